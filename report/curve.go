@@ -1,0 +1,144 @@
+package report
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// Curve is the course of a training run.
+type Curve struct {
+	// Title says what was trained: configuration, width, crop, data.
+	Title      string
+	Iterations []IterationPoint // in order
+	Epochs     []EpochPoint     // in order
+}
+
+// IterationPoint is one mini-batch.
+type IterationPoint struct {
+	Epoch float64 // epochs done after it, a fraction within an epoch
+	Loss  float64 // training loss, mean over the mini-batch
+}
+
+// EpochPoint is the validation that ends an epoch.
+type EpochPoint struct {
+	Epoch        int     // epochs done, 1 after the first
+	Loss         float64 // mean validation loss
+	Top1, Top5   float64 // validation errors, fractions
+	LearningRate float64 // of the epoch's last iteration
+}
+
+// errNoPoints is returned for a curve on which nothing can be drawn.
+var errNoPoints = errors.New("report: curve: no iterations and no epochs, want at least one")
+
+// decrease is a step of the learning-rate schedule: where it happened, in
+// epochs, and the rate that it led to.
+type decrease struct {
+	epoch float64
+	rate  float64
+}
+
+// decreases finds the steps of the schedule: the rate halved or less from one
+// epoch to the next. A rate that glides down has none.
+func (c Curve) decreases() []decrease {
+	var found []decrease
+	for i := 1; i < len(c.Epochs); i++ {
+		before, after := c.Epochs[i-1], c.Epochs[i]
+		if after.LearningRate > 0 && after.LearningRate <= before.LearningRate/2 {
+			found = append(found, decrease{float64(before.Epoch), after.LearningRate})
+		}
+	}
+	return found
+}
+
+// best returns the epoch of the lowest top-1 error, of equals the one with the
+// lower top-5 error, then the earlier. It needs at least one epoch.
+func (c Curve) best() EpochPoint {
+	best := c.Epochs[0]
+	for _, e := range c.Epochs[1:] {
+		if e.Top1 < best.Top1 || e.Top1 == best.Top1 && e.Top5 < best.Top5 {
+			best = e
+		}
+	}
+	return best
+}
+
+// subtitle says how the run ended.
+func (c Curve) subtitle() string {
+	if len(c.Epochs) == 0 {
+		return "no epoch completed"
+	}
+	last, best := c.Epochs[len(c.Epochs)-1], c.best()
+	return fmt.Sprintf("Validation error after epoch %d: top-1 %s, top-5 %s.  Best, epoch %d: top-1 %s, top-5 %s.",
+		last.Epoch, Percent(last.Top1), Percent(last.Top5),
+		best.Epoch, Percent(best.Top1), Percent(best.Top5))
+}
+
+// runningMean returns the mean loss round each of up to meanPoints iterations
+// evenly spread over points: of those within half an interval of it that is
+// meanShare of the run wide. Losses that are not finite are left out; where no
+// other is near, so is the mean. Each mean is summed afresh, so that a loss of
+// 1e30 before a collapse spoils only its own neighbourhood.
+func runningMean(points []IterationPoint) []IterationPoint {
+	const (
+		meanPoints = 400
+		meanShare  = 0.06
+	)
+	half := int(math.Round(float64(len(points)) * meanShare / 2))
+	stride := max(1, len(points)/meanPoints)
+	var mean []IterationPoint
+	for i := 0; i < len(points); i += stride {
+		if i+stride >= len(points) {
+			i = len(points) - 1
+		}
+		var sum, count float64
+		for _, p := range points[max(0, i-half):min(len(points), i+half+1)] {
+			if finite(p.Loss) {
+				sum += p.Loss
+				count++
+			}
+		}
+		if count > 0 {
+			mean = append(mean, IterationPoint{points[i].Epoch, sum / count})
+		}
+	}
+	return mean
+}
+
+// extremes thins points that are too dense to tell apart in the picture: of
+// each of 500 equal runs of them it keeps the lowest and the highest finite
+// loss, which draws the same band.
+func extremes(points []IterationPoint) []IterationPoint {
+	const runs = 500
+	if len(points) <= 4*runs {
+		return points
+	}
+	kept := make([]IterationPoint, 0, 2*runs)
+	for r := range runs {
+		run := points[r*len(points)/runs : (r+1)*len(points)/runs]
+		low, high := -1, -1
+		for i, p := range run {
+			if !finite(p.Loss) {
+				continue
+			}
+			if low < 0 || p.Loss < run[low].Loss {
+				low = i
+			}
+			if high < 0 || p.Loss > run[high].Loss {
+				high = i
+			}
+		}
+		if low < 0 {
+			continue
+		}
+		kept = append(kept, run[min(low, high)])
+		if low != high {
+			kept = append(kept, run[max(low, high)])
+		}
+	}
+	return kept
+}
+
+func finite(x float64) bool {
+	return !math.IsNaN(x) && !math.IsInf(x, 0)
+}
