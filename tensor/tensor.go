@@ -3,7 +3,6 @@
 package tensor
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -51,8 +50,8 @@ func Size(shape ...int) (int, error) {
 // New returns a tensor of zeros of the given shape. It panics where Size has
 // an error; check shapes that come from outside with Size.
 func New(shape ...int) *Tensor {
-	// The panic is constant, and Size gets a copy, so that a shape written out
-	// at the call stays on the caller's stack.
+	// Size may keep its argument in an error; it gets the copy, so that a shape
+	// written out at the call needs no allocation.
 	s := slices.Clone(shape)
 	n, err := Size(s...)
 	if err != nil {
@@ -130,8 +129,6 @@ func (t *Tensor) Index(i int) *Tensor {
 	}
 }
 
-var errInferred = errors.New("want at most one length of -1, and only where the others divide the number of elements")
-
 // Reshape returns a view of t's data in another shape with the same number of
 // elements. One length may be -1: it is then worked out from the others. It is
 // an error if the numbers of elements differ.
@@ -141,7 +138,7 @@ func (t *Tensor) Reshape(shape ...int) (*Tensor, error) {
 		rest := slices.Delete(slices.Clone(s), i, i+1)
 		n, err := Size(rest...)
 		if err != nil || n == 0 || len(t.Data)%n != 0 {
-			return nil, fmt.Errorf("tensor: reshape %v to %v: %w", t.Shape, s, errInferred)
+			return nil, fmt.Errorf("tensor: reshape %v to %v: no such length, want %d elements", t.Shape, s, len(t.Data))
 		}
 		s[i] = len(t.Data) / n
 	}

@@ -1,0 +1,253 @@
+// Package weights reads and writes files of named tensors with metadata, as
+// trained weights are kept in; it knows no network.
+//
+// The one format it reads and writes is safetensors
+// (https://github.com/huggingface/safetensors): eight bytes that give the
+// length of a header, the header in JSON, and the tensors' little-endian data,
+// one after another. Open recognises other formats by their content and names
+// them in its error.
+package weights
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/verydeep/vgg/tensor"
+)
+
+// Entry describes a tensor of a file.
+type Entry struct {
+	Name  string
+	DType string // as the file has it: F32, F16, BF16, F64, I64, ...
+	Shape []int  // empty for a scalar
+}
+
+// File is an open file of weights. Its header was read and checked when it was
+// opened; a tensor's data is read when it is asked for, and nothing of it is
+// kept. Any number of goroutines may use a File at once.
+type File struct {
+	name    string
+	r       io.ReaderAt
+	size    int64
+	closer  io.Closer
+	meta    map[string]string
+	entries []entry // by place in the file
+	byName  map[string]int
+}
+
+// entry is an Entry with the place of its data: bytes [begin, end) of the file.
+type entry struct {
+	Entry
+	begin, end int64
+}
+
+// Open opens the file of weights at path. The format is recognised by content.
+//
+// It is an *UnsupportedError if the file is of another format, a *FormatError
+// if its header is malformed or claims what the file doesn't contain. Open
+// allocates in proportion to the header that is there, never to what the
+// header claims.
+func Open(path string) (*File, error) {
+	// Opening a FIFO would wait for its writer, so the kind is checked first.
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("weights: %s: %s, want a file", path, kind(info.Mode()))
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	if info, err = f.Stat(); err != nil {
+		f.Close()
+		return nil, openError(path, err)
+	}
+	w, err := NewFile(path, f, info.Size())
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	w.closer = f
+	return w, nil
+}
+
+// NewFile reads weights from the first size bytes of r. The name stands in
+// errors; they are those of Open. r must serve parallel calls if the File is
+// used by several goroutines; Close doesn't close it.
+func NewFile(name string, r io.ReaderAt, size int64) (*File, error) {
+	h, err := readHeader(r, size)
+	if err != nil {
+		return nil, inFile(name, err)
+	}
+	f := &File{
+		name:    name,
+		r:       r,
+		size:    size,
+		meta:    h.meta,
+		entries: h.entries,
+		byName:  make(map[string]int, len(h.entries)),
+	}
+	for i, e := range h.entries {
+		f.byName[e.Name] = i
+	}
+	return f, nil
+}
+
+// Name returns the path or name that the file was opened by.
+func (f *File) Name() string { return f.name }
+
+// Size returns the file's size in bytes.
+func (f *File) Size() int64 { return f.size }
+
+// Metadata returns the file's metadata; the caller may change what it gets. It
+// isn't nil.
+func (f *File) Metadata() map[string]string {
+	m := make(map[string]string, len(f.meta))
+	maps.Copy(m, f.meta)
+	return m
+}
+
+// Tensors describes the file's tensors, in the order of their data.
+func (f *File) Tensors() []Entry {
+	es := make([]Entry, len(f.entries))
+	for i, e := range f.entries {
+		es[i] = e.Entry
+		es[i].Shape = slices.Clone(e.Shape)
+	}
+	return es
+}
+
+// Lookup describes the tensor of that name. It is a *NotFoundError if there is
+// none.
+func (f *File) Lookup(name string) (Entry, error) {
+	e, err := f.find(name)
+	if err != nil {
+		return Entry{}, err
+	}
+	d := e.Entry
+	d.Shape = slices.Clone(e.Shape)
+	return d, nil
+}
+
+// Read returns the tensor of that name, in float32 and of the file's shape. It
+// has the errors of ReadInto.
+func (f *File) Read(name string) (*tensor.Tensor, error) {
+	e, err := f.find(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.checkDType(e); err != nil {
+		return nil, err
+	}
+	t := tensor.New(e.Shape...)
+	if err := f.decode(e, t.Data); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// ReadTensor reads the tensor of that name into t. Besides those of ReadInto,
+// it is a *ShapeError if the file's shape isn't exactly t's.
+func (f *File) ReadTensor(name string, t *tensor.Tensor) error {
+	e, err := f.find(name)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(e.Shape, t.Shape) {
+		return &ShapeError{File: f.name, Tensor: name, Shape: slices.Clone(e.Shape), Want: slices.Clone(t.Shape)}
+	}
+	return f.ReadInto(name, t.Data)
+}
+
+// ReadInto reads the elements of the tensor of that name into dst, in row-major
+// order. F32 is copied bit by bit, F16 and BF16 are widened exactly, F64 is
+// rounded to the nearest float32 (beyond its range, to an infinity).
+//
+// It is a *NotFoundError if there is no such tensor, and an error if it is of
+// another type, if dst doesn't have exactly its number of elements, or if
+// reading fails; dst then holds part of the data.
+func (f *File) ReadInto(name string, dst []float32) error {
+	e, err := f.find(name)
+	if err != nil {
+		return err
+	}
+	if err := f.checkDType(e); err != nil {
+		return err
+	}
+	// The header was checked: the shape's elements are the data's.
+	if n, _ := tensor.Size(e.Shape...); n != len(dst) {
+		return fmt.Errorf("weights: %s: %s: shape %v has %d elements, want %d", f.name, display(name), e.Shape, n, len(dst))
+	}
+	return f.decode(e, dst)
+}
+
+// SHA256 returns the SHA-256 of the whole file in lower-case hexadecimal, as
+// sha256sum prints it: what a run records as the provenance of its weights.
+func (f *File) SHA256() (string, error) {
+	h := sha256.New()
+	n, err := io.Copy(h, io.NewSectionReader(f.r, 0, f.size))
+	if err == nil && n != f.size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return "", fmt.Errorf("weights: %s: %w", f.name, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// Close closes the file; reading from it is an error from then on.
+func (f *File) Close() error {
+	if f.closer == nil {
+		return nil
+	}
+	if err := f.closer.Close(); err != nil {
+		return openError(f.name, err)
+	}
+	return nil
+}
+
+func (f *File) find(name string) (*entry, error) {
+	i, ok := f.byName[name]
+	if !ok {
+		return nil, f.notFound(name)
+	}
+	return &f.entries[i], nil
+}
+
+func (f *File) checkDType(e *entry) error {
+	if !readable(e.DType) {
+		return fmt.Errorf("weights: %s: %s: dtype %s, want F32, F16, BF16 or F64", f.name, display(e.Name), e.DType)
+	}
+	return nil
+}
+
+// chunk is the most bytes that are held in the file's own type at once. It is a
+// multiple of every element's size.
+const chunk = 256 << 10
+
+func (f *File) decode(e *entry, dst []float32) error {
+	size := int64(dtypeBits(e.DType) / 8)
+	buf := make([]byte, min(chunk, e.end-e.begin))
+	for at := e.begin; at < e.end; {
+		b := buf[:min(int64(len(buf)), e.end-at)]
+		if n, err := f.r.ReadAt(b, at); n < len(b) {
+			if err == nil || errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return fmt.Errorf("weights: %s: %s: %w", f.name, display(e.Name), pathless(err))
+		}
+		n := int64(len(b)) / size
+		convert(dst[:n], b, e.DType)
+		dst = dst[n:]
+		at += int64(len(b))
+	}
+	return nil
+}

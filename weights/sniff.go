@@ -1,0 +1,107 @@
+package weights
+
+import (
+	"bytes"
+	"fmt"
+	"unicode/utf8"
+)
+
+// sniffBytes is how much of a file sniff looks at.
+const sniffBytes = 512
+
+// sniff returns the header's length of a safetensors file that opens with b,
+// its first sniffBytes or all of it. The length is what the file claims,
+// unchecked. For anything but safetensors the error names what it looks like.
+func sniff(b []byte) (uint64, error) {
+	if len(b) == 0 {
+		return 0, malformed("", "empty file")
+	}
+	// A length that is possible, then a brace: no other format is taken for
+	// safetensors before its content is looked at.
+	brace := len(b) > lengthBytes && b[lengthBytes] == '{'
+	if brace && headerLength(b) <= maxHeader {
+		return headerLength(b), nil
+	}
+	if found := otherFormat(b); found != "" {
+		return 0, &UnsupportedError{Found: found}
+	}
+	if len(b) < lengthBytes {
+		return 0, malformed("", "truncated: %d bytes, want at least the %d of the header's length", len(b), lengthBytes)
+	}
+	switch length := headerLength(b); {
+	case brace || length == 0 || len(b) == lengthBytes:
+		return length, nil
+	case length <= maxHeader:
+		return 0, malformed("", "header begins with byte %#02x, want %q", b[lengthBytes], '{')
+	default:
+		return 0, &UnsupportedError{Found: fmt.Sprintf("an unknown format (as safetensors, a header of %d bytes)", length)}
+	}
+}
+
+// otherFormat names the format of a file that opens with b, or is "".
+func otherFormat(b []byte) string {
+	for _, f := range []struct {
+		at    int
+		magic string
+		name  string
+	}{
+		{0, "\x89HDF\r\n\x1a\n", "an HDF5 file (Keras .h5)"},
+		{0, "\x93NUMPY", "a NumPy array (.npy)"},
+		{0, "MATLAB 5.0 MAT-file", "a MATLAB file (MatConvNet .mat)"},
+		{0, "\x80\x02\x8a\x0a", "a pickle of old PyTorch (.pth)"},
+		{0, "\x80\x02", "a Python pickle (.pth, .pkl)"},
+		{0, "\x80\x03", "a Python pickle (.pkl)"},
+		{0, "\x80\x04", "a Python pickle (.pkl)"},
+		{0, "\x80\x05", "a Python pickle (.pkl)"},
+		{0, "\x1f\x8b", "a gzip file"},
+		{0, "GGUF", "a GGUF file"},
+		{0, "\xff\xd8\xff", "a JPEG image"},
+		{0, "\x89PNG", "a PNG image"},
+		{257, "ustar", "a tar archive"},
+		{0, "version https://git-lfs", "a Git LFS pointer in place of the file (git lfs pull fetches it)"},
+	} {
+		if len(b) >= f.at && bytes.HasPrefix(b[f.at:], []byte(f.magic)) {
+			return f.name
+		}
+	}
+	switch {
+	case bytes.HasPrefix(b, []byte("PK\x03\x04")):
+		switch {
+		case bytes.Contains(b, []byte("data.pkl")):
+			return "a zip archive of PyTorch (.pth)"
+		case bytes.Contains(b, []byte(".npy")):
+			return "a zip archive of NumPy arrays (.npz)"
+		}
+		return "a zip archive (PyTorch .pth, NumPy .npz or Keras .keras)"
+	case len(b) > 4 && b[0] == 0x08 && b[1] < 0x20 && b[2] == 0x12:
+		return "an ONNX model" // protobuf: ir_version, then producer_name
+	case len(b) > 2 && b[0] == 0x0a && int(b[1]) < len(b)-2 && isText(b[2:2+int(b[1])]) && !isText(b):
+		return "a Caffe model (.caffemodel)" // protobuf: name
+	}
+	start := bytes.ToLower(bytes.TrimSpace(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))))
+	switch {
+	case !isText(b):
+		return ""
+	case bytes.HasPrefix(start, []byte("<!doctype html")), bytes.HasPrefix(start, []byte("<html")):
+		return "an HTML page in place of the file"
+	case bytes.HasPrefix(start, []byte("{")):
+		return "JSON text"
+	}
+	return "text"
+}
+
+// isText reports whether b looks like the opening of a text: UTF-8, but for a
+// rune cut off at its end, without control characters other than spacing.
+func isText(b []byte) bool {
+	for i := 0; i < len(b); {
+		r, n := utf8.DecodeRune(b[i:])
+		if r == utf8.RuneError && n == 1 && (utf8.FullRune(b[i:]) || len(b) < sniffBytes) {
+			return false
+		}
+		if r < ' ' && r != '\t' && r != '\n' && r != '\r' && r != '\f' {
+			return false
+		}
+		i += n
+	}
+	return len(b) > 0
+}
