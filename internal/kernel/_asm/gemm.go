@@ -1,0 +1,198 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+const gemmSignature = "func(steps int, offs *int, a, b, c *float32, cStride int, bias *float32, flags int)"
+
+// gemms generates the register tiles of the indirect matrix product.
+//
+// AVX-512 has 32 registers: 14 rows × 2 vectors of accumulators, 2 of b, 2 for
+// broadcasts. AVX2 has 16: 6 rows × 2 vectors (one block of 16 columns), 2, 2.
+func gemms(s isa) {
+	if s.width == 64 {
+		for mr := 1; mr <= 14; mr++ {
+			gemm(s, mr, 2)
+		}
+		for mr := 1; mr <= 14; mr++ {
+			gemm(s, mr, 1)
+		}
+		return
+	}
+	for mr := 1; mr <= 6; mr++ {
+		gemm(s, mr, 1)
+	}
+}
+
+// gemm generates one tile of mr rows by nb column blocks.
+func gemm(s isa, mr, nb int) {
+	name := fmt.Sprintf("gemm%dx%d%s", mr, nb*16, s.name)
+	text(name, gemmSignature, fmt.Sprintf("%s is gemmTwin with %d rows and %d columns.", name, mr, nb*16))
+	steps, offs, a, b, c := param("steps"), param("offs"), param("a"), param("b"), param("c")
+	cStride, bias, flags := param("cStride"), param("bias"), param("flags")
+	SHLQ(Imm(2), cStride)
+
+	nv := nb * s.vectors() // vectors across the tile
+	acc := func(r, v int) reg.VecPhysical { return s.regs[r*nv+v] }
+	bv := s.regs[mr*nv : mr*nv+nv]
+	free := s.regs[mr*nv+nv:]
+	if len(free) > 4 {
+		free = free[:4]
+	}
+	// each of the column blocks' vectors in turn, with c moved from block to block
+	eachBlock := func(f func(r, v int, m Mem)) {
+		p := GP64()
+		MOVQ(c, p)
+		for v := 0; v < nv; v++ {
+			for r := 0; r < mr; r++ {
+				f(r, v, at(p, r*block+(v%s.vectors())*s.width))
+			}
+			if v+1 < nv && (v+1)%s.vectors() == 0 {
+				ADDQ(cStride, p)
+			}
+		}
+	}
+
+	TESTQ(U32(1), flags)
+	JNZ(LabelRef(name + "_load"))
+	for i := 0; i < mr*nv; i++ {
+		s.zero(s.regs[i])
+	}
+	JMP(LabelRef(name + "_step"))
+	Label(name + "_load")
+	eachBlock(func(r, v int, m Mem) { VMOVUPS(m, acc(r, v)) })
+
+	const unroll = 4
+	ap, n := GP64(), GP64()
+	Label(name + "_step")
+	MOVQ(Mem{Base: offs}, ap)
+	LEAQ(Mem{Base: a, Index: ap, Scale: 4}, ap)
+	ADDQ(Imm(8), offs)
+	MOVQ(U32(16/unroll), n)
+	Label(name + "_chan")
+	q := 0
+	for k := 0; k < unroll; k++ {
+		for v := 0; v < nv; v++ {
+			VMOVUPS(at(b, k*2*block+v*s.width), bv[v])
+		}
+		for r := 0; r < mr; r++ {
+			t := free[q%len(free)]
+			q++
+			VBROADCASTSS(at(ap, r*block+k*4), t)
+			for v := 0; v < nv; v++ {
+				VFMADD231PS(bv[v], t, acc(r, v))
+			}
+		}
+	}
+	ADDQ(Imm(unroll*4), ap)
+	ADDQ(U32(unroll*2*block), b)
+	DECQ(n)
+	JNZ(LabelRef(name + "_chan"))
+	DECQ(steps)
+	JNZ(LabelRef(name + "_step"))
+
+	TESTQ(U32(2), flags)
+	JZ(LabelRef(name + "_relu"))
+	for v := 0; v < nv; v++ {
+		VMOVUPS(at(bias, v*s.width), bv[v])
+		for r := 0; r < mr; r++ {
+			VADDPS(bv[v], acc(r, v), acc(r, v))
+		}
+	}
+	Label(name + "_relu")
+	TESTQ(U32(4), flags)
+	JZ(LabelRef(name + "_store"))
+	s.zero(bv[0])
+	for i := 0; i < mr*nv; i++ {
+		VMAXPS(s.regs[i], bv[0], s.regs[i])
+	}
+	Label(name + "_store")
+	eachBlock(func(r, v int, m Mem) { VMOVUPS(acc(r, v), m) })
+	VZEROUPPER()
+	RET()
+}
+
+// wgrads generates the tiles of the weight gradient: rows in-channels by one or
+// two blocks of out-channels, reduced over pixels.
+func wgrads(s isa) {
+	if s.width == 64 {
+		wgrad(s, 8, 2)
+		wgrad(s, 8, 1)
+		return
+	}
+	wgrad(s, 4, 1)
+}
+
+func wgrad(s isa, rows, nb int) {
+	name := fmt.Sprintf("wgrad%dx%d%s", rows, nb*16, s.name)
+	text(name, "func(h, w int, x *float32, xRow int, dy *float32, dyRow, dyPlane int, dw *float32, flags int)",
+		fmt.Sprintf("%s is wgradTwin with %d in-channels and %d out-channels.", name, rows, nb*16))
+	h, w, x, xRow := param("h"), param("w"), param("x"), param("xRow")
+	dy, dyRow, dyPlane, dw, flags := param("dy"), param("dyRow"), param("dyPlane"), param("dw"), param("flags")
+	SHLQ(Imm(2), xRow)
+	SHLQ(Imm(2), dyRow)
+	SHLQ(Imm(2), dyPlane)
+
+	nv := nb * s.vectors()
+	acc := func(r, v int) reg.VecPhysical { return s.regs[r*nv+v] }
+	dyv := s.regs[rows*nv : rows*nv+nv]
+	free := s.regs[rows*nv+nv:]
+	if len(free) > 4 {
+		free = free[:4]
+	}
+	tile := func(f func(a reg.VecPhysical, m Mem)) {
+		for r := 0; r < rows; r++ {
+			for v := 0; v < nv; v++ {
+				f(acc(r, v), at(dw, r*2*block+v*s.width))
+			}
+		}
+	}
+	TESTQ(U32(1), flags)
+	JNZ(LabelRef(name + "_load"))
+	for i := 0; i < rows*nv; i++ {
+		s.zero(s.regs[i])
+	}
+	JMP(LabelRef(name + "_row"))
+	Label(name + "_load")
+	tile(func(a reg.VecPhysical, m Mem) { VMOVUPS(m, a) })
+	xp, dp, n := GP64(), GP64(), GP64()
+	Label(name + "_row")
+	MOVQ(x, xp)
+	MOVQ(dy, dp)
+	MOVQ(w, n)
+	Label(name + "_pixel")
+	for v := 0; v < nv; v++ {
+		m := at(dp, (v%s.vectors())*s.width)
+		if v >= s.vectors() {
+			m = Mem{Base: dp, Index: dyPlane, Scale: 1, Disp: m.Disp}
+		}
+		VMOVUPS(m, dyv[v])
+	}
+	for r := 0; r < rows; r++ {
+		t := free[r%len(free)]
+		VBROADCASTSS(at(xp, r*4), t)
+		for v := 0; v < nv; v++ {
+			VFMADD231PS(dyv[v], t, acc(r, v))
+		}
+	}
+	ADDQ(Imm(block), xp)
+	ADDQ(Imm(block), dp)
+	DECQ(n)
+	JNZ(LabelRef(name + "_pixel"))
+	ADDQ(xRow, x)
+	ADDQ(dyRow, dy)
+	DECQ(h)
+	JNZ(LabelRef(name + "_row"))
+	TESTQ(U32(1), flags)
+	JNZ(LabelRef(name + "_store"))
+	tile(func(a reg.VecPhysical, m Mem) { VADDPS(m, a, a) })
+	Label(name + "_store")
+	tile(func(a reg.VecPhysical, m Mem) { VMOVUPS(a, m) })
+	VZEROUPPER()
+	RET()
+}

@@ -1,0 +1,102 @@
+package kernel
+
+import "fmt"
+
+// Act is an activation blocked by channel, [N][C/16][H+2P][W+2P][16]: the 16
+// channels of a pixel lie together, a border of P pixels surrounds every plane, and
+// channels past C are zero. Who writes an Act whose border is read clears it first
+// with [Act.ClearBorder].
+type Act struct {
+	N, C, H, W int
+	Pad        int // P
+	Data       []float32
+}
+
+// ActLen is the number of floats that an Act of these sizes holds.
+func ActLen(n, c, h, w, pad int) int { return n * blocks(c) * (h + 2*pad) * (w + 2*pad) * Block }
+
+// Shape sets the sizes of a and cuts its data from buf, which must be long enough.
+func (a *Act) Shape(n, c, h, w, pad int, buf []float32) {
+	*a = Act{N: n, C: c, H: h, W: w, Pad: pad, Data: buf[:ActLen(n, c, h, w, pad)]}
+}
+
+// Blocks is the number of channel blocks.
+func (a *Act) Blocks() int { return blocks(a.C) }
+
+// RowLen is the distance in floats between two rows of a plane.
+func (a *Act) RowLen() int { return (a.W + 2*a.Pad) * Block }
+
+// PlaneLen is the distance between two channel blocks of an image.
+func (a *Act) PlaneLen() int { return (a.H + 2*a.Pad) * a.RowLen() }
+
+// ImageLen is the distance between two images.
+func (a *Act) ImageLen() int { return a.Blocks() * a.PlaneLen() }
+
+// At is the offset in Data of pixel (y, x) of block b of image n; y and x count from
+// the first pixel inside the border, and may reach Pad pixels outside.
+func (a *Act) At(n, b, y, x int) int {
+	return ((n*a.Blocks()+b)*(a.H+2*a.Pad)+y+a.Pad)*a.RowLen() + (x+a.Pad)*Block
+}
+
+// ClearBorder zeroes the border of every plane.
+func (a *Act) ClearBorder() {
+	if a.Pad == 0 {
+		return
+	}
+	row, edge := a.RowLen(), a.Pad*Block
+	for p := 0; p < len(a.Data); p += a.PlaneLen() {
+		plane := a.Data[p : p+a.PlaneLen()]
+		clear(plane[:a.Pad*row])
+		clear(plane[len(plane)-a.Pad*row:])
+		for y := a.Pad; y < a.Pad+a.H; y++ {
+			clear(plane[y*row : y*row+edge])
+			clear(plane[(y+1)*row-edge : (y+1)*row])
+		}
+	}
+}
+
+// FromNCHW fills a from planar data of shape (N,C,H,W).
+func (a *Act) FromNCHW(x []float32) {
+	if len(x) != a.N*a.C*a.H*a.W {
+		panic("kernel: FromNCHW: length does not match the shape")
+	}
+	a.ClearBorder()
+	for n := range a.N {
+		for b := range a.Blocks() {
+			cs := min(Block, a.C-b*Block)
+			for y := range a.H {
+				row := a.Data[a.At(n, b, y, 0):][:a.W*Block]
+				if cs < Block {
+					clear(row)
+				}
+				for c := range cs {
+					src := x[((n*a.C+b*Block+c)*a.H+y)*a.W:][:a.W]
+					for i, v := range src {
+						row[i*Block+c] = v
+					}
+				}
+			}
+		}
+	}
+}
+
+// ToNCHW writes a as planar data of shape (N,C,H,W).
+func (a *Act) ToNCHW(x []float32) {
+	if len(x) != a.N*a.C*a.H*a.W {
+		panic("kernel: ToNCHW: length does not match the shape")
+	}
+	for n := range a.N {
+		for c := range a.C {
+			for y := range a.H {
+				row := a.Data[a.At(n, c/Block, y, 0):][:a.W*Block]
+				dst := x[((n*a.C+c)*a.H+y)*a.W:][:a.W]
+				for i := range dst {
+					dst[i] = row[i*Block+c%Block]
+				}
+			}
+		}
+	}
+}
+
+// String gives the shape.
+func (a *Act) String() string { return fmt.Sprintf("[%d %d %d %d]", a.N, a.C, a.H, a.W) }

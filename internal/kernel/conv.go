@@ -1,0 +1,226 @@
+package kernel
+
+// Conv is the geometry of a convolution with stride 1: x is (N,C,H,W), w is
+// (K,C,R,R), y is (N,K,H+2·Pad−R+1,W+2·Pad−R+1). A fully connected layer is one whose
+// R is the side of its input.
+//
+// Packed weights are [K/32][R·R][C][32], C rounded up to 16 and K to 32, filled with
+// zeros: a panel holds, for every tap and in-channel, the 32 scalars that one
+// broadcast input is multiplied with. A layer of few in-channels (the first) is
+// instead packed as a 1×1 convolution over patches, [K/32][C·R·R][32]: rounding 3
+// channels up to 16 would waste four fifths of the work.
+type Conv struct {
+	C, K, R, Pad int
+}
+
+// patched tells whether the layer runs over gathered patches.
+func (g Conv) patched() bool { return g.C <= Block/2 && g.Pad > 0 }
+
+// Depth is the length of the reduction in packed weights, a multiple of 16.
+func (g Conv) Depth() int {
+	if g.patched() {
+		return blocks(g.C*g.R*g.R) * Block
+	}
+	return g.R * g.R * blocks(g.C) * Block
+}
+
+// WeightLen is the number of floats of the packed weights.
+func (g Conv) WeightLen() int { return panels(g.K) * g.Depth() * Panel }
+
+// BiasLen is the number of floats of the padded bias.
+func (g Conv) BiasLen() int { return panels(g.K) * Panel }
+
+// Out is the size of the output for an input of h × w.
+func (g Conv) Out(h, w int) (oh, ow int) { return h + 2*g.Pad - g.R + 1, w + 2*g.Pad - g.R + 1 }
+
+// Index is the place of weight (k,c,r,s) in packed weights.
+func (g Conv) Index(k, c, r, s int) int {
+	row := (r*g.R+s)*blocks(g.C)*Block + c
+	if g.patched() {
+		row = (c*g.R+r)*g.R + s
+	}
+	return (k/Panel*g.Depth()+row)*Panel + k%Panel
+}
+
+// Pack fills packed weights from src of shape (K,C,R,R).
+func (g Conv) Pack(dst, src []float32) {
+	clear(dst)
+	g.each(func(packed, canonical int) { dst[packed] = src[canonical] })
+}
+
+// Unpack fills dst of shape (K,C,R,R) from packed weights.
+func (g Conv) Unpack(dst, src []float32) {
+	g.each(func(packed, canonical int) { dst[canonical] = src[packed] })
+}
+
+func (g Conv) each(f func(packed, canonical int)) {
+	i := 0
+	for k := range g.K {
+		for c := range g.C {
+			for r := range g.R {
+				for s := range g.R {
+					f(g.Index(k, c, r, s), i)
+					i++
+				}
+			}
+		}
+	}
+}
+
+// transposed is the convolution that carries dy back to dx: filters turned by 180°,
+// in- and out-channels exchanged.
+func (g Conv) transposed() Conv { return Conv{C: g.K, K: g.C, R: g.R, Pad: g.R - 1 - g.Pad} }
+
+// GradPad is the border that [Work.ConvBackwardData] reads around dy.
+func (g Conv) GradPad(h, w int) int {
+	if oh, ow := g.Out(h, w); g.connected(oh, ow) {
+		return 0
+	}
+	return g.R - 1 - g.Pad
+}
+
+// connected tells whether the layer is fully connected: one output pixel.
+func (g Conv) connected(oh, ow int) bool { return g.Pad == 0 && oh == 1 && ow == 1 }
+
+// algorithm is how a convolution is computed.
+type algorithm int
+
+const (
+	direct algorithm = iota // tiles are pixels of one output row, read in place
+	packed                  // pixels of all rows and images are gathered into rows of a matrix
+	patch                   // patches of all taps and channels are gathered
+)
+
+// minDirectRow is the output width below which tiles of one row would leave most
+// accumulators idle.
+const minDirectRow = 7
+
+func (g Conv) algorithm(ow int) algorithm {
+	switch {
+	case g.patched():
+		return patch
+	case ow < minDirectRow || g.R > 5:
+		return packed
+	default:
+		return direct
+	}
+}
+
+// Work is what layer calls run with: a team of threads and scratch memory, which
+// grows to what the largest call needs and is then reused. One goroutine at a time
+// uses a Work.
+type Work struct {
+	Team *Team
+
+	shared  []float32   // gathered input
+	shared2 []float32   // gathered gradient, partial sums
+	turned  []float32   // transposed weights
+	local   [][]float32 // of each slot
+	offs    []int       // input offsets of the steps
+	offs2   []int
+
+	directT  directTask
+	gatherT  gatherTask
+	gather2T gatherTask
+	packedT  packedTask
+	patchT   patchTask
+	turnT    turnTask
+	fcDataT  fcDataTask
+	wgradT   wgradTask
+	fcGradT  fcGradTask
+	pGradT   patchGradTask
+	reduceT  reduceTask
+	biasT    biasTask
+	poolT    poolTask
+	poolGT   poolGradTask
+}
+
+// NewWork returns an empty Work for the team.
+func NewWork(t *Team) *Work { return &Work{Team: t, local: make([][]float32, t.Threads())} }
+
+// grow returns buf with length n, reallocated when it is too short.
+func grow(buf *[]float32, n int) []float32 {
+	if cap(*buf) < n {
+		*buf = make([]float32, n)
+	}
+	*buf = (*buf)[:n]
+	return *buf
+}
+
+func (w *Work) growLocal(n int) {
+	for i := range w.local {
+		grow(&w.local[i], n)
+	}
+}
+
+// steps lists the offsets of the reduction's blocks of 16 from the first pixel that
+// an output pixel reads: taps in row order, channel blocks inside.
+func steps(dst *[]int, g Conv, x *Act) []int {
+	o := (*dst)[:0]
+	for r := range g.R {
+		for s := range g.R {
+			for b := range x.Blocks() {
+				o = append(o, b*x.PlaneLen()+r*x.RowLen()+s*Block)
+			}
+		}
+	}
+	*dst = o
+	return o
+}
+
+// strides lists n multiples of stride.
+func strides(dst *[]int, n, stride int) []int {
+	o := (*dst)[:0]
+	for i := range n {
+		o = append(o, i*stride)
+	}
+	*dst = o
+	return o
+}
+
+// ConvForward computes y = x ∗ weights + bias, then max(0, ·) if relu. bias is padded
+// to [Conv.BiasLen] or nil. x has a border of at least g.Pad zeros. The border of y is
+// left as it is.
+func (w *Work) ConvForward(g Conv, x *Act, weights, bias []float32, relu bool, y *Act) {
+	flags := 0
+	if bias != nil {
+		flags |= addBias
+	}
+	if relu {
+		flags |= applyRelu
+	}
+	switch g.algorithm(y.W) {
+	case patch:
+		w.patchForward(g, x, weights, bias, flags, y)
+	case packed:
+		w.packedForward(g, x, weights, bias, flags, y)
+	default:
+		w.directForward(g, x, weights, bias, flags, y)
+	}
+}
+
+// ConvBackwardData computes dx from dy. dy has a border of at least
+// [Conv.GradPad] zeros; the border of dx is left as it is.
+func (w *Work) ConvBackwardData(g Conv, dy *Act, weights []float32, dx *Act) {
+	if g.connected(dy.H, dy.W) {
+		w.fcBackwardData(g, dy, weights, dx)
+		return
+	}
+	t := g.transposed()
+	turned := grow(&w.turned, t.WeightLen())
+	w.turn(g, t, weights, turned)
+	w.ConvForward(t, dy, turned, nil, false, dx)
+}
+
+// ConvBackwardWeights adds the gradient of the packed weights to dw, in image order
+// from what dw holds.
+func (w *Work) ConvBackwardWeights(g Conv, x, dy *Act, dw []float32) {
+	switch {
+	case g.patched():
+		w.patchBackwardWeights(g, x, dy, dw)
+	case g.connected(dy.H, dy.W):
+		w.fcBackwardWeights(g, x, dy, dw)
+	default:
+		w.directBackwardWeights(g, x, dy, dw)
+	}
+}

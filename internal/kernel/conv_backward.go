@@ -1,0 +1,260 @@
+package kernel
+
+// turnTask packs the weights of the transposed convolution: 16×16 tiles are
+// transposed, taps reversed.
+type turnTask struct {
+	isa      *ISA
+	g, t     Conv
+	src, dst []float32
+}
+
+func (w *Work) turn(g, t Conv, src, dst []float32) {
+	if g.patched() || t.patched() {
+		clear(dst)
+		for k := range g.K {
+			for c := range g.C {
+				for r := range g.R {
+					for s := range g.R {
+						dst[t.Index(c, k, g.R-1-r, g.R-1-s)] = src[g.Index(k, c, r, s)]
+					}
+				}
+			}
+		}
+		return
+	}
+	w.turnT = turnTask{isa: Current(), g: g, t: t, src: src, dst: dst}
+	w.Team.Run(panels(g.C), &w.turnT)
+}
+
+func (t *turnTask) Part(_, p int) {
+	taps, kb, cb := t.g.R*t.g.R, blocks(t.g.K), blocks(t.g.C)
+	for half := range 2 {
+		b := 2*p + half
+		for tap := range taps {
+			for k := range kb {
+				dst := t.dst[((p*taps+taps-1-tap)*kb+k)*Block*Panel+half*Block:]
+				if b >= cb {
+					for r := range Block {
+						clear(dst[r*Panel:][:Block])
+					}
+					continue
+				}
+				src := t.src[((k/2*taps+tap)*cb+b)*Block*Panel+k%2*Block:]
+				t.isa.transpose16(dst, Panel, src, Panel)
+			}
+		}
+	}
+}
+
+// fcDataTask is backward-data of a fully connected layer. Its weights are far larger
+// than its activations, so no transposed copy is kept: each part transposes the
+// columns it needs into scratch and multiplies all images with them.
+type fcDataTask struct {
+	isa     *ISA
+	w       *Work
+	g       Conv
+	dx      *Act
+	a       []float32 // dy as [K/16][N][16]
+	offs    []int
+	weights []float32
+}
+
+func (w *Work) fcBackwardData(g Conv, dy *Act, weights []float32, dx *Act) {
+	kb := dy.Blocks()
+	a := grow(&w.shared, kb*dy.N*Block)
+	w.gatherT = gatherTask{x: dy, oh: 1, ow: 1, offs: strides(&w.offs, kb, dy.PlaneLen()), m: dy.N, dst: a}
+	w.gather(&w.gatherT)
+	w.growLocal(kb*Block*Panel + 2*dy.N*Block)
+	w.fcDataT = fcDataTask{isa: Current(), w: w, g: g, dx: dx, a: a,
+		offs: strides(&w.offs2, kb, dy.N*Block), weights: weights}
+	w.Team.Run((g.Depth()/Block+1)/2, &w.fcDataT)
+}
+
+func (t *fcDataTask) Part(slot, i int) {
+	kb, cb, depth, n := blocks(t.g.K), blocks(t.g.C), t.g.Depth(), t.dx.N
+	nb := min(2, depth/Block-2*i)
+	b := t.w.local[slot][:kb*Block*Panel]
+	c := t.w.local[slot][kb*Block*Panel:]
+	for k := range kb {
+		for j := range nb {
+			src := t.weights[(k/2*depth+(2*i+j)*Block)*Panel+k%2*Block:]
+			t.isa.transpose16(b[k*Block*Panel+j*Block:], Panel, src, Panel)
+		}
+	}
+	t.isa.product(n, nb, t.offs, t.a, b, c, n*Block, nil, 0)
+	for j := range nb {
+		tap, block := (2*i+j)/cb, (2*i+j)%cb
+		for m := range n {
+			copy(t.dx.Data[t.dx.At(m, block, tap/t.g.R, tap%t.g.R):][:Block], c[(j*n+m)*Block:])
+		}
+	}
+}
+
+// wgradTask reduces one channel block × panel × row of taps over all images.
+type wgradTask struct {
+	isa   *ISA
+	g     Conv
+	x, dy *Act
+	dw    []float32
+	rows  int
+}
+
+// gradPixels is about how many pixels are summed before their sum is added to dw:
+// few enough for the first-level cache and for rounding, and a function of the shape
+// alone.
+const gradPixels = 192
+
+func (w *Work) directBackwardWeights(g Conv, x, dy *Act, dw []float32) {
+	w.wgradT = wgradTask{isa: Current(), g: g, x: x, dy: dy, dw: dw, rows: min(dy.H, max(1, gradPixels/dy.W))}
+	w.Team.Run(panels(g.K)*x.Blocks()*g.R, &w.wgradT)
+}
+
+func (t *wgradTask) Part(_, i int) {
+	g, cb := t.g, t.x.Blocks()
+	p, b, r := i/(cb*g.R), i/g.R%cb, i%g.R
+	nb := min(2, t.dy.Blocks()-2*p)
+	for n := range t.dy.N {
+		for y := 0; y < t.dy.H; y += t.rows {
+			h := min(t.rows, t.dy.H-y)
+			for s := range g.R {
+				t.isa.weightGrad(nb, h, t.dy.W,
+					t.x.Data[t.x.At(n, b, y+r-g.Pad, s-g.Pad):], t.x.RowLen(),
+					t.dy.Data[t.dy.At(n, 2*p, y, 0):], t.dy.RowLen(), t.dy.PlaneLen(),
+					t.dw[(p*g.Depth()+((r*g.R+s)*cb+b)*Block)*Panel:], 0)
+			}
+		}
+	}
+}
+
+// fcGradTask is the weight gradient of a fully connected layer: outer products summed
+// over images.
+type fcGradTask struct {
+	isa    *ISA
+	g      Conv
+	m, kb  int
+	a, d   []float32 // x as [step][N][16], dy as [K/16][N][16]
+	dw     []float32
+	chunks int
+}
+
+// fcGradSteps is the number of 16-row blocks of a panel that a part updates.
+const fcGradSteps = 64
+
+func (w *Work) fcBackwardWeights(g Conv, x, dy *Act, dw []float32) {
+	n, kb, depth := x.N, dy.Blocks(), g.Depth()
+	a := grow(&w.shared, depth*n)
+	w.gatherT = gatherTask{x: x, oh: 1, ow: 1, offs: steps(&w.offs, g, x), m: n, dst: a}
+	w.gather(&w.gatherT)
+	d := grow(&w.shared2, kb*n*Block)
+	w.gather2T = gatherTask{x: dy, oh: 1, ow: 1, offs: strides(&w.offs2, kb, dy.PlaneLen()), m: n, dst: d}
+	w.gather(&w.gather2T)
+	chunks := (depth/Block + fcGradSteps - 1) / fcGradSteps
+	w.fcGradT = fcGradTask{isa: Current(), g: g, m: n, kb: kb, a: a, d: d, dw: dw, chunks: chunks}
+	w.Team.Run(panels(g.K)*chunks, &w.fcGradT)
+}
+
+func (t *fcGradTask) Part(_, i int) {
+	p, s0, depth := i/t.chunks, i%t.chunks*fcGradSteps, t.g.Depth()
+	nb := min(2, t.kb-2*p)
+	for s := s0; s < min(s0+fcGradSteps, depth/Block); s++ {
+		t.isa.weightGrad(nb, 1, t.m, t.a[s*t.m*Block:], 0, t.d[2*p*t.m*Block:], 0, t.m*Block,
+			t.dw[(p*depth+s*Block)*Panel:], accumulate)
+	}
+}
+
+// patchGradTask is the weight gradient of a patched layer. Its output is too small to
+// be split over cores, so bands of rows have partial sums of their own, which
+// reduceTask then adds in order: the bands depend on the shape, not on the threads.
+type patchGradTask struct {
+	isa         *ISA
+	w           *Work
+	g           Conv
+	x, dy       *Act
+	partial     []float32 // [N·bands][WeightLen]
+	rows, bands int
+}
+
+// patchGradPixels is about how many pixels a band has.
+const patchGradPixels = 4096
+
+func (g Conv) patchBands(oh, ow int) (rows, bands int) {
+	rows = min(oh, max(1, patchGradPixels/ow))
+	return rows, (oh + rows - 1) / rows
+}
+
+func (w *Work) patchBackwardWeights(g Conv, x, dy *Act, dw []float32) {
+	rows, bands := g.patchBands(dy.H, dy.W)
+	partial := grow(&w.shared2, dy.N*bands*g.WeightLen())
+	w.growLocal(g.Depth() * rows * dy.W)
+	w.pGradT = patchGradTask{isa: Current(), w: w, g: g, x: x, dy: dy, partial: partial, rows: rows, bands: bands}
+	w.Team.Run(dy.N*bands, &w.pGradT)
+	w.reduceT = reduceTask{partial: partial, n: dy.N * bands, dw: dw}
+	w.Team.Run((len(dw)+reduceLen-1)/reduceLen, &w.reduceT)
+}
+
+func (t *patchGradTask) Part(slot, i int) {
+	n, y := i/t.bands, i%t.bands*t.rows
+	rows, ow := min(t.rows, t.dy.H-y), t.dy.W
+	a := t.w.local[slot]
+	stride := t.rows * ow * Block
+	gatherPatches(t.g, t.x, n, y, rows, ow, a, stride)
+	dw := t.partial[i*t.g.WeightLen():][:t.g.WeightLen()]
+	clear(dw)
+	for p := range panels(t.g.K) {
+		nb := min(2, t.dy.Blocks()-2*p)
+		for s := range t.g.Depth() / Block {
+			t.isa.weightGrad(nb, rows, ow, a[s*stride:], ow*Block,
+				t.dy.Data[t.dy.At(n, 2*p, y, 0):], t.dy.RowLen(), t.dy.PlaneLen(),
+				dw[(p*t.g.Depth()+s*Block)*Panel:], 0)
+		}
+	}
+}
+
+// reduceTask adds n partial sums to dw in order.
+type reduceTask struct {
+	partial []float32
+	n       int
+	dw      []float32
+}
+
+const reduceLen = 512
+
+func (t *reduceTask) Part(_, i int) {
+	dw := t.dw[i*reduceLen : min(len(t.dw), (i+1)*reduceLen)]
+	for j := range t.n {
+		src := t.partial[j*len(t.dw)+i*reduceLen:][:len(dw)]
+		for k, v := range src {
+			dw[k] += v
+		}
+	}
+}
+
+// biasTask sums dy of one channel block over all pixels, through the ReLU if there
+// is one.
+type biasTask struct {
+	isa   *ISA
+	y, dy *Act
+	relu  bool
+	db    []float32
+}
+
+// BiasGrad adds the gradient of the bias to db (padded to whole blocks). With relu, dy
+// is first zeroed wherever the layer's output y is not positive.
+func (w *Work) BiasGrad(y, dy *Act, relu bool, db []float32) {
+	w.biasT = biasTask{isa: Current(), y: y, dy: dy, relu: relu, db: db}
+	w.Team.Run(dy.Blocks(), &w.biasT)
+}
+
+func (t *biasTask) Part(_, b int) {
+	sum := t.db[b*Block:][:Block]
+	for n := range t.dy.N {
+		for y := range t.dy.H {
+			row := t.dy.Data[t.dy.At(n, b, y, 0):]
+			if t.relu {
+				t.isa.reluGradRow(t.dy.W, t.y.Data[t.y.At(n, b, y, 0):], row, sum)
+			} else {
+				t.isa.sumRow(t.dy.W, row, sum)
+			}
+		}
+	}
+}

@@ -1,0 +1,225 @@
+package kernel
+
+// cacheWeights is the size in floats up to which a layer's weights are taken to stay
+// in a core's cache while the image goes by.
+const cacheWeights = 1 << 17
+
+// directTask computes output rows in place: a tile is up to 14 pixels of one row by
+// 32 out-channels.
+type directTask struct {
+	isa           *ISA
+	g             Conv
+	x, y          *Act
+	weights, bias []float32
+	offs          []int
+	flags         int
+	rows, groups  int // output rows of a part, parts of an image
+	panels        int
+}
+
+func (w *Work) directForward(g Conv, x *Act, weights, bias []float32, flags int, y *Act) {
+	t := &w.directT
+	*t = directTask{isa: Current(), g: g, x: x, y: y, weights: weights, bias: bias,
+		offs: steps(&w.offs, g, x), flags: flags, panels: panels(g.K)}
+	// a part of at least a million multiplications, so that handing it out costs nothing
+	t.rows = max(1, (1<<20)/(y.W*Panel*g.Depth()))
+	t.groups = (y.H + t.rows - 1) / t.rows
+	w.Team.Run(y.N*t.groups*t.panels, t)
+}
+
+func (t *directTask) Part(_, i int) {
+	var n, group, p int
+	if t.g.WeightLen() > cacheWeights { // one panel after the other, over all images
+		p, i = i/(t.y.N*t.groups), i%(t.y.N*t.groups)
+		n, group = i/t.groups, i%t.groups
+	} else { // one place after the other, over all panels
+		i, p = i/t.panels, i%t.panels
+		n, group = i/t.groups, i%t.groups
+	}
+	nb := min(2, t.y.Blocks()-2*p)
+	wp := t.weights[p*t.g.Depth()*Panel:]
+	var bias []float32
+	if t.bias != nil {
+		bias = t.bias[p*Panel:]
+	}
+	for y := group * t.rows; y < min(t.y.H, (group+1)*t.rows); y++ {
+		t.isa.product(t.y.W, nb, t.offs, t.x.Data[t.x.At(n, 0, y-t.g.Pad, -t.g.Pad):], wp,
+			t.y.Data[t.y.At(n, 2*p, y, 0):], t.y.PlaneLen(), bias, t.flags)
+	}
+}
+
+// gatherTask copies what output pixels m0 … m0+m−1 (counted over images, rows and
+// columns) read into [step][m][16], the operand of a plain matrix product.
+type gatherTask struct {
+	x      *Act
+	pad    int
+	oh, ow int
+	offs   []int
+	m0, m  int
+	dst    []float32
+}
+
+// gatherRows is the number of pixels that a part gathers.
+const gatherRows = 4
+
+func (w *Work) gather(t *gatherTask) { w.Team.Run((t.m+gatherRows-1)/gatherRows, t) }
+
+func (t *gatherTask) Part(_, i int) {
+	for j := i * gatherRows; j < min(t.m, (i+1)*gatherRows); j++ {
+		n, y, x := pixel(t.m0+j, t.oh, t.ow)
+		src := t.x.Data[t.x.At(n, 0, y-t.pad, x-t.pad):]
+		for s, o := range t.offs {
+			copy(t.dst[(s*t.m+j)*Block:][:Block], src[o:])
+		}
+	}
+}
+
+// pixel splits an index over (N,H,W).
+func pixel(m, h, w int) (n, y, x int) { return m / (h * w), m / w % h, m % w }
+
+// packedTask multiplies gathered rows with the panels.
+type packedTask struct {
+	isa           *ISA
+	w             *Work
+	g             Conv
+	y             *Act
+	a             []float32 // [step][m][16]
+	weights, bias []float32
+	offs          []int
+	flags         int
+	m0, m         int
+	rows, groups  int // rows of a part, parts of a panel
+}
+
+const (
+	// packedBytes bounds the gathered operand, in floats; what is longer is done in
+	// several passes over the weights.
+	packedFloats = 8 << 20
+	// packedSteps is how many blocks of 16 of the reduction are done for all rows
+	// before the next: their weights stay in the second-level cache.
+	packedSteps = 64
+	packedRows  = 56
+)
+
+func (g Conv) packedChunk(m int) int {
+	return min(m, max(packedRows, packedFloats/g.Depth()))
+}
+
+func (w *Work) packedForward(g Conv, x *Act, weights, bias []float32, flags int, y *Act) {
+	m := y.N * y.H * y.W
+	chunk := g.packedChunk(m)
+	offs := steps(&w.offs, g, x)
+	for m0 := 0; m0 < m; m0 += chunk {
+		n := min(chunk, m-m0)
+		a := grow(&w.shared, g.Depth()*n)
+		w.gatherT = gatherTask{x: x, pad: g.Pad, oh: y.H, ow: y.W, offs: offs, m0: m0, m: n, dst: a}
+		w.gather(&w.gatherT)
+		t := &w.packedT
+		*t = packedTask{isa: Current(), w: w, g: g, y: y, a: a, weights: weights, bias: bias,
+			offs: strides(&w.offs2, len(offs), n*Block), flags: flags, m0: m0, m: n, rows: n}
+		if panels(g.K) < 4*w.Team.Threads() {
+			t.rows = min(n, packedRows)
+		}
+		t.groups = (n + t.rows - 1) / t.rows
+		w.growLocal(2 * t.rows * Block)
+		w.Team.Run(panels(g.K)*t.groups, t)
+	}
+}
+
+func (t *packedTask) Part(slot, i int) {
+	p, r0 := i/t.groups, i%t.groups*t.rows
+	rows := min(t.rows, t.m-r0)
+	nb := min(2, t.y.Blocks()-2*p)
+	c := t.w.local[slot]
+	var bias []float32
+	if t.bias != nil {
+		bias = t.bias[p*Panel:]
+	}
+	chunk := packedSteps
+	if rows <= t.isa.gemmRows {
+		chunk = len(t.offs)
+	}
+	for k := 0; k < len(t.offs); k += chunk {
+		end := min(k+chunk, len(t.offs))
+		flags := 0
+		if k > 0 {
+			flags = accumulate
+		}
+		if end == len(t.offs) {
+			flags |= t.flags
+		}
+		t.isa.product(rows, nb, t.offs[k:end], t.a[r0*Block:], t.weights[(p*t.g.Depth()+k*Block)*Panel:], c, rows*Block, bias, flags)
+	}
+	for j := range rows {
+		n, y, x := pixel(t.m0+r0+j, t.y.H, t.y.W)
+		for b := range nb {
+			copy(t.y.Data[t.y.At(n, 2*p+b, y, x):][:Block], c[(b*rows+j)*Block:])
+		}
+	}
+}
+
+// patchTask gathers the patches of a band of output rows, [C·R·R/16][pixel][16], and
+// multiplies them with every panel while they are in the cache.
+type patchTask struct {
+	isa           *ISA
+	w             *Work
+	g             Conv
+	x, y          *Act
+	weights, bias []float32
+	offs          []int
+	flags         int
+	rows, bands   int
+}
+
+// patchPixels is about how many pixels a band has.
+const patchPixels = 1024
+
+func (w *Work) patchForward(g Conv, x *Act, weights, bias []float32, flags int, y *Act) {
+	t := &w.patchT
+	*t = patchTask{isa: Current(), w: w, g: g, x: x, y: y, weights: weights, bias: bias, flags: flags}
+	t.rows = min(y.H, max(1, patchPixels/y.W))
+	t.bands = (y.H + t.rows - 1) / t.rows
+	t.offs = strides(&w.offs, g.Depth()/Block, t.rows*y.W*Block)
+	w.growLocal(g.Depth() * t.rows * y.W)
+	w.Team.Run(y.N*t.bands, t)
+}
+
+func (t *patchTask) Part(slot, i int) {
+	n, y0 := i/t.bands, i%t.bands*t.rows
+	rows := min(t.rows, t.y.H-y0)
+	a := t.w.local[slot]
+	gatherPatches(t.g, t.x, n, y0, rows, t.y.W, a, t.rows*t.y.W*Block)
+	for p := range panels(t.g.K) {
+		nb := min(2, t.y.Blocks()-2*p)
+		var bias []float32
+		if t.bias != nil {
+			bias = t.bias[p*Panel:]
+		}
+		for r := range rows {
+			t.isa.product(t.y.W, nb, t.offs, a[r*t.y.W*Block:], t.weights[p*t.g.Depth()*Panel:],
+				t.y.Data[t.y.At(n, 2*p, y0+r, 0):], t.y.PlaneLen(), bias, t.flags)
+		}
+	}
+}
+
+// gatherPatches writes, for each output pixel of rows y0 …, its C·R·R inputs, lane j
+// of block b being input 16b+j; blocks are stride floats apart.
+func gatherPatches(g Conv, x *Act, n, y0, rows, ow int, dst []float32, stride int) {
+	used := g.C * g.R * g.R
+	for j := used; j < g.Depth(); j++ {
+		lane := dst[j/Block*stride+j%Block:]
+		for m := range rows * ow {
+			lane[m*Block] = 0
+		}
+	}
+	for j := range used {
+		c, r, s := j/(g.R*g.R), j/g.R%g.R, j%g.R
+		for y := range rows {
+			lane := dst[j/Block*stride+y*ow*Block+j%Block:][:(ow-1)*Block+1]
+			src := x.Data[x.At(n, 0, y0+y+r-g.Pad, s-g.Pad)+c:][:len(lane)]
+			for m := 0; m < len(lane); m += Block {
+				lane[m] = src[m]
+			}
+		}
+	}
+}

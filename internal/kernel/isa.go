@@ -1,0 +1,169 @@
+package kernel
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// ISA is one implementation of every kernel: an instruction set, or the Go twins.
+type ISA struct {
+	name string
+
+	gemmRows   int           // most rows of a gemm tile
+	gemmBlocks int           // most column blocks of a gemm tile
+	gemm       [2][]gemmFunc // by column blocks − 1, then rows
+
+	wgradRows   int
+	wgradBlocks int
+	wgrad       [2]wgradFunc // by column blocks − 1
+
+	maxPool     func(n int, x0, x1, y *float32)
+	maxPoolGrad func(n int, x0, x1, y, dy, dx0, dx1 *float32)
+	reluGrad    func(n int, y, dy, sum *float32)
+	sumPixels   func(n int, x, sum *float32)
+	sgd         func(n int, w, v, g *float32, rate, momentum, decay float32)
+	transpose   func(dst *float32, dstStride int, src *float32, srcStride int)
+}
+
+type (
+	gemmFunc  func(steps int, offs *int, a, b, c *float32, cStride int, bias *float32, flags int)
+	wgradFunc func(h, w int, x *float32, xRow int, dy *float32, dyRow, dyPlane int, dw *float32, flags int)
+)
+
+// portable runs the twins; its function fields stay nil.
+var portable = &ISA{name: "go", gemmRows: 8, gemmBlocks: 2, wgradRows: Block, wgradBlocks: 2}
+
+// Name is how the instruction set is called in flags and output: "avx512", "avx2", "go".
+func (s *ISA) Name() string { return s.name }
+
+// ISAs lists what this machine can run, best first; the last is the portable "go".
+func ISAs() []*ISA { return append(native(), portable) }
+
+var (
+	current atomic.Pointer[ISA]
+	best    = sync.OnceValue(func() *ISA { return ISAs()[0] })
+)
+
+// Current is the instruction set in use: the best of [ISAs] unless [Use] chose.
+func Current() *ISA {
+	if s := current.Load(); s != nil {
+		return s
+	}
+	return best()
+}
+
+// Use makes the instruction set called name the one in use; "" returns to the best.
+// It is a switch for tests and measurements, not to be thrown while a network runs.
+func Use(name string) error {
+	if name == "" {
+		current.Store(nil)
+		return nil
+	}
+	var have []string
+	for _, s := range ISAs() {
+		if s.name == name {
+			current.Store(s)
+			return nil
+		}
+		have = append(have, s.name)
+	}
+	return fmt.Errorf("kernel: instruction set %q: want one of %s", name, strings.Join(have, ", "))
+}
+
+// tile computes rows × 16·nb outputs; rows is at most s.gemmRows, nb 1 or 2.
+func (s *ISA) tile(rows, nb int, offs []int, a, b, c []float32, cStride int, bias []float32, flags int) {
+	if s.gemm[0] == nil {
+		gemmTwin(rows, nb*Block, len(offs), offs, a, b, c, cStride, bias, flags)
+		return
+	}
+	var bp *float32
+	if flags&addBias != 0 {
+		bp = &bias[0]
+	}
+	if nb <= s.gemmBlocks {
+		s.gemm[nb-1][rows](len(offs), &offs[0], &a[0], &b[0], &c[0], cStride, bp, flags)
+		return
+	}
+	s.gemm[0][rows](len(offs), &offs[0], &a[0], &b[0], &c[0], cStride, bp, flags)
+	if bp != nil {
+		bp = &bias[Block]
+	}
+	s.gemm[0][rows](len(offs), &offs[0], &a[0], &b[Block], &c[cStride], cStride, bp, flags)
+}
+
+// product computes m × 16·nb outputs, cutting m into tiles as even as possible.
+func (s *ISA) product(m, nb int, offs []int, a, b, c []float32, cStride int, bias []float32, flags int) {
+	tiles := (m + s.gemmRows - 1) / s.gemmRows
+	for t, r := 0, 0; t < tiles; t++ {
+		next := m * (t + 1) / tiles
+		s.tile(next-r, nb, offs, a[r*Block:], b, c[r*Block:], cStride, bias, flags)
+		r = next
+	}
+}
+
+// weightGrad adds to the 16 × 16·nb tile dw the products of a block of in-channels
+// x with nb blocks of out-channels dy over h rows of w pixels.
+func (s *ISA) weightGrad(nb, h, w int, x []float32, xRow int, dy []float32, dyRow, dyPlane int, dw []float32, flags int) {
+	if s.wgrad[0] == nil {
+		wgradTwin(Block, nb*Block, h, w, x, xRow, dy, dyRow, dyPlane, dw, flags)
+		return
+	}
+	for r := 0; r < Block; r += s.wgradRows {
+		if nb <= s.wgradBlocks {
+			s.wgrad[nb-1](h, w, &x[r], xRow, &dy[0], dyRow, dyPlane, &dw[r*Panel], flags)
+			continue
+		}
+		s.wgrad[0](h, w, &x[r], xRow, &dy[0], dyRow, dyPlane, &dw[r*Panel], flags)
+		s.wgrad[0](h, w, &x[r], xRow, &dy[dyPlane], dyRow, dyPlane, &dw[r*Panel+Block], flags)
+	}
+}
+
+func (s *ISA) maxPoolRow(n int, x0, x1, y []float32) {
+	if s.maxPool == nil {
+		maxPoolTwin(n, x0, x1, y)
+		return
+	}
+	s.maxPool(n, &x0[0], &x1[0], &y[0])
+}
+
+func (s *ISA) maxPoolGradRow(n int, x0, x1, y, dy, dx0, dx1 []float32) {
+	if s.maxPoolGrad == nil {
+		maxPoolGradTwin(n, x0, x1, y, dy, dx0, dx1)
+		return
+	}
+	s.maxPoolGrad(n, &x0[0], &x1[0], &y[0], &dy[0], &dx0[0], &dx1[0])
+}
+
+func (s *ISA) reluGradRow(n int, y, dy, sum []float32) {
+	if s.reluGrad == nil {
+		reluGradTwin(n, y, dy, sum)
+		return
+	}
+	s.reluGrad(n, &y[0], &dy[0], &sum[0])
+}
+
+func (s *ISA) sumRow(n int, x, sum []float32) {
+	if s.sumPixels == nil {
+		sumPixelsTwin(n, x, sum)
+		return
+	}
+	s.sumPixels(n, &x[0], &sum[0])
+}
+
+func (s *ISA) sgdBlocks(n int, w, v, g []float32, rate, momentum, decay float32) {
+	if s.sgd == nil {
+		sgdTwin(n, w, v, g, rate, momentum, decay)
+		return
+	}
+	s.sgd(n, &w[0], &v[0], &g[0], rate, momentum, decay)
+}
+
+func (s *ISA) transpose16(dst []float32, dstStride int, src []float32, srcStride int) {
+	if s.transpose == nil {
+		transpose16Twin(dst, dstStride, src, srcStride)
+		return
+	}
+	s.transpose(&dst[0], dstStride, &src[0], srcStride)
+}

@@ -1,0 +1,50 @@
+package kernel
+
+import "github.com/klauspost/cpuid/v2"
+
+var avx512 = &ISA{
+	name:     "avx512",
+	gemmRows: 14, gemmBlocks: 2,
+	gemm: [2][]gemmFunc{
+		{nil, gemm1x16AVX512, gemm2x16AVX512, gemm3x16AVX512, gemm4x16AVX512, gemm5x16AVX512, gemm6x16AVX512, gemm7x16AVX512,
+			gemm8x16AVX512, gemm9x16AVX512, gemm10x16AVX512, gemm11x16AVX512, gemm12x16AVX512, gemm13x16AVX512, gemm14x16AVX512},
+		{nil, gemm1x32AVX512, gemm2x32AVX512, gemm3x32AVX512, gemm4x32AVX512, gemm5x32AVX512, gemm6x32AVX512, gemm7x32AVX512,
+			gemm8x32AVX512, gemm9x32AVX512, gemm10x32AVX512, gemm11x32AVX512, gemm12x32AVX512, gemm13x32AVX512, gemm14x32AVX512},
+	},
+	wgradRows: 8, wgradBlocks: 2,
+	wgrad:       [2]wgradFunc{wgrad8x16AVX512, wgrad8x32AVX512},
+	maxPool:     maxPoolAVX512,
+	maxPoolGrad: maxPoolGradAVX512,
+	reluGrad:    reluGradAVX512,
+	sumPixels:   sumPixelsAVX512,
+	sgd:         sgdAVX512,
+	transpose:   transpose16AVX2,
+}
+
+var avx2 = &ISA{
+	name:     "avx2",
+	gemmRows: 6, gemmBlocks: 1,
+	gemm: [2][]gemmFunc{
+		{nil, gemm1x16AVX2, gemm2x16AVX2, gemm3x16AVX2, gemm4x16AVX2, gemm5x16AVX2, gemm6x16AVX2},
+	},
+	wgradRows: 4, wgradBlocks: 1,
+	wgrad:       [2]wgradFunc{wgrad4x16AVX2},
+	maxPool:     maxPoolAVX2,
+	maxPoolGrad: maxPoolGradAVX2,
+	reluGrad:    reluGradAVX2,
+	sumPixels:   sumPixelsAVX2,
+	sgd:         sgdAVX2,
+	transpose:   transpose16AVX2,
+}
+
+// native lists the instruction sets of this CPU that the operating system saves.
+func native() []*ISA {
+	var s []*ISA
+	if cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512DQ, cpuid.AVX512BW, cpuid.AVX512VL, cpuid.AVX2, cpuid.FMA3) {
+		s = append(s, avx512)
+	}
+	if cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3) {
+		s = append(s, avx2)
+	}
+	return s
+}
