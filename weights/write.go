@@ -116,6 +116,9 @@ func encodeHeader(metadata map[string]string, tensors []Source) ([]byte, error) 
 			if !utf8.ValidString(k) || !utf8.ValidString(metadata[k]) {
 				return nil, fmt.Errorf("metadata: %s: not UTF-8", display(k))
 			}
+			if len(k)+len(metadata[k]) > maxHeader-len(b) {
+				return nil, fmt.Errorf("metadata: %s: header grows too long, want at most %d bytes", display(k), maxHeader)
+			}
 			if i > 0 {
 				b = append(b, ',')
 			}

@@ -1,0 +1,343 @@
+package weights
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/verydeep/vgg/tensor"
+)
+
+func TestWriteRefuses(t *testing.T) {
+	floats := func(n int) func() []float32 { return func() []float32 { return make([]float32, n) } }
+	var huge []Source
+	for i := range 17 {
+		huge = append(huge, Source{fmt.Sprint(i), []int{1 << 57}, floats(0)})
+	}
+	for name, c := range map[string]struct {
+		meta    map[string]string
+		sources []Source
+		want    string
+	}{
+		"few elements":       {nil, []Source{{"a", []int{3, 4}, floats(11)}}, "a: 11 elements given, want 12 of shape [3 4]"},
+		"many elements":      {nil, []Source{{"a", []int{3, 4}, floats(13)}}, "a: 13 elements given, want 12 of shape [3 4]"},
+		"second, few":        {nil, []Source{{"a", nil, floats(1)}, {"b", []int{2}, floats(0)}}, "b: 0 elements given, want 2"},
+		"negative axis":      {nil, []Source{{"a", []int{-1}, floats(0)}}, "a: shape [-1] negative or too large"},
+		"too large":          {nil, []Source{{"a", []int{1 << 40, 1 << 40}, floats(0)}}, "negative or too large"},
+		"sum too large":      {nil, huge, "16: shape [144115188075855872] negative or too large"},
+		"name twice":         {nil, []Source{{"a", nil, floats(1)}, {"a", nil, floats(1)}}, "a: name given twice"},
+		"metadata's name":    {nil, []Source{{"__metadata__", nil, floats(1)}}, "__metadata__: the metadata's name"},
+		"name not UTF-8":     {nil, []Source{{"a\xff", nil, floats(1)}}, `"a\xff": name is not UTF-8`},
+		"key not UTF-8":      {map[string]string{"\xff": "v"}, nil, "not UTF-8"},
+		"value not UTF-8":    {map[string]string{"k": "\xff"}, nil, "metadata: k: not UTF-8"},
+		"axes":               {nil, []Source{{"a", make([]int, 65), floats(0)}}, "a: 65 axes, want at most 64"},
+		"long metadata":      {map[string]string{"k": strings.Repeat("v", maxHeader)}, nil, "metadata: k: header grows too long, want at most 100000000 bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "w")
+			err := WriteSafetensors(path, c.meta, c.sources)
+			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "weights: "+path+": ") {
+				t.Errorf("%v, want %q in it", err, c.want)
+			}
+			wantFiles(t, dir)
+			if err := EncodeSafetensors(io.Discard, c.meta, c.sources); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("EncodeSafetensors: %v, want %q in it", err, c.want)
+			}
+		})
+	}
+}
+
+// wantFiles fails unless dir holds just these files.
+func wantFiles(t *testing.T, dir string, names ...string) {
+	t.Helper()
+	es, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range es {
+		got = append(got, e.Name())
+	}
+	if fmt.Sprint(got) != fmt.Sprint(names) {
+		t.Errorf("left %q in the directory, want %q", got, names)
+	}
+}
+
+// Sources are asked in order, each once, and may share a buffer.
+func TestSourcesShareABuffer(t *testing.T) {
+	buf := make([]float32, 3)
+	var sources []Source
+	for i := range 5 {
+		asked := false
+		sources = append(sources, Source{fmt.Sprint(i), []int{3}, func() []float32 {
+			if asked {
+				t.Errorf("source %d asked twice", i)
+			}
+			asked = true
+			for j := range buf {
+				buf[j] = float32(10*i + j)
+			}
+			return buf
+		}})
+	}
+	f := written(t, nil, sources...)
+	for i, e := range f.Tensors() {
+		x, err := f.Read(e.Name)
+		if err != nil || e.Name != fmt.Sprint(i) || x.At(2) != float32(10*i+2) {
+			t.Errorf("tensor %d is %s %v, %v", i, e.Name, x, err)
+		}
+	}
+}
+
+// Writing needs a buffer and the header, not a second copy of the tensors.
+func TestWriteMemory(t *testing.T) {
+	x := tensor.New(4 << 20) // 16 MiB
+	least := ^uint64(0)
+	for range 3 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if err := EncodeSafetensors(io.Discard, nil, []Source{FromTensor("x", x)}); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		least = min(least, after.TotalAlloc-before.TotalAlloc)
+	}
+	if least > 1<<20 {
+		t.Errorf("%d bytes allocated to write %d", least, 4*x.Len())
+	}
+}
+
+func TestReplace(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "w")
+	for _, n := range []int{1000, 10} { // the shorter one doesn't keep the longer one's end
+		if err := WriteSafetensors(path, nil, []Source{source("x", n)}); err != nil {
+			t.Fatal(err)
+		}
+		f, err := Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, err := f.Lookup("x"); err != nil || e.Shape[0] != n {
+			t.Errorf("%v, %v; want %d elements", e, err, n)
+		}
+		f.Close()
+	}
+	wantFiles(t, dir, "w")
+}
+
+func TestWriteThroughALink(t *testing.T) {
+	dir := t.TempDir()
+	real, link := filepath.Join(dir, "real"), filepath.Join(dir, "link")
+	if err := os.WriteFile(real, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(real, link); err != nil {
+		t.Skip("no symbolic links here: ", err)
+	}
+	if err := WriteSafetensors(link, nil, []Source{source("x", 3)}); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link was replaced: %v, %v", info, err)
+	}
+	if f, err := Open(real); err != nil {
+		t.Error(err)
+	} else {
+		f.Close()
+	}
+}
+
+func TestWriteToWrongPlaces(t *testing.T) {
+	dir := t.TempDir()
+	sub := filepath.Join(dir, "sub")
+	if err := os.Mkdir(sub, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		sub:                             "a directory, want a file",
+		filepath.Join(dir, "none", "w"): "no such file or directory",
+		os.DevNull:                      "a device, want a file",
+		"":                              "",
+	} {
+		err := WriteSafetensors(path, nil, nil)
+		if err == nil || runtime.GOOS != "windows" && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", path, err, want)
+		}
+	}
+	wantFiles(t, dir, "sub")
+	wantFiles(t, sub)
+}
+
+// A full disk, met while data is written.
+func TestFullDevice(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("no /dev/full here: ", err)
+	}
+	defer full.Close()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "w")
+	err = writeFile(&broken{full: full}, path, nil, []Source{source("x", 100_000)})
+	if !errors.Is(err, syscall.ENOSPC) || strings.Count(err.Error(), path) != 1 {
+		t.Errorf("%v, want no space left", err)
+	}
+	wantFiles(t, dir)
+}
+
+func TestReadOnlyDirectory(t *testing.T) {
+	if os.Getuid() <= 0 {
+		t.Skip("directories aren't read-only to root")
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteSafetensors(filepath.Join(dir, "w"), nil, nil); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("%v, want permission denied", err)
+	}
+	wantFiles(t, dir)
+}
+
+var errBroken = errors.New("broken")
+
+// broken is the real file system, with one thing that fails.
+type broken struct {
+	osFiles
+	create_, sync, close, rename_, syncDir_ bool
+	writable                                int      // bytes that can be written; 0: all
+	full                                    *os.File // takes what is written, if set
+}
+
+func (b *broken) create(name string) (file, error) {
+	if b.create_ {
+		return nil, errBroken
+	}
+	f, err := b.osFiles.create(name)
+	return &brokenFile{f, b}, err
+}
+
+func (b *broken) rename(from, to string) error {
+	if b.rename_ {
+		return errBroken
+	}
+	return b.osFiles.rename(from, to)
+}
+
+func (b *broken) syncDir(dir string) error {
+	if b.syncDir_ {
+		return errBroken
+	}
+	return b.osFiles.syncDir(dir)
+}
+
+type brokenFile struct {
+	file
+	b *broken
+}
+
+func (f *brokenFile) Write(p []byte) (int, error) {
+	if f.b.full != nil {
+		return f.b.full.Write(p)
+	}
+	if f.b.writable == 0 {
+		return f.file.Write(p)
+	}
+	n := min(len(p), f.b.writable-1)
+	f.b.writable -= n
+	n, err := f.file.Write(p[:n])
+	if err == nil && n < len(p) {
+		err = errBroken
+	}
+	return n, err
+}
+
+func (f *brokenFile) Sync() error {
+	if f.b.sync {
+		return errBroken
+	}
+	return f.file.Sync()
+}
+
+func (f *brokenFile) Close() error {
+	err := f.file.Close()
+	if f.b.close {
+		return errBroken
+	}
+	return err
+}
+
+// Whatever fails, the file of that name is the old one, or none, and no
+// temporary one is left.
+func TestNothingHalfWritten(t *testing.T) {
+	const size = 3*chunk + 12345 // several writes
+	cases := map[string]*broken{
+		"create": {create_: true},
+		"sync":   {sync: true},
+		"close":  {close: true},
+		"rename": {rename_: true},
+	}
+	for _, n := range []int{0, 1, 8, 100, chunk - 1, chunk, chunk + 1, 3 * chunk, size} {
+		cases[fmt.Sprintf("write of byte %d", n)] = &broken{writable: n + 1}
+	}
+	for name, fsys := range cases {
+		for _, old := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/old=%v", name, old), func(t *testing.T) {
+				fsys := *fsys
+				dir := t.TempDir()
+				path := filepath.Join(dir, "w")
+				var files []string
+				if old {
+					files = []string{"w"}
+					if err := os.WriteFile(path, []byte("old"), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+				err := writeFile(&fsys, path, nil, []Source{source("x", size/4)})
+				if !errors.Is(err, errBroken) {
+					t.Errorf("%v, want %v", err, errBroken)
+				}
+				wantFiles(t, dir, files...)
+				if old {
+					if b, err := os.ReadFile(path); err != nil || !bytes.Equal(b, []byte("old")) {
+						t.Errorf("the old file is %q, %v", b, err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// A directory that can't be synced is reported, with the new file whole.
+func TestDirectorySyncFails(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "w")
+	if err := writeFile(&broken{syncDir_: true}, path, nil, []Source{source("x", 5)}); !errors.Is(err, errBroken) {
+		t.Errorf("%v, want %v", err, errBroken)
+	}
+	wantFiles(t, dir, "w")
+	if f, err := Open(path); err != nil {
+		t.Error(err)
+	} else {
+		f.Close()
+	}
+}
+
+func TestPanickingSource(t *testing.T) {
+	dir := t.TempDir()
+	defer func() {
+		if recover() != "source" {
+			t.Error("the panic was lost")
+		}
+		wantFiles(t, dir)
+	}()
+	WriteSafetensors(filepath.Join(dir, "w"), nil, []Source{{"x", nil, func() []float32 { panic("source") }}})
+}
