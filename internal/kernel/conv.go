@@ -54,14 +54,19 @@ func (g Conv) Unpack(dst, src []float32) {
 }
 
 func (g Conv) each(f func(packed, canonical int)) {
+	channel, tap := Panel, blocks(g.C)*Block*Panel // strides
+	if g.patched() {
+		channel, tap = g.R*g.R*Panel, Panel
+	}
 	i := 0
 	for k := range g.K {
+		first := g.Index(k, 0, 0, 0)
 		for c := range g.C {
-			for r := range g.R {
-				for s := range g.R {
-					f(g.Index(k, c, r, s), i)
-					i++
-				}
+			at := first + c*channel
+			for range g.R * g.R {
+				f(at, i)
+				at += tap
+				i++
 			}
 		}
 	}
@@ -133,6 +138,11 @@ type Work struct {
 	biasT    biasTask
 	poolT    poolTask
 	poolGT   poolGradTask
+	lrnT     lrnTask
+	normT    normTask
+	maskT    maskTask
+	reluT    reluTask
+	sgdT     sgdTask
 }
 
 // NewWork returns an empty Work for the team.
@@ -141,7 +151,7 @@ func NewWork(t *Team) *Work { return &Work{Team: t, local: make([][]float32, t.T
 // grow returns buf with length n, reallocated when it is too short.
 func grow(buf *[]float32, n int) []float32 {
 	if cap(*buf) < n {
-		*buf = make([]float32, n)
+		*buf = Alloc(n)
 	}
 	*buf = (*buf)[:n]
 	return *buf

@@ -1,0 +1,72 @@
+package kernel
+
+// Scratch is the memory that layer calls take from a [Work], in floats.
+type Scratch struct {
+	Shared, Shared2, Turned int
+	Local                   int // a thread
+}
+
+// Max returns the larger of each part: what a Work that serves both has grown to.
+func (s Scratch) Max(o Scratch) Scratch {
+	return Scratch{max(s.Shared, o.Shared), max(s.Shared2, o.Shared2), max(s.Turned, o.Turned), max(s.Local, o.Local)}
+}
+
+// Floats is the total for a number of threads.
+func (s Scratch) Floats(threads int) int {
+	return s.Shared + s.Shared2 + s.Turned + threads*s.Local
+}
+
+// ForwardScratch is what [Work.ConvForward] takes for n images of h × w.
+func (g Conv) ForwardScratch(n, h, w, threads int) Scratch {
+	oh, ow := g.Out(h, w)
+	switch g.algorithm(ow) {
+	case patch:
+		return Scratch{Local: g.Depth() * min(oh, max(1, patchPixels/ow)) * ow}
+	case packed:
+		rows := g.packedChunk(n * oh * ow)
+		s := Scratch{Shared: g.Depth() * rows}
+		if panels(g.K) < 4*threads {
+			rows = min(rows, packedRows)
+		}
+		s.Local = 2 * rows * Block
+		return s
+	default:
+		return Scratch{}
+	}
+}
+
+// BackwardScratch is what [Work.ConvBackwardWeights] takes and, if data,
+// [Work.ConvBackwardData] too.
+func (g Conv) BackwardScratch(n, h, w, threads int, data bool) Scratch {
+	oh, ow := g.Out(h, w)
+	kb := blocks(g.K)
+	connected := g.connected(oh, ow)
+	var s Scratch
+	switch {
+	case g.patched():
+		rows, bands := g.patchBands(oh, ow)
+		s = Scratch{Shared2: n * bands * g.WeightLen(), Local: g.Depth() * rows * ow}
+	case connected:
+		s = Scratch{Shared: g.Depth() * n, Shared2: kb * n * Block}
+	}
+	if !data {
+		return s
+	}
+	if connected {
+		return s.Max(Scratch{Shared: kb * n * Block, Local: kb*Block*Panel + 2*n*Block})
+	}
+	t := g.transposed()
+	return s.Max(Scratch{Turned: t.WeightLen()}).Max(t.ForwardScratch(n, oh, ow, threads))
+}
+
+// LRNScratch is what [Work.LRNForward] takes for c channels.
+func LRNScratch(l LRN, c int) Scratch { return Scratch{Local: l.scratch(c)} }
+
+// Floats is the memory that w holds now.
+func (w *Work) Floats() int {
+	n := cap(w.shared) + cap(w.shared2) + cap(w.turned)
+	for _, l := range w.local {
+		n += cap(l)
+	}
+	return n
+}

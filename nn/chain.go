@@ -1,0 +1,236 @@
+package nn
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+
+	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/tensor"
+)
+
+// Chain is a sequence of layers. Any number of goroutines may call Forward at once:
+// the parameters are shared and only read, and each call has a workspace of its own,
+// kept and reused, so that a call of a shape seen before allocates no buffers.
+type Chain struct {
+	in     int // channels
+	layers []Layer
+	team   *kernel.Team
+
+	mu   sync.Mutex
+	free []*workspace
+}
+
+// NewChain returns the chain of layers over images of c channels, run by as many
+// threads as the process may use (runtime.GOMAXPROCS, which heeds a container's CPU
+// quota).
+func NewChain(c int, layers ...Layer) *Chain {
+	return &Chain{in: c, layers: layers, team: kernel.NewTeam(runtime.GOMAXPROCS(0))}
+}
+
+// SetThreads sets how many threads share the work of one pass. Results do not depend
+// on it. It must not be called while a pass runs.
+func (c *Chain) SetThreads(n int) {
+	c.team = kernel.NewTeam(n)
+	c.free = nil
+}
+
+// Threads is how many threads share the work of one pass.
+func (c *Chain) Threads() int { return c.team.Threads() }
+
+// Layers lists the layers, first to last.
+func (c *Chain) Layers() []Layer { return c.layers }
+
+// Params lists the parameters of all layers, first to last.
+func (c *Chain) Params() []*Param {
+	var ps []*Param
+	for _, l := range c.layers {
+		ps = append(ps, l.Params()...)
+	}
+	return ps
+}
+
+// Shapes lists the output shape of every layer for an input image of h × w pixels.
+func (c *Chain) Shapes(h, w int) ([]Shape, error) {
+	s := Shape{c.in, h, w}
+	shapes := make([]Shape, len(c.layers))
+	for i, l := range c.layers {
+		var err error
+		if s, err = l.Out(s); err != nil {
+			return nil, err
+		}
+		shapes[i] = s
+	}
+	return shapes, nil
+}
+
+// workspace holds the buffers of a forward pass without training: activations
+// alternate between two.
+type workspace struct {
+	work    *kernel.Work
+	n, h, w int
+	layers  []Layer // those that do something in inference
+	acts    []kernel.Act
+	buf     [2][]float32
+}
+
+// inferring lists the layers that do something in inference, with the shape of the
+// input and of each one's output.
+func (c *Chain) inferring(h, w int) ([]Layer, []Shape, error) {
+	all, err := c.Shapes(h, w)
+	if err != nil {
+		return nil, nil, err
+	}
+	var layers []Layer
+	shapes := []Shape{{c.in, h, w}}
+	for i, l := range c.layers {
+		if _, ok := l.(*Dropout); ok {
+			continue
+		}
+		layers = append(layers, l)
+		shapes = append(shapes, all[i])
+	}
+	return layers, shapes, nil
+}
+
+// padOf is the border of the activation that layer i reads; the last output has none.
+func padOf(layers []Layer, i int) int {
+	if i < len(layers) {
+		return layers[i].pad()
+	}
+	return 0
+}
+
+// inferenceLens is the length of the two buffers, and the scratch memory.
+func inferenceLens(layers []Layer, shapes []Shape, n, threads int) (lens [2]int, s kernel.Scratch) {
+	for i, sh := range shapes {
+		lens[i%2] = max(lens[i%2], kernel.ActLen(n, sh.C, sh.H, sh.W, padOf(layers, i)))
+		if i < len(layers) {
+			s = s.Max(layers[i].scratch(n, sh, threads, false, false))
+		}
+	}
+	return lens, s
+}
+
+func (ws *workspace) plan(c *Chain, n, h, w int) error {
+	if ws.n == n && ws.h == h && ws.w == w {
+		return nil
+	}
+	layers, shapes, err := c.inferring(h, w)
+	if err != nil {
+		return err
+	}
+	lens, _ := inferenceLens(layers, shapes, n, c.Threads())
+	for i, l := range lens {
+		if cap(ws.buf[i]) < l {
+			ws.buf[i] = nil // let the old one go before the new one comes
+			ws.buf[i] = kernel.Alloc(l)
+		}
+		ws.buf[i] = ws.buf[i][:l]
+	}
+	ws.n, ws.h, ws.w, ws.layers = n, h, w, layers
+	ws.acts = make([]kernel.Act, len(shapes))
+	for i, sh := range shapes {
+		ws.acts[i].Shape(n, sh.C, sh.H, sh.W, padOf(layers, i), ws.buf[i%2])
+	}
+	return nil
+}
+
+// take returns a workspace planned for the shape.
+func (c *Chain) take(n, h, w int) (*workspace, error) {
+	c.mu.Lock()
+	var ws *workspace
+	for i := range c.free {
+		if f := c.free[i]; ws == nil || f.n == n && f.h == h && f.w == w {
+			ws = f
+		}
+	}
+	if ws == nil {
+		ws = &workspace{work: kernel.NewWork(c.team)}
+	} else {
+		for i, f := range c.free {
+			if f == ws {
+				last := len(c.free) - 1
+				c.free[i], c.free[last] = c.free[last], nil
+				c.free = c.free[:last]
+				break
+			}
+		}
+	}
+	c.mu.Unlock()
+	if err := ws.plan(c, n, h, w); err != nil {
+		return nil, err
+	}
+	return ws, nil
+}
+
+// maxFree is how many workspaces are kept for reuse.
+const maxFree = 16
+
+func (c *Chain) give(ws *workspace) {
+	c.mu.Lock()
+	if len(c.free) < maxFree {
+		c.free = append(c.free, ws)
+	}
+	c.mu.Unlock()
+}
+
+// checkInput returns the batch size, height and width of x.
+func (c *Chain) checkInput(x *tensor.Tensor) (n, h, w int, err error) {
+	if len(x.Shape) != 4 || x.Shape[1] != c.in || x.Shape[0] < 1 {
+		return 0, 0, 0, fmt.Errorf("nn: input of shape %v, want [N %d H W]", x.Shape, c.in)
+	}
+	return x.Shape[0], x.Shape[2], x.Shape[3], nil
+}
+
+// Forward runs x of shape (N,C,H,W) through the layers without training and returns
+// the last one's output: (N,K,OH,OW), OH = OW = 1 for an image of the side that the
+// first fully connected layer was built for.
+func (c *Chain) Forward(x *tensor.Tensor) (*tensor.Tensor, error) {
+	n, h, w, err := c.checkInput(x)
+	if err != nil {
+		return nil, err
+	}
+	shapes, err := c.Shapes(h, w)
+	if err != nil {
+		return nil, err
+	}
+	s := shapes[len(shapes)-1]
+	y := tensor.New(n, s.C, s.H, s.W)
+	return y, c.ForwardInto(y, x)
+}
+
+// ForwardInto is [Chain.Forward] into y, whose shape must be that of the output.
+func (c *Chain) ForwardInto(y, x *tensor.Tensor) error {
+	n, h, w, err := c.checkInput(x)
+	if err != nil {
+		return err
+	}
+	ws, err := c.take(n, h, w)
+	if err != nil {
+		return err
+	}
+	defer c.give(ws)
+	out := &ws.acts[len(ws.acts)-1]
+	if len(y.Data) != out.N*out.C*out.H*out.W {
+		return fmt.Errorf("nn: output of shape %v, want [%d %d %d %d]", y.Shape, out.N, out.C, out.H, out.W)
+	}
+	ws.acts[0].FromNCHW(x.Data)
+	for i, l := range ws.layers {
+		ws.acts[i+1].ClearBorder()
+		l.forward(ws.work, &ws.acts[i], &ws.acts[i+1], Pass{})
+	}
+	out.ToNCHW(y.Data)
+	return nil
+}
+
+// InferenceFloats is the memory, in floats, of a forward pass over n images of h × w:
+// buffers and scratch, without the parameters.
+func (c *Chain) InferenceFloats(n, h, w int) (int, error) {
+	layers, shapes, err := c.inferring(h, w)
+	if err != nil {
+		return 0, err
+	}
+	lens, s := inferenceLens(layers, shapes, n, c.Threads())
+	return lens[0] + lens[1] + s.Floats(c.Threads()), nil
+}

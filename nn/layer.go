@@ -1,0 +1,124 @@
+// Package nn holds the layers of a VGG network, each with a forward and a backward
+// pass written out by hand, and the chain that runs them.
+//
+// A network is a chain: there is no automatic differentiation, and a layer's backward
+// stands beside its forward. Shapes are given as (N,C,H,W): batch, channels, height,
+// width; gradients are dx, dw, db, dy.
+package nn
+
+import (
+	"fmt"
+
+	"github.com/verydeep/vgg/internal/kernel"
+)
+
+// Shape is the size of one image's activation: channels, height, width.
+type Shape struct {
+	C, H, W int
+}
+
+func (s Shape) String() string { return fmt.Sprintf("%d×%d×%d", s.C, s.H, s.W) }
+
+// Pass says what a forward or backward pass is for.
+type Pass struct {
+	Train     bool   // training: dropout drops, batch normalisation uses the batch's statistics
+	Seed      uint64 // of the dropout masks
+	Iteration int    // the masks are drawn anew each iteration
+	Image     int    // index, in the iteration's global batch, of the first image
+	Batch     int    // images of the global batch, which the loss is averaged over; 0: those of this pass
+}
+
+// Layer is one link of the chain. Its methods run on blocked activations and are
+// called by a [Chain]; parameters are read only in a forward pass that does not train,
+// so that any number of goroutines may run one.
+type Layer interface {
+	// Name is the layer's name in the paper's terms: conv1_1, pool1, fc6.
+	Name() string
+	// Out is the shape of the output for an input of shape in, or an error where the
+	// input is too small or has the wrong number of channels.
+	Out(in Shape) (Shape, error)
+	// Params lists the layer's parameters; nil for most layers.
+	Params() []*Param
+
+	// pad is the border of zeros that forward reads round x.
+	pad() int
+	// gradPad is the border of zeros that backward reads round dy.
+	gradPad(in Shape) int
+	// scratch is the working memory of a pass over n images.
+	scratch(n int, in Shape, threads int, train, data bool) kernel.Scratch
+	forward(w *kernel.Work, x, y *kernel.Act, p Pass)
+	// backward adds to the parameters' gradients and computes dx, unless it is nil.
+	// It may overwrite dy.
+	backward(w *kernel.Work, x, y, dy, dx *kernel.Act, p Pass)
+}
+
+// Param is a named parameter. Its value lies in memory as the kernels read it; Get
+// and Set speak the canonical order of Shape.
+type Param struct {
+	Name  string
+	Shape []int
+	Value []float32 // packed; see internal/kernel
+	Grad  []float32 // packed likewise; nil unless training
+	// Running marks statistics that the forward pass of training updates: they are
+	// saved with the weights but not learnt.
+	Running bool
+
+	pack, unpack func(dst, src []float32)
+}
+
+// Len is the number of values, without the padding of the packed form.
+func (p *Param) Len() int {
+	n := 1
+	for _, d := range p.Shape {
+		n *= d
+	}
+	return n
+}
+
+// Set packs src, in the order of p.Shape, into the parameter's value.
+func (p *Param) Set(src []float32) error {
+	if len(src) != p.Len() {
+		return fmt.Errorf("nn: %s: %d values, want %d (shape %v)", p.Name, len(src), p.Len(), p.Shape)
+	}
+	p.pack(p.Value, src)
+	return nil
+}
+
+// Get unpacks the value into dst, in the order of p.Shape.
+func (p *Param) Get(dst []float32) error { return p.Unpack(dst, p.Value) }
+
+// Unpack brings any buffer in the packed order of p (a gradient, a momentum) into the
+// order of p.Shape.
+func (p *Param) Unpack(dst, packed []float32) error {
+	if len(dst) != p.Len() {
+		return fmt.Errorf("nn: %s: room for %d values, want %d (shape %v)", p.Name, len(dst), p.Len(), p.Shape)
+	}
+	p.unpack(dst, packed)
+	return nil
+}
+
+// Pack is the inverse of [Param.Unpack].
+func (p *Param) Pack(packed, src []float32) error {
+	if len(src) != p.Len() || len(packed) != len(p.Value) {
+		return fmt.Errorf("nn: %s: %d values into %d, want %d into %d", p.Name, len(src), len(packed), p.Len(), len(p.Value))
+	}
+	p.pack(packed, src)
+	return nil
+}
+
+// vector returns a parameter of one value a channel, padded to whole panels.
+func vector(name string, n int) *Param {
+	c := func(dst, src []float32) { clear(dst); copy(dst, src) }
+	u := func(dst, src []float32) { copy(dst, src) }
+	return &Param{Name: name, Shape: []int{n}, Value: kernel.Alloc(kernel.Conv{K: n}.BiasLen()), pack: c, unpack: u}
+}
+
+// base is embedded by layers without parameters, border or scratch memory.
+type base struct{ name string }
+
+func (b base) Name() string                                         { return b.name }
+func (base) Params() []*Param                                       { return nil }
+func (base) pad() int                                               { return 0 }
+func (base) gradPad(Shape) int                                      { return 0 }
+func (base) scratch(int, Shape, int, bool, bool) (s kernel.Scratch) { return s }
+func (base) Out(in Shape) (Shape, error)                            { return in, nil }
