@@ -11,7 +11,6 @@ package weights
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -189,6 +188,26 @@ func (f *File) ReadInto(name string, dst []float32) error {
 	return f.decode(e, dst)
 }
 
+// ReadRange reads len(dst) elements of the tensor of that name, from the element
+// at start in row-major order on, into dst: a large tensor piece by piece. Its
+// errors are those of ReadInto.
+func (f *File) ReadRange(name string, start int, dst []float32) error {
+	e, err := f.find(name)
+	if err != nil {
+		return err
+	}
+	if err := f.checkDType(e); err != nil {
+		return err
+	}
+	if n, _ := tensor.Size(e.Shape...); start < 0 || start > n || len(dst) > n-start {
+		return fmt.Errorf("weights: %s: %s: shape %v has no elements %d to %d", f.name, display(name), e.Shape, start, start+len(dst))
+	}
+	part := *e
+	part.begin += int64(start) * int64(dtypeBits(e.DType)/8)
+	part.end = part.begin + int64(len(dst))*int64(dtypeBits(e.DType)/8)
+	return f.decode(&part, dst)
+}
+
 // SHA256 returns the SHA-256 of the whole file in lower-case hexadecimal, as
 // sha256sum prints it: what a run records as the provenance of its weights.
 func (f *File) SHA256() (string, error) {
@@ -238,10 +257,7 @@ func (f *File) decode(e *entry, dst []float32) error {
 	buf := make([]byte, min(chunk, e.end-e.begin))
 	for at := e.begin; at < e.end; {
 		b := buf[:min(int64(len(buf)), e.end-at)]
-		if n, err := f.r.ReadAt(b, at); n < len(b) {
-			if err == nil || errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
+		if err := readFull(f.r, b, at); err != nil {
 			return fmt.Errorf("weights: %s: %s: %w", f.name, display(e.Name), pathless(err))
 		}
 		n := int64(len(b)) / size

@@ -197,10 +197,11 @@ func (f failing) ReadAt(b []byte, at int64) (int, error) {
 // the tensor or the header it was met at.
 func TestReadFails(t *testing.T) {
 	var b bytes.Buffer
-	if err := EncodeSafetensors(&b, nil, []Source{source("a", 3), source("b", 3)}); err != nil {
+	if err := EncodeSafetensors(&b, nil, []Source{source("a", 200), source("b", 3)}); err != nil {
 		t.Fatal(err)
 	}
 	bad := errors.New("bad sector")
+	headers, data := 0, 0
 	for n := range b.Len() {
 		for _, cause := range []error{bad, io.EOF, nil} {
 			want := cause
@@ -213,15 +214,46 @@ func TestReadFails(t *testing.T) {
 				if !errors.Is(err, want) {
 					t.Fatalf("header cut at %d: %v, want %v", n, err, want)
 				}
+				headers++
 				continue
 			}
+			data++
 			if _, err := f.Read("b"); !errors.Is(err, want) || !strings.HasPrefix(err.Error(), "weights: f: b: ") {
 				t.Fatalf("data cut at %d: %v, want %v", n, err, want)
 			}
-			if _, err := f.SHA256(); cause == bad && !errors.Is(err, bad) || err == nil {
-				t.Fatalf("SHA256 of a file cut at %d: %v", n, err)
+			if cause == nil {
+				continue // short without an error: against io.ReaderAt's contract
+			}
+			if _, err := f.SHA256(); !errors.Is(err, want) {
+				t.Fatalf("SHA256 of a file cut at %d: %v, want %v", n, err, want)
 			}
 		}
+	}
+	if headers == 0 || data == 0 {
+		t.Errorf("%d cuts in the header, %d in the data, want some of both", headers, data)
+	}
+}
+
+// A header longer than the first look is read in a second one.
+func TestLongHeaderFails(t *testing.T) {
+	b := raw("{}" + strings.Repeat(" ", 2*sniffBytes))
+	if _, err := open(b); err != nil {
+		t.Fatal(err)
+	}
+	_, err := NewFile("f", failing{bytes.NewReader(b), sniffBytes + 1, io.EOF}, int64(len(b)))
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("%v, want %v", err, io.ErrUnexpectedEOF)
+	}
+}
+
+func TestReadIntoRefusesIntegers(t *testing.T) {
+	f, err := open(raw(one("I64", "[1]", "[0,8]"), 1, 2, 3, 4, 5, 6, 7, 8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "weights: t.safetensors: a: dtype I64, want F32, F16, BF16 or F64"
+	if err := f.ReadInto("a", make([]float32, 1)); err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 }
 
@@ -263,7 +295,7 @@ func TestConcurrentReads(t *testing.T) {
 	for _, s := range sources {
 		wg.Go(func() {
 			for range 20 {
-				if x, err := f.Read(s.Name); err != nil || !slices.Equal(x.Data, s.Data()) {
+				if x, err := f.Read(s.Name); err != nil || !slices.Equal(x.Data, elements(s)) {
 					t.Errorf("%s: %v, or other data", s.Name, err)
 				}
 			}
@@ -319,11 +351,40 @@ func TestRoundTrip(t *testing.T) {
 			if !slices.Equal(x.Shape, s.Shape) {
 				t.Fatalf("%q: shape %v, want %v", s.Name, x.Shape, s.Shape)
 			}
-			for i, v := range s.Data() {
+			for i, v := range elements(s) {
 				if math.Float32bits(x.Data[i]) != math.Float32bits(v) {
 					t.Fatalf("%q: element %d is %x, want %x", s.Name, i, x.Data[i], v)
 				}
 			}
 		}
 	})
+}
+
+func BenchmarkRead(b *testing.B) {
+	const n = 4 << 20
+	for dtype, size := range map[string]int{"F32": 4, "F16": 2, "BF16": 2, "F64": 8} {
+		b.Run(dtype, func(b *testing.B) {
+			f, err := open(raw(one(dtype, fmt.Sprintf("[%d]", n), fmt.Sprintf("[0,%d]", n*size)), make([]byte, n*size)...))
+			if err != nil {
+				b.Fatal(err)
+			}
+			dst := make([]float32, n)
+			b.SetBytes(int64(n * size))
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := f.ReadInto("a", dst); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// elements returns all that s yields.
+func elements(s Source) []float32 {
+	var all []float32
+	for piece := range s.Data {
+		all = append(all, piece...)
+	}
+	return all
 }

@@ -114,6 +114,8 @@ func byteSize(dtype string, shape []int) (int64, error) {
 	return bits / 8, nil
 }
 
+// readFull reads len(b) bytes at a place in the file; the file's end before
+// that is an io.ErrUnexpectedEOF.
 func readFull(r io.ReaderAt, b []byte, at int64) error {
 	if n, err := r.ReadAt(b, at); n < len(b) {
 		if err == nil || err == io.EOF {

@@ -84,6 +84,7 @@ func malformedFiles() map[string]struct {
 		"bytes wrap":              {raw(one("F64", "[2305843009213693951]", "[0,8]"), 1, 2, 3, 4, 5, 6, 7, 8), "has too many elements"},
 		"shape of 65 axes":        {raw(one("U8", "["+strings.Repeat("1,", 64)+"1]", "[0,1]"), 1), "a: more than 64 axes"},
 		"shape without an end":    {raw(`{"a":{"shape":[1,2`), "header ends, want ','"},
+		"shape a number":          {raw(`{"a":{"shape":7}}`), "found '7', want '['"},
 		"comma in a shape":        {raw(`{"a":{"shape":[1,]}}`), "found ']', want a whole number"},
 		"deep nesting":            {raw(`{"a":` + deep), "header byte 5: found '[', want '{'"},
 		"deep nesting in a shape": {raw(`{"a":{"shape":` + deep), "header byte 15: found '[', want a whole number"},

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"math"
 	"slices"
@@ -19,16 +20,15 @@ import (
 type Source struct {
 	Name  string // any UTF-8 but "__metadata__"; once in a file
 	Shape []int
-	// Data returns the elements in row-major order. It is called once, when
-	// it is this tensor's turn, and what it returned is written before the
-	// next one's Data is called: all of a file's sources may return one
-	// buffer, filled anew.
-	Data func() []float32
+	// Data yields the elements in row-major order, in pieces of any length, so
+	// that what is kept in another order need not be held twice. A piece is
+	// written before the next is asked for.
+	Data iter.Seq[[]float32]
 }
 
 // FromTensor returns t as a Source of that name.
 func FromTensor(name string, t *tensor.Tensor) Source {
-	return Source{Name: name, Shape: t.Shape, Data: func() []float32 { return t.Data }}
+	return Source{Name: name, Shape: t.Shape, Data: func(yield func([]float32) bool) { yield(t.Data) }}
 }
 
 // WriteSafetensors writes tensors, in the order given, as F32, and metadata to
@@ -73,12 +73,19 @@ func encode(w io.Writer, metadata map[string]string, tensors []Source) error {
 	bw := bufio.NewWriterSize(w, chunk)
 	bw.Write(head) // bw keeps the first error, which every later call returns
 	for _, t := range tensors {
-		data := t.Data()
-		if n, _ := tensor.Size(t.Shape...); len(data) != n {
-			return fmt.Errorf("%s: %d elements given, want %d of shape %v", display(t.Name), len(data), n, t.Shape)
+		want, _ := tensor.Size(t.Shape...)
+		given := 0
+		for data := range t.Data {
+			given += len(data)
+			if given > want {
+				break
+			}
+			if err := writeFloats(bw, data); err != nil {
+				return err
+			}
 		}
-		if err := writeFloats(bw, data); err != nil {
-			return err
+		if given != want {
+			return fmt.Errorf("%s: %d elements given, want %d of shape %v", display(t.Name), given, want, t.Shape)
 		}
 	}
 	return bw.Flush()

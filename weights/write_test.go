@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,7 +17,9 @@ import (
 )
 
 func TestWriteRefuses(t *testing.T) {
-	floats := func(n int) func() []float32 { return func() []float32 { return make([]float32, n) } }
+	floats := func(n int) iter.Seq[[]float32] {
+		return func(yield func([]float32) bool) { _ = yield(make([]float32, n/2)) && yield(make([]float32, n-n/2)) }
+	}
 	var huge []Source
 	for i := range 16 {
 		huge = append(huge, Source{fmt.Sprint(i), []int{1 << 57}, floats(0)})
@@ -77,7 +80,7 @@ func TestSourcesShareABuffer(t *testing.T) {
 	var sources []Source
 	for i := range 5 {
 		asked := false
-		sources = append(sources, Source{fmt.Sprint(i), []int{3}, func() []float32 {
+		sources = append(sources, Source{fmt.Sprint(i), []int{3}, func(yield func([]float32) bool) {
 			if asked {
 				t.Errorf("source %d asked twice", i)
 			}
@@ -85,7 +88,7 @@ func TestSourcesShareABuffer(t *testing.T) {
 			for j := range buf {
 				buf[j] = float32(10*i + j)
 			}
-			return buf
+			yield(buf)
 		}})
 	}
 	f := written(t, nil, sources...)
@@ -339,5 +342,16 @@ func TestPanickingSource(t *testing.T) {
 		}
 		wantFiles(t, dir)
 	}()
-	WriteSafetensors(filepath.Join(dir, "w"), nil, []Source{{"x", nil, func() []float32 { panic("source") }}})
+	WriteSafetensors(filepath.Join(dir, "w"), nil, []Source{{"x", nil, func(func([]float32) bool) { panic("source") }}})
+}
+
+func BenchmarkEncode(b *testing.B) {
+	x := tensor.New(4 << 20)
+	b.SetBytes(int64(4 * x.Len()))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := EncodeSafetensors(io.Discard, nil, []Source{FromTensor("x", x)}); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
