@@ -25,6 +25,16 @@ type Chain struct {
 // threads as the process may use (runtime.GOMAXPROCS, which heeds a container's CPU
 // quota).
 func NewChain(c int, layers ...Layer) *Chain {
+	chain := Plan(c, layers...)
+	for _, p := range chain.Params() {
+		p.alloc()
+	}
+	return chain
+}
+
+// Plan is [NewChain] without memory for the weights: it tells shapes and sizes, and
+// must not be run.
+func Plan(c int, layers ...Layer) *Chain {
 	return &Chain{in: c, layers: layers, team: kernel.NewTeam(runtime.GOMAXPROCS(0))}
 }
 
@@ -222,6 +232,27 @@ func (c *Chain) ForwardInto(y, x *tensor.Tensor) error {
 	}
 	out.ToNCHW(y.Data)
 	return nil
+}
+
+// ParamFloats is the memory, in floats, of the parameters.
+func (c *Chain) ParamFloats() int {
+	total := 0
+	for _, p := range c.Params() {
+		total += p.packed
+	}
+	return total
+}
+
+// LearntFloats is the memory, in floats, of the parameters that are learnt: that of
+// their gradients, and of a momentum.
+func (c *Chain) LearntFloats() int {
+	total := 0
+	for _, p := range c.Params() {
+		if !p.Running {
+			total += p.packed
+		}
+	}
+	return total
 }
 
 // InferenceFloats is the memory, in floats, of a forward pass over n images of h × w:

@@ -20,11 +20,12 @@ type Conv struct {
 }
 
 // NewConv returns a convolution of c in-channels and k out-channels with r × r filters
-// and a border of pad zeros. All parameters are zero.
+// and a border of pad zeros. All parameters are zero; the
+// weight's memory is taken when the layer becomes part of a chain.
 func NewConv(name string, c, k, r, pad int, relu bool) *Conv {
 	g := kernel.Conv{C: c, K: k, R: r, Pad: pad}
 	return &Conv{name: name, g: g, ReLU: relu,
-		Weight: &Param{Name: name + ".weight", Shape: []int{k, c, r, r}, Value: kernel.Alloc(g.WeightLen()), pack: g.Pack, unpack: g.Unpack},
+		Weight: &Param{Name: name + ".weight", Shape: []int{k, c, r, r}, packed: g.WeightLen(), pack: g.PackRows, unpack: g.UnpackRows},
 		Bias:   vector(name+".bias", k),
 	}
 }

@@ -57,13 +57,22 @@ type Layer interface {
 type Param struct {
 	Name  string
 	Shape []int
-	Value []float32 // packed; see internal/kernel
+	Value []float32 // packed, see internal/kernel; nil until the chain is made or Set is called
 	Grad  []float32 // packed likewise; nil unless training
 	// Running marks statistics that the forward pass of training updates: they are
 	// saved with the weights but not learnt.
 	Running bool
 
-	pack, unpack func(dst, src []float32)
+	packed       int // length of Value
+	// rows from out-channel k0 on, as many as the canonical side holds
+	pack, unpack func(dst, src []float32, k0 int)
+}
+
+// alloc makes the value, zero, unless it is there.
+func (p *Param) alloc() {
+	if p.Value == nil {
+		p.Value = kernel.Alloc(p.packed)
+	}
 }
 
 // Len is the number of values, without the padding of the packed form.
@@ -80,7 +89,28 @@ func (p *Param) Set(src []float32) error {
 	if len(src) != p.Len() {
 		return fmt.Errorf("nn: %s: %d values, want %d (shape %v)", p.Name, len(src), p.Len(), p.Shape)
 	}
-	p.pack(p.Value, src)
+	p.alloc()
+	p.pack(p.Value, src, 0)
+	return nil
+}
+
+// SetRows packs src into the value from out-channel k0 (the first dimension of Shape)
+// on: what is too large to be held twice is set piece by piece. Distinct rows may be
+// set by several goroutines at once.
+func (p *Param) SetRows(k0 int, src []float32) error {
+	if row := p.Len() / p.Shape[0]; k0 < 0 || len(src)%row != 0 || k0+len(src)/row > p.Shape[0] {
+		return fmt.Errorf("nn: %s: %d values from row %d on, want rows of %d within shape %v", p.Name, len(src), k0, row, p.Shape)
+	}
+	p.pack(p.Value, src, k0)
+	return nil
+}
+
+// GetRows unpacks the value from out-channel k0 on into dst; see [Param.SetRows].
+func (p *Param) GetRows(k0 int, dst []float32) error {
+	if row := p.Len() / p.Shape[0]; k0 < 0 || len(dst)%row != 0 || k0+len(dst)/row > p.Shape[0] {
+		return fmt.Errorf("nn: %s: room for %d values from row %d on, want rows of %d within shape %v", p.Name, len(dst), k0, row, p.Shape)
+	}
+	p.unpack(dst, p.Value, k0)
 	return nil
 }
 
@@ -93,24 +123,25 @@ func (p *Param) Unpack(dst, packed []float32) error {
 	if len(dst) != p.Len() {
 		return fmt.Errorf("nn: %s: room for %d values, want %d (shape %v)", p.Name, len(dst), p.Len(), p.Shape)
 	}
-	p.unpack(dst, packed)
+	p.unpack(dst, packed, 0)
 	return nil
 }
 
 // Pack is the inverse of [Param.Unpack].
 func (p *Param) Pack(packed, src []float32) error {
-	if len(src) != p.Len() || len(packed) != len(p.Value) {
-		return fmt.Errorf("nn: %s: %d values into %d, want %d into %d", p.Name, len(src), len(packed), p.Len(), len(p.Value))
+	if len(src) != p.Len() || len(packed) != p.packed {
+		return fmt.Errorf("nn: %s: %d values into %d, want %d into %d", p.Name, len(src), len(packed), p.Len(), p.packed)
 	}
-	p.pack(packed, src)
+	p.pack(packed, src, 0)
 	return nil
 }
 
 // vector returns a parameter of one value a channel, padded to whole panels.
 func vector(name string, n int) *Param {
-	c := func(dst, src []float32) { clear(dst); copy(dst, src) }
-	u := func(dst, src []float32) { copy(dst, src) }
-	return &Param{Name: name, Shape: []int{n}, Value: kernel.Alloc(kernel.Conv{K: n}.BiasLen()), pack: c, unpack: u}
+	c := func(dst, src []float32, k0 int) { copy(dst[k0:], src) }
+	u := func(dst, src []float32, k0 int) { copy(dst, src[k0:min(n, k0+len(dst))]) }
+	v := make([]float32, kernel.Conv{K: n}.BiasLen())
+	return &Param{Name: name, Shape: []int{n}, Value: v, packed: len(v), pack: c, unpack: u}
 }
 
 // base is embedded by layers without parameters, border or scratch memory.

@@ -67,7 +67,7 @@ func (c *Chain) NewTraining(n, h, w int) (*Training, error) {
 	}
 	for _, p := range c.Params() {
 		if !p.Running && p.Grad == nil {
-			p.Grad = kernel.Alloc(len(p.Value))
+			p.Grad = kernel.Alloc(p.packed)
 		}
 	}
 	return t, nil
@@ -181,14 +181,9 @@ func (c *Chain) TrainingFloats(n, h, w int) (int, error) {
 		return 0, err
 	}
 	acts, grads, s := c.trainingLens(append([]Shape{{c.in, h, w}}, out...), n, false)
-	total := grads[0] + grads[1] + s.Floats(c.Threads())
+	total := grads[0] + grads[1] + s.Floats(c.Threads()) + c.LearntFloats()
 	for _, l := range acts {
 		total += l
-	}
-	for _, p := range c.Params() {
-		if !p.Running {
-			total += len(p.Value)
-		}
 	}
 	return total, nil
 }

@@ -45,21 +45,30 @@ func (g Conv) Index(k, c, r, s int) int {
 // Pack fills packed weights from src of shape (K,C,R,R).
 func (g Conv) Pack(dst, src []float32) {
 	clear(dst)
-	g.each(func(packed, canonical int) { dst[packed] = src[canonical] })
+	g.PackRows(dst, src, 0)
+}
+
+// PackRows writes the out-channels k0 … of packed weights, as many as src holds.
+func (g Conv) PackRows(dst, src []float32, k0 int) {
+	g.each(k0, len(src), func(packed, canonical int) { dst[packed] = src[canonical] })
 }
 
 // Unpack fills dst of shape (K,C,R,R) from packed weights.
-func (g Conv) Unpack(dst, src []float32) {
-	g.each(func(packed, canonical int) { dst[canonical] = src[packed] })
+func (g Conv) Unpack(dst, src []float32) { g.UnpackRows(dst, src, 0) }
+
+// UnpackRows reads the out-channels k0 … of packed weights, as many as dst holds.
+func (g Conv) UnpackRows(dst, src []float32, k0 int) {
+	g.each(k0, len(dst), func(packed, canonical int) { dst[canonical] = src[packed] })
 }
 
-func (g Conv) each(f func(packed, canonical int)) {
+// each calls f with the places of n weights from the first of out-channel k0 on.
+func (g Conv) each(k0, n int, f func(packed, canonical int)) {
 	channel, tap := Panel, blocks(g.C)*Block*Panel // strides
 	if g.patched() {
 		channel, tap = g.R*g.R*Panel, Panel
 	}
 	i := 0
-	for k := range g.K {
+	for k := k0; i < n; k++ {
 		first := g.Index(k, 0, 0, 0)
 		for c := range g.C {
 			at := first + c*channel
