@@ -73,17 +73,17 @@ func wgradTwin(rows, cols, h, w int, x []float32, xRow int, dy []float32, dyRow,
 }
 
 // maxPoolTwin takes the maximum over 2×2 pixels: n output pixels from the two input
-// rows x0 and x1.
+// rows x0 and x1. The later of two zeros wins, and the number after a NaN: a NaN
+// reaches y only from the last of the four.
 func maxPoolTwin(n int, x0, x1, y []float32) {
 	for i := 0; i < n; i++ {
 		for l := 0; l < Block; l++ {
 			p := 2*i*Block + l
 			m := x0[p]
 			for _, v := range [3]float32{x0[p+Block], x1[p], x1[p+Block]} {
-				if !(v > m) {
-					continue
+				if !(m > v) {
+					m = v
 				}
-				m = v
 			}
 			y[i*Block+l] = m
 		}
