@@ -24,7 +24,7 @@ func (w *Work) NormForward(nm Norm, x, y *Act, relu, stats bool) {
 	w.Team.Run(x.Blocks(), &w.normT)
 }
 
-// NormBackward computes dx and adds to dGamma and dBeta; nm holds the batch's
+// NormBackward computes dx, unless it is nil, and adds to dGamma and dBeta; nm holds the batch's
 // statistics from the forward pass. With relu, dy is first zeroed where y is not
 // positive.
 func (w *Work) NormBackward(nm Norm, x, y, dy, dx *Act, dGamma, dBeta []float32, relu bool) {
@@ -125,6 +125,9 @@ func (t *normTask) backward(b int) {
 		t.dGamma[at+l] += float32(dot[l])
 		scale[l] = nm.Gamma[at+l] * inv[l]
 		meanDy[l], meanDot[l] = float32(sum[l]/count), float32(dot[l]/count)
+	}
+	if t.dx == nil {
+		return
 	}
 	for n := range t.x.N {
 		for y := range t.x.H {
