@@ -1,6 +1,10 @@
 package nn
 
-import "github.com/verydeep/vgg/internal/kernel"
+import (
+	"fmt"
+
+	"github.com/verydeep/vgg/internal/kernel"
+)
 
 // BatchNorm is batch normalisation over N, H and W of each channel (Ioffe & Szegedy
 // 2015), then the rectification if ReLU: x and y are (N,C,H,W).
@@ -34,6 +38,14 @@ func NewBatchNorm(name string, c int, relu bool) *BatchNorm {
 // Params implements [Layer].
 func (l *BatchNorm) Params() []*Param {
 	return []*Param{l.Gamma, l.Beta, l.RunningMean, l.RunningVar}
+}
+
+// Out implements [Layer].
+func (l *BatchNorm) Out(in Shape) (Shape, error) {
+	if c := l.Gamma.Len(); in.C != c {
+		return Shape{}, fmt.Errorf("nn: %s: input of %d channels, want %d", l.name, in.C, c)
+	}
+	return in, nil
 }
 
 func (l *BatchNorm) norm(train bool) kernel.Norm {
