@@ -3,6 +3,7 @@ package nn
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/verydeep/vgg/internal/kernel"
@@ -222,7 +223,7 @@ func (c *Chain) ForwardInto(y, x *tensor.Tensor) error {
 	}
 	defer c.give(ws)
 	out := &ws.acts[len(ws.acts)-1]
-	if len(y.Data) != out.N*out.C*out.H*out.W {
+	if !slices.Equal(y.Shape, []int{out.N, out.C, out.H, out.W}) {
 		return fmt.Errorf("nn: output of shape %v, want [%d %d %d %d]", y.Shape, out.N, out.C, out.H, out.W)
 	}
 	ws.acts[0].FromNCHW(x.Data)
