@@ -92,16 +92,16 @@ func (t *Training) Step(x *tensor.Tensor, labels []int, p Pass) (float64, error)
 		return 0, err
 	}
 	layers := t.chain.layers
-	t.acts[0].FromNCHW(x.Data)
-	for i, l := range layers {
-		l.forward(t.work, &t.acts[i], &t.acts[i+1], p)
-	}
 	last := len(layers)
 	k := t.acts[last].C
-	for i, label := range labels {
+	for i, label := range labels { // before anything moves the running statistics
 		if label < 0 || label >= k {
 			return 0, fmt.Errorf("nn: label %d of image %d, want 0 … %d", label, i, k-1)
 		}
+	}
+	t.acts[0].FromNCHW(x.Data)
+	for i, l := range layers {
+		l.forward(t.work, &t.acts[i], &t.acts[i+1], p)
 	}
 	t.acts[last].ToNCHW(t.scores.Data)
 	loss := SoftmaxLoss(t.scores.Data, labels, 1/float32(p.Batch), t.d)
