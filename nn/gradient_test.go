@@ -149,7 +149,7 @@ func TestGradient(t *testing.T) {
 		}
 		conv("conv3x3_patches", 3, 18, 3, 1, 2, 4, 5)
 		conv("conv3x3_direct", 17, 7, 3, 1, 1, 3, 8)
-		conv("conv3x3_packed", 18, 33, 3, 1, 2, 3, 3)
+		conv("conv3x3_packed", 17, 9, 3, 1, 2, 3, 3)
 		conv("conv3x3_one_pixel", 2, 3, 3, 1, 3, 1, 1)
 		conv("conv1x1_direct", 18, 33, 1, 0, 1, 3, 7)
 		conv("conv1x1_packed", 18, 9, 1, 0, 2, 3, 4)

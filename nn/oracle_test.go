@@ -109,21 +109,17 @@ func (f *fixture) set(t *testing.T, p *Param, name string) {
 }
 
 func TestOracle(t *testing.T) {
-	kinds := []struct {
+	type kind struct {
 		prefix string
 		check  func(*testing.T, *fixture, int)
-	}{
+	}
+	kinds := []kind{
 		{"conv", oracleConv}, {"fc", oracleFC}, {"maxpool", oracleMaxPool}, {"relu", oracleReLU},
 		{"lrn", oracleLRN}, {"batchnorm", oracleBatchNorm}, {"softmax_loss", oracleLoss},
 	}
 	seen := map[string]int{}
 	for _, f := range readFixtures(t) {
-		i := slices.IndexFunc(kinds, func(k struct {
-			prefix string
-			check  func(*testing.T, *fixture, int)
-		}) bool {
-			return strings.HasPrefix(f.name, k.prefix)
-		})
+		i := slices.IndexFunc(kinds, func(k kind) bool { return strings.HasPrefix(f.name, k.prefix) })
 		if i < 0 {
 			t.Errorf("%s: no test for it", f.name)
 			continue

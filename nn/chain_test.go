@@ -1,0 +1,295 @@
+package nn
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/verydeep/vgg/tensor"
+)
+
+const testClasses = 7
+
+// testChain is a chain of every layer type over images of 8×8 pixels and more, with
+// its parameters at random; without batch normalisation where norm is false.
+func testChain(t testing.TB, threads int, norm bool) *Chain {
+	t.Helper()
+	l, err := NewLRN("lrn", LRNOptions{Size: 5, K: 2, Alpha: 0.1, Beta: 0.75, Form: Krizhevsky})
+	if err != nil {
+		t.Fatal(err)
+	}
+	layers := []Layer{NewConv("conv1_1", 3, 20, 3, 1, true), l, NewMaxPool("pool1")}
+	if norm {
+		layers = append(layers, NewConv("conv2_1", 20, 33, 3, 1, false), NewBatchNorm("conv2_1.bn", 33, true))
+	} else {
+		layers = append(layers, NewConv("conv2_1", 20, 33, 3, 1, true))
+	}
+	layers = append(layers,
+		NewConv("conv2_2", 33, 18, 1, 0, false), NewReLU("relu2_2"), NewMaxPool("pool2"),
+		NewFC("fc6", 18, 2, 40, true), NewDropout("drop6", 0.5, 6), NewFC("fc8", 40, 1, testClasses, false))
+	c := NewChain(3, layers...)
+	c.SetThreads(threads)
+	rng := rand.New(rand.NewPCG(21, 8))
+	for _, l := range layers {
+		randomise(rng, l)
+	}
+	return c
+}
+
+func images(seed uint64, n, h, w int) *tensor.Tensor {
+	x := tensor.New(n, 3, h, w)
+	copy(x.Data, randoms(rand.New(rand.NewPCG(seed, seed)), x.Len(), 1))
+	return x
+}
+
+func labelsOf(n int) []int {
+	labels := make([]int, n)
+	for i := range labels {
+		labels[i] = (3*i + 1) % testClasses
+	}
+	return labels
+}
+
+// sizes are the inputs (N,H,W) that the tests run, dense ones among them.
+var sizes = [][3]int{{1, 8, 8}, {3, 8, 8}, {1, 13, 31}, {2, 21, 9}, {5, 8, 8}}
+
+func TestForwardConcurrently(t *testing.T) {
+	shared := testChain(t, 2, true)
+	inputs, want := make([]*tensor.Tensor, len(sizes)), make([]*tensor.Tensor, len(sizes))
+	for i, s := range sizes {
+		inputs[i] = images(uint64(i), s[0], s[1], s[2])
+		var err error
+		if want[i], err = testChain(t, 1, true).Forward(inputs[i]); err != nil {
+			t.Fatal(err)
+		}
+		for j, v := range want[i].Data {
+			if v != v {
+				t.Fatalf("input %v: score %d is NaN", inputs[i].Shape, j)
+			}
+		}
+	}
+	var wg sync.WaitGroup
+	for g := range 24 { // more than the workspaces kept
+		wg.Go(func() {
+			for round := range 4 {
+				i := (g + round) % len(sizes)
+				got, err := shared.Forward(inputs[i])
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if !slices.Equal(got.Shape, want[i].Shape) {
+					t.Errorf("input %v: output %v, want %v", inputs[i].Shape, got.Shape, want[i].Shape)
+				}
+				if err := sameBits(got.Data, want[i].Data); err != nil {
+					t.Errorf("input %v beside others: %v", inputs[i].Shape, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(shared.free); n < 1 || n > maxFree {
+		t.Errorf("%d workspaces kept, want 1 … %d", n, maxFree)
+	}
+}
+
+// TestForwardDense: a score of the class score map depends on the pixels of its
+// receptive field and on no others.
+func TestForwardDense(t *testing.T) {
+	c := testChain(t, 2, true)
+	y, err := c.Forward(images(1, 2, 29, 26))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []int{2, testClasses, 6, 5}; !slices.Equal(y.Shape, want) {
+		t.Fatalf("score map %v, want %v", y.Shape, want)
+	}
+	x := images(1, 2, 29, 26)
+	for i := range x.Data {
+		if i%26 >= 4*2+11 { // column j's field ends at pixel 4j+10
+			x.Data[i] = 9
+		}
+	}
+	z, err := c.Forward(x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range y.Data {
+		if inside := i%5 >= 3; (y.Data[i] != z.Data[i]) != inside {
+			t.Fatalf("score %d is %g, then %g; pixels in its receptive field changed: %v", i, y.Data[i], z.Data[i], inside)
+		}
+	}
+}
+
+func TestForwardThreads(t *testing.T) {
+	for _, s := range sizes {
+		x := images(3, s[0], s[1], s[2])
+		var first []float32
+		for _, threads := range []int{1, 2, 7} {
+			c := testChain(t, threads, true)
+			if c.Threads() != threads {
+				t.Errorf("%d threads, want %d", c.Threads(), threads)
+			}
+			y, err := c.Forward(x)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first == nil {
+				first = y.Data
+			}
+			if err := sameBits(y.Data, first); err != nil {
+				t.Errorf("input %v: %d threads: %v", x.Shape, threads, err)
+			}
+		}
+	}
+}
+
+// TestForwardReusesBuffers: with one thread a call of a shape seen before allocates
+// nothing; each helping thread costs the start of a goroutine.
+func TestForwardReusesBuffers(t *testing.T) {
+	c := testChain(t, 1, true)
+	x, y := images(4, 3, 8, 8), tensor.New(3, testClasses, 1, 1)
+	if n := testing.AllocsPerRun(20, func() {
+		if err := c.ForwardInto(y, x); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%g allocations a forward pass, want 0", n)
+	}
+	tr, err := c.NewTraining(3, 8, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	labels := labelsOf(3)
+	if n := testing.AllocsPerRun(20, func() {
+		if _, err := tr.Step(x, labels, Pass{}); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%g allocations a training step, want 0", n)
+	}
+}
+
+func TestInferenceFloats(t *testing.T) {
+	for _, threads := range []int{1, 3, 7} {
+		for _, s := range sizes {
+			c := testChain(t, threads, true)
+			want, err := c.InferenceFloats(s[0], s[1], s[2])
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // the second pass takes nothing more
+				if _, err := c.Forward(images(5, s[0], s[1], s[2])); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if len(c.free) != 1 {
+				t.Fatalf("%d workspaces, want 1", len(c.free))
+			}
+			ws := c.free[0]
+			if got := cap(ws.buf[0]) + cap(ws.buf[1]) + ws.work.Floats(); got != want {
+				t.Errorf("%d threads, input %v: %d floats allocated, estimated %d", threads, s, got, want)
+			}
+		}
+	}
+}
+
+func TestShapes(t *testing.T) {
+	c := testChain(t, 1, true)
+	got, err := c.Shapes(13, 31)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Shape{{20, 13, 31}, {20, 13, 31}, {20, 6, 15}, {33, 6, 15}, {33, 6, 15},
+		{18, 6, 15}, {18, 6, 15}, {18, 3, 7}, {40, 2, 6}, {40, 2, 6}, {testClasses, 2, 6}}
+	if !slices.Equal(got, want) {
+		t.Errorf("shapes %v, want %v", got, want)
+	}
+}
+
+func TestSizesOfParameters(t *testing.T) {
+	c := testChain(t, 1, true)
+	if _, err := c.NewTraining(1, 8, 8); err != nil {
+		t.Fatal(err)
+	}
+	values, grads := 0, 0
+	for _, p := range c.Params() {
+		values += cap(p.Value)
+		grads += cap(p.Grad)
+	}
+	if got := c.ParamFloats(); got != values {
+		t.Errorf("ParamFloats is %d, %d are allocated", got, values)
+	}
+	if got := c.LearntFloats(); got != grads {
+		t.Errorf("LearntFloats is %d, the gradients take %d", got, grads)
+	}
+}
+
+func TestDefaultThreads(t *testing.T) {
+	if got, want := NewChain(3).Threads(), runtime.GOMAXPROCS(0); got != want {
+		t.Errorf("a new chain has %d threads, want %d", got, want)
+	}
+}
+
+func TestForwardErrors(t *testing.T) {
+	c := testChain(t, 1, true)
+	forward := func(shape ...int) func() error {
+		return func() error { _, err := c.Forward(tensor.New(shape...)); return err }
+	}
+	into := func(shape ...int) func() error {
+		return func() error { return c.ForwardInto(tensor.New(shape...), images(1, 2, 8, 12)) }
+	}
+	for _, test := range []struct {
+		name, want string
+		run        func() error
+	}{
+		{"four channels", "nn: input of shape [1 4 8 8], want [N 3 H W]", forward(1, 4, 8, 8)},
+		{"one image without N", "nn: input of shape [3 8 8], want [N 3 H W]", forward(3, 8, 8)},
+		{"no images", "nn: input of shape [0 3 8 8], want [N 3 H W]", forward(0, 3, 8, 8)},
+		{"too low", "nn: fc6: input of 1×2 pixels, want at least 2×2", forward(1, 3, 7, 8)},
+		{"too narrow", "nn: pool2: input of 4×1 pixels, want at least 2×2", forward(1, 3, 8, 3)},
+		{"one pixel", "nn: pool1: input of 1×1 pixels, want at least 2×2", forward(1, 3, 1, 1)},
+		{"no pixels", "nn: conv1_1: input of 0×0 pixels, want at least 1×1", forward(1, 3, 0, 0)},
+		{"output too short", "nn: output of shape [2 7 1 1], want [2 7 1 2]", into(2, 7, 1, 1)},
+		{"output too long", "nn: output of shape [2 7 2 2], want [2 7 1 2]", into(2, 7, 2, 2)},
+		{"output transposed", "nn: output of shape [2 7 2 1], want [2 7 1 2]", into(2, 7, 2, 1)},
+		{"output in another order", "nn: output of shape [7 2 1 2], want [2 7 1 2]", into(7, 2, 1, 2)},
+	} {
+		t.Run(strings.ReplaceAll(test.name, " ", "_"), func(t *testing.T) {
+			if err := test.run(); err == nil || err.Error() != test.want {
+				t.Errorf("error %v, want %s", err, test.want)
+			}
+			if _, err := c.Forward(images(1, 1, 8, 8)); err != nil {
+				t.Errorf("after it a good input fails: %v", err)
+			}
+		})
+	}
+}
+
+func TestLayersThatDoNotFit(t *testing.T) {
+	for want, l := range map[string]Layer{
+		"nn: conv: input of 3 channels, want 4": NewConv("conv", 4, 8, 3, 1, true),
+		"nn: fc: input of 3 channels, want 4":   NewFC("fc", 4, 8, 10, true),
+		"nn: bn: input of 3 channels, want 4":   NewBatchNorm("bn", 4, true),
+	} {
+		c := NewChain(3, l)
+		if _, err := c.Forward(images(1, 1, 8, 8)); err == nil || err.Error() != want {
+			t.Errorf("error %v, want %s", err, want)
+		}
+		if _, err := c.NewTraining(1, 8, 8); err == nil || err.Error() != want {
+			t.Errorf("training: error %v, want %s", err, want)
+		}
+	}
+	for _, o := range []LRNOptions{{Size: 4, Form: Caffe}, {Size: 0, Form: Caffe}, {Size: 5, Form: "other"}, {Size: 5}} {
+		if _, err := NewLRN("lrn", o); err == nil || !strings.HasPrefix(err.Error(), "nn: lrn: LRN ") {
+			t.Errorf("LRN of %+v: error %v, want one that names it", o, err)
+		}
+	}
+	if s := fmt.Sprint(Shape{64, 224, 224}); s != "64×224×224" {
+		t.Errorf("a shape prints as %s", s)
+	}
+}
