@@ -1,0 +1,36 @@
+package preprocess
+
+import (
+	"math"
+	"math/rand/v2"
+)
+
+// ShortSide returns the size of a w×h image rescaled isotropically so that its
+// smallest side is s (section 3.1's S, section 3.2's Q). The other side is
+// s·long/short rounded down, as torchvision's Resize has it. w, h and s must
+// be at least 1.
+func ShortSide(w, h, s int) (int, int) {
+	if w <= h {
+		return s, int(float64(s) * float64(h) / float64(w))
+	}
+	return int(float64(s) * float64(w) / float64(h)), s
+}
+
+// CentreCrop returns the upper left corner of the central crop×crop square of
+// a w×h image. Halves are rounded to even, as torchvision's CenterCrop does.
+// An image smaller than the crop gives a negative corner.
+func CentreCrop(w, h, crop int) (x0, y0 int) {
+	return centreOffset(w, crop), centreOffset(h, crop)
+}
+
+func centreOffset(n, crop int) int {
+	return int(math.RoundToEven(float64(n-crop) / 2))
+}
+
+// RandomCrop returns the upper left corner of a crop×crop square drawn
+// uniformly among those inside a w×h image, neither side of which may be
+// smaller than crop. It draws from rng twice, whatever the sizes.
+func RandomCrop(w, h, crop int, rng *rand.Rand) (x0, y0 int) {
+	u, v := rng.Float64(), rng.Float64()
+	return int(u * float64(w-crop+1)), int(v * float64(h-crop+1))
+}

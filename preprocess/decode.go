@@ -1,0 +1,203 @@
+package preprocess
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image"
+	"image/gif"
+	"image/jpeg"
+	"image/png"
+	"io"
+
+	"golang.org/x/image/bmp"
+	"golang.org/x/image/webp"
+)
+
+// DecodeOptions says how an image file is read.
+type DecodeOptions struct {
+	// AutoOrient turns and mirrors the image as its EXIF orientation says.
+	// The paper's evaluation doesn't; a service for people's photographs
+	// should. Absent or broken EXIF data leaves the image as it is stored.
+	AutoOrient bool
+	// MaxPixels refuses images that have more pixels, by their header, before
+	// they are decoded. 0 means [DefaultMaxPixels].
+	MaxPixels int
+}
+
+// FormatError reports bytes that are no image of a known format.
+type FormatError struct {
+	Found string // what they look like: "empty", "text", "PDF" …
+}
+
+func (e *FormatError) Error() string {
+	return "preprocess: image: " + e.Found + ", want JPEG, PNG, GIF, WebP or BMP"
+}
+
+// Decode reads an image file, whatever its name: JPEG (baseline and
+// progressive), PNG, GIF (the first frame), WebP (not animated) or BMP. Every
+// image becomes 8-bit RGB:
+//
+//   - Grey levels are repeated, palettes looked up.
+//   - Alpha is dropped, not composited, as by PIL's convert("RGB"): the colour
+//     stored under a transparent pixel shows.
+//   - Of 16 bits a channel the high byte is kept. (PIL does so for RGB; it
+//     clips 16-bit grey levels to 255, which nobody wants.)
+//   - CMYK and YCCK JPEGs, in Adobe's inverted form, are converted without a
+//     colour profile, as by PIL. No embedded profile is applied.
+//   - Chroma subsampled by two is interpolated as libjpeg and libwebp do by
+//     default, rather than repeated as by package image. A WebP is decoded to
+//     the same bits as by libwebp; a JPEG differs from libjpeg by the rounding
+//     of the inverse DCT.
+//
+// Errors: a [*FormatError] for something else than an image, a [*SizeError]
+// for one that is too large, and otherwise an error that names the format and
+// wraps the decoder's, [io.ErrUnexpectedEOF] for a truncated file among them.
+// Nothing is returned of an image that is only partly readable.
+func Decode(data []byte, o DecodeOptions) (*Image, error) {
+	format := sniff(data)
+	codec, ok := codecFor(format)
+	if !ok {
+		return nil, &FormatError{Found: format}
+	}
+	limit := o.MaxPixels
+	if limit == 0 {
+		limit = DefaultMaxPixels
+	}
+	im, err := codec.decode(data, limit)
+	if err != nil {
+		var size *SizeError
+		if errors.As(err, &size) {
+			size.What = format + " image of"
+			return nil, err
+		}
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, fmt.Errorf("preprocess: decode %s: %w", format, err)
+	}
+	if o.AutoOrient && codec.metadata != 0 {
+		im = orient(im, orientation(data, codec.metadata))
+	}
+	return im, nil
+}
+
+// decode reads the header, then the image. A panic of a decoder on a malformed
+// file becomes an error.
+func (c codec) decode(data []byte, limit int) (im *Image, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			im, err = nil, fmt.Errorf("malformed: the decoder failed with: %v", r)
+		}
+	}()
+	header, err := c.config(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	if header.Width < 1 || header.Height < 1 {
+		return nil, fmt.Errorf("header: %d×%d pixels, want at least 1×1", header.Width, header.Height)
+	}
+	if tooMany(header.Width, header.Height, limit) {
+		return nil, &SizeError{W: header.Width, H: header.Height, Limit: limit}
+	}
+	return c.pixels(data, header)
+}
+
+func decodeJPEG(data []byte, _ image.Config) (*Image, error) {
+	m, err := jpeg.Decode(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	return convert(m, jfif)
+}
+
+func decodePNG(data []byte, _ image.Config) (*Image, error) {
+	m, err := png.Decode(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	return convert(m, jfif)
+}
+
+func decodeWebP(data []byte, _ image.Config) (*Image, error) {
+	m, err := webp.Decode(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	return convert(m, vp8)
+}
+
+func decodeBMP(data []byte, _ image.Config) (*Image, error) {
+	m, err := bmp.Decode(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	return convert(m, jfif)
+}
+
+// decodeGIF puts the first frame where it belongs on the logical screen. Round
+// it is the transparent colour or, without one, the palette's first, as in
+// PIL.
+func decodeGIF(data []byte, screen image.Config) (*Image, error) {
+	data, background := opaqueGIF(data)
+	m, err := gif.Decode(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	frame, err := convert(m, jfif)
+	if err != nil {
+		return nil, err
+	}
+	at := m.Bounds()
+	if at == image.Rect(0, 0, screen.Width, screen.Height) {
+		return frame, nil
+	}
+	out := NewImage(screen.Width, screen.Height)
+	if p, ok := m.(*image.Paletted); ok {
+		colour := paletteTable(p.Palette)[background]
+		for i := 0; i < len(out.Pix); i += 3 {
+			copy(out.Pix[i:], colour[:])
+		}
+	}
+	for y := range frame.H {
+		copy(out.Pix[3*((at.Min.Y+y)*out.W+at.Min.X):], frame.Pix[3*y*frame.W:3*(y+1)*frame.W])
+	}
+	return out, nil
+}
+
+// opaqueGIF returns the file with the transparency of its first frame switched
+// off, and the index of the colour that was transparent: package gif replaces
+// that colour by black. Malformed data comes back unchanged, for the decoder
+// to report.
+func opaqueGIF(data []byte) ([]byte, uint8) {
+	const (
+		headerLen     = 13
+		hasTable      = 0x80
+		extension     = 0x21
+		control       = 0xf9
+		isTransparent = 1
+	)
+	if len(data) < headerLen {
+		return data, 0
+	}
+	at := headerLen
+	if flags := data[10]; flags&hasTable != 0 {
+		at += 3 << (flags&7 + 1)
+	}
+	var background uint8
+	for at+7 < len(data) && data[at] == extension {
+		if data[at+1] == control && data[at+2] == 4 {
+			background = 0
+			if data[at+3]&isTransparent != 0 {
+				background = data[at+6]
+				data = bytes.Clone(data)
+				data[at+3] &^= isTransparent
+			}
+		}
+		for at += 2; at < len(data) && data[at] != 0; {
+			at += 1 + int(data[at])
+		}
+		at++
+	}
+	return data, background
+}

@@ -1,0 +1,78 @@
+package preprocess
+
+import (
+	"fmt"
+	"math"
+)
+
+// Filter is an antialiased rescaling filter as PIL defines it: its support
+// grows with the reduction, so that every source pixel counts.
+type Filter int
+
+const (
+	Bilinear Filter = iota // triangle, support 1
+	Bicubic                // Keys's cubic with a = -0.5, support 2
+)
+
+// ParseFilter returns the filter called name, "bilinear" or "bicubic".
+func ParseFilter(name string) (Filter, error) {
+	for _, f := range []Filter{Bilinear, Bicubic} {
+		if name == f.String() {
+			return f, nil
+		}
+	}
+	return 0, fmt.Errorf("preprocess: filter: %q, want bilinear or bicubic", name)
+}
+
+// String returns the filter's name.
+func (f Filter) String() string {
+	switch f {
+	case Bilinear:
+		return "bilinear"
+	case Bicubic:
+		return "bicubic"
+	}
+	return fmt.Sprintf("Filter(%d)", int(f))
+}
+
+// MarshalText writes the filter's name.
+func (f Filter) MarshalText() ([]byte, error) {
+	if err := f.validate(); err != nil {
+		return nil, err
+	}
+	return []byte(f.String()), nil
+}
+
+// UnmarshalText reads a filter's name.
+func (f *Filter) UnmarshalText(text []byte) error {
+	g, err := ParseFilter(string(text))
+	if err != nil {
+		return err
+	}
+	*f = g
+	return nil
+}
+
+func (f Filter) validate() error {
+	if f != Bilinear && f != Bicubic {
+		return fmt.Errorf("preprocess: filter: %v, want bilinear or bicubic", f)
+	}
+	return nil
+}
+
+// at returns the filter's value at x, in units of the wider of a source and a
+// target pixel.
+func (f Filter) at(x float64) float64 {
+	x = math.Abs(x)
+	if f == Bilinear {
+		return max(1-x, 0)
+	}
+	const a = -0.5
+	switch {
+	case x < 1:
+		return float64(float64(float64((a+2)*x)-(a+3))*x)*x + 1
+	case x < 2:
+		return float64((float64((float64((x-5)*x)+8)*x) - 4) * a)
+	}
+	return 0
+}

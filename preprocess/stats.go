@@ -1,0 +1,146 @@
+package preprocess
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/big"
+	"slices"
+
+	"gonum.org/v1/gonum/mat"
+)
+
+// Stats describes the pixels of a training set: their mean RGB, which is
+// subtracted from every image (section 2.1), and the eigen-system of their RGB
+// covariance, along which colours are shifted (section 3.1; Krizhevsky et al.
+// 2012, section 4.1).
+type Stats struct {
+	Mean         [3]float64    `json:"mean"`         // R, G, B in grey levels (0 … 255)
+	Eigenvalues  [3]float64    `json:"eigenvalues"`  // of the covariance, in grey levels squared, largest first
+	Eigenvectors [3][3]float64 `json:"eigenvectors"` // row i is the unit eigenvector (R, G, B) of Eigenvalues[i], its largest component positive
+	Pixels       int64         `json:"pixels"`       // how many pixels were counted
+}
+
+// Shift returns the RGB colour shift, in grey levels, of three numbers drawn
+// from N(0, 0.1) once an image: Σ αᵢ √λᵢ pᵢ, with pᵢ the eigenvectors and √λᵢ
+// the standard deviations of the pixels along them.
+//
+// This is what the code released with Krizhevsky et al. does (cuda-convnet2
+// scales its noise by color_stdevs), where their text, quoted by section 3.1,
+// multiplies by the eigenvalues λᵢ; see [Stats.ShiftEigenvalue]. The standard
+// deviation is homogeneous: the shift is the same picture whatever the unit of
+// the pixels. On ILSVRC a shift is some 7 grey levels a channel.
+//
+// Deviation: cuda-convnet2 also divides the shifted image by 1.1, to keep its
+// variance; neither paper mentions it and it isn't done here.
+func (s Stats) Shift(alpha [3]float64) [3]float32 {
+	return s.along(alpha, func(lambda float64) float64 { return math.Sqrt(lambda) })
+}
+
+// ShiftEigenvalue returns the RGB colour shift, in grey levels, that the
+// papers' formula gives for pixels in [0, 1]: 255·Σ αᵢ (λᵢ/255²) pᵢ. It is
+// the "lighting" of the ResNet recipes for Torch and PyTorch, whose constants
+// 0.2175, 0.0188 and 0.0045 are ILSVRC's eigenvalues in that unit. On ILSVRC
+// it is some 3 grey levels a channel. The formula isn't homogeneous: for
+// pixels in [0, 255] it would give 255 times as much, which no image survives.
+func (s Stats) ShiftEigenvalue(alpha [3]float64) [3]float32 {
+	return s.along(alpha, func(lambda float64) float64 { return lambda / 255 })
+}
+
+func (s Stats) along(alpha [3]float64, length func(lambda float64) float64) (shift [3]float32) {
+	var sum [3]float64
+	for i := range 3 {
+		a := alpha[i] * length(max(s.Eigenvalues[i], 0))
+		for c := range 3 {
+			sum[c] += float64(a * s.Eigenvectors[i][c])
+		}
+	}
+	for c := range 3 {
+		shift[c] = float32(sum[c])
+	}
+	return shift
+}
+
+// StatsAccumulator collects [Stats] image by image. Its sums are integers, so
+// that the result depends on neither the order of the images nor the way they
+// are divided over accumulators. They hold for 2⁴⁸ pixels, a billion
+// photographs. The zero value is ready to use; it is not safe for concurrent
+// use: give every goroutine its own and [StatsAccumulator.Merge] them.
+type StatsAccumulator struct {
+	pixels   uint64
+	sums     [3]uint64
+	products [3][3]uint64 // upper triangle of Σ x·xᵀ
+}
+
+// Add counts every pixel of im.
+func (a *StatsAccumulator) Add(im *Image) {
+	var r, g, b, rr, rg, rb, gg, gb, bb uint64
+	for pix := im.Pix; len(pix) >= 3; pix = pix[3:] {
+		x, y, z := uint64(pix[0]), uint64(pix[1]), uint64(pix[2])
+		r, g, b = r+x, g+y, b+z
+		rr, rg, rb = rr+x*x, rg+x*y, rb+x*z
+		gg, gb, bb = gg+y*y, gb+y*z, bb+z*z
+	}
+	a.Merge(&StatsAccumulator{
+		pixels:   uint64(len(im.Pix) / 3),
+		sums:     [3]uint64{r, g, b},
+		products: [3][3]uint64{{rr, rg, rb}, {0, gg, gb}, {0, 0, bb}},
+	})
+}
+
+// Merge counts what b counted.
+func (a *StatsAccumulator) Merge(b *StatsAccumulator) {
+	a.pixels += b.pixels
+	for i := range 3 {
+		a.sums[i] += b.sums[i]
+		for j := i; j < 3; j++ {
+			a.products[i][j] += b.products[i][j]
+		}
+	}
+}
+
+// Stats returns the statistics of the pixels counted so far. The covariance is
+// that of the whole population: it is divided by the number of pixels. No
+// pixels at all is an error.
+func (a *StatsAccumulator) Stats() (Stats, error) {
+	if a.pixels == 0 {
+		return Stats{}, errors.New("preprocess: statistics: no pixels, want at least 1")
+	}
+	s := Stats{Pixels: int64(a.pixels)}
+	n := float64(a.pixels)
+	covariance := mat.NewSymDense(3, nil)
+	for i := range 3 {
+		s.Mean[i] = float64(a.sums[i]) / n
+		for j := i; j < 3; j++ {
+			covariance.SetSym(i, j, a.covariance(i, j))
+		}
+	}
+	var eigen mat.EigenSym
+	if !eigen.Factorize(covariance, true) {
+		return Stats{}, fmt.Errorf("preprocess: statistics: the eigen-decomposition of the covariance %v did not converge", covariance.RawSymmetric().Data)
+	}
+	values := eigen.Values(nil)
+	var vectors mat.Dense
+	eigen.VectorsTo(&vectors)
+	for i := range 3 {
+		column := 2 - i // gonum's order is ascending
+		s.Eigenvalues[i] = max(values[column], 0)
+		v := [3]float64{vectors.At(0, column), vectors.At(1, column), vectors.At(2, column)}
+		if slices.Max(v[:]) < -slices.Min(v[:]) {
+			v[0], v[1], v[2] = -v[0], -v[1], -v[2]
+		}
+		s.Eigenvectors[i] = v
+	}
+	return s, nil
+}
+
+// covariance returns (n·Σxy − Σx·Σy)/n², the numerator in integers: in
+// floating point it would be the small difference of two large numbers.
+func (a *StatsAccumulator) covariance(i, j int) float64 {
+	integer := func(v uint64) *big.Int { return new(big.Int).SetUint64(v) }
+	n := integer(a.pixels)
+	numerator := new(big.Int).Mul(n, integer(a.products[i][j]))
+	numerator.Sub(numerator, new(big.Int).Mul(integer(a.sums[i]), integer(a.sums[j])))
+	v, _ := new(big.Rat).SetFrac(numerator, n.Mul(n, n)).Float64()
+	return v
+}
