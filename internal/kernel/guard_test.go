@@ -43,8 +43,7 @@ type fakeTB struct {
 func (f *fakeTB) Helper()               {}
 func (f *fakeTB) Errorf(string, ...any) { f.failed = true }
 
-// TestKernelsStayInBounds: operands of exactly the length that the tile needs, twice as
-// many steps as one round of any unrolled loop.
+// TestKernelsStayInBounds: operands of exactly the length that the twin needs.
 func TestKernelsStayInBounds(t *testing.T) {
 	for _, s := range ISAs() {
 		for _, k := range againstTwin {
