@@ -1,6 +1,7 @@
 package nn
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -55,7 +56,7 @@ func labelsOf(n int) []int {
 }
 
 // sizes are the inputs (N,H,W) that the tests run, dense ones among them.
-var sizes = [][3]int{{1, 8, 8}, {3, 8, 8}, {1, 13, 31}, {2, 21, 9}, {5, 8, 8}}
+var sizes = [][3]int{{1, 8, 8}, {3, 8, 8}, {1, 13, 31}, {1, 31, 13}, {2, 21, 9}, {5, 8, 8}}
 
 func TestForwardConcurrently(t *testing.T) {
 	shared := testChain(t, 2, true)
@@ -171,6 +172,49 @@ func TestForwardReusesBuffers(t *testing.T) {
 		}
 	}); n != 0 {
 		t.Errorf("%g allocations a training step, want 0", n)
+	}
+}
+
+// TestForwardOfOtherShapes: one workspace serves shapes in any order.
+func TestForwardOfOtherShapes(t *testing.T) {
+	c := testChain(t, 1, true)
+	for _, s := range slices.Concat(sizes, sizes) {
+		x := images(6, s[0], s[1], s[2])
+		got, err := c.Forward(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := testChain(t, 1, true).Forward(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := sameBits(got.Data, want.Data); err != nil {
+			t.Errorf("input %v after others: %v", x.Shape, err)
+		}
+	}
+	if len(c.free) != 1 {
+		t.Errorf("%d workspaces, want 1", len(c.free))
+	}
+
+	// Where one workspace lies ready for each of two shapes, the calls find theirs.
+	x, y := images(4, 3, 8, 8), tensor.New(3, testClasses, 1, 1)
+	x2, y2 := images(4, 1, 8, 12), tensor.New(1, testClasses, 1, 2)
+	first, err := c.take(3, 8, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := c.take(1, 8, 12)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.give(first)
+	c.give(second)
+	if n := testing.AllocsPerRun(20, func() {
+		if err := errors.Join(c.ForwardInto(y, x), c.ForwardInto(y2, x2)); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%g allocations for two known shapes, want 0", n)
 	}
 }
 
