@@ -63,7 +63,7 @@ type Param struct {
 	// saved with the weights but not learnt.
 	Running bool
 
-	packed       int // length of Value
+	packed int // length of Value
 	// rows from out-channel k0 on, as many as the canonical side holds
 	pack, unpack func(dst, src []float32, k0 int)
 }
