@@ -1,0 +1,36 @@
+package dataset
+
+import (
+	"sync"
+
+	"github.com/verydeep/vgg/preprocess"
+)
+
+// cache keeps decoded images, by sample index, until limit bytes are used. It
+// throws nothing out: an epoch uses every image once, so an image put in for
+// another would only be thrown out in turn before its next use.
+type cache struct {
+	mu     sync.Mutex
+	images map[int]*preprocess.Image
+	used   int64
+}
+
+func (c *cache) get(i int) *preprocess.Image {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.images[i]
+}
+
+func (c *cache) put(i int, im *preprocess.Image, limit int64) {
+	size := int64(len(im.Pix))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.images[i] != nil || size > limit-c.used {
+		return
+	}
+	if c.images == nil {
+		c.images = make(map[int]*preprocess.Image)
+	}
+	c.images[i] = im
+	c.used += size
+}

@@ -1,0 +1,68 @@
+// Package dataset holds the samples of an image collection (files and their
+// classes) and makes mini-batches of them.
+//
+// [OpenFolder] reads folders of images, [OpenSample] the photographs that are
+// embedded in the binary, [Split] divides a collection into training and
+// validation parts. A [Loader] decodes, augments and assembles batches ahead of
+// their use; order and augmentation of the images depend on seed and epoch
+// alone. [ComputeStats] measures what preprocessing needs to know about a
+// training set.
+package dataset
+
+import (
+	"fmt"
+	"io/fs"
+)
+
+// Sample is one image and its class.
+type Sample struct {
+	Name  string // slash-separated path below the root of the collection
+	Label int    // index into Dataset.Classes
+}
+
+// Dataset is a list of samples and where their bytes lie. It is not changed by
+// anything in this package once made, and several goroutines may use it at
+// once.
+type Dataset struct {
+	Name    string   // what errors and reports call it
+	Classes []string // in the order of the labels
+	Samples []Sample
+	fsys    fs.FS
+}
+
+// New returns a dataset over samples whose files lie in fsys. It is an error
+// if a label is not the index of a class or a name is not a path that [fs.FS]
+// takes.
+func New(name string, fsys fs.FS, classes []string, samples []Sample) (*Dataset, error) {
+	for _, s := range samples {
+		if s.Label < 0 || s.Label >= len(classes) {
+			return nil, fmt.Errorf("dataset: %s: %s: label %d, want 0 to %d", name, s.Name, s.Label, len(classes)-1)
+		}
+		if !fs.ValidPath(s.Name) {
+			return nil, fmt.Errorf("dataset: %s: %q, want a slash-separated path below the root", name, s.Name)
+		}
+	}
+	return &Dataset{Name: name, Classes: classes, Samples: samples, fsys: fsys}, nil
+}
+
+// Len returns the number of samples.
+func (d *Dataset) Len() int { return len(d.Samples) }
+
+// Counts returns the number of samples of each class.
+func (d *Dataset) Counts() []int {
+	n := make([]int, len(d.Classes))
+	for _, s := range d.Samples {
+		n[s.Label]++
+	}
+	return n
+}
+
+// Read returns the bytes of sample i's file. It panics if there is no such
+// sample.
+func (d *Dataset) Read(i int) ([]byte, error) {
+	data, err := fs.ReadFile(d.fsys, d.Samples[i].Name)
+	if err != nil {
+		return nil, fmt.Errorf("dataset: %s: %w", d.Name, err)
+	}
+	return data, nil
+}

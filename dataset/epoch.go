@@ -1,0 +1,136 @@
+package dataset
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+)
+
+// Epoch returns the batches of one pass over the data, in order. Batch b is
+// made of the images at places b·Batch to (b+1)·Batch-1 of the epoch's order;
+// every image is in exactly one (but for DropLast), among its Bad if it is
+// unreadable.
+//
+// Batches are prepared ahead of their use by Workers goroutines, in a ring of
+// three buffers (more if Batch is less than Workers). The goroutines have
+// stopped when the loop over the batches ends, whichever way it does.
+//
+// An error ends the sequence, with a nil batch: a field that Validate refuses,
+// a context that is done, or, after the last batch, an epoch without one
+// readable image.
+func (l *Loader) Epoch(ctx context.Context, epoch int) iter.Seq2[*Batch, error] {
+	return func(yield func(*Batch, error) bool) {
+		if err := l.Validate(); err != nil {
+			yield(nil, err)
+			return
+		}
+		p := l.start(ctx, epoch)
+		defer p.stop()
+		readable, firstBad := 0, BadImage{}
+		for range l.Batches() {
+			s, err := p.next()
+			if err != nil {
+				yield(nil, fmt.Errorf("dataset: %s: epoch %d: %w", l.Data.Name, epoch, err))
+				return
+			}
+			s.assemble(l.Data)
+			readable += len(s.batch.Labels)
+			if firstBad.Err == nil && len(s.batch.Bad) > 0 {
+				firstBad = s.batch.Bad[0]
+			}
+			if !yield(&s.batch, nil) {
+				return
+			}
+			p.free <- s
+		}
+		if readable == 0 {
+			yield(nil, noneReadable(l.Data, firstBad.Index, firstBad.Err))
+		}
+	}
+}
+
+// pipeline is one running epoch. A slot goes round: from free to the
+// dispatcher, which queues it for the consumer and hands its images to the
+// workers; the consumer waits until the last of them is done, and gives the
+// slot back when the next batch is asked for.
+type pipeline struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	free   chan *slot // has room for every slot: sending never waits
+	queue  chan *slot // likewise
+}
+
+func (l *Loader) start(ctx context.Context, epoch int) *pipeline {
+	workers := min(l.workers(), l.Data.Len())
+	slots := min(2+(workers+l.Batch-1)/l.Batch, l.Batches())
+	p := &pipeline{free: make(chan *slot, slots), queue: make(chan *slot, slots)}
+	p.ctx, p.cancel = context.WithCancel(ctx)
+	for range slots {
+		p.free <- l.newSlot()
+	}
+	type job struct {
+		slot *slot
+		i    int
+	}
+	jobs := make(chan job)
+	p.wg.Go(func() {
+		defer close(jobs)
+		order := epochOrder(l.Data.Len(), l.Train, l.Seed, epoch)
+		for b := range l.Batches() {
+			var s *slot
+			select {
+			case s = <-p.free:
+			case <-p.ctx.Done():
+				return
+			}
+			first := b * l.Batch
+			s.reset(first, order[first:min(first+l.Batch, len(order))])
+			p.queue <- s
+			for i := range s.indices {
+				select {
+				case jobs <- job{s, i}:
+				case <-p.ctx.Done():
+					return
+				}
+			}
+		}
+	})
+	for range workers {
+		p.wg.Go(func() {
+			prep := preparer{loader: l, epoch: epoch}
+			for j := range jobs {
+				j.slot.done(j.i, prep.prepare(j.slot.at(j.i), j.slot.indices[j.i]))
+			}
+		})
+	}
+	return p
+}
+
+// next waits for the next batch.
+func (p *pipeline) next() (*slot, error) {
+	if err := p.ctx.Err(); err != nil {
+		return nil, context.Cause(p.ctx)
+	}
+	asked := time.Now()
+	var s *slot
+	select {
+	case s = <-p.queue:
+	case <-p.ctx.Done():
+		return nil, context.Cause(p.ctx)
+	}
+	select {
+	case <-s.ready:
+	case <-p.ctx.Done():
+		return nil, context.Cause(p.ctx)
+	}
+	s.batch.Wait = time.Since(asked)
+	return s, nil
+}
+
+func (p *pipeline) stop() {
+	p.cancel()
+	p.wg.Wait()
+}

@@ -1,0 +1,146 @@
+package dataset
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestLoopEndsEarly(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	d, fsys := pictures(t, 400)
+	l := trainLoader(t, d)
+	n := 0
+	for _, err := range l.Epoch(context.Background(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n++; n == 3 {
+			break
+		}
+	}
+	// Two batches are used up, and three buffers were there to be filled.
+	if reads := fsys.total(); reads > (2+3)*l.Batch {
+		t.Errorf("%d images read for three batches of %d: the look-ahead isn't bounded", reads, l.Batch)
+	}
+}
+
+func TestLoopPanics(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	d, _ := pictures(t, 40)
+	defer func() {
+		if recover() != "stop" {
+			t.Error("the panic is lost")
+		}
+	}()
+	for range trainLoader(t, d).Epoch(context.Background(), 0) {
+		panic("stop")
+	}
+}
+
+func TestCancellation(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	d, _ := pictures(t, 40)
+	stop := errors.New("enough")
+	for _, after := range []int{0, 1, 5} {
+		ctx, cancel := context.WithCancelCause(context.Background())
+		if after == 0 {
+			cancel(stop)
+		}
+		n, ended := 0, false
+		for b, err := range trainLoader(t, d).Epoch(ctx, 0) {
+			if ended {
+				t.Error("the sequence goes on after its error")
+			}
+			if err != nil {
+				ended = true
+				if b != nil || !errors.Is(err, stop) {
+					t.Errorf("batch %v, error %v, want the cause of the cancellation", b, err)
+				}
+				continue
+			}
+			if n++; n == after {
+				cancel(stop)
+			}
+		}
+		if n != after || !ended {
+			t.Errorf("cancelled after %d batches: %d came, and an error: %v", after, n, ended)
+		}
+		cancel(nil)
+	}
+}
+
+func TestBuffersAreRecycled(t *testing.T) {
+	d, _ := pictures(t, 100)
+	l := trainLoader(t, d)
+	buffers := map[*float32]bool{}
+	for b, err := range l.Epoch(context.Background(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		buffers[&b.X.Data[0]] = true
+		if b.Wait < 0 {
+			t.Errorf("waited %v", b.Wait)
+		}
+	}
+	if len(buffers) > 3 {
+		t.Errorf("%d buffers for 25 batches, want at most 3", len(buffers))
+	}
+}
+
+// A batch holds still while the next ones are prepared.
+func TestBatchIsValidUntilTheNext(t *testing.T) {
+	d, _ := pictures(t, 60)
+	l := trainLoader(t, d)
+	l.Workers, l.Batch = 7, 2
+	want := mustCollect(t, l, 0)
+	at := 0
+	for b, err := range l.Epoch(context.Background(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			for _, err := range l.Epoch(context.Background(), 1) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				break
+			}
+		}
+		if b.Positions[0] != at || b.Indices[0] != want.indices[at] || b.Labels[0] != want.labels[at] {
+			t.Fatalf("batch at position %d has changed", at)
+		}
+		at += len(b.Labels)
+	}
+}
+
+func BenchmarkEpoch(b *testing.B) {
+	train, _, err := OpenSample()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, c := range []struct {
+		name  string
+		cache int64
+	}{{"decode", 0}, {"cached", 1 << 30}} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			l := &Loader{
+				Data: train, Spec: paperSpec(b, 64, 84), Batch: 32, Train: true, SMin: 72, SMax: 96,
+				Flip: true, Shift: grey, ShiftStd: 0.1, CacheBytes: c.cache,
+			}
+			epoch := 0
+			for b.Loop() {
+				for _, err := range l.Epoch(context.Background(), epoch) {
+					if err != nil {
+						b.Fatal(err)
+					}
+				}
+				epoch++
+			}
+			b.ReportMetric(float64(b.N*train.Len())/b.Elapsed().Seconds(), "images/s")
+		})
+	}
+}

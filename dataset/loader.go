@@ -1,0 +1,155 @@
+package dataset
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"time"
+
+	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/tensor"
+)
+
+// Loader makes mini-batches of a dataset's images. Its fields are set before
+// the first epoch and not changed afterwards; several goroutines may then run
+// epochs of one Loader.
+//
+// Training (Train true) follows section 3.1 of the paper: the samples in a new
+// random order each epoch; each image rescaled isotropically to smallest side
+// S, drawn uniformly from [SMin, SMax]; a random Crop×Crop crop; a horizontal
+// flip of every second image; the RGB colour shift. All that is drawn for an
+// image is a pure function of Seed, epoch and the sample's index: neither
+// Workers nor Batch nor CacheBytes changes a bit of it, and turning Flip or
+// Shift off doesn't move the crops.
+//
+// Evaluation (Train false) takes the samples in their order, each rescaled to
+// smallest side Q, and its central crop. It is the same in every epoch.
+type Loader struct {
+	Data  *Dataset
+	Spec  preprocess.Spec // pixel values, and the rescaling filter
+	Batch int             // images in a mini-batch
+	Crop  int             // side of the crop in pixels; 0 takes Spec.Crop
+
+	Train bool
+	SMin  int // training: least smallest side S; evaluation: smallest side Q, 0 takes Spec.Resize
+
+	// Only used in training.
+	SMax     int                                     // greatest smallest side S
+	Flip     bool                                    // mirror an image with probability 0.5
+	Shift    func(alpha [3]float64) (rgb [3]float32) // colour shift in grey levels, as preprocess.Stats.Shift; nil is none; called by several goroutines at once
+	ShiftStd float64                                 // standard deviation of alpha; 0.1 in the paper
+	Seed     uint64
+	DropLast bool // leave out the last images of the order that don't fill a batch
+
+	Workers    int   // images prepared at once; 0 takes GOMAXPROCS
+	CacheBytes int64 // decoded images are kept for the next epochs until they take up this many bytes
+	MaxPixels  int   // larger images are bad; 0 takes preprocess.DefaultMaxPixels
+
+	decoded cache
+}
+
+// Batch is one mini-batch of N images. It and all it holds belong to the
+// Loader, and are valid until the next batch is asked for.
+type Batch struct {
+	X         *tensor.Tensor // (N,3,Crop,Crop), as Spec says
+	Labels    []int          // class of each image, length N
+	Indices   []int          // index of each image in Data.Samples, length N
+	Positions []int          // place of each image in the epoch's order, ascending, length N
+	Bad       []BadImage     // left out, so that N is less by as many; N may be 0
+	Wait      time.Duration  // how long the consumer had to wait for this batch
+}
+
+// BadImage is an image that couldn't be read, decoded or rescaled.
+type BadImage struct {
+	Name  string // Sample.Name
+	Index int    // index in Data.Samples
+	Err   error
+}
+
+// Batches returns the number of batches in an epoch.
+func (l *Loader) Batches() int {
+	if l.Train && l.DropLast {
+		return l.Data.Len() / l.Batch
+	}
+	return (l.Data.Len() + l.Batch - 1) / l.Batch
+}
+
+// Validate reports the first field that no epoch can be run with. Epoch calls
+// it too.
+func (l *Loader) Validate() error {
+	err := l.validate()
+	if err == nil {
+		return nil
+	}
+	if l.Data == nil {
+		return fmt.Errorf("dataset: loader: %w", err)
+	}
+	return fmt.Errorf("dataset: %s: loader: %w", l.Data.Name, err)
+}
+
+func (l *Loader) validate() error {
+	switch {
+	case l.Data == nil:
+		return errors.New("Data is nil, want a dataset")
+	case l.Data.Len() == 0:
+		return errors.New("Data has no samples, want one or more")
+	case l.Batch < 1:
+		return fmt.Errorf("Batch %d, want 1 or more", l.Batch)
+	case l.crop() < 1:
+		return fmt.Errorf("Crop %d, want 1 or more", l.crop())
+	case l.Workers < 0:
+		return fmt.Errorf("Workers %d, want 0 or more", l.Workers)
+	case l.CacheBytes < 0:
+		return fmt.Errorf("CacheBytes %d, want 0 or more", l.CacheBytes)
+	case l.MaxPixels < 0:
+		return fmt.Errorf("MaxPixels %d, want 0 or more", l.MaxPixels)
+	}
+	if err := l.Spec.Validate(); err != nil {
+		return fmt.Errorf("Spec: %w", err)
+	}
+	if _, err := tensor.Size(l.slotImages(), 3, l.crop(), l.crop()); err != nil {
+		return fmt.Errorf("Batch %d, Crop %d: %w", l.Batch, l.crop(), err)
+	}
+	if !l.Train {
+		if q := l.testScale(); q < l.crop() {
+			return fmt.Errorf("smallest side %d (SMin, or Spec.Resize), want at least Crop, %d", q, l.crop())
+		}
+		return nil
+	}
+	switch {
+	case l.SMin < l.crop():
+		return fmt.Errorf("SMin %d, want at least Crop, %d", l.SMin, l.crop())
+	case l.SMax < l.SMin:
+		return fmt.Errorf("SMax %d, want at least SMin, %d", l.SMax, l.SMin)
+	case !(l.ShiftStd >= 0) || math.IsInf(l.ShiftStd, 0):
+		return fmt.Errorf("ShiftStd %v, want 0 or more", l.ShiftStd)
+	case l.Batches() == 0:
+		return fmt.Errorf("DropLast leaves none of %d images, want at least Batch, %d", l.Data.Len(), l.Batch)
+	}
+	return nil
+}
+
+func (l *Loader) crop() int {
+	if l.Crop == 0 {
+		return l.Spec.Crop
+	}
+	return l.Crop
+}
+
+func (l *Loader) testScale() int {
+	if l.SMin == 0 {
+		return l.Spec.Resize
+	}
+	return l.SMin
+}
+
+func (l *Loader) workers() int {
+	if l.Workers == 0 {
+		return runtime.GOMAXPROCS(0)
+	}
+	return l.Workers
+}
+
+// slotImages is the most images that a batch of this loader can have.
+func (l *Loader) slotImages() int { return min(l.Batch, l.Data.Len()) }

@@ -1,0 +1,105 @@
+package dataset
+
+import (
+	"bytes"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/fstest"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// picture returns a PNG of w×h pixels of noise, a different one for each seed.
+func picture(w, h int, seed uint64) []byte {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	im := image.NewRGBA(image.Rect(0, 0, w, h))
+	for y := range h {
+		for x := range w {
+			im.Set(x, y, color.RGBA{uint8(rng.UintN(256)), uint8(rng.UintN(256)), uint8(rng.UintN(256)), 255})
+		}
+	}
+	var buf bytes.Buffer
+	if err := png.Encode(&buf, im); err != nil {
+		panic(err)
+	}
+	return buf.Bytes()
+}
+
+// pictures returns a dataset of n noise images of several sizes in three
+// classes, those in bad being text, and the file system they lie in.
+func pictures(t testing.TB, n int, bad ...int) (*Dataset, *countingFS) {
+	t.Helper()
+	files := fstest.MapFS{}
+	var samples []Sample
+	for i := range n {
+		name := fmt.Sprintf("%c/%03d.png", 'a'+i%3, i)
+		files[name] = &fstest.MapFile{Data: picture(12+i%5, 10+i%7, uint64(i))}
+		samples = append(samples, Sample{Name: name, Label: i % 3})
+	}
+	for _, i := range bad {
+		files[samples[i].Name] = &fstest.MapFile{Data: []byte("this is no image\n")}
+	}
+	fsys := &countingFS{FS: files, reads: map[string]int{}}
+	d, err := New("pictures", fsys, []string{"a", "b", "c"}, samples)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, fsys
+}
+
+// countingFS counts how often each file is read.
+type countingFS struct {
+	fs.FS
+	mu    sync.Mutex
+	reads map[string]int
+}
+
+func (c *countingFS) ReadFile(name string) ([]byte, error) {
+	c.mu.Lock()
+	c.reads[name]++
+	c.mu.Unlock()
+	return fs.ReadFile(c.FS, name)
+}
+
+func (c *countingFS) total() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, k := range c.reads {
+		n += k
+	}
+	return n
+}
+
+// folder makes a folder with the given files; a name that ends in a slash
+// makes a folder.
+func folder(t *testing.T, files ...string) string {
+	t.Helper()
+	root := t.TempDir()
+	for _, f := range files {
+		p := filepath.Join(root, filepath.FromSlash(f))
+		if f[len(f)-1] == '/' {
+			if err := os.MkdirAll(p, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(f), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}

@@ -1,0 +1,75 @@
+package dataset
+
+import (
+	"sync/atomic"
+
+	"github.com/verydeep/vgg/tensor"
+)
+
+// slot is a batch and the buffers it is assembled in.
+type slot struct {
+	batch   Batch
+	x       []float32 // (slotImages,3,Crop,Crop)
+	image   int       // numbers of one image
+	first   int       // position of the first image
+	indices []int
+	errs    []error
+	pending atomic.Int64
+	ready   chan struct{}
+}
+
+func (l *Loader) newSlot() *slot {
+	n, side := l.slotImages(), l.crop()
+	s := &slot{
+		image: 3 * side * side,
+		errs:  make([]error, n),
+		ready: make(chan struct{}, 1),
+	}
+	s.x = make([]float32, n*s.image)
+	s.batch.X = &tensor.Tensor{Shape: []int{n, 3, side, side}}
+	s.batch.Labels = make([]int, 0, n)
+	s.batch.Indices = make([]int, 0, n)
+	s.batch.Positions = make([]int, 0, n)
+	return s
+}
+
+// reset makes s the batch of the images at positions first, first+1, …
+func (s *slot) reset(first int, indices []int) {
+	s.first, s.indices = first, indices
+	s.pending.Store(int64(len(indices)))
+}
+
+// at is where image i of the batch goes.
+func (s *slot) at(i int) []float32 { return s.x[i*s.image : (i+1)*s.image] }
+
+// done records that image i is prepared, or why not. The last image of the
+// batch makes it ready.
+func (s *slot) done(i int, err error) {
+	s.errs[i] = err
+	if s.pending.Add(-1) == 0 {
+		s.ready <- struct{}{}
+	}
+}
+
+// assemble fills in the batch, closing up over images that are bad.
+func (s *slot) assemble(d *Dataset) {
+	b := &s.batch
+	b.Labels, b.Indices, b.Positions = b.Labels[:0], b.Indices[:0], b.Positions[:0]
+	b.Bad = nil
+	n := 0
+	for i, index := range s.indices {
+		if err := s.errs[i]; err != nil {
+			b.Bad = append(b.Bad, BadImage{Name: d.Samples[index].Name, Index: index, Err: err})
+			continue
+		}
+		if n < i {
+			copy(s.at(n), s.at(i))
+		}
+		b.Labels = append(b.Labels, d.Samples[index].Label)
+		b.Indices = append(b.Indices, index)
+		b.Positions = append(b.Positions, s.first+i)
+		n++
+	}
+	b.X.Shape[0] = n
+	b.X.Data = s.x[:n*s.image]
+}
