@@ -143,8 +143,11 @@ func newRun(ctx context.Context, o Options) (*run, error) {
 		return nil, err
 	}
 	spec := preprocess.Spec{Name: "vgg", Scale: 1, Std: [3]float32{1, 1, 1}, Filter: rec.Filter, Crop: rec.Input, Resize: rec.TestScale}
-	for i, m := range stats.Mean {
-		spec.Mean[i] = float32(m)
+	for c, m := range stats.Mean {
+		spec.Mean[c] = float32(m)
+		if rec.Standardise {
+			spec.Std[c] = deviation(stats, c)
+		}
 	}
 	r := &run{o: o, bad: map[string]bool{}, rate: newRate(rec.Schedule, rec.LearningRate)}
 	r.model = &vgg.Model{Net: net, Classes: o.Train.Classes, Preprocess: spec, Provenance: map[string]string{
@@ -173,6 +176,19 @@ func newRun(ctx context.Context, o Options) (*run, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// deviation is the standard deviation of channel c: the covariance is Σ λᵢ pᵢ pᵢᵀ. A
+// channel that doesn't vary is left as it is.
+func deviation(s preprocess.Stats, c int) float32 {
+	var variance float64
+	for i, l := range s.Eigenvalues {
+		variance += l * s.Eigenvectors[i][c] * s.Eigenvectors[i][c]
+	}
+	if variance < 1e-6 {
+		return 1
+	}
+	return float32(math.Sqrt(variance))
 }
 
 func (r *run) epochs(ctx context.Context) error {
