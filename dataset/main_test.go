@@ -11,8 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -57,14 +59,20 @@ func pictures(t testing.TB, n int, bad ...int) (*Dataset, *countingFS) {
 	return d, fsys
 }
 
-// countingFS counts how often each file is read.
+// countingFS counts how often each file is read, and how many reads are under
+// way.
 type countingFS struct {
 	fs.FS
-	mu    sync.Mutex
-	reads map[string]int
+	mu     sync.Mutex
+	reads  map[string]int
+	active atomic.Int64
+	delay  time.Duration // of a read
 }
 
 func (c *countingFS) ReadFile(name string) ([]byte, error) {
+	c.active.Add(1)
+	defer c.active.Add(-1)
+	time.Sleep(c.delay)
 	c.mu.Lock()
 	c.reads[name]++
 	c.mu.Unlock()
