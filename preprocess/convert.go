@@ -16,35 +16,26 @@ func convert(m image.Image, matrix yccMatrix) (*Image, error) {
 	out := NewImage(b.Dx(), b.Dy())
 	switch m := m.(type) {
 	case *image.Gray:
-		eachRow(out, m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 1, func(dst, src []uint8) {
-			dst[0], dst[1], dst[2] = src[0], src[0], src[0]
-		})
+		rows(out, m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 1, greyRow)
 	case *image.Gray16:
-		eachRow(out, m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 2, func(dst, src []uint8) {
-			dst[0], dst[1], dst[2] = src[0], src[0], src[0]
-		})
+		rows(out, m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 2, greyRow)
 	case *image.RGBA: // opaque: the decoders return NRGBA where there is alpha
-		eachRow(out, m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 4, copyRGB)
+		rows(out, m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 4, rgbRow)
 	case *image.NRGBA:
-		eachRow(out, m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 4, copyRGB)
+		rows(out, m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 4, rgbRow)
 	case *image.RGBA64:
-		eachRow(out, m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 8, copyHighRGB)
+		rows(out, m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 8, highRow)
 	case *image.NRGBA64:
-		eachRow(out, m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 8, copyHighRGB)
+		rows(out, m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 8, highRow)
 	case *image.CMYK:
-		eachRow(out, m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 4, func(dst, src []uint8) {
-			light := 255 - uint32(src[3])
-			for c := range 3 {
-				// light·(255−ink)/255 as PIL rounds it.
-				v := uint32(src[c])*light + 128
-				dst[c] = uint8(max(int32(light)-int32((v>>8+v)>>8), 0))
-			}
-		})
+		rows(out, m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 4, cmykRow)
 	case *image.Paletted:
 		table := paletteTable(m.Palette)
-		eachRow(out, m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 1, func(dst, src []uint8) {
-			colour := &table[src[0]]
-			dst[0], dst[1], dst[2] = colour[0], colour[1], colour[2]
+		rows(out, m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 1, func(dst, src []uint8, _ int) {
+			for i, v := range src {
+				p := dst[3*i : 3*i+3 : 3*i+3]
+				p[0], p[1], p[2] = table[v][0], table[v][1], table[v][2]
+			}
 		})
 	case *image.YCbCr:
 		convertYCbCr(out, m, matrix)
@@ -56,23 +47,49 @@ func convert(m image.Image, matrix yccMatrix) (*Image, error) {
 	return out, nil
 }
 
-// eachRow calls pixel for each pixel of out and the size bytes of src that
-// stand for it.
-func eachRow(out *Image, src []uint8, stride, size int, pixel func(dst, src []uint8)) {
+// rows calls row for each row of out with the bytes of src that stand for it,
+// size to a pixel.
+func rows(out *Image, src []uint8, stride, size int, row func(dst, src []uint8, size int)) {
 	for y := range out.H {
-		s := src[y*stride : y*stride+size*out.W]
-		d := out.Pix[3*y*out.W : 3*(y+1)*out.W]
-		for len(d) >= 3 && len(s) >= size {
-			pixel(d[:3:3], s[:size:size])
-			d, s = d[3:], s[size:]
-		}
+		row(out.Pix[3*y*out.W:3*(y+1)*out.W], src[y*stride:y*stride+size*out.W], size)
 	}
 }
 
-func copyRGB(dst, src []uint8) { dst[0], dst[1], dst[2] = src[0], src[1], src[2] }
+// greyRow takes grey levels, or the high bytes of big-endian 16-bit ones.
+func greyRow(dst, src []uint8, size int) {
+	for d, s := 0, 0; s < len(src); d, s = d+3, s+size {
+		p := dst[d : d+3 : d+3]
+		p[0], p[1], p[2] = src[s], src[s], src[s]
+	}
+}
 
-// copyHighRGB takes the high bytes of big-endian 16-bit channels.
-func copyHighRGB(dst, src []uint8) { dst[0], dst[1], dst[2] = src[0], src[2], src[4] }
+func rgbRow(dst, src []uint8, _ int) {
+	for d, s := 0, 0; s < len(src); d, s = d+3, s+4 {
+		p, q := dst[d:d+3:d+3], src[s:s+3:s+3]
+		p[0], p[1], p[2] = q[0], q[1], q[2]
+	}
+}
+
+// highRow takes the high bytes of big-endian 16-bit channels.
+func highRow(dst, src []uint8, _ int) {
+	for d, s := 0, 0; s < len(src); d, s = d+3, s+8 {
+		p, q := dst[d:d+3:d+3], src[s:s+5:s+5]
+		p[0], p[1], p[2] = q[0], q[2], q[4]
+	}
+}
+
+// cmykRow lets each ink take its share of the light that black leaves:
+// (255−K)·(255−C)/255, rounded as PIL does.
+func cmykRow(dst, src []uint8, _ int) {
+	for d, s := 0, 0; s < len(src); d, s = d+3, s+4 {
+		p, q := dst[d:d+3:d+3], src[s:s+4:s+4]
+		light := 255 - int32(q[3])
+		for c := range p {
+			v := int32(q[c])*light + 128
+			p[c] = clip(light - (v>>8+v)>>8)
+		}
+	}
+}
 
 // paletteTable lists the colours of a palette, alpha dropped. Indices beyond
 // it are black.

@@ -2,6 +2,7 @@ package preprocess
 
 import (
 	"bytes"
+	"encoding/binary"
 
 	"github.com/bep/imagemeta"
 )
@@ -15,6 +16,9 @@ func orientation(data []byte, format imagemeta.ImageFormat) (value int) {
 		}
 	}()
 	value = 1
+	if format == imagemeta.WebP {
+		data, format = webpEXIF(data), imagemeta.TIFF
+	}
 	_, err := imagemeta.Decode(imagemeta.Options{
 		R:           bytes.NewReader(data),
 		ImageFormat: format,
@@ -33,6 +37,25 @@ func orientation(data []byte, format imagemeta.ImageFormat) (value int) {
 		return 1
 	}
 	return value
+}
+
+// webpEXIF returns the EXIF block of a WebP file, which is a TIFF; nil where
+// there is none. It stands in for imagemeta's own search, which loses its way
+// after a chunk of odd length.
+func webpEXIF(data []byte) []byte {
+	const riffHeader, chunkHeader = 12, 8
+	for at := riffHeader; at+chunkHeader <= len(data); {
+		size := int64(binary.LittleEndian.Uint32(data[at+4:]))
+		body := data[at+chunkHeader:]
+		if size > int64(len(body)) {
+			return nil
+		}
+		if string(data[at:at+4]) == "EXIF" {
+			return bytes.TrimPrefix(body[:size], []byte("Exif\x00\x00"))
+		}
+		at += chunkHeader + int(size+size&1)
+	}
+	return nil
 }
 
 // orient returns im turned upright, given its EXIF orientation: 1 upright, 2

@@ -44,8 +44,8 @@ func ResizeRegion(im *Image, w, h int, f Filter, x0, y0, x1, y1 int) (*Image, er
 // be used by several goroutines at once.
 type Resizer struct {
 	horizontal, vertical taps
-	pairs                []uint64 // two source rows, a pixel of each in one word
-	rows                 []uint8  // the image between the two passes
+	pairs                [][3]int64 // two source rows: for R, G, B a pixel of the one and, times 2³², of the other
+	rows                 []uint8    // the image between the two passes
 }
 
 // ResizeRegion is the function [ResizeRegion] with the result in dst, whose
@@ -181,14 +181,16 @@ func (r *Resizer) passHorizontal(dst, src []uint8, w int) {
 	}
 }
 
-// packRows puts pixel x of row a into the low and of row b into the high half
-// of pairs[x], each as blue·2¹⁶ + green·2⁸ + red.
-func packRows(pairs []uint64, a, b []uint8) {
+// packRows puts pixel x of row a into the low and of row b into the high halves
+// of pairs[x].
+func packRows(pairs [][3]int64, a, b []uint8) {
 	for x := range pairs {
 		p, q := a[3*x:3*x+3:3*x+3], b[3*x:3*x+3:3*x+3]
-		lo := uint32(p[0]) | uint32(p[1])<<8 | uint32(p[2])<<16
-		hi := uint32(q[0]) | uint32(q[1])<<8 | uint32(q[2])<<16
-		pairs[x] = uint64(lo) | uint64(hi)<<32
+		pairs[x] = [3]int64{
+			int64(p[0]) | int64(q[0])<<32,
+			int64(p[1]) | int64(q[1])<<32,
+			int64(p[2]) | int64(q[2])<<32,
+		}
 	}
 }
 
@@ -199,11 +201,11 @@ func (r *Resizer) rowPair(a, b []uint8) {
 		k := t.coefficients[i*t.width:][:n]
 		pixels := r.pairs[first:][:n]
 		var red, green, blue int64 = halves, halves, halves
-		for j, p := range pixels {
-			c := int64(k[j])
-			red += int64(p&lanes) * c
-			green += int64(p>>8&lanes) * c
-			blue += int64(p>>16&lanes) * c
+		for j := range pixels {
+			p, c := &pixels[j], int64(k[j])
+			red += p[0] * c
+			green += p[1] * c
+			blue += p[2] * c
 		}
 		p, q := a[3*i:3*i+3:3*i+3], b[3*i:3*i+3:3*i+3]
 		p[0], q[0] = split(red)
