@@ -8,8 +8,7 @@ import (
 	"github.com/verydeep/vgg/preprocess"
 )
 
-// One epoch of augmented training batches from the embedded sample: crops of
-// 64×64 from images rescaled to a smallest side of 72 to 96.
+// Augmented training batches from the embedded sample: crops of 64×64 from images rescaled to a smallest side of 72 to 96.
 func ExampleLoader() {
 	train, _, err := dataset.OpenSample()
 	if err != nil {
@@ -22,7 +21,7 @@ func ExampleLoader() {
 		return
 	}
 	l := &dataset.Loader{
-		Data: train, Spec: spec, Batch: 160, Crop: 64,
+		Data: train, Spec: spec, Batch: 32, Crop: 64,
 		Train: true, SMin: 72, SMax: 96, Flip: true, Seed: 1,
 	}
 	for batch, err := range l.Epoch(context.Background(), 0) {
@@ -31,9 +30,8 @@ func ExampleLoader() {
 			return
 		}
 		fmt.Println(batch.X.Shape, len(batch.Labels), "labels,", len(batch.Bad), "bad")
+		break
 	}
 	// Output:
-	// [160 3 64 64] 160 labels, 0 bad
-	// [160 3 64 64] 160 labels, 0 bad
-	// [80 3 64 64] 80 labels, 0 bad
+	// [32 3 64 64] 32 labels, 0 bad
 }
