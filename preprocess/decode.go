@@ -52,8 +52,8 @@ func (e *FormatError) Error() string {
 //
 // Errors: a [*FormatError] for something else than an image, a [*SizeError]
 // for one that is too large, and otherwise an error that names the format and
-// wraps the decoder's, [io.ErrUnexpectedEOF] for a truncated file among them.
-// Nothing is returned of an image that is only partly readable.
+// wraps the decoder's. A truncated or damaged file is an error: nothing is
+// returned of an image that is only partly readable.
 func Decode(data []byte, o DecodeOptions) (*Image, error) {
 	format := sniff(data)
 	codec, ok := codecFor(format)

@@ -68,12 +68,14 @@ func (r *Resizer) ResizeRegion(dst, im *Image, w, h int, f Filter, x0, y0, x1, y
 		return &SizeError{fmt.Sprintf("%d×%d image rescaled to", im.W, im.H), regionW, regionH, DefaultMaxPixels}
 	}
 
-	r.vertical.plan(f, im.H, h, y0, y1)
-	top, bottom := r.vertical.reach()
+	top, bottom := y0, y1
+	if h != im.H {
+		r.vertical.plan(f, im.H, h, y0, y1)
+		top, bottom = r.vertical.reach()
+	}
 	if tooMany(regionW, bottom-top, DefaultMaxPixels) {
 		return &SizeError{fmt.Sprintf("%d×%d image rescaled to %d×%d by way of", im.W, im.H, w, h), regionW, bottom - top, DefaultMaxPixels}
 	}
-	r.horizontal.plan(f, im.W, w, x0, x1)
 
 	dst.W, dst.H = regionW, regionH
 	dst.Pix = grow(dst.Pix, 3*regionW*regionH)
@@ -83,6 +85,7 @@ func (r *Resizer) ResizeRegion(dst, im *Image, w, h int, f Filter, x0, y0, x1, y
 	// order matters.
 	rows, stride := im.Pix[3*top*im.W:3*bottom*im.W], 3*im.W
 	if w != im.W {
+		r.horizontal.plan(f, im.W, w, x0, x1)
 		target := dst.Pix
 		if h != im.H {
 			r.rows = grow(r.rows, 3*regionW*(bottom-top))
