@@ -38,22 +38,28 @@ const poolings = 5
 // MinInput is the least side of the input that leaves a pixel after the last pooling.
 const MinInput = 1 << poolings
 
+// maxUnits is the most outputs of a fully connected layer: far more than anyone needs,
+// and few enough that no size computed from it overflows.
+const maxUnits = 1 << 20
+
 // Validate reports the first value that no network can be built with.
 func (o Options) Validate() error {
 	if _, err := parseConfig(o.Config); err != nil {
 		return err
 	}
 	switch {
-	case o.Classes < 1:
-		return fmt.Errorf("vgg: %d classes, want at least 1", o.Classes)
+	case o.Classes < 1 || o.Classes > maxUnits:
+		return fmt.Errorf("vgg: %d classes, want 1 to %d", o.Classes, maxUnits)
 	case !(o.Width > 0) || o.Width > 64:
 		return fmt.Errorf("vgg: width %v, want above 0 and at most 64", o.Width)
-	case o.FC < 1:
-		return fmt.Errorf("vgg: %d units of fc6 and fc7, want at least 1", o.FC)
+	case o.FC < 1 || o.FC > maxUnits:
+		return fmt.Errorf("vgg: %d units of fc6 and fc7, want 1 to %d", o.FC, maxUnits)
 	case o.Input < MinInput || o.Input > 1<<14:
 		return fmt.Errorf("vgg: input side %d, want %d to %d", o.Input, MinInput, 1<<14)
 	case !(o.Dropout >= 0 && o.Dropout < 1):
 		return fmt.Errorf("vgg: dropout ratio %v, want at least 0 and below 1", o.Dropout)
+	case o.LRN != "" && o.LRN != nn.Krizhevsky && o.LRN != nn.Caffe:
+		return fmt.Errorf("vgg: LRN form %q, want %q or %q", o.LRN, nn.Krizhevsky, nn.Caffe)
 	}
 	return nil
 }

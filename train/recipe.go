@@ -138,6 +138,9 @@ func (r Recipe) Validate() error {
 	if err := r.Init.Validate(); err != nil {
 		return fmt.Errorf("train: recipe: %w", err)
 	}
+	if _, err := r.Filter.MarshalText(); err != nil {
+		return fmt.Errorf("train: recipe: %w", err)
+	}
 	bad := func(key string, value any, want string) error {
 		return fmt.Errorf("train: recipe: %s: %v, want %s", key, value, want)
 	}
