@@ -1,0 +1,71 @@
+package train
+
+import (
+	"bytes"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"math/rand/v2"
+	"testing"
+	"testing/fstest"
+
+	"go.uber.org/goleak"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/preprocess"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// tinyRecipe trains A at a sixteenth of its width on 32×32 crops.
+func tinyRecipe() Recipe {
+	return Recipe{
+		Config: "A", Width: 1.0 / 16, FC: 16, Input: 32, Dropout: 0.5, LRN: nn.Krizhevsky, Init: vgg.He,
+		Batch: 4, Epochs: 2, LearningRate: 1e-2, Momentum: 0.9, WeightDecay: 5e-4,
+		Schedule: Schedule{Name: "step", Factor: 0.1, Decreases: 1, Patience: 1, Threshold: 1e-3, Steps: []int{}},
+		ScaleMin: 32, ScaleMax: 40, Flip: true, ColourShift: 0.1, Filter: preprocess.Bilinear, Standardise: true, TestScale: 36,
+		Seed: 1,
+	}
+}
+
+// colours is a dataset of n pictures of noise, tinted in the colour of their class
+// (red, green, blue in turn). Those in bad are text.
+func colours(t testing.TB, name string, n int, bad ...int) *dataset.Dataset {
+	t.Helper()
+	files := fstest.MapFS{}
+	var samples []dataset.Sample
+	for i := range n {
+		file := fmt.Sprintf("%02d.png", i)
+		files[file] = &fstest.MapFile{Data: tinted(i%3, uint64(i))}
+		samples = append(samples, dataset.Sample{Name: file, Label: i % 3})
+	}
+	for _, i := range bad {
+		files[samples[i].Name].Data = []byte("this is no image\n")
+	}
+	d, err := dataset.New(name, files, []string{"red", "green", "blue"}, samples)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// tinted is a PNG of noise that is brightest in one channel.
+func tinted(channel int, seed uint64) []byte {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	im := image.NewRGBA(image.Rect(0, 0, 40, 36))
+	for y := range 36 {
+		for x := range 40 {
+			rgb := [3]uint8{uint8(rng.UintN(128)), uint8(rng.UintN(128)), uint8(rng.UintN(128))}
+			rgb[channel] += 100
+			im.Set(x, y, color.RGBA{rgb[0], rgb[1], rgb[2], 255})
+		}
+	}
+	var buf bytes.Buffer
+	if err := png.Encode(&buf, im); err != nil {
+		panic("png: " + err.Error())
+	}
+	return buf.Bytes()
+}
