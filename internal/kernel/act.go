@@ -3,31 +3,42 @@ package kernel
 import "fmt"
 
 // Act is an activation blocked by channel, [N][C/16][H+2P][W+2P][16]: the 16
-// channels of a pixel lie together, a border of P pixels surrounds every plane, and
+// channels of a pixel lie together, a border of P pixels surrounds every plane (below
+// and on the right it may be wider, for tiles that reach beyond the image), and
 // channels past C are zero. Who writes an Act whose border is read clears it first
 // with [Act.ClearBorder].
 type Act struct {
 	N, C, H, W int
-	Pad        int // P
+	Pad        int // P, above and left
+	End        int // below and right
 	Data       []float32
 }
 
-// ActLen is the number of floats that an Act of these sizes holds.
-func ActLen(n, c, h, w, pad int) int { return n * blocks(c) * (h + 2*pad) * (w + 2*pad) * Block }
+// ActLen is the number of floats that an Act of these sizes with an even border holds.
+func ActLen(n, c, h, w, pad int) int { return BorderedLen(n, c, h, w, pad, pad) }
 
-// Shape sets the sizes of a and cuts its data from buf, which must be long enough.
-func (a *Act) Shape(n, c, h, w, pad int, buf []float32) {
-	*a = Act{N: n, C: c, H: h, W: w, Pad: pad, Data: buf[:ActLen(n, c, h, w, pad)]}
+// BorderedLen is the number of floats that an Act of these sizes holds.
+func BorderedLen(n, c, h, w, pad, end int) int {
+	return n * blocks(c) * (h + pad + end) * (w + pad + end) * Block
+}
+
+// Shape sets the sizes of a, with an even border, and cuts its data from buf, which
+// must be long enough.
+func (a *Act) Shape(n, c, h, w, pad int, buf []float32) { a.Bordered(n, c, h, w, pad, pad, buf) }
+
+// Bordered is [Act.Shape] with a border of its own below and right.
+func (a *Act) Bordered(n, c, h, w, pad, end int, buf []float32) {
+	*a = Act{N: n, C: c, H: h, W: w, Pad: pad, End: end, Data: buf[:BorderedLen(n, c, h, w, pad, end)]}
 }
 
 // Blocks is the number of channel blocks.
 func (a *Act) Blocks() int { return blocks(a.C) }
 
 // RowLen is the distance in floats between two rows of a plane.
-func (a *Act) RowLen() int { return (a.W + 2*a.Pad) * Block }
+func (a *Act) RowLen() int { return (a.W + a.Pad + a.End) * Block }
 
 // PlaneLen is the distance between two channel blocks of an image.
-func (a *Act) PlaneLen() int { return (a.H + 2*a.Pad) * a.RowLen() }
+func (a *Act) PlaneLen() int { return (a.H + a.Pad + a.End) * a.RowLen() }
 
 // ImageLen is the distance between two images.
 func (a *Act) ImageLen() int { return a.Blocks() * a.PlaneLen() }
@@ -35,22 +46,22 @@ func (a *Act) ImageLen() int { return a.Blocks() * a.PlaneLen() }
 // At is the offset in Data of pixel (y, x) of block b of image n; y and x count from
 // the first pixel inside the border, and may reach Pad pixels outside.
 func (a *Act) At(n, b, y, x int) int {
-	return ((n*a.Blocks()+b)*(a.H+2*a.Pad)+y+a.Pad)*a.RowLen() + (x+a.Pad)*Block
+	return ((n*a.Blocks()+b)*(a.H+a.Pad+a.End)+y+a.Pad)*a.RowLen() + (x+a.Pad)*Block
 }
 
 // ClearBorder zeroes the border of every plane.
 func (a *Act) ClearBorder() {
-	if a.Pad == 0 {
+	if a.Pad == 0 && a.End == 0 {
 		return
 	}
-	row, edge := a.RowLen(), a.Pad*Block
+	row := a.RowLen()
 	for p := 0; p < len(a.Data); p += a.PlaneLen() {
 		plane := a.Data[p : p+a.PlaneLen()]
 		clear(plane[:a.Pad*row])
-		clear(plane[len(plane)-a.Pad*row:])
+		clear(plane[len(plane)-a.End*row:])
 		for y := a.Pad; y < a.Pad+a.H; y++ {
-			clear(plane[y*row : y*row+edge])
-			clear(plane[(y+1)*row-edge : (y+1)*row])
+			clear(plane[y*row:][:a.Pad*Block])
+			clear(plane[(y+1)*row-a.End*Block:][:a.End*Block])
 		}
 	}
 }

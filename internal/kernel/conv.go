@@ -147,6 +147,8 @@ type Work struct {
 	biasT    biasTask
 	poolT    poolTask
 	poolGT   poolGradTask
+	filterT  filterTask
+	winoT    winoTask
 	lrnT     lrnTask
 	normT    normTask
 	maskT    maskTask

@@ -25,11 +25,20 @@ type ISA struct {
 	sumPixels   func(n int, x, sum *float32)
 	sgd         func(n int, w, v, g *float32, rate, momentum, decay float32)
 	transpose   func(dst *float32, dstStride int, src *float32, srcStride int)
+
+	// Winograd transforms; [0] of F(4×4,3×3), [1] of F(6×6,3×3)
+	winoInputs      [2]func(tiles int, x *float32, xRow int, v *float32, vStride int)
+	winoOutputs     [2]winoOutputFunc
+	winoOutputPools [2]winoOutputFunc
+	winoWeight      [2]func(n int, g *float32, gStride int, u *float32, uStride int)
+	winoGrad4       func(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+	winoWeightGrad4 func(n int, du *float32, duStride int, dw *float32, dwStride int)
 }
 
 type (
-	gemmFunc  func(steps int, offs *int, a, b, c *float32, cStride int, bias *float32, flags int)
-	wgradFunc func(h, w int, x *float32, xRow int, dy *float32, dyRow, dyPlane int, dw *float32, flags int)
+	gemmFunc       func(steps int, offs *int, a, b, c *float32, cStride int, bias *float32, flags int)
+	winoOutputFunc func(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+	wgradFunc      func(h, w int, x *float32, xRow int, dy *float32, dyRow, dyPlane int, dw *float32, flags int)
 )
 
 // portable runs the twins; its function fields stay nil.
@@ -166,4 +175,50 @@ func (s *ISA) transpose16(dst []float32, dstStride int, src []float32, srcStride
 		return
 	}
 	s.transpose(&dst[0], dstStride, &src[0], srcStride)
+}
+
+// winoIndex is the place of F(m×m,3×3) in an ISA's tables.
+func winoIndex(m int) int { return (m - 4) / 2 }
+
+func (s *ISA) winoInput(m, tiles int, x []float32, xRow int, v []float32, vStride int) {
+	if s.winoGrad4 == nil {
+		winoInputTwin(m, tiles, x, xRow, v, vStride)
+		return
+	}
+	s.winoInputs[winoIndex(m)](tiles, &x[0], xRow, &v[0], vStride)
+}
+
+func (s *ISA) winoOutput(m int, pool bool, tiles int, p []float32, pStride int, y []float32, yRow int, bias []float32, lo float32) {
+	switch {
+	case s.winoGrad4 == nil:
+		winoOutputTwin(m, pool, tiles, p, pStride, y, yRow, bias, lo)
+	case pool:
+		s.winoOutputPools[winoIndex(m)](tiles, &p[0], pStride, &y[0], yRow, &bias[0], lo)
+	default:
+		s.winoOutputs[winoIndex(m)](tiles, &p[0], pStride, &y[0], yRow, &bias[0], lo)
+	}
+}
+
+func (s *ISA) winoWeights(m, count int, g []float32, gStride int, u []float32, uStride int) {
+	if s.winoGrad4 == nil {
+		winoWeightsTwin(m, count, g, gStride, u, uStride)
+		return
+	}
+	s.winoWeight[winoIndex(m)](count, &g[0], gStride, &u[0], uStride)
+}
+
+func (s *ISA) winoGrad(tiles int, dy []float32, dyRow int, v []float32, vStride int) {
+	if s.winoGrad4 == nil {
+		winoGradTwin(4, tiles, dy, dyRow, v, vStride)
+		return
+	}
+	s.winoGrad4(tiles, &dy[0], dyRow, &v[0], vStride)
+}
+
+func (s *ISA) winoWeightsGrad(count int, du []float32, duStride int, dw []float32, dwStride int) {
+	if s.winoGrad4 == nil {
+		winoWeightsGradTwin(4, count, du, duStride, dw, dwStride)
+		return
+	}
+	s.winoWeightGrad4(count, &du[0], duStride, &dw[0], dwStride)
 }

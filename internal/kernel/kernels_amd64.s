@@ -6854,3 +6854,8625 @@ TEXT ·transpose16AVX2(SB), NOSPLIT, $0-32
 	SUBQ       CX, AX
 	VZEROUPPER
 	RET
+
+DATA winoConst<>+0(SB)/4, $0x40a00000
+DATA winoConst<>+4(SB)/4, $0x40a00000
+DATA winoConst<>+8(SB)/4, $0x40a00000
+DATA winoConst<>+12(SB)/4, $0x40a00000
+DATA winoConst<>+16(SB)/4, $0x40a00000
+DATA winoConst<>+20(SB)/4, $0x40a00000
+DATA winoConst<>+24(SB)/4, $0x40a00000
+DATA winoConst<>+28(SB)/4, $0x40a00000
+DATA winoConst<>+32(SB)/4, $0x40a00000
+DATA winoConst<>+36(SB)/4, $0x40a00000
+DATA winoConst<>+40(SB)/4, $0x40a00000
+DATA winoConst<>+44(SB)/4, $0x40a00000
+DATA winoConst<>+48(SB)/4, $0x40a00000
+DATA winoConst<>+52(SB)/4, $0x40a00000
+DATA winoConst<>+56(SB)/4, $0x40a00000
+DATA winoConst<>+60(SB)/4, $0x40a00000
+DATA winoConst<>+64(SB)/4, $0x40800000
+DATA winoConst<>+68(SB)/4, $0x40800000
+DATA winoConst<>+72(SB)/4, $0x40800000
+DATA winoConst<>+76(SB)/4, $0x40800000
+DATA winoConst<>+80(SB)/4, $0x40800000
+DATA winoConst<>+84(SB)/4, $0x40800000
+DATA winoConst<>+88(SB)/4, $0x40800000
+DATA winoConst<>+92(SB)/4, $0x40800000
+DATA winoConst<>+96(SB)/4, $0x40800000
+DATA winoConst<>+100(SB)/4, $0x40800000
+DATA winoConst<>+104(SB)/4, $0x40800000
+DATA winoConst<>+108(SB)/4, $0x40800000
+DATA winoConst<>+112(SB)/4, $0x40800000
+DATA winoConst<>+116(SB)/4, $0x40800000
+DATA winoConst<>+120(SB)/4, $0x40800000
+DATA winoConst<>+124(SB)/4, $0x40800000
+DATA winoConst<>+128(SB)/4, $0x40000000
+DATA winoConst<>+132(SB)/4, $0x40000000
+DATA winoConst<>+136(SB)/4, $0x40000000
+DATA winoConst<>+140(SB)/4, $0x40000000
+DATA winoConst<>+144(SB)/4, $0x40000000
+DATA winoConst<>+148(SB)/4, $0x40000000
+DATA winoConst<>+152(SB)/4, $0x40000000
+DATA winoConst<>+156(SB)/4, $0x40000000
+DATA winoConst<>+160(SB)/4, $0x40000000
+DATA winoConst<>+164(SB)/4, $0x40000000
+DATA winoConst<>+168(SB)/4, $0x40000000
+DATA winoConst<>+172(SB)/4, $0x40000000
+DATA winoConst<>+176(SB)/4, $0x40000000
+DATA winoConst<>+180(SB)/4, $0x40000000
+DATA winoConst<>+184(SB)/4, $0x40000000
+DATA winoConst<>+188(SB)/4, $0x40000000
+DATA winoConst<>+192(SB)/4, $0x40a80000
+DATA winoConst<>+196(SB)/4, $0x40a80000
+DATA winoConst<>+200(SB)/4, $0x40a80000
+DATA winoConst<>+204(SB)/4, $0x40a80000
+DATA winoConst<>+208(SB)/4, $0x40a80000
+DATA winoConst<>+212(SB)/4, $0x40a80000
+DATA winoConst<>+216(SB)/4, $0x40a80000
+DATA winoConst<>+220(SB)/4, $0x40a80000
+DATA winoConst<>+224(SB)/4, $0x40a80000
+DATA winoConst<>+228(SB)/4, $0x40a80000
+DATA winoConst<>+232(SB)/4, $0x40a80000
+DATA winoConst<>+236(SB)/4, $0x40a80000
+DATA winoConst<>+240(SB)/4, $0x40a80000
+DATA winoConst<>+244(SB)/4, $0x40a80000
+DATA winoConst<>+248(SB)/4, $0x40a80000
+DATA winoConst<>+252(SB)/4, $0x40a80000
+DATA winoConst<>+256(SB)/4, $0x40880000
+DATA winoConst<>+260(SB)/4, $0x40880000
+DATA winoConst<>+264(SB)/4, $0x40880000
+DATA winoConst<>+268(SB)/4, $0x40880000
+DATA winoConst<>+272(SB)/4, $0x40880000
+DATA winoConst<>+276(SB)/4, $0x40880000
+DATA winoConst<>+280(SB)/4, $0x40880000
+DATA winoConst<>+284(SB)/4, $0x40880000
+DATA winoConst<>+288(SB)/4, $0x40880000
+DATA winoConst<>+292(SB)/4, $0x40880000
+DATA winoConst<>+296(SB)/4, $0x40880000
+DATA winoConst<>+300(SB)/4, $0x40880000
+DATA winoConst<>+304(SB)/4, $0x40880000
+DATA winoConst<>+308(SB)/4, $0x40880000
+DATA winoConst<>+312(SB)/4, $0x40880000
+DATA winoConst<>+316(SB)/4, $0x40880000
+DATA winoConst<>+320(SB)/4, $0x3e800000
+DATA winoConst<>+324(SB)/4, $0x3e800000
+DATA winoConst<>+328(SB)/4, $0x3e800000
+DATA winoConst<>+332(SB)/4, $0x3e800000
+DATA winoConst<>+336(SB)/4, $0x3e800000
+DATA winoConst<>+340(SB)/4, $0x3e800000
+DATA winoConst<>+344(SB)/4, $0x3e800000
+DATA winoConst<>+348(SB)/4, $0x3e800000
+DATA winoConst<>+352(SB)/4, $0x3e800000
+DATA winoConst<>+356(SB)/4, $0x3e800000
+DATA winoConst<>+360(SB)/4, $0x3e800000
+DATA winoConst<>+364(SB)/4, $0x3e800000
+DATA winoConst<>+368(SB)/4, $0x3e800000
+DATA winoConst<>+372(SB)/4, $0x3e800000
+DATA winoConst<>+376(SB)/4, $0x3e800000
+DATA winoConst<>+380(SB)/4, $0x3e800000
+DATA winoConst<>+384(SB)/4, $0x3fa00000
+DATA winoConst<>+388(SB)/4, $0x3fa00000
+DATA winoConst<>+392(SB)/4, $0x3fa00000
+DATA winoConst<>+396(SB)/4, $0x3fa00000
+DATA winoConst<>+400(SB)/4, $0x3fa00000
+DATA winoConst<>+404(SB)/4, $0x3fa00000
+DATA winoConst<>+408(SB)/4, $0x3fa00000
+DATA winoConst<>+412(SB)/4, $0x3fa00000
+DATA winoConst<>+416(SB)/4, $0x3fa00000
+DATA winoConst<>+420(SB)/4, $0x3fa00000
+DATA winoConst<>+424(SB)/4, $0x3fa00000
+DATA winoConst<>+428(SB)/4, $0x3fa00000
+DATA winoConst<>+432(SB)/4, $0x3fa00000
+DATA winoConst<>+436(SB)/4, $0x3fa00000
+DATA winoConst<>+440(SB)/4, $0x3fa00000
+DATA winoConst<>+444(SB)/4, $0x3fa00000
+DATA winoConst<>+448(SB)/4, $0x3f000000
+DATA winoConst<>+452(SB)/4, $0x3f000000
+DATA winoConst<>+456(SB)/4, $0x3f000000
+DATA winoConst<>+460(SB)/4, $0x3f000000
+DATA winoConst<>+464(SB)/4, $0x3f000000
+DATA winoConst<>+468(SB)/4, $0x3f000000
+DATA winoConst<>+472(SB)/4, $0x3f000000
+DATA winoConst<>+476(SB)/4, $0x3f000000
+DATA winoConst<>+480(SB)/4, $0x3f000000
+DATA winoConst<>+484(SB)/4, $0x3f000000
+DATA winoConst<>+488(SB)/4, $0x3f000000
+DATA winoConst<>+492(SB)/4, $0x3f000000
+DATA winoConst<>+496(SB)/4, $0x3f000000
+DATA winoConst<>+500(SB)/4, $0x3f000000
+DATA winoConst<>+504(SB)/4, $0x3f000000
+DATA winoConst<>+508(SB)/4, $0x3f000000
+DATA winoConst<>+512(SB)/4, $0x41000000
+DATA winoConst<>+516(SB)/4, $0x41000000
+DATA winoConst<>+520(SB)/4, $0x41000000
+DATA winoConst<>+524(SB)/4, $0x41000000
+DATA winoConst<>+528(SB)/4, $0x41000000
+DATA winoConst<>+532(SB)/4, $0x41000000
+DATA winoConst<>+536(SB)/4, $0x41000000
+DATA winoConst<>+540(SB)/4, $0x41000000
+DATA winoConst<>+544(SB)/4, $0x41000000
+DATA winoConst<>+548(SB)/4, $0x41000000
+DATA winoConst<>+552(SB)/4, $0x41000000
+DATA winoConst<>+556(SB)/4, $0x41000000
+DATA winoConst<>+560(SB)/4, $0x41000000
+DATA winoConst<>+564(SB)/4, $0x41000000
+DATA winoConst<>+568(SB)/4, $0x41000000
+DATA winoConst<>+572(SB)/4, $0x41000000
+DATA winoConst<>+576(SB)/4, $0x41800000
+DATA winoConst<>+580(SB)/4, $0x41800000
+DATA winoConst<>+584(SB)/4, $0x41800000
+DATA winoConst<>+588(SB)/4, $0x41800000
+DATA winoConst<>+592(SB)/4, $0x41800000
+DATA winoConst<>+596(SB)/4, $0x41800000
+DATA winoConst<>+600(SB)/4, $0x41800000
+DATA winoConst<>+604(SB)/4, $0x41800000
+DATA winoConst<>+608(SB)/4, $0x41800000
+DATA winoConst<>+612(SB)/4, $0x41800000
+DATA winoConst<>+616(SB)/4, $0x41800000
+DATA winoConst<>+620(SB)/4, $0x41800000
+DATA winoConst<>+624(SB)/4, $0x41800000
+DATA winoConst<>+628(SB)/4, $0x41800000
+DATA winoConst<>+632(SB)/4, $0x41800000
+DATA winoConst<>+636(SB)/4, $0x41800000
+DATA winoConst<>+640(SB)/4, $0x42000000
+DATA winoConst<>+644(SB)/4, $0x42000000
+DATA winoConst<>+648(SB)/4, $0x42000000
+DATA winoConst<>+652(SB)/4, $0x42000000
+DATA winoConst<>+656(SB)/4, $0x42000000
+DATA winoConst<>+660(SB)/4, $0x42000000
+DATA winoConst<>+664(SB)/4, $0x42000000
+DATA winoConst<>+668(SB)/4, $0x42000000
+DATA winoConst<>+672(SB)/4, $0x42000000
+DATA winoConst<>+676(SB)/4, $0x42000000
+DATA winoConst<>+680(SB)/4, $0x42000000
+DATA winoConst<>+684(SB)/4, $0x42000000
+DATA winoConst<>+688(SB)/4, $0x42000000
+DATA winoConst<>+692(SB)/4, $0x42000000
+DATA winoConst<>+696(SB)/4, $0x42000000
+DATA winoConst<>+700(SB)/4, $0x42000000
+DATA winoConst<>+704(SB)/4, $0xbe2aaaab
+DATA winoConst<>+708(SB)/4, $0xbe2aaaab
+DATA winoConst<>+712(SB)/4, $0xbe2aaaab
+DATA winoConst<>+716(SB)/4, $0xbe2aaaab
+DATA winoConst<>+720(SB)/4, $0xbe2aaaab
+DATA winoConst<>+724(SB)/4, $0xbe2aaaab
+DATA winoConst<>+728(SB)/4, $0xbe2aaaab
+DATA winoConst<>+732(SB)/4, $0xbe2aaaab
+DATA winoConst<>+736(SB)/4, $0xbe2aaaab
+DATA winoConst<>+740(SB)/4, $0xbe2aaaab
+DATA winoConst<>+744(SB)/4, $0xbe2aaaab
+DATA winoConst<>+748(SB)/4, $0xbe2aaaab
+DATA winoConst<>+752(SB)/4, $0xbe2aaaab
+DATA winoConst<>+756(SB)/4, $0xbe2aaaab
+DATA winoConst<>+760(SB)/4, $0xbe2aaaab
+DATA winoConst<>+764(SB)/4, $0xbe2aaaab
+DATA winoConst<>+768(SB)/4, $0x3e2aaaab
+DATA winoConst<>+772(SB)/4, $0x3e2aaaab
+DATA winoConst<>+776(SB)/4, $0x3e2aaaab
+DATA winoConst<>+780(SB)/4, $0x3e2aaaab
+DATA winoConst<>+784(SB)/4, $0x3e2aaaab
+DATA winoConst<>+788(SB)/4, $0x3e2aaaab
+DATA winoConst<>+792(SB)/4, $0x3e2aaaab
+DATA winoConst<>+796(SB)/4, $0x3e2aaaab
+DATA winoConst<>+800(SB)/4, $0x3e2aaaab
+DATA winoConst<>+804(SB)/4, $0x3e2aaaab
+DATA winoConst<>+808(SB)/4, $0x3e2aaaab
+DATA winoConst<>+812(SB)/4, $0x3e2aaaab
+DATA winoConst<>+816(SB)/4, $0x3e2aaaab
+DATA winoConst<>+820(SB)/4, $0x3e2aaaab
+DATA winoConst<>+824(SB)/4, $0x3e2aaaab
+DATA winoConst<>+828(SB)/4, $0x3e2aaaab
+DATA winoConst<>+832(SB)/4, $0x3d2aaaab
+DATA winoConst<>+836(SB)/4, $0x3d2aaaab
+DATA winoConst<>+840(SB)/4, $0x3d2aaaab
+DATA winoConst<>+844(SB)/4, $0x3d2aaaab
+DATA winoConst<>+848(SB)/4, $0x3d2aaaab
+DATA winoConst<>+852(SB)/4, $0x3d2aaaab
+DATA winoConst<>+856(SB)/4, $0x3d2aaaab
+DATA winoConst<>+860(SB)/4, $0x3d2aaaab
+DATA winoConst<>+864(SB)/4, $0x3d2aaaab
+DATA winoConst<>+868(SB)/4, $0x3d2aaaab
+DATA winoConst<>+872(SB)/4, $0x3d2aaaab
+DATA winoConst<>+876(SB)/4, $0x3d2aaaab
+DATA winoConst<>+880(SB)/4, $0x3d2aaaab
+DATA winoConst<>+884(SB)/4, $0x3d2aaaab
+DATA winoConst<>+888(SB)/4, $0x3d2aaaab
+DATA winoConst<>+892(SB)/4, $0x3d2aaaab
+DATA winoConst<>+896(SB)/4, $0x3daaaaab
+DATA winoConst<>+900(SB)/4, $0x3daaaaab
+DATA winoConst<>+904(SB)/4, $0x3daaaaab
+DATA winoConst<>+908(SB)/4, $0x3daaaaab
+DATA winoConst<>+912(SB)/4, $0x3daaaaab
+DATA winoConst<>+916(SB)/4, $0x3daaaaab
+DATA winoConst<>+920(SB)/4, $0x3daaaaab
+DATA winoConst<>+924(SB)/4, $0x3daaaaab
+DATA winoConst<>+928(SB)/4, $0x3daaaaab
+DATA winoConst<>+932(SB)/4, $0x3daaaaab
+DATA winoConst<>+936(SB)/4, $0x3daaaaab
+DATA winoConst<>+940(SB)/4, $0x3daaaaab
+DATA winoConst<>+944(SB)/4, $0x3daaaaab
+DATA winoConst<>+948(SB)/4, $0x3daaaaab
+DATA winoConst<>+952(SB)/4, $0x3daaaaab
+DATA winoConst<>+956(SB)/4, $0x3daaaaab
+DATA winoConst<>+960(SB)/4, $0xbe638e39
+DATA winoConst<>+964(SB)/4, $0xbe638e39
+DATA winoConst<>+968(SB)/4, $0xbe638e39
+DATA winoConst<>+972(SB)/4, $0xbe638e39
+DATA winoConst<>+976(SB)/4, $0xbe638e39
+DATA winoConst<>+980(SB)/4, $0xbe638e39
+DATA winoConst<>+984(SB)/4, $0xbe638e39
+DATA winoConst<>+988(SB)/4, $0xbe638e39
+DATA winoConst<>+992(SB)/4, $0xbe638e39
+DATA winoConst<>+996(SB)/4, $0xbe638e39
+DATA winoConst<>+1000(SB)/4, $0xbe638e39
+DATA winoConst<>+1004(SB)/4, $0xbe638e39
+DATA winoConst<>+1008(SB)/4, $0xbe638e39
+DATA winoConst<>+1012(SB)/4, $0xbe638e39
+DATA winoConst<>+1016(SB)/4, $0xbe638e39
+DATA winoConst<>+1020(SB)/4, $0xbe638e39
+DATA winoConst<>+1024(SB)/4, $0x3e638e39
+DATA winoConst<>+1028(SB)/4, $0x3e638e39
+DATA winoConst<>+1032(SB)/4, $0x3e638e39
+DATA winoConst<>+1036(SB)/4, $0x3e638e39
+DATA winoConst<>+1040(SB)/4, $0x3e638e39
+DATA winoConst<>+1044(SB)/4, $0x3e638e39
+DATA winoConst<>+1048(SB)/4, $0x3e638e39
+DATA winoConst<>+1052(SB)/4, $0x3e638e39
+DATA winoConst<>+1056(SB)/4, $0x3e638e39
+DATA winoConst<>+1060(SB)/4, $0x3e638e39
+DATA winoConst<>+1064(SB)/4, $0x3e638e39
+DATA winoConst<>+1068(SB)/4, $0x3e638e39
+DATA winoConst<>+1072(SB)/4, $0x3e638e39
+DATA winoConst<>+1076(SB)/4, $0x3e638e39
+DATA winoConst<>+1080(SB)/4, $0x3e638e39
+DATA winoConst<>+1084(SB)/4, $0x3e638e39
+DATA winoConst<>+1088(SB)/4, $0x3c360b61
+DATA winoConst<>+1092(SB)/4, $0x3c360b61
+DATA winoConst<>+1096(SB)/4, $0x3c360b61
+DATA winoConst<>+1100(SB)/4, $0x3c360b61
+DATA winoConst<>+1104(SB)/4, $0x3c360b61
+DATA winoConst<>+1108(SB)/4, $0x3c360b61
+DATA winoConst<>+1112(SB)/4, $0x3c360b61
+DATA winoConst<>+1116(SB)/4, $0x3c360b61
+DATA winoConst<>+1120(SB)/4, $0x3c360b61
+DATA winoConst<>+1124(SB)/4, $0x3c360b61
+DATA winoConst<>+1128(SB)/4, $0x3c360b61
+DATA winoConst<>+1132(SB)/4, $0x3c360b61
+DATA winoConst<>+1136(SB)/4, $0x3c360b61
+DATA winoConst<>+1140(SB)/4, $0x3c360b61
+DATA winoConst<>+1144(SB)/4, $0x3c360b61
+DATA winoConst<>+1148(SB)/4, $0x3c360b61
+DATA winoConst<>+1152(SB)/4, $0x3d360b61
+DATA winoConst<>+1156(SB)/4, $0x3d360b61
+DATA winoConst<>+1160(SB)/4, $0x3d360b61
+DATA winoConst<>+1164(SB)/4, $0x3d360b61
+DATA winoConst<>+1168(SB)/4, $0x3d360b61
+DATA winoConst<>+1172(SB)/4, $0x3d360b61
+DATA winoConst<>+1176(SB)/4, $0x3d360b61
+DATA winoConst<>+1180(SB)/4, $0x3d360b61
+DATA winoConst<>+1184(SB)/4, $0x3d360b61
+DATA winoConst<>+1188(SB)/4, $0x3d360b61
+DATA winoConst<>+1192(SB)/4, $0x3d360b61
+DATA winoConst<>+1196(SB)/4, $0x3d360b61
+DATA winoConst<>+1200(SB)/4, $0x3d360b61
+DATA winoConst<>+1204(SB)/4, $0x3d360b61
+DATA winoConst<>+1208(SB)/4, $0x3d360b61
+DATA winoConst<>+1212(SB)/4, $0x3d360b61
+DATA winoConst<>+1216(SB)/4, $0x3cb60b61
+DATA winoConst<>+1220(SB)/4, $0x3cb60b61
+DATA winoConst<>+1224(SB)/4, $0x3cb60b61
+DATA winoConst<>+1228(SB)/4, $0x3cb60b61
+DATA winoConst<>+1232(SB)/4, $0x3cb60b61
+DATA winoConst<>+1236(SB)/4, $0x3cb60b61
+DATA winoConst<>+1240(SB)/4, $0x3cb60b61
+DATA winoConst<>+1244(SB)/4, $0x3cb60b61
+DATA winoConst<>+1248(SB)/4, $0x3cb60b61
+DATA winoConst<>+1252(SB)/4, $0x3cb60b61
+DATA winoConst<>+1256(SB)/4, $0x3cb60b61
+DATA winoConst<>+1260(SB)/4, $0x3cb60b61
+DATA winoConst<>+1264(SB)/4, $0x3cb60b61
+DATA winoConst<>+1268(SB)/4, $0x3cb60b61
+DATA winoConst<>+1272(SB)/4, $0x3cb60b61
+DATA winoConst<>+1276(SB)/4, $0x3cb60b61
+DATA winoConst<>+1280(SB)/4, $0x3bb60b61
+DATA winoConst<>+1284(SB)/4, $0x3bb60b61
+DATA winoConst<>+1288(SB)/4, $0x3bb60b61
+DATA winoConst<>+1292(SB)/4, $0x3bb60b61
+DATA winoConst<>+1296(SB)/4, $0x3bb60b61
+DATA winoConst<>+1300(SB)/4, $0x3bb60b61
+DATA winoConst<>+1304(SB)/4, $0x3bb60b61
+DATA winoConst<>+1308(SB)/4, $0x3bb60b61
+DATA winoConst<>+1312(SB)/4, $0x3bb60b61
+DATA winoConst<>+1316(SB)/4, $0x3bb60b61
+DATA winoConst<>+1320(SB)/4, $0x3bb60b61
+DATA winoConst<>+1324(SB)/4, $0x3bb60b61
+DATA winoConst<>+1328(SB)/4, $0x3bb60b61
+DATA winoConst<>+1332(SB)/4, $0x3bb60b61
+DATA winoConst<>+1336(SB)/4, $0x3bb60b61
+DATA winoConst<>+1340(SB)/4, $0x3bb60b61
+GLOBL winoConst<>(SB), RODATA|NOPTR, $1344
+
+// func winoInput4AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F
+TEXT ·winoInput4AVX512(SB), $2368-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   xRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	LEAQ   (SI)(SI*2), R10
+	LEAQ   (SI)(SI*4), R11
+	LEAQ   (R10)(SI*4), R12
+	IMUL3Q $0x00000006, SI, R12
+
+winoInput4AVX512_tile:
+	VMOVUPS      (CX), Z0
+	VMOVUPS      (CX)(DX*1), Z1
+	VMOVUPS      (CX)(DX*2), Z2
+	VMOVUPS      (CX)(R8*1), Z3
+	VMOVUPS      (CX)(DX*4), Z4
+	VMOVUPS      (CX)(R9*1), Z5
+	VMOVAPS      Z4, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z2, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z0, Z6
+	VMOVAPS      Z5, Z0
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z0
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z0
+	VMOVAPS      Z4, Z5
+	VFNMADD231PS winoConst<>+64(SB), Z2, Z5
+	VMOVAPS      Z3, Z7
+	VFNMADD231PS winoConst<>+64(SB), Z1, Z7
+	VSUBPS       Z2, Z4, Z2
+	VSUBPS       Z1, Z3, Z1
+	VADDPS       Z7, Z5, Z3
+	VSUBPS       Z7, Z5, Z4
+	VMOVAPS      Z2, Z5
+	VFMADD231PS  winoConst<>+128(SB), Z1, Z5
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS winoConst<>+128(SB), Z1, Z2
+	VMOVAPS      Z6, (DI)
+	VMOVAPS      Z3, 384(DI)
+	VMOVAPS      Z4, 768(DI)
+	VMOVAPS      Z5, 1152(DI)
+	VMOVAPS      Z2, 1536(DI)
+	VMOVAPS      Z0, 1920(DI)
+	VMOVUPS      64(CX), Z0
+	VMOVUPS      64(CX)(DX*1), Z1
+	VMOVUPS      64(CX)(DX*2), Z2
+	VMOVUPS      64(CX)(R8*1), Z3
+	VMOVUPS      64(CX)(DX*4), Z4
+	VMOVUPS      64(CX)(R9*1), Z5
+	VMOVAPS      Z4, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z2, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z0, Z6
+	VMOVAPS      Z5, Z0
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z0
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z0
+	VMOVAPS      Z4, Z5
+	VFNMADD231PS winoConst<>+64(SB), Z2, Z5
+	VMOVAPS      Z3, Z7
+	VFNMADD231PS winoConst<>+64(SB), Z1, Z7
+	VSUBPS       Z2, Z4, Z2
+	VSUBPS       Z1, Z3, Z1
+	VADDPS       Z7, Z5, Z3
+	VSUBPS       Z7, Z5, Z4
+	VMOVAPS      Z2, Z5
+	VFMADD231PS  winoConst<>+128(SB), Z1, Z5
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS winoConst<>+128(SB), Z1, Z2
+	VMOVAPS      Z6, 64(DI)
+	VMOVAPS      Z3, 448(DI)
+	VMOVAPS      Z4, 832(DI)
+	VMOVAPS      Z5, 1216(DI)
+	VMOVAPS      Z2, 1600(DI)
+	VMOVAPS      Z0, 1984(DI)
+	VMOVUPS      128(CX), Z0
+	VMOVUPS      128(CX)(DX*1), Z1
+	VMOVUPS      128(CX)(DX*2), Z2
+	VMOVUPS      128(CX)(R8*1), Z3
+	VMOVUPS      128(CX)(DX*4), Z4
+	VMOVUPS      128(CX)(R9*1), Z5
+	VMOVAPS      Z4, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z2, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z0, Z6
+	VMOVAPS      Z5, Z0
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z0
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z0
+	VMOVAPS      Z4, Z5
+	VFNMADD231PS winoConst<>+64(SB), Z2, Z5
+	VMOVAPS      Z3, Z7
+	VFNMADD231PS winoConst<>+64(SB), Z1, Z7
+	VSUBPS       Z2, Z4, Z2
+	VSUBPS       Z1, Z3, Z1
+	VADDPS       Z7, Z5, Z3
+	VSUBPS       Z7, Z5, Z4
+	VMOVAPS      Z2, Z5
+	VFMADD231PS  winoConst<>+128(SB), Z1, Z5
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS winoConst<>+128(SB), Z1, Z2
+	VMOVAPS      Z6, 128(DI)
+	VMOVAPS      Z3, 512(DI)
+	VMOVAPS      Z4, 896(DI)
+	VMOVAPS      Z5, 1280(DI)
+	VMOVAPS      Z2, 1664(DI)
+	VMOVAPS      Z0, 2048(DI)
+	VMOVUPS      192(CX), Z0
+	VMOVUPS      192(CX)(DX*1), Z1
+	VMOVUPS      192(CX)(DX*2), Z2
+	VMOVUPS      192(CX)(R8*1), Z3
+	VMOVUPS      192(CX)(DX*4), Z4
+	VMOVUPS      192(CX)(R9*1), Z5
+	VMOVAPS      Z4, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z2, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z0, Z6
+	VMOVAPS      Z5, Z0
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z0
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z0
+	VMOVAPS      Z4, Z5
+	VFNMADD231PS winoConst<>+64(SB), Z2, Z5
+	VMOVAPS      Z3, Z7
+	VFNMADD231PS winoConst<>+64(SB), Z1, Z7
+	VSUBPS       Z2, Z4, Z2
+	VSUBPS       Z1, Z3, Z1
+	VADDPS       Z7, Z5, Z3
+	VSUBPS       Z7, Z5, Z4
+	VMOVAPS      Z2, Z5
+	VFMADD231PS  winoConst<>+128(SB), Z1, Z5
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS winoConst<>+128(SB), Z1, Z2
+	VMOVAPS      Z6, 192(DI)
+	VMOVAPS      Z3, 576(DI)
+	VMOVAPS      Z4, 960(DI)
+	VMOVAPS      Z5, 1344(DI)
+	VMOVAPS      Z2, 1728(DI)
+	VMOVAPS      Z0, 2112(DI)
+	VMOVUPS      256(CX), Z0
+	VMOVUPS      256(CX)(DX*1), Z1
+	VMOVUPS      256(CX)(DX*2), Z2
+	VMOVUPS      256(CX)(R8*1), Z3
+	VMOVUPS      256(CX)(DX*4), Z4
+	VMOVUPS      256(CX)(R9*1), Z5
+	VMOVAPS      Z4, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z2, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z0, Z6
+	VMOVAPS      Z5, Z0
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z0
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z0
+	VMOVAPS      Z4, Z5
+	VFNMADD231PS winoConst<>+64(SB), Z2, Z5
+	VMOVAPS      Z3, Z7
+	VFNMADD231PS winoConst<>+64(SB), Z1, Z7
+	VSUBPS       Z2, Z4, Z2
+	VSUBPS       Z1, Z3, Z1
+	VADDPS       Z7, Z5, Z3
+	VSUBPS       Z7, Z5, Z4
+	VMOVAPS      Z2, Z5
+	VFMADD231PS  winoConst<>+128(SB), Z1, Z5
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS winoConst<>+128(SB), Z1, Z2
+	VMOVAPS      Z6, 256(DI)
+	VMOVAPS      Z3, 640(DI)
+	VMOVAPS      Z4, 1024(DI)
+	VMOVAPS      Z5, 1408(DI)
+	VMOVAPS      Z2, 1792(DI)
+	VMOVAPS      Z0, 2176(DI)
+	VMOVUPS      320(CX), Z0
+	VMOVUPS      320(CX)(DX*1), Z1
+	VMOVUPS      320(CX)(DX*2), Z2
+	VMOVUPS      320(CX)(R8*1), Z3
+	VMOVUPS      320(CX)(DX*4), Z4
+	VMOVUPS      320(CX)(R9*1), Z5
+	VMOVAPS      Z4, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z2, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z0, Z6
+	VMOVAPS      Z5, Z0
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z0
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z0
+	VMOVAPS      Z4, Z5
+	VFNMADD231PS winoConst<>+64(SB), Z2, Z5
+	VMOVAPS      Z3, Z7
+	VFNMADD231PS winoConst<>+64(SB), Z1, Z7
+	VSUBPS       Z2, Z4, Z2
+	VSUBPS       Z1, Z3, Z1
+	VADDPS       Z7, Z5, Z3
+	VSUBPS       Z7, Z5, Z4
+	VMOVAPS      Z2, Z5
+	VFMADD231PS  winoConst<>+128(SB), Z1, Z5
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS winoConst<>+128(SB), Z1, Z2
+	VMOVAPS      Z6, 320(DI)
+	VMOVAPS      Z3, 704(DI)
+	VMOVAPS      Z4, 1088(DI)
+	VMOVAPS      Z5, 1472(DI)
+	VMOVAPS      Z2, 1856(DI)
+	VMOVAPS      Z0, 2240(DI)
+	MOVQ         BX, R13
+	VMOVUPS      (DI), Z0
+	VMOVUPS      64(DI), Z1
+	VMOVUPS      128(DI), Z2
+	VMOVUPS      192(DI), Z3
+	VMOVUPS      256(DI), Z4
+	VMOVUPS      320(DI), Z5
+	VMOVAPS      Z4, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z2, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z0, Z6
+	VMOVAPS      Z5, Z0
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z0
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z0
+	VMOVAPS      Z4, Z5
+	VFNMADD231PS winoConst<>+64(SB), Z2, Z5
+	VMOVAPS      Z3, Z7
+	VFNMADD231PS winoConst<>+64(SB), Z1, Z7
+	VSUBPS       Z2, Z4, Z2
+	VSUBPS       Z1, Z3, Z1
+	VADDPS       Z7, Z5, Z3
+	VSUBPS       Z7, Z5, Z4
+	VMOVAPS      Z2, Z5
+	VFMADD231PS  winoConst<>+128(SB), Z1, Z5
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS winoConst<>+128(SB), Z1, Z2
+	VMOVUPS      Z6, (R13)
+	VMOVUPS      Z3, (R13)(SI*1)
+	VMOVUPS      Z4, (R13)(SI*2)
+	VMOVUPS      Z5, (R13)(R10*1)
+	VMOVUPS      Z2, (R13)(SI*4)
+	VMOVUPS      Z0, (R13)(R11*1)
+	ADDQ         R12, R13
+	VMOVUPS      384(DI), Z0
+	VMOVUPS      448(DI), Z1
+	VMOVUPS      512(DI), Z2
+	VMOVUPS      576(DI), Z3
+	VMOVUPS      640(DI), Z4
+	VMOVUPS      704(DI), Z5
+	VMOVAPS      Z4, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z2, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z0, Z6
+	VMOVAPS      Z5, Z0
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z0
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z0
+	VMOVAPS      Z4, Z5
+	VFNMADD231PS winoConst<>+64(SB), Z2, Z5
+	VMOVAPS      Z3, Z7
+	VFNMADD231PS winoConst<>+64(SB), Z1, Z7
+	VSUBPS       Z2, Z4, Z2
+	VSUBPS       Z1, Z3, Z1
+	VADDPS       Z7, Z5, Z3
+	VSUBPS       Z7, Z5, Z4
+	VMOVAPS      Z2, Z5
+	VFMADD231PS  winoConst<>+128(SB), Z1, Z5
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS winoConst<>+128(SB), Z1, Z2
+	VMOVUPS      Z6, (R13)
+	VMOVUPS      Z3, (R13)(SI*1)
+	VMOVUPS      Z4, (R13)(SI*2)
+	VMOVUPS      Z5, (R13)(R10*1)
+	VMOVUPS      Z2, (R13)(SI*4)
+	VMOVUPS      Z0, (R13)(R11*1)
+	ADDQ         R12, R13
+	VMOVUPS      768(DI), Z0
+	VMOVUPS      832(DI), Z1
+	VMOVUPS      896(DI), Z2
+	VMOVUPS      960(DI), Z3
+	VMOVUPS      1024(DI), Z4
+	VMOVUPS      1088(DI), Z5
+	VMOVAPS      Z4, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z2, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z0, Z6
+	VMOVAPS      Z5, Z0
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z0
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z0
+	VMOVAPS      Z4, Z5
+	VFNMADD231PS winoConst<>+64(SB), Z2, Z5
+	VMOVAPS      Z3, Z7
+	VFNMADD231PS winoConst<>+64(SB), Z1, Z7
+	VSUBPS       Z2, Z4, Z2
+	VSUBPS       Z1, Z3, Z1
+	VADDPS       Z7, Z5, Z3
+	VSUBPS       Z7, Z5, Z4
+	VMOVAPS      Z2, Z5
+	VFMADD231PS  winoConst<>+128(SB), Z1, Z5
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS winoConst<>+128(SB), Z1, Z2
+	VMOVUPS      Z6, (R13)
+	VMOVUPS      Z3, (R13)(SI*1)
+	VMOVUPS      Z4, (R13)(SI*2)
+	VMOVUPS      Z5, (R13)(R10*1)
+	VMOVUPS      Z2, (R13)(SI*4)
+	VMOVUPS      Z0, (R13)(R11*1)
+	ADDQ         R12, R13
+	VMOVUPS      1152(DI), Z0
+	VMOVUPS      1216(DI), Z1
+	VMOVUPS      1280(DI), Z2
+	VMOVUPS      1344(DI), Z3
+	VMOVUPS      1408(DI), Z4
+	VMOVUPS      1472(DI), Z5
+	VMOVAPS      Z4, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z2, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z0, Z6
+	VMOVAPS      Z5, Z0
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z0
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z0
+	VMOVAPS      Z4, Z5
+	VFNMADD231PS winoConst<>+64(SB), Z2, Z5
+	VMOVAPS      Z3, Z7
+	VFNMADD231PS winoConst<>+64(SB), Z1, Z7
+	VSUBPS       Z2, Z4, Z2
+	VSUBPS       Z1, Z3, Z1
+	VADDPS       Z7, Z5, Z3
+	VSUBPS       Z7, Z5, Z4
+	VMOVAPS      Z2, Z5
+	VFMADD231PS  winoConst<>+128(SB), Z1, Z5
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS winoConst<>+128(SB), Z1, Z2
+	VMOVUPS      Z6, (R13)
+	VMOVUPS      Z3, (R13)(SI*1)
+	VMOVUPS      Z4, (R13)(SI*2)
+	VMOVUPS      Z5, (R13)(R10*1)
+	VMOVUPS      Z2, (R13)(SI*4)
+	VMOVUPS      Z0, (R13)(R11*1)
+	ADDQ         R12, R13
+	VMOVUPS      1536(DI), Z0
+	VMOVUPS      1600(DI), Z1
+	VMOVUPS      1664(DI), Z2
+	VMOVUPS      1728(DI), Z3
+	VMOVUPS      1792(DI), Z4
+	VMOVUPS      1856(DI), Z5
+	VMOVAPS      Z4, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z2, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z0, Z6
+	VMOVAPS      Z5, Z0
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z0
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z0
+	VMOVAPS      Z4, Z5
+	VFNMADD231PS winoConst<>+64(SB), Z2, Z5
+	VMOVAPS      Z3, Z7
+	VFNMADD231PS winoConst<>+64(SB), Z1, Z7
+	VSUBPS       Z2, Z4, Z2
+	VSUBPS       Z1, Z3, Z1
+	VADDPS       Z7, Z5, Z3
+	VSUBPS       Z7, Z5, Z4
+	VMOVAPS      Z2, Z5
+	VFMADD231PS  winoConst<>+128(SB), Z1, Z5
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS winoConst<>+128(SB), Z1, Z2
+	VMOVUPS      Z6, (R13)
+	VMOVUPS      Z3, (R13)(SI*1)
+	VMOVUPS      Z4, (R13)(SI*2)
+	VMOVUPS      Z5, (R13)(R10*1)
+	VMOVUPS      Z2, (R13)(SI*4)
+	VMOVUPS      Z0, (R13)(R11*1)
+	ADDQ         R12, R13
+	VMOVUPS      1920(DI), Z0
+	VMOVUPS      1984(DI), Z1
+	VMOVUPS      2048(DI), Z2
+	VMOVUPS      2112(DI), Z3
+	VMOVUPS      2176(DI), Z4
+	VMOVUPS      2240(DI), Z5
+	VMOVAPS      Z4, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z2, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z0, Z6
+	VMOVAPS      Z5, Z0
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z0
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z0
+	VMOVAPS      Z4, Z5
+	VFNMADD231PS winoConst<>+64(SB), Z2, Z5
+	VMOVAPS      Z3, Z7
+	VFNMADD231PS winoConst<>+64(SB), Z1, Z7
+	VSUBPS       Z2, Z4, Z2
+	VSUBPS       Z1, Z3, Z1
+	VADDPS       Z7, Z5, Z3
+	VSUBPS       Z7, Z5, Z4
+	VMOVAPS      Z2, Z5
+	VFMADD231PS  winoConst<>+128(SB), Z1, Z5
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS winoConst<>+128(SB), Z1, Z2
+	VMOVUPS      Z6, (R13)
+	VMOVUPS      Z3, (R13)(SI*1)
+	VMOVUPS      Z4, (R13)(SI*2)
+	VMOVUPS      Z5, (R13)(R10*1)
+	VMOVUPS      Z2, (R13)(SI*4)
+	VMOVUPS      Z0, (R13)(R11*1)
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutput4AVX512(SB), $1600-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R11
+	IMUL3Q $0x00000006, DX, R11
+
+winoOutput4AVX512_tile:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VMOVUPS      (R12)(DX*4), Z4
+	VMOVUPS      (R12)(R10*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VMOVAPS      Z0, (R8)
+	VMOVAPS      Z4, 64(R8)
+	VMOVAPS      Z6, 128(R8)
+	VMOVAPS      Z1, 192(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VMOVUPS      (R12)(DX*4), Z4
+	VMOVUPS      (R12)(R10*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VMOVAPS      Z0, 256(R8)
+	VMOVAPS      Z4, 320(R8)
+	VMOVAPS      Z6, 384(R8)
+	VMOVAPS      Z1, 448(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VMOVUPS      (R12)(DX*4), Z4
+	VMOVUPS      (R12)(R10*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VMOVAPS      Z0, 512(R8)
+	VMOVAPS      Z4, 576(R8)
+	VMOVAPS      Z6, 640(R8)
+	VMOVAPS      Z1, 704(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VMOVUPS      (R12)(DX*4), Z4
+	VMOVUPS      (R12)(R10*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VMOVAPS      Z0, 768(R8)
+	VMOVAPS      Z4, 832(R8)
+	VMOVAPS      Z6, 896(R8)
+	VMOVAPS      Z1, 960(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VMOVUPS      (R12)(DX*4), Z4
+	VMOVUPS      (R12)(R10*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VMOVAPS      Z0, 1024(R8)
+	VMOVAPS      Z4, 1088(R8)
+	VMOVAPS      Z6, 1152(R8)
+	VMOVAPS      Z1, 1216(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VMOVUPS      (R12)(DX*4), Z4
+	VMOVUPS      (R12)(R10*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VMOVAPS      Z0, 1280(R8)
+	VMOVAPS      Z4, 1344(R8)
+	VMOVAPS      Z6, 1408(R8)
+	VMOVAPS      Z1, 1472(R8)
+	VMOVUPS      (R8), Z1
+	VMOVUPS      256(R8), Z5
+	VMOVUPS      512(R8), Z6
+	VMOVUPS      768(R8), Z0
+	VMOVUPS      1024(R8), Z2
+	VMOVUPS      1280(R8), Z4
+	VADDPS       Z6, Z5, Z3
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z2, Z0, Z6
+	VSUBPS       Z2, Z0, Z0
+	VADDPS       Z3, Z1, Z1
+	VADDPS       Z6, Z1, Z1
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+128(SB), Z0, Z2
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z3
+	VADDPS       Z5, Z4, Z4
+	VFMADD231PS  winoConst<>+512(SB), Z0, Z4
+	VBROADCASTSS lo+48(FP), Z0
+	MOVQ         BX, R12
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z2, Z2
+	VMAXPS       Z2, Z0, Z2
+	VMOVUPS      Z2, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z3, Z3
+	VMAXPS       Z3, Z0, Z3
+	VMOVUPS      Z3, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z0, Z4
+	VMOVUPS      Z4, (R12)
+	VMOVUPS      64(R8), Z1
+	VMOVUPS      320(R8), Z2
+	VMOVUPS      576(R8), Z3
+	VMOVUPS      832(R8), Z4
+	VMOVUPS      1088(R8), Z5
+	VMOVUPS      1344(R8), Z6
+	VADDPS       Z3, Z2, Z7
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VMOVAPS      Z2, Z5
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z5
+	VMOVAPS      Z7, Z7
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z7
+	VADDPS       Z2, Z6, Z2
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z2
+	MOVQ         BX, R12
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z5, Z5
+	VMAXPS       Z5, Z0, Z5
+	VMOVUPS      Z5, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z0, Z7
+	VMOVUPS      Z7, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z2, Z2
+	VMAXPS       Z2, Z0, Z2
+	VMOVUPS      Z2, 64(R12)
+	VMOVUPS      128(R8), Z1
+	VMOVUPS      384(R8), Z2
+	VMOVUPS      640(R8), Z3
+	VMOVUPS      896(R8), Z4
+	VMOVUPS      1152(R8), Z5
+	VMOVUPS      1408(R8), Z6
+	VADDPS       Z3, Z2, Z7
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VMOVAPS      Z2, Z5
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z5
+	VMOVAPS      Z7, Z7
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z7
+	VADDPS       Z2, Z6, Z2
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z2
+	MOVQ         BX, R12
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, 128(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z5, Z5
+	VMAXPS       Z5, Z0, Z5
+	VMOVUPS      Z5, 128(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z0, Z7
+	VMOVUPS      Z7, 128(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z2, Z2
+	VMAXPS       Z2, Z0, Z2
+	VMOVUPS      Z2, 128(R12)
+	VMOVUPS      192(R8), Z1
+	VMOVUPS      448(R8), Z2
+	VMOVUPS      704(R8), Z3
+	VMOVUPS      960(R8), Z4
+	VMOVUPS      1216(R8), Z5
+	VMOVUPS      1472(R8), Z6
+	VADDPS       Z3, Z2, Z7
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VMOVAPS      Z2, Z5
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z5
+	VMOVAPS      Z7, Z7
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z7
+	VADDPS       Z2, Z6, Z2
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z2
+	MOVQ         BX, R12
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, 192(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z5, Z5
+	VMAXPS       Z5, Z0, Z5
+	VMOVUPS      Z5, 192(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z0, Z7
+	VMOVUPS      Z7, 192(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z2, Z2
+	VMAXPS       Z2, Z0, Z2
+	VMOVUPS      Z2, 192(R12)
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputPool4AVX512(SB), $1600-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R11
+	IMUL3Q $0x00000006, DX, R11
+
+winoOutputPool4AVX512_tile:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VMOVUPS      (R12)(DX*4), Z4
+	VMOVUPS      (R12)(R10*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VMOVAPS      Z0, (R8)
+	VMOVAPS      Z4, 64(R8)
+	VMOVAPS      Z6, 128(R8)
+	VMOVAPS      Z1, 192(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VMOVUPS      (R12)(DX*4), Z4
+	VMOVUPS      (R12)(R10*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VMOVAPS      Z0, 256(R8)
+	VMOVAPS      Z4, 320(R8)
+	VMOVAPS      Z6, 384(R8)
+	VMOVAPS      Z1, 448(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VMOVUPS      (R12)(DX*4), Z4
+	VMOVUPS      (R12)(R10*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VMOVAPS      Z0, 512(R8)
+	VMOVAPS      Z4, 576(R8)
+	VMOVAPS      Z6, 640(R8)
+	VMOVAPS      Z1, 704(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VMOVUPS      (R12)(DX*4), Z4
+	VMOVUPS      (R12)(R10*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VMOVAPS      Z0, 768(R8)
+	VMOVAPS      Z4, 832(R8)
+	VMOVAPS      Z6, 896(R8)
+	VMOVAPS      Z1, 960(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VMOVUPS      (R12)(DX*4), Z4
+	VMOVUPS      (R12)(R10*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VMOVAPS      Z0, 1024(R8)
+	VMOVAPS      Z4, 1088(R8)
+	VMOVAPS      Z6, 1152(R8)
+	VMOVAPS      Z1, 1216(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VMOVUPS      (R12)(DX*4), Z4
+	VMOVUPS      (R12)(R10*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VMOVAPS      Z0, 1280(R8)
+	VMOVAPS      Z4, 1344(R8)
+	VMOVAPS      Z6, 1408(R8)
+	VMOVAPS      Z1, 1472(R8)
+	VMOVUPS      (R8), Z1
+	VMOVUPS      256(R8), Z5
+	VMOVUPS      512(R8), Z6
+	VMOVUPS      768(R8), Z0
+	VMOVUPS      1024(R8), Z2
+	VMOVUPS      1280(R8), Z4
+	VADDPS       Z6, Z5, Z3
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z2, Z0, Z6
+	VSUBPS       Z2, Z0, Z0
+	VADDPS       Z3, Z1, Z1
+	VADDPS       Z6, Z1, Z1
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+128(SB), Z0, Z2
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z3
+	VADDPS       Z5, Z4, Z4
+	VFMADD231PS  winoConst<>+512(SB), Z0, Z4
+	VBROADCASTSS lo+48(FP), Z0
+	MOVQ         BX, R12
+	VMAXPS       Z2, Z1, Z1
+	VMAXPS       Z4, Z3, Z3
+	VMOVAPS      Z1, (R8)
+	VMOVAPS      Z3, 256(R8)
+	VMOVUPS      64(R8), Z1
+	VMOVUPS      320(R8), Z2
+	VMOVUPS      576(R8), Z3
+	VMOVUPS      832(R8), Z4
+	VMOVUPS      1088(R8), Z5
+	VMOVUPS      1344(R8), Z6
+	VADDPS       Z3, Z2, Z7
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VMOVAPS      Z2, Z5
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z5
+	VMOVAPS      Z7, Z7
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z7
+	VADDPS       Z2, Z6, Z2
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z2
+	MOVQ         BX, R12
+	VMAXPS       Z5, Z1, Z1
+	VMAXPS       Z2, Z7, Z7
+	VMAXPS       (R8), Z1, Z1
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, (R12)
+	ADDQ         SI, R12
+	VMAXPS       256(R8), Z7, Z7
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z0, Z7
+	VMOVUPS      Z7, (R12)
+	VMOVUPS      128(R8), Z1
+	VMOVUPS      384(R8), Z2
+	VMOVUPS      640(R8), Z3
+	VMOVUPS      896(R8), Z4
+	VMOVUPS      1152(R8), Z5
+	VMOVUPS      1408(R8), Z6
+	VADDPS       Z3, Z2, Z7
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VMOVAPS      Z2, Z5
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z5
+	VMOVAPS      Z7, Z7
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z7
+	VADDPS       Z2, Z6, Z2
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z2
+	MOVQ         BX, R12
+	VMAXPS       Z5, Z1, Z1
+	VMAXPS       Z2, Z7, Z7
+	VMOVAPS      Z1, 128(R8)
+	VMOVAPS      Z7, 384(R8)
+	VMOVUPS      192(R8), Z1
+	VMOVUPS      448(R8), Z2
+	VMOVUPS      704(R8), Z3
+	VMOVUPS      960(R8), Z4
+	VMOVUPS      1216(R8), Z5
+	VMOVUPS      1472(R8), Z6
+	VADDPS       Z3, Z2, Z7
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VMOVAPS      Z2, Z5
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z5
+	VMOVAPS      Z7, Z7
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z7
+	VADDPS       Z2, Z6, Z2
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z2
+	MOVQ         BX, R12
+	VMAXPS       Z5, Z1, Z1
+	VMAXPS       Z2, Z7, Z7
+	VMAXPS       128(R8), Z1, Z1
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, 64(R12)
+	ADDQ         SI, R12
+	VMAXPS       384(R8), Z7, Z7
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z0, Z7
+	VMOVUPS      Z7, 64(R12)
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoWeights4AVX512(n int, w *float32, wStride int, u *float32, uStride int)
+// Requires: AVX, AVX512F
+TEXT ·winoWeights4AVX512(SB), $1216-40
+	MOVQ   n+0(FP), AX
+	MOVQ   w+8(FP), CX
+	MOVQ   wStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   u+24(FP), BX
+	MOVQ   uStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R8
+	LEAQ   (SI)(SI*2), R8
+	LEAQ   (SI)(SI*4), R9
+	LEAQ   (R8)(SI*4), R10
+	LEAQ   (DX)(DX*2), R10
+	IMUL3Q $0x00000006, SI, R11
+
+winoWeights4AVX512_block:
+	MOVQ        CX, R12
+	VMOVUPS     (R12), Z0
+	ADDQ        R10, R12
+	VMOVUPS     (R12), Z1
+	ADDQ        R10, R12
+	VMOVUPS     (R12), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+704(SB), Z3, Z3
+	VMULPS      winoConst<>+768(SB), Z1, Z4
+	VMULPS      winoConst<>+832(SB), Z0, Z5
+	VFMADD231PS winoConst<>+768(SB), Z2, Z5
+	VMULPS      winoConst<>+896(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVAPS     Z0, (DI)
+	VMOVAPS     Z6, 192(DI)
+	VMOVAPS     Z3, 384(DI)
+	VMOVAPS     Z4, 576(DI)
+	VMOVAPS     Z1, 768(DI)
+	VMOVAPS     Z2, 960(DI)
+	MOVQ        CX, R12
+	VMOVUPS     (R12)(DX*1), Z0
+	ADDQ        R10, R12
+	VMOVUPS     (R12)(DX*1), Z1
+	ADDQ        R10, R12
+	VMOVUPS     (R12)(DX*1), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+704(SB), Z3, Z3
+	VMULPS      winoConst<>+768(SB), Z1, Z4
+	VMULPS      winoConst<>+832(SB), Z0, Z5
+	VFMADD231PS winoConst<>+768(SB), Z2, Z5
+	VMULPS      winoConst<>+896(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVAPS     Z0, 64(DI)
+	VMOVAPS     Z6, 256(DI)
+	VMOVAPS     Z3, 448(DI)
+	VMOVAPS     Z4, 640(DI)
+	VMOVAPS     Z1, 832(DI)
+	VMOVAPS     Z2, 1024(DI)
+	MOVQ        CX, R12
+	VMOVUPS     (R12)(DX*2), Z0
+	ADDQ        R10, R12
+	VMOVUPS     (R12)(DX*2), Z1
+	ADDQ        R10, R12
+	VMOVUPS     (R12)(DX*2), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+704(SB), Z3, Z3
+	VMULPS      winoConst<>+768(SB), Z1, Z4
+	VMULPS      winoConst<>+832(SB), Z0, Z5
+	VFMADD231PS winoConst<>+768(SB), Z2, Z5
+	VMULPS      winoConst<>+896(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVAPS     Z0, 128(DI)
+	VMOVAPS     Z6, 320(DI)
+	VMOVAPS     Z3, 512(DI)
+	VMOVAPS     Z4, 704(DI)
+	VMOVAPS     Z1, 896(DI)
+	VMOVAPS     Z2, 1088(DI)
+	MOVQ        BX, R12
+	VMOVUPS     (DI), Z0
+	VMOVUPS     64(DI), Z1
+	VMOVUPS     128(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+704(SB), Z3, Z3
+	VMULPS      winoConst<>+768(SB), Z1, Z4
+	VMULPS      winoConst<>+832(SB), Z0, Z5
+	VFMADD231PS winoConst<>+768(SB), Z2, Z5
+	VMULPS      winoConst<>+896(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVUPS     Z0, (R12)
+	VMOVUPS     Z6, (R12)(SI*1)
+	VMOVUPS     Z3, (R12)(SI*2)
+	VMOVUPS     Z4, (R12)(R8*1)
+	VMOVUPS     Z1, (R12)(SI*4)
+	VMOVUPS     Z2, (R12)(R9*1)
+	ADDQ        R11, R12
+	VMOVUPS     192(DI), Z0
+	VMOVUPS     256(DI), Z1
+	VMOVUPS     320(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+704(SB), Z3, Z3
+	VMULPS      winoConst<>+768(SB), Z1, Z4
+	VMULPS      winoConst<>+832(SB), Z0, Z5
+	VFMADD231PS winoConst<>+768(SB), Z2, Z5
+	VMULPS      winoConst<>+896(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVUPS     Z0, (R12)
+	VMOVUPS     Z6, (R12)(SI*1)
+	VMOVUPS     Z3, (R12)(SI*2)
+	VMOVUPS     Z4, (R12)(R8*1)
+	VMOVUPS     Z1, (R12)(SI*4)
+	VMOVUPS     Z2, (R12)(R9*1)
+	ADDQ        R11, R12
+	VMOVUPS     384(DI), Z0
+	VMOVUPS     448(DI), Z1
+	VMOVUPS     512(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+704(SB), Z3, Z3
+	VMULPS      winoConst<>+768(SB), Z1, Z4
+	VMULPS      winoConst<>+832(SB), Z0, Z5
+	VFMADD231PS winoConst<>+768(SB), Z2, Z5
+	VMULPS      winoConst<>+896(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVUPS     Z0, (R12)
+	VMOVUPS     Z6, (R12)(SI*1)
+	VMOVUPS     Z3, (R12)(SI*2)
+	VMOVUPS     Z4, (R12)(R8*1)
+	VMOVUPS     Z1, (R12)(SI*4)
+	VMOVUPS     Z2, (R12)(R9*1)
+	ADDQ        R11, R12
+	VMOVUPS     576(DI), Z0
+	VMOVUPS     640(DI), Z1
+	VMOVUPS     704(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+704(SB), Z3, Z3
+	VMULPS      winoConst<>+768(SB), Z1, Z4
+	VMULPS      winoConst<>+832(SB), Z0, Z5
+	VFMADD231PS winoConst<>+768(SB), Z2, Z5
+	VMULPS      winoConst<>+896(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVUPS     Z0, (R12)
+	VMOVUPS     Z6, (R12)(SI*1)
+	VMOVUPS     Z3, (R12)(SI*2)
+	VMOVUPS     Z4, (R12)(R8*1)
+	VMOVUPS     Z1, (R12)(SI*4)
+	VMOVUPS     Z2, (R12)(R9*1)
+	ADDQ        R11, R12
+	VMOVUPS     768(DI), Z0
+	VMOVUPS     832(DI), Z1
+	VMOVUPS     896(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+704(SB), Z3, Z3
+	VMULPS      winoConst<>+768(SB), Z1, Z4
+	VMULPS      winoConst<>+832(SB), Z0, Z5
+	VFMADD231PS winoConst<>+768(SB), Z2, Z5
+	VMULPS      winoConst<>+896(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVUPS     Z0, (R12)
+	VMOVUPS     Z6, (R12)(SI*1)
+	VMOVUPS     Z3, (R12)(SI*2)
+	VMOVUPS     Z4, (R12)(R8*1)
+	VMOVUPS     Z1, (R12)(SI*4)
+	VMOVUPS     Z2, (R12)(R9*1)
+	ADDQ        R11, R12
+	VMOVUPS     960(DI), Z0
+	VMOVUPS     1024(DI), Z1
+	VMOVUPS     1088(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+704(SB), Z3, Z3
+	VMULPS      winoConst<>+768(SB), Z1, Z4
+	VMULPS      winoConst<>+832(SB), Z0, Z5
+	VFMADD231PS winoConst<>+768(SB), Z2, Z5
+	VMULPS      winoConst<>+896(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVUPS     Z0, (R12)
+	VMOVUPS     Z6, (R12)(SI*1)
+	VMOVUPS     Z3, (R12)(SI*2)
+	VMOVUPS     Z4, (R12)(R8*1)
+	VMOVUPS     Z1, (R12)(SI*4)
+	VMOVUPS     Z2, (R12)(R9*1)
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoWeights4AVX512_block
+	VZEROUPPER
+	RET
+
+// func winoInput6AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F
+TEXT ·winoInput6AVX512(SB), $4160-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   xRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	LEAQ   (SI)(SI*2), R11
+	LEAQ   (SI)(SI*4), R12
+	LEAQ   (R11)(SI*4), R13
+	IMUL3Q $0x00000008, SI, R14
+
+winoInput6AVX512_tile:
+	VMOVUPS      (CX), Z0
+	VMOVUPS      (CX)(DX*1), Z1
+	VMOVUPS      (CX)(DX*2), Z2
+	VMOVUPS      (CX)(R8*1), Z3
+	VMOVUPS      (CX)(DX*4), Z4
+	VMOVUPS      (CX)(R9*1), Z5
+	VMOVUPS      (CX)(R8*2), Z6
+	VMOVUPS      (CX)(R10*1), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVAPS      Z0, (DI)
+	VMOVAPS      Z10, 512(DI)
+	VMOVAPS      Z8, 1024(DI)
+	VMOVAPS      Z12, 1536(DI)
+	VMOVAPS      Z9, 2048(DI)
+	VMOVAPS      Z1, 2560(DI)
+	VMOVAPS      Z3, 3072(DI)
+	VMOVAPS      Z7, 3584(DI)
+	VMOVUPS      64(CX), Z0
+	VMOVUPS      64(CX)(DX*1), Z1
+	VMOVUPS      64(CX)(DX*2), Z2
+	VMOVUPS      64(CX)(R8*1), Z3
+	VMOVUPS      64(CX)(DX*4), Z4
+	VMOVUPS      64(CX)(R9*1), Z5
+	VMOVUPS      64(CX)(R8*2), Z6
+	VMOVUPS      64(CX)(R10*1), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVAPS      Z0, 64(DI)
+	VMOVAPS      Z10, 576(DI)
+	VMOVAPS      Z8, 1088(DI)
+	VMOVAPS      Z12, 1600(DI)
+	VMOVAPS      Z9, 2112(DI)
+	VMOVAPS      Z1, 2624(DI)
+	VMOVAPS      Z3, 3136(DI)
+	VMOVAPS      Z7, 3648(DI)
+	VMOVUPS      128(CX), Z0
+	VMOVUPS      128(CX)(DX*1), Z1
+	VMOVUPS      128(CX)(DX*2), Z2
+	VMOVUPS      128(CX)(R8*1), Z3
+	VMOVUPS      128(CX)(DX*4), Z4
+	VMOVUPS      128(CX)(R9*1), Z5
+	VMOVUPS      128(CX)(R8*2), Z6
+	VMOVUPS      128(CX)(R10*1), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVAPS      Z0, 128(DI)
+	VMOVAPS      Z10, 640(DI)
+	VMOVAPS      Z8, 1152(DI)
+	VMOVAPS      Z12, 1664(DI)
+	VMOVAPS      Z9, 2176(DI)
+	VMOVAPS      Z1, 2688(DI)
+	VMOVAPS      Z3, 3200(DI)
+	VMOVAPS      Z7, 3712(DI)
+	VMOVUPS      192(CX), Z0
+	VMOVUPS      192(CX)(DX*1), Z1
+	VMOVUPS      192(CX)(DX*2), Z2
+	VMOVUPS      192(CX)(R8*1), Z3
+	VMOVUPS      192(CX)(DX*4), Z4
+	VMOVUPS      192(CX)(R9*1), Z5
+	VMOVUPS      192(CX)(R8*2), Z6
+	VMOVUPS      192(CX)(R10*1), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVAPS      Z0, 192(DI)
+	VMOVAPS      Z10, 704(DI)
+	VMOVAPS      Z8, 1216(DI)
+	VMOVAPS      Z12, 1728(DI)
+	VMOVAPS      Z9, 2240(DI)
+	VMOVAPS      Z1, 2752(DI)
+	VMOVAPS      Z3, 3264(DI)
+	VMOVAPS      Z7, 3776(DI)
+	VMOVUPS      256(CX), Z0
+	VMOVUPS      256(CX)(DX*1), Z1
+	VMOVUPS      256(CX)(DX*2), Z2
+	VMOVUPS      256(CX)(R8*1), Z3
+	VMOVUPS      256(CX)(DX*4), Z4
+	VMOVUPS      256(CX)(R9*1), Z5
+	VMOVUPS      256(CX)(R8*2), Z6
+	VMOVUPS      256(CX)(R10*1), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVAPS      Z0, 256(DI)
+	VMOVAPS      Z10, 768(DI)
+	VMOVAPS      Z8, 1280(DI)
+	VMOVAPS      Z12, 1792(DI)
+	VMOVAPS      Z9, 2304(DI)
+	VMOVAPS      Z1, 2816(DI)
+	VMOVAPS      Z3, 3328(DI)
+	VMOVAPS      Z7, 3840(DI)
+	VMOVUPS      320(CX), Z0
+	VMOVUPS      320(CX)(DX*1), Z1
+	VMOVUPS      320(CX)(DX*2), Z2
+	VMOVUPS      320(CX)(R8*1), Z3
+	VMOVUPS      320(CX)(DX*4), Z4
+	VMOVUPS      320(CX)(R9*1), Z5
+	VMOVUPS      320(CX)(R8*2), Z6
+	VMOVUPS      320(CX)(R10*1), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVAPS      Z0, 320(DI)
+	VMOVAPS      Z10, 832(DI)
+	VMOVAPS      Z8, 1344(DI)
+	VMOVAPS      Z12, 1856(DI)
+	VMOVAPS      Z9, 2368(DI)
+	VMOVAPS      Z1, 2880(DI)
+	VMOVAPS      Z3, 3392(DI)
+	VMOVAPS      Z7, 3904(DI)
+	VMOVUPS      384(CX), Z0
+	VMOVUPS      384(CX)(DX*1), Z1
+	VMOVUPS      384(CX)(DX*2), Z2
+	VMOVUPS      384(CX)(R8*1), Z3
+	VMOVUPS      384(CX)(DX*4), Z4
+	VMOVUPS      384(CX)(R9*1), Z5
+	VMOVUPS      384(CX)(R8*2), Z6
+	VMOVUPS      384(CX)(R10*1), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVAPS      Z0, 384(DI)
+	VMOVAPS      Z10, 896(DI)
+	VMOVAPS      Z8, 1408(DI)
+	VMOVAPS      Z12, 1920(DI)
+	VMOVAPS      Z9, 2432(DI)
+	VMOVAPS      Z1, 2944(DI)
+	VMOVAPS      Z3, 3456(DI)
+	VMOVAPS      Z7, 3968(DI)
+	VMOVUPS      448(CX), Z0
+	VMOVUPS      448(CX)(DX*1), Z1
+	VMOVUPS      448(CX)(DX*2), Z2
+	VMOVUPS      448(CX)(R8*1), Z3
+	VMOVUPS      448(CX)(DX*4), Z4
+	VMOVUPS      448(CX)(R9*1), Z5
+	VMOVUPS      448(CX)(R8*2), Z6
+	VMOVUPS      448(CX)(R10*1), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVAPS      Z0, 448(DI)
+	VMOVAPS      Z10, 960(DI)
+	VMOVAPS      Z8, 1472(DI)
+	VMOVAPS      Z12, 1984(DI)
+	VMOVAPS      Z9, 2496(DI)
+	VMOVAPS      Z1, 3008(DI)
+	VMOVAPS      Z3, 3520(DI)
+	VMOVAPS      Z7, 4032(DI)
+	MOVQ         BX, R15
+	VMOVUPS      (DI), Z0
+	VMOVUPS      64(DI), Z1
+	VMOVUPS      128(DI), Z2
+	VMOVUPS      192(DI), Z3
+	VMOVUPS      256(DI), Z4
+	VMOVUPS      320(DI), Z5
+	VMOVUPS      384(DI), Z6
+	VMOVUPS      448(DI), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVUPS      Z0, (R15)
+	VMOVUPS      Z10, (R15)(SI*1)
+	VMOVUPS      Z8, (R15)(SI*2)
+	VMOVUPS      Z12, (R15)(R11*1)
+	VMOVUPS      Z9, (R15)(SI*4)
+	VMOVUPS      Z1, (R15)(R12*1)
+	VMOVUPS      Z3, (R15)(R11*2)
+	VMOVUPS      Z7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      512(DI), Z0
+	VMOVUPS      576(DI), Z1
+	VMOVUPS      640(DI), Z2
+	VMOVUPS      704(DI), Z3
+	VMOVUPS      768(DI), Z4
+	VMOVUPS      832(DI), Z5
+	VMOVUPS      896(DI), Z6
+	VMOVUPS      960(DI), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVUPS      Z0, (R15)
+	VMOVUPS      Z10, (R15)(SI*1)
+	VMOVUPS      Z8, (R15)(SI*2)
+	VMOVUPS      Z12, (R15)(R11*1)
+	VMOVUPS      Z9, (R15)(SI*4)
+	VMOVUPS      Z1, (R15)(R12*1)
+	VMOVUPS      Z3, (R15)(R11*2)
+	VMOVUPS      Z7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      1024(DI), Z0
+	VMOVUPS      1088(DI), Z1
+	VMOVUPS      1152(DI), Z2
+	VMOVUPS      1216(DI), Z3
+	VMOVUPS      1280(DI), Z4
+	VMOVUPS      1344(DI), Z5
+	VMOVUPS      1408(DI), Z6
+	VMOVUPS      1472(DI), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVUPS      Z0, (R15)
+	VMOVUPS      Z10, (R15)(SI*1)
+	VMOVUPS      Z8, (R15)(SI*2)
+	VMOVUPS      Z12, (R15)(R11*1)
+	VMOVUPS      Z9, (R15)(SI*4)
+	VMOVUPS      Z1, (R15)(R12*1)
+	VMOVUPS      Z3, (R15)(R11*2)
+	VMOVUPS      Z7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      1536(DI), Z0
+	VMOVUPS      1600(DI), Z1
+	VMOVUPS      1664(DI), Z2
+	VMOVUPS      1728(DI), Z3
+	VMOVUPS      1792(DI), Z4
+	VMOVUPS      1856(DI), Z5
+	VMOVUPS      1920(DI), Z6
+	VMOVUPS      1984(DI), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVUPS      Z0, (R15)
+	VMOVUPS      Z10, (R15)(SI*1)
+	VMOVUPS      Z8, (R15)(SI*2)
+	VMOVUPS      Z12, (R15)(R11*1)
+	VMOVUPS      Z9, (R15)(SI*4)
+	VMOVUPS      Z1, (R15)(R12*1)
+	VMOVUPS      Z3, (R15)(R11*2)
+	VMOVUPS      Z7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      2048(DI), Z0
+	VMOVUPS      2112(DI), Z1
+	VMOVUPS      2176(DI), Z2
+	VMOVUPS      2240(DI), Z3
+	VMOVUPS      2304(DI), Z4
+	VMOVUPS      2368(DI), Z5
+	VMOVUPS      2432(DI), Z6
+	VMOVUPS      2496(DI), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVUPS      Z0, (R15)
+	VMOVUPS      Z10, (R15)(SI*1)
+	VMOVUPS      Z8, (R15)(SI*2)
+	VMOVUPS      Z12, (R15)(R11*1)
+	VMOVUPS      Z9, (R15)(SI*4)
+	VMOVUPS      Z1, (R15)(R12*1)
+	VMOVUPS      Z3, (R15)(R11*2)
+	VMOVUPS      Z7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      2560(DI), Z0
+	VMOVUPS      2624(DI), Z1
+	VMOVUPS      2688(DI), Z2
+	VMOVUPS      2752(DI), Z3
+	VMOVUPS      2816(DI), Z4
+	VMOVUPS      2880(DI), Z5
+	VMOVUPS      2944(DI), Z6
+	VMOVUPS      3008(DI), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVUPS      Z0, (R15)
+	VMOVUPS      Z10, (R15)(SI*1)
+	VMOVUPS      Z8, (R15)(SI*2)
+	VMOVUPS      Z12, (R15)(R11*1)
+	VMOVUPS      Z9, (R15)(SI*4)
+	VMOVUPS      Z1, (R15)(R12*1)
+	VMOVUPS      Z3, (R15)(R11*2)
+	VMOVUPS      Z7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      3072(DI), Z0
+	VMOVUPS      3136(DI), Z1
+	VMOVUPS      3200(DI), Z2
+	VMOVUPS      3264(DI), Z3
+	VMOVUPS      3328(DI), Z4
+	VMOVUPS      3392(DI), Z5
+	VMOVUPS      3456(DI), Z6
+	VMOVUPS      3520(DI), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVUPS      Z0, (R15)
+	VMOVUPS      Z10, (R15)(SI*1)
+	VMOVUPS      Z8, (R15)(SI*2)
+	VMOVUPS      Z12, (R15)(R11*1)
+	VMOVUPS      Z9, (R15)(SI*4)
+	VMOVUPS      Z1, (R15)(R12*1)
+	VMOVUPS      Z3, (R15)(R11*2)
+	VMOVUPS      Z7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      3584(DI), Z0
+	VMOVUPS      3648(DI), Z1
+	VMOVUPS      3712(DI), Z2
+	VMOVUPS      3776(DI), Z3
+	VMOVUPS      3840(DI), Z4
+	VMOVUPS      3904(DI), Z5
+	VMOVUPS      3968(DI), Z6
+	VMOVUPS      4032(DI), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVUPS      Z0, (R15)
+	VMOVUPS      Z10, (R15)(SI*1)
+	VMOVUPS      Z8, (R15)(SI*2)
+	VMOVUPS      Z12, (R15)(R11*1)
+	VMOVUPS      Z9, (R15)(SI*4)
+	VMOVUPS      Z1, (R15)(R12*1)
+	VMOVUPS      Z3, (R15)(R11*2)
+	VMOVUPS      Z7, (R15)(R13*1)
+	ADDQ         $0x00000180, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput6AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutput6AVX512(SB), $3136-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R11
+	IMUL3Q $0x00000008, DX, R12
+
+winoOutput6AVX512_tile:
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z9
+	VMOVAPS      Z1, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z10
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+576(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z3, Z1
+	VADDPS       Z5, Z1, Z1
+	VMOVAPS      Z0, (R8)
+	VMOVAPS      Z6, 64(R8)
+	VMOVAPS      Z9, 128(R8)
+	VMOVAPS      Z10, 192(R8)
+	VMOVAPS      Z8, 256(R8)
+	VMOVAPS      Z1, 320(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z9
+	VMOVAPS      Z1, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z10
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+576(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z3, Z1
+	VADDPS       Z5, Z1, Z1
+	VMOVAPS      Z0, 384(R8)
+	VMOVAPS      Z6, 448(R8)
+	VMOVAPS      Z9, 512(R8)
+	VMOVAPS      Z10, 576(R8)
+	VMOVAPS      Z8, 640(R8)
+	VMOVAPS      Z1, 704(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z9
+	VMOVAPS      Z1, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z10
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+576(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z3, Z1
+	VADDPS       Z5, Z1, Z1
+	VMOVAPS      Z0, 768(R8)
+	VMOVAPS      Z6, 832(R8)
+	VMOVAPS      Z9, 896(R8)
+	VMOVAPS      Z10, 960(R8)
+	VMOVAPS      Z8, 1024(R8)
+	VMOVAPS      Z1, 1088(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z9
+	VMOVAPS      Z1, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z10
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+576(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z3, Z1
+	VADDPS       Z5, Z1, Z1
+	VMOVAPS      Z0, 1152(R8)
+	VMOVAPS      Z6, 1216(R8)
+	VMOVAPS      Z9, 1280(R8)
+	VMOVAPS      Z10, 1344(R8)
+	VMOVAPS      Z8, 1408(R8)
+	VMOVAPS      Z1, 1472(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z9
+	VMOVAPS      Z1, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z10
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+576(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z3, Z1
+	VADDPS       Z5, Z1, Z1
+	VMOVAPS      Z0, 1536(R8)
+	VMOVAPS      Z6, 1600(R8)
+	VMOVAPS      Z9, 1664(R8)
+	VMOVAPS      Z10, 1728(R8)
+	VMOVAPS      Z8, 1792(R8)
+	VMOVAPS      Z1, 1856(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z9
+	VMOVAPS      Z1, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z10
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+576(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z3, Z1
+	VADDPS       Z5, Z1, Z1
+	VMOVAPS      Z0, 1920(R8)
+	VMOVAPS      Z6, 1984(R8)
+	VMOVAPS      Z9, 2048(R8)
+	VMOVAPS      Z10, 2112(R8)
+	VMOVAPS      Z8, 2176(R8)
+	VMOVAPS      Z1, 2240(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z9
+	VMOVAPS      Z1, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z10
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+576(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z3, Z1
+	VADDPS       Z5, Z1, Z1
+	VMOVAPS      Z0, 2304(R8)
+	VMOVAPS      Z6, 2368(R8)
+	VMOVAPS      Z9, 2432(R8)
+	VMOVAPS      Z10, 2496(R8)
+	VMOVAPS      Z8, 2560(R8)
+	VMOVAPS      Z1, 2624(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z9
+	VMOVAPS      Z1, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z10
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+576(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z3, Z1
+	VADDPS       Z5, Z1, Z1
+	VMOVAPS      Z0, 2688(R8)
+	VMOVAPS      Z6, 2752(R8)
+	VMOVAPS      Z9, 2816(R8)
+	VMOVAPS      Z10, 2880(R8)
+	VMOVAPS      Z8, 2944(R8)
+	VMOVAPS      Z1, 3008(R8)
+	VMOVUPS      (R8), Z1
+	VMOVUPS      384(R8), Z6
+	VMOVUPS      768(R8), Z7
+	VMOVUPS      1152(R8), Z4
+	VMOVUPS      1536(R8), Z8
+	VMOVUPS      1920(R8), Z2
+	VMOVUPS      2304(R8), Z3
+	VMOVUPS      2688(R8), Z0
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z8, Z4, Z7
+	VSUBPS       Z8, Z4, Z8
+	VADDPS       Z3, Z2, Z9
+	VSUBPS       Z3, Z2, Z10
+	VADDPS       Z5, Z1, Z1
+	VADDPS       Z7, Z1, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z9, Z1
+	VMOVAPS      Z6, Z2
+	VFMADD231PS  winoConst<>+128(SB), Z8, Z2
+	VFMADD231PS  winoConst<>+576(SB), Z10, Z2
+	VMOVAPS      Z5, Z3
+	VFMADD231PS  winoConst<>+64(SB), Z7, Z3
+	VFMADD231PS  winoConst<>+512(SB), Z9, Z3
+	VMOVAPS      Z6, Z4
+	VFMADD231PS  winoConst<>+512(SB), Z8, Z4
+	VFMADD231PS  winoConst<>+64(SB), Z10, Z4
+	VMOVAPS      Z5, Z5
+	VFMADD231PS  winoConst<>+576(SB), Z7, Z5
+	VFMADD231PS  winoConst<>+128(SB), Z9, Z5
+	VADDPS       Z6, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z8, Z0
+	VADDPS       Z10, Z0, Z6
+	VBROADCASTSS lo+48(FP), Z0
+	MOVQ         BX, R13
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z2, Z2
+	VMAXPS       Z2, Z0, Z2
+	VMOVUPS      Z2, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z3, Z3
+	VMAXPS       Z3, Z0, Z3
+	VMOVUPS      Z3, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z0, Z4
+	VMOVUPS      Z4, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z5, Z5
+	VMAXPS       Z5, Z0, Z5
+	VMOVUPS      Z5, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z0, Z6
+	VMOVUPS      Z6, (R13)
+	VMOVUPS      64(R8), Z1
+	VMOVUPS      448(R8), Z2
+	VMOVUPS      832(R8), Z3
+	VMOVUPS      1216(R8), Z4
+	VMOVUPS      1600(R8), Z5
+	VMOVUPS      1984(R8), Z6
+	VMOVUPS      2368(R8), Z7
+	VMOVUPS      2752(R8), Z8
+	VADDPS       Z3, Z2, Z9
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z5, Z1
+	VMOVAPS      Z2, Z7
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z7
+	VFMADD231PS  winoConst<>+576(SB), Z6, Z7
+	VMOVAPS      Z9, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z5, Z10
+	VMOVAPS      Z2, Z11
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z11
+	VMOVAPS      Z9, Z9
+	VFMADD231PS  winoConst<>+576(SB), Z3, Z9
+	VFMADD231PS  winoConst<>+128(SB), Z5, Z9
+	VADDPS       Z2, Z8, Z2
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z2
+	VADDPS       Z6, Z2, Z2
+	MOVQ         BX, R13
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z0, Z7
+	VMOVUPS      Z7, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z0, Z10
+	VMOVUPS      Z10, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z11, Z11
+	VMAXPS       Z11, Z0, Z11
+	VMOVUPS      Z11, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z9, Z9
+	VMAXPS       Z9, Z0, Z9
+	VMOVUPS      Z9, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z2, Z2
+	VMAXPS       Z2, Z0, Z2
+	VMOVUPS      Z2, 64(R13)
+	VMOVUPS      128(R8), Z1
+	VMOVUPS      512(R8), Z2
+	VMOVUPS      896(R8), Z3
+	VMOVUPS      1280(R8), Z4
+	VMOVUPS      1664(R8), Z5
+	VMOVUPS      2048(R8), Z6
+	VMOVUPS      2432(R8), Z7
+	VMOVUPS      2816(R8), Z8
+	VADDPS       Z3, Z2, Z9
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z5, Z1
+	VMOVAPS      Z2, Z7
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z7
+	VFMADD231PS  winoConst<>+576(SB), Z6, Z7
+	VMOVAPS      Z9, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z5, Z10
+	VMOVAPS      Z2, Z11
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z11
+	VMOVAPS      Z9, Z9
+	VFMADD231PS  winoConst<>+576(SB), Z3, Z9
+	VFMADD231PS  winoConst<>+128(SB), Z5, Z9
+	VADDPS       Z2, Z8, Z2
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z2
+	VADDPS       Z6, Z2, Z2
+	MOVQ         BX, R13
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z0, Z7
+	VMOVUPS      Z7, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z0, Z10
+	VMOVUPS      Z10, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z11, Z11
+	VMAXPS       Z11, Z0, Z11
+	VMOVUPS      Z11, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z9, Z9
+	VMAXPS       Z9, Z0, Z9
+	VMOVUPS      Z9, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z2, Z2
+	VMAXPS       Z2, Z0, Z2
+	VMOVUPS      Z2, 128(R13)
+	VMOVUPS      192(R8), Z1
+	VMOVUPS      576(R8), Z2
+	VMOVUPS      960(R8), Z3
+	VMOVUPS      1344(R8), Z4
+	VMOVUPS      1728(R8), Z5
+	VMOVUPS      2112(R8), Z6
+	VMOVUPS      2496(R8), Z7
+	VMOVUPS      2880(R8), Z8
+	VADDPS       Z3, Z2, Z9
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z5, Z1
+	VMOVAPS      Z2, Z7
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z7
+	VFMADD231PS  winoConst<>+576(SB), Z6, Z7
+	VMOVAPS      Z9, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z5, Z10
+	VMOVAPS      Z2, Z11
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z11
+	VMOVAPS      Z9, Z9
+	VFMADD231PS  winoConst<>+576(SB), Z3, Z9
+	VFMADD231PS  winoConst<>+128(SB), Z5, Z9
+	VADDPS       Z2, Z8, Z2
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z2
+	VADDPS       Z6, Z2, Z2
+	MOVQ         BX, R13
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z0, Z7
+	VMOVUPS      Z7, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z0, Z10
+	VMOVUPS      Z10, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z11, Z11
+	VMAXPS       Z11, Z0, Z11
+	VMOVUPS      Z11, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z9, Z9
+	VMAXPS       Z9, Z0, Z9
+	VMOVUPS      Z9, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z2, Z2
+	VMAXPS       Z2, Z0, Z2
+	VMOVUPS      Z2, 192(R13)
+	VMOVUPS      256(R8), Z1
+	VMOVUPS      640(R8), Z2
+	VMOVUPS      1024(R8), Z3
+	VMOVUPS      1408(R8), Z4
+	VMOVUPS      1792(R8), Z5
+	VMOVUPS      2176(R8), Z6
+	VMOVUPS      2560(R8), Z7
+	VMOVUPS      2944(R8), Z8
+	VADDPS       Z3, Z2, Z9
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z5, Z1
+	VMOVAPS      Z2, Z7
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z7
+	VFMADD231PS  winoConst<>+576(SB), Z6, Z7
+	VMOVAPS      Z9, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z5, Z10
+	VMOVAPS      Z2, Z11
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z11
+	VMOVAPS      Z9, Z9
+	VFMADD231PS  winoConst<>+576(SB), Z3, Z9
+	VFMADD231PS  winoConst<>+128(SB), Z5, Z9
+	VADDPS       Z2, Z8, Z2
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z2
+	VADDPS       Z6, Z2, Z2
+	MOVQ         BX, R13
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, 256(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z0, Z7
+	VMOVUPS      Z7, 256(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z0, Z10
+	VMOVUPS      Z10, 256(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z11, Z11
+	VMAXPS       Z11, Z0, Z11
+	VMOVUPS      Z11, 256(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z9, Z9
+	VMAXPS       Z9, Z0, Z9
+	VMOVUPS      Z9, 256(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z2, Z2
+	VMAXPS       Z2, Z0, Z2
+	VMOVUPS      Z2, 256(R13)
+	VMOVUPS      320(R8), Z1
+	VMOVUPS      704(R8), Z2
+	VMOVUPS      1088(R8), Z3
+	VMOVUPS      1472(R8), Z4
+	VMOVUPS      1856(R8), Z5
+	VMOVUPS      2240(R8), Z6
+	VMOVUPS      2624(R8), Z7
+	VMOVUPS      3008(R8), Z8
+	VADDPS       Z3, Z2, Z9
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z5, Z1
+	VMOVAPS      Z2, Z7
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z7
+	VFMADD231PS  winoConst<>+576(SB), Z6, Z7
+	VMOVAPS      Z9, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z5, Z10
+	VMOVAPS      Z2, Z11
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z11
+	VMOVAPS      Z9, Z9
+	VFMADD231PS  winoConst<>+576(SB), Z3, Z9
+	VFMADD231PS  winoConst<>+128(SB), Z5, Z9
+	VADDPS       Z2, Z8, Z2
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z2
+	VADDPS       Z6, Z2, Z2
+	MOVQ         BX, R13
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, 320(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z0, Z7
+	VMOVUPS      Z7, 320(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z0, Z10
+	VMOVUPS      Z10, 320(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z11, Z11
+	VMAXPS       Z11, Z0, Z11
+	VMOVUPS      Z11, 320(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z9, Z9
+	VMAXPS       Z9, Z0, Z9
+	VMOVUPS      Z9, 320(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z2, Z2
+	VMAXPS       Z2, Z0, Z2
+	VMOVUPS      Z2, 320(R13)
+	ADDQ         $0x00000180, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput6AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputPool6AVX512(SB), $3136-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R11
+	IMUL3Q $0x00000008, DX, R12
+
+winoOutputPool6AVX512_tile:
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z9
+	VMOVAPS      Z1, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z10
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+576(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z3, Z1
+	VADDPS       Z5, Z1, Z1
+	VMOVAPS      Z0, (R8)
+	VMOVAPS      Z6, 64(R8)
+	VMOVAPS      Z9, 128(R8)
+	VMOVAPS      Z10, 192(R8)
+	VMOVAPS      Z8, 256(R8)
+	VMOVAPS      Z1, 320(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z9
+	VMOVAPS      Z1, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z10
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+576(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z3, Z1
+	VADDPS       Z5, Z1, Z1
+	VMOVAPS      Z0, 384(R8)
+	VMOVAPS      Z6, 448(R8)
+	VMOVAPS      Z9, 512(R8)
+	VMOVAPS      Z10, 576(R8)
+	VMOVAPS      Z8, 640(R8)
+	VMOVAPS      Z1, 704(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z9
+	VMOVAPS      Z1, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z10
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+576(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z3, Z1
+	VADDPS       Z5, Z1, Z1
+	VMOVAPS      Z0, 768(R8)
+	VMOVAPS      Z6, 832(R8)
+	VMOVAPS      Z9, 896(R8)
+	VMOVAPS      Z10, 960(R8)
+	VMOVAPS      Z8, 1024(R8)
+	VMOVAPS      Z1, 1088(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z9
+	VMOVAPS      Z1, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z10
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+576(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z3, Z1
+	VADDPS       Z5, Z1, Z1
+	VMOVAPS      Z0, 1152(R8)
+	VMOVAPS      Z6, 1216(R8)
+	VMOVAPS      Z9, 1280(R8)
+	VMOVAPS      Z10, 1344(R8)
+	VMOVAPS      Z8, 1408(R8)
+	VMOVAPS      Z1, 1472(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z9
+	VMOVAPS      Z1, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z10
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+576(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z3, Z1
+	VADDPS       Z5, Z1, Z1
+	VMOVAPS      Z0, 1536(R8)
+	VMOVAPS      Z6, 1600(R8)
+	VMOVAPS      Z9, 1664(R8)
+	VMOVAPS      Z10, 1728(R8)
+	VMOVAPS      Z8, 1792(R8)
+	VMOVAPS      Z1, 1856(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z9
+	VMOVAPS      Z1, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z10
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+576(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z3, Z1
+	VADDPS       Z5, Z1, Z1
+	VMOVAPS      Z0, 1920(R8)
+	VMOVAPS      Z6, 1984(R8)
+	VMOVAPS      Z9, 2048(R8)
+	VMOVAPS      Z10, 2112(R8)
+	VMOVAPS      Z8, 2176(R8)
+	VMOVAPS      Z1, 2240(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z9
+	VMOVAPS      Z1, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z10
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+576(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z3, Z1
+	VADDPS       Z5, Z1, Z1
+	VMOVAPS      Z0, 2304(R8)
+	VMOVAPS      Z6, 2368(R8)
+	VMOVAPS      Z9, 2432(R8)
+	VMOVAPS      Z10, 2496(R8)
+	VMOVAPS      Z8, 2560(R8)
+	VMOVAPS      Z1, 2624(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z9
+	VMOVAPS      Z1, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z10
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+576(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z3, Z1
+	VADDPS       Z5, Z1, Z1
+	VMOVAPS      Z0, 2688(R8)
+	VMOVAPS      Z6, 2752(R8)
+	VMOVAPS      Z9, 2816(R8)
+	VMOVAPS      Z10, 2880(R8)
+	VMOVAPS      Z8, 2944(R8)
+	VMOVAPS      Z1, 3008(R8)
+	VMOVUPS      (R8), Z1
+	VMOVUPS      384(R8), Z6
+	VMOVUPS      768(R8), Z7
+	VMOVUPS      1152(R8), Z4
+	VMOVUPS      1536(R8), Z8
+	VMOVUPS      1920(R8), Z2
+	VMOVUPS      2304(R8), Z3
+	VMOVUPS      2688(R8), Z0
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z8, Z4, Z7
+	VSUBPS       Z8, Z4, Z8
+	VADDPS       Z3, Z2, Z9
+	VSUBPS       Z3, Z2, Z10
+	VADDPS       Z5, Z1, Z1
+	VADDPS       Z7, Z1, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z9, Z1
+	VMOVAPS      Z6, Z2
+	VFMADD231PS  winoConst<>+128(SB), Z8, Z2
+	VFMADD231PS  winoConst<>+576(SB), Z10, Z2
+	VMOVAPS      Z5, Z3
+	VFMADD231PS  winoConst<>+64(SB), Z7, Z3
+	VFMADD231PS  winoConst<>+512(SB), Z9, Z3
+	VMOVAPS      Z6, Z4
+	VFMADD231PS  winoConst<>+512(SB), Z8, Z4
+	VFMADD231PS  winoConst<>+64(SB), Z10, Z4
+	VMOVAPS      Z5, Z5
+	VFMADD231PS  winoConst<>+576(SB), Z7, Z5
+	VFMADD231PS  winoConst<>+128(SB), Z9, Z5
+	VADDPS       Z6, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z8, Z0
+	VADDPS       Z10, Z0, Z6
+	VBROADCASTSS lo+48(FP), Z0
+	MOVQ         BX, R13
+	VMAXPS       Z2, Z1, Z1
+	VMAXPS       Z4, Z3, Z3
+	VMAXPS       Z6, Z5, Z5
+	VMOVAPS      Z1, (R8)
+	VMOVAPS      Z3, 384(R8)
+	VMOVAPS      Z5, 768(R8)
+	VMOVUPS      64(R8), Z1
+	VMOVUPS      448(R8), Z2
+	VMOVUPS      832(R8), Z3
+	VMOVUPS      1216(R8), Z4
+	VMOVUPS      1600(R8), Z5
+	VMOVUPS      1984(R8), Z6
+	VMOVUPS      2368(R8), Z7
+	VMOVUPS      2752(R8), Z8
+	VADDPS       Z3, Z2, Z9
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z5, Z1
+	VMOVAPS      Z2, Z7
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z7
+	VFMADD231PS  winoConst<>+576(SB), Z6, Z7
+	VMOVAPS      Z9, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z5, Z10
+	VMOVAPS      Z2, Z11
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z11
+	VMOVAPS      Z9, Z9
+	VFMADD231PS  winoConst<>+576(SB), Z3, Z9
+	VFMADD231PS  winoConst<>+128(SB), Z5, Z9
+	VADDPS       Z2, Z8, Z2
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z2
+	VADDPS       Z6, Z2, Z2
+	MOVQ         BX, R13
+	VMAXPS       Z7, Z1, Z1
+	VMAXPS       Z11, Z10, Z10
+	VMAXPS       Z2, Z9, Z9
+	VMAXPS       (R8), Z1, Z1
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, (R13)
+	ADDQ         SI, R13
+	VMAXPS       384(R8), Z10, Z10
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z0, Z10
+	VMOVUPS      Z10, (R13)
+	ADDQ         SI, R13
+	VMAXPS       768(R8), Z9, Z9
+	VADDPS       (DI), Z9, Z9
+	VMAXPS       Z9, Z0, Z9
+	VMOVUPS      Z9, (R13)
+	VMOVUPS      128(R8), Z1
+	VMOVUPS      512(R8), Z2
+	VMOVUPS      896(R8), Z3
+	VMOVUPS      1280(R8), Z4
+	VMOVUPS      1664(R8), Z5
+	VMOVUPS      2048(R8), Z6
+	VMOVUPS      2432(R8), Z7
+	VMOVUPS      2816(R8), Z8
+	VADDPS       Z3, Z2, Z9
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z5, Z1
+	VMOVAPS      Z2, Z7
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z7
+	VFMADD231PS  winoConst<>+576(SB), Z6, Z7
+	VMOVAPS      Z9, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z5, Z10
+	VMOVAPS      Z2, Z11
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z11
+	VMOVAPS      Z9, Z9
+	VFMADD231PS  winoConst<>+576(SB), Z3, Z9
+	VFMADD231PS  winoConst<>+128(SB), Z5, Z9
+	VADDPS       Z2, Z8, Z2
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z2
+	VADDPS       Z6, Z2, Z2
+	MOVQ         BX, R13
+	VMAXPS       Z7, Z1, Z1
+	VMAXPS       Z11, Z10, Z10
+	VMAXPS       Z2, Z9, Z9
+	VMOVAPS      Z1, 128(R8)
+	VMOVAPS      Z10, 512(R8)
+	VMOVAPS      Z9, 896(R8)
+	VMOVUPS      192(R8), Z1
+	VMOVUPS      576(R8), Z2
+	VMOVUPS      960(R8), Z3
+	VMOVUPS      1344(R8), Z4
+	VMOVUPS      1728(R8), Z5
+	VMOVUPS      2112(R8), Z6
+	VMOVUPS      2496(R8), Z7
+	VMOVUPS      2880(R8), Z8
+	VADDPS       Z3, Z2, Z9
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z5, Z1
+	VMOVAPS      Z2, Z7
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z7
+	VFMADD231PS  winoConst<>+576(SB), Z6, Z7
+	VMOVAPS      Z9, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z5, Z10
+	VMOVAPS      Z2, Z11
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z11
+	VMOVAPS      Z9, Z9
+	VFMADD231PS  winoConst<>+576(SB), Z3, Z9
+	VFMADD231PS  winoConst<>+128(SB), Z5, Z9
+	VADDPS       Z2, Z8, Z2
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z2
+	VADDPS       Z6, Z2, Z2
+	MOVQ         BX, R13
+	VMAXPS       Z7, Z1, Z1
+	VMAXPS       Z11, Z10, Z10
+	VMAXPS       Z2, Z9, Z9
+	VMAXPS       128(R8), Z1, Z1
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, 64(R13)
+	ADDQ         SI, R13
+	VMAXPS       512(R8), Z10, Z10
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z0, Z10
+	VMOVUPS      Z10, 64(R13)
+	ADDQ         SI, R13
+	VMAXPS       896(R8), Z9, Z9
+	VADDPS       (DI), Z9, Z9
+	VMAXPS       Z9, Z0, Z9
+	VMOVUPS      Z9, 64(R13)
+	VMOVUPS      256(R8), Z1
+	VMOVUPS      640(R8), Z2
+	VMOVUPS      1024(R8), Z3
+	VMOVUPS      1408(R8), Z4
+	VMOVUPS      1792(R8), Z5
+	VMOVUPS      2176(R8), Z6
+	VMOVUPS      2560(R8), Z7
+	VMOVUPS      2944(R8), Z8
+	VADDPS       Z3, Z2, Z9
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z5, Z1
+	VMOVAPS      Z2, Z7
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z7
+	VFMADD231PS  winoConst<>+576(SB), Z6, Z7
+	VMOVAPS      Z9, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z5, Z10
+	VMOVAPS      Z2, Z11
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z11
+	VMOVAPS      Z9, Z9
+	VFMADD231PS  winoConst<>+576(SB), Z3, Z9
+	VFMADD231PS  winoConst<>+128(SB), Z5, Z9
+	VADDPS       Z2, Z8, Z2
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z2
+	VADDPS       Z6, Z2, Z2
+	MOVQ         BX, R13
+	VMAXPS       Z7, Z1, Z1
+	VMAXPS       Z11, Z10, Z10
+	VMAXPS       Z2, Z9, Z9
+	VMOVAPS      Z1, 256(R8)
+	VMOVAPS      Z10, 640(R8)
+	VMOVAPS      Z9, 1024(R8)
+	VMOVUPS      320(R8), Z1
+	VMOVUPS      704(R8), Z2
+	VMOVUPS      1088(R8), Z3
+	VMOVUPS      1472(R8), Z4
+	VMOVUPS      1856(R8), Z5
+	VMOVUPS      2240(R8), Z6
+	VMOVUPS      2624(R8), Z7
+	VMOVUPS      3008(R8), Z8
+	VADDPS       Z3, Z2, Z9
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z5, Z1
+	VMOVAPS      Z2, Z7
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z7
+	VFMADD231PS  winoConst<>+576(SB), Z6, Z7
+	VMOVAPS      Z9, Z10
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+512(SB), Z5, Z10
+	VMOVAPS      Z2, Z11
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z11
+	VMOVAPS      Z9, Z9
+	VFMADD231PS  winoConst<>+576(SB), Z3, Z9
+	VFMADD231PS  winoConst<>+128(SB), Z5, Z9
+	VADDPS       Z2, Z8, Z2
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z2
+	VADDPS       Z6, Z2, Z2
+	MOVQ         BX, R13
+	VMAXPS       Z7, Z1, Z1
+	VMAXPS       Z11, Z10, Z10
+	VMAXPS       Z2, Z9, Z9
+	VMAXPS       256(R8), Z1, Z1
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, 128(R13)
+	ADDQ         SI, R13
+	VMAXPS       640(R8), Z10, Z10
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z0, Z10
+	VMOVUPS      Z10, 128(R13)
+	ADDQ         SI, R13
+	VMAXPS       1024(R8), Z9, Z9
+	VADDPS       (DI), Z9, Z9
+	VMAXPS       Z9, Z0, Z9
+	VMOVUPS      Z9, 128(R13)
+	ADDQ         $0x000000c0, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool6AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoWeights6AVX512(n int, w *float32, wStride int, u *float32, uStride int)
+// Requires: AVX, AVX512F
+TEXT ·winoWeights6AVX512(SB), $1600-40
+	MOVQ   n+0(FP), AX
+	MOVQ   w+8(FP), CX
+	MOVQ   wStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   u+24(FP), BX
+	MOVQ   uStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R8
+	LEAQ   (SI)(SI*2), R8
+	LEAQ   (SI)(SI*4), R9
+	LEAQ   (R8)(SI*4), R10
+	LEAQ   (DX)(DX*2), R11
+	IMUL3Q $0x00000008, SI, R12
+
+winoWeights6AVX512_block:
+	MOVQ        CX, R13
+	VMOVUPS     (R13), Z0
+	ADDQ        R11, R13
+	VMOVUPS     (R13), Z1
+	ADDQ        R11, R13
+	VMOVUPS     (R13), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+960(SB), Z3, Z3
+	VMULPS      winoConst<>+1024(SB), Z1, Z4
+	VMULPS      winoConst<>+1088(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1216(SB), Z1, Z6
+	VMULPS      winoConst<>+1216(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVAPS     Z0, (DI)
+	VMOVAPS     Z8, 192(DI)
+	VMOVAPS     Z3, 384(DI)
+	VMOVAPS     Z4, 576(DI)
+	VMOVAPS     Z5, 768(DI)
+	VMOVAPS     Z6, 960(DI)
+	VMOVAPS     Z1, 1152(DI)
+	VMOVAPS     Z2, 1344(DI)
+	MOVQ        CX, R13
+	VMOVUPS     (R13)(DX*1), Z0
+	ADDQ        R11, R13
+	VMOVUPS     (R13)(DX*1), Z1
+	ADDQ        R11, R13
+	VMOVUPS     (R13)(DX*1), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+960(SB), Z3, Z3
+	VMULPS      winoConst<>+1024(SB), Z1, Z4
+	VMULPS      winoConst<>+1088(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1216(SB), Z1, Z6
+	VMULPS      winoConst<>+1216(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVAPS     Z0, 64(DI)
+	VMOVAPS     Z8, 256(DI)
+	VMOVAPS     Z3, 448(DI)
+	VMOVAPS     Z4, 640(DI)
+	VMOVAPS     Z5, 832(DI)
+	VMOVAPS     Z6, 1024(DI)
+	VMOVAPS     Z1, 1216(DI)
+	VMOVAPS     Z2, 1408(DI)
+	MOVQ        CX, R13
+	VMOVUPS     (R13)(DX*2), Z0
+	ADDQ        R11, R13
+	VMOVUPS     (R13)(DX*2), Z1
+	ADDQ        R11, R13
+	VMOVUPS     (R13)(DX*2), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+960(SB), Z3, Z3
+	VMULPS      winoConst<>+1024(SB), Z1, Z4
+	VMULPS      winoConst<>+1088(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1216(SB), Z1, Z6
+	VMULPS      winoConst<>+1216(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVAPS     Z0, 128(DI)
+	VMOVAPS     Z8, 320(DI)
+	VMOVAPS     Z3, 512(DI)
+	VMOVAPS     Z4, 704(DI)
+	VMOVAPS     Z5, 896(DI)
+	VMOVAPS     Z6, 1088(DI)
+	VMOVAPS     Z1, 1280(DI)
+	VMOVAPS     Z2, 1472(DI)
+	MOVQ        BX, R13
+	VMOVUPS     (DI), Z0
+	VMOVUPS     64(DI), Z1
+	VMOVUPS     128(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+960(SB), Z3, Z3
+	VMULPS      winoConst<>+1024(SB), Z1, Z4
+	VMULPS      winoConst<>+1088(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1216(SB), Z1, Z6
+	VMULPS      winoConst<>+1216(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVUPS     Z0, (R13)
+	VMOVUPS     Z8, (R13)(SI*1)
+	VMOVUPS     Z3, (R13)(SI*2)
+	VMOVUPS     Z4, (R13)(R8*1)
+	VMOVUPS     Z5, (R13)(SI*4)
+	VMOVUPS     Z6, (R13)(R9*1)
+	VMOVUPS     Z1, (R13)(R8*2)
+	VMOVUPS     Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     192(DI), Z0
+	VMOVUPS     256(DI), Z1
+	VMOVUPS     320(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+960(SB), Z3, Z3
+	VMULPS      winoConst<>+1024(SB), Z1, Z4
+	VMULPS      winoConst<>+1088(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1216(SB), Z1, Z6
+	VMULPS      winoConst<>+1216(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVUPS     Z0, (R13)
+	VMOVUPS     Z8, (R13)(SI*1)
+	VMOVUPS     Z3, (R13)(SI*2)
+	VMOVUPS     Z4, (R13)(R8*1)
+	VMOVUPS     Z5, (R13)(SI*4)
+	VMOVUPS     Z6, (R13)(R9*1)
+	VMOVUPS     Z1, (R13)(R8*2)
+	VMOVUPS     Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     384(DI), Z0
+	VMOVUPS     448(DI), Z1
+	VMOVUPS     512(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+960(SB), Z3, Z3
+	VMULPS      winoConst<>+1024(SB), Z1, Z4
+	VMULPS      winoConst<>+1088(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1216(SB), Z1, Z6
+	VMULPS      winoConst<>+1216(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVUPS     Z0, (R13)
+	VMOVUPS     Z8, (R13)(SI*1)
+	VMOVUPS     Z3, (R13)(SI*2)
+	VMOVUPS     Z4, (R13)(R8*1)
+	VMOVUPS     Z5, (R13)(SI*4)
+	VMOVUPS     Z6, (R13)(R9*1)
+	VMOVUPS     Z1, (R13)(R8*2)
+	VMOVUPS     Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     576(DI), Z0
+	VMOVUPS     640(DI), Z1
+	VMOVUPS     704(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+960(SB), Z3, Z3
+	VMULPS      winoConst<>+1024(SB), Z1, Z4
+	VMULPS      winoConst<>+1088(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1216(SB), Z1, Z6
+	VMULPS      winoConst<>+1216(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVUPS     Z0, (R13)
+	VMOVUPS     Z8, (R13)(SI*1)
+	VMOVUPS     Z3, (R13)(SI*2)
+	VMOVUPS     Z4, (R13)(R8*1)
+	VMOVUPS     Z5, (R13)(SI*4)
+	VMOVUPS     Z6, (R13)(R9*1)
+	VMOVUPS     Z1, (R13)(R8*2)
+	VMOVUPS     Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     768(DI), Z0
+	VMOVUPS     832(DI), Z1
+	VMOVUPS     896(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+960(SB), Z3, Z3
+	VMULPS      winoConst<>+1024(SB), Z1, Z4
+	VMULPS      winoConst<>+1088(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1216(SB), Z1, Z6
+	VMULPS      winoConst<>+1216(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVUPS     Z0, (R13)
+	VMOVUPS     Z8, (R13)(SI*1)
+	VMOVUPS     Z3, (R13)(SI*2)
+	VMOVUPS     Z4, (R13)(R8*1)
+	VMOVUPS     Z5, (R13)(SI*4)
+	VMOVUPS     Z6, (R13)(R9*1)
+	VMOVUPS     Z1, (R13)(R8*2)
+	VMOVUPS     Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     960(DI), Z0
+	VMOVUPS     1024(DI), Z1
+	VMOVUPS     1088(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+960(SB), Z3, Z3
+	VMULPS      winoConst<>+1024(SB), Z1, Z4
+	VMULPS      winoConst<>+1088(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1216(SB), Z1, Z6
+	VMULPS      winoConst<>+1216(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVUPS     Z0, (R13)
+	VMOVUPS     Z8, (R13)(SI*1)
+	VMOVUPS     Z3, (R13)(SI*2)
+	VMOVUPS     Z4, (R13)(R8*1)
+	VMOVUPS     Z5, (R13)(SI*4)
+	VMOVUPS     Z6, (R13)(R9*1)
+	VMOVUPS     Z1, (R13)(R8*2)
+	VMOVUPS     Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     1152(DI), Z0
+	VMOVUPS     1216(DI), Z1
+	VMOVUPS     1280(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+960(SB), Z3, Z3
+	VMULPS      winoConst<>+1024(SB), Z1, Z4
+	VMULPS      winoConst<>+1088(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1216(SB), Z1, Z6
+	VMULPS      winoConst<>+1216(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVUPS     Z0, (R13)
+	VMOVUPS     Z8, (R13)(SI*1)
+	VMOVUPS     Z3, (R13)(SI*2)
+	VMOVUPS     Z4, (R13)(R8*1)
+	VMOVUPS     Z5, (R13)(SI*4)
+	VMOVUPS     Z6, (R13)(R9*1)
+	VMOVUPS     Z1, (R13)(R8*2)
+	VMOVUPS     Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     1344(DI), Z0
+	VMOVUPS     1408(DI), Z1
+	VMOVUPS     1472(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+960(SB), Z3, Z3
+	VMULPS      winoConst<>+1024(SB), Z1, Z4
+	VMULPS      winoConst<>+1088(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1216(SB), Z1, Z6
+	VMULPS      winoConst<>+1216(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVUPS     Z0, (R13)
+	VMOVUPS     Z8, (R13)(SI*1)
+	VMOVUPS     Z3, (R13)(SI*2)
+	VMOVUPS     Z4, (R13)(R8*1)
+	VMOVUPS     Z5, (R13)(SI*4)
+	VMOVUPS     Z6, (R13)(R9*1)
+	VMOVUPS     Z1, (R13)(R8*2)
+	VMOVUPS     Z2, (R13)(R10*1)
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoWeights6AVX512_block
+	VZEROUPPER
+	RET
+
+// func winoGrad4AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F
+TEXT ·winoGrad4AVX512(SB), $1600-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   dy+8(FP), CX
+	MOVQ   dyRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R9
+	LEAQ   (SI)(SI*2), R9
+	LEAQ   (SI)(SI*4), R10
+	LEAQ   (R9)(SI*4), R11
+	IMUL3Q $0x00000006, SI, R11
+
+winoGrad4AVX512_tile:
+	VMOVUPS     (CX), Z0
+	VMOVUPS     (CX)(DX*1), Z1
+	VMOVUPS     (CX)(DX*2), Z2
+	VMOVUPS     (CX)(R8*1), Z3
+	VADDPS      Z2, Z0, Z4
+	VADDPS      Z3, Z1, Z5
+	VMOVAPS     Z0, Z6
+	VFMADD231PS winoConst<>+64(SB), Z2, Z6
+	VMULPS      winoConst<>+128(SB), Z1, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VADDPS      Z5, Z4, Z2
+	VSUBPS      Z5, Z4, Z4
+	VADDPS      Z1, Z6, Z5
+	VSUBPS      Z1, Z6, Z1
+	VMOVAPS     Z0, (DI)
+	VMOVAPS     Z2, 256(DI)
+	VMOVAPS     Z4, 512(DI)
+	VMOVAPS     Z5, 768(DI)
+	VMOVAPS     Z1, 1024(DI)
+	VMOVAPS     Z3, 1280(DI)
+	VMOVUPS     64(CX), Z0
+	VMOVUPS     64(CX)(DX*1), Z1
+	VMOVUPS     64(CX)(DX*2), Z2
+	VMOVUPS     64(CX)(R8*1), Z3
+	VADDPS      Z2, Z0, Z4
+	VADDPS      Z3, Z1, Z5
+	VMOVAPS     Z0, Z6
+	VFMADD231PS winoConst<>+64(SB), Z2, Z6
+	VMULPS      winoConst<>+128(SB), Z1, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VADDPS      Z5, Z4, Z2
+	VSUBPS      Z5, Z4, Z4
+	VADDPS      Z1, Z6, Z5
+	VSUBPS      Z1, Z6, Z1
+	VMOVAPS     Z0, 64(DI)
+	VMOVAPS     Z2, 320(DI)
+	VMOVAPS     Z4, 576(DI)
+	VMOVAPS     Z5, 832(DI)
+	VMOVAPS     Z1, 1088(DI)
+	VMOVAPS     Z3, 1344(DI)
+	VMOVUPS     128(CX), Z0
+	VMOVUPS     128(CX)(DX*1), Z1
+	VMOVUPS     128(CX)(DX*2), Z2
+	VMOVUPS     128(CX)(R8*1), Z3
+	VADDPS      Z2, Z0, Z4
+	VADDPS      Z3, Z1, Z5
+	VMOVAPS     Z0, Z6
+	VFMADD231PS winoConst<>+64(SB), Z2, Z6
+	VMULPS      winoConst<>+128(SB), Z1, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VADDPS      Z5, Z4, Z2
+	VSUBPS      Z5, Z4, Z4
+	VADDPS      Z1, Z6, Z5
+	VSUBPS      Z1, Z6, Z1
+	VMOVAPS     Z0, 128(DI)
+	VMOVAPS     Z2, 384(DI)
+	VMOVAPS     Z4, 640(DI)
+	VMOVAPS     Z5, 896(DI)
+	VMOVAPS     Z1, 1152(DI)
+	VMOVAPS     Z3, 1408(DI)
+	VMOVUPS     192(CX), Z0
+	VMOVUPS     192(CX)(DX*1), Z1
+	VMOVUPS     192(CX)(DX*2), Z2
+	VMOVUPS     192(CX)(R8*1), Z3
+	VADDPS      Z2, Z0, Z4
+	VADDPS      Z3, Z1, Z5
+	VMOVAPS     Z0, Z6
+	VFMADD231PS winoConst<>+64(SB), Z2, Z6
+	VMULPS      winoConst<>+128(SB), Z1, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VADDPS      Z5, Z4, Z2
+	VSUBPS      Z5, Z4, Z4
+	VADDPS      Z1, Z6, Z5
+	VSUBPS      Z1, Z6, Z1
+	VMOVAPS     Z0, 192(DI)
+	VMOVAPS     Z2, 448(DI)
+	VMOVAPS     Z4, 704(DI)
+	VMOVAPS     Z5, 960(DI)
+	VMOVAPS     Z1, 1216(DI)
+	VMOVAPS     Z3, 1472(DI)
+	MOVQ        BX, R12
+	VMOVUPS     (DI), Z0
+	VMOVUPS     64(DI), Z1
+	VMOVUPS     128(DI), Z2
+	VMOVUPS     192(DI), Z3
+	VADDPS      Z2, Z0, Z4
+	VADDPS      Z3, Z1, Z5
+	VMOVAPS     Z0, Z6
+	VFMADD231PS winoConst<>+64(SB), Z2, Z6
+	VMULPS      winoConst<>+128(SB), Z1, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VADDPS      Z5, Z4, Z2
+	VSUBPS      Z5, Z4, Z4
+	VADDPS      Z1, Z6, Z5
+	VSUBPS      Z1, Z6, Z1
+	VMOVUPS     Z0, (R12)
+	VMOVUPS     Z2, (R12)(SI*1)
+	VMOVUPS     Z4, (R12)(SI*2)
+	VMOVUPS     Z5, (R12)(R9*1)
+	VMOVUPS     Z1, (R12)(SI*4)
+	VMOVUPS     Z3, (R12)(R10*1)
+	ADDQ        R11, R12
+	VMOVUPS     256(DI), Z0
+	VMOVUPS     320(DI), Z1
+	VMOVUPS     384(DI), Z2
+	VMOVUPS     448(DI), Z3
+	VADDPS      Z2, Z0, Z4
+	VADDPS      Z3, Z1, Z5
+	VMOVAPS     Z0, Z6
+	VFMADD231PS winoConst<>+64(SB), Z2, Z6
+	VMULPS      winoConst<>+128(SB), Z1, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VADDPS      Z5, Z4, Z2
+	VSUBPS      Z5, Z4, Z4
+	VADDPS      Z1, Z6, Z5
+	VSUBPS      Z1, Z6, Z1
+	VMOVUPS     Z0, (R12)
+	VMOVUPS     Z2, (R12)(SI*1)
+	VMOVUPS     Z4, (R12)(SI*2)
+	VMOVUPS     Z5, (R12)(R9*1)
+	VMOVUPS     Z1, (R12)(SI*4)
+	VMOVUPS     Z3, (R12)(R10*1)
+	ADDQ        R11, R12
+	VMOVUPS     512(DI), Z0
+	VMOVUPS     576(DI), Z1
+	VMOVUPS     640(DI), Z2
+	VMOVUPS     704(DI), Z3
+	VADDPS      Z2, Z0, Z4
+	VADDPS      Z3, Z1, Z5
+	VMOVAPS     Z0, Z6
+	VFMADD231PS winoConst<>+64(SB), Z2, Z6
+	VMULPS      winoConst<>+128(SB), Z1, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VADDPS      Z5, Z4, Z2
+	VSUBPS      Z5, Z4, Z4
+	VADDPS      Z1, Z6, Z5
+	VSUBPS      Z1, Z6, Z1
+	VMOVUPS     Z0, (R12)
+	VMOVUPS     Z2, (R12)(SI*1)
+	VMOVUPS     Z4, (R12)(SI*2)
+	VMOVUPS     Z5, (R12)(R9*1)
+	VMOVUPS     Z1, (R12)(SI*4)
+	VMOVUPS     Z3, (R12)(R10*1)
+	ADDQ        R11, R12
+	VMOVUPS     768(DI), Z0
+	VMOVUPS     832(DI), Z1
+	VMOVUPS     896(DI), Z2
+	VMOVUPS     960(DI), Z3
+	VADDPS      Z2, Z0, Z4
+	VADDPS      Z3, Z1, Z5
+	VMOVAPS     Z0, Z6
+	VFMADD231PS winoConst<>+64(SB), Z2, Z6
+	VMULPS      winoConst<>+128(SB), Z1, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VADDPS      Z5, Z4, Z2
+	VSUBPS      Z5, Z4, Z4
+	VADDPS      Z1, Z6, Z5
+	VSUBPS      Z1, Z6, Z1
+	VMOVUPS     Z0, (R12)
+	VMOVUPS     Z2, (R12)(SI*1)
+	VMOVUPS     Z4, (R12)(SI*2)
+	VMOVUPS     Z5, (R12)(R9*1)
+	VMOVUPS     Z1, (R12)(SI*4)
+	VMOVUPS     Z3, (R12)(R10*1)
+	ADDQ        R11, R12
+	VMOVUPS     1024(DI), Z0
+	VMOVUPS     1088(DI), Z1
+	VMOVUPS     1152(DI), Z2
+	VMOVUPS     1216(DI), Z3
+	VADDPS      Z2, Z0, Z4
+	VADDPS      Z3, Z1, Z5
+	VMOVAPS     Z0, Z6
+	VFMADD231PS winoConst<>+64(SB), Z2, Z6
+	VMULPS      winoConst<>+128(SB), Z1, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VADDPS      Z5, Z4, Z2
+	VSUBPS      Z5, Z4, Z4
+	VADDPS      Z1, Z6, Z5
+	VSUBPS      Z1, Z6, Z1
+	VMOVUPS     Z0, (R12)
+	VMOVUPS     Z2, (R12)(SI*1)
+	VMOVUPS     Z4, (R12)(SI*2)
+	VMOVUPS     Z5, (R12)(R9*1)
+	VMOVUPS     Z1, (R12)(SI*4)
+	VMOVUPS     Z3, (R12)(R10*1)
+	ADDQ        R11, R12
+	VMOVUPS     1280(DI), Z0
+	VMOVUPS     1344(DI), Z1
+	VMOVUPS     1408(DI), Z2
+	VMOVUPS     1472(DI), Z3
+	VADDPS      Z2, Z0, Z4
+	VADDPS      Z3, Z1, Z5
+	VMOVAPS     Z0, Z6
+	VFMADD231PS winoConst<>+64(SB), Z2, Z6
+	VMULPS      winoConst<>+128(SB), Z1, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VADDPS      Z5, Z4, Z2
+	VSUBPS      Z5, Z4, Z4
+	VADDPS      Z1, Z6, Z5
+	VSUBPS      Z1, Z6, Z1
+	VMOVUPS     Z0, (R12)
+	VMOVUPS     Z2, (R12)(SI*1)
+	VMOVUPS     Z4, (R12)(SI*2)
+	VMOVUPS     Z5, (R12)(R9*1)
+	VMOVUPS     Z1, (R12)(SI*4)
+	VMOVUPS     Z3, (R12)(R10*1)
+	ADDQ        $0x00000100, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoWeightsGrad4AVX512(n int, du *float32, duStride int, dw *float32, dwStride int)
+// Requires: AVX, AVX512F
+TEXT ·winoWeightsGrad4AVX512(SB), $1216-40
+	MOVQ   n+0(FP), AX
+	MOVQ   du+8(FP), CX
+	MOVQ   duStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   dw+24(FP), BX
+	MOVQ   dwStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	LEAQ   (SI)(SI*2), R10
+	LEAQ   (SI)(SI*4), R11
+	LEAQ   (R10)(SI*4), R10
+	IMUL3Q $0x00000006, DX, R10
+	LEAQ   (SI)(SI*2), R11
+
+winoWeightsGrad4AVX512_block:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R8*1), Z3
+	VMOVUPS      (R12)(DX*4), Z4
+	VMOVUPS      (R12)(R9*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z1, Z2, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VMULPS       winoConst<>+320(SB), Z0, Z0
+	VFNMADD231PS winoConst<>+768(SB), Z6, Z0
+	VFMADD231PS  winoConst<>+832(SB), Z2, Z0
+	VMULPS       winoConst<>+768(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+896(SB), Z3, Z1
+	VSUBPS       Z6, Z2, Z2
+	VMOVAPS      Z5, Z3
+	VFMADD231PS  winoConst<>+768(SB), Z2, Z3
+	VMOVAPS      Z0, (DI)
+	VMOVAPS      Z1, 64(DI)
+	VMOVAPS      Z3, 128(DI)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R8*1), Z3
+	VMOVUPS      (R12)(DX*4), Z4
+	VMOVUPS      (R12)(R9*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z1, Z2, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VMULPS       winoConst<>+320(SB), Z0, Z0
+	VFNMADD231PS winoConst<>+768(SB), Z6, Z0
+	VFMADD231PS  winoConst<>+832(SB), Z2, Z0
+	VMULPS       winoConst<>+768(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+896(SB), Z3, Z1
+	VSUBPS       Z6, Z2, Z2
+	VMOVAPS      Z5, Z3
+	VFMADD231PS  winoConst<>+768(SB), Z2, Z3
+	VMOVAPS      Z0, 192(DI)
+	VMOVAPS      Z1, 256(DI)
+	VMOVAPS      Z3, 320(DI)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R8*1), Z3
+	VMOVUPS      (R12)(DX*4), Z4
+	VMOVUPS      (R12)(R9*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z1, Z2, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VMULPS       winoConst<>+320(SB), Z0, Z0
+	VFNMADD231PS winoConst<>+768(SB), Z6, Z0
+	VFMADD231PS  winoConst<>+832(SB), Z2, Z0
+	VMULPS       winoConst<>+768(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+896(SB), Z3, Z1
+	VSUBPS       Z6, Z2, Z2
+	VMOVAPS      Z5, Z3
+	VFMADD231PS  winoConst<>+768(SB), Z2, Z3
+	VMOVAPS      Z0, 384(DI)
+	VMOVAPS      Z1, 448(DI)
+	VMOVAPS      Z3, 512(DI)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R8*1), Z3
+	VMOVUPS      (R12)(DX*4), Z4
+	VMOVUPS      (R12)(R9*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z1, Z2, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VMULPS       winoConst<>+320(SB), Z0, Z0
+	VFNMADD231PS winoConst<>+768(SB), Z6, Z0
+	VFMADD231PS  winoConst<>+832(SB), Z2, Z0
+	VMULPS       winoConst<>+768(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+896(SB), Z3, Z1
+	VSUBPS       Z6, Z2, Z2
+	VMOVAPS      Z5, Z3
+	VFMADD231PS  winoConst<>+768(SB), Z2, Z3
+	VMOVAPS      Z0, 576(DI)
+	VMOVAPS      Z1, 640(DI)
+	VMOVAPS      Z3, 704(DI)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R8*1), Z3
+	VMOVUPS      (R12)(DX*4), Z4
+	VMOVUPS      (R12)(R9*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z1, Z2, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VMULPS       winoConst<>+320(SB), Z0, Z0
+	VFNMADD231PS winoConst<>+768(SB), Z6, Z0
+	VFMADD231PS  winoConst<>+832(SB), Z2, Z0
+	VMULPS       winoConst<>+768(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+896(SB), Z3, Z1
+	VSUBPS       Z6, Z2, Z2
+	VMOVAPS      Z5, Z3
+	VFMADD231PS  winoConst<>+768(SB), Z2, Z3
+	VMOVAPS      Z0, 768(DI)
+	VMOVAPS      Z1, 832(DI)
+	VMOVAPS      Z3, 896(DI)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R8*1), Z3
+	VMOVUPS      (R12)(DX*4), Z4
+	VMOVUPS      (R12)(R9*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z1, Z2, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VMULPS       winoConst<>+320(SB), Z0, Z0
+	VFNMADD231PS winoConst<>+768(SB), Z6, Z0
+	VFMADD231PS  winoConst<>+832(SB), Z2, Z0
+	VMULPS       winoConst<>+768(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+896(SB), Z3, Z1
+	VSUBPS       Z6, Z2, Z2
+	VMOVAPS      Z5, Z3
+	VFMADD231PS  winoConst<>+768(SB), Z2, Z3
+	VMOVAPS      Z0, 960(DI)
+	VMOVAPS      Z1, 1024(DI)
+	VMOVAPS      Z3, 1088(DI)
+	VMOVUPS      (DI), Z0
+	VMOVUPS      192(DI), Z1
+	VMOVUPS      384(DI), Z2
+	VMOVUPS      576(DI), Z3
+	VMOVUPS      768(DI), Z4
+	VMOVUPS      960(DI), Z5
+	MOVQ         BX, R12
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z1, Z2, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VMULPS       winoConst<>+320(SB), Z0, Z0
+	VFNMADD231PS winoConst<>+768(SB), Z6, Z0
+	VFMADD231PS  winoConst<>+832(SB), Z2, Z0
+	VMULPS       winoConst<>+768(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+896(SB), Z3, Z1
+	VSUBPS       Z6, Z2, Z2
+	VMOVAPS      Z5, Z3
+	VFMADD231PS  winoConst<>+768(SB), Z2, Z3
+	VADDPS       (R12), Z0, Z0
+	VMOVUPS      Z0, (R12)
+	ADDQ         R11, R12
+	VADDPS       (R12), Z1, Z1
+	VMOVUPS      Z1, (R12)
+	ADDQ         R11, R12
+	VADDPS       (R12), Z3, Z3
+	VMOVUPS      Z3, (R12)
+	VMOVUPS      64(DI), Z0
+	VMOVUPS      256(DI), Z1
+	VMOVUPS      448(DI), Z2
+	VMOVUPS      640(DI), Z3
+	VMOVUPS      832(DI), Z4
+	VMOVUPS      1024(DI), Z5
+	MOVQ         BX, R12
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z1, Z2, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VMULPS       winoConst<>+320(SB), Z0, Z0
+	VFNMADD231PS winoConst<>+768(SB), Z6, Z0
+	VFMADD231PS  winoConst<>+832(SB), Z2, Z0
+	VMULPS       winoConst<>+768(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+896(SB), Z3, Z1
+	VSUBPS       Z6, Z2, Z2
+	VMOVAPS      Z5, Z3
+	VFMADD231PS  winoConst<>+768(SB), Z2, Z3
+	VADDPS       (R12)(SI*1), Z0, Z0
+	VMOVUPS      Z0, (R12)(SI*1)
+	ADDQ         R11, R12
+	VADDPS       (R12)(SI*1), Z1, Z1
+	VMOVUPS      Z1, (R12)(SI*1)
+	ADDQ         R11, R12
+	VADDPS       (R12)(SI*1), Z3, Z3
+	VMOVUPS      Z3, (R12)(SI*1)
+	VMOVUPS      128(DI), Z0
+	VMOVUPS      320(DI), Z1
+	VMOVUPS      512(DI), Z2
+	VMOVUPS      704(DI), Z3
+	VMOVUPS      896(DI), Z4
+	VMOVUPS      1088(DI), Z5
+	MOVQ         BX, R12
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z1, Z2, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VMULPS       winoConst<>+320(SB), Z0, Z0
+	VFNMADD231PS winoConst<>+768(SB), Z6, Z0
+	VFMADD231PS  winoConst<>+832(SB), Z2, Z0
+	VMULPS       winoConst<>+768(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+896(SB), Z3, Z1
+	VSUBPS       Z6, Z2, Z2
+	VMOVAPS      Z5, Z3
+	VFMADD231PS  winoConst<>+768(SB), Z2, Z3
+	VADDPS       (R12)(SI*2), Z0, Z0
+	VMOVUPS      Z0, (R12)(SI*2)
+	ADDQ         R11, R12
+	VADDPS       (R12)(SI*2), Z1, Z1
+	VMOVUPS      Z1, (R12)(SI*2)
+	ADDQ         R11, R12
+	VADDPS       (R12)(SI*2), Z3, Z3
+	VMOVUPS      Z3, (R12)(SI*2)
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoWeightsGrad4AVX512_block
+	VZEROUPPER
+	RET
+
+// func winoInput4AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, FMA3
+TEXT ·winoInput4AVX2(SB), $2368-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   xRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	LEAQ   (SI)(SI*2), R10
+	LEAQ   (SI)(SI*4), R11
+	LEAQ   (R10)(SI*4), R12
+	IMUL3Q $0x00000006, SI, R12
+
+winoInput4AVX2_tile:
+	MOVQ $0x00000002, R14
+
+winoInput4AVX2_half:
+	VMOVUPS      (CX), Y0
+	VMOVUPS      (CX)(DX*1), Y1
+	VMOVUPS      (CX)(DX*2), Y2
+	VMOVUPS      (CX)(R8*1), Y3
+	VMOVUPS      (CX)(DX*4), Y4
+	VMOVUPS      (CX)(R9*1), Y5
+	VMOVAPS      Y4, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y2, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y0, Y6
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y4, Y5
+	VFNMADD231PS winoConst<>+64(SB), Y2, Y5
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS winoConst<>+64(SB), Y1, Y7
+	VSUBPS       Y2, Y4, Y2
+	VSUBPS       Y1, Y3, Y1
+	VADDPS       Y7, Y5, Y3
+	VSUBPS       Y7, Y5, Y4
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y5
+	VMOVAPS      Y2, Y2
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y6, (DI)
+	VMOVAPS      Y3, 384(DI)
+	VMOVAPS      Y4, 768(DI)
+	VMOVAPS      Y5, 1152(DI)
+	VMOVAPS      Y2, 1536(DI)
+	VMOVAPS      Y0, 1920(DI)
+	VMOVUPS      64(CX), Y0
+	VMOVUPS      64(CX)(DX*1), Y1
+	VMOVUPS      64(CX)(DX*2), Y2
+	VMOVUPS      64(CX)(R8*1), Y3
+	VMOVUPS      64(CX)(DX*4), Y4
+	VMOVUPS      64(CX)(R9*1), Y5
+	VMOVAPS      Y4, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y2, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y0, Y6
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y4, Y5
+	VFNMADD231PS winoConst<>+64(SB), Y2, Y5
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS winoConst<>+64(SB), Y1, Y7
+	VSUBPS       Y2, Y4, Y2
+	VSUBPS       Y1, Y3, Y1
+	VADDPS       Y7, Y5, Y3
+	VSUBPS       Y7, Y5, Y4
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y5
+	VMOVAPS      Y2, Y2
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y6, 64(DI)
+	VMOVAPS      Y3, 448(DI)
+	VMOVAPS      Y4, 832(DI)
+	VMOVAPS      Y5, 1216(DI)
+	VMOVAPS      Y2, 1600(DI)
+	VMOVAPS      Y0, 1984(DI)
+	VMOVUPS      128(CX), Y0
+	VMOVUPS      128(CX)(DX*1), Y1
+	VMOVUPS      128(CX)(DX*2), Y2
+	VMOVUPS      128(CX)(R8*1), Y3
+	VMOVUPS      128(CX)(DX*4), Y4
+	VMOVUPS      128(CX)(R9*1), Y5
+	VMOVAPS      Y4, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y2, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y0, Y6
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y4, Y5
+	VFNMADD231PS winoConst<>+64(SB), Y2, Y5
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS winoConst<>+64(SB), Y1, Y7
+	VSUBPS       Y2, Y4, Y2
+	VSUBPS       Y1, Y3, Y1
+	VADDPS       Y7, Y5, Y3
+	VSUBPS       Y7, Y5, Y4
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y5
+	VMOVAPS      Y2, Y2
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y6, 128(DI)
+	VMOVAPS      Y3, 512(DI)
+	VMOVAPS      Y4, 896(DI)
+	VMOVAPS      Y5, 1280(DI)
+	VMOVAPS      Y2, 1664(DI)
+	VMOVAPS      Y0, 2048(DI)
+	VMOVUPS      192(CX), Y0
+	VMOVUPS      192(CX)(DX*1), Y1
+	VMOVUPS      192(CX)(DX*2), Y2
+	VMOVUPS      192(CX)(R8*1), Y3
+	VMOVUPS      192(CX)(DX*4), Y4
+	VMOVUPS      192(CX)(R9*1), Y5
+	VMOVAPS      Y4, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y2, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y0, Y6
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y4, Y5
+	VFNMADD231PS winoConst<>+64(SB), Y2, Y5
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS winoConst<>+64(SB), Y1, Y7
+	VSUBPS       Y2, Y4, Y2
+	VSUBPS       Y1, Y3, Y1
+	VADDPS       Y7, Y5, Y3
+	VSUBPS       Y7, Y5, Y4
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y5
+	VMOVAPS      Y2, Y2
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y6, 192(DI)
+	VMOVAPS      Y3, 576(DI)
+	VMOVAPS      Y4, 960(DI)
+	VMOVAPS      Y5, 1344(DI)
+	VMOVAPS      Y2, 1728(DI)
+	VMOVAPS      Y0, 2112(DI)
+	VMOVUPS      256(CX), Y0
+	VMOVUPS      256(CX)(DX*1), Y1
+	VMOVUPS      256(CX)(DX*2), Y2
+	VMOVUPS      256(CX)(R8*1), Y3
+	VMOVUPS      256(CX)(DX*4), Y4
+	VMOVUPS      256(CX)(R9*1), Y5
+	VMOVAPS      Y4, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y2, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y0, Y6
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y4, Y5
+	VFNMADD231PS winoConst<>+64(SB), Y2, Y5
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS winoConst<>+64(SB), Y1, Y7
+	VSUBPS       Y2, Y4, Y2
+	VSUBPS       Y1, Y3, Y1
+	VADDPS       Y7, Y5, Y3
+	VSUBPS       Y7, Y5, Y4
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y5
+	VMOVAPS      Y2, Y2
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y6, 256(DI)
+	VMOVAPS      Y3, 640(DI)
+	VMOVAPS      Y4, 1024(DI)
+	VMOVAPS      Y5, 1408(DI)
+	VMOVAPS      Y2, 1792(DI)
+	VMOVAPS      Y0, 2176(DI)
+	VMOVUPS      320(CX), Y0
+	VMOVUPS      320(CX)(DX*1), Y1
+	VMOVUPS      320(CX)(DX*2), Y2
+	VMOVUPS      320(CX)(R8*1), Y3
+	VMOVUPS      320(CX)(DX*4), Y4
+	VMOVUPS      320(CX)(R9*1), Y5
+	VMOVAPS      Y4, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y2, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y0, Y6
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y4, Y5
+	VFNMADD231PS winoConst<>+64(SB), Y2, Y5
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS winoConst<>+64(SB), Y1, Y7
+	VSUBPS       Y2, Y4, Y2
+	VSUBPS       Y1, Y3, Y1
+	VADDPS       Y7, Y5, Y3
+	VSUBPS       Y7, Y5, Y4
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y5
+	VMOVAPS      Y2, Y2
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y6, 320(DI)
+	VMOVAPS      Y3, 704(DI)
+	VMOVAPS      Y4, 1088(DI)
+	VMOVAPS      Y5, 1472(DI)
+	VMOVAPS      Y2, 1856(DI)
+	VMOVAPS      Y0, 2240(DI)
+	MOVQ         BX, R13
+	VMOVUPS      (DI), Y0
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      128(DI), Y2
+	VMOVUPS      192(DI), Y3
+	VMOVUPS      256(DI), Y4
+	VMOVUPS      320(DI), Y5
+	VMOVAPS      Y4, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y2, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y0, Y6
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y4, Y5
+	VFNMADD231PS winoConst<>+64(SB), Y2, Y5
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS winoConst<>+64(SB), Y1, Y7
+	VSUBPS       Y2, Y4, Y2
+	VSUBPS       Y1, Y3, Y1
+	VADDPS       Y7, Y5, Y3
+	VSUBPS       Y7, Y5, Y4
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y5
+	VMOVAPS      Y2, Y2
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y6, (R13)
+	VMOVUPS      Y3, (R13)(SI*1)
+	VMOVUPS      Y4, (R13)(SI*2)
+	VMOVUPS      Y5, (R13)(R10*1)
+	VMOVUPS      Y2, (R13)(SI*4)
+	VMOVUPS      Y0, (R13)(R11*1)
+	ADDQ         R12, R13
+	VMOVUPS      384(DI), Y0
+	VMOVUPS      448(DI), Y1
+	VMOVUPS      512(DI), Y2
+	VMOVUPS      576(DI), Y3
+	VMOVUPS      640(DI), Y4
+	VMOVUPS      704(DI), Y5
+	VMOVAPS      Y4, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y2, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y0, Y6
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y4, Y5
+	VFNMADD231PS winoConst<>+64(SB), Y2, Y5
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS winoConst<>+64(SB), Y1, Y7
+	VSUBPS       Y2, Y4, Y2
+	VSUBPS       Y1, Y3, Y1
+	VADDPS       Y7, Y5, Y3
+	VSUBPS       Y7, Y5, Y4
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y5
+	VMOVAPS      Y2, Y2
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y6, (R13)
+	VMOVUPS      Y3, (R13)(SI*1)
+	VMOVUPS      Y4, (R13)(SI*2)
+	VMOVUPS      Y5, (R13)(R10*1)
+	VMOVUPS      Y2, (R13)(SI*4)
+	VMOVUPS      Y0, (R13)(R11*1)
+	ADDQ         R12, R13
+	VMOVUPS      768(DI), Y0
+	VMOVUPS      832(DI), Y1
+	VMOVUPS      896(DI), Y2
+	VMOVUPS      960(DI), Y3
+	VMOVUPS      1024(DI), Y4
+	VMOVUPS      1088(DI), Y5
+	VMOVAPS      Y4, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y2, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y0, Y6
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y4, Y5
+	VFNMADD231PS winoConst<>+64(SB), Y2, Y5
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS winoConst<>+64(SB), Y1, Y7
+	VSUBPS       Y2, Y4, Y2
+	VSUBPS       Y1, Y3, Y1
+	VADDPS       Y7, Y5, Y3
+	VSUBPS       Y7, Y5, Y4
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y5
+	VMOVAPS      Y2, Y2
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y6, (R13)
+	VMOVUPS      Y3, (R13)(SI*1)
+	VMOVUPS      Y4, (R13)(SI*2)
+	VMOVUPS      Y5, (R13)(R10*1)
+	VMOVUPS      Y2, (R13)(SI*4)
+	VMOVUPS      Y0, (R13)(R11*1)
+	ADDQ         R12, R13
+	VMOVUPS      1152(DI), Y0
+	VMOVUPS      1216(DI), Y1
+	VMOVUPS      1280(DI), Y2
+	VMOVUPS      1344(DI), Y3
+	VMOVUPS      1408(DI), Y4
+	VMOVUPS      1472(DI), Y5
+	VMOVAPS      Y4, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y2, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y0, Y6
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y4, Y5
+	VFNMADD231PS winoConst<>+64(SB), Y2, Y5
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS winoConst<>+64(SB), Y1, Y7
+	VSUBPS       Y2, Y4, Y2
+	VSUBPS       Y1, Y3, Y1
+	VADDPS       Y7, Y5, Y3
+	VSUBPS       Y7, Y5, Y4
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y5
+	VMOVAPS      Y2, Y2
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y6, (R13)
+	VMOVUPS      Y3, (R13)(SI*1)
+	VMOVUPS      Y4, (R13)(SI*2)
+	VMOVUPS      Y5, (R13)(R10*1)
+	VMOVUPS      Y2, (R13)(SI*4)
+	VMOVUPS      Y0, (R13)(R11*1)
+	ADDQ         R12, R13
+	VMOVUPS      1536(DI), Y0
+	VMOVUPS      1600(DI), Y1
+	VMOVUPS      1664(DI), Y2
+	VMOVUPS      1728(DI), Y3
+	VMOVUPS      1792(DI), Y4
+	VMOVUPS      1856(DI), Y5
+	VMOVAPS      Y4, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y2, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y0, Y6
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y4, Y5
+	VFNMADD231PS winoConst<>+64(SB), Y2, Y5
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS winoConst<>+64(SB), Y1, Y7
+	VSUBPS       Y2, Y4, Y2
+	VSUBPS       Y1, Y3, Y1
+	VADDPS       Y7, Y5, Y3
+	VSUBPS       Y7, Y5, Y4
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y5
+	VMOVAPS      Y2, Y2
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y6, (R13)
+	VMOVUPS      Y3, (R13)(SI*1)
+	VMOVUPS      Y4, (R13)(SI*2)
+	VMOVUPS      Y5, (R13)(R10*1)
+	VMOVUPS      Y2, (R13)(SI*4)
+	VMOVUPS      Y0, (R13)(R11*1)
+	ADDQ         R12, R13
+	VMOVUPS      1920(DI), Y0
+	VMOVUPS      1984(DI), Y1
+	VMOVUPS      2048(DI), Y2
+	VMOVUPS      2112(DI), Y3
+	VMOVUPS      2176(DI), Y4
+	VMOVUPS      2240(DI), Y5
+	VMOVAPS      Y4, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y2, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y0, Y6
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y4, Y5
+	VFNMADD231PS winoConst<>+64(SB), Y2, Y5
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS winoConst<>+64(SB), Y1, Y7
+	VSUBPS       Y2, Y4, Y2
+	VSUBPS       Y1, Y3, Y1
+	VADDPS       Y7, Y5, Y3
+	VSUBPS       Y7, Y5, Y4
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y5
+	VMOVAPS      Y2, Y2
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y6, (R13)
+	VMOVUPS      Y3, (R13)(SI*1)
+	VMOVUPS      Y4, (R13)(SI*2)
+	VMOVUPS      Y5, (R13)(R10*1)
+	VMOVUPS      Y2, (R13)(SI*4)
+	VMOVUPS      Y0, (R13)(R11*1)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	DECQ         R14
+	JNZ          winoInput4AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutput4AVX2(SB), $1600-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R11
+	IMUL3Q $0x00000006, DX, R11
+
+winoOutput4AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoOutput4AVX2_half:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VMOVAPS      Y0, (R8)
+	VMOVAPS      Y4, 64(R8)
+	VMOVAPS      Y6, 128(R8)
+	VMOVAPS      Y1, 192(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VMOVAPS      Y0, 256(R8)
+	VMOVAPS      Y4, 320(R8)
+	VMOVAPS      Y6, 384(R8)
+	VMOVAPS      Y1, 448(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VMOVAPS      Y0, 512(R8)
+	VMOVAPS      Y4, 576(R8)
+	VMOVAPS      Y6, 640(R8)
+	VMOVAPS      Y1, 704(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VMOVAPS      Y0, 768(R8)
+	VMOVAPS      Y4, 832(R8)
+	VMOVAPS      Y6, 896(R8)
+	VMOVAPS      Y1, 960(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VMOVAPS      Y0, 1024(R8)
+	VMOVAPS      Y4, 1088(R8)
+	VMOVAPS      Y6, 1152(R8)
+	VMOVAPS      Y1, 1216(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VMOVAPS      Y0, 1280(R8)
+	VMOVAPS      Y4, 1344(R8)
+	VMOVAPS      Y6, 1408(R8)
+	VMOVAPS      Y1, 1472(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      256(R8), Y5
+	VMOVUPS      512(R8), Y6
+	VMOVUPS      768(R8), Y0
+	VMOVUPS      1024(R8), Y2
+	VMOVUPS      1280(R8), Y4
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y0, Y6
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y6, Y1, Y1
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
+	VADDPS       Y5, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R12
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y3, Y3
+	VMAXPS       Y3, Y0, Y3
+	VMOVUPS      Y3, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y4, Y4
+	VMAXPS       Y4, Y0, Y4
+	VMOVUPS      Y4, (R12)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      320(R8), Y2
+	VMOVUPS      576(R8), Y3
+	VMOVUPS      832(R8), Y4
+	VMOVUPS      1088(R8), Y5
+	VMOVUPS      1344(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R12
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y5, Y5
+	VMAXPS       Y5, Y0, Y5
+	VMOVUPS      Y5, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 64(R12)
+	VMOVUPS      128(R8), Y1
+	VMOVUPS      384(R8), Y2
+	VMOVUPS      640(R8), Y3
+	VMOVUPS      896(R8), Y4
+	VMOVUPS      1152(R8), Y5
+	VMOVUPS      1408(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R12
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 128(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y5, Y5
+	VMAXPS       Y5, Y0, Y5
+	VMOVUPS      Y5, 128(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 128(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 128(R12)
+	VMOVUPS      192(R8), Y1
+	VMOVUPS      448(R8), Y2
+	VMOVUPS      704(R8), Y3
+	VMOVUPS      960(R8), Y4
+	VMOVUPS      1216(R8), Y5
+	VMOVUPS      1472(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R12
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 192(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y5, Y5
+	VMAXPS       Y5, Y0, Y5
+	VMOVUPS      Y5, 192(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 192(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 192(R12)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R13
+	JNZ          winoOutput4AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputPool4AVX2(SB), $1600-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R11
+	IMUL3Q $0x00000006, DX, R11
+
+winoOutputPool4AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoOutputPool4AVX2_half:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VMOVAPS      Y0, (R8)
+	VMOVAPS      Y4, 64(R8)
+	VMOVAPS      Y6, 128(R8)
+	VMOVAPS      Y1, 192(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VMOVAPS      Y0, 256(R8)
+	VMOVAPS      Y4, 320(R8)
+	VMOVAPS      Y6, 384(R8)
+	VMOVAPS      Y1, 448(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VMOVAPS      Y0, 512(R8)
+	VMOVAPS      Y4, 576(R8)
+	VMOVAPS      Y6, 640(R8)
+	VMOVAPS      Y1, 704(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VMOVAPS      Y0, 768(R8)
+	VMOVAPS      Y4, 832(R8)
+	VMOVAPS      Y6, 896(R8)
+	VMOVAPS      Y1, 960(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VMOVAPS      Y0, 1024(R8)
+	VMOVAPS      Y4, 1088(R8)
+	VMOVAPS      Y6, 1152(R8)
+	VMOVAPS      Y1, 1216(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VMOVAPS      Y0, 1280(R8)
+	VMOVAPS      Y4, 1344(R8)
+	VMOVAPS      Y6, 1408(R8)
+	VMOVAPS      Y1, 1472(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      256(R8), Y5
+	VMOVUPS      512(R8), Y6
+	VMOVUPS      768(R8), Y0
+	VMOVUPS      1024(R8), Y2
+	VMOVUPS      1280(R8), Y4
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y0, Y6
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y6, Y1, Y1
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
+	VADDPS       Y5, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R12
+	VMAXPS       Y2, Y1, Y1
+	VMAXPS       Y4, Y3, Y3
+	VMOVAPS      Y1, (R8)
+	VMOVAPS      Y3, 256(R8)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      320(R8), Y2
+	VMOVUPS      576(R8), Y3
+	VMOVUPS      832(R8), Y4
+	VMOVUPS      1088(R8), Y5
+	VMOVUPS      1344(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R12
+	VMAXPS       Y5, Y1, Y1
+	VMAXPS       Y2, Y7, Y7
+	VMAXPS       (R8), Y1, Y1
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R12)
+	ADDQ         SI, R12
+	VMAXPS       256(R8), Y7, Y7
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, (R12)
+	VMOVUPS      128(R8), Y1
+	VMOVUPS      384(R8), Y2
+	VMOVUPS      640(R8), Y3
+	VMOVUPS      896(R8), Y4
+	VMOVUPS      1152(R8), Y5
+	VMOVUPS      1408(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R12
+	VMAXPS       Y5, Y1, Y1
+	VMAXPS       Y2, Y7, Y7
+	VMOVAPS      Y1, 128(R8)
+	VMOVAPS      Y7, 384(R8)
+	VMOVUPS      192(R8), Y1
+	VMOVUPS      448(R8), Y2
+	VMOVUPS      704(R8), Y3
+	VMOVUPS      960(R8), Y4
+	VMOVUPS      1216(R8), Y5
+	VMOVUPS      1472(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R12
+	VMAXPS       Y5, Y1, Y1
+	VMAXPS       Y2, Y7, Y7
+	VMAXPS       128(R8), Y1, Y1
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R12)
+	ADDQ         SI, R12
+	VMAXPS       384(R8), Y7, Y7
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 64(R12)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R13
+	JNZ          winoOutputPool4AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoWeights4AVX2(n int, w *float32, wStride int, u *float32, uStride int)
+// Requires: AVX, FMA3
+TEXT ·winoWeights4AVX2(SB), $1216-40
+	MOVQ   n+0(FP), AX
+	MOVQ   w+8(FP), CX
+	MOVQ   wStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   u+24(FP), BX
+	MOVQ   uStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R8
+	LEAQ   (SI)(SI*2), R8
+	LEAQ   (SI)(SI*4), R9
+	LEAQ   (R8)(SI*4), R10
+	LEAQ   (DX)(DX*2), R10
+	IMUL3Q $0x00000006, SI, R11
+
+winoWeights4AVX2_block:
+	MOVQ $0x00000002, R13
+
+winoWeights4AVX2_half:
+	MOVQ        CX, R12
+	VMOVUPS     (R12), Y0
+	ADDQ        R10, R12
+	VMOVUPS     (R12), Y1
+	ADDQ        R10, R12
+	VMOVUPS     (R12), Y2
+	VADDPS      Y2, Y0, Y3
+	VMULPS      winoConst<>+704(SB), Y3, Y3
+	VMULPS      winoConst<>+768(SB), Y1, Y4
+	VMULPS      winoConst<>+832(SB), Y0, Y5
+	VFMADD231PS winoConst<>+768(SB), Y2, Y5
+	VMULPS      winoConst<>+896(SB), Y1, Y1
+	VMULPS      winoConst<>+320(SB), Y0, Y0
+	VSUBPS      Y4, Y3, Y6
+	VADDPS      Y4, Y3, Y3
+	VADDPS      Y1, Y5, Y4
+	VSUBPS      Y1, Y5, Y1
+	VMOVAPS     Y0, (DI)
+	VMOVAPS     Y6, 192(DI)
+	VMOVAPS     Y3, 384(DI)
+	VMOVAPS     Y4, 576(DI)
+	VMOVAPS     Y1, 768(DI)
+	VMOVAPS     Y2, 960(DI)
+	MOVQ        CX, R12
+	VMOVUPS     (R12)(DX*1), Y0
+	ADDQ        R10, R12
+	VMOVUPS     (R12)(DX*1), Y1
+	ADDQ        R10, R12
+	VMOVUPS     (R12)(DX*1), Y2
+	VADDPS      Y2, Y0, Y3
+	VMULPS      winoConst<>+704(SB), Y3, Y3
+	VMULPS      winoConst<>+768(SB), Y1, Y4
+	VMULPS      winoConst<>+832(SB), Y0, Y5
+	VFMADD231PS winoConst<>+768(SB), Y2, Y5
+	VMULPS      winoConst<>+896(SB), Y1, Y1
+	VMULPS      winoConst<>+320(SB), Y0, Y0
+	VSUBPS      Y4, Y3, Y6
+	VADDPS      Y4, Y3, Y3
+	VADDPS      Y1, Y5, Y4
+	VSUBPS      Y1, Y5, Y1
+	VMOVAPS     Y0, 64(DI)
+	VMOVAPS     Y6, 256(DI)
+	VMOVAPS     Y3, 448(DI)
+	VMOVAPS     Y4, 640(DI)
+	VMOVAPS     Y1, 832(DI)
+	VMOVAPS     Y2, 1024(DI)
+	MOVQ        CX, R12
+	VMOVUPS     (R12)(DX*2), Y0
+	ADDQ        R10, R12
+	VMOVUPS     (R12)(DX*2), Y1
+	ADDQ        R10, R12
+	VMOVUPS     (R12)(DX*2), Y2
+	VADDPS      Y2, Y0, Y3
+	VMULPS      winoConst<>+704(SB), Y3, Y3
+	VMULPS      winoConst<>+768(SB), Y1, Y4
+	VMULPS      winoConst<>+832(SB), Y0, Y5
+	VFMADD231PS winoConst<>+768(SB), Y2, Y5
+	VMULPS      winoConst<>+896(SB), Y1, Y1
+	VMULPS      winoConst<>+320(SB), Y0, Y0
+	VSUBPS      Y4, Y3, Y6
+	VADDPS      Y4, Y3, Y3
+	VADDPS      Y1, Y5, Y4
+	VSUBPS      Y1, Y5, Y1
+	VMOVAPS     Y0, 128(DI)
+	VMOVAPS     Y6, 320(DI)
+	VMOVAPS     Y3, 512(DI)
+	VMOVAPS     Y4, 704(DI)
+	VMOVAPS     Y1, 896(DI)
+	VMOVAPS     Y2, 1088(DI)
+	MOVQ        BX, R12
+	VMOVUPS     (DI), Y0
+	VMOVUPS     64(DI), Y1
+	VMOVUPS     128(DI), Y2
+	VADDPS      Y2, Y0, Y3
+	VMULPS      winoConst<>+704(SB), Y3, Y3
+	VMULPS      winoConst<>+768(SB), Y1, Y4
+	VMULPS      winoConst<>+832(SB), Y0, Y5
+	VFMADD231PS winoConst<>+768(SB), Y2, Y5
+	VMULPS      winoConst<>+896(SB), Y1, Y1
+	VMULPS      winoConst<>+320(SB), Y0, Y0
+	VSUBPS      Y4, Y3, Y6
+	VADDPS      Y4, Y3, Y3
+	VADDPS      Y1, Y5, Y4
+	VSUBPS      Y1, Y5, Y1
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y6, (R12)(SI*1)
+	VMOVUPS     Y3, (R12)(SI*2)
+	VMOVUPS     Y4, (R12)(R8*1)
+	VMOVUPS     Y1, (R12)(SI*4)
+	VMOVUPS     Y2, (R12)(R9*1)
+	ADDQ        R11, R12
+	VMOVUPS     192(DI), Y0
+	VMOVUPS     256(DI), Y1
+	VMOVUPS     320(DI), Y2
+	VADDPS      Y2, Y0, Y3
+	VMULPS      winoConst<>+704(SB), Y3, Y3
+	VMULPS      winoConst<>+768(SB), Y1, Y4
+	VMULPS      winoConst<>+832(SB), Y0, Y5
+	VFMADD231PS winoConst<>+768(SB), Y2, Y5
+	VMULPS      winoConst<>+896(SB), Y1, Y1
+	VMULPS      winoConst<>+320(SB), Y0, Y0
+	VSUBPS      Y4, Y3, Y6
+	VADDPS      Y4, Y3, Y3
+	VADDPS      Y1, Y5, Y4
+	VSUBPS      Y1, Y5, Y1
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y6, (R12)(SI*1)
+	VMOVUPS     Y3, (R12)(SI*2)
+	VMOVUPS     Y4, (R12)(R8*1)
+	VMOVUPS     Y1, (R12)(SI*4)
+	VMOVUPS     Y2, (R12)(R9*1)
+	ADDQ        R11, R12
+	VMOVUPS     384(DI), Y0
+	VMOVUPS     448(DI), Y1
+	VMOVUPS     512(DI), Y2
+	VADDPS      Y2, Y0, Y3
+	VMULPS      winoConst<>+704(SB), Y3, Y3
+	VMULPS      winoConst<>+768(SB), Y1, Y4
+	VMULPS      winoConst<>+832(SB), Y0, Y5
+	VFMADD231PS winoConst<>+768(SB), Y2, Y5
+	VMULPS      winoConst<>+896(SB), Y1, Y1
+	VMULPS      winoConst<>+320(SB), Y0, Y0
+	VSUBPS      Y4, Y3, Y6
+	VADDPS      Y4, Y3, Y3
+	VADDPS      Y1, Y5, Y4
+	VSUBPS      Y1, Y5, Y1
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y6, (R12)(SI*1)
+	VMOVUPS     Y3, (R12)(SI*2)
+	VMOVUPS     Y4, (R12)(R8*1)
+	VMOVUPS     Y1, (R12)(SI*4)
+	VMOVUPS     Y2, (R12)(R9*1)
+	ADDQ        R11, R12
+	VMOVUPS     576(DI), Y0
+	VMOVUPS     640(DI), Y1
+	VMOVUPS     704(DI), Y2
+	VADDPS      Y2, Y0, Y3
+	VMULPS      winoConst<>+704(SB), Y3, Y3
+	VMULPS      winoConst<>+768(SB), Y1, Y4
+	VMULPS      winoConst<>+832(SB), Y0, Y5
+	VFMADD231PS winoConst<>+768(SB), Y2, Y5
+	VMULPS      winoConst<>+896(SB), Y1, Y1
+	VMULPS      winoConst<>+320(SB), Y0, Y0
+	VSUBPS      Y4, Y3, Y6
+	VADDPS      Y4, Y3, Y3
+	VADDPS      Y1, Y5, Y4
+	VSUBPS      Y1, Y5, Y1
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y6, (R12)(SI*1)
+	VMOVUPS     Y3, (R12)(SI*2)
+	VMOVUPS     Y4, (R12)(R8*1)
+	VMOVUPS     Y1, (R12)(SI*4)
+	VMOVUPS     Y2, (R12)(R9*1)
+	ADDQ        R11, R12
+	VMOVUPS     768(DI), Y0
+	VMOVUPS     832(DI), Y1
+	VMOVUPS     896(DI), Y2
+	VADDPS      Y2, Y0, Y3
+	VMULPS      winoConst<>+704(SB), Y3, Y3
+	VMULPS      winoConst<>+768(SB), Y1, Y4
+	VMULPS      winoConst<>+832(SB), Y0, Y5
+	VFMADD231PS winoConst<>+768(SB), Y2, Y5
+	VMULPS      winoConst<>+896(SB), Y1, Y1
+	VMULPS      winoConst<>+320(SB), Y0, Y0
+	VSUBPS      Y4, Y3, Y6
+	VADDPS      Y4, Y3, Y3
+	VADDPS      Y1, Y5, Y4
+	VSUBPS      Y1, Y5, Y1
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y6, (R12)(SI*1)
+	VMOVUPS     Y3, (R12)(SI*2)
+	VMOVUPS     Y4, (R12)(R8*1)
+	VMOVUPS     Y1, (R12)(SI*4)
+	VMOVUPS     Y2, (R12)(R9*1)
+	ADDQ        R11, R12
+	VMOVUPS     960(DI), Y0
+	VMOVUPS     1024(DI), Y1
+	VMOVUPS     1088(DI), Y2
+	VADDPS      Y2, Y0, Y3
+	VMULPS      winoConst<>+704(SB), Y3, Y3
+	VMULPS      winoConst<>+768(SB), Y1, Y4
+	VMULPS      winoConst<>+832(SB), Y0, Y5
+	VFMADD231PS winoConst<>+768(SB), Y2, Y5
+	VMULPS      winoConst<>+896(SB), Y1, Y1
+	VMULPS      winoConst<>+320(SB), Y0, Y0
+	VSUBPS      Y4, Y3, Y6
+	VADDPS      Y4, Y3, Y3
+	VADDPS      Y1, Y5, Y4
+	VSUBPS      Y1, Y5, Y1
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y6, (R12)(SI*1)
+	VMOVUPS     Y3, (R12)(SI*2)
+	VMOVUPS     Y4, (R12)(R8*1)
+	VMOVUPS     Y1, (R12)(SI*4)
+	VMOVUPS     Y2, (R12)(R9*1)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, BX
+	DECQ        R13
+	JNZ         winoWeights4AVX2_half
+	SUBQ        $0x00000040, CX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoWeights4AVX2_block
+	VZEROUPPER
+	RET
+
+// func winoInput6AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, FMA3
+TEXT ·winoInput6AVX2(SB), $4160-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   xRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	LEAQ   (SI)(SI*2), R11
+	LEAQ   (SI)(SI*4), R12
+	LEAQ   (R11)(SI*4), R13
+	IMUL3Q $0x00000008, SI, R14
+
+winoInput6AVX2_tile:
+	MOVQ $0x00000002, BP
+
+winoInput6AVX2_half:
+	VMOVUPS      (CX), Y0
+	VMOVUPS      (CX)(DX*1), Y1
+	VMOVUPS      (CX)(DX*2), Y2
+	VMOVUPS      (CX)(R8*1), Y3
+	VMOVUPS      (CX)(DX*4), Y4
+	VMOVUPS      (CX)(R9*1), Y5
+	VMOVUPS      (CX)(R8*2), Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVAPS      Y0, (DI)
+	VMOVAPS      Y10, 512(DI)
+	VMOVAPS      Y8, 1024(DI)
+	VMOVAPS      Y12, 1536(DI)
+	VMOVAPS      Y9, 2048(DI)
+	VMOVAPS      Y1, 2560(DI)
+	VMOVAPS      Y3, 3072(DI)
+	VMOVAPS      Y7, 3584(DI)
+	VMOVUPS      64(CX), Y0
+	VMOVUPS      64(CX)(DX*1), Y1
+	VMOVUPS      64(CX)(DX*2), Y2
+	VMOVUPS      64(CX)(R8*1), Y3
+	VMOVUPS      64(CX)(DX*4), Y4
+	VMOVUPS      64(CX)(R9*1), Y5
+	VMOVUPS      64(CX)(R8*2), Y6
+	VMOVUPS      64(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVAPS      Y0, 64(DI)
+	VMOVAPS      Y10, 576(DI)
+	VMOVAPS      Y8, 1088(DI)
+	VMOVAPS      Y12, 1600(DI)
+	VMOVAPS      Y9, 2112(DI)
+	VMOVAPS      Y1, 2624(DI)
+	VMOVAPS      Y3, 3136(DI)
+	VMOVAPS      Y7, 3648(DI)
+	VMOVUPS      128(CX), Y0
+	VMOVUPS      128(CX)(DX*1), Y1
+	VMOVUPS      128(CX)(DX*2), Y2
+	VMOVUPS      128(CX)(R8*1), Y3
+	VMOVUPS      128(CX)(DX*4), Y4
+	VMOVUPS      128(CX)(R9*1), Y5
+	VMOVUPS      128(CX)(R8*2), Y6
+	VMOVUPS      128(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVAPS      Y0, 128(DI)
+	VMOVAPS      Y10, 640(DI)
+	VMOVAPS      Y8, 1152(DI)
+	VMOVAPS      Y12, 1664(DI)
+	VMOVAPS      Y9, 2176(DI)
+	VMOVAPS      Y1, 2688(DI)
+	VMOVAPS      Y3, 3200(DI)
+	VMOVAPS      Y7, 3712(DI)
+	VMOVUPS      192(CX), Y0
+	VMOVUPS      192(CX)(DX*1), Y1
+	VMOVUPS      192(CX)(DX*2), Y2
+	VMOVUPS      192(CX)(R8*1), Y3
+	VMOVUPS      192(CX)(DX*4), Y4
+	VMOVUPS      192(CX)(R9*1), Y5
+	VMOVUPS      192(CX)(R8*2), Y6
+	VMOVUPS      192(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVAPS      Y0, 192(DI)
+	VMOVAPS      Y10, 704(DI)
+	VMOVAPS      Y8, 1216(DI)
+	VMOVAPS      Y12, 1728(DI)
+	VMOVAPS      Y9, 2240(DI)
+	VMOVAPS      Y1, 2752(DI)
+	VMOVAPS      Y3, 3264(DI)
+	VMOVAPS      Y7, 3776(DI)
+	VMOVUPS      256(CX), Y0
+	VMOVUPS      256(CX)(DX*1), Y1
+	VMOVUPS      256(CX)(DX*2), Y2
+	VMOVUPS      256(CX)(R8*1), Y3
+	VMOVUPS      256(CX)(DX*4), Y4
+	VMOVUPS      256(CX)(R9*1), Y5
+	VMOVUPS      256(CX)(R8*2), Y6
+	VMOVUPS      256(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVAPS      Y0, 256(DI)
+	VMOVAPS      Y10, 768(DI)
+	VMOVAPS      Y8, 1280(DI)
+	VMOVAPS      Y12, 1792(DI)
+	VMOVAPS      Y9, 2304(DI)
+	VMOVAPS      Y1, 2816(DI)
+	VMOVAPS      Y3, 3328(DI)
+	VMOVAPS      Y7, 3840(DI)
+	VMOVUPS      320(CX), Y0
+	VMOVUPS      320(CX)(DX*1), Y1
+	VMOVUPS      320(CX)(DX*2), Y2
+	VMOVUPS      320(CX)(R8*1), Y3
+	VMOVUPS      320(CX)(DX*4), Y4
+	VMOVUPS      320(CX)(R9*1), Y5
+	VMOVUPS      320(CX)(R8*2), Y6
+	VMOVUPS      320(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVAPS      Y0, 320(DI)
+	VMOVAPS      Y10, 832(DI)
+	VMOVAPS      Y8, 1344(DI)
+	VMOVAPS      Y12, 1856(DI)
+	VMOVAPS      Y9, 2368(DI)
+	VMOVAPS      Y1, 2880(DI)
+	VMOVAPS      Y3, 3392(DI)
+	VMOVAPS      Y7, 3904(DI)
+	VMOVUPS      384(CX), Y0
+	VMOVUPS      384(CX)(DX*1), Y1
+	VMOVUPS      384(CX)(DX*2), Y2
+	VMOVUPS      384(CX)(R8*1), Y3
+	VMOVUPS      384(CX)(DX*4), Y4
+	VMOVUPS      384(CX)(R9*1), Y5
+	VMOVUPS      384(CX)(R8*2), Y6
+	VMOVUPS      384(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVAPS      Y0, 384(DI)
+	VMOVAPS      Y10, 896(DI)
+	VMOVAPS      Y8, 1408(DI)
+	VMOVAPS      Y12, 1920(DI)
+	VMOVAPS      Y9, 2432(DI)
+	VMOVAPS      Y1, 2944(DI)
+	VMOVAPS      Y3, 3456(DI)
+	VMOVAPS      Y7, 3968(DI)
+	VMOVUPS      448(CX), Y0
+	VMOVUPS      448(CX)(DX*1), Y1
+	VMOVUPS      448(CX)(DX*2), Y2
+	VMOVUPS      448(CX)(R8*1), Y3
+	VMOVUPS      448(CX)(DX*4), Y4
+	VMOVUPS      448(CX)(R9*1), Y5
+	VMOVUPS      448(CX)(R8*2), Y6
+	VMOVUPS      448(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVAPS      Y0, 448(DI)
+	VMOVAPS      Y10, 960(DI)
+	VMOVAPS      Y8, 1472(DI)
+	VMOVAPS      Y12, 1984(DI)
+	VMOVAPS      Y9, 2496(DI)
+	VMOVAPS      Y1, 3008(DI)
+	VMOVAPS      Y3, 3520(DI)
+	VMOVAPS      Y7, 4032(DI)
+	MOVQ         BX, R15
+	VMOVUPS      (DI), Y0
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      128(DI), Y2
+	VMOVUPS      192(DI), Y3
+	VMOVUPS      256(DI), Y4
+	VMOVUPS      320(DI), Y5
+	VMOVUPS      384(DI), Y6
+	VMOVUPS      448(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVUPS      Y0, (R15)
+	VMOVUPS      Y10, (R15)(SI*1)
+	VMOVUPS      Y8, (R15)(SI*2)
+	VMOVUPS      Y12, (R15)(R11*1)
+	VMOVUPS      Y9, (R15)(SI*4)
+	VMOVUPS      Y1, (R15)(R12*1)
+	VMOVUPS      Y3, (R15)(R11*2)
+	VMOVUPS      Y7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      512(DI), Y0
+	VMOVUPS      576(DI), Y1
+	VMOVUPS      640(DI), Y2
+	VMOVUPS      704(DI), Y3
+	VMOVUPS      768(DI), Y4
+	VMOVUPS      832(DI), Y5
+	VMOVUPS      896(DI), Y6
+	VMOVUPS      960(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVUPS      Y0, (R15)
+	VMOVUPS      Y10, (R15)(SI*1)
+	VMOVUPS      Y8, (R15)(SI*2)
+	VMOVUPS      Y12, (R15)(R11*1)
+	VMOVUPS      Y9, (R15)(SI*4)
+	VMOVUPS      Y1, (R15)(R12*1)
+	VMOVUPS      Y3, (R15)(R11*2)
+	VMOVUPS      Y7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      1024(DI), Y0
+	VMOVUPS      1088(DI), Y1
+	VMOVUPS      1152(DI), Y2
+	VMOVUPS      1216(DI), Y3
+	VMOVUPS      1280(DI), Y4
+	VMOVUPS      1344(DI), Y5
+	VMOVUPS      1408(DI), Y6
+	VMOVUPS      1472(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVUPS      Y0, (R15)
+	VMOVUPS      Y10, (R15)(SI*1)
+	VMOVUPS      Y8, (R15)(SI*2)
+	VMOVUPS      Y12, (R15)(R11*1)
+	VMOVUPS      Y9, (R15)(SI*4)
+	VMOVUPS      Y1, (R15)(R12*1)
+	VMOVUPS      Y3, (R15)(R11*2)
+	VMOVUPS      Y7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      1536(DI), Y0
+	VMOVUPS      1600(DI), Y1
+	VMOVUPS      1664(DI), Y2
+	VMOVUPS      1728(DI), Y3
+	VMOVUPS      1792(DI), Y4
+	VMOVUPS      1856(DI), Y5
+	VMOVUPS      1920(DI), Y6
+	VMOVUPS      1984(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVUPS      Y0, (R15)
+	VMOVUPS      Y10, (R15)(SI*1)
+	VMOVUPS      Y8, (R15)(SI*2)
+	VMOVUPS      Y12, (R15)(R11*1)
+	VMOVUPS      Y9, (R15)(SI*4)
+	VMOVUPS      Y1, (R15)(R12*1)
+	VMOVUPS      Y3, (R15)(R11*2)
+	VMOVUPS      Y7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      2048(DI), Y0
+	VMOVUPS      2112(DI), Y1
+	VMOVUPS      2176(DI), Y2
+	VMOVUPS      2240(DI), Y3
+	VMOVUPS      2304(DI), Y4
+	VMOVUPS      2368(DI), Y5
+	VMOVUPS      2432(DI), Y6
+	VMOVUPS      2496(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVUPS      Y0, (R15)
+	VMOVUPS      Y10, (R15)(SI*1)
+	VMOVUPS      Y8, (R15)(SI*2)
+	VMOVUPS      Y12, (R15)(R11*1)
+	VMOVUPS      Y9, (R15)(SI*4)
+	VMOVUPS      Y1, (R15)(R12*1)
+	VMOVUPS      Y3, (R15)(R11*2)
+	VMOVUPS      Y7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      2560(DI), Y0
+	VMOVUPS      2624(DI), Y1
+	VMOVUPS      2688(DI), Y2
+	VMOVUPS      2752(DI), Y3
+	VMOVUPS      2816(DI), Y4
+	VMOVUPS      2880(DI), Y5
+	VMOVUPS      2944(DI), Y6
+	VMOVUPS      3008(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVUPS      Y0, (R15)
+	VMOVUPS      Y10, (R15)(SI*1)
+	VMOVUPS      Y8, (R15)(SI*2)
+	VMOVUPS      Y12, (R15)(R11*1)
+	VMOVUPS      Y9, (R15)(SI*4)
+	VMOVUPS      Y1, (R15)(R12*1)
+	VMOVUPS      Y3, (R15)(R11*2)
+	VMOVUPS      Y7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      3072(DI), Y0
+	VMOVUPS      3136(DI), Y1
+	VMOVUPS      3200(DI), Y2
+	VMOVUPS      3264(DI), Y3
+	VMOVUPS      3328(DI), Y4
+	VMOVUPS      3392(DI), Y5
+	VMOVUPS      3456(DI), Y6
+	VMOVUPS      3520(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVUPS      Y0, (R15)
+	VMOVUPS      Y10, (R15)(SI*1)
+	VMOVUPS      Y8, (R15)(SI*2)
+	VMOVUPS      Y12, (R15)(R11*1)
+	VMOVUPS      Y9, (R15)(SI*4)
+	VMOVUPS      Y1, (R15)(R12*1)
+	VMOVUPS      Y3, (R15)(R11*2)
+	VMOVUPS      Y7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      3584(DI), Y0
+	VMOVUPS      3648(DI), Y1
+	VMOVUPS      3712(DI), Y2
+	VMOVUPS      3776(DI), Y3
+	VMOVUPS      3840(DI), Y4
+	VMOVUPS      3904(DI), Y5
+	VMOVUPS      3968(DI), Y6
+	VMOVUPS      4032(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVUPS      Y0, (R15)
+	VMOVUPS      Y10, (R15)(SI*1)
+	VMOVUPS      Y8, (R15)(SI*2)
+	VMOVUPS      Y12, (R15)(R11*1)
+	VMOVUPS      Y9, (R15)(SI*4)
+	VMOVUPS      Y1, (R15)(R12*1)
+	VMOVUPS      Y3, (R15)(R11*2)
+	VMOVUPS      Y7, (R15)(R13*1)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	DECQ         BP
+	JNZ          winoInput6AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	ADDQ         $0x00000180, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput6AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutput6AVX2(SB), $3136-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R11
+	IMUL3Q $0x00000008, DX, R12
+
+winoOutput6AVX2_tile:
+	MOVQ $0x00000002, R14
+
+winoOutput6AVX2_half:
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VMOVAPS      Y0, (R8)
+	VMOVAPS      Y6, 64(R8)
+	VMOVAPS      Y9, 128(R8)
+	VMOVAPS      Y10, 192(R8)
+	VMOVAPS      Y8, 256(R8)
+	VMOVAPS      Y1, 320(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VMOVAPS      Y0, 384(R8)
+	VMOVAPS      Y6, 448(R8)
+	VMOVAPS      Y9, 512(R8)
+	VMOVAPS      Y10, 576(R8)
+	VMOVAPS      Y8, 640(R8)
+	VMOVAPS      Y1, 704(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VMOVAPS      Y0, 768(R8)
+	VMOVAPS      Y6, 832(R8)
+	VMOVAPS      Y9, 896(R8)
+	VMOVAPS      Y10, 960(R8)
+	VMOVAPS      Y8, 1024(R8)
+	VMOVAPS      Y1, 1088(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VMOVAPS      Y0, 1152(R8)
+	VMOVAPS      Y6, 1216(R8)
+	VMOVAPS      Y9, 1280(R8)
+	VMOVAPS      Y10, 1344(R8)
+	VMOVAPS      Y8, 1408(R8)
+	VMOVAPS      Y1, 1472(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VMOVAPS      Y0, 1536(R8)
+	VMOVAPS      Y6, 1600(R8)
+	VMOVAPS      Y9, 1664(R8)
+	VMOVAPS      Y10, 1728(R8)
+	VMOVAPS      Y8, 1792(R8)
+	VMOVAPS      Y1, 1856(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VMOVAPS      Y0, 1920(R8)
+	VMOVAPS      Y6, 1984(R8)
+	VMOVAPS      Y9, 2048(R8)
+	VMOVAPS      Y10, 2112(R8)
+	VMOVAPS      Y8, 2176(R8)
+	VMOVAPS      Y1, 2240(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VMOVAPS      Y0, 2304(R8)
+	VMOVAPS      Y6, 2368(R8)
+	VMOVAPS      Y9, 2432(R8)
+	VMOVAPS      Y10, 2496(R8)
+	VMOVAPS      Y8, 2560(R8)
+	VMOVAPS      Y1, 2624(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VMOVAPS      Y0, 2688(R8)
+	VMOVAPS      Y6, 2752(R8)
+	VMOVAPS      Y9, 2816(R8)
+	VMOVAPS      Y10, 2880(R8)
+	VMOVAPS      Y8, 2944(R8)
+	VMOVAPS      Y1, 3008(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      384(R8), Y6
+	VMOVUPS      768(R8), Y7
+	VMOVUPS      1152(R8), Y4
+	VMOVUPS      1536(R8), Y8
+	VMOVUPS      1920(R8), Y2
+	VMOVUPS      2304(R8), Y3
+	VMOVUPS      2688(R8), Y0
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y8, Y4, Y7
+	VSUBPS       Y8, Y4, Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y10
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y7, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y9, Y1
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y8, Y2
+	VFMADD231PS  winoConst<>+576(SB), Y10, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y7, Y3
+	VFMADD231PS  winoConst<>+512(SB), Y9, Y3
+	VMOVAPS      Y6, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y8, Y4
+	VFMADD231PS  winoConst<>+64(SB), Y10, Y4
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  winoConst<>+576(SB), Y7, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y9, Y5
+	VADDPS       Y6, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y8, Y0
+	VADDPS       Y10, Y0, Y6
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y3, Y3
+	VMAXPS       Y3, Y0, Y3
+	VMOVUPS      Y3, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y4, Y4
+	VMAXPS       Y4, Y0, Y4
+	VMOVUPS      Y4, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y5, Y5
+	VMAXPS       Y5, Y0, Y5
+	VMOVUPS      Y5, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y6, Y6
+	VMAXPS       Y6, Y0, Y6
+	VMOVUPS      Y6, (R13)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      448(R8), Y2
+	VMOVUPS      832(R8), Y3
+	VMOVUPS      1216(R8), Y4
+	VMOVUPS      1600(R8), Y5
+	VMOVUPS      1984(R8), Y6
+	VMOVUPS      2368(R8), Y7
+	VMOVUPS      2752(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y10
+	VMOVAPS      Y2, Y11
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y11
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+576(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+128(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y2
+	VADDPS       Y6, Y2, Y2
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y10, Y10
+	VMAXPS       Y10, Y0, Y10
+	VMOVUPS      Y10, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y11, Y11
+	VMAXPS       Y11, Y0, Y11
+	VMOVUPS      Y11, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 64(R13)
+	VMOVUPS      128(R8), Y1
+	VMOVUPS      512(R8), Y2
+	VMOVUPS      896(R8), Y3
+	VMOVUPS      1280(R8), Y4
+	VMOVUPS      1664(R8), Y5
+	VMOVUPS      2048(R8), Y6
+	VMOVUPS      2432(R8), Y7
+	VMOVUPS      2816(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y10
+	VMOVAPS      Y2, Y11
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y11
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+576(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+128(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y2
+	VADDPS       Y6, Y2, Y2
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y10, Y10
+	VMAXPS       Y10, Y0, Y10
+	VMOVUPS      Y10, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y11, Y11
+	VMAXPS       Y11, Y0, Y11
+	VMOVUPS      Y11, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 128(R13)
+	VMOVUPS      192(R8), Y1
+	VMOVUPS      576(R8), Y2
+	VMOVUPS      960(R8), Y3
+	VMOVUPS      1344(R8), Y4
+	VMOVUPS      1728(R8), Y5
+	VMOVUPS      2112(R8), Y6
+	VMOVUPS      2496(R8), Y7
+	VMOVUPS      2880(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y10
+	VMOVAPS      Y2, Y11
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y11
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+576(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+128(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y2
+	VADDPS       Y6, Y2, Y2
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y10, Y10
+	VMAXPS       Y10, Y0, Y10
+	VMOVUPS      Y10, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y11, Y11
+	VMAXPS       Y11, Y0, Y11
+	VMOVUPS      Y11, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 192(R13)
+	VMOVUPS      256(R8), Y1
+	VMOVUPS      640(R8), Y2
+	VMOVUPS      1024(R8), Y3
+	VMOVUPS      1408(R8), Y4
+	VMOVUPS      1792(R8), Y5
+	VMOVUPS      2176(R8), Y6
+	VMOVUPS      2560(R8), Y7
+	VMOVUPS      2944(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y10
+	VMOVAPS      Y2, Y11
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y11
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+576(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+128(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y2
+	VADDPS       Y6, Y2, Y2
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 256(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 256(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y10, Y10
+	VMAXPS       Y10, Y0, Y10
+	VMOVUPS      Y10, 256(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y11, Y11
+	VMAXPS       Y11, Y0, Y11
+	VMOVUPS      Y11, 256(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, 256(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 256(R13)
+	VMOVUPS      320(R8), Y1
+	VMOVUPS      704(R8), Y2
+	VMOVUPS      1088(R8), Y3
+	VMOVUPS      1472(R8), Y4
+	VMOVUPS      1856(R8), Y5
+	VMOVUPS      2240(R8), Y6
+	VMOVUPS      2624(R8), Y7
+	VMOVUPS      3008(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y10
+	VMOVAPS      Y2, Y11
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y11
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+576(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+128(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y2
+	VADDPS       Y6, Y2, Y2
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 320(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 320(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y10, Y10
+	VMAXPS       Y10, Y0, Y10
+	VMOVUPS      Y10, 320(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y11, Y11
+	VMAXPS       Y11, Y0, Y11
+	VMOVUPS      Y11, 320(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, 320(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 320(R13)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R14
+	JNZ          winoOutput6AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000180, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput6AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputPool6AVX2(SB), $3136-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R11
+	IMUL3Q $0x00000008, DX, R12
+
+winoOutputPool6AVX2_tile:
+	MOVQ $0x00000002, R14
+
+winoOutputPool6AVX2_half:
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VMOVAPS      Y0, (R8)
+	VMOVAPS      Y6, 64(R8)
+	VMOVAPS      Y9, 128(R8)
+	VMOVAPS      Y10, 192(R8)
+	VMOVAPS      Y8, 256(R8)
+	VMOVAPS      Y1, 320(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VMOVAPS      Y0, 384(R8)
+	VMOVAPS      Y6, 448(R8)
+	VMOVAPS      Y9, 512(R8)
+	VMOVAPS      Y10, 576(R8)
+	VMOVAPS      Y8, 640(R8)
+	VMOVAPS      Y1, 704(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VMOVAPS      Y0, 768(R8)
+	VMOVAPS      Y6, 832(R8)
+	VMOVAPS      Y9, 896(R8)
+	VMOVAPS      Y10, 960(R8)
+	VMOVAPS      Y8, 1024(R8)
+	VMOVAPS      Y1, 1088(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VMOVAPS      Y0, 1152(R8)
+	VMOVAPS      Y6, 1216(R8)
+	VMOVAPS      Y9, 1280(R8)
+	VMOVAPS      Y10, 1344(R8)
+	VMOVAPS      Y8, 1408(R8)
+	VMOVAPS      Y1, 1472(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VMOVAPS      Y0, 1536(R8)
+	VMOVAPS      Y6, 1600(R8)
+	VMOVAPS      Y9, 1664(R8)
+	VMOVAPS      Y10, 1728(R8)
+	VMOVAPS      Y8, 1792(R8)
+	VMOVAPS      Y1, 1856(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VMOVAPS      Y0, 1920(R8)
+	VMOVAPS      Y6, 1984(R8)
+	VMOVAPS      Y9, 2048(R8)
+	VMOVAPS      Y10, 2112(R8)
+	VMOVAPS      Y8, 2176(R8)
+	VMOVAPS      Y1, 2240(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VMOVAPS      Y0, 2304(R8)
+	VMOVAPS      Y6, 2368(R8)
+	VMOVAPS      Y9, 2432(R8)
+	VMOVAPS      Y10, 2496(R8)
+	VMOVAPS      Y8, 2560(R8)
+	VMOVAPS      Y1, 2624(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VMOVAPS      Y0, 2688(R8)
+	VMOVAPS      Y6, 2752(R8)
+	VMOVAPS      Y9, 2816(R8)
+	VMOVAPS      Y10, 2880(R8)
+	VMOVAPS      Y8, 2944(R8)
+	VMOVAPS      Y1, 3008(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      384(R8), Y6
+	VMOVUPS      768(R8), Y7
+	VMOVUPS      1152(R8), Y4
+	VMOVUPS      1536(R8), Y8
+	VMOVUPS      1920(R8), Y2
+	VMOVUPS      2304(R8), Y3
+	VMOVUPS      2688(R8), Y0
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y8, Y4, Y7
+	VSUBPS       Y8, Y4, Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y10
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y7, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y9, Y1
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y8, Y2
+	VFMADD231PS  winoConst<>+576(SB), Y10, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y7, Y3
+	VFMADD231PS  winoConst<>+512(SB), Y9, Y3
+	VMOVAPS      Y6, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y8, Y4
+	VFMADD231PS  winoConst<>+64(SB), Y10, Y4
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  winoConst<>+576(SB), Y7, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y9, Y5
+	VADDPS       Y6, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y8, Y0
+	VADDPS       Y10, Y0, Y6
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R13
+	VMAXPS       Y2, Y1, Y1
+	VMAXPS       Y4, Y3, Y3
+	VMAXPS       Y6, Y5, Y5
+	VMOVAPS      Y1, (R8)
+	VMOVAPS      Y3, 384(R8)
+	VMOVAPS      Y5, 768(R8)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      448(R8), Y2
+	VMOVUPS      832(R8), Y3
+	VMOVUPS      1216(R8), Y4
+	VMOVUPS      1600(R8), Y5
+	VMOVUPS      1984(R8), Y6
+	VMOVUPS      2368(R8), Y7
+	VMOVUPS      2752(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y10
+	VMOVAPS      Y2, Y11
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y11
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+576(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+128(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y2
+	VADDPS       Y6, Y2, Y2
+	MOVQ         BX, R13
+	VMAXPS       Y7, Y1, Y1
+	VMAXPS       Y11, Y10, Y10
+	VMAXPS       Y2, Y9, Y9
+	VMAXPS       (R8), Y1, Y1
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R13)
+	ADDQ         SI, R13
+	VMAXPS       384(R8), Y10, Y10
+	VADDPS       (DI), Y10, Y10
+	VMAXPS       Y10, Y0, Y10
+	VMOVUPS      Y10, (R13)
+	ADDQ         SI, R13
+	VMAXPS       768(R8), Y9, Y9
+	VADDPS       (DI), Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, (R13)
+	VMOVUPS      128(R8), Y1
+	VMOVUPS      512(R8), Y2
+	VMOVUPS      896(R8), Y3
+	VMOVUPS      1280(R8), Y4
+	VMOVUPS      1664(R8), Y5
+	VMOVUPS      2048(R8), Y6
+	VMOVUPS      2432(R8), Y7
+	VMOVUPS      2816(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y10
+	VMOVAPS      Y2, Y11
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y11
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+576(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+128(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y2
+	VADDPS       Y6, Y2, Y2
+	MOVQ         BX, R13
+	VMAXPS       Y7, Y1, Y1
+	VMAXPS       Y11, Y10, Y10
+	VMAXPS       Y2, Y9, Y9
+	VMOVAPS      Y1, 128(R8)
+	VMOVAPS      Y10, 512(R8)
+	VMOVAPS      Y9, 896(R8)
+	VMOVUPS      192(R8), Y1
+	VMOVUPS      576(R8), Y2
+	VMOVUPS      960(R8), Y3
+	VMOVUPS      1344(R8), Y4
+	VMOVUPS      1728(R8), Y5
+	VMOVUPS      2112(R8), Y6
+	VMOVUPS      2496(R8), Y7
+	VMOVUPS      2880(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y10
+	VMOVAPS      Y2, Y11
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y11
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+576(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+128(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y2
+	VADDPS       Y6, Y2, Y2
+	MOVQ         BX, R13
+	VMAXPS       Y7, Y1, Y1
+	VMAXPS       Y11, Y10, Y10
+	VMAXPS       Y2, Y9, Y9
+	VMAXPS       128(R8), Y1, Y1
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R13)
+	ADDQ         SI, R13
+	VMAXPS       512(R8), Y10, Y10
+	VADDPS       (DI), Y10, Y10
+	VMAXPS       Y10, Y0, Y10
+	VMOVUPS      Y10, 64(R13)
+	ADDQ         SI, R13
+	VMAXPS       896(R8), Y9, Y9
+	VADDPS       (DI), Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, 64(R13)
+	VMOVUPS      256(R8), Y1
+	VMOVUPS      640(R8), Y2
+	VMOVUPS      1024(R8), Y3
+	VMOVUPS      1408(R8), Y4
+	VMOVUPS      1792(R8), Y5
+	VMOVUPS      2176(R8), Y6
+	VMOVUPS      2560(R8), Y7
+	VMOVUPS      2944(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y10
+	VMOVAPS      Y2, Y11
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y11
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+576(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+128(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y2
+	VADDPS       Y6, Y2, Y2
+	MOVQ         BX, R13
+	VMAXPS       Y7, Y1, Y1
+	VMAXPS       Y11, Y10, Y10
+	VMAXPS       Y2, Y9, Y9
+	VMOVAPS      Y1, 256(R8)
+	VMOVAPS      Y10, 640(R8)
+	VMOVAPS      Y9, 1024(R8)
+	VMOVUPS      320(R8), Y1
+	VMOVUPS      704(R8), Y2
+	VMOVUPS      1088(R8), Y3
+	VMOVUPS      1472(R8), Y4
+	VMOVUPS      1856(R8), Y5
+	VMOVUPS      2240(R8), Y6
+	VMOVUPS      2624(R8), Y7
+	VMOVUPS      3008(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y10
+	VMOVAPS      Y2, Y11
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y11
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+576(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+128(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y2
+	VADDPS       Y6, Y2, Y2
+	MOVQ         BX, R13
+	VMAXPS       Y7, Y1, Y1
+	VMAXPS       Y11, Y10, Y10
+	VMAXPS       Y2, Y9, Y9
+	VMAXPS       256(R8), Y1, Y1
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 128(R13)
+	ADDQ         SI, R13
+	VMAXPS       640(R8), Y10, Y10
+	VADDPS       (DI), Y10, Y10
+	VMAXPS       Y10, Y0, Y10
+	VMOVUPS      Y10, 128(R13)
+	ADDQ         SI, R13
+	VMAXPS       1024(R8), Y9, Y9
+	VADDPS       (DI), Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, 128(R13)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R14
+	JNZ          winoOutputPool6AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x000000c0, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool6AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoWeights6AVX2(n int, w *float32, wStride int, u *float32, uStride int)
+// Requires: AVX, FMA3
+TEXT ·winoWeights6AVX2(SB), $1600-40
+	MOVQ   n+0(FP), AX
+	MOVQ   w+8(FP), CX
+	MOVQ   wStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   u+24(FP), BX
+	MOVQ   uStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R8
+	LEAQ   (SI)(SI*2), R8
+	LEAQ   (SI)(SI*4), R9
+	LEAQ   (R8)(SI*4), R10
+	LEAQ   (DX)(DX*2), R11
+	IMUL3Q $0x00000008, SI, R12
+
+winoWeights6AVX2_block:
+	MOVQ $0x00000002, R14
+
+winoWeights6AVX2_half:
+	MOVQ        CX, R13
+	VMOVUPS     (R13), Y0
+	ADDQ        R11, R13
+	VMOVUPS     (R13), Y1
+	ADDQ        R11, R13
+	VMOVUPS     (R13), Y2
+	VADDPS      Y2, Y0, Y3
+	VMULPS      winoConst<>+960(SB), Y3, Y3
+	VMULPS      winoConst<>+1024(SB), Y1, Y4
+	VMULPS      winoConst<>+1088(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
+	VMULPS      winoConst<>+1216(SB), Y1, Y6
+	VMULPS      winoConst<>+1216(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VSUBPS      Y4, Y3, Y8
+	VADDPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y1, Y7, Y6
+	VSUBPS      Y1, Y7, Y1
+	VMOVAPS     Y0, (DI)
+	VMOVAPS     Y8, 192(DI)
+	VMOVAPS     Y3, 384(DI)
+	VMOVAPS     Y4, 576(DI)
+	VMOVAPS     Y5, 768(DI)
+	VMOVAPS     Y6, 960(DI)
+	VMOVAPS     Y1, 1152(DI)
+	VMOVAPS     Y2, 1344(DI)
+	MOVQ        CX, R13
+	VMOVUPS     (R13)(DX*1), Y0
+	ADDQ        R11, R13
+	VMOVUPS     (R13)(DX*1), Y1
+	ADDQ        R11, R13
+	VMOVUPS     (R13)(DX*1), Y2
+	VADDPS      Y2, Y0, Y3
+	VMULPS      winoConst<>+960(SB), Y3, Y3
+	VMULPS      winoConst<>+1024(SB), Y1, Y4
+	VMULPS      winoConst<>+1088(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
+	VMULPS      winoConst<>+1216(SB), Y1, Y6
+	VMULPS      winoConst<>+1216(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VSUBPS      Y4, Y3, Y8
+	VADDPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y1, Y7, Y6
+	VSUBPS      Y1, Y7, Y1
+	VMOVAPS     Y0, 64(DI)
+	VMOVAPS     Y8, 256(DI)
+	VMOVAPS     Y3, 448(DI)
+	VMOVAPS     Y4, 640(DI)
+	VMOVAPS     Y5, 832(DI)
+	VMOVAPS     Y6, 1024(DI)
+	VMOVAPS     Y1, 1216(DI)
+	VMOVAPS     Y2, 1408(DI)
+	MOVQ        CX, R13
+	VMOVUPS     (R13)(DX*2), Y0
+	ADDQ        R11, R13
+	VMOVUPS     (R13)(DX*2), Y1
+	ADDQ        R11, R13
+	VMOVUPS     (R13)(DX*2), Y2
+	VADDPS      Y2, Y0, Y3
+	VMULPS      winoConst<>+960(SB), Y3, Y3
+	VMULPS      winoConst<>+1024(SB), Y1, Y4
+	VMULPS      winoConst<>+1088(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
+	VMULPS      winoConst<>+1216(SB), Y1, Y6
+	VMULPS      winoConst<>+1216(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VSUBPS      Y4, Y3, Y8
+	VADDPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y1, Y7, Y6
+	VSUBPS      Y1, Y7, Y1
+	VMOVAPS     Y0, 128(DI)
+	VMOVAPS     Y8, 320(DI)
+	VMOVAPS     Y3, 512(DI)
+	VMOVAPS     Y4, 704(DI)
+	VMOVAPS     Y5, 896(DI)
+	VMOVAPS     Y6, 1088(DI)
+	VMOVAPS     Y1, 1280(DI)
+	VMOVAPS     Y2, 1472(DI)
+	MOVQ        BX, R13
+	VMOVUPS     (DI), Y0
+	VMOVUPS     64(DI), Y1
+	VMOVUPS     128(DI), Y2
+	VADDPS      Y2, Y0, Y3
+	VMULPS      winoConst<>+960(SB), Y3, Y3
+	VMULPS      winoConst<>+1024(SB), Y1, Y4
+	VMULPS      winoConst<>+1088(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
+	VMULPS      winoConst<>+1216(SB), Y1, Y6
+	VMULPS      winoConst<>+1216(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VSUBPS      Y4, Y3, Y8
+	VADDPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y1, Y7, Y6
+	VSUBPS      Y1, Y7, Y1
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y8, (R13)(SI*1)
+	VMOVUPS     Y3, (R13)(SI*2)
+	VMOVUPS     Y4, (R13)(R8*1)
+	VMOVUPS     Y5, (R13)(SI*4)
+	VMOVUPS     Y6, (R13)(R9*1)
+	VMOVUPS     Y1, (R13)(R8*2)
+	VMOVUPS     Y2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     192(DI), Y0
+	VMOVUPS     256(DI), Y1
+	VMOVUPS     320(DI), Y2
+	VADDPS      Y2, Y0, Y3
+	VMULPS      winoConst<>+960(SB), Y3, Y3
+	VMULPS      winoConst<>+1024(SB), Y1, Y4
+	VMULPS      winoConst<>+1088(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
+	VMULPS      winoConst<>+1216(SB), Y1, Y6
+	VMULPS      winoConst<>+1216(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VSUBPS      Y4, Y3, Y8
+	VADDPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y1, Y7, Y6
+	VSUBPS      Y1, Y7, Y1
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y8, (R13)(SI*1)
+	VMOVUPS     Y3, (R13)(SI*2)
+	VMOVUPS     Y4, (R13)(R8*1)
+	VMOVUPS     Y5, (R13)(SI*4)
+	VMOVUPS     Y6, (R13)(R9*1)
+	VMOVUPS     Y1, (R13)(R8*2)
+	VMOVUPS     Y2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     384(DI), Y0
+	VMOVUPS     448(DI), Y1
+	VMOVUPS     512(DI), Y2
+	VADDPS      Y2, Y0, Y3
+	VMULPS      winoConst<>+960(SB), Y3, Y3
+	VMULPS      winoConst<>+1024(SB), Y1, Y4
+	VMULPS      winoConst<>+1088(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
+	VMULPS      winoConst<>+1216(SB), Y1, Y6
+	VMULPS      winoConst<>+1216(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VSUBPS      Y4, Y3, Y8
+	VADDPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y1, Y7, Y6
+	VSUBPS      Y1, Y7, Y1
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y8, (R13)(SI*1)
+	VMOVUPS     Y3, (R13)(SI*2)
+	VMOVUPS     Y4, (R13)(R8*1)
+	VMOVUPS     Y5, (R13)(SI*4)
+	VMOVUPS     Y6, (R13)(R9*1)
+	VMOVUPS     Y1, (R13)(R8*2)
+	VMOVUPS     Y2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     576(DI), Y0
+	VMOVUPS     640(DI), Y1
+	VMOVUPS     704(DI), Y2
+	VADDPS      Y2, Y0, Y3
+	VMULPS      winoConst<>+960(SB), Y3, Y3
+	VMULPS      winoConst<>+1024(SB), Y1, Y4
+	VMULPS      winoConst<>+1088(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
+	VMULPS      winoConst<>+1216(SB), Y1, Y6
+	VMULPS      winoConst<>+1216(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VSUBPS      Y4, Y3, Y8
+	VADDPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y1, Y7, Y6
+	VSUBPS      Y1, Y7, Y1
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y8, (R13)(SI*1)
+	VMOVUPS     Y3, (R13)(SI*2)
+	VMOVUPS     Y4, (R13)(R8*1)
+	VMOVUPS     Y5, (R13)(SI*4)
+	VMOVUPS     Y6, (R13)(R9*1)
+	VMOVUPS     Y1, (R13)(R8*2)
+	VMOVUPS     Y2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     768(DI), Y0
+	VMOVUPS     832(DI), Y1
+	VMOVUPS     896(DI), Y2
+	VADDPS      Y2, Y0, Y3
+	VMULPS      winoConst<>+960(SB), Y3, Y3
+	VMULPS      winoConst<>+1024(SB), Y1, Y4
+	VMULPS      winoConst<>+1088(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
+	VMULPS      winoConst<>+1216(SB), Y1, Y6
+	VMULPS      winoConst<>+1216(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VSUBPS      Y4, Y3, Y8
+	VADDPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y1, Y7, Y6
+	VSUBPS      Y1, Y7, Y1
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y8, (R13)(SI*1)
+	VMOVUPS     Y3, (R13)(SI*2)
+	VMOVUPS     Y4, (R13)(R8*1)
+	VMOVUPS     Y5, (R13)(SI*4)
+	VMOVUPS     Y6, (R13)(R9*1)
+	VMOVUPS     Y1, (R13)(R8*2)
+	VMOVUPS     Y2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     960(DI), Y0
+	VMOVUPS     1024(DI), Y1
+	VMOVUPS     1088(DI), Y2
+	VADDPS      Y2, Y0, Y3
+	VMULPS      winoConst<>+960(SB), Y3, Y3
+	VMULPS      winoConst<>+1024(SB), Y1, Y4
+	VMULPS      winoConst<>+1088(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
+	VMULPS      winoConst<>+1216(SB), Y1, Y6
+	VMULPS      winoConst<>+1216(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VSUBPS      Y4, Y3, Y8
+	VADDPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y1, Y7, Y6
+	VSUBPS      Y1, Y7, Y1
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y8, (R13)(SI*1)
+	VMOVUPS     Y3, (R13)(SI*2)
+	VMOVUPS     Y4, (R13)(R8*1)
+	VMOVUPS     Y5, (R13)(SI*4)
+	VMOVUPS     Y6, (R13)(R9*1)
+	VMOVUPS     Y1, (R13)(R8*2)
+	VMOVUPS     Y2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     1152(DI), Y0
+	VMOVUPS     1216(DI), Y1
+	VMOVUPS     1280(DI), Y2
+	VADDPS      Y2, Y0, Y3
+	VMULPS      winoConst<>+960(SB), Y3, Y3
+	VMULPS      winoConst<>+1024(SB), Y1, Y4
+	VMULPS      winoConst<>+1088(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
+	VMULPS      winoConst<>+1216(SB), Y1, Y6
+	VMULPS      winoConst<>+1216(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VSUBPS      Y4, Y3, Y8
+	VADDPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y1, Y7, Y6
+	VSUBPS      Y1, Y7, Y1
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y8, (R13)(SI*1)
+	VMOVUPS     Y3, (R13)(SI*2)
+	VMOVUPS     Y4, (R13)(R8*1)
+	VMOVUPS     Y5, (R13)(SI*4)
+	VMOVUPS     Y6, (R13)(R9*1)
+	VMOVUPS     Y1, (R13)(R8*2)
+	VMOVUPS     Y2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     1344(DI), Y0
+	VMOVUPS     1408(DI), Y1
+	VMOVUPS     1472(DI), Y2
+	VADDPS      Y2, Y0, Y3
+	VMULPS      winoConst<>+960(SB), Y3, Y3
+	VMULPS      winoConst<>+1024(SB), Y1, Y4
+	VMULPS      winoConst<>+1088(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
+	VMULPS      winoConst<>+1216(SB), Y1, Y6
+	VMULPS      winoConst<>+1216(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VSUBPS      Y4, Y3, Y8
+	VADDPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y1, Y7, Y6
+	VSUBPS      Y1, Y7, Y1
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y8, (R13)(SI*1)
+	VMOVUPS     Y3, (R13)(SI*2)
+	VMOVUPS     Y4, (R13)(R8*1)
+	VMOVUPS     Y5, (R13)(SI*4)
+	VMOVUPS     Y6, (R13)(R9*1)
+	VMOVUPS     Y1, (R13)(R8*2)
+	VMOVUPS     Y2, (R13)(R10*1)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, BX
+	DECQ        R14
+	JNZ         winoWeights6AVX2_half
+	SUBQ        $0x00000040, CX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoWeights6AVX2_block
+	VZEROUPPER
+	RET
+
+// func winoGrad4AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, FMA3
+TEXT ·winoGrad4AVX2(SB), $1600-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   dy+8(FP), CX
+	MOVQ   dyRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R9
+	LEAQ   (SI)(SI*2), R9
+	LEAQ   (SI)(SI*4), R10
+	LEAQ   (R9)(SI*4), R11
+	IMUL3Q $0x00000006, SI, R11
+
+winoGrad4AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoGrad4AVX2_half:
+	VMOVUPS     (CX), Y0
+	VMOVUPS     (CX)(DX*1), Y1
+	VMOVUPS     (CX)(DX*2), Y2
+	VMOVUPS     (CX)(R8*1), Y3
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y1, Y6, Y5
+	VSUBPS      Y1, Y6, Y1
+	VMOVAPS     Y0, (DI)
+	VMOVAPS     Y2, 256(DI)
+	VMOVAPS     Y4, 512(DI)
+	VMOVAPS     Y5, 768(DI)
+	VMOVAPS     Y1, 1024(DI)
+	VMOVAPS     Y3, 1280(DI)
+	VMOVUPS     64(CX), Y0
+	VMOVUPS     64(CX)(DX*1), Y1
+	VMOVUPS     64(CX)(DX*2), Y2
+	VMOVUPS     64(CX)(R8*1), Y3
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y1, Y6, Y5
+	VSUBPS      Y1, Y6, Y1
+	VMOVAPS     Y0, 64(DI)
+	VMOVAPS     Y2, 320(DI)
+	VMOVAPS     Y4, 576(DI)
+	VMOVAPS     Y5, 832(DI)
+	VMOVAPS     Y1, 1088(DI)
+	VMOVAPS     Y3, 1344(DI)
+	VMOVUPS     128(CX), Y0
+	VMOVUPS     128(CX)(DX*1), Y1
+	VMOVUPS     128(CX)(DX*2), Y2
+	VMOVUPS     128(CX)(R8*1), Y3
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y1, Y6, Y5
+	VSUBPS      Y1, Y6, Y1
+	VMOVAPS     Y0, 128(DI)
+	VMOVAPS     Y2, 384(DI)
+	VMOVAPS     Y4, 640(DI)
+	VMOVAPS     Y5, 896(DI)
+	VMOVAPS     Y1, 1152(DI)
+	VMOVAPS     Y3, 1408(DI)
+	VMOVUPS     192(CX), Y0
+	VMOVUPS     192(CX)(DX*1), Y1
+	VMOVUPS     192(CX)(DX*2), Y2
+	VMOVUPS     192(CX)(R8*1), Y3
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y1, Y6, Y5
+	VSUBPS      Y1, Y6, Y1
+	VMOVAPS     Y0, 192(DI)
+	VMOVAPS     Y2, 448(DI)
+	VMOVAPS     Y4, 704(DI)
+	VMOVAPS     Y5, 960(DI)
+	VMOVAPS     Y1, 1216(DI)
+	VMOVAPS     Y3, 1472(DI)
+	MOVQ        BX, R12
+	VMOVUPS     (DI), Y0
+	VMOVUPS     64(DI), Y1
+	VMOVUPS     128(DI), Y2
+	VMOVUPS     192(DI), Y3
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y1, Y6, Y5
+	VSUBPS      Y1, Y6, Y1
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y2, (R12)(SI*1)
+	VMOVUPS     Y4, (R12)(SI*2)
+	VMOVUPS     Y5, (R12)(R9*1)
+	VMOVUPS     Y1, (R12)(SI*4)
+	VMOVUPS     Y3, (R12)(R10*1)
+	ADDQ        R11, R12
+	VMOVUPS     256(DI), Y0
+	VMOVUPS     320(DI), Y1
+	VMOVUPS     384(DI), Y2
+	VMOVUPS     448(DI), Y3
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y1, Y6, Y5
+	VSUBPS      Y1, Y6, Y1
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y2, (R12)(SI*1)
+	VMOVUPS     Y4, (R12)(SI*2)
+	VMOVUPS     Y5, (R12)(R9*1)
+	VMOVUPS     Y1, (R12)(SI*4)
+	VMOVUPS     Y3, (R12)(R10*1)
+	ADDQ        R11, R12
+	VMOVUPS     512(DI), Y0
+	VMOVUPS     576(DI), Y1
+	VMOVUPS     640(DI), Y2
+	VMOVUPS     704(DI), Y3
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y1, Y6, Y5
+	VSUBPS      Y1, Y6, Y1
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y2, (R12)(SI*1)
+	VMOVUPS     Y4, (R12)(SI*2)
+	VMOVUPS     Y5, (R12)(R9*1)
+	VMOVUPS     Y1, (R12)(SI*4)
+	VMOVUPS     Y3, (R12)(R10*1)
+	ADDQ        R11, R12
+	VMOVUPS     768(DI), Y0
+	VMOVUPS     832(DI), Y1
+	VMOVUPS     896(DI), Y2
+	VMOVUPS     960(DI), Y3
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y1, Y6, Y5
+	VSUBPS      Y1, Y6, Y1
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y2, (R12)(SI*1)
+	VMOVUPS     Y4, (R12)(SI*2)
+	VMOVUPS     Y5, (R12)(R9*1)
+	VMOVUPS     Y1, (R12)(SI*4)
+	VMOVUPS     Y3, (R12)(R10*1)
+	ADDQ        R11, R12
+	VMOVUPS     1024(DI), Y0
+	VMOVUPS     1088(DI), Y1
+	VMOVUPS     1152(DI), Y2
+	VMOVUPS     1216(DI), Y3
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y1, Y6, Y5
+	VSUBPS      Y1, Y6, Y1
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y2, (R12)(SI*1)
+	VMOVUPS     Y4, (R12)(SI*2)
+	VMOVUPS     Y5, (R12)(R9*1)
+	VMOVUPS     Y1, (R12)(SI*4)
+	VMOVUPS     Y3, (R12)(R10*1)
+	ADDQ        R11, R12
+	VMOVUPS     1280(DI), Y0
+	VMOVUPS     1344(DI), Y1
+	VMOVUPS     1408(DI), Y2
+	VMOVUPS     1472(DI), Y3
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y1, Y6, Y5
+	VSUBPS      Y1, Y6, Y1
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y2, (R12)(SI*1)
+	VMOVUPS     Y4, (R12)(SI*2)
+	VMOVUPS     Y5, (R12)(R9*1)
+	VMOVUPS     Y1, (R12)(SI*4)
+	VMOVUPS     Y3, (R12)(R10*1)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, BX
+	DECQ        R13
+	JNZ         winoGrad4AVX2_half
+	SUBQ        $0x00000040, CX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000100, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoWeightsGrad4AVX2(n int, du *float32, duStride int, dw *float32, dwStride int)
+// Requires: AVX, FMA3
+TEXT ·winoWeightsGrad4AVX2(SB), $1216-40
+	MOVQ   n+0(FP), AX
+	MOVQ   du+8(FP), CX
+	MOVQ   duStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   dw+24(FP), BX
+	MOVQ   dwStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	LEAQ   (SI)(SI*2), R10
+	LEAQ   (SI)(SI*4), R11
+	LEAQ   (R10)(SI*4), R10
+	IMUL3Q $0x00000006, DX, R10
+	LEAQ   (SI)(SI*2), R11
+
+winoWeightsGrad4AVX2_block:
+	MOVQ $0x00000002, R13
+
+winoWeightsGrad4AVX2_half:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y1, Y2, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VMULPS       winoConst<>+320(SB), Y0, Y0
+	VFNMADD231PS winoConst<>+768(SB), Y6, Y0
+	VFMADD231PS  winoConst<>+832(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+896(SB), Y3, Y1
+	VSUBPS       Y6, Y2, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+768(SB), Y2, Y3
+	VMOVAPS      Y0, (DI)
+	VMOVAPS      Y1, 64(DI)
+	VMOVAPS      Y3, 128(DI)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y1, Y2, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VMULPS       winoConst<>+320(SB), Y0, Y0
+	VFNMADD231PS winoConst<>+768(SB), Y6, Y0
+	VFMADD231PS  winoConst<>+832(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+896(SB), Y3, Y1
+	VSUBPS       Y6, Y2, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+768(SB), Y2, Y3
+	VMOVAPS      Y0, 192(DI)
+	VMOVAPS      Y1, 256(DI)
+	VMOVAPS      Y3, 320(DI)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y1, Y2, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VMULPS       winoConst<>+320(SB), Y0, Y0
+	VFNMADD231PS winoConst<>+768(SB), Y6, Y0
+	VFMADD231PS  winoConst<>+832(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+896(SB), Y3, Y1
+	VSUBPS       Y6, Y2, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+768(SB), Y2, Y3
+	VMOVAPS      Y0, 384(DI)
+	VMOVAPS      Y1, 448(DI)
+	VMOVAPS      Y3, 512(DI)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y1, Y2, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VMULPS       winoConst<>+320(SB), Y0, Y0
+	VFNMADD231PS winoConst<>+768(SB), Y6, Y0
+	VFMADD231PS  winoConst<>+832(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+896(SB), Y3, Y1
+	VSUBPS       Y6, Y2, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+768(SB), Y2, Y3
+	VMOVAPS      Y0, 576(DI)
+	VMOVAPS      Y1, 640(DI)
+	VMOVAPS      Y3, 704(DI)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y1, Y2, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VMULPS       winoConst<>+320(SB), Y0, Y0
+	VFNMADD231PS winoConst<>+768(SB), Y6, Y0
+	VFMADD231PS  winoConst<>+832(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+896(SB), Y3, Y1
+	VSUBPS       Y6, Y2, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+768(SB), Y2, Y3
+	VMOVAPS      Y0, 768(DI)
+	VMOVAPS      Y1, 832(DI)
+	VMOVAPS      Y3, 896(DI)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y1, Y2, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VMULPS       winoConst<>+320(SB), Y0, Y0
+	VFNMADD231PS winoConst<>+768(SB), Y6, Y0
+	VFMADD231PS  winoConst<>+832(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+896(SB), Y3, Y1
+	VSUBPS       Y6, Y2, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+768(SB), Y2, Y3
+	VMOVAPS      Y0, 960(DI)
+	VMOVAPS      Y1, 1024(DI)
+	VMOVAPS      Y3, 1088(DI)
+	VMOVUPS      (DI), Y0
+	VMOVUPS      192(DI), Y1
+	VMOVUPS      384(DI), Y2
+	VMOVUPS      576(DI), Y3
+	VMOVUPS      768(DI), Y4
+	VMOVUPS      960(DI), Y5
+	MOVQ         BX, R12
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y1, Y2, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VMULPS       winoConst<>+320(SB), Y0, Y0
+	VFNMADD231PS winoConst<>+768(SB), Y6, Y0
+	VFMADD231PS  winoConst<>+832(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+896(SB), Y3, Y1
+	VSUBPS       Y6, Y2, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+768(SB), Y2, Y3
+	VADDPS       (R12), Y0, Y0
+	VMOVUPS      Y0, (R12)
+	ADDQ         R11, R12
+	VADDPS       (R12), Y1, Y1
+	VMOVUPS      Y1, (R12)
+	ADDQ         R11, R12
+	VADDPS       (R12), Y3, Y3
+	VMOVUPS      Y3, (R12)
+	VMOVUPS      64(DI), Y0
+	VMOVUPS      256(DI), Y1
+	VMOVUPS      448(DI), Y2
+	VMOVUPS      640(DI), Y3
+	VMOVUPS      832(DI), Y4
+	VMOVUPS      1024(DI), Y5
+	MOVQ         BX, R12
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y1, Y2, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VMULPS       winoConst<>+320(SB), Y0, Y0
+	VFNMADD231PS winoConst<>+768(SB), Y6, Y0
+	VFMADD231PS  winoConst<>+832(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+896(SB), Y3, Y1
+	VSUBPS       Y6, Y2, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+768(SB), Y2, Y3
+	VADDPS       (R12)(SI*1), Y0, Y0
+	VMOVUPS      Y0, (R12)(SI*1)
+	ADDQ         R11, R12
+	VADDPS       (R12)(SI*1), Y1, Y1
+	VMOVUPS      Y1, (R12)(SI*1)
+	ADDQ         R11, R12
+	VADDPS       (R12)(SI*1), Y3, Y3
+	VMOVUPS      Y3, (R12)(SI*1)
+	VMOVUPS      128(DI), Y0
+	VMOVUPS      320(DI), Y1
+	VMOVUPS      512(DI), Y2
+	VMOVUPS      704(DI), Y3
+	VMOVUPS      896(DI), Y4
+	VMOVUPS      1088(DI), Y5
+	MOVQ         BX, R12
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y1, Y2, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VMULPS       winoConst<>+320(SB), Y0, Y0
+	VFNMADD231PS winoConst<>+768(SB), Y6, Y0
+	VFMADD231PS  winoConst<>+832(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+896(SB), Y3, Y1
+	VSUBPS       Y6, Y2, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+768(SB), Y2, Y3
+	VADDPS       (R12)(SI*2), Y0, Y0
+	VMOVUPS      Y0, (R12)(SI*2)
+	ADDQ         R11, R12
+	VADDPS       (R12)(SI*2), Y1, Y1
+	VMOVUPS      Y1, (R12)(SI*2)
+	ADDQ         R11, R12
+	VADDPS       (R12)(SI*2), Y3, Y3
+	VMOVUPS      Y3, (R12)(SI*2)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	DECQ         R13
+	JNZ          winoWeightsGrad4AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoWeightsGrad4AVX2_block
+	VZEROUPPER
+	RET

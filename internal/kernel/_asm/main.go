@@ -62,5 +62,10 @@ func main() {
 		elementwise(s)
 	}
 	transpose()
+	consts, offset := constants(5, 4, 2, 5.25, 4.25, 0.25, 1.25, 0.5, 8, 16, 32,
+		-1./6, 1./6, 1./24, 1./12, -2./9, 2./9, 1./90, 2./45, 1./45, 1./180)
+	for _, s := range []isa{avx512, avx2} {
+		winograd(s, consts, offset)
+	}
 	Generate()
 }

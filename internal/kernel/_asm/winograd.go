@@ -1,0 +1,520 @@
+package main
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/mmcloughlin/avo/attr"
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// Transforms of the Winograd convolutions F(4×4,3×3) and F(6×6,3×3); docs/kernels.md
+// derives them. Every function works on one channel block: a vector holds 16 channels
+// (AVX-512) or 8 (AVX2, in two passes over the halves), so the transforms are
+// elementwise and need no shuffles.
+
+// expr builds the vector arithmetic of one transform.
+type expr struct {
+	s      isa
+	consts Mem
+	offset map[float64]int
+}
+
+// constants declares each value 16 times over, so that it can be a full-width operand.
+func constants(values ...float64) (Mem, map[float64]int) {
+	m := GLOBL("winoConst", attr.RODATA|attr.NOPTR)
+	at := map[float64]int{}
+	for i, v := range values {
+		at[v] = i * block
+		for l := 0; l < 16; l++ {
+			DATA(i*block+4*l, U32(math.Float32bits(float32(v))))
+		}
+	}
+	return m, at
+}
+
+type vec = reg.VecVirtual
+
+func (e expr) vec() vec {
+	if e.s.width == 64 {
+		return ZMM()
+	}
+	return YMM()
+}
+
+func (e expr) load(m Op) vec    { v := e.vec(); VMOVUPS(m, v); return v }
+func (e expr) add(a, b vec) vec { v := e.vec(); VADDPS(b, a, v); return v }
+func (e expr) sub(a, b vec) vec { v := e.vec(); VSUBPS(b, a, v); return v }
+
+// mad returns a + k·b.
+func (e expr) mad(a vec, k float64, b vec) vec {
+	v := e.vec()
+	VMOVAPS(a, v)
+	return e.madInto(v, k, b)
+}
+
+// madInto adds k·b to a, which is overwritten.
+func (e expr) madInto(a vec, k float64, b vec) vec {
+	o, ok := e.offset[math.Abs(k)]
+	if !ok {
+		panic(fmt.Sprint("no constant ", k))
+	}
+	if k < 0 {
+		VFNMADD231PS(e.consts.Offset(o), b, a)
+	} else {
+		VFMADD231PS(e.consts.Offset(o), b, a)
+	}
+	return a
+}
+
+// scale returns k·a.
+func (e expr) scale(k float64, a vec) vec {
+	v := e.vec()
+	o, ok := e.offset[k]
+	if !ok {
+		panic(fmt.Sprint("no constant ", k))
+	}
+	VMULPS(e.consts.Offset(o), a, v)
+	return v
+}
+
+// Bᵀd, the input transform of m+2 values.
+func (e expr) input(m int, d []vec) []vec {
+	if m == 4 {
+		o0 := e.madInto(e.mad(d[4], -5, d[2]), 4, d[0])
+		o5 := e.madInto(e.mad(d[5], -5, d[3]), 4, d[1])
+		a, b := e.mad(d[4], -4, d[2]), e.mad(d[3], -4, d[1])
+		c, u := e.sub(d[4], d[2]), e.sub(d[3], d[1])
+		return []vec{o0, e.add(a, b), e.sub(a, b), e.mad(c, 2, u), e.mad(c, -2, u), o5}
+	}
+	o0 := e.madInto(e.sub(d[0], d[6]), 5.25, e.sub(d[4], d[2]))
+	o7 := e.madInto(e.sub(d[7], d[1]), 5.25, e.sub(d[3], d[5]))
+	// pairs ±: the even part and the odd part of the polynomial's points ±1, ±2, ±½
+	a, b := e.madInto(e.add(d[2], d[6]), -4.25, d[4]), e.madInto(e.add(d[1], d[5]), -4.25, d[3])
+	o1, o2 := e.add(a, b), e.sub(a, b)
+	a, b = e.madInto(e.mad(d[6], 0.25, d[2]), -1.25, d[4]), e.madInto(e.mad(d[5], 0.25, d[1]), -1.25, d[3])
+	o3, o4 := e.mad(a, 2, b), e.mad(a, -2, b)
+	a, b = e.madInto(e.mad(d[6], 4, d[2]), -5, d[4]), e.madInto(e.mad(d[5], 4, d[1]), -5, d[3])
+	o5, o6 := e.mad(a, 0.5, b), e.mad(a, -0.5, b)
+	return []vec{o0, o1, o2, o3, o4, o5, o6, o7}
+}
+
+// Aᵀd, the output transform of m+2 values to m.
+func (e expr) output(m int, d []vec) []vec {
+	if m == 4 {
+		s1, t1, s2, t2 := e.add(d[1], d[2]), e.sub(d[1], d[2]), e.add(d[3], d[4]), e.sub(d[3], d[4])
+		return []vec{
+			e.add(e.add(d[0], s1), s2),
+			e.mad(t1, 2, t2),
+			e.mad(s1, 4, s2),
+			e.madInto(e.add(d[5], t1), 8, t2),
+		}
+	}
+	s1, t1 := e.add(d[1], d[2]), e.sub(d[1], d[2])
+	s2, t2 := e.add(d[3], d[4]), e.sub(d[3], d[4])
+	s3, t3 := e.add(d[5], d[6]), e.sub(d[5], d[6])
+	return []vec{
+		e.madInto(e.add(e.add(d[0], s1), s2), 32, s3),
+		e.madInto(e.mad(t1, 2, t2), 16, t3),
+		e.madInto(e.mad(s1, 4, s2), 8, s3),
+		e.madInto(e.mad(t1, 8, t2), 4, t3),
+		e.madInto(e.mad(s1, 16, s2), 2, s3),
+		e.add(e.madInto(e.add(d[7], t1), 32, t2), t3),
+	}
+}
+
+// Ad, the adjoint of F(4)'s output transform: 4 values to 6.
+func (e expr) outputAdjoint(d []vec) []vec {
+	s, t := e.add(d[0], d[2]), e.add(d[1], d[3])
+	u, v := e.mad(d[0], 4, d[2]), e.madInto(e.scale(2, d[1]), 8, d[3])
+	return []vec{d[0], e.add(s, t), e.sub(s, t), e.add(u, v), e.sub(u, v), d[3]}
+}
+
+// Gg, the weight transform of 3 values to m+2.
+func (e expr) weights(m int, g []vec) []vec {
+	s := e.add(g[0], g[2])
+	if m == 4 {
+		a, b := e.scale(-1./6, s), e.scale(1./6, g[1])
+		c := e.madInto(e.scale(1./24, g[0]), 1./6, g[2])
+		d := e.scale(1./12, g[1])
+		return []vec{e.scale(1./4, g[0]), e.sub(a, b), e.add(a, b), e.add(c, d), e.sub(c, d), g[2]}
+	}
+	a, b := e.scale(-2./9, s), e.scale(2./9, g[1])
+	c, d := e.madInto(e.scale(1./90, g[0]), 2./45, g[2]), e.scale(1./45, g[1])
+	f, h := e.madInto(e.scale(1./45, g[0]), 1./180, g[2]), e.scale(1./90, g[1])
+	return []vec{g[0], e.sub(a, b), e.add(a, b), e.add(c, d), e.sub(c, d), e.add(f, h), e.sub(f, h), g[2]}
+}
+
+// Gᵀu, the adjoint of F(4)'s weight transform: 6 values to 3.
+func (e expr) weightsAdjoint(u []vec) []vec {
+	s1, t1 := e.add(u[1], u[2]), e.sub(u[2], u[1])
+	s2, t2 := e.add(u[3], u[4]), e.sub(u[3], u[4])
+	return []vec{
+		e.madInto(e.madInto(e.scale(1./4, u[0]), -1./6, s1), 1./24, s2),
+		e.madInto(e.scale(1./6, t1), 1./12, t2),
+		e.mad(u[5], 1./6, e.sub(s2, s1)),
+	}
+}
+
+// rows addresses row·stride for up to eight rows: base + i·s.
+type rows struct{ base, s, s3, s5, s7 reg.Register }
+
+func stepsOf(base, s reg.Register) rows {
+	s3, s5, s7 := GP64(), GP64(), GP64()
+	LEAQ(Mem{Base: s, Index: s, Scale: 2}, s3)
+	LEAQ(Mem{Base: s, Index: s, Scale: 4}, s5)
+	LEAQ(Mem{Base: s3, Index: s, Scale: 4}, s7)
+	return rows{base, s, s3, s5, s7}
+}
+
+func (r rows) at(i, disp int) Mem {
+	switch i {
+	case 0:
+		return Mem{Base: r.base, Disp: disp}
+	case 1, 2, 4:
+		return Mem{Base: r.base, Index: r.s, Scale: uint8(i), Disp: disp}
+	case 3:
+		return Mem{Base: r.base, Index: r.s3, Scale: 1, Disp: disp}
+	case 5:
+		return Mem{Base: r.base, Index: r.s5, Scale: 1, Disp: disp}
+	case 6:
+		return Mem{Base: r.base, Index: r.s3, Scale: 2, Disp: disp}
+	default:
+		return Mem{Base: r.base, Index: r.s7, Scale: 1, Disp: disp}
+	}
+}
+
+// scratch is an aligned local array of n blocks.
+func scratch(n int) reg.GPVirtual {
+	p := GP64()
+	LEAQ(AllocLocal(n*block+block), p)
+	ADDQ(Imm(block-1), p)
+	ANDQ(I32(-block), p)
+	return p
+}
+
+func winoText(name, signature, doc string) {
+	TEXT(name, 0, signature)
+	Pragma("noescape")
+	Doc(doc)
+}
+
+func strideParam(name string) reg.GPVirtual {
+	p := param(name)
+	SHLQ(Imm(2), p)
+	return p
+}
+
+func winograd(s isa, consts Mem, offset map[float64]int) {
+	e := expr{s, consts, offset}
+	for _, m := range []int{4, 6} {
+		e.inputTransform(m)
+		e.outputTransform(m, false)
+		e.outputTransform(m, true)
+		e.weightTransform(m)
+	}
+	e.gradTransform()
+	e.weightGradTransform()
+}
+
+// eachHalf emits body once for a 16-lane vector, or as a loop over the two halves of
+// the channel block; the pointers advance between them and return.
+func (e expr) eachHalf(label string, body func(), pointers ...reg.Register) {
+	if e.s.width == 64 {
+		body()
+		return
+	}
+	n := GP64()
+	MOVQ(U32(2), n)
+	Label(label)
+	body()
+	for _, p := range pointers {
+		ADDQ(Imm(32), p)
+	}
+	DECQ(n)
+	JNZ(LabelRef(label))
+	for _, p := range pointers {
+		SUBQ(U32(64), p)
+	}
+}
+
+// inputTransform: V = Bᵀ d B of tiles along a row, each m pixels after the last.
+func (e expr) inputTransform(m int) {
+	n := m + 2
+	name := fmt.Sprintf("winoInput%d%s", m, e.s.name)
+	winoText(name, "func(tiles int, x *float32, xRow int, v *float32, vStride int)", name+" is winoInputTwin for "+fmt.Sprint(m)+"×"+fmt.Sprint(m)+" outputs.")
+	tiles, x, xRow, v, vStride := param("tiles"), param("x"), strideParam("xRow"), param("v"), strideParam("vStride")
+	tmp := scratch(n * n)
+	xr, vr := stepsOf(x, xRow), stepsOf(nil, vStride)
+	next, p := GP64(), GP64()
+	IMUL3Q(U32(uint32(n)), vStride, next)
+	Label(name + "_tile")
+	e.eachHalf(name+"_half", func() {
+		for j := 0; j < n; j++ {
+			d := make([]vec, n)
+			for i := range d {
+				d[i] = e.load(xr.at(i, j*block))
+			}
+			for i, o := range e.input(m, d) {
+				VMOVAPS(o, at(tmp, (i*n+j)*block))
+			}
+		}
+		MOVQ(v, p)
+		vr.base = p
+		for i := 0; i < n; i++ {
+			d := make([]vec, n)
+			for j := range d {
+				d[j] = e.load(at(tmp, (i*n+j)*block))
+			}
+			for j, o := range e.input(m, d) {
+				VMOVUPS(o, vr.at(j, 0))
+			}
+			if i+1 < n {
+				ADDQ(next, p)
+			}
+		}
+	}, x, v)
+	ADDQ(U32(uint32(m*block)), x)
+	ADDQ(Imm(block), v)
+	DECQ(tiles)
+	JNZ(LabelRef(name + "_tile"))
+	VZEROUPPER()
+	RET()
+}
+
+// outputTransform: y = AᵀMA + bias, at least lo, of tiles along a row; with pool, the
+// maxima of 2×2 of those.
+func (e expr) outputTransform(m int, pool bool) {
+	n, out := m+2, m
+	name, twin := fmt.Sprintf("winoOutput%d", m), "winoOutputTwin"
+	if pool {
+		name, twin, out = fmt.Sprintf("winoOutputPool%d", m), "winoOutputTwin with pooling", m/2
+	}
+	name += e.s.name
+	winoText(name, "func(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)", name+" is "+twin+" for "+fmt.Sprint(m)+"×"+fmt.Sprint(m)+" outputs.")
+	tiles, src, stride, y, yRow, bias := param("tiles"), param("m"), strideParam("mStride"), param("y"), strideParam("yRow"), param("bias")
+	tmp := scratch(n * m)
+	sr := stepsOf(nil, stride)
+	next, p, q := GP64(), GP64(), GP64()
+	IMUL3Q(U32(uint32(n)), stride, next)
+	Label(name + "_tile")
+	e.eachHalf(name+"_half", func() {
+		MOVQ(src, p)
+		sr.base = p
+		for i := 0; i < n; i++ {
+			d := make([]vec, n)
+			for j := range d {
+				d[j] = e.load(sr.at(j, 0))
+			}
+			for j, o := range e.output(m, d) {
+				VMOVAPS(o, at(tmp, (i*m+j)*block))
+			}
+			if i+1 < n {
+				ADDQ(next, p)
+			}
+		}
+		lo := e.vec()
+		loAddr, err := Param("lo").Resolve()
+		if err != nil {
+			panic(err)
+		}
+		finish := func(v vec) {
+			VADDPS(Mem{Base: bias}, v, v)
+			VMAXPS(v, lo, v)
+		}
+		for j := 0; j < m; j++ {
+			d := make([]vec, n)
+			for i := range d {
+				d[i] = e.load(at(tmp, (i*m+j)*block))
+			}
+			o := e.output(m, d)
+			if j == 0 {
+				VBROADCASTSS(loAddr.Addr, lo)
+			}
+			MOVQ(y, q)
+			if !pool {
+				for r, v := range o {
+					finish(v)
+					VMOVUPS(v, at(q, j*block))
+					if r+1 < m {
+						ADDQ(yRow, q)
+					}
+				}
+				continue
+			}
+			var c []vec
+			for r := 0; r < m; r += 2 {
+				VMAXPS(o[r+1], o[r], o[r])
+				c = append(c, o[r])
+			}
+			if j%2 == 0 {
+				// kept in scratch: the next column's transform needs the registers
+				for r, v := range c {
+					VMOVAPS(v, at(tmp, r*m*block+j*block))
+				}
+				continue
+			}
+			for r, v := range c {
+				VMAXPS(at(tmp, r*m*block+(j-1)*block), v, v)
+				finish(v)
+				VMOVUPS(v, at(q, (j/2)*block))
+				if r+1 < len(c) {
+					ADDQ(yRow, q)
+				}
+			}
+		}
+	}, src, y, bias)
+	ADDQ(U32(uint32(out*block)), y)
+	ADDQ(Imm(block), src)
+	DECQ(tiles)
+	JNZ(LabelRef(name + "_tile"))
+	VZEROUPPER()
+	RET()
+}
+
+// weightTransform: U = G g Gᵀ, for n blocks of 16 lanes that lie one after the other.
+func (e expr) weightTransform(m int) {
+	n := m + 2
+	name := fmt.Sprintf("winoWeights%d%s", m, e.s.name)
+	winoText(name, "func(n int, w *float32, wStride int, u *float32, uStride int)", name+" is winoWeightsTwin for "+fmt.Sprint(m)+"×"+fmt.Sprint(m)+" outputs.")
+	count, g, gStride, u, uStride := param("n"), param("w"), strideParam("wStride"), param("u"), strideParam("uStride")
+	tmp := scratch(n * 3)
+	gr, ur := stepsOf(nil, gStride), stepsOf(nil, uStride)
+	g3, next, p := GP64(), GP64(), GP64()
+	LEAQ(Mem{Base: gStride, Index: gStride, Scale: 2}, g3)
+	IMUL3Q(U32(uint32(n)), uStride, next)
+	Label(name + "_block")
+	e.eachHalf(name+"_half", func() {
+		for c := 0; c < 3; c++ { // columns: three taps below one another
+			MOVQ(g, p)
+			d := make([]vec, 3)
+			gr.base = p
+			for r := range d {
+				d[r] = e.load(gr.at(c, 0))
+				if r < 2 {
+					ADDQ(g3, p)
+				}
+			}
+			for i, o := range e.weights(m, d) {
+				VMOVAPS(o, at(tmp, (i*3+c)*block))
+			}
+		}
+		MOVQ(u, p)
+		ur.base = p
+		for i := 0; i < n; i++ {
+			d := make([]vec, 3)
+			for c := range d {
+				d[c] = e.load(at(tmp, (i*3+c)*block))
+			}
+			for j, o := range e.weights(m, d) {
+				VMOVUPS(o, ur.at(j, 0))
+			}
+			if i+1 < n {
+				ADDQ(next, p)
+			}
+		}
+	}, g, u)
+	ADDQ(Imm(block), g)
+	ADDQ(Imm(block), u)
+	DECQ(count)
+	JNZ(LabelRef(name + "_block"))
+	VZEROUPPER()
+	RET()
+}
+
+// gradTransform: A dy Aᵀ of F(4)'s tiles along a row.
+func (e expr) gradTransform() {
+	const m, n = 4, 6
+	name := "winoGrad4" + e.s.name
+	winoText(name, "func(tiles int, dy *float32, dyRow int, v *float32, vStride int)", name+" is winoGradTwin for 4×4 outputs.")
+	tiles, dy, dyRow, v, vStride := param("tiles"), param("dy"), strideParam("dyRow"), param("v"), strideParam("vStride")
+	tmp := scratch(n * m)
+	dr, vr := stepsOf(dy, dyRow), stepsOf(nil, vStride)
+	next, p := GP64(), GP64()
+	IMUL3Q(U32(n), vStride, next)
+	Label(name + "_tile")
+	e.eachHalf(name+"_half", func() {
+		for j := 0; j < m; j++ {
+			d := make([]vec, m)
+			for i := range d {
+				d[i] = e.load(dr.at(i, j*block))
+			}
+			for i, o := range e.outputAdjoint(d) {
+				VMOVAPS(o, at(tmp, (i*m+j)*block))
+			}
+		}
+		MOVQ(v, p)
+		vr.base = p
+		for i := 0; i < n; i++ {
+			d := make([]vec, m)
+			for j := range d {
+				d[j] = e.load(at(tmp, (i*m+j)*block))
+			}
+			for j, o := range e.outputAdjoint(d) {
+				VMOVUPS(o, vr.at(j, 0))
+			}
+			if i+1 < n {
+				ADDQ(next, p)
+			}
+		}
+	}, dy, v)
+	ADDQ(U32(m*block), dy)
+	ADDQ(Imm(block), v)
+	DECQ(tiles)
+	JNZ(LabelRef(name + "_tile"))
+	VZEROUPPER()
+	RET()
+}
+
+// weightGradTransform: dw += Gᵀ dU G of F(4), for n blocks of 16 lanes.
+func (e expr) weightGradTransform() {
+	const n = 6
+	name := "winoWeightsGrad4" + e.s.name
+	winoText(name, "func(n int, du *float32, duStride int, dw *float32, dwStride int)", name+" is winoWeightsGradTwin for 4×4 outputs.")
+	count, du, duStride, dw, dwStride := param("n"), param("du"), strideParam("duStride"), param("dw"), strideParam("dwStride")
+	tmp := scratch(3 * n)
+	ur, wr := stepsOf(nil, duStride), stepsOf(nil, dwStride)
+	next, w3, p := GP64(), GP64(), GP64()
+	IMUL3Q(U32(n), duStride, next)
+	LEAQ(Mem{Base: dwStride, Index: dwStride, Scale: 2}, w3)
+	Label(name + "_block")
+	e.eachHalf(name+"_half", func() {
+		MOVQ(du, p)
+		ur.base = p
+		for i := 0; i < n; i++ {
+			d := make([]vec, n)
+			for j := range d {
+				d[j] = e.load(ur.at(j, 0))
+			}
+			for c, o := range e.weightsAdjoint(d) {
+				VMOVAPS(o, at(tmp, (i*3+c)*block))
+			}
+			if i+1 < n {
+				ADDQ(next, p)
+			}
+		}
+		for c := 0; c < 3; c++ {
+			d := make([]vec, n)
+			for i := range d {
+				d[i] = e.load(at(tmp, (i*3+c)*block))
+			}
+			MOVQ(dw, p)
+			wr.base = p
+			for r, o := range e.weightsAdjoint(d) {
+				VADDPS(wr.at(c, 0), o, o)
+				VMOVUPS(o, wr.at(c, 0))
+				if r < 2 {
+					ADDQ(w3, p)
+				}
+			}
+		}
+	}, du, dw)
+	ADDQ(Imm(block), du)
+	ADDQ(Imm(block), dw)
+	DECQ(count)
+	JNZ(LabelRef(name + "_block"))
+	VZEROUPPER()
+	RET()
+}

@@ -1,0 +1,243 @@
+package kernel
+
+import "math"
+
+// Winograd is how a 3×3 convolution with a border of one pixel is computed by
+// F(M×M,3×3): every M×M outputs of a tile take (M+2)² multiplications a channel pair
+// instead of 9·M².
+type Winograd struct {
+	M      int  // 4 or 6
+	Tiles  int  // tiles that go through the three stages together
+	Shared bool // the transformed input is shared, and the work split over panels
+}
+
+// positions is the number of products of a tile.
+func (p Winograd) positions() int { return (p.M + 2) * (p.M + 2) }
+
+// grid is the number of tile rows and columns of an image.
+func (p Winograd) grid(h, w int) (th, tw int) { return (h + p.M - 1) / p.M, (w + p.M - 1) / p.M }
+
+// End is the border of zeros below and right of an input of h × w: the last tiles
+// reach beyond the image.
+func (p Winograd) End(h, w int) int {
+	th, tw := p.grid(h, w)
+	return max(th*p.M-h, tw*p.M-w) + 1
+}
+
+// FilterLen is the number of floats of the transformed weights.
+func (p Winograd) FilterLen(g Conv) int {
+	return panels(g.K) * p.positions() * blocks(g.C) * Block * Panel
+}
+
+// The strides between positions have a cache line more than they hold, lest the
+// positions of one tile fall into one set of the cache.
+func (p Winograd) inputStride(g Conv, tiles int) int { return blocks(g.C)*tiles*Block + Block }
+func (p Winograd) outputStride(tiles int) int        { return 2*tiles*Block + Block }
+
+// localLen is the scratch of a thread: products of a panel, rows of edge tiles, and
+// the transformed input unless it is shared.
+func (p Winograd) localLen(g Conv) int {
+	n := p.positions()*p.outputStride(p.Tiles) + p.M*p.Tiles*p.M*Block
+	if !p.Shared {
+		n += p.positions() * p.inputStride(g, p.Tiles)
+	}
+	return n
+}
+
+// Scratch is what [Work.WinogradForward] takes.
+func (p Winograd) Scratch(g Conv) Scratch {
+	s := Scratch{Local: p.localLen(g)}
+	if p.Shared {
+		s.Shared = p.positions() * p.inputStride(g, p.Tiles)
+	}
+	return s
+}
+
+// canWinograd tells whether the layer is a 3×3 convolution that tiles fit.
+func (g Conv) canWinograd() bool { return g.R == 3 && g.Pad == 1 && !g.patched() }
+
+// pays tells whether F(m×m) saves enough multiplications on h × w to be worth its
+// transforms.
+func (p Winograd) pays(h, w int) bool {
+	th, tw := p.grid(h, w)
+	return float64(th*tw*p.positions())*1.4 < float64(9*h*w)
+}
+
+// filterTask transforms the weights of a panel.
+type filterTask struct {
+	isa     *ISA
+	p       Winograd
+	g       Conv
+	weights []float32
+	u       []float32
+}
+
+// WinogradFilter transforms packed weights to u, [K/32][position][C][32].
+func (w *Work) WinogradFilter(p Winograd, g Conv, weights, u []float32) {
+	w.filterT = filterTask{Current(), p, g, weights, u}
+	w.Team.Run(panels(g.K), &w.filterT)
+}
+
+func (t *filterTask) Part(_, panel int) {
+	stride := blocks(t.g.C) * Block * Panel
+	src := t.weights[panel*9*stride:]
+	dst := t.u[panel*t.p.positions()*stride:]
+	t.isa.winoWeights(t.p.M, stride/Block, src, stride, dst, stride)
+}
+
+// winoTask is the forward pass; it runs once over tile blocks, or, with the input
+// shared, twice for every tile block: over in-channel blocks, then over panels.
+type winoTask struct {
+	isa      *ISA
+	w        *Work
+	p        Winograd
+	g        Conv
+	x, y     *Act
+	u, bias  []float32
+	lo       float32
+	pool     bool
+	th, tw   int   // tile grid of an image
+	total    int   // tiles of all images
+	offs     []int // of the steps of the products
+	lastOffs []int // the same for the last, smaller tile block
+	t0, t1   int   // shared: the tile block
+	multiply bool
+	v        []float32
+	zeros    [Panel]float32
+}
+
+// WinogradForward computes y = x ∗ w + bias, then max(0, ·) if relu, from transformed
+// weights u; with pool, y is the 2×2 max-pooling of that. x has borders of one zero
+// above and left and of [Winograd.End] zeros below and right; the borders of y are left
+// as they are.
+func (w *Work) WinogradForward(p Winograd, g Conv, x *Act, u, bias []float32, relu, pool bool, y *Act) {
+	if x.Pad < 1 || x.End < p.End(x.H, x.W) {
+		panic("kernel: WinogradForward: the border of x is too narrow")
+	}
+	t := &w.winoT
+	*t = winoTask{isa: Current(), w: w, p: p, g: g, x: x, y: y, u: u, bias: bias, lo: float32(math.Inf(-1)), pool: pool}
+	if relu {
+		t.lo = 0
+	}
+	t.th, t.tw = p.grid(x.H, x.W)
+	t.total = x.N * t.th * t.tw
+	t.p.Tiles = min(p.Tiles, t.total)
+	t.offs = strides(&w.offs, blocks(g.C), t.p.Tiles*Block)
+	t.lastOffs = strides(&w.offs2, blocks(g.C), t.total%t.p.Tiles*Block)
+	w.growLocal(t.p.localLen(g))
+	if !p.Shared {
+		w.Team.Run((t.total+t.p.Tiles-1)/t.p.Tiles, t)
+		return
+	}
+	t.v = grow(&w.shared, p.positions()*p.inputStride(g, t.p.Tiles))
+	for t.t0 = 0; t.t0 < t.total; t.t0 = t.t1 {
+		t.t1 = min(t.t0+t.p.Tiles, t.total)
+		t.multiply = false
+		w.Team.Run(blocks(g.C), t)
+		t.multiply = true
+		w.Team.Run(panels(g.K), t)
+	}
+}
+
+func (t *winoTask) Part(slot, i int) {
+	local := t.w.local[slot]
+	switch {
+	case !t.p.Shared:
+		n := t.p.positions() * t.p.inputStride(t.g, t.p.Tiles)
+		v, rest := local[:n], local[n:]
+		t0 := i * t.p.Tiles
+		t1 := min(t0+t.p.Tiles, t.total)
+		for b := range blocks(t.g.C) {
+			t.input(v, b, t0, t1)
+		}
+		for panel := range panels(t.g.K) {
+			t.panel(v, rest, panel, t0, t1)
+		}
+	case t.multiply:
+		t.panel(t.v, local, i, t.t0, t.t1)
+	default:
+		t.input(t.v, i, t.t0, t.t1)
+	}
+}
+
+// segment is a run of tiles of one tile row of an image.
+type segment struct {
+	n, ty, tx, count int
+	off              int // from the first tile of the block
+}
+
+// segments calls f for the runs that tiles t0 … t1−1 consist of.
+func segments(t0, t1, th, tw int, f func(s segment)) {
+	for t := t0; t < t1; {
+		n, ty, tx := pixel(t, th, tw)
+		s := segment{n, ty, tx, min(tw-tx, t1-t), t - t0}
+		f(s)
+		t += s.count
+	}
+}
+
+// input transforms channel block b of the tiles.
+func (t *winoTask) input(v []float32, b, t0, t1 int) {
+	m, stride := t.p.M, t.p.inputStride(t.g, t1-t0)
+	segments(t0, t1, t.th, t.tw, func(s segment) {
+		t.isa.winoInput(m, s.count, t.x.Data[t.x.At(s.n, b, s.ty*m-1, s.tx*m-1):], t.x.RowLen(),
+			v[(b*(t1-t0)+s.off)*Block:], stride)
+	})
+}
+
+// panel multiplies the tiles with a panel of weights, position by position, and
+// transforms the products to outputs.
+func (t *winoTask) panel(v, local []float32, panel, t0, t1 int) {
+	g, tiles := t.g, t1-t0
+	cb := blocks(g.C)
+	vStride, pStride := t.p.inputStride(g, tiles), t.p.outputStride(tiles)
+	products := local[:t.p.positions()*pStride]
+	edge := local[t.p.positions()*t.p.outputStride(t.p.Tiles):]
+	nb := min(2, blocks(g.K)-2*panel)
+	u := t.u[panel*t.p.positions()*cb*Block*Panel:]
+	offs := t.offs
+	if tiles < t.p.Tiles {
+		offs = t.lastOffs
+	}
+	for pos := range t.p.positions() {
+		t.isa.product(tiles, nb, offs, v[pos*vStride:], u[pos*cb*Block*Panel:], products[pos*pStride:], tiles*Block, nil, 0)
+	}
+	for j := range nb {
+		b := 2*panel + j
+		bias := t.zeros[:]
+		if t.bias != nil {
+			bias = t.bias[b*Block:]
+		}
+		segments(t0, t1, t.th, t.tw, func(s segment) {
+			t.output(products[(j*tiles+s.off)*Block:], pStride, s, b, bias, edge)
+		})
+	}
+}
+
+// output transforms the products of a run of tiles to channel block b of y. Tiles that
+// reach beyond y go through scratch, so that its border stays zero.
+func (t *winoTask) output(products []float32, pStride int, s segment, b int, bias, edge []float32) {
+	side := t.p.M
+	if t.pool {
+		side /= 2
+	}
+	y, y0, x0 := t.y, s.ty*side, s.tx*side
+	whole := 0
+	if y0+side <= y.H {
+		whole = max(0, min(s.count, (y.W-x0)/side))
+	}
+	if whole > 0 {
+		t.isa.winoOutput(t.p.M, t.pool, whole, products, pStride, y.Data[y.At(s.n, b, y0, x0):], y.RowLen(), bias, t.lo)
+	}
+	if whole == s.count {
+		return
+	}
+	rest := s.count - whole
+	row := rest * side * Block
+	t.isa.winoOutput(t.p.M, t.pool, rest, products[whole*Block:], pStride, edge, row, bias, t.lo)
+	x0 += whole * side
+	width := min(rest*side, y.W-x0)
+	for r := 0; r < side && y0+r < y.H && width > 0; r++ {
+		copy(y.Data[y.At(s.n, b, y0+r, x0):][:width*Block], edge[r*row:])
+	}
+}

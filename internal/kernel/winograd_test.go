@@ -1,0 +1,161 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+func TestWinogradTransformsAgainstTheirTwins(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		s := Current()
+		rng := rand.New(rand.NewPCG(3, 3))
+		for _, m := range []int{4, 6} {
+			n := m + 2
+			for _, tiles := range []int{1, 2, 5} {
+				t.Run(fmt.Sprintf("m%d/tiles%d", m, tiles), func(t *testing.T) {
+					row, stride := (tiles*m+3)*Block, (tiles+1)*Block
+					compare := func(what string, size int, want, got func(dst []float32)) {
+						t.Helper()
+						init := randoms(rng, size)
+						a, b := append([]float32(nil), init...), append([]float32(nil), init...)
+						want(a)
+						got(b)
+						var diff, most float64
+						for i := range a {
+							diff = max(diff, math.Abs(float64(a[i])-float64(b[i])))
+							most = max(most, math.Abs(float64(a[i])))
+						}
+						if !(diff <= 2e-6*most) {
+							t.Errorf("%s: differs by %g of %g", what, diff, most)
+						}
+					}
+					x := randoms(rng, n*row)
+					compare("input", n*n*stride, func(d []float32) { winoInputTwin(m, tiles, x, row, d, stride) },
+						func(d []float32) { s.winoInput(m, tiles, x, row, d, stride) })
+					p, bias := randoms(rng, n*n*stride), randoms(rng, Block)
+					for _, pool := range []bool{false, true} {
+						for _, lo := range []float32{0, float32(math.Inf(-1))} {
+							compare("output", m*row, func(d []float32) { winoOutputTwin(m, pool, tiles, p, stride, d, row, bias, lo) },
+								func(d []float32) { s.winoOutput(m, pool, tiles, p, stride, d, row, bias, lo) })
+						}
+					}
+					compare("weights", n*n*stride, func(d []float32) { winoWeightsTwin(m, tiles, x, stride, d, stride) },
+						func(d []float32) { s.winoWeights(m, tiles, x, stride, d, stride) })
+					if m == 4 {
+						compare("grad", n*n*stride, func(d []float32) { winoGradTwin(m, tiles, x, row, d, stride) },
+							func(d []float32) { s.winoGrad(tiles, x, row, d, stride) })
+						compare("weights grad", 9*stride, func(d []float32) { winoWeightsGradTwin(m, tiles, p, stride, d, stride) },
+							func(d []float32) { s.winoWeightsGrad(tiles, p, stride, d, stride) })
+					}
+				})
+			}
+		}
+	})
+}
+
+var winoCases = []convCase{
+	{Conv{16, 32, 3, 1}, 1, 4, 4},
+	{Conv{16, 32, 3, 1}, 2, 12, 12},
+	{Conv{20, 40, 3, 1}, 2, 5, 29},
+	{Conv{33, 70, 3, 1}, 1, 8, 43},
+	{Conv{17, 16, 3, 1}, 3, 1, 7},
+	{Conv{64, 20, 3, 1}, 5, 2, 2},
+	{Conv{40, 50, 3, 1}, 1, 25, 13},
+}
+
+// TestWinogradForward: the error of F(4) and F(6) relative to the size of the result is
+// bounded by what their transforms amplify rounding by.
+func TestWinogradForward(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		for _, c := range winoCases {
+			for _, p := range []Winograd{{4, 5, false}, {4, 1000, false}, {4, 7, true}, {6, 3, false}, {6, 1000, true}} {
+				for _, threads := range []int{1, 3} {
+					t.Run(fmt.Sprintf("%v/%+v/threads%d", c, p, threads), func(t *testing.T) { testWinogradForward(t, c, p, threads) })
+				}
+			}
+		}
+	})
+}
+
+func testWinogradForward(t *testing.T, c convCase, p Winograd, threads int) {
+	g := c.g
+	rng := rand.New(rand.NewPCG(1, uint64(g.C*1000+g.K)))
+	xs, ws, bs := randoms(rng, c.n*g.C*c.h*c.w), randoms(rng, g.K*g.C*9), randoms(rng, g.K)
+	wk := NewWork(NewTeam(threads))
+	weights, bias := make([]float32, g.WeightLen()), make([]float32, g.BiasLen())
+	g.Pack(weights, ws)
+	copy(bias, bs)
+	u := make([]float32, p.FilterLen(g))
+	wk.WinogradFilter(p, g, weights, u)
+	x := borderedAct(xs, c.n, g.C, c.h, c.w, 1, p.End(c.h, c.w))
+	want, _ := convolve(g, c.n, c.h, c.w, xs, ws, bs)
+	for _, relu := range []bool{false, true} {
+		y := newAct(nil, c.n, g.K, c.h, c.w, 1)
+		y.ClearBorder()
+		wk.WinogradForward(p, g, x, u, bias, relu, false, y)
+		if relu {
+			for i := range want {
+				want[i] = max(0, want[i])
+			}
+		}
+		checkRelative(t, "y", planar(y), want, 5e-6)
+		checkPadding(t, y)
+		checkBorder(t, y)
+	}
+	if c.h < 2 || c.w < 2 {
+		return
+	}
+	full := newAct(nil, c.n, g.K, c.h, c.w, 0)
+	wk.WinogradForward(p, g, x, u, bias, true, false, full)
+	pooled, wantPooled := newAct(nil, c.n, g.K, c.h/2, c.w/2, 2), newAct(nil, c.n, g.K, c.h/2, c.w/2, 0)
+	pooled.ClearBorder()
+	wk.WinogradForward(p, g, x, u, bias, true, true, pooled)
+	wk.MaxPool(full, wantPooled)
+	a, b := planar(pooled), planar(wantPooled)
+	for i := range a {
+		if a[i] != b[i] {
+			t.Fatalf("pooled: element %d is %g, want %g", i, a[i], b[i])
+		}
+	}
+	checkBorder(t, pooled)
+}
+
+func borderedAct(x []float32, n, c, h, w, pad, end int) *Act {
+	a := new(Act)
+	buf := make([]float32, BorderedLen(n, c, h, w, pad, end))
+	for i := range buf {
+		buf[i] = float32(math.NaN())
+	}
+	a.Bordered(n, c, h, w, pad, end, buf)
+	a.FromNCHW(x)
+	return a
+}
+
+// checkRelative fails where the error's L2 norm exceeds bound times that of want.
+func checkRelative(t *testing.T, what string, got []float32, want []float64, bound float64) {
+	t.Helper()
+	var diff, size float64
+	for i, w := range want {
+		d := float64(got[i]) - w
+		diff += d * d
+		size += w * w
+	}
+	if e := math.Sqrt(diff / size); !(e <= bound) {
+		t.Errorf("%s: relative error %.2g, want at most %.2g", what, e, bound)
+	}
+}
+
+// checkBorder fails where the border is not zero.
+func checkBorder(t *testing.T, a *Act) {
+	t.Helper()
+	for p := 0; p < len(a.Data); p += a.PlaneLen() {
+		for i, v := range a.Data[p : p+a.PlaneLen()] {
+			y, x := i/a.RowLen()-a.Pad, i%a.RowLen()/Block-a.Pad
+			if (y < 0 || y >= a.H || x < 0 || x >= a.W) && v != 0 {
+				t.Fatalf("border pixel (%d,%d) is %g, want 0", y, x, v)
+			}
+		}
+	}
+}

@@ -1,0 +1,227 @@
+package kernel
+
+// The twins of the Winograd transforms, written as the matrix products that they are
+// (Lavin & Gray 2016); docs/kernels.md derives the matrices. n = m+2 throughout.
+
+// winoMatrices are the transforms of F(m×m,3×3) for the points 0, ±1, ±2 (and ±½ for
+// m = 6) and ∞.
+type winoMatrices struct {
+	m  int
+	bt [][]float32 // n×n: input
+	g  [][]float32 // n×3: weights
+	at [][]float32 // m×n: output
+}
+
+var wino4Matrices = winoMatrices{
+	m: 4,
+	bt: [][]float32{
+		{4, 0, -5, 0, 1, 0},
+		{0, -4, -4, 1, 1, 0},
+		{0, 4, -4, -1, 1, 0},
+		{0, -2, -1, 2, 1, 0},
+		{0, 2, -1, -2, 1, 0},
+		{0, 4, 0, -5, 0, 1},
+	},
+	g: [][]float32{
+		{1. / 4, 0, 0},
+		{-1. / 6, -1. / 6, -1. / 6},
+		{-1. / 6, 1. / 6, -1. / 6},
+		{1. / 24, 1. / 12, 1. / 6},
+		{1. / 24, -1. / 12, 1. / 6},
+		{0, 0, 1},
+	},
+	at: [][]float32{
+		{1, 1, 1, 1, 1, 0},
+		{0, 1, -1, 2, -2, 0},
+		{0, 1, 1, 4, 4, 0},
+		{0, 1, -1, 8, -8, 1},
+	},
+}
+
+var wino6Matrices = winoMatrices{
+	m: 6,
+	bt: [][]float32{
+		{1, 0, -21. / 4, 0, 21. / 4, 0, -1, 0},
+		{0, 1, 1, -17. / 4, -17. / 4, 1, 1, 0},
+		{0, -1, 1, 17. / 4, -17. / 4, -1, 1, 0},
+		{0, 1. / 2, 1. / 4, -5. / 2, -5. / 4, 2, 1, 0},
+		{0, -1. / 2, 1. / 4, 5. / 2, -5. / 4, -2, 1, 0},
+		{0, 2, 4, -5. / 2, -5, 1. / 2, 1, 0},
+		{0, -2, 4, 5. / 2, -5, -1. / 2, 1, 0},
+		{0, -1, 0, 21. / 4, 0, -21. / 4, 0, 1},
+	},
+	g: [][]float32{
+		{1, 0, 0},
+		{-2. / 9, -2. / 9, -2. / 9},
+		{-2. / 9, 2. / 9, -2. / 9},
+		{1. / 90, 1. / 45, 2. / 45},
+		{1. / 90, -1. / 45, 2. / 45},
+		{1. / 45, 1. / 90, 1. / 180},
+		{1. / 45, -1. / 90, 1. / 180},
+		{0, 0, 1},
+	},
+	at: [][]float32{
+		{1, 1, 1, 1, 1, 32, 32, 0},
+		{0, 1, -1, 2, -2, 16, -16, 0},
+		{0, 1, 1, 4, 4, 8, 8, 0},
+		{0, 1, -1, 8, -8, 4, -4, 0},
+		{0, 1, 1, 16, 16, 2, 2, 0},
+		{0, 1, -1, 32, -32, 1, -1, 1},
+	},
+}
+
+func matricesOf(m int) *winoMatrices {
+	if m == 4 {
+		return &wino4Matrices
+	}
+	return &wino6Matrices
+}
+
+// sandwich computes L·d·Lᵀ for l of r×c and d of c×c.
+func sandwich(l [][]float32, d [8][8]float32) (out [8][8]float32) {
+	c := len(l[0])
+	var t [8][8]float32
+	for i, row := range l {
+		for j := range c {
+			for k := range c {
+				t[i][j] += row[k] * d[k][j]
+			}
+		}
+	}
+	for i := range l {
+		for j, row := range l {
+			for k := range c {
+				out[i][j] += t[i][k] * row[k]
+			}
+		}
+	}
+	return out
+}
+
+func transposed(l [][]float32) [][]float32 {
+	t := make([][]float32, len(l[0]))
+	for i := range t {
+		for _, row := range l {
+			t[i] = append(t[i], row[i])
+		}
+	}
+	return t
+}
+
+// winoInputTwin transforms tiles of n×n pixels, m pixels apart along a row:
+// v[(i·n+j)·vStride + t·16 + lane] = (BᵀdB)[i][j].
+func winoInputTwin(m, tiles int, x []float32, xRow int, v []float32, vStride int) {
+	w := matricesOf(m)
+	n := m + 2
+	for t := range tiles {
+		for l := range Block {
+			var d [8][8]float32
+			for i := range n {
+				for j := range n {
+					d[i][j] = x[i*xRow+(t*m+j)*Block+l]
+				}
+			}
+			o := sandwich(w.bt, d)
+			for i := range n {
+				for j := range n {
+					v[(i*n+j)*vStride+t*Block+l] = o[i][j]
+				}
+			}
+		}
+	}
+}
+
+// winoOutputTwin transforms products back to tiles of m×m outputs along a row, adds
+// the bias and takes the maximum with lo; with pool, of every 2×2 the maximum.
+func winoOutputTwin(m int, pool bool, tiles int, p []float32, pStride int, y []float32, yRow int, bias []float32, lo float32) {
+	w := matricesOf(m)
+	n := m + 2
+	for t := range tiles {
+		for l := range Block {
+			var d [8][8]float32
+			for i := range n {
+				for j := range n {
+					d[i][j] = p[(i*n+j)*pStride+t*Block+l]
+				}
+			}
+			o := sandwich(w.at, d)
+			if !pool {
+				for i := range m {
+					for j := range m {
+						y[i*yRow+(t*m+j)*Block+l] = max(o[i][j]+bias[l], lo)
+					}
+				}
+				continue
+			}
+			for i := range m / 2 {
+				for j := range m / 2 {
+					top := max(o[2*i][2*j], o[2*i][2*j+1], o[2*i+1][2*j], o[2*i+1][2*j+1])
+					y[i*yRow+(t*m/2+j)*Block+l] = max(top+bias[l], lo)
+				}
+			}
+		}
+	}
+}
+
+// winoWeightsTwin transforms the 3×3 taps (gStride apart) of count blocks of 16
+// weights: u[(i·n+j)·uStride + block·16 + lane] = (GgGᵀ)[i][j].
+func winoWeightsTwin(m, count int, g []float32, gStride int, u []float32, uStride int) {
+	w := matricesOf(m)
+	n := m + 2
+	for at := range count * Block {
+		var d [8][8]float32
+		for i := range 3 {
+			for j := range 3 {
+				d[i][j] = g[(3*i+j)*gStride+at]
+			}
+		}
+		o := sandwich(w.g, d)
+		for i := range n {
+			for j := range n {
+				u[(i*n+j)*uStride+at] = o[i][j]
+			}
+		}
+	}
+}
+
+// winoGradTwin is the adjoint of the output transform: v = A·dy·Aᵀ of tiles of m×m.
+func winoGradTwin(m, tiles int, dy []float32, dyRow int, v []float32, vStride int) {
+	a := transposed(matricesOf(m).at)
+	n := m + 2
+	for t := range tiles {
+		for l := range Block {
+			var d [8][8]float32
+			for i := range m {
+				for j := range m {
+					d[i][j] = dy[i*dyRow+(t*m+j)*Block+l]
+				}
+			}
+			o := sandwich(a, d)
+			for i := range n {
+				for j := range n {
+					v[(i*n+j)*vStride+t*Block+l] = o[i][j]
+				}
+			}
+		}
+	}
+}
+
+// winoWeightsGradTwin is the adjoint of the weight transform: dw += Gᵀ·du·G.
+func winoWeightsGradTwin(m, count int, du []float32, duStride int, dw []float32, dwStride int) {
+	gt := transposed(matricesOf(m).g)
+	n := m + 2
+	for at := range count * Block {
+		var d [8][8]float32
+		for i := range n {
+			for j := range n {
+				d[i][j] = du[(i*n+j)*duStride+at]
+			}
+		}
+		o := sandwich(gt, d)
+		for i := range 3 {
+			for j := range 3 {
+				dw[(3*i+j)*dwStride+at] += o[i][j]
+			}
+		}
+	}
+}
