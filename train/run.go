@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/verydeep/vgg"
@@ -97,8 +99,9 @@ type run struct {
 // errors, the one with the lower loss).
 //
 // When ctx is cancelled, Run saves the weights of that moment as last.safetensors and
-// returns ctx's error together with the result so far. A loss that is not finite stops
-// the run with an error; the weights of the last epoch stay.
+// returns ctx's cause together with the result so far. A loss that is not finite, in
+// training or validation, stops the run with an error; the weights of the last epoch
+// stay.
 func Run(ctx context.Context, o Options) (*Result, error) {
 	start := time.Now()
 	r, err := newRun(ctx, o)
@@ -107,21 +110,47 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	defer r.dir.close()
 	err = r.epochs(ctx)
+	r.result.Iterations = r.iteration
 	r.result.Seconds = time.Since(start).Seconds()
 	r.result.WaitSeconds = r.wait.Seconds()
 	r.result.Unreadable = len(r.bad)
-	if err != nil && ctx.Err() != nil {
+	if err != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
 		// r.state's weights are whole: an update is never cut short.
 		if saveErr := r.model.Save(r.dir.last()); saveErr != nil {
-			return &r.result, errors.Join(ctx.Err(), saveErr)
+			return &r.result, errors.Join(context.Cause(ctx), saveErr)
 		}
 		return &r.result, context.Cause(ctx)
 	}
 	return &r.result, err
 }
 
-func newRun(ctx context.Context, o Options) (*run, error) {
+// validate reports what no training can run with.
+func (o Options) validate() error {
 	if err := o.Recipe.Validate(); err != nil {
+		return err
+	}
+	switch {
+	case o.Train == nil:
+		return errors.New("train: no training images")
+	case o.Threads < 0:
+		return fmt.Errorf("train: %d threads, want 0 or more", o.Threads)
+	case o.Val != nil && !slices.Equal(o.Val.Classes, o.Train.Classes):
+		return fmt.Errorf("train: %s: validation images of %s, want those of the training images, %s", o.Val.Name, classList(o.Val), classList(o.Train))
+	}
+	return nil
+}
+
+func classList(d *dataset.Dataset) string {
+	const most = 20
+	names := d.Classes
+	if len(names) > most {
+		names = append(names[:most:most], "…")
+	}
+	return fmt.Sprintf("%d classes (%s)", len(d.Classes), strings.Join(names, ", "))
+}
+
+func newRun(ctx context.Context, o Options) (*run, error) {
+	if err := o.validate(); err != nil {
 		return nil, err
 	}
 	if o.Log == nil {
@@ -171,8 +200,9 @@ func newRun(ctx context.Context, o Options) (*run, error) {
 	if r.dir, err = newRunDir(o.Dir); err != nil {
 		return nil, err
 	}
-	r.result.Run = o.Dir
+	r.result = Result{Run: o.Dir, Top1Error: math.NaN(), Top5Error: math.NaN()}
 	if err := r.dir.writeRecipe(rec); err != nil {
+		r.dir.close()
 		return nil, err
 	}
 	return r, nil
@@ -197,7 +227,7 @@ func (r *run) epochs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.result.Epochs, r.result.Iterations = n, r.iteration
+		r.result.Epochs = n
 		stop := r.rate.epoch(n, e.Top1Error)
 		if err := r.dir.log("epoch", e); err != nil {
 			return err
@@ -242,17 +272,18 @@ func (r *run) epoch(ctx context.Context, n int) (Epoch, error) {
 			continue
 		}
 		began := time.Now()
-		r.iteration++
+		next := r.iteration + 1
 		r.model.Net.Chain().ZeroGrad()
-		sum, err := r.state.Step(b.X, b.Labels, nn.Pass{Seed: rec.Seed, Iteration: r.iteration})
+		sum, err := r.state.Step(b.X, b.Labels, nn.Pass{Seed: rec.Seed, Iteration: next})
 		if err != nil {
 			return e, err
 		}
 		mean := sum / float64(len(b.Labels))
-		if math.IsNaN(mean) || math.IsInf(mean, 0) {
-			return e, fmt.Errorf("train: the loss is %v at iteration %d (epoch %d, learning rate %g): the weights before this epoch are kept; try a lower learning rate or another initialisation", mean, r.iteration, n, r.rate.value)
+		if !finite(mean) {
+			return e, r.diverged(fmt.Sprintf("the loss is %v at iteration %d", mean, next), n)
 		}
 		r.sgd.Step(float32(r.rate.value), float32(rec.Momentum), float32(rec.WeightDecay))
+		r.iteration = next
 		loss += sum
 		images += len(b.Labels)
 		it := Iteration{Epoch: n, Iteration: r.iteration, Iterations: r.iterations, Loss: mean, LearningRate: r.rate.value,
@@ -273,10 +304,24 @@ func (r *run) epoch(ctx context.Context, n int) (Epoch, error) {
 	if err := r.validate(ctx, &e); err != nil {
 		return e, err
 	}
+	if r.val != nil && !finite(e.Loss) { // the epoch's last update did it
+		return e, r.diverged(fmt.Sprintf("the validation loss is %v after iteration %d", e.Loss, r.iteration), n)
+	}
 	e.Best = r.best.Epoch == 0 || e.Top1Error < r.best.Top1Error ||
 		e.Top1Error == r.best.Top1Error && e.Loss < r.best.Loss || math.IsNaN(e.Top1Error)
 	e.Seconds, e.WaitSeconds = time.Since(start).Seconds(), wait.Seconds()
 	return e, nil
+}
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
+// diverged is the error of a loss that is not finite, in epoch n.
+func (r *run) diverged(what string, n int) error {
+	kept := "nothing is saved"
+	if n > 1 {
+		kept = "the weights before this epoch are kept"
+	}
+	return fmt.Errorf("train: %s (epoch %d, learning rate %g): %s; try a lower learning rate or another initialisation", what, n, r.rate.value, kept)
 }
 
 // validate evaluates the central crops of the validation images.
