@@ -129,31 +129,34 @@ type Work struct {
 	shared  []float32   // gathered input
 	shared2 []float32   // gathered gradient, partial sums
 	turned  []float32   // transposed weights
+	filters []float32   // weights in the Winograd domain
 	local   [][]float32 // of each slot
 	offs    []int       // input offsets of the steps
 	offs2   []int
 
-	directT  directTask
-	gatherT  gatherTask
-	gather2T gatherTask
-	packedT  packedTask
-	patchT   patchTask
-	turnT    turnTask
-	fcDataT  fcDataTask
-	wgradT   wgradTask
-	fcGradT  fcGradTask
-	pGradT   patchGradTask
-	reduceT  reduceTask
-	biasT    biasTask
-	poolT    poolTask
-	poolGT   poolGradTask
-	filterT  filterTask
-	winoT    winoTask
-	lrnT     lrnTask
-	normT    normTask
-	maskT    maskTask
-	reluT    reluTask
-	sgdT     sgdTask
+	directT   directTask
+	gatherT   gatherTask
+	gather2T  gatherTask
+	packedT   packedTask
+	patchT    patchTask
+	turnT     turnTask
+	fcDataT   fcDataTask
+	wgradT    wgradTask
+	fcGradT   fcGradTask
+	pGradT    patchGradTask
+	reduceT   reduceTask
+	biasT     biasTask
+	poolT     poolTask
+	poolGT    poolGradTask
+	filterT   filterTask
+	winoT     winoTask
+	winoGradT winoGradTask
+	foldT     foldTask
+	lrnT      lrnTask
+	normT     normTask
+	maskT     maskTask
+	reluT     reluTask
+	sgdT      sgdTask
 }
 
 // NewWork returns an empty Work for the team.

@@ -2,18 +2,18 @@ package kernel
 
 // Scratch is the memory that layer calls take from a [Work], in floats.
 type Scratch struct {
-	Shared, Shared2, Turned int
-	Local                   int // a thread
+	Shared, Shared2, Turned, Filters int
+	Local                            int // a thread
 }
 
 // Max returns the larger of each part: what a Work that serves both has grown to.
 func (s Scratch) Max(o Scratch) Scratch {
-	return Scratch{max(s.Shared, o.Shared), max(s.Shared2, o.Shared2), max(s.Turned, o.Turned), max(s.Local, o.Local)}
+	return Scratch{max(s.Shared, o.Shared), max(s.Shared2, o.Shared2), max(s.Turned, o.Turned), max(s.Filters, o.Filters), max(s.Local, o.Local)}
 }
 
 // Floats is the total for a number of threads.
 func (s Scratch) Floats(threads int) int {
-	return s.Shared + s.Shared2 + s.Turned + threads*s.Local
+	return s.Shared + s.Shared2 + s.Turned + s.Filters + threads*s.Local
 }
 
 // ForwardScratch is what [Work.ConvForward] takes for n images of h × w.
@@ -64,9 +64,20 @@ func LRNScratch(l LRN, c int) Scratch { return Scratch{Local: l.scratch(c)} }
 
 // Floats is the memory that w holds now.
 func (w *Work) Floats() int {
-	n := cap(w.shared) + cap(w.shared2) + cap(w.turned)
+	n := cap(w.shared) + cap(w.shared2) + cap(w.turned) + cap(w.filters)
 	for _, l := range w.local {
 		n += cap(l)
 	}
 	return n
+}
+
+// TrainingScratch is what the passes of a training step by Winograd take for n images
+// of h × w; data says whether dx is computed.
+func (p Winograd) TrainingScratch(g Conv, n, h, w int, data bool) Scratch {
+	s := p.Scratch(g).Max(Scratch{Filters: p.FilterLen(g)}).Max(p.GradScratch(g, n, h, w))
+	if data {
+		t := g.transposed()
+		s = s.Max(p.Scratch(t)).Max(Scratch{Turned: t.WeightLen(), Filters: p.FilterLen(t)})
+	}
+	return s
 }

@@ -159,3 +159,56 @@ func checkBorder(t *testing.T, a *Act) {
 		}
 	}
 }
+
+// TestWinogradBackward compares dx and dw with the float64 reference, and dw summed
+// image by image with dw of the batch bit for bit.
+func TestWinogradBackward(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		for _, c := range winoCases {
+			for _, threads := range []int{1, 3} {
+				t.Run(fmt.Sprintf("%v/threads%d", c, threads), func(t *testing.T) { testWinogradBackward(t, c, threads) })
+			}
+		}
+	})
+}
+
+func testWinogradBackward(t *testing.T, c convCase, threads int) {
+	g, p := c.g, Winograd{4, 5, false}
+	rng := rand.New(rand.NewPCG(2, uint64(g.C*1000+g.K)))
+	xs, ws, dys := randoms(rng, c.n*g.C*c.h*c.w), randoms(rng, g.K*g.C*9), randoms(rng, c.n*g.K*c.h*c.w)
+	weights := make([]float32, g.WeightLen())
+	g.Pack(weights, ws)
+	wantDx, wantDw := make([]float64, len(xs)), make([]float64, len(ws))
+	eachTerm(g, c.n, c.h, c.w, func(ix, iw, iy int) {
+		wantDx[ix] += float64(dys[iy]) * float64(ws[iw])
+		wantDw[iw] += float64(dys[iy]) * float64(xs[ix])
+	})
+	wk := NewWork(NewTeam(threads))
+	end := p.End(c.h, c.w)
+	x, dy := borderedAct(xs, c.n, g.C, c.h, c.w, 1, end), borderedAct(dys, c.n, g.K, c.h, c.w, 1, end)
+	dx := newAct(nil, c.n, g.C, c.h, c.w, 0)
+	wk.WinogradBackwardData(p, g, dy, weights, dx)
+	checkRelative(t, "dx", planar(dx), wantDx, 5e-6)
+	checkPadding(t, dx)
+
+	du := make([]float32, p.FilterLen(g))
+	dw := randoms(rng, g.WeightLen())
+	wk.WinogradBackwardWeights(p, g, x, dy, du)
+	wk.WinogradFold(p, g, du, dw)
+	got := make([]float32, len(ws))
+	g.Unpack(got, dw)
+	checkRelative(t, "dw", got, wantDw, 5e-6)
+
+	parts := make([]float32, len(du))
+	imageX, imageDy := g.C*c.h*c.w, g.K*c.h*c.w
+	for n := range c.n {
+		x := borderedAct(xs[n*imageX:][:imageX], 1, g.C, c.h, c.w, 1, end)
+		dy := borderedAct(dys[n*imageDy:][:imageDy], 1, g.K, c.h, c.w, 1, end)
+		wk.WinogradBackwardWeights(p, g, x, dy, parts)
+	}
+	for i := range du {
+		if math.Float32bits(du[i]) != math.Float32bits(parts[i]) {
+			t.Fatalf("du[%d] is %g in micro-batches, %g at once", i, parts[i], du[i])
+		}
+	}
+}
