@@ -1,0 +1,201 @@
+// Package cli is the vgg command line: it turns flags into options and options into
+// library calls, one file a command.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/internal/kernel"
+)
+
+// Exit codes, the same for every command.
+const (
+	exitDone        = 0
+	exitError       = 1
+	exitUsage       = 2
+	exitUnreadable  = 3
+	exitInterrupted = 130
+)
+
+// exitHelp ends every command's help.
+const exitHelp = `
+
+Exit codes: 0 done, 1 error, 2 usage, 3 done but some images were unreadable, 130 interrupted. VGG_CPU=avx512, avx2 or go in the environment chooses the instruction set; the default is the best that the processor has.`
+
+type commands struct {
+	Summary  summaryCommand  `cmd:"" help:"Show a network's layers, parameters and memory."`
+	Train    trainCommand    `cmd:"" help:"Train a network; without arguments, on the photographs that are built in."`
+	Eval     evalCommand     `cmd:"" help:"Measure top-1 and top-5 error on a folder of images."`
+	Classify classifyCommand `cmd:"" help:"Name the classes of photographs."`
+	Bench    benchCommand    `cmd:"" help:"Measure a network's speed and memory on this machine."`
+	Version  versionCommand  `cmd:"" help:"Show version and processor."`
+}
+
+// environment is what a command may touch of the world.
+type environment struct {
+	ctx            context.Context
+	stdin          io.Reader
+	stdout, stderr io.Writer
+}
+
+// Main runs the command line and returns the exit code. When ctx is cancelled the
+// command stops as soon as it can, saving what it has.
+func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
+	out := &checkedWriter{w: stdout}
+	e := &environment{ctx, stdin, out, stderr}
+	err := e.run(args, getenv)
+	if out.err != nil {
+		err = fmt.Errorf("standard output: %w", out.err)
+	}
+	code := exitCode(ctx, err)
+	if code == exitInterrupted && errors.Is(err, context.Cause(ctx)) {
+		err = errors.New("interrupted")
+	}
+	switch {
+	case err == nil:
+	case wantsJSON(args) && code != exitUnreadable && out.err == nil:
+		_ = writeJSON(out, map[string]string{"error": err.Error()})
+	default:
+		// The library's root package begins its errors with the program's name.
+		fmt.Fprintf(stderr, "vgg: %s\n", strings.TrimPrefix(err.Error(), "vgg: "))
+	}
+	return code
+}
+
+func (e *environment) run(args []string, getenv func(string) string) error {
+	if err := kernel.Use(getenv("VGG_CPU")); err != nil {
+		return usageError{fmt.Errorf("VGG_CPU: %w", err)}
+	}
+	helped, bare, help := false, len(args) == 0, e.stdout
+	if bare {
+		args, help = []string{"--help"}, e.stderr
+	}
+	parser, err := kong.New(&commands{},
+		kong.Name("vgg"),
+		kong.Description("The VGG networks of Simonyan & Zisserman (ICLR 2015): train, evaluate, classify."+exitHelp),
+		kong.Writers(help, e.stderr),
+		kong.Exit(func(int) { helped = true }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
+		kong.Vars{"configs": strings.Join(vgg.Configs(), ", ")},
+		kong.Bind(e),
+	)
+	if err != nil {
+		return err
+	}
+	command, err := parser.Parse(args)
+	switch {
+	case helped && bare:
+		return usageError{errors.New("no command given")}
+	case helped:
+		return nil
+	case err != nil:
+		return usageError{fmt.Errorf("%w (vgg --help tells more)", err)}
+	}
+	return command.Run()
+}
+
+// usageError is a command line that can't be followed.
+type usageError struct{ error }
+
+func (u usageError) Unwrap() error { return u.error }
+
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+// errUnreadable ends a command that did its work without some images.
+var errUnreadable = errors.New("unreadable")
+
+// unreadable is errUnreadable with numbers, or nil if all images could be read.
+func unreadable(bad, total int) error {
+	if bad == 0 {
+		return nil
+	}
+	return unreadableError{bad, total}
+}
+
+type unreadableError struct{ bad, total int }
+
+func (u unreadableError) Error() string {
+	return fmt.Sprintf("%d of %d images could not be read", u.bad, u.total)
+}
+
+func (u unreadableError) Is(target error) bool { return target == errUnreadable }
+
+func exitCode(ctx context.Context, err error) int {
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitDone
+	case ctx.Err() != nil:
+		return exitInterrupted
+	case errors.Is(err, errUnreadable):
+		return exitUnreadable
+	case errors.As(err, &usage):
+		return exitUsage
+	}
+	return exitError
+}
+
+// wantsJSON looks for --json itself, since a command line that can't be parsed has its
+// error in JSON too.
+func wantsJSON(args []string) bool {
+	if end := slices.Index(args, "--"); end >= 0 {
+		args = args[:end]
+	}
+	return slices.Contains(args, "--json")
+}
+
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// checkedWriter remembers the first error, so that output to a full disk is not lost
+// in silence.
+type checkedWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (c *checkedWriter) Write(p []byte) (int, error) {
+	if c.err != nil {
+		return 0, c.err
+	}
+	n, err := c.w.Write(p)
+	c.err = err
+	return n, err
+}
+
+// jsonFlag is shared by all commands.
+type jsonFlag struct {
+	JSON bool `name:"json" help:"Print results and errors as JSON, and nothing else, on standard output."`
+}
+
+// threadsFlag is shared by all commands that compute.
+type threadsFlag struct {
+	Threads int `placeholder:"N" help:"Processor threads; as many as the process may use unless given."`
+}
+
+// apply limits the process to the threads asked for, and returns how many those are.
+func (f threadsFlag) apply() (int, error) {
+	const most = 1024
+	if f.Threads < 0 || f.Threads > most {
+		return 0, usagef("--threads %d, want 1 to %d", f.Threads, most)
+	}
+	if f.Threads > 0 {
+		runtime.GOMAXPROCS(f.Threads)
+	}
+	return runtime.GOMAXPROCS(0), nil
+}

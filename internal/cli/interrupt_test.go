@@ -1,0 +1,127 @@
+package cli_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"image"
+	"image/color"
+	"image/png"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/internal/cli"
+)
+
+func noEnvironment(string) string { return "" }
+
+// tinyRecipe makes training a matter of milliseconds.
+var tinyRecipe = []string{"--config=A", "--input=32", "--scale-min=32", "--scale-max=36", "--test-scale=32", "--batch=4", "--epochs=1000", "--init=he", "--learning-rate=1e-5"}
+
+// trainFolder makes a folder of two classes.
+func trainFolder(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for class, c := range map[string]color.RGBA{"dark": {9, 9, 9, 255}, "light": {240, 240, 240, 255}} {
+		if err := os.Mkdir(filepath.Join(dir, class), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 5 {
+			im := image.NewRGBA(image.Rect(0, 0, 40, 40))
+			for j := range 40 * 40 {
+				im.SetRGBA(j%40, j/40, c)
+			}
+			im.SetRGBA(i, i, color.RGBA{255, 0, 0, 255})
+			var b bytes.Buffer
+			if err := png.Encode(&b, im); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, class, strconv.Itoa(i)+".png"), b.Bytes(), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return dir
+}
+
+// onText calls a function when some text has been written to it.
+type onText struct {
+	text string
+	call func()
+	seen strings.Builder
+}
+
+func (w *onText) Write(p []byte) (int, error) {
+	w.seen.Write(p)
+	if strings.Contains(w.seen.String(), w.text) {
+		w.call()
+	}
+	return len(p), nil
+}
+
+// An interrupted training run exits with 130 and leaves weights that can be used.
+func TestInterruptedTraining(t *testing.T) {
+	for _, asJSON := range []bool{false, true} {
+		run := filepath.Join(t.TempDir(), "run")
+		args := append([]string{"train", "--data", trainFolder(t), "--out", run, "--width=0.05", "--fc=8"}, tinyRecipe...)
+		ctx, interrupt := context.WithCancelCause(t.Context())
+		human := &onText{text: "epoch    2/1000", call: func() { interrupt(errors.New("signal")) }}
+		var other bytes.Buffer
+		var stdout, stderr io.Writer = human, &other
+		if asJSON {
+			args = append(args, "--json")
+			stdout, stderr = stderr, stdout
+		}
+		code := cli.Main(ctx, args, strings.NewReader(""), stdout, stderr, noEnvironment)
+		if code != 130 || !strings.Contains(other.String(), "interrupted; the weights so far are in "+filepath.Join(run, "last.safetensors")) {
+			t.Fatalf("exit code %d, %q", code, other.String())
+		}
+		if asJSON != strings.HasPrefix(other.String(), `{"error":`) {
+			t.Errorf("JSON %v: %q", asJSON, other.String())
+		}
+		if strings.Contains(human.seen.String(), "epoch    4/1000") {
+			t.Error("the run went on after the interruption")
+		}
+		for _, name := range []string{"last.safetensors", "best.safetensors"} {
+			if _, err := vgg.Open(filepath.Join(run, name)); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := os.Stat(filepath.Join(run, "curve.png")); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Every command that computes stops when it is interrupted.
+func TestInterrupted(t *testing.T) {
+	dir := trainFolder(t)
+	weights := filepath.Join(t.TempDir(), "w.safetensors")
+	m := colourModel()
+	m.Classes = []string{"dark", "light", "other"}
+	if err := m.Save(weights); err != nil {
+		t.Fatal(err)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	run := filepath.Join(t.TempDir(), "run")
+	for _, args := range [][]string{
+		{"classify", weights, filepath.Join(dir, "dark", "0.png")},
+		{"eval", weights, "--data", dir},
+		{"bench", "--config=A", "--width=0.05", "--size=32", "--fc=8"},
+		append([]string{"train", "--data", dir, "--out", run, "--width=0.05", "--fc=8"}, tinyRecipe...),
+	} {
+		var stderr strings.Builder
+		if code := cli.Main(ctx, args, strings.NewReader(""), io.Discard, &stderr, noEnvironment); code != 130 || stderr.String() != "vgg: interrupted\n" {
+			t.Errorf("vgg %s: exit code %d, standard error %q", args[0], code, stderr.String())
+		}
+	}
+	if _, err := os.Stat(run); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the run directory is left behind: %v", err)
+	}
+}

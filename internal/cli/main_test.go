@@ -1,0 +1,213 @@
+package cli_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"image"
+	"image/color"
+	"image/gif"
+	"image/jpeg"
+	"image/png"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/internal/cli"
+	"github.com/verydeep/vgg/preprocess"
+)
+
+var update = flag.Bool("update", false, "rewrite the wanted output in testdata/script")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"vgg": func() {
+			os.Exit(cli.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Getenv))
+		},
+	})
+}
+
+// TestScripts runs every command, good and bad. A script begins with colours.safetensors,
+// weights that tell red, green and blue pictures apart.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			return colourModel().Save(filepath.Join(e.WorkDir, "colours.safetensors"))
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"corrupt":  corrupt,
+			"exits":    exits,
+			"json":     checkJSON,
+			"picture":  picture,
+			"truncate": truncate,
+			"weights":  writeWeights,
+		},
+	})
+}
+
+// exits CODE PROGRAM ARG…: runs a program that must exit with that code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want || neg {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// json KEY…: every line of standard output is a JSON object, and each has all the keys
+// and no others.
+func checkJSON(ts *testscript.TestScript, neg bool, keys []string) {
+	lines := strings.Split(strings.TrimSuffix(ts.ReadFile("stdout"), "\n"), "\n")
+	for _, line := range lines {
+		var object map[string]any
+		if err := json.Unmarshal([]byte(line), &object); err != nil {
+			ts.Fatalf("%q is not a JSON object: %v", line, err)
+		}
+		for _, k := range keys {
+			if _, ok := object[k]; !ok {
+				ts.Fatalf("no key %q in %s", k, line)
+			}
+			delete(object, k)
+		}
+		for k := range object {
+			ts.Fatalf("key %q in %s", k, line)
+		}
+	}
+	if neg {
+		ts.Fatalf("json can't be negated")
+	}
+}
+
+// picture FILE COLOUR W H [COUNT]: writes a noisy picture that is mostly of one colour,
+// or COUNT of them, whose names have FILE's * replaced.
+func picture(ts *testscript.TestScript, _ bool, args []string) {
+	w, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	h, err := strconv.Atoi(args[3])
+	ts.Check(err)
+	count := 1
+	if len(args) > 4 {
+		count, err = strconv.Atoi(args[4])
+		ts.Check(err)
+	}
+	for i := range count {
+		file := ts.MkAbs(strings.ReplaceAll(args[0], "*", strconv.Itoa(i)))
+		ts.Check(os.MkdirAll(filepath.Dir(file), 0o777))
+		ts.Check(os.WriteFile(file, encode(ts, filepath.Ext(file), args[1], w, h, uint64(i)), 0o666))
+	}
+}
+
+func encode(ts *testscript.TestScript, format, colour string, w, h int, seed uint64) []byte {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	im := image.NewRGBA(image.Rect(0, 0, w, h))
+	for y := range h {
+		for x := range w {
+			c := [3]uint8{uint8(rng.IntN(30)), uint8(rng.IntN(30)), uint8(rng.IntN(30))}
+			c[map[string]int{"red": 0, "green": 1, "blue": 2}[colour]] = 255
+			im.SetRGBA(x, y, color.RGBA{c[0], c[1], c[2], 255})
+		}
+	}
+	var b bytes.Buffer
+	switch format {
+	case ".png":
+		ts.Check(png.Encode(&b, im))
+	case ".jpg":
+		ts.Check(jpeg.Encode(&b, im, nil))
+	case ".gif":
+		ts.Check(gif.Encode(&b, im, nil))
+	default:
+		ts.Fatalf("no encoder for %s", format)
+	}
+	return b.Bytes()
+}
+
+// truncate N FILE: keeps the first N bytes.
+func truncate(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.ParseInt(args[0], 10, 64)
+	ts.Check(err)
+	ts.Check(os.Truncate(ts.MkAbs(args[1]), n))
+}
+
+// corrupt FILE: overwrites some bytes in its middle.
+func corrupt(ts *testscript.TestScript, _ bool, args []string) {
+	data, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	copy(data[len(data)/2:], "\x00these are not the bytes that were written here\xff")
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o666))
+}
+
+// weights KIND FILE: writes a file of weights that is wrong in some way.
+func writeWeights(ts *testscript.TestScript, _ bool, args []string) {
+	raw, err := os.ReadFile(ts.MkAbs("colours.safetensors"))
+	ts.Check(err)
+	replace := func(old, replacement string) {
+		if len(old) != len(replacement) || !bytes.Contains(raw, []byte(old)) {
+			ts.Fatalf("can't put %q in place of %q", replacement, old)
+		}
+		raw = bytes.Replace(raw, []byte(old), []byte(replacement), 1)
+	}
+	switch args[0] {
+	case "header-of-2^60-bytes":
+		copy(raw, []byte{0, 0, 0, 0, 0, 0, 0, 0x10})
+	case "other-configuration":
+		replace(`\"config\":\"A\"`, `\"config\":\"B\"`)
+	case "other-class-count":
+		replace(`\"classes\":3`, `\"classes\":4`)
+	case "no-metadata":
+		replace(`vgg.options`, `other.words`)
+	default:
+		ts.Fatalf("no weights are wrong like that: %s", args[0])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), raw, 0o666))
+}
+
+// colourModel tells red, green and blue pictures apart: every layer hands the three
+// channels on, so that the scores of a 32×32 crop are the largest red, green and blue
+// in it, from 0 to 3.
+func colourModel() *vgg.Model {
+	o := vgg.DefaultOptions("A")
+	o.Classes, o.Width, o.FC, o.Input = 3, 3./64, 8, 32
+	net, err := vgg.New(o)
+	if err != nil {
+		panic(err)
+	}
+	for _, p := range net.Params() {
+		v := make([]float32, p.Len())
+		for c := range 3 {
+			switch {
+			case p.Name == "fc8.weight":
+				v[c*p.Shape[1]+c] = 3
+			case len(p.Shape) == 4: // (K,C,3,3)
+				v[(c*p.Shape[1]+c)*9+4] = 1
+			case len(p.Shape) == 2: // (out,in)
+				v[c*p.Shape[1]+c] = 1
+			}
+		}
+		if err := p.Set(v); err != nil {
+			panic(err)
+		}
+	}
+	return &vgg.Model{Net: net, Classes: []string{"red", "green", "blue"}, Preprocess: preprocess.Spec{
+		Name: "grey levels", Scale: 1. / 255, Std: [3]float32{1, 1, 1}, Filter: preprocess.Bilinear, Crop: 32, Resize: 32,
+	}}
+}

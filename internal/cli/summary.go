@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/report"
+)
+
+type summaryCommand struct {
+	Config string `arg:"" help:"Configuration: ${configs}; with -BN or -LRN behind it for its normalised form."`
+	networkFlags
+	Input  *int `placeholder:"PIXELS" help:"Side of the square crop that fc6 is built for (224)."`
+	Memory bool `help:"Add the memory that inference and a training step need."`
+	Batch  int  `default:"1" placeholder:"N" help:"Images in the batch that --memory is for (1)."`
+	threadsFlag
+	jsonFlag
+}
+
+func (summaryCommand) Help() string {
+	return `Nothing is allocated or computed: the figures come from the configuration. Weights are without biases, parameters with them; a MAC is one multiplication with its addition, for one image.` + exitHelp
+}
+
+// networkFlags change the paper's network.
+type networkFlags struct {
+	Classes *int     `placeholder:"N" help:"Outputs of fc8 (1000)."`
+	Width   *float64 `placeholder:"X" help:"Multiplies the channels of every convolution (1)."`
+	FC      *int     `name:"fc" placeholder:"N" help:"Units of fc6 and fc7 (4096)."`
+}
+
+// options returns the paper's network with the flags' changes.
+func (f networkFlags) options(config string) vgg.Options {
+	o := vgg.DefaultOptions(config)
+	set(&o.Classes, f.Classes)
+	set(&o.Width, f.Width)
+	set(&o.FC, f.FC)
+	return o
+}
+
+// set copies a flag's value, if it was given.
+func set[T any](to, flag *T) {
+	if flag != nil {
+		*to = *flag
+	}
+}
+
+// maxBatch bounds batches from the command line, so that no size overflows.
+const maxBatch = 1 << 16
+
+func (c *summaryCommand) Run(e *environment) error {
+	o := c.options(c.Config)
+	set(&o.Input, c.Input)
+	if err := o.Validate(); err != nil {
+		return usageError{err}
+	}
+	if c.Batch < 1 || c.Batch > maxBatch {
+		return usagef("--batch %d, want 1 to %d", c.Batch, maxBatch)
+	}
+	threads, err := c.apply()
+	if err != nil {
+		return err
+	}
+	s, err := vgg.Summarise(o)
+	if err != nil {
+		return err
+	}
+	var memory *vgg.Memory
+	if c.Memory {
+		m, err := vgg.EstimateMemory(o, c.Batch, threads)
+		if err != nil {
+			return err
+		}
+		memory = &m
+	}
+	if c.JSON {
+		return writeJSON(e.stdout, struct {
+			vgg.Summary
+			*vgg.Memory
+		}{s, memory})
+	}
+	fmt.Fprintf(e.stdout, "Configuration %s, %d classes, input %d×%d RGB\n\n", s.Config, o.Classes, o.Input, o.Input)
+	if _, err := report.LayerTable(layerRows(s, o.Input)).WriteTo(e.stdout); err != nil {
+		return err
+	}
+	fmt.Fprintf(e.stdout, "\n%.2f million parameters, %.3f GMAC an image\n", float64(s.Parameters)/1e6, float64(s.MACs)/1e9)
+	if memory != nil {
+		fmt.Fprintf(e.stdout, "Memory, batch of %d, %d threads: inference %s, training %s\n",
+			memory.Batch, threads, report.Bytes(memory.Inference), report.Bytes(memory.Training))
+	}
+	return nil
+}
+
+// layerRows lists the input and the layers as the table shows them.
+func layerRows(s vgg.Summary, input int) []report.Layer {
+	rows := []report.Layer{{Name: "input", Output: []int{3, input, input}}}
+	for _, l := range s.Layers {
+		out := l.Output[:]
+		if strings.HasPrefix(l.Type, "FC") {
+			out = out[:1]
+		}
+		rows = append(rows, report.Layer{Name: l.Name, Type: l.Type, Output: out, Weights: l.Weights, Biases: l.Biases, MACs: l.MACs})
+	}
+	return rows
+}

@@ -1,0 +1,46 @@
+package cli
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/verydeep/vgg/internal/kernel"
+)
+
+type versionCommand struct{ jsonFlag }
+
+func (versionCommand) Help() string {
+	return `Shows the program's version, the Go release it was built with, and the instruction sets that it can use here, the one in use first.` + exitHelp
+}
+
+// versionResult has the JSON keys of `vgg version --json`.
+type versionResult struct {
+	Version string   `json:"version"`
+	Go      string   `json:"go"`
+	OS      string   `json:"os"`
+	Arch    string   `json:"arch"`
+	Threads int      `json:"threads"`
+	ISA     string   `json:"isa"`  // in use
+	ISAs    []string `json:"isas"` // that this machine can run, best first
+}
+
+func (c *versionCommand) Run(e *environment) error {
+	r := versionResult{
+		Version: "(devel)", Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
+		Threads: runtime.GOMAXPROCS(0), ISA: kernel.Current().Name(),
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		r.Version = info.Main.Version
+	}
+	for _, s := range kernel.ISAs() {
+		r.ISAs = append(r.ISAs, s.Name())
+	}
+	if c.JSON {
+		return writeJSON(e.stdout, r)
+	}
+	_, err := fmt.Fprintf(e.stdout, "vgg %s, %s %s/%s\n%d threads, instruction set %s (of %s)\n",
+		r.Version, r.Go, r.OS, r.Arch, r.Threads, r.ISA, strings.Join(r.ISAs, ", "))
+	return err
+}
