@@ -44,23 +44,35 @@ func (m Init) Validate() error {
 	return fmt.Errorf("vgg: initialisation %q: want one of %s", m, strings.Join(names, ", "))
 }
 
-// Init draws the weights. What is drawn for a weight depends on the seed, the
-// parameter's name and the weight's place alone.
+// Init draws the weights and sets all other parameters to where training starts. What
+// is drawn for a weight depends on the seed, the parameter's name and the weight's
+// place alone.
 func (n *Network) Init(method Init, seed uint64) error {
 	if err := method.Validate(); err != nil {
 		return err
 	}
 	for _, l := range n.chain.Layers() {
-		conv, ok := l.(*nn.Conv)
-		if !ok {
-			continue
+		switch l := l.(type) {
+		case *nn.Conv:
+			if err := initWeight(l.Weight, method, seed); err != nil {
+				return err
+			}
+			clear(l.Bias.Value)
+		case *nn.BatchNorm:
+			fill(l.Gamma, 1)
+			fill(l.Beta, 0)
+			fill(l.RunningMean, 0)
+			fill(l.RunningVar, 1)
 		}
-		if err := initWeight(conv.Weight, method, seed); err != nil {
-			return err
-		}
-		clear(conv.Bias.Value)
 	}
 	return nil
+}
+
+// fill sets the values of a parameter that has one a channel.
+func fill(p *nn.Param, x float32) {
+	for i := range p.Len() {
+		p.Value[i] = x
+	}
 }
 
 func initWeight(p *nn.Param, method Init, seed uint64) error {

@@ -53,13 +53,10 @@ func Open(path string) (*Model, error) {
 			return nil, fmt.Errorf("vgg: %s: metadata %s: %w", path, key, err)
 		}
 	}
-	if err := m.Preprocess.Validate(); err != nil {
+	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("vgg: %s: %w", path, err)
 	}
-	if len(m.Classes) != o.Classes {
-		return nil, fmt.Errorf("vgg: %s: %d class names, want %d", path, len(m.Classes), o.Classes)
-	}
-	if err := o.Validate(); err != nil {
+	if err := m.check(o); err != nil {
 		return nil, fmt.Errorf("vgg: %s: %w", path, err)
 	}
 	// The file must hold what its options claim before memory is taken for it.
@@ -73,7 +70,18 @@ func Open(path string) (*Model, error) {
 	if m.Net, err = New(o); err != nil {
 		return nil, err
 	}
-	return m, m.Net.Load(f)
+	if err := m.Net.Load(f); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// check reports class names or preprocessing that a network of options o has no use for.
+func (m *Model) check(o Options) error {
+	if len(m.Classes) != o.Classes {
+		return fmt.Errorf("%d class names, want %d", len(m.Classes), o.Classes)
+	}
+	return m.Preprocess.Validate()
 }
 
 // checkTensors compares the file's tensors with the parameters and reports all that
@@ -151,8 +159,12 @@ func (n *Network) Tensors() []weights.Source {
 }
 
 // Save writes the model to a safetensors file, which appears under its name only when
-// it is complete; an earlier file stays until then.
+// it is complete; an earlier file stays until then. A model that [Open] would refuse is
+// an error.
 func (m *Model) Save(path string) error {
+	if err := m.check(m.Net.opts); err != nil {
+		return fmt.Errorf("vgg: %s: %w", path, err)
+	}
 	meta := map[string]string{}
 	for key, v := range map[string]any{metaOptions: m.Net.opts, metaClasses: m.Classes, metaPreprocess: m.Preprocess, metaProvenance: m.Provenance} {
 		text, err := json.Marshal(v)

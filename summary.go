@@ -81,12 +81,15 @@ type Memory struct {
 // runtime, stacks and the collector's own structures.
 const processBytes = 14 << 20
 
+// maxBatch bounds the batches that memory is estimated for, so that no sum overflows.
+const maxBatch = 1 << 16
+
 // EstimateMemory computes what passes over batch images of the input side need,
 // without building the network: parameters, buffers, scratch memory of each thread,
 // the batch itself and, in training, gradients and momentum.
 func EstimateMemory(o Options, batch, threads int) (Memory, error) {
-	if batch < 1 {
-		return Memory{}, fmt.Errorf("vgg: batch of %d images, want at least 1", batch)
+	if batch < 1 || batch > maxBatch {
+		return Memory{}, fmt.Errorf("vgg: batch of %d images, want 1 to %d", batch, maxBatch)
 	}
 	_, layers, err := o.layers()
 	if err != nil {
