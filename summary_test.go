@@ -1,0 +1,82 @@
+package vgg
+
+import (
+	"math"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+func TestEstimateMemory(t *testing.T) {
+	estimate := func(o Options, batch, threads int) Memory {
+		t.Helper()
+		m, err := EstimateMemory(o, batch, threads)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Batch != batch || !(m.Inference < m.Training) {
+			t.Errorf("%s, batch %d: %+v, want less for inference than for training", o.Config, batch, m)
+		}
+		return m
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for _, config := range append(Configs(), "D-BN", "D-LRN") {
+		o := DefaultOptions(config)
+		s, err := Summarise(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		one := estimate(o, 1, 1)
+		// Parameters in inference; their gradients and the momentum, too, in training.
+		if one.Inference < 4*s.Parameters || one.Training < 12*s.Parameters || one.Training > 24*s.Parameters {
+			t.Errorf("%s: %+v for %d parameters", config, one, s.Parameters)
+		}
+		if eight := estimate(o, 8, 1); eight.Inference <= one.Inference || eight.Training <= one.Training {
+			t.Errorf("%s: batch 8 needs %+v, batch 1 %+v", config, eight, one)
+		}
+		if more := estimate(o, 1, 4); more.Inference < one.Inference || more.Training < one.Training {
+			t.Errorf("%s: 4 threads need %+v, 1 thread %+v", config, more, one)
+		}
+	}
+	// Another image of D adds at least its largest two activations, 64 channels of
+	// 224×224, in inference, and every activation of the paper's Table 1 in training.
+	d := DefaultOptions("D")
+	for _, batch := range []int{2, 16} {
+		a, b := estimate(d, batch, 1), estimate(d, 2*batch, 1)
+		if got, least := (b.Inference-a.Inference)/int64(batch), int64(2*4*64*224*224); got < least || got > 2*least {
+			t.Errorf("inference: %d bytes an image, want %d to twice that", got, least)
+		}
+		if got, least := (b.Training-a.Training)/int64(batch), int64(13_500_000*4); got < least || got > 2*least {
+			t.Errorf("training: %d bytes an image, want %d to twice that", got, least)
+		}
+	}
+	huge := Options{Config: "E-BN", Classes: maxUnits, Width: 64, FC: maxUnits, Input: 1 << 14}
+	if m := estimate(huge, maxBatch, 1); m.Inference < 1<<50 {
+		t.Errorf("the largest network: %+v: a sum overflowed", m)
+	}
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > 64<<20 {
+		t.Errorf("%d MB allocated to estimate", got>>20)
+	}
+}
+
+func TestEstimateMemoryOutOfRange(t *testing.T) {
+	bad := DefaultOptions("D")
+	bad.Input = 31
+	for _, c := range []struct {
+		o     Options
+		batch int
+		want  string
+	}{
+		{DefaultOptions("D"), 0, "batch of 0 images"},
+		{DefaultOptions("D"), -1, "batch of -1 images"},
+		{DefaultOptions("D"), math.MaxInt / 4, "images"},
+		{DefaultOptions("Z"), 1, `configuration "Z"`},
+		{bad, 1, "input side 31"},
+	} {
+		if m, err := EstimateMemory(c.o, c.batch, 1); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s, batch %d: %+v, %v, want %q", c.o.Config, c.batch, m, err, c.want)
+		}
+	}
+}
