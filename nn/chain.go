@@ -80,58 +80,79 @@ func (c *Chain) Shapes(h, w int) ([]Shape, error) {
 type workspace struct {
 	work    *kernel.Work
 	n, h, w int
-	layers  []Layer // those that do something in inference
+	steps   []call
 	acts    []kernel.Act
 	buf     [2][]float32
 }
 
-// inferring lists the layers that do something in inference, with the shape of the
-// input and of each one's output.
-func (c *Chain) inferring(h, w int) ([]Layer, []Shape, error) {
+// call is a step of inference: a layer, perhaps with the max-pooling after it.
+type call struct {
+	layer Layer
+	pool  bool
+}
+
+// inferring lists the steps of inference on n images, with the shape of the input and
+// of each one's output.
+func (c *Chain) inferring(n, h, w int) ([]call, []Shape, error) {
 	all, err := c.Shapes(h, w)
 	if err != nil {
 		return nil, nil, err
 	}
-	var layers []Layer
-	shapes := []Shape{{c.in, h, w}}
-	for i, l := range c.layers {
-		if _, ok := l.(*Dropout); ok {
+	var steps []call
+	in := Shape{c.in, h, w}
+	shapes := []Shape{in}
+	for i := 0; i < len(c.layers); i++ {
+		if _, ok := c.layers[i].(*Dropout); ok {
 			continue
 		}
-		layers = append(layers, l)
-		shapes = append(shapes, all[i])
+		s := call{layer: c.layers[i]}
+		if conv, ok := s.layer.(*Conv); ok && i+1 < len(c.layers) {
+			if _, ok := c.layers[i+1].(*MaxPool); ok && conv.fusesPool(n, in, c.Threads()) {
+				s.pool = true
+				i++
+			}
+		}
+		in = all[i]
+		steps = append(steps, s)
+		shapes = append(shapes, in)
 	}
-	return layers, shapes, nil
+	return steps, shapes, nil
 }
 
-// padOf is the border of the activation that layer i reads; the last output has none.
-func padOf(layers []Layer, i int) int {
-	if i < len(layers) {
-		return layers[i].pad()
+// borderOf is the border of the activation that step i of inference reads; the last
+// output has none.
+func borderOf(steps []call, shapes []Shape, i, n, threads int) border {
+	if i < len(steps) {
+		return steps[i].layer.border(n, shapes[i], threads, false)
 	}
-	return 0
+	return border{}
 }
 
-// inferenceLens is the length of the two buffers, and the scratch memory.
-func inferenceLens(layers []Layer, shapes []Shape, n, threads int) (lens [2]int, s kernel.Scratch) {
+// inferenceLens is the length of the two buffers, the scratch memory, and the length of
+// the transformed weights.
+func inferenceLens(steps []call, shapes []Shape, n, threads int) (lens [2]int, s kernel.Scratch, filters int) {
 	for i, sh := range shapes {
-		lens[i%2] = max(lens[i%2], kernel.ActLen(n, sh.C, sh.H, sh.W, padOf(layers, i)))
-		if i < len(layers) {
-			s = s.Max(layers[i].scratch(n, sh, threads, false, false))
+		b := borderOf(steps, shapes, i, n, threads)
+		lens[i%2] = max(lens[i%2], kernel.BorderedLen(n, sh.C, sh.H, sh.W, b.pad, b.end))
+		if i < len(steps) {
+			s = s.Max(steps[i].layer.scratch(n, sh, threads, false, false))
+			if conv, ok := steps[i].layer.(*Conv); ok {
+				filters += conv.filterLen(n, sh, threads, false)
+			}
 		}
 	}
-	return lens, s
+	return lens, s, filters
 }
 
 func (ws *workspace) plan(c *Chain, n, h, w int) error {
 	if ws.n == n && ws.h == h && ws.w == w {
 		return nil
 	}
-	layers, shapes, err := c.inferring(h, w)
+	steps, shapes, err := c.inferring(n, h, w)
 	if err != nil {
 		return err
 	}
-	lens, _ := inferenceLens(layers, shapes, n, c.Threads())
+	lens, _, _ := inferenceLens(steps, shapes, n, c.Threads())
 	for i, l := range lens {
 		if cap(ws.buf[i]) < l {
 			ws.buf[i] = nil // let the old one go before the new one comes
@@ -139,10 +160,11 @@ func (ws *workspace) plan(c *Chain, n, h, w int) error {
 		}
 		ws.buf[i] = ws.buf[i][:l]
 	}
-	ws.n, ws.h, ws.w, ws.layers = n, h, w, layers
+	ws.n, ws.h, ws.w, ws.steps = n, h, w, steps
 	ws.acts = make([]kernel.Act, len(shapes))
 	for i, sh := range shapes {
-		ws.acts[i].Shape(n, sh.C, sh.H, sh.W, padOf(layers, i), ws.buf[i%2])
+		b := borderOf(steps, shapes, i, n, c.Threads())
+		ws.acts[i].Bordered(n, sh.C, sh.H, sh.W, b.pad, b.end, ws.buf[i%2])
 	}
 	return nil
 }
@@ -227,9 +249,13 @@ func (c *Chain) ForwardInto(y, x *tensor.Tensor) error {
 		return fmt.Errorf("nn: output of shape %v, want [%d %d %d %d]", y.Shape, out.N, out.C, out.H, out.W)
 	}
 	ws.acts[0].FromNCHW(x.Data)
-	for i, l := range ws.layers {
+	for i, s := range ws.steps {
 		ws.acts[i+1].ClearBorder()
-		l.forward(ws.work, &ws.acts[i], &ws.acts[i+1], Pass{})
+		if s.pool {
+			s.layer.(*Conv).forwardPool(ws.work, &ws.acts[i], &ws.acts[i+1])
+		} else {
+			s.layer.forward(ws.work, &ws.acts[i], &ws.acts[i+1], Pass{})
+		}
 	}
 	out.ToNCHW(y.Data)
 	return nil
@@ -257,12 +283,12 @@ func (c *Chain) LearntFloats() int {
 }
 
 // InferenceFloats is the memory, in floats, of a forward pass over n images of h × w:
-// buffers and scratch, without the parameters.
+// buffers, scratch and transformed weights, without the parameters.
 func (c *Chain) InferenceFloats(n, h, w int) (int, error) {
-	layers, shapes, err := c.inferring(h, w)
+	steps, shapes, err := c.inferring(n, h, w)
 	if err != nil {
 		return 0, err
 	}
-	lens, s := inferenceLens(layers, shapes, n, c.Threads())
-	return lens[0] + lens[1] + s.Floats(c.Threads()), nil
+	lens, s, filters := inferenceLens(steps, shapes, n, c.Threads())
+	return lens[0] + lens[1] + s.Floats(c.Threads()) + filters, nil
 }

@@ -2,6 +2,8 @@ package nn
 
 import (
 	"fmt"
+	"sync"
+	"sync/atomic"
 
 	"github.com/verydeep/vgg/internal/kernel"
 )
@@ -17,6 +19,9 @@ type Conv struct {
 	g            kernel.Conv
 	ReLU         bool
 	Weight, Bias *Param
+
+	mu      sync.Mutex                     // held while filters are computed
+	filters [2]atomic.Pointer[transformed] // for F(4×4,3×3) and F(6×6,3×3)
 }
 
 // NewConv returns a convolution of c in-channels and k out-channels with r × r filters
@@ -56,10 +61,32 @@ func (l *Conv) Out(in Shape) (Shape, error) {
 	return Shape{l.g.K, oh, ow}, nil
 }
 
-func (l *Conv) pad() int             { return l.g.Pad }
-func (l *Conv) gradPad(in Shape) int { return l.g.GradPad(in.H, in.W) }
+// winograd is how a pass over n images is computed, where Winograd pays.
+func (l *Conv) winograd(n int, in Shape, threads int, train bool) (kernel.Winograd, bool) {
+	return l.g.PlanWinograd(n, in.H, in.W, threads, train)
+}
+
+func (l *Conv) border(n int, in Shape, threads int, train bool) border {
+	if p, ok := l.winograd(n, in, threads, train); ok {
+		return border{1, p.End(in.H, in.W)}
+	}
+	return even(l.g.Pad)
+}
+
+func (l *Conv) gradBorder(in Shape, threads int) border {
+	if p, ok := l.winograd(1, in, threads, true); ok {
+		return border{1, p.End(in.H, in.W)}
+	}
+	return even(l.g.GradPad(in.H, in.W))
+}
 
 func (l *Conv) scratch(n int, in Shape, threads int, train, data bool) kernel.Scratch {
+	if p, ok := l.winograd(n, in, threads, train); ok {
+		if train {
+			return p.TrainingScratch(l.g, n, in.H, in.W, data)
+		}
+		return p.Scratch(l.g, n, in.H, in.W)
+	}
 	s := l.g.ForwardScratch(n, in.H, in.W, threads)
 	if train {
 		s = s.Max(l.g.BackwardScratch(n, in.H, in.W, threads, data))
@@ -67,14 +94,88 @@ func (l *Conv) scratch(n int, in Shape, threads int, train, data bool) kernel.Sc
 	return s
 }
 
-func (l *Conv) forward(w *kernel.Work, x, y *kernel.Act, _ Pass) {
-	w.ConvForward(l.g, x, l.Weight.Value, l.Bias.Value, l.ReLU, y)
+// filterLen is the memory, in floats, of the transformed weights that inference on n
+// images keeps, or of the gradient in that form that training keeps.
+func (l *Conv) filterLen(n int, in Shape, threads int, train bool) int {
+	if p, ok := l.winograd(n, in, threads, train); ok {
+		return p.FilterLen(l.g)
+	}
+	return 0
+}
+
+func (l *Conv) forward(w *kernel.Work, x, y *kernel.Act, p Pass) {
+	plan, ok := l.winograd(x.N, Shape{x.C, x.H, x.W}, w.Team.Threads(), p.Train)
+	switch {
+	case !ok:
+		w.ConvForward(l.g, x, l.Weight.Value, l.Bias.Value, l.ReLU, y)
+	case p.Train:
+		w.WinogradTraining(plan, l.g, x, l.Weight.Value, l.Bias.Value, l.ReLU, y)
+	default:
+		w.WinogradForward(plan, l.g, x, l.filter(w, plan), l.Bias.Value, l.ReLU, false, y)
+	}
+}
+
+// fusesPool tells whether inference on n images can do the max-pooling that follows the
+// layer in the same pass.
+func (l *Conv) fusesPool(n int, in Shape, threads int) bool {
+	_, ok := l.winograd(n, in, threads, false)
+	return ok && in.H >= 2 && in.W >= 2
+}
+
+// forwardPool is forward in inference and the 2×2 max-pooling after it.
+func (l *Conv) forwardPool(w *kernel.Work, x, y *kernel.Act) {
+	plan, _ := l.winograd(x.N, Shape{x.C, x.H, x.W}, w.Team.Threads(), false)
+	w.WinogradForward(plan, l.g, x, l.filter(w, plan), l.Bias.Value, l.ReLU, true, y)
+}
+
+// transformed is the weights in the form that F(m×m,3×3) multiplies, made from a
+// version of the parameter.
+type transformed struct {
+	version uint64
+	u       []float32
+}
+
+// filter returns the transformed weights, computing them if the weights have changed.
+// They are shared by all passes.
+func (l *Conv) filter(w *kernel.Work, p kernel.Winograd) []float32 {
+	kept := &l.filters[p.M/2-2]
+	if t := kept.Load(); t != nil && t.version == l.Weight.version.Load() {
+		return t.u
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	version := l.Weight.version.Load()
+	t := kept.Load()
+	if t != nil && t.version == version {
+		return t.u
+	}
+	u := kernel.Alloc(p.FilterLen(l.g))
+	w.WinogradFilter(p, l.g, l.Weight.Value, u)
+	kept.Store(&transformed{version, u})
+	return u
 }
 
 func (l *Conv) backward(w *kernel.Work, x, y, dy, dx *kernel.Act, _ Pass) {
 	w.BiasGrad(y, dy, l.ReLU, l.Bias.Grad)
-	w.ConvBackwardWeights(l.g, x, dy, l.Weight.Grad)
+	plan, ok := l.winograd(x.N, Shape{x.C, x.H, x.W}, w.Team.Threads(), true)
+	if !ok {
+		w.ConvBackwardWeights(l.g, x, dy, l.Weight.Grad)
+		if dx != nil {
+			w.ConvBackwardData(l.g, dy, l.Weight.Value, dx)
+		}
+		return
+	}
+	w.WinogradBackwardWeights(plan, l.g, x, dy, l.Weight.accum)
+	w.WinogradFold(plan, l.g, l.Weight.accum, l.Weight.Grad)
 	if dx != nil {
-		w.ConvBackwardData(l.g, dy, l.Weight.Value, dx)
+		w.WinogradBackwardData(plan, l.g, dy, l.Weight.Value, dx)
+	}
+}
+
+// prepareTraining makes the gradients' memory for training on n images.
+func (l *Conv) prepareTraining(n int, in Shape, threads int) {
+	l.Weight.accum = nil
+	if length := l.filterLen(n, in, threads, true); length > 0 {
+		l.Weight.accum = kernel.Alloc(length)
 	}
 }

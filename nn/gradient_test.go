@@ -15,7 +15,7 @@ import (
 // differences, relative to the largest gradient of the tensor. Rounding of y, about
 // ε = 2⁻²⁴ times √(outputs that change), is divided by the step; what the derivative
 // changes over the step grows with its square. Steps of 2⁻⁹ to 2⁻⁷ keep both under it.
-const gradientTolerance = 1e-3
+const gradientTolerance = 3e-3
 
 // problem is a layer whose gradient is checked, of the scalar Σ y·r for a random r.
 type problem struct {

@@ -8,6 +8,7 @@ package nn
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"github.com/verydeep/vgg/internal/kernel"
 )
@@ -40,10 +41,11 @@ type Layer interface {
 	// Params lists the layer's parameters; nil for most layers.
 	Params() []*Param
 
-	// pad is the border of zeros that forward reads round x.
-	pad() int
-	// gradPad is the border of zeros that backward reads round dy.
-	gradPad(in Shape) int
+	// border is what of zeros forward, and in training backward, reads round x of n
+	// images; in training it must not depend on n.
+	border(n int, in Shape, threads int, train bool) border
+	// gradBorder is what of zeros backward reads round dy.
+	gradBorder(in Shape, threads int) border
 	// scratch is the working memory of a pass over n images.
 	scratch(n int, in Shape, threads int, train, data bool) kernel.Scratch
 	forward(w *kernel.Work, x, y *kernel.Act, p Pass)
@@ -51,6 +53,12 @@ type Layer interface {
 	// It may overwrite dy.
 	backward(w *kernel.Work, x, y, dy, dx *kernel.Act, p Pass)
 }
+
+// border is the zeros round every plane of an activation: rows above and columns left,
+// rows below and columns right.
+type border struct{ pad, end int }
+
+func even(pad int) border { return border{pad, pad} }
 
 // Param is a named parameter. Its value lies in memory as the kernels read it; Get
 // and Set speak the canonical order of Shape.
@@ -63,7 +71,11 @@ type Param struct {
 	// saved with the weights but not learnt.
 	Running bool
 
-	packed int // length of Value
+	packed  int           // length of Value
+	version atomic.Uint64 // counts changes of Value
+	// accum, where it is not nil, holds the gradient in the Winograd domain, from which
+	// every step computes Grad.
+	accum []float32
 	// rows from out-channel k0 on, as many as the canonical side holds
 	pack, unpack func(dst, src []float32, k0 int)
 }
@@ -91,8 +103,13 @@ func (p *Param) Set(src []float32) error {
 	}
 	p.alloc()
 	p.pack(p.Value, src, 0)
+	p.Changed()
 	return nil
 }
+
+// Changed says that Value was written to directly: what is derived from it is computed
+// anew.
+func (p *Param) Changed() { p.version.Add(1) }
 
 // SetRows packs src into the value from out-channel k0 (the first dimension of Shape)
 // on: what is too large to be held twice is set piece by piece. Distinct rows may be
@@ -102,6 +119,7 @@ func (p *Param) SetRows(k0 int, src []float32) error {
 		return fmt.Errorf("nn: %s: %d values from row %d on, want rows of %d within shape %v", p.Name, len(src), k0, row, p.Shape)
 	}
 	p.pack(p.Value, src, k0)
+	p.Changed()
 	return nil
 }
 
@@ -149,7 +167,7 @@ type base struct{ name string }
 
 func (b base) Name() string                                         { return b.name }
 func (base) Params() []*Param                                       { return nil }
-func (base) pad() int                                               { return 0 }
-func (base) gradPad(Shape) int                                      { return 0 }
+func (base) border(int, Shape, int, bool) border                    { return border{} }
+func (base) gradBorder(Shape, int) border                           { return border{} }
 func (base) scratch(int, Shape, int, bool, bool) (s kernel.Scratch) { return s }
 func (base) Out(in Shape) (Shape, error)                            { return in, nil }

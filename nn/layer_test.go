@@ -30,8 +30,13 @@ func newRig(l Layer, n int, in Shape, threads int) (*rig, error) {
 		return nil, err
 	}
 	r := &rig{layer: l, n: n, in: in, out: out, work: kernel.NewWork(kernel.NewTeam(threads))}
-	r.x, r.dx = nanAct(n, in, l.pad()), nanAct(n, in, rigBorder)
-	r.y, r.dy = nanAct(n, out, rigBorder), nanAct(n, out, l.gradPad(in))
+	b := l.border(n, in, threads, false)
+	b.end = max(b.end, l.border(n, in, threads, true).end)
+	r.x, r.dx = nanAct(n, in, b), nanAct(n, in, even(rigBorder))
+	r.y, r.dy = nanAct(n, out, even(rigBorder)), nanAct(n, out, l.gradBorder(in, threads))
+	if conv, ok := l.(*Conv); ok {
+		conv.prepareTraining(n, in, threads)
+	}
 	for _, p := range l.Params() {
 		p.alloc()
 		if !p.Running {
@@ -51,9 +56,9 @@ func mustRig(t *testing.T, l Layer, n int, in Shape, threads int) *rig {
 	return r
 }
 
-func nanAct(n int, s Shape, pad int) *kernel.Act {
+func nanAct(n int, s Shape, b border) *kernel.Act {
 	a := new(kernel.Act)
-	a.Shape(n, s.C, s.H, s.W, pad, make([]float32, kernel.ActLen(n, s.C, s.H, s.W, pad)))
+	a.Bordered(n, s.C, s.H, s.W, b.pad, b.end, make([]float32, kernel.BorderedLen(n, s.C, s.H, s.W, b.pad, b.end)))
 	fillNaN(a)
 	return a
 }

@@ -13,8 +13,9 @@ import (
 )
 
 // oracleTolerance bounds the relative error, max |a−b| / max |b| over a tensor, of
-// fp32 results against PyTorch's in float64.
-const oracleTolerance = 2e-6
+// fp32 results against PyTorch's in float64. F(4×4,3×3) amplifies rounding; the direct
+// algorithms stay within a tenth of it.
+const oracleTolerance = 2e-5
 
 // fixture is what tools/oracle/nn.py wrote of one layer. A large one comes in several
 // files.

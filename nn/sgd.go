@@ -27,5 +27,6 @@ func NewSGD(c *Chain) *SGD {
 func (s *SGD) Step(rate, momentum, decay float32) {
 	for i, p := range s.params {
 		s.work.SGD(p.Value, s.velocity[i], p.Grad, rate, momentum, decay)
+		p.Changed()
 	}
 }

@@ -27,27 +27,40 @@ type Training struct {
 	Hook func(layer string, act, grad *tensor.Tensor)
 }
 
-// trainingLens is the length of each activation and of the two gradient buffers.
-func (c *Chain) trainingLens(shapes []Shape, n int, inputGrad bool) (acts []int, grads [2]int, s kernel.Scratch) {
+// trainingBorders is the border of each activation and of its gradient, over the
+// shapes of the input and of every layer's output.
+func (c *Chain) trainingBorders(shapes []Shape, n int) (acts, grads []border) {
+	acts, grads = make([]border, len(shapes)), make([]border, len(shapes))
+	for i, l := range c.layers {
+		acts[i] = l.border(n, shapes[i], c.Threads(), true)
+		grads[i+1] = l.gradBorder(shapes[i], c.Threads())
+	}
+	return acts, grads
+}
+
+// trainingLens is the length of each activation and of the two gradient buffers, the
+// scratch memory, and the length of the gradients that are kept transformed.
+func (c *Chain) trainingLens(shapes []Shape, n int, inputGrad bool) (acts []int, grads [2]int, s kernel.Scratch, filters int) {
+	actBorders, gradBorders := c.trainingBorders(shapes, n)
 	for i, sh := range shapes {
-		acts = append(acts, kernel.ActLen(n, sh.C, sh.H, sh.W, padOf(c.layers, i)))
+		acts = append(acts, kernel.BorderedLen(n, sh.C, sh.H, sh.W, actBorders[i].pad, actBorders[i].end))
 		if i > 0 || inputGrad {
-			pad := 0
-			if i > 0 {
-				pad = c.layers[i-1].gradPad(shapes[i-1])
-			}
-			grads[i%2] = max(grads[i%2], kernel.ActLen(n, sh.C, sh.H, sh.W, pad))
+			grads[i%2] = max(grads[i%2], kernel.BorderedLen(n, sh.C, sh.H, sh.W, gradBorders[i].pad, gradBorders[i].end))
 		}
 		if i < len(c.layers) {
 			s = s.Max(c.layers[i].scratch(n, sh, c.Threads(), true, i > 0 || inputGrad))
+			if conv, ok := c.layers[i].(*Conv); ok {
+				filters += conv.filterLen(n, sh, c.Threads(), true)
+			}
 		}
 	}
-	return acts, grads, s
+	return acts, grads, s, filters
 }
 
 // NewTraining returns the state for training steps of up to n images of h × w pixels,
 // for which the chain gives one class score vector an image, and gives every learnt
-// parameter a gradient, zero.
+// parameter a gradient, zero. A chain has one Training at a time: what an earlier one
+// accumulated is lost.
 func (c *Chain) NewTraining(n, h, w int) (*Training, error) {
 	t := &Training{chain: c, work: kernel.NewWork(c.team), n: n, h: h, w: w}
 	out, err := c.Shapes(h, w)
@@ -57,7 +70,13 @@ func (c *Chain) NewTraining(n, h, w int) (*Training, error) {
 	if last := out[len(out)-1]; n < 1 || last.H != 1 || last.W != 1 {
 		return nil, fmt.Errorf("nn: training on %d images of %d×%d: the scores are %v, want one pixel", n, h, w, last)
 	}
-	acts, grads, _ := c.trainingLens(append([]Shape{{c.in, h, w}}, out...), n, false)
+	shapes := append([]Shape{{c.in, h, w}}, out...)
+	acts, grads, _, _ := c.trainingLens(shapes, n, false)
+	for i, l := range c.layers {
+		if conv, ok := l.(*Conv); ok {
+			conv.prepareTraining(n, shapes[i], c.Threads())
+		}
+	}
 	t.acts, t.grads = make([]kernel.Act, len(acts)), make([]kernel.Act, len(acts))
 	for i, l := range acts {
 		t.acts[i].Data = kernel.Alloc(l)
@@ -135,14 +154,12 @@ func (t *Training) shape(n int) error {
 	if err != nil {
 		return err
 	}
-	for i, sh := range append([]Shape{{c.in, t.h, t.w}}, out...) {
-		t.acts[i].Shape(n, sh.C, sh.H, sh.W, padOf(c.layers, i), t.acts[i].Data[:cap(t.acts[i].Data)])
+	shapes := append([]Shape{{c.in, t.h, t.w}}, out...)
+	acts, grads := c.trainingBorders(shapes, n)
+	for i, sh := range shapes {
+		t.acts[i].Bordered(n, sh.C, sh.H, sh.W, acts[i].pad, acts[i].end, t.acts[i].Data[:cap(t.acts[i].Data)])
 		if i > 0 {
-			in := Shape{c.in, t.h, t.w}
-			if i > 1 {
-				in = out[i-2]
-			}
-			t.grads[i].Shape(n, sh.C, sh.H, sh.W, c.layers[i-1].gradPad(in), t.buf[i%2])
+			t.grads[i].Bordered(n, sh.C, sh.H, sh.W, grads[i].pad, grads[i].end, t.buf[i%2])
 		} else if t.Hook != nil {
 			t.grads[0].Shape(n, sh.C, sh.H, sh.W, 0, kernel.Alloc(kernel.ActLen(n, sh.C, sh.H, sh.W, 0)))
 		}
@@ -169,6 +186,7 @@ func (t *Training) hook(name string, i int) {
 func (c *Chain) ZeroGrad() {
 	for _, p := range c.Params() {
 		clear(p.Grad)
+		clear(p.accum)
 	}
 }
 
@@ -180,8 +198,8 @@ func (c *Chain) TrainingFloats(n, h, w int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	acts, grads, s := c.trainingLens(append([]Shape{{c.in, h, w}}, out...), n, false)
-	total := grads[0] + grads[1] + s.Floats(c.Threads()) + c.LearntFloats()
+	acts, grads, s, filters := c.trainingLens(append([]Shape{{c.in, h, w}}, out...), n, false)
+	total := grads[0] + grads[1] + s.Floats(c.Threads()) + c.LearntFloats() + filters
 	for _, l := range acts {
 		total += l
 	}

@@ -346,7 +346,7 @@ func TestTrainingFloats(t *testing.T) {
 				got += cap(a.Data)
 			}
 			for _, p := range c.Params() {
-				got += cap(p.Grad)
+				got += cap(p.Grad) + cap(p.accum)
 			}
 			if got != want {
 				t.Errorf("%d threads, %d images: %d floats allocated, estimated %d", threads, n, got, want)

@@ -19,7 +19,7 @@ var cacheFloats = sync.OnceValue(func() int {
 // ok is false where the direct algorithm is better. For training only F(4×4,3×3) is
 // used, whose rounding is good enough for gradients, and the answer doesn't depend on n.
 func (g Conv) PlanWinograd(n, h, w, threads int, train bool) (best Winograd, ok bool) {
-	if !g.canWinograd() {
+	if !g.canWinograd() || train && g.transposed().patched() {
 		return best, false
 	}
 	cost := 0.0
@@ -27,29 +27,20 @@ func (g Conv) PlanWinograd(n, h, w, threads int, train bool) (best Winograd, ok 
 		if !(Winograd{M: m}).pays(h, w) || train && m != 4 {
 			continue
 		}
-		for _, p := range g.winogradCandidates(m, n, h, w) {
-			if c := p.cost(g, n, h, w, threads); !ok || c < cost {
-				best, cost, ok = p, c, true
+		for _, tiles := range tileBlocks {
+			for _, shared := range [...]bool{false, true} {
+				p := Winograd{m, tiles, shared}
+				if c := p.cost(g, n, h, w, threads); !ok || c < cost {
+					best, cost, ok = p, c, true
+				}
 			}
 		}
 	}
 	return best, ok
 }
 
-// winogradCandidates are the tile blocks that F(m×m) may use.
-func (g Conv) winogradCandidates(m, n, h, w int) []Winograd {
-	p := Winograd{M: m}
-	th, tw := p.grid(h, w)
-	total := n * th * tw
-	var all []Winograd
-	for _, tiles := range []int{14, 28, 42, 56, 84, 112, 168} {
-		all = append(all, Winograd{m, min(tiles, total), false}, Winograd{m, min(tiles, total), true})
-		if tiles >= total {
-			break
-		}
-	}
-	return all
-}
+// tileBlocks are the tile blocks that a plan chooses from.
+var tileBlocks = [...]int{14, 28, 42, 56, 84, 112, 168}
 
 // Costs in multiplications' time of moving a float from the second-level cache and
 // from beyond it.
@@ -64,6 +55,7 @@ func (p Winograd) cost(g Conv, n, h, w, threads int) float64 {
 	th, tw := p.grid(h, w)
 	total := n * th * tw
 	c, k := float64(blocks(g.C)*Block), float64(panels(g.K)*Panel)
+	p.Tiles = min(p.Tiles, total)
 	pos, tiles := float64(p.positions()), float64(p.Tiles)
 	rounds := float64((total + p.Tiles - 1) / p.Tiles)
 	near := func(floats float64) float64 { // cost of a float of a buffer so large, read over and over
@@ -73,7 +65,7 @@ func (p Winograd) cost(g Conv, n, h, w, threads int) float64 {
 		return costFar
 	}
 	// Rows of a register tile are filled as evenly as they go.
-	mr := Current().gemmRows
+	const mr = 14
 	groups := (p.Tiles + mr - 1) / mr
 	fill := 1 + 0.15*(float64(groups*mr)/tiles-1)
 	multiply := pos * c * k * tiles * fill

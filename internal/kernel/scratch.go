@@ -74,10 +74,10 @@ func (w *Work) Floats() int {
 // TrainingScratch is what the passes of a training step by Winograd take for n images
 // of h × w; data says whether dx is computed.
 func (p Winograd) TrainingScratch(g Conv, n, h, w int, data bool) Scratch {
-	s := p.Scratch(g).Max(Scratch{Filters: p.FilterLen(g)}).Max(p.GradScratch(g, n, h, w))
+	s := p.Scratch(g, n, h, w).Max(Scratch{Filters: p.FilterLen(g)}).Max(p.GradScratch(g, n, h, w))
 	if data {
 		t := g.transposed()
-		s = s.Max(p.Scratch(t)).Max(Scratch{Turned: t.WeightLen(), Filters: p.FilterLen(t)})
+		s = s.Max(p.Scratch(t, n, h, w)).Max(Scratch{Turned: t.WeightLen(), Filters: p.FilterLen(t)})
 	}
 	return s
 }

@@ -44,8 +44,10 @@ func (p Winograd) localLen(g Conv) int {
 	return n
 }
 
-// Scratch is what [Work.WinogradForward] takes.
-func (p Winograd) Scratch(g Conv) Scratch {
+// Scratch is what [Work.WinogradForward] takes for n images of h × w.
+func (p Winograd) Scratch(g Conv, n, h, w int) Scratch {
+	th, tw := p.grid(h, w)
+	p.Tiles = min(p.Tiles, n*th*tw)
 	s := Scratch{Local: p.localLen(g)}
 	if p.Shared {
 		s.Shared = p.positions() * p.inputStride(g, p.Tiles)

@@ -1,0 +1,63 @@
+package nn
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/verydeep/vgg/tensor"
+)
+
+// TestInferenceAgainstTraining: inference (transformed weights kept, F(6×6) where it
+// pays, pooling fused) gives what the training pass, which fuses and keeps nothing,
+// gives, before and after the weights change.
+func TestInferenceAgainstTraining(t *testing.T) {
+	for _, side := range []int{24, 26, 36} {
+		rng := rand.New(rand.NewPCG(1, 1))
+		conv := []*Conv{NewConv("conv1_1", 3, 16, 3, 1, true), NewConv("conv1_2", 16, 40, 3, 1, true), NewConv("conv2_1", 40, 33, 3, 1, true), NewConv("conv2_2", 33, 64, 3, 1, true)}
+		c := NewChain(3, conv[0], conv[1], NewMaxPool("pool1"), conv[2], conv[3], NewMaxPool("pool2"), NewFC("fc6", 64, side/4, 10, false))
+		tr, err := c.NewTraining(3, side, side)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := tensor.New(3, 3, side, side)
+		for i := range x.Data {
+			x.Data[i] = float32(rng.NormFloat64())
+		}
+		winograd := 0
+		for round := range 2 {
+			for _, p := range c.Params() {
+				v := make([]float32, p.Len())
+				for i := range v {
+					v[i] = float32(rng.NormFloat64()) / float32(math.Sqrt(float64(p.Len()/p.Shape[0])))
+				}
+				if err := p.Set(v); err != nil {
+					t.Fatal(err)
+				}
+			}
+			y, err := c.Forward(x)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := tr.Step(x, []int{1, 2, 3}, Pass{}); err != nil {
+				t.Fatal(err)
+			}
+			var diff, size float64
+			for i, v := range tr.Scores().Data {
+				diff = max(diff, math.Abs(float64(v-y.Data[i])))
+				size = max(size, math.Abs(float64(v)))
+			}
+			if !(diff <= 2e-5*size) {
+				t.Errorf("side %d, round %d: scores differ by %g of %g", side, round, diff, size)
+			}
+		}
+		for _, l := range conv {
+			if l.filters[0].Load() != nil || l.filters[1].Load() != nil {
+				winograd++
+			}
+		}
+		if winograd != 3 {
+			t.Errorf("side %d: %d layers ran by Winograd, want 3", side, winograd)
+		}
+	}
+}
