@@ -209,7 +209,7 @@ func (s *ISA) winoWeights(m, count int, g []float32, gStride int, u []float32, u
 
 func (s *ISA) winoGrad(tiles int, dy []float32, dyRow int, v []float32, vStride int) {
 	if s.winoGrad4 == nil {
-		winoGradTwin(4, tiles, dy, dyRow, v, vStride)
+		winoGradTwin(tiles, dy, dyRow, v, vStride)
 		return
 	}
 	s.winoGrad4(tiles, &dy[0], dyRow, &v[0], vStride)
@@ -217,7 +217,7 @@ func (s *ISA) winoGrad(tiles int, dy []float32, dyRow int, v []float32, vStride 
 
 func (s *ISA) winoWeightsGrad(count int, du []float32, duStride int, dw []float32, dwStride int) {
 	if s.winoGrad4 == nil {
-		winoWeightsGradTwin(4, count, du, duStride, dw, dwStride)
+		winoWeightsGradTwin(count, du, duStride, dw, dwStride)
 		return
 	}
 	s.winoWeightGrad4(count, &du[0], duStride, &dw[0], dwStride)

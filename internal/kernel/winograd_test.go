@@ -44,9 +44,9 @@ func TestWinogradTransformsAgainstTheirTwins(t *testing.T) {
 					compare("weights", n*n*stride, func(d []float32) { winoWeightsTwin(m, tiles, x, stride, d, stride) },
 						func(d []float32) { s.winoWeights(m, tiles, x, stride, d, stride) })
 					if m == 4 {
-						compare("grad", n*n*stride, func(d []float32) { winoGradTwin(m, tiles, x, row, d, stride) },
+						compare("grad", n*n*stride, func(d []float32) { winoGradTwin(tiles, x, row, d, stride) },
 							func(d []float32) { s.winoGrad(tiles, x, row, d, stride) })
-						compare("weights grad", 9*stride, func(d []float32) { winoWeightsGradTwin(m, tiles, p, stride, d, stride) },
+						compare("weights grad", 9*stride, func(d []float32) { winoWeightsGradTwin(tiles, p, stride, d, stride) },
 							func(d []float32) { s.winoWeightsGrad(tiles, p, stride, d, stride) })
 					}
 				})

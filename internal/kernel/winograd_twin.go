@@ -77,6 +77,9 @@ func matricesOf(m int) *winoMatrices {
 	return &wino6Matrices
 }
 
+// The matrices of the adjoints.
+var wino4A, wino4Gt = transposed(wino4Matrices.at), transposed(wino4Matrices.g)
+
 // sandwich computes L·d·Lᵀ for l of r×c and d of c×c.
 func sandwich(l [][]float32, d [8][8]float32) (out [8][8]float32) {
 	c := len(l[0])
@@ -184,10 +187,9 @@ func winoWeightsTwin(m, count int, g []float32, gStride int, u []float32, uStrid
 	}
 }
 
-// winoGradTwin is the adjoint of the output transform: v = A·dy·Aᵀ of tiles of m×m.
-func winoGradTwin(m, tiles int, dy []float32, dyRow int, v []float32, vStride int) {
-	a := transposed(matricesOf(m).at)
-	n := m + 2
+// winoGradTwin is the adjoint of F(4)'s output transform: v = A·dy·Aᵀ of tiles of 4×4.
+func winoGradTwin(tiles int, dy []float32, dyRow int, v []float32, vStride int) {
+	const m, n = 4, 6
 	for t := range tiles {
 		for l := range Block {
 			var d [8][8]float32
@@ -196,7 +198,7 @@ func winoGradTwin(m, tiles int, dy []float32, dyRow int, v []float32, vStride in
 					d[i][j] = dy[i*dyRow+(t*m+j)*Block+l]
 				}
 			}
-			o := sandwich(a, d)
+			o := sandwich(wino4A, d)
 			for i := range n {
 				for j := range n {
 					v[(i*n+j)*vStride+t*Block+l] = o[i][j]
@@ -206,10 +208,9 @@ func winoGradTwin(m, tiles int, dy []float32, dyRow int, v []float32, vStride in
 	}
 }
 
-// winoWeightsGradTwin is the adjoint of the weight transform: dw += Gᵀ·du·G.
-func winoWeightsGradTwin(m, count int, du []float32, duStride int, dw []float32, dwStride int) {
-	gt := transposed(matricesOf(m).g)
-	n := m + 2
+// winoWeightsGradTwin is the adjoint of F(4)'s weight transform: dw += Gᵀ·du·G.
+func winoWeightsGradTwin(count int, du []float32, duStride int, dw []float32, dwStride int) {
+	const n = 6
 	for at := range count * Block {
 		var d [8][8]float32
 		for i := range n {
@@ -217,7 +218,7 @@ func winoWeightsGradTwin(m, count int, du []float32, duStride int, dw []float32,
 				d[i][j] = du[(i*n+j)*duStride+at]
 			}
 		}
-		o := sandwich(gt, d)
+		o := sandwich(wino4Gt, d)
 		for i := range 3 {
 			for j := range 3 {
 				dw[(3*i+j)*dwStride+at] += o[i][j]
