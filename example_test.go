@@ -18,10 +18,10 @@ import (
 
 // Open weights that a training run left and classify an image.
 func ExampleOpen() {
-	dir := trainedOnSkies() // holds best.safetensors and new.png
+	dir := trainedOnSkies() // holds a run directory, and an image that is new to it
 	defer os.RemoveAll(dir)
 
-	model, err := vgg.Open(filepath.Join(dir, "best.safetensors"))
+	model, err := vgg.Open(filepath.Join(dir, "run", "best.safetensors"))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -92,8 +92,9 @@ func ExampleNetwork_Forward() {
 	// [1 3 96 160] → [1 10 2 4]
 }
 
-// trainedOnSkies trains a tiny network to tell bright pictures from dark ones, and
-// returns its run directory with a dark picture in it that the network hasn't seen.
+// trainedOnSkies trains a tiny network to tell bright pictures from dark ones. It
+// returns a directory with the run directory and new.png, a dark picture that the
+// network hasn't seen.
 func trainedOnSkies() string {
 	dir, err := os.MkdirTemp("", "vgg-example-")
 	if err != nil {
@@ -112,12 +113,11 @@ func trainedOnSkies() string {
 	r.Config, r.Width, r.FC, r.Input, r.ScaleMin, r.ScaleMax, r.TestScale = "A", 1.0/16, 16, 32, 32, 36, 32
 	r.Dropout, r.Batch, r.Epochs, r.LearningRate = 0, 8, 10, 0.01
 	r.Schedule = train.Schedule{Name: "step", Factor: 0.1}
-	run := filepath.Join(dir, "run")
-	if _, err := train.Run(context.Background(), train.Options{Recipe: r, Train: skies, Dir: run}); err != nil {
+	if _, err := train.Run(context.Background(), train.Options{Recipe: r, Train: skies, Dir: filepath.Join(dir, "run")}); err != nil {
 		log.Fatal(err)
 	}
-	sky(filepath.Join(run, "new.png"), 0, rng)
-	return run
+	sky(filepath.Join(dir, "new.png"), 0, rng)
+	return dir
 }
 
 // sky writes a picture of noise that is brighter by the given grey levels.
