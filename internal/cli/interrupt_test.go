@@ -70,7 +70,7 @@ func TestInterruptedTraining(t *testing.T) {
 		run := filepath.Join(t.TempDir(), "run")
 		args := append([]string{"train", "--data", trainFolder(t), "--out", run, "--width=0.05", "--fc=8"}, tinyRecipe...)
 		ctx, interrupt := context.WithCancelCause(t.Context())
-		human := &onText{text: "epoch    2/1000", call: func() { interrupt(errors.New("signal")) }}
+		human := &onText{text: " 2/1000 ", call: func() { interrupt(errors.New("signal")) }}
 		var other bytes.Buffer
 		var stdout, stderr io.Writer = human, &other
 		if asJSON {
@@ -84,7 +84,7 @@ func TestInterruptedTraining(t *testing.T) {
 		if asJSON != strings.HasPrefix(other.String(), `{"error":`) {
 			t.Errorf("JSON %v: %q", asJSON, other.String())
 		}
-		if strings.Contains(human.seen.String(), "epoch    4/1000") {
+		if strings.Contains(human.seen.String(), " 4/1000 ") {
 			t.Error("the run went on after the interruption")
 		}
 		for _, name := range []string{"last.safetensors", "best.safetensors"} {

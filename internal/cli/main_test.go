@@ -98,8 +98,9 @@ func checkJSON(ts *testscript.TestScript, neg bool, keys []string) {
 	}
 }
 
-// picture FILE COLOUR W H [COUNT]: writes a noisy picture that is mostly of one colour,
-// or COUNT of them, whose names have FILE's * replaced.
+// picture FILE COLOUR W H [COUNT]: writes a noisy picture that is mostly of one colour
+// (red, green, blue, or framed: red with a broad blue frame), or COUNT of them, whose
+// names have FILE's * replaced.
 func picture(ts *testscript.TestScript, _ bool, args []string) {
 	w, err := strconv.Atoi(args[2])
 	ts.Check(err)
@@ -123,7 +124,12 @@ func encode(ts *testscript.TestScript, format, colour string, w, h int, seed uin
 	for y := range h {
 		for x := range w {
 			c := [3]uint8{uint8(rng.IntN(30)), uint8(rng.IntN(30)), uint8(rng.IntN(30))}
-			c[map[string]int{"red": 0, "green": 1, "blue": 2}[colour]] = 255
+			main := map[string]int{"red": 0, "green": 1, "blue": 2, "framed": 2}[colour]
+			if colour == "framed" && abs(2*x-w) < w/2 && abs(2*y-h) < h/2 {
+				main = 0
+			}
+			c[main] = 255
+			c[(main+1)%3] += 60 // so that no two classes are equally probable
 			im.SetRGBA(x, y, color.RGBA{c[0], c[1], c[2], 255})
 		}
 	}
@@ -147,6 +153,8 @@ func truncate(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Check(os.Truncate(ts.MkAbs(args[1]), n))
 }
+
+func abs(n int) int { return max(n, -n) }
 
 // corrupt FILE: overwrites some bytes in its middle.
 func corrupt(ts *testscript.TestScript, _ bool, args []string) {

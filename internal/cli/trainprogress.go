@@ -35,13 +35,17 @@ func (p *trainProgress) epoch(e train.Epoch) {
 		Epoch: e.Epoch, Loss: e.Loss, Top1: e.Top1Error, Top5: e.Top5Error, LearningRate: e.LearningRate,
 	})
 	p.bar.clear()
+	const columns = "%9s  %7s  %10s  %11s  %11s  %6s  %7s%s\n"
+	if e.Epoch == 1 {
+		fmt.Fprintf(p.out, columns, "epoch", "loss", "validation", "top-1 error", "top-5 error", "rate", "time", "")
+	}
 	best := ""
 	if e.Best {
 		best = "  best"
 	}
-	fmt.Fprintf(p.out, "epoch %*d/%d  loss %.3f, validation %.3f  top-1 error %6s  top-5 error %6s  rate %-6.2g %7s%s\n",
-		len(fmt.Sprint(e.Epochs)), e.Epoch, e.Epochs, e.TrainLoss, e.Loss, report.Percent(e.Top1Error), report.Percent(e.Top5Error),
-		e.LearningRate, report.Duration(time.Duration(e.Seconds*float64(time.Second))), best)
+	fmt.Fprintf(p.out, columns, fmt.Sprintf("%d/%d", e.Epoch, e.Epochs),
+		fmt.Sprintf("%.3f", e.TrainLoss), fmt.Sprintf("%.3f", e.Loss), report.Percent(e.Top1Error), report.Percent(e.Top5Error),
+		fmt.Sprintf("%.2g", e.LearningRate), report.Duration(time.Duration(e.Seconds*float64(time.Second))), best)
 	if e.Epoch == 1 {
 		for _, b := range e.Bad {
 			fmt.Fprintf(p.out, "unreadable: %s: %v\n", b.Name, b.Err)
