@@ -61,3 +61,49 @@ func TestInferenceAgainstTraining(t *testing.T) {
 		}
 	}
 }
+
+// TestBatchGivesTheSameBits: an image's scores don't depend on the images beside it nor
+// on the number of threads.
+func TestBatchGivesTheSameBits(t *testing.T) {
+	const side, n = 28, 9
+	rng := rand.New(rand.NewPCG(5, 5))
+	c := NewChain(3, NewConv("conv1_1", 3, 64, 3, 1, true), NewConv("conv1_2", 64, 64, 3, 1, true), NewMaxPool("pool1"),
+		NewConv("conv2_1", 64, 128, 3, 1, true), NewFC("fc6", 128, side/2, 10, false))
+	for _, p := range c.Params() {
+		v := make([]float32, p.Len())
+		for i := range v {
+			v[i] = float32(rng.NormFloat64()) / 10
+		}
+		if err := p.Set(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x := tensor.New(n, 3, side, side)
+	for i := range x.Data {
+		x.Data[i] = float32(rng.NormFloat64())
+	}
+	var want []float32
+	for _, threads := range []int{1, 2, 7} {
+		c.SetThreads(threads)
+		whole, err := c.Forward(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want == nil {
+			want = whole.Data
+		}
+		for i := range n {
+			one := tensor.New(1, 3, side, side)
+			copy(one.Data, x.Index(i).Data)
+			y, err := c.Forward(one)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for j, v := range y.Data {
+				if w := want[i*10+j]; math.Float32bits(v) != math.Float32bits(w) || math.Float32bits(whole.Data[i*10+j]) != math.Float32bits(w) {
+					t.Fatalf("%d threads, image %d, class %d: %g alone, %g in the batch, want %g", threads, i, j, v, whole.Data[i*10+j], w)
+				}
+			}
+		}
+	}
+}

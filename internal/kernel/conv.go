@@ -7,7 +7,7 @@ package kernel
 // Packed weights are [K/32][R·R][C][32], C rounded up to 16 and K to 32, filled with
 // zeros: a panel holds, for every tap and in-channel, the 32 scalars that one
 // broadcast input is multiplied with. A layer of few in-channels (the first) is
-// instead packed as a 1×1 convolution over patches, [K/32][C·R·R][32]: rounding 3
+// instead packed as a 1×1 convolution over patches, [K/32][R·R·C][32]: rounding 3
 // channels up to 16 would waste four fifths of the work.
 type Conv struct {
 	C, K, R, Pad int
@@ -37,7 +37,7 @@ func (g Conv) Out(h, w int) (oh, ow int) { return h + 2*g.Pad - g.R + 1, w + 2*g
 func (g Conv) Index(k, c, r, s int) int {
 	row := (r*g.R+s)*blocks(g.C)*Block + c
 	if g.patched() {
-		row = (c*g.R+r)*g.R + s
+		row = (r*g.R+s)*g.C + c
 	}
 	return (k/Panel*g.Depth()+row)*Panel + k%Panel
 }
@@ -65,7 +65,7 @@ func (g Conv) UnpackRows(dst, src []float32, k0 int) {
 func (g Conv) each(k0, n int, f func(packed, canonical int)) {
 	channel, tap := Panel, blocks(g.C)*Block*Panel // strides
 	if g.patched() {
-		channel, tap = g.R*g.R*Panel, Panel
+		channel, tap = Panel, g.C*Panel
 	}
 	i := 0
 	for k := k0; i < n; k++ {
@@ -103,7 +103,11 @@ const (
 	direct algorithm = iota // tiles are pixels of one output row, read in place
 	packed                  // pixels of all rows and images are gathered into rows of a matrix
 	patch                   // patches of all taps and channels are gathered
+	rgb                     // direct, 3 channels a step: the first layer
 )
+
+// rgbChannels is the number of channels of an image.
+const rgbChannels = 3
 
 // minDirectRow is the output width below which tiles of one row would leave most
 // accumulators idle.
@@ -111,6 +115,8 @@ const minDirectRow = 7
 
 func (g Conv) algorithm(ow int) algorithm {
 	switch {
+	case g.patched() && g.C == rgbChannels:
+		return rgb
 	case g.patched():
 		return patch
 	case ow < minDirectRow || g.R > 5:
@@ -218,7 +224,7 @@ func (w *Work) ConvForward(g Conv, x *Act, weights, bias []float32, relu bool, y
 		w.patchForward(g, x, weights, bias, flags, y)
 	case packed:
 		w.packedForward(g, x, weights, bias, flags, y)
-	default:
+	default: // direct, rgb
 		w.directForward(g, x, weights, bias, flags, y)
 	}
 }

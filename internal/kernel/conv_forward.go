@@ -9,6 +9,7 @@ const cacheWeights = 1 << 17
 type directTask struct {
 	isa           *ISA
 	g             Conv
+	rgb           bool
 	x, y          *Act
 	weights, bias []float32
 	offs          []int
@@ -19,7 +20,7 @@ type directTask struct {
 
 func (w *Work) directForward(g Conv, x *Act, weights, bias []float32, flags int, y *Act) {
 	t := &w.directT
-	*t = directTask{isa: Current(), g: g, x: x, y: y, weights: weights, bias: bias,
+	*t = directTask{isa: Current(), g: g, rgb: g.patched(), x: x, y: y, weights: weights, bias: bias,
 		offs: steps(&w.offs, g, x), flags: flags, panels: panels(g.K)}
 	// a part of at least a million multiplications, so that handing it out costs nothing
 	t.rows = max(1, (1<<20)/(y.W*Panel*g.Depth()))
@@ -43,7 +44,7 @@ func (t *directTask) Part(_, i int) {
 		bias = t.bias[p*Panel:]
 	}
 	for y := group * t.rows; y < min(t.y.H, (group+1)*t.rows); y++ {
-		t.isa.product(t.y.W, nb, t.offs, t.x.Data[t.x.At(n, 0, y-t.g.Pad, -t.g.Pad):], wp,
+		t.isa.productOf(t.y.W, nb, t.rgb, t.offs, t.x.Data[t.x.At(n, 0, y-t.g.Pad, -t.g.Pad):], wp,
 			t.y.Data[t.y.At(n, 2*p, y, 0):], t.y.PlaneLen(), bias, t.flags)
 	}
 }
@@ -158,7 +159,7 @@ func (t *packedTask) Part(slot, i int) {
 	}
 }
 
-// patchTask gathers the patches of a band of output rows, [C·R·R/16][pixel][16], and
+// patchTask gathers the patches of a band of output rows, [R·R·C/16][pixel][16], and
 // multiplies them with every panel while they are in the cache.
 type patchTask struct {
 	isa           *ISA
@@ -202,7 +203,7 @@ func (t *patchTask) Part(slot, i int) {
 	}
 }
 
-// gatherPatches writes, for each output pixel of rows y0 …, its C·R·R inputs, lane j
+// gatherPatches writes, for each output pixel of rows y0 …, its R·R·C inputs, lane j
 // of block b being input 16b+j; blocks are stride floats apart.
 func gatherPatches(g Conv, x *Act, n, y0, rows, ow int, dst []float32, stride int) {
 	used := g.C * g.R * g.R
@@ -213,7 +214,7 @@ func gatherPatches(g Conv, x *Act, n, y0, rows, ow int, dst []float32, stride in
 		}
 	}
 	for j := range used {
-		c, r, s := j/(g.R*g.R), j/g.R%g.R, j%g.R
+		c, r, s := j%g.C, j/g.C/g.R, j/g.C%g.R
 		for y := range rows {
 			lane := dst[j/Block*stride+y*ow*Block+j%Block:][:(ow-1)*Block+1]
 			src := x.Data[x.At(n, 0, y0+y+r-g.Pad, s-g.Pad)+c:][:len(lane)]

@@ -14,6 +14,7 @@ type ISA struct {
 	gemmRows   int           // most rows of a gemm tile
 	gemmBlocks int           // most column blocks of a gemm tile
 	gemm       [2][]gemmFunc // by column blocks − 1, then rows
+	gemmRGB    [2][]gemmFunc // the same, with 3 channels a step
 
 	wgradRows   int
 	wgradBlocks int
@@ -81,10 +82,15 @@ func Use(name string) error {
 	return fmt.Errorf("kernel: instruction set %q: want one of %s", name, strings.Join(have, ", "))
 }
 
-// tile computes rows × 16·nb outputs; rows is at most s.gemmRows, nb 1 or 2.
-func (s *ISA) tile(rows, nb int, offs []int, a, b, c []float32, cStride int, bias []float32, flags int) {
-	if s.gemm[0] == nil {
-		gemmTwin(rows, nb*Block, len(offs), offs, a, b, c, cStride, bias, flags)
+// tile computes rows × 16·nb outputs; rows is at most s.gemmRows, nb 1 or 2. A step
+// reduces over 16 channels, or 3 if rgb.
+func (s *ISA) tile(rows, nb int, rgb bool, offs []int, a, b, c []float32, cStride int, bias []float32, flags int) {
+	gemm, channels := &s.gemm, Block
+	if rgb {
+		gemm, channels = &s.gemmRGB, rgbChannels
+	}
+	if gemm[0] == nil {
+		gemmTwin(rows, nb*Block, channels, len(offs), offs, a, b, c, cStride, bias, flags)
 		return
 	}
 	var bp *float32
@@ -92,22 +98,26 @@ func (s *ISA) tile(rows, nb int, offs []int, a, b, c []float32, cStride int, bia
 		bp = &bias[0]
 	}
 	if nb <= s.gemmBlocks {
-		s.gemm[nb-1][rows](len(offs), &offs[0], &a[0], &b[0], &c[0], cStride, bp, flags)
+		gemm[nb-1][rows](len(offs), &offs[0], &a[0], &b[0], &c[0], cStride, bp, flags)
 		return
 	}
-	s.gemm[0][rows](len(offs), &offs[0], &a[0], &b[0], &c[0], cStride, bp, flags)
+	gemm[0][rows](len(offs), &offs[0], &a[0], &b[0], &c[0], cStride, bp, flags)
 	if bp != nil {
 		bp = &bias[Block]
 	}
-	s.gemm[0][rows](len(offs), &offs[0], &a[0], &b[Block], &c[cStride], cStride, bp, flags)
+	gemm[0][rows](len(offs), &offs[0], &a[0], &b[Block], &c[cStride], cStride, bp, flags)
 }
 
 // product computes m × 16·nb outputs, cutting m into tiles as even as possible.
 func (s *ISA) product(m, nb int, offs []int, a, b, c []float32, cStride int, bias []float32, flags int) {
+	s.productOf(m, nb, false, offs, a, b, c, cStride, bias, flags)
+}
+
+func (s *ISA) productOf(m, nb int, rgb bool, offs []int, a, b, c []float32, cStride int, bias []float32, flags int) {
 	tiles := (m + s.gemmRows - 1) / s.gemmRows
 	for t, r := 0, 0; t < tiles; t++ {
 		next := m * (t + 1) / tiles
-		s.tile(next-r, nb, offs, a[r*Block:], b, c[r*Block:], cStride, bias, flags)
+		s.tile(next-r, nb, rgb, offs, a[r*Block:], b, c[r*Block:], cStride, bias, flags)
 		r = next
 	}
 }

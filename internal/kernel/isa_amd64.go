@@ -11,6 +11,12 @@ var avx512 = &ISA{
 		{nil, gemm1x32AVX512, gemm2x32AVX512, gemm3x32AVX512, gemm4x32AVX512, gemm5x32AVX512, gemm6x32AVX512, gemm7x32AVX512,
 			gemm8x32AVX512, gemm9x32AVX512, gemm10x32AVX512, gemm11x32AVX512, gemm12x32AVX512, gemm13x32AVX512, gemm14x32AVX512},
 	},
+	gemmRGB: [2][]gemmFunc{
+		{nil, rgbgemm1x16AVX512, rgbgemm2x16AVX512, rgbgemm3x16AVX512, rgbgemm4x16AVX512, rgbgemm5x16AVX512, rgbgemm6x16AVX512, rgbgemm7x16AVX512,
+			rgbgemm8x16AVX512, rgbgemm9x16AVX512, rgbgemm10x16AVX512, rgbgemm11x16AVX512, rgbgemm12x16AVX512, rgbgemm13x16AVX512, rgbgemm14x16AVX512},
+		{nil, rgbgemm1x32AVX512, rgbgemm2x32AVX512, rgbgemm3x32AVX512, rgbgemm4x32AVX512, rgbgemm5x32AVX512, rgbgemm6x32AVX512, rgbgemm7x32AVX512,
+			rgbgemm8x32AVX512, rgbgemm9x32AVX512, rgbgemm10x32AVX512, rgbgemm11x32AVX512, rgbgemm12x32AVX512, rgbgemm13x32AVX512, rgbgemm14x32AVX512},
+	},
 	wgradRows: 8, wgradBlocks: 2,
 	wgrad:           [2]wgradFunc{wgrad8x16AVX512, wgrad8x32AVX512},
 	maxPool:         maxPoolAVX512,
@@ -32,6 +38,9 @@ var avx2 = &ISA{
 	gemmRows: 6, gemmBlocks: 1,
 	gemm: [2][]gemmFunc{
 		{nil, gemm1x16AVX2, gemm2x16AVX2, gemm3x16AVX2, gemm4x16AVX2, gemm5x16AVX2, gemm6x16AVX2},
+	},
+	gemmRGB: [2][]gemmFunc{
+		{nil, rgbgemm1x16AVX2, rgbgemm2x16AVX2, rgbgemm3x16AVX2, rgbgemm4x16AVX2, rgbgemm5x16AVX2, rgbgemm6x16AVX2},
 	},
 	wgradRows: 4, wgradBlocks: 1,
 	wgrad:           [2]wgradFunc{wgrad4x16AVX2},

@@ -2,145 +2,285 @@
 
 package kernel
 
-// gemm1x32AVX512 is gemmTwin with 1 rows and 32 columns.
+// gemm1x32AVX512 is gemmTwin with 1 rows, 32 columns and 16 channels a step.
 //
 //go:noescape
 func gemm1x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm2x32AVX512 is gemmTwin with 2 rows and 32 columns.
+// gemm2x32AVX512 is gemmTwin with 2 rows, 32 columns and 16 channels a step.
 //
 //go:noescape
 func gemm2x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm3x32AVX512 is gemmTwin with 3 rows and 32 columns.
+// gemm3x32AVX512 is gemmTwin with 3 rows, 32 columns and 16 channels a step.
 //
 //go:noescape
 func gemm3x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm4x32AVX512 is gemmTwin with 4 rows and 32 columns.
+// gemm4x32AVX512 is gemmTwin with 4 rows, 32 columns and 16 channels a step.
 //
 //go:noescape
 func gemm4x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm5x32AVX512 is gemmTwin with 5 rows and 32 columns.
+// gemm5x32AVX512 is gemmTwin with 5 rows, 32 columns and 16 channels a step.
 //
 //go:noescape
 func gemm5x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm6x32AVX512 is gemmTwin with 6 rows and 32 columns.
+// gemm6x32AVX512 is gemmTwin with 6 rows, 32 columns and 16 channels a step.
 //
 //go:noescape
 func gemm6x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm7x32AVX512 is gemmTwin with 7 rows and 32 columns.
+// gemm7x32AVX512 is gemmTwin with 7 rows, 32 columns and 16 channels a step.
 //
 //go:noescape
 func gemm7x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm8x32AVX512 is gemmTwin with 8 rows and 32 columns.
+// gemm8x32AVX512 is gemmTwin with 8 rows, 32 columns and 16 channels a step.
 //
 //go:noescape
 func gemm8x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm9x32AVX512 is gemmTwin with 9 rows and 32 columns.
+// gemm9x32AVX512 is gemmTwin with 9 rows, 32 columns and 16 channels a step.
 //
 //go:noescape
 func gemm9x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm10x32AVX512 is gemmTwin with 10 rows and 32 columns.
+// gemm10x32AVX512 is gemmTwin with 10 rows, 32 columns and 16 channels a step.
 //
 //go:noescape
 func gemm10x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm11x32AVX512 is gemmTwin with 11 rows and 32 columns.
+// gemm11x32AVX512 is gemmTwin with 11 rows, 32 columns and 16 channels a step.
 //
 //go:noescape
 func gemm11x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm12x32AVX512 is gemmTwin with 12 rows and 32 columns.
+// gemm12x32AVX512 is gemmTwin with 12 rows, 32 columns and 16 channels a step.
 //
 //go:noescape
 func gemm12x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm13x32AVX512 is gemmTwin with 13 rows and 32 columns.
+// gemm13x32AVX512 is gemmTwin with 13 rows, 32 columns and 16 channels a step.
 //
 //go:noescape
 func gemm13x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm14x32AVX512 is gemmTwin with 14 rows and 32 columns.
+// gemm14x32AVX512 is gemmTwin with 14 rows, 32 columns and 16 channels a step.
 //
 //go:noescape
 func gemm14x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm1x16AVX512 is gemmTwin with 1 rows and 16 columns.
+// gemm1x16AVX512 is gemmTwin with 1 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
 func gemm1x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm2x16AVX512 is gemmTwin with 2 rows and 16 columns.
+// gemm2x16AVX512 is gemmTwin with 2 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
 func gemm2x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm3x16AVX512 is gemmTwin with 3 rows and 16 columns.
+// gemm3x16AVX512 is gemmTwin with 3 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
 func gemm3x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm4x16AVX512 is gemmTwin with 4 rows and 16 columns.
+// gemm4x16AVX512 is gemmTwin with 4 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
 func gemm4x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm5x16AVX512 is gemmTwin with 5 rows and 16 columns.
+// gemm5x16AVX512 is gemmTwin with 5 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
 func gemm5x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm6x16AVX512 is gemmTwin with 6 rows and 16 columns.
+// gemm6x16AVX512 is gemmTwin with 6 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
 func gemm6x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm7x16AVX512 is gemmTwin with 7 rows and 16 columns.
+// gemm7x16AVX512 is gemmTwin with 7 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
 func gemm7x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm8x16AVX512 is gemmTwin with 8 rows and 16 columns.
+// gemm8x16AVX512 is gemmTwin with 8 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
 func gemm8x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm9x16AVX512 is gemmTwin with 9 rows and 16 columns.
+// gemm9x16AVX512 is gemmTwin with 9 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
 func gemm9x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm10x16AVX512 is gemmTwin with 10 rows and 16 columns.
+// gemm10x16AVX512 is gemmTwin with 10 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
 func gemm10x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm11x16AVX512 is gemmTwin with 11 rows and 16 columns.
+// gemm11x16AVX512 is gemmTwin with 11 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
 func gemm11x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm12x16AVX512 is gemmTwin with 12 rows and 16 columns.
+// gemm12x16AVX512 is gemmTwin with 12 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
 func gemm12x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm13x16AVX512 is gemmTwin with 13 rows and 16 columns.
+// gemm13x16AVX512 is gemmTwin with 13 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
 func gemm13x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm14x16AVX512 is gemmTwin with 14 rows and 16 columns.
+// gemm14x16AVX512 is gemmTwin with 14 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
 func gemm14x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm1x32AVX512 is gemmTwin with 1 rows, 32 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm1x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm2x32AVX512 is gemmTwin with 2 rows, 32 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm2x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm3x32AVX512 is gemmTwin with 3 rows, 32 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm3x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm4x32AVX512 is gemmTwin with 4 rows, 32 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm4x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm5x32AVX512 is gemmTwin with 5 rows, 32 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm5x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm6x32AVX512 is gemmTwin with 6 rows, 32 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm6x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm7x32AVX512 is gemmTwin with 7 rows, 32 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm7x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm8x32AVX512 is gemmTwin with 8 rows, 32 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm8x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm9x32AVX512 is gemmTwin with 9 rows, 32 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm9x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm10x32AVX512 is gemmTwin with 10 rows, 32 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm10x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm11x32AVX512 is gemmTwin with 11 rows, 32 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm11x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm12x32AVX512 is gemmTwin with 12 rows, 32 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm12x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm13x32AVX512 is gemmTwin with 13 rows, 32 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm13x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm14x32AVX512 is gemmTwin with 14 rows, 32 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm14x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm1x16AVX512 is gemmTwin with 1 rows, 16 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm1x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm2x16AVX512 is gemmTwin with 2 rows, 16 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm2x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm3x16AVX512 is gemmTwin with 3 rows, 16 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm3x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm4x16AVX512 is gemmTwin with 4 rows, 16 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm4x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm5x16AVX512 is gemmTwin with 5 rows, 16 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm5x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm6x16AVX512 is gemmTwin with 6 rows, 16 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm6x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm7x16AVX512 is gemmTwin with 7 rows, 16 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm7x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm8x16AVX512 is gemmTwin with 8 rows, 16 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm8x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm9x16AVX512 is gemmTwin with 9 rows, 16 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm9x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm10x16AVX512 is gemmTwin with 10 rows, 16 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm10x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm11x16AVX512 is gemmTwin with 11 rows, 16 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm11x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm12x16AVX512 is gemmTwin with 12 rows, 16 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm12x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm13x16AVX512 is gemmTwin with 13 rows, 16 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm13x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm14x16AVX512 is gemmTwin with 14 rows, 16 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm14x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
 // wgrad8x32AVX512 is wgradTwin with 8 in-channels and 32 out-channels.
 //
@@ -177,35 +317,65 @@ func sumPixelsAVX512(n int, x *float32, sum *float32)
 //go:noescape
 func sgdAVX512(n int, w *float32, v *float32, dw *float32, rate float32, momentum float32, decay float32)
 
-// gemm1x16AVX2 is gemmTwin with 1 rows and 16 columns.
+// gemm1x16AVX2 is gemmTwin with 1 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
 func gemm1x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm2x16AVX2 is gemmTwin with 2 rows and 16 columns.
+// gemm2x16AVX2 is gemmTwin with 2 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
 func gemm2x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm3x16AVX2 is gemmTwin with 3 rows and 16 columns.
+// gemm3x16AVX2 is gemmTwin with 3 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
 func gemm3x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm4x16AVX2 is gemmTwin with 4 rows and 16 columns.
+// gemm4x16AVX2 is gemmTwin with 4 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
 func gemm4x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm5x16AVX2 is gemmTwin with 5 rows and 16 columns.
+// gemm5x16AVX2 is gemmTwin with 5 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
 func gemm5x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
-// gemm6x16AVX2 is gemmTwin with 6 rows and 16 columns.
+// gemm6x16AVX2 is gemmTwin with 6 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
 func gemm6x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm1x16AVX2 is gemmTwin with 1 rows, 16 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm1x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm2x16AVX2 is gemmTwin with 2 rows, 16 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm2x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm3x16AVX2 is gemmTwin with 3 rows, 16 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm3x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm4x16AVX2 is gemmTwin with 4 rows, 16 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm4x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm5x16AVX2 is gemmTwin with 5 rows, 16 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm5x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm6x16AVX2 is gemmTwin with 6 rows, 16 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm6x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
 // wgrad4x16AVX2 is wgradTwin with 4 in-channels and 16 out-channels.
 //

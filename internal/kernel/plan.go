@@ -16,27 +16,40 @@ var cacheFloats = sync.OnceValue(func() int {
 })
 
 // PlanWinograd chooses how to compute the convolution of n images of h × w by Winograd;
-// ok is false where the direct algorithm is better. For training only F(4×4,3×3) is
-// used, whose rounding is good enough for gradients, and the answer doesn't depend on n.
+// ok is false where the direct algorithm is better. M, on which the bits of the result
+// depend, depends on the layer and on h and w alone, not on n or the threads. For
+// training only F(4×4,3×3) is used, whose rounding is good enough for gradients.
 func (g Conv) PlanWinograd(n, h, w, threads int, train bool) (best Winograd, ok bool) {
 	if !g.canWinograd() || train && g.transposed().patched() {
 		return best, false
 	}
+	p := Winograd{M: winogradM(h, w, train)}
+	if !p.pays(h, w) {
+		return best, false
+	}
 	cost := 0.0
-	for _, m := range []int{4, 6} {
-		if !(Winograd{M: m}).pays(h, w) || train && m != 4 {
-			continue
-		}
-		for _, tiles := range tileBlocks {
-			for _, shared := range [...]bool{false, true} {
-				p := Winograd{m, tiles, shared}
-				if c := p.cost(g, n, h, w, threads); !ok || c < cost {
-					best, cost, ok = p, c, true
-				}
+	for _, p.Tiles = range tileBlocks {
+		for _, p.Shared = range [...]bool{false, true} {
+			if c := p.cost(g, n, h, w, threads); !ok || c < cost {
+				best, cost, ok = p, c, true
 			}
 		}
 	}
 	return best, ok
+}
+
+// winogradM is 6 where F(6×6,3×3) saves at least a twentieth of F(4×4,3×3)'s
+// multiplications: its tiles fit h × w worse, its filters are larger and its rounding
+// is rougher.
+func winogradM(h, w int, train bool) int {
+	multiplications := func(p Winograd) int {
+		th, tw := p.grid(h, w)
+		return th * tw * p.positions()
+	}
+	if !train && 21*multiplications(Winograd{M: 6}) <= 20*multiplications(Winograd{M: 4}) {
+		return 6
+	}
+	return 4
 }
 
 // tileBlocks are the tile blocks that a plan chooses from.

@@ -10,13 +10,14 @@ const (
 	applyRelu  = 4 // then take max(0, ·)
 )
 
-// gemmTwin computes a tile of rows × cols outputs, reduced over steps blocks of 16:
+// gemmTwin computes a tile of rows × cols outputs, reduced over steps of a number of
+// channels, 16 or 3:
 //
-//	c[j/16·cStride + r·16 + j%16] = Σ_i Σ_k a[offs[i] + r·16 + k] · b[(i·16 + k)·32 + j]
+//	c[j/16·cStride + r·16 + j%16] = Σ_i Σ_k a[offs[i] + r·16 + k] · b[(i·channels + k)·32 + j]
 //
 // The offsets make one kernel of every product here: the taps and channel blocks of
 // a convolution, the rows of a fully connected layer.
-func gemmTwin(rows, cols, steps int, offs []int, a, b, c []float32, cStride int, bias []float32, flags int) {
+func gemmTwin(rows, cols, channels, steps int, offs []int, a, b, c []float32, cStride int, bias []float32, flags int) {
 	for r := 0; r < rows; r++ {
 		var acc [Panel]float32
 		if flags&accumulate != 0 {
@@ -25,9 +26,9 @@ func gemmTwin(rows, cols, steps int, offs []int, a, b, c []float32, cStride int,
 			}
 		}
 		for i := 0; i < steps; i++ {
-			ar := a[offs[i]+r*Block:][:Block]
+			ar := a[offs[i]+r*Block:][:channels]
 			for k, av := range ar {
-				br := b[(i*Block+k)*Panel:][:cols]
+				br := b[(i*channels+k)*Panel:][:cols]
 				for j, bv := range br {
 					acc[j] += av * bv
 				}

@@ -16,29 +16,39 @@ var (
 // gemmOperands are those of one tile, no longer than the tile needs.
 type gemmOperands struct {
 	rows, nb, cStride int
+	rgb               bool
 	offs              []int
 	a, b, c, bias     []float32
 }
 
+// channels is the channels of a step.
+func (o gemmOperands) channels() int {
+	if o.rgb {
+		return rgbChannels
+	}
+	return Block
+}
+
 // newGemm makes operands whose steps lie out of order and at odd offsets in a.
-func newGemm(mem memory, rows, nb, steps, cStride int, values func(n int) []float32) gemmOperands {
+func newGemm(mem memory, rows, nb, steps, cStride int, rgb bool, values func(n int) []float32) gemmOperands {
+	o := gemmOperands{rows: rows, nb: nb, cStride: cStride, rgb: rgb}
+	channels := o.channels()
 	offs := make([]int, steps)
 	for i := range offs {
 		offs[i] = (steps-1-i)*rows*Block + 3*i
 	}
-	return gemmOperands{
-		rows: rows, nb: nb, cStride: cStride, offs: mem.ints(offs),
-		a:    mem.floats(values(max(offs[0], offs[steps-1]) + rows*Block)),
-		b:    mem.floats(values((steps*Block-1)*Panel + nb*Block)),
-		c:    mem.floats(values((nb-1)*cStride + rows*Block)),
-		bias: mem.floats(values(nb * Block)),
-	}
+	o.offs = mem.ints(offs)
+	o.a = mem.floats(values(max(offs[0], offs[steps-1]) + (rows-1)*Block + channels))
+	o.b = mem.floats(values((steps*channels-1)*Panel + nb*Block))
+	o.c = mem.floats(values((nb-1)*cStride + rows*Block))
+	o.bias = mem.floats(values(nb * Block))
+	return o
 }
 
 // run computes the tile on s and returns c, which keeps its values.
 func (o gemmOperands) run(s *ISA, flags int) []float32 {
 	before := plain{}.floats(o.c)
-	s.tile(o.rows, o.nb, o.offs, o.a, o.b, o.c, o.cStride, o.bias, flags)
+	s.tile(o.rows, o.nb, o.rgb, o.offs, o.a, o.b, o.c, o.cStride, o.bias, flags)
 	got := plain{}.floats(o.c)
 	copy(o.c, before)
 	return got
@@ -59,8 +69,8 @@ func (o gemmOperands) reference(flags int) (want, abs []float64) {
 				terms = append(terms, want[at])
 			}
 			for i, off := range o.offs {
-				for k := range Block {
-					terms = append(terms, float64(o.a[off+r*Block+k])*float64(o.b[(i*Block+k)*Panel+j]))
+				for k := range o.channels() {
+					terms = append(terms, float64(o.a[off+r*Block+k])*float64(o.b[(i*o.channels()+k)*Panel+j]))
 				}
 			}
 			if flags&addBias != 0 {
@@ -81,13 +91,14 @@ func (o gemmOperands) reference(flags int) (want, abs []float64) {
 
 // eachGemm calls f with every tile of s, every number of steps up to most, dense and
 // odd strides, and every combination of flags.
-func eachGemm(s *ISA, most int, f func(rows, nb, steps, cStride, flags int)) {
+func eachGemm(s *ISA, most int, f func(rows, nb, steps, cStride, flags int, rgb bool)) {
 	for rows := 1; rows <= s.gemmRows; rows++ {
 		for nb := 1; nb <= 2; nb++ {
 			for steps := 1; steps <= most; steps++ {
 				for _, cStride := range []int{rows * Block, rows*Block + 2*steps + 1} {
 					for flags := range 8 {
-						f(rows, nb, steps, cStride, flags)
+						f(rows, nb, steps, cStride, flags, false)
+						f(rows, nb, steps, cStride, flags, true)
 					}
 				}
 			}
@@ -102,8 +113,8 @@ func gemmName(rows, nb, steps, cStride, flags int) string {
 // gemmAgainstTwin compares the bits of sums that are exact.
 func gemmAgainstTwin(t *testing.T, s *ISA, mem memory, most int) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	eachGemm(s, most, func(rows, nb, steps, cStride, flags int) {
-		o := newGemm(mem, rows, nb, steps, cStride, func(n int) []float32 { return integers(rng, n) })
+	eachGemm(s, most, func(rows, nb, steps, cStride, flags int, rgb bool) {
+		o := newGemm(mem, rows, nb, steps, cStride, rgb, func(n int) []float32 { return integers(rng, n) })
 		checkBits(t, gemmName(rows, nb, steps, cStride, flags), o.run(s, flags), o.run(portable, flags))
 		mem.release()
 	})
@@ -114,8 +125,8 @@ func TestGemmBound(t *testing.T) {
 	for _, s := range ISAs() {
 		t.Run(s.Name(), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(3, 4))
-			eachGemm(s, 5, func(rows, nb, steps, cStride, flags int) {
-				o := newGemm(unaligned{}, rows, nb, steps, cStride, func(n int) []float32 { return randoms(rng, n) })
+			eachGemm(s, 5, func(rows, nb, steps, cStride, flags int, rgb bool) {
+				o := newGemm(unaligned{}, rows, nb, steps, cStride, rgb, func(n int) []float32 { return randoms(rng, n) })
 				want, abs := o.reference(flags)
 				checkBound(t, gemmName(rows, nb, steps, cStride, flags), o.run(s, flags), want, abs, steps*Block)
 			})
@@ -137,11 +148,11 @@ func TestGemmSpecialValues(t *testing.T) {
 				}
 				return x
 			}
-			eachGemm(s, 2, func(rows, nb, steps, cStride, flags int) {
-				o := newGemm(plain{}, rows, nb, steps, cStride, values)
+			eachGemm(s, 2, func(rows, nb, steps, cStride, flags int, rgb bool) {
+				o := newGemm(plain{}, rows, nb, steps, cStride, rgb, values)
 				checkBits(t, gemmName(rows, nb, steps, cStride, flags), o.run(s, flags), o.run(portable, flags))
 			})
-			o := newGemm(plain{}, 2, 2, 1, 2*Block, func(n int) []float32 { return filled(n, negZero) })
+			o := newGemm(plain{}, 2, 2, 1, 2*Block, false, func(n int) []float32 { return filled(n, negZero) })
 			for i := range o.b {
 				o.b[i] = 1
 			}

@@ -15,24 +15,30 @@ const gemmSignature = "func(steps int, offs *int, a, b, c *float32, cStride int,
 // AVX-512 has 32 registers: 14 rows × 2 vectors of accumulators, 2 of b, 2 for
 // broadcasts. AVX2 has 16: 6 rows × 2 vectors (one block of 16 columns), 2, 2.
 func gemms(s isa) {
-	if s.width == 64 {
-		for mr := 1; mr <= 14; mr++ {
-			gemm(s, mr, 2)
+	for _, channels := range []int{16, 3} {
+		if s.width == 64 {
+			for mr := 1; mr <= 14; mr++ {
+				gemm(s, mr, 2, channels)
+			}
+			for mr := 1; mr <= 14; mr++ {
+				gemm(s, mr, 1, channels)
+			}
+			continue
 		}
-		for mr := 1; mr <= 14; mr++ {
-			gemm(s, mr, 1)
+		for mr := 1; mr <= 6; mr++ {
+			gemm(s, mr, 1, channels)
 		}
-		return
-	}
-	for mr := 1; mr <= 6; mr++ {
-		gemm(s, mr, 1)
 	}
 }
 
-// gemm generates one tile of mr rows by nb column blocks.
-func gemm(s isa, mr, nb int) {
+// gemm generates one tile of mr rows by nb column blocks; a step reduces over the given
+// number of channels: 16, or the 3 of an image.
+func gemm(s isa, mr, nb, channels int) {
 	name := fmt.Sprintf("gemm%dx%d%s", mr, nb*16, s.name)
-	text(name, gemmSignature, fmt.Sprintf("%s is gemmTwin with %d rows and %d columns.", name, mr, nb*16))
+	if channels == 3 {
+		name = "rgb" + name
+	}
+	text(name, gemmSignature, fmt.Sprintf("%s is gemmTwin with %d rows, %d columns and %d channels a step.", name, mr, nb*16, channels))
 	steps, offs, a, b, c := param("steps"), param("offs"), param("a"), param("b"), param("c")
 	cStride, bias, flags := param("cStride"), param("bias"), param("flags")
 	SHLQ(Imm(2), cStride)
@@ -67,14 +73,16 @@ func gemm(s isa, mr, nb int) {
 	Label(name + "_load")
 	eachBlock(func(r, v int, m Mem) { VMOVUPS(m, acc(r, v)) })
 
-	const unroll = 4
+	unroll := min(4, channels)
 	ap, n := GP64(), GP64()
 	Label(name + "_step")
 	MOVQ(Mem{Base: offs}, ap)
 	LEAQ(Mem{Base: a, Index: ap, Scale: 4}, ap)
 	ADDQ(Imm(8), offs)
-	MOVQ(U32(16/unroll), n)
-	Label(name + "_chan")
+	if channels > unroll {
+		MOVQ(U32(uint32(channels/unroll)), n)
+		Label(name + "_chan")
+	}
 	q := 0
 	for k := 0; k < unroll; k++ {
 		for v := 0; v < nv; v++ {
@@ -89,10 +97,12 @@ func gemm(s isa, mr, nb int) {
 			}
 		}
 	}
-	ADDQ(Imm(unroll*4), ap)
-	ADDQ(U32(unroll*2*block), b)
-	DECQ(n)
-	JNZ(LabelRef(name + "_chan"))
+	ADDQ(U32(uint32(unroll*2*block)), b)
+	if channels > unroll {
+		ADDQ(Imm(uint64(unroll*4)), ap)
+		DECQ(n)
+		JNZ(LabelRef(name + "_chan"))
+	}
 	DECQ(steps)
 	JNZ(LabelRef(name + "_step"))
 
