@@ -10,6 +10,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"regexp"
 
 	"go.yaml.in/yaml/v3"
 
@@ -98,7 +99,8 @@ func SampleRecipe() Recipe {
 }
 
 // LoadRecipe reads a YAML file over base: what the file doesn't say stays as it is. An
-// unknown key is an error.
+// unknown key is an error. Impossible values are found by [Recipe.Validate], when all
+// that may change them has been read.
 func LoadRecipe(path string, base Recipe) (Recipe, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -108,13 +110,14 @@ func LoadRecipe(path string, base Recipe) (Recipe, error) {
 	d := yaml.NewDecoder(bytes.NewReader(data))
 	d.KnownFields(true)
 	if err := d.Decode(&r); err != nil && !errors.Is(err, io.EOF) {
-		return base, fmt.Errorf("train: recipe %s: %w", path, err)
-	}
-	if err := r.Validate(); err != nil {
-		return base, fmt.Errorf("%s: %w", path, err)
+		text := unknownField.ReplaceAllString(err.Error(), "unknown key $1")
+		return base, fmt.Errorf("train: recipe %s: %s", path, text)
 	}
 	return r, nil
 }
+
+// unknownField is what the YAML decoder says of a key that no field has.
+var unknownField = regexp.MustCompile(`field (\S+) not found in type \S+`)
 
 // YAML returns the whole recipe as YAML.
 func (r Recipe) YAML() []byte {

@@ -89,17 +89,13 @@ func TestRecipeOverBase(t *testing.T) {
 
 func TestMalformedRecipes(t *testing.T) {
 	for text, want := range map[string][]string{
-		"batch: 8\nbatchsize: 3\n":                 {"line 2", "batchsize"},
-		"batch: 8\nschedule:\n  patiense: 3\n":     {"line 3", "patiense"},
-		"epochs: 3\nbatch: many\n":                 {"line 2", "many"},
-		"epochs: 3\nfilter: nearest\n":             {"nearest", "bilinear"},
-		"epochs: 3\nepochs: 4\n":                   {"line 2", "epochs"},
-		"- 1\n":                                    {"line 1"},
-		"epochs: [\n":                              {"line"},
-		"learning_rate: .nan\n":                    {"learning_rate: NaN"},
-		"batch: 0\n":                               {"batch: 0", "want at least 1"},
-		"input: 64\nscale_min: 50\nscale_max: 80":  {"scale_min: 50", "64"},
-		"schedule:\n  name: step\n  steps: [3, 3]": {"schedule.steps: [3 3]"},
+		"batch: 8\nbatchsize: 3\n":             {"line 2", "unknown key batchsize"},
+		"batch: 8\nschedule:\n  patiense: 3\n": {"line 3", "unknown key patiense"},
+		"epochs: 3\nbatch: many\n":             {"line 2", "many"},
+		"epochs: 3\nfilter: nearest\n":         {"nearest", "bilinear"},
+		"epochs: 3\nepochs: 4\n":               {"line 2", "epochs"},
+		"- 1\n":                                {"line 1"},
+		"epochs: [\n":                          {"line"},
 	} {
 		path := writeRecipe(t, text)
 		base := PaperRecipe()
@@ -115,6 +111,24 @@ func TestMalformedRecipes(t *testing.T) {
 		}
 		if !reflect.DeepEqual(r, base) {
 			t.Errorf("%q: the recipe returned with the error is not the base", text)
+		}
+	}
+	for text, want := range map[string][]string{
+		"learning_rate: .nan\n":                    {"learning_rate: NaN"},
+		"batch: 0\n":                               {"batch: 0", "want at least 1"},
+		"input: 64\nscale_min: 50\nscale_max: 80":  {"scale_min: 50", "64"},
+		"schedule:\n  name: step\n  steps: [3, 3]": {"schedule.steps: [3 3]"},
+	} {
+		r, err := LoadRecipe(writeRecipe(t, text), PaperRecipe())
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		err = r.Validate()
+		for _, w := range want {
+			if err == nil || !strings.Contains(err.Error(), w) {
+				t.Errorf("%q: %v, want %q in it", text, err, w)
+			}
 		}
 	}
 	if _, err := LoadRecipe(filepath.Join(t.TempDir(), "none.yaml"), PaperRecipe()); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "none.yaml") {

@@ -178,6 +178,9 @@ func newRun(ctx context.Context, o Options) (*run, error) {
 			spec.Std[c] = deviation(stats, c)
 		}
 	}
+	if o.Val == nil && rec.Schedule.Name == "plateau" {
+		o.Log.Warn("no validation images: the plateau schedule keeps the learning rate as it is")
+	}
 	r := &run{o: o, bad: map[string]bool{}, rate: newRate(rec.Schedule, rec.LearningRate)}
 	r.model = &vgg.Model{Net: net, Classes: o.Train.Classes, Preprocess: spec, Provenance: map[string]string{
 		"trained_on": o.Train.Name,
