@@ -147,6 +147,11 @@ func (n *Network) Params() []*nn.Param { return n.chain.Params() }
 // on it. The default is runtime.GOMAXPROCS, which heeds a container's CPU quota.
 func (n *Network) SetThreads(threads int) { n.chain.SetThreads(threads) }
 
+// StoreFC changes how the weights of fc6, fc7 and fc8 lie in memory: [nn.F16] and
+// [nn.BF16] halve the network's memory and what a single image waits for, at the price
+// of rounding the weights; see [nn.Chain.StoreFC].
+func (n *Network) StoreFC(s nn.Storage) error { return n.chain.StoreFC(s) }
+
 // Forward computes the class score map of x, preprocessed images of shape (N,3,H,W):
 // (N,K,OH,OW), K classes, before the soft-max. For H = W = Options.Input the map is
 // 1×1; for a larger image of any aspect the fully connected layers run as convolutions

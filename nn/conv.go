@@ -30,7 +30,7 @@ type Conv struct {
 func NewConv(name string, c, k, r, pad int, relu bool) *Conv {
 	g := kernel.Conv{C: c, K: k, R: r, Pad: pad}
 	return &Conv{name: name, g: g, ReLU: relu,
-		Weight: &Param{Name: name + ".weight", Shape: []int{k, c, r, r}, packed: g.WeightLen(), pack: g.PackRows, unpack: g.UnpackRows},
+		Weight: &Param{Name: name + ".weight", Shape: []int{k, c, r, r}, packed: g.WeightLen(), pack: g.PackRows, unpack: g.UnpackRows, unpackHalf: g.UnpackHalfRows},
 		Bias:   vector(name+".bias", k),
 	}
 }
@@ -87,6 +87,9 @@ func (l *Conv) scratch(n int, in Shape, threads int, train, data bool) kernel.Sc
 		}
 		return p.Scratch(l.g, n, in.H, in.W)
 	}
+	if l.Weight.half != nil {
+		return l.g.HalfScratch(n, in.H, in.W, threads)
+	}
 	s := l.g.ForwardScratch(n, in.H, in.W, threads)
 	if train {
 		s = s.Max(l.g.BackwardScratch(n, in.H, in.W, threads, data))
@@ -106,6 +109,8 @@ func (l *Conv) filterLen(n int, in Shape, threads int, train bool) int {
 func (l *Conv) forward(w *kernel.Work, x, y *kernel.Act, p Pass) {
 	plan, ok := l.winograd(x.N, Shape{x.C, x.H, x.W}, w.Team.Threads(), p.Train)
 	switch {
+	case l.Weight.half != nil:
+		w.HalfForward(l.g, x, l.Weight.half, l.Bias.Value, l.ReLU, y)
 	case !ok:
 		w.ConvForward(l.g, x, l.Weight.Value, l.Bias.Value, l.ReLU, y)
 	case p.Train:

@@ -71,18 +71,20 @@ type Param struct {
 	// saved with the weights but not learnt.
 	Running bool
 
-	packed  int           // length of Value
-	version atomic.Uint64 // counts changes of Value
+	half    *kernel.HalfWeights // instead of Value, where it is stored in 16 bits
+	packed  int                 // length of Value
+	version atomic.Uint64       // counts changes of Value
 	// accum, where it is not nil, holds the gradient in the Winograd domain, from which
 	// every step computes Grad.
 	accum []float32
 	// rows from out-channel k0 on, as many as the canonical side holds
 	pack, unpack func(dst, src []float32, k0 int)
+	unpackHalf   func(dst []float32, src *kernel.HalfWeights, k0 int)
 }
 
 // alloc makes the value, zero, unless it is there.
 func (p *Param) alloc() {
-	if p.Value == nil {
+	if p.Value == nil && p.half == nil {
 		p.Value = kernel.Alloc(p.packed)
 	}
 }
@@ -101,6 +103,9 @@ func (p *Param) Set(src []float32) error {
 	if len(src) != p.Len() {
 		return fmt.Errorf("nn: %s: %d values, want %d (shape %v)", p.Name, len(src), p.Len(), p.Shape)
 	}
+	if err := p.settable(); err != nil {
+		return err
+	}
 	p.alloc()
 	p.pack(p.Value, src, 0)
 	p.Changed()
@@ -118,6 +123,9 @@ func (p *Param) SetRows(k0 int, src []float32) error {
 	if row := p.Len() / p.Shape[0]; k0 < 0 || len(src)%row != 0 || k0+len(src)/row > p.Shape[0] {
 		return fmt.Errorf("nn: %s: %d values from row %d on, want rows of %d within shape %v", p.Name, len(src), k0, row, p.Shape)
 	}
+	if err := p.settable(); err != nil {
+		return err
+	}
 	p.pack(p.Value, src, k0)
 	p.Changed()
 	return nil
@@ -128,12 +136,27 @@ func (p *Param) GetRows(k0 int, dst []float32) error {
 	if row := p.Len() / p.Shape[0]; k0 < 0 || len(dst)%row != 0 || k0+len(dst)/row > p.Shape[0] {
 		return fmt.Errorf("nn: %s: room for %d values from row %d on, want rows of %d within shape %v", p.Name, len(dst), k0, row, p.Shape)
 	}
-	p.unpack(dst, p.Value, k0)
+	p.read(dst, k0)
 	return nil
 }
 
 // Get unpacks the value into dst, in the order of p.Shape.
-func (p *Param) Get(dst []float32) error { return p.Unpack(dst, p.Value) }
+func (p *Param) Get(dst []float32) error {
+	if len(dst) != p.Len() {
+		return fmt.Errorf("nn: %s: room for %d values, want %d (shape %v)", p.Name, len(dst), p.Len(), p.Shape)
+	}
+	p.read(dst, 0)
+	return nil
+}
+
+// read unpacks the value from out-channel k0 on.
+func (p *Param) read(dst []float32, k0 int) {
+	if p.half != nil {
+		p.unpackHalf(dst, p.half, k0)
+		return
+	}
+	p.unpack(dst, p.Value, k0)
+}
 
 // Unpack brings any buffer in the packed order of p (a gradient, a momentum) into the
 // order of p.Shape.

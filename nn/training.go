@@ -71,6 +71,11 @@ func (c *Chain) NewTraining(n, h, w int) (*Training, error) {
 		return nil, fmt.Errorf("nn: training on %d images of %d×%d: the scores are %v, want one pixel", n, h, w, last)
 	}
 	shapes := append([]Shape{{c.in, h, w}}, out...)
+	for _, p := range c.Params() {
+		if err := p.settable(); err != nil {
+			return nil, err
+		}
+	}
 	acts, grads, _, _ := c.trainingLens(shapes, n, false)
 	for i, l := range c.layers {
 		if conv, ok := l.(*Conv); ok {

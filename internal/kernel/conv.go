@@ -223,7 +223,7 @@ func (w *Work) ConvForward(g Conv, x *Act, weights, bias []float32, relu bool, y
 	case patch:
 		w.patchForward(g, x, weights, bias, flags, y)
 	case packed:
-		w.packedForward(g, x, weights, bias, flags, y)
+		w.packedForward(g, x, weights, nil, bias, flags, y)
 	default: // direct, rgb
 		w.directForward(g, x, weights, bias, flags, y)
 	}

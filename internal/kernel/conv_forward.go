@@ -86,6 +86,7 @@ type packedTask struct {
 	y             *Act
 	a             []float32 // [step][m][16]
 	weights, bias []float32
+	half          *HalfWeights // instead of weights, if not nil
 	offs          []int
 	flags         int
 	m0, m         int
@@ -106,7 +107,17 @@ func (g Conv) packedChunk(m int) int {
 	return min(m, max(packedRows, packedFloats/g.Depth()))
 }
 
-func (w *Work) packedForward(g Conv, x *Act, weights, bias []float32, flags int, y *Act) {
+// HalfForward is [Work.ConvForward] for weights stored in 16 bits, as a product of
+// gathered rows: what is fully connected.
+func (w *Work) HalfForward(g Conv, x *Act, weights *HalfWeights, bias []float32, relu bool, y *Act) {
+	flags := addBias
+	if relu {
+		flags |= applyRelu
+	}
+	w.packedForward(g, x, nil, weights, bias, flags, y)
+}
+
+func (w *Work) packedForward(g Conv, x *Act, weights []float32, half *HalfWeights, bias []float32, flags int, y *Act) {
 	m := y.N * y.H * y.W
 	chunk := g.packedChunk(m)
 	offs := steps(&w.offs, g, x)
@@ -116,15 +127,24 @@ func (w *Work) packedForward(g Conv, x *Act, weights, bias []float32, flags int,
 		w.gatherT = gatherTask{x: x, pad: g.Pad, oh: y.H, ow: y.W, offs: offs, m0: m0, m: n, dst: a}
 		w.gather(&w.gatherT)
 		t := &w.packedT
-		*t = packedTask{isa: Current(), w: w, g: g, y: y, a: a, weights: weights, bias: bias,
+		*t = packedTask{isa: Current(), w: w, g: g, y: y, a: a, weights: weights, half: half, bias: bias,
 			offs: strides(&w.offs2, len(offs), n*Block), flags: flags, m0: m0, m: n, rows: n}
 		if panels(g.K) < 4*w.Team.Threads() {
 			t.rows = min(n, packedRows)
 		}
 		t.groups = (n + t.rows - 1) / t.rows
-		w.growLocal(2 * t.rows * Block)
+		w.growLocal(packedLocal(t.rows, half != nil))
 		w.Team.Run(panels(g.K)*t.groups, t)
 	}
+}
+
+// packedLocal is the scratch of a thread: products, and widened weights.
+func packedLocal(rows int, half bool) int {
+	n := 2 * rows * Block
+	if half {
+		n += halfSteps * Block * Panel
+	}
+	return n
 }
 
 func (t *packedTask) Part(slot, i int) {
@@ -140,6 +160,9 @@ func (t *packedTask) Part(slot, i int) {
 	if rows <= t.isa.gemmRows {
 		chunk = len(t.offs)
 	}
+	if t.half != nil {
+		chunk = halfSteps
+	}
 	for k := 0; k < len(t.offs); k += chunk {
 		end := min(k+chunk, len(t.offs))
 		flags := 0
@@ -149,7 +172,13 @@ func (t *packedTask) Part(slot, i int) {
 		if end == len(t.offs) {
 			flags |= t.flags
 		}
-		t.isa.product(rows, nb, t.offs[k:end], t.a[r0*Block:], t.weights[(p*t.g.Depth()+k*Block)*Panel:], c, rows*Block, bias, flags)
+		var weights []float32
+		if t.half != nil {
+			weights = t.half.widen(t.isa, t.g, p, k, end, t.w.local[slot][2*t.rows*Block:])
+		} else {
+			weights = t.weights[(p*t.g.Depth()+k*Block)*Panel:]
+		}
+		t.isa.product(rows, nb, t.offs[k:end], t.a[r0*Block:], weights, c, rows*Block, bias, flags)
 	}
 	for j := range rows {
 		n, y, x := pixel(t.m0+r0+j, t.y.H, t.y.W)

@@ -27,6 +27,8 @@ type ISA struct {
 	sgd         func(n int, w, v, g *float32, rate, momentum, decay float32)
 	transpose   func(dst *float32, dstStride int, src *float32, srcStride int)
 
+	widenF16, widenBF16 func(n int, src *uint16, dst *float32)
+
 	// Winograd transforms; [0] of F(4×4,3×3), [1] of F(6×6,3×3)
 	winoInputs      [2]func(tiles int, x *float32, xRow int, v *float32, vStride int)
 	winoOutputs     [2]winoOutputFunc
@@ -231,4 +233,15 @@ func (s *ISA) winoWeightsGrad(count int, du []float32, duStride int, dw []float3
 		return
 	}
 	s.winoWeightGrad4(count, &du[0], duStride, &dw[0], dwStride)
+}
+
+func (s *ISA) widen(h Half, n int, src []uint16, dst []float32) {
+	switch {
+	case s.widenF16 == nil:
+		widenTwin(h, n, src, dst)
+	case h == F16:
+		s.widenF16(n, &src[0], &dst[0])
+	default:
+		s.widenBF16(n, &src[0], &dst[0])
+	}
 }

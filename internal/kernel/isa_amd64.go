@@ -18,12 +18,13 @@ var avx512 = &ISA{
 			rgbgemm8x32AVX512, rgbgemm9x32AVX512, rgbgemm10x32AVX512, rgbgemm11x32AVX512, rgbgemm12x32AVX512, rgbgemm13x32AVX512, rgbgemm14x32AVX512},
 	},
 	wgradRows: 8, wgradBlocks: 2,
-	wgrad:           [2]wgradFunc{wgrad8x16AVX512, wgrad8x32AVX512},
-	maxPool:         maxPoolAVX512,
-	maxPoolGrad:     maxPoolGradAVX512,
-	reluGrad:        reluGradAVX512,
-	sumPixels:       sumPixelsAVX512,
-	sgd:             sgdAVX512,
+	wgrad:       [2]wgradFunc{wgrad8x16AVX512, wgrad8x32AVX512},
+	maxPool:     maxPoolAVX512,
+	maxPoolGrad: maxPoolGradAVX512,
+	reluGrad:    reluGradAVX512,
+	sumPixels:   sumPixelsAVX512,
+	sgd:         sgdAVX512,
+	widenF16:    widenF16AVX512, widenBF16: widenBF16AVX512,
 	transpose:       transpose16AVX2,
 	winoInputs:      [2]func(int, *float32, int, *float32, int){winoInput4AVX512, winoInput6AVX512},
 	winoOutputs:     [2]winoOutputFunc{winoOutput4AVX512, winoOutput6AVX512},
@@ -43,12 +44,13 @@ var avx2 = &ISA{
 		{nil, rgbgemm1x16AVX2, rgbgemm2x16AVX2, rgbgemm3x16AVX2, rgbgemm4x16AVX2, rgbgemm5x16AVX2, rgbgemm6x16AVX2},
 	},
 	wgradRows: 4, wgradBlocks: 1,
-	wgrad:           [2]wgradFunc{wgrad4x16AVX2},
-	maxPool:         maxPoolAVX2,
-	maxPoolGrad:     maxPoolGradAVX2,
-	reluGrad:        reluGradAVX2,
-	sumPixels:       sumPixelsAVX2,
-	sgd:             sgdAVX2,
+	wgrad:       [2]wgradFunc{wgrad4x16AVX2},
+	maxPool:     maxPoolAVX2,
+	maxPoolGrad: maxPoolGradAVX2,
+	reluGrad:    reluGradAVX2,
+	sumPixels:   sumPixelsAVX2,
+	sgd:         sgdAVX2,
+	widenF16:    widenF16AVX2, widenBF16: widenBF16AVX2,
 	transpose:       transpose16AVX2,
 	winoInputs:      [2]func(int, *float32, int, *float32, int){winoInput4AVX2, winoInput6AVX2},
 	winoOutputs:     [2]winoOutputFunc{winoOutput4AVX2, winoOutput6AVX2},
@@ -61,10 +63,10 @@ var avx2 = &ISA{
 // native lists the instruction sets of this CPU that the operating system saves.
 func native() []*ISA {
 	var s []*ISA
-	if cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512DQ, cpuid.AVX512BW, cpuid.AVX512VL, cpuid.AVX2, cpuid.FMA3) {
+	if cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512DQ, cpuid.AVX512BW, cpuid.AVX512VL, cpuid.AVX2, cpuid.FMA3, cpuid.F16C) {
 		s = append(s, avx512)
 	}
-	if cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3) {
+	if cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3, cpuid.F16C) {
 		s = append(s, avx2)
 	}
 	return s

@@ -317,6 +317,16 @@ func sumPixelsAVX512(n int, x *float32, sum *float32)
 //go:noescape
 func sgdAVX512(n int, w *float32, v *float32, dw *float32, rate float32, momentum float32, decay float32)
 
+// widenF16AVX512 is widenTwin for F16.
+//
+//go:noescape
+func widenF16AVX512(n int, src *uint16, dst *float32)
+
+// widenBF16AVX512 is widenTwin for BF16.
+//
+//go:noescape
+func widenBF16AVX512(n int, src *uint16, dst *float32)
+
 // gemm1x16AVX2 is gemmTwin with 1 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
@@ -406,6 +416,16 @@ func sumPixelsAVX2(n int, x *float32, sum *float32)
 //
 //go:noescape
 func sgdAVX2(n int, w *float32, v *float32, dw *float32, rate float32, momentum float32, decay float32)
+
+// widenF16AVX2 is widenTwin for F16.
+//
+//go:noescape
+func widenF16AVX2(n int, src *uint16, dst *float32)
+
+// widenBF16AVX2 is widenTwin for BF16.
+//
+//go:noescape
+func widenBF16AVX2(n int, src *uint16, dst *float32)
 
 // transpose16AVX2 is transpose16Twin.
 //

@@ -9977,6 +9977,41 @@ sgdAVX512_block:
 	VZEROUPPER
 	RET
 
+// func widenF16AVX512(n int, src *uint16, dst *float32)
+// Requires: AVX, AVX512F
+TEXT ·widenF16AVX512(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ dst+16(FP), DX
+
+widenF16AVX512_block:
+	VCVTPH2PS (CX), Z0
+	VMOVUPS   Z0, (DX)
+	ADDQ      $0x20, CX
+	ADDQ      $0x40, DX
+	DECQ      AX
+	JNZ       widenF16AVX512_block
+	VZEROUPPER
+	RET
+
+// func widenBF16AVX512(n int, src *uint16, dst *float32)
+// Requires: AVX, AVX512F
+TEXT ·widenBF16AVX512(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ dst+16(FP), DX
+
+widenBF16AVX512_block:
+	VPMOVZXWD (CX), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VMOVUPS   Z0, (DX)
+	ADDQ      $0x20, CX
+	ADDQ      $0x40, DX
+	DECQ      AX
+	JNZ       widenBF16AVX512_block
+	VZEROUPPER
+	RET
+
 // func gemm1x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 // Requires: AVX, FMA3
 TEXT ·gemm1x16AVX2(SB), NOSPLIT, $0-64
@@ -11715,6 +11750,46 @@ sgdAVX2_block:
 	ADDQ         $0x40, BX
 	DECQ         AX
 	JNZ          sgdAVX2_block
+	VZEROUPPER
+	RET
+
+// func widenF16AVX2(n int, src *uint16, dst *float32)
+// Requires: AVX, F16C
+TEXT ·widenF16AVX2(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ dst+16(FP), DX
+
+widenF16AVX2_block:
+	VCVTPH2PS (CX), Y0
+	VMOVUPS   Y0, (DX)
+	VCVTPH2PS 16(CX), Y1
+	VMOVUPS   Y1, 32(DX)
+	ADDQ      $0x20, CX
+	ADDQ      $0x40, DX
+	DECQ      AX
+	JNZ       widenF16AVX2_block
+	VZEROUPPER
+	RET
+
+// func widenBF16AVX2(n int, src *uint16, dst *float32)
+// Requires: AVX, AVX2
+TEXT ·widenBF16AVX2(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ dst+16(FP), DX
+
+widenBF16AVX2_block:
+	VPMOVZXWD (CX), Y0
+	VPSLLD    $0x10, Y0, Y0
+	VMOVUPS   Y0, (DX)
+	VPMOVZXWD 16(CX), Y1
+	VPSLLD    $0x10, Y1, Y1
+	VMOVUPS   Y1, 32(DX)
+	ADDQ      $0x20, CX
+	ADDQ      $0x40, DX
+	DECQ      AX
+	JNZ       widenBF16AVX2_block
 	VZEROUPPER
 	RET
 

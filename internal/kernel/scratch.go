@@ -28,11 +28,23 @@ func (g Conv) ForwardScratch(n, h, w, threads int) Scratch {
 		if panels(g.K) < 4*threads {
 			rows = min(rows, packedRows)
 		}
-		s.Local = 2 * rows * Block
+		s.Local = packedLocal(rows, false)
 		return s
 	default:
 		return Scratch{}
 	}
+}
+
+// HalfScratch is what [Work.HalfForward] takes for n images of h × w.
+func (g Conv) HalfScratch(n, h, w, threads int) Scratch {
+	oh, ow := g.Out(h, w)
+	rows := g.packedChunk(n * oh * ow)
+	s := Scratch{Shared: g.Depth() * rows}
+	if panels(g.K) < 4*threads {
+		rows = min(rows, packedRows)
+	}
+	s.Local = packedLocal(rows, true)
+	return s
 }
 
 // BackwardScratch is what [Work.ConvBackwardWeights] takes and, if data,

@@ -60,6 +60,7 @@ func main() {
 		gemms(s)
 		wgrads(s)
 		elementwise(s)
+		widen(s)
 	}
 	transpose()
 	consts, offset := constants(5, 4, 2, 5.25, 4.25, 0.25, 1.25, 0.5, 8, 16, 32,

@@ -1,0 +1,62 @@
+package nn
+
+import (
+	"fmt"
+
+	"github.com/verydeep/vgg/internal/kernel"
+)
+
+// Storage is the format in which weights lie in memory.
+type Storage string
+
+const (
+	F32  Storage = "f32"
+	F16  Storage = "f16"  // IEEE half precision: 11 significant bits
+	BF16 Storage = "bf16" // the upper half of a float32: 8 significant bits
+)
+
+// StoreFC changes how the weights of the fully connected layers lie in memory. They are
+// most of a network's weights, and reading them is what a single image waits for:
+// 16 bits halve both. Products and sums stay in float32. The weights are rounded once;
+// a network so stored can infer and be saved, not be trained or set. It must not be
+// called while a pass runs.
+func (c *Chain) StoreFC(s Storage) error {
+	var format kernel.Half
+	switch s {
+	case F32:
+		return nil
+	case F16:
+		format = kernel.F16
+	case BF16:
+		format = kernel.BF16
+	default:
+		return fmt.Errorf("nn: storage %q: want %q, %q or %q", s, F32, F16, BF16)
+	}
+	for _, l := range c.layers {
+		if conv, ok := l.(*Conv); ok && conv.connected() {
+			conv.Weight.narrow(format, c.team)
+		}
+	}
+	c.free = nil // their scratch is planned for the other format
+	return nil
+}
+
+// connected tells whether the layer was made by [NewFC].
+func (l *Conv) connected() bool { return len(l.Weight.Shape) == 2 }
+
+// narrow rounds the value to 16 bits and lets the 32 go.
+func (p *Param) narrow(format kernel.Half, team *kernel.Team) {
+	if p.half != nil {
+		return // rounding twice would lose more than the second format does
+	}
+	p.half = kernel.Narrow(team, format, p.Value)
+	p.Value = nil
+}
+
+// settable is an error where the value can only be read.
+func (p *Param) settable() error {
+	if p.half != nil {
+		return fmt.Errorf("nn: %s: stored in 16 bits: it can be read, not set or learnt", p.Name)
+	}
+	return nil
+}
