@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/tensor"
@@ -249,16 +250,59 @@ func (c *Chain) ForwardInto(y, x *tensor.Tensor) error {
 		return fmt.Errorf("nn: output of shape %v, want [%d %d %d %d]", y.Shape, out.N, out.C, out.H, out.W)
 	}
 	ws.acts[0].FromNCHW(x.Data)
-	for i, s := range ws.steps {
-		ws.acts[i+1].ClearBorder()
-		if s.pool {
-			s.layer.(*Conv).forwardPool(ws.work, &ws.acts[i], &ws.acts[i+1])
-		} else {
-			s.layer.forward(ws.work, &ws.acts[i], &ws.acts[i+1], Pass{})
-		}
+	for i := range ws.steps {
+		ws.step(i)
 	}
 	out.ToNCHW(y.Data)
 	return nil
+}
+
+// step runs step i of inference.
+func (ws *workspace) step(i int) {
+	x, y := &ws.acts[i], &ws.acts[i+1]
+	y.ClearBorder()
+	if s := ws.steps[i]; s.pool {
+		s.layer.(*Conv).forwardPool(ws.work, x, y)
+	} else {
+		s.layer.forward(ws.work, x, y, Pass{})
+	}
+}
+
+// StepTime is how long a step of inference took.
+type StepTime struct {
+	Layer   string // "input" and "output" are the changes of layout at either end
+	Pool    bool   // the max-pooling after the layer was part of it
+	Seconds float64
+}
+
+// Profile is [Chain.Forward] that tells the time of every step instead of the result.
+func (c *Chain) Profile(x *tensor.Tensor) ([]StepTime, error) {
+	n, h, w, err := c.checkInput(x)
+	if err != nil {
+		return nil, err
+	}
+	ws, err := c.take(n, h, w)
+	if err != nil {
+		return nil, err
+	}
+	defer c.give(ws)
+	var times []StepTime
+	last := time.Now()
+	lap := func(layer string, pool bool) {
+		now := time.Now()
+		times = append(times, StepTime{layer, pool, now.Sub(last).Seconds()})
+		last = now
+	}
+	ws.acts[0].FromNCHW(x.Data)
+	lap("input", false)
+	for i, s := range ws.steps {
+		ws.step(i)
+		lap(s.layer.Name(), s.pool)
+	}
+	out := &ws.acts[len(ws.acts)-1]
+	out.ToNCHW(make([]float32, out.N*out.C*out.H*out.W))
+	lap("output", false)
+	return times, nil
 }
 
 // ParamFloats is the memory, in floats, of the parameters.
