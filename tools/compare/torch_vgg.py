@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Times VGG in PyTorch and prints one line of JSON.
+
+A training step is forward, cross-entropy, backward and SGD with momentum 0.9 and
+weight decay 5e-4, dropout on.
+"""
+import argparse
+import json
+import re
+import statistics
+import time
+import warnings
+
+import torch
+from torch import nn
+from torch.utils import mkldnn
+
+from network import CLASSES, vgg
+
+warnings.simplefilter("ignore")
+
+
+def forward(o, x):
+    """Returns the inference pass."""
+    network = vgg(o.config, o.mode == "dense").eval()
+    if o.layout == "channels_last":
+        network = network.to(memory_format=torch.channels_last)
+    elif o.layout == "mkldnn":  # weights in oneDNN's blocked layouts, once
+        network, x = mkldnn.to_mkldnn(network), x.to_mkldnn()
+    if o.optimize:
+        network = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(network, x)))
+
+    def run():
+        with torch.no_grad():
+            return network(x)
+
+    return run
+
+
+def step(o, x):
+    """Returns the training step."""
+    network = vgg(o.config).train()
+    if o.layout == "channels_last":
+        network = network.to(memory_format=torch.channels_last)
+    labels = torch.randint(0, CLASSES, (o.batch,))
+    loss = nn.CrossEntropyLoss()
+    sgd = torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9, weight_decay=5e-4)
+
+    def run():
+        sgd.zero_grad(set_to_none=True)
+        y = network(x)
+        loss(y, labels).backward()
+        sgd.step()
+        return y
+
+    return run
+
+
+def blas():
+    """The BLAS that PyTorch's own linear layers call, from what is mapped."""
+    with open("/proc/self/maps") as maps:
+        text = maps.read()
+    if found := re.search(r"libopenblas\w*-r([\d.]+)\.so", text):
+        return "OpenBLAS " + found[1]
+    return "OpenBLAS" if "openblas" in text else "another BLAS than OpenBLAS"
+
+
+p = argparse.ArgumentParser(description=__doc__)
+p.add_argument("--config", default="D")
+p.add_argument("--mode", choices=["infer", "dense", "train"], default="infer")
+p.add_argument("--batch", type=int, default=1)
+p.add_argument("--size", type=int, default=224)
+p.add_argument("--iters", type=int, default=10)
+p.add_argument("--warmup", type=int, default=2)
+p.add_argument("--threads", type=int, default=2)
+p.add_argument("--layout", choices=["contiguous", "channels_last", "mkldnn"], default="contiguous")
+p.add_argument("--optimize", action="store_true", help="torch.jit.optimize_for_inference")
+o = p.parse_args()
+if o.mode == "train" and (o.optimize or o.layout == "mkldnn"):
+    p.error("--optimize and --layout mkldnn are for inference")
+
+torch.set_num_threads(o.threads)
+x = torch.rand(o.batch, 3, o.size, o.size) * 2 - 1
+if o.layout == "channels_last":
+    x = x.contiguous(memory_format=torch.channels_last)
+run = step(o, x) if o.mode == "train" else forward(o, x)
+times = []
+for i in range(o.warmup + o.iters):
+    start = time.perf_counter()
+    y = run()
+    if i >= o.warmup:
+        times.append((time.perf_counter() - start) * 1e3)
+print(json.dumps({
+    "version": f"{torch.__version__}, {blas()}",
+    "median_ms": statistics.median(times), "min_ms": min(times), "max_ms": max(times),
+    "output": list(y.shape),
+}))
