@@ -23,7 +23,7 @@ func (g Conv) PlanWinograd(n, h, w, threads int, train bool) (best Winograd, ok 
 	if !g.canWinograd() || train && g.transposed().patched() {
 		return best, false
 	}
-	p := Winograd{M: winogradM(h, w, train)}
+	p := Winograd{M: g.winogradM(h, w, train)}
 	if !p.pays(h, w) {
 		return best, false
 	}
@@ -38,15 +38,20 @@ func (g Conv) PlanWinograd(n, h, w, threads int, train bool) (best Winograd, ok 
 	return best, ok
 }
 
+// largeFilter is the transformed weights, in floats, above which F(6×6,3×3) is not used.
+const largeFilter = 1 << 20
+
 // winogradM is 6 where F(6×6,3×3) saves at least a twentieth of F(4×4,3×3)'s
-// multiplications: its tiles fit h × w worse, its filters are larger and its rounding
-// is rougher.
-func winogradM(h, w int, train bool) int {
+// multiplications and its filters, which are 1.8 times as large, are not so large that
+// reading them costs more than that. It is a rule of the layer, not of the machine:
+// the bits depend on it.
+func (g Conv) winogradM(h, w int, train bool) int {
 	multiplications := func(p Winograd) int {
 		th, tw := p.grid(h, w)
 		return th * tw * p.positions()
 	}
-	if !train && 21*multiplications(Winograd{M: 6}) <= 20*multiplications(Winograd{M: 4}) {
+	p := Winograd{M: 6}
+	if !train && p.FilterLen(g) <= largeFilter && 21*multiplications(p) <= 20*multiplications(Winograd{M: 4}) {
 		return 6
 	}
 	return 4
@@ -55,41 +60,70 @@ func winogradM(h, w int, train bool) int {
 // tileBlocks are the tile blocks that a plan chooses from.
 var tileBlocks = [...]int{14, 28, 42, 56, 84, 112, 168}
 
-// Costs in multiplications' time of moving a float from the second-level cache and
-// from beyond it.
+// What the stages cost, in the time of a multiplication of the register tile; fitted to
+// measurements of VGG's layers over all tile blocks, local and shared.
 const (
-	costNear = 1.0
-	costFar  = 8.0
+	costTransform = 10  // a float of V or M, made or used by a transform
+	costNear      = 0.5 // a float of V or U read from the second-level cache
+	costFar       = 6   // … from beyond it
+	costSpill     = 40  // a float of V written beyond the second-level cache
+	costShared    = 100 // a float of V that another core wrote
+	costCall      = 4e3 // a product of a position and a panel
+	costFork      = 5e5 // handing parts to the threads and waiting for them
 )
 
-// cost estimates the time of a thread, in the time of a multiplication: what the
-// register tiles multiply, and what the three stages move between caches.
+// cost estimates the time of one of the threads: what the register tiles multiply, what
+// the transforms touch, and what V and U cost to read, which depends on whether they
+// stay in the second-level cache. docs/kernels.md has the loops.
 func (p Winograd) cost(g Conv, n, h, w, threads int) float64 {
 	th, tw := p.grid(h, w)
 	total := n * th * tw
-	c, k := float64(blocks(g.C)*Block), float64(panels(g.K)*Panel)
 	p.Tiles = min(p.Tiles, total)
+	np := float64(panels(g.K))
+	c, k := float64(blocks(g.C)*Block), np*Panel
 	pos, tiles := float64(p.positions()), float64(p.Tiles)
-	rounds := float64((total + p.Tiles - 1) / p.Tiles)
-	near := func(floats float64) float64 { // cost of a float of a buffer so large, read over and over
-		if floats <= float64(cacheFloats())/2 {
-			return costNear
-		}
-		return costFar
-	}
+	rounds := (total + p.Tiles - 1) / p.Tiles
+	v, m, u := pos*c*tiles, pos*Panel*tiles, pos*c*k
+
 	// Rows of a register tile are filled as evenly as they go.
 	const mr = 14
-	groups := (p.Tiles + mr - 1) / mr
-	fill := 1 + 0.15*(float64(groups*mr)/tiles-1)
-	multiply := pos * c * k * tiles * fill
-	v, u := pos*c*tiles, pos*c*k
-	transform := pos * tiles * (c + k) * 2 * costNear
-	if p.Shared {
-		perRound := (multiply+transform)/float64(threads) + v*costFar/float64(threads) +
-			(u*near(u)+v*k/Panel*near(v))/float64(threads) + 20_000*float64(threads-1)
-		return rounds * perRound
+	fill := 1 + 0.1*(float64((p.Tiles+mr-1)/mr*mr)/tiles-1)
+	near := float64(cacheFloats()) / 2
+	work := pos*c*k*tiles*fill + pos*tiles*(c+k)*costTransform + pos*np*costCall
+	if u <= near {
+		work += u * costNear
+	} else {
+		work += u * costFar
 	}
-	perRound := multiply + transform + u*near(u) + v*k/Panel*near(v)
-	share := float64((int(rounds) + threads - 1) / threads)
-	return share * perRound
+	switch {
+	case p.Shared:
+		work += v*np*costFar + v*costShared
+	case v+m <= near:
+		work += v * np * costNear
+	default:
+		work += v*np*costFar + v*costSpill
+	}
+	if p.Shared {
+		return float64(rounds) * (work/min(float64(threads), np) + 2*costFork)
+	}
+	return float64((rounds+threads-1)/threads)*work + costFork
+}
+
+// WinogradPlans lists the plans that [Conv.PlanWinograd] chooses from for inference, or
+// nothing where the layer can't run by Winograd.
+func (g Conv) WinogradPlans(n, h, w int) []Winograd {
+	if !g.canWinograd() {
+		return nil
+	}
+	th, tw := Winograd{M: g.winogradM(h, w, false)}.grid(h, w)
+	var plans []Winograd
+	for _, tiles := range tileBlocks {
+		for _, shared := range [...]bool{false, true} {
+			plans = append(plans, Winograd{g.winogradM(h, w, false), tiles, shared})
+		}
+		if tiles >= n*th*tw {
+			break
+		}
+	}
+	return plans
 }
