@@ -249,7 +249,7 @@ func (c *Chain) ForwardInto(y, x *tensor.Tensor) error {
 	if !slices.Equal(y.Shape, []int{out.N, out.C, out.H, out.W}) {
 		return fmt.Errorf("nn: output of shape %v, want [%d %d %d %d]", y.Shape, out.N, out.C, out.H, out.W)
 	}
-	ws.acts[0].FromNCHW(x.Data)
+	ws.work.FromNCHW(x.Data, &ws.acts[0])
 	for i := range ws.steps {
 		ws.step(i)
 	}
@@ -293,7 +293,7 @@ func (c *Chain) Profile(x *tensor.Tensor) ([]StepTime, error) {
 		times = append(times, StepTime{layer, pool, now.Sub(last).Seconds()})
 		last = now
 	}
-	ws.acts[0].FromNCHW(x.Data)
+	ws.work.FromNCHW(x.Data, &ws.acts[0])
 	lap("input", false)
 	for i, s := range ws.steps {
 		ws.step(i)

@@ -123,7 +123,7 @@ func (t *Training) Step(x *tensor.Tensor, labels []int, p Pass) (float64, error)
 			return 0, fmt.Errorf("nn: label %d of image %d, want 0 … %d", label, i, k-1)
 		}
 	}
-	t.acts[0].FromNCHW(x.Data)
+	t.work.FromNCHW(x.Data, &t.acts[0])
 	for i, l := range layers {
 		l.forward(t.work, &t.acts[i], &t.acts[i+1], p)
 	}

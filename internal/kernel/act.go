@@ -68,34 +68,63 @@ func (a *Act) ClearBorder() {
 
 // FromNCHW fills a from planar data of shape (N,C,H,W).
 func (a *Act) FromNCHW(x []float32) {
-	if len(x) != a.N*a.C*a.H*a.W {
-		panic("kernel: FromNCHW: length does not match the shape")
-	}
+	a.checkPlanar(x)
 	a.ClearBorder()
-	for n := range a.N {
-		for b := range a.Blocks() {
-			cs := min(Block, a.C-b*Block)
-			for y := range a.H {
-				row := a.Data[a.At(n, b, y, 0):][:a.W*Block]
-				if cs < Block {
-					clear(row)
-				}
-				for c := range cs {
-					src := x[((n*a.C+b*Block+c)*a.H+y)*a.W:][:a.W]
-					for i, v := range src {
-						row[i*Block+c] = v
-					}
-				}
+	for i := range a.N * a.Blocks() {
+		a.fromPlanar(x, i, 0, a.H)
+	}
+}
+
+func (a *Act) checkPlanar(x []float32) {
+	if len(x) != a.N*a.C*a.H*a.W {
+		panic("kernel: planar data does not match the shape")
+	}
+}
+
+// fromPlanar fills rows y0 … y1−1 of channel block i, counted over images.
+func (a *Act) fromPlanar(x []float32, i, y0, y1 int) {
+	n, b := i/a.Blocks(), i%a.Blocks()
+	cs := min(Block, a.C-b*Block)
+	for y := y0; y < y1; y++ {
+		row := a.Data[a.At(n, b, y, 0):][:a.W*Block]
+		if cs < Block {
+			clear(row)
+		}
+		for c := range cs {
+			src := x[((n*a.C+b*Block+c)*a.H+y)*a.W:][:a.W]
+			for i, v := range src {
+				row[i*Block+c] = v
 			}
 		}
 	}
 }
 
+// inputTask is FromNCHW by bands of rows.
+type inputTask struct {
+	x     []float32
+	a     *Act
+	bands int
+}
+
+// inputRows is the rows that a part fills.
+const inputRows = 16
+
+// FromNCHW is [Act.FromNCHW] with the team.
+func (w *Work) FromNCHW(x []float32, a *Act) {
+	a.checkPlanar(x)
+	a.ClearBorder()
+	w.inputT = inputTask{x, a, (a.H + inputRows - 1) / inputRows}
+	w.Team.Run(a.N*a.Blocks()*w.inputT.bands, &w.inputT)
+}
+
+func (t *inputTask) Part(_, i int) {
+	y := i % t.bands * inputRows
+	t.a.fromPlanar(t.x, i/t.bands, y, min(y+inputRows, t.a.H))
+}
+
 // ToNCHW writes a as planar data of shape (N,C,H,W).
 func (a *Act) ToNCHW(x []float32) {
-	if len(x) != a.N*a.C*a.H*a.W {
-		panic("kernel: ToNCHW: length does not match the shape")
-	}
+	a.checkPlanar(x)
 	for n := range a.N {
 		for c := range a.C {
 			for y := range a.H {

@@ -140,6 +140,7 @@ type Work struct {
 	offs    []int       // input offsets of the steps
 	offs2   []int
 
+	inputT    inputTask
 	directT   directTask
 	gatherT   gatherTask
 	gather2T  gatherTask
