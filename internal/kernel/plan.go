@@ -29,7 +29,7 @@ func (g Conv) PlanWinograd(n, h, w, threads int, train bool) (best Winograd, ok 
 	}
 	cost := 0.0
 	for _, p.Tiles = range tileBlocks {
-		for _, p.Shared = range [...]bool{false, true} {
+		for _, p.Order = range orders {
 			if c := p.cost(g, n, h, w, threads); !ok || c < cost {
 				best, cost, ok = p, c, true
 			}
@@ -58,7 +58,10 @@ func (g Conv) winogradM(h, w int, train bool) int {
 }
 
 // tileBlocks are the tile blocks that a plan chooses from.
-var tileBlocks = [...]int{14, 28, 42, 56, 84, 112, 168}
+var (
+	tileBlocks = [...]int{14, 28, 42, 56, 84, 112, 168}
+	orders     = [...]Order{ByPanel, ByPosition, Shared}
+)
 
 // What the stages cost, in the time of a multiplication of the register tile; fitted to
 // measurements of VGG's layers over all tile blocks, local and shared.
@@ -96,14 +99,19 @@ func (p Winograd) cost(g Conv, n, h, w, threads int) float64 {
 		work += u * costFar
 	}
 	switch {
-	case p.Shared:
+	case p.Order == ByPosition:
+		work += v*costNear + m*np*costNear
+		if v+m*np > near {
+			work += (v + m*np) * costSpill / 2
+		}
+	case p.Order == Shared:
 		work += v*np*costFar + v*costShared
 	case v+m <= near:
 		work += v * np * costNear
 	default:
 		work += v*np*costFar + v*costSpill
 	}
-	if p.Shared {
+	if p.Order == Shared {
 		return float64(rounds) * (work/min(float64(threads), np) + 2*costFork)
 	}
 	return float64((rounds+threads-1)/threads)*work + costFork
@@ -118,8 +126,8 @@ func (g Conv) WinogradPlans(n, h, w int) []Winograd {
 	th, tw := Winograd{M: g.winogradM(h, w, false)}.grid(h, w)
 	var plans []Winograd
 	for _, tiles := range tileBlocks {
-		for _, shared := range [...]bool{false, true} {
-			plans = append(plans, Winograd{g.winogradM(h, w, false), tiles, shared})
+		for _, order := range orders {
+			plans = append(plans, Winograd{g.winogradM(h, w, false), tiles, order})
 		}
 		if tiles >= n*th*tw {
 			break

@@ -6,10 +6,26 @@ import "math"
 // F(M×M,3×3): every M×M outputs of a tile take (M+2)² multiplications a channel pair
 // instead of 9·M².
 type Winograd struct {
-	M      int  // 4 or 6
-	Tiles  int  // tiles that go through the three stages together
-	Shared bool // the transformed input is shared, and the work split over panels
+	M     int // 4 or 6
+	Tiles int // tiles that go through the three stages together
+	Order Order
 }
+
+// Order is which loop is inside which, and what is split over threads.
+type Order int
+
+const (
+	// ByPanel: a thread takes a block of tiles through panel after panel, and within a
+	// panel position after position. V is read once a panel, M is small.
+	ByPanel Order = iota
+	// ByPosition: a thread takes a block of tiles through position after position, and
+	// within a position panel after panel. V is read once, M holds all panels.
+	ByPosition
+	// Shared: V is shared by the threads, and panels are split over them.
+	Shared
+)
+
+func (o Order) String() string { return [...]string{"by panel", "by position", "shared"}[o] }
 
 // positions is the number of products of a tile.
 func (p Winograd) positions() int { return (p.M + 2) * (p.M + 2) }
@@ -34,11 +50,15 @@ func (p Winograd) FilterLen(g Conv) int {
 func (p Winograd) inputStride(g Conv, tiles int) int { return blocks(g.C)*tiles*Block + Block }
 func (p Winograd) outputStride(tiles int) int        { return 2*tiles*Block + Block }
 
-// localLen is the scratch of a thread: products of a panel, rows of edge tiles, and
-// the transformed input unless it is shared.
+// localLen is the scratch of a thread: products of a panel or of all, rows of edge
+// tiles, and the transformed input unless it is shared.
 func (p Winograd) localLen(g Conv) int {
-	n := p.positions()*p.outputStride(p.Tiles) + p.M*p.Tiles*p.M*Block
-	if !p.Shared {
+	products := p.positions() * p.outputStride(p.Tiles)
+	if p.Order == ByPosition {
+		products *= panels(g.K)
+	}
+	n := products + p.M*p.Tiles*p.M*Block
+	if p.Order != Shared {
 		n += p.positions() * p.inputStride(g, p.Tiles)
 	}
 	return n
@@ -49,7 +69,7 @@ func (p Winograd) Scratch(g Conv, n, h, w int) Scratch {
 	th, tw := p.grid(h, w)
 	p.Tiles = min(p.Tiles, n*th*tw)
 	s := Scratch{Local: p.localLen(g)}
-	if p.Shared {
+	if p.Order == Shared {
 		s.Shared = p.positions() * p.inputStride(g, p.Tiles)
 	}
 	return s
@@ -127,7 +147,7 @@ func (w *Work) WinogradForward(p Winograd, g Conv, x *Act, u, bias []float32, re
 	t.offs = strides(&w.offs, blocks(g.C), t.p.Tiles*Block)
 	t.lastOffs = strides(&w.offs2, blocks(g.C), t.total%t.p.Tiles*Block)
 	w.growLocal(t.p.localLen(g))
-	if !p.Shared {
+	if p.Order != Shared {
 		w.Team.Run((t.total+t.p.Tiles-1)/t.p.Tiles, t)
 		return
 	}
@@ -144,21 +164,47 @@ func (w *Work) WinogradForward(p Winograd, g Conv, x *Act, u, bias []float32, re
 func (t *winoTask) Part(slot, i int) {
 	local := t.w.local[slot]
 	switch {
-	case !t.p.Shared:
-		n := t.p.positions() * t.p.inputStride(t.g, t.p.Tiles)
-		v, rest := local[:n], local[n:]
-		t0 := i * t.p.Tiles
-		t1 := min(t0+t.p.Tiles, t.total)
-		for b := range blocks(t.g.C) {
-			t.input(v, b, t0, t1)
-		}
-		for panel := range panels(t.g.K) {
-			t.panel(v, rest, panel, t0, t1)
-		}
+	case t.p.Order != Shared:
+		t.block(local, i*t.p.Tiles, min((i+1)*t.p.Tiles, t.total))
 	case t.multiply:
-		t.panel(t.v, local, i, t.t0, t.t1)
+		products, edge := t.cut(local, t.p.positions()*t.p.outputStride(t.p.Tiles))
+		for pos := range t.p.positions() {
+			t.product(t.v, products, i, pos, t.t1-t.t0)
+		}
+		t.outputs(products, edge, i, t.t0, t.t1)
 	default:
 		t.input(t.v, i, t.t0, t.t1)
+	}
+}
+
+// cut divides scratch memory.
+func (t *winoTask) cut(buf []float32, n int) (head, tail []float32) { return buf[:n], buf[n:] }
+
+// block takes tiles t0 … t1−1 through the three stages on one thread.
+func (t *winoTask) block(local []float32, t0, t1 int) {
+	v, local := t.cut(local, t.p.positions()*t.p.inputStride(t.g, t.p.Tiles))
+	for b := range blocks(t.g.C) {
+		t.input(v, b, t0, t1)
+	}
+	one := t.p.positions() * t.p.outputStride(t.p.Tiles)
+	if t.p.Order == ByPanel {
+		products, edge := t.cut(local, one)
+		for panel := range panels(t.g.K) {
+			for pos := range t.p.positions() {
+				t.product(v, products, panel, pos, t1-t0)
+			}
+			t.outputs(products, edge, panel, t0, t1)
+		}
+		return
+	}
+	products, edge := t.cut(local, one*panels(t.g.K))
+	for pos := range t.p.positions() {
+		for panel := range panels(t.g.K) {
+			t.product(v, products[panel*one:], panel, pos, t1-t0)
+		}
+	}
+	for panel := range panels(t.g.K) {
+		t.outputs(products[panel*one:], edge, panel, t0, t1)
 	}
 }
 
@@ -187,31 +233,28 @@ func (t *winoTask) input(v []float32, b, t0, t1 int) {
 	})
 }
 
-// panel multiplies the tiles with a panel of weights, position by position, and
-// transforms the products to outputs.
-func (t *winoTask) panel(v, local []float32, panel, t0, t1 int) {
-	g, tiles := t.g, t1-t0
-	cb := blocks(g.C)
-	vStride, pStride := t.p.inputStride(g, tiles), t.p.outputStride(tiles)
-	products := local[:t.p.positions()*pStride]
-	edge := local[t.p.positions()*t.p.outputStride(t.p.Tiles):]
-	nb := min(2, blocks(g.K)-2*panel)
-	u := t.u[panel*t.p.positions()*cb*Block*Panel:]
+// product multiplies one position of the tiles with one panel of weights.
+func (t *winoTask) product(v, products []float32, panel, pos, tiles int) {
+	cb := blocks(t.g.C)
 	offs := t.offs
 	if tiles < t.p.Tiles {
 		offs = t.lastOffs
 	}
-	for pos := range t.p.positions() {
-		t.isa.product(tiles, nb, offs, v[pos*vStride:], u[pos*cb*Block*Panel:], products[pos*pStride:], tiles*Block, nil, 0)
-	}
-	for j := range nb {
+	t.isa.product(tiles, min(2, blocks(t.g.K)-2*panel), offs, v[pos*t.p.inputStride(t.g, tiles):],
+		t.u[(panel*t.p.positions()+pos)*cb*Block*Panel:], products[pos*t.p.outputStride(tiles):], tiles*Block, nil, 0)
+}
+
+// outputs transforms the products of a panel to outputs.
+func (t *winoTask) outputs(products, edge []float32, panel, t0, t1 int) {
+	tiles := t1 - t0
+	for j := range min(2, blocks(t.g.K)-2*panel) {
 		b := 2*panel + j
 		bias := t.zeros[:]
 		if t.bias != nil {
 			bias = t.bias[b*Block:]
 		}
 		segments(t0, t1, t.th, t.tw, func(s segment) {
-			t.output(products[(j*tiles+s.off)*Block:], pStride, s, b, bias, edge)
+			t.output(products[(j*tiles+s.off)*Block:], t.p.outputStride(tiles), s, b, bias, edge)
 		})
 	}
 }

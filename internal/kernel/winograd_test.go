@@ -70,7 +70,7 @@ var winoCases = []convCase{
 func TestWinogradForward(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		for _, c := range winoCases {
-			for _, p := range []Winograd{{4, 5, false}, {4, 1000, false}, {4, 7, true}, {6, 3, false}, {6, 1000, true}} {
+			for _, p := range []Winograd{{4, 5, ByPanel}, {4, 1000, ByPosition}, {4, 7, Shared}, {6, 3, ByPosition}, {6, 2, ByPanel}, {6, 1000, Shared}} {
 				for _, threads := range []int{1, 3} {
 					t.Run(fmt.Sprintf("%v/%+v/threads%d", c, p, threads), func(t *testing.T) { testWinogradForward(t, c, p, threads) })
 				}
@@ -173,7 +173,7 @@ func TestWinogradBackward(t *testing.T) {
 }
 
 func testWinogradBackward(t *testing.T, c convCase, threads int) {
-	g, p := c.g, Winograd{4, 5, false}
+	g, p := c.g, Winograd{4, 5, ByPanel}
 	rng := rand.New(rand.NewPCG(2, uint64(g.C*1000+g.K)))
 	xs, ws, dys := randoms(rng, c.n*g.C*c.h*c.w), randoms(rng, g.K*g.C*9), randoms(rng, c.n*g.K*c.h*c.w)
 	weights := make([]float32, g.WeightLen())
