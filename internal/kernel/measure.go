@@ -1,0 +1,155 @@
+package kernel
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/klauspost/cpuid/v2"
+)
+
+// Name is the plan as output shows it: F(6×6,3×3), 28 tiles, by panel. No more tiles go
+// together than n images of h × w have.
+func (p Winograd) Name(n, h, w int) string {
+	th, tw := p.grid(h, w)
+	return fmt.Sprintf("F(%d×%[1]d,3×3), %d tiles, %v", p.M, min(p.Tiles, n*th*tw), p.Order)
+}
+
+// Cost is what the model that [Conv.PlanWinograd] chooses by estimates for inference on
+// n images of h × w: the multiplications that one thread could do meanwhile.
+func (p Winograd) Cost(g Conv, n, h, w, threads int) float64 { return p.cost(g, n, h, w, threads) }
+
+// Multiplications is how many the products take: (M+2)² a tile and channel pair.
+func (p Winograd) Multiplications(g Conv, n, h, w int) int64 {
+	th, tw := p.grid(h, w)
+	return int64(n*th*tw) * int64(p.positions()) * int64(g.C) * int64(g.K)
+}
+
+// Multiplications is how many the direct algorithm takes for n images of h × w.
+func (g Conv) Multiplications(n, h, w int) int64 {
+	oh, ow := g.Out(h, w)
+	return int64(n*oh*ow) * int64(g.R*g.R) * int64(g.C) * int64(g.K)
+}
+
+// Algorithm names how [Work.ConvForward] computes an image of h × w.
+func (g Conv) Algorithm(h, w int) string {
+	_, ow := g.Out(h, w)
+	switch g.algorithm(ow) {
+	case packed:
+		return "packed"
+	case patch:
+		return "patches"
+	case rgb:
+		return "direct, RGB"
+	default:
+		return "direct"
+	}
+}
+
+// What the machine can do is measured over this long, this often; the best counts.
+const (
+	measureTime   = 4 * time.Millisecond
+	measureTrials = 5
+)
+
+// MeasureFLOPS measures the floating-point operations a second of the register tile on
+// all threads of t, its operands in the first-level cache: what no product exceeds.
+func MeasureFLOPS(t *Team) float64 {
+	task := newPeakTask(Current(), t.Threads())
+	work := func() float64 {
+		start := time.Now()
+		t.Run(t.Threads(), task)
+		return time.Since(start).Seconds()
+	}
+	for work() < measureTime.Seconds() {
+		task.times *= 2
+	}
+	best := work()
+	for range measureTrials - 1 {
+		best = min(best, work())
+	}
+	return 2 * float64(task.multiplications()) * float64(task.times*t.Threads()) / best
+}
+
+// peakTask multiplies the same tile over and over, each part with operands of its own.
+type peakTask struct {
+	isa    *ISA
+	blocks int // column blocks of the tile
+	offs   []int
+	a, b   [][]float32
+	c      [][]float32
+	times  int
+}
+
+func newPeakTask(isa *ISA, parts int) *peakTask {
+	// 12 KiB of weights, 16 KiB read, leave room for the rest in the smallest
+	// first-level cache of today, 32 KiB.
+	const steps = 8
+	t := &peakTask{isa: isa, blocks: isa.gemmBlocks, offs: make([]int, steps), times: 1}
+	for i := range t.offs {
+		t.offs[i] = i * isa.gemmRows * Block
+	}
+	for range parts {
+		t.a = append(t.a, make([]float32, steps*isa.gemmRows*Block))
+		t.b = append(t.b, make([]float32, steps*Block*Panel))
+		t.c = append(t.c, make([]float32, isa.gemmRows*Panel))
+	}
+	return t
+}
+
+// multiplications is how many a tile takes.
+func (t *peakTask) multiplications() int {
+	return t.isa.gemmRows * t.blocks * Block * len(t.offs) * Block
+}
+
+func (t *peakTask) Part(_, i int) {
+	for range t.times {
+		t.isa.tile(t.isa.gemmRows, t.blocks, false, t.offs, t.a[i], t.b[i], t.c[i], t.isa.gemmRows*Block, nil, 0)
+	}
+}
+
+// MeasureReadBytes measures the bytes a second that all threads of t read of a buffer
+// far beyond the caches, one after the other. It takes 256 to 512 MiB meanwhile, as the
+// last-level cache is large.
+func MeasureReadBytes(t *Team) float64 {
+	const least, most = 1 << 28, 1 << 29 // bytes
+	size := min(max(4*cpuid.CPU.Cache.L3, least), most)
+	task := &readTask{isa: Current(), buf: Alloc(size / 4), sums: make([]float32, t.Threads()*readStride)}
+	parts := len(task.buf) / readFloats
+	task.touch = true // a page that was never written to is not read from memory
+	t.Run(parts, task)
+	task.touch = false
+	best := 0.0
+	for range measureTrials {
+		start := time.Now()
+		t.Run(parts, task)
+		if s := time.Since(start).Seconds(); best == 0 || s < best {
+			best = s
+		}
+	}
+	return float64(size) / best
+}
+
+const (
+	readFloats = 1 << 16 // of a part
+	readStride = 4 * Block
+	page       = 1 << 10 // the least floats of a page
+)
+
+// readTask sums up parts of a buffer, or writes to each of its pages.
+type readTask struct {
+	isa   *ISA
+	buf   []float32
+	sums  []float32 // of each thread
+	touch bool
+}
+
+func (t *readTask) Part(slot, i int) {
+	part := t.buf[i*readFloats:][:readFloats]
+	if t.touch {
+		for i := 0; i < len(part); i += page {
+			part[i] = 1
+		}
+		return
+	}
+	t.isa.sumRow(readFloats/Block, part, t.sums[slot*readStride:])
+}
