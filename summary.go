@@ -88,6 +88,13 @@ const maxBatch = 1 << 16
 // without building the network: parameters, buffers, scratch memory of each thread,
 // the batch itself and, in training, gradients and momentum.
 func EstimateMemory(o Options, batch, threads int) (Memory, error) {
+	return EstimateMemoryStored(o, batch, threads, nn.F32)
+}
+
+// EstimateMemoryStored is [EstimateMemory] for a network whose fully connected weights
+// lie in memory as fc says once [Network.StoreFC] has returned; until then they are in
+// float32 too. Training is always in float32.
+func EstimateMemoryStored(o Options, batch, threads int, fc nn.Storage) (Memory, error) {
 	if batch < 1 || batch > maxBatch {
 		return Memory{}, fmt.Errorf("vgg: batch of %d images, want 1 to %d", batch, maxBatch)
 	}
@@ -97,18 +104,31 @@ func EstimateMemory(o Options, batch, threads int) (Memory, error) {
 	}
 	c := nn.Plan(3, layers...)
 	c.SetThreads(threads)
-	infer, err := c.InferenceFloats(batch, o.Input, o.Input)
-	if err != nil {
-		return Memory{}, err
-	}
 	train, err := c.TrainingFloats(batch, o.Input, o.Input)
 	if err != nil {
 		return Memory{}, err
 	}
+	if err := c.StoreFC(fc); err != nil {
+		return Memory{}, err
+	}
+	infer, err := c.InferenceFloats(batch, o.Input, o.Input)
+	if err != nil {
+		return Memory{}, err
+	}
+	plans, err := c.Plans(batch, o.Input, o.Input, false)
+	if err != nil {
+		return Memory{}, err
+	}
+	var saved int64
+	for _, p := range plans {
+		if p.Connected && fc != nn.F32 {
+			saved += p.WeightBytes // 16 bits save as much as they take
+		}
+	}
 	input := batch * 3 * o.Input * o.Input
 	bytes := func(floats int) int64 { return 4*int64(floats) + processBytes }
 	return Memory{
-		Inference: bytes(c.ParamFloats() + infer + input),
+		Inference: bytes(c.ParamFloats()+infer+input) - saved,
 		Training:  bytes(c.ParamFloats() + train + c.LearntFloats() + input),
 		Batch:     batch,
 	}, nil

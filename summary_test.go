@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/nn"
 )
 
 func TestEstimateMemory(t *testing.T) {
@@ -78,5 +80,40 @@ func TestEstimateMemoryOutOfRange(t *testing.T) {
 		if m, err := EstimateMemory(c.o, c.batch, 1); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s, batch %d: %+v, %v, want %q", c.o.Config, c.batch, m, err, c.want)
 		}
+	}
+}
+
+func TestEstimateMemoryStored(t *testing.T) {
+	for _, o := range []Options{DefaultOptions("D"), {Config: "A", Classes: 5, Width: 0.1, FC: 40, Input: 64}} {
+		full, err := EstimateMemory(o, 2, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := Summarise(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var fc int64
+		for _, l := range s.Layers {
+			if strings.HasPrefix(l.Name, "fc") {
+				fc += l.Weights
+			}
+		}
+		for _, storage := range []nn.Storage{nn.F16, nn.BF16} {
+			half, err := EstimateMemoryStored(o, 2, 2, storage)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Rows are padded to 32 and 16 in memory; there is some more scratch for widening.
+			if saved := full.Inference - half.Inference; o.Config == "D" && (saved < 2*fc-1<<20 || saved > 2*fc+1<<20) || saved <= 0 {
+				t.Errorf("%s, %s: %d bytes less, want about %d", o.Config, storage, saved, 2*fc)
+			}
+			if half.Training != full.Training {
+				t.Errorf("%s, %s: training takes %d bytes, %d in float32", o.Config, storage, half.Training, full.Training)
+			}
+		}
+	}
+	if _, err := EstimateMemoryStored(DefaultOptions("D"), 1, 1, "f8"); err == nil || !strings.Contains(err.Error(), `storage "f8"`) {
+		t.Errorf("unknown storage: %v", err)
 	}
 }
