@@ -20,29 +20,49 @@ type benchCommand struct {
 	Size   int    `placeholder:"PIXELS" help:"Side of the square images (224; dense: 256)."`
 	Iters  int    `default:"10" placeholder:"N" help:"Passes that are timed (10)."`
 	Warmup int    `default:"2" placeholder:"N" help:"Passes before them (2)."`
+	Layers bool   `help:"Add a table of the layers: the best time of each, its speed, and its share of what the machine can do."`
+	Tune   bool   `help:"Add tables of the ways to compute each 3×3 layer, timed, the chosen one marked."`
+	// A pointer, so that 0 is told from no flag.
+	Assert *float64 `placeholder:"PERCENT" help:"As --tune, and exit with 1 if a layer's chosen plan takes this much more time than the best."`
 	networkFlags
+	storageFlag
 	threadsFlag
 	jsonFlag
 }
 
 func (benchCommand) Help() string {
-	return `The weights are random. Effective GFLOP/s counts two operations for each multiplication of the direct convolution, whatever is really computed; a training step counts three times a forward pass, less the gradient of the first layer's input, which nobody needs.` + exitHelp
+	return `The weights are random. Effective GFLOP/s counts two operations for each multiplication of the direct convolution, whatever is really computed; a training step counts three times a forward pass, less the gradient of the first layer's input, which nobody needs.
+
+--layers: effective GFLOP/s count as above; real GFLOP/s count what is multiplied, by Winograd (M+2)² products a tile of M×M pixels; peak is the share of the machine's in that, measured on a tile in the first-level cache, and bandwidth the share of its streaming read from memory that reading the weights takes.
+
+--tune runs the network --iters times by each candidate, in turns, and compares medians. Candidates are the tile blocks and loop orders of Winograd and the direct algorithm; of Winograd's tile sizes only the one that the layer's shape commands, as results must not depend on the machine. The model is what the plan was chosen by: the time it expects of the candidate at the machine's measured peak. Under --assert a layer whose plan is behind is measured against those ahead of it up to three times more, and counts only if one is ahead each time.` + exitHelp
 }
 
 // benchResult has the JSON keys of `vgg bench --json`.
 type benchResult struct {
-	Config  string  `json:"config"`
-	Mode    string  `json:"mode"`
-	Batch   int     `json:"batch"`
-	Size    int     `json:"size"`
-	Threads int     `json:"threads"`
-	Median  float64 `json:"median_ms"`
-	Min     float64 `json:"min_ms"`
-	Max     float64 `json:"max_ms"`
-	Images  float64 `json:"images_per_second"` // by the median
-	GFLOPS  float64 `json:"effective_gflops"`  // by the median
-	PeakRSS int64   `json:"peak_rss_bytes"`    // of the process; 0 where the system does not tell
-	ISA     string  `json:"isa"`
+	Config  string      `json:"config"`
+	Mode    string      `json:"mode"`
+	Batch   int         `json:"batch"`
+	Size    int         `json:"size"`
+	Threads int         `json:"threads"`
+	Median  float64     `json:"median_ms"`
+	Min     float64     `json:"min_ms"`
+	Max     float64     `json:"max_ms"`
+	Images  float64     `json:"images_per_second"` // by the median
+	GFLOPS  float64     `json:"effective_gflops"`  // by the median
+	PeakRSS int64       `json:"peak_rss_bytes"`    // of the process; 0 where the system does not tell
+	ISA     string      `json:"isa"`
+	Plan    []benchPlan `json:"plan"`
+
+	Machine *benchMachine `json:"machine,omitempty"` // with --layers, --tune
+	Layers  []benchLayer  `json:"layers,omitempty"`
+	Tune    []benchTuning `json:"tune,omitempty"`
+}
+
+// benchPlan is how a layer is computed.
+type benchPlan struct {
+	Layer     string `json:"layer"`
+	Algorithm string `json:"algorithm"`
 }
 
 // denseInput is the side that fc6 is built for when whole images are timed.
@@ -63,6 +83,9 @@ func (c *benchCommand) Run(e *environment) error {
 	}
 	net.SetThreads(threads)
 	if err := net.Init(vgg.He, 1); err != nil {
+		return err
+	}
+	if err := net.StoreFC(c.FCWeights); err != nil {
 		return err
 	}
 	pass, err := c.pass(net)
@@ -94,10 +117,60 @@ func (c *benchCommand) Run(e *environment) error {
 		Images: float64(c.Batch) / median * 1e3, GFLOPS: 2 * float64(macs) * float64(c.Batch) / median / 1e6,
 		PeakRSS: peakRSS(), ISA: kernel.Current().Name(),
 	}
-	if c.JSON {
-		return writeJSON(e.stdout, r)
+	plans, err := net.Chain().Plans(c.Batch, c.Size, c.Size, c.Mode == "train")
+	if err != nil {
+		return err
 	}
-	return r.print(e)
+	for _, p := range plans {
+		r.Plan = append(r.Plan, benchPlan{p.Layer, p.Algorithm})
+	}
+	behind, err := c.explain(e, net.Chain(), plans, &r)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = writeJSON(e.stdout, r)
+	} else {
+		err = r.print(e)
+	}
+	if err != nil {
+		return err
+	}
+	return behind
+}
+
+// explain fills in what --layers, --tune and --assert ask for. behind is the error of
+// --assert.
+func (c *benchCommand) explain(e *environment, chain *nn.Chain, plans []nn.LayerPlan, r *benchResult) (behind, err error) {
+	tune := c.Tune || c.Assert != nil
+	if !c.Layers && !tune {
+		return nil, nil
+	}
+	x := c.input()
+	r.Machine = measureMachine(r.Threads, c.Layers)
+	if c.Layers {
+		if r.Layers, err = c.layers(e.ctx, chain, x, plans, *r.Machine); err != nil {
+			return nil, err
+		}
+	}
+	if !tune {
+		return nil, nil
+	}
+	tunings, err := chain.Tune(e.ctx, x, c.Iters, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Tune = tuneResult(tunings, *r.Machine, r.Threads)
+	if c.Assert == nil {
+		return nil, nil
+	}
+	confirmed, err := confirm(tunings, *c.Assert/100, func(only []nn.Tuning) ([]nn.Tuning, error) {
+		return chain.Tune(e.ctx, x, c.Iters, only)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return behindError(confirmed, *c.Assert), nil
 }
 
 // network checks the flags, fills in the size and returns the network to time.
@@ -116,6 +189,17 @@ func (c *benchCommand) network() (vgg.Options, error) {
 		}
 	} else {
 		o.Input = c.Size
+	}
+	if c.Mode == "train" {
+		switch {
+		case c.Layers || c.Tune || c.Assert != nil:
+			return o, usagef("--layers, --tune and --assert are about inference, want --mode infer or dense")
+		case c.FCWeights != nn.F32:
+			return o, usagef("--fc-weights %s is for inference, want --mode infer or dense", c.FCWeights)
+		}
+	}
+	if c.Assert != nil && !(*c.Assert > 0 && *c.Assert <= 1000) {
+		return o, usagef("--assert %v, want more than 0 and at most 1000 per cent", *c.Assert)
 	}
 	const mostSize = 1 << 14
 	if err := o.Validate(); err != nil {
@@ -138,13 +222,19 @@ func (c *benchCommand) network() (vgg.Options, error) {
 	return o, nil
 }
 
-// pass returns what is timed.
-func (c *benchCommand) pass(net *vgg.Network) (func() error, error) {
+// input returns random images.
+func (c *benchCommand) input() *tensor.Tensor {
 	rng := rand.New(rand.NewPCG(1, 1))
 	x := tensor.New(c.Batch, 3, c.Size, c.Size)
 	for i := range x.Data {
 		x.Data[i] = 2*rng.Float32() - 1
 	}
+	return x
+}
+
+// pass returns what is timed.
+func (c *benchCommand) pass(net *vgg.Network) (func() error, error) {
+	x := c.input()
 	if c.Mode != "train" {
 		shape, err := net.OutputShape(c.Batch, c.Size, c.Size)
 		if err != nil {
@@ -153,6 +243,7 @@ func (c *benchCommand) pass(net *vgg.Network) (func() error, error) {
 		y := tensor.New(shape...)
 		return func() error { return net.ForwardInto(y, x) }, nil
 	}
+	rng := rand.New(rand.NewPCG(2, 2))
 	labels := make([]int, c.Batch)
 	for i := range labels {
 		labels[i] = rng.IntN(net.Options().Classes)
@@ -203,9 +294,14 @@ func (r benchResult) print(e *environment) error {
 	if r.PeakRSS > 0 {
 		memory = report.Bytes(r.PeakRSS)
 	}
-	_, err := fmt.Fprintf(e.stdout, "%s, %s, batch of %d, %d×%d, %d threads, %s\n"+
+	fmt.Fprintf(e.stdout, "%s, %s, batch of %d, %d×%d, %d threads, %s\n"+
 		"median %s (%s to %s), %.2f images/s, %.1f effective GFLOP/s, peak memory %s\n",
 		r.Config, r.Mode, r.Batch, r.Size, r.Size, r.Threads, r.ISA,
 		ms(r.Median), ms(r.Min), ms(r.Max), r.Images, r.GFLOPS, memory)
-	return err
+	if r.Layers != nil {
+		if err := printLayers(e.stdout, r.Layers, *r.Machine); err != nil {
+			return err
+		}
+	}
+	return printTunings(e.stdout, r.Tune)
 }

@@ -21,6 +21,7 @@ type classifyCommand struct {
 	Top        int      `default:"5" placeholder:"K" help:"Classes shown of each image (5)."`
 	Scale      int      `placeholder:"S" help:"Smallest side, in pixels, that images are rescaled to before the central crop; the weights say unless given."`
 	Preprocess string   `placeholder:"NAME" help:"Pixel values as vgg, caffe, keras or torchvision has them, in place of what the weights carry."`
+	storageFlag
 	threadsFlag
 	jsonFlag
 }
@@ -53,6 +54,9 @@ func (c *classifyCommand) Run(e *environment) error {
 		return err
 	}
 	m.Net.SetThreads(threads)
+	if err := m.Net.StoreFC(c.FCWeights); err != nil {
+		return err
+	}
 	if preset != nil {
 		preset.Crop, preset.Resize = m.Preprocess.Crop, m.Preprocess.Resize
 		m.Preprocess = *preset

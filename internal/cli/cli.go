@@ -16,6 +16,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/nn"
 )
 
 // Exit codes, the same for every command.
@@ -181,6 +182,11 @@ func (c *checkedWriter) Write(p []byte) (int, error) {
 // jsonFlag is shared by all commands.
 type jsonFlag struct {
 	JSON bool `name:"json" help:"Print results and errors as JSON, and nothing else, on standard output."`
+}
+
+// storageFlag is shared by all commands that infer.
+type storageFlag struct {
+	FCWeights nn.Storage `name:"fc-weights" default:"f32" enum:"f32,f16,bf16" placeholder:"FORMAT" help:"How the weights of the fully connected layers lie in memory: f32, f16 or bf16. 16 bits halve what they take and what a single image waits for, and round them (f32)."`
 }
 
 // threadsFlag is shared by all commands that compute.

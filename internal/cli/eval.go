@@ -18,6 +18,7 @@ type evalCommand struct {
 	Flip     bool          `help:"Average the class posteriors with those of the mirrored image."`
 	Batch    int           `placeholder:"N" help:"Central crops that go through the network together (16)."`
 	Mistakes int           `default:"10" placeholder:"N" help:"Worst mistakes shown (10)."`
+	storageFlag
 	threadsFlag
 	jsonFlag
 }
@@ -48,6 +49,9 @@ func (c *evalCommand) Run(e *environment) error {
 		return err
 	}
 	m.Net.SetThreads(threads)
+	if err := m.Net.StoreFC(c.FCWeights); err != nil {
+		return err
+	}
 	for _, q := range c.Scales {
 		if side := m.Net.Options().Input; q < side {
 			return usagef("--scales %d, want at least the network's input side %d", q, side)

@@ -14,6 +14,7 @@ type summaryCommand struct {
 	Input  *int `placeholder:"PIXELS" help:"Side of the square crop that fc6 is built for (224)."`
 	Memory bool `help:"Add the memory that inference and a training step need."`
 	Batch  int  `default:"1" placeholder:"N" help:"Images in the batch that --memory is for (1)."`
+	storageFlag
 	threadsFlag
 	jsonFlag
 }
@@ -67,7 +68,7 @@ func (c *summaryCommand) Run(e *environment) error {
 	}
 	var memory *vgg.Memory
 	if c.Memory {
-		m, err := vgg.EstimateMemory(o, c.Batch, threads)
+		m, err := vgg.EstimateMemoryStored(o, c.Batch, threads, c.FCWeights)
 		if err != nil {
 			return err
 		}
