@@ -33,7 +33,11 @@ const (
 
 // Open reads a model from a safetensors file that [Model.Save] wrote. Errors name the
 // file and the tensor that doesn't fit.
-func Open(path string) (*Model, error) {
+func Open(path string) (*Model, error) { return OpenStored(path, nn.F32) }
+
+// OpenStored is [Open] with the weights of fc6, fc7 and fc8 in memory as fc says; see
+// [NewStored].
+func OpenStored(path string, fc nn.Storage) (*Model, error) {
 	f, err := weights.Open(path)
 	if err != nil {
 		return nil, err
@@ -67,7 +71,7 @@ func Open(path string) (*Model, error) {
 	if err := checkTensors(f, nn.Plan(3, layers...).Params()); err != nil {
 		return nil, err
 	}
-	if m.Net, err = New(o); err != nil {
+	if m.Net, err = NewStored(o, fc); err != nil {
 		return nil, err
 	}
 	if err := m.Net.Load(f); err != nil {

@@ -125,13 +125,23 @@ type Network struct {
 
 // New builds a network whose parameters are zero; [Network.Init] draws them,
 // [Network.Load] reads them.
-func New(o Options) (*Network, error) {
+func New(o Options) (*Network, error) { return NewStored(o, nn.F32) }
+
+// NewStored is [New] with the weights of fc6, fc7 and fc8 in memory as fc says:
+// [nn.F16] and [nn.BF16] halve the network's memory and what a single image waits for,
+// at the price of rounding the weights. A network so stored can't be trained.
+func NewStored(o Options, fc nn.Storage) (*Network, error) {
 	a, layers, err := o.layers()
 	if err != nil {
 		return nil, err
 	}
 	o.Config = a.name
-	return &Network{o, nn.NewChain(3, layers...)}, nil
+	chain := nn.Plan(3, layers...)
+	if err := chain.StoreFC(fc); err != nil {
+		return nil, err
+	}
+	chain.Alloc()
+	return &Network{o, chain}, nil
 }
 
 // Options returns what the network was built with; Config has its canonical name.
@@ -146,11 +156,6 @@ func (n *Network) Params() []*nn.Param { return n.chain.Params() }
 // SetThreads sets how many threads share the work of one pass; results do not depend
 // on it. The default is runtime.GOMAXPROCS, which heeds a container's CPU quota.
 func (n *Network) SetThreads(threads int) { n.chain.SetThreads(threads) }
-
-// StoreFC changes how the weights of fc6, fc7 and fc8 lie in memory: [nn.F16] and
-// [nn.BF16] halve the network's memory and what a single image waits for, at the price
-// of rounding the weights; see [nn.Chain.StoreFC].
-func (n *Network) StoreFC(s nn.Storage) error { return n.chain.StoreFC(s) }
 
 // Forward computes the class score map of x, preprocessed images of shape (N,3,H,W):
 // (N,K,OH,OW), K classes, before the soft-max. For H = W = Options.Input the map is

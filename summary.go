@@ -92,8 +92,7 @@ func EstimateMemory(o Options, batch, threads int) (Memory, error) {
 }
 
 // EstimateMemoryStored is [EstimateMemory] for a network whose fully connected weights
-// lie in memory as fc says once [Network.StoreFC] has returned; until then they are in
-// float32 too. Training is always in float32.
+// lie in memory as fc says; see [NewStored]. Training is always in float32.
 func EstimateMemoryStored(o Options, batch, threads int, fc nn.Storage) (Memory, error) {
 	if batch < 1 || batch > maxBatch {
 		return Memory{}, fmt.Errorf("vgg: batch of %d images, want 1 to %d", batch, maxBatch)

@@ -28,14 +28,19 @@ type Chain struct {
 // quota).
 func NewChain(c int, layers ...Layer) *Chain {
 	chain := Plan(c, layers...)
-	for _, p := range chain.Params() {
-		p.alloc()
-	}
+	chain.Alloc()
 	return chain
 }
 
+// Alloc takes the memory of the parameters, all zero, that have none yet.
+func (c *Chain) Alloc() {
+	for _, p := range c.Params() {
+		p.alloc()
+	}
+}
+
 // Plan is [NewChain] without memory for the weights: it tells shapes and sizes, and
-// must not be run.
+// must not be run before [Chain.Alloc].
 func Plan(c int, layers ...Layer) *Chain {
 	return &Chain{in: c, layers: layers, team: kernel.NewTeam(runtime.GOMAXPROCS(0))}
 }

@@ -30,7 +30,7 @@ type Conv struct {
 func NewConv(name string, c, k, r, pad int, relu bool) *Conv {
 	g := kernel.Conv{C: c, K: k, R: r, Pad: pad}
 	return &Conv{name: name, g: g, ReLU: relu,
-		Weight: &Param{Name: name + ".weight", Shape: []int{k, c, r, r}, packed: g.WeightLen(), pack: g.PackRows, unpack: g.UnpackRows, unpackHalf: g.UnpackHalfRows},
+		Weight: &Param{Name: name + ".weight", Shape: []int{k, c, r, r}, packed: g.WeightLen(), pack: g.PackRows, unpack: g.UnpackRows, packHalf: g.PackHalfRows, unpackHalf: g.UnpackHalfRows},
 		Bias:   vector(name+".bias", k),
 	}
 }
@@ -87,7 +87,7 @@ func (l *Conv) scratch(n int, in Shape, threads int, train, data bool) kernel.Sc
 		}
 		return p.Scratch(l.g, n, in.H, in.W)
 	}
-	if l.Weight.half != nil {
+	if l.Weight.format != 0 {
 		return l.g.HalfScratch(n, in.H, in.W, threads)
 	}
 	s := l.g.ForwardScratch(n, in.H, in.W, threads)

@@ -71,7 +71,8 @@ type Param struct {
 	// saved with the weights but not learnt.
 	Running bool
 
-	half    *kernel.HalfWeights // instead of Value, where it is stored in 16 bits
+	format  kernel.Half         // of 16 bits in which the value is stored; 0: float32
+	half    *kernel.HalfWeights // instead of Value, where there is a format
 	packed  int                 // length of Value
 	version atomic.Uint64       // counts changes of Value
 	// accum, where it is not nil, holds the gradient in the Winograd domain, from which
@@ -79,12 +80,16 @@ type Param struct {
 	accum []float32
 	// rows from out-channel k0 on, as many as the canonical side holds
 	pack, unpack func(dst, src []float32, k0 int)
+	packHalf     func(dst *kernel.HalfWeights, src []float32, k0 int)
 	unpackHalf   func(dst []float32, src *kernel.HalfWeights, k0 int)
 }
 
 // alloc makes the value, zero, unless it is there.
 func (p *Param) alloc() {
-	if p.Value == nil && p.half == nil {
+	switch {
+	case p.format != 0 && p.half == nil:
+		p.half = kernel.NewHalfWeights(p.format, p.packed)
+	case p.format == 0 && p.Value == nil:
 		p.Value = kernel.Alloc(p.packed)
 	}
 }
@@ -103,13 +108,19 @@ func (p *Param) Set(src []float32) error {
 	if len(src) != p.Len() {
 		return fmt.Errorf("nn: %s: %d values, want %d (shape %v)", p.Name, len(src), p.Len(), p.Shape)
 	}
-	if err := p.settable(); err != nil {
-		return err
-	}
-	p.alloc()
-	p.pack(p.Value, src, 0)
-	p.Changed()
+	p.write(src, 0)
 	return nil
+}
+
+// write packs src from out-channel k0 on.
+func (p *Param) write(src []float32, k0 int) {
+	p.alloc()
+	if p.half != nil {
+		p.packHalf(p.half, src, k0)
+	} else {
+		p.pack(p.Value, src, k0)
+	}
+	p.Changed()
 }
 
 // Changed says that Value was written to directly: what is derived from it is computed
@@ -123,11 +134,7 @@ func (p *Param) SetRows(k0 int, src []float32) error {
 	if row := p.Len() / p.Shape[0]; k0 < 0 || len(src)%row != 0 || k0+len(src)/row > p.Shape[0] {
 		return fmt.Errorf("nn: %s: %d values from row %d on, want rows of %d within shape %v", p.Name, len(src), k0, row, p.Shape)
 	}
-	if err := p.settable(); err != nil {
-		return err
-	}
-	p.pack(p.Value, src, k0)
-	p.Changed()
+	p.write(src, k0)
 	return nil
 }
 

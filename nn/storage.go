@@ -17,9 +17,10 @@ const (
 
 // StoreFC changes how the weights of the fully connected layers lie in memory. They are
 // most of a network's weights, and reading them is what a single image waits for:
-// 16 bits halve both. Products and sums stay in float32. The weights are rounded once;
-// a network so stored can infer and be saved, not be trained or set. It must not be
-// called while a pass runs.
+// 16 bits halve both. Products and sums stay in float32. Every weight is rounded when it
+// is set; a network so stored can infer and be saved, not be trained. Called before the
+// chain has its memory ([Chain.Alloc]), it takes no more than that. It must not be called
+// while a pass runs.
 func (c *Chain) StoreFC(s Storage) error {
 	var format kernel.Half
 	switch s {
@@ -44,19 +45,22 @@ func (c *Chain) StoreFC(s Storage) error {
 // connected tells whether the layer was made by [NewFC].
 func (l *Conv) connected() bool { return len(l.Weight.Shape) == 2 }
 
-// narrow rounds the value to 16 bits and lets the 32 go.
+// narrow stores the value in 16 bits and lets the 32 go.
 func (p *Param) narrow(format kernel.Half, team *kernel.Team) {
-	if p.half != nil {
+	if p.format != 0 {
 		return // rounding twice would lose more than the second format does
 	}
-	p.half = kernel.Narrow(team, format, p.Value)
-	p.Value = nil
+	p.format = format
+	if p.Value != nil {
+		p.half = kernel.Narrow(team, format, p.Value)
+		p.Value = nil
+	}
 }
 
-// settable is an error where the value can only be read.
-func (p *Param) settable() error {
-	if p.half != nil {
-		return fmt.Errorf("nn: %s: stored in 16 bits: it can be read, not set or learnt", p.Name)
+// learnable is an error where the value cannot be learnt.
+func (p *Param) learnable() error {
+	if p.format != 0 {
+		return fmt.Errorf("nn: %s: stored in 16 bits: it can be read and set, not learnt", p.Name)
 	}
 	return nil
 }

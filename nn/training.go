@@ -72,7 +72,7 @@ func (c *Chain) NewTraining(n, h, w int) (*Training, error) {
 	}
 	shapes := append([]Shape{{c.in, h, w}}, out...)
 	for _, p := range c.Params() {
-		if err := p.settable(); err != nil {
+		if err := p.learnable(); err != nil {
 			return nil, err
 		}
 	}

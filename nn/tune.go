@@ -45,9 +45,9 @@ func (l *Conv) plan(n int, in Shape, threads int, train bool) LayerPlan {
 		Layer: l.name, Algorithm: l.g.Algorithm(in.H, in.W), Connected: l.connected(),
 		Direct: direct, Computed: direct, WeightBytes: 4 * int64(l.Weight.packed),
 	}
-	if h := l.Weight.half; h != nil {
+	if l.Weight.format != 0 {
 		format := F16
-		if h.Format == kernel.BF16 {
+		if l.Weight.format == kernel.BF16 {
 			format = BF16
 		}
 		p.Algorithm = "packed, " + string(format)
@@ -197,7 +197,7 @@ func (c *Chain) newTuner(n, h, w int, only []Tuning) (*tuner, error) {
 // newTuned lists the candidates of a step, or returns nil where it has no choice.
 func newTuned(s call, n int, in Shape, threads int, only []Tuning) *tuned {
 	conv, ok := s.layer.(*Conv)
-	if !ok || conv.Weight.half != nil {
+	if !ok || conv.Weight.format != 0 {
 		return nil
 	}
 	wanted := func(string) bool { return true }

@@ -77,15 +77,12 @@ func (c *benchCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	net, err := vgg.New(o)
+	net, err := vgg.NewStored(o, c.FCWeights)
 	if err != nil {
 		return err
 	}
 	net.SetThreads(threads)
 	if err := net.Init(vgg.He, 1); err != nil {
-		return err
-	}
-	if err := net.StoreFC(c.FCWeights); err != nil {
 		return err
 	}
 	pass, err := c.pass(net)

@@ -49,14 +49,11 @@ func (c *classifyCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	m, err := vgg.Open(c.Weights)
+	m, err := vgg.OpenStored(c.Weights, c.FCWeights)
 	if err != nil {
 		return err
 	}
 	m.Net.SetThreads(threads)
-	if err := m.Net.StoreFC(c.FCWeights); err != nil {
-		return err
-	}
 	if preset != nil {
 		preset.Crop, preset.Resize = m.Preprocess.Crop, m.Preprocess.Resize
 		m.Preprocess = *preset

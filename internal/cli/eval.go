@@ -44,14 +44,11 @@ func (c *evalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	m, err := vgg.Open(c.Weights)
+	m, err := vgg.OpenStored(c.Weights, c.FCWeights)
 	if err != nil {
 		return err
 	}
 	m.Net.SetThreads(threads)
-	if err := m.Net.StoreFC(c.FCWeights); err != nil {
-		return err
-	}
 	for _, q := range c.Scales {
 		if side := m.Net.Options().Input; q < side {
 			return usagef("--scales %d, want at least the network's input side %d", q, side)

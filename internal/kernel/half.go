@@ -65,6 +65,11 @@ type HalfWeights struct {
 	Data   []uint16
 }
 
+// NewHalfWeights returns n weights, all zero.
+func NewHalfWeights(format Half, n int) *HalfWeights {
+	return &HalfWeights{Format: format, Data: make([]uint16, n)}
+}
+
 // halfSteps is how many blocks of 16 of the reduction are widened at a time: few enough
 // for the first-level cache, so that only the 16 bits come from memory.
 const halfSteps = 8
@@ -86,7 +91,7 @@ const narrowLen = 1 << 16
 
 // Narrow rounds packed weights to 16 bits.
 func Narrow(t *Team, format Half, src []float32) *HalfWeights {
-	h := &HalfWeights{Format: format, Data: make([]uint16, len(src))}
+	h := NewHalfWeights(format, len(src))
 	t.Run((len(src)+narrowLen-1)/narrowLen, &narrowTask{h, src})
 	return h
 }
@@ -101,4 +106,9 @@ func (t *narrowTask) Part(_, i int) {
 // UnpackHalfRows is [Conv.UnpackRows] for weights stored in 16 bits.
 func (g Conv) UnpackHalfRows(dst []float32, src *HalfWeights, k0 int) {
 	g.each(k0, len(dst), func(packed, canonical int) { dst[canonical] = src.Format.Widen(src.Data[packed]) })
+}
+
+// PackHalfRows is [Conv.PackRows] for weights stored in 16 bits.
+func (g Conv) PackHalfRows(dst *HalfWeights, src []float32, k0 int) {
+	g.each(k0, len(src), func(packed, canonical int) { dst.Data[packed] = dst.Format.Narrow(src[canonical]) })
 }
