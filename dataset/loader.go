@@ -91,25 +91,25 @@ func (l *Loader) Validate() error {
 func (l *Loader) validate() error {
 	switch {
 	case l.Data == nil:
-		return errors.New("Data is nil, want a dataset")
+		return errors.New("field Data is nil, want a dataset")
 	case l.Data.Len() == 0:
-		return errors.New("Data has no samples, want one or more")
+		return errors.New("field Data has no samples, want one or more")
 	case l.Batch < 1:
-		return fmt.Errorf("Batch %d, want 1 or more", l.Batch)
+		return fmt.Errorf("field Batch %d, want 1 or more", l.Batch)
 	case l.crop() < 1:
-		return fmt.Errorf("Crop %d, want 1 or more", l.crop())
+		return fmt.Errorf("field Crop %d, want 1 or more", l.crop())
 	case l.Workers < 0:
-		return fmt.Errorf("Workers %d, want 0 or more", l.Workers)
+		return fmt.Errorf("field Workers %d, want 0 or more", l.Workers)
 	case l.CacheBytes < 0:
-		return fmt.Errorf("CacheBytes %d, want 0 or more", l.CacheBytes)
+		return fmt.Errorf("field CacheBytes %d, want 0 or more", l.CacheBytes)
 	case l.MaxPixels < 0:
-		return fmt.Errorf("MaxPixels %d, want 0 or more", l.MaxPixels)
+		return fmt.Errorf("field MaxPixels %d, want 0 or more", l.MaxPixels)
 	}
 	if err := l.Spec.Validate(); err != nil {
-		return fmt.Errorf("Spec: %w", err)
+		return fmt.Errorf("field Spec: %w", err)
 	}
 	if _, err := tensor.Size(l.slotImages(), 3, l.crop(), l.crop()); err != nil {
-		return fmt.Errorf("Batch %d, Crop %d: %w", l.Batch, l.crop(), err)
+		return fmt.Errorf("field Batch %d, Crop %d: %w", l.Batch, l.crop(), err)
 	}
 	if !l.Train {
 		if q := l.testScale(); q < l.crop() {
@@ -119,11 +119,11 @@ func (l *Loader) validate() error {
 	}
 	switch {
 	case l.SMin < l.crop():
-		return fmt.Errorf("SMin %d, want at least Crop, %d", l.SMin, l.crop())
+		return fmt.Errorf("field SMin %d, want at least Crop, %d", l.SMin, l.crop())
 	case l.SMax < l.SMin:
-		return fmt.Errorf("SMax %d, want at least SMin, %d", l.SMax, l.SMin)
+		return fmt.Errorf("field SMax %d, want at least SMin, %d", l.SMax, l.SMin)
 	case !(l.ShiftStd >= 0) || math.IsInf(l.ShiftStd, 0):
-		return fmt.Errorf("ShiftStd %v, want 0 or more", l.ShiftStd)
+		return fmt.Errorf("field ShiftStd %v, want 0 or more", l.ShiftStd)
 	case l.Batches() == 0:
 		return fmt.Errorf("DropLast leaves none of %d images, want at least Batch, %d", l.Data.Len(), l.Batch)
 	}
