@@ -67,11 +67,9 @@ func BenchmarkTrainingStep(b *testing.B) {
 			x, labels := ramp(tensor.New(batch, 3, 224, 224)), rand.New(rand.NewPCG(1, 1)).Perm(1000)[:batch]
 			b.ReportAllocs()
 			for b.Loop() {
-				n.Chain().ZeroGrad()
-				if _, err := tr.Step(x, labels, nn.Pass{}); err != nil {
+				if _, err := tr.StepSGD(x, labels, nn.Pass{}, opt, 1e-3, 0.9, 5e-4); err != nil {
 					b.Fatal(err)
 				}
-				opt.Step(1e-3, 0.9, 5e-4)
 			}
 			report(b, batch, 6*float64(s.MACs)-2*float64(s.Layers[0].MACs))
 		})

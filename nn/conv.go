@@ -160,8 +160,16 @@ func (l *Conv) filter(w *kernel.Work, p kernel.Winograd) []float32 {
 	return u
 }
 
-func (l *Conv) backward(w *kernel.Work, x, y, dy, dx *kernel.Act, _ Pass) {
+func (l *Conv) backward(w *kernel.Work, x, y, dy, dx *kernel.Act, p Pass) {
 	w.BiasGrad(y, dy, l.ReLU, l.Bias.Grad)
+	if p.update != nil && l.connected() {
+		if dx != nil { // before the weights change
+			w.ConvBackwardData(l.g, dy, l.Weight.Value, dx)
+		}
+		w.FCUpdate(l.g, x, dy, p.update.of(l.Weight))
+		l.Weight.Changed()
+		return
+	}
 	plan, ok := l.winograd(x.N, Shape{x.C, x.H, x.W}, w.Team.Threads(), true)
 	if !ok {
 		w.ConvBackwardWeights(l.g, x, dy, l.Weight.Grad)
@@ -170,7 +178,8 @@ func (l *Conv) backward(w *kernel.Work, x, y, dy, dx *kernel.Act, _ Pass) {
 		}
 		return
 	}
-	w.WinogradBackwardWeights(plan, l.g, x, dy, l.Weight.accum)
+	w.WinogradBackwardWeights(plan, l.g, x, dy, l.Weight.fresh, l.Weight.accum)
+	l.Weight.fresh = false
 	w.WinogradFold(plan, l.g, l.Weight.accum, l.Weight.Grad)
 	if dx != nil {
 		w.WinogradBackwardData(plan, l.g, dy, l.Weight.Value, dx)
@@ -179,7 +188,7 @@ func (l *Conv) backward(w *kernel.Work, x, y, dy, dx *kernel.Act, _ Pass) {
 
 // prepareTraining makes the gradients' memory for training on n images.
 func (l *Conv) prepareTraining(n int, in Shape, threads int) {
-	l.Weight.accum = nil
+	l.Weight.accum, l.Weight.fresh = nil, true
 	if length := l.filterLen(n, in, threads, true); length > 0 {
 		l.Weight.accum = kernel.Alloc(length)
 	}

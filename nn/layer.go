@@ -27,6 +27,8 @@ type Pass struct {
 	Iteration int    // the masks are drawn anew each iteration
 	Image     int    // index, in the iteration's global batch, of the first image
 	Batch     int    // images of the global batch, which the loss is averaged over; 0: those of this pass
+
+	update *update // of the fully connected layers, within the backward pass
 }
 
 // Layer is one link of the chain. Its methods run on blocked activations and are
@@ -78,6 +80,7 @@ type Param struct {
 	// accum, where it is not nil, holds the gradient in the Winograd domain, from which
 	// every step computes Grad.
 	accum []float32
+	fresh bool // accum is to be taken for zero
 	// rows from out-channel k0 on, as many as the canonical side holds
 	pack, unpack func(dst, src []float32, k0 int)
 	packHalf     func(dst *kernel.HalfWeights, src []float32, k0 int)

@@ -43,7 +43,10 @@ func (c *Chain) StoreFC(s Storage) error {
 }
 
 // connected tells whether the layer was made by [NewFC].
-func (l *Conv) connected() bool { return len(l.Weight.Shape) == 2 }
+func (l *Conv) connected() bool { return l.Weight.connected() }
+
+// connected tells whether the parameter is the weight of a fully connected layer.
+func (p *Param) connected() bool { return len(p.Shape) == 2 }
 
 // narrow stores the value in 16 bits and lets the 32 go.
 func (p *Param) narrow(format kernel.Half, team *kernel.Team) {

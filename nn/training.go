@@ -2,6 +2,7 @@ package nn
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/tensor"
@@ -58,8 +59,8 @@ func (c *Chain) trainingLens(shapes []Shape, n int, inputGrad bool) (acts []int,
 }
 
 // NewTraining returns the state for training steps of up to n images of h × w pixels,
-// for which the chain gives one class score vector an image, and gives every learnt
-// parameter a gradient, zero. A chain has one Training at a time: what an earlier one
+// for which the chain gives one class score vector an image, and gives learnt
+// parameters a gradient, zero. A chain has one Training at a time: what an earlier one
 // accumulated is lost.
 func (c *Chain) NewTraining(n, h, w int) (*Training, error) {
 	t := &Training{chain: c, work: kernel.NewWork(c.team), n: n, h: h, w: w}
@@ -90,7 +91,7 @@ func (c *Chain) NewTraining(n, h, w int) (*Training, error) {
 		t.buf[i] = kernel.Alloc(l)
 	}
 	for _, p := range c.Params() {
-		if !p.Running && p.Grad == nil {
+		if !p.Running && !p.connected() && p.Grad == nil { // what is connected, only Step needs
 			p.Grad = kernel.Alloc(p.packed)
 		}
 	}
@@ -101,6 +102,15 @@ func (c *Chain) NewTraining(n, h, w int) (*Training, error) {
 // adds to the parameters' gradients that of the mean loss over p.Batch images (0: over
 // these N). It returns the sum of these images' losses.
 func (t *Training) Step(x *tensor.Tensor, labels []int, p Pass) (float64, error) {
+	for _, q := range t.chain.Params() {
+		if !q.Running && q.Grad == nil {
+			q.Grad = kernel.Alloc(q.packed)
+		}
+	}
+	return t.run(x, labels, p)
+}
+
+func (t *Training) run(x *tensor.Tensor, labels []int, p Pass) (float64, error) {
 	n, h, w, err := t.chain.checkInput(x)
 	if err != nil {
 		return 0, err
@@ -129,6 +139,9 @@ func (t *Training) Step(x *tensor.Tensor, labels []int, p Pass) (float64, error)
 	}
 	t.acts[last].ToNCHW(t.scores.Data)
 	loss := SoftmaxLoss(t.scores.Data, labels, 1/float32(p.Batch), t.d)
+	if p.update != nil && (math.IsNaN(loss) || math.IsInf(loss, 0)) {
+		return loss, nil
+	}
 	t.grads[last].FromNCHW(t.d)
 	for i := last - 1; i >= 0; i-- {
 		dx := &t.grads[i]
@@ -190,23 +203,39 @@ func (t *Training) hook(name string, i int) {
 // ZeroGrad clears the gradients of all parameters.
 func (c *Chain) ZeroGrad() {
 	for _, p := range c.Params() {
-		clear(p.Grad)
-		clear(p.accum)
+		p.zeroGrad()
 	}
 }
 
-// TrainingFloats is the memory, in floats, of training steps over n images of h × w:
+func (p *Param) zeroGrad() {
+	clear(p.Grad)
+	p.fresh = true
+}
+
+// TrainingFloats is the memory, in floats, of [Training.StepSGD] over n images of h × w:
 // activations, gradients of activations and of parameters, and scratch, without the
-// parameters and without what the optimiser keeps.
+// parameters and without what the optimiser keeps. [Training.Step] takes the gradients
+// of the fully connected weights besides.
 func (c *Chain) TrainingFloats(n, h, w int) (int, error) {
 	out, err := c.Shapes(h, w)
 	if err != nil {
 		return 0, err
 	}
 	acts, grads, s, filters := c.trainingLens(append([]Shape{{c.in, h, w}}, out...), n, false)
-	total := grads[0] + grads[1] + s.Floats(c.Threads()) + c.LearntFloats() + filters
+	total := grads[0] + grads[1] + s.Floats(c.Threads()) + c.LearntFloats() - c.connectedFloats() + filters
 	for _, l := range acts {
 		total += l
 	}
 	return total, nil
+}
+
+// connectedFloats is the memory, in floats, of the fully connected layers' weights.
+func (c *Chain) connectedFloats() int {
+	total := 0
+	for _, p := range c.Params() {
+		if p.connected() {
+			total += p.packed
+		}
+	}
+	return total
 }

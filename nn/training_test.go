@@ -338,8 +338,11 @@ func TestTrainingFloats(t *testing.T) {
 				t.Fatal(err)
 			}
 			tr := newTraining(t, c, n)
+			sgd := NewSGD(c)
 			for range 2 {
-				mustStep(t, tr, images(14, n, 8, 8), 0, n, Pass{})
+				if _, err := tr.StepSGD(images(14, n, 8, 8), make([]int, n), Pass{}, sgd, 0.01, 0.9, 5e-4); err != nil {
+					t.Fatal(err)
+				}
 			}
 			got := cap(tr.buf[0]) + cap(tr.buf[1]) + tr.work.Floats()
 			for _, a := range tr.acts {

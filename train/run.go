@@ -276,8 +276,8 @@ func (r *run) epoch(ctx context.Context, n int) (Epoch, error) {
 		}
 		began := time.Now()
 		next := r.iteration + 1
-		r.model.Net.Chain().ZeroGrad()
-		sum, err := r.state.Step(b.X, b.Labels, nn.Pass{Seed: rec.Seed, Iteration: next})
+		sum, err := r.state.StepSGD(b.X, b.Labels, nn.Pass{Seed: rec.Seed, Iteration: next},
+			r.sgd, float32(r.rate.value), float32(rec.Momentum), float32(rec.WeightDecay))
 		if err != nil {
 			return e, err
 		}
@@ -285,7 +285,6 @@ func (r *run) epoch(ctx context.Context, n int) (Epoch, error) {
 		if !finite(mean) {
 			return e, r.diverged(fmt.Sprintf("the loss is %v at iteration %d", mean, next), n)
 		}
-		r.sgd.Step(float32(r.rate.value), float32(rec.Momentum), float32(rec.WeightDecay))
 		r.iteration = next
 		loss += sum
 		images += len(b.Labels)

@@ -254,12 +254,9 @@ func (c *benchCommand) pass(net *vgg.Network) (func() error, error) {
 	iteration := 0
 	return func() error {
 		iteration++
-		chain.ZeroGrad()
-		if _, err := state.Step(x, labels, nn.Pass{Seed: 1, Iteration: iteration}); err != nil {
-			return err
-		}
-		sgd.Step(1e-6, 0.9, 5e-4) // too small a rate for the weights to leave their range
-		return nil
+		// too small a rate for the weights to leave their range
+		_, err := state.StepSGD(x, labels, nn.Pass{Seed: 1, Iteration: iteration}, sgd, 1e-6, 0.9, 5e-4)
+		return err
 	}, nil
 }
 

@@ -150,6 +150,7 @@ type Work struct {
 	fcDataT   fcDataTask
 	wgradT    wgradTask
 	fcGradT   fcGradTask
+	update    Update
 	pGradT    patchGradTask
 	reduceT   reduceTask
 	biasT     biasTask

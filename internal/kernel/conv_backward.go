@@ -127,20 +127,42 @@ func (t *wgradTask) Part(_, i int) {
 }
 
 // fcGradTask is the weight gradient of a fully connected layer: outer products summed
-// over images.
+// over images. With an update, the gradient of a part is used where it was made, in the
+// cache, and never stored: it is as large as the weights.
 type fcGradTask struct {
 	isa    *ISA
+	w      *Work
 	g      Conv
 	m, kb  int
 	a, d   []float32 // x as [step][N][16], dy as [K/16][N][16]
 	dw     []float32
+	update *Update
 	chunks int
+}
+
+// Update is a step of gradient descent on packed weights; see [Work.SGD].
+type Update struct {
+	Weights, Velocity     []float32
+	Rate, Momentum, Decay float32
 }
 
 // fcGradSteps is the number of 16-row blocks of a panel that a part updates.
 const fcGradSteps = 64
 
-func (w *Work) fcBackwardWeights(g Conv, x, dy *Act, dw []float32) {
+// connectedLocal is the scratch of a thread that [Work.FCUpdate] takes.
+const connectedLocal = fcGradSteps * Block * Panel
+
+func (w *Work) fcBackwardWeights(g Conv, x, dy *Act, dw []float32) { w.fcGrad(g, x, dy, dw, nil) }
+
+// FCUpdate computes the weight gradient of a fully connected layer and updates its
+// weights with it.
+func (w *Work) FCUpdate(g Conv, x, dy *Act, u Update) {
+	w.growLocal(connectedLocal)
+	w.update = u
+	w.fcGrad(g, x, dy, nil, &w.update)
+}
+
+func (w *Work) fcGrad(g Conv, x, dy *Act, dw []float32, update *Update) {
 	n, kb, depth := x.N, dy.Blocks(), g.Depth()
 	a := grow(&w.shared, depth*n)
 	w.gatherT = gatherTask{x: x, oh: 1, ow: 1, offs: steps(&w.offs, g, x), m: n, dst: a}
@@ -149,16 +171,29 @@ func (w *Work) fcBackwardWeights(g Conv, x, dy *Act, dw []float32) {
 	w.gather2T = gatherTask{x: dy, oh: 1, ow: 1, offs: strides(&w.offs2, kb, dy.PlaneLen()), m: n, dst: d}
 	w.gather(&w.gather2T)
 	chunks := (depth/Block + fcGradSteps - 1) / fcGradSteps
-	w.fcGradT = fcGradTask{isa: Current(), g: g, m: n, kb: kb, a: a, d: d, dw: dw, chunks: chunks}
+	w.fcGradT = fcGradTask{isa: Current(), w: w, g: g, m: n, kb: kb, a: a, d: d, dw: dw, update: update, chunks: chunks}
 	w.Team.Run(panels(g.K)*chunks, &w.fcGradT)
 }
 
-func (t *fcGradTask) Part(_, i int) {
+func (t *fcGradTask) Part(slot, i int) {
 	p, s0, depth := i/t.chunks, i%t.chunks*fcGradSteps, t.g.Depth()
+	end := min(s0+fcGradSteps, depth/Block)
+	at, length := (p*depth+s0*Block)*Panel, (end-s0)*Block*Panel
+	dw, flags := t.dw, accumulate
+	if t.update != nil {
+		dw, flags = t.w.local[slot][:length], overwrite
+	} else {
+		dw = dw[at:][:length]
+	}
 	nb := min(2, t.kb-2*p)
-	for s := s0; s < min(s0+fcGradSteps, depth/Block); s++ {
-		t.isa.weightGrad(nb, 1, t.m, t.a[s*t.m*Block:], 0, t.d[2*p*t.m*Block:], 0, t.m*Block,
-			t.dw[(p*depth+s*Block)*Panel:], accumulate)
+	if nb == 1 && t.update != nil {
+		clear(dw) // the panel's second half is not written
+	}
+	for s := s0; s < end; s++ {
+		t.isa.weightGrad(nb, 1, t.m, t.a[s*t.m*Block:], 0, t.d[2*p*t.m*Block:], 0, t.m*Block, dw[(s-s0)*Block*Panel:], flags)
+	}
+	if u := t.update; u != nil {
+		t.isa.sgdBlocks(length/Block, u.Weights[at:][:length], u.Velocity[at:][:length], dw, u.Rate, u.Momentum, u.Decay)
 	}
 }
 

@@ -9706,7 +9706,7 @@ wgrad8x32AVX512_pixel:
 	ADDQ         DI, SI
 	DECQ         AX
 	JNZ          wgrad8x32AVX512_row
-	TESTQ        $0x00000001, R10
+	TESTQ        $0x00000003, R10
 	JNZ          wgrad8x32AVX512_store
 	VADDPS       (R9), Z0, Z0
 	VADDPS       64(R9), Z1, Z1
@@ -9813,7 +9813,7 @@ wgrad8x16AVX512_pixel:
 	ADDQ         DI, SI
 	DECQ         AX
 	JNZ          wgrad8x16AVX512_row
-	TESTQ        $0x00000001, R10
+	TESTQ        $0x00000003, R10
 	JNZ          wgrad8x16AVX512_store
 	VADDPS       (R9), Z0, Z0
 	VADDPS       128(R9), Z1, Z1
@@ -11550,7 +11550,7 @@ wgrad4x16AVX2_pixel:
 	ADDQ         DI, SI
 	DECQ         AX
 	JNZ          wgrad4x16AVX2_row
-	TESTQ        $0x00000001, R10
+	TESTQ        $0x00000003, R10
 	JNZ          wgrad4x16AVX2_store
 	VADDPS       (R9), Y0, Y0
 	VADDPS       32(R9), Y1, Y1

@@ -59,7 +59,7 @@ func (g Conv) BackwardScratch(n, h, w, threads int, data bool) Scratch {
 		rows, bands := g.patchBands(oh, ow)
 		s = Scratch{Shared2: n * bands * g.WeightLen(), Local: g.Depth() * rows * ow}
 	case connected:
-		s = Scratch{Shared: g.Depth() * n, Shared2: kb * n * Block}
+		s = Scratch{Shared: g.Depth() * n, Shared2: kb * n * Block, Local: connectedLocal}
 	}
 	if !data {
 		return s

@@ -8,6 +8,7 @@ const (
 	accumulate = 1 // start from what c (or dw) holds
 	addBias    = 2 // add the bias at the end
 	applyRelu  = 4 // then take max(0, ·)
+	overwrite  = 2 // of a wgrad tile: dw holds nothing yet
 )
 
 // gemmTwin computes a tile of rows × cols outputs, reduced over steps of a number of
@@ -51,8 +52,8 @@ func gemmTwin(rows, cols, channels, steps int, offs []int, a, b, c []float32, cS
 //
 //	dw[r·32 + j] += Σ_y Σ_m x[y·xRow + m·16 + r] · dy[y·dyRow + j/16·dyPlane + m·16 + j%16]
 //
-// With the accumulate flag the sum runs on from dw term by term; without it the
-// tile is summed from zero and added to dw.
+// With the accumulate flag the sum runs on from dw term by term; with overwrite it is
+// summed from zero and stored; without either it is summed from zero and added to dw.
 func wgradTwin(rows, cols, h, w int, x []float32, xRow int, dy []float32, dyRow, dyPlane int, dw []float32, flags int) {
 	for r := 0; r < rows; r++ {
 		for j := 0; j < cols; j++ {
@@ -65,7 +66,7 @@ func wgradTwin(rows, cols, h, w int, x []float32, xRow int, dy []float32, dyRow,
 					acc += x[y*xRow+m*Block+r] * dy[y*dyRow+j/Block*dyPlane+m*Block+j%Block]
 				}
 			}
-			if flags&accumulate == 0 {
+			if flags&(accumulate|overwrite) == 0 {
 				acc += dw[r*Panel+j]
 			}
 			dw[r*Panel+j] = acc

@@ -12,7 +12,8 @@ type winoGradTask struct {
 	du     []float32
 	th, tw int
 	t0, t1 int
-	phase  int // transform x, transform dy, multiply
+	fresh  bool // du holds nothing yet
+	phase  int  // transform x and dy, multiply
 }
 
 // gradTiles is how many tiles are transformed before they are multiplied: a position's
@@ -32,10 +33,11 @@ func (p Winograd) GradScratch(g Conv, n, h, w int) Scratch {
 
 // WinogradBackwardWeights adds to du, of [Winograd.FilterLen], the gradient of the
 // transformed weights, in image order from what du holds. x and dy have the borders of
-// [Work.WinogradForward]'s input. p.M is 4.
-func (w *Work) WinogradBackwardWeights(p Winograd, g Conv, x, dy *Act, du []float32) {
+// [Work.WinogradForward]'s input. p.M is 4. With fresh, what du holds is not added to
+// but replaced.
+func (w *Work) WinogradBackwardWeights(p Winograd, g Conv, x, dy *Act, fresh bool, du []float32) {
 	t := &w.winoGradT
-	*t = winoGradTask{isa: Current(), p: p, g: g, x: x, dy: dy, du: du}
+	*t = winoGradTask{isa: Current(), p: p, g: g, x: x, dy: dy, fresh: fresh, du: du}
 	t.th, t.tw = p.grid(x.H, x.W)
 	total := x.N * t.th * t.tw
 	tiles := p.gradTiles(g, total)
@@ -68,9 +70,13 @@ func (t *winoGradTask) Part(_, i int) {
 	panel, pos := i/t.p.positions(), i%t.p.positions()
 	nb := min(2, blocks(g.K)-2*panel)
 	d := t.d[pos*dStride+2*panel*tiles*Block:]
+	flags := accumulate
+	if t.fresh && t.t0 == 0 {
+		flags = overwrite
+	}
 	for b := range cb {
 		t.isa.weightGrad(nb, 1, tiles, t.v[pos*vStride+b*tiles*Block:], 0, d, 0, tiles*Block,
-			t.du[((panel*t.p.positions()+pos)*cb+b)*Block*Panel:], accumulate)
+			t.du[((panel*t.p.positions()+pos)*cb+b)*Block*Panel:], flags)
 	}
 }
 

@@ -192,8 +192,12 @@ func testWinogradBackward(t *testing.T, c convCase, threads int) {
 	checkPadding(t, dx)
 
 	du := make([]float32, p.FilterLen(g))
+	wk.WinogradBackwardWeights(p, g, x, dy, true, du)
+	for i := range du {
+		du[i] *= 2 // what fresh must replace
+	}
 	dw := randoms(rng, g.WeightLen())
-	wk.WinogradBackwardWeights(p, g, x, dy, du)
+	wk.WinogradBackwardWeights(p, g, x, dy, true, du)
 	wk.WinogradFold(p, g, du, dw)
 	got := make([]float32, len(ws))
 	g.Unpack(got, dw)
@@ -204,7 +208,7 @@ func testWinogradBackward(t *testing.T, c convCase, threads int) {
 	for n := range c.n {
 		x := borderedAct(xs[n*imageX:][:imageX], 1, g.C, c.h, c.w, 1, end)
 		dy := borderedAct(dys[n*imageDy:][:imageDy], 1, g.K, c.h, c.w, 1, end)
-		wk.WinogradBackwardWeights(p, g, x, dy, parts)
+		wk.WinogradBackwardWeights(p, g, x, dy, n == 0, parts)
 	}
 	for i := range du {
 		if math.Float32bits(du[i]) != math.Float32bits(parts[i]) {

@@ -198,7 +198,7 @@ func wgrad(s isa, rows, nb int) {
 	ADDQ(dyRow, dy)
 	DECQ(h)
 	JNZ(LabelRef(name + "_row"))
-	TESTQ(U32(1), flags)
+	TESTQ(U32(3), flags)
 	JNZ(LabelRef(name + "_store"))
 	tile(func(a reg.VecPhysical, m Mem) { VADDPS(m, a, a) })
 	Label(name + "_store")
