@@ -270,16 +270,18 @@ func TestSizesOfParameters(t *testing.T) {
 	if _, err := c.NewTraining(1, 8, 8); err != nil {
 		t.Fatal(err)
 	}
-	values, grads := 0, 0
+	values, momenta := 0, 0
 	for _, p := range c.Params() {
 		values += cap(p.Value)
-		grads += cap(p.Grad)
+	}
+	for _, v := range NewSGD(c).velocity {
+		momenta += cap(v)
 	}
 	if got := c.ParamFloats(); got != values {
 		t.Errorf("ParamFloats is %d, %d are allocated", got, values)
 	}
-	if got := c.LearntFloats(); got != grads {
-		t.Errorf("LearntFloats is %d, the gradients take %d", got, grads)
+	if got := c.LearntFloats(); got != momenta {
+		t.Errorf("LearntFloats is %d, the momenta take %d", got, momenta)
 	}
 }
 

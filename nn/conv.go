@@ -93,6 +93,9 @@ func (l *Conv) scratch(n int, in Shape, threads int, train, data bool) kernel.Sc
 	s := l.g.ForwardScratch(n, in.H, in.W, threads)
 	if train {
 		s = s.Max(l.g.BackwardScratch(n, in.H, in.W, threads, data))
+		if l.connected() {
+			s = s.Max(kernel.UpdateScratch())
+		}
 	}
 	return s
 }

@@ -21,6 +21,8 @@ type Training struct {
 	d       []float32 // gradient of the scores
 	scores  *tensor.Tensor
 
+	connected []*Param // weights of fully connected layers
+
 	// Hook, if set, is called for every layer, last to first, with its output and the
 	// gradient with respect to it, both (N,C,H,W), and at the end with the name
 	// "input": for tests and visualisation. The gradient is computed for the input
@@ -91,7 +93,10 @@ func (c *Chain) NewTraining(n, h, w int) (*Training, error) {
 		t.buf[i] = kernel.Alloc(l)
 	}
 	for _, p := range c.Params() {
-		if !p.Running && !p.connected() && p.Grad == nil { // what is connected, only Step needs
+		switch {
+		case p.connected(): // only Step needs its gradient
+			t.connected = append(t.connected, p)
+		case !p.Running && p.Grad == nil:
 			p.Grad = kernel.Alloc(p.packed)
 		}
 	}
@@ -102,11 +107,6 @@ func (c *Chain) NewTraining(n, h, w int) (*Training, error) {
 // adds to the parameters' gradients that of the mean loss over p.Batch images (0: over
 // these N). It returns the sum of these images' losses.
 func (t *Training) Step(x *tensor.Tensor, labels []int, p Pass) (float64, error) {
-	for _, q := range t.chain.Params() {
-		if !q.Running && q.Grad == nil {
-			q.Grad = kernel.Alloc(q.packed)
-		}
-	}
 	return t.run(x, labels, p)
 }
 
@@ -133,6 +133,14 @@ func (t *Training) run(x *tensor.Tensor, labels []int, p Pass) (float64, error) 
 			return 0, fmt.Errorf("nn: label %d of image %d, want 0 … %d", label, i, k-1)
 		}
 	}
+	if p.update == nil {
+		for _, q := range t.connected {
+			if q.Grad == nil {
+				q.Grad = kernel.Alloc(q.packed)
+			}
+		}
+	}
+
 	t.work.FromNCHW(x.Data, &t.acts[0])
 	for i, l := range layers {
 		l.forward(t.work, &t.acts[i], &t.acts[i+1], p)

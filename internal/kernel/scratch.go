@@ -59,7 +59,7 @@ func (g Conv) BackwardScratch(n, h, w, threads int, data bool) Scratch {
 		rows, bands := g.patchBands(oh, ow)
 		s = Scratch{Shared2: n * bands * g.WeightLen(), Local: g.Depth() * rows * ow}
 	case connected:
-		s = Scratch{Shared: g.Depth() * n, Shared2: kb * n * Block, Local: connectedLocal}
+		s = Scratch{Shared: g.Depth() * n, Shared2: kb * n * Block}
 	}
 	if !data {
 		return s
@@ -70,6 +70,9 @@ func (g Conv) BackwardScratch(n, h, w, threads int, data bool) Scratch {
 	t := g.transposed()
 	return s.Max(Scratch{Turned: t.WeightLen()}).Max(t.ForwardScratch(n, oh, ow, threads))
 }
+
+// UpdateScratch is what [Work.FCUpdate] takes besides what the gradient alone takes.
+func UpdateScratch() Scratch { return Scratch{Local: connectedLocal} }
 
 // LRNScratch is what [Work.LRNForward] takes for c channels.
 func LRNScratch(l LRN, c int) Scratch { return Scratch{Local: l.scratch(c)} }
