@@ -210,7 +210,7 @@ func newTuned(s call, n int, in Shape, threads int, only []Tuning) *tuned {
 			return slices.ContainsFunc(only[i].Candidates, func(c Candidate) bool { return c.Algorithm == algorithm })
 		}
 	}
-	plans := conv.g.WinogradPlans(n, in.H, in.W)
+	plans := conv.g.WinogradPlans(n, in.H, in.W, threads)
 	if len(plans) == 0 {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/klauspost/cpuid/v2"
@@ -28,7 +29,10 @@ func (g Conv) PlanWinograd(n, h, w, threads int, train bool) (best Winograd, ok 
 		return best, false
 	}
 	cost := 0.0
-	for _, p.Tiles = range tileBlocks {
+	for _, p.Tiles = range p.tileBlocks(n, h, w, threads) {
+		if p.Tiles == 0 {
+			continue
+		}
 		for _, p.Order = range orders {
 			if c := p.cost(g, n, h, w, threads); !ok || c < cost {
 				best, cost, ok = p, c, true
@@ -36,6 +40,24 @@ func (g Conv) PlanWinograd(n, h, w, threads int, train bool) (best Winograd, ok 
 		}
 	}
 	return best, ok
+}
+
+// tileBlocks are the tile blocks that a plan chooses from: some multiples of the
+// register tile's rows, and those that give every thread the same number of blocks.
+// Zeros are none.
+func (p Winograd) tileBlocks(n, h, w, threads int) [12]int {
+	th, tw := p.grid(h, w)
+	total := n * th * tw
+	blocks := [12]int{14, 28, 42, 56, 84, 112, 168}
+	for i := range 5 {
+		if even := (total + threads*(i+1) - 1) / (threads * (i + 1)); even >= 7 && even <= 224 {
+			blocks[7+i] = even
+		}
+	}
+	for i := range blocks {
+		blocks[i] = min(blocks[i], total)
+	}
+	return blocks
 }
 
 // largeFilter is the transformed weights, in floats, above which F(6×6,3×3) is not used.
@@ -57,11 +79,7 @@ func (g Conv) winogradM(h, w int, train bool) int {
 	return 4
 }
 
-// tileBlocks are the tile blocks that a plan chooses from.
-var (
-	tileBlocks = [...]int{14, 28, 42, 56, 84, 112, 168}
-	orders     = [...]Order{ByPanel, ByPosition, Shared}
-)
+var orders = [...]Order{ByPanel, ByPosition, Shared}
 
 // What the stages cost, in the time of a multiplication of the register tile; fitted to
 // measurements of VGG's layers over all tile blocks, local and shared.
@@ -119,18 +137,18 @@ func (p Winograd) cost(g Conv, n, h, w, threads int) float64 {
 
 // WinogradPlans lists the plans that [Conv.PlanWinograd] chooses from for inference, or
 // nothing where the layer can't run by Winograd.
-func (g Conv) WinogradPlans(n, h, w int) []Winograd {
+func (g Conv) WinogradPlans(n, h, w, threads int) []Winograd {
 	if !g.canWinograd() {
 		return nil
 	}
-	th, tw := Winograd{M: g.winogradM(h, w, false)}.grid(h, w)
+	p := Winograd{M: g.winogradM(h, w, false)}
 	var plans []Winograd
-	for _, tiles := range tileBlocks {
+	for _, tiles := range p.tileBlocks(n, h, w, threads) {
 		for _, order := range orders {
-			plans = append(plans, Winograd{g.winogradM(h, w, false), tiles, order})
-		}
-		if tiles >= n*th*tw {
-			break
+			plan := Winograd{p.M, tiles, order}
+			if tiles > 0 && !slices.Contains(plans, plan) {
+				plans = append(plans, plan)
+			}
 		}
 	}
 	return plans

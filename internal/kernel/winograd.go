@@ -233,6 +233,11 @@ func (t *winoTask) input(v []float32, b, t0, t1 int) {
 	})
 }
 
+// depthBlocks is how many channel blocks of the reduction are done for all tiles before
+// the next: their weights (32 KiB) and a register tile's rows stay in the first-level
+// cache from one register tile to the next.
+const depthBlocks = 16
+
 // product multiplies one position of the tiles with one panel of weights.
 func (t *winoTask) product(v, products []float32, panel, pos, tiles int) {
 	cb := blocks(t.g.C)
@@ -240,8 +245,15 @@ func (t *winoTask) product(v, products []float32, panel, pos, tiles int) {
 	if tiles < t.p.Tiles {
 		offs = t.lastOffs
 	}
-	t.isa.product(tiles, min(2, blocks(t.g.K)-2*panel), offs, v[pos*t.p.inputStride(t.g, tiles):],
-		t.u[(panel*t.p.positions()+pos)*cb*Block*Panel:], products[pos*t.p.outputStride(tiles):], tiles*Block, nil, 0)
+	nb := min(2, blocks(t.g.K)-2*panel)
+	in := v[pos*t.p.inputStride(t.g, tiles):]
+	u := t.u[(panel*t.p.positions()+pos)*cb*Block*Panel:]
+	out := products[pos*t.p.outputStride(tiles):]
+	flags := 0
+	for k := 0; k < cb; k += depthBlocks {
+		t.isa.product(tiles, nb, offs[k:min(cb, k+depthBlocks)], in, u[k*Block*Panel:], out, tiles*Block, nil, flags)
+		flags = accumulate
+	}
 }
 
 // outputs transforms the products of a panel to outputs.
