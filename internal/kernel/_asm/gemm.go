@@ -8,6 +8,11 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
+// prefetchAhead is how far ahead of its use, in bytes, b is asked for: the hardware's
+// prefetchers stop at the end of a 4 KiB page, and waiting for the next one from memory
+// takes as long as multiplying it.
+const prefetchAhead = 4096
+
 const gemmSignature = "func(steps int, offs *int, a, b, c *float32, cStride int, bias *float32, flags int)"
 
 // gemms generates the register tiles of the indirect matrix product.
@@ -87,6 +92,11 @@ func gemm(s isa, mr, nb, channels int) {
 	for k := 0; k < unroll; k++ {
 		for v := 0; v < nv; v++ {
 			VMOVUPS(at(b, k*2*block+v*s.width), bv[v])
+		}
+		if channels == 16 {
+			for v := 0; v < nb; v++ {
+				PREFETCHT1(at(b, prefetchAhead+k*2*block+v*block))
+			}
 		}
 		for r := 0; r < mr; r++ {
 			t := free[q%len(free)]
