@@ -15,7 +15,11 @@ import (
 // differences, relative to the largest gradient of the tensor. Rounding of y, about
 // ε = 2⁻²⁴ times √(outputs that change), is divided by the step; what the derivative
 // changes over the step grows with its square. Steps of 2⁻⁹ to 2⁻⁷ keep both under it.
-const gradientTolerance = 3e-3
+// By Winograd y is rounded more roughly.
+const (
+	gradientTolerance         = 1e-3
+	winogradGradientTolerance = 3e-3
+)
 
 // problem is a layer whose gradient is checked, of the scalar Σ y·r for a random r.
 type problem struct {
@@ -107,12 +111,18 @@ func (d *differences) compare(what string, values []float32, at []int, got []flo
 			worst, worstAt = e, i
 		}
 	}
+	tolerance := gradientTolerance
+	if conv, ok := d.c.layer.(*Conv); ok {
+		if _, ok := conv.winograd(d.c.n, d.c.in, d.r.work.Team.Threads(), true); ok {
+			tolerance = winogradGradientTolerance
+		}
+	}
 	switch {
 	case 3*skipped > len(at):
 		return fmt.Errorf("%s: %d of %d elements lie at a kink", what, skipped, len(at))
 	case scale == 0:
 		return fmt.Errorf("%s: all differences are zero", what)
-	case !(worst <= gradientTolerance*scale):
+	case !(worst <= tolerance*scale):
 		return fmt.Errorf("%s: element %d is %g, central differences give %g (largest %g)", what, worstAt, got[worstAt], want[worstAt], scale)
 	}
 	return nil

@@ -12,10 +12,13 @@ import (
 	"github.com/verydeep/vgg/weights"
 )
 
-// oracleTolerance bounds the relative error, max |a−b| / max |b| over a tensor, of
-// fp32 results against PyTorch's in float64. F(4×4,3×3) amplifies rounding; the direct
-// algorithms stay within a tenth of it.
-const oracleTolerance = 2e-5
+// The relative error, max |a−b| / max |b| over a tensor, of fp32 results against
+// PyTorch's in float64: of the direct algorithms, and of F(4×4,3×3), which amplifies
+// rounding.
+const (
+	oracleTolerance   = 2e-6
+	winogradTolerance = 2e-5
+)
 
 // fixture is what tools/oracle/nn.py wrote of one layer. A large one comes in several
 // files.
@@ -24,6 +27,15 @@ type fixture struct {
 	meta    map[string]string
 	tensors map[string]*tensor.Tensor
 	used    map[string]bool
+
+	winograd bool // the layer runs by Winograd
+}
+
+func (f *fixture) tolerance() float64 {
+	if f.winograd {
+		return winogradTolerance
+	}
+	return oracleTolerance
 }
 
 var part = regexp.MustCompile(`-[0-9]+$`)
@@ -85,8 +97,8 @@ func (f *fixture) compare(t *testing.T, name string, got []float32) {
 		t.Errorf("%s: %d values, want %v", name, len(got), want.Shape)
 		return
 	}
-	if e := relativeError(got, want.Data); !(e <= oracleTolerance) {
-		t.Errorf("%s: relative error %.2g, want at most %g", name, e, oracleTolerance)
+	if e := relativeError(got, want.Data); !(e <= f.tolerance()) {
+		t.Errorf("%s: relative error %.2g, want at most %g", name, e, f.tolerance())
 	}
 }
 
@@ -168,6 +180,8 @@ func oracleConv(t *testing.T, f *fixture, threads int) {
 	l := NewConv("conv", w.Shape[1], w.Shape[0], w.Shape[2], int(f.number(t, "pad")), relu)
 	f.set(t, l.Weight, "w")
 	f.set(t, l.Bias, "b")
+	_, n, in := f.input(t)
+	_, f.winograd = l.winograd(n, in, threads, true)
 	oracleLayer(t, f, l, threads, map[string]*Param{"dw": l.Weight, "db": l.Bias})
 }
 
