@@ -35,15 +35,22 @@ type File struct {
 	r       io.ReaderAt
 	size    int64
 	closer  io.Closer
+	format  Format
 	meta    map[string]string
+	layers  []Layer
 	entries []entry // by place in the file
 	byName  map[string]int
 }
 
-// entry is an Entry with the place of its data: bytes [begin, end) of the file.
+// entry is an Entry with the place of its data: bytes [begin, end) of the file,
+// little-endian and row-major. Data that lies otherwise (strided, compressed,
+// column-major) is read by its own function instead.
 type entry struct {
 	Entry
 	begin, end int64
+	// read, unless it is nil, reads the elements from start on in row-major order. It is
+	// safe for concurrent use; its errors lack the names of file and tensor.
+	read func(start int, dst []float32) error
 }
 
 // Open opens the file of weights at path. The format is recognised by content.
@@ -82,7 +89,7 @@ func Open(path string) (*File, error) {
 // errors; they are those of Open. r must serve parallel calls if the File is
 // used by several goroutines; Close doesn't close it.
 func NewFile(name string, r io.ReaderAt, size int64) (*File, error) {
-	h, err := readHeader(r, size)
+	h, format, err := readAny(r, size)
 	if err != nil {
 		return nil, inFile(name, err)
 	}
@@ -90,7 +97,9 @@ func NewFile(name string, r io.ReaderAt, size int64) (*File, error) {
 		name:    name,
 		r:       r,
 		size:    size,
+		format:  format,
 		meta:    h.meta,
+		layers:  h.layers,
 		entries: h.entries,
 		byName:  make(map[string]int, len(h.entries)),
 	}
@@ -105,6 +114,13 @@ func (f *File) Name() string { return f.name }
 
 // Size returns the file's size in bytes.
 func (f *File) Size() int64 { return f.size }
+
+// Format returns the kind of file, as its content shows.
+func (f *File) Format() Format { return f.format }
+
+// Layers returns the chain of layers that the file describes beside its tensors, first
+// to last; nil of formats that hold tensors alone.
+func (f *File) Layers() []Layer { return slices.Clone(f.layers) }
 
 // Metadata returns the file's metadata; the caller may change what it gets. It
 // isn't nil.
@@ -203,6 +219,9 @@ func (f *File) ReadRange(name string, start int, dst []float32) error {
 		return fmt.Errorf("weights: %s: %s: shape %v has no elements %d to %d", f.name, display(name), e.Shape, start, start+len(dst))
 	}
 	part := *e
+	if part.read != nil {
+		return f.elsewhere(e, start, dst)
+	}
 	part.begin += int64(start) * int64(dtypeBits(e.DType)/8)
 	part.end = part.begin + int64(len(dst))*int64(dtypeBits(e.DType)/8)
 	return f.decode(&part, dst)
@@ -253,6 +272,9 @@ func (f *File) checkDType(e *entry) error {
 const chunk = 256 << 10
 
 func (f *File) decode(e *entry, dst []float32) error {
+	if e.read != nil {
+		return f.elsewhere(e, 0, dst)
+	}
 	size := int64(dtypeBits(e.DType) / 8)
 	buf := make([]byte, min(chunk, e.end-e.begin))
 	for at := e.begin; at < e.end; {
@@ -264,6 +286,13 @@ func (f *File) decode(e *entry, dst []float32) error {
 		convert(dst[:n], b, e.DType)
 		dst = dst[n:]
 		at += int64(len(b))
+	}
+	return nil
+}
+
+func (f *File) elsewhere(e *entry, start int, dst []float32) error {
+	if err := e.read(start, dst); err != nil {
+		return fmt.Errorf("weights: %s: %s: %w", f.name, display(e.Name), pathless(err))
 	}
 	return nil
 }

@@ -20,11 +20,12 @@ const (
 	metadataKey = "__metadata__"
 )
 
-// header is a safetensors header, checked: the entries are in the order of
-// their data, which covers the rest of the file without gap or overlap.
+// header is what a file says of its tensors, checked. Of safetensors, the entries are
+// in the order of their data, which covers the rest of the file without gap or overlap.
 type header struct {
 	meta    map[string]string
 	entries []entry
+	layers  []Layer // of formats that describe the network, first to last
 }
 
 // readHeader reads and checks the header of a file of size bytes. Its errors
