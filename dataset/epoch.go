@@ -21,15 +21,26 @@ import (
 // a context that is done, or, after the last batch, an epoch without one
 // readable image.
 func (l *Loader) Epoch(ctx context.Context, epoch int) iter.Seq2[*Batch, error] {
+	return l.EpochFrom(ctx, epoch, 0)
+}
+
+// EpochFrom is Epoch without its first batches, from 0 to Batches of them: the
+// others are the same to the bit, and nothing of the first ones is read. A run
+// that was stopped in the middle of an epoch goes on with it.
+func (l *Loader) EpochFrom(ctx context.Context, epoch, batch int) iter.Seq2[*Batch, error] {
 	return func(yield func(*Batch, error) bool) {
 		if err := l.Validate(); err != nil {
 			yield(nil, err)
 			return
 		}
-		p := l.start(ctx, epoch)
+		if batch < 0 || batch > l.Batches() {
+			yield(nil, fmt.Errorf("dataset: %s: epoch %d: from batch %d, want 0 to %d", l.Data.Name, epoch, batch, l.Batches()))
+			return
+		}
+		p := l.start(ctx, epoch, batch)
 		defer p.stop()
 		readable, firstBad := 0, BadImage{}
-		for range l.Batches() {
+		for range l.Batches() - batch {
 			s, err := p.next()
 			if err != nil {
 				yield(nil, fmt.Errorf("dataset: %s: epoch %d: %w", l.Data.Name, epoch, err))
@@ -45,7 +56,7 @@ func (l *Loader) Epoch(ctx context.Context, epoch int) iter.Seq2[*Batch, error] 
 			}
 			p.free <- s
 		}
-		if readable == 0 {
+		if readable == 0 && batch == 0 {
 			yield(nil, noneReadable(l.Data, firstBad.Index, firstBad.Err))
 		}
 	}
@@ -63,9 +74,9 @@ type pipeline struct {
 	queue  chan *slot // likewise
 }
 
-func (l *Loader) start(ctx context.Context, epoch int) *pipeline {
+func (l *Loader) start(ctx context.Context, epoch, batch int) *pipeline {
 	workers := min(l.workers(), l.Data.Len())
-	slots := min(2+(workers+l.Batch-1)/l.Batch, l.Batches())
+	slots := min(2+(workers+l.Batch-1)/l.Batch, l.Batches()-batch)
 	p := &pipeline{free: make(chan *slot, slots), queue: make(chan *slot, slots)}
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	for range slots {
@@ -79,7 +90,7 @@ func (l *Loader) start(ctx context.Context, epoch int) *pipeline {
 	p.wg.Go(func() {
 		defer close(jobs)
 		order := epochOrder(l.Data.Len(), l.Train, l.Seed, epoch)
-		for b := range l.Batches() {
+		for b := batch; b < l.Batches(); b++ {
 			var s *slot
 			select {
 			case s = <-p.free:

@@ -3,6 +3,9 @@ package dataset
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,6 +77,44 @@ func TestCancellation(t *testing.T) {
 			t.Errorf("cancelled after %d batches: %d came, and an error: %v", after, n, ended)
 		}
 		cancel(nil)
+	}
+}
+
+// An epoch that begins at a batch is the whole one's rest, and reads no more
+// than that.
+func TestEpochFrom(t *testing.T) {
+	d, fsys := pictures(t, 23, 5, 20, 21, 22)
+	for _, train := range []bool{true, false} {
+		l := trainLoader(t, d)
+		l.Train, l.SMin = train, 9
+		whole, err := collect(l.Epoch(context.Background(), 3))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for batch := 0; batch <= l.Batches(); batch++ {
+			before := fsys.total()
+			rest, err := collect(l.EpochFrom(context.Background(), 3, batch))
+			if err != nil {
+				t.Fatal(err)
+			}
+			images := 0
+			for _, n := range whole.sizes[:batch] {
+				images += n
+			}
+			if got, want := fsys.total()-before, max(0, d.Len()-batch*l.Batch); got != want {
+				t.Errorf("train %v, from batch %d: %d images read, want %d", train, batch, got, want)
+			}
+			if !slices.Equal(rest.sizes, whole.sizes[batch:]) || !slices.Equal(rest.indices, whole.indices[images:]) ||
+				!slices.Equal(rest.labels, whole.labels[images:]) || !slices.Equal(rest.positions, whole.positions[images:]) ||
+				!slices.Equal(rest.x, whole.x[images*192:]) {
+				t.Errorf("train %v: from batch %d the epoch is another", train, batch)
+			}
+		}
+		for _, batch := range []int{-1, l.Batches() + 1} {
+			if _, err := collect(l.EpochFrom(context.Background(), 3, batch)); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("from batch %d, want 0 to 6", batch)) {
+				t.Errorf("from batch %d: error %v", batch, err)
+			}
+		}
 	}
 }
 

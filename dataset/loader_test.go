@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"math"
 	"slices"
 	"strings"
@@ -46,9 +47,9 @@ type seen struct {
 	bad                        []string
 }
 
-func collect(l *Loader, epoch int) (seen, error) {
+func collect(batches iter.Seq2[*Batch, error]) (seen, error) {
 	var s seen
-	for b, err := range l.Epoch(context.Background(), epoch) {
+	for b, err := range batches {
 		if err != nil {
 			return s, err
 		}
@@ -71,7 +72,7 @@ func collect(l *Loader, epoch int) (seen, error) {
 
 func mustCollect(t *testing.T, l *Loader, epoch int) seen {
 	t.Helper()
-	s, err := collect(l, epoch)
+	s, err := collect(l.Epoch(context.Background(), epoch))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +227,7 @@ func TestImagesOfExtremeShape(t *testing.T) {
 
 func TestNoReadableImage(t *testing.T) {
 	d, _ := pictures(t, 5, 0, 1, 2, 3, 4)
-	s, err := collect(trainLoader(t, d), 0)
+	s, err := collect(trainLoader(t, d).Epoch(context.Background(), 0))
 	if err == nil || !strings.Contains(err.Error(), "none of 5 images is readable") {
 		t.Errorf("error %v", err)
 	}
@@ -235,7 +236,7 @@ func TestNoReadableImage(t *testing.T) {
 	}
 	l := trainLoader(t, d)
 	d.fsys = fstest.MapFS{}
-	if _, err := collect(l, 0); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := collect(l.Epoch(context.Background(), 0)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error %v, want the first image's inside", err)
 	}
 }
@@ -391,7 +392,7 @@ func TestEpochsOfOneLoaderAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 4 {
 		wg.Go(func() {
-			if got, err := collect(l, i%2); err != nil || !got.equal(want[i%2]) {
+			if got, err := collect(l.Epoch(context.Background(), i%2)); err != nil || !got.equal(want[i%2]) {
 				t.Errorf("epoch %d beside others: not the same (%v)", i%2, err)
 			}
 		})
