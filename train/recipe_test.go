@@ -19,8 +19,11 @@ import (
 func otherRecipe() Recipe {
 	return Recipe{
 		Config: "A-LRN", Width: 0.1, FC: 24, Input: 40, Dropout: 0.25, LRN: nn.Caffe, Init: vgg.Normal001,
-		Batch: 3, Epochs: 7, LearningRate: 3e-3, Momentum: 0.5, WeightDecay: 1e-5,
-		Schedule: Schedule{Name: "step", Factor: 0.3, Decreases: 5, Patience: 2, Threshold: 0.02, Steps: []int{2, 5}},
+		InitFrom: "a.safetensors", InitRule: FineTune, Freeze: []string{"conv1_*", "fc6"},
+		Batch: 3, Groups: 3, Epochs: 7, MaxIterations: 9, LearningRate: 3e-3, Momentum: 0.5, Nesterov: true, WeightDecay: 1e-5,
+		ClipNorm: 2, LabelSmoothing: 0.1,
+		Schedule: Schedule{Name: "step", Factor: 0.3, Decreases: 5, Patience: 2, Threshold: 0.02, Steps: []int{2, 5}, FinalRate: 1e-6,
+			WarmupIterations: 3, WarmupEpochs: 2, WarmupFactor: 0.5},
 		ScaleMin: 41, ScaleMax: 80, Flip: false, ColourShift: 0.5, Filter: preprocess.Bicubic, Standardise: true, TestScale: 50,
 		Seed: math.MaxUint64,
 	}
@@ -171,7 +174,27 @@ func TestImpossibleRecipes(t *testing.T) {
 		{"scale_min: 31", func(r *Recipe) { r.ScaleMin = 31 }},
 		{"scale_max: 31", func(r *Recipe) { r.ScaleMax = 31 }},
 		{"test_scale: 31", func(r *Recipe) { r.TestScale = 31 }},
-		{`schedule.name: "cosine"`, func(r *Recipe) { r.Schedule.Name = "cosine" }},
+		{`schedule.name: "cosinus", want one of plateau, step, cosine, constant`, func(r *Recipe) { r.Schedule.Name = "cosinus" }},
+		{"schedule.final_rate: -1", func(r *Recipe) { r.Schedule.FinalRate = -1 }},
+		{"schedule.final_rate: NaN", func(r *Recipe) { r.Schedule.FinalRate = nan }},
+		{"schedule.warmup_iterations: -1", func(r *Recipe) { r.Schedule.WarmupIterations = -1 }},
+		{"schedule.warmup_epochs: -1", func(r *Recipe) { r.Schedule.WarmupEpochs = -1 }},
+		{"schedule.warmup_epochs: 1, want 0 with schedule.warmup_iterations 2", func(r *Recipe) { r.Schedule.WarmupIterations, r.Schedule.WarmupEpochs = 2, 1 }},
+		{"schedule.warmup_factor: 0", func(r *Recipe) { r.Schedule.WarmupFactor = 0 }},
+		{"schedule.warmup_factor: 1.5", func(r *Recipe) { r.Schedule.WarmupFactor = 1.5 }},
+		{"schedule.warmup_factor: NaN", func(r *Recipe) { r.Schedule.WarmupFactor = nan }},
+		{`init_rule: "all"`, func(r *Recipe) { r.InitRule = "all" }},
+		{`init_from: "", want a file of weights, which init_rule fine-tune`, func(r *Recipe) { r.InitRule = FineTune }},
+		{`freeze: "conv["`, func(r *Recipe) { r.Freeze = []string{"fc6", "conv["} }},
+		{`freeze: ""`, func(r *Recipe) { r.Freeze = []string{""} }},
+		{"groups: 0", func(r *Recipe) { r.Groups = 0 }},
+		{"groups: 5, want 1 to the batch's 4", func(r *Recipe) { r.Groups = 5 }},
+		{"max_iterations: 0", func(r *Recipe) { r.MaxIterations = 0 }},
+		{"nesterov: true, want a momentum", func(r *Recipe) { r.Nesterov, r.Momentum = true, 0 }},
+		{"clip_norm: -1", func(r *Recipe) { r.ClipNorm = -1 }},
+		{"clip_norm: NaN", func(r *Recipe) { r.ClipNorm = nan }},
+		{"label_smoothing: 1", func(r *Recipe) { r.LabelSmoothing = 1 }},
+		{"label_smoothing: NaN", func(r *Recipe) { r.LabelSmoothing = nan }},
 		{"schedule.factor: 1", func(r *Recipe) { r.Schedule.Factor = 1 }},
 		{"schedule.factor: 0", func(r *Recipe) { r.Schedule.Factor = 0 }},
 		{"schedule.factor: NaN", func(r *Recipe) { r.Schedule.Factor = nan }},
@@ -179,8 +202,8 @@ func TestImpossibleRecipes(t *testing.T) {
 		{"schedule.patience: 0", func(r *Recipe) { r.Schedule.Patience = 0 }},
 		{"schedule.threshold: -1", func(r *Recipe) { r.Schedule.Threshold = -1 }},
 		{"schedule.threshold: NaN", func(r *Recipe) { r.Schedule.Threshold = nan }},
-		{"schedule.steps: [0]", func(r *Recipe) { r.Schedule = Schedule{Name: "step", Factor: 0.1, Steps: []int{0}} }},
-		{"schedule.steps: [4 2]", func(r *Recipe) { r.Schedule = Schedule{Name: "step", Factor: 0.1, Steps: []int{4, 2}} }},
+		{"schedule.steps: [0]", func(r *Recipe) { r.Schedule = Schedule{Name: "step", Factor: 0.1, WarmupFactor: 1, Steps: []int{0}} }},
+		{"schedule.steps: [4 2]", func(r *Recipe) { r.Schedule = Schedule{Name: "step", Factor: 0.1, WarmupFactor: 1, Steps: []int{4, 2}} }},
 	} {
 		r := tinyRecipe()
 		r.Schedule.Name = "plateau"
@@ -202,7 +225,7 @@ func TestPaperRecipe(t *testing.T) {
 		}
 	}
 	r := PaperRecipe()
-	if r.Batch != 256 || r.Momentum != 0.9 || r.WeightDecay != 5e-4 || r.Dropout != 0.5 || r.LearningRate != 1e-2 || r.Epochs != 74 ||
+	if r.Batch != 256 || r.Momentum != 0.9 || r.WeightDecay != 5e-4 || r.Dropout != 0.5 || r.LearningRate != 1e-2 || r.Epochs != 74 || r.MaxIterations != 370_000 ||
 		r.Schedule.Name != "plateau" || r.Schedule.Factor != 0.1 || r.Schedule.Decreases != 3 ||
 		r.Input != 224 || r.ScaleMin != 256 || r.ScaleMax != 256 || !r.Flip || r.ColourShift != 0.1 || r.Standardise {
 		t.Errorf("not the recipe of §3.1:\n%s", r.YAML())

@@ -181,7 +181,7 @@ func newRun(ctx context.Context, o Options) (*run, error) {
 	if o.Val == nil && rec.Schedule.Name == "plateau" {
 		o.Log.Warn("no validation images: the plateau schedule keeps the learning rate as it is")
 	}
-	r := &run{o: o, bad: map[string]bool{}, rate: newRate(rec.Schedule, rec.LearningRate)}
+	r := &run{o: o, bad: map[string]bool{}, }
 	r.model = &vgg.Model{Net: net, Classes: o.Train.Classes, Preprocess: spec, Provenance: map[string]string{
 		"trained_on": o.Train.Name,
 		"recipe":     string(rec.YAML()),
@@ -199,7 +199,8 @@ func newRun(ctx context.Context, o Options) (*run, error) {
 		r.val = &dataset.Loader{Data: o.Val, Spec: spec, Batch: min(rec.Batch, 64), Crop: rec.Input, Workers: o.Threads, CacheBytes: o.CacheBytes}
 	}
 	perEpoch := (o.Train.Len() + rec.Batch - 1) / rec.Batch
-	r.iterations = perEpoch * rec.Epochs
+	r.iterations = min(perEpoch*rec.Epochs, rec.MaxIterations)
+	r.rate = newRate(rec.Schedule, rec.LearningRate, perEpoch, r.iterations)
 	if r.dir, err = newRunDir(o.Dir); err != nil {
 		return nil, err
 	}

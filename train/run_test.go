@@ -304,7 +304,7 @@ func near(a, b float64) bool { return math.Abs(a-b) <= 1e-9*math.Abs(b) }
 func TestPlateauStopsTheRun(t *testing.T) {
 	o := tinyOptions(t)
 	o.Recipe.Epochs, o.Recipe.LearningRate = 9, 1e-12 // nothing is learnt
-	o.Recipe.Schedule = Schedule{Name: "plateau", Factor: 0.1, Decreases: 1, Patience: 1}
+	o.Recipe.Schedule = Schedule{Name: "plateau", WarmupFactor: 1, Factor: 0.1, Decreases: 1, Patience: 1}
 	var rates []float64
 	o.OnEpoch = func(e Epoch) { rates = append(rates, e.LearningRate) }
 	res := mustRun(t, o)

@@ -15,7 +15,7 @@ type courseOf []struct {
 func (c courseOf) check(t *testing.T, s Schedule) {
 	t.Helper()
 	const first = 0.5
-	r := newRate(s, first)
+	r := newRate(s, first, 1, 100)
 	if r.value != first {
 		t.Fatalf("the rate begins at %v, want %v", r.value, first)
 	}
