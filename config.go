@@ -1,15 +1,16 @@
 package vgg
 
 import (
+	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 	"strings"
 )
 
 // configurations are the columns of Table 1 (§2.2), and the net of §4.1 in which one
-// 5×5 convolution stands for each pair of 3×3 in B. A number is a 3×3 convolution of
-// that many channels, r×n an r×r one; M is 2×2 max-pooling. Every convolution is
-// followed by a rectification; three fully connected layers follow.
+// 5×5 convolution stands for each pair of 3×3 in B, as rows of the language that
+// [Options].Config speaks. Every convolution is followed by a rectification; three
+// fully connected layers follow.
 var configurations = []struct{ name, layers string }{
 	{"A", "64 M 128 M 256 256 M 512 512 M 512 512 M"},
 	{"A-LRN", "64 LRN M 128 M 256 256 M 512 512 M 512 512 M"},
@@ -37,57 +38,123 @@ func Configs() []string {
 	return names
 }
 
-// layerKind is what a layer of the table is.
+// layerKind is what a layer of a row is.
 type layerKind int
 
 const (
 	convolution layerKind = iota
 	normalisation
 	pooling
+	connected
 )
 
-// layerSpec is one layer of a configuration before its fully connected ones.
+// layerSpec is one layer of a row.
 type layerSpec struct {
 	kind     layerKind
-	r        int // filter side
-	channels int // at width 1
+	r        int  // convolution: filter side
+	channels int  // convolution: at width 1; connected: units, 0 where the options say
+	bn       bool // batch normalisation before the rectification
+	lrn      lrnValues
+}
+
+// lrnValues are n, k, α and β of a local response normalisation; zero: the paper's.
+type lrnValues struct {
+	size           int
+	k, alpha, beta float32
 }
 
 // architecture is a configuration, read.
 type architecture struct {
-	name   string // canonical
+	name   string // canonical: a name of the table, or the row
 	layers []layerSpec
-	bn     bool
+	head   []layerSpec // the fully connected layers
 }
 
-// parseConfig reads a configuration's name, in any case, with its suffix.
+// paperHead is what follows every row that has no FC: fc6 and fc7 of Options.FC units,
+// fc8 of Options.Classes.
+func paperHead() []layerSpec {
+	return []layerSpec{{kind: connected}, {kind: connected}, {kind: connected}}
+}
+
+// parseConfig reads a configuration's name, in any case, with its suffix, or a row.
 func parseConfig(name string) (architecture, error) {
 	full := name
 	if a, ok := aliases[strings.ToLower(name)]; ok {
 		full = a
 	}
-	var a architecture
 	for _, c := range configurations {
 		suffix, ok := cutPrefixFold(full, c.name)
 		if !ok {
 			continue
 		}
-		switch strings.ToUpper(suffix) {
-		case "":
-			a = architecture{c.name, parseLayers(c.layers), false}
-		case "-BN":
-			a = architecture{c.name + "-BN", parseLayers(c.layers), true}
-		case "-LRN":
-			if c.name == "A" || strings.Contains(c.layers, "LRN") { // A-LRN is a row of its own
-				continue
-			}
-			a = architecture{c.name + "-LRN", parseLayers(strings.Replace(c.layers, "M", "LRN M", 1)), false}
-		default:
+		if a, ok := named(c.name, strings.ToUpper(suffix)); ok {
+			return a, nil
+		}
+	}
+	if a, err := parseRow(name); err == nil {
+		return a.canonical(), nil
+	} else if looksLikeRow(name) {
+		return architecture{}, fmt.Errorf("vgg: configuration %q: %w", name, err)
+	}
+	return architecture{}, fmt.Errorf("vgg: configuration %q: want one of %s, with -BN or -LRN behind it for its normalised form, or a row such as \"32bn 32 M 64bn 64 M FC256 FC\"", name, strings.Join(Configs(), ", "))
+}
+
+// named is a row of the table with one of its suffixes.
+func named(name, suffix string) (architecture, bool) {
+	for _, c := range configurations {
+		if c.name != name {
 			continue
 		}
-		return a, nil
+		row := c.layers
+		if suffix == "-LRN" {
+			if strings.Contains(row, "LRN") || c.name == "A" { // A-LRN is a row of its own
+				return architecture{}, false
+			}
+			row = strings.Replace(row, "M", "LRN M", 1)
+		}
+		a, err := parseRow(row)
+		if err != nil {
+			panic("vgg: malformed configuration table")
+		}
+		switch suffix {
+		case "", "-LRN":
+		case "-BN":
+			for i := range a.layers {
+				a.layers[i].bn = a.layers[i].kind == convolution
+			}
+		default:
+			return architecture{}, false
+		}
+		a.name = c.name + suffix
+		return a, true
 	}
-	return a, fmt.Errorf("vgg: configuration %q: want one of %s, with -BN or -LRN behind it for its normalised form", name, strings.Join(Configs(), ", "))
+	return architecture{}, false
+}
+
+// canonical gives a row that the table has the name that it has there.
+func (a architecture) canonical() architecture {
+	if !slices.Equal(a.head, paperHead()) {
+		return a
+	}
+	for _, c := range configurations {
+		for _, suffix := range []string{"", "-BN", "-LRN"} {
+			if n, ok := named(c.name, suffix); ok && slices.Equal(n.layers, a.layers) {
+				return n
+			}
+		}
+	}
+	return a
+}
+
+// poolings is how often the network halves its input.
+func (a architecture) poolings() int {
+	n := 0
+	for _, l := range a.layers {
+		if l.kind == pooling {
+			n++
+		}
+	}
+	return n
 }
 
 func cutPrefixFold(s, prefix string) (rest string, ok bool) {
@@ -97,31 +164,4 @@ func cutPrefixFold(s, prefix string) (rest string, ok bool) {
 	return s[len(prefix):], true
 }
 
-// parseLayers reads a row of the table.
-func parseLayers(s string) []layerSpec {
-	var layers []layerSpec
-	for _, f := range strings.Fields(s) {
-		switch f {
-		case "M":
-			layers = append(layers, layerSpec{kind: pooling})
-		case "LRN":
-			layers = append(layers, layerSpec{kind: normalisation})
-		default:
-			side, channels, ok := strings.Cut(f, "×")
-			if !ok {
-				side, channels = "3", f
-			}
-			layers = append(layers, layerSpec{convolution, number(side), number(channels)})
-		}
-	}
-	return layers
-}
-
-// number reads a number of the table above.
-func number(s string) int {
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		panic("vgg: malformed configuration table")
-	}
-	return n
-}
+var errNoConvolution = errors.New("no convolution, want at least one")

@@ -135,7 +135,7 @@ func TestConfigNames(t *testing.T) {
 func TestOptionsOutOfRange(t *testing.T) {
 	for want, change := range map[string]func(*Options){
 		"configuration \"F\"": func(o *Options) { o.Config = "F" },
-		"0 classes":           func(o *Options) { o.Classes = 0 },
+		"-1 classes":          func(o *Options) { o.Classes = -1 },
 		"width -1":            func(o *Options) { o.Width = -1 },
 		"0 units":             func(o *Options) { o.FC = 0 },
 		"input side 31":       func(o *Options) { o.Input = 31 },

@@ -180,6 +180,9 @@ func (m *Model) Save(path string) error {
 	return weights.WriteSafetensors(path, meta, m.Net.Tensors())
 }
 
+// errHeadless is what asking a headless network for classes gives.
+var errHeadless = errors.New("vgg: the network has features only and no classifier: no classes to tell")
+
 // Prediction is a class with its probability.
 type Prediction struct {
 	Class       string  `json:"class"`
@@ -210,6 +213,9 @@ func (m *Model) Top(p []float32, k int) []Prediction {
 // Posteriors returns the soft-max class posteriors of the central crop of an image
 // rescaled isotropically to smallest side q.
 func (m *Model) Posteriors(im *preprocess.Image, q int) ([]float32, error) {
+	if m.Net.opts.Headless() {
+		return nil, errHeadless
+	}
 	side := m.Net.opts.Input
 	if q < side {
 		return nil, fmt.Errorf("vgg: scale %d, want at least the network's input side %d", q, side)

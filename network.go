@@ -10,13 +10,19 @@ import (
 
 // Options say which network to build. [DefaultOptions] gives the paper's.
 type Options struct {
-	// Config is a name of [Configs], perhaps with -BN or -LRN behind it.
+	// Config is a name of [Configs], perhaps with -BN or -LRN behind it, or a row of
+	// layers in the language of that table: "32bn 32 M 64bn 64 M 128bn 128 M FC256 FC" is
+	// a network with batch normalisation in some layers, three poolings and two fully
+	// connected layers. docs/weights.md describes the language.
 	Config string `json:"config" yaml:"config"`
-	// Classes is the number of outputs of fc8: 1000 in the paper.
+	// Classes is the number of outputs of the last fully connected layer: 1000 in the
+	// paper. A network of 0 classes is headless: it ends with the last layer before the
+	// fully connected ones, whose activation [Network.Forward] returns.
 	Classes int `json:"classes" yaml:"classes"`
 	// Width multiplies the channels of every convolution; 1 in the paper.
 	Width float64 `json:"width" yaml:"width"`
-	// FC is the number of units of fc6 and fc7: 4096 in the paper.
+	// FC is the number of units of fc6 and fc7, or of those fully connected layers of a
+	// row that say none: 4096 in the paper.
 	FC int `json:"fc" yaml:"fc"`
 	// Input is the side in pixels of the square crop that fc6 is built for: 224 in the
 	// paper. The network takes any larger image too.
@@ -25,6 +31,9 @@ type Options struct {
 	Dropout float32 `json:"dropout" yaml:"dropout"`
 	// LRN says what α multiplies in local response normalisation.
 	LRN nn.LRNForm `json:"lrn,omitempty" yaml:"lrn,omitempty"`
+	// BNEps is ε of batch normalisation, which weights bring with them; 0: 1e-5,
+	// PyTorch's. Keras has 1e-3.
+	BNEps float32 `json:"bn_eps,omitempty" yaml:"bn_eps,omitempty"`
 }
 
 // DefaultOptions returns the paper's values for a configuration (§2.1, §3.1).
@@ -32,34 +41,84 @@ func DefaultOptions(config string) Options {
 	return Options{Config: config, Classes: 1000, Width: 1, FC: 4096, Input: 224, Dropout: 0.5, LRN: nn.Krizhevsky}
 }
 
-// poolings is how often every configuration halves its input.
-const poolings = 5
-
-// MinInput is the least side of the input that leaves a pixel after the last pooling.
-const MinInput = 1 << poolings
-
 // maxUnits is the most outputs of a fully connected layer: far more than anyone needs,
 // and few enough that no size computed from it overflows.
 const maxUnits = 1 << 20
 
+// maxInput is the greatest side of the crop.
+const maxInput = 1 << 14
+
+// Headless tells whether the network has no fully connected layers.
+func (o Options) Headless() bool { return o.Classes == 0 }
+
+// MinInput is the least side of the input that leaves a pixel after the last pooling:
+// 32 for the configurations of the paper.
+func (o Options) MinInput() (int, error) {
+	a, err := parseConfig(o.Config)
+	return 1 << a.poolings(), err
+}
+
 // Validate reports the first value that no network can be built with.
 func (o Options) Validate() error {
-	if _, err := parseConfig(o.Config); err != nil {
+	a, err := parseConfig(o.Config)
+	if err != nil {
 		return err
 	}
-	switch {
-	case o.Classes < 1 || o.Classes > maxUnits:
-		return fmt.Errorf("vgg: %d classes, want 1 to %d", o.Classes, maxUnits)
+	switch least := 1 << a.poolings(); {
+	case o.Classes < 0 || o.Classes > maxUnits:
+		return fmt.Errorf("vgg: %d classes, want 1 to %d, or 0 for the features alone", o.Classes, maxUnits)
 	case !(o.Width > 0) || o.Width > 64:
 		return fmt.Errorf("vgg: width %v, want above 0 and at most 64", o.Width)
-	case o.FC < 1 || o.FC > maxUnits:
+	case o.FC < 0 || o.FC > maxUnits || o.FC == 0 && o.unitsNeeded(a):
 		return fmt.Errorf("vgg: %d units of fc6 and fc7, want 1 to %d", o.FC, maxUnits)
-	case o.Input < MinInput || o.Input > 1<<14:
-		return fmt.Errorf("vgg: input side %d, want %d to %d", o.Input, MinInput, 1<<14)
+	case o.Input < least || o.Input > maxInput:
+		return fmt.Errorf("vgg: input side %d, want %d to %d", o.Input, least, maxInput)
 	case !(o.Dropout >= 0 && o.Dropout < 1):
 		return fmt.Errorf("vgg: dropout ratio %v, want at least 0 and below 1", o.Dropout)
 	case o.LRN != "" && o.LRN != nn.Krizhevsky && o.LRN != nn.Caffe:
 		return fmt.Errorf("vgg: LRN form %q, want %q or %q", o.LRN, nn.Krizhevsky, nn.Caffe)
+	case !(o.BNEps >= 0 && o.BNEps <= 1):
+		return fmt.Errorf("vgg: epsilon of batch normalisation %v, want above 0 and at most 1", o.BNEps)
+	}
+	return o.checkSums(a)
+}
+
+// unitsNeeded tells whether a fully connected layer has its units from the options.
+func (o Options) unitsNeeded(a architecture) bool {
+	for _, l := range a.head[:len(a.head)-1] {
+		if l.channels == 0 && !o.Headless() {
+			return true
+		}
+	}
+	return false
+}
+
+// checkSums refuses what is so large that a size computed from it could overflow.
+func (o Options) checkSums(a architecture) error {
+	const maxParams, maxActivation = 1 << 54, 1 << 44
+	params, activation := 0.0, 0.0
+	c, side := 3, o.Input
+	for _, l := range a.layers {
+		switch l.kind {
+		case convolution:
+			k := o.channels(l.channels)
+			params += float64(c) * float64(k) * float64(l.r*l.r)
+			activation += 2 * float64(k) * float64(side) * float64(side)
+			c = k
+		case pooling:
+			side /= 2
+		}
+	}
+	for i := range a.head {
+		if o.Headless() {
+			break
+		}
+		units := o.units(a, i)
+		params += float64(c) * float64(side) * float64(side) * float64(units)
+		c, side = units, 1
+	}
+	if params > maxParams || activation > maxActivation {
+		return fmt.Errorf("vgg: configuration %q of width %v on %d×%d pixels: %.1g parameters and %.1g activations, more than can be counted", o.Config, o.Width, o.Input, o.Input, params, activation)
 	}
 	return nil
 }
@@ -67,6 +126,17 @@ func (o Options) Validate() error {
 // channels applies the width to a number of the table.
 func (o Options) channels(n int) int {
 	return max(1, int(math.Round(float64(n)*o.Width)))
+}
+
+// units is how many outputs fully connected layer i has.
+func (o Options) units(a architecture, i int) int {
+	switch {
+	case i == len(a.head)-1:
+		return o.Classes
+	case a.head[i].channels > 0:
+		return a.head[i].channels
+	}
+	return o.FC
 }
 
 // layers builds the network's layers.
@@ -79,24 +149,27 @@ func (o Options) layers() (architecture, []nn.Layer, error) {
 		return a, nil, err
 	}
 	var layers []nn.Layer
+	norm := func(name string, k int) {
+		bn := nn.NewBatchNorm(name+".bn", k, true)
+		if o.BNEps > 0 {
+			bn.Eps = o.BNEps
+		}
+		layers = append(layers, bn)
+	}
 	c, side, block, i := 3, o.Input, 1, 1
 	for _, s := range a.layers {
 		switch s.kind {
 		case convolution:
 			name := fmt.Sprintf("conv%d_%d", block, i)
 			k := o.channels(s.channels)
-			layers = append(layers, nn.NewConv(name, c, k, s.r, s.r/2, !a.bn))
-			if a.bn {
-				layers = append(layers, nn.NewBatchNorm(name+".bn", k, true))
+			layers = append(layers, nn.NewConv(name, c, k, s.r, s.r/2, !s.bn))
+			if s.bn {
+				norm(name, k)
 			}
 			c = k
 			i++
 		case normalisation:
-			lrn := nn.PaperLRN()
-			if o.LRN != "" {
-				lrn.Form = o.LRN
-			}
-			l, err := nn.NewLRN(fmt.Sprintf("lrn%d", block), lrn)
+			l, err := o.lrn(fmt.Sprintf("lrn%d", block), s.lrn)
 			if err != nil {
 				return a, nil, err
 			}
@@ -107,19 +180,45 @@ func (o Options) layers() (architecture, []nn.Layer, error) {
 			block, i = block+1, 1
 		}
 	}
-	layers = append(layers,
-		nn.NewFC("fc6", c, side, o.FC, true),
-		nn.NewDropout("drop6", o.Dropout, 6),
-		nn.NewFC("fc7", o.FC, 1, o.FC, true),
-		nn.NewDropout("drop7", o.Dropout, 7),
-		nn.NewFC("fc8", o.FC, 1, o.Classes, false))
+	if o.Headless() {
+		return a, layers, nil
+	}
+	number := block // the first fully connected layer follows the last block: fc6
+	if a.layers[len(a.layers)-1].kind != pooling {
+		number++
+	}
+	for i, s := range a.head {
+		name, last := fmt.Sprintf("fc%d", number+i), i == len(a.head)-1
+		k := o.units(a, i)
+		layers = append(layers, nn.NewFC(name, c, side, k, !last && !s.bn))
+		if s.bn {
+			norm(name, k)
+		}
+		if !last {
+			layers = append(layers, nn.NewDropout(fmt.Sprintf("drop%d", number+i), o.Dropout, number+i))
+		}
+		c, side = k, 1
+	}
 	return a, layers, nil
+}
+
+// lrn builds a local response normalisation.
+func (o Options) lrn(name string, v lrnValues) (nn.Layer, error) {
+	lrn := nn.PaperLRN()
+	if v != (lrnValues{}) {
+		lrn.Size, lrn.K, lrn.Alpha, lrn.Beta = v.size, v.k, v.alpha, v.beta
+	}
+	if o.LRN != "" {
+		lrn.Form = o.LRN
+	}
+	return nn.NewLRN(name, lrn)
 }
 
 // Network is a VGG network: its options and its layers. Any number of goroutines may
 // call Forward at once.
 type Network struct {
 	opts  Options
+	least int // side of the smallest image that leaves a pixel after the last pooling
 	chain *nn.Chain
 }
 
@@ -141,7 +240,7 @@ func NewStored(o Options, fc nn.Storage) (*Network, error) {
 		return nil, err
 	}
 	chain.Alloc()
-	return &Network{o, chain}, nil
+	return &Network{o, 1 << a.poolings(), chain}, nil
 }
 
 // Options returns what the network was built with; Config has its canonical name.
@@ -161,6 +260,9 @@ func (n *Network) SetThreads(threads int) { n.chain.SetThreads(threads) }
 // (N,K,OH,OW), K classes, before the soft-max. For H = W = Options.Input the map is
 // 1×1; for a larger image of any aspect the fully connected layers run as convolutions
 // (§3.2). A smaller image is an error.
+//
+// A headless network gives the activation of its last layer, (N,C,OH,OW), of any image
+// that leaves a pixel of it.
 func (n *Network) Forward(x *tensor.Tensor) (*tensor.Tensor, error) {
 	if err := n.checkSize(x); err != nil {
 		return nil, err
@@ -181,8 +283,12 @@ func (n *Network) checkSize(x *tensor.Tensor) error {
 	if len(x.Shape) != 4 || x.Shape[1] != 3 {
 		return fmt.Errorf("vgg: input of shape %v, want [N 3 H W]", x.Shape)
 	}
-	if h, w := x.Shape[2], x.Shape[3]; h < n.opts.Input || w < n.opts.Input {
-		return fmt.Errorf("vgg: image of %d×%d pixels, want at least %d×%d", w, h, n.opts.Input, n.opts.Input)
+	least := n.opts.Input
+	if n.opts.Headless() {
+		least = n.least
+	}
+	if h, w := x.Shape[2], x.Shape[3]; h < least || w < least {
+		return fmt.Errorf("vgg: image of %d×%d pixels, want at least %d×%d", w, h, least, least)
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func (summaryCommand) Help() string {
 
 // networkFlags change the paper's network.
 type networkFlags struct {
-	Classes *int     `placeholder:"N" help:"Outputs of fc8 (1000)."`
+	Classes *int     `placeholder:"N" help:"Outputs of fc8; 0: the features alone (1000)."`
 	Width   *float64 `placeholder:"X" help:"Multiplies the channels of every convolution (1)."`
 	FC      *int     `name:"fc" placeholder:"N" help:"Units of fc6 and fc7 (4096)."`
 }
@@ -80,7 +80,11 @@ func (c *summaryCommand) Run(e *environment) error {
 			*vgg.Memory
 		}{s, memory})
 	}
-	fmt.Fprintf(e.stdout, "Configuration %s, %d classes, input %d×%d RGB\n\n", s.Config, o.Classes, o.Input, o.Input)
+	classes := fmt.Sprintf("%d classes", o.Classes)
+	if o.Headless() {
+		classes = "features only"
+	}
+	fmt.Fprintf(e.stdout, "Configuration %s, %s, input %d×%d RGB\n\n", s.Config, classes, o.Input, o.Input)
 	if _, err := report.LayerTable(layerRows(s, o.Input)).WriteTo(e.stdout); err != nil {
 		return err
 	}
