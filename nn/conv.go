@@ -20,6 +20,8 @@ type Conv struct {
 	ReLU         bool
 	Weight, Bias *Param
 
+	sink []float32 // for a gradient of the bias that nobody asks for
+
 	mu      sync.Mutex                     // held while filters are computed
 	filters [2]atomic.Pointer[transformed] // for F(4×4,3×3) and F(6×6,3×3)
 }
@@ -30,8 +32,12 @@ type Conv struct {
 func NewConv(name string, c, k, r, pad int, relu bool) *Conv {
 	g := kernel.Conv{C: c, K: k, R: r, Pad: pad}
 	return &Conv{name: name, g: g, ReLU: relu,
-		Weight: &Param{Name: name + ".weight", Shape: []int{k, c, r, r}, packed: g.WeightLen(), pack: g.PackRows, unpack: g.UnpackRows, packHalf: g.PackHalfRows, unpackHalf: g.UnpackHalfRows},
-		Bias:   vector(name+".bias", k),
+		Weight: &Param{Name: name + ".weight", Shape: []int{k, c, r, r}, packed: g.WeightLen(), pack: g.PackRows, unpack: g.UnpackRows, packHalf: g.PackHalfRows, unpackHalf: g.UnpackHalfRows,
+			packInput: func(dst, src []float32, i int) { g.PackInput(dst, src, i/(r*r), i/r%r, i%r) },
+			packHalfInput: func(dst *kernel.HalfWeights, src []float32, i int) {
+				g.PackHalfInput(dst, src, i/(r*r), i/r%r, i%r)
+			}},
+		Bias: vector(name+".bias", k),
 	}
 }
 
@@ -164,8 +170,13 @@ func (l *Conv) filter(w *kernel.Work, p kernel.Winograd) []float32 {
 }
 
 func (l *Conv) backward(w *kernel.Work, x, y, dy, dx *kernel.Act, p Pass) {
-	w.BiasGrad(y, dy, l.ReLU, l.Bias.Grad)
-	if p.update != nil && l.connected() {
+	switch {
+	case !l.Bias.Frozen:
+		w.BiasGrad(y, dy, l.ReLU, l.Bias.Grad)
+	case l.ReLU: // it passes dy through the rectification, too
+		w.BiasGrad(y, dy, true, l.sink)
+	}
+	if p.update != nil && l.connected() && !l.Weight.Frozen {
 		if dx != nil { // before the weights change
 			w.ConvBackwardData(l.g, dy, l.Weight.Value, dx)
 		}
@@ -174,25 +185,33 @@ func (l *Conv) backward(w *kernel.Work, x, y, dy, dx *kernel.Act, p Pass) {
 		return
 	}
 	plan, ok := l.winograd(x.N, Shape{x.C, x.H, x.W}, w.Team.Threads(), true)
-	if !ok {
-		w.ConvBackwardWeights(l.g, x, dy, l.Weight.Grad)
-		if dx != nil {
-			w.ConvBackwardData(l.g, dy, l.Weight.Value, dx)
+	switch {
+	case l.Weight.Frozen:
+	case ok:
+		w.WinogradBackwardWeights(plan, l.g, x, dy, l.Weight.fresh, l.Weight.accum)
+		l.Weight.fresh = false
+		if !p.More {
+			w.WinogradFold(plan, l.g, l.Weight.accum, l.Weight.Grad)
 		}
-		return
+	default:
+		w.ConvBackwardWeights(l.g, x, dy, l.Weight.Grad)
 	}
-	w.WinogradBackwardWeights(plan, l.g, x, dy, l.Weight.fresh, l.Weight.accum)
-	l.Weight.fresh = false
-	w.WinogradFold(plan, l.g, l.Weight.accum, l.Weight.Grad)
-	if dx != nil {
+	switch {
+	case dx == nil:
+	case ok:
 		w.WinogradBackwardData(plan, l.g, dy, l.Weight.Value, dx)
+	default:
+		w.ConvBackwardData(l.g, dy, l.Weight.Value, dx)
 	}
 }
 
 // prepareTraining makes the gradients' memory for training on n images.
 func (l *Conv) prepareTraining(n int, in Shape, threads int) {
-	l.Weight.accum, l.Weight.fresh = nil, true
-	if length := l.filterLen(n, in, threads, true); length > 0 {
+	l.Weight.accum, l.Weight.fresh, l.sink = nil, true, nil
+	if length := l.filterLen(n, in, threads, true); length > 0 && !l.Weight.Frozen {
 		l.Weight.accum = kernel.Alloc(length)
+	}
+	if l.Bias.Frozen {
+		l.sink = make([]float32, len(l.Bias.Value))
 	}
 }

@@ -28,6 +28,11 @@ type Pass struct {
 	Image     int    // index, in the iteration's global batch, of the first image
 	Batch     int    // images of the global batch, which the loss is averaged over; 0: those of this pass
 
+	// HoldStatistics leaves batch normalisation's running statistics as they are:
+	// [Training.AddStatistics] tells those of the pass, [Chain.MoveStatistics] moves the
+	// running ones later.
+	HoldStatistics bool
+
 	update *update // of the fully connected layers, within the backward pass
 }
 
@@ -72,6 +77,11 @@ type Param struct {
 	// Running marks statistics that the forward pass of training updates: they are
 	// saved with the weights but not learnt.
 	Running bool
+	// Frozen says that the parameter is not learnt: it gets no gradient, no momentum and
+	// no update. It is set before [Chain.NewTraining] and [NewSGD]. Batch normalisation
+	// whose scale and shift are both frozen uses its running statistics in training too,
+	// and leaves them as they are.
+	Frozen bool
 
 	format  kernel.Half         // of 16 bits in which the value is stored; 0: float32
 	half    *kernel.HalfWeights // instead of Value, where there is a format
@@ -84,7 +94,10 @@ type Param struct {
 	// rows from out-channel k0 on, as many as the canonical side holds
 	pack, unpack func(dst, src []float32, k0 int)
 	packHalf     func(dst *kernel.HalfWeights, src []float32, k0 int)
-	unpackHalf   func(dst []float32, src *kernel.HalfWeights, k0 int)
+	// the weights of one in-unit, one of each out-channel; nil of vectors
+	packInput     func(dst, src []float32, i int)
+	packHalfInput func(dst *kernel.HalfWeights, src []float32, i int)
+	unpackHalf    func(dst []float32, src *kernel.HalfWeights, k0 int)
 }
 
 // alloc makes the value, zero, unless it is there.
@@ -96,6 +109,9 @@ func (p *Param) alloc() {
 		p.Value = kernel.Alloc(p.packed)
 	}
 }
+
+// learnt tells whether the parameter has a gradient.
+func (p *Param) learnt() bool { return !p.Running && !p.Frozen }
 
 // Len is the number of values, without the padding of the packed form.
 func (p *Param) Len() int {
@@ -138,6 +154,28 @@ func (p *Param) SetRows(k0 int, src []float32) error {
 		return fmt.Errorf("nn: %s: %d values from row %d on, want rows of %d within shape %v", p.Name, len(src), k0, row, p.Shape)
 	}
 	p.write(src, k0)
+	return nil
+}
+
+// SetInputs packs src into the value from in-unit i0 on, where the in-units of a weight
+// are its second and further dimensions in order: src holds, for every in-unit, a value
+// of each out-channel, as weights of shape (in,out) lie in a file. Distinct in-units may
+// be set by several goroutines at once.
+func (p *Param) SetInputs(i0 int, src []float32) error {
+	k := p.Shape[0]
+	if in := p.Len() / k; p.packInput == nil || i0 < 0 || len(src)%k != 0 || i0+len(src)/k > in {
+		return fmt.Errorf("nn: %s: %d values from in-unit %d on, want %d of each within shape %v", p.Name, len(src), i0, k, p.Shape)
+	}
+	p.alloc()
+	for i := i0; len(src) > 0; i++ {
+		if p.half != nil {
+			p.packHalfInput(p.half, src[:k], i)
+		} else {
+			p.packInput(p.Value, src[:k], i)
+		}
+		src = src[k:]
+	}
+	p.Changed()
 	return nil
 }
 

@@ -50,7 +50,23 @@ func (g Conv) Pack(dst, src []float32) {
 
 // PackRows writes the out-channels k0 … of packed weights, as many as src holds.
 func (g Conv) PackRows(dst, src []float32, k0 int) {
-	g.each(k0, len(src), func(packed, canonical int) { dst[packed] = src[canonical] })
+	g.eachLane(k0, len(src), func(packed, canonical, n, stride int) {
+		lane := dst[packed : packed+n]
+		for i := range lane {
+			lane[i] = src[canonical]
+			canonical += stride
+		}
+	})
+}
+
+// PackInput writes the weights of in-channel c at the tap (r,s): src has one of each
+// out-channel.
+func (g Conv) PackInput(dst, src []float32, c, r, s int) {
+	at := g.Index(0, c, r, s)
+	for k := 0; k < g.K; k += Panel {
+		copy(dst[at:at+Panel], src[k:min(k+Panel, g.K)])
+		at += g.Depth() * Panel
+	}
 }
 
 // Unpack fills dst of shape (K,C,R,R) from packed weights.
@@ -78,6 +94,33 @@ func (g Conv) each(k0, n int, f func(packed, canonical int)) {
 				i++
 			}
 		}
+	}
+}
+
+// eachLane calls f with the places of n weights from the first of out-channel k0 on,
+// lane by lane: the weights of one in-channel and tap for out-channels of one panel lie
+// side by side when packed, stride apart in canonical order. What is written so fills
+// whole cache lines, which FC6 has no room to visit twice.
+func (g Conv) eachLane(k0, n int, f func(packed, canonical, n, stride int)) {
+	channel, tap := Panel, blocks(g.C)*Block*Panel // strides
+	if g.patched() {
+		tap = g.C * Panel
+	}
+	row := g.C * g.R * g.R
+	for i := 0; i < n; {
+		lanes := min(Panel-k0%Panel, (n-i)/row)
+		first := g.Index(k0, 0, 0, 0)
+		at := i
+		for c := range g.C {
+			packed := first + c*channel
+			for range g.R * g.R {
+				f(packed, at, lanes, row)
+				packed += tap
+				at++
+			}
+		}
+		i += lanes * row
+		k0 += lanes
 	}
 }
 

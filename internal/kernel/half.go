@@ -110,5 +110,22 @@ func (g Conv) UnpackHalfRows(dst []float32, src *HalfWeights, k0 int) {
 
 // PackHalfRows is [Conv.PackRows] for weights stored in 16 bits.
 func (g Conv) PackHalfRows(dst *HalfWeights, src []float32, k0 int) {
-	g.each(k0, len(src), func(packed, canonical int) { dst.Data[packed] = dst.Format.Narrow(src[canonical]) })
+	g.eachLane(k0, len(src), func(packed, canonical, n, stride int) {
+		lane := dst.Data[packed : packed+n]
+		for i := range lane {
+			lane[i] = dst.Format.Narrow(src[canonical])
+			canonical += stride
+		}
+	})
+}
+
+// PackHalfInput is [Conv.PackInput] for weights stored in 16 bits.
+func (g Conv) PackHalfInput(dst *HalfWeights, src []float32, c, r, s int) {
+	at := g.Index(0, c, r, s)
+	for k := 0; k < g.K; k += Panel {
+		for i, v := range src[k:min(k+Panel, g.K)] {
+			dst.Data[at+i] = dst.Format.Narrow(v)
+		}
+		at += g.Depth() * Panel
+	}
 }
