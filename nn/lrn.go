@@ -54,7 +54,7 @@ func NewLRN(name string, o LRNOptions) (*LRN, error) {
 }
 
 func (l *LRN) scratch(_ int, in Shape, _ int, _, _ bool) kernel.Scratch {
-	return kernel.LRNScratch(l.l, in.C)
+	return kernel.LRNScratch(l.l, in.C, in.W)
 }
 
 func (l *LRN) forward(w *kernel.Work, x, y *kernel.Act, _ Pass) { w.LRNForward(l.l, x, y) }

@@ -10,6 +10,7 @@ type Norm struct {
 }
 
 type normTask struct {
+	isa           *ISA
 	nm            Norm
 	relu          bool
 	x, y, dy, dx  *Act // dy nil in the forward pass
@@ -20,7 +21,7 @@ type normTask struct {
 // NormForward computes y = γ·(x−μ)/√(σ²+ε) + β over N, H and W of each channel, then
 // max(0, ·) if relu. With stats, μ and σ² (biased) are those of x and stored in nm.
 func (w *Work) NormForward(nm Norm, x, y *Act, relu, stats bool) {
-	w.normT = normTask{nm: nm, relu: relu, x: x, y: y, stats: stats}
+	w.normT = normTask{isa: Current(), nm: nm, relu: relu, x: x, y: y, stats: stats}
 	w.Team.Run(x.Blocks(), &w.normT)
 }
 
@@ -28,7 +29,7 @@ func (w *Work) NormForward(nm Norm, x, y *Act, relu, stats bool) {
 // statistics from the forward pass. With relu, dy is first zeroed where y is not
 // positive.
 func (w *Work) NormBackward(nm Norm, x, y, dy, dx *Act, dGamma, dBeta []float32, relu bool) {
-	w.normT = normTask{nm: nm, relu: relu, x: x, y: y, dy: dy, dx: dx, dGamma: dGamma, dBeta: dBeta}
+	w.normT = normTask{isa: Current(), nm: nm, relu: relu, x: x, y: y, dy: dy, dx: dx, dGamma: dGamma, dBeta: dBeta}
 	w.Team.Run(x.Blocks(), &w.normT)
 }
 
@@ -43,53 +44,40 @@ func (t *normTask) Part(_, b int) {
 	}
 	var scale, shift [Block]float32
 	for l := range Block {
-		scale[l] = nm.Gamma[at+l] / float32(math.Sqrt(float64(nm.Var[at+l])+float64(nm.Eps)))
-		shift[l] = nm.Beta[at+l] - nm.Mean[at+l]*scale[l]
+		scale[l], shift[l] = nm.Affine(at + l)
+	}
+	lo := float32(math.Inf(-1))
+	if t.relu {
+		lo = 0
 	}
 	for n := range t.x.N {
 		for y := range t.x.H {
-			src := t.x.Data[t.x.At(n, b, y, 0):][:t.x.W*Block]
-			dst := t.y.Data[t.y.At(n, b, y, 0):][:t.x.W*Block]
-			for i, v := range src {
-				v = v*scale[i%Block] + shift[i%Block]
-				if t.relu && v < 0 {
-					v = 0
-				}
-				dst[i] = v
-			}
+			t.isa.scaleShiftRow(t.x.W, t.x.Data[t.x.At(n, b, y, 0):], t.y.Data[t.y.At(n, b, y, 0):], scale[:], shift[:], lo)
 		}
 	}
 }
 
-// measure computes the batch's mean and biased variance in float64, in two passes.
+// Affine returns what the normalisation of channel c multiplies by and then adds.
+func (nm Norm) Affine(c int) (scale, shift float32) {
+	scale = nm.Gamma[c] / float32(math.Sqrt(float64(nm.Var[c])+float64(nm.Eps)))
+	return scale, nm.Beta[c] - nm.Mean[c]*scale
+}
+
+// measure computes the batch's mean and biased variance in float64, from the sums of
+// the differences to the first pixel and of their squares.
 func (t *normTask) measure(b int) {
-	var mean, variance [Block]float64
-	count := float64(t.x.N * t.x.H * t.x.W)
-	t.eachRow(b, func(src []float32) {
-		for i, v := range src {
-			mean[i%Block] += float64(v)
-		}
-	})
-	for l := range mean {
-		mean[l] /= count
-	}
-	t.eachRow(b, func(src []float32) {
-		for i, v := range src {
-			d := float64(v) - mean[i%Block]
-			variance[i%Block] += d * d
-		}
-	})
-	for l := range mean {
-		t.nm.Mean[b*Block+l] = float32(mean[l])
-		t.nm.Var[b*Block+l] = float32(variance[l] / count)
-	}
-}
-
-func (t *normTask) eachRow(b int, f func(src []float32)) {
+	var sum, sq [Block]float64
+	ref := t.x.Data[t.x.At(0, b, 0, 0):][:Block]
 	for n := range t.x.N {
 		for y := range t.x.H {
-			f(t.x.Data[t.x.At(n, b, y, 0):][:t.x.W*Block])
+			t.isa.normSumsRow(t.x.W, t.x.Data[t.x.At(n, b, y, 0):], ref, sum[:], sq[:])
 		}
+	}
+	count := float64(t.x.N * t.x.H * t.x.W)
+	for l := range Block {
+		mean := sum[l] / count
+		t.nm.Mean[b*Block+l] = float32(float64(ref[l]) + mean)
+		t.nm.Var[b*Block+l] = float32(max(0, sq[l]/count-mean*mean))
 	}
 }
 
@@ -98,46 +86,36 @@ func (t *normTask) eachRow(b int, f func(src []float32)) {
 //	dβ = Σ dy, dγ = Σ dy·x̂, dx = γ/√(σ²+ε) · (dy − mean(dy) − x̂·mean(dy·x̂)).
 func (t *normTask) backward(b int) {
 	nm, at := t.nm, b*Block
-	var inv [Block]float32
-	for l := range Block {
-		inv[l] = 1 / float32(math.Sqrt(float64(nm.Var[at+l])+float64(nm.Eps)))
-	}
 	var sum, dot [Block]float64
+	var unused [Block]float32
+	mean := nm.Mean[at:][:Block]
 	for n := range t.x.N {
 		for y := range t.x.H {
-			x := t.x.Data[t.x.At(n, b, y, 0):][:t.x.W*Block]
-			dy := t.dy.Data[t.dy.At(n, b, y, 0):][:len(x)]
-			out := t.y.Data[t.y.At(n, b, y, 0):][:len(x)]
-			for i, v := range x {
-				if t.relu && !(out[i] > 0) {
-					dy[i] = 0
-				}
-				l := i % Block
-				sum[l] += float64(dy[i])
-				dot[l] += float64(dy[i] * (v - nm.Mean[at+l]) * inv[l])
+			dy := t.dy.Data[t.dy.At(n, b, y, 0):]
+			if t.relu {
+				t.isa.reluGradRow(t.x.W, t.y.Data[t.y.At(n, b, y, 0):], dy, unused[:])
 			}
+			t.isa.normDotsRow(t.x.W, t.x.Data[t.x.At(n, b, y, 0):], mean, dy, sum[:], dot[:])
 		}
 	}
 	count := float64(t.x.N * t.x.H * t.x.W)
-	var scale, meanDy, meanDot [Block]float32
+	var scale, slope, shift [Block]float32
 	for l := range Block {
+		inv := 1 / math.Sqrt(float64(nm.Var[at+l])+float64(nm.Eps))
 		t.dBeta[at+l] += float32(sum[l])
-		t.dGamma[at+l] += float32(dot[l])
-		scale[l] = nm.Gamma[at+l] * inv[l]
-		meanDy[l], meanDot[l] = float32(sum[l]/count), float32(dot[l]/count)
+		t.dGamma[at+l] += float32(dot[l] * inv)
+		g := float64(nm.Gamma[at+l]) * inv
+		scale[l] = float32(g)
+		slope[l] = float32(-g * inv * inv * dot[l] / count)
+		shift[l] = float32(-g * sum[l] / count)
 	}
 	if t.dx == nil {
 		return
 	}
 	for n := range t.x.N {
 		for y := range t.x.H {
-			x := t.x.Data[t.x.At(n, b, y, 0):][:t.x.W*Block]
-			dy := t.dy.Data[t.dy.At(n, b, y, 0):][:len(x)]
-			dx := t.dx.Data[t.dx.At(n, b, y, 0):][:len(x)]
-			for i, v := range x {
-				l := i % Block
-				dx[i] = scale[l] * (dy[i] - meanDy[l] - (v-nm.Mean[at+l])*inv[l]*meanDot[l])
-			}
+			t.isa.normGradRow(t.x.W, t.x.Data[t.x.At(n, b, y, 0):], t.dy.Data[t.dy.At(n, b, y, 0):],
+				t.dx.Data[t.dx.At(n, b, y, 0):], mean, scale[:], slope[:], shift[:])
 		}
 	}
 }

@@ -156,7 +156,7 @@ func otherLayersIn(mem memory, c, h, w int) []float32 {
 	const n = 2
 	rng := rand.New(rand.NewPCG(23, 24))
 	lrn := LRN{Size: 5, K: 2, Alpha: 1e-4, Beta: 0.75}
-	wk := workIn(mem, 1, LRNScratch(lrn, c))
+	wk := workIn(mem, 1, LRNScratch(lrn, c, w))
 	var all []float32
 	out := func(h, w int) *Act { return actIn(mem, nil, n, c, h, w, 0) }
 	in := func(h, w int) *Act { return actIn(mem, randoms(rng, n*c*h*w), n, c, h, w, 0) }

@@ -27,6 +27,14 @@ type ISA struct {
 	sgd         func(n int, w, v, g *float32, rate, momentum, decay float32)
 	transpose   func(dst *float32, dstStride int, src *float32, srcStride int)
 
+	scaleShift          func(n int, x, y, scale, shift *float32, lo float32)
+	normSums            func(n int, x, ref *float32, sum, sq *float64)
+	normDots            func(n int, x, ref, dy *float32, sum, dot *float64)
+	normGrad            func(n int, x, dy, dx, ref, a, b, c *float32)
+	squares             func(n int, x, sq *float32, stride int)
+	lrn                 func(n, size int, x, sq *float32, stride int, y *float32, k, alpha float32)
+	lrnGrad             func(n, size int, x, dy, sq, rest *float32, stride int, dx *float32, k, alpha float32)
+	lrnSpread           func(n, size int, x, rest *float32, stride int, dx *float32, c float32)
 	widenF16, widenBF16 func(n int, src *uint16, dst *float32)
 
 	// Winograd transforms; [0] of F(4×4,3×3), [1] of F(6×6,3×3)

@@ -317,6 +317,46 @@ func sumPixelsAVX512(n int, x *float32, sum *float32)
 //go:noescape
 func sgdAVX512(n int, w *float32, v *float32, dw *float32, rate float32, momentum float32, decay float32)
 
+// scaleShiftAVX512 is scaleShiftTwin.
+//
+//go:noescape
+func scaleShiftAVX512(n int, x *float32, y *float32, scale *float32, shift *float32, lo float32)
+
+// normSumsAVX512 is normSumsTwin.
+//
+//go:noescape
+func normSumsAVX512(n int, x *float32, ref *float32, sum *float64, sq *float64)
+
+// normDotsAVX512 is normDotsTwin.
+//
+//go:noescape
+func normDotsAVX512(n int, x *float32, ref *float32, dy *float32, sum *float64, dot *float64)
+
+// normGradAVX512 is normGradTwin.
+//
+//go:noescape
+func normGradAVX512(n int, x *float32, dy *float32, dx *float32, ref *float32, a *float32, b *float32, c *float32)
+
+// squaresAVX512 is squaresTwin.
+//
+//go:noescape
+func squaresAVX512(n int, x *float32, sq *float32, stride int)
+
+// lrnAVX512 is lrnTwin for β = 3/4.
+//
+//go:noescape
+func lrnAVX512(n int, size int, x *float32, sq *float32, stride int, y *float32, k float32, alpha float32)
+
+// lrnGradAVX512 is lrnGradTwin for β = 3/4.
+//
+//go:noescape
+func lrnGradAVX512(n int, size int, x *float32, dy *float32, sq *float32, rest *float32, stride int, dx *float32, k float32, alpha float32)
+
+// lrnSpreadAVX512 is lrnSpreadTwin.
+//
+//go:noescape
+func lrnSpreadAVX512(n int, size int, x *float32, rest *float32, stride int, dx *float32, c float32)
+
 // widenF16AVX512 is widenTwin for F16.
 //
 //go:noescape
@@ -416,6 +456,46 @@ func sumPixelsAVX2(n int, x *float32, sum *float32)
 //
 //go:noescape
 func sgdAVX2(n int, w *float32, v *float32, dw *float32, rate float32, momentum float32, decay float32)
+
+// scaleShiftAVX2 is scaleShiftTwin.
+//
+//go:noescape
+func scaleShiftAVX2(n int, x *float32, y *float32, scale *float32, shift *float32, lo float32)
+
+// normSumsAVX2 is normSumsTwin.
+//
+//go:noescape
+func normSumsAVX2(n int, x *float32, ref *float32, sum *float64, sq *float64)
+
+// normDotsAVX2 is normDotsTwin.
+//
+//go:noescape
+func normDotsAVX2(n int, x *float32, ref *float32, dy *float32, sum *float64, dot *float64)
+
+// normGradAVX2 is normGradTwin.
+//
+//go:noescape
+func normGradAVX2(n int, x *float32, dy *float32, dx *float32, ref *float32, a *float32, b *float32, c *float32)
+
+// squaresAVX2 is squaresTwin.
+//
+//go:noescape
+func squaresAVX2(n int, x *float32, sq *float32, stride int)
+
+// lrnAVX2 is lrnTwin for β = 3/4.
+//
+//go:noescape
+func lrnAVX2(n int, size int, x *float32, sq *float32, stride int, y *float32, k float32, alpha float32)
+
+// lrnGradAVX2 is lrnGradTwin for β = 3/4.
+//
+//go:noescape
+func lrnGradAVX2(n int, size int, x *float32, dy *float32, sq *float32, rest *float32, stride int, dx *float32, k float32, alpha float32)
+
+// lrnSpreadAVX2 is lrnSpreadTwin.
+//
+//go:noescape
+func lrnSpreadAVX2(n int, size int, x *float32, rest *float32, stride int, dx *float32, c float32)
 
 // widenF16AVX2 is widenTwin for F16.
 //

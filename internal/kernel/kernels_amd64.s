@@ -10145,6 +10145,283 @@ sgdAVX512_block:
 	VZEROUPPER
 	RET
 
+// func scaleShiftAVX512(n int, x *float32, y *float32, scale *float32, shift *float32, lo float32)
+// Requires: AVX, AVX512F, SSE
+TEXT ·scaleShiftAVX512(SB), NOSPLIT, $0-44
+	MOVQ         n+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         y+16(FP), DX
+	MOVQ         scale+24(FP), BX
+	MOVQ         shift+32(FP), SI
+	MOVSS        lo+40(FP), X0
+	VBROADCASTSS X0, Z2
+	VMOVUPS      (BX), Z0
+	VMOVUPS      (SI), Z1
+
+scaleShiftAVX512_pixel:
+	VMOVUPS     (CX), Z3
+	VFMADD213PS Z1, Z0, Z3
+	VMAXPS      Z3, Z2, Z3
+	VMOVUPS     Z3, (DX)
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, DX
+	DECQ        AX
+	JNZ         scaleShiftAVX512_pixel
+	VZEROUPPER
+	RET
+
+// func normSumsAVX512(n int, x *float32, ref *float32, sum *float64, sq *float64)
+// Requires: AVX, AVX512F
+TEXT ·normSumsAVX512(SB), NOSPLIT, $0-40
+	MOVQ      n+0(FP), AX
+	MOVQ      x+8(FP), CX
+	MOVQ      ref+16(FP), DX
+	MOVQ      sum+24(FP), BX
+	MOVQ      sq+32(FP), SI
+	VCVTPS2PD (DX), Z0
+	VCVTPS2PD 32(DX), Z1
+	VPXORD    Z2, Z2, Z2
+	VPXORD    Z4, Z4, Z4
+	VPXORD    Z3, Z3, Z3
+	VPXORD    Z5, Z5, Z5
+
+normSumsAVX512_pixel:
+	VCVTPS2PD   (CX), Z6
+	VSUBPD      Z0, Z6, Z6
+	VADDPD      Z6, Z2, Z2
+	VFMADD231PD Z6, Z6, Z4
+	VCVTPS2PD   32(CX), Z7
+	VSUBPD      Z1, Z7, Z7
+	VADDPD      Z7, Z3, Z3
+	VFMADD231PD Z7, Z7, Z5
+	ADDQ        $0x40, CX
+	DECQ        AX
+	JNZ         normSumsAVX512_pixel
+	VADDPD      (BX), Z2, Z2
+	VMOVUPD     Z2, (BX)
+	VADDPD      64(BX), Z3, Z3
+	VMOVUPD     Z3, 64(BX)
+	VADDPD      (SI), Z4, Z4
+	VMOVUPD     Z4, (SI)
+	VADDPD      64(SI), Z5, Z5
+	VMOVUPD     Z5, 64(SI)
+	VZEROUPPER
+	RET
+
+// func normDotsAVX512(n int, x *float32, ref *float32, dy *float32, sum *float64, dot *float64)
+// Requires: AVX, AVX512F
+TEXT ·normDotsAVX512(SB), NOSPLIT, $0-48
+	MOVQ      n+0(FP), AX
+	MOVQ      x+8(FP), CX
+	MOVQ      ref+16(FP), DX
+	MOVQ      dy+24(FP), BX
+	MOVQ      sum+32(FP), SI
+	MOVQ      dot+40(FP), DI
+	VCVTPS2PD (DX), Z0
+	VCVTPS2PD 32(DX), Z1
+	VPXORD    Z2, Z2, Z2
+	VPXORD    Z4, Z4, Z4
+	VPXORD    Z3, Z3, Z3
+	VPXORD    Z5, Z5, Z5
+
+normDotsAVX512_pixel:
+	VCVTPS2PD   (CX), Z6
+	VCVTPS2PD   (BX), Z7
+	VSUBPD      Z0, Z6, Z6
+	VADDPD      Z7, Z2, Z2
+	VFMADD231PD Z6, Z7, Z4
+	VCVTPS2PD   32(CX), Z8
+	VCVTPS2PD   32(BX), Z9
+	VSUBPD      Z1, Z8, Z8
+	VADDPD      Z9, Z3, Z3
+	VFMADD231PD Z8, Z9, Z5
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         normDotsAVX512_pixel
+	VADDPD      (SI), Z2, Z2
+	VMOVUPD     Z2, (SI)
+	VADDPD      64(SI), Z3, Z3
+	VMOVUPD     Z3, 64(SI)
+	VADDPD      (DI), Z4, Z4
+	VMOVUPD     Z4, (DI)
+	VADDPD      64(DI), Z5, Z5
+	VMOVUPD     Z5, 64(DI)
+	VZEROUPPER
+	RET
+
+// func normGradAVX512(n int, x *float32, dy *float32, dx *float32, ref *float32, a *float32, b *float32, c *float32)
+// Requires: AVX, AVX512F
+TEXT ·normGradAVX512(SB), NOSPLIT, $0-64
+	MOVQ    n+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    dy+16(FP), DX
+	MOVQ    dx+24(FP), BX
+	MOVQ    ref+32(FP), SI
+	VMOVUPS (SI), Z0
+	MOVQ    a+40(FP), SI
+	VMOVUPS (SI), Z1
+	MOVQ    b+48(FP), SI
+	VMOVUPS (SI), Z2
+	MOVQ    c+56(FP), SI
+	VMOVUPS (SI), Z3
+
+normGradAVX512_pixel:
+	VMOVUPS     (CX), Z4
+	VSUBPS      Z0, Z4, Z4
+	VFMADD213PS Z3, Z2, Z4
+	VFMADD231PS (DX), Z1, Z4
+	VMOVUPS     Z4, (BX)
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         normGradAVX512_pixel
+	VZEROUPPER
+	RET
+
+// func squaresAVX512(n int, x *float32, sq *float32, stride int)
+// Requires: AVX, AVX512F
+TEXT ·squaresAVX512(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ sq+16(FP), DX
+	MOVQ stride+24(FP), BX
+	SHLQ $0x02, BX
+
+squaresAVX512_pixel:
+	VMOVUPS (CX), Z0
+	VMULPS  Z0, Z0, Z0
+	VMOVUPS Z0, (DX)
+	ADDQ    $0x40, CX
+	ADDQ    BX, DX
+	DECQ    AX
+	JNZ     squaresAVX512_pixel
+	VZEROUPPER
+	RET
+
+// func lrnAVX512(n int, size int, x *float32, sq *float32, stride int, y *float32, k float32, alpha float32)
+// Requires: AVX, AVX512F, SSE
+TEXT ·lrnAVX512(SB), NOSPLIT, $0-56
+	MOVQ         n+0(FP), AX
+	MOVQ         size+8(FP), CX
+	MOVQ         x+16(FP), DX
+	MOVQ         sq+24(FP), BX
+	MOVQ         stride+32(FP), SI
+	MOVQ         y+40(FP), DI
+	MOVSS        k+48(FP), X0
+	VBROADCASTSS X0, Z0
+	MOVSS        alpha+52(FP), X1
+	VBROADCASTSS X1, Z1
+	SHLQ         $0x02, SI
+
+lrnAVX512_pixel:
+	MOVQ   BX, R8
+	MOVQ   CX, R9
+	VPXORD Z2, Z2, Z2
+
+lrnAVX512_window:
+	VADDPS      (R8), Z2, Z2
+	ADDQ        $0x04, R8
+	DECQ        R9
+	JNZ         lrnAVX512_window
+	VFMADD213PS Z0, Z1, Z2
+	VSQRTPS     Z2, Z2
+	VSQRTPS     Z2, Z3
+	VMULPS      Z3, Z2, Z2
+	VMOVUPS     (DX), Z3
+	VDIVPS      Z2, Z3, Z3
+	VMOVUPS     Z3, (DI)
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, DI
+	ADDQ        SI, BX
+	DECQ        AX
+	JNZ         lrnAVX512_pixel
+	VZEROUPPER
+	RET
+
+// func lrnGradAVX512(n int, size int, x *float32, dy *float32, sq *float32, rest *float32, stride int, dx *float32, k float32, alpha float32)
+// Requires: AVX, AVX512F, SSE
+TEXT ·lrnGradAVX512(SB), NOSPLIT, $0-72
+	MOVQ         n+0(FP), AX
+	MOVQ         size+8(FP), CX
+	MOVQ         x+16(FP), DX
+	MOVQ         dy+24(FP), BX
+	MOVQ         sq+32(FP), SI
+	MOVQ         rest+40(FP), DI
+	MOVQ         stride+48(FP), R8
+	MOVQ         dx+56(FP), R9
+	MOVSS        k+64(FP), X0
+	VBROADCASTSS X0, Z0
+	MOVSS        alpha+68(FP), X1
+	VBROADCASTSS X1, Z1
+	SHLQ         $0x02, R8
+
+lrnGradAVX512_pixel:
+	MOVQ   SI, R10
+	MOVQ   CX, R11
+	VPXORD Z2, Z2, Z2
+
+lrnGradAVX512_window:
+	VADDPS      (R10), Z2, Z2
+	ADDQ        $0x04, R10
+	DECQ        R11
+	JNZ         lrnGradAVX512_window
+	VFMADD213PS Z0, Z1, Z2
+	VSQRTPS     Z2, Z3
+	VSQRTPS     Z3, Z4
+	VMULPS      Z4, Z3, Z3
+	VMOVUPS     (BX), Z4
+	VDIVPS      Z3, Z4, Z4
+	VMOVUPS     Z4, (R9)
+	VMULPS      (DX), Z4, Z4
+	VDIVPS      Z2, Z4, Z4
+	VMOVUPS     Z4, (DI)
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, R9
+	ADDQ        R8, SI
+	ADDQ        R8, DI
+	DECQ        AX
+	JNZ         lrnGradAVX512_pixel
+	VZEROUPPER
+	RET
+
+// func lrnSpreadAVX512(n int, size int, x *float32, rest *float32, stride int, dx *float32, c float32)
+// Requires: AVX, AVX512F, SSE
+TEXT ·lrnSpreadAVX512(SB), NOSPLIT, $0-52
+	MOVQ         n+0(FP), AX
+	MOVQ         size+8(FP), CX
+	MOVQ         x+16(FP), DX
+	MOVQ         rest+24(FP), BX
+	MOVQ         stride+32(FP), SI
+	MOVQ         dx+40(FP), DI
+	MOVSS        c+48(FP), X0
+	VBROADCASTSS X0, Z0
+	SHLQ         $0x02, SI
+
+lrnSpreadAVX512_pixel:
+	MOVQ   BX, R8
+	MOVQ   CX, R9
+	VPXORD Z1, Z1, Z1
+
+lrnSpreadAVX512_window:
+	VADDPS       (R8), Z1, Z1
+	ADDQ         $0x04, R8
+	DECQ         R9
+	JNZ          lrnSpreadAVX512_window
+	VMULPS       (DX), Z1, Z1
+	VMOVUPS      (DI), Z2
+	VFNMADD231PS Z0, Z1, Z2
+	VMOVUPS      Z2, (DI)
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, DI
+	ADDQ         SI, BX
+	DECQ         AX
+	JNZ          lrnSpreadAVX512_pixel
+	VZEROUPPER
+	RET
+
 // func widenF16AVX512(n int, src *uint16, dst *float32)
 // Requires: AVX, AVX512F
 TEXT ·widenF16AVX512(SB), NOSPLIT, $0-24
@@ -11942,6 +12219,374 @@ sgdAVX2_block:
 	ADDQ         $0x40, BX
 	DECQ         AX
 	JNZ          sgdAVX2_block
+	VZEROUPPER
+	RET
+
+// func scaleShiftAVX2(n int, x *float32, y *float32, scale *float32, shift *float32, lo float32)
+// Requires: AVX, AVX2, FMA3, SSE
+TEXT ·scaleShiftAVX2(SB), NOSPLIT, $0-44
+	MOVQ         n+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         y+16(FP), DX
+	MOVQ         scale+24(FP), BX
+	MOVQ         shift+32(FP), SI
+	MOVSS        lo+40(FP), X0
+	VBROADCASTSS X0, Y4
+	VMOVUPS      (BX), Y0
+	VMOVUPS      32(BX), Y1
+	VMOVUPS      (SI), Y2
+	VMOVUPS      32(SI), Y3
+
+scaleShiftAVX2_pixel:
+	VMOVUPS     (CX), Y5
+	VFMADD213PS Y2, Y0, Y5
+	VMAXPS      Y5, Y4, Y5
+	VMOVUPS     Y5, (DX)
+	VMOVUPS     32(CX), Y6
+	VFMADD213PS Y3, Y1, Y6
+	VMAXPS      Y6, Y4, Y6
+	VMOVUPS     Y6, 32(DX)
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, DX
+	DECQ        AX
+	JNZ         scaleShiftAVX2_pixel
+	VZEROUPPER
+	RET
+
+// func normSumsAVX2(n int, x *float32, ref *float32, sum *float64, sq *float64)
+// Requires: AVX, FMA3
+TEXT ·normSumsAVX2(SB), NOSPLIT, $0-40
+	MOVQ      n+0(FP), AX
+	MOVQ      x+8(FP), CX
+	MOVQ      ref+16(FP), DX
+	MOVQ      sum+24(FP), BX
+	MOVQ      sq+32(FP), SI
+	VCVTPS2PD (DX), Y0
+	VCVTPS2PD 16(DX), Y1
+	VCVTPS2PD 32(DX), Y2
+	VCVTPS2PD 48(DX), Y3
+	VXORPS    Y4, Y4, Y4
+	VXORPS    Y8, Y8, Y8
+	VXORPS    Y5, Y5, Y5
+	VXORPS    Y9, Y9, Y9
+	VXORPS    Y6, Y6, Y6
+	VXORPS    Y10, Y10, Y10
+	VXORPS    Y7, Y7, Y7
+	VXORPS    Y11, Y11, Y11
+
+normSumsAVX2_pixel:
+	VCVTPS2PD   (CX), Y12
+	VSUBPD      Y0, Y12, Y12
+	VADDPD      Y12, Y4, Y4
+	VFMADD231PD Y12, Y12, Y8
+	VCVTPS2PD   16(CX), Y13
+	VSUBPD      Y1, Y13, Y13
+	VADDPD      Y13, Y5, Y5
+	VFMADD231PD Y13, Y13, Y9
+	VCVTPS2PD   32(CX), Y14
+	VSUBPD      Y2, Y14, Y14
+	VADDPD      Y14, Y6, Y6
+	VFMADD231PD Y14, Y14, Y10
+	VCVTPS2PD   48(CX), Y15
+	VSUBPD      Y3, Y15, Y15
+	VADDPD      Y15, Y7, Y7
+	VFMADD231PD Y15, Y15, Y11
+	ADDQ        $0x40, CX
+	DECQ        AX
+	JNZ         normSumsAVX2_pixel
+	VADDPD      (BX), Y4, Y4
+	VMOVUPD     Y4, (BX)
+	VADDPD      32(BX), Y5, Y5
+	VMOVUPD     Y5, 32(BX)
+	VADDPD      64(BX), Y6, Y6
+	VMOVUPD     Y6, 64(BX)
+	VADDPD      96(BX), Y7, Y7
+	VMOVUPD     Y7, 96(BX)
+	VADDPD      (SI), Y8, Y8
+	VMOVUPD     Y8, (SI)
+	VADDPD      32(SI), Y9, Y9
+	VMOVUPD     Y9, 32(SI)
+	VADDPD      64(SI), Y10, Y10
+	VMOVUPD     Y10, 64(SI)
+	VADDPD      96(SI), Y11, Y11
+	VMOVUPD     Y11, 96(SI)
+	VZEROUPPER
+	RET
+
+// func normDotsAVX2(n int, x *float32, ref *float32, dy *float32, sum *float64, dot *float64)
+// Requires: AVX, FMA3
+TEXT ·normDotsAVX2(SB), NOSPLIT, $0-48
+	MOVQ      n+0(FP), AX
+	MOVQ      x+8(FP), CX
+	MOVQ      ref+16(FP), DX
+	MOVQ      dy+24(FP), BX
+	MOVQ      sum+32(FP), SI
+	MOVQ      dot+40(FP), DI
+	VCVTPS2PD (DX), Y0
+	VCVTPS2PD 16(DX), Y1
+	VCVTPS2PD 32(DX), Y2
+	VCVTPS2PD 48(DX), Y3
+	VXORPS    Y4, Y4, Y4
+	VXORPS    Y8, Y8, Y8
+	VXORPS    Y5, Y5, Y5
+	VXORPS    Y9, Y9, Y9
+	VXORPS    Y6, Y6, Y6
+	VXORPS    Y10, Y10, Y10
+	VXORPS    Y7, Y7, Y7
+	VXORPS    Y11, Y11, Y11
+
+normDotsAVX2_pixel:
+	VCVTPS2PD   (CX), Y12
+	VCVTPS2PD   (BX), Y13
+	VSUBPD      Y0, Y12, Y12
+	VADDPD      Y13, Y4, Y4
+	VFMADD231PD Y12, Y13, Y8
+	VCVTPS2PD   16(CX), Y14
+	VCVTPS2PD   16(BX), Y15
+	VSUBPD      Y1, Y14, Y14
+	VADDPD      Y15, Y5, Y5
+	VFMADD231PD Y14, Y15, Y9
+	VCVTPS2PD   32(CX), Y12
+	VCVTPS2PD   32(BX), Y13
+	VSUBPD      Y2, Y12, Y12
+	VADDPD      Y13, Y6, Y6
+	VFMADD231PD Y12, Y13, Y10
+	VCVTPS2PD   48(CX), Y14
+	VCVTPS2PD   48(BX), Y15
+	VSUBPD      Y3, Y14, Y14
+	VADDPD      Y15, Y7, Y7
+	VFMADD231PD Y14, Y15, Y11
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         normDotsAVX2_pixel
+	VADDPD      (SI), Y4, Y4
+	VMOVUPD     Y4, (SI)
+	VADDPD      32(SI), Y5, Y5
+	VMOVUPD     Y5, 32(SI)
+	VADDPD      64(SI), Y6, Y6
+	VMOVUPD     Y6, 64(SI)
+	VADDPD      96(SI), Y7, Y7
+	VMOVUPD     Y7, 96(SI)
+	VADDPD      (DI), Y8, Y8
+	VMOVUPD     Y8, (DI)
+	VADDPD      32(DI), Y9, Y9
+	VMOVUPD     Y9, 32(DI)
+	VADDPD      64(DI), Y10, Y10
+	VMOVUPD     Y10, 64(DI)
+	VADDPD      96(DI), Y11, Y11
+	VMOVUPD     Y11, 96(DI)
+	VZEROUPPER
+	RET
+
+// func normGradAVX2(n int, x *float32, dy *float32, dx *float32, ref *float32, a *float32, b *float32, c *float32)
+// Requires: AVX, FMA3
+TEXT ·normGradAVX2(SB), NOSPLIT, $0-64
+	MOVQ    n+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    dy+16(FP), DX
+	MOVQ    dx+24(FP), BX
+	MOVQ    ref+32(FP), SI
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	MOVQ    a+40(FP), SI
+	VMOVUPS (SI), Y2
+	VMOVUPS 32(SI), Y3
+	MOVQ    b+48(FP), SI
+	VMOVUPS (SI), Y4
+	VMOVUPS 32(SI), Y5
+	MOVQ    c+56(FP), SI
+	VMOVUPS (SI), Y6
+	VMOVUPS 32(SI), Y7
+
+normGradAVX2_pixel:
+	VMOVUPS     (CX), Y8
+	VSUBPS      Y0, Y8, Y8
+	VFMADD213PS Y6, Y4, Y8
+	VFMADD231PS (DX), Y2, Y8
+	VMOVUPS     Y8, (BX)
+	VMOVUPS     32(CX), Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD213PS Y7, Y5, Y9
+	VFMADD231PS 32(DX), Y3, Y9
+	VMOVUPS     Y9, 32(BX)
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         normGradAVX2_pixel
+	VZEROUPPER
+	RET
+
+// func squaresAVX2(n int, x *float32, sq *float32, stride int)
+// Requires: AVX
+TEXT ·squaresAVX2(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ sq+16(FP), DX
+	MOVQ stride+24(FP), BX
+	SHLQ $0x02, BX
+
+squaresAVX2_pixel:
+	VMOVUPS (CX), Y0
+	VMULPS  Y0, Y0, Y0
+	VMOVUPS Y0, (DX)
+	VMOVUPS 32(CX), Y1
+	VMULPS  Y1, Y1, Y1
+	VMOVUPS Y1, 32(DX)
+	ADDQ    $0x40, CX
+	ADDQ    BX, DX
+	DECQ    AX
+	JNZ     squaresAVX2_pixel
+	VZEROUPPER
+	RET
+
+// func lrnAVX2(n int, size int, x *float32, sq *float32, stride int, y *float32, k float32, alpha float32)
+// Requires: AVX, AVX2, FMA3, SSE
+TEXT ·lrnAVX2(SB), NOSPLIT, $0-56
+	MOVQ         n+0(FP), AX
+	MOVQ         size+8(FP), CX
+	MOVQ         x+16(FP), DX
+	MOVQ         sq+24(FP), BX
+	MOVQ         stride+32(FP), SI
+	MOVQ         y+40(FP), DI
+	MOVSS        k+48(FP), X0
+	VBROADCASTSS X0, Y0
+	MOVSS        alpha+52(FP), X1
+	VBROADCASTSS X1, Y1
+	SHLQ         $0x02, SI
+
+lrnAVX2_pixel:
+	MOVQ   BX, R8
+	MOVQ   CX, R9
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+lrnAVX2_window:
+	VADDPS      (R8), Y2, Y2
+	VADDPS      32(R8), Y3, Y3
+	ADDQ        $0x04, R8
+	DECQ        R9
+	JNZ         lrnAVX2_window
+	VFMADD213PS Y0, Y1, Y2
+	VSQRTPS     Y2, Y2
+	VSQRTPS     Y2, Y4
+	VMULPS      Y4, Y2, Y2
+	VMOVUPS     (DX), Y4
+	VDIVPS      Y2, Y4, Y4
+	VMOVUPS     Y4, (DI)
+	VFMADD213PS Y0, Y1, Y3
+	VSQRTPS     Y3, Y3
+	VSQRTPS     Y3, Y5
+	VMULPS      Y5, Y3, Y3
+	VMOVUPS     32(DX), Y5
+	VDIVPS      Y3, Y5, Y5
+	VMOVUPS     Y5, 32(DI)
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, DI
+	ADDQ        SI, BX
+	DECQ        AX
+	JNZ         lrnAVX2_pixel
+	VZEROUPPER
+	RET
+
+// func lrnGradAVX2(n int, size int, x *float32, dy *float32, sq *float32, rest *float32, stride int, dx *float32, k float32, alpha float32)
+// Requires: AVX, AVX2, FMA3, SSE
+TEXT ·lrnGradAVX2(SB), NOSPLIT, $0-72
+	MOVQ         n+0(FP), AX
+	MOVQ         size+8(FP), CX
+	MOVQ         x+16(FP), DX
+	MOVQ         dy+24(FP), BX
+	MOVQ         sq+32(FP), SI
+	MOVQ         rest+40(FP), DI
+	MOVQ         stride+48(FP), R8
+	MOVQ         dx+56(FP), R9
+	MOVSS        k+64(FP), X0
+	VBROADCASTSS X0, Y0
+	MOVSS        alpha+68(FP), X1
+	VBROADCASTSS X1, Y1
+	SHLQ         $0x02, R8
+
+lrnGradAVX2_pixel:
+	MOVQ   SI, R10
+	MOVQ   CX, R11
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+lrnGradAVX2_window:
+	VADDPS      (R10), Y2, Y2
+	VADDPS      32(R10), Y3, Y3
+	ADDQ        $0x04, R10
+	DECQ        R11
+	JNZ         lrnGradAVX2_window
+	VFMADD213PS Y0, Y1, Y2
+	VSQRTPS     Y2, Y4
+	VSQRTPS     Y4, Y6
+	VMULPS      Y6, Y4, Y4
+	VMOVUPS     (BX), Y6
+	VDIVPS      Y4, Y6, Y6
+	VMOVUPS     Y6, (R9)
+	VMULPS      (DX), Y6, Y6
+	VDIVPS      Y2, Y6, Y6
+	VMOVUPS     Y6, (DI)
+	VFMADD213PS Y0, Y1, Y3
+	VSQRTPS     Y3, Y5
+	VSQRTPS     Y5, Y7
+	VMULPS      Y7, Y5, Y5
+	VMOVUPS     32(BX), Y7
+	VDIVPS      Y5, Y7, Y7
+	VMOVUPS     Y7, 32(R9)
+	VMULPS      32(DX), Y7, Y7
+	VDIVPS      Y3, Y7, Y7
+	VMOVUPS     Y7, 32(DI)
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, R9
+	ADDQ        R8, SI
+	ADDQ        R8, DI
+	DECQ        AX
+	JNZ         lrnGradAVX2_pixel
+	VZEROUPPER
+	RET
+
+// func lrnSpreadAVX2(n int, size int, x *float32, rest *float32, stride int, dx *float32, c float32)
+// Requires: AVX, AVX2, FMA3, SSE
+TEXT ·lrnSpreadAVX2(SB), NOSPLIT, $0-52
+	MOVQ         n+0(FP), AX
+	MOVQ         size+8(FP), CX
+	MOVQ         x+16(FP), DX
+	MOVQ         rest+24(FP), BX
+	MOVQ         stride+32(FP), SI
+	MOVQ         dx+40(FP), DI
+	MOVSS        c+48(FP), X0
+	VBROADCASTSS X0, Y0
+	SHLQ         $0x02, SI
+
+lrnSpreadAVX2_pixel:
+	MOVQ   BX, R8
+	MOVQ   CX, R9
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+
+lrnSpreadAVX2_window:
+	VADDPS       (R8), Y1, Y1
+	VADDPS       32(R8), Y2, Y2
+	ADDQ         $0x04, R8
+	DECQ         R9
+	JNZ          lrnSpreadAVX2_window
+	VMULPS       (DX), Y1, Y1
+	VMOVUPS      (DI), Y3
+	VFNMADD231PS Y0, Y1, Y3
+	VMOVUPS      Y3, (DI)
+	VMULPS       32(DX), Y2, Y2
+	VMOVUPS      32(DI), Y4
+	VFNMADD231PS Y0, Y2, Y4
+	VMOVUPS      Y4, 32(DI)
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, DI
+	ADDQ         SI, BX
+	DECQ         AX
+	JNZ          lrnSpreadAVX2_pixel
 	VZEROUPPER
 	RET
 

@@ -74,8 +74,8 @@ func (g Conv) BackwardScratch(n, h, w, threads int, data bool) Scratch {
 // UpdateScratch is what [Work.FCUpdate] takes besides what the gradient alone takes.
 func UpdateScratch() Scratch { return Scratch{Local: connectedLocal} }
 
-// LRNScratch is what [Work.LRNForward] takes for c channels.
-func LRNScratch(l LRN, c int) Scratch { return Scratch{Local: l.scratch(c)} }
+// LRNScratch is what [Work.LRNForward] takes for c channels and rows of w pixels.
+func LRNScratch(l LRN, c, w int) Scratch { return Scratch{Local: l.scratch(c, w)} }
 
 // Floats is the memory that w holds now.
 func (w *Work) Floats() int {

@@ -67,7 +67,7 @@ func TestLRNScratch(t *testing.T) {
 			x := newAct(make([]float32, 2*c*3*4), 2, c, 3, 4, 0)
 			wk.LRNForward(l, x, newAct(nil, 2, c, 3, 4, 0))
 			wk.LRNBackward(l, x, x, newAct(nil, 2, c, 3, 4, 0))
-			if want := LRNScratch(l, c).Floats(3); wk.Floats() != want {
+			if want := LRNScratch(l, c, 4).Floats(3); wk.Floats() != want {
 				t.Errorf("size %d, %d channels: Work holds %d floats, announced %d", l.Size, c, wk.Floats(), want)
 			}
 		}

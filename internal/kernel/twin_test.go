@@ -405,6 +405,8 @@ var againstTwin = []struct {
 	{"reluGrad", reluGradAgainstTwin},
 	{"sgd", sgdAgainstTwin},
 	{"transpose", transposeAgainstTwin},
+	{"norm", normsAgainstTwin},
+	{"lrn", lrnsAgainstTwin},
 }
 
 func TestKernelsEqualTwins(t *testing.T) {

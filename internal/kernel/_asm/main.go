@@ -60,6 +60,7 @@ func main() {
 		gemms(s)
 		wgrads(s)
 		elementwise(s)
+		norms(s)
 		widen(s)
 	}
 	transpose()
