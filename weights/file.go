@@ -15,6 +15,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/verydeep/vgg/tensor"
@@ -76,22 +77,51 @@ func Open(path string) (*File, error) {
 		f.Close()
 		return nil, openError(path, err)
 	}
-	w, err := NewFile(path, f, info.Size())
+	w, h, err := newFile(path, f, info.Size())
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
 	w.closer = f
+	if h.beside != nil {
+		if err := w.openBeside(h); err != nil {
+			w.Close()
+			return nil, err
+		}
+	}
 	return w, nil
+}
+
+// openBeside opens the files in the same folder that hold the tensors' data.
+func (f *File) openBeside(h *header) error {
+	root, err := os.OpenRoot(filepath.Dir(f.name))
+	if err != nil {
+		return openError(f.name, err)
+	}
+	defer root.Close()
+	closer, err := h.beside(root)
+	if err != nil {
+		return inFile(f.name, err)
+	}
+	f.closer = closers{f.closer, closer}
+	return nil
 }
 
 // NewFile reads weights from the first size bytes of r. The name stands in
 // errors; they are those of Open. r must serve parallel calls if the File is
 // used by several goroutines; Close doesn't close it.
 func NewFile(name string, r io.ReaderAt, size int64) (*File, error) {
+	f, h, err := newFile(name, r, size)
+	if err == nil && h.beside != nil {
+		return nil, fmt.Errorf("weights: %s: the data are in files beside it: open it by its path", name)
+	}
+	return f, err
+}
+
+func newFile(name string, r io.ReaderAt, size int64) (*File, *header, error) {
 	h, format, err := readAny(r, size)
 	if err != nil {
-		return nil, inFile(name, err)
+		return nil, nil, inFile(name, err)
 	}
 	f := &File{
 		name:    name,
@@ -106,7 +136,20 @@ func NewFile(name string, r io.ReaderAt, size int64) (*File, error) {
 	for i, e := range h.entries {
 		f.byName[e.Name] = i
 	}
-	return f, nil
+	return f, h, nil
+}
+
+// closers are closed together, in their order; the first error counts.
+type closers []io.Closer
+
+func (cs closers) Close() error {
+	var first error
+	for _, c := range cs {
+		if err := c.Close(); first == nil {
+			first = err
+		}
+	}
+	return first
 }
 
 // Name returns the path or name that the file was opened by.

@@ -7,12 +7,13 @@ type Format string
 
 const (
 	Safetensors Format = "safetensors"
-	PyTorch     Format = "PyTorch"    // torch.save: .pth, .pt
-	Keras       Format = "Keras"      // .h5, .weights.h5, .keras
-	CaffeModel  Format = "Caffe"      // .caffemodel
-	MatConvNet  Format = "MatConvNet" // .mat
-	ONNX        Format = "ONNX"       // .onnx
-	NPZ         Format = "npz"        // numpy.savez
+	PyTorch     Format = "PyTorch"       // torch.save: .pth, .pt
+	Keras       Format = "Keras"         // .h5, .weights.h5, .keras
+	CaffeModel  Format = "Caffe"         // .caffemodel
+	MatConvNet  Format = "MatConvNet"    // .mat
+	ONNX        Format = "ONNX"          // .onnx
+	NPZ         Format = "npz"           // numpy.savez
+	TFJS        Format = "TensorFlow.js" // layers-model: model.json and its shards
 )
 
 // Layer is one layer of the chain that some formats describe beside their tensors.
@@ -43,7 +44,9 @@ type reader struct {
 }
 
 // formats are tried in order; what none of them takes is read as safetensors.
-var formats = []reader{}
+var formats = []reader{
+	{TFJS, isTFJS, readTFJS},
+}
 
 // readAny recognises the format of a file by its content and reads its header.
 func readAny(r io.ReaderAt, size int64) (*header, Format, error) {

@@ -1,0 +1,203 @@
+package weights
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"strings"
+)
+
+// kerasOps are the classes of layers that have an operation of Layer. A class that is
+// missing here is called by its own name in lower case.
+var kerasOps = map[string]string{
+	"InputLayer":             "input",
+	"Rescaling":              "rescaling",
+	"Conv2D":                 "conv",
+	"Convolution2D":          "conv",
+	"Dense":                  "fc",
+	"BatchNormalization":     "batchnorm",
+	"ReLU":                   "relu",
+	"Softmax":                "softmax",
+	"MaxPooling2D":           "maxpool",
+	"AveragePooling2D":       "avgpool",
+	"GlobalMaxPooling2D":     "globalmaxpool",
+	"GlobalAveragePooling2D": "globalavgpool",
+	"ZeroPadding2D":          "pad",
+	"Flatten":                "flatten",
+	"Dropout":                "dropout",
+	"SpatialDropout2D":       "dropout",
+}
+
+// kerasRoles are the tensors of an operation by their names in the file.
+var kerasRoles = map[string]map[string]string{
+	"conv":      {"weight": "kernel", "bias": "bias"},
+	"fc":        {"weight": "kernel", "bias": "bias"},
+	"batchnorm": {"scale": "gamma", "shift": "beta", "mean": "moving_mean", "variance": "moving_variance"},
+}
+
+// describeLayers puts a model's config into h: the layers of a chain with the tensors of
+// h that are theirs, or why it is none.
+func describeLayers(h *header, chain []kerasLayer) {
+	known := make(map[string]bool, len(h.entries))
+	for _, e := range h.entries {
+		known[e.Name] = true
+	}
+	names := kerasNames(chain)
+	for i, l := range chain {
+		layer := Layer{Name: names[i], Op: kerasOps[l.class], Attributes: l.config.attributes()}
+		if layer.Op == "" {
+			layer.Op = strings.ToLower(l.class)
+		}
+		for role, name := range kerasRoles[layer.Op] {
+			if name = names[i] + "/" + name; known[name] {
+				if layer.Tensors == nil {
+					layer.Tensors = make(map[string]string)
+				}
+				layer.Tensors[role] = name
+			}
+		}
+		// ReLU with a bound or a slope is another function.
+		if c := &l.config; layer.Op == "relu" && (c.MaxValue != nil || number(c.Slope) != 0 || c.Threshold != nil && *c.Threshold != 0) {
+			layer.Op = "boundedrelu"
+		}
+		function := functionName(l.config.Activation)
+		if l.class == "Activation" {
+			layer.Op = function
+			function = ""
+		}
+		h.layers = append(h.layers, layer)
+		if function != "" && function != "linear" {
+			h.layers = append(h.layers, Layer{Name: layer.Name + "/" + function, Op: function})
+		}
+	}
+}
+
+// unchained notes in the metadata why a file describes no chain of layers.
+func unchained(h *header, why *unchainedError) {
+	h.meta["layers"] = "no chain: " + why.reason
+}
+
+// kerasNames returns a name for every layer: its own, or with those of the models round
+// it where another layer has the same.
+func kerasNames(chain []kerasLayer) []string {
+	paths := make([][]string, len(chain))
+	for i, l := range chain {
+		paths[i] = l.path
+	}
+	return shortNames(paths)
+}
+
+// shortNames returns the last part of each path, or all of it where the last is taken.
+func shortNames(paths [][]string) []string {
+	names := make([]string, len(paths))
+	taken := make(map[string]bool, len(paths))
+	for i, p := range paths {
+		if len(p) == 0 {
+			continue
+		}
+		names[i] = p[len(p)-1]
+		if taken[names[i]] {
+			names[i] = strings.Join(p, "/")
+		}
+		taken[names[i]] = true
+	}
+	return names
+}
+
+// attributes returns the numbers of a layer's config by their names in ONNX where there
+// is one. Of the padding, 1 is same and 0 valid; pads are top, left, bottom, right.
+func (c *kerasConfig) attributes() map[string][]float64 {
+	a := make(map[string][]float64)
+	sizes := func(name string, s kerasSizes) {
+		if len(s) == 1 {
+			s = kerasSizes{s[0], s[0]}
+		}
+		if s != nil {
+			a[name] = slices.Clone(s)
+		}
+	}
+	one := func(name string, v *float64) {
+		if v != nil {
+			a[name] = []float64{*v}
+		}
+	}
+	sizes("kernel_shape", c.KernelSize)
+	sizes("kernel_shape", c.PoolSize)
+	sizes("strides", c.Strides)
+	if c.PoolSize != nil && c.Strides == nil {
+		sizes("strides", c.PoolSize)
+	}
+	sizes("dilations", c.DilationRate)
+	one("group", c.Groups)
+	one("epsilon", c.Epsilon)
+	one("ratio", c.Rate)
+	one("max_value", c.MaxValue)
+	var padding string
+	var sides [][]float64
+	switch {
+	case json.Unmarshal(c.Padding, &padding) == nil && padding == "same":
+		a["padding"] = []float64{1}
+	case padding == "valid":
+		a["padding"] = []float64{0}
+	case json.Unmarshal(c.Padding, &sides) == nil && len(sides) == 2 && len(sides[0]) == 2 && len(sides[1]) == 2:
+		a["pads"] = []float64{sides[0][0], sides[1][0], sides[0][1], sides[1][1]}
+	}
+	if c.DataFormat == "channels_first" {
+		a["channels_first"] = []float64{1}
+	}
+	for name, text := range map[string]json.RawMessage{"scale": c.Scale, "offset": c.Offset, "axis": c.Axis} {
+		if v := numbers(text); v != nil {
+			a[name] = v
+		}
+	}
+	shape := c.BatchShape
+	if shape == nil {
+		shape = c.BatchInput
+	}
+	var sides4 []*float64 // null is any
+	if json.Unmarshal(shape, &sides4) == nil && len(sides4) > 1 {
+		for _, s := range sides4[1:] {
+			if s == nil {
+				s = new(float64)
+			}
+			a["shape"] = append(a["shape"], *s)
+		}
+	}
+	if len(a) == 0 {
+		return nil
+	}
+	return a
+}
+
+// numbers returns a number or a list of them, nil for anything else.
+func numbers(text json.RawMessage) []float64 {
+	var one *float64
+	if json.Unmarshal(text, &one) == nil && one != nil {
+		return []float64{*one}
+	}
+	var list []float64
+	if json.Unmarshal(text, &list) == nil {
+		return list
+	}
+	return nil
+}
+
+func number(text json.RawMessage) float64 {
+	if v := numbers(text); len(v) == 1 && !math.IsNaN(v[0]) {
+		return v[0]
+	}
+	return 0
+}
+
+// functionName returns the name of an activation function: relu, or as an object.
+func functionName(text json.RawMessage) string {
+	var name string
+	if json.Unmarshal(text, &name) == nil {
+		return strings.ToLower(name)
+	}
+	var object kerasObject
+	if json.Unmarshal(text, &object) == nil && json.Unmarshal(object.Config, &name) == nil {
+		return strings.ToLower(name)
+	}
+	return strings.ToLower(object.ClassName)
+}
