@@ -67,7 +67,7 @@ func BenchmarkTrainingStep(b *testing.B) {
 			x, labels := ramp(tensor.New(batch, 3, 224, 224)), rand.New(rand.NewPCG(1, 1)).Perm(1000)[:batch]
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := tr.StepSGD(x, labels, nn.Pass{}, opt, 1e-3, 0.9, 5e-4); err != nil {
+				if _, err := tr.StepSGD(x, labels, nn.Pass{}, opt, nn.Update{Rate: 1e-3, Momentum: 0.9, Decay: 5e-4, DecayBiases: true}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -217,7 +217,7 @@ func testTenSteps(t *testing.T, net string) {
 			t.Fatal(err)
 		}
 		near(t, fmt.Sprintf("step %d: loss", i), []float32{float32(loss / float64(len(labels)))}, want(t, steps, "loss").Data[i-1:i])
-		opt.Step(1e-2, 0.9, 5e-4)
+		opt.Step(nn.Update{Rate: 1e-2, Momentum: 0.9, Decay: 5e-4, DecayBiases: true})
 		for _, p := range n.Params() {
 			v := make([]float32, p.Len())
 			if err := p.Get(v); err != nil {

@@ -19,6 +19,8 @@ type BatchNorm struct {
 	Gamma, Beta             *Param
 	RunningMean, RunningVar *Param
 	mean, variance          []float32 // of the last training batch
+	unbias                  float32   // makes that variance unbiased
+	sink                    []float32 // for a gradient that nobody asks for
 }
 
 // NewBatchNorm returns a batch normalisation of c channels with γ = 1, β = 0, running
@@ -56,19 +58,98 @@ func (l *BatchNorm) norm(train bool) kernel.Norm {
 	return nm
 }
 
+// frozen tells whether training uses the running statistics.
+func (l *BatchNorm) frozen() bool { return l.Gamma.Frozen && l.Beta.Frozen }
+
 func (l *BatchNorm) forward(w *kernel.Work, x, y *kernel.Act, p Pass) {
-	w.NormForward(l.norm(p.Train), x, y, l.ReLU, p.Train)
-	if !p.Train {
+	batch := p.Train && !l.frozen()
+	w.NormForward(l.norm(batch), x, y, l.ReLU, batch)
+	if !batch {
 		return
 	}
 	count := float32(x.N * x.H * x.W)
-	unbias := count / max(1, count-1)
+	l.unbias = count / max(1, count-1)
+	if p.HoldStatistics {
+		return
+	}
 	for i := range x.C {
-		l.RunningMean.Value[i] += l.Momentum * (l.mean[i] - l.RunningMean.Value[i])
-		l.RunningVar.Value[i] += l.Momentum * (l.variance[i]*unbias - l.RunningVar.Value[i])
+		l.move(i, l.mean[i], l.variance[i]*l.unbias)
 	}
 }
 
+// move moves the running statistics of a channel.
+func (l *BatchNorm) move(i int, mean, variance float32) {
+	l.RunningMean.Value[i] += l.Momentum * (mean - l.RunningMean.Value[i])
+	l.RunningVar.Value[i] += l.Momentum * (variance - l.RunningVar.Value[i])
+}
+
 func (l *BatchNorm) backward(w *kernel.Work, x, y, dy, dx *kernel.Act, _ Pass) {
-	w.NormBackward(l.norm(true), x, y, dy, dx, l.Gamma.Grad, l.Beta.Grad, l.ReLU)
+	if l.frozen() {
+		if dx != nil {
+			w.NormBackwardFixed(l.norm(false), y, dy, dx, l.ReLU)
+		}
+		return
+	}
+	w.NormBackward(l.norm(true), x, y, dy, dx, l.gradOf(l.Gamma), l.gradOf(l.Beta), l.ReLU)
+}
+
+// gradOf is where the gradient of p goes.
+func (l *BatchNorm) gradOf(p *Param) []float32 {
+	if p.Frozen {
+		return l.sink
+	}
+	return p.Grad
+}
+
+func (l *BatchNorm) prepareTraining() {
+	if l.sink = nil; l.Gamma.Frozen != l.Beta.Frozen {
+		l.sink = make([]float32, len(l.Gamma.Value))
+	}
+}
+
+// normalisations lists the layers of batch normalisation whose statistics are the batch's.
+func (c *Chain) normalisations() []*BatchNorm {
+	var all []*BatchNorm
+	for _, l := range c.layers {
+		if bn, ok := l.(*BatchNorm); ok && !bn.frozen() {
+			all = append(all, bn)
+		}
+	}
+	return all
+}
+
+// StatisticsLen is the number of running statistics that training moves: a mean and a
+// variance of every channel that is normalised by its batch. Where it is 0, what
+// training computes of an image does not depend on the others of its pass.
+func (c *Chain) StatisticsLen() int {
+	n := 0
+	for _, l := range c.normalisations() {
+		n += 2 * l.Gamma.Len()
+	}
+	return n
+}
+
+// AddStatistics adds to sum, of [Chain.StatisticsLen], weight times the means and
+// unbiased variances of the last pass, layer after layer.
+func (t *Training) AddStatistics(sum []float64, weight float64) {
+	for _, l := range t.chain.normalisations() {
+		n := l.Gamma.Len()
+		for i := range n {
+			sum[i] += weight * float64(l.mean[i])
+			sum[n+i] += weight * float64(l.variance[i]*l.unbias)
+		}
+		sum = sum[2*n:]
+	}
+}
+
+// MoveStatistics moves the running statistics towards those of a batch, in the order of
+// [Training.AddStatistics].
+func (c *Chain) MoveStatistics(batch []float64) {
+	for _, l := range c.normalisations() {
+		n := l.Gamma.Len()
+		for i := range n {
+			l.move(i, float32(batch[i]), float32(batch[n+i]))
+		}
+		batch = batch[2*n:]
+	}
 }

@@ -28,6 +28,9 @@ type Pass struct {
 	Image     int    // index, in the iteration's global batch, of the first image
 	Batch     int    // images of the global batch, which the loss is averaged over; 0: those of this pass
 
+	// More says that another part of the same batch follows: gradients are complete after
+	// the last one.
+	More bool
 	// HoldStatistics leaves batch normalisation's running statistics as they are:
 	// [Training.AddStatistics] tells those of the pass, [Chain.MoveStatistics] moves the
 	// running ones later.

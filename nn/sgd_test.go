@@ -17,7 +17,7 @@ func TestStepSGD(t *testing.T) {
 			x, labels := images(uint64(20+i), n, 8, 8), []int{0, 1, 2, 1, 0}
 			p := Pass{Seed: 3, Iteration: i}
 			if fused {
-				if _, err := tr.StepSGD(x, labels, p, sgd, 0.01, 0.9, 5e-4); err != nil {
+				if _, err := tr.StepSGD(x, labels, p, sgd, Update{Rate: 0.01, Momentum: 0.9, Decay: 5e-4, DecayBiases: true}); err != nil {
 					t.Fatal(err)
 				}
 				continue
@@ -26,7 +26,7 @@ func TestStepSGD(t *testing.T) {
 			if _, err := tr.Step(x, labels, p); err != nil {
 				t.Fatal(err)
 			}
-			sgd.Step(0.01, 0.9, 5e-4)
+			sgd.Step(Update{Rate: 0.01, Momentum: 0.9, Decay: 5e-4, DecayBiases: true})
 		}
 		values := map[string][]float32{}
 		for _, p := range c.Params() {
@@ -64,7 +64,7 @@ func TestStepSGDStopsAtNaN(t *testing.T) {
 		}
 		before[p.Name] = append([]float32(nil), p.Value...)
 	}
-	loss, err := tr.StepSGD(x, []int{0, 1}, Pass{}, sgd, 0.01, 0.9, 5e-4)
+	loss, err := tr.StepSGD(x, []int{0, 1}, Pass{}, sgd, Update{Rate: 0.01, Momentum: 0.9, Decay: 5e-4, DecayBiases: true})
 	if err != nil || !math.IsNaN(loss) {
 		t.Fatalf("loss %g, %v, want NaN", loss, err)
 	}

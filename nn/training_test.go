@@ -340,7 +340,7 @@ func TestTrainingFloats(t *testing.T) {
 			tr := newTraining(t, c, n)
 			sgd := NewSGD(c)
 			for range 2 {
-				if _, err := tr.StepSGD(images(14, n, 8, 8), make([]int, n), Pass{}, sgd, 0.01, 0.9, 5e-4); err != nil {
+				if _, err := tr.StepSGD(images(14, n, 8, 8), make([]int, n), Pass{}, sgd, Update{Rate: 0.01, Momentum: 0.9, Decay: 5e-4, DecayBiases: true}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -376,7 +376,7 @@ func TestStepErrors(t *testing.T) {
 		{"label too large", "nn: label 7 of image 1, want 0 … 6", labelled([]int{0, 7}, 2, 3, 8, 8)},
 		{"label negative", "nn: label -1 of image 0, want 0 … 6", labelled([]int{-1, 0}, 2, 3, 8, 8)},
 		{"label missing", "nn: training step with input of shape [2 3 8 8] and 1 labels, want", labelled([]int{0}, 2, 3, 8, 8)},
-		{"too many images", "nn: training step with input of shape [3 3 8 8] and 3 labels, want at most 2 images of 8×8", labelled([]int{0, 0, 0}, 3, 3, 8, 8)},
+		{"too many images", "nn: training step with input of shape [3 3 8 8], want at most 2 images of 8×8", labelled([]int{0, 0, 0}, 3, 3, 8, 8)},
 		{"another size", "nn: training step with input of shape [2 3 8 9]", labelled([]int{0, 0}, 2, 3, 8, 9)},
 		{"four channels", "nn: input of shape [2 4 8 8], want [N 3 H W]", labelled([]int{0, 0}, 2, 4, 8, 8)},
 		{"no images", "nn: input of shape [0 3 8 8], want [N 3 H W]", labelled(nil, 0, 3, 8, 8)},

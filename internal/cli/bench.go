@@ -255,7 +255,7 @@ func (c *benchCommand) pass(net *vgg.Network) (func() error, error) {
 	return func() error {
 		iteration++
 		// too small a rate for the weights to leave their range
-		_, err := state.StepSGD(x, labels, nn.Pass{Seed: 1, Iteration: iteration}, sgd, 1e-6, 0.9, 5e-4)
+		_, err := state.StepSGD(x, labels, nn.Pass{Seed: 1, Iteration: iteration}, sgd, nn.Update{Rate: 1e-6, Momentum: 0.9, Decay: 5e-4, DecayBiases: true})
 		return err
 	}, nil
 }
