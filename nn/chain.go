@@ -91,10 +91,22 @@ type workspace struct {
 	buf     [2][]float32
 }
 
-// call is a step of inference: a layer, perhaps with the max-pooling after it.
+// call is a step of inference: a layer, perhaps with the batch normalisation and the
+// max-pooling after it.
 type call struct {
 	layer Layer
+	norm  *BatchNorm
 	pool  bool
+}
+
+// conv returns the convolution that computes the step, but for its pooling; nil if the
+// step is none.
+func (s call) conv() *Conv {
+	conv, _ := s.layer.(*Conv)
+	if s.norm != nil {
+		return conv.fold(s.norm)
+	}
+	return conv
 }
 
 // inferring lists the steps of inference on n images, with the shape of the input and
@@ -112,7 +124,14 @@ func (c *Chain) inferring(n, h, w int) ([]call, []Shape, error) {
 			continue
 		}
 		s := call{layer: c.layers[i]}
-		if conv, ok := s.layer.(*Conv); ok && i+1 < len(c.layers) {
+		conv, ok := s.layer.(*Conv)
+		if ok && i+1 < len(c.layers) {
+			if norm, ok := conv.foldsInto(c.layers[i+1]); ok {
+				s.norm = norm
+				i++
+			}
+		}
+		if ok && i+1 < len(c.layers) {
 			if _, ok := c.layers[i+1].(*MaxPool); ok && conv.fusesPool(n, in, c.Threads()) {
 				s.pool = true
 				i++
@@ -144,6 +163,9 @@ func inferenceLens(steps []call, shapes []Shape, n, threads int) (lens [2]int, s
 			s = s.Max(steps[i].layer.scratch(n, sh, threads, false, false))
 			if conv, ok := steps[i].layer.(*Conv); ok {
 				filters += conv.filterLen(n, sh, threads, false)
+				if steps[i].norm != nil {
+					filters += conv.Weight.packed
+				}
 			}
 		}
 	}
@@ -266,9 +288,12 @@ func (c *Chain) ForwardInto(y, x *tensor.Tensor) error {
 func (ws *workspace) step(i int) {
 	x, y := &ws.acts[i], &ws.acts[i+1]
 	y.ClearBorder()
-	if s := ws.steps[i]; s.pool {
-		s.layer.(*Conv).forwardPool(ws.work, x, y)
-	} else {
+	switch s := ws.steps[i]; {
+	case s.pool:
+		s.conv().forwardPool(ws.work, x, y)
+	case s.norm != nil:
+		s.conv().forward(ws.work, x, y, Pass{})
+	default:
 		s.layer.forward(ws.work, x, y, Pass{})
 	}
 }
@@ -324,7 +349,7 @@ func (c *Chain) ParamFloats() int {
 func (c *Chain) LearntFloats() int {
 	total := 0
 	for _, p := range c.Params() {
-		if !p.Running {
+		if p.learnt() {
 			total += p.packed
 		}
 	}

@@ -238,6 +238,10 @@ func TestInferenceFloats(t *testing.T) {
 			got := cap(ws.buf[0]) + cap(ws.buf[1]) + ws.work.Floats()
 			for _, l := range c.layers {
 				if conv, ok := l.(*Conv); ok {
+					if f := conv.folded.Load(); f != nil {
+						conv = f.conv
+						got += cap(conv.Weight.Value)
+					}
 					for i := range conv.filters {
 						if f := conv.filters[i].Load(); f != nil {
 							got += cap(f.u)

@@ -24,6 +24,7 @@ type Conv struct {
 
 	mu      sync.Mutex                     // held while filters are computed
 	filters [2]atomic.Pointer[transformed] // for F(4×4,3×3) and F(6×6,3×3)
+	folded  atomic.Pointer[folded]         // with the batch normalisation after the layer
 }
 
 // NewConv returns a convolution of c in-channels and k out-channels with r × r filters
@@ -190,7 +191,7 @@ func (l *Conv) backward(w *kernel.Work, x, y, dy, dx *kernel.Act, p Pass) {
 	case ok:
 		w.WinogradBackwardWeights(plan, l.g, x, dy, l.Weight.fresh, l.Weight.accum)
 		l.Weight.fresh = false
-		if !p.More {
+		if !p.More { // the sum goes on in the Winograd domain
 			w.WinogradFold(plan, l.g, l.Weight.accum, l.Weight.Grad)
 		}
 	default:

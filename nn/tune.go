@@ -196,8 +196,8 @@ func (c *Chain) newTuner(n, h, w int, only []Tuning) (*tuner, error) {
 
 // newTuned lists the candidates of a step, or returns nil where it has no choice.
 func newTuned(s call, n int, in Shape, threads int, only []Tuning) *tuned {
-	conv, ok := s.layer.(*Conv)
-	if !ok || conv.Weight.format != 0 {
+	conv := s.conv()
+	if conv == nil || conv.Weight.format != 0 {
 		return nil
 	}
 	wanted := func(string) bool { return true }

@@ -1,0 +1,68 @@
+package nn
+
+import (
+	"github.com/verydeep/vgg/internal/kernel"
+)
+
+// folded is a convolution with the batch normalisation after it in its weights, made
+// from given values of both: with the normalisation written as y = a·x + s, the
+// weights are a·w and the bias a·b + s, out-channel by out-channel.
+type folded struct {
+	version      uint64    // of the convolution's weights
+	scale, shift []float32 // a, and a·b + s
+	conv         *Conv
+}
+
+// fold returns the convolution that computes in inference what l and then norm compute.
+// It is made anew only when their values have changed.
+func (l *Conv) fold(norm *BatchNorm) *Conv {
+	if f := l.folded.Load(); f != nil && l.isCurrent(f, norm) {
+		return f.conv
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if f := l.folded.Load(); f != nil && l.isCurrent(f, norm) {
+		return f.conv
+	}
+	f := &folded{version: l.Weight.version.Load()}
+	nm := norm.norm(false)
+	for k := range l.g.K {
+		a, s := l.affine(nm, k)
+		f.scale, f.shift = append(f.scale, a), append(f.shift, s)
+	}
+	f.conv = NewConv(l.name, l.g.C, l.g.K, l.g.R, l.g.Pad, norm.ReLU)
+	f.conv.Weight.alloc()
+	w := f.conv.Weight.Value
+	copy(w, l.Weight.Value)
+	l.g.ScaleOut(w, f.scale)
+	copy(f.conv.Bias.Value, f.shift)
+	l.folded.Store(f)
+	return f.conv
+}
+
+// affine is what the normalisation of out-channel k multiplies by, and adds to the
+// convolution without its bias.
+func (l *Conv) affine(nm kernel.Norm, k int) (scale, shift float32) {
+	a, s := nm.Affine(k)
+	return a, a*l.Bias.Value[k] + s
+}
+
+// isCurrent tells whether f was made from the values that l and norm have now.
+func (l *Conv) isCurrent(f *folded, norm *BatchNorm) bool {
+	if f.version != l.Weight.version.Load() {
+		return false
+	}
+	nm := norm.norm(false)
+	for k, scale := range f.scale {
+		if a, s := l.affine(nm, k); a != scale || s != f.shift[k] {
+			return false
+		}
+	}
+	return true
+}
+
+// foldsInto tells whether inference can take the next layer into l's weights.
+func (l *Conv) foldsInto(next Layer) (*BatchNorm, bool) {
+	norm, ok := next.(*BatchNorm)
+	return norm, ok && !l.ReLU && l.Weight.format == 0
+}
