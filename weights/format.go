@@ -45,6 +45,7 @@ type reader struct {
 
 // formats are tried in order; what none of them takes is read as safetensors.
 var formats = []reader{
+	{CaffeModel, isCaffe, readCaffe},
 	{TFJS, isTFJS, readTFJS},
 }
 

@@ -73,10 +73,6 @@ func otherFormat(b []byte) string {
 			return "a zip archive of NumPy arrays (.npz)"
 		}
 		return "a zip archive (PyTorch .pth, NumPy .npz or Keras .keras)"
-	case len(b) > 4 && b[0] == 0x08 && b[1] < 0x20 && b[2] == 0x12:
-		return "an ONNX model" // protobuf: ir_version, then producer_name
-	case len(b) > 2 && b[0] == 0x0a && int(b[1]) < len(b)-2 && isText(b[2:2+int(b[1])]) && !isText(b):
-		return "a Caffe model (.caffemodel)" // protobuf: name
 	}
 	start := bytes.ToLower(bytes.TrimSpace(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))))
 	switch {

@@ -28,8 +28,6 @@ func otherFiles() map[string]struct {
 		"h5":          {b("\x89HDF\r\n\x1a\n\x00\x00\x00\x00\x00\x08\x08\x00"), "an HDF5 file (Keras .h5)"},
 		"npy":         {b("\x93NUMPY\x01\x00v\x00{'descr': '<f4'"), "a NumPy array (.npy)"},
 		"mat":         {b("MATLAB 5.0 MAT-file, Platform: GLNXA64"), "a MATLAB file"},
-		"caffemodel":  {b("\x0a\x14VGG_ILSVRC_16_layers\x12\x04\x00\x01\x02\x03"), "a Caffe model (.caffemodel)"},
-		"onnx":        {b("\x08\x07\x12\x07pytorch\x1a\x051.9.0"), "an ONNX model"},
 		"gguf":        {b("GGUF\x03\x00\x00\x00\x00\x00\x00\x00"), "a GGUF file"},
 		"gzip":        {b("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03"), "a gzip file"},
 		"tar":         {append(append(b("vgg16.safetensors"), make([]byte, 240)...), "ustar\x0000"...), "a tar archive"},
