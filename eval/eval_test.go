@@ -277,7 +277,7 @@ func TestErrors(t *testing.T) {
 		"nothing readable":           {m, set(t, []string{"red"}, file{"red", nil}, file{"red", nil}), eval.Options{}, []string{"none of 2", "red/0.png"}},
 		"scale under the input":      {m, good, eval.Options{Scales: []int{64, 31}}, []string{"31", "32"}},
 		"negative batch":             {m, good, eval.Options{Batch: -1}, []string{"batch", "-1"}},
-		"unknown protocol":           {m, good, eval.Options{Protocol: 7}, []string{"Protocol(7)", "centre or dense"}},
+		"unknown protocol":           {m, good, eval.Options{Protocol: 7}, []string{"Protocol(7)", "centre, dense, multi-crop"}},
 		"weights that diverged":      {broken, good, eval.Options{}, []string{"red/0.png", "not finite"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -6,48 +6,41 @@ import (
 	"sync"
 )
 
-// prefetch yields prepare(0), …, prepare(n-1) in order. Workers goroutines prepare up
-// to that many ahead of their use; they have stopped when the loop ends, whichever way
-// it does. When ctx is done the sequence ends early.
-func prefetch[T any](ctx context.Context, n, workers, ahead int, prepare func(i int) T) iter.Seq[T] {
+// prefetch yields prepare's result for each of the images, in the order in which they
+// are ready. Workers goroutines prepare ahead of their use; they have stopped when the
+// loop ends, whichever way it does. When ctx is done the sequence ends early.
+func prefetch[T any](ctx context.Context, images []int, workers int, prepare func(ctx context.Context, i int) T) iter.Seq[T] {
 	return func(yield func(T) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		var wg sync.WaitGroup
 		defer wg.Wait()
 		defer cancel()
-		type job struct {
-			i    int
-			done chan T
-		}
-		jobs := make(chan job)
-		order := make(chan job, ahead)
+		jobs := make(chan int)
+		ready := make(chan T, workers)
 		wg.Go(func() {
 			defer close(jobs)
-			defer close(order)
-			for i := range n {
-				j := job{i, make(chan T, 1)}
+			for _, i := range images {
 				select {
-				case order <- j:
-				case <-ctx.Done():
-					return
-				}
-				select {
-				case jobs <- j:
+				case jobs <- i:
 				case <-ctx.Done():
 					return
 				}
 			}
 		})
-		for range min(workers, n) {
+		for range min(workers, len(images)) {
 			wg.Go(func() {
-				for j := range jobs {
-					j.done <- prepare(j.i)
+				for i := range jobs {
+					select {
+					case ready <- prepare(ctx, i):
+					case <-ctx.Done():
+						return
+					}
 				}
 			})
 		}
-		for j := range order {
+		for range images {
 			select {
-			case v := <-j.done:
+			case v := <-ready:
 				if ctx.Err() != nil || !yield(v) {
 					return
 				}

@@ -1,6 +1,10 @@
 package eval
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // Protocol is which part of an image the network sees.
 type Protocol int
@@ -12,28 +16,39 @@ const (
 	// convolutions, and the class score map is averaged over space before the soft-max
 	// (§3.2).
 	Dense
+	// MultiCrop is 50 crops of each scale: a regular grid of 5×5 over the image and
+	// over its mirror image (§3.2); see [Grid].
+	MultiCrop
+	// MultiCropDense is the mean of MultiCrop's and Dense's posteriors (§4.3).
+	MultiCropDense
+	// TenCrop is the four corners and the centre of the image and of its mirror image
+	// (Krizhevsky et al. 2012), as torchvision's TenCrop places them; see [FiveCrops].
+	TenCrop
 )
 
-// ParseProtocol returns the protocol called name: "centre" ("center") or "dense".
+var protocolNames = []string{"centre", "dense", "multi-crop", "multi-crop-dense", "ten-crop"}
+
+// Protocols lists the names of all protocols.
+func Protocols() []string { return slices.Clone(protocolNames) }
+
+// ParseProtocol returns the protocol called name: one of [Protocols], or "center".
 func ParseProtocol(name string) (Protocol, error) {
-	switch name {
-	case "centre", "center":
+	if name == "center" {
 		return Centre, nil
-	case "dense":
-		return Dense, nil
 	}
-	return 0, fmt.Errorf("eval: protocol %q, want centre or dense", name)
+	if i := slices.Index(protocolNames, name); i >= 0 {
+		return Protocol(i), nil
+	}
+	return 0, fmt.Errorf("eval: protocol %q, want %s or %s", name,
+		strings.Join(protocolNames[:len(protocolNames)-1], ", "), protocolNames[len(protocolNames)-1])
 }
 
 // String returns the protocol's name.
 func (p Protocol) String() string {
-	switch p {
-	case Centre:
-		return "centre"
-	case Dense:
-		return "dense"
+	if p < 0 || int(p) >= len(protocolNames) {
+		return fmt.Sprintf("Protocol(%d)", int(p))
 	}
-	return fmt.Sprintf("Protocol(%d)", int(p))
+	return protocolNames[p]
 }
 
 // MarshalText writes the protocol's name.
@@ -55,3 +70,14 @@ func (p Protocol) validate() error {
 	_, err := ParseProtocol(p.String())
 	return err
 }
+
+// parts are the protocols whose posteriors p is the mean of.
+func (p Protocol) parts() []Protocol {
+	if p == MultiCropDense {
+		return []Protocol{MultiCrop, Dense}
+	}
+	return []Protocol{p}
+}
+
+// mirrors tells whether the protocol shows mirror images by its definition.
+func (p Protocol) mirrors() bool { return p == MultiCrop || p == TenCrop }

@@ -1,119 +1,259 @@
 package eval
 
 import (
+	"bytes"
+	"context"
 	"fmt"
+	"image"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
-	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/preprocess"
-	"github.com/verydeep/vgg/tensor"
 )
+
+// piece is what goes through the network at once: a region of a rescaled image or of
+// its mirror image.
+type piece struct {
+	of     *preprocess.Image
+	x, y   int // upper left corner, in the mirror image where flip is set
+	w, h   int
+	flip   bool
+	target *sum // what its posterior is added to
+}
+
+// fill writes the piece as the network takes it, (3,h,w) planar.
+func (p piece) fill(dst []float32, s preprocess.Spec) {
+	im := p.of
+	if p.w != im.W || p.h != im.H {
+		x := p.x
+		if p.flip {
+			x = im.W - p.x - p.w
+		}
+		im = cropOf(im, x, p.y, p.w, p.h)
+	}
+	if p.flip {
+		im = preprocess.FlipH(im)
+	}
+	s.Tensor(dst, im, [3]float32{})
+}
+
+func cropOf(im *preprocess.Image, x, y, w, h int) *preprocess.Image {
+	out, err := preprocess.Crop(im, x, y, x+w, y+h)
+	if err != nil {
+		panic("eval: a crop outside its image")
+	}
+	return out
+}
 
 // prepared is an image as the network will see it, or why it can't.
 type prepared struct {
-	index int
-	views []*tensor.Tensor // (1,3,H,W): for each scale the image and, with Flip, its mirror image
-	err   error
+	index   int
+	pending *pending
+	views   []viewPieces
+	err     error
+	weight  int64 // bytes that the images it holds take
 }
 
-// prepare reads image i and makes its views.
-func (o Options) prepare(m *vgg.Model, data *dataset.Dataset, i int) prepared {
-	p := prepared{index: i}
-	im, err := decode(data, i)
+// viewPieces is the pieces of a view, all of one size.
+type viewPieces struct {
+	view   int // index into the pass's views
+	pieces []piece
+}
+
+// decodeBytes is what decoding takes a pixel: a progressive JPEG's coefficients, planes
+// and RGB.
+const decodeBytes = 18
+
+// preparer reads and rescales images within a bound of memory.
+type preparer struct {
+	model  *vgg.Model
+	data   *dataset.Dataset
+	views  []view
+	limits limits
+	room   *semaphore.Weighted // limits.decode bytes
+	bound  int64               // of all, for errors
+}
+
+func newPreparer(m *vgg.Model, data *dataset.Dataset, views []view, l limits) *preparer {
+	return &preparer{model: m, data: data, views: views, limits: l, room: semaphore.NewWeighted(l.decode), bound: l.total}
+}
+
+// prepare reads image i once, rescales it once a scale, and makes the pieces of the
+// wanted views. What its images take of the preparer's room is held until
+// [preparer.release].
+func (p *preparer) prepare(ctx context.Context, i int, wanted []int) prepared {
+	out := prepared{index: i}
+	raw, err := p.data.Read(i)
 	if err != nil {
-		p.err = err
-		return p
+		out.err = err
+		return out
 	}
-	for _, q := range o.Scales {
-		seen, err := o.rescale(m, im, q)
+	need := int64(0)
+	header, _, headerErr := image.DecodeConfig(bytes.NewReader(raw))
+	if headerErr == nil && header.Width > 0 && header.Height > 0 {
+		sizes, err := p.check(header.Width, header.Height, wanted)
 		if err != nil {
-			p.err = err
-			return p
+			out.err = err
+			return out
 		}
-		p.views = append(p.views, planar(m.Preprocess, seen))
-		if o.Flip {
-			p.views = append(p.views, planar(m.Preprocess, preprocess.FlipH(seen)))
-		}
+		need, out.weight = sizes.most, sizes.kept
 	}
-	return p
+	need = max(need, int64(len(raw)))
+	if err := p.room.Acquire(ctx, min(need, p.limits.decode)); err != nil {
+		out.err = err
+		out.weight = 0
+		return out
+	}
+	held := min(need, p.limits.decode)
+	im, err := preprocess.Decode(raw, preprocess.DecodeOptions{})
+	if err == nil {
+		err = p.show(&out, im, wanted)
+	}
+	if err != nil {
+		out.err, out.views, out.weight = err, nil, 0
+	}
+	p.room.Release(held - out.weight)
+	return out
 }
 
-// rescale returns what the protocol shows of the image rescaled isotropically to
-// smallest side q.
-func (o Options) rescale(m *vgg.Model, im *preprocess.Image, q int) (*preprocess.Image, error) {
-	w, h := preprocess.ShortSide(im.W, im.H, q)
-	if o.Protocol == Dense {
-		if h > o.MaxPixels/w {
-			return nil, fmt.Errorf("eval: %d×%d pixels rescaled to %d×%d, want at most %d in all", im.W, im.H, w, h, o.MaxPixels)
-		}
-		return preprocess.ResizeRegion(im, w, h, m.Preprocess.Filter, 0, 0, w, h)
-	}
-	side := m.Net.Options().Input
-	x, y := preprocess.CentreCrop(w, h, side)
-	return preprocess.ResizeRegion(im, w, h, m.Preprocess.Filter, x, y, x+side, y+side)
-}
+// release gives back what a prepared image held.
+func (p *preparer) release(im prepared) { p.room.Release(im.weight) }
 
-func planar(s preprocess.Spec, im *preprocess.Image) *tensor.Tensor {
-	x := tensor.New(1, 3, im.H, im.W)
-	s.Tensor(x.Data, im, [3]float32{})
-	return x
-}
+// sizes is what an image takes while it is prepared and afterwards, in bytes.
+type sizes struct{ most, kept int64 }
 
-// posteriors runs every view of the images, which are of one size view by view, and
-// returns each image's class posteriors: the mean of its views' soft-max.
-func (o Options) posteriors(net *vgg.Network, images []prepared) ([][]float32, error) {
-	classes := net.Options().Classes
-	mean := make([][]float64, len(images))
-	for i := range mean {
-		mean[i] = make([]float64, classes)
+// check reports an image of w×h pixels that doesn't fit into the memory at any of the
+// wanted views.
+func (p *preparer) check(w, h int, wanted []int) (sizes, error) {
+	var s sizes
+	pixels := int64(w) * int64(h)
+	s.most = decodeBytes * pixels
+	// A header may claim anything; what it claims is not multiplied further unless it
+	// can be decoded at all.
+	if pixels > preprocess.DefaultMaxPixels || s.most > p.limits.decode {
+		return s, fmt.Errorf("eval: %d×%d pixels take %s to decode, want at most %s, a part of the %s of memory allowed", w, h, mebibytes(s.most), mebibytes(p.limits.decode), mebibytes(p.bound))
 	}
-	p := make([]float32, classes)
-	views := len(images[0].views)
-	for v := range views {
-		y, err := net.Forward(stack(images, v))
-		if err != nil {
-			return nil, err
+	seen := map[int]bool{}
+	for _, v := range wanted {
+		view := p.views[v]
+		rw, rh := preprocess.ShortSide(w, h, view.scale)
+		if view.protocol == Centre {
+			if !p.wholeAt(view.scale, wanted) {
+				side := int64(p.model.Net.Options().Input)
+				s.kept += 3 * side * side
+			}
+			continue
 		}
-		for i := range images {
-			spatialMean(p, y.Index(i).Data)
-			metrics.Softmax(p, p)
-			for k, pk := range p {
-				mean[i][k] += float64(pk)
+		area := int64(rw) * int64(rh)
+		if rw > 1<<24 || rh > 1<<24 || 12*area > p.limits.total {
+			return s, p.tooLarge(w, h, rw, rh, 12*float64(rw)*float64(rh))
+		}
+		if view.protocol == Dense {
+			need, err := p.limits.passBytes(p.model.Net, 1, rh, rw)
+			if err != nil {
+				return s, err
+			}
+			if need > p.limits.pass {
+				return s, p.tooLarge(w, h, rw, rh, float64(need))
 			}
 		}
-	}
-	out := make([][]float32, len(images))
-	for i, sums := range mean {
-		out[i] = make([]float32, classes)
-		for k, s := range sums {
-			out[i][k] = float32(s / float64(views))
+		if !seen[view.scale] {
+			seen[view.scale] = true
+			s.kept += 3 * area
 		}
 	}
-	return out, nil
+	// Rescaling holds, between its passes, rows of the new width and the old height.
+	s.most += 2 * s.kept
+	if s.most > p.limits.decode {
+		return s, fmt.Errorf("eval: %d×%d pixels rescaled to smallest sides %v take %s, want at most %s, a part of the %s of memory allowed", w, h, p.scales(wanted), mebibytes(s.most), mebibytes(p.limits.decode), mebibytes(p.bound))
+	}
+	return s, nil
 }
 
-// stack returns view v of the images as one tensor (N,3,H,W).
-func stack(images []prepared, v int) *tensor.Tensor {
-	one := images[0].views[v]
-	if len(images) == 1 {
-		return one
-	}
-	x := tensor.New(len(images), one.Dim(1), one.Dim(2), one.Dim(3))
-	for i, im := range images {
-		copy(x.Index(i).Data, im.views[v].Data)
-	}
-	return x
+func (p *preparer) tooLarge(w, h, rw, rh int, need float64) error {
+	return fmt.Errorf("eval: %d×%d pixels rescaled to %d×%d take %.0f MiB, want at most %s, a part of the %s of memory allowed", w, h, rw, rh, need/(1<<20), mebibytes(p.limits.pass), mebibytes(p.bound))
 }
 
-// spatialMean averages a class score map: dst is (K), scores (K,OH,OW).
-func spatialMean(dst, scores []float32) {
-	n := len(scores) / len(dst)
-	for k := range dst {
-		sum := 0.0
-		for _, s := range scores[k*n : (k+1)*n] {
-			sum += float64(s)
+func (p *preparer) scales(wanted []int) []int {
+	var qs []int
+	for _, v := range wanted {
+		if q := p.views[v].scale; len(qs) == 0 || qs[len(qs)-1] != q {
+			qs = append(qs, q)
 		}
-		dst[k] = float32(sum / float64(n))
 	}
+	return qs
+}
+
+// wholeAt reports whether a wanted view needs all of the image rescaled to q.
+func (p *preparer) wholeAt(q int, wanted []int) bool {
+	for _, v := range wanted {
+		if p.views[v].scale == q && p.views[v].protocol != Centre {
+			return true
+		}
+	}
+	return false
+}
+
+// show makes the pieces of the wanted views of a decoded image.
+func (p *preparer) show(out *prepared, im *preprocess.Image, wanted []int) error {
+	whole := map[int]*preprocess.Image{} // by scale
+	side, filter := p.model.Net.Options().Input, p.model.Preprocess.Filter
+	for _, v := range wanted {
+		view := p.views[v]
+		w, h := preprocess.ShortSide(im.W, im.H, view.scale)
+		var pieces []piece
+		if view.protocol == Centre && whole[view.scale] == nil && !p.wholeAt(view.scale, wanted) {
+			x, y := preprocess.CentreCrop(w, h, side)
+			crop, err := preprocess.ResizeRegion(im, w, h, filter, x, y, x+side, y+side)
+			if err != nil {
+				return err
+			}
+			pieces = []piece{{of: crop, w: side, h: side}, {of: crop, w: side, h: side, flip: true}}
+		} else {
+			if whole[view.scale] == nil {
+				var err error
+				if whole[view.scale], err = preprocess.Resize(im, w, h, filter); err != nil {
+					return err
+				}
+			}
+			pieces = piecesOf(view.protocol, whole[view.scale], side)
+		}
+		if !view.flip && !view.protocol.mirrors() {
+			pieces = pieces[:len(pieces)/2]
+		}
+		out.views = append(out.views, viewPieces{v, pieces})
+	}
+	return nil
+}
+
+// piecesOf lists what a protocol shows of a rescaled image: first all of the image, then
+// as many of its mirror image.
+func piecesOf(p Protocol, im *preprocess.Image, side int) []piece {
+	if p == Dense {
+		return []piece{{of: im, w: im.W, h: im.H}, {of: im, w: im.W, h: im.H, flip: true}}
+	}
+	var corners, mirrored []Corner
+	switch p {
+	case Centre:
+		x, y := preprocess.CentreCrop(im.W, im.H, side)
+		// The mirror image of the central crop, not the central crop of the mirror
+		// image, which may lie one pixel beside it.
+		corners, mirrored = []Corner{{x, y}}, []Corner{{im.W - x - side, y}}
+	case MultiCrop:
+		corners = Grid(im.W, im.H, side)
+	case TenCrop:
+		corners = FiveCrops(im.W, im.H, side)
+	}
+	if mirrored == nil {
+		mirrored = corners
+	}
+	var pieces []piece
+	for i, list := range [][]Corner{corners, mirrored} {
+		for _, c := range list {
+			pieces = append(pieces, piece{of: im, x: c.X, y: c.Y, w: side, h: side, flip: i == 1})
+		}
+	}
+	return pieces
 }

@@ -1,0 +1,145 @@
+package eval
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/verydeep/vgg/nn"
+)
+
+// Header identifies an evaluation: it is the first line of a result file.
+type Header struct {
+	Format  string   `json:"format"` // fileFormat
+	Data    DataID   `json:"data"`
+	Classes []string `json:"classes"` // what a posterior's numbers stand for
+	Nets    []NetID  `json:"nets"`
+	ISA     string   `json:"isa"` // instruction set: the last bits of a posterior depend on it
+	Shard   Shard    `json:"shard"`
+}
+
+// fileFormat names the files that this version writes and reads.
+const fileFormat = "vgg evaluation 1"
+
+// DataID identifies a set of images.
+type DataID struct {
+	Name        string   `json:"name"` // what reports call it
+	Fingerprint string   `json:"fingerprint"`
+	Images      int      `json:"images"`
+	Classes     []string `json:"classes"` // by label
+}
+
+// NetID identifies a network and how it is shown images.
+type NetID struct {
+	Weights   string     `json:"weights"`    // what reports call it
+	SHA256    string     `json:"sha256"`     // of the file of weights
+	FCWeights nn.Storage `json:"fc_weights"` // how the fully connected weights lie in memory
+	Setting
+}
+
+// Shard is one of Count parts of a set: the images whose index i has
+// i mod Count = Index − 1.
+type Shard struct {
+	Index int `json:"index"` // from 1
+	Count int `json:"count"`
+}
+
+// whole is all of a set.
+func whole() Shard { return Shard{1, 1} }
+
+// ParseShard reads "2/4".
+func ParseShard(text string) (Shard, error) {
+	i, n, ok := strings.Cut(text, "/")
+	var s Shard
+	var err1, err2 error
+	s.Index, err1 = strconv.Atoi(i)
+	s.Count, err2 = strconv.Atoi(n)
+	if !ok || err1 != nil || err2 != nil {
+		return Shard{}, fmt.Errorf("eval: shard %q, want i/n, as 1/4", text)
+	}
+	return s, s.validate()
+}
+
+func (s Shard) String() string { return fmt.Sprintf("%d/%d", s.Index, s.Count) }
+
+func (s Shard) validate() error {
+	if s.Count < 1 || s.Count > 1<<20 || s.Index < 1 || s.Index > s.Count {
+		return fmt.Errorf("eval: shard %d/%d, want 1/n to n/n", s.Index, s.Count)
+	}
+	return nil
+}
+
+// has reports whether image i belongs to the shard.
+func (s Shard) has(i int) bool { return i%s.Count == s.Index-1 }
+
+// images lists the shard's images of a set of n.
+func (s Shard) images(n int) []int {
+	var list []int
+	for i := s.Index - 1; i < n; i += s.Count {
+		list = append(list, i)
+	}
+	return list
+}
+
+// Difference says, in words, the first thing in which h is of another run than want, or
+// nothing. Names of files and data, and the shard, may differ.
+func (h Header) Difference(want Header) string {
+	differ := func(what string, got, want any) string {
+		return fmt.Sprintf("%s %v, want %v", what, got, want)
+	}
+	if h.Data.Fingerprint != want.Data.Fingerprint {
+		if h.Data.Images != want.Data.Images {
+			return differ("data of", fmt.Sprintf("%d images", h.Data.Images), want.Data.Images)
+		}
+		return fmt.Sprintf("data %s with fingerprint %s, want %s with %s", h.Data.Name, short(h.Data.Fingerprint), want.Data.Name, short(want.Data.Fingerprint))
+	}
+	if len(h.Nets) != len(want.Nets) {
+		return differ("networks:", len(h.Nets), len(want.Nets))
+	}
+	for i, n := range h.Nets {
+		w := want.Nets[i]
+		switch {
+		case n.SHA256 != w.SHA256:
+			return fmt.Sprintf("weights %s with SHA-256 %s, want %s with %s", n.Weights, short(n.SHA256), w.Weights, short(w.SHA256))
+		case n.Protocol != w.Protocol:
+			return differ(w.Weights+": protocol", n.Protocol, w.Protocol)
+		case !slices.Equal(n.Scales, w.Scales):
+			return differ(w.Weights+": scales", n.Scales, w.Scales)
+		case n.Flip != w.Flip:
+			return differ(w.Weights+": flip", n.Flip, w.Flip)
+		case n.FCWeights != w.FCWeights:
+			return differ(w.Weights+": fully connected weights in", n.FCWeights, w.FCWeights)
+		}
+	}
+	if !slices.Equal(h.Classes, want.Classes) {
+		return "classes in another order"
+	}
+	if h.ISA != want.ISA {
+		return differ("instruction set", h.ISA, want.ISA)
+	}
+	return ""
+}
+
+// short is the beginning of a hash.
+func short(hash string) string { return hash[:min(len(hash), 12)] }
+
+// validate checks what was read from a file.
+func (h Header) validate() error {
+	switch {
+	case h.Format != fileFormat:
+		return fmt.Errorf("format %q, want %q", h.Format, fileFormat)
+	case h.Data.Images < 1 || h.Data.Images > 1<<40:
+		return fmt.Errorf("%d images, want at least 1", h.Data.Images)
+	case len(h.Nets) == 0:
+		return fmt.Errorf("no networks, want at least one")
+	case len(h.Classes) == 0:
+		return fmt.Errorf("no classes, want at least one")
+	}
+	for _, n := range h.Nets {
+		if err := n.Setting.validate(1); err != nil {
+			return err
+		}
+	}
+	return h.Shard.validate()
+}

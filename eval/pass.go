@@ -1,0 +1,281 @@
+package eval
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"runtime"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/tensor"
+)
+
+// pass takes images through one network, showing them in any number of ways at once.
+type pass struct {
+	model   *vgg.Model
+	data    *dataset.Dataset
+	views   []view
+	limits  limits
+	batch   int // pieces that go through the network together at most; 0: as many as pay
+	workers int
+
+	// done takes the posteriors of an image, one of each view that was wanted of it in
+	// the order wanted, or why it is unreadable. It is called from one goroutine.
+	done func(image int, posteriors [][]float32, err error) error
+
+	queues map[size]*queue
+	queued int64 // bytes of the images that queues hold
+	grown  int64 // the most that a pass has taken
+	x, y   []float32
+	score  []float32 // of one piece
+}
+
+// size is what pieces that share a batch have in common.
+type size struct{ h, w int }
+
+// queue is the pieces of one size that wait for their batch.
+type queue struct {
+	pieces []queued
+	limit  int // of a batch
+}
+
+type queued struct {
+	piece
+	of *pending
+}
+
+// pending is an image some of whose pieces have not been through the network.
+type pending struct {
+	index  int
+	name   string
+	sums   []sum
+	left   int   // pieces
+	weight int64 // bytes of its rescaled images
+}
+
+// sum adds up a view's posteriors, in the order of its pieces.
+type sum struct {
+	p []float64
+	n int
+}
+
+func (s sum) mean() []float32 {
+	p := make([]float32, len(s.p))
+	for k, v := range s.p {
+		p[k] = float32(v / float64(s.n))
+	}
+	return p
+}
+
+const (
+	// batchPixels is how many pixels a batch holds: as many as sixteen crops of the
+	// paper's. Larger batches take memory, but hardly less time an image.
+	batchPixels = 16 * 224 * 224
+	// batchPieces bounds the batches of small crops.
+	batchPieces = 128
+)
+
+// run takes the images through the network; wanted lists the views that are wanted of
+// an image, and is called from several goroutines. An error of an image is its own; run
+// stops at an error of the network, of done, or of ctx.
+func (p *pass) run(ctx context.Context, images []int, wanted func(image int) []int) error {
+	if p.workers == 0 {
+		p.workers = runtime.GOMAXPROCS(0)
+	}
+	p.queues = map[size]*queue{}
+	p.score = make([]float32, p.model.Net.Options().Classes)
+	prep := newPreparer(p.model, p.data, p.views, p.limits)
+	for im := range prefetch(ctx, images, p.workers, func(ctx context.Context, i int) prepared { return prep.prepare(ctx, i, wanted(i)) }) {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		prep.release(im)
+		if im.err != nil {
+			if err := p.done(im.index, nil, im.err); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := p.add(ctx, im); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return p.flush(ctx, 0)
+}
+
+// add queues an image's pieces and runs the batches that are full.
+func (p *pass) add(ctx context.Context, im prepared) error {
+	pend := &pending{index: im.index, name: p.data.Samples[im.index].Name, sums: make([]sum, len(im.views)), weight: im.weight}
+	p.queued += im.weight
+	for i, v := range im.views {
+		pend.left += len(v.pieces)
+		pend.sums[i] = sum{p: make([]float64, len(p.score)), n: len(v.pieces)}
+	}
+	for i, v := range im.views {
+		for _, piece := range v.pieces {
+			piece.target = &pend.sums[i]
+			s := size{piece.h, piece.w}
+			q := p.queues[s]
+			if q == nil {
+				limit, err := p.limit(s)
+				if err != nil {
+					return err
+				}
+				q = &queue{limit: limit}
+				p.queues[s] = q
+			}
+			q.pieces = append(q.pieces, queued{piece, pend})
+			if len(q.pieces) >= q.limit {
+				if err := p.forward(ctx, s, q); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if p.queued > p.limits.queue {
+		return p.flush(ctx, p.limits.queue/2)
+	}
+	return nil
+}
+
+// limit is how many pieces of a size make a batch.
+func (p *pass) limit(s size) (int, error) {
+	n := p.batch
+	if n == 0 {
+		n = min(max(1, batchPixels/(s.h*s.w)), batchPieces)
+	}
+	for ; n > 1; n-- {
+		need, err := p.limits.passBytes(p.model.Net, n, s.h, s.w)
+		if err != nil {
+			return 0, err
+		}
+		if need <= p.limits.pass {
+			break
+		}
+	}
+	return n, nil
+}
+
+// flush runs batches, the fullest first, until the queues hold no more than so many
+// bytes.
+func (p *pass) flush(ctx context.Context, bytes int64) error {
+	for p.queued > bytes || bytes == 0 {
+		var most *queue
+		var at size
+		for s, q := range p.queues {
+			if len(q.pieces) == 0 {
+				delete(p.queues, s)
+				continue
+			}
+			if most == nil || len(q.pieces)*s.h*s.w > len(most.pieces)*at.h*at.w {
+				most, at = q, s
+			}
+		}
+		if most == nil {
+			return nil
+		}
+		if err := p.forward(ctx, at, most); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forward runs a batch of a queue's first pieces.
+func (p *pass) forward(ctx context.Context, s size, q *queue) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	batch := q.pieces[:min(q.limit, len(q.pieces))]
+	y, err := p.scores(s, batch)
+	if err != nil {
+		return fmt.Errorf("eval: %s: %w", batch[0].of.name, err)
+	}
+	for i, b := range batch {
+		spatialMean(p.score, y.Index(i).Data)
+		metrics.Softmax(p.score, p.score)
+		for k, v := range p.score {
+			if math.IsNaN(float64(v)) {
+				return fmt.Errorf("eval: %s: %s: scores that are not finite: the weights are of a training that diverged", p.data.Name, b.of.name)
+			}
+			b.target.p[k] += float64(v)
+		}
+		b.of.left--
+		if b.of.left > 0 {
+			continue
+		}
+		p.queued -= b.of.weight
+		posteriors := make([][]float32, len(b.of.sums))
+		for j, sum := range b.of.sums {
+			posteriors[j] = sum.mean()
+		}
+		if err := p.done(b.of.index, posteriors, nil); err != nil {
+			return err
+		}
+	}
+	left := copy(q.pieces, q.pieces[len(batch):])
+	clear(q.pieces[left:])
+	q.pieces = q.pieces[:left]
+	return nil
+}
+
+// scores returns the class score maps of pieces of one size.
+func (p *pass) scores(s size, batch []queued) (*tensor.Tensor, error) {
+	n, pixels := len(batch), 3*s.h*s.w
+	shape, err := p.model.Net.OutputShape(n, s.h, s.w)
+	if err != nil {
+		return nil, err
+	}
+	need, err := p.limits.passBytes(p.model.Net, n, s.h, s.w)
+	if err != nil {
+		return nil, err
+	}
+	if need > p.grown {
+		// The smaller buffers have to be gone before the larger come.
+		p.grown, p.x, p.y = need, nil, nil
+		p.model.Net.Chain().Release()
+		runtime.GC()
+	}
+	p.x = grow(p.x, n*pixels)
+	x, err := tensor.FromSlice(p.x, n, 3, s.h, s.w)
+	if err != nil {
+		return nil, err
+	}
+	for i, b := range batch {
+		b.fill(p.x[i*pixels:(i+1)*pixels], p.model.Preprocess)
+	}
+	length, err := tensor.Size(shape...)
+	if err != nil {
+		return nil, err
+	}
+	p.y = grow(p.y, length)
+	y, err := tensor.FromSlice(p.y, shape...)
+	if err != nil {
+		return nil, err
+	}
+	return y, p.model.Net.ForwardInto(y, x)
+}
+
+func grow(s []float32, n int) []float32 {
+	if cap(s) < n {
+		return make([]float32, n)
+	}
+	return s[:n]
+}
+
+// spatialMean averages a class score map: dst is (K), scores (K,OH,OW).
+func spatialMean(dst, scores []float32) {
+	n := len(scores) / len(dst)
+	for k := range dst {
+		sum := 0.0
+		for _, s := range scores[k*n : (k+1)*n] {
+			sum += float64(s)
+		}
+		dst[k] = float32(sum / float64(n))
+	}
+}
