@@ -33,7 +33,7 @@ func ExampleRun() {
 		log.Fatal(err)
 	}
 	fmt.Println(result.Iterations, "iterations")
-	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	left, err := filepath.Glob(filepath.Join(dir, "*.safetensors"))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -44,8 +44,6 @@ func ExampleRun() {
 	// 13 iterations
 	// best.safetensors
 	// last.safetensors
-	// metrics.jsonl
-	// recipe.yaml
 }
 
 // A recipe file says only what differs from the recipe it is read over.

@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
@@ -28,9 +27,31 @@ type Options struct {
 	CacheBytes int64            // decoded images that are kept in memory, at most; 0: none
 	Log        *slog.Logger     // nil: nothing is logged
 
-	// OnIteration and OnEpoch, where set, are told of progress as it is made.
+	// A checkpoint is written at the end of every epoch, every CheckpointEvery besides
+	// unless that is 0, and when the context is done. The last Keep stay; 0: none is
+	// written.
+	CheckpointEvery time.Duration
+	Keep            int
+	// Resume goes on from the newest checkpoint in Dir that is whole, to the same bits as
+	// if the run had not stopped. Where there is none yet, the run begins anew.
+	Resume bool
+	Note   map[string]string // kept in every checkpoint
+
+	// OnStart, OnIteration and OnEpoch, where set, are told of progress as it is made.
+	OnStart     func(Start)
 	OnIteration func(Iteration)
 	OnEpoch     func(Epoch)
+}
+
+// Start is what a run begins with, or goes on from.
+type Start struct {
+	Recipe     Recipe // resolved
+	Preprocess preprocess.Spec
+	Init       *InitReport // nil if all was drawn at random
+	Checkpoint string      // that the run goes on from; "" if it begins
+	Epoch      int         // to run next, from 1
+	Iteration  int         // the last one done
+	Iterations int         // of the whole run, if every epoch is run
 }
 
 // Iteration is one update of the weights.
@@ -73,258 +94,285 @@ type Result struct {
 	Top5Error   float64 `json:"top5_error"`
 	BestWeights string  `json:"best_weights"`
 	Unreadable  int     `json:"unreadable"` // different images that could not be read
+
+	Init *InitReport `json:"init,omitempty"`
 }
 
 // run is the state of a training run.
 type run struct {
-	o          Options
-	dir        *runDir
-	model      *vgg.Model
-	state      *nn.Training
-	sgd        *nn.SGD
-	rate       *rate
-	train      *dataset.Loader
-	val        *dataset.Loader
+	o         Options
+	init      *InitReport
+	trainData data
+	valData   *data
+	stats     preprocess.Stats
+	spec      preprocess.Spec
+
+	dir         *runDir
+	checkpoints *checkpoints
+	model       *vgg.Model
+	state       *nn.Training
+	sgd         *nn.SGD
+	rate        *rate
+	train       *dataset.Loader
+	val         *dataset.Loader
+
+	position
+	iterations int // of the run at most
 	bad        map[string]bool
-	iteration  int
-	iterations int
-	wait       time.Duration
+	seconds    float64 // in earlier processes
+	wait       float64 // seconds, before this epoch
+	started    time.Time
 	result     Result
 	best       Epoch
 }
 
+// position is how far a run has come.
+type position struct {
+	epoch     int // from 1
+	batches   int // done of it
+	iteration int
+	stopped   bool // by the schedule
+	partial   partial
+}
+
 // Run trains a network and leaves in o.Dir the recipe (recipe.yaml), the course of the
-// training (metrics.jsonl), the weights after the last epoch (last.safetensors) and
-// those of the epoch with the least validation error (best.safetensors; of equal
-// errors, the one with the lower loss).
+// training (metrics.jsonl, and for TensorBoard events.out.tfevents.*), the weights after
+// the last epoch (last.safetensors), those of the epoch with the least validation error
+// (best.safetensors; of equal errors, the one with the lower loss), and checkpoints.
 //
-// When ctx is cancelled, Run saves the weights of that moment as last.safetensors and
-// returns ctx's cause together with the result so far. A loss that is not finite, in
-// training or validation, stops the run with an error; the weights of the last epoch
-// stay.
+// When ctx is done, Run saves a checkpoint and the weights of that moment as
+// last.safetensors, and returns ctx's cause together with the result so far. A number
+// that is not finite, in the loss or in a weight, stops the run with an error that says
+// where it was first met; the weights of the last epoch and the checkpoints before stay.
+//
+// A checkpoint that can't be written is logged as a warning, and training goes on: the
+// ones before it stay. That of a run that ends or is cancelled is an error.
 func Run(ctx context.Context, o Options) (*Result, error) {
 	start := time.Now()
 	r, err := newRun(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	defer r.dir.close()
+	r.started = start
 	err = r.epochs(ctx)
-	r.result.Iterations = r.iteration
-	r.result.Seconds = time.Since(start).Seconds()
-	r.result.WaitSeconds = r.wait.Seconds()
-	r.result.Unreadable = len(r.bad)
 	if err != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
 		// r.state's weights are whole: an update is never cut short.
-		if saveErr := r.model.Save(r.dir.last()); saveErr != nil {
-			return &r.result, errors.Join(context.Cause(ctx), saveErr)
+		err = context.Cause(ctx)
+		if saveErr := errors.Join(r.checkpoint(true), r.model.Save(r.dir.last())); saveErr != nil {
+			err = errors.Join(err, saveErr)
 		}
-		return &r.result, context.Cause(ctx)
 	}
+	r.checkpoints.wait()
+	if closeErr := r.dir.close(); closeErr != nil {
+		if err == nil {
+			err = closeErr
+		} else {
+			r.o.Log.Warn("log not written", "error", closeErr)
+		}
+	}
+	r.result.Iterations = r.iteration
+	r.result.Seconds = r.elapsed()
+	r.result.WaitSeconds = r.wait + r.partial.Wait
+	r.result.Unreadable = len(r.bad)
 	return &r.result, err
 }
 
-// validate reports what no training can run with.
-func (o Options) validate() error {
-	if err := o.Recipe.Validate(); err != nil {
-		return err
-	}
-	switch {
-	case o.Train == nil:
-		return errors.New("train: no training images")
-	case o.Threads < 0:
-		return fmt.Errorf("train: %d threads, want 0 or more", o.Threads)
-	case o.Val != nil && !slices.Equal(o.Val.Classes, o.Train.Classes):
-		return fmt.Errorf("train: %s: validation images of %s, want those of the training images, %s", o.Val.Name, classList(o.Val), classList(o.Train))
-	}
-	return nil
-}
+// elapsed is the run's time in seconds, with that of the processes before this one.
+func (r *run) elapsed() float64 { return r.seconds + time.Since(r.started).Seconds() }
 
-func classList(d *dataset.Dataset) string {
-	const most = 20
-	names := d.Classes
-	if len(names) > most {
-		names = append(names[:most:most], "…")
-	}
-	return fmt.Sprintf("%d classes (%s)", len(d.Classes), strings.Join(names, ", "))
-}
-
-func newRun(ctx context.Context, o Options) (*run, error) {
-	if err := o.validate(); err != nil {
-		return nil, err
-	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
-	}
-	rec := o.Recipe
-	net, err := vgg.New(rec.Options(len(o.Train.Classes)))
-	if err != nil {
-		return nil, err
-	}
-	if o.Threads > 0 {
-		net.SetThreads(o.Threads)
-	}
-	if err := net.Init(rec.Init, rec.Seed); err != nil {
-		return nil, err
-	}
-	stats, err := dataset.ComputeStats(ctx, o.Train, o.Threads, nil)
-	if err != nil {
-		return nil, err
-	}
-	spec := preprocess.Spec{Name: "vgg", Scale: 1, Std: [3]float32{1, 1, 1}, Filter: rec.Filter, Crop: rec.Input, Resize: rec.TestScale}
-	for c, m := range stats.Mean {
-		spec.Mean[c] = float32(m)
-		if rec.Standardise {
-			spec.Std[c] = deviation(stats, c)
-		}
-	}
-	if o.Val == nil && rec.Schedule.Name == "plateau" {
-		o.Log.Warn("no validation images: the plateau schedule keeps the learning rate as it is")
-	}
-	r := &run{o: o, bad: map[string]bool{}, }
-	r.model = &vgg.Model{Net: net, Classes: o.Train.Classes, Preprocess: spec, Provenance: map[string]string{
-		"trained_on": o.Train.Name,
-		"recipe":     string(rec.YAML()),
-	}}
-	if r.state, err = net.Chain().NewTraining(min(rec.Batch, o.Train.Len()), rec.Input, rec.Input); err != nil {
-		return nil, err
-	}
-	r.sgd = nn.NewSGD(net.Chain())
-	r.train = &dataset.Loader{Data: o.Train, Spec: spec, Batch: rec.Batch, Crop: rec.Input, SMin: rec.ScaleMin, SMax: rec.ScaleMax,
-		Flip: rec.Flip, ShiftStd: rec.ColourShift, Seed: rec.Seed, Workers: o.Threads, CacheBytes: o.CacheBytes, Train: true}
-	if rec.ColourShift > 0 {
-		r.train.Shift = stats.Shift
-	}
-	if o.Val != nil {
-		r.val = &dataset.Loader{Data: o.Val, Spec: spec, Batch: min(rec.Batch, 64), Crop: rec.Input, Workers: o.Threads, CacheBytes: o.CacheBytes}
-	}
-	perEpoch := (o.Train.Len() + rec.Batch - 1) / rec.Batch
-	r.iterations = min(perEpoch*rec.Epochs, rec.MaxIterations)
-	r.rate = newRate(rec.Schedule, rec.LearningRate, perEpoch, r.iterations)
-	if r.dir, err = newRunDir(o.Dir); err != nil {
-		return nil, err
-	}
-	r.result = Result{Run: o.Dir, Top1Error: math.NaN(), Top5Error: math.NaN()}
-	if err := r.dir.writeRecipe(rec); err != nil {
-		r.dir.close()
-		return nil, err
-	}
-	return r, nil
-}
-
-// deviation is the standard deviation of channel c: the covariance is Σ λᵢ pᵢ pᵢᵀ. A
-// channel that doesn't vary is left as it is.
-func deviation(s preprocess.Stats, c int) float32 {
-	var variance float64
-	for i, l := range s.Eigenvalues {
-		variance += l * s.Eigenvectors[i][c] * s.Eigenvectors[i][c]
-	}
-	if variance < 1e-6 {
-		return 1
-	}
-	return float32(math.Sqrt(variance))
+func (r *run) done() bool {
+	return r.stopped || r.epoch > r.o.Recipe.Epochs || r.iteration >= r.iterations && r.batches == 0
 }
 
 func (r *run) epochs(ctx context.Context) error {
-	for n := 1; n <= r.o.Recipe.Epochs; n++ {
-		e, err := r.epoch(ctx, n)
+	for !r.done() {
+		e, err := r.runEpoch(ctx)
 		if err != nil {
 			return err
 		}
-		r.result.Epochs = n
-		stop := r.rate.epoch(n, e.Top1Error)
-		if err := r.dir.log("epoch", e); err != nil {
-			return err
-		}
-		if err := r.model.Save(r.dir.last()); err != nil {
-			return err
-		}
 		if e.Best {
-			if err := r.model.Save(r.dir.best()); err != nil {
-				return err
-			}
-			r.best = e
-			r.result.BestEpoch, r.result.BestWeights = n, r.dir.best()
-			r.result.Top1Error, r.result.Top5Error = e.Top1Error, e.Top5Error
+			r.setBest(e)
+		}
+		r.result.Epochs = e.Epoch
+		r.stopped = r.rate.epoch(e.Epoch, e.Top1Error)
+		r.wait += r.partial.Wait
+		r.epoch, r.batches, r.partial = r.epoch+1, 0, partial{}
+		if err := r.dir.logEpoch(e); err != nil {
+			return err
+		}
+		if err := r.save(e); err != nil {
+			return err
 		}
 		if r.o.OnEpoch != nil {
 			r.o.OnEpoch(e)
 		}
-		if stop {
-			r.o.Log.Info("training stopped: no fall of the validation error after the last decrease of the learning rate", "epoch", n)
-			break
+		if r.stopped {
+			r.o.Log.Info("training stopped: no fall of the validation error after the last decrease of the learning rate", "epoch", e.Epoch)
 		}
 	}
 	return nil
 }
 
-// epoch runs one epoch and the validation after it.
-func (r *run) epoch(ctx context.Context, n int) (Epoch, error) {
+func (r *run) setBest(e Epoch) {
+	r.best = e
+	r.result.BestEpoch, r.result.BestWeights = e.Epoch, bestPath(r.o.Dir)
+	r.result.Top1Error, r.result.Top5Error = e.Top1Error, e.Top5Error
+}
+
+// save saves the weights and the checkpoint that end an epoch. A checkpoint comes after
+// the best weights, so that a run that goes on from it has them.
+func (r *run) save(e Epoch) error {
+	if err := r.model.Save(r.dir.last()); err != nil {
+		if r.done() || r.o.Keep == 0 {
+			return err
+		}
+		r.o.Log.Warn("weights not saved, training goes on", "error", err)
+	}
+	if e.Best {
+		if err := r.model.Save(r.dir.best()); err != nil {
+			return err
+		}
+	}
+	return r.checkpoint(r.done())
+}
+
+// runEpoch runs what is left of an epoch and the validation after it.
+func (r *run) runEpoch(ctx context.Context) (Epoch, error) {
 	start := time.Now()
+	before := r.partial
+	n := r.epoch
 	rec := r.o.Recipe
-	e := Epoch{Epoch: n, Epochs: rec.Epochs, LearningRate: r.rate.value}
-	var loss float64
-	var images int
-	var wait time.Duration
-	for b, err := range r.train.Epoch(ctx, n) {
+	e := Epoch{Epoch: n, Epochs: rec.Epochs}
+	for b, err := range r.train.EpochFrom(ctx, n, r.batches) {
 		if err != nil {
 			return e, err
+		}
+		if r.iteration >= r.iterations {
+			break
 		}
 		r.noteBad(&e, b.Bad)
-		wait += b.Wait
+		r.partial.Wait += b.Wait.Seconds()
 		if len(b.Labels) == 0 {
+			r.batches++
 			continue
 		}
-		began := time.Now()
-		next := r.iteration + 1
-		sum, err := r.state.StepSGD(b.X, b.Labels, nn.Pass{Seed: rec.Seed, Iteration: next},
-			r.sgd, float32(r.rate.value), float32(rec.Momentum), float32(rec.WeightDecay))
-		if err != nil {
+		if err := r.iterate(b); err != nil {
 			return e, err
 		}
-		mean := sum / float64(len(b.Labels))
-		if !finite(mean) {
-			return e, r.diverged(fmt.Sprintf("the loss is %v at iteration %d", mean, next), n)
-		}
-		r.iteration = next
-		loss += sum
-		images += len(b.Labels)
-		it := Iteration{Epoch: n, Iteration: r.iteration, Iterations: r.iterations, Loss: mean, LearningRate: r.rate.value,
-			Images: len(b.Labels), ImagesPerSecond: float64(len(b.Labels)) / (time.Since(began) + b.Wait).Seconds()}
-		if err := r.dir.log("iteration", it); err != nil {
-			return e, err
-		}
-		if r.o.OnIteration != nil {
-			r.o.OnIteration(it)
-		}
+		r.partial.Seconds = before.Seconds + time.Since(start).Seconds()
 		if ctx.Err() != nil {
 			return e, ctx.Err()
 		}
+		if r.checkpoints.due() {
+			if err := r.checkpoint(false); err != nil {
+				return e, err
+			}
+		}
 	}
-	r.wait += wait
 	e.Iterations = r.iteration
-	e.TrainLoss = loss / float64(images)
+	e.LearningRate = r.rate.at(r.iteration)
+	e.TrainLoss = r.partial.Loss / float64(r.partial.Images)
+	if err := r.finiteWeights(); err != nil { // the epoch's last update
+		return e, err
+	}
 	if err := r.validate(ctx, &e); err != nil {
 		return e, err
 	}
-	if r.val != nil && !finite(e.Loss) { // the epoch's last update did it
-		return e, r.diverged(fmt.Sprintf("the validation loss is %v after iteration %d", e.Loss, r.iteration), n)
+	if r.val != nil && !finite(e.Loss) {
+		return e, r.diverged(fmt.Sprintf("the validation loss is %v after iteration %d", e.Loss, r.iteration), "")
 	}
 	e.Best = r.best.Epoch == 0 || e.Top1Error < r.best.Top1Error ||
 		e.Top1Error == r.best.Top1Error && e.Loss < r.best.Loss || math.IsNaN(e.Top1Error)
-	e.Seconds, e.WaitSeconds = time.Since(start).Seconds(), wait.Seconds()
+	r.partial.Seconds = before.Seconds + time.Since(start).Seconds()
+	e.Seconds, e.WaitSeconds = r.partial.Seconds, r.partial.Wait
 	return e, nil
+}
+
+// iterate updates the weights by a mini-batch.
+func (r *run) iterate(b *dataset.Batch) error {
+	began := time.Now()
+	next := r.iteration + 1
+	rate := r.rate.at(next)
+	sum, err := r.step(b, next, rate)
+	if err != nil {
+		return err
+	}
+	mean := sum / float64(len(b.Labels))
+	if !finite(mean) {
+		return r.diverged(fmt.Sprintf("the loss is %v at iteration %d", mean, next), r.nonFinite())
+	}
+	r.iteration = next
+	r.batches++
+	r.partial.Loss += sum
+	r.partial.Images += len(b.Labels)
+	it := Iteration{Epoch: r.epoch, Iteration: next, Iterations: r.iterations, Loss: mean, LearningRate: rate,
+		Images: len(b.Labels), ImagesPerSecond: float64(len(b.Labels)) / (time.Since(began) + b.Wait).Seconds()}
+	if err := r.dir.logIteration(it); err != nil {
+		return err
+	}
+	if r.o.OnIteration != nil {
+		r.o.OnIteration(it)
+	}
+	return nil
+}
+
+// checkpoint writes one of where the run is. Weights that are not finite are never
+// written: that is an error.
+func (r *run) checkpoint(last bool) error {
+	if r.o.Keep == 0 {
+		return nil
+	}
+	if err := r.finiteWeights(); err != nil {
+		return err
+	}
+	s := state{
+		Version: stateVersion, Program: programVersion(), ISA: kernel.Current().Name(),
+		Recipe: string(r.o.Recipe.YAML()), Note: r.o.Note, Init: r.init, Train: r.trainData, Val: r.valData, Stats: r.stats, Spec: r.spec,
+		Epoch: r.epoch, Batches: r.batches, Iteration: r.iteration, Stopped: r.stopped, Partial: r.partial, Schedule: r.rate.state(),
+		Seconds: r.elapsed(), Wait: r.wait, Unreadable: []string{},
+		MetricsBytes: r.dir.metrics.sync(), EventsFile: r.dir.events.name, EventsBytes: r.dir.events.log.sync(),
+	}
+	if r.best.Epoch > 0 {
+		best := r.best
+		s.Best = &best
+	}
+	for name := range r.bad {
+		s.Unreadable = append(s.Unreadable, name)
+	}
+	slices.Sort(s.Unreadable)
+	tensors := r.model.Net.Tensors()
+	for _, p := range r.model.Net.Params() {
+		if v := r.momentum(p); v != nil {
+			tensors = append(tensors, momentumSource(p, v))
+		}
+	}
+	return r.checkpoints.save(s, tensors, last)
 }
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
-// diverged is the error of a loss that is not finite, in epoch n.
-func (r *run) diverged(what string, n int) error {
+// finiteWeights is an error if a parameter is not finite.
+func (r *run) finiteWeights() error {
+	if name := r.model.Net.Chain().NonFinite(); name != "" {
+		return r.diverged(fmt.Sprintf("a weight is not finite after iteration %d", r.iteration), name)
+	}
+	return nil
+}
+
+// diverged is the error of a number that is not finite, first met in the place named.
+func (r *run) diverged(what, place string) error {
+	r.checkpoints.wait()
+	if place != "" {
+		what += ", first met in " + place
+	}
 	kept := "nothing is saved"
-	if n > 1 {
+	switch {
+	case r.checkpoints.good != "":
+		kept = "the last good checkpoint is " + r.checkpoints.good
+	case r.epoch > 1:
 		kept = "the weights before this epoch are kept"
 	}
-	return fmt.Errorf("train: %s (epoch %d, learning rate %g): %s; try a lower learning rate or another initialisation", what, n, r.rate.value, kept)
+	return fmt.Errorf("train: %s (epoch %d, learning rate %g): %s; try a lower learning rate or another initialisation", what, r.epoch, r.rate.at(r.iteration+1), kept)
 }
 
 // validate evaluates the central crops of the validation images.

@@ -1,54 +1,88 @@
 package train
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // Files of a run directory.
 const (
-	RecipeFile  = "recipe.yaml"      // the resolved recipe
-	MetricsFile = "metrics.jsonl"    // one JSON object an iteration and an epoch
-	BestFile    = "best.safetensors" // weights with the least validation error
-	LastFile    = "last.safetensors" // weights after the last epoch
+	RecipeFile    = "recipe.yaml"      // the resolved recipe
+	MetricsFile   = "metrics.jsonl"    // one JSON object an iteration and an epoch
+	BestFile      = "best.safetensors" // weights with the least validation error
+	LastFile      = "last.safetensors" // weights after the last epoch
+	CheckpointDir = "checkpoints"      // all that a run needs to go on
 )
 
-// runDir is a run's directory and its open log.
+// runDir is a run's directory and its open logs.
 type runDir struct {
 	path    string
-	metrics *os.File
-	w       *bufio.Writer
+	metrics *appendLog
+	events  *events
 }
 
-// newRunDir makes the directory. One that holds something is refused: a run never
-// overwrites another.
-func newRunDir(path string) (*runDir, error) {
+// makeRunDir makes the directory. One that holds something is refused, for a run never
+// overwrites another, unless it goes on with one.
+func makeRunDir(path string, resume bool) error {
 	entries, err := os.ReadDir(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if err := os.MkdirAll(path, 0o777); err != nil {
-			return nil, fmt.Errorf("train: run directory: %w", err)
+			return fmt.Errorf("train: run directory: %w", err)
 		}
+		return nil
 	case err != nil:
-		return nil, fmt.Errorf("train: run directory: %w", err)
-	case len(entries) > 0:
-		return nil, fmt.Errorf("train: run directory %s holds %s: want a new or empty directory", path, entries[0].Name())
+		return fmt.Errorf("train: run directory: %w", err)
+	case len(entries) == 0:
+		return nil
+	case !resume:
+		return fmt.Errorf("train: run directory %s holds %s: want a new or empty directory", path, entries[0].Name())
+	}
+	if _, err := os.Stat(filepath.Join(path, RecipeFile)); err != nil {
+		return fmt.Errorf("train: run directory %s holds %s and no %s: want a directory of an earlier run, a new or an empty one", path, entries[0].Name(), RecipeFile)
+	}
+	// What a process that was killed was writing.
+	for _, dir := range []string{path, filepath.Join(path, CheckpointDir)} {
+		left, _ := filepath.Glob(filepath.Join(globEscape(dir), ".*.safetensors.*.tmp")) // the pattern is right
+		for _, file := range left {
+			os.Remove(file) // in the way of nothing
+		}
+	}
+	return nil
+}
+
+// openRunDir opens the logs, from the beginning or, for a run that goes on, from where
+// its checkpoint was taken on.
+func openRunDir(path string, from *state, log *slog.Logger) (*runDir, error) {
+	var s state
+	if from != nil {
+		s = *from
 	}
 	d := &runDir{path: path}
-	if d.metrics, err = os.Create(filepath.Join(path, MetricsFile)); err != nil {
-		return nil, fmt.Errorf("train: run directory: %w", err)
+	err := cutEvents(path, s.EventsFile, s.EventsBytes)
+	if err != nil {
+		return nil, err
 	}
-	d.w = bufio.NewWriter(d.metrics)
+	if d.metrics, err = openAppendLog(filepath.Join(path, MetricsFile), s.MetricsBytes, log); err != nil {
+		return nil, err
+	}
+	if d.events, err = newEvents(path, s.Iteration, from != nil, log, time.Now); err != nil {
+		d.metrics.close()
+		return nil, err
+	}
 	return d, nil
 }
 
-func (d *runDir) best() string { return filepath.Join(d.path, BestFile) }
+func bestPath(dir string) string { return filepath.Join(dir, BestFile) }
+
+func (d *runDir) best() string { return bestPath(d.path) }
 func (d *runDir) last() string { return filepath.Join(d.path, LastFile) }
 
 func (d *runDir) writeRecipe(r Recipe) error {
@@ -65,19 +99,34 @@ func (d *runDir) log(kind string, v any) error {
 	if err != nil {
 		return fmt.Errorf("train: metrics: %w", err)
 	}
-	_, err = fmt.Fprintf(d.w, "{\"kind\":%q,%s\n", kind, line[1:])
-	if err == nil && kind == "epoch" {
-		err = d.w.Flush()
+	if err := d.metrics.add(fmt.Appendf(nil, "{\"kind\":%q,%s\n", kind, line[1:])); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("train: metrics: %w", err)
+	if kind == "epoch" {
+		_ = d.metrics.flush() // reported by itself, tried again later
+		_ = d.events.log.flush()
 	}
 	return nil
 }
 
-func (d *runDir) close() {
-	d.w.Flush()
-	d.metrics.Close()
+// logIteration logs an iteration.
+func (d *runDir) logIteration(it Iteration) error {
+	if err := d.log("iteration", it); err != nil {
+		return err
+	}
+	return d.events.scalars(it.Iteration, scalar{"train/loss", it.Loss}, scalar{"train/learning_rate", it.LearningRate},
+		scalar{"train/images_per_second", it.ImagesPerSecond})
+}
+
+// logEpoch logs the end of an epoch.
+func (d *runDir) logEpoch(e Epoch) error {
+	err := d.events.scalars(e.Iterations, scalar{"epoch/train_loss", e.TrainLoss}, scalar{"epoch/validation_loss", e.Loss},
+		scalar{"epoch/top1_error", e.Top1Error}, scalar{"epoch/top5_error", e.Top5Error})
+	return errors.Join(err, d.log("epoch", e))
+}
+
+func (d *runDir) close() error {
+	return errors.Join(d.metrics.close(), d.events.log.close())
 }
 
 // MarshalJSON writes errors and losses that are not numbers (there were no validation
@@ -90,6 +139,28 @@ func (e Epoch) MarshalJSON() ([]byte, error) {
 		Top1Error *float64 `json:"top1_error"`
 		Top5Error *float64 `json:"top5_error"`
 	}{plain(e), number(e.Loss), number(e.Top1Error), number(e.Top5Error)})
+}
+
+// UnmarshalJSON is the inverse of MarshalJSON.
+func (e *Epoch) UnmarshalJSON(text []byte) error {
+	type plain Epoch
+	var v struct {
+		plain
+		Loss      *float64 `json:"loss"`
+		Top1Error *float64 `json:"top1_error"`
+		Top5Error *float64 `json:"top5_error"`
+	}
+	if err := json.Unmarshal(text, &v); err != nil {
+		return err
+	}
+	*e = Epoch(v.plain)
+	for to, from := range map[*float64]*float64{&e.Loss: v.Loss, &e.Top1Error: v.Top1Error, &e.Top5Error: v.Top5Error} {
+		*to = math.NaN()
+		if from != nil {
+			*to = *from
+		}
+	}
+	return nil
 }
 
 // MarshalJSON writes errors that are not numbers as null.

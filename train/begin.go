@@ -1,0 +1,138 @@
+package train
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/preprocess"
+)
+
+// InitReport says what a run began with, by layer. Its JSON keys are those of `vgg
+// train --json` and of the metrics.
+type InitReport struct {
+	File   string   `json:"file"`
+	Config string   `json:"config"` // of the file
+	Rule   InitRule `json:"rule"`
+	Taken  []string `json:"taken"`  // layers whose parameters are the file's
+	Random []string `json:"random"` // layers that were drawn at random
+	Left   []string `json:"left"`   // layers of the file that nothing was taken from
+}
+
+// preConvolutions is how many convolutional layers pre-initialisation takes (§3.1).
+const preConvolutions = 4
+
+// begin sets the network to what a run begins with: random values, and over them what
+// the recipe's rule takes from another model. It resolves the recipe's rule.
+func begin(net *vgg.Network, r *Recipe) (*InitReport, *preprocess.Spec, error) {
+	if err := net.Init(r.Init, r.Seed); err != nil {
+		return nil, nil, err
+	}
+	if r.InitFrom == "" {
+		return nil, nil, nil
+	}
+	from, err := vgg.Open(r.InitFrom)
+	if err != nil {
+		return nil, nil, fmt.Errorf("train: init_from: %w", err)
+	}
+	config := from.Net.Options().Config
+	if r.InitRule == Auto {
+		r.InitRule = FineTune
+		if config != net.Options().Config {
+			r.InitRule = PreInitialisation
+		}
+	}
+	report := &InitReport{File: r.InitFrom, Config: config, Rule: r.InitRule, Taken: []string{}, Random: []string{}, Left: []string{}}
+	wanted := wantedLayers(from.Net, r.InitRule)
+	sources := map[string]*nn.Param{}
+	for _, p := range from.Net.Params() {
+		if wanted == nil || wanted[layerOf(p)] {
+			sources[p.Name] = p
+		}
+	}
+	used := map[string]bool{}
+	for _, p := range net.Params() {
+		src := sources[p.Name]
+		switch {
+		case src == nil:
+		case slices.Equal(src.Shape, p.Shape):
+			if err := copyParam(p, src); err != nil {
+				return nil, nil, fmt.Errorf("train: init_from: %s: %w", r.InitFrom, err)
+			}
+			used[layerOf(p)] = true
+		case !otherClasses(p, src):
+			return nil, nil, fmt.Errorf("train: init_from: %s: %s: shape %v, want %v", r.InitFrom, p.Name, src.Shape, p.Shape)
+		}
+	}
+	for _, l := range layersOf(net) {
+		if used[l] {
+			report.Taken = append(report.Taken, l)
+		} else {
+			report.Random = append(report.Random, l)
+		}
+	}
+	for _, l := range layersOf(from.Net) {
+		if !used[l] {
+			report.Left = append(report.Left, l)
+		}
+	}
+	if len(report.Taken) == 0 {
+		return nil, nil, fmt.Errorf("train: init_from: %s: no layer of configuration %s has the name and shape of one of %s", r.InitFrom, config, net.Options().Config)
+	}
+	return report, &from.Preprocess, nil
+}
+
+// otherClasses tells whether a parameter of fc8 doesn't fit for the number of classes
+// alone: then it is drawn at random.
+func otherClasses(p, src *nn.Param) bool {
+	return layerOf(p) == "fc8" && len(p.Shape) == len(src.Shape) && slices.Equal(p.Shape[1:], src.Shape[1:])
+}
+
+// wantedLayers are the layers of a model that a rule takes; nil stands for all. With a
+// convolution goes its batch normalisation.
+func wantedLayers(from *vgg.Network, rule InitRule) map[string]bool {
+	if rule != PreInitialisation {
+		return nil
+	}
+	wanted := map[string]bool{"fc6": true, "fc7": true, "fc8": true}
+	convolutions := 0
+	for _, l := range layersOf(from) {
+		base, _, _ := strings.Cut(l, ".")
+		if l == base && strings.HasPrefix(l, "conv") {
+			convolutions++
+		}
+		if strings.HasPrefix(l, "conv") && convolutions <= preConvolutions {
+			wanted[l] = true
+		}
+	}
+	return wanted
+}
+
+// layerOf is the name of the layer that a parameter belongs to.
+func layerOf(p *nn.Param) string { return p.Name[:strings.LastIndexByte(p.Name, '.')] }
+
+// layersOf lists the layers that have parameters.
+func layersOf(net *vgg.Network) []string {
+	var names []string
+	for _, p := range net.Params() {
+		if l := layerOf(p); !slices.Contains(names, l) {
+			names = append(names, l)
+		}
+	}
+	return names
+}
+
+func copyParam(dst, src *nn.Param) error {
+	var buf []float32
+	var err error
+	rowsOf(src, func(k0, n, row int) bool {
+		buf = slices.Grow(buf[:0], n*row)[:n*row]
+		if err = src.GetRows(k0, buf); err == nil {
+			err = dst.SetRows(k0, buf)
+		}
+		return err == nil
+	})
+	return err
+}

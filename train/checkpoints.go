@@ -1,0 +1,241 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/verydeep/vgg/weights"
+)
+
+// CheckpointInfo describes a checkpoint.
+type CheckpointInfo struct {
+	Path      string
+	Recipe    Recipe
+	Epoch     int // the run was in, from 1
+	Iteration int // the last one done
+	Note      map[string]string
+}
+
+// LatestCheckpoint describes the newest checkpoint in a run directory that can be read.
+// It is an error that wraps fs.ErrNotExist if there is none.
+func LatestCheckpoint(dir string) (CheckpointInfo, error) {
+	paths, err := listCheckpoints(dir)
+	if err != nil {
+		return CheckpointInfo{}, err
+	}
+	var errs []error
+	for _, path := range paths {
+		s, err := stateOf(path)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		r, err := s.recipe()
+		if err != nil {
+			return CheckpointInfo{}, fmt.Errorf("train: checkpoint %s: %w", path, err)
+		}
+		return CheckpointInfo{Path: path, Recipe: r, Epoch: s.Epoch, Iteration: s.Iteration, Note: s.Note}, nil
+	}
+	if len(errs) > 0 {
+		return CheckpointInfo{}, errors.Join(errs...)
+	}
+	return CheckpointInfo{}, fmt.Errorf("train: %s: no checkpoint: %w", dir, fs.ErrNotExist)
+}
+
+// recipe is the state's recipe, which has every key.
+func (s state) recipe() (Recipe, error) {
+	return ParseRecipe([]byte(s.Recipe), PaperRecipe())
+}
+
+func stateOf(path string) (state, error) {
+	f, err := weights.Open(path)
+	if err != nil {
+		return state{}, err
+	}
+	defer f.Close()
+	return readState(f)
+}
+
+// listCheckpoints lists the checkpoints of a run directory, newest first.
+func listCheckpoints(dir string) ([]string, error) {
+	paths, err := filepath.Glob(filepath.Join(globEscape(dir), CheckpointDir, "checkpoint-*.safetensors"))
+	if err != nil {
+		return nil, fmt.Errorf("train: %s: %w", dir, err)
+	}
+	slices.Sort(paths)
+	slices.Reverse(paths)
+	return paths, nil
+}
+
+// globEscape makes a path match itself.
+func globEscape(path string) string {
+	var b []rune
+	for _, r := range path {
+		if r == '*' || r == '?' || r == '[' {
+			b = append(b, '[', r, ']')
+			continue
+		}
+		b = append(b, r)
+	}
+	return string(b)
+}
+
+// openCheckpoint opens the newest checkpoint whose content is whole, and returns its
+// state. A damaged one is put aside with a warning. It returns nil if there is none.
+func openCheckpoint(dir string, log *slog.Logger) (*weights.File, state, error) {
+	paths, err := listCheckpoints(dir)
+	if err != nil {
+		return nil, state{}, err
+	}
+	var errs []error
+	for i, path := range paths {
+		f, s, err := openWhole(path)
+		if err == nil {
+			return f, s, nil
+		}
+		if i < len(paths)-1 {
+			log.Warn("damaged checkpoint put aside, going back to the one before", "error", err)
+			if err := os.Rename(path, path+".damaged"); err != nil {
+				log.Warn("damaged checkpoint can't be renamed", "error", err)
+			}
+		}
+		errs = append(errs, err)
+	}
+	if len(errs) > 0 {
+		return nil, state{}, fmt.Errorf("train: %s: no checkpoint can be read: %w", dir, errors.Join(errs...))
+	}
+	return nil, state{}, nil
+}
+
+func openWhole(path string) (*weights.File, state, error) {
+	f, err := weights.Open(path)
+	if err != nil {
+		return nil, state{}, err
+	}
+	s, err := readState(f)
+	if err == nil {
+		err = verify(f)
+	}
+	if err != nil {
+		f.Close()
+		return nil, s, err
+	}
+	return f, s, nil
+}
+
+// checkpoints writes the checkpoints of a run. A write goes on beside the training
+// where the copy that it needs is small.
+type checkpoints struct {
+	dir   string // of the run
+	keep  int    // 0: none are written
+	every time.Duration
+	log   *slog.Logger
+
+	last    time.Time   // when the last one was taken
+	good    string      // path of the last one that is on disk; "" if none is
+	writing chan error  // of the write under way; nil if there is none
+	copies  [][]float32 // memory of the tensors being written
+}
+
+// copyBytes is the most memory that is taken to write while training goes on. What is
+// larger has iterations so long that writing meanwhile would save little.
+const copyBytes = 256 << 20
+
+func (c *checkpoints) due() bool {
+	return c.keep > 0 && c.every > 0 && time.Since(c.last) >= c.every
+}
+
+// save writes a checkpoint. One that fails is reported by the returned error if last,
+// else as a warning, and training goes on.
+func (c *checkpoints) save(s state, tensors []weights.Source, last bool) error {
+	if c.keep == 0 {
+		return nil
+	}
+	c.wait()
+	c.last = time.Now()
+	path := checkpointPath(c.dir, s.Iteration)
+	floats := 0
+	for _, t := range tensors {
+		n := 1
+		for _, d := range t.Shape {
+			n *= d
+		}
+		floats += n
+	}
+	if last || 4*floats > copyBytes {
+		err := c.write(path, s, tensors)
+		if err != nil && !last {
+			c.failed(err)
+			return nil
+		}
+		return err
+	}
+	tensors = c.copy(tensors)
+	c.writing = make(chan error, 1)
+	go func() { c.writing <- c.write(path, s, tensors) }()
+	return nil
+}
+
+// wait waits for the write under way, if there is one.
+func (c *checkpoints) wait() {
+	if c.writing == nil {
+		return
+	}
+	err := <-c.writing
+	c.writing = nil
+	if err != nil {
+		c.failed(err)
+	}
+}
+
+func (c *checkpoints) failed(err error) {
+	kept := "none is on disk"
+	if c.good != "" {
+		kept = "the last good one is " + c.good
+	}
+	c.log.Warn("checkpoint not written, training goes on", "error", err, "kept", kept)
+}
+
+// copy returns sources that don't change while training goes on.
+func (c *checkpoints) copy(tensors []weights.Source) []weights.Source {
+	if c.copies == nil {
+		c.copies = make([][]float32, len(tensors))
+	}
+	copied := slices.Clone(tensors)
+	for i, t := range tensors {
+		v := c.copies[i][:0]
+		for part := range t.Data {
+			v = append(v, part...)
+		}
+		c.copies[i] = v
+		copied[i].Data = func(yield func([]float32) bool) { yield(v) }
+	}
+	return copied
+}
+
+// write writes a checkpoint, and then removes those beyond the number kept.
+func (c *checkpoints) write(path string, s state, tensors []weights.Source) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return fmt.Errorf("train: checkpoint: %w", err)
+	}
+	if err := writeCheckpoint(path, s, tensors); err != nil {
+		return err
+	}
+	c.good = path
+	paths, err := listCheckpoints(c.dir)
+	if err != nil {
+		return err
+	}
+	for _, old := range paths[min(c.keep, len(paths)):] {
+		if err := os.Remove(old); err != nil {
+			return fmt.Errorf("train: checkpoint: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,282 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"sync"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/comm"
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/tensor"
+)
+
+// stepper updates a network by mini-batches, on one rank or on several.
+//
+// A mini-batch of n images is split into Recipe.Groups groups: group g has the images
+// ⌊g·n/G⌋ … ⌊(g+1)·n/G⌋−1 by their places in the batch. Within a group every gradient is
+// summed in image order, by micro-batches of any size; the groups' sums are combined in
+// [comm.Tree]. Gradients are those of the mean loss over the batch. Batch normalisation
+// takes its statistics from each group, and moves its running statistics once, towards
+// the groups' mean by their numbers of images.
+//
+// So the bits depend on the batch and on G. They do not depend on the number of ranks,
+// which share the groups, on the micro-batch's size, nor on the number of threads.
+type stepper struct {
+	o     stepOptions
+	size  int // images of the largest group
+	ranks []*replica
+	err   error // of a step that broke the group of ranks
+}
+
+// stepOptions say how to step.
+type stepOptions struct {
+	Recipe  Recipe
+	Batch   int                     // most images of a batch
+	Micro   int                     // most images computed at a time; 0: a whole group
+	Ranks   int                     // divides Recipe.Groups
+	Threads int                     // shared by the ranks, at least one each; 0: runtime.GOMAXPROCS
+	Frozen  func(param string) bool // parameters that are not learnt; may be nil
+}
+
+// replica is what a rank has: the network, its momentum, and memory for its gradients.
+type replica struct {
+	comm  comm.Group
+	net   *vgg.Network
+	state *nn.Training
+	sgd   *nn.SGD
+	sums  sums
+}
+
+// groupSize is the images of the largest group.
+func groupSize(batch, groups int) int { return (batch + groups - 1) / groups }
+
+// place is where group g of a batch of n images begins, and group g−1 ends.
+func (s *stepper) place(g, n int) int { return g * n / s.o.Recipe.Groups }
+
+// newStepper returns the stepper of a network whose parameters are set. It is rank 0's;
+// between steps it may be run and saved.
+func newStepper(net *vgg.Network, o stepOptions) (*stepper, error) {
+	groups := o.Recipe.Groups
+	if groups < 1 || o.Ranks < 1 || groups%o.Ranks != 0 {
+		return nil, fmt.Errorf("train: %d groups on %d ranks: want a number of ranks that divides the groups", groups, o.Ranks)
+	}
+	if o.Threads == 0 {
+		o.Threads = runtime.GOMAXPROCS(0)
+	}
+	s := &stepper{o: o, size: groupSize(o.Batch, groups)}
+	micro := s.size
+	if o.Micro > 0 {
+		micro = min(micro, o.Micro)
+	}
+	s.o.Micro = micro
+	for rank, group := range comm.Local(o.Ranks) {
+		r := &replica{comm: group, net: net}
+		if rank > 0 {
+			var err error
+			if r.net, err = vgg.New(net.Options()); err != nil {
+				return nil, err
+			}
+		}
+		chain := r.net.Chain()
+		for _, p := range chain.Params() {
+			p.Frozen = o.Frozen != nil && !p.Running && o.Frozen(p.Name)
+		}
+		if chain.StatisticsLen() > 0 && micro < s.size {
+			return nil, fmt.Errorf("train: micro-batches of %d images: batch normalisation takes its statistics from whole groups, of %d (batch %d in %d groups): want micro-batches of at least %d, or more groups",
+				micro, s.size, o.Batch, groups, s.size)
+		}
+		all := chain.Threads()
+		chain.SetThreads(max(1, (rank+1)*o.Threads/o.Ranks-rank*o.Threads/o.Ranks))
+		var err error
+		if r.state, err = chain.NewTraining(micro, o.Recipe.Input, o.Recipe.Input); err != nil {
+			return nil, err
+		}
+		r.state.Smoothing = float32(o.Recipe.LabelSmoothing)
+		r.sgd = nn.NewSGD(chain)
+		chain.SetThreads(all)
+		r.sums = newSums(r.sgd, chain.StatisticsLen(), o.Threads/o.Ranks)
+		s.ranks = append(s.ranks, r)
+	}
+	s.sync()
+	return s, nil
+}
+
+// sync gives every rank the parameters and the momentum of rank 0, where they have been
+// set since the stepper was made.
+func (s *stepper) sync() {
+	first := s.ranks[0]
+	for _, r := range s.ranks[1:] {
+		from := first.net.Params()
+		for i, p := range r.net.Params() {
+			copy(p.Value, from[i].Value)
+			p.Changed()
+			copy(r.sgd.Momentum(p), first.sgd.Momentum(from[i]))
+		}
+	}
+}
+
+// momentum is that of a parameter of rank 0's network, in its packed order; nil if it
+// isn't learnt.
+func (s *stepper) momentum(p *nn.Param) []float32 { return s.ranks[0].sgd.Momentum(p) }
+
+// nonFinite says where the last step first met a number that is not finite, on any rank;
+// "" if nowhere.
+func (s *stepper) nonFinite() string {
+	for _, r := range s.ranks {
+		if where := r.state.NonFinite(); where != "" {
+			return where
+		}
+	}
+	return ""
+}
+
+// close lets the gradients' memory of rank 0's network go. The stepper must not be used
+// any more.
+func (s *stepper) close() {
+	for _, p := range s.ranks[0].net.Params() {
+		p.Grad = nil
+	}
+	s.ranks = nil
+}
+
+// update is the values of a step.
+func (s *stepper) update(rate float64) nn.Update {
+	r := s.o.Recipe
+	return nn.Update{
+		Rate: float32(rate), Momentum: float32(r.Momentum), Decay: float32(r.WeightDecay), DecayBiases: r.DecayBiases,
+		Nesterov: r.Nesterov, ClipNorm: float32(r.ClipNorm),
+	}
+}
+
+// step updates the weights by a batch, whose images' losses it sums in the order of the
+// gradients. A loss that is not finite, an error and a context that is done before all
+// gradients have come together leave weights and momentum as they are on all ranks; with
+// several groups, a step that failed is the last.
+func (s *stepper) step(ctx context.Context, b *dataset.Batch, iteration int, rate float64) (float64, error) {
+	switch {
+	case s.err != nil:
+		return 0, s.err
+	case ctx.Err() != nil:
+		return 0, context.Cause(ctx)
+	case len(b.Labels) > s.o.Batch:
+		return 0, fmt.Errorf("train: a batch of %d images, want at most %d", len(b.Labels), s.o.Batch)
+	}
+	if s.o.Recipe.Groups == 1 {
+		return s.alone(ctx, b, iteration, rate)
+	}
+	losses, errs := make([]float64, len(s.ranks)), make([]error, len(s.ranks))
+	var wg sync.WaitGroup
+	for i, r := range s.ranks[1:] {
+		wg.Go(func() { losses[i+1], errs[i+1] = s.on(ctx, r, b, iteration, rate) })
+	}
+	losses[0], errs[0] = s.on(ctx, s.ranks[0], b, iteration, rate)
+	wg.Wait()
+	s.err = errs[0] // what one rank failed by, all did
+	return losses[0], s.err
+}
+
+// part cuts images from … to−1 from a batch.
+func part(b *dataset.Batch, from, to int) (*tensor.Tensor, []int, error) {
+	size := b.X.Len() / b.X.Dim(0)
+	x, err := tensor.FromSlice(b.X.Data[from*size:to*size], to-from, b.X.Dim(1), b.X.Dim(2), b.X.Dim(3))
+	return x, b.Labels[from:to], err
+}
+
+// alone is a step of one rank with one group.
+func (s *stepper) alone(ctx context.Context, b *dataset.Batch, iteration int, rate float64) (float64, error) {
+	r, n := s.ranks[0], len(b.Labels)
+	if n <= s.o.Micro {
+		return r.state.StepSGD(b.X, b.Labels, nn.Pass{Seed: s.o.Recipe.Seed, Iteration: iteration}, r.sgd, s.update(rate))
+	}
+	r.net.Chain().ZeroGrad()
+	loss, err := s.gradient(ctx, r, b, iteration, 0, n)
+	if err != nil || !finite(loss) {
+		return loss, err
+	}
+	r.sgd.Step(s.update(rate))
+	return loss, nil
+}
+
+// gradient adds the gradient of images from … to−1 by micro-batches to the parameters'
+// and returns the sum of their losses.
+func (s *stepper) gradient(ctx context.Context, r *replica, b *dataset.Batch, iteration, from, to int) (float64, error) {
+	var loss float64
+	p := nn.Pass{Seed: s.o.Recipe.Seed, Iteration: iteration, Batch: len(b.Labels), HoldStatistics: s.o.Recipe.Groups > 1}
+	for p.Image = from; p.Image < to; p.Image += s.o.Micro {
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		end := min(p.Image+s.o.Micro, to)
+		p.More = end < to
+		x, labels, err := part(b, p.Image, end)
+		if err != nil {
+			return 0, err
+		}
+		if _, err := r.state.Step(x, labels, p); err != nil {
+			return 0, err
+		}
+		for _, l := range r.state.Losses() {
+			loss += l
+		}
+	}
+	return loss, nil
+}
+
+// on is a rank's part of a step.
+func (s *stepper) on(ctx context.Context, r *replica, b *dataset.Batch, iteration int, rate float64) (loss float64, err error) {
+	defer r.sums.free()
+	if loss, err = s.sum(ctx, r, b, iteration); err != nil {
+		r.comm.Abort(err) // the others wait for this rank
+		return 0, errors.Join(err)
+	}
+	if !finite(loss) {
+		return loss, nil
+	}
+	for i := range r.sums.total().stats {
+		r.sums.total().stats[i] /= float64(len(b.Labels))
+	}
+	r.net.Chain().MoveStatistics(r.sums.total().stats[1:])
+	r.sgd.Step(s.update(rate))
+	return loss, nil
+}
+
+// sum leaves the gradients of the whole batch with the parameters, and the statistics in
+// r.sums.total, and returns the sum of the losses.
+func (s *stepper) sum(ctx context.Context, r *replica, b *dataset.Batch, iteration int) (float64, error) {
+	tree := comm.Tree(s.o.Recipe.Groups)
+	err := tree.Sum(tree.Share(r.comm.Rank(), r.comm.Size()), func(g int) error {
+		sum := r.sums.push()
+		r.net.Chain().ZeroGrad()
+		from, to := s.place(g, len(b.Labels)), s.place(g+1, len(b.Labels))
+		loss, err := s.gradient(ctx, r, b, iteration, from, to)
+		if err == nil && from < to {
+			sum.stats[0] = loss
+			r.state.AddStatistics(sum.stats[1:], float64(to-from))
+		}
+		return err
+	}, r.sums.fold)
+	if err != nil {
+		return 0, err
+	}
+	if err := r.comm.AllReduce64(ctx, tree, r.sums.stats()); err != nil {
+		return 0, err
+	}
+	loss := r.sums.total().stats[0]
+	if !finite(loss) {
+		return loss, nil
+	}
+	for i, p := range r.sgd.Params() {
+		if err := r.comm.AllReduce(ctx, tree, r.sums.grads(i)); err != nil {
+			return 0, err
+		}
+		p.Grad = r.sums.total().grads[i]
+	}
+	return loss, nil
+}
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }

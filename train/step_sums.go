@@ -1,0 +1,108 @@
+package train
+
+import (
+	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/nn"
+)
+
+// sums is the stack of a rank's sums over groups, and the buffers that wait for use. The
+// gradients of the parameters are the last sum's.
+type sums struct {
+	params []*nn.Param
+	stat   int
+	team   *kernel.Team
+	stack  []*groupSum
+	unused []*groupSum
+	task   addTask
+}
+
+// groupSum is the sum over some groups.
+type groupSum struct {
+	grads [][]float32 // of every learnt parameter, packed
+	stats []float64   // the loss, then the running statistics
+}
+
+// newSums returns the sums of an optimiser's parameters, with a number of statistics.
+func newSums(sgd *nn.SGD, statistics, threads int) sums {
+	return sums{params: sgd.Params(), stat: 1 + statistics, team: kernel.NewTeam(threads)}
+}
+
+// push begins a new sum, and makes its gradients those of the parameters.
+func (s *sums) push() *groupSum {
+	var g *groupSum
+	if n := len(s.unused); n > 0 {
+		g, s.unused = s.unused[n-1], s.unused[:n-1]
+		clear(g.stats)
+	} else {
+		g = &groupSum{stats: make([]float64, s.stat)}
+		for _, p := range s.params {
+			// The first sum takes what the parameters have.
+			grad := p.Grad
+			if grad == nil || len(s.stack) > 0 {
+				grad = kernel.Alloc(len(p.Value))
+			}
+			g.grads = append(g.grads, grad)
+		}
+	}
+	for i, p := range s.params {
+		p.Grad = g.grads[i]
+	}
+	s.stack = append(s.stack, g)
+	return g
+}
+
+// fold adds the last sum to the one before it.
+func (s *sums) fold() error {
+	a, b := s.stack[len(s.stack)-2], s.stack[len(s.stack)-1]
+	for i := range a.grads {
+		s.task = addTask{a.grads[i], b.grads[i]}
+		s.team.Run((len(a.grads[i])+addLen-1)/addLen, &s.task)
+	}
+	for i, v := range b.stats {
+		a.stats[i] += v
+	}
+	s.stack = s.stack[:len(s.stack)-1]
+	s.unused = append(s.unused, b)
+	return nil
+}
+
+// grads lists the sums of parameter i.
+func (s *sums) grads(i int) [][]float32 {
+	var all [][]float32
+	for _, g := range s.stack {
+		all = append(all, g.grads[i])
+	}
+	return all
+}
+
+// stats lists the sums of the loss and the statistics.
+func (s *sums) stats() [][]float64 {
+	var all [][]float64
+	for _, g := range s.stack {
+		all = append(all, g.stats)
+	}
+	return all
+}
+
+// total is, after an all-reduce, the sum over all groups.
+func (s *sums) total() *groupSum { return s.stack[0] }
+
+// free ends all sums.
+func (s *sums) free() {
+	s.unused = append(s.unused, s.stack...)
+	s.stack = s.stack[:0]
+}
+
+// addTask adds b to a.
+type addTask struct{ a, b []float32 }
+
+// addLen is the values of a part.
+const addLen = 1 << 16
+
+// Part implements kernel.Task.
+func (t *addTask) Part(_, i int) {
+	a, b := t.a[i*addLen:min(len(t.a), (i+1)*addLen)], t.b[i*addLen:]
+	for j := range a {
+		a[j] += b[j]
+	}
+}
