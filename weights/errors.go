@@ -24,14 +24,19 @@ func (e *FormatError) Error() string {
 	return fmt.Sprintf("weights: %s: %s", e.File, e.Reason)
 }
 
-// UnsupportedError says that a file isn't safetensors but something else.
+// UnsupportedError says that a file is of none of the Formats.
 type UnsupportedError struct {
 	File  string
 	Found string // what the file looks like: "an HDF5 file (Keras .h5)"
 }
 
 func (e *UnsupportedError) Error() string {
-	return fmt.Sprintf("weights: %s: found %s, want safetensors, the only format read", e.File, e.Found)
+	var names []string
+	for _, f := range Formats() {
+		names = append(names, string(f))
+	}
+	return fmt.Sprintf("weights: %s: found %s, want %s or %s", e.File, e.Found,
+		strings.Join(names[:len(names)-1], ", "), names[len(names)-1])
 }
 
 // NotFoundError says that a file has no tensor of a name.

@@ -1,6 +1,9 @@
 package weights
 
-import "io"
+import (
+	"io"
+	"slices"
+)
 
 // Format names a kind of file.
 type Format string
@@ -45,8 +48,22 @@ type reader struct {
 
 // formats are tried in order; what none of them takes is read as safetensors.
 var formats = []reader{
+	{PyTorch, isTorchZip, readTorchZip},
+	{PyTorch, isTorchLegacy, readTorchLegacy},
+	{NPZ, isNPZ, readNPZ},
 	{CaffeModel, isCaffe, readCaffe},
 	{TFJS, isTFJS, readTFJS},
+}
+
+// Formats lists the formats that Open reads.
+func Formats() []Format {
+	all := []Format{Safetensors}
+	for _, f := range formats {
+		if !slices.Contains(all, f.format) {
+			all = append(all, f.format)
+		}
+	}
+	return all
 }
 
 // readAny recognises the format of a file by its content and reads its header.

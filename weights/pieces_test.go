@@ -79,7 +79,7 @@ func TestPieces(t *testing.T) {
 					return
 				}
 			}
-		}}})
+		}, ""}})
 		if err != nil || !bytes.Equal(got.Bytes(), want.Bytes()) {
 			t.Errorf("pieces of %d: other bytes, or %v", length, err)
 		}
@@ -93,7 +93,7 @@ func TestEndlessSource(t *testing.T) {
 		for yield(make([]float32, 2)) {
 			pieces++
 		}
-	}}})
+	}, ""}})
 	if err == nil || pieces != 2 {
 		t.Errorf("%v after %d pieces, want an error after 2", err, pieces)
 	}

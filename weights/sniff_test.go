@@ -20,10 +20,7 @@ func otherFiles() map[string]struct {
 	}
 	b := func(s string) []byte { return []byte(s) }
 	return map[string]c{
-		"pth":         {b("PK\x03\x04\x00\x00\x08\x08\x00\x00\x00\x00archive/data.pkl"), "a zip archive of PyTorch (.pth)"},
-		"npz":         {b("PK\x03\x04\x14\x00\x00\x00\x00\x00\x00\x00conv1_1.npy\x93NUMPY"), "a zip archive of NumPy arrays (.npz)"},
 		"zip":         {b("PK\x03\x04\x14\x00\x00\x00\x00\x00\x00\x00readme"), "a zip archive"},
-		"old pth":     {b("\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."), "a pickle of old PyTorch (.pth)"},
 		"pickle":      {b("\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00}"), "a Python pickle"},
 		"h5":          {b("\x89HDF\r\n\x1a\n\x00\x00\x00\x00\x00\x08\x08\x00"), "an HDF5 file (Keras .h5)"},
 		"npy":         {b("\x93NUMPY\x01\x00v\x00{'descr': '<f4'"), "a NumPy array (.npy)"},

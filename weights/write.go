@@ -2,6 +2,7 @@ package weights
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -24,15 +25,22 @@ type Source struct {
 	// that what is kept in another order need not be held twice. A piece is
 	// written before the next is asked for.
 	Data iter.Seq[[]float32]
+	// DType is the type to write the elements in: F32, which "" is too, F16 or BF16,
+	// for which they are rounded to the nearest, of two as near to the even one. A
+	// number beyond the type's range is an error; infinities and NaNs stay what they are.
+	DType string
 }
+
+// dtype returns the type of s in a file.
+func (s *Source) dtype() string { return cmp.Or(s.DType, "F32") }
 
 // FromTensor returns t as a Source of that name.
 func FromTensor(name string, t *tensor.Tensor) Source {
 	return Source{Name: name, Shape: t.Shape, Data: func(yield func([]float32) bool) { yield(t.Data) }}
 }
 
-// WriteSafetensors writes tensors, in the order given, as F32, and metadata to
-// a safetensors file at path. Equal arguments give equal bytes.
+// WriteSafetensors writes tensors, in the order given, and metadata to a safetensors
+// file at path. Equal arguments give equal bytes.
 //
 // The file appears under its name only when it is complete and on disk, and
 // then in place of any earlier one; on an error the earlier one is untouched,
@@ -40,8 +48,9 @@ func FromTensor(name string, t *tensor.Tensor) Source {
 // passed in, it needs memory for the header and a buffer only.
 //
 // It is an error if a name is not allowed or comes twice, if a source has
-// another number of elements than its shape, if a name or the metadata is not
-// UTF-8, if the header would be over 100 MB, or if writing fails.
+// another number of elements than its shape, or one that its type can't hold, if a
+// name or the metadata is not UTF-8, if the header would be over 100 MB, or if
+// writing fails.
 func WriteSafetensors(path string, metadata map[string]string, tensors []Source) error {
 	return writeFile(osFiles{}, path, metadata, tensors)
 }
@@ -56,10 +65,12 @@ func EncodeSafetensors(w io.Writer, metadata map[string]string, tensors []Source
 }
 
 func writeFile(files files, path string, metadata map[string]string, tensors []Source) error {
-	err := writeAtomic(files, path, func(w io.Writer) error {
-		return encode(w, metadata, tensors)
-	})
-	if err != nil {
+	return writeAny(files, path, func(w io.Writer) error { return encode(w, metadata, tensors) })
+}
+
+// writeAny makes what encode writes the file at path.
+func writeAny(files files, path string, encode func(io.Writer) error) error {
+	if err := writeAtomic(files, path, encode); err != nil {
 		return fmt.Errorf("weights: %s: %w", path, pathless(err))
 	}
 	return nil
@@ -73,43 +84,11 @@ func encode(w io.Writer, metadata map[string]string, tensors []Source) error {
 	bw := bufio.NewWriterSize(w, chunk)
 	bw.Write(head) // bw keeps the first error, which every later call returns
 	for _, t := range tensors {
-		want, _ := tensor.Size(t.Shape...)
-		given := 0
-		for data := range t.Data {
-			given += len(data)
-			if given > want {
-				break
-			}
-			if err := writeFloats(bw, data); err != nil {
-				return err
-			}
-		}
-		if given != want {
-			return fmt.Errorf("%s: %d elements given, want %d of shape %v", display(t.Name), given, want, t.Shape)
+		if err := writeElements(bw, t); err != nil {
+			return err
 		}
 	}
 	return bw.Flush()
-}
-
-// writeFloats appends the little-endian bytes of data to bw, in its own buffer.
-func writeFloats(bw *bufio.Writer, data []float32) error {
-	for len(data) > 0 {
-		if bw.Available() < 4 {
-			if err := bw.Flush(); err != nil {
-				return err
-			}
-		}
-		b := bw.AvailableBuffer()
-		n := min(len(data), bw.Available()/4)
-		for _, v := range data[:n] {
-			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
-		}
-		if _, err := bw.Write(b); err != nil {
-			return err
-		}
-		data = data[n:]
-	}
-	return nil
 }
 
 // encodeHeader returns the file up to the tensors' data: length, JSON, and
@@ -148,16 +127,19 @@ func encodeHeader(metadata map[string]string, tensors []Source) ([]byte, error) 
 			return nil, fmt.Errorf("%s: %d axes, want at most %d", display(t.Name), len(t.Shape), maxAxes)
 		}
 		seen[t.Name] = true
-		size, err := byteSize("F32", t.Shape)
-		if err != nil || size > math.MaxInt64-offset {
+		size, err := t.size()
+		if err != nil {
+			return nil, err
+		}
+		if size > math.MaxInt64-offset {
 			return nil, fmt.Errorf("%s: shape %v negative or too large", display(t.Name), t.Shape)
 		}
 		if len(b) > lengthBytes+1 {
 			b = append(b, ',')
 		}
 		shape := strings.Join(strings.Fields(fmt.Sprint(t.Shape)), ",")
-		b = append(quote(b, t.Name), `:{"dtype":"F32","shape":`...)
-		b = fmt.Appendf(b, `%s,"data_offsets":[%d,%d]}`, shape, offset, offset+size)
+		b = append(quote(b, t.Name), `:{"dtype":"`...)
+		b = fmt.Appendf(b, `%s","shape":%s,"data_offsets":[%d,%d]}`, t.dtype(), shape, offset, offset+size)
 		offset += size
 	}
 	b = append(b, '}')

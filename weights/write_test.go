@@ -22,25 +22,25 @@ func TestWriteRefuses(t *testing.T) {
 	}
 	var huge []Source
 	for i := range 16 {
-		huge = append(huge, Source{fmt.Sprint(i), []int{1 << 57}, floats(0)})
+		huge = append(huge, Source{fmt.Sprint(i), []int{1 << 57}, floats(0), ""})
 	}
 	for name, c := range map[string]struct {
 		meta    map[string]string
 		sources []Source
 		want    string
 	}{
-		"few elements":    {nil, []Source{{"a", []int{3, 4}, floats(11)}}, "a: 11 elements given, want 12 of shape [3 4]"},
-		"many elements":   {nil, []Source{{"a", []int{3, 4}, floats(13)}}, "a: 13 elements given, want 12 of shape [3 4]"},
-		"second, few":     {nil, []Source{{"a", nil, floats(1)}, {"b", []int{2}, floats(0)}}, "b: 0 elements given, want 2"},
-		"negative axis":   {nil, []Source{{"a", []int{-1}, floats(0)}}, "a: shape [-1] negative or too large"},
-		"too large":       {nil, []Source{{"a", []int{1 << 40, 1 << 40}, floats(0)}}, "negative or too large"},
+		"few elements":    {nil, []Source{{"a", []int{3, 4}, floats(11), ""}}, "a: 11 elements given, want 12 of shape [3 4]"},
+		"many elements":   {nil, []Source{{"a", []int{3, 4}, floats(13), ""}}, "a: 13 elements given, want 12 of shape [3 4]"},
+		"second, few":     {nil, []Source{{"a", nil, floats(1), ""}, {"b", []int{2}, floats(0), ""}}, "b: 0 elements given, want 2"},
+		"negative axis":   {nil, []Source{{"a", []int{-1}, floats(0), ""}}, "a: shape [-1] negative or too large"},
+		"too large":       {nil, []Source{{"a", []int{1 << 40, 1 << 40}, floats(0), ""}}, "negative or too large"},
 		"sum too large":   {nil, huge, "15: shape [144115188075855872] negative or too large"},
-		"name twice":      {nil, []Source{{"a", nil, floats(1)}, {"a", nil, floats(1)}}, "a: name given twice"},
-		"metadata's name": {nil, []Source{{"__metadata__", nil, floats(1)}}, "__metadata__: the metadata's name"},
-		"name not UTF-8":  {nil, []Source{{"a\xff", nil, floats(1)}}, `"a\xff": name is not UTF-8`},
+		"name twice":      {nil, []Source{{"a", nil, floats(1), ""}, {"a", nil, floats(1), ""}}, "a: name given twice"},
+		"metadata's name": {nil, []Source{{"__metadata__", nil, floats(1), ""}}, "__metadata__: the metadata's name"},
+		"name not UTF-8":  {nil, []Source{{"a\xff", nil, floats(1), ""}}, `"a\xff": name is not UTF-8`},
 		"key not UTF-8":   {map[string]string{"\xff": "v"}, nil, "not UTF-8"},
 		"value not UTF-8": {map[string]string{"k": "\xff"}, nil, "metadata: k: not UTF-8"},
-		"axes":            {nil, []Source{{"a", make([]int, 65), floats(0)}}, "a: 65 axes, want at most 64"},
+		"axes":            {nil, []Source{{"a", make([]int, 65), floats(0), ""}}, "a: 65 axes, want at most 64"},
 		"long metadata":   {map[string]string{"k": strings.Repeat("v", maxHeader)}, nil, "metadata: k: header grows too long, want at most 100000000 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -89,7 +89,7 @@ func TestSourcesShareABuffer(t *testing.T) {
 				buf[j] = float32(10*i + j)
 			}
 			yield(buf)
-		}})
+		}, ""})
 	}
 	f := written(t, nil, sources...)
 	for i, e := range f.Tensors() {
@@ -342,7 +342,7 @@ func TestPanickingSource(t *testing.T) {
 		}
 		wantFiles(t, dir)
 	}()
-	WriteSafetensors(filepath.Join(dir, "w"), nil, []Source{{"x", nil, func(func([]float32) bool) { panic("source") }}})
+	WriteSafetensors(filepath.Join(dir, "w"), nil, []Source{{"x", nil, func(func([]float32) bool) { panic("source") }, ""}})
 }
 
 func BenchmarkEncode(b *testing.B) {

@@ -1,0 +1,33 @@
+package weights
+
+import "math"
+
+// toHalf rounds f to the nearest IEEE 754 half, of two as near to the one whose last bit
+// is 0; from 65520 on, to an infinity. It is the inverse of fromHalf.
+func toHalf(f float32) uint16 {
+	b := math.Float32bits(f)
+	sign := uint16(b >> 16 & 0x8000)
+	b &= 1<<31 - 1
+	switch {
+	case b > 0xff<<23: // NaN, made quiet
+		return sign | 0x7e00 | uint16(b>>13&0x3ff)
+	case b >= (127+16)<<23: // 2¹⁶ and more
+		return sign | 0x7c00
+	case b < (127-14)<<23: // below 2⁻¹⁴: a multiple of 2⁻²⁴, where the product is exact
+		return sign | uint16(math.RoundToEven(float64(math.Float32frombits(b))*0x1p24))
+	}
+	b -= (127 - 15) << 23
+	b += 1<<12 - 1 + b>>13&1
+	return sign | uint16(b>>13)
+}
+
+// toBFloat16 rounds f to the nearest bfloat16, the upper half of a float32, of two as
+// near to the one whose last bit is 0.
+func toBFloat16(f float32) uint16 {
+	b := math.Float32bits(f)
+	if b&(1<<31-1) > 0xff<<23 { // NaN, made quiet
+		return uint16(b>>16) | 0x40
+	}
+	b += 1<<15 - 1 + b>>16&1
+	return uint16(b >> 16)
+}

@@ -1,0 +1,80 @@
+package weights
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"unicode/utf8"
+)
+
+// WriteNPZ writes tensors, in the order given, to a file at path that numpy.load reads,
+// as numpy.savez would: a zip file of arrays, uncompressed. numpy has no BF16.
+//
+// The metadata become the zip file's comment, as JSON, which numpy.load passes over and
+// Open reads; they may have 65535 bytes. The file appears as that of WriteSafetensors
+// does, the errors are the same, and equal arguments give equal bytes.
+func WriteNPZ(path string, metadata map[string]string, tensors []Source) error {
+	return writeAny(osFiles{}, path, func(w io.Writer) error { return encodeNPZ(w, metadata, tensors) })
+}
+
+func encodeNPZ(w io.Writer, metadata map[string]string, tensors []Source) error {
+	z := newZipEncoder(w)
+	if len(metadata) > 0 {
+		b, err := encodeMetadata(metadata)
+		if err != nil {
+			return err
+		}
+		if len(b) > math.MaxUint16 {
+			return fmt.Errorf("metadata of %d bytes, want at most the %d of a zip file's comment", len(b), math.MaxUint16)
+		}
+		if err := z.SetComment(string(b)); err != nil {
+			return err
+		}
+	}
+	seen := make(map[string]bool, len(tensors))
+	for _, t := range tensors {
+		switch {
+		case seen[t.Name]:
+			return fmt.Errorf("%s: name given twice", display(t.Name))
+		case !utf8.ValidString(t.Name) || len(t.Name) > math.MaxUint16-len(".npy"):
+			return fmt.Errorf("%s: name is not UTF-8, or too long", display(t.Name))
+		case t.dtype() == "BF16":
+			return fmt.Errorf("%s: dtype BF16, which numpy doesn't have: want F32 or F16", display(t.Name))
+		case len(t.Shape) > maxNumpyAxes:
+			return fmt.Errorf("%s: %d axes, want at most %d", display(t.Name), len(t.Shape), maxNumpyAxes)
+		}
+		seen[t.Name] = true
+		if _, err := t.size(); err != nil {
+			return err
+		}
+		if err := z.tensor(t.Name+".npy", 0, npyOpening(t), t); err != nil {
+			return err
+		}
+	}
+	return z.Close()
+}
+
+// maxNumpyAxes is the most axes of an array of numpy before its version 2.
+const maxNumpyAxes = 32
+
+// npyOpening is a .npy file up to its data, which begins at a multiple of 64 bytes.
+func npyOpening(s Source) []byte {
+	shape := strings.Trim(strings.ReplaceAll(fmt.Sprint(s.Shape), " ", ", "), "[]")
+	if len(s.Shape) == 1 {
+		shape += ","
+	}
+	descr := "<f4"
+	if s.dtype() == "F16" {
+		descr = "<f2"
+	}
+	b := []byte("\x93NUMPY\x01\x00\x00\x00")
+	b = fmt.Appendf(b, "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", descr, shape)
+	for len(b)%64 != 63 {
+		b = append(b, ' ')
+	}
+	b = append(b, '\n')
+	binary.LittleEndian.PutUint16(b[8:], uint16(len(b)-10))
+	return b
+}

@@ -1,0 +1,87 @@
+package weights
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"math"
+)
+
+// torchLegacyMagic is how the files of torch.save before 1.6 begin: the pickle of the
+// number 0x1950a86a20f9469cfc6c.
+const torchLegacyMagic = "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+
+func isTorchLegacy(head []byte, _ io.ReaderAt, _ int64) bool {
+	return bytes.HasPrefix(head, []byte(torchLegacyMagic))
+}
+
+// readTorchLegacy reads the format of torch.save before 1.6: the pickles of the magic
+// number, the protocol's version, the machine, the value, and the list of the storages'
+// keys; then, for each of these, the number of its elements in eight bytes and its data,
+// little-endian both.
+func readTorchLegacy(r io.ReaderAt, size int64) (*header, error) {
+	f := &torchFile{r: r, size: size, storages: make(map[string]*torchStorage)}
+	at := int64(len(torchLegacyMagic))
+	next := func(persistent func(any) (any, error)) (any, int64, error) {
+		v, n, err := unpickle(io.NewSectionReader(r, at, size-at), size-at, persistent)
+		at += n
+		return v, n, err
+	}
+	version, _, err := next(nil)
+	if err != nil {
+		return nil, err
+	}
+	if version != int64(1001) {
+		return nil, malformed("", "version %v of PyTorch's legacy format, want 1001", version)
+	}
+	if _, _, err := next(nil); err != nil {
+		return nil, err
+	}
+	root, length, err := next(f.persistent)
+	if err != nil {
+		return nil, err
+	}
+	list, _, err := next(nil)
+	if err != nil {
+		return nil, err
+	}
+	keys, ok := list.(*pickledList)
+	if !ok {
+		return nil, malformed("", "no list of storages after the pickle")
+	}
+
+	type place struct{ begin, end int64 }
+	places := make(map[string]place, len(f.storages))
+	for _, k := range keys.items {
+		key, _ := k.(string)
+		s, ok := f.storages[key]
+		if !ok {
+			return nil, malformed("", "storage %s belongs to no tensor", display(key))
+		}
+		if _, ok := places[key]; ok {
+			return nil, malformed("", "storage %s given twice", display(key))
+		}
+		var count [8]byte
+		if size-at < int64(len(count)) {
+			return nil, malformed("", "truncated before storage %s", display(key))
+		}
+		if err := readFull(r, count[:], at); err != nil {
+			return nil, err
+		}
+		at += int64(len(count))
+		n, width := binary.LittleEndian.Uint64(count[:]), uint64(dtypeBits(s.dtype)/8)
+		if n > math.MaxInt64/8 || n*width > uint64(size-at) {
+			return nil, malformed("", "truncated: storage %s of %d elements of %s claimed, %d bytes follow", display(key), n, s.dtype, size-at)
+		}
+		places[key] = place{at, at + int64(n*width)}
+		at += int64(n * width)
+	}
+	f.find = func(s *torchStorage) (int64, int64, error) {
+		p, ok := places[s.key]
+		if !ok {
+			return 0, 0, malformed("", "no storage %s", display(s.key))
+		}
+		return p.begin, p.end, nil
+	}
+	return f.header(root, length)
+}

@@ -1,0 +1,251 @@
+package weights
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// torchStateKeys are the keys under which checkpoints have the state dict.
+var torchStateKeys = []string{"state_dict", "model_state_dict", "model", "model_state", "net", "network", "module", "weights", "params"}
+
+const (
+	maxModuleDepth = 100
+	maxNote        = 200 // bytes of a value of a checkpoint that becomes metadata
+
+	// What the names of tensors may take, so much and so many times the pickle's bytes:
+	// modules that hold each other more than once would give more without end.
+	namesSlack, namesRatio = 64 << 10, 16
+)
+
+// header makes the entries of the state dict in the value of a pickle of so many bytes:
+// a state dict by itself, a checkpoint that has one under a key, or a module.
+func (f *torchFile) header(root any, length int64) (*header, error) {
+	h := &header{meta: make(map[string]string)}
+	c := &stateCollector{budget: namesSlack + namesRatio*length}
+	found, err := c.collect(root, nil)
+	if err != nil {
+		return nil, err
+	}
+	if found == nil {
+		return nil, malformed("", "no state dict: found %s, want tensors by name, or such under %s",
+			describePickled(root), strings.Join(torchStateKeys[:3], ", "))
+	}
+	if path := strings.Join(found, "."); path != "" {
+		h.meta["torch.state_dict"] = path
+	}
+	noteCheckpoint(h.meta, root)
+	names, stripped := stripWrappers(c.names)
+	if stripped != "" {
+		h.meta["torch.stripped"] = stripped
+	}
+	seen := make(map[string]bool, len(names))
+	for i, name := range names {
+		if seen[name] {
+			return nil, malformed(name, "name given twice")
+		}
+		seen[name] = true
+		e, err := f.place(name, c.tensors[i])
+		if err != nil {
+			return nil, err
+		}
+		h.entries = append(h.entries, e)
+	}
+	return h, nil
+}
+
+// stateCollector gathers the tensors of a state dict.
+type stateCollector struct {
+	names   []string
+	tensors []*torchTensor
+	budget  int64 // bytes that are left for names
+}
+
+// collect finds the state dict in v and gathers its tensors. It returns the keys that
+// lead to it, not nil, or nil if there is none.
+func (c *stateCollector) collect(v any, path []string) ([]string, error) {
+	switch v := v.(type) {
+	case *pickledObject:
+		if len(v.items.keys) > 0 { // a kind of dict
+			return c.collect(&v.items, path)
+		}
+		err := c.module("", v, 0)
+		if err != nil || len(c.names) == 0 {
+			return nil, err
+		}
+		return append(path, "module "+v.class.name), nil
+	case *pickledDict:
+		if len(path) < 3 {
+			for _, key := range torchStateKeys {
+				switch of := v.get(key).(type) {
+				case *pickledDict, *pickledObject:
+					found, err := c.collect(of, append(path, key))
+					if found != nil || err != nil {
+						return found, err
+					}
+				}
+			}
+		}
+		if err := c.tensorsOf("", v, nil); err != nil || len(c.names) == 0 {
+			return nil, err
+		}
+		return append([]string{}, path...), nil
+	}
+	return nil, nil
+}
+
+func (c *stateCollector) add(name string, t *torchTensor) error {
+	if c.budget -= int64(len(name)) + 16; c.budget < 0 {
+		return malformed("", "modules that hold each other give too many tensors")
+	}
+	c.names = append(c.names, name)
+	c.tensors = append(c.tensors, t)
+	return nil
+}
+
+// tensorsOf adds the tensors among the values of d, but for those of the names in skip.
+func (c *stateCollector) tensorsOf(prefix string, d *pickledDict, skip map[any]bool) error {
+	for i, k := range d.keys {
+		name, ok := k.(string)
+		t, also := d.values[i].(*torchTensor)
+		if ok && also && !skip[k] {
+			if err := c.add(prefix+name, t); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// module adds what the state_dict method of a module returns: its parameters, its
+// buffers, and those of the modules in it. Of a module of TorchScript, these are its
+// attributes.
+func (c *stateCollector) module(prefix string, m *pickledObject, depth int) error {
+	if depth > maxModuleDepth {
+		return malformed("", "modules in modules, over %d deep", maxModuleDepth)
+	}
+	if c.budget -= int64(len(prefix)) + 16; c.budget < 0 {
+		return malformed("", "modules that hold each other give too many tensors")
+	}
+	modules := m.attributes
+	if !strings.HasPrefix(m.class.module, "__torch__") {
+		parameters, _ := m.attributes.get("_parameters").(*pickledDict)
+		buffers, _ := m.attributes.get("_buffers").(*pickledDict)
+		modules, _ = m.attributes.get("_modules").(*pickledDict)
+		if parameters != nil {
+			if err := c.tensorsOf(prefix, parameters, nil); err != nil {
+				return err
+			}
+		}
+		if buffers != nil {
+			skip := make(map[any]bool)
+			for _, name := range items(m.attributes.get("_non_persistent_buffers_set")) {
+				skip[name] = true
+			}
+			if err := c.tensorsOf(prefix, buffers, skip); err != nil {
+				return err
+			}
+		}
+	} else if modules != nil {
+		if err := c.tensorsOf(prefix, modules, nil); err != nil {
+			return err
+		}
+	}
+	if modules == nil {
+		return nil
+	}
+	for i, k := range modules.keys {
+		name, ok := k.(string)
+		of, also := modules.values[i].(*pickledObject)
+		if ok && also {
+			if err := c.module(prefix+name+".", of, depth+1); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// stripWrappers takes out of names the parts that wrappers put in: "module" of
+// DataParallel, also round a part of the network as in features.module.0.weight, and
+// "_orig_mod" of torch.compile. It returns what it took out, as "module." or "_orig_mod.,
+// module."; nothing if two names would become one.
+func stripWrappers(names []string) ([]string, string) {
+	removed := make(map[string]bool)
+	out := make([]string, len(names))
+	unique := make(map[string]bool, len(names))
+	for i, name := range names {
+		parts := strings.Split(name, ".")
+		last := len(parts) - 1
+		kept := parts[:0]
+		for j, p := range parts {
+			if j < last && (p == "module" || p == "_orig_mod") {
+				removed[p+"."] = true
+				continue
+			}
+			kept = append(kept, p)
+		}
+		out[i] = strings.Join(kept, ".")
+		unique[out[i]] = true
+	}
+	if len(removed) == 0 || len(unique) < len(names) {
+		return names, ""
+	}
+	var list []string
+	for p := range removed {
+		list = append(list, p)
+	}
+	slices.Sort(list)
+	return out, strings.Join(list, ", ")
+}
+
+// noteCheckpoint makes metadata of the numbers and short texts that a checkpoint has
+// beside its state dict, as epoch and arch.
+func noteCheckpoint(meta map[string]string, root any) {
+	d, ok := root.(*pickledDict)
+	if !ok {
+		return
+	}
+	const most = 64
+	for i, k := range d.keys[:min(len(d.keys), most)] {
+		name, ok := k.(string)
+		if !ok || len(name) > maxNote {
+			continue
+		}
+		switch v := d.values[i].(type) {
+		case bool, int64:
+			meta["checkpoint."+name] = fmt.Sprint(v)
+		case float64:
+			meta["checkpoint."+name] = strconv.FormatFloat(v, 'g', -1, 64)
+		case string:
+			if len(v) <= maxNote {
+				meta["checkpoint."+name] = v
+			}
+		}
+	}
+}
+
+// describePickled says what a value is that has no state dict in it.
+func describePickled(v any) string {
+	switch v := v.(type) {
+	case *pickledDict:
+		var keys []string
+		for _, k := range v.keys[:min(len(v.keys), 8)] {
+			if s, ok := k.(string); ok {
+				keys = append(keys, display(s))
+			}
+		}
+		if len(keys) == 0 {
+			return "a dict without tensors"
+		}
+		return "a dict of " + strings.Join(keys, ", ")
+	case *pickledList, *pickledTuple:
+		return "a list"
+	case *pickledObject:
+		return "an object of class " + display(v.class.String())
+	case *torchTensor:
+		return "a tensor without a name"
+	}
+	return "a single value"
+}
