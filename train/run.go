@@ -24,6 +24,8 @@ type Options struct {
 	Val        *dataset.Dataset // may be nil: then the last weights are the best
 	Dir        string           // run directory; made, and must be empty if it is there
 	Threads    int              // 0: runtime.GOMAXPROCS
+	Ranks      int              // that share the recipe's groups, whose number they divide; 0: 1
+	Micro      int              // most images that a rank computes at a time; 0: a whole group
 	CacheBytes int64            // decoded images that are kept in memory, at most; 0: none
 	Log        *slog.Logger     // nil: nothing is logged
 
@@ -110,8 +112,7 @@ type run struct {
 	dir         *runDir
 	checkpoints *checkpoints
 	model       *vgg.Model
-	state       *nn.Training
-	sgd         *nn.SGD
+	stepper     *stepper
 	rate        *rate
 	train       *dataset.Loader
 	val         *dataset.Loader
@@ -156,7 +157,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	r.started = start
 	err = r.epochs(ctx)
 	if err != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
-		// r.state's weights are whole: an update is never cut short.
+		// The weights are whole: an update is never cut short.
 		err = context.Cause(ctx)
 		if saveErr := errors.Join(r.checkpoint(true), r.model.Save(r.dir.last())); saveErr != nil {
 			err = errors.Join(err, saveErr)
@@ -256,7 +257,7 @@ func (r *run) runEpoch(ctx context.Context) (Epoch, error) {
 			r.batches++
 			continue
 		}
-		if err := r.iterate(b); err != nil {
+		if err := r.iterate(ctx, b); err != nil {
 			return e, err
 		}
 		r.partial.Seconds = before.Seconds + time.Since(start).Seconds()
@@ -289,11 +290,11 @@ func (r *run) runEpoch(ctx context.Context) (Epoch, error) {
 }
 
 // iterate updates the weights by a mini-batch.
-func (r *run) iterate(b *dataset.Batch) error {
+func (r *run) iterate(ctx context.Context, b *dataset.Batch) error {
 	began := time.Now()
 	next := r.iteration + 1
 	rate := r.rate.at(next)
-	sum, err := r.step(b, next, rate)
+	sum, err := r.step(ctx, b, next, rate)
 	if err != nil {
 		return err
 	}

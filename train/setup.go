@@ -15,7 +15,6 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/kernel"
-	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/weights"
 )
@@ -215,12 +214,11 @@ func deviation(s preprocess.Stats, c int) float32 {
 // prepare makes what a step needs, and the loaders.
 func (r *run) prepare() error {
 	o, rec := r.o, r.o.Recipe
-	chain := r.model.Net.Chain()
+	steps := stepOptions{Recipe: rec, Batch: min(rec.Batch, o.Train.Len()), Micro: o.Micro, Ranks: max(1, o.Ranks), Threads: o.Threads}
 	var err error
-	if r.state, err = chain.NewTraining(min(rec.Batch, o.Train.Len()), rec.Input, rec.Input); err != nil {
+	if r.stepper, err = newStepper(r.model.Net, steps); err != nil {
 		return err
 	}
-	r.sgd = nn.NewSGD(chain)
 	r.train = &dataset.Loader{Data: o.Train, Spec: r.spec, Batch: rec.Batch, Crop: rec.Input, SMin: rec.ScaleMin, SMax: rec.ScaleMax,
 		Flip: rec.Flip, ShiftStd: rec.ColourShift, Seed: rec.Seed, Workers: o.Threads, CacheBytes: o.CacheBytes, Train: true}
 	if rec.ColourShift > 0 {
@@ -327,6 +325,7 @@ func (r *run) restore(f *weights.File, s state) error {
 			}
 		}
 	}
+	r.stepper.sync()
 	r.epoch, r.batches, r.iteration, r.stopped = s.Epoch, s.Batches, s.Iteration, s.Stopped
 	r.partial = s.Partial
 	r.rate.restore(s.Schedule)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 	"sync"
 
@@ -36,11 +35,10 @@ type stepper struct {
 // stepOptions say how to step.
 type stepOptions struct {
 	Recipe  Recipe
-	Batch   int                     // most images of a batch
-	Micro   int                     // most images computed at a time; 0: a whole group
-	Ranks   int                     // divides Recipe.Groups
-	Threads int                     // shared by the ranks, at least one each; 0: runtime.GOMAXPROCS
-	Frozen  func(param string) bool // parameters that are not learnt; may be nil
+	Batch   int // most images of a batch
+	Micro   int // most images computed at a time; 0: a whole group
+	Ranks   int // divides Recipe.Groups
+	Threads int // shared by the ranks, at least one each; 0: runtime.GOMAXPROCS
 }
 
 // replica is what a rank has: the network, its momentum, and memory for its gradients.
@@ -58,8 +56,9 @@ func groupSize(batch, groups int) int { return (batch + groups - 1) / groups }
 // place is where group g of a batch of n images begins, and group g−1 ends.
 func (s *stepper) place(g, n int) int { return g * n / s.o.Recipe.Groups }
 
-// newStepper returns the stepper of a network whose parameters are set. It is rank 0's;
-// between steps it may be run and saved.
+// newStepper returns the stepper of a network whose parameters are set, and those that
+// are not learnt marked as frozen. The network is rank 0's; between steps it may be run
+// and saved.
 func newStepper(net *vgg.Network, o stepOptions) (*stepper, error) {
 	groups := o.Recipe.Groups
 	if groups < 1 || o.Ranks < 1 || groups%o.Ranks != 0 {
@@ -83,8 +82,8 @@ func newStepper(net *vgg.Network, o stepOptions) (*stepper, error) {
 			}
 		}
 		chain := r.net.Chain()
-		for _, p := range chain.Params() {
-			p.Frozen = o.Frozen != nil && !p.Running && o.Frozen(p.Name)
+		for i, p := range chain.Params() {
+			p.Frozen = net.Params()[i].Frozen
 		}
 		if chain.StatisticsLen() > 0 && micro < s.size {
 			return nil, fmt.Errorf("train: micro-batches of %d images: batch normalisation takes its statistics from whole groups, of %d (batch %d in %d groups): want micro-batches of at least %d, or more groups",
@@ -278,5 +277,3 @@ func (s *stepper) sum(ctx context.Context, r *replica, b *dataset.Batch, iterati
 	}
 	return loss, nil
 }
-
-func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
