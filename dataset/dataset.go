@@ -1,12 +1,14 @@
 // Package dataset holds the samples of an image collection (files and their
 // classes) and makes mini-batches of them.
 //
-// [OpenFolder] reads folders of images, [OpenSample] the photographs that are
-// embedded in the binary, [Split] divides a collection into training and
+// [Open] reads images in the layouts that people keep them in (class folders,
+// ILSVRC as it is distributed, files with a CSV of labels, ZIP files, tar
+// shards), [OpenSample] the photographs that are embedded in the binary, and
+// [ReadBoxes] adds bounding boxes; [Split] divides a collection into training and
 // validation parts. A [Loader] decodes, augments and assembles batches ahead of
 // their use; order and augmentation of the images depend on seed and epoch
 // alone. [ComputeStats] measures what preprocessing needs to know about a
-// training set.
+// training set. [WriteShards] makes shards of a collection.
 package dataset
 
 import (
@@ -18,6 +20,7 @@ import (
 type Sample struct {
 	Name  string // slash-separated path below the root of the collection
 	Label int    // index into Dataset.Classes
+	Boxes []Box  // bounding boxes of objects, if they were read
 }
 
 // Dataset is a list of samples and where their bytes lie. It is not changed by
@@ -26,8 +29,22 @@ type Sample struct {
 type Dataset struct {
 	Name    string   // what errors and reports call it
 	Classes []string // in the order of the labels
+	Titles  []string // readable names of the classes, where a list of synsets has them; else nil
 	Samples []Sample
 	fsys    fs.FS
+
+	root    fs.FS  // of the layout, where lists and annotations lie beside the images
+	part    string // train or val, where the layout has parts
+	partial bool   // other samples of the same part are left out
+	path    string // on disk, a folder or an archive; "" if there is none
+}
+
+// subset returns a dataset of some of d's samples.
+func (d *Dataset) subset(name string, samples []Sample) *Dataset {
+	part := *d
+	part.Name, part.Samples = name, samples
+	part.partial = part.partial || len(samples) != len(d.Samples)
+	return &part
 }
 
 // New returns a dataset over samples whose files lie in fsys. It is an error

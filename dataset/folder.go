@@ -12,7 +12,7 @@ import (
 
 // OpenFolder reads a folder of images in one of two layouts:
 //
-//	dir/train/CLASS/…  and, if there is one, dir/val/CLASS/…
+//	dir/train/CLASS/…  and, if there is one, dir/val/CLASS/… (or validation, valid or test)
 //	dir/CLASS/…        (val is then nil)
 //
 // A class's images may lie at any depth below its folder. Files count as
@@ -49,26 +49,46 @@ func OpenFS(name string, fsys fs.FS) (train, val *Dataset, err error) {
 		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
 	}
 	if !split {
-		train, err = openClasses(name, fsys, ".")
-		return train, nil, err
+		if train, err = openClasses(name, fsys, "."); err != nil {
+			return nil, nil, err
+		}
+		place(fsys, train, nil)
+		return train, nil, nil
 	}
 	if train, err = openClasses(name, fsys, "train"); err != nil {
 		return nil, nil, err
 	}
-	if !slices.Contains(root.folders, "val") {
-		return train, nil, nil
+	if part := root.valPart(fsys); part != "" {
+		if val, err = openClasses(name, fsys, part); err != nil {
+			return nil, nil, err
+		}
+		if err := sameClasses(train.Classes, val.Classes); err != nil {
+			return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
+		}
 	}
-	if val, err = openClasses(name, fsys, "val"); err != nil {
-		return nil, nil, err
-	}
-	if err := sameClasses(train.Classes, val.Classes); err != nil {
-		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
-	}
+	place(fsys, train, val)
 	return train, val, nil
 }
 
+// valPart returns the folder of the validation part: val, or another one of
+// its names that holds folders.
+func (root listing) valPart(fsys fs.FS) string {
+	for _, word := range partWords[1] {
+		if !slices.Contains(root.folders, word) {
+			continue
+		}
+		if word == "val" {
+			return word
+		}
+		if l, err := list(fsys, word); err == nil && len(l.folders) > 0 {
+			return word
+		}
+	}
+	return ""
+}
+
 // listing is what a folder directly holds, each sorted by name.
-type listing struct{ folders, images []string }
+type listing struct{ folders, images, files []string } // files that are no images
 
 func list(fsys fs.FS, dir string) (listing, error) {
 	var l listing
@@ -92,10 +112,13 @@ func list(fsys fs.FS, dir string) (listing, error) {
 			l.folders = append(l.folders, name)
 		case isImage(name):
 			l.images = append(l.images, name)
+		default:
+			l.files = append(l.files, name)
 		}
 	}
 	slices.Sort(l.folders)
 	slices.Sort(l.images)
+	slices.Sort(l.files)
 	return l, nil
 }
 

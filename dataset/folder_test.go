@@ -182,7 +182,7 @@ func TestReadMissing(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	for _, s := range []Sample{{"a/1.jpg", 1}, {"a/1.jpg", -1}, {"/etc/passwd", 0}, {"../1.jpg", 0}} {
+	for _, s := range []Sample{{Name: "a/1.jpg", Label: 1}, {Name: "a/1.jpg", Label: -1}, {Name: "/etc/passwd"}, {Name: "../1.jpg"}} {
 		if _, err := New("d", fstest.MapFS{}, []string{"a"}, []Sample{s}); err == nil {
 			t.Errorf("New with %+v: no error", s)
 		}

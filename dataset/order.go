@@ -11,6 +11,7 @@ const (
 	useOrder = iota + 1
 	useAugment
 	useSplit
+	useShards
 )
 
 // stream is a random number generator that can be started at any (seed, use,

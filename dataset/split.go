@@ -30,8 +30,8 @@ func Split(d *Dataset, valFraction float64, seed uint64) (train, val *Dataset, e
 			inVal[i] = true
 		}
 	}
-	train = &Dataset{Name: d.Name + " (train)", Classes: d.Classes, fsys: d.fsys}
-	val = &Dataset{Name: d.Name + " (val)", Classes: d.Classes, fsys: d.fsys}
+	train = d.subset(d.Name+" (train)", nil)
+	val = d.subset(d.Name+" (val)", nil)
 	for i, s := range d.Samples {
 		part := train
 		if inVal[i] {

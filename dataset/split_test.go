@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -57,7 +58,7 @@ func TestSplitIsStratified(t *testing.T) {
 			t.Fatal("an image is lost, or in both parts")
 		}
 		again, _, _ := Split(d, fraction, seed)
-		if !slices.Equal(again.Samples, train.Samples) {
+		if !reflect.DeepEqual(again.Samples, train.Samples) {
 			t.Fatal("the same seed gives another split")
 		}
 	})
@@ -73,7 +74,7 @@ func TestSplitSeedAndErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if slices.Equal(a.Samples, b.Samples) {
+	if reflect.DeepEqual(a.Samples, b.Samples) {
 		t.Error("two seeds give the same split")
 	}
 	zero := 0.0

@@ -82,6 +82,29 @@ func Decode(data []byte, o DecodeOptions) (*Image, error) {
 	return im, nil
 }
 
+// Size returns the width and height that the header of an image file gives, as
+// the pixels are stored. The errors are [Decode]'s, but no size is too large.
+func Size(data []byte) (w, h int, err error) {
+	format := sniff(data)
+	codec, ok := codecFor(format)
+	if !ok {
+		return 0, 0, &FormatError{Found: format}
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			w, h, err = 0, 0, fmt.Errorf("preprocess: decode %s: malformed: the decoder failed with: %v", format, r)
+		}
+	}()
+	header, err := codec.config(bytes.NewReader(data))
+	if err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, 0, fmt.Errorf("preprocess: decode %s: %w", format, err)
+	}
+	return header.Width, header.Height, nil
+}
+
 // decode reads the header, then the image. A panic of a decoder on a malformed
 // file becomes an error.
 func (c codec) decode(data []byte, limit int) (im *Image, err error) {

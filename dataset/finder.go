@@ -1,0 +1,72 @@
+package dataset
+
+import (
+	"path"
+	"strings"
+)
+
+// finder finds files by what lists and annotations call them: by path, by the
+// end of the path, or by a path that ends like theirs, with any extension.
+type finder struct {
+	names []string
+	stems map[string][]int // indices of names by base name without extension
+}
+
+func newFinder(names []string) *finder {
+	f := &finder{names: names, stems: make(map[string][]int, len(names))}
+	for i, n := range names {
+		s := stem(n)
+		f.stems[s] = append(f.stems[s], i)
+	}
+	return f
+}
+
+func stem(name string) string {
+	base := path.Base(name)
+	return strings.TrimSuffix(base, path.Ext(base))
+}
+
+// find returns the index of the file that name means, or -1. Where both have a
+// folder, the last must be the same, but for one that says the part alone. Of
+// several files it is the one that shares the most folders and then the
+// extension; if two share as many, none.
+func (f *finder) find(name string) int {
+	name = path.Clean(strings.ReplaceAll(name, `\`, "/"))
+	if dir := path.Dir(name); findPart([]string{dir}, 0) == dir || findPart([]string{dir}, 1) == dir {
+		name = path.Base(name)
+	}
+	candidates := f.stems[stem(name)]
+	if len(candidates) == 0 && path.Ext(name) != "" {
+		// What looks like an extension may be part of a name without one.
+		candidates = f.stems[path.Base(name)]
+	}
+	best, bestScore, tied := -1, -1, false
+	for _, i := range candidates {
+		switch score := likeness(f.names[i], name); {
+		case score < 2 && path.Dir(name) != "." && path.Dir(f.names[i]) != ".":
+		case score > bestScore:
+			best, bestScore, tied = i, score, false
+		case score == bestScore:
+			tied = true
+		}
+	}
+	if tied {
+		return -1
+	}
+	return best
+}
+
+// likeness counts the folders that end both paths, from the last; the same
+// extension decides between equals.
+func likeness(a, b string) int {
+	score := 0
+	if strings.EqualFold(path.Ext(a), path.Ext(b)) {
+		score = 1
+	}
+	a, b = path.Dir(a), path.Dir(b)
+	for a != "." && a != "/" && path.Base(a) == path.Base(b) {
+		score += 2
+		a, b = path.Dir(a), path.Dir(b)
+	}
+	return score
+}

@@ -1,0 +1,338 @@
+package dataset
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// kaggleFolders are where Kaggle's copy of ILSVRC has its images, seen from
+// the folder it unpacks to and from the one below it.
+var kaggleFolders = []string{"ILSVRC/Data/CLS-LOC", "Data/CLS-LOC"}
+
+// listFolders are where the lists that go with ILSVRC lie, seen from the
+// folder above train and val.
+var listFolders = []string{
+	".", "devkit", "devkit/data", "ILSVRC2012_devkit_t12", "ILSVRC2012_devkit_t12/data", "data", "meta",
+	"val", "validation", "valid",
+}
+
+// join is path.Join, "." staying a valid path for fs.FS.
+func join(dir, name string) string { return path.Join(dir, name) }
+
+// openILSVRC reads class folders for training beside a flat val folder, either
+// of which may be missing, and Kaggle's folders whatever val is. ok is false
+// if the layout is another.
+func openILSVRC(name string, fsys fs.FS, root listing) (train, val *Dataset, ok bool, err error) {
+	base := "."
+	for _, dir := range kaggleFolders {
+		if l, err := list(fsys, dir); err == nil && (slices.Contains(l.folders, "train") || slices.Contains(l.folders, "val")) {
+			base, root = dir, l
+			break
+		}
+	}
+	fail := func(err error) (*Dataset, *Dataset, bool, error) { return nil, nil, false, err }
+	flat := flatPart(fsys, base, root)
+	if flat == "" {
+		if base == "." {
+			return nil, nil, false, nil
+		}
+		sub, err := fs.Sub(fsys, base)
+		if err != nil {
+			return fail(fmt.Errorf("dataset: %s: %w", name, err))
+		}
+		if train, val, err = OpenFS(strings.TrimRight(name, `/\`)+"/"+base, sub); err != nil {
+			return fail(err)
+		}
+	} else {
+		var classes []string
+		if slices.Contains(root.folders, "train") {
+			if train, err = openClasses(name, fsys, join(base, "train")); err != nil {
+				return fail(err)
+			}
+			classes = train.Classes
+		}
+		lists := slices.Clone(listFolders)
+		if base != "." {
+			lists = append(lists, base)
+		}
+		where := strings.TrimRight(name, `/\`) + "/" + flat
+		if val, err = openFlat(where, fsys, flat, fsys, lists, classes); err != nil {
+			return fail(err)
+		}
+	}
+	if train == nil {
+		train, val = val, nil
+		train.root, train.part = fsys, partWords[1][0]
+	} else {
+		place(fsys, train, val)
+	}
+	titles(fsys, train, val)
+	return train, val, true, nil
+}
+
+// flatPart returns the folder of validation images that aren't in class
+// folders: val itself, or images in it, as in Tiny ImageNet.
+func flatPart(fsys fs.FS, base string, root listing) string {
+	for _, part := range partWords[1][:3] {
+		if !slices.Contains(root.folders, part) {
+			continue
+		}
+		dir := join(base, part)
+		l, err := list(fsys, dir)
+		switch {
+		case err != nil:
+		case len(l.images) > 0 && len(l.folders) == 0:
+			return dir
+		case slices.Equal(l.folders, []string{"images"}) && len(l.images) == 0 && len(l.files) > 0:
+			return join(dir, "images")
+		}
+	}
+	return ""
+}
+
+// openFlat reads validation images that lie in one folder, with their labels
+// in a list that one of the folders of lists holds. classes is nil if there
+// are no training images to know them from; they are then the list's.
+func openFlat(where string, fsys fs.FS, dir string, lists fs.FS, folders, classes []string) (*Dataset, error) {
+	fail := func(err error) (*Dataset, error) { return nil, fmt.Errorf("dataset: %s: %w", where, err) }
+	l, err := list(fsys, dir)
+	if err != nil {
+		return fail(err)
+	}
+	files := make([]string, len(l.images))
+	for i, f := range l.images {
+		files[i] = join(dir, f)
+	}
+	synsets, err := readSynsets(lists, folders)
+	if err != nil {
+		return fail(err)
+	}
+	for _, folder := range folders {
+		l, err := list(lists, folder)
+		if err != nil {
+			continue
+		}
+		for _, f := range l.files {
+			if !mayListLabels(f) {
+				continue
+			}
+			t, err := readTable(lists, join(folder, f))
+			if err != nil {
+				return fail(err)
+			}
+			values := t.labelValues(files)
+			if values == nil {
+				continue
+			}
+			d := &Dataset{Name: where, fsys: fsys}
+			if err := values.label(d, files, classes, synsets); err != nil {
+				return fail(err)
+			}
+			d.sortSamples()
+			return d, nil
+		}
+	}
+	return fail(fmt.Errorf("%d images without class folders and %w, want val.txt, LOC_val_solution.csv, ILSVRC2012_validation_ground_truth.txt or a labels.csv", len(files), errNoLabels))
+}
+
+// mayListLabels goes by the name of a file: a table of the validation part, or
+// of everything.
+func mayListLabels(name string) bool {
+	lower := strings.ToLower(name)
+	base := strings.TrimSuffix(lower, ".gz")
+	switch path.Ext(base) {
+	case ".csv", ".txt":
+		return base == labelsFile || findPart([]string{base}, 1) != ""
+	}
+	return false
+}
+
+// labelValues is what a list of labels says of each image.
+type labelValues struct {
+	t      *table
+	file   int // column, -1 if the rows are in the order of the files
+	value  int // column
+	index  int // column of numbers that stand for classes in their order, or -1
+	devkit bool
+}
+
+// labelValues finds the columns of a list of labels; it returns nil for a
+// table that is none.
+func (t *table) labelValues(files []string) *labelValues {
+	if len(t.rows) == 0 {
+		return nil
+	}
+	if t.columns != nil {
+		v := &labelValues{t: t, file: t.fileColumn(), value: t.classColumn(), index: t.column(indexColumns...)}
+		if v.value < 0 {
+			v.value = t.column("predictionstring") // Kaggle's: class and box, repeated
+		}
+		if v.file < 0 || v.value < 0 && v.index < 0 {
+			return nil
+		}
+		return v
+	}
+	_, boxed := t.box()
+	switch n := len(t.rows[0]); {
+	case n == 1 && len(t.rows) == len(files):
+		return &labelValues{t: t, file: -1, value: 0, index: -1, devkit: true}
+	case n == 2, n >= 6 && boxed:
+		return &labelValues{t: t, file: 0, value: 1, index: 1}
+	}
+	return nil
+}
+
+// label makes the samples of the files that the list names. Every file must be
+// named; rows about other files are passed over.
+func (v *labelValues) label(d *Dataset, files, classes []string, synsets []synset) error {
+	labels := map[string]int{}
+	byID := map[int]string{}
+	known := make([]string, 0, len(synsets))
+	for _, s := range synsets {
+		byID[s.id] = s.wnid
+		known = append(known, s.wnid)
+	}
+	slices.Sort(known)
+	if classes == nil {
+		if classes = known; len(known) == 0 {
+			if classes = v.names(); classes == nil {
+				return fmt.Errorf("%s: labels are numbers; without training images a list of synsets is wanted, such as synset_words.txt", v.t.name)
+			}
+		}
+	}
+	for i, c := range classes {
+		labels[c] = i
+	}
+	d.Classes = classes
+	find := newFinder(files)
+	samples := make([]Sample, len(files))
+	seen := make([]bool, len(files))
+	for row := range v.t.rows {
+		i := row
+		if v.file >= 0 {
+			if i = find.find(v.t.cell(row, v.file)); i < 0 {
+				continue
+			}
+		}
+		label, err := v.of(row, labels, len(classes), byID)
+		if err != nil {
+			return err
+		}
+		if seen[i] && samples[i].Label != label {
+			return v.t.errorf(row, "%s has class %s, and %s further up", files[i], classes[label], classes[samples[i].Label])
+		}
+		samples[i], seen[i] = Sample{Name: files[i], Label: label}, true
+	}
+	var missing []string
+	for i, ok := range seen {
+		if !ok {
+			missing = append(missing, files[i])
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("%s: no label for %s", v.t.name, some(missing))
+	}
+	d.Samples = samples
+	return nil
+}
+
+// of returns the label of a row.
+func (v *labelValues) of(row int, labels map[string]int, classes int, byID map[int]string) (int, error) {
+	value, _, _ := strings.Cut(v.t.cell(row, v.value), " ")
+	if label, ok := labels[value]; ok && !v.devkit {
+		return label, nil
+	}
+	if v.devkit {
+		id, err := strconv.Atoi(value)
+		if err != nil || id < 1 {
+			return 0, v.t.errorf(row, "%q, want a class id of the devkit, from 1", value)
+		}
+		wnid, ok := byID[id]
+		if !ok {
+			return 0, v.t.errorf(row, "class id %d: no list says which synset that is, want the devkit's meta.mat or map_clsloc.txt beside it", id)
+		}
+		label, ok := labels[wnid]
+		if !ok {
+			return 0, v.t.errorf(row, "class id %d is %s, which has no folder of training images", id, wnid)
+		}
+		return label, nil
+	}
+	if v.index >= 0 {
+		n, err := strconv.Atoi(v.t.cell(row, v.index))
+		if err == nil && n >= 0 && n < classes {
+			return n, nil
+		}
+		value = v.t.cell(row, v.index)
+	}
+	return 0, v.t.errorf(row, "class %q, want one of the %d classes or its number from 0", value, classes)
+}
+
+// names returns the different class names of a list, sorted, or nil if it has
+// numbers.
+func (v *labelValues) names() []string {
+	seen := map[string]bool{}
+	for row := range v.t.rows {
+		value, _, _ := strings.Cut(v.t.cell(row, v.value), " ")
+		if _, err := strconv.Atoi(value); err == nil || value == "" {
+			return nil
+		}
+		seen[value] = true
+	}
+	var names []string
+	for n := range seen {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// readSynsets returns the first list of synsets there is, one with the
+// devkit's ids before one without.
+func readSynsets(fsys fs.FS, folders []string) ([]synset, error) {
+	var without []synset
+	for _, dir := range folders {
+		if data, err := fs.ReadFile(fsys, join(dir, "meta.mat")); err == nil {
+			list, err := parseMeta(data)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", join(dir, "meta.mat"), err)
+			}
+			return list, nil
+		}
+		for _, name := range synsetFiles {
+			data, err := fs.ReadFile(fsys, join(dir, name))
+			if err != nil {
+				continue
+			}
+			list := parseSynsets(data)
+			if len(list) == 0 {
+				continue
+			}
+			if numberedFromOne(list) {
+				return list, nil
+			}
+			if without == nil {
+				for i := range list {
+					list[i].id = -1
+				}
+				without = list
+			}
+		}
+	}
+	return without, nil
+}
+
+// numberedFromOne reports whether the ids are 1 … n, as the devkit's are.
+func numberedFromOne(list []synset) bool {
+	seen := make([]bool, len(list)+1)
+	for _, s := range list {
+		if s.id < 1 || s.id > len(list) || seen[s.id] {
+			return false
+		}
+		seen[s.id] = true
+	}
+	return true
+}

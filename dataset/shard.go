@@ -1,0 +1,429 @@
+package dataset
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A shard is a tar file in the WebDataset convention: the members of a sample
+// follow each other and have one key, which is the name up to the first dot of
+// its last part. One is an image; one called cls holds the class, a number or
+// a name, or one called json has it under label, cls, class or class_name.
+
+const (
+	shardExt   = ".tar"
+	indexExt   = ".index" // after the shard's whole name
+	classesTxt = "classes.txt"
+	incomplete = "INCOMPLETE" // lies beside shards while they are being written
+)
+
+// shardEntry is where an image lies.
+type shardEntry struct {
+	shard  int // index into shardFS.shards
+	offset int64
+	size   int64
+}
+
+// shardSample is an image of a shard and what it says of its class.
+type shardSample struct {
+	name  string
+	label int    // -1 if class says it
+	class string // "" if label does
+	shardEntry
+}
+
+// shardFS is the images of some shards. A shard is opened for every read, so
+// that there is no limit to their number.
+type shardFS struct {
+	fsys    fs.FS
+	shards  []string
+	entries map[string]shardEntry
+}
+
+// openShardFolder reads a folder of shards: all of one part, those of train
+// and val told apart by their names, or in folders train and val. ok is false
+// if there are no shards.
+func openShardFolder(name string, fsys fs.FS, root listing) (train, val *Dataset, ok bool, err error) {
+	parts := [2][]string{}
+	all := shardsOf(root, ".")
+	for part := range parts {
+		for _, s := range all {
+			if findPart([]string{s}, part) != "" {
+				parts[part] = append(parts[part], s)
+			}
+		}
+		if len(all) == 0 {
+			if folder := findPart(root.folders, part); folder != "" {
+				if l, err := list(fsys, folder); err == nil {
+					parts[part] = shardsOf(l, folder)
+				}
+			}
+		}
+	}
+	if len(parts[0]) == 0 {
+		parts = [2][]string{all, nil}
+	}
+	if len(parts[0]) == 0 {
+		return nil, nil, false, nil
+	}
+	where := strings.TrimRight(name, `/\`)
+	if len(parts[1]) == 0 {
+		train, err = openShards(where, fsys, parts[0])
+		return train, nil, err == nil, err
+	}
+	if train, err = openShards(where+"/train", fsys, parts[0]); err != nil {
+		return nil, nil, false, err
+	}
+	if val, err = openShards(where+"/val", fsys, parts[1]); err != nil {
+		return nil, nil, false, err
+	}
+	if err := sameClasses(train.Classes, val.Classes); err != nil {
+		return nil, nil, false, fmt.Errorf("dataset: %s: %w", name, err)
+	}
+	place(fsys, train, val)
+	return train, val, true, nil
+}
+
+func shardsOf(l listing, dir string) []string {
+	var found []string
+	for _, f := range l.files {
+		if strings.EqualFold(path.Ext(f), shardExt) {
+			found = append(found, join(dir, f))
+		}
+	}
+	return found
+}
+
+// openShards reads the index of every shard, or the headers of a shard without
+// one. Classes are those of classes.txt beside the shards, a line each; else
+// the names that the shards have; else the numbers up to the largest label.
+func openShards(name string, fsys fs.FS, shards []string) (*Dataset, error) {
+	fail := func(err error) (*Dataset, error) { return nil, fmt.Errorf("dataset: %s: %w", name, err) }
+	s := &shardFS{fsys: fsys, shards: shards, entries: map[string]shardEntry{}}
+	dir := path.Dir(shards[0])
+	if _, err := fs.Stat(fsys, join(dir, incomplete)); err == nil {
+		return fail(errors.New("the shards are not complete: writing them was interrupted"))
+	}
+	var samples []shardSample
+	for i, shard := range shards {
+		found, err := s.read(i)
+		if err != nil {
+			return fail(fmt.Errorf("%s: %w", shard, err))
+		}
+		samples = append(samples, found...)
+	}
+	if len(samples) == 0 {
+		return fail(fmt.Errorf("no images in %s, want members such as 0001.jpg with 0001.cls or 0001.json", some(shards)))
+	}
+	classes, err := shardClasses(fsys, dir, samples)
+	if err != nil {
+		return fail(err)
+	}
+	d := &Dataset{Name: name, Classes: classes, fsys: s, root: fsys}
+	labels := map[string]int{}
+	for i, c := range classes {
+		labels[c] = i
+	}
+	for _, sample := range samples {
+		where := shards[sample.shard]
+		if _, ok := s.entries[sample.name]; ok {
+			return fail(fmt.Errorf("%s: %s is in the shards twice", where, sample.name))
+		}
+		s.entries[sample.name] = sample.shardEntry
+		label := sample.label
+		if sample.class != "" {
+			ok := false
+			if label, ok = labels[sample.class]; !ok {
+				return fail(fmt.Errorf("%s: %s: class %q is not in %s", where, sample.name, sample.class, classesTxt))
+			}
+		}
+		if label < 0 || label >= len(classes) {
+			return fail(fmt.Errorf("%s: %s: label %d, want 0 to %d", where, sample.name, label, len(classes)-1))
+		}
+		d.Samples = append(d.Samples, Sample{Name: sample.name, Label: label})
+	}
+	d.sortSamples()
+	sub, err := fs.Sub(fsys, dir)
+	if err != nil {
+		return fail(err)
+	}
+	titles(sub, d)
+	return d, nil
+}
+
+// maxShardClasses bounds the classes of shards that only have numbers.
+const maxShardClasses = 1 << 20
+
+func shardClasses(fsys fs.FS, dir string, samples []shardSample) ([]string, error) {
+	if data, err := fs.ReadFile(fsys, join(dir, classesTxt)); err == nil {
+		var classes []string
+		for line := range strings.Lines(string(data)) {
+			if c := strings.TrimRight(line, "\r\n"); c != "" {
+				classes = append(classes, c)
+			}
+		}
+		return classes, nil
+	}
+	most, named := -1, map[string]bool{}
+	for _, s := range samples {
+		if s.class != "" {
+			named[s.class] = true
+		}
+		most = max(most, s.label)
+	}
+	if len(named) > 0 {
+		if most >= 0 {
+			return nil, fmt.Errorf("some images have class names and some numbers; want %s to say which is which", classesTxt)
+		}
+		var classes []string
+		for c := range named {
+			classes = append(classes, c)
+		}
+		slices.Sort(classes)
+		return classes, nil
+	}
+	if most >= maxShardClasses {
+		return nil, fmt.Errorf("label %d, want less than %d", most, maxShardClasses)
+	}
+	classes := make([]string, most+1)
+	for i := range classes {
+		classes[i] = strconv.Itoa(i)
+	}
+	return classes, nil
+}
+
+// read lists the images of a shard, by its index if it has a current one.
+func (s *shardFS) read(i int) ([]shardSample, error) {
+	f, err := s.fsys.Open(s.shards[i])
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	var samples []shardSample
+	current := false
+	if data, err := fs.ReadFile(s.fsys, s.shards[i]+indexExt); err == nil {
+		if samples, current, err = parseIndex(data, info.Size()); err != nil {
+			return nil, fmt.Errorf("%s: %w", path.Base(s.shards[i])+indexExt, err)
+		}
+	}
+	if !current {
+		at, ok := f.(io.ReaderAt)
+		if !ok {
+			return nil, errors.New("a shard within an archive can't be read")
+		}
+		if samples, err = scanShard(io.NewSectionReader(at, 0, info.Size())); err != nil {
+			return nil, err
+		}
+	}
+	for j := range samples {
+		samples[j].shard = i
+	}
+	return samples, nil
+}
+
+// maxLabel bounds a cls or json member.
+const maxLabel = 1 << 20
+
+// scanShard reads the headers of a tar file and the members that say classes.
+func scanShard(r io.ReadSeeker) ([]shardSample, error) {
+	t := tar.NewReader(r)
+	var samples []shardSample
+	var key string
+	var now shardSample
+	end := func() error {
+		switch {
+		case now.name == "":
+		case now.label < 0 && now.class == "":
+			return fmt.Errorf("%s: no class, want a member %s.cls or %s.json", now.name, key, key)
+		default:
+			samples = append(samples, now)
+		}
+		now = shardSample{label: -1}
+		return nil
+	}
+	now.label = -1
+	for {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			return samples, end()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("tar file: %w", err)
+		}
+		if h.Typeflag != tar.TypeReg || hidden(path.Base(h.Name)) {
+			continue
+		}
+		name := path.Clean(h.Name)
+		k, ext := shardKey(name)
+		if k != key {
+			if err := end(); err != nil {
+				return nil, err
+			}
+			key = k
+		}
+		switch {
+		case isImage(name) && now.name == "":
+			if !fs.ValidPath(name) {
+				return nil, fmt.Errorf("%q, want a slash-separated path", h.Name)
+			}
+			offset, err := r.Seek(0, io.SeekCurrent)
+			if err != nil {
+				return nil, err
+			}
+			now.name, now.offset, now.size = unescapeKey(name), offset, h.Size
+		case ext == "cls" || ext == "json":
+			data, err := io.ReadAll(io.LimitReader(t, maxLabel))
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			if ext == "cls" {
+				err = now.setClass(strings.TrimSpace(string(data)))
+			} else {
+				err = now.setJSON(data)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	}
+}
+
+// shardKey splits a member's name at the first dot of its last part.
+func shardKey(name string) (key, ext string) {
+	dir, base := path.Split(name)
+	stem, ext, _ := strings.Cut(base, ".")
+	return dir + stem, strings.ToLower(ext)
+}
+
+func (s *shardSample) setClass(text string) error {
+	if text == "" {
+		return errors.New("empty, want a class")
+	}
+	s.label, s.class = -1, ""
+	n, err := strconv.Atoi(text)
+	switch {
+	case err != nil:
+		s.class = text
+	case n < 0:
+		return fmt.Errorf("label %d, want 0 or more", n)
+	default:
+		s.label = n
+	}
+	return nil
+}
+
+// setJSON takes the class from an object; what has none says nothing.
+func (s *shardSample) setJSON(data []byte) error {
+	var object map[string]any
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	if err := d.Decode(&object); err != nil {
+		return fmt.Errorf("JSON: %w", err)
+	}
+	if s.label >= 0 || s.class != "" {
+		return nil
+	}
+	for _, k := range []string{"label", "cls", "class", "class_name"} {
+		switch v := object[k].(type) {
+		case json.Number:
+			return s.setClass(v.String())
+		case string:
+			return s.setClass(v)
+		}
+	}
+	return nil
+}
+
+// Open returns an image.
+func (s *shardFS) Open(name string) (fs.File, error) {
+	data, err := s.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	e := s.entries[name]
+	return &shardFile{bytes.NewReader(data), shardInfo{path.Base(name), e.size}}, nil
+}
+
+// Stat returns an image's size.
+func (s *shardFS) Stat(name string) (fs.FileInfo, error) {
+	e, ok := s.entries[name]
+	if !ok {
+		return nil, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
+	}
+	return shardInfo{path.Base(name), e.size}, nil
+}
+
+// tarBlock is the length of a header, which lies before the data.
+const tarBlock = 512
+
+// ReadFile returns an image's bytes. The header before them must have their
+// size: an index that is of another shard isn't believed.
+func (s *shardFS) ReadFile(name string) ([]byte, error) {
+	e, ok := s.entries[name]
+	if !ok {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	fail := func(err error) ([]byte, error) {
+		return nil, fmt.Errorf("%s: %s: %w", s.shards[e.shard], name, err)
+	}
+	f, err := s.fsys.Open(s.shards[e.shard])
+	if err != nil {
+		return fail(err)
+	}
+	defer f.Close()
+	at, ok := f.(io.ReaderAt)
+	if !ok {
+		return fail(errors.New("a shard within an archive can't be read"))
+	}
+	data := make([]byte, tarBlock+e.size)
+	if _, err := at.ReadAt(data, e.offset-tarBlock); err != nil {
+		return fail(err)
+	}
+	if size, ok := tarSize(data[:tarBlock]); !ok || size != e.size {
+		return fail(fmt.Errorf("not where the index says; want %s%s removed or made anew", s.shards[e.shard], indexExt))
+	}
+	return data[tarBlock:], nil
+}
+
+// tarSize returns the size that a header gives; one of eight gigabytes or more
+// is none that an image has.
+func tarSize(header []byte) (int64, bool) {
+	field := strings.Trim(string(header[124:136]), " \x00")
+	n, err := strconv.ParseInt(field, 8, 64)
+	return n, err == nil
+}
+
+type shardFile struct {
+	*bytes.Reader
+	info shardInfo
+}
+
+func (f *shardFile) Stat() (fs.FileInfo, error) { return f.info, nil }
+func (f *shardFile) Close() error               { return nil }
+
+// shardInfo is the little that is known of an image in a shard.
+type shardInfo struct {
+	name string
+	size int64
+}
+
+func (i shardInfo) Name() string       { return i.name }
+func (i shardInfo) Size() int64        { return i.size }
+func (i shardInfo) Mode() fs.FileMode  { return 0o444 }
+func (i shardInfo) ModTime() time.Time { return time.Time{} }
+func (i shardInfo) IsDir() bool        { return false }
+func (i shardInfo) Sys() any           { return nil }

@@ -1,0 +1,268 @@
+package dataset
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ShardOptions says how a dataset is written as shards.
+type ShardOptions struct {
+	Size    int64 // bytes that a shard has at most, unless one image has more
+	Shuffle bool  // put the images into a random order, for programs that read shards from end to end
+	Seed    uint64
+	// Progress, if it isn't nil, is told after each image how many of the
+	// total are done.
+	Progress func(done, total int)
+}
+
+// ShardReport is what WriteShards wrote. Its JSON keys are those of `vgg shard
+// --json`.
+type ShardReport struct {
+	Dir    string     `json:"dir"`
+	Shards int        `json:"shards"`
+	Images int        `json:"images"`
+	Bytes  int64      `json:"bytes"` // of the shards
+	Bad    []BadImage `json:"-"`     // left out: their files can't be read
+}
+
+// WriteShards writes d's images, byte for byte, as tar shards in the WebDataset
+// convention into dir, which must be empty or not be there: shard-000000.tar
+// and so on, with members NAME.EXT and NAME.cls (the label) for each image,
+// and beside each shard an index of it. classes.txt has the classes in the
+// order of their labels, synset_words.txt their titles, if d has some.
+//
+// [Open] reads them as the same dataset: the samples have the same names and
+// the same order, shuffled or not, and so epochs have the same bits.
+//
+// A shard gets its name when it is complete and on disk. If ctx is done, or
+// anything can't be written, all that was written is removed. While shards are
+// being written a file INCOMPLETE lies beside them, with which Open refuses
+// them. It is an error if two names differ by their extension alone: they
+// would have one key.
+func WriteShards(ctx context.Context, d *Dataset, dir string, o ShardOptions) (ShardReport, error) {
+	report := ShardReport{Dir: dir}
+	fail := func(err error) (ShardReport, error) {
+		return report, fmt.Errorf("dataset: %s: shards: %w", d.Name, err)
+	}
+	if o.Size < 1 {
+		return fail(fmt.Errorf("size %d bytes, want 1 or more", o.Size))
+	}
+	keys := make(map[string]string, d.Len())
+	for _, s := range d.Samples {
+		name := escapeKey(s.Name)
+		key, _ := shardKey(name)
+		if other, ok := keys[key]; ok {
+			return fail(fmt.Errorf("%s and %s differ by their extension alone, want one renamed", other, s.Name))
+		}
+		if strings.ContainsAny(s.Name, "\t\n\r") {
+			return fail(fmt.Errorf("%q: a tab or line break in a name", s.Name))
+		}
+		keys[key] = s.Name
+	}
+	existed := true
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		existed = false
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return fail(err)
+		}
+	case err != nil:
+		return fail(err)
+	case len(entries) > 0:
+		return fail(fmt.Errorf("%s: the folder is not empty", dir))
+	}
+	w := &shardWriter{dir: dir, size: o.Size}
+	if err = w.writeAll(ctx, d, o, &report); err == nil {
+		return report, nil
+	}
+	if w.file != nil {
+		w.file.Close()
+	}
+	for _, f := range w.written {
+		os.Remove(f)
+	}
+	if !existed {
+		os.Remove(dir)
+	}
+	return fail(err)
+}
+
+// shardWriter writes one shard after another.
+type shardWriter struct {
+	dir     string
+	size    int64
+	written []string // files, whole and begun
+	shards  int
+	bytes   int64 // of the closed shards
+
+	file    *os.File // nil between shards
+	tar     *tar.Writer
+	at      int64 // bytes written to file
+	samples []shardSample
+}
+
+func (w *shardWriter) writeAll(ctx context.Context, d *Dataset, o ShardOptions, r *ShardReport) error {
+	if err := w.small(incomplete, []byte("vgg is writing shards here\n")); err != nil {
+		return err
+	}
+	order := epochOrder(d.Len(), false, 0, 0)
+	if o.Shuffle {
+		var rng stream
+		rng.start(o.Seed, useShards, 0, 0)
+		rng.shuffle(order)
+	}
+	for done, i := range order {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		data, err := d.Read(i)
+		if err != nil {
+			r.Bad = append(r.Bad, BadImage{Name: d.Samples[i].Name, Index: i, Err: err})
+		} else if err := w.add(d.Samples[i], data); err != nil {
+			return err
+		} else {
+			r.Images++
+		}
+		if o.Progress != nil {
+			o.Progress(done+1, d.Len())
+		}
+	}
+	if err := w.finish(); err != nil {
+		return err
+	}
+	if r.Images == 0 {
+		return errors.New("none of its images can be read")
+	}
+	if err := w.small(classesTxt, []byte(strings.Join(d.Classes, "\n")+"\n")); err != nil {
+		return err
+	}
+	if d.Titles != nil {
+		var b bytes.Buffer
+		for i, c := range d.Classes {
+			fmt.Fprintf(&b, "%s %s\n", c, d.Titles[i])
+		}
+		if err := w.small(synsetFiles[0], b.Bytes()); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(filepath.Join(w.dir, incomplete)); err != nil {
+		return err
+	}
+	r.Shards, r.Bytes = w.shards, w.bytes
+	return nil
+}
+
+// small writes a whole small file.
+func (w *shardWriter) small(name string, data []byte) error {
+	file := filepath.Join(w.dir, name)
+	w.written = append(w.written, file)
+	return os.WriteFile(file, data, 0o666)
+}
+
+// shardSlack is left for the end of the archive and the longer headers of
+// names that aren't ASCII or short.
+const shardSlack = 10 * tarBlock
+
+// memberBytes is what a member takes: its header, and its data in whole blocks.
+func memberBytes(size int) int64 {
+	return tarBlock + (int64(size)+tarBlock-1)/tarBlock*tarBlock
+}
+
+// add writes one sample, in a new shard if the one begun would grow too large.
+func (w *shardWriter) add(s Sample, data []byte) error {
+	label := strconv.Itoa(s.Label)
+	if w.file != nil && w.at+memberBytes(len(data))+memberBytes(len(label))+shardSlack > w.size {
+		if err := w.finish(); err != nil {
+			return err
+		}
+	}
+	if w.file == nil {
+		if err := w.begin(); err != nil {
+			return err
+		}
+	}
+	name := escapeKey(s.Name)
+	if err := w.member(name, data); err != nil {
+		return err
+	}
+	w.samples = append(w.samples, shardSample{name: s.Name, label: s.Label, shardEntry: shardEntry{
+		offset: w.at - memberBytes(len(data)) + tarBlock, size: int64(len(data)),
+	}})
+	key, _ := shardKey(name)
+	return w.member(key+".cls", []byte(label))
+}
+
+// member writes a file into the shard. Its date is always the same, so that
+// the same images give the same shards.
+func (w *shardWriter) member(name string, data []byte) error {
+	err := w.tar.WriteHeader(&tar.Header{
+		Typeflag: tar.TypeReg, Name: name, Size: int64(len(data)), Mode: 0o644, ModTime: time.Unix(0, 0),
+	})
+	if err == nil {
+		_, err = w.tar.Write(data)
+	}
+	if err == nil {
+		err = w.tar.Flush()
+	}
+	return err
+}
+
+// Write counts the bytes of the shard.
+func (w *shardWriter) Write(p []byte) (int, error) {
+	n, err := w.file.Write(p)
+	w.at += int64(n)
+	return n, err
+}
+
+func (w *shardWriter) final() string {
+	return filepath.Join(w.dir, fmt.Sprintf("shard-%06d%s", w.shards, shardExt))
+}
+
+func (w *shardWriter) begin() error {
+	file := w.final() + ".tmp"
+	w.written = append(w.written, file)
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
+	if err != nil {
+		return err
+	}
+	w.file, w.at, w.samples = f, 0, nil
+	w.tar = tar.NewWriter(io.Writer(w))
+	return nil
+}
+
+// finish gives the shard begun, if there is one, its name.
+func (w *shardWriter) finish() error {
+	if w.file == nil {
+		return nil
+	}
+	err := w.tar.Close()
+	if err == nil {
+		err = w.file.Sync()
+	}
+	err = errors.Join(err, w.file.Close())
+	w.file = nil
+	if err != nil {
+		return err
+	}
+	if err := w.small(filepath.Base(w.final())+indexExt, formatIndex(w.samples, w.at)); err != nil {
+		return err
+	}
+	w.written = append(w.written, w.final())
+	if err := os.Rename(w.final()+".tmp", w.final()); err != nil {
+		return err
+	}
+	w.shards++
+	w.bytes += w.at
+	return nil
+}

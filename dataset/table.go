@@ -1,0 +1,186 @@
+package dataset
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// table is a text file of rows: CSV with or without a header, or words
+// separated by blanks.
+type table struct {
+	name    string
+	columns []string // lower case; nil without a header
+	rows    [][]string
+	lines   []int // of the rows, from 1
+}
+
+// What columns are called, the more telling name first.
+var (
+	fileColumns  = []string{"file", "filename", "file_name", "image", "path", "image_path", "imageid", "image_id", "img"}
+	classColumns = []string{"wnid", "synset", "class", "class_name", "category", "name"}
+	indexColumns = []string{"label", "label10", "class_index", "class_id", "class_index1000", "target", "index"}
+	splitColumns = []string{"split", "repo_split", "set", "subset", "part", "partition"}
+	boxColumns   = [][4]string{{"x0", "y0", "x1", "y1"}, {"xmin", "ymin", "xmax", "ymax"}, {"x1", "y1", "x2", "y2"}}
+	sizeColumns  = [][2]string{{"orig_w", "orig_h"}, {"width", "height"}, {"image_width", "image_height"}}
+)
+
+// maxTable bounds what a table may unpack to.
+const maxTable = 1 << 30
+
+// readTable reads a table from a file; one ending in .gz is unpacked.
+func readTable(fsys fs.FS, name string) (*table, error) {
+	data, err := fs.ReadFile(fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	if strings.EqualFold(path.Ext(name), ".gz") {
+		z, err := gzip.NewReader(bytes.NewReader(data))
+		if err == nil {
+			data, err = io.ReadAll(io.LimitReader(z, maxTable+1))
+		}
+		if err == nil && len(data) > maxTable {
+			err = fmt.Errorf("more than %d bytes when unpacked", maxTable)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: gzip: %w", name, err)
+		}
+	}
+	return parseTable(name, data)
+}
+
+// parseTable takes a file as CSV if its first line has a comma, else as words.
+func parseTable(name string, data []byte) (*table, error) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	t := &table{name: name}
+	first, _, _ := bytes.Cut(data, []byte("\n"))
+	if !bytes.ContainsRune(first, ',') {
+		line := 0
+		for text := range strings.Lines(string(data)) {
+			line++
+			if words := strings.Fields(text); len(words) > 0 {
+				t.rows, t.lines = append(t.rows, words), append(t.lines, line)
+			}
+		}
+	} else {
+		r := csv.NewReader(bytes.NewReader(data))
+		r.FieldsPerRecord = -1
+		r.TrimLeadingSpace = true
+		for {
+			row, err := r.Read()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			line, _ := r.FieldPos(0)
+			for i := range row {
+				row[i] = strings.TrimSpace(row[i])
+			}
+			t.rows, t.lines = append(t.rows, row), append(t.lines, line)
+		}
+	}
+	if len(t.rows) > 0 {
+		header := make([]string, len(t.rows[0]))
+		for i, c := range t.rows[0] {
+			header[i] = strings.ToLower(c)
+		}
+		if slices.ContainsFunc(header, func(c string) bool { return slices.Contains(fileColumns, c) || c == "name" }) {
+			t.columns, t.rows, t.lines = header, t.rows[1:], t.lines[1:]
+		}
+	}
+	return t, nil
+}
+
+// column returns the first column that has one of the names, or -1.
+func (t *table) column(names ...string) int {
+	for _, n := range names {
+		if i := slices.Index(t.columns, n); i >= 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// fileColumn is the column that names the images: of a table without a header
+// the first.
+func (t *table) fileColumn() int {
+	if t.columns == nil {
+		return 0
+	}
+	if i := t.column(fileColumns...); i >= 0 {
+		return i
+	}
+	return t.column("name")
+}
+
+// classColumn is the column of class names, or -1.
+func (t *table) classColumn() int {
+	for _, n := range classColumns {
+		if i := slices.Index(t.columns, n); i >= 0 && i != t.fileColumn() {
+			return i
+		}
+	}
+	return -1
+}
+
+// box returns the columns of corners, and whether there are any. Rows without
+// a header have them last: file, corners; or file, class, corners.
+func (t *table) box() (corners [4]int, ok bool) {
+	for _, names := range boxColumns {
+		for i, n := range names {
+			corners[i] = t.column(n)
+		}
+		if slices.Min(corners[:]) >= 0 {
+			return corners, true
+		}
+	}
+	if t.columns != nil || len(t.rows) == 0 {
+		return corners, false
+	}
+	n := len(t.rows[0])
+	for i := range corners {
+		corners[i] = n - 4 + i
+	}
+	if n != 5 && n != 6 {
+		return corners, false
+	}
+	for _, v := range t.rows[0][n-4:] {
+		if _, err := strconv.ParseFloat(v, 64); err != nil {
+			return corners, false
+		}
+	}
+	return corners, true
+}
+
+// size returns the columns of the image's size, and whether there are any.
+func (t *table) size() (w, h int, ok bool) {
+	for _, n := range sizeColumns {
+		if w, h = t.column(n[0]), t.column(n[1]); w >= 0 && h >= 0 {
+			return w, h, true
+		}
+	}
+	return -1, -1, false
+}
+
+// cell returns a field, "" if the row is too short or i is -1.
+func (t *table) cell(row, i int) string {
+	if i < 0 || i >= len(t.rows[row]) {
+		return ""
+	}
+	return t.rows[row][i]
+}
+
+// errorf names the table and the line of a row.
+func (t *table) errorf(row int, format string, args ...any) error {
+	return fmt.Errorf("%s:%d: %w", t.name, t.lines[row], fmt.Errorf(format, args...))
+}
