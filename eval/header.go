@@ -73,6 +73,14 @@ func (s Shard) validate() error {
 // has reports whether image i belongs to the shard.
 func (s Shard) has(i int) bool { return i%s.Count == s.Index-1 }
 
+// Images counts the shard's images of a set of n. The zero Shard is all of them.
+func (s Shard) Images(n int) int {
+	if s == (Shard{}) {
+		return n
+	}
+	return (n - s.Index + s.Count) / s.Count
+}
+
 // images lists the shard's images of a set of n.
 func (s Shard) images(n int) []int {
 	var list []int

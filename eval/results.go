@@ -64,7 +64,7 @@ func OpenResults(paths ...string) (_ *Results, err error) {
 
 // complete reports images that are missing in a file.
 func (r *file) complete() error {
-	images := (r.header.Data.Images - r.header.Shard.Index + r.header.Shard.Count) / r.header.Shard.Count
+	images := r.header.Shard.Images(r.header.Data.Images)
 	for n := range r.header.Nets {
 		have := 0
 		for k := range r.index {

@@ -2,15 +2,21 @@ package nn
 
 // FilterFloats is the most memory, in floats, that the transformed weights come to once
 // images of many sizes have been through the chain: those of each size of Winograd's
-// tiles that some image size commands.
+// tiles that some image size commands, and those that have taken in a batch
+// normalisation.
 func (c *Chain) FilterFloats() int {
 	// F(6×6,3×3) pays most where its tiles come out even, F(4×4,3×3) where only its do.
 	const even6, even4 = 60, 64
 	total := 0
-	for _, l := range c.layers {
+	for i, l := range c.layers {
 		conv, ok := l.(*Conv)
 		if !ok {
 			continue
+		}
+		if i+1 < len(c.layers) {
+			if _, ok := conv.foldsInto(c.layers[i+1]); ok {
+				total += conv.Weight.packed
+			}
 		}
 		tiles := map[int]int{}
 		for _, side := range []int{even6, even4, 8, 4} {

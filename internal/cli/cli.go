@@ -17,6 +17,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/train"
 )
 
 // Exit codes, the same for every command.
@@ -38,6 +39,7 @@ type commands struct {
 	Train    trainCommand    `cmd:"" help:"Train a network; without arguments, on the photographs that are built in."`
 	Eval     evalCommand     `cmd:"" help:"Measure top-1 and top-5 error on a folder of images."`
 	Classify classifyCommand `cmd:"" help:"Name the classes of photographs."`
+	Compare  compareCommand  `cmd:"" help:"Compare two evaluations image by image."`
 	Bench    benchCommand    `cmd:"" help:"Measure a network's speed and memory on this machine."`
 	Version  versionCommand  `cmd:"" help:"Show version and processor."`
 }
@@ -87,7 +89,7 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 		kong.Writers(help, e.stderr),
 		kong.Exit(func(int) { helped = true }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
-		kong.Vars{"configs": strings.Join(vgg.Configs(), ", ")},
+		kong.Vars{"configs": strings.Join(vgg.Configs(), ", "), "recipes": strings.Join(train.RecipeNames(), ", ")},
 		kong.Bind(e),
 	)
 	if err != nil {

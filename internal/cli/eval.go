@@ -2,7 +2,10 @@ package cli
 
 import (
 	"fmt"
+	"os"
+	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
@@ -11,134 +14,266 @@ import (
 )
 
 type evalCommand struct {
-	Weights  string        `arg:"" help:"File of weights (safetensors)."`
-	Data     string        `placeholder:"DIR" help:"Folder of images, one folder a class; of one with train and val, val. The word sample, or nothing for weights trained on it, means the validation images that are built in."`
-	Protocol eval.Protocol `default:"centre" help:"centre: the central crop; dense: the whole image (centre)."`
-	Scales   []int         `placeholder:"Q" help:"Smallest side, in pixels, that images are rescaled to; the weights say unless given. Of several, separated by commas, the class posteriors are averaged."`
-	Flip     bool          `help:"Average the class posteriors with those of the mirrored image."`
-	Batch    int           `placeholder:"N" help:"Central crops that go through the network together (16)."`
-	Mistakes int           `default:"10" placeholder:"N" help:"Worst mistakes shown (10)."`
+	Weights     []string `arg:"" name:"weights" help:"Files of weights, each with its own scales and protocol behind it if need be: D.safetensors@256,384,512:dense. Of several the class posteriors are averaged. With --merge, result files."`
+	Data        string   `placeholder:"DIR" help:"Images: a folder with one folder a class, ILSVRC's layout, shards, a list; of one with train and val, val. The word sample, or nothing for weights trained on it, means the validation images that are built in."`
+	Protocol    string   `default:"centre" help:"centre: the central crop; dense: the whole image; multi-crop: 5×5 crops and their mirror images; multi-crop-dense: the mean of these two; ten-crop: corners, centre and mirror images (centre)."`
+	Scales      []int    `placeholder:"Q" help:"Smallest side, in pixels, that images are rescaled to; the weights say unless given. Of several, separated by commas, the class posteriors are averaged."`
+	TrainScale  string   `placeholder:"S" help:"In place of --scales: the paper's choice of three for networks trained at smallest side S, as 256 (S−32, S, S+32) or 256-512 (both ends and their mean)."`
+	SingleScale bool     `help:"With --train-scale: the paper's choice of one: S, or the mean of both ends."`
+	Flip        bool     `help:"Average the class posteriors with those of the mirrored image; multi-crop and ten-crop do so anyway."`
+	Batch       int      `placeholder:"N" help:"Crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
+	Memory      byteSize `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB; an image that needs more is unreadable (what the weights take and 2 GiB)."`
+	Shard       string   `placeholder:"I/N" help:"Evaluate every Nth image only, from the Ith on; --merge puts the parts together."`
+	Out         string   `placeholder:"FILE" help:"Result file: every image's posteriors, as soon as they are known. A run that was interrupted goes on with it."`
+	Merge       bool     `help:"Report on result files, the shards of one run, in place of running."`
+	CSV         string   `name:"csv" placeholder:"FILE" help:"Write every image's posteriors as a table."`
+	Mistakes    int      `default:"10" placeholder:"N" help:"Worst mistakes shown (10)."`
+	Confusions  int      `default:"10" placeholder:"N" help:"Pairs of classes most often confused shown (10)."`
 	storageFlag
 	threadsFlag
 	jsonFlag
 }
 
 func (evalCommand) Help() string {
-	return `Every image counts once; unreadable ones are counted apart and listed. Classes are matched by name. The worst mistakes are those made with the highest probability.` + exitHelp
+	return `Every image counts once; unreadable ones are counted apart and listed. Classes are matched by name. Posteriors are averaged over crops and mirror images, then scales, protocols and networks. Intervals hold the true error in 95 of 100 cases (Wilson). The calibration error is the mean difference of probability and share of right answers in 15 bins. The worst mistakes are those made with the highest probability.` + exitHelp
 }
 
 // evalResult has the JSON keys of `vgg eval --json`.
 type evalResult struct {
-	Weights string `json:"weights"`
+	Weights string `json:"weights"` // of the first network
 	*eval.Result
 }
 
 func (c *evalCommand) Run(e *environment) error {
-	if c.Mistakes < 0 {
-		return usagef("--mistakes %d, want at least 0", c.Mistakes)
+	if err := c.check(); err != nil {
+		return err
 	}
-	if c.Batch < 0 || c.Batch > maxBatch {
-		return usagef("--batch %d, want 1 to %d", c.Batch, maxBatch)
+	if c.Merge {
+		return c.merge(e)
+	}
+	if e.ctx.Err() != nil {
+		return e.ctx.Err()
 	}
 	threads, err := c.apply()
 	if err != nil {
 		return err
 	}
-	m, err := vgg.OpenStored(c.Weights, c.FCWeights)
+	open := &opener{fc: c.FCWeights, threads: threads}
+	nets, first, err := c.nets(open)
 	if err != nil {
 		return err
 	}
-	m.Net.SetThreads(threads)
-	for _, q := range c.Scales {
-		if side := m.Net.Options().Input; q < side {
-			return usagef("--scales %d, want at least the network's input side %d", q, side)
+	data, err := openImages(c.Data, first, nets[0].Weights)
+	if err != nil {
+		return err
+	}
+	options, err := c.options()
+	if err != nil {
+		return err
+	}
+	if c.CSV != "" && options.Out == "" {
+		temporary, err := os.CreateTemp("", "vgg-eval-*.jsonl")
+		if err != nil {
+			return err
 		}
+		temporary.Close()
+		defer os.Remove(temporary.Name())
+		options.Out = temporary.Name()
 	}
-	data, err := c.open(m)
+	restore, err := e.announce(nets, data, options)
+	defer restore()
 	if err != nil {
 		return err
 	}
-	progress := newProgress(e.stderr, data.Len(), "images")
+	shard := options.Shard.Images(data.Len())
+	progress := newProgress(e.stderr, shard*len(nets), "images")
 	defer progress.close()
-	r, err := eval.Run(e.ctx, m, data, eval.Options{
-		Protocol: c.Protocol, Scales: c.Scales, Flip: c.Flip, Mistakes: c.Mistakes, Batch: c.Batch,
-		OnImage: func(done, _ int) { progress.set(done, "evaluating") },
-	})
+	options.OnImage = func(done, _ int) { progress.set(done, "evaluating") }
+	r, err := eval.RunNets(e.ctx, nets, data, options)
 	if err != nil {
+		progress.close()
+		if c.Out != "" && e.ctx.Err() != nil {
+			return fmt.Errorf("interrupted; the same command goes on with %s", c.Out)
+		}
 		return err
 	}
 	progress.close()
-	if c.JSON {
-		err = writeJSON(e.stdout, evalResult{c.Weights, r})
-	} else {
-		err = c.print(e, r)
+	if c.CSV != "" {
+		if err := writeCSV(c.CSV, options.Out); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return err
+	if r.ImagesPerSecond > 0 {
+		fmt.Fprintf(e.stderr, "%.4g images/s, %s in all\n", r.ImagesPerSecond, report.Duration(time.Duration(r.Seconds*float64(time.Second))))
 	}
-	return unreadable(r.Unreadable, r.Images+r.Unreadable)
+	return c.finish(e, r)
 }
 
-// open returns the images to evaluate on.
-func (c *evalCommand) open(m *vgg.Model) (*dataset.Dataset, error) {
-	if c.Data == "" || c.Data == sampleName {
+// check reports flags that contradict one another.
+func (c *evalCommand) check() error {
+	switch {
+	case c.Mistakes < 0:
+		return usagef("--mistakes %d, want at least 0", c.Mistakes)
+	case c.Confusions < 0:
+		return usagef("--confusions %d, want at least 0", c.Confusions)
+	case c.Batch < 0 || c.Batch > maxBatch:
+		return usagef("--batch %d, want 1 to %d", c.Batch, maxBatch)
+	case c.TrainScale != "" && c.Scales != nil:
+		return usagef("--scales and --train-scale both, want one of them")
+	case c.SingleScale && c.TrainScale == "":
+		return usagef("--single-scale is about --train-scale, which is not given")
+	case c.Merge && (c.Data != "" || c.Out != "" || c.Shard != ""):
+		return usagef("--merge reads result files, and has no use for --data, --out and --shard")
+	case c.Shard != "" && c.CSV != "":
+		return usagef("--csv of a shard, want it of all with --merge")
+	}
+	return nil
+}
+
+// nets resolves the weights and their settings, and opens the first.
+func (c *evalCommand) nets(open *opener) ([]eval.Net, *vgg.Model, error) {
+	protocol, err := eval.ParseProtocol(c.Protocol)
+	if err != nil {
+		return nil, nil, usageError{err}
+	}
+	scales := c.Scales
+	if c.TrainScale != "" {
+		s, err := eval.ParseTrainScale(c.TrainScale)
+		if err != nil {
+			return nil, nil, usageError{err}
+		}
+		scales = s.MultiScale()
+		if c.SingleScale {
+			scales = s.SingleScale()
+		}
+	}
+	var nets []eval.Net
+	var first *vgg.Model
+	for i, arg := range c.Weights {
+		spec, err := parseNet(arg)
+		if err != nil {
+			return nil, nil, err
+		}
+		s := eval.Setting{Protocol: protocol, Scales: scales, Flip: c.Flip}
+		if spec.scales != nil {
+			s.Scales = spec.scales
+		}
+		if spec.protocol != nil {
+			s.Protocol = *spec.protocol
+		}
+		m, err := open.open(spec.file)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, q := range s.Scales {
+			if side := m.Net.Options().Input; q < side {
+				return nil, nil, usagef("--scales %d, want at least the network's input side %d", q, side)
+			}
+		}
+		if i == 0 {
+			first = m
+		}
+		n, err := open.net(spec.file, s, c.Out != "" || c.CSV != "")
+		if err != nil {
+			return nil, nil, err
+		}
+		nets = append(nets, n)
+	}
+	if len(nets) > 1 {
+		// Only its classes are wanted of the first one; its weights need not stay.
+		first = &vgg.Model{Classes: first.Classes}
+	}
+	return nets, first, nil
+}
+
+func (c *evalCommand) options() (eval.Options, error) {
+	o := eval.Options{Mistakes: c.Mistakes, Confusions: c.Confusions, Batch: c.Batch, Memory: int64(c.Memory), Out: c.Out}
+	if c.Shard != "" {
+		var err error
+		if o.Shard, err = eval.ParseShard(c.Shard); err != nil {
+			return o, usageError{err}
+		}
+	}
+	return o, nil
+}
+
+// openImages returns the images to evaluate on: what --data names or, without it, the
+// embedded photographs for a model that was trained on them.
+func openImages(path string, m *vgg.Model, weights string) (*dataset.Dataset, error) {
+	if path == "" || path == sampleName {
 		_, val, err := dataset.OpenSample()
 		if err != nil {
 			return nil, err
 		}
-		if c.Data == "" && !slices.Equal(slices.Sorted(slices.Values(m.Classes)), slices.Sorted(slices.Values(val.Classes))) {
-			return nil, usagef("--data DIR is needed: %s was not trained on the images that are built in", c.Weights)
+		if path == "" && !slices.Equal(slices.Sorted(slices.Values(m.Classes)), slices.Sorted(slices.Values(val.Classes))) {
+			return nil, usagef("--data DIR is needed: %s was not trained on the images that are built in", weights)
 		}
 		return val, nil
 	}
-	all, val, err := dataset.OpenFolder(c.Data)
+	all, val, err := dataset.OpenFolder(path)
 	if err != nil || val == nil {
 		return all, err
 	}
 	return val, nil
 }
 
-func (c *evalCommand) print(e *environment, r *eval.Result) error {
-	classes := make([]report.Class, len(r.Classes))
-	for i, k := range r.Classes {
-		classes[i] = report.Class{Name: k.Class, Images: int64(k.Images), Top1: k.Top1Error, Top5: k.Top5Error, ConfusedWith: k.ConfusedWith}
+// measuredFrom is how many images are worth a measurement before they begin.
+const measuredFrom = 64
+
+// announce says, before a run, what it will take, and bounds the process's memory until
+// restore is called.
+func (e *environment) announce(nets []eval.Net, data *dataset.Dataset, o eval.Options) (restore func(), err error) {
+	restore = func() {}
+	if err := e.ctx.Err(); err != nil {
+		return restore, err
 	}
-	if _, err := report.ClassTable(classes).WriteTo(e.stdout); err != nil {
-		return err
+	w, err := eval.Work(e.ctx, nets, data, o, o.Shard.Images(data.Len()) >= measuredFrom)
+	if err != nil {
+		return restore, err
 	}
-	if len(r.Mistakes) > 0 {
-		mistakes := make([]report.Mistake, len(r.Mistakes))
-		for i, w := range r.Mistakes {
-			mistakes[i] = report.Mistake{File: w.File, Truth: w.Truth, Predicted: w.Predicted, Probability: float64(w.Probability), Rank: w.Rank}
-		}
-		fmt.Fprintf(e.stdout, "\nWorst mistakes\n%s", report.MistakeTable(mistakes))
+	// The collector keeps what images leave behind within the bound.
+	before := debug.SetMemoryLimit(w.Memory)
+	restore = func() { debug.SetMemoryLimit(before) }
+	text := fmt.Sprintf("%s images of %s", report.Count(int64(w.Images)), data.Name)
+	if w.MACs > 0 {
+		text += fmt.Sprintf(", %.3g GMAC each", w.MACs/1e9)
 	}
-	if len(r.Bad) > 0 {
-		t := report.NewTable(report.Column{Title: "Unreadable image"}, report.Column{Title: "Why"})
-		for _, b := range r.Bad {
-			t.Row(b.File, b.Err.Error())
-		}
-		fmt.Fprintf(e.stdout, "\n%s", t)
+	if w.Time > 0 {
+		text += fmt.Sprintf(": about %s (%.1f images/s)", report.Duration(w.Time), float64(w.Images)/w.Time.Seconds())
 	}
-	protocol := "central crop"
-	if r.Protocol == eval.Dense {
-		protocol = "dense"
-	}
-	if r.Flip {
-		protocol += " with its mirror image"
-	}
-	_, err := fmt.Fprintf(e.stdout, "\nTop-1 error %s, top-5 error %s, loss %.4f on %d images of %s: %s, scale %s.\n",
-		report.Percent(r.Top1Error), report.Percent(r.Top5Error), r.Loss, r.Images, r.Data, protocol, joinInts(r.Scales))
-	return err
+	fmt.Fprintf(e.stderr, "%s; memory within %s, of which the network takes %s\n", text, report.Bytes(w.Memory), report.Bytes(w.Largest))
+	return restore, nil
 }
 
-func joinInts(v []int) string {
-	text := ""
-	for i, n := range v {
-		if i > 0 {
-			text += ", "
-		}
-		text += fmt.Sprint(n)
+// merge reports on result files.
+func (c *evalCommand) merge(e *environment) error {
+	results, err := eval.OpenResults(c.Weights...)
+	if err != nil {
+		return err
 	}
-	return text
+	defer results.Close()
+	r, err := results.Evaluate(eval.Options{Mistakes: c.Mistakes, Confusions: c.Confusions})
+	if err != nil {
+		return err
+	}
+	if c.CSV != "" {
+		if err := writeCSV(c.CSV, c.Weights...); err != nil {
+			return err
+		}
+	}
+	return c.finish(e, r)
+}
+
+// finish prints the result.
+func (c *evalCommand) finish(e *environment, r *eval.Result) error {
+	var err error
+	if c.JSON {
+		err = writeJSON(e.stdout, evalResult{r.Nets[0].Weights, r})
+	} else {
+		err = printEval(e.stdout, r)
+	}
+	if err != nil {
+		return err
+	}
+	return unreadable(r.Unreadable, r.Images+r.Unreadable)
 }

@@ -50,6 +50,7 @@ func TestScripts(t *testing.T) {
 			"corrupt":  corrupt,
 			"exits":    exits,
 			"json":     checkJSON,
+			"lines":    countLines,
 			"picture":  picture,
 			"truncate": truncate,
 			"weights":  writeWeights,
@@ -95,6 +96,15 @@ func checkJSON(ts *testscript.TestScript, neg bool, keys []string) {
 	}
 	if neg {
 		ts.Fatalf("json can't be negated")
+	}
+}
+
+// lines N FILE: the file has that many lines.
+func countLines(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	if got := strings.Count(ts.ReadFile(args[1]), "\n"); got != want || neg {
+		ts.Fatalf("%s: %d lines, want %d", args[1], got, want)
 	}
 }
 

@@ -1,0 +1,83 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/report"
+)
+
+type compareCommand struct {
+	A    string `arg:"" help:"Result file of vgg eval --out."`
+	B    string `arg:"" help:"Another of the same images."`
+	Show int    `default:"20" placeholder:"N" help:"Images shown of those that changed, the surest first; --json has all (20)."`
+	jsonFlag
+}
+
+func (compareCommand) Help() string {
+	return `Counts the images that both, only one and neither get right. p is McNemar's, exact and two-sided: how probable a split as uneven as this is if both are equally good. Shards of one run are merged first: vgg eval --merge.` + exitHelp
+}
+
+// compareResult has the JSON keys of `vgg compare --json`.
+type compareResult struct {
+	A string `json:"a"`
+	B string `json:"b"`
+	*eval.Comparison
+}
+
+func (c *compareCommand) Run(e *environment) error {
+	if c.Show < 0 {
+		return usagef("--show %d, want at least 0", c.Show)
+	}
+	var opened [2]*eval.Results
+	for i, path := range []string{c.A, c.B} {
+		r, err := eval.OpenResults(path)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		opened[i] = r
+	}
+	r, err := eval.Compare(opened[0], opened[1])
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = writeJSON(e.stdout, compareResult{c.A, c.B, r})
+	} else {
+		err = c.print(e, r)
+	}
+	if err != nil {
+		return err
+	}
+	return unreadable(r.Unreadable, r.Images+r.Unreadable)
+}
+
+func (c *compareCommand) print(e *environment, r *eval.Comparison) error {
+	right := report.Right
+	t := report.NewTable(report.Column{Title: ""}, report.Column{Title: "Error of A", Align: right}, report.Column{Title: "of B", Align: right},
+		report.Column{Title: "Both right", Align: right}, report.Column{Title: "Only A", Align: right}, report.Column{Title: "Only B", Align: right},
+		report.Column{Title: "Both wrong", Align: right}, report.Column{Title: "McNemar's p", Align: right})
+	for _, row := range []struct {
+		name string
+		a    eval.Agreement
+	}{{"top-1", r.Top1}, {"top-5", r.Top5}} {
+		a := row.a
+		t.Row(row.name, report.Percent(a.ErrorA), report.Percent(a.ErrorB), report.Count(int64(a.Both)), report.Count(int64(a.OnlyA)),
+			report.Count(int64(a.OnlyB)), report.Count(int64(a.Neither)), strconv.FormatFloat(a.P, 'g', 3, 64))
+	}
+	fmt.Fprintf(e.stdout, "A  %s\nB  %s\n\n%s", c.A, c.B, t)
+	changed := eval.Surest(r.Changed)
+	changed = changed[:min(c.Show, len(changed))]
+	if len(changed) > 0 {
+		t := report.NewTable(report.Column{Title: "Image"}, report.Column{Title: "True class"}, report.Column{Title: "By A"},
+			report.Column{Title: "", Align: right}, report.Column{Title: "By B"}, report.Column{Title: "", Align: right})
+		for _, g := range changed {
+			t.Row(g.File, g.Truth, g.A, report.Percent(float64(g.ProbabilityA)), g.B, report.Percent(float64(g.ProbabilityB)))
+		}
+		fmt.Fprintf(e.stdout, "\n%s", t)
+	}
+	_, err := fmt.Fprintf(e.stdout, "\nThe predicted class of %d of %d images of %s is another.\n", len(r.Changed), r.Images, r.Data)
+	return err
+}

@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/nn"
+)
+
+// netSpec is a file of weights with what the command line says of it.
+type netSpec struct {
+	file     string
+	scales   []int          // nil: as the flags say
+	protocol *eval.Protocol // nil: as the flags say
+}
+
+// netSuffix is what may stand behind a file of weights: @256,384,512, @:dense or
+// @256,384,512:dense.
+var netSuffix = regexp.MustCompile(`^(.+)@([0-9]+(?:,[0-9]+)*)?(?::([a-z-]+))?$`)
+
+// parseNet reads WEIGHTS[@Q,Q…[:PROTOCOL]]. What is a file as it stands has no suffix.
+func parseNet(arg string) (netSpec, error) {
+	if _, err := os.Lstat(arg); err == nil {
+		return netSpec{file: arg}, nil
+	}
+	match := netSuffix.FindStringSubmatch(arg)
+	if match == nil {
+		return netSpec{file: arg}, nil
+	}
+	if match[2] == "" && match[3] == "" {
+		return netSpec{}, usagef("%s: nothing behind the @, want scales, as @256,384,512, a protocol, as @:dense, or both", arg)
+	}
+	spec := netSpec{file: match[1]}
+	if match[2] != "" {
+		for q := range strings.SplitSeq(match[2], ",") {
+			n, err := strconv.Atoi(q)
+			if err != nil {
+				return netSpec{}, usagef("%s: scale %s, want a number of pixels", arg, q)
+			}
+			spec.scales = append(spec.scales, n)
+		}
+	}
+	if match[3] != "" {
+		p, err := eval.ParseProtocol(match[3])
+		if err != nil {
+			return netSpec{}, usageError{fmt.Errorf("%s: %w", arg, err)}
+		}
+		spec.protocol = &p
+	}
+	return spec, nil
+}
+
+// opener opens a network of an evaluation, and keeps it until another is opened.
+type opener struct {
+	fc      nn.Storage
+	threads int
+	file    string
+	model   *vgg.Model
+}
+
+func (o *opener) open(file string) (*vgg.Model, error) {
+	if o.file == file {
+		return o.model, nil
+	}
+	o.file, o.model = "", nil // let the old one go before the new one comes
+	m, err := vgg.OpenStored(file, o.fc)
+	if err != nil {
+		return nil, err
+	}
+	m.Net.SetThreads(o.threads)
+	o.file, o.model = file, m
+	return m, nil
+}
+
+// net is what package eval needs to know of a file of weights.
+func (o *opener) net(file string, s eval.Setting, hashed bool) (eval.Net, error) {
+	n := eval.Net{Weights: file, FCWeights: o.fc, Setting: s, Open: func() (*vgg.Model, error) { return o.open(file) }}
+	if hashed {
+		var err error
+		if n.SHA256, err = fileSHA256(file); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// fileSHA256 hashes a file.
+func fileSHA256(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// byteSize is a number of bytes on the command line, as 8GiB, 900M or 1500000000.
+type byteSize int64
+
+var byteUnits = map[string]int64{
+	"": 1, "B": 1, "K": 1 << 10, "KiB": 1 << 10, "M": 1 << 20, "MiB": 1 << 20, "G": 1 << 30, "GiB": 1 << 30,
+	"T": 1 << 40, "TiB": 1 << 40, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
+}
+
+// UnmarshalText reads a number and a unit.
+func (b *byteSize) UnmarshalText(text []byte) error {
+	s := string(text)
+	end := strings.LastIndexAny(s, "0123456789.") + 1
+	n, err := strconv.ParseFloat(s[:end], 64)
+	unit, ok := byteUnits[strings.TrimSpace(s[end:])]
+	if err != nil || !ok || !(n > 0) || n*float64(unit) > 1<<60 {
+		return fmt.Errorf("%q, want a size such as 8GiB, 900M or 1500000000", s)
+	}
+	*b = byteSize(n * float64(unit))
+	return nil
+}

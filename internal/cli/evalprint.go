@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"bufio"
+	"encoding/csv"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/report"
+)
+
+// printEval prints a result as text.
+func printEval(w io.Writer, r *eval.Result) error {
+	classes := make([]report.Class, len(r.Classes))
+	for i, k := range r.Classes {
+		classes[i] = report.Class{Name: k.Class, Images: int64(k.Images), Top1: k.Top1Error, Top5: k.Top5Error, ConfusedWith: k.ConfusedWith}
+	}
+	if _, err := report.ClassTable(classes).WriteTo(w); err != nil {
+		return err
+	}
+	if len(r.Confusions) > 0 {
+		t := report.NewTable(report.Column{Title: "True class"}, report.Column{Title: "Taken for"}, report.Column{Title: "Images", Align: report.Right})
+		for _, c := range r.Confusions {
+			t.Row(c.Truth, c.Predicted, report.Count(int64(c.Images)))
+		}
+		fmt.Fprintf(w, "\nMost often confused\n%s", t)
+	}
+	if len(r.Mistakes) > 0 {
+		mistakes := make([]report.Mistake, len(r.Mistakes))
+		for i, w := range r.Mistakes {
+			mistakes[i] = report.Mistake{File: w.File, Truth: w.Truth, Predicted: w.Predicted, Probability: float64(w.Probability), Rank: w.Rank}
+		}
+		fmt.Fprintf(w, "\nWorst mistakes\n%s", report.MistakeTable(mistakes))
+	}
+	if len(r.Bad) > 0 {
+		t := report.NewTable(report.Column{Title: "Unreadable image"}, report.Column{Title: "Why"})
+		for _, b := range r.Bad {
+			t.Row(b.File, b.Err.Error())
+		}
+		fmt.Fprintf(w, "\n%s", t)
+	}
+	if len(r.Nets) > 1 {
+		t := report.NewTable(report.Column{Title: "Network"}, report.Column{Title: "Shown"},
+			report.Column{Title: "Top-1 error", Align: report.Right}, report.Column{Title: "Top-5 error", Align: report.Right})
+		for _, n := range r.Nets {
+			t.Row(n.Weights, shown(n.Setting), report.Percent(n.Top1Error), report.Percent(n.Top5Error))
+		}
+		t.Rule()
+		t.Row("their mean", "", report.Percent(r.Top1Error), report.Percent(r.Top5Error))
+		fmt.Fprintf(w, "\n%s", t)
+	}
+	how := shown(r.Nets[0].Setting)
+	if len(r.Nets) > 1 {
+		how = fmt.Sprintf("fusion of %d networks", len(r.Nets))
+	}
+	set := r.Data
+	if r.Shard != "" {
+		set = "shard " + r.Shard + " of " + set
+	}
+	_, err := fmt.Fprintf(w, "\nTop-1 error %s (%s), top-5 error %s (%s), loss %.4f, calibration error %s on %d images of %s: %s.\n",
+		report.Percent(r.Top1Error), interval(r.Top1Range), report.Percent(r.Top5Error), interval(r.Top5Range),
+		r.Loss, report.Percent(r.ECE), r.Images, set, how)
+	return err
+}
+
+// interval writes a confidence interval in per cent.
+func interval(r [2]float64) string {
+	return fmt.Sprintf("%s to %s", strings.TrimSuffix(report.Percent(r[0]), " %"), strings.TrimSuffix(report.Percent(r[1]), " %"))
+}
+
+// shown says in words how a network is shown images.
+func shown(s eval.Setting) string {
+	text := map[eval.Protocol]string{
+		eval.Centre: "central crop", eval.Dense: "dense", eval.MultiCrop: "multi-crop",
+		eval.MultiCropDense: "multi-crop and dense", eval.TenCrop: "ten-crop",
+	}[s.Protocol]
+	if s.Flip && (s.Protocol == eval.Centre || s.Protocol == eval.Dense) {
+		text += " with its mirror image"
+	} else if s.Flip && s.Protocol == eval.MultiCropDense {
+		text += " with mirror images"
+	}
+	return text + ", scale " + joinInts(s.Scales)
+}
+
+func joinInts(v []int) string {
+	text := ""
+	for i, n := range v {
+		if i > 0 {
+			text += ", "
+		}
+		text += fmt.Sprint(n)
+	}
+	return text
+}
+
+// writeCSV writes every image of result files with its posteriors, in the shortest form
+// that restores their bits; an unreadable image has none, but its error.
+func writeCSV(path string, results ...string) (err error) {
+	r, err := eval.OpenResults(results...)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := f.Close(); err == nil {
+			err = closeErr
+		}
+	}()
+	buffered := bufio.NewWriter(f)
+	w := csv.NewWriter(buffered)
+	if err := w.Write(append([]string{"file", "truth", "predicted", "error"}, r.Header.Classes...)); err != nil {
+		return err
+	}
+	for i := range r.Header.Data.Images {
+		a, err := r.Answer(i)
+		if err != nil {
+			return err
+		}
+		row := make([]string, 4+len(r.Header.Classes))
+		row[0], row[1] = a.File, r.Header.Data.Classes[a.Label]
+		if a.Err != nil {
+			row[3] = a.Err.Error()
+		} else {
+			row[2] = r.Header.Classes[metrics.TopK(a.Posterior, 1)[0]]
+			for k, p := range a.Posterior {
+				row[4+k] = strconv.FormatFloat(float64(p), 'g', -1, 32)
+			}
+		}
+		if err := w.Write(row); err != nil {
+			return err
+		}
+	}
+	w.Flush()
+	if err := w.Error(); err != nil {
+		return err
+	}
+	return buffered.Flush()
+}
