@@ -112,7 +112,7 @@ func trainedOnSkies() string {
 	r := train.SampleRecipe()
 	r.Config, r.Width, r.FC, r.Input, r.ScaleMin, r.ScaleMax, r.TestScale = "A", 1.0/16, 16, 32, 32, 36, 32
 	r.Dropout, r.Batch, r.Epochs, r.LearningRate = 0, 8, 10, 0.01
-	r.Schedule = train.Schedule{Name: "step", Factor: 0.1}
+	r.Schedule.Name, r.Schedule.Steps = "step", nil
 	if _, err := train.Run(context.Background(), train.Options{Recipe: r, Train: skies, Dir: filepath.Join(dir, "run")}); err != nil {
 		log.Fatal(err)
 	}

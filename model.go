@@ -31,117 +31,31 @@ const (
 	metaProvenance = "vgg.provenance"
 )
 
-// Open reads a model from a safetensors file that [Model.Save] wrote. Errors name the
-// file and the tensor that doesn't fit.
-func Open(path string) (*Model, error) { return OpenStored(path, nn.F32) }
-
-// OpenStored is [Open] with the weights of fc6, fc7 and fc8 in memory as fc says; see
-// [NewStored].
-func OpenStored(path string, fc nn.Storage) (*Model, error) {
-	f, err := weights.Open(path)
-	if err != nil {
-		return nil, err
+// checkModel reports class names or preprocessing that a network of options o has no
+// use for.
+func checkModel(o Options, classes []string, s preprocess.Spec) error {
+	if len(classes) != o.Classes {
+		return fmt.Errorf("%d class names, want %d", len(classes), o.Classes)
 	}
-	defer f.Close()
-	m := &Model{}
-	var o Options
-	for key, to := range map[string]any{metaOptions: &o, metaClasses: &m.Classes, metaPreprocess: &m.Preprocess, metaProvenance: &m.Provenance} {
-		text, ok := f.Metadata()[key]
-		if !ok {
-			if key == metaProvenance {
-				continue
-			}
-			return nil, fmt.Errorf("vgg: %s: no %s in the metadata: not a model written by this library", path, key)
-		}
-		if err := json.Unmarshal([]byte(text), to); err != nil {
-			return nil, fmt.Errorf("vgg: %s: metadata %s: %w", path, key, err)
-		}
-	}
-	if err := o.Validate(); err != nil {
-		return nil, fmt.Errorf("vgg: %s: %w", path, err)
-	}
-	if err := m.check(o); err != nil {
-		return nil, fmt.Errorf("vgg: %s: %w", path, err)
-	}
-	// The file must hold what its options claim before memory is taken for it.
-	_, layers, err := o.layers()
-	if err != nil {
-		return nil, err
-	}
-	if err := checkTensors(f, nn.Plan(3, layers...).Params()); err != nil {
-		return nil, err
-	}
-	if m.Net, err = NewStored(o, fc); err != nil {
-		return nil, err
-	}
-	if err := m.Net.Load(f); err != nil {
-		return nil, err
-	}
-	return m, nil
+	return s.Validate()
 }
-
-// check reports class names or preprocessing that a network of options o has no use for.
-func (m *Model) check(o Options) error {
-	if len(m.Classes) != o.Classes {
-		return fmt.Errorf("%d class names, want %d", len(m.Classes), o.Classes)
-	}
-	return m.Preprocess.Validate()
-}
-
-// checkTensors compares the file's tensors with the parameters and reports all that
-// don't fit.
-func checkTensors(f *weights.File, params []*nn.Param) error {
-	var errs []error
-	want := map[string]bool{}
-	for _, p := range params {
-		want[p.Name] = true
-		e, err := f.Lookup(p.Name)
-		if err != nil {
-			errs = append(errs, err)
-		} else if !slices.Equal(e.Shape, p.Shape) {
-			errs = append(errs, &weights.ShapeError{File: f.Name(), Tensor: p.Name, Shape: e.Shape, Want: p.Shape})
-		}
-	}
-	for _, e := range f.Tensors() {
-		if !want[e.Name] {
-			errs = append(errs, fmt.Errorf("vgg: %s: %s: the network has no such parameter", f.Name(), e.Name))
-		}
-	}
-	const most = 8
-	if len(errs) > most {
-		errs = append(errs[:most], fmt.Errorf("vgg: %s: and %d more", f.Name(), len(errs)-most))
-	}
-	return errors.Join(errs...)
-}
-
-// rowFloats is about how many values are converted at a time between a file and the
-// packed parameters.
-const rowFloats = 1 << 20
-
-// rowsAtOnce is how many rows of p are converted at a time.
-func rowsAtOnce(p *nn.Param) int { return max(1, rowFloats*p.Shape[0]/p.Len()) }
 
 // Load reads all parameters from f, which must hold them under their names and shapes
 // and nothing else.
 func (n *Network) Load(f *weights.File) error {
-	if err := checkTensors(f, n.Params()); err != nil {
+	from, err := nativeSupplies(f, n.Params(), false)
+	if err != nil {
 		return err
 	}
-	var buf []float32
-	for _, p := range n.Params() {
-		row, rows := p.Len()/p.Shape[0], rowsAtOnce(p)
-		for k := 0; k < p.Shape[0]; k += rows {
-			buf = slices.Grow(buf[:0], rows*row)[:min(rows, p.Shape[0]-k)*row]
-			if err := f.ReadRange(p.Name, k*row, buf); err != nil {
-				return err
-			}
-			if err := p.SetRows(k, buf); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return load(f, n.Params(), from)
 }
+
+// rowFloats is about how many values are converted at a time between the packed
+// parameters and a file.
+const rowFloats = 1 << 20
+
+// rowsAtOnce is how many rows of p are converted at a time.
+func rowsAtOnce(p *nn.Param) int { return max(1, rowFloats*p.Shape[0]/p.Len()) }
 
 // Tensors lists the parameters as sources to write, under their names and in
 // canonical order.
@@ -166,7 +80,7 @@ func (n *Network) Tensors() []weights.Source {
 // it is complete; an earlier file stays until then. A model that [Open] would refuse is
 // an error.
 func (m *Model) Save(path string) error {
-	if err := m.check(m.Net.opts); err != nil {
+	if err := checkModel(m.Net.opts, m.Classes, m.Preprocess); err != nil {
 		return fmt.Errorf("vgg: %s: %w", path, err)
 	}
 	meta := map[string]string{}
