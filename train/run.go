@@ -54,6 +54,11 @@ type Start struct {
 	Epoch      int         // to run next, from 1
 	Iteration  int         // the last one done
 	Iterations int         // of the whole run, if every epoch is run
+	Images     int         // of the training set
+	// Seconds is what the rest of the run may take, as a forward pass was timed, if
+	// images are ready when they are needed.
+	Seconds   float64
+	CopyBytes int64 // that writing checkpoints takes
 }
 
 // Iteration is one update of the weights.

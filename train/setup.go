@@ -16,6 +16,7 @@ import (
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/weights"
 )
 
@@ -238,7 +239,10 @@ func (r *run) begun(from *state) error {
 	if err := r.dir.writeRecipe(r.o.Recipe); err != nil {
 		return err
 	}
-	s := Start{Recipe: r.o.Recipe, Init: r.init, Epoch: r.epoch, Iteration: r.iteration, Iterations: r.iterations, Preprocess: r.spec}
+	s := Start{Recipe: r.o.Recipe, Init: r.init, Epoch: r.epoch, Iteration: r.iteration, Iterations: r.iterations, Preprocess: r.spec, Images: r.o.Train.Len()}
+	if bytes := r.checkpointBytes(); r.o.Keep > 0 && bytes <= copyBytes {
+		s.CopyBytes = bytes
+	}
 	if from != nil {
 		s.Checkpoint = checkpointPath(r.o.Dir, from.Iteration)
 		r.o.Log.Info("resumed", "checkpoint", s.Checkpoint, "iteration", s.Iteration)
@@ -253,10 +257,50 @@ func (r *run) begun(from *state) error {
 			r.o.Log.Info("begun with weights", "file", r.init.File, "rule", r.init.Rule, "taken", r.init.Taken, "random", r.init.Random, "left", r.init.Left)
 		}
 	}
-	if r.o.OnStart != nil {
-		r.o.OnStart(s)
+	if r.o.OnStart == nil {
+		return nil
 	}
-	return nil
+	var err error
+	s.Seconds, err = r.estimate()
+	r.o.OnStart(s)
+	return err
+}
+
+// checkpointBytes is the size of the tensors of a checkpoint.
+func (r *run) checkpointBytes() int64 {
+	var bytes int64
+	for _, p := range r.model.Net.Params() {
+		bytes += 4 * int64(p.Len())
+		if r.momentum(p) != nil {
+			bytes += 4 * int64(p.Len())
+		}
+	}
+	return bytes
+}
+
+// stepForwards is about how many forward passes a training step takes the time of.
+const stepForwards = 4
+
+// estimate is the time that the rest of the run may take, in seconds.
+func (r *run) estimate() (float64, error) {
+	const most = 8 // images
+	rec := r.o.Recipe
+	n := min(rec.Batch, r.o.Train.Len(), most)
+	x := tensor.New(n, 3, rec.Input, rec.Input)
+	var image float64
+	for range 2 { // the first one takes memory
+		start := time.Now()
+		if _, err := r.model.Net.Forward(x); err != nil {
+			return 0, err
+		}
+		image = time.Since(start).Seconds() / float64(n)
+	}
+	left := float64(r.iterations - r.iteration)
+	validated := 0.
+	if r.o.Val != nil {
+		validated = float64(r.o.Val.Len()) / float64(r.train.Batches())
+	}
+	return left * image * (stepForwards*float64(min(rec.Batch, r.o.Train.Len())) + validated), nil
 }
 
 // checkRecipe compares the recipe of a run that goes on with the checkpoint's, and sets

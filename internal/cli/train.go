@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,28 +22,37 @@ import (
 
 type trainCommand struct {
 	Data   string `placeholder:"DIR" help:"Folder of images: one folder a class, or train and val with these. Without it, the photographs that are built in."`
-	Recipe string `placeholder:"FILE" help:"YAML file over the recipe that the command begins with: the paper's with --data, else a small one."`
+	Recipe string `placeholder:"NAME|FILE" help:"Recipe: paper, paper-384, paper-multiscale or sample; or a YAML file over the one that the command begins with, which is paper with --data, else sample."`
 	Out    string `placeholder:"DIR" help:"Run directory, new or empty (a new one in runs)."`
 
-	Config       *string   `placeholder:"C" help:"Configuration: ${configs}; with -BN or -LRN behind it."`
-	Width        *float64  `placeholder:"X" help:"Multiplies the channels of every convolution."`
-	FC           *int      `name:"fc" placeholder:"N" help:"Units of fc6 and fc7."`
-	Input        *int      `placeholder:"PIXELS" help:"Side of the square crop."`
-	Init         *vgg.Init `placeholder:"NAME" help:"Initialisation: he, glorot, normal-0.1 or normal-0.01."`
-	Epochs       *int      `placeholder:"N" help:"Passes over the training images, at most."`
-	Batch        *int      `placeholder:"N" help:"Images of a mini-batch."`
-	LearningRate *float64  `placeholder:"X" help:"Learning rate to begin with."`
-	ScaleMin     *int      `placeholder:"PIXELS" help:"Least smallest side S that training images are rescaled to."`
-	ScaleMax     *int      `placeholder:"PIXELS" help:"Greatest smallest side S that training images are rescaled to."`
-	TestScale    *int      `placeholder:"PIXELS" help:"Smallest side Q that validation images are rescaled to."`
-	Seed         *uint64   `placeholder:"N" help:"Of initialisation, order, augmentation and dropout."`
+	Resume          bool          `help:"Go on with the run in --out from its newest checkpoint, to the same bits as if it had not stopped; begin it if it has none."`
+	CheckpointEvery time.Duration `default:"10m" placeholder:"TIME" help:"Time between checkpoints, besides those at the end of every epoch (10m)."`
+	Keep            int           `default:"3" placeholder:"N" help:"Checkpoints that stay; 0: none is written (3)."`
+
+	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Any value of the recipe, by its key: schedule.name=cosine. Can be given more than once."`
+
+	Config       *string         `placeholder:"C" help:"Configuration: ${configs}; with -BN or -LRN behind it."`
+	Width        *float64        `placeholder:"X" help:"Multiplies the channels of every convolution."`
+	FC           *int            `name:"fc" placeholder:"N" help:"Units of fc6 and fc7."`
+	Input        *int            `placeholder:"PIXELS" help:"Side of the square crop."`
+	Init         *vgg.Init       `placeholder:"NAME" help:"Initialisation: he, glorot, normal-0.1 or normal-0.01."`
+	InitFrom     *string         `placeholder:"FILE" help:"Weights to begin with."`
+	InitRule     *train.InitRule `placeholder:"NAME" help:"What is taken from them: pre-initialisation, the first four convolutional layers and the fully connected ones; or fine-tune, all (pre-initialisation if the configurations differ)."`
+	Freeze       []string        `placeholder:"PATTERN" help:"Layers that are not learnt: conv1_*, fc[67]. Can be given more than once."`
+	Epochs       *int            `placeholder:"N" help:"Passes over the training images, at most."`
+	Batch        *int            `placeholder:"N" help:"Images of a mini-batch."`
+	LearningRate *float64        `placeholder:"X" help:"Learning rate to begin with."`
+	ScaleMin     *int            `placeholder:"PIXELS" help:"Least smallest side S that training images are rescaled to."`
+	ScaleMax     *int            `placeholder:"PIXELS" help:"Greatest smallest side S that training images are rescaled to."`
+	TestScale    *int            `placeholder:"PIXELS" help:"Smallest side Q that validation images are rescaled to."`
+	Seed         *uint64         `placeholder:"N" help:"Of initialisation, order, augmentation and dropout."`
 
 	threadsFlag
 	jsonFlag
 }
 
 func (trainCommand) Help() string {
-	return `Trains by the paper's recipe: what --recipe says goes over it, and flags over both. The resolved recipe is printed and kept in the run directory, with metrics.jsonl, curve.png, best.safetensors (least validation error) and last.safetensors. Of a folder without a val part a fifth is kept for validation. The built-in photographs are ten categories of Caltech-101, CC BY 4.0. Interrupted, it saves last.safetensors; a second interruption stops it at once.` + exitHelp
+	return `Trains by the paper's recipe: what --recipe says goes over it, --set over that, and the other flags over all. The resolved recipe is printed and kept in the run directory, with metrics.jsonl, curve.png, events for TensorBoard, best.safetensors (least validation error), last.safetensors and checkpoints. Of a folder without a val part a fifth is kept for validation. The built-in photographs are ten categories of Caltech-101, CC BY 4.0. Interrupted, it saves a checkpoint and last.safetensors, and --resume goes on; a second interruption stops it at once.` + exitHelp
 }
 
 // sampleName stands for the embedded photographs where a folder is asked for.
@@ -56,7 +69,11 @@ func (c *trainCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	recipe, err := c.recipe()
+	from, err := c.checkpoint()
+	if err != nil {
+		return err
+	}
+	recipe, err := c.recipe(from)
 	if err != nil {
 		return err
 	}
@@ -72,28 +89,31 @@ func (c *trainCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
+	note, err := c.note()
+	if err != nil {
+		return err
+	}
 	fmt.Fprintf(human, "%d training and %d validation images of %d classes\nRun directory %s\n\nRecipe\n%s\n",
 		trainSet.Len(), valSet.Len(), len(trainSet.Classes), dir, indent(recipe.YAML()))
 
-	// The bar runs over iterations, of which train.Run knows the number.
-	perEpoch := (trainSet.Len() + recipe.Batch - 1) / recipe.Batch
 	p := &trainProgress{
-		out: human, bar: newProgress(e.stderr, perEpoch*recipe.Epochs, "iterations"), perEpoch: perEpoch,
-		curve:     report.Curve{Title: curveTitle(recipe, trainSet.Name)},
-		curveFile: filepath.Join(dir, "curve.png"),
+		out: human, errors: e.stderr, dir: dir, perEpoch: (trainSet.Len() + recipe.Batch - 1) / recipe.Batch,
+		curve: report.Curve{Title: curveTitle(recipe, trainSet.Name)},
+		keep:  c.Keep, threads: threads, classes: len(trainSet.Classes),
 	}
 	result, err := train.Run(e.ctx, train.Options{
 		Recipe: recipe, Train: trainSet, Val: valSet, Dir: dir, Threads: threads, CacheBytes: trainCacheBytes,
-		OnIteration: p.iteration, OnEpoch: p.epoch,
+		CheckpointEvery: c.CheckpointEvery, Keep: c.Keep, Resume: c.Resume, Note: note,
+		Log: slog.New(p.warnings()), OnStart: p.start, OnIteration: p.iteration, OnEpoch: p.epoch,
 	})
-	p.bar.close()
+	p.close()
 	if drawErr := p.draw(); err == nil {
 		err = drawErr
 	}
 	if err != nil {
 		os.Remove(dir) // goes only if it is empty
 		if result != nil && err == context.Cause(e.ctx) {
-			return fmt.Errorf("interrupted; the weights so far are in %s", filepath.Join(dir, "last.safetensors"))
+			return fmt.Errorf("interrupted; the weights so far are in %s%s", filepath.Join(dir, train.LastFile), c.goOn(dir))
 		}
 		return err
 	}
@@ -108,16 +128,73 @@ func (c *trainCommand) Run(e *environment) error {
 	return unreadable(result.Unreadable, trainSet.Len()+valSet.Len())
 }
 
-// recipe puts the flags over the file over the recipe to begin with.
-func (c *trainCommand) recipe() (train.Recipe, error) {
+// goOn says how an interrupted run goes on.
+func (c *trainCommand) goOn(dir string) string {
+	if c.Keep == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; vgg train --resume --out %s goes on", dir)
+}
+
+// noteData is the key under which a checkpoint has the folder of images.
+const noteData = "data"
+
+// checkpoint describes the one that the run goes on from; nil if it begins.
+func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
+	switch {
+	case !c.Resume:
+		return nil, nil
+	case c.Out == "":
+		return nil, usagef("--resume wants the run directory, --out DIR")
+	case c.Keep == 0:
+		return nil, usagef("--resume with --keep 0: a run without checkpoints can't go on")
+	}
+	from, err := train.LatestCheckpoint(c.Out)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	if c.Data == "" {
+		c.Data = from.Note[noteData]
+	}
+	return &from, nil
+}
+
+// note is what the checkpoints hold of the command line.
+func (c *trainCommand) note() (map[string]string, error) {
+	if c.sample() {
+		return map[string]string{noteData: sampleName}, nil
+	}
+	path, err := filepath.Abs(c.Data)
+	return map[string]string{noteData: path}, err
+}
+
+// recipe puts the flags over --set over the file over the recipe to begin with, which
+// is that of the checkpoint if there is one.
+func (c *trainCommand) recipe(from *train.CheckpointInfo) (train.Recipe, error) {
 	r := train.PaperRecipe()
 	if c.sample() {
 		r = train.SampleRecipe()
 	}
-	if c.Recipe != "" {
-		var err error
+	if from != nil {
+		r = from.Recipe
+	}
+	if named, err := train.NamedRecipe(c.Recipe); err == nil {
+		r = named
+	} else if c.Recipe != "" {
 		if r, err = train.LoadRecipe(c.Recipe, r); err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				err = fmt.Errorf("%w; a recipe is a file or one of %s", err, strings.Join(train.RecipeNames(), ", "))
+			}
 			return r, err
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.Set)) {
+		var err error
+		if r, err = r.With(key, c.Set[key]); err != nil {
+			return r, usageError{fmt.Errorf("--set: %w", err)}
 		}
 	}
 	set(&r.Config, c.Config)
@@ -125,6 +202,11 @@ func (c *trainCommand) recipe() (train.Recipe, error) {
 	set(&r.FC, c.FC)
 	set(&r.Input, c.Input)
 	set(&r.Init, c.Init)
+	set(&r.InitFrom, c.InitFrom)
+	set(&r.InitRule, c.InitRule)
+	if c.Freeze != nil {
+		r.Freeze = c.Freeze
+	}
 	set(&r.Epochs, c.Epochs)
 	set(&r.Batch, c.Batch)
 	set(&r.LearningRate, c.LearningRate)
@@ -166,8 +248,8 @@ func (c *trainCommand) runDir() (string, error) {
 	if c.Out != "" {
 		entries, err := os.ReadDir(c.Out)
 		switch {
-		case err == nil && len(entries) > 0:
-			return "", fmt.Errorf("--out %s: the folder is not empty; a run wants a new one", c.Out)
+		case err == nil && len(entries) > 0 && !c.Resume:
+			return "", fmt.Errorf("--out %s: the folder is not empty; a run wants a new one, or --resume", c.Out)
 		case err != nil && !errors.Is(err, os.ErrNotExist):
 			return "", fmt.Errorf("--out: %w", err)
 		}
@@ -204,9 +286,13 @@ func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 	if !c.sample() {
 		data = " --data " + c.Data
 	}
-	_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s. Best epoch %d: top-1 error %s, top-5 error %s.\n\n"+
-		"Next: vgg classify %[7]s PHOTO.jpg\n      vgg eval %[7]s%[8]s\n",
-		r.Epochs, r.Iterations, report.Duration(time.Duration(r.Seconds*float64(time.Second))),
+	waited := ""
+	if r.Seconds > 0 {
+		waited = fmt.Sprintf(", %.1f %% of it waiting for images", 100*r.WaitSeconds/r.Seconds)
+	}
+	_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: top-1 error %s, top-5 error %s.\n\n"+
+		"Next: vgg classify %[8]s PHOTO.jpg\n      vgg eval %[8]s%[9]s\n",
+		r.Epochs, r.Iterations, report.Duration(time.Duration(r.Seconds*float64(time.Second))), waited,
 		r.BestEpoch, report.Percent(r.Top1Error), report.Percent(r.Top5Error), r.BestWeights, data)
 	return err
 }

@@ -1,43 +1,128 @@
 package cli
 
 import (
+	"bufio"
+	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
 )
 
 // trainProgress shows a training run and draws its curve.
 type trainProgress struct {
-	out       io.Writer
-	bar       *progress
-	perEpoch  int // iterations
-	curve     report.Curve
-	curveFile string
-	drawn     time.Time
+	out      io.Writer
+	errors   io.Writer
+	dir      string
+	bar      *progress // nil before the run has begun
+	perEpoch int       // iterations
+	from     int       // iteration that the run goes on from
+	header   bool      // of the epochs is printed
+	curve    report.Curve
+	drawn    time.Time
+
+	keep, threads, classes int
 }
 
 // drawEvery is how long the curve is not drawn again: with short epochs drawing would
 // take a good part of the time.
 const drawEvery = 5 * time.Second
 
-func (p *trainProgress) iteration(i train.Iteration) {
+// start tells what the run begins with and what it will take.
+func (p *trainProgress) start(s train.Start) {
+	if s.Checkpoint != "" {
+		fmt.Fprintf(p.out, "Going on from %s: epoch %d, after iteration %d\n", s.Checkpoint, s.Epoch, s.Iteration)
+		p.from = s.Iteration
+		if err := p.earlier(); err != nil {
+			p.warn(fmt.Sprintf("the curve begins here: %v", err))
+		}
+	} else if i := s.Init; i != nil {
+		fmt.Fprintf(p.out, "Weights of %s (configuration %s), by the rule %s\n  taken   %s\n  random  %s\n  left    %s\n",
+			i.File, i.Config, i.Rule, list(i.Taken), list(i.Random), list(i.Left))
+	}
+	if m, err := vgg.EstimateMemory(s.Recipe.Options(p.classes), min(s.Recipe.Batch, s.Images), p.threads); err == nil {
+		fmt.Fprintf(p.out, "Memory  about %s, and up to %s of decoded images\n", report.Bytes(m.Training+s.CopyBytes), report.Bytes(trainCacheBytes))
+	}
+	left := s.Iterations - s.Iteration
+	fmt.Fprintf(p.out, "Time    about %s for %d iterations: an estimate from a forward pass, if images are ready when they are needed\n\n",
+		report.Duration(time.Duration(s.Seconds*float64(time.Second))), left)
+	p.bar = newProgress(p.errors, left, "iterations")
+}
+
+// list is names on a line, or a word for none.
+func list(names []string) string {
+	if len(names) == 0 {
+		return "nothing"
+	}
+	return strings.Join(names, " ")
+}
+
+// earlier reads the part of the curve that the run had come to.
+func (p *trainProgress) earlier() error {
+	f, err := os.Open(filepath.Join(p.dir, train.MetricsFile))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var kind struct {
+			Kind string `json:"kind"`
+		}
+		var i train.Iteration
+		var e train.Epoch
+		err := json.Unmarshal(lines.Bytes(), &kind)
+		switch {
+		case err != nil:
+		case kind.Kind == "iteration":
+			if err = json.Unmarshal(lines.Bytes(), &i); err == nil {
+				p.addIteration(i)
+			}
+		case kind.Kind == "epoch":
+			if err = json.Unmarshal(lines.Bytes(), &e); err == nil {
+				p.addEpoch(e)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.Name(), err)
+		}
+	}
+	return lines.Err()
+}
+
+func (p *trainProgress) addIteration(i train.Iteration) {
 	p.curve.Iterations = append(p.curve.Iterations, report.IterationPoint{
 		Epoch: float64(i.Iteration) / float64(p.perEpoch), Loss: i.Loss,
 	})
-	p.bar.set(i.Iteration, fmt.Sprintf("epoch %d, loss %.3f, %.0f images/s", i.Epoch, i.Loss, i.ImagesPerSecond))
 }
 
-func (p *trainProgress) epoch(e train.Epoch) {
+func (p *trainProgress) addEpoch(e train.Epoch) {
 	p.curve.Epochs = append(p.curve.Epochs, report.EpochPoint{
 		Epoch: e.Epoch, Loss: e.Loss, Top1: e.Top1Error, Top5: e.Top5Error, LearningRate: e.LearningRate,
 	})
+}
+
+func (p *trainProgress) iteration(i train.Iteration) {
+	p.addIteration(i)
+	p.bar.set(i.Iteration-p.from, fmt.Sprintf("epoch %d, loss %.3f, %.0f images/s", i.Epoch, i.Loss, i.ImagesPerSecond))
+}
+
+func (p *trainProgress) epoch(e train.Epoch) {
+	p.addEpoch(e)
 	p.bar.clear()
 	const columns = "%9s  %7s  %10s  %11s  %11s  %6s  %7s%s\n"
-	if e.Epoch == 1 {
+	if !p.header {
 		fmt.Fprintf(p.out, columns, "epoch", "loss", "validation", "top-1 error", "top-5 error", "rate", "time", "")
+		p.header = true
 	}
 	best := ""
 	if e.Best {
@@ -46,11 +131,6 @@ func (p *trainProgress) epoch(e train.Epoch) {
 	fmt.Fprintf(p.out, columns, fmt.Sprintf("%d/%d", e.Epoch, e.Epochs),
 		fmt.Sprintf("%.3f", e.TrainLoss), fmt.Sprintf("%.3f", e.Loss), report.Percent(e.Top1Error), report.Percent(e.Top5Error),
 		fmt.Sprintf("%.2g", e.LearningRate), report.Duration(time.Duration(e.Seconds*float64(time.Second))), best)
-	if e.Epoch == 1 {
-		for _, b := range e.Bad {
-			fmt.Fprintf(p.out, "unreadable: %s: %v\n", b.Name, b.Err)
-		}
-	}
 	if time.Since(p.drawn) >= drawEvery {
 		_ = p.draw() // an error will show at the end
 		p.drawn = time.Now()
@@ -62,5 +142,40 @@ func (p *trainProgress) draw() error {
 	if len(p.curve.Iterations) == 0 {
 		return nil
 	}
-	return p.curve.WritePNG(p.curveFile)
+	return p.curve.WritePNG(filepath.Join(p.dir, "curve.png"))
 }
+
+func (p *trainProgress) close() {
+	if p.bar != nil {
+		p.bar.close()
+	}
+}
+
+// warn prints a line without spoiling the bar.
+func (p *trainProgress) warn(text string) {
+	if p.bar != nil {
+		p.bar.clear()
+	}
+	fmt.Fprintf(p.errors, "vgg: warning: %s\n", text)
+}
+
+// warnings is what the run logs of warnings, as lines.
+func (p *trainProgress) warnings() slog.Handler { return warnings{p.warn} }
+
+// warnings is a log that prints warnings and errors.
+type warnings struct{ print func(text string) }
+
+func (warnings) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+
+func (w warnings) Handle(_ context.Context, r slog.Record) error {
+	text := r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		text += fmt.Sprintf("; %s: %v", a.Key, a.Value)
+		return true
+	})
+	w.print(text)
+	return nil
+}
+
+func (w warnings) WithAttrs([]slog.Attr) slog.Handler { return w }
+func (w warnings) WithGroup(string) slog.Handler      { return w }
