@@ -220,7 +220,7 @@ func call(g pickledGlobal, args []any) (any, error) {
 			return instance(class, args[1:]), nil
 		}
 	case "_codecs.encode", "builtins.bytearray", "builtins.bytes", "builtins.complex", "builtins.slice", "builtins.range",
-		"collections.Counter", "collections.deque", "functools.partial",
+		"collections.Counter", "collections.deque", "functools.partial", "types.SimpleNamespace",
 		"datetime.date", "datetime.datetime", "datetime.time", "datetime.timedelta", "datetime.timezone",
 		"numpy.dtype", "numpy.core.multiarray.scalar", "numpy.core.multiarray._reconstruct",
 		"numpy._core.multiarray.scalar", "numpy._core.multiarray._reconstruct", "numpy._core.numeric._frombuffer", "numpy.core.numeric._frombuffer",
