@@ -47,6 +47,7 @@ type shardSample struct {
 type shardFS struct {
 	fsys    fs.FS
 	shards  []string
+	dates   []time.Time // of the shards when they were opened
 	entries map[string]shardEntry
 }
 
@@ -109,7 +110,7 @@ func shardsOf(l listing, dir string) []string {
 // the names that the shards have; else the numbers up to the largest label.
 func openShards(name string, fsys fs.FS, shards []string) (*Dataset, error) {
 	fail := func(err error) (*Dataset, error) { return nil, fmt.Errorf("dataset: %s: %w", name, err) }
-	s := &shardFS{fsys: fsys, shards: shards, entries: map[string]shardEntry{}}
+	s := &shardFS{fsys: fsys, shards: shards, dates: make([]time.Time, len(shards)), entries: map[string]shardEntry{}}
 	dir := path.Dir(shards[0])
 	if _, err := fs.Stat(fsys, join(dir, incomplete)); err == nil {
 		return fail(errors.New("the shards are not complete: writing them was interrupted"))
@@ -213,6 +214,7 @@ func (s *shardFS) read(i int) ([]shardSample, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.dates[i] = info.ModTime()
 	var samples []shardSample
 	current := false
 	if data, err := fs.ReadFile(s.fsys, s.shards[i]+indexExt); err == nil {
@@ -355,7 +357,7 @@ func (s *shardFS) Open(name string) (fs.File, error) {
 		return nil, err
 	}
 	e := s.entries[name]
-	return &shardFile{bytes.NewReader(data), shardInfo{path.Base(name), e.size}}, nil
+	return &shardFile{bytes.NewReader(data), shardInfo{path.Base(name), e.size, s.dates[e.shard]}}, nil
 }
 
 // Stat returns an image's size.
@@ -364,7 +366,7 @@ func (s *shardFS) Stat(name string) (fs.FileInfo, error) {
 	if !ok {
 		return nil, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
 	}
-	return shardInfo{path.Base(name), e.size}, nil
+	return shardInfo{path.Base(name), e.size, s.dates[e.shard]}, nil
 }
 
 // tarBlock is the length of a header, which lies before the data.
@@ -419,11 +421,12 @@ func (f *shardFile) Close() error               { return nil }
 type shardInfo struct {
 	name string
 	size int64
+	date time.Time // the shard's
 }
 
 func (i shardInfo) Name() string       { return i.name }
 func (i shardInfo) Size() int64        { return i.size }
 func (i shardInfo) Mode() fs.FileMode  { return 0o444 }
-func (i shardInfo) ModTime() time.Time { return time.Time{} }
+func (i shardInfo) ModTime() time.Time { return i.date }
 func (i shardInfo) IsDir() bool        { return false }
 func (i shardInfo) Sys() any           { return nil }

@@ -22,11 +22,11 @@ func shared(t testing.TB, name string) string {
 // Collections open as they lie there.
 func TestOpenPublicCollections(t *testing.T) {
 	for _, c := range []struct {
-		name           string
-		classes        int
-		train, val     int
-		first, title   string // class 0
-		boxes, bad     int    // of the training images; -1: there are none
+		name         string
+		classes      int
+		train, val   int
+		first, title string // class 0
+		boxes, bad   int    // of the training images; -1: there are none
 	}{
 		{name: "caltech101", classes: 10, train: 500, first: "Leopards", boxes: -1},
 		{name: "flowers17", classes: 17, train: 748, val: 272, first: "daffodil", boxes: -1},

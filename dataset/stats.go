@@ -4,10 +4,49 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/verydeep/vgg/preprocess"
 )
+
+// Survey is what there is to know of a dataset's images: the statistics of
+// their pixels, their sizes and how they are spread over the classes. Its JSON
+// keys are those of `vgg stats --json`.
+type Survey struct {
+	Images int `json:"images"` // that could be read
+	preprocess.Stats
+	Width      Distribution      `json:"width"`
+	Height     Distribution      `json:"height"`
+	ShortSide  Distribution      `json:"short_side"` // the smaller of the two
+	Classes    []ClassCount      `json:"classes"`
+	Unreadable []UnreadableImage `json:"unreadable"`
+}
+
+// Distribution describes the values of a length, in pixels, over the images.
+// A percentile is the smallest value that at least so many images don't
+// exceed.
+type Distribution struct {
+	Min    int     `json:"min"`
+	P5     int     `json:"p5"`
+	Median int     `json:"median"`
+	P95    int     `json:"p95"`
+	Max    int     `json:"max"`
+	Mean   float64 `json:"mean"`
+}
+
+// ClassCount is how many samples a class has, unreadable ones too.
+type ClassCount struct {
+	Class  string `json:"class"`
+	Title  string `json:"title,omitempty"`
+	Images int    `json:"images"`
+}
+
+// UnreadableImage is a bad image in a report.
+type UnreadableImage struct {
+	File  string `json:"file"`
+	Error string `json:"error"`
+}
 
 // ComputeStats returns the mean RGB of d's images and the eigenvectors and
 // eigenvalues of their RGB covariance, over every pixel of every image as it
@@ -18,22 +57,28 @@ import (
 //
 // Images that can't be read or decoded are left out, as a [Loader] leaves them
 // out and names them. It is an error if none can be, or if ctx is done.
+// [CachedStats] is the same and remembers.
 func ComputeStats(ctx context.Context, d *Dataset, workers int, progress func(done, total int)) (preprocess.Stats, error) {
+	s, err := ComputeSurvey(ctx, d, workers, progress)
+	return s.Stats, err
+}
+
+// ComputeSurvey is ComputeStats with all that decoding the images tells.
+func ComputeSurvey(ctx context.Context, d *Dataset, workers int, progress func(done, total int)) (Survey, error) {
 	if workers < 0 {
-		return preprocess.Stats{}, fmt.Errorf("dataset: %s: %d workers, want 0 or more", d.Name, workers)
+		return Survey{}, fmt.Errorf("dataset: %s: %d workers, want 0 or more", d.Name, workers)
 	}
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
 	var (
-		wg       sync.WaitGroup
-		mu       sync.Mutex // of all that follows
-		next     int
-		done     int
-		total    preprocess.StatsAccumulator
-		readable int
-		firstBad error
-		badIndex int
+		wg    sync.WaitGroup
+		mu    sync.Mutex // of all that follows
+		next  int
+		done  int
+		total preprocess.StatsAccumulator
+		sizes = make([][2]int, d.Len())
+		bad   = make([]error, d.Len())
 	)
 	take := func() int {
 		mu.Lock()
@@ -48,14 +93,10 @@ func ComputeStats(ctx context.Context, d *Dataset, workers int, progress func(do
 				im, err := d.decode(i, 0)
 				if err == nil {
 					own.Add(im)
+					sizes[i] = [2]int{im.W, im.H}
 				}
+				bad[i] = err
 				mu.Lock()
-				switch {
-				case err == nil:
-					readable++
-				case firstBad == nil || i < badIndex:
-					firstBad, badIndex = err, i
-				}
 				done++
 				if progress != nil {
 					progress(done, d.Len())
@@ -68,17 +109,48 @@ func ComputeStats(ctx context.Context, d *Dataset, workers int, progress func(do
 		})
 	}
 	wg.Wait()
-	switch {
-	case ctx.Err() != nil:
-		return preprocess.Stats{}, fmt.Errorf("dataset: %s: %w", d.Name, context.Cause(ctx))
-	case d.Len() == 0:
-		return preprocess.Stats{}, fmt.Errorf("dataset: %s: no samples, want one or more", d.Name)
-	case readable == 0:
-		return preprocess.Stats{}, noneReadable(d, badIndex, firstBad)
+	if ctx.Err() != nil {
+		return Survey{}, fmt.Errorf("dataset: %s: %w", d.Name, context.Cause(ctx))
 	}
-	s, err := total.Stats()
-	if err != nil {
-		return preprocess.Stats{}, fmt.Errorf("dataset: %s: %w", d.Name, err)
+	if d.Len() == 0 {
+		return Survey{}, fmt.Errorf("dataset: %s: no samples, want one or more", d.Name)
+	}
+	var s Survey
+	var width, height, short []int
+	for i, err := range bad {
+		if err != nil {
+			s.Unreadable = append(s.Unreadable, UnreadableImage{d.Samples[i].Name, err.Error()})
+			continue
+		}
+		w, h := sizes[i][0], sizes[i][1]
+		width, height, short = append(width, w), append(height, h), append(short, min(w, h))
+	}
+	s.Images = len(width)
+	if s.Images == 0 {
+		return Survey{}, noneReadable(d, 0, bad[0])
+	}
+	s.Width, s.Height, s.ShortSide = distribution(width), distribution(height), distribution(short)
+	for label, n := range d.Counts() {
+		c := ClassCount{Class: d.Classes[label], Images: n}
+		if d.Titles != nil {
+			c.Title = d.Titles[label]
+		}
+		s.Classes = append(s.Classes, c)
+	}
+	var err error
+	if s.Stats, err = total.Stats(); err != nil {
+		return Survey{}, fmt.Errorf("dataset: %s: %w", d.Name, err)
 	}
 	return s, nil
+}
+
+// distribution sorts v.
+func distribution(v []int) Distribution {
+	slices.Sort(v)
+	percentile := func(p int) int { return v[max(0, (len(v)*p+99)/100-1)] }
+	sum := 0.0
+	for _, x := range v {
+		sum += float64(x)
+	}
+	return Distribution{v[0], percentile(5), percentile(50), percentile(95), v[len(v)-1], sum / float64(len(v))}
 }

@@ -3,6 +3,7 @@ package dataset
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -84,5 +85,43 @@ func TestComputeStatsErrors(t *testing.T) {
 		if _, err := ComputeStats(context.Background(), c.d, c.workers, nil); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v, want it to say %q", err, c.want)
 		}
+	}
+}
+
+func TestComputeSurvey(t *testing.T) {
+	d, _ := pictures(t, 23, 4, 9)
+	d.Titles = []string{"ant", "bee", "cat"}
+	s, err := ComputeSurvey(context.Background(), d, 3, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var width, height, short []int
+	for i := range d.Samples {
+		if w, h := 12+i%5, 10+i%7; i != 4 && i != 9 {
+			width, height, short = append(width, w), append(height, h), append(short, min(w, h))
+		}
+	}
+	for name, c := range map[string]struct {
+		got Distribution
+		of  []int
+	}{"width": {s.Width, width}, "height": {s.Height, height}, "short side": {s.ShortSide, short}} {
+		slices.Sort(c.of)
+		sum := 0
+		for _, v := range c.of {
+			sum += v
+		}
+		// Of 21 values, 5 % are two and 95 % twenty.
+		if want := (Distribution{c.of[0], c.of[1], c.of[10], c.of[19], c.of[20], float64(sum) / 21}); c.got != want {
+			t.Errorf("%s: %+v, want %+v", name, c.got, want)
+		}
+	}
+	if want := []ClassCount{{"a", "ant", 8}, {"b", "bee", 8}, {"c", "cat", 7}}; !slices.Equal(s.Classes, want) {
+		t.Errorf("classes %+v, want %+v", s.Classes, want)
+	}
+	if s.Images != 21 || len(s.Unreadable) != 2 || s.Unreadable[0].File != "b/004.png" || !strings.Contains(s.Unreadable[1].Error, "text") {
+		t.Errorf("%d images, unreadable %+v", s.Images, s.Unreadable)
+	}
+	if one := distribution([]int{7}); one != (Distribution{7, 7, 7, 7, 7, 7}) {
+		t.Errorf("distribution of one value: %+v", one)
 	}
 }
