@@ -75,14 +75,14 @@ func (l *Conv) winograd(n int, in Shape, threads int, train bool) (kernel.Winogr
 
 func (l *Conv) border(n int, in Shape, threads int, train bool) border {
 	if p, ok := l.winograd(n, in, threads, train); ok {
-		return border{1, p.End(in.H, in.W)}
+		return border{l.g.Pad, p.End(in.H, in.W)}
 	}
 	return even(l.g.Pad)
 }
 
 func (l *Conv) gradBorder(in Shape, threads int) border {
 	if p, ok := l.winograd(1, in, threads, true); ok {
-		return border{1, p.End(in.H, in.W)}
+		return border{l.g.Pad, p.End(in.H, in.W)}
 	}
 	return even(l.g.GradPad(in.H, in.W))
 }

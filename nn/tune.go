@@ -173,7 +173,7 @@ func (c *Chain) newTuner(n, h, w int, only []Tuning) (*tuner, error) {
 				t.layers[i] = l
 				for _, p := range l.plans {
 					if p != nil { // where direct is chosen, Winograd wants a wider border
-						b = border{max(b.pad, 1), max(b.end, p.End(in.H, in.W))}
+						b = border{max(b.pad, l.conv.g.Pad), max(b.end, p.End(in.H, in.W))}
 					}
 				}
 				if l.pool {

@@ -37,11 +37,11 @@ type ISA struct {
 	lrnSpread           func(n, size int, x, rest *float32, stride int, dx *float32, c float32)
 	widenF16, widenBF16 func(n int, src *uint16, dst *float32)
 
-	// Winograd transforms; [0] of F(4×4,3×3), [1] of F(6×6,3×3)
-	winoInputs      [2]func(tiles int, x *float32, xRow int, v *float32, vStride int)
-	winoOutputs     [2]winoOutputFunc
-	winoOutputPools [2]winoOutputFunc
-	winoWeight      [2]func(n int, g *float32, gStride int, u *float32, uStride int)
+	// Winograd transforms, in the order of forms
+	winoInputs      [3]func(tiles int, x *float32, xRow int, v *float32, vStride int)
+	winoOutputs     [3]winoOutputFunc
+	winoOutputPools [3]winoOutputFunc
+	winoWeight      [3]func(n int, g *float32, gStride int, u *float32, uStride int)
 	winoGrad4       func(tiles int, dy *float32, dyRow int, v *float32, vStride int)
 	winoWeightGrad4 func(n int, du *float32, duStride int, dw *float32, dwStride int)
 }
@@ -197,34 +197,31 @@ func (s *ISA) transpose16(dst []float32, dstStride int, src []float32, srcStride
 	s.transpose(&dst[0], dstStride, &src[0], srcStride)
 }
 
-// winoIndex is the place of F(m×m,3×3) in an ISA's tables.
-func winoIndex(m int) int { return (m - 4) / 2 }
-
-func (s *ISA) winoInput(m, tiles int, x []float32, xRow int, v []float32, vStride int) {
+func (s *ISA) winoInput(f Form, tiles int, x []float32, xRow int, v []float32, vStride int) {
 	if s.winoGrad4 == nil {
-		winoInputTwin(m, tiles, x, xRow, v, vStride)
+		winoInputTwin(f, tiles, x, xRow, v, vStride)
 		return
 	}
-	s.winoInputs[winoIndex(m)](tiles, &x[0], xRow, &v[0], vStride)
+	s.winoInputs[f.index()](tiles, &x[0], xRow, &v[0], vStride)
 }
 
-func (s *ISA) winoOutput(m int, pool bool, tiles int, p []float32, pStride int, y []float32, yRow int, bias []float32, lo float32) {
+func (s *ISA) winoOutput(f Form, pool bool, tiles int, p []float32, pStride int, y []float32, yRow int, bias []float32, lo float32) {
 	switch {
 	case s.winoGrad4 == nil:
-		winoOutputTwin(m, pool, tiles, p, pStride, y, yRow, bias, lo)
+		winoOutputTwin(f, pool, tiles, p, pStride, y, yRow, bias, lo)
 	case pool:
-		s.winoOutputPools[winoIndex(m)](tiles, &p[0], pStride, &y[0], yRow, &bias[0], lo)
+		s.winoOutputPools[f.index()](tiles, &p[0], pStride, &y[0], yRow, &bias[0], lo)
 	default:
-		s.winoOutputs[winoIndex(m)](tiles, &p[0], pStride, &y[0], yRow, &bias[0], lo)
+		s.winoOutputs[f.index()](tiles, &p[0], pStride, &y[0], yRow, &bias[0], lo)
 	}
 }
 
-func (s *ISA) winoWeights(m, count int, g []float32, gStride int, u []float32, uStride int) {
+func (s *ISA) winoWeights(f Form, count int, g []float32, gStride int, u []float32, uStride int) {
 	if s.winoGrad4 == nil {
-		winoWeightsTwin(m, count, g, gStride, u, uStride)
+		winoWeightsTwin(f, count, g, gStride, u, uStride)
 		return
 	}
-	s.winoWeight[winoIndex(m)](count, &g[0], gStride, &u[0], uStride)
+	s.winoWeight[f.index()](count, &g[0], gStride, &u[0], uStride)
 }
 
 func (s *ISA) winoGrad(tiles int, dy []float32, dyRow int, v []float32, vStride int) {

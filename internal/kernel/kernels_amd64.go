@@ -512,45 +512,65 @@ func widenBF16AVX2(n int, src *uint16, dst *float32)
 //go:noescape
 func transpose16AVX2(dst *float32, dstStride int, src *float32, srcStride int)
 
-// winoInput4AVX512 is winoInputTwin for 4×4 outputs.
+// winoInput4AVX512 is winoInputTwin for 4×4 outputs and 3×3 filters.
 //
 //go:noescape
 func winoInput4AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
 
-// winoOutput4AVX512 is winoOutputTwin for 4×4 outputs.
+// winoOutput4AVX512 is winoOutputTwin for 4×4 outputs and 3×3 filters.
 //
 //go:noescape
 func winoOutput4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
 
-// winoOutputPool4AVX512 is winoOutputTwin with pooling for 4×4 outputs.
+// winoOutputPool4AVX512 is winoOutputTwin with pooling for 4×4 outputs and 3×3 filters.
 //
 //go:noescape
 func winoOutputPool4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
 
-// winoWeights4AVX512 is winoWeightsTwin for 4×4 outputs.
+// winoWeights4AVX512 is winoWeightsTwin for 4×4 outputs and 3×3 filters.
 //
 //go:noescape
 func winoWeights4AVX512(n int, w *float32, wStride int, u *float32, uStride int)
 
-// winoInput6AVX512 is winoInputTwin for 6×6 outputs.
+// winoInput6AVX512 is winoInputTwin for 6×6 outputs and 3×3 filters.
 //
 //go:noescape
 func winoInput6AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
 
-// winoOutput6AVX512 is winoOutputTwin for 6×6 outputs.
+// winoOutput6AVX512 is winoOutputTwin for 6×6 outputs and 3×3 filters.
 //
 //go:noescape
 func winoOutput6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
 
-// winoOutputPool6AVX512 is winoOutputTwin with pooling for 6×6 outputs.
+// winoOutputPool6AVX512 is winoOutputTwin with pooling for 6×6 outputs and 3×3 filters.
 //
 //go:noescape
 func winoOutputPool6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
 
-// winoWeights6AVX512 is winoWeightsTwin for 6×6 outputs.
+// winoWeights6AVX512 is winoWeightsTwin for 6×6 outputs and 3×3 filters.
 //
 //go:noescape
 func winoWeights6AVX512(n int, w *float32, wStride int, u *float32, uStride int)
+
+// winoInput4x5AVX512 is winoInputTwin for 4×4 outputs and 5×5 filters.
+//
+//go:noescape
+func winoInput4x5AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput4x5AVX512 is winoOutputTwin for 4×4 outputs and 5×5 filters.
+//
+//go:noescape
+func winoOutput4x5AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool4x5AVX512 is winoOutputTwin with pooling for 4×4 outputs and 5×5 filters.
+//
+//go:noescape
+func winoOutputPool4x5AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoWeights4x5AVX512 is winoWeightsTwin for 4×4 outputs and 5×5 filters.
+//
+//go:noescape
+func winoWeights4x5AVX512(n int, w *float32, wStride int, u *float32, uStride int)
 
 // winoGrad4AVX512 is winoGradTwin for 4×4 outputs.
 //
@@ -562,45 +582,65 @@ func winoGrad4AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
 //go:noescape
 func winoWeightsGrad4AVX512(n int, du *float32, duStride int, dw *float32, dwStride int)
 
-// winoInput4AVX2 is winoInputTwin for 4×4 outputs.
+// winoInput4AVX2 is winoInputTwin for 4×4 outputs and 3×3 filters.
 //
 //go:noescape
 func winoInput4AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
 
-// winoOutput4AVX2 is winoOutputTwin for 4×4 outputs.
+// winoOutput4AVX2 is winoOutputTwin for 4×4 outputs and 3×3 filters.
 //
 //go:noescape
 func winoOutput4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
 
-// winoOutputPool4AVX2 is winoOutputTwin with pooling for 4×4 outputs.
+// winoOutputPool4AVX2 is winoOutputTwin with pooling for 4×4 outputs and 3×3 filters.
 //
 //go:noescape
 func winoOutputPool4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
 
-// winoWeights4AVX2 is winoWeightsTwin for 4×4 outputs.
+// winoWeights4AVX2 is winoWeightsTwin for 4×4 outputs and 3×3 filters.
 //
 //go:noescape
 func winoWeights4AVX2(n int, w *float32, wStride int, u *float32, uStride int)
 
-// winoInput6AVX2 is winoInputTwin for 6×6 outputs.
+// winoInput6AVX2 is winoInputTwin for 6×6 outputs and 3×3 filters.
 //
 //go:noescape
 func winoInput6AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
 
-// winoOutput6AVX2 is winoOutputTwin for 6×6 outputs.
+// winoOutput6AVX2 is winoOutputTwin for 6×6 outputs and 3×3 filters.
 //
 //go:noescape
 func winoOutput6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
 
-// winoOutputPool6AVX2 is winoOutputTwin with pooling for 6×6 outputs.
+// winoOutputPool6AVX2 is winoOutputTwin with pooling for 6×6 outputs and 3×3 filters.
 //
 //go:noescape
 func winoOutputPool6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
 
-// winoWeights6AVX2 is winoWeightsTwin for 6×6 outputs.
+// winoWeights6AVX2 is winoWeightsTwin for 6×6 outputs and 3×3 filters.
 //
 //go:noescape
 func winoWeights6AVX2(n int, w *float32, wStride int, u *float32, uStride int)
+
+// winoInput4x5AVX2 is winoInputTwin for 4×4 outputs and 5×5 filters.
+//
+//go:noescape
+func winoInput4x5AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput4x5AVX2 is winoOutputTwin for 4×4 outputs and 5×5 filters.
+//
+//go:noescape
+func winoOutput4x5AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool4x5AVX2 is winoOutputTwin with pooling for 4×4 outputs and 5×5 filters.
+//
+//go:noescape
+func winoOutputPool4x5AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoWeights4x5AVX2 is winoWeightsTwin for 4×4 outputs and 5×5 filters.
+//
+//go:noescape
+func winoWeights4x5AVX2(n int, w *float32, wStride int, u *float32, uStride int)
 
 // winoGrad4AVX2 is winoGradTwin for 4×4 outputs.
 //

@@ -13222,7 +13222,71 @@ DATA winoConst<>+1328(SB)/4, $0x3bb60b61
 DATA winoConst<>+1332(SB)/4, $0x3bb60b61
 DATA winoConst<>+1336(SB)/4, $0x3bb60b61
 DATA winoConst<>+1340(SB)/4, $0x3bb60b61
-GLOBL winoConst<>(SB), RODATA|NOPTR, $1344
+DATA winoConst<>+1344(SB)/4, $0x3e360b61
+DATA winoConst<>+1348(SB)/4, $0x3e360b61
+DATA winoConst<>+1352(SB)/4, $0x3e360b61
+DATA winoConst<>+1356(SB)/4, $0x3e360b61
+DATA winoConst<>+1360(SB)/4, $0x3e360b61
+DATA winoConst<>+1364(SB)/4, $0x3e360b61
+DATA winoConst<>+1368(SB)/4, $0x3e360b61
+DATA winoConst<>+1372(SB)/4, $0x3e360b61
+DATA winoConst<>+1376(SB)/4, $0x3e360b61
+DATA winoConst<>+1380(SB)/4, $0x3e360b61
+DATA winoConst<>+1384(SB)/4, $0x3e360b61
+DATA winoConst<>+1388(SB)/4, $0x3e360b61
+DATA winoConst<>+1392(SB)/4, $0x3e360b61
+DATA winoConst<>+1396(SB)/4, $0x3e360b61
+DATA winoConst<>+1400(SB)/4, $0x3e360b61
+DATA winoConst<>+1404(SB)/4, $0x3e360b61
+DATA winoConst<>+1408(SB)/4, $0x3db60b61
+DATA winoConst<>+1412(SB)/4, $0x3db60b61
+DATA winoConst<>+1416(SB)/4, $0x3db60b61
+DATA winoConst<>+1420(SB)/4, $0x3db60b61
+DATA winoConst<>+1424(SB)/4, $0x3db60b61
+DATA winoConst<>+1428(SB)/4, $0x3db60b61
+DATA winoConst<>+1432(SB)/4, $0x3db60b61
+DATA winoConst<>+1436(SB)/4, $0x3db60b61
+DATA winoConst<>+1440(SB)/4, $0x3db60b61
+DATA winoConst<>+1444(SB)/4, $0x3db60b61
+DATA winoConst<>+1448(SB)/4, $0x3db60b61
+DATA winoConst<>+1452(SB)/4, $0x3db60b61
+DATA winoConst<>+1456(SB)/4, $0x3db60b61
+DATA winoConst<>+1460(SB)/4, $0x3db60b61
+DATA winoConst<>+1464(SB)/4, $0x3db60b61
+DATA winoConst<>+1468(SB)/4, $0x3db60b61
+DATA winoConst<>+1472(SB)/4, $0x3ab60b61
+DATA winoConst<>+1476(SB)/4, $0x3ab60b61
+DATA winoConst<>+1480(SB)/4, $0x3ab60b61
+DATA winoConst<>+1484(SB)/4, $0x3ab60b61
+DATA winoConst<>+1488(SB)/4, $0x3ab60b61
+DATA winoConst<>+1492(SB)/4, $0x3ab60b61
+DATA winoConst<>+1496(SB)/4, $0x3ab60b61
+DATA winoConst<>+1500(SB)/4, $0x3ab60b61
+DATA winoConst<>+1504(SB)/4, $0x3ab60b61
+DATA winoConst<>+1508(SB)/4, $0x3ab60b61
+DATA winoConst<>+1512(SB)/4, $0x3ab60b61
+DATA winoConst<>+1516(SB)/4, $0x3ab60b61
+DATA winoConst<>+1520(SB)/4, $0x3ab60b61
+DATA winoConst<>+1524(SB)/4, $0x3ab60b61
+DATA winoConst<>+1528(SB)/4, $0x3ab60b61
+DATA winoConst<>+1532(SB)/4, $0x3ab60b61
+DATA winoConst<>+1536(SB)/4, $0x3b360b61
+DATA winoConst<>+1540(SB)/4, $0x3b360b61
+DATA winoConst<>+1544(SB)/4, $0x3b360b61
+DATA winoConst<>+1548(SB)/4, $0x3b360b61
+DATA winoConst<>+1552(SB)/4, $0x3b360b61
+DATA winoConst<>+1556(SB)/4, $0x3b360b61
+DATA winoConst<>+1560(SB)/4, $0x3b360b61
+DATA winoConst<>+1564(SB)/4, $0x3b360b61
+DATA winoConst<>+1568(SB)/4, $0x3b360b61
+DATA winoConst<>+1572(SB)/4, $0x3b360b61
+DATA winoConst<>+1576(SB)/4, $0x3b360b61
+DATA winoConst<>+1580(SB)/4, $0x3b360b61
+DATA winoConst<>+1584(SB)/4, $0x3b360b61
+DATA winoConst<>+1588(SB)/4, $0x3b360b61
+DATA winoConst<>+1592(SB)/4, $0x3b360b61
+DATA winoConst<>+1596(SB)/4, $0x3b360b61
+GLOBL winoConst<>(SB), RODATA|NOPTR, $1600
 
 // func winoInput4AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
 // Requires: AVX, AVX512F
@@ -16836,6 +16900,2174 @@ winoWeights6AVX512_block:
 	ADDQ        $0x40, BX
 	DECQ        AX
 	JNZ         winoWeights6AVX512_block
+	VZEROUPPER
+	RET
+
+// func winoInput4x5AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F
+TEXT ·winoInput4x5AVX512(SB), $4160-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   xRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	LEAQ   (SI)(SI*2), R11
+	LEAQ   (SI)(SI*4), R12
+	LEAQ   (R11)(SI*4), R13
+	IMUL3Q $0x00000008, SI, R14
+
+winoInput4x5AVX512_tile:
+	VMOVUPS      (CX), Z0
+	VMOVUPS      (CX)(DX*1), Z1
+	VMOVUPS      (CX)(DX*2), Z2
+	VMOVUPS      (CX)(R8*1), Z3
+	VMOVUPS      (CX)(DX*4), Z4
+	VMOVUPS      (CX)(R9*1), Z5
+	VMOVUPS      (CX)(R8*2), Z6
+	VMOVUPS      (CX)(R10*1), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVAPS      Z0, (DI)
+	VMOVAPS      Z10, 512(DI)
+	VMOVAPS      Z8, 1024(DI)
+	VMOVAPS      Z12, 1536(DI)
+	VMOVAPS      Z9, 2048(DI)
+	VMOVAPS      Z1, 2560(DI)
+	VMOVAPS      Z3, 3072(DI)
+	VMOVAPS      Z7, 3584(DI)
+	VMOVUPS      64(CX), Z0
+	VMOVUPS      64(CX)(DX*1), Z1
+	VMOVUPS      64(CX)(DX*2), Z2
+	VMOVUPS      64(CX)(R8*1), Z3
+	VMOVUPS      64(CX)(DX*4), Z4
+	VMOVUPS      64(CX)(R9*1), Z5
+	VMOVUPS      64(CX)(R8*2), Z6
+	VMOVUPS      64(CX)(R10*1), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVAPS      Z0, 64(DI)
+	VMOVAPS      Z10, 576(DI)
+	VMOVAPS      Z8, 1088(DI)
+	VMOVAPS      Z12, 1600(DI)
+	VMOVAPS      Z9, 2112(DI)
+	VMOVAPS      Z1, 2624(DI)
+	VMOVAPS      Z3, 3136(DI)
+	VMOVAPS      Z7, 3648(DI)
+	VMOVUPS      128(CX), Z0
+	VMOVUPS      128(CX)(DX*1), Z1
+	VMOVUPS      128(CX)(DX*2), Z2
+	VMOVUPS      128(CX)(R8*1), Z3
+	VMOVUPS      128(CX)(DX*4), Z4
+	VMOVUPS      128(CX)(R9*1), Z5
+	VMOVUPS      128(CX)(R8*2), Z6
+	VMOVUPS      128(CX)(R10*1), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVAPS      Z0, 128(DI)
+	VMOVAPS      Z10, 640(DI)
+	VMOVAPS      Z8, 1152(DI)
+	VMOVAPS      Z12, 1664(DI)
+	VMOVAPS      Z9, 2176(DI)
+	VMOVAPS      Z1, 2688(DI)
+	VMOVAPS      Z3, 3200(DI)
+	VMOVAPS      Z7, 3712(DI)
+	VMOVUPS      192(CX), Z0
+	VMOVUPS      192(CX)(DX*1), Z1
+	VMOVUPS      192(CX)(DX*2), Z2
+	VMOVUPS      192(CX)(R8*1), Z3
+	VMOVUPS      192(CX)(DX*4), Z4
+	VMOVUPS      192(CX)(R9*1), Z5
+	VMOVUPS      192(CX)(R8*2), Z6
+	VMOVUPS      192(CX)(R10*1), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVAPS      Z0, 192(DI)
+	VMOVAPS      Z10, 704(DI)
+	VMOVAPS      Z8, 1216(DI)
+	VMOVAPS      Z12, 1728(DI)
+	VMOVAPS      Z9, 2240(DI)
+	VMOVAPS      Z1, 2752(DI)
+	VMOVAPS      Z3, 3264(DI)
+	VMOVAPS      Z7, 3776(DI)
+	VMOVUPS      256(CX), Z0
+	VMOVUPS      256(CX)(DX*1), Z1
+	VMOVUPS      256(CX)(DX*2), Z2
+	VMOVUPS      256(CX)(R8*1), Z3
+	VMOVUPS      256(CX)(DX*4), Z4
+	VMOVUPS      256(CX)(R9*1), Z5
+	VMOVUPS      256(CX)(R8*2), Z6
+	VMOVUPS      256(CX)(R10*1), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVAPS      Z0, 256(DI)
+	VMOVAPS      Z10, 768(DI)
+	VMOVAPS      Z8, 1280(DI)
+	VMOVAPS      Z12, 1792(DI)
+	VMOVAPS      Z9, 2304(DI)
+	VMOVAPS      Z1, 2816(DI)
+	VMOVAPS      Z3, 3328(DI)
+	VMOVAPS      Z7, 3840(DI)
+	VMOVUPS      320(CX), Z0
+	VMOVUPS      320(CX)(DX*1), Z1
+	VMOVUPS      320(CX)(DX*2), Z2
+	VMOVUPS      320(CX)(R8*1), Z3
+	VMOVUPS      320(CX)(DX*4), Z4
+	VMOVUPS      320(CX)(R9*1), Z5
+	VMOVUPS      320(CX)(R8*2), Z6
+	VMOVUPS      320(CX)(R10*1), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVAPS      Z0, 320(DI)
+	VMOVAPS      Z10, 832(DI)
+	VMOVAPS      Z8, 1344(DI)
+	VMOVAPS      Z12, 1856(DI)
+	VMOVAPS      Z9, 2368(DI)
+	VMOVAPS      Z1, 2880(DI)
+	VMOVAPS      Z3, 3392(DI)
+	VMOVAPS      Z7, 3904(DI)
+	VMOVUPS      384(CX), Z0
+	VMOVUPS      384(CX)(DX*1), Z1
+	VMOVUPS      384(CX)(DX*2), Z2
+	VMOVUPS      384(CX)(R8*1), Z3
+	VMOVUPS      384(CX)(DX*4), Z4
+	VMOVUPS      384(CX)(R9*1), Z5
+	VMOVUPS      384(CX)(R8*2), Z6
+	VMOVUPS      384(CX)(R10*1), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVAPS      Z0, 384(DI)
+	VMOVAPS      Z10, 896(DI)
+	VMOVAPS      Z8, 1408(DI)
+	VMOVAPS      Z12, 1920(DI)
+	VMOVAPS      Z9, 2432(DI)
+	VMOVAPS      Z1, 2944(DI)
+	VMOVAPS      Z3, 3456(DI)
+	VMOVAPS      Z7, 3968(DI)
+	VMOVUPS      448(CX), Z0
+	VMOVUPS      448(CX)(DX*1), Z1
+	VMOVUPS      448(CX)(DX*2), Z2
+	VMOVUPS      448(CX)(R8*1), Z3
+	VMOVUPS      448(CX)(DX*4), Z4
+	VMOVUPS      448(CX)(R9*1), Z5
+	VMOVUPS      448(CX)(R8*2), Z6
+	VMOVUPS      448(CX)(R10*1), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVAPS      Z0, 448(DI)
+	VMOVAPS      Z10, 960(DI)
+	VMOVAPS      Z8, 1472(DI)
+	VMOVAPS      Z12, 1984(DI)
+	VMOVAPS      Z9, 2496(DI)
+	VMOVAPS      Z1, 3008(DI)
+	VMOVAPS      Z3, 3520(DI)
+	VMOVAPS      Z7, 4032(DI)
+	MOVQ         BX, R15
+	VMOVUPS      (DI), Z0
+	VMOVUPS      64(DI), Z1
+	VMOVUPS      128(DI), Z2
+	VMOVUPS      192(DI), Z3
+	VMOVUPS      256(DI), Z4
+	VMOVUPS      320(DI), Z5
+	VMOVUPS      384(DI), Z6
+	VMOVUPS      448(DI), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVUPS      Z0, (R15)
+	VMOVUPS      Z10, (R15)(SI*1)
+	VMOVUPS      Z8, (R15)(SI*2)
+	VMOVUPS      Z12, (R15)(R11*1)
+	VMOVUPS      Z9, (R15)(SI*4)
+	VMOVUPS      Z1, (R15)(R12*1)
+	VMOVUPS      Z3, (R15)(R11*2)
+	VMOVUPS      Z7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      512(DI), Z0
+	VMOVUPS      576(DI), Z1
+	VMOVUPS      640(DI), Z2
+	VMOVUPS      704(DI), Z3
+	VMOVUPS      768(DI), Z4
+	VMOVUPS      832(DI), Z5
+	VMOVUPS      896(DI), Z6
+	VMOVUPS      960(DI), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVUPS      Z0, (R15)
+	VMOVUPS      Z10, (R15)(SI*1)
+	VMOVUPS      Z8, (R15)(SI*2)
+	VMOVUPS      Z12, (R15)(R11*1)
+	VMOVUPS      Z9, (R15)(SI*4)
+	VMOVUPS      Z1, (R15)(R12*1)
+	VMOVUPS      Z3, (R15)(R11*2)
+	VMOVUPS      Z7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      1024(DI), Z0
+	VMOVUPS      1088(DI), Z1
+	VMOVUPS      1152(DI), Z2
+	VMOVUPS      1216(DI), Z3
+	VMOVUPS      1280(DI), Z4
+	VMOVUPS      1344(DI), Z5
+	VMOVUPS      1408(DI), Z6
+	VMOVUPS      1472(DI), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVUPS      Z0, (R15)
+	VMOVUPS      Z10, (R15)(SI*1)
+	VMOVUPS      Z8, (R15)(SI*2)
+	VMOVUPS      Z12, (R15)(R11*1)
+	VMOVUPS      Z9, (R15)(SI*4)
+	VMOVUPS      Z1, (R15)(R12*1)
+	VMOVUPS      Z3, (R15)(R11*2)
+	VMOVUPS      Z7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      1536(DI), Z0
+	VMOVUPS      1600(DI), Z1
+	VMOVUPS      1664(DI), Z2
+	VMOVUPS      1728(DI), Z3
+	VMOVUPS      1792(DI), Z4
+	VMOVUPS      1856(DI), Z5
+	VMOVUPS      1920(DI), Z6
+	VMOVUPS      1984(DI), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVUPS      Z0, (R15)
+	VMOVUPS      Z10, (R15)(SI*1)
+	VMOVUPS      Z8, (R15)(SI*2)
+	VMOVUPS      Z12, (R15)(R11*1)
+	VMOVUPS      Z9, (R15)(SI*4)
+	VMOVUPS      Z1, (R15)(R12*1)
+	VMOVUPS      Z3, (R15)(R11*2)
+	VMOVUPS      Z7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      2048(DI), Z0
+	VMOVUPS      2112(DI), Z1
+	VMOVUPS      2176(DI), Z2
+	VMOVUPS      2240(DI), Z3
+	VMOVUPS      2304(DI), Z4
+	VMOVUPS      2368(DI), Z5
+	VMOVUPS      2432(DI), Z6
+	VMOVUPS      2496(DI), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVUPS      Z0, (R15)
+	VMOVUPS      Z10, (R15)(SI*1)
+	VMOVUPS      Z8, (R15)(SI*2)
+	VMOVUPS      Z12, (R15)(R11*1)
+	VMOVUPS      Z9, (R15)(SI*4)
+	VMOVUPS      Z1, (R15)(R12*1)
+	VMOVUPS      Z3, (R15)(R11*2)
+	VMOVUPS      Z7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      2560(DI), Z0
+	VMOVUPS      2624(DI), Z1
+	VMOVUPS      2688(DI), Z2
+	VMOVUPS      2752(DI), Z3
+	VMOVUPS      2816(DI), Z4
+	VMOVUPS      2880(DI), Z5
+	VMOVUPS      2944(DI), Z6
+	VMOVUPS      3008(DI), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVUPS      Z0, (R15)
+	VMOVUPS      Z10, (R15)(SI*1)
+	VMOVUPS      Z8, (R15)(SI*2)
+	VMOVUPS      Z12, (R15)(R11*1)
+	VMOVUPS      Z9, (R15)(SI*4)
+	VMOVUPS      Z1, (R15)(R12*1)
+	VMOVUPS      Z3, (R15)(R11*2)
+	VMOVUPS      Z7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      3072(DI), Z0
+	VMOVUPS      3136(DI), Z1
+	VMOVUPS      3200(DI), Z2
+	VMOVUPS      3264(DI), Z3
+	VMOVUPS      3328(DI), Z4
+	VMOVUPS      3392(DI), Z5
+	VMOVUPS      3456(DI), Z6
+	VMOVUPS      3520(DI), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVUPS      Z0, (R15)
+	VMOVUPS      Z10, (R15)(SI*1)
+	VMOVUPS      Z8, (R15)(SI*2)
+	VMOVUPS      Z12, (R15)(R11*1)
+	VMOVUPS      Z9, (R15)(SI*4)
+	VMOVUPS      Z1, (R15)(R12*1)
+	VMOVUPS      Z3, (R15)(R11*2)
+	VMOVUPS      Z7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      3584(DI), Z0
+	VMOVUPS      3648(DI), Z1
+	VMOVUPS      3712(DI), Z2
+	VMOVUPS      3776(DI), Z3
+	VMOVUPS      3840(DI), Z4
+	VMOVUPS      3904(DI), Z5
+	VMOVUPS      3968(DI), Z6
+	VMOVUPS      4032(DI), Z7
+	VSUBPS       Z6, Z0, Z0
+	VSUBPS       Z2, Z4, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z0
+	VSUBPS       Z1, Z7, Z7
+	VSUBPS       Z5, Z3, Z8
+	VFMADD231PS  winoConst<>+192(SB), Z8, Z7
+	VADDPS       Z6, Z2, Z8
+	VFNMADD231PS winoConst<>+256(SB), Z4, Z8
+	VADDPS       Z5, Z1, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z3, Z9
+	VADDPS       Z9, Z8, Z10
+	VSUBPS       Z9, Z8, Z8
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z2, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VFMADD231PS  winoConst<>+320(SB), Z1, Z11
+	VFNMADD231PS winoConst<>+384(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VFMADD231PS  winoConst<>+128(SB), Z11, Z12
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS winoConst<>+128(SB), Z11, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VFNMADD231PS winoConst<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z1, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  winoConst<>+448(SB), Z2, Z1
+	VMOVAPS      Z6, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z2, Z3
+	VMOVUPS      Z0, (R15)
+	VMOVUPS      Z10, (R15)(SI*1)
+	VMOVUPS      Z8, (R15)(SI*2)
+	VMOVUPS      Z12, (R15)(R11*1)
+	VMOVUPS      Z9, (R15)(SI*4)
+	VMOVUPS      Z1, (R15)(R12*1)
+	VMOVUPS      Z3, (R15)(R11*2)
+	VMOVUPS      Z7, (R15)(R13*1)
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput4x5AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput4x5AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutput4x5AVX512(SB), $2112-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R11
+	IMUL3Q $0x00000008, DX, R12
+
+winoOutput4x5AVX512_tile:
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z1
+	VMOVAPS      Z0, (R8)
+	VMOVAPS      Z6, 64(R8)
+	VMOVAPS      Z8, 128(R8)
+	VMOVAPS      Z1, 192(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z1
+	VMOVAPS      Z0, 256(R8)
+	VMOVAPS      Z6, 320(R8)
+	VMOVAPS      Z8, 384(R8)
+	VMOVAPS      Z1, 448(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z1
+	VMOVAPS      Z0, 512(R8)
+	VMOVAPS      Z6, 576(R8)
+	VMOVAPS      Z8, 640(R8)
+	VMOVAPS      Z1, 704(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z1
+	VMOVAPS      Z0, 768(R8)
+	VMOVAPS      Z6, 832(R8)
+	VMOVAPS      Z8, 896(R8)
+	VMOVAPS      Z1, 960(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z1
+	VMOVAPS      Z0, 1024(R8)
+	VMOVAPS      Z6, 1088(R8)
+	VMOVAPS      Z8, 1152(R8)
+	VMOVAPS      Z1, 1216(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z1
+	VMOVAPS      Z0, 1280(R8)
+	VMOVAPS      Z6, 1344(R8)
+	VMOVAPS      Z8, 1408(R8)
+	VMOVAPS      Z1, 1472(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z1
+	VMOVAPS      Z0, 1536(R8)
+	VMOVAPS      Z6, 1600(R8)
+	VMOVAPS      Z8, 1664(R8)
+	VMOVAPS      Z1, 1728(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z1
+	VMOVAPS      Z0, 1792(R8)
+	VMOVAPS      Z6, 1856(R8)
+	VMOVAPS      Z8, 1920(R8)
+	VMOVAPS      Z1, 1984(R8)
+	VMOVUPS      (R8), Z1
+	VMOVUPS      256(R8), Z6
+	VMOVUPS      512(R8), Z7
+	VMOVUPS      768(R8), Z0
+	VMOVUPS      1024(R8), Z8
+	VMOVUPS      1280(R8), Z2
+	VMOVUPS      1536(R8), Z5
+	VMOVUPS      1792(R8), Z4
+	VADDPS       Z7, Z6, Z3
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z8, Z0, Z7
+	VSUBPS       Z8, Z0, Z0
+	VADDPS       Z5, Z2, Z8
+	VSUBPS       Z5, Z2, Z5
+	VADDPS       Z3, Z1, Z1
+	VADDPS       Z7, Z1, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z8, Z1
+	VMOVAPS      Z6, Z2
+	VFMADD231PS  winoConst<>+128(SB), Z0, Z2
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z2
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+64(SB), Z7, Z3
+	VFMADD231PS  winoConst<>+512(SB), Z8, Z3
+	VADDPS       Z6, Z4, Z4
+	VFMADD231PS  winoConst<>+512(SB), Z0, Z4
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z4
+	VBROADCASTSS lo+48(FP), Z0
+	MOVQ         BX, R13
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z2, Z2
+	VMAXPS       Z2, Z0, Z2
+	VMOVUPS      Z2, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z3, Z3
+	VMAXPS       Z3, Z0, Z3
+	VMOVUPS      Z3, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z0, Z4
+	VMOVUPS      Z4, (R13)
+	VMOVUPS      64(R8), Z1
+	VMOVUPS      320(R8), Z2
+	VMOVUPS      576(R8), Z3
+	VMOVUPS      832(R8), Z4
+	VMOVUPS      1088(R8), Z5
+	VMOVUPS      1344(R8), Z6
+	VMOVUPS      1600(R8), Z7
+	VMOVUPS      1856(R8), Z8
+	VADDPS       Z3, Z2, Z9
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z5, Z1
+	VMOVAPS      Z2, Z7
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z7
+	VFMADD231PS  winoConst<>+576(SB), Z6, Z7
+	VMOVAPS      Z9, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z5, Z9
+	VADDPS       Z2, Z8, Z2
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z2
+	MOVQ         BX, R13
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z0, Z7
+	VMOVUPS      Z7, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z9, Z9
+	VMAXPS       Z9, Z0, Z9
+	VMOVUPS      Z9, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z2, Z2
+	VMAXPS       Z2, Z0, Z2
+	VMOVUPS      Z2, 64(R13)
+	VMOVUPS      128(R8), Z1
+	VMOVUPS      384(R8), Z2
+	VMOVUPS      640(R8), Z3
+	VMOVUPS      896(R8), Z4
+	VMOVUPS      1152(R8), Z5
+	VMOVUPS      1408(R8), Z6
+	VMOVUPS      1664(R8), Z7
+	VMOVUPS      1920(R8), Z8
+	VADDPS       Z3, Z2, Z9
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z5, Z1
+	VMOVAPS      Z2, Z7
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z7
+	VFMADD231PS  winoConst<>+576(SB), Z6, Z7
+	VMOVAPS      Z9, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z5, Z9
+	VADDPS       Z2, Z8, Z2
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z2
+	MOVQ         BX, R13
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z0, Z7
+	VMOVUPS      Z7, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z9, Z9
+	VMAXPS       Z9, Z0, Z9
+	VMOVUPS      Z9, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z2, Z2
+	VMAXPS       Z2, Z0, Z2
+	VMOVUPS      Z2, 128(R13)
+	VMOVUPS      192(R8), Z1
+	VMOVUPS      448(R8), Z2
+	VMOVUPS      704(R8), Z3
+	VMOVUPS      960(R8), Z4
+	VMOVUPS      1216(R8), Z5
+	VMOVUPS      1472(R8), Z6
+	VMOVUPS      1728(R8), Z7
+	VMOVUPS      1984(R8), Z8
+	VADDPS       Z3, Z2, Z9
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z5, Z1
+	VMOVAPS      Z2, Z7
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z7
+	VFMADD231PS  winoConst<>+576(SB), Z6, Z7
+	VMOVAPS      Z9, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z5, Z9
+	VADDPS       Z2, Z8, Z2
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z2
+	MOVQ         BX, R13
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z0, Z7
+	VMOVUPS      Z7, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z9, Z9
+	VMAXPS       Z9, Z0, Z9
+	VMOVUPS      Z9, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z2, Z2
+	VMAXPS       Z2, Z0, Z2
+	VMOVUPS      Z2, 192(R13)
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput4x5AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool4x5AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputPool4x5AVX512(SB), $2112-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R11
+	IMUL3Q $0x00000008, DX, R12
+
+winoOutputPool4x5AVX512_tile:
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z1
+	VMOVAPS      Z0, (R8)
+	VMOVAPS      Z6, 64(R8)
+	VMOVAPS      Z8, 128(R8)
+	VMOVAPS      Z1, 192(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z1
+	VMOVAPS      Z0, 256(R8)
+	VMOVAPS      Z6, 320(R8)
+	VMOVAPS      Z8, 384(R8)
+	VMOVAPS      Z1, 448(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z1
+	VMOVAPS      Z0, 512(R8)
+	VMOVAPS      Z6, 576(R8)
+	VMOVAPS      Z8, 640(R8)
+	VMOVAPS      Z1, 704(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z1
+	VMOVAPS      Z0, 768(R8)
+	VMOVAPS      Z6, 832(R8)
+	VMOVAPS      Z8, 896(R8)
+	VMOVAPS      Z1, 960(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z1
+	VMOVAPS      Z0, 1024(R8)
+	VMOVAPS      Z6, 1088(R8)
+	VMOVAPS      Z8, 1152(R8)
+	VMOVAPS      Z1, 1216(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z1
+	VMOVAPS      Z0, 1280(R8)
+	VMOVAPS      Z6, 1344(R8)
+	VMOVAPS      Z8, 1408(R8)
+	VMOVAPS      Z1, 1472(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z1
+	VMOVAPS      Z0, 1536(R8)
+	VMOVAPS      Z6, 1600(R8)
+	VMOVAPS      Z8, 1664(R8)
+	VMOVAPS      Z1, 1728(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R9*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R10*1), Z5
+	VMOVUPS      (R13)(R9*2), Z6
+	VMOVUPS      (R13)(R11*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VFMADD231PS  winoConst<>+640(SB), Z4, Z0
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z6
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z6
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z8
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z8
+	VADDPS       Z1, Z7, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z1
+	VMOVAPS      Z0, 1792(R8)
+	VMOVAPS      Z6, 1856(R8)
+	VMOVAPS      Z8, 1920(R8)
+	VMOVAPS      Z1, 1984(R8)
+	VMOVUPS      (R8), Z1
+	VMOVUPS      256(R8), Z6
+	VMOVUPS      512(R8), Z7
+	VMOVUPS      768(R8), Z0
+	VMOVUPS      1024(R8), Z8
+	VMOVUPS      1280(R8), Z2
+	VMOVUPS      1536(R8), Z5
+	VMOVUPS      1792(R8), Z4
+	VADDPS       Z7, Z6, Z3
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z8, Z0, Z7
+	VSUBPS       Z8, Z0, Z0
+	VADDPS       Z5, Z2, Z8
+	VSUBPS       Z5, Z2, Z5
+	VADDPS       Z3, Z1, Z1
+	VADDPS       Z7, Z1, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z8, Z1
+	VMOVAPS      Z6, Z2
+	VFMADD231PS  winoConst<>+128(SB), Z0, Z2
+	VFMADD231PS  winoConst<>+576(SB), Z5, Z2
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+64(SB), Z7, Z3
+	VFMADD231PS  winoConst<>+512(SB), Z8, Z3
+	VADDPS       Z6, Z4, Z4
+	VFMADD231PS  winoConst<>+512(SB), Z0, Z4
+	VFMADD231PS  winoConst<>+64(SB), Z5, Z4
+	VBROADCASTSS lo+48(FP), Z0
+	MOVQ         BX, R13
+	VMAXPS       Z2, Z1, Z1
+	VMAXPS       Z4, Z3, Z3
+	VMOVAPS      Z1, (R8)
+	VMOVAPS      Z3, 256(R8)
+	VMOVUPS      64(R8), Z1
+	VMOVUPS      320(R8), Z2
+	VMOVUPS      576(R8), Z3
+	VMOVUPS      832(R8), Z4
+	VMOVUPS      1088(R8), Z5
+	VMOVUPS      1344(R8), Z6
+	VMOVUPS      1600(R8), Z7
+	VMOVUPS      1856(R8), Z8
+	VADDPS       Z3, Z2, Z9
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z5, Z1
+	VMOVAPS      Z2, Z7
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z7
+	VFMADD231PS  winoConst<>+576(SB), Z6, Z7
+	VMOVAPS      Z9, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z5, Z9
+	VADDPS       Z2, Z8, Z2
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z2
+	MOVQ         BX, R13
+	VMAXPS       Z7, Z1, Z1
+	VMAXPS       Z2, Z9, Z9
+	VMAXPS       (R8), Z1, Z1
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, (R13)
+	ADDQ         SI, R13
+	VMAXPS       256(R8), Z9, Z9
+	VADDPS       (DI), Z9, Z9
+	VMAXPS       Z9, Z0, Z9
+	VMOVUPS      Z9, (R13)
+	VMOVUPS      128(R8), Z1
+	VMOVUPS      384(R8), Z2
+	VMOVUPS      640(R8), Z3
+	VMOVUPS      896(R8), Z4
+	VMOVUPS      1152(R8), Z5
+	VMOVUPS      1408(R8), Z6
+	VMOVUPS      1664(R8), Z7
+	VMOVUPS      1920(R8), Z8
+	VADDPS       Z3, Z2, Z9
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z5, Z1
+	VMOVAPS      Z2, Z7
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z7
+	VFMADD231PS  winoConst<>+576(SB), Z6, Z7
+	VMOVAPS      Z9, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z5, Z9
+	VADDPS       Z2, Z8, Z2
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z2
+	MOVQ         BX, R13
+	VMAXPS       Z7, Z1, Z1
+	VMAXPS       Z2, Z9, Z9
+	VMOVAPS      Z1, 128(R8)
+	VMOVAPS      Z9, 384(R8)
+	VMOVUPS      192(R8), Z1
+	VMOVUPS      448(R8), Z2
+	VMOVUPS      704(R8), Z3
+	VMOVUPS      960(R8), Z4
+	VMOVUPS      1216(R8), Z5
+	VMOVUPS      1472(R8), Z6
+	VMOVUPS      1728(R8), Z7
+	VMOVUPS      1984(R8), Z8
+	VADDPS       Z3, Z2, Z9
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z5, Z4, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VFMADD231PS  winoConst<>+640(SB), Z5, Z1
+	VMOVAPS      Z2, Z7
+	VFMADD231PS  winoConst<>+128(SB), Z4, Z7
+	VFMADD231PS  winoConst<>+576(SB), Z6, Z7
+	VMOVAPS      Z9, Z9
+	VFMADD231PS  winoConst<>+64(SB), Z3, Z9
+	VFMADD231PS  winoConst<>+512(SB), Z5, Z9
+	VADDPS       Z2, Z8, Z2
+	VFMADD231PS  winoConst<>+512(SB), Z4, Z2
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z2
+	MOVQ         BX, R13
+	VMAXPS       Z7, Z1, Z1
+	VMAXPS       Z2, Z9, Z9
+	VMAXPS       128(R8), Z1, Z1
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, 64(R13)
+	ADDQ         SI, R13
+	VMAXPS       384(R8), Z9, Z9
+	VADDPS       (DI), Z9, Z9
+	VMAXPS       Z9, Z0, Z9
+	VMOVUPS      Z9, 64(R13)
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool4x5AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoWeights4x5AVX512(n int, w *float32, wStride int, u *float32, uStride int)
+// Requires: AVX, AVX512F
+TEXT ·winoWeights4x5AVX512(SB), $2624-40
+	MOVQ   n+0(FP), AX
+	MOVQ   w+8(FP), CX
+	MOVQ   wStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   u+24(FP), BX
+	MOVQ   uStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R9
+	LEAQ   (SI)(SI*2), R9
+	LEAQ   (SI)(SI*4), R10
+	LEAQ   (R9)(SI*4), R11
+	LEAQ   (DX)(DX*4), R12
+	IMUL3Q $0x00000008, SI, R13
+
+winoWeights4x5AVX512_block:
+	MOVQ        CX, R14
+	VMOVUPS     (R14), Z0
+	ADDQ        R12, R14
+	VMOVUPS     (R14), Z1
+	ADDQ        R12, R14
+	VMOVUPS     (R14), Z2
+	ADDQ        R12, R14
+	VMOVUPS     (R14), Z3
+	ADDQ        R12, R14
+	VMOVUPS     (R14), Z4
+	VADDPS      Z2, Z0, Z5
+	VADDPS      Z4, Z5, Z5
+	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VADDPS      Z3, Z1, Z6
+	VMULPS      winoConst<>+1024(SB), Z6, Z6
+	VMULPS      winoConst<>+1088(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
+	VMULPS      winoConst<>+1216(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
+	VMULPS      winoConst<>+1216(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VSUBPS      Z6, Z5, Z2
+	VADDPS      Z6, Z5, Z3
+	VADDPS      Z8, Z7, Z5
+	VSUBPS      Z8, Z7, Z6
+	VADDPS      Z1, Z9, Z7
+	VSUBPS      Z1, Z9, Z1
+	VMOVAPS     Z0, (DI)
+	VMOVAPS     Z2, 320(DI)
+	VMOVAPS     Z3, 640(DI)
+	VMOVAPS     Z5, 960(DI)
+	VMOVAPS     Z6, 1280(DI)
+	VMOVAPS     Z7, 1600(DI)
+	VMOVAPS     Z1, 1920(DI)
+	VMOVAPS     Z4, 2240(DI)
+	MOVQ        CX, R14
+	VMOVUPS     (R14)(DX*1), Z0
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*1), Z1
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*1), Z2
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*1), Z3
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*1), Z4
+	VADDPS      Z2, Z0, Z5
+	VADDPS      Z4, Z5, Z5
+	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VADDPS      Z3, Z1, Z6
+	VMULPS      winoConst<>+1024(SB), Z6, Z6
+	VMULPS      winoConst<>+1088(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
+	VMULPS      winoConst<>+1216(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
+	VMULPS      winoConst<>+1216(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VSUBPS      Z6, Z5, Z2
+	VADDPS      Z6, Z5, Z3
+	VADDPS      Z8, Z7, Z5
+	VSUBPS      Z8, Z7, Z6
+	VADDPS      Z1, Z9, Z7
+	VSUBPS      Z1, Z9, Z1
+	VMOVAPS     Z0, 64(DI)
+	VMOVAPS     Z2, 384(DI)
+	VMOVAPS     Z3, 704(DI)
+	VMOVAPS     Z5, 1024(DI)
+	VMOVAPS     Z6, 1344(DI)
+	VMOVAPS     Z7, 1664(DI)
+	VMOVAPS     Z1, 1984(DI)
+	VMOVAPS     Z4, 2304(DI)
+	MOVQ        CX, R14
+	VMOVUPS     (R14)(DX*2), Z0
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*2), Z1
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*2), Z2
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*2), Z3
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*2), Z4
+	VADDPS      Z2, Z0, Z5
+	VADDPS      Z4, Z5, Z5
+	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VADDPS      Z3, Z1, Z6
+	VMULPS      winoConst<>+1024(SB), Z6, Z6
+	VMULPS      winoConst<>+1088(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
+	VMULPS      winoConst<>+1216(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
+	VMULPS      winoConst<>+1216(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VSUBPS      Z6, Z5, Z2
+	VADDPS      Z6, Z5, Z3
+	VADDPS      Z8, Z7, Z5
+	VSUBPS      Z8, Z7, Z6
+	VADDPS      Z1, Z9, Z7
+	VSUBPS      Z1, Z9, Z1
+	VMOVAPS     Z0, 128(DI)
+	VMOVAPS     Z2, 448(DI)
+	VMOVAPS     Z3, 768(DI)
+	VMOVAPS     Z5, 1088(DI)
+	VMOVAPS     Z6, 1408(DI)
+	VMOVAPS     Z7, 1728(DI)
+	VMOVAPS     Z1, 2048(DI)
+	VMOVAPS     Z4, 2368(DI)
+	MOVQ        CX, R14
+	VMOVUPS     (R14)(R8*1), Z0
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(R8*1), Z1
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(R8*1), Z2
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(R8*1), Z3
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(R8*1), Z4
+	VADDPS      Z2, Z0, Z5
+	VADDPS      Z4, Z5, Z5
+	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VADDPS      Z3, Z1, Z6
+	VMULPS      winoConst<>+1024(SB), Z6, Z6
+	VMULPS      winoConst<>+1088(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
+	VMULPS      winoConst<>+1216(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
+	VMULPS      winoConst<>+1216(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VSUBPS      Z6, Z5, Z2
+	VADDPS      Z6, Z5, Z3
+	VADDPS      Z8, Z7, Z5
+	VSUBPS      Z8, Z7, Z6
+	VADDPS      Z1, Z9, Z7
+	VSUBPS      Z1, Z9, Z1
+	VMOVAPS     Z0, 192(DI)
+	VMOVAPS     Z2, 512(DI)
+	VMOVAPS     Z3, 832(DI)
+	VMOVAPS     Z5, 1152(DI)
+	VMOVAPS     Z6, 1472(DI)
+	VMOVAPS     Z7, 1792(DI)
+	VMOVAPS     Z1, 2112(DI)
+	VMOVAPS     Z4, 2432(DI)
+	MOVQ        CX, R14
+	VMOVUPS     (R14)(DX*4), Z0
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*4), Z1
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*4), Z2
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*4), Z3
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*4), Z4
+	VADDPS      Z2, Z0, Z5
+	VADDPS      Z4, Z5, Z5
+	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VADDPS      Z3, Z1, Z6
+	VMULPS      winoConst<>+1024(SB), Z6, Z6
+	VMULPS      winoConst<>+1088(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
+	VMULPS      winoConst<>+1216(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
+	VMULPS      winoConst<>+1216(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VSUBPS      Z6, Z5, Z2
+	VADDPS      Z6, Z5, Z3
+	VADDPS      Z8, Z7, Z5
+	VSUBPS      Z8, Z7, Z6
+	VADDPS      Z1, Z9, Z7
+	VSUBPS      Z1, Z9, Z1
+	VMOVAPS     Z0, 256(DI)
+	VMOVAPS     Z2, 576(DI)
+	VMOVAPS     Z3, 896(DI)
+	VMOVAPS     Z5, 1216(DI)
+	VMOVAPS     Z6, 1536(DI)
+	VMOVAPS     Z7, 1856(DI)
+	VMOVAPS     Z1, 2176(DI)
+	VMOVAPS     Z4, 2496(DI)
+	MOVQ        BX, R14
+	VMOVUPS     (DI), Z0
+	VMOVUPS     64(DI), Z1
+	VMOVUPS     128(DI), Z2
+	VMOVUPS     192(DI), Z3
+	VMOVUPS     256(DI), Z4
+	VADDPS      Z2, Z0, Z5
+	VADDPS      Z4, Z5, Z5
+	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VADDPS      Z3, Z1, Z6
+	VMULPS      winoConst<>+1024(SB), Z6, Z6
+	VMULPS      winoConst<>+1088(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
+	VMULPS      winoConst<>+1216(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
+	VMULPS      winoConst<>+1216(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VSUBPS      Z6, Z5, Z2
+	VADDPS      Z6, Z5, Z3
+	VADDPS      Z8, Z7, Z5
+	VSUBPS      Z8, Z7, Z6
+	VADDPS      Z1, Z9, Z7
+	VSUBPS      Z1, Z9, Z1
+	VMOVUPS     Z0, (R14)
+	VMOVUPS     Z2, (R14)(SI*1)
+	VMOVUPS     Z3, (R14)(SI*2)
+	VMOVUPS     Z5, (R14)(R9*1)
+	VMOVUPS     Z6, (R14)(SI*4)
+	VMOVUPS     Z7, (R14)(R10*1)
+	VMOVUPS     Z1, (R14)(R9*2)
+	VMOVUPS     Z4, (R14)(R11*1)
+	ADDQ        R13, R14
+	VMOVUPS     320(DI), Z0
+	VMOVUPS     384(DI), Z1
+	VMOVUPS     448(DI), Z2
+	VMOVUPS     512(DI), Z3
+	VMOVUPS     576(DI), Z4
+	VADDPS      Z2, Z0, Z5
+	VADDPS      Z4, Z5, Z5
+	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VADDPS      Z3, Z1, Z6
+	VMULPS      winoConst<>+1024(SB), Z6, Z6
+	VMULPS      winoConst<>+1088(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
+	VMULPS      winoConst<>+1216(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
+	VMULPS      winoConst<>+1216(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VSUBPS      Z6, Z5, Z2
+	VADDPS      Z6, Z5, Z3
+	VADDPS      Z8, Z7, Z5
+	VSUBPS      Z8, Z7, Z6
+	VADDPS      Z1, Z9, Z7
+	VSUBPS      Z1, Z9, Z1
+	VMOVUPS     Z0, (R14)
+	VMOVUPS     Z2, (R14)(SI*1)
+	VMOVUPS     Z3, (R14)(SI*2)
+	VMOVUPS     Z5, (R14)(R9*1)
+	VMOVUPS     Z6, (R14)(SI*4)
+	VMOVUPS     Z7, (R14)(R10*1)
+	VMOVUPS     Z1, (R14)(R9*2)
+	VMOVUPS     Z4, (R14)(R11*1)
+	ADDQ        R13, R14
+	VMOVUPS     640(DI), Z0
+	VMOVUPS     704(DI), Z1
+	VMOVUPS     768(DI), Z2
+	VMOVUPS     832(DI), Z3
+	VMOVUPS     896(DI), Z4
+	VADDPS      Z2, Z0, Z5
+	VADDPS      Z4, Z5, Z5
+	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VADDPS      Z3, Z1, Z6
+	VMULPS      winoConst<>+1024(SB), Z6, Z6
+	VMULPS      winoConst<>+1088(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
+	VMULPS      winoConst<>+1216(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
+	VMULPS      winoConst<>+1216(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VSUBPS      Z6, Z5, Z2
+	VADDPS      Z6, Z5, Z3
+	VADDPS      Z8, Z7, Z5
+	VSUBPS      Z8, Z7, Z6
+	VADDPS      Z1, Z9, Z7
+	VSUBPS      Z1, Z9, Z1
+	VMOVUPS     Z0, (R14)
+	VMOVUPS     Z2, (R14)(SI*1)
+	VMOVUPS     Z3, (R14)(SI*2)
+	VMOVUPS     Z5, (R14)(R9*1)
+	VMOVUPS     Z6, (R14)(SI*4)
+	VMOVUPS     Z7, (R14)(R10*1)
+	VMOVUPS     Z1, (R14)(R9*2)
+	VMOVUPS     Z4, (R14)(R11*1)
+	ADDQ        R13, R14
+	VMOVUPS     960(DI), Z0
+	VMOVUPS     1024(DI), Z1
+	VMOVUPS     1088(DI), Z2
+	VMOVUPS     1152(DI), Z3
+	VMOVUPS     1216(DI), Z4
+	VADDPS      Z2, Z0, Z5
+	VADDPS      Z4, Z5, Z5
+	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VADDPS      Z3, Z1, Z6
+	VMULPS      winoConst<>+1024(SB), Z6, Z6
+	VMULPS      winoConst<>+1088(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
+	VMULPS      winoConst<>+1216(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
+	VMULPS      winoConst<>+1216(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VSUBPS      Z6, Z5, Z2
+	VADDPS      Z6, Z5, Z3
+	VADDPS      Z8, Z7, Z5
+	VSUBPS      Z8, Z7, Z6
+	VADDPS      Z1, Z9, Z7
+	VSUBPS      Z1, Z9, Z1
+	VMOVUPS     Z0, (R14)
+	VMOVUPS     Z2, (R14)(SI*1)
+	VMOVUPS     Z3, (R14)(SI*2)
+	VMOVUPS     Z5, (R14)(R9*1)
+	VMOVUPS     Z6, (R14)(SI*4)
+	VMOVUPS     Z7, (R14)(R10*1)
+	VMOVUPS     Z1, (R14)(R9*2)
+	VMOVUPS     Z4, (R14)(R11*1)
+	ADDQ        R13, R14
+	VMOVUPS     1280(DI), Z0
+	VMOVUPS     1344(DI), Z1
+	VMOVUPS     1408(DI), Z2
+	VMOVUPS     1472(DI), Z3
+	VMOVUPS     1536(DI), Z4
+	VADDPS      Z2, Z0, Z5
+	VADDPS      Z4, Z5, Z5
+	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VADDPS      Z3, Z1, Z6
+	VMULPS      winoConst<>+1024(SB), Z6, Z6
+	VMULPS      winoConst<>+1088(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
+	VMULPS      winoConst<>+1216(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
+	VMULPS      winoConst<>+1216(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VSUBPS      Z6, Z5, Z2
+	VADDPS      Z6, Z5, Z3
+	VADDPS      Z8, Z7, Z5
+	VSUBPS      Z8, Z7, Z6
+	VADDPS      Z1, Z9, Z7
+	VSUBPS      Z1, Z9, Z1
+	VMOVUPS     Z0, (R14)
+	VMOVUPS     Z2, (R14)(SI*1)
+	VMOVUPS     Z3, (R14)(SI*2)
+	VMOVUPS     Z5, (R14)(R9*1)
+	VMOVUPS     Z6, (R14)(SI*4)
+	VMOVUPS     Z7, (R14)(R10*1)
+	VMOVUPS     Z1, (R14)(R9*2)
+	VMOVUPS     Z4, (R14)(R11*1)
+	ADDQ        R13, R14
+	VMOVUPS     1600(DI), Z0
+	VMOVUPS     1664(DI), Z1
+	VMOVUPS     1728(DI), Z2
+	VMOVUPS     1792(DI), Z3
+	VMOVUPS     1856(DI), Z4
+	VADDPS      Z2, Z0, Z5
+	VADDPS      Z4, Z5, Z5
+	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VADDPS      Z3, Z1, Z6
+	VMULPS      winoConst<>+1024(SB), Z6, Z6
+	VMULPS      winoConst<>+1088(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
+	VMULPS      winoConst<>+1216(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
+	VMULPS      winoConst<>+1216(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VSUBPS      Z6, Z5, Z2
+	VADDPS      Z6, Z5, Z3
+	VADDPS      Z8, Z7, Z5
+	VSUBPS      Z8, Z7, Z6
+	VADDPS      Z1, Z9, Z7
+	VSUBPS      Z1, Z9, Z1
+	VMOVUPS     Z0, (R14)
+	VMOVUPS     Z2, (R14)(SI*1)
+	VMOVUPS     Z3, (R14)(SI*2)
+	VMOVUPS     Z5, (R14)(R9*1)
+	VMOVUPS     Z6, (R14)(SI*4)
+	VMOVUPS     Z7, (R14)(R10*1)
+	VMOVUPS     Z1, (R14)(R9*2)
+	VMOVUPS     Z4, (R14)(R11*1)
+	ADDQ        R13, R14
+	VMOVUPS     1920(DI), Z0
+	VMOVUPS     1984(DI), Z1
+	VMOVUPS     2048(DI), Z2
+	VMOVUPS     2112(DI), Z3
+	VMOVUPS     2176(DI), Z4
+	VADDPS      Z2, Z0, Z5
+	VADDPS      Z4, Z5, Z5
+	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VADDPS      Z3, Z1, Z6
+	VMULPS      winoConst<>+1024(SB), Z6, Z6
+	VMULPS      winoConst<>+1088(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
+	VMULPS      winoConst<>+1216(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
+	VMULPS      winoConst<>+1216(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VSUBPS      Z6, Z5, Z2
+	VADDPS      Z6, Z5, Z3
+	VADDPS      Z8, Z7, Z5
+	VSUBPS      Z8, Z7, Z6
+	VADDPS      Z1, Z9, Z7
+	VSUBPS      Z1, Z9, Z1
+	VMOVUPS     Z0, (R14)
+	VMOVUPS     Z2, (R14)(SI*1)
+	VMOVUPS     Z3, (R14)(SI*2)
+	VMOVUPS     Z5, (R14)(R9*1)
+	VMOVUPS     Z6, (R14)(SI*4)
+	VMOVUPS     Z7, (R14)(R10*1)
+	VMOVUPS     Z1, (R14)(R9*2)
+	VMOVUPS     Z4, (R14)(R11*1)
+	ADDQ        R13, R14
+	VMOVUPS     2240(DI), Z0
+	VMOVUPS     2304(DI), Z1
+	VMOVUPS     2368(DI), Z2
+	VMOVUPS     2432(DI), Z3
+	VMOVUPS     2496(DI), Z4
+	VADDPS      Z2, Z0, Z5
+	VADDPS      Z4, Z5, Z5
+	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VADDPS      Z3, Z1, Z6
+	VMULPS      winoConst<>+1024(SB), Z6, Z6
+	VMULPS      winoConst<>+1088(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
+	VMULPS      winoConst<>+1216(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
+	VMULPS      winoConst<>+1216(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
+	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VSUBPS      Z6, Z5, Z2
+	VADDPS      Z6, Z5, Z3
+	VADDPS      Z8, Z7, Z5
+	VSUBPS      Z8, Z7, Z6
+	VADDPS      Z1, Z9, Z7
+	VSUBPS      Z1, Z9, Z1
+	VMOVUPS     Z0, (R14)
+	VMOVUPS     Z2, (R14)(SI*1)
+	VMOVUPS     Z3, (R14)(SI*2)
+	VMOVUPS     Z5, (R14)(R9*1)
+	VMOVUPS     Z6, (R14)(SI*4)
+	VMOVUPS     Z7, (R14)(R10*1)
+	VMOVUPS     Z1, (R14)(R9*2)
+	VMOVUPS     Z4, (R14)(R11*1)
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoWeights4x5AVX512_block
 	VZEROUPPER
 	RET
 
@@ -21009,6 +23241,2214 @@ winoWeights6AVX2_half:
 	ADDQ        $0x40, BX
 	DECQ        AX
 	JNZ         winoWeights6AVX2_block
+	VZEROUPPER
+	RET
+
+// func winoInput4x5AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, FMA3
+TEXT ·winoInput4x5AVX2(SB), $4160-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   xRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	LEAQ   (SI)(SI*2), R11
+	LEAQ   (SI)(SI*4), R12
+	LEAQ   (R11)(SI*4), R13
+	IMUL3Q $0x00000008, SI, R14
+
+winoInput4x5AVX2_tile:
+	MOVQ $0x00000002, BP
+
+winoInput4x5AVX2_half:
+	VMOVUPS      (CX), Y0
+	VMOVUPS      (CX)(DX*1), Y1
+	VMOVUPS      (CX)(DX*2), Y2
+	VMOVUPS      (CX)(R8*1), Y3
+	VMOVUPS      (CX)(DX*4), Y4
+	VMOVUPS      (CX)(R9*1), Y5
+	VMOVUPS      (CX)(R8*2), Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVAPS      Y0, (DI)
+	VMOVAPS      Y10, 512(DI)
+	VMOVAPS      Y8, 1024(DI)
+	VMOVAPS      Y12, 1536(DI)
+	VMOVAPS      Y9, 2048(DI)
+	VMOVAPS      Y1, 2560(DI)
+	VMOVAPS      Y3, 3072(DI)
+	VMOVAPS      Y7, 3584(DI)
+	VMOVUPS      64(CX), Y0
+	VMOVUPS      64(CX)(DX*1), Y1
+	VMOVUPS      64(CX)(DX*2), Y2
+	VMOVUPS      64(CX)(R8*1), Y3
+	VMOVUPS      64(CX)(DX*4), Y4
+	VMOVUPS      64(CX)(R9*1), Y5
+	VMOVUPS      64(CX)(R8*2), Y6
+	VMOVUPS      64(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVAPS      Y0, 64(DI)
+	VMOVAPS      Y10, 576(DI)
+	VMOVAPS      Y8, 1088(DI)
+	VMOVAPS      Y12, 1600(DI)
+	VMOVAPS      Y9, 2112(DI)
+	VMOVAPS      Y1, 2624(DI)
+	VMOVAPS      Y3, 3136(DI)
+	VMOVAPS      Y7, 3648(DI)
+	VMOVUPS      128(CX), Y0
+	VMOVUPS      128(CX)(DX*1), Y1
+	VMOVUPS      128(CX)(DX*2), Y2
+	VMOVUPS      128(CX)(R8*1), Y3
+	VMOVUPS      128(CX)(DX*4), Y4
+	VMOVUPS      128(CX)(R9*1), Y5
+	VMOVUPS      128(CX)(R8*2), Y6
+	VMOVUPS      128(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVAPS      Y0, 128(DI)
+	VMOVAPS      Y10, 640(DI)
+	VMOVAPS      Y8, 1152(DI)
+	VMOVAPS      Y12, 1664(DI)
+	VMOVAPS      Y9, 2176(DI)
+	VMOVAPS      Y1, 2688(DI)
+	VMOVAPS      Y3, 3200(DI)
+	VMOVAPS      Y7, 3712(DI)
+	VMOVUPS      192(CX), Y0
+	VMOVUPS      192(CX)(DX*1), Y1
+	VMOVUPS      192(CX)(DX*2), Y2
+	VMOVUPS      192(CX)(R8*1), Y3
+	VMOVUPS      192(CX)(DX*4), Y4
+	VMOVUPS      192(CX)(R9*1), Y5
+	VMOVUPS      192(CX)(R8*2), Y6
+	VMOVUPS      192(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVAPS      Y0, 192(DI)
+	VMOVAPS      Y10, 704(DI)
+	VMOVAPS      Y8, 1216(DI)
+	VMOVAPS      Y12, 1728(DI)
+	VMOVAPS      Y9, 2240(DI)
+	VMOVAPS      Y1, 2752(DI)
+	VMOVAPS      Y3, 3264(DI)
+	VMOVAPS      Y7, 3776(DI)
+	VMOVUPS      256(CX), Y0
+	VMOVUPS      256(CX)(DX*1), Y1
+	VMOVUPS      256(CX)(DX*2), Y2
+	VMOVUPS      256(CX)(R8*1), Y3
+	VMOVUPS      256(CX)(DX*4), Y4
+	VMOVUPS      256(CX)(R9*1), Y5
+	VMOVUPS      256(CX)(R8*2), Y6
+	VMOVUPS      256(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVAPS      Y0, 256(DI)
+	VMOVAPS      Y10, 768(DI)
+	VMOVAPS      Y8, 1280(DI)
+	VMOVAPS      Y12, 1792(DI)
+	VMOVAPS      Y9, 2304(DI)
+	VMOVAPS      Y1, 2816(DI)
+	VMOVAPS      Y3, 3328(DI)
+	VMOVAPS      Y7, 3840(DI)
+	VMOVUPS      320(CX), Y0
+	VMOVUPS      320(CX)(DX*1), Y1
+	VMOVUPS      320(CX)(DX*2), Y2
+	VMOVUPS      320(CX)(R8*1), Y3
+	VMOVUPS      320(CX)(DX*4), Y4
+	VMOVUPS      320(CX)(R9*1), Y5
+	VMOVUPS      320(CX)(R8*2), Y6
+	VMOVUPS      320(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVAPS      Y0, 320(DI)
+	VMOVAPS      Y10, 832(DI)
+	VMOVAPS      Y8, 1344(DI)
+	VMOVAPS      Y12, 1856(DI)
+	VMOVAPS      Y9, 2368(DI)
+	VMOVAPS      Y1, 2880(DI)
+	VMOVAPS      Y3, 3392(DI)
+	VMOVAPS      Y7, 3904(DI)
+	VMOVUPS      384(CX), Y0
+	VMOVUPS      384(CX)(DX*1), Y1
+	VMOVUPS      384(CX)(DX*2), Y2
+	VMOVUPS      384(CX)(R8*1), Y3
+	VMOVUPS      384(CX)(DX*4), Y4
+	VMOVUPS      384(CX)(R9*1), Y5
+	VMOVUPS      384(CX)(R8*2), Y6
+	VMOVUPS      384(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVAPS      Y0, 384(DI)
+	VMOVAPS      Y10, 896(DI)
+	VMOVAPS      Y8, 1408(DI)
+	VMOVAPS      Y12, 1920(DI)
+	VMOVAPS      Y9, 2432(DI)
+	VMOVAPS      Y1, 2944(DI)
+	VMOVAPS      Y3, 3456(DI)
+	VMOVAPS      Y7, 3968(DI)
+	VMOVUPS      448(CX), Y0
+	VMOVUPS      448(CX)(DX*1), Y1
+	VMOVUPS      448(CX)(DX*2), Y2
+	VMOVUPS      448(CX)(R8*1), Y3
+	VMOVUPS      448(CX)(DX*4), Y4
+	VMOVUPS      448(CX)(R9*1), Y5
+	VMOVUPS      448(CX)(R8*2), Y6
+	VMOVUPS      448(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVAPS      Y0, 448(DI)
+	VMOVAPS      Y10, 960(DI)
+	VMOVAPS      Y8, 1472(DI)
+	VMOVAPS      Y12, 1984(DI)
+	VMOVAPS      Y9, 2496(DI)
+	VMOVAPS      Y1, 3008(DI)
+	VMOVAPS      Y3, 3520(DI)
+	VMOVAPS      Y7, 4032(DI)
+	MOVQ         BX, R15
+	VMOVUPS      (DI), Y0
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      128(DI), Y2
+	VMOVUPS      192(DI), Y3
+	VMOVUPS      256(DI), Y4
+	VMOVUPS      320(DI), Y5
+	VMOVUPS      384(DI), Y6
+	VMOVUPS      448(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVUPS      Y0, (R15)
+	VMOVUPS      Y10, (R15)(SI*1)
+	VMOVUPS      Y8, (R15)(SI*2)
+	VMOVUPS      Y12, (R15)(R11*1)
+	VMOVUPS      Y9, (R15)(SI*4)
+	VMOVUPS      Y1, (R15)(R12*1)
+	VMOVUPS      Y3, (R15)(R11*2)
+	VMOVUPS      Y7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      512(DI), Y0
+	VMOVUPS      576(DI), Y1
+	VMOVUPS      640(DI), Y2
+	VMOVUPS      704(DI), Y3
+	VMOVUPS      768(DI), Y4
+	VMOVUPS      832(DI), Y5
+	VMOVUPS      896(DI), Y6
+	VMOVUPS      960(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVUPS      Y0, (R15)
+	VMOVUPS      Y10, (R15)(SI*1)
+	VMOVUPS      Y8, (R15)(SI*2)
+	VMOVUPS      Y12, (R15)(R11*1)
+	VMOVUPS      Y9, (R15)(SI*4)
+	VMOVUPS      Y1, (R15)(R12*1)
+	VMOVUPS      Y3, (R15)(R11*2)
+	VMOVUPS      Y7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      1024(DI), Y0
+	VMOVUPS      1088(DI), Y1
+	VMOVUPS      1152(DI), Y2
+	VMOVUPS      1216(DI), Y3
+	VMOVUPS      1280(DI), Y4
+	VMOVUPS      1344(DI), Y5
+	VMOVUPS      1408(DI), Y6
+	VMOVUPS      1472(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVUPS      Y0, (R15)
+	VMOVUPS      Y10, (R15)(SI*1)
+	VMOVUPS      Y8, (R15)(SI*2)
+	VMOVUPS      Y12, (R15)(R11*1)
+	VMOVUPS      Y9, (R15)(SI*4)
+	VMOVUPS      Y1, (R15)(R12*1)
+	VMOVUPS      Y3, (R15)(R11*2)
+	VMOVUPS      Y7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      1536(DI), Y0
+	VMOVUPS      1600(DI), Y1
+	VMOVUPS      1664(DI), Y2
+	VMOVUPS      1728(DI), Y3
+	VMOVUPS      1792(DI), Y4
+	VMOVUPS      1856(DI), Y5
+	VMOVUPS      1920(DI), Y6
+	VMOVUPS      1984(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVUPS      Y0, (R15)
+	VMOVUPS      Y10, (R15)(SI*1)
+	VMOVUPS      Y8, (R15)(SI*2)
+	VMOVUPS      Y12, (R15)(R11*1)
+	VMOVUPS      Y9, (R15)(SI*4)
+	VMOVUPS      Y1, (R15)(R12*1)
+	VMOVUPS      Y3, (R15)(R11*2)
+	VMOVUPS      Y7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      2048(DI), Y0
+	VMOVUPS      2112(DI), Y1
+	VMOVUPS      2176(DI), Y2
+	VMOVUPS      2240(DI), Y3
+	VMOVUPS      2304(DI), Y4
+	VMOVUPS      2368(DI), Y5
+	VMOVUPS      2432(DI), Y6
+	VMOVUPS      2496(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVUPS      Y0, (R15)
+	VMOVUPS      Y10, (R15)(SI*1)
+	VMOVUPS      Y8, (R15)(SI*2)
+	VMOVUPS      Y12, (R15)(R11*1)
+	VMOVUPS      Y9, (R15)(SI*4)
+	VMOVUPS      Y1, (R15)(R12*1)
+	VMOVUPS      Y3, (R15)(R11*2)
+	VMOVUPS      Y7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      2560(DI), Y0
+	VMOVUPS      2624(DI), Y1
+	VMOVUPS      2688(DI), Y2
+	VMOVUPS      2752(DI), Y3
+	VMOVUPS      2816(DI), Y4
+	VMOVUPS      2880(DI), Y5
+	VMOVUPS      2944(DI), Y6
+	VMOVUPS      3008(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVUPS      Y0, (R15)
+	VMOVUPS      Y10, (R15)(SI*1)
+	VMOVUPS      Y8, (R15)(SI*2)
+	VMOVUPS      Y12, (R15)(R11*1)
+	VMOVUPS      Y9, (R15)(SI*4)
+	VMOVUPS      Y1, (R15)(R12*1)
+	VMOVUPS      Y3, (R15)(R11*2)
+	VMOVUPS      Y7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      3072(DI), Y0
+	VMOVUPS      3136(DI), Y1
+	VMOVUPS      3200(DI), Y2
+	VMOVUPS      3264(DI), Y3
+	VMOVUPS      3328(DI), Y4
+	VMOVUPS      3392(DI), Y5
+	VMOVUPS      3456(DI), Y6
+	VMOVUPS      3520(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVUPS      Y0, (R15)
+	VMOVUPS      Y10, (R15)(SI*1)
+	VMOVUPS      Y8, (R15)(SI*2)
+	VMOVUPS      Y12, (R15)(R11*1)
+	VMOVUPS      Y9, (R15)(SI*4)
+	VMOVUPS      Y1, (R15)(R12*1)
+	VMOVUPS      Y3, (R15)(R11*2)
+	VMOVUPS      Y7, (R15)(R13*1)
+	ADDQ         R14, R15
+	VMOVUPS      3584(DI), Y0
+	VMOVUPS      3648(DI), Y1
+	VMOVUPS      3712(DI), Y2
+	VMOVUPS      3776(DI), Y3
+	VMOVUPS      3840(DI), Y4
+	VMOVUPS      3904(DI), Y5
+	VMOVUPS      3968(DI), Y6
+	VMOVUPS      4032(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y5, Y3, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y7
+	VADDPS       Y6, Y2, Y8
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y8
+	VADDPS       Y5, Y1, Y9
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y9
+	VADDPS       Y9, Y8, Y10
+	VSUBPS       Y9, Y8, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y9
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y11
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VFMADD231PS  winoConst<>+128(SB), Y11, Y12
+	VMOVAPS      Y9, Y9
+	VFNMADD231PS winoConst<>+128(SB), Y11, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y6, Y3
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y3
+	VMOVUPS      Y0, (R15)
+	VMOVUPS      Y10, (R15)(SI*1)
+	VMOVUPS      Y8, (R15)(SI*2)
+	VMOVUPS      Y12, (R15)(R11*1)
+	VMOVUPS      Y9, (R15)(SI*4)
+	VMOVUPS      Y1, (R15)(R12*1)
+	VMOVUPS      Y3, (R15)(R11*2)
+	VMOVUPS      Y7, (R15)(R13*1)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	DECQ         BP
+	JNZ          winoInput4x5AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput4x5AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput4x5AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutput4x5AVX2(SB), $2112-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R11
+	IMUL3Q $0x00000008, DX, R12
+
+winoOutput4x5AVX2_tile:
+	MOVQ $0x00000002, R14
+
+winoOutput4x5AVX2_half:
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y1
+	VMOVAPS      Y0, (R8)
+	VMOVAPS      Y6, 64(R8)
+	VMOVAPS      Y8, 128(R8)
+	VMOVAPS      Y1, 192(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y1
+	VMOVAPS      Y0, 256(R8)
+	VMOVAPS      Y6, 320(R8)
+	VMOVAPS      Y8, 384(R8)
+	VMOVAPS      Y1, 448(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y1
+	VMOVAPS      Y0, 512(R8)
+	VMOVAPS      Y6, 576(R8)
+	VMOVAPS      Y8, 640(R8)
+	VMOVAPS      Y1, 704(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y1
+	VMOVAPS      Y0, 768(R8)
+	VMOVAPS      Y6, 832(R8)
+	VMOVAPS      Y8, 896(R8)
+	VMOVAPS      Y1, 960(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y1
+	VMOVAPS      Y0, 1024(R8)
+	VMOVAPS      Y6, 1088(R8)
+	VMOVAPS      Y8, 1152(R8)
+	VMOVAPS      Y1, 1216(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y1
+	VMOVAPS      Y0, 1280(R8)
+	VMOVAPS      Y6, 1344(R8)
+	VMOVAPS      Y8, 1408(R8)
+	VMOVAPS      Y1, 1472(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y1
+	VMOVAPS      Y0, 1536(R8)
+	VMOVAPS      Y6, 1600(R8)
+	VMOVAPS      Y8, 1664(R8)
+	VMOVAPS      Y1, 1728(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y1
+	VMOVAPS      Y0, 1792(R8)
+	VMOVAPS      Y6, 1856(R8)
+	VMOVAPS      Y8, 1920(R8)
+	VMOVAPS      Y1, 1984(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      256(R8), Y6
+	VMOVUPS      512(R8), Y7
+	VMOVUPS      768(R8), Y0
+	VMOVUPS      1024(R8), Y8
+	VMOVUPS      1280(R8), Y2
+	VMOVUPS      1536(R8), Y5
+	VMOVUPS      1792(R8), Y4
+	VADDPS       Y7, Y6, Y3
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y8, Y0, Y7
+	VSUBPS       Y8, Y0, Y0
+	VADDPS       Y5, Y2, Y8
+	VSUBPS       Y5, Y2, Y5
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y7, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y8, Y1
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y7, Y3
+	VFMADD231PS  winoConst<>+512(SB), Y8, Y3
+	VADDPS       Y6, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y4
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y3, Y3
+	VMAXPS       Y3, Y0, Y3
+	VMOVUPS      Y3, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y4, Y4
+	VMAXPS       Y4, Y0, Y4
+	VMOVUPS      Y4, (R13)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      320(R8), Y2
+	VMOVUPS      576(R8), Y3
+	VMOVUPS      832(R8), Y4
+	VMOVUPS      1088(R8), Y5
+	VMOVUPS      1344(R8), Y6
+	VMOVUPS      1600(R8), Y7
+	VMOVUPS      1856(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y2
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 64(R13)
+	VMOVUPS      128(R8), Y1
+	VMOVUPS      384(R8), Y2
+	VMOVUPS      640(R8), Y3
+	VMOVUPS      896(R8), Y4
+	VMOVUPS      1152(R8), Y5
+	VMOVUPS      1408(R8), Y6
+	VMOVUPS      1664(R8), Y7
+	VMOVUPS      1920(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y2
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 128(R13)
+	VMOVUPS      192(R8), Y1
+	VMOVUPS      448(R8), Y2
+	VMOVUPS      704(R8), Y3
+	VMOVUPS      960(R8), Y4
+	VMOVUPS      1216(R8), Y5
+	VMOVUPS      1472(R8), Y6
+	VMOVUPS      1728(R8), Y7
+	VMOVUPS      1984(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y2
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 192(R13)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R14
+	JNZ          winoOutput4x5AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput4x5AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool4x5AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputPool4x5AVX2(SB), $2112-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R11
+	IMUL3Q $0x00000008, DX, R12
+
+winoOutputPool4x5AVX2_tile:
+	MOVQ $0x00000002, R14
+
+winoOutputPool4x5AVX2_half:
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y1
+	VMOVAPS      Y0, (R8)
+	VMOVAPS      Y6, 64(R8)
+	VMOVAPS      Y8, 128(R8)
+	VMOVAPS      Y1, 192(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y1
+	VMOVAPS      Y0, 256(R8)
+	VMOVAPS      Y6, 320(R8)
+	VMOVAPS      Y8, 384(R8)
+	VMOVAPS      Y1, 448(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y1
+	VMOVAPS      Y0, 512(R8)
+	VMOVAPS      Y6, 576(R8)
+	VMOVAPS      Y8, 640(R8)
+	VMOVAPS      Y1, 704(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y1
+	VMOVAPS      Y0, 768(R8)
+	VMOVAPS      Y6, 832(R8)
+	VMOVAPS      Y8, 896(R8)
+	VMOVAPS      Y1, 960(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y1
+	VMOVAPS      Y0, 1024(R8)
+	VMOVAPS      Y6, 1088(R8)
+	VMOVAPS      Y8, 1152(R8)
+	VMOVAPS      Y1, 1216(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y1
+	VMOVAPS      Y0, 1280(R8)
+	VMOVAPS      Y6, 1344(R8)
+	VMOVAPS      Y8, 1408(R8)
+	VMOVAPS      Y1, 1472(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y1
+	VMOVAPS      Y0, 1536(R8)
+	VMOVAPS      Y6, 1600(R8)
+	VMOVAPS      Y8, 1664(R8)
+	VMOVAPS      Y1, 1728(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VMOVUPS      (R13)(R9*2), Y6
+	VMOVUPS      (R13)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y1
+	VMOVAPS      Y0, 1792(R8)
+	VMOVAPS      Y6, 1856(R8)
+	VMOVAPS      Y8, 1920(R8)
+	VMOVAPS      Y1, 1984(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      256(R8), Y6
+	VMOVUPS      512(R8), Y7
+	VMOVUPS      768(R8), Y0
+	VMOVUPS      1024(R8), Y8
+	VMOVUPS      1280(R8), Y2
+	VMOVUPS      1536(R8), Y5
+	VMOVUPS      1792(R8), Y4
+	VADDPS       Y7, Y6, Y3
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y8, Y0, Y7
+	VSUBPS       Y8, Y0, Y0
+	VADDPS       Y5, Y2, Y8
+	VSUBPS       Y5, Y2, Y5
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y7, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y8, Y1
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y7, Y3
+	VFMADD231PS  winoConst<>+512(SB), Y8, Y3
+	VADDPS       Y6, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y4
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R13
+	VMAXPS       Y2, Y1, Y1
+	VMAXPS       Y4, Y3, Y3
+	VMOVAPS      Y1, (R8)
+	VMOVAPS      Y3, 256(R8)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      320(R8), Y2
+	VMOVUPS      576(R8), Y3
+	VMOVUPS      832(R8), Y4
+	VMOVUPS      1088(R8), Y5
+	VMOVUPS      1344(R8), Y6
+	VMOVUPS      1600(R8), Y7
+	VMOVUPS      1856(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y2
+	MOVQ         BX, R13
+	VMAXPS       Y7, Y1, Y1
+	VMAXPS       Y2, Y9, Y9
+	VMAXPS       (R8), Y1, Y1
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R13)
+	ADDQ         SI, R13
+	VMAXPS       256(R8), Y9, Y9
+	VADDPS       (DI), Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, (R13)
+	VMOVUPS      128(R8), Y1
+	VMOVUPS      384(R8), Y2
+	VMOVUPS      640(R8), Y3
+	VMOVUPS      896(R8), Y4
+	VMOVUPS      1152(R8), Y5
+	VMOVUPS      1408(R8), Y6
+	VMOVUPS      1664(R8), Y7
+	VMOVUPS      1920(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y2
+	MOVQ         BX, R13
+	VMAXPS       Y7, Y1, Y1
+	VMAXPS       Y2, Y9, Y9
+	VMOVAPS      Y1, 128(R8)
+	VMOVAPS      Y9, 384(R8)
+	VMOVUPS      192(R8), Y1
+	VMOVUPS      448(R8), Y2
+	VMOVUPS      704(R8), Y3
+	VMOVUPS      960(R8), Y4
+	VMOVUPS      1216(R8), Y5
+	VMOVUPS      1472(R8), Y6
+	VMOVUPS      1728(R8), Y7
+	VMOVUPS      1984(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y2
+	MOVQ         BX, R13
+	VMAXPS       Y7, Y1, Y1
+	VMAXPS       Y2, Y9, Y9
+	VMAXPS       128(R8), Y1, Y1
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R13)
+	ADDQ         SI, R13
+	VMAXPS       384(R8), Y9, Y9
+	VADDPS       (DI), Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, 64(R13)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R14
+	JNZ          winoOutputPool4x5AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool4x5AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoWeights4x5AVX2(n int, w *float32, wStride int, u *float32, uStride int)
+// Requires: AVX, FMA3
+TEXT ·winoWeights4x5AVX2(SB), $2624-40
+	MOVQ   n+0(FP), AX
+	MOVQ   w+8(FP), CX
+	MOVQ   wStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   u+24(FP), BX
+	MOVQ   uStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R9
+	LEAQ   (SI)(SI*2), R9
+	LEAQ   (SI)(SI*4), R10
+	LEAQ   (R9)(SI*4), R11
+	LEAQ   (DX)(DX*4), R12
+	IMUL3Q $0x00000008, SI, R13
+
+winoWeights4x5AVX2_block:
+	MOVQ $0x00000002, R15
+
+winoWeights4x5AVX2_half:
+	MOVQ        CX, R14
+	VMOVUPS     (R14), Y0
+	ADDQ        R12, R14
+	VMOVUPS     (R14), Y1
+	ADDQ        R12, R14
+	VMOVUPS     (R14), Y2
+	ADDQ        R12, R14
+	VMOVUPS     (R14), Y3
+	ADDQ        R12, R14
+	VMOVUPS     (R14), Y4
+	VADDPS      Y2, Y0, Y5
+	VADDPS      Y4, Y5, Y5
+	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VADDPS      Y3, Y1, Y6
+	VMULPS      winoConst<>+1024(SB), Y6, Y6
+	VMULPS      winoConst<>+1088(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
+	VMULPS      winoConst<>+1216(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
+	VMULPS      winoConst<>+1216(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VSUBPS      Y6, Y5, Y2
+	VADDPS      Y6, Y5, Y3
+	VADDPS      Y8, Y7, Y5
+	VSUBPS      Y8, Y7, Y6
+	VADDPS      Y1, Y9, Y7
+	VSUBPS      Y1, Y9, Y1
+	VMOVAPS     Y0, (DI)
+	VMOVAPS     Y2, 320(DI)
+	VMOVAPS     Y3, 640(DI)
+	VMOVAPS     Y5, 960(DI)
+	VMOVAPS     Y6, 1280(DI)
+	VMOVAPS     Y7, 1600(DI)
+	VMOVAPS     Y1, 1920(DI)
+	VMOVAPS     Y4, 2240(DI)
+	MOVQ        CX, R14
+	VMOVUPS     (R14)(DX*1), Y0
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*1), Y1
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*1), Y2
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*1), Y3
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*1), Y4
+	VADDPS      Y2, Y0, Y5
+	VADDPS      Y4, Y5, Y5
+	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VADDPS      Y3, Y1, Y6
+	VMULPS      winoConst<>+1024(SB), Y6, Y6
+	VMULPS      winoConst<>+1088(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
+	VMULPS      winoConst<>+1216(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
+	VMULPS      winoConst<>+1216(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VSUBPS      Y6, Y5, Y2
+	VADDPS      Y6, Y5, Y3
+	VADDPS      Y8, Y7, Y5
+	VSUBPS      Y8, Y7, Y6
+	VADDPS      Y1, Y9, Y7
+	VSUBPS      Y1, Y9, Y1
+	VMOVAPS     Y0, 64(DI)
+	VMOVAPS     Y2, 384(DI)
+	VMOVAPS     Y3, 704(DI)
+	VMOVAPS     Y5, 1024(DI)
+	VMOVAPS     Y6, 1344(DI)
+	VMOVAPS     Y7, 1664(DI)
+	VMOVAPS     Y1, 1984(DI)
+	VMOVAPS     Y4, 2304(DI)
+	MOVQ        CX, R14
+	VMOVUPS     (R14)(DX*2), Y0
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*2), Y1
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*2), Y2
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*2), Y3
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*2), Y4
+	VADDPS      Y2, Y0, Y5
+	VADDPS      Y4, Y5, Y5
+	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VADDPS      Y3, Y1, Y6
+	VMULPS      winoConst<>+1024(SB), Y6, Y6
+	VMULPS      winoConst<>+1088(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
+	VMULPS      winoConst<>+1216(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
+	VMULPS      winoConst<>+1216(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VSUBPS      Y6, Y5, Y2
+	VADDPS      Y6, Y5, Y3
+	VADDPS      Y8, Y7, Y5
+	VSUBPS      Y8, Y7, Y6
+	VADDPS      Y1, Y9, Y7
+	VSUBPS      Y1, Y9, Y1
+	VMOVAPS     Y0, 128(DI)
+	VMOVAPS     Y2, 448(DI)
+	VMOVAPS     Y3, 768(DI)
+	VMOVAPS     Y5, 1088(DI)
+	VMOVAPS     Y6, 1408(DI)
+	VMOVAPS     Y7, 1728(DI)
+	VMOVAPS     Y1, 2048(DI)
+	VMOVAPS     Y4, 2368(DI)
+	MOVQ        CX, R14
+	VMOVUPS     (R14)(R8*1), Y0
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(R8*1), Y1
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(R8*1), Y2
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(R8*1), Y3
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(R8*1), Y4
+	VADDPS      Y2, Y0, Y5
+	VADDPS      Y4, Y5, Y5
+	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VADDPS      Y3, Y1, Y6
+	VMULPS      winoConst<>+1024(SB), Y6, Y6
+	VMULPS      winoConst<>+1088(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
+	VMULPS      winoConst<>+1216(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
+	VMULPS      winoConst<>+1216(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VSUBPS      Y6, Y5, Y2
+	VADDPS      Y6, Y5, Y3
+	VADDPS      Y8, Y7, Y5
+	VSUBPS      Y8, Y7, Y6
+	VADDPS      Y1, Y9, Y7
+	VSUBPS      Y1, Y9, Y1
+	VMOVAPS     Y0, 192(DI)
+	VMOVAPS     Y2, 512(DI)
+	VMOVAPS     Y3, 832(DI)
+	VMOVAPS     Y5, 1152(DI)
+	VMOVAPS     Y6, 1472(DI)
+	VMOVAPS     Y7, 1792(DI)
+	VMOVAPS     Y1, 2112(DI)
+	VMOVAPS     Y4, 2432(DI)
+	MOVQ        CX, R14
+	VMOVUPS     (R14)(DX*4), Y0
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*4), Y1
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*4), Y2
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*4), Y3
+	ADDQ        R12, R14
+	VMOVUPS     (R14)(DX*4), Y4
+	VADDPS      Y2, Y0, Y5
+	VADDPS      Y4, Y5, Y5
+	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VADDPS      Y3, Y1, Y6
+	VMULPS      winoConst<>+1024(SB), Y6, Y6
+	VMULPS      winoConst<>+1088(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
+	VMULPS      winoConst<>+1216(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
+	VMULPS      winoConst<>+1216(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VSUBPS      Y6, Y5, Y2
+	VADDPS      Y6, Y5, Y3
+	VADDPS      Y8, Y7, Y5
+	VSUBPS      Y8, Y7, Y6
+	VADDPS      Y1, Y9, Y7
+	VSUBPS      Y1, Y9, Y1
+	VMOVAPS     Y0, 256(DI)
+	VMOVAPS     Y2, 576(DI)
+	VMOVAPS     Y3, 896(DI)
+	VMOVAPS     Y5, 1216(DI)
+	VMOVAPS     Y6, 1536(DI)
+	VMOVAPS     Y7, 1856(DI)
+	VMOVAPS     Y1, 2176(DI)
+	VMOVAPS     Y4, 2496(DI)
+	MOVQ        BX, R14
+	VMOVUPS     (DI), Y0
+	VMOVUPS     64(DI), Y1
+	VMOVUPS     128(DI), Y2
+	VMOVUPS     192(DI), Y3
+	VMOVUPS     256(DI), Y4
+	VADDPS      Y2, Y0, Y5
+	VADDPS      Y4, Y5, Y5
+	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VADDPS      Y3, Y1, Y6
+	VMULPS      winoConst<>+1024(SB), Y6, Y6
+	VMULPS      winoConst<>+1088(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
+	VMULPS      winoConst<>+1216(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
+	VMULPS      winoConst<>+1216(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VSUBPS      Y6, Y5, Y2
+	VADDPS      Y6, Y5, Y3
+	VADDPS      Y8, Y7, Y5
+	VSUBPS      Y8, Y7, Y6
+	VADDPS      Y1, Y9, Y7
+	VSUBPS      Y1, Y9, Y1
+	VMOVUPS     Y0, (R14)
+	VMOVUPS     Y2, (R14)(SI*1)
+	VMOVUPS     Y3, (R14)(SI*2)
+	VMOVUPS     Y5, (R14)(R9*1)
+	VMOVUPS     Y6, (R14)(SI*4)
+	VMOVUPS     Y7, (R14)(R10*1)
+	VMOVUPS     Y1, (R14)(R9*2)
+	VMOVUPS     Y4, (R14)(R11*1)
+	ADDQ        R13, R14
+	VMOVUPS     320(DI), Y0
+	VMOVUPS     384(DI), Y1
+	VMOVUPS     448(DI), Y2
+	VMOVUPS     512(DI), Y3
+	VMOVUPS     576(DI), Y4
+	VADDPS      Y2, Y0, Y5
+	VADDPS      Y4, Y5, Y5
+	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VADDPS      Y3, Y1, Y6
+	VMULPS      winoConst<>+1024(SB), Y6, Y6
+	VMULPS      winoConst<>+1088(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
+	VMULPS      winoConst<>+1216(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
+	VMULPS      winoConst<>+1216(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VSUBPS      Y6, Y5, Y2
+	VADDPS      Y6, Y5, Y3
+	VADDPS      Y8, Y7, Y5
+	VSUBPS      Y8, Y7, Y6
+	VADDPS      Y1, Y9, Y7
+	VSUBPS      Y1, Y9, Y1
+	VMOVUPS     Y0, (R14)
+	VMOVUPS     Y2, (R14)(SI*1)
+	VMOVUPS     Y3, (R14)(SI*2)
+	VMOVUPS     Y5, (R14)(R9*1)
+	VMOVUPS     Y6, (R14)(SI*4)
+	VMOVUPS     Y7, (R14)(R10*1)
+	VMOVUPS     Y1, (R14)(R9*2)
+	VMOVUPS     Y4, (R14)(R11*1)
+	ADDQ        R13, R14
+	VMOVUPS     640(DI), Y0
+	VMOVUPS     704(DI), Y1
+	VMOVUPS     768(DI), Y2
+	VMOVUPS     832(DI), Y3
+	VMOVUPS     896(DI), Y4
+	VADDPS      Y2, Y0, Y5
+	VADDPS      Y4, Y5, Y5
+	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VADDPS      Y3, Y1, Y6
+	VMULPS      winoConst<>+1024(SB), Y6, Y6
+	VMULPS      winoConst<>+1088(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
+	VMULPS      winoConst<>+1216(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
+	VMULPS      winoConst<>+1216(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VSUBPS      Y6, Y5, Y2
+	VADDPS      Y6, Y5, Y3
+	VADDPS      Y8, Y7, Y5
+	VSUBPS      Y8, Y7, Y6
+	VADDPS      Y1, Y9, Y7
+	VSUBPS      Y1, Y9, Y1
+	VMOVUPS     Y0, (R14)
+	VMOVUPS     Y2, (R14)(SI*1)
+	VMOVUPS     Y3, (R14)(SI*2)
+	VMOVUPS     Y5, (R14)(R9*1)
+	VMOVUPS     Y6, (R14)(SI*4)
+	VMOVUPS     Y7, (R14)(R10*1)
+	VMOVUPS     Y1, (R14)(R9*2)
+	VMOVUPS     Y4, (R14)(R11*1)
+	ADDQ        R13, R14
+	VMOVUPS     960(DI), Y0
+	VMOVUPS     1024(DI), Y1
+	VMOVUPS     1088(DI), Y2
+	VMOVUPS     1152(DI), Y3
+	VMOVUPS     1216(DI), Y4
+	VADDPS      Y2, Y0, Y5
+	VADDPS      Y4, Y5, Y5
+	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VADDPS      Y3, Y1, Y6
+	VMULPS      winoConst<>+1024(SB), Y6, Y6
+	VMULPS      winoConst<>+1088(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
+	VMULPS      winoConst<>+1216(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
+	VMULPS      winoConst<>+1216(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VSUBPS      Y6, Y5, Y2
+	VADDPS      Y6, Y5, Y3
+	VADDPS      Y8, Y7, Y5
+	VSUBPS      Y8, Y7, Y6
+	VADDPS      Y1, Y9, Y7
+	VSUBPS      Y1, Y9, Y1
+	VMOVUPS     Y0, (R14)
+	VMOVUPS     Y2, (R14)(SI*1)
+	VMOVUPS     Y3, (R14)(SI*2)
+	VMOVUPS     Y5, (R14)(R9*1)
+	VMOVUPS     Y6, (R14)(SI*4)
+	VMOVUPS     Y7, (R14)(R10*1)
+	VMOVUPS     Y1, (R14)(R9*2)
+	VMOVUPS     Y4, (R14)(R11*1)
+	ADDQ        R13, R14
+	VMOVUPS     1280(DI), Y0
+	VMOVUPS     1344(DI), Y1
+	VMOVUPS     1408(DI), Y2
+	VMOVUPS     1472(DI), Y3
+	VMOVUPS     1536(DI), Y4
+	VADDPS      Y2, Y0, Y5
+	VADDPS      Y4, Y5, Y5
+	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VADDPS      Y3, Y1, Y6
+	VMULPS      winoConst<>+1024(SB), Y6, Y6
+	VMULPS      winoConst<>+1088(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
+	VMULPS      winoConst<>+1216(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
+	VMULPS      winoConst<>+1216(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VSUBPS      Y6, Y5, Y2
+	VADDPS      Y6, Y5, Y3
+	VADDPS      Y8, Y7, Y5
+	VSUBPS      Y8, Y7, Y6
+	VADDPS      Y1, Y9, Y7
+	VSUBPS      Y1, Y9, Y1
+	VMOVUPS     Y0, (R14)
+	VMOVUPS     Y2, (R14)(SI*1)
+	VMOVUPS     Y3, (R14)(SI*2)
+	VMOVUPS     Y5, (R14)(R9*1)
+	VMOVUPS     Y6, (R14)(SI*4)
+	VMOVUPS     Y7, (R14)(R10*1)
+	VMOVUPS     Y1, (R14)(R9*2)
+	VMOVUPS     Y4, (R14)(R11*1)
+	ADDQ        R13, R14
+	VMOVUPS     1600(DI), Y0
+	VMOVUPS     1664(DI), Y1
+	VMOVUPS     1728(DI), Y2
+	VMOVUPS     1792(DI), Y3
+	VMOVUPS     1856(DI), Y4
+	VADDPS      Y2, Y0, Y5
+	VADDPS      Y4, Y5, Y5
+	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VADDPS      Y3, Y1, Y6
+	VMULPS      winoConst<>+1024(SB), Y6, Y6
+	VMULPS      winoConst<>+1088(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
+	VMULPS      winoConst<>+1216(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
+	VMULPS      winoConst<>+1216(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VSUBPS      Y6, Y5, Y2
+	VADDPS      Y6, Y5, Y3
+	VADDPS      Y8, Y7, Y5
+	VSUBPS      Y8, Y7, Y6
+	VADDPS      Y1, Y9, Y7
+	VSUBPS      Y1, Y9, Y1
+	VMOVUPS     Y0, (R14)
+	VMOVUPS     Y2, (R14)(SI*1)
+	VMOVUPS     Y3, (R14)(SI*2)
+	VMOVUPS     Y5, (R14)(R9*1)
+	VMOVUPS     Y6, (R14)(SI*4)
+	VMOVUPS     Y7, (R14)(R10*1)
+	VMOVUPS     Y1, (R14)(R9*2)
+	VMOVUPS     Y4, (R14)(R11*1)
+	ADDQ        R13, R14
+	VMOVUPS     1920(DI), Y0
+	VMOVUPS     1984(DI), Y1
+	VMOVUPS     2048(DI), Y2
+	VMOVUPS     2112(DI), Y3
+	VMOVUPS     2176(DI), Y4
+	VADDPS      Y2, Y0, Y5
+	VADDPS      Y4, Y5, Y5
+	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VADDPS      Y3, Y1, Y6
+	VMULPS      winoConst<>+1024(SB), Y6, Y6
+	VMULPS      winoConst<>+1088(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
+	VMULPS      winoConst<>+1216(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
+	VMULPS      winoConst<>+1216(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VSUBPS      Y6, Y5, Y2
+	VADDPS      Y6, Y5, Y3
+	VADDPS      Y8, Y7, Y5
+	VSUBPS      Y8, Y7, Y6
+	VADDPS      Y1, Y9, Y7
+	VSUBPS      Y1, Y9, Y1
+	VMOVUPS     Y0, (R14)
+	VMOVUPS     Y2, (R14)(SI*1)
+	VMOVUPS     Y3, (R14)(SI*2)
+	VMOVUPS     Y5, (R14)(R9*1)
+	VMOVUPS     Y6, (R14)(SI*4)
+	VMOVUPS     Y7, (R14)(R10*1)
+	VMOVUPS     Y1, (R14)(R9*2)
+	VMOVUPS     Y4, (R14)(R11*1)
+	ADDQ        R13, R14
+	VMOVUPS     2240(DI), Y0
+	VMOVUPS     2304(DI), Y1
+	VMOVUPS     2368(DI), Y2
+	VMOVUPS     2432(DI), Y3
+	VMOVUPS     2496(DI), Y4
+	VADDPS      Y2, Y0, Y5
+	VADDPS      Y4, Y5, Y5
+	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VADDPS      Y3, Y1, Y6
+	VMULPS      winoConst<>+1024(SB), Y6, Y6
+	VMULPS      winoConst<>+1088(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
+	VMULPS      winoConst<>+1216(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
+	VMULPS      winoConst<>+1216(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
+	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VSUBPS      Y6, Y5, Y2
+	VADDPS      Y6, Y5, Y3
+	VADDPS      Y8, Y7, Y5
+	VSUBPS      Y8, Y7, Y6
+	VADDPS      Y1, Y9, Y7
+	VSUBPS      Y1, Y9, Y1
+	VMOVUPS     Y0, (R14)
+	VMOVUPS     Y2, (R14)(SI*1)
+	VMOVUPS     Y3, (R14)(SI*2)
+	VMOVUPS     Y5, (R14)(R9*1)
+	VMOVUPS     Y6, (R14)(SI*4)
+	VMOVUPS     Y7, (R14)(R10*1)
+	VMOVUPS     Y1, (R14)(R9*2)
+	VMOVUPS     Y4, (R14)(R11*1)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, BX
+	DECQ        R15
+	JNZ         winoWeights4x5AVX2_half
+	SUBQ        $0x00000040, CX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoWeights4x5AVX2_block
 	VZEROUPPER
 	RET
 

@@ -11,14 +11,14 @@ import (
 // together than n images of h × w have.
 func (p Winograd) Name(n, h, w int) string {
 	th, tw := p.grid(h, w)
-	return fmt.Sprintf("F(%d×%[1]d,3×3), %d tiles, %v", p.M, min(p.Tiles, n*th*tw), p.Order)
+	return fmt.Sprintf("F(%d×%[1]d,%d×%[2]d), %d tiles, %v", p.M, p.R, min(p.Tiles, n*th*tw), p.Order)
 }
 
 // Cost is what the model that [Conv.PlanWinograd] chooses by estimates for inference on
 // n images of h × w: the multiplications that one thread could do meanwhile.
 func (p Winograd) Cost(g Conv, n, h, w, threads int) float64 { return p.cost(g, n, h, w, threads) }
 
-// Multiplications is how many the products take: (M+2)² a tile and channel pair.
+// Multiplications is how many the products take: (M+R−1)² a tile and channel pair.
 func (p Winograd) Multiplications(g Conv, n, h, w int) int64 {
 	th, tw := p.grid(h, w)
 	return int64(n*th*tw) * int64(p.positions()) * int64(g.C) * int64(g.K)

@@ -21,10 +21,10 @@ var cacheFloats = sync.OnceValue(func() int {
 // depend, depends on the layer and on h and w alone, not on n or the threads. For
 // training only F(4×4,3×3) is used, whose rounding is good enough for gradients.
 func (g Conv) PlanWinograd(n, h, w, threads int, train bool) (best Winograd, ok bool) {
-	if !g.canWinograd() || train && g.transposed().patched() {
+	if !g.canWinograd() || train && (g.R != 3 || g.transposed().patched()) {
 		return best, false
 	}
-	p := Winograd{M: g.winogradM(h, w, train)}
+	p := Winograd{Form: g.winogradForm(h, w, train)}
 	if !p.pays(h, w) {
 		return best, false
 	}
@@ -63,20 +63,23 @@ func (p Winograd) tileBlocks(n, h, w, threads int) [12]int {
 // largeFilter is the transformed weights, in floats, above which F(6×6,3×3) is not used.
 const largeFilter = 1 << 20
 
-// winogradM is 6 where F(6×6,3×3) saves at least a twentieth of F(4×4,3×3)'s
-// multiplications and its filters, which are 1.8 times as large, are not so large that
+// winogradForm is F(4×4,5×5) for 5×5 filters. For 3×3 it is F(6×6,3×3) where that saves
+// at least a twentieth of F(4×4,3×3)'s multiplications and its filters, which are 1.8 times as large, are not so large that
 // reading them costs more than that. It is a rule of the layer, not of the machine:
 // the bits depend on it.
-func (g Conv) winogradM(h, w int, train bool) int {
+func (g Conv) winogradForm(h, w int, train bool) Form {
+	if g.R == 5 {
+		return Form{4, 5}
+	}
 	multiplications := func(p Winograd) int {
 		th, tw := p.grid(h, w)
 		return th * tw * p.positions()
 	}
-	p := Winograd{M: 6}
-	if !train && p.FilterLen(g) <= largeFilter && 21*multiplications(p) <= 20*multiplications(Winograd{M: 4}) {
-		return 6
+	p, small := Winograd{Form: Form{6, 3}}, Winograd{Form: Form{4, 3}}
+	if !train && p.FilterLen(g) <= largeFilter && 21*multiplications(p) <= 20*multiplications(small) {
+		return p.Form
 	}
-	return 4
+	return small.Form
 }
 
 var orders = [...]Order{ByPanel, ByPosition, Shared}
@@ -141,11 +144,11 @@ func (g Conv) WinogradPlans(n, h, w, threads int) []Winograd {
 	if !g.canWinograd() {
 		return nil
 	}
-	p := Winograd{M: g.winogradM(h, w, false)}
+	p := Winograd{Form: g.winogradForm(h, w, false)}
 	var plans []Winograd
 	for _, tiles := range p.tileBlocks(n, h, w, threads) {
 		for _, order := range orders {
-			plan := Winograd{p.M, tiles, order}
+			plan := Winograd{p.Form, tiles, order}
 			if tiles > 0 && !slices.Contains(plans, plan) {
 				plans = append(plans, plan)
 			}

@@ -2,11 +2,23 @@ package kernel
 
 import "math"
 
-// Winograd is how a 3×3 convolution with a border of one pixel is computed by
-// F(M×M,3×3): every M×M outputs of a tile take (M+2)² multiplications a channel pair
-// instead of 9·M².
+// Form is the algorithm F(M×M,R×R): every M×M outputs of a tile take (M+R−1)²
+// multiplications a channel pair instead of R²·M².
+type Form struct{ M, R int }
+
+// forms are those that there are kernels for.
+var forms = [...]Form{{4, 3}, {6, 3}, {4, 5}}
+
+// index is the form's place in forms.
+func (f Form) index() int { return f.R - 3 + (f.M-4)/2 }
+
+// side is that of an input tile, and of the grid of products.
+func (f Form) side() int { return f.M + f.R - 1 }
+
+// Winograd is how a convolution with R×R filters and a border of R/2 pixels is computed
+// by F(M×M,R×R).
 type Winograd struct {
-	M     int // 4 or 6
+	Form
 	Tiles int // tiles that go through the three stages together
 	Order Order
 }
@@ -28,7 +40,7 @@ const (
 func (o Order) String() string { return [...]string{"by panel", "by position", "shared"}[o] }
 
 // positions is the number of products of a tile.
-func (p Winograd) positions() int { return (p.M + 2) * (p.M + 2) }
+func (p Winograd) positions() int { return p.side() * p.side() }
 
 // grid is the number of tile rows and columns of an image.
 func (p Winograd) grid(h, w int) (th, tw int) { return (h + p.M - 1) / p.M, (w + p.M - 1) / p.M }
@@ -37,7 +49,7 @@ func (p Winograd) grid(h, w int) (th, tw int) { return (h + p.M - 1) / p.M, (w +
 // reach beyond the image.
 func (p Winograd) End(h, w int) int {
 	th, tw := p.grid(h, w)
-	return max(th*p.M-h, tw*p.M-w) + 1
+	return max(th*p.M-h, tw*p.M-w) + p.R/2
 }
 
 // FilterLen is the number of floats of the transformed weights.
@@ -75,14 +87,16 @@ func (p Winograd) Scratch(g Conv, n, h, w int) Scratch {
 	return s
 }
 
-// canWinograd tells whether the layer is a 3×3 convolution that tiles fit.
-func (g Conv) canWinograd() bool { return g.R == 3 && g.Pad == 1 && !g.patched() }
+// canWinograd tells whether the layer is a 3×3 or 5×5 convolution that tiles fit.
+func (g Conv) canWinograd() bool {
+	return (g.R == 3 || g.R == 5) && g.Pad == g.R/2 && !g.patched()
+}
 
 // pays tells whether F(m×m) saves enough multiplications on h × w to be worth its
 // transforms.
 func (p Winograd) pays(h, w int) bool {
 	th, tw := p.grid(h, w)
-	return float64(th*tw*p.positions())*1.4 < float64(9*h*w)
+	return float64(th*tw*p.positions())*1.4 < float64(p.R*p.R*h*w)
 }
 
 // filterTask transforms the weights of a panel.
@@ -102,9 +116,9 @@ func (w *Work) WinogradFilter(p Winograd, g Conv, weights, u []float32) {
 
 func (t *filterTask) Part(_, panel int) {
 	stride := blocks(t.g.C) * Block * Panel
-	src := t.weights[panel*9*stride:]
+	src := t.weights[panel*t.p.R*t.p.R*stride:]
 	dst := t.u[panel*t.p.positions()*stride:]
-	t.isa.winoWeights(t.p.M, stride/Block, src, stride, dst, stride)
+	t.isa.winoWeights(t.p.Form, stride/Block, src, stride, dst, stride)
 }
 
 // winoTask is the forward pass; it runs once over tile blocks, or, with the input
@@ -129,11 +143,11 @@ type winoTask struct {
 }
 
 // WinogradForward computes y = x ∗ w + bias, then max(0, ·) if relu, from transformed
-// weights u; with pool, y is the 2×2 max-pooling of that. x has borders of one zero
+// weights u; with pool, y is the 2×2 max-pooling of that. x has borders of R/2 zeros
 // above and left and of [Winograd.End] zeros below and right; the borders of y are left
 // as they are.
 func (w *Work) WinogradForward(p Winograd, g Conv, x *Act, u, bias []float32, relu, pool bool, y *Act) {
-	if x.Pad < 1 || x.End < p.End(x.H, x.W) {
+	if x.Pad < p.R/2 || x.End < p.End(x.H, x.W) {
 		panic("kernel: WinogradForward: the border of x is too narrow")
 	}
 	t := &w.winoT
@@ -226,9 +240,9 @@ func segments(t0, t1, th, tw int, f func(s segment)) {
 
 // input transforms channel block b of the tiles.
 func (t *winoTask) input(v []float32, b, t0, t1 int) {
-	m, stride := t.p.M, t.p.inputStride(t.g, t1-t0)
+	m, pad, stride := t.p.M, t.p.R/2, t.p.inputStride(t.g, t1-t0)
 	segments(t0, t1, t.th, t.tw, func(s segment) {
-		t.isa.winoInput(m, s.count, t.x.Data[t.x.At(s.n, b, s.ty*m-1, s.tx*m-1):], t.x.RowLen(),
+		t.isa.winoInput(t.p.Form, s.count, t.x.Data[t.x.At(s.n, b, s.ty*m-pad, s.tx*m-pad):], t.x.RowLen(),
 			v[(b*(t1-t0)+s.off)*Block:], stride)
 	})
 }
@@ -284,14 +298,14 @@ func (t *winoTask) output(products []float32, pStride int, s segment, b int, bia
 		whole = max(0, min(s.count, (y.W-x0)/side))
 	}
 	if whole > 0 {
-		t.isa.winoOutput(t.p.M, t.pool, whole, products, pStride, y.Data[y.At(s.n, b, y0, x0):], y.RowLen(), bias, t.lo)
+		t.isa.winoOutput(t.p.Form, t.pool, whole, products, pStride, y.Data[y.At(s.n, b, y0, x0):], y.RowLen(), bias, t.lo)
 	}
 	if whole == s.count {
 		return
 	}
 	rest := s.count - whole
 	row := rest * side * Block
-	t.isa.winoOutput(t.p.M, t.pool, rest, products[whole*Block:], pStride, edge, row, bias, t.lo)
+	t.isa.winoOutput(t.p.Form, t.pool, rest, products[whole*Block:], pStride, edge, row, bias, t.lo)
 	x0 += whole * side
 	width := min(rest*side, y.W-x0)
 	for r := 0; r < side && y0+r < y.H && width > 0; r++ {

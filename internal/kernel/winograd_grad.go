@@ -33,7 +33,7 @@ func (p Winograd) GradScratch(g Conv, n, h, w int) Scratch {
 
 // WinogradBackwardWeights adds to du, of [Winograd.FilterLen], the gradient of the
 // transformed weights, in image order from what du holds. x and dy have the borders of
-// [Work.WinogradForward]'s input. p.M is 4. With fresh, what du holds is not added to
+// [Work.WinogradForward]'s input. p is F(4×4,3×3). With fresh, what du holds is not added to
 // but replaced.
 func (w *Work) WinogradBackwardWeights(p Winograd, g Conv, x, dy *Act, fresh bool, du []float32) {
 	t := &w.winoGradT
@@ -59,7 +59,7 @@ func (t *winoGradTask) Part(_, i int) {
 	if t.phase == 0 {
 		segments(t.t0, t.t1, t.th, t.tw, func(s segment) {
 			if i < cb {
-				t.isa.winoInput(m, s.count, t.x.Data[t.x.At(s.n, i, s.ty*m-1, s.tx*m-1):], t.x.RowLen(), t.v[(i*tiles+s.off)*Block:], vStride)
+				t.isa.winoInput(t.p.Form, s.count, t.x.Data[t.x.At(s.n, i, s.ty*m-1, s.tx*m-1):], t.x.RowLen(), t.v[(i*tiles+s.off)*Block:], vStride)
 				return
 			}
 			b := i - cb

@@ -13,8 +13,8 @@ func TestWinogradStaysInBounds(t *testing.T) {
 		for _, tiles := range []int{1, 3} {
 			t.Run(fmt.Sprintf("%s/tiles%d", s.Name(), tiles), func(t *testing.T) {
 				eachSide(t, func(t *testing.T, mem memory) {
-					for _, m := range []int{4, 6} {
-						winogradInBounds(s, m, tiles, mem)
+					for _, f := range forms {
+						winogradInBounds(s, f, tiles, mem)
 						mem.release()
 					}
 				})
@@ -23,24 +23,24 @@ func TestWinogradStaysInBounds(t *testing.T) {
 	}
 }
 
-func winogradInBounds(s *ISA, m, tiles int, mem memory) {
+func winogradInBounds(s *ISA, f Form, tiles int, mem memory) {
 	rng := rand.New(rand.NewPCG(5, 5))
-	n := m + 2
+	m, n := f.M, f.side()
 	row, stride := (tiles*m+5)*Block, (tiles+1)*Block
 	// floats of rows rows of length floats, row apart
 	span := func(rows, row, length int) []float32 {
 		return mem.floats(randoms(rng, (rows-1)*row+length))
 	}
 	positions := func() []float32 { return span(n*n, stride, tiles*Block) }
-	taps := func() []float32 { return span(9, stride, tiles*Block) }
+	taps := func() []float32 { return span(f.R*f.R, stride, tiles*Block) }
 	image := func(rows, columns int) []float32 { return span(rows, row, columns*Block) }
 	bias := mem.floats(randoms(rng, Block))
 
-	s.winoInput(m, tiles, image(n, (tiles-1)*m+n), row, positions(), stride)
-	s.winoOutput(m, false, tiles, positions(), stride, image(m, tiles*m), row, bias, 0)
-	s.winoOutput(m, true, tiles, positions(), stride, image(m/2, tiles*m/2), row, bias, 0)
-	s.winoWeights(m, tiles, taps(), stride, positions(), stride)
-	if m == 4 {
+	s.winoInput(f, tiles, image(n, (tiles-1)*m+n), row, positions(), stride)
+	s.winoOutput(f, false, tiles, positions(), stride, image(m, tiles*m), row, bias, 0)
+	s.winoOutput(f, true, tiles, positions(), stride, image(m/2, tiles*m/2), row, bias, 0)
+	s.winoWeights(f, tiles, taps(), stride, positions(), stride)
+	if f == (Form{4, 3}) {
 		s.winoGrad(tiles, image(m, tiles*m), row, positions(), stride)
 		s.winoWeightsGrad(tiles, positions(), stride, taps(), stride)
 	}

@@ -11,11 +11,11 @@ func TestWinogradTransformsAgainstTheirTwins(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		s := Current()
 		rng := rand.New(rand.NewPCG(3, 3))
-		for _, m := range []int{4, 6} {
-			n := m + 2
+		for _, f := range forms {
+			m, n := f.M, f.side()
 			for _, tiles := range []int{1, 2, 5} {
-				t.Run(fmt.Sprintf("m%d/tiles%d", m, tiles), func(t *testing.T) {
-					row, stride := (tiles*m+3)*Block, (tiles+1)*Block
+				t.Run(fmt.Sprintf("%v/tiles%d", f, tiles), func(t *testing.T) {
+					row, stride := (tiles*m+5)*Block, (tiles+1)*Block
 					compare := func(what string, size int, want, got func(dst []float32)) {
 						t.Helper()
 						init := randoms(rng, size)
@@ -32,18 +32,18 @@ func TestWinogradTransformsAgainstTheirTwins(t *testing.T) {
 						}
 					}
 					x := randoms(rng, n*row)
-					compare("input", n*n*stride, func(d []float32) { winoInputTwin(m, tiles, x, row, d, stride) },
-						func(d []float32) { s.winoInput(m, tiles, x, row, d, stride) })
+					compare("input", n*n*stride, func(d []float32) { winoInputTwin(f, tiles, x, row, d, stride) },
+						func(d []float32) { s.winoInput(f, tiles, x, row, d, stride) })
 					p, bias := randoms(rng, n*n*stride), randoms(rng, Block)
 					for _, pool := range []bool{false, true} {
 						for _, lo := range []float32{0, float32(math.Inf(-1))} {
-							compare("output", m*row, func(d []float32) { winoOutputTwin(m, pool, tiles, p, stride, d, row, bias, lo) },
-								func(d []float32) { s.winoOutput(m, pool, tiles, p, stride, d, row, bias, lo) })
+							compare("output", m*row, func(d []float32) { winoOutputTwin(f, pool, tiles, p, stride, d, row, bias, lo) },
+								func(d []float32) { s.winoOutput(f, pool, tiles, p, stride, d, row, bias, lo) })
 						}
 					}
-					compare("weights", n*n*stride, func(d []float32) { winoWeightsTwin(m, tiles, x, stride, d, stride) },
-						func(d []float32) { s.winoWeights(m, tiles, x, stride, d, stride) })
-					if m == 4 {
+					compare("weights", n*n*stride, func(d []float32) { winoWeightsTwin(f, tiles, x, stride, d, stride) },
+						func(d []float32) { s.winoWeights(f, tiles, x, stride, d, stride) })
+					if f == (Form{4, 3}) {
 						compare("grad", n*n*stride, func(d []float32) { winoGradTwin(tiles, x, row, d, stride) },
 							func(d []float32) { s.winoGrad(tiles, x, row, d, stride) })
 						compare("weights grad", 9*stride, func(d []float32) { winoWeightsGradTwin(tiles, p, stride, d, stride) },
@@ -65,12 +65,19 @@ var winoCases = []convCase{
 	{Conv{40, 50, 3, 1}, 1, 25, 13},
 }
 
-// TestWinogradForward: the error of F(4) and F(6) relative to the size of the result is
+var wino5Cases = []convCase{
+	{Conv{16, 32, 5, 2}, 1, 4, 4},
+	{Conv{20, 40, 5, 2}, 2, 5, 29},
+	{Conv{33, 70, 5, 2}, 1, 8, 13},
+	{Conv{17, 16, 5, 2}, 3, 1, 7},
+}
+
+// TestWinogradForward: the error of the forms relative to the size of the result is
 // bounded by what their transforms amplify rounding by.
 func TestWinogradForward(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
-		for _, c := range winoCases {
-			for _, p := range []Winograd{{4, 5, ByPanel}, {4, 1000, ByPosition}, {4, 7, Shared}, {6, 3, ByPosition}, {6, 2, ByPanel}, {6, 1000, Shared}} {
+		for _, c := range append(wino5Cases, winoCases...) {
+			for _, p := range winoPlans(c.g.R) {
 				for _, threads := range []int{1, 3} {
 					t.Run(fmt.Sprintf("%v/%+v/threads%d", c, p, threads), func(t *testing.T) { testWinogradForward(t, c, p, threads) })
 				}
@@ -79,17 +86,27 @@ func TestWinogradForward(t *testing.T) {
 	})
 }
 
+// winoPlans are plans of every form for filters of side r, in every order.
+func winoPlans(r int) []Winograd {
+	if r == 5 {
+		f := Form{4, 5}
+		return []Winograd{{f, 5, ByPanel}, {f, 3, ByPosition}, {f, 7, Shared}, {f, 1000, Shared}}
+	}
+	f, six := Form{4, 3}, Form{6, 3}
+	return []Winograd{{f, 5, ByPanel}, {f, 1000, ByPosition}, {f, 7, Shared}, {six, 3, ByPosition}, {six, 2, ByPanel}, {six, 1000, Shared}}
+}
+
 func testWinogradForward(t *testing.T, c convCase, p Winograd, threads int) {
 	g := c.g
 	rng := rand.New(rand.NewPCG(1, uint64(g.C*1000+g.K)))
-	xs, ws, bs := randoms(rng, c.n*g.C*c.h*c.w), randoms(rng, g.K*g.C*9), randoms(rng, g.K)
+	xs, ws, bs := randoms(rng, c.n*g.C*c.h*c.w), randoms(rng, g.K*g.C*g.R*g.R), randoms(rng, g.K)
 	wk := NewWork(NewTeam(threads))
 	weights, bias := make([]float32, g.WeightLen()), make([]float32, g.BiasLen())
 	g.Pack(weights, ws)
 	copy(bias, bs)
 	u := make([]float32, p.FilterLen(g))
 	wk.WinogradFilter(p, g, weights, u)
-	x := borderedAct(xs, c.n, g.C, c.h, c.w, 1, p.End(c.h, c.w))
+	x := borderedAct(xs, c.n, g.C, c.h, c.w, g.Pad, p.End(c.h, c.w))
 	want, _ := convolve(g, c.n, c.h, c.w, xs, ws, bs)
 	for _, relu := range []bool{false, true} {
 		y := newAct(nil, c.n, g.K, c.h, c.w, 1)
@@ -173,7 +190,7 @@ func TestWinogradBackward(t *testing.T) {
 }
 
 func testWinogradBackward(t *testing.T, c convCase, threads int) {
-	g, p := c.g, Winograd{4, 5, ByPanel}
+	g, p := c.g, Winograd{Form{4, 3}, 5, ByPanel}
 	rng := rand.New(rand.NewPCG(2, uint64(g.C*1000+g.K)))
 	xs, ws, dys := randoms(rng, c.n*g.C*c.h*c.w), randoms(rng, g.K*g.C*9), randoms(rng, c.n*g.K*c.h*c.w)
 	weights := make([]float32, g.WeightLen())

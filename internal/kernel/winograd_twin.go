@@ -1,19 +1,17 @@
 package kernel
 
 // The twins of the Winograd transforms, written as the matrix products that they are
-// (Lavin & Gray 2016); docs/kernels.md derives the matrices. n = m+2 throughout.
+// (Lavin & Gray 2016); docs/kernels.md derives the matrices. n = m+r−1 throughout.
 
-// winoMatrices are the transforms of F(m×m,3×3) for the points 0, ±1, ±2 (and ±½ for
-// m = 6) and ∞.
+// winoMatrices are the transforms of F(m×m,r×r) for the points 0, ±1, ±2 (and ±½ for
+// n = 8) and ∞.
 type winoMatrices struct {
-	m  int
 	bt [][]float32 // n×n: input
-	g  [][]float32 // n×3: weights
+	g  [][]float32 // n×r: weights
 	at [][]float32 // m×n: output
 }
 
 var wino4Matrices = winoMatrices{
-	m: 4,
 	bt: [][]float32{
 		{4, 0, -5, 0, 1, 0},
 		{0, -4, -4, 1, 1, 0},
@@ -39,7 +37,6 @@ var wino4Matrices = winoMatrices{
 }
 
 var wino6Matrices = winoMatrices{
-	m: 6,
 	bt: [][]float32{
 		{1, 0, -21. / 4, 0, 21. / 4, 0, -1, 0},
 		{0, 1, 1, -17. / 4, -17. / 4, 1, 1, 0},
@@ -70,11 +67,30 @@ var wino6Matrices = winoMatrices{
 	},
 }
 
-func matricesOf(m int) *winoMatrices {
-	if m == 4 {
-		return &wino4Matrices
-	}
-	return &wino6Matrices
+// F(4×4,5×5) has the points of F(6×6,3×3), and so its input transform: two more taps
+// stand for two outputs fewer.
+var wino4x5Matrices = winoMatrices{
+	bt: wino6Matrices.bt,
+	g: [][]float32{
+		{1, 0, 0, 0, 0},
+		{-2. / 9, -2. / 9, -2. / 9, -2. / 9, -2. / 9},
+		{-2. / 9, 2. / 9, -2. / 9, 2. / 9, -2. / 9},
+		{1. / 90, 1. / 45, 2. / 45, 4. / 45, 8. / 45},
+		{1. / 90, -1. / 45, 2. / 45, -4. / 45, 8. / 45},
+		{1. / 45, 1. / 90, 1. / 180, 1. / 360, 1. / 720},
+		{1. / 45, -1. / 90, 1. / 180, -1. / 360, 1. / 720},
+		{0, 0, 0, 0, 1},
+	},
+	at: [][]float32{
+		{1, 1, 1, 1, 1, 32, 32, 0},
+		{0, 1, -1, 2, -2, 16, -16, 0},
+		{0, 1, 1, 4, 4, 8, 8, 0},
+		{0, 1, -1, 8, -8, 4, -4, 1},
+	},
+}
+
+func matricesOf(f Form) *winoMatrices {
+	return [...]*winoMatrices{&wino4Matrices, &wino6Matrices, &wino4x5Matrices}[f.index()]
 }
 
 // The matrices of the adjoints.
@@ -113,9 +129,9 @@ func transposed(l [][]float32) [][]float32 {
 
 // winoInputTwin transforms tiles of n×n pixels, m pixels apart along a row:
 // v[(i·n+j)·vStride + t·16 + lane] = (BᵀdB)[i][j].
-func winoInputTwin(m, tiles int, x []float32, xRow int, v []float32, vStride int) {
-	w := matricesOf(m)
-	n := m + 2
+func winoInputTwin(f Form, tiles int, x []float32, xRow int, v []float32, vStride int) {
+	w := matricesOf(f)
+	m, n := f.M, f.side()
 	for t := range tiles {
 		for l := range Block {
 			var d [8][8]float32
@@ -136,9 +152,9 @@ func winoInputTwin(m, tiles int, x []float32, xRow int, v []float32, vStride int
 
 // winoOutputTwin transforms products back to tiles of m×m outputs along a row, adds
 // the bias and takes the maximum with lo; with pool, of every 2×2 the maximum.
-func winoOutputTwin(m int, pool bool, tiles int, p []float32, pStride int, y []float32, yRow int, bias []float32, lo float32) {
-	w := matricesOf(m)
-	n := m + 2
+func winoOutputTwin(f Form, pool bool, tiles int, p []float32, pStride int, y []float32, yRow int, bias []float32, lo float32) {
+	w := matricesOf(f)
+	m, n := f.M, f.side()
 	for t := range tiles {
 		for l := range Block {
 			var d [8][8]float32
@@ -166,16 +182,16 @@ func winoOutputTwin(m int, pool bool, tiles int, p []float32, pStride int, y []f
 	}
 }
 
-// winoWeightsTwin transforms the 3×3 taps (gStride apart) of count blocks of 16
+// winoWeightsTwin transforms the r×r taps (gStride apart) of count blocks of 16
 // weights: u[(i·n+j)·uStride + block·16 + lane] = (GgGᵀ)[i][j].
-func winoWeightsTwin(m, count int, g []float32, gStride int, u []float32, uStride int) {
-	w := matricesOf(m)
-	n := m + 2
+func winoWeightsTwin(f Form, count int, g []float32, gStride int, u []float32, uStride int) {
+	w := matricesOf(f)
+	n, r := f.side(), f.R
 	for at := range count * Block {
 		var d [8][8]float32
-		for i := range 3 {
-			for j := range 3 {
-				d[i][j] = g[(3*i+j)*gStride+at]
+		for i := range r {
+			for j := range r {
+				d[i][j] = g[(r*i+j)*gStride+at]
 			}
 		}
 		o := sandwich(w.g, d)

@@ -10,10 +10,28 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// Transforms of the Winograd convolutions F(4×4,3×3) and F(6×6,3×3); docs/kernels.md
-// derives them. Every function works on one channel block: a vector holds 16 channels
+// Transforms of the Winograd convolutions F(4×4,3×3), F(6×6,3×3) and F(4×4,5×5);
+// docs/kernels.md derives them. Every function works on one channel block: a vector holds 16 channels
 // (AVX-512) or 8 (AVX2, in two passes over the halves), so the transforms are
 // elementwise and need no shuffles.
+
+// form is F(m×m,r×r).
+type form struct{ m, r int }
+
+// side is that of an input tile, and of the grid of products.
+func (f form) side() int { return f.m + f.r - 1 }
+
+// suffix tells the functions of the form from the others'.
+func (f form) suffix() string {
+	if f.r == 3 {
+		return fmt.Sprint(f.m)
+	}
+	return fmt.Sprintf("%dx%d", f.m, f.r)
+}
+
+func (f form) outputs() string {
+	return fmt.Sprintf("%d×%[1]d outputs and %d×%[2]d filters", f.m, f.r)
+}
 
 // expr builds the vector arithmetic of one transform.
 type expr struct {
@@ -80,9 +98,9 @@ func (e expr) scale(k float64, a vec) vec {
 	return v
 }
 
-// Bᵀd, the input transform of m+2 values.
-func (e expr) input(m int, d []vec) []vec {
-	if m == 4 {
+// Bᵀd, the input transform of 6 or 8 values.
+func (e expr) input(d []vec) []vec {
+	if len(d) == 6 {
 		o0 := e.madInto(e.mad(d[4], -5, d[2]), 4, d[0])
 		o5 := e.madInto(e.mad(d[5], -5, d[3]), 4, d[1])
 		a, b := e.mad(d[4], -4, d[2]), e.mad(d[3], -4, d[1])
@@ -101,9 +119,9 @@ func (e expr) input(m int, d []vec) []vec {
 	return []vec{o0, o1, o2, o3, o4, o5, o6, o7}
 }
 
-// Aᵀd, the output transform of m+2 values to m.
+// Aᵀd, the output transform of 6 or 8 values to m.
 func (e expr) output(m int, d []vec) []vec {
-	if m == 4 {
+	if len(d) == 6 {
 		s1, t1, s2, t2 := e.add(d[1], d[2]), e.sub(d[1], d[2]), e.add(d[3], d[4]), e.sub(d[3], d[4])
 		return []vec{
 			e.add(e.add(d[0], s1), s2),
@@ -115,6 +133,14 @@ func (e expr) output(m int, d []vec) []vec {
 	s1, t1 := e.add(d[1], d[2]), e.sub(d[1], d[2])
 	s2, t2 := e.add(d[3], d[4]), e.sub(d[3], d[4])
 	s3, t3 := e.add(d[5], d[6]), e.sub(d[5], d[6])
+	if m == 4 {
+		return []vec{
+			e.madInto(e.add(e.add(d[0], s1), s2), 32, s3),
+			e.madInto(e.mad(t1, 2, t2), 16, t3),
+			e.madInto(e.mad(s1, 4, s2), 8, s3),
+			e.madInto(e.madInto(e.add(d[7], t1), 8, t2), 4, t3),
+		}
+	}
 	return []vec{
 		e.madInto(e.add(e.add(d[0], s1), s2), 32, s3),
 		e.madInto(e.mad(t1, 2, t2), 16, t3),
@@ -132,9 +158,17 @@ func (e expr) outputAdjoint(d []vec) []vec {
 	return []vec{d[0], e.add(s, t), e.sub(s, t), e.add(u, v), e.sub(u, v), d[3]}
 }
 
-// Gg, the weight transform of 3 values to m+2.
+// Gg, the weight transform of r values to m+r−1.
 func (e expr) weights(m int, g []vec) []vec {
 	s := e.add(g[0], g[2])
+	if len(g) == 5 {
+		a, b := e.scale(-2./9, e.add(s, g[4])), e.scale(2./9, e.add(g[1], g[3]))
+		c := e.madInto(e.madInto(e.scale(1./90, g[0]), 2./45, g[2]), 8./45, g[4])
+		d := e.madInto(e.scale(1./45, g[1]), 4./45, g[3])
+		f := e.madInto(e.madInto(e.scale(1./45, g[0]), 1./180, g[2]), 1./720, g[4])
+		h := e.madInto(e.scale(1./90, g[1]), 1./360, g[3])
+		return []vec{g[0], e.sub(a, b), e.add(a, b), e.add(c, d), e.sub(c, d), e.add(f, h), e.sub(f, h), g[4]}
+	}
 	if m == 4 {
 		a, b := e.scale(-1./6, s), e.scale(1./6, g[1])
 		c := e.madInto(e.scale(1./24, g[0]), 1./6, g[2])
@@ -209,11 +243,11 @@ func strideParam(name string) reg.GPVirtual {
 
 func winograd(s isa, consts Mem, offset map[float64]int) {
 	e := expr{s, consts, offset}
-	for _, m := range []int{4, 6} {
-		e.inputTransform(m)
-		e.outputTransform(m, false)
-		e.outputTransform(m, true)
-		e.weightTransform(m)
+	for _, f := range []form{{4, 3}, {6, 3}, {4, 5}} {
+		e.inputTransform(f)
+		e.outputTransform(f, false)
+		e.outputTransform(f, true)
+		e.weightTransform(f)
 	}
 	e.gradTransform()
 	e.weightGradTransform()
@@ -241,10 +275,10 @@ func (e expr) eachHalf(label string, body func(), pointers ...reg.Register) {
 }
 
 // inputTransform: V = Bᵀ d B of tiles along a row, each m pixels after the last.
-func (e expr) inputTransform(m int) {
-	n := m + 2
-	name := fmt.Sprintf("winoInput%d%s", m, e.s.name)
-	winoText(name, "func(tiles int, x *float32, xRow int, v *float32, vStride int)", name+" is winoInputTwin for "+fmt.Sprint(m)+"×"+fmt.Sprint(m)+" outputs.")
+func (e expr) inputTransform(f form) {
+	m, n := f.m, f.side()
+	name := "winoInput" + f.suffix() + e.s.name
+	winoText(name, "func(tiles int, x *float32, xRow int, v *float32, vStride int)", name+" is winoInputTwin for "+f.outputs()+".")
 	tiles, x, xRow, v, vStride := param("tiles"), param("x"), strideParam("xRow"), param("v"), strideParam("vStride")
 	tmp := scratch(n * n)
 	xr, vr := stepsOf(x, xRow), stepsOf(nil, vStride)
@@ -257,7 +291,7 @@ func (e expr) inputTransform(m int) {
 			for i := range d {
 				d[i] = e.load(xr.at(i, j*block))
 			}
-			for i, o := range e.input(m, d) {
+			for i, o := range e.input(d) {
 				VMOVAPS(o, at(tmp, (i*n+j)*block))
 			}
 		}
@@ -268,7 +302,7 @@ func (e expr) inputTransform(m int) {
 			for j := range d {
 				d[j] = e.load(at(tmp, (i*n+j)*block))
 			}
-			for j, o := range e.input(m, d) {
+			for j, o := range e.input(d) {
 				VMOVUPS(o, vr.at(j, 0))
 			}
 			if i+1 < n {
@@ -286,14 +320,14 @@ func (e expr) inputTransform(m int) {
 
 // outputTransform: y = AᵀMA + bias, at least lo, of tiles along a row; with pool, the
 // maxima of 2×2 of those.
-func (e expr) outputTransform(m int, pool bool) {
-	n, out := m+2, m
-	name, twin := fmt.Sprintf("winoOutput%d", m), "winoOutputTwin"
+func (e expr) outputTransform(f form, pool bool) {
+	m, n, out := f.m, f.side(), f.m
+	name, twin := "winoOutput", "winoOutputTwin"
 	if pool {
-		name, twin, out = fmt.Sprintf("winoOutputPool%d", m), "winoOutputTwin with pooling", m/2
+		name, twin, out = "winoOutputPool", "winoOutputTwin with pooling", m/2
 	}
-	name += e.s.name
-	winoText(name, "func(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)", name+" is "+twin+" for "+fmt.Sprint(m)+"×"+fmt.Sprint(m)+" outputs.")
+	name += f.suffix() + e.s.name
+	winoText(name, "func(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)", name+" is "+twin+" for "+f.outputs()+".")
 	tiles, src, stride, y, yRow, bias := param("tiles"), param("m"), strideParam("mStride"), param("y"), strideParam("yRow"), param("bias")
 	tmp := scratch(n * m)
 	sr := stepsOf(nil, stride)
@@ -375,38 +409,38 @@ func (e expr) outputTransform(m int, pool bool) {
 }
 
 // weightTransform: U = G g Gᵀ, for n blocks of 16 lanes that lie one after the other.
-func (e expr) weightTransform(m int) {
-	n := m + 2
-	name := fmt.Sprintf("winoWeights%d%s", m, e.s.name)
-	winoText(name, "func(n int, w *float32, wStride int, u *float32, uStride int)", name+" is winoWeightsTwin for "+fmt.Sprint(m)+"×"+fmt.Sprint(m)+" outputs.")
+func (e expr) weightTransform(f form) {
+	m, n, r := f.m, f.side(), f.r
+	name := "winoWeights" + f.suffix() + e.s.name
+	winoText(name, "func(n int, w *float32, wStride int, u *float32, uStride int)", name+" is winoWeightsTwin for "+f.outputs()+".")
 	count, g, gStride, u, uStride := param("n"), param("w"), strideParam("wStride"), param("u"), strideParam("uStride")
-	tmp := scratch(n * 3)
+	tmp := scratch(n * r)
 	gr, ur := stepsOf(nil, gStride), stepsOf(nil, uStride)
-	g3, next, p := GP64(), GP64(), GP64()
-	LEAQ(Mem{Base: gStride, Index: gStride, Scale: 2}, g3)
+	below, next, p := GP64(), GP64(), GP64()
+	LEAQ(Mem{Base: gStride, Index: gStride, Scale: uint8(r - 1)}, below)
 	IMUL3Q(U32(uint32(n)), uStride, next)
 	Label(name + "_block")
 	e.eachHalf(name+"_half", func() {
-		for c := 0; c < 3; c++ { // columns: three taps below one another
+		for c := 0; c < r; c++ { // columns: taps below one another
 			MOVQ(g, p)
-			d := make([]vec, 3)
+			d := make([]vec, r)
 			gr.base = p
-			for r := range d {
-				d[r] = e.load(gr.at(c, 0))
-				if r < 2 {
-					ADDQ(g3, p)
+			for y := range d {
+				d[y] = e.load(gr.at(c, 0))
+				if y+1 < r {
+					ADDQ(below, p)
 				}
 			}
 			for i, o := range e.weights(m, d) {
-				VMOVAPS(o, at(tmp, (i*3+c)*block))
+				VMOVAPS(o, at(tmp, (i*r+c)*block))
 			}
 		}
 		MOVQ(u, p)
 		ur.base = p
 		for i := 0; i < n; i++ {
-			d := make([]vec, 3)
+			d := make([]vec, r)
 			for c := range d {
-				d[c] = e.load(at(tmp, (i*3+c)*block))
+				d[c] = e.load(at(tmp, (i*r+c)*block))
 			}
 			for j, o := range e.weights(m, d) {
 				VMOVUPS(o, ur.at(j, 0))
