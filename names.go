@@ -203,7 +203,7 @@ func (ol *outline) fromGroups(order []*group) error {
 			continue
 		}
 		w, ok := g.tensors["weight"]
-		if !ok {
+		if !ok || g.stage == elsewhere && len(w.Shape) != 2 && len(w.Shape) != 4 {
 			for _, e := range g.tensors {
 				ol.unused = append(ol.unused, e.Name)
 			}

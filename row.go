@@ -3,6 +3,7 @@ package vgg
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -55,7 +56,9 @@ func parseRow(s string) (architecture, error) {
 		if l.kind == convolution {
 			convolutions++
 		}
-		names = append(names, l.token())
+		if l.kind != connected {
+			names = append(names, l.token())
+		}
 		switch {
 		case l.kind == connected:
 			a.head = append(a.head, l)
@@ -74,6 +77,11 @@ func parseRow(s string) (architecture, error) {
 		a.head = paperHead()
 	case a.head[last] != layerSpec{kind: connected}:
 		return a, fmt.Errorf("layer %d: %q is last, want FC, which has as many units as there are classes", len(fields), fields[len(fields)-1])
+	}
+	if !slices.Equal(a.head, paperHead()) { // which needs no saying
+		for _, l := range a.head {
+			names = append(names, l.token())
+		}
 	}
 	a.name = strings.Join(names, " ")
 	return a, nil

@@ -1,0 +1,118 @@
+package vgg
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/preprocess"
+)
+
+// sharedFile is a file of the data that lies beside the module's folder.
+func sharedFile(t *testing.T, name string) string {
+	t.Helper()
+	path := filepath.Join("..", "shared", "data", filepath.FromSlash(name))
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("no %s beside the module", name)
+	}
+	return path
+}
+
+func readCSV(t *testing.T, path string) [][]string {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	rows, err := csv.NewReader(f).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+// TestTrainedNetwork: a network that was trained and published by others, a
+// TensorFlow.js model of three blocks with batch normalisation in some layers, gives on
+// the first 1000 test images of CIFAR-10 the probabilities that an independent forward
+// pass in numpy gives, and the accuracy that follows.
+func TestTrainedNetwork(t *testing.T) {
+	model := sharedFile(t, "weights/cifar10-vgg6-bn-tfjs/model.json")
+	images := sharedFile(t, "cifar10/png-batches/cifar10_batch_50.png")
+	golden := readCSV(t, sharedFile(t, "cifar10/png-batches/golden_batch50_vgg6bn_probs.csv"))
+	var truth []int
+	for _, row := range readCSV(t, sharedFile(t, "cifar10/png-batches/labels.csv"))[1:] {
+		if row[0] == "50" {
+			label, err := strconv.Atoi(row[2])
+			if err != nil {
+				t.Fatal(err)
+			}
+			truth = append(truth, label)
+		}
+	}
+	text := readFile(t, sharedFile(t, "weights/cifar10-vgg6-bn-tfjs/labels.json"))
+	var classes []string
+	if err := json.Unmarshal(text, &classes); err != nil {
+		t.Fatal(err)
+	}
+
+	m, err := OpenWith(model, OpenOptions{Classes: classes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := m.Net.Options()
+	want := Options{Config: "32bn 32 M 64bn 64 M 128bn 128 M FC256 FC", Classes: 10, Width: 1, Input: 32, Dropout: o.Dropout, LRN: o.LRN, BNEps: 1e-3}
+	if o != want {
+		t.Fatalf("taken for %+v, want %+v", o, want)
+	}
+	if s := m.Preprocess; s.Scale != 1./255 || s.Mean != [3]float32{} || s.Std != [3]float32{1, 1, 1} || s.Crop != 32 || s.Resize != 32 {
+		t.Errorf("preprocessing %+v, want pixel/255 on crops of 32", s)
+	}
+	// Through a file of our own, which must hold all of it.
+	if m, err = Open(save(t, m)); err != nil {
+		t.Fatal(err)
+	}
+
+	batch, err := preprocess.Decode(readFile(t, images), preprocess.DecodeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if batch.W != 1024 || batch.H != len(golden) || len(truth) != len(golden) {
+		t.Fatalf("%d×%d pixels, %d golden rows, %d labels", batch.W, batch.H, len(golden), len(truth))
+	}
+	var worst float64
+	right, other := 0, 0
+	for i, row := range golden {
+		im := preprocess.NewImage(32, 32)
+		copy(im.Pix, batch.Pix[i*3*1024:(i+1)*3*1024])
+		p, err := m.Posteriors(im, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := make([]float32, len(row))
+		for k, s := range row {
+			v, err := strconv.ParseFloat(s, 32)
+			if err != nil {
+				t.Fatal(err)
+			}
+			q[k] = float32(v)
+			worst = max(worst, math.Abs(float64(p[k])-v))
+		}
+		top := metrics.TopK(p, 1)[0]
+		if top != metrics.TopK(q, 1)[0] {
+			other++
+		}
+		if top == truth[i] {
+			right++
+		}
+	}
+	if other > 0 || worst > 1e-4 || right != 815 {
+		t.Errorf("%d of %d images have another class, probabilities differ by up to %.1e, %d are right; want none, 1e-4, 815", other, len(golden), worst, right)
+	}
+	t.Logf("probabilities within %.1e, top-1 accuracy %.1f %%", worst, float64(right)/10)
+}
