@@ -48,6 +48,7 @@ type reader struct {
 
 // formats are tried in order; what none of them takes is read as safetensors.
 var formats = []reader{
+	{ONNX, isONNX, readONNX},
 	{PyTorch, isTorchZip, readTorchZip},
 	{PyTorch, isTorchLegacy, readTorchLegacy},
 	{NPZ, isNPZ, readNPZ},

@@ -318,3 +318,6 @@ func readPieces(r io.ReaderAt, dtype string, all []piece, start int, dst []float
 	}
 	return nil
 }
+
+// packed is the span as a field of packed numbers.
+func (s span) packed() protoField { return protoField{typ: protowire.BytesType, span: s} }

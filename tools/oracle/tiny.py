@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from network import Net, EPS
-from nn import save
+from nn import ROOT, save
 
 WIDTH, SIDE = 64, 64
 

@@ -1,0 +1,378 @@
+package weights
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// An ONNX model is a ModelProto of onnx.proto
+// (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). Its tensors are the graph's
+// initialisers, and the tensors of its Constant nodes, under their own names; its layers
+// are the nodes, where they form a chain (onnxchain.go).
+
+// Opsets whose operators are known. What the ones past 22 changed of the operators of a
+// chain are the types they take.
+const minOpset, maxOpset = 7, 28
+
+// onnxModel is a ModelProto.
+type onnxModel struct {
+	p     *protoReader
+	dir   string // where files of external data lie; "" if unknown
+	opset int64
+	meta  map[string]string
+	graph onnxGraph
+}
+
+// onnxGraph is a GraphProto.
+type onnxGraph struct {
+	nodes           []onnxNode
+	inputs, outputs []onnxPort
+	tensors         []*onnxTensor // the initialisers
+}
+
+// onnxPort is a ValueInfoProto: an input or output. dims is nil if they aren't given; an
+// unknown or symbolic one is -1.
+type onnxPort struct {
+	name string
+	dims []int64
+}
+
+// onnxNode is a NodeProto.
+type onnxNode struct {
+	name, op, domain string
+	inputs, outputs  []string
+	attributes       []onnxAttribute
+}
+
+// onnxAttribute is an AttributeProto: numbers, a text or a tensor. Others are kept by
+// their names alone.
+type onnxAttribute struct {
+	name    string
+	numbers []float64
+	ints    []int64
+	text    string
+	tensor  *onnxTensor
+}
+
+func readONNX(r io.ReaderAt, size int64) (*header, error) {
+	m := &onnxModel{p: newProtoReader(r), meta: map[string]string{}}
+	if f, ok := r.(*os.File); ok {
+		dir, err := filepath.Abs(filepath.Dir(f.Name()))
+		if err != nil {
+			return nil, err
+		}
+		m.dir = dir
+	}
+	graph := false
+	err := m.p.fields(span{0, size}, func(f protoField) (err error) {
+		switch f.num {
+		case 1:
+			var v int64
+			v, err = f.integer()
+			m.meta["onnx.ir_version"] = strconv.FormatInt(v, 10)
+		case 2:
+			m.meta["onnx.producer"], err = m.p.text(f, maxProtoName)
+		case 3:
+			m.meta["onnx.producer_version"], err = m.p.text(f, maxProtoName)
+		case 7:
+			if graph {
+				return malformed("", "byte %d: a second graph", f.begin)
+			}
+			graph = true
+			err = m.readGraph(f)
+		case 8:
+			err = m.readOpset(f)
+		case 14:
+			err = m.readMetadata(f)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case !graph:
+		return nil, malformed("", "an ONNX model without a graph")
+	case m.opset < minOpset || m.opset > maxOpset:
+		return nil, fmt.Errorf("an ONNX model of opset %d, want %d to %d", m.opset, minOpset, maxOpset)
+	}
+	m.meta["onnx.opset"] = strconv.FormatInt(m.opset, 10)
+	return m.header()
+}
+
+// readOpset reads an OperatorSetIdProto.
+func (m *onnxModel) readOpset(f protoField) error {
+	domain, version := "", int64(0)
+	s, err := f.message()
+	if err != nil {
+		return err
+	}
+	err = m.p.fields(s, func(f protoField) (err error) {
+		switch f.num {
+		case 1:
+			domain, err = m.p.text(f, maxProtoName)
+		case 2:
+			version, err = f.integer()
+		}
+		return err
+	})
+	if domain == "" || domain == "ai.onnx" {
+		m.opset = version
+	}
+	return err
+}
+
+// readMetadata reads a StringStringEntryProto of the model's own metadata.
+func (m *onnxModel) readMetadata(f protoField) error {
+	key, value, err := m.readPair(f)
+	if len(m.meta) == maxProtoLayers {
+		return malformed("", "byte %d: more than %d metadata", f.begin, maxProtoLayers)
+	}
+	m.meta[key] = value
+	return err
+}
+
+func (m *onnxModel) readPair(f protoField) (key, value string, err error) {
+	s, err := f.message()
+	if err != nil {
+		return "", "", err
+	}
+	err = m.p.fields(s, func(f protoField) (err error) {
+		switch f.num {
+		case 1:
+			key, err = m.p.text(f, maxProtoName)
+		case 2:
+			value, err = m.p.text(f, maxProtoText)
+		}
+		return err
+	})
+	return key, value, err
+}
+
+func (m *onnxModel) readGraph(f protoField) error {
+	s, err := f.message()
+	if err != nil {
+		return err
+	}
+	g, count := &m.graph, 0
+	return m.p.fields(s, func(f protoField) error {
+		switch f.num {
+		case 1, 5, 11, 12:
+			if count++; count > maxProtoLayers {
+				return malformed("", "byte %d: more than %d nodes and tensors", f.begin, maxProtoLayers)
+			}
+		}
+		switch f.num {
+		case 1:
+			n, err := m.readNode(f)
+			g.nodes = append(g.nodes, n)
+			return err
+		case 5:
+			t, err := m.readTensor(f)
+			g.tensors = append(g.tensors, t)
+			return err
+		case 11, 12:
+			v, err := m.readPort(f)
+			if f.num == 11 {
+				g.inputs = append(g.inputs, v)
+			} else {
+				g.outputs = append(g.outputs, v)
+			}
+			return err
+		case 15:
+			return fmt.Errorf("a graph with a sparse initialiser, want dense tensors")
+		}
+		return nil
+	})
+}
+
+func (m *onnxModel) readNode(f protoField) (n onnxNode, err error) {
+	s, err := f.message()
+	if err != nil {
+		return n, err
+	}
+	err = m.p.fields(s, func(f protoField) (err error) {
+		var text string
+		switch f.num {
+		case 1, 2:
+			if len(n.inputs)+len(n.outputs) == 64 {
+				return malformed("", "byte %d: node %s: more than 64 inputs and outputs", f.begin, display(n.name))
+			}
+			text, err = m.p.text(f, maxProtoName)
+			if f.num == 1 {
+				n.inputs = append(n.inputs, text)
+			} else {
+				n.outputs = append(n.outputs, text)
+			}
+		case 3:
+			n.name, err = m.p.text(f, maxProtoName)
+		case 4:
+			n.op, err = m.p.text(f, maxProtoName)
+		case 5:
+			if len(n.attributes) == 64 {
+				return malformed("", "byte %d: node %s: more than 64 attributes", f.begin, display(n.name))
+			}
+			var a onnxAttribute
+			a, err = m.readAttribute(f)
+			n.attributes = append(n.attributes, a)
+		case 7:
+			n.domain, err = m.p.text(f, maxProtoName)
+		}
+		return err
+	})
+	return n, err
+}
+
+func (m *onnxModel) readAttribute(f protoField) (a onnxAttribute, err error) {
+	s, err := f.message()
+	if err != nil {
+		return a, err
+	}
+	err = m.p.fields(s, func(f protoField) (err error) {
+		switch f.num {
+		case 1:
+			a.name, err = m.p.text(f, maxProtoName)
+		case 2, 7: // f, floats
+			a.numbers, err = m.p.floats(a.numbers, f, maxAxes)
+		case 3, 8: // i, ints
+			a.ints, err = m.p.integers(a.ints, f, maxAxes)
+		case 4:
+			// Texts that matter are the names of modes; others may hold any bytes.
+			if f.typ == protowire.BytesType && f.length() <= 32 {
+				a.text, err = m.p.text(f, 32)
+			}
+		case 5:
+			a.tensor, err = m.readTensor(f)
+		}
+		return err
+	})
+	for _, v := range a.ints {
+		a.numbers = append(a.numbers, float64(v))
+	}
+	return a, err
+}
+
+func (m *onnxModel) readPort(f protoField) (v onnxPort, err error) {
+	s, err := f.message()
+	if err != nil {
+		return v, err
+	}
+	// Each level of the messages has the next as one field: ValueInfoProto.type,
+	// TypeProto.tensor_type, Tensor.shape, TensorShapeProto.dim.
+	err = m.p.fields(s, func(f protoField) (err error) {
+		switch f.num {
+		case 1:
+			v.name, err = m.p.text(f, maxProtoName)
+		case 2:
+			err = m.within(f, 1, func(f protoField) error {
+				return m.within(f, 2, func(f protoField) error {
+					v.dims = []int64{}
+					return m.within(f, 1, func(f protoField) error {
+						if len(v.dims) == maxAxes {
+							return malformed("", "byte %d: more than %d axes", f.begin, maxAxes)
+						}
+						v.dims = append(v.dims, -1)
+						return m.within(f, 1, func(f protoField) error {
+							d, err := f.integer()
+							if d > 0 {
+								v.dims[len(v.dims)-1] = d
+							}
+							return err
+						})
+					})
+				})
+			})
+		}
+		return err
+	})
+	return v, err
+}
+
+// within calls visit for the fields of that number of the message that f is.
+func (m *onnxModel) within(f protoField, num protowire.Number, visit func(protoField) error) error {
+	s, err := f.message()
+	if err != nil {
+		return err
+	}
+	return m.p.fields(s, func(f protoField) error {
+		if f.num == num {
+			return visit(f)
+		}
+		return nil
+	})
+}
+
+// isONNX reports whether a file is a ModelProto: nothing but its fields, of their types,
+// and among the first the version and the graph.
+func isONNX(head []byte, r io.ReaderAt, size int64) bool {
+	version, rest := false, false
+	ok := plausible(head, r, size, func(f protoField) bool {
+		switch f.num {
+		case 1: // ir_version
+			version = f.typ == protowire.VarintType && 1 <= f.value && f.value < 100
+			return version
+		case 5: // model_version
+			return f.typ == protowire.VarintType
+		case 2, 3, 4, 6, 7, 8, 14, 20, 25, 26:
+			rest = true
+			return f.typ == protowire.BytesType
+		}
+		return false
+	})
+	return ok && version && rest
+}
+
+// describe names a node for an error: by its name, or what it computes if it has none.
+func (n *onnxNode) describe() string {
+	if n.name == "" && len(n.outputs) > 0 {
+		return fmt.Sprintf("node of output %s (%s)", display(n.outputs[0]), display(n.op))
+	}
+	return fmt.Sprintf("node %s (%s)", display(n.name), display(n.op))
+}
+
+func (n *onnxNode) refuse(format string, args ...any) error {
+	return fmt.Errorf("%s: %s", n.describe(), fmt.Sprintf(format, args...))
+}
+
+// attribute returns the node's attribute of that name, nil if it has none.
+func (n *onnxNode) attribute(name string) *onnxAttribute {
+	for i := range n.attributes {
+		if n.attributes[i].name == name {
+			return &n.attributes[i]
+		}
+	}
+	return nil
+}
+
+// numbers returns the node's numbers of that name, or the default.
+func (n *onnxNode) numbers(name string, otherwise ...float64) []float64 {
+	if a := n.attribute(name); a != nil && len(a.numbers) > 0 {
+		return a.numbers
+	}
+	return otherwise
+}
+
+func (n *onnxNode) number(name string, otherwise float64) float64 {
+	return n.numbers(name, otherwise)[0]
+}
+
+func (n *onnxNode) text(name, otherwise string) string {
+	if a := n.attribute(name); a != nil && a.text != "" {
+		return strings.ToUpper(a.text)
+	}
+	return otherwise
+}
+
+// label is the node's name, or that of its output if it has none.
+func (n *onnxNode) label() string {
+	if n.name == "" {
+		return n.outputs[0]
+	}
+	return n.name
+}

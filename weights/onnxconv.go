@@ -1,0 +1,248 @@
+package weights
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+func (c *onnxChain) conv(n *onnxNode) error {
+	pads, err := c.border()
+	if err != nil {
+		return err
+	}
+	if err := c.images(n); err != nil {
+		return err
+	}
+	v, err := c.constantInput(n, 1)
+	if err != nil {
+		return err
+	}
+	if v == nil || len(v.tensor.Shape) != 4 {
+		return n.refuse("want a weight of 4 axes")
+	}
+	t := v.tensor
+	if v.perm != nil {
+		if t, err = t.transposed(n.inputs[1], c.m.p.r, v.perm); err != nil {
+			return n.refuse("%v", err)
+		}
+	}
+	tensors := map[string]string{"weight": c.use(t)}
+	bias, err := c.vector(n, 2, t.Shape[0])
+	if err != nil {
+		return err
+	}
+	if bias != "" {
+		tensors["bias"] = bias
+	}
+	kernel := n.numbers("kernel_shape", float64(t.Shape[2]), float64(t.Shape[3]))
+	if !slices.Equal(kernel, []float64{float64(t.Shape[2]), float64(t.Shape[3])}) {
+		return n.refuse("kernel_shape %v, but a weight of shape %v", kernel, t.Shape)
+	}
+	a, err := c.windowed(n, kernel)
+	if err != nil {
+		return err
+	}
+	for i, p := range pads {
+		a["pads"][i] += p
+	}
+	for _, name := range []string{"group", "dilations"} {
+		for _, v := range n.numbers(name) {
+			if v != 1 {
+				a[name] = n.numbers(name)
+			}
+		}
+	}
+	c.emit(n, "conv", tensors, a)
+	return nil
+}
+
+// windowed is what convolution and pooling have in common: kernel, strides and pads.
+func (c *onnxChain) windowed(n *onnxNode, kernel []float64) (map[string][]float64, error) {
+	strides := n.numbers("strides", 1, 1)
+	pads := slices.Clone(n.numbers("pads", 0, 0, 0, 0))
+	if len(kernel) != 2 || len(strides) != 2 || len(pads) != 4 {
+		return nil, n.refuse("a window over %d axes, want 2", len(kernel))
+	}
+	switch mode := n.text("auto_pad", "NOTSET"); mode {
+	case "NOTSET":
+	case "VALID":
+		pads = []float64{0, 0, 0, 0}
+	case "SAME_UPPER", "SAME_LOWER":
+		if strides[0] != 1 || strides[1] != 1 || n.attribute("dilations") != nil {
+			return nil, n.refuse("auto_pad %s with strides %v, want pads", mode, strides)
+		}
+		for i, k := range kernel {
+			small, large := math.Floor((k-1)/2), math.Ceil((k-1)/2)
+			pads[i], pads[i+2] = small, large
+			if mode == "SAME_LOWER" {
+				pads[i], pads[i+2] = large, small
+			}
+		}
+	default:
+		return nil, n.refuse("auto_pad %s", display(mode))
+	}
+	return map[string][]float64{"kernel_shape": kernel, "strides": strides, "pads": pads}, nil
+}
+
+// pool follows a pooling. An average over single pixels, which exporters make of an
+// adaptive pooling to the size that is there, leaves the value as it is.
+func (c *onnxChain) pool(n *onnxNode) (same bool, err error) {
+	kernel := n.numbers("kernel_shape")
+	a, err := c.windowed(n, kernel)
+	if err != nil {
+		return false, err
+	}
+	one := []float64{1, 1}
+	if slices.Equal(kernel, one) && slices.Equal(a["strides"], one) && slices.Equal(a["pads"], []float64{0, 0, 0, 0}) {
+		return true, nil
+	}
+	if err := c.images(n); err != nil {
+		return false, err
+	}
+	for _, d := range n.numbers("dilations") {
+		if d != 1 {
+			return false, n.refuse("dilations %v, want 1", n.numbers("dilations"))
+		}
+	}
+	if ceil := n.numbers("ceil_mode"); len(ceil) > 0 {
+		a["ceil_mode"] = ceil
+	}
+	op := "maxpool"
+	if n.op == "AveragePool" {
+		op = "avgpool"
+		a["count_include_pad"] = n.numbers("count_include_pad", 0)
+	}
+	c.emit(n, op, nil, a)
+	return false, nil
+}
+
+// globalPool follows an average over all pixels.
+func (c *onnxChain) globalPool(n *onnxNode) error {
+	keep := true
+	if n.op == "ReduceMean" {
+		keep = n.number("keepdims", 1) != 0
+		axes, err := c.ints(n, "axes", 1)
+		if err != nil {
+			return err
+		}
+		if c.spatial(axes) != nil {
+			return n.refuse("the mean over axes %v, want the two of the image", axes)
+		}
+		if !keep {
+			c.perm = nil // N and C are left, in this order whatever it was
+		}
+	} else if err := c.images(n); err != nil {
+		return err
+	}
+	c.emit(n, "avgpool", nil, map[string][]float64{"global": {1}})
+	if !keep {
+		c.emit(n, "flatten", nil, nil)
+		c.rank = 2
+	}
+	return nil
+}
+
+// spatial is an error unless axes are those of height and width, in the value's layout.
+func (c *onnxChain) spatial(axes []int64) error {
+	var got []int
+	for _, a := range axes {
+		if a < 0 {
+			a += 4
+		}
+		if a < 0 || a > 3 {
+			return fmt.Errorf("axis %d of 4", a)
+		}
+		i := int(a)
+		if c.perm != nil {
+			i = c.perm[i]
+		}
+		got = append(got, i)
+	}
+	slices.Sort(got)
+	if c.rank == 2 || !slices.Equal(got, []int{2, 3}) {
+		return fmt.Errorf("axes %v", axes)
+	}
+	return nil
+}
+
+// pad collects a border of zeros for the next convolution.
+func (c *onnxChain) pad(n *onnxNode) error {
+	pads, err := c.ints(n, "pads", 1)
+	if err != nil {
+		return err
+	}
+	if mode := n.text("mode", "CONSTANT"); mode != "CONSTANT" {
+		return n.refuse("mode %s, want constant", display(mode))
+	}
+	if n.number("value", 0) != 0 {
+		return n.refuse("pads with %v, want 0", n.number("value", 0))
+	}
+	if v, err := c.constantInput(n, 2); err != nil {
+		return err
+	} else if v != nil {
+		if few := c.few(v.tensor); len(few) != 1 || few[0] != 0 {
+			return n.refuse("pads with %v, want 0", few)
+		}
+	}
+	axes, err := c.ints(n, "axes", 3)
+	if err != nil {
+		return err
+	}
+	if axes == nil {
+		axes = []int64{0, 1, 2, 3}
+	}
+	if c.rank == 2 || len(pads) != 2*len(axes) {
+		return n.refuse("pads %v of %d axes", pads, len(axes))
+	}
+	sum := make([]float64, 8)
+	for i, a := range axes {
+		if a < 0 {
+			a += 4
+		}
+		if a < 0 || a > 3 {
+			return n.refuse("pads axis %d of 4", a)
+		}
+		if pads[i] < 0 || pads[i+len(axes)] < 0 || pads[i] >= 1<<16 || pads[i+len(axes)] >= 1<<16 {
+			return n.refuse("pads %v, want 0 or more", pads)
+		}
+		to := c.base(int(a))
+		sum[to] += float64(pads[i])
+		sum[to+4] += float64(pads[i+len(axes)])
+	}
+	if slices.Max(sum) == 0 {
+		return nil
+	}
+	c.pads, c.padNode = sum, n
+	return nil
+}
+
+// border is the zeros collected for a convolution, above, left, below and right, and
+// leaves none.
+func (c *onnxChain) border() ([]float64, error) {
+	if c.padNode == nil {
+		return nil, nil
+	}
+	n := c.padNode
+	c.padNode = nil
+	var pads []float64
+	for _, from := range []int{0, 4} {
+		for axis := range 4 {
+			p := c.pads[from+c.base(axis)]
+			if axis >= 2 {
+				pads = append(pads, p)
+			} else if p != 0 {
+				return nil, n.refuse("pads %v, want a border of images alone", c.pads)
+			}
+		}
+	}
+	return pads, nil
+}
+
+// base is which axis of what the last layer made an axis of the chain's value is.
+func (c *onnxChain) base(axis int) int {
+	if c.perm == nil {
+		return axis
+	}
+	return c.perm[axis]
+}
