@@ -9,7 +9,7 @@ NAME.safetensors the tensors of NAME.pth where they differ.
     pth.py              write the fixtures
     pth.py read FILE    print what torch.load(weights_only=True) reads in FILE, as JSON
 
-Needs torch and torchvision.
+Needs torch and, to write, torchvision.
 """
 import copyreg
 import json
@@ -21,12 +21,14 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from torch import nn
-from torchvision.models.vgg import VGG
 
-from nn import ROOT, save
-from tiny import Tiny, image
+if len(sys.argv) == 1:
+    from torchvision.models.vgg import VGG
 
-FOLDER = ROOT / "weights/testdata/torch"
+    from nn import ROOT, save
+    from tiny import Tiny, image
+
+    FOLDER = ROOT / "weights/testdata/torch"
 
 
 def network(config, seed):
