@@ -319,6 +319,12 @@ func (f *File) decode(e *entry, dst []float32) error {
 		return f.elsewhere(e, 0, dst)
 	}
 	size := int64(dtypeBits(e.DType) / 8)
+	if e.DType == "F32" && littleEndian {
+		if err := readFull(f.r, memory(dst[:(e.end-e.begin)/size]), e.begin); err != nil {
+			return fmt.Errorf("weights: %s: %s: %w", f.name, display(e.Name), pathless(err))
+		}
+		return nil
+	}
 	buf := make([]byte, min(chunk, e.end-e.begin))
 	for at := e.begin; at < e.end; {
 		b := buf[:min(int64(len(buf)), e.end-at)]

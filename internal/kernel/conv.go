@@ -50,13 +50,62 @@ func (g Conv) Pack(dst, src []float32) {
 
 // PackRows writes the out-channels k0 … of packed weights, as many as src holds.
 func (g Conv) PackRows(dst, src []float32, k0 int) {
-	g.eachLane(k0, len(src), func(packed, canonical, n, stride int) {
-		lane := dst[packed : packed+n]
-		for i := range lane {
-			lane[i] = src[canonical]
-			canonical += stride
+	row := g.C * g.R * g.R
+	var places [packTile]int
+	for len(src) > 0 {
+		lanes := min(Panel-k0%Panel, len(src)/row)
+		first := g.Index(k0, 0, 0, 0)
+		for i := 0; i < row; i += packTile {
+			at := places[:min(packTile, row-i)]
+			g.places(at, first, i)
+			for k := 0; k < lanes; {
+				if k+8 <= lanes {
+					packEight(dst[k:], at, src[k*row+i:], row)
+					k += 8
+					continue
+				}
+				for j, p := range at {
+					dst[p+k] = src[k*row+i+j]
+				}
+				k++
+			}
 		}
-	})
+		src = src[lanes*row:]
+		k0 += lanes
+	}
+}
+
+// packTile is the weights of each of a panel's 32 rows that are packed together: as many
+// as stay, with where they go, in the first-level cache, so that whole cache lines go to
+// memory.
+const packTile = 64
+
+// places is where weights i, i+1, … of a row go, whose first goes to first.
+func (g Conv) places(at []int, first, i int) {
+	channel, tap := Panel, blocks(g.C)*Block*Panel // strides
+	if g.patched() {
+		tap = g.C * Panel
+	}
+	taps := g.R * g.R
+	c, t := i/taps, i%taps
+	for j := range at {
+		at[j] = first + c*channel + t*tap
+		if t++; t == taps {
+			c, t = c+1, 0
+		}
+	}
+}
+
+// packEight packs a tile of eight rows.
+func packEight(dst []float32, at []int, src []float32, row int) {
+	n := len(at)
+	s0, s1, s2, s3 := src[:n], src[row:][:n], src[2*row:][:n], src[3*row:][:n]
+	s4, s5, s6, s7 := src[4*row:][:n], src[5*row:][:n], src[6*row:][:n], src[7*row:][:n]
+	for j, p := range at {
+		lane := dst[p : p+8 : p+8]
+		lane[0], lane[1], lane[2], lane[3] = s0[j], s1[j], s2[j], s3[j]
+		lane[4], lane[5], lane[6], lane[7] = s4[j], s5[j], s6[j], s7[j]
+	}
 }
 
 // PackInput writes the weights of in-channel c at the tap (r,s): src has one of each
