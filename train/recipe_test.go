@@ -234,3 +234,73 @@ func TestPaperRecipe(t *testing.T) {
 		t.Errorf("network %+v, want the paper's %+v", o, want)
 	}
 }
+
+// TestNamedRecipes: §3.1's for S = 384 and for scale jittering begin with weights.
+func TestNamedRecipes(t *testing.T) {
+	for _, name := range RecipeNames() {
+		r, err := NamedRecipe(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = r.Validate()
+		if from := name == "paper-384" || name == "paper-multiscale"; from != (err != nil) {
+			t.Errorf("%s without weights: %v", name, err)
+		} else if from && !strings.Contains(err.Error(), "init_from") {
+			t.Errorf("%s: %v, want an error that names init_from", name, err)
+		}
+		r.InitFrom = "s256.safetensors"
+		if err := r.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := NamedRecipe("papers"); err == nil || !strings.Contains(err.Error(), "paper-multiscale") {
+		t.Errorf("%v, want an error that lists the names", err)
+	}
+	for name, want := range map[string][]Difference{
+		"paper-384":        {{"init_rule", "fine-tune", "auto"}, {"learning_rate", "0.001", "0.01"}, {"scale_min", "384", "256"}, {"scale_max", "384", "256"}, {"test_scale", "384", "256"}},
+		"paper-multiscale": {{"init_rule", "fine-tune", "auto"}, {"learning_rate", "0.001", "0.01"}, {"scale_max", "512", "256"}, {"test_scale", "384", "256"}},
+	} {
+		r, err := NamedRecipe(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := Differences(r, PaperRecipe()); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s differs from the paper's recipe in %v, want %v", name, got, want)
+		}
+	}
+}
+
+// TestWith: every key can be changed by itself, to any value that another recipe has.
+func TestWith(t *testing.T) {
+	r, other := PaperRecipe(), otherRecipe()
+	for _, d := range Differences(other, r) {
+		changed, err := r.With(d.Key, d.A)
+		if err != nil {
+			t.Errorf("%s=%s: %v", d.Key, d.A, err)
+			continue
+		}
+		if got := Differences(changed, r); len(got) != 1 || got[0] != d {
+			t.Errorf("%s=%s changes %v", d.Key, d.A, got)
+		}
+		r = changed
+	}
+	if !reflect.DeepEqual(r, other) {
+		t.Errorf("all keys changed:\n%s\nwant\n%s", r.YAML(), other.YAML())
+	}
+	for _, c := range [][3]string{
+		{"batchsize", "3", "unknown key batchsize"},
+		{"schedule.patiense", "3", "unknown key schedule.patiense"},
+		{"schedule", "{name: step}", "unknown key schedule"},
+		{"batch.size", "3", "unknown key batch.size"},
+		{"batch", "many", "batch: cannot unmarshal"},
+		{"batch", "[3]", "batch: cannot unmarshal"},
+		{"batch", "", `batch: "", want a value`},
+		{"batch", "3: [", `batch: "3: [", want a value`},
+		{"init", "[3", "init"},
+		{"filter", "nearest", "filter: "},
+	} {
+		if _, err := r.With(c[0], c[1]); err == nil || !strings.Contains(err.Error(), c[2]) {
+			t.Errorf("%s=%s: %v, want %q in it", c[0], c[1], err, c[2])
+		}
+	}
+}
