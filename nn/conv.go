@@ -37,6 +37,10 @@ func NewConv(name string, c, k, r, pad int, relu bool) *Conv {
 			packInput: func(dst, src []float32, i int) { g.PackInput(dst, src, i/(r*r), i/r%r, i%r) },
 			packHalfInput: func(dst *kernel.HalfWeights, src []float32, i int) {
 				g.PackHalfInput(dst, src, i/(r*r), i/r%r, i%r)
+			},
+			unpackInput: func(dst, src []float32, i int) { g.UnpackInput(dst, src, i/(r*r), i/r%r, i%r) },
+			unpackHalfInput: func(dst []float32, src *kernel.HalfWeights, i int) {
+				g.UnpackHalfInput(dst, src, i/(r*r), i/r%r, i%r)
 			}},
 		Bias: vector(name+".bias", k),
 	}

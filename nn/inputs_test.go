@@ -32,8 +32,15 @@ func TestSetInputs(t *testing.T) {
 		if err := sameBits(got, want); err != nil {
 			t.Errorf("%s: %v", p.Name, err)
 		}
+		back := make([]float32, len(want))
+		if err := p.GetInputs(0, back); err != nil {
+			t.Fatal(err)
+		}
+		if err := sameBits(back, turned); err != nil {
+			t.Errorf("%s: got by in-units: %v", p.Name, err)
+		}
 		for _, bad := range []struct{ i, n int }{{-1, k}, {in, k}, {in - 1, 2 * k}, {0, k - 1}} {
-			if p.SetInputs(bad.i, make([]float32, bad.n)) == nil {
+			if p.SetInputs(bad.i, make([]float32, bad.n)) == nil || p.GetInputs(bad.i, make([]float32, bad.n)) == nil {
 				t.Errorf("%s: %d values from in-unit %d on were taken", p.Name, bad.n, bad.i)
 			}
 		}

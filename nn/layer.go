@@ -100,7 +100,10 @@ type Param struct {
 	// the weights of one in-unit, one of each out-channel; nil of vectors
 	packInput     func(dst, src []float32, i int)
 	packHalfInput func(dst *kernel.HalfWeights, src []float32, i int)
-	unpackHalf    func(dst []float32, src *kernel.HalfWeights, k0 int)
+	// their inverses
+	unpackInput     func(dst, src []float32, i int)
+	unpackHalfInput func(dst []float32, src *kernel.HalfWeights, i int)
+	unpackHalf      func(dst []float32, src *kernel.HalfWeights, k0 int)
 }
 
 // alloc makes the value, zero, unless it is there.
@@ -179,6 +182,23 @@ func (p *Param) SetInputs(i0 int, src []float32) error {
 		src = src[k:]
 	}
 	p.Changed()
+	return nil
+}
+
+// GetInputs unpacks the value from in-unit i0 on into dst; see [Param.SetInputs].
+func (p *Param) GetInputs(i0 int, dst []float32) error {
+	k := p.Shape[0]
+	if in := p.Len() / k; p.unpackInput == nil || i0 < 0 || len(dst)%k != 0 || i0+len(dst)/k > in {
+		return fmt.Errorf("nn: %s: room for %d values from in-unit %d on, want %d of each within shape %v", p.Name, len(dst), i0, k, p.Shape)
+	}
+	for i := i0; len(dst) > 0; i++ {
+		if p.half != nil {
+			p.unpackHalfInput(dst[:k], p.half, i)
+		} else {
+			p.unpackInput(dst[:k], p.Value, i)
+		}
+		dst = dst[k:]
+	}
 	return nil
 }
 

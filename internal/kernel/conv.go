@@ -118,6 +118,15 @@ func (g Conv) PackInput(dst, src []float32, c, r, s int) {
 	}
 }
 
+// UnpackInput reads what [Conv.PackInput] writes.
+func (g Conv) UnpackInput(dst, src []float32, c, r, s int) {
+	at := g.Index(0, c, r, s)
+	for k := 0; k < g.K; k += Panel {
+		copy(dst[k:min(k+Panel, g.K)], src[at:])
+		at += g.Depth() * Panel
+	}
+}
+
 // Unpack fills dst of shape (K,C,R,R) from packed weights.
 func (g Conv) Unpack(dst, src []float32) { g.UnpackRows(dst, src, 0) }
 

@@ -129,3 +129,15 @@ func (g Conv) PackHalfInput(dst *HalfWeights, src []float32, c, r, s int) {
 		at += g.Depth() * Panel
 	}
 }
+
+// UnpackHalfInput reads what [Conv.PackHalfInput] writes.
+func (g Conv) UnpackHalfInput(dst []float32, src *HalfWeights, c, r, s int) {
+	at := g.Index(0, c, r, s)
+	for k := 0; k < g.K; k += Panel {
+		to := dst[k:min(k+Panel, g.K)]
+		for i := range to {
+			to[i] = src.Format.Widen(src.Data[at+i])
+		}
+		at += g.Depth() * Panel
+	}
+}

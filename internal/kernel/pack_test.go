@@ -35,6 +35,16 @@ func TestPropertyPackPieces(t *testing.T) {
 			c, tap := i/(g.R*g.R), i%(g.R*g.R)
 			g.PackInput(byInputs, in, c, tap/g.R, tap%g.R)
 			g.PackHalfInput(halfInputs, in, c, tap/g.R, tap%g.R)
+			for what, unpack := range map[string]func([]float32){
+				"32 bits": func(dst []float32) { g.UnpackInput(dst, byInputs, c, tap/g.R, tap%g.R) },
+				"16 bits": func(dst []float32) { g.UnpackHalfInput(dst, halfInputs, c, tap/g.R, tap%g.R) },
+			} {
+				got := filled(g.K, nan)
+				unpack(got)
+				if j := differ(got, in); j >= 0 {
+					t.Fatalf("%+v: in-unit %d in %s: value %d is %g, want %g", g, i, what, j, got[j], in[j])
+				}
+			}
 		}
 		if !slices.Equal(byRows, want) || !slices.Equal(byInputs, want) {
 			t.Fatalf("%+v: packed in pieces, the weights differ", g)
