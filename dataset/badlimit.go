@@ -2,7 +2,9 @@ package dataset
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -33,39 +35,53 @@ func (s Share) String() string {
 	return strconv.FormatFloat(math.Round(float64(s)*1e10)/1e8, 'f', -1, 64) + "%"
 }
 
-// BadLimit counts the different bad images of a dataset, and says when they
-// are more than a share of it. It is not safe for concurrent use.
+// BadLimit counts the different bad images of a run, and says when they are
+// more than a share of all. It is not safe for concurrent use.
 type BadLimit struct {
-	data  *Dataset
+	what  string
+	total int
 	share Share
-	seen  map[int]bool
+	seen  map[string]bool
 }
 
-// NewBadLimit returns a limit for d's images; a share of 1 is none.
-func NewBadLimit(d *Dataset, share Share) *BadLimit {
-	return &BadLimit{data: d, share: share, seen: map[int]bool{}}
+// NewBadLimit returns a limit for the images of what, total of them; a share
+// of 1 is none.
+func NewBadLimit(what string, total int, share Share) *BadLimit {
+	return &BadLimit{what: what, total: total, share: share, seen: map[string]bool{}}
 }
 
-// Add counts images, each once however often it comes, and returns those that
-// were not met before. The error is a [*BadLimitError] once there are more than
-// the limit allows.
+// Add counts images by name, each once however often it comes, and returns
+// those that were not met before. The error is a [*BadLimitError] if they make
+// more than the limit allows.
 func (l *BadLimit) Add(bad []BadImage) (fresh []BadImage, err error) {
 	for _, b := range bad {
-		if !l.seen[b.Index] {
-			l.seen[b.Index] = true
+		if !l.seen[b.Name] {
+			l.seen[b.Name] = true
 			fresh = append(fresh, b)
 		}
 	}
-	// The product is rounded, so that 0.1 % of 1000 images is one.
-	allowed := int(math.Floor(float64(l.share)*float64(l.data.Len()) + 1e-9))
+	// The sum makes 0.1 % of 1000 images one, whatever the rounding.
+	allowed := int(math.Floor(float64(l.share)*float64(l.total) + 1e-9))
 	if len(l.seen) > allowed && len(fresh) > 0 {
 		last := fresh[len(fresh)-1]
-		return fresh, &BadLimitError{Data: l.data.Name, Bad: len(l.seen), Total: l.data.Len(), Allowed: allowed, Share: l.share, Last: last}
+		return fresh, &BadLimitError{Data: l.what, Bad: len(l.seen), Total: l.total, Allowed: allowed, Share: l.share, Last: last}
 	}
 	return fresh, nil
 }
 
-// Count returns how many different images were bad.
+// Restore counts images that were met before, as Names gave them.
+func (l *BadLimit) Restore(names []string) {
+	for _, n := range names {
+		l.seen[n] = true
+	}
+}
+
+// Names returns the names of the images counted, sorted.
+func (l *BadLimit) Names() []string {
+	return slices.Sorted(maps.Keys(l.seen))
+}
+
+// Count returns how many images were counted.
 func (l *BadLimit) Count() int { return len(l.seen) }
 
 // BadLimitError stops a run in which too many images are unreadable.

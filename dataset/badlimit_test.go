@@ -32,7 +32,7 @@ func TestShare(t *testing.T) {
 func TestBadLimit(t *testing.T) {
 	d, _ := pictures(t, 10)
 	image := func(i int) BadImage { return BadImage{Name: d.Samples[i].Name, Index: i, Err: fs.ErrNotExist} }
-	l := NewBadLimit(d, 0.3)
+	l := NewBadLimit(d.Name, d.Len(), 0.3)
 	for i, want := range []int{1, 1, 1, 2, 3} {
 		fresh, err := l.Add([]BadImage{image([]int{4, 4, 4, 5, 6}[i])})
 		if err != nil || l.Count() != want || len(fresh) != map[int]int{0: 1, 3: 1, 4: 1}[i] {
@@ -47,13 +47,18 @@ func TestBadLimit(t *testing.T) {
 	if want := "dataset: pictures: 4 of 10 images are unreadable, want at most 3 (30%); the last: b/007.png: "; !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("error %q, want %q", err, want)
 	}
-	if _, err := NewBadLimit(d, 0).Add([]BadImage{image(1)}); err == nil {
+	if _, err := NewBadLimit(d.Name, d.Len(), 0).Add([]BadImage{image(1)}); err == nil {
 		t.Error("a share of 0 allows one")
 	}
-	if _, err := NewBadLimit(d, 0).Add(nil); err != nil {
+	again := NewBadLimit(d.Name, d.Len(), 0.3)
+	again.Restore(l.Names())
+	if fresh, err := again.Add([]BadImage{image(4), image(7)}); err != nil || fresh != nil || again.Count() != 4 {
+		t.Errorf("restored: fresh %v, %v, %d counted", fresh, err, again.Count())
+	}
+	if _, err := NewBadLimit(d.Name, d.Len(), 0).Add(nil); err != nil {
 		t.Error("no bad image is too many:", err)
 	}
-	all := NewBadLimit(d, 1)
+	all := NewBadLimit(d.Name, d.Len(), 1)
 	for i := range 10 {
 		if _, err := all.Add([]BadImage{image(i)}); err != nil {
 			t.Error(err)

@@ -128,6 +128,14 @@ func writeSurvey(file string, s keptSurvey) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o777); err != nil {
 		return err
 	}
+	// The superuser could write anywhere; what is marked read-only is meant so.
+	info, err := os.Stat(filepath.Dir(file))
+	if err == nil && info.Mode().Perm()&0o222 == 0 {
+		err = fs.ErrPermission
+	}
+	if err != nil {
+		return err
+	}
 	f, err := os.CreateTemp(filepath.Dir(file), StatsFile+"-*")
 	if err != nil {
 		return err

@@ -103,6 +103,17 @@ func TestCachedSurveyElsewhere(t *testing.T) {
 			t.Errorf("time %d: kept %v, %v", i, kept, err)
 		}
 	}
+	dir := onDisk(t, 2)
+	if err := os.Chmod(dir, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Chmod(dir, 0o755) })
+	if _, kept, err := CachedSurvey(context.Background(), opened(t, dir), StatsOptions{}); err != nil || kept {
+		t.Errorf("read-only folder: kept %v, %v", kept, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, StatsFile)); err == nil {
+		t.Error("something was written into a read-only folder")
+	}
 	sample, _ := pictures(t, 5)
 	if _, kept, err := CachedSurvey(context.Background(), sample, StatsOptions{}); err != nil || kept {
 		t.Errorf("images in memory: kept %v, %v", kept, err)

@@ -144,3 +144,17 @@ func (a *StatsAccumulator) covariance(i, j int) float64 {
 	v, _ := new(big.Rat).SetFrac(numerator, n.Mul(n, n)).Float64()
 	return v
 }
+
+// Std returns the standard deviation of each channel in grey levels: the
+// covariance is Σ λᵢ pᵢ pᵢᵀ.
+func (s Stats) Std() [3]float64 {
+	var std [3]float64
+	for c := range std {
+		variance := 0.0
+		for i, l := range s.Eigenvalues {
+			variance += float64(l * s.Eigenvectors[i][c] * s.Eigenvectors[i][c])
+		}
+		std[c] = math.Sqrt(variance)
+	}
+	return std
+}

@@ -40,6 +40,8 @@ type commands struct {
 	Eval     evalCommand     `cmd:"" help:"Measure top-1 and top-5 error on a folder of images."`
 	Classify classifyCommand `cmd:"" help:"Name the classes of photographs."`
 	Compare  compareCommand  `cmd:"" help:"Compare two evaluations image by image."`
+	Stats    statsCommand    `cmd:"" help:"Show mean RGB, colour eigenvectors, image sizes and class balance of images."`
+	Shard    shardCommand    `cmd:"" help:"Pack images into tar shards."`
 	Bench    benchCommand    `cmd:"" help:"Measure a network's speed and memory on this machine."`
 	Version  versionCommand  `cmd:"" help:"Show version and processor."`
 }

@@ -52,6 +52,7 @@ func TestScripts(t *testing.T) {
 			"json":     checkJSON,
 			"lines":    countLines,
 			"picture":  picture,
+			"tensors":  sameTensors,
 			"truncate": truncate,
 			"weights":  writeWeights,
 		},

@@ -228,7 +228,7 @@ func (c *trainCommand) open(out io.Writer, seed uint64) (trainSet, valSet *datas
 		fmt.Fprintf(out, "Data: %s\n", dataset.SampleCredit)
 		return dataset.OpenSample()
 	}
-	trainSet, valSet, err = dataset.OpenFolder(c.Data)
+	trainSet, valSet, err = dataset.Open(c.Data)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,0 +1,131 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/report"
+)
+
+type shardCommand struct {
+	Data    string   `arg:"" placeholder:"DIR" help:"Images in any layout that vgg reads, or the word sample for the photographs that are built in."`
+	Out     string   `required:"" placeholder:"DIR" help:"Folder for the shards, new or empty."`
+	Size    byteSize `default:"500MB" placeholder:"BYTES" help:"Bytes that a shard has at most, such as 500MB or 1GiB (500MB)."`
+	Shuffle bool     `help:"Put the images into a random order, for programs that read shards from end to end. To vgg it makes no difference."`
+	Seed    uint64   `placeholder:"N" help:"Of the order (0)."`
+	jsonFlag
+}
+
+func (shardCommand) Help() string {
+	return `Packs images, byte for byte, into tar files in the WebDataset convention (NAME.jpg and NAME.cls), each with an index, and lists the classes in classes.txt; train and val have a folder each. vgg reads the shards as it reads the images themselves: training on them gives the same bits. Interrupted, it removes what it has written.` + exitHelp
+}
+
+// shardResult has the JSON keys of `vgg shard --json`.
+type shardResult struct {
+	Parts      []dataset.ShardReport     `json:"parts"`
+	Unreadable []dataset.UnreadableImage `json:"unreadable"`
+}
+
+func (c *shardCommand) Run(e *environment) (err error) {
+	if c.Size < 1 {
+		return usagef("--size %d, want at least 1 byte", c.Size)
+	}
+	train, val, err := openData(c.Data)
+	if err != nil {
+		return err
+	}
+	parts := []part{{train, c.Out}}
+	if val != nil {
+		parts = []part{{train, filepath.Join(c.Out, "train")}, {val, filepath.Join(c.Out, "val")}}
+	}
+	made, err := c.makeOut()
+	if err != nil {
+		return err
+	}
+	total := 0
+	for _, p := range parts {
+		total += p.data.Len()
+	}
+	bar := newProgress(e.stderr, total, "images")
+	defer bar.close()
+	r := shardResult{Parts: []dataset.ShardReport{}, Unreadable: []dataset.UnreadableImage{}}
+	before := 0
+	for _, p := range parts {
+		report, err := dataset.WriteShards(e.ctx, p.data, p.dir, dataset.ShardOptions{
+			Size: int64(c.Size), Shuffle: c.Shuffle, Seed: c.Seed,
+			Progress: func(done, _ int) { bar.set(before+done, "packing") },
+		})
+		if err != nil {
+			// A part that is done goes too: alone it would pass for the whole.
+			for _, p := range parts[:len(r.Parts)] {
+				os.RemoveAll(p.dir)
+			}
+			if made {
+				os.Remove(c.Out)
+			}
+			return err
+		}
+		before += p.data.Len()
+		r.Parts = append(r.Parts, report)
+		for _, b := range report.Bad {
+			r.Unreadable = append(r.Unreadable, dataset.UnreadableImage{File: b.Name, Error: b.Err.Error()})
+		}
+	}
+	bar.close()
+	if c.JSON {
+		err = writeJSON(e.stdout, r)
+	} else {
+		err = r.print(e.stdout, c.Out)
+	}
+	if err != nil {
+		return err
+	}
+	return unreadable(len(r.Unreadable), total)
+}
+
+type part struct {
+	data *dataset.Dataset
+	dir  string
+}
+
+// makeOut makes the folder, and says whether it wasn't there.
+func (c *shardCommand) makeOut() (made bool, err error) {
+	entries, err := os.ReadDir(c.Out)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		if err := os.MkdirAll(c.Out, 0o777); err != nil {
+			return false, fmt.Errorf("--out: %w", err)
+		}
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("--out: %w", err)
+	case len(entries) > 0:
+		return false, fmt.Errorf("--out %s: the folder is not empty; shards want a new one", c.Out)
+	}
+	return false, nil
+}
+
+func (r shardResult) print(out io.Writer, dir string) error {
+	t := report.NewTable(report.Column{Title: "Folder"}, right("Shards"), right("Images"), right("Size"))
+	for _, p := range r.Parts {
+		t.Row(p.Dir, report.Count(int64(p.Shards)), report.Count(int64(p.Images)), report.Bytes(p.Bytes))
+	}
+	if _, err := io.WriteString(out, t.String()); err != nil {
+		return err
+	}
+	if len(r.Unreadable) > 0 {
+		t := report.NewTable(report.Column{Title: "Unreadable image"}, report.Column{Title: "Why"})
+		for _, b := range r.Unreadable {
+			t.Row(b.File, b.Error)
+		}
+		if _, err := fmt.Fprintf(out, "\n%s", t); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(out, "\nNext: vgg train --data %s\n", dir)
+	return err
+}

@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/report"
+)
+
+type statsCommand struct {
+	Data  string `arg:"" placeholder:"DIR" help:"Images in any layout that vgg reads, or the word sample for the photographs that are built in."`
+	Part  string `default:"train" enum:"train,val" placeholder:"PART" help:"train or val (train). Images without parts are all taken."`
+	Fresh bool   `help:"Decode the images even if the result of a former time is there."`
+	threadsFlag
+	jsonFlag
+}
+
+func (statsCommand) Help() string {
+	return `Decodes every image once and shows the mean RGB, which training subtracts, the eigenvalues and eigenvectors of the RGB covariance, by which it shifts colours, the sizes of the images and how many each class has. The result is kept in .vgg-stats.json beside the images (or in the user's cache, where that can't be written) and used again, by vgg train too, until names, sizes or dates of the files change. Training on images without parts keeps some for validation and counts the others.` + exitHelp
+}
+
+// statsResult has the JSON keys of `vgg stats --json`.
+type statsResult struct {
+	Data string `json:"data"`
+	dataset.Survey
+	Std  [3]float64 `json:"std"`
+	Kept bool       `json:"kept"` // from a former time
+}
+
+func (c *statsCommand) Run(e *environment) error {
+	threads, err := c.apply()
+	if err != nil {
+		return err
+	}
+	d, err := openPart(c.Data, c.Part)
+	if err != nil {
+		return err
+	}
+	bar := newProgress(e.stderr, d.Len(), "images")
+	defer bar.close()
+	progress := func(done, _ int) { bar.set(done, "measuring") }
+	r := statsResult{Data: d.Name}
+	if c.Fresh {
+		r.Survey, err = dataset.ComputeSurvey(e.ctx, d, threads, progress)
+	} else {
+		r.Survey, r.Kept, err = dataset.CachedSurvey(e.ctx, d, dataset.StatsOptions{Workers: threads, Progress: progress, CacheDir: cacheDir()})
+	}
+	bar.close()
+	if err != nil {
+		return err
+	}
+	r.Std = r.Stats.Std()
+	if c.JSON {
+		if r.Unreadable == nil {
+			r.Unreadable = []dataset.UnreadableImage{}
+		}
+		err = writeJSON(e.stdout, r)
+	} else {
+		err = c.print(e, r)
+	}
+	if err != nil {
+		return err
+	}
+	return unreadable(len(r.Unreadable), d.Len())
+}
+
+// cacheDir is where results are kept that can't lie beside the data; "" if the
+// user has no such folder.
+func cacheDir() string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(dir, "vgg")
+}
+
+// openPart opens the images of a part, of sets without parts all.
+func openPart(path, part string) (*dataset.Dataset, error) {
+	train, val, err := openData(path)
+	if err != nil || part == "train" {
+		return train, err
+	}
+	if val == nil {
+		return nil, fmt.Errorf("--part %s: %s has no such part", part, path)
+	}
+	return val, nil
+}
+
+// openData opens images in any layout, or the built-in ones.
+func openData(path string) (train, val *dataset.Dataset, err error) {
+	if path == sampleName {
+		return dataset.OpenSample()
+	}
+	return dataset.Open(path)
+}
+
+func (c *statsCommand) print(e *environment, r statsResult) error {
+	pixels := report.NewTable(report.Column{Title: ""}, right("R"), right("G"), right("B"), right("Eigenvalue"))
+	pixels.Row(append([]string{"Mean"}, figures(r.Mean[:], "%.3f")...)...)
+	pixels.Row(append([]string{"Standard deviation"}, figures(r.Std[:], "%.3f")...)...)
+	for i, v := range r.Eigenvectors {
+		pixels.Row(slices.Concat([]string{fmt.Sprintf("Eigenvector %d", i+1)}, figures(v[:], "%.4f"), []string{fmt.Sprintf("%.2f", r.Eigenvalues[i])})...)
+	}
+	sizes := report.NewTable(report.Column{Title: "Pixels"}, right("Least"), right("5 %"), right("Median"), right("95 %"), right("Greatest"), right("Mean"))
+	for _, s := range []struct {
+		name string
+		d    dataset.Distribution
+	}{{"Width", r.Width}, {"Height", r.Height}, {"Smallest side", r.ShortSide}} {
+		sizes.Row(slices.Concat([]string{s.name}, figures([]int{s.d.Min, s.d.P5, s.d.Median, s.d.P95, s.d.Max}, "%d"), []string{fmt.Sprintf("%.1f", s.d.Mean)})...)
+	}
+	kept := ""
+	if r.Kept {
+		kept = ", as measured before"
+	}
+	_, err := fmt.Fprintf(e.stdout, "%s: %s images of %d classes, %s pixels%s\n\n%s\n%s\n%s",
+		r.Data, report.Count(int64(r.Images)), len(r.Classes), report.Count(r.Pixels), kept, pixels, sizes, classBalance(r.Classes))
+	if len(r.Unreadable) > 0 {
+		t := report.NewTable(report.Column{Title: "Unreadable image"}, report.Column{Title: "Why"})
+		for _, b := range r.Unreadable {
+			t.Row(b.File, b.Error)
+		}
+		_, err = fmt.Fprintf(e.stdout, "\n%s", t)
+	}
+	return err
+}
+
+// mostClasses is how many classes are listed; of more, those at either end.
+const mostClasses = 30
+
+func classBalance(classes []dataset.ClassCount) *report.Table {
+	t := report.NewTable(report.Column{Title: "Class"}, right("Images"), right("Share"), report.Column{Title: "Name"})
+	total := 0
+	for _, c := range classes {
+		total += c.Images
+	}
+	row := func(c dataset.ClassCount) {
+		t.Row(c.Class, report.Count(int64(c.Images)), report.Percent(float64(c.Images)/math.Max(1, float64(total))), c.Title)
+	}
+	if len(classes) <= mostClasses {
+		for _, c := range classes {
+			row(c)
+		}
+		return t
+	}
+	sorted := slices.Clone(classes)
+	slices.SortStableFunc(sorted, func(a, b dataset.ClassCount) int { return b.Images - a.Images })
+	for _, c := range sorted[:mostClasses/2] {
+		row(c)
+	}
+	t.Row(fmt.Sprintf("… %d more …", len(classes)-2*(mostClasses/2)))
+	for _, c := range sorted[len(sorted)-mostClasses/2:] {
+		row(c)
+	}
+	return t
+}
+
+func right(title string) report.Column { return report.Column{Title: title, Align: report.Right} }
+
+func figures[T any](v []T, format string) []string {
+	out := make([]string, len(v))
+	for i, x := range v {
+		out[i] = fmt.Sprintf(format, x)
+	}
+	return out
+}
