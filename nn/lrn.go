@@ -53,6 +53,11 @@ func NewLRN(name string, o LRNOptions) (*LRN, error) {
 	return &LRN{base{name}, l}, nil
 }
 
+// Options returns the values of the normalisation, in Krizhevsky's form.
+func (l *LRN) Options() LRNOptions {
+	return LRNOptions{Size: l.l.Size, K: l.l.K, Alpha: l.l.Alpha, Beta: l.l.Beta, Form: Krizhevsky}
+}
+
 func (l *LRN) scratch(_ int, in Shape, _ int, _, _ bool) kernel.Scratch {
 	return kernel.LRNScratch(l.l, in.C, in.W)
 }

@@ -469,7 +469,7 @@ func (l *caffeLayer) plain(layer *Layer) error {
 			break
 		}
 		if l.number(12, 0) != 0 {
-			a["global"] = []float64{1}
+			layer.Op = "global" + layer.Op
 			break
 		}
 		// Caffe rounds sizes up, where ONNX rounds down unless told.

@@ -3,6 +3,7 @@ package weights
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/verydeep/vgg/tensor"
@@ -63,7 +64,24 @@ func (m *onnxModel) header() (*header, error) {
 	if err := c.finish(); err != nil {
 		return nil, err
 	}
-	return &header{meta: m.meta, entries: c.entries, layers: c.layers}, nil
+	return &header{meta: m.meta, entries: c.kept(), layers: c.layers}, nil
+}
+
+// kept are the tensors of layers, and those that no node takes; what is left are shapes,
+// and tensors that others were made of.
+func (c *onnxChain) kept() []entry {
+	of, taken := map[string]bool{}, map[string]bool{}
+	for _, l := range c.layers {
+		for _, name := range l.Tensors {
+			of[name] = true
+		}
+	}
+	for _, n := range c.m.graph.nodes {
+		for _, name := range n.inputs {
+			taken[name] = true
+		}
+	}
+	return slices.DeleteFunc(c.entries, func(e entry) bool { return !of[e.Name] && taken[e.Name] })
 }
 
 // list adds a tensor to the file's, unless one of its name is there.

@@ -135,7 +135,7 @@ func (c *onnxChain) globalPool(n *onnxNode) error {
 	} else if err := c.images(n); err != nil {
 		return err
 	}
-	c.emit(n, "avgpool", nil, map[string][]float64{"global": {1}})
+	c.emit(n, "globalavgpool", nil, nil)
 	if !keep {
 		c.emit(n, "flatten", nil, nil)
 		c.rank = 2

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """ONNX models of tiny networks, as the tools that people use write them.
 
-    onnxfiles.py make            write weights/testdata/onnx
-    onnxfiles.py check FILE      check FILE with onnx's checker, run it with ONNX Runtime on
-                                 tiny.image() and print the output as JSON
+    onnxfiles.py make                  write weights/testdata/onnx
+    onnxfiles.py check FILE N H W …    check each FILE with onnx's checker, run it with ONNX
+                                       Runtime on tiny.image(N, H, W), print outputs as JSON
 
 Beside each NAME.onnx lies NAME.safetensors with the logits of tiny.image() before any
 soft-max, computed by PyTorch in float64; ONNX Runtime gives the same of each file, or
@@ -37,15 +37,11 @@ def image(n, h, w):
     return (i * 40503 % 65536 // 256 - 128).astype("f4").reshape(n, 3, h, w)
 
 
-def check(path):
+def check(path, n, h, w):
     onnx.checker.check_model(path, full_check=True)
-    model = onnx.load(path)
-    shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
-    x = image(shape[0] or 2, shape[2] or 64, shape[3] or 64)
-    y = run(path, x)
-    print(json.dumps({"shape": list(y.shape), "output": y.flatten().tolist(),
-                      "metadata": {p.key: p.value for p in model.metadata_props},
-                      "nodes": [[n.name, n.op_type] for n in model.graph.node]}))
+    y = run(path, image(n, h, w))
+    metadata = {p.key: p.value for p in onnx.load(path).metadata_props}
+    return {"shape": y.shape, "output": y.flatten().tolist(), "metadata": metadata}
 
 
 class Graph:
@@ -265,7 +261,8 @@ def make():
 if __name__ == "__main__":
     if sys.argv[1:] == ["make"]:
         make()
-    elif len(sys.argv) == 3 and sys.argv[1] == "check":
-        check(sys.argv[2])
+    elif len(sys.argv) > 2 and sys.argv[1] == "check":
+        args = iter(sys.argv[2:])
+        print(json.dumps([check(path, *map(int, size)) for path, *size in zip(args, args, args, args)]))
     else:
         sys.exit(__doc__)

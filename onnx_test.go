@@ -1,0 +1,288 @@
+package vgg
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/tensor"
+	"github.com/verydeep/vgg/weights"
+)
+
+// onnxModel is a tiny model of a configuration for crops of 64 pixels, every parameter of
+// it drawn.
+func onnxModel(t *testing.T, config string, form nn.LRNForm) *Model {
+	t.Helper()
+	n, err := New(Options{Config: config, Classes: 5, Width: 1. / 64, FC: 7, Input: 64, Dropout: 0.5, LRN: form})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range n.Params() {
+		v := ramp(tensor.New(p.Shape...))
+		for i := range v.Data {
+			if strings.HasSuffix(p.Name, "running_var") {
+				v.Data[i] = 0.5 + v.Data[i]*v.Data[i]
+			}
+		}
+		if err := p.Set(v.Data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := preprocess.Preset("torchvision")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Crop, s.Resize = 64, 73
+	return &Model{Net: n, Classes: []string{"tench", "Bär", "犬", "\"q\"", "e"}, Preprocess: s, Provenance: map[string]string{"by": "test"}}
+}
+
+var onnxConfigs = []struct {
+	config string
+	form   nn.LRNForm
+}{{"A", ""}, {"A-LRN", nn.Krizhevsky}, {"B-LRN", nn.Caffe}, {"C", ""}, {"D", ""}, {"E", ""}, {"D-BN", ""}, {"B-shallow", ""}}
+
+func saveONNX(t *testing.T, m *Model, o ONNXOptions) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "m.onnx")
+	if err := m.SaveONNX(path, o); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestSaveONNXAndOpen: what is saved in any form is opened again as the same model.
+func TestSaveONNXAndOpen(t *testing.T) {
+	x := oracleImage(2, 64, 64)
+	for _, c := range onnxConfigs {
+		m := onnxModel(t, c.config, c.form)
+		want := forward(t, m.Net, x)
+		for _, o := range []ONNXOptions{{}, {Batch: 2, Softmax: true}, {Dense: true}, {Dense: true, Softmax: true, Batch: 1}, {DType: "F16"}, {Dense: true, DType: "BF16"}} {
+			t.Run(fmt.Sprintf("%s %+v", c.config, o), func(t *testing.T) {
+				again, err := OpenWith(saveONNX(t, m, o), OpenOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				a, b := m.Net.Options(), again.Net.Options()
+				if a.Config != b.Config || a.Width != b.Width || a.Classes != b.Classes || a.Input != b.Input {
+					t.Errorf("opened as %+v, saved as %+v", b, a)
+				}
+				if !slices.Equal(again.Classes, m.Classes) || again.Preprocess != m.Preprocess {
+					t.Errorf("classes %q, preprocessing %+v", again.Classes, again.Preprocess)
+				}
+				if o.DType == "" {
+					near(t, "scores", forward(t, again.Net, x).Data, want.Data)
+				}
+				for i, p := range again.Net.Params() {
+					got, want := make([]float32, p.Len()), make([]float32, p.Len())
+					q := m.Net.Params()[i]
+					if p.Get(got) != nil || q.Get(want) != nil || p.Name != q.Name {
+						t.Fatal(p.Name, q.Name)
+					}
+					for j := range want {
+						bits := map[string]float32{"F16": 1. / 2048, "BF16": 1. / 256}[o.DType]
+						if d := got[j] - want[j]; !(max(d, -d) <= bits*max(want[j], -want[j])) {
+							t.Fatalf("%s: element %d is %v, want %v", p.Name, j, got[j], want[j])
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestSaveONNXLayers: nodes and tensors have the names of the layers.
+func TestSaveONNXLayers(t *testing.T) {
+	m := onnxModel(t, "A-LRN", nn.Krizhevsky)
+	f, err := weights.Open(saveONNX(t, m, ONNXOptions{Softmax: true}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var names, tensors, params []string
+	for _, l := range f.Layers() {
+		names = append(names, l.Name+":"+l.Op)
+	}
+	for _, e := range f.Tensors() {
+		tensors = append(tensors, fmt.Sprint(e))
+	}
+	for _, p := range m.Net.Params() {
+		params = append(params, fmt.Sprint(weights.Entry{Name: p.Name, DType: "F32", Shape: p.Shape}))
+	}
+	want := "conv1_1:conv relu1_1:relu lrn1:lrn pool1:maxpool conv2_1:conv relu2_1:relu pool2:maxpool conv3_1:conv relu3_1:relu conv3_2:conv relu3_2:relu pool3:maxpool " +
+		"conv4_1:conv relu4_1:relu conv4_2:conv relu4_2:relu pool4:maxpool conv5_1:conv relu5_1:relu conv5_2:conv relu5_2:relu pool5:maxpool " +
+		"flatten:flatten fc6:fc relu6:relu fc7:fc relu7:relu fc8:fc prob:softmax"
+	if got := strings.Join(names, " "); got != want {
+		t.Errorf("layers %s\nwant %s", got, want)
+	}
+	if !slices.Equal(tensors, params) {
+		t.Errorf("tensors %v\nwant %v", tensors, params)
+	}
+	for _, l := range f.Layers() {
+		alpha := float32(1e-4) // not divided by the size, by which ONNX divides
+		if l.Name == "lrn1" && fmt.Sprint(l.Attributes["alpha"], l.Attributes["size"], l.Attributes["bias"]) != fmt.Sprint([]float64{float64(5 * alpha)}, []float64{5}, []float64{2}) {
+			t.Errorf("LRN %v", l.Attributes)
+		}
+	}
+}
+
+// onnxRuntime returns an interpreter that has onnx and ONNX Runtime.
+func onnxRuntime(t *testing.T) string {
+	t.Helper()
+	for _, p := range []string{"python3", "/usr/bin/python3"} {
+		if exec.Command(p, "-c", "import numpy, onnx, onnxruntime").Run() == nil {
+			return p
+		}
+	}
+	t.Skip("no python3 with the packages numpy, onnx and onnxruntime")
+	return ""
+}
+
+// TestONNXRuntime: ONNX Runtime computes of what is saved what the network computes.
+func TestONNXRuntime(t *testing.T) {
+	python := onnxRuntime(t)
+	type saved struct {
+		name    string
+		m       *Model
+		o       ONNXOptions
+		path    string
+		n, h, w int
+	}
+	var files []saved
+	args := []string{"tools/oracle/onnxfiles.py", "check"}
+	for _, c := range onnxConfigs {
+		m := onnxModel(t, c.config, c.form)
+		for _, o := range []ONNXOptions{{}, {Batch: 3}, {Dense: true}, {DType: "F16", Softmax: true}, {DType: "BF16", Dense: true}} {
+			f := saved{fmt.Sprintf("%s %+v", c.config, o), m, o, saveONNX(t, m, o), 2, 64, 64}
+			if o.Batch > 0 {
+				f.n = o.Batch
+			}
+			if o.Dense {
+				f.h, f.w = 101, 135
+			}
+			files = append(files, f)
+			args = append(args, f.path, fmt.Sprint(f.n), fmt.Sprint(f.h), fmt.Sprint(f.w))
+		}
+	}
+	out, err := exec.Command(python, args...).Output()
+	if err != nil {
+		if ee, ok := err.(*exec.ExitError); ok {
+			t.Fatalf("%v: %s", err, ee.Stderr)
+		}
+		t.Fatal(err)
+	}
+	var results []struct {
+		Shape    []int
+		Output   []float32
+		Metadata map[string]string
+	}
+	if err := json.Unmarshal(out, &results); err != nil || len(results) != len(files) {
+		t.Fatalf("%d results of %d files, %v", len(results), len(files), err)
+	}
+	for i, f := range files {
+		t.Run(f.name, func(t *testing.T) {
+			// In half precision, the network with the weights that the file holds.
+			net := f.m.Net
+			if f.o.DType != "" {
+				again, err := OpenWith(f.path, OpenOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				net = again.Net
+			}
+			want := forward(t, net, oracleImage(f.n, f.h, f.w))
+			if f.o.Softmax {
+				want = softmaxed(want)
+			}
+			shape := want.Shape
+			if !f.o.Dense {
+				shape = shape[:2]
+			}
+			got := results[i]
+			if !slices.Equal(got.Shape, shape) {
+				t.Fatalf("shape %v, want %v", got.Shape, shape)
+			}
+			near(t, "output", got.Output, want.Data)
+			var classes []string
+			if err := json.Unmarshal([]byte(got.Metadata[metaClasses]), &classes); err != nil || !slices.Equal(classes, f.m.Classes) {
+				t.Errorf("metadata %v", got.Metadata)
+			}
+		})
+	}
+}
+
+// softmaxed is the soft-max of scores (N,K,1,1) over K.
+func softmaxed(scores *tensor.Tensor) *tensor.Tensor {
+	y := tensor.New(scores.Shape...)
+	k := scores.Shape[1]
+	for i := range scores.Shape[0] {
+		metrics.Softmax(y.Data[i*k:][:k], scores.Data[i*k:][:k])
+	}
+	return y
+}
+
+func TestSaveONNXErrors(t *testing.T) {
+	m := onnxModel(t, "A", "")
+	dir := t.TempDir()
+	path := filepath.Join(dir, "m.onnx")
+	short := *m
+	short.Classes = short.Classes[1:]
+	headless, err := New(Options{Config: "A", Width: 1. / 64, Input: 64, Dropout: 0.5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		m    *Model
+		o    ONNXOptions
+		want string
+	}{
+		{m, ONNXOptions{Batch: -1}, "batch of -1 images, want 1 or more"},
+		{m, ONNXOptions{DType: "F64"}, "conv1_1.weight: dtype F64, want F32, F16 or BF16"},
+		{&short, ONNXOptions{}, "4 class names, want 5"},
+		{&Model{Net: headless, Preprocess: m.Preprocess}, ONNXOptions{Softmax: true}, "without a classifier"},
+	} {
+		err := c.m.SaveONNX(path, c.o)
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%+v: %v, want %q", c.o, err, c.want)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	// The features alone are a graph, too.
+	if err := (&Model{Net: headless, Preprocess: m.Preprocess}).SaveONNX(path, ONNXOptions{Dense: true}); err != nil {
+		t.Fatal(err)
+	}
+	again, err := OpenWith(path, OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := again.Net.Options(); !o.Headless() || o.Config != "A" {
+		t.Errorf("features opened as %+v", o)
+	}
+}
+
+// Equal models give equal bytes.
+func TestSaveONNXTwice(t *testing.T) {
+	var files [][]byte
+	for range 2 {
+		m := onnxModel(t, "D-BN", "")
+		m.Provenance = maps.Clone(map[string]string{"a": "1", "b": "2", "c": "3"})
+		b, err := os.ReadFile(saveONNX(t, m, ONNXOptions{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, b)
+	}
+	if !slices.Equal(files[0], files[1]) {
+		t.Error("other bytes")
+	}
+}
