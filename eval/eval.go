@@ -168,9 +168,10 @@ func (r *run) prepare(ctx context.Context) error {
 			}
 			return err
 		}
+		classes := classesFor(m, r.data)
 		if i == 0 {
-			h.Classes = m.Classes
-		} else if err := sameNames(m.Classes, h.Classes); err != nil {
+			h.Classes = classes
+		} else if err := sameNames(classes, h.Classes); err != nil {
 			return fmt.Errorf("eval: %s: %w as %s has", n.Weights, err, r.nets[0].Weights)
 		}
 		fc := n.FCWeights
@@ -233,7 +234,7 @@ func (r *run) run(ctx context.Context, net int, images []int, st store) error {
 		return err
 	}
 	setting := r.nets[net].Setting
-	order, err := permutation(m.Classes, r.header.Classes)
+	order, err := permutation(classesFor(m, r.data), r.header.Classes)
 	if err != nil {
 		return err
 	}

@@ -154,3 +154,13 @@ func randomSet(t testing.TB) (*dataset.Dataset, map[string]bool) {
 	files[16].data = nil
 	return set(t, classes, files...), map[string]bool{"c/4.png": true, "a/5.png": true, "c/16.png": true}
 }
+
+// read returns the bytes of a set's image.
+func read(t testing.TB, d *dataset.Dataset, i int) []byte {
+	t.Helper()
+	data, err := d.Read(i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}

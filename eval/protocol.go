@@ -79,5 +79,5 @@ func (p Protocol) parts() []Protocol {
 	return []Protocol{p}
 }
 
-// mirrors tells whether the protocol shows mirror images by its definition.
-func (p Protocol) mirrors() bool { return p == MultiCrop || p == TenCrop }
+// Mirrors tells whether the protocol shows mirror images by its definition.
+func (p Protocol) Mirrors() bool { return p == MultiCrop || p == TenCrop }

@@ -68,7 +68,7 @@ func (s Setting) views() []view {
 	var vs []view
 	for _, p := range s.Protocol.parts() {
 		for _, q := range s.Scales {
-			vs = append(vs, view{p, q, s.Flip && !p.mirrors()})
+			vs = append(vs, view{p, q, s.Flip && !p.Mirrors()})
 		}
 	}
 	return vs

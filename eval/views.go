@@ -220,7 +220,7 @@ func (p *preparer) show(out *prepared, im *preprocess.Image, wanted []int) error
 			}
 			pieces = piecesOf(view.protocol, whole[view.scale], side)
 		}
-		if !view.flip && !view.protocol.mirrors() {
+		if !view.flip && !view.protocol.Mirrors() {
 			pieces = pieces[:len(pieces)/2]
 		}
 		out.views = append(out.views, viewPieces{v, pieces})

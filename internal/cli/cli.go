@@ -17,7 +17,6 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/nn"
-	"github.com/verydeep/vgg/train"
 )
 
 // Exit codes, the same for every command.
@@ -35,15 +34,17 @@ const exitHelp = `
 Exit codes: 0 done, 1 error, 2 usage, 3 done but some images were unreadable, 130 interrupted. VGG_CPU=avx512, avx2 or go in the environment chooses the instruction set; the default is the best that the processor has.`
 
 type commands struct {
-	Summary  summaryCommand  `cmd:"" help:"Show a network's layers, parameters and memory."`
-	Train    trainCommand    `cmd:"" help:"Train a network; without arguments, on the photographs that are built in."`
-	Eval     evalCommand     `cmd:"" help:"Measure top-1 and top-5 error on a folder of images."`
-	Classify classifyCommand `cmd:"" help:"Name the classes of photographs."`
-	Compare  compareCommand  `cmd:"" help:"Compare two evaluations image by image."`
-	Stats    statsCommand    `cmd:"" help:"Show mean RGB, colour eigenvectors, image sizes and class balance of images."`
-	Shard    shardCommand    `cmd:"" help:"Pack images into tar shards."`
-	Bench    benchCommand    `cmd:"" help:"Measure a network's speed and memory on this machine."`
-	Version  versionCommand  `cmd:"" help:"Show version and processor."`
+	Summary   summaryCommand   `cmd:"" help:"Show a network's layers, parameters and memory."`
+	Train     trainCommand     `cmd:"" help:"Train a network; without arguments, on the photographs that are built in."`
+	Eval      evalCommand      `cmd:"" help:"Measure top-1 and top-5 error on a folder of images."`
+	Classify  classifyCommand  `cmd:"" help:"Name the classes of photographs."`
+	Reproduce reproduceCommand `cmd:"" help:"Reproduce a table of the paper with the weights there are."`
+	Explain   explainCommand   `cmd:"" help:"Show where in a photograph a network sees its best classes."`
+	Compare   compareCommand   `cmd:"" help:"Compare two evaluations image by image."`
+	Stats     statsCommand     `cmd:"" help:"Show mean RGB, colour eigenvectors, image sizes and class balance of images."`
+	Shard     shardCommand     `cmd:"" help:"Pack images into tar shards."`
+	Bench     benchCommand     `cmd:"" help:"Measure a network's speed and memory on this machine."`
+	Version   versionCommand   `cmd:"" help:"Show version and processor."`
 }
 
 // environment is what a command may touch of the world.
@@ -91,7 +92,7 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 		kong.Writers(help, e.stderr),
 		kong.Exit(func(int) { helped = true }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
-		kong.Vars{"configs": strings.Join(vgg.Configs(), ", "), "recipes": strings.Join(train.RecipeNames(), ", ")},
+		kong.Vars{"configs": strings.Join(vgg.Configs(), ", ")},
 		kong.Bind(e),
 	)
 	if err != nil {

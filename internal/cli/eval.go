@@ -210,7 +210,7 @@ func openImages(path string, m *vgg.Model, weights string) (*dataset.Dataset, er
 		}
 		return val, nil
 	}
-	all, val, err := dataset.OpenFolder(path)
+	all, val, err := dataset.Open(path)
 	if err != nil || val == nil {
 		return all, err
 	}

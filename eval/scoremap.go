@@ -1,0 +1,101 @@
+package eval
+
+import (
+	"fmt"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/tensor"
+)
+
+// ScoreMap is the class score map of an image rescaled to one scale (§3.2), as
+// posteriors: at each place the soft-max of the scores of the window there.
+type ScoreMap struct {
+	Scale  int // Q
+	W, H   int // the rescaled image, pixels
+	Window int // side of a place's window, pixels
+	Stride int // from a place's window to the next, pixels
+	OH, OW int // places
+	// Posteriors is (K,OH,OW): class by class, rows from top to bottom.
+	Posteriors []float32
+	// Posterior is the image's at this scale: the soft-max of the map's mean.
+	Posterior []float32
+}
+
+// ScoreMaps returns the class score maps of an image at several scales.
+func ScoreMaps(m *vgg.Model, im *preprocess.Image, scales []int) ([]ScoreMap, error) {
+	side := m.Net.Options().Input
+	if err := (Setting{Dense, scales, false}).validate(side); err != nil {
+		return nil, err
+	}
+	limits, err := newLimits(m.Net, 0)
+	if err != nil {
+		return nil, err
+	}
+	stride, err := strideOf(m.Net)
+	if err != nil {
+		return nil, err
+	}
+	var maps []ScoreMap
+	for _, q := range scales {
+		w, h := preprocess.ShortSide(im.W, im.H, q)
+		if need := 12 * float64(w) * float64(h); need > float64(limits.pass) {
+			return nil, fmt.Errorf("eval: %d×%d pixels rescaled to %d×%d take %.0f MiB, want at most %s", im.W, im.H, w, h, need/(1<<20), mebibytes(limits.pass))
+		}
+		if need, err := limits.passBytes(m.Net, 1, h, w); err != nil {
+			return nil, err
+		} else if need > limits.pass {
+			return nil, fmt.Errorf("eval: %d×%d pixels rescaled to %d×%d take %s, want at most %s", im.W, im.H, w, h, mebibytes(need), mebibytes(limits.pass))
+		}
+		seen, err := preprocess.Resize(im, w, h, m.Preprocess.Filter)
+		if err != nil {
+			return nil, err
+		}
+		x := tensor.New(1, 3, h, w)
+		m.Preprocess.Tensor(x.Data, seen, [3]float32{})
+		y, err := m.Net.Forward(x)
+		if err != nil {
+			return nil, err
+		}
+		s := ScoreMap{Scale: q, W: w, H: h, Window: side, Stride: stride, OH: y.Dim(2), OW: y.Dim(3), Posterior: make([]float32, y.Dim(1))}
+		spatialMean(s.Posterior, y.Data)
+		metrics.Softmax(s.Posterior, s.Posterior)
+		s.Posteriors = softmaxMap(y.Data, y.Dim(1))
+		maps = append(maps, s)
+	}
+	return maps, nil
+}
+
+// softmaxMap takes the soft-max over the classes at every place: scores is (K,places).
+func softmaxMap(scores []float32, classes int) []float32 {
+	places := len(scores) / classes
+	out := make([]float32, len(scores))
+	p := make([]float32, classes)
+	for at := range places {
+		for k := range p {
+			p[k] = scores[k*places+at]
+		}
+		metrics.Softmax(p, p)
+		for k, v := range p {
+			out[k*places+at] = v
+		}
+	}
+	return out
+}
+
+// strideOf is how many pixels lie from one place of the class score map to the next:
+// the poolings halve the image as often as it takes.
+func strideOf(net *vgg.Network) (int, error) {
+	side := net.Options().Input
+	for stride := 1; stride <= 1<<14; stride *= 2 {
+		shape, err := net.OutputShape(1, side+stride, side)
+		if err != nil {
+			return 0, err
+		}
+		if shape[2] > 1 {
+			return stride, nil
+		}
+	}
+	return 0, fmt.Errorf("eval: a class score map without a second place")
+}

@@ -1,0 +1,168 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/report"
+)
+
+type explainCommand struct {
+	Image   string `arg:"" help:"Image file, or - for standard input."`
+	Weights string `required:"" placeholder:"FILE" help:"File of weights."`
+	Scales  []int  `placeholder:"Q" help:"Smallest sides, in pixels, that the image is rescaled to, separated by commas (what the weights say, one and a half times and twice that)."`
+	Top     int    `default:"3" placeholder:"K" help:"Classes shown (3)."`
+	Out     string `placeholder:"FILE" help:"Picture to write, PNG (the image's name with -explained.png behind it)."`
+	storageFlag
+	threadsFlag
+	jsonFlag
+}
+
+func (explainCommand) Help() string {
+	return `Runs the network densely over the image (the fully connected layers as convolutions) and lays the class score map over it, for the most probable classes at several scales: at each place the probability of the class in the window of the network's input side round it. The classes are the best by the mean over the scales.` + exitHelp
+}
+
+// explainResult has the JSON keys of `vgg explain --json`.
+type explainResult struct {
+	File   string         `json:"file"`
+	Out    string         `json:"out"`
+	Top    []explainClass `json:"top"`
+	Scales []explainScale `json:"scales"`
+}
+
+type explainClass struct {
+	Class       string    `json:"class"`
+	Index       int       `json:"index"`
+	Probability float32   `json:"probability"` // mean over the scales
+	AtScale     []float32 `json:"at_scale"`    // of the map's mean, at each scale
+}
+
+type explainScale struct {
+	Scale  int `json:"scale"`
+	Width  int `json:"width"` // of the rescaled image
+	Height int `json:"height"`
+	Rows   int `json:"rows"` // of the class score map
+	Cols   int `json:"cols"`
+	Window int `json:"window"`
+	Stride int `json:"stride"`
+}
+
+func (c *explainCommand) Run(e *environment) error {
+	if c.Top < 1 || c.Top > 20 {
+		return usagef("--top %d, want 1 to 20", c.Top)
+	}
+	threads, err := c.apply()
+	if err != nil {
+		return err
+	}
+	m, err := (&opener{fc: c.FCWeights, threads: threads}).open(c.Weights)
+	if err != nil {
+		return err
+	}
+	scales := c.Scales
+	if scales == nil {
+		q := m.Preprocess.Resize
+		scales = []int{q, q * 3 / 2, 2 * q}
+	}
+	for _, q := range scales {
+		if side := m.Net.Options().Input; q < side {
+			return usagef("--scales %d, want at least the network's input side %d", q, side)
+		}
+	}
+	data, err := e.readImage(c.Image)
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.Image, err)
+	}
+	im, err := preprocess.Decode(data, preprocess.DecodeOptions{AutoOrient: true})
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.Image, err)
+	}
+	maps, err := eval.ScoreMaps(m, im, scales)
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.Image, err)
+	}
+	posteriors := make([][]float32, len(maps))
+	for i, s := range maps {
+		posteriors[i] = s.Posterior
+	}
+	r := explainResult{File: c.Image, Out: c.out()}
+	for _, p := range m.Top(eval.Mean(posteriors...), c.Top) {
+		class := explainClass{Class: p.Class, Index: p.Index, Probability: p.Probability}
+		for _, s := range maps {
+			class.AtScale = append(class.AtScale, s.Posterior[p.Index])
+		}
+		r.Top = append(r.Top, class)
+	}
+	for _, s := range maps {
+		r.Scales = append(r.Scales, explainScale{s.Scale, s.W, s.H, s.OH, s.OW, s.Window, s.Stride})
+	}
+	var png bytes.Buffer
+	if err := c.draw(r, maps, im).EncodePNG(&png); err != nil {
+		return err
+	}
+	if err := os.WriteFile(r.Out, png.Bytes(), 0o666); err != nil {
+		return err
+	}
+	if c.JSON {
+		return writeJSON(e.stdout, r)
+	}
+	return r.print(e)
+}
+
+// out is the picture's name.
+func (c *explainCommand) out() string {
+	switch {
+	case c.Out != "":
+		return c.Out
+	case c.Image == "-":
+		return "explained.png"
+	}
+	return strings.TrimSuffix(filepath.Base(c.Image), filepath.Ext(c.Image)) + "-explained.png"
+}
+
+// draw makes the picture.
+func (c *explainCommand) draw(r explainResult, maps []eval.ScoreMap, im *preprocess.Image) report.Heatmap {
+	h := report.Heatmap{
+		Title:    filepath.Base(r.File),
+		Subtitle: fmt.Sprintf("Class score maps by %s: windows of %d×%d pixels, %d pixels apart.", filepath.Base(c.Weights), r.Scales[0].Window, r.Scales[0].Window, r.Scales[0].Stride),
+		W:        im.W, H: im.H, Pix: im.Pix,
+	}
+	for _, s := range r.Scales {
+		h.Columns = append(h.Columns, fmt.Sprintf("Q = %d: %d×%d windows", s.Scale, s.Cols, s.Rows))
+	}
+	for _, class := range r.Top {
+		row := report.HeatRow{Name: class.Class, Share: report.Percent(float64(class.Probability))}
+		for i, s := range maps {
+			n := s.OH * s.OW
+			row.Heats = append(row.Heats, report.Heat{
+				W: float64(s.W), H: float64(s.H), First: float64(s.Window) / 2, Step: float64(s.Stride), Rows: s.OH, Cols: s.OW,
+				Values:  s.Posteriors[class.Index*n : (class.Index+1)*n],
+				Caption: "of the map's mean " + report.Percent(float64(class.AtScale[i])),
+			})
+		}
+		h.Rows = append(h.Rows, row)
+	}
+	return h
+}
+
+func (r explainResult) print(e *environment) error {
+	columns := []report.Column{{Title: r.File}, {Title: "Probability", Align: report.Right}}
+	for _, s := range r.Scales {
+		columns = append(columns, report.Column{Title: fmt.Sprintf("Q = %d", s.Scale), Align: report.Right})
+	}
+	t := report.NewTable(columns...)
+	for _, class := range r.Top {
+		cells := []string{class.Class, report.Percent(float64(class.Probability))}
+		for _, p := range class.AtScale {
+			cells = append(cells, report.Percent(float64(p)))
+		}
+		t.Row(cells...)
+	}
+	_, err := fmt.Fprintf(e.stdout, "%s\nHeat maps in %s\n", t, r.Out)
+	return err
+}

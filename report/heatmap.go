@@ -1,0 +1,219 @@
+package report
+
+import (
+	"bufio"
+	"fmt"
+	"image"
+	"image/color"
+	"io"
+	"math"
+
+	xfont "golang.org/x/image/font"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgimg"
+)
+
+// Heatmap shows where in a photograph a network sees classes: a row for each class, a
+// column for each scale.
+type Heatmap struct {
+	Title, Subtitle string
+	W, H            int     // the photograph, pixels
+	Pix             []uint8 // R, G, B, rows from top to bottom
+	Columns         []string
+	Rows            []HeatRow
+}
+
+// HeatRow is a class.
+type HeatRow struct {
+	Name  string
+	Share string // below it, such as its probability
+	Heats []Heat // one for each column
+}
+
+// Heat is probabilities on a regular grid over the photograph, which is W by H pixels in
+// the grid's measure: the value in row i and column j belongs to the point
+// (First + j·Step, First + i·Step).
+type Heat struct {
+	W, H        float64
+	First, Step float64
+	Rows, Cols  int
+	Values      []float32 // row by row
+	Caption     string
+}
+
+// at is the value at a point, between the grid's interpolated linearly, beyond it that
+// of its border.
+func (h Heat) at(x, y float64) float64 {
+	axis := func(v float64, n int) (int, int, float64) {
+		f := math.Min(math.Max((v-h.First)/h.Step, 0), float64(n-1))
+		i := min(int(f), max(n-2, 0))
+		return i, min(i+1, n-1), f - float64(i)
+	}
+	x0, x1, fx := axis(x, h.Cols)
+	y0, y1, fy := axis(y, h.Rows)
+	v := func(y, x int) float64 { return float64(h.Values[y*h.Cols+x]) }
+	return (1-fy)*((1-fx)*v(y0, x0)+fx*v(y0, x1)) + fy*((1-fx)*v(y1, x0)+fx*v(y1, x1))
+}
+
+// Lengths of the picture, in points of 1/96 inch: pixels.
+const (
+	heatPanel  = 260 // longer side of a panel
+	heatGap    = 12
+	heatName   = 180 // column of class names
+	heatHeader = 84  // title, subtitle, columns
+	heatFooter = 46  // colour bar
+	heatText   = 16  // caption below a panel
+)
+
+// EncodePNG draws the heat maps over the photograph, grey, beside the photograph itself.
+func (m Heatmap) EncodePNG(w io.Writer) error {
+	if m.W < 1 || m.H < 1 || len(m.Pix) != 3*m.W*m.H || len(m.Rows) == 0 {
+		return fmt.Errorf("report: heat map: no photograph or no classes, want both")
+	}
+	scale := float64(heatPanel) / float64(max(m.W, m.H))
+	pw, ph := max(24, int(math.Round(scale*float64(m.W)))), max(24, int(math.Round(scale*float64(m.H))))
+	width := 2*heatGap + heatName + (len(m.Columns)+1)*(pw+heatGap)
+	height := heatHeader + len(m.Rows)*(ph+heatText+heatGap) + heatFooter
+	px := vg.Inch / curveDPI
+	picture := vgimg.NewWith(vgimg.UseWH(vg.Length(width)*px, vg.Length(height)*px), vgimg.UseDPI(curveDPI))
+	canvas := draw.New(picture)
+	// Points from here on are pixels from the upper left corner.
+	point := func(x, y int) vg.Point { return vg.Point{X: vg.Length(x) * px, Y: vg.Length(height-y) * px} }
+	place := func(im image.Image, x, y int) {
+		b := im.Bounds()
+		canvas.DrawImage(vg.Rectangle{Min: point(x, y+b.Dy()), Max: point(x+b.Dx(), y)}, im)
+	}
+	canvas.FillText(textStyle(titleSize, xfont.WeightBold, inkColor), point(heatGap, 12), m.Title)
+	canvas.FillText(textStyle(textSize, xfont.WeightNormal, greyColor), point(heatGap, 34), m.Subtitle)
+	photo := m.photograph(pw, ph)
+	left := heatGap + heatName
+	for i, title := range m.Columns {
+		canvas.FillText(textStyle(textSize, xfont.WeightNormal, inkColor), point(left+(i+1)*(pw+heatGap), heatHeader-20), title)
+	}
+	for i, row := range m.Rows {
+		y := heatHeader + i*(ph+heatText+heatGap)
+		name := textStyle(textSize+1, xfont.WeightBold, inkColor)
+		lines := wrap(row.Name, func(s string) bool { return name.Width(s) <= vg.Length(heatName-heatGap)*px })
+		for j, line := range lines {
+			canvas.FillText(name, point(heatGap, y+16*j), line)
+		}
+		canvas.FillText(textStyle(textSize, xfont.WeightNormal, greyColor), point(heatGap, y+16*len(lines)+2), row.Share)
+		if i == 0 {
+			place(photo, left, y)
+		}
+		for j, h := range row.Heats {
+			x := left + (j+1)*(pw+heatGap)
+			place(overlay(photo, h), x, y)
+			canvas.FillText(textStyle(textSize-1, xfont.WeightNormal, greyColor), point(x, y+ph+2), h.Caption)
+		}
+	}
+	m.bar(place, func(x, y int, text string) {
+		canvas.FillText(textStyle(textSize-1, xfont.WeightNormal, greyColor), point(x, y), text)
+	}, left+pw+heatGap, height-heatFooter+10)
+	buffered := bufio.NewWriter(w)
+	if _, err := (vgimg.PngCanvas{Canvas: picture}).WriteTo(buffered); err != nil {
+		return fmt.Errorf("report: heat map: %w", err)
+	}
+	if err := buffered.Flush(); err != nil {
+		return fmt.Errorf("report: heat map: %w", err)
+	}
+	return nil
+}
+
+// bar draws the scale of colours.
+func (m Heatmap) bar(place func(image.Image, int, int), text func(x, y int, text string), x, y int) {
+	const w, h = 220, 12
+	im := image.NewRGBA(image.Rect(0, 0, w, h))
+	for i := range w {
+		c := heatColour(float64(i) / (w - 1))
+		for j := range h {
+			im.SetRGBA(i, j, c)
+		}
+	}
+	place(im, x, y)
+	text(x, y+h+3, "0 %")
+	text(x+w-30, y+h+3, "100 %")
+	text(x+w+10, y-1, "probability of the class in the window round a place")
+}
+
+// photograph is the picture at a panel's size, each pixel the mean of those it covers.
+func (m Heatmap) photograph(w, h int) *image.RGBA {
+	out := image.NewRGBA(image.Rect(0, 0, w, h))
+	for y := range h {
+		y0 := y * m.H / h
+		y1 := max(y0+1, (y+1)*m.H/h)
+		for x := range w {
+			x0 := x * m.W / w
+			x1 := max(x0+1, (x+1)*m.W/w)
+			var sum [3]int
+			for v := y0; v < y1; v++ {
+				for u := x0; u < x1; u++ {
+					for c := range sum {
+						sum[c] += int(m.Pix[3*(v*m.W+u)+c])
+					}
+				}
+			}
+			n := (y1 - y0) * (x1 - x0)
+			out.SetRGBA(x, y, color.RGBA{uint8(sum[0] / n), uint8(sum[1] / n), uint8(sum[2] / n), 255})
+		}
+	}
+	return out
+}
+
+// overlay lays the heat's colours over the grey photograph.
+func overlay(photo *image.RGBA, h Heat) *image.RGBA {
+	const share = 0.62 // of the colour
+	b := photo.Bounds()
+	out := image.NewRGBA(b)
+	for y := range b.Dy() {
+		for x := range b.Dx() {
+			p := photo.RGBAAt(x, y)
+			grey := 0.299*float64(p.R) + 0.587*float64(p.G) + 0.114*float64(p.B)
+			c := heatColour(h.at((float64(x)+0.5)*h.W/float64(b.Dx()), (float64(y)+0.5)*h.H/float64(b.Dy())))
+			mix := func(v uint8) uint8 { return uint8(share*float64(v) + (1-share)*grey) }
+			out.SetRGBA(x, y, color.RGBA{mix(c.R), mix(c.G), mix(c.B), 255})
+		}
+	}
+	return out
+}
+
+// heatColours are nine samples of matplotlib's inferno (van der Walt & Smith, CC0), whose
+// lightness rises evenly, so that it reads in grey and by colour-blind readers.
+var heatColours = [...]color.RGBA{
+	{0, 0, 4, 255}, {31, 12, 72, 255}, {85, 15, 109, 255}, {136, 34, 106, 255}, {186, 54, 85, 255},
+	{227, 89, 51, 255}, {249, 140, 10, 255}, {249, 201, 50, 255}, {252, 255, 164, 255},
+}
+
+// heatColour is the colour of a value in [0,1].
+func heatColour(v float64) color.RGBA {
+	f := math.Min(math.Max(v, 0), 1) * float64(len(heatColours)-1)
+	i := min(int(f), len(heatColours)-2)
+	a, b, t := heatColours[i], heatColours[i+1], f-float64(i)
+	mix := func(x, y uint8) uint8 { return uint8(math.Round((1-t)*float64(x) + t*float64(y))) }
+	return color.RGBA{mix(a.R, b.R), mix(a.G, b.G), mix(a.B, b.B), 255}
+}
+
+// wrap breaks a name into lines that fit, at blanks and underscores.
+func wrap(name string, fits func(string) bool) []string {
+	var lines []string
+	line, last := "", -1
+	for _, r := range name {
+		line += string(r)
+		if r == ' ' || r == '_' || r == '-' {
+			last = len(line)
+		}
+		if !fits(line) {
+			cut := last
+			if cut <= 0 {
+				cut = len(line) - len(string(r))
+			}
+			if cut <= 0 {
+				continue
+			}
+			lines = append(lines, line[:cut])
+			line, last = line[cut:], -1
+		}
+	}
+	return append(lines, line)
+}

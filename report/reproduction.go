@@ -1,0 +1,122 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
+// Reproduction is a table of the paper with the figures found here beside the paper's.
+type Reproduction struct {
+	Title  string
+	About  string   // what it was measured on
+	Labels []string // headings of the columns that name a row
+	Paper  bool     // whether the paper's figures are shown
+	Rows   []ReproducedRow
+	Notes  []string // shown below
+}
+
+// ReproducedRow is a row. Errors are fractions; NaN is a figure that there is not.
+type ReproducedRow struct {
+	Labels     []string
+	Top1, Top5 Measured
+	// Top5Test is the paper's error on the test set, whose labels nobody has.
+	Top5Test float64
+}
+
+// Measured is an error found here, its confidence interval, and what the paper has.
+type Measured struct {
+	Error, Low, High float64
+	Paper            float64
+}
+
+// hasTest tells whether any row has the paper's error on the test set.
+func (r Reproduction) hasTest() bool {
+	for _, row := range r.Rows {
+		if r.Paper && !math.IsNaN(row.Top5Test) {
+			return true
+		}
+	}
+	return false
+}
+
+// Table lists the rows: of each error what was found and, where Paper is set, what the
+// paper has and the difference in points.
+func (r Reproduction) Table() *Table {
+	var columns []Column
+	for _, l := range r.Labels {
+		columns = append(columns, Column{Title: l})
+	}
+	for _, k := range []string{"top-1", "top-5"} {
+		columns = append(columns, Column{Title: k + " error", Align: Right})
+		if r.Paper {
+			columns = append(columns, Column{Title: "paper", Align: Right}, Column{Title: "difference", Align: Right})
+		} else {
+			columns = append(columns, Column{Title: "95 % interval", Align: Right})
+		}
+	}
+	if r.hasTest() {
+		columns = append(columns, Column{Title: "paper's top-5 on test", Align: Right})
+	}
+	t := NewTable(columns...)
+	for _, row := range r.Rows {
+		cells := append([]string(nil), row.Labels...)
+		for _, m := range []Measured{row.Top1, row.Top5} {
+			cells = append(cells, percentOrDash(m.Error))
+			if r.Paper {
+				cells = append(cells, percentOrDash(m.Paper), points(m.Error-m.Paper))
+			} else {
+				cells = append(cells, rangeOrDash(m))
+			}
+		}
+		if r.hasTest() {
+			cells = append(cells, percentOrDash(row.Top5Test))
+		}
+		t.Row(cells...)
+	}
+	return t
+}
+
+// Text returns title, table and notes as text.
+func (r Reproduction) Text() string {
+	text := r.Title + "\n" + r.About + "\n\n" + r.Table().String()
+	if len(r.Notes) > 0 {
+		text += "\n" + strings.Join(r.Notes, "\n") + "\n"
+	}
+	return text
+}
+
+// Markdown returns title, table and notes as Markdown.
+func (r Reproduction) Markdown() string {
+	text := "## " + markdownEscape.Replace(r.Title) + "\n\n" + markdownEscape.Replace(r.About) + "\n\n" + r.Table().Markdown()
+	if len(r.Notes) > 0 {
+		text += "\n```\n" + strings.Join(r.Notes, "\n") + "\n```\n"
+	}
+	return text
+}
+
+func percentOrDash(fraction float64) string {
+	if math.IsNaN(fraction) {
+		return "–"
+	}
+	return Percent(fraction)
+}
+
+func rangeOrDash(m Measured) string {
+	if math.IsNaN(m.Error) {
+		return "–"
+	}
+	return fmt.Sprintf("%.1f to %.1f", 100*m.Low, 100*m.High)
+}
+
+// points formats a difference of fractions in points of per cent, with its sign.
+func points(d float64) string {
+	if math.IsNaN(d) {
+		return "–"
+	}
+	text := fmt.Sprintf("%+.1f", 100*d)
+	if text == "-0.0" {
+		text = "+0.0"
+	}
+	return strings.Replace(text, "-", "−", 1)
+}
