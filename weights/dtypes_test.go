@@ -295,7 +295,7 @@ func TestToolsReadWhatIsWritten(t *testing.T) {
 		t.Skip("starts Python")
 	}
 	for _, c := range []struct {
-		format          Format
+		format         Format
 		script, module string
 	}{{PyTorch, "pth.py", "torch"}, {NPZ, "npz.py", "numpy"}} {
 		t.Run(string(c.format), func(t *testing.T) {

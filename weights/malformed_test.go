@@ -208,7 +208,7 @@ func TestWellFormed(t *testing.T) {
 	}
 }
 
-func FuzzOpen(f *testing.F) {
+func FuzzSafetensors(f *testing.F) {
 	for _, c := range malformedFiles() {
 		if len(c.file) < 4096 {
 			f.Add(c.file)
@@ -225,6 +225,9 @@ func FuzzOpen(f *testing.F) {
 			if w != nil || !strings.HasPrefix(err.Error(), "weights: t.safetensors: ") {
 				t.Fatalf("%v, %q", w, err)
 			}
+			return
+		}
+		if w.Format() != Safetensors {
 			return
 		}
 		data := 8 + int64(binary.LittleEndian.Uint64(b))

@@ -40,6 +40,8 @@ func encodeNPZ(w io.Writer, metadata map[string]string, tensors []Source) error 
 			return fmt.Errorf("%s: name given twice", display(t.Name))
 		case !utf8.ValidString(t.Name) || len(t.Name) > math.MaxUint16-len(".npy"):
 			return fmt.Errorf("%s: name is not UTF-8, or too long", display(t.Name))
+		case leavesFolder(t.Name):
+			return fmt.Errorf("%s: name is a path out of the file", display(t.Name))
 		case t.dtype() == "BF16":
 			return fmt.Errorf("%s: dtype BF16, which numpy doesn't have: want F32 or F16", display(t.Name))
 		case len(t.Shape) > maxNumpyAxes:

@@ -63,7 +63,7 @@ const (
 	maxGlobalName = 1 << 10
 
 	// What a pickle may make of memory: so much, and so many times its own bytes.
-	pickleSlack, pickleRatio = 64 << 10, 64
+	pickleSlack, pickleRatio = 64 << 10, 40
 )
 
 // unpickler is the machine.

@@ -56,6 +56,8 @@ func zipMembers(r io.ReaderAt, size int64) (members map[string]member, comment s
 		switch {
 		case err != nil:
 			return nil, "", malformed("", "member %s: %v", display(f.Name), err)
+		case leavesFolder(f.Name):
+			return nil, "", malformed("", "member %s is a path out of the file", display(f.Name))
 		case f.Flags&1 != 0:
 			return nil, "", malformed("", "member %s is encrypted", display(f.Name))
 		case f.Method != zip.Store && f.Method != zip.Deflate:
@@ -82,6 +84,12 @@ func zipMembers(r io.ReaderAt, size int64) (members map[string]member, comment s
 		}
 	}
 	return members, z.Comment, nil
+}
+
+// leavesFolder reports whether a member's name is a path that doesn't stay in the folder
+// that a zip file is unpacked into.
+func leavesFolder(name string) bool {
+	return strings.HasPrefix(name, "/") || slices.Contains(strings.Split(strings.ReplaceAll(name, `\`, "/"), "/"), "..")
 }
 
 // inflater reads a compressed member from any place. Reading forwards goes on where it
