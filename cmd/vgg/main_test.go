@@ -1,0 +1,99 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// asProgram is set in the environment of a process that is to be the program.
+const asProgram = "VGG_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// TestSignals: a signal ends a training run with a checkpoint and exit code 130, and the
+// run goes on from there.
+func TestSignals(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := t.TempDir()
+	for class, c := range []color.RGBA{{200, 9, 9, 255}, {9, 9, 200, 255}} {
+		dir := filepath.Join(data, fmt.Sprint("class", class))
+		if err := os.Mkdir(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 5 {
+			im := image.NewRGBA(image.Rect(0, 0, 40, 40))
+			for j := range 40 * 40 {
+				im.SetRGBA(j%40, j/40, c)
+			}
+			im.SetRGBA(i, i, color.RGBA{255, 255, 255, 255})
+			var b bytes.Buffer
+			if err := png.Encode(&b, im); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i, ".png")), b.Bytes(), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		run := filepath.Join(t.TempDir(), "run")
+		train := func(args ...string) *exec.Cmd {
+			cmd := exec.Command(self, append([]string{"train", "--data", data, "--out", run}, args...)...)
+			cmd.Env = append(os.Environ(), asProgram+"=1")
+			return cmd
+		}
+		recipe := []string{"--config=A", "--width=0.05", "--fc=8", "--input=32", "--scale-min=32", "--scale-max=36", "--test-scale=32",
+			"--batch=4", "--epochs=100000", "--init=he", "--learning-rate=1e-5"}
+		cmd := train(recipe...)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		stdout, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		sent := false
+		for lines := bufio.NewScanner(stdout); lines.Scan(); {
+			if !sent && strings.Contains(lines.Text(), " 2/100000 ") {
+				sent = true
+				if err := cmd.Process.Signal(signal); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		err = cmd.Wait()
+		if code := cmd.ProcessState.ExitCode(); code != 130 || !strings.Contains(stderr.String(), "vgg train --resume --out "+run+" goes on") {
+			t.Fatalf("%v: %v, exit code %d, standard error %q", signal, err, code, stderr.String())
+		}
+		checkpoints, err := filepath.Glob(filepath.Join(run, "checkpoints", "checkpoint-*.safetensors"))
+		if err != nil || len(checkpoints) == 0 {
+			t.Fatalf("%v: no checkpoint is left, %v", signal, err)
+		}
+		out, err := train("--resume", "--set", "max_iterations=1").CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "max_iterations: 1, the checkpoint") {
+			t.Errorf("%v: %v, want that iterations can't be lowered:\n%s", signal, err, out)
+		}
+	}
+}
