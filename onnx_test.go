@@ -286,3 +286,24 @@ func TestSaveONNXTwice(t *testing.T) {
 		t.Error("other bytes")
 	}
 }
+
+// TestImportONNX opens what other tools exported: the class scores are the tools' own.
+func TestImportONNX(t *testing.T) {
+	for file, config := range map[string]string{
+		"torch_a_op9": "A", "torch_b_dynamic_op16": "B", "torch_c_unfolded_op11": "C", "torch_d-bn_op14": "D-BN", "torch_e_op7": "E",
+		"keras_d_op13": "D", "keras_c_unoptimised_op18": "C", "zoo_e_caffe2_op7": "E", "zoo_d_mxnet_op8": "D",
+		"a-lrn_float_data_op22": "A-LRN", "a_half_op13": "A", "a_bhalf_op13": "A", "a_external_op17": "A",
+	} {
+		t.Run(file, func(t *testing.T) {
+			path := filepath.Join("weights", "testdata", "onnx", file)
+			m, err := OpenWith(path+".onnx", OpenOptions{Preprocess: "torchvision"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := m.Net.Options(); got.Config != config || got.Input != 64 || got.Classes != 5 {
+				t.Errorf("options %+v, want configuration %s", got, config)
+			}
+			near(t, "logits", forward(t, m.Net, oracleImage(2, 64, 64)).Data, goldenLogits(t, path+".safetensors"))
+		})
+	}
+}
