@@ -1,0 +1,153 @@
+package dataset
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestOpenTable(t *testing.T) {
+	files := []string{"jpg/1.jpg", "", "jpg/2.jpg", "", "jpg/3.jpg", "", "other/3.jpg", ""}
+	for _, c := range []struct {
+		name, table        string
+		classes, titles    []string
+		train, val         []string
+		wantTrain, wantVal string
+	}{
+		{
+			name: "names and numbers, with parts", table: "file,label,name,split\n1.jpg,1,rose,train\n2.jpg,0,tulip,training\njpg/3.jpg,0,tulip,val\n",
+			classes: []string{"tulip", "rose"}, train: []string{"jpg/2.jpg=tulip", "jpg/1.jpg=rose"}, val: []string{"jpg/3.jpg=tulip"},
+			wantTrain: " (train)", wantVal: " (val)",
+		},
+		{
+			name: "names alone", table: "filename,class\n1.jpg,rose\n2.jpg,aster\nother/3.jpg,rose\n",
+			classes: []string{"aster", "rose"}, train: []string{"jpg/2.jpg=aster", "jpg/1.jpg=rose", "other/3.jpg=rose"},
+		},
+		{
+			name: "numbers alone, with gaps", table: "path,label\n1.jpg,10\n2.jpg,9\n",
+			classes: []string{"9", "10"}, train: []string{"jpg/2.jpg=9", "jpg/1.jpg=10"},
+		},
+		{
+			name: "name is the file, label a word", table: "name,label\n1.jpg,rose\n2.jpg,aster\n",
+			classes: []string{"aster", "rose"}, train: []string{"jpg/2.jpg=aster", "jpg/1.jpg=rose"},
+		},
+		{
+			name: "WordNet ids and names", table: "\ufeffimage,wnid,name\n1.jpg," + tench + ",tench\n2.jpg," + husky + ",\"husky, Siberian\"\n",
+			classes: []string{tench, husky}, titles: []string{"tench", "husky, Siberian"}, train: []string{"jpg/1.jpg=" + tench, "jpg/2.jpg=" + husky},
+		},
+		{
+			name: "words apart", table: "file label\n1.jpg rose\n2.jpg aster\n",
+			classes: []string{"aster", "rose"}, train: []string{"jpg/2.jpg=aster", "jpg/1.jpg=rose"},
+		},
+		{
+			name: "an image that is missing", table: "file,class\n1.jpg,rose\n9.jpg,rose\n",
+			classes: []string{"rose"}, train: []string{"9.jpg=rose", "jpg/1.jpg=rose"},
+		},
+		{
+			name: "all in one part", table: "file,class,split\n1.jpg,rose,test\n2.jpg,rose,test\n",
+			classes: []string{"rose"}, train: []string{"jpg/1.jpg=rose", "jpg/2.jpg=rose"},
+		},
+		{
+			name: "val before test", table: "file,class,split\n1.jpg,rose,train\n2.jpg,rose,test\nother/3.jpg,rose,val\n",
+			classes: []string{"rose"}, train: []string{"jpg/1.jpg=rose"}, val: []string{"other/3.jpg=rose"}, wantTrain: " (train)", wantVal: " (val)",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := layout(t, append(slices.Clone(files), "labels.csv", c.table)...)
+			train, val, err := Open(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(train.Classes, c.classes) || !reflect.DeepEqual(train.Titles, c.titles) {
+				t.Errorf("classes %v, titles %q", train.Classes, train.Titles)
+			}
+			if !reflect.DeepEqual(names(train), c.train) || !reflect.DeepEqual(names(val), c.val) {
+				t.Errorf("train %v, val %v", names(train), names(val))
+			}
+			if train.Name != dir+c.wantTrain || val != nil && val.Name != dir+c.wantVal {
+				t.Errorf("called %s", train.Name)
+			}
+		})
+	}
+}
+
+func TestOpenTableRefuses(t *testing.T) {
+	for want, table := range map[string]string{
+		"no header with a column of files":                     "1.jpg,rose\n2.jpg,aster\n",
+		"no rows":                                              "file,class\n",
+		"no column of classes":                                 "file,size\n1.jpg,3\n",
+		"labels.csv:3: no class in column class":               "file,class\n1.jpg,rose\n2.jpg,\n",
+		`labels.csv:3: column label: "x", want a class number`: "file,label,name\n1.jpg,0,rose\n2.jpg,x,aster\n",
+		"labels.csv:3: class rose has number 1, and 0 further": "file,label,name\n1.jpg,0,rose\n2.jpg,1,rose\n",
+		"labels.csv:3: class number 0 is aster, and rose":      "file,label,name\n1.jpg,0,rose\n2.jpg,0,aster\n",
+		`labels.csv:2: column split: "some", want train`:       "file,class,split\n1.jpg,rose,some\n",
+		"no row says train":                                    "file,class,split\n1.jpg,rose,val\n2.jpg,rose,test\n",
+		"labels.csv:3: jpg/1.jpg is in line 2 already":         "file,class\n1.jpg,rose\njpg/1.jpg,rose\n",
+		`labels.csv:2: file "../1.png", want a path below`:     "file,class\n../1.png,rose\n",
+		"none of its 1 images is there; the first: 7.jpg":      "file,class\n7.jpg,rose\n",
+		"labels.csv: record on line 2: wrong number":           "",
+		"labels.csv: parse error on line 2, column":            "file,class\n1.jpg,\"rose\n",
+	} {
+		if table == "" {
+			continue
+		}
+		dir := layout(t, "jpg/1.jpg", "", "jpg/2.jpg", "", "labels.csv", table)
+		if _, _, err := Open(dir); err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "dataset: "+dir) {
+			t.Errorf("%q: error %v, want it to say %q", table, err, want)
+		}
+	}
+}
+
+func TestFinder(t *testing.T) {
+	f := newFinder([]string{"cat/1.jpg", "dog/1.jpg", "dog/1.png", "2.jpg", "a/b/3.jpg", "c/b/3.jpg", "x.y.jpg"})
+	for name, want := range map[string]int{
+		"cat/1.jpg": 0, "dog/1.jpg": 1, "dog/1.png": 2, "dog/1": -1, "cat/1": 0, "1.jpg": -1, "1.png": 2, "cow/1.jpg": -1,
+		"2.jpg": 3, "2": 3, "images/2.JPEG": 3, "train/2.jpg": 3, `dog\1.png`: 2, "b/3.jpg": -1, "a/b/3.xml": 4, "z/a/b/3.jpg": 4,
+		"x.y.jpg": 6, "x.y": 6, "4.jpg": -1, "": -1,
+	} {
+		if got := f.find(name); got != want {
+			t.Errorf("%q is file %d, want %d", name, got, want)
+		}
+	}
+}
+
+func FuzzTable(f *testing.F) {
+	f.Add([]byte("file,label,name,split\n1.jpg,0,daffodil,train\n2.jpg,1,rose,test\n"))
+	f.Add([]byte("filename,width,height,class,xmin,ymin,xmax,ymax\n1.jpg,650,417,raccoon,81,88,522,408\n"))
+	f.Add([]byte("val_0.JPEG\tn03444034\t0\t32\t44\t62\n"))
+	f.Add([]byte("ImageId,PredictionString\nx,n01440764 1 2 3 4\n"))
+	f.Add([]byte("1\n2\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		table, err := parseTable("t.csv", data)
+		if err != nil {
+			return
+		}
+		if len(table.rows) != len(table.lines) {
+			t.Fatal("rows and lines")
+		}
+		if classes, _, labels, err := table.classes(); err == nil && len(labels) != len(table.rows) {
+			t.Fatalf("%d labels of %d rows", len(labels), len(table.rows))
+		} else if err == nil {
+			for _, l := range labels {
+				if l < 0 || l >= len(classes) {
+					t.Fatalf("label %d of %d classes", l, len(classes))
+				}
+			}
+		}
+		if v := table.labelValues([]string{"1.jpg", "2.jpg"}); v != nil {
+			d := &Dataset{}
+			if v.label(d, []string{"1.jpg", "2.jpg"}, []string{"a", "b"}, nil) == nil && d.Len() != 2 {
+				t.Fatalf("%d samples of two files", d.Len())
+			}
+		}
+		table.annotations(func(a annotation, err error) bool {
+			for _, o := range a.objects {
+				if err == nil && (o.x0 != o.x0 || o.y1 != o.y1) {
+					t.Fatalf("corners %v", o)
+				}
+			}
+			return true
+		})
+	})
+}
