@@ -85,8 +85,9 @@ func (g *group) norm() bool {
 	return ok || g.bn
 }
 
-// named recognises the layers of a file by the names of its tensors.
-func outlineOfNames(f *weights.File) (*outline, error) {
+// outlineOfNames recognises the layers of a file by the names of its tensors. If the
+// configuration is known, the names need not tell what lies between them.
+func outlineOfNames(f *weights.File, known bool) (*outline, error) {
 	ol := &outline{}
 	groups := map[string]*group{}
 	var order []*group
@@ -119,7 +120,7 @@ func outlineOfNames(f *weights.File) (*outline, error) {
 	slices.SortStableFunc(order, func(a, b *group) int {
 		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.block, b.block), cmp.Compare(a.index, b.index), compareBool(a.bn, b.bn))
 	})
-	return ol, ol.fromGroups(order)
+	return ol, ol.fromGroups(order, known)
 }
 
 // rank puts fully connected layers of unknown names behind those of known ones, but
@@ -191,9 +192,9 @@ func commonest(count map[string]int) string {
 }
 
 // fromGroups makes links of the layers, with the poolings that the names tell of.
-func (ol *outline) fromGroups(order []*group) error {
+func (ol *outline) fromGroups(order []*group, known bool) error {
 	previous := place{}
-	known := false // whether a convolution's name told its place
+	told := false // whether a convolution's name told its place
 	for _, g := range order {
 		if g.norm() {
 			if err := ol.normalise(g, previous); err != nil {
@@ -219,10 +220,10 @@ func (ol *outline) fromGroups(order []*group) error {
 		l.relu = true
 		if l.kind == convolution {
 			if g.stage == features {
-				if err := ol.gap(g, previous); err != nil {
+				if err := ol.gap(g, previous); err != nil && !known {
 					return err
 				}
-				known = true
+				told = true
 			}
 			previous = g.place
 		}
@@ -230,7 +231,7 @@ func (ol *outline) fromGroups(order []*group) error {
 	}
 	slices.SortStableFunc(ol.links, func(a, b link) int { return compareBool(a.kind == connected, b.kind == connected) })
 	// The features end with a pooling.
-	if at := slices.IndexFunc(ol.links, func(l link) bool { return l.kind == connected }); known {
+	if at := slices.IndexFunc(ol.links, func(l link) bool { return l.kind == connected }); told {
 		if at < 0 {
 			at = len(ol.links)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -78,16 +79,32 @@ type Contents struct {
 	// BGR tells that the first convolution takes BGR in the file.
 	BGR bool `json:"bgr,omitempty"`
 
-	from []supply
+	from    []supply
+	written *Options // what Export says of a file under others' names
 }
+
+// nativeNames tells whether some tensor has a name that Save gives.
+func nativeNames(f *weights.File) bool {
+	return slices.ContainsFunc(f.Tensors(), func(e weights.Entry) bool {
+		return nativeName.MatchString(e.Name)
+	})
+}
+
+var nativeName = regexp.MustCompile(`^(conv\d+_\d+|fc\d+)(\.bn)?\.(weight|bias)$`)
 
 // Identify finds out what a file of weights holds; the options say what it doesn't. Only
 // what describes the tensors is read, and a few of their values.
 func Identify(f *weights.File, o OpenOptions) (*Contents, error) {
 	c := &Contents{Format: f.Format(), Provenance: map[string]string{}}
-	identify := c.foreign
-	if _, ok := f.Metadata()[metaOptions]; ok {
-		identify = c.native
+	identify := c.native
+	if text, ok := f.Metadata()[metaOptions]; !ok || !nativeNames(f) && len(f.Tensors()) > 0 {
+		identify = c.foreign
+		if ok {
+			c.written = new(Options)
+			if err := json.Unmarshal([]byte(text), c.written); err != nil {
+				return nil, fmt.Errorf("vgg: %s: metadata %s: %w", f.Name(), metaOptions, err)
+			}
+		}
 	}
 	if err := identify(f, o); err != nil {
 		return nil, err
@@ -198,11 +215,16 @@ func nativeSupplies(f *weights.File, params []*nn.Param, more bool) ([]supply, e
 // foreign is a file from elsewhere.
 func (c *Contents) foreign(f *weights.File, o OpenOptions) error {
 	fail := func(err error) error { return fmt.Errorf("vgg: %s: %w", f.Name(), err) }
-	read := outlineOfNames
-	if len(f.Layers()) > 0 {
-		read = outlineOfLayers
+	if c.written != nil && o.Config == "" {
+		o.Config = c.written.Config
 	}
-	ol, err := read(f)
+	var ol *outline
+	var err error
+	if len(f.Layers()) > 0 {
+		ol, err = outlineOfLayers(f)
+	} else {
+		ol, err = outlineOfNames(f, o.Config != "")
+	}
 	if err != nil {
 		return fail(err)
 	}
@@ -231,6 +253,11 @@ func (c *Contents) foreign(f *weights.File, o OpenOptions) error {
 	if c.Options, err = ol.options(); err != nil {
 		return fail(err)
 	}
+	if c.written != nil {
+		if c.Options = *c.written; o.Headless {
+			c.Options.Classes = 0
+		}
+	}
 	if err := c.Options.Validate(); err != nil {
 		return fail(err)
 	}
@@ -245,6 +272,10 @@ func (c *Contents) foreign(f *weights.File, o OpenOptions) error {
 		return err
 	}
 	c.Classes = c.foreignClasses(f, ol)
+	if text, ok := f.Metadata()[metaProvenance]; ok && json.Unmarshal([]byte(text), &c.Provenance) == nil && c.Provenance != nil {
+		return nil
+	}
+	c.Provenance = map[string]string{}
 	c.Provenance["source"] = filepath.Base(f.Name())
 	c.Provenance["format"] = string(f.Format())
 	if c.Release != nil {

@@ -1,0 +1,181 @@
+package vgg
+
+import (
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/tensor"
+	"github.com/verydeep/vgg/weights"
+)
+
+// TestExportAndOpen: whatever is written is read as the same network, to the bit in 32
+// bits, with its classes, preprocessing and provenance.
+func TestExportAndOpen(t *testing.T) {
+	for _, c := range []struct{ config, file, names string }{
+		{"A", "a.safetensors", ""},
+		{"B-LRN", "a.safetensors", "torchvision"},
+		{"D-BN", "a.safetensors", "torchvision"},
+		{"E", "a.pth", ""},
+		{"C-BN", "a.pth", "native"},
+		{"A-LRN", "a.npz", ""},
+		{"D-BN", "a.npz", ""},
+		{"B", "a.npz", "torchvision"},
+		{"32bn 1×32 LRN(3,1,0.5,0.5) M 64bn M FC20 FC7 FC", "a.pth", ""},
+		{"32bn 1×32 LRN(3,1,0.5,0.5) M 64bn M FC20bn FC7 FC", "a.safetensors", "native"},
+		{"32bn 32 M 64bn 64 FC", "a.npz", ""},
+		{"A", "a.onnx", ""},
+		{"D-BN", "a.onnx", ""},
+	} {
+		t.Run(c.config+" "+c.file+" "+c.names, func(t *testing.T) {
+			for _, classes := range []int{3, 0} {
+				m := exported(t, c.config, classes)
+				path := filepath.Join(t.TempDir(), c.file)
+				if err := m.Export(path, ExportOptions{Names: c.names}); err != nil {
+					t.Fatal(err)
+				}
+				got, err := Open(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				o := got.Net.Options()
+				want := m.Net.Options()
+				if strings.HasSuffix(c.file, ".onnx") { // says less
+					want.Dropout, want.LRN, want.BNEps = o.Dropout, o.LRN, 1e-3
+					if !strings.HasSuffix(c.config, "BN") {
+						want.BNEps = 0
+					}
+					if classes == 0 {
+						want.Input = o.Input
+					}
+				}
+				if want.FC = 12; o.FC == 0 { // not asked for
+					want.FC = 0
+				}
+				if o != want {
+					t.Errorf("opened as %+v, want %+v", o, want)
+				}
+				if got.Preprocess != m.Preprocess || !slices.Equal(got.Classes, m.Classes) {
+					t.Errorf("%+v %v, want %+v %v", got.Preprocess, got.Classes, m.Preprocess, m.Classes)
+				}
+				x := oracleImage(2, 48, 48)
+				if a, b := forward(t, m.Net, x), forward(t, got.Net, x); !sameBits(a.Data, b.Data) {
+					t.Errorf("other scores: %v, want %v", b.Data[:3], a.Data[:3])
+				}
+			}
+		})
+	}
+}
+
+// exported is a model every value of which is drawn, with a convolution of 3×3 pixels to
+// its first fully connected layer where the configuration has five poolings.
+func exported(t *testing.T, config string, classes int) *Model {
+	t.Helper()
+	o := Options{Config: config, Classes: classes, Width: 1. / 16, FC: 12, Input: 32, Dropout: 0.25, LRN: nn.Caffe, BNEps: 1e-3}
+	if strings.Contains(config, " ") {
+		o.Width, o.Input = 0.25, 12
+	}
+	n, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range n.Params() {
+		v := tensor.New(p.Shape...)
+		for j := range v.Data {
+			v.Data[j] = float32(math.Sin(float64(i+1) * float64(j+1)))
+			if p.Running {
+				v.Data[j] = 1.5 + v.Data[j]
+			}
+		}
+		if err := p.Set(v.Data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := tinyModel(t, "A")
+	m.Net = n
+	if classes == 0 {
+		m.Classes = nil
+	}
+	return m
+}
+
+// TestExportHalf: weights in 16 bits, the rest in 32.
+func TestExportHalf(t *testing.T) {
+	m := exported(t, "A-BN", 3)
+	for _, file := range []string{"h.safetensors", "h.pth", "h.npz", "h.onnx"} {
+		for dtype, bound := range map[string]float64{"f16": 0x1p-11, "bf16": 0x1p-8} {
+			if file == "h.npz" && dtype == "bf16" {
+				continue // numpy has no such type
+			}
+			path := filepath.Join(t.TempDir(), file)
+			if err := m.Export(path, ExportOptions{DType: dtype}); err != nil {
+				t.Fatal(err)
+			}
+			f, err := weights.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range f.Tensors() {
+				if want := map[bool]string{true: strings.ToUpper(dtype), false: "F32"}[len(e.Shape) > 1]; e.DType != want {
+					t.Errorf("%s: %s is %s, want %s", file, e.Name, e.DType, want)
+				}
+			}
+			f.Close()
+			got, err := Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, p := range m.Net.Params() {
+				a, b := make([]float32, p.Len()), make([]float32, p.Len())
+				if err := p.Get(a); err != nil {
+					t.Fatal(err)
+				}
+				if err := got.Net.Params()[i].Get(b); err != nil {
+					t.Fatal(err)
+				}
+				rounded := false
+				for j := range a {
+					d := math.Abs(float64(a[j]) - float64(b[j]))
+					rounded = rounded || d > 0
+					if d > bound*math.Abs(float64(a[j]))+1e-7 {
+						t.Fatalf("%s, %s: %s: %g became %g", file, dtype, p.Name, a[j], b[j])
+					}
+				}
+				if rounded != (len(p.Shape) > 1) {
+					t.Errorf("%s, %s: %s rounded %v", file, dtype, p.Name, rounded)
+				}
+			}
+		}
+	}
+}
+
+func TestExportErrors(t *testing.T) {
+	m := exported(t, "A", 3)
+	norm := exported(t, "32 M FC20bn FC", 3)
+	bad := exported(t, "A", 3)
+	bad.Classes = bad.Classes[:1]
+	for _, c := range []struct {
+		m    *Model
+		file string
+		o    ExportOptions
+		want string
+	}{
+		{m, "a.txt", ExportOptions{}, `extension ".txt", want .safetensors, .pth, .npz or .onnx`},
+		{m, "a.pth", ExportOptions{DType: "f64"}, `dtype "f64", want f32, f16 or bf16`},
+		{m, "a.pth", ExportOptions{Names: "timm"}, `names "timm", want native, torchvision or conv1_1`},
+		{m, "a.onnx", ExportOptions{Names: "native"}, "ONNX has its own"},
+		{m, "a.onnx", ExportOptions{DType: "f8"}, `dtype "f8"`},
+		{m, "a.npz", ExportOptions{DType: "bf16"}, "BF16"},
+		{m, "a.h5", ExportOptions{Format: weights.Keras}, "Keras can be read, not written"},
+		{norm, "a.pth", ExportOptions{}, "fc2.bn: torchvision has no names"},
+		{bad, "a.pth", ExportOptions{}, "1 class names, want 3"},
+	} {
+		path := filepath.Join(t.TempDir(), c.file)
+		if err := c.m.Export(path, c.o); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v, want the file and %q", c.file, err, c.want)
+		}
+	}
+}
