@@ -54,6 +54,8 @@ var formats = []reader{
 	{NPZ, isNPZ, readNPZ},
 	{CaffeModel, isCaffe, readCaffe},
 	{TFJS, isTFJS, readTFJS},
+	{Keras, isHDF5, readKerasHDF5},
+	{Keras, isKerasZip, readKerasZip},
 }
 
 // Formats lists the formats that Open reads.

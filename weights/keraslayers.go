@@ -49,11 +49,15 @@ func describeLayers(h *header, chain []kerasLayer) {
 			layer.Op = strings.ToLower(l.class)
 		}
 		for role, name := range kerasRoles[layer.Op] {
-			if name = names[i] + "/" + name; known[name] {
+			tensor := names[i] + "/" + name
+			if !known[tensor] { // the other layer of its name has no tensors
+				tensor = l.path[len(l.path)-1] + "/" + name
+			}
+			if known[tensor] {
 				if layer.Tensors == nil {
 					layer.Tensors = make(map[string]string)
 				}
-				layer.Tensors[role] = name
+				layer.Tensors[role] = tensor
 			}
 		}
 		// ReLU with a bound or a slope is another function.
@@ -87,19 +91,19 @@ func kerasNames(chain []kerasLayer) []string {
 	return shortNames(paths)
 }
 
-// shortNames returns the last part of each path, or all of it where the last is taken.
+// shortNames returns the last part of each path, or all of it where several end in the
+// same.
 func shortNames(paths [][]string) []string {
+	count := make(map[string]int, len(paths))
+	for _, p := range paths {
+		count[p[len(p)-1]]++
+	}
 	names := make([]string, len(paths))
-	taken := make(map[string]bool, len(paths))
 	for i, p := range paths {
-		if len(p) == 0 {
-			continue
-		}
 		names[i] = p[len(p)-1]
-		if taken[names[i]] {
+		if count[names[i]] > 1 {
 			names[i] = strings.Join(p, "/")
 		}
-		taken[names[i]] = true
 	}
 	return names
 }

@@ -45,7 +45,6 @@ func otherFormat(b []byte) string {
 		magic string
 		name  string
 	}{
-		{0, "\x89HDF\r\n\x1a\n", "an HDF5 file (Keras .h5)"},
 		{0, "\x93NUMPY", "a NumPy array (.npy)"},
 		{0, "MATLAB 5.0 MAT-file", "a MATLAB file (MatConvNet .mat)"},
 		{0, "\x80\x02\x8a\x0a", "a pickle of old PyTorch (.pth)"},

@@ -22,7 +22,6 @@ func otherFiles() map[string]struct {
 	return map[string]c{
 		"zip":         {b("PK\x03\x04\x14\x00\x00\x00\x00\x00\x00\x00readme"), "a zip archive"},
 		"pickle":      {b("\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00}"), "a Python pickle"},
-		"h5":          {b("\x89HDF\r\n\x1a\n\x00\x00\x00\x00\x00\x08\x08\x00"), "an HDF5 file (Keras .h5)"},
 		"npy":         {b("\x93NUMPY\x01\x00v\x00{'descr': '<f4'"), "a NumPy array (.npy)"},
 		"mat":         {b("MATLAB 5.0 MAT-file, Platform: GLNXA64"), "a MATLAB file"},
 		"gguf":        {b("GGUF\x03\x00\x00\x00\x00\x00\x00\x00"), "a GGUF file"},

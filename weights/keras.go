@@ -1,0 +1,547 @@
+package weights
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/verydeep/vgg/internal/hdf5"
+)
+
+// Keras has three layouts in HDF5, and reads them as
+// https://keras.io/guides/serialization_and_saving names them:
+//
+//   - weights of old (.h5): the attribute layer_names lists groups, and the attribute
+//     weight_names of each the paths of its datasets, such as block1_conv1/kernel:0;
+//   - whole models of old (.h5): the same in the group model_weights, with the layers
+//     as JSON in the attribute model_config;
+//   - weights of Keras 3 (.weights.h5): datasets layers/conv2d_1/vars/0, without the
+//     layers' order. The format .keras has them beside the layers (keraszip.go).
+
+// isHDF5 reports whether a file is HDF5.
+func isHDF5(head []byte, _ io.ReaderAt, _ int64) bool {
+	return strings.HasPrefix(string(head), hdf5.Signature)
+}
+
+func readKerasHDF5(r io.ReaderAt, size int64) (*header, error) {
+	h := &header{meta: make(map[string]string)}
+	k := &kerasFile{h: h, size: size, paths: make(map[string]int)}
+	if err := k.read(r, nil); err != nil {
+		return nil, hdf5Error(err)
+	}
+	return h, nil
+}
+
+// hdf5Error makes a *FormatError of one of package hdf5.
+func hdf5Error(err error) error {
+	if e, ok := errors.AsType[*hdf5.FormatError](err); ok {
+		return &FormatError{Reason: e.Reason}
+	}
+	return err
+}
+
+// inLayer says in which layer or tensor an error was met, unless it says so itself.
+func inLayer(name string, err error) error {
+	if e, ok := hdf5Error(err).(*FormatError); ok {
+		if e.Tensor == "" {
+			e.Tensor = name
+		}
+		return e
+	}
+	return fmt.Errorf("%s: %w", display(name), err)
+}
+
+// kerasFile gathers the tensors of a file, layer by layer.
+type kerasFile struct {
+	h      *header
+	r      io.ReaderAt
+	size   int64
+	bytes  int64 // of all tensors so far
+	layers []kerasGroup
+	paths  map[string]int // place in layers
+}
+
+// kerasGroup is a layer and its tensors.
+type kerasGroup struct {
+	path    []string // as kerasLayer has it
+	stored  string   // where .weights.h5 has it, in the names of the classes
+	tensors []kerasTensor
+}
+
+type kerasTensor struct {
+	name string // kernel, bias …
+	data *hdf5.Dataset
+	bf16 bool
+}
+
+// read reads an HDF5 file into k.h. The chain of layers is that of config, unless the
+// file has its own.
+func (k *kerasFile) read(r io.ReaderAt, chain []kerasLayer) error {
+	f, err := hdf5.Open(r, k.size)
+	if err != nil {
+		return err
+	}
+	k.r = r
+	root, err := f.Root()
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"keras_version", "backend"} {
+		if err := k.note(root, name); err != nil {
+			return err
+		}
+	}
+	models := root
+	if ok, err := root.Has("model_weights"); err != nil {
+		return err
+	} else if ok {
+		if models, err = root.Child("model_weights"); err != nil {
+			return err
+		}
+	}
+	names, old, err := longStrings(models, "layer_names")
+	if err != nil {
+		return err
+	}
+	if old {
+		if err := k.readOld(models, names); err != nil {
+			return err
+		}
+		config, ok, err := longStrings(root, "model_config")
+		if err != nil {
+			return err
+		}
+		if err := k.finish(); err != nil {
+			return err
+		}
+		if ok && len(config) == 1 {
+			return describeConfig(k.h, []byte(config[0]))
+		}
+		return nil
+	}
+	found, err := k.readVariables(root, chain)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return malformed("", "HDF5 without the attribute layer_names or the group layers, want a file of Keras")
+	}
+	return k.finish()
+}
+
+// note keeps an attribute as metadata.
+func (k *kerasFile) note(o *hdf5.Object, name string) error {
+	values, ok, err := o.Strings(name)
+	if ok && len(values) == 1 {
+		k.h.meta[name] = values[0]
+	}
+	return err
+}
+
+// longStrings returns the strings of an attribute, which Keras cuts into name0, name1, …
+// where it would be too long for an object header.
+func longStrings(o *hdf5.Object, name string) ([]string, bool, error) {
+	values, ok, err := o.Strings(name)
+	if ok || err != nil {
+		return values, ok, err
+	}
+	for i := 0; ; i++ {
+		part, more, err := o.Strings(name + strconv.Itoa(i))
+		if !more || err != nil {
+			return values, i > 0, err
+		}
+		values = append(values, part...)
+	}
+}
+
+// readOld reads the layouts of old.
+func (k *kerasFile) readOld(models *hdf5.Object, layers []string) error {
+	if _, ok := k.h.meta["keras_version"]; !ok {
+		for _, name := range []string{"keras_version", "backend"} {
+			if err := k.note(models, name); err != nil {
+				return err
+			}
+		}
+	}
+	for _, layer := range layers {
+		group, err := models.Child(layer)
+		if err != nil {
+			return inLayer(layer, err)
+		}
+		names, _, err := longStrings(group, "weight_names")
+		if err != nil {
+			return inLayer(layer, err)
+		}
+		// The weights of a model that stands for a layer have a parent for each of its own.
+		parents := make(map[string]bool)
+		for _, name := range names {
+			parents[parentOf(name)] = true
+		}
+		for _, name := range names {
+			o, err := group.Lookup(strings.Split(name, "/")...)
+			if err != nil {
+				return inLayer(layer, err)
+			}
+			path := []string{layer}
+			if parent := parentOf(name); len(parents) > 1 && parent != "" {
+				path = append(path, parent[strings.LastIndexByte(parent, '/')+1:])
+			}
+			if err := k.add(path, "", oldTensorName(path[len(path)-1], name), o); err != nil {
+				return inLayer(layer+"/"+name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func parentOf(name string) string {
+	return name[:max(0, strings.LastIndexByte(name, '/'))]
+}
+
+// oldTensorName makes kernel of conv1/kernel:0, and of conv1_W_1:0, as Keras 1 had it.
+func oldTensorName(layer, name string) string {
+	name = name[strings.LastIndexByte(name, '/')+1:]
+	if base, number, ok := strings.Cut(name, ":"); ok && isNumber(number) {
+		name = base
+	}
+	switch name {
+	case "kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance":
+		return name
+	}
+	short := strings.TrimPrefix(name, layer+"_")
+	if i := strings.LastIndexByte(short, '_'); i > 0 && isNumber(short[i+1:]) {
+		short = short[:i]
+	}
+	switch short {
+	case "W", "kernel":
+		return "kernel"
+	case "b", "bias":
+		return "bias"
+	case "gamma", "beta", "moving_mean", "moving_variance":
+		return short
+	case "running_mean":
+		return "moving_mean"
+	case "running_std": // the variance, whatever its name
+		return "moving_variance"
+	}
+	return name
+}
+
+func isNumber(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 32)
+	return err == nil
+}
+
+// kerasContainers are the attributes of a model that hold its layers, over the versions.
+var kerasContainers = []string{"layers", "_layers", "_layer_checkpoint_dependencies"}
+
+// readVariables reads the layout of Keras 3. The layers' order and names are the
+// chain's where there is one.
+func (k *kerasFile) readVariables(root *hdf5.Object, chain []kerasLayer) (found bool, err error) {
+	place := make(map[string]int, len(chain))
+	for i, l := range chain {
+		place[strings.Join(l.stored, "/")] = i
+	}
+	visited := make(map[*hdf5.Object]bool)
+	var walk func(o *hdf5.Object, path []string, depth int) error
+	models := func(o *hdf5.Object, path []string, depth int) error {
+		for _, container := range kerasContainers {
+			ok, err := o.Has(container)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				continue
+			}
+			found = true
+			layers, err := o.Child(container)
+			if err != nil {
+				return err
+			}
+			names, err := layers.Sorted()
+			if err != nil {
+				return err
+			}
+			for _, name := range names {
+				layer, err := layers.Child(name)
+				if err != nil {
+					return err
+				}
+				if err := walk(layer, append(path[:len(path):len(path)], "layers", name), depth); err != nil {
+					return inLayer(strings.Join(path, "/")+"/"+name, err)
+				}
+			}
+		}
+		return nil
+	}
+	walk = func(o *hdf5.Object, path []string, depth int) error {
+		if visited[o] || depth > kerasDepth {
+			return malformed("", "group %s: within itself, or twice", display(strings.Join(path, "/")))
+		}
+		visited[o] = true
+		if o.IsDataset() {
+			return nil
+		}
+		if err := models(o, path, depth+1); err != nil {
+			return err
+		}
+		if ok, err := o.Has("vars"); !ok || err != nil {
+			return err
+		}
+		var known *kerasLayer
+		if i, ok := place[strings.Join(path, "/")]; ok {
+			known = &chain[i]
+		}
+		return k.readVars(o, path, known)
+	}
+	if err := models(root, nil, 0); err != nil {
+		return found, err
+	}
+	if len(chain) == 0 {
+		slices.SortStableFunc(k.layers, compareUnordered)
+		return found, nil
+	}
+	at := func(g kerasGroup) int {
+		if i, ok := place[g.stored]; ok {
+			return i
+		}
+		return len(chain)
+	}
+	slices.SortStableFunc(k.layers, func(a, b kerasGroup) int { return at(a) - at(b) })
+	return found, nil
+}
+
+// readVars reads the tensors of a layer of Keras 3.
+func (k *kerasFile) readVars(layer *hdf5.Object, path []string, known *kerasLayer) error {
+	vars, err := layer.Child("vars")
+	if err != nil {
+		return err
+	}
+	names, err := vars.Names()
+	if err != nil {
+		return err
+	}
+	stored := strings.Join(path, "/")
+	named := make([]string, 0, len(path)/2)
+	for i := 1; i < len(path); i += 2 {
+		named = append(named, path[i])
+	}
+	// Later versions keep the layer's own name.
+	own, ok, err := vars.Strings("name")
+	if err != nil {
+		return err
+	}
+	if ok && len(own) == 1 && own[0] != "" {
+		named[len(named)-1] = own[0]
+	}
+	if known != nil {
+		named = known.path
+	}
+	roles := variableNames(path[len(path)-1], len(names), known)
+	for i := range names {
+		o, err := vars.Child(strconv.Itoa(i))
+		if err != nil {
+			return err
+		}
+		name := strconv.Itoa(i)
+		if i < len(roles) {
+			name = roles[i]
+		}
+		if err := k.add(named, stored, name, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// variableNames returns the names of a layer's n variables in their order, nil if they
+// aren't known. place is the name of its class, counted.
+func variableNames(place string, n int, known *kerasLayer) []string {
+	class := place
+	if i := strings.LastIndexByte(place, '_'); i > 0 && isNumber(place[i+1:]) {
+		class = place[:i]
+	}
+	switch class {
+	case "conv2d", "dense":
+		return []string{"kernel", "bias"}
+	case "batch_normalization":
+	default:
+		return nil
+	}
+	var names []string
+	if known != nil {
+		if string(known.config.Scale) != "false" {
+			names = append(names, "gamma")
+		}
+		if known.config.Center == nil || *known.config.Center {
+			names = append(names, "beta")
+		}
+		names = append(names, "moving_mean", "moving_variance")
+	} else if n == 4 {
+		names = []string{"gamma", "beta", "moving_mean", "moving_variance"}
+	} else if n == 2 {
+		names = []string{"moving_mean", "moving_variance"}
+	}
+	if len(names) != n {
+		return nil
+	}
+	return names
+}
+
+// compareUnordered orders the layers of a file that doesn't say their order:
+// convolutions, then what has vectors alone, then fully connected layers; within each
+// by name, in which numbers count as such.
+func compareUnordered(a, b kerasGroup) int {
+	rank := func(g kerasGroup) int {
+		most := 0
+		for _, t := range g.tensors {
+			most = max(most, len(t.data.Shape))
+		}
+		switch {
+		case most > 2:
+			return 0
+		case most < 2:
+			return 1
+		}
+		return 2
+	}
+	if d := rank(a) - rank(b); d != 0 {
+		return d
+	}
+	return compareNatural(a.stored, b.stored)
+}
+
+// compareNatural compares texts in which numbers count by their value: conv2d,
+// conv2d_2, conv2d_10.
+func compareNatural(a, b string) int {
+	digits := func(s string) int {
+		n := 0
+		for n < len(s) && '0' <= s[n] && s[n] <= '9' {
+			n++
+		}
+		return n
+	}
+	for a != "" && b != "" {
+		i, j := digits(a), digits(b)
+		if i > 0 && j > 0 {
+			x, y := strings.TrimLeft(a[:i], "0"), strings.TrimLeft(b[:j], "0")
+			if len(x) != len(y) {
+				return len(x) - len(y)
+			}
+			if x != y {
+				return strings.Compare(x, y)
+			}
+			a, b = a[i:], b[j:]
+			continue
+		}
+		if a[0] != b[0] {
+			return int(a[0]) - int(b[0])
+		}
+		a, b = a[1:], b[1:]
+	}
+	return len(a) - len(b)
+}
+
+// add adds a tensor of the layer at a path.
+func (k *kerasFile) add(path []string, stored, name string, o *hdf5.Object) error {
+	d, err := o.Dataset()
+	if err != nil {
+		return err
+	}
+	// Tensors may share their data; that many times the file none has.
+	if k.bytes += d.Bytes(); d.Bytes() > math.MaxInt64-k.bytes || k.bytes > maxShared*k.size+1<<20 {
+		return malformed("", "tensors of more than %d times the file's %d bytes", maxShared, k.size)
+	}
+	t := kerasTensor{name: name, data: d}
+	// What NumPy has no type for, Keras writes as bytes, and notes the type.
+	if d.Type.Name == "opaque" && d.Type.Size == 2 {
+		kind, _, err := o.Strings("dtype")
+		if err != nil {
+			return err
+		}
+		t.bf16 = len(kind) == 1 && kind[0] == "bfloat16"
+	}
+	key := strings.Join(path, "/") + "\x00" + stored
+	i, ok := k.paths[key]
+	if !ok {
+		i = len(k.layers)
+		k.paths[key] = i
+		k.layers = append(k.layers, kerasGroup{path: path, stored: stored})
+	}
+	k.layers[i].tensors = append(k.layers[i].tensors, t)
+	return nil
+}
+
+// maxShared is how many times a file's bytes its tensors may have together.
+const maxShared = 32
+
+// finish makes entries of the tensors.
+func (k *kerasFile) finish() error {
+	paths := make([][]string, len(k.layers))
+	for i, l := range k.layers {
+		paths[i] = l.path
+	}
+	names := shortNames(paths)
+	seen := make(map[string]bool)
+	for i, l := range k.layers {
+		for _, t := range l.tensors {
+			name := names[i] + "/" + t.name
+			if seen[name] {
+				return malformed(name, "name given twice")
+			}
+			seen[name] = true
+			k.h.entries = append(k.h.entries, k.entry(name, t))
+		}
+	}
+	return nil
+}
+
+// entry describes a tensor.
+func (k *kerasFile) entry(name string, t kerasTensor) entry {
+	d := t.data
+	dtype, ok := map[string]string{
+		"float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64", "bool": "BOOL",
+		"int8": "I8", "int16": "I16", "int32": "I32", "int64": "I64",
+		"uint8": "U8", "uint16": "U16", "uint32": "U32", "uint64": "U64",
+	}[d.Type.Name]
+	if t.bf16 {
+		dtype, ok = "BF16", true
+	}
+	if !ok {
+		dtype = d.Type.Name
+	}
+	e := entry{Entry: Entry{Name: name, DType: dtype, Shape: d.Shape}}
+	if at, ok := d.Place(); ok && !d.Type.BigEndian {
+		e.begin, e.end = at, at+d.Bytes()
+		return e
+	}
+	e.read = func(start int, dst []float32) error { return readDataset(d, dtype, start, dst) }
+	return e
+}
+
+// readDataset reads the elements of a dataset of a readable type from start on.
+func readDataset(d *hdf5.Dataset, dtype string, start int, dst []float32) error {
+	width := d.Type.Size
+	// Of chunks, each is undone once for every piece, so the pieces are large.
+	b := make([]byte, min(16*chunk, len(dst)*width))
+	for len(dst) > 0 {
+		n := min(len(dst), len(b)/width)
+		piece := b[:n*width]
+		if err := d.ReadAt(piece, int64(start)*int64(width)); err != nil {
+			return hdf5Error(err)
+		}
+		if d.Type.BigEndian {
+			for element := range slices.Chunk(piece, width) {
+				slices.Reverse(element)
+			}
+		}
+		convert(dst[:n], piece, dtype)
+		dst = dst[n:]
+		start += n
+	}
+	return nil
+}

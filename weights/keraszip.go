@@ -1,0 +1,102 @@
+package weights
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+)
+
+// The members of a .keras file.
+const (
+	kerasZipConfig   = "config.json"
+	kerasZipMetadata = "metadata.json"
+	kerasZipWeights  = "model.weights.h5"
+)
+
+// isKerasZip reports whether a file is a zip with the weights of a Keras model.
+func isKerasZip(head []byte, r io.ReaderAt, size int64) bool {
+	return zipHolds(head, r, size, func(name string) bool { return name == kerasZipWeights || name == kerasZipConfig })
+}
+
+func readKerasZip(r io.ReaderAt, size int64) (*header, error) {
+	members, _, err := zipMembers(r, size)
+	if err != nil {
+		return nil, err
+	}
+	h := &header{meta: make(map[string]string)}
+	if m, ok := members[kerasZipMetadata]; ok {
+		text, err := zipText(m, size)
+		if err != nil {
+			return nil, err
+		}
+		var metadata struct {
+			KerasVersion string `json:"keras_version"`
+			DateSaved    string `json:"date_saved"`
+		}
+		if err := json.Unmarshal(text, &metadata); err != nil {
+			return nil, malformed("", "%s: %v", kerasZipMetadata, err)
+		}
+		if metadata.KerasVersion != "" {
+			h.meta["keras_version"] = metadata.KerasVersion
+		}
+		if metadata.DateSaved != "" {
+			h.meta["date_saved"] = metadata.DateSaved
+		}
+	}
+	config, ok := members[kerasZipConfig]
+	if !ok {
+		return nil, malformed("", "no member %s, want a file of Keras", kerasZipConfig)
+	}
+	text, err := zipText(config, size)
+	if err != nil {
+		return nil, err
+	}
+	chain, err := kerasChain(text)
+	why, branched := errors.AsType[*unchainedError](err)
+	if err != nil && !branched {
+		return nil, err
+	}
+	data, ok := members[kerasZipWeights]
+	if !ok {
+		return nil, malformed("", "no member %s", kerasZipWeights)
+	}
+	// Keras stores the weights as they are, so that they can be read in place.
+	if data.Method != 0 {
+		return nil, malformed("", "%s is compressed, want it stored as Keras writes it (zip -0)", kerasZipWeights)
+	}
+	k := &kerasFile{h: h, size: data.end - data.begin, paths: make(map[string]int)}
+	if err := k.read(io.NewSectionReader(r, data.begin, k.size), chain); err != nil {
+		return nil, hdf5Error(err)
+	}
+	for i := range h.entries {
+		if e := &h.entries[i]; e.read == nil {
+			e.begin += data.begin
+			e.end += data.begin
+		}
+	}
+	if branched {
+		unchained(h, why)
+	} else {
+		describeLayers(h, chain)
+	}
+	return h, nil
+}
+
+// zipText returns the content of a member that is text, which is at most as large as a
+// text of the file's size may decompress to.
+func zipText(m member, size int64) ([]byte, error) {
+	most := maxShared*size + 1<<20
+	if m.UncompressedSize64 > uint64(most) {
+		return nil, malformed("", "member %s: %d bytes in a file of %d", display(m.Name), m.UncompressedSize64, size)
+	}
+	f, err := m.Open()
+	if err != nil {
+		return nil, malformed("", "member %s: %v", display(m.Name), err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, most))
+	if err != nil {
+		return nil, malformed("", "member %s: %v", display(m.Name), err)
+	}
+	return text, nil
+}
