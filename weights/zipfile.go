@@ -124,6 +124,8 @@ func (f *inflater) ReadAt(b []byte, at int64) (n int, err error) {
 		// The checksum is looked at by the read that meets the end.
 		if _, err = f.r.Read(make([]byte, 1)); err == io.EOF {
 			err = nil
+		} else if err != nil {
+			n = 0 // a full read would pass for one without an error
 		}
 		f.close()
 	} else if err != nil {
