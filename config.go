@@ -165,3 +165,10 @@ func cutPrefixFold(s, prefix string) (rest string, ok bool) {
 }
 
 var errNoConvolution = errors.New("no convolution, want at least one")
+
+// CanonicalConfig returns the name under which [Options].Config is kept: D for vgg16, the
+// row itself for one that the table doesn't have.
+func CanonicalConfig(name string) (string, error) {
+	a, err := parseConfig(name)
+	return a.name, err
+}

@@ -34,6 +34,7 @@ var levels = map[string]int{
 	"":                3,
 	"train":           4,
 	"eval":            4,
+	"releases":        4,
 	"localize":        5,
 	"transfer":        5,
 	"report":          5,

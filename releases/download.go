@@ -1,0 +1,211 @@
+package releases
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// download fetches one address into a file, which it goes on with if an earlier attempt
+// left a part of it.
+type download struct {
+	address  string
+	part     string
+	client   *http.Client
+	progress func(stage string, done, total int64)
+}
+
+// origin is what a part is a part of; it lies beside it.
+type origin struct {
+	Address string `json:"address"`
+	ETag    string `json:"etag,omitempty"`
+	Date    string `json:"last_modified,omitempty"`
+	Length  int64  `json:"length"` // of the whole file; −1: unknown
+}
+
+// attempts is how often a connection that breaks is made anew without having got on.
+const attempts = 3
+
+// run fetches the file. Without a hash to check it by in the end, a part is gone on with
+// only if the server vouches for its being of the same file.
+func (d *download) run(ctx context.Context, hashed bool) error {
+	for failures := 0; ; {
+		before := d.size()
+		err := d.attempt(ctx, hashed)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		}
+		if broken := (*brokenError)(nil); !errors.As(err, &broken) {
+			return err
+		}
+		if d.size() > before {
+			failures = 0
+		}
+		if failures++; failures == attempts {
+			return fmt.Errorf("%w; what there is of it is kept, and the next attempt goes on with it", err)
+		}
+	}
+}
+
+// brokenError is a connection that broke: worth another attempt.
+type brokenError struct{ err error }
+
+func (b *brokenError) Error() string { return b.err.Error() }
+func (b *brokenError) Unwrap() error { return b.err }
+
+func (d *download) size() int64 {
+	info, err := os.Stat(d.part)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+func (d *download) originFile() string { return d.part + ".json" }
+
+// known is the origin of the part, if it is known and the part may be gone on with.
+func (d *download) known(hashed bool) (origin, bool) {
+	var o origin
+	text, err := os.ReadFile(d.originFile())
+	if err != nil || json.Unmarshal(text, &o) != nil || o.Address != d.address {
+		return origin{}, false
+	}
+	return o, hashed || o.validator() != ""
+}
+
+// validator is what the server knows the file's version by; a weak ETag is none.
+func (o origin) validator() string {
+	if o.ETag != "" && !strings.HasPrefix(o.ETag, "W/") {
+		return o.ETag
+	}
+	return o.Date
+}
+
+// forget removes what is kept beside the part.
+func (d *download) forget() { _ = os.Remove(d.originFile()) }
+
+func (d *download) attempt(ctx context.Context, hashed bool) error {
+	start := d.size()
+	was, ok := d.known(hashed)
+	if !ok {
+		start = 0
+	}
+	if start > 0 && start == was.Length {
+		return nil
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.address, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Accept-Encoding", "identity")
+	if start > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", start))
+		if v := was.validator(); v != "" {
+			req.Header.Set("If-Range", v)
+		}
+	}
+	resp, err := d.client.Do(req)
+	if err != nil {
+		return &brokenError{err}
+	}
+	defer resp.Body.Close()
+	now := origin{Address: d.address, ETag: resp.Header.Get("ETag"), Date: resp.Header.Get("Last-Modified"), Length: resp.ContentLength}
+	switch resp.StatusCode {
+	case http.StatusOK:
+		start = 0 // the whole file, whatever was asked for
+	case http.StatusPartialContent:
+		from, length, err := contentRange(resp.Header.Get("Content-Range"))
+		if err != nil || from != start || was.Length >= 0 && length != was.Length {
+			d.discard()
+			return &brokenError{fmt.Errorf("%s: the server's part is %q, want it from byte %d on of %d: begun anew", d.address, resp.Header.Get("Content-Range"), start, was.Length)}
+		}
+		now.Length = length
+	case http.StatusRequestedRangeNotSatisfiable:
+		d.discard()
+		return &brokenError{fmt.Errorf("%s: the server has no byte %d: begun anew", d.address, start)}
+	default:
+		err := fmt.Errorf("%s: %s", d.address, resp.Status)
+		if resp.StatusCode >= 500 {
+			return &brokenError{err}
+		}
+		return err
+	}
+	return d.write(resp.Body, start, now)
+}
+
+// discard drops a part that can't be gone on with.
+func (d *download) discard() {
+	_ = os.Remove(d.part)
+	d.forget()
+}
+
+// contentRange reads "bytes FROM-TO/LENGTH".
+func contentRange(s string) (from, length int64, err error) {
+	rest, ok := strings.CutPrefix(s, "bytes ")
+	first, rest, ok1 := strings.Cut(rest, "-")
+	_, total, ok2 := strings.Cut(rest, "/")
+	from, err1 := strconv.ParseInt(first, 10, 64)
+	length, err2 := strconv.ParseInt(total, 10, 64)
+	if !ok || !ok1 || !ok2 || err1 != nil || err2 != nil {
+		return 0, 0, fmt.Errorf("content range %q", s)
+	}
+	return from, length, nil
+}
+
+// write appends the body to the part from start on.
+func (d *download) write(body io.Reader, start int64, o origin) (err error) {
+	text, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(d.originFile(), text, 0o666); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(d.part, os.O_CREATE|os.O_WRONLY, 0o666)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := f.Close(); err == nil {
+			err = e
+		}
+	}()
+	if err := f.Truncate(start); err != nil {
+		return err
+	}
+	if _, err := f.Seek(start, io.SeekStart); err != nil {
+		return err
+	}
+	buf := make([]byte, 1<<18)
+	done := start
+	for {
+		n, readErr := body.Read(buf)
+		if o.Length >= 0 && done+int64(n) > o.Length {
+			return fmt.Errorf("%s: more than the %d bytes announced", d.address, o.Length)
+		}
+		if _, err := f.Write(buf[:n]); err != nil {
+			return err
+		}
+		done += int64(n)
+		d.progress("downloading", done, o.Length)
+		if readErr == io.EOF {
+			break
+		}
+		if readErr != nil {
+			return &brokenError{fmt.Errorf("%s: %w after %d bytes", d.address, readErr, done)}
+		}
+	}
+	if o.Length >= 0 && done < o.Length {
+		return &brokenError{fmt.Errorf("%s: ended after %d of %d bytes", d.address, done, o.Length)}
+	}
+	return f.Sync()
+}
