@@ -60,10 +60,10 @@ func (h Heat) at(x, y float64) float64 {
 const (
 	heatPanel  = 260 // longer side of a panel
 	heatGap    = 12
-	heatName   = 180 // column of class names
-	heatHeader = 84  // title, subtitle, columns
-	heatFooter = 46  // colour bar
-	heatText   = 16  // caption below a panel
+	heatHeader = 86 // title, subtitle, columns
+	heatName   = 24 // class name above its panels
+	heatText   = 18 // caption below a panel
+	heatLegend = 64 // colour bar below the photograph
 )
 
 // EncodePNG draws the heat maps over the photograph, grey, beside the photograph itself.
@@ -73,8 +73,10 @@ func (m Heatmap) EncodePNG(w io.Writer) error {
 	}
 	scale := float64(heatPanel) / float64(max(m.W, m.H))
 	pw, ph := max(24, int(math.Round(scale*float64(m.W)))), max(24, int(math.Round(scale*float64(m.H))))
-	width := 2*heatGap + heatName + (len(m.Columns)+1)*(pw+heatGap)
-	height := heatHeader + len(m.Rows)*(ph+heatText+heatGap) + heatFooter
+	rowHeight := heatName + ph + heatText + heatGap
+	first := max(pw, heatBar) // width of the photograph's column
+	width := heatGap + first + len(m.Columns)*(pw+heatGap) + heatGap
+	height := heatHeader + max(len(m.Rows)*rowHeight, heatName+ph+heatLegend) + heatGap
 	px := vg.Inch / curveDPI
 	picture := vgimg.NewWith(vgimg.UseWH(vg.Length(width)*px, vg.Length(height)*px), vgimg.UseDPI(curveDPI))
 	canvas := draw.New(picture)
@@ -84,33 +86,31 @@ func (m Heatmap) EncodePNG(w io.Writer) error {
 		b := im.Bounds()
 		canvas.DrawImage(vg.Rectangle{Min: point(x, y+b.Dy()), Max: point(x+b.Dx(), y)}, im)
 	}
+	name, small := textStyle(textSize+1, xfont.WeightBold, inkColor), textStyle(textSize-1, xfont.WeightNormal, greyColor)
 	canvas.FillText(textStyle(titleSize, xfont.WeightBold, inkColor), point(heatGap, 12), m.Title)
 	canvas.FillText(textStyle(textSize, xfont.WeightNormal, greyColor), point(heatGap, 34), m.Subtitle)
 	photo := m.photograph(pw, ph)
-	left := heatGap + heatName
+	place(photo, heatGap, heatHeader+heatName)
+	left := heatGap + first + heatGap
 	for i, title := range m.Columns {
-		canvas.FillText(textStyle(textSize, xfont.WeightNormal, inkColor), point(left+(i+1)*(pw+heatGap), heatHeader-20), title)
+		canvas.FillText(textStyle(textSize, xfont.WeightNormal, inkColor), point(left+i*(pw+heatGap), heatHeader-22), title)
 	}
 	for i, row := range m.Rows {
-		y := heatHeader + i*(ph+heatText+heatGap)
-		name := textStyle(textSize+1, xfont.WeightBold, inkColor)
-		lines := wrap(row.Name, func(s string) bool { return name.Width(s) <= vg.Length(heatName-heatGap)*px })
-		for j, line := range lines {
-			canvas.FillText(name, point(heatGap, y+16*j), line)
-		}
-		canvas.FillText(textStyle(textSize, xfont.WeightNormal, greyColor), point(heatGap, y+16*len(lines)+2), row.Share)
-		if i == 0 {
-			place(photo, left, y)
-		}
+		y := heatHeader + i*rowHeight
+		canvas.FillText(name, point(left, y+3), row.Name)
+		canvas.FillText(textStyle(textSize, xfont.WeightNormal, greyColor), vg.Point{X: point(left+10, 0).X + name.Width(row.Name), Y: point(0, y+4).Y}, row.Share)
 		for j, h := range row.Heats {
-			x := left + (j+1)*(pw+heatGap)
-			place(overlay(photo, h), x, y)
-			canvas.FillText(textStyle(textSize-1, xfont.WeightNormal, greyColor), point(x, y+ph+2), h.Caption)
+			x := left + j*(pw+heatGap)
+			place(overlay(photo, h), x, y+heatName)
+			canvas.FillText(small, point(x, y+heatName+ph+3), h.Caption)
 		}
 	}
-	m.bar(place, func(x, y int, text string) {
-		canvas.FillText(textStyle(textSize-1, xfont.WeightNormal, greyColor), point(x, y), text)
-	}, left+pw+heatGap, height-heatFooter+10)
+	y := heatHeader + heatName + ph + heatGap
+	place(bar(), heatGap, y)
+	canvas.FillText(small, point(heatGap, y+heatBarHeight+2), "0 %")
+	canvas.FillText(small, vg.Point{X: point(heatGap+heatBar, 0).X - small.Width("100 %"), Y: point(0, y+heatBarHeight+2).Y}, "100 %")
+	canvas.FillText(small, point(heatGap, y+heatBarHeight+18), "probability of the class in")
+	canvas.FillText(small, point(heatGap, y+heatBarHeight+31), "the window round a place")
 	buffered := bufio.NewWriter(w)
 	if _, err := (vgimg.PngCanvas{Canvas: picture}).WriteTo(buffered); err != nil {
 		return fmt.Errorf("report: heat map: %w", err)
@@ -121,20 +121,19 @@ func (m Heatmap) EncodePNG(w io.Writer) error {
 	return nil
 }
 
+// Size of the scale of colours, pixels.
+const heatBar, heatBarHeight = 160, 12
+
 // bar draws the scale of colours.
-func (m Heatmap) bar(place func(image.Image, int, int), text func(x, y int, text string), x, y int) {
-	const w, h = 220, 12
-	im := image.NewRGBA(image.Rect(0, 0, w, h))
-	for i := range w {
-		c := heatColour(float64(i) / (w - 1))
-		for j := range h {
+func bar() image.Image {
+	im := image.NewRGBA(image.Rect(0, 0, heatBar, heatBarHeight))
+	for i := range heatBar {
+		c := heatColour(float64(i) / (heatBar - 1))
+		for j := range heatBarHeight {
 			im.SetRGBA(i, j, c)
 		}
 	}
-	place(im, x, y)
-	text(x, y+h+3, "0 %")
-	text(x+w-30, y+h+3, "100 %")
-	text(x+w+10, y-1, "probability of the class in the window round a place")
+	return im
 }
 
 // photograph is the picture at a panel's size, each pixel the mean of those it covers.
@@ -192,28 +191,4 @@ func heatColour(v float64) color.RGBA {
 	a, b, t := heatColours[i], heatColours[i+1], f-float64(i)
 	mix := func(x, y uint8) uint8 { return uint8(math.Round((1-t)*float64(x) + t*float64(y))) }
 	return color.RGBA{mix(a.R, b.R), mix(a.G, b.G), mix(a.B, b.B), 255}
-}
-
-// wrap breaks a name into lines that fit, at blanks and underscores.
-func wrap(name string, fits func(string) bool) []string {
-	var lines []string
-	line, last := "", -1
-	for _, r := range name {
-		line += string(r)
-		if r == ' ' || r == '_' || r == '-' {
-			last = len(line)
-		}
-		if !fits(line) {
-			cut := last
-			if cut <= 0 {
-				cut = len(line) - len(string(r))
-			}
-			if cut <= 0 {
-				continue
-			}
-			lines = append(lines, line[:cut])
-			line, last = line[cut:], -1
-		}
-	}
-	return append(lines, line)
 }

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -142,4 +143,7 @@ func (r Reproduction) plot() *htmlPlot {
 }
 
 // rowName is a row's labels as one.
-func rowName(labels []string) string { return strings.Join(labels, " · ") }
+func rowName(labels []string) string {
+	named := slices.DeleteFunc(slices.Clone(labels), func(l string) bool { return l == "" })
+	return strings.Join(named, " · ")
+}

@@ -142,7 +142,7 @@ func (c *explainCommand) draw(r explainResult, maps []eval.ScoreMap, im *preproc
 			row.Heats = append(row.Heats, report.Heat{
 				W: float64(s.W), H: float64(s.H), First: float64(s.Window) / 2, Step: float64(s.Stride), Rows: s.OH, Cols: s.OW,
 				Values:  s.Posteriors[class.Index*n : (class.Index+1)*n],
-				Caption: "of the map's mean " + report.Percent(float64(class.AtScale[i])),
+				Caption: "mean of the map: " + report.Percent(float64(class.AtScale[i])),
 			})
 		}
 		h.Rows = append(h.Rows, row)
