@@ -270,8 +270,11 @@ func TestResumeRefused(t *testing.T) {
 		}
 	}
 	// The same images elsewhere are the same.
+	whole := resumeOptions(t)
+	mustRun(t, whole)
 	o.Train = colours(t, "another name", 10)
 	mustRun(t, o)
+	sameRun(t, "with images elsewhere", o.Dir, whole.Dir)
 }
 
 // TestMoreEpochs: a run that has ended can go on for longer, as if it had been longer

@@ -98,7 +98,7 @@ func newRun(ctx context.Context, o Options) (*run, error) {
 		return nil, err
 	}
 	r.model = &vgg.Model{Net: net, Classes: o.Train.Classes, Preprocess: r.spec, Provenance: map[string]string{
-		"trained_on": o.Train.Name,
+		"trained_on": r.trainData.Name,
 		"recipe":     string(rec.YAML()),
 	}}
 	if err := r.prepare(); err != nil {
@@ -173,6 +173,7 @@ func (r *run) identify(ctx context.Context, from *state, pixels *preprocess.Spec
 		if err := from.checkData(r.trainData, r.valData); err != nil {
 			return err
 		}
+		r.trainData, r.valData = from.Train, from.Val // with the names they had
 		r.stats, r.spec = from.Stats, from.Spec
 		return nil
 	}
