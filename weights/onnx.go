@@ -27,6 +27,7 @@ type onnxModel struct {
 	opset int64
 	meta  map[string]string
 	graph onnxGraph
+	parts int // inputs, outputs and attributes of the nodes
 }
 
 // onnxGraph is a GraphProto.
@@ -198,12 +199,12 @@ func (m *onnxModel) readNode(f protoField) (n onnxNode, err error) {
 		return n, err
 	}
 	err = m.p.fields(s, func(f protoField) (err error) {
+		if m.parts++; m.parts > maxProtoParts {
+			return malformed("", "byte %d: nodes of more than %d inputs, outputs and attributes", f.begin, maxProtoParts)
+		}
 		var text string
 		switch f.num {
 		case 1, 2:
-			if len(n.inputs)+len(n.outputs) == 64 {
-				return malformed("", "byte %d: node %s: more than 64 inputs and outputs", f.begin, display(n.name))
-			}
 			text, err = m.p.text(f, maxProtoName)
 			if f.num == 1 {
 				n.inputs = append(n.inputs, text)
@@ -215,9 +216,6 @@ func (m *onnxModel) readNode(f protoField) (n onnxNode, err error) {
 		case 4:
 			n.op, err = m.p.text(f, maxProtoName)
 		case 5:
-			if len(n.attributes) == 64 {
-				return malformed("", "byte %d: node %s: more than 64 attributes", f.begin, display(n.name))
-			}
 			var a onnxAttribute
 			a, err = m.readAttribute(f)
 			n.attributes = append(n.attributes, a)

@@ -14,7 +14,8 @@ import (
 const (
 	maxProtoName   = 64 << 10 // bytes of a name
 	maxProtoText   = 16 << 20 // bytes of a piece of metadata
-	maxProtoLayers = 10_000   // layers, nodes, tensors
+	maxProtoLayers = 4000     // layers, nodes and tensors
+	maxProtoParts  = 20_000   // inputs, outputs and attributes of all nodes
 	maxProtoPieces = 1024     // parts that the data of a tensor come in
 )
 
