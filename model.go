@@ -1,7 +1,6 @@
 package vgg
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -83,13 +82,9 @@ func (m *Model) Save(path string) error {
 	if err := checkModel(m.Net.opts, m.Classes, m.Preprocess); err != nil {
 		return fmt.Errorf("vgg: %s: %w", path, err)
 	}
-	meta := map[string]string{}
-	for key, v := range map[string]any{metaOptions: m.Net.opts, metaClasses: m.Classes, metaPreprocess: m.Preprocess, metaProvenance: m.Provenance} {
-		text, err := json.Marshal(v)
-		if err != nil {
-			return fmt.Errorf("vgg: %s: metadata %s: %w", path, key, err)
-		}
-		meta[key] = string(text)
+	meta, err := m.metadata()
+	if err != nil {
+		return fmt.Errorf("vgg: %s: %w", path, err)
 	}
 	return weights.WriteSafetensors(path, meta, m.Net.Tensors())
 }
