@@ -290,7 +290,7 @@ func TestSaveONNXTwice(t *testing.T) {
 // TestImportONNX opens what other tools exported: the class scores are the tools' own.
 func TestImportONNX(t *testing.T) {
 	for file, config := range map[string]string{
-		"torch_a_op9": "A", "torch_b_dynamic_op16": "B", "torch_c_unfolded_op11": "C", "torch_d-bn_op14": "D-BN", "torch_e_op7": "E",
+		"torch_a_op9": "A", "torch_b_dynamic_op16": "B", "torch_c_unfolded_op11": "C", "torch_d-bn_op14": "D-BN", "torch_e_op7": "E", "dynamo_b_op18": "B",
 		"keras_d_op13": "D", "keras_c_unoptimised_op18": "C", "zoo_e_caffe2_op7": "E", "zoo_d_mxnet_op8": "D",
 		"a-lrn_float_data_op22": "A-LRN", "a_half_op13": "A", "a_bhalf_op13": "A", "a_external_op17": "A",
 	} {

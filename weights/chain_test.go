@@ -223,7 +223,7 @@ func TestCaffeLogits(t *testing.T) {
 // Runtime compute.
 func TestONNXLogits(t *testing.T) {
 	files, err := filepath.Glob("testdata/onnx/*.onnx")
-	if err != nil || len(files) < 13 {
+	if err != nil || len(files) < 14 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
 	for _, path := range files {
@@ -256,6 +256,7 @@ func TestONNXChains(t *testing.T) {
 		{"torch_c_unfolded_op11", undropped(trim(flat(vggChain("ccMccMcccMcccMcccM", "conv relu"))))},
 		{"torch_d-bn_op14", undropped(trim(flat(vggChain("ccMccMcccMcccMcccM", "conv batchnorm relu"))))},
 		{"torch_e_op7", undropped(trim(flat(vggChain("ccMccMccccMccccMccccM", "conv relu"))))},
+		{"dynamo_b_op18", undropped(trim(flat(vggChain("ccMccMccMccMccM", "conv relu"))))},
 		{"keras_d_op13", nhwc(vggChain("ccMccMcccMcccMcccM", "conv relu"))},
 		{"keras_c_unoptimised_op18", nhwc(vggChain("ccMccMcccMcccMcccM", "conv relu"))},
 		{"zoo_e_caffe2_op7", flat(vggChain("ccMccMccccMccccMccccM", "conv relu"))},

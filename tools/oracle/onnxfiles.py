@@ -7,9 +7,10 @@
 
 Beside each NAME.onnx lies NAME.safetensors with the logits of tiny.image() before any
 soft-max, computed by PyTorch in float64; ONNX Runtime gives the same of each file, or
-this script fails. torch_*: torch.onnx.export. keras_*: the graphs that tf2onnx makes of
-Keras's VGG, with its transpositions; zoo_*: those of the model zoo's VGG-19 (Caffe2)
-and VGG-16 (MXNet); written by onnx.helper.
+this script fails. torch_*: torch.onnx.export. Written by onnx.helper: dynamo_*,
+the graph that later versions of torch.onnx.export make; keras_*, those that tf2onnx makes
+of Keras's VGG, with its transpositions; zoo_*, those of the model zoo's VGG-19 (Caffe2) and
+VGG-16 (MXNet).
 
 Needs torch, onnx and onnxruntime (`check`: the last two and numpy).
 """
@@ -158,6 +159,41 @@ def plain(net, flatten, store="raw", softmax=True, names=True):
     return g
 
 
+def dynamo(net):
+    """As torch.onnx.export(dynamo=True) writes torchvision's class with a dynamic batch, unoptimised: transposed
+    weights, average pooling of single pixels, a shape of the batch and a constant."""
+    g, p, i = Graph(), {k: v.numpy() for k, v in net.params.items()}, 0
+    for kind, n, _, r in net.layers:
+        if kind == "conv":
+            g.node("Conv", g.constant(f"features.{i}.weight", p[f"{n}.weight"]), g.constant(f"features.{i}.bias", p[f"{n}.bias"]), name=f"node_conv2d_{i}",
+                   group=1, pads=[r // 2] * 4, auto_pad="NOTSET", strides=[1, 1], dilations=[1, 1])
+            g.node("Relu", name=f"node_relu_{i}")
+            i += 2
+        else:
+            g.node("MaxPool", name=f"node_max_pool2d_{i}", storage_order=0, dilations=[1, 1], ceil_mode=0, pads=[0] * 4, auto_pad="NOTSET",
+                   strides=[2, 2], kernel_shape=[2, 2])
+            i += 1
+    g.node("AveragePool", name="node_avg_pool", kernel_shape=[1, 1], strides=[1, 1], pads=[0] * 4, count_include_pad=1, ceil_mode=0)
+    units = p["fc6.weight"].shape[1]
+    g.nodes += [helper.make_node("Shape", ["input"], ["batch"], "node_Shape", start=0, end=1),
+                helper.make_node("Constant", [], ["units"], "node_Constant", value=numpy_helper.from_array(np.array([units]))),
+                helper.make_node("Concat", ["batch", "units"], ["shape"], "node_Concat", axis=0)]
+    g.node("Reshape", "shape", name="node_view", allowzero=1)
+    for i, n in ((0, "fc6"), (3, "fc7"), (6, "fc8")):
+        w = g.constant(f"classifier.{i}.weight", p[f"{n}.weight"])
+        g.nodes.append(helper.make_node("Transpose", [w], [f"t_{i}"], f"node_t_{i}", perm=[1, 0]))
+        b = g.constant(f"classifier.{i}.bias", p[f"{n}.bias"])
+        if i == 3:  # older versions don't join these
+            g.node("MatMul", f"t_{i}", name=f"node_mm_{i}")
+            g.node("Add", b, name=f"node_add_{i}")
+        else:
+            g.node("Gemm", f"t_{i}", b, name=f"node_addmm_{i}", alpha=1.0, beta=1.0, transA=0, transB=0)
+        if i < 6:
+            g.node("Relu", name=f"node_relu_fc{i}")
+            g.node("Identity", name=f"node_clone_{i}")
+    return g
+
+
 def torchvision(net, flatten):
     """The network as torchvision's class has it, and its state dict's names."""
     import torch
@@ -218,6 +254,7 @@ def make():
         model = make(net)
         path = folder / f"{name}.onnx"
         if external:
+            (folder / f"{name}.onnx_data").unlink(missing_ok=True)  # or onnx appends to it
             onnx.save(model, path, save_as_external_data=True, all_tensors_to_one_file=True, location=f"{name}.onnx_data", size_threshold=64)
         else:
             path.write_bytes(model.SerializeToString())
@@ -256,6 +293,7 @@ def make():
     write("a_half_op13", "A", halves("FLOAT16"), True)
     write("a_bhalf_op13", "A", halves("BFLOAT16"), True)
     write("a_external_op17", "A", lambda net: plain(net, "flatten").model(["N", 3, 64, 64], 17, 8, 5, "onnx.helper"), True, external=True)
+    write("dynamo_b_op18", "B", lambda net: dynamo(net).model(["N", 3, 64, 64], 18, 10, 5, "pytorch"), False)
 
 
 if __name__ == "__main__":
