@@ -349,7 +349,7 @@ func (c *Chain) ParamFloats() int {
 func (c *Chain) LearntFloats() int {
 	total := 0
 	for _, p := range c.Params() {
-		if p.learnt() {
+		if p.Learnt() {
 			total += p.packed
 		}
 	}

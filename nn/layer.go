@@ -116,8 +116,8 @@ func (p *Param) alloc() {
 	}
 }
 
-// learnt tells whether the parameter has a gradient.
-func (p *Param) learnt() bool { return !p.Running && !p.Frozen }
+// Learnt tells whether the parameter gets a gradient and updates.
+func (p *Param) Learnt() bool { return !p.Running && !p.Frozen }
 
 // Len is the number of values, without the padding of the packed form.
 func (p *Param) Len() int {

@@ -43,7 +43,7 @@ func (u Update) decay(p *Param) float32 {
 func NewSGD(c *Chain) *SGD {
 	s := &SGD{work: kernel.NewWork(c.team), velocity: map[*Param][]float32{}}
 	for _, p := range c.Params() {
-		if p.learnt() {
+		if p.Learnt() {
 			s.params = append(s.params, p)
 			s.velocity[p] = kernel.Alloc(p.packed)
 		}

@@ -52,7 +52,7 @@ type Training struct {
 // is none.
 func (c *Chain) firstLearnt() int {
 	return slices.IndexFunc(append(c.layers[:len(c.layers):len(c.layers)], nil), func(l Layer) bool {
-		return l == nil || slices.ContainsFunc(l.Params(), (*Param).learnt)
+		return l == nil || slices.ContainsFunc(l.Params(), (*Param).Learnt)
 	})
 }
 
@@ -145,7 +145,7 @@ func (c *Chain) NewTraining(n, h, w int) (*Training, error) {
 	}
 	for _, p := range c.Params() {
 		switch {
-		case !p.learnt():
+		case !p.Learnt():
 		case p.connected(): // only Step needs its gradient
 			t.connected = append(t.connected, p)
 		case p.Grad == nil:
@@ -339,7 +339,7 @@ func (c *Chain) TrainingFloats(n, h, w int) (int, error) {
 func (c *Chain) ConnectedFloats() int {
 	total := 0
 	for _, p := range c.Params() {
-		if p.connected() && p.learnt() {
+		if p.connected() && p.Learnt() {
 			total += p.packed
 		}
 	}

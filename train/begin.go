@@ -66,14 +66,14 @@ func begin(net *vgg.Network, r *Recipe) (*InitReport, *preprocess.Spec, error) {
 			return nil, nil, fmt.Errorf("train: init_from: %s: %s: shape %v, want %v", r.InitFrom, p.Name, src.Shape, p.Shape)
 		}
 	}
-	for _, l := range layersOf(net) {
+	for _, l := range layersOf(net.Params()) {
 		if used[l] {
 			report.Taken = append(report.Taken, l)
 		} else {
 			report.Random = append(report.Random, l)
 		}
 	}
-	for _, l := range layersOf(from.Net) {
+	for _, l := range layersOf(from.Net.Params()) {
 		if !used[l] {
 			report.Left = append(report.Left, l)
 		}
@@ -98,7 +98,7 @@ func wantedLayers(from *vgg.Network, rule InitRule) map[string]bool {
 	}
 	wanted := map[string]bool{"fc6": true, "fc7": true, "fc8": true}
 	convolutions := 0
-	for _, l := range layersOf(from) {
+	for _, l := range layersOf(from.Params()) {
 		base, _, _ := strings.Cut(l, ".")
 		if l == base && strings.HasPrefix(l, "conv") {
 			convolutions++
@@ -114,9 +114,9 @@ func wantedLayers(from *vgg.Network, rule InitRule) map[string]bool {
 func layerOf(p *nn.Param) string { return p.Name[:strings.LastIndexByte(p.Name, '.')] }
 
 // layersOf lists the layers that have parameters.
-func layersOf(net *vgg.Network) []string {
+func layersOf(params []*nn.Param) []string {
 	var names []string
-	for _, p := range net.Params() {
+	for _, p := range params {
 		if l := layerOf(p); !slices.Contains(names, l) {
 			names = append(names, l)
 		}

@@ -53,7 +53,7 @@ func savedModel(t *testing.T, config string, change func(*vgg.Options)) (string,
 // layersFrom lists the layers of net all of whose parameters are from's.
 func layersFrom(t *testing.T, net, from *vgg.Network) (equal, other []string) {
 	t.Helper()
-	for _, l := range layersOf(net) {
+	for _, l := range layersOf(net.Params()) {
 		same := true
 		for _, p := range net.Params() {
 			if layerOf(p) != l {

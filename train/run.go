@@ -26,6 +26,7 @@ type Options struct {
 	Threads    int              // 0: runtime.GOMAXPROCS
 	Ranks      int              // that share the recipe's groups, whose number they divide; 0: 1
 	Micro      int              // most images that a rank computes at a time; 0: a whole group
+	Memory     int64            // bytes that the run is to stay within, which choose Micro; 0: any
 	CacheBytes int64            // decoded images that are kept in memory, at most; 0: none
 	Log        *slog.Logger     // nil: nothing is logged
 
@@ -55,6 +56,8 @@ type Start struct {
 	Iteration  int         // the last one done
 	Iterations int         // of the whole run, if every epoch is run
 	Images     int         // of the training set
+	Micro      int         // images that a rank computes at a time
+	Memory     int64       // bytes that the run takes at most, as estimated
 	// Seconds is what the rest of the run may take, as a forward pass was timed, if
 	// images are ready when they are needed.
 	Seconds   float64

@@ -15,6 +15,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/weights"
@@ -30,6 +31,12 @@ func (o Options) validate() error {
 		return errors.New("train: no training images")
 	case o.Threads < 0:
 		return fmt.Errorf("train: %d threads, want 0 or more", o.Threads)
+	case o.Ranks < 0:
+		return fmt.Errorf("train: %d ranks, want 0 or more", o.Ranks)
+	case o.Micro < 0:
+		return fmt.Errorf("train: micro-batches of %d images, want 0 or more", o.Micro)
+	case o.Memory < 0 || o.Memory > 0 && o.Micro > 0:
+		return fmt.Errorf("train: memory of %d bytes with micro-batches of %d: want one of them", o.Memory, o.Micro)
 	case o.Keep < 0:
 		return fmt.Errorf("train: %d checkpoints to keep, want 0 or more", o.Keep)
 	case o.CheckpointEvery < 0:
@@ -81,7 +88,7 @@ func newRun(ctx context.Context, o Options) (*run, error) {
 	if o.Threads > 0 {
 		net.SetThreads(o.Threads)
 	}
-	if err := freeze(net, rec.Freeze); err != nil {
+	if err := freeze(net.Params(), rec.Freeze); err != nil {
 		return nil, err
 	}
 	r := &run{bad: map[string]bool{}, position: position{epoch: 1}}
@@ -129,8 +136,8 @@ func newRun(ctx context.Context, o Options) (*run, error) {
 
 // freeze marks the parameters of the layers that a pattern matches as not learnt. Each
 // pattern must match a layer.
-func freeze(net *vgg.Network, patterns []string) error {
-	layers := layersOf(net)
+func freeze(params []*nn.Param, patterns []string) error {
+	layers := layersOf(params)
 	frozen := map[string]bool{}
 	for _, pattern := range patterns {
 		found := false
@@ -146,7 +153,7 @@ func freeze(net *vgg.Network, patterns []string) error {
 	if len(frozen) == len(layers) {
 		return fmt.Errorf("train: recipe: freeze: %q: nothing is left to learn", patterns)
 	}
-	for _, p := range net.Params() {
+	for _, p := range params {
 		p.Frozen = frozen[layerOf(p)]
 	}
 	return nil
@@ -216,6 +223,10 @@ func deviation(s preprocess.Stats, c int) float32 {
 // prepare makes what a step needs, and the loaders.
 func (r *run) prepare() error {
 	o, rec := r.o, r.o.Recipe
+	if err := r.fit(); err != nil {
+		return err
+	}
+	o = r.o
 	steps := stepOptions{Recipe: rec, Batch: min(rec.Batch, o.Train.Len()), Micro: o.Micro, Ranks: max(1, o.Ranks), Threads: o.Threads}
 	var err error
 	if r.stepper, err = newStepper(r.model.Net, steps); err != nil {
@@ -227,7 +238,7 @@ func (r *run) prepare() error {
 		r.train.Shift = r.stats.Shift
 	}
 	if o.Val != nil {
-		r.val = &dataset.Loader{Data: o.Val, Spec: r.spec, Batch: min(rec.Batch, 64), Crop: rec.Input, Workers: o.Threads, CacheBytes: o.CacheBytes}
+		r.val = &dataset.Loader{Data: o.Val, Spec: r.spec, Batch: validationBatch(rec, o.Micro), Crop: rec.Input, Workers: o.Threads, CacheBytes: o.CacheBytes}
 	}
 	perEpoch := r.train.Batches()
 	r.iterations = min(perEpoch*rec.Epochs, rec.MaxIterations)
@@ -241,8 +252,12 @@ func (r *run) begun(from *state) error {
 		return err
 	}
 	s := Start{Recipe: r.o.Recipe, Init: r.init, Epoch: r.epoch, Iteration: r.iteration, Iterations: r.iterations, Preprocess: r.spec, Images: r.o.Train.Len()}
-	if bytes := r.checkpointBytes(); r.o.Keep > 0 && bytes <= copyBytes {
-		s.CopyBytes = bytes
+	s.CopyBytes = r.copyBytes()
+	f := r.footprint()
+	s.Micro = f.micro()
+	var err error
+	if s.Memory, err = f.Bytes(); err != nil {
+		return err
 	}
 	if from != nil {
 		s.Checkpoint = checkpointPath(r.o.Dir, from.Iteration)
@@ -261,22 +276,9 @@ func (r *run) begun(from *state) error {
 	if r.o.OnStart == nil {
 		return nil
 	}
-	var err error
 	s.Seconds, err = r.estimate()
 	r.o.OnStart(s)
 	return err
-}
-
-// checkpointBytes is the size of the tensors of a checkpoint.
-func (r *run) checkpointBytes() int64 {
-	var bytes int64
-	for _, p := range r.model.Net.Params() {
-		bytes += 4 * int64(p.Len())
-		if r.momentum(p) != nil {
-			bytes += 4 * int64(p.Len())
-		}
-	}
-	return bytes
 }
 
 // stepForwards is about how many forward passes a training step takes the time of.
@@ -286,7 +288,7 @@ const stepForwards = 4
 func (r *run) estimate() (float64, error) {
 	const most = 8 // images
 	rec := r.o.Recipe
-	n := min(rec.Batch, r.o.Train.Len(), most)
+	n := min(validationBatch(rec, r.o.Micro), r.o.Train.Len(), most)
 	x := tensor.New(n, 3, rec.Input, rec.Input)
 	var image float64
 	for range 2 { // the first one takes memory

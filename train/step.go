@@ -50,6 +50,10 @@ type replica struct {
 	sums  sums
 }
 
+func groupsError(groups, ranks int) error {
+	return fmt.Errorf("train: %d groups on %d ranks: want a number of ranks that divides the groups", groups, ranks)
+}
+
 // groupSize is the images of the largest group.
 func groupSize(batch, groups int) int { return (batch + groups - 1) / groups }
 
@@ -62,7 +66,7 @@ func (s *stepper) place(g, n int) int { return g * n / s.o.Recipe.Groups }
 func newStepper(net *vgg.Network, o stepOptions) (*stepper, error) {
 	groups := o.Recipe.Groups
 	if groups < 1 || o.Ranks < 1 || groups%o.Ranks != 0 {
-		return nil, fmt.Errorf("train: %d groups on %d ranks: want a number of ranks that divides the groups", groups, o.Ranks)
+		return nil, groupsError(groups, o.Ranks)
 	}
 	if o.Threads == 0 {
 		o.Threads = runtime.GOMAXPROCS(0)

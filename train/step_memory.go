@@ -1,0 +1,197 @@
+package train
+
+import (
+	"fmt"
+	"runtime"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/comm"
+	"github.com/verydeep/vgg/nn"
+)
+
+// Footprint says what a run takes memory for.
+type Footprint struct {
+	Recipe  Recipe
+	Classes int
+	Images  int   // of the training set
+	Ranks   int   // as in [Options]; 0: 1
+	Threads int   // as in [Options], at least 1
+	Micro   int   // as in [Options]; 0: a whole group
+	Other   int64 // bytes of decoded images and of copies for checkpoints
+}
+
+// processBytes is what the process takes besides: code, runtime, images on their way, and
+// what the collector has not yet taken back.
+const processBytes = 64 << 20
+
+// valImages is the most images that are validated at a time.
+const valImages = 64
+
+// loaderSlots is the batches that a loader has at a time: one in use, one ready, and those
+// under way.
+func loaderSlots(batch, threads int) int { return 2 + (threads+batch-1)/batch }
+
+// group is the images of the largest group.
+func (f Footprint) group() int { return groupSize(min(f.Recipe.Batch, f.Images), f.Recipe.Groups) }
+
+// micro is the images of the largest micro-batch.
+func (f Footprint) micro() int {
+	if f.Micro > 0 {
+		return min(f.Micro, f.group())
+	}
+	return f.group()
+}
+
+// Bytes computes the memory of the run, without building its network: on every rank
+// parameters, momentum, gradients, activations of a micro-batch and scratch; the batches
+// of images; and validation.
+func (f Footprint) Bytes() (int64, error) {
+	r := f.Recipe
+	ranks, groups := max(1, f.Ranks), r.Groups
+	if groups < ranks || groups%ranks != 0 {
+		return 0, groupsError(groups, ranks)
+	}
+	batch, micro := min(r.Batch, f.Images), f.micro()
+	chain, err := f.plan()
+	if err != nil {
+		return 0, err
+	}
+	chain.SetThreads((f.Threads + ranks - 1) / ranks)
+	rank, err := chain.TrainingFloats(micro, r.Input, r.Input)
+	if err != nil {
+		return 0, err
+	}
+	rank += chain.ParamFloats() + chain.LearntFloats()
+	if micro < f.group() || groups > 1 || r.Nesterov || r.ClipNorm > 0 {
+		rank += chain.ConnectedFloats() // gradients that are not used up within the backward pass
+	}
+	tree, sums := comm.Tree(groups), 1
+	for i := range ranks {
+		sums = max(sums, tree.Sums(tree.Share(i, ranks)))
+	}
+	rank += (sums - 1) * chain.LearntFloats()
+
+	chain.SetThreads(f.Threads)
+	val := validationBatch(r, f.Micro)
+	validation, err := chain.InferenceFloats(val, r.Input, r.Input)
+	if err != nil {
+		return 0, err
+	}
+	image := 3 * r.Input * r.Input
+	images := loaderSlots(batch, f.Threads)*batch*image + loaderSlots(val, f.Threads)*val*image
+	return 4*(int64(ranks)*int64(rank)+int64(validation)+int64(images)) + f.Other + processBytes, nil
+}
+
+// plan is the network with what the recipe freezes, without memory.
+func (f Footprint) plan() (*nn.Chain, error) {
+	chain, err := vgg.Plan(f.Recipe.Options(f.Classes))
+	if err != nil {
+		return nil, err
+	}
+	return chain, freeze(chain.Params(), f.Recipe.Freeze)
+}
+
+// validationBatch is the images that are validated at a time: where the micro-batch is
+// bounded, no more than that.
+func validationBatch(r Recipe, micro int) int {
+	n := min(r.Batch, valImages)
+	if micro > 0 {
+		n = min(n, micro)
+	}
+	return n
+}
+
+// MicroBatch returns the largest micro-batch with which a run stays within a number of
+// bytes: f.Micro is not read. Batch normalisation wants whole groups. It is an error, which
+// says what is the least, if nothing fits.
+func MicroBatch(f Footprint, memory int64) (int, error) {
+	if f.Recipe.Groups < 1 {
+		return 0, groupsError(f.Recipe.Groups, max(1, f.Ranks))
+	}
+	group := f.group()
+	chain, err := f.plan()
+	if err != nil {
+		return 0, err
+	}
+	least := 1
+	if chain.StatisticsLen() > 0 {
+		least = group
+	}
+	bytes := func(micro int) (int64, error) {
+		f.Micro = micro
+		return f.Bytes()
+	}
+	smallest, err := bytes(least)
+	if err != nil {
+		return 0, err
+	}
+	if smallest > memory {
+		why := ""
+		if least > 1 {
+			why = fmt.Sprintf(", of the %d images of a group, over which batch normalisation takes its statistics: more groups make them smaller", group)
+		}
+		return 0, fmt.Errorf("train: memory of %s: the least is %s, with micro-batches of %d%s", mebibytes(memory), mebibytes(smallest), least, why)
+	}
+	low, high := least, group // low fits
+	for low < high {
+		mid := (low + high + 1) / 2
+		b, err := bytes(mid)
+		if err != nil {
+			return 0, err
+		}
+		if b <= memory {
+			low = mid
+		} else {
+			high = mid - 1
+		}
+	}
+	return low, nil
+}
+
+// mebibytes is bytes in words, rounded up.
+func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20) }
+
+// cacheShare is the part of a bounded memory that each of two loaders may keep decoded
+// images in.
+const cacheShare = 16
+
+// fit chooses the micro-batch, and bounds what is kept of decoded images, where the run's
+// memory is bounded.
+func (r *run) fit() error {
+	if r.o.Memory == 0 {
+		return nil
+	}
+	r.o.CacheBytes = min(r.o.CacheBytes, r.o.Memory/cacheShare)
+	var err error
+	r.o.Micro, err = MicroBatch(r.footprint(), r.o.Memory)
+	return err
+}
+
+// footprint is what the run takes memory for.
+func (r *run) footprint() Footprint {
+	threads := r.o.Threads
+	if threads == 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	f := Footprint{Recipe: r.o.Recipe, Classes: len(r.o.Train.Classes), Images: r.o.Train.Len(), Ranks: r.o.Ranks, Threads: threads, Micro: r.o.Micro}
+	f.Other = r.o.CacheBytes + r.copyBytes()
+	if r.o.Val != nil {
+		f.Other += r.o.CacheBytes
+	}
+	return f
+}
+
+// copyBytes is the memory that writing checkpoints takes.
+func (r *run) copyBytes() int64 {
+	var bytes int64
+	for _, p := range r.model.Net.Params() {
+		bytes += 4 * int64(p.Len())
+		if p.Learnt() {
+			bytes += 4 * int64(p.Len())
+		}
+	}
+	if r.o.Keep == 0 || bytes > copyBytes {
+		return 0
+	}
+	return bytes
+}
