@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+"""Lays the data sets of docs/results.md out as folders of images: OUT/<set>/{train,val}/<class>/.
+
+    python3 tools/experiments/prepare.py DATA OUT
+
+DATA holds cifar10/, tiny-imagenet-10/ and flowers17/ as their lists of files describe
+them. Images are copied byte for byte. Only Python's standard library is needed.
+"""
+import csv
+import sys
+import zipfile
+from pathlib import Path
+
+
+def cifar10(data, out):
+    for part, name in (("train", "cifar10-jpeg-train-20000.zip"), ("val", "cifar10-jpeg-test-10000.zip")):
+        with zipfile.ZipFile(data / "cifar10" / name) as z:
+            for member in z.namelist():
+                _, cls, file = member.split("/")
+                put(out / "cifar10" / part / cls / file, z.read(member))
+
+
+def tiny_imagenet_10(data, out):
+    src, dst = data / "tiny-imagenet-10", out / "tiny-imagenet-10"
+    names = {}
+    for line in (src / "classes.txt").read_text().splitlines():
+        _, wnid, name = line.split(maxsplit=2)
+        names[wnid] = name
+    with zipfile.ZipFile(src / "train.zip") as z:
+        for member in z.namelist():
+            wnid, _, file = member.split("/")
+            put(dst / "train" / names[wnid] / file, z.read(member))
+    with zipfile.ZipFile(src / "val.zip") as z, open(src / "val_labels_boxes_golden.csv") as f:
+        for row in csv.DictReader(f):
+            put(dst / "val" / names[row["wnid"]] / row["file"], z.read(row["file"]))
+
+
+def flowers17(data, out):
+    src, dst = data / "flowers17", out / "flowers17"
+    with open(src / "labels.csv") as f:
+        for row in csv.DictReader(f):
+            part = "train" if row["repo_split"] == "train" else "val"
+            put(dst / part / row["name"] / row["file"], (src / "jpg" / row["file"]).read_bytes())
+
+
+def put(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    for prepare in (cifar10, tiny_imagenet_10, flowers17):
+        prepare(Path(sys.argv[1]), Path(sys.argv[2]))
