@@ -1,6 +1,7 @@
 package weights
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -394,31 +395,82 @@ func fuzzProto(t *testing.T, b []byte, format Format) {
 	}
 }
 
-func fuzzSeeds(f *testing.F, pattern string, hostile map[string]hostileFile) {
-	for _, c := range hostile {
-		if len(c.file) < 4096 {
-			f.Add(c.file)
-		}
+// smallCaffe are whole Caffe models of some hundred bytes.
+func smallCaffe() [][]byte {
+	return [][]byte{
+		pbJoin(pbText(1, "n"),
+			pbLayer("conv1_1", "Convolution", pbBlob(54, 2, 3, 3, 3), pbBlob(2, 2), pbBytes(106, pbInt(1, 2), pbInt(3, 1), pbInt(4, 3), pbBytes(7, pbText(1, "xavier")))),
+			pbLayer("bn", "BatchNorm", pbBlob(2, 2), pbBlob(2, 2), pbBlob(1, 1)), pbLayer("scale", "Scale", pbBlob(2, 2), pbBlob(2, 2)),
+			pbLayer("relu", "ReLU"), pbLayer("pool", "Pooling", pbBytes(121, pbInt(1, 0), pbInt(2, 2), pbInt(3, 2))),
+			pbLayer("norm", "LRN", pbBytes(118, pbInt(1, 5), protowire.AppendFixed32(protowire.AppendTag(nil, 2, protowire.Fixed32Type), 0x38d1b717))),
+			pbLayer("fc8", "InnerProduct", pbBlob(8, 1, 1, 4, 2), pbBlob(4, 1, 1, 1, 4)), pbLayer("prob", "Softmax")),
+		pbLayer("c", "Convolution", pbBytes(7, pbInt(1, 1), pbInt(2, 1), pbInt(3, 1), pbInt(4, 1), pbBytes(8, make([]byte, 8)))),
+		// V1, unpacked
+		pbJoin(
+			pbBytes(2, pbText(4, "c"), pbInt(5, 4), pbText(2, "data"), pbText(3, "c"), pbBytes(6, pbInt(1, 1), pbInt(2, 1), pbInt(3, 1), pbInt(4, 2), []byte{0x2d, 1, 2, 3, 4, 0x2d, 5, 6, 7, 8})),
+			pbBytes(2, pbText(4, "r"), pbInt(5, 18), pbText(2, "c"), pbText(3, "c"))),
 	}
-	files, err := filepath.Glob(pattern)
-	if err != nil || len(files) == 0 {
-		f.Fatalf("no seeds %s: %v", pattern, err)
+}
+
+// smallONNX are whole ONNX models of some hundred bytes.
+func smallONNX() [][]byte {
+	var small bytes.Buffer
+	m := smallGraph()
+	m.Tensors[0].DType = "F16"
+	if err := EncodeONNX(&small, m); err != nil {
+		panic(err)
 	}
-	for _, path := range files {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			f.Fatal(err)
+	halves := pbBytes(5, pbInt(1, 2), pbInt(2, 16), pbText(8, "b"), pbBytes(5, []byte{0x80, 0x7f, 1}))
+	return [][]byte{
+		small.Bytes(),
+		pbModel(pbBytes(11, pbText(1, "x"), pbBytes(2, pbBytes(1, pbInt(1, 1), pbBytes(2, pbBytes(1, pbText(2, "N")), pbBytes(1, pbInt(1, 8)), pbBytes(1, pbInt(1, 8)), pbBytes(1, pbInt(1, 3)))))), pbOut,
+			pbTensor("w", 54, 3, 3, 3, 2), halves, pbTensor("m", 20, 2, 10), pbTensor("bias", 10, 1, 10),
+			pbNode("Transpose", "wt", []string{"w"}, []string{"w4"}, pbInts("perm", 3, 2, 0, 1)),
+			pbNode("Pad", "p", []string{"x"}, []string{"a"}, pbInts("pads", 0, 1, 1, 0, 0, 1, 1, 0)),
+			pbNode("Transpose", "t", []string{"a"}, []string{"c"}, pbInts("perm", 0, 3, 1, 2)),
+			pbNode("Conv", "conv", []string{"c", "w4"}, []string{"d"}, pbBytes(5, pbText(1, "auto_pad"), pbText(4, "VALID"))),
+			pbNode("Transpose", "u", []string{"d"}, []string{"e"}, pbInts("perm", 0, 2, 3, 1)),
+			pbNode("Add", "add", []string{"e", "b"}, []string{"g"}),
+			pbNode("Shape", "s", []string{"x"}, []string{"shape"}), pbConstant("zero", 0), pbConstant("rest", -1),
+			pbNode("Gather", "n", []string{"shape", "zero"}, []string{"batch"}), pbNode("Concat", "cc", []string{"batch", "rest"}, []string{"to"}),
+			pbNode("Reshape", "rs", []string{"g", "to"}, []string{"h"}),
+			pbNode("MatMul", "mm", []string{"h", "m"}, []string{"i"}), pbNode("Add", "ab", []string{"i", "bias"}, []string{"y"})),
+	}
+}
+
+// The fuzzers begin with files that can be opened.
+func TestSmallProtobuf(t *testing.T) {
+	for format, files := range map[Format][][]byte{CaffeModel: smallCaffe(), ONNX: smallONNX()} {
+		for i, b := range files {
+			f, err := open(b)
+			if err != nil || f.Format() != format || len(f.Layers()) == 0 {
+				t.Errorf("%s %d: %v", format, i, err)
+			}
+			fuzzProto(t, b, format)
 		}
-		f.Add(b)
 	}
 }
 
 func FuzzCaffe(f *testing.F) {
-	fuzzSeeds(f, "testdata/caffe/*.caffemodel", hostileCaffe())
+	for _, c := range hostileCaffe() {
+		if len(c.file) < 4096 {
+			f.Add(c.file)
+		}
+	}
+	for _, b := range smallCaffe() {
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) { fuzzProto(t, b, CaffeModel) })
 }
 
 func FuzzONNX(f *testing.F) {
-	fuzzSeeds(f, "testdata/onnx/*.onnx", hostileONNX())
+	for _, c := range hostileONNX() {
+		if len(c.file) < 4096 {
+			f.Add(c.file)
+		}
+	}
+	for _, b := range smallONNX() {
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) { fuzzProto(t, b, ONNX) })
 }
