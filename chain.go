@@ -31,6 +31,7 @@ func outlineOfLayers(f *weights.File) (*outline, error) {
 			return nil, fmt.Errorf("layer %s (%s): %w", l.Name, l.Op, err)
 		}
 	}
+	r.connectLast()
 	if err := r.rectified(); err != nil {
 		return nil, err
 	}
@@ -120,8 +121,20 @@ func (r *chainReader) last() *link {
 	return nil
 }
 
-// rectified checks, before the next layer, that the one before is rectified, as all but
-// the last are.
+// connectLast takes 1×1 convolutions at the end, the last of which gives scores, for the
+// fully connected layers that they are where the features have come down to a pixel.
+func (r *chainReader) connectLast() {
+	links := r.ol.links
+	if n := len(links); n == 0 || links[n-1].kind != convolution || links[n-1].relu {
+		return
+	}
+	for i := len(links) - 1; i >= 0 && links[i].kind == convolution && links[i].r == 1; i-- {
+		links[i].kind, links[i].r = connected, 0
+	}
+}
+
+// rectified checks that all layers with tensors are rectified but the last fully
+// connected one.
 func (r *chainReader) rectified() error {
 	n := len(r.ol.links)
 	for i, l := range r.ol.links {

@@ -352,6 +352,12 @@ func (c *Contents) foreignPreprocess(f *weights.File, ol *outline, o OpenOptions
 	return c.Preprocess.Validate()
 }
 
+// CheckPreprocess reports what [OpenOptions].Preprocess doesn't take.
+func CheckPreprocess(text string) error {
+	_, err := givenPreprocess(text, defaultInput)
+	return err
+}
+
 // presetNames are the choices of preprocessing.
 var presetNames = []string{"vgg", "caffe", "keras", "torchvision", "unit"}
 

@@ -1,6 +1,7 @@
 package vgg
 
 import (
+	"math"
 	"path/filepath"
 	"strings"
 
@@ -44,11 +45,14 @@ func Releases() []Release {
 		list = append(list, Release{
 			Name: r.name, Source: r.source, File: r.file, URL: releaseBase[r.source] + r.folder + r.file,
 			SHA256: r.sha256, MD5: r.md5, Headless: r.headless, Parameters: r.parameters,
-			Top1: r.top1 / 100, Top5: r.top5 / 100, Preprocess: spec, Licence: releaseLicence[r.source],
+			Top1: fraction(r.top1), Top5: fraction(r.top5), Preprocess: spec, Licence: releaseLicence[r.source],
 		})
 	}
 	return list
 }
+
+// fraction is a percentage of three decimals as a fraction of five.
+func fraction(percent float64) float64 { return math.Round(percent*1000) / 1e5 }
 
 // authorsTorchvision is the preprocessing of vgg16_features, the authors' weights in
 // torchvision's order of channels and range of pixels: their mean, and 1/255 in place of

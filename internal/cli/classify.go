@@ -16,11 +16,11 @@ import (
 )
 
 type classifyCommand struct {
-	Weights    string   `arg:"" help:"File of weights (safetensors)."`
-	Images     []string `arg:"" name:"image" help:"Image files, globs, or - for standard input."`
-	Top        int      `default:"5" placeholder:"K" help:"Classes shown of each image (5)."`
-	Scale      int      `placeholder:"S" help:"Smallest side, in pixels, that images are rescaled to before the central crop; the weights say unless given."`
-	Preprocess string   `placeholder:"NAME" help:"Pixel values as vgg, caffe, keras or torchvision has them, in place of what the weights carry."`
+	Weights string   `arg:"" help:"File of weights of any format that vgg convert reads, or a configuration's name for its public release, which is downloaded on its first use."`
+	Images  []string `arg:"" name:"image" help:"Image files, globs, or - for standard input."`
+	Top     int      `default:"5" placeholder:"K" help:"Classes shown of each image (5)."`
+	Scale   int      `placeholder:"S" help:"Smallest side, in pixels, that images are rescaled to before the central crop; the weights say unless given."`
+	modelFlags
 	storageFlag
 	threadsFlag
 	jsonFlag
@@ -45,19 +45,11 @@ func (c *classifyCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	preset, err := c.preset()
-	if err != nil {
-		return err
-	}
-	m, err := vgg.OpenStored(c.Weights, c.FCWeights)
+	m, err := c.open(e, c.Weights, c.FCWeights)
 	if err != nil {
 		return err
 	}
 	m.Net.SetThreads(threads)
-	if preset != nil {
-		preset.Crop, preset.Resize = m.Preprocess.Crop, m.Preprocess.Resize
-		m.Preprocess = *preset
-	}
 	scale := m.Preprocess.Resize
 	if c.Scale != 0 {
 		scale = c.Scale
@@ -84,18 +76,6 @@ func (c *classifyCommand) Run(e *environment) error {
 		}
 	}
 	return unreadable(bad, len(files))
-}
-
-// preset is the preprocessing named by the flag, nil without it.
-func (c *classifyCommand) preset() (*preprocess.Spec, error) {
-	if c.Preprocess == "" {
-		return nil, nil
-	}
-	s, err := preprocess.Preset(c.Preprocess)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	return &s, nil
 }
 
 func (c *classifyCommand) print(e *environment, line classifyLine) error {

@@ -38,6 +38,9 @@ type commands struct {
 	Train     trainCommand     `cmd:"" help:"Train a network; without arguments, on the photographs that are built in."`
 	Eval      evalCommand      `cmd:"" help:"Measure top-1 and top-5 error on a folder of images."`
 	Classify  classifyCommand  `cmd:"" help:"Name the classes of photographs."`
+	Convert   convertCommand   `cmd:"" help:"Turn weights of any format into another."`
+	Inspect   inspectCommand   `cmd:"" help:"Show what a file of weights holds."`
+	Pull      pullCommand      `cmd:"" help:"Download and check public releases of weights."`
 	Reproduce reproduceCommand `cmd:"" help:"Reproduce a table of the paper with the weights there are."`
 	Explain   explainCommand   `cmd:"" help:"Show where in a photograph a network sees its best classes."`
 	Compare   compareCommand   `cmd:"" help:"Compare two evaluations image by image."`
@@ -52,13 +55,14 @@ type environment struct {
 	ctx            context.Context
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	getenv         func(string) string
 }
 
 // Main runs the command line and returns the exit code. When ctx is cancelled the
 // command stops as soon as it can, saving what it has.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
 	out := &checkedWriter{w: stdout}
-	e := &environment{ctx, stdin, out, stderr}
+	e := &environment{ctx, stdin, out, stderr, getenv}
 	err := e.run(args, getenv)
 	if out.err != nil {
 		err = fmt.Errorf("standard output: %w", out.err)

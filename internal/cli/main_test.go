@@ -12,6 +12,8 @@ import (
 	"image/jpeg"
 	"image/png"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +26,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/cli"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/weights"
 )
 
 var update = flag.Bool("update", false, "rewrite the wanted output in testdata/script")
@@ -52,6 +55,7 @@ func TestScripts(t *testing.T) {
 			"json":     checkJSON,
 			"lines":    countLines,
 			"picture":  picture,
+			"serve":    serve,
 			"tensors":  sameTensors,
 			"truncate": truncate,
 			"weights":  writeWeights,
@@ -107,6 +111,14 @@ func countLines(ts *testscript.TestScript, neg bool, args []string) {
 	if got := strings.Count(ts.ReadFile(args[1]), "\n"); got != want || neg {
 		ts.Fatalf("%s: %d lines, want %d", args[1], got, want)
 	}
+}
+
+// serve DIR: serves a folder over HTTP until the script ends, as the mirror that releases
+// are downloaded from.
+func serve(ts *testscript.TestScript, _ bool, args []string) {
+	s := httptest.NewServer(http.FileServer(http.Dir(ts.MkAbs(args[0]))))
+	ts.Defer(s.Close)
+	ts.Setenv("VGG_MIRROR", s.URL)
 }
 
 // picture FILE COLOUR W H [COUNT]: writes a noisy picture that is mostly of one colour
@@ -194,10 +206,27 @@ func writeWeights(ts *testscript.TestScript, _ bool, args []string) {
 		replace(`\"classes\":3`, `\"classes\":4`)
 	case "no-metadata":
 		replace(`vgg.options`, `other.words`)
+	case "bare": // without metadata, as others write them
+		bare(ts, ts.MkAbs(args[1]))
+		return
 	default:
 		ts.Fatalf("no weights are wrong like that: %s", args[0])
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), raw, 0o666))
+}
+
+// bare drops a file's metadata.
+func bare(ts *testscript.TestScript, path string) {
+	f, err := weights.Open(path)
+	ts.Check(err)
+	var sources []weights.Source
+	for _, e := range f.Tensors() {
+		x, err := f.Read(e.Name)
+		ts.Check(err)
+		sources = append(sources, weights.FromTensor(e.Name, x))
+	}
+	ts.Check(f.Close())
+	ts.Check(weights.WriteSafetensors(path, nil, sources))
 }
 
 // colourModel tells red, green and blue pictures apart: every layer hands the three

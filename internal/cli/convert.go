@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/report"
+	"github.com/verydeep/vgg/weights"
+)
+
+type convertCommand struct {
+	In       string `arg:"" help:"Weights: a file of any format that is read, or a configuration's name for its public release."`
+	Out      string `arg:"" help:"File to write: .safetensors, .pth, .npz or .onnx."`
+	To       string `placeholder:"FORM" enum:",native,torchvision,conv1_1,safetensors,pth,npz,onnx" default:"" help:"Names of the tensors, native (conv1_1.weight), torchvision (features.0.weight) or conv1_1 (conv1_1_W, of shape (H,W,in,out)); or the format safetensors, pth, npz or onnx, whatever the extension."`
+	DType    string `name:"dtype" default:"f32" enum:"f32,f16,bf16" placeholder:"TYPE" help:"Type of the weights in the file: f32, f16 or bf16; biases and normalisations stay f32 (f32)."`
+	Headless bool   `help:"Leave out the fully connected layers."`
+	Dense    bool   `help:"ONNX: fully connected layers as convolutions, for images of any size."`
+	Batch    int    `placeholder:"N" help:"ONNX: images that the graph takes at a time; any number unless given."`
+	Softmax  bool   `help:"ONNX: end with the soft-max."`
+	modelFlags
+	jsonFlag
+}
+
+func (convertCommand) Help() string {
+	return `Reads PyTorch (.pth), safetensors, Keras (.h5, .weights.h5, .keras), TensorFlow.js (model.json), Caffe (.caffemodel), MatConvNet (.mat), ONNX and npz, each recognised by its content; the configuration, its width and its classes are inferred from the tensors. Class names and preprocessing travel in the file's metadata. A first convolution that takes BGR is turned to RGB.` + exitHelp
+}
+
+// convertResult has the JSON keys of `vgg convert --json`.
+type convertResult struct {
+	In         string  `json:"in"`
+	Out        string  `json:"out"`
+	Config     string  `json:"config"`
+	Classes    int     `json:"classes"`
+	Parameters int64   `json:"parameters"`
+	Bytes      int64   `json:"bytes"` // of the file written
+	Read       float64 `json:"read_seconds"`
+	Write      float64 `json:"write_seconds"`
+	PeakRSS    int64   `json:"peak_rss_bytes"`
+}
+
+func (c *convertCommand) Run(e *environment) error {
+	x := vgg.ExportOptions{DType: c.DType, ONNX: vgg.ONNXOptions{Dense: c.Dense, Batch: c.Batch, Softmax: c.Softmax}}
+	switch c.To {
+	case "native", "torchvision", "conv1_1":
+		x.Names = c.To
+	default:
+		x.Format = map[string]weights.Format{"safetensors": weights.Safetensors, "pth": weights.PyTorch, "npz": weights.NPZ, "onnx": weights.ONNX}[c.To]
+	}
+	if x.Format == "" {
+		var err error
+		if x.Format, err = vgg.FormatOf(c.Out); err != nil {
+			return usageError{err}
+		}
+	}
+	if x.Format != weights.ONNX && (c.Dense || c.Batch != 0 || c.Softmax) {
+		return usagef("--dense, --batch and --softmax are of ONNX, not of %s", x.Format)
+	}
+	if c.Batch < 0 || c.Batch > maxBatch {
+		return usagef("--batch %d, want 1 to %d", c.Batch, maxBatch)
+	}
+	o, err := c.options()
+	if err != nil {
+		return err
+	}
+	o.Headless = c.Headless
+	path, err := c.path(e, c.In)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	m, err := vgg.OpenWith(path, o)
+	if err != nil {
+		return err
+	}
+	if e.ctx.Err() != nil {
+		return e.ctx.Err()
+	}
+	read := time.Since(start)
+	if err := m.Export(c.Out, x); err != nil {
+		return err
+	}
+	s, err := vgg.Summarise(m.Net.Options())
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(c.Out)
+	if err != nil {
+		return err
+	}
+	r := convertResult{
+		In: path, Out: c.Out, Config: s.Config, Classes: m.Net.Options().Classes, Parameters: s.Parameters, Bytes: info.Size(),
+		Read: read.Seconds(), Write: (time.Since(start) - read).Seconds(), PeakRSS: peakRSS(),
+	}
+	if c.JSON {
+		return writeJSON(e.stdout, r)
+	}
+	_, err = fmt.Fprintf(e.stdout, "%s: %s, %s parameters, %s; read in %s, written in %s\n", r.Out, describeNet(m.Net.Options()),
+		report.Count(r.Parameters), report.Bytes(r.Bytes), report.Duration(read), report.Duration(time.Since(start)-read))
+	return err
+}
+
+// describeNet says in a few words what a network is.
+func describeNet(o vgg.Options) string {
+	text := "configuration " + o.Config
+	if o.Width != 1 {
+		text += fmt.Sprintf(" of width %.4g", o.Width)
+	}
+	if o.Headless() {
+		return text + ", features only"
+	}
+	return fmt.Sprintf("%s, %d classes, input %d×%d", text, o.Classes, o.Input, o.Input)
+}

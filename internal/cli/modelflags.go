@@ -1,0 +1,193 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/releases"
+)
+
+// modelFlags are shared by the commands that open weights, and say what a file from
+// elsewhere doesn't.
+type modelFlags struct {
+	Preprocess string `placeholder:"NAME" help:"Pixel values as vgg, caffe, keras, torchvision or unit (pixel/255) has them, or as a JSON object says; of weights that don't tell, or in place of what they tell. caffe and keras say of weights from elsewhere that they take BGR."`
+	Labels     string `placeholder:"FILE" help:"Names of the classes: imagenet, or a file with one a line or a JSON list; the weights say unless given."`
+	Structure  string `name:"structure" placeholder:"CONFIG" help:"Configuration, or a row of layers, of weights whose tensors don't tell it."`
+	Source     string `default:"torchvision" enum:"torchvision,keras,caffe" placeholder:"NAME" help:"Whose release a configuration's name stands for: torchvision, keras or caffe (torchvision)."`
+	Offline    bool   `help:"Download nothing: a release that isn't there is an error."`
+}
+
+// options are what the flags say of a file.
+func (f modelFlags) options() (vgg.OpenOptions, error) {
+	o := vgg.OpenOptions{Preprocess: f.Preprocess, Config: f.Structure}
+	if f.Preprocess != "" {
+		if err := vgg.CheckPreprocess(f.Preprocess); err != nil {
+			return o, usageError{err}
+		}
+	}
+	if f.Structure != "" {
+		if _, err := vgg.CanonicalConfig(f.Structure); err != nil {
+			return o, usageError{err}
+		}
+	}
+	if f.Labels != "" {
+		var err error
+		if o.Classes, err = readLabels(f.Labels); err != nil {
+			return o, fmt.Errorf("--labels %s: %w", f.Labels, err)
+		}
+	}
+	return o, nil
+}
+
+// open opens a file of weights, or the release that a configuration's name stands for,
+// for a command that needs classes.
+func (f modelFlags) open(e *environment, name string, fc nn.Storage) (*vgg.Model, error) {
+	o, err := f.options()
+	if err != nil {
+		return nil, err
+	}
+	path, err := f.path(e, name)
+	if err != nil {
+		return nil, err
+	}
+	o.FC = fc
+	m, err := vgg.OpenWith(path, o)
+	if err != nil {
+		return nil, err
+	}
+	if m.Net.Options().Headless() {
+		return nil, fmt.Errorf("%s: features only, without a classifier: no classes to tell", path)
+	}
+	return m, nil
+}
+
+// path is a file's own, or that of a release, which is downloaded on its first use.
+func (f modelFlags) path(e *environment, name string) (string, error) {
+	r, dir, err := f.release(name)
+	if err != nil || dir == "" {
+		return name, err
+	}
+	return pull(e, r, dir, f.Offline)
+}
+
+// release tells whether a name stands for a release, and the folder that keeps those; what
+// is a file, or no configuration, stands for itself.
+func (f modelFlags) release(name string) (r vgg.Release, dir string, err error) {
+	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) || strings.ContainsAny(name, `/\`) {
+		return r, "", nil
+	}
+	if r, err = releases.Find(name, f.Source); err != nil {
+		if _, bad := vgg.CanonicalConfig(name); bad != nil {
+			return r, "", nil
+		}
+		return r, "", err
+	}
+	dir, err = releases.DefaultDir()
+	return r, dir, err
+}
+
+// pull returns where a release is, and says so if it has to be downloaded first.
+func pull(e *environment, r vgg.Release, dir string, offline bool) (string, error) {
+	if path := releases.Path(dir, r); offline {
+		return releases.Pull(e.ctx, r, releases.Options{Dir: dir, Offline: true})
+	} else if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	mirror := e.getenv("VGG_MIRROR")
+	from := r.URL
+	if mirror != "" {
+		from = fmt.Sprintf("%s from the mirror %s", r.File, mirror)
+	}
+	fmt.Fprintf(e.stderr, "%s by %s is not in %s yet: downloading %s (licence: %s)\n", releases.Name(r), r.Source, dir, from, r.Licence)
+	if r.SHA256 == "" && r.MD5 == "" {
+		fmt.Fprintf(e.stderr, "its publisher gives no hash to check it by\n")
+	}
+	p := &pullProgress{e: e}
+	defer p.close()
+	return releases.Pull(e.ctx, r, releases.Options{Dir: dir, Mirror: mirror, OnProgress: p.on})
+}
+
+// pullProgress is a bar for each stage, in megabytes.
+type pullProgress struct {
+	e     *environment
+	stage string
+	bar   *progress
+}
+
+func (p *pullProgress) on(stage string, done, total int64) {
+	const unit = 1_000_000
+	if stage != p.stage {
+		p.close()
+		p.stage = stage
+		if total <= 0 {
+			if stage == "converting" {
+				fmt.Fprintln(p.e.stderr, "converting it to safetensors, once")
+			}
+			return
+		}
+		p.bar = newProgress(p.e.stderr, int(max(1, total/unit)), "MB")
+	}
+	if p.bar != nil {
+		p.bar.set(int(min(done, total)/unit), stage)
+	}
+}
+
+func (p *pullProgress) close() {
+	if p.bar != nil {
+		p.bar.close()
+		p.bar = nil
+	}
+}
+
+// readLabels reads the names of classes: imagenet, a list or Keras's class index in JSON,
+// or one name a line.
+func readLabels(file string) ([]string, error) {
+	if file == "imagenet" {
+		return vgg.ImageNetClasses(), nil
+	}
+	const most = 64 << 20
+	if info, err := os.Stat(file); err == nil && info.Size() > most {
+		return nil, fmt.Errorf("%d bytes, want a list of names", info.Size())
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, pathless(err)
+	}
+	text := strings.TrimSpace(strings.TrimPrefix(string(data), "\ufeff"))
+	switch {
+	case text == "":
+		return nil, errors.New("empty, want a list of names")
+	case strings.HasPrefix(text, "["):
+		var names []string
+		if err := json.Unmarshal([]byte(text), &names); err != nil {
+			return nil, fmt.Errorf("want a list of names: %w", err)
+		}
+		return names, nil
+	case strings.HasPrefix(text, "{"):
+		var index map[string][]string
+		if err := json.Unmarshal([]byte(text), &index); err != nil {
+			return nil, fmt.Errorf(`want {"0": ["n01440764", "tench"], …}: %w`, err)
+		}
+		names := make([]string, len(index))
+		for i := range names {
+			entry := index[strconv.Itoa(i)]
+			if len(entry) == 0 {
+				return nil, fmt.Errorf("%d classes, but none of index %d", len(index), i)
+			}
+			names[i] = strings.ReplaceAll(entry[len(entry)-1], "_", " ")
+		}
+		return names, nil
+	}
+	var names []string
+	for line := range strings.Lines(text) {
+		names = append(names, strings.TrimSpace(line))
+	}
+	return names, nil
+}

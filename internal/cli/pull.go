@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/releases"
+	"github.com/verydeep/vgg/report"
+)
+
+type pullCommand struct {
+	Names   []string `arg:"" optional:"" name:"name" help:"Configurations: A, B, D, E, with -BN behind them, or vgg16_bn and the like; with -features the release without a classifier. Without any, the releases are listed."`
+	Source  string   `default:"torchvision" enum:"torchvision,keras,caffe" placeholder:"NAME" help:"Whose release: torchvision, keras or caffe (torchvision)."`
+	Offline bool     `help:"Download nothing: tell where a release is, or that it isn't there."`
+	jsonFlag
+}
+
+func (pullCommand) Help() string {
+	return `Downloads public releases from their official addresses, checks them against their published hashes, and keeps them, converted to safetensors, in vgg in the user's cache directory ($XDG_CACHE_HOME). An interrupted download goes on where it stopped. Proxies are heeded as HTTPS_PROXY and NO_PROXY say; VGG_MIRROR=https://mirror.example/weights takes the place of the official hosts. Other commands do the same when they are given a configuration's name in place of a file. Published accuracies are those of the central crop, of caffe those of the paper's dense multi-scale evaluation.` + exitHelp
+}
+
+// pulled is what `vgg pull --json` prints of a release.
+type pulled struct {
+	vgg.Release
+	Path string `json:"path"` // where it is; empty: not there yet
+}
+
+func (c *pullCommand) Run(e *environment) error {
+	dir, err := releases.DefaultDir()
+	if err != nil {
+		return err
+	}
+	if len(c.Names) == 0 {
+		return c.list(e, dir)
+	}
+	var wanted []vgg.Release
+	for _, name := range c.Names {
+		r, err := releases.Find(name, c.Source)
+		if err != nil {
+			return usageError{err}
+		}
+		wanted = append(wanted, r)
+	}
+	for _, r := range wanted {
+		path, err := pull(e, r, dir, c.Offline)
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			err = writeJSON(e.stdout, pulled{r, path})
+		} else {
+			_, err = fmt.Fprintln(e.stdout, path)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *pullCommand) list(e *environment, dir string) error {
+	t := report.NewTable(report.Column{Title: "Name"}, report.Column{Title: "Source"}, report.Column{Title: "Parameters", Align: report.Right},
+		report.Column{Title: "Top-1", Align: report.Right}, report.Column{Title: "Top-5", Align: report.Right}, report.Column{Title: "Licence"}, report.Column{Title: "Here"})
+	for _, r := range vgg.Releases() {
+		path := releases.Path(dir, r)
+		if _, err := os.Stat(path); err != nil {
+			path = ""
+		}
+		if c.JSON {
+			if err := writeJSON(e.stdout, pulled{r, path}); err != nil {
+				return err
+			}
+			continue
+		}
+		top1, top5, here := "–", "–", "no"
+		if r.Top1 > 0 {
+			top1, top5 = report.Percent(r.Top1), report.Percent(r.Top5)
+		}
+		if path != "" {
+			here = "yes"
+		}
+		t.Row(releases.Name(r), r.Source, report.Count(r.Parameters), top1, top5, r.Licence, here)
+	}
+	if c.JSON {
+		return nil
+	}
+	_, err := fmt.Fprint(e.stdout, t)
+	return err
+}
