@@ -3,6 +3,7 @@ package preprocess
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Resize returns im rescaled to w×h by filter f, bit for bit as PIL's
@@ -86,6 +87,7 @@ func (r *Resizer) ResizeRegion(dst, im *Image, w, h int, f Filter, x0, y0, x1, y
 	rows, stride := im.Pix[3*top*im.W:3*bottom*im.W], 3*im.W
 	if w != im.W {
 		r.horizontal.plan(f, im.W, w, x0, x1)
+		r.horizontal.level(im.W)
 		target := dst.Pix
 		if h != im.H {
 			r.rows = grow(r.rows, 3*regionW*(bottom-top))
@@ -120,8 +122,9 @@ const (
 type taps struct {
 	first, count []int
 	width        int
-	coefficients []int32
+	coefficients []int64
 	weights      []float64
+	positive     bool // no coefficient is negative: no sum leaves [0, 255]
 }
 
 // plan computes the coefficients of the outputs [from, to) of an axis rescaled
@@ -137,6 +140,7 @@ func (t *taps) plan(f Filter, in, out, from, to int) {
 	}
 	support *= stretch
 	t.width = int(math.Ceil(support))*2 + 1
+	t.positive = f == Bilinear
 	n := to - from
 	t.first, t.count = grow(t.first, n), grow(t.count, n)
 	t.coefficients = grow(t.coefficients, n*t.width)
@@ -157,7 +161,7 @@ func (t *taps) plan(f Filter, in, out, from, to int) {
 			if sum != 0 {
 				w /= sum
 			}
-			k[j] = int32(math.Copysign(0.5, w) + float64(w*(1<<precision)))
+			k[j] = int64(int32(math.Copysign(0.5, w) + float64(w*(1<<precision))))
 		}
 		t.first[i], t.count[i] = lo, len(weights)
 	}
@@ -169,112 +173,24 @@ func (t *taps) reach() (lo, hi int) {
 	return t.first[0], t.first[last] + t.count[last]
 }
 
-// passHorizontal rescales every row of src, w pixels each, into dst, two rows
-// at a time: one multiplication serves the same channel of both.
-func (r *Resizer) passHorizontal(dst, src []uint8, w int) {
-	outW := len(r.horizontal.first)
-	height := len(src) / (3 * w)
-	r.pairs = grow(r.pairs, w)
-	for y := 0; y < height; y += 2 {
-		other := min(y+1, height-1)
-		packRows(r.pairs, src[3*w*y:3*w*(y+1)], src[3*w*other:3*w*(other+1)])
-		a := dst[3*outW*y : 3*outW*(y+1)]
-		b := dst[3*outW*other : 3*outW*(other+1)]
-		r.rowPair(a, b)
-	}
-}
-
-// packRows puts pixel x of row a into the low and of row b into the high halves
-// of pairs[x].
-func packRows(pairs [][3]int64, a, b []uint8) {
-	for x := range pairs {
-		p, q := a[3*x:3*x+3:3*x+3], b[3*x:3*x+3:3*x+3]
-		pairs[x] = [3]int64{
-			int64(p[0]) | int64(q[0])<<32,
-			int64(p[1]) | int64(q[1])<<32,
-			int64(p[2]) | int64(q[2])<<32,
+// level gives every output of an axis of in samples the same number of inputs,
+// by coefficients of zero, and lets its coefficients follow each other.
+func (t *taps) level(in int) {
+	most := slices.Max(t.count)
+	for i, n := range t.count {
+		k := t.weights[:most]
+		clear(k)
+		back := max(0, t.first[i]+most-in)
+		for j, c := range t.coefficients[i*t.width:][:n] {
+			k[back+j] = float64(c)
 		}
-	}
-}
-
-func (r *Resizer) rowPair(a, b []uint8) {
-	t := &r.horizontal
-	for i, first := range t.first {
-		n := t.count[i]
-		k := t.coefficients[i*t.width:][:n]
-		pixels := r.pairs[first:][:n]
-		var red, green, blue int64 = halves, halves, halves
-		for j := range pixels {
-			p, c := &pixels[j], int64(k[j])
-			red += p[0] * c
-			green += p[1] * c
-			blue += p[2] * c
+		for j, c := range k {
+			t.coefficients[i*most+j] = int64(c)
 		}
-		p, q := a[3*i:3*i+3:3*i+3], b[3*i:3*i+3:3*i+3]
-		p[0], q[0] = split(red)
-		p[1], q[1] = split(green)
-		p[2], q[2] = split(blue)
+		t.first[i] -= back
+		t.count[i] = most
 	}
-}
-
-// split rounds the two sums in the halves of s to grey levels. The low one may
-// be negative, and has then borrowed from the high one.
-func split(s int64) (lo, hi uint8) {
-	low := int32(s)
-	return clip(low >> precision), clip(int32((s-int64(low))>>32) >> precision)
-}
-
-func clip(v int32) uint8 {
-	if uint32(v) > 255 {
-		return uint8(^(v >> 31))
-	}
-	return uint8(v)
-}
-
-// passVertical rescales the columns of src, whose rows are stride bytes long
-// and begin with row top of the source: each row of dst takes the n bytes from
-// offset on.
-func (r *Resizer) passVertical(dst, src []uint8, stride, offset, n, top int) {
-	t := &r.vertical
-	for y, first := range t.first {
-		k := t.coefficients[y*t.width:][:t.count[y]]
-		out := dst[y*n : (y+1)*n]
-		in := src[(first-top)*stride+offset:]
-		x := 0
-		for ; x+8 <= n; x += 8 {
-			column(out[x:x+8], in[x:], stride, k)
-		}
-		for ; x < n; x++ {
-			sum := int32(half)
-			for j, c := range k {
-				sum += int32(in[x+j*stride]) * c
-			}
-			out[x] = clip(sum >> precision)
-		}
-	}
-}
-
-// column sums eight neighbouring bytes over the rows of src: bytes 0 and 4, 1
-// and 5, 2 and 6, 3 and 7 share a word.
-func column(dst, src []uint8, stride int, k []int32) {
-	var s0, s1, s2, s3 int64 = halves, halves, halves, halves
-	at := 0
-	for _, c32 := range k {
-		p := src[at : at+8 : at+8]
-		v := uint64(p[0]) | uint64(p[1])<<8 | uint64(p[2])<<16 | uint64(p[3])<<24 |
-			uint64(p[4])<<32 | uint64(p[5])<<40 | uint64(p[6])<<48 | uint64(p[7])<<56
-		c := int64(c32)
-		s0 += int64(v&lanes) * c
-		s1 += int64(v>>8&lanes) * c
-		s2 += int64(v>>16&lanes) * c
-		s3 += int64(v>>24&lanes) * c
-		at += stride
-	}
-	d := dst[:8:8]
-	d[0], d[4] = split(s0)
-	d[1], d[5] = split(s1)
-	d[2], d[6] = split(s2)
-	d[3], d[7] = split(s3)
+	t.width = most
 }
 
 func grow[T any](s []T, n int) []T {
