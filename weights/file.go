@@ -1,11 +1,24 @@
 // Package weights reads and writes files of named tensors with metadata, as
 // trained weights are kept in; it knows no network.
 //
-// The one format it reads and writes is safetensors
-// (https://github.com/huggingface/safetensors): eight bytes that give the
-// length of a header, the header in JSON, and the tensors' little-endian data,
-// one after another. Open recognises other formats by their content and names
-// them in its error.
+// Open recognises by its content which of the Formats a file is of. Native to
+// this project is safetensors (https://github.com/huggingface/safetensors): eight
+// bytes that give the length of a header, the header in JSON, and the tensors'
+// little-endian data, one after another. Of the others:
+//
+//   - PyTorch: what torch.save wrote, in its zip format or the one before it. The
+//     state dict is taken by itself, out of a checkpoint that has it under state_dict,
+//     model_state_dict or model, or out of a whole module, by its parameters and
+//     buffers. Names are the file's, without the "module." of DataParallel and the
+//     "_orig_mod." of torch.compile. The pickle is read by a machine that can make
+//     values and nothing else: a file that asks for any function but those of tensors
+//     is an error that names it.
+//   - npz: arrays in a file of numpy.savez or savez_compressed, in C or Fortran order.
+//   - The formats of networks, as ONNX and Caffe, describe their layers too; see Layer.
+//
+// Whatever the format, opening reads what describes the tensors and not their data,
+// a tensor is read in pieces (ReadRange) in little memory, and a malformed or hostile
+// file is an error that says what is wrong with it.
 package weights
 
 import (
@@ -173,7 +186,8 @@ func (f *File) Metadata() map[string]string {
 	return m
 }
 
-// Tensors describes the file's tensors, in the order of their data.
+// Tensors describes the file's tensors, in the order of their data or, where the file
+// lists them in another, of that list.
 func (f *File) Tensors() []Entry {
 	es := make([]Entry, len(f.entries))
 	for i, e := range f.entries {

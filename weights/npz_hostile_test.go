@@ -66,7 +66,7 @@ func npzBadFiles() map[string]struct {
 		files[name+", deflated"] = c{npzZip(zip.Deflate, a.array), a.want}
 	}
 	whole := npzZip(zip.Store, npyOf("<f4", "False", "(1,)", 1, 2, 3, 4))
-	files["truncated"] = c{whole[:len(whole)-40], "truncated, or no zip file"}
+	files["truncated"] = c{whole[:len(whole)-40], "truncated or damaged: want a zip file's directory at its end"}
 	files["path outside"] = c{torchZip(torchMember{"../a.npy", npyOf("<f4", "False", "(1,)", 1, 2, 3, 4), zip.Store}), "member ../a.npy is a path out of the file"}
 	files["path of Windows"] = c{torchZip(torchMember{`b\..\..\a.npy`, npyOf("<f4", "False", "(1,)", 1, 2, 3, 4), zip.Store}), "is a path out of the file"}
 	files["bomb"] = c{npzZip(zip.Deflate, npyOf("<f4", "False", "(5242880,)", make([]byte, 20<<20)...)), "arrays of 20971594 bytes in a file of "}

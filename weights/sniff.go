@@ -47,11 +47,10 @@ func otherFormat(b []byte) string {
 	}{
 		{0, "\x93NUMPY", "a NumPy array (.npy)"},
 		{0, "MATLAB 5.0 MAT-file", "a MATLAB file (MatConvNet .mat)"},
-		{0, "\x80\x02\x8a\x0a", "a pickle of old PyTorch (.pth)"},
-		{0, "\x80\x02", "a Python pickle (.pth, .pkl)"},
-		{0, "\x80\x03", "a Python pickle (.pkl)"},
-		{0, "\x80\x04", "a Python pickle (.pkl)"},
-		{0, "\x80\x05", "a Python pickle (.pkl)"},
+		{0, "\x80\x02", "a Python pickle that isn't torch.save's"},
+		{0, "\x80\x03", "a Python pickle that isn't torch.save's"},
+		{0, "\x80\x04", "a Python pickle that isn't torch.save's"},
+		{0, "\x80\x05", "a Python pickle that isn't torch.save's"},
 		{0, "\x1f\x8b", "a gzip file"},
 		{0, "GGUF", "a GGUF file"},
 		{0, "\xff\xd8\xff", "a JPEG image"},
@@ -65,13 +64,7 @@ func otherFormat(b []byte) string {
 	}
 	switch {
 	case bytes.HasPrefix(b, []byte("PK\x03\x04")):
-		switch {
-		case bytes.Contains(b, []byte("data.pkl")):
-			return "a zip archive of PyTorch (.pth)"
-		case bytes.Contains(b, []byte(".npy")):
-			return "a zip archive of NumPy arrays (.npz)"
-		}
-		return "a zip archive (PyTorch .pth, NumPy .npz or Keras .keras)"
+		return "a zip archive that holds no weights"
 	}
 	start := bytes.ToLower(bytes.TrimSpace(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))))
 	switch {

@@ -213,8 +213,8 @@ func torchBadFiles() map[string]struct {
 	keys := "\x80\x02]" + short("0") + "a."
 	bomb := torchMember{"archive/data/0", strings.Repeat("\x00", 1<<20), zip.Deflate}
 	return map[string]c{
-		"truncated":        {whole[:len(whole)-30], "truncated, or no zip file"},
-		"cut in half":      {whole[:len(whole)/2], "truncated, or no zip file"},
+		"truncated":        {whole[:len(whole)-30], "truncated or damaged: want a zip file's directory at its end"},
+		"cut in half":      {whole[:len(whole)/2], "truncated or damaged: want a zip file's directory at its end"},
 		"deflated storage": {torchZip(pkl, bomb), "w: member archive/data/0 is compressed, want it stored"},
 		"deflated pickle":  {torchZip(torchMember{"archive/data.pkl", good + strings.Repeat("\x00", 1<<20), zip.Deflate}, data), "member archive/data.pkl is compressed"},
 		"two pickles":      {torchZip(pkl, data, torchMember{"b/data.pkl", good, zip.Store}), "two pickles"},

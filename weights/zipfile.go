@@ -44,7 +44,10 @@ type member struct {
 func zipMembers(r io.ReaderAt, size int64) (members map[string]member, comment string, err error) {
 	z, err := zip.NewReader(r, size)
 	if err != nil {
-		return nil, "", malformed("", "truncated, or no zip file: %s", strings.TrimPrefix(err.Error(), "zip: "))
+		if err == zip.ErrFormat {
+			return nil, "", malformed("", "truncated or damaged: want a zip file's directory at its end")
+		}
+		return nil, "", malformed("", "%s", err)
 	}
 	members = make(map[string]member, len(z.File))
 	all := make([]member, 0, len(z.File))
