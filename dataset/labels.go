@@ -36,9 +36,6 @@ func (t *table) datasets(name string, fsys fs.FS) (train, val *Dataset, err erro
 	if t.columns == nil || files < 0 {
 		return nil, nil, fmt.Errorf("%s: no header with a column of files, want one called %s", t.name, strings.Join(fileColumns[:4], ", "))
 	}
-	if len(t.rows) == 0 {
-		return nil, nil, fmt.Errorf("%s: no rows, want one an image", t.name)
-	}
 	classes, names, labels, err := t.classes()
 	if err != nil {
 		return nil, nil, err
@@ -112,6 +109,9 @@ func partOf(s string) (string, error) {
 // names and WordNet ids, and every row's label. Class numbers give the order
 // of the classes; without them it is that of their names.
 func (t *table) classes() (classes, titles []string, labels []int, err error) {
+	if len(t.rows) == 0 {
+		return nil, nil, nil, fmt.Errorf("%s: no rows, want one an image", t.name)
+	}
 	nameColumn, indexColumn := t.classColumn(), t.column(indexColumns...)
 	if indexColumn >= 0 && nameColumn < 0 {
 		// A label that isn't a number is a name.
