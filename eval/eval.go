@@ -284,6 +284,11 @@ func matchClasses(name string, set, classes []string) ([]int, error) {
 		}
 		index[c] = i
 	}
+	if slices.Equal(classes, vgg.ImageNetClasses()) { // which data sets know by their synsets
+		for i, c := range vgg.ImageNetSynsets() {
+			index[c] = i
+		}
+	}
 	labels := make([]int, len(set))
 	for i, c := range set {
 		at, ok := index[c]

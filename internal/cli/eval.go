@@ -14,7 +14,7 @@ import (
 )
 
 type evalCommand struct {
-	Weights     []string `arg:"" name:"weights" help:"Files of weights, each with its own scales and protocol behind it if need be: D.safetensors@256,384,512:dense. Of several the class posteriors are averaged. With --merge, result files."`
+	Weights     []string `arg:"" name:"weights" help:"Files of weights, or configurations' names for their public releases, each with its own scales and protocol behind it if need be: D.safetensors@256,384,512:dense. Of several the class posteriors are averaged. With --merge, result files."`
 	Data        string   `placeholder:"DIR" help:"Images: a folder with one folder a class, ILSVRC's layout, shards, a list; of one with train and val, val. The word sample, or nothing for weights trained on it, means the validation images that are built in."`
 	Protocol    string   `default:"centre" help:"centre: the central crop; dense: the whole image; multi-crop: 5×5 crops and their mirror images; multi-crop-dense: the mean of these two; ten-crop: corners, centre and mirror images (centre)."`
 	Scales      []int    `placeholder:"Q" help:"Smallest side, in pixels, that images are rescaled to; the weights say unless given. Of several, separated by commas, the class posteriors are averaged."`
@@ -29,6 +29,7 @@ type evalCommand struct {
 	CSV         string   `name:"csv" placeholder:"FILE" help:"Write every image's posteriors as a table."`
 	Mistakes    int      `default:"10" placeholder:"N" help:"Worst mistakes shown (10)."`
 	Confusions  int      `default:"10" placeholder:"N" help:"Pairs of classes most often confused shown (10)."`
+	modelFlags
 	storageFlag
 	threadsFlag
 	jsonFlag
@@ -58,7 +59,7 @@ func (c *evalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	open := &opener{fc: c.FCWeights, threads: threads}
+	open := &opener{fc: c.FCWeights, threads: threads, flags: &c.modelFlags, env: e}
 	nets, first, err := c.nets(open)
 	if err != nil {
 		return err
@@ -152,6 +153,9 @@ func (c *evalCommand) nets(open *opener) ([]eval.Net, *vgg.Model, error) {
 	for i, arg := range c.Weights {
 		spec, err := parseNet(arg)
 		if err != nil {
+			return nil, nil, err
+		}
+		if spec.file, err = c.path(open.env, spec.file); err != nil {
 			return nil, nil, err
 		}
 		s := eval.Setting{Protocol: protocol, Scales: scales, Flip: c.Flip}

@@ -64,6 +64,9 @@ type opener struct {
 	threads int
 	file    string
 	model   *vgg.Model
+	// What the command line says of weights that don't tell all; nil: nothing.
+	flags *modelFlags
+	env   *environment
 }
 
 func (o *opener) open(file string) (*vgg.Model, error) {
@@ -71,13 +74,20 @@ func (o *opener) open(file string) (*vgg.Model, error) {
 		return o.model, nil
 	}
 	o.file, o.model = "", nil // let the old one go before the new one comes
-	m, err := vgg.OpenStored(file, o.fc)
+	m, err := o.read(file)
 	if err != nil {
 		return nil, err
 	}
 	m.Net.SetThreads(o.threads)
 	o.file, o.model = file, m
 	return m, nil
+}
+
+func (o *opener) read(file string) (*vgg.Model, error) {
+	if o.flags != nil {
+		return o.flags.open(o.env, file, o.fc)
+	}
+	return vgg.OpenStored(file, o.fc)
 }
 
 // net is what package eval needs to know of a file of weights.

@@ -18,6 +18,7 @@ type explainCommand struct {
 	Scales  []int  `placeholder:"Q" help:"Smallest sides, in pixels, that the image is rescaled to, separated by commas (what the weights say, one and a half times and twice that)."`
 	Top     int    `default:"3" placeholder:"K" help:"Classes shown (3)."`
 	Out     string `placeholder:"FILE" help:"Picture to write, PNG (the image's name with -explained.png behind it)."`
+	modelFlags
 	storageFlag
 	threadsFlag
 	jsonFlag
@@ -60,7 +61,7 @@ func (c *explainCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	m, err := (&opener{fc: c.FCWeights, threads: threads}).open(c.Weights)
+	m, err := (&opener{fc: c.FCWeights, threads: threads, flags: &c.modelFlags, env: e}).open(c.Weights)
 	if err != nil {
 		return err
 	}
