@@ -2,14 +2,16 @@ package cli
 
 import (
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/report"
+	"github.com/verydeep/vgg/weights"
 )
 
 type summaryCommand struct {
-	Config string `arg:"" help:"Configuration: ${configs}; with -BN or -LRN behind it for its normalised form."`
+	Config string `arg:"" help:"Configuration: ${configs}; with -BN or -LRN behind it for its normalised form; a row of layers such as '32bn 32 M 64 M FC256 FC'; or a file of weights."`
 	networkFlags
 	Input  *int `placeholder:"PIXELS" help:"Side of the square crop that fc6 is built for (224)."`
 	Memory bool `help:"Add the memory that inference and a training step need."`
@@ -33,10 +35,14 @@ type networkFlags struct {
 // options returns the paper's network with the flags' changes.
 func (f networkFlags) options(config string) vgg.Options {
 	o := vgg.DefaultOptions(config)
+	f.set(&o)
+	return o
+}
+
+func (f networkFlags) set(o *vgg.Options) {
 	set(&o.Classes, f.Classes)
 	set(&o.Width, f.Width)
 	set(&o.FC, f.FC)
-	return o
 }
 
 // set copies a flag's value, if it was given.
@@ -46,11 +52,35 @@ func set[T any](to, flag *T) {
 	}
 }
 
+// network is that of a configuration, or the one that a file of weights holds, with the
+// flags' changes.
+func (c *summaryCommand) network() (vgg.Options, error) {
+	if info, err := os.Stat(c.Config); err != nil || info.IsDir() {
+		return c.options(c.Config), nil
+	}
+	f, err := weights.Open(c.Config)
+	if err != nil {
+		return vgg.Options{}, err
+	}
+	defer f.Close()
+	// Sizes do not depend on the preprocessing.
+	contents, err := vgg.Identify(f, vgg.OpenOptions{Preprocess: "unit"})
+	if err != nil {
+		return vgg.Options{}, err
+	}
+	o := contents.Options
+	c.set(&o)
+	return o, nil
+}
+
 // maxBatch bounds batches from the command line, so that no size overflows.
 const maxBatch = 1 << 16
 
 func (c *summaryCommand) Run(e *environment) error {
-	o := c.options(c.Config)
+	o, err := c.network()
+	if err != nil {
+		return err
+	}
 	set(&o.Input, c.Input)
 	if err := o.Validate(); err != nil {
 		return usageError{err}
