@@ -40,7 +40,15 @@ type Options struct {
 	Resume bool
 	Note   map[string]string // kept in every checkpoint
 
-	// OnStart, OnIteration and OnEpoch, where set, are told of progress as it is made.
+	// MaxBad is the greatest share of the images that may turn out to be unreadable: past
+	// it the run stops with an error. 1: all.
+	MaxBad   float64
+	StatsDir string // where the images' statistics are kept if their folder can't be written; "": nowhere
+
+	// OnStats, OnStart, OnIteration and OnEpoch, where set, are told of progress as it is
+	// made. OnStats hears of the survey of the training images, how many of the total are
+	// done.
+	OnStats     func(done, total int)
 	OnStart     func(Start)
 	OnIteration func(Iteration)
 	OnEpoch     func(Epoch)
@@ -259,7 +267,9 @@ func (r *run) runEpoch(ctx context.Context) (Epoch, error) {
 		if r.iteration >= r.iterations {
 			break
 		}
-		r.noteBad(&e, b.Bad)
+		if err := r.noteBad(&e, b.Bad); err != nil {
+			return e, err
+		}
 		r.partial.Wait += b.Wait.Seconds()
 		if len(b.Labels) == 0 {
 			r.batches++
@@ -396,7 +406,9 @@ func (r *run) validate(ctx context.Context, e *Epoch) error {
 		if err != nil {
 			return err
 		}
-		r.noteBad(e, b.Bad)
+		if err := r.noteBad(e, b.Bad); err != nil {
+			return err
+		}
 		if len(b.Labels) == 0 {
 			continue
 		}
@@ -405,9 +417,11 @@ func (r *run) validate(ctx context.Context, e *Epoch) error {
 			return err
 		}
 		k := y.Shape[1]
-		loss += nn.SoftmaxLoss(y.Data, b.Labels, 1, make([]float32, len(y.Data)))
+		d := make([]float32, k) // the derivatives are not wanted
 		for i, label := range b.Labels {
-			ranks = append(ranks, metrics.Rank(y.Data[i*k:(i+1)*k], label))
+			scores := y.Data[i*k : (i+1)*k]
+			loss += nn.CrossEntropy(scores, label, 0, 1, d) // by image, so that the batch changes no bit
+			ranks = append(ranks, metrics.Rank(scores, label))
 		}
 	}
 	e.Loss = loss / float64(len(ranks))
@@ -415,13 +429,23 @@ func (r *run) validate(ctx context.Context, e *Epoch) error {
 	return nil
 }
 
-// noteBad logs the unreadable images that were not met before.
-func (r *run) noteBad(e *Epoch, bad []dataset.BadImage) {
+// noteBad logs the unreadable images that were not met before. It is an error if there
+// are too many.
+func (r *run) noteBad(e *Epoch, bad []dataset.BadImage) error {
 	e.Bad = append(e.Bad, bad...)
 	for _, b := range bad {
-		if !r.bad[b.Name] {
-			r.bad[b.Name] = true
-			r.o.Log.Warn("unreadable image skipped", "image", b.Name, "error", b.Err)
+		if r.bad[b.Name] {
+			continue
+		}
+		r.bad[b.Name] = true
+		r.o.Log.Warn("unreadable image skipped", "image", b.Name, "error", b.Err)
+		total := r.o.Train.Len()
+		if r.o.Val != nil {
+			total += r.o.Val.Len()
+		}
+		if share := float64(len(r.bad)) / float64(total); share > r.o.MaxBad {
+			return fmt.Errorf("train: %d of %d images are unreadable, %.3g %%, want at most %.3g %%; the last is %s: %w", len(r.bad), total, 100*share, 100*r.o.MaxBad, b.Name, b.Err)
 		}
 	}
+	return nil
 }

@@ -25,7 +25,7 @@ func tinyOptions(t *testing.T) Options {
 	t.Helper()
 	return Options{
 		Recipe: tinyRecipe(), Train: colours(t, "train", 10), Val: colours(t, "val", 6),
-		Dir: filepath.Join(t.TempDir(), "run"), CacheBytes: 1 << 20,
+		Dir: filepath.Join(t.TempDir(), "run"), CacheBytes: 1 << 20, MaxBad: 1,
 	}
 }
 

@@ -39,6 +39,8 @@ func (o Options) validate() error {
 		return fmt.Errorf("train: memory of %d bytes with micro-batches of %d: want one of them", o.Memory, o.Micro)
 	case o.Keep < 0:
 		return fmt.Errorf("train: %d checkpoints to keep, want 0 or more", o.Keep)
+	case !(o.MaxBad >= 0 && o.MaxBad <= 1):
+		return fmt.Errorf("train: a share of %v of unreadable images, want 0 to 1", o.MaxBad)
 	case o.CheckpointEvery < 0:
 		return fmt.Errorf("train: a checkpoint every %v, want 0 or more", o.CheckpointEvery)
 	case o.Val != nil && !slices.Equal(o.Val.Classes, o.Train.Classes):
@@ -184,7 +186,7 @@ func (r *run) identify(ctx context.Context, from *state, pixels *preprocess.Spec
 		r.stats, r.spec = from.Stats, from.Spec
 		return nil
 	}
-	if r.stats, err = dataset.ComputeStats(ctx, o.Train, o.Threads, nil); err != nil {
+	if r.stats, err = dataset.CachedStats(ctx, o.Train, dataset.StatsOptions{Workers: o.Threads, Progress: o.OnStats, CacheDir: o.StatsDir}); err != nil {
 		return err
 	}
 	r.spec = preprocess.Spec{Name: "vgg", Scale: 1, Std: [3]float32{1, 1, 1}}

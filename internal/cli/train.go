@@ -21,7 +21,8 @@ import (
 )
 
 type trainCommand struct {
-	Data   string `placeholder:"DIR" help:"Folder of images: one folder a class, or train and val with these. Without it, the photographs that are built in."`
+	Data   string `placeholder:"DIR" help:"Images: one folder a class, or train and val with these; ILSVRC as it is distributed; tar shards; a ZIP file. Without it, the photographs that are built in."`
+	MaxBad share  `default:"100%" placeholder:"SHARE" help:"Share of the images that may be unreadable, 0.1% or 0.001; past it the run stops (100%)."`
 	Recipe string `placeholder:"NAME|FILE" help:"Recipe: paper, paper-384, paper-multiscale or sample; or a YAML file over the one that the command begins with, which is paper with --data, else sample."`
 	Out    string `placeholder:"DIR" help:"Run directory, new or empty (a new one in runs)."`
 
@@ -47,6 +48,10 @@ type trainCommand struct {
 	TestScale    *int            `placeholder:"PIXELS" help:"Smallest side Q that validation images are rescaled to."`
 	Seed         *uint64         `placeholder:"N" help:"Of initialisation, order, augmentation and dropout."`
 
+	Groups *int `placeholder:"N" help:"Parts of the batch whose gradients are summed apart; any number of ranks that divides them gives the same bits (the number of ranks)."`
+	Ranks  int  `default:"1" placeholder:"N" help:"Copies of the network that share the groups and the threads (1)."`
+	Memory size `placeholder:"SIZE" help:"Memory that the run is to stay within, such as 8GiB: it takes the batch in parts small enough, to the same bits."`
+
 	threadsFlag
 	jsonFlag
 }
@@ -68,6 +73,9 @@ func (c *trainCommand) Run(e *environment) error {
 	threads, err := c.apply()
 	if err != nil {
 		return err
+	}
+	if c.Ranks < 1 {
+		return usagef("--ranks %d, want at least 1", c.Ranks)
 	}
 	from, err := c.checkpoint()
 	if err != nil {
@@ -99,12 +107,12 @@ func (c *trainCommand) Run(e *environment) error {
 	p := &trainProgress{
 		out: human, errors: e.stderr, dir: dir, perEpoch: (trainSet.Len() + recipe.Batch - 1) / recipe.Batch,
 		curve: report.Curve{Title: curveTitle(recipe, trainSet.Name)},
-		keep:  c.Keep, threads: threads, classes: len(trainSet.Classes),
 	}
 	result, err := train.Run(e.ctx, train.Options{
 		Recipe: recipe, Train: trainSet, Val: valSet, Dir: dir, Threads: threads, CacheBytes: trainCacheBytes,
+		Ranks: c.Ranks, Memory: int64(c.Memory), MaxBad: float64(c.MaxBad), StatsDir: cacheDir(),
 		CheckpointEvery: c.CheckpointEvery, Keep: c.Keep, Resume: c.Resume, Note: note,
-		Log: slog.New(p.warnings()), OnStart: p.start, OnIteration: p.iteration, OnEpoch: p.epoch,
+		Log: slog.New(p.warnings()), OnStats: p.stats, OnStart: p.start, OnIteration: p.iteration, OnEpoch: p.epoch,
 	})
 	p.close()
 	if drawErr := p.draw(); err == nil {
@@ -178,10 +186,14 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo) (train.Recipe, error) 
 	if c.sample() {
 		r = train.SampleRecipe()
 	}
+	if c.Ranks > 1 {
+		r.Groups = c.Ranks
+	}
 	if from != nil {
 		r = from.Recipe
 	}
 	if named, err := train.NamedRecipe(c.Recipe); err == nil {
+		named.Groups = max(1, c.Ranks)
 		r = named
 	} else if c.Recipe != "" {
 		if r, err = train.LoadRecipe(c.Recipe, r); err != nil {
@@ -209,6 +221,7 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo) (train.Recipe, error) 
 	}
 	set(&r.Epochs, c.Epochs)
 	set(&r.Batch, c.Batch)
+	set(&r.Groups, c.Groups)
 	set(&r.LearningRate, c.LearningRate)
 	set(&r.ScaleMin, c.ScaleMin)
 	set(&r.ScaleMax, c.ScaleMax)

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
 )
@@ -28,16 +27,23 @@ type trainProgress struct {
 	header   bool      // of the epochs is printed
 	curve    report.Curve
 	drawn    time.Time
-
-	keep, threads, classes int
 }
 
 // drawEvery is how long the curve is not drawn again: with short epochs drawing would
 // take a good part of the time.
 const drawEvery = 5 * time.Second
 
+// stats shows how far the survey of the training images is.
+func (p *trainProgress) stats(done, total int) {
+	if p.bar == nil {
+		p.bar = newProgress(p.errors, total, "images")
+	}
+	p.bar.set(done, "measuring the images' colours")
+}
+
 // start tells what the run begins with and what it will take.
 func (p *trainProgress) start(s train.Start) {
+	p.close()
 	if s.Checkpoint != "" {
 		fmt.Fprintf(p.out, "Going on from %s: epoch %d, after iteration %d\n", s.Checkpoint, s.Epoch, s.Iteration)
 		p.from = s.Iteration
@@ -48,9 +54,11 @@ func (p *trainProgress) start(s train.Start) {
 		fmt.Fprintf(p.out, "Weights of %s (configuration %s), by the rule %s\n  taken   %s\n  random  %s\n  left    %s\n",
 			i.File, i.Config, i.Rule, list(i.Taken), list(i.Random), list(i.Left))
 	}
-	if m, err := vgg.EstimateMemory(s.Recipe.Options(p.classes), min(s.Recipe.Batch, s.Images), p.threads); err == nil {
-		fmt.Fprintf(p.out, "Memory  about %s, and up to %s of decoded images\n", report.Bytes(m.Training+s.CopyBytes), report.Bytes(trainCacheBytes))
+	parts := ""
+	if n := min(s.Recipe.Batch, s.Images); s.Micro < n {
+		parts = fmt.Sprintf(", %d images at a time", s.Micro)
 	}
+	fmt.Fprintf(p.out, "Memory  at most about %s%s\n", report.Bytes(s.Memory), parts)
 	left := s.Iterations - s.Iteration
 	fmt.Fprintf(p.out, "Time    about %s for %d iterations: an estimate from a forward pass, if images are ready when they are needed\n\n",
 		report.Duration(time.Duration(s.Seconds*float64(time.Second))), left)
