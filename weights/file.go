@@ -11,8 +11,8 @@
 //     model_state_dict or model, or out of a whole module, by its parameters and
 //     buffers. Names are the file's, without the "module." of DataParallel and the
 //     "_orig_mod." of torch.compile. The pickle is read by a machine that can make
-//     values and nothing else: a file that asks for any function but those of tensors
-//     is an error that names it.
+//     values and nothing else: a file that asks for any function but those that tensors
+//     and plain values are made with is an error that names it.
 //   - npz: arrays in a file of numpy.savez or savez_compressed, in C or Fortran order.
 //   - The formats of networks, as ONNX and Caffe, describe their layers too; see Layer.
 //
