@@ -103,7 +103,7 @@ func TestKerasHostile(t *testing.T) {
 		{"a layer that isn't there", changed(t, h5, "fc1\x00", "fcX\x00"), `"fc`},
 		{"absurd axis", bytes.Replace(h5, shape, absurd, 1), "has too many elements|bytes of data, want|larger|times the file"},
 		{"no Keras", changed(t, h5, "layer_names", "other_names"), "HDF5 without the attribute layer_names or the group layers"},
-		{"variables without a number", changed(t, vars, "\x000\x00", "\x00x\x00"), `"0": not there|"1": not there|signature|not there`},
+		{"variables without a number", bytes.ReplaceAll(vars, []byte("\x000\x00"), []byte("\x00x\x00")), `"0": not there`},
 		{"compressed", rezipped(t, keras, kerasZipWeights, nil, zip.Deflate), "model.weights.h5 is compressed, want it stored"},
 		{"config that is none", rezipped(t, keras, kerasZipConfig, []byte("[1"), zip.Store), "model's config: "},
 		{"bomb for a config", rezipped(t, keras, kerasZipConfig, make([]byte, 64<<20), zip.Deflate), "member config.json: 67108864 bytes in a file of"},
