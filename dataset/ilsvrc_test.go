@@ -262,3 +262,16 @@ func TestOpenZIP(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// Archives that lie beside what was unpacked from them are passed over.
+func TestOpenPrefersFolders(t *testing.T) {
+	dir := layout(t, "train/a/1.jpg", "", "train/b/1.jpg", "", "val/a/1.jpg", "", "val/b/1.jpg", "",
+		"img_train.tar", "no tar file", "img_val.tar", "", "train.zip", "no ZIP file", "val.zip", "")
+	train, val, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(names(train), []string{"train/a/1.jpg=a", "train/b/1.jpg=b"}) || !slices.Equal(names(val), []string{"val/a/1.jpg=a", "val/b/1.jpg=b"}) {
+		t.Errorf("train %v, val %v", names(train), names(val))
+	}
+}

@@ -100,7 +100,7 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
 	}
-	if o.disk != "" {
+	if o.disk != "" && !root.unpacked(fsys) {
 		if train, val, ok, err := openShardFolder(name, fsys, root); ok || err != nil {
 			return train, val, err
 		}
@@ -138,6 +138,16 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 	}
 	titles(fsys, train, val)
 	return train, val, nil
+}
+
+// unpacked reports whether there are class folders to train on, which count
+// more than the archives that they may have come from.
+func (root listing) unpacked(fsys fs.FS) bool {
+	if !slices.Contains(root.folders, "train") {
+		return false
+	}
+	train, err := list(fsys, "train")
+	return err == nil && len(train.folders) > 0
 }
 
 // wrapper returns the only folder of root, if it is round class folders or
