@@ -113,7 +113,7 @@ func npzEntry(r io.ReaderAt, m member) (entry, error) {
 	if why := v.check(); why != "" {
 		return entry{}, malformed(name, "%s: shape %v", why, h.shape)
 	}
-	return v.entry(name, r), nil
+	return v.entry(name, m.Method == zip.Store), nil
 }
 
 // npyDType is the type of elements by numpy's name, and whether they are big-endian; ""

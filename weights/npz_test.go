@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -93,4 +94,30 @@ func TestNPYHeaderVersions(t *testing.T) {
 			t.Errorf("%s: %v, %v; want %s", name, h, err, want)
 		}
 	}
+}
+
+// Goroutines may read a compressed array at once.
+func TestNPZDeflatedTogether(t *testing.T) {
+	f, err := Open("testdata/npz/deflated.npz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	whole, err := f.Read("conv1_1_W")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			part := make([]float32, 9)
+			for start := g; start+9 <= 216; start += 5 {
+				if err := f.ReadRange("conv1_1_W", start, part); err != nil || !slices.Equal(part, whole.Data[start:start+9]) {
+					t.Errorf("9 from %d: %v", start, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -317,7 +317,7 @@ func (t *onnxTensor) transposed(name string, file io.ReaderAt, perm []int) (*onn
 	for _, a := range perm {
 		v.shape, v.strides = append(v.shape, t.Shape[a]), append(v.strides, strides[a])
 	}
-	return &onnxTensor{entry: v.entry(name, file)}, nil
+	return &onnxTensor{entry: v.entry(name, t.data == nil)}, nil
 }
 
 // reshaped returns t with another shape of as many elements.

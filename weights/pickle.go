@@ -59,7 +59,7 @@ func (d *pickledDict) get(key string) any {
 }
 
 const (
-	maxPickle     = 64 << 20 // bytes
+	maxPickle     = 16 << 20 // bytes
 	maxGlobalName = 1 << 10
 
 	// What a pickle may make of memory: so much, and so many times its own bytes.

@@ -89,6 +89,9 @@ func (u *unpickler) object(op byte) error {
 		} else {
 			v = instance(g, args)
 		}
+		if t, ok := v.(*torchTensor); ok && err == nil {
+			u.spent += 16 * int64(len(t.shape))
+		}
 		return u.pushed(v, 160, err)
 	case 'b': // BUILD
 		state, err := u.pop()

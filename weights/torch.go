@@ -165,7 +165,7 @@ func (f *torchFile) place(name string, t *torchTensor) (entry, error) {
 		return entry{}, malformed(name, "%s: offset %d, shape %v, strides %v in a storage of %d elements of %s",
 			why, t.offset, t.shape, t.strides, t.storage.count, t.storage.dtype)
 	}
-	return v.entry(name, f.r), nil
+	return v.entry(name, true), nil
 }
 
 // torchDataPickle reports whether a member of a zip file is the pickle of torch.save.

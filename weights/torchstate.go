@@ -14,8 +14,9 @@ const (
 	maxModuleDepth = 100
 	maxNote        = 200 // bytes of a value of a checkpoint that becomes metadata
 
-	// What the names of tensors may take, so much and so many times the pickle's bytes:
-	// modules that hold each other more than once would give more without end.
+	// What the names of tensors, and looking for them, may take: so much, and so many
+	// times the pickle's bytes. Modules that hold each other more than once would give
+	// more without end.
 	namesSlack, namesRatio = 64 << 10, 16
 )
 
@@ -59,7 +60,15 @@ func (f *torchFile) header(root any, length int64) (*header, error) {
 type stateCollector struct {
 	names   []string
 	tensors []*torchTensor
-	budget  int64 // bytes that are left for names
+	budget  int64 // bytes that are left for names, and looks that are left at keys
+}
+
+// spend takes n from the budget.
+func (c *stateCollector) spend(n int) error {
+	if c.budget -= int64(n) + 16; c.budget < 0 {
+		return malformed("", "modules that hold each other give too many tensors")
+	}
+	return nil
 }
 
 // collect finds the state dict in v and gathers its tensors. It returns the keys that
@@ -76,6 +85,9 @@ func (c *stateCollector) collect(v any, path []string) ([]string, error) {
 		}
 		return append(path, "module "+v.class.name), nil
 	case *pickledDict:
+		if err := c.spend(len(v.keys)); err != nil {
+			return nil, err
+		}
 		if len(path) < 3 {
 			for _, key := range torchStateKeys {
 				switch of := v.get(key).(type) {
@@ -96,8 +108,8 @@ func (c *stateCollector) collect(v any, path []string) ([]string, error) {
 }
 
 func (c *stateCollector) add(name string, t *torchTensor) error {
-	if c.budget -= int64(len(name)) + 16; c.budget < 0 {
-		return malformed("", "modules that hold each other give too many tensors")
+	if err := c.spend(len(name)); err != nil {
+		return err
 	}
 	c.names = append(c.names, name)
 	c.tensors = append(c.tensors, t)
@@ -106,6 +118,9 @@ func (c *stateCollector) add(name string, t *torchTensor) error {
 
 // tensorsOf adds the tensors among the values of d, but for those of the names in skip.
 func (c *stateCollector) tensorsOf(prefix string, d *pickledDict, skip map[any]bool) error {
+	if err := c.spend(len(d.keys)); err != nil {
+		return err
+	}
 	for i, k := range d.keys {
 		name, ok := k.(string)
 		t, also := d.values[i].(*torchTensor)
@@ -125,8 +140,11 @@ func (c *stateCollector) module(prefix string, m *pickledObject, depth int) erro
 	if depth > maxModuleDepth {
 		return malformed("", "modules in modules, over %d deep", maxModuleDepth)
 	}
-	if c.budget -= int64(len(prefix)) + 16; c.budget < 0 {
-		return malformed("", "modules that hold each other give too many tensors")
+	if m.attributes == nil {
+		return nil
+	}
+	if err := c.spend(len(prefix) + len(m.attributes.keys)); err != nil {
+		return err
 	}
 	modules := m.attributes
 	if !strings.HasPrefix(m.class.module, "__torch__") {
@@ -139,21 +157,28 @@ func (c *stateCollector) module(prefix string, m *pickledObject, depth int) erro
 			}
 		}
 		if buffers != nil {
-			skip := make(map[any]bool)
-			for _, name := range items(m.attributes.get("_non_persistent_buffers_set")) {
+			names := items(m.attributes.get("_non_persistent_buffers_set"))
+			if err := c.spend(len(names)); err != nil {
+				return err
+			}
+			skip := make(map[any]bool, len(names))
+			for _, name := range names {
 				skip[name] = true
 			}
 			if err := c.tensorsOf(prefix, buffers, skip); err != nil {
 				return err
 			}
 		}
-	} else if modules != nil {
+	} else {
 		if err := c.tensorsOf(prefix, modules, nil); err != nil {
 			return err
 		}
 	}
 	if modules == nil {
 		return nil
+	}
+	if err := c.spend(len(modules.keys)); err != nil {
+		return err
 	}
 	for i, k := range modules.keys {
 		name, ok := k.(string)

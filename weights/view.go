@@ -79,11 +79,11 @@ func (v *view) contiguous() bool {
 	return true
 }
 
-// entry makes the view, which is checked, an entry of the file at r. What isn't simply a
-// range of that file's bytes gets a read function.
-func (v *view) entry(name string, file io.ReaderAt) entry {
+// entry makes the view, which is checked, an entry of a file. What isn't simply a range of
+// the file's bytes gets a read function; inFile says that r is the file.
+func (v *view) entry(name string, inFile bool) entry {
 	e := entry{Entry: Entry{Name: name, DType: v.dtype, Shape: v.shape}}
-	if v.r == file && !v.big && v.contiguous() {
+	if inFile && !v.big && v.contiguous() {
 		width := int64(dtypeBits(v.dtype) / 8)
 		n, _ := tensor.Size(v.shape...)
 		if n > 0 {
