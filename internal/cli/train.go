@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -66,6 +67,9 @@ const sampleName = "sample"
 // valFraction of a folder without a val part is kept for validation.
 const valFraction = 0.2
 
+// outsideHeap is what of a process's memory the collector doesn't govern: its code.
+const outsideHeap = 32 << 20
+
 // trainCacheBytes bounds the decoded images kept in memory.
 const trainCacheBytes = 512 << 20
 
@@ -107,6 +111,9 @@ func (c *trainCommand) Run(e *environment) error {
 	p := &trainProgress{
 		out: human, errors: e.stderr, dir: dir, perEpoch: (trainSet.Len() + recipe.Batch - 1) / recipe.Batch,
 		curve: report.Curve{Title: curveTitle(recipe, trainSet.Name)},
+	}
+	if c.Memory > 0 { // the collector must not wait for the heap to double
+		defer debug.SetMemoryLimit(debug.SetMemoryLimit(max(int64(c.Memory)-outsideHeap, outsideHeap)))
 	}
 	result, err := train.Run(e.ctx, train.Options{
 		Recipe: recipe, Train: trainSet, Val: valSet, Dir: dir, Threads: threads, CacheBytes: trainCacheBytes,
