@@ -1,0 +1,211 @@
+package eval
+
+import (
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/preprocess"
+)
+
+// oracleModel is D at an eighth of its width, with the weights that tools/oracle/eval.py
+// computes: weight i of a tensor is a hash of its name and i.
+func oracleModel(t *testing.T) *vgg.Model {
+	t.Helper()
+	o := vgg.DefaultOptions("D")
+	o.Classes, o.Width, o.FC = 10, 1./8, 64
+	net, err := vgg.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range net.Params() {
+		v := make([]float32, p.Len())
+		bound := 0.1 // of a bias
+		if len(p.Shape) > 1 {
+			bound = math.Sqrt(6 / float64(p.Len()/p.Shape[0]))
+		}
+		switch p.Name {
+		case "conv1_1.weight":
+			bound /= 64
+		case "fc8.weight":
+			bound *= 1.5
+		}
+		h := fnv.New64a()
+		h.Write([]byte(p.Name))
+		seed := h.Sum64()
+		for i := range v {
+			z := seed + uint64(i+1)*0x9e3779b97f4a7c15
+			z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+			z = (z ^ z>>27) * 0x94d049bb133111eb
+			z ^= z >> 31
+			v[i] = float32((float64(z>>40)/(1<<23) - 1) * bound)
+		}
+		if err := p.Set(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spec, err := preprocess.Preset("vgg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	classes := make([]string, o.Classes)
+	for i := range classes {
+		classes[i] = fmt.Sprint(i)
+	}
+	return &vgg.Model{Net: net, Classes: classes, Preprocess: spec}
+}
+
+type oracle struct {
+	Grids  map[string][][2]int
+	Images []struct {
+		File  string
+		Views []struct {
+			Scale     int
+			Dense     []float32
+			DenseFlip []float32 `json:"dense_flip"`
+			Grid      []float32
+			GridFlip  []float32 `json:"grid_flip"`
+			Ten       []float32
+			Map       []float32
+		}
+	}
+}
+
+// On photographs, dense passes, grids of crops, ten crops, mirror images and their means
+// are PyTorch's within 1e-4, at every scale.
+func TestOracle(t *testing.T) {
+	var o oracle
+	text, err := os.ReadFile("testdata/oracle.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &o); err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	for name, want := range o.Grids {
+		var w, h int
+		if _, err := fmt.Sscanf(name, "%dx%d", &w, &h); err != nil {
+			t.Fatal(err)
+		}
+		for i, c := range Grid(w, h, 224) {
+			if c != (Corner{want[i][0], want[i][1]}) {
+				t.Errorf("%s: crop %d at %v, want %v", name, i, c, want[i])
+			}
+		}
+		checked++
+	}
+	if checked < 8 || len(o.Images) != 20 {
+		t.Fatalf("%d grids and %d images, want at least 8 and 20", checked, len(o.Images))
+	}
+	dir := filepath.Join("..", "..", "shared", "data", "imagenet-sample")
+	if _, err := os.Stat(dir); err != nil {
+		t.Skipf("no photographs: %v", err)
+	}
+	m := oracleModel(t)
+	data, images := photographs(t, dir, o)
+	if testing.Short() {
+		images = images[:2]
+	}
+	var views []view
+	for _, v := range o.Images[0].Views {
+		views = append(views, view{Dense, v.Scale, false}, view{Dense, v.Scale, true}, view{MultiCrop, v.Scale, false}, view{TenCrop, v.Scale, false})
+	}
+	wanted := func(i int) []int { // into views
+		var list []int
+		for j, v := range o.Images[i].Views {
+			list = append(list, 4*j, 4*j+1)
+			if v.Grid != nil && !testing.Short() && (i == 0 || v.Scale == 512) {
+				list = append(list, 4*j+2)
+			}
+			if v.Ten != nil {
+				list = append(list, 4*j+3)
+			}
+		}
+		return list
+	}
+	l, err := newLimits(m.Net, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	worst, varied := 0.0, false
+	check := func(file, what string, got, want []float32) {
+		for k := range want {
+			d := math.Abs(float64(got[k] - want[k]))
+			worst = max(worst, d)
+			if d > 1e-4 {
+				t.Errorf("%s: %s: class %d: %v, want %v", file, what, k, got[k], want[k])
+			}
+			varied = varied || want[k] > 0.15
+		}
+	}
+	p := &pass{model: m, data: data, views: views, limits: l, workers: 2, done: func(i int, posteriors [][]float32, err error) error {
+		if err != nil {
+			return err
+		}
+		for j, v := range wanted(i) {
+			im, got, what := o.Images[i], posteriors[j], views[v]
+			want := im.Views[v/4]
+			switch v % 4 {
+			case 0:
+				check(im.File, fmt.Sprint(what), got, want.Dense)
+			case 1:
+				check(im.File, fmt.Sprint(what), got, Mean(want.Dense, want.DenseFlip))
+			case 2:
+				check(im.File, fmt.Sprint(what), got, Mean(want.Grid, want.GridFlip))
+			case 3:
+				check(im.File, fmt.Sprint(what), got, want.Ten)
+			}
+		}
+		return nil
+	}}
+	if err := p.run(t.Context(), images, wanted); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("largest difference of a posterior: %.2g", worst)
+	if !varied {
+		t.Error("the posteriors are all alike: the test tells nothing")
+	}
+
+	raw, err := data.Read(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	im, err := preprocess.Decode(raw, preprocess.DecodeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range o.Images[0].Views {
+		maps, err := ScoreMaps(m, im, []int{v.Scale})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(maps[0].Posteriors) != len(v.Map) || maps[0].Window != 224 || maps[0].Stride != 32 {
+			t.Fatalf("Q %d: a map of %d×%d places, %d numbers, want %d", v.Scale, maps[0].OW, maps[0].OH, len(maps[0].Posteriors), len(v.Map))
+		}
+		check(data.Samples[0].Name, fmt.Sprintf("map at Q %d", v.Scale), maps[0].Posteriors, v.Map)
+	}
+}
+
+// photographs is the oracle's images as a set of one class.
+func photographs(t *testing.T, dir string, o oracle) (*dataset.Dataset, []int) {
+	t.Helper()
+	var samples []dataset.Sample
+	var images []int
+	for i, im := range o.Images {
+		samples = append(samples, dataset.Sample{Name: im.File})
+		images = append(images, i)
+	}
+	data, err := dataset.New("photographs", os.DirFS(dir), []string{"0"}, samples)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data, slices.Clip(images)
+}

@@ -1,0 +1,230 @@
+package eval
+
+import (
+	"bytes"
+	"image"
+	"image/color"
+	"image/png"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/tensor"
+)
+
+// narrowModel has random weights and classes a to c.
+func narrowModel(t testing.TB, config string) *vgg.Model {
+	t.Helper()
+	o := vgg.DefaultOptions(config)
+	o.Classes, o.Width, o.FC, o.Input = 3, 1./16, 16, 32
+	net, err := vgg.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := net.Init(vgg.Glorot, 3); err != nil {
+		t.Fatal(err)
+	}
+	spec, err := preprocess.Preset("torchvision")
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec.Crop, spec.Resize = 32, 40
+	return &vgg.Model{Net: net, Classes: []string{"a", "b", "c"}, Preprocess: spec}
+}
+
+// noisy is a set of pictures of the given sizes.
+func noisy(t testing.TB, sizes [][2]int) *dataset.Dataset {
+	t.Helper()
+	fsys := fstest.MapFS{}
+	var samples []dataset.Sample
+	for i, s := range sizes {
+		rng := rand.New(rand.NewPCG(uint64(i), 7))
+		im := image.NewRGBA(image.Rect(0, 0, s[0], s[1]))
+		for y := range s[1] {
+			for x := range s[0] {
+				v := rng.Uint32()
+				im.SetRGBA(x, y, color.RGBA{uint8(v), uint8(v >> 8), uint8(v >> 16), 255})
+			}
+		}
+		var b bytes.Buffer
+		if err := png.Encode(&b, im); err != nil {
+			t.Fatal(err)
+		}
+		name := string(rune('a'+i/26)) + string(rune('a'+i%26)) + ".png"
+		fsys[name] = &fstest.MapFile{Data: b.Bytes()}
+		samples = append(samples, dataset.Sample{Name: name, Label: i % 3})
+	}
+	d, err := dataset.New("noise", fsys, []string{"a", "b", "c"}, samples)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// A batch gives every image the bits that it has alone, whatever the size.
+func TestBatchesKeepBits(t *testing.T) {
+	for _, config := range []string{"A", "D", "A-BN", "A-LRN"} {
+		m := narrowModel(t, config)
+		rng := rand.New(rand.NewPCG(1, 2))
+		for _, s := range []size{{32, 32}, {40, 57}, {64, 33}, {35, 150}, {33, 700}} {
+			x := tensor.New(5, 3, s.h, s.w)
+			for i := range x.Data {
+				x.Data[i] = rng.Float32() - 0.5
+			}
+			together, err := m.Net.Forward(x)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 5 {
+				one, err := tensor.FromSlice(x.Index(i).Data, 1, 3, s.h, s.w)
+				if err != nil {
+					t.Fatal(err)
+				}
+				alone, err := m.Net.Forward(one)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !slices.Equal(alone.Data, together.Index(i).Data) {
+					t.Errorf("%s, %d×%d: image %d of a batch has other scores than alone", config, s.w, s.h, i)
+				}
+			}
+		}
+	}
+}
+
+// Images of odd shapes go through every protocol: a panorama, an icon smaller than the
+// network's input, a strip; and batches are made of images of one size.
+func TestOddSizes(t *testing.T) {
+	m := narrowModel(t, "A")
+	d := noisy(t, [][2]int{{500, 20}, {2, 2}, {1, 1}, {31, 33}, {64, 48}, {20, 500}, {64, 48}, {128, 96}, {5000, 200}})
+	for _, p := range []Protocol{Centre, Dense, MultiCropDense, TenCrop} {
+		r, err := Run(t.Context(), m, d, Options{Protocol: p, Scales: []int{32, 50}, Flip: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Images != d.Len() || r.Unreadable != 0 {
+			t.Errorf("%v: %d images and %d unreadable: %v", p, r.Images, r.Unreadable, r.Bad)
+		}
+	}
+}
+
+// However little memory, every image that fits has the same posterior; one that doesn't
+// is unreadable, and the error has the numbers.
+func TestMemoryBound(t *testing.T) {
+	m := narrowModel(t, "A")
+	var sizes [][2]int
+	for i := range 40 {
+		sizes = append(sizes, [2]int{32 + 7*(i%5), 40 + 11*(i%3)})
+	}
+	sizes = append(sizes, [2]int{9000, 32})
+	d := noisy(t, sizes)
+	fixed := fixedBytes(m.Net)
+	var first *Result
+	for _, images := range []int64{2 << 30, 100 << 20, leastImageBytes} {
+		l, err := newLimits(m.Net, fixed+images)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sum := l.fixed + l.pass + l.decode + l.queue; sum > l.total {
+			t.Errorf("parts of %d bytes of a bound of %d", sum, l.total)
+		}
+		p := pass{model: m, limits: l, queues: map[size]*queue{}}
+		for _, s := range []size{{32, 32}, {224, 224}, {100, 1000}} {
+			n, err := p.limit(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if need, err := l.passBytes(m.Net, n, s.h, s.w); err != nil || n > 1 && need > l.pass || n > 1 && n*s.h*s.w > batchPixels {
+				t.Errorf("%d images of %v take %d bytes of %d, %v", n, s, need, l.pass, err)
+			}
+		}
+		o := Options{Protocol: Dense, Scales: []int{32}, Memory: fixed + images, Mistakes: 99}
+		if images == leastImageBytes {
+			o.Scales = []int{96} // 27000×96
+		}
+		r, err := Run(t.Context(), m, d, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if images == leastImageBytes {
+			if r.Unreadable != 1 || !strings.Contains(r.Bad[0].Err.Error(), "9000×32 pixels rescaled to 27000×96 take") || !strings.Contains(r.Bad[0].Err.Error(), "MiB") {
+				t.Errorf("too long an image: %v", r.Bad)
+			}
+			continue
+		}
+		if first == nil {
+			first = r
+		} else if r.Loss != first.Loss || r.Images != first.Images {
+			t.Errorf("with %d bytes: loss %v on %d images, want %v on %d", images, r.Loss, r.Images, first.Loss, first.Images)
+		}
+	}
+	if _, err := Run(t.Context(), m, d, Options{Memory: fixed + 1}); err == nil || !strings.Contains(err.Error(), "of which the network takes") {
+		t.Errorf("no memory: error %v", err)
+	}
+}
+
+// A header that claims more than there is costs nothing.
+func TestHeaderThatLies(t *testing.T) {
+	m := narrowModel(t, "A")
+	d := noisy(t, [][2]int{{40, 40}, {40, 40}})
+	raw, err := d.Read(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(raw[16:24], []byte{0, 1, 0, 0, 0, 1, 0, 0}) // 65536×65536, with a wrong checksum
+	fsys := fstest.MapFS{"aa.png": {Data: raw}, "ab.png": {Data: raw[:30]}}
+	good, err := d.Read(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fsys["ac.png"] = &fstest.MapFile{Data: good}
+	lies, err := dataset.New("lies", fsys, []string{"a"}, []dataset.Sample{{Name: "aa.png"}, {Name: "ab.png"}, {Name: "ac.png"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Run(t.Context(), m, lies, Options{Protocol: Dense})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Images != 1 || r.Unreadable != 2 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// The estimate counts the multiplications of what runs.
+func TestWork(t *testing.T) {
+	m := narrowModel(t, "A")
+	d := noisy(t, [][2]int{{64, 48}, {64, 48}, {64, 48}})
+	crop, err := m.Net.Chain().MACs(32, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := m.Net.Chain().MACs(36, 48)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		s    Setting
+		want int64
+	}{
+		{Setting{Centre, []int{40}, false}, crop},
+		{Setting{Centre, []int{40, 48}, true}, 4 * crop},
+		{Setting{Dense, []int{36}, true}, 2 * whole},
+		{Setting{MultiCropDense, []int{36}, false}, 50*crop + whole},
+		{Setting{TenCrop, []int{36}, true}, 10 * crop},
+	} {
+		net := Net{Open: func() (*vgg.Model, error) { return m, nil }, Setting: c.s}
+		w, err := Work(t.Context(), []Net{net}, d, Options{}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w.MACs != float64(c.want) || w.Images != 3 || w.Time <= 0 || w.Memory != DefaultMemory(m.Net) {
+			t.Errorf("%v: %+v, want %d multiplications", c.s, w, c.want)
+		}
+	}
+}

@@ -1,0 +1,173 @@
+#!/usr/bin/python3
+"""Fixture of package eval, made by plain PyTorch and PIL.
+
+    eval.py SAMPLE            writes eval/testdata/oracle.json
+    eval.py SAMPLE --weights D.safetensors [--scales 256] [--images 20] [--crops 2] --out F
+
+SAMPLE is a folder of ImageNet photographs, of which the first twenty by name are taken.
+The network is configuration D at an eighth of its width with 64 units in fc6 and fc7 and
+ten classes. Its weights are not stored: both sides compute them, weight i of a tensor by
+the hash below. With --weights it is the network of that file instead, of any width, and
+the output goes elsewhere: a comparison at full size, which is too large to keep.
+
+The photographs are decoded by `go run ./tools/oracle/decode`, so that what is compared is
+not the rounding of JPEG decoders.
+
+For every image and Q = 224, 256, 384, 512: the posteriors of the dense pass and of its
+mirror image. For the first two also of the 5x5 grid of crops of the image and of its
+mirror image, and for Q = 256 of torchvision's ten crops. For one the class score maps.
+"""
+import argparse
+import json
+import math
+import pathlib
+import struct
+import subprocess
+import tempfile
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torchvision.transforms.functional import ten_crop
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+OUT = ROOT / "eval" / "testdata" / "oracle.json"
+D = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M"]
+WIDTH, FC, CLASSES, SIDE = 8, 64, 10, 224
+SCALES = [224, 256, 384, 512]
+MEAN = torch.tensor([123.68, 116.779, 103.939]).reshape(1, 3, 1, 1)
+
+
+def hashed(name, n):
+    """n numbers in [-1, 1) that depend on the name and their place: splitmix64 of the
+    place, begun at FNV-1a of the name."""
+    seed = 0xCBF29CE484222325
+    for b in name.encode():
+        seed = ((seed ^ b) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
+    z = np.uint64(seed) + np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z = z ^ (z >> np.uint64(31))
+    return (z >> np.uint64(40)).astype(np.float64) / 2**23 - 1
+
+
+def hashed_weights():
+    shapes, c, block, i = {}, 3, 1, 1
+    for k in D:
+        if k == "M":
+            block, i = block + 1, 1
+            continue
+        shapes[f"conv{block}_{i}"] = (k // WIDTH, c, 3, 3)
+        c, i = k // WIDTH, i + 1
+    shapes["fc6"], shapes["fc7"], shapes["fc8"] = (FC, c * 49), (FC, FC), (CLASSES, FC)
+    p = {}
+    for name, shape in shapes.items():
+        n = math.prod(shape)
+        bound = math.sqrt(6 / (n // shape[0]))
+        if name == "conv1_1":
+            bound /= 64  # its input is grey levels
+        if name == "fc8":
+            bound *= 1.5
+        p[name + ".weight"] = torch.from_numpy((hashed(name + ".weight", n) * bound).astype(np.float32)).reshape(shape)
+        p[name + ".bias"] = torch.from_numpy((hashed(name + ".bias", shape[0]) * 0.1).astype(np.float32))
+    return p
+
+
+def read_safetensors(path):
+    with open(path, "rb") as f:
+        header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+        data = np.frombuffer(f.read(), np.uint8)
+    return {name: torch.from_numpy(data[slice(*e["data_offsets"])].view(np.float32).reshape(e["shape"]).copy())
+            for name, e in header.items() if name != "__metadata__"}
+
+
+def score_map(p, x):
+    """Class score map (N, K, OH, OW) of preprocessed images."""
+    block, i = 1, 1
+    for k in D:
+        if k == "M":
+            x, block, i = F.max_pool2d(x, 2), block + 1, 1
+            continue
+        x, i = F.relu(F.conv2d(x, p[f"conv{block}_{i}.weight"], p[f"conv{block}_{i}.bias"], padding=1)), i + 1
+    r = 7
+    for name in ("fc6", "fc7", "fc8"):
+        w = p[name + ".weight"]
+        x = F.conv2d(x, w.reshape(w.shape[0], -1, r, r), p[name + ".bias"])
+        x, r = (F.relu(x) if name != "fc8" else x), 1
+    return x
+
+
+def tensor(images):
+    x = np.stack([np.asarray(im, np.float32) for im in images]).transpose(0, 3, 1, 2)
+    return torch.from_numpy(x.copy()) - MEAN
+
+
+def posterior(p, im):
+    """The map averaged over space, then the soft-max."""
+    return F.softmax(score_map(p, tensor([im]))[0].mean((1, 2)), 0)
+
+
+def rescale(im, q):
+    w, h = im.size
+    size = (q, int(q * h / w)) if w <= h else (int(q * w / h), q)
+    return im.resize(size, Image.BILINEAR)
+
+
+def grid(w, h):
+    """Corners of the 5x5 grid; round() rounds halves to even."""
+    return [(round(j * (w - SIDE) / 4), round(i * (h - SIDE) / 4)) for i in range(5) for j in range(5)]
+
+
+def crops(im):
+    return [im.crop((x, y, x + SIDE, y + SIDE)) for x, y in grid(*im.size)]
+
+
+def mean_posterior(p, images):
+    return F.softmax(score_map(p, tensor(images))[:, :, 0, 0], 1).mean(0)
+
+
+def rounded(t):
+    return [float(f"{v:.6g}") for v in t.flatten().tolist()]
+
+
+def main():
+    a = argparse.ArgumentParser()
+    a.add_argument("sample", type=pathlib.Path)
+    a.add_argument("--weights")
+    a.add_argument("--scales", type=int, nargs="+", default=SCALES)
+    a.add_argument("--images", type=int, default=20)
+    a.add_argument("--crops", type=int, default=2, help="images that go through multi-crop")
+    a.add_argument("--threads", type=int, default=1)
+    a.add_argument("--out", type=pathlib.Path, default=OUT)
+    a = a.parse_args()
+    torch.set_num_threads(a.threads)
+    p = read_safetensors(a.weights) if a.weights else hashed_weights()
+    out = {"torch": torch.__version__, "grids": {}, "images": []}
+    paths = sorted(a.sample.glob("*.JPEG"))[:a.images]
+    with torch.no_grad(), tempfile.TemporaryDirectory() as decoded:
+        subprocess.run(["go", "run", "./tools/oracle/decode", decoded, *(str(p.resolve()) for p in paths)], cwd=ROOT, check=True)
+        for n, path in enumerate(paths):
+            im = Image.open(pathlib.Path(decoded) / (path.name + ".ppm"))
+            row = {"file": path.name, "views": []}
+            for q in a.scales:
+                seen = rescale(im, q)
+                mirrored = seen.transpose(Image.FLIP_LEFT_RIGHT)
+                view = {"scale": q, "dense": rounded(posterior(p, seen)), "dense_flip": rounded(posterior(p, mirrored))}
+                if n < a.crops:
+                    view["grid"] = rounded(mean_posterior(p, crops(seen)))
+                    view["grid_flip"] = rounded(mean_posterior(p, crops(mirrored)))
+                    if q == 256:
+                        view["ten"] = rounded(mean_posterior(p, ten_crop(seen, SIDE)))
+                out["grids"]["x".join(map(str, seen.size))] = grid(*seen.size)
+                if n == 0 and not a.weights:
+                    view["map"] = rounded(F.softmax(score_map(p, tensor([seen]))[0], 0))
+                row["views"].append(view)
+            out["images"].append(row)
+            print(path.name, flush=True)
+    out["grids"] = dict(sorted(out["grids"].items())[:12])
+    a.out.parent.mkdir(exist_ok=True)
+    a.out.write_text(json.dumps(out, separators=(",", ":")).replace('{"file"', '\n{"file"') + "\n")
+
+
+main()
