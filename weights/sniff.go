@@ -46,7 +46,7 @@ func otherFormat(b []byte) string {
 		name  string
 	}{
 		{0, "\x93NUMPY", "a NumPy array (.npy)"},
-		{0, "MATLAB 5.0 MAT-file", "a MATLAB file (MatConvNet .mat)"},
+		{0, "MATLAB 5.0 MAT-file", "a MATLAB file (MatConvNet .mat; scipy.io.loadmat and numpy.savez make an .npz of it)"},
 		{0, "\x80\x02", "a Python pickle that isn't torch.save's"},
 		{0, "\x80\x03", "a Python pickle that isn't torch.save's"},
 		{0, "\x80\x04", "a Python pickle that isn't torch.save's"},
