@@ -201,6 +201,9 @@ func readState(f *weights.File) (state, error) {
 	if s.Version != stateVersion {
 		return s, fmt.Errorf("train: checkpoint %s: version %d, want %d", f.Name(), s.Version, stateVersion)
 	}
+	if s.Epoch < 1 || s.Batches < 0 || s.Iteration < 0 {
+		return s, fmt.Errorf("train: checkpoint %s: epoch %d, %d batches done, iteration %d: no run comes there", f.Name(), s.Epoch, s.Batches, s.Iteration)
+	}
 	return s, nil
 }
 
