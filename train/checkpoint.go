@@ -214,15 +214,16 @@ func verify(f *weights.File) error {
 	if len(entries) == 0 || entries[len(entries)-1].Name != checksumTensor || !slices.Equal(entries[len(entries)-1].Shape, []int{checksumWords}) {
 		return fmt.Errorf("train: checkpoint %s: no checksum", f.Name())
 	}
-	buf := make([]float32, pieceFloats)
+	var buf []float32
 	for _, e := range entries[:len(entries)-1] {
 		sum.text(e.Name)
 		n := 1
 		for _, d := range e.Shape {
 			n *= d
 		}
-		for at := 0; at < n; at += len(buf) {
-			part := buf[:min(len(buf), n-at)]
+		for at := 0; at < n; at += pieceFloats {
+			part := slices.Grow(buf[:0], min(pieceFloats, n-at))[:min(pieceFloats, n-at)]
+			buf = part
 			if err := f.ReadRange(e.Name, at, part); err != nil {
 				return err
 			}
