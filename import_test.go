@@ -222,6 +222,9 @@ func TestInferred(t *testing.T) {
 		want Options
 	}{
 		{"a sixteenth of A", torchTensors(2, a, 7, 7, 3), Options{Config: "A", Classes: 3, Width: 1. / 16, FC: 7, Input: 64}},
+		{"timm's names", append(torchTensors(2, a),
+			source("pre_logits.fc1.weight", 7, 32, 2, 2), source("pre_logits.fc1.bias", 7), source("pre_logits.fc2.weight", 7, 7, 1, 1), source("pre_logits.fc2.bias", 7),
+			source("head.fc.weight", 3, 7), source("head.fc.bias", 3)), Options{Config: "A", Classes: 3, Width: 1. / 16, FC: 7, Input: 64}},
 		{"other units", torchTensors(1, a, 7, 6, 3), Options{Config: "4 M 8 M 16 16 M 32 32 M 32 32 M FC7 FC6 FC", Classes: 3, Width: 1, Input: 32}},
 		{"one fully connected layer", torchTensors(1, a, 3), Options{Config: "4 M 8 M 16 16 M 32 32 M 32 32 M FC", Classes: 3, Width: 1, Input: 32}},
 		{"the features", torchTensors(1, a), Options{Config: "A", Width: 1. / 16, Input: 224}},
