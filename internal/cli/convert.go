@@ -24,7 +24,7 @@ type convertCommand struct {
 }
 
 func (convertCommand) Help() string {
-	return `Reads PyTorch (.pth), safetensors, Keras (.h5, .weights.h5, .keras), TensorFlow.js (model.json), Caffe (.caffemodel), MatConvNet (.mat), ONNX and npz, each recognised by its content; the configuration, its width and its classes are inferred from the tensors. Class names and preprocessing travel in the file's metadata. A first convolution that takes BGR is turned to RGB.` + exitHelp
+	return `Reads PyTorch (.pth), safetensors, Keras (.h5, .weights.h5, .keras), TensorFlow.js (model.json), Caffe (.caffemodel), ONNX and npz, each recognised by its content; the configuration, its width and its classes are inferred from the tensors. Class names and preprocessing travel in the file's metadata. A first convolution that takes BGR is turned to RGB.` + exitHelp
 }
 
 // convertResult has the JSON keys of `vgg convert --json`.
