@@ -43,6 +43,8 @@ func (evalCommand) Help() string {
 type evalResult struct {
 	Weights string `json:"weights"` // of the first network
 	*eval.Result
+	Memory  int64 `json:"memory_bytes,omitempty"`   // the bound
+	PeakRSS int64 `json:"peak_rss_bytes,omitempty"` // the most that the process has had
 }
 
 func (c *evalCommand) Run(e *environment) error {
@@ -81,7 +83,7 @@ func (c *evalCommand) Run(e *environment) error {
 		defer os.Remove(temporary.Name())
 		options.Out = temporary.Name()
 	}
-	restore, err := e.announce(nets, data, options)
+	bound, restore, err := e.announce(nets, data, options)
 	defer restore()
 	if err != nil {
 		return err
@@ -105,9 +107,9 @@ func (c *evalCommand) Run(e *environment) error {
 		}
 	}
 	if r.ImagesPerSecond > 0 {
-		fmt.Fprintf(e.stderr, "%.4g images/s, %s in all\n", r.ImagesPerSecond, report.Duration(time.Duration(r.Seconds*float64(time.Second))))
+		fmt.Fprintf(e.stderr, "%.4g images/s, %s in all, peak memory %s\n", r.ImagesPerSecond, report.Duration(time.Duration(r.Seconds*float64(time.Second))), report.Bytes(peakRSS()))
 	}
-	return c.finish(e, r)
+	return c.finish(e, evalResult{Result: r, Memory: bound, PeakRSS: peakRSS()})
 }
 
 // check reports flags that contradict one another.
@@ -226,14 +228,14 @@ const measuredFrom = 64
 
 // announce says, before a run, what it will take, and bounds the process's memory until
 // restore is called.
-func (e *environment) announce(nets []eval.Net, data *dataset.Dataset, o eval.Options) (restore func(), err error) {
+func (e *environment) announce(nets []eval.Net, data *dataset.Dataset, o eval.Options) (bound int64, restore func(), err error) {
 	restore = func() {}
 	if err := e.ctx.Err(); err != nil {
-		return restore, err
+		return 0, restore, err
 	}
 	w, err := eval.Work(e.ctx, nets, data, o, o.Shard.Images(data.Len()) >= measuredFrom)
 	if err != nil {
-		return restore, err
+		return 0, restore, err
 	}
 	// The collector keeps what images leave behind within the bound.
 	before := debug.SetMemoryLimit(w.Memory)
@@ -246,7 +248,7 @@ func (e *environment) announce(nets []eval.Net, data *dataset.Dataset, o eval.Op
 		text += fmt.Sprintf(": about %s (%.1f images/s)", report.Duration(w.Time), float64(w.Images)/w.Time.Seconds())
 	}
 	fmt.Fprintf(e.stderr, "%s; memory within %s, of which the network takes %s\n", text, report.Bytes(w.Memory), report.Bytes(w.Largest))
-	return restore, nil
+	return w.Memory, restore, nil
 }
 
 // merge reports on result files.
@@ -265,16 +267,17 @@ func (c *evalCommand) merge(e *environment) error {
 			return err
 		}
 	}
-	return c.finish(e, r)
+	return c.finish(e, evalResult{Result: r})
 }
 
 // finish prints the result.
-func (c *evalCommand) finish(e *environment, r *eval.Result) error {
+func (c *evalCommand) finish(e *environment, r evalResult) error {
+	r.Weights = r.Nets[0].Weights
 	var err error
 	if c.JSON {
-		err = writeJSON(e.stdout, evalResult{r.Nets[0].Weights, r})
+		err = writeJSON(e.stdout, r)
 	} else {
-		err = printEval(e.stdout, r)
+		err = printEval(e.stdout, r.Result)
 	}
 	if err != nil {
 		return err
