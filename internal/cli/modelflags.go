@@ -20,8 +20,13 @@ type modelFlags struct {
 	Preprocess string `placeholder:"NAME" help:"Pixel values as vgg, caffe, keras, torchvision or unit (pixel/255) has them, or as a JSON object says; of weights that don't tell, or in place of what they tell. caffe and keras say of weights from elsewhere that they take BGR."`
 	Labels     string `placeholder:"FILE" help:"Names of the classes: imagenet, or a file with one a line or a JSON list; the weights say unless given."`
 	Structure  string `name:"structure" placeholder:"CONFIG" help:"Configuration, or a row of layers, of weights whose tensors don't tell it."`
-	Source     string `default:"torchvision" enum:"torchvision,keras,caffe" placeholder:"NAME" help:"Whose release a configuration's name stands for: torchvision, keras or caffe (torchvision)."`
-	Offline    bool   `help:"Download nothing: a release that isn't there is an error."`
+	releaseFlags
+}
+
+// releaseFlags are shared by the commands that take a release for a file of weights.
+type releaseFlags struct {
+	Source  string `default:"torchvision" enum:"torchvision,keras,caffe" placeholder:"NAME" help:"Whose release a configuration's name stands for: torchvision, keras or caffe (torchvision)."`
+	Offline bool   `help:"Download nothing: a release that isn't there is an error."`
 }
 
 // options are what the flags say of a file.
@@ -69,7 +74,7 @@ func (f modelFlags) open(e *environment, name string, fc nn.Storage) (*vgg.Model
 }
 
 // path is a file's own, or that of a release, which is downloaded on its first use.
-func (f modelFlags) path(e *environment, name string) (string, error) {
+func (f releaseFlags) path(e *environment, name string) (string, error) {
 	r, dir, err := f.release(name)
 	if err != nil || dir == "" {
 		return name, err
@@ -79,7 +84,7 @@ func (f modelFlags) path(e *environment, name string) (string, error) {
 
 // release tells whether a name stands for a release, and the folder that keeps those; what
 // is a file, or no configuration, stands for itself.
-func (f modelFlags) release(name string) (r vgg.Release, dir string, err error) {
+func (f releaseFlags) release(name string) (r vgg.Release, dir string, err error) {
 	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) || strings.ContainsAny(name, `/\`) {
 		return r, "", nil
 	}

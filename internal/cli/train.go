@@ -38,7 +38,7 @@ type trainCommand struct {
 	FC           *int            `name:"fc" placeholder:"N" help:"Units of fc6 and fc7."`
 	Input        *int            `placeholder:"PIXELS" help:"Side of the square crop."`
 	Init         *vgg.Init       `placeholder:"NAME" help:"Initialisation: he, glorot, normal-0.1 or normal-0.01."`
-	InitFrom     *string         `placeholder:"FILE" help:"Weights to begin with."`
+	InitFrom     *string         `placeholder:"FILE" help:"Weights to begin with: a file, or a configuration's name for its public release."`
 	InitRule     *train.InitRule `placeholder:"NAME" help:"What is taken from them: pre-initialisation, the first four convolutional layers and the fully connected ones; or fine-tune, all (pre-initialisation if the configurations differ)."`
 	Freeze       []string        `placeholder:"PATTERN" help:"Layers that are not learnt: conv1_*, fc[67]. Can be given more than once."`
 	Epochs       *int            `placeholder:"N" help:"Passes over the training images, at most."`
@@ -53,6 +53,7 @@ type trainCommand struct {
 	Ranks  int  `default:"1" placeholder:"N" help:"Copies of the network that share the groups and the threads (1)."`
 	Memory size `placeholder:"SIZE" help:"Memory that the run is to stay within, such as 8GiB: it takes the batch in parts small enough, to the same bits."`
 
+	releaseFlags
 	threadsFlag
 	jsonFlag
 }
@@ -88,6 +89,11 @@ func (c *trainCommand) Run(e *environment) error {
 	recipe, err := c.recipe(from)
 	if err != nil {
 		return err
+	}
+	if recipe.InitFrom != "" && from == nil {
+		if recipe.InitFrom, err = c.path(e, recipe.InitFrom); err != nil {
+			return err
+		}
 	}
 	human := e.stdout
 	if c.JSON {
