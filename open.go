@@ -248,7 +248,7 @@ func (c *Contents) foreign(f *weights.File, o OpenOptions) error {
 			return fail(err)
 		}
 	case !ol.complete && ol.count(pooling) == 0:
-		return fail(errors.New("the names of the tensors don't tell where the poolings are: say the configuration"))
+		return fail(errors.New("the names of the tensors don't tell where the poolings are: say the configuration (--structure)"))
 	}
 	if c.Options, err = ol.options(); err != nil {
 		return fail(err)

@@ -1,0 +1,50 @@
+package vgg
+
+import (
+	"bytes"
+	"path/filepath"
+	"testing"
+
+	"github.com/verydeep/vgg/weights"
+)
+
+// FuzzIdentify: whatever a file says, it is an error or a network that can be built, from
+// tensors that are there.
+func FuzzIdentify(f *testing.F) {
+	for _, pattern := range []string{"caffe/*.caffemodel", "torch/?_*.pth", "keras/nested.*", "onnx/torch_*.onnx"} {
+		paths, err := filepath.Glob(filepath.Join("weights", "testdata", filepath.FromSlash(pattern)))
+		if err != nil || len(paths) == 0 {
+			f.Fatalf("no seeds %s: %v", pattern, err)
+		}
+		for _, p := range paths[:min(3, len(paths))] {
+			f.Add(readFile(f, p), "")
+		}
+	}
+	for _, config := range []string{"A", "D-BN"} {
+		f.Add(readFile(f, save(f, tinyModel(f, config))), config)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, config string) {
+		w, err := weights.NewFile("fuzz", bytes.NewReader(data), int64(len(data)))
+		if err != nil {
+			return
+		}
+		c, err := Identify(w, OpenOptions{Preprocess: "vgg", Config: config})
+		if err != nil {
+			return
+		}
+		if err := c.Options.Validate(); err != nil {
+			t.Fatalf("identified as %+v: %v", c.Options, err)
+		}
+		n, err := New(c.Options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(c.from) != len(n.Params()) {
+			t.Fatalf("%d supplies of %d parameters", len(c.from), len(n.Params()))
+		}
+		if err := load(w, n.Params(), c.from); err != nil {
+			return // data that can't be read or unpacked
+		}
+		_ = n.exchangeInput()
+	})
+}
