@@ -9,8 +9,16 @@ type Norm struct {
 	Mean, Var   []float32 // of the batch in training, running in inference
 }
 
+// normScratch is what a thread of a normTask works in: on the stack it would not stay
+// there, the kernels being called through pointers.
+type normScratch struct {
+	sum, dot                    [Block]float64
+	scale, shift, slope, unused [Block]float32
+}
+
 type normTask struct {
 	isa           *ISA
+	local         []normScratch // of each thread
 	nm            Norm
 	relu          bool
 	x, y, dy, dx  *Act // dy nil in the forward pass
@@ -21,7 +29,7 @@ type normTask struct {
 // NormForward computes y = γ·(x−μ)/√(σ²+ε) + β over N, H and W of each channel, then
 // max(0, ·) if relu. With stats, μ and σ² (biased) are those of x and stored in nm.
 func (w *Work) NormForward(nm Norm, x, y *Act, relu, stats bool) {
-	w.normT = normTask{isa: Current(), nm: nm, relu: relu, x: x, y: y, stats: stats}
+	w.normT = normTask{isa: Current(), local: w.normScratch(), nm: nm, relu: relu, x: x, y: y, stats: stats}
 	w.Team.Run(x.Blocks(), &w.normT)
 }
 
@@ -29,22 +37,30 @@ func (w *Work) NormForward(nm Norm, x, y *Act, relu, stats bool) {
 // statistics from the forward pass. With relu, dy is first zeroed where y is not
 // positive.
 func (w *Work) NormBackward(nm Norm, x, y, dy, dx *Act, dGamma, dBeta []float32, relu bool) {
-	w.normT = normTask{isa: Current(), nm: nm, relu: relu, x: x, y: y, dy: dy, dx: dx, dGamma: dGamma, dBeta: dBeta}
+	w.normT = normTask{isa: Current(), local: w.normScratch(), nm: nm, relu: relu, x: x, y: y, dy: dy, dx: dx, dGamma: dGamma, dBeta: dBeta}
 	w.Team.Run(x.Blocks(), &w.normT)
 }
 
-func (t *normTask) Part(_, b int) {
+// normScratch returns the scratch of every thread.
+func (w *Work) normScratch() []normScratch {
+	if w.normLocal == nil {
+		w.normLocal = make([]normScratch, w.Team.Threads())
+	}
+	return w.normLocal
+}
+
+func (t *normTask) Part(slot, b int) {
+	s := &t.local[slot]
 	if t.dy != nil {
-		t.backward(b)
+		t.backward(s, b)
 		return
 	}
 	nm, at := t.nm, b*Block
 	if t.stats {
-		t.measure(b)
+		t.measure(s, b)
 	}
-	var scale, shift [Block]float32
 	for l := range Block {
-		scale[l], shift[l] = nm.Affine(at + l)
+		s.scale[l], s.shift[l] = nm.Affine(at + l)
 	}
 	lo := float32(math.Inf(-1))
 	if t.relu {
@@ -52,7 +68,7 @@ func (t *normTask) Part(_, b int) {
 	}
 	for n := range t.x.N {
 		for y := range t.x.H {
-			t.isa.scaleShiftRow(t.x.W, t.x.Data[t.x.At(n, b, y, 0):], t.y.Data[t.y.At(n, b, y, 0):], scale[:], shift[:], lo)
+			t.isa.scaleShiftRow(t.x.W, t.x.Data[t.x.At(n, b, y, 0):], t.y.Data[t.y.At(n, b, y, 0):], s.scale[:], s.shift[:], lo)
 		}
 	}
 }
@@ -65,49 +81,49 @@ func (nm Norm) Affine(c int) (scale, shift float32) {
 
 // measure computes the batch's mean and biased variance in float64, from the sums of
 // the differences to the first pixel and of their squares.
-func (t *normTask) measure(b int) {
-	var sum, sq [Block]float64
+func (t *normTask) measure(s *normScratch, b int) {
+	clear(s.sum[:])
+	clear(s.dot[:])
 	ref := t.x.Data[t.x.At(0, b, 0, 0):][:Block]
 	for n := range t.x.N {
 		for y := range t.x.H {
-			t.isa.normSumsRow(t.x.W, t.x.Data[t.x.At(n, b, y, 0):], ref, sum[:], sq[:])
+			t.isa.normSumsRow(t.x.W, t.x.Data[t.x.At(n, b, y, 0):], ref, s.sum[:], s.dot[:])
 		}
 	}
 	count := float64(t.x.N * t.x.H * t.x.W)
 	for l := range Block {
-		mean := sum[l] / count
+		mean := s.sum[l] / count
 		t.nm.Mean[b*Block+l] = float32(float64(ref[l]) + mean)
-		t.nm.Var[b*Block+l] = float32(max(0, sq[l]/count-mean*mean))
+		t.nm.Var[b*Block+l] = float32(max(0, s.dot[l]/count-mean*mean))
 	}
 }
 
 // backward: with x̂ = (x−μ)/√(σ²+ε) and means over the batch,
 //
 //	dβ = Σ dy, dγ = Σ dy·x̂, dx = γ/√(σ²+ε) · (dy − mean(dy) − x̂·mean(dy·x̂)).
-func (t *normTask) backward(b int) {
+func (t *normTask) backward(s *normScratch, b int) {
 	nm, at := t.nm, b*Block
-	var sum, dot [Block]float64
-	var unused [Block]float32
+	clear(s.sum[:])
+	clear(s.dot[:])
 	mean := nm.Mean[at:][:Block]
 	for n := range t.x.N {
 		for y := range t.x.H {
 			dy := t.dy.Data[t.dy.At(n, b, y, 0):]
 			if t.relu {
-				t.isa.reluGradRow(t.x.W, t.y.Data[t.y.At(n, b, y, 0):], dy, unused[:])
+				t.isa.reluGradRow(t.x.W, t.y.Data[t.y.At(n, b, y, 0):], dy, s.unused[:])
 			}
-			t.isa.normDotsRow(t.x.W, t.x.Data[t.x.At(n, b, y, 0):], mean, dy, sum[:], dot[:])
+			t.isa.normDotsRow(t.x.W, t.x.Data[t.x.At(n, b, y, 0):], mean, dy, s.sum[:], s.dot[:])
 		}
 	}
 	count := float64(t.x.N * t.x.H * t.x.W)
-	var scale, slope, shift [Block]float32
 	for l := range Block {
 		inv := 1 / math.Sqrt(float64(nm.Var[at+l])+float64(nm.Eps))
-		t.dBeta[at+l] += float32(sum[l])
-		t.dGamma[at+l] += float32(dot[l] * inv)
+		t.dBeta[at+l] += float32(s.sum[l])
+		t.dGamma[at+l] += float32(s.dot[l] * inv)
 		g := float64(nm.Gamma[at+l]) * inv
-		scale[l] = float32(g)
-		slope[l] = float32(-g * inv * inv * dot[l] / count)
-		shift[l] = float32(-g * sum[l] / count)
+		s.scale[l] = float32(g)
+		s.slope[l] = float32(-g * inv * inv * s.dot[l] / count)
+		s.shift[l] = float32(-g * s.sum[l] / count)
 	}
 	if t.dx == nil {
 		return
@@ -115,7 +131,7 @@ func (t *normTask) backward(b int) {
 	for n := range t.x.N {
 		for y := range t.x.H {
 			t.isa.normGradRow(t.x.W, t.x.Data[t.x.At(n, b, y, 0):], t.dy.Data[t.dy.At(n, b, y, 0):],
-				t.dx.Data[t.dx.At(n, b, y, 0):], mean, scale[:], slope[:], shift[:])
+				t.dx.Data[t.dx.At(n, b, y, 0):], mean, s.scale[:], s.slope[:], s.shift[:])
 		}
 	}
 }

@@ -263,6 +263,7 @@ type Work struct {
 	foldT     foldTask
 	lrnT      lrnTask
 	normT     normTask
+	normLocal []normScratch
 	maskT     maskTask
 	reluT     reluTask
 	sgdT      sgdTask
