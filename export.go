@@ -14,12 +14,12 @@ import (
 
 // ExportOptions say in which form a model is written for others to read.
 type ExportOptions struct {
-	// Format is the kind of file: [weights.Safetensors], [weights.PyTorch], [weights.NPZ]
-	// or [weights.ONNX]. Empty: as the path's extension says; see [FormatOf].
+	// Format is the kind of file: [weights.Safetensors], [weights.PyTorch], [weights.Keras],
+	// [weights.NPZ] or [weights.ONNX]. Empty: as the path's extension says; see [FormatOf].
 	Format weights.Format
 	// Names is the scheme of the tensors' names: "native" (conv1_1.weight), "torchvision"
 	// (features.0.weight), or of npz "conv1_1" (conv1_1_W, (H,W,in,out)). Empty: native of
-	// safetensors, torchvision of PyTorch, conv1_1 of npz. ONNX has its own.
+	// safetensors, torchvision of PyTorch, conv1_1 of npz. Keras and ONNX have their own.
 	Names string
 	// DType is the type of the weights in the file: "f32", which is the default, "f16" or
 	// "bf16". What is not a weight of a convolution or a fully connected layer stays f32.
@@ -29,8 +29,11 @@ type ExportOptions struct {
 }
 
 // FormatOf tells the kind of file that an extension asks for: .safetensors, .pth and
-// .pt, .npz, .onnx.
+// .pt, .weights.h5, .npz, .onnx.
 func FormatOf(path string) (weights.Format, error) {
+	if strings.HasSuffix(path, ".weights.h5") {
+		return weights.Keras, nil
+	}
 	ext := strings.ToLower(filepath.Ext(path))
 	for f, exts := range map[weights.Format][]string{
 		weights.Safetensors: {".safetensors"}, weights.PyTorch: {".pth", ".pt"}, weights.NPZ: {".npz"}, weights.ONNX: {".onnx"},
@@ -39,12 +42,12 @@ func FormatOf(path string) (weights.Format, error) {
 			return f, nil
 		}
 	}
-	return "", fmt.Errorf("vgg: %s: extension %q, want .safetensors, .pth, .npz or .onnx", path, ext)
+	return "", fmt.Errorf("vgg: %s: extension %q, want .safetensors, .pth, .weights.h5, .npz or .onnx", path, ext)
 }
 
 // Export writes the model to a file that other tools read. What they pass over travels
 // in the file's metadata: class names, preprocessing and options, so that [Open] finds
-// them again.
+// them again. Keras's files have no place for it.
 //
 // Weights are written as the network has them: for pixels in RGB, preprocessed by
 // Model.Preprocess. Its standard deviation could be folded into the first convolution,
@@ -71,6 +74,16 @@ func (m *Model) Export(path string, o ExportOptions) error {
 		}
 		o.ONNX.DType = dtype
 		return m.SaveONNX(path, o.ONNX)
+	}
+	if o.Format == weights.Keras {
+		if o.Names != "" || o.DType != "" && o.DType != "f32" {
+			return fail(fmt.Errorf("names %q and dtype %q, but Keras has its own names, and f32", o.Names, o.DType))
+		}
+		tensors, err := m.Net.kerasTensors()
+		if err != nil {
+			return fail(err)
+		}
+		return weights.WriteKeras(path, tensors)
 	}
 	tensors, err := m.sources(o)
 	if err != nil {
@@ -215,6 +228,23 @@ func (n *Network) columnTensors() ([]weights.Source, error) {
 		tensors = append(tensors, s)
 	}
 	return tensors, nil
+}
+
+// kerasTensors are those of columnTensors as Keras calls them: conv1_1/kernel,
+// conv1_1/bias, conv1_1.bn/gamma.
+func (n *Network) kerasTensors() ([]weights.Source, error) {
+	tensors, err := n.columnTensors()
+	for i, s := range tensors {
+		if layer, ok := strings.CutSuffix(s.Name, "_W"); ok {
+			tensors[i].Name = layer + "/kernel"
+		} else if layer, ok := strings.CutSuffix(s.Name, "_b"); ok {
+			tensors[i].Name = layer + "/bias"
+		} else {
+			at := strings.LastIndexByte(s.Name, '.')
+			tensors[i].Name = s.Name[:at] + "/" + s.Name[at+1:]
+		}
+	}
+	return tensors, err
 }
 
 // firstConnected tells how many channels the activation has that p is the fully

@@ -163,19 +163,53 @@ func TestExportErrors(t *testing.T) {
 		o    ExportOptions
 		want string
 	}{
-		{m, "a.txt", ExportOptions{}, `extension ".txt", want .safetensors, .pth, .npz or .onnx`},
+		{m, "a.txt", ExportOptions{}, `extension ".txt", want .safetensors, .pth, .weights.h5, .npz or .onnx`},
 		{m, "a.pth", ExportOptions{DType: "f64"}, `dtype "f64", want f32, f16 or bf16`},
 		{m, "a.pth", ExportOptions{Names: "timm"}, `names "timm", want native, torchvision or conv1_1`},
 		{m, "a.onnx", ExportOptions{Names: "native"}, "ONNX has its own"},
 		{m, "a.onnx", ExportOptions{DType: "f8"}, `dtype "f8"`},
 		{m, "a.npz", ExportOptions{DType: "bf16"}, "BF16"},
-		{m, "a.h5", ExportOptions{Format: weights.Keras}, "Keras can be read, not written"},
+		{m, "a.h5", ExportOptions{Format: weights.Keras}, ".weights.h5"},
 		{norm, "a.pth", ExportOptions{}, "fc2.bn: torchvision has no names"},
 		{bad, "a.pth", ExportOptions{}, "1 class names, want 3"},
 	} {
 		path := filepath.Join(t.TempDir(), c.file)
 		if err := c.m.Export(path, c.o); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v, want the file and %q", c.file, err, c.want)
+		}
+	}
+}
+
+// TestExportKeras: a .weights.h5 is read as the same network once its configuration and
+// preprocessing are given, which the file can't tell.
+func TestExportKeras(t *testing.T) {
+	for _, config := range []string{"A", "D"} {
+		m := exported(t, config, 3)
+		path := filepath.Join(t.TempDir(), "a.weights.h5")
+		if err := m.Export(path, ExportOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		got, err := OpenWith(path, OpenOptions{Config: config, Preprocess: "vgg"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := tensor.New(1, 3, m.Net.Options().Input, m.Net.Options().Input)
+		for i := range x.Data {
+			x.Data[i] = float32(i%11) - 5
+		}
+		want, err := m.Net.Forward(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		y, err := got.Net.Forward(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(y.Data, want.Data) {
+			t.Errorf("%s: scores %v, want %v", config, y.Data, want.Data)
+		}
+		if err := m.Export(path, ExportOptions{DType: "f16"}); err == nil || !strings.Contains(err.Error(), "f16") {
+			t.Errorf("%s in f16: error %v, want one that names the type", config, err)
 		}
 	}
 }

@@ -12,8 +12,8 @@ import (
 
 type convertCommand struct {
 	In       string `arg:"" help:"Weights: a file of any format that is read, or a configuration's name for its public release."`
-	Out      string `arg:"" help:"File to write: .safetensors, .pth, .npz or .onnx."`
-	To       string `placeholder:"FORM" enum:",native,torchvision,conv1_1,safetensors,pth,npz,onnx" default:"" help:"Names of the tensors, native (conv1_1.weight), torchvision (features.0.weight) or conv1_1 (conv1_1_W, of shape (H,W,in,out)); or the format safetensors, pth, npz or onnx, whatever the extension."`
+	Out      string `arg:"" help:"File to write: .safetensors, .pth, .weights.h5, .npz or .onnx."`
+	To       string `placeholder:"FORM" enum:",native,torchvision,conv1_1,safetensors,pth,keras,npz,onnx" default:"" help:"Names of the tensors, native (conv1_1.weight), torchvision (features.0.weight) or conv1_1 (conv1_1_W, of shape (H,W,in,out)); or the format safetensors, pth, keras, npz or onnx, whatever the extension."`
 	DType    string `name:"dtype" default:"f32" enum:"f32,f16,bf16" placeholder:"TYPE" help:"Type of the weights in the file: f32, f16 or bf16; biases and normalisations stay f32 (f32)."`
 	Headless bool   `help:"Leave out the fully connected layers."`
 	Dense    bool   `help:"ONNX: fully connected layers as convolutions, for images of any size."`
@@ -24,7 +24,7 @@ type convertCommand struct {
 }
 
 func (convertCommand) Help() string {
-	return `Reads PyTorch (.pth), safetensors, Keras (.h5, .weights.h5, .keras), TensorFlow.js (model.json), Caffe (.caffemodel), ONNX and npz, each recognised by its content; the configuration, its width and its classes are inferred from the tensors. Class names and preprocessing travel in the file's metadata. A first convolution that takes BGR is turned to RGB.` + exitHelp
+	return `Reads PyTorch (.pth), safetensors, Keras (.h5, .weights.h5, .keras), TensorFlow.js (model.json), Caffe (.caffemodel), ONNX and npz, each recognised by its content; the configuration, its width and its classes are inferred from the tensors. Class names and preprocessing travel in the file's metadata, for which Keras's .weights.h5 has no place. A first convolution that takes BGR is turned to RGB.` + exitHelp
 }
 
 // convertResult has the JSON keys of `vgg convert --json`.
@@ -46,7 +46,7 @@ func (c *convertCommand) Run(e *environment) error {
 	case "native", "torchvision", "conv1_1":
 		x.Names = c.To
 	default:
-		x.Format = map[string]weights.Format{"safetensors": weights.Safetensors, "pth": weights.PyTorch, "npz": weights.NPZ, "onnx": weights.ONNX}[c.To]
+		x.Format = map[string]weights.Format{"safetensors": weights.Safetensors, "pth": weights.PyTorch, "keras": weights.Keras, "npz": weights.NPZ, "onnx": weights.ONNX}[c.To]
 	}
 	if x.Format == "" {
 		var err error
