@@ -178,7 +178,7 @@ func (r *run) prepare(ctx context.Context) error {
 		if fc == "" {
 			fc = nn.F32
 		}
-		h.Nets = append(h.Nets, NetID{n.Weights, n.SHA256, fc, n.Setting})
+		h.Nets = append(h.Nets, NetID{n.Weights, n.SHA256, fc, m.Preprocess, n.Setting})
 	}
 	if _, err := matchClasses(r.data.Name, r.data.Classes, h.Classes); err != nil {
 		return err

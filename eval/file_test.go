@@ -14,6 +14,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/preprocess"
 )
 
 // twoNets is two random networks shown images in different ways.
@@ -166,8 +167,16 @@ func TestOtherRunsAreRefused(t *testing.T) {
 			n[0].Protocol = eval.Centre
 			return n
 		},
-		"scales [36], want [36 48]":          func(n []eval.Net, o *eval.Options) []eval.Net { n[1].Scales = []int{36, 48}; return n },
-		"flip true, want false":              func(n []eval.Net, o *eval.Options) []eval.Net { n[0].Flip = false; return n },
+		"scales [36], want [36 48]": func(n []eval.Net, o *eval.Options) []eval.Net { n[1].Scales = []int{36, 48}; return n },
+		"flip true, want false":     func(n []eval.Net, o *eval.Options) []eval.Net { n[0].Flip = false; return n },
+		"preprocessing {torchvision": func(n []eval.Net, o *eval.Options) []eval.Net {
+			m, err := n[1].Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Preprocess.Filter = preprocess.Bicubic
+			return n
+		},
 		"networks: 2, want 1":                func(n []eval.Net, o *eval.Options) []eval.Net { return n[:1] },
 		"shard 1/1, want 1/2":                func(n []eval.Net, o *eval.Options) []eval.Net { o.Shard = eval.Shard{Index: 1, Count: 2}; return n },
 		"connected weights in f32, want f16": func(n []eval.Net, o *eval.Options) []eval.Net { n[0].FCWeights = "f16"; return n },

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/preprocess"
 )
 
 // Header identifies an evaluation: it is the first line of a result file.
@@ -35,6 +36,8 @@ type NetID struct {
 	Weights   string     `json:"weights"`    // what reports call it
 	SHA256    string     `json:"sha256"`     // of the file of weights
 	FCWeights nn.Storage `json:"fc_weights"` // how the fully connected weights lie in memory
+	// Preprocess is what the file of weights says, or what was said in its place.
+	Preprocess preprocess.Spec `json:"preprocess"`
 	Setting
 }
 
@@ -116,6 +119,8 @@ func (h Header) Difference(want Header) string {
 			return differ(w.Weights+": scales", n.Scales, w.Scales)
 		case n.Flip != w.Flip:
 			return differ(w.Weights+": flip", n.Flip, w.Flip)
+		case n.Preprocess != w.Preprocess:
+			return differ(w.Weights+": preprocessing", n.Preprocess, w.Preprocess)
 		case n.FCWeights != w.FCWeights:
 			return differ(w.Weights+": fully connected weights in", n.FCWeights, w.FCWeights)
 		}

@@ -2,12 +2,12 @@ package eval
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"hash/fnv"
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"github.com/verydeep/vgg"
@@ -105,74 +105,15 @@ func TestOracle(t *testing.T) {
 	if checked < 8 || len(o.Images) != 20 {
 		t.Fatalf("%d grids and %d images, want at least 8 and 20", checked, len(o.Images))
 	}
-	dir := filepath.Join("..", "..", "shared", "data", "imagenet-sample")
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no photographs: %v", err)
-	}
+	data := photographs(t, o)
 	m := oracleModel(t)
-	data, images := photographs(t, dir, o)
+	images := len(o.Images)
 	if testing.Short() {
-		images = images[:2]
+		images = 2
 	}
-	var views []view
-	for _, v := range o.Images[0].Views {
-		views = append(views, view{Dense, v.Scale, false}, view{Dense, v.Scale, true}, view{MultiCrop, v.Scale, false}, view{TenCrop, v.Scale, false})
-	}
-	wanted := func(i int) []int { // into views
-		var list []int
-		for j, v := range o.Images[i].Views {
-			list = append(list, 4*j, 4*j+1)
-			if v.Grid != nil && !testing.Short() && (i == 0 || v.Scale == 512) {
-				list = append(list, 4*j+2)
-			}
-			if v.Ten != nil {
-				list = append(list, 4*j+3)
-			}
-		}
-		return list
-	}
-	l, err := newLimits(m.Net, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	worst, varied := 0.0, false
-	check := func(file, what string, got, want []float32) {
-		for k := range want {
-			d := math.Abs(float64(got[k] - want[k]))
-			worst = max(worst, d)
-			if d > 1e-4 {
-				t.Errorf("%s: %s: class %d: %v, want %v", file, what, k, got[k], want[k])
-			}
-			varied = varied || want[k] > 0.15
-		}
-	}
-	p := &pass{model: m, data: data, views: views, limits: l, workers: 2, done: func(i int, posteriors [][]float32, err error) error {
-		if err != nil {
-			return err
-		}
-		for j, v := range wanted(i) {
-			im, got, what := o.Images[i], posteriors[j], views[v]
-			want := im.Views[v/4]
-			switch v % 4 {
-			case 0:
-				check(im.File, fmt.Sprint(what), got, want.Dense)
-			case 1:
-				check(im.File, fmt.Sprint(what), got, Mean(want.Dense, want.DenseFlip))
-			case 2:
-				check(im.File, fmt.Sprint(what), got, Mean(want.Grid, want.GridFlip))
-			case 3:
-				check(im.File, fmt.Sprint(what), got, want.Ten)
-			}
-		}
-		return nil
-	}}
-	if err := p.run(t.Context(), images, wanted); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("largest difference of a posterior: %.2g", worst)
-	if !varied {
-		t.Error("the posteriors are all alike: the test tells nothing")
-	}
+	compareWithOracle(t, m, data, o, images, func(image, scale int) bool {
+		return !testing.Short() && (image == 0 || scale == 512)
+	})
 
 	raw, err := data.Read(0)
 	if err != nil {
@@ -190,22 +131,157 @@ func TestOracle(t *testing.T) {
 		if len(maps[0].Posteriors) != len(v.Map) || maps[0].Window != 224 || maps[0].Stride != 32 {
 			t.Fatalf("Q %d: a map of %d×%d places, %d numbers, want %d", v.Scale, maps[0].OW, maps[0].OH, len(maps[0].Posteriors), len(v.Map))
 		}
-		check(data.Samples[0].Name, fmt.Sprintf("map at Q %d", v.Scale), maps[0].Posteriors, v.Map)
+		for i, want := range v.Map {
+			if got := maps[0].Posteriors[i]; math.Abs(float64(got-want)) > 1e-4 {
+				t.Fatalf("map at Q %d: number %d is %v, want %v", v.Scale, i, got, want)
+			}
+		}
+	}
+}
+
+// compareWithOracle takes the first images of the set through the network, showing them
+// in every way that the oracle has, and by a grid of crops where crops says so.
+func compareWithOracle(t *testing.T, m *vgg.Model, data *dataset.Dataset, o oracle, images int, crops func(image, scale int) bool) {
+	t.Helper()
+	var views []view
+	for _, v := range o.Images[0].Views {
+		views = append(views, view{Dense, v.Scale, false}, view{Dense, v.Scale, true}, view{MultiCrop, v.Scale, false}, view{TenCrop, v.Scale, false})
+	}
+	wanted := func(i int) []int { // into views
+		var list []int
+		for j, v := range o.Images[i].Views {
+			list = append(list, 4*j, 4*j+1)
+			if v.Grid != nil && crops(i, v.Scale) {
+				list = append(list, 4*j+2)
+			}
+			if v.Ten != nil {
+				list = append(list, 4*j+3)
+			}
+		}
+		return list
+	}
+	l, err := newLimits(m.Net, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	worst, varied := 0.0, false
+	check := func(file string, v view, got, want []float32) {
+		for k := range want {
+			d := math.Abs(float64(got[k] - want[k]))
+			worst = max(worst, d)
+			if d > 1e-4 {
+				t.Errorf("%s: %+v: class %d: %v, want %v", file, v, k, got[k], want[k])
+			}
+			varied = varied || float64(want[k])*float64(len(want)) > 1.5
+		}
+	}
+	p := &pass{model: m, data: data, views: views, limits: l, workers: 2, done: func(i int, posteriors [][]float32, err error) error {
+		if err != nil {
+			return err
+		}
+		for j, v := range wanted(i) {
+			im, got := o.Images[i], posteriors[j]
+			want := im.Views[v/4]
+			switch v % 4 {
+			case 0:
+				check(im.File, views[v], got, want.Dense)
+			case 1:
+				check(im.File, views[v], got, Mean(want.Dense, want.DenseFlip))
+			case 2:
+				check(im.File, views[v], got, Mean(want.Grid, want.GridFlip))
+			case 3:
+				check(im.File, views[v], got, want.Ten)
+			}
+		}
+		return nil
+	}}
+	if err := p.run(t.Context(), whole().images(images), wanted); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("largest difference of a posterior: %.2g", worst)
+	if !varied {
+		t.Error("the posteriors are all alike: the test tells nothing")
 	}
 }
 
 // photographs is the oracle's images as a set of one class.
-func photographs(t *testing.T, dir string, o oracle) (*dataset.Dataset, []int) {
+func photographs(t *testing.T, o oracle) *dataset.Dataset {
 	t.Helper()
+	dir := filepath.Join("..", "..", "shared", "data", "imagenet-sample")
+	if _, err := os.Stat(dir); err != nil {
+		t.Skipf("no photographs: %v", err)
+	}
 	var samples []dataset.Sample
-	var images []int
-	for i, im := range o.Images {
+	for _, im := range o.Images {
 		samples = append(samples, dataset.Sample{Name: im.File})
-		images = append(images, i)
 	}
 	data, err := dataset.New("photographs", os.DirFS(dir), []string{"0"}, samples)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return data, slices.Clip(images)
+	return data
+}
+
+var (
+	fullWeights = flag.String("weights", "", "file of weights for TestFullSize; random ones of D are written where there is none")
+	fullOracle  = flag.String("oracle", "", "what tools/oracle/eval.py --weights made of them")
+)
+
+// At full size, on request: the weights are half a gigabyte.
+func TestFullSize(t *testing.T) {
+	if *fullWeights == "" {
+		t.Skip("no -weights and -oracle given")
+	}
+	if _, err := os.Stat(*fullWeights); err != nil {
+		writeFullSize(t, *fullWeights)
+	}
+	if *fullOracle == "" {
+		t.Skip("no -oracle given")
+	}
+	text, err := os.ReadFile(*fullOracle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var o oracle
+	if err := json.Unmarshal(text, &o); err != nil {
+		t.Fatal(err)
+	}
+	m, err := vgg.Open(*fullWeights)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compareWithOracle(t, m, photographs(t, o), o, len(o.Images), func(int, int) bool { return true })
+}
+
+// writeFullSize writes the paper's D with random weights.
+func writeFullSize(t *testing.T, path string) {
+	t.Helper()
+	net, err := vgg.New(vgg.DefaultOptions("D"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := net.Init(vgg.He, 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range net.Params() {
+		if p.Name == "conv1_1.weight" { // its input is grey levels
+			v := make([]float32, p.Len())
+			if err := p.Get(v); err != nil {
+				t.Fatal(err)
+			}
+			for i := range v {
+				v[i] /= 64
+			}
+			if err := p.Set(v); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	spec, err := preprocess.Preset("vgg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (&vgg.Model{Net: net, Classes: vgg.ImageNetClasses(), Preprocess: spec}).Save(path); err != nil {
+		t.Fatal(err)
+	}
 }

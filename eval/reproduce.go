@@ -163,7 +163,7 @@ func (r *reproduction) run(ctx context.Context, name string) error {
 		f, err := createFile(r.path(name, net.SHA256, v), Header{
 			Format: fileFormat, ISA: kernel.Current().Name(), Shard: whole(), Classes: r.classes,
 			Data: DataID{Name: r.data.Name, Fingerprint: r.fingerprint, Images: r.data.Len(), Classes: r.data.Classes},
-			Nets: []NetID{{net.Weights, net.SHA256, fc, Setting{v.protocol, []int{v.scale}, v.flip}}},
+			Nets: []NetID{{net.Weights, net.SHA256, fc, m.Preprocess, Setting{v.protocol, []int{v.scale}, v.flip}}},
 		})
 		if err != nil {
 			return err

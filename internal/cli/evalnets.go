@@ -93,11 +93,19 @@ func (o *opener) read(file string) (*vgg.Model, error) {
 // net is what package eval needs to know of a file of weights.
 func (o *opener) net(file string, s eval.Setting, hashed bool) (eval.Net, error) {
 	n := eval.Net{Weights: file, FCWeights: o.fc, Setting: s, Open: func() (*vgg.Model, error) { return o.open(file) }}
-	if hashed {
+	if !hashed {
+		return n, nil
+	}
+	path := file
+	if o.flags != nil {
 		var err error
-		if n.SHA256, err = fileSHA256(file); err != nil {
+		if path, err = o.flags.path(o.env, file); err != nil {
 			return n, err
 		}
+	}
+	var err error
+	if n.SHA256, err = fileSHA256(path); err != nil {
+		return n, err
 	}
 	return n, nil
 }
