@@ -19,7 +19,6 @@ type chainReader struct {
 	head         bool    // fully connected layers have begun
 	pad          float64 // of a layer of its own, for the convolution that follows
 	ended        string  // the soft-max
-	lrns         []lrnValues
 }
 
 // outlineOfLayers follows the chain of layers that a file describes.

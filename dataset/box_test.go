@@ -257,15 +257,15 @@ func TestReadBoxesOfImagenette(t *testing.T) {
 	if report.Images != 500 || report.Without != 0 || len(report.Bad) != 0 {
 		t.Errorf("report %+v", report)
 	}
-	table, err := readTable(d.root, "../boxes.csv")
-	if err == nil {
+	if _, err := readTable(d.root, "../boxes.csv"); err == nil {
 		t.Fatal("a path that leads out of the folder is read")
 	}
 	sources, err := namedBoxes(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if table, err = readTable(sources[0].fsys, sources[0].name); err != nil {
+	table, err := readTable(sources[0].fsys, sources[0].name)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if report.Boxes != len(table.rows) {

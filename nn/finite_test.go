@@ -42,7 +42,8 @@ func TestNonFinite(t *testing.T) {
 	}
 	undo()
 	again()
-	undo, again = spoil(conv.Bias, 4, 3e38), spoil(fc.Bias, 6, 1)
+	spoil(conv.Bias, 4, 3e38)
+	spoil(fc.Bias, 6, 1)
 	for i := range fc.Weight.Value {
 		fc.Weight.Value[i] = 3
 	}

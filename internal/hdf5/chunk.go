@@ -240,7 +240,7 @@ func (d *Dataset) readFixedArray(at uint64, count int64) error {
 		pages = (n + perPage - 1) / perPage
 		prefix += (pages+7)/8 + 4 // which pages are there, checksum
 	}
-	if c, err = f.signed(block, prefix, "FADB", "fixed array"); err != nil {
+	if _, err := f.signed(block, prefix, "FADB", "fixed array"); err != nil {
 		return err
 	}
 	next := block + prefix
