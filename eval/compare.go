@@ -3,6 +3,7 @@ package eval
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/verydeep/vgg/metrics"
@@ -16,6 +17,9 @@ type Comparison struct {
 	Unreadable int       `json:"unreadable"` // for either
 	Top1       Agreement `json:"top1"`
 	Top5       Agreement `json:"top5"`
+	// Difference is the largest between two posteriors of an image for a class of one
+	// name; nil if the networks' classes are not the same.
+	Difference *float64 `json:"max_posterior_difference"`
 	// Changed lists the images whose predicted class is another, in the set's order.
 	Changed []Change `json:"changed"`
 }
@@ -76,6 +80,11 @@ func Compare(a, b *Results) (*Comparison, error) {
 		}
 	}
 	c := &Comparison{Data: a.Header.Data.Name, Changed: []Change{}}
+	difference := 0.0
+	inB := counterparts(a.Header.Classes, b.Header.Classes)
+	if inB != nil {
+		c.Difference = &difference
+	}
 	for i := range a.Header.Data.Images {
 		var found [2]Answer
 		for j, r := range []*Results{a, b} {
@@ -89,6 +98,11 @@ func Compare(a, b *Results) (*Comparison, error) {
 			continue
 		}
 		c.Images++
+		if inB != nil {
+			for k, p := range found[0].Posterior {
+				difference = max(difference, math.Abs(float64(p)-float64(found[1].Posterior[inB[k]])))
+			}
+		}
 		var rank, best [2]int
 		for j, f := range found {
 			rank[j] = metrics.Rank(f.Posterior, truths[j][f.Label])
@@ -110,6 +124,28 @@ func Compare(a, b *Results) (*Comparison, error) {
 	c.Top1.finish()
 	c.Top5.finish()
 	return c, nil
+}
+
+// counterparts is the place in b of each class of a; nil unless the two hold the same
+// names, each once.
+func counterparts(a, b []string) []int {
+	at := make(map[string]int, len(b))
+	for i, name := range b {
+		at[name] = i
+	}
+	if len(a) != len(b) || len(at) != len(b) {
+		return nil
+	}
+	places := make([]int, len(a))
+	for i, name := range a {
+		place, ok := at[name]
+		if !ok {
+			return nil
+		}
+		places[i] = place
+		delete(at, name)
+	}
+	return places
 }
 
 // Surest sorts changes by how sure the two were together, the surest first.

@@ -78,6 +78,9 @@ func (c *compareCommand) print(e *environment, r *eval.Comparison) error {
 		}
 		fmt.Fprintf(e.stdout, "\n%s", t)
 	}
-	_, err := fmt.Fprintf(e.stdout, "\nThe predicted class of %d of %d images of %s is another.\n", len(r.Changed), r.Images, r.Data)
-	return err
+	fmt.Fprintf(e.stdout, "\nThe predicted class of %d of %d images of %s is another.\n", len(r.Changed), r.Images, r.Data)
+	if r.Difference != nil {
+		fmt.Fprintf(e.stdout, "No posterior differs by more than %.2g.\n", *r.Difference)
+	}
+	return nil
 }
