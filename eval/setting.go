@@ -16,11 +16,6 @@ type Setting struct {
 	Flip bool `json:"flip" yaml:"flip"`
 }
 
-// equal reports whether two settings are the same.
-func (s Setting) equal(o Setting) bool {
-	return s.Protocol == o.Protocol && s.Flip == o.Flip && slices.Equal(s.Scales, o.Scales)
-}
-
 // String names the setting as it stands behind a file of weights on the command line.
 func (s Setting) String() string {
 	text := ""

@@ -49,11 +49,10 @@ func cropOf(im *preprocess.Image, x, y, w, h int) *preprocess.Image {
 
 // prepared is an image as the network will see it, or why it can't.
 type prepared struct {
-	index   int
-	pending *pending
-	views   []viewPieces
-	err     error
-	weight  int64 // bytes that the images it holds take
+	index  int
+	views  []viewPieces
+	err    error
+	weight int64 // bytes that the images it holds take
 }
 
 // viewPieces is the pieces of a view, all of one size.
