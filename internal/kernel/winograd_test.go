@@ -68,7 +68,7 @@ var winoCases = []convCase{
 var wino5Cases = []convCase{
 	{Conv{16, 32, 5, 2}, 1, 4, 4},
 	{Conv{20, 40, 5, 2}, 2, 5, 29},
-	{Conv{33, 70, 5, 2}, 1, 8, 13},
+	{Conv{33, 40, 5, 2}, 1, 8, 13},
 	{Conv{17, 16, 5, 2}, 3, 1, 7},
 }
 
@@ -79,6 +79,9 @@ func TestWinogradForward(t *testing.T) {
 		for _, c := range append(wino5Cases, winoCases...) {
 			for _, p := range winoPlans(c.g.R) {
 				for _, threads := range []int{1, 3} {
+					if testing.Short() && threads == 1 {
+						continue // emulated, a case takes a second
+					}
 					t.Run(fmt.Sprintf("%v/%+v/threads%d", c, p, threads), func(t *testing.T) { testWinogradForward(t, c, p, threads) })
 				}
 			}
@@ -90,7 +93,7 @@ func TestWinogradForward(t *testing.T) {
 func winoPlans(r int) []Winograd {
 	if r == 5 {
 		f := Form{4, 5}
-		return []Winograd{{f, 5, ByPanel}, {f, 3, ByPosition}, {f, 7, Shared}, {f, 1000, Shared}}
+		return []Winograd{{f, 5, ByPanel}, {f, 3, ByPosition}, {f, 7, Shared}}
 	}
 	f, six := Form{4, 3}, Form{6, 3}
 	return []Winograd{{f, 5, ByPanel}, {f, 1000, ByPosition}, {f, 7, Shared}, {six, 3, ByPosition}, {six, 2, ByPanel}, {six, 1000, Shared}}
