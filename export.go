@@ -26,6 +26,35 @@ type ExportOptions struct {
 	DType string
 	// ONNX is how an ONNX model is made.
 	ONNX ONNXOptions
+	// Progress, where set, is told how many of the network's values are written. If it
+	// returns false the export stops with an error, and an earlier file at the path stays.
+	Progress func(done, total int64) (goOn bool)
+}
+
+// watch returns a function that makes sources report to o.Progress, of total values in
+// all.
+func (o ExportOptions) watch(total int64) func(weights.Source) weights.Source {
+	var done int64
+	stopped := false // a source that then yields nothing is an error
+	return func(s weights.Source) weights.Source {
+		if data := s.Data; o.Progress != nil {
+			s.Data = func(yield func([]float32) bool) {
+				if stopped {
+					return
+				}
+				for piece := range data {
+					if !yield(piece) {
+						return
+					}
+					done += int64(len(piece))
+					if stopped = !o.Progress(done, total); stopped {
+						return
+					}
+				}
+			}
+		}
+		return s
+	}
 }
 
 // FormatOf tells the kind of file that an extension asks for: .safetensors, .pth and
@@ -64,6 +93,11 @@ func (m *Model) Export(path string, o ExportOptions) error {
 			return err
 		}
 	}
+	var total int64
+	for _, p := range m.Net.Params() {
+		total += int64(p.Len())
+	}
+	watch := o.watch(total)
 	if o.Format == weights.ONNX {
 		if o.Names != "" {
 			return fail(fmt.Errorf("names %q, but ONNX has its own", o.Names))
@@ -72,7 +106,7 @@ func (m *Model) Export(path string, o ExportOptions) error {
 		if err != nil {
 			return fail(err)
 		}
-		o.ONNX.DType = dtype
+		o.ONNX.DType, o.ONNX.watch = dtype, watch
 		return m.SaveONNX(path, o.ONNX)
 	}
 	if o.Format == weights.Keras {
@@ -83,11 +117,17 @@ func (m *Model) Export(path string, o ExportOptions) error {
 		if err != nil {
 			return fail(err)
 		}
+		for i, s := range tensors {
+			tensors[i] = watch(s)
+		}
 		return weights.WriteKeras(path, tensors)
 	}
 	tensors, err := m.sources(o)
 	if err != nil {
 		return fail(err)
+	}
+	for i, s := range tensors {
+		tensors[i] = watch(s)
 	}
 	meta, err := m.metadata()
 	if err != nil {

@@ -1,7 +1,9 @@
 package vgg
 
 import (
+	"bytes"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -210,6 +212,45 @@ func TestExportKeras(t *testing.T) {
 		}
 		if err := m.Export(path, ExportOptions{DType: "f16"}); err == nil || !strings.Contains(err.Error(), "f16") {
 			t.Errorf("%s in f16: error %v, want one that names the type", config, err)
+		}
+	}
+}
+
+// TestExportProgress: every value is counted once, and an export that is told to stop
+// leaves the earlier file.
+func TestExportProgress(t *testing.T) {
+	m := exported(t, "A-BN", 3)
+	var values int64
+	for _, p := range m.Net.Params() {
+		values += int64(p.Len())
+	}
+	for _, file := range []string{"a.safetensors", "a.pth", "a.npz", "a.onnx", "a.weights.h5"} {
+		path := filepath.Join(t.TempDir(), file)
+		var last int64
+		o := ExportOptions{Progress: func(done, total int64) bool {
+			if done <= last || total != values {
+				t.Errorf("%s: %d of %d after %d of %d", file, done, total, last, values)
+			}
+			last = done
+			return true
+		}}
+		if err := m.Export(path, o); err != nil {
+			t.Fatal(err)
+		}
+		if last != values {
+			t.Errorf("%s: %d values told of, want %d", file, last, values)
+		}
+		before, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Progress = func(done, _ int64) bool { return done < values/2 }
+		if err := m.Export(path, o); err == nil {
+			t.Errorf("%s: no error of an export that was stopped", file)
+		}
+		after, err := os.ReadFile(path)
+		if err != nil || !bytes.Equal(after, before) {
+			t.Errorf("%s: the earlier file has changed (%v)", file, err)
 		}
 	}
 }

@@ -25,6 +25,8 @@ type ONNXOptions struct {
 	// DType is the type that weights of convolutions and fully connected layers are
 	// stored in: F32, which "" is too, F16 or BF16. The graph computes in float32.
 	DType string
+
+	watch func(weights.Source) weights.Source // of an export that tells its progress
 }
 
 // SaveONNX writes the model to an ONNX file of opset 13, which appears under its name only
@@ -53,6 +55,9 @@ func (m *Model) onnx(o ONNXOptions) (weights.ONNXModel, error) {
 	}
 	b := &onnxBuilder{dense: o.Dense, dtype: o.DType, sources: map[string]weights.Source{}, at: "input"}
 	for _, s := range m.Net.Tensors() {
+		if o.watch != nil {
+			s = o.watch(s)
+		}
 		b.sources[s.Name] = s
 	}
 	layers := m.Net.chain.Layers()

@@ -78,7 +78,22 @@ func (c *convertCommand) Run(e *environment) error {
 		return e.ctx.Err()
 	}
 	read := time.Since(start)
-	if err := m.Export(c.Out, x); err != nil {
+	var bar *progress
+	x.Progress = func(done, total int64) bool {
+		if bar == nil {
+			bar = newProgress(e.stderr, int(total), "values")
+		}
+		bar.set(int(done), "writing")
+		return e.ctx.Err() == nil
+	}
+	err = m.Export(c.Out, x)
+	if bar != nil {
+		bar.close()
+	}
+	if e.ctx.Err() != nil {
+		return e.ctx.Err()
+	}
+	if err != nil {
 		return err
 	}
 	s, err := vgg.Summarise(m.Net.Options())
