@@ -2,34 +2,28 @@ package kernel
 
 import "math"
 
-type normFixedTask struct {
-	nm        Norm
-	relu      bool
-	y, dy, dx *Act
-}
-
 // NormBackwardFixed computes dx of a batch normalisation by statistics that are not
 // those of x: dx = γ/√(σ²+ε) · dy. With relu, dy is first zeroed where y is not positive.
 func (w *Work) NormBackwardFixed(nm Norm, y, dy, dx *Act, relu bool) {
-	w.Team.Run(dy.N*dy.Blocks(), &normFixedTask{nm, relu, y, dy, dx})
+	w.normFixedT = normFixedTask{normTask{isa: Current(), local: w.normScratch(), nm: nm, relu: relu, y: y, dy: dy, dx: dx}}
+	w.Team.Run(dy.Blocks(), &w.normFixedT)
 }
 
-func (t *normFixedTask) Part(_, i int) {
-	n, b := i/t.dy.Blocks(), i%t.dy.Blocks()
-	var scale [Block]float32
+type normFixedTask struct{ normTask }
+
+func (t *normFixedTask) Part(slot, b int) {
+	s := &t.local[slot]
 	for l := range Block {
-		at := b*Block + l
-		scale[l] = t.nm.Gamma[at] / float32(math.Sqrt(float64(t.nm.Var[at])+float64(t.nm.Eps)))
+		s.scale[l], _ = t.nm.Affine(b*Block + l)
 	}
-	for y := range t.dy.H {
-		dy := t.dy.Data[t.dy.At(n, b, y, 0):][:t.dy.W*Block]
-		out := t.y.Data[t.y.At(n, b, y, 0):][:len(dy)]
-		dx := t.dx.Data[t.dx.At(n, b, y, 0):][:len(dy)]
-		for j, v := range dy {
-			if t.relu && !(out[j] > 0) {
-				v = 0
+	clear(s.shift[:])
+	for n := range t.dy.N {
+		for y := range t.dy.H {
+			dy := t.dy.Data[t.dy.At(n, b, y, 0):]
+			if t.relu {
+				t.isa.reluGradRow(t.dy.W, t.y.Data[t.y.At(n, b, y, 0):], dy, s.unused[:])
 			}
-			dx[j] = scale[j%Block] * v
+			t.isa.scaleShiftRow(t.dy.W, dy, t.dx.Data[t.dx.At(n, b, y, 0):], s.scale[:], s.shift[:], float32(math.Inf(-1)))
 		}
 	}
 }

@@ -241,32 +241,33 @@ type Work struct {
 	offs    []int       // input offsets of the steps
 	offs2   []int
 
-	inputT    inputTask
-	directT   directTask
-	gatherT   gatherTask
-	gather2T  gatherTask
-	packedT   packedTask
-	patchT    patchTask
-	turnT     turnTask
-	fcDataT   fcDataTask
-	wgradT    wgradTask
-	fcGradT   fcGradTask
-	update    Update
-	pGradT    patchGradTask
-	reduceT   reduceTask
-	biasT     biasTask
-	poolT     poolTask
-	poolGT    poolGradTask
-	filterT   filterTask
-	winoT     winoTask
-	winoGradT winoGradTask
-	foldT     foldTask
-	lrnT      lrnTask
-	normT     normTask
-	normLocal []normScratch
-	maskT     maskTask
-	reluT     reluTask
-	sgdT      sgdTask
+	inputT     inputTask
+	directT    directTask
+	gatherT    gatherTask
+	gather2T   gatherTask
+	packedT    packedTask
+	patchT     patchTask
+	turnT      turnTask
+	fcDataT    fcDataTask
+	wgradT     wgradTask
+	fcGradT    fcGradTask
+	update     Update
+	pGradT     patchGradTask
+	reduceT    reduceTask
+	biasT      biasTask
+	poolT      poolTask
+	poolGT     poolGradTask
+	filterT    filterTask
+	winoT      winoTask
+	winoGradT  winoGradTask
+	foldT      foldTask
+	lrnT       lrnTask
+	normT      normTask
+	normFixedT normFixedTask
+	normLocal  []normScratch
+	maskT      maskTask
+	reluT      reluTask
+	sgdT       sgdTask
 }
 
 // NewWork returns an empty Work for the team.
