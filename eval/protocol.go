@@ -28,10 +28,8 @@ const (
 
 var protocolNames = []string{"centre", "dense", "multi-crop", "multi-crop-dense", "ten-crop"}
 
-// Protocols lists the names of all protocols.
-func Protocols() []string { return slices.Clone(protocolNames) }
-
-// ParseProtocol returns the protocol called name: one of [Protocols], or "center".
+// ParseProtocol returns the protocol called name: centre (or center), dense, multi-crop,
+// multi-crop-dense or ten-crop.
 func ParseProtocol(name string) (Protocol, error) {
 	if name == "center" {
 		return Centre, nil

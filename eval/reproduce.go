@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -335,17 +334,4 @@ func classesFor(m *vgg.Model, data *dataset.Dataset) []string {
 		}
 	}
 	return synsets
-}
-
-// Difference is ours less the paper's, in points of per cent; NaN where either is
-// missing.
-func Difference(ours *Figure, top5 bool, paper *float64) float64 {
-	if ours == nil || paper == nil {
-		return math.NaN()
-	}
-	e := ours.Top1Error
-	if top5 {
-		e = ours.Top5Error
-	}
-	return 100*e - *paper
 }

@@ -149,18 +149,24 @@ func TestMalformedAllocations(t *testing.T) {
 	for name, c := range malformedFiles() {
 		const slack = 16 << 10 // errors, maps, the first bytes
 		limit := uint64(8*len(c.file) + slack)
-		// Other goroutines may allocate meanwhile, but not in every one of the tries.
-		least := ^uint64(0)
-		for range 5 {
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			open(c.file)
-			runtime.ReadMemStats(&after)
-			least = min(least, after.TotalAlloc-before.TotalAlloc)
-		}
-		if least > limit {
-			t.Errorf("%s: %d bytes allocated for a file of %d", name, least, len(c.file))
-		}
+		checkAllocation(t, name, c.file, limit)
+	}
+}
+
+// checkAllocation fails where opening the file allocates more than limit bytes. Other
+// goroutines may allocate meanwhile, but not in every one of the tries.
+func checkAllocation(t *testing.T, name string, file []byte, limit uint64) {
+	t.Helper()
+	least := ^uint64(0)
+	for range 5 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		open(file)
+		runtime.ReadMemStats(&after)
+		least = min(least, after.TotalAlloc-before.TotalAlloc)
+	}
+	if least > limit {
+		t.Errorf("%s: %d bytes allocated for a file of %d", name, least, len(file))
 	}
 }
 
