@@ -84,7 +84,10 @@ func FormatOf(path string) (weights.Format, error) {
 // would. So both stay a step before the network.
 func (m *Model) Export(path string, o ExportOptions) error {
 	fail := func(err error) error { return fmt.Errorf("vgg: %s: %w", path, err) }
-	if err := checkModel(m.Net.opts, m.Classes, m.Preprocess); err != nil {
+	if m.Localisation != nil {
+		return fail(m.Localisation.errLocaliser(len(m.Classes)))
+	}
+	if err := checkModel(m.Net.opts, m.Classes, m.Preprocess, nil); err != nil {
 		return fail(err)
 	}
 	if o.Format == "" {
@@ -153,6 +156,13 @@ func (m *Model) metadata() (map[string]string, error) {
 			return nil, fmt.Errorf("metadata %s: %w", key, err)
 		}
 		meta[key] = string(text)
+	}
+	if m.Localisation != nil {
+		text, err := json.Marshal(m.Localisation)
+		if err != nil {
+			return nil, fmt.Errorf("metadata %s: %w", metaLocalisation, err)
+		}
+		meta[metaLocalisation] = string(text)
 	}
 	return meta, nil
 }

@@ -17,9 +17,11 @@ import (
 // preprocessing of its input. Any number of goroutines may use one at once.
 type Model struct {
 	Net        *Network
-	Classes    []string        // by index of fc8's outputs
+	Classes    []string        // by index of fc8's outputs; of a localisation network, by index of the class
 	Preprocess preprocess.Spec // carried by the weights
 	Provenance map[string]string
+	// Localisation is what makes the outputs boxes; nil where they are scores of classes.
+	Localisation *Localisation
 }
 
 // Keys of the metadata in a file of weights. Each value is JSON.
@@ -28,12 +30,18 @@ const (
 	metaClasses    = "vgg.classes"
 	metaPreprocess = "vgg.preprocess"
 	metaProvenance = "vgg.provenance"
+
+	metaLocalisation = "vgg.localisation" // of localisation networks only
 )
 
 // checkModel reports class names or preprocessing that a network of options o has no
 // use for.
-func checkModel(o Options, classes []string, s preprocess.Spec) error {
-	if len(classes) != o.Classes {
+func checkModel(o Options, classes []string, s preprocess.Spec, l *Localisation) error {
+	if l != nil {
+		if err := l.check(o.Classes, len(classes)); err != nil {
+			return err
+		}
+	} else if len(classes) != o.Classes {
 		return fmt.Errorf("%d class names, want %d", len(classes), o.Classes)
 	}
 	return s.Validate()
@@ -79,7 +87,7 @@ func (n *Network) Tensors() []weights.Source {
 // it is complete; an earlier file stays until then. A model that [Open] would refuse is
 // an error.
 func (m *Model) Save(path string) error {
-	if err := checkModel(m.Net.opts, m.Classes, m.Preprocess); err != nil {
+	if err := checkModel(m.Net.opts, m.Classes, m.Preprocess, m.Localisation); err != nil {
 		return fmt.Errorf("vgg: %s: %w", path, err)
 	}
 	meta, err := m.metadata()
@@ -124,6 +132,9 @@ func (m *Model) Top(p []float32, k int) []Prediction {
 func (m *Model) Posteriors(im *preprocess.Image, q int) ([]float32, error) {
 	if m.Net.opts.Headless() {
 		return nil, errHeadless
+	}
+	if m.Localisation != nil {
+		return nil, fmt.Errorf("vgg: %w", m.Localisation.errLocaliser(len(m.Classes)))
 	}
 	side := m.Net.opts.Input
 	if q < side {

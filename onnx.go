@@ -47,10 +47,12 @@ func (m *Model) onnx(o ONNXOptions) (weights.ONNXModel, error) {
 	switch {
 	case o.Batch < 0:
 		return weights.ONNXModel{}, fmt.Errorf("batch of %d images, want 1 or more, or 0 for any", o.Batch)
+	case m.Localisation != nil:
+		return weights.ONNXModel{}, m.Localisation.errLocaliser(len(m.Classes))
 	case o.Softmax && opts.Headless():
 		return weights.ONNXModel{}, errors.New("a soft-max of a network without a classifier")
 	}
-	if err := checkModel(opts, m.Classes, m.Preprocess); err != nil {
+	if err := checkModel(opts, m.Classes, m.Preprocess, nil); err != nil {
 		return weights.ONNXModel{}, err
 	}
 	b := &onnxBuilder{dense: o.Dense, dtype: o.DType, sources: map[string]weights.Source{}, at: "input"}

@@ -50,7 +50,20 @@ func OpenStored(path string, fc nn.Storage) (*Model, error) {
 }
 
 // OpenWith is [Open] with what the file doesn't say.
+//
+// A localisation network is refused, unless it is for its features: [OpenLocaliser]
+// opens it.
 func OpenWith(path string, o OpenOptions) (*Model, error) {
+	return openAs(path, o, func(c *Contents) error {
+		if c.Localisation != nil && !o.Headless {
+			return fmt.Errorf("vgg: %s: %w", path, c.Localisation.errLocaliser(len(c.Classes)))
+		}
+		return nil
+	})
+}
+
+// openAs opens a file that holds what check lets pass.
+func openAs(path string, o OpenOptions, check func(*Contents) error) (*Model, error) {
 	f, err := weights.Open(path)
 	if err != nil {
 		return nil, err
@@ -58,6 +71,9 @@ func OpenWith(path string, o OpenOptions) (*Model, error) {
 	defer f.Close()
 	c, err := Identify(f, o)
 	if err != nil {
+		return nil, err
+	}
+	if err := check(c); err != nil {
 		return nil, err
 	}
 	return c.open(f, o.FC)
@@ -78,6 +94,8 @@ type Contents struct {
 	Provenance map[string]string `json:"provenance,omitempty"`
 	// BGR tells that the first convolution takes BGR in the file.
 	BGR bool `json:"bgr,omitempty"`
+	// Localisation is set of a localisation network.
+	Localisation *Localisation `json:"localisation,omitempty"`
 
 	from    []supply
 	written *Options // what Export says of a file under others' names
@@ -110,8 +128,12 @@ func Identify(f *weights.File, o OpenOptions) (*Contents, error) {
 		return nil, err
 	}
 	if o.Classes != nil && !c.Options.Headless() {
-		if len(o.Classes) != c.Options.Classes {
-			return nil, fmt.Errorf("vgg: %s: %d class names given, want %d", f.Name(), len(o.Classes), c.Options.Classes)
+		want := c.Options.Classes
+		if c.Localisation != nil {
+			want = len(c.Classes)
+		}
+		if len(o.Classes) != want {
+			return nil, fmt.Errorf("vgg: %s: %d class names given, want %d", f.Name(), len(o.Classes), want)
 		}
 		c.Classes = slices.Clone(o.Classes)
 	}
@@ -135,16 +157,16 @@ func (c *Contents) open(f *weights.File, fc nn.Storage) (*Model, error) {
 			return nil, err
 		}
 	}
-	return &Model{Net: n, Classes: c.Classes, Preprocess: c.Preprocess, Provenance: c.Provenance}, nil
+	return &Model{Net: n, Classes: c.Classes, Preprocess: c.Preprocess, Provenance: c.Provenance, Localisation: c.Localisation}, nil
 }
 
 // native is a file that Save wrote.
 func (c *Contents) native(f *weights.File, o OpenOptions) error {
 	c.Names = namesNative
-	for key, to := range map[string]any{metaOptions: &c.Options, metaClasses: &c.Classes, metaPreprocess: &c.Preprocess, metaProvenance: &c.Provenance} {
+	for key, to := range map[string]any{metaOptions: &c.Options, metaClasses: &c.Classes, metaPreprocess: &c.Preprocess, metaProvenance: &c.Provenance, metaLocalisation: &c.Localisation} {
 		text, ok := f.Metadata()[key]
 		if !ok {
-			if key == metaProvenance {
+			if key == metaProvenance || key == metaLocalisation {
 				continue
 			}
 			return fmt.Errorf("vgg: %s: no %s in the metadata: not a model written by this library", f.Name(), key)
@@ -156,7 +178,7 @@ func (c *Contents) native(f *weights.File, o OpenOptions) error {
 	if err := c.Options.Validate(); err != nil {
 		return fmt.Errorf("vgg: %s: %w", f.Name(), err)
 	}
-	if err := checkModel(c.Options, c.Classes, c.Preprocess); err != nil {
+	if err := checkModel(c.Options, c.Classes, c.Preprocess, c.Localisation); err != nil {
 		return fmt.Errorf("vgg: %s: %w", f.Name(), err)
 	}
 	if o.Config != "" {
@@ -177,7 +199,7 @@ func (c *Contents) native(f *weights.File, o OpenOptions) error {
 		c.Preprocess = s
 	}
 	if o.Headless {
-		c.Options.Classes, c.Classes = 0, nil
+		c.Options.Classes, c.Classes, c.Localisation = 0, nil, nil
 	}
 	// The file must hold what its options claim before memory is taken for it.
 	_, layers, err := c.Options.layers()

@@ -47,6 +47,17 @@ func (d *Dataset) subset(name string, samples []Sample) *Dataset {
 	return &part
 }
 
+// Select returns d without the samples that keep refuses.
+func (d *Dataset) Select(keep func(Sample) bool) *Dataset {
+	var kept []Sample
+	for _, s := range d.Samples {
+		if keep(s) {
+			kept = append(kept, s)
+		}
+	}
+	return d.subset(d.Name, kept)
+}
+
 // New returns a dataset over samples whose files lie in fsys. It is an error
 // if a label is not the index of a class or a name is not a path that [fs.FS]
 // takes.

@@ -113,7 +113,8 @@ func (l *Loader) start(ctx context.Context, epoch, batch int) *pipeline {
 		p.wg.Go(func() {
 			prep := preparer{loader: l, epoch: epoch}
 			for j := range jobs {
-				j.slot.done(j.i, prep.prepare(j.slot.at(j.i), j.slot.indices[j.i]))
+				v, err := prep.prepare(j.slot.at(j.i), j.slot.indices[j.i])
+				j.slot.done(j.i, v, err)
 			}
 		})
 	}

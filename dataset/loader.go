@@ -56,6 +56,7 @@ type Batch struct {
 	Labels    []int          // class of each image, length N
 	Indices   []int          // index of each image in Data.Samples, length N
 	Positions []int          // place of each image in the epoch's order, ascending, length N
+	Views     []View         // what is seen of each image, length N
 	Bad       []BadImage     // left out, so that N is less by as many; N may be 0
 	Wait      time.Duration  // how long the consumer had to wait for this batch
 }

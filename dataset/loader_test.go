@@ -283,20 +283,20 @@ func TestTrainingViews(t *testing.T) {
 		var rng stream
 		v := l.augment(30, 20, rng.start(1, useAugment, 0, i))
 		w := still.augment(30, 20, rng.start(1, useAugment, 0, i))
-		if w.flip || w.shift != [3]float32{} {
+		if w.Flip || w.shift != [3]float32{} {
 			t.Fatal("flip or shift where none was asked for")
 		}
-		if v.w != w.w || v.h != w.h || v.x != w.x || v.y != w.y {
+		if v.W != w.W || v.H != w.H || v.X != w.X || v.Y != w.Y {
 			t.Fatal("without flip and shift the crop is another")
 		}
-		if v.h*3/2 != v.w || v.x < 0 || v.y < 0 || v.x+8 > v.w || v.y+8 > v.h {
-			t.Fatalf("crop at (%d,%d) of %d×%d", v.x, v.y, v.w, v.h)
+		if v.H*3/2 != v.W || v.X < 0 || v.Y < 0 || v.X+8 > v.W || v.Y+8 > v.H {
+			t.Fatalf("crop at (%d,%d) of %d×%d", v.X, v.Y, v.W, v.H)
 		}
-		scales[v.h]++
-		if v.h == 10 {
-			corners[[2]int{v.x, v.y}]++
+		scales[v.H]++
+		if v.H == 10 {
+			corners[[2]int{v.X, v.Y}]++
 		}
-		if v.flip {
+		if v.Flip {
 			flips++
 		}
 		a := float64(v.shift[0]) / 100

@@ -7,24 +7,37 @@ import (
 	"github.com/verydeep/vgg/preprocess"
 )
 
-// view is what the network sees of one image: a crop of the rescaled image,
-// perhaps mirrored, with its colours shifted.
+// View is what the network sees of one image: a square crop of the rescaled
+// image, perhaps mirrored.
+type View struct {
+	ImageW, ImageH int  // size of the image as it is stored, pixels
+	W, H           int  // size of the rescaled image
+	X, Y           int  // upper left corner of the crop in it
+	Side           int  // of the crop
+	Flip           bool // the crop is mirrored, left and right exchanged
+}
+
+// view is a View with the shift of its colours.
 type view struct {
-	w, h  int // size of the rescaled image
-	x, y  int // upper left corner of the crop
-	flip  bool
+	View
 	shift [3]float32
+}
+
+// rescaled is the view of a w×h image rescaled to smallest side s, without its
+// corner.
+func (l *Loader) rescaled(w, h, s int) view {
+	v := View{ImageW: w, ImageH: h, Side: l.crop()}
+	v.W, v.H = preprocess.ShortSide(w, h, s)
+	return view{View: v}
 }
 
 // augment draws the training view of a w×h image. Everything is drawn in the
 // same order whether it is used or not, so that one setting doesn't move what
 // another draws.
 func (l *Loader) augment(w, h int, rng *rand.Rand) view {
-	var v view
-	s := l.SMin + int(rng.Float64()*float64(l.SMax-l.SMin+1))
-	v.w, v.h = preprocess.ShortSide(w, h, s)
-	v.x, v.y = preprocess.RandomCrop(v.w, v.h, l.crop(), rng)
-	v.flip = rng.Uint64()>>63 == 1 && l.Flip
+	v := l.rescaled(w, h, l.SMin+int(rng.Float64()*float64(l.SMax-l.SMin+1)))
+	v.X, v.Y = preprocess.RandomCrop(v.W, v.H, v.Side, rng)
+	v.Flip = rng.Uint64()>>63 == 1 && l.Flip
 	if l.Shift != nil {
 		var alpha [3]float64
 		for i := range alpha {
@@ -37,9 +50,8 @@ func (l *Loader) augment(w, h int, rng *rand.Rand) view {
 
 // centre is the evaluation view of a w×h image.
 func (l *Loader) centre(w, h int) view {
-	var v view
-	v.w, v.h = preprocess.ShortSide(w, h, l.testScale())
-	v.x, v.y = preprocess.CentreCrop(v.w, v.h, l.crop())
+	v := l.rescaled(w, h, l.testScale())
+	v.X, v.Y = preprocess.CentreCrop(v.W, v.H, v.Side)
 	return v
 }
 
@@ -52,12 +64,12 @@ type preparer struct {
 	crop    preprocess.Image
 }
 
-// prepare writes sample i into dst, (3,Crop,Crop).
-func (p *preparer) prepare(dst []float32, i int) error {
+// prepare writes sample i into dst, (3,Crop,Crop), and returns what is seen of it.
+func (p *preparer) prepare(dst []float32, i int) (View, error) {
 	l := p.loader
 	im, err := l.decode(i)
 	if err != nil {
-		return err
+		return View{}, err
 	}
 	var v view
 	if l.Train {
@@ -65,15 +77,15 @@ func (p *preparer) prepare(dst []float32, i int) error {
 	} else {
 		v = l.centre(im.W, im.H)
 	}
-	if err := p.resizer.ResizeRegion(&p.crop, im, v.w, v.h, l.Spec.Filter, v.x, v.y, v.x+l.crop(), v.y+l.crop()); err != nil {
-		return err
+	if err := p.resizer.ResizeRegion(&p.crop, im, v.W, v.H, l.Spec.Filter, v.X, v.Y, v.X+v.Side, v.Y+v.Side); err != nil {
+		return View{}, err
 	}
 	crop := &p.crop
-	if v.flip {
+	if v.Flip {
 		crop = preprocess.FlipH(crop)
 	}
 	l.Spec.Tensor(dst, crop, v.shift)
-	return nil
+	return v.View, nil
 }
 
 // decode returns sample i's image, from the cache if it is there. Images in

@@ -13,6 +13,7 @@ type slot struct {
 	image   int       // numbers of one image
 	first   int       // position of the first image
 	indices []int
+	views   []View
 	errs    []error
 	pending atomic.Int64
 	ready   chan struct{}
@@ -22,6 +23,7 @@ func (l *Loader) newSlot() *slot {
 	n, side := l.slotImages(), l.crop()
 	s := &slot{
 		image: 3 * side * side,
+		views: make([]View, n),
 		errs:  make([]error, n),
 		ready: make(chan struct{}, 1),
 	}
@@ -30,6 +32,7 @@ func (l *Loader) newSlot() *slot {
 	s.batch.Labels = make([]int, 0, n)
 	s.batch.Indices = make([]int, 0, n)
 	s.batch.Positions = make([]int, 0, n)
+	s.batch.Views = make([]View, 0, n)
 	return s
 }
 
@@ -42,10 +45,10 @@ func (s *slot) reset(first int, indices []int) {
 // at is where image i of the batch goes.
 func (s *slot) at(i int) []float32 { return s.x[i*s.image : (i+1)*s.image] }
 
-// done records that image i is prepared, or why not. The last image of the
-// batch makes it ready.
-func (s *slot) done(i int, err error) {
-	s.errs[i] = err
+// done records what is seen of image i, which is prepared, or why it isn't. The
+// last image of the batch makes it ready.
+func (s *slot) done(i int, v View, err error) {
+	s.views[i], s.errs[i] = v, err
 	if s.pending.Add(-1) == 0 {
 		s.ready <- struct{}{}
 	}
@@ -54,7 +57,7 @@ func (s *slot) done(i int, err error) {
 // assemble fills in the batch, closing up over images that are bad.
 func (s *slot) assemble(d *Dataset) {
 	b := &s.batch
-	b.Labels, b.Indices, b.Positions = b.Labels[:0], b.Indices[:0], b.Positions[:0]
+	b.Labels, b.Indices, b.Positions, b.Views = b.Labels[:0], b.Indices[:0], b.Positions[:0], b.Views[:0]
 	b.Bad = nil
 	n := 0
 	for i, index := range s.indices {
@@ -68,6 +71,7 @@ func (s *slot) assemble(d *Dataset) {
 		b.Labels = append(b.Labels, d.Samples[index].Label)
 		b.Indices = append(b.Indices, index)
 		b.Positions = append(b.Positions, s.first+i)
+		b.Views = append(b.Views, s.views[i])
 		n++
 	}
 	b.X.Shape[0] = n

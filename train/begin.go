@@ -25,8 +25,9 @@ type InitReport struct {
 const preConvolutions = 4
 
 // begin sets the network to what a run begins with: random values, and over them what
-// the recipe's rule takes from another model. It resolves the recipe's rule.
-func begin(net *vgg.Network, r *Recipe) (*InitReport, *preprocess.Spec, error) {
+// the recipe's rule takes from another model. It resolves the recipe's rule. lastRandom
+// keeps the last layer random, whose outputs stand for something else than the file's.
+func begin(net *vgg.Network, r *Recipe, lastRandom bool) (*InitReport, *preprocess.Spec, error) {
 	if err := net.Init(r.Init, r.Seed); err != nil {
 		return nil, nil, err
 	}
@@ -53,10 +54,11 @@ func begin(net *vgg.Network, r *Recipe) (*InitReport, *preprocess.Spec, error) {
 		}
 	}
 	used := map[string]bool{}
+	layers := layersOf(net.Params())
 	for _, p := range net.Params() {
 		src := sources[p.Name]
 		switch {
-		case src == nil:
+		case src == nil || lastRandom && layerOf(p) == layers[len(layers)-1]:
 		case slices.Equal(src.Shape, p.Shape):
 			if err := copyParam(p, src); err != nil {
 				return nil, nil, fmt.Errorf("train: init_from: %s: %w", r.InitFrom, err)
@@ -66,7 +68,7 @@ func begin(net *vgg.Network, r *Recipe) (*InitReport, *preprocess.Spec, error) {
 			return nil, nil, fmt.Errorf("train: init_from: %s: %s: shape %v, want %v", r.InitFrom, p.Name, src.Shape, p.Shape)
 		}
 	}
-	for _, l := range layersOf(net.Params()) {
+	for _, l := range layers {
 		if used[l] {
 			report.Taken = append(report.Taken, l)
 		} else {

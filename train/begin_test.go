@@ -127,7 +127,7 @@ func TestBeginWithWeights(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		report, spec, err := begin(net, &r)
+		report, spec, err := begin(net, &r, false)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue

@@ -24,7 +24,8 @@ type state struct {
 	Program string `json:"program"`
 	ISA     string `json:"isa"` // instruction set, of which the bits depend
 
-	Recipe string            `json:"recipe"` // YAML
+	Recipe string            `json:"recipe"`         // YAML
+	Task   string            `json:"task,omitempty"` // identity; "": classification
 	Note   map[string]string `json:"note,omitempty"`
 	Init   *InitReport       `json:"init,omitempty"`
 

@@ -12,14 +12,13 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/kernel"
-	"github.com/verydeep/vgg/metrics"
-	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 )
 
 // Options say what to train, on what and where to.
 type Options struct {
 	Recipe     Recipe
+	Task       Task // what is learnt; nil: the classes of the images
 	Train      *dataset.Dataset
 	Val        *dataset.Dataset // may be nil: then the last weights are the best
 	Dir        string           // run directory; made, and must be empty if it is there
@@ -86,18 +85,25 @@ type Iteration struct {
 // Epoch is one pass over the training set with the validation after it. Errors are
 // fractions, NaN without validation images.
 type Epoch struct {
-	Epoch        int                `json:"epoch"` // from 1
-	Epochs       int                `json:"-"`     // of the run at most
-	Iterations   int                `json:"iterations"`
-	TrainLoss    float64            `json:"train_loss"` // mean over the epoch's images
-	Loss         float64            `json:"loss"`       // mean over the validation images
-	Top1Error    float64            `json:"top1_error"`
-	Top5Error    float64            `json:"top5_error"`
-	LearningRate float64            `json:"learning_rate"`
-	Seconds      float64            `json:"seconds"`
-	WaitSeconds  float64            `json:"wait_seconds"` // of these, waiting for images
-	Best         bool               `json:"best"`
-	Bad          []dataset.BadImage `json:"-"` // unreadable images met in this epoch
+	Epoch        int     `json:"epoch"` // from 1
+	Epochs       int     `json:"-"`     // of the run at most
+	Iterations   int     `json:"iterations"`
+	TrainLoss    float64 `json:"train_loss"` // mean over the epoch's images
+	Loss         float64 `json:"loss"`       // mean over the validation images
+	Top1Error    float64 `json:"top1_error"`
+	Top5Error    float64 `json:"top5_error"`
+	LearningRate float64 `json:"learning_rate"`
+
+	// Of a task of boxes, which has no top-k errors: the share of the validation images
+	// whose box has an intersection over union with the true one of one half at most, and
+	// its mean. NaN otherwise, and then not in the JSON.
+	LocalisationError float64 `json:"localisation_error"`
+	MeanIoU           float64 `json:"mean_iou"`
+
+	Seconds     float64            `json:"seconds"`
+	WaitSeconds float64            `json:"wait_seconds"` // of these, waiting for images
+	Best        bool               `json:"best"`
+	Bad         []dataset.BadImage `json:"-"` // unreadable images met in this epoch
 }
 
 // Result is what a run came to. Its JSON keys are those of `vgg train --json`.
@@ -111,7 +117,11 @@ type Result struct {
 	Top1Error   float64 `json:"top1_error"` // of the best epoch
 	Top5Error   float64 `json:"top5_error"`
 	BestWeights string  `json:"best_weights"`
-	Unreadable  int     `json:"unreadable"` // different images that could not be read
+
+	LocalisationError float64 `json:"localisation_error"` // as in [Epoch]
+	MeanIoU           float64 `json:"mean_iou"`
+
+	Unreadable int `json:"unreadable"` // different images that could not be read
 
 	Init *InitReport `json:"init,omitempty"`
 }
@@ -211,7 +221,7 @@ func (r *run) epochs(ctx context.Context) error {
 			r.setBest(e)
 		}
 		r.result.Epochs = e.Epoch
-		r.stopped = r.rate.epoch(e.Epoch, e.Top1Error)
+		r.stopped = r.rate.epoch(e.Epoch, r.judged(e))
 		r.wait += r.partial.Wait
 		r.epoch, r.batches, r.partial = r.epoch+1, 0, partial{}
 		if err := r.dir.logEpoch(e); err != nil {
@@ -234,6 +244,7 @@ func (r *run) setBest(e Epoch) {
 	r.best = e
 	r.result.BestEpoch, r.result.BestWeights = e.Epoch, bestPath(r.o.Dir)
 	r.result.Top1Error, r.result.Top5Error = e.Top1Error, e.Top5Error
+	r.result.LocalisationError, r.result.MeanIoU = e.LocalisationError, e.MeanIoU
 }
 
 // save saves the weights and the checkpoint that end an epoch. A checkpoint comes after
@@ -300,8 +311,8 @@ func (r *run) runEpoch(ctx context.Context) (Epoch, error) {
 	if r.val != nil && !finite(e.Loss) {
 		return e, r.diverged(fmt.Sprintf("the validation loss is %v after iteration %d", e.Loss, r.iteration), "")
 	}
-	e.Best = r.best.Epoch == 0 || e.Top1Error < r.best.Top1Error ||
-		e.Top1Error == r.best.Top1Error && e.Loss < r.best.Loss || math.IsNaN(e.Top1Error)
+	now, best := r.judged(e), r.judged(r.best)
+	e.Best = r.best.Epoch == 0 || now < best || now == best && e.Loss < r.best.Loss || math.IsNaN(now)
 	r.partial.Seconds = before.Seconds + time.Since(start).Seconds()
 	e.Seconds, e.WaitSeconds = r.partial.Seconds, r.partial.Wait
 	return e, nil
@@ -346,7 +357,7 @@ func (r *run) checkpoint(last bool) error {
 	}
 	s := state{
 		Version: stateVersion, Program: programVersion(), ISA: kernel.Current().Name(),
-		Recipe: string(r.o.Recipe.YAML()), Note: r.o.Note, Init: r.init, Train: r.trainData, Val: r.valData, Stats: r.stats, Spec: r.spec,
+		Recipe: string(r.o.Recipe.YAML()), Task: r.o.identity(), Note: r.o.Note, Init: r.init, Train: r.trainData, Val: r.valData, Stats: r.stats, Spec: r.spec,
 		Epoch: r.epoch, Batches: r.batches, Iteration: r.iteration, Stopped: r.stopped, Partial: r.partial, Schedule: r.rate.state(),
 		Seconds: r.elapsed(), Wait: r.wait, Unreadable: []string{},
 		MetricsBytes: r.dir.metrics.sync(), EventsFile: r.dir.events.name, EventsBytes: r.dir.events.log.sync(),
@@ -397,11 +408,11 @@ func (r *run) diverged(what, place string) error {
 // validate evaluates the central crops of the validation images.
 func (r *run) validate(ctx context.Context, e *Epoch) error {
 	e.Loss, e.Top1Error, e.Top5Error = math.NaN(), math.NaN(), math.NaN()
+	e.LocalisationError, e.MeanIoU = math.NaN(), math.NaN()
 	if r.val == nil {
 		return nil
 	}
-	var ranks []int
-	var loss float64
+	judge := r.newJudge()
 	for b, err := range r.val.Epoch(ctx, 0) {
 		if err != nil {
 			return err
@@ -417,15 +428,11 @@ func (r *run) validate(ctx context.Context, e *Epoch) error {
 			return err
 		}
 		k := y.Shape[1]
-		d := make([]float32, k) // the derivatives are not wanted
-		for i, label := range b.Labels {
-			scores := y.Data[i*k : (i+1)*k]
-			loss += nn.CrossEntropy(scores, label, 0, 1, d) // by image, so that the batch changes no bit
-			ranks = append(ranks, metrics.Rank(scores, label))
+		for i, index := range b.Indices {
+			judge.add(r.o.Val.Samples[index], b.Views[i], y.Data[i*k:(i+1)*k])
 		}
 	}
-	e.Loss = loss / float64(len(ranks))
-	e.Top1Error, e.Top5Error = metrics.TopKError(ranks, 1), metrics.TopKError(ranks, 5)
+	judge.into(e)
 	return nil
 }
 

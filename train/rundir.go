@@ -120,8 +120,11 @@ func (d *runDir) logIteration(it Iteration) error {
 
 // logEpoch logs the end of an epoch.
 func (d *runDir) logEpoch(e Epoch) error {
-	err := d.events.scalars(e.Iterations, scalar{"epoch/train_loss", e.TrainLoss}, scalar{"epoch/validation_loss", e.Loss},
-		scalar{"epoch/top1_error", e.Top1Error}, scalar{"epoch/top5_error", e.Top5Error})
+	judged := []scalar{{"epoch/top1_error", e.Top1Error}, {"epoch/top5_error", e.Top5Error}}
+	if !math.IsNaN(e.MeanIoU) {
+		judged = []scalar{{"epoch/localisation_error", e.LocalisationError}, {"epoch/mean_iou", e.MeanIoU}}
+	}
+	err := d.events.scalars(e.Iterations, append([]scalar{{"epoch/train_loss", e.TrainLoss}, {"epoch/validation_loss", e.Loss}}, judged...)...)
 	return errors.Join(err, d.log("epoch", e))
 }
 
@@ -135,10 +138,12 @@ func (e Epoch) MarshalJSON() ([]byte, error) {
 	type plain Epoch
 	return json.Marshal(struct {
 		plain
-		Loss      *float64 `json:"loss"`
-		Top1Error *float64 `json:"top1_error"`
-		Top5Error *float64 `json:"top5_error"`
-	}{plain(e), number(e.Loss), number(e.Top1Error), number(e.Top5Error)})
+		Loss              *float64 `json:"loss"`
+		Top1Error         *float64 `json:"top1_error"`
+		Top5Error         *float64 `json:"top5_error"`
+		LocalisationError *float64 `json:"localisation_error,omitempty"`
+		MeanIoU           *float64 `json:"mean_iou,omitempty"`
+	}{plain(e), number(e.Loss), number(e.Top1Error), number(e.Top5Error), number(e.LocalisationError), number(e.MeanIoU)})
 }
 
 // UnmarshalJSON is the inverse of MarshalJSON.
@@ -146,15 +151,18 @@ func (e *Epoch) UnmarshalJSON(text []byte) error {
 	type plain Epoch
 	var v struct {
 		plain
-		Loss      *float64 `json:"loss"`
-		Top1Error *float64 `json:"top1_error"`
-		Top5Error *float64 `json:"top5_error"`
+		Loss              *float64 `json:"loss"`
+		Top1Error         *float64 `json:"top1_error"`
+		Top5Error         *float64 `json:"top5_error"`
+		LocalisationError *float64 `json:"localisation_error"`
+		MeanIoU           *float64 `json:"mean_iou"`
 	}
 	if err := json.Unmarshal(text, &v); err != nil {
 		return err
 	}
 	*e = Epoch(v.plain)
-	for to, from := range map[*float64]*float64{&e.Loss: v.Loss, &e.Top1Error: v.Top1Error, &e.Top5Error: v.Top5Error} {
+	for to, from := range map[*float64]*float64{&e.Loss: v.Loss, &e.Top1Error: v.Top1Error, &e.Top5Error: v.Top5Error,
+		&e.LocalisationError: v.LocalisationError, &e.MeanIoU: v.MeanIoU} {
 		*to = math.NaN()
 		if from != nil {
 			*to = *from
@@ -168,9 +176,11 @@ func (r Result) MarshalJSON() ([]byte, error) {
 	type plain Result
 	return json.Marshal(struct {
 		plain
-		Top1Error *float64 `json:"top1_error"`
-		Top5Error *float64 `json:"top5_error"`
-	}{plain(r), number(r.Top1Error), number(r.Top5Error)})
+		Top1Error         *float64 `json:"top1_error"`
+		Top5Error         *float64 `json:"top5_error"`
+		LocalisationError *float64 `json:"localisation_error,omitempty"`
+		MeanIoU           *float64 `json:"mean_iou,omitempty"`
+	}{plain(r), number(r.Top1Error), number(r.Top5Error), number(r.LocalisationError), number(r.MeanIoU)})
 }
 
 func number(x float64) *float64 {

@@ -46,7 +46,7 @@ func (o Options) validate() error {
 	case o.Val != nil && !slices.Equal(o.Val.Classes, o.Train.Classes):
 		return fmt.Errorf("train: %s: validation images of %s, want those of the training images, %s", o.Val.Name, classNames(o.Val.Classes), classNames(o.Train.Classes))
 	}
-	return nil
+	return o.validateTask()
 }
 
 func classNames(names []string) string {
@@ -76,14 +76,14 @@ func newRun(ctx context.Context, o Options) (*run, error) {
 		}
 		if f != nil {
 			defer f.Close()
-			if err := s.checkRecipe(&o.Recipe, f.Name()); err != nil {
+			if err := errors.Join(s.checkTask(o, f.Name()), s.checkRecipe(&o.Recipe, f.Name())); err != nil {
 				return nil, err
 			}
 			file, from = f, &s
 		}
 	}
 	rec := &o.Recipe
-	net, err := vgg.New(rec.Options(len(o.Train.Classes)))
+	net, err := vgg.New(rec.Options(o.outputs()))
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func newRun(ctx context.Context, o Options) (*run, error) {
 	r := &run{bad: map[string]bool{}, position: position{epoch: 1}}
 	var pixels *preprocess.Spec
 	if from == nil {
-		if r.init, pixels, err = begin(net, rec); err != nil {
+		if r.init, pixels, err = begin(net, rec, o.Task != nil); err != nil {
 			return nil, err
 		}
 	} else {
@@ -110,6 +110,9 @@ func newRun(ctx context.Context, o Options) (*run, error) {
 		"trained_on": r.trainData.Name,
 		"recipe":     string(rec.YAML()),
 	}}
+	if o.Task != nil {
+		r.model.Localisation = o.Task.Localisation()
+	}
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}
@@ -117,7 +120,7 @@ func newRun(ctx context.Context, o Options) (*run, error) {
 		o.Log.Warn("no validation images: the plateau schedule keeps the learning rate as it is")
 	}
 	r.checkpoints = &checkpoints{dir: o.Dir, keep: o.Keep, every: o.CheckpointEvery, log: o.Log, last: time.Now()}
-	r.result = Result{Run: o.Dir, Top1Error: math.NaN(), Top5Error: math.NaN(), Init: r.init}
+	r.result = Result{Run: o.Dir, Top1Error: math.NaN(), Top5Error: math.NaN(), LocalisationError: math.NaN(), MeanIoU: math.NaN(), Init: r.init}
 	if from != nil {
 		if err := r.restore(file, *from); err != nil {
 			return nil, err
@@ -229,7 +232,7 @@ func (r *run) prepare() error {
 		return err
 	}
 	o = r.o
-	steps := stepOptions{Recipe: rec, Batch: min(rec.Batch, o.Train.Len()), Micro: o.Micro, Ranks: max(1, o.Ranks), Threads: o.Threads}
+	steps := stepOptions{Recipe: rec, Task: o.Task, Samples: o.Train.Samples, Batch: min(rec.Batch, o.Train.Len()), Micro: o.Micro, Ranks: max(1, o.Ranks), Threads: o.Threads}
 	var err error
 	if r.stepper, err = newStepper(r.model.Net, steps); err != nil {
 		return err

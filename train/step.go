@@ -35,10 +35,12 @@ type stepper struct {
 // stepOptions say how to step.
 type stepOptions struct {
 	Recipe  Recipe
-	Batch   int // most images of a batch
-	Micro   int // most images computed at a time; 0: a whole group
-	Ranks   int // divides Recipe.Groups
-	Threads int // shared by the ranks, at least one each; 0: runtime.GOMAXPROCS
+	Task    Task             // nil: classification
+	Samples []dataset.Sample // of the training set, for the task
+	Batch   int              // most images of a batch
+	Micro   int              // most images computed at a time; 0: a whole group
+	Ranks   int              // divides Recipe.Groups
+	Threads int              // shared by the ranks, at least one each; 0: runtime.GOMAXPROCS
 }
 
 // replica is what a rank has: the network, its momentum, and memory for its gradients.
@@ -194,7 +196,11 @@ func part(b *dataset.Batch, from, to int) (*tensor.Tensor, []int, error) {
 func (s *stepper) alone(ctx context.Context, b *dataset.Batch, iteration int, rate float64) (float64, error) {
 	r, n := s.ranks[0], len(b.Labels)
 	if n <= s.o.Micro {
-		return r.state.StepSGD(b.X, b.Labels, nn.Pass{Seed: s.o.Recipe.Seed, Iteration: iteration}, r.sgd, s.update(rate))
+		p := nn.Pass{Seed: s.o.Recipe.Seed, Iteration: iteration}
+		if loss := s.o.loss(b, 0); loss != nil {
+			return r.state.StepLossSGD(b.X, loss, p, r.sgd, s.update(rate))
+		}
+		return r.state.StepSGD(b.X, b.Labels, p, r.sgd, s.update(rate))
 	}
 	r.net.Chain().ZeroGrad()
 	loss, err := s.gradient(ctx, r, b, iteration, 0, n)
@@ -220,7 +226,12 @@ func (s *stepper) gradient(ctx context.Context, r *replica, b *dataset.Batch, it
 		if err != nil {
 			return 0, err
 		}
-		if _, err := r.state.Step(x, labels, p); err != nil {
+		if task := s.o.loss(b, p.Image); task != nil {
+			_, err = r.state.StepLoss(x, task, p)
+		} else {
+			_, err = r.state.Step(x, labels, p)
+		}
+		if err != nil {
 			return 0, err
 		}
 		for _, l := range r.state.Losses() {

@@ -12,7 +12,7 @@ import (
 // Footprint says what a run takes memory for.
 type Footprint struct {
 	Recipe  Recipe
-	Classes int
+	Classes int   // or outputs, of a task
 	Images  int   // of the training set
 	Ranks   int   // as in [Options]; 0: 1
 	Threads int   // as in [Options], at least 1
@@ -173,7 +173,7 @@ func (r *run) footprint() Footprint {
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	f := Footprint{Recipe: r.o.Recipe, Classes: len(r.o.Train.Classes), Images: r.o.Train.Len(), Ranks: r.o.Ranks, Threads: threads, Micro: r.o.Micro}
+	f := Footprint{Recipe: r.o.Recipe, Classes: r.o.outputs(), Images: r.o.Train.Len(), Ranks: r.o.Ranks, Threads: threads, Micro: r.o.Micro}
 	f.Other = r.o.CacheBytes + r.copyBytes()
 	if r.o.Val != nil {
 		f.Other += r.o.CacheBytes

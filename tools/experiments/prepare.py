@@ -4,7 +4,7 @@
     python3 tools/experiments/prepare.py DATA OUT
 
 DATA holds cifar10/, tiny-imagenet-10/ and flowers17/ as their lists of files describe
-them. Images are copied byte for byte. Only Python's standard library is needed.
+them. Images are copied byte for byte; tiny-imagenet-10 has its boxes beside them. Only Python's standard library is needed.
 """
 import csv
 import sys
@@ -30,9 +30,20 @@ def tiny_imagenet_10(data, out):
         for member in z.namelist():
             wnid, _, file = member.split("/")
             put(dst / "train" / names[wnid] / file, z.read(member))
+    with open(src / "train_boxes.csv") as f:
+        boxes(dst / "train_boxes.csv", ((f"train/{names[r['wnid']]}/{Path(r['file']).name}", r) for r in csv.DictReader(f)))
+    with open(src / "val_labels_boxes_golden.csv") as f:
+        boxes(dst / "val_boxes.csv", ((f"val/{names[r['wnid']]}/{r['file']}", r) for r in csv.DictReader(f)))
     with zipfile.ZipFile(src / "val.zip") as z, open(src / "val_labels_boxes_golden.csv") as f:
         for row in csv.DictReader(f):
             put(dst / "val" / names[row["wnid"]] / row["file"], z.read(row["file"]))
+
+
+def boxes(path, rows):
+    with open(path, "w", newline="") as f:
+        out = csv.writer(f)
+        out.writerow(["file", "x0", "y0", "x1", "y1"])
+        out.writerows([file, r["x0"], r["y0"], r["x1"], r["y1"]] for file, r in rows)
 
 
 def flowers17(data, out):

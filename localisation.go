@@ -1,0 +1,76 @@
+package vgg
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Regression says what boxes the last layer of a localisation network gives (§A.1).
+type Regression string
+
+const (
+	// SCR is single-class regression: one box, whatever the class; 4 outputs.
+	SCR Regression = "SCR"
+	// PCR is per-class regression: a box for each class; 4 outputs a class, those of
+	// class c being 4c to 4c+3.
+	PCR Regression = "PCR"
+)
+
+// ParseRegression returns the regression called name, in any case.
+func ParseRegression(name string) (Regression, error) {
+	switch r := Regression(strings.ToUpper(name)); r {
+	case SCR, PCR:
+		return r, nil
+	}
+	return "", fmt.Errorf("vgg: regression %q, want SCR or PCR", name)
+}
+
+// Outputs is the number of outputs of the last layer for a number of classes.
+func (r Regression) Outputs(classes int) int {
+	if r == SCR {
+		return 4
+	}
+	return 4 * classes
+}
+
+// Localisation marks a model as a localisation network: the outputs of its last layer
+// are boxes, as package localize reads them, not scores of classes.
+type Localisation struct {
+	Regression Regression `json:"regression"`
+	// Rule names what training made of boxes that leave the crop.
+	Rule string `json:"rule,omitempty"`
+	// MeanBox is the mean box of the training images and ClassBoxes that of each class, as
+	// shares of their image's width and height: x0, y0, x1, y1. What the network is worth
+	// is measured against them.
+	MeanBox    [4]float64   `json:"mean_box"`
+	ClassBoxes [][4]float64 `json:"class_boxes"`
+}
+
+// check reports what is no description of a network with those outputs and classes.
+func (l *Localisation) check(outputs, classes int) error {
+	if _, err := ParseRegression(string(l.Regression)); err != nil {
+		return err
+	}
+	if len(l.ClassBoxes) != classes {
+		return fmt.Errorf("%d mean boxes, want one for each of %d classes", len(l.ClassBoxes), classes)
+	}
+	if want := l.Regression.Outputs(classes); outputs != want {
+		return fmt.Errorf("%d outputs, want %d of %s of %d classes", outputs, want, l.Regression, classes)
+	}
+	return nil
+}
+
+// OpenLocaliser reads a localisation network from a file that [Model.Save] wrote.
+func OpenLocaliser(path string, o OpenOptions) (*Model, error) {
+	return openAs(path, o, func(c *Contents) error {
+		if c.Localisation == nil {
+			return fmt.Errorf("vgg: %s: a classification network, want a localisation network: vgg localize train makes one of it", path)
+		}
+		return nil
+	})
+}
+
+// errLocaliser is what asking a localisation network for classes gives.
+func (l *Localisation) errLocaliser(classes int) error {
+	return fmt.Errorf("a localisation network (%s of %d classes), which gives boxes and no classes: want a classification network; vgg localize takes this one", l.Regression, classes)
+}
