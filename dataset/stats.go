@@ -57,13 +57,13 @@ type UnreadableImage struct {
 //
 // Images that can't be read or decoded are left out, as a [Loader] leaves them
 // out and names them. It is an error if none can be, or if ctx is done.
-// [CachedStats] is the same and remembers.
 func ComputeStats(ctx context.Context, d *Dataset, workers int, progress func(done, total int)) (preprocess.Stats, error) {
 	s, err := ComputeSurvey(ctx, d, workers, progress)
 	return s.Stats, err
 }
 
 // ComputeSurvey is ComputeStats with all that decoding the images tells.
+// [CachedSurvey] is the same and remembers.
 func ComputeSurvey(ctx context.Context, d *Dataset, workers int, progress func(done, total int)) (Survey, error) {
 	if workers < 0 {
 		return Survey{}, fmt.Errorf("dataset: %s: %d workers, want 0 or more", d.Name, workers)

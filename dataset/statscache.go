@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-
-	"github.com/verydeep/vgg/preprocess"
 )
 
 // StatsOptions says how a dataset is surveyed and where the result is kept.
@@ -39,12 +37,6 @@ type keptSurvey struct {
 	Key    string `json:"key"`
 	Data   string `json:"data"` // name of the dataset, for readers
 	Survey Survey `json:"survey"`
-}
-
-// CachedStats is [ComputeStats], but for datasets that were surveyed before.
-func CachedStats(ctx context.Context, d *Dataset, o StatsOptions) (preprocess.Stats, error) {
-	s, _, err := CachedSurvey(ctx, d, o)
-	return s.Stats, err
 }
 
 // CachedSurvey returns what [ComputeSurvey] does. If the dataset was surveyed

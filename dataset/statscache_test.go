@@ -53,14 +53,11 @@ func TestCachedSurvey(t *testing.T) {
 		return s
 	}
 	d := opened(t, dir)
-	s := cached(d, "", false)
+	cached(d, "", false)
 	if _, err := os.Stat(filepath.Join(dir, StatsFile)); err != nil {
 		t.Fatal(err)
 	}
 	cached(opened(t, dir), "", true)
-	if stats, err := CachedStats(context.Background(), d, StatsOptions{}); err != nil || stats != s.Stats {
-		t.Errorf("CachedStats: %+v, %v, want %+v", stats, err, s.Stats)
-	}
 	// A part of the same folder has its own, and both stay.
 	part, _, err := Split(d, 0.5, 1)
 	if err != nil {

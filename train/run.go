@@ -40,7 +40,8 @@ type Options struct {
 	Note   map[string]string // kept in every checkpoint
 
 	// MaxBad is the greatest share of the images that may turn out to be unreadable: past
-	// it the run stops with an error. 1: all.
+	// it the run stops with an error, before the first iteration if the survey of the
+	// training images meets so many. 0: none may; 1: all may.
 	MaxBad   float64
 	StatsDir string // where the images' statistics are kept if their folder can't be written; "": nowhere
 
@@ -136,6 +137,7 @@ type run struct {
 	spec      preprocess.Spec
 
 	dir         *runDir
+	unlock      func() // the directory
 	checkpoints *checkpoints
 	model       *vgg.Model
 	stepper     *stepper
@@ -180,6 +182,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer r.unlock()
 	r.started = start
 	err = r.epochs(ctx)
 	if err != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
@@ -446,13 +449,23 @@ func (r *run) noteBad(e *Epoch, bad []dataset.BadImage) error {
 		}
 		r.bad[b.Name] = true
 		r.o.Log.Warn("unreadable image skipped", "image", b.Name, "error", b.Err)
-		total := r.o.Train.Len()
-		if r.o.Val != nil {
-			total += r.o.Val.Len()
-		}
-		if share := float64(len(r.bad)) / float64(total); share > r.o.MaxBad {
-			return fmt.Errorf("train: %d of %d images are unreadable, %.3g %%, want at most %.3g %%; the last is %s: %w", len(r.bad), total, 100*share, 100*r.o.MaxBad, b.Name, b.Err)
+		if err := r.o.tooManyBad(len(r.bad), b.Name, b.Err); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// tooManyBad is an error if n unreadable images, the last of which is named, are more
+// than may be.
+func (o Options) tooManyBad(n int, last string, why error) error {
+	total := o.Train.Len()
+	if o.Val != nil {
+		total += o.Val.Len()
+	}
+	share := float64(n) / float64(total)
+	if share <= o.MaxBad {
+		return nil
+	}
+	return fmt.Errorf("train: %d of %d images are unreadable, %.3g %%, max-bad allows %.3g %%; the last is %s: %w", n, total, 100*share, 100*o.MaxBad, last, why)
 }

@@ -470,6 +470,27 @@ func TestUnreadableImages(t *testing.T) {
 	}
 }
 
+// TestTooManyUnreadable: training images past the share that is allowed stop a run before
+// it begins, since their survey meets them; validation images when they are met.
+func TestTooManyUnreadable(t *testing.T) {
+	o := tinyOptions(t)
+	o.Train, o.Val = colours(t, "train", 10, 3, 7), colours(t, "val", 6, 1)
+	o.OnIteration = func(Iteration) { t.Error("training began") }
+	o.MaxBad = 1. / 16
+	if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), "2 of 16 images are unreadable, 12.5 %, max-bad allows 6.25 %; the last is 07.png") {
+		t.Errorf("two bad training images: %v", err)
+	}
+	if _, err := os.Stat(o.Dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a run directory was made: %v", err)
+	}
+	o.MaxBad, o.OnIteration = 2./16, nil
+	if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), "3 of 16 images") || !strings.Contains(err.Error(), "01.png") {
+		t.Errorf("and one of validation: %v", err)
+	}
+	o.Dir, o.MaxBad = filepath.Join(t.TempDir(), "run"), 3./16
+	mustRun(t, o)
+}
+
 func TestNothingReadable(t *testing.T) {
 	o := tinyOptions(t)
 	o.Train = colours(t, "train", 3, 0, 1, 2)

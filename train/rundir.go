@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -32,6 +33,7 @@ type runDir struct {
 // overwrites another, unless it goes on with one.
 func makeRunDir(path string, resume bool) error {
 	entries, err := os.ReadDir(path)
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == LockFile })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if err := os.MkdirAll(path, 0o777); err != nil {

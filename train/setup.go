@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -60,7 +61,7 @@ func classNames(names []string) string {
 
 // newRun prepares a run, or what goes on with one. Nothing is made in o.Dir before all
 // that can be refused has been looked at.
-func newRun(ctx context.Context, o Options) (*run, error) {
+func newRun(ctx context.Context, o Options) (_ *run, err error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -69,7 +70,19 @@ func newRun(ctx context.Context, o Options) (*run, error) {
 	}
 	var file *weights.File
 	var from *state
+	var unlock func()
+	defer func() {
+		if err != nil && unlock != nil {
+			unlock()
+		}
+	}()
 	if o.Resume {
+		// Before anything is read that another run may be writing.
+		if _, err := os.Stat(o.Dir); err == nil {
+			if unlock, err = lockRun(o.Dir, o.Log); err != nil {
+				return nil, err
+			}
+		}
 		f, s, err := openCheckpoint(o.Dir, o.Log)
 		if err != nil {
 			return nil, err
@@ -129,6 +142,12 @@ func newRun(ctx context.Context, o Options) (*run, error) {
 	if err := makeRunDir(o.Dir, o.Resume); err != nil {
 		return nil, err
 	}
+	if unlock == nil {
+		if unlock, err = lockRun(o.Dir, o.Log); err != nil {
+			return nil, err
+		}
+	}
+	r.unlock = unlock
 	if r.dir, err = openRunDir(o.Dir, from, o.Log); err != nil {
 		return nil, err
 	}
@@ -189,9 +208,17 @@ func (r *run) identify(ctx context.Context, from *state, pixels *preprocess.Spec
 		r.stats, r.spec = from.Stats, from.Spec
 		return nil
 	}
-	if r.stats, err = dataset.CachedStats(ctx, o.Train, dataset.StatsOptions{Workers: o.Threads, Progress: o.OnStats, CacheDir: o.StatsDir}); err != nil {
+	survey, _, err := dataset.CachedSurvey(ctx, o.Train, dataset.StatsOptions{Workers: o.Threads, Progress: o.OnStats, CacheDir: o.StatsDir})
+	if err != nil {
 		return err
 	}
+	if n := len(survey.Unreadable); n > 0 {
+		last := survey.Unreadable[n-1]
+		if err := o.tooManyBad(n, last.File, errors.New(last.Error)); err != nil {
+			return err
+		}
+	}
+	r.stats = survey.Stats
 	r.spec = preprocess.Spec{Name: "vgg", Scale: 1, Std: [3]float32{1, 1, 1}}
 	if pixels != nil {
 		r.spec = *pixels

@@ -23,7 +23,7 @@ import (
 
 type trainCommand struct {
 	Data   string `placeholder:"DIR" help:"Images: one folder a class, or train and val with these; ILSVRC as it is distributed; tar shards; a ZIP file. Without it, the photographs that are built in."`
-	MaxBad share  `default:"100%" placeholder:"SHARE" help:"Share of the images that may be unreadable, 0.1% or 0.001; past it the run stops (100%)."`
+	MaxBad share  `default:"1%" placeholder:"SHARE" help:"Share of the images that may be unreadable, 0.1% or 0.001; past it the run stops (1%)."`
 	Recipe string `placeholder:"NAME|FILE" help:"Recipe: paper, paper-384, paper-multiscale or sample; or a YAML file over the one that the command begins with, which is paper with --data, else sample."`
 	Out    string `placeholder:"DIR" help:"Run directory, new or empty (a new one in runs)."`
 
