@@ -175,6 +175,11 @@ func TestResumeWithoutCheckpoint(t *testing.T) {
 	killed.Keep = 0
 	stopAt(t, killed, 4)
 	o.Resume = true
+	changed := o
+	changed.Recipe.Batch, changed.OnIteration = 1, func(Iteration) { t.Error("training began") }
+	if _, err := Run(context.Background(), changed); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("batch: 1, the run in %s, which came to no checkpoint, has %d", filepath.Join(o.Dir, RecipeFile), o.Recipe.Batch)) {
+		t.Errorf("another recipe: %v, want an error that names the difference", err)
+	}
 	mustRun(t, o)
 	sameRun(t, "begun anew", o.Dir, whole.Dir)
 

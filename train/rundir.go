@@ -33,7 +33,9 @@ type runDir struct {
 // overwrites another, unless it goes on with one.
 func makeRunDir(path string, resume bool) error {
 	entries, err := os.ReadDir(path)
-	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == LockFile })
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { // what a run that was killed had just begun with
+		return e.Name() == LockFile || e.Name() == unfinishedRecipe
+	})
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if err := os.MkdirAll(path, 0o777); err != nil {
@@ -87,9 +89,35 @@ func bestPath(dir string) string { return filepath.Join(dir, BestFile) }
 func (d *runDir) best() string { return bestPath(d.path) }
 func (d *runDir) last() string { return filepath.Join(d.path, LastFile) }
 
-func (d *runDir) writeRecipe(r Recipe) error {
-	if err := os.WriteFile(filepath.Join(d.path, RecipeFile), r.YAML(), 0o666); err != nil {
+// unfinishedRecipe becomes RecipeFile when it is written.
+const unfinishedRecipe = "." + RecipeFile + ".tmp"
+
+// saveRecipe leaves the recipe in a run directory.
+func saveRecipe(dir string, r Recipe) error {
+	temporary := filepath.Join(dir, unfinishedRecipe)
+	err := os.WriteFile(temporary, r.YAML(), 0o666)
+	if err == nil {
+		err = os.Rename(temporary, filepath.Join(dir, RecipeFile))
+	}
+	if err != nil {
 		return fmt.Errorf("train: %w", err)
+	}
+	return nil
+}
+
+// checkBegun compares the recipe of a run that begins anew, for want of a checkpoint, with
+// that of the run that the directory is of, if it is of one.
+func checkBegun(dir string, r Recipe) error {
+	path := filepath.Join(dir, RecipeFile)
+	was, err := LoadRecipe(path, PaperRecipe())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	for _, d := range Differences(r, was) {
+		return fmt.Errorf("train: %s: %s, the run in %s, which came to no checkpoint, has %s: want its recipe, or another directory", d.Key, d.A, path, d.B)
 	}
 	return nil
 }

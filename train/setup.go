@@ -112,6 +112,11 @@ func newRun(ctx context.Context, o Options) (_ *run, err error) {
 		if r.init, pixels, err = begin(net, rec, o.Task != nil); err != nil {
 			return nil, err
 		}
+		if o.Resume {
+			if err := checkBegun(o.Dir, *rec); err != nil {
+				return nil, err
+			}
+		}
 	} else {
 		r.init = from.Init
 	}
@@ -148,6 +153,9 @@ func newRun(ctx context.Context, o Options) (_ *run, err error) {
 		}
 	}
 	r.unlock = unlock
+	if err := saveRecipe(o.Dir, *rec); err != nil {
+		return nil, err
+	}
 	if r.dir, err = openRunDir(o.Dir, from, o.Log); err != nil {
 		return nil, err
 	}
@@ -278,11 +286,8 @@ func (r *run) prepare() error {
 	return nil
 }
 
-// begun leaves the recipe in the run directory and tells what the run begins with.
+// begun tells what the run begins with.
 func (r *run) begun(from *state) error {
-	if err := r.dir.writeRecipe(r.o.Recipe); err != nil {
-		return err
-	}
 	s := Start{Recipe: r.o.Recipe, Init: r.init, Epoch: r.epoch, Iteration: r.iteration, Iterations: r.iterations, Preprocess: r.spec, Images: r.o.Train.Len()}
 	s.CopyBytes = r.copyBytes()
 	f := r.footprint()
