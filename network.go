@@ -256,6 +256,12 @@ func (n *Network) Params() []*nn.Param { return n.chain.Params() }
 // on it. The default is runtime.GOMAXPROCS, which heeds a container's CPU quota.
 func (n *Network) SetThreads(threads int) { n.chain.SetThreads(threads) }
 
+// Share returns the same network, parameters included, with a number of threads of its
+// own: what runs one network several times at once takes its memory once.
+func (n *Network) Share(threads int) *Network {
+	return &Network{n.opts, n.least, n.chain.Share(threads)}
+}
+
 // Forward computes the class score map of x, preprocessed images of shape (N,3,H,W):
 // (N,K,OH,OW), K classes, before the soft-max. For H = W = Options.Input the map is
 // 1×1; for a larger image of any aspect the fully connected layers run as convolutions

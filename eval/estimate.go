@@ -3,9 +3,12 @@ package eval
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"image"
+	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/verydeep/vgg/dataset"
@@ -16,7 +19,7 @@ import (
 // Estimate is what an evaluation will take.
 type Estimate struct {
 	Images  int           // that are to be done
-	MACs    float64       // mean multiplications of one image through all networks
+	MACs    float64       // mean multiplications of one of these through all networks
 	Time    time.Duration // of all
 	Memory  int64         // bound of the process's memory, in bytes
 	Largest int64         // what the network with the largest weights takes before it sees an image
@@ -51,14 +54,12 @@ func Work(ctx context.Context, nets []Net, data *dataset.Dataset, o Options, mea
 		if todo[i] == 0 {
 			continue
 		}
-		p := &probe{pass: pass{model: m, data: data, views: n.views(), limits: l, batch: o.Batch}, workers: r.workers()}
-		perImage, macs, err := p.measure(ctx, images, measure)
-		if err != nil {
+		p := &probe{crew{ranks: o.Ranks, pass: pass{model: m, data: data, views: n.views(), limits: l, batch: o.Batch, workers: r.workers()}}}
+		if err := p.addTo(ctx, &e, images, todo[i], slices.Repeat([]int{todo[i]}, len(p.views)), measure); err != nil {
 			return Estimate{}, err
 		}
-		e.Time += time.Duration(float64(todo[i]) * perImage * float64(time.Second))
-		e.MACs += macs
 	}
+	e.MACs /= float64(max(1, e.Images))
 	return e, nil
 }
 
@@ -85,10 +86,7 @@ func (r *run) todo(images []int) ([]int, error) {
 }
 
 // probe measures a network and the reading of images.
-type probe struct {
-	pass
-	workers int
-}
+type probe struct{ crew }
 
 const (
 	// sampledSizes is how many images' sizes are read, sampledImages how many images are.
@@ -97,14 +95,18 @@ const (
 	leastProbe = 150 * time.Millisecond
 )
 
-// measure returns the seconds that an image takes, reading included, and its
-// multiplications, as means over a sample.
-func (p *probe) measure(ctx context.Context, images []int, timed bool) (seconds, macs float64, err error) {
+// addTo adds to an estimate what so many images take, each view of as many of them as
+// views says, from a sample of images. It adds up MACs of all images, not their mean.
+func (p *probe) addTo(ctx context.Context, e *Estimate, images []int, todo int, views []int, timed bool) error {
 	shapes, err := p.sample(images)
 	if err != nil || len(shapes) == 0 {
-		return 0, 0, err // what is unreadable takes no time
+		return err // what is unreadable takes no time
 	}
+	seconds := 0.0
 	for v, view := range p.views {
+		if views[v] == 0 {
+			continue
+		}
 		pieces := 1
 		switch view.protocol {
 		case MultiCrop:
@@ -120,11 +122,11 @@ func (p *probe) measure(ctx context.Context, images []int, timed bool) (seconds,
 		for _, s := range shapes {
 			n, err := p.model.Net.Chain().MACs(s[v].h, s[v].w)
 			if err != nil {
-				return 0, 0, err
+				return err
 			}
-			total += float64(n) * float64(pieces) / float64(len(shapes))
+			total += float64(n) * float64(pieces*views[v]) / float64(len(shapes))
 		}
-		macs += total
+		e.MACs += total
 		if !timed {
 			continue
 		}
@@ -132,21 +134,22 @@ func (p *probe) measure(ctx context.Context, images []int, timed bool) (seconds,
 		for i, s := range shapes {
 			sizes[i] = s[v]
 		}
-		rate, err := p.rate(ctx, sizes, len(images)*pieces)
+		rate, err := p.rate(ctx, sizes, todo, views[v]*pieces)
 		if err != nil {
-			return 0, 0, err
+			return err
 		}
 		seconds += total / rate
 	}
 	if timed {
 		reading, err := p.reading(ctx, images)
 		if err != nil {
-			return 0, 0, err
+			return err
 		}
 		// Reading goes on beside the network, on the same processors.
-		seconds += reading / float64(p.workers)
+		seconds += reading * float64(todo) / float64(p.workers)
 	}
-	return seconds, macs, nil
+	e.Time += time.Duration(seconds * float64(time.Second))
+	return nil
 }
 
 // spread picks n of the images, evenly over the set.
@@ -193,15 +196,38 @@ func (p *probe) sample(images []int) ([][]size, error) {
 }
 
 // rate is the multiplications a second of the network on pieces of the middle one of the
-// sizes, in batches such as the run will have.
-func (p *probe) rate(ctx context.Context, sizes []size, pieces int) (float64, error) {
+// sizes, in batches such as the run will have, on all ranks at once.
+func (p *probe) rate(ctx context.Context, sizes []size, images, pieces int) (float64, error) {
 	slices.SortFunc(sizes, func(a, b size) int { return a.h*a.w - b.h*b.w })
 	s := sizes[len(sizes)/2]
+	macs, err := p.model.Net.Chain().MACs(s.h, s.w)
+	if err != nil {
+		return 0, err
+	}
+	ranks, err := p.share(images)
+	if err != nil {
+		return 0, err
+	}
+	var wg sync.WaitGroup
+	rates, errs := make([]float64, len(ranks)), make([]error, len(ranks))
+	for r, rank := range ranks {
+		wg.Go(func() { rates[r], errs[r] = rank.rate(ctx, s, pieces/len(ranks), float64(macs)) })
+	}
+	wg.Wait()
+	total := 0.0
+	for _, r := range rates {
+		total += r
+	}
+	return total, errors.Join(errs...)
+}
+
+// rate is the multiplications a second of batches of at most so many pieces, macs each.
+func (p *pass) rate(ctx context.Context, s size, pieces int, macs float64) (float64, error) {
 	limit, err := p.limit(s)
 	if err != nil {
 		return 0, err
 	}
-	n := min(limit, pieces)
+	n := max(1, min(limit, pieces))
 	shape, err := p.model.Net.OutputShape(n, s.h, s.w)
 	if err != nil {
 		return 0, err
@@ -209,10 +235,6 @@ func (p *probe) rate(ctx context.Context, sizes []size, pieces int) (float64, er
 	x, y := tensor.New(n, 3, s.h, s.w), tensor.New(shape...)
 	for i := range x.Data {
 		x.Data[i] = float32(i%255) - 127 // no network's time depends on what it sees
-	}
-	macs, err := p.model.Net.Chain().MACs(s.h, s.w)
-	if err != nil {
-		return 0, err
 	}
 	if err := p.model.Net.ForwardInto(y, x); err != nil { // transforms the weights
 		return 0, err
@@ -230,7 +252,7 @@ func (p *probe) rate(ctx context.Context, sizes []size, pieces int) (float64, er
 			best = took
 		}
 	}
-	return float64(macs) * float64(n) / max(best.Seconds(), 1e-9), nil
+	return macs * float64(n) / max(best.Seconds(), 1e-9), nil
 }
 
 // reading is the seconds that one worker takes to read and rescale an image.
@@ -246,7 +268,7 @@ func (p *probe) reading(ctx context.Context, images []int) (float64, error) {
 		if ctx.Err() != nil {
 			return 0, context.Cause(ctx)
 		}
-		im := prep.prepare(ctx, i, every)
+		im := prep.prepare(ctx, i, every, math.MaxInt64)
 		for _, v := range im.views {
 			for _, piece := range v.pieces {
 				buffer = grow(buffer, 3*piece.h*piece.w)

@@ -36,7 +36,8 @@ type Options struct {
 	Mistakes, Confusions int
 
 	Batch   int   // pieces of one size that go through the network together; 0: as many as hold 16·224² pixels
-	Workers int   // images prepared at once; 0: runtime.GOMAXPROCS
+	Ranks   int   // passes at a time, each with its share of threads and memory, over one network; 0: two, if there are threads and memory for them
+	Workers int   // images prepared at once, by all ranks together; 0: runtime.GOMAXPROCS
 	Memory  int64 // bound, in bytes, of the process's memory; 0: DefaultMemory. Images that need more are unreadable
 	Shard   Shard // part of the set; zero: all
 
@@ -135,7 +136,7 @@ func (r *run) prepare(ctx context.Context) error {
 	for _, f := range []struct {
 		name  string
 		value int64
-	}{{"batch", int64(r.o.Batch)}, {"workers", int64(r.o.Workers)}, {"memory", r.o.Memory}} {
+	}{{"batch", int64(r.o.Batch)}, {"ranks", int64(r.o.Ranks)}, {"workers", int64(r.o.Workers)}, {"memory", r.o.Memory}} {
 		if f.value < 0 {
 			return fmt.Errorf("eval: %s: %d, want at least 0", f.name, f.value)
 		}
@@ -246,7 +247,7 @@ func (r *run) run(ctx context.Context, net int, images []int, st store) error {
 	for i := range every {
 		every[i] = i
 	}
-	p := &pass{
+	c := &crew{ranks: r.o.Ranks, pass: pass{
 		model: m, data: r.data, views: setting.views(), limits: limits, batch: r.o.Batch, workers: r.workers(),
 		done: func(image int, posteriors [][]float32, err error) error {
 			s := r.data.Samples[image]
@@ -263,8 +264,8 @@ func (r *run) run(ctx context.Context, net int, images []int, st store) error {
 			}
 			return nil
 		},
-	}
-	return p.run(ctx, todo, func(int) []int { return every })
+	}}
+	return c.run(ctx, todo, func(int) []int { return every })
 }
 
 func (r *run) workers() int {

@@ -175,7 +175,7 @@ func compareWithOracle(t *testing.T, m *vgg.Model, data *dataset.Dataset, o orac
 			varied = varied || float64(want[k])*float64(len(want)) > 1.5
 		}
 	}
-	p := &pass{model: m, data: data, views: views, limits: l, workers: 2, done: func(i int, posteriors [][]float32, err error) error {
+	c := &crew{pass: pass{model: m, data: data, views: views, limits: l, workers: 2, done: func(i int, posteriors [][]float32, err error) error {
 		if err != nil {
 			return err
 		}
@@ -194,8 +194,8 @@ func compareWithOracle(t *testing.T, m *vgg.Model, data *dataset.Dataset, o orac
 			}
 		}
 		return nil
-	}}
-	if err := p.run(t.Context(), whole().images(images), wanted); err != nil {
+	}}}
+	if err := c.run(t.Context(), whole().images(images), wanted); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("largest difference of a posterior: %.2g", worst)

@@ -19,12 +19,13 @@ type pass struct {
 	views   []view
 	limits  limits
 	batch   int // pieces that go through the network together at most; 0: as many as pay
-	workers int
+	workers int // images prepared at once; 0: runtime.GOMAXPROCS
 
 	// done takes the posteriors of an image, one of each view that was wanted of it in
 	// the order wanted, or why it is unreadable. It is called from one goroutine.
 	done func(image int, posteriors [][]float32, err error) error
 
+	large  []int // images put off: a pass of one of their pieces takes more than limits.pass
 	queues map[size]*queue
 	queued int64 // bytes of the images that queues hold
 	grown  int64 // the most that a pass has taken
@@ -77,29 +78,31 @@ const (
 	batchPieces = 128
 )
 
-// run takes the images through the network; wanted lists the views that are wanted of
-// an image, and is called from several goroutines. An error of an image is its own; run
-// stops at an error of the network, of done, or of ctx.
-func (p *pass) run(ctx context.Context, images []int, wanted func(image int) []int) error {
-	if p.workers == 0 {
-		p.workers = runtime.GOMAXPROCS(0)
-	}
+// run takes images through the network as next tells them; wanted lists the views that
+// are wanted of an image, and is called from several goroutines. prep, which several
+// passes may share, reads them. An error of an image is its own; run stops at an error of
+// the network, of done, or of ctx.
+func (p *pass) run(ctx context.Context, prep *preparer, next func() (image int, ok bool), wanted func(image int) []int) error {
 	p.queues = map[size]*queue{}
 	p.score = make([]float32, p.model.Net.Options().Classes)
-	prep := newPreparer(p.model, p.data, p.views, p.limits)
-	for im := range prefetch(ctx, images, p.workers, func(ctx context.Context, i int) prepared { return prep.prepare(ctx, i, wanted(i)) }) {
+	for im := range prefetch(ctx, next, p.workers, func(ctx context.Context, i int) prepared {
+		return prep.prepare(ctx, i, wanted(i), p.limits.pass)
+	}) {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
 		prep.release(im)
-		if im.err != nil {
+		switch {
+		case im.large:
+			p.large = append(p.large, im.index)
+		case im.err != nil:
 			if err := p.done(im.index, nil, im.err); err != nil {
 				return err
 			}
-			continue
-		}
-		if err := p.add(ctx, im); err != nil {
-			return err
+		default:
+			if err := p.add(ctx, im); err != nil {
+				return err
+			}
 		}
 	}
 	if ctx.Err() != nil {

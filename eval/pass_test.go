@@ -168,6 +168,58 @@ func TestMemoryBound(t *testing.T) {
 	}
 }
 
+// An image for which a rank's share of the memory is too little is put off, and the last
+// to be done; how many ranks there are makes none unreadable.
+func TestLargeImagesOnRanks(t *testing.T) {
+	m := narrowModel(t, "A")
+	sizes := [][2]int{{700, 32}}
+	for range 12 {
+		sizes = append(sizes, [2]int{40, 40})
+	}
+	d := noisy(t, sizes)
+	l, err := newLimits(m.Net, fixedBytes(m.Net)+leastImageBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	need, err := l.passBytes(m.Net, 1, 64, 1400)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if need > l.pass || need <= l.pass/3 {
+		t.Fatalf("a pass of %d bytes of %d: the test tells nothing", need, l.pass)
+	}
+	var losses []float64
+	for _, ranks := range []int{1, 3} {
+		var order []int
+		c := &crew{ranks: ranks, pass: pass{model: m, data: d, views: []view{{Dense, 64, true}}, limits: l, workers: 3,
+			done: func(image int, p [][]float32, err error) error {
+				order = append(order, image)
+				return err
+			}}}
+		if err := c.run(t.Context(), whole().images(d.Len()), func(int) []int { return []int{0} }); err != nil {
+			t.Fatal(err)
+		}
+		if last := order[len(order)-1]; len(order) != d.Len() || ranks > 1 && last != 0 {
+			t.Errorf("%d ranks: images done %v, want the wide one last of %d", ranks, order, d.Len())
+		}
+		r, err := Run(t.Context(), m, d, Options{Ranks: ranks, Protocol: Dense, Flip: true, Scales: []int{64}, Memory: l.total})
+		if err != nil || r.Unreadable != 0 {
+			t.Fatalf("%d ranks: %+v, %v", ranks, r, err)
+		}
+		losses = append(losses, r.Loss)
+	}
+	if losses[0] != losses[1] {
+		t.Errorf("losses %v", losses)
+	}
+	if _, err := Run(t.Context(), m, d, Options{Ranks: 1000, Memory: l.total}); err != nil {
+		t.Errorf("more ranks than images: %v", err)
+	}
+	wide := narrowModel(t, "D")
+	if _, err := (&crew{ranks: 500, pass: pass{model: wide, limits: l}}).share(500); err == nil || !strings.Contains(err.Error(), "on each of 500 ranks") {
+		t.Errorf("hardly any memory a rank: error %v", err)
+	}
+}
+
 // A header that claims more than there is costs nothing.
 func TestHeaderThatLies(t *testing.T) {
 	m := narrowModel(t, "A")

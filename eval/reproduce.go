@@ -55,8 +55,8 @@ type ReproduceOptions struct {
 	// Tables share it, and an interrupted reproduction goes on with it.
 	Results string
 
-	Batch, Workers int
-	Memory         int64
+	Batch, Ranks, Workers int // as in [Options]
+	Memory                int64
 
 	// OnImage, where set, is told how many images are done of the network at work.
 	OnImage func(weights string, done, total int)
@@ -65,11 +65,60 @@ type ReproduceOptions struct {
 // Reproduce evaluates what a plan's rows need as far as there are weights, and fuses
 // it. What o.Results holds already is not computed again.
 func Reproduce(ctx context.Context, p Plan, data *dataset.Dataset, o ReproduceOptions) (*Reproduction, error) {
+	r, err := newReproduction(ctx, p, data, o)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	for _, name := range p.Weights() {
+		if err := r.run(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	return r.table()
+}
+
+// ReproduceWork tells what [Reproduce] will take, as [Work] does. Images counts those
+// that any network has still to see, once for each network.
+func ReproduceWork(ctx context.Context, p Plan, data *dataset.Dataset, o ReproduceOptions, measure bool) (Estimate, error) {
+	var e Estimate
+	r, err := newReproduction(ctx, p, data, o)
+	if err != nil {
+		return e, err
+	}
+	defer r.close()
+	for _, name := range p.Weights() {
+		w, err := r.open(name)
+		if err != nil {
+			return e, err
+		}
+		if w == nil {
+			continue
+		}
+		e.Memory, e.Largest = max(e.Memory, w.crew.limits.total), max(e.Largest, w.crew.limits.fixed)
+		e.Images += len(w.todo)
+		if len(w.todo) == 0 {
+			continue
+		}
+		views := make([]int, len(w.crew.views))
+		for _, wanted := range w.wanted {
+			for _, v := range wanted {
+				views[v]++
+			}
+		}
+		if err := (&probe{w.crew}).addTo(ctx, &e, w.todo, len(w.todo), views, measure); err != nil {
+			return e, err
+		}
+	}
+	e.MACs /= float64(max(1, e.Images))
+	return e, nil
+}
+
+func newReproduction(ctx context.Context, p Plan, data *dataset.Dataset, o ReproduceOptions) (*reproduction, error) {
 	if data.Len() == 0 {
 		return nil, fmt.Errorf("eval: %s: no images, want at least one", data.Name)
 	}
 	r := &reproduction{plan: p, data: data, o: o, files: map[netView]*file{}, found: map[string]bool{}}
-	defer r.close()
 	var err error
 	if r.fingerprint, err = dataset.Fingerprint(ctx, data); err != nil {
 		return nil, err
@@ -77,12 +126,7 @@ func Reproduce(ctx context.Context, p Plan, data *dataset.Dataset, o ReproduceOp
 	if err := os.MkdirAll(o.Results, 0o777); err != nil {
 		return nil, fmt.Errorf("eval: results: %w", err)
 	}
-	for _, name := range p.Weights() {
-		if err := r.run(ctx, name); err != nil {
-			return nil, err
-		}
-	}
-	return r.table()
+	return r, nil
 }
 
 // netView is a network at one protocol and scale: what a result file holds.
@@ -138,26 +182,40 @@ func (r *reproduction) path(name string, sha string, v view) string {
 	return filepath.Join(r.o.Results, unsafe.ReplaceAllString(fmt.Sprintf("%s.%s.%d%s.%.8s.%.8s.jsonl", name, v.protocol, v.scale, flip, sha, r.fingerprint), "_"))
 }
 
-// run makes the result files of one network whole, if there is one.
-func (r *reproduction) run(ctx context.Context, name string) error {
+// netWork is what a plan wants of one network and its result files don't hold yet.
+type netWork struct {
+	crew   crew
+	files  []*file       // by view
+	wanted map[int][]int // views, by image
+	todo   []int         // images
+	order  []int         // of the classes
+}
+
+// open opens a network and its result files; nil if there is no such network.
+func (r *reproduction) open(name string) (*netWork, error) {
 	net, ok, err := r.o.Find(name)
 	if err != nil || !ok {
-		return err
+		return nil, err
 	}
 	m, err := net.Open()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	views := r.views(name)
-	order, err := r.check(name, m, views)
-	if err != nil {
-		return err
+	w := &netWork{wanted: map[int][]int{}, files: make([]*file, len(views))}
+	if w.order, err = r.check(name, m, views); err != nil {
+		return nil, err
 	}
+	limits, err := newLimits(m.Net, r.o.Memory)
+	if err != nil {
+		return nil, err
+	}
+	workers := (&run{o: Options{Workers: r.o.Workers}}).workers()
+	w.crew = crew{ranks: r.o.Ranks, pass: pass{model: m, data: r.data, views: views, limits: limits, batch: r.o.Batch, workers: workers}}
 	fc := net.FCWeights
 	if fc == "" {
 		fc = nn.F32
 	}
-	files := make([]*file, len(views))
 	for i, v := range views {
 		f, err := createFile(r.path(name, net.SHA256, v), Header{
 			Format: fileFormat, ISA: kernel.Current().Name(), Shard: whole(), Classes: r.classes,
@@ -165,55 +223,53 @@ func (r *reproduction) run(ctx context.Context, name string) error {
 			Nets: []NetID{{net.Weights, net.SHA256, fc, m.Preprocess, Setting{v.protocol, []int{v.scale}, v.flip}}},
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		files[i] = f
+		w.files[i] = f
 		r.files[netView{name, v}] = f
 	}
 	r.found[name] = true
-	wanted := map[int][]int{}
-	var todo []int
 	for i := range r.data.Len() {
-		for v, f := range files {
+		for v, f := range w.files {
 			if f.has(0, i) != present {
-				wanted[i] = append(wanted[i], v)
+				w.wanted[i] = append(w.wanted[i], v)
 			}
 		}
-		if wanted[i] != nil {
-			todo = append(todo, i)
+		if w.wanted[i] != nil {
+			w.todo = append(w.todo, i)
 		}
 	}
-	if len(todo) == 0 {
+	return w, nil
+}
+
+// run makes the result files of one network whole, if there is one.
+func (r *reproduction) run(ctx context.Context, name string) error {
+	w, err := r.open(name)
+	if err != nil || w == nil {
+		return err
+	}
+	done := r.data.Len() - len(w.todo)
+	w.crew.done = func(image int, posteriors [][]float32, err error) error {
+		s := r.data.Samples[image]
+		for j, v := range w.wanted[image] {
+			a := Answer{File: s.Name, Label: s.Label, Err: err}
+			if err == nil {
+				a.Posterior = reorder(posteriors[j], w.order)
+			}
+			if err := w.files[v].put(0, image, a); err != nil {
+				return err
+			}
+		}
+		done++
+		if r.o.OnImage != nil {
+			r.o.OnImage(name, done, r.data.Len())
+		}
 		return nil
 	}
-	limits, err := newLimits(m.Net, r.o.Memory)
-	if err != nil {
+	if err := w.crew.run(ctx, w.todo, func(i int) []int { return w.wanted[i] }); err != nil {
 		return err
 	}
-	done := r.data.Len() - len(todo)
-	workers := (&run{o: Options{Workers: r.o.Workers}}).workers()
-	p := &pass{model: m, data: r.data, views: views, limits: limits, batch: r.o.Batch, workers: workers,
-		done: func(image int, posteriors [][]float32, err error) error {
-			s := r.data.Samples[image]
-			for j, v := range wanted[image] {
-				a := Answer{File: s.Name, Label: s.Label, Err: err}
-				if err == nil {
-					a.Posterior = reorder(posteriors[j], order)
-				}
-				if err := files[v].put(0, image, a); err != nil {
-					return err
-				}
-			}
-			done++
-			if r.o.OnImage != nil {
-				r.o.OnImage(name, done, r.data.Len())
-			}
-			return nil
-		}}
-	if err := p.run(ctx, todo, func(i int) []int { return wanted[i] }); err != nil {
-		return err
-	}
-	for _, f := range files {
+	for _, f := range w.files {
 		if err := f.sync(); err != nil {
 			return err
 		}

@@ -52,6 +52,7 @@ type prepared struct {
 	index  int
 	views  []viewPieces
 	err    error
+	large  bool  // a pass of one of its pieces takes more than there is for one: put off, not read
 	weight int64 // bytes that the images it holds take
 }
 
@@ -81,8 +82,9 @@ func newPreparer(m *vgg.Model, data *dataset.Dataset, views []view, l limits) *p
 
 // prepare reads image i once, rescales it once a scale, and makes the pieces of the
 // wanted views. What its images take of the preparer's room is held until
-// [preparer.release].
-func (p *preparer) prepare(ctx context.Context, i int, wanted []int) prepared {
+// [preparer.release]. An image of which a pass takes more than so many bytes is only
+// said to be large.
+func (p *preparer) prepare(ctx context.Context, i int, wanted []int, pass int64) prepared {
 	out := prepared{index: i}
 	raw, err := p.data.Read(i)
 	if err != nil {
@@ -95,6 +97,10 @@ func (p *preparer) prepare(ctx context.Context, i int, wanted []int) prepared {
 		sizes, err := p.check(header.Width, header.Height, wanted)
 		if err != nil {
 			out.err = err
+			return out
+		}
+		if sizes.pass > pass {
+			out.large = true
 			return out
 		}
 		need, out.weight = sizes.most, sizes.kept
@@ -120,8 +126,9 @@ func (p *preparer) prepare(ctx context.Context, i int, wanted []int) prepared {
 // release gives back what a prepared image held.
 func (p *preparer) release(im prepared) { p.room.Release(im.weight) }
 
-// sizes is what an image takes while it is prepared and afterwards, in bytes.
-type sizes struct{ most, kept int64 }
+// sizes is what an image takes while it is prepared, afterwards, and in a pass of the
+// largest of its pieces, in bytes.
+type sizes struct{ most, kept, pass int64 }
 
 // check reports an image of w×h pixels that doesn't fit into the memory at any of the
 // wanted views.
@@ -157,6 +164,7 @@ func (p *preparer) check(w, h int, wanted []int) (sizes, error) {
 			if need > p.limits.pass {
 				return s, p.tooLarge(w, h, rw, rh, float64(need))
 			}
+			s.pass = max(s.pass, need)
 		}
 		if !seen[view.scale] {
 			seen[view.scale] = true

@@ -52,6 +52,12 @@ func (c *Chain) SetThreads(n int) {
 	c.free = nil
 }
 
+// Share returns a chain of the same layers, parameters included, whose passes are shared
+// by a number of threads of its own.
+func (c *Chain) Share(threads int) *Chain {
+	return &Chain{in: c.in, layers: c.layers, team: kernel.NewTeam(threads)}
+}
+
 // Threads is how many threads share the work of one pass.
 func (c *Chain) Threads() int { return c.team.Threads() }
 

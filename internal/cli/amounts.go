@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// size is a number of bytes on the command line: 8GiB, 500MB, 1073741824.
+// size is a number of bytes on the command line: 8GiB, 500MB, 900M, 1073741824.
 type size int64
 
 // sizeUnits are the units of size, the longer names first.
@@ -17,6 +17,7 @@ var sizeUnits = []struct {
 }{
 	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40},
 	{"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12},
+	{"K", 1 << 10}, {"M", 1 << 20}, {"G", 1 << 30}, {"T", 1 << 40},
 	{"B", 1},
 }
 

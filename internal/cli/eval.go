@@ -22,13 +22,14 @@ type evalCommand struct {
 	SingleScale bool     `help:"With --train-scale: the paper's choice of one: S, or the mean of both ends."`
 	Flip        bool     `help:"Average the class posteriors with those of the mirrored image; multi-crop and ten-crop do so anyway."`
 	Batch       int      `placeholder:"N" help:"Crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
-	Memory      byteSize `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB; an image that needs more is unreadable (what the weights take and 2 GiB)."`
-	Shard       string   `placeholder:"I/N" help:"Evaluate every Nth image only, from the Ith on; --merge puts the parts together."`
-	Out         string   `placeholder:"FILE" help:"Result file: every image's posteriors, as soon as they are known. A run that was interrupted goes on with it."`
-	Merge       bool     `help:"Report on result files, the shards of one run, in place of running."`
-	CSV         string   `name:"csv" placeholder:"FILE" help:"Write every image's posteriors as a table."`
-	Mistakes    int      `default:"10" placeholder:"N" help:"Worst mistakes shown (10)."`
-	Confusions  int      `default:"10" placeholder:"N" help:"Pairs of classes most often confused shown (10)."`
+	ranksFlag
+	Memory     size   `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB; an image that needs more is unreadable (what the weights take and 2 GiB)."`
+	Shard      string `placeholder:"I/N" help:"Evaluate every Nth image only, from the Ith on; --merge puts the parts together."`
+	Out        string `placeholder:"FILE" help:"Result file: every image's posteriors, as soon as they are known. A run that was interrupted goes on with it."`
+	Merge      bool   `help:"Report on result files, the shards of one run, in place of running."`
+	CSV        string `name:"csv" placeholder:"FILE" help:"Write every image's posteriors as a table."`
+	Mistakes   int    `default:"10" placeholder:"N" help:"Worst mistakes shown (10)."`
+	Confusions int    `default:"10" placeholder:"N" help:"Pairs of classes most often confused shown (10)."`
 	modelFlags
 	storageFlag
 	threadsFlag
@@ -130,7 +131,7 @@ func (c *evalCommand) check() error {
 	case c.Shard != "" && c.CSV != "":
 		return usagef("--csv of a shard, want it of all with --merge")
 	}
-	return nil
+	return c.ranksFlag.check()
 }
 
 // nets resolves the weights and their settings, and opens the first.
@@ -193,7 +194,7 @@ func (c *evalCommand) nets(open *opener) ([]eval.Net, *vgg.Model, error) {
 }
 
 func (c *evalCommand) options() (eval.Options, error) {
-	o := eval.Options{Mistakes: c.Mistakes, Confusions: c.Confusions, Batch: c.Batch, Memory: int64(c.Memory), Out: c.Out}
+	o := eval.Options{Mistakes: c.Mistakes, Confusions: c.Confusions, Batch: c.Batch, Ranks: c.Ranks, Memory: int64(c.Memory), Out: c.Out}
 	if c.Shard != "" {
 		var err error
 		if o.Shard, err = eval.ParseShard(c.Shard); err != nil {
@@ -240,16 +241,36 @@ func (e *environment) announce(nets []eval.Net, data *dataset.Dataset, o eval.Op
 	// The collector keeps what images leave behind within the bound.
 	before := debug.SetMemoryLimit(w.Memory)
 	restore = func() { debug.SetMemoryLimit(before) }
-	text := fmt.Sprintf("%s images of %s", report.Count(int64(w.Images)), data.Name)
+	fmt.Fprintf(e.stderr, "%s images of %s%s\n", report.Count(int64(w.Images)), data.Name, takes(w))
+	return w.Memory, restore, nil
+}
+
+// takes says what a number of images will take.
+func takes(w eval.Estimate) string {
+	text := ""
 	if w.MACs > 0 {
 		text += fmt.Sprintf(", %.3g GMAC each", w.MACs/1e9)
 	}
 	if w.Time > 0 {
 		text += fmt.Sprintf(": about %s (%.1f images/s)", report.Duration(w.Time), float64(w.Images)/w.Time.Seconds())
 	}
-	fmt.Fprintf(e.stderr, "%s; memory within %s, of which the network takes %s\n", text, report.Bytes(w.Memory), report.Bytes(w.Largest))
-	return w.Memory, restore, nil
+	return text + fmt.Sprintf("; memory within %s, of which the network takes %s", report.Bytes(w.Memory), report.Bytes(w.Largest))
 }
+
+// ranksFlag is shared by the commands that evaluate.
+type ranksFlag struct {
+	Ranks int `placeholder:"N" help:"Passes at a time over one network in memory, each with its share of threads, memory and images, to the same bits (two, if there are threads and memory for them)."`
+}
+
+// check reports a number that can't be.
+func (f ranksFlag) check() error {
+	if f.Ranks < 0 || f.Ranks > maxRanks {
+		return usagef("--ranks %d, want 1 to %d", f.Ranks, maxRanks)
+	}
+	return nil
+}
+
+const maxRanks = 1024
 
 // merge reports on result files.
 func (c *evalCommand) merge(e *environment) error {

@@ -123,24 +123,3 @@ func fileSHA256(path string) (string, error) {
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
-
-// byteSize is a number of bytes on the command line, as 8GiB, 900M or 1500000000.
-type byteSize int64
-
-var byteUnits = map[string]int64{
-	"": 1, "B": 1, "K": 1 << 10, "KiB": 1 << 10, "M": 1 << 20, "MiB": 1 << 20, "G": 1 << 30, "GiB": 1 << 30,
-	"T": 1 << 40, "TiB": 1 << 40, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
-}
-
-// UnmarshalText reads a number and a unit.
-func (b *byteSize) UnmarshalText(text []byte) error {
-	s := string(text)
-	end := strings.LastIndexAny(s, "0123456789.") + 1
-	n, err := strconv.ParseFloat(s[:end], 64)
-	unit, ok := byteUnits[strings.TrimSpace(s[end:])]
-	if err != nil || !ok || !(n > 0) || n*float64(unit) > 1<<60 {
-		return fmt.Errorf("%q, want a size such as 8GiB, 900M or 1500000000", s)
-	}
-	*b = byteSize(n * float64(unit))
-	return nil
-}

@@ -14,13 +14,17 @@ import (
 	"github.com/verydeep/vgg/releases"
 )
 
-// modelFlags are shared by the commands that open weights, and say what a file from
-// elsewhere doesn't.
+// modelFlags are shared by the commands that open weights or a release in their place.
 type modelFlags struct {
+	fileFlags
+	releaseFlags
+}
+
+// fileFlags say what a file of weights from elsewhere doesn't.
+type fileFlags struct {
 	Preprocess string `placeholder:"NAME" help:"Pixel values as vgg, caffe, keras, torchvision or unit (pixel/255) has them, or as a JSON object says; of weights that don't tell, or in place of what they tell. caffe and keras say of weights from elsewhere that they take BGR."`
 	Labels     string `placeholder:"FILE" help:"Names of the classes: imagenet, or a file with one a line or a JSON list; the weights say unless given."`
 	Structure  string `name:"structure" placeholder:"CONFIG" help:"Configuration, or a row of layers, of weights whose tensors don't tell it."`
-	releaseFlags
 }
 
 // releaseFlags are shared by the commands that take a release for a file of weights.
@@ -30,7 +34,7 @@ type releaseFlags struct {
 }
 
 // options are what the flags say of a file.
-func (f modelFlags) options() (vgg.OpenOptions, error) {
+func (f fileFlags) options() (vgg.OpenOptions, error) {
 	o := vgg.OpenOptions{Preprocess: f.Preprocess, Config: f.Structure}
 	if f.Preprocess != "" {
 		if err := vgg.CheckPreprocess(f.Preprocess); err != nil {

@@ -11,21 +11,22 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/report"
 )
 
 type reproduceCommand struct {
-	Table    string   `arg:"" optional:"" help:"Table of the paper: table3, table4, table5, table6 or table7. With --plan not needed."`
-	Data     string   `required:"" placeholder:"DIR" help:"ILSVRC's validation images or any other labelled set, as vgg eval takes it."`
-	Weights  string   `required:"" placeholder:"DIR" help:"Folder of weights, named by configuration and training scale: D-256.safetensors, A-LRN-256, E-256-512, with any ending that vgg reads."`
-	Plan     string   `placeholder:"FILE" help:"A table of your own in place of the paper's: a YAML file."`
-	Results  string   `placeholder:"DIR" help:"Folder of result files, one for each network, protocol and scale, shared by all tables (results in the folder of weights)."`
-	Markdown string   `placeholder:"FILE" help:"Write the table as Markdown too."`
-	HTML     string   `name:"html" placeholder:"FILE" help:"Write the table and a plot as a page of HTML too."`
-	Batch    int      `placeholder:"N" help:"Crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
-	Memory   byteSize `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB (what the largest network takes and 2 GiB)."`
+	Table    string `arg:"" optional:"" help:"Table of the paper: table3, table4, table5, table6 or table7. With --plan not needed."`
+	Data     string `required:"" placeholder:"DIR" help:"ILSVRC's validation images or any other labelled set, as vgg eval takes it."`
+	Weights  string `required:"" placeholder:"DIR" help:"Folder of weights, named by configuration and training scale: D-256.safetensors, A-LRN-256, E-256-512, with any ending that vgg reads."`
+	Plan     string `placeholder:"FILE" help:"A table of your own in place of the paper's: a YAML file."`
+	Results  string `placeholder:"DIR" help:"Folder of result files, one for each network, protocol and scale, shared by all tables (results in the folder of weights)."`
+	Markdown string `placeholder:"FILE" help:"Write the table as Markdown too."`
+	HTML     string `name:"html" placeholder:"FILE" help:"Write the table and a plot as a page of HTML too."`
+	Batch    int    `placeholder:"N" help:"Crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
+	ranksFlag
+	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB (what the largest network takes and 2 GiB)."`
+	fileFlags
 	storageFlag
 	threadsFlag
 	jsonFlag
@@ -42,6 +43,9 @@ func (c *reproduceCommand) Run(e *environment) error {
 	}
 	if c.Batch < 0 || c.Batch > maxBatch {
 		return usagef("--batch %d, want 1 to %d", c.Batch, maxBatch)
+	}
+	if err := c.ranksFlag.check(); err != nil {
+		return err
 	}
 	if info, err := os.Stat(c.Weights); err != nil || !info.IsDir() {
 		return fmt.Errorf("--weights %s: no such folder", c.Weights)
@@ -66,44 +70,38 @@ func (c *reproduceCommand) Run(e *environment) error {
 	}
 	fmt.Fprintf(e.stderr, "%s\n%s images of %s; %d of %d networks found in %s; results in %s\n", plan.Title,
 		report.Count(int64(data.Len())), data.Name, count(found), len(found), c.Weights, results)
-	open := &opener{fc: c.FCWeights, threads: threads}
-	memory := int64(c.Memory)
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))
-	var bar *progress
-	bars := map[string]*progress{}
-	r, err := eval.Reproduce(e.ctx, plan, data, eval.ReproduceOptions{
-		Results: results, Batch: c.Batch, Memory: memory,
+	open := &opener{fc: c.FCWeights, threads: threads, flags: &modelFlags{fileFlags: c.fileFlags}, env: e}
+	options := eval.ReproduceOptions{
+		Results: results, Batch: c.Batch, Ranks: c.Ranks, Memory: int64(c.Memory),
 		Find: func(name string) (eval.Net, bool, error) {
 			if found[name] == "" {
 				return eval.Net{}, false, nil
 			}
 			n, err := open.net(found[name], eval.Setting{}, true)
-			opened := n.Open
-			n.Open = func() (*vgg.Model, error) {
-				m, err := opened()
-				if err == nil {
-					bound := memory
-					if bound == 0 {
-						bound = eval.DefaultMemory(m.Net)
-					}
-					debug.SetMemoryLimit(bound)
-					fmt.Fprintf(e.stderr, "%s: memory within %s\n", name, report.Bytes(bound))
-				}
-				return m, err
-			}
 			return n, true, err
 		},
-		OnImage: func(name string, done, total int) {
-			if bars[name] == nil {
-				if bar != nil {
-					bar.close()
-				}
-				bar = newProgress(e.stderr, total, "images")
-				bars[name] = bar
+	}
+	work, err := eval.ReproduceWork(e.ctx, plan, data, options, data.Len() >= measuredFrom)
+	if err != nil {
+		return err
+	}
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(work.Memory))
+	if work.Images > 0 {
+		fmt.Fprintf(e.stderr, "to do: %s images by all networks%s\n", report.Count(int64(work.Images)), takes(work))
+	}
+	var bar *progress
+	bars := map[string]*progress{}
+	options.OnImage = func(name string, done, total int) {
+		if bars[name] == nil {
+			if bar != nil {
+				bar.close()
 			}
-			bars[name].set(done, name)
-		},
-	})
+			bar = newProgress(e.stderr, total, "images")
+			bars[name] = bar
+		}
+		bars[name].set(done, name)
+	}
+	r, err := eval.Reproduce(e.ctx, plan, data, options)
 	if bar != nil {
 		bar.close()
 	}

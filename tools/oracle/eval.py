@@ -8,7 +8,9 @@ SAMPLE is a folder of ImageNet photographs, of which the first twenty by name ar
 The network is configuration D at an eighth of its width with 64 units in fc6 and fc7 and
 ten classes. Its weights are not stored: both sides compute them, weight i of a tensor by
 the hash below. With --weights it is the network of that file instead, of any width, and
-the output goes elsewhere: a comparison at full size, which is too large to keep.
+the output goes elsewhere: a comparison at full size, which is too large to keep. It takes
+a minute an image with all its crops; F is written after each, and a run that was stopped
+goes on with it.
 
 The photographs are decoded by `go run ./tools/oracle/decode`, so that what is compared is
 not the rounding of JPEG decoders.
@@ -124,7 +126,9 @@ def crops(im):
 
 
 def mean_posterior(p, images):
-    return F.softmax(score_map(p, tensor(images))[:, :, 0, 0], 1).mean(0)
+    """Ten crops at a time, for memory."""
+    scores = [score_map(p, tensor(images[i:i + 10]))[:, :, 0, 0] for i in range(0, len(images), 10)]
+    return F.softmax(torch.cat(scores), 1).mean(0)
 
 
 def rounded(t):
@@ -144,10 +148,12 @@ def main():
     torch.set_num_threads(a.threads)
     p = read_safetensors(a.weights) if a.weights else hashed_weights()
     out = {"torch": torch.__version__, "grids": {}, "images": []}
+    if a.weights and a.out.exists():
+        out = json.loads(a.out.read_text())
     paths = sorted(a.sample.glob("*.JPEG"))[:a.images]
     with torch.no_grad(), tempfile.TemporaryDirectory() as decoded:
         subprocess.run(["go", "run", "./tools/oracle/decode", decoded, *(str(p.resolve()) for p in paths)], cwd=ROOT, check=True)
-        for n, path in enumerate(paths):
+        for n, path in list(enumerate(paths))[len(out["images"]):]:
             im = Image.open(pathlib.Path(decoded) / (path.name + ".ppm"))
             row = {"file": path.name, "views": []}
             for q in a.scales:
@@ -164,10 +170,18 @@ def main():
                     view["map"] = rounded(F.softmax(score_map(p, tensor([seen]))[0], 0))
                 row["views"].append(view)
             out["images"].append(row)
+            if a.weights:
+                write(a.out, out)
             print(path.name, flush=True)
     out["grids"] = dict(sorted(out["grids"].items())[:12])
-    a.out.parent.mkdir(exist_ok=True)
-    a.out.write_text(json.dumps(out, separators=(",", ":")).replace('{"file"', '\n{"file"') + "\n")
+    write(a.out, out)
+
+
+def write(path, out):
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(out, separators=(",", ":")).replace('{"file"', '\n{"file"') + "\n")
+    part.replace(path)
 
 
 main()
