@@ -173,6 +173,14 @@ func TestForwardReusesBuffers(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%g allocations a training step, want 0", n)
 	}
+	sgd := NewSGD(c)
+	if n := testing.AllocsPerRun(20, func() {
+		if _, err := tr.StepSGD(x, labels, Pass{}, sgd, Update{Rate: 0.001, Momentum: 0.9}); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%g allocations a training step with its update, want 0", n)
+	}
 }
 
 // TestForwardOfOtherShapes: one workspace serves shapes in any order.

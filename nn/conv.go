@@ -20,8 +20,6 @@ type Conv struct {
 	ReLU         bool
 	Weight, Bias *Param
 
-	sink []float32 // for a gradient of the bias that nobody asks for
-
 	mu      sync.Mutex                     // held while filters are computed
 	filters [2]atomic.Pointer[transformed] // for F(4×4,3×3) and F(6×6,3×3)
 	folded  atomic.Pointer[folded]         // with the batch normalisation after the layer
@@ -103,7 +101,7 @@ func (l *Conv) scratch(n int, in Shape, threads int, train, data bool) kernel.Sc
 	}
 	s := l.g.ForwardScratch(n, in.H, in.W, threads)
 	if train {
-		s = s.Max(l.g.BackwardScratch(n, in.H, in.W, threads, data))
+		s = s.Max(l.g.BackwardScratch(n, in.H, in.W, threads, data)).Max(kernel.Scratch{Local: kernel.Block})
 		if l.connected() {
 			s = s.Max(kernel.UpdateScratch())
 		}
@@ -128,7 +126,7 @@ func (l *Conv) forward(w *kernel.Work, x, y *kernel.Act, p Pass) {
 	case !ok:
 		w.ConvForward(l.g, x, l.Weight.Value, l.Bias.Value, l.ReLU, y)
 	case p.Train:
-		w.WinogradTraining(plan, l.g, x, l.Weight.Value, l.Bias.Value, l.ReLU, y)
+		w.WinogradTraining(plan, l.g, x, l.Weight.Value, l.Bias.Value, l.ReLU, y, nil)
 	default:
 		w.WinogradForward(plan, l.g, x, l.filter(w, plan), l.Bias.Value, l.ReLU, false, y)
 	}
@@ -175,48 +173,95 @@ func (l *Conv) filter(w *kernel.Work, p kernel.Winograd) []float32 {
 }
 
 func (l *Conv) backward(w *kernel.Work, x, y, dy, dx *kernel.Act, p Pass) {
-	switch {
-	case !l.Bias.Frozen:
-		w.BiasGrad(y, dy, l.ReLU, l.Bias.Grad)
-	case l.ReLU: // it passes dy through the rectification, too
-		w.BiasGrad(y, dy, true, l.sink)
-	}
-	if p.update != nil && l.connected() && !l.Weight.Frozen {
-		if dx != nil { // before the weights change
-			w.ConvBackwardData(l.g, dy, l.Weight.Value, dx)
-		}
-		w.FCUpdate(l.g, x, dy, p.update.of(l.Weight))
-		l.Weight.Changed()
-		return
-	}
+	l.gradients(w, x, y, dy, dx, nil, p)
+	l.finish(w, x.N, Shape{x.C, x.H, x.W}, p)
+}
+
+// gradients is the backward pass, but for what is left to do with the gradient of the
+// weights once that of all images is there. y is nil where dy has passed the rectification
+// already; with mask, dx is to pass that of the layer before, whose output mask was.
+func (l *Conv) gradients(w *kernel.Work, x, y, dy, dx, mask *kernel.Act, p Pass) {
 	plan, ok := l.winograd(x.N, Shape{x.C, x.H, x.W}, w.Team.Threads(), true)
-	switch {
-	case l.Weight.Frozen:
-	case ok:
-		w.WinogradBackwardWeights(plan, l.g, x, dy, l.Weight.fresh, l.Weight.accum)
-		l.Weight.fresh = false
-		if !p.More { // the sum goes on in the Winograd domain
-			w.WinogradFold(plan, l.g, l.Weight.accum, l.Weight.Grad)
-		}
-	default:
-		w.ConvBackwardWeights(l.g, x, dy, l.Weight.Grad)
+	rectify := l.ReLU && y != nil
+	db := l.Bias.Grad
+	if l.Bias.Frozen {
+		db = nil
+	}
+	switch sums := ok && !l.Weight.Frozen; {
+	case rectify && sums:
+		w.BiasGrad(y, dy, true, nil)
+	case rectify || !sums && db != nil:
+		w.BiasGrad(y, dy, rectify, db)
 	}
 	switch {
 	case dx == nil:
 	case ok:
-		w.WinogradBackwardData(plan, l.g, dy, l.Weight.Value, dx)
+		w.WinogradBackwardData(plan, l.g, dy, l.Weight.Value, mask, dx)
 	default:
 		w.ConvBackwardData(l.g, dy, l.Weight.Value, dx)
 	}
+	p.clock.lap(l.name, dataColumn)
+	switch {
+	case l.Weight.Frozen:
+	case ok:
+		du := l.Weight.accum
+		if du == nil { // used up before the next layer's weights are transformed
+			du, l.Weight.fresh = w.FiltersOf(plan, l.g), true
+		}
+		w.WinogradBackwardWeights(plan, l.g, x, dy, l.Weight.fresh, du, db)
+		l.Weight.fresh = false
+	case p.update != nil && l.connected():
+		w.FCUpdate(l.g, x, dy, p.update.of(l.Weight))
+		p.clock.lap(l.name, updateColumn)
+		l.Weight.Changed()
+	default:
+		w.ConvBackwardWeights(l.g, x, dy, l.Weight.Grad)
+	}
+	p.clock.lap(l.name, weightsColumn)
 }
 
-// prepareTraining makes the gradients' memory for training on n images.
-func (l *Conv) prepareTraining(n int, in Shape, threads int) {
-	l.Weight.accum, l.Weight.fresh, l.sink = nil, true, nil
-	if length := l.filterLen(n, in, threads, true); length > 0 && !l.Weight.Frozen {
-		l.Weight.accum = kernel.Alloc(length)
+// finish brings the gradient of the weights of a batch, on n images at a time, back from
+// the Winograd domain, and updates the weights by it.
+func (l *Conv) finish(w *kernel.Work, n int, in Shape, p Pass) {
+	plan, ok := l.winograd(n, in, w.Team.Threads(), true)
+	if !ok || l.Weight.Frozen {
+		return
 	}
-	if l.Bias.Frozen {
-		l.sink = make([]float32, len(l.Bias.Value))
+	du := l.Weight.accum
+	if du == nil {
+		du = w.FiltersOf(plan, l.g)
+	}
+	switch {
+	case p.update != nil:
+		w.WinogradUpdate(plan, l.g, du, p.update.of(l.Weight))
+		l.Weight.Changed()
+	case !p.More: // else the sum goes on in the Winograd domain
+		w.WinogradFold(plan, l.g, du, l.Weight.Grad)
+	}
+	p.clock.lap(l.name, updateColumn)
+}
+
+// forwardHits is forward in training and the 2×2 max-pooling after it. Unless the pass is
+// one by Winograd's algorithm, whole is room for what is pooled.
+func (l *Conv) forwardHits(w *kernel.Work, x, y *kernel.Act, hits *kernel.Hits, whole *kernel.Act) {
+	if plan, ok := l.winograd(x.N, Shape{x.C, x.H, x.W}, w.Team.Threads(), true); ok {
+		w.WinogradTraining(plan, l.g, x, l.Weight.Value, l.Bias.Value, l.ReLU, y, hits)
+		return
+	}
+	w.ConvForward(l.g, x, l.Weight.Value, l.Bias.Value, l.ReLU, whole)
+	w.MaxPoolHits(whole, y, l.ReLU, hits)
+}
+
+// prepareTraining forgets what an earlier training accumulated. domain says whether the
+// gradient of the weights is summed in the Winograd domain, apart whether it has memory of
+// its own there, which a gradient that is made at once doesn't need.
+func (l *Conv) prepareTraining(n int, in Shape, threads int, apart bool) {
+	length := l.filterLen(n, in, threads, true)
+	l.Weight.domain, l.Weight.accum, l.Weight.fresh = 0, nil, true
+	if length > 0 && !l.Weight.Frozen {
+		l.Weight.domain = length
+		if apart {
+			l.Weight.accum = kernel.Alloc(length)
+		}
 	}
 }

@@ -18,20 +18,36 @@ func (c *Chain) NonFinite() string {
 // though its parameters and its input have none. It is "" if there is none. What the
 // step's update has changed since counts as the parameters.
 func (t *Training) NonFinite() string {
-	if !finite(t.acts[0].Data) {
+	if !finite(t.x) {
 		return "input"
 	}
-	for i, l := range t.chain.layers {
-		for _, p := range l.Params() {
+	for i, k := range t.layout.links {
+		for _, p := range k.layer.Params() {
 			if !finite(p.Value) {
 				return p.Name
 			}
 		}
-		if !finite(t.acts[i+1].Data) {
-			return l.Name()
+		if !t.finiteOutput(i) {
+			return k.layer.Name()
 		}
 	}
 	return ""
+}
+
+// finiteOutput looks at the output of a link, for which it computes again what is not
+// kept.
+func (t *Training) finiteOutput(link int) bool {
+	s := t.layout.sectionOf(link)
+	for g := range s.groups(len(t.losses)) {
+		t.enter(s.at(g, len(t.losses)))
+		if !t.layout.kept[link+1] {
+			t.forward(link+1, true, Pass{Train: true})
+		}
+		if !finite(t.acts[link+1].Data) {
+			return false
+		}
+	}
+	return true
 }
 
 func finite(v []float32) bool {

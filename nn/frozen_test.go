@@ -205,9 +205,15 @@ func TestFrozenFloats(t *testing.T) {
 
 // allocated is the memory of a training, in floats.
 func allocated(tr *Training) int {
-	got := cap(tr.buf[0]) + cap(tr.buf[1]) + cap(tr.prefix[0]) + cap(tr.prefix[1]) + tr.work.Floats()
-	for i := range tr.acts[tr.first:] {
-		got += cap(tr.acts[tr.first+i].Data)
+	b := &tr.buffers
+	got := tr.work.Floats() + cap(b.unpool)
+	for _, floats := range [][][]float32{b.acts, b.group, b.whole[:], b.grads[:]} {
+		for _, f := range floats {
+			got += cap(f)
+		}
+	}
+	for _, hits := range b.hits {
+		got += cap(hits) / 2
 	}
 	for _, l := range tr.chain.Layers() {
 		if conv, ok := l.(*Conv); ok {

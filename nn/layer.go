@@ -37,6 +37,7 @@ type Pass struct {
 	HoldStatistics bool
 
 	update *update // of the fully connected layers, within the backward pass
+	clock  *clock  // of a profile
 }
 
 // Layer is one link of the chain. Its methods run on blocked activations and are
@@ -90,10 +91,11 @@ type Param struct {
 	half    *kernel.HalfWeights // instead of Value, where there is a format
 	packed  int                 // length of Value
 	version atomic.Uint64       // counts changes of Value
-	// accum, where it is not nil, holds the gradient in the Winograd domain, from which
-	// every step computes Grad.
-	accum []float32
-	fresh bool // accum is to be taken for zero
+	// accum, where it is not nil, holds the gradient in the Winograd domain, of domain
+	// floats, from which every step computes Grad.
+	accum  []float32
+	domain int
+	fresh  bool // accum is to be taken for zero
 	// rows from out-channel k0 on, as many as the canonical side holds
 	pack, unpack func(dst, src []float32, k0 int)
 	packHalf     func(dst *kernel.HalfWeights, src []float32, k0 int)

@@ -35,7 +35,7 @@ func newRig(l Layer, n int, in Shape, threads int) (*rig, error) {
 	r.x, r.dx = nanAct(n, in, b), nanAct(n, in, even(rigBorder))
 	r.y, r.dy = nanAct(n, out, even(rigBorder)), nanAct(n, out, l.gradBorder(in, threads))
 	if conv, ok := l.(*Conv); ok {
-		conv.prepareTraining(n, in, threads)
+		conv.prepareTraining(n, in, threads, true)
 	}
 	for _, p := range l.Params() {
 		p.alloc()

@@ -15,6 +15,7 @@ type SGD struct {
 	params   []*Param
 	velocity map[*Param][]float32 // in the packed order of each parameter
 	task     sgdTask
+	now      update // the step that is being taken
 }
 
 // Update is the values of one step of [SGD].
@@ -110,10 +111,13 @@ func (t *Training) stepSGD(x *tensor.Tensor, labels []int, loss Loss, p Pass, s 
 	fused := u.fused()
 	p.update = nil
 	if fused {
-		p.update = &update{s, u}
+		s.now = update{s, u}
+		p.update = &s.now
 	}
 	for _, q := range s.params {
-		if !fused || !q.connected() {
+		if fused && q.used() {
+			q.fresh = true
+		} else {
 			q.zeroGrad()
 		}
 	}
@@ -126,8 +130,9 @@ func (t *Training) stepSGD(x *tensor.Tensor, labels []int, loss Loss, p Pass, s 
 		return sum, nil
 	}
 	for _, q := range s.params {
-		if !q.connected() {
+		if !q.used() {
 			s.step(q, u)
+			p.clock.lap("biases", updateColumn)
 		}
 	}
 	return sum, nil

@@ -26,16 +26,18 @@ type Training struct {
 	work    *kernel.Work
 	n, h, w int
 	classes int
-	first   int          // the first layer with a learnt parameter
-	acts    []kernel.Act // input, then each layer's output; the layers before the first share two buffers
-	grads   []kernel.Act // gradients of the same, sharing two buffers
-	prefix  [2][]float32
-	buf     [2][]float32
+	learnt  []*Param
+	layout  *layout
+	x       []float32 // the images of the last step
+	acts    []kernel.Act
+	hits    []kernel.Hits // of pooled links
+	wholes  []kernel.Act  // what a pooled link pools, or its gradient
+	grads   []kernel.Act
+	here    group     // the images that acts, hits and grads show
 	d       []float32 // gradient of the scores
 	losses  []float64 // of each image
 	scores  *tensor.Tensor
-
-	connected []*Param // learnt weights of fully connected layers
+	buffers buffers
 
 	// Smoothing is the share of the target that all classes divide evenly, in Step and
 	// StepSGD: label smoothing (Szegedy et al. 2016). 0: the label takes all of it.
@@ -56,56 +58,12 @@ func (c *Chain) firstLearnt() int {
 	})
 }
 
-// trainingBorders is the border of each activation and of its gradient, over the
-// shapes of the input and of every layer's output.
-func (c *Chain) trainingBorders(shapes []Shape, n int) (acts, grads []border) {
-	acts, grads = make([]border, len(shapes)), make([]border, len(shapes))
-	first := c.firstLearnt()
-	for i, l := range c.layers {
-		acts[i] = l.border(n, shapes[i], c.Threads(), i >= first)
-		grads[i+1] = l.gradBorder(shapes[i], c.Threads())
-	}
-	return acts, grads
-}
-
-// trainingLens is what a training allocates, in floats.
-type trainingLens struct {
-	acts    []int // of each activation, 0 where it lies in prefix
-	prefix  [2]int
-	grads   [2]int
-	scratch kernel.Scratch
-	filters int // transformed weights, or gradients that are kept transformed
-}
-
-func (c *Chain) trainingLens(shapes []Shape, n int, inputGrad bool) (t trainingLens) {
-	actBorders, gradBorders := c.trainingBorders(shapes, n)
-	first := c.firstLearnt()
-	for i, sh := range shapes {
-		length := kernel.BorderedLen(n, sh.C, sh.H, sh.W, actBorders[i].pad, actBorders[i].end)
-		if i < first {
-			t.prefix[i%2] = max(t.prefix[i%2], length)
-			length = 0
-		}
-		t.acts = append(t.acts, length)
-		if i > first || inputGrad && first == 0 {
-			t.grads[i%2] = max(t.grads[i%2], kernel.BorderedLen(n, sh.C, sh.H, sh.W, gradBorders[i].pad, gradBorders[i].end))
-		}
-		if i < len(c.layers) {
-			t.scratch = t.scratch.Max(c.layers[i].scratch(n, sh, c.Threads(), i >= first, i > first || inputGrad && first == 0))
-			if conv, ok := c.layers[i].(*Conv); ok && (i < first || !conv.Weight.Frozen) {
-				t.filters += conv.filterLen(n, sh, c.Threads(), i >= first)
-			}
-		}
-	}
-	return t
-}
-
 // NewTraining returns the state for training steps of up to n images of h × w pixels,
 // for which the chain gives one class score vector an image, and gives learnt
 // parameters a gradient, zero. A chain has one Training at a time: what an earlier one
 // accumulated is lost.
 func (c *Chain) NewTraining(n, h, w int) (*Training, error) {
-	t := &Training{chain: c, work: kernel.NewWork(c.team), n: n, h: h, w: w, first: c.firstLearnt()}
+	t := &Training{chain: c, work: kernel.NewWork(c.team), n: n, h: h, w: w}
 	out, err := c.Shapes(h, w)
 	if err != nil {
 		return nil, err
@@ -114,10 +72,9 @@ func (c *Chain) NewTraining(n, h, w int) (*Training, error) {
 		return nil, fmt.Errorf("nn: training on %d images of %d×%d: the scores are %v, want one pixel", n, h, w, last)
 	}
 	t.classes = out[len(out)-1].C
-	if t.first == len(c.layers) {
+	if c.firstLearnt() == len(c.layers) {
 		return nil, errors.New("nn: training with all parameters frozen")
 	}
-	shapes := append([]Shape{{c.in, h, w}}, out...)
 	for _, p := range c.Params() {
 		if p.Frozen {
 			p.Grad = nil
@@ -125,34 +82,35 @@ func (c *Chain) NewTraining(n, h, w int) (*Training, error) {
 			return nil, err
 		}
 	}
-	lens := c.trainingLens(shapes, n, false)
-	for i, l := range c.layers {
-		switch l := l.(type) {
+	t.layout = c.layoutOf(append([]Shape{{c.in, h, w}}, out...), n, false)
+	for i, k := range t.layout.links {
+		switch layer := k.layer.(type) {
 		case *Conv:
-			l.prepareTraining(n, shapes[i], c.Threads())
+			layer.prepareTraining(n, t.layout.shapes[i], c.Threads(), t.layout.sectionOf(i).grouped)
 		case *BatchNorm:
-			l.prepareTraining()
+			layer.prepareTraining()
 		}
 	}
-	t.acts, t.grads = make([]kernel.Act, len(lens.acts)), make([]kernel.Act, len(lens.acts))
-	for i := range t.buf {
-		t.prefix[i], t.buf[i] = kernel.Alloc(lens.prefix[i]), kernel.Alloc(lens.grads[i])
-	}
-	for i, l := range lens.acts {
-		if i >= t.first {
-			t.acts[i].Data = kernel.Alloc(l)
-		}
-	}
+	t.alloc()
 	for _, p := range c.Params() {
-		switch {
-		case !p.Learnt():
-		case p.connected(): // only Step needs its gradient
-			t.connected = append(t.connected, p)
-		case p.Grad == nil:
+		if !p.Learnt() {
+			continue
+		}
+		t.learnt = append(t.learnt, p)
+		if !p.used() && p.Grad == nil { // only Step needs that of the others
 			p.Grad = kernel.Alloc(p.packed)
 		}
 	}
 	return t, nil
+}
+
+// alloc takes the memory of the layout.
+func (t *Training) alloc() {
+	t.buffers, t.here = buffers{}, group{} // let the old ones go before the new ones come
+	t.buffers = t.layout.buffers()
+	t.work.Reserve(t.layout.scratch())
+	k := len(t.layout.shapes)
+	t.acts, t.grads, t.hits, t.wholes = make([]kernel.Act, k), make([]kernel.Act, k), make([]kernel.Hits, k), make([]kernel.Act, k)
 }
 
 // Step runs forward, loss and backward over x of shape (N,C,H,W) with labels (N), and
@@ -201,30 +159,22 @@ func (t *Training) run(x *tensor.Tensor, labels []int, loss Loss, p Pass) (float
 	if p.Batch == 0 {
 		p.Batch = n
 	}
-	if err := t.shape(n); err != nil {
-		return 0, err
-	}
-	layers := t.chain.layers
-	last := len(layers)
+	t.shape(n)
 	if p.update == nil {
-		for _, q := range t.connected {
-			if q.Grad == nil {
-				q.Grad = kernel.Alloc(q.packed)
-			}
+		t.accumulate()
+	}
+	t.x = x.Data
+	for i := range t.layout.sections {
+		s := &t.layout.sections[i]
+		for g := range s.groups(n) {
+			t.enter(s.at(g, n))
+			t.forward(s.to, false, p)
 		}
 	}
-
-	t.work.FromNCHW(x.Data, &t.acts[0])
-	for i, l := range layers {
-		q := p
-		if i < t.first {
-			t.acts[i+1].ClearBorder() // the buffer had another shape before
-			_, q.Train = l.(*Dropout)
-		}
-		l.forward(t.work, &t.acts[i], &t.acts[i+1], q)
-	}
+	links := t.layout.links
+	last := len(links)
 	t.acts[last].ToNCHW(t.scores.Data)
-	sum, k, scale := 0.0, t.acts[last].C, 1/float32(p.Batch)
+	sum, k, scale := 0.0, t.classes, 1/float32(p.Batch)
 	for i := range n {
 		s, d := t.scores.Data[i*k:(i+1)*k], t.d[i*k:(i+1)*k]
 		if loss != nil {
@@ -237,21 +187,116 @@ func (t *Training) run(x *tensor.Tensor, labels []int, loss Loss, p Pass) (float
 	if p.update != nil && (math.IsNaN(sum) || math.IsInf(sum, 0)) {
 		return sum, nil
 	}
-	t.grads[last].FromNCHW(t.d)
-	for i := last - 1; i >= t.first; i-- {
-		dx := &t.grads[i]
-		if i == t.first && (i > 0 || t.Hook == nil) {
-			dx = nil
-		} else {
-			dx.ClearBorder()
+	p.clock.lap("loss", forwardColumn)
+	for i := len(t.layout.sections) - 1; i >= 0 && !t.layout.sections[i].frozen; i-- {
+		s := &t.layout.sections[i]
+		for g := range s.groups(n) {
+			t.enter(s.at(g, n))
+			t.forward(s.kept, true, p)
+			if s.to == last {
+				t.grads[last].FromNCHW(t.d)
+			}
+			for j := s.to - 1; j >= s.from; j-- {
+				t.backward(j, p)
+			}
 		}
-		t.hook(layers[i].Name(), i+1)
-		layers[i].backward(t.work, &t.acts[i], &t.acts[i+1], &t.grads[i+1], dx, p)
+		for j := s.from; j < s.to; j++ {
+			if conv := links[j].conv; conv != nil {
+				conv.finish(t.work, t.acts[j].N, t.layout.shapes[j], p)
+			}
+		}
 	}
-	if t.first == 0 {
+	if t.layout.first == 0 {
 		t.hook("input", 0)
 	}
 	return sum, nil
+}
+
+// accumulate takes the memory of gradients that are summed over several passes.
+func (t *Training) accumulate() {
+	for _, p := range t.learnt {
+		if p.Grad == nil {
+			p.Grad = kernel.Alloc(p.packed)
+		}
+		if p.accum == nil && p.domain > 0 {
+			p.accum = kernel.Alloc(p.domain)
+		}
+	}
+}
+
+// forward runs the links of the section at hand from its first to that before to; again,
+// in the backward pass, only where the group's activations are not kept and not there.
+func (t *Training) forward(to int, again bool, p Pass) {
+	s := t.here.section
+	transient := s.kept > s.from || !t.layout.kept[s.from]
+	if again && (!transient || t.here == t.buffers.holds) {
+		return
+	}
+	if transient {
+		t.buffers.holds = t.here
+	}
+	p.Image += t.here.from
+	if s.from == 0 {
+		t.work.FromNCHW(t.images(), &t.acts[0])
+		p.clock.lap("input", forwardColumn)
+	}
+	for j := s.from; j < to; j++ {
+		k, q, y := &t.layout.links[j], p, &t.acts[j+1]
+		if again && t.layout.kept[j+1] {
+			continue
+		}
+		if s.frozen {
+			_, q.Train = k.layer.(*Dropout)
+		}
+		if !t.layout.kept[j+1] {
+			y.ClearBorder() // the buffer had another shape before
+		}
+		if k.pool {
+			k.conv.forwardHits(t.work, &t.acts[j], y, &t.hits[j], &t.wholes[j])
+			p.clock.pool(k.layer.Name())
+		} else {
+			k.layer.forward(t.work, &t.acts[j], y, q)
+		}
+		p.clock.lap(k.layer.Name(), forwardColumn)
+	}
+}
+
+// backward runs link j on the group at hand.
+func (t *Training) backward(j int, p Pass) {
+	p.Image += t.here.from
+	k, x, y, dy, dx := &t.layout.links[j], &t.acts[j], &t.acts[j+1], &t.grads[j+1], &t.grads[j]
+	if j == t.layout.first && (j > 0 || t.Hook == nil) {
+		dx = nil
+	} else {
+		dx.ClearBorder()
+	}
+	t.hook(k.layer.Name(), j+1)
+	if k.conv == nil {
+		k.layer.backward(t.work, x, y, dy, dx, p)
+		p.clock.lap(k.layer.Name(), dataColumn)
+		return
+	}
+	switch {
+	case k.pool:
+		whole := &t.wholes[j]
+		t.layout.unpooled(whole, j)
+		whole.ClearBorder()
+		t.work.Unpool(&t.hits[j], dy, whole)
+		y, dy = nil, whole
+	case k.masked:
+		y = nil
+	}
+	var mask *kernel.Act
+	if j > 0 && t.layout.links[j-1].masked {
+		mask = x
+	}
+	k.conv.gradients(t.work, x, y, dy, dx, mask, p)
+}
+
+// images are those of the last step that are at hand.
+func (t *Training) images() []float32 {
+	size := t.chain.in * t.h * t.w
+	return t.x[t.here.from*size : t.here.to*size]
 }
 
 // Losses is the loss of every image of the last step; it is overwritten by the next. A
@@ -262,35 +307,17 @@ func (t *Training) Losses() []float64 { return t.losses }
 // overwritten by the next.
 func (t *Training) Scores() *tensor.Tensor { return t.scores }
 
-// shape lays the activations out for n images. Images follow one another in memory,
-// so the zero borders stay where they are for any n.
-func (t *Training) shape(n int) error {
-	if t.scores != nil && t.scores.Shape[0] == n && (t.Hook == nil || t.grads[0].N == n) {
-		return nil
+// shape lays the buffers out for n images.
+func (t *Training) shape(n int) {
+	if hooked := t.Hook != nil; hooked != t.layout.hooked {
+		t.layout = t.chain.layoutOf(t.layout.layers, t.n, hooked)
+		t.alloc()
 	}
-	c := t.chain
-	out, err := c.Shapes(t.h, t.w)
-	if err != nil {
-		return err
+	if t.scores != nil && t.scores.Shape[0] == n {
+		return
 	}
-	shapes := append([]Shape{{c.in, t.h, t.w}}, out...)
-	acts, grads := c.trainingBorders(shapes, n)
-	for i, sh := range shapes {
-		buf := t.acts[i].Data[:cap(t.acts[i].Data)]
-		if i < t.first {
-			buf = t.prefix[i%2]
-		}
-		t.acts[i].Bordered(n, sh.C, sh.H, sh.W, acts[i].pad, acts[i].end, buf)
-		if i > t.first {
-			t.grads[i].Bordered(n, sh.C, sh.H, sh.W, grads[i].pad, grads[i].end, t.buf[i%2])
-		} else if i == 0 && t.Hook != nil {
-			t.grads[0].Shape(n, sh.C, sh.H, sh.W, 0, kernel.Alloc(kernel.ActLen(n, sh.C, sh.H, sh.W, 0)))
-		}
-	}
-	k := out[len(out)-1].C
-	t.scores = tensor.New(n, k)
-	t.d, t.losses = make([]float32, n*k), make([]float64, n)
-	return nil
+	t.scores = tensor.New(n, t.classes)
+	t.d, t.losses = make([]float32, n*t.classes), make([]float64, n)
 }
 
 func (t *Training) hook(name string, i int) {
@@ -320,28 +347,40 @@ func (p *Param) zeroGrad() {
 // TrainingFloats is the memory, in floats, of [Training.StepSGD] over n images of h × w:
 // activations, gradients of activations and of parameters, and scratch, without the
 // parameters and without what the optimiser keeps. [Training.Step] takes
-// [Chain.ConnectedFloats] besides.
+// [Chain.GradientFloats] besides.
 func (c *Chain) TrainingFloats(n, h, w int) (int, error) {
-	out, err := c.Shapes(h, w)
+	l, err := c.trainingLayout(n, h, w)
 	if err != nil {
 		return 0, err
 	}
-	t := c.trainingLens(append([]Shape{{c.in, h, w}}, out...), n, false)
-	total := t.prefix[0] + t.prefix[1] + t.grads[0] + t.grads[1] + t.scratch.Floats(c.Threads()) + c.LearntFloats() - c.ConnectedFloats() + t.filters
-	for _, l := range t.acts {
-		total += l
+	used, apart := l.gradients()
+	return l.floats() + l.scratch().Floats(c.Threads()) + c.LearntFloats() - used + apart, nil
+}
+
+// GradientFloats is the memory, in floats, of the gradients that [Training.StepSGD] uses
+// up within the backward pass, layer by layer, and [Training.Step] keeps.
+func (c *Chain) GradientFloats(n, h, w int) (int, error) {
+	l, err := c.trainingLayout(n, h, w)
+	if err != nil {
+		return 0, err
+	}
+	used, apart := l.gradients()
+	total := used - apart
+	for i, k := range l.links {
+		if k.conv != nil && k.conv.Weight.Learnt() {
+			total += k.conv.filterLen(n, l.shapes[i], c.Threads(), true)
+		}
 	}
 	return total, nil
 }
 
-// ConnectedFloats is the memory, in floats, of the learnt weights of the fully connected
-// layers, and so of their gradients.
-func (c *Chain) ConnectedFloats() int {
-	total := 0
-	for _, p := range c.Params() {
-		if p.connected() && p.Learnt() {
-			total += p.packed
-		}
+func (c *Chain) trainingLayout(n, h, w int) (*layout, error) {
+	out, err := c.Shapes(h, w)
+	if err != nil {
+		return nil, err
 	}
-	return total
+	return c.layoutOf(append([]Shape{{c.in, h, w}}, out...), n, false), nil
 }
+
+// used tells whether a fused step uses the gradient up within the backward pass.
+func (p *Param) used() bool { return p.connected() || p.domain > 0 }

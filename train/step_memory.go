@@ -63,7 +63,11 @@ func (f Footprint) Bytes() (int64, error) {
 	}
 	rank += chain.ParamFloats() + chain.LearntFloats()
 	if micro < f.group() || groups > 1 || r.Nesterov || r.ClipNorm > 0 {
-		rank += chain.ConnectedFloats() // gradients that are not used up within the backward pass
+		kept, err := chain.GradientFloats(micro, r.Input, r.Input) // not used up within the backward pass
+		if err != nil {
+			return 0, err
+		}
+		rank += kept
 	}
 	tree, sums := comm.Tree(groups), 1
 	for i := range ranks {

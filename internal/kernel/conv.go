@@ -257,6 +257,8 @@ type Work struct {
 	biasT      biasTask
 	poolT      poolTask
 	poolGT     poolGradTask
+	hitsT      hitsTask
+	turnFiltT  turnFilterTask
 	filterT    filterTask
 	winoT      winoTask
 	winoGradT  winoGradTask

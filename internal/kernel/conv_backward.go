@@ -220,7 +220,9 @@ func (g Conv) patchBands(oh, ow int) (rows, bands int) {
 func (w *Work) patchBackwardWeights(g Conv, x, dy *Act, dw []float32) {
 	rows, bands := g.patchBands(dy.H, dy.W)
 	partial := grow(&w.shared2, dy.N*bands*g.WeightLen())
-	w.growLocal(g.Depth() * rows * dy.W)
+	if !g.rgb() {
+		w.growLocal(g.Depth() * rows * dy.W)
+	}
 	w.pGradT = patchGradTask{isa: Current(), w: w, g: g, x: x, dy: dy, partial: partial, rows: rows, bands: bands}
 	w.Team.Run(dy.N*bands, &w.pGradT)
 	w.reduceT = reduceTask{partial: partial, n: dy.N * bands, dw: dw}
@@ -230,17 +232,37 @@ func (w *Work) patchBackwardWeights(g Conv, x, dy *Act, dw []float32) {
 func (t *patchGradTask) Part(slot, i int) {
 	n, y := i/t.bands, i%t.bands*t.rows
 	rows, ow := min(t.rows, t.dy.H-y), t.dy.W
+	dw := t.partial[i*t.g.WeightLen():][:t.g.WeightLen()]
+	clear(dw)
+	if t.g.rgb() {
+		t.rgb(n, y, rows, dw)
+		return
+	}
 	a := t.w.local[slot]
 	stride := t.rows * ow * Block
 	gatherPatches(t.g, t.x, n, y, rows, ow, a, stride)
-	dw := t.partial[i*t.g.WeightLen():][:t.g.WeightLen()]
-	clear(dw)
 	for p := range panels(t.g.K) {
 		nb := min(2, t.dy.Blocks()-2*p)
 		for s := range t.g.Depth() / Block {
 			t.isa.weightGrad(nb, rows, ow, a[s*stride:], ow*Block,
 				t.dy.Data[t.dy.At(n, 2*p, y, 0):], t.dy.RowLen(), t.dy.PlaneLen(),
 				dw[(p*t.g.Depth()+s*Block)*Panel:], 0)
+		}
+	}
+}
+
+// rgb tells whether the layer is a first layer of 3×3 filters, whose weight gradient
+// needs no patches.
+func (g Conv) rgb() bool { return g.patched() && g.C == rgbChannels && g.R == 3 }
+
+// rgb reduces a band of rows, one row of taps after the other.
+func (t *patchGradTask) rgb(n, y, rows int, dw []float32) {
+	g, x, dy := t.g, t.x, t.dy
+	for p := range panels(g.K) {
+		nb := min(2, dy.Blocks()-2*p)
+		for r := range g.R {
+			t.isa.rgbGrad(nb, rows, dy.W, x.Data[x.At(n, 0, y+r-g.Pad, -g.Pad):], x.RowLen(),
+				dy.Data[dy.At(n, 2*p, y, 0):], dy.RowLen(), dy.PlaneLen(), dw[(p*g.Depth()+r*g.R*g.C)*Panel:])
 		}
 	}
 }
@@ -268,20 +290,29 @@ func (t *reduceTask) Part(_, i int) {
 // is one.
 type biasTask struct {
 	isa   *ISA
+	w     *Work
 	y, dy *Act
 	relu  bool
 	db    []float32
 }
 
 // BiasGrad adds the gradient of the bias to db (padded to whole blocks). With relu, dy
-// is first zeroed wherever the layer's output y is not positive.
+// is first zeroed wherever the layer's output y is not positive; then db may be nil.
 func (w *Work) BiasGrad(y, dy *Act, relu bool, db []float32) {
-	w.biasT = biasTask{isa: Current(), y: y, dy: dy, relu: relu, db: db}
+	if db == nil {
+		w.growLocal(Block)
+	}
+	w.biasT = biasTask{isa: Current(), w: w, y: y, dy: dy, relu: relu, db: db}
 	w.Team.Run(dy.Blocks(), &w.biasT)
 }
 
-func (t *biasTask) Part(_, b int) {
-	sum := t.db[b*Block:][:Block]
+func (t *biasTask) Part(slot, b int) {
+	var sum []float32
+	if t.db != nil {
+		sum = t.db[b*Block:][:Block]
+	} else {
+		sum = t.w.local[slot][:Block]
+	}
 	for n := range t.dy.N {
 		for y := range t.dy.H {
 			row := t.dy.Data[t.dy.At(n, b, y, 0):]

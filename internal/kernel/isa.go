@@ -44,6 +44,8 @@ type ISA struct {
 	winoWeight      [3]func(n int, g *float32, gStride int, u *float32, uStride int)
 	winoGrad4       func(tiles int, dy *float32, dyRow int, v *float32, vStride int)
 	winoWeightGrad4 func(n int, du *float32, duStride int, dw *float32, dwStride int)
+
+	training trainingKernels
 }
 
 type (

@@ -33,6 +33,11 @@ var avx512 = &ISA{
 	winoOutputPools: [3]winoOutputFunc{winoOutputPool4AVX512, winoOutputPool6AVX512, winoOutputPool4x5AVX512},
 	winoWeight:      [3]func(int, *float32, int, *float32, int){winoWeights4AVX512, winoWeights6AVX512, winoWeights4x5AVX512},
 	winoGrad4:       winoGrad4AVX512,
+	training: trainingKernels{
+		maxPoolHits: maxPoolHitsAVX512, unpool: unpoolAVX512, addPixels: addPixelsAVX512,
+		rgbWgrad:       [2]func(int, int, *float32, int, *float32, int, int, *float32){rgbwgrad9x16AVX512, rgbwgrad9x32AVX512},
+		winoOutputHits: winoOutputHits4AVX512, winoOutputMask: winoOutputMask4AVX512,
+	},
 	winoWeightGrad4: winoWeightsGrad4AVX512,
 }
 
@@ -61,6 +66,11 @@ var avx2 = &ISA{
 	winoOutputPools: [3]winoOutputFunc{winoOutputPool4AVX2, winoOutputPool6AVX2, winoOutputPool4x5AVX2},
 	winoWeight:      [3]func(int, *float32, int, *float32, int){winoWeights4AVX2, winoWeights6AVX2, winoWeights4x5AVX2},
 	winoGrad4:       winoGrad4AVX2,
+	training: trainingKernels{
+		maxPoolHits: maxPoolHitsAVX2, unpool: unpoolAVX2, addPixels: addPixelsAVX2,
+		rgbWgrad:       [2]func(int, int, *float32, int, *float32, int, int, *float32){rgbwgrad9x16AVX2},
+		winoOutputHits: winoOutputHits4AVX2, winoOutputMask: winoOutputMask4AVX2,
+	},
 	winoWeightGrad4: winoWeightsGrad4AVX2,
 }
 

@@ -367,6 +367,31 @@ func widenF16AVX512(n int, src *uint16, dst *float32)
 //go:noescape
 func widenBF16AVX512(n int, src *uint16, dst *float32)
 
+// maxPoolHitsAVX512 is maxPoolHitsTwin.
+//
+//go:noescape
+func maxPoolHitsAVX512(n int, x0 *float32, x1 *float32, y *float32, hits *uint16, lo float32)
+
+// unpoolAVX512 is unpoolTwin.
+//
+//go:noescape
+func unpoolAVX512(n int, hits *uint16, dy *float32, dx0 *float32, dx1 *float32)
+
+// addPixelsAVX512 is addPixelsTwin.
+//
+//go:noescape
+func addPixelsAVX512(n int, x *float32, sum *float32)
+
+// rgbwgrad9x32AVX512 is rgbWgradTwin with 32 out-channels.
+//
+//go:noescape
+func rgbwgrad9x32AVX512(h int, w int, x *float32, xRow int, dy *float32, dyRow int, dyPlane int, dw *float32)
+
+// rgbwgrad9x16AVX512 is rgbWgradTwin with 16 out-channels.
+//
+//go:noescape
+func rgbwgrad9x16AVX512(h int, w int, x *float32, xRow int, dy *float32, dyRow int, dyPlane int, dw *float32)
+
 // gemm1x16AVX2 is gemmTwin with 1 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
@@ -507,6 +532,26 @@ func widenF16AVX2(n int, src *uint16, dst *float32)
 //go:noescape
 func widenBF16AVX2(n int, src *uint16, dst *float32)
 
+// maxPoolHitsAVX2 is maxPoolHitsTwin.
+//
+//go:noescape
+func maxPoolHitsAVX2(n int, x0 *float32, x1 *float32, y *float32, hits *uint16, lo float32)
+
+// unpoolAVX2 is unpoolTwin.
+//
+//go:noescape
+func unpoolAVX2(n int, hits *uint16, dy *float32, dx0 *float32, dx1 *float32)
+
+// addPixelsAVX2 is addPixelsTwin.
+//
+//go:noescape
+func addPixelsAVX2(n int, x *float32, sum *float32)
+
+// rgbwgrad9x16AVX2 is rgbWgradTwin with 16 out-channels.
+//
+//go:noescape
+func rgbwgrad9x16AVX2(h int, w int, x *float32, xRow int, dy *float32, dyRow int, dyPlane int, dw *float32)
+
 // transpose16AVX2 is transpose16Twin.
 //
 //go:noescape
@@ -571,6 +616,16 @@ func winoOutputPool4x5AVX512(tiles int, m *float32, mStride int, y *float32, yRo
 //
 //go:noescape
 func winoWeights4x5AVX512(n int, w *float32, wStride int, u *float32, uStride int)
+
+// winoOutputHits4AVX512 is winoOutputHitsTwin; hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask4AVX512 is winoOutputMaskTwin.
+//
+//go:noescape
+func winoOutputMask4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
 
 // winoGrad4AVX512 is winoGradTwin for 4×4 outputs.
 //
@@ -641,6 +696,16 @@ func winoOutputPool4x5AVX2(tiles int, m *float32, mStride int, y *float32, yRow 
 //
 //go:noescape
 func winoWeights4x5AVX2(n int, w *float32, wStride int, u *float32, uStride int)
+
+// winoOutputHits4AVX2 is winoOutputHitsTwin; hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask4AVX2 is winoOutputMaskTwin.
+//
+//go:noescape
+func winoOutputMask4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
 
 // winoGrad4AVX2 is winoGradTwin for 4×4 outputs.
 //

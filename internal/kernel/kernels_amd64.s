@@ -10457,6 +10457,306 @@ widenBF16AVX512_block:
 	VZEROUPPER
 	RET
 
+// func maxPoolHitsAVX512(n int, x0 *float32, x1 *float32, y *float32, hits *uint16, lo float32)
+// Requires: AVX, AVX512F, SSE
+TEXT ·maxPoolHitsAVX512(SB), NOSPLIT, $0-44
+	MOVQ         n+0(FP), AX
+	MOVQ         x0+8(FP), CX
+	MOVQ         x1+16(FP), DX
+	MOVQ         y+24(FP), BX
+	MOVQ         hits+32(FP), SI
+	MOVSS        lo+40(FP), X0
+	VBROADCASTSS X0, Z1
+
+maxPoolHitsAVX512_pixel:
+	VMOVUPS (CX), Z0
+	VMAXPS  64(CX), Z0, Z0
+	VMAXPS  (DX), Z0, Z0
+	VMAXPS  64(DX), Z0, Z0
+	VMOVUPS Z0, (BX)
+	VCMPPS  $0x01, Z0, Z1, K1
+	VCMPPS  $0x00, (CX), Z0, K1, K2
+	KMOVW   K2, (SI)
+	KANDNW  K1, K2, K1
+	VCMPPS  $0x00, 64(CX), Z0, K1, K2
+	KMOVW   K2, 2(SI)
+	KANDNW  K1, K2, K1
+	VCMPPS  $0x00, (DX), Z0, K1, K2
+	KMOVW   K2, 4(SI)
+	KANDNW  K1, K2, K1
+	VCMPPS  $0x00, 64(DX), Z0, K1, K2
+	KMOVW   K2, 6(SI)
+	ADDQ    $0x00000080, CX
+	ADDQ    $0x00000080, DX
+	ADDQ    $0x40, BX
+	ADDQ    $0x08, SI
+	DECQ    AX
+	JNZ     maxPoolHitsAVX512_pixel
+	VZEROUPPER
+	RET
+
+// func unpoolAVX512(n int, hits *uint16, dy *float32, dx0 *float32, dx1 *float32)
+// Requires: AVX, AVX512F
+TEXT ·unpoolAVX512(SB), NOSPLIT, $0-40
+	MOVQ n+0(FP), AX
+	MOVQ hits+8(FP), CX
+	MOVQ dy+16(FP), DX
+	MOVQ dx0+24(FP), BX
+	MOVQ dx1+32(FP), SI
+
+unpoolAVX512_pixel:
+	VMOVUPS   (DX), Z0
+	KMOVW     (CX), K1
+	VMOVAPS.Z Z0, K1, Z1
+	VMOVUPS   Z1, (BX)
+	KMOVW     2(CX), K1
+	VMOVAPS.Z Z0, K1, Z1
+	VMOVUPS   Z1, 64(BX)
+	KMOVW     4(CX), K1
+	VMOVAPS.Z Z0, K1, Z1
+	VMOVUPS   Z1, (SI)
+	KMOVW     6(CX), K1
+	VMOVAPS.Z Z0, K1, Z1
+	VMOVUPS   Z1, 64(SI)
+	ADDQ      $0x08, CX
+	ADDQ      $0x40, DX
+	ADDQ      $0x00000080, BX
+	ADDQ      $0x00000080, SI
+	DECQ      AX
+	JNZ       unpoolAVX512_pixel
+	VZEROUPPER
+	RET
+
+// func addPixelsAVX512(n int, x *float32, sum *float32)
+// Requires: AVX, AVX512F
+TEXT ·addPixelsAVX512(SB), NOSPLIT, $0-24
+	MOVQ    n+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    sum+16(FP), DX
+	VMOVUPS (DX), Z0
+
+addPixelsAVX512_pixel:
+	VADDPS  (CX), Z0, Z0
+	ADDQ    $0x40, CX
+	DECQ    AX
+	JNZ     addPixelsAVX512_pixel
+	VMOVUPS Z0, (DX)
+	VZEROUPPER
+	RET
+
+// func rgbwgrad9x32AVX512(h int, w int, x *float32, xRow int, dy *float32, dyRow int, dyPlane int, dw *float32)
+// Requires: AVX, AVX512F
+TEXT ·rgbwgrad9x32AVX512(SB), NOSPLIT, $8-64
+	MOVQ h+0(FP), AX
+	MOVQ w+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ xRow+24(FP), BX
+	SHLQ $0x02, BX
+	MOVQ dy+32(FP), SI
+	MOVQ dyRow+40(FP), DI
+	SHLQ $0x02, DI
+	MOVQ dyPlane+48(FP), R8
+	SHLQ $0x02, R8
+	MOVQ dw+56(FP), R9
+	MOVQ $0x00000001, R10
+
+rgbwgrad9x32AVX512_half:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	MOVQ   AX, R11
+	MOVQ   DX, R12
+	MOVQ   SI, R13
+
+rgbwgrad9x32AVX512_row:
+	MOVQ R12, R14
+	MOVQ R13, R15
+	MOVQ CX, BP
+
+rgbwgrad9x32AVX512_pixel:
+	VMOVUPS      (R15), Z18
+	VMOVUPS      (R15)(R8*1), Z19
+	VBROADCASTSS (R14), Z20
+	VFMADD231PS  Z18, Z20, Z0
+	VFMADD231PS  Z19, Z20, Z1
+	VBROADCASTSS 4(R14), Z21
+	VFMADD231PS  Z18, Z21, Z2
+	VFMADD231PS  Z19, Z21, Z3
+	VBROADCASTSS 8(R14), Z22
+	VFMADD231PS  Z18, Z22, Z4
+	VFMADD231PS  Z19, Z22, Z5
+	VBROADCASTSS 64(R14), Z23
+	VFMADD231PS  Z18, Z23, Z6
+	VFMADD231PS  Z19, Z23, Z7
+	VBROADCASTSS 68(R14), Z20
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z9
+	VBROADCASTSS 72(R14), Z21
+	VFMADD231PS  Z18, Z21, Z10
+	VFMADD231PS  Z19, Z21, Z11
+	VBROADCASTSS 128(R14), Z22
+	VFMADD231PS  Z18, Z22, Z12
+	VFMADD231PS  Z19, Z22, Z13
+	VBROADCASTSS 132(R14), Z23
+	VFMADD231PS  Z18, Z23, Z14
+	VFMADD231PS  Z19, Z23, Z15
+	VBROADCASTSS 136(R14), Z20
+	VFMADD231PS  Z18, Z20, Z16
+	VFMADD231PS  Z19, Z20, Z17
+	ADDQ         $0x40, R14
+	ADDQ         $0x40, R15
+	DECQ         BP
+	JNZ          rgbwgrad9x32AVX512_pixel
+	ADDQ         BX, R12
+	ADDQ         DI, R13
+	DECQ         R11
+	JNZ          rgbwgrad9x32AVX512_row
+	VADDPS       (R9), Z0, Z0
+	VMOVUPS      Z0, (R9)
+	VADDPS       64(R9), Z1, Z1
+	VMOVUPS      Z1, 64(R9)
+	VADDPS       128(R9), Z2, Z2
+	VMOVUPS      Z2, 128(R9)
+	VADDPS       192(R9), Z3, Z3
+	VMOVUPS      Z3, 192(R9)
+	VADDPS       256(R9), Z4, Z4
+	VMOVUPS      Z4, 256(R9)
+	VADDPS       320(R9), Z5, Z5
+	VMOVUPS      Z5, 320(R9)
+	VADDPS       384(R9), Z6, Z6
+	VMOVUPS      Z6, 384(R9)
+	VADDPS       448(R9), Z7, Z7
+	VMOVUPS      Z7, 448(R9)
+	VADDPS       512(R9), Z8, Z8
+	VMOVUPS      Z8, 512(R9)
+	VADDPS       576(R9), Z9, Z9
+	VMOVUPS      Z9, 576(R9)
+	VADDPS       640(R9), Z10, Z10
+	VMOVUPS      Z10, 640(R9)
+	VADDPS       704(R9), Z11, Z11
+	VMOVUPS      Z11, 704(R9)
+	VADDPS       768(R9), Z12, Z12
+	VMOVUPS      Z12, 768(R9)
+	VADDPS       832(R9), Z13, Z13
+	VMOVUPS      Z13, 832(R9)
+	VADDPS       896(R9), Z14, Z14
+	VMOVUPS      Z14, 896(R9)
+	VADDPS       960(R9), Z15, Z15
+	VMOVUPS      Z15, 960(R9)
+	VADDPS       1024(R9), Z16, Z16
+	VMOVUPS      Z16, 1024(R9)
+	VADDPS       1088(R9), Z17, Z17
+	VMOVUPS      Z17, 1088(R9)
+	ADDQ         $0x20, SI
+	ADDQ         $0x20, R9
+	DECQ         R10
+	JNZ          rgbwgrad9x32AVX512_half
+	VZEROUPPER
+	RET
+
+// func rgbwgrad9x16AVX512(h int, w int, x *float32, xRow int, dy *float32, dyRow int, dyPlane int, dw *float32)
+// Requires: AVX, AVX512F
+TEXT ·rgbwgrad9x16AVX512(SB), NOSPLIT, $0-64
+	MOVQ h+0(FP), AX
+	MOVQ w+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ xRow+24(FP), BX
+	SHLQ $0x02, BX
+	MOVQ dy+32(FP), SI
+	MOVQ dyRow+40(FP), DI
+	SHLQ $0x02, DI
+	MOVQ dyPlane+48(FP), R8
+	SHLQ $0x02, R8
+	MOVQ dw+56(FP), R8
+	MOVQ $0x00000001, R9
+
+rgbwgrad9x16AVX512_half:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	MOVQ   AX, R10
+	MOVQ   DX, R11
+	MOVQ   SI, R12
+
+rgbwgrad9x16AVX512_row:
+	MOVQ R11, R13
+	MOVQ R12, R14
+	MOVQ CX, R15
+
+rgbwgrad9x16AVX512_pixel:
+	VMOVUPS      (R14), Z9
+	VBROADCASTSS (R13), Z10
+	VFMADD231PS  Z9, Z10, Z0
+	VBROADCASTSS 4(R13), Z11
+	VFMADD231PS  Z9, Z11, Z1
+	VBROADCASTSS 8(R13), Z12
+	VFMADD231PS  Z9, Z12, Z2
+	VBROADCASTSS 64(R13), Z13
+	VFMADD231PS  Z9, Z13, Z3
+	VBROADCASTSS 68(R13), Z10
+	VFMADD231PS  Z9, Z10, Z4
+	VBROADCASTSS 72(R13), Z11
+	VFMADD231PS  Z9, Z11, Z5
+	VBROADCASTSS 128(R13), Z12
+	VFMADD231PS  Z9, Z12, Z6
+	VBROADCASTSS 132(R13), Z13
+	VFMADD231PS  Z9, Z13, Z7
+	VBROADCASTSS 136(R13), Z10
+	VFMADD231PS  Z9, Z10, Z8
+	ADDQ         $0x40, R13
+	ADDQ         $0x40, R14
+	DECQ         R15
+	JNZ          rgbwgrad9x16AVX512_pixel
+	ADDQ         BX, R11
+	ADDQ         DI, R12
+	DECQ         R10
+	JNZ          rgbwgrad9x16AVX512_row
+	VADDPS       (R8), Z0, Z0
+	VMOVUPS      Z0, (R8)
+	VADDPS       128(R8), Z1, Z1
+	VMOVUPS      Z1, 128(R8)
+	VADDPS       256(R8), Z2, Z2
+	VMOVUPS      Z2, 256(R8)
+	VADDPS       384(R8), Z3, Z3
+	VMOVUPS      Z3, 384(R8)
+	VADDPS       512(R8), Z4, Z4
+	VMOVUPS      Z4, 512(R8)
+	VADDPS       640(R8), Z5, Z5
+	VMOVUPS      Z5, 640(R8)
+	VADDPS       768(R8), Z6, Z6
+	VMOVUPS      Z6, 768(R8)
+	VADDPS       896(R8), Z7, Z7
+	VMOVUPS      Z7, 896(R8)
+	VADDPS       1024(R8), Z8, Z8
+	VMOVUPS      Z8, 1024(R8)
+	ADDQ         $0x20, SI
+	ADDQ         $0x20, R8
+	DECQ         R9
+	JNZ          rgbwgrad9x16AVX512_half
+	VZEROUPPER
+	RET
+
 // func gemm1x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 // Requires: AVX, FMA3, MMX+
 TEXT ·gemm1x16AVX2(SB), NOSPLIT, $0-64
@@ -12627,6 +12927,271 @@ widenBF16AVX2_block:
 	ADDQ      $0x40, DX
 	DECQ      AX
 	JNZ       widenBF16AVX2_block
+	VZEROUPPER
+	RET
+
+// func maxPoolHitsAVX2(n int, x0 *float32, x1 *float32, y *float32, hits *uint16, lo float32)
+// Requires: AVX, AVX2, SSE
+TEXT ·maxPoolHitsAVX2(SB), NOSPLIT, $0-44
+	MOVQ         n+0(FP), AX
+	MOVQ         x0+8(FP), CX
+	MOVQ         x1+16(FP), DX
+	MOVQ         y+24(FP), BX
+	MOVQ         hits+32(FP), SI
+	MOVSS        lo+40(FP), X0
+	VBROADCASTSS X0, Y1
+
+maxPoolHitsAVX2_pixel:
+	VMOVUPS   (CX), Y0
+	VMAXPS    64(CX), Y0, Y0
+	VMAXPS    (DX), Y0, Y0
+	VMAXPS    64(DX), Y0, Y0
+	VMOVUPS   Y0, (BX)
+	VCMPPS    $0x01, Y0, Y1, Y2
+	VMOVMSKPS Y2, DI
+	VCMPPS    $0x00, (CX), Y0, Y2
+	VMOVMSKPS Y2, R8
+	ANDL      DI, R8
+	MOVB      R8, (SI)
+	XORL      R8, DI
+	VCMPPS    $0x00, 64(CX), Y0, Y2
+	VMOVMSKPS Y2, R8
+	ANDL      DI, R8
+	MOVB      R8, 2(SI)
+	XORL      R8, DI
+	VCMPPS    $0x00, (DX), Y0, Y2
+	VMOVMSKPS Y2, R8
+	ANDL      DI, R8
+	MOVB      R8, 4(SI)
+	XORL      R8, DI
+	VCMPPS    $0x00, 64(DX), Y0, Y2
+	VMOVMSKPS Y2, R8
+	ANDL      DI, R8
+	MOVB      R8, 6(SI)
+	XORL      R8, DI
+	INCQ      SI
+	VMOVUPS   32(CX), Y0
+	VMAXPS    96(CX), Y0, Y0
+	VMAXPS    32(DX), Y0, Y0
+	VMAXPS    96(DX), Y0, Y0
+	VMOVUPS   Y0, 32(BX)
+	VCMPPS    $0x01, Y0, Y1, Y2
+	VMOVMSKPS Y2, DI
+	VCMPPS    $0x00, 32(CX), Y0, Y2
+	VMOVMSKPS Y2, R8
+	ANDL      DI, R8
+	MOVB      R8, (SI)
+	XORL      R8, DI
+	VCMPPS    $0x00, 96(CX), Y0, Y2
+	VMOVMSKPS Y2, R8
+	ANDL      DI, R8
+	MOVB      R8, 2(SI)
+	XORL      R8, DI
+	VCMPPS    $0x00, 32(DX), Y0, Y2
+	VMOVMSKPS Y2, R8
+	ANDL      DI, R8
+	MOVB      R8, 4(SI)
+	XORL      R8, DI
+	VCMPPS    $0x00, 96(DX), Y0, Y2
+	VMOVMSKPS Y2, R8
+	ANDL      DI, R8
+	MOVB      R8, 6(SI)
+	XORL      R8, DI
+	ADDQ      $0x00000080, CX
+	ADDQ      $0x00000080, DX
+	ADDQ      $0x40, BX
+	ADDQ      $0x07, SI
+	DECQ      AX
+	JNZ       maxPoolHitsAVX2_pixel
+	VZEROUPPER
+	RET
+
+// func unpoolAVX2(n int, hits *uint16, dy *float32, dx0 *float32, dx1 *float32)
+// Requires: AVX, AVX2
+TEXT ·unpoolAVX2(SB), NOSPLIT, $0-40
+	MOVQ    n+0(FP), AX
+	MOVQ    hits+8(FP), CX
+	MOVQ    dy+16(FP), DX
+	MOVQ    dx0+24(FP), BX
+	MOVQ    dx1+32(FP), SI
+	VMOVUPS laneBits<>+0(SB), Y2
+	VMOVUPS laneBits<>+32(SB), Y3
+
+unpoolAVX2_pixel:
+	VMOVUPS      (DX), Y0
+	VPBROADCASTW (CX), Y1
+	VPAND        Y2, Y1, Y1
+	VPCMPEQD     Y2, Y1, Y1
+	VANDPS       Y0, Y1, Y1
+	VMOVUPS      Y1, (BX)
+	VPBROADCASTW 2(CX), Y1
+	VPAND        Y2, Y1, Y1
+	VPCMPEQD     Y2, Y1, Y1
+	VANDPS       Y0, Y1, Y1
+	VMOVUPS      Y1, 64(BX)
+	VPBROADCASTW 4(CX), Y1
+	VPAND        Y2, Y1, Y1
+	VPCMPEQD     Y2, Y1, Y1
+	VANDPS       Y0, Y1, Y1
+	VMOVUPS      Y1, (SI)
+	VPBROADCASTW 6(CX), Y1
+	VPAND        Y2, Y1, Y1
+	VPCMPEQD     Y2, Y1, Y1
+	VANDPS       Y0, Y1, Y1
+	VMOVUPS      Y1, 64(SI)
+	VMOVUPS      32(DX), Y0
+	VPBROADCASTW (CX), Y1
+	VPAND        Y3, Y1, Y1
+	VPCMPEQD     Y3, Y1, Y1
+	VANDPS       Y0, Y1, Y1
+	VMOVUPS      Y1, 32(BX)
+	VPBROADCASTW 2(CX), Y1
+	VPAND        Y3, Y1, Y1
+	VPCMPEQD     Y3, Y1, Y1
+	VANDPS       Y0, Y1, Y1
+	VMOVUPS      Y1, 96(BX)
+	VPBROADCASTW 4(CX), Y1
+	VPAND        Y3, Y1, Y1
+	VPCMPEQD     Y3, Y1, Y1
+	VANDPS       Y0, Y1, Y1
+	VMOVUPS      Y1, 32(SI)
+	VPBROADCASTW 6(CX), Y1
+	VPAND        Y3, Y1, Y1
+	VPCMPEQD     Y3, Y1, Y1
+	VANDPS       Y0, Y1, Y1
+	VMOVUPS      Y1, 96(SI)
+	ADDQ         $0x08, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x00000080, SI
+	DECQ         AX
+	JNZ          unpoolAVX2_pixel
+	VZEROUPPER
+	RET
+
+DATA laneBits<>+0(SB)/4, $0x00000001
+DATA laneBits<>+4(SB)/4, $0x00000002
+DATA laneBits<>+8(SB)/4, $0x00000004
+DATA laneBits<>+12(SB)/4, $0x00000008
+DATA laneBits<>+16(SB)/4, $0x00000010
+DATA laneBits<>+20(SB)/4, $0x00000020
+DATA laneBits<>+24(SB)/4, $0x00000040
+DATA laneBits<>+28(SB)/4, $0x00000080
+DATA laneBits<>+32(SB)/4, $0x00000100
+DATA laneBits<>+36(SB)/4, $0x00000200
+DATA laneBits<>+40(SB)/4, $0x00000400
+DATA laneBits<>+44(SB)/4, $0x00000800
+DATA laneBits<>+48(SB)/4, $0x00001000
+DATA laneBits<>+52(SB)/4, $0x00002000
+DATA laneBits<>+56(SB)/4, $0x00004000
+DATA laneBits<>+60(SB)/4, $0x00008000
+GLOBL laneBits<>(SB), RODATA|NOPTR, $64
+
+// func addPixelsAVX2(n int, x *float32, sum *float32)
+// Requires: AVX
+TEXT ·addPixelsAVX2(SB), NOSPLIT, $0-24
+	MOVQ    n+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    sum+16(FP), DX
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+
+addPixelsAVX2_pixel:
+	VADDPS  (CX), Y0, Y0
+	VADDPS  32(CX), Y1, Y1
+	ADDQ    $0x40, CX
+	DECQ    AX
+	JNZ     addPixelsAVX2_pixel
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
+	VZEROUPPER
+	RET
+
+// func rgbwgrad9x16AVX2(h int, w int, x *float32, xRow int, dy *float32, dyRow int, dyPlane int, dw *float32)
+// Requires: AVX, FMA3
+TEXT ·rgbwgrad9x16AVX2(SB), NOSPLIT, $0-64
+	MOVQ h+0(FP), AX
+	MOVQ w+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ xRow+24(FP), BX
+	SHLQ $0x02, BX
+	MOVQ dy+32(FP), SI
+	MOVQ dyRow+40(FP), DI
+	SHLQ $0x02, DI
+	MOVQ dyPlane+48(FP), R8
+	SHLQ $0x02, R8
+	MOVQ dw+56(FP), R8
+	MOVQ $0x00000002, R9
+
+rgbwgrad9x16AVX2_half:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	MOVQ   AX, R10
+	MOVQ   DX, R11
+	MOVQ   SI, R12
+
+rgbwgrad9x16AVX2_row:
+	MOVQ R11, R13
+	MOVQ R12, R14
+	MOVQ CX, R15
+
+rgbwgrad9x16AVX2_pixel:
+	VMOVUPS      (R14), Y9
+	VBROADCASTSS (R13), Y10
+	VFMADD231PS  Y9, Y10, Y0
+	VBROADCASTSS 4(R13), Y11
+	VFMADD231PS  Y9, Y11, Y1
+	VBROADCASTSS 8(R13), Y12
+	VFMADD231PS  Y9, Y12, Y2
+	VBROADCASTSS 64(R13), Y13
+	VFMADD231PS  Y9, Y13, Y3
+	VBROADCASTSS 68(R13), Y10
+	VFMADD231PS  Y9, Y10, Y4
+	VBROADCASTSS 72(R13), Y11
+	VFMADD231PS  Y9, Y11, Y5
+	VBROADCASTSS 128(R13), Y12
+	VFMADD231PS  Y9, Y12, Y6
+	VBROADCASTSS 132(R13), Y13
+	VFMADD231PS  Y9, Y13, Y7
+	VBROADCASTSS 136(R13), Y10
+	VFMADD231PS  Y9, Y10, Y8
+	ADDQ         $0x40, R13
+	ADDQ         $0x40, R14
+	DECQ         R15
+	JNZ          rgbwgrad9x16AVX2_pixel
+	ADDQ         BX, R11
+	ADDQ         DI, R12
+	DECQ         R10
+	JNZ          rgbwgrad9x16AVX2_row
+	VADDPS       (R8), Y0, Y0
+	VMOVUPS      Y0, (R8)
+	VADDPS       128(R8), Y1, Y1
+	VMOVUPS      Y1, 128(R8)
+	VADDPS       256(R8), Y2, Y2
+	VMOVUPS      Y2, 256(R8)
+	VADDPS       384(R8), Y3, Y3
+	VMOVUPS      Y3, 384(R8)
+	VADDPS       512(R8), Y4, Y4
+	VMOVUPS      Y4, 512(R8)
+	VADDPS       640(R8), Y5, Y5
+	VMOVUPS      Y5, 640(R8)
+	VADDPS       768(R8), Y6, Y6
+	VMOVUPS      Y6, 768(R8)
+	VADDPS       896(R8), Y7, Y7
+	VMOVUPS      Y7, 896(R8)
+	VADDPS       1024(R8), Y8, Y8
+	VMOVUPS      Y8, 1024(R8)
+	ADDQ         $0x20, SI
+	ADDQ         $0x20, R8
+	DECQ         R9
+	JNZ          rgbwgrad9x16AVX2_half
 	VZEROUPPER
 	RET
 
@@ -19071,6 +19636,674 @@ winoWeights4x5AVX512_block:
 	VZEROUPPER
 	RET
 
+// func winoOutputHits4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputHits4AVX512(SB), $1600-68
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   yRow+32(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   hits+40(FP), SI
+	MOVQ   bias+56(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (CX)(CX*2), R9
+	LEAQ   (CX)(CX*4), R10
+	LEAQ   (R9)(CX*4), R11
+	IMUL3Q $0x00000006, CX, R11
+
+winoOutputHits4AVX512_tile:
+	MOVQ         AX, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(CX*1), Z1
+	VMOVUPS      (R12)(CX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VMOVUPS      (R12)(CX*4), Z4
+	VMOVUPS      (R12)(R10*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VMOVAPS      Z0, (R8)
+	VMOVAPS      Z4, 64(R8)
+	VMOVAPS      Z6, 128(R8)
+	VMOVAPS      Z1, 192(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(CX*1), Z1
+	VMOVUPS      (R12)(CX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VMOVUPS      (R12)(CX*4), Z4
+	VMOVUPS      (R12)(R10*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VMOVAPS      Z0, 256(R8)
+	VMOVAPS      Z4, 320(R8)
+	VMOVAPS      Z6, 384(R8)
+	VMOVAPS      Z1, 448(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(CX*1), Z1
+	VMOVUPS      (R12)(CX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VMOVUPS      (R12)(CX*4), Z4
+	VMOVUPS      (R12)(R10*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VMOVAPS      Z0, 512(R8)
+	VMOVAPS      Z4, 576(R8)
+	VMOVAPS      Z6, 640(R8)
+	VMOVAPS      Z1, 704(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(CX*1), Z1
+	VMOVUPS      (R12)(CX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VMOVUPS      (R12)(CX*4), Z4
+	VMOVUPS      (R12)(R10*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VMOVAPS      Z0, 768(R8)
+	VMOVAPS      Z4, 832(R8)
+	VMOVAPS      Z6, 896(R8)
+	VMOVAPS      Z1, 960(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(CX*1), Z1
+	VMOVUPS      (R12)(CX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VMOVUPS      (R12)(CX*4), Z4
+	VMOVUPS      (R12)(R10*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VMOVAPS      Z0, 1024(R8)
+	VMOVAPS      Z4, 1088(R8)
+	VMOVAPS      Z6, 1152(R8)
+	VMOVAPS      Z1, 1216(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(CX*1), Z1
+	VMOVUPS      (R12)(CX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VMOVUPS      (R12)(CX*4), Z4
+	VMOVUPS      (R12)(R10*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VMOVAPS      Z0, 1280(R8)
+	VMOVAPS      Z4, 1344(R8)
+	VMOVAPS      Z6, 1408(R8)
+	VMOVAPS      Z1, 1472(R8)
+	VMOVUPS      (R8), Z0
+	VMOVUPS      256(R8), Z1
+	VMOVUPS      512(R8), Z2
+	VMOVUPS      768(R8), Z3
+	VMOVUPS      1024(R8), Z4
+	VMOVUPS      1280(R8), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VADDPS       (DI), Z0, Z0
+	VMOVAPS      Z0, (R8)
+	VADDPS       (DI), Z4, Z4
+	VMOVAPS      Z4, 256(R8)
+	VADDPS       (DI), Z6, Z6
+	VMOVAPS      Z6, 512(R8)
+	VADDPS       (DI), Z1, Z1
+	VMOVAPS      Z1, 768(R8)
+	VMOVUPS      64(R8), Z1
+	VMOVUPS      320(R8), Z5
+	VMOVUPS      576(R8), Z6
+	VMOVUPS      832(R8), Z0
+	VMOVUPS      1088(R8), Z2
+	VMOVUPS      1344(R8), Z4
+	VADDPS       Z6, Z5, Z3
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z2, Z0, Z6
+	VSUBPS       Z2, Z0, Z0
+	VADDPS       Z3, Z1, Z1
+	VADDPS       Z6, Z1, Z1
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+128(SB), Z0, Z2
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z3
+	VADDPS       Z5, Z4, Z4
+	VFMADD231PS  winoConst<>+512(SB), Z0, Z4
+	VADDPS       (DI), Z1, Z1
+	VADDPS       (DI), Z2, Z2
+	VADDPS       (DI), Z3, Z3
+	VADDPS       (DI), Z4, Z4
+	VBROADCASTSS lo+64(FP), Z0
+	VMAXPS       Z2, Z1, Z5
+	VMAXPS       (R8), Z5, Z5
+	VMAXPS       256(R8), Z5, Z5
+	MOVQ         SI, R12
+	VCMPPS       $0x01, Z5, Z0, K1
+	VCMPPS       $0x00, (R8), Z5, K1, K2
+	KMOVW        K2, (R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z1, Z5, K1, K2
+	KMOVW        K2, 2(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 256(R8), Z5, K1, K2
+	KMOVW        K2, 4(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z2, Z5, K1, K2
+	KMOVW        K2, 6(R12)
+	VMAXPS       Z5, Z0, Z5
+	MOVQ         DX, R12
+	VMOVUPS      Z5, (R12)
+	VMAXPS       Z4, Z3, Z1
+	VMAXPS       512(R8), Z1, Z1
+	VMAXPS       768(R8), Z1, Z1
+	MOVQ         SI, R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Z1, Z0, K1
+	VCMPPS       $0x00, 512(R8), Z1, K1, K2
+	KMOVW        K2, (R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z3, Z1, K1, K2
+	KMOVW        K2, 2(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 768(R8), Z1, K1, K2
+	KMOVW        K2, 4(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z4, Z1, K1, K2
+	KMOVW        K2, 6(R12)
+	VMAXPS       Z1, Z0, Z1
+	MOVQ         DX, R12
+	ADDQ         BX, R12
+	VMOVUPS      Z1, (R12)
+	VMOVUPS      128(R8), Z0
+	VMOVUPS      384(R8), Z1
+	VMOVUPS      640(R8), Z2
+	VMOVUPS      896(R8), Z3
+	VMOVUPS      1152(R8), Z4
+	VMOVUPS      1408(R8), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VADDPS       (DI), Z0, Z0
+	VMOVAPS      Z0, 128(R8)
+	VADDPS       (DI), Z4, Z4
+	VMOVAPS      Z4, 384(R8)
+	VADDPS       (DI), Z6, Z6
+	VMOVAPS      Z6, 640(R8)
+	VADDPS       (DI), Z1, Z1
+	VMOVAPS      Z1, 896(R8)
+	VMOVUPS      192(R8), Z1
+	VMOVUPS      448(R8), Z5
+	VMOVUPS      704(R8), Z6
+	VMOVUPS      960(R8), Z0
+	VMOVUPS      1216(R8), Z2
+	VMOVUPS      1472(R8), Z4
+	VADDPS       Z6, Z5, Z3
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z2, Z0, Z6
+	VSUBPS       Z2, Z0, Z0
+	VADDPS       Z3, Z1, Z1
+	VADDPS       Z6, Z1, Z1
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+128(SB), Z0, Z2
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z3
+	VADDPS       Z5, Z4, Z4
+	VFMADD231PS  winoConst<>+512(SB), Z0, Z4
+	VADDPS       (DI), Z1, Z1
+	VADDPS       (DI), Z2, Z2
+	VADDPS       (DI), Z3, Z3
+	VADDPS       (DI), Z4, Z4
+	VBROADCASTSS lo+64(FP), Z0
+	VMAXPS       Z2, Z1, Z5
+	VMAXPS       128(R8), Z5, Z5
+	VMAXPS       384(R8), Z5, Z5
+	MOVQ         SI, R12
+	VCMPPS       $0x01, Z5, Z0, K1
+	VCMPPS       $0x00, 128(R8), Z5, K1, K2
+	KMOVW        K2, 8(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z1, Z5, K1, K2
+	KMOVW        K2, 10(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 384(R8), Z5, K1, K2
+	KMOVW        K2, 12(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z2, Z5, K1, K2
+	KMOVW        K2, 14(R12)
+	VMAXPS       Z5, Z0, Z5
+	MOVQ         DX, R12
+	VMOVUPS      Z5, 64(R12)
+	VMAXPS       Z4, Z3, Z1
+	VMAXPS       640(R8), Z1, Z1
+	VMAXPS       896(R8), Z1, Z1
+	MOVQ         SI, R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Z1, Z0, K1
+	VCMPPS       $0x00, 640(R8), Z1, K1, K2
+	KMOVW        K2, 8(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z3, Z1, K1, K2
+	KMOVW        K2, 10(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 896(R8), Z1, K1, K2
+	KMOVW        K2, 12(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z4, Z1, K1, K2
+	KMOVW        K2, 14(R12)
+	VMAXPS       Z1, Z0, Z1
+	MOVQ         DX, R12
+	ADDQ         BX, R12
+	VMOVUPS      Z1, 64(R12)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, SI
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputMask4AVX512(SB), $1600-56
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   x+40(FP), DI
+	MOVQ   xRow+48(FP), R8
+	SHLQ   $0x02, R8
+	LEAQ   (SP), R9
+	ADDQ   $0x3f, R9
+	ANDQ   $-64, R9
+	LEAQ   (DX)(DX*2), R10
+	LEAQ   (DX)(DX*4), R11
+	LEAQ   (R10)(DX*4), R12
+	IMUL3Q $0x00000006, DX, R12
+
+winoOutputMask4AVX512_tile:
+	MOVQ        CX, R13
+	VMOVUPS     (R13), Z0
+	VMOVUPS     (R13)(DX*1), Z1
+	VMOVUPS     (R13)(DX*2), Z2
+	VMOVUPS     (R13)(R10*1), Z3
+	VMOVUPS     (R13)(DX*4), Z4
+	VMOVUPS     (R13)(R11*1), Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z2
+	VSUBPS      Z4, Z3, Z3
+	VADDPS      Z6, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z1, Z4
+	VFMADD231PS winoConst<>+128(SB), Z3, Z4
+	VMOVAPS     Z6, Z6
+	VFMADD231PS winoConst<>+64(SB), Z2, Z6
+	VADDPS      Z1, Z5, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VMOVAPS     Z0, (R9)
+	VMOVAPS     Z4, 64(R9)
+	VMOVAPS     Z6, 128(R9)
+	VMOVAPS     Z1, 192(R9)
+	ADDQ        R12, R13
+	VMOVUPS     (R13), Z0
+	VMOVUPS     (R13)(DX*1), Z1
+	VMOVUPS     (R13)(DX*2), Z2
+	VMOVUPS     (R13)(R10*1), Z3
+	VMOVUPS     (R13)(DX*4), Z4
+	VMOVUPS     (R13)(R11*1), Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z2
+	VSUBPS      Z4, Z3, Z3
+	VADDPS      Z6, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z1, Z4
+	VFMADD231PS winoConst<>+128(SB), Z3, Z4
+	VMOVAPS     Z6, Z6
+	VFMADD231PS winoConst<>+64(SB), Z2, Z6
+	VADDPS      Z1, Z5, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VMOVAPS     Z0, 256(R9)
+	VMOVAPS     Z4, 320(R9)
+	VMOVAPS     Z6, 384(R9)
+	VMOVAPS     Z1, 448(R9)
+	ADDQ        R12, R13
+	VMOVUPS     (R13), Z0
+	VMOVUPS     (R13)(DX*1), Z1
+	VMOVUPS     (R13)(DX*2), Z2
+	VMOVUPS     (R13)(R10*1), Z3
+	VMOVUPS     (R13)(DX*4), Z4
+	VMOVUPS     (R13)(R11*1), Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z2
+	VSUBPS      Z4, Z3, Z3
+	VADDPS      Z6, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z1, Z4
+	VFMADD231PS winoConst<>+128(SB), Z3, Z4
+	VMOVAPS     Z6, Z6
+	VFMADD231PS winoConst<>+64(SB), Z2, Z6
+	VADDPS      Z1, Z5, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VMOVAPS     Z0, 512(R9)
+	VMOVAPS     Z4, 576(R9)
+	VMOVAPS     Z6, 640(R9)
+	VMOVAPS     Z1, 704(R9)
+	ADDQ        R12, R13
+	VMOVUPS     (R13), Z0
+	VMOVUPS     (R13)(DX*1), Z1
+	VMOVUPS     (R13)(DX*2), Z2
+	VMOVUPS     (R13)(R10*1), Z3
+	VMOVUPS     (R13)(DX*4), Z4
+	VMOVUPS     (R13)(R11*1), Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z2
+	VSUBPS      Z4, Z3, Z3
+	VADDPS      Z6, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z1, Z4
+	VFMADD231PS winoConst<>+128(SB), Z3, Z4
+	VMOVAPS     Z6, Z6
+	VFMADD231PS winoConst<>+64(SB), Z2, Z6
+	VADDPS      Z1, Z5, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VMOVAPS     Z0, 768(R9)
+	VMOVAPS     Z4, 832(R9)
+	VMOVAPS     Z6, 896(R9)
+	VMOVAPS     Z1, 960(R9)
+	ADDQ        R12, R13
+	VMOVUPS     (R13), Z0
+	VMOVUPS     (R13)(DX*1), Z1
+	VMOVUPS     (R13)(DX*2), Z2
+	VMOVUPS     (R13)(R10*1), Z3
+	VMOVUPS     (R13)(DX*4), Z4
+	VMOVUPS     (R13)(R11*1), Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z2
+	VSUBPS      Z4, Z3, Z3
+	VADDPS      Z6, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z1, Z4
+	VFMADD231PS winoConst<>+128(SB), Z3, Z4
+	VMOVAPS     Z6, Z6
+	VFMADD231PS winoConst<>+64(SB), Z2, Z6
+	VADDPS      Z1, Z5, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VMOVAPS     Z0, 1024(R9)
+	VMOVAPS     Z4, 1088(R9)
+	VMOVAPS     Z6, 1152(R9)
+	VMOVAPS     Z1, 1216(R9)
+	ADDQ        R12, R13
+	VMOVUPS     (R13), Z0
+	VMOVUPS     (R13)(DX*1), Z1
+	VMOVUPS     (R13)(DX*2), Z2
+	VMOVUPS     (R13)(R10*1), Z3
+	VMOVUPS     (R13)(DX*4), Z4
+	VMOVUPS     (R13)(R11*1), Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z2
+	VSUBPS      Z4, Z3, Z3
+	VADDPS      Z6, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z1, Z4
+	VFMADD231PS winoConst<>+128(SB), Z3, Z4
+	VMOVAPS     Z6, Z6
+	VFMADD231PS winoConst<>+64(SB), Z2, Z6
+	VADDPS      Z1, Z5, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VMOVAPS     Z0, 1280(R9)
+	VMOVAPS     Z4, 1344(R9)
+	VMOVAPS     Z6, 1408(R9)
+	VMOVAPS     Z1, 1472(R9)
+	VMOVUPS     (R9), Z0
+	VMOVUPS     256(R9), Z1
+	VMOVUPS     512(R9), Z2
+	VMOVUPS     768(R9), Z3
+	VMOVUPS     1024(R9), Z4
+	VMOVUPS     1280(R9), Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z2
+	VSUBPS      Z4, Z3, Z3
+	VADDPS      Z6, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z1, Z4
+	VFMADD231PS winoConst<>+128(SB), Z3, Z4
+	VMOVAPS     Z6, Z6
+	VFMADD231PS winoConst<>+64(SB), Z2, Z6
+	VADDPS      Z1, Z5, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VPXORD      Z7, Z7, Z7
+	MOVQ        BX, R13
+	MOVQ        DI, R14
+	VCMPPS      $0x01, (R14), Z7, K1
+	VMOVAPS.Z   Z0, K1, Z0
+	VMOVUPS     Z0, (R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R14
+	VCMPPS      $0x01, (R14), Z7, K1
+	VMOVAPS.Z   Z4, K1, Z4
+	VMOVUPS     Z4, (R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R14
+	VCMPPS      $0x01, (R14), Z7, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, (R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R14
+	VCMPPS      $0x01, (R14), Z7, K1
+	VMOVAPS.Z   Z1, K1, Z1
+	VMOVUPS     Z1, (R13)
+	VMOVUPS     64(R9), Z0
+	VMOVUPS     320(R9), Z1
+	VMOVUPS     576(R9), Z2
+	VMOVUPS     832(R9), Z3
+	VMOVUPS     1088(R9), Z4
+	VMOVUPS     1344(R9), Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z2
+	VSUBPS      Z4, Z3, Z3
+	VADDPS      Z6, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z1, Z4
+	VFMADD231PS winoConst<>+128(SB), Z3, Z4
+	VMOVAPS     Z6, Z6
+	VFMADD231PS winoConst<>+64(SB), Z2, Z6
+	VADDPS      Z1, Z5, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VPXORD      Z8, Z8, Z8
+	MOVQ        BX, R13
+	MOVQ        DI, R14
+	VCMPPS      $0x01, 64(R14), Z8, K1
+	VMOVAPS.Z   Z0, K1, Z0
+	VMOVUPS     Z0, 64(R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R14
+	VCMPPS      $0x01, 64(R14), Z8, K1
+	VMOVAPS.Z   Z4, K1, Z4
+	VMOVUPS     Z4, 64(R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R14
+	VCMPPS      $0x01, 64(R14), Z8, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 64(R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R14
+	VCMPPS      $0x01, 64(R14), Z8, K1
+	VMOVAPS.Z   Z1, K1, Z1
+	VMOVUPS     Z1, 64(R13)
+	VMOVUPS     128(R9), Z0
+	VMOVUPS     384(R9), Z1
+	VMOVUPS     640(R9), Z2
+	VMOVUPS     896(R9), Z3
+	VMOVUPS     1152(R9), Z4
+	VMOVUPS     1408(R9), Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z2
+	VSUBPS      Z4, Z3, Z3
+	VADDPS      Z6, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z1, Z4
+	VFMADD231PS winoConst<>+128(SB), Z3, Z4
+	VMOVAPS     Z6, Z6
+	VFMADD231PS winoConst<>+64(SB), Z2, Z6
+	VADDPS      Z1, Z5, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VPXORD      Z9, Z9, Z9
+	MOVQ        BX, R13
+	MOVQ        DI, R14
+	VCMPPS      $0x01, 128(R14), Z9, K1
+	VMOVAPS.Z   Z0, K1, Z0
+	VMOVUPS     Z0, 128(R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R14
+	VCMPPS      $0x01, 128(R14), Z9, K1
+	VMOVAPS.Z   Z4, K1, Z4
+	VMOVUPS     Z4, 128(R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R14
+	VCMPPS      $0x01, 128(R14), Z9, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 128(R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R14
+	VCMPPS      $0x01, 128(R14), Z9, K1
+	VMOVAPS.Z   Z1, K1, Z1
+	VMOVUPS     Z1, 128(R13)
+	VMOVUPS     192(R9), Z0
+	VMOVUPS     448(R9), Z1
+	VMOVUPS     704(R9), Z2
+	VMOVUPS     960(R9), Z3
+	VMOVUPS     1216(R9), Z4
+	VMOVUPS     1472(R9), Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z2
+	VSUBPS      Z4, Z3, Z3
+	VADDPS      Z6, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z1, Z4
+	VFMADD231PS winoConst<>+128(SB), Z3, Z4
+	VMOVAPS     Z6, Z6
+	VFMADD231PS winoConst<>+64(SB), Z2, Z6
+	VADDPS      Z1, Z5, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VPXORD      Z10, Z10, Z10
+	MOVQ        BX, R13
+	MOVQ        DI, R14
+	VCMPPS      $0x01, 192(R14), Z10, K1
+	VMOVAPS.Z   Z0, K1, Z0
+	VMOVUPS     Z0, 192(R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R14
+	VCMPPS      $0x01, 192(R14), Z10, K1
+	VMOVAPS.Z   Z4, K1, Z4
+	VMOVUPS     Z4, 192(R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R14
+	VCMPPS      $0x01, 192(R14), Z10, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 192(R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R14
+	VCMPPS      $0x01, 192(R14), Z10, K1
+	VMOVAPS.Z   Z1, K1, Z1
+	VMOVUPS     Z1, 192(R13)
+	ADDQ        $0x00000100, BX
+	ADDQ        $0x00000100, DI
+	ADDQ        $0x40, CX
+	DECQ        AX
+	JNZ         winoOutputMask4AVX512_tile
+	VZEROUPPER
+	RET
+
 // func winoGrad4AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
 // Requires: AVX, AVX512F
 TEXT ·winoGrad4AVX512(SB), $1600-40
@@ -25449,6 +26682,738 @@ winoWeights4x5AVX2_half:
 	ADDQ        $0x40, BX
 	DECQ        AX
 	JNZ         winoWeights4x5AVX2_block
+	VZEROUPPER
+	RET
+
+// func winoOutputHits4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputHits4AVX2(SB), $1600-68
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   yRow+32(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   hits+40(FP), SI
+	MOVQ   bias+56(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (CX)(CX*2), R9
+	LEAQ   (CX)(CX*4), R10
+	LEAQ   (R9)(CX*4), R11
+	IMUL3Q $0x00000006, CX, R11
+
+winoOutputHits4AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoOutputHits4AVX2_half:
+	MOVQ         AX, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VMOVAPS      Y0, (R8)
+	VMOVAPS      Y4, 64(R8)
+	VMOVAPS      Y6, 128(R8)
+	VMOVAPS      Y1, 192(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VMOVAPS      Y0, 256(R8)
+	VMOVAPS      Y4, 320(R8)
+	VMOVAPS      Y6, 384(R8)
+	VMOVAPS      Y1, 448(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VMOVAPS      Y0, 512(R8)
+	VMOVAPS      Y4, 576(R8)
+	VMOVAPS      Y6, 640(R8)
+	VMOVAPS      Y1, 704(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VMOVAPS      Y0, 768(R8)
+	VMOVAPS      Y4, 832(R8)
+	VMOVAPS      Y6, 896(R8)
+	VMOVAPS      Y1, 960(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VMOVAPS      Y0, 1024(R8)
+	VMOVAPS      Y4, 1088(R8)
+	VMOVAPS      Y6, 1152(R8)
+	VMOVAPS      Y1, 1216(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VMOVAPS      Y0, 1280(R8)
+	VMOVAPS      Y4, 1344(R8)
+	VMOVAPS      Y6, 1408(R8)
+	VMOVAPS      Y1, 1472(R8)
+	VMOVUPS      (R8), Y0
+	VMOVUPS      256(R8), Y1
+	VMOVUPS      512(R8), Y2
+	VMOVUPS      768(R8), Y3
+	VMOVUPS      1024(R8), Y4
+	VMOVUPS      1280(R8), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VADDPS       (DI), Y0, Y0
+	VMOVAPS      Y0, (R8)
+	VADDPS       (DI), Y4, Y4
+	VMOVAPS      Y4, 256(R8)
+	VADDPS       (DI), Y6, Y6
+	VMOVAPS      Y6, 512(R8)
+	VADDPS       (DI), Y1, Y1
+	VMOVAPS      Y1, 768(R8)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      320(R8), Y5
+	VMOVUPS      576(R8), Y6
+	VMOVUPS      832(R8), Y0
+	VMOVUPS      1088(R8), Y2
+	VMOVUPS      1344(R8), Y4
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y0, Y6
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y6, Y1, Y1
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
+	VADDPS       Y5, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VADDPS       (DI), Y1, Y1
+	VADDPS       (DI), Y2, Y2
+	VADDPS       (DI), Y3, Y3
+	VADDPS       (DI), Y4, Y4
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y5
+	VMAXPS       (R8), Y5, Y5
+	VMAXPS       256(R8), Y5, Y5
+	MOVQ         SI, R12
+	VCMPPS       $0x01, Y5, Y0, Y6
+	VMOVMSKPS    Y6, R14
+	VCMPPS       $0x00, (R8), Y5, Y6
+	VMOVMSKPS    Y6, R15
+	ANDL         R14, R15
+	MOVB         R15, (R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y1, Y5, Y6
+	VMOVMSKPS    Y6, R15
+	ANDL         R14, R15
+	MOVB         R15, 2(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 256(R8), Y5, Y6
+	VMOVMSKPS    Y6, R15
+	ANDL         R14, R15
+	MOVB         R15, 4(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y2, Y5, Y6
+	VMOVMSKPS    Y6, R15
+	ANDL         R14, R15
+	MOVB         R15, 6(R12)
+	XORL         R15, R14
+	VMAXPS       Y5, Y0, Y5
+	MOVQ         DX, R12
+	VMOVUPS      Y5, (R12)
+	VMAXPS       Y4, Y3, Y1
+	VMAXPS       512(R8), Y1, Y1
+	VMAXPS       768(R8), Y1, Y1
+	MOVQ         SI, R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R14
+	VCMPPS       $0x00, 512(R8), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, (R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y3, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 2(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 768(R8), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 4(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y4, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 6(R12)
+	XORL         R15, R14
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R12
+	ADDQ         BX, R12
+	VMOVUPS      Y1, (R12)
+	VMOVUPS      128(R8), Y0
+	VMOVUPS      384(R8), Y1
+	VMOVUPS      640(R8), Y2
+	VMOVUPS      896(R8), Y3
+	VMOVUPS      1152(R8), Y4
+	VMOVUPS      1408(R8), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VADDPS       (DI), Y0, Y0
+	VMOVAPS      Y0, 128(R8)
+	VADDPS       (DI), Y4, Y4
+	VMOVAPS      Y4, 384(R8)
+	VADDPS       (DI), Y6, Y6
+	VMOVAPS      Y6, 640(R8)
+	VADDPS       (DI), Y1, Y1
+	VMOVAPS      Y1, 896(R8)
+	VMOVUPS      192(R8), Y1
+	VMOVUPS      448(R8), Y5
+	VMOVUPS      704(R8), Y6
+	VMOVUPS      960(R8), Y0
+	VMOVUPS      1216(R8), Y2
+	VMOVUPS      1472(R8), Y4
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y0, Y6
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y6, Y1, Y1
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
+	VADDPS       Y5, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VADDPS       (DI), Y1, Y1
+	VADDPS       (DI), Y2, Y2
+	VADDPS       (DI), Y3, Y3
+	VADDPS       (DI), Y4, Y4
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y5
+	VMAXPS       128(R8), Y5, Y5
+	VMAXPS       384(R8), Y5, Y5
+	MOVQ         SI, R12
+	VCMPPS       $0x01, Y5, Y0, Y6
+	VMOVMSKPS    Y6, R14
+	VCMPPS       $0x00, 128(R8), Y5, Y6
+	VMOVMSKPS    Y6, R15
+	ANDL         R14, R15
+	MOVB         R15, 8(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y1, Y5, Y6
+	VMOVMSKPS    Y6, R15
+	ANDL         R14, R15
+	MOVB         R15, 10(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 384(R8), Y5, Y6
+	VMOVMSKPS    Y6, R15
+	ANDL         R14, R15
+	MOVB         R15, 12(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y2, Y5, Y6
+	VMOVMSKPS    Y6, R15
+	ANDL         R14, R15
+	MOVB         R15, 14(R12)
+	XORL         R15, R14
+	VMAXPS       Y5, Y0, Y5
+	MOVQ         DX, R12
+	VMOVUPS      Y5, 64(R12)
+	VMAXPS       Y4, Y3, Y1
+	VMAXPS       640(R8), Y1, Y1
+	VMAXPS       896(R8), Y1, Y1
+	MOVQ         SI, R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R14
+	VCMPPS       $0x00, 640(R8), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 8(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y3, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 10(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 896(R8), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 12(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y4, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 14(R12)
+	XORL         R15, R14
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R12
+	ADDQ         BX, R12
+	VMOVUPS      Y1, 64(R12)
+	INCQ         SI
+	ADDQ         $0x20, AX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, DI
+	DECQ         R13
+	JNZ          winoOutputHits4AVX2_half
+	SUBQ         $0x00000040, AX
+	SUBQ         $0x00000040, DX
+	SUBQ         $0x00000040, DI
+	SUBQ         $0x02, SI
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, SI
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, FMA3
+TEXT ·winoOutputMask4AVX2(SB), $1600-56
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   x+40(FP), DI
+	MOVQ   xRow+48(FP), R8
+	SHLQ   $0x02, R8
+	LEAQ   (SP), R9
+	ADDQ   $0x3f, R9
+	ANDQ   $-64, R9
+	LEAQ   (DX)(DX*2), R10
+	LEAQ   (DX)(DX*4), R11
+	LEAQ   (R10)(DX*4), R12
+	IMUL3Q $0x00000006, DX, R12
+
+winoOutputMask4AVX2_tile:
+	MOVQ $0x00000002, R14
+
+winoOutputMask4AVX2_half:
+	MOVQ        CX, R13
+	VMOVUPS     (R13), Y0
+	VMOVUPS     (R13)(DX*1), Y1
+	VMOVUPS     (R13)(DX*2), Y2
+	VMOVUPS     (R13)(R10*1), Y3
+	VMOVUPS     (R13)(DX*4), Y4
+	VMOVUPS     (R13)(R11*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VMOVAPS     Y0, (R9)
+	VMOVAPS     Y4, 64(R9)
+	VMOVAPS     Y6, 128(R9)
+	VMOVAPS     Y1, 192(R9)
+	ADDQ        R12, R13
+	VMOVUPS     (R13), Y0
+	VMOVUPS     (R13)(DX*1), Y1
+	VMOVUPS     (R13)(DX*2), Y2
+	VMOVUPS     (R13)(R10*1), Y3
+	VMOVUPS     (R13)(DX*4), Y4
+	VMOVUPS     (R13)(R11*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VMOVAPS     Y0, 256(R9)
+	VMOVAPS     Y4, 320(R9)
+	VMOVAPS     Y6, 384(R9)
+	VMOVAPS     Y1, 448(R9)
+	ADDQ        R12, R13
+	VMOVUPS     (R13), Y0
+	VMOVUPS     (R13)(DX*1), Y1
+	VMOVUPS     (R13)(DX*2), Y2
+	VMOVUPS     (R13)(R10*1), Y3
+	VMOVUPS     (R13)(DX*4), Y4
+	VMOVUPS     (R13)(R11*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VMOVAPS     Y0, 512(R9)
+	VMOVAPS     Y4, 576(R9)
+	VMOVAPS     Y6, 640(R9)
+	VMOVAPS     Y1, 704(R9)
+	ADDQ        R12, R13
+	VMOVUPS     (R13), Y0
+	VMOVUPS     (R13)(DX*1), Y1
+	VMOVUPS     (R13)(DX*2), Y2
+	VMOVUPS     (R13)(R10*1), Y3
+	VMOVUPS     (R13)(DX*4), Y4
+	VMOVUPS     (R13)(R11*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VMOVAPS     Y0, 768(R9)
+	VMOVAPS     Y4, 832(R9)
+	VMOVAPS     Y6, 896(R9)
+	VMOVAPS     Y1, 960(R9)
+	ADDQ        R12, R13
+	VMOVUPS     (R13), Y0
+	VMOVUPS     (R13)(DX*1), Y1
+	VMOVUPS     (R13)(DX*2), Y2
+	VMOVUPS     (R13)(R10*1), Y3
+	VMOVUPS     (R13)(DX*4), Y4
+	VMOVUPS     (R13)(R11*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VMOVAPS     Y0, 1024(R9)
+	VMOVAPS     Y4, 1088(R9)
+	VMOVAPS     Y6, 1152(R9)
+	VMOVAPS     Y1, 1216(R9)
+	ADDQ        R12, R13
+	VMOVUPS     (R13), Y0
+	VMOVUPS     (R13)(DX*1), Y1
+	VMOVUPS     (R13)(DX*2), Y2
+	VMOVUPS     (R13)(R10*1), Y3
+	VMOVUPS     (R13)(DX*4), Y4
+	VMOVUPS     (R13)(R11*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VMOVAPS     Y0, 1280(R9)
+	VMOVAPS     Y4, 1344(R9)
+	VMOVAPS     Y6, 1408(R9)
+	VMOVAPS     Y1, 1472(R9)
+	VMOVUPS     (R9), Y0
+	VMOVUPS     256(R9), Y1
+	VMOVUPS     512(R9), Y2
+	VMOVUPS     768(R9), Y3
+	VMOVUPS     1024(R9), Y4
+	VMOVUPS     1280(R9), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        BX, R13
+	MOVQ        DI, R15
+	VCMPPS      $0x01, (R15), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, (R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R15
+	VCMPPS      $0x01, (R15), Y2, Y3
+	VANDPS      Y3, Y4, Y4
+	VMOVUPS     Y4, (R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R15
+	VCMPPS      $0x01, (R15), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, (R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R15
+	VCMPPS      $0x01, (R15), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, (R13)
+	VMOVUPS     64(R9), Y0
+	VMOVUPS     320(R9), Y1
+	VMOVUPS     576(R9), Y2
+	VMOVUPS     832(R9), Y3
+	VMOVUPS     1088(R9), Y4
+	VMOVUPS     1344(R9), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        BX, R13
+	MOVQ        DI, R15
+	VCMPPS      $0x01, 64(R15), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 64(R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R15
+	VCMPPS      $0x01, 64(R15), Y2, Y3
+	VANDPS      Y3, Y4, Y4
+	VMOVUPS     Y4, 64(R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R15
+	VCMPPS      $0x01, 64(R15), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 64(R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R15
+	VCMPPS      $0x01, 64(R15), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 64(R13)
+	VMOVUPS     128(R9), Y0
+	VMOVUPS     384(R9), Y1
+	VMOVUPS     640(R9), Y2
+	VMOVUPS     896(R9), Y3
+	VMOVUPS     1152(R9), Y4
+	VMOVUPS     1408(R9), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        BX, R13
+	MOVQ        DI, R15
+	VCMPPS      $0x01, 128(R15), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 128(R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R15
+	VCMPPS      $0x01, 128(R15), Y2, Y3
+	VANDPS      Y3, Y4, Y4
+	VMOVUPS     Y4, 128(R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R15
+	VCMPPS      $0x01, 128(R15), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 128(R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R15
+	VCMPPS      $0x01, 128(R15), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 128(R13)
+	VMOVUPS     192(R9), Y0
+	VMOVUPS     448(R9), Y1
+	VMOVUPS     704(R9), Y2
+	VMOVUPS     960(R9), Y3
+	VMOVUPS     1216(R9), Y4
+	VMOVUPS     1472(R9), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        BX, R13
+	MOVQ        DI, R15
+	VCMPPS      $0x01, 192(R15), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 192(R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R15
+	VCMPPS      $0x01, 192(R15), Y2, Y3
+	VANDPS      Y3, Y4, Y4
+	VMOVUPS     Y4, 192(R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R15
+	VCMPPS      $0x01, 192(R15), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 192(R13)
+	ADDQ        SI, R13
+	ADDQ        R8, R15
+	VCMPPS      $0x01, 192(R15), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 192(R13)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, BX
+	ADDQ        $0x20, DI
+	DECQ        R14
+	JNZ         winoOutputMask4AVX2_half
+	SUBQ        $0x00000040, CX
+	SUBQ        $0x00000040, BX
+	SUBQ        $0x00000040, DI
+	ADDQ        $0x00000100, BX
+	ADDQ        $0x00000100, DI
+	ADDQ        $0x40, CX
+	DECQ        AX
+	JNZ         winoOutputMask4AVX2_tile
 	VZEROUPPER
 	RET
 

@@ -57,7 +57,10 @@ func (g Conv) BackwardScratch(n, h, w, threads int, data bool) Scratch {
 	switch {
 	case g.patched():
 		rows, bands := g.patchBands(oh, ow)
-		s = Scratch{Shared2: n * bands * g.WeightLen(), Local: g.Depth() * rows * ow}
+		s = Scratch{Shared2: n * bands * g.WeightLen()}
+		if !g.rgb() {
+			s.Local = g.Depth() * rows * ow
+		}
 	case connected:
 		s = Scratch{Shared: g.Depth() * n, Shared2: kb * n * Block}
 	}
@@ -89,10 +92,20 @@ func (w *Work) Floats() int {
 // TrainingScratch is what the passes of a training step by Winograd take for n images
 // of h × w; data says whether dx is computed.
 func (p Winograd) TrainingScratch(g Conv, n, h, w int, data bool) Scratch {
-	s := p.Scratch(g, n, h, w).Max(Scratch{Filters: p.FilterLen(g)}).Max(p.GradScratch(g, n, h, w))
+	s := p.Scratch(g, n, h, w).Max(Scratch{Filters: p.FilterLen(g), Local: foldLocal}).Max(p.GradScratch(g, n, h, w))
 	if data {
 		t := g.transposed()
-		s = s.Max(p.Scratch(t, n, h, w)).Max(Scratch{Turned: t.WeightLen(), Filters: p.FilterLen(t)})
+		s = s.Max(p.Scratch(t, n, h, w)).Max(Scratch{Filters: p.FilterLen(t), Local: turnLocal})
 	}
 	return s
+}
+
+// Reserve makes w hold scratch memory, so that it doesn't grow, and leave what it grew
+// from to the collector, call by call.
+func (w *Work) Reserve(s Scratch) {
+	grow(&w.shared, s.Shared)
+	grow(&w.shared2, s.Shared2)
+	grow(&w.turned, s.Turned)
+	grow(&w.filters, s.Filters)
+	w.growLocal(s.Local)
 }

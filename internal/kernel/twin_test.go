@@ -407,6 +407,10 @@ var againstTwin = []struct {
 	{"transpose", transposeAgainstTwin},
 	{"norm", normsAgainstTwin},
 	{"lrn", lrnsAgainstTwin},
+	{"hits", hitsAgainstTwin},
+	{"addPixels", addAgainstTwin},
+	{"rgbGrad", rgbGradAgainstTwin},
+	{"outputs", outputsAgainstTwin},
 }
 
 func TestKernelsEqualTwins(t *testing.T) {

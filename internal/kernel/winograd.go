@@ -132,6 +132,8 @@ type winoTask struct {
 	u, bias  []float32
 	lo       float32
 	pool     bool
+	hits     *Hits // where pooled maxima came from, if not nil
+	mask     *Act  // y is zero where it isn't positive, if not nil
 	th, tw   int   // tile grid of an image
 	total    int   // tiles of all images
 	offs     []int // of the steps of the products
@@ -147,11 +149,17 @@ type winoTask struct {
 // above and left and of [Winograd.End] zeros below and right; the borders of y are left
 // as they are.
 func (w *Work) WinogradForward(p Winograd, g Conv, x *Act, u, bias []float32, relu, pool bool, y *Act) {
+	w.winograd(p, g, x, u, y, winoTask{bias: bias, pool: pool}, relu)
+}
+
+// winograd is [Work.WinogradForward] with what t says of the output.
+func (w *Work) winograd(p Winograd, g Conv, x *Act, u []float32, y *Act, out winoTask, relu bool) {
 	if x.Pad < p.R/2 || x.End < p.End(x.H, x.W) {
 		panic("kernel: WinogradForward: the border of x is too narrow")
 	}
 	t := &w.winoT
-	*t = winoTask{isa: Current(), w: w, p: p, g: g, x: x, y: y, u: u, bias: bias, lo: float32(math.Inf(-1)), pool: pool}
+	*t = out
+	t.isa, t.w, t.p, t.g, t.x, t.y, t.u, t.lo = Current(), w, p, g, x, y, u, float32(math.Inf(-1))
 	if relu {
 		t.lo = 0
 	}
@@ -298,17 +306,33 @@ func (t *winoTask) output(products []float32, pStride int, s segment, b int, bia
 		whole = max(0, min(s.count, (y.W-x0)/side))
 	}
 	if whole > 0 {
-		t.isa.winoOutput(t.p.Form, t.pool, whole, products, pStride, y.Data[y.At(s.n, b, y0, x0):], y.RowLen(), bias, t.lo)
+		t.transform(whole, products, pStride, s, b, 0, bias, y.Data[y.At(s.n, b, y0, x0):], y.RowLen(), nil)
 	}
 	if whole == s.count {
 		return
 	}
 	rest := s.count - whole
 	row := rest * side * Block
-	t.isa.winoOutput(t.p.Form, t.pool, rest, products[whole*Block:], pStride, edge, row, bias, t.lo)
+	edge, masks := edge[:side*row], edge[side*row:]
+	t.transform(rest, products[whole*Block:], pStride, s, b, whole, bias, edge, row, masks)
 	x0 += whole * side
 	width := min(rest*side, y.W-x0)
 	for r := 0; r < side && y0+r < y.H && width > 0; r++ {
 		copy(y.Data[y.At(s.n, b, y0+r, x0):][:width*Block], edge[r*row:])
+	}
+}
+
+// transform brings the products of count tiles, from tile first of a run on, to y. What
+// else is written goes to masks, if not nil.
+func (t *winoTask) transform(count int, products []float32, pStride int, s segment, b, first int, bias, y []float32, yRow int, masks []float32) {
+	tx := s.tx + first
+	switch {
+	case t.hits != nil:
+		t.transformHits(count, products, pStride, s.n, b, s.ty, tx, bias, y, yRow, masks)
+	case t.mask != nil:
+		x := t.mask
+		t.isa.winoOutputMask(count, products, pStride, y, yRow, x.Data[x.At(s.n, b, s.ty*t.p.M, tx*t.p.M):], x.RowLen())
+	default:
+		t.isa.winoOutput(t.p.Form, t.pool, count, products, pStride, y, yRow, bias, t.lo)
 	}
 }

@@ -1,5 +1,7 @@
 package kernel
 
+import "unsafe"
+
 // winoGradTask reduces the weight gradient in the Winograd domain: every position's
 // gradient is the product of the transformed input and the transformed dy over all
 // tiles.
@@ -13,7 +15,9 @@ type winoGradTask struct {
 	th, tw int
 	t0, t1 int
 	fresh  bool // du holds nothing yet
-	phase  int  // transform x and dy, multiply
+	db     []float32
+	sums   []float32 // of the image that the tiles are in, for db
+	phase  int       // transform x and dy, multiply
 }
 
 // gradTiles is how many tiles are transformed before they are multiplied: a position's
@@ -28,21 +32,23 @@ func (p Winograd) gradTiles(g Conv, total int) int {
 func (p Winograd) GradScratch(g Conv, n, h, w int) Scratch {
 	th, tw := p.grid(h, w)
 	tiles := p.gradTiles(g, n*th*tw)
-	return Scratch{Shared: p.positions() * p.inputStride(g, tiles), Shared2: p.positions() * p.inputStride(Conv{C: g.K}, tiles)}
+	return Scratch{Shared: p.positions() * p.inputStride(g, tiles), Shared2: p.positions()*p.inputStride(Conv{C: g.K}, tiles) + blocks(g.K)*Block}
 }
 
 // WinogradBackwardWeights adds to du, of [Winograd.FilterLen], the gradient of the
 // transformed weights, in image order from what du holds. x and dy have the borders of
 // [Work.WinogradForward]'s input. p is F(4×4,3×3). With fresh, what du holds is not added to
-// but replaced.
-func (w *Work) WinogradBackwardWeights(p Winograd, g Conv, x, dy *Act, fresh bool, du []float32) {
+// but replaced. It adds the gradient of the bias to db, unless that is nil.
+func (w *Work) WinogradBackwardWeights(p Winograd, g Conv, x, dy *Act, fresh bool, du, db []float32) {
 	t := &w.winoGradT
-	*t = winoGradTask{isa: Current(), p: p, g: g, x: x, dy: dy, fresh: fresh, du: du}
+	*t = winoGradTask{isa: Current(), p: p, g: g, x: x, dy: dy, fresh: fresh, du: du, db: db}
 	t.th, t.tw = p.grid(x.H, x.W)
 	total := x.N * t.th * t.tw
 	tiles := p.gradTiles(g, total)
 	t.v = grow(&w.shared, p.positions()*p.inputStride(g, tiles))
-	t.d = grow(&w.shared2, p.positions()*p.inputStride(Conv{C: g.K}, tiles))
+	d := p.positions() * p.inputStride(Conv{C: g.K}, tiles)
+	t.d = grow(&w.shared2, d+blocks(g.K)*Block)
+	t.d, t.sums = t.d[:d], t.d[d:]
 	for t.t0 = 0; t.t0 < total; t.t0 = t.t1 {
 		t.t1 = min(t.t0+tiles, total)
 		t.phase = 0
@@ -63,7 +69,11 @@ func (t *winoGradTask) Part(_, i int) {
 				return
 			}
 			b := i - cb
-			t.isa.winoGrad(s.count, t.dy.Data[t.dy.At(s.n, b, s.ty*m, s.tx*m):], t.dy.RowLen(), t.d[(b*tiles+s.off)*Block:], dStride)
+			d := t.d[(b*tiles+s.off)*Block:]
+			t.isa.winoGrad(s.count, t.dy.Data[t.dy.At(s.n, b, s.ty*m, s.tx*m):], t.dy.RowLen(), d, dStride)
+			if t.db != nil {
+				t.biasGrad(s, b, d[onesPosition*dStride:])
+			}
 		})
 		return
 	}
@@ -80,45 +90,169 @@ func (t *winoGradTask) Part(_, i int) {
 	}
 }
 
-// foldTask brings the gradient of a panel back from the Winograd domain.
+// onesPosition is that of the point 1 in both directions, where Ŷ is the sum of the tile.
+const onesPosition = 7
+
+// biasGrad sums a run of tiles; the sum of an image goes to db at its end.
+func (t *winoGradTask) biasGrad(s segment, b int, ones []float32) {
+	sum := t.sums[b*Block:][:Block]
+	if s.ty == 0 && s.tx == 0 {
+		clear(sum)
+	}
+	t.isa.addRow(s.count, ones, sum)
+	if s.ty == t.th-1 && s.tx+s.count == t.tw {
+		for l, v := range sum {
+			t.db[b*Block+l] += v
+		}
+	}
+}
+
+// foldTask brings the gradient of a panel's weights back from the Winograd domain, for
+// foldRows in-channels a part. With an update the gradient is used where it was made, in
+// the cache, and never stored.
 type foldTask struct {
 	isa    *ISA
+	w      *Work
 	p      Winograd
 	g      Conv
 	du, dw []float32
+	update *Update
+	chunks int
 }
+
+// foldRows is the in-channels of a part.
+const foldRows = 64
 
 // WinogradFold sets dw to the gradient of the weights, given that of the transformed
 // weights.
-func (w *Work) WinogradFold(p Winograd, g Conv, du, dw []float32) {
-	w.foldT = foldTask{Current(), p, g, du, dw}
-	w.Team.Run(panels(g.K), &w.foldT)
+func (w *Work) WinogradFold(p Winograd, g Conv, du, dw []float32) { w.fold(p, g, du, dw, nil) }
+
+// WinogradUpdate updates the weights by the gradient of the transformed weights.
+func (w *Work) WinogradUpdate(p Winograd, g Conv, du []float32, u Update) {
+	w.growLocal(foldLocal)
+	w.update = u
+	w.fold(p, g, du, nil, &w.update)
 }
 
-func (t *foldTask) Part(_, panel int) {
-	stride := blocks(t.g.C) * Block * Panel
-	dw := t.dw[panel*9*stride:][:9*stride]
+// foldLocal is the scratch of a thread that [Work.WinogradUpdate] takes.
+const foldLocal = 9 * foldRows * Panel
+
+func (w *Work) fold(p Winograd, g Conv, du, dw []float32, update *Update) {
+	chunks := (blocks(g.C)*Block + foldRows - 1) / foldRows
+	w.foldT = foldTask{isa: Current(), w: w, p: p, g: g, du: du, dw: dw, update: update, chunks: chunks}
+	w.Team.Run(panels(g.K)*chunks, &w.foldT)
+}
+
+func (t *foldTask) Part(slot, i int) {
+	rows := blocks(t.g.C) * Block
+	panel, c0 := i/t.chunks, i%t.chunks*foldRows
+	length, stride := min(foldRows, rows-c0)*Panel, rows*Panel
+	du := t.du[panel*t.p.positions()*stride+c0*Panel:]
+	at := panel*9*stride + c0*Panel
+	if t.update == nil {
+		for tap := range 9 {
+			clear(t.dw[at+tap*stride:][:length])
+		}
+		t.isa.winoWeightsGrad(length/Block, du, stride, t.dw[at:], stride)
+		return
+	}
+	dw, u := t.w.local[slot][:9*length], t.update
 	clear(dw)
-	t.isa.winoWeightsGrad(stride/Block, t.du[panel*t.p.positions()*stride:], stride, dw, stride)
+	t.isa.winoWeightsGrad(length/Block, du, stride, dw, length)
+	for tap := range 9 {
+		w, v := u.Weights[at+tap*stride:][:length], u.Velocity[at+tap*stride:][:length]
+		t.isa.sgdBlocks(length/Block, w, v, dw[tap*length:][:length], u.Rate, u.Momentum, u.Decay)
+	}
+}
+
+// turnFilterTask transforms the weights of the transposed convolution: a part turns
+// those of turnBlocks blocks of its in-channels in the cache.
+type turnFilterTask struct {
+	isa        *ISA
+	w          *Work
+	p          Winograd
+	g          Conv // not transposed
+	weights, u []float32
+	chunks     int
+}
+
+const (
+	turnBlocks = 4
+	turnLocal  = 9 * turnBlocks * Block * Panel // scratch of a thread
+)
+
+// turnedFilter transforms the weights of the transposed convolution into scratch.
+func (w *Work) turnedFilter(p Winograd, g Conv, weights []float32) []float32 {
+	u := grow(&w.filters, p.FilterLen(g.transposed()))
+	w.growLocal(turnLocal)
+	chunks := (blocks(g.K) + turnBlocks - 1) / turnBlocks
+	w.turnFiltT = turnFilterTask{Current(), w, p, g, weights, u, chunks}
+	w.Team.Run(panels(g.C)*chunks, &w.turnFiltT)
+	return u
+}
+
+func (t *turnFilterTask) Part(slot, i int) {
+	const taps, tile = 9, Block * Panel
+	panel, k0 := i/t.chunks, i%t.chunks*turnBlocks
+	kb, cb := blocks(t.g.K), blocks(t.g.C)
+	n := min(turnBlocks, kb-k0)
+	local := t.w.local[slot][:taps*n*tile]
+	for half := range 2 {
+		b := 2*panel + half
+		for tap := range taps {
+			for k := range n {
+				dst := local[((taps-1-tap)*n+k)*tile+half*Block:]
+				if b >= cb {
+					for r := range Block {
+						clear(dst[r*Panel:][:Block])
+					}
+					continue
+				}
+				t.isa.transpose16(dst, Panel, t.weights[(((k0+k)/2*taps+tap)*cb+b)*tile+(k0+k)%2*Block:], Panel)
+			}
+		}
+	}
+	t.isa.winoWeights(t.p.Form, n*tile/Block, local, n*tile, t.u[(panel*t.p.positions()*kb+k0)*tile:], kb*tile)
 }
 
 // WinogradBackwardData computes dx from dy with packed weights: the forward pass with
-// turned filters. dy has the borders of [Work.WinogradForward]'s input.
-func (w *Work) WinogradBackwardData(p Winograd, g Conv, dy *Act, weights []float32, dx *Act) {
-	t := g.transposed()
-	turned := grow(&w.turned, t.WeightLen())
-	w.turn(g, t, weights, turned)
-	w.WinogradForward(p, t, dy, w.filter(p, t, turned), nil, false, false, dx)
+// turned filters. dy has the borders of [Work.WinogradForward]'s input. With mask, dx is
+// zero where mask, the output of the rectification before the layer, isn't positive; mask
+// has the borders of the layer's input.
+func (w *Work) WinogradBackwardData(p Winograd, g Conv, dy *Act, weights []float32, mask, dx *Act) {
+	w.winograd(p, g.transposed(), dy, w.turnedFilter(p, g, weights), dx, winoTask{mask: mask}, false)
 }
 
 // WinogradTraining is [Work.WinogradForward] from packed weights, which are transformed
-// into scratch memory.
-func (w *Work) WinogradTraining(p Winograd, g Conv, x *Act, weights, bias []float32, relu bool, y *Act) {
-	w.WinogradForward(p, g, x, w.filter(p, g, weights), bias, relu, false, y)
+// into scratch memory. With hits, y is the 2×2 max-pooling.
+func (w *Work) WinogradTraining(p Winograd, g Conv, x *Act, weights, bias []float32, relu bool, y *Act, hits *Hits) {
+	w.winograd(p, g, x, w.filter(p, g, weights), y, winoTask{bias: bias, pool: hits != nil, hits: hits}, relu)
 }
+
+// FiltersOf returns scratch memory for a gradient of the transformed weights: that which
+// the transformed weights are in during the passes that need them.
+func (w *Work) FiltersOf(p Winograd, g Conv) []float32 { return grow(&w.filters, p.FilterLen(g)) }
 
 func (w *Work) filter(p Winograd, g Conv, weights []float32) []float32 {
 	u := grow(&w.filters, p.FilterLen(g))
 	w.WinogradFilter(p, g, weights, u)
 	return u
+}
+
+// transformHits is transform with pooling that tells where the maxima came from. Masks of
+// tiles that reach beyond y go through scratch, as y does.
+func (t *winoTask) transformHits(count int, products []float32, pStride, n, b, ty, tx int, bias, y []float32, yRow int, scratch []float32) {
+	h := t.hits
+	y0, x0 := 2*ty, 2*tx
+	if scratch == nil {
+		t.isa.winoOutputHits(count, products, pStride, y, yRow, h.Data[h.At(n, b, y0, x0):], 4*h.W, bias, t.lo)
+		return
+	}
+	row := 4 * 2 * count
+	masks := unsafe.Slice((*uint16)(unsafe.Pointer(&scratch[0])), 2*row)
+	t.isa.winoOutputHits(count, products, pStride, y, yRow, masks, row, bias, t.lo)
+	width := min(2*count, h.W-x0)
+	for r := 0; r < 2 && y0+r < h.H && width > 0; r++ {
+		copy(h.Data[h.At(n, b, y0+r, x0):][:4*width], masks[r*row:])
+	}
 }

@@ -207,17 +207,17 @@ func testWinogradBackward(t *testing.T, c convCase, threads int) {
 	end := p.End(c.h, c.w)
 	x, dy := borderedAct(xs, c.n, g.C, c.h, c.w, 1, end), borderedAct(dys, c.n, g.K, c.h, c.w, 1, end)
 	dx := newAct(nil, c.n, g.C, c.h, c.w, 0)
-	wk.WinogradBackwardData(p, g, dy, weights, dx)
+	wk.WinogradBackwardData(p, g, dy, weights, nil, dx)
 	checkRelative(t, "dx", planar(dx), wantDx, 5e-6)
 	checkPadding(t, dx)
 
 	du := make([]float32, p.FilterLen(g))
-	wk.WinogradBackwardWeights(p, g, x, dy, true, du)
+	wk.WinogradBackwardWeights(p, g, x, dy, true, du, nil)
 	for i := range du {
 		du[i] *= 2 // what fresh must replace
 	}
 	dw := randoms(rng, g.WeightLen())
-	wk.WinogradBackwardWeights(p, g, x, dy, true, du)
+	wk.WinogradBackwardWeights(p, g, x, dy, true, du, nil)
 	wk.WinogradFold(p, g, du, dw)
 	got := make([]float32, len(ws))
 	g.Unpack(got, dw)
@@ -228,7 +228,7 @@ func testWinogradBackward(t *testing.T, c convCase, threads int) {
 	for n := range c.n {
 		x := borderedAct(xs[n*imageX:][:imageX], 1, g.C, c.h, c.w, 1, end)
 		dy := borderedAct(dys[n*imageDy:][:imageDy], 1, g.K, c.h, c.w, 1, end)
-		wk.WinogradBackwardWeights(p, g, x, dy, n == 0, parts)
+		wk.WinogradBackwardWeights(p, g, x, dy, n == 0, parts, nil)
 	}
 	for i := range du {
 		if math.Float32bits(du[i]) != math.Float32bits(parts[i]) {

@@ -62,6 +62,7 @@ func main() {
 		elementwise(s)
 		norms(s)
 		widen(s)
+		training(s)
 	}
 	transpose()
 	consts, offset := constants(5, 4, 2, 5.25, 4.25, 0.25, 1.25, 0.5, 8, 16, 32,

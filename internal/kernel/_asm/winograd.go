@@ -249,6 +249,8 @@ func winograd(s isa, consts Mem, offset map[float64]int) {
 		e.outputTransform(f, true)
 		e.weightTransform(f)
 	}
+	e.outputHits()
+	e.outputMask()
 	e.gradTransform()
 	e.weightGradTransform()
 }
@@ -318,6 +320,44 @@ func (e expr) inputTransform(f form) {
 	RET()
 }
 
+// paramAddr is where a parameter lies.
+func paramAddr(name string) Mem {
+	b, err := Param(name).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	return b.Addr
+}
+
+// outputRows is the first half of the output transform: the rows of a tile's products,
+// from src on, go to tmp.
+func (e expr) outputRows(f form, sr rows, src, next, p reg.GPVirtual, tmp reg.Register) {
+	m, n := f.m, f.side()
+	MOVQ(src, p)
+	sr.base = p
+	for i := 0; i < n; i++ {
+		d := make([]vec, n)
+		for j := range d {
+			d[j] = e.load(sr.at(j, 0))
+		}
+		for j, o := range e.output(m, d) {
+			VMOVAPS(o, at(tmp, (i*m+j)*block))
+		}
+		if i+1 < n {
+			ADDQ(next, p)
+		}
+	}
+}
+
+// outputColumn is column j of the second half.
+func (e expr) outputColumn(f form, tmp reg.Register, j int) []vec {
+	d := make([]vec, f.side())
+	for i := range d {
+		d[i] = e.load(at(tmp, (i*f.m+j)*block))
+	}
+	return e.output(f.m, d)
+}
+
 // outputTransform: y = AᵀMA + bias, at least lo, of tiles along a row; with pool, the
 // maxima of 2×2 of those.
 func (e expr) outputTransform(f form, pool bool) {
@@ -335,37 +375,17 @@ func (e expr) outputTransform(f form, pool bool) {
 	IMUL3Q(U32(uint32(n)), stride, next)
 	Label(name + "_tile")
 	e.eachHalf(name+"_half", func() {
-		MOVQ(src, p)
-		sr.base = p
-		for i := 0; i < n; i++ {
-			d := make([]vec, n)
-			for j := range d {
-				d[j] = e.load(sr.at(j, 0))
-			}
-			for j, o := range e.output(m, d) {
-				VMOVAPS(o, at(tmp, (i*m+j)*block))
-			}
-			if i+1 < n {
-				ADDQ(next, p)
-			}
-		}
+		e.outputRows(f, sr, src, next, p, tmp)
 		lo := e.vec()
-		loAddr, err := Param("lo").Resolve()
-		if err != nil {
-			panic(err)
-		}
+		loAddr := paramAddr("lo")
 		finish := func(v vec) {
 			VADDPS(Mem{Base: bias}, v, v)
 			VMAXPS(v, lo, v)
 		}
 		for j := 0; j < m; j++ {
-			d := make([]vec, n)
-			for i := range d {
-				d[i] = e.load(at(tmp, (i*m+j)*block))
-			}
-			o := e.output(m, d)
+			o := e.outputColumn(f, tmp, j)
 			if j == 0 {
-				VBROADCASTSS(loAddr.Addr, lo)
+				VBROADCASTSS(loAddr, lo)
 			}
 			MOVQ(y, q)
 			if !pool {

@@ -1,0 +1,117 @@
+package kernel
+
+// The twins of the kernels that only training needs.
+
+// hitsTwin writes for channel l which of the 2×2 values top came from: bit l of the mask
+// of the first that equals it, of none where top is at most lo.
+func hitsTwin(values [4]float32, top, lo float32, hits []uint16, l int) {
+	live := top > lo
+	for q, v := range values {
+		hits[q] &^= 1 << l
+		if live && v == top {
+			hits[q] |= 1 << l
+			live = false
+		}
+	}
+}
+
+// maxPoolHitsTwin is maxPoolTwin with the masks of every output pixel.
+func maxPoolHitsTwin(n int, x0, x1, y []float32, hits []uint16, lo float32) {
+	maxPoolTwin(n, x0, x1, y)
+	for i := range n {
+		for l := range Block {
+			p := 2*i*Block + l
+			hitsTwin([4]float32{x0[p], x0[p+Block], x1[p], x1[p+Block]}, y[i*Block+l], lo, hits[4*i:], l)
+		}
+	}
+}
+
+// unpoolTwin gives dy to the pixels that hits names, and zero to the others.
+func unpoolTwin(n int, hits []uint16, dy, dx0, dx1 []float32) {
+	for i := range n {
+		for q, dx := range [][]float32{dx0, dx0, dx1, dx1} {
+			for l := range Block {
+				v := float32(0)
+				if hits[4*i+q]>>l&1 != 0 {
+					v = dy[i*Block+l]
+				}
+				dx[(2*i+q%2)*Block+l] = v
+			}
+		}
+	}
+}
+
+// addPixelsTwin adds n pixels to sum, one after the other.
+func addPixelsTwin(n int, x, sum []float32) {
+	for i, v := range x[:n*Block] {
+		sum[i%Block] += v
+	}
+}
+
+// rgbWgradTwin reduces a row of three taps of the first layer's weight gradient over h
+// rows of w pixels and adds it to dw:
+//
+//	dw[(3s+c)·32 + j] += Σ_y Σ_m x[y·xRow + (m+s)·16 + c] · dy[y·dyRow + j/16·dyPlane + m·16 + j%16]
+func rgbWgradTwin(cols, h, w int, x []float32, xRow int, dy []float32, dyRow, dyPlane int, dw []float32) {
+	for s := range 3 {
+		for c := range rgbChannels {
+			for j := range cols {
+				var acc float32
+				for y := range h {
+					for m := range w {
+						acc += x[y*xRow+(m+s)*Block+c] * dy[y*dyRow+j/Block*dyPlane+m*Block+j%Block]
+					}
+				}
+				dw[(3*s+c)*Panel+j] += acc
+			}
+		}
+	}
+}
+
+// winoOutputHitsTwin transforms products of F(4) back to outputs, adds the bias, and
+// takes of every 2×2 the maximum, then that with lo, and the masks of where it came from;
+// hitsRow counts masks.
+func winoOutputHitsTwin(tiles int, p []float32, pStride int, y []float32, yRow int, hits []uint16, hitsRow int, bias []float32, lo float32) {
+	eachOutput(tiles, p, pStride, func(t, l int, o [8][8]float32) {
+		for i := range 2 {
+			for j := range 2 {
+				b := bias[l]
+				v := [4]float32{o[2*i][2*j] + b, o[2*i][2*j+1] + b, o[2*i+1][2*j] + b, o[2*i+1][2*j+1] + b}
+				top := max(v[0], v[1], v[2], v[3])
+				y[i*yRow+(2*t+j)*Block+l] = max(top, lo)
+				hitsTwin(v, top, lo, hits[i*hitsRow+4*(2*t+j):], l)
+			}
+		}
+	})
+}
+
+// winoOutputMaskTwin transforms products of F(4) back to outputs where x is positive;
+// the others are zero.
+func winoOutputMaskTwin(tiles int, p []float32, pStride int, y []float32, yRow int, x []float32, xRow int) {
+	eachOutput(tiles, p, pStride, func(t, l int, o [8][8]float32) {
+		for i := range 4 {
+			for j := range 4 {
+				if !(x[i*xRow+(4*t+j)*Block+l] > 0) {
+					o[i][j] = 0
+				}
+				y[i*yRow+(4*t+j)*Block+l] = o[i][j]
+			}
+		}
+	})
+}
+
+// eachOutput calls f with F(4)'s output transform of every tile and lane.
+func eachOutput(tiles int, p []float32, pStride int, f func(t, l int, o [8][8]float32)) {
+	const n = 6
+	for t := range tiles {
+		for l := range Block {
+			var d [8][8]float32
+			for i := range n {
+				for j := range n {
+					d[i][j] = p[(i*n+j)*pStride+t*Block+l]
+				}
+			}
+			f(t, l, sandwich(wino4Matrices.at, d))
+		}
+	}
+}
