@@ -299,6 +299,53 @@ func (n *Network) checkSize(x *tensor.Tensor) error {
 	return nil
 }
 
+// Until returns the network that ends with one of n's layers (conv5_3, pool5, fc6, …):
+// Forward gives that layer's activation, (N,C,OH,OW), after its batch normalisation and,
+// if rectified, its rectification. It shares n's parameters and has no classes; up to the
+// last pooling it takes any image that leaves a pixel, from fc6 on those of n.
+func (n *Network) Until(layer string, rectified bool) (*Network, error) {
+	chain, err := n.chain.Until(layer, rectified)
+	if err != nil {
+		return nil, fmt.Errorf("vgg: %w", err)
+	}
+	least := 1
+	for _, l := range chain.Layers() {
+		if _, ok := l.(*nn.MaxPool); ok {
+			least *= 2
+		}
+	}
+	if n.connected(layer) {
+		least = n.opts.Input
+	}
+	o := n.opts
+	o.Classes = 0
+	return &Network{o, least, chain}, nil
+}
+
+// connected tells whether a layer is fully connected, or follows one that is.
+func (n *Network) connected(layer string) bool {
+	fc := false
+	for _, l := range n.chain.Layers() {
+		if conv, ok := l.(*nn.Conv); ok && len(conv.Weight.Shape) == 2 {
+			fc = true
+		}
+		if l.Name() == layer {
+			break
+		}
+	}
+	return fc
+}
+
+// DescriptorLayer names the layer whose activation, rectified, describes an image: the
+// penultimate one, fc7 of the paper's networks (appendix B), and the last one of a
+// headless network.
+func (n *Network) DescriptorLayer() string {
+	if layers := n.chain.Layers(); n.opts.Headless() {
+		return layers[len(layers)-1].Name()
+	}
+	return n.chain.Penultimate()
+}
+
 // OutputShape is the shape of the class score map for n images of h × w pixels.
 func (n *Network) OutputShape(batch, h, w int) ([]int, error) {
 	shapes, err := n.chain.Shapes(h, w)

@@ -180,7 +180,7 @@ func (p *probe) sample(images []int) ([][]size, error) {
 		if err != nil || header.Width < 1 || header.Height < 1 {
 			continue
 		}
-		if _, err := prep.check(header.Width, header.Height, every); err != nil {
+		if _, err := prep.check(header.Width, header.Height, image.Pt(header.Width, header.Height), every); err != nil {
 			continue
 		}
 		s := make([]size, len(p.views))

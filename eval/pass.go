@@ -3,6 +3,7 @@ package eval
 import (
 	"context"
 	"fmt"
+	"image"
 	"math"
 	"runtime"
 
@@ -20,6 +21,11 @@ type pass struct {
 	limits  limits
 	batch   int // pieces that go through the network together at most; 0: as many as pay
 	workers int // images prepared at once; 0: runtime.GOMAXPROCS
+
+	// reduce makes the answer of a piece from the network's output, (K,OH,OW); nil: its
+	// class posteriors.
+	reduce func(answer, output []float32)
+	region func(image int) image.Rectangle // part of an image that is shown; nil: all
 
 	// done takes the posteriors of an image, one of each view that was wanted of it in
 	// the order wanted, or why it is unreadable. It is called from one goroutine.
@@ -84,7 +90,15 @@ const (
 // the network, of done, or of ctx.
 func (p *pass) run(ctx context.Context, prep *preparer, next func() (image int, ok bool), wanted func(image int) []int) error {
 	p.queues = map[size]*queue{}
-	p.score = make([]float32, p.model.Net.Options().Classes)
+	side := p.model.Net.Options().Input
+	shape, err := p.model.Net.OutputShape(1, side, side)
+	if err != nil {
+		return err
+	}
+	p.score = make([]float32, shape[1])
+	if p.reduce == nil {
+		p.reduce = posterior
+	}
 	for im := range prefetch(ctx, next, p.workers, func(ctx context.Context, i int) prepared {
 		return prep.prepare(ctx, i, wanted(i), p.limits.pass)
 	}) {
@@ -200,10 +214,9 @@ func (p *pass) forward(ctx context.Context, s size, q *queue) error {
 		return fmt.Errorf("eval: %s: %w", batch[0].of.name, err)
 	}
 	for i, b := range batch {
-		spatialMean(p.score, y.Index(i).Data)
-		metrics.Softmax(p.score, p.score)
+		p.reduce(p.score, y.Index(i).Data)
 		for k, v := range p.score {
-			if math.IsNaN(float64(v)) {
+			if math.IsNaN(float64(v - v)) {
 				return fmt.Errorf("eval: %s: %s: scores that are not finite: the weights are of a training that diverged", p.data.Name, b.of.name)
 			}
 			b.target.p[k] += float64(v)
@@ -269,6 +282,12 @@ func grow(s []float32, n int) []float32 {
 		return make([]float32, n)
 	}
 	return s[:n]
+}
+
+// posterior is the soft-max of the class score map's mean.
+func posterior(p, scores []float32) {
+	spatialMean(p, scores)
+	metrics.Softmax(p, p)
 }
 
 // spatialMean averages a class score map: dst is (K), scores (K,OH,OW).

@@ -28,6 +28,7 @@ func (c *crew) run(ctx context.Context, images []int, wanted func(image int) []i
 		return nil
 	}
 	prep := newPreparer(c.model, c.data, c.views, c.limits)
+	prep.region = c.region
 	ranks, err := c.share(len(images))
 	if err != nil {
 		return err

@@ -73,7 +73,9 @@ type preparer struct {
 	views  []view
 	limits limits
 	room   *semaphore.Weighted // limits.decode bytes
-	bound  int64               // of all, for errors
+	// region, where set, is the part of an image that is shown; empty: all.
+	region func(image int) image.Rectangle
+	bound  int64 // of all, for errors
 }
 
 func newPreparer(m *vgg.Model, data *dataset.Dataset, views []view, l limits) *preparer {
@@ -94,7 +96,12 @@ func (p *preparer) prepare(ctx context.Context, i int, wanted []int, pass int64)
 	need := int64(0)
 	header, _, headerErr := image.DecodeConfig(bytes.NewReader(raw))
 	if headerErr == nil && header.Width > 0 && header.Height > 0 {
-		sizes, err := p.check(header.Width, header.Height, wanted)
+		shown, err := p.part(i, header.Width, header.Height)
+		if err != nil {
+			out.err = err
+			return out
+		}
+		sizes, err := p.check(header.Width, header.Height, shown.Size(), wanted)
 		if err != nil {
 			out.err = err
 			return out
@@ -114,6 +121,9 @@ func (p *preparer) prepare(ctx context.Context, i int, wanted []int, pass int64)
 	held := min(need, p.limits.decode)
 	im, err := preprocess.Decode(raw, preprocess.DecodeOptions{})
 	if err == nil {
+		im, err = p.cut(i, im)
+	}
+	if err == nil {
 		err = p.show(&out, im, wanted)
 	}
 	if err != nil {
@@ -123,6 +133,31 @@ func (p *preparer) prepare(ctx context.Context, i int, wanted []int, pass int64)
 	return out
 }
 
+// part is the region shown of an image of w×h pixels.
+func (p *preparer) part(i, w, h int) (image.Rectangle, error) {
+	whole := image.Rect(0, 0, w, h)
+	if p.region == nil {
+		return whole, nil
+	}
+	r := p.region(i)
+	if r.Empty() {
+		return whole, nil
+	}
+	if r = r.Intersect(whole); r.Empty() {
+		return r, fmt.Errorf("eval: box %v outside the image of %d×%d pixels", p.region(i), w, h)
+	}
+	return r, nil
+}
+
+// cut cuts an image to the region shown of it.
+func (p *preparer) cut(i int, im *preprocess.Image) (*preprocess.Image, error) {
+	r, err := p.part(i, im.W, im.H)
+	if err != nil || r.Dx() == im.W && r.Dy() == im.H {
+		return im, err
+	}
+	return preprocess.Crop(im, r.Min.X, r.Min.Y, r.Max.X, r.Max.Y)
+}
+
 // release gives back what a prepared image held.
 func (p *preparer) release(im prepared) { p.room.Release(im.weight) }
 
@@ -130,9 +165,9 @@ func (p *preparer) release(im prepared) { p.room.Release(im.weight) }
 // largest of its pieces, in bytes.
 type sizes struct{ most, kept, pass int64 }
 
-// check reports an image of w×h pixels that doesn't fit into the memory at any of the
-// wanted views.
-func (p *preparer) check(w, h int, wanted []int) (sizes, error) {
+// check reports an image of w×h pixels, of which a part is shown, that doesn't fit into
+// the memory at any of the wanted views.
+func (p *preparer) check(w, h int, shown image.Point, wanted []int) (sizes, error) {
 	var s sizes
 	pixels := int64(w) * int64(h)
 	s.most = decodeBytes * pixels
@@ -141,6 +176,7 @@ func (p *preparer) check(w, h int, wanted []int) (sizes, error) {
 	if pixels > preprocess.DefaultMaxPixels || s.most > p.limits.decode {
 		return s, fmt.Errorf("eval: %d×%d pixels take %s to decode, want at most %s, a part of the %s of memory allowed", w, h, mebibytes(s.most), mebibytes(p.limits.decode), mebibytes(p.bound))
 	}
+	w, h = shown.X, shown.Y
 	seen := map[int]bool{}
 	for _, v := range wanted {
 		view := p.views[v]

@@ -1,0 +1,121 @@
+package dataset
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// OpenFiles returns images without labels: files, and those at any depth below folders,
+// as [OpenFolder] tells them. They are all of one class without a name, their names are
+// the paths as given, and each comes once, in the order of the paths and sorted below a
+// folder.
+//
+// It is an error if a path is not there, and if there is no image.
+func OpenFiles(paths ...string) (*Dataset, error) {
+	d := &Dataset{Classes: []string{""}, fsys: diskFS{}}
+	if len(paths) > 0 {
+		d.Name = paths[0]
+	}
+	if len(paths) > 1 {
+		d.Name = fmt.Sprintf("%s and %d more", paths[0], len(paths)-1)
+	}
+	seen := map[string]bool{}
+	add := func(name string) {
+		if name = path.Clean(filepath.ToSlash(name)); !seen[name] {
+			seen[name] = true
+			d.Samples = append(d.Samples, Sample{Name: name})
+		}
+	}
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("dataset: %s: no such folder or file: %w", p, fs.ErrNotExist)
+		case err != nil:
+			return nil, fmt.Errorf("dataset: %w", err)
+		case !info.IsDir():
+			add(p)
+			continue
+		}
+		files, err := images(os.DirFS(p), ".")
+		if err != nil {
+			return nil, fmt.Errorf("dataset: %s: %w", p, err)
+		}
+		for _, f := range files {
+			add(filepath.Join(p, filepath.FromSlash(f)))
+		}
+	}
+	if d.Len() == 0 {
+		return nil, fmt.Errorf("dataset: %s: no images, want jpg, jpeg, png, gif, webp or bmp files", strings.Join(paths, ", "))
+	}
+	return d, nil
+}
+
+// diskFS takes the operating system's paths, relative and absolute, with slashes.
+type diskFS struct{}
+
+// Open implements [fs.FS].
+func (diskFS) Open(name string) (fs.File, error) { return os.Open(filepath.FromSlash(name)) }
+
+// Join returns the samples of parts, which have the same classes, as one dataset, part
+// after part. Names stay as they are if all lie in the same place, and begin with the
+// number of their part otherwise.
+func Join(name string, parts ...*Dataset) (*Dataset, error) {
+	if len(parts) == 0 {
+		return nil, errors.New("dataset: nothing to join, want at least one part")
+	}
+	out := *parts[0]
+	out.Name, out.Samples, out.part, out.partial = name, nil, "", false
+	joined := make(joinedFS, len(parts))
+	seen := map[string]bool{}
+	same := true
+	for i, p := range parts {
+		if err := sameClasses(out.Classes, p.Classes); err != nil || !slices.Equal(out.Classes, p.Classes) {
+			return nil, fmt.Errorf("dataset: %s and %s: want the same classes in both", parts[0].Name, p.Name)
+		}
+		joined[i] = p.fsys
+		same = same && sameFS(parts[0].fsys, p.fsys)
+		for _, s := range p.Samples {
+			same = same && !seen[s.Name]
+			seen[s.Name] = true
+		}
+	}
+	for i, p := range parts {
+		for _, s := range p.Samples {
+			if !same {
+				s.Name = fmt.Sprintf("%d/%s", i, s.Name)
+			}
+			out.Samples = append(out.Samples, s)
+		}
+	}
+	if !same {
+		out.fsys, out.root = joined, nil
+	}
+	return &out, nil
+}
+
+// sameFS tells whether two file systems are known to be one.
+func sameFS(a, b fs.FS) bool {
+	return reflect.TypeOf(a) == reflect.TypeOf(b) && reflect.TypeOf(a).Comparable() && a == b
+}
+
+// joinedFS has the files of part i below the folder i.
+type joinedFS []fs.FS
+
+// Open implements [fs.FS].
+func (j joinedFS) Open(name string) (fs.File, error) {
+	first, rest, _ := strings.Cut(name, "/")
+	for i, fsys := range j {
+		if fmt.Sprint(i) == first {
+			return fsys.Open(rest)
+		}
+	}
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}

@@ -1,0 +1,75 @@
+package nn
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Until returns the chain of the layers up to the one called layer, whose activation is
+// its output: (N,C,OH,OW), after the layer's batch normalisation and, if rectified, its
+// rectification. Parameters, and what inference derives of them, are shared with c; it
+// runs by as many threads as c does now, and is not for training. It is an error if
+// there is no such layer.
+func (c *Chain) Until(layer string, rectified bool) (*Chain, error) {
+	for i, l := range c.layers {
+		if l.Name() != layer {
+			continue
+		}
+		layers := append([]Layer(nil), c.layers[:i+1]...)
+		conv, ok := l.(*Conv)
+		if !ok {
+			return &Chain{in: c.in, layers: layers, team: c.team}, nil
+		}
+		var norm *BatchNorm
+		if i+1 < len(c.layers) {
+			norm, _ = c.layers[i+1].(*BatchNorm)
+		}
+		if !rectified && (conv.ReLU || norm != nil && norm.ReLU) {
+			// A convolution of its own, since what is folded into one knows the rectification.
+			conv = &Conv{name: conv.name, g: conv.g, Weight: conv.Weight, Bias: conv.Bias}
+			layers[i] = conv
+			if norm != nil {
+				plain := *norm
+				plain.ReLU = false
+				norm = &plain
+			}
+		}
+		if norm != nil {
+			layers = append(layers, norm)
+		}
+		return &Chain{in: c.in, layers: layers, team: c.team}, nil
+	}
+	return nil, fmt.Errorf("nn: layer %q, want one of %s", layer, strings.Join(c.names(), ", "))
+}
+
+// names lists the layers that change an activation in inference.
+func (c *Chain) names() []string {
+	var names []string
+	for _, l := range c.layers {
+		switch l.(type) {
+		case *Dropout, *BatchNorm:
+		default:
+			names = append(names, l.Name())
+		}
+	}
+	return names
+}
+
+// Penultimate names the layer whose activation, rectified, the last layer with weights
+// takes: fc7 of the paper's networks.
+func (c *Chain) Penultimate() string {
+	last := len(c.layers) - 1
+	for ; last >= 0; last-- {
+		if _, ok := c.layers[last].(*Conv); ok {
+			break
+		}
+	}
+	for i := last - 1; i >= 0; i-- {
+		switch c.layers[i].(type) {
+		case *Dropout, *BatchNorm:
+		default:
+			return c.layers[i].Name()
+		}
+	}
+	return ""
+}

@@ -1,0 +1,94 @@
+package nn
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/verydeep/vgg/tensor"
+)
+
+// What follows a layer, run on what Until gives of it, gives what the whole chain does;
+// and before the rectification is what the rectification makes of it.
+func TestUntil(t *testing.T) {
+	for _, norm := range []bool{false, true} {
+		c := testChain(t, 2, norm)
+		for _, s := range sizes {
+			x := images(5, s[0], s[1], s[2])
+			want, err := c.Forward(x)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, l := range c.layers {
+				if name := l.Name(); !slices.Contains(c.names(), name) {
+					continue
+				}
+				head := until(t, c, l.Name(), true)
+				y := forward(t, head, x)
+				rest := c.layers[i+1:]
+				if len(rest) > 0 && norm && l.Name() == "conv2_1" {
+					rest = rest[1:] // the normalisation is done
+				}
+				if len(rest) > 0 {
+					got := forward(t, NewChain(y.Dim(1), rest...), y)
+					near(t, l.Name(), got, want, 1e-4)
+				} else {
+					near(t, l.Name(), y, want, 0)
+				}
+				plain := forward(t, until(t, c, l.Name(), false), x)
+				negative := 0
+				for j, v := range plain.Data {
+					if v < 0 {
+						negative++
+					}
+					if conv, ok := l.(*Conv); ok && (conv.ReLU || norm && l.Name() == "conv2_1") {
+						plain.Data[j] = max(0, v)
+					}
+				}
+				near(t, l.Name()+" unrectified", plain, y, 1e-5)
+				if conv, ok := l.(*Conv); ok && conv.ReLU && negative == 0 {
+					t.Errorf("%s: nothing below 0 before the rectification", l.Name())
+				}
+			}
+			near(t, "afterwards", forward(t, c, x), want, 0)
+		}
+	}
+	c := testChain(t, 1, true)
+	if _, err := c.Until("conv9_9", true); err == nil || !strings.Contains(err.Error(), `layer "conv9_9", want one of conv1_1, lrn, pool1, conv2_1, conv2_2, relu2_2, pool2, fc6, fc8`) {
+		t.Errorf("an unknown layer: %v", err)
+	}
+	if got := c.Penultimate(); got != "fc6" {
+		t.Errorf("penultimate layer %q, want fc6", got)
+	}
+}
+
+func until(t *testing.T, c *Chain, layer string, rectified bool) *Chain {
+	t.Helper()
+	u, err := c.Until(layer, rectified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func forward(t *testing.T, c *Chain, x *tensor.Tensor) *tensor.Tensor {
+	t.Helper()
+	y, err := c.Forward(x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return y
+}
+
+func near(t *testing.T, what string, got, want *tensor.Tensor, tolerance float64) {
+	t.Helper()
+	if !slices.Equal(got.Shape, want.Shape) {
+		t.Fatalf("%s: shape %v, want %v", what, got.Shape, want.Shape)
+	}
+	for i, w := range want.Data {
+		if math.Abs(float64(got.Data[i]-w)) > tolerance*(1+math.Abs(float64(w))) {
+			t.Fatalf("%s: number %d is %v, want %v", what, i, got.Data[i], w)
+		}
+	}
+}
