@@ -61,6 +61,10 @@ func encodeNPZ(w io.Writer, metadata map[string]string, tensors []Source) error 
 // maxNumpyAxes is the most axes of an array of numpy before its version 2.
 const maxNumpyAxes = 32
 
+// NPYHeader is a .npy file of float32 in C order up to its data, for those who write the
+// data themselves, little-endian, when they have them.
+func NPYHeader(shape ...int) []byte { return npyOpening(Source{Shape: shape}) }
+
 // npyOpening is a .npy file up to its data, which begins at a multiple of 64 bytes.
 func npyOpening(s Source) []byte {
 	shape := strings.Trim(strings.ReplaceAll(fmt.Sprint(s.Shape), " ", ", "), "[]")

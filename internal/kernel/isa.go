@@ -36,6 +36,8 @@ type ISA struct {
 	lrnGrad             func(n, size int, x, dy, sq, rest *float32, stride int, dx *float32, k, alpha float32)
 	lrnSpread           func(n, size int, x, rest *float32, stride int, dx *float32, c float32)
 	widenF16, widenBF16 func(n int, src *uint16, dst *float32)
+	mixedDot            func(n int, x *float32, w, sum *float64)
+	mixedAdd            func(n int, a float64, x *float32, w *float64)
 
 	// Winograd transforms, in the order of forms
 	winoInputs      [3]func(tiles int, x *float32, xRow int, v *float32, vStride int)

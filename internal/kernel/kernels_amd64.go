@@ -392,6 +392,16 @@ func rgbwgrad9x32AVX512(h int, w int, x *float32, xRow int, dy *float32, dyRow i
 //go:noescape
 func rgbwgrad9x16AVX512(h int, w int, x *float32, xRow int, dy *float32, dyRow int, dyPlane int, dw *float32)
 
+// mixedDotAVX512 is mixedDotTwin.
+//
+//go:noescape
+func mixedDotAVX512(n int, x *float32, w *float64, sum *float64)
+
+// mixedAddAVX512 is mixedAddTwin.
+//
+//go:noescape
+func mixedAddAVX512(n int, a float64, x *float32, w *float64)
+
 // gemm1x16AVX2 is gemmTwin with 1 rows, 16 columns and 16 channels a step.
 //
 //go:noescape
@@ -551,6 +561,16 @@ func addPixelsAVX2(n int, x *float32, sum *float32)
 //
 //go:noescape
 func rgbwgrad9x16AVX2(h int, w int, x *float32, xRow int, dy *float32, dyRow int, dyPlane int, dw *float32)
+
+// mixedDotAVX2 is mixedDotTwin.
+//
+//go:noescape
+func mixedDotAVX2(n int, x *float32, w *float64, sum *float64)
+
+// mixedAddAVX2 is mixedAddTwin.
+//
+//go:noescape
+func mixedAddAVX2(n int, a float64, x *float32, w *float64)
 
 // transpose16AVX2 is transpose16Twin.
 //

@@ -10757,6 +10757,57 @@ rgbwgrad9x16AVX512_pixel:
 	VZEROUPPER
 	RET
 
+// func mixedDotAVX512(n int, x *float32, w *float64, sum *float64)
+// Requires: AVX, AVX512F
+TEXT ·mixedDotAVX512(SB), NOSPLIT, $0-32
+	MOVQ   n+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   w+16(FP), DX
+	MOVQ   sum+24(FP), BX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+
+mixedDotAVX512_block:
+	VCVTPS2PD   (CX), Z2
+	VFMADD231PD (DX), Z2, Z0
+	VCVTPS2PD   32(CX), Z3
+	VFMADD231PD 64(DX), Z3, Z1
+	ADDQ        $0x40, CX
+	ADDQ        $0x00000080, DX
+	DECQ        AX
+	JNZ         mixedDotAVX512_block
+	VADDPD      (BX), Z0, Z0
+	VMOVUPD     Z0, (BX)
+	VADDPD      64(BX), Z1, Z1
+	VMOVUPD     Z1, 64(BX)
+	VZEROUPPER
+	RET
+
+// func mixedAddAVX512(n int, a float64, x *float32, w *float64)
+// Requires: AVX, AVX512F, SSE2
+TEXT ·mixedAddAVX512(SB), NOSPLIT, $0-32
+	MOVQ         n+0(FP), AX
+	MOVQ         x+16(FP), CX
+	MOVQ         w+24(FP), DX
+	MOVSD        a+8(FP), X0
+	VBROADCASTSD X0, Z4
+
+mixedAddAVX512_block:
+	VCVTPS2PD   (CX), Z0
+	VMOVUPD     (DX), Z2
+	VFMADD231PD Z4, Z0, Z2
+	VMOVUPD     Z2, (DX)
+	VCVTPS2PD   32(CX), Z1
+	VMOVUPD     64(DX), Z3
+	VFMADD231PD Z4, Z1, Z3
+	VMOVUPD     Z3, 64(DX)
+	ADDQ        $0x40, CX
+	ADDQ        $0x00000080, DX
+	DECQ        AX
+	JNZ         mixedAddAVX512_block
+	VZEROUPPER
+	RET
+
 // func gemm1x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 // Requires: AVX, FMA3, MMX+
 TEXT ·gemm1x16AVX2(SB), NOSPLIT, $0-64
@@ -13192,6 +13243,75 @@ rgbwgrad9x16AVX2_pixel:
 	ADDQ         $0x20, R8
 	DECQ         R9
 	JNZ          rgbwgrad9x16AVX2_half
+	VZEROUPPER
+	RET
+
+// func mixedDotAVX2(n int, x *float32, w *float64, sum *float64)
+// Requires: AVX, FMA3
+TEXT ·mixedDotAVX2(SB), NOSPLIT, $0-32
+	MOVQ   n+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   w+16(FP), DX
+	MOVQ   sum+24(FP), BX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+mixedDotAVX2_block:
+	VCVTPS2PD   (CX), Y4
+	VFMADD231PD (DX), Y4, Y0
+	VCVTPS2PD   16(CX), Y5
+	VFMADD231PD 32(DX), Y5, Y1
+	VCVTPS2PD   32(CX), Y6
+	VFMADD231PD 64(DX), Y6, Y2
+	VCVTPS2PD   48(CX), Y7
+	VFMADD231PD 96(DX), Y7, Y3
+	ADDQ        $0x40, CX
+	ADDQ        $0x00000080, DX
+	DECQ        AX
+	JNZ         mixedDotAVX2_block
+	VADDPD      (BX), Y0, Y0
+	VMOVUPD     Y0, (BX)
+	VADDPD      32(BX), Y1, Y1
+	VMOVUPD     Y1, 32(BX)
+	VADDPD      64(BX), Y2, Y2
+	VMOVUPD     Y2, 64(BX)
+	VADDPD      96(BX), Y3, Y3
+	VMOVUPD     Y3, 96(BX)
+	VZEROUPPER
+	RET
+
+// func mixedAddAVX2(n int, a float64, x *float32, w *float64)
+// Requires: AVX, AVX2, FMA3, SSE2
+TEXT ·mixedAddAVX2(SB), NOSPLIT, $0-32
+	MOVQ         n+0(FP), AX
+	MOVQ         x+16(FP), CX
+	MOVQ         w+24(FP), DX
+	MOVSD        a+8(FP), X0
+	VBROADCASTSD X0, Y8
+
+mixedAddAVX2_block:
+	VCVTPS2PD   (CX), Y0
+	VMOVUPD     (DX), Y4
+	VFMADD231PD Y8, Y0, Y4
+	VMOVUPD     Y4, (DX)
+	VCVTPS2PD   16(CX), Y1
+	VMOVUPD     32(DX), Y5
+	VFMADD231PD Y8, Y1, Y5
+	VMOVUPD     Y5, 32(DX)
+	VCVTPS2PD   32(CX), Y2
+	VMOVUPD     64(DX), Y6
+	VFMADD231PD Y8, Y2, Y6
+	VMOVUPD     Y6, 64(DX)
+	VCVTPS2PD   48(CX), Y3
+	VMOVUPD     96(DX), Y7
+	VFMADD231PD Y8, Y3, Y7
+	VMOVUPD     Y7, 96(DX)
+	ADDQ        $0x40, CX
+	ADDQ        $0x00000080, DX
+	DECQ        AX
+	JNZ         mixedAddAVX2_block
 	VZEROUPPER
 	RET
 

@@ -411,6 +411,7 @@ var againstTwin = []struct {
 	{"addPixels", addAgainstTwin},
 	{"rgbGrad", rgbGradAgainstTwin},
 	{"outputs", outputsAgainstTwin},
+	{"mixed", mixedAgainstTwin},
 }
 
 func TestKernelsEqualTwins(t *testing.T) {

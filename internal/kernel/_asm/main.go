@@ -63,6 +63,7 @@ func main() {
 		norms(s)
 		widen(s)
 		training(s)
+		mixed(s)
 	}
 	transpose()
 	consts, offset := constants(5, 4, 2, 5.25, 4.25, 0.25, 1.25, 0.5, 8, 16, 32,

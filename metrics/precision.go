@@ -1,0 +1,104 @@
+package metrics
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// APForm is a definition of average precision.
+type APForm string
+
+const (
+	// ElevenPoint is PASCAL VOC's until 2009: the mean, over the recalls 0, 0.1, …, 1, of
+	// the greatest precision at that recall or above it. Equal scores stay in their order.
+	ElevenPoint APForm = "11-point"
+	// Area is PASCAL VOC's from 2010 on: the area under precision as a function of
+	// recall, precision being the greatest at that recall or above it. Equal scores stay
+	// in their order.
+	Area APForm = "area"
+	// Step is scikit-learn's: precision summed over the steps of recall, without
+	// interpolation. Equal scores are taken at once.
+	Step APForm = "step"
+)
+
+// APForms lists the definitions.
+func APForms() []APForm { return []APForm{ElevenPoint, Area, Step} }
+
+// ParseAPForm returns the definition of that name.
+func ParseAPForm(name string) (APForm, error) {
+	if f := APForm(name); slices.Contains(APForms(), f) {
+		return f, nil
+	}
+	return "", fmt.Errorf("metrics: average precision %q, want one of %v", name, APForms())
+}
+
+// AveragePrecision judges a ranking by scores, best first: positive tells which of them
+// should come first. A NaN is below every number. It is NaN where nothing is positive, and
+// panics if the lengths differ.
+func AveragePrecision(scores []float32, positive []bool, form APForm) float64 {
+	if len(scores) != len(positive) {
+		panic("metrics: AveragePrecision: lengths of scores and positive differ")
+	}
+	order := make([]int, len(scores))
+	total := 0
+	for i := range order {
+		order[i] = i
+		if positive[i] {
+			total++
+		}
+	}
+	if total == 0 {
+		return math.NaN()
+	}
+	slices.SortFunc(order, func(i, j int) int {
+		if ahead(scores, i, j) {
+			return -1
+		}
+		return 1
+	})
+	if form == Step {
+		return stepAP(scores, positive, order, total)
+	}
+	// precision[k] is that at the k+1-th positive, then the greatest from there on.
+	precision := make([]float64, 0, total)
+	for n, i := range order {
+		if positive[i] {
+			precision = append(precision, float64(len(precision)+1)/float64(n+1))
+		}
+	}
+	for k := total - 2; k >= 0; k-- {
+		precision[k] = max(precision[k], precision[k+1])
+	}
+	sum := 0.0
+	if form == ElevenPoint {
+		for t := range 11 {
+			// The first positive whose recall is at least t/10.
+			k := max(1, (t*total+9)/10)
+			sum += precision[k-1]
+		}
+		return sum / 11
+	}
+	for _, p := range precision {
+		sum += p
+	}
+	return sum / float64(total)
+}
+
+// stepAP takes equal scores at once.
+func stepAP(scores []float32, positive []bool, order []int, total int) float64 {
+	sum, found, before := 0.0, 0, 0
+	for n, i := range order {
+		if positive[i] {
+			found++
+		}
+		if n+1 < len(order) && same(scores[i], scores[order[n+1]]) {
+			continue
+		}
+		sum += float64(found-before) / float64(total) * float64(found) / float64(n+1)
+		before = found
+	}
+	return sum
+}
+
+func same(a, b float32) bool { return a == b || a != a && b != b }

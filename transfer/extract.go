@@ -1,0 +1,319 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/nn"
+)
+
+// Net is a network whose activations describe images.
+type Net struct {
+	Weights   string     // what files call it
+	SHA256    string     // of the file of weights
+	FCWeights nn.Storage // how the fully connected weights lie in memory
+	// Layer is the one whose activation is taken: conv5_3, pool5, fc6, …; empty: the
+	// penultimate, fc7 of the paper's networks.
+	Layer string
+	// Scales lists the smallest sides Q, in pixels; empty: the one that the weights'
+	// preprocessing names.
+	Scales []int
+	// Open returns the network. It is called when the network's turn comes, and before
+	// that once, so that one network is in memory at a time.
+	Open func() (*vgg.Model, error)
+}
+
+// Options say how a descriptor is made. The zero value is an image's at one scale as the
+// paper has it, but for the mirror image.
+//
+// The activation map of the layer, rectified, is averaged over space at each scale, and
+// averaged with that of the mirrored image. Then, unless Raw, each scale's descriptor is
+// divided by its Euclidean norm; scales are stacked, and so are regions and networks, all
+// with the same weight, so that the norm of the whole is 1. With Average, a network's
+// scales are averaged after their normalisation, and the mean is normalised again.
+type Options struct {
+	Flip        bool
+	Average     bool     // average the scales in place of stacking them
+	Raw         bool     // don't normalise
+	Max         bool     // take the greatest activation over space, not the mean
+	Unrectified bool     // take the activation before its rectification
+	Regions     []Region // stacked; empty: the whole image
+
+	Shard   eval.Shard // part of the set; zero: all
+	Batch   int        // images of one size that go through the network together; 0: as many as pay
+	Workers int        // images prepared at once; 0: runtime.GOMAXPROCS
+	Memory  int64      // bound, in bytes, of the process's memory; 0: [eval.DefaultMemory]
+
+	// OnImage, where set, is told how many images are done, readable or not; an image
+	// counts once for every network and region.
+	OnImage func(done, total int)
+}
+
+// Summary says what came of an extraction.
+type Summary struct {
+	Images     int             `json:"images"`     // described
+	Unreadable []eval.BadImage `json:"unreadable"` // their rows are zero
+	Dim        int             `json:"dim"`
+	Seconds    float64         `json:"seconds"`
+	// ImagesPerSecond counts images of this run through all networks and regions.
+	ImagesPerSecond float64 `json:"images_per_second,omitempty"`
+}
+
+// Extract describes images into a file: out ends in .npy (beside which out + ".jsonl"
+// has names and labels), .safetensors or .jsonl. What the file, or that of an
+// interrupted run, holds already is not computed again; one of another extraction is an
+// error that names the difference.
+func Extract(ctx context.Context, nets []Net, images *Images, out string, o Options) (*Summary, error) {
+	p, err := newExtraction(nets, images, o)
+	if err != nil {
+		return nil, err
+	}
+	if p.header.Data.Fingerprint, err = dataset.Fingerprint(ctx, images.Dataset); err != nil {
+		return nil, err
+	}
+	f, err := createFile(out, p.header)
+	if err != nil {
+		return nil, err
+	}
+	defer f.close()
+	start := time.Now()
+	fresh, err := p.run(ctx, f)
+	if err != nil {
+		return nil, errors.Join(err, f.sync())
+	}
+	if err := f.finish(); err != nil {
+		return nil, err
+	}
+	s := f.summary()
+	s.Seconds = time.Since(start).Seconds()
+	if fresh > 0 {
+		s.ImagesPerSecond = float64(fresh) / float64(len(p.header.columns())) / s.Seconds
+	}
+	return s, nil
+}
+
+// extraction is descriptors being made.
+type extraction struct {
+	nets   []Net
+	images *Images
+	o      Options
+	header Header
+}
+
+// sink takes columns of descriptors as they are known.
+type sink interface {
+	has(row, column int) bool
+	put(row, column int, numbers []float32, images *Images, err error) error
+}
+
+func newExtraction(nets []Net, images *Images, o Options) (*extraction, error) {
+	if len(nets) == 0 {
+		return nil, errors.New("transfer: no networks, want at least one")
+	}
+	if o.Shard == (eval.Shard{}) {
+		o.Shard = eval.Shard{Index: 1, Count: 1}
+	}
+	if o.Shard.Index > images.Len() {
+		return nil, fmt.Errorf("transfer: shard %v of %d images is empty, want fewer shards", o.Shard, images.Len())
+	}
+	if len(o.Regions) == 0 {
+		o.Regions = []Region{WholeImage}
+	}
+	p := &extraction{slices.Clone(nets), images, o, Header{
+		Format: fileFormat, Data: eval.DataID{Name: images.Name, Images: images.Len(), Classes: images.Classes},
+		Regions: o.Regions, Average: o.Average, Raw: o.Raw, Flip: o.Flip, Max: o.Max,
+		ISA: kernel.Current().Name(), Shard: o.Shard,
+	}}
+	switch {
+	case images.Multi:
+		p.header.Layout = severalClasses
+	case images.Labelled:
+		p.header.Layout = oneClass
+	}
+	for i, r := range o.Regions {
+		if r != WholeImage && r != Box || slices.Contains(o.Regions[:i], r) {
+			return nil, fmt.Errorf("transfer: regions %v, want image, box or both once", o.Regions)
+		}
+		if r == Box && !images.Boxed {
+			return nil, fmt.Errorf("transfer: %s: no boxes to describe, want PASCAL VOC's action task", images.Name)
+		}
+	}
+	for i := range p.nets {
+		if err := p.add(&p.nets[i]); err != nil {
+			return nil, err
+		}
+	}
+	cs := p.header.columns()
+	p.header.Dim = cs[len(cs)-1].start + cs[len(cs)-1].dim
+	return p, p.header.validate()
+}
+
+// add opens a network once, to see what it gives.
+func (p *extraction) add(n *Net) error {
+	m, err := n.Open()
+	if err != nil {
+		return err
+	}
+	if len(n.Scales) == 0 {
+		n.Scales = []int{m.Preprocess.Resize}
+	}
+	if n.Layer == "" {
+		n.Layer = m.Net.DescriptorLayer()
+	}
+	if n.FCWeights == "" {
+		n.FCWeights = nn.F32
+	}
+	m, err = until(m, *n, p.o)
+	if err != nil {
+		return err
+	}
+	x := p.of(m, *n, WholeImage)
+	if err := x.Validate(); err != nil {
+		return fmt.Errorf("%w (of %s)", err, n.Weights)
+	}
+	side := m.Net.Options().Input
+	shape, err := m.Net.OutputShape(1, side, side)
+	if err != nil {
+		return err
+	}
+	p.header.Nets = append(p.header.Nets, NetID{n.Weights, n.SHA256, n.FCWeights, m.Preprocess, n.Layer, !p.o.Unrectified, n.Scales, shape[1]})
+	return nil
+}
+
+// until is the model up to the layer that describes images.
+func until(m *vgg.Model, n Net, o Options) (*vgg.Model, error) {
+	net, err := m.Net.Until(n.Layer, !o.Unrectified)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", n.Weights, err)
+	}
+	return &vgg.Model{Net: net, Preprocess: m.Preprocess}, nil
+}
+
+// of is the pass of a network over a region.
+func (p *extraction) of(m *vgg.Model, n Net, r Region) eval.Extraction {
+	x := eval.Extraction{
+		Model: m, Data: p.images.Dataset, Scales: n.Scales, Flip: p.o.Flip, Max: p.o.Max,
+		Batch: p.o.Batch, Workers: p.o.Workers, Memory: p.o.Memory,
+	}
+	if r == Box {
+		x.Region = func(i int) image.Rectangle { return p.images.box(i) }
+	}
+	return x
+}
+
+// run takes the images through all networks, one after another, and returns how many
+// columns it made.
+func (p *extraction) run(ctx context.Context, to sink) (fresh int, err error) {
+	cs := p.header.columns()
+	rows := p.header.Rows()
+	todo := make([][]int, len(cs))
+	for c := range cs {
+		for r := range rows {
+			if !to.has(r, c) {
+				todo[c] = append(todo[c], p.header.image(r))
+				fresh++
+			}
+		}
+	}
+	finished, total := rows*len(cs)-fresh, rows*len(cs)
+	for c, col := range cs {
+		if len(todo[c]) == 0 {
+			continue
+		}
+		n := p.nets[col.net]
+		m, err := n.Open()
+		if err == nil {
+			m, err = until(m, n, p.o)
+		}
+		if err != nil {
+			return fresh, err
+		}
+		err = p.of(m, n, col.region).Run(ctx, todo[c], func(i int, scales [][]float32, err error) error {
+			var numbers []float32
+			if err == nil {
+				numbers = p.o.combine(scales, len(cs))
+			}
+			if err := to.put(i/p.header.Shard.Count, c, numbers, p.images, err); err != nil {
+				return err
+			}
+			finished++
+			if p.o.OnImage != nil {
+				p.o.OnImage(finished, total)
+			}
+			return nil
+		})
+		if err != nil {
+			return fresh, err
+		}
+	}
+	return fresh, nil
+}
+
+// combine makes a network's part of a descriptor, of columns such parts, from what its
+// scales say.
+func (o Options) combine(scales [][]float32, columns int) []float32 {
+	weight := 1 / math.Sqrt(float64(columns))
+	if o.Average {
+		mean := make([]float64, len(scales[0]))
+		for _, s := range scales {
+			by := 1 / float64(len(scales))
+			if !o.Raw {
+				by *= inverse(norm(s))
+			}
+			for k, v := range s {
+				mean[k] += by * float64(v)
+			}
+		}
+		by := 1.0
+		if !o.Raw {
+			sum := 0.0
+			for _, v := range mean {
+				sum += v * v
+			}
+			by = weight * inverse(math.Sqrt(sum))
+		}
+		out := make([]float32, len(mean))
+		for k, v := range mean {
+			out[k] = float32(by * v)
+		}
+		return out
+	}
+	var out []float32
+	weight /= math.Sqrt(float64(len(scales)))
+	for _, s := range scales {
+		by := 1.0
+		if !o.Raw {
+			by = weight * inverse(norm(s))
+		}
+		for _, v := range s {
+			out = append(out, float32(by*float64(v)))
+		}
+	}
+	return out
+}
+
+// norm is the Euclidean norm.
+func norm(v []float32) float64 {
+	sum := 0.0
+	for _, x := range v {
+		sum += float64(x) * float64(x)
+	}
+	return math.Sqrt(sum)
+}
+
+// inverse is 1/x, and 0 of 0: a descriptor of zeros stays one.
+func inverse(x float64) float64 {
+	if x == 0 {
+		return 0
+	}
+	return 1 / x
+}

@@ -1,0 +1,177 @@
+package transfer
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/preprocess"
+)
+
+// Header identifies descriptors: what of, by which networks and how.
+type Header struct {
+	Format  string      `json:"format"` // fileFormat
+	Data    eval.DataID `json:"data"`
+	Layout  string      `json:"layout,omitempty"` // unlabelled, one class or several; see the constants
+	Nets    []NetID     `json:"nets"`
+	Regions []Region    `json:"regions"`
+	// Average says that the scales' descriptors are averaged rather than stacked.
+	Average bool `json:"average"`
+	Raw     bool `json:"raw"` // not normalised
+	Flip    bool `json:"flip"`
+	// Max says that the greatest activation over space was taken in place of the mean.
+	Max   bool       `json:"max"`
+	ISA   string     `json:"isa"` // instruction set: the last bits depend on it
+	Shard eval.Shard `json:"shard"`
+	Dim   int        `json:"dim"` // numbers of a descriptor
+}
+
+// NetID is a network of a descriptor and the layer that is taken of it.
+type NetID struct {
+	Weights    string          `json:"weights"`
+	SHA256     string          `json:"sha256"`
+	FCWeights  nn.Storage      `json:"fc_weights"`
+	Preprocess preprocess.Spec `json:"preprocess"`
+	Layer      string          `json:"layer"`
+	Rectified  bool            `json:"rectified"`
+	Scales     []int           `json:"scales"`
+	Channels   int             `json:"channels"` // of the layer
+}
+
+// Region is what of a sample is looked at.
+type Region string
+
+// The whole image, and the sample's box in it.
+const (
+	WholeImage Region = "image"
+	Box        Region = "box"
+)
+
+const fileFormat = "vgg descriptors 1"
+
+// Layouts of labels in a file.
+const (
+	oneClass       = "one class"
+	severalClasses = "several classes"
+)
+
+// Labelled reports whether the file has labels.
+func (h Header) Labelled() bool { return h.Layout != "" }
+
+// Multi reports whether a sample may show several classes.
+func (h Header) Multi() bool { return h.Layout == severalClasses }
+
+// column is a part of a descriptor that is written at once: a network on a region.
+type column struct {
+	net    int
+	region Region
+	start  int // of its numbers in a row
+	dim    int
+}
+
+// columns lists the parts of a descriptor in their order.
+func (h Header) columns() []column {
+	var cs []column
+	at := 0
+	for i, n := range h.Nets {
+		for _, r := range h.Regions {
+			dim := n.Channels
+			if !h.Average {
+				dim *= len(n.Scales)
+			}
+			cs = append(cs, column{i, r, at, dim})
+			at += dim
+		}
+	}
+	return cs
+}
+
+// Rows is how many descriptors the file has.
+func (h Header) Rows() int { return h.Shard.Images(h.Data.Images) }
+
+// image is the index in the set of row r.
+func (h Header) image(r int) int { return r*h.Shard.Count + h.Shard.Index - 1 }
+
+// Difference says, in words, the first thing in which h is of another extraction than
+// want, or nothing. Names of files and data, and the shard, may differ.
+func (h Header) Difference(want Header) string {
+	if d := h.data().Difference(want.data()); d != "" {
+		return d
+	}
+	return h.recipe(want)
+}
+
+// recipe is Difference without the data: descriptors that don't differ can be compared
+// with one another.
+func (h Header) recipe(want Header) string {
+	differ := func(what string, got, want any) string { return fmt.Sprintf("%s %v, want %v", what, got, want) }
+	if len(h.Nets) != len(want.Nets) {
+		return differ("networks:", len(h.Nets), len(want.Nets))
+	}
+	for i, n := range h.Nets {
+		w := want.Nets[i]
+		switch {
+		case n.SHA256 != w.SHA256:
+			return fmt.Sprintf("weights %s with SHA-256 %.12s, want %s with %.12s", n.Weights, n.SHA256, w.Weights, w.SHA256)
+		case n.Layer != w.Layer:
+			return differ(w.Weights+": layer", n.Layer, w.Layer)
+		case n.Rectified != w.Rectified:
+			return differ(w.Weights+": rectified", n.Rectified, w.Rectified)
+		case !slices.Equal(n.Scales, w.Scales):
+			return differ(w.Weights+": scales", n.Scales, w.Scales)
+		case n.Preprocess != w.Preprocess:
+			return differ(w.Weights+": preprocessing", n.Preprocess, w.Preprocess)
+		case n.FCWeights != w.FCWeights:
+			return differ(w.Weights+": fully connected weights in", n.FCWeights, w.FCWeights)
+		}
+	}
+	switch {
+	case !slices.Equal(h.Regions, want.Regions):
+		return differ("regions", h.Regions, want.Regions)
+	case h.Average != want.Average:
+		return differ("scales averaged", h.Average, want.Average)
+	case h.Raw != want.Raw:
+		return differ("without normalisation", h.Raw, want.Raw)
+	case h.Flip != want.Flip:
+		return differ("mirror images", h.Flip, want.Flip)
+	case h.Max != want.Max:
+		return differ("max-pooling", h.Max, want.Max)
+	case h.Dim != want.Dim:
+		return differ("numbers of a descriptor", h.Dim, want.Dim)
+	case h.ISA != want.ISA:
+		return differ("instruction set", h.ISA, want.ISA)
+	}
+	return ""
+}
+
+// data is what evaluations compare of the data.
+func (h Header) data() eval.Header { return eval.Header{Data: h.Data, Classes: h.Data.Classes} }
+
+// validate checks what was read from a file.
+func (h Header) validate() error {
+	switch {
+	case h.Format != fileFormat:
+		return fmt.Errorf("format %q, want %q", h.Format, fileFormat)
+	case h.Data.Images < 1 || h.Data.Images > 1<<40:
+		return fmt.Errorf("%d images, want at least 1", h.Data.Images)
+	case h.Shard.Count < 1 || h.Shard.Index < 1 || h.Shard.Index > h.Shard.Count:
+		return fmt.Errorf("shard %v, want 1/n to n/n", h.Shard)
+	case len(h.Nets) == 0 || len(h.Regions) == 0:
+		return errors.New("no networks or no regions, want at least one of each")
+	case h.Layout != "" && h.Layout != oneClass && h.Layout != severalClasses:
+		return fmt.Errorf("layout %q, want %q or %q", h.Layout, oneClass, severalClasses)
+	}
+	const most = 1 << 24
+	for _, n := range h.Nets {
+		if n.Channels < 1 || n.Channels > most || len(n.Scales) < 1 || len(n.Scales) > most {
+			return fmt.Errorf("%s: %d channels at %d scales, want at least 1", n.Weights, n.Channels, len(n.Scales))
+		}
+	}
+	cs := h.columns()
+	if last := cs[len(cs)-1]; h.Dim != last.start+last.dim || h.Dim > most {
+		return fmt.Errorf("%d numbers of a descriptor, want %d", h.Dim, last.start+last.dim)
+	}
+	return nil
+}

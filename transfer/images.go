@@ -1,0 +1,157 @@
+// Package transfer uses a network's features on other data (appendix B): descriptors of
+// images, linear SVMs on them with the paper's protocols, and search by descriptor.
+package transfer
+
+import (
+	"fmt"
+	"image"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/verydeep/vgg/dataset"
+)
+
+// Images is what descriptors are computed of, with what is known of every sample.
+type Images struct {
+	*dataset.Dataset
+	Labelled bool // samples have classes
+	// Multi says that a sample may show several classes, or none.
+	Multi     bool
+	Present   [][]int  // of every sample, where Multi: the classes that it shows
+	Difficult [][]int  // where Multi: classes that evaluation ignores for the sample
+	Parts     []string // train, val or test, of every sample; nil: no parts
+	Boxed     bool     // a sample is its first box rather than its image
+}
+
+// Layout is how labels lie beside images.
+type Layout string
+
+// The layouts: by itself the one that the folder shows; images alone, at any depth; what
+// [dataset.Open] reads; PASCAL VOC with all labels; its action task, whose samples are
+// persons.
+const (
+	Auto       Layout = "auto"
+	Files      Layout = "files"
+	Classes    Layout = "classes"
+	VOC        Layout = "voc"
+	VOCActions Layout = "voc-action"
+)
+
+// Layouts lists the names of the layouts.
+func Layouts() []Layout { return []Layout{Auto, Files, Classes, VOC, VOCActions} }
+
+// OpenImages opens images. Auto takes a folder with ImageSets/Main for VOC, what
+// [dataset.Open] reads for classes, and else the images as they are; several paths are
+// always taken as they are.
+func OpenImages(layout Layout, paths ...string) (*Images, error) {
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("transfer: no images, want files or a folder")
+	}
+	if layout != Auto && layout != Files && len(paths) > 1 {
+		return nil, fmt.Errorf("transfer: layout %s: %d paths, want one folder", layout, len(paths))
+	}
+	switch layout {
+	case Files:
+		d, err := dataset.OpenFiles(paths...)
+		if err != nil {
+			return nil, err
+		}
+		return &Images{Dataset: d}, nil
+	case Classes:
+		return openClasses(paths[0])
+	case VOC, VOCActions:
+		read := dataset.OpenVOC
+		if layout == VOCActions {
+			read = dataset.OpenVOCActions
+		}
+		m, err := read(paths[0])
+		if err != nil {
+			return nil, err
+		}
+		return &Images{Dataset: m.Dataset, Labelled: true, Multi: true, Present: m.Present, Difficult: m.Difficult, Parts: m.Parts, Boxed: layout == VOCActions}, nil
+	case Auto:
+	default:
+		return nil, fmt.Errorf("transfer: layout %q, want one of %v", layout, Layouts())
+	}
+	if len(paths) == 1 {
+		if isVOC(paths[0]) {
+			return OpenImages(VOC, paths[0])
+		}
+		if labelled, err := openClasses(paths[0]); err == nil {
+			return labelled, nil
+		}
+	}
+	return OpenImages(Files, paths...)
+}
+
+// isVOC reports whether a folder, or one in it, has VOC's lists.
+func isVOC(dir string) bool {
+	for _, pattern := range []string{"ImageSets/Main/*.txt", "*/ImageSets/Main/*.txt", "*/*/ImageSets/Main/*.txt"} {
+		if m, err := filepath.Glob(filepath.Join(globEscape(dir), filepath.FromSlash(pattern))); err == nil && len(m) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// globEscape takes a path for itself in a pattern.
+func globEscape(path string) string {
+	if os.PathSeparator == '\\' {
+		return path
+	}
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+func openClasses(path string) (*Images, error) {
+	train, val, err := dataset.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if val == nil {
+		return &Images{Dataset: train, Labelled: true}, nil
+	}
+	both, err := dataset.Join(path, train, val)
+	if err != nil {
+		return nil, err
+	}
+	parts := append(slices.Repeat([]string{partTrain}, train.Len()), slices.Repeat([]string{partVal}, val.Len())...)
+	return &Images{Dataset: both, Labelled: true, Parts: parts}, nil
+}
+
+// Parts of a collection.
+const (
+	partTrain = "train"
+	partVal   = "val"
+	partTest  = "test"
+)
+
+// labels are the classes of sample i, and those that evaluation ignores.
+func (m *Images) labels(i int) (present, difficult []int) {
+	switch {
+	case m.Multi:
+		return m.Present[i], m.Difficult[i]
+	case m.Labelled:
+		return []int{m.Samples[i].Label}, nil
+	}
+	return nil, nil
+}
+
+func (m *Images) part(i int) string {
+	if m.Parts == nil {
+		return ""
+	}
+	return m.Parts[i]
+}
+
+// box is the sample's box in whole pixels of its image; empty if it has none.
+func (m *Images) box(i int) image.Rectangle {
+	boxes := m.Samples[i].Boxes
+	if len(boxes) == 0 {
+		return image.Rectangle{}
+	}
+	b := boxes[0]
+	return image.Rect(int(math.Floor(b.X0)), int(math.Floor(b.Y0)), int(math.Ceil(b.X1)), int(math.Ceil(b.Y1)))
+}
