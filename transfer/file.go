@@ -388,9 +388,14 @@ func (f *file) unreadableIn(row int) int {
 	return -1
 }
 
-func (f *file) summary() *Summary {
-	s := &Summary{Dim: f.header.Dim, Unreadable: []eval.BadImage{}}
-	for _, row := range f.rows {
+func (f *file) summary() *Summary { return summarise(f.header, f.rows) }
+
+// Summary counts what the file holds.
+func (d *Descriptors) Summary() *Summary { return summarise(d.Header, d.Rows) }
+
+func summarise(h Header, rows []Row) *Summary {
+	s := &Summary{Dim: h.Dim, Unreadable: []eval.BadImage{}}
+	for _, row := range rows {
 		if row.Error == "" {
 			s.Images++
 			continue

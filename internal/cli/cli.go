@@ -38,6 +38,8 @@ type commands struct {
 	Train     trainCommand     `cmd:"" help:"Train a network; without arguments, on the photographs that are built in."`
 	Eval      evalCommand      `cmd:"" help:"Measure top-1 and top-5 error on a folder of images."`
 	Classify  classifyCommand  `cmd:"" help:"Name the classes of photographs."`
+	Features  featuresCommand  `cmd:"" help:"Describe images by a network's activations."`
+	Transfer  transferCommand  `cmd:"" help:"Train and measure linear SVMs on descriptors."`
 	Convert   convertCommand   `cmd:"" help:"Turn weights of any format into another."`
 	Inspect   inspectCommand   `cmd:"" help:"Show what a file of weights holds."`
 	Pull      pullCommand      `cmd:"" help:"Download and check public releases of weights."`

@@ -60,10 +60,11 @@ func parseNet(arg string) (netSpec, error) {
 
 // opener opens a network of an evaluation, and keeps it until another is opened.
 type opener struct {
-	fc      nn.Storage
-	threads int
-	file    string
-	model   *vgg.Model
+	fc       nn.Storage
+	threads  int
+	file     string
+	model    *vgg.Model
+	headless bool // networks without classes are welcome
 	// What the command line says of weights that don't tell all; nil: nothing.
 	flags *modelFlags
 	env   *environment
@@ -84,6 +85,9 @@ func (o *opener) open(file string) (*vgg.Model, error) {
 }
 
 func (o *opener) read(file string) (*vgg.Model, error) {
+	if o.flags != nil && o.headless {
+		return o.flags.openAny(o.env, file, o.fc)
+	}
 	if o.flags != nil {
 		return o.flags.open(o.env, file, o.fc)
 	}

@@ -58,6 +58,15 @@ func (f fileFlags) options() (vgg.OpenOptions, error) {
 // open opens a file of weights, or the release that a configuration's name stands for,
 // for a command that needs classes.
 func (f modelFlags) open(e *environment, name string, fc nn.Storage) (*vgg.Model, error) {
+	m, err := f.openAny(e, name, fc)
+	if err == nil && m.Net.Options().Headless() {
+		return nil, fmt.Errorf("%s: features only, without a classifier: no classes to tell", name)
+	}
+	return m, err
+}
+
+// openAny is open for a command that takes features alone, too.
+func (f modelFlags) openAny(e *environment, name string, fc nn.Storage) (*vgg.Model, error) {
 	o, err := f.options()
 	if err != nil {
 		return nil, err
@@ -67,14 +76,7 @@ func (f modelFlags) open(e *environment, name string, fc nn.Storage) (*vgg.Model
 		return nil, err
 	}
 	o.FC = fc
-	m, err := vgg.OpenWith(path, o)
-	if err != nil {
-		return nil, err
-	}
-	if m.Net.Options().Headless() {
-		return nil, fmt.Errorf("%s: features only, without a classifier: no classes to tell", path)
-	}
-	return m, nil
+	return vgg.OpenWith(path, o)
 }
 
 // path is a file's own, or that of a release, which is downloaded on its first use.

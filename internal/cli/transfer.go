@@ -1,0 +1,334 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/report"
+	"github.com/verydeep/vgg/transfer"
+)
+
+type transferCommand struct {
+	Train transferTrainCommand `cmd:"" help:"Train linear SVMs on descriptors."`
+	Eval  transferEvalCommand  `cmd:"" help:"Measure linear SVMs on descriptors: a file of them, or trained on parts or random splits."`
+}
+
+// svmFlags are shared by the commands that train SVMs.
+type svmFlags struct {
+	Loss      transfer.Loss `default:"l2" enum:"l2,l1" placeholder:"NAME" help:"Of a margin below 1: l2, its square, or l1 (l2)."`
+	C         []float64     `name:"c" default:"0.01,0.1,1,10,100" placeholder:"C" help:"Price of a margin below 1. Of several, separated by commas, the one that is best on the images held out (0.01,0.1,1,10,100)."`
+	HoldOut   share         `default:"20%" placeholder:"SHARE" help:"Share of the training images of each class that choose C (20%)."`
+	Balance   bool          `help:"Let rare classes count as much as common ones."`
+	Bias      float64       `default:"1" placeholder:"X" help:"Constant that every descriptor ends with; 0: no bias (1)."`
+	Tolerance float64       `default:"1e-4" placeholder:"X" help:"Violation of the optimality conditions that is left (1e-4)."`
+	Passes    int           `default:"1000" placeholder:"N" help:"Passes over the images, at most (1000)."`
+	Seed      uint64        `default:"0" placeholder:"N" help:"Of splits and of the order of images (0)."`
+}
+
+func (f svmFlags) options() (transfer.TrainOptions, error) {
+	o := transfer.DefaultTraining()
+	o.Loss, o.Cs, o.HoldOut, o.Balance, o.Bias = f.Loss, f.C, float64(f.HoldOut), f.Balance, f.Bias
+	o.Tolerance, o.MaxIterations, o.Seed = f.Tolerance, f.Passes, f.Seed
+	for _, c := range f.C {
+		if !(c > 0) || math.IsInf(c, 0) {
+			return o, usagef("--c %v, want above 0", c)
+		}
+	}
+	switch {
+	case !(f.Tolerance > 0):
+		return o, usagef("--tolerance %v, want above 0", f.Tolerance)
+	case f.Passes < 1:
+		return o, usagef("--passes %d, want at least 1", f.Passes)
+	case !(f.Bias >= 0):
+		return o, usagef("--bias %v, want at least 0", f.Bias)
+	case len(f.C) > 1 && !(f.HoldOut > 0 && f.HoldOut < 1):
+		return o, usagef("--hold-out %v, want more than 0 and less than 1", float64(f.HoldOut))
+	}
+	return o, nil
+}
+
+// watch shows on standard error how far training has come.
+func (e *environment) watch(o *transfer.TrainOptions) (stop func()) {
+	var bar *progress
+	what := ""
+	stop = func() {
+		if bar != nil {
+			bar.close()
+			bar = nil
+		}
+	}
+	o.OnStage = func(stage string) {
+		stop()
+		what = stage
+	}
+	o.OnClass = func(done, total int) {
+		if bar == nil {
+			bar = newProgress(e.stderr, total, "classes")
+		}
+		bar.set(done, what)
+	}
+	return stop
+}
+
+type transferTrainCommand struct {
+	Descriptors []string `arg:"" help:"File of descriptors (vgg features), or those of all its shards."`
+	Out         string   `required:"" placeholder:"FILE" help:"File for the SVMs, FILE.safetensors."`
+	All         bool     `help:"Train on all images, those of val and test too."`
+	svmFlags
+	threadsFlag
+	jsonFlag
+}
+
+func (transferTrainCommand) Help() string {
+	return `Trains one SVM against the rest for each class, by dual coordinate descent; C is chosen on a part of the training images, which are then all trained on. Of a set with parts the training part is used: train, and val too if there is test. Images that are marked difficult for a class have no part in its SVM.` + exitHelp
+}
+
+// svmResult has the JSON keys of `vgg transfer train --json`.
+type svmResult struct {
+	Out string `json:"out"`
+	transfer.SVMInfo
+}
+
+func (c *transferTrainCommand) Run(e *environment) error {
+	if _, err := c.apply(); err != nil {
+		return err
+	}
+	o, err := c.options()
+	if err != nil {
+		return err
+	}
+	d, x, err := load(c.Descriptors)
+	if err != nil {
+		return err
+	}
+	rows := d.Readable()
+	if d.HasParts() && !c.All {
+		split, err := d.Parts()
+		if err != nil {
+			return err
+		}
+		rows = split.Train
+	}
+	stop := e.watch(&o)
+	s, err := transfer.Train(e.ctx, d, x, rows, o)
+	stop()
+	if err != nil {
+		return err
+	}
+	if err := s.Save(c.Out); err != nil {
+		return err
+	}
+	if c.JSON {
+		return writeJSON(e.stdout, svmResult{c.Out, s.Info})
+	}
+	if len(s.Info.Tried) > 0 {
+		t := report.NewTable(report.Column{Title: "C", Align: report.Right}, right(scoreName(s.Info.Multi)+" on images held out"))
+		for _, trial := range s.Info.Tried {
+			t.Row(fmt.Sprint(trial.C), report.Percent(trial.Score))
+		}
+		fmt.Fprintf(e.stdout, "%s\n", t)
+	}
+	if !s.Info.Converged {
+		fmt.Fprintf(e.stderr, "not all classes converged in %d passes\n", s.Info.MaxIterations)
+	}
+	_, err = fmt.Fprintf(e.stdout, "SVMs of %d classes on %s images, C %g, in %s\n\nNext: vgg transfer eval --svm %s DESCRIPTORS\n",
+		len(s.Info.Classes), report.Count(int64(s.Info.Images)), s.Info.C, report.Duration(time.Duration(s.Info.Seconds*float64(time.Second))), c.Out)
+	return err
+}
+
+// load reads descriptors with all numbers.
+func load(paths []string) (*transfer.Descriptors, []float32, error) {
+	d, err := transfer.OpenMerged(paths...)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer d.Close()
+	x, err := d.Load()
+	if err != nil {
+		return nil, nil, err
+	}
+	if !d.Header.Labelled() {
+		return nil, nil, fmt.Errorf("%s: descriptors without labels, want those of labelled images", strings.Join(paths, ", "))
+	}
+	return d, x, nil
+}
+
+func scoreName(multi bool) string {
+	if multi {
+		return "Mean AP (area)"
+	}
+	return "Mean class recall"
+}
+
+type transferEvalCommand struct {
+	Descriptors  []string `arg:"" help:"File of descriptors (vgg features), or those of all its shards."`
+	SVM          string   `name:"svm" placeholder:"FILE" help:"SVMs to measure (vgg transfer train); without them, they are trained."`
+	Splits       int      `placeholder:"N" help:"Random splits that are trained and tested on (3 unless the set has parts)."`
+	TrainImages  int      `default:"30" placeholder:"N" help:"Training images of each class of a random split (30)."`
+	TestImages   int      `default:"50" placeholder:"N" help:"Test images of each class of a random split, at most; 0: all others (50)."`
+	ClassResults bool     `help:"Show every class."`
+	svmFlags
+	threadsFlag
+	jsonFlag
+}
+
+func (transferEvalCommand) Help() string {
+	return `Of images that have one class each the result is mean class recall, of images with several, mean average precision: PASCAL VOC's until 2009 (11-point) and from 2010 on (area), and scikit-learn's (step). Of random splits it is the mean with the deviation of one split. The numbers of images are those of the paper's protocol for Caltech-101; 60 of its for Caltech-256. With --svm, a set with parts is tested on test, or val, and other images all.` + exitHelp
+}
+
+func (c *transferEvalCommand) Run(e *environment) error {
+	if _, err := c.apply(); err != nil {
+		return err
+	}
+	o, err := c.options()
+	if err != nil {
+		return err
+	}
+	switch {
+	case c.Splits < 0:
+		return usagef("--splits %d, want at least 1", c.Splits)
+	case c.Splits > 0 && c.SVM != "":
+		return usagef("--splits and --svm both, want one of them")
+	case c.TrainImages < 1:
+		return usagef("--train-images %d, want at least 1", c.TrainImages)
+	case c.TestImages < 0:
+		return usagef("--test-images %d, want at least 0", c.TestImages)
+	}
+	d, x, err := load(c.Descriptors)
+	if err != nil {
+		return err
+	}
+	m, how, err := c.measure(e, d, x, o)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return writeJSON(e.stdout, m)
+	}
+	return printMeasured(e, m, how, c.ClassResults)
+}
+
+// measure measures the SVMs of a file, or trains them.
+func (c *transferEvalCommand) measure(e *environment, d *transfer.Descriptors, x []float32, o transfer.TrainOptions) (m *transfer.Measured, how string, err error) {
+	if c.SVM != "" {
+		s, err := transfer.OpenSVM(c.SVM)
+		if err != nil {
+			return nil, "", err
+		}
+		rows := d.Readable()
+		if d.HasParts() {
+			split, err := d.Parts()
+			if err != nil {
+				return nil, "", err
+			}
+			rows = split.Test
+		}
+		score, err := s.Evaluate(d, x, rows)
+		if err != nil {
+			return nil, "", err
+		}
+		return &transfer.Measured{Data: d.Header.Data.Name, Dim: d.Header.Dim, Splits: []transfer.SplitResult{{C: s.Info.C, Trained: s.Info.Images, Converged: s.Info.Converged, Score: score}}}, c.SVM, nil
+	}
+	p := transfer.Protocol{Splits: c.Splits, Train: c.TrainImages, Test: c.TestImages, Seed: c.Seed}
+	if p.Splits == 0 && !d.HasParts() {
+		if d.Header.Multi() {
+			return nil, "", errors.New("images with several classes and no parts, want train and test in the lists")
+		}
+		p.Splits = 3
+	}
+	stop := e.watch(&o)
+	m, err = transfer.Measure(e.ctx, d, x, p, o)
+	stop()
+	how = "the set's own parts"
+	if p.Splits > 0 {
+		how = fmt.Sprintf("%d random splits, %d training and %s test images a class", p.Splits, p.Train, upTo(p.Test))
+	}
+	return m, how, err
+}
+
+func upTo(n int) string {
+	if n == 0 {
+		return "all other"
+	}
+	return fmt.Sprintf("up to %d", n)
+}
+
+// printMeasured prints a result as text.
+func printMeasured(e *environment, m *transfer.Measured, how string, classes bool) error {
+	multi := m.Splits[0].Score.Multi()
+	columns := []report.Column{right("Split"), right("Training images"), right("Test images"), right("C")}
+	values := []func(*transfer.Score) float64{
+		func(s *transfer.Score) float64 { return s.MeanClassRecall },
+		func(s *transfer.Score) float64 { return 1 - s.Top1Error },
+	}
+	names := []string{"Mean class recall", "Right"}
+	if multi {
+		values, names = nil, nil
+		for _, form := range metrics.APForms() {
+			values = append(values, func(s *transfer.Score) float64 { return s.MeanAP[form] })
+			names = append(names, "Mean AP ("+string(form)+")")
+		}
+	}
+	for _, n := range names {
+		columns = append(columns, right(n))
+	}
+	t := report.NewTable(columns...)
+	for i, s := range m.Splits {
+		row := []string{fmt.Sprint(i + 1), report.Count(int64(s.Trained)), report.Count(int64(s.Score.Images)), fmt.Sprint(s.C)}
+		for _, v := range values {
+			row = append(row, report.Percent(v(s.Score)))
+		}
+		t.Row(row...)
+		if !s.Converged {
+			fmt.Fprintf(e.stderr, "split %d: not all classes converged\n", i+1)
+		}
+	}
+	if len(m.Splits) > 1 {
+		t.Rule()
+		row := []string{"mean", "", "", ""}
+		for _, v := range values {
+			mean, deviation := m.Of(v)
+			row = append(row, plusMinus(mean, deviation))
+		}
+		t.Row(row...)
+	}
+	if classes {
+		printClasses(e, m, multi)
+	}
+	_, err := fmt.Fprintf(e.stdout, "%s\n%d numbers a descriptor, %s: %s.\n", t, m.Dim, m.Data, how)
+	return err
+}
+
+// plusMinus is a mean and its deviation in per cent.
+func plusMinus(mean, deviation float64) string {
+	return fmt.Sprintf("%s ± %.2f %%", strings.TrimSuffix(report.Percent(mean), " %"), 100*deviation)
+}
+
+// printClasses prints the first split class by class.
+func printClasses(e *environment, m *transfer.Measured, multi bool) {
+	columns := []report.Column{{Title: "Class"}, right("Test images")}
+	if multi {
+		for _, form := range metrics.APForms() {
+			columns = append(columns, right("AP ("+string(form)+")"))
+		}
+	} else {
+		columns = append(columns, right("Recall"))
+	}
+	t := report.NewTable(columns...)
+	for _, c := range m.Splits[0].Score.Classes {
+		row := []string{c.Class, report.Count(int64(c.Images))}
+		if multi {
+			for _, form := range metrics.APForms() {
+				row = append(row, report.Percent(c.AP[form]))
+			}
+		} else {
+			row = append(row, report.Percent(c.Recall))
+		}
+		t.Row(row...)
+	}
+	fmt.Fprintf(e.stdout, "%s\n", t)
+}

@@ -1,0 +1,140 @@
+package transfer
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"github.com/verydeep/vgg/metrics"
+)
+
+// Score is how good a classifier is on some images. What doesn't apply is NaN, null in
+// JSON.
+type Score struct {
+	Images int
+	// Of images that have one class each:
+	MeanClassRecall float64
+	Top1Error       float64
+	// Of images that have several: the mean of the classes' average precision, by every
+	// definition. Images of a class marked difficult don't count for it.
+	MeanAP  map[metrics.APForm]float64
+	Classes []ClassScore
+	multi   bool
+}
+
+// ClassScore is a class's share of a score.
+type ClassScore struct {
+	Class  string
+	Images int // that show it
+	Recall float64
+	AP     map[metrics.APForm]float64
+}
+
+// MarshalJSON leaves out what doesn't apply.
+func (s Score) MarshalJSON() ([]byte, error) {
+	m := map[string]any{"images": s.Images, "classes": s.Classes}
+	if s.multi {
+		m["mean_ap"] = s.MeanAP
+	} else {
+		m["mean_class_recall"], m["top1_error"] = number(s.MeanClassRecall), number(s.Top1Error)
+	}
+	return json.Marshal(m)
+}
+
+// MarshalJSON leaves out what doesn't apply.
+func (c ClassScore) MarshalJSON() ([]byte, error) {
+	m := map[string]any{"class": c.Class, "images": c.Images}
+	if c.AP != nil {
+		ap := map[metrics.APForm]*float64{}
+		for f, v := range c.AP {
+			ap[f] = number(v)
+		}
+		m["ap"] = ap
+	} else {
+		m["recall"] = number(c.Recall)
+	}
+	return json.Marshal(m)
+}
+
+// number is nil for a NaN, which JSON has no word for.
+func number(x float64) *float64 {
+	if math.IsNaN(x) {
+		return nil
+	}
+	return &x
+}
+
+// Multi reports whether the score is of images that may show several classes.
+func (s Score) Multi() bool { return s.multi }
+
+// value is what C is chosen by.
+func (s Score) value() float64 {
+	if s.multi {
+		return s.MeanAP[metrics.Area]
+	}
+	return s.MeanClassRecall
+}
+
+// Evaluate judges the classifier on rows of descriptors, whose numbers are x.
+func (s *SVM) Evaluate(d *Descriptors, x []float32, rows []int) (*Score, error) {
+	if err := s.check(d); err != nil {
+		return nil, err
+	}
+	if len(rows) == 0 {
+		return nil, fmt.Errorf("transfer: %s: no images to test on, want some", d.Header.Data.Name)
+	}
+	k, dim := len(s.Info.Classes), d.Header.Dim
+	scores := make([]float32, len(rows)*k)
+	for i, r := range rows {
+		s.score(scores[i*k:(i+1)*k], x[r*dim:(r+1)*dim])
+	}
+	if s.Info.Multi {
+		return multiScore(d, rows, scores), nil
+	}
+	return oneScore(d, rows, scores), nil
+}
+
+func oneScore(d *Descriptors, rows []int, scores []float32) *Score {
+	k := len(d.Header.Data.Classes)
+	c := metrics.NewConfusion(k)
+	for i, r := range rows {
+		c.Add(d.Rows[r].Labels[0], metrics.TopK(scores[i*k:(i+1)*k], 1)[0])
+	}
+	s := &Score{Images: len(rows), MeanClassRecall: c.MeanClassRecall(), Top1Error: c.Error()}
+	for class, wrong := range c.PerClassError() {
+		s.Classes = append(s.Classes, ClassScore{Class: d.Header.Data.Classes[class], Images: c.Images(class), Recall: 1 - wrong})
+	}
+	return s
+}
+
+func multiScore(d *Descriptors, rows []int, scores []float32) *Score {
+	k := len(d.Header.Data.Classes)
+	target := d.targets()
+	s := &Score{Images: len(rows), MeanAP: map[metrics.APForm]float64{}, MeanClassRecall: math.NaN(), Top1Error: math.NaN(), multi: true}
+	counted := 0
+	for class, name := range d.Header.Data.Classes {
+		var of []float32
+		var positive []bool
+		c := ClassScore{Class: name, AP: map[metrics.APForm]float64{}, Recall: math.NaN()}
+		for i, r := range rows {
+			if y := target(r, class); y != 0 {
+				of, positive = append(of, scores[i*k+class]), append(positive, y > 0)
+				c.Images += int(y+1) / 2
+			}
+		}
+		for _, form := range metrics.APForms() {
+			c.AP[form] = metrics.AveragePrecision(of, positive, form)
+			if c.Images > 0 {
+				s.MeanAP[form] += c.AP[form]
+			}
+		}
+		if c.Images > 0 {
+			counted++
+		}
+		s.Classes = append(s.Classes, c)
+	}
+	for form := range s.MeanAP {
+		s.MeanAP[form] /= float64(counted)
+	}
+	return s
+}

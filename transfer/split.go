@@ -1,0 +1,131 @@
+package transfer
+
+import (
+	"fmt"
+	"math"
+	"math/bits"
+	"math/rand/v2"
+	"slices"
+)
+
+// Split is rows to train on and rows to test on.
+type Split struct{ Train, Test []int }
+
+// Readable lists the rows that have descriptors.
+func (d *Descriptors) Readable() []int {
+	var rows []int
+	for r, row := range d.Rows {
+		if row.Error == "" {
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
+// HasParts reports whether the rows are divided into parts.
+func (d *Descriptors) HasParts() bool {
+	return slices.ContainsFunc(d.Rows, func(r Row) bool { return r.Part != "" })
+}
+
+// Parts is the division that the set has: where it has test images, train and val against
+// test, else train against val.
+func (d *Descriptors) Parts() (Split, error) {
+	tested := partVal
+	if slices.ContainsFunc(d.Rows, func(r Row) bool { return r.Part == partTest }) {
+		tested = partTest
+	}
+	var s Split
+	for _, r := range d.Readable() {
+		switch part := d.Rows[r].Part; {
+		case part == tested:
+			s.Test = append(s.Test, r)
+		case part != "":
+			s.Train = append(s.Train, r)
+		}
+	}
+	if len(s.Train) == 0 || len(s.Test) == 0 {
+		return s, fmt.Errorf("transfer: %s: %d images to train on and %d to test on, want parts train and val or test", d.Header.Data.Name, len(s.Train), len(s.Test))
+	}
+	return s, nil
+}
+
+// RandomSplit draws, of every class, so many images to train on and, of the others, so
+// many to test on; test = 0 is all of them (the paper's protocol for Caltech-101 and -256:
+// 30 or 60, and up to 50). It is a function of the seed and the number of the split.
+func (d *Descriptors) RandomSplit(train, test int, seed uint64, number int) (Split, error) {
+	if d.Header.Layout != oneClass {
+		return Split{}, fmt.Errorf("transfer: %s: random splits are of images that have one class each", d.Header.Data.Name)
+	}
+	if train < 1 || test < 0 {
+		return Split{}, fmt.Errorf("transfer: %d training and %d test images a class, want at least 1 and 0", train, test)
+	}
+	var s Split
+	for class, rows := range d.byClass(d.Readable()) {
+		shuffle(rows, seed, uint64(number), uint64(class))
+		if len(rows) <= train {
+			return s, fmt.Errorf("transfer: %s: class %s: %d images, want more than the %d to train on", d.Header.Data.Name, d.Header.Data.Classes[class], len(rows), train)
+		}
+		s.Train = append(s.Train, rows[:train]...)
+		rest := rows[train:]
+		if test > 0 {
+			rest = rest[:min(test, len(rest))]
+		}
+		s.Test = append(s.Test, rest...)
+	}
+	slices.Sort(s.Train)
+	slices.Sort(s.Test)
+	return s, nil
+}
+
+// byClass groups rows by their first class.
+func (d *Descriptors) byClass(rows []int) [][]int {
+	groups := make([][]int, len(d.Header.Data.Classes))
+	for _, r := range rows {
+		if labels := d.Rows[r].Labels; len(labels) > 0 {
+			groups[labels[0]] = append(groups[labels[0]], r)
+		}
+	}
+	return groups
+}
+
+// holdOut keeps a share of rows for validation, of each class its part: at least one and
+// never all. Of images with several classes each counts with its rarest.
+func (d *Descriptors) holdOut(rows []int, share float64, seed uint64) Split {
+	classes := len(d.Header.Data.Classes)
+	count := make([]int, classes)
+	for _, r := range rows {
+		for _, c := range d.Rows[r].Labels {
+			count[c]++
+		}
+	}
+	groups := make([][]int, classes+1) // the last: no class
+	for _, r := range rows {
+		rarest := classes
+		for _, c := range d.Rows[r].Labels {
+			if rarest == classes || count[c] < count[rarest] {
+				rarest = c
+			}
+		}
+		groups[rarest] = append(groups[rarest], r)
+	}
+	var s Split
+	for c, group := range groups {
+		shuffle(group, seed, 1<<32, uint64(c))
+		n := max(1, int(math.Round(share*float64(len(group)))))
+		n = max(0, min(n, len(group)-1))
+		s.Test = append(s.Test, group[:n]...)
+		s.Train = append(s.Train, group[n:]...)
+	}
+	slices.Sort(s.Train)
+	slices.Sort(s.Test)
+	return s
+}
+
+// shuffle puts rows into an order that depends on the three numbers alone.
+func shuffle(rows []int, seed, use, class uint64) {
+	rng := rand.NewPCG(seed, use<<20^class)
+	for i := len(rows) - 1; i > 0; i-- {
+		j, _ := bits.Mul64(rng.Uint64(), uint64(i+1))
+		rows[i], rows[j] = rows[j], rows[i]
+	}
+}
