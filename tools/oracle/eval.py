@@ -84,20 +84,32 @@ def read_safetensors(path):
             for name, e in header.items() if name != "__metadata__"}
 
 
-def score_map(p, x):
-    """Class score map (N, K, OH, OW) of preprocessed images."""
+def activations(p, x):
+    """Name and activation (N, C, H, W) of every layer on preprocessed images, before the
+    rectification where there is one."""
     block, i = 1, 1
     for k in D:
         if k == "M":
-            x, block, i = F.max_pool2d(x, 2), block + 1, 1
+            x = F.max_pool2d(x, 2)
+            yield f"pool{block}", x
+            block, i = block + 1, 1
             continue
-        x, i = F.relu(F.conv2d(x, p[f"conv{block}_{i}.weight"], p[f"conv{block}_{i}.bias"], padding=1)), i + 1
+        x = F.conv2d(x, p[f"conv{block}_{i}.weight"], p[f"conv{block}_{i}.bias"], padding=1)
+        yield f"conv{block}_{i}", x
+        x, i = F.relu(x), i + 1
     r = 7
     for name in ("fc6", "fc7", "fc8"):
         w = p[name + ".weight"]
-        x = F.conv2d(x, w.reshape(w.shape[0], -1, r, r), p[name + ".bias"])
-        x, r = (F.relu(x) if name != "fc8" else x), 1
-    return x
+        x, r = F.conv2d(x, w.reshape(w.shape[0], -1, r, r), p[name + ".bias"]), 1
+        yield name, x
+        x = F.relu(x)
+
+
+def score_map(p, x):
+    """Class score map (N, K, OH, OW) of preprocessed images."""
+    for _, y in activations(p, x):
+        pass
+    return y
 
 
 def tensor(images):
@@ -184,4 +196,5 @@ def write(path, out):
     part.replace(path)
 
 
-main()
+if __name__ == "__main__":
+    main()

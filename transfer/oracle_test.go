@@ -1,0 +1,165 @@
+package transfer
+
+import (
+	"encoding/json"
+	"flag"
+	"hash/fnv"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/preprocess"
+)
+
+var (
+	fullWeights = flag.String("weights", "", "file of weights for TestOracle in the place of the small network")
+	fullOracle  = flag.String("oracle", "", "what tools/oracle/features.py --weights made of them")
+)
+
+// hashedModel is D at an eighth of its width, with the weights that tools/oracle/eval.py
+// computes: weight i of a tensor is a hash of its name and i.
+func hashedModel(t *testing.T) *vgg.Model {
+	t.Helper()
+	o := vgg.DefaultOptions("D")
+	o.Classes, o.Width, o.FC = 10, 1./8, 64
+	net, err := vgg.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range net.Params() {
+		v := make([]float32, p.Len())
+		bound := 0.1 // of a bias
+		if len(p.Shape) > 1 {
+			bound = math.Sqrt(6 / float64(p.Len()/p.Shape[0]))
+		}
+		switch p.Name {
+		case "conv1_1.weight":
+			bound /= 64
+		case "fc8.weight":
+			bound *= 1.5
+		}
+		h := fnv.New64a()
+		h.Write([]byte(p.Name))
+		seed := h.Sum64()
+		for i := range v {
+			z := seed + uint64(i+1)*0x9e3779b97f4a7c15
+			z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+			z = (z ^ z>>27) * 0x94d049bb133111eb
+			z ^= z >> 31
+			v[i] = float32((float64(z>>40)/(1<<23) - 1) * bound)
+		}
+		if err := p.Set(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spec, err := preprocess.Preset("vgg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &vgg.Model{Net: net, Classes: make([]string, o.Classes), Preprocess: spec}
+}
+
+type featureOracle struct {
+	Scales []int
+	Images []struct {
+		File     string
+		Raw      [][]float32
+		Stacked  []float32
+		Averaged []float32
+		Others   map[string]map[string][]float32
+	}
+}
+
+// On photographs, descriptors are PyTorch's within 1e-4 (of their largest number, where
+// they are not normalised): at every Q, stacked and averaged, and of any layer.
+func TestOracle(t *testing.T) {
+	path, open := "testdata/features.json", func() (*vgg.Model, error) { return vgg.Open(*fullWeights) }
+	if *fullOracle != "" {
+		path = *fullOracle
+	} else {
+		m := hashedModel(t)
+		open = func() (*vgg.Model, error) { return m, nil }
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var o featureOracle
+	if err := json.Unmarshal(text, &o); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join("..", "..", "shared", "data", "imagenet-sample")
+	if _, err := os.Stat(dir); err != nil {
+		t.Skipf("no photographs: %v", err)
+	}
+	scales := o.Scales
+	if testing.Short() {
+		o.Images, scales = o.Images[:1], o.Scales[:1]
+	}
+	var files []string
+	for _, im := range o.Images {
+		files = append(files, filepath.Join(dir, im.File))
+	}
+	images, err := OpenImages(Files, files...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	describe := func(scales []int, layer string, o Options) []float32 {
+		t.Helper()
+		out := filepath.Join(t.TempDir(), "f.npy")
+		o.Flip = true
+		net := Net{Weights: "D", Scales: scales, Layer: layer, Open: open}
+		if _, err := Extract(t.Context(), []Net{net}, images, out, o); err != nil {
+			t.Fatal(err)
+		}
+		_, x := contents(t, out)
+		return x
+	}
+	worst := 0.0
+	check := func(what string, got, want []float32) {
+		t.Helper()
+		if len(got) != len(want) {
+			t.Fatalf("%s: %d numbers, want %d", what, len(got), len(want))
+		}
+		most := 0.0
+		for _, v := range want {
+			most = max(most, math.Abs(float64(v)))
+		}
+		for i := range want {
+			d := math.Abs(float64(got[i]-want[i])) / most
+			worst = max(worst, d)
+			if !(d <= 1e-4) {
+				t.Fatalf("%s: number %d is %v, want %v", what, i, got[i], want[i])
+			}
+		}
+	}
+	n, k := len(o.Images[0].Averaged)*len(scales), len(o.Images[0].Averaged)
+	raw := describe(scales, "", Options{Raw: true})
+	for i, im := range o.Images {
+		for s := range scales {
+			check(im.File+": a scale", raw[i*n+s*k:i*n+(s+1)*k], im.Raw[s])
+		}
+	}
+	if !testing.Short() {
+		stacked, averaged := describe(scales, "", Options{}), describe(scales, "", Options{Average: true})
+		for i, im := range o.Images {
+			check(im.File+": stacked", stacked[i*n:(i+1)*n], im.Stacked)
+			check(im.File+": averaged", averaged[i*k:(i+1)*k], im.Averaged)
+		}
+	}
+	others := 0
+	for layer, kinds := range o.Images[0].Others {
+		for kind, want := range kinds {
+			x := describe(o.Scales[:1], layer, Options{Raw: true, Max: strings.HasPrefix(kind, "max"), Unrectified: strings.HasSuffix(kind, "unrectified")})
+			check(layer+": "+kind, x[:len(want)], want)
+			others++
+		}
+	}
+	if *fullOracle == "" && others != 24 {
+		t.Errorf("%d other layers", others)
+	}
+	t.Logf("largest difference, in the largest number of a descriptor: %.2g", worst)
+}
