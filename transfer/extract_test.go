@@ -263,7 +263,7 @@ func TestBadFiles(t *testing.T) {
 		"not the array of 14×24":                {"\x93NUMPZ" + string(npy[6:]), string(index)},
 		"image 99, want one of shard 1/1 of 14": {string(npy), lines[0] + strings.Replace(lines[1], `"image":`, `"image":99,"x":`, 1)},
 		"class 7, want 0 to 2":                  {string(npy), lines[0] + strings.Replace(lines[1], `"labels":[`, `"labels":[7,`, 1)},
-		"array of 20000000000×24":             {string(npy), strings.Replace(lines[0], `"images":14`, `"images":20000000000`, 1)},
+		"array of 20000000000×24":               {string(npy), strings.Replace(lines[0], `"images":14`, `"images":20000000000`, 1)},
 		"numbers of a descriptor":               {string(npy), strings.Replace(lines[0], `"dim":24`, `"dim":25`, 1)},
 	} {
 		dir := t.TempDir()
