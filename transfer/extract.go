@@ -50,6 +50,7 @@ type Options struct {
 
 	Shard   eval.Shard // part of the set; zero: all
 	Batch   int        // images of one size that go through the network together; 0: as many as pay
+	Ranks   int        // copies of a network, without its weights, that share images and threads; 0: as many as pay
 	Workers int        // images prepared at once; 0: runtime.GOMAXPROCS
 	Memory  int64      // bound, in bytes, of the process's memory; 0: [eval.DefaultMemory]
 
@@ -202,7 +203,7 @@ func until(m *vgg.Model, n Net, o Options) (*vgg.Model, error) {
 func (p *extraction) of(m *vgg.Model, n Net, r Region) eval.Extraction {
 	x := eval.Extraction{
 		Model: m, Data: p.images.Dataset, Scales: n.Scales, Flip: p.o.Flip, Max: p.o.Max,
-		Batch: p.o.Batch, Workers: p.o.Workers, Memory: p.o.Memory,
+		Batch: p.o.Batch, Ranks: p.o.Ranks, Workers: p.o.Workers, Memory: p.o.Memory,
 	}
 	if r == Box {
 		x.Region = func(i int) image.Rectangle { return p.images.box(i) }

@@ -19,9 +19,10 @@ type featuresCommand struct {
 	Out     string   `required:"" placeholder:"FILE" help:"FILE.npy, beside which FILE.npy.jsonl has names and labels; FILE.safetensors; or FILE.jsonl, an image a line. A run that was interrupted goes on with it."`
 	Merge   bool     `help:"Put the files of shards together in --out in place of running."`
 	descriptorFlags
-	Shard  string   `placeholder:"I/N" help:"Describe every Nth image only, from the Ith on; --merge puts the parts together."`
-	Batch  int      `placeholder:"N" help:"Images of one size that go through the network together (as many as hold 800,000 pixels)."`
-	Memory byteSize `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB; an image that needs more is unreadable (what the weights take and 2 GiB)."`
+	Shard string `placeholder:"I/N" help:"Describe every Nth image only, from the Ith on; --merge puts the parts together."`
+	Batch int    `placeholder:"N" help:"Images of one size that go through the network together (as many as hold 800,000 pixels)."`
+	ranksFlag
+	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB; an image that needs more is unreadable (what the weights take and 2 GiB)."`
 	modelFlags
 	storageFlag
 	threadsFlag
@@ -59,6 +60,9 @@ func (c *featuresCommand) Run(e *environment) error {
 	if c.Batch < 0 || c.Batch > maxBatch {
 		return usagef("--batch %d, want 1 to %d", c.Batch, maxBatch)
 	}
+	if err := c.ranksFlag.check(); err != nil {
+		return err
+	}
 	if c.Merge {
 		return c.merge(e)
 	}
@@ -73,7 +77,7 @@ func (c *featuresCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	o.Batch, o.Memory = c.Batch, int64(c.Memory)
+	o.Batch, o.Ranks, o.Memory = c.Batch, c.Ranks, int64(c.Memory)
 	if c.Shard != "" {
 		if o.Shard, err = eval.ParseShard(c.Shard); err != nil {
 			return usageError{err}
