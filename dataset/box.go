@@ -198,7 +198,7 @@ func (a *attacher) attach(note annotation, ours bool) error {
 	sample := &a.out.Samples[i]
 	scaleX, scaleY := 1.0, 1.0
 	if a.options.Rescale && note.w > 0 {
-		w, h, err := a.out.size(i)
+		w, h, err := a.out.Size(i)
 		if err != nil {
 			return a.bad(note.source, err)
 		}
@@ -341,8 +341,9 @@ func namedBoxes(from string) ([]boxSource, error) {
 	return []boxSource{s}, nil
 }
 
-// size returns the size of an image by its header.
-func (d *Dataset) size(i int) (w, h int, err error) {
+// Size returns the size in pixels of sample i's image as it is stored, by its
+// header.
+func (d *Dataset) Size(i int) (w, h int, err error) {
 	data, err := d.Read(i)
 	if err != nil {
 		return 0, 0, err

@@ -275,6 +275,12 @@ func (r *run) workers() int {
 	return runtime.GOMAXPROCS(0)
 }
 
+// MatchClasses returns the model's class of each of the set's, which has the same name
+// or, of ImageNet's classes, the synset. It is an error if there is none.
+func MatchClasses(m *vgg.Model, data *dataset.Dataset) ([]int, error) {
+	return matchClasses(data.Name, data.Classes, classesFor(m, data))
+}
+
 // matchClasses returns the model's class of each of the set's.
 func matchClasses(name string, set, classes []string) ([]int, error) {
 	index := map[string]int{}

@@ -9,6 +9,19 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
+// OutputMap is what a network gives of an image rescaled to one scale: its outputs for
+// the window at each place. The window at row i and column j covers Window pixels from
+// j·Stride and i·Stride on.
+type OutputMap struct {
+	Scale  int // Q
+	W, H   int // the rescaled image, pixels
+	Window int // side of a place's window, pixels
+	Stride int // from a place's window to the next, pixels
+	OH, OW int // places
+	// Outputs is (K,OH,OW): output by output, rows from top to bottom.
+	Outputs []float32
+}
+
 // ScoreMap is the class score map of an image rescaled to one scale (§3.2), as
 // posteriors: at each place the soft-max of the scores of the window there.
 type ScoreMap struct {
@@ -25,6 +38,25 @@ type ScoreMap struct {
 
 // ScoreMaps returns the class score maps of an image at several scales.
 func ScoreMaps(m *vgg.Model, im *preprocess.Image, scales []int) ([]ScoreMap, error) {
+	outputs, err := OutputMaps(m, im, scales)
+	if err != nil {
+		return nil, err
+	}
+	var maps []ScoreMap
+	for _, o := range outputs {
+		k := len(o.Outputs) / (o.OH * o.OW)
+		s := ScoreMap{Scale: o.Scale, W: o.W, H: o.H, Window: o.Window, Stride: o.Stride, OH: o.OH, OW: o.OW, Posterior: make([]float32, k)}
+		spatialMean(s.Posterior, o.Outputs)
+		metrics.Softmax(s.Posterior, s.Posterior)
+		s.Posteriors = softmaxMap(o.Outputs, k)
+		maps = append(maps, s)
+	}
+	return maps, nil
+}
+
+// OutputMaps runs a network densely over an image at several scales. An image that takes
+// more than the memory of [DefaultMemory] is an error.
+func OutputMaps(m *vgg.Model, im *preprocess.Image, scales []int) ([]OutputMap, error) {
 	side := m.Net.Options().Input
 	if err := (Setting{Dense, scales, false}).validate(side); err != nil {
 		return nil, err
@@ -37,7 +69,7 @@ func ScoreMaps(m *vgg.Model, im *preprocess.Image, scales []int) ([]ScoreMap, er
 	if err != nil {
 		return nil, err
 	}
-	var maps []ScoreMap
+	var maps []OutputMap
 	for _, q := range scales {
 		w, h := preprocess.ShortSide(im.W, im.H, q)
 		if need := 12 * float64(w) * float64(h); need > float64(limits.pass) {
@@ -58,11 +90,7 @@ func ScoreMaps(m *vgg.Model, im *preprocess.Image, scales []int) ([]ScoreMap, er
 		if err != nil {
 			return nil, err
 		}
-		s := ScoreMap{Scale: q, W: w, H: h, Window: side, Stride: stride, OH: y.Dim(2), OW: y.Dim(3), Posterior: make([]float32, y.Dim(1))}
-		spatialMean(s.Posterior, y.Data)
-		metrics.Softmax(s.Posterior, s.Posterior)
-		s.Posteriors = softmaxMap(y.Data, y.Dim(1))
-		maps = append(maps, s)
+		maps = append(maps, OutputMap{Scale: q, W: w, H: h, Window: side, Stride: stride, OH: y.Dim(2), OW: y.Dim(3), Outputs: y.Data})
 	}
 	return maps, nil
 }

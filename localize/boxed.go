@@ -1,0 +1,107 @@
+package localize
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/dataset"
+)
+
+// Boxed is d, whose boxes have been read, without the images that have none of their own
+// class but such as are marked difficult; left is how many these are. It is an error if no
+// image remains.
+func Boxed(d *dataset.Dataset) (boxed *dataset.Dataset, left int, err error) {
+	boxed = d.Select(func(s dataset.Sample) bool { return len(truths(s)) > 0 })
+	if boxed.Len() == 0 {
+		return nil, d.Len(), fmt.Errorf("localize: %s: none of %d images has a box of its class", d.Name, d.Len())
+	}
+	return boxed, d.Len() - boxed.Len(), nil
+}
+
+// meanImages is the most images that mean boxes are taken over, spread evenly.
+const meanImages = 50_000
+
+// MeanBoxes returns a localisation network's description with the mean box of d's
+// images, and of those of each class, every box counting once; a class without images has
+// the mean of all. The sizes of the images are read, of large sets those of 50,000 spread
+// evenly; unreadable ones don't count, unless none is readable. OnImage, if set, is told
+// how many are done.
+func MeanBoxes(ctx context.Context, d *dataset.Dataset, r vgg.Regression, workers int, onImage func(done, total int)) (vgg.Localisation, error) {
+	head := vgg.Localisation{Regression: r, ClassBoxes: make([][4]float64, len(d.Classes))}
+	step := (d.Len() + meanImages - 1) / meanImages
+	total := (d.Len() + step - 1) / step
+	sizes, errs := make([][2]int, total), make([]error, total)
+	var next, done atomic.Int64
+	var told sync.Mutex
+	var wg sync.WaitGroup
+	for range max(1, workers) {
+		wg.Go(func() {
+			for k := int(next.Add(1)) - 1; k < total && ctx.Err() == nil; k = int(next.Add(1)) - 1 {
+				sizes[k][0], sizes[k][1], errs[k] = d.Size(k * step)
+				if n := int(done.Add(1)); onImage != nil {
+					told.Lock()
+					onImage(n, total)
+					told.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return head, context.Cause(ctx)
+	}
+	var all mean
+	of := make([]mean, len(d.Classes))
+	for k, size := range sizes {
+		if errs[k] != nil {
+			continue
+		}
+		s := d.Samples[k*step]
+		w, h := float64(size[0]), float64(size[1])
+		for _, b := range truths(s) {
+			share := corners{b[0] / w, b[1] / h, b[2] / w, b[3] / h}
+			all.add(share)
+			of[s.Label].add(share)
+		}
+	}
+	if all.n == 0 {
+		for k, err := range errs {
+			if err != nil {
+				return head, fmt.Errorf("localize: %s: none of %d images is readable; one of them: %s: %w", d.Name, total, d.Samples[k*step].Name, err)
+			}
+		}
+		return head, fmt.Errorf("localize: %s: no boxes", d.Name)
+	}
+	head.MeanBox = all.box()
+	for c := range of {
+		head.ClassBoxes[c] = head.MeanBox
+		if of[c].n > 0 {
+			head.ClassBoxes[c] = of[c].box()
+		}
+	}
+	return head, nil
+}
+
+// mean adds boxes up.
+type mean struct {
+	sum corners
+	n   int
+}
+
+func (m *mean) add(b corners) {
+	m.n++
+	for i, x := range b {
+		m.sum[i] += x
+	}
+}
+
+func (m *mean) box() corners {
+	b := m.sum
+	for i := range b {
+		b[i] /= float64(m.n)
+	}
+	return b
+}

@@ -1,0 +1,226 @@
+package localize
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/preprocess"
+)
+
+// EvalOptions say how localisation is measured.
+type EvalOptions struct {
+	// Protocol is [eval.Centre], the paper's first, or [eval.Dense], its second (§A.2).
+	Protocol eval.Protocol
+	Workers  int // images decoded at once; 0: runtime.GOMAXPROCS
+
+	// Out, where set, is the result file: the run goes on with what it holds, and adds
+	// every image when it is done. RunID names the networks and how they are run.
+	Out, RunID string
+
+	// OnImage, where set, is told how many images are done, readable or not.
+	OnImage func(done, total int)
+}
+
+// Record is what came of one image. Its JSON keys are those of a result file's lines.
+type Record struct {
+	Image  int          `json:"image"` // index in the set
+	File   string       `json:"file"`
+	Label  int          `json:"label"` // class of the network's
+	W      int          `json:"width,omitempty"`
+	H      int          `json:"height,omitempty"`
+	Truths [][4]float64 `json:"truths,omitempty"` // of the image's class
+	// Given is the box for the image's own class: what the network gives when it is told
+	// the class.
+	Given    [4]float64  `json:"given"`
+	GivenIoU float64     `json:"given_iou"`
+	Top      []Detection `json:"top,omitempty"` // dense with classifiers: up to five classes, best first
+	Error    string      `json:"error,omitempty"`
+}
+
+// topClasses is how many classes an answer may name (ILSVRC).
+const topClasses = 5
+
+// Evaluate measures the localisation error of networks on a set of images whose boxes
+// have been read. Every image with a box of its own class counts exactly once: as
+// located, as missed, or apart from both as unreadable. Those without are left out and
+// counted.
+func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOptions) (*Result, error) {
+	if err := l.Check(); err != nil {
+		return nil, err
+	}
+	if o.Protocol != eval.Centre && o.Protocol != eval.Dense {
+		return nil, fmt.Errorf("localize: protocol %v, want centre or dense", o.Protocol)
+	}
+	if o.Protocol == eval.Centre && (len(l.Nets) > 1 || len(l.Nets[0].Scales) > 1) {
+		return nil, errors.New("localize: the central crop of several networks or scales, want one of each: several take the dense protocol")
+	}
+	labels, err := eval.MatchClasses(l.Nets[0].Model, data)
+	if err != nil {
+		return nil, err
+	}
+	boxed, left, err := Boxed(data)
+	if err != nil {
+		return nil, err
+	}
+	records := make([]*Record, boxed.Len())
+	var file *resultFile
+	if o.Out != "" {
+		print, err := dataset.Fingerprint(ctx, boxed)
+		if err != nil {
+			return nil, err
+		}
+		h := resultHeader{Format: resultFormat, Run: o.RunID, Protocol: o.Protocol, Data: data.Name, Fingerprint: print, Boxes: boxesHash(boxed), Images: boxed.Len()}
+		if file, err = openResults(o.Out, h, records); err != nil {
+			return nil, err
+		}
+		defer file.close()
+	}
+	done := 0
+	var todo []int
+	for i, r := range records {
+		if r == nil {
+			todo = append(todo, i)
+		} else {
+			done++
+		}
+	}
+	for _, im := range decodeAhead(ctx, boxed, todo, o.workers()) {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		s := boxed.Samples[im.index]
+		r := &Record{Image: im.index, File: s.Name, Label: labels[s.Label], Truths: truths(s)}
+		err := im.err
+		if err == nil {
+			err = l.record(r, im.image, o.Protocol)
+		}
+		if err != nil {
+			r.Error = err.Error()
+		}
+		if file != nil {
+			if err := file.add(r); err != nil {
+				return nil, err
+			}
+		}
+		records[im.index] = r
+		done++
+		if o.OnImage != nil {
+			o.OnImage(done, len(records))
+		}
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if file != nil {
+		if err := file.sync(); err != nil {
+			return nil, err
+		}
+	}
+	return l.result(data, records, left, labels, o.Protocol)
+}
+
+func (o EvalOptions) workers() int {
+	if o.Workers > 0 {
+		return o.Workers
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// record locates the object of an image.
+func (l *Locator) record(r *Record, im *preprocess.Image, p eval.Protocol) error {
+	r.W, r.H = im.W, im.H
+	if p == eval.Centre {
+		found, err := l.Centre(im)
+		if err != nil {
+			return err
+		}
+		r.Given = found[r.Label].Box
+	} else {
+		a, err := l.Dense(im)
+		if err != nil {
+			return err
+		}
+		if b := a.Boxes(r.Label); len(b) > 0 {
+			r.Given = b[0].Box
+		}
+		if a.Posterior != nil {
+			r.Top = a.Top(topClasses)
+		}
+	}
+	r.GivenIoU = bestIoU(r.Given, r.Truths)
+	return nil
+}
+
+// topIoU is the greatest intersection over union with a true box among the first k
+// answers that name the right class; −1 if none does.
+func (r *Record) topIoU(k int) float64 {
+	best := -1.0
+	for _, d := range r.Top[:min(k, len(r.Top))] {
+		if d.Class == r.Label {
+			best = max(best, bestIoU(d.Box, r.Truths))
+		}
+	}
+	return best
+}
+
+// share is the area of the largest true box as a share of the image's.
+func (r *Record) share() float64 {
+	most := 0.0
+	for _, b := range r.Truths {
+		most = max(most, area(clip(b, float64(r.W), float64(r.H))))
+	}
+	return most / float64(r.W*r.H)
+}
+
+// decoded is an image, or why there is none.
+type decoded struct {
+	index int
+	image *preprocess.Image
+	err   error
+}
+
+// decodeAhead yields the images in their order; a few are decoded ahead of their use.
+func decodeAhead(ctx context.Context, d *dataset.Dataset, images []int, ahead int) func(yield func(int, decoded) bool) {
+	return func(yield func(int, decoded) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		queue := make(chan chan decoded, ahead)
+		go func() {
+			defer close(queue)
+			for _, i := range images {
+				one := make(chan decoded, 1)
+				select {
+				case queue <- one:
+				case <-ctx.Done():
+					return
+				}
+				go func() {
+					im := decoded{index: i}
+					var data []byte
+					if data, im.err = d.Read(i); im.err == nil {
+						im.image, im.err = preprocess.Decode(data, preprocess.DecodeOptions{})
+					}
+					one <- im
+				}()
+			}
+		}()
+		n := 0
+		for one := range queue {
+			if !yield(n, <-one) {
+				return
+			}
+			n++
+		}
+	}
+}
+
+// wilson is the 95 % confidence interval of a share.
+func wilson(wrong, n int) [2]float64 {
+	low, high := metrics.Wilson(wrong, n)
+	return [2]float64{low, high}
+}

@@ -1,0 +1,191 @@
+package localize
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/metrics"
+)
+
+// Result is what an evaluation came to. Its JSON keys are those of
+// `vgg localize eval --json`. A box counts if its intersection over union with a true
+// box of the image's class is above one half.
+type Result struct {
+	Data       string        `json:"data"`
+	Protocol   eval.Protocol `json:"protocol"`
+	Images     int           `json:"images"` // evaluated
+	Unreadable int           `json:"unreadable"`
+	Without    int           `json:"without_box"` // images without a box of their class, left out
+
+	// Given the class: the share of images whose box for their own class misses.
+	Error   float64    `json:"gt_class_error"`
+	Range   [2]float64 `json:"gt_class_interval"` // 95 % confidence interval (Wilson)
+	MeanIoU float64    `json:"mean_iou"`
+
+	// Top1 and Top5 are of the dense protocol with classifiers; nil otherwise.
+	Top1 *TopError `json:"top1"`
+	Top5 *TopError `json:"top5"`
+
+	Baselines []Baseline   `json:"baselines"`
+	Classes   []ClassError `json:"classes"` // in the set's order
+	Sizes     []SizeError  `json:"sizes"`   // by the share of the image that the largest true box covers
+	Bad       []BadImage   `json:"unreadable_images"`
+
+	Records []*Record `json:"-"` // of all images, in the set's order
+}
+
+// TopError is the error of an answer of several classes, each with a box.
+type TopError struct {
+	Error      float64    `json:"localisation_error"` // the right class with a right box is not among them
+	Range      [2]float64 `json:"localisation_interval"`
+	ClassError float64    `json:"classification_error"` // the right class is not among them
+}
+
+// Baseline is what a rule comes to that looks at no pixel.
+type Baseline struct {
+	Name    string  `json:"name"`
+	Error   float64 `json:"gt_class_error"`
+	MeanIoU float64 `json:"mean_iou"`
+}
+
+// ClassError is one class's share of the result, given the class; NaN without images,
+// null in JSON.
+type ClassError struct {
+	Class   string  `json:"class"`
+	Images  int     `json:"images"`
+	Error   float64 `json:"gt_class_error"`
+	MeanIoU float64 `json:"mean_iou"`
+}
+
+// SizeError is the share of the images whose largest true box covers From … To of them.
+type SizeError struct {
+	From    float64 `json:"from"`
+	To      float64 `json:"to"`
+	Images  int     `json:"images"`
+	Error   float64 `json:"gt_class_error"`
+	MeanIoU float64 `json:"mean_iou"`
+}
+
+// BadImage is an image that could not be read.
+type BadImage struct {
+	File  string `json:"file"`
+	Error string `json:"error"`
+}
+
+// MarshalJSON writes NaN as null.
+func (c ClassError) MarshalJSON() ([]byte, error) {
+	type plain ClassError
+	return json.Marshal(struct {
+		plain
+		Error   *float64 `json:"gt_class_error"`
+		MeanIoU *float64 `json:"mean_iou"`
+	}{plain(c), number(c.Error), number(c.MeanIoU)})
+}
+
+// MarshalJSON writes NaN as null.
+func (s SizeError) MarshalJSON() ([]byte, error) {
+	type plain SizeError
+	return json.Marshal(struct {
+		plain
+		Error   *float64 `json:"gt_class_error"`
+		MeanIoU *float64 `json:"mean_iou"`
+	}{plain(s), number(s.Error), number(s.MeanIoU)})
+}
+
+func number(x float64) *float64 {
+	if math.IsNaN(x) {
+		return nil
+	}
+	return &x
+}
+
+// sizeBounds divide the images by the share of them that the box covers.
+var sizeBounds = []float64{0, 0.1, 0.25, 0.5, 0.75, 1}
+
+// tally counts boxes.
+type tally struct {
+	n, missed int
+	iou       float64
+}
+
+func (t *tally) add(iou float64) {
+	t.n++
+	t.iou += iou
+	if !metrics.Located(iou) {
+		t.missed++
+	}
+}
+
+func (t *tally) error() float64 { return float64(t.missed) / float64(t.n) } // NaN of none
+func (t *tally) mean() float64  { return t.iou / float64(t.n) }
+
+// result sums the records up.
+func (l *Locator) result(data *dataset.Dataset, records []*Record, left int, labels []int, p eval.Protocol) (*Result, error) {
+	r := &Result{Data: data.Name, Protocol: p, Without: left, Records: records, Bad: []BadImage{}}
+	head := l.Nets[0].Model.Localisation
+	baselines := []struct {
+		name string
+		box  func(label int) [4]float64
+	}{
+		{"whole image", func(int) [4]float64 { return [4]float64{0, 0, 1, 1} }},
+		{"mean box", func(int) [4]float64 { return head.MeanBox }},
+		{"mean box of the class", func(label int) [4]float64 { return head.ClassBoxes[label] }},
+	}
+	var all tally
+	classes, sizes, rules := make([]tally, len(l.Classes())), make([]tally, len(sizeBounds)-1), make([]tally, len(baselines))
+	var top, right [topClasses + 1]int // wrong by the first k answers: boxes, classes
+	ranked := true
+	for _, rec := range records {
+		if rec.Error != "" {
+			r.Bad = append(r.Bad, BadImage{rec.File, rec.Error})
+			continue
+		}
+		all.add(rec.GivenIoU)
+		classes[rec.Label].add(rec.GivenIoU)
+		bin := 0
+		for share := rec.share(); bin < len(sizes)-1 && share >= sizeBounds[bin+1]; {
+			bin++
+		}
+		sizes[bin].add(rec.GivenIoU)
+		for i, b := range baselines {
+			share := b.box(rec.Label)
+			w, h := float64(rec.W), float64(rec.H)
+			rules[i].add(bestIoU(corners{share[0] * w, share[1] * h, share[2] * w, share[3] * h}, rec.Truths))
+		}
+		ranked = ranked && p == eval.Dense && len(l.Classifiers) > 0
+		for _, k := range []int{1, topClasses} {
+			iou := rec.topIoU(k)
+			if !metrics.Located(iou) {
+				top[k]++
+			}
+			if iou < 0 {
+				right[k]++
+			}
+		}
+	}
+	r.Images, r.Unreadable = all.n, len(r.Bad)
+	if all.n == 0 {
+		return nil, fmt.Errorf("localize: %s: none of %d images is readable; the first: %s: %s", data.Name, len(r.Bad), r.Bad[0].File, r.Bad[0].Error)
+	}
+	r.Error, r.Range, r.MeanIoU = all.error(), wilson(all.missed, all.n), all.mean()
+	if ranked {
+		of := func(k int) *TopError {
+			return &TopError{float64(top[k]) / float64(all.n), wilson(top[k], all.n), float64(right[k]) / float64(all.n)}
+		}
+		r.Top1, r.Top5 = of(1), of(topClasses)
+	}
+	for i, b := range baselines {
+		r.Baselines = append(r.Baselines, Baseline{b.name, rules[i].error(), rules[i].mean()})
+	}
+	for i, c := range data.Classes {
+		t := classes[labels[i]]
+		r.Classes = append(r.Classes, ClassError{c, t.n, t.error(), t.mean()})
+	}
+	for i, t := range sizes {
+		r.Sizes = append(r.Sizes, SizeError{sizeBounds[i], sizeBounds[i+1], t.n, t.error(), t.mean()})
+	}
+	return r, nil
+}

@@ -1,0 +1,99 @@
+package localize
+
+import (
+	"fmt"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/nn"
+)
+
+// Task is box regression as what [train.Run] learns. The target of an image is the box
+// of its class of which the crop shows most, as the rule has it; boxes of other classes
+// and those marked difficult are none of its own. The loss is Euclidean, ½·Σ (output −
+// target)², of centre, width and height in units of the crop's side; a mini-batch's is
+// the mean over its N images, so that its sum is Caffe's 1/(2N)·Σ‖·‖². By PCR only the
+// four outputs of the image's class take part.
+type Task struct {
+	head     vgg.Localisation
+	rule     Rule
+	identity string
+}
+
+// NewTask returns the task of a regression over the boxes of training images, to which
+// head's mean boxes belong, and of validation images, which may be nil.
+func NewTask(head vgg.Localisation, rule Rule, train, val *dataset.Dataset) *Task {
+	head.Rule = rule.String()
+	return &Task{head, rule, fmt.Sprintf("%s, box rule %s, boxes %s", head.Regression, rule, boxesHash(train, val))}
+}
+
+// Localisation implements [train.Task].
+func (t *Task) Localisation() *vgg.Localisation { return &t.head }
+
+// Identity implements [train.Task]: regression, rule and a hash of the boxes.
+func (t *Task) Identity() string { return t.identity }
+
+// slot is where the outputs for a class begin.
+func slot(r vgg.Regression, class int) int {
+	if r == vgg.SCR {
+		return 0
+	}
+	return 4 * class
+}
+
+// Loss implements [train.Task].
+func (t *Task) Loss(s dataset.Sample, v dataset.View, outputs, d []float32, scale float32) float64 {
+	clear(d)
+	target, ok := t.target(s, v)
+	if !ok {
+		return 0
+	}
+	at := slot(t.head.Regression, s.Label)
+	return nn.SquaredLoss(outputs[at:at+4], target[:], scale, d[at:at+4])
+}
+
+// target is what the network is to give of a view of a sample.
+func (t *Task) target(s dataset.Sample, v dataset.View) (target [4]float32, ok bool) {
+	most := -1.0
+	for _, b := range truths(s) {
+		box, shown, fits := t.rule.apply(toCrop(v, b))
+		if !fits || shown <= most {
+			continue
+		}
+		most, ok = shown, true
+		for i, x := range encode(box) {
+			target[i] = float32(x)
+		}
+	}
+	return target, ok
+}
+
+// IoU implements [train.Task]: that of the box of the sample's class, cut to the image,
+// and the box of the class that it is most like.
+func (t *Task) IoU(s dataset.Sample, v dataset.View, outputs []float32) float64 {
+	at := slot(t.head.Regression, s.Label)
+	return bestIoU(predicted(v, outputs[at:at+4]), truths(s))
+}
+
+// truths are the boxes of a sample that count: those of its own class that aren't marked
+// difficult.
+func truths(s dataset.Sample) []corners {
+	var boxes []corners
+	for _, b := range s.Boxes {
+		if b.Class == s.Label && !b.Difficult {
+			boxes = append(boxes, corners{b.X0, b.Y0, b.X1, b.Y1})
+		}
+	}
+	return boxes
+}
+
+// bestIoU is the intersection over union of a box and that one of others which it is
+// most like; 0 of none.
+func bestIoU(b corners, others []corners) float64 {
+	best := 0.0
+	for _, o := range others {
+		best = max(best, metrics.IoU(b, o))
+	}
+	return best
+}
