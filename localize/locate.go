@@ -21,8 +21,8 @@ type Net struct {
 	Scales []int // smallest sides Q, pixels; empty: the one that the weights name
 }
 
-// scales are those that the network is run at.
-func (n Net) scales() []int {
+// UsedScales are those that the network is run at.
+func (n Net) UsedScales() []int {
 	if len(n.Scales) == 0 {
 		return []int{n.Model.Preprocess.Resize}
 	}
@@ -87,7 +87,7 @@ func (l *Locator) Check() error {
 		if !sameClasses(n.Model.Classes, l.Classes()) {
 			return fmt.Errorf("localize: network %d has other classes than the first", i+1)
 		}
-		for _, q := range n.scales() {
+		for _, q := range n.UsedScales() {
 			if side := n.Model.Net.Options().Input; q < side {
 				return fmt.Errorf("localize: scale %d, want at least the network's input side %d", q, side)
 			}
@@ -125,14 +125,14 @@ func sameClasses(a, b []string) bool {
 func (l *Locator) allScales() []int {
 	var all []int
 	for _, n := range l.Nets {
-		all = append(all, n.scales()...)
+		all = append(all, n.UsedScales()...)
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
 }
 
-// singleClass tells whether all networks give one box whatever the class.
-func (l *Locator) singleClass() bool {
+// SingleClass tells whether all networks give one box whatever the class.
+func (l *Locator) SingleClass() bool {
 	return !slices.ContainsFunc(l.Nets, func(n Net) bool { return n.Model.Localisation.Regression != vgg.SCR })
 }
 
@@ -144,7 +144,7 @@ func (l *Locator) Centre(im *preprocess.Image) ([]Detection, error) {
 	m := n.Model
 	side := m.Net.Options().Input
 	v := dataset.View{ImageW: im.W, ImageH: im.H, Side: side}
-	v.W, v.H = preprocess.ShortSide(im.W, im.H, n.scales()[0])
+	v.W, v.H = preprocess.ShortSide(im.W, im.H, n.UsedScales()[0])
 	v.X, v.Y = preprocess.CentreCrop(v.W, v.H, side)
 	crop, err := preprocess.ResizeRegion(im, v.W, v.H, m.Preprocess.Filter, v.X, v.Y, v.X+side, v.Y+side)
 	if err != nil {
@@ -192,7 +192,7 @@ func (l *Locator) Dense(im *preprocess.Image) (*Answer, error) {
 		a.Posterior = eval.Mean(means...)
 	}
 	for _, n := range l.Nets {
-		outputs, err := eval.OutputMaps(n.Model, im, n.scales())
+		outputs, err := eval.OutputMaps(n.Model, im, n.UsedScales())
 		if err != nil {
 			return nil, err
 		}
@@ -247,7 +247,7 @@ func (a *Answer) Unmerged(class int) []Detection {
 // Boxes returns the merged boxes of a class, best first.
 func (a *Answer) Boxes(class int) []Detection {
 	key := class
-	if a.locator.singleClass() {
+	if a.locator.SingleClass() {
 		key = 0
 	}
 	boxes, ok := a.merged[key]

@@ -9,7 +9,9 @@ import (
 // Curve is the course of a training run.
 type Curve struct {
 	// Title says what was trained: configuration, width, crop, data.
-	Title      string
+	Title string
+	// Errors names the two errors that Epochs has; top-1 and top-5 if empty.
+	Errors     [2]string
 	Iterations []IterationPoint // in order
 	Epochs     []EpochPoint     // in order
 }
@@ -26,6 +28,14 @@ type EpochPoint struct {
 	Loss         float64 // mean validation loss
 	Top1, Top5   float64 // validation errors, fractions
 	LearningRate float64 // of the epoch's last iteration
+}
+
+// errors names the two errors.
+func (c Curve) errors() [2]string {
+	if c.Errors == [2]string{} {
+		return [2]string{"top-1", "top-5"}
+	}
+	return c.Errors
 }
 
 // errNoPoints is returned for a curve on which nothing can be drawn.
@@ -69,9 +79,10 @@ func (c Curve) subtitle() string {
 		return "no epoch completed"
 	}
 	last, best := c.Epochs[len(c.Epochs)-1], c.best()
-	return fmt.Sprintf("Validation error after epoch %d: top-1 %s, top-5 %s.  Best, epoch %d: top-1 %s, top-5 %s.",
-		last.Epoch, Percent(last.Top1), Percent(last.Top5),
-		best.Epoch, Percent(best.Top1), Percent(best.Top5))
+	names := c.errors()
+	return fmt.Sprintf("Validation error after epoch %d: %s %s, %s %s.  Best, epoch %d: %s %s, %s %s.",
+		last.Epoch, names[0], Percent(last.Top1), names[1], Percent(last.Top5),
+		best.Epoch, names[0], Percent(best.Top1), names[1], Percent(best.Top5))
 }
 
 // runningMean returns the mean loss round each of up to meanPoints iterations

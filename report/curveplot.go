@@ -159,8 +159,8 @@ func (c Curve) errorPanel() panel {
 	p := panel{
 		title: "Validation error",
 		series: []series{
-			{name: "top-1", points: top1, color: redColor, width: 2, dots: len(top1) <= mostDots},
-			{name: "top-5", points: top5, color: greenColor, width: 2, dots: len(top5) <= mostDots},
+			{name: c.errors()[0], points: top1, color: redColor, width: 2, dots: len(top1) <= mostDots},
+			{name: c.errors()[1], points: top5, color: greenColor, width: 2, dots: len(top5) <= mostDots},
 		},
 		top:   math.Min(100, 1.12*highest(1, top1, top5)),
 		label: func(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) + " %" },

@@ -16,6 +16,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/localize"
 	"github.com/verydeep/vgg/nn"
 )
 
@@ -40,6 +41,7 @@ type commands struct {
 	Classify  classifyCommand  `cmd:"" help:"Name the classes of photographs."`
 	Features  featuresCommand  `cmd:"" help:"Describe images by a network's activations."`
 	Transfer  transferCommand  `cmd:"" help:"Train and measure linear SVMs on descriptors."`
+	Localize  localizeCommand  `cmd:"" help:"Find the boxes of objects; train and measure networks that do."`
 	Convert   convertCommand   `cmd:"" help:"Turn weights of any format into another."`
 	Inspect   inspectCommand   `cmd:"" help:"Show what a file of weights holds."`
 	Pull      pullCommand      `cmd:"" help:"Download and check public releases of weights."`
@@ -98,7 +100,9 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 		kong.Writers(help, e.stderr),
 		kong.Exit(func(int) { helped = true }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
-		kong.Vars{"configs": strings.Join(vgg.Configs(), ", ")},
+		kong.Vars{
+			"configs": strings.Join(vgg.Configs(), ", "), "merge": fmt.Sprint(localize.MergeThreshold), "boxrule": localize.DefaultRule().String(),
+		},
 		kong.Bind(e),
 	)
 	if err != nil {

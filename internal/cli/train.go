@@ -56,6 +56,8 @@ type trainCommand struct {
 	releaseFlags
 	threadsFlag
 	jsonFlag
+
+	boxes *boxTraining `kong:"-"` // of vgg localize train
 }
 
 func (trainCommand) Help() string {
@@ -111,6 +113,12 @@ func (c *trainCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
+	var task train.Task
+	if c.boxes != nil {
+		if task, trainSet, valSet, err = c.boxes.prepare(e, human, trainSet, valSet, threads); err != nil {
+			return err
+		}
+	}
 	fmt.Fprintf(human, "%d training and %d validation images of %d classes\nRun directory %s\n\nRecipe\n%s\n",
 		trainSet.Len(), valSet.Len(), len(trainSet.Classes), dir, indent(recipe.YAML()))
 
@@ -118,11 +126,14 @@ func (c *trainCommand) Run(e *environment) error {
 		out: human, errors: e.stderr, dir: dir, perEpoch: (trainSet.Len() + recipe.Batch - 1) / recipe.Batch,
 		curve: report.Curve{Title: curveTitle(recipe, trainSet.Name)},
 	}
+	if c.boxes != nil {
+		p.showBoxes(string(task.Localisation().Regression))
+	}
 	if c.Memory > 0 { // the collector must not wait for the heap to double
 		defer debug.SetMemoryLimit(debug.SetMemoryLimit(max(int64(c.Memory)-outsideHeap, outsideHeap)))
 	}
 	result, err := train.Run(e.ctx, train.Options{
-		Recipe: recipe, Train: trainSet, Val: valSet, Dir: dir, Threads: threads, CacheBytes: trainCacheBytes,
+		Recipe: recipe, Task: task, Train: trainSet, Val: valSet, Dir: dir, Threads: threads, CacheBytes: trainCacheBytes,
 		Ranks: c.Ranks, Memory: int64(c.Memory), MaxBad: float64(c.MaxBad), StatsDir: cacheDir(),
 		CheckpointEvery: c.CheckpointEvery, Keep: c.Keep, Resume: c.Resume, Note: note,
 		Log: slog.New(p.warnings()), OnStats: p.stats, OnStart: p.start, OnIteration: p.iteration, OnEpoch: p.epoch,
@@ -154,7 +165,11 @@ func (c *trainCommand) goOn(dir string) string {
 	if c.Keep == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; vgg train --resume --out %s goes on", dir)
+	command := "train"
+	if c.boxes != nil {
+		command = "localize train"
+	}
+	return fmt.Sprintf("; vgg %s --resume --out %s goes on", command, dir)
 }
 
 // noteData is the key under which a checkpoint has the folder of images.
@@ -189,14 +204,20 @@ func (c *trainCommand) note() (map[string]string, error) {
 		return map[string]string{noteData: sampleName}, nil
 	}
 	path, err := filepath.Abs(c.Data)
-	return map[string]string{noteData: path}, err
+	note := map[string]string{noteData: path}
+	if c.boxes != nil {
+		err = errors.Join(err, c.boxes.note(note))
+	}
+	return note, err
 }
 
 // recipe puts the flags over --set over the file over the recipe to begin with, which
 // is that of the checkpoint if there is one.
 func (c *trainCommand) recipe(from *train.CheckpointInfo) (train.Recipe, error) {
 	r := train.PaperRecipe()
-	if c.sample() {
+	if c.boxes != nil {
+		r = c.boxes.base
+	} else if c.sample() {
 		r = train.SampleRecipe()
 	}
 	if c.Ranks > 1 {
@@ -315,6 +336,13 @@ func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 	waited := ""
 	if r.Seconds > 0 {
 		waited = fmt.Sprintf(", %.1f %% of it waiting for images", 100*r.WaitSeconds/r.Seconds)
+	}
+	if c.boxes != nil {
+		_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: localisation error %s, mean IoU %.3f.\n\n"+
+			"Next: vgg localize --boxes %[8]s --draw boxes.png PHOTO.jpg\n      vgg localize eval %[8]s%[9]s\n",
+			r.Epochs, r.Iterations, report.Duration(time.Duration(r.Seconds*float64(time.Second))), waited,
+			r.BestEpoch, report.Percent(r.LocalisationError), r.MeanIoU, r.BestWeights, data)
+		return err
 	}
 	_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: top-1 error %s, top-5 error %s.\n\n"+
 		"Next: vgg classify %[8]s PHOTO.jpg\n      vgg eval %[8]s%[9]s\n",

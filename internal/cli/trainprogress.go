@@ -27,6 +27,22 @@ type trainProgress struct {
 	header   bool      // of the epochs is printed
 	curve    report.Curve
 	drawn    time.Time
+	boxes    bool // the run is judged by boxes
+}
+
+// showBoxes makes the run one of box regression.
+func (p *trainProgress) showBoxes(regression string) {
+	p.boxes = true
+	p.curve.Title += ", " + regression
+	p.curve.Errors = [2]string{"localisation error", "1 − mean IoU"}
+}
+
+// judged are the two errors that the curve shows of an epoch.
+func (p *trainProgress) judged(e train.Epoch) (a, b float64) {
+	if p.boxes {
+		return e.LocalisationError, 1 - e.MeanIoU
+	}
+	return e.Top1Error, e.Top5Error
 }
 
 // drawEvery is how long the curve is not drawn again: with short epochs drawing would
@@ -114,22 +130,29 @@ func (p *trainProgress) addIteration(i train.Iteration) {
 }
 
 func (p *trainProgress) addEpoch(e train.Epoch) {
+	first, second := p.judged(e)
 	p.curve.Epochs = append(p.curve.Epochs, report.EpochPoint{
-		Epoch: e.Epoch, Loss: e.Loss, Top1: e.Top1Error, Top5: e.Top5Error, LearningRate: e.LearningRate,
+		Epoch: e.Epoch, Loss: e.Loss, Top1: first, Top5: second, LearningRate: e.LearningRate,
 	})
 }
 
 func (p *trainProgress) iteration(i train.Iteration) {
 	p.addIteration(i)
-	p.bar.set(i.Iteration-p.from, fmt.Sprintf("epoch %d, loss %.3f, %.0f images/s", i.Epoch, i.Loss, i.ImagesPerSecond))
+	p.bar.set(i.Iteration-p.from, fmt.Sprintf("epoch %d, loss %.3g, %.0f images/s", i.Epoch, i.Loss, i.ImagesPerSecond))
 }
 
 func (p *trainProgress) epoch(e train.Epoch) {
 	p.addEpoch(e)
 	p.bar.clear()
 	const columns = "%9s  %7s  %10s  %11s  %11s  %6s  %7s%s\n"
+	first, second := "top-1 error", "top-5 error"
+	losses, judged := "%.3f", [2]string{report.Percent(e.Top1Error), report.Percent(e.Top5Error)}
+	if p.boxes {
+		first, second = "loc. error", "mean IoU"
+		losses, judged = "%.4f", [2]string{report.Percent(e.LocalisationError), fmt.Sprintf("%.3f", e.MeanIoU)}
+	}
 	if !p.header {
-		fmt.Fprintf(p.out, columns, "epoch", "loss", "validation", "top-1 error", "top-5 error", "rate", "time", "")
+		fmt.Fprintf(p.out, columns, "epoch", "loss", "validation", first, second, "rate", "time", "")
 		p.header = true
 	}
 	best := ""
@@ -137,7 +160,7 @@ func (p *trainProgress) epoch(e train.Epoch) {
 		best = "  best"
 	}
 	fmt.Fprintf(p.out, columns, fmt.Sprintf("%d/%d", e.Epoch, e.Epochs),
-		fmt.Sprintf("%.3f", e.TrainLoss), fmt.Sprintf("%.3f", e.Loss), report.Percent(e.Top1Error), report.Percent(e.Top5Error),
+		fmt.Sprintf(losses, e.TrainLoss), fmt.Sprintf(losses, e.Loss), judged[0], judged[1],
 		fmt.Sprintf("%.2g", e.LearningRate), report.Duration(time.Duration(e.Seconds*float64(time.Second))), best)
 	if time.Since(p.drawn) >= drawEvery {
 		_ = p.draw() // an error will show at the end

@@ -1,0 +1,197 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/localize"
+	"github.com/verydeep/vgg/report"
+	"github.com/verydeep/vgg/train"
+	"github.com/verydeep/vgg/weights"
+)
+
+type localizeTrainCommand struct {
+	Regression string `default:"PCR" enum:"SCR,PCR,scr,pcr" placeholder:"NAME" help:"SCR: single-class regression, one box whatever the class; PCR: per-class regression, a box for each class (PCR)."`
+	Layers     string `default:"all" enum:"all,fc" placeholder:"NAME" help:"What is fine-tuned: all layers, or the fully connected ones only, fc (all)."`
+	BoxRule    string `default:"${boxrule}" placeholder:"RULE" help:"What becomes of a box that leaves the crop: whole, it is learnt as it is, or clip, it is cut to the crop; and, behind a colon, the least share of the box that the crop must show for it to be learnt (${boxrule})."`
+	S          *int   `name:"scale" placeholder:"S" help:"Smallest side that images are rescaled to, in training and validation: --scale-min, --scale-max and --test-scale in one (that of the classification network)."`
+	boxFlags
+	trainCommand `embed:""`
+}
+
+// boxFlags say where the boxes of images are.
+type boxFlags struct {
+	Annotations  string `placeholder:"PATH" help:"Bounding boxes: a table, an XML file or a folder of XML as of ILSVRC and PASCAL VOC (what lies beside the images)."`
+	Strict       bool   `help:"Stop at the first bad annotation, and at a box that reaches beyond its image; without it, they are counted, named and skipped, or cut to the image."`
+	RescaleBoxes bool   `help:"Annotations were made for images of another size, which they name: rescale their boxes."`
+}
+
+func (localizeTrainCommand) Help() string {
+	return `Replaces the last layer of the classification network --init-from by one that gives boxes, and fine-tunes it with the Euclidean loss: the paper's recipe with learning rate 1e-3, or what --recipe, --set and the other flags say over it. The configuration is the classification network's. Images without a box of their class are left out. The run directory, interruption and --resume are as of vgg train; the best weights are those of least localisation error on the central crops of the validation images.` + exitHelp
+}
+
+// boxTraining is what turns training into that of boxes.
+type boxTraining struct {
+	boxFlags
+	regression vgg.Regression
+	rule       localize.Rule
+	base       train.Recipe
+}
+
+// Keys under which a checkpoint has what the command line said of boxes.
+const (
+	noteRegression  = "regression"
+	noteRule        = "box_rule"
+	noteAnnotations = "annotations"
+	noteRescale     = "rescale_boxes"
+)
+
+func (c *localizeTrainCommand) Run(e *environment) error {
+	from, err := c.checkpoint()
+	if err != nil {
+		return err
+	}
+	b := &boxTraining{boxFlags: c.boxFlags}
+	if from != nil {
+		if from.Note[noteRegression] == "" {
+			return fmt.Errorf("%s: a checkpoint of a classification network, which vgg train goes on with", from.Path)
+		}
+		c.Regression, c.BoxRule, b.base = from.Note[noteRegression], from.Note[noteRule], from.Recipe
+		b.RescaleBoxes = from.Note[noteRescale] != ""
+		if b.Annotations == "" {
+			b.Annotations = from.Note[noteAnnotations]
+		}
+	}
+	if b.regression, err = vgg.ParseRegression(c.Regression); err != nil {
+		return usageError{err}
+	}
+	if b.rule, err = localize.ParseRule(c.BoxRule); err != nil {
+		return usageError{err}
+	}
+	if c.sample() {
+		return usagef("--data DIR is needed: images with bounding boxes")
+	}
+	if from == nil {
+		if c.InitFrom == nil || *c.InitFrom == "" {
+			return usagef("--init-from FILE is needed: a classification network to fine-tune")
+		}
+		if b.base, err = c.base(e); err != nil {
+			return err
+		}
+		if c.Layers == "fc" {
+			b.base.Freeze = localize.ConnectedOnly()
+		}
+	}
+	if c.S != nil {
+		for _, at := range []**int{&c.ScaleMin, &c.ScaleMax, &c.TestScale} {
+			if *at == nil {
+				*at = c.S
+			}
+		}
+	}
+	c.boxes = b
+	return c.trainCommand.Run(e)
+}
+
+// base is the paper's recipe for the classification network.
+func (c *localizeTrainCommand) base(e *environment) (train.Recipe, error) {
+	path, err := c.path(e, *c.InitFrom)
+	if err != nil {
+		return train.Recipe{}, err
+	}
+	f, err := weights.Open(path)
+	if err != nil {
+		return train.Recipe{}, err
+	}
+	defer f.Close()
+	net, err := vgg.Identify(f, vgg.OpenOptions{})
+	if err != nil {
+		return train.Recipe{}, err
+	}
+	if net.Options.Headless() || net.Localisation != nil {
+		return train.Recipe{}, fmt.Errorf("--init-from %s: want a classification network", path)
+	}
+	r := localize.PaperRecipe(path, net.Options, max(net.Preprocess.Resize, net.Options.Input))
+	r.Groups = max(1, c.Ranks)
+	return r, nil
+}
+
+// note keeps what the command line said of boxes.
+func (b *boxTraining) note(note map[string]string) error {
+	note[noteRegression], note[noteRule] = string(b.regression), b.rule.String()
+	if b.RescaleBoxes {
+		note[noteRescale] = "true"
+	}
+	if b.Annotations == "" {
+		return nil
+	}
+	path, err := filepath.Abs(b.Annotations)
+	note[noteAnnotations] = path
+	return err
+}
+
+// prepare reads the boxes and measures their means.
+func (b *boxTraining) prepare(e *environment, out io.Writer, trainSet, valSet *dataset.Dataset, threads int) (train.Task, *dataset.Dataset, *dataset.Dataset, error) {
+	trainSet, err := b.boxed(e, out, "training", trainSet)
+	if err == nil {
+		valSet, err = b.boxed(e, out, "validation", valSet)
+	}
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	var bar *progress
+	head, err := localize.MeanBoxes(e.ctx, trainSet, b.regression, threads, func(done, total int) {
+		if bar == nil {
+			bar = newProgress(e.stderr, total, "images")
+		}
+		bar.set(done, "reading the images' sizes")
+	})
+	if bar != nil {
+		bar.close()
+	}
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return localize.NewTask(head, b.rule, trainSet, valSet), trainSet, valSet, nil
+}
+
+// boxed is a set with its boxes, without the images that have none, and says what was
+// found.
+func (f boxFlags) boxed(e *environment, out io.Writer, what string, d *dataset.Dataset) (*dataset.Dataset, error) {
+	d, err := f.read(e, out, what, d)
+	if err != nil {
+		return nil, err
+	}
+	boxed, left, err := localize.Boxed(d)
+	if left > 0 && err == nil {
+		fmt.Fprintf(out, "  %s %s images have no box of their class and are left out\n", report.Count(int64(left)), what)
+	}
+	return boxed, err
+}
+
+// read reads the boxes of a set.
+func (f boxFlags) read(e *environment, out io.Writer, what string, d *dataset.Dataset) (*dataset.Dataset, error) {
+	d, r, err := dataset.ReadBoxes(e.ctx, d, dataset.BoxOptions{From: f.Annotations, Strict: f.Strict, Rescale: f.RescaleBoxes})
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(out, "Boxes: %s of %s %s images\n", report.Count(int64(r.Boxes)), report.Count(int64(r.Images)), what)
+	if r.Clipped > 0 {
+		fmt.Fprintf(out, "  %s reached beyond their image and were cut to it\n", report.Count(int64(r.Clipped)))
+	}
+	if n := len(r.Bad); n > 0 {
+		fmt.Fprintf(out, "  %s bad annotations are skipped:\n", report.Count(int64(n)))
+		const shown = 5
+		for _, bad := range r.Bad[:min(shown, n)] {
+			fmt.Fprintf(out, "    %s: %s\n", bad.Source, strings.ReplaceAll(bad.Err.Error(), "\n", "; "))
+		}
+		if n > shown {
+			fmt.Fprintf(out, "    and %s more\n", report.Count(int64(n-shown)))
+		}
+	}
+	return d, nil
+}

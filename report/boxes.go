@@ -1,0 +1,206 @@
+package report
+
+import (
+	"bufio"
+	"fmt"
+	"image"
+	"image/color"
+	"io"
+	"math"
+
+	"golang.org/x/image/draw"
+	xfont "golang.org/x/image/font"
+	"gonum.org/v1/plot/vg"
+	plotdraw "gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgimg"
+)
+
+// BoxImage is a photograph with boxes.
+type BoxImage struct {
+	W, H    int     // pixels
+	Pix     []uint8 // R, G, B, rows from top to bottom
+	Boxes   []DrawnBox
+	Caption string // below it on a sheet
+}
+
+// DrawnBox is a box to draw, x0, y0, x1, y1 in the photograph's pixels.
+type DrawnBox struct {
+	Box   [4]float64
+	Label string // beside its upper left corner; may be empty
+	// Tone chooses the colour, whatever number it is: boxes of a class have one tone.
+	Tone int
+	// Thin boxes are drawn with a thin line: those of single windows, before merging.
+	Thin bool
+	// Truth is drawn white and dashed.
+	Truth bool
+}
+
+// boxTones are Okabe and Ito's colours, the ones that stand out from a photograph first.
+var boxTones = []color.RGBA{
+	{0xd5, 0x5e, 0x00, 255}, {0x00, 0x72, 0xb2, 255}, {0x00, 0x9e, 0x73, 255}, {0xcc, 0x79, 0xa7, 255}, {0xe6, 0x9f, 0x00, 255}, {0x56, 0xb4, 0xe9, 255},
+}
+
+// Longer sides of a picture with boxes, pixels: small photographs are enlarged, so that
+// labels don't cover them, and huge ones reduced.
+const (
+	leastBoxSide = 480
+	mostBoxSide  = 1600
+)
+
+// EncodePNG draws the photograph with its boxes, its longer side between 480 and 1600
+// pixels.
+func (b BoxImage) EncodePNG(w io.Writer) error {
+	if err := b.check(); err != nil {
+		return err
+	}
+	long := float64(max(b.W, b.H))
+	scale := math.Min(math.Max(1, leastBoxSide/long), mostBoxSide/long)
+	pw, ph := max(1, int(math.Round(scale*float64(b.W)))), max(1, int(math.Round(scale*float64(b.H))))
+	s := newSheet(pw, ph)
+	s.draw(b, 0, 0, pw, ph, textSize+2)
+	return s.encode(w)
+}
+
+func (b BoxImage) check() error {
+	if b.W < 1 || b.H < 1 || len(b.Pix) != 3*b.W*b.H {
+		return fmt.Errorf("report: boxes: a photograph of %d×%d pixels in %d bytes", b.W, b.H, len(b.Pix))
+	}
+	return nil
+}
+
+// BoxSheet is photographs with boxes side by side, in rows with a heading each.
+type BoxSheet struct {
+	Title, Subtitle string
+	Rows            []BoxRow
+}
+
+// BoxRow is a row of a sheet.
+type BoxRow struct {
+	Heading string
+	Images  []BoxImage
+}
+
+// Lengths of a sheet, pixels.
+const (
+	sheetPanel   = 200 // side of the square that a photograph fits into
+	sheetGap     = 14
+	sheetHeader  = 60
+	sheetHeading = 26
+	sheetCaption = 20
+)
+
+// EncodePNG draws the sheet.
+func (s BoxSheet) EncodePNG(w io.Writer) error {
+	columns := 0
+	for _, r := range s.Rows {
+		columns = max(columns, len(r.Images))
+		for _, b := range r.Images {
+			if err := b.check(); err != nil {
+				return err
+			}
+		}
+	}
+	if columns == 0 {
+		return fmt.Errorf("report: boxes: a sheet without photographs")
+	}
+	const row = sheetHeading + sheetPanel + sheetCaption + sheetGap
+	width, height := sheetGap+columns*(sheetPanel+sheetGap), sheetHeader+len(s.Rows)*row
+	sheet := newSheet(width, height)
+	sheet.text(titleSize, xfont.WeightBold, inkColor, sheetGap, 10, s.Title)
+	sheet.text(textSize, xfont.WeightNormal, greyColor, sheetGap, 34, s.Subtitle)
+	for i, r := range s.Rows {
+		y := sheetHeader + i*row
+		sheet.text(textSize+1, xfont.WeightBold, inkColor, sheetGap, y+4, r.Heading)
+		for j, b := range r.Images {
+			x := sheetGap + j*(sheetPanel+sheetGap)
+			scale := sheetPanel / float64(max(b.W, b.H))
+			pw, ph := max(1, int(math.Round(scale*float64(b.W)))), max(1, int(math.Round(scale*float64(b.H))))
+			sheet.draw(b, x+(sheetPanel-pw)/2, y+sheetHeading+(sheetPanel-ph)/2, pw, ph, textSize-1)
+			sheet.text(textSize-1, xfont.WeightNormal, greyColor, x, y+sheetHeading+sheetPanel+3, b.Caption)
+		}
+	}
+	return sheet.encode(w)
+}
+
+// sheet is a white canvas measured in pixels from its upper left corner.
+type sheet struct {
+	width, height int
+	picture       *vgimg.Canvas
+	canvas        plotdraw.Canvas
+}
+
+func newSheet(width, height int) *sheet {
+	px := vg.Inch / curveDPI
+	picture := vgimg.NewWith(vgimg.UseWH(vg.Length(width)*px, vg.Length(height)*px), vgimg.UseDPI(curveDPI))
+	return &sheet{width, height, picture, plotdraw.New(picture)}
+}
+
+func (s *sheet) point(x, y float64) vg.Point {
+	px := float64(vg.Inch) / curveDPI
+	return vg.Point{X: vg.Length(x * px), Y: vg.Length((float64(s.height) - y) * px)}
+}
+
+func (s *sheet) text(size vg.Length, weight xfont.Weight, ink color.Color, x, y int, text string) {
+	s.canvas.FillText(textStyle(size, weight, ink), s.point(float64(x), float64(y)), text)
+}
+
+// draw draws a photograph and its boxes into w×h pixels from (x, y) on.
+func (s *sheet) draw(b BoxImage, x, y, w, h int, size vg.Length) {
+	src := image.NewRGBA(image.Rect(0, 0, b.W, b.H))
+	for i := range b.W * b.H {
+		copy(src.Pix[4*i:], b.Pix[3*i:3*i+3])
+		src.Pix[4*i+3] = 255
+	}
+	photo := image.NewRGBA(image.Rect(0, 0, w, h))
+	draw.CatmullRom.Scale(photo, photo.Bounds(), src, src.Bounds(), draw.Src, nil)
+	s.canvas.DrawImage(vg.Rectangle{Min: s.point(float64(x), float64(y+h)), Max: s.point(float64(x+w), float64(y))}, photo)
+	sx, sy := float64(w)/float64(b.W), float64(h)/float64(b.H)
+	at := func(d DrawnBox) (x0, y0, x1, y1 float64) {
+		return float64(x) + d.Box[0]*sx, float64(y) + d.Box[1]*sy, float64(x) + d.Box[2]*sx, float64(y) + d.Box[3]*sy
+	}
+	for _, d := range b.Boxes {
+		x0, y0, x1, y1 := at(d)
+		corners := []vg.Point{s.point(x0, y0), s.point(x1, y0), s.point(x1, y1), s.point(x0, y1), s.point(x0, y0)}
+		tone, width := boxTones[((d.Tone%len(boxTones))+len(boxTones))%len(boxTones)], size/4
+		var dashes []vg.Length
+		switch {
+		case d.Truth:
+			tone, dashes, width = color.RGBA{255, 255, 255, 255}, []vg.Length{size / 2, size / 3}, size/5
+		case d.Thin:
+			width = size / 12
+		}
+		if !d.Thin { // a dark edge sets it off from bright places
+			s.canvas.StrokeLines(plotdraw.LineStyle{Color: color.RGBA{0, 0, 0, 150}, Width: width + size/6}, corners)
+		}
+		s.canvas.StrokeLines(plotdraw.LineStyle{Color: tone, Width: width, Dashes: dashes}, corners)
+	}
+	for _, d := range b.Boxes {
+		if d.Label == "" {
+			continue
+		}
+		style := textStyle(size, xfont.WeightBold, color.White)
+		x0, y0, _, _ := at(d)
+		px := curveDPI / float64(vg.Inch)
+		tw, th := float64(style.Width(d.Label))*px+8, float64(size)*px*1.35
+		// Above the box where there is room, else within; always in the picture.
+		left := math.Max(float64(x), math.Min(x0, float64(x+w)-tw))
+		top := y0 - th
+		if top < float64(y) {
+			top = math.Max(float64(y), y0)
+		}
+		tone := boxTones[((d.Tone%len(boxTones))+len(boxTones))%len(boxTones)]
+		s.canvas.FillPolygon(tone, []vg.Point{s.point(left, top), s.point(left+tw, top), s.point(left+tw, top+th), s.point(left, top+th)})
+		s.canvas.FillText(style, s.point(left+4, top+th*0.12), d.Label)
+	}
+}
+
+func (s *sheet) encode(w io.Writer) error {
+	buffered := bufio.NewWriter(w)
+	if _, err := (vgimg.PngCanvas{Canvas: s.picture}).WriteTo(buffered); err != nil {
+		return fmt.Errorf("report: boxes: %w", err)
+	}
+	if err := buffered.Flush(); err != nil {
+		return fmt.Errorf("report: boxes: %w", err)
+	}
+	return nil
+}
