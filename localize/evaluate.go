@@ -74,7 +74,7 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 		if err != nil {
 			return nil, err
 		}
-		h := resultHeader{Format: resultFormat, Run: o.RunID, Protocol: o.Protocol, Data: data.Name, Fingerprint: print, Boxes: boxesHash(boxed), Images: boxed.Len()}
+		h := resultHeader{Format: resultFormat, Run: o.RunID, Protocol: o.Protocol, Data: data.Name, Fingerprint: print, Boxes: boxesHash(boxed), Images: boxed.Len(), Classes: len(l.Classes())}
 		if file, err = openResults(o.Out, h, records); err != nil {
 			return nil, err
 		}
@@ -98,6 +98,9 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 		err := im.err
 		if err == nil {
 			err = l.record(r, im.image, o.Protocol)
+		}
+		if errors.Is(err, errNotFinite) {
+			return nil, fmt.Errorf("localize: %s: %w", s.Name, err)
 		}
 		if err != nil {
 			r.Error = err.Error()
@@ -130,6 +133,9 @@ func (o EvalOptions) workers() int {
 	}
 	return runtime.GOMAXPROCS(0)
 }
+
+// errNotFinite is what broken weights give.
+var errNotFinite = errors.New("the network's outputs are not finite")
 
 // record locates the object of an image.
 func (l *Locator) record(r *Record, im *preprocess.Image, p eval.Protocol) error {

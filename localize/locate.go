@@ -156,6 +156,9 @@ func (l *Locator) Centre(im *preprocess.Image) ([]Detection, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !finite(y.Data) {
+		return nil, errNotFinite
+	}
 	var found []Detection
 	for c := range m.Classes {
 		at := slot(m.Localisation.Regression, c)
@@ -197,6 +200,9 @@ func (l *Locator) Dense(im *preprocess.Image) (*Answer, error) {
 			return nil, err
 		}
 		for _, o := range outputs {
+			if !finite(o.Outputs) {
+				return nil, errNotFinite
+			}
 			at := slices.Index(scales, o.Scale)
 			for i := range o.OH {
 				for j := range o.OW {
@@ -217,6 +223,10 @@ func (l *Locator) Dense(im *preprocess.Image) (*Answer, error) {
 		}
 	}
 	return a, nil
+}
+
+func finite(values []float32) bool {
+	return !slices.ContainsFunc(values, func(v float32) bool { return v-v != 0 })
 }
 
 // column is what a (K,places) map has at a place.

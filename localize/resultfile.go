@@ -26,6 +26,7 @@ type resultHeader struct {
 	Fingerprint string        `json:"fingerprint"`
 	Boxes       string        `json:"boxes"`
 	Images      int           `json:"images"`
+	Classes     int           `json:"classes"` // of the networks
 }
 
 // boxesHash identifies the boxes of a set.
@@ -102,7 +103,7 @@ func readResults(f io.Reader, h resultHeader, records []*Record) (end int64, err
 			if err := json.Unmarshal(text, r); err != nil {
 				return 0, fmt.Errorf("line %d: %w", number, err)
 			}
-			if r.Image < 0 || r.Image >= len(records) || r.Label < 0 || r.Error == "" && (r.W < 1 || r.H < 1 || len(r.Truths) == 0) {
+			if r.Image < 0 || r.Image >= len(records) || r.Label < 0 || r.Label >= h.Classes || r.W < 1 || r.H < 1 || len(r.Truths) == 0 {
 				return 0, fmt.Errorf("line %d: image %d of %d, want a record of one", number, r.Image, len(records))
 			}
 			records[r.Image] = r

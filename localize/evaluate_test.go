@@ -1,0 +1,343 @@
+package localize
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/preprocess"
+)
+
+func locator(t testing.TB, classifiers int, regressions ...vgg.Regression) *Locator {
+	l := &Locator{Threshold: MergeThreshold}
+	for i, r := range regressions {
+		l.Nets = append(l.Nets, Net{Model: tinyModel(t, r, uint64(i))})
+	}
+	for i := range classifiers {
+		l.Classifiers = append(l.Classifiers, tinyModel(t, "", uint64(100+i)))
+	}
+	return l
+}
+
+// TestResult: what a hand-made set of answers comes to.
+func TestResult(t *testing.T) {
+	l := locator(t, 1, vgg.PCR)
+	full := [][4]float64{{0, 0, 100, 100}}
+	small := [][4]float64{{0, 0, 30, 30}, {60, 60, 80, 80}}
+	right, half, wrong := [4]float64{0, 0, 100, 90}, [4]float64{0, 0, 100, 50}, [4]float64{50, 50, 60, 60}
+	rec := func(label int, truths [][4]float64, given [4]float64, top ...Detection) *Record {
+		return &Record{File: "f", Label: label, W: 100, H: 100, Truths: truths, Given: given, GivenIoU: bestIoU(given, truths), Top: top}
+	}
+	records := []*Record{
+		rec(0, full, right, Detection{Class: 0, Box: right}, Detection{Class: 1, Box: right}), // all right
+		rec(0, full, half, Detection{Class: 1, Box: right}, Detection{Class: 0, Box: right}),  // IoU of one half is too little; second class right
+		rec(0, full, right, Detection{Class: 0, Box: wrong}),                                  // class right, its box wrong
+		rec(1, small, [4]float64{61, 60, 80, 80}, Detection{Class: 0, Box: right}),            // the second of two boxes; class wrong
+		{File: "bad", Error: "why"},
+	}
+	data := &dataset.Dataset{Name: "hand", Classes: []string{"blue", "red"}} // in another order than the network's
+	r, err := l.result(data, records, 7, []int{1, 0}, eval.Dense)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Images != 4 || r.Unreadable != 1 || r.Without != 7 || r.Error != 0.25 || math.Abs(r.MeanIoU-(0.9+0.5+0.9+0.95)/4) > 1e-12 {
+		t.Errorf("%+v", r)
+	}
+	if r.Top1.Error != 0.75 || r.Top5.Error != 0.5 || r.Top1.ClassError != 0.5 || r.Top5.ClassError != 0.25 {
+		t.Errorf("top-1 %+v, top-5 %+v", r.Top1, r.Top5)
+	}
+	if c := r.Classes; c[0].Class != "blue" || c[0].Images != 1 || c[0].Error != 0 || c[1].Images != 3 || math.Abs(c[1].Error-1.0/3) > 1e-12 {
+		t.Errorf("classes %+v", c)
+	}
+	var sizes []int
+	for _, s := range r.Sizes {
+		sizes = append(sizes, s.Images)
+	}
+	if want := []int{1, 0, 0, 0, 3}; !reflect.DeepEqual(sizes, want) {
+		t.Errorf("sizes %v, want %v", sizes, want)
+	}
+	// Whole image: three right. Mean box (20…70): IoU 0.25 with all of it. Class boxes:
+	// red has 10…60, blue 30…90.
+	if b := r.Baselines; b[0].Error != 0.25 || b[1].Error != 1 || math.Abs(b[1].MeanIoU-(3*0.25+metrics.IoU([4]float64{20, 20, 70, 70}, small[1]))/4) > 1e-12 || b[2].Name != "mean box of the class" {
+		t.Errorf("baselines %+v", b)
+	}
+	text, err := json.Marshal(r)
+	if err != nil || !bytes.Contains(text, []byte(`"from":0.1,"to":0.25,"images":0,"gt_class_error":null`)) {
+		t.Errorf("%s, %v", text, err)
+	}
+	for _, rec := range records {
+		rec.Error = "gone"
+	}
+	if _, err := l.result(data, records, 0, []int{0, 1}, eval.Centre); err == nil || !strings.Contains(err.Error(), "none of 5 images is readable") {
+		t.Errorf("nothing readable: %v", err)
+	}
+}
+
+// TestEvaluateCountsOnce: every image is counted once: with a box, without, unreadable.
+func TestEvaluateCountsOnce(t *testing.T) {
+	d := squares(t, "squares", 12, 4)
+	d.Samples[7].Boxes = nil
+	for _, p := range []eval.Protocol{eval.Centre, eval.Dense} {
+		l := locator(t, 1, vgg.PCR)
+		told := 0
+		r, err := Evaluate(t.Context(), l, d, EvalOptions{Protocol: p, OnImage: func(done, total int) {
+			if total != 11 || done != told+1 {
+				t.Errorf("%d of %d told after %d", done, total, told)
+			}
+			told = done
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Images != 10 || r.Unreadable != 1 || r.Without != 1 || r.Bad[0].File != "004.png" || told != 11 {
+			t.Errorf("%v: %d images, %d unreadable %v, %d without", p, r.Images, r.Unreadable, r.Bad, r.Without)
+		}
+		if (r.Top5 != nil) != (p == eval.Dense) {
+			t.Errorf("%v: top-5 %v", p, r.Top5)
+		}
+		for _, rec := range r.Records {
+			for _, b := range append([][4]float64{rec.Given}, boxesOf(rec.Top)...) {
+				if rec.Error == "" && !(b[0] >= 0 && b[1] >= 0 && b[2] <= float64(rec.W) && b[3] <= float64(rec.H)) {
+					t.Errorf("%s: box %v beyond %d×%d", rec.File, b, rec.W, rec.H)
+				}
+			}
+		}
+	}
+}
+
+func boxesOf(ds []Detection) (boxes [][4]float64) {
+	for _, d := range ds {
+		boxes = append(boxes, d.Box)
+	}
+	return boxes
+}
+
+// TestDenseScores: a box's score is the sum of the classifiers' posteriors in its
+// windows, the classes are the most probable ones, and several networks' boxes come
+// together.
+func TestDenseScores(t *testing.T) {
+	l := locator(t, 2, vgg.SCR, vgg.PCR)
+	l.Nets[0].Scales, l.Nets[1].Scales = []int{36, 48}, []int{48}
+	im := preprocess.NewImage(64, 50)
+	for i := range im.Pix {
+		im.Pix[i] = uint8(i * 40503 >> 5)
+	}
+	a, err := l.Dense(im)
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := func(q int) int {
+		w, h := preprocess.ShortSide(64, 50, q)
+		return ((w-32)/8 + 1) * ((h-32)/8 + 1)
+	}
+	if want := places(36) + 2*places(48); len(a.windows) != want {
+		t.Fatalf("%d windows, want %d", len(a.windows), want)
+	}
+	// The classifier's own maps, place by place.
+	var want [][]float32
+	for _, q := range []int{36, 48, 48} {
+		maps := make([]eval.ScoreMap, 2)
+		for i, c := range l.Classifiers {
+			m, err := eval.ScoreMaps(c, im, []int{q})
+			if err != nil {
+				t.Fatal(err)
+			}
+			maps[i] = m[0]
+		}
+		n := places(q)
+		for at := range n {
+			want = append(want, eval.Mean(column(maps[0].Posteriors, n, at), column(maps[1].Posteriors, n, at)))
+		}
+	}
+	for i, w := range a.windows {
+		if !reflect.DeepEqual(w.posterior, want[i]) {
+			t.Fatalf("window %d: posterior %v, want %v", i, w.posterior, want[i])
+		}
+	}
+	for class := range 2 {
+		sum, merged := 0.0, 0.0
+		for _, d := range a.Unmerged(class) {
+			sum += d.Score
+		}
+		boxes := a.Boxes(class)
+		for i, d := range boxes {
+			merged += d.Score
+			if i > 0 && d.Score > boxes[i-1].Score {
+				t.Error("not the best first")
+			}
+		}
+		if math.Abs(sum-merged) > 1e-9 || sum == 0 {
+			t.Errorf("class %d: scores sum to %v, before merging to %v", class, merged, sum)
+		}
+	}
+	top := a.Top(5)
+	if len(top) != 2 || top[0].Class != metrics.TopK(a.Posterior, 1)[0] || top[0].Box != a.Boxes(top[0].Class)[0].Box {
+		t.Errorf("top %+v", top)
+	}
+}
+
+// TestClassifierOfAnotherSize: windows are matched by their centres.
+func TestClassifierOfAnotherSize(t *testing.T) {
+	s := eval.ScoreMap{Window: 16, Stride: 8, OH: 1, OW: 5, Posteriors: []float32{0, 1, 2, 3, 4}}
+	for x, want := range map[int]float32{0: 1, 8: 2, 16: 3, 32: 4, 11: 2, 13: 3} {
+		if got := posteriorAt(s, dataset.View{X: x, Side: 32})[0]; got != want {
+			t.Errorf("window of 32 from %d on: place %g, want %g", x, got, want)
+		}
+	}
+}
+
+func TestEvaluateGoesOn(t *testing.T) {
+	d := squares(t, "squares", 9, 4)
+	file := filepath.Join(t.TempDir(), "boxes.jsonl")
+	l := locator(t, 1, vgg.SCR)
+	whole, err := Evaluate(t.Context(), l, d, EvalOptions{Protocol: eval.Dense})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := EvalOptions{Protocol: eval.Dense, Out: file, RunID: "a"}
+	ctx, cancel := context.WithCancel(t.Context())
+	o.OnImage = func(done, _ int) {
+		if done == 6 {
+			cancel()
+		}
+	}
+	if _, err := Evaluate(ctx, l, d, o); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	cut, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, cut[:len(cut)-9], 0o666); err != nil { // as a full disk leaves it
+		t.Fatal(err)
+	}
+	first := 0
+	o.OnImage = func(done, _ int) {
+		if first == 0 {
+			first = done
+		}
+	}
+	r, err := Evaluate(t.Context(), l, d, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first != 5 { // five were whole, one of them unreadable and not kept
+		t.Errorf("the first image told is number %d", first)
+	}
+	whole.Records, r.Records = nil, nil
+	got, errA := json.Marshal(r)
+	want, errB := json.Marshal(whole)
+	if errA != nil || errB != nil || !bytes.Equal(got, want) || r.MeanIoU == 0 {
+		t.Errorf("%s, want %s (%v, %v)", got, want, errA, errB)
+	}
+	for _, change := range []func(*EvalOptions, *dataset.Dataset){
+		func(o *EvalOptions, _ *dataset.Dataset) { o.RunID = "b" },
+		func(o *EvalOptions, _ *dataset.Dataset) { o.Protocol = eval.Centre },
+		func(_ *EvalOptions, d *dataset.Dataset) { d.Samples[0].Boxes[0].X0++ },
+	} {
+		other, data := o, squares(t, "squares", 9, 4)
+		change(&other, data)
+		if _, err := Evaluate(t.Context(), l, data, other); err == nil || !strings.Contains(err.Error(), "another run") {
+			t.Errorf("another run: %v", err)
+		}
+	}
+	if err := os.WriteFile(file, []byte("notes\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Evaluate(t.Context(), l, d, o); err == nil || !strings.Contains(err.Error(), "not a file of localisation results") {
+		t.Errorf("another file: %v", err)
+	}
+	if text, _ := os.ReadFile(file); string(text) != "notes\n" {
+		t.Error("another file was written to")
+	}
+}
+
+func TestUnfitNetworks(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Locator)
+		want   string
+	}{
+		"none":          {func(l *Locator) { l.Nets = nil }, "no localisation network"},
+		"a classifier":  {func(l *Locator) { l.Nets[0].Model = l.Classifiers[0] }, "network 1 is a classification network"},
+		"other classes": {func(l *Locator) { l.Classifiers[0].Classes = []string{"blue", "red"} }, "other classes than the localisation network"},
+		"boxes to rate": {func(l *Locator) { l.Classifiers[0] = l.Nets[0].Model }, "classifier 1 is a localisation network"},
+		"too small":     {func(l *Locator) { l.Nets[0].Scales = []int{31} }, "scale 31, want at least"},
+		"threshold":     {func(l *Locator) { l.Threshold = math.NaN() }, "merge threshold NaN"},
+		"two, other ones": {func(l *Locator) {
+			l.Nets = append(l.Nets, Net{Model: tinyModel(t, vgg.SCR, 1)})
+			l.Nets[1].Model.Classes = []string{"a", "b"}
+		}, "network 2 has other classes"},
+	} {
+		l := locator(t, 1, vgg.PCR)
+		c.change(l)
+		if err := l.Check(); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+	l := locator(t, 0, vgg.PCR, vgg.PCR)
+	if _, err := Evaluate(t.Context(), l, squares(t, "s", 2), EvalOptions{}); err == nil || !strings.Contains(err.Error(), "central crop of several") {
+		t.Errorf("%v", err)
+	}
+	l = locator(t, 0, vgg.PCR)
+	p := l.Nets[0].Model.Net.Params()
+	if err := p[len(p)-1].Set(make([]float32, 8)); err != nil {
+		t.Fatal(err)
+	}
+	nan := make([]float32, 8)
+	nan[3] = float32(math.NaN())
+	if err := p[len(p)-1].Set(nan); err != nil {
+		t.Fatal(err)
+	}
+	for _, protocol := range []eval.Protocol{eval.Centre, eval.Dense} {
+		if _, err := Evaluate(t.Context(), l, squares(t, "s", 2), EvalOptions{Protocol: protocol}); !errors.Is(err, errNotFinite) {
+			t.Errorf("broken weights: %v", err)
+		}
+	}
+}
+
+func FuzzResults(f *testing.F) {
+	h := resultHeader{Format: resultFormat, Run: "r", Data: "d", Images: 2, Classes: 2}
+	head, err := json.Marshal(h)
+	if err != nil {
+		f.Fatal(err)
+	}
+	line, err := json.Marshal(Record{Image: 1, File: "f", Label: 1, W: 3, H: 4, Truths: [][4]float64{{0, 0, 1, 1}}, Top: []Detection{{Class: 1}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(append(append(append(head, '\n'), line...), '\n'))
+	f.Add(append(head, '\n'))
+	f.Add(head)
+	f.Add([]byte("x\n"))
+	l := locator(f, 1, vgg.PCR)
+	d := &dataset.Dataset{Name: "d", Classes: []string{"red", "blue"}}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		records := make([]*Record, 2)
+		end, err := readResults(bytes.NewReader(text), h, records)
+		if err != nil {
+			return
+		}
+		if end > int64(len(text)) || end > 0 && text[end-1] != '\n' {
+			t.Fatalf("ends at %d of %d", end, len(text))
+		}
+		for i, r := range records {
+			if r == nil {
+				records[i] = &Record{Error: "not done"}
+			}
+		}
+		if _, err := l.result(d, records, 0, []int{0, 1}, eval.Dense); err != nil && end > int64(len(head))+1 && records[0].Error != "" && records[1].Error != "" {
+			t.Fatal(err)
+		}
+	})
+}
