@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -32,7 +33,7 @@ func stem(name string) string {
 // extension; if two share as many, none.
 func (f *finder) find(name string) int {
 	name = path.Clean(strings.ReplaceAll(name, `\`, "/"))
-	if dir := path.Dir(name); findPart([]string{dir}, 0) == dir || findPart([]string{dir}, 1) == dir {
+	if saysPart(path.Dir(name)) {
 		name = path.Base(name)
 	}
 	candidates := f.stems[stem(name)]
@@ -54,6 +55,18 @@ func (f *finder) find(name string) int {
 		return -1
 	}
 	return best
+}
+
+// saysPart tells whether a folder says the part alone: it is a part's word, or stands by
+// itself and has one in it. A folder within a part says the class.
+func saysPart(dir string) bool {
+	base := path.Base(dir)
+	for part, words := range partWords {
+		if dir == base && findPart([]string{dir}, part) == dir || slices.Contains(words, strings.ToLower(base)) {
+			return true
+		}
+	}
+	return false
 }
 
 // likeness counts the folders that end both paths, from the last; the same

@@ -105,6 +105,7 @@ func TestFinder(t *testing.T) {
 		"cat/1.jpg": 0, "dog/1.jpg": 1, "dog/1.png": 2, "dog/1": -1, "cat/1": 0, "1.jpg": -1, "1.png": 2, "cow/1.jpg": -1,
 		"2.jpg": 3, "2": 3, "images/2.JPEG": 3, "train/2.jpg": 3, `dog\1.png`: 2, "b/3.jpg": -1, "a/b/3.xml": 4, "z/a/b/3.jpg": 4,
 		"x.y.jpg": 6, "x.y": 6, "4.jpg": -1, "": -1,
+		"train/cat/1.jpg": 0, "val/dog/1.jpg": 1, "train/cow/1.jpg": -1, "a/b/train/2.jpg": 3, "ILSVRC2012_img_val/2.jpg": 3,
 	} {
 		if got := f.find(name); got != want {
 			t.Errorf("%q is file %d, want %d", name, got, want)

@@ -187,6 +187,34 @@ func TestDenseScores(t *testing.T) {
 	}
 }
 
+// TestClassifierInAnotherOrder: classes go by their names.
+func TestClassifierInAnotherOrder(t *testing.T) {
+	l := locator(t, 1, vgg.PCR)
+	l.Nets[0].Scales = []int{48}
+	im := preprocess.NewImage(64, 50)
+	for i := range im.Pix {
+		im.Pix[i] = uint8(i * 40503 >> 5)
+	}
+	want, err := l.Dense(im)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Classifiers[0].Classes = []string{"blue", "red"}
+	got, err := l.Dense(im)
+	if err != nil {
+		t.Fatal(err)
+	}
+	turned := func(p []float32) []float32 { return []float32{p[1], p[0]} }
+	if !reflect.DeepEqual(got.Posterior, turned(want.Posterior)) {
+		t.Errorf("posterior %v, want %v turned round", got.Posterior, want.Posterior)
+	}
+	for i := range want.windows {
+		if !reflect.DeepEqual(got.windows[i].posterior, turned(want.windows[i].posterior)) {
+			t.Errorf("window %d: %v, want %v turned round", i, got.windows[i].posterior, want.windows[i].posterior)
+		}
+	}
+}
+
 // TestClassifierOfAnotherSize: windows are matched by their centres.
 func TestClassifierOfAnotherSize(t *testing.T) {
 	s := eval.ScoreMap{Window: 16, Stride: 8, OH: 1, OW: 5, Posteriors: []float32{0, 1, 2, 3, 4}}
@@ -270,7 +298,7 @@ func TestUnfitNetworks(t *testing.T) {
 	}{
 		"none":          {func(l *Locator) { l.Nets = nil }, "no localisation network"},
 		"a classifier":  {func(l *Locator) { l.Nets[0].Model = l.Classifiers[0] }, "network 1 is a classification network"},
-		"other classes": {func(l *Locator) { l.Classifiers[0].Classes = []string{"blue", "red"} }, "other classes than the localisation network"},
+		"other classes": {func(l *Locator) { l.Classifiers[0].Classes = []string{"blue", "green"} }, "other classes than the localisation network"},
 		"boxes to rate": {func(l *Locator) { l.Classifiers[0] = l.Nets[0].Model }, "classifier 1 is a localisation network"},
 		"too small":     {func(l *Locator) { l.Nets[0].Scales = []int{31} }, "scale 31, want at least"},
 		"threshold":     {func(l *Locator) { l.Threshold = math.NaN() }, "merge threshold NaN"},

@@ -34,7 +34,7 @@ type Locator struct {
 	// Nets are the localisation networks, whose boxes are merged together (§A.2).
 	Nets []Net
 	// Classifiers rate the boxes, their posteriors averaged. They know the classes of the
-	// localisation networks, by the same names in the same order. Without any, boxes are
+	// localisation networks, by the same names in any order. Without any, boxes are
 	// rated by the number of windows they come from, and there are boxes of classes only
 	// where they are asked for.
 	Classifiers []*vgg.Model
@@ -97,7 +97,7 @@ func (l *Locator) Check() error {
 		if c.Localisation != nil {
 			return fmt.Errorf("localize: classifier %d is a localisation network, want a classification network", i+1)
 		}
-		if !sameClasses(c.Classes, l.Classes()) {
+		if l.order(c) == nil {
 			return fmt.Errorf("localize: classifier %d has other classes than the localisation network: want the one that it was trained from", i+1)
 		}
 		for _, q := range l.allScales() {
@@ -112,13 +112,30 @@ func (l *Locator) Check() error {
 // sameClasses tells whether classes are the same in the same order; ImageNet's go by
 // their names or by their synsets.
 func sameClasses(a, b []string) bool {
-	canonical := func(classes []string) []string {
-		if slices.Equal(classes, vgg.ImageNetClasses()) {
-			return vgg.ImageNetSynsets()
-		}
-		return classes
-	}
 	return slices.Equal(canonical(a), canonical(b))
+}
+
+func canonical(classes []string) []string {
+	if slices.Equal(classes, vgg.ImageNetClasses()) {
+		return vgg.ImageNetSynsets()
+	}
+	return classes
+}
+
+// order is where a classifier has each class of the localisation networks; nil if it
+// knows others.
+func (l *Locator) order(c *vgg.Model) []int {
+	known := canonical(c.Classes)
+	if len(known) != len(l.Classes()) {
+		return nil
+	}
+	order := make([]int, len(known))
+	for i, name := range canonical(l.Classes()) {
+		if order[i] = slices.Index(known, name); order[i] < 0 {
+			return nil
+		}
+	}
+	return order
 }
 
 // allScales are those of all networks, each once, in ascending order.
@@ -169,7 +186,8 @@ func (l *Locator) Centre(im *preprocess.Image) ([]Detection, error) {
 
 // Dense is the second protocol of the paper, as far as it doesn't depend on the class:
 // every network runs densely over the whole image at each of its scales, and every place
-// of the map gives a box relative to its window; the classifiers run likewise.
+// of the map whose window lies in the image gives a box relative to it; the classifiers
+// run likewise.
 //
 // A box's score for a class is the sum of the classifiers' posteriors of that class in
 // the windows that it came from. A classifier whose windows lie elsewhere, since its input
@@ -184,9 +202,12 @@ func (l *Locator) Dense(im *preprocess.Image) (*Answer, error) {
 		if err != nil {
 			return nil, err
 		}
+		order := l.order(c)
 		var each [][]float32
-		for _, m := range s {
-			each = append(each, m.Posterior)
+		for i := range s {
+			s[i].Posterior = arrange(s[i].Posterior, order, 1)
+			s[i].Posteriors = arrange(s[i].Posteriors, order, s[i].OH*s[i].OW)
+			each = append(each, s[i].Posterior)
 		}
 		means = append(means, eval.Mean(each...))
 		maps = append(maps, s)
@@ -204,8 +225,8 @@ func (l *Locator) Dense(im *preprocess.Image) (*Answer, error) {
 				return nil, errNotFinite
 			}
 			at := slices.Index(scales, o.Scale)
-			for i := range o.OH {
-				for j := range o.OW {
+			for i := range within(o.H, o.Window, o.Stride, o.OH) {
+				for j := range within(o.W, o.Window, o.Stride, o.OW) {
 					w := window{
 						view:    dataset.View{ImageW: im.W, ImageH: im.H, W: o.W, H: o.H, X: j * o.Stride, Y: i * o.Stride, Side: o.Window},
 						outputs: column(o.Outputs, o.OH*o.OW, i*o.OW+j), head: n.Model.Localisation.Regression,
@@ -227,6 +248,21 @@ func (l *Locator) Dense(im *preprocess.Image) (*Answer, error) {
 
 func finite(values []float32) bool {
 	return !slices.ContainsFunc(values, func(v float32) bool { return v-v != 0 })
+}
+
+// arrange puts the classes of a (K,places) map into another order.
+func arrange(values []float32, order []int, places int) []float32 {
+	out := make([]float32, 0, len(values))
+	for _, k := range order {
+		out = append(out, values[k*places:(k+1)*places]...)
+	}
+	return out
+}
+
+// within is how many of the places along a side have their windows in the image. All
+// have, unless the poolings leave over a part of the crop: 56 pixels pooled five times.
+func within(length, window, stride, places int) int {
+	return min((length-window)/stride+1, places)
 }
 
 // column is what a (K,places) map has at a place.

@@ -169,6 +169,9 @@ func (i *inspection) print(e *environment) error {
 	}
 	if n := i.Network; n != nil {
 		fmt.Fprintf(out, "Network: %s\n", describeNet(n.Options))
+		if l := n.Localisation; l != nil {
+			fmt.Fprintf(out, "Boxes: %s of %d classes, box rule %s\n", regressionName(l.Regression), len(n.Classes), l.Rule)
+		}
 		if n.Names != "" {
 			fmt.Fprintf(out, "Names: as %s has them\n", n.Names)
 		}

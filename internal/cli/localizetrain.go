@@ -50,6 +50,14 @@ const (
 	noteRescale     = "rescale_boxes"
 )
 
+// regressionName is a regression in words.
+func regressionName(r vgg.Regression) string {
+	if r == vgg.SCR {
+		return "single-class regression (SCR)"
+	}
+	return "per-class regression (PCR)"
+}
+
 func (c *localizeTrainCommand) Run(e *environment) error {
 	from, err := c.checkpoint()
 	if err != nil {
@@ -179,7 +187,7 @@ func (f boxFlags) read(e *environment, out io.Writer, what string, d *dataset.Da
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(out, "Boxes: %s of %s %s images\n", report.Count(int64(r.Boxes)), report.Count(int64(r.Images)), what)
+	fmt.Fprintf(out, "Boxes: %s of %s %simages\n", report.Count(int64(r.Boxes)), report.Count(int64(r.Images)), strings.TrimPrefix(what+" ", " "))
 	if r.Clipped > 0 {
 		fmt.Fprintf(out, "  %s reached beyond their image and were cut to it\n", report.Count(int64(r.Clipped)))
 	}
