@@ -103,7 +103,7 @@ func (l *Conv) scratch(n int, in Shape, threads int, train, data bool) kernel.Sc
 	if train {
 		s = s.Max(l.g.BackwardScratch(n, in.H, in.W, threads, data)).Max(kernel.Scratch{Local: kernel.Block})
 		if l.connected() {
-			s = s.Max(kernel.UpdateScratch())
+			s = s.Max(kernel.UpdateScratch(n))
 		}
 	}
 	return s
@@ -193,8 +193,9 @@ func (l *Conv) gradients(w *kernel.Work, x, y, dy, dx, mask *kernel.Act, p Pass)
 	case rectify || !sums && db != nil:
 		w.BiasGrad(y, dy, rectify, db)
 	}
+	update := p.update != nil && l.connected() && !l.Weight.Frozen
 	switch {
-	case dx == nil:
+	case dx == nil || update:
 	case ok:
 		w.WinogradBackwardData(plan, l.g, dy, l.Weight.Value, mask, dx)
 	default:
@@ -210,8 +211,8 @@ func (l *Conv) gradients(w *kernel.Work, x, y, dy, dx, mask *kernel.Act, p Pass)
 		}
 		w.WinogradBackwardWeights(plan, l.g, x, dy, l.Weight.fresh, du, db)
 		l.Weight.fresh = false
-	case p.update != nil && l.connected():
-		w.FCUpdate(l.g, x, dy, p.update.of(l.Weight))
+	case update:
+		w.FCUpdate(l.g, x, dy, p.update.of(l.Weight), dx)
 		p.clock.lap(l.name, updateColumn)
 		l.Weight.Changed()
 	default:

@@ -251,6 +251,7 @@ type Work struct {
 	fcDataT    fcDataTask
 	wgradT     wgradTask
 	fcGradT    fcGradTask
+	fcUpdateT  fcUpdateTask
 	update     Update
 	pGradT     patchGradTask
 	reduceT    reduceTask

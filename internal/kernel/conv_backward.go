@@ -71,7 +71,7 @@ func (w *Work) fcBackwardData(g Conv, dy *Act, weights []float32, dx *Act) {
 }
 
 func (t *fcDataTask) Part(slot, i int) {
-	kb, cb, depth, n := blocks(t.g.K), blocks(t.g.C), t.g.Depth(), t.dx.N
+	kb, depth, n := blocks(t.g.K), t.g.Depth(), t.dx.N
 	nb := min(2, depth/Block-2*i)
 	b := t.w.local[slot][:kb*Block*Panel]
 	c := t.w.local[slot][kb*Block*Panel:]
@@ -83,10 +83,7 @@ func (t *fcDataTask) Part(slot, i int) {
 	}
 	t.isa.product(n, nb, t.offs, t.a, b, c, n*Block, nil, 0)
 	for j := range nb {
-		tap, block := (2*i+j)/cb, (2*i+j)%cb
-		for m := range n {
-			copy(t.dx.Data[t.dx.At(m, block, tap/t.g.R, tap%t.g.R):][:Block], c[(j*n+m)*Block:])
-		}
+		scatterConnected(t.g, t.dx, 2*i+j, c[j*n*Block:])
 	}
 }
 
@@ -127,73 +124,31 @@ func (t *wgradTask) Part(_, i int) {
 }
 
 // fcGradTask is the weight gradient of a fully connected layer: outer products summed
-// over images. With an update, the gradient of a part is used where it was made, in the
-// cache, and never stored: it is as large as the weights.
+// over images.
 type fcGradTask struct {
 	isa    *ISA
-	w      *Work
 	g      Conv
 	m, kb  int
 	a, d   []float32 // x as [step][N][16], dy as [K/16][N][16]
 	dw     []float32
-	update *Update
 	chunks int
 }
 
-// Update is a step of gradient descent on packed weights; see [Work.SGD].
-type Update struct {
-	Weights, Velocity     []float32
-	Rate, Momentum, Decay float32
-}
-
-// fcGradSteps is the number of 16-row blocks of a panel that a part updates.
+// fcGradSteps is the number of 16-row blocks of a panel that a part computes.
 const fcGradSteps = 64
 
-// connectedLocal is the scratch of a thread that [Work.FCUpdate] takes.
-const connectedLocal = fcGradSteps * Block * Panel
-
-func (w *Work) fcBackwardWeights(g Conv, x, dy *Act, dw []float32) { w.fcGrad(g, x, dy, dw, nil) }
-
-// FCUpdate computes the weight gradient of a fully connected layer and updates its
-// weights with it.
-func (w *Work) FCUpdate(g Conv, x, dy *Act, u Update) {
-	w.growLocal(connectedLocal)
-	w.update = u
-	w.fcGrad(g, x, dy, nil, &w.update)
-}
-
-func (w *Work) fcGrad(g Conv, x, dy *Act, dw []float32, update *Update) {
-	n, kb, depth := x.N, dy.Blocks(), g.Depth()
-	a := grow(&w.shared, depth*n)
-	w.gatherT = gatherTask{x: x, oh: 1, ow: 1, offs: steps(&w.offs, g, x), m: n, dst: a}
-	w.gather(&w.gatherT)
-	d := grow(&w.shared2, kb*n*Block)
-	w.gather2T = gatherTask{x: dy, oh: 1, ow: 1, offs: strides(&w.offs2, kb, dy.PlaneLen()), m: n, dst: d}
-	w.gather(&w.gather2T)
-	chunks := (depth/Block + fcGradSteps - 1) / fcGradSteps
-	w.fcGradT = fcGradTask{isa: Current(), w: w, g: g, m: n, kb: kb, a: a, d: d, dw: dw, update: update, chunks: chunks}
+func (w *Work) fcBackwardWeights(g Conv, x, dy *Act, dw []float32) {
+	a, d := w.gatherConnected(g, x, dy)
+	chunks := (g.Depth()/Block + fcGradSteps - 1) / fcGradSteps
+	w.fcGradT = fcGradTask{isa: Current(), g: g, m: x.N, kb: dy.Blocks(), a: a, d: d, dw: dw, chunks: chunks}
 	w.Team.Run(panels(g.K)*chunks, &w.fcGradT)
 }
 
-func (t *fcGradTask) Part(slot, i int) {
+func (t *fcGradTask) Part(_, i int) {
 	p, s0, depth := i/t.chunks, i%t.chunks*fcGradSteps, t.g.Depth()
-	end := min(s0+fcGradSteps, depth/Block)
-	at, length := (p*depth+s0*Block)*Panel, (end-s0)*Block*Panel
-	dw, flags := t.dw, accumulate
-	if t.update != nil {
-		dw, flags = t.w.local[slot][:length], overwrite
-	} else {
-		dw = dw[at:][:length]
-	}
-	nb := min(2, t.kb-2*p)
-	if nb == 1 && t.update != nil {
-		clear(dw) // the panel's second half is not written
-	}
-	for s := s0; s < end; s++ {
-		t.isa.weightGrad(nb, 1, t.m, t.a[s*t.m*Block:], 0, t.d[2*p*t.m*Block:], 0, t.m*Block, dw[(s-s0)*Block*Panel:], flags)
-	}
-	if u := t.update; u != nil {
-		t.isa.sgdBlocks(length/Block, u.Weights[at:][:length], u.Velocity[at:][:length], dw, u.Rate, u.Momentum, u.Decay)
+	dw := t.dw[(p*depth+s0*Block)*Panel:]
+	for s := s0; s < min(s0+fcGradSteps, depth/Block); s++ {
+		t.isa.weightGrad(min(2, t.kb-2*p), 1, t.m, t.a[s*t.m*Block:], 0, t.d[2*p*t.m*Block:], 0, t.m*Block, dw[(s-s0)*Block*Panel:], accumulate)
 	}
 }
 

@@ -35,6 +35,7 @@ var avx512 = &ISA{
 	winoGrad4:       winoGrad4AVX512,
 	training: trainingKernels{
 		maxPoolHits: maxPoolHitsAVX512, unpool: unpoolAVX512, addPixels: addPixelsAVX512,
+		prefetch:       prefetchAMD64,
 		rgbWgrad:       [2]func(int, int, *float32, int, *float32, int, int, *float32){rgbwgrad9x16AVX512, rgbwgrad9x32AVX512},
 		winoOutputHits: winoOutputHits4AVX512, winoOutputMask: winoOutputMask4AVX512,
 	},
@@ -68,6 +69,7 @@ var avx2 = &ISA{
 	winoGrad4:       winoGrad4AVX2,
 	training: trainingKernels{
 		maxPoolHits: maxPoolHitsAVX2, unpool: unpoolAVX2, addPixels: addPixelsAVX2,
+		prefetch:       prefetchAMD64,
 		rgbWgrad:       [2]func(int, int, *float32, int, *float32, int, int, *float32){rgbwgrad9x16AVX2},
 		winoOutputHits: winoOutputHits4AVX2, winoOutputMask: winoOutputMask4AVX2,
 	},

@@ -6,6 +6,7 @@ type trainingKernels struct {
 	unpool         func(n int, hits *uint16, dy, dx0, dx1 *float32)
 	addPixels      func(n int, x, sum *float32)
 	rgbWgrad       [2]func(h, w int, x *float32, xRow int, dy *float32, dyRow, dyPlane int, dw *float32) // by column blocks − 1
+	prefetch       func(n int, p *float32)
 	winoOutputHits func(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
 	winoOutputMask func(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
 }
@@ -16,6 +17,14 @@ func (s *ISA) maxPoolHitsRow(n int, x0, x1, y []float32, hits []uint16, lo float
 		return
 	}
 	s.training.maxPoolHits(n, &x0[0], &x1[0], &y[0], &hits[0], lo)
+}
+
+// prefetchLines asks for n blocks of 16 floats, on their way from memory while something
+// else is computed.
+func (s *ISA) prefetchLines(n int, x []float32) {
+	if s.training.prefetch != nil {
+		s.training.prefetch(n, &x[:n*Block][0])
+	}
 }
 
 func (s *ISA) unpoolRow(n int, hits []uint16, dy, dx0, dx1 []float32) {

@@ -577,6 +577,11 @@ func mixedAddAVX2(n int, a float64, x *float32, w *float64)
 //go:noescape
 func transpose16AVX2(dst *float32, dstStride int, src *float32, srcStride int)
 
+// prefetchAMD64 asks for n cache lines.
+//
+//go:noescape
+func prefetchAMD64(n int, p *float32)
+
 // winoInput4AVX512 is winoInputTwin for 4×4 outputs and 3×3 filters.
 //
 //go:noescape

@@ -13571,6 +13571,19 @@ TEXT ·transpose16AVX2(SB), NOSPLIT, $0-32
 	VZEROUPPER
 	RET
 
+// func prefetchAMD64(n int, p *float32)
+// Requires: MMX+
+TEXT ·prefetchAMD64(SB), NOSPLIT, $0-16
+	MOVQ n+0(FP), AX
+	MOVQ p+8(FP), CX
+
+prefetchAMD64_line:
+	PREFETCHT1 (CX)
+	ADDQ       $0x40, CX
+	DECQ       AX
+	JNZ        prefetchAMD64_line
+	RET
+
 DATA winoConst<>+0(SB)/4, $0x40a00000
 DATA winoConst<>+4(SB)/4, $0x40a00000
 DATA winoConst<>+8(SB)/4, $0x40a00000

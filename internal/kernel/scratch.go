@@ -74,8 +74,9 @@ func (g Conv) BackwardScratch(n, h, w, threads int, data bool) Scratch {
 	return s.Max(Scratch{Turned: t.WeightLen()}).Max(t.ForwardScratch(n, oh, ow, threads))
 }
 
-// UpdateScratch is what [Work.FCUpdate] takes besides what the gradient alone takes.
-func UpdateScratch() Scratch { return Scratch{Local: connectedLocal} }
+// UpdateScratch is what [Work.FCUpdate] takes for n images besides what the gradient
+// alone takes.
+func UpdateScratch(n int) Scratch { return Scratch{Local: fcUpdateLocal(n)} }
 
 // LRNScratch is what [Work.LRNForward] takes for c channels and rows of w pixels.
 func LRNScratch(l LRN, c, w int) Scratch { return Scratch{Local: l.scratch(c, w)} }

@@ -124,6 +124,19 @@ func unpool(s isa) {
 	RET()
 }
 
+// prefetch asks for cache lines, which any instruction set can.
+func prefetch() {
+	const name = "prefetchAMD64"
+	text(name, "func(n int, p *float32)", name+" asks for n cache lines.")
+	n, p := param("n"), param("p")
+	Label(name + "_line")
+	PREFETCHT1(at(p, 0))
+	ADDQ(Imm(block), p)
+	DECQ(n)
+	JNZ(LabelRef(name + "_line"))
+	RET()
+}
+
 // addPixels is sumPixels whose sums run on from sum.
 func addPixels(s isa) {
 	name := "addPixels" + s.name
