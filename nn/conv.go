@@ -92,7 +92,7 @@ func (l *Conv) gradBorder(in Shape, threads int) border {
 func (l *Conv) scratch(n int, in Shape, threads int, train, data bool) kernel.Scratch {
 	if p, ok := l.winograd(n, in, threads, train); ok {
 		if train {
-			return p.TrainingScratch(l.g, n, in.H, in.W, data)
+			return p.TrainingScratch(l.g, n, in.H, in.W, threads, data)
 		}
 		return p.Scratch(l.g, n, in.H, in.W)
 	}

@@ -92,8 +92,8 @@ func (w *Work) Floats() int {
 
 // TrainingScratch is what the passes of a training step by Winograd take for n images
 // of h × w; data says whether dx is computed.
-func (p Winograd) TrainingScratch(g Conv, n, h, w int, data bool) Scratch {
-	s := p.Scratch(g, n, h, w).Max(Scratch{Filters: p.FilterLen(g), Local: foldLocal}).Max(p.GradScratch(g, n, h, w))
+func (p Winograd) TrainingScratch(g Conv, n, h, w, threads int, data bool) Scratch {
+	s := p.Scratch(g, n, h, w).Max(Scratch{Filters: p.FilterLen(g), Local: foldLocal}).Max(p.GradScratch(g, n, h, w, threads))
 	if data {
 		t := g.transposed()
 		s = s.Max(p.Scratch(t, n, h, w)).Max(Scratch{Filters: p.FilterLen(t), Local: turnLocal})

@@ -1,6 +1,11 @@
 package kernel
 
-import "unsafe"
+import (
+	"sync"
+	"unsafe"
+
+	"github.com/klauspost/cpuid/v2"
+)
 
 // winoGradTask reduces the weight gradient in the Winograd domain: every position's
 // gradient is the product of the transformed input and the transformed dy over all
@@ -20,18 +25,42 @@ type winoGradTask struct {
 	phase  int       // transform x and dy, multiply
 }
 
-// gradTiles is how many tiles are transformed before they are multiplied: a position's
-// operands stay in the second-level cache. It has no influence on the result, each of
-// whose sums runs on from tile to tile.
-func (p Winograd) gradTiles(g Conv, total int) int {
-	const floats = 1 << 17
-	return min(total, max(64, floats/(blocks(g.C)*Block+blocks(g.K)*Block)))
+// gradTiles is how many tiles are transformed before they are multiplied. The more there
+// are, the seldomer the gradient, of all positions, is read and written; the fewer, the
+// nearer is what the transforms write when the products read it. That is to be twice the
+// threads' second-level caches; but where the gradient is more than half of the third-level
+// cache and comes from memory each time, as much as the gradient. It has no influence on the
+// result, each of whose sums runs on from tile to tile.
+func (p Winograd) gradTiles(g Conv, total, threads int) int {
+	l2, l3 := gradCaches()
+	c, k := blocks(g.C)*Block, blocks(g.K)*Block
+	tile, gradient := p.positions()*(c+k), p.positions()*c*k // floats
+	most := 2 * threads * l2 / tile
+	if gradient > l3/2 {
+		most = max(most, gradient/tile)
+	}
+	most = min(total, max(56, most))
+	count := (total + most - 1) / most // as even as possible
+	return (total + count - 1) / count
 }
 
+// gradCaches is a core's second-level cache and the third-level cache, in floats; 1 MiB and
+// 16 MiB where the system doesn't tell.
+var gradCaches = sync.OnceValues(func() (l2, l3 int) {
+	l2, l3 = cpuid.CPU.Cache.L2, cpuid.CPU.Cache.L3
+	if l2 <= 0 {
+		l2 = 1 << 20
+	}
+	if l3 <= 0 {
+		l3 = 1 << 24
+	}
+	return l2 / 4, l3 / 4
+})
+
 // GradScratch is what [Work.WinogradBackwardWeights] takes for n images of h × w.
-func (p Winograd) GradScratch(g Conv, n, h, w int) Scratch {
+func (p Winograd) GradScratch(g Conv, n, h, w, threads int) Scratch {
 	th, tw := p.grid(h, w)
-	tiles := p.gradTiles(g, n*th*tw)
+	tiles := p.gradTiles(g, n*th*tw, threads)
 	return Scratch{Shared: p.positions() * p.inputStride(g, tiles), Shared2: p.positions()*p.inputStride(Conv{C: g.K}, tiles) + blocks(g.K)*Block}
 }
 
@@ -44,7 +73,7 @@ func (w *Work) WinogradBackwardWeights(p Winograd, g Conv, x, dy *Act, fresh boo
 	*t = winoGradTask{isa: Current(), p: p, g: g, x: x, dy: dy, fresh: fresh, du: du, db: db}
 	t.th, t.tw = p.grid(x.H, x.W)
 	total := x.N * t.th * t.tw
-	tiles := p.gradTiles(g, total)
+	tiles := p.gradTiles(g, total, w.Team.Threads())
 	t.v = grow(&w.shared, p.positions()*p.inputStride(g, tiles))
 	d := p.positions() * p.inputStride(Conv{C: g.K}, tiles)
 	t.d = grow(&w.shared2, d+blocks(g.K)*Block)
