@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -20,15 +21,31 @@ type Plan struct {
 	Labels   []string  `yaml:"labels"`   // headings of the columns that name a row
 	Protocol Protocol  `yaml:"protocol"` // of networks that don't say
 	Flip     bool      `yaml:"flip"`     // likewise
+	Measure  Measure   `yaml:"measure"`
 	Rows     []PlanRow `yaml:"rows"`
 }
+
+// Measure is what the rows of a plan are measured by.
+type Measure string
+
+const (
+	// Classification is top-1 and top-5 error.
+	Classification Measure = ""
+	// GTClass is the localisation error given the class; package localize measures it.
+	GTClass Measure = "gt-class"
+	// Localisation is the top-5 localisation error of boxes merged and rated; likewise.
+	Localisation Measure = "localisation"
+)
 
 // PlanRow is a row of a plan; of several networks it is the fusion, of none another's
 // result.
 type PlanRow struct {
 	Labels []string  `yaml:"labels"`
 	Nets   []PlanNet `yaml:"nets"`
-	Paper  Figures   `yaml:"paper"`
+	// Classifiers are the networks that rate the boxes of a localisation, by the names of
+	// their weights.
+	Classifiers []string `yaml:"classifiers"`
+	Paper       Figures  `yaml:"paper"`
 }
 
 // PlanNet is a network by the name of its weights, and how it is shown images.
@@ -44,13 +61,16 @@ type Figures struct {
 	Top1     *float64 `yaml:"top1"`      // validation
 	Top5     *float64 `yaml:"top5"`      // validation
 	Top5Test *float64 `yaml:"top5_test"` // test set
+	GTClass  *float64 `yaml:"gt_class"`  // localisation given the class, validation
 }
 
 //go:embed plans/*.yaml
 var planFiles embed.FS
 
-// PlanNames lists the plans that are built in: the paper's tables 3 to 7.
-func PlanNames() []string { return []string{"table3", "table4", "table5", "table6", "table7"} }
+// PlanNames lists the plans that are built in: the paper's tables 3 to 9.
+func PlanNames() []string {
+	return []string{"table3", "table4", "table5", "table6", "table7", "table8", "table9"}
+}
 
 // NamedPlan returns a plan that is built in.
 func NamedPlan(name string) (Plan, error) {
@@ -97,9 +117,15 @@ func (p Plan) validate() error {
 	if len(p.Labels) == 0 || len(p.Rows) == 0 {
 		return errors.New("no labels or no rows, want at least one of each")
 	}
+	if !slices.Contains([]Measure{Classification, GTClass, Localisation}, p.Measure) {
+		return fmt.Errorf("measure %q, want %q, %q or none", p.Measure, GTClass, Localisation)
+	}
 	for i, r := range p.Rows {
 		if len(r.Labels) != len(p.Labels) {
 			return fmt.Errorf("row %d: %d labels, want %d", i+1, len(r.Labels), len(p.Labels))
+		}
+		if err := p.validateBoxes(r); err != nil {
+			return fmt.Errorf("row %d: %w", i+1, err)
 		}
 		for _, n := range r.Nets {
 			if !weightsName.MatchString(n.Weights) {
@@ -108,6 +134,32 @@ func (p Plan) validate() error {
 			if err := p.setting(n).validate(1); err != nil {
 				return fmt.Errorf("row %d: weights %s: %w", i+1, n.Weights, err)
 			}
+		}
+	}
+	return nil
+}
+
+// validateBoxes checks what a row has of localisation.
+func (p Plan) validateBoxes(r PlanRow) error {
+	switch {
+	case p.Measure != Localisation && len(r.Classifiers) > 0:
+		return fmt.Errorf("classifiers, want none with measure %q", p.Measure)
+	case p.Measure == Localisation && len(r.Nets) > 0 && len(r.Classifiers) == 0:
+		return errors.New("no classifiers, want one at least, which rates the boxes")
+	case p.Measure == GTClass && p.Protocol == Centre && (len(r.Nets) > 1 || len(r.Nets) == 1 && len(r.Nets[0].Scales) > 1):
+		return errors.New("several networks or scales of the central crop, want one")
+	}
+	for _, name := range r.Classifiers {
+		if !weightsName.MatchString(name) {
+			return fmt.Errorf("classifier %q, want a file's name without folder and ending, as D-256", name)
+		}
+	}
+	if p.Measure == Classification {
+		return nil
+	}
+	for _, n := range r.Nets {
+		if s := p.setting(n); s.Flip || s.Protocol != p.Protocol || s.Protocol != Centre && s.Protocol != Dense || p.Measure == Localisation && s.Protocol != Dense {
+			return fmt.Errorf("weights %s: %v, want protocol centre (measure gt-class alone) or dense, the plan's, and flip false", n.Weights, s)
 		}
 	}
 	return nil
@@ -134,6 +186,12 @@ func (p Plan) Weights() []string {
 			if !seen[n.Weights] {
 				seen[n.Weights] = true
 				names = append(names, n.Weights)
+			}
+		}
+		for _, name := range r.Classifiers {
+			if !seen[name] {
+				seen[name] = true
+				names = append(names, name)
 			}
 		}
 	}

@@ -22,6 +22,7 @@ type Reproduction struct {
 	Data       string          `json:"data"`
 	Images     int             `json:"images"` // of the set
 	ImageNet   bool            `json:"imagenet"`
+	Measure    Measure         `json:"measure,omitempty"`
 	Labels     []string        `json:"labels"`
 	Rows       []ReproducedRow `json:"rows"`
 	Missing    []string        `json:"missing_weights"`
@@ -31,10 +32,11 @@ type Reproduction struct {
 // ReproducedRow is a row of a reproduction.
 type ReproducedRow struct {
 	Labels  []string `json:"labels"`
-	Result  *Figure  `json:"result"`  // nil where weights are missing, or there are no networks
-	Paper   *Figures `json:"paper"`   // in per cent; nil unless the classes are ILSVRC's
-	Missing []string `json:"missing"` // weights
-	Others  bool     `json:"others"`  // a row without networks of this paper
+	Result  *Figure  `json:"result"`                 // nil where weights are missing, or there are no networks
+	Boxes   *Boxes   `json:"localisation,omitempty"` // in place of it in tables of localisation
+	Paper   *Figures `json:"paper"`                  // in per cent; nil unless the classes are ILSVRC's
+	Missing []string `json:"missing"`                // weights
+	Others  bool     `json:"others"`                 // a row without networks of this paper
 }
 
 // Figure is what a row's networks come to, as fractions.
@@ -44,6 +46,17 @@ type Figure struct {
 	Top5Error float64    `json:"top5_error"`
 	Top1Range [2]float64 `json:"top1_interval"`
 	Top5Range [2]float64 `json:"top5_interval"`
+}
+
+// Boxes is what a row's networks come to in localisation, as fractions.
+type Boxes struct {
+	Images       int        `json:"images"`
+	GTClassError float64    `json:"gt_class_error"`
+	GTClassRange [2]float64 `json:"gt_class_interval"`
+	MeanIoU      float64    `json:"mean_iou"`
+	// Top5Error is nil where no classes are told.
+	Top5Error *float64    `json:"top5_error,omitempty"`
+	Top5Range *[2]float64 `json:"top5_interval,omitempty"`
 }
 
 // ReproduceOptions say where weights are and how the networks run.
@@ -117,6 +130,9 @@ func ReproduceWork(ctx context.Context, p Plan, data *dataset.Dataset, o Reprodu
 func newReproduction(ctx context.Context, p Plan, data *dataset.Dataset, o ReproduceOptions) (*reproduction, error) {
 	if data.Len() == 0 {
 		return nil, fmt.Errorf("eval: %s: no images, want at least one", data.Name)
+	}
+	if p.Measure != Classification {
+		return nil, fmt.Errorf("eval: %s: a plan of localisation, which package localize reproduces", p.Title)
 	}
 	r := &reproduction{plan: p, data: data, o: o, files: map[netView]*file{}, found: map[string]bool{}}
 	var err error

@@ -43,6 +43,12 @@ func boxesHash(sets ...*dataset.Dataset) string {
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
+// textHash is a short hash of a text.
+func textHash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:8])
+}
+
 // resultFile holds a header and then a line for each image that is done.
 type resultFile struct {
 	path string
