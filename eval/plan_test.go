@@ -8,13 +8,14 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/dataset"
 )
 
 // The plans that are built in follow the paper's two rules for the test scales, name
 // configurations that there are, and have figures in every row of the paper's networks.
 func TestPlans(t *testing.T) {
 	rows := map[string]int{"table3": 12, "table4": 10, "table5": 6, "table6": 4, "table7": 15}
-	for _, name := range PlanNames() {
+	for _, name := range PlanNames()[:5] {
 		p, err := NamedPlan(name)
 		if err != nil {
 			t.Fatal(err)
@@ -41,14 +42,74 @@ func TestPlans(t *testing.T) {
 			}
 		}
 	}
-	if _, err := NamedPlan("table8"); err == nil || !strings.Contains(err.Error(), "table3") {
-		t.Errorf("table8: error %v", err)
+	if _, err := NamedPlan("table10"); err == nil || !strings.Contains(err.Error(), "table3") {
+		t.Errorf("table10: error %v", err)
 	}
 	// Spot checks against the paper.
 	p, _ := NamedPlan("table4")
 	last := p.Rows[len(p.Rows)-1]
 	if *last.Paper.Top1 != 24.8 || *last.Paper.Top5 != 7.5 || last.Nets[0].Weights != "E-256-512" {
 		t.Errorf("table 4 ends with %+v", last)
+	}
+}
+
+// The plans of localisation: weights by the convention, the classification network of
+// each scale beside its boxes.
+func TestPlansOfLocalisation(t *testing.T) {
+	for name, want := range map[string]struct {
+		measure Measure
+		rows    int
+		weights string
+	}{
+		"table8": {GTClass, 3, "D-256-SCR-fc D-256-PCR-fc D-256-PCR"},
+		"table9": {Localisation, 4, "D-256-PCR D-256 D-384-PCR D-384"},
+	} {
+		p, err := NamedPlan(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Measure != want.measure || len(p.Rows) != want.rows || strings.Join(p.Weights(), " ") != want.weights || !strings.HasPrefix(p.Title, "Table "+name[5:]) {
+			t.Errorf("%s: %+v", name, p)
+		}
+		last := 100.0
+		for _, row := range p.Rows {
+			figure := row.Paper.GTClass
+			if want.measure == Localisation {
+				figure = row.Paper.Top5
+				for i, n := range row.Nets {
+					if n.Weights != row.Classifiers[i]+"-PCR" {
+						t.Errorf("%s: %v rated by %v", name, row.Nets, row.Classifiers)
+					}
+				}
+			}
+			if figure == nil || *figure >= last {
+				t.Errorf("%s: %v: the paper's figures fall from row to row", name, row.Labels)
+				continue
+			}
+			last = *figure
+		}
+		if _, err := Reproduce(t.Context(), p, &dataset.Dataset{Samples: make([]dataset.Sample, 1)}, ReproduceOptions{}); err == nil || !strings.Contains(err.Error(), "package localize") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "plan.yaml")
+	for want, text := range map[string]string{
+		`measure "boxes"`:        "measure: boxes",
+		"no classifiers":         "measure: localisation\nprotocol: dense\nflip: false",
+		"several networks":       "measure: gt-class\nprotocol: centre\nflip: false",
+		"want protocol centre":   "measure: gt-class\nprotocol: dense\nflip: true",
+		"classifiers, want none": "",
+	} {
+		row := "    nets: [{weights: w, scales: [32, 40]}]\n"
+		if text == "" {
+			row += "    classifiers: [c]\n"
+		}
+		if err := os.WriteFile(file, []byte("title: x\nlabels: [a]\n"+text+"\nrows:\n  - labels: [b]\n"+row), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := LoadPlan(file); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v", want, err)
+		}
 	}
 }
 

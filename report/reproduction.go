@@ -12,6 +12,7 @@ type Reproduction struct {
 	About  string   // what it was measured on
 	Labels []string // headings of the columns that name a row
 	Paper  bool     // whether the paper's figures are shown
+	Errors []string // names of the errors that a row has, one or two; top-1 and top-5 if nil
 	Rows   []ReproducedRow
 	Notes  []string // shown below
 }
@@ -19,7 +20,7 @@ type Reproduction struct {
 // ReproducedRow is a row. Errors are fractions; NaN is a figure that there is not.
 type ReproducedRow struct {
 	Labels     []string
-	Top1, Top5 Measured
+	Top1, Top5 Measured // or the errors that Errors names
 	// Top5Test is the paper's error on the test set, whose labels nobody has.
 	Top5Test float64
 }
@@ -28,6 +29,19 @@ type ReproducedRow struct {
 type Measured struct {
 	Error, Low, High float64
 	Paper            float64
+}
+
+// names are the errors that a row has.
+func (r Reproduction) names() []string {
+	if r.Errors == nil {
+		return []string{"top-1", "top-5"}
+	}
+	return r.Errors
+}
+
+// measured are a row's figures, one for each name.
+func (r Reproduction) measured(row ReproducedRow) []Measured {
+	return []Measured{row.Top1, row.Top5}[:len(r.names())]
 }
 
 // hasTest tells whether any row has the paper's error on the test set.
@@ -47,7 +61,7 @@ func (r Reproduction) Table() *Table {
 	for _, l := range r.Labels {
 		columns = append(columns, Column{Title: l})
 	}
-	for _, k := range []string{"top-1", "top-5"} {
+	for _, k := range r.names() {
 		columns = append(columns, Column{Title: k + " error", Align: Right})
 		if r.Paper {
 			columns = append(columns, Column{Title: "paper", Align: Right}, Column{Title: "difference", Align: Right})
@@ -61,7 +75,7 @@ func (r Reproduction) Table() *Table {
 	t := NewTable(columns...)
 	for _, row := range r.Rows {
 		cells := append([]string(nil), row.Labels...)
-		for _, m := range []Measured{row.Top1, row.Top5} {
+		for _, m := range r.measured(row) {
 			cells = append(cells, percentOrDash(m.Error))
 			if r.Paper {
 				cells = append(cells, percentOrDash(m.Paper), points(m.Error-m.Paper))

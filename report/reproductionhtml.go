@@ -57,6 +57,7 @@ type htmlPlot struct {
 	Ticks               []htmlTick
 	Rows                []htmlRow
 	Paper               bool
+	Errors              []string // their names
 }
 
 type htmlTick struct {
@@ -93,7 +94,7 @@ const (
 func (r Reproduction) plot() *htmlPlot {
 	most, label := 0.0, 0
 	for _, row := range r.Rows {
-		for _, m := range []Measured{row.Top1, row.Top5} {
+		for _, m := range r.measured(row) {
 			for _, v := range []float64{m.High, m.Paper} {
 				if !math.IsNaN(v) && (v == m.High && !math.IsNaN(m.Error) || v == m.Paper && r.Paper) {
 					most = math.Max(most, v)
@@ -116,7 +117,7 @@ func (r Reproduction) plot() *htmlPlot {
 	at := func(v float64) float64 {
 		return math.Round(10*(float64(left)+v/end*float64(plotWidth-left-plotMargin))) / 10
 	}
-	p := &htmlPlot{Width: plotWidth, Top: plotMargin, LabelX: left - 10, Paper: r.Paper}
+	p := &htmlPlot{Width: plotWidth, Top: plotMargin, LabelX: left - 10, Paper: r.Paper, Errors: r.names()}
 	p.Bottom = p.Top + plotRow*len(r.Rows)
 	p.Height, p.TickY = p.Bottom+plotTickSpace, p.Bottom+18
 	for i := 0; float64(i)*step <= end+1e-9; i++ {
@@ -125,8 +126,8 @@ func (r Reproduction) plot() *htmlPlot {
 	for i, row := range r.Rows {
 		y := float64(p.Top + plotRow*i + plotRow/2)
 		line := htmlRow{Label: rowName(row.Labels), TextY: int(y) + 4}
-		for j, m := range []Measured{row.Top1, row.Top5} {
-			class, name := [2]string{"one", "five"}[j], [2]string{"top-1", "top-5"}[j]
+		for j, m := range r.measured(row) {
+			class, name := [2]string{"one", "five"}[j], r.names()[j]
 			if r.Paper && !math.IsNaN(m.Paper) {
 				line.Marks = append(line.Marks, htmlMark{Class: class, X: at(m.Paper), Y: y, Theirs: true, Title: name + ", paper: " + Percent(m.Paper)})
 			}

@@ -16,7 +16,7 @@ import (
 )
 
 type reproduceCommand struct {
-	Table    string `arg:"" optional:"" help:"Table of the paper: table3, table4, table5, table6 or table7. With --plan not needed."`
+	Table    string `arg:"" optional:"" help:"Table of the paper: table3, table4, table5, table6, table7, or of localisation table8 or table9. With --plan not needed."`
 	Data     string `required:"" placeholder:"DIR" help:"ILSVRC's validation images or any other labelled set, as vgg eval takes it."`
 	Weights  string `required:"" placeholder:"DIR" help:"Folder of weights, named by configuration and training scale: D-256.safetensors, A-LRN-256, E-256-512, with any ending that vgg reads."`
 	Plan     string `placeholder:"FILE" help:"A table of your own in place of the paper's: a YAML file."`
@@ -28,6 +28,7 @@ type reproduceCommand struct {
 	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB (what the largest network takes and 2 GiB)."`
 	fileFlags
 	storageFlag
+	boxFlags
 	threadsFlag
 	jsonFlag
 }
@@ -57,6 +58,9 @@ func (c *reproduceCommand) Run(e *environment) error {
 	data, err := openImages(c.Data, nil, "")
 	if err != nil {
 		return err
+	}
+	if plan.Measure != eval.Classification {
+		return c.localise(e, plan, data, threads)
 	}
 	results := c.Results
 	if results == "" {
@@ -210,6 +214,12 @@ func (c *reproduceCommand) report(r *eval.Reproduction) report.Reproduction {
 		}
 		return *v / 100
 	}
+	switch r.Measure {
+	case eval.GTClass:
+		out.Errors = []string{"GT-class"}
+	case eval.Localisation:
+		out.Errors = []string{"GT-class", "top-5 localisation"}
+	}
 	for _, row := range r.Rows {
 		if row.Others && !r.ImageNet {
 			continue // others' results on ILSVRC say nothing about this set
@@ -222,6 +232,12 @@ func (c *reproduceCommand) report(r *eval.Reproduction) report.Reproduction {
 		}
 		if p := row.Paper; p != nil {
 			line.Top1.Paper, line.Top5.Paper, line.Top5Test = percent(p.Top1), percent(p.Top5), percent(p.Top5Test)
+			if r.Measure != eval.Classification {
+				line.Top1.Paper = percent(p.GTClass)
+			}
+		}
+		if b := row.Boxes; b != nil {
+			boxesFigures(&line, b)
 		}
 		out.Rows = append(out.Rows, line)
 	}
@@ -243,6 +259,9 @@ func none() report.Measured {
 
 // training is the commands that make weights of a conventional name.
 func (c *reproduceCommand) training(name string) string {
+	if text, ok := c.boxTraining(name); ok {
+		return text
+	}
 	config, s, ok := eval.ConventionalName(name)
 	if !ok {
 		return ""
