@@ -53,7 +53,7 @@ type SVMInfo struct {
 	Images        int      `json:"images"` // trained on
 	Iterations    []int    `json:"iterations"`
 	Converged     bool     `json:"converged"`
-	Seconds       float64  `json:"seconds"` // of the last training
+	Seconds       float64  `json:"seconds,omitempty"` // of the last training; not in a file
 	Tried         []Trial  `json:"tried,omitempty"`
 }
 
@@ -145,7 +145,9 @@ func (s *SVM) Save(path string) error {
 	if err != nil {
 		return fmt.Errorf("transfer: %s: %w", path, err)
 	}
-	info, err := json.Marshal(s.Info)
+	same := s.Info
+	same.Seconds = 0 // equal SVMs give equal files
+	info, err := json.Marshal(same)
 	if err != nil {
 		return fmt.Errorf("transfer: %s: %w", path, err)
 	}

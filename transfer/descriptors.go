@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/weights"
@@ -90,19 +91,22 @@ func openNPY(path string) (*Descriptors, error) {
 	return &Descriptors{Header: *h, Rows: done.rows, closer: f, read: read}, nil
 }
 
+// littleEndian tells whether numbers lie in memory as they do in files.
+var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
+
 // readFloats reads little-endian numbers.
 func readFloats(r io.ReaderAt, at int64, dst []float32) error {
-	const chunk = 1 << 14
-	buffer := make([]byte, 4*min(chunk, len(dst)))
-	for len(dst) > 0 {
-		n := min(chunk, len(dst))
-		if _, err := r.ReadAt(buffer[:4*n], at); err != nil {
-			return err
+	if len(dst) == 0 {
+		return nil
+	}
+	raw := unsafe.Slice((*byte)(unsafe.Pointer(&dst[0])), 4*len(dst))
+	if _, err := r.ReadAt(raw, at); err != nil {
+		return err
+	}
+	if !littleEndian {
+		for i := range dst {
+			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
 		}
-		for i := range n {
-			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(buffer[4*i:]))
-		}
-		dst, at = dst[n:], at+4*int64(n)
 	}
 	return nil
 }

@@ -178,7 +178,7 @@ def compare(features, svm, classes=None):
             w.append(m.coef_[0]), b.append(m.intercept_[0])
         w, b = np.array(w), np.array(b)
     seconds = time.time() - start
-    print(f"LinearSVC: {seconds:.1f} s for {k} classes of {len(x)} x {x.shape[1]}; vgg: {info['seconds']:.1f} s for {len(t['bias'])}")
+    print(f"LinearSVC: {seconds:.1f} s for {k} classes of {len(x)} x {x.shape[1]}")
     worst = 0
     for i in range(k):
         s = np.where(y == i, 1, -1)

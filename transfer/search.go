@@ -1,0 +1,279 @@
+package transfer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/verydeep/vgg"
+)
+
+// Match is an image that was found.
+type Match struct {
+	Row        int
+	Similarity float32 // cosine of the angle between two descriptors
+}
+
+// better puts the most similar first, and of equals the first.
+func better(a, b Match) int {
+	return cmp.Or(cmp.Compare(b.Similarity, a.Similarity), cmp.Compare(a.Row, b.Row))
+}
+
+// SearchOptions say how descriptors are compared.
+type SearchOptions struct {
+	Workers int // 0: runtime.GOMAXPROCS
+	// OnRows, where set, is told how many rows have been looked at.
+	OnRows func(done, total int)
+}
+
+func (o SearchOptions) workers() int {
+	if o.Workers > 0 {
+		return o.Workers
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// scanFloats is about how many numbers a worker reads at a time: they stay near it while
+// they are compared.
+const scanFloats = 1 << 17
+
+// Search finds, for each of the queries, rows of Dim numbers, the k most similar rows,
+// best first: it compares with every row, in one pass over the file. Unreadable images
+// are not found. The result depends neither on the number of workers nor on what other
+// queries there are.
+func (d *Descriptors) Search(ctx context.Context, queries []float32, k int, o SearchOptions) ([][]Match, error) {
+	dim := d.Header.Dim
+	if len(queries)%dim != 0 || k < 1 {
+		return nil, fmt.Errorf("transfer: search: %d numbers and %d matches, want rows of %d and at least 1", len(queries), k, dim)
+	}
+	n := len(queries) / dim
+	scale := make([]float32, n)
+	for q := range scale {
+		scale[q] = float32(inverse(norm(queries[q*dim : (q+1)*dim])))
+	}
+	rows := max(1, scanFloats/dim)
+	chunks := (d.Len() + rows - 1) / rows
+	workers := min(o.workers(), chunks)
+	found := make([][][]Match, workers) // by worker and query
+	var next, done atomic.Int64
+	var told sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	for w := range workers {
+		found[w] = make([][]Match, n)
+		group.Go(func() error {
+			x := make([]float32, rows*dim)
+			for c := next.Add(1) - 1; c < int64(chunks); c = next.Add(1) - 1 {
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				start := int(c) * rows
+				part := x[:min(rows, d.Len()-start)*dim]
+				if err := d.ReadRows(start, part); err != nil {
+					return err
+				}
+				for q := range n {
+					found[w][q] = d.scan(found[w][q], k, start, part, queries[q*dim:(q+1)*dim], scale[q])
+				}
+				if o.OnRows != nil {
+					told.Lock()
+					o.OnRows(int(done.Add(int64(len(part)/dim))), d.Len())
+					told.Unlock()
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	best := make([][]Match, n)
+	for q := range best {
+		for w := range found {
+			best[q] = append(best[q], found[w][q]...)
+		}
+		slices.SortFunc(best[q], better)
+		best[q] = best[q][:min(k, len(best[q]))]
+	}
+	return best, nil
+}
+
+// scan compares a query with rows from start on, and keeps the k best of them and top.
+func (d *Descriptors) scan(top []Match, k, start int, rows, query []float32, scale float32) []Match {
+	dim := len(query)
+	for r := range len(rows) / dim {
+		x := rows[r*dim : (r+1)*dim]
+		s := blas.Sdot(dim, x, 1, query, 1) * scale
+		if d.Header.Raw {
+			s *= float32(inverse(norm(x)))
+		}
+		if len(top) == k && !(s > top[k-1].Similarity) || d.Rows[start+r].Error != "" {
+			continue
+		}
+		m := Match{start + r, s}
+		at, _ := slices.BinarySearchFunc(top, m, better)
+		if len(top) == k {
+			top = top[:k-1]
+		}
+		top = slices.Insert(top, at, m)
+	}
+	return top
+}
+
+// Pair is two images that are alike.
+type Pair struct {
+	A, B       int // rows, A before B
+	Similarity float32
+}
+
+// Duplicates finds all pairs of rows whose similarity is at least threshold, most similar
+// first, by comparing every row with every other. All numbers are in memory meanwhile.
+func (d *Descriptors) Duplicates(ctx context.Context, threshold float64, o SearchOptions) ([]Pair, error) {
+	if !(threshold > 0 && threshold <= 1) {
+		return nil, fmt.Errorf("transfer: duplicates: similarity %v, want above 0 and at most 1", threshold)
+	}
+	x, err := d.Load()
+	if err != nil {
+		return nil, err
+	}
+	dim, n := d.Header.Dim, d.Len()
+	scale := make([]float32, n)
+	for r := range scale {
+		if d.Rows[r].Error == "" {
+			scale[r] = float32(inverse(norm(x[r*dim : (r+1)*dim])))
+		}
+	}
+	least := float32(threshold)
+	rows := max(1, scanFloats/dim)
+	blocks := (n + rows - 1) / rows
+	found := make([][]Pair, blocks)
+	var next, done atomic.Int64
+	var told sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	for range min(o.workers(), blocks) {
+		group.Go(func() error {
+			for c := next.Add(1) - 1; c < int64(blocks); c = next.Add(1) - 1 {
+				// The blocks with the most rows after them come first.
+				start := int(c) * rows
+				end := min(n, start+rows)
+				for b := start + 1; b < n; b++ {
+					if b%rows == 0 && ctx.Err() != nil {
+						return context.Cause(ctx)
+					}
+					y := x[b*dim : (b+1)*dim]
+					for a := start; a < min(b, end); a++ {
+						if s := blas.Sdot(dim, x[a*dim:(a+1)*dim], 1, y, 1) * scale[a] * scale[b]; s >= least {
+							found[c] = append(found[c], Pair{a, b, s})
+						}
+					}
+				}
+				if o.OnRows != nil {
+					told.Lock()
+					o.OnRows(int(done.Add(int64(end-start))), n)
+					told.Unlock()
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	pairs := slices.Concat(found...)
+	slices.SortFunc(pairs, func(a, b Pair) int {
+		return cmp.Or(cmp.Compare(b.Similarity, a.Similarity), cmp.Compare(a.A, b.A), cmp.Compare(a.B, b.B))
+	})
+	return pairs, nil
+}
+
+// Groups puts the rows of pairs together that hang together, each group ascending, in the
+// order of their first rows.
+func Groups(pairs []Pair) [][]int {
+	parent := map[int]int{}
+	var root func(int) int
+	root = func(r int) int {
+		p, ok := parent[r]
+		if !ok || p == r {
+			parent[r] = r
+			return r
+		}
+		p = root(p)
+		parent[r] = p
+		return p
+	}
+	for _, p := range pairs {
+		a, b := root(p.A), root(p.B)
+		parent[max(a, b)] = min(a, b)
+	}
+	members := map[int][]int{}
+	for r := range parent {
+		members[root(r)] = append(members[root(r)], r)
+	}
+	var groups [][]int
+	for _, g := range members {
+		slices.Sort(g)
+		groups = append(groups, g)
+	}
+	slices.SortFunc(groups, func(a, b []int) int { return a[0] - b[0] })
+	return groups
+}
+
+// Describe makes descriptors of images as a file's are made, to be compared with them: a
+// row of numbers and the error of each, one of them nil. Open returns the network of a
+// file of weights that the header names.
+func Describe(ctx context.Context, h Header, images *Images, open func(NetID) (*vgg.Model, error)) ([][]float32, []error, error) {
+	if !slices.Equal(h.Regions, []Region{WholeImage}) {
+		return nil, nil, errors.New("transfer: descriptors of boxes, want those of whole images")
+	}
+	o := Options{Flip: h.Flip, Average: h.Average, Raw: h.Raw, Max: h.Max, Unrectified: !h.Nets[0].Rectified}
+	var nets []Net
+	for _, n := range h.Nets {
+		nets = append(nets, Net{Weights: n.Weights, SHA256: n.SHA256, FCWeights: n.FCWeights, Layer: n.Layer, Scales: n.Scales,
+			Open: func() (*vgg.Model, error) { return open(n) }})
+	}
+	p, err := newExtraction(nets, images, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	if diff := p.header.recipe(h); diff != "" {
+		return nil, nil, fmt.Errorf("transfer: %s: the descriptors can't be made again: %s", h.Data.Name, diff)
+	}
+	to := &memory{rows: make([][]float32, images.Len()), errs: make([]error, images.Len()), header: p.header, columns: p.header.columns()}
+	if _, err := p.run(ctx, to); err != nil {
+		return nil, nil, err
+	}
+	for i, err := range to.errs {
+		if err != nil {
+			to.rows[i] = nil
+		}
+	}
+	return to.rows, to.errs, nil
+}
+
+// memory keeps descriptors.
+type memory struct {
+	header  Header
+	columns []column
+	rows    [][]float32
+	errs    []error
+}
+
+func (m *memory) has(int, int) bool { return false }
+
+func (m *memory) put(row, c int, numbers []float32, _ *Images, err error) error {
+	if err != nil {
+		m.errs[row] = err
+		return nil
+	}
+	if m.rows[row] == nil {
+		m.rows[row] = make([]float32, m.header.Dim)
+	}
+	copy(m.rows[row][m.columns[c].start:], numbers)
+	return nil
+}
