@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -192,35 +193,25 @@ func (d *Descriptors) Duplicates(ctx context.Context, threshold float64, o Searc
 	return pairs, nil
 }
 
-// Groups puts the rows of pairs together that hang together, each group ascending, in the
-// order of their first rows.
+// Groups puts rows together that are alike: a row belongs to the first one that it makes a
+// pair with, unless that belongs to another itself. So all of a group are like its first,
+// and what only hangs together through others is not in one group. Rows are ascending, and
+// groups in the order of their first rows.
 func Groups(pairs []Pair) [][]int {
-	parent := map[int]int{}
-	var root func(int) int
-	root = func(r int) int {
-		p, ok := parent[r]
-		if !ok || p == r {
-			parent[r] = r
-			return r
+	sorted := slices.Clone(pairs)
+	slices.SortFunc(sorted, func(a, b Pair) int { return cmp.Or(cmp.Compare(a.B, b.B), cmp.Compare(a.A, b.A)) })
+	member := map[int]bool{} // of another row's group
+	group := map[int][]int{}
+	for _, p := range sorted {
+		if !member[p.A] && !member[p.B] {
+			member[p.B] = true
+			group[p.A] = append(group[p.A], p.B)
 		}
-		p = root(p)
-		parent[r] = p
-		return p
-	}
-	for _, p := range pairs {
-		a, b := root(p.A), root(p.B)
-		parent[max(a, b)] = min(a, b)
-	}
-	members := map[int][]int{}
-	for r := range parent {
-		members[root(r)] = append(members[root(r)], r)
 	}
 	var groups [][]int
-	for _, g := range members {
-		slices.Sort(g)
-		groups = append(groups, g)
+	for _, first := range slices.Sorted(maps.Keys(group)) {
+		groups = append(groups, append([]int{first}, group[first]...))
 	}
-	slices.SortFunc(groups, func(a, b []int) int { return a[0] - b[0] })
 	return groups
 }
 

@@ -124,6 +124,10 @@ func TestDuplicates(t *testing.T) {
 	if pairs, err := d.Duplicates(t.Context(), 0.05, SearchOptions{}); err != nil || len(pairs) < 1000 || !slices.IsSortedFunc(pairs, func(a, b Pair) int { return int(b.Similarity*1e8 - a.Similarity*1e8) }) {
 		t.Errorf("%d pairs, %v", len(pairs), err)
 	}
+	// 1 is like 2, and 2 like 3, but 1 isn't like 3.
+	if got := fmt.Sprint(Groups([]Pair{{3, 4, 1}, {1, 2, 1}, {2, 3, 1}, {1, 9, 1}})); got != "[[1 2 9] [3 4]]" {
+		t.Errorf("groups %s", got)
+	}
 	if _, err := d.Duplicates(t.Context(), 0, SearchOptions{}); err == nil {
 		t.Error("a threshold of 0")
 	}

@@ -42,6 +42,8 @@ type commands struct {
 	Features  featuresCommand  `cmd:"" help:"Describe images by a network's activations."`
 	Transfer  transferCommand  `cmd:"" help:"Train and measure linear SVMs on descriptors."`
 	Localize  localizeCommand  `cmd:"" help:"Find the boxes of objects; train and measure networks that do."`
+	Index     indexCommand     `cmd:"" help:"Describe images for vgg similar, and list near-duplicates."`
+	Similar   similarCommand   `cmd:"" help:"Find images that are similar to others."`
 	Convert   convertCommand   `cmd:"" help:"Turn weights of any format into another."`
 	Inspect   inspectCommand   `cmd:"" help:"Show what a file of weights holds."`
 	Pull      pullCommand      `cmd:"" help:"Download and check public releases of weights."`
