@@ -318,8 +318,12 @@ func (r *run) begun(from *state) error {
 	return err
 }
 
-// stepForwards is about how many forward passes a training step takes the time of.
-const stepForwards = 4
+// About how many forward passes a training step takes the time of. Inference takes batch
+// normalisation into the weights, training can't.
+const (
+	stepForwards           = 4.4
+	normalisedStepForwards = 7
+)
 
 // estimate is the time that the rest of the run may take, in seconds.
 func (r *run) estimate() (float64, error) {
@@ -335,12 +339,16 @@ func (r *run) estimate() (float64, error) {
 		}
 		image = time.Since(start).Seconds() / float64(n)
 	}
+	forwards := stepForwards
+	if r.model.Net.Chain().StatisticsLen() > 0 {
+		forwards = normalisedStepForwards
+	}
 	left := float64(r.iterations - r.iteration)
 	validated := 0.
 	if r.o.Val != nil {
 		validated = float64(r.o.Val.Len()) / float64(r.train.Batches())
 	}
-	return left * image * (stepForwards*float64(min(rec.Batch, r.o.Train.Len())) + validated), nil
+	return left * image * (forwards*float64(min(rec.Batch, r.o.Train.Len())) + validated), nil
 }
 
 // checkRecipe compares the recipe of a run that goes on with the checkpoint's, and sets
