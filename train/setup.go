@@ -327,18 +327,23 @@ const (
 
 // estimate is the time that the rest of the run may take, in seconds.
 func (r *run) estimate() (float64, error) {
-	const most = 8 // images
+	const (
+		most  = 8                      // images of a pass
+		least = 200 * time.Millisecond // that passes are timed: a short one says little
+	)
 	rec := r.o.Recipe
 	n := min(validationBatch(rec, r.o.Micro), r.o.Train.Len(), most)
 	x := tensor.New(n, 3, rec.Input, rec.Input)
-	var image float64
-	for range 2 { // the first one takes memory
-		start := time.Now()
+	if _, err := r.model.Net.Forward(x); err != nil { // takes memory
+		return 0, err
+	}
+	start, passes := time.Now(), 0
+	for ; passes == 0 || time.Since(start) < least; passes++ {
 		if _, err := r.model.Net.Forward(x); err != nil {
 			return 0, err
 		}
-		image = time.Since(start).Seconds() / float64(n)
 	}
+	image := time.Since(start).Seconds() / float64(passes*n)
 	forwards := stepForwards
 	if r.model.Net.Chain().StatisticsLen() > 0 {
 		forwards = normalisedStepForwards
