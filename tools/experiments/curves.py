@@ -42,7 +42,7 @@ def main(out, title, *labels):
     axes.grid(axis="y", color="#e6e6e6")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(frameon=False, fontsize=9, loc="lower left")
     figure.tight_layout()
     figure.savefig(out)
 
