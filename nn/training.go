@@ -253,11 +253,11 @@ func (t *Training) forward(to int, again bool, p Pass) {
 		}
 		if k.pool {
 			k.conv.forwardHits(t.work, &t.acts[j], y, &t.hits[j], &t.wholes[j])
-			p.clock.pool(k.layer.Name())
 		} else {
 			k.layer.forward(t.work, &t.acts[j], y, q)
 		}
 		p.clock.lap(k.layer.Name(), forwardColumn)
+		p.clock.pool(k.layer.Name(), k.pool)
 	}
 }
 

@@ -61,14 +61,14 @@ func (t *Training) Profile(x *tensor.Tensor, labels []int, p Pass, s *SGD, u Upd
 	return p.clock.times, err
 }
 
-// pool notes that a layer's max-pooling is part of it.
-func (c *clock) pool(layer string) {
+// pool notes whether a layer's max-pooling is part of it.
+func (c *clock) pool(layer string, pool bool) {
 	if c == nil {
 		return
 	}
 	for i := range c.times {
 		if c.times[i].Layer == layer {
-			c.times[i].Pool = true
+			c.times[i].Pool = pool
 		}
 	}
 }

@@ -39,6 +39,30 @@ func (c *Chain) Plans(n, h, w int, train bool) ([]LayerPlan, error) {
 	return plans, nil
 }
 
+// Plans lists the plans of the convolutions and fully connected layers of a training step
+// on the most images, first to last. Where fewer go through together, the algorithm says
+// so.
+func (t *Training) Plans() []LayerPlan {
+	l := t.layout
+	var plans []LayerPlan
+	for i, k := range l.links {
+		if k.conv == nil {
+			continue
+		}
+		p := k.conv.plan(l.n, l.shapes[i], l.chain.Threads(), i >= l.first)
+		s := l.sectionOf(i)
+		if g := s.at(s.groups(l.n)-1, l.n); g.from > 0 { // the last group is the largest
+			n, together := g.to-g.from, "image by image"
+			if n > 1 {
+				together = fmt.Sprintf("%d images together", n)
+			}
+			p.Algorithm = k.conv.plan(n, l.shapes[i], l.chain.Threads(), i >= l.first).Algorithm + ", " + together
+		}
+		plans = append(plans, p)
+	}
+	return plans
+}
+
 func (l *Conv) plan(n int, in Shape, threads int, train bool) LayerPlan {
 	direct := l.g.Multiplications(n, in.H, in.W)
 	p := LayerPlan{

@@ -35,6 +35,8 @@ func (benchCommand) Help() string {
 
 --layers: effective GFLOP/s count as above; real GFLOP/s count what is multiplied, by Winograd (M+2)² products a tile of M×M pixels; peak is the share of the machine's in that, measured on a tile in the first-level cache, and bandwidth the share of its streaming read from memory that reading the weights takes.
 
+In training the columns are the forward pass, the gradient of the input (data), that of the weights, and the update. Of layers at the front, some images go through forward or backward together, as the algorithm says; what is computed again for the backward pass counts as forward. Fully connected layers, whose weights come from memory once for gradients and update, have all of it under update. Bandwidth counts the weights read forward, and they and their momentum read and written by the update.
+
 --tune runs the network --iters times by each candidate, in turns, and compares medians. Candidates are the tile blocks and loop orders of Winograd and the direct algorithm; of Winograd's tile sizes only the one that the layer's shape commands, as results must not depend on the machine. The model is what the plan was chosen by: the time it expects of the candidate at the machine's measured peak. Under --assert a layer whose plan is behind is measured against those ahead of it up to three times more, and counts only if one is ahead each time.` + exitHelp
 }
 
@@ -85,7 +87,7 @@ func (c *benchCommand) Run(e *environment) error {
 	if err := net.Init(vgg.He, 1); err != nil {
 		return err
 	}
-	pass, err := c.pass(net)
+	pass, training, err := c.pass(net)
 	if err != nil {
 		return err
 	}
@@ -114,14 +116,16 @@ func (c *benchCommand) Run(e *environment) error {
 		Images: float64(c.Batch) / median * 1e3, GFLOPS: 2 * float64(macs) * float64(c.Batch) / median / 1e6,
 		PeakRSS: peakRSS(), ISA: kernel.Current().Name(),
 	}
-	plans, err := net.Chain().Plans(c.Batch, c.Size, c.Size, c.Mode == "train")
-	if err != nil {
+	var plans []nn.LayerPlan
+	if training != nil {
+		plans = training.state.Plans()
+	} else if plans, err = net.Chain().Plans(c.Batch, c.Size, c.Size, false); err != nil {
 		return err
 	}
 	for _, p := range plans {
 		r.Plan = append(r.Plan, benchPlan{p.Layer, p.Algorithm})
 	}
-	behind, err := c.explain(e, net.Chain(), plans, &r)
+	behind, err := c.explain(e, net.Chain(), training, plans, &r)
 	if err != nil {
 		return err
 	}
@@ -138,13 +142,17 @@ func (c *benchCommand) Run(e *environment) error {
 
 // explain fills in what --layers, --tune and --assert ask for. behind is the error of
 // --assert.
-func (c *benchCommand) explain(e *environment, chain *nn.Chain, plans []nn.LayerPlan, r *benchResult) (behind, err error) {
+func (c *benchCommand) explain(e *environment, chain *nn.Chain, training *trainBench, plans []nn.LayerPlan, r *benchResult) (behind, err error) {
 	tune := c.Tune || c.Assert != nil
 	if !c.Layers && !tune {
 		return nil, nil
 	}
-	x := c.input()
 	r.Machine = measureMachine(r.Threads, c.Layers)
+	if training != nil {
+		r.Layers, err = training.layers(e.ctx, c.Iters, *r.Machine)
+		return nil, err
+	}
+	x := c.input()
 	if c.Layers {
 		if r.Layers, err = c.layers(e.ctx, chain, x, plans, *r.Machine); err != nil {
 			return nil, err
@@ -189,8 +197,8 @@ func (c *benchCommand) network() (vgg.Options, error) {
 	}
 	if c.Mode == "train" {
 		switch {
-		case c.Layers || c.Tune || c.Assert != nil:
-			return o, usagef("--layers, --tune and --assert are about inference, want --mode infer or dense")
+		case c.Tune || c.Assert != nil:
+			return o, usagef("--tune and --assert are about inference, want --mode infer or dense")
 		case c.FCWeights != nn.F32:
 			return o, usagef("--fc-weights %s is for inference, want --mode infer or dense", c.FCWeights)
 		}
@@ -229,35 +237,22 @@ func (c *benchCommand) input() *tensor.Tensor {
 	return x
 }
 
-// pass returns what is timed.
-func (c *benchCommand) pass(net *vgg.Network) (func() error, error) {
+// pass returns what is timed, and the training that it is a step of, if it is one.
+func (c *benchCommand) pass(net *vgg.Network) (func() error, *trainBench, error) {
 	x := c.input()
 	if c.Mode != "train" {
 		shape, err := net.OutputShape(c.Batch, c.Size, c.Size)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		y := tensor.New(shape...)
-		return func() error { return net.ForwardInto(y, x) }, nil
+		return func() error { return net.ForwardInto(y, x) }, nil, nil
 	}
-	rng := rand.New(rand.NewPCG(2, 2))
-	labels := make([]int, c.Batch)
-	for i := range labels {
-		labels[i] = rng.IntN(net.Options().Classes)
-	}
-	chain := net.Chain()
-	state, err := chain.NewTraining(c.Batch, c.Size, c.Size)
+	b, err := newTrainBench(net, x)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	sgd := nn.NewSGD(chain)
-	iteration := 0
-	return func() error {
-		iteration++
-		// too small a rate for the weights to leave their range
-		_, err := state.StepSGD(x, labels, nn.Pass{Seed: 1, Iteration: iteration}, sgd, nn.Update{Rate: 1e-6, Momentum: 0.9, Decay: 5e-4, DecayBiases: true})
-		return err
-	}, nil
+	return b.step, b, nil
 }
 
 // macs counts the multiplications of one image.
@@ -293,7 +288,11 @@ func (r benchResult) print(e *environment) error {
 		r.Config, r.Mode, r.Batch, r.Size, r.Size, r.Threads, r.ISA,
 		ms(r.Median), ms(r.Min), ms(r.Max), r.Images, r.GFLOPS, memory)
 	if r.Layers != nil {
-		if err := printLayers(e.stdout, r.Layers, *r.Machine); err != nil {
+		print := printLayers
+		if r.Mode == "train" {
+			print = printTrainLayers
+		}
+		if err := print(e.stdout, r.Layers, *r.Machine); err != nil {
 			return err
 		}
 	}

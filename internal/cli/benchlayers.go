@@ -39,6 +39,16 @@ type benchLayer struct {
 	Peak      float64 `json:"peak_share,omitempty"`
 	Bytes     int64   `json:"weight_bytes,omitempty"`
 	Bandwidth float64 `json:"bandwidth_share,omitempty"`
+
+	Train *benchStep `json:"train,omitempty"` // of a training step, whose sum is Best
+}
+
+// benchStep is a layer's part of a training step.
+type benchStep struct {
+	Forward float64 `json:"forward_ms"`
+	Data    float64 `json:"data_ms"`    // gradient of the input
+	Weights float64 `json:"weights_ms"` // gradient of the weights
+	Update  float64 `json:"update_ms"`
 }
 
 // layers times every step of inference, the best of the passes.
@@ -72,18 +82,25 @@ func layerRates(times []nn.StepTime, plans []nn.LayerPlan, m benchMachine) []ben
 	for _, t := range times {
 		l := benchLayer{Layer: t.Layer, Pool: t.Pool, Best: 1e3 * t.Seconds}
 		if p, ok := byName[t.Layer]; ok {
-			l.Algorithm = p.Algorithm
-			l.Effective = 2 * float64(p.Direct) / t.Seconds / 1e9
-			l.Real = 2 * float64(p.Computed) / t.Seconds / 1e9
-			l.Peak = l.Real / m.GFLOPS
-			if p.Connected {
-				l.Bytes = p.WeightBytes
-				l.Bandwidth = float64(p.WeightBytes) / t.Seconds / 1e9 / m.Read
-			}
+			l.rate(p, 1, 1, m)
 		}
 		layers = append(layers, l)
 	}
 	return layers
+}
+
+// rate fills in the rates of a layer whose plan ran a number of times, and which moved
+// fully connected weights a number of times.
+func (l *benchLayer) rate(p nn.LayerPlan, passes, moves float64, m benchMachine) {
+	seconds := l.Best / 1e3
+	l.Algorithm = p.Algorithm
+	l.Effective = 2 * passes * float64(p.Direct) / seconds / 1e9
+	l.Real = 2 * passes * float64(p.Computed) / seconds / 1e9
+	l.Peak = l.Real / m.GFLOPS
+	if p.Connected {
+		l.Bytes = p.WeightBytes
+		l.Bandwidth = moves * float64(p.WeightBytes) / seconds / 1e9 / m.Read
+	}
 }
 
 func printLayers(w io.Writer, layers []benchLayer, m benchMachine) error {
@@ -96,18 +113,7 @@ func printLayers(w io.Writer, layers []benchLayer, m benchMachine) error {
 		report.Column{Title: "Peak", Align: report.Right},
 		report.Column{Title: "Bandwidth", Align: report.Right},
 	)
-	number := func(v float64, digits int) string {
-		if v == 0 {
-			return ""
-		}
-		return strconv.FormatFloat(v, 'f', digits, 64)
-	}
-	percent := func(v float64) string {
-		if v == 0 {
-			return ""
-		}
-		return report.Percent(v)
-	}
+	number, percent := numberOr, percentOr
 	total, effective, actual := 0.0, 0.0, 0.0
 	for _, l := range layers {
 		t.Row(stepName(l.Layer, l.Pool), l.Algorithm, number(l.Best, 3), number(l.Effective, 1), number(l.Real, 1), percent(l.Peak), percent(l.Bandwidth))
@@ -119,6 +125,22 @@ func printLayers(w io.Writer, layers []benchLayer, m benchMachine) error {
 	t.Row("total", "", number(total, 3), number(effective/total, 1), number(actual/total, 1), percent(actual/total/m.GFLOPS))
 	_, err := fmt.Fprintf(w, "\n%s\nThe machine's peak is %.1f GFLOP/s, its bandwidth %.1f GB/s.\n", t, m.GFLOPS, m.Read)
 	return err
+}
+
+// numberOr is nothing for zero.
+func numberOr(v float64, digits int) string {
+	if v == 0 {
+		return ""
+	}
+	return strconv.FormatFloat(v, 'f', digits, 64)
+}
+
+// percentOr is nothing for zero.
+func percentOr(v float64) string {
+	if v == 0 {
+		return ""
+	}
+	return report.Percent(v)
 }
 
 // stepName is a step of inference as tables show it.

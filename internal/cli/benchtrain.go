@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strconv"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/report"
+	"github.com/verydeep/vgg/tensor"
+)
+
+// trainBench is a training to be timed.
+type trainBench struct {
+	state     *nn.Training
+	sgd       *nn.SGD
+	x         *tensor.Tensor
+	labels    []int
+	iteration int
+}
+
+func newTrainBench(net *vgg.Network, x *tensor.Tensor) (*trainBench, error) {
+	rng := rand.New(rand.NewPCG(2, 2))
+	b := &trainBench{x: x, labels: make([]int, x.Dim(0))}
+	for i := range b.labels {
+		b.labels[i] = rng.IntN(net.Options().Classes)
+	}
+	var err error
+	if b.state, err = net.Chain().NewTraining(x.Dim(0), x.Dim(2), x.Dim(3)); err != nil {
+		return nil, err
+	}
+	b.sgd = nn.NewSGD(net.Chain())
+	return b, nil
+}
+
+// next is the values of the next step: too small a rate for the weights to leave their
+// range.
+func (b *trainBench) next() (nn.Pass, nn.Update) {
+	b.iteration++
+	return nn.Pass{Seed: 1, Iteration: b.iteration}, nn.Update{Rate: 1e-6, Momentum: 0.9, Decay: 5e-4, DecayBiases: true}
+}
+
+func (b *trainBench) step() error {
+	p, u := b.next()
+	_, err := b.state.StepSGD(b.x, b.labels, p, b.sgd, u)
+	return err
+}
+
+// layers times every layer's part of a step, the best of the passes.
+func (b *trainBench) layers(ctx context.Context, passes int, m benchMachine) ([]benchLayer, error) {
+	var best []nn.TrainTime
+	for range passes {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		p, u := b.next()
+		times, err := b.state.Profile(b.x, b.labels, p, b.sgd, u)
+		if err != nil {
+			return nil, err
+		}
+		if best == nil {
+			best = times
+		}
+		for i, t := range times {
+			k := &best[i]
+			k.Forward, k.Data = min(k.Forward, t.Forward), min(k.Data, t.Data)
+			k.Weights, k.Update = min(k.Weights, t.Weights), min(k.Update, t.Update)
+		}
+	}
+	return trainRates(best, b.state.Plans(), m), nil
+}
+
+// trainRates relates the times of the layers to what they take: as many multiplications
+// for the gradient of the input, which the first layer doesn't compute, and for that of the
+// weights as for the forward pass; and of fully connected weights one read forward, and one
+// read and one write of them and of their momentum backward.
+func trainRates(times []nn.TrainTime, plans []nn.LayerPlan, m benchMachine) []benchLayer {
+	const weightMoves = 5
+	var layers []benchLayer
+	for _, t := range times {
+		l := benchLayer{
+			Layer: t.Layer, Pool: t.Pool, Best: 1e3 * (t.Forward + t.Data + t.Weights + t.Update),
+			Train: &benchStep{1e3 * t.Forward, 1e3 * t.Data, 1e3 * t.Weights, 1e3 * t.Update},
+		}
+		for i, p := range plans {
+			if p.Layer != t.Layer {
+				continue
+			}
+			passes := 3.0
+			if i == 0 {
+				passes = 2
+			}
+			l.rate(p, passes, weightMoves, m)
+		}
+		layers = append(layers, l)
+	}
+	return layers
+}
+
+func printTrainLayers(w io.Writer, layers []benchLayer, m benchMachine) error {
+	columns := []report.Column{{Title: "Layer"}, {Title: "Algorithm"}}
+	for _, title := range []string{"Forward ms", "Data ms", "Weights ms", "Update ms", "Sum ms", "Effective GFLOP/s", "Real GFLOP/s", "Peak", "Bandwidth"} {
+		columns = append(columns, report.Column{Title: title, Align: report.Right})
+	}
+	t := report.NewTable(columns...)
+	ms := func(v float64) string {
+		if v < 0.005 {
+			return ""
+		}
+		return strconv.FormatFloat(v, 'f', 2, 64)
+	}
+	var sum benchStep
+	total, effective, actual := 0.0, 0.0, 0.0
+	for _, l := range layers {
+		s := l.Train
+		t.Row(stepName(l.Layer, l.Pool), l.Algorithm, ms(s.Forward), ms(s.Data), ms(s.Weights), ms(s.Update), ms(l.Best),
+			numberOr(l.Effective, 1), numberOr(l.Real, 1), percentOr(l.Peak), percentOr(l.Bandwidth))
+		sum.Forward += s.Forward
+		sum.Data += s.Data
+		sum.Weights += s.Weights
+		sum.Update += s.Update
+		total += l.Best
+		effective += l.Effective * l.Best
+		actual += l.Real * l.Best
+	}
+	t.Rule()
+	t.Row("total", "", ms(sum.Forward), ms(sum.Data), ms(sum.Weights), ms(sum.Update), ms(total),
+		numberOr(effective/total, 1), numberOr(actual/total, 1), percentOr(actual/total/m.GFLOPS))
+	_, err := fmt.Fprintf(w, "\n%s\nThe machine's peak is %.1f GFLOP/s, its bandwidth %.1f GB/s.\n", t, m.GFLOPS, m.Read)
+	return err
+}
