@@ -1,0 +1,58 @@
+#!/usr/bin/python3
+"""Fixture of package metrics, made by SciPy, scikit-learn and numpy: metrics/testdata/oracle.json.
+
+McNemar's exact test is scipy.stats.binomtest of the images that only one classifier gets
+right, Wilson's interval its proportion_ci. Top-k error, logistic loss and confusion matrix
+are scikit-learn's, of posteriors of 60 images and 12 classes; the expected calibration
+error is numpy's, written as Guo et al. (2017) have it.
+"""
+import json
+import pathlib
+
+import numpy as np
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, log_loss, top_k_accuracy_score
+
+OUT = pathlib.Path(__file__).resolve().parents[2] / "metrics" / "testdata" / "oracle.json"
+IMAGES, CLASSES = 60, 12
+
+
+def ece(p, right, bins):
+    """Guo et al.: bins (b/n, (b+1)/n] of the highest posterior."""
+    edges = np.linspace(0, 1, bins + 1)
+    total = 0.0
+    for low, high in zip(edges[:-1], edges[1:]):
+        seen = (p > low) & (p <= high)
+        if seen.any():
+            total += seen.mean() * abs(right[seen].mean() - p[seen].mean())
+    return total
+
+
+def main():
+    rng = np.random.default_rng(3)
+    counts = [(0, 1), (1, 0), (2, 7), (7, 7), (30, 12), (1, 40), (120, 95), (700, 610), (1000, 1150), (5, 4995)]
+    scores = rng.normal(0, 2, (IMAGES, CLASSES)).astype(np.float32)
+    truth = np.arange(IMAGES) % CLASSES
+    scores[np.arange(IMAGES), truth] += 2
+    e = np.exp(scores - scores.max(1, keepdims=True))
+    posteriors = (e / e.sum(1, keepdims=True)).astype(np.float32)
+    best = posteriors.argmax(1)
+    highest = posteriors.max(1).astype(np.float64)
+    out = {
+        "mcnemar": [{"a": a, "b": b, "p": binomtest(a, a + b, 0.5).pvalue} for a, b in counts],
+        "wilson": [],
+        "posteriors": [[float(v) for v in row] for row in posteriors.astype(np.float32)],
+        "truth": truth.tolist(),
+        "error": [1 - top_k_accuracy_score(truth, posteriors, k=k, labels=range(CLASSES)) for k in (1, 5)],
+        "loss": log_loss(truth, posteriors.astype(np.float64), labels=range(CLASSES)),
+        "confusion": confusion_matrix(truth, best, labels=range(CLASSES)).tolist(),
+        "ece": {str(n): ece(highest, best == truth, n) for n in (1, 2, 10, 15, 40)},
+    }
+    for wrong, n in [(0, 1), (1, 1), (0, 500), (88, 500), (500, 500), (3, 7), (13500, 50000), (4400, 50000)]:
+        ci = binomtest(wrong, n).proportion_ci(0.95, method="wilson")
+        out["wilson"].append({"wrong": wrong, "n": n, "low": ci.low, "high": ci.high})
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps(out, separators=(",", ":")) + "\n")
+
+
+main()
