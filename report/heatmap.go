@@ -33,7 +33,7 @@ type HeatRow struct {
 
 // Heat is probabilities on a regular grid over the photograph, which is W by H pixels in
 // the grid's measure: the value in row i and column j belongs to the point
-// (First + j·Step, First + i·Step).
+// (First + j·Step, First + i·Step), the centre of a square window of side 2·First.
 type Heat struct {
 	W, H        float64
 	First, Step float64
@@ -56,14 +56,17 @@ func (h Heat) at(x, y float64) float64 {
 	return (1-fy)*((1-fx)*v(y0, x0)+fx*v(y0, x1)) + fy*((1-fx)*v(y1, x0)+fx*v(y1, x1))
 }
 
-// Lengths of the picture, in points of 1/96 inch: pixels.
+// heatSharpness is how many pixels of the picture make one of its lengths' units.
+const heatSharpness = 2
+
+// Lengths of the picture, in 1/96 inch.
 const (
 	heatPanel  = 260 // longer side of a panel
 	heatGap    = 12
 	heatHeader = 86 // title, subtitle, columns
 	heatName   = 24 // class name above its panels
 	heatText   = 18 // caption below a panel
-	heatLegend = 64 // colour bar below the photograph
+	heatLegend = 77 // colour bar below the photograph
 )
 
 // EncodePNG draws the heat maps over the photograph, grey, beside the photograph itself.
@@ -78,18 +81,18 @@ func (m Heatmap) EncodePNG(w io.Writer) error {
 	width := heatGap + first + len(m.Columns)*(pw+heatGap) + heatGap
 	height := heatHeader + max(len(m.Rows)*rowHeight, heatName+ph+heatLegend) + heatGap
 	px := vg.Inch / curveDPI
-	picture := vgimg.NewWith(vgimg.UseWH(vg.Length(width)*px, vg.Length(height)*px), vgimg.UseDPI(curveDPI))
+	picture := vgimg.NewWith(vgimg.UseWH(vg.Length(width)*px, vg.Length(height)*px), vgimg.UseDPI(heatSharpness*curveDPI))
 	canvas := draw.New(picture)
-	// Points from here on are pixels from the upper left corner.
+	// Points from here on count from the upper left corner.
 	point := func(x, y int) vg.Point { return vg.Point{X: vg.Length(x) * px, Y: vg.Length(height-y) * px} }
 	place := func(im image.Image, x, y int) {
 		b := im.Bounds()
-		canvas.DrawImage(vg.Rectangle{Min: point(x, y+b.Dy()), Max: point(x+b.Dx(), y)}, im)
+		canvas.DrawImage(vg.Rectangle{Min: point(x, y+b.Dy()/heatSharpness), Max: point(x+b.Dx()/heatSharpness, y)}, im)
 	}
 	name, small := textStyle(textSize+1, xfont.WeightBold, inkColor), textStyle(textSize-1, xfont.WeightNormal, greyColor)
 	canvas.FillText(textStyle(titleSize, xfont.WeightBold, inkColor), point(heatGap, 12), m.Title)
 	canvas.FillText(textStyle(textSize, xfont.WeightNormal, greyColor), point(heatGap, 34), m.Subtitle)
-	photo := m.photograph(pw, ph)
+	photo := m.photograph(heatSharpness*pw, heatSharpness*ph)
 	place(photo, heatGap, heatHeader+heatName)
 	left := heatGap + first + heatGap
 	for i, title := range m.Columns {
@@ -110,7 +113,8 @@ func (m Heatmap) EncodePNG(w io.Writer) error {
 	canvas.FillText(small, point(heatGap, y+heatBarHeight+2), "0 %")
 	canvas.FillText(small, vg.Point{X: point(heatGap+heatBar, 0).X - small.Width("100 %"), Y: point(0, y+heatBarHeight+2).Y}, "100 %")
 	canvas.FillText(small, point(heatGap, y+heatBarHeight+18), "probability of the class in")
-	canvas.FillText(small, point(heatGap, y+heatBarHeight+31), "the window round a place")
+	canvas.FillText(small, point(heatGap, y+heatBarHeight+31), "the window round a place;")
+	canvas.FillText(small, point(heatGap, y+heatBarHeight+44), "frame: the best window")
 	buffered := bufio.NewWriter(w)
 	if _, err := (vgimg.PngCanvas{Canvas: picture}).WriteTo(buffered); err != nil {
 		return fmt.Errorf("report: heat map: %w", err)
@@ -126,10 +130,11 @@ const heatBar, heatBarHeight = 160, 12
 
 // bar draws the scale of colours.
 func bar() image.Image {
-	im := image.NewRGBA(image.Rect(0, 0, heatBar, heatBarHeight))
-	for i := range heatBar {
-		c := heatColour(float64(i) / (heatBar - 1))
-		for j := range heatBarHeight {
+	const grey = 0x90
+	im := image.NewRGBA(image.Rect(0, 0, heatSharpness*heatBar, heatSharpness*heatBarHeight))
+	for i := range im.Rect.Dx() {
+		c := heated(grey, float64(i)/float64(im.Rect.Dx()-1))
+		for j := range im.Rect.Dy() {
 			im.SetRGBA(i, j, c)
 		}
 	}
@@ -160,21 +165,57 @@ func (m Heatmap) photograph(w, h int) *image.RGBA {
 	return out
 }
 
-// overlay lays the heat's colours over the grey photograph.
+// overlay lays the heat's colours over the grey photograph, and a frame round the best
+// window.
 func overlay(photo *image.RGBA, h Heat) *image.RGBA {
-	const share = 0.62 // of the colour
 	b := photo.Bounds()
 	out := image.NewRGBA(b)
 	for y := range b.Dy() {
 		for x := range b.Dx() {
 			p := photo.RGBAAt(x, y)
 			grey := 0.299*float64(p.R) + 0.587*float64(p.G) + 0.114*float64(p.B)
-			c := heatColour(h.at((float64(x)+0.5)*h.W/float64(b.Dx()), (float64(y)+0.5)*h.H/float64(b.Dy())))
-			mix := func(v uint8) uint8 { return uint8(share*float64(v) + (1-share)*grey) }
-			out.SetRGBA(x, y, color.RGBA{mix(c.R), mix(c.G), mix(c.B), 255})
+			out.SetRGBA(x, y, heated(grey, h.at((float64(x)+0.5)*h.W/float64(b.Dx()), (float64(y)+0.5)*h.H/float64(b.Dy()))))
 		}
 	}
+	frame(out, h.best(b.Dx(), b.Dy()))
 	return out
+}
+
+// heated is a grey level under a value in [0,1]: the higher, the more of its colour.
+func heated(grey, v float64) color.RGBA {
+	v = math.Min(math.Max(v, 0), 1)
+	c, share := heatColour(v), 0.8*math.Pow(v, 0.7)
+	mix := func(x uint8) uint8 { return uint8(share*float64(x) + (1-share)*grey) }
+	return color.RGBA{mix(c.R), mix(c.G), mix(c.B), 255}
+}
+
+// best is the window of the highest value, on a panel of w×h pixels.
+func (h Heat) best(w, height int) image.Rectangle {
+	at := 0
+	for i, v := range h.Values {
+		if v > h.Values[at] {
+			at = i
+		}
+	}
+	pixel := func(v, of float64, n int) int { return int(math.Round(v * float64(n) / of)) }
+	x, y := float64(at%h.Cols)*h.Step, float64(at/h.Cols)*h.Step
+	r := image.Rect(pixel(x, h.W, w), pixel(y, h.H, height), pixel(x+2*h.First, h.W, w), pixel(y+2*h.First, h.H, height))
+	return r.Intersect(image.Rect(0, 0, w, height))
+}
+
+// frame draws a white line with a dark one beside it, to be seen on anything.
+func frame(im *image.RGBA, r image.Rectangle) {
+	for i, c := range []color.RGBA{{20, 20, 20, 255}, {255, 255, 255, 255}, {255, 255, 255, 255}, {20, 20, 20, 255}} {
+		q := r.Inset(i)
+		for x := q.Min.X; x < q.Max.X; x++ {
+			im.SetRGBA(x, q.Min.Y, c)
+			im.SetRGBA(x, q.Max.Y-1, c)
+		}
+		for y := q.Min.Y; y < q.Max.Y; y++ {
+			im.SetRGBA(q.Min.X, y, c)
+			im.SetRGBA(q.Max.X-1, y, c)
+		}
+	}
 }
 
 // heatColours are nine samples of matplotlib's inferno (van der Walt & Smith, CC0), whose
@@ -186,7 +227,7 @@ var heatColours = [...]color.RGBA{
 
 // heatColour is the colour of a value in [0,1].
 func heatColour(v float64) color.RGBA {
-	f := math.Min(math.Max(v, 0), 1) * float64(len(heatColours)-1)
+	f := v * float64(len(heatColours)-1)
 	i := min(int(f), len(heatColours)-2)
 	a, b, t := heatColours[i], heatColours[i+1], f-float64(i)
 	mix := func(x, y uint8) uint8 { return uint8(math.Round((1-t)*float64(x) + t*float64(y))) }

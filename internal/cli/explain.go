@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/verydeep/vgg/eval"
@@ -130,7 +131,7 @@ func (c *explainCommand) out() string {
 func (c *explainCommand) draw(r explainResult, maps []eval.ScoreMap, im *preprocess.Image) report.Heatmap {
 	h := report.Heatmap{
 		Title:    filepath.Base(r.File),
-		Subtitle: fmt.Sprintf("Class score maps by %s: windows of %d×%d pixels, %d pixels apart.", filepath.Base(c.Weights), r.Scales[0].Window, r.Scales[0].Window, r.Scales[0].Stride),
+		Subtitle: fmt.Sprintf("Class score maps by %s: windows of %d×%d pixels of the rescaled photograph, %d pixels apart.", filepath.Base(c.Weights), r.Scales[0].Window, r.Scales[0].Window, r.Scales[0].Stride),
 		W:        im.W, H: im.H, Pix: im.Pix,
 	}
 	for _, s := range r.Scales {
@@ -140,10 +141,11 @@ func (c *explainCommand) draw(r explainResult, maps []eval.ScoreMap, im *preproc
 		row := report.HeatRow{Name: class.Class, Share: report.Percent(float64(class.Probability))}
 		for i, s := range maps {
 			n := s.OH * s.OW
+			values := s.Posteriors[class.Index*n : (class.Index+1)*n]
 			row.Heats = append(row.Heats, report.Heat{
 				W: float64(s.W), H: float64(s.H), First: float64(s.Window) / 2, Step: float64(s.Stride), Rows: s.OH, Cols: s.OW,
-				Values:  s.Posteriors[class.Index*n : (class.Index+1)*n],
-				Caption: "mean of the map: " + report.Percent(float64(class.AtScale[i])),
+				Values:  values,
+				Caption: fmt.Sprintf("dense: %s, best window: %s", report.Percent(float64(class.AtScale[i])), report.Percent(float64(slices.Max(values)))),
 			})
 		}
 		h.Rows = append(h.Rows, row)
