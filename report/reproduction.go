@@ -100,9 +100,13 @@ func (r Reproduction) Text() string {
 	return text
 }
 
-// Markdown returns title, table and notes as Markdown.
-func (r Reproduction) Markdown() string {
+// Markdown returns title, table, plot and notes as Markdown. The plot is the file that a
+// relative link names, see [Reproduction.WriteSVG]; empty: no plot.
+func (r Reproduction) Markdown(plot string) string {
 	text := "## " + markdownEscape.Replace(r.Title) + "\n\n" + markdownEscape.Replace(r.About) + "\n\n" + r.Table().Markdown()
+	if plot != "" {
+		text += "\n![Top-1 and top-5 error of every row](<" + strings.NewReplacer("<", "%3C", ">", "%3E", "\n", "%0A").Replace(plot) + ">)\n"
+	}
 	if len(r.Notes) > 0 {
 		text += "\n```\n" + strings.Join(r.Notes, "\n") + "\n```\n"
 	}

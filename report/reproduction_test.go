@@ -29,7 +29,12 @@ func reproduced(paper bool) Reproduction {
 func TestReproductionGolden(t *testing.T) {
 	golden(t, "reproduction.txt", reproduced(true).Text())
 	golden(t, "reproduction-other.txt", reproduced(false).Text())
-	golden(t, "reproduction.md", reproduced(true).Markdown())
+	golden(t, "reproduction.md", reproduced(true).Markdown("table 6.svg"))
+	var plot bytes.Buffer
+	if ok, err := reproduced(true).WriteSVG(&plot); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	golden(t, "reproduction.svg", plot.String())
 	var page bytes.Buffer
 	if err := reproduced(true).WriteHTML(&page); err != nil {
 		t.Fatal(err)
@@ -72,5 +77,8 @@ func TestReproductionPlot(t *testing.T) {
 	}
 	if (Reproduction{Labels: []string{"x"}, Rows: []ReproducedRow{reproduced(true).Rows[2]}}).plot() != nil {
 		t.Error("a plot of nothing")
+	}
+	if ok, err := (Reproduction{}).WriteSVG(io.Discard); ok || err != nil {
+		t.Errorf("a plot of nothing: %v, %v", ok, err)
 	}
 }

@@ -36,6 +36,19 @@ func (r Reproduction) WriteHTML(w io.Writer) error {
 	return nil
 }
 
+// WriteSVG writes the plot alone; ok is false, and nothing written, if there is nothing to
+// draw.
+func (r Reproduction) WriteSVG(w io.Writer) (ok bool, err error) {
+	p := r.plot()
+	if p == nil {
+		return false, nil
+	}
+	if err := reproductionTemplate.ExecuteTemplate(w, "svg", p); err != nil {
+		return false, fmt.Errorf("report: reproduction: %w", err)
+	}
+	return true, nil
+}
+
 type htmlPage struct {
 	Title, About string
 	Columns      []htmlCell
@@ -58,6 +71,8 @@ type htmlPlot struct {
 	Rows                []htmlRow
 	Paper               bool
 	Errors              []string // their names
+	// With the key below it.
+	FullHeight, KeyX, KeyY int
 }
 
 type htmlTick struct {
@@ -120,6 +135,7 @@ func (r Reproduction) plot() *htmlPlot {
 	p := &htmlPlot{Width: plotWidth, Top: plotMargin, LabelX: left - 10, Paper: r.Paper, Errors: r.names()}
 	p.Bottom = p.Top + plotRow*len(r.Rows)
 	p.Height, p.TickY = p.Bottom+plotTickSpace, p.Bottom+18
+	p.FullHeight, p.KeyX, p.KeyY = p.Height+plotTickSpace, left+plotMargin, p.Height+plotMargin-4
 	for i := 0; float64(i)*step <= end+1e-9; i++ {
 		p.Ticks = append(p.Ticks, htmlTick{at(float64(i) * step), fmt.Sprintf("%.0f", 100*float64(i)*step)})
 	}

@@ -21,7 +21,7 @@ type reproduceCommand struct {
 	Weights  string `required:"" placeholder:"DIR" help:"Folder of weights, named by configuration and training scale: D-256.safetensors, A-LRN-256, E-256-512, with any ending that vgg reads."`
 	Plan     string `placeholder:"FILE" help:"A table of your own in place of the paper's: a YAML file."`
 	Results  string `placeholder:"DIR" help:"Folder of result files, one for each network, protocol and scale, shared by all tables (results in the folder of weights)."`
-	Markdown string `placeholder:"FILE" help:"Write the table as Markdown too."`
+	Markdown string `placeholder:"FILE" help:"Write the table as Markdown too, with a plot in a file of the same name that ends in .svg."`
 	HTML     string `name:"html" placeholder:"FILE" help:"Write the table and a plot as a page of HTML too."`
 	Batch    int    `placeholder:"N" help:"Crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
 	ranksFlag
@@ -177,7 +177,7 @@ func count(found map[string]string) int {
 func (c *reproduceCommand) finish(e *environment, r *eval.Reproduction) error {
 	table := c.report(r)
 	if c.Markdown != "" {
-		if err := os.WriteFile(c.Markdown, []byte(table.Markdown()), 0o666); err != nil {
+		if err := writeMarkdown(c.Markdown, table); err != nil {
 			return err
 		}
 	}
@@ -200,6 +200,24 @@ func (c *reproduceCommand) finish(e *environment, r *eval.Reproduction) error {
 		return err
 	}
 	return unreadable(len(r.Unreadable), r.Images)
+}
+
+// writeMarkdown writes the table, and its plot into a file beside it.
+func writeMarkdown(path string, table report.Reproduction) error {
+	var svg bytes.Buffer
+	drawn, err := table.WriteSVG(&svg)
+	if err != nil {
+		return err
+	}
+	link := ""
+	if drawn {
+		plot := strings.TrimSuffix(path, filepath.Ext(path)) + ".svg"
+		if err := os.WriteFile(plot, svg.Bytes(), 0o666); err != nil {
+			return err
+		}
+		link = filepath.Base(plot)
+	}
+	return os.WriteFile(path, []byte(table.Markdown(link)), 0o666)
 }
 
 // report is the table for people.
