@@ -134,11 +134,18 @@ func (p *probe) addTo(ctx context.Context, e *Estimate, images []int, todo int, 
 		for i, s := range shapes {
 			sizes[i] = s[v]
 		}
-		rate, err := p.rate(ctx, sizes, todo, views[v]*pieces)
+		middle, alone := middleSize(sizes)
+		rate, err := p.rate(ctx, middle, todo, views[v]*pieces)
 		if err != nil {
 			return err
 		}
-		seconds += total / rate
+		seconds += (1 - alone) * total / rate
+		if alone > 0 {
+			if rate, err = p.rate(ctx, middle, todo, pieces); err != nil {
+				return err
+			}
+			seconds += alone * total / rate
+		}
 	}
 	if timed {
 		reading, err := p.reading(ctx, images)
@@ -195,11 +202,27 @@ func (p *probe) sample(images []int) ([][]size, error) {
 	return shapes, nil
 }
 
-// rate is the multiplications a second of the network on pieces of the middle one of the
-// sizes, in batches such as the run will have, on all ranks at once.
-func (p *probe) rate(ctx context.Context, sizes []size, images, pieces int) (float64, error) {
+// middleSize returns the middle one of the sizes, by area, and the share of those that
+// come once: images of rare sizes find few others for their batches.
+func middleSize(sizes []size) (middle size, alone float64) {
 	slices.SortFunc(sizes, func(a, b size) int { return a.h*a.w - b.h*b.w })
-	s := sizes[len(sizes)/2]
+	times := map[size]int{}
+	for _, s := range sizes {
+		times[s]++
+	}
+	if len(sizes) > 1 {
+		for _, n := range times {
+			if n == 1 {
+				alone += 1 / float64(len(sizes))
+			}
+		}
+	}
+	return sizes[len(sizes)/2], alone
+}
+
+// rate is the multiplications a second of the network on so many pieces of a size, or as
+// many as make a batch, on all ranks at once.
+func (p *probe) rate(ctx context.Context, s size, images, pieces int) (float64, error) {
 	macs, err := p.model.Net.Chain().MACs(s.h, s.w)
 	if err != nil {
 		return 0, err
@@ -211,7 +234,7 @@ func (p *probe) rate(ctx context.Context, sizes []size, images, pieces int) (flo
 	var wg sync.WaitGroup
 	rates, errs := make([]float64, len(ranks)), make([]error, len(ranks))
 	for r, rank := range ranks {
-		wg.Go(func() { rates[r], errs[r] = rank.rate(ctx, s, pieces/len(ranks), float64(macs)) })
+		wg.Go(func() { rates[r], errs[r] = rank.rate(ctx, s, pieces, float64(macs)) })
 	}
 	wg.Wait()
 	total := 0.0

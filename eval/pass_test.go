@@ -280,3 +280,22 @@ func TestWork(t *testing.T) {
 		}
 	}
 }
+
+func TestMiddleSize(t *testing.T) {
+	a, b, c, d := size{10, 10}, size{10, 20}, size{30, 10}, size{30, 20}
+	for _, test := range []struct {
+		sizes  []size
+		middle size
+		alone  float64
+	}{
+		{[]size{a}, a, 0},
+		{[]size{b, a, b, b}, b, 0.25},
+		{[]size{d, a, a, c, c, c, c, a}, c, 0.125},
+		{[]size{a, a, a}, a, 0},
+		{[]size{d, c, b, a}, c, 1},
+	} {
+		if middle, alone := middleSize(test.sizes); middle != test.middle || alone != test.alone {
+			t.Errorf("%v: %v, %v; want %v, %v", test.sizes, middle, alone, test.middle, test.alone)
+		}
+	}
+}
