@@ -46,6 +46,10 @@ type Figure struct {
 	Top5Error float64    `json:"top5_error"`
 	Top1Range [2]float64 `json:"top1_interval"`
 	Top5Range [2]float64 `json:"top5_interval"`
+	// P is how probable a difference of the top-1 error from the first row's as large as
+	// this is, if both are equally good: McNemar's test, exact and two-sided. nil in the
+	// first row that has a result.
+	P *float64 `json:"p"`
 }
 
 // Boxes is what a row's networks come to in localisation, as fractions.
@@ -328,6 +332,7 @@ func (r *reproduction) table() (*Reproduction, error) {
 		}
 	}
 	bad := map[string]bool{}
+	var first *Result
 	for _, row := range r.plan.Rows {
 		line := ReproducedRow{Labels: row.Labels, Others: len(row.Nets) == 0, Missing: []string{}}
 		if out.ImageNet {
@@ -343,7 +348,13 @@ func (r *reproduction) table() (*Reproduction, error) {
 			if err != nil {
 				return nil, err
 			}
-			line.Result = &Figure{result.Images, result.Top1Error, result.Top5Error, result.Top1Range, result.Top5Range}
+			line.Result = &Figure{result.Images, result.Top1Error, result.Top5Error, result.Top1Range, result.Top5Range, nil}
+			if first == nil {
+				first = result
+			} else {
+				p := mcnemar(first.outcomes, result.outcomes)
+				line.Result.P = &p
+			}
 			for _, b := range result.Bad {
 				if !bad[b.File] {
 					bad[b.File] = true

@@ -28,6 +28,8 @@ type Result struct {
 
 	Seconds         float64 `json:"seconds,omitempty"`
 	ImagesPerSecond float64 `json:"images_per_second,omitempty"` // through all networks, of the images of this run
+
+	outcomes []outcome // by image
 }
 
 // NetResult is what one network of a fusion comes to by itself.

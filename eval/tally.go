@@ -37,6 +37,30 @@ type tally struct {
 	loss      float64
 	best      []float32 // the highest posterior, image by image
 	right     []bool
+	outcomes  []outcome // the same, unreadable images among them
+}
+
+// outcome is whether an image counts as right.
+type outcome int8
+
+const (
+	notRead outcome = iota
+	wrong
+	correct
+)
+
+// mcnemar compares the outcomes of one and another evaluation of the same images.
+func mcnemar(a, b []outcome) float64 {
+	var only [2]int
+	for i := range a {
+		switch {
+		case a[i] == correct && b[i] == wrong:
+			only[0]++
+		case a[i] == wrong && b[i] == correct:
+			only[1]++
+		}
+	}
+	return metrics.McNemar(only[0], only[1])
 }
 
 func newTally(h Header, labels []int, nets int) *tally {
@@ -64,6 +88,7 @@ func (t *tally) image(i int, each []source) error {
 		case a.Err != nil:
 			t.bad = append(t.bad, BadImage{a.File, a.Err})
 			t.badOf[a.Label]++
+			t.outcomes = append(t.outcomes, notRead)
 			return nil
 		}
 		if n == 0 {
@@ -81,7 +106,10 @@ func (t *tally) image(i int, each []source) error {
 	t.ranks[first.Label] = append(t.ranks[first.Label], rank)
 	t.loss += lossOf(p[truth])
 	t.best, t.right = append(t.best, p[best]), append(t.right, rank == 0)
-	if rank > 0 {
+	if rank == 0 {
+		t.outcomes = append(t.outcomes, correct)
+	} else {
+		t.outcomes = append(t.outcomes, wrong)
 		t.mistakes = append(t.mistakes, Mistake{first.File, t.h.Classes[truth], t.h.Classes[best], p[best], rank + 1})
 	}
 	return nil
@@ -103,6 +131,7 @@ func (t *tally) result(o Options) (*Result, error) {
 		Confusions: []Confusion{},
 		Mistakes:   t.mistakes[:max(0, min(o.Mistakes, len(t.mistakes)))],
 		Bad:        t.bad,
+		outcomes:   t.outcomes,
 	}
 	if t.h.Shard != whole() {
 		r.Shard = t.h.Shard.String()

@@ -21,6 +21,9 @@ type Reproduction struct {
 type ReproducedRow struct {
 	Labels     []string
 	Top1, Top5 Measured // or the errors that Errors names
+	// P is that of a test of the first error against the first row's; shown where the
+	// paper's figures are not.
+	P float64
 	// Top5Test is the paper's error on the test set, whose labels nobody has.
 	Top5Test float64
 }
@@ -54,6 +57,16 @@ func (r Reproduction) hasTest() bool {
 	return false
 }
 
+// hasP tells whether any row has a p that is shown.
+func (r Reproduction) hasP() bool {
+	for _, row := range r.Rows {
+		if !r.Paper && !math.IsNaN(row.P) {
+			return true
+		}
+	}
+	return false
+}
+
 // Table lists the rows: of each error what was found and, where Paper is set, what the
 // paper has and the difference in points.
 func (r Reproduction) Table() *Table {
@@ -61,12 +74,15 @@ func (r Reproduction) Table() *Table {
 	for _, l := range r.Labels {
 		columns = append(columns, Column{Title: l})
 	}
-	for _, k := range r.names() {
+	for i, k := range r.names() {
 		columns = append(columns, Column{Title: k + " error", Align: Right})
 		if r.Paper {
 			columns = append(columns, Column{Title: "paper", Align: Right}, Column{Title: "difference", Align: Right})
 		} else {
 			columns = append(columns, Column{Title: "95 % interval", Align: Right})
+			if i == 0 && r.hasP() {
+				columns = append(columns, Column{Title: "p", Align: Right})
+			}
 		}
 	}
 	if r.hasTest() {
@@ -75,12 +91,15 @@ func (r Reproduction) Table() *Table {
 	t := NewTable(columns...)
 	for _, row := range r.Rows {
 		cells := append([]string(nil), row.Labels...)
-		for _, m := range r.measured(row) {
+		for i, m := range r.measured(row) {
 			cells = append(cells, percentOrDash(m.Error))
 			if r.Paper {
 				cells = append(cells, percentOrDash(m.Paper), points(m.Error-m.Paper))
 			} else {
 				cells = append(cells, rangeOrDash(m))
+				if i == 0 && r.hasP() {
+					cells = append(cells, probability(row.P))
+				}
 			}
 		}
 		if r.hasTest() {
@@ -125,6 +144,19 @@ func rangeOrDash(m Measured) string {
 		return "–"
 	}
 	return fmt.Sprintf("%.1f to %.1f", 100*m.Low, 100*m.High)
+}
+
+// probability formats a p.
+func probability(p float64) string {
+	switch {
+	case math.IsNaN(p):
+		return "–"
+	case p < 0.0001:
+		return "<0.0001"
+	case p < 0.01:
+		return fmt.Sprintf("%.4f", p)
+	}
+	return fmt.Sprintf("%.2f", p)
 }
 
 // points formats a difference of fractions in points of per cent, with its sign.

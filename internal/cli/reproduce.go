@@ -238,15 +238,20 @@ func (c *reproduceCommand) report(r *eval.Reproduction) report.Reproduction {
 	case eval.Localisation:
 		out.Errors = []string{"GT-class", "top-5 localisation"}
 	}
+	tested := false
 	for _, row := range r.Rows {
 		if row.Others && !r.ImageNet {
 			continue // others' results on ILSVRC say nothing about this set
 		}
-		line := report.ReproducedRow{Labels: row.Labels, Top5Test: math.NaN()}
+		line := report.ReproducedRow{Labels: row.Labels, Top5Test: math.NaN(), P: math.NaN()}
 		line.Top1, line.Top5 = none(), none()
 		if f := row.Result; f != nil {
 			line.Top1 = report.Measured{Error: f.Top1Error, Low: f.Top1Range[0], High: f.Top1Range[1], Paper: math.NaN()}
 			line.Top5 = report.Measured{Error: f.Top5Error, Low: f.Top5Range[0], High: f.Top5Range[1], Paper: math.NaN()}
+			if f.P != nil {
+				line.P = *f.P
+				tested = true
+			}
 		}
 		if p := row.Paper; p != nil {
 			line.Top1.Paper, line.Top5.Paper, line.Top5Test = percent(p.Top1), percent(p.Top5), percent(p.Top5Test)
@@ -258,6 +263,9 @@ func (c *reproduceCommand) report(r *eval.Reproduction) report.Reproduction {
 			boxesFigures(&line, b)
 		}
 		out.Rows = append(out.Rows, line)
+	}
+	if tested && !r.ImageNet {
+		out.Notes = append(out.Notes, "p: McNemar's test of a row's top-1 error against the first row's, image by image.")
 	}
 	if n := len(r.Unreadable); n > 0 {
 		out.Notes = append(out.Notes, fmt.Sprintf("%d images could not be read and count in no row:", n))
