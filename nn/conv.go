@@ -21,7 +21,7 @@ type Conv struct {
 	Weight, Bias *Param
 
 	mu      sync.Mutex                     // held while filters are computed
-	filters [2]atomic.Pointer[transformed] // for F(4×4,3×3) and F(6×6,3×3)
+	filters [3]atomic.Pointer[transformed] // by tile size: F(2×2), F(4×4), F(6×6)
 	folded  atomic.Pointer[folded]         // with the batch normalisation after the layer
 }
 
@@ -72,19 +72,22 @@ func (l *Conv) Out(in Shape) (Shape, error) {
 
 // winograd is how a pass over n images is computed, where Winograd pays.
 func (l *Conv) winograd(n int, in Shape, threads int, train bool) (kernel.Winograd, bool) {
+	if l.Weight.format != 0 {
+		return kernel.Winograd{}, false
+	}
 	return l.g.PlanWinograd(n, in.H, in.W, threads, train)
 }
 
 func (l *Conv) border(n int, in Shape, threads int, train bool) border {
 	if p, ok := l.winograd(n, in, threads, train); ok {
-		return border{l.g.Pad, p.End(in.H, in.W)}
+		return border{l.g.Pad, p.End(l.g, in.H, in.W)}
 	}
 	return even(l.g.Pad)
 }
 
 func (l *Conv) gradBorder(in Shape, threads int) border {
 	if p, ok := l.winograd(1, in, threads, true); ok {
-		return border{l.g.Pad, p.End(in.H, in.W)}
+		return border{l.g.Pad, p.End(l.g, in.H, in.W)}
 	}
 	return even(l.g.GradPad(in.H, in.W))
 }
@@ -155,7 +158,7 @@ type transformed struct {
 // filter returns the transformed weights, computing them if the weights have changed.
 // They are shared by all passes.
 func (l *Conv) filter(w *kernel.Work, p kernel.Winograd) []float32 {
-	kept := &l.filters[p.M/2-2]
+	kept := &l.filters[p.M/2-1]
 	if t := kept.Load(); t != nil && t.version == l.Weight.version.Load() {
 		return t.u
 	}

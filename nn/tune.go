@@ -77,7 +77,7 @@ func (l *Conv) plan(n int, in Shape, threads int, train bool) LayerPlan {
 		p.Algorithm = "packed, " + string(format)
 		p.WeightBytes /= 2
 	} else if wino, ok := l.winograd(n, in, threads, train); ok {
-		p.Algorithm = wino.Name(n, in.H, in.W)
+		p.Algorithm = wino.Name(l.g, n, in.H, in.W)
 		p.Computed = wino.Multiplications(l.g, n, in.H, in.W)
 		p.WeightBytes = 4 * int64(wino.FilterLen(l.g))
 	}
@@ -197,7 +197,7 @@ func (c *Chain) newTuner(n, h, w int, only []Tuning) (*tuner, error) {
 				t.layers[i] = l
 				for _, p := range l.plans {
 					if p != nil { // where direct is chosen, Winograd wants a wider border
-						b = border{max(b.pad, l.conv.g.Pad), max(b.end, p.End(in.H, in.W))}
+						b = border{max(b.pad, l.conv.g.Pad), max(b.end, p.End(l.conv.g, in.H, in.W))}
 					}
 				}
 				if l.pool {
@@ -249,7 +249,7 @@ func newTuned(s call, n int, in Shape, threads int, only []Tuning) *tuned {
 	}
 	for _, p := range plans {
 		add(&p, Candidate{
-			Algorithm: p.Name(n, in.H, in.W), Chosen: winograd && p == chosen,
+			Algorithm: p.Name(conv.g, n, in.H, in.W), Chosen: winograd && p == chosen,
 			Cost: p.Cost(conv.g, n, in.H, in.W, threads),
 		})
 	}

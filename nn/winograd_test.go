@@ -52,7 +52,7 @@ func TestInferenceAgainstTraining(t *testing.T) {
 			}
 		}
 		for _, l := range conv {
-			if l.filters[0].Load() != nil || l.filters[1].Load() != nil {
+			if l.filters[1].Load() != nil || l.filters[2].Load() != nil {
 				winograd++
 			}
 		}

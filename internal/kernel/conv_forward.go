@@ -157,7 +157,7 @@ func (t *packedTask) Part(slot, i int) {
 		bias = t.bias[p*Panel:]
 	}
 	chunk := packedSteps
-	if rows <= t.isa.gemmRows {
+	if rows <= t.isa.gemmRows && t.isa.inOne(rows) {
 		chunk = len(t.offs)
 	}
 	if t.half != nil {

@@ -1,6 +1,9 @@
 package kernel
 
-import "math"
+import (
+	"math"
+	"unsafe"
+)
 
 // Half is a 16-bit format that weights may be stored in.
 type Half int
@@ -67,7 +70,8 @@ type HalfWeights struct {
 
 // NewHalfWeights returns n weights, all zero.
 func NewHalfWeights(format Half, n int) *HalfWeights {
-	return &HalfWeights{Format: format, Data: make([]uint16, n)}
+	buf := Alloc((n + 1) / 2)
+	return &HalfWeights{Format: format, Data: unsafe.Slice((*uint16)(unsafe.Pointer(&buf[0])), n)}
 }
 
 // halfSteps is how many blocks of 16 of the reduction are widened at a time: few enough

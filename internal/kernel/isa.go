@@ -40,10 +40,10 @@ type ISA struct {
 	mixedAdd            func(n int, a float64, x *float32, w *float64)
 
 	// Winograd transforms, in the order of forms
-	winoInputs      [3]func(tiles int, x *float32, xRow int, v *float32, vStride int)
-	winoOutputs     [3]winoOutputFunc
-	winoOutputPools [3]winoOutputFunc
-	winoWeight      [3]func(n int, g *float32, gStride int, u *float32, uStride int)
+	winoInputs      [4]func(tiles int, x *float32, xRow int, v *float32, vStride int)
+	winoOutputs     [4]winoOutputFunc
+	winoOutputPools [4]winoOutputFunc
+	winoWeight      [4]func(n int, g *float32, gStride int, u *float32, uStride int)
 	winoGrad4       func(tiles int, dy *float32, dyRow int, v *float32, vStride int)
 	winoWeightGrad4 func(n int, du *float32, duStride int, dw *float32, dwStride int)
 
@@ -96,8 +96,11 @@ func Use(name string) error {
 	return fmt.Errorf("kernel: instruction set %q: want one of %s", name, strings.Join(have, ", "))
 }
 
-// tile computes rows × 16·nb outputs; rows is at most s.gemmRows, nb 1 or 2. A step
-// reduces over 16 channels, or 3 if rgb.
+// inOne tells whether a tile of 32 columns is the way to compute m rows.
+func (s *ISA) inOne(m int) bool { return s.gemmBlocks == 2 || m < len(s.gemm[1]) }
+
+// tile computes rows × 16·nb outputs; rows is at most s.gemmRows, for nb = 2 as
+// [ISA.inOne] tells. A step reduces over 16 channels, or 3 if rgb.
 func (s *ISA) tile(rows, nb int, rgb bool, offs []int, a, b, c []float32, cStride int, bias []float32, flags int) {
 	gemm, channels := &s.gemm, Block
 	if rgb {
@@ -111,15 +114,7 @@ func (s *ISA) tile(rows, nb int, rgb bool, offs []int, a, b, c []float32, cStrid
 	if flags&addBias != 0 {
 		bp = &bias[0]
 	}
-	if nb <= s.gemmBlocks {
-		gemm[nb-1][rows](len(offs), &offs[0], &a[0], &b[0], &c[0], cStride, bp, flags)
-		return
-	}
-	gemm[0][rows](len(offs), &offs[0], &a[0], &b[0], &c[0], cStride, bp, flags)
-	if bp != nil {
-		bp = &bias[Block]
-	}
-	gemm[0][rows](len(offs), &offs[0], &a[0], &b[Block], &c[cStride], cStride, bp, flags)
+	gemm[nb-1][rows](len(offs), &offs[0], &a[0], &b[0], &c[0], cStride, bp, flags)
 }
 
 // product computes m × 16·nb outputs, cutting m into tiles as even as possible.
@@ -128,6 +123,16 @@ func (s *ISA) product(m, nb int, offs []int, a, b, c []float32, cStride int, bia
 }
 
 func (s *ISA) productOf(m, nb int, rgb bool, offs []int, a, b, c []float32, cStride int, bias []float32, flags int) {
+	if nb == 2 && !s.inOne(m) {
+		// One half of the columns after the other: that half of b stays in the
+		// first-level cache from tile to tile.
+		s.productOf(m, 1, rgb, offs, a, b, c, cStride, bias, flags)
+		if flags&addBias != 0 {
+			bias = bias[Block:]
+		}
+		s.productOf(m, 1, rgb, offs, a, b[Block:], c[cStride:], cStride, bias, flags)
+		return
+	}
 	tiles := (m + s.gemmRows - 1) / s.gemmRows
 	for t, r := 0, 0; t < tiles; t++ {
 		next := m * (t + 1) / tiles

@@ -432,6 +432,16 @@ func gemm5x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStr
 //go:noescape
 func gemm6x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
+// gemm1x32AVX2 is gemmTwin with 1 rows, 32 columns and 16 channels a step.
+//
+//go:noescape
+func gemm1x32AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// gemm2x32AVX2 is gemmTwin with 2 rows, 32 columns and 16 channels a step.
+//
+//go:noescape
+func gemm2x32AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
 // rgbgemm1x16AVX2 is gemmTwin with 1 rows, 16 columns and 3 channels a step.
 //
 //go:noescape
@@ -461,6 +471,16 @@ func rgbgemm5x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, c
 //
 //go:noescape
 func rgbgemm6x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm1x32AVX2 is gemmTwin with 1 rows, 32 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm1x32AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm2x32AVX2 is gemmTwin with 2 rows, 32 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm2x32AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
 // wgrad4x16AVX2 is wgradTwin with 4 in-channels and 16 out-channels.
 //
@@ -642,6 +662,26 @@ func winoOutputPool4x5AVX512(tiles int, m *float32, mStride int, y *float32, yRo
 //go:noescape
 func winoWeights4x5AVX512(n int, w *float32, wStride int, u *float32, uStride int)
 
+// winoInput2x7AVX512 is winoInputTwin for 2×2 outputs and 7×7 filters.
+//
+//go:noescape
+func winoInput2x7AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput2x7AVX512 is winoOutputTwin for 2×2 outputs and 7×7 filters.
+//
+//go:noescape
+func winoOutput2x7AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool2x7AVX512 is winoOutputTwin with pooling for 2×2 outputs and 7×7 filters.
+//
+//go:noescape
+func winoOutputPool2x7AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoWeights2x7AVX512 is winoWeightsTwin for 2×2 outputs and 7×7 filters.
+//
+//go:noescape
+func winoWeights2x7AVX512(n int, w *float32, wStride int, u *float32, uStride int)
+
 // winoOutputHits4AVX512 is winoOutputHitsTwin; hitsRow counts bytes.
 //
 //go:noescape
@@ -721,6 +761,26 @@ func winoOutputPool4x5AVX2(tiles int, m *float32, mStride int, y *float32, yRow 
 //
 //go:noescape
 func winoWeights4x5AVX2(n int, w *float32, wStride int, u *float32, uStride int)
+
+// winoInput2x7AVX2 is winoInputTwin for 2×2 outputs and 7×7 filters.
+//
+//go:noescape
+func winoInput2x7AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput2x7AVX2 is winoOutputTwin for 2×2 outputs and 7×7 filters.
+//
+//go:noescape
+func winoOutput2x7AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool2x7AVX2 is winoOutputTwin with pooling for 2×2 outputs and 7×7 filters.
+//
+//go:noescape
+func winoOutputPool2x7AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoWeights2x7AVX2 is winoWeightsTwin for 2×2 outputs and 7×7 filters.
+//
+//go:noescape
+func winoWeights2x7AVX2(n int, w *float32, wStride int, u *float32, uStride int)
 
 // winoOutputHits4AVX2 is winoOutputHitsTwin; hitsRow counts bytes.
 //

@@ -9,8 +9,8 @@ import (
 
 // Name is the plan as output shows it: F(6×6,3×3), 28 tiles, by panel. No more tiles go
 // together than n images of h × w have.
-func (p Winograd) Name(n, h, w int) string {
-	th, tw := p.grid(h, w)
+func (p Winograd) Name(g Conv, n, h, w int) string {
+	th, tw := p.grid(g, h, w)
 	return fmt.Sprintf("F(%d×%[1]d,%d×%[2]d), %d tiles, %v", p.M, p.R, min(p.Tiles, n*th*tw), p.Order)
 }
 
@@ -20,7 +20,7 @@ func (p Winograd) Cost(g Conv, n, h, w, threads int) float64 { return p.cost(g, 
 
 // Multiplications is how many the products take: (M+R−1)² a tile and channel pair.
 func (p Winograd) Multiplications(g Conv, n, h, w int) int64 {
-	th, tw := p.grid(h, w)
+	th, tw := p.grid(g, h, w)
 	return int64(n*th*tw) * int64(p.positions()) * int64(g.C) * int64(g.K)
 }
 

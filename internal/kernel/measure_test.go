@@ -76,7 +76,7 @@ func TestPlanNames(t *testing.T) {
 		{Winograd{Form{6, 3}, 28, ByPanel}, "F(6×6,3×3), 28 tiles, by panel", 2 * 20 * 64 * 20 * 40},
 		{Winograd{Form{4, 3}, 168, Shared}, "F(4×4,3×3), 96 tiles, shared", 2 * 48 * 36 * 20 * 40},
 	} {
-		if got := c.p.Name(2, 23, 30); got != c.want {
+		if got := c.p.Name(g, 2, 23, 30); got != c.want {
 			t.Errorf("%+v: %q, want %q", c.p, got, c.want)
 		}
 		if got := c.p.Multiplications(g, 2, 23, 30); got != c.muls {

@@ -7,13 +7,17 @@ import (
 	"github.com/klauspost/cpuid/v2"
 )
 
-// cacheFloats is the second-level cache of a core, in floats; 1 MiB where the system
-// doesn't tell.
-var cacheFloats = sync.OnceValue(func() int {
-	if l2 := cpuid.CPU.Cache.L2; l2 > 0 {
-		return l2 / 4
+// cacheFloats is a core's second-level cache and the third-level cache, in floats; 1 MiB
+// and 16 MiB where the system doesn't tell.
+var cacheFloats = sync.OnceValues(func() (l2, l3 int) {
+	l2, l3 = cpuid.CPU.Cache.L2, cpuid.CPU.Cache.L3
+	if l2 <= 0 {
+		l2 = 1 << 20
 	}
-	return 1 << 18
+	if l3 <= 0 {
+		l3 = 1 << 24
+	}
+	return l2 / 4, l3 / 4
 })
 
 // PlanWinograd chooses how to compute the convolution of n images of h × w by Winograd;
@@ -25,11 +29,11 @@ func (g Conv) PlanWinograd(n, h, w, threads int, train bool) (best Winograd, ok 
 		return best, false
 	}
 	p := Winograd{Form: g.winogradForm(h, w, train)}
-	if !p.pays(h, w) {
+	if !p.pays(g, h, w) {
 		return best, false
 	}
 	cost := 0.0
-	for _, p.Tiles = range p.tileBlocks(n, h, w, threads) {
+	for _, p.Tiles = range p.tileBlocks(g, n, h, w, threads) {
 		if p.Tiles == 0 {
 			continue
 		}
@@ -45,8 +49,8 @@ func (g Conv) PlanWinograd(n, h, w, threads int, train bool) (best Winograd, ok 
 // tileBlocks are the tile blocks that a plan chooses from: some multiples of the
 // register tile's rows, and those that give every thread the same number of blocks.
 // Zeros are none.
-func (p Winograd) tileBlocks(n, h, w, threads int) [12]int {
-	th, tw := p.grid(h, w)
+func (p Winograd) tileBlocks(g Conv, n, h, w, threads int) [12]int {
+	th, tw := p.grid(g, h, w)
 	total := n * th * tw
 	blocks := [12]int{14, 28, 42, 56, 84, 112, 168}
 	for i := range 5 {
@@ -60,24 +64,31 @@ func (p Winograd) tileBlocks(n, h, w, threads int) [12]int {
 	return blocks
 }
 
-// largeFilter is the transformed weights, in floats, above which F(6×6,3×3) is not used.
-const largeFilter = 1 << 20
+// F(6×6,3×3) and F(2×2,7×7) have larger filters than the alternative. Small ones stay in a
+// cache; large ones are read from memory, which the tiles of an image that share them
+// must pay for.
+const (
+	smallFilter = 1 << 20 // floats of the transformed weights
+	minTiles6   = 25
+	minTiles7   = 9
+)
 
-// winogradForm is F(4×4,5×5) for 5×5 filters. For 3×3 it is F(6×6,3×3) where that saves
-// at least a twentieth of F(4×4,3×3)'s multiplications and its filters, which are 1.8 times as large, are not so large that
-// reading them costs more than that. It is a rule of the layer, not of the machine:
-// the bits depend on it.
+// winogradForm is F(4×4,5×5) for 5×5 filters and F(2×2,7×7) for the fully connected layer
+// of dense evaluation. For 3×3 it is F(6×6,3×3) where that saves at least a twentieth of
+// F(4×4,3×3)'s multiplications and its filters are no burden, else F(4×4,3×3). It is a
+// rule of the layer and the image's size, not of the machine: the bits depend on it.
 func (g Conv) winogradForm(h, w int, train bool) Form {
-	if g.R == 5 {
+	switch g.R {
+	case 5:
 		return Form{4, 5}
+	case 7:
+		return Form{2, 7}
 	}
-	multiplications := func(p Winograd) int {
-		th, tw := p.grid(h, w)
-		return th * tw * p.positions()
-	}
-	p, small := Winograd{Form: Form{6, 3}}, Winograd{Form: Form{4, 3}}
-	if !train && p.FilterLen(g) <= largeFilter && 21*multiplications(p) <= 20*multiplications(small) {
-		return p.Form
+	large, small := Winograd{Form: Form{6, 3}}, Winograd{Form: Form{4, 3}}
+	th, tw := large.grid(g, h, w)
+	sh, sw := small.grid(g, h, w)
+	if !train && (th*tw >= minTiles6 || large.FilterLen(g) <= smallFilter) && 21*th*tw*large.positions() <= 20*sh*sw*small.positions() {
+		return large.Form
 	}
 	return small.Form
 }
@@ -85,57 +96,113 @@ func (g Conv) winogradForm(h, w int, train bool) Form {
 var orders = [...]Order{ByPanel, ByPosition, Shared}
 
 // What the stages cost, in the time of a multiplication of the register tile; fitted to
-// measurements of VGG's layers over all tile blocks, local and shared.
+// measurements of VGG's layers over all tile blocks and orders.
 const (
-	costTransform = 10  // a float of V or M, made or used by a transform
-	costNear      = 0.5 // a float of V or U read from the second-level cache
-	costFar       = 6   // … from beyond it
-	costSpill     = 40  // a float of V written beyond the second-level cache
-	costShared    = 100 // a float of V that another core wrote
-	costCall      = 4e3 // a product of a position and a panel
-	costFork      = 5e5 // handing parts to the threads and waiting for them
+	costRow       = 16  // a channel of a register tile, besides its multiplications
+	costCall      = 2e3 // a register tile, besides its channels
+	costTransform = 5.5 // a float of V or M, made or used by a transform
+	costNear      = 0.3 // a float of V or U read from the second-level cache
+	costScatter   = 3   // a float of M of all panels
+	costPanel     = 13  // a float of M where one panel's fill the second-level cache
+	costMemory    = 1.3 // a float of V or U read from beyond the third-level cache, besides
+	costFork      = 3e5 // handing parts to the threads and waiting for them
 )
 
+// reach is what it costs to go beyond the core's own caches.
+type reach struct {
+	v, u   float64 // a float read from the third-level cache: V as it comes, U asked for ahead
+	shared float64 // a float of V that another core wrote
+	spillV float64 // a float of V written beyond the second-level cache
+	spillM float64 // a float of M written there and read again
+}
+
+// reachOf tells processors apart by how their third-level cache is reached: a Zen core
+// shares it with the seven others of its complex, a Xeon core reaches it over the mesh of
+// the whole die.
+func reachOf(v cpuid.Vendor) reach {
+	switch v {
+	case cpuid.AMD, cpuid.Hygon:
+		return reach{v: 0.5, u: 0.3, shared: 5, spillV: 11, spillM: 75}
+	default:
+		return reach{v: 6, u: 6, shared: 100, spillV: 40, spillM: 20}
+	}
+}
+
 // cost estimates the time of one of the threads: what the register tiles multiply, what
-// the transforms touch, and what V and U cost to read, which depends on whether they
-// stay in the second-level cache. docs/kernels.md has the loops.
+// the transforms touch, and what V and U cost to read, which depends on which cache they
+// stay in. docs/kernels.md has the loops.
 func (p Winograd) cost(g Conv, n, h, w, threads int) float64 {
-	th, tw := p.grid(h, w)
+	th, tw := p.grid(g, h, w)
 	total := n * th * tw
 	p.Tiles = min(p.Tiles, total)
-	np := float64(panels(g.K))
-	c, k := float64(blocks(g.C)*Block), np*Panel
-	pos, tiles := float64(p.positions()), float64(p.Tiles)
-	rounds := (total + p.Tiles - 1) / p.Tiles
-	v, m, u := pos*c*tiles, pos*Panel*tiles, pos*c*k
-
-	// Rows of a register tile are filled as evenly as they go.
-	const mr = 14
-	fill := 1 + 0.1*(float64((p.Tiles+mr-1)/mr*mr)/tiles-1)
-	near := float64(cacheFloats()) / 2
-	work := pos*c*k*tiles*fill + pos*tiles*(c+k)*costTransform + pos*np*costCall
-	if u <= near {
-		work += u * costNear
-	} else {
-		work += u * costFar
-	}
-	switch {
-	case p.Order == ByPosition:
-		work += v*costNear + m*np*costNear
-		if v+m*np > near {
-			work += (v + m*np) * costSpill / 2
-		}
-	case p.Order == Shared:
-		work += v*np*costFar + v*costShared
-	case v+m <= near:
-		work += v * np * costNear
-	default:
-		work += v*np*costFar + v*costSpill
-	}
+	whole, last := total/p.Tiles, total%p.Tiles
 	if p.Order == Shared {
-		return float64(rounds) * (work/min(float64(threads), np) + 2*costFork)
+		cost := float64(whole) * p.blockCost(g, p.Tiles, threads)
+		if last > 0 {
+			cost += p.blockCost(g, last, threads)
+		}
+		return cost
 	}
-	return float64((rounds+threads-1)/threads)*work + costFork
+	blocks := (total + p.Tiles - 1) / p.Tiles
+	rounds := (blocks + threads - 1) / threads
+	cost := float64(rounds) * p.blockCost(g, p.Tiles, threads)
+	if last > 0 && blocks%threads == 1%threads { // the last round is the smaller block alone
+		cost += p.blockCost(g, last, threads) - p.blockCost(g, p.Tiles, threads)
+	}
+	return cost + costFork
+}
+
+// blockCost is that of one block of tiles: of the part that a thread has in it if it is
+// shared.
+func (p Winograd) blockCost(g Conv, tiles, threads int) float64 {
+	l2Floats, l3Floats := cacheFloats()
+	outside := reachOf(cpuid.CPU.VendorID)
+	c, k, pos := blocks(g.C)*Block, panels(g.K)*Panel, p.positions()
+	v, m, u := float64(pos*c*tiles), float64(pos*Panel*tiles), float64(pos*c*k)
+	near, l3 := 0.65*float64(l2Floats), 0.75*float64(l3Floats)
+	sharers, np := 1, panels(g.K)
+	if p.Order == Shared {
+		sharers = threads
+		np = (np + threads - 1) / threads
+	}
+	rows := Current().gemmRows
+	groups := (tiles + rows - 1) / rows
+	cost := float64(pos*np) * (float64(c*Panel*tiles) + float64(groups*c)*costRow + float64(groups*((c+255)/256))*costCall)
+	cost += float64(pos*tiles) * (float64(c)/float64(sharers) + float64(np*Panel)) * costTransform
+
+	read := func(floats, far float64, inL2, inL3 bool) float64 {
+		switch {
+		case inL2:
+			return floats * costNear
+		case inL3:
+			return floats * far
+		default:
+			return floats * (far + costMemory)
+		}
+	}
+	cost += read(u/float64(sharers), outside.u, u <= near, u <= l3)
+	times := float64(np)
+	if m > 0.8*near {
+		cost += m * times * costPanel
+	}
+	switch p.Order {
+	case ByPanel:
+		cost += read(v*times, outside.v, v+m <= near, u+v*float64(threads) <= l3)
+		if v+m > near {
+			cost += v * outside.spillV
+		}
+	case ByPosition:
+		cost += v*costNear + m*times*costScatter
+		if v+m*times > near {
+			cost += v*outside.spillV + m*times*outside.spillM
+		}
+		if (v+m*times)*float64(threads) > l3 {
+			cost += (v + m*times) * costMemory
+		}
+	case Shared:
+		cost += read(v*times, outside.v, v <= near, u+v <= l3) + v*outside.shared + 2*costFork
+	}
+	return cost
 }
 
 // WinogradPlans lists the plans that [Conv.PlanWinograd] chooses from for inference, or
@@ -145,8 +212,11 @@ func (g Conv) WinogradPlans(n, h, w, threads int) []Winograd {
 		return nil
 	}
 	p := Winograd{Form: g.winogradForm(h, w, false)}
+	if p.R == 7 && !p.pays(g, h, w) {
+		return nil // its filters would take half a gigabyte
+	}
 	var plans []Winograd
-	for _, tiles := range p.tileBlocks(n, h, w, threads) {
+	for _, tiles := range p.tileBlocks(g, n, h, w, threads) {
 		for _, order := range orders {
 			plan := Winograd{p.Form, tiles, order}
 			if tiles > 0 && !slices.Contains(plans, plan) {

@@ -48,7 +48,7 @@ func newGemm(mem memory, rows, nb, steps, cStride int, rgb bool, values func(n i
 // run computes the tile on s and returns c, which keeps its values.
 func (o gemmOperands) run(s *ISA, flags int) []float32 {
 	before := plain{}.floats(o.c)
-	s.tile(o.rows, o.nb, o.rgb, o.offs, o.a, o.b, o.c, o.cStride, o.bias, flags)
+	s.productOf(o.rows, o.nb, o.rgb, o.offs, o.a, o.b, o.c, o.cStride, o.bias, flags)
 	got := plain{}.floats(o.c)
 	copy(o.c, before)
 	return got

@@ -1,22 +1,24 @@
 package kernel
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Form is the algorithm F(M×M,R×R): every M×M outputs of a tile take (M+R−1)²
 // multiplications a channel pair instead of R²·M².
 type Form struct{ M, R int }
 
 // forms are those that there are kernels for.
-var forms = [...]Form{{4, 3}, {6, 3}, {4, 5}}
+var forms = [...]Form{{4, 3}, {6, 3}, {4, 5}, {2, 7}}
 
 // index is the form's place in forms.
-func (f Form) index() int { return f.R - 3 + (f.M-4)/2 }
+func (f Form) index() int { return slices.Index(forms[:], f) }
 
 // side is that of an input tile, and of the grid of products.
 func (f Form) side() int { return f.M + f.R - 1 }
 
-// Winograd is how a convolution with R×R filters and a border of R/2 pixels is computed
-// by F(M×M,R×R).
+// Winograd is how a convolution with R×R filters is computed by F(M×M,R×R).
 type Winograd struct {
 	Form
 	Tiles int // tiles that go through the three stages together
@@ -42,14 +44,17 @@ func (o Order) String() string { return [...]string{"by panel", "by position", "
 // positions is the number of products of a tile.
 func (p Winograd) positions() int { return p.side() * p.side() }
 
-// grid is the number of tile rows and columns of an image.
-func (p Winograd) grid(h, w int) (th, tw int) { return (h + p.M - 1) / p.M, (w + p.M - 1) / p.M }
+// grid is the number of tile rows and columns of the output of an image of h × w.
+func (p Winograd) grid(g Conv, h, w int) (th, tw int) {
+	oh, ow := g.Out(h, w)
+	return (oh + p.M - 1) / p.M, (ow + p.M - 1) / p.M
+}
 
 // End is the border of zeros below and right of an input of h × w: the last tiles
 // reach beyond the image.
-func (p Winograd) End(h, w int) int {
-	th, tw := p.grid(h, w)
-	return max(th*p.M-h, tw*p.M-w) + p.R/2
+func (p Winograd) End(g Conv, h, w int) int {
+	th, tw := p.grid(g, h, w)
+	return max(th*p.M-h, tw*p.M-w) + p.R - 1 - g.Pad
 }
 
 // FilterLen is the number of floats of the transformed weights.
@@ -78,7 +83,7 @@ func (p Winograd) localLen(g Conv) int {
 
 // Scratch is what [Work.WinogradForward] takes for n images of h × w.
 func (p Winograd) Scratch(g Conv, n, h, w int) Scratch {
-	th, tw := p.grid(h, w)
+	th, tw := p.grid(g, h, w)
 	p.Tiles = min(p.Tiles, n*th*tw)
 	s := Scratch{Local: p.localLen(g)}
 	if p.Order == Shared {
@@ -87,16 +92,28 @@ func (p Winograd) Scratch(g Conv, n, h, w int) Scratch {
 	return s
 }
 
-// canWinograd tells whether the layer is a 3×3 or 5×5 convolution that tiles fit.
+// canWinograd tells whether the layer is a convolution that there are tiles for: 3×3 or
+// 5×5 with an output as large as the input, or 7×7 without a border, which is VGG's first
+// fully connected layer on images larger than a crop.
 func (g Conv) canWinograd() bool {
-	return (g.R == 3 || g.R == 5) && g.Pad == g.R/2 && !g.patched()
+	switch g.R {
+	case 3, 5:
+		return g.Pad == g.R/2 && !g.patched()
+	case 7:
+		return g.Pad == 0
+	}
+	return false
 }
 
-// pays tells whether F(m×m) saves enough multiplications on h × w to be worth its
-// transforms.
-func (p Winograd) pays(h, w int) bool {
-	th, tw := p.grid(h, w)
-	return float64(th*tw*p.positions())*1.4 < float64(p.R*p.R*h*w)
+// pays tells whether the form saves enough multiplications on h × w to be worth its
+// transforms and, where they are large, its filters.
+func (p Winograd) pays(g Conv, h, w int) bool {
+	oh, ow := g.Out(h, w)
+	th, tw := p.grid(g, h, w)
+	if p.R == 7 && th*tw < minTiles7 {
+		return false
+	}
+	return float64(th*tw*p.positions())*1.4 < float64(p.R*p.R*oh*ow)
 }
 
 // filterTask transforms the weights of a panel.
@@ -145,7 +162,7 @@ type winoTask struct {
 }
 
 // WinogradForward computes y = x ∗ w + bias, then max(0, ·) if relu, from transformed
-// weights u; with pool, y is the 2×2 max-pooling of that. x has borders of R/2 zeros
+// weights u; with pool, y is the 2×2 max-pooling of that. x has borders of g.Pad zeros
 // above and left and of [Winograd.End] zeros below and right; the borders of y are left
 // as they are.
 func (w *Work) WinogradForward(p Winograd, g Conv, x *Act, u, bias []float32, relu, pool bool, y *Act) {
@@ -154,7 +171,7 @@ func (w *Work) WinogradForward(p Winograd, g Conv, x *Act, u, bias []float32, re
 
 // winograd is [Work.WinogradForward] with what t says of the output.
 func (w *Work) winograd(p Winograd, g Conv, x *Act, u []float32, y *Act, out winoTask, relu bool) {
-	if x.Pad < p.R/2 || x.End < p.End(x.H, x.W) {
+	if x.Pad < g.Pad || x.End < p.End(g, x.H, x.W) {
 		panic("kernel: WinogradForward: the border of x is too narrow")
 	}
 	t := &w.winoT
@@ -163,7 +180,7 @@ func (w *Work) winograd(p Winograd, g Conv, x *Act, u []float32, y *Act, out win
 	if relu {
 		t.lo = 0
 	}
-	t.th, t.tw = p.grid(x.H, x.W)
+	t.th, t.tw = p.grid(g, x.H, x.W)
 	t.total = x.N * t.th * t.tw
 	t.p.Tiles = min(p.Tiles, t.total)
 	t.offs = strides(&w.offs, blocks(g.C), t.p.Tiles*Block)
@@ -248,7 +265,7 @@ func segments(t0, t1, th, tw int, f func(s segment)) {
 
 // input transforms channel block b of the tiles.
 func (t *winoTask) input(v []float32, b, t0, t1 int) {
-	m, pad, stride := t.p.M, t.p.R/2, t.p.inputStride(t.g, t1-t0)
+	m, pad, stride := t.p.M, t.g.Pad, t.p.inputStride(t.g, t1-t0)
 	segments(t0, t1, t.th, t.tw, func(s segment) {
 		t.isa.winoInput(t.p.Form, s.count, t.x.Data[t.x.At(s.n, b, s.ty*m-pad, s.tx*m-pad):], t.x.RowLen(),
 			v[(b*(t1-t0)+s.off)*Block:], stride)

@@ -1,11 +1,6 @@
 package kernel
 
-import (
-	"sync"
-	"unsafe"
-
-	"github.com/klauspost/cpuid/v2"
-)
+import "unsafe"
 
 // winoGradTask reduces the weight gradient in the Winograd domain: every position's
 // gradient is the product of the transformed input and the transformed dy over all
@@ -32,7 +27,7 @@ type winoGradTask struct {
 // cache and comes from memory each time, as much as the gradient. It has no influence on the
 // result, each of whose sums runs on from tile to tile.
 func (p Winograd) gradTiles(g Conv, total, threads int) int {
-	l2, l3 := gradCaches()
+	l2, l3 := cacheFloats()
 	c, k := blocks(g.C)*Block, blocks(g.K)*Block
 	tile, gradient := p.positions()*(c+k), p.positions()*c*k // floats
 	most := 2 * threads * l2 / tile
@@ -44,22 +39,9 @@ func (p Winograd) gradTiles(g Conv, total, threads int) int {
 	return (total + count - 1) / count
 }
 
-// gradCaches is a core's second-level cache and the third-level cache, in floats; 1 MiB and
-// 16 MiB where the system doesn't tell.
-var gradCaches = sync.OnceValues(func() (l2, l3 int) {
-	l2, l3 = cpuid.CPU.Cache.L2, cpuid.CPU.Cache.L3
-	if l2 <= 0 {
-		l2 = 1 << 20
-	}
-	if l3 <= 0 {
-		l3 = 1 << 24
-	}
-	return l2 / 4, l3 / 4
-})
-
 // GradScratch is what [Work.WinogradBackwardWeights] takes for n images of h × w.
 func (p Winograd) GradScratch(g Conv, n, h, w, threads int) Scratch {
-	th, tw := p.grid(h, w)
+	th, tw := p.grid(g, h, w)
 	tiles := p.gradTiles(g, n*th*tw, threads)
 	return Scratch{Shared: p.positions() * p.inputStride(g, tiles), Shared2: p.positions()*p.inputStride(Conv{C: g.K}, tiles) + blocks(g.K)*Block}
 }
@@ -71,7 +53,7 @@ func (p Winograd) GradScratch(g Conv, n, h, w, threads int) Scratch {
 func (w *Work) WinogradBackwardWeights(p Winograd, g Conv, x, dy *Act, fresh bool, du, db []float32) {
 	t := &w.winoGradT
 	*t = winoGradTask{isa: Current(), p: p, g: g, x: x, dy: dy, fresh: fresh, du: du, db: db}
-	t.th, t.tw = p.grid(x.H, x.W)
+	t.th, t.tw = p.grid(g, x.H, x.W)
 	total := x.N * t.th * t.tw
 	tiles := p.gradTiles(g, total, w.Team.Threads())
 	t.v = grow(&w.shared, p.positions()*p.inputStride(g, tiles))

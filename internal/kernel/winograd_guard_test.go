@@ -26,7 +26,7 @@ func TestWinogradStaysInBounds(t *testing.T) {
 func winogradInBounds(s *ISA, f Form, tiles int, mem memory) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	m, n := f.M, f.side()
-	row, stride := (tiles*m+5)*Block, (tiles+1)*Block
+	row, stride := (tiles*m+f.R+2)*Block, (tiles+1)*Block
 	// floats of rows rows of length floats, row apart
 	span := func(rows, row, length int) []float32 {
 		return mem.floats(randoms(rng, (rows-1)*row+length))

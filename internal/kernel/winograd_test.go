@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -15,7 +16,7 @@ func TestWinogradTransformsAgainstTheirTwins(t *testing.T) {
 			m, n := f.M, f.side()
 			for _, tiles := range []int{1, 2, 5} {
 				t.Run(fmt.Sprintf("%v/tiles%d", f, tiles), func(t *testing.T) {
-					row, stride := (tiles*m+5)*Block, (tiles+1)*Block
+					row, stride := (tiles*m+f.R+2)*Block, (tiles+1)*Block
 					compare := func(what string, size int, want, got func(dst []float32)) {
 						t.Helper()
 						init := randoms(rng, size)
@@ -41,8 +42,9 @@ func TestWinogradTransformsAgainstTheirTwins(t *testing.T) {
 								func(d []float32) { s.winoOutput(f, pool, tiles, p, stride, d, row, bias, lo) })
 						}
 					}
-					compare("weights", n*n*stride, func(d []float32) { winoWeightsTwin(f, tiles, x, stride, d, stride) },
-						func(d []float32) { s.winoWeights(f, tiles, x, stride, d, stride) })
+					g := randoms(rng, f.R*f.R*stride)
+					compare("weights", n*n*stride, func(d []float32) { winoWeightsTwin(f, tiles, g, stride, d, stride) },
+						func(d []float32) { s.winoWeights(f, tiles, g, stride, d, stride) })
 					if f == (Form{4, 3}) {
 						compare("grad", n*n*stride, func(d []float32) { winoGradTwin(tiles, x, row, d, stride) },
 							func(d []float32) { s.winoGrad(tiles, x, row, d, stride) })
@@ -72,11 +74,18 @@ var wino5Cases = []convCase{
 	{Conv{17, 16, 5, 2}, 3, 1, 7},
 }
 
+var wino7Cases = []convCase{
+	{Conv{16, 32, 7, 0}, 1, 8, 8},
+	{Conv{20, 40, 7, 0}, 2, 9, 20},
+	{Conv{33, 40, 7, 0}, 1, 7, 11},
+	{Conv{17, 16, 7, 0}, 3, 10, 7},
+}
+
 // TestWinogradForward: the error of the forms relative to the size of the result is
 // bounded by what their transforms amplify rounding by.
 func TestWinogradForward(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
-		for _, c := range append(wino5Cases, winoCases...) {
+		for _, c := range slices.Concat(winoCases, wino5Cases, wino7Cases) {
 			for _, p := range winoPlans(c.g.R) {
 				for _, threads := range []int{1, 3} {
 					if testing.Short() && threads == 1 {
@@ -91,8 +100,8 @@ func TestWinogradForward(t *testing.T) {
 
 // winoPlans are plans of every form for filters of side r, in every order.
 func winoPlans(r int) []Winograd {
-	if r == 5 {
-		f := Form{4, 5}
+	if i := slices.Index([]int{5, 7}, r); i >= 0 {
+		f := []Form{{4, 5}, {2, 7}}[i]
 		return []Winograd{{f, 5, ByPanel}, {f, 3, ByPosition}, {f, 7, Shared}}
 	}
 	f, six := Form{4, 3}, Form{6, 3}
@@ -109,10 +118,11 @@ func testWinogradForward(t *testing.T, c convCase, p Winograd, threads int) {
 	copy(bias, bs)
 	u := make([]float32, p.FilterLen(g))
 	wk.WinogradFilter(p, g, weights, u)
-	x := borderedAct(xs, c.n, g.C, c.h, c.w, g.Pad, p.End(c.h, c.w))
+	x := borderedAct(xs, c.n, g.C, c.h, c.w, g.Pad, p.End(g, c.h, c.w))
 	want, _ := convolve(g, c.n, c.h, c.w, xs, ws, bs)
+	h, w := g.Out(c.h, c.w)
 	for _, relu := range []bool{false, true} {
-		y := newAct(nil, c.n, g.K, c.h, c.w, 1)
+		y := newAct(nil, c.n, g.K, h, w, 1)
 		y.ClearBorder()
 		wk.WinogradForward(p, g, x, u, bias, relu, false, y)
 		if relu {
@@ -124,12 +134,12 @@ func testWinogradForward(t *testing.T, c convCase, p Winograd, threads int) {
 		checkPadding(t, y)
 		checkBorder(t, y)
 	}
-	if c.h < 2 || c.w < 2 {
+	if h < 2 || w < 2 {
 		return
 	}
-	full := newAct(nil, c.n, g.K, c.h, c.w, 0)
+	full := newAct(nil, c.n, g.K, h, w, 0)
 	wk.WinogradForward(p, g, x, u, bias, true, false, full)
-	pooled, wantPooled := newAct(nil, c.n, g.K, c.h/2, c.w/2, 2), newAct(nil, c.n, g.K, c.h/2, c.w/2, 0)
+	pooled, wantPooled := newAct(nil, c.n, g.K, h/2, w/2, 2), newAct(nil, c.n, g.K, h/2, w/2, 0)
 	pooled.ClearBorder()
 	wk.WinogradForward(p, g, x, u, bias, true, true, pooled)
 	wk.MaxPool(full, wantPooled)
@@ -204,7 +214,7 @@ func testWinogradBackward(t *testing.T, c convCase, threads int) {
 		wantDw[iw] += float64(dys[iy]) * float64(xs[ix])
 	})
 	wk := NewWork(NewTeam(threads))
-	end := p.End(c.h, c.w)
+	end := p.End(g, c.h, c.w)
 	x, dy := borderedAct(xs, c.n, g.C, c.h, c.w, 1, end), borderedAct(dys, c.n, g.K, c.h, c.w, 1, end)
 	dx := newAct(nil, c.n, g.C, c.h, c.w, 0)
 	wk.WinogradBackwardData(p, g, dy, weights, nil, dx)

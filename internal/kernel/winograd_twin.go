@@ -89,8 +89,27 @@ var wino4x5Matrices = winoMatrices{
 	},
 }
 
+// F(2×2,7×7) has them too: another two taps for another two outputs.
+var wino2x7Matrices = winoMatrices{
+	bt: wino6Matrices.bt,
+	g: [][]float32{
+		{1, 0, 0, 0, 0, 0, 0},
+		{-2. / 9, -2. / 9, -2. / 9, -2. / 9, -2. / 9, -2. / 9, -2. / 9},
+		{-2. / 9, 2. / 9, -2. / 9, 2. / 9, -2. / 9, 2. / 9, -2. / 9},
+		{1. / 90, 1. / 45, 2. / 45, 4. / 45, 8. / 45, 16. / 45, 32. / 45},
+		{1. / 90, -1. / 45, 2. / 45, -4. / 45, 8. / 45, -16. / 45, 32. / 45},
+		{1. / 45, 1. / 90, 1. / 180, 1. / 360, 1. / 720, 1. / 1440, 1. / 2880},
+		{1. / 45, -1. / 90, 1. / 180, -1. / 360, 1. / 720, -1. / 1440, 1. / 2880},
+		{0, 0, 0, 0, 0, 0, 1},
+	},
+	at: [][]float32{
+		{1, 1, 1, 1, 1, 32, 32, 0},
+		{0, 1, -1, 2, -2, 16, -16, 1},
+	},
+}
+
 func matricesOf(f Form) *winoMatrices {
-	return [...]*winoMatrices{&wino4Matrices, &wino6Matrices, &wino4x5Matrices}[f.index()]
+	return [...]*winoMatrices{&wino4Matrices, &wino6Matrices, &wino4x5Matrices, &wino2x7Matrices}[f.index()]
 }
 
 // The matrices of the adjoints.

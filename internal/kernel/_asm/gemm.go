@@ -8,10 +8,12 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// prefetchAhead is how far ahead of its use, in bytes, b is asked for: the hardware's
-// prefetchers stop at the end of a 4 KiB page, and waiting for the next one from memory
-// takes as long as multiplying it.
-const prefetchAhead = 4096
+// prefetchAhead is how far ahead of its use, in bytes, b is asked for: a panel's 256
+// channels, which is what most calls multiply. The hardware's prefetchers stop at the end
+// of a 4 KiB page, and waiting for the next one from memory takes as long as multiplying
+// it. Both halves of a row of 32 are asked for, also by a tile of 16 columns, whose
+// caller comes back for the other half.
+const prefetchAhead = 32768
 
 const gemmSignature = "func(steps int, offs *int, a, b, c *float32, cStride int, bias *float32, flags int)"
 
@@ -32,6 +34,9 @@ func gemms(s isa) {
 		}
 		for mr := 1; mr <= 6; mr++ {
 			gemm(s, mr, 1, channels)
+		}
+		for mr := 1; mr <= 2; mr++ { // for one image, which reads whole rows of b once
+			gemm(s, mr, 2, channels)
 		}
 	}
 }
@@ -94,7 +99,7 @@ func gemm(s isa, mr, nb, channels int) {
 			VMOVUPS(at(b, k*2*block+v*s.width), bv[v])
 		}
 		if channels == 16 {
-			for v := 0; v < nb; v++ {
+			for v := 0; v < 2; v++ {
 				PREFETCHT1(at(b, prefetchAhead+k*2*block+v*block))
 			}
 		}

@@ -22,6 +22,7 @@ func widen(s isa) {
 			}
 			VMOVUPS(r, at(dst, v*s.width))
 		}
+		PREFETCHT1(at(src, prefetchAhead))
 		ADDQ(Imm(block/2), src)
 		ADDQ(Imm(block), dst)
 		DECQ(n)

@@ -10,8 +10,8 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// Transforms of the Winograd convolutions F(4×4,3×3), F(6×6,3×3) and F(4×4,5×5);
-// docs/kernels.md derives them. Every function works on one channel block: a vector holds 16 channels
+// Transforms of the Winograd convolutions F(4×4,3×3), F(6×6,3×3), F(4×4,5×5) and
+// F(2×2,7×7); docs/kernels.md derives them. Every function works on one channel block: a vector holds 16 channels
 // (AVX-512) or 8 (AVX2, in two passes over the halves), so the transforms are
 // elementwise and need no shuffles.
 
@@ -38,6 +38,34 @@ type expr struct {
 	s      isa
 	consts Mem
 	offset map[float64]int
+	pinned map[float64]vec
+}
+
+// pin returns e with constants in registers, for as many as there is room for: an
+// operand in memory takes a load, and loads are what the transforms are short of.
+func (e expr) pin(values ...float64) expr {
+	e.pinned = map[float64]vec{}
+	for _, k := range values {
+		e.pinned[k] = e.load(e.memory(k))
+	}
+	return e
+}
+
+// memory is where the constant k lies.
+func (e expr) memory(k float64) Mem {
+	o, ok := e.offset[k]
+	if !ok {
+		panic(fmt.Sprint("no constant ", k))
+	}
+	return e.consts.Offset(o)
+}
+
+// constant is k as an operand.
+func (e expr) constant(k float64) Op {
+	if v, ok := e.pinned[k]; ok {
+		return v
+	}
+	return e.memory(k)
 }
 
 // constants declares each value 16 times over, so that it can be a full-width operand.
@@ -75,14 +103,10 @@ func (e expr) mad(a vec, k float64, b vec) vec {
 
 // madInto adds k·b to a, which is overwritten.
 func (e expr) madInto(a vec, k float64, b vec) vec {
-	o, ok := e.offset[math.Abs(k)]
-	if !ok {
-		panic(fmt.Sprint("no constant ", k))
-	}
 	if k < 0 {
-		VFNMADD231PS(e.consts.Offset(o), b, a)
+		VFNMADD231PS(e.constant(-k), b, a)
 	} else {
-		VFMADD231PS(e.consts.Offset(o), b, a)
+		VFMADD231PS(e.constant(k), b, a)
 	}
 	return a
 }
@@ -90,76 +114,93 @@ func (e expr) madInto(a vec, k float64, b vec) vec {
 // scale returns k·a.
 func (e expr) scale(k float64, a vec) vec {
 	v := e.vec()
-	o, ok := e.offset[k]
-	if !ok {
-		panic(fmt.Sprint("no constant ", k))
-	}
-	VMULPS(e.consts.Offset(o), a, v)
+	VMULPS(e.constant(k), a, v)
 	return v
 }
 
+// put takes value i of a transform.
+type put func(i int, v vec)
+
 // Bᵀd, the input transform of 6 or 8 values.
-func (e expr) input(d []vec) []vec {
+func (e expr) input(d []vec, put put) {
 	if len(d) == 6 {
-		o0 := e.madInto(e.mad(d[4], -5, d[2]), 4, d[0])
-		o5 := e.madInto(e.mad(d[5], -5, d[3]), 4, d[1])
+		put(0, e.madInto(e.mad(d[4], -5, d[2]), 4, d[0]))
+		put(5, e.madInto(e.mad(d[5], -5, d[3]), 4, d[1]))
 		a, b := e.mad(d[4], -4, d[2]), e.mad(d[3], -4, d[1])
-		c, u := e.sub(d[4], d[2]), e.sub(d[3], d[1])
-		return []vec{o0, e.add(a, b), e.sub(a, b), e.mad(c, 2, u), e.mad(c, -2, u), o5}
+		put(1, e.add(a, b))
+		put(2, e.sub(a, b))
+		a, b = e.sub(d[4], d[2]), e.sub(d[3], d[1])
+		put(3, e.mad(a, 2, b))
+		put(4, e.mad(a, -2, b))
+		return
 	}
-	o0 := e.madInto(e.sub(d[0], d[6]), 5.25, e.sub(d[4], d[2]))
-	o7 := e.madInto(e.sub(d[7], d[1]), 5.25, e.sub(d[3], d[5]))
+	put(0, e.madInto(e.sub(d[0], d[6]), 5.25, e.sub(d[4], d[2])))
+	put(7, e.madInto(e.sub(d[7], d[1]), 5.25, e.sub(d[3], d[5])))
 	// pairs ±: the even part and the odd part of the polynomial's points ±1, ±2, ±½
 	a, b := e.madInto(e.add(d[2], d[6]), -4.25, d[4]), e.madInto(e.add(d[1], d[5]), -4.25, d[3])
-	o1, o2 := e.add(a, b), e.sub(a, b)
+	put(1, e.add(a, b))
+	put(2, e.sub(a, b))
 	a, b = e.madInto(e.mad(d[6], 0.25, d[2]), -1.25, d[4]), e.madInto(e.mad(d[5], 0.25, d[1]), -1.25, d[3])
-	o3, o4 := e.mad(a, 2, b), e.mad(a, -2, b)
+	put(3, e.mad(a, 2, b))
+	put(4, e.mad(a, -2, b))
 	a, b = e.madInto(e.mad(d[6], 4, d[2]), -5, d[4]), e.madInto(e.mad(d[5], 4, d[1]), -5, d[3])
-	o5, o6 := e.mad(a, 0.5, b), e.mad(a, -0.5, b)
-	return []vec{o0, o1, o2, o3, o4, o5, o6, o7}
+	put(5, e.mad(a, 0.5, b))
+	put(6, e.mad(a, -0.5, b))
 }
 
 // Aᵀd, the output transform of 6 or 8 values to m.
-func (e expr) output(m int, d []vec) []vec {
-	if len(d) == 6 {
-		s1, t1, s2, t2 := e.add(d[1], d[2]), e.sub(d[1], d[2]), e.add(d[3], d[4]), e.sub(d[3], d[4])
-		return []vec{
-			e.add(e.add(d[0], s1), s2),
-			e.mad(t1, 2, t2),
-			e.mad(s1, 4, s2),
-			e.madInto(e.add(d[5], t1), 8, t2),
-		}
-	}
+func (e expr) output(m int, d []vec, put put) {
 	s1, t1 := e.add(d[1], d[2]), e.sub(d[1], d[2])
 	s2, t2 := e.add(d[3], d[4]), e.sub(d[3], d[4])
+	if len(d) == 6 {
+		put(0, e.add(e.add(d[0], s1), s2))
+		put(1, e.mad(t1, 2, t2))
+		put(2, e.mad(s1, 4, s2))
+		put(3, e.madInto(e.add(d[5], t1), 8, t2))
+		return
+	}
 	s3, t3 := e.add(d[5], d[6]), e.sub(d[5], d[6])
+	// value i is s1 + 2ⁱs2 + 2⁵⁻ⁱs3 for even i, the same of t for odd ones
+	put(0, e.madInto(e.add(e.add(d[0], s1), s2), 32, s3))
+	if m == 2 {
+		put(1, e.add(e.madInto(e.mad(t1, 2, t2), 16, t3), d[7]))
+		return
+	}
+	put(1, e.madInto(e.mad(t1, 2, t2), 16, t3))
+	put(2, e.madInto(e.mad(s1, 4, s2), 8, s3))
 	if m == 4 {
-		return []vec{
-			e.madInto(e.add(e.add(d[0], s1), s2), 32, s3),
-			e.madInto(e.mad(t1, 2, t2), 16, t3),
-			e.madInto(e.mad(s1, 4, s2), 8, s3),
-			e.madInto(e.madInto(e.add(d[7], t1), 8, t2), 4, t3),
-		}
+		put(3, e.madInto(e.madInto(e.add(d[7], t1), 8, t2), 4, t3))
+		return
 	}
-	return []vec{
-		e.madInto(e.add(e.add(d[0], s1), s2), 32, s3),
-		e.madInto(e.mad(t1, 2, t2), 16, t3),
-		e.madInto(e.mad(s1, 4, s2), 8, s3),
-		e.madInto(e.mad(t1, 8, t2), 4, t3),
-		e.madInto(e.mad(s1, 16, s2), 2, s3),
-		e.add(e.madInto(e.add(d[7], t1), 32, t2), t3),
-	}
+	put(3, e.madInto(e.mad(t1, 8, t2), 4, t3))
+	put(4, e.madInto(e.mad(s1, 16, s2), 2, s3))
+	put(5, e.add(e.madInto(e.add(d[7], t1), 32, t2), t3))
 }
 
 // Ad, the adjoint of F(4)'s output transform: 4 values to 6.
-func (e expr) outputAdjoint(d []vec) []vec {
+func (e expr) outputAdjoint(d []vec, put put) {
+	put(0, d[0])
+	put(5, d[3])
 	s, t := e.add(d[0], d[2]), e.add(d[1], d[3])
+	put(1, e.add(s, t))
+	put(2, e.sub(s, t))
 	u, v := e.mad(d[0], 4, d[2]), e.madInto(e.scale(2, d[1]), 8, d[3])
-	return []vec{d[0], e.add(s, t), e.sub(s, t), e.add(u, v), e.sub(u, v), d[3]}
+	put(3, e.add(u, v))
+	put(4, e.sub(u, v))
 }
 
 // Gg, the weight transform of r values to m+r−1.
 func (e expr) weights(m int, g []vec) []vec {
+	if len(g) == 7 {
+		odd := func(k0, k1, k2 float64) vec { return e.madInto(e.madInto(e.scale(k0, g[1]), k1, g[3]), k2, g[5]) }
+		even := func(k0, k1, k2, k3 float64) vec {
+			return e.madInto(e.madInto(e.madInto(e.scale(k0, g[0]), k1, g[2]), k2, g[4]), k3, g[6])
+		}
+		a, b := even(-2./9, -2./9, -2./9, -2./9), odd(2./9, 2./9, 2./9)
+		c, d := even(1./90, 2./45, 8./45, 32./45), odd(1./45, 4./45, 16./45)
+		f, h := even(1./45, 1./180, 1./720, 1./2880), odd(1./90, 1./360, 1./1440)
+		return []vec{g[0], e.sub(a, b), e.add(a, b), e.add(c, d), e.sub(c, d), e.add(f, h), e.sub(f, h), g[6]}
+	}
 	s := e.add(g[0], g[2])
 	if len(g) == 5 {
 		a, b := e.scale(-2./9, e.add(s, g[4])), e.scale(2./9, e.add(g[1], g[3]))
@@ -242,8 +283,8 @@ func strideParam(name string) reg.GPVirtual {
 }
 
 func winograd(s isa, consts Mem, offset map[float64]int) {
-	e := expr{s, consts, offset}
-	for _, f := range []form{{4, 3}, {6, 3}, {4, 5}} {
+	e := expr{s, consts, offset, nil}
+	for _, f := range []form{{4, 3}, {6, 3}, {4, 5}, {2, 7}} {
 		e.inputTransform(f)
 		e.outputTransform(f, false)
 		e.outputTransform(f, true)
@@ -286,6 +327,14 @@ func (e expr) inputTransform(f form) {
 	xr, vr := stepsOf(x, xRow), stepsOf(nil, vStride)
 	next, p := GP64(), GP64()
 	IMUL3Q(U32(uint32(n)), vStride, next)
+	pins := []float64{5, 4, 2}
+	switch {
+	case n == 8 && e.s.width == 64:
+		pins = []float64{5.25, 4.25, 0.25, 1.25, 4, 5, 2, 0.5}
+	case n == 8:
+		pins = []float64{4.25, 1.25, 5, 0.25}
+	}
+	e = e.pin(pins...)
 	Label(name + "_tile")
 	e.eachHalf(name+"_half", func() {
 		for j := 0; j < n; j++ {
@@ -293,9 +342,7 @@ func (e expr) inputTransform(f form) {
 			for i := range d {
 				d[i] = e.load(xr.at(i, j*block))
 			}
-			for i, o := range e.input(d) {
-				VMOVAPS(o, at(tmp, (i*n+j)*block))
-			}
+			e.input(d, func(i int, o vec) { VMOVAPS(o, at(tmp, (i*n+j)*block)) })
 		}
 		MOVQ(v, p)
 		vr.base = p
@@ -304,9 +351,7 @@ func (e expr) inputTransform(f form) {
 			for j := range d {
 				d[j] = e.load(at(tmp, (i*n+j)*block))
 			}
-			for j, o := range e.input(d) {
-				VMOVUPS(o, vr.at(j, 0))
-			}
+			e.input(d, func(j int, o vec) { VMOVUPS(o, vr.at(j, 0)) })
 			if i+1 < n {
 				ADDQ(next, p)
 			}
@@ -340,9 +385,7 @@ func (e expr) outputRows(f form, sr rows, src, next, p reg.GPVirtual, tmp reg.Re
 		for j := range d {
 			d[j] = e.load(sr.at(j, 0))
 		}
-		for j, o := range e.output(m, d) {
-			VMOVAPS(o, at(tmp, (i*m+j)*block))
-		}
+		e.output(m, d, func(j int, o vec) { VMOVAPS(o, at(tmp, (i*m+j)*block)) })
 		if i+1 < n {
 			ADDQ(next, p)
 		}
@@ -355,7 +398,9 @@ func (e expr) outputColumn(f form, tmp reg.Register, j int) []vec {
 	for i := range d {
 		d[i] = e.load(at(tmp, (i*f.m+j)*block))
 	}
-	return e.output(f.m, d)
+	o := make([]vec, f.m)
+	e.output(f.m, d, func(i int, v vec) { o[i] = v })
+	return o
 }
 
 // outputTransform: y = AᵀMA + bias, at least lo, of tiles along a row; with pool, the
@@ -373,6 +418,14 @@ func (e expr) outputTransform(f form, pool bool) {
 	sr := stepsOf(nil, stride)
 	next, p, q := GP64(), GP64(), GP64()
 	IMUL3Q(U32(uint32(n)), stride, next)
+	pins := []float64{2, 4, 8}
+	switch {
+	case n == 8 && e.s.width == 64:
+		pins = []float64{2, 4, 8, 16, 32}
+	case n == 8:
+		pins = []float64{2, 16, 32}
+	}
+	e = e.pin(pins...)
 	Label(name + "_tile")
 	e.eachHalf(name+"_half", func() {
 		e.outputRows(f, sr, src, next, p, tmp)
@@ -437,7 +490,7 @@ func (e expr) weightTransform(f form) {
 	tmp := scratch(n * r)
 	gr, ur := stepsOf(nil, gStride), stepsOf(nil, uStride)
 	below, next, p := GP64(), GP64(), GP64()
-	LEAQ(Mem{Base: gStride, Index: gStride, Scale: uint8(r - 1)}, below)
+	IMUL3Q(U32(uint32(r)), gStride, below)
 	IMUL3Q(U32(uint32(n)), uStride, next)
 	Label(name + "_block")
 	e.eachHalf(name+"_half", func() {
@@ -488,6 +541,7 @@ func (e expr) gradTransform() {
 	dr, vr := stepsOf(dy, dyRow), stepsOf(nil, vStride)
 	next, p := GP64(), GP64()
 	IMUL3Q(U32(n), vStride, next)
+	e = e.pin(2, 4, 8)
 	Label(name + "_tile")
 	e.eachHalf(name+"_half", func() {
 		for j := 0; j < m; j++ {
@@ -495,9 +549,7 @@ func (e expr) gradTransform() {
 			for i := range d {
 				d[i] = e.load(dr.at(i, j*block))
 			}
-			for i, o := range e.outputAdjoint(d) {
-				VMOVAPS(o, at(tmp, (i*m+j)*block))
-			}
+			e.outputAdjoint(d, func(i int, o vec) { VMOVAPS(o, at(tmp, (i*m+j)*block)) })
 		}
 		MOVQ(v, p)
 		vr.base = p
@@ -506,9 +558,7 @@ func (e expr) gradTransform() {
 			for j := range d {
 				d[j] = e.load(at(tmp, (i*m+j)*block))
 			}
-			for j, o := range e.outputAdjoint(d) {
-				VMOVUPS(o, vr.at(j, 0))
-			}
+			e.outputAdjoint(d, func(j int, o vec) { VMOVUPS(o, vr.at(j, 0)) })
 			if i+1 < n {
 				ADDQ(next, p)
 			}
