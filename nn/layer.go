@@ -86,6 +86,8 @@ type Param struct {
 	// whose scale and shift are both frozen uses its running statistics in training too,
 	// and leaves them as they are.
 	Frozen bool
+	// RateFactor multiplies the learning rate of the parameter's updates; 0: 1.
+	RateFactor float32
 
 	format  kernel.Half         // of 16 bits in which the value is stored; 0: float32
 	half    *kernel.HalfWeights // instead of Value, where there is a format

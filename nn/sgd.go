@@ -40,6 +40,14 @@ func (u Update) decay(p *Param) float32 {
 	return 0
 }
 
+// rate is the learning rate of p.
+func (u Update) rate(p *Param) float32 {
+	if p.RateFactor != 0 {
+		return u.Rate * p.RateFactor
+	}
+	return u.Rate
+}
+
 // NewSGD returns the optimiser of the chain's learnt parameters.
 func NewSGD(c *Chain) *SGD {
 	s := &SGD{work: kernel.NewWork(c.team), velocity: map[*Param][]float32{}}
@@ -75,7 +83,7 @@ func (s *SGD) step(p *Param, u Update) {
 	if u.Nesterov {
 		s.nesterov(p, u)
 	} else {
-		s.work.SGD(p.Value, s.velocity[p], p.Grad, u.Rate, u.Momentum, u.decay(p))
+		s.work.SGD(p.Value, s.velocity[p], p.Grad, u.rate(p), u.Momentum, u.decay(p))
 	}
 	p.Changed()
 }
@@ -87,7 +95,7 @@ type update struct {
 }
 
 func (u *update) of(p *Param) kernel.Update {
-	return kernel.Update{Weights: p.Value, Velocity: u.sgd.velocity[p], Rate: u.Rate, Momentum: u.Momentum, Decay: u.decay(p)}
+	return kernel.Update{Weights: p.Value, Velocity: u.sgd.velocity[p], Rate: u.rate(p), Momentum: u.Momentum, Decay: u.decay(p)}
 }
 
 // StepSGD is [Chain.ZeroGrad], [Training.Step] and [SGD.Step] in one, with the same
@@ -161,7 +169,7 @@ const sgdLen = 1 << 15
 func (s *SGD) parts(n int) int { return (n + sgdLen - 1) / sgdLen }
 
 func (s *SGD) nesterov(p *Param, u Update) {
-	s.task = sgdTask{what: nesterovStep, w: p.Value, v: s.velocity[p], g: p.Grad, rate: u.Rate, m: u.Momentum, d: u.decay(p)}
+	s.task = sgdTask{what: nesterovStep, w: p.Value, v: s.velocity[p], g: p.Grad, rate: u.rate(p), m: u.Momentum, d: u.decay(p)}
 	s.work.Team.Run(s.parts(len(p.Grad)), &s.task)
 }
 

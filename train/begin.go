@@ -26,8 +26,9 @@ const preConvolutions = 4
 
 // begin sets the network to what a run begins with: random values, and over them what
 // the recipe's rule takes from another model. It resolves the recipe's rule. lastRandom
-// keeps the last layer random, whose outputs stand for something else than the file's.
-func begin(net *vgg.Network, r *Recipe, lastRandom bool) (*InitReport, *preprocess.Spec, error) {
+// keeps the last layer random, whose outputs stand for something else than the file's; so
+// does a file whose classes are others than these, by name.
+func begin(net *vgg.Network, r *Recipe, lastRandom bool, classes []string) (*InitReport, *preprocess.Spec, error) {
 	if err := net.Init(r.Init, r.Seed); err != nil {
 		return nil, nil, err
 	}
@@ -38,6 +39,7 @@ func begin(net *vgg.Network, r *Recipe, lastRandom bool) (*InitReport, *preproce
 	if err != nil {
 		return nil, nil, fmt.Errorf("train: init_from: %w", err)
 	}
+	lastRandom = lastRandom || !slices.Equal(from.Classes, classes)
 	config := from.Net.Options().Config
 	if r.InitRule == Auto {
 		r.InitRule = FineTune
@@ -64,7 +66,7 @@ func begin(net *vgg.Network, r *Recipe, lastRandom bool) (*InitReport, *preproce
 				return nil, nil, fmt.Errorf("train: init_from: %s: %w", r.InitFrom, err)
 			}
 			used[layerOf(p)] = true
-		case !otherClasses(p, src):
+		case layerOf(p) != layers[len(layers)-1] || !otherClasses(p, src):
 			return nil, nil, fmt.Errorf("train: init_from: %s: %s: shape %v, want %v", r.InitFrom, p.Name, src.Shape, p.Shape)
 		}
 	}
@@ -86,10 +88,10 @@ func begin(net *vgg.Network, r *Recipe, lastRandom bool) (*InitReport, *preproce
 	return report, &from.Preprocess, nil
 }
 
-// otherClasses tells whether a parameter of fc8 doesn't fit for the number of classes
-// alone: then it is drawn at random.
+// otherClasses tells whether a parameter of the last layer doesn't fit for the number of
+// classes alone: then it is drawn at random.
 func otherClasses(p, src *nn.Param) bool {
-	return layerOf(p) == "fc8" && len(p.Shape) == len(src.Shape) && slices.Equal(p.Shape[1:], src.Shape[1:])
+	return len(p.Shape) == len(src.Shape) && slices.Equal(p.Shape[1:], src.Shape[1:])
 }
 
 // wantedLayers are the layers of a model that a rule takes; nil stands for all. With a

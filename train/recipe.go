@@ -28,6 +28,10 @@ type Recipe struct {
 	InitRule InitRule `yaml:"init_rule"`   // what is taken from it
 	Freeze   []string `yaml:"freeze,flow"` // layers that are not learnt: patterns as of path.Match
 
+	// LayerRates multiply the learning rate of layers: PATTERN=FACTOR, the last that
+	// matches a layer.
+	LayerRates []string `yaml:"layer_rates,flow"`
+
 	Batch          int      `yaml:"batch"`          // images of a mini-batch
 	Groups         int      `yaml:"groups"`         // parts of the batch that are summed apart
 	Epochs         int      `yaml:"epochs"`         // passes over the training set at most
@@ -77,7 +81,7 @@ const (
 func PaperRecipe() Recipe {
 	return Recipe{
 		Config: "D", Width: 1, FC: 4096, Input: 224, Dropout: 0.5, LRN: nn.Krizhevsky,
-		Init: vgg.Glorot, InitRule: Auto, Freeze: []string{},
+		Init: vgg.Glorot, InitRule: Auto, Freeze: []string{}, LayerRates: []string{},
 		Batch: 256, Groups: 1, Epochs: 74, MaxIterations: 370_000,
 		LearningRate: 1e-2, Momentum: 0.9, WeightDecay: 5e-4, DecayBiases: true,
 		Schedule: Schedule{Name: "plateau", Factor: 0.1, Decreases: 3, Patience: 5, Threshold: 1e-3, Steps: []int{}, WarmupFactor: 0.1},

@@ -106,10 +106,13 @@ func newRun(ctx context.Context, o Options) (_ *run, err error) {
 	if err := freeze(net.Params(), rec.Freeze); err != nil {
 		return nil, err
 	}
+	if err := setRates(net.Params(), rec.LayerRates); err != nil {
+		return nil, err
+	}
 	r := &run{bad: map[string]bool{}, position: position{epoch: 1}}
 	var pixels *preprocess.Spec
 	if from == nil {
-		if r.init, pixels, err = begin(net, rec, o.Task != nil); err != nil {
+		if r.init, pixels, err = begin(net, rec, o.Task != nil, o.Train.Classes); err != nil {
 			return nil, err
 		}
 		if o.Resume {

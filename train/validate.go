@@ -27,6 +27,11 @@ func (r Recipe) Validate() error {
 			return bad("freeze", fmt.Sprintf("%q", pattern), "a pattern of layer names: conv1_*, fc[67]")
 		}
 	}
+	for _, text := range r.LayerRates {
+		if _, _, err := layerRate(text); err != nil {
+			return bad("layer_rates", fmt.Sprintf("%q", text), "a pattern of layer names and a factor above 0: conv*=0.1")
+		}
+	}
 	switch r.InitRule {
 	case Auto:
 	case PreInitialisation, FineTune:

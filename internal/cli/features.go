@@ -31,7 +31,7 @@ type featuresCommand struct {
 
 // descriptorFlags are shared by the commands that make descriptors.
 type descriptorFlags struct {
-	With        []string        `placeholder:"WEIGHTS" help:"Another network, perhaps with scales behind it, whose descriptors are stacked behind. Can be given more than once."`
+	With        []string        `sep:"none" placeholder:"WEIGHTS" help:"Another network, perhaps with scales behind it, whose descriptors are stacked behind. Can be given more than once."`
 	Scales      []int           `placeholder:"Q" help:"Smallest side, in pixels, that images are rescaled to; the weights say unless given. Of several, separated by commas, the descriptors are stacked."`
 	Average     bool            `help:"Average the descriptors of several scales in place of stacking them."`
 	Layer       string          `placeholder:"NAME" help:"Layer whose activation is taken: conv5_3, pool5, fc6 (the one before the last: fc7)."`

@@ -20,7 +20,7 @@ type indexCommand struct {
 	Weights string   `arg:"" help:"File of weights of any format that vgg convert reads, or a configuration's name for its public release, perhaps with scales behind it: D.safetensors@256,384."`
 	Images  []string `arg:"" name:"folder" help:"Folders, whose images count at any depth, and image files."`
 	Out     string   `default:"index.npy" placeholder:"FILE" help:"Index: FILE.npy, beside which FILE.npy.jsonl has the images' names (index.npy). A run that was interrupted goes on with it."`
-	With    []string `placeholder:"WEIGHTS" help:"Another network whose descriptors are stacked behind. Can be given more than once."`
+	With    []string `sep:"none" placeholder:"WEIGHTS" help:"Another network whose descriptors are stacked behind. Can be given more than once."`
 	Layer   string   `placeholder:"NAME" help:"Layer whose activation is taken: conv5_3, pool5, fc6 (the one before the last: fc7)."`
 	Average bool     `help:"Average the descriptors of several scales in place of stacking them."`
 	Memory  size     `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB; an image that needs more is unreadable (what the weights take and 2 GiB)."`
@@ -196,7 +196,7 @@ type similarCommand struct {
 	Least     float64  `default:"-1" placeholder:"X" help:"Least similarity of what is shown (any)."`
 	HTML      string   `name:"html" placeholder:"FILE" help:"Write a contact sheet, a page of HTML with thumbnails."`
 	Structure string   `placeholder:"CONFIG" help:"Configuration, or a row of layers, of weights whose tensors don't tell it."`
-	Weights   []string `placeholder:"FILE" help:"Files of weights, where they are no longer where they were when the index was made."`
+	Weights   []string `sep:"none" placeholder:"FILE" help:"Files of weights, where they are no longer where they were when the index was made."`
 	Threads   int      `placeholder:"N" help:"Processor threads; as many as the process may use unless given."`
 	NearDup   float64  `name:"duplicates" default:"0" placeholder:"X" help:"List, too, the images of the index whose similarity is at least X (0: none)."`
 	jsonFlag

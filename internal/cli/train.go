@@ -61,7 +61,7 @@ type trainCommand struct {
 }
 
 func (trainCommand) Help() string {
-	return `Trains by the paper's recipe: what --recipe says goes over it, --set over that, and the other flags over all. The resolved recipe is printed and kept in the run directory, with metrics.jsonl, curve.png, events for TensorBoard, best.safetensors (least validation error), last.safetensors and checkpoints. Of a folder without a val part a fifth is kept for validation. The built-in photographs are ten categories of Caltech-101, CC BY 4.0. Interrupted, it saves a checkpoint and last.safetensors, and --resume goes on; a second interruption stops it at once.` + exitHelp
+	return `Trains by the paper's recipe: what --recipe says goes over it, --set over that, and the other flags over all. The resolved recipe is printed and kept in the run directory, with metrics.jsonl, curve.png, events for TensorBoard, best.safetensors (least validation error), last.safetensors and checkpoints. Of a folder without a val part a fifth is kept for validation. With --init-from and --data, and neither --recipe nor --config, the network of that file is fine-tuned: its last layer is drawn at random and learnt ten times as fast as the others, and S is chosen by the sizes of the images. The built-in photographs are ten categories of Caltech-101, CC BY 4.0. Interrupted, it saves a checkpoint and last.safetensors, and --resume goes on; a second interruption stops it at once.` + exitHelp
 }
 
 // sampleName stands for the embedded photographs where a folder is asked for.
@@ -88,7 +88,11 @@ func (c *trainCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	recipe, err := c.recipe(from)
+	tuning, err := c.fineTune(e, from)
+	if err != nil {
+		return err
+	}
+	recipe, err := c.recipe(from, tuning)
 	if err != nil {
 		return err
 	}
@@ -118,6 +122,9 @@ func (c *trainCommand) Run(e *environment) error {
 		if task, trainSet, valSet, err = c.boxes.prepare(e, human, trainSet, valSet, threads); err != nil {
 			return err
 		}
+	}
+	if tuning != nil {
+		tuning.balance(human, trainSet)
 	}
 	fmt.Fprintf(human, "%d training and %d validation images of %d classes\nRun directory %s\n\nRecipe\n%s\n",
 		trainSet.Len(), valSet.Len(), len(trainSet.Classes), dir, indent(recipe.YAML()))
@@ -213,9 +220,11 @@ func (c *trainCommand) note() (map[string]string, error) {
 
 // recipe puts the flags over --set over the file over the recipe to begin with, which
 // is that of the checkpoint if there is one.
-func (c *trainCommand) recipe(from *train.CheckpointInfo) (train.Recipe, error) {
+func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (train.Recipe, error) {
 	r := train.PaperRecipe()
-	if c.boxes != nil {
+	if tuning != nil {
+		r = tuning.recipe
+	} else if c.boxes != nil {
 		r = c.boxes.base
 	} else if c.sample() {
 		r = train.SampleRecipe()

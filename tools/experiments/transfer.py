@@ -1,25 +1,22 @@
 #!/usr/bin/env python3
 """Transfer to small data sets, as docs/results.md has it.
 
-    transfer.py VGG DATA WORK [--splits 3] [--only NAME…] --net NAME=WEIGHTS@Q,Q,Q… …
+    transfer.py VGG DATA WORK --row 'NAME=WEIGHTS@Q,Q… [arguments of vgg features]' …
+                              --train 'NAME=arguments of vgg train' … [--splits 3]
 
-VGG is the binary, DATA holds caltech101/ and flowers17/, WORK takes what is made: for each
-data set random splits as folders of links (Caltech-101: 30 training and 20 test images a
-class; Flowers-17: 44 and 16), the same for every row. Rows:
-
-    pixels            32×32 RGB and an SVM
-    random NAME       an SVM on descriptors of a network of NAME's shape with random weights
-    NAME, …           an SVM on descriptors: at the middle Q, at three Q averaged and stacked
-    A & B             two networks' descriptors stacked
-    scratch, fine     training from scratch; fine-tuning the first network (--train)
-
-Everything is `vgg`; only numpy and PIL are needed besides, for the pixels.
+VGG is the binary, DATA holds caltech101/ and flowers17/, WORK takes what is made. Every row
+is measured on the same random splits of each set (Caltech-101: 30 training and 20 test
+images a class; Flowers-17: 44 and 16), by mean class recall: an SVM on descriptors, whose C
+a fifth of the training images choose, on 32x32 RGB thumbnails (the row pixels), or a
+training, which is measured by its last epoch. Everything is `vgg`; numpy and PIL are
+needed for the thumbnails alone.
 """
 import argparse
 import csv
 import json
 import pathlib
 import random
+import shlex
 import statistics
 import subprocess
 
@@ -36,60 +33,67 @@ def images(data, name):
     return classes
 
 
-def split(data, work, name, number):
-    out = work / name / str(number)
-    if not out.exists():
-        train, test = SETS[name]
-        rng = random.Random(f"{name} {number}")
-        for cls, files in images(data, name).items():
-            files = sorted(files)
-            rng.shuffle(files)
-            for part, some in (("train", files[:train]), ("val", files[train:train + test])):
-                folder = out / part / cls
-                folder.mkdir(parents=True)
-                for f in some:
-                    (folder / f.name).symlink_to(f.resolve())
-    return out
+def link(target, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / target.name).exists():
+        (folder / target.name).symlink_to(target.resolve())
+
+
+def split(data, name, number):
+    """The part, train or val, of every image, as class/file."""
+    train, test = SETS[name]
+    rng = random.Random(f"{name} {number}")
+    part = {}
+    for cls, files in images(data, name).items():
+        files = sorted(files)
+        rng.shuffle(files)
+        for i, f in enumerate(files[:train + test]):
+            part[f"{cls}/{f.name}"] = "train" if i < train else "val"
+    return part
 
 
 def run(*args):
     return subprocess.run([str(a) for a in args], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def svm(vgg, file):
-    r = json.loads(run(vgg, "transfer", "eval", file, "--json"))
-    s = r["splits"][0]
-    return s["score"]["mean_class_recall"], s["c"], r["dim"]
-
-
-def features(vgg, folder, out, nets, *flags):
-    if not out.exists() or not pathlib.Path(str(out) + ".done").exists():
-        first, *others = nets
-        run(vgg, "features", first, folder, "--out", out, "--threads", "1", *flags, *(x for o in others for x in ("--with", o)))
-        pathlib.Path(str(out) + ".done").touch()
+def features(vgg, folder, out, arguments):
+    """Descriptors of all images; the splits say later which part they are of."""
+    if not out.with_suffix(".done").exists():
+        weights, *flags = shlex.split(arguments)
+        run(vgg, "features", weights, folder, "--out", out, "--threads", "1", *flags)
+        out.with_suffix(".done").touch()
     return out
 
 
-def pixels(vgg, like, out):
-    """32×32 thumbnails as descriptors of the same images."""
+def pixels(like, out):
+    """32x32 thumbnails as descriptors of the same images: mean subtracted, of norm 1."""
     import numpy as np
     from PIL import Image
-    lines = [json.loads(l) for l in open(str(like) + ".jsonl")]
-    header, rows = lines[0], lines[1:]
+    header, *rows = [json.loads(l) for l in open(str(like) + ".jsonl")]
     x = np.zeros((len(rows), 3072), np.float32)
-    base = pathlib.Path(header["data"]["name"])
     for r in rows:
-        im = np.asarray(Image.open(base / r["file"]).convert("RGB").resize((32, 32), Image.BILINEAR), np.float32).ravel()
-        im -= im.mean()
-        x[r["image"]] = im / np.linalg.norm(im)
+        im = np.asarray(Image.open(pathlib.Path(header["data"]["name"]) / r["file"]).convert("RGB").resize((32, 32), Image.BILINEAR), np.float32).ravel()
+        x[r["image"]] = (im - im.mean()) / np.linalg.norm(im - im.mean())
     np.save(out, x)
-    header["dim"] = 3072
+    header["dim"], header["average"], header["nets"] = 3072, False, header["nets"][:1]
     header["nets"][0].update(channels=3072, scales=[32], layer="pixels", weights="pixels", sha256="")
-    header["nets"], header["average"] = header["nets"][:1], False
     with open(str(out) + ".jsonl", "w") as f:
         f.write(json.dumps(header) + "\n")
-        f.writelines(json.dumps(dict(r, column=0)) + "\n" for r in rows)
+        f.writelines(json.dumps(dict(r, column=0)) + "\n" for r in rows if r["column"] == 0)
     return out
+
+
+def measure(vgg, file, part):
+    """Mean class recall of an SVM on a file of descriptors, divided into parts."""
+    divided = file.with_name("divided.npy")
+    divided.unlink(missing_ok=True)
+    divided.hardlink_to(file)
+    header, *rows = [json.loads(l) for l in open(str(file) + ".jsonl")]
+    with open(str(divided) + ".jsonl", "w") as f:
+        f.write(json.dumps(header) + "\n")
+        f.writelines(json.dumps(dict(r, part=part[r["file"]])) + "\n" for r in rows)
+    s = json.loads(run(vgg, "transfer", "eval", divided, "--json"))
+    return s["splits"][0]["score"]["mean_class_recall"], s["splits"][0]["c"], s["dim"]
 
 
 def main():
@@ -99,46 +103,40 @@ def main():
     a.add_argument("work", type=pathlib.Path)
     a.add_argument("--splits", type=int, default=3)
     a.add_argument("--sets", nargs="+", default=list(SETS))
-    a.add_argument("--net", action="append", required=True, help="NAME=WEIGHTS@Q,Q,Q")
-    a.add_argument("--random", action="append", default=[], help="NAME=WEIGHTS@Q,Q,Q of random weights")
-    a.add_argument("--train", nargs="*", default=[], help="rows of training: NAME=arguments of vgg train")
+    a.add_argument("--row", action="append", default=[])
+    a.add_argument("--train", action="append", default=[])
     a = a.parse_args()
-    nets = dict(n.split("=", 1) for n in a.net)
-    rand = dict(n.split("=", 1) for n in a.random)
     for name in a.sets:
+        folder = a.work / name / "all"
+        for cls, files in images(a.data, name).items():
+            for f in files:
+                link(f, folder / cls)
+        parts = [split(a.data, name, n) for n in range(a.splits)]
         table = {}
-        for number in range(a.splits):
-            folder = split(a.data, a.work, name, number)
-            out = lambda row: a.work / f"{name}-{number}-{row.replace(' ', '_').replace('&', 'and')}.npy"
-
-            def measure(row, nets, *flags):
-                recall, c, dim = svm(a.vgg, features(a.vgg, folder, out(row), nets, *flags))
-                table.setdefault(row, []).append((recall, c, dim))
-                print(name, number, row, f"{100 * recall:.1f} % (C {c:g}, {dim} numbers)", flush=True)
-
-            for n, spec in list(nets.items()) + [("random " + n, s) for n, s in rand.items()]:
-                weights, scales = spec.split("@")
-                middle = scales.split(",")[len(scales.split(",")) // 2]
-                measure(f"{n}, one scale", [f"{weights}@{middle}"])
-                measure(f"{n}, averaged", [spec], "--average")
-                measure(f"{n}, stacked", [spec])
-            names = list(nets)
-            for other in names[1:]:
-                measure(f"{names[0]} & {other}, stacked", [nets[names[0]], nets[other]])
-            like = out(f"{names[0]}, one scale")
-            recall, c, dim = svm(a.vgg, pixels(a.vgg, like, out("pixels")))
-            table.setdefault("pixels", []).append((recall, c, dim))
-            print(name, number, "pixels", f"{100 * recall:.1f} %", flush=True)
-            for t in a.train:
-                row, args = t.split("=", 1)
-                result = a.work / f"{name}-{number}-{row}.json"
-                if not result.exists():
-                    text = run(a.vgg, "train", "--data", folder, "--out", a.work / f"run-{name}-{number}-{row}", "--threads", "1", "--json", *args.split())
-                    result.write_text(text)
-                r = json.loads(result.read_text())
-                table.setdefault(row, []).append((1 - r["top1_error"], 0, 0))
-                print(name, number, row, f"{100 * (1 - r['top1_error']):.1f} %", flush=True)
-        print(f"\n{name}: mean class recall over {a.splits} splits, %")
+        file = None
+        for row in a.row:
+            row, arguments = row.split("=", 1)
+            file = features(a.vgg, folder, a.work / f"{name}-{row.replace(' ', '_')}.npy", arguments)
+            table[row] = [measure(a.vgg, file, p) for p in parts]
+            print(name, row, [f"{100 * v:.1f} % (C {c:g})" for v, c, _ in table[row]], flush=True)
+        if file:
+            raw = pixels(file, a.work / f"{name}-pixels.npy")
+            table["pixels"] = [measure(a.vgg, raw, p) for p in parts]
+        for row in a.train:
+            row, arguments = row.split("=", 1)
+            table[row] = []
+            for n, part in enumerate(parts):
+                out = a.work / f"run-{name}-{n}-{row.replace(' ', '_')}"
+                for f, p in part.items():
+                    link((folder / f).resolve(), a.work / name / str(n) / p / pathlib.Path(f).parent)
+                if not (out / "metrics.jsonl").exists() or not out.with_suffix(".done").exists():
+                    run(a.vgg, "train", "--data", a.work / name / str(n), "--out", out, "--threads", "1", *shlex.split(arguments))
+                    out.with_suffix(".done").touch()
+                r = json.loads(run(a.vgg, "eval", out / "last.safetensors", "--data", a.work / name / str(n), "--json"))
+                recall = statistics.mean(1 - c["top1_error"] for c in r["classes"])
+                table[row].append((recall, 0, 0))
+                print(name, n, row, f"{100 * recall:.1f} %", flush=True)
+        print(f"\n{name}: mean class recall over {a.splits} splits")
         for row, values in table.items():
             v = [100 * x[0] for x in values]
             d = statistics.stdev(v) if len(v) > 1 else float("nan")

@@ -1,0 +1,85 @@
+package train
+
+import (
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/preprocess"
+)
+
+// FineTuneRecipe returns a recipe that fine-tunes a network, saved with its options and
+// preprocessing at file, on other images of a typical smallest side: the last layer is
+// drawn at random and learnt at the learning rate 1e-2, the others at a tenth of it.
+//
+// S is jittered from what the network's images were rescaled to up to half as much again,
+// but images of the typical size are not enlarged for it; Q is the middle (§4).
+//
+// The paper fine-tunes at a lower learning rate (§3.1, appendix A); batch, epochs and
+// steps are what small sets of photographs want.
+func FineTuneRecipe(file string, o vgg.Options, s preprocess.Spec, side int) (Recipe, error) {
+	r := PaperRecipe()
+	r.Config, r.Width, r.FC, r.Input, r.Dropout, r.LRN = o.Config, o.Width, o.FC, o.Input, o.Dropout, o.LRN
+	if r.FC == 0 {
+		r.FC = PaperRecipe().FC
+	}
+	if r.LRN == "" {
+		r.LRN = nn.Krizhevsky
+	}
+	r.InitFrom, r.InitRule = file, FineTune
+	r.LayerRates = []string{"conv*=0.1"}
+	if !o.Headless() {
+		summary, err := vgg.Summarise(o)
+		if err != nil {
+			return r, err
+		}
+		r.LayerRates = append(r.LayerRates, "fc*=0.1", summary.Layers[len(summary.Layers)-1].Name+"=1")
+	}
+	r.Batch, r.Epochs, r.LearningRate = 32, 30, 1e-2
+	r.Schedule.Name, r.Schedule.Steps = "step", []int{20, 27}
+	r.Schedule.Decreases = len(r.Schedule.Steps)
+	r.Filter = s.Filter
+	r.ScaleMin = max(s.Resize, o.Input)
+	r.ScaleMax = max(r.ScaleMin, min(side, r.ScaleMin*3/2))
+	r.TestScale = (r.ScaleMin + r.ScaleMax) / 2
+	return r, nil
+}
+
+// layerRate reads PATTERN=FACTOR.
+func layerRate(text string) (pattern string, factor float64, err error) {
+	pattern, number, _ := strings.Cut(text, "=")
+	factor, err = strconv.ParseFloat(number, 64)
+	if _, bad := path.Match(pattern, ""); err != nil || bad != nil || pattern == "" || !(factor > 0 && factor <= 1e6) {
+		return "", 0, fmt.Errorf("%q, want PATTERN=FACTOR", text)
+	}
+	return pattern, factor, nil
+}
+
+// setRates gives the parameters the factors of their layers' learning rates. Each pattern
+// must match a layer.
+func setRates(params []*nn.Param, rates []string) error {
+	layers := layersOf(params)
+	factors := map[string]float64{}
+	for _, text := range rates {
+		pattern, factor, err := layerRate(text)
+		if err != nil {
+			return fmt.Errorf("train: recipe: layer_rates: %w", err)
+		}
+		found := false
+		for _, l := range layers {
+			if ok, err := path.Match(pattern, l); err == nil && ok {
+				factors[l], found = factor, true
+			}
+		}
+		if !found {
+			return fmt.Errorf("train: recipe: layer_rates: %q matches none of the layers %s", pattern, strings.Join(layers, ", "))
+		}
+	}
+	for _, p := range params {
+		p.RateFactor = float32(factors[layerOf(p)])
+	}
+	return nil
+}
