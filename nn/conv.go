@@ -184,7 +184,7 @@ func (l *Conv) backward(w *kernel.Work, x, y, dy, dx *kernel.Act, p Pass) {
 // weights once that of all images is there. y is nil where dy has passed the rectification
 // already; with mask, dx is to pass that of the layer before, whose output mask was.
 func (l *Conv) gradients(w *kernel.Work, x, y, dy, dx, mask *kernel.Act, p Pass) {
-	plan, ok := l.winograd(x.N, Shape{x.C, x.H, x.W}, w.Team.Threads(), true)
+	_, ok := l.winograd(x.N, Shape{x.C, x.H, x.W}, w.Team.Threads(), true)
 	rectify := l.ReLU && y != nil
 	db := l.Bias.Grad
 	if l.Bias.Frozen {
@@ -196,17 +196,41 @@ func (l *Conv) gradients(w *kernel.Work, x, y, dy, dx, mask *kernel.Act, p Pass)
 	case rectify || !sums && db != nil:
 		w.BiasGrad(y, dy, rectify, db)
 	}
-	update := p.update != nil && l.connected() && !l.Weight.Frozen
+	p.clock.lap(l.name, dataColumn)
 	switch {
-	case dx == nil || update:
+	case p.update != nil && l.connected() && !l.Weight.Frozen:
+		w.FCUpdate(l.g, x, dy, p.update.of(l.Weight), dx)
+		l.Weight.Changed()
+		p.clock.lap(l.name, updateColumn)
+	case ok && l.Weight.accum == nil: // where the sum goes, the transformed weights are before
+		l.dataGradient(w, x, dy, dx, mask, p)
+		l.weightGradient(w, x, dy, db, p)
+	default: // x and dy have just been made; dx goes to the layer before
+		l.weightGradient(w, x, dy, db, p)
+		l.dataGradient(w, x, dy, dx, mask, p)
+	}
+}
+
+func (l *Conv) dataGradient(w *kernel.Work, x, dy, dx, mask *kernel.Act, p Pass) {
+	plan, ok := l.winograd(x.N, Shape{x.C, x.H, x.W}, w.Team.Threads(), true)
+	switch {
+	case dx == nil:
+		return
 	case ok:
 		w.WinogradBackwardData(plan, l.g, dy, l.Weight.Value, mask, dx)
 	default:
 		w.ConvBackwardData(l.g, dy, l.Weight.Value, dx)
 	}
 	p.clock.lap(l.name, dataColumn)
+}
+
+// weightGradient adds to the gradient of the weights and, by Winograd's algorithm, to that
+// of the bias, unless db is nil.
+func (l *Conv) weightGradient(w *kernel.Work, x, dy *kernel.Act, db []float32, p Pass) {
+	plan, ok := l.winograd(x.N, Shape{x.C, x.H, x.W}, w.Team.Threads(), true)
 	switch {
 	case l.Weight.Frozen:
+		return
 	case ok:
 		du := l.Weight.accum
 		if du == nil { // used up before the next layer's weights are transformed
@@ -214,10 +238,6 @@ func (l *Conv) gradients(w *kernel.Work, x, y, dy, dx, mask *kernel.Act, p Pass)
 		}
 		w.WinogradBackwardWeights(plan, l.g, x, dy, l.Weight.fresh, du, db)
 		l.Weight.fresh = false
-	case update:
-		w.FCUpdate(l.g, x, dy, p.update.of(l.Weight), dx)
-		p.clock.lap(l.name, updateColumn)
-		l.Weight.Changed()
 	default:
 		w.ConvBackwardWeights(l.g, x, dy, l.Weight.Grad)
 	}
