@@ -45,7 +45,7 @@ func Work(ctx context.Context, nets []Net, data *dataset.Dataset, o Options, mea
 		if err != nil {
 			return Estimate{}, err
 		}
-		l, err := newLimits(m.Net, o.Memory)
+		l, err := newLimits(m.Net, anySize(n.views()), o.Memory)
 		if err != nil {
 			return Estimate{}, err
 		}

@@ -202,7 +202,7 @@ func (r *run) check(n Net, m *vgg.Model) error {
 	if err := n.Setting.validate(m.Net.Options().Input); err != nil {
 		return err
 	}
-	_, err := newLimits(m.Net, r.o.Memory)
+	_, err := newLimits(m.Net, anySize(n.views()), r.o.Memory)
 	return err
 }
 
@@ -239,7 +239,7 @@ func (r *run) run(ctx context.Context, net int, images []int, st store) error {
 	if err != nil {
 		return err
 	}
-	limits, err := newLimits(m.Net, r.o.Memory)
+	limits, err := newLimits(m.Net, anySize(setting.views()), r.o.Memory)
 	if err != nil {
 		return err
 	}

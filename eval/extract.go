@@ -47,7 +47,7 @@ func (x Extraction) Validate() error {
 	if err := x.setting().validate(x.Model.Net.Options().Input); err != nil {
 		return err
 	}
-	_, err := newLimits(x.Model.Net, x.Memory)
+	_, err := newLimits(x.Model.Net, true, x.Memory)
 	return err
 }
 
@@ -62,7 +62,7 @@ func (x Extraction) Run(ctx context.Context, images []int, done func(image int, 
 	if err := x.Validate(); err != nil {
 		return err
 	}
-	limits, err := newLimits(x.Model.Net, x.Memory)
+	limits, err := newLimits(x.Model.Net, true, x.Memory)
 	if err != nil {
 		return err
 	}

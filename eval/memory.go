@@ -2,6 +2,7 @@ package eval
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/verydeep/vgg"
 )
@@ -24,15 +25,30 @@ type limits struct {
 	queue  int64 // rescaled images that wait for others of their size
 }
 
-// fixedBytes is what the process takes with the network before it sees an image.
-func fixedBytes(net *vgg.Network) int64 {
-	c := net.Chain()
-	return processBytes + c.ParamBytes() + 4*int64(c.FilterFloats())
+// fixedBytes is what the process takes with the network before it sees an image: the
+// weights, and their transformed copies for images of any size or for crops alone.
+func fixedBytes(net *vgg.Network, anySize bool) int64 {
+	c, side := net.Chain(), net.Options().Input
+	filters := c.FilterFloats()
+	if !anySize {
+		all, err := c.InferenceFloats(1, side, side)
+		work, workErr := c.WorkspaceFloats(1, side, side)
+		if err == nil && workErr == nil {
+			filters = min(filters, all-work)
+		}
+	}
+	return processBytes + c.ParamBytes() + 4*int64(filters)
 }
 
-// newLimits divides a bound, or the default one where memory is 0.
-func newLimits(net *vgg.Network, memory int64) (limits, error) {
-	fixed := fixedBytes(net)
+// anySize tells whether any of the views shows images of their own sizes.
+func anySize(views []view) bool {
+	return slices.ContainsFunc(views, func(v view) bool { return v.protocol == Dense })
+}
+
+// newLimits divides a bound, or the default one where memory is 0, for images of any size
+// or for crops alone.
+func newLimits(net *vgg.Network, anySize bool, memory int64) (limits, error) {
+	fixed := fixedBytes(net, anySize)
 	if memory == 0 {
 		memory = fixed + imageBytes
 	}
@@ -68,8 +84,8 @@ func (l limits) passBytes(net *vgg.Network, n, h, w int) (int64, error) {
 }
 
 // DefaultMemory is the bound, in bytes, that evaluation of a network keeps to unless
-// another is given.
-func DefaultMemory(net *vgg.Network) int64 { return fixedBytes(net) + imageBytes }
+// another is given, of crops alone a smaller one.
+func DefaultMemory(net *vgg.Network) int64 { return fixedBytes(net, true) + imageBytes }
 
 // mebibytes formats bytes for errors.
 func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20) }

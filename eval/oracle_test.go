@@ -160,7 +160,7 @@ func compareWithOracle(t *testing.T, m *vgg.Model, data *dataset.Dataset, o orac
 		}
 		return list
 	}
-	l, err := newLimits(m.Net, 0)
+	l, err := newLimits(m.Net, true, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

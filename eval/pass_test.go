@@ -123,10 +123,10 @@ func TestMemoryBound(t *testing.T) {
 	}
 	sizes = append(sizes, [2]int{9000, 32})
 	d := noisy(t, sizes)
-	fixed := fixedBytes(m.Net)
+	fixed := fixedBytes(m.Net, true)
 	var first *Result
 	for _, images := range []int64{2 << 30, 100 << 20, leastImageBytes} {
-		l, err := newLimits(m.Net, fixed+images)
+		l, err := newLimits(m.Net, true, fixed+images)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -177,7 +177,7 @@ func TestLargeImagesOnRanks(t *testing.T) {
 		sizes = append(sizes, [2]int{40, 40})
 	}
 	d := noisy(t, sizes)
-	l, err := newLimits(m.Net, fixedBytes(m.Net)+leastImageBytes)
+	l, err := newLimits(m.Net, true, fixedBytes(m.Net, true)+leastImageBytes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +275,7 @@ func TestWork(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if w.MACs != float64(c.want) || w.Images != 3 || w.Time <= 0 || w.Memory != DefaultMemory(m.Net) {
+		if w.MACs != float64(c.want) || w.Images != 3 || w.Time <= 0 || w.Memory != fixedBytes(m.Net, c.s.Protocol == Dense || c.s.Protocol == MultiCropDense)+imageBytes {
 			t.Errorf("%v: %+v, want %d multiplications", c.s, w, c.want)
 		}
 	}

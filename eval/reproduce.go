@@ -226,7 +226,7 @@ func (r *reproduction) open(name string) (*netWork, error) {
 	if w.order, err = r.check(name, m, views); err != nil {
 		return nil, err
 	}
-	limits, err := newLimits(m.Net, r.o.Memory)
+	limits, err := newLimits(m.Net, anySize(views), r.o.Memory)
 	if err != nil {
 		return nil, err
 	}

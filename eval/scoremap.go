@@ -61,7 +61,7 @@ func OutputMaps(m *vgg.Model, im *preprocess.Image, scales []int) ([]OutputMap, 
 	if err := (Setting{Dense, scales, false}).validate(side); err != nil {
 		return nil, err
 	}
-	limits, err := newLimits(m.Net, 0)
+	limits, err := newLimits(m.Net, true, 0)
 	if err != nil {
 		return nil, err
 	}
