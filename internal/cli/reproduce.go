@@ -13,10 +13,11 @@ import (
 
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/report"
+	"github.com/verydeep/vgg/transfer"
 )
 
 type reproduceCommand struct {
-	Table    string `arg:"" optional:"" help:"Table of the paper: table3, table4, table5, table6, table7, or of localisation table8 or table9. With --plan not needed."`
+	Table    string `arg:"" optional:"" help:"Table of the paper: table3, table4, table5, table6, table7, of localisation table8 or table9, or of transfer table11 or table12, whose --data is a folder of sets (VOC2007, VOC2012, 101_ObjectCategories, 256_ObjectCategories). With --plan not needed."`
 	Data     string `required:"" placeholder:"DIR" help:"ILSVRC's validation images or any other labelled set, as vgg eval takes it."`
 	Weights  string `required:"" placeholder:"DIR" help:"Folder of weights, named by configuration and training scale: D-256.safetensors, A-LRN-256, E-256-512, with any ending that vgg reads."`
 	Plan     string `placeholder:"FILE" help:"A table of your own in place of the paper's: a YAML file."`
@@ -38,6 +39,9 @@ func (reproduceCommand) Help() string {
 }
 
 func (c *reproduceCommand) Run(e *environment) error {
+	if t, ok := transfer.NamedTable(c.Table); ok && c.Plan == "" {
+		return c.transfer(e, t)
+	}
 	plan, err := c.plan()
 	if err != nil {
 		return err

@@ -70,7 +70,7 @@ def pixels(like, out):
     import numpy as np
     from PIL import Image
     header, *rows = [json.loads(l) for l in open(str(like) + ".jsonl")]
-    x = np.zeros((len(rows), 3072), np.float32)
+    x = np.zeros((header["data"]["images"], 3072), np.float32)
     for r in rows:
         im = np.asarray(Image.open(pathlib.Path(header["data"]["name"]) / r["file"]).convert("RGB").resize((32, 32), Image.BILINEAR), np.float32).ravel()
         x[r["image"]] = (im - im.mean()) / np.linalg.norm(im - im.mean())
