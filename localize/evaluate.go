@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
@@ -14,7 +15,8 @@ import (
 
 // EvalOptions say how localisation is measured.
 type EvalOptions struct {
-	// Protocol is [eval.Centre], the paper's first, or [eval.Dense], its second (§A.2).
+	// Protocol is [eval.Centre], the paper's first, or [eval.Dense], its second (§A.2), or
+	// that with crops in place of windows, [eval.MultiCrop].
 	Protocol eval.Protocol
 	Workers  int // images decoded at once; 0: runtime.GOMAXPROCS
 
@@ -53,8 +55,8 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 	if err := l.Check(); err != nil {
 		return nil, err
 	}
-	if o.Protocol != eval.Centre && o.Protocol != eval.Dense {
-		return nil, fmt.Errorf("localize: protocol %v, want centre or dense", o.Protocol)
+	if !slices.Contains([]eval.Protocol{eval.Centre, eval.Dense, eval.MultiCrop}, o.Protocol) {
+		return nil, fmt.Errorf("localize: protocol %v, want centre, dense or multi-crop", o.Protocol)
 	}
 	if o.Protocol == eval.Centre && (len(l.Nets) > 1 || len(l.Nets[0].Scales) > 1) {
 		return nil, errors.New("localize: the central crop of several networks or scales, want one of each: several take the dense protocol")
@@ -147,7 +149,11 @@ func (l *Locator) record(r *Record, im *preprocess.Image, p eval.Protocol) error
 		}
 		r.Given = found[r.Label].Box
 	} else {
-		a, err := l.Dense(im)
+		run := l.Dense
+		if p == eval.MultiCrop {
+			run = l.MultiCrop
+		}
+		a, err := run(im)
 		if err != nil {
 			return err
 		}

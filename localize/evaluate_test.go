@@ -88,7 +88,7 @@ func TestResult(t *testing.T) {
 func TestEvaluateCountsOnce(t *testing.T) {
 	d := squares(t, "squares", 12, 4)
 	d.Samples[7].Boxes = nil
-	for _, p := range []eval.Protocol{eval.Centre, eval.Dense} {
+	for _, p := range []eval.Protocol{eval.Centre, eval.Dense, eval.MultiCrop} {
 		l := locator(t, 1, vgg.PCR)
 		told := 0
 		r, err := Evaluate(t.Context(), l, d, EvalOptions{Protocol: p, OnImage: func(done, total int) {
@@ -103,7 +103,7 @@ func TestEvaluateCountsOnce(t *testing.T) {
 		if r.Images != 10 || r.Unreadable != 1 || r.Without != 1 || r.Bad[0].File != "004.png" || told != 11 {
 			t.Errorf("%v: %d images, %d unreadable %v, %d without", p, r.Images, r.Unreadable, r.Bad, r.Without)
 		}
-		if (r.Top5 != nil) != (p == eval.Dense) {
+		if (r.Top5 != nil) != (p != eval.Centre) {
 			t.Errorf("%v: top-5 %v", p, r.Top5)
 		}
 		for _, rec := range r.Records {
@@ -184,6 +184,56 @@ func TestDenseScores(t *testing.T) {
 	top := a.Top(5)
 	if len(top) != 2 || top[0].Class != metrics.TopK(a.Posterior, 1)[0] || top[0].Box != a.Boxes(top[0].Class)[0].Box {
 		t.Errorf("top %+v", top)
+	}
+}
+
+// TestMultiCropAndDense: with 1×1 filters a window is a crop by itself, so that on an
+// image as large as one window both protocols have the same box and posterior.
+func TestMultiCropAndDense(t *testing.T) {
+	const row = "1x16 M 1x16 M 1x16 M FC16 FC"
+	l := &Locator{Threshold: MergeThreshold, Nets: []Net{{Model: tinyModel(t, vgg.PCR, 5, row), Scales: []int{32}}}, Classifiers: []*vgg.Model{tinyModel(t, "", 6, row)}}
+	im := preprocess.NewImage(50, 50)
+	for i := range im.Pix {
+		im.Pix[i] = uint8(i * 40503 >> 4)
+	}
+	dense, err := l.Dense(im)
+	if err != nil {
+		t.Fatal(err)
+	}
+	crops, err := l.MultiCrop(im)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(dense.windows) != 1 || len(crops.windows) != 25 { // 25 times the same
+		t.Fatalf("%d windows, %d crops", len(dense.windows), len(crops.windows))
+	}
+	for i := range 2 {
+		if math.Abs(float64(dense.Posterior[i]-crops.Posterior[i])) > 1e-6 {
+			t.Errorf("posteriors %v and %v", dense.Posterior, crops.Posterior)
+		}
+		a, b := dense.Boxes(i), crops.Boxes(i)
+		if len(a) != len(b) || len(a) > 0 && (!closeTo(a[0].Box, b[0].Box, 1e-3) || math.Abs(25*a[0].Score-b[0].Score) > 1e-4) {
+			t.Errorf("boxes %v and %v", a, b)
+		}
+	}
+	// At a larger scale each crop is what the network gives of it by itself.
+	l.Nets[0].Scales = []int{48}
+	if crops, err = l.MultiCrop(im); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[[2]int]bool{}
+	for _, w := range crops.windows {
+		seen[[2]int{w.view.X, w.view.Y}] = true
+	}
+	if len(seen) != 25 || !seen[[2]int{0, 16}] || !seen[[2]int{8, 4}] {
+		t.Errorf("crops at %v", seen)
+	}
+	l.Classifiers[0].Net, err = vgg.New(vgg.Options{Config: row, Classes: 2, Width: 1, FC: 16, Input: 40})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.MultiCrop(im); err == nil || !strings.Contains(err.Error(), "input sides 32 and 40") {
+		t.Errorf("networks of two sizes: %v", err)
 	}
 }
 
@@ -327,7 +377,7 @@ func TestUnfitNetworks(t *testing.T) {
 	if err := p[len(p)-1].Set(nan); err != nil {
 		t.Fatal(err)
 	}
-	for _, protocol := range []eval.Protocol{eval.Centre, eval.Dense} {
+	for _, protocol := range []eval.Protocol{eval.Centre, eval.Dense, eval.MultiCrop} {
 		if _, err := Evaluate(t.Context(), l, squares(t, "s", 2), EvalOptions{Protocol: protocol}); !errors.Is(err, errNotFinite) {
 			t.Errorf("broken weights: %v", err)
 		}

@@ -25,7 +25,7 @@ type Result struct {
 	Range   [2]float64 `json:"gt_class_interval"` // 95 % confidence interval (Wilson)
 	MeanIoU float64    `json:"mean_iou"`
 
-	// Top1 and Top5 are of the dense protocol with classifiers; nil otherwise.
+	// Top1 and Top5 are of boxes merged and rated by classifiers; nil otherwise.
 	Top1 *TopError `json:"top1"`
 	Top5 *TopError `json:"top5"`
 
@@ -155,7 +155,7 @@ func (l *Locator) result(data *dataset.Dataset, records []*Record, left int, lab
 			w, h := float64(rec.W), float64(rec.H)
 			rules[i].add(bestIoU(corners{share[0] * w, share[1] * h, share[2] * w, share[3] * h}, rec.Truths))
 		}
-		ranked = ranked && p == eval.Dense && len(l.Classifiers) > 0
+		ranked = ranked && p != eval.Centre && len(l.Classifiers) > 0
 		for _, k := range []int{1, topClasses} {
 			iou := rec.topIoU(k)
 			if !metrics.Located(iou) {

@@ -18,7 +18,7 @@ import (
 type localizeEvalCommand struct {
 	Boxes    []string `arg:"" name:"boxes" help:"Localisation networks that vgg localize train made, with their scales behind them if need be: PCR.safetensors@256,384. Of several the boxes are merged."`
 	Data     string   `required:"" placeholder:"DIR" help:"Images with boxes: as of vgg eval; of one with train and val, val."`
-	Protocol string   `default:"centre" enum:"centre,center,dense" placeholder:"NAME" help:"centre: the central crop gives the box of the true class; dense: the whole image, boxes merged, and with --classifier the five most probable classes (centre)."`
+	Protocol string   `default:"centre" enum:"centre,center,dense,multi-crop" placeholder:"NAME" help:"centre: the central crop gives the box of the true class; dense: the whole image, boxes merged, and with --classifier the five most probable classes; multi-crop: the same with 5×5 crops (centre)."`
 	Scales   []int    `placeholder:"Q" help:"Smallest sides, in pixels, that images are rescaled to, of networks that have none behind them; the weights say unless given."`
 	Out      string   `placeholder:"FILE" help:"Result file: every image's boxes, as soon as they are known. A run that was interrupted goes on with it."`
 	Draw     string   `placeholder:"FILE" help:"Draw the best and the worst boxes, beside the true ones, a PNG."`
@@ -185,8 +185,8 @@ func printLocalisation(w io.Writer, r *localize.Result, l *localize.Locator) err
 			report.Percent(r.Top5.ClassError), report.Percent(r.Top1.ClassError))
 	}
 	how := "central crop"
-	if r.Protocol == eval.Dense {
-		how = "dense, boxes merged"
+	if r.Protocol != eval.Centre {
+		how = r.Protocol.String() + ", boxes merged"
 	}
 	var scales []string
 	for _, n := range l.Nets {

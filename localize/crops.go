@@ -1,0 +1,134 @@
+package localize
+
+import (
+	"fmt"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/tensor"
+)
+
+// MultiCrop is [Locator.Dense] with other windows: a regular grid of 5×5 crops of each
+// scale, [eval.Grid], which the networks see one by one. Beyond a crop's border there are
+// zeros, as in training, where the dense protocol has what lies beside the window; the
+// paper compares the two for classification (§3.2). The image's posterior is the mean
+// over the crops, then the scales.
+func (l *Locator) MultiCrop(im *preprocess.Image) (*Answer, error) {
+	a := &Answer{locator: l, merged: map[int][]merged{}}
+	side := l.Nets[0].Model.Net.Options().Input
+	for _, m := range l.models() {
+		if s := m.Net.Options().Input; s != side {
+			return nil, fmt.Errorf("localize: multi-crop with networks of input sides %d and %d, want one", side, s)
+		}
+	}
+	posteriors := map[int][][]float32{} // by scale, of each crop
+	for _, q := range l.allScales() {
+		var each [][][]float32 // by classifier
+		for _, c := range l.Classifiers {
+			scores, _, err := runCrops(c, im, q)
+			if err != nil {
+				return nil, err
+			}
+			order := l.order(c)
+			for _, s := range scores {
+				metrics.Softmax(s, s)
+			}
+			for i, s := range scores {
+				scores[i] = arrange(s, order, 1)
+			}
+			each = append(each, scores)
+		}
+		for i := range crops(each) {
+			var there [][]float32
+			for _, scores := range each {
+				there = append(there, scores[i])
+			}
+			posteriors[q] = append(posteriors[q], eval.Mean(there...))
+		}
+	}
+	var means [][]float32
+	for _, q := range l.allScales() {
+		if p := posteriors[q]; p != nil {
+			means = append(means, eval.Mean(p...))
+		}
+	}
+	if means != nil {
+		a.Posterior = eval.Mean(means...)
+	}
+	for _, n := range l.Nets {
+		for _, q := range n.UsedScales() {
+			outputs, views, err := runCrops(n.Model, im, q)
+			if err != nil {
+				return nil, err
+			}
+			for i, o := range outputs {
+				w := window{view: views[i], outputs: o, head: n.Model.Localisation.Regression}
+				if p := posteriors[q]; p != nil {
+					w.posterior = p[i]
+				}
+				a.windows = append(a.windows, w)
+			}
+		}
+	}
+	return a, nil
+}
+
+// crops is how many there are of the first classifier; 0 without one.
+func crops(each [][][]float32) int {
+	if len(each) == 0 {
+		return 0
+	}
+	return len(each[0])
+}
+
+// models are all networks.
+func (l *Locator) models() []*vgg.Model {
+	var all []*vgg.Model
+	for _, n := range l.Nets {
+		all = append(all, n.Model)
+	}
+	return append(all, l.Classifiers...)
+}
+
+// cropBatch is how many crops go through a network together.
+const cropBatch = 25
+
+// runCrops is what a network gives of each crop of the grid over an image rescaled to
+// smallest side q, and the crops' places.
+func runCrops(m *vgg.Model, im *preprocess.Image, q int) ([][]float32, []dataset.View, error) {
+	side := m.Net.Options().Input
+	w, h := preprocess.ShortSide(im.W, im.H, q)
+	rescaled, err := preprocess.Resize(im, w, h, m.Preprocess.Filter)
+	if err != nil {
+		return nil, nil, err
+	}
+	corners := eval.Grid(w, h, side)
+	var outputs [][]float32
+	var views []dataset.View
+	for from := 0; from < len(corners); from += cropBatch {
+		part := corners[from:min(from+cropBatch, len(corners))]
+		x := tensor.New(len(part), 3, side, side)
+		for i, c := range part {
+			crop, err := preprocess.Crop(rescaled, c.X, c.Y, c.X+side, c.Y+side)
+			if err != nil {
+				return nil, nil, err
+			}
+			m.Preprocess.Tensor(x.Index(i).Data, crop, [3]float32{})
+			views = append(views, dataset.View{ImageW: im.W, ImageH: im.H, W: w, H: h, X: c.X, Y: c.Y, Side: side})
+		}
+		y, err := m.Net.Forward(x)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !finite(y.Data) {
+			return nil, nil, errNotFinite
+		}
+		for i := range part {
+			outputs = append(outputs, y.Index(i).Data)
+		}
+	}
+	return outputs, views, nil
+}
