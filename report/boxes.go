@@ -167,7 +167,7 @@ func (s *sheet) draw(b BoxImage, x, y, w, h int, size vg.Length) {
 		case d.Truth:
 			tone, dashes, width = color.RGBA{255, 255, 255, 255}, []vg.Length{size / 2, size / 3}, size/5
 		case d.Thin:
-			width = size / 12
+			width = size / 8
 		}
 		if !d.Thin { // a dark edge sets it off from bright places
 			s.canvas.StrokeLines(plotdraw.LineStyle{Color: color.RGBA{0, 0, 0, 150}, Width: width + size/6}, corners)

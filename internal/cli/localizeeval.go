@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -143,19 +145,25 @@ func (c *localizeEvalCommand) runID(l *localize.Locator) (string, error) {
 func printLocalisation(w io.Writer, r *localize.Result, l *localize.Locator) error {
 	right := func(title string) report.Column { return report.Column{Title: title, Align: report.Right} }
 	iou := func(v float64) string {
-		if v != v {
+		if math.IsNaN(v) {
 			return "–"
 		}
 		return fmt.Sprintf("%.3f", v)
 	}
+	percent := func(v float64) string {
+		if math.IsNaN(v) {
+			return "–"
+		}
+		return report.Percent(v)
+	}
 	t := report.NewTable(report.Column{Title: "Class"}, right("Images"), right("Error"), right("Mean IoU"))
 	for _, c := range r.Classes {
-		t.Row(c.Class, report.Count(int64(c.Images)), report.Percent(c.Error), iou(c.MeanIoU))
+		t.Row(c.Class, report.Count(int64(c.Images)), percent(c.Error), iou(c.MeanIoU))
 	}
 	fmt.Fprintf(w, "\n%s", t)
 	t = report.NewTable(report.Column{Title: "Box's share of the image"}, right("Images"), right("Error"), right("Mean IoU"))
 	for _, s := range r.Sizes {
-		t.Row(fmt.Sprintf("%.0f to %.0f %%", 100*s.From, 100*s.To), report.Count(int64(s.Images)), report.Percent(s.Error), iou(s.MeanIoU))
+		t.Row(fmt.Sprintf("%.0f to %.0f %%", 100*s.From, 100*s.To), report.Count(int64(s.Images)), percent(s.Error), iou(s.MeanIoU))
 	}
 	fmt.Fprintf(w, "\n%s", t)
 	t = report.NewTable(report.Column{Title: "Box"}, right("Error"), right("95 % interval"), right("Mean IoU"))
@@ -220,8 +228,12 @@ func (c *localizeEvalCommand) draw(r *localize.Result, data *dataset.Dataset) er
 	})
 	n := min((c.Shown+1)/2, len(sorted))
 	const perRow = 6
+	var names []string
+	for _, arg := range c.Boxes {
+		names = append(names, filepath.Join(filepath.Base(filepath.Dir(arg)), filepath.Base(arg)))
+	}
 	sheet := report.BoxSheet{
-		Title:    fmt.Sprintf("Boxes by %s on %s", strings.Join(c.Boxes, ", "), r.Data),
+		Title:    fmt.Sprintf("Boxes by %s on %s", strings.Join(names, ", "), filepath.Base(r.Data)),
 		Subtitle: fmt.Sprintf("Given the class; the true box is white. Localisation error %s, mean IoU %.3f.", report.Percent(r.Error), r.MeanIoU),
 	}
 	for _, part := range []struct {
