@@ -49,14 +49,18 @@ type decrease struct {
 }
 
 // decreases finds the steps of the schedule: the rate halved or less from one
-// epoch to the next. A rate that glides down has none.
+// epoch to the next. A rate that glides down has none, though a cosine more
+// than halves it at its end.
 func (c Curve) decreases() []decrease {
 	var found []decrease
+	glides := false
 	for i := 1; i < len(c.Epochs); i++ {
 		before, after := c.Epochs[i-1], c.Epochs[i]
-		if after.LearningRate > 0 && after.LearningRate <= before.LearningRate/2 {
+		halved := after.LearningRate <= before.LearningRate/2
+		if after.LearningRate > 0 && halved && !glides {
 			found = append(found, decrease{float64(before.Epoch), after.LearningRate})
 		}
+		glides = after.LearningRate < before.LearningRate && (glides || !halved)
 	}
 	return found
 }

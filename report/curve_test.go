@@ -249,6 +249,8 @@ func TestDecreases(t *testing.T) {
 	}{
 		{"steps", rates(0.01, 0.01, 0.001, 0.001, 0.0001), []decrease{{2, 0.001}, {4, 0.0001}}},
 		{"halved", rates(0.02, 0.01), []decrease{{1, 0.01}}},
+		{"one after the other", rates(0.1, 0.01, 0.001), []decrease{{1, 0.01}, {2, 0.001}}},
+		{"the end of a cosine", rates(0.01, 0.02, 0.018, 0.01, 0.004, 0.001, 0), nil},
 		{"gliding", rates(1, 0.9, 0.8, 0.7), nil},
 		{"warm-up", rates(0.001, 0.01), nil},
 		{"not recorded", rates(0, 0, 0), nil},
