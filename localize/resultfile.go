@@ -109,7 +109,7 @@ func readResults(f io.Reader, h resultHeader, records []*Record) (end int64, err
 			if err := json.Unmarshal(text, r); err != nil {
 				return 0, fmt.Errorf("line %d: %w", number, err)
 			}
-			if r.Image < 0 || r.Image >= len(records) || r.Label < 0 || r.Label >= h.Classes || r.W < 1 || r.H < 1 || len(r.Truths) == 0 {
+			if r.Image < 0 || r.Image >= len(records) || r.Label < 0 || r.Label >= h.Classes || r.W < 1 || r.H < 1 || len(r.Truths) == 0 || r.Error != "" {
 				return 0, fmt.Errorf("line %d: image %d of %d, want a record of one", number, r.Image, len(records))
 			}
 			records[r.Image] = r
