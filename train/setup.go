@@ -324,7 +324,7 @@ func (r *run) begun(from *state) error {
 // About how many forward passes a training step takes the time of. Inference takes batch
 // normalisation into the weights, training can't.
 const (
-	stepForwards           = 4.4
+	stepForwards           = 3.6
 	normalisedStepForwards = 7
 )
 
