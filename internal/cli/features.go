@@ -172,7 +172,7 @@ func (c *featuresCommand) announce(e *environment, nets []transfer.Net, images *
 			bound = max(bound, eval.DefaultMemory(m.Net))
 		}
 	}
-	debug.SetMemoryLimit(bound)
+	debug.SetMemoryLimit(heapLimit(bound))
 	what := "without labels"
 	switch labelsOf(images) {
 	case oneClass:

@@ -93,7 +93,7 @@ func (c *reproduceCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(work.Memory))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(heapLimit(work.Memory)))
 	if work.Images > 0 {
 		fmt.Fprintf(e.stderr, "to do: %s images by all networks%s\n", report.Count(int64(work.Images)), takes(work))
 	}

@@ -73,6 +73,10 @@ const valFraction = 0.2
 // outsideHeap is what of a process's memory the collector doesn't govern: its code.
 const outsideHeap = 32 << 20
 
+// heapLimit is what the collector is to keep to where the process is to stay within a
+// bound, which it may exceed for a moment.
+func heapLimit(bound int64) int64 { return max(bound-bound/50-outsideHeap, outsideHeap) }
+
 // trainCacheBytes bounds the decoded images kept in memory.
 const trainCacheBytes = 512 << 20
 
@@ -137,7 +141,7 @@ func (c *trainCommand) Run(e *environment) error {
 		p.showBoxes(string(task.Localisation().Regression))
 	}
 	if c.Memory > 0 { // the collector must not wait for the heap to double
-		defer debug.SetMemoryLimit(debug.SetMemoryLimit(max(int64(c.Memory)-outsideHeap, outsideHeap)))
+		defer debug.SetMemoryLimit(debug.SetMemoryLimit(heapLimit(int64(c.Memory))))
 	}
 	result, err := train.Run(e.ctx, train.Options{
 		Recipe: recipe, Task: task, Train: trainSet, Val: valSet, Dir: dir, Threads: threads, CacheBytes: trainCacheBytes,
