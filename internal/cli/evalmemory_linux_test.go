@@ -60,7 +60,7 @@ func TestEvaluationMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, memory := range []string{"500MiB"} {
+	for _, memory := range []string{"700MiB"} {
 		cmd := exec.Command(self, "eval", weights, "--data", filepath.Join(dir, "data"), "--protocol", "dense", "--scales", "256", "--memory", memory, "--json")
 		cmd.Args[0] = "vgg" // by which TestMain knows the command
 		var stdout, stderr bytes.Buffer
