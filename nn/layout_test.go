@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -51,7 +52,16 @@ func groupChain(t testing.TB, threads int, kind string) *Chain {
 	return c
 }
 
-var groupKinds = []string{"plain", "lrn", "1x1", "norm", "drop", "pooled"}
+// kindsOf are the given kinds, but the first alone in a short run on the portable kernels:
+// emulated, a kind takes a minute.
+func kindsOf(kinds ...string) []string {
+	if testing.Short() && kernel.Current().Name() == "go" {
+		return kinds[:1]
+	}
+	return kinds
+}
+
+func groupKinds() []string { return kindsOf("plain", "lrn", "1x1", "norm", "drop", "pooled") }
 
 func newGroupTraining(t *testing.T, c *Chain, n int) *Training {
 	t.Helper()
@@ -69,7 +79,7 @@ func TestGroups(t *testing.T) {
 	const n = 6
 	x := images(62, n, groupSide, groupSide)
 	p := Pass{Seed: 5, Iteration: 7}
-	for _, kind := range groupKinds {
+	for _, kind := range groupKinds() {
 		t.Run(kind, func(t *testing.T) {
 			hooked := newGroupTraining(t, groupChain(t, 1, kind), n)
 			layers := 0
@@ -100,7 +110,7 @@ func TestGroups(t *testing.T) {
 func TestGroupsOfParts(t *testing.T) {
 	const n = 6
 	x := images(63, n, groupSide, groupSide)
-	for _, kind := range []string{"plain", "1x1", "drop"} {
+	for _, kind := range kindsOf("plain", "1x1", "drop") {
 		whole := run(t, newGroupTraining(t, groupChain(t, 1, kind), n), x, n, Pass{Seed: 4})
 		tr := newGroupTraining(t, groupChain(t, 1, kind), 4)
 		tr.chain.ZeroGrad()
@@ -125,7 +135,7 @@ func TestGroupsUpdate(t *testing.T) {
 	const n = 5
 	x := images(64, n, groupSide, groupSide)
 	u := Update{Rate: 0.01, Momentum: 0.9, Decay: 5e-4, DecayBiases: true}
-	for _, kind := range groupKinds {
+	for _, kind := range groupKinds() {
 		fused, apart := groupChain(t, 2, kind), groupChain(t, 2, kind)
 		trFused, trApart := newGroupTraining(t, fused, n), newGroupTraining(t, apart, n)
 		sgdFused, sgdApart := NewSGD(fused), NewSGD(apart)
@@ -152,7 +162,7 @@ func TestGroupsUpdate(t *testing.T) {
 
 // TestGroupsFloats: the memory is what is estimated, with groups and with frozen layers.
 func TestGroupsFloats(t *testing.T) {
-	for _, kind := range []string{"plain", "lrn", "pooled"} {
+	for _, kind := range kindsOf("plain", "lrn", "pooled") {
 		for threads, frozen := range []string{1: "", 2: "conv1_1"} {
 			if threads == 0 {
 				continue
