@@ -52,10 +52,13 @@ func groupChain(t testing.TB, threads int, kind string) *Chain {
 	return c
 }
 
-// kindsOf are the given kinds, but the first alone in a short run on the portable kernels:
-// emulated, a kind takes a minute.
+// emulated tells whether this is a short run on the portable kernels: there is an emulator
+// beneath, and a training step takes seconds.
+func emulated() bool { return testing.Short() && kernel.Current().Name() == "go" }
+
+// kindsOf are the given kinds, or the first alone.
 func kindsOf(kinds ...string) []string {
-	if testing.Short() && kernel.Current().Name() == "go" {
+	if emulated() {
 		return kinds[:1]
 	}
 	return kinds
@@ -108,6 +111,9 @@ func TestGroups(t *testing.T) {
 // TestGroupsOfParts: micro-batches, cut into groups of their own, give the bits of the
 // batch.
 func TestGroupsOfParts(t *testing.T) {
+	if emulated() {
+		t.Skip("minutes on an emulator, and TestGroups runs the same kernels")
+	}
 	const n = 6
 	x := images(63, n, groupSide, groupSide)
 	for _, kind := range kindsOf("plain", "1x1", "drop") {
@@ -162,6 +168,9 @@ func TestGroupsUpdate(t *testing.T) {
 
 // TestGroupsFloats: the memory is what is estimated, with groups and with frozen layers.
 func TestGroupsFloats(t *testing.T) {
+	if emulated() {
+		t.Skip("minutes on an emulator, and TestGroups runs the same kernels")
+	}
 	for _, kind := range kindsOf("plain", "lrn", "pooled") {
 		for threads, frozen := range []string{1: "", 2: "conv1_1"} {
 			if threads == 0 {
