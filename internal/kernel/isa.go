@@ -39,10 +39,10 @@ type ISA struct {
 	mixedDot            func(n int, x *float32, w, sum *float64)
 	mixedAdd            func(n int, a float64, x *float32, w *float64)
 
-	// Winograd transforms, in the order of forms
-	winoInputs      [4]func(tiles int, x *float32, xRow int, v *float32, vStride int)
-	winoOutputs     [4]winoOutputFunc
-	winoOutputPools [4]winoOutputFunc
+	// Winograd transforms, in the order of forms, and of tiles' rows and columns
+	winoInputs      [4][3][3]winoInputFunc
+	winoOutputs     [4][3][3]winoOutputFunc
+	winoOutputPools [4][3][3]winoOutputFunc
 	winoWeight      [4]func(n int, g *float32, gStride int, u *float32, uStride int)
 	winoGrad4       func(tiles int, dy *float32, dyRow int, v *float32, vStride int)
 	winoWeightGrad4 func(n int, du *float32, duStride int, dw *float32, dwStride int)
@@ -52,6 +52,7 @@ type ISA struct {
 
 type (
 	gemmFunc       func(steps int, offs *int, a, b, c *float32, cStride int, bias *float32, flags int)
+	winoInputFunc  func(tiles int, x *float32, xRow int, v *float32, vStride int)
 	winoOutputFunc func(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
 	wgradFunc      func(h, w int, x *float32, xRow int, dy *float32, dyRow, dyPlane int, dw *float32, flags int)
 )
@@ -206,23 +207,26 @@ func (s *ISA) transpose16(dst []float32, dstStride int, src []float32, srcStride
 	s.transpose(&dst[0], dstStride, &src[0], srcStride)
 }
 
-func (s *ISA) winoInput(f Form, tiles int, x []float32, xRow int, v []float32, vStride int) {
+func (s *ISA) winoInput(f tile, tiles int, x []float32, xRow int, v []float32, vStride int) {
 	if s.winoGrad4 == nil {
 		winoInputTwin(f, tiles, x, xRow, v, vStride)
 		return
 	}
-	s.winoInputs[f.index()](tiles, &x[0], xRow, &v[0], vStride)
+	i, r, c := f.index()
+	s.winoInputs[i][r][c](tiles, &x[0], xRow, &v[0], vStride)
 }
 
-func (s *ISA) winoOutput(f Form, pool bool, tiles int, p []float32, pStride int, y []float32, yRow int, bias []float32, lo float32) {
-	switch {
-	case s.winoGrad4 == nil:
+func (s *ISA) winoOutput(f tile, pool bool, tiles int, p []float32, pStride int, y []float32, yRow int, bias []float32, lo float32) {
+	if s.winoGrad4 == nil {
 		winoOutputTwin(f, pool, tiles, p, pStride, y, yRow, bias, lo)
-	case pool:
-		s.winoOutputPools[f.index()](tiles, &p[0], pStride, &y[0], yRow, &bias[0], lo)
-	default:
-		s.winoOutputs[f.index()](tiles, &p[0], pStride, &y[0], yRow, &bias[0], lo)
+		return
 	}
+	kernels := &s.winoOutputs
+	if pool {
+		kernels = &s.winoOutputPools
+	}
+	i, r, c := f.index()
+	kernels[i][r][c](tiles, &p[0], pStride, &y[0], yRow, &bias[0], lo)
 }
 
 func (s *ISA) winoWeights(f Form, count int, g []float32, gStride int, u []float32, uStride int) {

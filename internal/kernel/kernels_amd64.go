@@ -617,6 +617,51 @@ func winoOutput4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int,
 //go:noescape
 func winoOutputPool4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
 
+// winoInput4r4c2AVX512 is winoInputTwin for 4×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoInput4r4c2AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput4r4c2AVX512 is winoOutputTwin for 4×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutput4r4c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool4r4c2AVX512 is winoOutputTwin with pooling for 4×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutputPool4r4c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoInput4r2c4AVX512 is winoInputTwin for 2×4 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoInput4r2c4AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput4r2c4AVX512 is winoOutputTwin for 2×4 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutput4r2c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool4r2c4AVX512 is winoOutputTwin with pooling for 2×4 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutputPool4r2c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoInput4r2c2AVX512 is winoInputTwin for 2×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoInput4r2c2AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput4r2c2AVX512 is winoOutputTwin for 2×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutput4r2c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool4r2c2AVX512 is winoOutputTwin with pooling for 2×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutputPool4r2c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
 // winoWeights4AVX512 is winoWeightsTwin for 4×4 outputs and 3×3 filters.
 //
 //go:noescape
@@ -636,6 +681,126 @@ func winoOutput6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int,
 //
 //go:noescape
 func winoOutputPool6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoInput6r6c4AVX512 is winoInputTwin for 6×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoInput6r6c4AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput6r6c4AVX512 is winoOutputTwin for 6×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutput6r6c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool6r6c4AVX512 is winoOutputTwin with pooling for 6×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputPool6r6c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoInput6r6c2AVX512 is winoInputTwin for 6×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoInput6r6c2AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput6r6c2AVX512 is winoOutputTwin for 6×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutput6r6c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool6r6c2AVX512 is winoOutputTwin with pooling for 6×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputPool6r6c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoInput6r4c6AVX512 is winoInputTwin for 4×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoInput6r4c6AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput6r4c6AVX512 is winoOutputTwin for 4×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutput6r4c6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool6r4c6AVX512 is winoOutputTwin with pooling for 4×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputPool6r4c6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoInput6r4c4AVX512 is winoInputTwin for 4×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoInput6r4c4AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput6r4c4AVX512 is winoOutputTwin for 4×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutput6r4c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool6r4c4AVX512 is winoOutputTwin with pooling for 4×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputPool6r4c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoInput6r4c2AVX512 is winoInputTwin for 4×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoInput6r4c2AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput6r4c2AVX512 is winoOutputTwin for 4×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutput6r4c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool6r4c2AVX512 is winoOutputTwin with pooling for 4×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputPool6r4c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoInput6r2c6AVX512 is winoInputTwin for 2×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoInput6r2c6AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput6r2c6AVX512 is winoOutputTwin for 2×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutput6r2c6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool6r2c6AVX512 is winoOutputTwin with pooling for 2×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputPool6r2c6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoInput6r2c4AVX512 is winoInputTwin for 2×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoInput6r2c4AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput6r2c4AVX512 is winoOutputTwin for 2×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutput6r2c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool6r2c4AVX512 is winoOutputTwin with pooling for 2×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputPool6r2c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoInput6r2c2AVX512 is winoInputTwin for 2×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoInput6r2c2AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput6r2c2AVX512 is winoOutputTwin for 2×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutput6r2c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool6r2c2AVX512 is winoOutputTwin with pooling for 2×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputPool6r2c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
 
 // winoWeights6AVX512 is winoWeightsTwin for 6×6 outputs and 3×3 filters.
 //
@@ -717,6 +882,51 @@ func winoOutput4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, b
 //go:noescape
 func winoOutputPool4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
 
+// winoInput4r4c2AVX2 is winoInputTwin for 4×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoInput4r4c2AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput4r4c2AVX2 is winoOutputTwin for 4×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutput4r4c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool4r4c2AVX2 is winoOutputTwin with pooling for 4×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutputPool4r4c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoInput4r2c4AVX2 is winoInputTwin for 2×4 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoInput4r2c4AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput4r2c4AVX2 is winoOutputTwin for 2×4 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutput4r2c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool4r2c4AVX2 is winoOutputTwin with pooling for 2×4 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutputPool4r2c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoInput4r2c2AVX2 is winoInputTwin for 2×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoInput4r2c2AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput4r2c2AVX2 is winoOutputTwin for 2×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutput4r2c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool4r2c2AVX2 is winoOutputTwin with pooling for 2×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutputPool4r2c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
 // winoWeights4AVX2 is winoWeightsTwin for 4×4 outputs and 3×3 filters.
 //
 //go:noescape
@@ -736,6 +946,126 @@ func winoOutput6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, b
 //
 //go:noescape
 func winoOutputPool6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoInput6r6c4AVX2 is winoInputTwin for 6×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoInput6r6c4AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput6r6c4AVX2 is winoOutputTwin for 6×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutput6r6c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool6r6c4AVX2 is winoOutputTwin with pooling for 6×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputPool6r6c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoInput6r6c2AVX2 is winoInputTwin for 6×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoInput6r6c2AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput6r6c2AVX2 is winoOutputTwin for 6×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutput6r6c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool6r6c2AVX2 is winoOutputTwin with pooling for 6×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputPool6r6c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoInput6r4c6AVX2 is winoInputTwin for 4×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoInput6r4c6AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput6r4c6AVX2 is winoOutputTwin for 4×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutput6r4c6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool6r4c6AVX2 is winoOutputTwin with pooling for 4×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputPool6r4c6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoInput6r4c4AVX2 is winoInputTwin for 4×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoInput6r4c4AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput6r4c4AVX2 is winoOutputTwin for 4×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutput6r4c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool6r4c4AVX2 is winoOutputTwin with pooling for 4×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputPool6r4c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoInput6r4c2AVX2 is winoInputTwin for 4×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoInput6r4c2AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput6r4c2AVX2 is winoOutputTwin for 4×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutput6r4c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool6r4c2AVX2 is winoOutputTwin with pooling for 4×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputPool6r4c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoInput6r2c6AVX2 is winoInputTwin for 2×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoInput6r2c6AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput6r2c6AVX2 is winoOutputTwin for 2×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutput6r2c6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool6r2c6AVX2 is winoOutputTwin with pooling for 2×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputPool6r2c6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoInput6r2c4AVX2 is winoInputTwin for 2×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoInput6r2c4AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput6r2c4AVX2 is winoOutputTwin for 2×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutput6r2c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool6r2c4AVX2 is winoOutputTwin with pooling for 2×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputPool6r2c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoInput6r2c2AVX2 is winoInputTwin for 2×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoInput6r2c2AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+
+// winoOutput6r2c2AVX2 is winoOutputTwin for 2×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutput6r2c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+
+// winoOutputPool6r2c2AVX2 is winoOutputTwin with pooling for 2×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputPool6r2c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
 
 // winoWeights6AVX2 is winoWeightsTwin for 6×6 outputs and 3×3 filters.
 //

@@ -14333,295 +14333,391 @@ DATA winoConst<>+688(SB)/4, $0x42000000
 DATA winoConst<>+692(SB)/4, $0x42000000
 DATA winoConst<>+696(SB)/4, $0x42000000
 DATA winoConst<>+700(SB)/4, $0x42000000
-DATA winoConst<>+704(SB)/4, $0xbe2aaaab
-DATA winoConst<>+708(SB)/4, $0xbe2aaaab
-DATA winoConst<>+712(SB)/4, $0xbe2aaaab
-DATA winoConst<>+716(SB)/4, $0xbe2aaaab
-DATA winoConst<>+720(SB)/4, $0xbe2aaaab
-DATA winoConst<>+724(SB)/4, $0xbe2aaaab
-DATA winoConst<>+728(SB)/4, $0xbe2aaaab
-DATA winoConst<>+732(SB)/4, $0xbe2aaaab
-DATA winoConst<>+736(SB)/4, $0xbe2aaaab
-DATA winoConst<>+740(SB)/4, $0xbe2aaaab
-DATA winoConst<>+744(SB)/4, $0xbe2aaaab
-DATA winoConst<>+748(SB)/4, $0xbe2aaaab
-DATA winoConst<>+752(SB)/4, $0xbe2aaaab
-DATA winoConst<>+756(SB)/4, $0xbe2aaaab
-DATA winoConst<>+760(SB)/4, $0xbe2aaaab
-DATA winoConst<>+764(SB)/4, $0xbe2aaaab
-DATA winoConst<>+768(SB)/4, $0x3e2aaaab
-DATA winoConst<>+772(SB)/4, $0x3e2aaaab
-DATA winoConst<>+776(SB)/4, $0x3e2aaaab
-DATA winoConst<>+780(SB)/4, $0x3e2aaaab
-DATA winoConst<>+784(SB)/4, $0x3e2aaaab
-DATA winoConst<>+788(SB)/4, $0x3e2aaaab
-DATA winoConst<>+792(SB)/4, $0x3e2aaaab
-DATA winoConst<>+796(SB)/4, $0x3e2aaaab
-DATA winoConst<>+800(SB)/4, $0x3e2aaaab
-DATA winoConst<>+804(SB)/4, $0x3e2aaaab
-DATA winoConst<>+808(SB)/4, $0x3e2aaaab
-DATA winoConst<>+812(SB)/4, $0x3e2aaaab
-DATA winoConst<>+816(SB)/4, $0x3e2aaaab
-DATA winoConst<>+820(SB)/4, $0x3e2aaaab
-DATA winoConst<>+824(SB)/4, $0x3e2aaaab
-DATA winoConst<>+828(SB)/4, $0x3e2aaaab
-DATA winoConst<>+832(SB)/4, $0x3d2aaaab
-DATA winoConst<>+836(SB)/4, $0x3d2aaaab
-DATA winoConst<>+840(SB)/4, $0x3d2aaaab
-DATA winoConst<>+844(SB)/4, $0x3d2aaaab
-DATA winoConst<>+848(SB)/4, $0x3d2aaaab
-DATA winoConst<>+852(SB)/4, $0x3d2aaaab
-DATA winoConst<>+856(SB)/4, $0x3d2aaaab
-DATA winoConst<>+860(SB)/4, $0x3d2aaaab
-DATA winoConst<>+864(SB)/4, $0x3d2aaaab
-DATA winoConst<>+868(SB)/4, $0x3d2aaaab
-DATA winoConst<>+872(SB)/4, $0x3d2aaaab
-DATA winoConst<>+876(SB)/4, $0x3d2aaaab
-DATA winoConst<>+880(SB)/4, $0x3d2aaaab
-DATA winoConst<>+884(SB)/4, $0x3d2aaaab
-DATA winoConst<>+888(SB)/4, $0x3d2aaaab
-DATA winoConst<>+892(SB)/4, $0x3d2aaaab
-DATA winoConst<>+896(SB)/4, $0x3daaaaab
-DATA winoConst<>+900(SB)/4, $0x3daaaaab
-DATA winoConst<>+904(SB)/4, $0x3daaaaab
-DATA winoConst<>+908(SB)/4, $0x3daaaaab
-DATA winoConst<>+912(SB)/4, $0x3daaaaab
-DATA winoConst<>+916(SB)/4, $0x3daaaaab
-DATA winoConst<>+920(SB)/4, $0x3daaaaab
-DATA winoConst<>+924(SB)/4, $0x3daaaaab
-DATA winoConst<>+928(SB)/4, $0x3daaaaab
-DATA winoConst<>+932(SB)/4, $0x3daaaaab
-DATA winoConst<>+936(SB)/4, $0x3daaaaab
-DATA winoConst<>+940(SB)/4, $0x3daaaaab
-DATA winoConst<>+944(SB)/4, $0x3daaaaab
-DATA winoConst<>+948(SB)/4, $0x3daaaaab
-DATA winoConst<>+952(SB)/4, $0x3daaaaab
-DATA winoConst<>+956(SB)/4, $0x3daaaaab
-DATA winoConst<>+960(SB)/4, $0xbe638e39
-DATA winoConst<>+964(SB)/4, $0xbe638e39
-DATA winoConst<>+968(SB)/4, $0xbe638e39
-DATA winoConst<>+972(SB)/4, $0xbe638e39
-DATA winoConst<>+976(SB)/4, $0xbe638e39
-DATA winoConst<>+980(SB)/4, $0xbe638e39
-DATA winoConst<>+984(SB)/4, $0xbe638e39
-DATA winoConst<>+988(SB)/4, $0xbe638e39
-DATA winoConst<>+992(SB)/4, $0xbe638e39
-DATA winoConst<>+996(SB)/4, $0xbe638e39
-DATA winoConst<>+1000(SB)/4, $0xbe638e39
-DATA winoConst<>+1004(SB)/4, $0xbe638e39
-DATA winoConst<>+1008(SB)/4, $0xbe638e39
-DATA winoConst<>+1012(SB)/4, $0xbe638e39
-DATA winoConst<>+1016(SB)/4, $0xbe638e39
-DATA winoConst<>+1020(SB)/4, $0xbe638e39
-DATA winoConst<>+1024(SB)/4, $0x3e638e39
-DATA winoConst<>+1028(SB)/4, $0x3e638e39
-DATA winoConst<>+1032(SB)/4, $0x3e638e39
-DATA winoConst<>+1036(SB)/4, $0x3e638e39
-DATA winoConst<>+1040(SB)/4, $0x3e638e39
-DATA winoConst<>+1044(SB)/4, $0x3e638e39
-DATA winoConst<>+1048(SB)/4, $0x3e638e39
-DATA winoConst<>+1052(SB)/4, $0x3e638e39
-DATA winoConst<>+1056(SB)/4, $0x3e638e39
-DATA winoConst<>+1060(SB)/4, $0x3e638e39
-DATA winoConst<>+1064(SB)/4, $0x3e638e39
-DATA winoConst<>+1068(SB)/4, $0x3e638e39
-DATA winoConst<>+1072(SB)/4, $0x3e638e39
-DATA winoConst<>+1076(SB)/4, $0x3e638e39
-DATA winoConst<>+1080(SB)/4, $0x3e638e39
-DATA winoConst<>+1084(SB)/4, $0x3e638e39
-DATA winoConst<>+1088(SB)/4, $0x3c360b61
-DATA winoConst<>+1092(SB)/4, $0x3c360b61
-DATA winoConst<>+1096(SB)/4, $0x3c360b61
-DATA winoConst<>+1100(SB)/4, $0x3c360b61
-DATA winoConst<>+1104(SB)/4, $0x3c360b61
-DATA winoConst<>+1108(SB)/4, $0x3c360b61
-DATA winoConst<>+1112(SB)/4, $0x3c360b61
-DATA winoConst<>+1116(SB)/4, $0x3c360b61
-DATA winoConst<>+1120(SB)/4, $0x3c360b61
-DATA winoConst<>+1124(SB)/4, $0x3c360b61
-DATA winoConst<>+1128(SB)/4, $0x3c360b61
-DATA winoConst<>+1132(SB)/4, $0x3c360b61
-DATA winoConst<>+1136(SB)/4, $0x3c360b61
-DATA winoConst<>+1140(SB)/4, $0x3c360b61
-DATA winoConst<>+1144(SB)/4, $0x3c360b61
-DATA winoConst<>+1148(SB)/4, $0x3c360b61
-DATA winoConst<>+1152(SB)/4, $0x3d360b61
-DATA winoConst<>+1156(SB)/4, $0x3d360b61
-DATA winoConst<>+1160(SB)/4, $0x3d360b61
-DATA winoConst<>+1164(SB)/4, $0x3d360b61
-DATA winoConst<>+1168(SB)/4, $0x3d360b61
-DATA winoConst<>+1172(SB)/4, $0x3d360b61
-DATA winoConst<>+1176(SB)/4, $0x3d360b61
-DATA winoConst<>+1180(SB)/4, $0x3d360b61
-DATA winoConst<>+1184(SB)/4, $0x3d360b61
-DATA winoConst<>+1188(SB)/4, $0x3d360b61
-DATA winoConst<>+1192(SB)/4, $0x3d360b61
-DATA winoConst<>+1196(SB)/4, $0x3d360b61
-DATA winoConst<>+1200(SB)/4, $0x3d360b61
-DATA winoConst<>+1204(SB)/4, $0x3d360b61
-DATA winoConst<>+1208(SB)/4, $0x3d360b61
-DATA winoConst<>+1212(SB)/4, $0x3d360b61
-DATA winoConst<>+1216(SB)/4, $0x3cb60b61
-DATA winoConst<>+1220(SB)/4, $0x3cb60b61
-DATA winoConst<>+1224(SB)/4, $0x3cb60b61
-DATA winoConst<>+1228(SB)/4, $0x3cb60b61
-DATA winoConst<>+1232(SB)/4, $0x3cb60b61
-DATA winoConst<>+1236(SB)/4, $0x3cb60b61
-DATA winoConst<>+1240(SB)/4, $0x3cb60b61
-DATA winoConst<>+1244(SB)/4, $0x3cb60b61
-DATA winoConst<>+1248(SB)/4, $0x3cb60b61
-DATA winoConst<>+1252(SB)/4, $0x3cb60b61
-DATA winoConst<>+1256(SB)/4, $0x3cb60b61
-DATA winoConst<>+1260(SB)/4, $0x3cb60b61
-DATA winoConst<>+1264(SB)/4, $0x3cb60b61
-DATA winoConst<>+1268(SB)/4, $0x3cb60b61
-DATA winoConst<>+1272(SB)/4, $0x3cb60b61
-DATA winoConst<>+1276(SB)/4, $0x3cb60b61
-DATA winoConst<>+1280(SB)/4, $0x3bb60b61
-DATA winoConst<>+1284(SB)/4, $0x3bb60b61
-DATA winoConst<>+1288(SB)/4, $0x3bb60b61
-DATA winoConst<>+1292(SB)/4, $0x3bb60b61
-DATA winoConst<>+1296(SB)/4, $0x3bb60b61
-DATA winoConst<>+1300(SB)/4, $0x3bb60b61
-DATA winoConst<>+1304(SB)/4, $0x3bb60b61
-DATA winoConst<>+1308(SB)/4, $0x3bb60b61
-DATA winoConst<>+1312(SB)/4, $0x3bb60b61
-DATA winoConst<>+1316(SB)/4, $0x3bb60b61
-DATA winoConst<>+1320(SB)/4, $0x3bb60b61
-DATA winoConst<>+1324(SB)/4, $0x3bb60b61
-DATA winoConst<>+1328(SB)/4, $0x3bb60b61
-DATA winoConst<>+1332(SB)/4, $0x3bb60b61
-DATA winoConst<>+1336(SB)/4, $0x3bb60b61
-DATA winoConst<>+1340(SB)/4, $0x3bb60b61
-DATA winoConst<>+1344(SB)/4, $0x3e360b61
-DATA winoConst<>+1348(SB)/4, $0x3e360b61
-DATA winoConst<>+1352(SB)/4, $0x3e360b61
-DATA winoConst<>+1356(SB)/4, $0x3e360b61
-DATA winoConst<>+1360(SB)/4, $0x3e360b61
-DATA winoConst<>+1364(SB)/4, $0x3e360b61
-DATA winoConst<>+1368(SB)/4, $0x3e360b61
-DATA winoConst<>+1372(SB)/4, $0x3e360b61
-DATA winoConst<>+1376(SB)/4, $0x3e360b61
-DATA winoConst<>+1380(SB)/4, $0x3e360b61
-DATA winoConst<>+1384(SB)/4, $0x3e360b61
-DATA winoConst<>+1388(SB)/4, $0x3e360b61
-DATA winoConst<>+1392(SB)/4, $0x3e360b61
-DATA winoConst<>+1396(SB)/4, $0x3e360b61
-DATA winoConst<>+1400(SB)/4, $0x3e360b61
-DATA winoConst<>+1404(SB)/4, $0x3e360b61
-DATA winoConst<>+1408(SB)/4, $0x3db60b61
-DATA winoConst<>+1412(SB)/4, $0x3db60b61
-DATA winoConst<>+1416(SB)/4, $0x3db60b61
-DATA winoConst<>+1420(SB)/4, $0x3db60b61
-DATA winoConst<>+1424(SB)/4, $0x3db60b61
-DATA winoConst<>+1428(SB)/4, $0x3db60b61
-DATA winoConst<>+1432(SB)/4, $0x3db60b61
-DATA winoConst<>+1436(SB)/4, $0x3db60b61
-DATA winoConst<>+1440(SB)/4, $0x3db60b61
-DATA winoConst<>+1444(SB)/4, $0x3db60b61
-DATA winoConst<>+1448(SB)/4, $0x3db60b61
-DATA winoConst<>+1452(SB)/4, $0x3db60b61
-DATA winoConst<>+1456(SB)/4, $0x3db60b61
-DATA winoConst<>+1460(SB)/4, $0x3db60b61
-DATA winoConst<>+1464(SB)/4, $0x3db60b61
-DATA winoConst<>+1468(SB)/4, $0x3db60b61
-DATA winoConst<>+1472(SB)/4, $0x3ab60b61
-DATA winoConst<>+1476(SB)/4, $0x3ab60b61
-DATA winoConst<>+1480(SB)/4, $0x3ab60b61
-DATA winoConst<>+1484(SB)/4, $0x3ab60b61
-DATA winoConst<>+1488(SB)/4, $0x3ab60b61
-DATA winoConst<>+1492(SB)/4, $0x3ab60b61
-DATA winoConst<>+1496(SB)/4, $0x3ab60b61
-DATA winoConst<>+1500(SB)/4, $0x3ab60b61
-DATA winoConst<>+1504(SB)/4, $0x3ab60b61
-DATA winoConst<>+1508(SB)/4, $0x3ab60b61
-DATA winoConst<>+1512(SB)/4, $0x3ab60b61
-DATA winoConst<>+1516(SB)/4, $0x3ab60b61
-DATA winoConst<>+1520(SB)/4, $0x3ab60b61
-DATA winoConst<>+1524(SB)/4, $0x3ab60b61
-DATA winoConst<>+1528(SB)/4, $0x3ab60b61
-DATA winoConst<>+1532(SB)/4, $0x3ab60b61
-DATA winoConst<>+1536(SB)/4, $0x3b360b61
-DATA winoConst<>+1540(SB)/4, $0x3b360b61
-DATA winoConst<>+1544(SB)/4, $0x3b360b61
-DATA winoConst<>+1548(SB)/4, $0x3b360b61
-DATA winoConst<>+1552(SB)/4, $0x3b360b61
-DATA winoConst<>+1556(SB)/4, $0x3b360b61
-DATA winoConst<>+1560(SB)/4, $0x3b360b61
-DATA winoConst<>+1564(SB)/4, $0x3b360b61
-DATA winoConst<>+1568(SB)/4, $0x3b360b61
-DATA winoConst<>+1572(SB)/4, $0x3b360b61
-DATA winoConst<>+1576(SB)/4, $0x3b360b61
-DATA winoConst<>+1580(SB)/4, $0x3b360b61
-DATA winoConst<>+1584(SB)/4, $0x3b360b61
-DATA winoConst<>+1588(SB)/4, $0x3b360b61
-DATA winoConst<>+1592(SB)/4, $0x3b360b61
-DATA winoConst<>+1596(SB)/4, $0x3b360b61
-DATA winoConst<>+1600(SB)/4, $0x3eb60b61
-DATA winoConst<>+1604(SB)/4, $0x3eb60b61
-DATA winoConst<>+1608(SB)/4, $0x3eb60b61
-DATA winoConst<>+1612(SB)/4, $0x3eb60b61
-DATA winoConst<>+1616(SB)/4, $0x3eb60b61
-DATA winoConst<>+1620(SB)/4, $0x3eb60b61
-DATA winoConst<>+1624(SB)/4, $0x3eb60b61
-DATA winoConst<>+1628(SB)/4, $0x3eb60b61
-DATA winoConst<>+1632(SB)/4, $0x3eb60b61
-DATA winoConst<>+1636(SB)/4, $0x3eb60b61
-DATA winoConst<>+1640(SB)/4, $0x3eb60b61
-DATA winoConst<>+1644(SB)/4, $0x3eb60b61
-DATA winoConst<>+1648(SB)/4, $0x3eb60b61
-DATA winoConst<>+1652(SB)/4, $0x3eb60b61
-DATA winoConst<>+1656(SB)/4, $0x3eb60b61
-DATA winoConst<>+1660(SB)/4, $0x3eb60b61
-DATA winoConst<>+1664(SB)/4, $0x3f360b61
-DATA winoConst<>+1668(SB)/4, $0x3f360b61
-DATA winoConst<>+1672(SB)/4, $0x3f360b61
-DATA winoConst<>+1676(SB)/4, $0x3f360b61
-DATA winoConst<>+1680(SB)/4, $0x3f360b61
-DATA winoConst<>+1684(SB)/4, $0x3f360b61
-DATA winoConst<>+1688(SB)/4, $0x3f360b61
-DATA winoConst<>+1692(SB)/4, $0x3f360b61
-DATA winoConst<>+1696(SB)/4, $0x3f360b61
-DATA winoConst<>+1700(SB)/4, $0x3f360b61
-DATA winoConst<>+1704(SB)/4, $0x3f360b61
-DATA winoConst<>+1708(SB)/4, $0x3f360b61
-DATA winoConst<>+1712(SB)/4, $0x3f360b61
-DATA winoConst<>+1716(SB)/4, $0x3f360b61
-DATA winoConst<>+1720(SB)/4, $0x3f360b61
-DATA winoConst<>+1724(SB)/4, $0x3f360b61
-DATA winoConst<>+1728(SB)/4, $0x3a360b61
-DATA winoConst<>+1732(SB)/4, $0x3a360b61
-DATA winoConst<>+1736(SB)/4, $0x3a360b61
-DATA winoConst<>+1740(SB)/4, $0x3a360b61
-DATA winoConst<>+1744(SB)/4, $0x3a360b61
-DATA winoConst<>+1748(SB)/4, $0x3a360b61
-DATA winoConst<>+1752(SB)/4, $0x3a360b61
-DATA winoConst<>+1756(SB)/4, $0x3a360b61
-DATA winoConst<>+1760(SB)/4, $0x3a360b61
-DATA winoConst<>+1764(SB)/4, $0x3a360b61
-DATA winoConst<>+1768(SB)/4, $0x3a360b61
-DATA winoConst<>+1772(SB)/4, $0x3a360b61
-DATA winoConst<>+1776(SB)/4, $0x3a360b61
-DATA winoConst<>+1780(SB)/4, $0x3a360b61
-DATA winoConst<>+1784(SB)/4, $0x3a360b61
-DATA winoConst<>+1788(SB)/4, $0x3a360b61
-DATA winoConst<>+1792(SB)/4, $0x39b60b61
-DATA winoConst<>+1796(SB)/4, $0x39b60b61
-DATA winoConst<>+1800(SB)/4, $0x39b60b61
-DATA winoConst<>+1804(SB)/4, $0x39b60b61
-DATA winoConst<>+1808(SB)/4, $0x39b60b61
-DATA winoConst<>+1812(SB)/4, $0x39b60b61
-DATA winoConst<>+1816(SB)/4, $0x39b60b61
-DATA winoConst<>+1820(SB)/4, $0x39b60b61
-DATA winoConst<>+1824(SB)/4, $0x39b60b61
-DATA winoConst<>+1828(SB)/4, $0x39b60b61
-DATA winoConst<>+1832(SB)/4, $0x39b60b61
-DATA winoConst<>+1836(SB)/4, $0x39b60b61
-DATA winoConst<>+1840(SB)/4, $0x39b60b61
-DATA winoConst<>+1844(SB)/4, $0x39b60b61
-DATA winoConst<>+1848(SB)/4, $0x39b60b61
-DATA winoConst<>+1852(SB)/4, $0x39b60b61
-GLOBL winoConst<>(SB), RODATA|NOPTR, $1856
+DATA winoConst<>+704(SB)/4, $0x40400000
+DATA winoConst<>+708(SB)/4, $0x40400000
+DATA winoConst<>+712(SB)/4, $0x40400000
+DATA winoConst<>+716(SB)/4, $0x40400000
+DATA winoConst<>+720(SB)/4, $0x40400000
+DATA winoConst<>+724(SB)/4, $0x40400000
+DATA winoConst<>+728(SB)/4, $0x40400000
+DATA winoConst<>+732(SB)/4, $0x40400000
+DATA winoConst<>+736(SB)/4, $0x40400000
+DATA winoConst<>+740(SB)/4, $0x40400000
+DATA winoConst<>+744(SB)/4, $0x40400000
+DATA winoConst<>+748(SB)/4, $0x40400000
+DATA winoConst<>+752(SB)/4, $0x40400000
+DATA winoConst<>+756(SB)/4, $0x40400000
+DATA winoConst<>+760(SB)/4, $0x40400000
+DATA winoConst<>+764(SB)/4, $0x40400000
+DATA winoConst<>+768(SB)/4, $0x3f400000
+DATA winoConst<>+772(SB)/4, $0x3f400000
+DATA winoConst<>+776(SB)/4, $0x3f400000
+DATA winoConst<>+780(SB)/4, $0x3f400000
+DATA winoConst<>+784(SB)/4, $0x3f400000
+DATA winoConst<>+788(SB)/4, $0x3f400000
+DATA winoConst<>+792(SB)/4, $0x3f400000
+DATA winoConst<>+796(SB)/4, $0x3f400000
+DATA winoConst<>+800(SB)/4, $0x3f400000
+DATA winoConst<>+804(SB)/4, $0x3f400000
+DATA winoConst<>+808(SB)/4, $0x3f400000
+DATA winoConst<>+812(SB)/4, $0x3f400000
+DATA winoConst<>+816(SB)/4, $0x3f400000
+DATA winoConst<>+820(SB)/4, $0x3f400000
+DATA winoConst<>+824(SB)/4, $0x3f400000
+DATA winoConst<>+828(SB)/4, $0x3f400000
+DATA winoConst<>+832(SB)/4, $0x40700000
+DATA winoConst<>+836(SB)/4, $0x40700000
+DATA winoConst<>+840(SB)/4, $0x40700000
+DATA winoConst<>+844(SB)/4, $0x40700000
+DATA winoConst<>+848(SB)/4, $0x40700000
+DATA winoConst<>+852(SB)/4, $0x40700000
+DATA winoConst<>+856(SB)/4, $0x40700000
+DATA winoConst<>+860(SB)/4, $0x40700000
+DATA winoConst<>+864(SB)/4, $0x40700000
+DATA winoConst<>+868(SB)/4, $0x40700000
+DATA winoConst<>+872(SB)/4, $0x40700000
+DATA winoConst<>+876(SB)/4, $0x40700000
+DATA winoConst<>+880(SB)/4, $0x40700000
+DATA winoConst<>+884(SB)/4, $0x40700000
+DATA winoConst<>+888(SB)/4, $0x40700000
+DATA winoConst<>+892(SB)/4, $0x40700000
+DATA winoConst<>+896(SB)/4, $0x40100000
+DATA winoConst<>+900(SB)/4, $0x40100000
+DATA winoConst<>+904(SB)/4, $0x40100000
+DATA winoConst<>+908(SB)/4, $0x40100000
+DATA winoConst<>+912(SB)/4, $0x40100000
+DATA winoConst<>+916(SB)/4, $0x40100000
+DATA winoConst<>+920(SB)/4, $0x40100000
+DATA winoConst<>+924(SB)/4, $0x40100000
+DATA winoConst<>+928(SB)/4, $0x40100000
+DATA winoConst<>+932(SB)/4, $0x40100000
+DATA winoConst<>+936(SB)/4, $0x40100000
+DATA winoConst<>+940(SB)/4, $0x40100000
+DATA winoConst<>+944(SB)/4, $0x40100000
+DATA winoConst<>+948(SB)/4, $0x40100000
+DATA winoConst<>+952(SB)/4, $0x40100000
+DATA winoConst<>+956(SB)/4, $0x40100000
+DATA winoConst<>+960(SB)/4, $0xc0400000
+DATA winoConst<>+964(SB)/4, $0xc0400000
+DATA winoConst<>+968(SB)/4, $0xc0400000
+DATA winoConst<>+972(SB)/4, $0xc0400000
+DATA winoConst<>+976(SB)/4, $0xc0400000
+DATA winoConst<>+980(SB)/4, $0xc0400000
+DATA winoConst<>+984(SB)/4, $0xc0400000
+DATA winoConst<>+988(SB)/4, $0xc0400000
+DATA winoConst<>+992(SB)/4, $0xc0400000
+DATA winoConst<>+996(SB)/4, $0xc0400000
+DATA winoConst<>+1000(SB)/4, $0xc0400000
+DATA winoConst<>+1004(SB)/4, $0xc0400000
+DATA winoConst<>+1008(SB)/4, $0xc0400000
+DATA winoConst<>+1012(SB)/4, $0xc0400000
+DATA winoConst<>+1016(SB)/4, $0xc0400000
+DATA winoConst<>+1020(SB)/4, $0xc0400000
+DATA winoConst<>+1024(SB)/4, $0xc0100000
+DATA winoConst<>+1028(SB)/4, $0xc0100000
+DATA winoConst<>+1032(SB)/4, $0xc0100000
+DATA winoConst<>+1036(SB)/4, $0xc0100000
+DATA winoConst<>+1040(SB)/4, $0xc0100000
+DATA winoConst<>+1044(SB)/4, $0xc0100000
+DATA winoConst<>+1048(SB)/4, $0xc0100000
+DATA winoConst<>+1052(SB)/4, $0xc0100000
+DATA winoConst<>+1056(SB)/4, $0xc0100000
+DATA winoConst<>+1060(SB)/4, $0xc0100000
+DATA winoConst<>+1064(SB)/4, $0xc0100000
+DATA winoConst<>+1068(SB)/4, $0xc0100000
+DATA winoConst<>+1072(SB)/4, $0xc0100000
+DATA winoConst<>+1076(SB)/4, $0xc0100000
+DATA winoConst<>+1080(SB)/4, $0xc0100000
+DATA winoConst<>+1084(SB)/4, $0xc0100000
+DATA winoConst<>+1088(SB)/4, $0xbe2aaaab
+DATA winoConst<>+1092(SB)/4, $0xbe2aaaab
+DATA winoConst<>+1096(SB)/4, $0xbe2aaaab
+DATA winoConst<>+1100(SB)/4, $0xbe2aaaab
+DATA winoConst<>+1104(SB)/4, $0xbe2aaaab
+DATA winoConst<>+1108(SB)/4, $0xbe2aaaab
+DATA winoConst<>+1112(SB)/4, $0xbe2aaaab
+DATA winoConst<>+1116(SB)/4, $0xbe2aaaab
+DATA winoConst<>+1120(SB)/4, $0xbe2aaaab
+DATA winoConst<>+1124(SB)/4, $0xbe2aaaab
+DATA winoConst<>+1128(SB)/4, $0xbe2aaaab
+DATA winoConst<>+1132(SB)/4, $0xbe2aaaab
+DATA winoConst<>+1136(SB)/4, $0xbe2aaaab
+DATA winoConst<>+1140(SB)/4, $0xbe2aaaab
+DATA winoConst<>+1144(SB)/4, $0xbe2aaaab
+DATA winoConst<>+1148(SB)/4, $0xbe2aaaab
+DATA winoConst<>+1152(SB)/4, $0x3e2aaaab
+DATA winoConst<>+1156(SB)/4, $0x3e2aaaab
+DATA winoConst<>+1160(SB)/4, $0x3e2aaaab
+DATA winoConst<>+1164(SB)/4, $0x3e2aaaab
+DATA winoConst<>+1168(SB)/4, $0x3e2aaaab
+DATA winoConst<>+1172(SB)/4, $0x3e2aaaab
+DATA winoConst<>+1176(SB)/4, $0x3e2aaaab
+DATA winoConst<>+1180(SB)/4, $0x3e2aaaab
+DATA winoConst<>+1184(SB)/4, $0x3e2aaaab
+DATA winoConst<>+1188(SB)/4, $0x3e2aaaab
+DATA winoConst<>+1192(SB)/4, $0x3e2aaaab
+DATA winoConst<>+1196(SB)/4, $0x3e2aaaab
+DATA winoConst<>+1200(SB)/4, $0x3e2aaaab
+DATA winoConst<>+1204(SB)/4, $0x3e2aaaab
+DATA winoConst<>+1208(SB)/4, $0x3e2aaaab
+DATA winoConst<>+1212(SB)/4, $0x3e2aaaab
+DATA winoConst<>+1216(SB)/4, $0x3d2aaaab
+DATA winoConst<>+1220(SB)/4, $0x3d2aaaab
+DATA winoConst<>+1224(SB)/4, $0x3d2aaaab
+DATA winoConst<>+1228(SB)/4, $0x3d2aaaab
+DATA winoConst<>+1232(SB)/4, $0x3d2aaaab
+DATA winoConst<>+1236(SB)/4, $0x3d2aaaab
+DATA winoConst<>+1240(SB)/4, $0x3d2aaaab
+DATA winoConst<>+1244(SB)/4, $0x3d2aaaab
+DATA winoConst<>+1248(SB)/4, $0x3d2aaaab
+DATA winoConst<>+1252(SB)/4, $0x3d2aaaab
+DATA winoConst<>+1256(SB)/4, $0x3d2aaaab
+DATA winoConst<>+1260(SB)/4, $0x3d2aaaab
+DATA winoConst<>+1264(SB)/4, $0x3d2aaaab
+DATA winoConst<>+1268(SB)/4, $0x3d2aaaab
+DATA winoConst<>+1272(SB)/4, $0x3d2aaaab
+DATA winoConst<>+1276(SB)/4, $0x3d2aaaab
+DATA winoConst<>+1280(SB)/4, $0x3daaaaab
+DATA winoConst<>+1284(SB)/4, $0x3daaaaab
+DATA winoConst<>+1288(SB)/4, $0x3daaaaab
+DATA winoConst<>+1292(SB)/4, $0x3daaaaab
+DATA winoConst<>+1296(SB)/4, $0x3daaaaab
+DATA winoConst<>+1300(SB)/4, $0x3daaaaab
+DATA winoConst<>+1304(SB)/4, $0x3daaaaab
+DATA winoConst<>+1308(SB)/4, $0x3daaaaab
+DATA winoConst<>+1312(SB)/4, $0x3daaaaab
+DATA winoConst<>+1316(SB)/4, $0x3daaaaab
+DATA winoConst<>+1320(SB)/4, $0x3daaaaab
+DATA winoConst<>+1324(SB)/4, $0x3daaaaab
+DATA winoConst<>+1328(SB)/4, $0x3daaaaab
+DATA winoConst<>+1332(SB)/4, $0x3daaaaab
+DATA winoConst<>+1336(SB)/4, $0x3daaaaab
+DATA winoConst<>+1340(SB)/4, $0x3daaaaab
+DATA winoConst<>+1344(SB)/4, $0xbe638e39
+DATA winoConst<>+1348(SB)/4, $0xbe638e39
+DATA winoConst<>+1352(SB)/4, $0xbe638e39
+DATA winoConst<>+1356(SB)/4, $0xbe638e39
+DATA winoConst<>+1360(SB)/4, $0xbe638e39
+DATA winoConst<>+1364(SB)/4, $0xbe638e39
+DATA winoConst<>+1368(SB)/4, $0xbe638e39
+DATA winoConst<>+1372(SB)/4, $0xbe638e39
+DATA winoConst<>+1376(SB)/4, $0xbe638e39
+DATA winoConst<>+1380(SB)/4, $0xbe638e39
+DATA winoConst<>+1384(SB)/4, $0xbe638e39
+DATA winoConst<>+1388(SB)/4, $0xbe638e39
+DATA winoConst<>+1392(SB)/4, $0xbe638e39
+DATA winoConst<>+1396(SB)/4, $0xbe638e39
+DATA winoConst<>+1400(SB)/4, $0xbe638e39
+DATA winoConst<>+1404(SB)/4, $0xbe638e39
+DATA winoConst<>+1408(SB)/4, $0x3e638e39
+DATA winoConst<>+1412(SB)/4, $0x3e638e39
+DATA winoConst<>+1416(SB)/4, $0x3e638e39
+DATA winoConst<>+1420(SB)/4, $0x3e638e39
+DATA winoConst<>+1424(SB)/4, $0x3e638e39
+DATA winoConst<>+1428(SB)/4, $0x3e638e39
+DATA winoConst<>+1432(SB)/4, $0x3e638e39
+DATA winoConst<>+1436(SB)/4, $0x3e638e39
+DATA winoConst<>+1440(SB)/4, $0x3e638e39
+DATA winoConst<>+1444(SB)/4, $0x3e638e39
+DATA winoConst<>+1448(SB)/4, $0x3e638e39
+DATA winoConst<>+1452(SB)/4, $0x3e638e39
+DATA winoConst<>+1456(SB)/4, $0x3e638e39
+DATA winoConst<>+1460(SB)/4, $0x3e638e39
+DATA winoConst<>+1464(SB)/4, $0x3e638e39
+DATA winoConst<>+1468(SB)/4, $0x3e638e39
+DATA winoConst<>+1472(SB)/4, $0x3c360b61
+DATA winoConst<>+1476(SB)/4, $0x3c360b61
+DATA winoConst<>+1480(SB)/4, $0x3c360b61
+DATA winoConst<>+1484(SB)/4, $0x3c360b61
+DATA winoConst<>+1488(SB)/4, $0x3c360b61
+DATA winoConst<>+1492(SB)/4, $0x3c360b61
+DATA winoConst<>+1496(SB)/4, $0x3c360b61
+DATA winoConst<>+1500(SB)/4, $0x3c360b61
+DATA winoConst<>+1504(SB)/4, $0x3c360b61
+DATA winoConst<>+1508(SB)/4, $0x3c360b61
+DATA winoConst<>+1512(SB)/4, $0x3c360b61
+DATA winoConst<>+1516(SB)/4, $0x3c360b61
+DATA winoConst<>+1520(SB)/4, $0x3c360b61
+DATA winoConst<>+1524(SB)/4, $0x3c360b61
+DATA winoConst<>+1528(SB)/4, $0x3c360b61
+DATA winoConst<>+1532(SB)/4, $0x3c360b61
+DATA winoConst<>+1536(SB)/4, $0x3d360b61
+DATA winoConst<>+1540(SB)/4, $0x3d360b61
+DATA winoConst<>+1544(SB)/4, $0x3d360b61
+DATA winoConst<>+1548(SB)/4, $0x3d360b61
+DATA winoConst<>+1552(SB)/4, $0x3d360b61
+DATA winoConst<>+1556(SB)/4, $0x3d360b61
+DATA winoConst<>+1560(SB)/4, $0x3d360b61
+DATA winoConst<>+1564(SB)/4, $0x3d360b61
+DATA winoConst<>+1568(SB)/4, $0x3d360b61
+DATA winoConst<>+1572(SB)/4, $0x3d360b61
+DATA winoConst<>+1576(SB)/4, $0x3d360b61
+DATA winoConst<>+1580(SB)/4, $0x3d360b61
+DATA winoConst<>+1584(SB)/4, $0x3d360b61
+DATA winoConst<>+1588(SB)/4, $0x3d360b61
+DATA winoConst<>+1592(SB)/4, $0x3d360b61
+DATA winoConst<>+1596(SB)/4, $0x3d360b61
+DATA winoConst<>+1600(SB)/4, $0x3cb60b61
+DATA winoConst<>+1604(SB)/4, $0x3cb60b61
+DATA winoConst<>+1608(SB)/4, $0x3cb60b61
+DATA winoConst<>+1612(SB)/4, $0x3cb60b61
+DATA winoConst<>+1616(SB)/4, $0x3cb60b61
+DATA winoConst<>+1620(SB)/4, $0x3cb60b61
+DATA winoConst<>+1624(SB)/4, $0x3cb60b61
+DATA winoConst<>+1628(SB)/4, $0x3cb60b61
+DATA winoConst<>+1632(SB)/4, $0x3cb60b61
+DATA winoConst<>+1636(SB)/4, $0x3cb60b61
+DATA winoConst<>+1640(SB)/4, $0x3cb60b61
+DATA winoConst<>+1644(SB)/4, $0x3cb60b61
+DATA winoConst<>+1648(SB)/4, $0x3cb60b61
+DATA winoConst<>+1652(SB)/4, $0x3cb60b61
+DATA winoConst<>+1656(SB)/4, $0x3cb60b61
+DATA winoConst<>+1660(SB)/4, $0x3cb60b61
+DATA winoConst<>+1664(SB)/4, $0x3bb60b61
+DATA winoConst<>+1668(SB)/4, $0x3bb60b61
+DATA winoConst<>+1672(SB)/4, $0x3bb60b61
+DATA winoConst<>+1676(SB)/4, $0x3bb60b61
+DATA winoConst<>+1680(SB)/4, $0x3bb60b61
+DATA winoConst<>+1684(SB)/4, $0x3bb60b61
+DATA winoConst<>+1688(SB)/4, $0x3bb60b61
+DATA winoConst<>+1692(SB)/4, $0x3bb60b61
+DATA winoConst<>+1696(SB)/4, $0x3bb60b61
+DATA winoConst<>+1700(SB)/4, $0x3bb60b61
+DATA winoConst<>+1704(SB)/4, $0x3bb60b61
+DATA winoConst<>+1708(SB)/4, $0x3bb60b61
+DATA winoConst<>+1712(SB)/4, $0x3bb60b61
+DATA winoConst<>+1716(SB)/4, $0x3bb60b61
+DATA winoConst<>+1720(SB)/4, $0x3bb60b61
+DATA winoConst<>+1724(SB)/4, $0x3bb60b61
+DATA winoConst<>+1728(SB)/4, $0x3e360b61
+DATA winoConst<>+1732(SB)/4, $0x3e360b61
+DATA winoConst<>+1736(SB)/4, $0x3e360b61
+DATA winoConst<>+1740(SB)/4, $0x3e360b61
+DATA winoConst<>+1744(SB)/4, $0x3e360b61
+DATA winoConst<>+1748(SB)/4, $0x3e360b61
+DATA winoConst<>+1752(SB)/4, $0x3e360b61
+DATA winoConst<>+1756(SB)/4, $0x3e360b61
+DATA winoConst<>+1760(SB)/4, $0x3e360b61
+DATA winoConst<>+1764(SB)/4, $0x3e360b61
+DATA winoConst<>+1768(SB)/4, $0x3e360b61
+DATA winoConst<>+1772(SB)/4, $0x3e360b61
+DATA winoConst<>+1776(SB)/4, $0x3e360b61
+DATA winoConst<>+1780(SB)/4, $0x3e360b61
+DATA winoConst<>+1784(SB)/4, $0x3e360b61
+DATA winoConst<>+1788(SB)/4, $0x3e360b61
+DATA winoConst<>+1792(SB)/4, $0x3db60b61
+DATA winoConst<>+1796(SB)/4, $0x3db60b61
+DATA winoConst<>+1800(SB)/4, $0x3db60b61
+DATA winoConst<>+1804(SB)/4, $0x3db60b61
+DATA winoConst<>+1808(SB)/4, $0x3db60b61
+DATA winoConst<>+1812(SB)/4, $0x3db60b61
+DATA winoConst<>+1816(SB)/4, $0x3db60b61
+DATA winoConst<>+1820(SB)/4, $0x3db60b61
+DATA winoConst<>+1824(SB)/4, $0x3db60b61
+DATA winoConst<>+1828(SB)/4, $0x3db60b61
+DATA winoConst<>+1832(SB)/4, $0x3db60b61
+DATA winoConst<>+1836(SB)/4, $0x3db60b61
+DATA winoConst<>+1840(SB)/4, $0x3db60b61
+DATA winoConst<>+1844(SB)/4, $0x3db60b61
+DATA winoConst<>+1848(SB)/4, $0x3db60b61
+DATA winoConst<>+1852(SB)/4, $0x3db60b61
+DATA winoConst<>+1856(SB)/4, $0x3ab60b61
+DATA winoConst<>+1860(SB)/4, $0x3ab60b61
+DATA winoConst<>+1864(SB)/4, $0x3ab60b61
+DATA winoConst<>+1868(SB)/4, $0x3ab60b61
+DATA winoConst<>+1872(SB)/4, $0x3ab60b61
+DATA winoConst<>+1876(SB)/4, $0x3ab60b61
+DATA winoConst<>+1880(SB)/4, $0x3ab60b61
+DATA winoConst<>+1884(SB)/4, $0x3ab60b61
+DATA winoConst<>+1888(SB)/4, $0x3ab60b61
+DATA winoConst<>+1892(SB)/4, $0x3ab60b61
+DATA winoConst<>+1896(SB)/4, $0x3ab60b61
+DATA winoConst<>+1900(SB)/4, $0x3ab60b61
+DATA winoConst<>+1904(SB)/4, $0x3ab60b61
+DATA winoConst<>+1908(SB)/4, $0x3ab60b61
+DATA winoConst<>+1912(SB)/4, $0x3ab60b61
+DATA winoConst<>+1916(SB)/4, $0x3ab60b61
+DATA winoConst<>+1920(SB)/4, $0x3b360b61
+DATA winoConst<>+1924(SB)/4, $0x3b360b61
+DATA winoConst<>+1928(SB)/4, $0x3b360b61
+DATA winoConst<>+1932(SB)/4, $0x3b360b61
+DATA winoConst<>+1936(SB)/4, $0x3b360b61
+DATA winoConst<>+1940(SB)/4, $0x3b360b61
+DATA winoConst<>+1944(SB)/4, $0x3b360b61
+DATA winoConst<>+1948(SB)/4, $0x3b360b61
+DATA winoConst<>+1952(SB)/4, $0x3b360b61
+DATA winoConst<>+1956(SB)/4, $0x3b360b61
+DATA winoConst<>+1960(SB)/4, $0x3b360b61
+DATA winoConst<>+1964(SB)/4, $0x3b360b61
+DATA winoConst<>+1968(SB)/4, $0x3b360b61
+DATA winoConst<>+1972(SB)/4, $0x3b360b61
+DATA winoConst<>+1976(SB)/4, $0x3b360b61
+DATA winoConst<>+1980(SB)/4, $0x3b360b61
+DATA winoConst<>+1984(SB)/4, $0x3eb60b61
+DATA winoConst<>+1988(SB)/4, $0x3eb60b61
+DATA winoConst<>+1992(SB)/4, $0x3eb60b61
+DATA winoConst<>+1996(SB)/4, $0x3eb60b61
+DATA winoConst<>+2000(SB)/4, $0x3eb60b61
+DATA winoConst<>+2004(SB)/4, $0x3eb60b61
+DATA winoConst<>+2008(SB)/4, $0x3eb60b61
+DATA winoConst<>+2012(SB)/4, $0x3eb60b61
+DATA winoConst<>+2016(SB)/4, $0x3eb60b61
+DATA winoConst<>+2020(SB)/4, $0x3eb60b61
+DATA winoConst<>+2024(SB)/4, $0x3eb60b61
+DATA winoConst<>+2028(SB)/4, $0x3eb60b61
+DATA winoConst<>+2032(SB)/4, $0x3eb60b61
+DATA winoConst<>+2036(SB)/4, $0x3eb60b61
+DATA winoConst<>+2040(SB)/4, $0x3eb60b61
+DATA winoConst<>+2044(SB)/4, $0x3eb60b61
+DATA winoConst<>+2048(SB)/4, $0x3f360b61
+DATA winoConst<>+2052(SB)/4, $0x3f360b61
+DATA winoConst<>+2056(SB)/4, $0x3f360b61
+DATA winoConst<>+2060(SB)/4, $0x3f360b61
+DATA winoConst<>+2064(SB)/4, $0x3f360b61
+DATA winoConst<>+2068(SB)/4, $0x3f360b61
+DATA winoConst<>+2072(SB)/4, $0x3f360b61
+DATA winoConst<>+2076(SB)/4, $0x3f360b61
+DATA winoConst<>+2080(SB)/4, $0x3f360b61
+DATA winoConst<>+2084(SB)/4, $0x3f360b61
+DATA winoConst<>+2088(SB)/4, $0x3f360b61
+DATA winoConst<>+2092(SB)/4, $0x3f360b61
+DATA winoConst<>+2096(SB)/4, $0x3f360b61
+DATA winoConst<>+2100(SB)/4, $0x3f360b61
+DATA winoConst<>+2104(SB)/4, $0x3f360b61
+DATA winoConst<>+2108(SB)/4, $0x3f360b61
+DATA winoConst<>+2112(SB)/4, $0x3a360b61
+DATA winoConst<>+2116(SB)/4, $0x3a360b61
+DATA winoConst<>+2120(SB)/4, $0x3a360b61
+DATA winoConst<>+2124(SB)/4, $0x3a360b61
+DATA winoConst<>+2128(SB)/4, $0x3a360b61
+DATA winoConst<>+2132(SB)/4, $0x3a360b61
+DATA winoConst<>+2136(SB)/4, $0x3a360b61
+DATA winoConst<>+2140(SB)/4, $0x3a360b61
+DATA winoConst<>+2144(SB)/4, $0x3a360b61
+DATA winoConst<>+2148(SB)/4, $0x3a360b61
+DATA winoConst<>+2152(SB)/4, $0x3a360b61
+DATA winoConst<>+2156(SB)/4, $0x3a360b61
+DATA winoConst<>+2160(SB)/4, $0x3a360b61
+DATA winoConst<>+2164(SB)/4, $0x3a360b61
+DATA winoConst<>+2168(SB)/4, $0x3a360b61
+DATA winoConst<>+2172(SB)/4, $0x3a360b61
+DATA winoConst<>+2176(SB)/4, $0x39b60b61
+DATA winoConst<>+2180(SB)/4, $0x39b60b61
+DATA winoConst<>+2184(SB)/4, $0x39b60b61
+DATA winoConst<>+2188(SB)/4, $0x39b60b61
+DATA winoConst<>+2192(SB)/4, $0x39b60b61
+DATA winoConst<>+2196(SB)/4, $0x39b60b61
+DATA winoConst<>+2200(SB)/4, $0x39b60b61
+DATA winoConst<>+2204(SB)/4, $0x39b60b61
+DATA winoConst<>+2208(SB)/4, $0x39b60b61
+DATA winoConst<>+2212(SB)/4, $0x39b60b61
+DATA winoConst<>+2216(SB)/4, $0x39b60b61
+DATA winoConst<>+2220(SB)/4, $0x39b60b61
+DATA winoConst<>+2224(SB)/4, $0x39b60b61
+DATA winoConst<>+2228(SB)/4, $0x39b60b61
+DATA winoConst<>+2232(SB)/4, $0x39b60b61
+DATA winoConst<>+2236(SB)/4, $0x39b60b61
+GLOBL winoConst<>(SB), RODATA|NOPTR, $2240
 
 // func winoInput4AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
 // Requires: AVX, AVX512F
@@ -15601,6 +15697,1544 @@ winoOutputPool4AVX512_tile:
 	VZEROUPPER
 	RET
 
+// func winoInput4r4c2AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F
+TEXT ·winoInput4r4c2AVX512(SB), $1600-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    xRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R10
+	LEAQ    (SI)(SI*2), R10
+	LEAQ    (SI)(SI*4), R11
+	LEAQ    (R10)(SI*4), R10
+	IMUL3Q  $0x00000006, SI, R10
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+704(SB), Z2
+
+winoInput4r4c2AVX512_tile:
+	VMOVUPS      (CX), Z3
+	VMOVUPS      (CX)(DX*1), Z4
+	VMOVUPS      (CX)(DX*2), Z5
+	VMOVUPS      (CX)(R8*1), Z6
+	VMOVUPS      (CX)(DX*4), Z7
+	VMOVUPS      (CX)(R9*1), Z8
+	VMOVAPS      Z7, Z9
+	VFNMADD231PS winoConst<>+0(SB), Z5, Z9
+	VFMADD231PS  Z1, Z3, Z9
+	VMOVAPS      Z9, (DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 1280(DI)
+	VMOVAPS      Z7, Z3
+	VFNMADD231PS Z1, Z5, Z3
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 256(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 512(DI)
+	VSUBPS       Z5, Z7, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 768(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 1024(DI)
+	VMOVUPS      64(CX), Z3
+	VMOVUPS      64(CX)(DX*1), Z4
+	VMOVUPS      64(CX)(DX*2), Z5
+	VMOVUPS      64(CX)(R8*1), Z6
+	VMOVUPS      64(CX)(DX*4), Z7
+	VMOVUPS      64(CX)(R9*1), Z8
+	VMOVAPS      Z7, Z9
+	VFNMADD231PS winoConst<>+0(SB), Z5, Z9
+	VFMADD231PS  Z1, Z3, Z9
+	VMOVAPS      Z9, 64(DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 1344(DI)
+	VMOVAPS      Z7, Z3
+	VFNMADD231PS Z1, Z5, Z3
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 320(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 576(DI)
+	VSUBPS       Z5, Z7, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 832(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 1088(DI)
+	VMOVUPS      128(CX), Z3
+	VMOVUPS      128(CX)(DX*1), Z4
+	VMOVUPS      128(CX)(DX*2), Z5
+	VMOVUPS      128(CX)(R8*1), Z6
+	VMOVUPS      128(CX)(DX*4), Z7
+	VMOVUPS      128(CX)(R9*1), Z8
+	VMOVAPS      Z7, Z9
+	VFNMADD231PS winoConst<>+0(SB), Z5, Z9
+	VFMADD231PS  Z1, Z3, Z9
+	VMOVAPS      Z9, 128(DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 1408(DI)
+	VMOVAPS      Z7, Z3
+	VFNMADD231PS Z1, Z5, Z3
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 384(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 640(DI)
+	VSUBPS       Z5, Z7, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 896(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 1152(DI)
+	VMOVUPS      192(CX), Z3
+	VMOVUPS      192(CX)(DX*1), Z4
+	VMOVUPS      192(CX)(DX*2), Z5
+	VMOVUPS      192(CX)(R8*1), Z6
+	VMOVUPS      192(CX)(DX*4), Z7
+	VMOVUPS      192(CX)(R9*1), Z8
+	VMOVAPS      Z7, Z9
+	VFNMADD231PS winoConst<>+0(SB), Z5, Z9
+	VFMADD231PS  Z1, Z3, Z9
+	VMOVAPS      Z9, 192(DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 1472(DI)
+	VMOVAPS      Z7, Z3
+	VFNMADD231PS Z1, Z5, Z3
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 448(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 704(DI)
+	VSUBPS       Z5, Z7, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 960(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 1216(DI)
+	MOVQ         BX, R12
+	VMOVUPS      (DI), Z3
+	VMOVUPS      64(DI), Z4
+	VMOVUPS      128(DI), Z5
+	VMOVUPS      192(DI), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMULPS       Z1, Z3, Z3
+	VMOVUPS      Z3, (R12)
+	VSUBPS       Z4, Z6, Z3
+	VMOVUPS      Z3, (R12)(R11*1)
+	VMULPS       Z2, Z4, Z3
+	VMULPS       winoConst<>+960(SB), Z5, Z6
+	VFNMADD231PS Z2, Z4, Z6
+	VMOVUPS      Z6, (R12)(SI*1)
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVUPS      Z3, (R12)(SI*2)
+	ADDQ         R10, R12
+	VMOVUPS      256(DI), Z3
+	VMOVUPS      320(DI), Z4
+	VMOVUPS      384(DI), Z5
+	VMOVUPS      448(DI), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMULPS       Z1, Z3, Z3
+	VMOVUPS      Z3, (R12)
+	VSUBPS       Z4, Z6, Z3
+	VMOVUPS      Z3, (R12)(R11*1)
+	VMULPS       Z2, Z4, Z3
+	VMULPS       winoConst<>+960(SB), Z5, Z6
+	VFNMADD231PS Z2, Z4, Z6
+	VMOVUPS      Z6, (R12)(SI*1)
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVUPS      Z3, (R12)(SI*2)
+	ADDQ         R10, R12
+	VMOVUPS      512(DI), Z3
+	VMOVUPS      576(DI), Z4
+	VMOVUPS      640(DI), Z5
+	VMOVUPS      704(DI), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMULPS       Z1, Z3, Z3
+	VMOVUPS      Z3, (R12)
+	VSUBPS       Z4, Z6, Z3
+	VMOVUPS      Z3, (R12)(R11*1)
+	VMULPS       Z2, Z4, Z3
+	VMULPS       winoConst<>+960(SB), Z5, Z6
+	VFNMADD231PS Z2, Z4, Z6
+	VMOVUPS      Z6, (R12)(SI*1)
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVUPS      Z3, (R12)(SI*2)
+	ADDQ         R10, R12
+	VMOVUPS      768(DI), Z3
+	VMOVUPS      832(DI), Z4
+	VMOVUPS      896(DI), Z5
+	VMOVUPS      960(DI), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMULPS       Z1, Z3, Z3
+	VMOVUPS      Z3, (R12)
+	VSUBPS       Z4, Z6, Z3
+	VMOVUPS      Z3, (R12)(R11*1)
+	VMULPS       Z2, Z4, Z3
+	VMULPS       winoConst<>+960(SB), Z5, Z6
+	VFNMADD231PS Z2, Z4, Z6
+	VMOVUPS      Z6, (R12)(SI*1)
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVUPS      Z3, (R12)(SI*2)
+	ADDQ         R10, R12
+	VMOVUPS      1024(DI), Z3
+	VMOVUPS      1088(DI), Z4
+	VMOVUPS      1152(DI), Z5
+	VMOVUPS      1216(DI), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMULPS       Z1, Z3, Z3
+	VMOVUPS      Z3, (R12)
+	VSUBPS       Z4, Z6, Z3
+	VMOVUPS      Z3, (R12)(R11*1)
+	VMULPS       Z2, Z4, Z3
+	VMULPS       winoConst<>+960(SB), Z5, Z6
+	VFNMADD231PS Z2, Z4, Z6
+	VMOVUPS      Z6, (R12)(SI*1)
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVUPS      Z3, (R12)(SI*2)
+	ADDQ         R10, R12
+	VMOVUPS      1280(DI), Z3
+	VMOVUPS      1344(DI), Z4
+	VMOVUPS      1408(DI), Z5
+	VMOVUPS      1472(DI), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMULPS       Z1, Z3, Z3
+	VMOVUPS      Z3, (R12)
+	VSUBPS       Z4, Z6, Z3
+	VMOVUPS      Z3, (R12)(R11*1)
+	VMULPS       Z2, Z4, Z3
+	VMULPS       winoConst<>+960(SB), Z5, Z6
+	VFNMADD231PS Z2, Z4, Z6
+	VMOVUPS      Z6, (R12)(SI*1)
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVUPS      Z3, (R12)(SI*2)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput4r4c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput4r4c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutput4r4c2AVX512(SB), $832-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), DI
+	LEAQ    (SP), R8
+	ADDQ    $0x3f, R8
+	ANDQ    $-64, R8
+	LEAQ    (DX)(DX*2), R9
+	LEAQ    (DX)(DX*4), R10
+	LEAQ    (R9)(DX*4), R9
+	IMUL3Q  $0x00000006, DX, R9
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+
+winoOutput4r4c2AVX512_tile:
+	MOVQ         CX, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(DX*1), Z4
+	VMOVUPS      (R11)(DX*2), Z5
+	VMOVUPS      (R11)(R10*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, (R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 64(R8)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(DX*1), Z4
+	VMOVUPS      (R11)(DX*2), Z5
+	VMOVUPS      (R11)(R10*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 128(R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 192(R8)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(DX*1), Z4
+	VMOVUPS      (R11)(DX*2), Z5
+	VMOVUPS      (R11)(R10*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 256(R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 320(R8)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(DX*1), Z4
+	VMOVUPS      (R11)(DX*2), Z5
+	VMOVUPS      (R11)(R10*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 384(R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 448(R8)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(DX*1), Z4
+	VMOVUPS      (R11)(DX*2), Z5
+	VMOVUPS      (R11)(R10*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 512(R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 576(R8)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(DX*1), Z4
+	VMOVUPS      (R11)(DX*2), Z5
+	VMOVUPS      (R11)(R10*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 640(R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 704(R8)
+	VMOVUPS      (R8), Z4
+	VMOVUPS      128(R8), Z8
+	VMOVUPS      256(R8), Z9
+	VMOVUPS      384(R8), Z3
+	VMOVUPS      512(R8), Z5
+	VMOVUPS      640(R8), Z7
+	VADDPS       Z9, Z8, Z6
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z5, Z3, Z9
+	VSUBPS       Z5, Z3, Z3
+	VADDPS       Z6, Z4, Z4
+	VADDPS       Z9, Z4, Z4
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z0, Z3, Z5
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  Z1, Z9, Z6
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z2, Z3, Z7
+	VBROADCASTSS lo+48(FP), Z3
+	MOVQ         BX, R11
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, (R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Z5, Z5
+	VMAXPS       Z5, Z3, Z5
+	VMOVUPS      Z5, (R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z3, Z6
+	VMOVUPS      Z6, (R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z3, Z7
+	VMOVUPS      Z7, (R11)
+	VMOVUPS      64(R8), Z4
+	VMOVUPS      192(R8), Z5
+	VMOVUPS      320(R8), Z6
+	VMOVUPS      448(R8), Z7
+	VMOVUPS      576(R8), Z8
+	VMOVUPS      704(R8), Z9
+	VADDPS       Z6, Z5, Z10
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z7, Z6
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VMOVAPS      Z5, Z8
+	VFMADD231PS  Z0, Z7, Z8
+	VMOVAPS      Z10, Z10
+	VFMADD231PS  Z1, Z6, Z10
+	VADDPS       Z5, Z9, Z5
+	VFMADD231PS  Z2, Z7, Z5
+	MOVQ         BX, R11
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, 64(R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Z8, Z8
+	VMAXPS       Z8, Z3, Z8
+	VMOVUPS      Z8, 64(R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z3, Z10
+	VMOVUPS      Z10, 64(R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Z5, Z5
+	VMAXPS       Z5, Z3, Z5
+	VMOVUPS      Z5, 64(R11)
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput4r4c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool4r4c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputPool4r4c2AVX512(SB), $832-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), DI
+	LEAQ    (SP), R8
+	ADDQ    $0x3f, R8
+	ANDQ    $-64, R8
+	LEAQ    (DX)(DX*2), R9
+	LEAQ    (DX)(DX*4), R10
+	LEAQ    (R9)(DX*4), R9
+	IMUL3Q  $0x00000006, DX, R9
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+
+winoOutputPool4r4c2AVX512_tile:
+	MOVQ         CX, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(DX*1), Z4
+	VMOVUPS      (R11)(DX*2), Z5
+	VMOVUPS      (R11)(R10*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, (R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 64(R8)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(DX*1), Z4
+	VMOVUPS      (R11)(DX*2), Z5
+	VMOVUPS      (R11)(R10*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 128(R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 192(R8)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(DX*1), Z4
+	VMOVUPS      (R11)(DX*2), Z5
+	VMOVUPS      (R11)(R10*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 256(R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 320(R8)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(DX*1), Z4
+	VMOVUPS      (R11)(DX*2), Z5
+	VMOVUPS      (R11)(R10*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 384(R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 448(R8)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(DX*1), Z4
+	VMOVUPS      (R11)(DX*2), Z5
+	VMOVUPS      (R11)(R10*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 512(R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 576(R8)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(DX*1), Z4
+	VMOVUPS      (R11)(DX*2), Z5
+	VMOVUPS      (R11)(R10*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 640(R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 704(R8)
+	VMOVUPS      (R8), Z4
+	VMOVUPS      128(R8), Z8
+	VMOVUPS      256(R8), Z9
+	VMOVUPS      384(R8), Z3
+	VMOVUPS      512(R8), Z5
+	VMOVUPS      640(R8), Z7
+	VADDPS       Z9, Z8, Z6
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z5, Z3, Z9
+	VSUBPS       Z5, Z3, Z3
+	VADDPS       Z6, Z4, Z4
+	VADDPS       Z9, Z4, Z4
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z0, Z3, Z5
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  Z1, Z9, Z6
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z2, Z3, Z7
+	VBROADCASTSS lo+48(FP), Z3
+	MOVQ         BX, R11
+	VMAXPS       Z5, Z4, Z4
+	VMAXPS       Z7, Z6, Z6
+	VMOVAPS      Z4, (R8)
+	VMOVAPS      Z6, 128(R8)
+	VMOVUPS      64(R8), Z4
+	VMOVUPS      192(R8), Z5
+	VMOVUPS      320(R8), Z6
+	VMOVUPS      448(R8), Z7
+	VMOVUPS      576(R8), Z8
+	VMOVUPS      704(R8), Z9
+	VADDPS       Z6, Z5, Z10
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z7, Z6
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VMOVAPS      Z5, Z8
+	VFMADD231PS  Z0, Z7, Z8
+	VMOVAPS      Z10, Z10
+	VFMADD231PS  Z1, Z6, Z10
+	VADDPS       Z5, Z9, Z5
+	VFMADD231PS  Z2, Z7, Z5
+	MOVQ         BX, R11
+	VMAXPS       Z8, Z4, Z4
+	VMAXPS       Z5, Z10, Z10
+	VMAXPS       (R8), Z4, Z4
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, (R11)
+	ADDQ         SI, R11
+	VMAXPS       128(R8), Z10, Z10
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z3, Z10
+	VMOVUPS      Z10, (R11)
+	ADDQ         $0x00000040, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool4r4c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoInput4r2c4AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F
+TEXT ·winoInput4r2c4AVX512(SB), $1600-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    xRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R9
+	LEAQ    (SI)(SI*2), R9
+	LEAQ    (SI)(SI*4), R10
+	LEAQ    (R9)(SI*4), R11
+	IMUL3Q  $0x00000006, SI, R11
+	IMUL3Q  $0x00000003, R11, R12
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+704(SB), Z2
+
+winoInput4r2c4AVX512_tile:
+	VMOVUPS      (CX), Z3
+	VMOVUPS      (CX)(DX*1), Z4
+	VMOVUPS      (CX)(DX*2), Z5
+	VMOVUPS      (CX)(R8*1), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMULPS       Z1, Z3, Z3
+	VMOVAPS      Z3, (DI)
+	VSUBPS       Z4, Z6, Z3
+	VMOVAPS      Z3, 1152(DI)
+	VMULPS       Z2, Z4, Z3
+	VMULPS       winoConst<>+960(SB), Z5, Z6
+	VFNMADD231PS Z2, Z4, Z6
+	VMOVAPS      Z6, 384(DI)
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, 768(DI)
+	VMOVUPS      64(CX), Z3
+	VMOVUPS      64(CX)(DX*1), Z4
+	VMOVUPS      64(CX)(DX*2), Z5
+	VMOVUPS      64(CX)(R8*1), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMULPS       Z1, Z3, Z3
+	VMOVAPS      Z3, 64(DI)
+	VSUBPS       Z4, Z6, Z3
+	VMOVAPS      Z3, 1216(DI)
+	VMULPS       Z2, Z4, Z3
+	VMULPS       winoConst<>+960(SB), Z5, Z6
+	VFNMADD231PS Z2, Z4, Z6
+	VMOVAPS      Z6, 448(DI)
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, 832(DI)
+	VMOVUPS      128(CX), Z3
+	VMOVUPS      128(CX)(DX*1), Z4
+	VMOVUPS      128(CX)(DX*2), Z5
+	VMOVUPS      128(CX)(R8*1), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMULPS       Z1, Z3, Z3
+	VMOVAPS      Z3, 128(DI)
+	VSUBPS       Z4, Z6, Z3
+	VMOVAPS      Z3, 1280(DI)
+	VMULPS       Z2, Z4, Z3
+	VMULPS       winoConst<>+960(SB), Z5, Z6
+	VFNMADD231PS Z2, Z4, Z6
+	VMOVAPS      Z6, 512(DI)
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, 896(DI)
+	VMOVUPS      192(CX), Z3
+	VMOVUPS      192(CX)(DX*1), Z4
+	VMOVUPS      192(CX)(DX*2), Z5
+	VMOVUPS      192(CX)(R8*1), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMULPS       Z1, Z3, Z3
+	VMOVAPS      Z3, 192(DI)
+	VSUBPS       Z4, Z6, Z3
+	VMOVAPS      Z3, 1344(DI)
+	VMULPS       Z2, Z4, Z3
+	VMULPS       winoConst<>+960(SB), Z5, Z6
+	VFNMADD231PS Z2, Z4, Z6
+	VMOVAPS      Z6, 576(DI)
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, 960(DI)
+	VMOVUPS      256(CX), Z3
+	VMOVUPS      256(CX)(DX*1), Z4
+	VMOVUPS      256(CX)(DX*2), Z5
+	VMOVUPS      256(CX)(R8*1), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMULPS       Z1, Z3, Z3
+	VMOVAPS      Z3, 256(DI)
+	VSUBPS       Z4, Z6, Z3
+	VMOVAPS      Z3, 1408(DI)
+	VMULPS       Z2, Z4, Z3
+	VMULPS       winoConst<>+960(SB), Z5, Z6
+	VFNMADD231PS Z2, Z4, Z6
+	VMOVAPS      Z6, 640(DI)
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, 1024(DI)
+	VMOVUPS      320(CX), Z3
+	VMOVUPS      320(CX)(DX*1), Z4
+	VMOVUPS      320(CX)(DX*2), Z5
+	VMOVUPS      320(CX)(R8*1), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMULPS       Z1, Z3, Z3
+	VMOVAPS      Z3, 320(DI)
+	VSUBPS       Z4, Z6, Z3
+	VMOVAPS      Z3, 1472(DI)
+	VMULPS       Z2, Z4, Z3
+	VMULPS       winoConst<>+960(SB), Z5, Z6
+	VFNMADD231PS Z2, Z4, Z6
+	VMOVAPS      Z6, 704(DI)
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, 1088(DI)
+	MOVQ         BX, R13
+	VMOVUPS      (DI), Z3
+	VMOVUPS      64(DI), Z4
+	VMOVUPS      128(DI), Z5
+	VMOVUPS      192(DI), Z6
+	VMOVUPS      256(DI), Z7
+	VMOVUPS      320(DI), Z8
+	VMOVAPS      Z7, Z9
+	VFNMADD231PS winoConst<>+0(SB), Z5, Z9
+	VFMADD231PS  Z1, Z3, Z9
+	VMOVUPS      Z9, (R13)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R13)(R10*1)
+	VMOVAPS      Z7, Z3
+	VFNMADD231PS Z1, Z5, Z3
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R13)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R13)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R13)(R9*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R13)(SI*4)
+	ADDQ         R11, R13
+	VMOVUPS      384(DI), Z3
+	VMOVUPS      448(DI), Z4
+	VMOVUPS      512(DI), Z5
+	VMOVUPS      576(DI), Z6
+	VMOVUPS      640(DI), Z7
+	VMOVUPS      704(DI), Z8
+	VMOVAPS      Z7, Z9
+	VFNMADD231PS winoConst<>+0(SB), Z5, Z9
+	VFMADD231PS  Z1, Z3, Z9
+	VMOVUPS      Z9, (R13)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R13)(R10*1)
+	VMOVAPS      Z7, Z3
+	VFNMADD231PS Z1, Z5, Z3
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R13)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R13)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R13)(R9*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R13)(SI*4)
+	ADDQ         R11, R13
+	VMOVUPS      768(DI), Z3
+	VMOVUPS      832(DI), Z4
+	VMOVUPS      896(DI), Z5
+	VMOVUPS      960(DI), Z6
+	VMOVUPS      1024(DI), Z7
+	VMOVUPS      1088(DI), Z8
+	VMOVAPS      Z7, Z9
+	VFNMADD231PS winoConst<>+0(SB), Z5, Z9
+	VFMADD231PS  Z1, Z3, Z9
+	VMOVUPS      Z9, (R13)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R13)(R10*1)
+	VMOVAPS      Z7, Z3
+	VFNMADD231PS Z1, Z5, Z3
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R13)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R13)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R13)(R9*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R13)(SI*4)
+	ADDQ         R12, R13
+	VMOVUPS      1152(DI), Z3
+	VMOVUPS      1216(DI), Z4
+	VMOVUPS      1280(DI), Z5
+	VMOVUPS      1344(DI), Z6
+	VMOVUPS      1408(DI), Z7
+	VMOVUPS      1472(DI), Z8
+	VMOVAPS      Z7, Z9
+	VFNMADD231PS winoConst<>+0(SB), Z5, Z9
+	VFMADD231PS  Z1, Z3, Z9
+	VMOVUPS      Z9, (R13)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R13)(R10*1)
+	VMOVAPS      Z7, Z3
+	VFNMADD231PS Z1, Z5, Z3
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R13)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R13)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R13)(R9*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R13)(SI*4)
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput4r2c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput4r2c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutput4r2c4AVX512(SB), $1088-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), DI
+	LEAQ    (SP), R8
+	ADDQ    $0x3f, R8
+	ANDQ    $-64, R8
+	LEAQ    (DX)(DX*2), R9
+	LEAQ    (DX)(DX*4), R10
+	LEAQ    (R9)(DX*4), R11
+	IMUL3Q  $0x00000006, DX, R11
+	IMUL3Q  $0x00000003, R11, R12
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+
+winoOutput4r2c4AVX512_tile:
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, (R8)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 64(R8)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 128(R8)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 192(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 256(R8)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 320(R8)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 384(R8)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 448(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 512(R8)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 576(R8)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 640(R8)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 704(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 768(R8)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 832(R8)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 896(R8)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 960(R8)
+	VMOVUPS      (R8), Z4
+	VMOVUPS      256(R8), Z3
+	VMOVUPS      512(R8), Z5
+	VMOVUPS      768(R8), Z6
+	VADDPS       Z3, Z4, Z4
+	VADDPS       Z5, Z4, Z4
+	VSUBPS       Z5, Z3, Z3
+	VADDPS       Z6, Z3, Z5
+	VBROADCASTSS lo+48(FP), Z3
+	MOVQ         BX, R13
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z5, Z5
+	VMAXPS       Z5, Z3, Z5
+	VMOVUPS      Z5, (R13)
+	VMOVUPS      64(R8), Z4
+	VMOVUPS      320(R8), Z5
+	VMOVUPS      576(R8), Z6
+	VMOVUPS      832(R8), Z7
+	VADDPS       Z5, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	MOVQ         BX, R13
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z5, Z5
+	VMAXPS       Z5, Z3, Z5
+	VMOVUPS      Z5, 64(R13)
+	VMOVUPS      128(R8), Z4
+	VMOVUPS      384(R8), Z5
+	VMOVUPS      640(R8), Z6
+	VMOVUPS      896(R8), Z7
+	VADDPS       Z5, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	MOVQ         BX, R13
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z5, Z5
+	VMAXPS       Z5, Z3, Z5
+	VMOVUPS      Z5, 128(R13)
+	VMOVUPS      192(R8), Z4
+	VMOVUPS      448(R8), Z5
+	VMOVUPS      704(R8), Z6
+	VMOVUPS      960(R8), Z7
+	VADDPS       Z5, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	MOVQ         BX, R13
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z5, Z5
+	VMAXPS       Z5, Z3, Z5
+	VMOVUPS      Z5, 192(R13)
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput4r2c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool4r2c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputPool4r2c4AVX512(SB), $1088-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R10
+	IMUL3Q  $0x00000006, DX, R10
+	IMUL3Q  $0x00000003, R10, R11
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+
+winoOutputPool4r2c4AVX512_tile:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Z3
+	VMOVUPS      (R12)(DX*1), Z4
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R8*1), Z6
+	VMOVUPS      (R12)(DX*4), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, (DI)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 64(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 128(DI)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 192(DI)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Z3
+	VMOVUPS      (R12)(DX*1), Z4
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R8*1), Z6
+	VMOVUPS      (R12)(DX*4), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 256(DI)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 320(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 384(DI)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 448(DI)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Z3
+	VMOVUPS      (R12)(DX*1), Z4
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R8*1), Z6
+	VMOVUPS      (R12)(DX*4), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 512(DI)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 576(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 640(DI)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 704(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z3
+	VMOVUPS      (R12)(DX*1), Z4
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R8*1), Z6
+	VMOVUPS      (R12)(DX*4), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 768(DI)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 832(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 896(DI)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 960(DI)
+	VMOVUPS      (DI), Z4
+	VMOVUPS      256(DI), Z3
+	VMOVUPS      512(DI), Z5
+	VMOVUPS      768(DI), Z6
+	VADDPS       Z3, Z4, Z4
+	VADDPS       Z5, Z4, Z4
+	VSUBPS       Z5, Z3, Z3
+	VADDPS       Z6, Z3, Z5
+	VBROADCASTSS lo+48(FP), Z3
+	MOVQ         BX, R12
+	VMAXPS       Z5, Z4, Z4
+	VMOVAPS      Z4, (DI)
+	VMOVUPS      64(DI), Z4
+	VMOVUPS      320(DI), Z5
+	VMOVUPS      576(DI), Z6
+	VMOVUPS      832(DI), Z7
+	VADDPS       Z5, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	MOVQ         BX, R12
+	VMAXPS       Z5, Z4, Z4
+	VMAXPS       (DI), Z4, Z4
+	VADDPS       (SI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, (R12)
+	VMOVUPS      128(DI), Z4
+	VMOVUPS      384(DI), Z5
+	VMOVUPS      640(DI), Z6
+	VMOVUPS      896(DI), Z7
+	VADDPS       Z5, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	MOVQ         BX, R12
+	VMAXPS       Z5, Z4, Z4
+	VMOVAPS      Z4, 128(DI)
+	VMOVUPS      192(DI), Z4
+	VMOVUPS      448(DI), Z5
+	VMOVUPS      704(DI), Z6
+	VMOVUPS      960(DI), Z7
+	VADDPS       Z5, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	MOVQ         BX, R12
+	VMAXPS       Z5, Z4, Z4
+	VMAXPS       128(DI), Z4, Z4
+	VADDPS       (SI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, 64(R12)
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool4r2c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoInput4r2c2AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F
+TEXT ·winoInput4r2c2AVX512(SB), $1088-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    xRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R9
+	LEAQ    (SI)(SI*2), R9
+	LEAQ    (SI)(SI*4), R10
+	LEAQ    (R9)(SI*4), R9
+	IMUL3Q  $0x00000006, SI, R9
+	IMUL3Q  $0x00000003, R9, R11
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z0
+	VMOVUPS winoConst<>+704(SB), Z1
+
+winoInput4r2c2AVX512_tile:
+	VMOVUPS      (CX), Z2
+	VMOVUPS      (CX)(DX*1), Z3
+	VMOVUPS      (CX)(DX*2), Z4
+	VMOVUPS      (CX)(R8*1), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMULPS       Z0, Z2, Z2
+	VMOVAPS      Z2, (DI)
+	VSUBPS       Z3, Z5, Z2
+	VMOVAPS      Z2, 768(DI)
+	VMULPS       Z1, Z3, Z2
+	VMULPS       winoConst<>+960(SB), Z4, Z5
+	VFNMADD231PS Z1, Z3, Z5
+	VMOVAPS      Z5, 256(DI)
+	VFNMADD231PS Z1, Z4, Z2
+	VMOVAPS      Z2, 512(DI)
+	VMOVUPS      64(CX), Z2
+	VMOVUPS      64(CX)(DX*1), Z3
+	VMOVUPS      64(CX)(DX*2), Z4
+	VMOVUPS      64(CX)(R8*1), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMULPS       Z0, Z2, Z2
+	VMOVAPS      Z2, 64(DI)
+	VSUBPS       Z3, Z5, Z2
+	VMOVAPS      Z2, 832(DI)
+	VMULPS       Z1, Z3, Z2
+	VMULPS       winoConst<>+960(SB), Z4, Z5
+	VFNMADD231PS Z1, Z3, Z5
+	VMOVAPS      Z5, 320(DI)
+	VFNMADD231PS Z1, Z4, Z2
+	VMOVAPS      Z2, 576(DI)
+	VMOVUPS      128(CX), Z2
+	VMOVUPS      128(CX)(DX*1), Z3
+	VMOVUPS      128(CX)(DX*2), Z4
+	VMOVUPS      128(CX)(R8*1), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMULPS       Z0, Z2, Z2
+	VMOVAPS      Z2, 128(DI)
+	VSUBPS       Z3, Z5, Z2
+	VMOVAPS      Z2, 896(DI)
+	VMULPS       Z1, Z3, Z2
+	VMULPS       winoConst<>+960(SB), Z4, Z5
+	VFNMADD231PS Z1, Z3, Z5
+	VMOVAPS      Z5, 384(DI)
+	VFNMADD231PS Z1, Z4, Z2
+	VMOVAPS      Z2, 640(DI)
+	VMOVUPS      192(CX), Z2
+	VMOVUPS      192(CX)(DX*1), Z3
+	VMOVUPS      192(CX)(DX*2), Z4
+	VMOVUPS      192(CX)(R8*1), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMULPS       Z0, Z2, Z2
+	VMOVAPS      Z2, 192(DI)
+	VSUBPS       Z3, Z5, Z2
+	VMOVAPS      Z2, 960(DI)
+	VMULPS       Z1, Z3, Z2
+	VMULPS       winoConst<>+960(SB), Z4, Z5
+	VFNMADD231PS Z1, Z3, Z5
+	VMOVAPS      Z5, 448(DI)
+	VFNMADD231PS Z1, Z4, Z2
+	VMOVAPS      Z2, 704(DI)
+	MOVQ         BX, R12
+	VMOVUPS      (DI), Z2
+	VMOVUPS      64(DI), Z3
+	VMOVUPS      128(DI), Z4
+	VMOVUPS      192(DI), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMULPS       Z0, Z2, Z2
+	VMOVUPS      Z2, (R12)
+	VSUBPS       Z3, Z5, Z2
+	VMOVUPS      Z2, (R12)(R10*1)
+	VMULPS       Z1, Z3, Z2
+	VMULPS       winoConst<>+960(SB), Z4, Z5
+	VFNMADD231PS Z1, Z3, Z5
+	VMOVUPS      Z5, (R12)(SI*1)
+	VFNMADD231PS Z1, Z4, Z2
+	VMOVUPS      Z2, (R12)(SI*2)
+	ADDQ         R9, R12
+	VMOVUPS      256(DI), Z2
+	VMOVUPS      320(DI), Z3
+	VMOVUPS      384(DI), Z4
+	VMOVUPS      448(DI), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMULPS       Z0, Z2, Z2
+	VMOVUPS      Z2, (R12)
+	VSUBPS       Z3, Z5, Z2
+	VMOVUPS      Z2, (R12)(R10*1)
+	VMULPS       Z1, Z3, Z2
+	VMULPS       winoConst<>+960(SB), Z4, Z5
+	VFNMADD231PS Z1, Z3, Z5
+	VMOVUPS      Z5, (R12)(SI*1)
+	VFNMADD231PS Z1, Z4, Z2
+	VMOVUPS      Z2, (R12)(SI*2)
+	ADDQ         R9, R12
+	VMOVUPS      512(DI), Z2
+	VMOVUPS      576(DI), Z3
+	VMOVUPS      640(DI), Z4
+	VMOVUPS      704(DI), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMULPS       Z0, Z2, Z2
+	VMOVUPS      Z2, (R12)
+	VSUBPS       Z3, Z5, Z2
+	VMOVUPS      Z2, (R12)(R10*1)
+	VMULPS       Z1, Z3, Z2
+	VMULPS       winoConst<>+960(SB), Z4, Z5
+	VFNMADD231PS Z1, Z3, Z5
+	VMOVUPS      Z5, (R12)(SI*1)
+	VFNMADD231PS Z1, Z4, Z2
+	VMOVUPS      Z2, (R12)(SI*2)
+	ADDQ         R11, R12
+	VMOVUPS      768(DI), Z2
+	VMOVUPS      832(DI), Z3
+	VMOVUPS      896(DI), Z4
+	VMOVUPS      960(DI), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMULPS       Z0, Z2, Z2
+	VMOVUPS      Z2, (R12)
+	VSUBPS       Z3, Z5, Z2
+	VMOVUPS      Z2, (R12)(R10*1)
+	VMULPS       Z1, Z3, Z2
+	VMULPS       winoConst<>+960(SB), Z4, Z5
+	VFNMADD231PS Z1, Z3, Z5
+	VMOVUPS      Z5, (R12)(SI*1)
+	VFNMADD231PS Z1, Z4, Z2
+	VMOVUPS      Z2, (R12)(SI*2)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput4r2c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput4r2c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutput4r2c2AVX512(SB), $576-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), DI
+	LEAQ    (SP), R8
+	ADDQ    $0x3f, R8
+	ANDQ    $-64, R8
+	LEAQ    (DX)(DX*2), R9
+	LEAQ    (DX)(DX*4), R10
+	LEAQ    (R9)(DX*4), R9
+	IMUL3Q  $0x00000006, DX, R9
+	IMUL3Q  $0x00000003, R9, R11
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z0
+	VMOVUPS winoConst<>+512(SB), Z0
+
+winoOutput4r2c2AVX512_tile:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R10*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, (R8)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 64(R8)
+	ADDQ         R9, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R10*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 128(R8)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 192(R8)
+	ADDQ         R9, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R10*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 256(R8)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 320(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R10*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 384(R8)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 448(R8)
+	VMOVUPS      (R8), Z1
+	VMOVUPS      128(R8), Z0
+	VMOVUPS      256(R8), Z2
+	VMOVUPS      384(R8), Z3
+	VADDPS       Z0, Z1, Z1
+	VADDPS       Z2, Z1, Z1
+	VSUBPS       Z2, Z0, Z0
+	VADDPS       Z3, Z0, Z2
+	VBROADCASTSS lo+48(FP), Z0
+	MOVQ         BX, R12
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z2, Z2
+	VMAXPS       Z2, Z0, Z2
+	VMOVUPS      Z2, (R12)
+	VMOVUPS      64(R8), Z1
+	VMOVUPS      192(R8), Z2
+	VMOVUPS      320(R8), Z3
+	VMOVUPS      448(R8), Z4
+	VADDPS       Z2, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z4, Z2, Z2
+	MOVQ         BX, R12
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z2, Z2
+	VMAXPS       Z2, Z0, Z2
+	VMOVUPS      Z2, 64(R12)
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput4r2c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool4r2c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputPool4r2c2AVX512(SB), $576-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R8
+	IMUL3Q  $0x00000006, DX, R8
+	IMUL3Q  $0x00000003, R8, R10
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z0
+	VMOVUPS winoConst<>+512(SB), Z0
+
+winoOutputPool4r2c2AVX512_tile:
+	MOVQ         CX, R11
+	VMOVUPS      (R11), Z0
+	VMOVUPS      (R11)(DX*1), Z1
+	VMOVUPS      (R11)(DX*2), Z2
+	VMOVUPS      (R11)(R9*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, (DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 64(DI)
+	ADDQ         R8, R11
+	VMOVUPS      (R11), Z0
+	VMOVUPS      (R11)(DX*1), Z1
+	VMOVUPS      (R11)(DX*2), Z2
+	VMOVUPS      (R11)(R9*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 128(DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 192(DI)
+	ADDQ         R8, R11
+	VMOVUPS      (R11), Z0
+	VMOVUPS      (R11)(DX*1), Z1
+	VMOVUPS      (R11)(DX*2), Z2
+	VMOVUPS      (R11)(R9*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 256(DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 320(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z0
+	VMOVUPS      (R11)(DX*1), Z1
+	VMOVUPS      (R11)(DX*2), Z2
+	VMOVUPS      (R11)(R9*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 384(DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 448(DI)
+	VMOVUPS      (DI), Z1
+	VMOVUPS      128(DI), Z0
+	VMOVUPS      256(DI), Z2
+	VMOVUPS      384(DI), Z3
+	VADDPS       Z0, Z1, Z1
+	VADDPS       Z2, Z1, Z1
+	VSUBPS       Z2, Z0, Z0
+	VADDPS       Z3, Z0, Z2
+	VBROADCASTSS lo+48(FP), Z0
+	MOVQ         BX, R11
+	VMAXPS       Z2, Z1, Z1
+	VMOVAPS      Z1, (DI)
+	VMOVUPS      64(DI), Z1
+	VMOVUPS      192(DI), Z2
+	VMOVUPS      320(DI), Z3
+	VMOVUPS      448(DI), Z4
+	VADDPS       Z2, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z4, Z2, Z2
+	MOVQ         BX, R11
+	VMAXPS       Z2, Z1, Z1
+	VMAXPS       (DI), Z1, Z1
+	VADDPS       (SI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, (R11)
+	ADDQ         $0x00000040, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool4r2c2AVX512_tile
+	VZEROUPPER
+	RET
+
 // func winoWeights4AVX512(n int, w *float32, wStride int, u *float32, uStride int)
 // Requires: AVX, AVX512F
 TEXT ·winoWeights4AVX512(SB), $1216-40
@@ -15631,11 +17265,11 @@ winoWeights4AVX512_block:
 	ADDQ        R10, R12
 	VMOVUPS     (R12), Z2
 	VADDPS      Z2, Z0, Z3
-	VMULPS      winoConst<>+704(SB), Z3, Z3
-	VMULPS      winoConst<>+768(SB), Z1, Z4
-	VMULPS      winoConst<>+832(SB), Z0, Z5
-	VFMADD231PS winoConst<>+768(SB), Z2, Z5
-	VMULPS      winoConst<>+896(SB), Z1, Z1
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
 	VMULPS      winoConst<>+320(SB), Z0, Z0
 	VSUBPS      Z4, Z3, Z6
 	VADDPS      Z4, Z3, Z3
@@ -15654,11 +17288,11 @@ winoWeights4AVX512_block:
 	ADDQ        R10, R12
 	VMOVUPS     (R12)(DX*1), Z2
 	VADDPS      Z2, Z0, Z3
-	VMULPS      winoConst<>+704(SB), Z3, Z3
-	VMULPS      winoConst<>+768(SB), Z1, Z4
-	VMULPS      winoConst<>+832(SB), Z0, Z5
-	VFMADD231PS winoConst<>+768(SB), Z2, Z5
-	VMULPS      winoConst<>+896(SB), Z1, Z1
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
 	VMULPS      winoConst<>+320(SB), Z0, Z0
 	VSUBPS      Z4, Z3, Z6
 	VADDPS      Z4, Z3, Z3
@@ -15677,11 +17311,11 @@ winoWeights4AVX512_block:
 	ADDQ        R10, R12
 	VMOVUPS     (R12)(DX*2), Z2
 	VADDPS      Z2, Z0, Z3
-	VMULPS      winoConst<>+704(SB), Z3, Z3
-	VMULPS      winoConst<>+768(SB), Z1, Z4
-	VMULPS      winoConst<>+832(SB), Z0, Z5
-	VFMADD231PS winoConst<>+768(SB), Z2, Z5
-	VMULPS      winoConst<>+896(SB), Z1, Z1
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
 	VMULPS      winoConst<>+320(SB), Z0, Z0
 	VSUBPS      Z4, Z3, Z6
 	VADDPS      Z4, Z3, Z3
@@ -15698,11 +17332,11 @@ winoWeights4AVX512_block:
 	VMOVUPS     64(DI), Z1
 	VMOVUPS     128(DI), Z2
 	VADDPS      Z2, Z0, Z3
-	VMULPS      winoConst<>+704(SB), Z3, Z3
-	VMULPS      winoConst<>+768(SB), Z1, Z4
-	VMULPS      winoConst<>+832(SB), Z0, Z5
-	VFMADD231PS winoConst<>+768(SB), Z2, Z5
-	VMULPS      winoConst<>+896(SB), Z1, Z1
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
 	VMULPS      winoConst<>+320(SB), Z0, Z0
 	VSUBPS      Z4, Z3, Z6
 	VADDPS      Z4, Z3, Z3
@@ -15719,11 +17353,11 @@ winoWeights4AVX512_block:
 	VMOVUPS     256(DI), Z1
 	VMOVUPS     320(DI), Z2
 	VADDPS      Z2, Z0, Z3
-	VMULPS      winoConst<>+704(SB), Z3, Z3
-	VMULPS      winoConst<>+768(SB), Z1, Z4
-	VMULPS      winoConst<>+832(SB), Z0, Z5
-	VFMADD231PS winoConst<>+768(SB), Z2, Z5
-	VMULPS      winoConst<>+896(SB), Z1, Z1
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
 	VMULPS      winoConst<>+320(SB), Z0, Z0
 	VSUBPS      Z4, Z3, Z6
 	VADDPS      Z4, Z3, Z3
@@ -15740,11 +17374,11 @@ winoWeights4AVX512_block:
 	VMOVUPS     448(DI), Z1
 	VMOVUPS     512(DI), Z2
 	VADDPS      Z2, Z0, Z3
-	VMULPS      winoConst<>+704(SB), Z3, Z3
-	VMULPS      winoConst<>+768(SB), Z1, Z4
-	VMULPS      winoConst<>+832(SB), Z0, Z5
-	VFMADD231PS winoConst<>+768(SB), Z2, Z5
-	VMULPS      winoConst<>+896(SB), Z1, Z1
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
 	VMULPS      winoConst<>+320(SB), Z0, Z0
 	VSUBPS      Z4, Z3, Z6
 	VADDPS      Z4, Z3, Z3
@@ -15761,11 +17395,11 @@ winoWeights4AVX512_block:
 	VMOVUPS     640(DI), Z1
 	VMOVUPS     704(DI), Z2
 	VADDPS      Z2, Z0, Z3
-	VMULPS      winoConst<>+704(SB), Z3, Z3
-	VMULPS      winoConst<>+768(SB), Z1, Z4
-	VMULPS      winoConst<>+832(SB), Z0, Z5
-	VFMADD231PS winoConst<>+768(SB), Z2, Z5
-	VMULPS      winoConst<>+896(SB), Z1, Z1
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
 	VMULPS      winoConst<>+320(SB), Z0, Z0
 	VSUBPS      Z4, Z3, Z6
 	VADDPS      Z4, Z3, Z3
@@ -15782,11 +17416,11 @@ winoWeights4AVX512_block:
 	VMOVUPS     832(DI), Z1
 	VMOVUPS     896(DI), Z2
 	VADDPS      Z2, Z0, Z3
-	VMULPS      winoConst<>+704(SB), Z3, Z3
-	VMULPS      winoConst<>+768(SB), Z1, Z4
-	VMULPS      winoConst<>+832(SB), Z0, Z5
-	VFMADD231PS winoConst<>+768(SB), Z2, Z5
-	VMULPS      winoConst<>+896(SB), Z1, Z1
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
 	VMULPS      winoConst<>+320(SB), Z0, Z0
 	VSUBPS      Z4, Z3, Z6
 	VADDPS      Z4, Z3, Z3
@@ -15803,11 +17437,11 @@ winoWeights4AVX512_block:
 	VMOVUPS     1024(DI), Z1
 	VMOVUPS     1088(DI), Z2
 	VADDPS      Z2, Z0, Z3
-	VMULPS      winoConst<>+704(SB), Z3, Z3
-	VMULPS      winoConst<>+768(SB), Z1, Z4
-	VMULPS      winoConst<>+832(SB), Z0, Z5
-	VFMADD231PS winoConst<>+768(SB), Z2, Z5
-	VMULPS      winoConst<>+896(SB), Z1, Z1
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
 	VMULPS      winoConst<>+320(SB), Z0, Z0
 	VSUBPS      Z4, Z3, Z6
 	VADDPS      Z4, Z3, Z3
@@ -17932,6 +19566,7145 @@ winoOutputPool6AVX512_tile:
 	VZEROUPPER
 	RET
 
+// func winoInput6r6c4AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F
+TEXT ·winoInput6r6c4AVX512(SB), $3136-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    xRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R10
+	LEAQ    (SI)(SI*2), R11
+	LEAQ    (SI)(SI*4), R12
+	LEAQ    (R11)(SI*4), R12
+	IMUL3Q  $0x00000008, SI, R13
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+704(SB), Z2
+
+winoInput6r6c4AVX512_tile:
+	VMOVUPS      (CX), Z3
+	VMOVUPS      (CX)(DX*1), Z4
+	VMOVUPS      (CX)(DX*2), Z5
+	VMOVUPS      (CX)(R8*1), Z6
+	VMOVUPS      (CX)(DX*4), Z7
+	VMOVUPS      (CX)(R9*1), Z8
+	VMOVUPS      (CX)(R8*2), Z9
+	VMOVUPS      (CX)(R10*1), Z10
+	VSUBPS       Z9, Z3, Z3
+	VSUBPS       Z5, Z7, Z11
+	VFMADD231PS  winoConst<>+192(SB), Z11, Z3
+	VMOVAPS      Z3, (DI)
+	VSUBPS       Z4, Z10, Z3
+	VSUBPS       Z8, Z6, Z10
+	VFMADD231PS  winoConst<>+192(SB), Z10, Z3
+	VMOVAPS      Z3, 2688(DI)
+	VADDPS       Z9, Z5, Z3
+	VFNMADD231PS winoConst<>+256(SB), Z7, Z3
+	VADDPS       Z8, Z4, Z10
+	VFNMADD231PS winoConst<>+256(SB), Z6, Z10
+	VADDPS       Z10, Z3, Z11
+	VMOVAPS      Z11, 384(DI)
+	VSUBPS       Z10, Z3, Z3
+	VMOVAPS      Z3, 768(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z5, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z7, Z3
+	VMOVAPS      Z8, Z10
+	VFMADD231PS  winoConst<>+320(SB), Z4, Z10
+	VFNMADD231PS winoConst<>+384(SB), Z6, Z10
+	VMOVAPS      Z3, Z11
+	VFMADD231PS  Z0, Z10, Z11
+	VMOVAPS      Z11, 1152(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z10, Z3
+	VMOVAPS      Z3, 1536(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z7, Z3
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z1, Z4, Z5
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z5
+	VMOVAPS      Z3, Z4
+	VFMADD231PS  winoConst<>+448(SB), Z5, Z4
+	VMOVAPS      Z4, 1920(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z5, Z3
+	VMOVAPS      Z3, 2304(DI)
+	VMOVUPS      64(CX), Z3
+	VMOVUPS      64(CX)(DX*1), Z4
+	VMOVUPS      64(CX)(DX*2), Z5
+	VMOVUPS      64(CX)(R8*1), Z6
+	VMOVUPS      64(CX)(DX*4), Z7
+	VMOVUPS      64(CX)(R9*1), Z8
+	VMOVUPS      64(CX)(R8*2), Z9
+	VMOVUPS      64(CX)(R10*1), Z10
+	VSUBPS       Z9, Z3, Z3
+	VSUBPS       Z5, Z7, Z11
+	VFMADD231PS  winoConst<>+192(SB), Z11, Z3
+	VMOVAPS      Z3, 64(DI)
+	VSUBPS       Z4, Z10, Z3
+	VSUBPS       Z8, Z6, Z10
+	VFMADD231PS  winoConst<>+192(SB), Z10, Z3
+	VMOVAPS      Z3, 2752(DI)
+	VADDPS       Z9, Z5, Z3
+	VFNMADD231PS winoConst<>+256(SB), Z7, Z3
+	VADDPS       Z8, Z4, Z10
+	VFNMADD231PS winoConst<>+256(SB), Z6, Z10
+	VADDPS       Z10, Z3, Z11
+	VMOVAPS      Z11, 448(DI)
+	VSUBPS       Z10, Z3, Z3
+	VMOVAPS      Z3, 832(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z5, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z7, Z3
+	VMOVAPS      Z8, Z10
+	VFMADD231PS  winoConst<>+320(SB), Z4, Z10
+	VFNMADD231PS winoConst<>+384(SB), Z6, Z10
+	VMOVAPS      Z3, Z11
+	VFMADD231PS  Z0, Z10, Z11
+	VMOVAPS      Z11, 1216(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z10, Z3
+	VMOVAPS      Z3, 1600(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z7, Z3
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z1, Z4, Z5
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z5
+	VMOVAPS      Z3, Z4
+	VFMADD231PS  winoConst<>+448(SB), Z5, Z4
+	VMOVAPS      Z4, 1984(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z5, Z3
+	VMOVAPS      Z3, 2368(DI)
+	VMOVUPS      128(CX), Z3
+	VMOVUPS      128(CX)(DX*1), Z4
+	VMOVUPS      128(CX)(DX*2), Z5
+	VMOVUPS      128(CX)(R8*1), Z6
+	VMOVUPS      128(CX)(DX*4), Z7
+	VMOVUPS      128(CX)(R9*1), Z8
+	VMOVUPS      128(CX)(R8*2), Z9
+	VMOVUPS      128(CX)(R10*1), Z10
+	VSUBPS       Z9, Z3, Z3
+	VSUBPS       Z5, Z7, Z11
+	VFMADD231PS  winoConst<>+192(SB), Z11, Z3
+	VMOVAPS      Z3, 128(DI)
+	VSUBPS       Z4, Z10, Z3
+	VSUBPS       Z8, Z6, Z10
+	VFMADD231PS  winoConst<>+192(SB), Z10, Z3
+	VMOVAPS      Z3, 2816(DI)
+	VADDPS       Z9, Z5, Z3
+	VFNMADD231PS winoConst<>+256(SB), Z7, Z3
+	VADDPS       Z8, Z4, Z10
+	VFNMADD231PS winoConst<>+256(SB), Z6, Z10
+	VADDPS       Z10, Z3, Z11
+	VMOVAPS      Z11, 512(DI)
+	VSUBPS       Z10, Z3, Z3
+	VMOVAPS      Z3, 896(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z5, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z7, Z3
+	VMOVAPS      Z8, Z10
+	VFMADD231PS  winoConst<>+320(SB), Z4, Z10
+	VFNMADD231PS winoConst<>+384(SB), Z6, Z10
+	VMOVAPS      Z3, Z11
+	VFMADD231PS  Z0, Z10, Z11
+	VMOVAPS      Z11, 1280(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z10, Z3
+	VMOVAPS      Z3, 1664(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z7, Z3
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z1, Z4, Z5
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z5
+	VMOVAPS      Z3, Z4
+	VFMADD231PS  winoConst<>+448(SB), Z5, Z4
+	VMOVAPS      Z4, 2048(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z5, Z3
+	VMOVAPS      Z3, 2432(DI)
+	VMOVUPS      192(CX), Z3
+	VMOVUPS      192(CX)(DX*1), Z4
+	VMOVUPS      192(CX)(DX*2), Z5
+	VMOVUPS      192(CX)(R8*1), Z6
+	VMOVUPS      192(CX)(DX*4), Z7
+	VMOVUPS      192(CX)(R9*1), Z8
+	VMOVUPS      192(CX)(R8*2), Z9
+	VMOVUPS      192(CX)(R10*1), Z10
+	VSUBPS       Z9, Z3, Z3
+	VSUBPS       Z5, Z7, Z11
+	VFMADD231PS  winoConst<>+192(SB), Z11, Z3
+	VMOVAPS      Z3, 192(DI)
+	VSUBPS       Z4, Z10, Z3
+	VSUBPS       Z8, Z6, Z10
+	VFMADD231PS  winoConst<>+192(SB), Z10, Z3
+	VMOVAPS      Z3, 2880(DI)
+	VADDPS       Z9, Z5, Z3
+	VFNMADD231PS winoConst<>+256(SB), Z7, Z3
+	VADDPS       Z8, Z4, Z10
+	VFNMADD231PS winoConst<>+256(SB), Z6, Z10
+	VADDPS       Z10, Z3, Z11
+	VMOVAPS      Z11, 576(DI)
+	VSUBPS       Z10, Z3, Z3
+	VMOVAPS      Z3, 960(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z5, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z7, Z3
+	VMOVAPS      Z8, Z10
+	VFMADD231PS  winoConst<>+320(SB), Z4, Z10
+	VFNMADD231PS winoConst<>+384(SB), Z6, Z10
+	VMOVAPS      Z3, Z11
+	VFMADD231PS  Z0, Z10, Z11
+	VMOVAPS      Z11, 1344(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z10, Z3
+	VMOVAPS      Z3, 1728(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z7, Z3
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z1, Z4, Z5
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z5
+	VMOVAPS      Z3, Z4
+	VFMADD231PS  winoConst<>+448(SB), Z5, Z4
+	VMOVAPS      Z4, 2112(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z5, Z3
+	VMOVAPS      Z3, 2496(DI)
+	VMOVUPS      256(CX), Z3
+	VMOVUPS      256(CX)(DX*1), Z4
+	VMOVUPS      256(CX)(DX*2), Z5
+	VMOVUPS      256(CX)(R8*1), Z6
+	VMOVUPS      256(CX)(DX*4), Z7
+	VMOVUPS      256(CX)(R9*1), Z8
+	VMOVUPS      256(CX)(R8*2), Z9
+	VMOVUPS      256(CX)(R10*1), Z10
+	VSUBPS       Z9, Z3, Z3
+	VSUBPS       Z5, Z7, Z11
+	VFMADD231PS  winoConst<>+192(SB), Z11, Z3
+	VMOVAPS      Z3, 256(DI)
+	VSUBPS       Z4, Z10, Z3
+	VSUBPS       Z8, Z6, Z10
+	VFMADD231PS  winoConst<>+192(SB), Z10, Z3
+	VMOVAPS      Z3, 2944(DI)
+	VADDPS       Z9, Z5, Z3
+	VFNMADD231PS winoConst<>+256(SB), Z7, Z3
+	VADDPS       Z8, Z4, Z10
+	VFNMADD231PS winoConst<>+256(SB), Z6, Z10
+	VADDPS       Z10, Z3, Z11
+	VMOVAPS      Z11, 640(DI)
+	VSUBPS       Z10, Z3, Z3
+	VMOVAPS      Z3, 1024(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z5, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z7, Z3
+	VMOVAPS      Z8, Z10
+	VFMADD231PS  winoConst<>+320(SB), Z4, Z10
+	VFNMADD231PS winoConst<>+384(SB), Z6, Z10
+	VMOVAPS      Z3, Z11
+	VFMADD231PS  Z0, Z10, Z11
+	VMOVAPS      Z11, 1408(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z10, Z3
+	VMOVAPS      Z3, 1792(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z7, Z3
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z1, Z4, Z5
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z5
+	VMOVAPS      Z3, Z4
+	VFMADD231PS  winoConst<>+448(SB), Z5, Z4
+	VMOVAPS      Z4, 2176(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z5, Z3
+	VMOVAPS      Z3, 2560(DI)
+	VMOVUPS      320(CX), Z3
+	VMOVUPS      320(CX)(DX*1), Z4
+	VMOVUPS      320(CX)(DX*2), Z5
+	VMOVUPS      320(CX)(R8*1), Z6
+	VMOVUPS      320(CX)(DX*4), Z7
+	VMOVUPS      320(CX)(R9*1), Z8
+	VMOVUPS      320(CX)(R8*2), Z9
+	VMOVUPS      320(CX)(R10*1), Z10
+	VSUBPS       Z9, Z3, Z3
+	VSUBPS       Z5, Z7, Z11
+	VFMADD231PS  winoConst<>+192(SB), Z11, Z3
+	VMOVAPS      Z3, 320(DI)
+	VSUBPS       Z4, Z10, Z3
+	VSUBPS       Z8, Z6, Z10
+	VFMADD231PS  winoConst<>+192(SB), Z10, Z3
+	VMOVAPS      Z3, 3008(DI)
+	VADDPS       Z9, Z5, Z3
+	VFNMADD231PS winoConst<>+256(SB), Z7, Z3
+	VADDPS       Z8, Z4, Z10
+	VFNMADD231PS winoConst<>+256(SB), Z6, Z10
+	VADDPS       Z10, Z3, Z11
+	VMOVAPS      Z11, 704(DI)
+	VSUBPS       Z10, Z3, Z3
+	VMOVAPS      Z3, 1088(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z5, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z7, Z3
+	VMOVAPS      Z8, Z10
+	VFMADD231PS  winoConst<>+320(SB), Z4, Z10
+	VFNMADD231PS winoConst<>+384(SB), Z6, Z10
+	VMOVAPS      Z3, Z11
+	VFMADD231PS  Z0, Z10, Z11
+	VMOVAPS      Z11, 1472(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z10, Z3
+	VMOVAPS      Z3, 1856(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z7, Z3
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z1, Z4, Z5
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z5
+	VMOVAPS      Z3, Z4
+	VFMADD231PS  winoConst<>+448(SB), Z5, Z4
+	VMOVAPS      Z4, 2240(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z5, Z3
+	VMOVAPS      Z3, 2624(DI)
+	MOVQ         BX, R14
+	VMOVUPS      (DI), Z3
+	VMOVUPS      64(DI), Z4
+	VMOVUPS      128(DI), Z5
+	VMOVUPS      192(DI), Z6
+	VMOVUPS      256(DI), Z7
+	VMOVUPS      320(DI), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVUPS      Z3, (R14)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R14)(R12*1)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R14)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R14)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R14)(R11*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R14)(SI*4)
+	ADDQ         R13, R14
+	VMOVUPS      384(DI), Z3
+	VMOVUPS      448(DI), Z4
+	VMOVUPS      512(DI), Z5
+	VMOVUPS      576(DI), Z6
+	VMOVUPS      640(DI), Z7
+	VMOVUPS      704(DI), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVUPS      Z3, (R14)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R14)(R12*1)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R14)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R14)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R14)(R11*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R14)(SI*4)
+	ADDQ         R13, R14
+	VMOVUPS      768(DI), Z3
+	VMOVUPS      832(DI), Z4
+	VMOVUPS      896(DI), Z5
+	VMOVUPS      960(DI), Z6
+	VMOVUPS      1024(DI), Z7
+	VMOVUPS      1088(DI), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVUPS      Z3, (R14)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R14)(R12*1)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R14)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R14)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R14)(R11*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R14)(SI*4)
+	ADDQ         R13, R14
+	VMOVUPS      1152(DI), Z3
+	VMOVUPS      1216(DI), Z4
+	VMOVUPS      1280(DI), Z5
+	VMOVUPS      1344(DI), Z6
+	VMOVUPS      1408(DI), Z7
+	VMOVUPS      1472(DI), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVUPS      Z3, (R14)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R14)(R12*1)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R14)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R14)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R14)(R11*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R14)(SI*4)
+	ADDQ         R13, R14
+	VMOVUPS      1536(DI), Z3
+	VMOVUPS      1600(DI), Z4
+	VMOVUPS      1664(DI), Z5
+	VMOVUPS      1728(DI), Z6
+	VMOVUPS      1792(DI), Z7
+	VMOVUPS      1856(DI), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVUPS      Z3, (R14)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R14)(R12*1)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R14)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R14)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R14)(R11*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R14)(SI*4)
+	ADDQ         R13, R14
+	VMOVUPS      1920(DI), Z3
+	VMOVUPS      1984(DI), Z4
+	VMOVUPS      2048(DI), Z5
+	VMOVUPS      2112(DI), Z6
+	VMOVUPS      2176(DI), Z7
+	VMOVUPS      2240(DI), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVUPS      Z3, (R14)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R14)(R12*1)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R14)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R14)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R14)(R11*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R14)(SI*4)
+	ADDQ         R13, R14
+	VMOVUPS      2304(DI), Z3
+	VMOVUPS      2368(DI), Z4
+	VMOVUPS      2432(DI), Z5
+	VMOVUPS      2496(DI), Z6
+	VMOVUPS      2560(DI), Z7
+	VMOVUPS      2624(DI), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVUPS      Z3, (R14)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R14)(R12*1)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R14)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R14)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R14)(R11*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R14)(SI*4)
+	ADDQ         R13, R14
+	VMOVUPS      2688(DI), Z3
+	VMOVUPS      2752(DI), Z4
+	VMOVUPS      2816(DI), Z5
+	VMOVUPS      2880(DI), Z6
+	VMOVUPS      2944(DI), Z7
+	VMOVUPS      3008(DI), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVUPS      Z3, (R14)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R14)(R12*1)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R14)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R14)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R14)(R11*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R14)(SI*4)
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput6r6c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput6r6c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutput6r6c4AVX512(SB), $2112-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), DI
+	LEAQ    (SP), R8
+	ADDQ    $0x3f, R8
+	ANDQ    $-64, R8
+	LEAQ    (DX)(DX*2), R9
+	LEAQ    (DX)(DX*4), R10
+	LEAQ    (R9)(DX*4), R10
+	IMUL3Q  $0x00000008, DX, R11
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoOutput6r6c4AVX512_tile:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(DX*1), Z6
+	VMOVUPS      (R12)(DX*2), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VMOVUPS      (R12)(DX*4), Z9
+	VMOVUPS      (R12)(R10*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, (R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 64(R8)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 128(R8)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 192(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(DX*1), Z6
+	VMOVUPS      (R12)(DX*2), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VMOVUPS      (R12)(DX*4), Z9
+	VMOVUPS      (R12)(R10*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 256(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 320(R8)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 384(R8)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 448(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(DX*1), Z6
+	VMOVUPS      (R12)(DX*2), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VMOVUPS      (R12)(DX*4), Z9
+	VMOVUPS      (R12)(R10*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 512(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 576(R8)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 640(R8)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 704(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(DX*1), Z6
+	VMOVUPS      (R12)(DX*2), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VMOVUPS      (R12)(DX*4), Z9
+	VMOVUPS      (R12)(R10*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 768(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 832(R8)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 896(R8)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 960(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(DX*1), Z6
+	VMOVUPS      (R12)(DX*2), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VMOVUPS      (R12)(DX*4), Z9
+	VMOVUPS      (R12)(R10*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 1024(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 1088(R8)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 1152(R8)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 1216(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(DX*1), Z6
+	VMOVUPS      (R12)(DX*2), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VMOVUPS      (R12)(DX*4), Z9
+	VMOVUPS      (R12)(R10*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 1280(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 1344(R8)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 1408(R8)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 1472(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(DX*1), Z6
+	VMOVUPS      (R12)(DX*2), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VMOVUPS      (R12)(DX*4), Z9
+	VMOVUPS      (R12)(R10*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 1536(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 1600(R8)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 1664(R8)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 1728(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(DX*1), Z6
+	VMOVUPS      (R12)(DX*2), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VMOVUPS      (R12)(DX*4), Z9
+	VMOVUPS      (R12)(R10*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 1792(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 1856(R8)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 1920(R8)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 1984(R8)
+	VMOVUPS      (R8), Z6
+	VMOVUPS      256(R8), Z11
+	VMOVUPS      512(R8), Z12
+	VMOVUPS      768(R8), Z9
+	VMOVUPS      1024(R8), Z13
+	VMOVUPS      1280(R8), Z7
+	VMOVUPS      1536(R8), Z8
+	VMOVUPS      1792(R8), Z5
+	VADDPS       Z12, Z11, Z10
+	VSUBPS       Z12, Z11, Z11
+	VADDPS       Z13, Z9, Z12
+	VSUBPS       Z13, Z9, Z13
+	VADDPS       Z8, Z7, Z14
+	VSUBPS       Z8, Z7, Z15
+	VADDPS       Z10, Z6, Z6
+	VADDPS       Z12, Z6, Z6
+	VFMADD231PS  Z4, Z14, Z6
+	VMOVAPS      Z11, Z7
+	VFMADD231PS  Z0, Z13, Z7
+	VFMADD231PS  Z3, Z15, Z7
+	VMOVAPS      Z10, Z8
+	VFMADD231PS  Z1, Z12, Z8
+	VFMADD231PS  Z2, Z14, Z8
+	VMOVAPS      Z11, Z9
+	VFMADD231PS  Z2, Z13, Z9
+	VFMADD231PS  Z1, Z15, Z9
+	VMOVAPS      Z10, Z10
+	VFMADD231PS  Z3, Z12, Z10
+	VFMADD231PS  Z0, Z14, Z10
+	VADDPS       Z11, Z5, Z5
+	VFMADD231PS  Z4, Z13, Z5
+	VADDPS       Z15, Z5, Z11
+	VBROADCASTSS lo+48(FP), Z5
+	MOVQ         BX, R12
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z5, Z7
+	VMOVUPS      Z7, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z8, Z8
+	VMAXPS       Z8, Z5, Z8
+	VMOVUPS      Z8, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z9, Z9
+	VMAXPS       Z9, Z5, Z9
+	VMOVUPS      Z9, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z5, Z10
+	VMOVUPS      Z10, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z11, Z11
+	VMAXPS       Z11, Z5, Z11
+	VMOVUPS      Z11, (R12)
+	VMOVUPS      64(R8), Z6
+	VMOVUPS      320(R8), Z7
+	VMOVUPS      576(R8), Z8
+	VMOVUPS      832(R8), Z9
+	VMOVUPS      1088(R8), Z10
+	VMOVUPS      1344(R8), Z11
+	VMOVUPS      1600(R8), Z12
+	VMOVUPS      1856(R8), Z13
+	VADDPS       Z8, Z7, Z14
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z9, Z8
+	VSUBPS       Z10, Z9, Z9
+	VADDPS       Z12, Z11, Z10
+	VSUBPS       Z12, Z11, Z11
+	VADDPS       Z14, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VFMADD231PS  Z4, Z10, Z6
+	VMOVAPS      Z7, Z12
+	VFMADD231PS  Z0, Z9, Z12
+	VFMADD231PS  Z3, Z11, Z12
+	VMOVAPS      Z14, Z15
+	VFMADD231PS  Z1, Z8, Z15
+	VFMADD231PS  Z2, Z10, Z15
+	VMOVAPS      Z7, Z16
+	VFMADD231PS  Z2, Z9, Z16
+	VFMADD231PS  Z1, Z11, Z16
+	VMOVAPS      Z14, Z14
+	VFMADD231PS  Z3, Z8, Z14
+	VFMADD231PS  Z0, Z10, Z14
+	VADDPS       Z7, Z13, Z7
+	VFMADD231PS  Z4, Z9, Z7
+	VADDPS       Z11, Z7, Z7
+	MOVQ         BX, R12
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z12, Z12
+	VMAXPS       Z12, Z5, Z12
+	VMOVUPS      Z12, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z15, Z15
+	VMAXPS       Z15, Z5, Z15
+	VMOVUPS      Z15, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z16, Z16
+	VMAXPS       Z16, Z5, Z16
+	VMOVUPS      Z16, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z14, Z14
+	VMAXPS       Z14, Z5, Z14
+	VMOVUPS      Z14, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z5, Z7
+	VMOVUPS      Z7, 64(R12)
+	VMOVUPS      128(R8), Z6
+	VMOVUPS      384(R8), Z7
+	VMOVUPS      640(R8), Z8
+	VMOVUPS      896(R8), Z9
+	VMOVUPS      1152(R8), Z10
+	VMOVUPS      1408(R8), Z11
+	VMOVUPS      1664(R8), Z12
+	VMOVUPS      1920(R8), Z13
+	VADDPS       Z8, Z7, Z14
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z9, Z8
+	VSUBPS       Z10, Z9, Z9
+	VADDPS       Z12, Z11, Z10
+	VSUBPS       Z12, Z11, Z11
+	VADDPS       Z14, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VFMADD231PS  Z4, Z10, Z6
+	VMOVAPS      Z7, Z12
+	VFMADD231PS  Z0, Z9, Z12
+	VFMADD231PS  Z3, Z11, Z12
+	VMOVAPS      Z14, Z15
+	VFMADD231PS  Z1, Z8, Z15
+	VFMADD231PS  Z2, Z10, Z15
+	VMOVAPS      Z7, Z16
+	VFMADD231PS  Z2, Z9, Z16
+	VFMADD231PS  Z1, Z11, Z16
+	VMOVAPS      Z14, Z14
+	VFMADD231PS  Z3, Z8, Z14
+	VFMADD231PS  Z0, Z10, Z14
+	VADDPS       Z7, Z13, Z7
+	VFMADD231PS  Z4, Z9, Z7
+	VADDPS       Z11, Z7, Z7
+	MOVQ         BX, R12
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, 128(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z12, Z12
+	VMAXPS       Z12, Z5, Z12
+	VMOVUPS      Z12, 128(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z15, Z15
+	VMAXPS       Z15, Z5, Z15
+	VMOVUPS      Z15, 128(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z16, Z16
+	VMAXPS       Z16, Z5, Z16
+	VMOVUPS      Z16, 128(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z14, Z14
+	VMAXPS       Z14, Z5, Z14
+	VMOVUPS      Z14, 128(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z5, Z7
+	VMOVUPS      Z7, 128(R12)
+	VMOVUPS      192(R8), Z6
+	VMOVUPS      448(R8), Z7
+	VMOVUPS      704(R8), Z8
+	VMOVUPS      960(R8), Z9
+	VMOVUPS      1216(R8), Z10
+	VMOVUPS      1472(R8), Z11
+	VMOVUPS      1728(R8), Z12
+	VMOVUPS      1984(R8), Z13
+	VADDPS       Z8, Z7, Z14
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z9, Z8
+	VSUBPS       Z10, Z9, Z9
+	VADDPS       Z12, Z11, Z10
+	VSUBPS       Z12, Z11, Z11
+	VADDPS       Z14, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VFMADD231PS  Z4, Z10, Z6
+	VMOVAPS      Z7, Z12
+	VFMADD231PS  Z0, Z9, Z12
+	VFMADD231PS  Z3, Z11, Z12
+	VMOVAPS      Z14, Z15
+	VFMADD231PS  Z1, Z8, Z15
+	VFMADD231PS  Z2, Z10, Z15
+	VMOVAPS      Z7, Z16
+	VFMADD231PS  Z2, Z9, Z16
+	VFMADD231PS  Z1, Z11, Z16
+	VMOVAPS      Z14, Z14
+	VFMADD231PS  Z3, Z8, Z14
+	VFMADD231PS  Z0, Z10, Z14
+	VADDPS       Z7, Z13, Z7
+	VFMADD231PS  Z4, Z9, Z7
+	VADDPS       Z11, Z7, Z7
+	MOVQ         BX, R12
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, 192(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z12, Z12
+	VMAXPS       Z12, Z5, Z12
+	VMOVUPS      Z12, 192(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z15, Z15
+	VMAXPS       Z15, Z5, Z15
+	VMOVUPS      Z15, 192(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z16, Z16
+	VMAXPS       Z16, Z5, Z16
+	VMOVUPS      Z16, 192(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z14, Z14
+	VMAXPS       Z14, Z5, Z14
+	VMOVUPS      Z14, 192(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z5, Z7
+	VMOVUPS      Z7, 192(R12)
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput6r6c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool6r6c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputPool6r6c4AVX512(SB), $2112-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), DI
+	LEAQ    (SP), R8
+	ADDQ    $0x3f, R8
+	ANDQ    $-64, R8
+	LEAQ    (DX)(DX*2), R9
+	LEAQ    (DX)(DX*4), R10
+	LEAQ    (R9)(DX*4), R10
+	IMUL3Q  $0x00000008, DX, R11
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoOutputPool6r6c4AVX512_tile:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(DX*1), Z6
+	VMOVUPS      (R12)(DX*2), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VMOVUPS      (R12)(DX*4), Z9
+	VMOVUPS      (R12)(R10*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, (R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 64(R8)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 128(R8)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 192(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(DX*1), Z6
+	VMOVUPS      (R12)(DX*2), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VMOVUPS      (R12)(DX*4), Z9
+	VMOVUPS      (R12)(R10*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 256(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 320(R8)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 384(R8)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 448(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(DX*1), Z6
+	VMOVUPS      (R12)(DX*2), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VMOVUPS      (R12)(DX*4), Z9
+	VMOVUPS      (R12)(R10*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 512(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 576(R8)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 640(R8)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 704(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(DX*1), Z6
+	VMOVUPS      (R12)(DX*2), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VMOVUPS      (R12)(DX*4), Z9
+	VMOVUPS      (R12)(R10*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 768(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 832(R8)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 896(R8)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 960(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(DX*1), Z6
+	VMOVUPS      (R12)(DX*2), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VMOVUPS      (R12)(DX*4), Z9
+	VMOVUPS      (R12)(R10*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 1024(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 1088(R8)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 1152(R8)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 1216(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(DX*1), Z6
+	VMOVUPS      (R12)(DX*2), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VMOVUPS      (R12)(DX*4), Z9
+	VMOVUPS      (R12)(R10*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 1280(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 1344(R8)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 1408(R8)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 1472(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(DX*1), Z6
+	VMOVUPS      (R12)(DX*2), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VMOVUPS      (R12)(DX*4), Z9
+	VMOVUPS      (R12)(R10*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 1536(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 1600(R8)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 1664(R8)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 1728(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(DX*1), Z6
+	VMOVUPS      (R12)(DX*2), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VMOVUPS      (R12)(DX*4), Z9
+	VMOVUPS      (R12)(R10*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 1792(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 1856(R8)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 1920(R8)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 1984(R8)
+	VMOVUPS      (R8), Z6
+	VMOVUPS      256(R8), Z11
+	VMOVUPS      512(R8), Z12
+	VMOVUPS      768(R8), Z9
+	VMOVUPS      1024(R8), Z13
+	VMOVUPS      1280(R8), Z7
+	VMOVUPS      1536(R8), Z8
+	VMOVUPS      1792(R8), Z5
+	VADDPS       Z12, Z11, Z10
+	VSUBPS       Z12, Z11, Z11
+	VADDPS       Z13, Z9, Z12
+	VSUBPS       Z13, Z9, Z13
+	VADDPS       Z8, Z7, Z14
+	VSUBPS       Z8, Z7, Z15
+	VADDPS       Z10, Z6, Z6
+	VADDPS       Z12, Z6, Z6
+	VFMADD231PS  Z4, Z14, Z6
+	VMOVAPS      Z11, Z7
+	VFMADD231PS  Z0, Z13, Z7
+	VFMADD231PS  Z3, Z15, Z7
+	VMOVAPS      Z10, Z8
+	VFMADD231PS  Z1, Z12, Z8
+	VFMADD231PS  Z2, Z14, Z8
+	VMOVAPS      Z11, Z9
+	VFMADD231PS  Z2, Z13, Z9
+	VFMADD231PS  Z1, Z15, Z9
+	VMOVAPS      Z10, Z10
+	VFMADD231PS  Z3, Z12, Z10
+	VFMADD231PS  Z0, Z14, Z10
+	VADDPS       Z11, Z5, Z5
+	VFMADD231PS  Z4, Z13, Z5
+	VADDPS       Z15, Z5, Z11
+	VBROADCASTSS lo+48(FP), Z5
+	MOVQ         BX, R12
+	VMAXPS       Z7, Z6, Z6
+	VMAXPS       Z9, Z8, Z8
+	VMAXPS       Z11, Z10, Z10
+	VMOVAPS      Z6, (R8)
+	VMOVAPS      Z8, 256(R8)
+	VMOVAPS      Z10, 512(R8)
+	VMOVUPS      64(R8), Z6
+	VMOVUPS      320(R8), Z7
+	VMOVUPS      576(R8), Z8
+	VMOVUPS      832(R8), Z9
+	VMOVUPS      1088(R8), Z10
+	VMOVUPS      1344(R8), Z11
+	VMOVUPS      1600(R8), Z12
+	VMOVUPS      1856(R8), Z13
+	VADDPS       Z8, Z7, Z14
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z9, Z8
+	VSUBPS       Z10, Z9, Z9
+	VADDPS       Z12, Z11, Z10
+	VSUBPS       Z12, Z11, Z11
+	VADDPS       Z14, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VFMADD231PS  Z4, Z10, Z6
+	VMOVAPS      Z7, Z12
+	VFMADD231PS  Z0, Z9, Z12
+	VFMADD231PS  Z3, Z11, Z12
+	VMOVAPS      Z14, Z15
+	VFMADD231PS  Z1, Z8, Z15
+	VFMADD231PS  Z2, Z10, Z15
+	VMOVAPS      Z7, Z16
+	VFMADD231PS  Z2, Z9, Z16
+	VFMADD231PS  Z1, Z11, Z16
+	VMOVAPS      Z14, Z14
+	VFMADD231PS  Z3, Z8, Z14
+	VFMADD231PS  Z0, Z10, Z14
+	VADDPS       Z7, Z13, Z7
+	VFMADD231PS  Z4, Z9, Z7
+	VADDPS       Z11, Z7, Z7
+	MOVQ         BX, R12
+	VMAXPS       Z12, Z6, Z6
+	VMAXPS       Z16, Z15, Z15
+	VMAXPS       Z7, Z14, Z14
+	VMAXPS       (R8), Z6, Z6
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, (R12)
+	ADDQ         SI, R12
+	VMAXPS       256(R8), Z15, Z15
+	VADDPS       (DI), Z15, Z15
+	VMAXPS       Z15, Z5, Z15
+	VMOVUPS      Z15, (R12)
+	ADDQ         SI, R12
+	VMAXPS       512(R8), Z14, Z14
+	VADDPS       (DI), Z14, Z14
+	VMAXPS       Z14, Z5, Z14
+	VMOVUPS      Z14, (R12)
+	VMOVUPS      128(R8), Z6
+	VMOVUPS      384(R8), Z7
+	VMOVUPS      640(R8), Z8
+	VMOVUPS      896(R8), Z9
+	VMOVUPS      1152(R8), Z10
+	VMOVUPS      1408(R8), Z11
+	VMOVUPS      1664(R8), Z12
+	VMOVUPS      1920(R8), Z13
+	VADDPS       Z8, Z7, Z14
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z9, Z8
+	VSUBPS       Z10, Z9, Z9
+	VADDPS       Z12, Z11, Z10
+	VSUBPS       Z12, Z11, Z11
+	VADDPS       Z14, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VFMADD231PS  Z4, Z10, Z6
+	VMOVAPS      Z7, Z12
+	VFMADD231PS  Z0, Z9, Z12
+	VFMADD231PS  Z3, Z11, Z12
+	VMOVAPS      Z14, Z15
+	VFMADD231PS  Z1, Z8, Z15
+	VFMADD231PS  Z2, Z10, Z15
+	VMOVAPS      Z7, Z16
+	VFMADD231PS  Z2, Z9, Z16
+	VFMADD231PS  Z1, Z11, Z16
+	VMOVAPS      Z14, Z14
+	VFMADD231PS  Z3, Z8, Z14
+	VFMADD231PS  Z0, Z10, Z14
+	VADDPS       Z7, Z13, Z7
+	VFMADD231PS  Z4, Z9, Z7
+	VADDPS       Z11, Z7, Z7
+	MOVQ         BX, R12
+	VMAXPS       Z12, Z6, Z6
+	VMAXPS       Z16, Z15, Z15
+	VMAXPS       Z7, Z14, Z14
+	VMOVAPS      Z6, 128(R8)
+	VMOVAPS      Z15, 384(R8)
+	VMOVAPS      Z14, 640(R8)
+	VMOVUPS      192(R8), Z6
+	VMOVUPS      448(R8), Z7
+	VMOVUPS      704(R8), Z8
+	VMOVUPS      960(R8), Z9
+	VMOVUPS      1216(R8), Z10
+	VMOVUPS      1472(R8), Z11
+	VMOVUPS      1728(R8), Z12
+	VMOVUPS      1984(R8), Z13
+	VADDPS       Z8, Z7, Z14
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z9, Z8
+	VSUBPS       Z10, Z9, Z9
+	VADDPS       Z12, Z11, Z10
+	VSUBPS       Z12, Z11, Z11
+	VADDPS       Z14, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VFMADD231PS  Z4, Z10, Z6
+	VMOVAPS      Z7, Z12
+	VFMADD231PS  Z0, Z9, Z12
+	VFMADD231PS  Z3, Z11, Z12
+	VMOVAPS      Z14, Z15
+	VFMADD231PS  Z1, Z8, Z15
+	VFMADD231PS  Z2, Z10, Z15
+	VMOVAPS      Z7, Z16
+	VFMADD231PS  Z2, Z9, Z16
+	VFMADD231PS  Z1, Z11, Z16
+	VMOVAPS      Z14, Z14
+	VFMADD231PS  Z3, Z8, Z14
+	VFMADD231PS  Z0, Z10, Z14
+	VADDPS       Z7, Z13, Z7
+	VFMADD231PS  Z4, Z9, Z7
+	VADDPS       Z11, Z7, Z7
+	MOVQ         BX, R12
+	VMAXPS       Z12, Z6, Z6
+	VMAXPS       Z16, Z15, Z15
+	VMAXPS       Z7, Z14, Z14
+	VMAXPS       128(R8), Z6, Z6
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, 64(R12)
+	ADDQ         SI, R12
+	VMAXPS       384(R8), Z15, Z15
+	VADDPS       (DI), Z15, Z15
+	VMAXPS       Z15, Z5, Z15
+	VMOVUPS      Z15, 64(R12)
+	ADDQ         SI, R12
+	VMAXPS       640(R8), Z14, Z14
+	VADDPS       (DI), Z14, Z14
+	VMAXPS       Z14, Z5, Z14
+	VMOVUPS      Z14, 64(R12)
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool6r6c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoInput6r6c2AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F
+TEXT ·winoInput6r6c2AVX512(SB), $2112-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    xRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R10
+	LEAQ    (SI)(SI*2), R11
+	LEAQ    (SI)(SI*4), R12
+	LEAQ    (R11)(SI*4), R11
+	IMUL3Q  $0x00000008, SI, R12
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+704(SB), Z2
+
+winoInput6r6c2AVX512_tile:
+	VMOVUPS      (CX), Z2
+	VMOVUPS      (CX)(DX*1), Z3
+	VMOVUPS      (CX)(DX*2), Z4
+	VMOVUPS      (CX)(R8*1), Z5
+	VMOVUPS      (CX)(DX*4), Z6
+	VMOVUPS      (CX)(R9*1), Z7
+	VMOVUPS      (CX)(R8*2), Z8
+	VMOVUPS      (CX)(R10*1), Z9
+	VSUBPS       Z8, Z2, Z2
+	VSUBPS       Z4, Z6, Z10
+	VFMADD231PS  winoConst<>+192(SB), Z10, Z2
+	VMOVAPS      Z2, (DI)
+	VSUBPS       Z3, Z9, Z2
+	VSUBPS       Z7, Z5, Z9
+	VFMADD231PS  winoConst<>+192(SB), Z9, Z2
+	VMOVAPS      Z2, 1792(DI)
+	VADDPS       Z8, Z4, Z2
+	VFNMADD231PS winoConst<>+256(SB), Z6, Z2
+	VADDPS       Z7, Z3, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z5, Z9
+	VADDPS       Z9, Z2, Z10
+	VMOVAPS      Z10, 256(DI)
+	VSUBPS       Z9, Z2, Z2
+	VMOVAPS      Z2, 512(DI)
+	VMOVAPS      Z8, Z2
+	VFMADD231PS  winoConst<>+320(SB), Z4, Z2
+	VFNMADD231PS winoConst<>+384(SB), Z6, Z2
+	VMOVAPS      Z7, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z3, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z9
+	VMOVAPS      Z2, Z10
+	VFMADD231PS  Z0, Z9, Z10
+	VMOVAPS      Z10, 768(DI)
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS Z0, Z9, Z2
+	VMOVAPS      Z2, 1024(DI)
+	VMOVAPS      Z8, Z2
+	VFMADD231PS  Z1, Z4, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z2
+	VMOVAPS      Z7, Z4
+	VFMADD231PS  Z1, Z3, Z4
+	VFNMADD231PS winoConst<>+0(SB), Z5, Z4
+	VMOVAPS      Z2, Z3
+	VFMADD231PS  winoConst<>+448(SB), Z4, Z3
+	VMOVAPS      Z3, 1280(DI)
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS winoConst<>+448(SB), Z4, Z2
+	VMOVAPS      Z2, 1536(DI)
+	VMOVUPS      64(CX), Z2
+	VMOVUPS      64(CX)(DX*1), Z3
+	VMOVUPS      64(CX)(DX*2), Z4
+	VMOVUPS      64(CX)(R8*1), Z5
+	VMOVUPS      64(CX)(DX*4), Z6
+	VMOVUPS      64(CX)(R9*1), Z7
+	VMOVUPS      64(CX)(R8*2), Z8
+	VMOVUPS      64(CX)(R10*1), Z9
+	VSUBPS       Z8, Z2, Z2
+	VSUBPS       Z4, Z6, Z10
+	VFMADD231PS  winoConst<>+192(SB), Z10, Z2
+	VMOVAPS      Z2, 64(DI)
+	VSUBPS       Z3, Z9, Z2
+	VSUBPS       Z7, Z5, Z9
+	VFMADD231PS  winoConst<>+192(SB), Z9, Z2
+	VMOVAPS      Z2, 1856(DI)
+	VADDPS       Z8, Z4, Z2
+	VFNMADD231PS winoConst<>+256(SB), Z6, Z2
+	VADDPS       Z7, Z3, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z5, Z9
+	VADDPS       Z9, Z2, Z10
+	VMOVAPS      Z10, 320(DI)
+	VSUBPS       Z9, Z2, Z2
+	VMOVAPS      Z2, 576(DI)
+	VMOVAPS      Z8, Z2
+	VFMADD231PS  winoConst<>+320(SB), Z4, Z2
+	VFNMADD231PS winoConst<>+384(SB), Z6, Z2
+	VMOVAPS      Z7, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z3, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z9
+	VMOVAPS      Z2, Z10
+	VFMADD231PS  Z0, Z9, Z10
+	VMOVAPS      Z10, 832(DI)
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS Z0, Z9, Z2
+	VMOVAPS      Z2, 1088(DI)
+	VMOVAPS      Z8, Z2
+	VFMADD231PS  Z1, Z4, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z2
+	VMOVAPS      Z7, Z4
+	VFMADD231PS  Z1, Z3, Z4
+	VFNMADD231PS winoConst<>+0(SB), Z5, Z4
+	VMOVAPS      Z2, Z3
+	VFMADD231PS  winoConst<>+448(SB), Z4, Z3
+	VMOVAPS      Z3, 1344(DI)
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS winoConst<>+448(SB), Z4, Z2
+	VMOVAPS      Z2, 1600(DI)
+	VMOVUPS      128(CX), Z2
+	VMOVUPS      128(CX)(DX*1), Z3
+	VMOVUPS      128(CX)(DX*2), Z4
+	VMOVUPS      128(CX)(R8*1), Z5
+	VMOVUPS      128(CX)(DX*4), Z6
+	VMOVUPS      128(CX)(R9*1), Z7
+	VMOVUPS      128(CX)(R8*2), Z8
+	VMOVUPS      128(CX)(R10*1), Z9
+	VSUBPS       Z8, Z2, Z2
+	VSUBPS       Z4, Z6, Z10
+	VFMADD231PS  winoConst<>+192(SB), Z10, Z2
+	VMOVAPS      Z2, 128(DI)
+	VSUBPS       Z3, Z9, Z2
+	VSUBPS       Z7, Z5, Z9
+	VFMADD231PS  winoConst<>+192(SB), Z9, Z2
+	VMOVAPS      Z2, 1920(DI)
+	VADDPS       Z8, Z4, Z2
+	VFNMADD231PS winoConst<>+256(SB), Z6, Z2
+	VADDPS       Z7, Z3, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z5, Z9
+	VADDPS       Z9, Z2, Z10
+	VMOVAPS      Z10, 384(DI)
+	VSUBPS       Z9, Z2, Z2
+	VMOVAPS      Z2, 640(DI)
+	VMOVAPS      Z8, Z2
+	VFMADD231PS  winoConst<>+320(SB), Z4, Z2
+	VFNMADD231PS winoConst<>+384(SB), Z6, Z2
+	VMOVAPS      Z7, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z3, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z9
+	VMOVAPS      Z2, Z10
+	VFMADD231PS  Z0, Z9, Z10
+	VMOVAPS      Z10, 896(DI)
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS Z0, Z9, Z2
+	VMOVAPS      Z2, 1152(DI)
+	VMOVAPS      Z8, Z2
+	VFMADD231PS  Z1, Z4, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z2
+	VMOVAPS      Z7, Z4
+	VFMADD231PS  Z1, Z3, Z4
+	VFNMADD231PS winoConst<>+0(SB), Z5, Z4
+	VMOVAPS      Z2, Z3
+	VFMADD231PS  winoConst<>+448(SB), Z4, Z3
+	VMOVAPS      Z3, 1408(DI)
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS winoConst<>+448(SB), Z4, Z2
+	VMOVAPS      Z2, 1664(DI)
+	VMOVUPS      192(CX), Z2
+	VMOVUPS      192(CX)(DX*1), Z3
+	VMOVUPS      192(CX)(DX*2), Z4
+	VMOVUPS      192(CX)(R8*1), Z5
+	VMOVUPS      192(CX)(DX*4), Z6
+	VMOVUPS      192(CX)(R9*1), Z7
+	VMOVUPS      192(CX)(R8*2), Z8
+	VMOVUPS      192(CX)(R10*1), Z9
+	VSUBPS       Z8, Z2, Z2
+	VSUBPS       Z4, Z6, Z10
+	VFMADD231PS  winoConst<>+192(SB), Z10, Z2
+	VMOVAPS      Z2, 192(DI)
+	VSUBPS       Z3, Z9, Z2
+	VSUBPS       Z7, Z5, Z9
+	VFMADD231PS  winoConst<>+192(SB), Z9, Z2
+	VMOVAPS      Z2, 1984(DI)
+	VADDPS       Z8, Z4, Z2
+	VFNMADD231PS winoConst<>+256(SB), Z6, Z2
+	VADDPS       Z7, Z3, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z5, Z9
+	VADDPS       Z9, Z2, Z10
+	VMOVAPS      Z10, 448(DI)
+	VSUBPS       Z9, Z2, Z2
+	VMOVAPS      Z2, 704(DI)
+	VMOVAPS      Z8, Z2
+	VFMADD231PS  winoConst<>+320(SB), Z4, Z2
+	VFNMADD231PS winoConst<>+384(SB), Z6, Z2
+	VMOVAPS      Z7, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z3, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z9
+	VMOVAPS      Z2, Z10
+	VFMADD231PS  Z0, Z9, Z10
+	VMOVAPS      Z10, 960(DI)
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS Z0, Z9, Z2
+	VMOVAPS      Z2, 1216(DI)
+	VMOVAPS      Z8, Z2
+	VFMADD231PS  Z1, Z4, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z2
+	VMOVAPS      Z7, Z4
+	VFMADD231PS  Z1, Z3, Z4
+	VFNMADD231PS winoConst<>+0(SB), Z5, Z4
+	VMOVAPS      Z2, Z3
+	VFMADD231PS  winoConst<>+448(SB), Z4, Z3
+	VMOVAPS      Z3, 1472(DI)
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS winoConst<>+448(SB), Z4, Z2
+	VMOVAPS      Z2, 1728(DI)
+	MOVQ         BX, R13
+	VMOVUPS      (DI), Z2
+	VMOVUPS      64(DI), Z3
+	VMOVUPS      128(DI), Z4
+	VMOVUPS      192(DI), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMOVUPS      Z2, (R13)
+	VSUBPS       Z3, Z5, Z2
+	VMOVUPS      Z2, (R13)(R11*1)
+	VMULPS       winoConst<>+896(SB), Z3, Z2
+	VMULPS       winoConst<>+1024(SB), Z4, Z5
+	VFNMADD231PS winoConst<>+896(SB), Z3, Z5
+	VMOVUPS      Z5, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z2
+	VMOVUPS      Z2, (R13)(SI*2)
+	ADDQ         R12, R13
+	VMOVUPS      256(DI), Z2
+	VMOVUPS      320(DI), Z3
+	VMOVUPS      384(DI), Z4
+	VMOVUPS      448(DI), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMOVUPS      Z2, (R13)
+	VSUBPS       Z3, Z5, Z2
+	VMOVUPS      Z2, (R13)(R11*1)
+	VMULPS       winoConst<>+896(SB), Z3, Z2
+	VMULPS       winoConst<>+1024(SB), Z4, Z5
+	VFNMADD231PS winoConst<>+896(SB), Z3, Z5
+	VMOVUPS      Z5, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z2
+	VMOVUPS      Z2, (R13)(SI*2)
+	ADDQ         R12, R13
+	VMOVUPS      512(DI), Z2
+	VMOVUPS      576(DI), Z3
+	VMOVUPS      640(DI), Z4
+	VMOVUPS      704(DI), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMOVUPS      Z2, (R13)
+	VSUBPS       Z3, Z5, Z2
+	VMOVUPS      Z2, (R13)(R11*1)
+	VMULPS       winoConst<>+896(SB), Z3, Z2
+	VMULPS       winoConst<>+1024(SB), Z4, Z5
+	VFNMADD231PS winoConst<>+896(SB), Z3, Z5
+	VMOVUPS      Z5, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z2
+	VMOVUPS      Z2, (R13)(SI*2)
+	ADDQ         R12, R13
+	VMOVUPS      768(DI), Z2
+	VMOVUPS      832(DI), Z3
+	VMOVUPS      896(DI), Z4
+	VMOVUPS      960(DI), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMOVUPS      Z2, (R13)
+	VSUBPS       Z3, Z5, Z2
+	VMOVUPS      Z2, (R13)(R11*1)
+	VMULPS       winoConst<>+896(SB), Z3, Z2
+	VMULPS       winoConst<>+1024(SB), Z4, Z5
+	VFNMADD231PS winoConst<>+896(SB), Z3, Z5
+	VMOVUPS      Z5, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z2
+	VMOVUPS      Z2, (R13)(SI*2)
+	ADDQ         R12, R13
+	VMOVUPS      1024(DI), Z2
+	VMOVUPS      1088(DI), Z3
+	VMOVUPS      1152(DI), Z4
+	VMOVUPS      1216(DI), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMOVUPS      Z2, (R13)
+	VSUBPS       Z3, Z5, Z2
+	VMOVUPS      Z2, (R13)(R11*1)
+	VMULPS       winoConst<>+896(SB), Z3, Z2
+	VMULPS       winoConst<>+1024(SB), Z4, Z5
+	VFNMADD231PS winoConst<>+896(SB), Z3, Z5
+	VMOVUPS      Z5, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z2
+	VMOVUPS      Z2, (R13)(SI*2)
+	ADDQ         R12, R13
+	VMOVUPS      1280(DI), Z2
+	VMOVUPS      1344(DI), Z3
+	VMOVUPS      1408(DI), Z4
+	VMOVUPS      1472(DI), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMOVUPS      Z2, (R13)
+	VSUBPS       Z3, Z5, Z2
+	VMOVUPS      Z2, (R13)(R11*1)
+	VMULPS       winoConst<>+896(SB), Z3, Z2
+	VMULPS       winoConst<>+1024(SB), Z4, Z5
+	VFNMADD231PS winoConst<>+896(SB), Z3, Z5
+	VMOVUPS      Z5, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z2
+	VMOVUPS      Z2, (R13)(SI*2)
+	ADDQ         R12, R13
+	VMOVUPS      1536(DI), Z2
+	VMOVUPS      1600(DI), Z3
+	VMOVUPS      1664(DI), Z4
+	VMOVUPS      1728(DI), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMOVUPS      Z2, (R13)
+	VSUBPS       Z3, Z5, Z2
+	VMOVUPS      Z2, (R13)(R11*1)
+	VMULPS       winoConst<>+896(SB), Z3, Z2
+	VMULPS       winoConst<>+1024(SB), Z4, Z5
+	VFNMADD231PS winoConst<>+896(SB), Z3, Z5
+	VMOVUPS      Z5, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z2
+	VMOVUPS      Z2, (R13)(SI*2)
+	ADDQ         R12, R13
+	VMOVUPS      1792(DI), Z2
+	VMOVUPS      1856(DI), Z3
+	VMOVUPS      1920(DI), Z4
+	VMOVUPS      1984(DI), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMOVUPS      Z2, (R13)
+	VSUBPS       Z3, Z5, Z2
+	VMOVUPS      Z2, (R13)(R11*1)
+	VMULPS       winoConst<>+896(SB), Z3, Z2
+	VMULPS       winoConst<>+1024(SB), Z4, Z5
+	VFNMADD231PS winoConst<>+896(SB), Z3, Z5
+	VMOVUPS      Z5, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z2
+	VMOVUPS      Z2, (R13)(SI*2)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput6r6c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput6r6c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutput6r6c2AVX512(SB), $1088-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), DI
+	LEAQ    (SP), R8
+	ADDQ    $0x3f, R8
+	ANDQ    $-64, R8
+	LEAQ    (DX)(DX*2), R9
+	LEAQ    (DX)(DX*4), R10
+	LEAQ    (R9)(DX*4), R9
+	IMUL3Q  $0x00000008, DX, R10
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoOutput6r6c2AVX512_tile:
+	MOVQ         CX, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(DX*1), Z6
+	VMOVUPS      (R11)(DX*2), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, (R8)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 64(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(DX*1), Z6
+	VMOVUPS      (R11)(DX*2), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 128(R8)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 192(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(DX*1), Z6
+	VMOVUPS      (R11)(DX*2), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 256(R8)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 320(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(DX*1), Z6
+	VMOVUPS      (R11)(DX*2), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 384(R8)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 448(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(DX*1), Z6
+	VMOVUPS      (R11)(DX*2), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 512(R8)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 576(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(DX*1), Z6
+	VMOVUPS      (R11)(DX*2), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 640(R8)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 704(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(DX*1), Z6
+	VMOVUPS      (R11)(DX*2), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 768(R8)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 832(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(DX*1), Z6
+	VMOVUPS      (R11)(DX*2), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 896(R8)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 960(R8)
+	VMOVUPS      (R8), Z6
+	VMOVUPS      128(R8), Z11
+	VMOVUPS      256(R8), Z12
+	VMOVUPS      384(R8), Z9
+	VMOVUPS      512(R8), Z13
+	VMOVUPS      640(R8), Z7
+	VMOVUPS      768(R8), Z8
+	VMOVUPS      896(R8), Z5
+	VADDPS       Z12, Z11, Z10
+	VSUBPS       Z12, Z11, Z11
+	VADDPS       Z13, Z9, Z12
+	VSUBPS       Z13, Z9, Z13
+	VADDPS       Z8, Z7, Z14
+	VSUBPS       Z8, Z7, Z15
+	VADDPS       Z10, Z6, Z6
+	VADDPS       Z12, Z6, Z6
+	VFMADD231PS  Z4, Z14, Z6
+	VMOVAPS      Z11, Z7
+	VFMADD231PS  Z0, Z13, Z7
+	VFMADD231PS  Z3, Z15, Z7
+	VMOVAPS      Z10, Z8
+	VFMADD231PS  Z1, Z12, Z8
+	VFMADD231PS  Z2, Z14, Z8
+	VMOVAPS      Z11, Z9
+	VFMADD231PS  Z2, Z13, Z9
+	VFMADD231PS  Z1, Z15, Z9
+	VMOVAPS      Z10, Z10
+	VFMADD231PS  Z3, Z12, Z10
+	VFMADD231PS  Z0, Z14, Z10
+	VADDPS       Z11, Z5, Z5
+	VFMADD231PS  Z4, Z13, Z5
+	VADDPS       Z15, Z5, Z11
+	VBROADCASTSS lo+48(FP), Z5
+	MOVQ         BX, R11
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, (R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z5, Z7
+	VMOVUPS      Z7, (R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Z8, Z8
+	VMAXPS       Z8, Z5, Z8
+	VMOVUPS      Z8, (R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Z9, Z9
+	VMAXPS       Z9, Z5, Z9
+	VMOVUPS      Z9, (R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z5, Z10
+	VMOVUPS      Z10, (R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Z11, Z11
+	VMAXPS       Z11, Z5, Z11
+	VMOVUPS      Z11, (R11)
+	VMOVUPS      64(R8), Z6
+	VMOVUPS      192(R8), Z7
+	VMOVUPS      320(R8), Z8
+	VMOVUPS      448(R8), Z9
+	VMOVUPS      576(R8), Z10
+	VMOVUPS      704(R8), Z11
+	VMOVUPS      832(R8), Z12
+	VMOVUPS      960(R8), Z13
+	VADDPS       Z8, Z7, Z14
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z9, Z8
+	VSUBPS       Z10, Z9, Z9
+	VADDPS       Z12, Z11, Z10
+	VSUBPS       Z12, Z11, Z11
+	VADDPS       Z14, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VFMADD231PS  Z4, Z10, Z6
+	VMOVAPS      Z7, Z12
+	VFMADD231PS  Z0, Z9, Z12
+	VFMADD231PS  Z3, Z11, Z12
+	VMOVAPS      Z14, Z15
+	VFMADD231PS  Z1, Z8, Z15
+	VFMADD231PS  Z2, Z10, Z15
+	VMOVAPS      Z7, Z16
+	VFMADD231PS  Z2, Z9, Z16
+	VFMADD231PS  Z1, Z11, Z16
+	VMOVAPS      Z14, Z14
+	VFMADD231PS  Z3, Z8, Z14
+	VFMADD231PS  Z0, Z10, Z14
+	VADDPS       Z7, Z13, Z7
+	VFMADD231PS  Z4, Z9, Z7
+	VADDPS       Z11, Z7, Z7
+	MOVQ         BX, R11
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, 64(R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Z12, Z12
+	VMAXPS       Z12, Z5, Z12
+	VMOVUPS      Z12, 64(R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Z15, Z15
+	VMAXPS       Z15, Z5, Z15
+	VMOVUPS      Z15, 64(R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Z16, Z16
+	VMAXPS       Z16, Z5, Z16
+	VMOVUPS      Z16, 64(R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Z14, Z14
+	VMAXPS       Z14, Z5, Z14
+	VMOVUPS      Z14, 64(R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z5, Z7
+	VMOVUPS      Z7, 64(R11)
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput6r6c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool6r6c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputPool6r6c2AVX512(SB), $1088-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), DI
+	LEAQ    (SP), R8
+	ADDQ    $0x3f, R8
+	ANDQ    $-64, R8
+	LEAQ    (DX)(DX*2), R9
+	LEAQ    (DX)(DX*4), R10
+	LEAQ    (R9)(DX*4), R9
+	IMUL3Q  $0x00000008, DX, R10
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoOutputPool6r6c2AVX512_tile:
+	MOVQ         CX, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(DX*1), Z6
+	VMOVUPS      (R11)(DX*2), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, (R8)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 64(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(DX*1), Z6
+	VMOVUPS      (R11)(DX*2), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 128(R8)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 192(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(DX*1), Z6
+	VMOVUPS      (R11)(DX*2), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 256(R8)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 320(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(DX*1), Z6
+	VMOVUPS      (R11)(DX*2), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 384(R8)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 448(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(DX*1), Z6
+	VMOVUPS      (R11)(DX*2), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 512(R8)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 576(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(DX*1), Z6
+	VMOVUPS      (R11)(DX*2), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 640(R8)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 704(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(DX*1), Z6
+	VMOVUPS      (R11)(DX*2), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 768(R8)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 832(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(DX*1), Z6
+	VMOVUPS      (R11)(DX*2), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 896(R8)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 960(R8)
+	VMOVUPS      (R8), Z6
+	VMOVUPS      128(R8), Z11
+	VMOVUPS      256(R8), Z12
+	VMOVUPS      384(R8), Z9
+	VMOVUPS      512(R8), Z13
+	VMOVUPS      640(R8), Z7
+	VMOVUPS      768(R8), Z8
+	VMOVUPS      896(R8), Z5
+	VADDPS       Z12, Z11, Z10
+	VSUBPS       Z12, Z11, Z11
+	VADDPS       Z13, Z9, Z12
+	VSUBPS       Z13, Z9, Z13
+	VADDPS       Z8, Z7, Z14
+	VSUBPS       Z8, Z7, Z15
+	VADDPS       Z10, Z6, Z6
+	VADDPS       Z12, Z6, Z6
+	VFMADD231PS  Z4, Z14, Z6
+	VMOVAPS      Z11, Z7
+	VFMADD231PS  Z0, Z13, Z7
+	VFMADD231PS  Z3, Z15, Z7
+	VMOVAPS      Z10, Z8
+	VFMADD231PS  Z1, Z12, Z8
+	VFMADD231PS  Z2, Z14, Z8
+	VMOVAPS      Z11, Z9
+	VFMADD231PS  Z2, Z13, Z9
+	VFMADD231PS  Z1, Z15, Z9
+	VMOVAPS      Z10, Z10
+	VFMADD231PS  Z3, Z12, Z10
+	VFMADD231PS  Z0, Z14, Z10
+	VADDPS       Z11, Z5, Z5
+	VFMADD231PS  Z4, Z13, Z5
+	VADDPS       Z15, Z5, Z11
+	VBROADCASTSS lo+48(FP), Z5
+	MOVQ         BX, R11
+	VMAXPS       Z7, Z6, Z6
+	VMAXPS       Z9, Z8, Z8
+	VMAXPS       Z11, Z10, Z10
+	VMOVAPS      Z6, (R8)
+	VMOVAPS      Z8, 128(R8)
+	VMOVAPS      Z10, 256(R8)
+	VMOVUPS      64(R8), Z6
+	VMOVUPS      192(R8), Z7
+	VMOVUPS      320(R8), Z8
+	VMOVUPS      448(R8), Z9
+	VMOVUPS      576(R8), Z10
+	VMOVUPS      704(R8), Z11
+	VMOVUPS      832(R8), Z12
+	VMOVUPS      960(R8), Z13
+	VADDPS       Z8, Z7, Z14
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z9, Z8
+	VSUBPS       Z10, Z9, Z9
+	VADDPS       Z12, Z11, Z10
+	VSUBPS       Z12, Z11, Z11
+	VADDPS       Z14, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VFMADD231PS  Z4, Z10, Z6
+	VMOVAPS      Z7, Z12
+	VFMADD231PS  Z0, Z9, Z12
+	VFMADD231PS  Z3, Z11, Z12
+	VMOVAPS      Z14, Z15
+	VFMADD231PS  Z1, Z8, Z15
+	VFMADD231PS  Z2, Z10, Z15
+	VMOVAPS      Z7, Z16
+	VFMADD231PS  Z2, Z9, Z16
+	VFMADD231PS  Z1, Z11, Z16
+	VMOVAPS      Z14, Z14
+	VFMADD231PS  Z3, Z8, Z14
+	VFMADD231PS  Z0, Z10, Z14
+	VADDPS       Z7, Z13, Z7
+	VFMADD231PS  Z4, Z9, Z7
+	VADDPS       Z11, Z7, Z7
+	MOVQ         BX, R11
+	VMAXPS       Z12, Z6, Z6
+	VMAXPS       Z16, Z15, Z15
+	VMAXPS       Z7, Z14, Z14
+	VMAXPS       (R8), Z6, Z6
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, (R11)
+	ADDQ         SI, R11
+	VMAXPS       128(R8), Z15, Z15
+	VADDPS       (DI), Z15, Z15
+	VMAXPS       Z15, Z5, Z15
+	VMOVUPS      Z15, (R11)
+	ADDQ         SI, R11
+	VMAXPS       256(R8), Z14, Z14
+	VADDPS       (DI), Z14, Z14
+	VMAXPS       Z14, Z5, Z14
+	VMOVUPS      Z14, (R11)
+	ADDQ         $0x00000040, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool6r6c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoInput6r4c6AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F
+TEXT ·winoInput6r4c6AVX512(SB), $3136-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    xRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R10
+	LEAQ    (SI)(SI*2), R10
+	LEAQ    (SI)(SI*4), R11
+	LEAQ    (R10)(SI*4), R12
+	IMUL3Q  $0x00000008, SI, R13
+	IMUL3Q  $0x00000003, R13, R14
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+704(SB), Z2
+
+winoInput6r4c6AVX512_tile:
+	VMOVUPS      (CX), Z3
+	VMOVUPS      (CX)(DX*1), Z4
+	VMOVUPS      (CX)(DX*2), Z5
+	VMOVUPS      (CX)(R8*1), Z6
+	VMOVUPS      (CX)(DX*4), Z7
+	VMOVUPS      (CX)(R9*1), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVAPS      Z3, (DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 2560(DI)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 512(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 1024(DI)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 1536(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 2048(DI)
+	VMOVUPS      64(CX), Z3
+	VMOVUPS      64(CX)(DX*1), Z4
+	VMOVUPS      64(CX)(DX*2), Z5
+	VMOVUPS      64(CX)(R8*1), Z6
+	VMOVUPS      64(CX)(DX*4), Z7
+	VMOVUPS      64(CX)(R9*1), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVAPS      Z3, 64(DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 2624(DI)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 576(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 1088(DI)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 1600(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 2112(DI)
+	VMOVUPS      128(CX), Z3
+	VMOVUPS      128(CX)(DX*1), Z4
+	VMOVUPS      128(CX)(DX*2), Z5
+	VMOVUPS      128(CX)(R8*1), Z6
+	VMOVUPS      128(CX)(DX*4), Z7
+	VMOVUPS      128(CX)(R9*1), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVAPS      Z3, 128(DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 2688(DI)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 640(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 1152(DI)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 1664(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 2176(DI)
+	VMOVUPS      192(CX), Z3
+	VMOVUPS      192(CX)(DX*1), Z4
+	VMOVUPS      192(CX)(DX*2), Z5
+	VMOVUPS      192(CX)(R8*1), Z6
+	VMOVUPS      192(CX)(DX*4), Z7
+	VMOVUPS      192(CX)(R9*1), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVAPS      Z3, 192(DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 2752(DI)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 704(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 1216(DI)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 1728(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 2240(DI)
+	VMOVUPS      256(CX), Z3
+	VMOVUPS      256(CX)(DX*1), Z4
+	VMOVUPS      256(CX)(DX*2), Z5
+	VMOVUPS      256(CX)(R8*1), Z6
+	VMOVUPS      256(CX)(DX*4), Z7
+	VMOVUPS      256(CX)(R9*1), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVAPS      Z3, 256(DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 2816(DI)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 768(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 1280(DI)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 1792(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 2304(DI)
+	VMOVUPS      320(CX), Z3
+	VMOVUPS      320(CX)(DX*1), Z4
+	VMOVUPS      320(CX)(DX*2), Z5
+	VMOVUPS      320(CX)(R8*1), Z6
+	VMOVUPS      320(CX)(DX*4), Z7
+	VMOVUPS      320(CX)(R9*1), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVAPS      Z3, 320(DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 2880(DI)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 832(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 1344(DI)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 1856(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 2368(DI)
+	VMOVUPS      384(CX), Z3
+	VMOVUPS      384(CX)(DX*1), Z4
+	VMOVUPS      384(CX)(DX*2), Z5
+	VMOVUPS      384(CX)(R8*1), Z6
+	VMOVUPS      384(CX)(DX*4), Z7
+	VMOVUPS      384(CX)(R9*1), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVAPS      Z3, 384(DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 2944(DI)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 896(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 1408(DI)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 1920(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 2432(DI)
+	VMOVUPS      448(CX), Z3
+	VMOVUPS      448(CX)(DX*1), Z4
+	VMOVUPS      448(CX)(DX*2), Z5
+	VMOVUPS      448(CX)(R8*1), Z6
+	VMOVUPS      448(CX)(DX*4), Z7
+	VMOVUPS      448(CX)(R9*1), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVAPS      Z3, 448(DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 3008(DI)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 960(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 1472(DI)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 1984(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 2496(DI)
+	MOVQ         BX, R15
+	VMOVUPS      (DI), Z3
+	VMOVUPS      64(DI), Z4
+	VMOVUPS      128(DI), Z5
+	VMOVUPS      192(DI), Z6
+	VMOVUPS      256(DI), Z7
+	VMOVUPS      320(DI), Z8
+	VMOVUPS      384(DI), Z9
+	VMOVUPS      448(DI), Z10
+	VSUBPS       Z9, Z3, Z3
+	VSUBPS       Z5, Z7, Z11
+	VFMADD231PS  winoConst<>+192(SB), Z11, Z3
+	VMOVUPS      Z3, (R15)
+	VSUBPS       Z4, Z10, Z3
+	VSUBPS       Z8, Z6, Z10
+	VFMADD231PS  winoConst<>+192(SB), Z10, Z3
+	VMOVUPS      Z3, (R15)(R12*1)
+	VADDPS       Z9, Z5, Z3
+	VFNMADD231PS winoConst<>+256(SB), Z7, Z3
+	VADDPS       Z8, Z4, Z10
+	VFNMADD231PS winoConst<>+256(SB), Z6, Z10
+	VADDPS       Z10, Z3, Z11
+	VMOVUPS      Z11, (R15)(SI*1)
+	VSUBPS       Z10, Z3, Z3
+	VMOVUPS      Z3, (R15)(SI*2)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z5, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z7, Z3
+	VMOVAPS      Z8, Z10
+	VFMADD231PS  winoConst<>+320(SB), Z4, Z10
+	VFNMADD231PS winoConst<>+384(SB), Z6, Z10
+	VMOVAPS      Z3, Z11
+	VFMADD231PS  Z0, Z10, Z11
+	VMOVUPS      Z11, (R15)(R10*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z10, Z3
+	VMOVUPS      Z3, (R15)(SI*4)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z7, Z3
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z1, Z4, Z5
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z5
+	VMOVAPS      Z3, Z4
+	VFMADD231PS  winoConst<>+448(SB), Z5, Z4
+	VMOVUPS      Z4, (R15)(R11*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z5, Z3
+	VMOVUPS      Z3, (R15)(R10*2)
+	ADDQ         R13, R15
+	VMOVUPS      512(DI), Z3
+	VMOVUPS      576(DI), Z4
+	VMOVUPS      640(DI), Z5
+	VMOVUPS      704(DI), Z6
+	VMOVUPS      768(DI), Z7
+	VMOVUPS      832(DI), Z8
+	VMOVUPS      896(DI), Z9
+	VMOVUPS      960(DI), Z10
+	VSUBPS       Z9, Z3, Z3
+	VSUBPS       Z5, Z7, Z11
+	VFMADD231PS  winoConst<>+192(SB), Z11, Z3
+	VMOVUPS      Z3, (R15)
+	VSUBPS       Z4, Z10, Z3
+	VSUBPS       Z8, Z6, Z10
+	VFMADD231PS  winoConst<>+192(SB), Z10, Z3
+	VMOVUPS      Z3, (R15)(R12*1)
+	VADDPS       Z9, Z5, Z3
+	VFNMADD231PS winoConst<>+256(SB), Z7, Z3
+	VADDPS       Z8, Z4, Z10
+	VFNMADD231PS winoConst<>+256(SB), Z6, Z10
+	VADDPS       Z10, Z3, Z11
+	VMOVUPS      Z11, (R15)(SI*1)
+	VSUBPS       Z10, Z3, Z3
+	VMOVUPS      Z3, (R15)(SI*2)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z5, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z7, Z3
+	VMOVAPS      Z8, Z10
+	VFMADD231PS  winoConst<>+320(SB), Z4, Z10
+	VFNMADD231PS winoConst<>+384(SB), Z6, Z10
+	VMOVAPS      Z3, Z11
+	VFMADD231PS  Z0, Z10, Z11
+	VMOVUPS      Z11, (R15)(R10*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z10, Z3
+	VMOVUPS      Z3, (R15)(SI*4)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z7, Z3
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z1, Z4, Z5
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z5
+	VMOVAPS      Z3, Z4
+	VFMADD231PS  winoConst<>+448(SB), Z5, Z4
+	VMOVUPS      Z4, (R15)(R11*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z5, Z3
+	VMOVUPS      Z3, (R15)(R10*2)
+	ADDQ         R13, R15
+	VMOVUPS      1024(DI), Z3
+	VMOVUPS      1088(DI), Z4
+	VMOVUPS      1152(DI), Z5
+	VMOVUPS      1216(DI), Z6
+	VMOVUPS      1280(DI), Z7
+	VMOVUPS      1344(DI), Z8
+	VMOVUPS      1408(DI), Z9
+	VMOVUPS      1472(DI), Z10
+	VSUBPS       Z9, Z3, Z3
+	VSUBPS       Z5, Z7, Z11
+	VFMADD231PS  winoConst<>+192(SB), Z11, Z3
+	VMOVUPS      Z3, (R15)
+	VSUBPS       Z4, Z10, Z3
+	VSUBPS       Z8, Z6, Z10
+	VFMADD231PS  winoConst<>+192(SB), Z10, Z3
+	VMOVUPS      Z3, (R15)(R12*1)
+	VADDPS       Z9, Z5, Z3
+	VFNMADD231PS winoConst<>+256(SB), Z7, Z3
+	VADDPS       Z8, Z4, Z10
+	VFNMADD231PS winoConst<>+256(SB), Z6, Z10
+	VADDPS       Z10, Z3, Z11
+	VMOVUPS      Z11, (R15)(SI*1)
+	VSUBPS       Z10, Z3, Z3
+	VMOVUPS      Z3, (R15)(SI*2)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z5, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z7, Z3
+	VMOVAPS      Z8, Z10
+	VFMADD231PS  winoConst<>+320(SB), Z4, Z10
+	VFNMADD231PS winoConst<>+384(SB), Z6, Z10
+	VMOVAPS      Z3, Z11
+	VFMADD231PS  Z0, Z10, Z11
+	VMOVUPS      Z11, (R15)(R10*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z10, Z3
+	VMOVUPS      Z3, (R15)(SI*4)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z7, Z3
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z1, Z4, Z5
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z5
+	VMOVAPS      Z3, Z4
+	VFMADD231PS  winoConst<>+448(SB), Z5, Z4
+	VMOVUPS      Z4, (R15)(R11*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z5, Z3
+	VMOVUPS      Z3, (R15)(R10*2)
+	ADDQ         R13, R15
+	VMOVUPS      1536(DI), Z3
+	VMOVUPS      1600(DI), Z4
+	VMOVUPS      1664(DI), Z5
+	VMOVUPS      1728(DI), Z6
+	VMOVUPS      1792(DI), Z7
+	VMOVUPS      1856(DI), Z8
+	VMOVUPS      1920(DI), Z9
+	VMOVUPS      1984(DI), Z10
+	VSUBPS       Z9, Z3, Z3
+	VSUBPS       Z5, Z7, Z11
+	VFMADD231PS  winoConst<>+192(SB), Z11, Z3
+	VMOVUPS      Z3, (R15)
+	VSUBPS       Z4, Z10, Z3
+	VSUBPS       Z8, Z6, Z10
+	VFMADD231PS  winoConst<>+192(SB), Z10, Z3
+	VMOVUPS      Z3, (R15)(R12*1)
+	VADDPS       Z9, Z5, Z3
+	VFNMADD231PS winoConst<>+256(SB), Z7, Z3
+	VADDPS       Z8, Z4, Z10
+	VFNMADD231PS winoConst<>+256(SB), Z6, Z10
+	VADDPS       Z10, Z3, Z11
+	VMOVUPS      Z11, (R15)(SI*1)
+	VSUBPS       Z10, Z3, Z3
+	VMOVUPS      Z3, (R15)(SI*2)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z5, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z7, Z3
+	VMOVAPS      Z8, Z10
+	VFMADD231PS  winoConst<>+320(SB), Z4, Z10
+	VFNMADD231PS winoConst<>+384(SB), Z6, Z10
+	VMOVAPS      Z3, Z11
+	VFMADD231PS  Z0, Z10, Z11
+	VMOVUPS      Z11, (R15)(R10*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z10, Z3
+	VMOVUPS      Z3, (R15)(SI*4)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z7, Z3
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z1, Z4, Z5
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z5
+	VMOVAPS      Z3, Z4
+	VFMADD231PS  winoConst<>+448(SB), Z5, Z4
+	VMOVUPS      Z4, (R15)(R11*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z5, Z3
+	VMOVUPS      Z3, (R15)(R10*2)
+	ADDQ         R13, R15
+	VMOVUPS      2048(DI), Z3
+	VMOVUPS      2112(DI), Z4
+	VMOVUPS      2176(DI), Z5
+	VMOVUPS      2240(DI), Z6
+	VMOVUPS      2304(DI), Z7
+	VMOVUPS      2368(DI), Z8
+	VMOVUPS      2432(DI), Z9
+	VMOVUPS      2496(DI), Z10
+	VSUBPS       Z9, Z3, Z3
+	VSUBPS       Z5, Z7, Z11
+	VFMADD231PS  winoConst<>+192(SB), Z11, Z3
+	VMOVUPS      Z3, (R15)
+	VSUBPS       Z4, Z10, Z3
+	VSUBPS       Z8, Z6, Z10
+	VFMADD231PS  winoConst<>+192(SB), Z10, Z3
+	VMOVUPS      Z3, (R15)(R12*1)
+	VADDPS       Z9, Z5, Z3
+	VFNMADD231PS winoConst<>+256(SB), Z7, Z3
+	VADDPS       Z8, Z4, Z10
+	VFNMADD231PS winoConst<>+256(SB), Z6, Z10
+	VADDPS       Z10, Z3, Z11
+	VMOVUPS      Z11, (R15)(SI*1)
+	VSUBPS       Z10, Z3, Z3
+	VMOVUPS      Z3, (R15)(SI*2)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z5, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z7, Z3
+	VMOVAPS      Z8, Z10
+	VFMADD231PS  winoConst<>+320(SB), Z4, Z10
+	VFNMADD231PS winoConst<>+384(SB), Z6, Z10
+	VMOVAPS      Z3, Z11
+	VFMADD231PS  Z0, Z10, Z11
+	VMOVUPS      Z11, (R15)(R10*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z10, Z3
+	VMOVUPS      Z3, (R15)(SI*4)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z7, Z3
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z1, Z4, Z5
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z5
+	VMOVAPS      Z3, Z4
+	VFMADD231PS  winoConst<>+448(SB), Z5, Z4
+	VMOVUPS      Z4, (R15)(R11*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z5, Z3
+	VMOVUPS      Z3, (R15)(R10*2)
+	ADDQ         R14, R15
+	VMOVUPS      2560(DI), Z3
+	VMOVUPS      2624(DI), Z4
+	VMOVUPS      2688(DI), Z5
+	VMOVUPS      2752(DI), Z6
+	VMOVUPS      2816(DI), Z7
+	VMOVUPS      2880(DI), Z8
+	VMOVUPS      2944(DI), Z9
+	VMOVUPS      3008(DI), Z10
+	VSUBPS       Z9, Z3, Z3
+	VSUBPS       Z5, Z7, Z11
+	VFMADD231PS  winoConst<>+192(SB), Z11, Z3
+	VMOVUPS      Z3, (R15)
+	VSUBPS       Z4, Z10, Z3
+	VSUBPS       Z8, Z6, Z10
+	VFMADD231PS  winoConst<>+192(SB), Z10, Z3
+	VMOVUPS      Z3, (R15)(R12*1)
+	VADDPS       Z9, Z5, Z3
+	VFNMADD231PS winoConst<>+256(SB), Z7, Z3
+	VADDPS       Z8, Z4, Z10
+	VFNMADD231PS winoConst<>+256(SB), Z6, Z10
+	VADDPS       Z10, Z3, Z11
+	VMOVUPS      Z11, (R15)(SI*1)
+	VSUBPS       Z10, Z3, Z3
+	VMOVUPS      Z3, (R15)(SI*2)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z5, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z7, Z3
+	VMOVAPS      Z8, Z10
+	VFMADD231PS  winoConst<>+320(SB), Z4, Z10
+	VFNMADD231PS winoConst<>+384(SB), Z6, Z10
+	VMOVAPS      Z3, Z11
+	VFMADD231PS  Z0, Z10, Z11
+	VMOVUPS      Z11, (R15)(R10*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z10, Z3
+	VMOVUPS      Z3, (R15)(SI*4)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z7, Z3
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z1, Z4, Z5
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z5
+	VMOVAPS      Z3, Z4
+	VFMADD231PS  winoConst<>+448(SB), Z5, Z4
+	VMOVUPS      Z4, (R15)(R11*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS winoConst<>+448(SB), Z5, Z3
+	VMOVUPS      Z3, (R15)(R10*2)
+	ADDQ         $0x00000180, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput6r4c6AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput6r4c6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutput6r4c6AVX512(SB), $2368-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), DI
+	LEAQ    (SP), R8
+	ADDQ    $0x3f, R8
+	ANDQ    $-64, R8
+	LEAQ    (DX)(DX*2), R9
+	LEAQ    (DX)(DX*4), R10
+	LEAQ    (R9)(DX*4), R11
+	IMUL3Q  $0x00000008, DX, R12
+	IMUL3Q  $0x00000003, R12, R13
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoOutput6r4c6AVX512_tile:
+	MOVQ         CX, R14
+	VMOVUPS      (R14), Z5
+	VMOVUPS      (R14)(DX*1), Z6
+	VMOVUPS      (R14)(DX*2), Z7
+	VMOVUPS      (R14)(R9*1), Z8
+	VMOVUPS      (R14)(DX*4), Z9
+	VMOVUPS      (R14)(R10*1), Z10
+	VMOVUPS      (R14)(R9*2), Z11
+	VMOVUPS      (R14)(R11*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, (R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 64(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 128(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 192(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 256(R8)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 320(R8)
+	ADDQ         R12, R14
+	VMOVUPS      (R14), Z5
+	VMOVUPS      (R14)(DX*1), Z6
+	VMOVUPS      (R14)(DX*2), Z7
+	VMOVUPS      (R14)(R9*1), Z8
+	VMOVUPS      (R14)(DX*4), Z9
+	VMOVUPS      (R14)(R10*1), Z10
+	VMOVUPS      (R14)(R9*2), Z11
+	VMOVUPS      (R14)(R11*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 384(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 448(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 512(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 576(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 640(R8)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 704(R8)
+	ADDQ         R12, R14
+	VMOVUPS      (R14), Z5
+	VMOVUPS      (R14)(DX*1), Z6
+	VMOVUPS      (R14)(DX*2), Z7
+	VMOVUPS      (R14)(R9*1), Z8
+	VMOVUPS      (R14)(DX*4), Z9
+	VMOVUPS      (R14)(R10*1), Z10
+	VMOVUPS      (R14)(R9*2), Z11
+	VMOVUPS      (R14)(R11*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 768(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 832(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 896(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 960(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 1024(R8)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 1088(R8)
+	ADDQ         R12, R14
+	VMOVUPS      (R14), Z5
+	VMOVUPS      (R14)(DX*1), Z6
+	VMOVUPS      (R14)(DX*2), Z7
+	VMOVUPS      (R14)(R9*1), Z8
+	VMOVUPS      (R14)(DX*4), Z9
+	VMOVUPS      (R14)(R10*1), Z10
+	VMOVUPS      (R14)(R9*2), Z11
+	VMOVUPS      (R14)(R11*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 1152(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 1216(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 1280(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 1344(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 1408(R8)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 1472(R8)
+	ADDQ         R12, R14
+	VMOVUPS      (R14), Z5
+	VMOVUPS      (R14)(DX*1), Z6
+	VMOVUPS      (R14)(DX*2), Z7
+	VMOVUPS      (R14)(R9*1), Z8
+	VMOVUPS      (R14)(DX*4), Z9
+	VMOVUPS      (R14)(R10*1), Z10
+	VMOVUPS      (R14)(R9*2), Z11
+	VMOVUPS      (R14)(R11*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 1536(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 1600(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 1664(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 1728(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 1792(R8)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 1856(R8)
+	ADDQ         R13, R14
+	VMOVUPS      (R14), Z5
+	VMOVUPS      (R14)(DX*1), Z6
+	VMOVUPS      (R14)(DX*2), Z7
+	VMOVUPS      (R14)(R9*1), Z8
+	VMOVUPS      (R14)(DX*4), Z9
+	VMOVUPS      (R14)(R10*1), Z10
+	VMOVUPS      (R14)(R9*2), Z11
+	VMOVUPS      (R14)(R11*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 1920(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 1984(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 2048(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 2112(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 2176(R8)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 2240(R8)
+	VMOVUPS      (R8), Z6
+	VMOVUPS      384(R8), Z10
+	VMOVUPS      768(R8), Z11
+	VMOVUPS      1152(R8), Z5
+	VMOVUPS      1536(R8), Z7
+	VMOVUPS      1920(R8), Z9
+	VADDPS       Z11, Z10, Z8
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z7, Z5, Z11
+	VSUBPS       Z7, Z5, Z5
+	VADDPS       Z8, Z6, Z6
+	VADDPS       Z11, Z6, Z6
+	VMOVAPS      Z10, Z7
+	VFMADD231PS  Z0, Z5, Z7
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  Z1, Z11, Z8
+	VADDPS       Z10, Z9, Z9
+	VFMADD231PS  Z2, Z5, Z9
+	VBROADCASTSS lo+48(FP), Z5
+	MOVQ         BX, R14
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, (R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z5, Z7
+	VMOVUPS      Z7, (R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z8, Z8
+	VMAXPS       Z8, Z5, Z8
+	VMOVUPS      Z8, (R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z9, Z9
+	VMAXPS       Z9, Z5, Z9
+	VMOVUPS      Z9, (R14)
+	VMOVUPS      64(R8), Z6
+	VMOVUPS      448(R8), Z7
+	VMOVUPS      832(R8), Z8
+	VMOVUPS      1216(R8), Z9
+	VMOVUPS      1600(R8), Z10
+	VMOVUPS      1984(R8), Z11
+	VADDPS       Z8, Z7, Z12
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z9, Z8
+	VSUBPS       Z10, Z9, Z9
+	VADDPS       Z12, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VMOVAPS      Z7, Z10
+	VFMADD231PS  Z0, Z9, Z10
+	VMOVAPS      Z12, Z12
+	VFMADD231PS  Z1, Z8, Z12
+	VADDPS       Z7, Z11, Z7
+	VFMADD231PS  Z2, Z9, Z7
+	MOVQ         BX, R14
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, 64(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z5, Z10
+	VMOVUPS      Z10, 64(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z12, Z12
+	VMAXPS       Z12, Z5, Z12
+	VMOVUPS      Z12, 64(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z5, Z7
+	VMOVUPS      Z7, 64(R14)
+	VMOVUPS      128(R8), Z6
+	VMOVUPS      512(R8), Z7
+	VMOVUPS      896(R8), Z8
+	VMOVUPS      1280(R8), Z9
+	VMOVUPS      1664(R8), Z10
+	VMOVUPS      2048(R8), Z11
+	VADDPS       Z8, Z7, Z12
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z9, Z8
+	VSUBPS       Z10, Z9, Z9
+	VADDPS       Z12, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VMOVAPS      Z7, Z10
+	VFMADD231PS  Z0, Z9, Z10
+	VMOVAPS      Z12, Z12
+	VFMADD231PS  Z1, Z8, Z12
+	VADDPS       Z7, Z11, Z7
+	VFMADD231PS  Z2, Z9, Z7
+	MOVQ         BX, R14
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, 128(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z5, Z10
+	VMOVUPS      Z10, 128(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z12, Z12
+	VMAXPS       Z12, Z5, Z12
+	VMOVUPS      Z12, 128(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z5, Z7
+	VMOVUPS      Z7, 128(R14)
+	VMOVUPS      192(R8), Z6
+	VMOVUPS      576(R8), Z7
+	VMOVUPS      960(R8), Z8
+	VMOVUPS      1344(R8), Z9
+	VMOVUPS      1728(R8), Z10
+	VMOVUPS      2112(R8), Z11
+	VADDPS       Z8, Z7, Z12
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z9, Z8
+	VSUBPS       Z10, Z9, Z9
+	VADDPS       Z12, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VMOVAPS      Z7, Z10
+	VFMADD231PS  Z0, Z9, Z10
+	VMOVAPS      Z12, Z12
+	VFMADD231PS  Z1, Z8, Z12
+	VADDPS       Z7, Z11, Z7
+	VFMADD231PS  Z2, Z9, Z7
+	MOVQ         BX, R14
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, 192(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z5, Z10
+	VMOVUPS      Z10, 192(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z12, Z12
+	VMAXPS       Z12, Z5, Z12
+	VMOVUPS      Z12, 192(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z5, Z7
+	VMOVUPS      Z7, 192(R14)
+	VMOVUPS      256(R8), Z6
+	VMOVUPS      640(R8), Z7
+	VMOVUPS      1024(R8), Z8
+	VMOVUPS      1408(R8), Z9
+	VMOVUPS      1792(R8), Z10
+	VMOVUPS      2176(R8), Z11
+	VADDPS       Z8, Z7, Z12
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z9, Z8
+	VSUBPS       Z10, Z9, Z9
+	VADDPS       Z12, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VMOVAPS      Z7, Z10
+	VFMADD231PS  Z0, Z9, Z10
+	VMOVAPS      Z12, Z12
+	VFMADD231PS  Z1, Z8, Z12
+	VADDPS       Z7, Z11, Z7
+	VFMADD231PS  Z2, Z9, Z7
+	MOVQ         BX, R14
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, 256(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z5, Z10
+	VMOVUPS      Z10, 256(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z12, Z12
+	VMAXPS       Z12, Z5, Z12
+	VMOVUPS      Z12, 256(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z5, Z7
+	VMOVUPS      Z7, 256(R14)
+	VMOVUPS      320(R8), Z6
+	VMOVUPS      704(R8), Z7
+	VMOVUPS      1088(R8), Z8
+	VMOVUPS      1472(R8), Z9
+	VMOVUPS      1856(R8), Z10
+	VMOVUPS      2240(R8), Z11
+	VADDPS       Z8, Z7, Z12
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z9, Z8
+	VSUBPS       Z10, Z9, Z9
+	VADDPS       Z12, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VMOVAPS      Z7, Z10
+	VFMADD231PS  Z0, Z9, Z10
+	VMOVAPS      Z12, Z12
+	VFMADD231PS  Z1, Z8, Z12
+	VADDPS       Z7, Z11, Z7
+	VFMADD231PS  Z2, Z9, Z7
+	MOVQ         BX, R14
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, 320(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z5, Z10
+	VMOVUPS      Z10, 320(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z12, Z12
+	VMAXPS       Z12, Z5, Z12
+	VMOVUPS      Z12, 320(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z5, Z7
+	VMOVUPS      Z7, 320(R14)
+	ADDQ         $0x00000180, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput6r4c6AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool6r4c6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputPool6r4c6AVX512(SB), $2368-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), DI
+	LEAQ    (SP), R8
+	ADDQ    $0x3f, R8
+	ANDQ    $-64, R8
+	LEAQ    (DX)(DX*2), R9
+	LEAQ    (DX)(DX*4), R10
+	LEAQ    (R9)(DX*4), R11
+	IMUL3Q  $0x00000008, DX, R12
+	IMUL3Q  $0x00000003, R12, R13
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoOutputPool6r4c6AVX512_tile:
+	MOVQ         CX, R14
+	VMOVUPS      (R14), Z5
+	VMOVUPS      (R14)(DX*1), Z6
+	VMOVUPS      (R14)(DX*2), Z7
+	VMOVUPS      (R14)(R9*1), Z8
+	VMOVUPS      (R14)(DX*4), Z9
+	VMOVUPS      (R14)(R10*1), Z10
+	VMOVUPS      (R14)(R9*2), Z11
+	VMOVUPS      (R14)(R11*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, (R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 64(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 128(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 192(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 256(R8)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 320(R8)
+	ADDQ         R12, R14
+	VMOVUPS      (R14), Z5
+	VMOVUPS      (R14)(DX*1), Z6
+	VMOVUPS      (R14)(DX*2), Z7
+	VMOVUPS      (R14)(R9*1), Z8
+	VMOVUPS      (R14)(DX*4), Z9
+	VMOVUPS      (R14)(R10*1), Z10
+	VMOVUPS      (R14)(R9*2), Z11
+	VMOVUPS      (R14)(R11*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 384(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 448(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 512(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 576(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 640(R8)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 704(R8)
+	ADDQ         R12, R14
+	VMOVUPS      (R14), Z5
+	VMOVUPS      (R14)(DX*1), Z6
+	VMOVUPS      (R14)(DX*2), Z7
+	VMOVUPS      (R14)(R9*1), Z8
+	VMOVUPS      (R14)(DX*4), Z9
+	VMOVUPS      (R14)(R10*1), Z10
+	VMOVUPS      (R14)(R9*2), Z11
+	VMOVUPS      (R14)(R11*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 768(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 832(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 896(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 960(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 1024(R8)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 1088(R8)
+	ADDQ         R12, R14
+	VMOVUPS      (R14), Z5
+	VMOVUPS      (R14)(DX*1), Z6
+	VMOVUPS      (R14)(DX*2), Z7
+	VMOVUPS      (R14)(R9*1), Z8
+	VMOVUPS      (R14)(DX*4), Z9
+	VMOVUPS      (R14)(R10*1), Z10
+	VMOVUPS      (R14)(R9*2), Z11
+	VMOVUPS      (R14)(R11*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 1152(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 1216(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 1280(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 1344(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 1408(R8)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 1472(R8)
+	ADDQ         R12, R14
+	VMOVUPS      (R14), Z5
+	VMOVUPS      (R14)(DX*1), Z6
+	VMOVUPS      (R14)(DX*2), Z7
+	VMOVUPS      (R14)(R9*1), Z8
+	VMOVUPS      (R14)(DX*4), Z9
+	VMOVUPS      (R14)(R10*1), Z10
+	VMOVUPS      (R14)(R9*2), Z11
+	VMOVUPS      (R14)(R11*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 1536(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 1600(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 1664(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 1728(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 1792(R8)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 1856(R8)
+	ADDQ         R13, R14
+	VMOVUPS      (R14), Z5
+	VMOVUPS      (R14)(DX*1), Z6
+	VMOVUPS      (R14)(DX*2), Z7
+	VMOVUPS      (R14)(R9*1), Z8
+	VMOVUPS      (R14)(DX*4), Z9
+	VMOVUPS      (R14)(R10*1), Z10
+	VMOVUPS      (R14)(R9*2), Z11
+	VMOVUPS      (R14)(R11*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 1920(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 1984(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 2048(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 2112(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 2176(R8)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 2240(R8)
+	VMOVUPS      (R8), Z6
+	VMOVUPS      384(R8), Z10
+	VMOVUPS      768(R8), Z11
+	VMOVUPS      1152(R8), Z5
+	VMOVUPS      1536(R8), Z7
+	VMOVUPS      1920(R8), Z9
+	VADDPS       Z11, Z10, Z8
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z7, Z5, Z11
+	VSUBPS       Z7, Z5, Z5
+	VADDPS       Z8, Z6, Z6
+	VADDPS       Z11, Z6, Z6
+	VMOVAPS      Z10, Z7
+	VFMADD231PS  Z0, Z5, Z7
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  Z1, Z11, Z8
+	VADDPS       Z10, Z9, Z9
+	VFMADD231PS  Z2, Z5, Z9
+	VBROADCASTSS lo+48(FP), Z5
+	MOVQ         BX, R14
+	VMAXPS       Z7, Z6, Z6
+	VMAXPS       Z9, Z8, Z8
+	VMOVAPS      Z6, (R8)
+	VMOVAPS      Z8, 384(R8)
+	VMOVUPS      64(R8), Z6
+	VMOVUPS      448(R8), Z7
+	VMOVUPS      832(R8), Z8
+	VMOVUPS      1216(R8), Z9
+	VMOVUPS      1600(R8), Z10
+	VMOVUPS      1984(R8), Z11
+	VADDPS       Z8, Z7, Z12
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z9, Z8
+	VSUBPS       Z10, Z9, Z9
+	VADDPS       Z12, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VMOVAPS      Z7, Z10
+	VFMADD231PS  Z0, Z9, Z10
+	VMOVAPS      Z12, Z12
+	VFMADD231PS  Z1, Z8, Z12
+	VADDPS       Z7, Z11, Z7
+	VFMADD231PS  Z2, Z9, Z7
+	MOVQ         BX, R14
+	VMAXPS       Z10, Z6, Z6
+	VMAXPS       Z7, Z12, Z12
+	VMAXPS       (R8), Z6, Z6
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, (R14)
+	ADDQ         SI, R14
+	VMAXPS       384(R8), Z12, Z12
+	VADDPS       (DI), Z12, Z12
+	VMAXPS       Z12, Z5, Z12
+	VMOVUPS      Z12, (R14)
+	VMOVUPS      128(R8), Z6
+	VMOVUPS      512(R8), Z7
+	VMOVUPS      896(R8), Z8
+	VMOVUPS      1280(R8), Z9
+	VMOVUPS      1664(R8), Z10
+	VMOVUPS      2048(R8), Z11
+	VADDPS       Z8, Z7, Z12
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z9, Z8
+	VSUBPS       Z10, Z9, Z9
+	VADDPS       Z12, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VMOVAPS      Z7, Z10
+	VFMADD231PS  Z0, Z9, Z10
+	VMOVAPS      Z12, Z12
+	VFMADD231PS  Z1, Z8, Z12
+	VADDPS       Z7, Z11, Z7
+	VFMADD231PS  Z2, Z9, Z7
+	MOVQ         BX, R14
+	VMAXPS       Z10, Z6, Z6
+	VMAXPS       Z7, Z12, Z12
+	VMOVAPS      Z6, 128(R8)
+	VMOVAPS      Z12, 512(R8)
+	VMOVUPS      192(R8), Z6
+	VMOVUPS      576(R8), Z7
+	VMOVUPS      960(R8), Z8
+	VMOVUPS      1344(R8), Z9
+	VMOVUPS      1728(R8), Z10
+	VMOVUPS      2112(R8), Z11
+	VADDPS       Z8, Z7, Z12
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z9, Z8
+	VSUBPS       Z10, Z9, Z9
+	VADDPS       Z12, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VMOVAPS      Z7, Z10
+	VFMADD231PS  Z0, Z9, Z10
+	VMOVAPS      Z12, Z12
+	VFMADD231PS  Z1, Z8, Z12
+	VADDPS       Z7, Z11, Z7
+	VFMADD231PS  Z2, Z9, Z7
+	MOVQ         BX, R14
+	VMAXPS       Z10, Z6, Z6
+	VMAXPS       Z7, Z12, Z12
+	VMAXPS       128(R8), Z6, Z6
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, 64(R14)
+	ADDQ         SI, R14
+	VMAXPS       512(R8), Z12, Z12
+	VADDPS       (DI), Z12, Z12
+	VMAXPS       Z12, Z5, Z12
+	VMOVUPS      Z12, 64(R14)
+	VMOVUPS      256(R8), Z6
+	VMOVUPS      640(R8), Z7
+	VMOVUPS      1024(R8), Z8
+	VMOVUPS      1408(R8), Z9
+	VMOVUPS      1792(R8), Z10
+	VMOVUPS      2176(R8), Z11
+	VADDPS       Z8, Z7, Z12
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z9, Z8
+	VSUBPS       Z10, Z9, Z9
+	VADDPS       Z12, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VMOVAPS      Z7, Z10
+	VFMADD231PS  Z0, Z9, Z10
+	VMOVAPS      Z12, Z12
+	VFMADD231PS  Z1, Z8, Z12
+	VADDPS       Z7, Z11, Z7
+	VFMADD231PS  Z2, Z9, Z7
+	MOVQ         BX, R14
+	VMAXPS       Z10, Z6, Z6
+	VMAXPS       Z7, Z12, Z12
+	VMOVAPS      Z6, 256(R8)
+	VMOVAPS      Z12, 640(R8)
+	VMOVUPS      320(R8), Z6
+	VMOVUPS      704(R8), Z7
+	VMOVUPS      1088(R8), Z8
+	VMOVUPS      1472(R8), Z9
+	VMOVUPS      1856(R8), Z10
+	VMOVUPS      2240(R8), Z11
+	VADDPS       Z8, Z7, Z12
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z9, Z8
+	VSUBPS       Z10, Z9, Z9
+	VADDPS       Z12, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VMOVAPS      Z7, Z10
+	VFMADD231PS  Z0, Z9, Z10
+	VMOVAPS      Z12, Z12
+	VFMADD231PS  Z1, Z8, Z12
+	VADDPS       Z7, Z11, Z7
+	VFMADD231PS  Z2, Z9, Z7
+	MOVQ         BX, R14
+	VMAXPS       Z10, Z6, Z6
+	VMAXPS       Z7, Z12, Z12
+	VMAXPS       256(R8), Z6, Z6
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, 128(R14)
+	ADDQ         SI, R14
+	VMAXPS       640(R8), Z12, Z12
+	VADDPS       (DI), Z12, Z12
+	VMAXPS       Z12, Z5, Z12
+	VMOVUPS      Z12, 128(R14)
+	ADDQ         $0x000000c0, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool6r4c6AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoInput6r4c4AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F
+TEXT ·winoInput6r4c4AVX512(SB), $2368-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    xRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R10
+	LEAQ    (SI)(SI*2), R10
+	LEAQ    (SI)(SI*4), R11
+	LEAQ    (R10)(SI*4), R11
+	IMUL3Q  $0x00000008, SI, R12
+	IMUL3Q  $0x00000003, R12, R13
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+704(SB), Z2
+
+winoInput6r4c4AVX512_tile:
+	VMOVUPS      (CX), Z3
+	VMOVUPS      (CX)(DX*1), Z4
+	VMOVUPS      (CX)(DX*2), Z5
+	VMOVUPS      (CX)(R8*1), Z6
+	VMOVUPS      (CX)(DX*4), Z7
+	VMOVUPS      (CX)(R9*1), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVAPS      Z3, (DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 1920(DI)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 384(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 768(DI)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 1152(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 1536(DI)
+	VMOVUPS      64(CX), Z3
+	VMOVUPS      64(CX)(DX*1), Z4
+	VMOVUPS      64(CX)(DX*2), Z5
+	VMOVUPS      64(CX)(R8*1), Z6
+	VMOVUPS      64(CX)(DX*4), Z7
+	VMOVUPS      64(CX)(R9*1), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVAPS      Z3, 64(DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 1984(DI)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 448(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 832(DI)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 1216(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 1600(DI)
+	VMOVUPS      128(CX), Z3
+	VMOVUPS      128(CX)(DX*1), Z4
+	VMOVUPS      128(CX)(DX*2), Z5
+	VMOVUPS      128(CX)(R8*1), Z6
+	VMOVUPS      128(CX)(DX*4), Z7
+	VMOVUPS      128(CX)(R9*1), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVAPS      Z3, 128(DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 2048(DI)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 512(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 896(DI)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 1280(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 1664(DI)
+	VMOVUPS      192(CX), Z3
+	VMOVUPS      192(CX)(DX*1), Z4
+	VMOVUPS      192(CX)(DX*2), Z5
+	VMOVUPS      192(CX)(R8*1), Z6
+	VMOVUPS      192(CX)(DX*4), Z7
+	VMOVUPS      192(CX)(R9*1), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVAPS      Z3, 192(DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 2112(DI)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 576(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 960(DI)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 1344(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 1728(DI)
+	VMOVUPS      256(CX), Z3
+	VMOVUPS      256(CX)(DX*1), Z4
+	VMOVUPS      256(CX)(DX*2), Z5
+	VMOVUPS      256(CX)(R8*1), Z6
+	VMOVUPS      256(CX)(DX*4), Z7
+	VMOVUPS      256(CX)(R9*1), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVAPS      Z3, 256(DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 2176(DI)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 640(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 1024(DI)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 1408(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 1792(DI)
+	VMOVUPS      320(CX), Z3
+	VMOVUPS      320(CX)(DX*1), Z4
+	VMOVUPS      320(CX)(DX*2), Z5
+	VMOVUPS      320(CX)(R8*1), Z6
+	VMOVUPS      320(CX)(DX*4), Z7
+	VMOVUPS      320(CX)(R9*1), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVAPS      Z3, 320(DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 2240(DI)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 704(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 1088(DI)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 1472(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 1856(DI)
+	MOVQ         BX, R14
+	VMOVUPS      (DI), Z3
+	VMOVUPS      64(DI), Z4
+	VMOVUPS      128(DI), Z5
+	VMOVUPS      192(DI), Z6
+	VMOVUPS      256(DI), Z7
+	VMOVUPS      320(DI), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVUPS      Z3, (R14)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R14)(R11*1)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R14)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R14)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R14)(R10*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R14)(SI*4)
+	ADDQ         R12, R14
+	VMOVUPS      384(DI), Z3
+	VMOVUPS      448(DI), Z4
+	VMOVUPS      512(DI), Z5
+	VMOVUPS      576(DI), Z6
+	VMOVUPS      640(DI), Z7
+	VMOVUPS      704(DI), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVUPS      Z3, (R14)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R14)(R11*1)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R14)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R14)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R14)(R10*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R14)(SI*4)
+	ADDQ         R12, R14
+	VMOVUPS      768(DI), Z3
+	VMOVUPS      832(DI), Z4
+	VMOVUPS      896(DI), Z5
+	VMOVUPS      960(DI), Z6
+	VMOVUPS      1024(DI), Z7
+	VMOVUPS      1088(DI), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVUPS      Z3, (R14)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R14)(R11*1)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R14)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R14)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R14)(R10*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R14)(SI*4)
+	ADDQ         R12, R14
+	VMOVUPS      1152(DI), Z3
+	VMOVUPS      1216(DI), Z4
+	VMOVUPS      1280(DI), Z5
+	VMOVUPS      1344(DI), Z6
+	VMOVUPS      1408(DI), Z7
+	VMOVUPS      1472(DI), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVUPS      Z3, (R14)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R14)(R11*1)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R14)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R14)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R14)(R10*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R14)(SI*4)
+	ADDQ         R12, R14
+	VMOVUPS      1536(DI), Z3
+	VMOVUPS      1600(DI), Z4
+	VMOVUPS      1664(DI), Z5
+	VMOVUPS      1728(DI), Z6
+	VMOVUPS      1792(DI), Z7
+	VMOVUPS      1856(DI), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVUPS      Z3, (R14)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R14)(R11*1)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R14)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R14)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R14)(R10*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R14)(SI*4)
+	ADDQ         R13, R14
+	VMOVUPS      1920(DI), Z3
+	VMOVUPS      1984(DI), Z4
+	VMOVUPS      2048(DI), Z5
+	VMOVUPS      2112(DI), Z6
+	VMOVUPS      2176(DI), Z7
+	VMOVUPS      2240(DI), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVUPS      Z3, (R14)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R14)(R11*1)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R14)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R14)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R14)(R10*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R14)(SI*4)
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput6r4c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput6r4c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutput6r4c4AVX512(SB), $1600-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), DI
+	LEAQ    (SP), R8
+	ADDQ    $0x3f, R8
+	ANDQ    $-64, R8
+	LEAQ    (DX)(DX*2), R9
+	LEAQ    (DX)(DX*4), R10
+	LEAQ    (R9)(DX*4), R10
+	IMUL3Q  $0x00000008, DX, R11
+	IMUL3Q  $0x00000003, R11, R12
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z3
+
+winoOutput6r4c4AVX512_tile:
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, (R8)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 64(R8)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 128(R8)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 192(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 256(R8)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 320(R8)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 384(R8)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 448(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 512(R8)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 576(R8)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 640(R8)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 704(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 768(R8)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 832(R8)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 896(R8)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 960(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 1024(R8)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 1088(R8)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 1152(R8)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 1216(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 1280(R8)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 1344(R8)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 1408(R8)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 1472(R8)
+	VMOVUPS      (R8), Z4
+	VMOVUPS      256(R8), Z8
+	VMOVUPS      512(R8), Z9
+	VMOVUPS      768(R8), Z3
+	VMOVUPS      1024(R8), Z5
+	VMOVUPS      1280(R8), Z7
+	VADDPS       Z9, Z8, Z6
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z5, Z3, Z9
+	VSUBPS       Z5, Z3, Z3
+	VADDPS       Z6, Z4, Z4
+	VADDPS       Z9, Z4, Z4
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z0, Z3, Z5
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  Z1, Z9, Z6
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z2, Z3, Z7
+	VBROADCASTSS lo+48(FP), Z3
+	MOVQ         BX, R13
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z5, Z5
+	VMAXPS       Z5, Z3, Z5
+	VMOVUPS      Z5, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z3, Z6
+	VMOVUPS      Z6, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z3, Z7
+	VMOVUPS      Z7, (R13)
+	VMOVUPS      64(R8), Z4
+	VMOVUPS      320(R8), Z5
+	VMOVUPS      576(R8), Z6
+	VMOVUPS      832(R8), Z7
+	VMOVUPS      1088(R8), Z8
+	VMOVUPS      1344(R8), Z9
+	VADDPS       Z6, Z5, Z10
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z7, Z6
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VMOVAPS      Z5, Z8
+	VFMADD231PS  Z0, Z7, Z8
+	VMOVAPS      Z10, Z10
+	VFMADD231PS  Z1, Z6, Z10
+	VADDPS       Z5, Z9, Z5
+	VFMADD231PS  Z2, Z7, Z5
+	MOVQ         BX, R13
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z8, Z8
+	VMAXPS       Z8, Z3, Z8
+	VMOVUPS      Z8, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z3, Z10
+	VMOVUPS      Z10, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z5, Z5
+	VMAXPS       Z5, Z3, Z5
+	VMOVUPS      Z5, 64(R13)
+	VMOVUPS      128(R8), Z4
+	VMOVUPS      384(R8), Z5
+	VMOVUPS      640(R8), Z6
+	VMOVUPS      896(R8), Z7
+	VMOVUPS      1152(R8), Z8
+	VMOVUPS      1408(R8), Z9
+	VADDPS       Z6, Z5, Z10
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z7, Z6
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VMOVAPS      Z5, Z8
+	VFMADD231PS  Z0, Z7, Z8
+	VMOVAPS      Z10, Z10
+	VFMADD231PS  Z1, Z6, Z10
+	VADDPS       Z5, Z9, Z5
+	VFMADD231PS  Z2, Z7, Z5
+	MOVQ         BX, R13
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z8, Z8
+	VMAXPS       Z8, Z3, Z8
+	VMOVUPS      Z8, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z3, Z10
+	VMOVUPS      Z10, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z5, Z5
+	VMAXPS       Z5, Z3, Z5
+	VMOVUPS      Z5, 128(R13)
+	VMOVUPS      192(R8), Z4
+	VMOVUPS      448(R8), Z5
+	VMOVUPS      704(R8), Z6
+	VMOVUPS      960(R8), Z7
+	VMOVUPS      1216(R8), Z8
+	VMOVUPS      1472(R8), Z9
+	VADDPS       Z6, Z5, Z10
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z7, Z6
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VMOVAPS      Z5, Z8
+	VFMADD231PS  Z0, Z7, Z8
+	VMOVAPS      Z10, Z10
+	VFMADD231PS  Z1, Z6, Z10
+	VADDPS       Z5, Z9, Z5
+	VFMADD231PS  Z2, Z7, Z5
+	MOVQ         BX, R13
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z8, Z8
+	VMAXPS       Z8, Z3, Z8
+	VMOVUPS      Z8, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z3, Z10
+	VMOVUPS      Z10, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z5, Z5
+	VMAXPS       Z5, Z3, Z5
+	VMOVUPS      Z5, 192(R13)
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput6r4c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool6r4c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputPool6r4c4AVX512(SB), $1600-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), DI
+	LEAQ    (SP), R8
+	ADDQ    $0x3f, R8
+	ANDQ    $-64, R8
+	LEAQ    (DX)(DX*2), R9
+	LEAQ    (DX)(DX*4), R10
+	LEAQ    (R9)(DX*4), R10
+	IMUL3Q  $0x00000008, DX, R11
+	IMUL3Q  $0x00000003, R11, R12
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z3
+
+winoOutputPool6r4c4AVX512_tile:
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, (R8)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 64(R8)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 128(R8)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 192(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 256(R8)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 320(R8)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 384(R8)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 448(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 512(R8)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 576(R8)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 640(R8)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 704(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 768(R8)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 832(R8)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 896(R8)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 960(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 1024(R8)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 1088(R8)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 1152(R8)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 1216(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 1280(R8)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 1344(R8)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 1408(R8)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 1472(R8)
+	VMOVUPS      (R8), Z4
+	VMOVUPS      256(R8), Z8
+	VMOVUPS      512(R8), Z9
+	VMOVUPS      768(R8), Z3
+	VMOVUPS      1024(R8), Z5
+	VMOVUPS      1280(R8), Z7
+	VADDPS       Z9, Z8, Z6
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z5, Z3, Z9
+	VSUBPS       Z5, Z3, Z3
+	VADDPS       Z6, Z4, Z4
+	VADDPS       Z9, Z4, Z4
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z0, Z3, Z5
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  Z1, Z9, Z6
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z2, Z3, Z7
+	VBROADCASTSS lo+48(FP), Z3
+	MOVQ         BX, R13
+	VMAXPS       Z5, Z4, Z4
+	VMAXPS       Z7, Z6, Z6
+	VMOVAPS      Z4, (R8)
+	VMOVAPS      Z6, 256(R8)
+	VMOVUPS      64(R8), Z4
+	VMOVUPS      320(R8), Z5
+	VMOVUPS      576(R8), Z6
+	VMOVUPS      832(R8), Z7
+	VMOVUPS      1088(R8), Z8
+	VMOVUPS      1344(R8), Z9
+	VADDPS       Z6, Z5, Z10
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z7, Z6
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VMOVAPS      Z5, Z8
+	VFMADD231PS  Z0, Z7, Z8
+	VMOVAPS      Z10, Z10
+	VFMADD231PS  Z1, Z6, Z10
+	VADDPS       Z5, Z9, Z5
+	VFMADD231PS  Z2, Z7, Z5
+	MOVQ         BX, R13
+	VMAXPS       Z8, Z4, Z4
+	VMAXPS       Z5, Z10, Z10
+	VMAXPS       (R8), Z4, Z4
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, (R13)
+	ADDQ         SI, R13
+	VMAXPS       256(R8), Z10, Z10
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z3, Z10
+	VMOVUPS      Z10, (R13)
+	VMOVUPS      128(R8), Z4
+	VMOVUPS      384(R8), Z5
+	VMOVUPS      640(R8), Z6
+	VMOVUPS      896(R8), Z7
+	VMOVUPS      1152(R8), Z8
+	VMOVUPS      1408(R8), Z9
+	VADDPS       Z6, Z5, Z10
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z7, Z6
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VMOVAPS      Z5, Z8
+	VFMADD231PS  Z0, Z7, Z8
+	VMOVAPS      Z10, Z10
+	VFMADD231PS  Z1, Z6, Z10
+	VADDPS       Z5, Z9, Z5
+	VFMADD231PS  Z2, Z7, Z5
+	MOVQ         BX, R13
+	VMAXPS       Z8, Z4, Z4
+	VMAXPS       Z5, Z10, Z10
+	VMOVAPS      Z4, 128(R8)
+	VMOVAPS      Z10, 384(R8)
+	VMOVUPS      192(R8), Z4
+	VMOVUPS      448(R8), Z5
+	VMOVUPS      704(R8), Z6
+	VMOVUPS      960(R8), Z7
+	VMOVUPS      1216(R8), Z8
+	VMOVUPS      1472(R8), Z9
+	VADDPS       Z6, Z5, Z10
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z7, Z6
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VMOVAPS      Z5, Z8
+	VFMADD231PS  Z0, Z7, Z8
+	VMOVAPS      Z10, Z10
+	VFMADD231PS  Z1, Z6, Z10
+	VADDPS       Z5, Z9, Z5
+	VFMADD231PS  Z2, Z7, Z5
+	MOVQ         BX, R13
+	VMAXPS       Z8, Z4, Z4
+	VMAXPS       Z5, Z10, Z10
+	VMAXPS       128(R8), Z4, Z4
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, 64(R13)
+	ADDQ         SI, R13
+	VMAXPS       384(R8), Z10, Z10
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z3, Z10
+	VMOVUPS      Z10, 64(R13)
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool6r4c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoInput6r4c2AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F
+TEXT ·winoInput6r4c2AVX512(SB), $1600-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    xRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R10
+	LEAQ    (SI)(SI*2), R10
+	LEAQ    (SI)(SI*4), R11
+	LEAQ    (R10)(SI*4), R10
+	IMUL3Q  $0x00000008, SI, R11
+	IMUL3Q  $0x00000003, R11, R12
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+704(SB), Z2
+
+winoInput6r4c2AVX512_tile:
+	VMOVUPS      (CX), Z3
+	VMOVUPS      (CX)(DX*1), Z4
+	VMOVUPS      (CX)(DX*2), Z5
+	VMOVUPS      (CX)(R8*1), Z6
+	VMOVUPS      (CX)(DX*4), Z7
+	VMOVUPS      (CX)(R9*1), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVAPS      Z3, (DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 1280(DI)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 256(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 512(DI)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 768(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 1024(DI)
+	VMOVUPS      64(CX), Z3
+	VMOVUPS      64(CX)(DX*1), Z4
+	VMOVUPS      64(CX)(DX*2), Z5
+	VMOVUPS      64(CX)(R8*1), Z6
+	VMOVUPS      64(CX)(DX*4), Z7
+	VMOVUPS      64(CX)(R9*1), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVAPS      Z3, 64(DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 1344(DI)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 320(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 576(DI)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 832(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 1088(DI)
+	VMOVUPS      128(CX), Z3
+	VMOVUPS      128(CX)(DX*1), Z4
+	VMOVUPS      128(CX)(DX*2), Z5
+	VMOVUPS      128(CX)(R8*1), Z6
+	VMOVUPS      128(CX)(DX*4), Z7
+	VMOVUPS      128(CX)(R9*1), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVAPS      Z3, 128(DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 1408(DI)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 384(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 640(DI)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 896(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 1152(DI)
+	VMOVUPS      192(CX), Z3
+	VMOVUPS      192(CX)(DX*1), Z4
+	VMOVUPS      192(CX)(DX*2), Z5
+	VMOVUPS      192(CX)(R8*1), Z6
+	VMOVUPS      192(CX)(DX*4), Z7
+	VMOVUPS      192(CX)(R9*1), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVAPS      Z3, 192(DI)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVAPS      Z3, 1472(DI)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVAPS      Z9, 448(DI)
+	VSUBPS       Z8, Z3, Z3
+	VMOVAPS      Z3, 704(DI)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVAPS      Z5, 960(DI)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVAPS      Z3, 1216(DI)
+	MOVQ         BX, R13
+	VMOVUPS      (DI), Z3
+	VMOVUPS      64(DI), Z4
+	VMOVUPS      128(DI), Z5
+	VMOVUPS      192(DI), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMOVUPS      Z3, (R13)
+	VSUBPS       Z4, Z6, Z3
+	VMOVUPS      Z3, (R13)(R10*1)
+	VMULPS       winoConst<>+896(SB), Z4, Z3
+	VMULPS       winoConst<>+1024(SB), Z5, Z6
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z6
+	VMOVUPS      Z6, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Z5, Z3
+	VMOVUPS      Z3, (R13)(SI*2)
+	ADDQ         R11, R13
+	VMOVUPS      256(DI), Z3
+	VMOVUPS      320(DI), Z4
+	VMOVUPS      384(DI), Z5
+	VMOVUPS      448(DI), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMOVUPS      Z3, (R13)
+	VSUBPS       Z4, Z6, Z3
+	VMOVUPS      Z3, (R13)(R10*1)
+	VMULPS       winoConst<>+896(SB), Z4, Z3
+	VMULPS       winoConst<>+1024(SB), Z5, Z6
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z6
+	VMOVUPS      Z6, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Z5, Z3
+	VMOVUPS      Z3, (R13)(SI*2)
+	ADDQ         R11, R13
+	VMOVUPS      512(DI), Z3
+	VMOVUPS      576(DI), Z4
+	VMOVUPS      640(DI), Z5
+	VMOVUPS      704(DI), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMOVUPS      Z3, (R13)
+	VSUBPS       Z4, Z6, Z3
+	VMOVUPS      Z3, (R13)(R10*1)
+	VMULPS       winoConst<>+896(SB), Z4, Z3
+	VMULPS       winoConst<>+1024(SB), Z5, Z6
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z6
+	VMOVUPS      Z6, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Z5, Z3
+	VMOVUPS      Z3, (R13)(SI*2)
+	ADDQ         R11, R13
+	VMOVUPS      768(DI), Z3
+	VMOVUPS      832(DI), Z4
+	VMOVUPS      896(DI), Z5
+	VMOVUPS      960(DI), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMOVUPS      Z3, (R13)
+	VSUBPS       Z4, Z6, Z3
+	VMOVUPS      Z3, (R13)(R10*1)
+	VMULPS       winoConst<>+896(SB), Z4, Z3
+	VMULPS       winoConst<>+1024(SB), Z5, Z6
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z6
+	VMOVUPS      Z6, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Z5, Z3
+	VMOVUPS      Z3, (R13)(SI*2)
+	ADDQ         R11, R13
+	VMOVUPS      1024(DI), Z3
+	VMOVUPS      1088(DI), Z4
+	VMOVUPS      1152(DI), Z5
+	VMOVUPS      1216(DI), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMOVUPS      Z3, (R13)
+	VSUBPS       Z4, Z6, Z3
+	VMOVUPS      Z3, (R13)(R10*1)
+	VMULPS       winoConst<>+896(SB), Z4, Z3
+	VMULPS       winoConst<>+1024(SB), Z5, Z6
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z6
+	VMOVUPS      Z6, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Z5, Z3
+	VMOVUPS      Z3, (R13)(SI*2)
+	ADDQ         R12, R13
+	VMOVUPS      1280(DI), Z3
+	VMOVUPS      1344(DI), Z4
+	VMOVUPS      1408(DI), Z5
+	VMOVUPS      1472(DI), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMOVUPS      Z3, (R13)
+	VSUBPS       Z4, Z6, Z3
+	VMOVUPS      Z3, (R13)(R10*1)
+	VMULPS       winoConst<>+896(SB), Z4, Z3
+	VMULPS       winoConst<>+1024(SB), Z5, Z6
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z6
+	VMOVUPS      Z6, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Z5, Z3
+	VMOVUPS      Z3, (R13)(SI*2)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput6r4c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput6r4c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutput6r4c2AVX512(SB), $832-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), DI
+	LEAQ    (SP), R8
+	ADDQ    $0x3f, R8
+	ANDQ    $-64, R8
+	LEAQ    (DX)(DX*2), R9
+	LEAQ    (DX)(DX*4), R10
+	LEAQ    (R9)(DX*4), R9
+	IMUL3Q  $0x00000008, DX, R10
+	IMUL3Q  $0x00000003, R10, R11
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z3
+
+winoOutput6r4c2AVX512_tile:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Z3
+	VMOVUPS      (R12)(DX*1), Z4
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R9*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, (R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 64(R8)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Z3
+	VMOVUPS      (R12)(DX*1), Z4
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R9*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 128(R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 192(R8)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Z3
+	VMOVUPS      (R12)(DX*1), Z4
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R9*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 256(R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 320(R8)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Z3
+	VMOVUPS      (R12)(DX*1), Z4
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R9*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 384(R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 448(R8)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Z3
+	VMOVUPS      (R12)(DX*1), Z4
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R9*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 512(R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 576(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z3
+	VMOVUPS      (R12)(DX*1), Z4
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R9*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 640(R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 704(R8)
+	VMOVUPS      (R8), Z4
+	VMOVUPS      128(R8), Z8
+	VMOVUPS      256(R8), Z9
+	VMOVUPS      384(R8), Z3
+	VMOVUPS      512(R8), Z5
+	VMOVUPS      640(R8), Z7
+	VADDPS       Z9, Z8, Z6
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z5, Z3, Z9
+	VSUBPS       Z5, Z3, Z3
+	VADDPS       Z6, Z4, Z4
+	VADDPS       Z9, Z4, Z4
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z0, Z3, Z5
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  Z1, Z9, Z6
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z2, Z3, Z7
+	VBROADCASTSS lo+48(FP), Z3
+	MOVQ         BX, R12
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z5, Z5
+	VMAXPS       Z5, Z3, Z5
+	VMOVUPS      Z5, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z3, Z6
+	VMOVUPS      Z6, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z3, Z7
+	VMOVUPS      Z7, (R12)
+	VMOVUPS      64(R8), Z4
+	VMOVUPS      192(R8), Z5
+	VMOVUPS      320(R8), Z6
+	VMOVUPS      448(R8), Z7
+	VMOVUPS      576(R8), Z8
+	VMOVUPS      704(R8), Z9
+	VADDPS       Z6, Z5, Z10
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z7, Z6
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VMOVAPS      Z5, Z8
+	VFMADD231PS  Z0, Z7, Z8
+	VMOVAPS      Z10, Z10
+	VFMADD231PS  Z1, Z6, Z10
+	VADDPS       Z5, Z9, Z5
+	VFMADD231PS  Z2, Z7, Z5
+	MOVQ         BX, R12
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z8, Z8
+	VMAXPS       Z8, Z3, Z8
+	VMOVUPS      Z8, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z3, Z10
+	VMOVUPS      Z10, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z5, Z5
+	VMAXPS       Z5, Z3, Z5
+	VMOVUPS      Z5, 64(R12)
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput6r4c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool6r4c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputPool6r4c2AVX512(SB), $832-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), DI
+	LEAQ    (SP), R8
+	ADDQ    $0x3f, R8
+	ANDQ    $-64, R8
+	LEAQ    (DX)(DX*2), R9
+	LEAQ    (DX)(DX*4), R10
+	LEAQ    (R9)(DX*4), R9
+	IMUL3Q  $0x00000008, DX, R10
+	IMUL3Q  $0x00000003, R10, R11
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z3
+
+winoOutputPool6r4c2AVX512_tile:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Z3
+	VMOVUPS      (R12)(DX*1), Z4
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R9*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, (R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 64(R8)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Z3
+	VMOVUPS      (R12)(DX*1), Z4
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R9*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 128(R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 192(R8)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Z3
+	VMOVUPS      (R12)(DX*1), Z4
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R9*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 256(R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 320(R8)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Z3
+	VMOVUPS      (R12)(DX*1), Z4
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R9*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 384(R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 448(R8)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Z3
+	VMOVUPS      (R12)(DX*1), Z4
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R9*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 512(R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 576(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z3
+	VMOVUPS      (R12)(DX*1), Z4
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R9*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 640(R8)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 704(R8)
+	VMOVUPS      (R8), Z4
+	VMOVUPS      128(R8), Z8
+	VMOVUPS      256(R8), Z9
+	VMOVUPS      384(R8), Z3
+	VMOVUPS      512(R8), Z5
+	VMOVUPS      640(R8), Z7
+	VADDPS       Z9, Z8, Z6
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z5, Z3, Z9
+	VSUBPS       Z5, Z3, Z3
+	VADDPS       Z6, Z4, Z4
+	VADDPS       Z9, Z4, Z4
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z0, Z3, Z5
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  Z1, Z9, Z6
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z2, Z3, Z7
+	VBROADCASTSS lo+48(FP), Z3
+	MOVQ         BX, R12
+	VMAXPS       Z5, Z4, Z4
+	VMAXPS       Z7, Z6, Z6
+	VMOVAPS      Z4, (R8)
+	VMOVAPS      Z6, 128(R8)
+	VMOVUPS      64(R8), Z4
+	VMOVUPS      192(R8), Z5
+	VMOVUPS      320(R8), Z6
+	VMOVUPS      448(R8), Z7
+	VMOVUPS      576(R8), Z8
+	VMOVUPS      704(R8), Z9
+	VADDPS       Z6, Z5, Z10
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z8, Z7, Z6
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z10, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VMOVAPS      Z5, Z8
+	VFMADD231PS  Z0, Z7, Z8
+	VMOVAPS      Z10, Z10
+	VFMADD231PS  Z1, Z6, Z10
+	VADDPS       Z5, Z9, Z5
+	VFMADD231PS  Z2, Z7, Z5
+	MOVQ         BX, R12
+	VMAXPS       Z8, Z4, Z4
+	VMAXPS       Z5, Z10, Z10
+	VMAXPS       (R8), Z4, Z4
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, (R12)
+	ADDQ         SI, R12
+	VMAXPS       128(R8), Z10, Z10
+	VADDPS       (DI), Z10, Z10
+	VMAXPS       Z10, Z3, Z10
+	VMOVUPS      Z10, (R12)
+	ADDQ         $0x00000040, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool6r4c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoInput6r2c6AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F
+TEXT ·winoInput6r2c6AVX512(SB), $2112-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    xRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R9
+	LEAQ    (SI)(SI*2), R9
+	LEAQ    (SI)(SI*4), R10
+	LEAQ    (R9)(SI*4), R11
+	IMUL3Q  $0x00000008, SI, R12
+	IMUL3Q  $0x00000005, R12, R13
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+704(SB), Z2
+
+winoInput6r2c6AVX512_tile:
+	VMOVUPS      (CX), Z2
+	VMOVUPS      (CX)(DX*1), Z3
+	VMOVUPS      (CX)(DX*2), Z4
+	VMOVUPS      (CX)(R8*1), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMOVAPS      Z2, (DI)
+	VSUBPS       Z3, Z5, Z2
+	VMOVAPS      Z2, 1536(DI)
+	VMULPS       winoConst<>+896(SB), Z3, Z2
+	VMULPS       winoConst<>+1024(SB), Z4, Z5
+	VFNMADD231PS winoConst<>+896(SB), Z3, Z5
+	VMOVAPS      Z5, 512(DI)
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z2
+	VMOVAPS      Z2, 1024(DI)
+	VMOVUPS      64(CX), Z2
+	VMOVUPS      64(CX)(DX*1), Z3
+	VMOVUPS      64(CX)(DX*2), Z4
+	VMOVUPS      64(CX)(R8*1), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMOVAPS      Z2, 64(DI)
+	VSUBPS       Z3, Z5, Z2
+	VMOVAPS      Z2, 1600(DI)
+	VMULPS       winoConst<>+896(SB), Z3, Z2
+	VMULPS       winoConst<>+1024(SB), Z4, Z5
+	VFNMADD231PS winoConst<>+896(SB), Z3, Z5
+	VMOVAPS      Z5, 576(DI)
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z2
+	VMOVAPS      Z2, 1088(DI)
+	VMOVUPS      128(CX), Z2
+	VMOVUPS      128(CX)(DX*1), Z3
+	VMOVUPS      128(CX)(DX*2), Z4
+	VMOVUPS      128(CX)(R8*1), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMOVAPS      Z2, 128(DI)
+	VSUBPS       Z3, Z5, Z2
+	VMOVAPS      Z2, 1664(DI)
+	VMULPS       winoConst<>+896(SB), Z3, Z2
+	VMULPS       winoConst<>+1024(SB), Z4, Z5
+	VFNMADD231PS winoConst<>+896(SB), Z3, Z5
+	VMOVAPS      Z5, 640(DI)
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z2
+	VMOVAPS      Z2, 1152(DI)
+	VMOVUPS      192(CX), Z2
+	VMOVUPS      192(CX)(DX*1), Z3
+	VMOVUPS      192(CX)(DX*2), Z4
+	VMOVUPS      192(CX)(R8*1), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMOVAPS      Z2, 192(DI)
+	VSUBPS       Z3, Z5, Z2
+	VMOVAPS      Z2, 1728(DI)
+	VMULPS       winoConst<>+896(SB), Z3, Z2
+	VMULPS       winoConst<>+1024(SB), Z4, Z5
+	VFNMADD231PS winoConst<>+896(SB), Z3, Z5
+	VMOVAPS      Z5, 704(DI)
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z2
+	VMOVAPS      Z2, 1216(DI)
+	VMOVUPS      256(CX), Z2
+	VMOVUPS      256(CX)(DX*1), Z3
+	VMOVUPS      256(CX)(DX*2), Z4
+	VMOVUPS      256(CX)(R8*1), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMOVAPS      Z2, 256(DI)
+	VSUBPS       Z3, Z5, Z2
+	VMOVAPS      Z2, 1792(DI)
+	VMULPS       winoConst<>+896(SB), Z3, Z2
+	VMULPS       winoConst<>+1024(SB), Z4, Z5
+	VFNMADD231PS winoConst<>+896(SB), Z3, Z5
+	VMOVAPS      Z5, 768(DI)
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z2
+	VMOVAPS      Z2, 1280(DI)
+	VMOVUPS      320(CX), Z2
+	VMOVUPS      320(CX)(DX*1), Z3
+	VMOVUPS      320(CX)(DX*2), Z4
+	VMOVUPS      320(CX)(R8*1), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMOVAPS      Z2, 320(DI)
+	VSUBPS       Z3, Z5, Z2
+	VMOVAPS      Z2, 1856(DI)
+	VMULPS       winoConst<>+896(SB), Z3, Z2
+	VMULPS       winoConst<>+1024(SB), Z4, Z5
+	VFNMADD231PS winoConst<>+896(SB), Z3, Z5
+	VMOVAPS      Z5, 832(DI)
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z2
+	VMOVAPS      Z2, 1344(DI)
+	VMOVUPS      384(CX), Z2
+	VMOVUPS      384(CX)(DX*1), Z3
+	VMOVUPS      384(CX)(DX*2), Z4
+	VMOVUPS      384(CX)(R8*1), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMOVAPS      Z2, 384(DI)
+	VSUBPS       Z3, Z5, Z2
+	VMOVAPS      Z2, 1920(DI)
+	VMULPS       winoConst<>+896(SB), Z3, Z2
+	VMULPS       winoConst<>+1024(SB), Z4, Z5
+	VFNMADD231PS winoConst<>+896(SB), Z3, Z5
+	VMOVAPS      Z5, 896(DI)
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z2
+	VMOVAPS      Z2, 1408(DI)
+	VMOVUPS      448(CX), Z2
+	VMOVUPS      448(CX)(DX*1), Z3
+	VMOVUPS      448(CX)(DX*2), Z4
+	VMOVUPS      448(CX)(R8*1), Z5
+	VSUBPS       Z4, Z2, Z2
+	VMOVAPS      Z2, 448(DI)
+	VSUBPS       Z3, Z5, Z2
+	VMOVAPS      Z2, 1984(DI)
+	VMULPS       winoConst<>+896(SB), Z3, Z2
+	VMULPS       winoConst<>+1024(SB), Z4, Z5
+	VFNMADD231PS winoConst<>+896(SB), Z3, Z5
+	VMOVAPS      Z5, 960(DI)
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z2
+	VMOVAPS      Z2, 1472(DI)
+	MOVQ         BX, R14
+	VMOVUPS      (DI), Z2
+	VMOVUPS      64(DI), Z3
+	VMOVUPS      128(DI), Z4
+	VMOVUPS      192(DI), Z5
+	VMOVUPS      256(DI), Z6
+	VMOVUPS      320(DI), Z7
+	VMOVUPS      384(DI), Z8
+	VMOVUPS      448(DI), Z9
+	VSUBPS       Z8, Z2, Z2
+	VSUBPS       Z4, Z6, Z10
+	VFMADD231PS  winoConst<>+192(SB), Z10, Z2
+	VMOVUPS      Z2, (R14)
+	VSUBPS       Z3, Z9, Z2
+	VSUBPS       Z7, Z5, Z9
+	VFMADD231PS  winoConst<>+192(SB), Z9, Z2
+	VMOVUPS      Z2, (R14)(R11*1)
+	VADDPS       Z8, Z4, Z2
+	VFNMADD231PS winoConst<>+256(SB), Z6, Z2
+	VADDPS       Z7, Z3, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z5, Z9
+	VADDPS       Z9, Z2, Z10
+	VMOVUPS      Z10, (R14)(SI*1)
+	VSUBPS       Z9, Z2, Z2
+	VMOVUPS      Z2, (R14)(SI*2)
+	VMOVAPS      Z8, Z2
+	VFMADD231PS  winoConst<>+320(SB), Z4, Z2
+	VFNMADD231PS winoConst<>+384(SB), Z6, Z2
+	VMOVAPS      Z7, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z3, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z9
+	VMOVAPS      Z2, Z10
+	VFMADD231PS  Z0, Z9, Z10
+	VMOVUPS      Z10, (R14)(R9*1)
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS Z0, Z9, Z2
+	VMOVUPS      Z2, (R14)(SI*4)
+	VMOVAPS      Z8, Z2
+	VFMADD231PS  Z1, Z4, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z2
+	VMOVAPS      Z7, Z4
+	VFMADD231PS  Z1, Z3, Z4
+	VFNMADD231PS winoConst<>+0(SB), Z5, Z4
+	VMOVAPS      Z2, Z3
+	VFMADD231PS  winoConst<>+448(SB), Z4, Z3
+	VMOVUPS      Z3, (R14)(R10*1)
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS winoConst<>+448(SB), Z4, Z2
+	VMOVUPS      Z2, (R14)(R9*2)
+	ADDQ         R12, R14
+	VMOVUPS      512(DI), Z2
+	VMOVUPS      576(DI), Z3
+	VMOVUPS      640(DI), Z4
+	VMOVUPS      704(DI), Z5
+	VMOVUPS      768(DI), Z6
+	VMOVUPS      832(DI), Z7
+	VMOVUPS      896(DI), Z8
+	VMOVUPS      960(DI), Z9
+	VSUBPS       Z8, Z2, Z2
+	VSUBPS       Z4, Z6, Z10
+	VFMADD231PS  winoConst<>+192(SB), Z10, Z2
+	VMOVUPS      Z2, (R14)
+	VSUBPS       Z3, Z9, Z2
+	VSUBPS       Z7, Z5, Z9
+	VFMADD231PS  winoConst<>+192(SB), Z9, Z2
+	VMOVUPS      Z2, (R14)(R11*1)
+	VADDPS       Z8, Z4, Z2
+	VFNMADD231PS winoConst<>+256(SB), Z6, Z2
+	VADDPS       Z7, Z3, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z5, Z9
+	VADDPS       Z9, Z2, Z10
+	VMOVUPS      Z10, (R14)(SI*1)
+	VSUBPS       Z9, Z2, Z2
+	VMOVUPS      Z2, (R14)(SI*2)
+	VMOVAPS      Z8, Z2
+	VFMADD231PS  winoConst<>+320(SB), Z4, Z2
+	VFNMADD231PS winoConst<>+384(SB), Z6, Z2
+	VMOVAPS      Z7, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z3, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z9
+	VMOVAPS      Z2, Z10
+	VFMADD231PS  Z0, Z9, Z10
+	VMOVUPS      Z10, (R14)(R9*1)
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS Z0, Z9, Z2
+	VMOVUPS      Z2, (R14)(SI*4)
+	VMOVAPS      Z8, Z2
+	VFMADD231PS  Z1, Z4, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z2
+	VMOVAPS      Z7, Z4
+	VFMADD231PS  Z1, Z3, Z4
+	VFNMADD231PS winoConst<>+0(SB), Z5, Z4
+	VMOVAPS      Z2, Z3
+	VFMADD231PS  winoConst<>+448(SB), Z4, Z3
+	VMOVUPS      Z3, (R14)(R10*1)
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS winoConst<>+448(SB), Z4, Z2
+	VMOVUPS      Z2, (R14)(R9*2)
+	ADDQ         R12, R14
+	VMOVUPS      1024(DI), Z2
+	VMOVUPS      1088(DI), Z3
+	VMOVUPS      1152(DI), Z4
+	VMOVUPS      1216(DI), Z5
+	VMOVUPS      1280(DI), Z6
+	VMOVUPS      1344(DI), Z7
+	VMOVUPS      1408(DI), Z8
+	VMOVUPS      1472(DI), Z9
+	VSUBPS       Z8, Z2, Z2
+	VSUBPS       Z4, Z6, Z10
+	VFMADD231PS  winoConst<>+192(SB), Z10, Z2
+	VMOVUPS      Z2, (R14)
+	VSUBPS       Z3, Z9, Z2
+	VSUBPS       Z7, Z5, Z9
+	VFMADD231PS  winoConst<>+192(SB), Z9, Z2
+	VMOVUPS      Z2, (R14)(R11*1)
+	VADDPS       Z8, Z4, Z2
+	VFNMADD231PS winoConst<>+256(SB), Z6, Z2
+	VADDPS       Z7, Z3, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z5, Z9
+	VADDPS       Z9, Z2, Z10
+	VMOVUPS      Z10, (R14)(SI*1)
+	VSUBPS       Z9, Z2, Z2
+	VMOVUPS      Z2, (R14)(SI*2)
+	VMOVAPS      Z8, Z2
+	VFMADD231PS  winoConst<>+320(SB), Z4, Z2
+	VFNMADD231PS winoConst<>+384(SB), Z6, Z2
+	VMOVAPS      Z7, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z3, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z9
+	VMOVAPS      Z2, Z10
+	VFMADD231PS  Z0, Z9, Z10
+	VMOVUPS      Z10, (R14)(R9*1)
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS Z0, Z9, Z2
+	VMOVUPS      Z2, (R14)(SI*4)
+	VMOVAPS      Z8, Z2
+	VFMADD231PS  Z1, Z4, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z2
+	VMOVAPS      Z7, Z4
+	VFMADD231PS  Z1, Z3, Z4
+	VFNMADD231PS winoConst<>+0(SB), Z5, Z4
+	VMOVAPS      Z2, Z3
+	VFMADD231PS  winoConst<>+448(SB), Z4, Z3
+	VMOVUPS      Z3, (R14)(R10*1)
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS winoConst<>+448(SB), Z4, Z2
+	VMOVUPS      Z2, (R14)(R9*2)
+	ADDQ         R13, R14
+	VMOVUPS      1536(DI), Z2
+	VMOVUPS      1600(DI), Z3
+	VMOVUPS      1664(DI), Z4
+	VMOVUPS      1728(DI), Z5
+	VMOVUPS      1792(DI), Z6
+	VMOVUPS      1856(DI), Z7
+	VMOVUPS      1920(DI), Z8
+	VMOVUPS      1984(DI), Z9
+	VSUBPS       Z8, Z2, Z2
+	VSUBPS       Z4, Z6, Z10
+	VFMADD231PS  winoConst<>+192(SB), Z10, Z2
+	VMOVUPS      Z2, (R14)
+	VSUBPS       Z3, Z9, Z2
+	VSUBPS       Z7, Z5, Z9
+	VFMADD231PS  winoConst<>+192(SB), Z9, Z2
+	VMOVUPS      Z2, (R14)(R11*1)
+	VADDPS       Z8, Z4, Z2
+	VFNMADD231PS winoConst<>+256(SB), Z6, Z2
+	VADDPS       Z7, Z3, Z9
+	VFNMADD231PS winoConst<>+256(SB), Z5, Z9
+	VADDPS       Z9, Z2, Z10
+	VMOVUPS      Z10, (R14)(SI*1)
+	VSUBPS       Z9, Z2, Z2
+	VMOVUPS      Z2, (R14)(SI*2)
+	VMOVAPS      Z8, Z2
+	VFMADD231PS  winoConst<>+320(SB), Z4, Z2
+	VFNMADD231PS winoConst<>+384(SB), Z6, Z2
+	VMOVAPS      Z7, Z9
+	VFMADD231PS  winoConst<>+320(SB), Z3, Z9
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z9
+	VMOVAPS      Z2, Z10
+	VFMADD231PS  Z0, Z9, Z10
+	VMOVUPS      Z10, (R14)(R9*1)
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS Z0, Z9, Z2
+	VMOVUPS      Z2, (R14)(SI*4)
+	VMOVAPS      Z8, Z2
+	VFMADD231PS  Z1, Z4, Z2
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z2
+	VMOVAPS      Z7, Z4
+	VFMADD231PS  Z1, Z3, Z4
+	VFNMADD231PS winoConst<>+0(SB), Z5, Z4
+	VMOVAPS      Z2, Z3
+	VFMADD231PS  winoConst<>+448(SB), Z4, Z3
+	VMOVUPS      Z3, (R14)(R10*1)
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS winoConst<>+448(SB), Z4, Z2
+	VMOVUPS      Z2, (R14)(R9*2)
+	ADDQ         $0x00000180, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput6r2c6AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput6r2c6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutput6r2c6AVX512(SB), $1600-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), DI
+	LEAQ    (SP), R8
+	ADDQ    $0x3f, R8
+	ANDQ    $-64, R8
+	LEAQ    (DX)(DX*2), R9
+	LEAQ    (DX)(DX*4), R10
+	LEAQ    (R9)(DX*4), R11
+	IMUL3Q  $0x00000008, DX, R12
+	IMUL3Q  $0x00000005, R12, R13
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoOutput6r2c6AVX512_tile:
+	MOVQ         CX, R14
+	VMOVUPS      (R14), Z5
+	VMOVUPS      (R14)(DX*1), Z6
+	VMOVUPS      (R14)(DX*2), Z7
+	VMOVUPS      (R14)(R9*1), Z8
+	VMOVUPS      (R14)(DX*4), Z9
+	VMOVUPS      (R14)(R10*1), Z10
+	VMOVUPS      (R14)(R9*2), Z11
+	VMOVUPS      (R14)(R11*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, (R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 64(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 128(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 192(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 256(R8)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 320(R8)
+	ADDQ         R12, R14
+	VMOVUPS      (R14), Z5
+	VMOVUPS      (R14)(DX*1), Z6
+	VMOVUPS      (R14)(DX*2), Z7
+	VMOVUPS      (R14)(R9*1), Z8
+	VMOVUPS      (R14)(DX*4), Z9
+	VMOVUPS      (R14)(R10*1), Z10
+	VMOVUPS      (R14)(R9*2), Z11
+	VMOVUPS      (R14)(R11*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 384(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 448(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 512(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 576(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 640(R8)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 704(R8)
+	ADDQ         R12, R14
+	VMOVUPS      (R14), Z5
+	VMOVUPS      (R14)(DX*1), Z6
+	VMOVUPS      (R14)(DX*2), Z7
+	VMOVUPS      (R14)(R9*1), Z8
+	VMOVUPS      (R14)(DX*4), Z9
+	VMOVUPS      (R14)(R10*1), Z10
+	VMOVUPS      (R14)(R9*2), Z11
+	VMOVUPS      (R14)(R11*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 768(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 832(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 896(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 960(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 1024(R8)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 1088(R8)
+	ADDQ         R13, R14
+	VMOVUPS      (R14), Z5
+	VMOVUPS      (R14)(DX*1), Z6
+	VMOVUPS      (R14)(DX*2), Z7
+	VMOVUPS      (R14)(R9*1), Z8
+	VMOVUPS      (R14)(DX*4), Z9
+	VMOVUPS      (R14)(R10*1), Z10
+	VMOVUPS      (R14)(R9*2), Z11
+	VMOVUPS      (R14)(R11*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 1152(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 1216(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 1280(R8)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 1344(R8)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 1408(R8)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 1472(R8)
+	VMOVUPS      (R8), Z6
+	VMOVUPS      384(R8), Z5
+	VMOVUPS      768(R8), Z7
+	VMOVUPS      1152(R8), Z8
+	VADDPS       Z5, Z6, Z6
+	VADDPS       Z7, Z6, Z6
+	VSUBPS       Z7, Z5, Z5
+	VADDPS       Z8, Z5, Z7
+	VBROADCASTSS lo+48(FP), Z5
+	MOVQ         BX, R14
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, (R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z5, Z7
+	VMOVUPS      Z7, (R14)
+	VMOVUPS      64(R8), Z6
+	VMOVUPS      448(R8), Z7
+	VMOVUPS      832(R8), Z8
+	VMOVUPS      1216(R8), Z9
+	VADDPS       Z7, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z9, Z7, Z7
+	MOVQ         BX, R14
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, 64(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z5, Z7
+	VMOVUPS      Z7, 64(R14)
+	VMOVUPS      128(R8), Z6
+	VMOVUPS      512(R8), Z7
+	VMOVUPS      896(R8), Z8
+	VMOVUPS      1280(R8), Z9
+	VADDPS       Z7, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z9, Z7, Z7
+	MOVQ         BX, R14
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, 128(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z5, Z7
+	VMOVUPS      Z7, 128(R14)
+	VMOVUPS      192(R8), Z6
+	VMOVUPS      576(R8), Z7
+	VMOVUPS      960(R8), Z8
+	VMOVUPS      1344(R8), Z9
+	VADDPS       Z7, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z9, Z7, Z7
+	MOVQ         BX, R14
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, 192(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z5, Z7
+	VMOVUPS      Z7, 192(R14)
+	VMOVUPS      256(R8), Z6
+	VMOVUPS      640(R8), Z7
+	VMOVUPS      1024(R8), Z8
+	VMOVUPS      1408(R8), Z9
+	VADDPS       Z7, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z9, Z7, Z7
+	MOVQ         BX, R14
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, 256(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z5, Z7
+	VMOVUPS      Z7, 256(R14)
+	VMOVUPS      320(R8), Z6
+	VMOVUPS      704(R8), Z7
+	VMOVUPS      1088(R8), Z8
+	VMOVUPS      1472(R8), Z9
+	VADDPS       Z7, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z9, Z7, Z7
+	MOVQ         BX, R14
+	VADDPS       (DI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, 320(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Z7, Z7
+	VMAXPS       Z7, Z5, Z7
+	VMOVUPS      Z7, 320(R14)
+	ADDQ         $0x00000180, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput6r2c6AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool6r2c6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputPool6r2c6AVX512(SB), $1600-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R10
+	IMUL3Q  $0x00000008, DX, R11
+	IMUL3Q  $0x00000005, R11, R12
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoOutputPool6r2c6AVX512_tile:
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Z5
+	VMOVUPS      (R13)(DX*1), Z6
+	VMOVUPS      (R13)(DX*2), Z7
+	VMOVUPS      (R13)(R8*1), Z8
+	VMOVUPS      (R13)(DX*4), Z9
+	VMOVUPS      (R13)(R9*1), Z10
+	VMOVUPS      (R13)(R8*2), Z11
+	VMOVUPS      (R13)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, (DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 64(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 128(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 192(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 256(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 320(DI)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z5
+	VMOVUPS      (R13)(DX*1), Z6
+	VMOVUPS      (R13)(DX*2), Z7
+	VMOVUPS      (R13)(R8*1), Z8
+	VMOVUPS      (R13)(DX*4), Z9
+	VMOVUPS      (R13)(R9*1), Z10
+	VMOVUPS      (R13)(R8*2), Z11
+	VMOVUPS      (R13)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 384(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 448(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 512(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 576(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 640(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 704(DI)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z5
+	VMOVUPS      (R13)(DX*1), Z6
+	VMOVUPS      (R13)(DX*2), Z7
+	VMOVUPS      (R13)(R8*1), Z8
+	VMOVUPS      (R13)(DX*4), Z9
+	VMOVUPS      (R13)(R9*1), Z10
+	VMOVUPS      (R13)(R8*2), Z11
+	VMOVUPS      (R13)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 768(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 832(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 896(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 960(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 1024(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 1088(DI)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z5
+	VMOVUPS      (R13)(DX*1), Z6
+	VMOVUPS      (R13)(DX*2), Z7
+	VMOVUPS      (R13)(R8*1), Z8
+	VMOVUPS      (R13)(DX*4), Z9
+	VMOVUPS      (R13)(R9*1), Z10
+	VMOVUPS      (R13)(R8*2), Z11
+	VMOVUPS      (R13)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 1152(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 1216(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 1280(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 1344(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 1408(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 1472(DI)
+	VMOVUPS      (DI), Z6
+	VMOVUPS      384(DI), Z5
+	VMOVUPS      768(DI), Z7
+	VMOVUPS      1152(DI), Z8
+	VADDPS       Z5, Z6, Z6
+	VADDPS       Z7, Z6, Z6
+	VSUBPS       Z7, Z5, Z5
+	VADDPS       Z8, Z5, Z7
+	VBROADCASTSS lo+48(FP), Z5
+	MOVQ         BX, R13
+	VMAXPS       Z7, Z6, Z6
+	VMOVAPS      Z6, (DI)
+	VMOVUPS      64(DI), Z6
+	VMOVUPS      448(DI), Z7
+	VMOVUPS      832(DI), Z8
+	VMOVUPS      1216(DI), Z9
+	VADDPS       Z7, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z9, Z7, Z7
+	MOVQ         BX, R13
+	VMAXPS       Z7, Z6, Z6
+	VMAXPS       (DI), Z6, Z6
+	VADDPS       (SI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, (R13)
+	VMOVUPS      128(DI), Z6
+	VMOVUPS      512(DI), Z7
+	VMOVUPS      896(DI), Z8
+	VMOVUPS      1280(DI), Z9
+	VADDPS       Z7, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z9, Z7, Z7
+	MOVQ         BX, R13
+	VMAXPS       Z7, Z6, Z6
+	VMOVAPS      Z6, 128(DI)
+	VMOVUPS      192(DI), Z6
+	VMOVUPS      576(DI), Z7
+	VMOVUPS      960(DI), Z8
+	VMOVUPS      1344(DI), Z9
+	VADDPS       Z7, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z9, Z7, Z7
+	MOVQ         BX, R13
+	VMAXPS       Z7, Z6, Z6
+	VMAXPS       128(DI), Z6, Z6
+	VADDPS       (SI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, 64(R13)
+	VMOVUPS      256(DI), Z6
+	VMOVUPS      640(DI), Z7
+	VMOVUPS      1024(DI), Z8
+	VMOVUPS      1408(DI), Z9
+	VADDPS       Z7, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z9, Z7, Z7
+	MOVQ         BX, R13
+	VMAXPS       Z7, Z6, Z6
+	VMOVAPS      Z6, 256(DI)
+	VMOVUPS      320(DI), Z6
+	VMOVUPS      704(DI), Z7
+	VMOVUPS      1088(DI), Z8
+	VMOVUPS      1472(DI), Z9
+	VADDPS       Z7, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VSUBPS       Z8, Z7, Z7
+	VADDPS       Z9, Z7, Z7
+	MOVQ         BX, R13
+	VMAXPS       Z7, Z6, Z6
+	VMAXPS       256(DI), Z6, Z6
+	VADDPS       (SI), Z6, Z6
+	VMAXPS       Z6, Z5, Z6
+	VMOVUPS      Z6, 128(R13)
+	ADDQ         $0x000000c0, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool6r2c6AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoInput6r2c4AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F
+TEXT ·winoInput6r2c4AVX512(SB), $1600-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    xRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R9
+	LEAQ    (SI)(SI*2), R9
+	LEAQ    (SI)(SI*4), R10
+	LEAQ    (R9)(SI*4), R10
+	IMUL3Q  $0x00000008, SI, R11
+	IMUL3Q  $0x00000005, R11, R12
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+704(SB), Z2
+
+winoInput6r2c4AVX512_tile:
+	VMOVUPS      (CX), Z3
+	VMOVUPS      (CX)(DX*1), Z4
+	VMOVUPS      (CX)(DX*2), Z5
+	VMOVUPS      (CX)(R8*1), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMOVAPS      Z3, (DI)
+	VSUBPS       Z4, Z6, Z3
+	VMOVAPS      Z3, 1152(DI)
+	VMULPS       winoConst<>+896(SB), Z4, Z3
+	VMULPS       winoConst<>+1024(SB), Z5, Z6
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z6
+	VMOVAPS      Z6, 384(DI)
+	VFNMADD231PS winoConst<>+896(SB), Z5, Z3
+	VMOVAPS      Z3, 768(DI)
+	VMOVUPS      64(CX), Z3
+	VMOVUPS      64(CX)(DX*1), Z4
+	VMOVUPS      64(CX)(DX*2), Z5
+	VMOVUPS      64(CX)(R8*1), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 64(DI)
+	VSUBPS       Z4, Z6, Z3
+	VMOVAPS      Z3, 1216(DI)
+	VMULPS       winoConst<>+896(SB), Z4, Z3
+	VMULPS       winoConst<>+1024(SB), Z5, Z6
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z6
+	VMOVAPS      Z6, 448(DI)
+	VFNMADD231PS winoConst<>+896(SB), Z5, Z3
+	VMOVAPS      Z3, 832(DI)
+	VMOVUPS      128(CX), Z3
+	VMOVUPS      128(CX)(DX*1), Z4
+	VMOVUPS      128(CX)(DX*2), Z5
+	VMOVUPS      128(CX)(R8*1), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 128(DI)
+	VSUBPS       Z4, Z6, Z3
+	VMOVAPS      Z3, 1280(DI)
+	VMULPS       winoConst<>+896(SB), Z4, Z3
+	VMULPS       winoConst<>+1024(SB), Z5, Z6
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z6
+	VMOVAPS      Z6, 512(DI)
+	VFNMADD231PS winoConst<>+896(SB), Z5, Z3
+	VMOVAPS      Z3, 896(DI)
+	VMOVUPS      192(CX), Z3
+	VMOVUPS      192(CX)(DX*1), Z4
+	VMOVUPS      192(CX)(DX*2), Z5
+	VMOVUPS      192(CX)(R8*1), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 192(DI)
+	VSUBPS       Z4, Z6, Z3
+	VMOVAPS      Z3, 1344(DI)
+	VMULPS       winoConst<>+896(SB), Z4, Z3
+	VMULPS       winoConst<>+1024(SB), Z5, Z6
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z6
+	VMOVAPS      Z6, 576(DI)
+	VFNMADD231PS winoConst<>+896(SB), Z5, Z3
+	VMOVAPS      Z3, 960(DI)
+	VMOVUPS      256(CX), Z3
+	VMOVUPS      256(CX)(DX*1), Z4
+	VMOVUPS      256(CX)(DX*2), Z5
+	VMOVUPS      256(CX)(R8*1), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 256(DI)
+	VSUBPS       Z4, Z6, Z3
+	VMOVAPS      Z3, 1408(DI)
+	VMULPS       winoConst<>+896(SB), Z4, Z3
+	VMULPS       winoConst<>+1024(SB), Z5, Z6
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z6
+	VMOVAPS      Z6, 640(DI)
+	VFNMADD231PS winoConst<>+896(SB), Z5, Z3
+	VMOVAPS      Z3, 1024(DI)
+	VMOVUPS      320(CX), Z3
+	VMOVUPS      320(CX)(DX*1), Z4
+	VMOVUPS      320(CX)(DX*2), Z5
+	VMOVUPS      320(CX)(R8*1), Z6
+	VSUBPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 320(DI)
+	VSUBPS       Z4, Z6, Z3
+	VMOVAPS      Z3, 1472(DI)
+	VMULPS       winoConst<>+896(SB), Z4, Z3
+	VMULPS       winoConst<>+1024(SB), Z5, Z6
+	VFNMADD231PS winoConst<>+896(SB), Z4, Z6
+	VMOVAPS      Z6, 704(DI)
+	VFNMADD231PS winoConst<>+896(SB), Z5, Z3
+	VMOVAPS      Z3, 1088(DI)
+	MOVQ         BX, R13
+	VMOVUPS      (DI), Z3
+	VMOVUPS      64(DI), Z4
+	VMOVUPS      128(DI), Z5
+	VMOVUPS      192(DI), Z6
+	VMOVUPS      256(DI), Z7
+	VMOVUPS      320(DI), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVUPS      Z3, (R13)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R13)(R10*1)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R13)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R13)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R13)(R9*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R13)(SI*4)
+	ADDQ         R11, R13
+	VMOVUPS      384(DI), Z3
+	VMOVUPS      448(DI), Z4
+	VMOVUPS      512(DI), Z5
+	VMOVUPS      576(DI), Z6
+	VMOVUPS      640(DI), Z7
+	VMOVUPS      704(DI), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVUPS      Z3, (R13)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R13)(R10*1)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R13)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R13)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R13)(R9*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R13)(SI*4)
+	ADDQ         R11, R13
+	VMOVUPS      768(DI), Z3
+	VMOVUPS      832(DI), Z4
+	VMOVUPS      896(DI), Z5
+	VMOVUPS      960(DI), Z6
+	VMOVUPS      1024(DI), Z7
+	VMOVUPS      1088(DI), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVUPS      Z3, (R13)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R13)(R10*1)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R13)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R13)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R13)(R9*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R13)(SI*4)
+	ADDQ         R12, R13
+	VMOVUPS      1152(DI), Z3
+	VMOVUPS      1216(DI), Z4
+	VMOVUPS      1280(DI), Z5
+	VMOVUPS      1344(DI), Z6
+	VMOVUPS      1408(DI), Z7
+	VMOVUPS      1472(DI), Z8
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+320(SB), Z7, Z3
+	VFNMADD231PS winoConst<>+384(SB), Z5, Z3
+	VMOVUPS      Z3, (R13)
+	VMOVAPS      Z8, Z3
+	VFNMADD231PS winoConst<>+0(SB), Z6, Z3
+	VFMADD231PS  Z1, Z4, Z3
+	VMOVUPS      Z3, (R13)(R10*1)
+	VMULPS       winoConst<>+768(SB), Z7, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       winoConst<>+768(SB), Z6, Z8
+	VFNMADD231PS Z2, Z4, Z8
+	VADDPS       Z8, Z3, Z9
+	VMOVUPS      Z9, (R13)(SI*1)
+	VSUBPS       Z8, Z3, Z3
+	VMOVUPS      Z3, (R13)(SI*2)
+	VSUBPS       Z5, Z7, Z3
+	VMULPS       winoConst<>+832(SB), Z3, Z3
+	VSUBPS       Z4, Z6, Z4
+	VMULPS       winoConst<>+832(SB), Z4, Z4
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R13)(R9*1)
+	VMOVAPS      Z3, Z3
+	VFNMADD231PS Z0, Z4, Z3
+	VMOVUPS      Z3, (R13)(SI*4)
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput6r2c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput6r2c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutput6r2c4AVX512(SB), $1088-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), DI
+	LEAQ    (SP), R8
+	ADDQ    $0x3f, R8
+	ANDQ    $-64, R8
+	LEAQ    (DX)(DX*2), R9
+	LEAQ    (DX)(DX*4), R10
+	LEAQ    (R9)(DX*4), R10
+	IMUL3Q  $0x00000008, DX, R11
+	IMUL3Q  $0x00000005, R11, R12
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z3
+
+winoOutput6r2c4AVX512_tile:
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, (R8)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 64(R8)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 128(R8)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 192(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 256(R8)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 320(R8)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 384(R8)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 448(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 512(R8)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 576(R8)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 640(R8)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 704(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 768(R8)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 832(R8)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 896(R8)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 960(R8)
+	VMOVUPS      (R8), Z4
+	VMOVUPS      256(R8), Z3
+	VMOVUPS      512(R8), Z5
+	VMOVUPS      768(R8), Z6
+	VADDPS       Z3, Z4, Z4
+	VADDPS       Z5, Z4, Z4
+	VSUBPS       Z5, Z3, Z3
+	VADDPS       Z6, Z3, Z5
+	VBROADCASTSS lo+48(FP), Z3
+	MOVQ         BX, R13
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z5, Z5
+	VMAXPS       Z5, Z3, Z5
+	VMOVUPS      Z5, (R13)
+	VMOVUPS      64(R8), Z4
+	VMOVUPS      320(R8), Z5
+	VMOVUPS      576(R8), Z6
+	VMOVUPS      832(R8), Z7
+	VADDPS       Z5, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	MOVQ         BX, R13
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z5, Z5
+	VMAXPS       Z5, Z3, Z5
+	VMOVUPS      Z5, 64(R13)
+	VMOVUPS      128(R8), Z4
+	VMOVUPS      384(R8), Z5
+	VMOVUPS      640(R8), Z6
+	VMOVUPS      896(R8), Z7
+	VADDPS       Z5, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	MOVQ         BX, R13
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z5, Z5
+	VMAXPS       Z5, Z3, Z5
+	VMOVUPS      Z5, 128(R13)
+	VMOVUPS      192(R8), Z4
+	VMOVUPS      448(R8), Z5
+	VMOVUPS      704(R8), Z6
+	VMOVUPS      960(R8), Z7
+	VADDPS       Z5, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	MOVQ         BX, R13
+	VADDPS       (DI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Z5, Z5
+	VMAXPS       Z5, Z3, Z5
+	VMOVUPS      Z5, 192(R13)
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput6r2c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool6r2c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputPool6r2c4AVX512(SB), $1088-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R9
+	IMUL3Q  $0x00000008, DX, R10
+	IMUL3Q  $0x00000005, R10, R11
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z3
+
+winoOutputPool6r2c4AVX512_tile:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Z3
+	VMOVUPS      (R12)(DX*1), Z4
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R8*1), Z6
+	VMOVUPS      (R12)(DX*4), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, (DI)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 64(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 128(DI)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 192(DI)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Z3
+	VMOVUPS      (R12)(DX*1), Z4
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R8*1), Z6
+	VMOVUPS      (R12)(DX*4), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 256(DI)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 320(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 384(DI)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 448(DI)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Z3
+	VMOVUPS      (R12)(DX*1), Z4
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R8*1), Z6
+	VMOVUPS      (R12)(DX*4), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 512(DI)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 576(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 640(DI)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 704(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z3
+	VMOVUPS      (R12)(DX*1), Z4
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R8*1), Z6
+	VMOVUPS      (R12)(DX*4), Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 768(DI)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 832(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 896(DI)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 960(DI)
+	VMOVUPS      (DI), Z4
+	VMOVUPS      256(DI), Z3
+	VMOVUPS      512(DI), Z5
+	VMOVUPS      768(DI), Z6
+	VADDPS       Z3, Z4, Z4
+	VADDPS       Z5, Z4, Z4
+	VSUBPS       Z5, Z3, Z3
+	VADDPS       Z6, Z3, Z5
+	VBROADCASTSS lo+48(FP), Z3
+	MOVQ         BX, R12
+	VMAXPS       Z5, Z4, Z4
+	VMOVAPS      Z4, (DI)
+	VMOVUPS      64(DI), Z4
+	VMOVUPS      320(DI), Z5
+	VMOVUPS      576(DI), Z6
+	VMOVUPS      832(DI), Z7
+	VADDPS       Z5, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	MOVQ         BX, R12
+	VMAXPS       Z5, Z4, Z4
+	VMAXPS       (DI), Z4, Z4
+	VADDPS       (SI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, (R12)
+	VMOVUPS      128(DI), Z4
+	VMOVUPS      384(DI), Z5
+	VMOVUPS      640(DI), Z6
+	VMOVUPS      896(DI), Z7
+	VADDPS       Z5, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	MOVQ         BX, R12
+	VMAXPS       Z5, Z4, Z4
+	VMOVAPS      Z4, 128(DI)
+	VMOVUPS      192(DI), Z4
+	VMOVUPS      448(DI), Z5
+	VMOVUPS      704(DI), Z6
+	VMOVUPS      960(DI), Z7
+	VADDPS       Z5, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	MOVQ         BX, R12
+	VMAXPS       Z5, Z4, Z4
+	VMAXPS       128(DI), Z4, Z4
+	VADDPS       (SI), Z4, Z4
+	VMAXPS       Z4, Z3, Z4
+	VMOVUPS      Z4, 64(R12)
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool6r2c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoInput6r2c2AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F
+TEXT ·winoInput6r2c2AVX512(SB), $1088-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    xRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R9
+	LEAQ    (SI)(SI*2), R9
+	LEAQ    (SI)(SI*4), R10
+	LEAQ    (R9)(SI*4), R9
+	IMUL3Q  $0x00000008, SI, R10
+	IMUL3Q  $0x00000005, R10, R11
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z0
+	VMOVUPS winoConst<>+704(SB), Z0
+
+winoInput6r2c2AVX512_tile:
+	VMOVUPS      (CX), Z0
+	VMOVUPS      (CX)(DX*1), Z1
+	VMOVUPS      (CX)(DX*2), Z2
+	VMOVUPS      (CX)(R8*1), Z3
+	VSUBPS       Z2, Z0, Z0
+	VMOVAPS      Z0, (DI)
+	VSUBPS       Z1, Z3, Z0
+	VMOVAPS      Z0, 768(DI)
+	VMULPS       winoConst<>+896(SB), Z1, Z0
+	VMULPS       winoConst<>+1024(SB), Z2, Z3
+	VFNMADD231PS winoConst<>+896(SB), Z1, Z3
+	VMOVAPS      Z3, 256(DI)
+	VFNMADD231PS winoConst<>+896(SB), Z2, Z0
+	VMOVAPS      Z0, 512(DI)
+	VMOVUPS      64(CX), Z0
+	VMOVUPS      64(CX)(DX*1), Z1
+	VMOVUPS      64(CX)(DX*2), Z2
+	VMOVUPS      64(CX)(R8*1), Z3
+	VSUBPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 64(DI)
+	VSUBPS       Z1, Z3, Z0
+	VMOVAPS      Z0, 832(DI)
+	VMULPS       winoConst<>+896(SB), Z1, Z0
+	VMULPS       winoConst<>+1024(SB), Z2, Z3
+	VFNMADD231PS winoConst<>+896(SB), Z1, Z3
+	VMOVAPS      Z3, 320(DI)
+	VFNMADD231PS winoConst<>+896(SB), Z2, Z0
+	VMOVAPS      Z0, 576(DI)
+	VMOVUPS      128(CX), Z0
+	VMOVUPS      128(CX)(DX*1), Z1
+	VMOVUPS      128(CX)(DX*2), Z2
+	VMOVUPS      128(CX)(R8*1), Z3
+	VSUBPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 128(DI)
+	VSUBPS       Z1, Z3, Z0
+	VMOVAPS      Z0, 896(DI)
+	VMULPS       winoConst<>+896(SB), Z1, Z0
+	VMULPS       winoConst<>+1024(SB), Z2, Z3
+	VFNMADD231PS winoConst<>+896(SB), Z1, Z3
+	VMOVAPS      Z3, 384(DI)
+	VFNMADD231PS winoConst<>+896(SB), Z2, Z0
+	VMOVAPS      Z0, 640(DI)
+	VMOVUPS      192(CX), Z0
+	VMOVUPS      192(CX)(DX*1), Z1
+	VMOVUPS      192(CX)(DX*2), Z2
+	VMOVUPS      192(CX)(R8*1), Z3
+	VSUBPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 192(DI)
+	VSUBPS       Z1, Z3, Z0
+	VMOVAPS      Z0, 960(DI)
+	VMULPS       winoConst<>+896(SB), Z1, Z0
+	VMULPS       winoConst<>+1024(SB), Z2, Z3
+	VFNMADD231PS winoConst<>+896(SB), Z1, Z3
+	VMOVAPS      Z3, 448(DI)
+	VFNMADD231PS winoConst<>+896(SB), Z2, Z0
+	VMOVAPS      Z0, 704(DI)
+	MOVQ         BX, R12
+	VMOVUPS      (DI), Z0
+	VMOVUPS      64(DI), Z1
+	VMOVUPS      128(DI), Z2
+	VMOVUPS      192(DI), Z3
+	VSUBPS       Z2, Z0, Z0
+	VMOVUPS      Z0, (R12)
+	VSUBPS       Z1, Z3, Z0
+	VMOVUPS      Z0, (R12)(R9*1)
+	VMULPS       winoConst<>+896(SB), Z1, Z0
+	VMULPS       winoConst<>+1024(SB), Z2, Z3
+	VFNMADD231PS winoConst<>+896(SB), Z1, Z3
+	VMOVUPS      Z3, (R12)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Z2, Z0
+	VMOVUPS      Z0, (R12)(SI*2)
+	ADDQ         R10, R12
+	VMOVUPS      256(DI), Z0
+	VMOVUPS      320(DI), Z1
+	VMOVUPS      384(DI), Z2
+	VMOVUPS      448(DI), Z3
+	VSUBPS       Z2, Z0, Z0
+	VMOVUPS      Z0, (R12)
+	VSUBPS       Z1, Z3, Z0
+	VMOVUPS      Z0, (R12)(R9*1)
+	VMULPS       winoConst<>+896(SB), Z1, Z0
+	VMULPS       winoConst<>+1024(SB), Z2, Z3
+	VFNMADD231PS winoConst<>+896(SB), Z1, Z3
+	VMOVUPS      Z3, (R12)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Z2, Z0
+	VMOVUPS      Z0, (R12)(SI*2)
+	ADDQ         R10, R12
+	VMOVUPS      512(DI), Z0
+	VMOVUPS      576(DI), Z1
+	VMOVUPS      640(DI), Z2
+	VMOVUPS      704(DI), Z3
+	VSUBPS       Z2, Z0, Z0
+	VMOVUPS      Z0, (R12)
+	VSUBPS       Z1, Z3, Z0
+	VMOVUPS      Z0, (R12)(R9*1)
+	VMULPS       winoConst<>+896(SB), Z1, Z0
+	VMULPS       winoConst<>+1024(SB), Z2, Z3
+	VFNMADD231PS winoConst<>+896(SB), Z1, Z3
+	VMOVUPS      Z3, (R12)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Z2, Z0
+	VMOVUPS      Z0, (R12)(SI*2)
+	ADDQ         R11, R12
+	VMOVUPS      768(DI), Z0
+	VMOVUPS      832(DI), Z1
+	VMOVUPS      896(DI), Z2
+	VMOVUPS      960(DI), Z3
+	VSUBPS       Z2, Z0, Z0
+	VMOVUPS      Z0, (R12)
+	VSUBPS       Z1, Z3, Z0
+	VMOVUPS      Z0, (R12)(R9*1)
+	VMULPS       winoConst<>+896(SB), Z1, Z0
+	VMULPS       winoConst<>+1024(SB), Z2, Z3
+	VFNMADD231PS winoConst<>+896(SB), Z1, Z3
+	VMOVUPS      Z3, (R12)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Z2, Z0
+	VMOVUPS      Z0, (R12)(SI*2)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput6r2c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput6r2c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutput6r2c2AVX512(SB), $576-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), DI
+	LEAQ    (SP), R8
+	ADDQ    $0x3f, R8
+	ANDQ    $-64, R8
+	LEAQ    (DX)(DX*2), R9
+	LEAQ    (DX)(DX*4), R10
+	LEAQ    (R9)(DX*4), R9
+	IMUL3Q  $0x00000008, DX, R10
+	IMUL3Q  $0x00000005, R10, R11
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z0
+	VMOVUPS winoConst<>+512(SB), Z0
+	VMOVUPS winoConst<>+576(SB), Z0
+	VMOVUPS winoConst<>+640(SB), Z0
+
+winoOutput6r2c2AVX512_tile:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, (R8)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 64(R8)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 128(R8)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 192(R8)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 256(R8)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 320(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R12)(DX*1), Z1
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12)(R9*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 384(R8)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 448(R8)
+	VMOVUPS      (R8), Z1
+	VMOVUPS      128(R8), Z0
+	VMOVUPS      256(R8), Z2
+	VMOVUPS      384(R8), Z3
+	VADDPS       Z0, Z1, Z1
+	VADDPS       Z2, Z1, Z1
+	VSUBPS       Z2, Z0, Z0
+	VADDPS       Z3, Z0, Z2
+	VBROADCASTSS lo+48(FP), Z0
+	MOVQ         BX, R12
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z2, Z2
+	VMAXPS       Z2, Z0, Z2
+	VMOVUPS      Z2, (R12)
+	VMOVUPS      64(R8), Z1
+	VMOVUPS      192(R8), Z2
+	VMOVUPS      320(R8), Z3
+	VMOVUPS      448(R8), Z4
+	VADDPS       Z2, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z4, Z2, Z2
+	MOVQ         BX, R12
+	VADDPS       (DI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Z2, Z2
+	VMAXPS       Z2, Z0, Z2
+	VMOVUPS      Z2, 64(R12)
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput6r2c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool6r2c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputPool6r2c2AVX512(SB), $576-52
+	MOVQ    tiles+0(FP), AX
+	MOVQ    m+8(FP), CX
+	MOVQ    mStride+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    y+24(FP), BX
+	MOVQ    yRow+32(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    bias+40(FP), SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R8
+	IMUL3Q  $0x00000008, DX, R9
+	IMUL3Q  $0x00000005, R9, R10
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z0
+	VMOVUPS winoConst<>+512(SB), Z0
+	VMOVUPS winoConst<>+576(SB), Z0
+	VMOVUPS winoConst<>+640(SB), Z0
+
+winoOutputPool6r2c2AVX512_tile:
+	MOVQ         CX, R11
+	VMOVUPS      (R11), Z0
+	VMOVUPS      (R11)(DX*1), Z1
+	VMOVUPS      (R11)(DX*2), Z2
+	VMOVUPS      (R11)(R8*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, (DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 64(DI)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Z0
+	VMOVUPS      (R11)(DX*1), Z1
+	VMOVUPS      (R11)(DX*2), Z2
+	VMOVUPS      (R11)(R8*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 128(DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 192(DI)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Z0
+	VMOVUPS      (R11)(DX*1), Z1
+	VMOVUPS      (R11)(DX*2), Z2
+	VMOVUPS      (R11)(R8*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 256(DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 320(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z0
+	VMOVUPS      (R11)(DX*1), Z1
+	VMOVUPS      (R11)(DX*2), Z2
+	VMOVUPS      (R11)(R8*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 384(DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 448(DI)
+	VMOVUPS      (DI), Z1
+	VMOVUPS      128(DI), Z0
+	VMOVUPS      256(DI), Z2
+	VMOVUPS      384(DI), Z3
+	VADDPS       Z0, Z1, Z1
+	VADDPS       Z2, Z1, Z1
+	VSUBPS       Z2, Z0, Z0
+	VADDPS       Z3, Z0, Z2
+	VBROADCASTSS lo+48(FP), Z0
+	MOVQ         BX, R11
+	VMAXPS       Z2, Z1, Z1
+	VMOVAPS      Z1, (DI)
+	VMOVUPS      64(DI), Z1
+	VMOVUPS      192(DI), Z2
+	VMOVUPS      320(DI), Z3
+	VMOVUPS      448(DI), Z4
+	VADDPS       Z2, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VSUBPS       Z3, Z2, Z2
+	VADDPS       Z4, Z2, Z2
+	MOVQ         BX, R11
+	VMAXPS       Z2, Z1, Z1
+	VMAXPS       (DI), Z1, Z1
+	VADDPS       (SI), Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, (R11)
+	ADDQ         $0x00000040, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool6r2c2AVX512_tile
+	VZEROUPPER
+	RET
+
 // func winoWeights6AVX512(n int, w *float32, wStride int, u *float32, uStride int)
 // Requires: AVX, AVX512F
 TEXT ·winoWeights6AVX512(SB), $1600-40
@@ -17962,14 +26735,14 @@ winoWeights6AVX512_block:
 	ADDQ        R11, R13
 	VMOVUPS     (R13), Z2
 	VADDPS      Z2, Z0, Z3
-	VMULPS      winoConst<>+960(SB), Z3, Z3
-	VMULPS      winoConst<>+1024(SB), Z1, Z4
-	VMULPS      winoConst<>+1088(SB), Z0, Z5
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
-	VMULPS      winoConst<>+1216(SB), Z1, Z6
-	VMULPS      winoConst<>+1216(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
 	VSUBPS      Z4, Z3, Z8
 	VADDPS      Z4, Z3, Z3
 	VADDPS      Z6, Z5, Z4
@@ -17991,14 +26764,14 @@ winoWeights6AVX512_block:
 	ADDQ        R11, R13
 	VMOVUPS     (R13)(DX*1), Z2
 	VADDPS      Z2, Z0, Z3
-	VMULPS      winoConst<>+960(SB), Z3, Z3
-	VMULPS      winoConst<>+1024(SB), Z1, Z4
-	VMULPS      winoConst<>+1088(SB), Z0, Z5
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
-	VMULPS      winoConst<>+1216(SB), Z1, Z6
-	VMULPS      winoConst<>+1216(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
 	VSUBPS      Z4, Z3, Z8
 	VADDPS      Z4, Z3, Z3
 	VADDPS      Z6, Z5, Z4
@@ -18020,14 +26793,14 @@ winoWeights6AVX512_block:
 	ADDQ        R11, R13
 	VMOVUPS     (R13)(DX*2), Z2
 	VADDPS      Z2, Z0, Z3
-	VMULPS      winoConst<>+960(SB), Z3, Z3
-	VMULPS      winoConst<>+1024(SB), Z1, Z4
-	VMULPS      winoConst<>+1088(SB), Z0, Z5
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
-	VMULPS      winoConst<>+1216(SB), Z1, Z6
-	VMULPS      winoConst<>+1216(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
 	VSUBPS      Z4, Z3, Z8
 	VADDPS      Z4, Z3, Z3
 	VADDPS      Z6, Z5, Z4
@@ -18047,14 +26820,14 @@ winoWeights6AVX512_block:
 	VMOVUPS     64(DI), Z1
 	VMOVUPS     128(DI), Z2
 	VADDPS      Z2, Z0, Z3
-	VMULPS      winoConst<>+960(SB), Z3, Z3
-	VMULPS      winoConst<>+1024(SB), Z1, Z4
-	VMULPS      winoConst<>+1088(SB), Z0, Z5
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
-	VMULPS      winoConst<>+1216(SB), Z1, Z6
-	VMULPS      winoConst<>+1216(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
 	VSUBPS      Z4, Z3, Z8
 	VADDPS      Z4, Z3, Z3
 	VADDPS      Z6, Z5, Z4
@@ -18074,14 +26847,14 @@ winoWeights6AVX512_block:
 	VMOVUPS     256(DI), Z1
 	VMOVUPS     320(DI), Z2
 	VADDPS      Z2, Z0, Z3
-	VMULPS      winoConst<>+960(SB), Z3, Z3
-	VMULPS      winoConst<>+1024(SB), Z1, Z4
-	VMULPS      winoConst<>+1088(SB), Z0, Z5
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
-	VMULPS      winoConst<>+1216(SB), Z1, Z6
-	VMULPS      winoConst<>+1216(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
 	VSUBPS      Z4, Z3, Z8
 	VADDPS      Z4, Z3, Z3
 	VADDPS      Z6, Z5, Z4
@@ -18101,14 +26874,14 @@ winoWeights6AVX512_block:
 	VMOVUPS     448(DI), Z1
 	VMOVUPS     512(DI), Z2
 	VADDPS      Z2, Z0, Z3
-	VMULPS      winoConst<>+960(SB), Z3, Z3
-	VMULPS      winoConst<>+1024(SB), Z1, Z4
-	VMULPS      winoConst<>+1088(SB), Z0, Z5
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
-	VMULPS      winoConst<>+1216(SB), Z1, Z6
-	VMULPS      winoConst<>+1216(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
 	VSUBPS      Z4, Z3, Z8
 	VADDPS      Z4, Z3, Z3
 	VADDPS      Z6, Z5, Z4
@@ -18128,14 +26901,14 @@ winoWeights6AVX512_block:
 	VMOVUPS     640(DI), Z1
 	VMOVUPS     704(DI), Z2
 	VADDPS      Z2, Z0, Z3
-	VMULPS      winoConst<>+960(SB), Z3, Z3
-	VMULPS      winoConst<>+1024(SB), Z1, Z4
-	VMULPS      winoConst<>+1088(SB), Z0, Z5
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
-	VMULPS      winoConst<>+1216(SB), Z1, Z6
-	VMULPS      winoConst<>+1216(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
 	VSUBPS      Z4, Z3, Z8
 	VADDPS      Z4, Z3, Z3
 	VADDPS      Z6, Z5, Z4
@@ -18155,14 +26928,14 @@ winoWeights6AVX512_block:
 	VMOVUPS     832(DI), Z1
 	VMOVUPS     896(DI), Z2
 	VADDPS      Z2, Z0, Z3
-	VMULPS      winoConst<>+960(SB), Z3, Z3
-	VMULPS      winoConst<>+1024(SB), Z1, Z4
-	VMULPS      winoConst<>+1088(SB), Z0, Z5
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
-	VMULPS      winoConst<>+1216(SB), Z1, Z6
-	VMULPS      winoConst<>+1216(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
 	VSUBPS      Z4, Z3, Z8
 	VADDPS      Z4, Z3, Z3
 	VADDPS      Z6, Z5, Z4
@@ -18182,14 +26955,14 @@ winoWeights6AVX512_block:
 	VMOVUPS     1024(DI), Z1
 	VMOVUPS     1088(DI), Z2
 	VADDPS      Z2, Z0, Z3
-	VMULPS      winoConst<>+960(SB), Z3, Z3
-	VMULPS      winoConst<>+1024(SB), Z1, Z4
-	VMULPS      winoConst<>+1088(SB), Z0, Z5
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
-	VMULPS      winoConst<>+1216(SB), Z1, Z6
-	VMULPS      winoConst<>+1216(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
 	VSUBPS      Z4, Z3, Z8
 	VADDPS      Z4, Z3, Z3
 	VADDPS      Z6, Z5, Z4
@@ -18209,14 +26982,14 @@ winoWeights6AVX512_block:
 	VMOVUPS     1216(DI), Z1
 	VMOVUPS     1280(DI), Z2
 	VADDPS      Z2, Z0, Z3
-	VMULPS      winoConst<>+960(SB), Z3, Z3
-	VMULPS      winoConst<>+1024(SB), Z1, Z4
-	VMULPS      winoConst<>+1088(SB), Z0, Z5
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
-	VMULPS      winoConst<>+1216(SB), Z1, Z6
-	VMULPS      winoConst<>+1216(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
 	VSUBPS      Z4, Z3, Z8
 	VADDPS      Z4, Z3, Z3
 	VADDPS      Z6, Z5, Z4
@@ -18236,14 +27009,14 @@ winoWeights6AVX512_block:
 	VMOVUPS     1408(DI), Z1
 	VMOVUPS     1472(DI), Z2
 	VADDPS      Z2, Z0, Z3
-	VMULPS      winoConst<>+960(SB), Z3, Z3
-	VMULPS      winoConst<>+1024(SB), Z1, Z4
-	VMULPS      winoConst<>+1088(SB), Z0, Z5
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
-	VMULPS      winoConst<>+1216(SB), Z1, Z6
-	VMULPS      winoConst<>+1216(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z7
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
 	VSUBPS      Z4, Z3, Z8
 	VADDPS      Z4, Z3, Z3
 	VADDPS      Z6, Z5, Z4
@@ -19981,19 +28754,19 @@ winoWeights4x5AVX512_block:
 	VMOVUPS     (R14), Z4
 	VADDPS      Z2, Z0, Z5
 	VADDPS      Z4, Z5, Z5
-	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VMULPS      winoConst<>+1344(SB), Z5, Z5
 	VADDPS      Z3, Z1, Z6
-	VMULPS      winoConst<>+1024(SB), Z6, Z6
-	VMULPS      winoConst<>+1088(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
-	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
-	VMULPS      winoConst<>+1216(SB), Z1, Z8
-	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
-	VMULPS      winoConst<>+1216(SB), Z0, Z9
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
-	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VMULPS      winoConst<>+1408(SB), Z6, Z6
+	VMULPS      winoConst<>+1472(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1728(SB), Z4, Z7
+	VMULPS      winoConst<>+1600(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1792(SB), Z3, Z8
+	VMULPS      winoConst<>+1600(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1856(SB), Z4, Z9
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1920(SB), Z3, Z1
 	VSUBPS      Z6, Z5, Z2
 	VADDPS      Z6, Z5, Z3
 	VADDPS      Z8, Z7, Z5
@@ -20020,19 +28793,19 @@ winoWeights4x5AVX512_block:
 	VMOVUPS     (R14)(DX*1), Z4
 	VADDPS      Z2, Z0, Z5
 	VADDPS      Z4, Z5, Z5
-	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VMULPS      winoConst<>+1344(SB), Z5, Z5
 	VADDPS      Z3, Z1, Z6
-	VMULPS      winoConst<>+1024(SB), Z6, Z6
-	VMULPS      winoConst<>+1088(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
-	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
-	VMULPS      winoConst<>+1216(SB), Z1, Z8
-	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
-	VMULPS      winoConst<>+1216(SB), Z0, Z9
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
-	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VMULPS      winoConst<>+1408(SB), Z6, Z6
+	VMULPS      winoConst<>+1472(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1728(SB), Z4, Z7
+	VMULPS      winoConst<>+1600(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1792(SB), Z3, Z8
+	VMULPS      winoConst<>+1600(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1856(SB), Z4, Z9
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1920(SB), Z3, Z1
 	VSUBPS      Z6, Z5, Z2
 	VADDPS      Z6, Z5, Z3
 	VADDPS      Z8, Z7, Z5
@@ -20059,19 +28832,19 @@ winoWeights4x5AVX512_block:
 	VMOVUPS     (R14)(DX*2), Z4
 	VADDPS      Z2, Z0, Z5
 	VADDPS      Z4, Z5, Z5
-	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VMULPS      winoConst<>+1344(SB), Z5, Z5
 	VADDPS      Z3, Z1, Z6
-	VMULPS      winoConst<>+1024(SB), Z6, Z6
-	VMULPS      winoConst<>+1088(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
-	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
-	VMULPS      winoConst<>+1216(SB), Z1, Z8
-	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
-	VMULPS      winoConst<>+1216(SB), Z0, Z9
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
-	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VMULPS      winoConst<>+1408(SB), Z6, Z6
+	VMULPS      winoConst<>+1472(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1728(SB), Z4, Z7
+	VMULPS      winoConst<>+1600(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1792(SB), Z3, Z8
+	VMULPS      winoConst<>+1600(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1856(SB), Z4, Z9
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1920(SB), Z3, Z1
 	VSUBPS      Z6, Z5, Z2
 	VADDPS      Z6, Z5, Z3
 	VADDPS      Z8, Z7, Z5
@@ -20098,19 +28871,19 @@ winoWeights4x5AVX512_block:
 	VMOVUPS     (R14)(R8*1), Z4
 	VADDPS      Z2, Z0, Z5
 	VADDPS      Z4, Z5, Z5
-	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VMULPS      winoConst<>+1344(SB), Z5, Z5
 	VADDPS      Z3, Z1, Z6
-	VMULPS      winoConst<>+1024(SB), Z6, Z6
-	VMULPS      winoConst<>+1088(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
-	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
-	VMULPS      winoConst<>+1216(SB), Z1, Z8
-	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
-	VMULPS      winoConst<>+1216(SB), Z0, Z9
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
-	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VMULPS      winoConst<>+1408(SB), Z6, Z6
+	VMULPS      winoConst<>+1472(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1728(SB), Z4, Z7
+	VMULPS      winoConst<>+1600(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1792(SB), Z3, Z8
+	VMULPS      winoConst<>+1600(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1856(SB), Z4, Z9
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1920(SB), Z3, Z1
 	VSUBPS      Z6, Z5, Z2
 	VADDPS      Z6, Z5, Z3
 	VADDPS      Z8, Z7, Z5
@@ -20137,19 +28910,19 @@ winoWeights4x5AVX512_block:
 	VMOVUPS     (R14)(DX*4), Z4
 	VADDPS      Z2, Z0, Z5
 	VADDPS      Z4, Z5, Z5
-	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VMULPS      winoConst<>+1344(SB), Z5, Z5
 	VADDPS      Z3, Z1, Z6
-	VMULPS      winoConst<>+1024(SB), Z6, Z6
-	VMULPS      winoConst<>+1088(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
-	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
-	VMULPS      winoConst<>+1216(SB), Z1, Z8
-	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
-	VMULPS      winoConst<>+1216(SB), Z0, Z9
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
-	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VMULPS      winoConst<>+1408(SB), Z6, Z6
+	VMULPS      winoConst<>+1472(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1728(SB), Z4, Z7
+	VMULPS      winoConst<>+1600(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1792(SB), Z3, Z8
+	VMULPS      winoConst<>+1600(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1856(SB), Z4, Z9
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1920(SB), Z3, Z1
 	VSUBPS      Z6, Z5, Z2
 	VADDPS      Z6, Z5, Z3
 	VADDPS      Z8, Z7, Z5
@@ -20172,19 +28945,19 @@ winoWeights4x5AVX512_block:
 	VMOVUPS     256(DI), Z4
 	VADDPS      Z2, Z0, Z5
 	VADDPS      Z4, Z5, Z5
-	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VMULPS      winoConst<>+1344(SB), Z5, Z5
 	VADDPS      Z3, Z1, Z6
-	VMULPS      winoConst<>+1024(SB), Z6, Z6
-	VMULPS      winoConst<>+1088(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
-	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
-	VMULPS      winoConst<>+1216(SB), Z1, Z8
-	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
-	VMULPS      winoConst<>+1216(SB), Z0, Z9
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
-	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VMULPS      winoConst<>+1408(SB), Z6, Z6
+	VMULPS      winoConst<>+1472(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1728(SB), Z4, Z7
+	VMULPS      winoConst<>+1600(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1792(SB), Z3, Z8
+	VMULPS      winoConst<>+1600(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1856(SB), Z4, Z9
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1920(SB), Z3, Z1
 	VSUBPS      Z6, Z5, Z2
 	VADDPS      Z6, Z5, Z3
 	VADDPS      Z8, Z7, Z5
@@ -20207,19 +28980,19 @@ winoWeights4x5AVX512_block:
 	VMOVUPS     576(DI), Z4
 	VADDPS      Z2, Z0, Z5
 	VADDPS      Z4, Z5, Z5
-	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VMULPS      winoConst<>+1344(SB), Z5, Z5
 	VADDPS      Z3, Z1, Z6
-	VMULPS      winoConst<>+1024(SB), Z6, Z6
-	VMULPS      winoConst<>+1088(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
-	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
-	VMULPS      winoConst<>+1216(SB), Z1, Z8
-	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
-	VMULPS      winoConst<>+1216(SB), Z0, Z9
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
-	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VMULPS      winoConst<>+1408(SB), Z6, Z6
+	VMULPS      winoConst<>+1472(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1728(SB), Z4, Z7
+	VMULPS      winoConst<>+1600(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1792(SB), Z3, Z8
+	VMULPS      winoConst<>+1600(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1856(SB), Z4, Z9
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1920(SB), Z3, Z1
 	VSUBPS      Z6, Z5, Z2
 	VADDPS      Z6, Z5, Z3
 	VADDPS      Z8, Z7, Z5
@@ -20242,19 +29015,19 @@ winoWeights4x5AVX512_block:
 	VMOVUPS     896(DI), Z4
 	VADDPS      Z2, Z0, Z5
 	VADDPS      Z4, Z5, Z5
-	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VMULPS      winoConst<>+1344(SB), Z5, Z5
 	VADDPS      Z3, Z1, Z6
-	VMULPS      winoConst<>+1024(SB), Z6, Z6
-	VMULPS      winoConst<>+1088(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
-	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
-	VMULPS      winoConst<>+1216(SB), Z1, Z8
-	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
-	VMULPS      winoConst<>+1216(SB), Z0, Z9
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
-	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VMULPS      winoConst<>+1408(SB), Z6, Z6
+	VMULPS      winoConst<>+1472(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1728(SB), Z4, Z7
+	VMULPS      winoConst<>+1600(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1792(SB), Z3, Z8
+	VMULPS      winoConst<>+1600(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1856(SB), Z4, Z9
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1920(SB), Z3, Z1
 	VSUBPS      Z6, Z5, Z2
 	VADDPS      Z6, Z5, Z3
 	VADDPS      Z8, Z7, Z5
@@ -20277,19 +29050,19 @@ winoWeights4x5AVX512_block:
 	VMOVUPS     1216(DI), Z4
 	VADDPS      Z2, Z0, Z5
 	VADDPS      Z4, Z5, Z5
-	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VMULPS      winoConst<>+1344(SB), Z5, Z5
 	VADDPS      Z3, Z1, Z6
-	VMULPS      winoConst<>+1024(SB), Z6, Z6
-	VMULPS      winoConst<>+1088(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
-	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
-	VMULPS      winoConst<>+1216(SB), Z1, Z8
-	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
-	VMULPS      winoConst<>+1216(SB), Z0, Z9
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
-	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VMULPS      winoConst<>+1408(SB), Z6, Z6
+	VMULPS      winoConst<>+1472(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1728(SB), Z4, Z7
+	VMULPS      winoConst<>+1600(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1792(SB), Z3, Z8
+	VMULPS      winoConst<>+1600(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1856(SB), Z4, Z9
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1920(SB), Z3, Z1
 	VSUBPS      Z6, Z5, Z2
 	VADDPS      Z6, Z5, Z3
 	VADDPS      Z8, Z7, Z5
@@ -20312,19 +29085,19 @@ winoWeights4x5AVX512_block:
 	VMOVUPS     1536(DI), Z4
 	VADDPS      Z2, Z0, Z5
 	VADDPS      Z4, Z5, Z5
-	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VMULPS      winoConst<>+1344(SB), Z5, Z5
 	VADDPS      Z3, Z1, Z6
-	VMULPS      winoConst<>+1024(SB), Z6, Z6
-	VMULPS      winoConst<>+1088(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
-	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
-	VMULPS      winoConst<>+1216(SB), Z1, Z8
-	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
-	VMULPS      winoConst<>+1216(SB), Z0, Z9
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
-	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VMULPS      winoConst<>+1408(SB), Z6, Z6
+	VMULPS      winoConst<>+1472(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1728(SB), Z4, Z7
+	VMULPS      winoConst<>+1600(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1792(SB), Z3, Z8
+	VMULPS      winoConst<>+1600(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1856(SB), Z4, Z9
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1920(SB), Z3, Z1
 	VSUBPS      Z6, Z5, Z2
 	VADDPS      Z6, Z5, Z3
 	VADDPS      Z8, Z7, Z5
@@ -20347,19 +29120,19 @@ winoWeights4x5AVX512_block:
 	VMOVUPS     1856(DI), Z4
 	VADDPS      Z2, Z0, Z5
 	VADDPS      Z4, Z5, Z5
-	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VMULPS      winoConst<>+1344(SB), Z5, Z5
 	VADDPS      Z3, Z1, Z6
-	VMULPS      winoConst<>+1024(SB), Z6, Z6
-	VMULPS      winoConst<>+1088(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
-	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
-	VMULPS      winoConst<>+1216(SB), Z1, Z8
-	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
-	VMULPS      winoConst<>+1216(SB), Z0, Z9
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
-	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VMULPS      winoConst<>+1408(SB), Z6, Z6
+	VMULPS      winoConst<>+1472(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1728(SB), Z4, Z7
+	VMULPS      winoConst<>+1600(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1792(SB), Z3, Z8
+	VMULPS      winoConst<>+1600(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1856(SB), Z4, Z9
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1920(SB), Z3, Z1
 	VSUBPS      Z6, Z5, Z2
 	VADDPS      Z6, Z5, Z3
 	VADDPS      Z8, Z7, Z5
@@ -20382,19 +29155,19 @@ winoWeights4x5AVX512_block:
 	VMOVUPS     2176(DI), Z4
 	VADDPS      Z2, Z0, Z5
 	VADDPS      Z4, Z5, Z5
-	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VMULPS      winoConst<>+1344(SB), Z5, Z5
 	VADDPS      Z3, Z1, Z6
-	VMULPS      winoConst<>+1024(SB), Z6, Z6
-	VMULPS      winoConst<>+1088(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
-	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
-	VMULPS      winoConst<>+1216(SB), Z1, Z8
-	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
-	VMULPS      winoConst<>+1216(SB), Z0, Z9
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
-	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VMULPS      winoConst<>+1408(SB), Z6, Z6
+	VMULPS      winoConst<>+1472(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1728(SB), Z4, Z7
+	VMULPS      winoConst<>+1600(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1792(SB), Z3, Z8
+	VMULPS      winoConst<>+1600(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1856(SB), Z4, Z9
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1920(SB), Z3, Z1
 	VSUBPS      Z6, Z5, Z2
 	VADDPS      Z6, Z5, Z3
 	VADDPS      Z8, Z7, Z5
@@ -20417,19 +29190,19 @@ winoWeights4x5AVX512_block:
 	VMOVUPS     2496(DI), Z4
 	VADDPS      Z2, Z0, Z5
 	VADDPS      Z4, Z5, Z5
-	VMULPS      winoConst<>+960(SB), Z5, Z5
+	VMULPS      winoConst<>+1344(SB), Z5, Z5
 	VADDPS      Z3, Z1, Z6
-	VMULPS      winoConst<>+1024(SB), Z6, Z6
-	VMULPS      winoConst<>+1088(SB), Z0, Z7
-	VFMADD231PS winoConst<>+1152(SB), Z2, Z7
-	VFMADD231PS winoConst<>+1344(SB), Z4, Z7
-	VMULPS      winoConst<>+1216(SB), Z1, Z8
-	VFMADD231PS winoConst<>+1408(SB), Z3, Z8
-	VMULPS      winoConst<>+1216(SB), Z0, Z9
-	VFMADD231PS winoConst<>+1280(SB), Z2, Z9
-	VFMADD231PS winoConst<>+1472(SB), Z4, Z9
-	VMULPS      winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS winoConst<>+1536(SB), Z3, Z1
+	VMULPS      winoConst<>+1408(SB), Z6, Z6
+	VMULPS      winoConst<>+1472(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z7
+	VFMADD231PS winoConst<>+1728(SB), Z4, Z7
+	VMULPS      winoConst<>+1600(SB), Z1, Z8
+	VFMADD231PS winoConst<>+1792(SB), Z3, Z8
+	VMULPS      winoConst<>+1600(SB), Z0, Z9
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z9
+	VFMADD231PS winoConst<>+1856(SB), Z4, Z9
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS winoConst<>+1920(SB), Z3, Z1
 	VSUBPS      Z6, Z5, Z2
 	VADDPS      Z6, Z5, Z3
 	VADDPS      Z8, Z7, Z5
@@ -21860,27 +30633,27 @@ winoWeights2x7AVX512_block:
 	VMOVUPS      (R15), Z5
 	ADDQ         R13, R15
 	VMOVUPS      (R15), Z6
-	VMULPS       winoConst<>+960(SB), Z0, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z2, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z4, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z6, Z7
-	VMULPS       winoConst<>+1024(SB), Z1, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z3, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z5, Z8
-	VMULPS       winoConst<>+1088(SB), Z0, Z9
-	VFMADD231PS  winoConst<>+1152(SB), Z2, Z9
-	VFMADD231PS  winoConst<>+1344(SB), Z4, Z9
-	VFMADD231PS  winoConst<>+1664(SB), Z6, Z9
-	VMULPS       winoConst<>+1216(SB), Z1, Z10
-	VFMADD231PS  winoConst<>+1408(SB), Z3, Z10
-	VFMADD231PS  winoConst<>+1600(SB), Z5, Z10
-	VMULPS       winoConst<>+1216(SB), Z0, Z11
-	VFMADD231PS  winoConst<>+1280(SB), Z2, Z11
-	VFMADD231PS  winoConst<>+1472(SB), Z4, Z11
-	VFMADD231PS  winoConst<>+1792(SB), Z6, Z11
-	VMULPS       winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+1536(SB), Z3, Z1
-	VFMADD231PS  winoConst<>+1728(SB), Z5, Z1
+	VMULPS       winoConst<>+1344(SB), Z0, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z2, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z4, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z6, Z7
+	VMULPS       winoConst<>+1408(SB), Z1, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z3, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z5, Z8
+	VMULPS       winoConst<>+1472(SB), Z0, Z9
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+1728(SB), Z4, Z9
+	VFMADD231PS  winoConst<>+2048(SB), Z6, Z9
+	VMULPS       winoConst<>+1600(SB), Z1, Z10
+	VFMADD231PS  winoConst<>+1792(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+1984(SB), Z5, Z10
+	VMULPS       winoConst<>+1600(SB), Z0, Z11
+	VFMADD231PS  winoConst<>+1664(SB), Z2, Z11
+	VFMADD231PS  winoConst<>+1856(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+2176(SB), Z6, Z11
+	VMULPS       winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1920(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+2112(SB), Z5, Z1
 	VSUBPS       Z8, Z7, Z2
 	VADDPS       Z8, Z7, Z3
 	VADDPS       Z10, Z9, Z4
@@ -21909,27 +30682,27 @@ winoWeights2x7AVX512_block:
 	VMOVUPS      (R15)(DX*1), Z5
 	ADDQ         R13, R15
 	VMOVUPS      (R15)(DX*1), Z6
-	VMULPS       winoConst<>+960(SB), Z0, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z2, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z4, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z6, Z7
-	VMULPS       winoConst<>+1024(SB), Z1, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z3, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z5, Z8
-	VMULPS       winoConst<>+1088(SB), Z0, Z9
-	VFMADD231PS  winoConst<>+1152(SB), Z2, Z9
-	VFMADD231PS  winoConst<>+1344(SB), Z4, Z9
-	VFMADD231PS  winoConst<>+1664(SB), Z6, Z9
-	VMULPS       winoConst<>+1216(SB), Z1, Z10
-	VFMADD231PS  winoConst<>+1408(SB), Z3, Z10
-	VFMADD231PS  winoConst<>+1600(SB), Z5, Z10
-	VMULPS       winoConst<>+1216(SB), Z0, Z11
-	VFMADD231PS  winoConst<>+1280(SB), Z2, Z11
-	VFMADD231PS  winoConst<>+1472(SB), Z4, Z11
-	VFMADD231PS  winoConst<>+1792(SB), Z6, Z11
-	VMULPS       winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+1536(SB), Z3, Z1
-	VFMADD231PS  winoConst<>+1728(SB), Z5, Z1
+	VMULPS       winoConst<>+1344(SB), Z0, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z2, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z4, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z6, Z7
+	VMULPS       winoConst<>+1408(SB), Z1, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z3, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z5, Z8
+	VMULPS       winoConst<>+1472(SB), Z0, Z9
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+1728(SB), Z4, Z9
+	VFMADD231PS  winoConst<>+2048(SB), Z6, Z9
+	VMULPS       winoConst<>+1600(SB), Z1, Z10
+	VFMADD231PS  winoConst<>+1792(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+1984(SB), Z5, Z10
+	VMULPS       winoConst<>+1600(SB), Z0, Z11
+	VFMADD231PS  winoConst<>+1664(SB), Z2, Z11
+	VFMADD231PS  winoConst<>+1856(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+2176(SB), Z6, Z11
+	VMULPS       winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1920(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+2112(SB), Z5, Z1
 	VSUBPS       Z8, Z7, Z2
 	VADDPS       Z8, Z7, Z3
 	VADDPS       Z10, Z9, Z4
@@ -21958,27 +30731,27 @@ winoWeights2x7AVX512_block:
 	VMOVUPS      (R15)(DX*2), Z5
 	ADDQ         R13, R15
 	VMOVUPS      (R15)(DX*2), Z6
-	VMULPS       winoConst<>+960(SB), Z0, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z2, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z4, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z6, Z7
-	VMULPS       winoConst<>+1024(SB), Z1, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z3, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z5, Z8
-	VMULPS       winoConst<>+1088(SB), Z0, Z9
-	VFMADD231PS  winoConst<>+1152(SB), Z2, Z9
-	VFMADD231PS  winoConst<>+1344(SB), Z4, Z9
-	VFMADD231PS  winoConst<>+1664(SB), Z6, Z9
-	VMULPS       winoConst<>+1216(SB), Z1, Z10
-	VFMADD231PS  winoConst<>+1408(SB), Z3, Z10
-	VFMADD231PS  winoConst<>+1600(SB), Z5, Z10
-	VMULPS       winoConst<>+1216(SB), Z0, Z11
-	VFMADD231PS  winoConst<>+1280(SB), Z2, Z11
-	VFMADD231PS  winoConst<>+1472(SB), Z4, Z11
-	VFMADD231PS  winoConst<>+1792(SB), Z6, Z11
-	VMULPS       winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+1536(SB), Z3, Z1
-	VFMADD231PS  winoConst<>+1728(SB), Z5, Z1
+	VMULPS       winoConst<>+1344(SB), Z0, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z2, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z4, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z6, Z7
+	VMULPS       winoConst<>+1408(SB), Z1, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z3, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z5, Z8
+	VMULPS       winoConst<>+1472(SB), Z0, Z9
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+1728(SB), Z4, Z9
+	VFMADD231PS  winoConst<>+2048(SB), Z6, Z9
+	VMULPS       winoConst<>+1600(SB), Z1, Z10
+	VFMADD231PS  winoConst<>+1792(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+1984(SB), Z5, Z10
+	VMULPS       winoConst<>+1600(SB), Z0, Z11
+	VFMADD231PS  winoConst<>+1664(SB), Z2, Z11
+	VFMADD231PS  winoConst<>+1856(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+2176(SB), Z6, Z11
+	VMULPS       winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1920(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+2112(SB), Z5, Z1
 	VSUBPS       Z8, Z7, Z2
 	VADDPS       Z8, Z7, Z3
 	VADDPS       Z10, Z9, Z4
@@ -22007,27 +30780,27 @@ winoWeights2x7AVX512_block:
 	VMOVUPS      (R15)(R8*1), Z5
 	ADDQ         R13, R15
 	VMOVUPS      (R15)(R8*1), Z6
-	VMULPS       winoConst<>+960(SB), Z0, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z2, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z4, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z6, Z7
-	VMULPS       winoConst<>+1024(SB), Z1, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z3, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z5, Z8
-	VMULPS       winoConst<>+1088(SB), Z0, Z9
-	VFMADD231PS  winoConst<>+1152(SB), Z2, Z9
-	VFMADD231PS  winoConst<>+1344(SB), Z4, Z9
-	VFMADD231PS  winoConst<>+1664(SB), Z6, Z9
-	VMULPS       winoConst<>+1216(SB), Z1, Z10
-	VFMADD231PS  winoConst<>+1408(SB), Z3, Z10
-	VFMADD231PS  winoConst<>+1600(SB), Z5, Z10
-	VMULPS       winoConst<>+1216(SB), Z0, Z11
-	VFMADD231PS  winoConst<>+1280(SB), Z2, Z11
-	VFMADD231PS  winoConst<>+1472(SB), Z4, Z11
-	VFMADD231PS  winoConst<>+1792(SB), Z6, Z11
-	VMULPS       winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+1536(SB), Z3, Z1
-	VFMADD231PS  winoConst<>+1728(SB), Z5, Z1
+	VMULPS       winoConst<>+1344(SB), Z0, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z2, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z4, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z6, Z7
+	VMULPS       winoConst<>+1408(SB), Z1, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z3, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z5, Z8
+	VMULPS       winoConst<>+1472(SB), Z0, Z9
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+1728(SB), Z4, Z9
+	VFMADD231PS  winoConst<>+2048(SB), Z6, Z9
+	VMULPS       winoConst<>+1600(SB), Z1, Z10
+	VFMADD231PS  winoConst<>+1792(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+1984(SB), Z5, Z10
+	VMULPS       winoConst<>+1600(SB), Z0, Z11
+	VFMADD231PS  winoConst<>+1664(SB), Z2, Z11
+	VFMADD231PS  winoConst<>+1856(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+2176(SB), Z6, Z11
+	VMULPS       winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1920(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+2112(SB), Z5, Z1
 	VSUBPS       Z8, Z7, Z2
 	VADDPS       Z8, Z7, Z3
 	VADDPS       Z10, Z9, Z4
@@ -22056,27 +30829,27 @@ winoWeights2x7AVX512_block:
 	VMOVUPS      (R15)(DX*4), Z5
 	ADDQ         R13, R15
 	VMOVUPS      (R15)(DX*4), Z6
-	VMULPS       winoConst<>+960(SB), Z0, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z2, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z4, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z6, Z7
-	VMULPS       winoConst<>+1024(SB), Z1, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z3, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z5, Z8
-	VMULPS       winoConst<>+1088(SB), Z0, Z9
-	VFMADD231PS  winoConst<>+1152(SB), Z2, Z9
-	VFMADD231PS  winoConst<>+1344(SB), Z4, Z9
-	VFMADD231PS  winoConst<>+1664(SB), Z6, Z9
-	VMULPS       winoConst<>+1216(SB), Z1, Z10
-	VFMADD231PS  winoConst<>+1408(SB), Z3, Z10
-	VFMADD231PS  winoConst<>+1600(SB), Z5, Z10
-	VMULPS       winoConst<>+1216(SB), Z0, Z11
-	VFMADD231PS  winoConst<>+1280(SB), Z2, Z11
-	VFMADD231PS  winoConst<>+1472(SB), Z4, Z11
-	VFMADD231PS  winoConst<>+1792(SB), Z6, Z11
-	VMULPS       winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+1536(SB), Z3, Z1
-	VFMADD231PS  winoConst<>+1728(SB), Z5, Z1
+	VMULPS       winoConst<>+1344(SB), Z0, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z2, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z4, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z6, Z7
+	VMULPS       winoConst<>+1408(SB), Z1, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z3, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z5, Z8
+	VMULPS       winoConst<>+1472(SB), Z0, Z9
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+1728(SB), Z4, Z9
+	VFMADD231PS  winoConst<>+2048(SB), Z6, Z9
+	VMULPS       winoConst<>+1600(SB), Z1, Z10
+	VFMADD231PS  winoConst<>+1792(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+1984(SB), Z5, Z10
+	VMULPS       winoConst<>+1600(SB), Z0, Z11
+	VFMADD231PS  winoConst<>+1664(SB), Z2, Z11
+	VFMADD231PS  winoConst<>+1856(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+2176(SB), Z6, Z11
+	VMULPS       winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1920(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+2112(SB), Z5, Z1
 	VSUBPS       Z8, Z7, Z2
 	VADDPS       Z8, Z7, Z3
 	VADDPS       Z10, Z9, Z4
@@ -22105,27 +30878,27 @@ winoWeights2x7AVX512_block:
 	VMOVUPS      (R15)(R9*1), Z5
 	ADDQ         R13, R15
 	VMOVUPS      (R15)(R9*1), Z6
-	VMULPS       winoConst<>+960(SB), Z0, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z2, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z4, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z6, Z7
-	VMULPS       winoConst<>+1024(SB), Z1, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z3, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z5, Z8
-	VMULPS       winoConst<>+1088(SB), Z0, Z9
-	VFMADD231PS  winoConst<>+1152(SB), Z2, Z9
-	VFMADD231PS  winoConst<>+1344(SB), Z4, Z9
-	VFMADD231PS  winoConst<>+1664(SB), Z6, Z9
-	VMULPS       winoConst<>+1216(SB), Z1, Z10
-	VFMADD231PS  winoConst<>+1408(SB), Z3, Z10
-	VFMADD231PS  winoConst<>+1600(SB), Z5, Z10
-	VMULPS       winoConst<>+1216(SB), Z0, Z11
-	VFMADD231PS  winoConst<>+1280(SB), Z2, Z11
-	VFMADD231PS  winoConst<>+1472(SB), Z4, Z11
-	VFMADD231PS  winoConst<>+1792(SB), Z6, Z11
-	VMULPS       winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+1536(SB), Z3, Z1
-	VFMADD231PS  winoConst<>+1728(SB), Z5, Z1
+	VMULPS       winoConst<>+1344(SB), Z0, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z2, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z4, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z6, Z7
+	VMULPS       winoConst<>+1408(SB), Z1, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z3, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z5, Z8
+	VMULPS       winoConst<>+1472(SB), Z0, Z9
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+1728(SB), Z4, Z9
+	VFMADD231PS  winoConst<>+2048(SB), Z6, Z9
+	VMULPS       winoConst<>+1600(SB), Z1, Z10
+	VFMADD231PS  winoConst<>+1792(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+1984(SB), Z5, Z10
+	VMULPS       winoConst<>+1600(SB), Z0, Z11
+	VFMADD231PS  winoConst<>+1664(SB), Z2, Z11
+	VFMADD231PS  winoConst<>+1856(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+2176(SB), Z6, Z11
+	VMULPS       winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1920(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+2112(SB), Z5, Z1
 	VSUBPS       Z8, Z7, Z2
 	VADDPS       Z8, Z7, Z3
 	VADDPS       Z10, Z9, Z4
@@ -22154,27 +30927,27 @@ winoWeights2x7AVX512_block:
 	VMOVUPS      (R15)(R8*2), Z5
 	ADDQ         R13, R15
 	VMOVUPS      (R15)(R8*2), Z6
-	VMULPS       winoConst<>+960(SB), Z0, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z2, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z4, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z6, Z7
-	VMULPS       winoConst<>+1024(SB), Z1, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z3, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z5, Z8
-	VMULPS       winoConst<>+1088(SB), Z0, Z9
-	VFMADD231PS  winoConst<>+1152(SB), Z2, Z9
-	VFMADD231PS  winoConst<>+1344(SB), Z4, Z9
-	VFMADD231PS  winoConst<>+1664(SB), Z6, Z9
-	VMULPS       winoConst<>+1216(SB), Z1, Z10
-	VFMADD231PS  winoConst<>+1408(SB), Z3, Z10
-	VFMADD231PS  winoConst<>+1600(SB), Z5, Z10
-	VMULPS       winoConst<>+1216(SB), Z0, Z11
-	VFMADD231PS  winoConst<>+1280(SB), Z2, Z11
-	VFMADD231PS  winoConst<>+1472(SB), Z4, Z11
-	VFMADD231PS  winoConst<>+1792(SB), Z6, Z11
-	VMULPS       winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+1536(SB), Z3, Z1
-	VFMADD231PS  winoConst<>+1728(SB), Z5, Z1
+	VMULPS       winoConst<>+1344(SB), Z0, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z2, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z4, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z6, Z7
+	VMULPS       winoConst<>+1408(SB), Z1, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z3, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z5, Z8
+	VMULPS       winoConst<>+1472(SB), Z0, Z9
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+1728(SB), Z4, Z9
+	VFMADD231PS  winoConst<>+2048(SB), Z6, Z9
+	VMULPS       winoConst<>+1600(SB), Z1, Z10
+	VFMADD231PS  winoConst<>+1792(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+1984(SB), Z5, Z10
+	VMULPS       winoConst<>+1600(SB), Z0, Z11
+	VFMADD231PS  winoConst<>+1664(SB), Z2, Z11
+	VFMADD231PS  winoConst<>+1856(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+2176(SB), Z6, Z11
+	VMULPS       winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1920(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+2112(SB), Z5, Z1
 	VSUBPS       Z8, Z7, Z2
 	VADDPS       Z8, Z7, Z3
 	VADDPS       Z10, Z9, Z4
@@ -22197,27 +30970,27 @@ winoWeights2x7AVX512_block:
 	VMOVUPS      256(DI), Z4
 	VMOVUPS      320(DI), Z5
 	VMOVUPS      384(DI), Z6
-	VMULPS       winoConst<>+960(SB), Z0, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z2, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z4, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z6, Z7
-	VMULPS       winoConst<>+1024(SB), Z1, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z3, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z5, Z8
-	VMULPS       winoConst<>+1088(SB), Z0, Z9
-	VFMADD231PS  winoConst<>+1152(SB), Z2, Z9
-	VFMADD231PS  winoConst<>+1344(SB), Z4, Z9
-	VFMADD231PS  winoConst<>+1664(SB), Z6, Z9
-	VMULPS       winoConst<>+1216(SB), Z1, Z10
-	VFMADD231PS  winoConst<>+1408(SB), Z3, Z10
-	VFMADD231PS  winoConst<>+1600(SB), Z5, Z10
-	VMULPS       winoConst<>+1216(SB), Z0, Z11
-	VFMADD231PS  winoConst<>+1280(SB), Z2, Z11
-	VFMADD231PS  winoConst<>+1472(SB), Z4, Z11
-	VFMADD231PS  winoConst<>+1792(SB), Z6, Z11
-	VMULPS       winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+1536(SB), Z3, Z1
-	VFMADD231PS  winoConst<>+1728(SB), Z5, Z1
+	VMULPS       winoConst<>+1344(SB), Z0, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z2, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z4, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z6, Z7
+	VMULPS       winoConst<>+1408(SB), Z1, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z3, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z5, Z8
+	VMULPS       winoConst<>+1472(SB), Z0, Z9
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+1728(SB), Z4, Z9
+	VFMADD231PS  winoConst<>+2048(SB), Z6, Z9
+	VMULPS       winoConst<>+1600(SB), Z1, Z10
+	VFMADD231PS  winoConst<>+1792(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+1984(SB), Z5, Z10
+	VMULPS       winoConst<>+1600(SB), Z0, Z11
+	VFMADD231PS  winoConst<>+1664(SB), Z2, Z11
+	VFMADD231PS  winoConst<>+1856(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+2176(SB), Z6, Z11
+	VMULPS       winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1920(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+2112(SB), Z5, Z1
 	VSUBPS       Z8, Z7, Z2
 	VADDPS       Z8, Z7, Z3
 	VADDPS       Z10, Z9, Z4
@@ -22240,27 +31013,27 @@ winoWeights2x7AVX512_block:
 	VMOVUPS      704(DI), Z4
 	VMOVUPS      768(DI), Z5
 	VMOVUPS      832(DI), Z6
-	VMULPS       winoConst<>+960(SB), Z0, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z2, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z4, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z6, Z7
-	VMULPS       winoConst<>+1024(SB), Z1, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z3, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z5, Z8
-	VMULPS       winoConst<>+1088(SB), Z0, Z9
-	VFMADD231PS  winoConst<>+1152(SB), Z2, Z9
-	VFMADD231PS  winoConst<>+1344(SB), Z4, Z9
-	VFMADD231PS  winoConst<>+1664(SB), Z6, Z9
-	VMULPS       winoConst<>+1216(SB), Z1, Z10
-	VFMADD231PS  winoConst<>+1408(SB), Z3, Z10
-	VFMADD231PS  winoConst<>+1600(SB), Z5, Z10
-	VMULPS       winoConst<>+1216(SB), Z0, Z11
-	VFMADD231PS  winoConst<>+1280(SB), Z2, Z11
-	VFMADD231PS  winoConst<>+1472(SB), Z4, Z11
-	VFMADD231PS  winoConst<>+1792(SB), Z6, Z11
-	VMULPS       winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+1536(SB), Z3, Z1
-	VFMADD231PS  winoConst<>+1728(SB), Z5, Z1
+	VMULPS       winoConst<>+1344(SB), Z0, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z2, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z4, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z6, Z7
+	VMULPS       winoConst<>+1408(SB), Z1, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z3, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z5, Z8
+	VMULPS       winoConst<>+1472(SB), Z0, Z9
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+1728(SB), Z4, Z9
+	VFMADD231PS  winoConst<>+2048(SB), Z6, Z9
+	VMULPS       winoConst<>+1600(SB), Z1, Z10
+	VFMADD231PS  winoConst<>+1792(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+1984(SB), Z5, Z10
+	VMULPS       winoConst<>+1600(SB), Z0, Z11
+	VFMADD231PS  winoConst<>+1664(SB), Z2, Z11
+	VFMADD231PS  winoConst<>+1856(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+2176(SB), Z6, Z11
+	VMULPS       winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1920(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+2112(SB), Z5, Z1
 	VSUBPS       Z8, Z7, Z2
 	VADDPS       Z8, Z7, Z3
 	VADDPS       Z10, Z9, Z4
@@ -22283,27 +31056,27 @@ winoWeights2x7AVX512_block:
 	VMOVUPS      1152(DI), Z4
 	VMOVUPS      1216(DI), Z5
 	VMOVUPS      1280(DI), Z6
-	VMULPS       winoConst<>+960(SB), Z0, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z2, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z4, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z6, Z7
-	VMULPS       winoConst<>+1024(SB), Z1, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z3, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z5, Z8
-	VMULPS       winoConst<>+1088(SB), Z0, Z9
-	VFMADD231PS  winoConst<>+1152(SB), Z2, Z9
-	VFMADD231PS  winoConst<>+1344(SB), Z4, Z9
-	VFMADD231PS  winoConst<>+1664(SB), Z6, Z9
-	VMULPS       winoConst<>+1216(SB), Z1, Z10
-	VFMADD231PS  winoConst<>+1408(SB), Z3, Z10
-	VFMADD231PS  winoConst<>+1600(SB), Z5, Z10
-	VMULPS       winoConst<>+1216(SB), Z0, Z11
-	VFMADD231PS  winoConst<>+1280(SB), Z2, Z11
-	VFMADD231PS  winoConst<>+1472(SB), Z4, Z11
-	VFMADD231PS  winoConst<>+1792(SB), Z6, Z11
-	VMULPS       winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+1536(SB), Z3, Z1
-	VFMADD231PS  winoConst<>+1728(SB), Z5, Z1
+	VMULPS       winoConst<>+1344(SB), Z0, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z2, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z4, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z6, Z7
+	VMULPS       winoConst<>+1408(SB), Z1, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z3, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z5, Z8
+	VMULPS       winoConst<>+1472(SB), Z0, Z9
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+1728(SB), Z4, Z9
+	VFMADD231PS  winoConst<>+2048(SB), Z6, Z9
+	VMULPS       winoConst<>+1600(SB), Z1, Z10
+	VFMADD231PS  winoConst<>+1792(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+1984(SB), Z5, Z10
+	VMULPS       winoConst<>+1600(SB), Z0, Z11
+	VFMADD231PS  winoConst<>+1664(SB), Z2, Z11
+	VFMADD231PS  winoConst<>+1856(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+2176(SB), Z6, Z11
+	VMULPS       winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1920(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+2112(SB), Z5, Z1
 	VSUBPS       Z8, Z7, Z2
 	VADDPS       Z8, Z7, Z3
 	VADDPS       Z10, Z9, Z4
@@ -22326,27 +31099,27 @@ winoWeights2x7AVX512_block:
 	VMOVUPS      1600(DI), Z4
 	VMOVUPS      1664(DI), Z5
 	VMOVUPS      1728(DI), Z6
-	VMULPS       winoConst<>+960(SB), Z0, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z2, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z4, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z6, Z7
-	VMULPS       winoConst<>+1024(SB), Z1, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z3, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z5, Z8
-	VMULPS       winoConst<>+1088(SB), Z0, Z9
-	VFMADD231PS  winoConst<>+1152(SB), Z2, Z9
-	VFMADD231PS  winoConst<>+1344(SB), Z4, Z9
-	VFMADD231PS  winoConst<>+1664(SB), Z6, Z9
-	VMULPS       winoConst<>+1216(SB), Z1, Z10
-	VFMADD231PS  winoConst<>+1408(SB), Z3, Z10
-	VFMADD231PS  winoConst<>+1600(SB), Z5, Z10
-	VMULPS       winoConst<>+1216(SB), Z0, Z11
-	VFMADD231PS  winoConst<>+1280(SB), Z2, Z11
-	VFMADD231PS  winoConst<>+1472(SB), Z4, Z11
-	VFMADD231PS  winoConst<>+1792(SB), Z6, Z11
-	VMULPS       winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+1536(SB), Z3, Z1
-	VFMADD231PS  winoConst<>+1728(SB), Z5, Z1
+	VMULPS       winoConst<>+1344(SB), Z0, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z2, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z4, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z6, Z7
+	VMULPS       winoConst<>+1408(SB), Z1, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z3, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z5, Z8
+	VMULPS       winoConst<>+1472(SB), Z0, Z9
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+1728(SB), Z4, Z9
+	VFMADD231PS  winoConst<>+2048(SB), Z6, Z9
+	VMULPS       winoConst<>+1600(SB), Z1, Z10
+	VFMADD231PS  winoConst<>+1792(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+1984(SB), Z5, Z10
+	VMULPS       winoConst<>+1600(SB), Z0, Z11
+	VFMADD231PS  winoConst<>+1664(SB), Z2, Z11
+	VFMADD231PS  winoConst<>+1856(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+2176(SB), Z6, Z11
+	VMULPS       winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1920(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+2112(SB), Z5, Z1
 	VSUBPS       Z8, Z7, Z2
 	VADDPS       Z8, Z7, Z3
 	VADDPS       Z10, Z9, Z4
@@ -22369,27 +31142,27 @@ winoWeights2x7AVX512_block:
 	VMOVUPS      2048(DI), Z4
 	VMOVUPS      2112(DI), Z5
 	VMOVUPS      2176(DI), Z6
-	VMULPS       winoConst<>+960(SB), Z0, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z2, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z4, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z6, Z7
-	VMULPS       winoConst<>+1024(SB), Z1, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z3, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z5, Z8
-	VMULPS       winoConst<>+1088(SB), Z0, Z9
-	VFMADD231PS  winoConst<>+1152(SB), Z2, Z9
-	VFMADD231PS  winoConst<>+1344(SB), Z4, Z9
-	VFMADD231PS  winoConst<>+1664(SB), Z6, Z9
-	VMULPS       winoConst<>+1216(SB), Z1, Z10
-	VFMADD231PS  winoConst<>+1408(SB), Z3, Z10
-	VFMADD231PS  winoConst<>+1600(SB), Z5, Z10
-	VMULPS       winoConst<>+1216(SB), Z0, Z11
-	VFMADD231PS  winoConst<>+1280(SB), Z2, Z11
-	VFMADD231PS  winoConst<>+1472(SB), Z4, Z11
-	VFMADD231PS  winoConst<>+1792(SB), Z6, Z11
-	VMULPS       winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+1536(SB), Z3, Z1
-	VFMADD231PS  winoConst<>+1728(SB), Z5, Z1
+	VMULPS       winoConst<>+1344(SB), Z0, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z2, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z4, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z6, Z7
+	VMULPS       winoConst<>+1408(SB), Z1, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z3, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z5, Z8
+	VMULPS       winoConst<>+1472(SB), Z0, Z9
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+1728(SB), Z4, Z9
+	VFMADD231PS  winoConst<>+2048(SB), Z6, Z9
+	VMULPS       winoConst<>+1600(SB), Z1, Z10
+	VFMADD231PS  winoConst<>+1792(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+1984(SB), Z5, Z10
+	VMULPS       winoConst<>+1600(SB), Z0, Z11
+	VFMADD231PS  winoConst<>+1664(SB), Z2, Z11
+	VFMADD231PS  winoConst<>+1856(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+2176(SB), Z6, Z11
+	VMULPS       winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1920(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+2112(SB), Z5, Z1
 	VSUBPS       Z8, Z7, Z2
 	VADDPS       Z8, Z7, Z3
 	VADDPS       Z10, Z9, Z4
@@ -22412,27 +31185,27 @@ winoWeights2x7AVX512_block:
 	VMOVUPS      2496(DI), Z4
 	VMOVUPS      2560(DI), Z5
 	VMOVUPS      2624(DI), Z6
-	VMULPS       winoConst<>+960(SB), Z0, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z2, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z4, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z6, Z7
-	VMULPS       winoConst<>+1024(SB), Z1, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z3, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z5, Z8
-	VMULPS       winoConst<>+1088(SB), Z0, Z9
-	VFMADD231PS  winoConst<>+1152(SB), Z2, Z9
-	VFMADD231PS  winoConst<>+1344(SB), Z4, Z9
-	VFMADD231PS  winoConst<>+1664(SB), Z6, Z9
-	VMULPS       winoConst<>+1216(SB), Z1, Z10
-	VFMADD231PS  winoConst<>+1408(SB), Z3, Z10
-	VFMADD231PS  winoConst<>+1600(SB), Z5, Z10
-	VMULPS       winoConst<>+1216(SB), Z0, Z11
-	VFMADD231PS  winoConst<>+1280(SB), Z2, Z11
-	VFMADD231PS  winoConst<>+1472(SB), Z4, Z11
-	VFMADD231PS  winoConst<>+1792(SB), Z6, Z11
-	VMULPS       winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+1536(SB), Z3, Z1
-	VFMADD231PS  winoConst<>+1728(SB), Z5, Z1
+	VMULPS       winoConst<>+1344(SB), Z0, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z2, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z4, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z6, Z7
+	VMULPS       winoConst<>+1408(SB), Z1, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z3, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z5, Z8
+	VMULPS       winoConst<>+1472(SB), Z0, Z9
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+1728(SB), Z4, Z9
+	VFMADD231PS  winoConst<>+2048(SB), Z6, Z9
+	VMULPS       winoConst<>+1600(SB), Z1, Z10
+	VFMADD231PS  winoConst<>+1792(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+1984(SB), Z5, Z10
+	VMULPS       winoConst<>+1600(SB), Z0, Z11
+	VFMADD231PS  winoConst<>+1664(SB), Z2, Z11
+	VFMADD231PS  winoConst<>+1856(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+2176(SB), Z6, Z11
+	VMULPS       winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1920(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+2112(SB), Z5, Z1
 	VSUBPS       Z8, Z7, Z2
 	VADDPS       Z8, Z7, Z3
 	VADDPS       Z10, Z9, Z4
@@ -22455,27 +31228,27 @@ winoWeights2x7AVX512_block:
 	VMOVUPS      2944(DI), Z4
 	VMOVUPS      3008(DI), Z5
 	VMOVUPS      3072(DI), Z6
-	VMULPS       winoConst<>+960(SB), Z0, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z2, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z4, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z6, Z7
-	VMULPS       winoConst<>+1024(SB), Z1, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z3, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z5, Z8
-	VMULPS       winoConst<>+1088(SB), Z0, Z9
-	VFMADD231PS  winoConst<>+1152(SB), Z2, Z9
-	VFMADD231PS  winoConst<>+1344(SB), Z4, Z9
-	VFMADD231PS  winoConst<>+1664(SB), Z6, Z9
-	VMULPS       winoConst<>+1216(SB), Z1, Z10
-	VFMADD231PS  winoConst<>+1408(SB), Z3, Z10
-	VFMADD231PS  winoConst<>+1600(SB), Z5, Z10
-	VMULPS       winoConst<>+1216(SB), Z0, Z11
-	VFMADD231PS  winoConst<>+1280(SB), Z2, Z11
-	VFMADD231PS  winoConst<>+1472(SB), Z4, Z11
-	VFMADD231PS  winoConst<>+1792(SB), Z6, Z11
-	VMULPS       winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+1536(SB), Z3, Z1
-	VFMADD231PS  winoConst<>+1728(SB), Z5, Z1
+	VMULPS       winoConst<>+1344(SB), Z0, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z2, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z4, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z6, Z7
+	VMULPS       winoConst<>+1408(SB), Z1, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z3, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z5, Z8
+	VMULPS       winoConst<>+1472(SB), Z0, Z9
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+1728(SB), Z4, Z9
+	VFMADD231PS  winoConst<>+2048(SB), Z6, Z9
+	VMULPS       winoConst<>+1600(SB), Z1, Z10
+	VFMADD231PS  winoConst<>+1792(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+1984(SB), Z5, Z10
+	VMULPS       winoConst<>+1600(SB), Z0, Z11
+	VFMADD231PS  winoConst<>+1664(SB), Z2, Z11
+	VFMADD231PS  winoConst<>+1856(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+2176(SB), Z6, Z11
+	VMULPS       winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1920(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+2112(SB), Z5, Z1
 	VSUBPS       Z8, Z7, Z2
 	VADDPS       Z8, Z7, Z3
 	VADDPS       Z10, Z9, Z4
@@ -22498,27 +31271,27 @@ winoWeights2x7AVX512_block:
 	VMOVUPS      3392(DI), Z4
 	VMOVUPS      3456(DI), Z5
 	VMOVUPS      3520(DI), Z6
-	VMULPS       winoConst<>+960(SB), Z0, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z2, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z4, Z7
-	VFNMADD231PS winoConst<>+1024(SB), Z6, Z7
-	VMULPS       winoConst<>+1024(SB), Z1, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z3, Z8
-	VFMADD231PS  winoConst<>+1024(SB), Z5, Z8
-	VMULPS       winoConst<>+1088(SB), Z0, Z9
-	VFMADD231PS  winoConst<>+1152(SB), Z2, Z9
-	VFMADD231PS  winoConst<>+1344(SB), Z4, Z9
-	VFMADD231PS  winoConst<>+1664(SB), Z6, Z9
-	VMULPS       winoConst<>+1216(SB), Z1, Z10
-	VFMADD231PS  winoConst<>+1408(SB), Z3, Z10
-	VFMADD231PS  winoConst<>+1600(SB), Z5, Z10
-	VMULPS       winoConst<>+1216(SB), Z0, Z11
-	VFMADD231PS  winoConst<>+1280(SB), Z2, Z11
-	VFMADD231PS  winoConst<>+1472(SB), Z4, Z11
-	VFMADD231PS  winoConst<>+1792(SB), Z6, Z11
-	VMULPS       winoConst<>+1088(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+1536(SB), Z3, Z1
-	VFMADD231PS  winoConst<>+1728(SB), Z5, Z1
+	VMULPS       winoConst<>+1344(SB), Z0, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z2, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z4, Z7
+	VFNMADD231PS winoConst<>+1408(SB), Z6, Z7
+	VMULPS       winoConst<>+1408(SB), Z1, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z3, Z8
+	VFMADD231PS  winoConst<>+1408(SB), Z5, Z8
+	VMULPS       winoConst<>+1472(SB), Z0, Z9
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z9
+	VFMADD231PS  winoConst<>+1728(SB), Z4, Z9
+	VFMADD231PS  winoConst<>+2048(SB), Z6, Z9
+	VMULPS       winoConst<>+1600(SB), Z1, Z10
+	VFMADD231PS  winoConst<>+1792(SB), Z3, Z10
+	VFMADD231PS  winoConst<>+1984(SB), Z5, Z10
+	VMULPS       winoConst<>+1600(SB), Z0, Z11
+	VFMADD231PS  winoConst<>+1664(SB), Z2, Z11
+	VFMADD231PS  winoConst<>+1856(SB), Z4, Z11
+	VFMADD231PS  winoConst<>+2176(SB), Z6, Z11
+	VMULPS       winoConst<>+1472(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1920(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+2112(SB), Z5, Z1
 	VSUBPS       Z8, Z7, Z2
 	VADDPS       Z8, Z7, Z3
 	VADDPS       Z10, Z9, Z4
@@ -23481,13 +32254,13 @@ winoWeightsGrad4AVX512_block:
 	VADDPS       Z4, Z3, Z2
 	VSUBPS       Z4, Z3, Z3
 	VMULPS       winoConst<>+320(SB), Z0, Z0
-	VFNMADD231PS winoConst<>+768(SB), Z6, Z0
-	VFMADD231PS  winoConst<>+832(SB), Z2, Z0
-	VMULPS       winoConst<>+768(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+896(SB), Z3, Z1
+	VFNMADD231PS winoConst<>+1152(SB), Z6, Z0
+	VFMADD231PS  winoConst<>+1216(SB), Z2, Z0
+	VMULPS       winoConst<>+1152(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1280(SB), Z3, Z1
 	VSUBPS       Z6, Z2, Z2
 	VMOVAPS      Z5, Z3
-	VFMADD231PS  winoConst<>+768(SB), Z2, Z3
+	VFMADD231PS  winoConst<>+1152(SB), Z2, Z3
 	VMOVAPS      Z0, (DI)
 	VMOVAPS      Z1, 64(DI)
 	VMOVAPS      Z3, 128(DI)
@@ -23503,13 +32276,13 @@ winoWeightsGrad4AVX512_block:
 	VADDPS       Z4, Z3, Z2
 	VSUBPS       Z4, Z3, Z3
 	VMULPS       winoConst<>+320(SB), Z0, Z0
-	VFNMADD231PS winoConst<>+768(SB), Z6, Z0
-	VFMADD231PS  winoConst<>+832(SB), Z2, Z0
-	VMULPS       winoConst<>+768(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+896(SB), Z3, Z1
+	VFNMADD231PS winoConst<>+1152(SB), Z6, Z0
+	VFMADD231PS  winoConst<>+1216(SB), Z2, Z0
+	VMULPS       winoConst<>+1152(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1280(SB), Z3, Z1
 	VSUBPS       Z6, Z2, Z2
 	VMOVAPS      Z5, Z3
-	VFMADD231PS  winoConst<>+768(SB), Z2, Z3
+	VFMADD231PS  winoConst<>+1152(SB), Z2, Z3
 	VMOVAPS      Z0, 192(DI)
 	VMOVAPS      Z1, 256(DI)
 	VMOVAPS      Z3, 320(DI)
@@ -23525,13 +32298,13 @@ winoWeightsGrad4AVX512_block:
 	VADDPS       Z4, Z3, Z2
 	VSUBPS       Z4, Z3, Z3
 	VMULPS       winoConst<>+320(SB), Z0, Z0
-	VFNMADD231PS winoConst<>+768(SB), Z6, Z0
-	VFMADD231PS  winoConst<>+832(SB), Z2, Z0
-	VMULPS       winoConst<>+768(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+896(SB), Z3, Z1
+	VFNMADD231PS winoConst<>+1152(SB), Z6, Z0
+	VFMADD231PS  winoConst<>+1216(SB), Z2, Z0
+	VMULPS       winoConst<>+1152(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1280(SB), Z3, Z1
 	VSUBPS       Z6, Z2, Z2
 	VMOVAPS      Z5, Z3
-	VFMADD231PS  winoConst<>+768(SB), Z2, Z3
+	VFMADD231PS  winoConst<>+1152(SB), Z2, Z3
 	VMOVAPS      Z0, 384(DI)
 	VMOVAPS      Z1, 448(DI)
 	VMOVAPS      Z3, 512(DI)
@@ -23547,13 +32320,13 @@ winoWeightsGrad4AVX512_block:
 	VADDPS       Z4, Z3, Z2
 	VSUBPS       Z4, Z3, Z3
 	VMULPS       winoConst<>+320(SB), Z0, Z0
-	VFNMADD231PS winoConst<>+768(SB), Z6, Z0
-	VFMADD231PS  winoConst<>+832(SB), Z2, Z0
-	VMULPS       winoConst<>+768(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+896(SB), Z3, Z1
+	VFNMADD231PS winoConst<>+1152(SB), Z6, Z0
+	VFMADD231PS  winoConst<>+1216(SB), Z2, Z0
+	VMULPS       winoConst<>+1152(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1280(SB), Z3, Z1
 	VSUBPS       Z6, Z2, Z2
 	VMOVAPS      Z5, Z3
-	VFMADD231PS  winoConst<>+768(SB), Z2, Z3
+	VFMADD231PS  winoConst<>+1152(SB), Z2, Z3
 	VMOVAPS      Z0, 576(DI)
 	VMOVAPS      Z1, 640(DI)
 	VMOVAPS      Z3, 704(DI)
@@ -23569,13 +32342,13 @@ winoWeightsGrad4AVX512_block:
 	VADDPS       Z4, Z3, Z2
 	VSUBPS       Z4, Z3, Z3
 	VMULPS       winoConst<>+320(SB), Z0, Z0
-	VFNMADD231PS winoConst<>+768(SB), Z6, Z0
-	VFMADD231PS  winoConst<>+832(SB), Z2, Z0
-	VMULPS       winoConst<>+768(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+896(SB), Z3, Z1
+	VFNMADD231PS winoConst<>+1152(SB), Z6, Z0
+	VFMADD231PS  winoConst<>+1216(SB), Z2, Z0
+	VMULPS       winoConst<>+1152(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1280(SB), Z3, Z1
 	VSUBPS       Z6, Z2, Z2
 	VMOVAPS      Z5, Z3
-	VFMADD231PS  winoConst<>+768(SB), Z2, Z3
+	VFMADD231PS  winoConst<>+1152(SB), Z2, Z3
 	VMOVAPS      Z0, 768(DI)
 	VMOVAPS      Z1, 832(DI)
 	VMOVAPS      Z3, 896(DI)
@@ -23591,13 +32364,13 @@ winoWeightsGrad4AVX512_block:
 	VADDPS       Z4, Z3, Z2
 	VSUBPS       Z4, Z3, Z3
 	VMULPS       winoConst<>+320(SB), Z0, Z0
-	VFNMADD231PS winoConst<>+768(SB), Z6, Z0
-	VFMADD231PS  winoConst<>+832(SB), Z2, Z0
-	VMULPS       winoConst<>+768(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+896(SB), Z3, Z1
+	VFNMADD231PS winoConst<>+1152(SB), Z6, Z0
+	VFMADD231PS  winoConst<>+1216(SB), Z2, Z0
+	VMULPS       winoConst<>+1152(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1280(SB), Z3, Z1
 	VSUBPS       Z6, Z2, Z2
 	VMOVAPS      Z5, Z3
-	VFMADD231PS  winoConst<>+768(SB), Z2, Z3
+	VFMADD231PS  winoConst<>+1152(SB), Z2, Z3
 	VMOVAPS      Z0, 960(DI)
 	VMOVAPS      Z1, 1024(DI)
 	VMOVAPS      Z3, 1088(DI)
@@ -23613,13 +32386,13 @@ winoWeightsGrad4AVX512_block:
 	VADDPS       Z4, Z3, Z2
 	VSUBPS       Z4, Z3, Z3
 	VMULPS       winoConst<>+320(SB), Z0, Z0
-	VFNMADD231PS winoConst<>+768(SB), Z6, Z0
-	VFMADD231PS  winoConst<>+832(SB), Z2, Z0
-	VMULPS       winoConst<>+768(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+896(SB), Z3, Z1
+	VFNMADD231PS winoConst<>+1152(SB), Z6, Z0
+	VFMADD231PS  winoConst<>+1216(SB), Z2, Z0
+	VMULPS       winoConst<>+1152(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1280(SB), Z3, Z1
 	VSUBPS       Z6, Z2, Z2
 	VMOVAPS      Z5, Z3
-	VFMADD231PS  winoConst<>+768(SB), Z2, Z3
+	VFMADD231PS  winoConst<>+1152(SB), Z2, Z3
 	VADDPS       (R12), Z0, Z0
 	VMOVUPS      Z0, (R12)
 	ADDQ         R11, R12
@@ -23640,13 +32413,13 @@ winoWeightsGrad4AVX512_block:
 	VADDPS       Z4, Z3, Z2
 	VSUBPS       Z4, Z3, Z3
 	VMULPS       winoConst<>+320(SB), Z0, Z0
-	VFNMADD231PS winoConst<>+768(SB), Z6, Z0
-	VFMADD231PS  winoConst<>+832(SB), Z2, Z0
-	VMULPS       winoConst<>+768(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+896(SB), Z3, Z1
+	VFNMADD231PS winoConst<>+1152(SB), Z6, Z0
+	VFMADD231PS  winoConst<>+1216(SB), Z2, Z0
+	VMULPS       winoConst<>+1152(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1280(SB), Z3, Z1
 	VSUBPS       Z6, Z2, Z2
 	VMOVAPS      Z5, Z3
-	VFMADD231PS  winoConst<>+768(SB), Z2, Z3
+	VFMADD231PS  winoConst<>+1152(SB), Z2, Z3
 	VADDPS       (R12)(SI*1), Z0, Z0
 	VMOVUPS      Z0, (R12)(SI*1)
 	ADDQ         R11, R12
@@ -23667,13 +32440,13 @@ winoWeightsGrad4AVX512_block:
 	VADDPS       Z4, Z3, Z2
 	VSUBPS       Z4, Z3, Z3
 	VMULPS       winoConst<>+320(SB), Z0, Z0
-	VFNMADD231PS winoConst<>+768(SB), Z6, Z0
-	VFMADD231PS  winoConst<>+832(SB), Z2, Z0
-	VMULPS       winoConst<>+768(SB), Z1, Z1
-	VFMADD231PS  winoConst<>+896(SB), Z3, Z1
+	VFNMADD231PS winoConst<>+1152(SB), Z6, Z0
+	VFMADD231PS  winoConst<>+1216(SB), Z2, Z0
+	VMULPS       winoConst<>+1152(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1280(SB), Z3, Z1
 	VSUBPS       Z6, Z2, Z2
 	VMOVAPS      Z5, Z3
-	VFMADD231PS  winoConst<>+768(SB), Z2, Z3
+	VFMADD231PS  winoConst<>+1152(SB), Z2, Z3
 	VADDPS       (R12)(SI*2), Z0, Z0
 	VMOVUPS      Z0, (R12)(SI*2)
 	ADDQ         R11, R12
@@ -24698,6 +33471,1610 @@ winoOutputPool4AVX2_half:
 	VZEROUPPER
 	RET
 
+// func winoInput4r4c2AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, FMA3
+TEXT ·winoInput4r4c2AVX2(SB), $1600-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   xRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	LEAQ   (SI)(SI*2), R10
+	LEAQ   (SI)(SI*4), R11
+	LEAQ   (R10)(SI*4), R10
+	IMUL3Q $0x00000006, SI, R10
+
+winoInput4r4c2AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoInput4r4c2AVX2_half:
+	VMOVUPS      (CX), Y0
+	VMOVUPS      (CX)(DX*1), Y1
+	VMOVUPS      (CX)(DX*2), Y2
+	VMOVUPS      (CX)(R8*1), Y3
+	VMOVUPS      (CX)(DX*4), Y4
+	VMOVUPS      (CX)(R9*1), Y5
+	VMOVAPS      Y4, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y2, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y0, Y6
+	VMOVAPS      Y6, (DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 1280(DI)
+	VMOVAPS      Y4, Y0
+	VFNMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS winoConst<>+64(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 256(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 512(DI)
+	VSUBPS       Y2, Y4, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 768(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 1024(DI)
+	VMOVUPS      64(CX), Y0
+	VMOVUPS      64(CX)(DX*1), Y1
+	VMOVUPS      64(CX)(DX*2), Y2
+	VMOVUPS      64(CX)(R8*1), Y3
+	VMOVUPS      64(CX)(DX*4), Y4
+	VMOVUPS      64(CX)(R9*1), Y5
+	VMOVAPS      Y4, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y2, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y0, Y6
+	VMOVAPS      Y6, 64(DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 1344(DI)
+	VMOVAPS      Y4, Y0
+	VFNMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS winoConst<>+64(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 320(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 576(DI)
+	VSUBPS       Y2, Y4, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 832(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 1088(DI)
+	VMOVUPS      128(CX), Y0
+	VMOVUPS      128(CX)(DX*1), Y1
+	VMOVUPS      128(CX)(DX*2), Y2
+	VMOVUPS      128(CX)(R8*1), Y3
+	VMOVUPS      128(CX)(DX*4), Y4
+	VMOVUPS      128(CX)(R9*1), Y5
+	VMOVAPS      Y4, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y2, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y0, Y6
+	VMOVAPS      Y6, 128(DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 1408(DI)
+	VMOVAPS      Y4, Y0
+	VFNMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS winoConst<>+64(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 384(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 640(DI)
+	VSUBPS       Y2, Y4, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 896(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 1152(DI)
+	VMOVUPS      192(CX), Y0
+	VMOVUPS      192(CX)(DX*1), Y1
+	VMOVUPS      192(CX)(DX*2), Y2
+	VMOVUPS      192(CX)(R8*1), Y3
+	VMOVUPS      192(CX)(DX*4), Y4
+	VMOVUPS      192(CX)(R9*1), Y5
+	VMOVAPS      Y4, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y2, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y0, Y6
+	VMOVAPS      Y6, 192(DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 1472(DI)
+	VMOVAPS      Y4, Y0
+	VFNMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS winoConst<>+64(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 448(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 704(DI)
+	VSUBPS       Y2, Y4, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 960(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 1216(DI)
+	MOVQ         BX, R12
+	VMOVUPS      (DI), Y0
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      128(DI), Y2
+	VMOVUPS      192(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       winoConst<>+64(SB), Y0, Y0
+	VMOVUPS      Y0, (R12)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R12)(R11*1)
+	VMULPS       winoConst<>+704(SB), Y1, Y0
+	VMULPS       winoConst<>+960(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y3
+	VMOVUPS      Y3, (R12)(SI*1)
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMOVUPS      Y0, (R12)(SI*2)
+	ADDQ         R10, R12
+	VMOVUPS      256(DI), Y0
+	VMOVUPS      320(DI), Y1
+	VMOVUPS      384(DI), Y2
+	VMOVUPS      448(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       winoConst<>+64(SB), Y0, Y0
+	VMOVUPS      Y0, (R12)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R12)(R11*1)
+	VMULPS       winoConst<>+704(SB), Y1, Y0
+	VMULPS       winoConst<>+960(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y3
+	VMOVUPS      Y3, (R12)(SI*1)
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMOVUPS      Y0, (R12)(SI*2)
+	ADDQ         R10, R12
+	VMOVUPS      512(DI), Y0
+	VMOVUPS      576(DI), Y1
+	VMOVUPS      640(DI), Y2
+	VMOVUPS      704(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       winoConst<>+64(SB), Y0, Y0
+	VMOVUPS      Y0, (R12)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R12)(R11*1)
+	VMULPS       winoConst<>+704(SB), Y1, Y0
+	VMULPS       winoConst<>+960(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y3
+	VMOVUPS      Y3, (R12)(SI*1)
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMOVUPS      Y0, (R12)(SI*2)
+	ADDQ         R10, R12
+	VMOVUPS      768(DI), Y0
+	VMOVUPS      832(DI), Y1
+	VMOVUPS      896(DI), Y2
+	VMOVUPS      960(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       winoConst<>+64(SB), Y0, Y0
+	VMOVUPS      Y0, (R12)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R12)(R11*1)
+	VMULPS       winoConst<>+704(SB), Y1, Y0
+	VMULPS       winoConst<>+960(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y3
+	VMOVUPS      Y3, (R12)(SI*1)
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMOVUPS      Y0, (R12)(SI*2)
+	ADDQ         R10, R12
+	VMOVUPS      1024(DI), Y0
+	VMOVUPS      1088(DI), Y1
+	VMOVUPS      1152(DI), Y2
+	VMOVUPS      1216(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       winoConst<>+64(SB), Y0, Y0
+	VMOVUPS      Y0, (R12)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R12)(R11*1)
+	VMULPS       winoConst<>+704(SB), Y1, Y0
+	VMULPS       winoConst<>+960(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y3
+	VMOVUPS      Y3, (R12)(SI*1)
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMOVUPS      Y0, (R12)(SI*2)
+	ADDQ         R10, R12
+	VMOVUPS      1280(DI), Y0
+	VMOVUPS      1344(DI), Y1
+	VMOVUPS      1408(DI), Y2
+	VMOVUPS      1472(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       winoConst<>+64(SB), Y0, Y0
+	VMOVUPS      Y0, (R12)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R12)(R11*1)
+	VMULPS       winoConst<>+704(SB), Y1, Y0
+	VMULPS       winoConst<>+960(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y3
+	VMOVUPS      Y3, (R12)(SI*1)
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMOVUPS      Y0, (R12)(SI*2)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	DECQ         R13
+	JNZ          winoInput4r4c2AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput4r4c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput4r4c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutput4r4c2AVX2(SB), $832-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R9
+	IMUL3Q $0x00000006, DX, R9
+
+winoOutput4r4c2AVX2_tile:
+	MOVQ $0x00000002, R12
+
+winoOutput4r4c2AVX2_half:
+	MOVQ         CX, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R10*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 64(R8)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R10*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 128(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 192(R8)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R10*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 320(R8)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R10*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 384(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 448(R8)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R10*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 576(R8)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R10*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 640(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 704(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      128(R8), Y5
+	VMOVUPS      256(R8), Y6
+	VMOVUPS      384(R8), Y0
+	VMOVUPS      512(R8), Y2
+	VMOVUPS      640(R8), Y4
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y0, Y6
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y6, Y1, Y1
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
+	VADDPS       Y5, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R11
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, (R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Y3, Y3
+	VMAXPS       Y3, Y0, Y3
+	VMOVUPS      Y3, (R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Y4, Y4
+	VMAXPS       Y4, Y0, Y4
+	VMOVUPS      Y4, (R11)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      192(R8), Y2
+	VMOVUPS      320(R8), Y3
+	VMOVUPS      448(R8), Y4
+	VMOVUPS      576(R8), Y5
+	VMOVUPS      704(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R11
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Y5, Y5
+	VMAXPS       Y5, Y0, Y5
+	VMOVUPS      Y5, 64(R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 64(R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 64(R11)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R12
+	JNZ          winoOutput4r4c2AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput4r4c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool4r4c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputPool4r4c2AVX2(SB), $832-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R9
+	IMUL3Q $0x00000006, DX, R9
+
+winoOutputPool4r4c2AVX2_tile:
+	MOVQ $0x00000002, R12
+
+winoOutputPool4r4c2AVX2_half:
+	MOVQ         CX, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R10*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 64(R8)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R10*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 128(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 192(R8)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R10*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 320(R8)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R10*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 384(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 448(R8)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R10*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 576(R8)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R10*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 640(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 704(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      128(R8), Y5
+	VMOVUPS      256(R8), Y6
+	VMOVUPS      384(R8), Y0
+	VMOVUPS      512(R8), Y2
+	VMOVUPS      640(R8), Y4
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y0, Y6
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y6, Y1, Y1
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
+	VADDPS       Y5, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R11
+	VMAXPS       Y2, Y1, Y1
+	VMAXPS       Y4, Y3, Y3
+	VMOVAPS      Y1, (R8)
+	VMOVAPS      Y3, 128(R8)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      192(R8), Y2
+	VMOVUPS      320(R8), Y3
+	VMOVUPS      448(R8), Y4
+	VMOVUPS      576(R8), Y5
+	VMOVUPS      704(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R11
+	VMAXPS       Y5, Y1, Y1
+	VMAXPS       Y2, Y7, Y7
+	VMAXPS       (R8), Y1, Y1
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R11)
+	ADDQ         SI, R11
+	VMAXPS       128(R8), Y7, Y7
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, (R11)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R12
+	JNZ          winoOutputPool4r4c2AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000040, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool4r4c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoInput4r2c4AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, FMA3
+TEXT ·winoInput4r2c4AVX2(SB), $1600-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   xRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R9
+	LEAQ   (SI)(SI*2), R9
+	LEAQ   (SI)(SI*4), R10
+	LEAQ   (R9)(SI*4), R11
+	IMUL3Q $0x00000006, SI, R11
+	IMUL3Q $0x00000003, R11, R12
+
+winoInput4r2c4AVX2_tile:
+	MOVQ $0x00000002, R14
+
+winoInput4r2c4AVX2_half:
+	VMOVUPS      (CX), Y0
+	VMOVUPS      (CX)(DX*1), Y1
+	VMOVUPS      (CX)(DX*2), Y2
+	VMOVUPS      (CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       winoConst<>+64(SB), Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 1152(DI)
+	VMULPS       winoConst<>+704(SB), Y1, Y0
+	VMULPS       winoConst<>+960(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y3
+	VMOVAPS      Y3, 384(DI)
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMOVAPS      Y0, 768(DI)
+	VMOVUPS      64(CX), Y0
+	VMOVUPS      64(CX)(DX*1), Y1
+	VMOVUPS      64(CX)(DX*2), Y2
+	VMOVUPS      64(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       winoConst<>+64(SB), Y0, Y0
+	VMOVAPS      Y0, 64(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 1216(DI)
+	VMULPS       winoConst<>+704(SB), Y1, Y0
+	VMULPS       winoConst<>+960(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y3
+	VMOVAPS      Y3, 448(DI)
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMOVAPS      Y0, 832(DI)
+	VMOVUPS      128(CX), Y0
+	VMOVUPS      128(CX)(DX*1), Y1
+	VMOVUPS      128(CX)(DX*2), Y2
+	VMOVUPS      128(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       winoConst<>+64(SB), Y0, Y0
+	VMOVAPS      Y0, 128(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 1280(DI)
+	VMULPS       winoConst<>+704(SB), Y1, Y0
+	VMULPS       winoConst<>+960(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y3
+	VMOVAPS      Y3, 512(DI)
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMOVAPS      Y0, 896(DI)
+	VMOVUPS      192(CX), Y0
+	VMOVUPS      192(CX)(DX*1), Y1
+	VMOVUPS      192(CX)(DX*2), Y2
+	VMOVUPS      192(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       winoConst<>+64(SB), Y0, Y0
+	VMOVAPS      Y0, 192(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 1344(DI)
+	VMULPS       winoConst<>+704(SB), Y1, Y0
+	VMULPS       winoConst<>+960(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y3
+	VMOVAPS      Y3, 576(DI)
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMOVAPS      Y0, 960(DI)
+	VMOVUPS      256(CX), Y0
+	VMOVUPS      256(CX)(DX*1), Y1
+	VMOVUPS      256(CX)(DX*2), Y2
+	VMOVUPS      256(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       winoConst<>+64(SB), Y0, Y0
+	VMOVAPS      Y0, 256(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 1408(DI)
+	VMULPS       winoConst<>+704(SB), Y1, Y0
+	VMULPS       winoConst<>+960(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y3
+	VMOVAPS      Y3, 640(DI)
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMOVAPS      Y0, 1024(DI)
+	VMOVUPS      320(CX), Y0
+	VMOVUPS      320(CX)(DX*1), Y1
+	VMOVUPS      320(CX)(DX*2), Y2
+	VMOVUPS      320(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       winoConst<>+64(SB), Y0, Y0
+	VMOVAPS      Y0, 320(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 1472(DI)
+	VMULPS       winoConst<>+704(SB), Y1, Y0
+	VMULPS       winoConst<>+960(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y3
+	VMOVAPS      Y3, 704(DI)
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMOVAPS      Y0, 1088(DI)
+	MOVQ         BX, R13
+	VMOVUPS      (DI), Y0
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      128(DI), Y2
+	VMOVUPS      192(DI), Y3
+	VMOVUPS      256(DI), Y4
+	VMOVUPS      320(DI), Y5
+	VMOVAPS      Y4, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y2, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y0, Y6
+	VMOVUPS      Y6, (R13)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R13)(R10*1)
+	VMOVAPS      Y4, Y0
+	VFNMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS winoConst<>+64(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R13)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R13)(R9*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R13)(SI*4)
+	ADDQ         R11, R13
+	VMOVUPS      384(DI), Y0
+	VMOVUPS      448(DI), Y1
+	VMOVUPS      512(DI), Y2
+	VMOVUPS      576(DI), Y3
+	VMOVUPS      640(DI), Y4
+	VMOVUPS      704(DI), Y5
+	VMOVAPS      Y4, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y2, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y0, Y6
+	VMOVUPS      Y6, (R13)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R13)(R10*1)
+	VMOVAPS      Y4, Y0
+	VFNMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS winoConst<>+64(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R13)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R13)(R9*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R13)(SI*4)
+	ADDQ         R11, R13
+	VMOVUPS      768(DI), Y0
+	VMOVUPS      832(DI), Y1
+	VMOVUPS      896(DI), Y2
+	VMOVUPS      960(DI), Y3
+	VMOVUPS      1024(DI), Y4
+	VMOVUPS      1088(DI), Y5
+	VMOVAPS      Y4, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y2, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y0, Y6
+	VMOVUPS      Y6, (R13)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R13)(R10*1)
+	VMOVAPS      Y4, Y0
+	VFNMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS winoConst<>+64(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R13)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R13)(R9*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R13)(SI*4)
+	ADDQ         R12, R13
+	VMOVUPS      1152(DI), Y0
+	VMOVUPS      1216(DI), Y1
+	VMOVUPS      1280(DI), Y2
+	VMOVUPS      1344(DI), Y3
+	VMOVUPS      1408(DI), Y4
+	VMOVUPS      1472(DI), Y5
+	VMOVAPS      Y4, Y6
+	VFNMADD231PS winoConst<>+0(SB), Y2, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y0, Y6
+	VMOVUPS      Y6, (R13)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R13)(R10*1)
+	VMOVAPS      Y4, Y0
+	VFNMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS winoConst<>+64(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R13)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R13)(R9*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R13)(SI*4)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	DECQ         R14
+	JNZ          winoInput4r2c4AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput4r2c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput4r2c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutput4r2c4AVX2(SB), $1088-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R11
+	IMUL3Q $0x00000006, DX, R11
+	IMUL3Q $0x00000003, R11, R12
+
+winoOutput4r2c4AVX2_tile:
+	MOVQ $0x00000002, R14
+
+winoOutput4r2c4AVX2_half:
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 64(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 128(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 192(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 320(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 384(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 448(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 576(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 640(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 704(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 768(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 832(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 896(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 960(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      256(R8), Y0
+	VMOVUPS      512(R8), Y2
+	VMOVUPS      768(R8), Y3
+	VADDPS       Y0, Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y2
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, (R13)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      320(R8), Y2
+	VMOVUPS      576(R8), Y3
+	VMOVUPS      832(R8), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 64(R13)
+	VMOVUPS      128(R8), Y1
+	VMOVUPS      384(R8), Y2
+	VMOVUPS      640(R8), Y3
+	VMOVUPS      896(R8), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 128(R13)
+	VMOVUPS      192(R8), Y1
+	VMOVUPS      448(R8), Y2
+	VMOVUPS      704(R8), Y3
+	VMOVUPS      960(R8), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 192(R13)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R14
+	JNZ          winoOutput4r2c4AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput4r2c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool4r2c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputPool4r2c4AVX2(SB), $1088-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	IMUL3Q $0x00000006, DX, R10
+	IMUL3Q $0x00000003, R10, R11
+
+winoOutputPool4r2c4AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoOutputPool4r2c4AVX2_half:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 64(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 128(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 192(DI)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 320(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 384(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 448(DI)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 576(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 640(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 704(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 768(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 832(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 896(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 960(DI)
+	VMOVUPS      (DI), Y1
+	VMOVUPS      256(DI), Y0
+	VMOVUPS      512(DI), Y2
+	VMOVUPS      768(DI), Y3
+	VADDPS       Y0, Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y2
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R12
+	VMAXPS       Y2, Y1, Y1
+	VMOVAPS      Y1, (DI)
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      320(DI), Y2
+	VMOVUPS      576(DI), Y3
+	VMOVUPS      832(DI), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R12
+	VMAXPS       Y2, Y1, Y1
+	VMAXPS       (DI), Y1, Y1
+	VADDPS       (SI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R12)
+	VMOVUPS      128(DI), Y1
+	VMOVUPS      384(DI), Y2
+	VMOVUPS      640(DI), Y3
+	VMOVUPS      896(DI), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R12
+	VMAXPS       Y2, Y1, Y1
+	VMOVAPS      Y1, 128(DI)
+	VMOVUPS      192(DI), Y1
+	VMOVUPS      448(DI), Y2
+	VMOVUPS      704(DI), Y3
+	VMOVUPS      960(DI), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R12
+	VMAXPS       Y2, Y1, Y1
+	VMAXPS       128(DI), Y1, Y1
+	VADDPS       (SI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R12)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, SI
+	DECQ         R13
+	JNZ          winoOutputPool4r2c4AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, SI
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool4r2c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoInput4r2c2AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, FMA3
+TEXT ·winoInput4r2c2AVX2(SB), $1088-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   xRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R9
+	LEAQ   (SI)(SI*2), R9
+	LEAQ   (SI)(SI*4), R10
+	LEAQ   (R9)(SI*4), R9
+	IMUL3Q $0x00000006, SI, R9
+	IMUL3Q $0x00000003, R9, R11
+
+winoInput4r2c2AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoInput4r2c2AVX2_half:
+	VMOVUPS      (CX), Y0
+	VMOVUPS      (CX)(DX*1), Y1
+	VMOVUPS      (CX)(DX*2), Y2
+	VMOVUPS      (CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       winoConst<>+64(SB), Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 768(DI)
+	VMULPS       winoConst<>+704(SB), Y1, Y0
+	VMULPS       winoConst<>+960(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y3
+	VMOVAPS      Y3, 256(DI)
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMOVAPS      Y0, 512(DI)
+	VMOVUPS      64(CX), Y0
+	VMOVUPS      64(CX)(DX*1), Y1
+	VMOVUPS      64(CX)(DX*2), Y2
+	VMOVUPS      64(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       winoConst<>+64(SB), Y0, Y0
+	VMOVAPS      Y0, 64(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 832(DI)
+	VMULPS       winoConst<>+704(SB), Y1, Y0
+	VMULPS       winoConst<>+960(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y3
+	VMOVAPS      Y3, 320(DI)
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMOVAPS      Y0, 576(DI)
+	VMOVUPS      128(CX), Y0
+	VMOVUPS      128(CX)(DX*1), Y1
+	VMOVUPS      128(CX)(DX*2), Y2
+	VMOVUPS      128(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       winoConst<>+64(SB), Y0, Y0
+	VMOVAPS      Y0, 128(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 896(DI)
+	VMULPS       winoConst<>+704(SB), Y1, Y0
+	VMULPS       winoConst<>+960(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y3
+	VMOVAPS      Y3, 384(DI)
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMOVAPS      Y0, 640(DI)
+	VMOVUPS      192(CX), Y0
+	VMOVUPS      192(CX)(DX*1), Y1
+	VMOVUPS      192(CX)(DX*2), Y2
+	VMOVUPS      192(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       winoConst<>+64(SB), Y0, Y0
+	VMOVAPS      Y0, 192(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 960(DI)
+	VMULPS       winoConst<>+704(SB), Y1, Y0
+	VMULPS       winoConst<>+960(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y3
+	VMOVAPS      Y3, 448(DI)
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMOVAPS      Y0, 704(DI)
+	MOVQ         BX, R12
+	VMOVUPS      (DI), Y0
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      128(DI), Y2
+	VMOVUPS      192(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       winoConst<>+64(SB), Y0, Y0
+	VMOVUPS      Y0, (R12)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R12)(R10*1)
+	VMULPS       winoConst<>+704(SB), Y1, Y0
+	VMULPS       winoConst<>+960(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y3
+	VMOVUPS      Y3, (R12)(SI*1)
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMOVUPS      Y0, (R12)(SI*2)
+	ADDQ         R9, R12
+	VMOVUPS      256(DI), Y0
+	VMOVUPS      320(DI), Y1
+	VMOVUPS      384(DI), Y2
+	VMOVUPS      448(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       winoConst<>+64(SB), Y0, Y0
+	VMOVUPS      Y0, (R12)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R12)(R10*1)
+	VMULPS       winoConst<>+704(SB), Y1, Y0
+	VMULPS       winoConst<>+960(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y3
+	VMOVUPS      Y3, (R12)(SI*1)
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMOVUPS      Y0, (R12)(SI*2)
+	ADDQ         R9, R12
+	VMOVUPS      512(DI), Y0
+	VMOVUPS      576(DI), Y1
+	VMOVUPS      640(DI), Y2
+	VMOVUPS      704(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       winoConst<>+64(SB), Y0, Y0
+	VMOVUPS      Y0, (R12)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R12)(R10*1)
+	VMULPS       winoConst<>+704(SB), Y1, Y0
+	VMULPS       winoConst<>+960(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y3
+	VMOVUPS      Y3, (R12)(SI*1)
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMOVUPS      Y0, (R12)(SI*2)
+	ADDQ         R11, R12
+	VMOVUPS      768(DI), Y0
+	VMOVUPS      832(DI), Y1
+	VMOVUPS      896(DI), Y2
+	VMOVUPS      960(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       winoConst<>+64(SB), Y0, Y0
+	VMOVUPS      Y0, (R12)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R12)(R10*1)
+	VMULPS       winoConst<>+704(SB), Y1, Y0
+	VMULPS       winoConst<>+960(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y3
+	VMOVUPS      Y3, (R12)(SI*1)
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMOVUPS      Y0, (R12)(SI*2)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	DECQ         R13
+	JNZ          winoInput4r2c2AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput4r2c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput4r2c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX
+TEXT ·winoOutput4r2c2AVX2(SB), $576-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R9
+	IMUL3Q $0x00000006, DX, R9
+	IMUL3Q $0x00000003, R9, R11
+
+winoOutput4r2c2AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoOutput4r2c2AVX2_half:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R10*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 64(R8)
+	ADDQ         R9, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R10*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 128(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 192(R8)
+	ADDQ         R9, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R10*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 320(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R10*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 384(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 448(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      128(R8), Y0
+	VMOVUPS      256(R8), Y2
+	VMOVUPS      384(R8), Y3
+	VADDPS       Y0, Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y2
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R12
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, (R12)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      192(R8), Y2
+	VMOVUPS      320(R8), Y3
+	VMOVUPS      448(R8), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R12
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 64(R12)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R13
+	JNZ          winoOutput4r2c2AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput4r2c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool4r2c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX
+TEXT ·winoOutputPool4r2c2AVX2(SB), $576-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R8
+	IMUL3Q $0x00000006, DX, R8
+	IMUL3Q $0x00000003, R8, R10
+
+winoOutputPool4r2c2AVX2_tile:
+	MOVQ $0x00000002, R12
+
+winoOutputPool4r2c2AVX2_half:
+	MOVQ         CX, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 64(DI)
+	ADDQ         R8, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 128(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 192(DI)
+	ADDQ         R8, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 320(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 384(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 448(DI)
+	VMOVUPS      (DI), Y1
+	VMOVUPS      128(DI), Y0
+	VMOVUPS      256(DI), Y2
+	VMOVUPS      384(DI), Y3
+	VADDPS       Y0, Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y2
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R11
+	VMAXPS       Y2, Y1, Y1
+	VMOVAPS      Y1, (DI)
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      192(DI), Y2
+	VMOVUPS      320(DI), Y3
+	VMOVUPS      448(DI), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R11
+	VMAXPS       Y2, Y1, Y1
+	VMAXPS       (DI), Y1, Y1
+	VADDPS       (SI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R11)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, SI
+	DECQ         R12
+	JNZ          winoOutputPool4r2c2AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, SI
+	ADDQ         $0x00000040, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool4r2c2AVX2_tile
+	VZEROUPPER
+	RET
+
 // func winoWeights4AVX2(n int, w *float32, wStride int, u *float32, uStride int)
 // Requires: AVX, FMA3
 TEXT ·winoWeights4AVX2(SB), $1216-40
@@ -24731,11 +35108,11 @@ winoWeights4AVX2_half:
 	ADDQ        R10, R12
 	VMOVUPS     (R12), Y2
 	VADDPS      Y2, Y0, Y3
-	VMULPS      winoConst<>+704(SB), Y3, Y3
-	VMULPS      winoConst<>+768(SB), Y1, Y4
-	VMULPS      winoConst<>+832(SB), Y0, Y5
-	VFMADD231PS winoConst<>+768(SB), Y2, Y5
-	VMULPS      winoConst<>+896(SB), Y1, Y1
+	VMULPS      winoConst<>+1088(SB), Y3, Y3
+	VMULPS      winoConst<>+1152(SB), Y1, Y4
+	VMULPS      winoConst<>+1216(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
+	VMULPS      winoConst<>+1280(SB), Y1, Y1
 	VMULPS      winoConst<>+320(SB), Y0, Y0
 	VSUBPS      Y4, Y3, Y6
 	VADDPS      Y4, Y3, Y3
@@ -24754,11 +35131,11 @@ winoWeights4AVX2_half:
 	ADDQ        R10, R12
 	VMOVUPS     (R12)(DX*1), Y2
 	VADDPS      Y2, Y0, Y3
-	VMULPS      winoConst<>+704(SB), Y3, Y3
-	VMULPS      winoConst<>+768(SB), Y1, Y4
-	VMULPS      winoConst<>+832(SB), Y0, Y5
-	VFMADD231PS winoConst<>+768(SB), Y2, Y5
-	VMULPS      winoConst<>+896(SB), Y1, Y1
+	VMULPS      winoConst<>+1088(SB), Y3, Y3
+	VMULPS      winoConst<>+1152(SB), Y1, Y4
+	VMULPS      winoConst<>+1216(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
+	VMULPS      winoConst<>+1280(SB), Y1, Y1
 	VMULPS      winoConst<>+320(SB), Y0, Y0
 	VSUBPS      Y4, Y3, Y6
 	VADDPS      Y4, Y3, Y3
@@ -24777,11 +35154,11 @@ winoWeights4AVX2_half:
 	ADDQ        R10, R12
 	VMOVUPS     (R12)(DX*2), Y2
 	VADDPS      Y2, Y0, Y3
-	VMULPS      winoConst<>+704(SB), Y3, Y3
-	VMULPS      winoConst<>+768(SB), Y1, Y4
-	VMULPS      winoConst<>+832(SB), Y0, Y5
-	VFMADD231PS winoConst<>+768(SB), Y2, Y5
-	VMULPS      winoConst<>+896(SB), Y1, Y1
+	VMULPS      winoConst<>+1088(SB), Y3, Y3
+	VMULPS      winoConst<>+1152(SB), Y1, Y4
+	VMULPS      winoConst<>+1216(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
+	VMULPS      winoConst<>+1280(SB), Y1, Y1
 	VMULPS      winoConst<>+320(SB), Y0, Y0
 	VSUBPS      Y4, Y3, Y6
 	VADDPS      Y4, Y3, Y3
@@ -24798,11 +35175,11 @@ winoWeights4AVX2_half:
 	VMOVUPS     64(DI), Y1
 	VMOVUPS     128(DI), Y2
 	VADDPS      Y2, Y0, Y3
-	VMULPS      winoConst<>+704(SB), Y3, Y3
-	VMULPS      winoConst<>+768(SB), Y1, Y4
-	VMULPS      winoConst<>+832(SB), Y0, Y5
-	VFMADD231PS winoConst<>+768(SB), Y2, Y5
-	VMULPS      winoConst<>+896(SB), Y1, Y1
+	VMULPS      winoConst<>+1088(SB), Y3, Y3
+	VMULPS      winoConst<>+1152(SB), Y1, Y4
+	VMULPS      winoConst<>+1216(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
+	VMULPS      winoConst<>+1280(SB), Y1, Y1
 	VMULPS      winoConst<>+320(SB), Y0, Y0
 	VSUBPS      Y4, Y3, Y6
 	VADDPS      Y4, Y3, Y3
@@ -24819,11 +35196,11 @@ winoWeights4AVX2_half:
 	VMOVUPS     256(DI), Y1
 	VMOVUPS     320(DI), Y2
 	VADDPS      Y2, Y0, Y3
-	VMULPS      winoConst<>+704(SB), Y3, Y3
-	VMULPS      winoConst<>+768(SB), Y1, Y4
-	VMULPS      winoConst<>+832(SB), Y0, Y5
-	VFMADD231PS winoConst<>+768(SB), Y2, Y5
-	VMULPS      winoConst<>+896(SB), Y1, Y1
+	VMULPS      winoConst<>+1088(SB), Y3, Y3
+	VMULPS      winoConst<>+1152(SB), Y1, Y4
+	VMULPS      winoConst<>+1216(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
+	VMULPS      winoConst<>+1280(SB), Y1, Y1
 	VMULPS      winoConst<>+320(SB), Y0, Y0
 	VSUBPS      Y4, Y3, Y6
 	VADDPS      Y4, Y3, Y3
@@ -24840,11 +35217,11 @@ winoWeights4AVX2_half:
 	VMOVUPS     448(DI), Y1
 	VMOVUPS     512(DI), Y2
 	VADDPS      Y2, Y0, Y3
-	VMULPS      winoConst<>+704(SB), Y3, Y3
-	VMULPS      winoConst<>+768(SB), Y1, Y4
-	VMULPS      winoConst<>+832(SB), Y0, Y5
-	VFMADD231PS winoConst<>+768(SB), Y2, Y5
-	VMULPS      winoConst<>+896(SB), Y1, Y1
+	VMULPS      winoConst<>+1088(SB), Y3, Y3
+	VMULPS      winoConst<>+1152(SB), Y1, Y4
+	VMULPS      winoConst<>+1216(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
+	VMULPS      winoConst<>+1280(SB), Y1, Y1
 	VMULPS      winoConst<>+320(SB), Y0, Y0
 	VSUBPS      Y4, Y3, Y6
 	VADDPS      Y4, Y3, Y3
@@ -24861,11 +35238,11 @@ winoWeights4AVX2_half:
 	VMOVUPS     640(DI), Y1
 	VMOVUPS     704(DI), Y2
 	VADDPS      Y2, Y0, Y3
-	VMULPS      winoConst<>+704(SB), Y3, Y3
-	VMULPS      winoConst<>+768(SB), Y1, Y4
-	VMULPS      winoConst<>+832(SB), Y0, Y5
-	VFMADD231PS winoConst<>+768(SB), Y2, Y5
-	VMULPS      winoConst<>+896(SB), Y1, Y1
+	VMULPS      winoConst<>+1088(SB), Y3, Y3
+	VMULPS      winoConst<>+1152(SB), Y1, Y4
+	VMULPS      winoConst<>+1216(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
+	VMULPS      winoConst<>+1280(SB), Y1, Y1
 	VMULPS      winoConst<>+320(SB), Y0, Y0
 	VSUBPS      Y4, Y3, Y6
 	VADDPS      Y4, Y3, Y3
@@ -24882,11 +35259,11 @@ winoWeights4AVX2_half:
 	VMOVUPS     832(DI), Y1
 	VMOVUPS     896(DI), Y2
 	VADDPS      Y2, Y0, Y3
-	VMULPS      winoConst<>+704(SB), Y3, Y3
-	VMULPS      winoConst<>+768(SB), Y1, Y4
-	VMULPS      winoConst<>+832(SB), Y0, Y5
-	VFMADD231PS winoConst<>+768(SB), Y2, Y5
-	VMULPS      winoConst<>+896(SB), Y1, Y1
+	VMULPS      winoConst<>+1088(SB), Y3, Y3
+	VMULPS      winoConst<>+1152(SB), Y1, Y4
+	VMULPS      winoConst<>+1216(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
+	VMULPS      winoConst<>+1280(SB), Y1, Y1
 	VMULPS      winoConst<>+320(SB), Y0, Y0
 	VSUBPS      Y4, Y3, Y6
 	VADDPS      Y4, Y3, Y3
@@ -24903,11 +35280,11 @@ winoWeights4AVX2_half:
 	VMOVUPS     1024(DI), Y1
 	VMOVUPS     1088(DI), Y2
 	VADDPS      Y2, Y0, Y3
-	VMULPS      winoConst<>+704(SB), Y3, Y3
-	VMULPS      winoConst<>+768(SB), Y1, Y4
-	VMULPS      winoConst<>+832(SB), Y0, Y5
-	VFMADD231PS winoConst<>+768(SB), Y2, Y5
-	VMULPS      winoConst<>+896(SB), Y1, Y1
+	VMULPS      winoConst<>+1088(SB), Y3, Y3
+	VMULPS      winoConst<>+1152(SB), Y1, Y4
+	VMULPS      winoConst<>+1216(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
+	VMULPS      winoConst<>+1280(SB), Y1, Y1
 	VMULPS      winoConst<>+320(SB), Y0, Y0
 	VSUBPS      Y4, Y3, Y6
 	VADDPS      Y4, Y3, Y3
@@ -27061,6 +37438,7289 @@ winoOutputPool6AVX2_half:
 	VZEROUPPER
 	RET
 
+// func winoInput6r6c4AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, FMA3
+TEXT ·winoInput6r6c4AVX2(SB), $3136-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   xRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	LEAQ   (SI)(SI*2), R11
+	LEAQ   (SI)(SI*4), R12
+	LEAQ   (R11)(SI*4), R12
+	IMUL3Q $0x00000008, SI, R13
+
+winoInput6r6c4AVX2_tile:
+	MOVQ $0x00000002, R15
+
+winoInput6r6c4AVX2_half:
+	VMOVUPS      (CX), Y0
+	VMOVUPS      (CX)(DX*1), Y1
+	VMOVUPS      (CX)(DX*2), Y2
+	VMOVUPS      (CX)(R8*1), Y3
+	VMOVUPS      (CX)(DX*4), Y4
+	VMOVUPS      (CX)(R9*1), Y5
+	VMOVUPS      (CX)(R8*2), Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VMOVAPS      Y0, (DI)
+	VSUBPS       Y1, Y7, Y0
+	VSUBPS       Y5, Y3, Y7
+	VFMADD231PS  winoConst<>+192(SB), Y7, Y0
+	VMOVAPS      Y0, 2688(DI)
+	VADDPS       Y6, Y2, Y0
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y0
+	VADDPS       Y5, Y1, Y7
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y7
+	VADDPS       Y7, Y0, Y8
+	VMOVAPS      Y8, 384(DI)
+	VSUBPS       Y7, Y0, Y0
+	VMOVAPS      Y0, 768(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y0
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y7
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y7
+	VMOVAPS      Y0, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y7, Y8
+	VMOVAPS      Y8, 1152(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y7, Y0
+	VMOVAPS      Y0, 1536(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y0
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y0, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y1, 1920(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y0
+	VMOVAPS      Y0, 2304(DI)
+	VMOVUPS      64(CX), Y0
+	VMOVUPS      64(CX)(DX*1), Y1
+	VMOVUPS      64(CX)(DX*2), Y2
+	VMOVUPS      64(CX)(R8*1), Y3
+	VMOVUPS      64(CX)(DX*4), Y4
+	VMOVUPS      64(CX)(R9*1), Y5
+	VMOVUPS      64(CX)(R8*2), Y6
+	VMOVUPS      64(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VMOVAPS      Y0, 64(DI)
+	VSUBPS       Y1, Y7, Y0
+	VSUBPS       Y5, Y3, Y7
+	VFMADD231PS  winoConst<>+192(SB), Y7, Y0
+	VMOVAPS      Y0, 2752(DI)
+	VADDPS       Y6, Y2, Y0
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y0
+	VADDPS       Y5, Y1, Y7
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y7
+	VADDPS       Y7, Y0, Y8
+	VMOVAPS      Y8, 448(DI)
+	VSUBPS       Y7, Y0, Y0
+	VMOVAPS      Y0, 832(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y0
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y7
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y7
+	VMOVAPS      Y0, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y7, Y8
+	VMOVAPS      Y8, 1216(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y7, Y0
+	VMOVAPS      Y0, 1600(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y0
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y0, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y1, 1984(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y0
+	VMOVAPS      Y0, 2368(DI)
+	VMOVUPS      128(CX), Y0
+	VMOVUPS      128(CX)(DX*1), Y1
+	VMOVUPS      128(CX)(DX*2), Y2
+	VMOVUPS      128(CX)(R8*1), Y3
+	VMOVUPS      128(CX)(DX*4), Y4
+	VMOVUPS      128(CX)(R9*1), Y5
+	VMOVUPS      128(CX)(R8*2), Y6
+	VMOVUPS      128(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VMOVAPS      Y0, 128(DI)
+	VSUBPS       Y1, Y7, Y0
+	VSUBPS       Y5, Y3, Y7
+	VFMADD231PS  winoConst<>+192(SB), Y7, Y0
+	VMOVAPS      Y0, 2816(DI)
+	VADDPS       Y6, Y2, Y0
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y0
+	VADDPS       Y5, Y1, Y7
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y7
+	VADDPS       Y7, Y0, Y8
+	VMOVAPS      Y8, 512(DI)
+	VSUBPS       Y7, Y0, Y0
+	VMOVAPS      Y0, 896(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y0
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y7
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y7
+	VMOVAPS      Y0, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y7, Y8
+	VMOVAPS      Y8, 1280(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y7, Y0
+	VMOVAPS      Y0, 1664(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y0
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y0, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y1, 2048(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y0
+	VMOVAPS      Y0, 2432(DI)
+	VMOVUPS      192(CX), Y0
+	VMOVUPS      192(CX)(DX*1), Y1
+	VMOVUPS      192(CX)(DX*2), Y2
+	VMOVUPS      192(CX)(R8*1), Y3
+	VMOVUPS      192(CX)(DX*4), Y4
+	VMOVUPS      192(CX)(R9*1), Y5
+	VMOVUPS      192(CX)(R8*2), Y6
+	VMOVUPS      192(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VMOVAPS      Y0, 192(DI)
+	VSUBPS       Y1, Y7, Y0
+	VSUBPS       Y5, Y3, Y7
+	VFMADD231PS  winoConst<>+192(SB), Y7, Y0
+	VMOVAPS      Y0, 2880(DI)
+	VADDPS       Y6, Y2, Y0
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y0
+	VADDPS       Y5, Y1, Y7
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y7
+	VADDPS       Y7, Y0, Y8
+	VMOVAPS      Y8, 576(DI)
+	VSUBPS       Y7, Y0, Y0
+	VMOVAPS      Y0, 960(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y0
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y7
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y7
+	VMOVAPS      Y0, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y7, Y8
+	VMOVAPS      Y8, 1344(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y7, Y0
+	VMOVAPS      Y0, 1728(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y0
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y0, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y1, 2112(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y0
+	VMOVAPS      Y0, 2496(DI)
+	VMOVUPS      256(CX), Y0
+	VMOVUPS      256(CX)(DX*1), Y1
+	VMOVUPS      256(CX)(DX*2), Y2
+	VMOVUPS      256(CX)(R8*1), Y3
+	VMOVUPS      256(CX)(DX*4), Y4
+	VMOVUPS      256(CX)(R9*1), Y5
+	VMOVUPS      256(CX)(R8*2), Y6
+	VMOVUPS      256(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VMOVAPS      Y0, 256(DI)
+	VSUBPS       Y1, Y7, Y0
+	VSUBPS       Y5, Y3, Y7
+	VFMADD231PS  winoConst<>+192(SB), Y7, Y0
+	VMOVAPS      Y0, 2944(DI)
+	VADDPS       Y6, Y2, Y0
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y0
+	VADDPS       Y5, Y1, Y7
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y7
+	VADDPS       Y7, Y0, Y8
+	VMOVAPS      Y8, 640(DI)
+	VSUBPS       Y7, Y0, Y0
+	VMOVAPS      Y0, 1024(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y0
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y7
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y7
+	VMOVAPS      Y0, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y7, Y8
+	VMOVAPS      Y8, 1408(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y7, Y0
+	VMOVAPS      Y0, 1792(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y0
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y0, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y1, 2176(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y0
+	VMOVAPS      Y0, 2560(DI)
+	VMOVUPS      320(CX), Y0
+	VMOVUPS      320(CX)(DX*1), Y1
+	VMOVUPS      320(CX)(DX*2), Y2
+	VMOVUPS      320(CX)(R8*1), Y3
+	VMOVUPS      320(CX)(DX*4), Y4
+	VMOVUPS      320(CX)(R9*1), Y5
+	VMOVUPS      320(CX)(R8*2), Y6
+	VMOVUPS      320(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VMOVAPS      Y0, 320(DI)
+	VSUBPS       Y1, Y7, Y0
+	VSUBPS       Y5, Y3, Y7
+	VFMADD231PS  winoConst<>+192(SB), Y7, Y0
+	VMOVAPS      Y0, 3008(DI)
+	VADDPS       Y6, Y2, Y0
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y0
+	VADDPS       Y5, Y1, Y7
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y7
+	VADDPS       Y7, Y0, Y8
+	VMOVAPS      Y8, 704(DI)
+	VSUBPS       Y7, Y0, Y0
+	VMOVAPS      Y0, 1088(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y0
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y7
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y7
+	VMOVAPS      Y0, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y7, Y8
+	VMOVAPS      Y8, 1472(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y7, Y0
+	VMOVAPS      Y0, 1856(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y0
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y0, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y1, 2240(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y0
+	VMOVAPS      Y0, 2624(DI)
+	MOVQ         BX, R14
+	VMOVUPS      (DI), Y0
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      128(DI), Y2
+	VMOVUPS      192(DI), Y3
+	VMOVUPS      256(DI), Y4
+	VMOVUPS      320(DI), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVUPS      Y0, (R14)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(R12*1)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R14)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R14)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R14)(R11*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(SI*4)
+	ADDQ         R13, R14
+	VMOVUPS      384(DI), Y0
+	VMOVUPS      448(DI), Y1
+	VMOVUPS      512(DI), Y2
+	VMOVUPS      576(DI), Y3
+	VMOVUPS      640(DI), Y4
+	VMOVUPS      704(DI), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVUPS      Y0, (R14)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(R12*1)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R14)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R14)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R14)(R11*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(SI*4)
+	ADDQ         R13, R14
+	VMOVUPS      768(DI), Y0
+	VMOVUPS      832(DI), Y1
+	VMOVUPS      896(DI), Y2
+	VMOVUPS      960(DI), Y3
+	VMOVUPS      1024(DI), Y4
+	VMOVUPS      1088(DI), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVUPS      Y0, (R14)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(R12*1)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R14)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R14)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R14)(R11*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(SI*4)
+	ADDQ         R13, R14
+	VMOVUPS      1152(DI), Y0
+	VMOVUPS      1216(DI), Y1
+	VMOVUPS      1280(DI), Y2
+	VMOVUPS      1344(DI), Y3
+	VMOVUPS      1408(DI), Y4
+	VMOVUPS      1472(DI), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVUPS      Y0, (R14)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(R12*1)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R14)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R14)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R14)(R11*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(SI*4)
+	ADDQ         R13, R14
+	VMOVUPS      1536(DI), Y0
+	VMOVUPS      1600(DI), Y1
+	VMOVUPS      1664(DI), Y2
+	VMOVUPS      1728(DI), Y3
+	VMOVUPS      1792(DI), Y4
+	VMOVUPS      1856(DI), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVUPS      Y0, (R14)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(R12*1)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R14)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R14)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R14)(R11*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(SI*4)
+	ADDQ         R13, R14
+	VMOVUPS      1920(DI), Y0
+	VMOVUPS      1984(DI), Y1
+	VMOVUPS      2048(DI), Y2
+	VMOVUPS      2112(DI), Y3
+	VMOVUPS      2176(DI), Y4
+	VMOVUPS      2240(DI), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVUPS      Y0, (R14)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(R12*1)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R14)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R14)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R14)(R11*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(SI*4)
+	ADDQ         R13, R14
+	VMOVUPS      2304(DI), Y0
+	VMOVUPS      2368(DI), Y1
+	VMOVUPS      2432(DI), Y2
+	VMOVUPS      2496(DI), Y3
+	VMOVUPS      2560(DI), Y4
+	VMOVUPS      2624(DI), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVUPS      Y0, (R14)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(R12*1)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R14)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R14)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R14)(R11*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(SI*4)
+	ADDQ         R13, R14
+	VMOVUPS      2688(DI), Y0
+	VMOVUPS      2752(DI), Y1
+	VMOVUPS      2816(DI), Y2
+	VMOVUPS      2880(DI), Y3
+	VMOVUPS      2944(DI), Y4
+	VMOVUPS      3008(DI), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVUPS      Y0, (R14)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(R12*1)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R14)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R14)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R14)(R11*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(SI*4)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	DECQ         R15
+	JNZ          winoInput6r6c4AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput6r6c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput6r6c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutput6r6c4AVX2(SB), $2112-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R10
+	IMUL3Q $0x00000008, DX, R11
+
+winoOutput6r6c4AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoOutput6r6c4AVX2_half:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 64(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 128(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 192(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 320(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 384(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 448(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 576(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 640(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 704(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 768(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 832(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 896(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 960(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 1024(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 1088(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 1152(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 1216(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 1280(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 1344(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 1408(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 1472(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 1536(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 1600(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 1664(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 1728(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 1792(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 1856(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 1920(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 1984(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      256(R8), Y6
+	VMOVUPS      512(R8), Y7
+	VMOVUPS      768(R8), Y4
+	VMOVUPS      1024(R8), Y8
+	VMOVUPS      1280(R8), Y2
+	VMOVUPS      1536(R8), Y3
+	VMOVUPS      1792(R8), Y0
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y8, Y4, Y7
+	VSUBPS       Y8, Y4, Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y10
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y7, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y9, Y1
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y8, Y2
+	VFMADD231PS  winoConst<>+576(SB), Y10, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y7, Y3
+	VFMADD231PS  winoConst<>+512(SB), Y9, Y3
+	VMOVAPS      Y6, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y8, Y4
+	VFMADD231PS  winoConst<>+64(SB), Y10, Y4
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  winoConst<>+576(SB), Y7, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y9, Y5
+	VADDPS       Y6, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y8, Y0
+	VADDPS       Y10, Y0, Y6
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R12
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y3, Y3
+	VMAXPS       Y3, Y0, Y3
+	VMOVUPS      Y3, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y4, Y4
+	VMAXPS       Y4, Y0, Y4
+	VMOVUPS      Y4, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y5, Y5
+	VMAXPS       Y5, Y0, Y5
+	VMOVUPS      Y5, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y6, Y6
+	VMAXPS       Y6, Y0, Y6
+	VMOVUPS      Y6, (R12)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      320(R8), Y2
+	VMOVUPS      576(R8), Y3
+	VMOVUPS      832(R8), Y4
+	VMOVUPS      1088(R8), Y5
+	VMOVUPS      1344(R8), Y6
+	VMOVUPS      1600(R8), Y7
+	VMOVUPS      1856(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y10
+	VMOVAPS      Y2, Y11
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y11
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+576(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+128(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y2
+	VADDPS       Y6, Y2, Y2
+	MOVQ         BX, R12
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y10, Y10
+	VMAXPS       Y10, Y0, Y10
+	VMOVUPS      Y10, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y11, Y11
+	VMAXPS       Y11, Y0, Y11
+	VMOVUPS      Y11, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 64(R12)
+	VMOVUPS      128(R8), Y1
+	VMOVUPS      384(R8), Y2
+	VMOVUPS      640(R8), Y3
+	VMOVUPS      896(R8), Y4
+	VMOVUPS      1152(R8), Y5
+	VMOVUPS      1408(R8), Y6
+	VMOVUPS      1664(R8), Y7
+	VMOVUPS      1920(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y10
+	VMOVAPS      Y2, Y11
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y11
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+576(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+128(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y2
+	VADDPS       Y6, Y2, Y2
+	MOVQ         BX, R12
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 128(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 128(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y10, Y10
+	VMAXPS       Y10, Y0, Y10
+	VMOVUPS      Y10, 128(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y11, Y11
+	VMAXPS       Y11, Y0, Y11
+	VMOVUPS      Y11, 128(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, 128(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 128(R12)
+	VMOVUPS      192(R8), Y1
+	VMOVUPS      448(R8), Y2
+	VMOVUPS      704(R8), Y3
+	VMOVUPS      960(R8), Y4
+	VMOVUPS      1216(R8), Y5
+	VMOVUPS      1472(R8), Y6
+	VMOVUPS      1728(R8), Y7
+	VMOVUPS      1984(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y10
+	VMOVAPS      Y2, Y11
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y11
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+576(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+128(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y2
+	VADDPS       Y6, Y2, Y2
+	MOVQ         BX, R12
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 192(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 192(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y10, Y10
+	VMAXPS       Y10, Y0, Y10
+	VMOVUPS      Y10, 192(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y11, Y11
+	VMAXPS       Y11, Y0, Y11
+	VMOVUPS      Y11, 192(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, 192(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 192(R12)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R13
+	JNZ          winoOutput6r6c4AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput6r6c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool6r6c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputPool6r6c4AVX2(SB), $2112-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R10
+	IMUL3Q $0x00000008, DX, R11
+
+winoOutputPool6r6c4AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoOutputPool6r6c4AVX2_half:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 64(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 128(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 192(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 320(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 384(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 448(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 576(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 640(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 704(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 768(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 832(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 896(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 960(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 1024(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 1088(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 1152(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 1216(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 1280(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 1344(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 1408(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 1472(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 1536(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 1600(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 1664(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 1728(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 1792(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 1856(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 1920(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 1984(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      256(R8), Y6
+	VMOVUPS      512(R8), Y7
+	VMOVUPS      768(R8), Y4
+	VMOVUPS      1024(R8), Y8
+	VMOVUPS      1280(R8), Y2
+	VMOVUPS      1536(R8), Y3
+	VMOVUPS      1792(R8), Y0
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y8, Y4, Y7
+	VSUBPS       Y8, Y4, Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y10
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y7, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y9, Y1
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y8, Y2
+	VFMADD231PS  winoConst<>+576(SB), Y10, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y7, Y3
+	VFMADD231PS  winoConst<>+512(SB), Y9, Y3
+	VMOVAPS      Y6, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y8, Y4
+	VFMADD231PS  winoConst<>+64(SB), Y10, Y4
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  winoConst<>+576(SB), Y7, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y9, Y5
+	VADDPS       Y6, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y8, Y0
+	VADDPS       Y10, Y0, Y6
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R12
+	VMAXPS       Y2, Y1, Y1
+	VMAXPS       Y4, Y3, Y3
+	VMAXPS       Y6, Y5, Y5
+	VMOVAPS      Y1, (R8)
+	VMOVAPS      Y3, 256(R8)
+	VMOVAPS      Y5, 512(R8)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      320(R8), Y2
+	VMOVUPS      576(R8), Y3
+	VMOVUPS      832(R8), Y4
+	VMOVUPS      1088(R8), Y5
+	VMOVUPS      1344(R8), Y6
+	VMOVUPS      1600(R8), Y7
+	VMOVUPS      1856(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y10
+	VMOVAPS      Y2, Y11
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y11
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+576(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+128(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y2
+	VADDPS       Y6, Y2, Y2
+	MOVQ         BX, R12
+	VMAXPS       Y7, Y1, Y1
+	VMAXPS       Y11, Y10, Y10
+	VMAXPS       Y2, Y9, Y9
+	VMAXPS       (R8), Y1, Y1
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R12)
+	ADDQ         SI, R12
+	VMAXPS       256(R8), Y10, Y10
+	VADDPS       (DI), Y10, Y10
+	VMAXPS       Y10, Y0, Y10
+	VMOVUPS      Y10, (R12)
+	ADDQ         SI, R12
+	VMAXPS       512(R8), Y9, Y9
+	VADDPS       (DI), Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, (R12)
+	VMOVUPS      128(R8), Y1
+	VMOVUPS      384(R8), Y2
+	VMOVUPS      640(R8), Y3
+	VMOVUPS      896(R8), Y4
+	VMOVUPS      1152(R8), Y5
+	VMOVUPS      1408(R8), Y6
+	VMOVUPS      1664(R8), Y7
+	VMOVUPS      1920(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y10
+	VMOVAPS      Y2, Y11
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y11
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+576(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+128(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y2
+	VADDPS       Y6, Y2, Y2
+	MOVQ         BX, R12
+	VMAXPS       Y7, Y1, Y1
+	VMAXPS       Y11, Y10, Y10
+	VMAXPS       Y2, Y9, Y9
+	VMOVAPS      Y1, 128(R8)
+	VMOVAPS      Y10, 384(R8)
+	VMOVAPS      Y9, 640(R8)
+	VMOVUPS      192(R8), Y1
+	VMOVUPS      448(R8), Y2
+	VMOVUPS      704(R8), Y3
+	VMOVUPS      960(R8), Y4
+	VMOVUPS      1216(R8), Y5
+	VMOVUPS      1472(R8), Y6
+	VMOVUPS      1728(R8), Y7
+	VMOVUPS      1984(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y10
+	VMOVAPS      Y2, Y11
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y11
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+576(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+128(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y2
+	VADDPS       Y6, Y2, Y2
+	MOVQ         BX, R12
+	VMAXPS       Y7, Y1, Y1
+	VMAXPS       Y11, Y10, Y10
+	VMAXPS       Y2, Y9, Y9
+	VMAXPS       128(R8), Y1, Y1
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R12)
+	ADDQ         SI, R12
+	VMAXPS       384(R8), Y10, Y10
+	VADDPS       (DI), Y10, Y10
+	VMAXPS       Y10, Y0, Y10
+	VMOVUPS      Y10, 64(R12)
+	ADDQ         SI, R12
+	VMAXPS       640(R8), Y9, Y9
+	VADDPS       (DI), Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, 64(R12)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R13
+	JNZ          winoOutputPool6r6c4AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool6r6c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoInput6r6c2AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, FMA3
+TEXT ·winoInput6r6c2AVX2(SB), $2112-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   xRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	LEAQ   (SI)(SI*2), R11
+	LEAQ   (SI)(SI*4), R12
+	LEAQ   (R11)(SI*4), R11
+	IMUL3Q $0x00000008, SI, R12
+
+winoInput6r6c2AVX2_tile:
+	MOVQ $0x00000002, R14
+
+winoInput6r6c2AVX2_half:
+	VMOVUPS      (CX), Y0
+	VMOVUPS      (CX)(DX*1), Y1
+	VMOVUPS      (CX)(DX*2), Y2
+	VMOVUPS      (CX)(R8*1), Y3
+	VMOVUPS      (CX)(DX*4), Y4
+	VMOVUPS      (CX)(R9*1), Y5
+	VMOVUPS      (CX)(R8*2), Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VMOVAPS      Y0, (DI)
+	VSUBPS       Y1, Y7, Y0
+	VSUBPS       Y5, Y3, Y7
+	VFMADD231PS  winoConst<>+192(SB), Y7, Y0
+	VMOVAPS      Y0, 1792(DI)
+	VADDPS       Y6, Y2, Y0
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y0
+	VADDPS       Y5, Y1, Y7
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y7
+	VADDPS       Y7, Y0, Y8
+	VMOVAPS      Y8, 256(DI)
+	VSUBPS       Y7, Y0, Y0
+	VMOVAPS      Y0, 512(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y0
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y7
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y7
+	VMOVAPS      Y0, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y7, Y8
+	VMOVAPS      Y8, 768(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y7, Y0
+	VMOVAPS      Y0, 1024(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y0
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y0, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y1, 1280(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y0
+	VMOVAPS      Y0, 1536(DI)
+	VMOVUPS      64(CX), Y0
+	VMOVUPS      64(CX)(DX*1), Y1
+	VMOVUPS      64(CX)(DX*2), Y2
+	VMOVUPS      64(CX)(R8*1), Y3
+	VMOVUPS      64(CX)(DX*4), Y4
+	VMOVUPS      64(CX)(R9*1), Y5
+	VMOVUPS      64(CX)(R8*2), Y6
+	VMOVUPS      64(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VMOVAPS      Y0, 64(DI)
+	VSUBPS       Y1, Y7, Y0
+	VSUBPS       Y5, Y3, Y7
+	VFMADD231PS  winoConst<>+192(SB), Y7, Y0
+	VMOVAPS      Y0, 1856(DI)
+	VADDPS       Y6, Y2, Y0
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y0
+	VADDPS       Y5, Y1, Y7
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y7
+	VADDPS       Y7, Y0, Y8
+	VMOVAPS      Y8, 320(DI)
+	VSUBPS       Y7, Y0, Y0
+	VMOVAPS      Y0, 576(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y0
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y7
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y7
+	VMOVAPS      Y0, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y7, Y8
+	VMOVAPS      Y8, 832(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y7, Y0
+	VMOVAPS      Y0, 1088(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y0
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y0, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y1, 1344(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y0
+	VMOVAPS      Y0, 1600(DI)
+	VMOVUPS      128(CX), Y0
+	VMOVUPS      128(CX)(DX*1), Y1
+	VMOVUPS      128(CX)(DX*2), Y2
+	VMOVUPS      128(CX)(R8*1), Y3
+	VMOVUPS      128(CX)(DX*4), Y4
+	VMOVUPS      128(CX)(R9*1), Y5
+	VMOVUPS      128(CX)(R8*2), Y6
+	VMOVUPS      128(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VMOVAPS      Y0, 128(DI)
+	VSUBPS       Y1, Y7, Y0
+	VSUBPS       Y5, Y3, Y7
+	VFMADD231PS  winoConst<>+192(SB), Y7, Y0
+	VMOVAPS      Y0, 1920(DI)
+	VADDPS       Y6, Y2, Y0
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y0
+	VADDPS       Y5, Y1, Y7
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y7
+	VADDPS       Y7, Y0, Y8
+	VMOVAPS      Y8, 384(DI)
+	VSUBPS       Y7, Y0, Y0
+	VMOVAPS      Y0, 640(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y0
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y7
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y7
+	VMOVAPS      Y0, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y7, Y8
+	VMOVAPS      Y8, 896(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y7, Y0
+	VMOVAPS      Y0, 1152(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y0
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y0, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y1, 1408(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y0
+	VMOVAPS      Y0, 1664(DI)
+	VMOVUPS      192(CX), Y0
+	VMOVUPS      192(CX)(DX*1), Y1
+	VMOVUPS      192(CX)(DX*2), Y2
+	VMOVUPS      192(CX)(R8*1), Y3
+	VMOVUPS      192(CX)(DX*4), Y4
+	VMOVUPS      192(CX)(R9*1), Y5
+	VMOVUPS      192(CX)(R8*2), Y6
+	VMOVUPS      192(CX)(R10*1), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VMOVAPS      Y0, 192(DI)
+	VSUBPS       Y1, Y7, Y0
+	VSUBPS       Y5, Y3, Y7
+	VFMADD231PS  winoConst<>+192(SB), Y7, Y0
+	VMOVAPS      Y0, 1984(DI)
+	VADDPS       Y6, Y2, Y0
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y0
+	VADDPS       Y5, Y1, Y7
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y7
+	VADDPS       Y7, Y0, Y8
+	VMOVAPS      Y8, 448(DI)
+	VSUBPS       Y7, Y0, Y0
+	VMOVAPS      Y0, 704(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y0
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y7
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y7
+	VMOVAPS      Y0, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y7, Y8
+	VMOVAPS      Y8, 960(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y7, Y0
+	VMOVAPS      Y0, 1216(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y0
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y0, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVAPS      Y1, 1472(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y0
+	VMOVAPS      Y0, 1728(DI)
+	MOVQ         BX, R13
+	VMOVUPS      (DI), Y0
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      128(DI), Y2
+	VMOVUPS      192(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (R13)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R13)(R11*1)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVUPS      Y3, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	ADDQ         R12, R13
+	VMOVUPS      256(DI), Y0
+	VMOVUPS      320(DI), Y1
+	VMOVUPS      384(DI), Y2
+	VMOVUPS      448(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (R13)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R13)(R11*1)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVUPS      Y3, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	ADDQ         R12, R13
+	VMOVUPS      512(DI), Y0
+	VMOVUPS      576(DI), Y1
+	VMOVUPS      640(DI), Y2
+	VMOVUPS      704(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (R13)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R13)(R11*1)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVUPS      Y3, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	ADDQ         R12, R13
+	VMOVUPS      768(DI), Y0
+	VMOVUPS      832(DI), Y1
+	VMOVUPS      896(DI), Y2
+	VMOVUPS      960(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (R13)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R13)(R11*1)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVUPS      Y3, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	ADDQ         R12, R13
+	VMOVUPS      1024(DI), Y0
+	VMOVUPS      1088(DI), Y1
+	VMOVUPS      1152(DI), Y2
+	VMOVUPS      1216(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (R13)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R13)(R11*1)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVUPS      Y3, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	ADDQ         R12, R13
+	VMOVUPS      1280(DI), Y0
+	VMOVUPS      1344(DI), Y1
+	VMOVUPS      1408(DI), Y2
+	VMOVUPS      1472(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (R13)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R13)(R11*1)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVUPS      Y3, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	ADDQ         R12, R13
+	VMOVUPS      1536(DI), Y0
+	VMOVUPS      1600(DI), Y1
+	VMOVUPS      1664(DI), Y2
+	VMOVUPS      1728(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (R13)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R13)(R11*1)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVUPS      Y3, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	ADDQ         R12, R13
+	VMOVUPS      1792(DI), Y0
+	VMOVUPS      1856(DI), Y1
+	VMOVUPS      1920(DI), Y2
+	VMOVUPS      1984(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (R13)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R13)(R11*1)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVUPS      Y3, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	DECQ         R14
+	JNZ          winoInput6r6c2AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput6r6c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput6r6c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutput6r6c2AVX2(SB), $1088-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R9
+	IMUL3Q $0x00000008, DX, R10
+
+winoOutput6r6c2AVX2_tile:
+	MOVQ $0x00000002, R12
+
+winoOutput6r6c2AVX2_half:
+	MOVQ         CX, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 64(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 128(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 192(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 320(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 384(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 448(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 576(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 640(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 704(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 768(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 832(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 896(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 960(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      128(R8), Y6
+	VMOVUPS      256(R8), Y7
+	VMOVUPS      384(R8), Y4
+	VMOVUPS      512(R8), Y8
+	VMOVUPS      640(R8), Y2
+	VMOVUPS      768(R8), Y3
+	VMOVUPS      896(R8), Y0
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y8, Y4, Y7
+	VSUBPS       Y8, Y4, Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y10
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y7, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y9, Y1
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y8, Y2
+	VFMADD231PS  winoConst<>+576(SB), Y10, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y7, Y3
+	VFMADD231PS  winoConst<>+512(SB), Y9, Y3
+	VMOVAPS      Y6, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y8, Y4
+	VFMADD231PS  winoConst<>+64(SB), Y10, Y4
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  winoConst<>+576(SB), Y7, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y9, Y5
+	VADDPS       Y6, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y8, Y0
+	VADDPS       Y10, Y0, Y6
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R11
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, (R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Y3, Y3
+	VMAXPS       Y3, Y0, Y3
+	VMOVUPS      Y3, (R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Y4, Y4
+	VMAXPS       Y4, Y0, Y4
+	VMOVUPS      Y4, (R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Y5, Y5
+	VMAXPS       Y5, Y0, Y5
+	VMOVUPS      Y5, (R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Y6, Y6
+	VMAXPS       Y6, Y0, Y6
+	VMOVUPS      Y6, (R11)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      192(R8), Y2
+	VMOVUPS      320(R8), Y3
+	VMOVUPS      448(R8), Y4
+	VMOVUPS      576(R8), Y5
+	VMOVUPS      704(R8), Y6
+	VMOVUPS      832(R8), Y7
+	VMOVUPS      960(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y10
+	VMOVAPS      Y2, Y11
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y11
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+576(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+128(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y2
+	VADDPS       Y6, Y2, Y2
+	MOVQ         BX, R11
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 64(R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Y10, Y10
+	VMAXPS       Y10, Y0, Y10
+	VMOVUPS      Y10, 64(R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Y11, Y11
+	VMAXPS       Y11, Y0, Y11
+	VMOVUPS      Y11, 64(R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, 64(R11)
+	ADDQ         SI, R11
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 64(R11)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R12
+	JNZ          winoOutput6r6c2AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput6r6c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool6r6c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputPool6r6c2AVX2(SB), $1088-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R9
+	IMUL3Q $0x00000008, DX, R10
+
+winoOutputPool6r6c2AVX2_tile:
+	MOVQ $0x00000002, R12
+
+winoOutputPool6r6c2AVX2_half:
+	MOVQ         CX, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 64(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 128(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 192(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 320(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 384(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 448(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 576(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 640(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 704(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 768(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 832(R8)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 896(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 960(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      128(R8), Y6
+	VMOVUPS      256(R8), Y7
+	VMOVUPS      384(R8), Y4
+	VMOVUPS      512(R8), Y8
+	VMOVUPS      640(R8), Y2
+	VMOVUPS      768(R8), Y3
+	VMOVUPS      896(R8), Y0
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y8, Y4, Y7
+	VSUBPS       Y8, Y4, Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y10
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y7, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y9, Y1
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y8, Y2
+	VFMADD231PS  winoConst<>+576(SB), Y10, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y7, Y3
+	VFMADD231PS  winoConst<>+512(SB), Y9, Y3
+	VMOVAPS      Y6, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y8, Y4
+	VFMADD231PS  winoConst<>+64(SB), Y10, Y4
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  winoConst<>+576(SB), Y7, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y9, Y5
+	VADDPS       Y6, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y8, Y0
+	VADDPS       Y10, Y0, Y6
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R11
+	VMAXPS       Y2, Y1, Y1
+	VMAXPS       Y4, Y3, Y3
+	VMAXPS       Y6, Y5, Y5
+	VMOVAPS      Y1, (R8)
+	VMOVAPS      Y3, 128(R8)
+	VMOVAPS      Y5, 256(R8)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      192(R8), Y2
+	VMOVUPS      320(R8), Y3
+	VMOVUPS      448(R8), Y4
+	VMOVUPS      576(R8), Y5
+	VMOVUPS      704(R8), Y6
+	VMOVUPS      832(R8), Y7
+	VMOVUPS      960(R8), Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y9, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y5, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y7
+	VFMADD231PS  winoConst<>+576(SB), Y6, Y7
+	VMOVAPS      Y9, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y5, Y10
+	VMOVAPS      Y2, Y11
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y11
+	VMOVAPS      Y9, Y9
+	VFMADD231PS  winoConst<>+576(SB), Y3, Y9
+	VFMADD231PS  winoConst<>+128(SB), Y5, Y9
+	VADDPS       Y2, Y8, Y2
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y2
+	VADDPS       Y6, Y2, Y2
+	MOVQ         BX, R11
+	VMAXPS       Y7, Y1, Y1
+	VMAXPS       Y11, Y10, Y10
+	VMAXPS       Y2, Y9, Y9
+	VMAXPS       (R8), Y1, Y1
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R11)
+	ADDQ         SI, R11
+	VMAXPS       128(R8), Y10, Y10
+	VADDPS       (DI), Y10, Y10
+	VMAXPS       Y10, Y0, Y10
+	VMOVUPS      Y10, (R11)
+	ADDQ         SI, R11
+	VMAXPS       256(R8), Y9, Y9
+	VADDPS       (DI), Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, (R11)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R12
+	JNZ          winoOutputPool6r6c2AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000040, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool6r6c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoInput6r4c6AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, FMA3
+TEXT ·winoInput6r4c6AVX2(SB), $3136-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   xRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	LEAQ   (SI)(SI*2), R10
+	LEAQ   (SI)(SI*4), R11
+	LEAQ   (R10)(SI*4), R12
+	IMUL3Q $0x00000008, SI, R13
+	IMUL3Q $0x00000003, R13, R14
+
+winoInput6r4c6AVX2_tile:
+	MOVQ $0x00000002, BP
+
+winoInput6r4c6AVX2_half:
+	VMOVUPS      (CX), Y0
+	VMOVUPS      (CX)(DX*1), Y1
+	VMOVUPS      (CX)(DX*2), Y2
+	VMOVUPS      (CX)(R8*1), Y3
+	VMOVUPS      (CX)(DX*4), Y4
+	VMOVUPS      (CX)(R9*1), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVAPS      Y0, (DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 2560(DI)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 512(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1024(DI)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 1536(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 2048(DI)
+	VMOVUPS      64(CX), Y0
+	VMOVUPS      64(CX)(DX*1), Y1
+	VMOVUPS      64(CX)(DX*2), Y2
+	VMOVUPS      64(CX)(R8*1), Y3
+	VMOVUPS      64(CX)(DX*4), Y4
+	VMOVUPS      64(CX)(R9*1), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVAPS      Y0, 64(DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 2624(DI)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 576(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1088(DI)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 1600(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 2112(DI)
+	VMOVUPS      128(CX), Y0
+	VMOVUPS      128(CX)(DX*1), Y1
+	VMOVUPS      128(CX)(DX*2), Y2
+	VMOVUPS      128(CX)(R8*1), Y3
+	VMOVUPS      128(CX)(DX*4), Y4
+	VMOVUPS      128(CX)(R9*1), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVAPS      Y0, 128(DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 2688(DI)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 640(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1152(DI)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 1664(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 2176(DI)
+	VMOVUPS      192(CX), Y0
+	VMOVUPS      192(CX)(DX*1), Y1
+	VMOVUPS      192(CX)(DX*2), Y2
+	VMOVUPS      192(CX)(R8*1), Y3
+	VMOVUPS      192(CX)(DX*4), Y4
+	VMOVUPS      192(CX)(R9*1), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVAPS      Y0, 192(DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 2752(DI)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 704(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1216(DI)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 1728(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 2240(DI)
+	VMOVUPS      256(CX), Y0
+	VMOVUPS      256(CX)(DX*1), Y1
+	VMOVUPS      256(CX)(DX*2), Y2
+	VMOVUPS      256(CX)(R8*1), Y3
+	VMOVUPS      256(CX)(DX*4), Y4
+	VMOVUPS      256(CX)(R9*1), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVAPS      Y0, 256(DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 2816(DI)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 768(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1280(DI)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 1792(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 2304(DI)
+	VMOVUPS      320(CX), Y0
+	VMOVUPS      320(CX)(DX*1), Y1
+	VMOVUPS      320(CX)(DX*2), Y2
+	VMOVUPS      320(CX)(R8*1), Y3
+	VMOVUPS      320(CX)(DX*4), Y4
+	VMOVUPS      320(CX)(R9*1), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVAPS      Y0, 320(DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 2880(DI)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 832(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1344(DI)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 1856(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 2368(DI)
+	VMOVUPS      384(CX), Y0
+	VMOVUPS      384(CX)(DX*1), Y1
+	VMOVUPS      384(CX)(DX*2), Y2
+	VMOVUPS      384(CX)(R8*1), Y3
+	VMOVUPS      384(CX)(DX*4), Y4
+	VMOVUPS      384(CX)(R9*1), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVAPS      Y0, 384(DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 2944(DI)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 896(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1408(DI)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 1920(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 2432(DI)
+	VMOVUPS      448(CX), Y0
+	VMOVUPS      448(CX)(DX*1), Y1
+	VMOVUPS      448(CX)(DX*2), Y2
+	VMOVUPS      448(CX)(R8*1), Y3
+	VMOVUPS      448(CX)(DX*4), Y4
+	VMOVUPS      448(CX)(R9*1), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVAPS      Y0, 448(DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 3008(DI)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 960(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1472(DI)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 1984(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 2496(DI)
+	MOVQ         BX, R15
+	VMOVUPS      (DI), Y0
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      128(DI), Y2
+	VMOVUPS      192(DI), Y3
+	VMOVUPS      256(DI), Y4
+	VMOVUPS      320(DI), Y5
+	VMOVUPS      384(DI), Y6
+	VMOVUPS      448(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VMOVUPS      Y0, (R15)
+	VSUBPS       Y1, Y7, Y0
+	VSUBPS       Y5, Y3, Y7
+	VFMADD231PS  winoConst<>+192(SB), Y7, Y0
+	VMOVUPS      Y0, (R15)(R12*1)
+	VADDPS       Y6, Y2, Y0
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y0
+	VADDPS       Y5, Y1, Y7
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y7
+	VADDPS       Y7, Y0, Y8
+	VMOVUPS      Y8, (R15)(SI*1)
+	VSUBPS       Y7, Y0, Y0
+	VMOVUPS      Y0, (R15)(SI*2)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y0
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y7
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y7
+	VMOVAPS      Y0, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y7, Y8
+	VMOVUPS      Y8, (R15)(R10*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y7, Y0
+	VMOVUPS      Y0, (R15)(SI*4)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y0
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y0, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVUPS      Y1, (R15)(R11*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y0
+	VMOVUPS      Y0, (R15)(R10*2)
+	ADDQ         R13, R15
+	VMOVUPS      512(DI), Y0
+	VMOVUPS      576(DI), Y1
+	VMOVUPS      640(DI), Y2
+	VMOVUPS      704(DI), Y3
+	VMOVUPS      768(DI), Y4
+	VMOVUPS      832(DI), Y5
+	VMOVUPS      896(DI), Y6
+	VMOVUPS      960(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VMOVUPS      Y0, (R15)
+	VSUBPS       Y1, Y7, Y0
+	VSUBPS       Y5, Y3, Y7
+	VFMADD231PS  winoConst<>+192(SB), Y7, Y0
+	VMOVUPS      Y0, (R15)(R12*1)
+	VADDPS       Y6, Y2, Y0
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y0
+	VADDPS       Y5, Y1, Y7
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y7
+	VADDPS       Y7, Y0, Y8
+	VMOVUPS      Y8, (R15)(SI*1)
+	VSUBPS       Y7, Y0, Y0
+	VMOVUPS      Y0, (R15)(SI*2)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y0
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y7
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y7
+	VMOVAPS      Y0, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y7, Y8
+	VMOVUPS      Y8, (R15)(R10*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y7, Y0
+	VMOVUPS      Y0, (R15)(SI*4)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y0
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y0, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVUPS      Y1, (R15)(R11*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y0
+	VMOVUPS      Y0, (R15)(R10*2)
+	ADDQ         R13, R15
+	VMOVUPS      1024(DI), Y0
+	VMOVUPS      1088(DI), Y1
+	VMOVUPS      1152(DI), Y2
+	VMOVUPS      1216(DI), Y3
+	VMOVUPS      1280(DI), Y4
+	VMOVUPS      1344(DI), Y5
+	VMOVUPS      1408(DI), Y6
+	VMOVUPS      1472(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VMOVUPS      Y0, (R15)
+	VSUBPS       Y1, Y7, Y0
+	VSUBPS       Y5, Y3, Y7
+	VFMADD231PS  winoConst<>+192(SB), Y7, Y0
+	VMOVUPS      Y0, (R15)(R12*1)
+	VADDPS       Y6, Y2, Y0
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y0
+	VADDPS       Y5, Y1, Y7
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y7
+	VADDPS       Y7, Y0, Y8
+	VMOVUPS      Y8, (R15)(SI*1)
+	VSUBPS       Y7, Y0, Y0
+	VMOVUPS      Y0, (R15)(SI*2)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y0
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y7
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y7
+	VMOVAPS      Y0, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y7, Y8
+	VMOVUPS      Y8, (R15)(R10*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y7, Y0
+	VMOVUPS      Y0, (R15)(SI*4)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y0
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y0, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVUPS      Y1, (R15)(R11*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y0
+	VMOVUPS      Y0, (R15)(R10*2)
+	ADDQ         R13, R15
+	VMOVUPS      1536(DI), Y0
+	VMOVUPS      1600(DI), Y1
+	VMOVUPS      1664(DI), Y2
+	VMOVUPS      1728(DI), Y3
+	VMOVUPS      1792(DI), Y4
+	VMOVUPS      1856(DI), Y5
+	VMOVUPS      1920(DI), Y6
+	VMOVUPS      1984(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VMOVUPS      Y0, (R15)
+	VSUBPS       Y1, Y7, Y0
+	VSUBPS       Y5, Y3, Y7
+	VFMADD231PS  winoConst<>+192(SB), Y7, Y0
+	VMOVUPS      Y0, (R15)(R12*1)
+	VADDPS       Y6, Y2, Y0
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y0
+	VADDPS       Y5, Y1, Y7
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y7
+	VADDPS       Y7, Y0, Y8
+	VMOVUPS      Y8, (R15)(SI*1)
+	VSUBPS       Y7, Y0, Y0
+	VMOVUPS      Y0, (R15)(SI*2)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y0
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y7
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y7
+	VMOVAPS      Y0, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y7, Y8
+	VMOVUPS      Y8, (R15)(R10*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y7, Y0
+	VMOVUPS      Y0, (R15)(SI*4)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y0
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y0, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVUPS      Y1, (R15)(R11*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y0
+	VMOVUPS      Y0, (R15)(R10*2)
+	ADDQ         R13, R15
+	VMOVUPS      2048(DI), Y0
+	VMOVUPS      2112(DI), Y1
+	VMOVUPS      2176(DI), Y2
+	VMOVUPS      2240(DI), Y3
+	VMOVUPS      2304(DI), Y4
+	VMOVUPS      2368(DI), Y5
+	VMOVUPS      2432(DI), Y6
+	VMOVUPS      2496(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VMOVUPS      Y0, (R15)
+	VSUBPS       Y1, Y7, Y0
+	VSUBPS       Y5, Y3, Y7
+	VFMADD231PS  winoConst<>+192(SB), Y7, Y0
+	VMOVUPS      Y0, (R15)(R12*1)
+	VADDPS       Y6, Y2, Y0
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y0
+	VADDPS       Y5, Y1, Y7
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y7
+	VADDPS       Y7, Y0, Y8
+	VMOVUPS      Y8, (R15)(SI*1)
+	VSUBPS       Y7, Y0, Y0
+	VMOVUPS      Y0, (R15)(SI*2)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y0
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y7
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y7
+	VMOVAPS      Y0, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y7, Y8
+	VMOVUPS      Y8, (R15)(R10*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y7, Y0
+	VMOVUPS      Y0, (R15)(SI*4)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y0
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y0, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVUPS      Y1, (R15)(R11*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y0
+	VMOVUPS      Y0, (R15)(R10*2)
+	ADDQ         R14, R15
+	VMOVUPS      2560(DI), Y0
+	VMOVUPS      2624(DI), Y1
+	VMOVUPS      2688(DI), Y2
+	VMOVUPS      2752(DI), Y3
+	VMOVUPS      2816(DI), Y4
+	VMOVUPS      2880(DI), Y5
+	VMOVUPS      2944(DI), Y6
+	VMOVUPS      3008(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VMOVUPS      Y0, (R15)
+	VSUBPS       Y1, Y7, Y0
+	VSUBPS       Y5, Y3, Y7
+	VFMADD231PS  winoConst<>+192(SB), Y7, Y0
+	VMOVUPS      Y0, (R15)(R12*1)
+	VADDPS       Y6, Y2, Y0
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y0
+	VADDPS       Y5, Y1, Y7
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y7
+	VADDPS       Y7, Y0, Y8
+	VMOVUPS      Y8, (R15)(SI*1)
+	VSUBPS       Y7, Y0, Y0
+	VMOVUPS      Y0, (R15)(SI*2)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y0
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y7
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y7
+	VMOVAPS      Y0, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y7, Y8
+	VMOVUPS      Y8, (R15)(R10*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y7, Y0
+	VMOVUPS      Y0, (R15)(SI*4)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y0
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y0, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVUPS      Y1, (R15)(R11*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y0
+	VMOVUPS      Y0, (R15)(R10*2)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	DECQ         BP
+	JNZ          winoInput6r4c6AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	ADDQ         $0x00000180, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput6r4c6AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput6r4c6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutput6r4c6AVX2(SB), $2368-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R11
+	IMUL3Q $0x00000008, DX, R12
+	IMUL3Q $0x00000003, R12, R13
+
+winoOutput6r4c6AVX2_tile:
+	MOVQ $0x00000002, R15
+
+winoOutput6r4c6AVX2_half:
+	MOVQ         CX, R14
+	VMOVUPS      (R14), Y0
+	VMOVUPS      (R14)(DX*1), Y1
+	VMOVUPS      (R14)(DX*2), Y2
+	VMOVUPS      (R14)(R9*1), Y3
+	VMOVUPS      (R14)(DX*4), Y4
+	VMOVUPS      (R14)(R10*1), Y5
+	VMOVUPS      (R14)(R9*2), Y6
+	VMOVUPS      (R14)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, (R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 64(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 128(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 192(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 256(R8)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 320(R8)
+	ADDQ         R12, R14
+	VMOVUPS      (R14), Y0
+	VMOVUPS      (R14)(DX*1), Y1
+	VMOVUPS      (R14)(DX*2), Y2
+	VMOVUPS      (R14)(R9*1), Y3
+	VMOVUPS      (R14)(DX*4), Y4
+	VMOVUPS      (R14)(R10*1), Y5
+	VMOVUPS      (R14)(R9*2), Y6
+	VMOVUPS      (R14)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 384(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 448(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 512(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 576(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 640(R8)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 704(R8)
+	ADDQ         R12, R14
+	VMOVUPS      (R14), Y0
+	VMOVUPS      (R14)(DX*1), Y1
+	VMOVUPS      (R14)(DX*2), Y2
+	VMOVUPS      (R14)(R9*1), Y3
+	VMOVUPS      (R14)(DX*4), Y4
+	VMOVUPS      (R14)(R10*1), Y5
+	VMOVUPS      (R14)(R9*2), Y6
+	VMOVUPS      (R14)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 768(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 832(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 896(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 960(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 1024(R8)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1088(R8)
+	ADDQ         R12, R14
+	VMOVUPS      (R14), Y0
+	VMOVUPS      (R14)(DX*1), Y1
+	VMOVUPS      (R14)(DX*2), Y2
+	VMOVUPS      (R14)(R9*1), Y3
+	VMOVUPS      (R14)(DX*4), Y4
+	VMOVUPS      (R14)(R10*1), Y5
+	VMOVUPS      (R14)(R9*2), Y6
+	VMOVUPS      (R14)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 1152(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 1216(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 1280(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 1344(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 1408(R8)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1472(R8)
+	ADDQ         R12, R14
+	VMOVUPS      (R14), Y0
+	VMOVUPS      (R14)(DX*1), Y1
+	VMOVUPS      (R14)(DX*2), Y2
+	VMOVUPS      (R14)(R9*1), Y3
+	VMOVUPS      (R14)(DX*4), Y4
+	VMOVUPS      (R14)(R10*1), Y5
+	VMOVUPS      (R14)(R9*2), Y6
+	VMOVUPS      (R14)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 1536(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 1600(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 1664(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 1728(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 1792(R8)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1856(R8)
+	ADDQ         R13, R14
+	VMOVUPS      (R14), Y0
+	VMOVUPS      (R14)(DX*1), Y1
+	VMOVUPS      (R14)(DX*2), Y2
+	VMOVUPS      (R14)(R9*1), Y3
+	VMOVUPS      (R14)(DX*4), Y4
+	VMOVUPS      (R14)(R10*1), Y5
+	VMOVUPS      (R14)(R9*2), Y6
+	VMOVUPS      (R14)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 1920(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 1984(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 2048(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 2112(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 2176(R8)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 2240(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      384(R8), Y5
+	VMOVUPS      768(R8), Y6
+	VMOVUPS      1152(R8), Y0
+	VMOVUPS      1536(R8), Y2
+	VMOVUPS      1920(R8), Y4
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y0, Y6
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y6, Y1, Y1
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
+	VADDPS       Y5, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R14
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, (R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y3, Y3
+	VMAXPS       Y3, Y0, Y3
+	VMOVUPS      Y3, (R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y4, Y4
+	VMAXPS       Y4, Y0, Y4
+	VMOVUPS      Y4, (R14)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      448(R8), Y2
+	VMOVUPS      832(R8), Y3
+	VMOVUPS      1216(R8), Y4
+	VMOVUPS      1600(R8), Y5
+	VMOVUPS      1984(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R14
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y5, Y5
+	VMAXPS       Y5, Y0, Y5
+	VMOVUPS      Y5, 64(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 64(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 64(R14)
+	VMOVUPS      128(R8), Y1
+	VMOVUPS      512(R8), Y2
+	VMOVUPS      896(R8), Y3
+	VMOVUPS      1280(R8), Y4
+	VMOVUPS      1664(R8), Y5
+	VMOVUPS      2048(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R14
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 128(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y5, Y5
+	VMAXPS       Y5, Y0, Y5
+	VMOVUPS      Y5, 128(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 128(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 128(R14)
+	VMOVUPS      192(R8), Y1
+	VMOVUPS      576(R8), Y2
+	VMOVUPS      960(R8), Y3
+	VMOVUPS      1344(R8), Y4
+	VMOVUPS      1728(R8), Y5
+	VMOVUPS      2112(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R14
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 192(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y5, Y5
+	VMAXPS       Y5, Y0, Y5
+	VMOVUPS      Y5, 192(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 192(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 192(R14)
+	VMOVUPS      256(R8), Y1
+	VMOVUPS      640(R8), Y2
+	VMOVUPS      1024(R8), Y3
+	VMOVUPS      1408(R8), Y4
+	VMOVUPS      1792(R8), Y5
+	VMOVUPS      2176(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R14
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 256(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y5, Y5
+	VMAXPS       Y5, Y0, Y5
+	VMOVUPS      Y5, 256(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 256(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 256(R14)
+	VMOVUPS      320(R8), Y1
+	VMOVUPS      704(R8), Y2
+	VMOVUPS      1088(R8), Y3
+	VMOVUPS      1472(R8), Y4
+	VMOVUPS      1856(R8), Y5
+	VMOVUPS      2240(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R14
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 320(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y5, Y5
+	VMAXPS       Y5, Y0, Y5
+	VMOVUPS      Y5, 320(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 320(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 320(R14)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R15
+	JNZ          winoOutput6r4c6AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000180, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput6r4c6AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool6r4c6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputPool6r4c6AVX2(SB), $2368-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R11
+	IMUL3Q $0x00000008, DX, R12
+	IMUL3Q $0x00000003, R12, R13
+
+winoOutputPool6r4c6AVX2_tile:
+	MOVQ $0x00000002, R15
+
+winoOutputPool6r4c6AVX2_half:
+	MOVQ         CX, R14
+	VMOVUPS      (R14), Y0
+	VMOVUPS      (R14)(DX*1), Y1
+	VMOVUPS      (R14)(DX*2), Y2
+	VMOVUPS      (R14)(R9*1), Y3
+	VMOVUPS      (R14)(DX*4), Y4
+	VMOVUPS      (R14)(R10*1), Y5
+	VMOVUPS      (R14)(R9*2), Y6
+	VMOVUPS      (R14)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, (R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 64(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 128(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 192(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 256(R8)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 320(R8)
+	ADDQ         R12, R14
+	VMOVUPS      (R14), Y0
+	VMOVUPS      (R14)(DX*1), Y1
+	VMOVUPS      (R14)(DX*2), Y2
+	VMOVUPS      (R14)(R9*1), Y3
+	VMOVUPS      (R14)(DX*4), Y4
+	VMOVUPS      (R14)(R10*1), Y5
+	VMOVUPS      (R14)(R9*2), Y6
+	VMOVUPS      (R14)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 384(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 448(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 512(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 576(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 640(R8)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 704(R8)
+	ADDQ         R12, R14
+	VMOVUPS      (R14), Y0
+	VMOVUPS      (R14)(DX*1), Y1
+	VMOVUPS      (R14)(DX*2), Y2
+	VMOVUPS      (R14)(R9*1), Y3
+	VMOVUPS      (R14)(DX*4), Y4
+	VMOVUPS      (R14)(R10*1), Y5
+	VMOVUPS      (R14)(R9*2), Y6
+	VMOVUPS      (R14)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 768(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 832(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 896(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 960(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 1024(R8)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1088(R8)
+	ADDQ         R12, R14
+	VMOVUPS      (R14), Y0
+	VMOVUPS      (R14)(DX*1), Y1
+	VMOVUPS      (R14)(DX*2), Y2
+	VMOVUPS      (R14)(R9*1), Y3
+	VMOVUPS      (R14)(DX*4), Y4
+	VMOVUPS      (R14)(R10*1), Y5
+	VMOVUPS      (R14)(R9*2), Y6
+	VMOVUPS      (R14)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 1152(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 1216(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 1280(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 1344(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 1408(R8)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1472(R8)
+	ADDQ         R12, R14
+	VMOVUPS      (R14), Y0
+	VMOVUPS      (R14)(DX*1), Y1
+	VMOVUPS      (R14)(DX*2), Y2
+	VMOVUPS      (R14)(R9*1), Y3
+	VMOVUPS      (R14)(DX*4), Y4
+	VMOVUPS      (R14)(R10*1), Y5
+	VMOVUPS      (R14)(R9*2), Y6
+	VMOVUPS      (R14)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 1536(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 1600(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 1664(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 1728(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 1792(R8)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1856(R8)
+	ADDQ         R13, R14
+	VMOVUPS      (R14), Y0
+	VMOVUPS      (R14)(DX*1), Y1
+	VMOVUPS      (R14)(DX*2), Y2
+	VMOVUPS      (R14)(R9*1), Y3
+	VMOVUPS      (R14)(DX*4), Y4
+	VMOVUPS      (R14)(R10*1), Y5
+	VMOVUPS      (R14)(R9*2), Y6
+	VMOVUPS      (R14)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 1920(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 1984(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 2048(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 2112(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 2176(R8)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 2240(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      384(R8), Y5
+	VMOVUPS      768(R8), Y6
+	VMOVUPS      1152(R8), Y0
+	VMOVUPS      1536(R8), Y2
+	VMOVUPS      1920(R8), Y4
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y0, Y6
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y6, Y1, Y1
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
+	VADDPS       Y5, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R14
+	VMAXPS       Y2, Y1, Y1
+	VMAXPS       Y4, Y3, Y3
+	VMOVAPS      Y1, (R8)
+	VMOVAPS      Y3, 384(R8)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      448(R8), Y2
+	VMOVUPS      832(R8), Y3
+	VMOVUPS      1216(R8), Y4
+	VMOVUPS      1600(R8), Y5
+	VMOVUPS      1984(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R14
+	VMAXPS       Y5, Y1, Y1
+	VMAXPS       Y2, Y7, Y7
+	VMAXPS       (R8), Y1, Y1
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R14)
+	ADDQ         SI, R14
+	VMAXPS       384(R8), Y7, Y7
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, (R14)
+	VMOVUPS      128(R8), Y1
+	VMOVUPS      512(R8), Y2
+	VMOVUPS      896(R8), Y3
+	VMOVUPS      1280(R8), Y4
+	VMOVUPS      1664(R8), Y5
+	VMOVUPS      2048(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R14
+	VMAXPS       Y5, Y1, Y1
+	VMAXPS       Y2, Y7, Y7
+	VMOVAPS      Y1, 128(R8)
+	VMOVAPS      Y7, 512(R8)
+	VMOVUPS      192(R8), Y1
+	VMOVUPS      576(R8), Y2
+	VMOVUPS      960(R8), Y3
+	VMOVUPS      1344(R8), Y4
+	VMOVUPS      1728(R8), Y5
+	VMOVUPS      2112(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R14
+	VMAXPS       Y5, Y1, Y1
+	VMAXPS       Y2, Y7, Y7
+	VMAXPS       128(R8), Y1, Y1
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R14)
+	ADDQ         SI, R14
+	VMAXPS       512(R8), Y7, Y7
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 64(R14)
+	VMOVUPS      256(R8), Y1
+	VMOVUPS      640(R8), Y2
+	VMOVUPS      1024(R8), Y3
+	VMOVUPS      1408(R8), Y4
+	VMOVUPS      1792(R8), Y5
+	VMOVUPS      2176(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R14
+	VMAXPS       Y5, Y1, Y1
+	VMAXPS       Y2, Y7, Y7
+	VMOVAPS      Y1, 256(R8)
+	VMOVAPS      Y7, 640(R8)
+	VMOVUPS      320(R8), Y1
+	VMOVUPS      704(R8), Y2
+	VMOVUPS      1088(R8), Y3
+	VMOVUPS      1472(R8), Y4
+	VMOVUPS      1856(R8), Y5
+	VMOVUPS      2240(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R14
+	VMAXPS       Y5, Y1, Y1
+	VMAXPS       Y2, Y7, Y7
+	VMAXPS       256(R8), Y1, Y1
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 128(R14)
+	ADDQ         SI, R14
+	VMAXPS       640(R8), Y7, Y7
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 128(R14)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R15
+	JNZ          winoOutputPool6r4c6AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x000000c0, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool6r4c6AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoInput6r4c4AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, FMA3
+TEXT ·winoInput6r4c4AVX2(SB), $2368-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   xRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	LEAQ   (SI)(SI*2), R10
+	LEAQ   (SI)(SI*4), R11
+	LEAQ   (R10)(SI*4), R11
+	IMUL3Q $0x00000008, SI, R12
+	IMUL3Q $0x00000003, R12, R13
+
+winoInput6r4c4AVX2_tile:
+	MOVQ $0x00000002, R15
+
+winoInput6r4c4AVX2_half:
+	VMOVUPS      (CX), Y0
+	VMOVUPS      (CX)(DX*1), Y1
+	VMOVUPS      (CX)(DX*2), Y2
+	VMOVUPS      (CX)(R8*1), Y3
+	VMOVUPS      (CX)(DX*4), Y4
+	VMOVUPS      (CX)(R9*1), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVAPS      Y0, (DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 1920(DI)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 384(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 768(DI)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 1152(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 1536(DI)
+	VMOVUPS      64(CX), Y0
+	VMOVUPS      64(CX)(DX*1), Y1
+	VMOVUPS      64(CX)(DX*2), Y2
+	VMOVUPS      64(CX)(R8*1), Y3
+	VMOVUPS      64(CX)(DX*4), Y4
+	VMOVUPS      64(CX)(R9*1), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVAPS      Y0, 64(DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 1984(DI)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 448(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 832(DI)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 1216(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 1600(DI)
+	VMOVUPS      128(CX), Y0
+	VMOVUPS      128(CX)(DX*1), Y1
+	VMOVUPS      128(CX)(DX*2), Y2
+	VMOVUPS      128(CX)(R8*1), Y3
+	VMOVUPS      128(CX)(DX*4), Y4
+	VMOVUPS      128(CX)(R9*1), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVAPS      Y0, 128(DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 2048(DI)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 512(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 896(DI)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 1280(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 1664(DI)
+	VMOVUPS      192(CX), Y0
+	VMOVUPS      192(CX)(DX*1), Y1
+	VMOVUPS      192(CX)(DX*2), Y2
+	VMOVUPS      192(CX)(R8*1), Y3
+	VMOVUPS      192(CX)(DX*4), Y4
+	VMOVUPS      192(CX)(R9*1), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVAPS      Y0, 192(DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 2112(DI)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 576(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 960(DI)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 1344(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 1728(DI)
+	VMOVUPS      256(CX), Y0
+	VMOVUPS      256(CX)(DX*1), Y1
+	VMOVUPS      256(CX)(DX*2), Y2
+	VMOVUPS      256(CX)(R8*1), Y3
+	VMOVUPS      256(CX)(DX*4), Y4
+	VMOVUPS      256(CX)(R9*1), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVAPS      Y0, 256(DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 2176(DI)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 640(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1024(DI)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 1408(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 1792(DI)
+	VMOVUPS      320(CX), Y0
+	VMOVUPS      320(CX)(DX*1), Y1
+	VMOVUPS      320(CX)(DX*2), Y2
+	VMOVUPS      320(CX)(R8*1), Y3
+	VMOVUPS      320(CX)(DX*4), Y4
+	VMOVUPS      320(CX)(R9*1), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVAPS      Y0, 320(DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 2240(DI)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 704(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1088(DI)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 1472(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 1856(DI)
+	MOVQ         BX, R14
+	VMOVUPS      (DI), Y0
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      128(DI), Y2
+	VMOVUPS      192(DI), Y3
+	VMOVUPS      256(DI), Y4
+	VMOVUPS      320(DI), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVUPS      Y0, (R14)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(R11*1)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R14)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R14)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R14)(R10*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(SI*4)
+	ADDQ         R12, R14
+	VMOVUPS      384(DI), Y0
+	VMOVUPS      448(DI), Y1
+	VMOVUPS      512(DI), Y2
+	VMOVUPS      576(DI), Y3
+	VMOVUPS      640(DI), Y4
+	VMOVUPS      704(DI), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVUPS      Y0, (R14)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(R11*1)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R14)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R14)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R14)(R10*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(SI*4)
+	ADDQ         R12, R14
+	VMOVUPS      768(DI), Y0
+	VMOVUPS      832(DI), Y1
+	VMOVUPS      896(DI), Y2
+	VMOVUPS      960(DI), Y3
+	VMOVUPS      1024(DI), Y4
+	VMOVUPS      1088(DI), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVUPS      Y0, (R14)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(R11*1)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R14)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R14)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R14)(R10*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(SI*4)
+	ADDQ         R12, R14
+	VMOVUPS      1152(DI), Y0
+	VMOVUPS      1216(DI), Y1
+	VMOVUPS      1280(DI), Y2
+	VMOVUPS      1344(DI), Y3
+	VMOVUPS      1408(DI), Y4
+	VMOVUPS      1472(DI), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVUPS      Y0, (R14)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(R11*1)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R14)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R14)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R14)(R10*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(SI*4)
+	ADDQ         R12, R14
+	VMOVUPS      1536(DI), Y0
+	VMOVUPS      1600(DI), Y1
+	VMOVUPS      1664(DI), Y2
+	VMOVUPS      1728(DI), Y3
+	VMOVUPS      1792(DI), Y4
+	VMOVUPS      1856(DI), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVUPS      Y0, (R14)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(R11*1)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R14)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R14)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R14)(R10*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(SI*4)
+	ADDQ         R13, R14
+	VMOVUPS      1920(DI), Y0
+	VMOVUPS      1984(DI), Y1
+	VMOVUPS      2048(DI), Y2
+	VMOVUPS      2112(DI), Y3
+	VMOVUPS      2176(DI), Y4
+	VMOVUPS      2240(DI), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVUPS      Y0, (R14)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(R11*1)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R14)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R14)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R14)(R10*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R14)(SI*4)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	DECQ         R15
+	JNZ          winoInput6r4c4AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput6r4c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput6r4c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutput6r4c4AVX2(SB), $1600-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R10
+	IMUL3Q $0x00000008, DX, R11
+	IMUL3Q $0x00000003, R11, R12
+
+winoOutput6r4c4AVX2_tile:
+	MOVQ $0x00000002, R14
+
+winoOutput6r4c4AVX2_half:
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 64(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 128(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 192(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 320(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 384(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 448(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 576(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 640(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 704(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 768(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 832(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 896(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 960(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 1024(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 1088(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 1152(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 1216(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 1280(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 1344(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 1408(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 1472(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      256(R8), Y5
+	VMOVUPS      512(R8), Y6
+	VMOVUPS      768(R8), Y0
+	VMOVUPS      1024(R8), Y2
+	VMOVUPS      1280(R8), Y4
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y0, Y6
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y6, Y1, Y1
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
+	VADDPS       Y5, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y3, Y3
+	VMAXPS       Y3, Y0, Y3
+	VMOVUPS      Y3, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y4, Y4
+	VMAXPS       Y4, Y0, Y4
+	VMOVUPS      Y4, (R13)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      320(R8), Y2
+	VMOVUPS      576(R8), Y3
+	VMOVUPS      832(R8), Y4
+	VMOVUPS      1088(R8), Y5
+	VMOVUPS      1344(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y5, Y5
+	VMAXPS       Y5, Y0, Y5
+	VMOVUPS      Y5, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 64(R13)
+	VMOVUPS      128(R8), Y1
+	VMOVUPS      384(R8), Y2
+	VMOVUPS      640(R8), Y3
+	VMOVUPS      896(R8), Y4
+	VMOVUPS      1152(R8), Y5
+	VMOVUPS      1408(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y5, Y5
+	VMAXPS       Y5, Y0, Y5
+	VMOVUPS      Y5, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 128(R13)
+	VMOVUPS      192(R8), Y1
+	VMOVUPS      448(R8), Y2
+	VMOVUPS      704(R8), Y3
+	VMOVUPS      960(R8), Y4
+	VMOVUPS      1216(R8), Y5
+	VMOVUPS      1472(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y5, Y5
+	VMAXPS       Y5, Y0, Y5
+	VMOVUPS      Y5, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 192(R13)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R14
+	JNZ          winoOutput6r4c4AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput6r4c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool6r4c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputPool6r4c4AVX2(SB), $1600-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R10
+	IMUL3Q $0x00000008, DX, R11
+	IMUL3Q $0x00000003, R11, R12
+
+winoOutputPool6r4c4AVX2_tile:
+	MOVQ $0x00000002, R14
+
+winoOutputPool6r4c4AVX2_half:
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 64(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 128(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 192(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 320(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 384(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 448(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 576(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 640(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 704(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 768(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 832(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 896(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 960(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 1024(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 1088(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 1152(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 1216(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 1280(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 1344(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 1408(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 1472(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      256(R8), Y5
+	VMOVUPS      512(R8), Y6
+	VMOVUPS      768(R8), Y0
+	VMOVUPS      1024(R8), Y2
+	VMOVUPS      1280(R8), Y4
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y0, Y6
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y6, Y1, Y1
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
+	VADDPS       Y5, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R13
+	VMAXPS       Y2, Y1, Y1
+	VMAXPS       Y4, Y3, Y3
+	VMOVAPS      Y1, (R8)
+	VMOVAPS      Y3, 256(R8)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      320(R8), Y2
+	VMOVUPS      576(R8), Y3
+	VMOVUPS      832(R8), Y4
+	VMOVUPS      1088(R8), Y5
+	VMOVUPS      1344(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R13
+	VMAXPS       Y5, Y1, Y1
+	VMAXPS       Y2, Y7, Y7
+	VMAXPS       (R8), Y1, Y1
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R13)
+	ADDQ         SI, R13
+	VMAXPS       256(R8), Y7, Y7
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, (R13)
+	VMOVUPS      128(R8), Y1
+	VMOVUPS      384(R8), Y2
+	VMOVUPS      640(R8), Y3
+	VMOVUPS      896(R8), Y4
+	VMOVUPS      1152(R8), Y5
+	VMOVUPS      1408(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R13
+	VMAXPS       Y5, Y1, Y1
+	VMAXPS       Y2, Y7, Y7
+	VMOVAPS      Y1, 128(R8)
+	VMOVAPS      Y7, 384(R8)
+	VMOVUPS      192(R8), Y1
+	VMOVUPS      448(R8), Y2
+	VMOVUPS      704(R8), Y3
+	VMOVUPS      960(R8), Y4
+	VMOVUPS      1216(R8), Y5
+	VMOVUPS      1472(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R13
+	VMAXPS       Y5, Y1, Y1
+	VMAXPS       Y2, Y7, Y7
+	VMAXPS       128(R8), Y1, Y1
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R13)
+	ADDQ         SI, R13
+	VMAXPS       384(R8), Y7, Y7
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 64(R13)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R14
+	JNZ          winoOutputPool6r4c4AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool6r4c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoInput6r4c2AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, FMA3
+TEXT ·winoInput6r4c2AVX2(SB), $1600-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   xRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	LEAQ   (SI)(SI*2), R10
+	LEAQ   (SI)(SI*4), R11
+	LEAQ   (R10)(SI*4), R10
+	IMUL3Q $0x00000008, SI, R11
+	IMUL3Q $0x00000003, R11, R12
+
+winoInput6r4c2AVX2_tile:
+	MOVQ $0x00000002, R14
+
+winoInput6r4c2AVX2_half:
+	VMOVUPS      (CX), Y0
+	VMOVUPS      (CX)(DX*1), Y1
+	VMOVUPS      (CX)(DX*2), Y2
+	VMOVUPS      (CX)(R8*1), Y3
+	VMOVUPS      (CX)(DX*4), Y4
+	VMOVUPS      (CX)(R9*1), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVAPS      Y0, (DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 1280(DI)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 256(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 512(DI)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 768(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 1024(DI)
+	VMOVUPS      64(CX), Y0
+	VMOVUPS      64(CX)(DX*1), Y1
+	VMOVUPS      64(CX)(DX*2), Y2
+	VMOVUPS      64(CX)(R8*1), Y3
+	VMOVUPS      64(CX)(DX*4), Y4
+	VMOVUPS      64(CX)(R9*1), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVAPS      Y0, 64(DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 1344(DI)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 320(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 576(DI)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 832(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 1088(DI)
+	VMOVUPS      128(CX), Y0
+	VMOVUPS      128(CX)(DX*1), Y1
+	VMOVUPS      128(CX)(DX*2), Y2
+	VMOVUPS      128(CX)(R8*1), Y3
+	VMOVUPS      128(CX)(DX*4), Y4
+	VMOVUPS      128(CX)(R9*1), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVAPS      Y0, 128(DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 1408(DI)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 384(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 640(DI)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 896(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 1152(DI)
+	VMOVUPS      192(CX), Y0
+	VMOVUPS      192(CX)(DX*1), Y1
+	VMOVUPS      192(CX)(DX*2), Y2
+	VMOVUPS      192(CX)(R8*1), Y3
+	VMOVUPS      192(CX)(DX*4), Y4
+	VMOVUPS      192(CX)(R9*1), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVAPS      Y0, 192(DI)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVAPS      Y0, 1472(DI)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVAPS      Y6, 448(DI)
+	VSUBPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 704(DI)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVAPS      Y2, 960(DI)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVAPS      Y0, 1216(DI)
+	MOVQ         BX, R13
+	VMOVUPS      (DI), Y0
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      128(DI), Y2
+	VMOVUPS      192(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (R13)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R13)(R10*1)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVUPS      Y3, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	ADDQ         R11, R13
+	VMOVUPS      256(DI), Y0
+	VMOVUPS      320(DI), Y1
+	VMOVUPS      384(DI), Y2
+	VMOVUPS      448(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (R13)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R13)(R10*1)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVUPS      Y3, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	ADDQ         R11, R13
+	VMOVUPS      512(DI), Y0
+	VMOVUPS      576(DI), Y1
+	VMOVUPS      640(DI), Y2
+	VMOVUPS      704(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (R13)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R13)(R10*1)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVUPS      Y3, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	ADDQ         R11, R13
+	VMOVUPS      768(DI), Y0
+	VMOVUPS      832(DI), Y1
+	VMOVUPS      896(DI), Y2
+	VMOVUPS      960(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (R13)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R13)(R10*1)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVUPS      Y3, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	ADDQ         R11, R13
+	VMOVUPS      1024(DI), Y0
+	VMOVUPS      1088(DI), Y1
+	VMOVUPS      1152(DI), Y2
+	VMOVUPS      1216(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (R13)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R13)(R10*1)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVUPS      Y3, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	ADDQ         R12, R13
+	VMOVUPS      1280(DI), Y0
+	VMOVUPS      1344(DI), Y1
+	VMOVUPS      1408(DI), Y2
+	VMOVUPS      1472(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (R13)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R13)(R10*1)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVUPS      Y3, (R13)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	DECQ         R14
+	JNZ          winoInput6r4c2AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput6r4c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput6r4c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutput6r4c2AVX2(SB), $832-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R9
+	IMUL3Q $0x00000008, DX, R10
+	IMUL3Q $0x00000003, R10, R11
+
+winoOutput6r4c2AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoOutput6r4c2AVX2_half:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 64(R8)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 128(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 192(R8)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 320(R8)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 384(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 448(R8)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 576(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 640(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 704(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      128(R8), Y5
+	VMOVUPS      256(R8), Y6
+	VMOVUPS      384(R8), Y0
+	VMOVUPS      512(R8), Y2
+	VMOVUPS      640(R8), Y4
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y0, Y6
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y6, Y1, Y1
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
+	VADDPS       Y5, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R12
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y3, Y3
+	VMAXPS       Y3, Y0, Y3
+	VMOVUPS      Y3, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y4, Y4
+	VMAXPS       Y4, Y0, Y4
+	VMOVUPS      Y4, (R12)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      192(R8), Y2
+	VMOVUPS      320(R8), Y3
+	VMOVUPS      448(R8), Y4
+	VMOVUPS      576(R8), Y5
+	VMOVUPS      704(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R12
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y5, Y5
+	VMAXPS       Y5, Y0, Y5
+	VMOVUPS      Y5, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 64(R12)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R13
+	JNZ          winoOutput6r4c2AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput6r4c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool6r4c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputPool6r4c2AVX2(SB), $832-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R9
+	IMUL3Q $0x00000008, DX, R10
+	IMUL3Q $0x00000003, R10, R11
+
+winoOutputPool6r4c2AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoOutputPool6r4c2AVX2_half:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 64(R8)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 128(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 192(R8)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 320(R8)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 384(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 448(R8)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 576(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 640(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 704(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      128(R8), Y5
+	VMOVUPS      256(R8), Y6
+	VMOVUPS      384(R8), Y0
+	VMOVUPS      512(R8), Y2
+	VMOVUPS      640(R8), Y4
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y0, Y6
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y6, Y1, Y1
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
+	VADDPS       Y5, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R12
+	VMAXPS       Y2, Y1, Y1
+	VMAXPS       Y4, Y3, Y3
+	VMOVAPS      Y1, (R8)
+	VMOVAPS      Y3, 128(R8)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      192(R8), Y2
+	VMOVUPS      320(R8), Y3
+	VMOVUPS      448(R8), Y4
+	VMOVUPS      576(R8), Y5
+	VMOVUPS      704(R8), Y6
+	VADDPS       Y3, Y2, Y7
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y7, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y2, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y5
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  winoConst<>+64(SB), Y3, Y7
+	VADDPS       Y2, Y6, Y2
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y2
+	MOVQ         BX, R12
+	VMAXPS       Y5, Y1, Y1
+	VMAXPS       Y2, Y7, Y7
+	VMAXPS       (R8), Y1, Y1
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R12)
+	ADDQ         SI, R12
+	VMAXPS       128(R8), Y7, Y7
+	VADDPS       (DI), Y7, Y7
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, (R12)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R13
+	JNZ          winoOutputPool6r4c2AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000040, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool6r4c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoInput6r2c6AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, FMA3
+TEXT ·winoInput6r2c6AVX2(SB), $2112-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   xRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R9
+	LEAQ   (SI)(SI*2), R9
+	LEAQ   (SI)(SI*4), R10
+	LEAQ   (R9)(SI*4), R11
+	IMUL3Q $0x00000008, SI, R12
+	IMUL3Q $0x00000005, R12, R13
+
+winoInput6r2c6AVX2_tile:
+	MOVQ $0x00000002, R15
+
+winoInput6r2c6AVX2_half:
+	VMOVUPS      (CX), Y0
+	VMOVUPS      (CX)(DX*1), Y1
+	VMOVUPS      (CX)(DX*2), Y2
+	VMOVUPS      (CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 1536(DI)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVAPS      Y3, 512(DI)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVAPS      Y0, 1024(DI)
+	VMOVUPS      64(CX), Y0
+	VMOVUPS      64(CX)(DX*1), Y1
+	VMOVUPS      64(CX)(DX*2), Y2
+	VMOVUPS      64(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 64(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 1600(DI)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVAPS      Y3, 576(DI)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVAPS      Y0, 1088(DI)
+	VMOVUPS      128(CX), Y0
+	VMOVUPS      128(CX)(DX*1), Y1
+	VMOVUPS      128(CX)(DX*2), Y2
+	VMOVUPS      128(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 128(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 1664(DI)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVAPS      Y3, 640(DI)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVAPS      Y0, 1152(DI)
+	VMOVUPS      192(CX), Y0
+	VMOVUPS      192(CX)(DX*1), Y1
+	VMOVUPS      192(CX)(DX*2), Y2
+	VMOVUPS      192(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 192(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 1728(DI)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVAPS      Y3, 704(DI)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVAPS      Y0, 1216(DI)
+	VMOVUPS      256(CX), Y0
+	VMOVUPS      256(CX)(DX*1), Y1
+	VMOVUPS      256(CX)(DX*2), Y2
+	VMOVUPS      256(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 1792(DI)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVAPS      Y3, 768(DI)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVAPS      Y0, 1280(DI)
+	VMOVUPS      320(CX), Y0
+	VMOVUPS      320(CX)(DX*1), Y1
+	VMOVUPS      320(CX)(DX*2), Y2
+	VMOVUPS      320(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 320(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 1856(DI)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVAPS      Y3, 832(DI)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVAPS      Y0, 1344(DI)
+	VMOVUPS      384(CX), Y0
+	VMOVUPS      384(CX)(DX*1), Y1
+	VMOVUPS      384(CX)(DX*2), Y2
+	VMOVUPS      384(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 384(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 1920(DI)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVAPS      Y3, 896(DI)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVAPS      Y0, 1408(DI)
+	VMOVUPS      448(CX), Y0
+	VMOVUPS      448(CX)(DX*1), Y1
+	VMOVUPS      448(CX)(DX*2), Y2
+	VMOVUPS      448(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 448(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 1984(DI)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVAPS      Y3, 960(DI)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVAPS      Y0, 1472(DI)
+	MOVQ         BX, R14
+	VMOVUPS      (DI), Y0
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      128(DI), Y2
+	VMOVUPS      192(DI), Y3
+	VMOVUPS      256(DI), Y4
+	VMOVUPS      320(DI), Y5
+	VMOVUPS      384(DI), Y6
+	VMOVUPS      448(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VMOVUPS      Y0, (R14)
+	VSUBPS       Y1, Y7, Y0
+	VSUBPS       Y5, Y3, Y7
+	VFMADD231PS  winoConst<>+192(SB), Y7, Y0
+	VMOVUPS      Y0, (R14)(R11*1)
+	VADDPS       Y6, Y2, Y0
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y0
+	VADDPS       Y5, Y1, Y7
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y7
+	VADDPS       Y7, Y0, Y8
+	VMOVUPS      Y8, (R14)(SI*1)
+	VSUBPS       Y7, Y0, Y0
+	VMOVUPS      Y0, (R14)(SI*2)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y0
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y7
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y7
+	VMOVAPS      Y0, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y7, Y8
+	VMOVUPS      Y8, (R14)(R9*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y7, Y0
+	VMOVUPS      Y0, (R14)(SI*4)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y0
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y0, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVUPS      Y1, (R14)(R10*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y0
+	VMOVUPS      Y0, (R14)(R9*2)
+	ADDQ         R12, R14
+	VMOVUPS      512(DI), Y0
+	VMOVUPS      576(DI), Y1
+	VMOVUPS      640(DI), Y2
+	VMOVUPS      704(DI), Y3
+	VMOVUPS      768(DI), Y4
+	VMOVUPS      832(DI), Y5
+	VMOVUPS      896(DI), Y6
+	VMOVUPS      960(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VMOVUPS      Y0, (R14)
+	VSUBPS       Y1, Y7, Y0
+	VSUBPS       Y5, Y3, Y7
+	VFMADD231PS  winoConst<>+192(SB), Y7, Y0
+	VMOVUPS      Y0, (R14)(R11*1)
+	VADDPS       Y6, Y2, Y0
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y0
+	VADDPS       Y5, Y1, Y7
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y7
+	VADDPS       Y7, Y0, Y8
+	VMOVUPS      Y8, (R14)(SI*1)
+	VSUBPS       Y7, Y0, Y0
+	VMOVUPS      Y0, (R14)(SI*2)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y0
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y7
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y7
+	VMOVAPS      Y0, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y7, Y8
+	VMOVUPS      Y8, (R14)(R9*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y7, Y0
+	VMOVUPS      Y0, (R14)(SI*4)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y0
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y0, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVUPS      Y1, (R14)(R10*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y0
+	VMOVUPS      Y0, (R14)(R9*2)
+	ADDQ         R12, R14
+	VMOVUPS      1024(DI), Y0
+	VMOVUPS      1088(DI), Y1
+	VMOVUPS      1152(DI), Y2
+	VMOVUPS      1216(DI), Y3
+	VMOVUPS      1280(DI), Y4
+	VMOVUPS      1344(DI), Y5
+	VMOVUPS      1408(DI), Y6
+	VMOVUPS      1472(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VMOVUPS      Y0, (R14)
+	VSUBPS       Y1, Y7, Y0
+	VSUBPS       Y5, Y3, Y7
+	VFMADD231PS  winoConst<>+192(SB), Y7, Y0
+	VMOVUPS      Y0, (R14)(R11*1)
+	VADDPS       Y6, Y2, Y0
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y0
+	VADDPS       Y5, Y1, Y7
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y7
+	VADDPS       Y7, Y0, Y8
+	VMOVUPS      Y8, (R14)(SI*1)
+	VSUBPS       Y7, Y0, Y0
+	VMOVUPS      Y0, (R14)(SI*2)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y0
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y7
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y7
+	VMOVAPS      Y0, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y7, Y8
+	VMOVUPS      Y8, (R14)(R9*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y7, Y0
+	VMOVUPS      Y0, (R14)(SI*4)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y0
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y0, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVUPS      Y1, (R14)(R10*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y0
+	VMOVUPS      Y0, (R14)(R9*2)
+	ADDQ         R13, R14
+	VMOVUPS      1536(DI), Y0
+	VMOVUPS      1600(DI), Y1
+	VMOVUPS      1664(DI), Y2
+	VMOVUPS      1728(DI), Y3
+	VMOVUPS      1792(DI), Y4
+	VMOVUPS      1856(DI), Y5
+	VMOVUPS      1920(DI), Y6
+	VMOVUPS      1984(DI), Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y2, Y4, Y8
+	VFMADD231PS  winoConst<>+192(SB), Y8, Y0
+	VMOVUPS      Y0, (R14)
+	VSUBPS       Y1, Y7, Y0
+	VSUBPS       Y5, Y3, Y7
+	VFMADD231PS  winoConst<>+192(SB), Y7, Y0
+	VMOVUPS      Y0, (R14)(R11*1)
+	VADDPS       Y6, Y2, Y0
+	VFNMADD231PS winoConst<>+256(SB), Y4, Y0
+	VADDPS       Y5, Y1, Y7
+	VFNMADD231PS winoConst<>+256(SB), Y3, Y7
+	VADDPS       Y7, Y0, Y8
+	VMOVUPS      Y8, (R14)(SI*1)
+	VSUBPS       Y7, Y0, Y0
+	VMOVUPS      Y0, (R14)(SI*2)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y4, Y0
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  winoConst<>+320(SB), Y1, Y7
+	VFNMADD231PS winoConst<>+384(SB), Y3, Y7
+	VMOVAPS      Y0, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y7, Y8
+	VMOVUPS      Y8, (R14)(R9*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y7, Y0
+	VMOVUPS      Y0, (R14)(SI*4)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y4, Y0
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y2
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y2
+	VMOVAPS      Y0, Y1
+	VFMADD231PS  winoConst<>+448(SB), Y2, Y1
+	VMOVUPS      Y1, (R14)(R10*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+448(SB), Y2, Y0
+	VMOVUPS      Y0, (R14)(R9*2)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	DECQ         R15
+	JNZ          winoInput6r2c6AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	ADDQ         $0x00000180, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput6r2c6AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput6r2c6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutput6r2c6AVX2(SB), $1600-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R11
+	IMUL3Q $0x00000008, DX, R12
+	IMUL3Q $0x00000005, R12, R13
+
+winoOutput6r2c6AVX2_tile:
+	MOVQ $0x00000002, R15
+
+winoOutput6r2c6AVX2_half:
+	MOVQ         CX, R14
+	VMOVUPS      (R14), Y0
+	VMOVUPS      (R14)(DX*1), Y1
+	VMOVUPS      (R14)(DX*2), Y2
+	VMOVUPS      (R14)(R9*1), Y3
+	VMOVUPS      (R14)(DX*4), Y4
+	VMOVUPS      (R14)(R10*1), Y5
+	VMOVUPS      (R14)(R9*2), Y6
+	VMOVUPS      (R14)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, (R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 64(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 128(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 192(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 256(R8)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 320(R8)
+	ADDQ         R12, R14
+	VMOVUPS      (R14), Y0
+	VMOVUPS      (R14)(DX*1), Y1
+	VMOVUPS      (R14)(DX*2), Y2
+	VMOVUPS      (R14)(R9*1), Y3
+	VMOVUPS      (R14)(DX*4), Y4
+	VMOVUPS      (R14)(R10*1), Y5
+	VMOVUPS      (R14)(R9*2), Y6
+	VMOVUPS      (R14)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 384(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 448(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 512(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 576(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 640(R8)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 704(R8)
+	ADDQ         R12, R14
+	VMOVUPS      (R14), Y0
+	VMOVUPS      (R14)(DX*1), Y1
+	VMOVUPS      (R14)(DX*2), Y2
+	VMOVUPS      (R14)(R9*1), Y3
+	VMOVUPS      (R14)(DX*4), Y4
+	VMOVUPS      (R14)(R10*1), Y5
+	VMOVUPS      (R14)(R9*2), Y6
+	VMOVUPS      (R14)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 768(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 832(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 896(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 960(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 1024(R8)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1088(R8)
+	ADDQ         R13, R14
+	VMOVUPS      (R14), Y0
+	VMOVUPS      (R14)(DX*1), Y1
+	VMOVUPS      (R14)(DX*2), Y2
+	VMOVUPS      (R14)(R9*1), Y3
+	VMOVUPS      (R14)(DX*4), Y4
+	VMOVUPS      (R14)(R10*1), Y5
+	VMOVUPS      (R14)(R9*2), Y6
+	VMOVUPS      (R14)(R11*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 1152(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 1216(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 1280(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 1344(R8)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 1408(R8)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1472(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      384(R8), Y0
+	VMOVUPS      768(R8), Y2
+	VMOVUPS      1152(R8), Y3
+	VADDPS       Y0, Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y2
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R14
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, (R14)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      448(R8), Y2
+	VMOVUPS      832(R8), Y3
+	VMOVUPS      1216(R8), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R14
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 64(R14)
+	VMOVUPS      128(R8), Y1
+	VMOVUPS      512(R8), Y2
+	VMOVUPS      896(R8), Y3
+	VMOVUPS      1280(R8), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R14
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 128(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 128(R14)
+	VMOVUPS      192(R8), Y1
+	VMOVUPS      576(R8), Y2
+	VMOVUPS      960(R8), Y3
+	VMOVUPS      1344(R8), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R14
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 192(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 192(R14)
+	VMOVUPS      256(R8), Y1
+	VMOVUPS      640(R8), Y2
+	VMOVUPS      1024(R8), Y3
+	VMOVUPS      1408(R8), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R14
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 256(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 256(R14)
+	VMOVUPS      320(R8), Y1
+	VMOVUPS      704(R8), Y2
+	VMOVUPS      1088(R8), Y3
+	VMOVUPS      1472(R8), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R14
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 320(R14)
+	ADDQ         SI, R14
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 320(R14)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R15
+	JNZ          winoOutput6r2c6AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000180, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput6r2c6AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool6r2c6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputPool6r2c6AVX2(SB), $1600-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	IMUL3Q $0x00000008, DX, R11
+	IMUL3Q $0x00000005, R11, R12
+
+winoOutputPool6r2c6AVX2_tile:
+	MOVQ $0x00000002, R14
+
+winoOutputPool6r2c6AVX2_half:
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R8*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R9*1), Y5
+	VMOVUPS      (R13)(R8*2), Y6
+	VMOVUPS      (R13)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, (DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 64(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 128(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 192(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 256(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 320(DI)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R8*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R9*1), Y5
+	VMOVUPS      (R13)(R8*2), Y6
+	VMOVUPS      (R13)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 384(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 448(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 512(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 576(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 640(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 704(DI)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R8*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R9*1), Y5
+	VMOVUPS      (R13)(R8*2), Y6
+	VMOVUPS      (R13)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 768(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 832(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 896(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 960(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 1024(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1088(DI)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R8*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R9*1), Y5
+	VMOVUPS      (R13)(R8*2), Y6
+	VMOVUPS      (R13)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 1152(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 1216(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 1280(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 1344(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 1408(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1472(DI)
+	VMOVUPS      (DI), Y1
+	VMOVUPS      384(DI), Y0
+	VMOVUPS      768(DI), Y2
+	VMOVUPS      1152(DI), Y3
+	VADDPS       Y0, Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y2
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R13
+	VMAXPS       Y2, Y1, Y1
+	VMOVAPS      Y1, (DI)
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      448(DI), Y2
+	VMOVUPS      832(DI), Y3
+	VMOVUPS      1216(DI), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R13
+	VMAXPS       Y2, Y1, Y1
+	VMAXPS       (DI), Y1, Y1
+	VADDPS       (SI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R13)
+	VMOVUPS      128(DI), Y1
+	VMOVUPS      512(DI), Y2
+	VMOVUPS      896(DI), Y3
+	VMOVUPS      1280(DI), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R13
+	VMAXPS       Y2, Y1, Y1
+	VMOVAPS      Y1, 128(DI)
+	VMOVUPS      192(DI), Y1
+	VMOVUPS      576(DI), Y2
+	VMOVUPS      960(DI), Y3
+	VMOVUPS      1344(DI), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R13
+	VMAXPS       Y2, Y1, Y1
+	VMAXPS       128(DI), Y1, Y1
+	VADDPS       (SI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R13)
+	VMOVUPS      256(DI), Y1
+	VMOVUPS      640(DI), Y2
+	VMOVUPS      1024(DI), Y3
+	VMOVUPS      1408(DI), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R13
+	VMAXPS       Y2, Y1, Y1
+	VMOVAPS      Y1, 256(DI)
+	VMOVUPS      320(DI), Y1
+	VMOVUPS      704(DI), Y2
+	VMOVUPS      1088(DI), Y3
+	VMOVUPS      1472(DI), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R13
+	VMAXPS       Y2, Y1, Y1
+	VMAXPS       256(DI), Y1, Y1
+	VADDPS       (SI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 128(R13)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, SI
+	DECQ         R14
+	JNZ          winoOutputPool6r2c6AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, SI
+	ADDQ         $0x000000c0, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool6r2c6AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoInput6r2c4AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, FMA3
+TEXT ·winoInput6r2c4AVX2(SB), $1600-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   xRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R9
+	LEAQ   (SI)(SI*2), R9
+	LEAQ   (SI)(SI*4), R10
+	LEAQ   (R9)(SI*4), R10
+	IMUL3Q $0x00000008, SI, R11
+	IMUL3Q $0x00000005, R11, R12
+
+winoInput6r2c4AVX2_tile:
+	MOVQ $0x00000002, R14
+
+winoInput6r2c4AVX2_half:
+	VMOVUPS      (CX), Y0
+	VMOVUPS      (CX)(DX*1), Y1
+	VMOVUPS      (CX)(DX*2), Y2
+	VMOVUPS      (CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 1152(DI)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVAPS      Y3, 384(DI)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVAPS      Y0, 768(DI)
+	VMOVUPS      64(CX), Y0
+	VMOVUPS      64(CX)(DX*1), Y1
+	VMOVUPS      64(CX)(DX*2), Y2
+	VMOVUPS      64(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 64(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 1216(DI)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVAPS      Y3, 448(DI)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVAPS      Y0, 832(DI)
+	VMOVUPS      128(CX), Y0
+	VMOVUPS      128(CX)(DX*1), Y1
+	VMOVUPS      128(CX)(DX*2), Y2
+	VMOVUPS      128(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 128(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 1280(DI)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVAPS      Y3, 512(DI)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVAPS      Y0, 896(DI)
+	VMOVUPS      192(CX), Y0
+	VMOVUPS      192(CX)(DX*1), Y1
+	VMOVUPS      192(CX)(DX*2), Y2
+	VMOVUPS      192(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 192(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 1344(DI)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVAPS      Y3, 576(DI)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVAPS      Y0, 960(DI)
+	VMOVUPS      256(CX), Y0
+	VMOVUPS      256(CX)(DX*1), Y1
+	VMOVUPS      256(CX)(DX*2), Y2
+	VMOVUPS      256(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 1408(DI)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVAPS      Y3, 640(DI)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVAPS      Y0, 1024(DI)
+	VMOVUPS      320(CX), Y0
+	VMOVUPS      320(CX)(DX*1), Y1
+	VMOVUPS      320(CX)(DX*2), Y2
+	VMOVUPS      320(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 320(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 1472(DI)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVAPS      Y3, 704(DI)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVAPS      Y0, 1088(DI)
+	MOVQ         BX, R13
+	VMOVUPS      (DI), Y0
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      128(DI), Y2
+	VMOVUPS      192(DI), Y3
+	VMOVUPS      256(DI), Y4
+	VMOVUPS      320(DI), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVUPS      Y0, (R13)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R13)(R10*1)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R13)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R13)(R9*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R13)(SI*4)
+	ADDQ         R11, R13
+	VMOVUPS      384(DI), Y0
+	VMOVUPS      448(DI), Y1
+	VMOVUPS      512(DI), Y2
+	VMOVUPS      576(DI), Y3
+	VMOVUPS      640(DI), Y4
+	VMOVUPS      704(DI), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVUPS      Y0, (R13)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R13)(R10*1)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R13)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R13)(R9*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R13)(SI*4)
+	ADDQ         R11, R13
+	VMOVUPS      768(DI), Y0
+	VMOVUPS      832(DI), Y1
+	VMOVUPS      896(DI), Y2
+	VMOVUPS      960(DI), Y3
+	VMOVUPS      1024(DI), Y4
+	VMOVUPS      1088(DI), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVUPS      Y0, (R13)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R13)(R10*1)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R13)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R13)(R9*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R13)(SI*4)
+	ADDQ         R12, R13
+	VMOVUPS      1152(DI), Y0
+	VMOVUPS      1216(DI), Y1
+	VMOVUPS      1280(DI), Y2
+	VMOVUPS      1344(DI), Y3
+	VMOVUPS      1408(DI), Y4
+	VMOVUPS      1472(DI), Y5
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  winoConst<>+320(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+384(SB), Y2, Y0
+	VMOVUPS      Y0, (R13)
+	VMOVAPS      Y5, Y0
+	VFNMADD231PS winoConst<>+0(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y1, Y0
+	VMOVUPS      Y0, (R13)(R10*1)
+	VMULPS       winoConst<>+768(SB), Y4, Y0
+	VFNMADD231PS winoConst<>+704(SB), Y2, Y0
+	VMULPS       winoConst<>+768(SB), Y3, Y5
+	VFNMADD231PS winoConst<>+704(SB), Y1, Y5
+	VADDPS       Y5, Y0, Y6
+	VMOVUPS      Y6, (R13)(SI*1)
+	VSUBPS       Y5, Y0, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	VSUBPS       Y2, Y4, Y0
+	VMULPS       winoConst<>+832(SB), Y0, Y0
+	VSUBPS       Y1, Y3, Y1
+	VMULPS       winoConst<>+832(SB), Y1, Y1
+	VMOVAPS      Y0, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y1, Y2
+	VMOVUPS      Y2, (R13)(R9*1)
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+128(SB), Y1, Y0
+	VMOVUPS      Y0, (R13)(SI*4)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	DECQ         R14
+	JNZ          winoInput6r2c4AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput6r2c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput6r2c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutput6r2c4AVX2(SB), $1088-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R10
+	IMUL3Q $0x00000008, DX, R11
+	IMUL3Q $0x00000005, R11, R12
+
+winoOutput6r2c4AVX2_tile:
+	MOVQ $0x00000002, R14
+
+winoOutput6r2c4AVX2_half:
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 64(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 128(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 192(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 320(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 384(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 448(R8)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 576(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 640(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 704(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R9*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R10*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 768(R8)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 832(R8)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 896(R8)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 960(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      256(R8), Y0
+	VMOVUPS      512(R8), Y2
+	VMOVUPS      768(R8), Y3
+	VADDPS       Y0, Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y2
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, (R13)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      320(R8), Y2
+	VMOVUPS      576(R8), Y3
+	VMOVUPS      832(R8), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 64(R13)
+	VMOVUPS      128(R8), Y1
+	VMOVUPS      384(R8), Y2
+	VMOVUPS      640(R8), Y3
+	VMOVUPS      896(R8), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 128(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 128(R13)
+	VMOVUPS      192(R8), Y1
+	VMOVUPS      448(R8), Y2
+	VMOVUPS      704(R8), Y3
+	VMOVUPS      960(R8), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R13
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 192(R13)
+	ADDQ         SI, R13
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 192(R13)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R14
+	JNZ          winoOutput6r2c4AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput6r2c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool6r2c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputPool6r2c4AVX2(SB), $1088-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R9
+	IMUL3Q $0x00000008, DX, R10
+	IMUL3Q $0x00000005, R10, R11
+
+winoOutputPool6r2c4AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoOutputPool6r2c4AVX2_half:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 64(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 128(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 192(DI)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 320(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 384(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 448(DI)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 576(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 640(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 704(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 768(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 832(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 896(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 960(DI)
+	VMOVUPS      (DI), Y1
+	VMOVUPS      256(DI), Y0
+	VMOVUPS      512(DI), Y2
+	VMOVUPS      768(DI), Y3
+	VADDPS       Y0, Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y2
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R12
+	VMAXPS       Y2, Y1, Y1
+	VMOVAPS      Y1, (DI)
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      320(DI), Y2
+	VMOVUPS      576(DI), Y3
+	VMOVUPS      832(DI), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R12
+	VMAXPS       Y2, Y1, Y1
+	VMAXPS       (DI), Y1, Y1
+	VADDPS       (SI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R12)
+	VMOVUPS      128(DI), Y1
+	VMOVUPS      384(DI), Y2
+	VMOVUPS      640(DI), Y3
+	VMOVUPS      896(DI), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R12
+	VMAXPS       Y2, Y1, Y1
+	VMOVAPS      Y1, 128(DI)
+	VMOVUPS      192(DI), Y1
+	VMOVUPS      448(DI), Y2
+	VMOVUPS      704(DI), Y3
+	VMOVUPS      960(DI), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R12
+	VMAXPS       Y2, Y1, Y1
+	VMAXPS       128(DI), Y1, Y1
+	VADDPS       (SI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R12)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, SI
+	DECQ         R13
+	JNZ          winoOutputPool6r2c4AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, SI
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool6r2c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoInput6r2c2AVX2(tiles int, x *float32, xRow int, v *float32, vStride int)
+// Requires: AVX, FMA3
+TEXT ·winoInput6r2c2AVX2(SB), $1088-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   xRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R9
+	LEAQ   (SI)(SI*2), R9
+	LEAQ   (SI)(SI*4), R10
+	LEAQ   (R9)(SI*4), R9
+	IMUL3Q $0x00000008, SI, R10
+	IMUL3Q $0x00000005, R10, R11
+
+winoInput6r2c2AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoInput6r2c2AVX2_half:
+	VMOVUPS      (CX), Y0
+	VMOVUPS      (CX)(DX*1), Y1
+	VMOVUPS      (CX)(DX*2), Y2
+	VMOVUPS      (CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 768(DI)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVAPS      Y3, 256(DI)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVAPS      Y0, 512(DI)
+	VMOVUPS      64(CX), Y0
+	VMOVUPS      64(CX)(DX*1), Y1
+	VMOVUPS      64(CX)(DX*2), Y2
+	VMOVUPS      64(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 64(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 832(DI)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVAPS      Y3, 320(DI)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVAPS      Y0, 576(DI)
+	VMOVUPS      128(CX), Y0
+	VMOVUPS      128(CX)(DX*1), Y1
+	VMOVUPS      128(CX)(DX*2), Y2
+	VMOVUPS      128(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 128(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 896(DI)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVAPS      Y3, 384(DI)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVAPS      Y0, 640(DI)
+	VMOVUPS      192(CX), Y0
+	VMOVUPS      192(CX)(DX*1), Y1
+	VMOVUPS      192(CX)(DX*2), Y2
+	VMOVUPS      192(CX)(R8*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 192(DI)
+	VSUBPS       Y1, Y3, Y0
+	VMOVAPS      Y0, 960(DI)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVAPS      Y3, 448(DI)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVAPS      Y0, 704(DI)
+	MOVQ         BX, R12
+	VMOVUPS      (DI), Y0
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      128(DI), Y2
+	VMOVUPS      192(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (R12)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R12)(R9*1)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVUPS      Y3, (R12)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVUPS      Y0, (R12)(SI*2)
+	ADDQ         R10, R12
+	VMOVUPS      256(DI), Y0
+	VMOVUPS      320(DI), Y1
+	VMOVUPS      384(DI), Y2
+	VMOVUPS      448(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (R12)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R12)(R9*1)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVUPS      Y3, (R12)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVUPS      Y0, (R12)(SI*2)
+	ADDQ         R10, R12
+	VMOVUPS      512(DI), Y0
+	VMOVUPS      576(DI), Y1
+	VMOVUPS      640(DI), Y2
+	VMOVUPS      704(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (R12)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R12)(R9*1)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVUPS      Y3, (R12)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVUPS      Y0, (R12)(SI*2)
+	ADDQ         R11, R12
+	VMOVUPS      768(DI), Y0
+	VMOVUPS      832(DI), Y1
+	VMOVUPS      896(DI), Y2
+	VMOVUPS      960(DI), Y3
+	VSUBPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (R12)
+	VSUBPS       Y1, Y3, Y0
+	VMOVUPS      Y0, (R12)(R9*1)
+	VMULPS       winoConst<>+896(SB), Y1, Y0
+	VMULPS       winoConst<>+1024(SB), Y2, Y3
+	VFNMADD231PS winoConst<>+896(SB), Y1, Y3
+	VMOVUPS      Y3, (R12)(SI*1)
+	VFNMADD231PS winoConst<>+896(SB), Y2, Y0
+	VMOVUPS      Y0, (R12)(SI*2)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	DECQ         R13
+	JNZ          winoInput6r2c2AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoInput6r2c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutput6r2c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX
+TEXT ·winoOutput6r2c2AVX2(SB), $576-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), DI
+	LEAQ   (SP), R8
+	ADDQ   $0x3f, R8
+	ANDQ   $-64, R8
+	LEAQ   (DX)(DX*2), R9
+	LEAQ   (DX)(DX*4), R10
+	LEAQ   (R9)(DX*4), R9
+	IMUL3Q $0x00000008, DX, R10
+	IMUL3Q $0x00000005, R10, R11
+
+winoOutput6r2c2AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoOutput6r2c2AVX2_half:
+	MOVQ         CX, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 64(R8)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 128(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 192(R8)
+	ADDQ         R10, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 320(R8)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(DX*1), Y1
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 384(R8)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 448(R8)
+	VMOVUPS      (R8), Y1
+	VMOVUPS      128(R8), Y0
+	VMOVUPS      256(R8), Y2
+	VMOVUPS      384(R8), Y3
+	VADDPS       Y0, Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y2
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R12
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, (R12)
+	VMOVUPS      64(R8), Y1
+	VMOVUPS      192(R8), Y2
+	VMOVUPS      320(R8), Y3
+	VMOVUPS      448(R8), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R12
+	VADDPS       (DI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, 64(R12)
+	ADDQ         SI, R12
+	VADDPS       (DI), Y2, Y2
+	VMAXPS       Y2, Y0, Y2
+	VMOVUPS      Y2, 64(R12)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DI
+	DECQ         R13
+	JNZ          winoOutput6r2c2AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, DI
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutput6r2c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputPool6r2c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+// Requires: AVX
+TEXT ·winoOutputPool6r2c2AVX2(SB), $576-52
+	MOVQ   tiles+0(FP), AX
+	MOVQ   m+8(FP), CX
+	MOVQ   mStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   y+24(FP), BX
+	MOVQ   yRow+32(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   bias+40(FP), SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R8
+	IMUL3Q $0x00000008, DX, R9
+	IMUL3Q $0x00000005, R9, R10
+
+winoOutputPool6r2c2AVX2_tile:
+	MOVQ $0x00000002, R12
+
+winoOutputPool6r2c2AVX2_half:
+	MOVQ         CX, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 64(DI)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 128(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 192(DI)
+	ADDQ         R9, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 320(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(DX*1), Y1
+	VMOVUPS      (R11)(DX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 384(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 448(DI)
+	VMOVUPS      (DI), Y1
+	VMOVUPS      128(DI), Y0
+	VMOVUPS      256(DI), Y2
+	VMOVUPS      384(DI), Y3
+	VADDPS       Y0, Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y2
+	VBROADCASTSS lo+48(FP), Y0
+	MOVQ         BX, R11
+	VMAXPS       Y2, Y1, Y1
+	VMOVAPS      Y1, (DI)
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      192(DI), Y2
+	VMOVUPS      320(DI), Y3
+	VMOVUPS      448(DI), Y4
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VSUBPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	MOVQ         BX, R11
+	VMAXPS       Y2, Y1, Y1
+	VMAXPS       (DI), Y1, Y1
+	VADDPS       (SI), Y1, Y1
+	VMAXPS       Y1, Y0, Y1
+	VMOVUPS      Y1, (R11)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, SI
+	DECQ         R12
+	JNZ          winoOutputPool6r2c2AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000040, SI
+	ADDQ         $0x00000040, BX
+	ADDQ         $0x40, CX
+	DECQ         AX
+	JNZ          winoOutputPool6r2c2AVX2_tile
+	VZEROUPPER
+	RET
+
 // func winoWeights6AVX2(n int, w *float32, wStride int, u *float32, uStride int)
 // Requires: AVX, FMA3
 TEXT ·winoWeights6AVX2(SB), $1600-40
@@ -27094,14 +44754,14 @@ winoWeights6AVX2_half:
 	ADDQ        R11, R13
 	VMOVUPS     (R13), Y2
 	VADDPS      Y2, Y0, Y3
-	VMULPS      winoConst<>+960(SB), Y3, Y3
-	VMULPS      winoConst<>+1024(SB), Y1, Y4
-	VMULPS      winoConst<>+1088(SB), Y0, Y5
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
-	VMULPS      winoConst<>+1216(SB), Y1, Y6
-	VMULPS      winoConst<>+1216(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VMULPS      winoConst<>+1344(SB), Y3, Y3
+	VMULPS      winoConst<>+1408(SB), Y1, Y4
+	VMULPS      winoConst<>+1472(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y5
+	VMULPS      winoConst<>+1600(SB), Y1, Y6
+	VMULPS      winoConst<>+1600(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y7
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
 	VSUBPS      Y4, Y3, Y8
 	VADDPS      Y4, Y3, Y3
 	VADDPS      Y6, Y5, Y4
@@ -27123,14 +44783,14 @@ winoWeights6AVX2_half:
 	ADDQ        R11, R13
 	VMOVUPS     (R13)(DX*1), Y2
 	VADDPS      Y2, Y0, Y3
-	VMULPS      winoConst<>+960(SB), Y3, Y3
-	VMULPS      winoConst<>+1024(SB), Y1, Y4
-	VMULPS      winoConst<>+1088(SB), Y0, Y5
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
-	VMULPS      winoConst<>+1216(SB), Y1, Y6
-	VMULPS      winoConst<>+1216(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VMULPS      winoConst<>+1344(SB), Y3, Y3
+	VMULPS      winoConst<>+1408(SB), Y1, Y4
+	VMULPS      winoConst<>+1472(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y5
+	VMULPS      winoConst<>+1600(SB), Y1, Y6
+	VMULPS      winoConst<>+1600(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y7
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
 	VSUBPS      Y4, Y3, Y8
 	VADDPS      Y4, Y3, Y3
 	VADDPS      Y6, Y5, Y4
@@ -27152,14 +44812,14 @@ winoWeights6AVX2_half:
 	ADDQ        R11, R13
 	VMOVUPS     (R13)(DX*2), Y2
 	VADDPS      Y2, Y0, Y3
-	VMULPS      winoConst<>+960(SB), Y3, Y3
-	VMULPS      winoConst<>+1024(SB), Y1, Y4
-	VMULPS      winoConst<>+1088(SB), Y0, Y5
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
-	VMULPS      winoConst<>+1216(SB), Y1, Y6
-	VMULPS      winoConst<>+1216(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VMULPS      winoConst<>+1344(SB), Y3, Y3
+	VMULPS      winoConst<>+1408(SB), Y1, Y4
+	VMULPS      winoConst<>+1472(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y5
+	VMULPS      winoConst<>+1600(SB), Y1, Y6
+	VMULPS      winoConst<>+1600(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y7
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
 	VSUBPS      Y4, Y3, Y8
 	VADDPS      Y4, Y3, Y3
 	VADDPS      Y6, Y5, Y4
@@ -27179,14 +44839,14 @@ winoWeights6AVX2_half:
 	VMOVUPS     64(DI), Y1
 	VMOVUPS     128(DI), Y2
 	VADDPS      Y2, Y0, Y3
-	VMULPS      winoConst<>+960(SB), Y3, Y3
-	VMULPS      winoConst<>+1024(SB), Y1, Y4
-	VMULPS      winoConst<>+1088(SB), Y0, Y5
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
-	VMULPS      winoConst<>+1216(SB), Y1, Y6
-	VMULPS      winoConst<>+1216(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VMULPS      winoConst<>+1344(SB), Y3, Y3
+	VMULPS      winoConst<>+1408(SB), Y1, Y4
+	VMULPS      winoConst<>+1472(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y5
+	VMULPS      winoConst<>+1600(SB), Y1, Y6
+	VMULPS      winoConst<>+1600(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y7
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
 	VSUBPS      Y4, Y3, Y8
 	VADDPS      Y4, Y3, Y3
 	VADDPS      Y6, Y5, Y4
@@ -27206,14 +44866,14 @@ winoWeights6AVX2_half:
 	VMOVUPS     256(DI), Y1
 	VMOVUPS     320(DI), Y2
 	VADDPS      Y2, Y0, Y3
-	VMULPS      winoConst<>+960(SB), Y3, Y3
-	VMULPS      winoConst<>+1024(SB), Y1, Y4
-	VMULPS      winoConst<>+1088(SB), Y0, Y5
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
-	VMULPS      winoConst<>+1216(SB), Y1, Y6
-	VMULPS      winoConst<>+1216(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VMULPS      winoConst<>+1344(SB), Y3, Y3
+	VMULPS      winoConst<>+1408(SB), Y1, Y4
+	VMULPS      winoConst<>+1472(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y5
+	VMULPS      winoConst<>+1600(SB), Y1, Y6
+	VMULPS      winoConst<>+1600(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y7
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
 	VSUBPS      Y4, Y3, Y8
 	VADDPS      Y4, Y3, Y3
 	VADDPS      Y6, Y5, Y4
@@ -27233,14 +44893,14 @@ winoWeights6AVX2_half:
 	VMOVUPS     448(DI), Y1
 	VMOVUPS     512(DI), Y2
 	VADDPS      Y2, Y0, Y3
-	VMULPS      winoConst<>+960(SB), Y3, Y3
-	VMULPS      winoConst<>+1024(SB), Y1, Y4
-	VMULPS      winoConst<>+1088(SB), Y0, Y5
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
-	VMULPS      winoConst<>+1216(SB), Y1, Y6
-	VMULPS      winoConst<>+1216(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VMULPS      winoConst<>+1344(SB), Y3, Y3
+	VMULPS      winoConst<>+1408(SB), Y1, Y4
+	VMULPS      winoConst<>+1472(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y5
+	VMULPS      winoConst<>+1600(SB), Y1, Y6
+	VMULPS      winoConst<>+1600(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y7
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
 	VSUBPS      Y4, Y3, Y8
 	VADDPS      Y4, Y3, Y3
 	VADDPS      Y6, Y5, Y4
@@ -27260,14 +44920,14 @@ winoWeights6AVX2_half:
 	VMOVUPS     640(DI), Y1
 	VMOVUPS     704(DI), Y2
 	VADDPS      Y2, Y0, Y3
-	VMULPS      winoConst<>+960(SB), Y3, Y3
-	VMULPS      winoConst<>+1024(SB), Y1, Y4
-	VMULPS      winoConst<>+1088(SB), Y0, Y5
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
-	VMULPS      winoConst<>+1216(SB), Y1, Y6
-	VMULPS      winoConst<>+1216(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VMULPS      winoConst<>+1344(SB), Y3, Y3
+	VMULPS      winoConst<>+1408(SB), Y1, Y4
+	VMULPS      winoConst<>+1472(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y5
+	VMULPS      winoConst<>+1600(SB), Y1, Y6
+	VMULPS      winoConst<>+1600(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y7
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
 	VSUBPS      Y4, Y3, Y8
 	VADDPS      Y4, Y3, Y3
 	VADDPS      Y6, Y5, Y4
@@ -27287,14 +44947,14 @@ winoWeights6AVX2_half:
 	VMOVUPS     832(DI), Y1
 	VMOVUPS     896(DI), Y2
 	VADDPS      Y2, Y0, Y3
-	VMULPS      winoConst<>+960(SB), Y3, Y3
-	VMULPS      winoConst<>+1024(SB), Y1, Y4
-	VMULPS      winoConst<>+1088(SB), Y0, Y5
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
-	VMULPS      winoConst<>+1216(SB), Y1, Y6
-	VMULPS      winoConst<>+1216(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VMULPS      winoConst<>+1344(SB), Y3, Y3
+	VMULPS      winoConst<>+1408(SB), Y1, Y4
+	VMULPS      winoConst<>+1472(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y5
+	VMULPS      winoConst<>+1600(SB), Y1, Y6
+	VMULPS      winoConst<>+1600(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y7
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
 	VSUBPS      Y4, Y3, Y8
 	VADDPS      Y4, Y3, Y3
 	VADDPS      Y6, Y5, Y4
@@ -27314,14 +44974,14 @@ winoWeights6AVX2_half:
 	VMOVUPS     1024(DI), Y1
 	VMOVUPS     1088(DI), Y2
 	VADDPS      Y2, Y0, Y3
-	VMULPS      winoConst<>+960(SB), Y3, Y3
-	VMULPS      winoConst<>+1024(SB), Y1, Y4
-	VMULPS      winoConst<>+1088(SB), Y0, Y5
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
-	VMULPS      winoConst<>+1216(SB), Y1, Y6
-	VMULPS      winoConst<>+1216(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VMULPS      winoConst<>+1344(SB), Y3, Y3
+	VMULPS      winoConst<>+1408(SB), Y1, Y4
+	VMULPS      winoConst<>+1472(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y5
+	VMULPS      winoConst<>+1600(SB), Y1, Y6
+	VMULPS      winoConst<>+1600(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y7
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
 	VSUBPS      Y4, Y3, Y8
 	VADDPS      Y4, Y3, Y3
 	VADDPS      Y6, Y5, Y4
@@ -27341,14 +45001,14 @@ winoWeights6AVX2_half:
 	VMOVUPS     1216(DI), Y1
 	VMOVUPS     1280(DI), Y2
 	VADDPS      Y2, Y0, Y3
-	VMULPS      winoConst<>+960(SB), Y3, Y3
-	VMULPS      winoConst<>+1024(SB), Y1, Y4
-	VMULPS      winoConst<>+1088(SB), Y0, Y5
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
-	VMULPS      winoConst<>+1216(SB), Y1, Y6
-	VMULPS      winoConst<>+1216(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VMULPS      winoConst<>+1344(SB), Y3, Y3
+	VMULPS      winoConst<>+1408(SB), Y1, Y4
+	VMULPS      winoConst<>+1472(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y5
+	VMULPS      winoConst<>+1600(SB), Y1, Y6
+	VMULPS      winoConst<>+1600(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y7
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
 	VSUBPS      Y4, Y3, Y8
 	VADDPS      Y4, Y3, Y3
 	VADDPS      Y6, Y5, Y4
@@ -27368,14 +45028,14 @@ winoWeights6AVX2_half:
 	VMOVUPS     1408(DI), Y1
 	VMOVUPS     1472(DI), Y2
 	VADDPS      Y2, Y0, Y3
-	VMULPS      winoConst<>+960(SB), Y3, Y3
-	VMULPS      winoConst<>+1024(SB), Y1, Y4
-	VMULPS      winoConst<>+1088(SB), Y0, Y5
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y5
-	VMULPS      winoConst<>+1216(SB), Y1, Y6
-	VMULPS      winoConst<>+1216(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y7
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
+	VMULPS      winoConst<>+1344(SB), Y3, Y3
+	VMULPS      winoConst<>+1408(SB), Y1, Y4
+	VMULPS      winoConst<>+1472(SB), Y0, Y5
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y5
+	VMULPS      winoConst<>+1600(SB), Y1, Y6
+	VMULPS      winoConst<>+1600(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y7
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
 	VSUBPS      Y4, Y3, Y8
 	VADDPS      Y4, Y3, Y3
 	VADDPS      Y6, Y5, Y4
@@ -29145,19 +46805,19 @@ winoWeights4x5AVX2_half:
 	VMOVUPS     (R14), Y4
 	VADDPS      Y2, Y0, Y5
 	VADDPS      Y4, Y5, Y5
-	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VMULPS      winoConst<>+1344(SB), Y5, Y5
 	VADDPS      Y3, Y1, Y6
-	VMULPS      winoConst<>+1024(SB), Y6, Y6
-	VMULPS      winoConst<>+1088(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
-	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
-	VMULPS      winoConst<>+1216(SB), Y1, Y8
-	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
-	VMULPS      winoConst<>+1216(SB), Y0, Y9
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
-	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VMULPS      winoConst<>+1408(SB), Y6, Y6
+	VMULPS      winoConst<>+1472(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1728(SB), Y4, Y7
+	VMULPS      winoConst<>+1600(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1792(SB), Y3, Y8
+	VMULPS      winoConst<>+1600(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1856(SB), Y4, Y9
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1920(SB), Y3, Y1
 	VSUBPS      Y6, Y5, Y2
 	VADDPS      Y6, Y5, Y3
 	VADDPS      Y8, Y7, Y5
@@ -29184,19 +46844,19 @@ winoWeights4x5AVX2_half:
 	VMOVUPS     (R14)(DX*1), Y4
 	VADDPS      Y2, Y0, Y5
 	VADDPS      Y4, Y5, Y5
-	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VMULPS      winoConst<>+1344(SB), Y5, Y5
 	VADDPS      Y3, Y1, Y6
-	VMULPS      winoConst<>+1024(SB), Y6, Y6
-	VMULPS      winoConst<>+1088(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
-	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
-	VMULPS      winoConst<>+1216(SB), Y1, Y8
-	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
-	VMULPS      winoConst<>+1216(SB), Y0, Y9
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
-	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VMULPS      winoConst<>+1408(SB), Y6, Y6
+	VMULPS      winoConst<>+1472(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1728(SB), Y4, Y7
+	VMULPS      winoConst<>+1600(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1792(SB), Y3, Y8
+	VMULPS      winoConst<>+1600(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1856(SB), Y4, Y9
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1920(SB), Y3, Y1
 	VSUBPS      Y6, Y5, Y2
 	VADDPS      Y6, Y5, Y3
 	VADDPS      Y8, Y7, Y5
@@ -29223,19 +46883,19 @@ winoWeights4x5AVX2_half:
 	VMOVUPS     (R14)(DX*2), Y4
 	VADDPS      Y2, Y0, Y5
 	VADDPS      Y4, Y5, Y5
-	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VMULPS      winoConst<>+1344(SB), Y5, Y5
 	VADDPS      Y3, Y1, Y6
-	VMULPS      winoConst<>+1024(SB), Y6, Y6
-	VMULPS      winoConst<>+1088(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
-	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
-	VMULPS      winoConst<>+1216(SB), Y1, Y8
-	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
-	VMULPS      winoConst<>+1216(SB), Y0, Y9
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
-	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VMULPS      winoConst<>+1408(SB), Y6, Y6
+	VMULPS      winoConst<>+1472(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1728(SB), Y4, Y7
+	VMULPS      winoConst<>+1600(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1792(SB), Y3, Y8
+	VMULPS      winoConst<>+1600(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1856(SB), Y4, Y9
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1920(SB), Y3, Y1
 	VSUBPS      Y6, Y5, Y2
 	VADDPS      Y6, Y5, Y3
 	VADDPS      Y8, Y7, Y5
@@ -29262,19 +46922,19 @@ winoWeights4x5AVX2_half:
 	VMOVUPS     (R14)(R8*1), Y4
 	VADDPS      Y2, Y0, Y5
 	VADDPS      Y4, Y5, Y5
-	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VMULPS      winoConst<>+1344(SB), Y5, Y5
 	VADDPS      Y3, Y1, Y6
-	VMULPS      winoConst<>+1024(SB), Y6, Y6
-	VMULPS      winoConst<>+1088(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
-	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
-	VMULPS      winoConst<>+1216(SB), Y1, Y8
-	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
-	VMULPS      winoConst<>+1216(SB), Y0, Y9
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
-	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VMULPS      winoConst<>+1408(SB), Y6, Y6
+	VMULPS      winoConst<>+1472(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1728(SB), Y4, Y7
+	VMULPS      winoConst<>+1600(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1792(SB), Y3, Y8
+	VMULPS      winoConst<>+1600(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1856(SB), Y4, Y9
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1920(SB), Y3, Y1
 	VSUBPS      Y6, Y5, Y2
 	VADDPS      Y6, Y5, Y3
 	VADDPS      Y8, Y7, Y5
@@ -29301,19 +46961,19 @@ winoWeights4x5AVX2_half:
 	VMOVUPS     (R14)(DX*4), Y4
 	VADDPS      Y2, Y0, Y5
 	VADDPS      Y4, Y5, Y5
-	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VMULPS      winoConst<>+1344(SB), Y5, Y5
 	VADDPS      Y3, Y1, Y6
-	VMULPS      winoConst<>+1024(SB), Y6, Y6
-	VMULPS      winoConst<>+1088(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
-	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
-	VMULPS      winoConst<>+1216(SB), Y1, Y8
-	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
-	VMULPS      winoConst<>+1216(SB), Y0, Y9
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
-	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VMULPS      winoConst<>+1408(SB), Y6, Y6
+	VMULPS      winoConst<>+1472(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1728(SB), Y4, Y7
+	VMULPS      winoConst<>+1600(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1792(SB), Y3, Y8
+	VMULPS      winoConst<>+1600(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1856(SB), Y4, Y9
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1920(SB), Y3, Y1
 	VSUBPS      Y6, Y5, Y2
 	VADDPS      Y6, Y5, Y3
 	VADDPS      Y8, Y7, Y5
@@ -29336,19 +46996,19 @@ winoWeights4x5AVX2_half:
 	VMOVUPS     256(DI), Y4
 	VADDPS      Y2, Y0, Y5
 	VADDPS      Y4, Y5, Y5
-	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VMULPS      winoConst<>+1344(SB), Y5, Y5
 	VADDPS      Y3, Y1, Y6
-	VMULPS      winoConst<>+1024(SB), Y6, Y6
-	VMULPS      winoConst<>+1088(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
-	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
-	VMULPS      winoConst<>+1216(SB), Y1, Y8
-	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
-	VMULPS      winoConst<>+1216(SB), Y0, Y9
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
-	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VMULPS      winoConst<>+1408(SB), Y6, Y6
+	VMULPS      winoConst<>+1472(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1728(SB), Y4, Y7
+	VMULPS      winoConst<>+1600(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1792(SB), Y3, Y8
+	VMULPS      winoConst<>+1600(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1856(SB), Y4, Y9
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1920(SB), Y3, Y1
 	VSUBPS      Y6, Y5, Y2
 	VADDPS      Y6, Y5, Y3
 	VADDPS      Y8, Y7, Y5
@@ -29371,19 +47031,19 @@ winoWeights4x5AVX2_half:
 	VMOVUPS     576(DI), Y4
 	VADDPS      Y2, Y0, Y5
 	VADDPS      Y4, Y5, Y5
-	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VMULPS      winoConst<>+1344(SB), Y5, Y5
 	VADDPS      Y3, Y1, Y6
-	VMULPS      winoConst<>+1024(SB), Y6, Y6
-	VMULPS      winoConst<>+1088(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
-	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
-	VMULPS      winoConst<>+1216(SB), Y1, Y8
-	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
-	VMULPS      winoConst<>+1216(SB), Y0, Y9
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
-	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VMULPS      winoConst<>+1408(SB), Y6, Y6
+	VMULPS      winoConst<>+1472(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1728(SB), Y4, Y7
+	VMULPS      winoConst<>+1600(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1792(SB), Y3, Y8
+	VMULPS      winoConst<>+1600(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1856(SB), Y4, Y9
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1920(SB), Y3, Y1
 	VSUBPS      Y6, Y5, Y2
 	VADDPS      Y6, Y5, Y3
 	VADDPS      Y8, Y7, Y5
@@ -29406,19 +47066,19 @@ winoWeights4x5AVX2_half:
 	VMOVUPS     896(DI), Y4
 	VADDPS      Y2, Y0, Y5
 	VADDPS      Y4, Y5, Y5
-	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VMULPS      winoConst<>+1344(SB), Y5, Y5
 	VADDPS      Y3, Y1, Y6
-	VMULPS      winoConst<>+1024(SB), Y6, Y6
-	VMULPS      winoConst<>+1088(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
-	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
-	VMULPS      winoConst<>+1216(SB), Y1, Y8
-	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
-	VMULPS      winoConst<>+1216(SB), Y0, Y9
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
-	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VMULPS      winoConst<>+1408(SB), Y6, Y6
+	VMULPS      winoConst<>+1472(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1728(SB), Y4, Y7
+	VMULPS      winoConst<>+1600(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1792(SB), Y3, Y8
+	VMULPS      winoConst<>+1600(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1856(SB), Y4, Y9
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1920(SB), Y3, Y1
 	VSUBPS      Y6, Y5, Y2
 	VADDPS      Y6, Y5, Y3
 	VADDPS      Y8, Y7, Y5
@@ -29441,19 +47101,19 @@ winoWeights4x5AVX2_half:
 	VMOVUPS     1216(DI), Y4
 	VADDPS      Y2, Y0, Y5
 	VADDPS      Y4, Y5, Y5
-	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VMULPS      winoConst<>+1344(SB), Y5, Y5
 	VADDPS      Y3, Y1, Y6
-	VMULPS      winoConst<>+1024(SB), Y6, Y6
-	VMULPS      winoConst<>+1088(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
-	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
-	VMULPS      winoConst<>+1216(SB), Y1, Y8
-	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
-	VMULPS      winoConst<>+1216(SB), Y0, Y9
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
-	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VMULPS      winoConst<>+1408(SB), Y6, Y6
+	VMULPS      winoConst<>+1472(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1728(SB), Y4, Y7
+	VMULPS      winoConst<>+1600(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1792(SB), Y3, Y8
+	VMULPS      winoConst<>+1600(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1856(SB), Y4, Y9
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1920(SB), Y3, Y1
 	VSUBPS      Y6, Y5, Y2
 	VADDPS      Y6, Y5, Y3
 	VADDPS      Y8, Y7, Y5
@@ -29476,19 +47136,19 @@ winoWeights4x5AVX2_half:
 	VMOVUPS     1536(DI), Y4
 	VADDPS      Y2, Y0, Y5
 	VADDPS      Y4, Y5, Y5
-	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VMULPS      winoConst<>+1344(SB), Y5, Y5
 	VADDPS      Y3, Y1, Y6
-	VMULPS      winoConst<>+1024(SB), Y6, Y6
-	VMULPS      winoConst<>+1088(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
-	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
-	VMULPS      winoConst<>+1216(SB), Y1, Y8
-	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
-	VMULPS      winoConst<>+1216(SB), Y0, Y9
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
-	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VMULPS      winoConst<>+1408(SB), Y6, Y6
+	VMULPS      winoConst<>+1472(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1728(SB), Y4, Y7
+	VMULPS      winoConst<>+1600(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1792(SB), Y3, Y8
+	VMULPS      winoConst<>+1600(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1856(SB), Y4, Y9
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1920(SB), Y3, Y1
 	VSUBPS      Y6, Y5, Y2
 	VADDPS      Y6, Y5, Y3
 	VADDPS      Y8, Y7, Y5
@@ -29511,19 +47171,19 @@ winoWeights4x5AVX2_half:
 	VMOVUPS     1856(DI), Y4
 	VADDPS      Y2, Y0, Y5
 	VADDPS      Y4, Y5, Y5
-	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VMULPS      winoConst<>+1344(SB), Y5, Y5
 	VADDPS      Y3, Y1, Y6
-	VMULPS      winoConst<>+1024(SB), Y6, Y6
-	VMULPS      winoConst<>+1088(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
-	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
-	VMULPS      winoConst<>+1216(SB), Y1, Y8
-	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
-	VMULPS      winoConst<>+1216(SB), Y0, Y9
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
-	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VMULPS      winoConst<>+1408(SB), Y6, Y6
+	VMULPS      winoConst<>+1472(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1728(SB), Y4, Y7
+	VMULPS      winoConst<>+1600(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1792(SB), Y3, Y8
+	VMULPS      winoConst<>+1600(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1856(SB), Y4, Y9
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1920(SB), Y3, Y1
 	VSUBPS      Y6, Y5, Y2
 	VADDPS      Y6, Y5, Y3
 	VADDPS      Y8, Y7, Y5
@@ -29546,19 +47206,19 @@ winoWeights4x5AVX2_half:
 	VMOVUPS     2176(DI), Y4
 	VADDPS      Y2, Y0, Y5
 	VADDPS      Y4, Y5, Y5
-	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VMULPS      winoConst<>+1344(SB), Y5, Y5
 	VADDPS      Y3, Y1, Y6
-	VMULPS      winoConst<>+1024(SB), Y6, Y6
-	VMULPS      winoConst<>+1088(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
-	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
-	VMULPS      winoConst<>+1216(SB), Y1, Y8
-	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
-	VMULPS      winoConst<>+1216(SB), Y0, Y9
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
-	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VMULPS      winoConst<>+1408(SB), Y6, Y6
+	VMULPS      winoConst<>+1472(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1728(SB), Y4, Y7
+	VMULPS      winoConst<>+1600(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1792(SB), Y3, Y8
+	VMULPS      winoConst<>+1600(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1856(SB), Y4, Y9
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1920(SB), Y3, Y1
 	VSUBPS      Y6, Y5, Y2
 	VADDPS      Y6, Y5, Y3
 	VADDPS      Y8, Y7, Y5
@@ -29581,19 +47241,19 @@ winoWeights4x5AVX2_half:
 	VMOVUPS     2496(DI), Y4
 	VADDPS      Y2, Y0, Y5
 	VADDPS      Y4, Y5, Y5
-	VMULPS      winoConst<>+960(SB), Y5, Y5
+	VMULPS      winoConst<>+1344(SB), Y5, Y5
 	VADDPS      Y3, Y1, Y6
-	VMULPS      winoConst<>+1024(SB), Y6, Y6
-	VMULPS      winoConst<>+1088(SB), Y0, Y7
-	VFMADD231PS winoConst<>+1152(SB), Y2, Y7
-	VFMADD231PS winoConst<>+1344(SB), Y4, Y7
-	VMULPS      winoConst<>+1216(SB), Y1, Y8
-	VFMADD231PS winoConst<>+1408(SB), Y3, Y8
-	VMULPS      winoConst<>+1216(SB), Y0, Y9
-	VFMADD231PS winoConst<>+1280(SB), Y2, Y9
-	VFMADD231PS winoConst<>+1472(SB), Y4, Y9
-	VMULPS      winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS winoConst<>+1536(SB), Y3, Y1
+	VMULPS      winoConst<>+1408(SB), Y6, Y6
+	VMULPS      winoConst<>+1472(SB), Y0, Y7
+	VFMADD231PS winoConst<>+1536(SB), Y2, Y7
+	VFMADD231PS winoConst<>+1728(SB), Y4, Y7
+	VMULPS      winoConst<>+1600(SB), Y1, Y8
+	VFMADD231PS winoConst<>+1792(SB), Y3, Y8
+	VMULPS      winoConst<>+1600(SB), Y0, Y9
+	VFMADD231PS winoConst<>+1664(SB), Y2, Y9
+	VFMADD231PS winoConst<>+1856(SB), Y4, Y9
+	VMULPS      winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS winoConst<>+1920(SB), Y3, Y1
 	VSUBPS      Y6, Y5, Y2
 	VADDPS      Y6, Y5, Y3
 	VADDPS      Y8, Y7, Y5
@@ -31056,27 +48716,27 @@ winoWeights2x7AVX2_half:
 	VMOVUPS      (R15), Y5
 	ADDQ         R13, R15
 	VMOVUPS      (R15), Y6
-	VMULPS       winoConst<>+960(SB), Y0, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y2, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y4, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y6, Y7
-	VMULPS       winoConst<>+1024(SB), Y1, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y3, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y5, Y8
-	VMULPS       winoConst<>+1088(SB), Y0, Y9
-	VFMADD231PS  winoConst<>+1152(SB), Y2, Y9
-	VFMADD231PS  winoConst<>+1344(SB), Y4, Y9
-	VFMADD231PS  winoConst<>+1664(SB), Y6, Y9
-	VMULPS       winoConst<>+1216(SB), Y1, Y10
-	VFMADD231PS  winoConst<>+1408(SB), Y3, Y10
-	VFMADD231PS  winoConst<>+1600(SB), Y5, Y10
-	VMULPS       winoConst<>+1216(SB), Y0, Y11
-	VFMADD231PS  winoConst<>+1280(SB), Y2, Y11
-	VFMADD231PS  winoConst<>+1472(SB), Y4, Y11
-	VFMADD231PS  winoConst<>+1792(SB), Y6, Y11
-	VMULPS       winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+1536(SB), Y3, Y1
-	VFMADD231PS  winoConst<>+1728(SB), Y5, Y1
+	VMULPS       winoConst<>+1344(SB), Y0, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y2, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y4, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y6, Y7
+	VMULPS       winoConst<>+1408(SB), Y1, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y3, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y5, Y8
+	VMULPS       winoConst<>+1472(SB), Y0, Y9
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+1728(SB), Y4, Y9
+	VFMADD231PS  winoConst<>+2048(SB), Y6, Y9
+	VMULPS       winoConst<>+1600(SB), Y1, Y10
+	VFMADD231PS  winoConst<>+1792(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+1984(SB), Y5, Y10
+	VMULPS       winoConst<>+1600(SB), Y0, Y11
+	VFMADD231PS  winoConst<>+1664(SB), Y2, Y11
+	VFMADD231PS  winoConst<>+1856(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+2176(SB), Y6, Y11
+	VMULPS       winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1920(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+2112(SB), Y5, Y1
 	VSUBPS       Y8, Y7, Y2
 	VADDPS       Y8, Y7, Y3
 	VADDPS       Y10, Y9, Y4
@@ -31105,27 +48765,27 @@ winoWeights2x7AVX2_half:
 	VMOVUPS      (R15)(DX*1), Y5
 	ADDQ         R13, R15
 	VMOVUPS      (R15)(DX*1), Y6
-	VMULPS       winoConst<>+960(SB), Y0, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y2, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y4, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y6, Y7
-	VMULPS       winoConst<>+1024(SB), Y1, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y3, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y5, Y8
-	VMULPS       winoConst<>+1088(SB), Y0, Y9
-	VFMADD231PS  winoConst<>+1152(SB), Y2, Y9
-	VFMADD231PS  winoConst<>+1344(SB), Y4, Y9
-	VFMADD231PS  winoConst<>+1664(SB), Y6, Y9
-	VMULPS       winoConst<>+1216(SB), Y1, Y10
-	VFMADD231PS  winoConst<>+1408(SB), Y3, Y10
-	VFMADD231PS  winoConst<>+1600(SB), Y5, Y10
-	VMULPS       winoConst<>+1216(SB), Y0, Y11
-	VFMADD231PS  winoConst<>+1280(SB), Y2, Y11
-	VFMADD231PS  winoConst<>+1472(SB), Y4, Y11
-	VFMADD231PS  winoConst<>+1792(SB), Y6, Y11
-	VMULPS       winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+1536(SB), Y3, Y1
-	VFMADD231PS  winoConst<>+1728(SB), Y5, Y1
+	VMULPS       winoConst<>+1344(SB), Y0, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y2, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y4, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y6, Y7
+	VMULPS       winoConst<>+1408(SB), Y1, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y3, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y5, Y8
+	VMULPS       winoConst<>+1472(SB), Y0, Y9
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+1728(SB), Y4, Y9
+	VFMADD231PS  winoConst<>+2048(SB), Y6, Y9
+	VMULPS       winoConst<>+1600(SB), Y1, Y10
+	VFMADD231PS  winoConst<>+1792(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+1984(SB), Y5, Y10
+	VMULPS       winoConst<>+1600(SB), Y0, Y11
+	VFMADD231PS  winoConst<>+1664(SB), Y2, Y11
+	VFMADD231PS  winoConst<>+1856(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+2176(SB), Y6, Y11
+	VMULPS       winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1920(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+2112(SB), Y5, Y1
 	VSUBPS       Y8, Y7, Y2
 	VADDPS       Y8, Y7, Y3
 	VADDPS       Y10, Y9, Y4
@@ -31154,27 +48814,27 @@ winoWeights2x7AVX2_half:
 	VMOVUPS      (R15)(DX*2), Y5
 	ADDQ         R13, R15
 	VMOVUPS      (R15)(DX*2), Y6
-	VMULPS       winoConst<>+960(SB), Y0, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y2, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y4, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y6, Y7
-	VMULPS       winoConst<>+1024(SB), Y1, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y3, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y5, Y8
-	VMULPS       winoConst<>+1088(SB), Y0, Y9
-	VFMADD231PS  winoConst<>+1152(SB), Y2, Y9
-	VFMADD231PS  winoConst<>+1344(SB), Y4, Y9
-	VFMADD231PS  winoConst<>+1664(SB), Y6, Y9
-	VMULPS       winoConst<>+1216(SB), Y1, Y10
-	VFMADD231PS  winoConst<>+1408(SB), Y3, Y10
-	VFMADD231PS  winoConst<>+1600(SB), Y5, Y10
-	VMULPS       winoConst<>+1216(SB), Y0, Y11
-	VFMADD231PS  winoConst<>+1280(SB), Y2, Y11
-	VFMADD231PS  winoConst<>+1472(SB), Y4, Y11
-	VFMADD231PS  winoConst<>+1792(SB), Y6, Y11
-	VMULPS       winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+1536(SB), Y3, Y1
-	VFMADD231PS  winoConst<>+1728(SB), Y5, Y1
+	VMULPS       winoConst<>+1344(SB), Y0, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y2, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y4, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y6, Y7
+	VMULPS       winoConst<>+1408(SB), Y1, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y3, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y5, Y8
+	VMULPS       winoConst<>+1472(SB), Y0, Y9
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+1728(SB), Y4, Y9
+	VFMADD231PS  winoConst<>+2048(SB), Y6, Y9
+	VMULPS       winoConst<>+1600(SB), Y1, Y10
+	VFMADD231PS  winoConst<>+1792(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+1984(SB), Y5, Y10
+	VMULPS       winoConst<>+1600(SB), Y0, Y11
+	VFMADD231PS  winoConst<>+1664(SB), Y2, Y11
+	VFMADD231PS  winoConst<>+1856(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+2176(SB), Y6, Y11
+	VMULPS       winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1920(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+2112(SB), Y5, Y1
 	VSUBPS       Y8, Y7, Y2
 	VADDPS       Y8, Y7, Y3
 	VADDPS       Y10, Y9, Y4
@@ -31203,27 +48863,27 @@ winoWeights2x7AVX2_half:
 	VMOVUPS      (R15)(R8*1), Y5
 	ADDQ         R13, R15
 	VMOVUPS      (R15)(R8*1), Y6
-	VMULPS       winoConst<>+960(SB), Y0, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y2, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y4, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y6, Y7
-	VMULPS       winoConst<>+1024(SB), Y1, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y3, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y5, Y8
-	VMULPS       winoConst<>+1088(SB), Y0, Y9
-	VFMADD231PS  winoConst<>+1152(SB), Y2, Y9
-	VFMADD231PS  winoConst<>+1344(SB), Y4, Y9
-	VFMADD231PS  winoConst<>+1664(SB), Y6, Y9
-	VMULPS       winoConst<>+1216(SB), Y1, Y10
-	VFMADD231PS  winoConst<>+1408(SB), Y3, Y10
-	VFMADD231PS  winoConst<>+1600(SB), Y5, Y10
-	VMULPS       winoConst<>+1216(SB), Y0, Y11
-	VFMADD231PS  winoConst<>+1280(SB), Y2, Y11
-	VFMADD231PS  winoConst<>+1472(SB), Y4, Y11
-	VFMADD231PS  winoConst<>+1792(SB), Y6, Y11
-	VMULPS       winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+1536(SB), Y3, Y1
-	VFMADD231PS  winoConst<>+1728(SB), Y5, Y1
+	VMULPS       winoConst<>+1344(SB), Y0, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y2, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y4, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y6, Y7
+	VMULPS       winoConst<>+1408(SB), Y1, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y3, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y5, Y8
+	VMULPS       winoConst<>+1472(SB), Y0, Y9
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+1728(SB), Y4, Y9
+	VFMADD231PS  winoConst<>+2048(SB), Y6, Y9
+	VMULPS       winoConst<>+1600(SB), Y1, Y10
+	VFMADD231PS  winoConst<>+1792(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+1984(SB), Y5, Y10
+	VMULPS       winoConst<>+1600(SB), Y0, Y11
+	VFMADD231PS  winoConst<>+1664(SB), Y2, Y11
+	VFMADD231PS  winoConst<>+1856(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+2176(SB), Y6, Y11
+	VMULPS       winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1920(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+2112(SB), Y5, Y1
 	VSUBPS       Y8, Y7, Y2
 	VADDPS       Y8, Y7, Y3
 	VADDPS       Y10, Y9, Y4
@@ -31252,27 +48912,27 @@ winoWeights2x7AVX2_half:
 	VMOVUPS      (R15)(DX*4), Y5
 	ADDQ         R13, R15
 	VMOVUPS      (R15)(DX*4), Y6
-	VMULPS       winoConst<>+960(SB), Y0, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y2, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y4, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y6, Y7
-	VMULPS       winoConst<>+1024(SB), Y1, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y3, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y5, Y8
-	VMULPS       winoConst<>+1088(SB), Y0, Y9
-	VFMADD231PS  winoConst<>+1152(SB), Y2, Y9
-	VFMADD231PS  winoConst<>+1344(SB), Y4, Y9
-	VFMADD231PS  winoConst<>+1664(SB), Y6, Y9
-	VMULPS       winoConst<>+1216(SB), Y1, Y10
-	VFMADD231PS  winoConst<>+1408(SB), Y3, Y10
-	VFMADD231PS  winoConst<>+1600(SB), Y5, Y10
-	VMULPS       winoConst<>+1216(SB), Y0, Y11
-	VFMADD231PS  winoConst<>+1280(SB), Y2, Y11
-	VFMADD231PS  winoConst<>+1472(SB), Y4, Y11
-	VFMADD231PS  winoConst<>+1792(SB), Y6, Y11
-	VMULPS       winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+1536(SB), Y3, Y1
-	VFMADD231PS  winoConst<>+1728(SB), Y5, Y1
+	VMULPS       winoConst<>+1344(SB), Y0, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y2, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y4, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y6, Y7
+	VMULPS       winoConst<>+1408(SB), Y1, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y3, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y5, Y8
+	VMULPS       winoConst<>+1472(SB), Y0, Y9
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+1728(SB), Y4, Y9
+	VFMADD231PS  winoConst<>+2048(SB), Y6, Y9
+	VMULPS       winoConst<>+1600(SB), Y1, Y10
+	VFMADD231PS  winoConst<>+1792(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+1984(SB), Y5, Y10
+	VMULPS       winoConst<>+1600(SB), Y0, Y11
+	VFMADD231PS  winoConst<>+1664(SB), Y2, Y11
+	VFMADD231PS  winoConst<>+1856(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+2176(SB), Y6, Y11
+	VMULPS       winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1920(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+2112(SB), Y5, Y1
 	VSUBPS       Y8, Y7, Y2
 	VADDPS       Y8, Y7, Y3
 	VADDPS       Y10, Y9, Y4
@@ -31301,27 +48961,27 @@ winoWeights2x7AVX2_half:
 	VMOVUPS      (R15)(R9*1), Y5
 	ADDQ         R13, R15
 	VMOVUPS      (R15)(R9*1), Y6
-	VMULPS       winoConst<>+960(SB), Y0, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y2, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y4, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y6, Y7
-	VMULPS       winoConst<>+1024(SB), Y1, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y3, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y5, Y8
-	VMULPS       winoConst<>+1088(SB), Y0, Y9
-	VFMADD231PS  winoConst<>+1152(SB), Y2, Y9
-	VFMADD231PS  winoConst<>+1344(SB), Y4, Y9
-	VFMADD231PS  winoConst<>+1664(SB), Y6, Y9
-	VMULPS       winoConst<>+1216(SB), Y1, Y10
-	VFMADD231PS  winoConst<>+1408(SB), Y3, Y10
-	VFMADD231PS  winoConst<>+1600(SB), Y5, Y10
-	VMULPS       winoConst<>+1216(SB), Y0, Y11
-	VFMADD231PS  winoConst<>+1280(SB), Y2, Y11
-	VFMADD231PS  winoConst<>+1472(SB), Y4, Y11
-	VFMADD231PS  winoConst<>+1792(SB), Y6, Y11
-	VMULPS       winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+1536(SB), Y3, Y1
-	VFMADD231PS  winoConst<>+1728(SB), Y5, Y1
+	VMULPS       winoConst<>+1344(SB), Y0, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y2, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y4, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y6, Y7
+	VMULPS       winoConst<>+1408(SB), Y1, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y3, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y5, Y8
+	VMULPS       winoConst<>+1472(SB), Y0, Y9
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+1728(SB), Y4, Y9
+	VFMADD231PS  winoConst<>+2048(SB), Y6, Y9
+	VMULPS       winoConst<>+1600(SB), Y1, Y10
+	VFMADD231PS  winoConst<>+1792(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+1984(SB), Y5, Y10
+	VMULPS       winoConst<>+1600(SB), Y0, Y11
+	VFMADD231PS  winoConst<>+1664(SB), Y2, Y11
+	VFMADD231PS  winoConst<>+1856(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+2176(SB), Y6, Y11
+	VMULPS       winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1920(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+2112(SB), Y5, Y1
 	VSUBPS       Y8, Y7, Y2
 	VADDPS       Y8, Y7, Y3
 	VADDPS       Y10, Y9, Y4
@@ -31350,27 +49010,27 @@ winoWeights2x7AVX2_half:
 	VMOVUPS      (R15)(R8*2), Y5
 	ADDQ         R13, R15
 	VMOVUPS      (R15)(R8*2), Y6
-	VMULPS       winoConst<>+960(SB), Y0, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y2, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y4, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y6, Y7
-	VMULPS       winoConst<>+1024(SB), Y1, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y3, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y5, Y8
-	VMULPS       winoConst<>+1088(SB), Y0, Y9
-	VFMADD231PS  winoConst<>+1152(SB), Y2, Y9
-	VFMADD231PS  winoConst<>+1344(SB), Y4, Y9
-	VFMADD231PS  winoConst<>+1664(SB), Y6, Y9
-	VMULPS       winoConst<>+1216(SB), Y1, Y10
-	VFMADD231PS  winoConst<>+1408(SB), Y3, Y10
-	VFMADD231PS  winoConst<>+1600(SB), Y5, Y10
-	VMULPS       winoConst<>+1216(SB), Y0, Y11
-	VFMADD231PS  winoConst<>+1280(SB), Y2, Y11
-	VFMADD231PS  winoConst<>+1472(SB), Y4, Y11
-	VFMADD231PS  winoConst<>+1792(SB), Y6, Y11
-	VMULPS       winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+1536(SB), Y3, Y1
-	VFMADD231PS  winoConst<>+1728(SB), Y5, Y1
+	VMULPS       winoConst<>+1344(SB), Y0, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y2, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y4, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y6, Y7
+	VMULPS       winoConst<>+1408(SB), Y1, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y3, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y5, Y8
+	VMULPS       winoConst<>+1472(SB), Y0, Y9
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+1728(SB), Y4, Y9
+	VFMADD231PS  winoConst<>+2048(SB), Y6, Y9
+	VMULPS       winoConst<>+1600(SB), Y1, Y10
+	VFMADD231PS  winoConst<>+1792(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+1984(SB), Y5, Y10
+	VMULPS       winoConst<>+1600(SB), Y0, Y11
+	VFMADD231PS  winoConst<>+1664(SB), Y2, Y11
+	VFMADD231PS  winoConst<>+1856(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+2176(SB), Y6, Y11
+	VMULPS       winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1920(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+2112(SB), Y5, Y1
 	VSUBPS       Y8, Y7, Y2
 	VADDPS       Y8, Y7, Y3
 	VADDPS       Y10, Y9, Y4
@@ -31393,27 +49053,27 @@ winoWeights2x7AVX2_half:
 	VMOVUPS      256(DI), Y4
 	VMOVUPS      320(DI), Y5
 	VMOVUPS      384(DI), Y6
-	VMULPS       winoConst<>+960(SB), Y0, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y2, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y4, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y6, Y7
-	VMULPS       winoConst<>+1024(SB), Y1, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y3, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y5, Y8
-	VMULPS       winoConst<>+1088(SB), Y0, Y9
-	VFMADD231PS  winoConst<>+1152(SB), Y2, Y9
-	VFMADD231PS  winoConst<>+1344(SB), Y4, Y9
-	VFMADD231PS  winoConst<>+1664(SB), Y6, Y9
-	VMULPS       winoConst<>+1216(SB), Y1, Y10
-	VFMADD231PS  winoConst<>+1408(SB), Y3, Y10
-	VFMADD231PS  winoConst<>+1600(SB), Y5, Y10
-	VMULPS       winoConst<>+1216(SB), Y0, Y11
-	VFMADD231PS  winoConst<>+1280(SB), Y2, Y11
-	VFMADD231PS  winoConst<>+1472(SB), Y4, Y11
-	VFMADD231PS  winoConst<>+1792(SB), Y6, Y11
-	VMULPS       winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+1536(SB), Y3, Y1
-	VFMADD231PS  winoConst<>+1728(SB), Y5, Y1
+	VMULPS       winoConst<>+1344(SB), Y0, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y2, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y4, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y6, Y7
+	VMULPS       winoConst<>+1408(SB), Y1, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y3, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y5, Y8
+	VMULPS       winoConst<>+1472(SB), Y0, Y9
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+1728(SB), Y4, Y9
+	VFMADD231PS  winoConst<>+2048(SB), Y6, Y9
+	VMULPS       winoConst<>+1600(SB), Y1, Y10
+	VFMADD231PS  winoConst<>+1792(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+1984(SB), Y5, Y10
+	VMULPS       winoConst<>+1600(SB), Y0, Y11
+	VFMADD231PS  winoConst<>+1664(SB), Y2, Y11
+	VFMADD231PS  winoConst<>+1856(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+2176(SB), Y6, Y11
+	VMULPS       winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1920(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+2112(SB), Y5, Y1
 	VSUBPS       Y8, Y7, Y2
 	VADDPS       Y8, Y7, Y3
 	VADDPS       Y10, Y9, Y4
@@ -31436,27 +49096,27 @@ winoWeights2x7AVX2_half:
 	VMOVUPS      704(DI), Y4
 	VMOVUPS      768(DI), Y5
 	VMOVUPS      832(DI), Y6
-	VMULPS       winoConst<>+960(SB), Y0, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y2, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y4, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y6, Y7
-	VMULPS       winoConst<>+1024(SB), Y1, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y3, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y5, Y8
-	VMULPS       winoConst<>+1088(SB), Y0, Y9
-	VFMADD231PS  winoConst<>+1152(SB), Y2, Y9
-	VFMADD231PS  winoConst<>+1344(SB), Y4, Y9
-	VFMADD231PS  winoConst<>+1664(SB), Y6, Y9
-	VMULPS       winoConst<>+1216(SB), Y1, Y10
-	VFMADD231PS  winoConst<>+1408(SB), Y3, Y10
-	VFMADD231PS  winoConst<>+1600(SB), Y5, Y10
-	VMULPS       winoConst<>+1216(SB), Y0, Y11
-	VFMADD231PS  winoConst<>+1280(SB), Y2, Y11
-	VFMADD231PS  winoConst<>+1472(SB), Y4, Y11
-	VFMADD231PS  winoConst<>+1792(SB), Y6, Y11
-	VMULPS       winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+1536(SB), Y3, Y1
-	VFMADD231PS  winoConst<>+1728(SB), Y5, Y1
+	VMULPS       winoConst<>+1344(SB), Y0, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y2, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y4, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y6, Y7
+	VMULPS       winoConst<>+1408(SB), Y1, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y3, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y5, Y8
+	VMULPS       winoConst<>+1472(SB), Y0, Y9
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+1728(SB), Y4, Y9
+	VFMADD231PS  winoConst<>+2048(SB), Y6, Y9
+	VMULPS       winoConst<>+1600(SB), Y1, Y10
+	VFMADD231PS  winoConst<>+1792(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+1984(SB), Y5, Y10
+	VMULPS       winoConst<>+1600(SB), Y0, Y11
+	VFMADD231PS  winoConst<>+1664(SB), Y2, Y11
+	VFMADD231PS  winoConst<>+1856(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+2176(SB), Y6, Y11
+	VMULPS       winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1920(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+2112(SB), Y5, Y1
 	VSUBPS       Y8, Y7, Y2
 	VADDPS       Y8, Y7, Y3
 	VADDPS       Y10, Y9, Y4
@@ -31479,27 +49139,27 @@ winoWeights2x7AVX2_half:
 	VMOVUPS      1152(DI), Y4
 	VMOVUPS      1216(DI), Y5
 	VMOVUPS      1280(DI), Y6
-	VMULPS       winoConst<>+960(SB), Y0, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y2, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y4, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y6, Y7
-	VMULPS       winoConst<>+1024(SB), Y1, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y3, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y5, Y8
-	VMULPS       winoConst<>+1088(SB), Y0, Y9
-	VFMADD231PS  winoConst<>+1152(SB), Y2, Y9
-	VFMADD231PS  winoConst<>+1344(SB), Y4, Y9
-	VFMADD231PS  winoConst<>+1664(SB), Y6, Y9
-	VMULPS       winoConst<>+1216(SB), Y1, Y10
-	VFMADD231PS  winoConst<>+1408(SB), Y3, Y10
-	VFMADD231PS  winoConst<>+1600(SB), Y5, Y10
-	VMULPS       winoConst<>+1216(SB), Y0, Y11
-	VFMADD231PS  winoConst<>+1280(SB), Y2, Y11
-	VFMADD231PS  winoConst<>+1472(SB), Y4, Y11
-	VFMADD231PS  winoConst<>+1792(SB), Y6, Y11
-	VMULPS       winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+1536(SB), Y3, Y1
-	VFMADD231PS  winoConst<>+1728(SB), Y5, Y1
+	VMULPS       winoConst<>+1344(SB), Y0, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y2, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y4, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y6, Y7
+	VMULPS       winoConst<>+1408(SB), Y1, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y3, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y5, Y8
+	VMULPS       winoConst<>+1472(SB), Y0, Y9
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+1728(SB), Y4, Y9
+	VFMADD231PS  winoConst<>+2048(SB), Y6, Y9
+	VMULPS       winoConst<>+1600(SB), Y1, Y10
+	VFMADD231PS  winoConst<>+1792(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+1984(SB), Y5, Y10
+	VMULPS       winoConst<>+1600(SB), Y0, Y11
+	VFMADD231PS  winoConst<>+1664(SB), Y2, Y11
+	VFMADD231PS  winoConst<>+1856(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+2176(SB), Y6, Y11
+	VMULPS       winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1920(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+2112(SB), Y5, Y1
 	VSUBPS       Y8, Y7, Y2
 	VADDPS       Y8, Y7, Y3
 	VADDPS       Y10, Y9, Y4
@@ -31522,27 +49182,27 @@ winoWeights2x7AVX2_half:
 	VMOVUPS      1600(DI), Y4
 	VMOVUPS      1664(DI), Y5
 	VMOVUPS      1728(DI), Y6
-	VMULPS       winoConst<>+960(SB), Y0, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y2, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y4, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y6, Y7
-	VMULPS       winoConst<>+1024(SB), Y1, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y3, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y5, Y8
-	VMULPS       winoConst<>+1088(SB), Y0, Y9
-	VFMADD231PS  winoConst<>+1152(SB), Y2, Y9
-	VFMADD231PS  winoConst<>+1344(SB), Y4, Y9
-	VFMADD231PS  winoConst<>+1664(SB), Y6, Y9
-	VMULPS       winoConst<>+1216(SB), Y1, Y10
-	VFMADD231PS  winoConst<>+1408(SB), Y3, Y10
-	VFMADD231PS  winoConst<>+1600(SB), Y5, Y10
-	VMULPS       winoConst<>+1216(SB), Y0, Y11
-	VFMADD231PS  winoConst<>+1280(SB), Y2, Y11
-	VFMADD231PS  winoConst<>+1472(SB), Y4, Y11
-	VFMADD231PS  winoConst<>+1792(SB), Y6, Y11
-	VMULPS       winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+1536(SB), Y3, Y1
-	VFMADD231PS  winoConst<>+1728(SB), Y5, Y1
+	VMULPS       winoConst<>+1344(SB), Y0, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y2, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y4, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y6, Y7
+	VMULPS       winoConst<>+1408(SB), Y1, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y3, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y5, Y8
+	VMULPS       winoConst<>+1472(SB), Y0, Y9
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+1728(SB), Y4, Y9
+	VFMADD231PS  winoConst<>+2048(SB), Y6, Y9
+	VMULPS       winoConst<>+1600(SB), Y1, Y10
+	VFMADD231PS  winoConst<>+1792(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+1984(SB), Y5, Y10
+	VMULPS       winoConst<>+1600(SB), Y0, Y11
+	VFMADD231PS  winoConst<>+1664(SB), Y2, Y11
+	VFMADD231PS  winoConst<>+1856(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+2176(SB), Y6, Y11
+	VMULPS       winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1920(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+2112(SB), Y5, Y1
 	VSUBPS       Y8, Y7, Y2
 	VADDPS       Y8, Y7, Y3
 	VADDPS       Y10, Y9, Y4
@@ -31565,27 +49225,27 @@ winoWeights2x7AVX2_half:
 	VMOVUPS      2048(DI), Y4
 	VMOVUPS      2112(DI), Y5
 	VMOVUPS      2176(DI), Y6
-	VMULPS       winoConst<>+960(SB), Y0, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y2, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y4, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y6, Y7
-	VMULPS       winoConst<>+1024(SB), Y1, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y3, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y5, Y8
-	VMULPS       winoConst<>+1088(SB), Y0, Y9
-	VFMADD231PS  winoConst<>+1152(SB), Y2, Y9
-	VFMADD231PS  winoConst<>+1344(SB), Y4, Y9
-	VFMADD231PS  winoConst<>+1664(SB), Y6, Y9
-	VMULPS       winoConst<>+1216(SB), Y1, Y10
-	VFMADD231PS  winoConst<>+1408(SB), Y3, Y10
-	VFMADD231PS  winoConst<>+1600(SB), Y5, Y10
-	VMULPS       winoConst<>+1216(SB), Y0, Y11
-	VFMADD231PS  winoConst<>+1280(SB), Y2, Y11
-	VFMADD231PS  winoConst<>+1472(SB), Y4, Y11
-	VFMADD231PS  winoConst<>+1792(SB), Y6, Y11
-	VMULPS       winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+1536(SB), Y3, Y1
-	VFMADD231PS  winoConst<>+1728(SB), Y5, Y1
+	VMULPS       winoConst<>+1344(SB), Y0, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y2, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y4, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y6, Y7
+	VMULPS       winoConst<>+1408(SB), Y1, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y3, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y5, Y8
+	VMULPS       winoConst<>+1472(SB), Y0, Y9
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+1728(SB), Y4, Y9
+	VFMADD231PS  winoConst<>+2048(SB), Y6, Y9
+	VMULPS       winoConst<>+1600(SB), Y1, Y10
+	VFMADD231PS  winoConst<>+1792(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+1984(SB), Y5, Y10
+	VMULPS       winoConst<>+1600(SB), Y0, Y11
+	VFMADD231PS  winoConst<>+1664(SB), Y2, Y11
+	VFMADD231PS  winoConst<>+1856(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+2176(SB), Y6, Y11
+	VMULPS       winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1920(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+2112(SB), Y5, Y1
 	VSUBPS       Y8, Y7, Y2
 	VADDPS       Y8, Y7, Y3
 	VADDPS       Y10, Y9, Y4
@@ -31608,27 +49268,27 @@ winoWeights2x7AVX2_half:
 	VMOVUPS      2496(DI), Y4
 	VMOVUPS      2560(DI), Y5
 	VMOVUPS      2624(DI), Y6
-	VMULPS       winoConst<>+960(SB), Y0, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y2, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y4, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y6, Y7
-	VMULPS       winoConst<>+1024(SB), Y1, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y3, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y5, Y8
-	VMULPS       winoConst<>+1088(SB), Y0, Y9
-	VFMADD231PS  winoConst<>+1152(SB), Y2, Y9
-	VFMADD231PS  winoConst<>+1344(SB), Y4, Y9
-	VFMADD231PS  winoConst<>+1664(SB), Y6, Y9
-	VMULPS       winoConst<>+1216(SB), Y1, Y10
-	VFMADD231PS  winoConst<>+1408(SB), Y3, Y10
-	VFMADD231PS  winoConst<>+1600(SB), Y5, Y10
-	VMULPS       winoConst<>+1216(SB), Y0, Y11
-	VFMADD231PS  winoConst<>+1280(SB), Y2, Y11
-	VFMADD231PS  winoConst<>+1472(SB), Y4, Y11
-	VFMADD231PS  winoConst<>+1792(SB), Y6, Y11
-	VMULPS       winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+1536(SB), Y3, Y1
-	VFMADD231PS  winoConst<>+1728(SB), Y5, Y1
+	VMULPS       winoConst<>+1344(SB), Y0, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y2, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y4, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y6, Y7
+	VMULPS       winoConst<>+1408(SB), Y1, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y3, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y5, Y8
+	VMULPS       winoConst<>+1472(SB), Y0, Y9
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+1728(SB), Y4, Y9
+	VFMADD231PS  winoConst<>+2048(SB), Y6, Y9
+	VMULPS       winoConst<>+1600(SB), Y1, Y10
+	VFMADD231PS  winoConst<>+1792(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+1984(SB), Y5, Y10
+	VMULPS       winoConst<>+1600(SB), Y0, Y11
+	VFMADD231PS  winoConst<>+1664(SB), Y2, Y11
+	VFMADD231PS  winoConst<>+1856(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+2176(SB), Y6, Y11
+	VMULPS       winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1920(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+2112(SB), Y5, Y1
 	VSUBPS       Y8, Y7, Y2
 	VADDPS       Y8, Y7, Y3
 	VADDPS       Y10, Y9, Y4
@@ -31651,27 +49311,27 @@ winoWeights2x7AVX2_half:
 	VMOVUPS      2944(DI), Y4
 	VMOVUPS      3008(DI), Y5
 	VMOVUPS      3072(DI), Y6
-	VMULPS       winoConst<>+960(SB), Y0, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y2, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y4, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y6, Y7
-	VMULPS       winoConst<>+1024(SB), Y1, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y3, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y5, Y8
-	VMULPS       winoConst<>+1088(SB), Y0, Y9
-	VFMADD231PS  winoConst<>+1152(SB), Y2, Y9
-	VFMADD231PS  winoConst<>+1344(SB), Y4, Y9
-	VFMADD231PS  winoConst<>+1664(SB), Y6, Y9
-	VMULPS       winoConst<>+1216(SB), Y1, Y10
-	VFMADD231PS  winoConst<>+1408(SB), Y3, Y10
-	VFMADD231PS  winoConst<>+1600(SB), Y5, Y10
-	VMULPS       winoConst<>+1216(SB), Y0, Y11
-	VFMADD231PS  winoConst<>+1280(SB), Y2, Y11
-	VFMADD231PS  winoConst<>+1472(SB), Y4, Y11
-	VFMADD231PS  winoConst<>+1792(SB), Y6, Y11
-	VMULPS       winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+1536(SB), Y3, Y1
-	VFMADD231PS  winoConst<>+1728(SB), Y5, Y1
+	VMULPS       winoConst<>+1344(SB), Y0, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y2, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y4, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y6, Y7
+	VMULPS       winoConst<>+1408(SB), Y1, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y3, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y5, Y8
+	VMULPS       winoConst<>+1472(SB), Y0, Y9
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+1728(SB), Y4, Y9
+	VFMADD231PS  winoConst<>+2048(SB), Y6, Y9
+	VMULPS       winoConst<>+1600(SB), Y1, Y10
+	VFMADD231PS  winoConst<>+1792(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+1984(SB), Y5, Y10
+	VMULPS       winoConst<>+1600(SB), Y0, Y11
+	VFMADD231PS  winoConst<>+1664(SB), Y2, Y11
+	VFMADD231PS  winoConst<>+1856(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+2176(SB), Y6, Y11
+	VMULPS       winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1920(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+2112(SB), Y5, Y1
 	VSUBPS       Y8, Y7, Y2
 	VADDPS       Y8, Y7, Y3
 	VADDPS       Y10, Y9, Y4
@@ -31694,27 +49354,27 @@ winoWeights2x7AVX2_half:
 	VMOVUPS      3392(DI), Y4
 	VMOVUPS      3456(DI), Y5
 	VMOVUPS      3520(DI), Y6
-	VMULPS       winoConst<>+960(SB), Y0, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y2, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y4, Y7
-	VFNMADD231PS winoConst<>+1024(SB), Y6, Y7
-	VMULPS       winoConst<>+1024(SB), Y1, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y3, Y8
-	VFMADD231PS  winoConst<>+1024(SB), Y5, Y8
-	VMULPS       winoConst<>+1088(SB), Y0, Y9
-	VFMADD231PS  winoConst<>+1152(SB), Y2, Y9
-	VFMADD231PS  winoConst<>+1344(SB), Y4, Y9
-	VFMADD231PS  winoConst<>+1664(SB), Y6, Y9
-	VMULPS       winoConst<>+1216(SB), Y1, Y10
-	VFMADD231PS  winoConst<>+1408(SB), Y3, Y10
-	VFMADD231PS  winoConst<>+1600(SB), Y5, Y10
-	VMULPS       winoConst<>+1216(SB), Y0, Y11
-	VFMADD231PS  winoConst<>+1280(SB), Y2, Y11
-	VFMADD231PS  winoConst<>+1472(SB), Y4, Y11
-	VFMADD231PS  winoConst<>+1792(SB), Y6, Y11
-	VMULPS       winoConst<>+1088(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+1536(SB), Y3, Y1
-	VFMADD231PS  winoConst<>+1728(SB), Y5, Y1
+	VMULPS       winoConst<>+1344(SB), Y0, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y2, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y4, Y7
+	VFNMADD231PS winoConst<>+1408(SB), Y6, Y7
+	VMULPS       winoConst<>+1408(SB), Y1, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y3, Y8
+	VFMADD231PS  winoConst<>+1408(SB), Y5, Y8
+	VMULPS       winoConst<>+1472(SB), Y0, Y9
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+1728(SB), Y4, Y9
+	VFMADD231PS  winoConst<>+2048(SB), Y6, Y9
+	VMULPS       winoConst<>+1600(SB), Y1, Y10
+	VFMADD231PS  winoConst<>+1792(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+1984(SB), Y5, Y10
+	VMULPS       winoConst<>+1600(SB), Y0, Y11
+	VFMADD231PS  winoConst<>+1664(SB), Y2, Y11
+	VFMADD231PS  winoConst<>+1856(SB), Y4, Y11
+	VFMADD231PS  winoConst<>+2176(SB), Y6, Y11
+	VMULPS       winoConst<>+1472(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1920(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+2112(SB), Y5, Y1
 	VSUBPS       Y8, Y7, Y2
 	VADDPS       Y8, Y7, Y3
 	VADDPS       Y10, Y9, Y4
@@ -32759,13 +50419,13 @@ winoWeightsGrad4AVX2_half:
 	VADDPS       Y4, Y3, Y2
 	VSUBPS       Y4, Y3, Y3
 	VMULPS       winoConst<>+320(SB), Y0, Y0
-	VFNMADD231PS winoConst<>+768(SB), Y6, Y0
-	VFMADD231PS  winoConst<>+832(SB), Y2, Y0
-	VMULPS       winoConst<>+768(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+896(SB), Y3, Y1
+	VFNMADD231PS winoConst<>+1152(SB), Y6, Y0
+	VFMADD231PS  winoConst<>+1216(SB), Y2, Y0
+	VMULPS       winoConst<>+1152(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1280(SB), Y3, Y1
 	VSUBPS       Y6, Y2, Y2
 	VMOVAPS      Y5, Y3
-	VFMADD231PS  winoConst<>+768(SB), Y2, Y3
+	VFMADD231PS  winoConst<>+1152(SB), Y2, Y3
 	VMOVAPS      Y0, (DI)
 	VMOVAPS      Y1, 64(DI)
 	VMOVAPS      Y3, 128(DI)
@@ -32781,13 +50441,13 @@ winoWeightsGrad4AVX2_half:
 	VADDPS       Y4, Y3, Y2
 	VSUBPS       Y4, Y3, Y3
 	VMULPS       winoConst<>+320(SB), Y0, Y0
-	VFNMADD231PS winoConst<>+768(SB), Y6, Y0
-	VFMADD231PS  winoConst<>+832(SB), Y2, Y0
-	VMULPS       winoConst<>+768(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+896(SB), Y3, Y1
+	VFNMADD231PS winoConst<>+1152(SB), Y6, Y0
+	VFMADD231PS  winoConst<>+1216(SB), Y2, Y0
+	VMULPS       winoConst<>+1152(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1280(SB), Y3, Y1
 	VSUBPS       Y6, Y2, Y2
 	VMOVAPS      Y5, Y3
-	VFMADD231PS  winoConst<>+768(SB), Y2, Y3
+	VFMADD231PS  winoConst<>+1152(SB), Y2, Y3
 	VMOVAPS      Y0, 192(DI)
 	VMOVAPS      Y1, 256(DI)
 	VMOVAPS      Y3, 320(DI)
@@ -32803,13 +50463,13 @@ winoWeightsGrad4AVX2_half:
 	VADDPS       Y4, Y3, Y2
 	VSUBPS       Y4, Y3, Y3
 	VMULPS       winoConst<>+320(SB), Y0, Y0
-	VFNMADD231PS winoConst<>+768(SB), Y6, Y0
-	VFMADD231PS  winoConst<>+832(SB), Y2, Y0
-	VMULPS       winoConst<>+768(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+896(SB), Y3, Y1
+	VFNMADD231PS winoConst<>+1152(SB), Y6, Y0
+	VFMADD231PS  winoConst<>+1216(SB), Y2, Y0
+	VMULPS       winoConst<>+1152(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1280(SB), Y3, Y1
 	VSUBPS       Y6, Y2, Y2
 	VMOVAPS      Y5, Y3
-	VFMADD231PS  winoConst<>+768(SB), Y2, Y3
+	VFMADD231PS  winoConst<>+1152(SB), Y2, Y3
 	VMOVAPS      Y0, 384(DI)
 	VMOVAPS      Y1, 448(DI)
 	VMOVAPS      Y3, 512(DI)
@@ -32825,13 +50485,13 @@ winoWeightsGrad4AVX2_half:
 	VADDPS       Y4, Y3, Y2
 	VSUBPS       Y4, Y3, Y3
 	VMULPS       winoConst<>+320(SB), Y0, Y0
-	VFNMADD231PS winoConst<>+768(SB), Y6, Y0
-	VFMADD231PS  winoConst<>+832(SB), Y2, Y0
-	VMULPS       winoConst<>+768(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+896(SB), Y3, Y1
+	VFNMADD231PS winoConst<>+1152(SB), Y6, Y0
+	VFMADD231PS  winoConst<>+1216(SB), Y2, Y0
+	VMULPS       winoConst<>+1152(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1280(SB), Y3, Y1
 	VSUBPS       Y6, Y2, Y2
 	VMOVAPS      Y5, Y3
-	VFMADD231PS  winoConst<>+768(SB), Y2, Y3
+	VFMADD231PS  winoConst<>+1152(SB), Y2, Y3
 	VMOVAPS      Y0, 576(DI)
 	VMOVAPS      Y1, 640(DI)
 	VMOVAPS      Y3, 704(DI)
@@ -32847,13 +50507,13 @@ winoWeightsGrad4AVX2_half:
 	VADDPS       Y4, Y3, Y2
 	VSUBPS       Y4, Y3, Y3
 	VMULPS       winoConst<>+320(SB), Y0, Y0
-	VFNMADD231PS winoConst<>+768(SB), Y6, Y0
-	VFMADD231PS  winoConst<>+832(SB), Y2, Y0
-	VMULPS       winoConst<>+768(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+896(SB), Y3, Y1
+	VFNMADD231PS winoConst<>+1152(SB), Y6, Y0
+	VFMADD231PS  winoConst<>+1216(SB), Y2, Y0
+	VMULPS       winoConst<>+1152(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1280(SB), Y3, Y1
 	VSUBPS       Y6, Y2, Y2
 	VMOVAPS      Y5, Y3
-	VFMADD231PS  winoConst<>+768(SB), Y2, Y3
+	VFMADD231PS  winoConst<>+1152(SB), Y2, Y3
 	VMOVAPS      Y0, 768(DI)
 	VMOVAPS      Y1, 832(DI)
 	VMOVAPS      Y3, 896(DI)
@@ -32869,13 +50529,13 @@ winoWeightsGrad4AVX2_half:
 	VADDPS       Y4, Y3, Y2
 	VSUBPS       Y4, Y3, Y3
 	VMULPS       winoConst<>+320(SB), Y0, Y0
-	VFNMADD231PS winoConst<>+768(SB), Y6, Y0
-	VFMADD231PS  winoConst<>+832(SB), Y2, Y0
-	VMULPS       winoConst<>+768(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+896(SB), Y3, Y1
+	VFNMADD231PS winoConst<>+1152(SB), Y6, Y0
+	VFMADD231PS  winoConst<>+1216(SB), Y2, Y0
+	VMULPS       winoConst<>+1152(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1280(SB), Y3, Y1
 	VSUBPS       Y6, Y2, Y2
 	VMOVAPS      Y5, Y3
-	VFMADD231PS  winoConst<>+768(SB), Y2, Y3
+	VFMADD231PS  winoConst<>+1152(SB), Y2, Y3
 	VMOVAPS      Y0, 960(DI)
 	VMOVAPS      Y1, 1024(DI)
 	VMOVAPS      Y3, 1088(DI)
@@ -32891,13 +50551,13 @@ winoWeightsGrad4AVX2_half:
 	VADDPS       Y4, Y3, Y2
 	VSUBPS       Y4, Y3, Y3
 	VMULPS       winoConst<>+320(SB), Y0, Y0
-	VFNMADD231PS winoConst<>+768(SB), Y6, Y0
-	VFMADD231PS  winoConst<>+832(SB), Y2, Y0
-	VMULPS       winoConst<>+768(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+896(SB), Y3, Y1
+	VFNMADD231PS winoConst<>+1152(SB), Y6, Y0
+	VFMADD231PS  winoConst<>+1216(SB), Y2, Y0
+	VMULPS       winoConst<>+1152(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1280(SB), Y3, Y1
 	VSUBPS       Y6, Y2, Y2
 	VMOVAPS      Y5, Y3
-	VFMADD231PS  winoConst<>+768(SB), Y2, Y3
+	VFMADD231PS  winoConst<>+1152(SB), Y2, Y3
 	VADDPS       (R12), Y0, Y0
 	VMOVUPS      Y0, (R12)
 	ADDQ         R11, R12
@@ -32918,13 +50578,13 @@ winoWeightsGrad4AVX2_half:
 	VADDPS       Y4, Y3, Y2
 	VSUBPS       Y4, Y3, Y3
 	VMULPS       winoConst<>+320(SB), Y0, Y0
-	VFNMADD231PS winoConst<>+768(SB), Y6, Y0
-	VFMADD231PS  winoConst<>+832(SB), Y2, Y0
-	VMULPS       winoConst<>+768(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+896(SB), Y3, Y1
+	VFNMADD231PS winoConst<>+1152(SB), Y6, Y0
+	VFMADD231PS  winoConst<>+1216(SB), Y2, Y0
+	VMULPS       winoConst<>+1152(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1280(SB), Y3, Y1
 	VSUBPS       Y6, Y2, Y2
 	VMOVAPS      Y5, Y3
-	VFMADD231PS  winoConst<>+768(SB), Y2, Y3
+	VFMADD231PS  winoConst<>+1152(SB), Y2, Y3
 	VADDPS       (R12)(SI*1), Y0, Y0
 	VMOVUPS      Y0, (R12)(SI*1)
 	ADDQ         R11, R12
@@ -32945,13 +50605,13 @@ winoWeightsGrad4AVX2_half:
 	VADDPS       Y4, Y3, Y2
 	VSUBPS       Y4, Y3, Y3
 	VMULPS       winoConst<>+320(SB), Y0, Y0
-	VFNMADD231PS winoConst<>+768(SB), Y6, Y0
-	VFMADD231PS  winoConst<>+832(SB), Y2, Y0
-	VMULPS       winoConst<>+768(SB), Y1, Y1
-	VFMADD231PS  winoConst<>+896(SB), Y3, Y1
+	VFNMADD231PS winoConst<>+1152(SB), Y6, Y0
+	VFMADD231PS  winoConst<>+1216(SB), Y2, Y0
+	VMULPS       winoConst<>+1152(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1280(SB), Y3, Y1
 	VSUBPS       Y6, Y2, Y2
 	VMOVAPS      Y5, Y3
-	VFMADD231PS  winoConst<>+768(SB), Y2, Y3
+	VFMADD231PS  winoConst<>+1152(SB), Y2, Y3
 	VADDPS       (R12)(SI*2), Y0, Y0
 	VMOVUPS      Y0, (R12)(SI*2)
 	ADDQ         R11, R12

@@ -18,10 +18,9 @@ func (p Winograd) Name(g Conv, n, h, w int) string {
 // n images of h × w: the multiplications that one thread could do meanwhile.
 func (p Winograd) Cost(g Conv, n, h, w, threads int) float64 { return p.cost(g, n, h, w, threads) }
 
-// Multiplications is how many the products take: (M+R−1)² a tile and channel pair.
+// Multiplications is how many the products take: (M+R−1)² a whole tile and channel pair.
 func (p Winograd) Multiplications(g Conv, n, h, w int) int64 {
-	th, tw := p.grid(g, h, w)
-	return int64(n*th*tw) * int64(p.positions()) * int64(g.C) * int64(g.K)
+	return int64(n*p.products(g, h, w)) * int64(g.C) * int64(g.K)
 }
 
 // Multiplications is how many the direct algorithm takes for n images of h × w.

@@ -28,7 +28,7 @@ func (g Conv) PlanWinograd(n, h, w, threads int, train bool) (best Winograd, ok 
 	if !g.canWinograd() || train && (g.R != 3 || g.transposed().patched()) {
 		return best, false
 	}
-	p := Winograd{Form: g.winogradForm(h, w, train)}
+	p := Winograd{Form: g.winogradForm(h, w, train), Trim: !train}
 	if !p.pays(g, h, w) {
 		return best, false
 	}
@@ -84,10 +84,9 @@ func (g Conv) winogradForm(h, w int, train bool) Form {
 	case 7:
 		return Form{2, 7}
 	}
-	large, small := Winograd{Form: Form{6, 3}}, Winograd{Form: Form{4, 3}}
+	large, small := Winograd{Form: Form{6, 3}, Trim: true}, Winograd{Form: Form{4, 3}, Trim: true}
 	th, tw := large.grid(g, h, w)
-	sh, sw := small.grid(g, h, w)
-	if !train && (th*tw >= minTiles6 || large.FilterLen(g) <= smallFilter) && 21*th*tw*large.positions() <= 20*sh*sw*small.positions() {
+	if !train && (th*tw >= minTiles6 || large.FilterLen(g) <= smallFilter) && 21*large.products(g, h, w) <= 20*small.products(g, h, w) {
 		return large.Form
 	}
 	return small.Form
@@ -136,29 +135,30 @@ func (p Winograd) cost(g Conv, n, h, w, threads int) float64 {
 	total := n * th * tw
 	p.Tiles = min(p.Tiles, total)
 	whole, last := total/p.Tiles, total%p.Tiles
+	used := float64(p.products(g, h, w)) / float64(th*tw*p.positions())
 	if p.Order == Shared {
-		cost := float64(whole) * p.blockCost(g, p.Tiles, threads)
+		cost := float64(whole) * p.blockCost(g, p.Tiles, threads, used)
 		if last > 0 {
-			cost += p.blockCost(g, last, threads)
+			cost += p.blockCost(g, last, threads, used)
 		}
 		return cost
 	}
 	blocks := (total + p.Tiles - 1) / p.Tiles
 	rounds := (blocks + threads - 1) / threads
-	cost := float64(rounds) * p.blockCost(g, p.Tiles, threads)
+	cost := float64(rounds) * p.blockCost(g, p.Tiles, threads, used)
 	if last > 0 && blocks%threads == 1%threads { // the last round is the smaller block alone
-		cost += p.blockCost(g, last, threads) - p.blockCost(g, p.Tiles, threads)
+		cost += p.blockCost(g, last, threads, used) - p.blockCost(g, p.Tiles, threads, used)
 	}
 	return cost + costFork
 }
 
 // blockCost is that of one block of tiles: of the part that a thread has in it if it is
-// shared.
-func (p Winograd) blockCost(g Conv, tiles, threads int) float64 {
+// shared. Of the products of whole tiles a part, used, is made.
+func (p Winograd) blockCost(g Conv, tiles, threads int, used float64) float64 {
 	l2Floats, l3Floats := cacheFloats()
 	outside := reachOf(cpuid.CPU.VendorID)
 	c, k, pos := blocks(g.C)*Block, panels(g.K)*Panel, p.positions()
-	v, m, u := float64(pos*c*tiles), float64(pos*Panel*tiles), float64(pos*c*k)
+	v, m, u := used*float64(pos*c*tiles), used*float64(pos*Panel*tiles), float64(pos*c*k)
 	near, l3 := 0.65*float64(l2Floats), 0.75*float64(l3Floats)
 	sharers, np := 1, panels(g.K)
 	if p.Order == Shared {
@@ -167,8 +167,8 @@ func (p Winograd) blockCost(g Conv, tiles, threads int) float64 {
 	}
 	rows := Current().gemmRows
 	groups := (tiles + rows - 1) / rows
-	cost := float64(pos*np) * (float64(c*Panel*tiles) + float64(groups*c)*costRow + float64(groups*((c+255)/256))*costCall)
-	cost += float64(pos*tiles) * (float64(c)/float64(sharers) + float64(np*Panel)) * costTransform
+	cost := float64(pos*np) * (used*float64(c*Panel*tiles) + float64(groups*c)*costRow + float64(groups*((c+255)/256))*costCall)
+	cost += used * float64(pos*tiles) * (float64(c)/float64(sharers) + float64(np*Panel)) * costTransform
 
 	read := func(floats, far float64, inL2, inL3 bool) float64 {
 		switch {
@@ -211,14 +211,14 @@ func (g Conv) WinogradPlans(n, h, w, threads int) []Winograd {
 	if !g.canWinograd() {
 		return nil
 	}
-	p := Winograd{Form: g.winogradForm(h, w, false)}
+	p := Winograd{Form: g.winogradForm(h, w, false), Trim: true}
 	if p.R == 7 && !p.pays(g, h, w) {
 		return nil // its filters would take half a gigabyte
 	}
 	var plans []Winograd
 	for _, tiles := range p.tileBlocks(g, n, h, w, threads) {
 		for _, order := range orders {
-			plan := Winograd{p.Form, tiles, order}
+			plan := Winograd{p.Form, tiles, order, p.Trim}
 			if tiles > 0 && !slices.Contains(plans, plan) {
 				plans = append(plans, plan)
 			}

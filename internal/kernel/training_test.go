@@ -31,7 +31,7 @@ func newTrainingRig(c convCase, p Winograd, threads int) *trainingRig {
 func eachTrainingRig(t *testing.T, f func(t *testing.T, r *trainingRig)) {
 	eachISA(t, func(t *testing.T) {
 		for _, c := range winoCases {
-			for _, p := range []Winograd{{Form{4, 3}, 5, ByPanel}, {Form{4, 3}, 7, Shared}} {
+			for _, p := range []Winograd{{Form{4, 3}, 5, ByPanel, false}, {Form{4, 3}, 7, Shared, false}} {
 				t.Run(fmt.Sprintf("%v/%v", c, p.Order), func(t *testing.T) { f(t, newTrainingRig(c, p, 3)) })
 			}
 		}

@@ -111,7 +111,7 @@ func eachOutput(tiles int, p []float32, pStride int, f func(t, l int, o [8][8]fl
 					d[i][j] = p[(i*n+j)*pStride+t*Block+l]
 				}
 			}
-			f(t, l, sandwich(wino4Matrices.at, d))
+			f(t, l, sandwich(wino4Matrices.at, d, wino4Matrices.at))
 		}
 	}
 }

@@ -23,6 +23,7 @@ type Winograd struct {
 	Form
 	Tiles int // tiles that go through the three stages together
 	Order Order
+	Trim  bool // the last tiles of a row or column are as narrow as the image's rest allows
 }
 
 // Order is which loop is inside which, and what is split over threads.
@@ -53,8 +54,9 @@ func (p Winograd) grid(g Conv, h, w int) (th, tw int) {
 // End is the border of zeros below and right of an input of h × w: the last tiles
 // reach beyond the image.
 func (p Winograd) End(g Conv, h, w int) int {
+	oh, ow := g.Out(h, w)
 	th, tw := p.grid(g, h, w)
-	return max(th*p.M-h, tw*p.M-w) + p.R - 1 - g.Pad
+	return max((th-1)*p.M+p.last(oh)-h, (tw-1)*p.M+p.last(ow)-w) + p.R - 1 - g.Pad
 }
 
 // FilterLen is the number of floats of the transformed weights.
@@ -113,7 +115,7 @@ func (p Winograd) pays(g Conv, h, w int) bool {
 	if p.R == 7 && th*tw < minTiles7 {
 		return false
 	}
-	return float64(th*tw*p.positions())*1.4 < float64(p.R*p.R*oh*ow)
+	return float64(p.products(g, h, w))*1.4 < float64(p.R*p.R*oh*ow)
 }
 
 // filterTask transforms the weights of a panel.
@@ -151,11 +153,11 @@ type winoTask struct {
 	pool     bool
 	hits     *Hits // where pooled maxima came from, if not nil
 	mask     *Act  // y is zero where it isn't positive, if not nil
-	th, tw   int   // tile grid of an image
-	total    int   // tiles of all images
-	offs     []int // of the steps of the products
-	lastOffs []int // the same for the last, smaller tile block
-	t0, t1   int   // shared: the tile block
+	grid     tileGrid
+	total    int       // tiles of all images
+	offs     []int     // of the steps of the products
+	lastOffs []int     // the same for the last, smaller tile block
+	tiles    tileBlock // shared: the tile block
 	multiply bool
 	v        []float32
 	zeros    [Panel]float32
@@ -180,8 +182,8 @@ func (w *Work) winograd(p Winograd, g Conv, x *Act, u []float32, y *Act, out win
 	if relu {
 		t.lo = 0
 	}
-	t.th, t.tw = p.grid(g, x.H, x.W)
-	t.total = x.N * t.th * t.tw
+	t.grid = p.tileGrid(g, x.H, x.W)
+	t.total = x.N * t.grid.h * t.grid.w
 	t.p.Tiles = min(p.Tiles, t.total)
 	t.offs = strides(&w.offs, blocks(g.C), t.p.Tiles*Block)
 	t.lastOffs = strides(&w.offs2, blocks(g.C), t.total%t.p.Tiles*Block)
@@ -191,8 +193,8 @@ func (w *Work) winograd(p Winograd, g Conv, x *Act, u []float32, y *Act, out win
 		return
 	}
 	t.v = grow(&w.shared, p.positions()*p.inputStride(g, t.p.Tiles))
-	for t.t0 = 0; t.t0 < t.total; t.t0 = t.t1 {
-		t.t1 = min(t.t0+t.p.Tiles, t.total)
+	for t0 := 0; t0 < t.total; t0 = t.tiles.t1 {
+		t.tiles = t.grid.block(t0, min(t0+t.p.Tiles, t.total))
 		t.multiply = false
 		w.Team.Run(blocks(g.C), t)
 		t.multiply = true
@@ -204,71 +206,56 @@ func (t *winoTask) Part(slot, i int) {
 	local := t.w.local[slot]
 	switch {
 	case t.p.Order != Shared:
-		t.block(local, i*t.p.Tiles, min((i+1)*t.p.Tiles, t.total))
+		t.block(local, t.grid.block(i*t.p.Tiles, min((i+1)*t.p.Tiles, t.total)))
 	case t.multiply:
 		products, edge := t.cut(local, t.p.positions()*t.p.outputStride(t.p.Tiles))
 		for pos := range t.p.positions() {
-			t.product(t.v, products, i, pos, t.t1-t.t0)
+			t.product(t.v, products, i, pos, &t.tiles)
 		}
-		t.outputs(products, edge, i, t.t0, t.t1)
+		t.outputs(products, edge, i, &t.tiles)
 	default:
-		t.input(t.v, i, t.t0, t.t1)
+		t.input(t.v, i, &t.tiles)
 	}
 }
 
 // cut divides scratch memory.
 func (t *winoTask) cut(buf []float32, n int) (head, tail []float32) { return buf[:n], buf[n:] }
 
-// block takes tiles t0 … t1−1 through the three stages on one thread.
-func (t *winoTask) block(local []float32, t0, t1 int) {
+// block takes tiles through the three stages on one thread.
+func (t *winoTask) block(local []float32, tiles tileBlock) {
 	v, local := t.cut(local, t.p.positions()*t.p.inputStride(t.g, t.p.Tiles))
 	for b := range blocks(t.g.C) {
-		t.input(v, b, t0, t1)
+		t.input(v, b, &tiles)
 	}
 	one := t.p.positions() * t.p.outputStride(t.p.Tiles)
 	if t.p.Order == ByPanel {
 		products, edge := t.cut(local, one)
 		for panel := range panels(t.g.K) {
 			for pos := range t.p.positions() {
-				t.product(v, products, panel, pos, t1-t0)
+				t.product(v, products, panel, pos, &tiles)
 			}
-			t.outputs(products, edge, panel, t0, t1)
+			t.outputs(products, edge, panel, &tiles)
 		}
 		return
 	}
 	products, edge := t.cut(local, one*panels(t.g.K))
 	for pos := range t.p.positions() {
 		for panel := range panels(t.g.K) {
-			t.product(v, products[panel*one:], panel, pos, t1-t0)
+			t.product(v, products[panel*one:], panel, pos, &tiles)
 		}
 	}
 	for panel := range panels(t.g.K) {
-		t.outputs(products[panel*one:], edge, panel, t0, t1)
-	}
-}
-
-// segment is a run of tiles of one tile row of an image.
-type segment struct {
-	n, ty, tx, count int
-	off              int // from the first tile of the block
-}
-
-// segments calls f for the runs that tiles t0 … t1−1 consist of.
-func segments(t0, t1, th, tw int, f func(s segment)) {
-	for t := t0; t < t1; {
-		n, ty, tx := pixel(t, th, tw)
-		s := segment{n, ty, tx, min(tw-tx, t1-t), t - t0}
-		f(s)
-		t += s.count
+		t.outputs(products[panel*one:], edge, panel, &tiles)
 	}
 }
 
 // input transforms channel block b of the tiles.
-func (t *winoTask) input(v []float32, b, t0, t1 int) {
-	m, pad, stride := t.p.M, t.g.Pad, t.p.inputStride(t.g, t1-t0)
-	segments(t0, t1, t.th, t.tw, func(s segment) {
-		t.isa.winoInput(t.p.Form, s.count, t.x.Data[t.x.At(s.n, b, s.ty*m-pad, s.tx*m-pad):], t.x.RowLen(),
-			v[(b*(t1-t0)+s.off)*Block:], stride)
+func (t *winoTask) input(v []float32, b int, tiles *tileBlock) {
+	m, pad, count := t.p.M, t.g.Pad, tiles.count()
+	stride := t.p.inputStride(t.g, count)
+	tiles.segments(func(s segment) {
+		t.isa.winoInput(s.tile, s.count, t.x.Data[t.x.At(s.n, b, s.ty*m-pad, s.tx*m-pad):], t.x.RowLen(),
+			v[(b*count+s.off)*Block:], stride)
 	})
 }
 
@@ -278,33 +265,37 @@ func (t *winoTask) input(v []float32, b, t0, t1 int) {
 const depthBlocks = 16
 
 // product multiplies one position of the tiles with one panel of weights.
-func (t *winoTask) product(v, products []float32, panel, pos, tiles int) {
-	cb := blocks(t.g.C)
+func (t *winoTask) product(v, products []float32, panel, pos int, block *tileBlock) {
+	first, count := block.with(pos)
+	if count == 0 {
+		return
+	}
+	cb, tiles := blocks(t.g.C), block.count()
 	offs := t.offs
 	if tiles < t.p.Tiles {
 		offs = t.lastOffs
 	}
 	nb := min(2, blocks(t.g.K)-2*panel)
-	in := v[pos*t.p.inputStride(t.g, tiles):]
+	in := v[pos*t.p.inputStride(t.g, tiles)+first*Block:]
 	u := t.u[(panel*t.p.positions()+pos)*cb*Block*Panel:]
-	out := products[pos*t.p.outputStride(tiles):]
+	out := products[pos*t.p.outputStride(tiles)+first*Block:]
 	flags := 0
 	for k := 0; k < cb; k += depthBlocks {
-		t.isa.product(tiles, nb, offs[k:min(cb, k+depthBlocks)], in, u[k*Block*Panel:], out, tiles*Block, nil, flags)
+		t.isa.product(count, nb, offs[k:min(cb, k+depthBlocks)], in, u[k*Block*Panel:], out, tiles*Block, nil, flags)
 		flags = accumulate
 	}
 }
 
 // outputs transforms the products of a panel to outputs.
-func (t *winoTask) outputs(products, edge []float32, panel, t0, t1 int) {
-	tiles := t1 - t0
+func (t *winoTask) outputs(products, edge []float32, panel int, block *tileBlock) {
+	tiles := block.count()
 	for j := range min(2, blocks(t.g.K)-2*panel) {
 		b := 2*panel + j
 		bias := t.zeros[:]
 		if t.bias != nil {
 			bias = t.bias[b*Block:]
 		}
-		segments(t0, t1, t.th, t.tw, func(s segment) {
+		block.segments(func(s segment) {
 			t.output(products[(j*tiles+s.off)*Block:], t.p.outputStride(tiles), s, b, bias, edge)
 		})
 	}
@@ -313,14 +304,14 @@ func (t *winoTask) outputs(products, edge []float32, panel, t0, t1 int) {
 // output transforms the products of a run of tiles to channel block b of y. Tiles that
 // reach beyond y go through scratch, so that its border stays zero.
 func (t *winoTask) output(products []float32, pStride int, s segment, b int, bias, edge []float32) {
-	side := t.p.M
+	side, height, width := t.p.M, s.rows, s.cols
 	if t.pool {
-		side /= 2
+		side, height, width = side/2, height/2, width/2
 	}
 	y, y0, x0 := t.y, s.ty*side, s.tx*side
 	whole := 0
-	if y0+side <= y.H {
-		whole = max(0, min(s.count, (y.W-x0)/side))
+	if y0+height <= y.H {
+		whole = max(0, min(s.count, (y.W-x0)/width))
 	}
 	if whole > 0 {
 		t.transform(whole, products, pStride, s, b, 0, bias, y.Data[y.At(s.n, b, y0, x0):], y.RowLen(), nil)
@@ -329,13 +320,13 @@ func (t *winoTask) output(products []float32, pStride int, s segment, b int, bia
 		return
 	}
 	rest := s.count - whole
-	row := rest * side * Block
-	edge, masks := edge[:side*row], edge[side*row:]
+	row := rest * width * Block
+	edge, masks := edge[:height*row], edge[height*row:]
 	t.transform(rest, products[whole*Block:], pStride, s, b, whole, bias, edge, row, masks)
-	x0 += whole * side
-	width := min(rest*side, y.W-x0)
-	for r := 0; r < side && y0+r < y.H && width > 0; r++ {
-		copy(y.Data[y.At(s.n, b, y0+r, x0):][:width*Block], edge[r*row:])
+	x0 += whole * width
+	inside := min(rest*width, y.W-x0)
+	for r := 0; r < height && y0+r < y.H && inside > 0; r++ {
+		copy(y.Data[y.At(s.n, b, y0+r, x0):][:inside*Block], edge[r*row:])
 	}
 }
 
@@ -350,6 +341,6 @@ func (t *winoTask) transform(count int, products []float32, pStride int, s segme
 		x := t.mask
 		t.isa.winoOutputMask(count, products, pStride, y, yRow, x.Data[x.At(s.n, b, s.ty*t.p.M, tx*t.p.M):], x.RowLen())
 	default:
-		t.isa.winoOutput(t.p.Form, t.pool, count, products, pStride, y, yRow, bias, t.lo)
+		t.isa.winoOutput(s.tile, t.pool, count, products, pStride, y, yRow, bias, t.lo)
 	}
 }

@@ -6,18 +6,18 @@ import "unsafe"
 // gradient is the product of the transformed input and the transformed dy over all
 // tiles.
 type winoGradTask struct {
-	isa    *ISA
-	p      Winograd
-	g      Conv
-	x, dy  *Act
-	v, d   []float32 // transformed x and dy of the tile block
-	du     []float32
-	th, tw int
-	t0, t1 int
-	fresh  bool // du holds nothing yet
-	db     []float32
-	sums   []float32 // of the image that the tiles are in, for db
-	phase  int       // transform x and dy, multiply
+	isa   *ISA
+	p     Winograd
+	g     Conv
+	x, dy *Act
+	v, d  []float32 // transformed x and dy of the tile block
+	du    []float32
+	grid  tileGrid
+	tiles tileBlock
+	fresh bool // du holds nothing yet
+	db    []float32
+	sums  []float32 // of the image that the tiles are in, for db
+	phase int       // transform x and dy, multiply
 }
 
 // gradTiles is how many tiles are transformed before they are multiplied. The more there
@@ -53,15 +53,15 @@ func (p Winograd) GradScratch(g Conv, n, h, w, threads int) Scratch {
 func (w *Work) WinogradBackwardWeights(p Winograd, g Conv, x, dy *Act, fresh bool, du, db []float32) {
 	t := &w.winoGradT
 	*t = winoGradTask{isa: Current(), p: p, g: g, x: x, dy: dy, fresh: fresh, du: du, db: db}
-	t.th, t.tw = p.grid(g, x.H, x.W)
-	total := x.N * t.th * t.tw
+	t.grid = p.tileGrid(g, x.H, x.W)
+	total := x.N * t.grid.h * t.grid.w
 	tiles := p.gradTiles(g, total, w.Team.Threads())
 	t.v = grow(&w.shared, p.positions()*p.inputStride(g, tiles))
 	d := p.positions() * p.inputStride(Conv{C: g.K}, tiles)
 	t.d = grow(&w.shared2, d+blocks(g.K)*Block)
 	t.d, t.sums = t.d[:d], t.d[d:]
-	for t.t0 = 0; t.t0 < total; t.t0 = t.t1 {
-		t.t1 = min(t.t0+tiles, total)
+	for t0 := 0; t0 < total; t0 = t.tiles.t1 {
+		t.tiles = t.grid.block(t0, min(t0+tiles, total))
 		t.phase = 0
 		w.Team.Run(blocks(g.C)+blocks(g.K), t)
 		t.phase = 1
@@ -70,13 +70,13 @@ func (w *Work) WinogradBackwardWeights(p Winograd, g Conv, x, dy *Act, fresh boo
 }
 
 func (t *winoGradTask) Part(_, i int) {
-	g, tiles, cb := t.g, t.t1-t.t0, blocks(t.g.C)
+	g, tiles, cb := t.g, t.tiles.count(), blocks(t.g.C)
 	vStride, dStride := t.p.inputStride(g, tiles), t.p.inputStride(Conv{C: g.K}, tiles)
 	m := t.p.M
 	if t.phase == 0 {
-		segments(t.t0, t.t1, t.th, t.tw, func(s segment) {
+		t.tiles.segments(func(s segment) {
 			if i < cb {
-				t.isa.winoInput(t.p.Form, s.count, t.x.Data[t.x.At(s.n, i, s.ty*m-1, s.tx*m-1):], t.x.RowLen(), t.v[(i*tiles+s.off)*Block:], vStride)
+				t.isa.winoInput(s.tile, s.count, t.x.Data[t.x.At(s.n, i, s.ty*m-1, s.tx*m-1):], t.x.RowLen(), t.v[(i*tiles+s.off)*Block:], vStride)
 				return
 			}
 			b := i - cb
@@ -94,7 +94,7 @@ func (t *winoGradTask) Part(_, i int) {
 	v, d := t.v[pos*vStride:], t.d[pos*dStride+2*panel*tiles*Block:]
 	du := t.du[(panel*t.p.positions()+pos)*cb*Block*Panel:]
 	flags := accumulate
-	if t.fresh && t.t0 == 0 {
+	if t.fresh && t.tiles.t0 == 0 {
 		flags = overwrite
 	}
 	for t0 := 0; t0 < tiles; t0 += gradRun {
@@ -120,7 +120,7 @@ func (t *winoGradTask) biasGrad(s segment, b int, ones []float32) {
 		clear(sum)
 	}
 	t.isa.addRow(s.count, ones, sum)
-	if s.ty == t.th-1 && s.tx+s.count == t.tw {
+	if s.ty == t.grid.h-1 && s.tx+s.count == t.grid.w {
 		for l, v := range sum {
 			t.db[b*Block+l] += v
 		}

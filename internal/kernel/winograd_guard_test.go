@@ -34,11 +34,13 @@ func winogradInBounds(s *ISA, f Form, tiles int, mem memory) {
 	positions := func() []float32 { return span(n*n, stride, tiles*Block) }
 	taps := func() []float32 { return span(f.R*f.R, stride, tiles*Block) }
 	image := func(rows, columns int) []float32 { return span(rows, row, columns*Block) }
-	bias := mem.floats(randoms(rng, Block))
 
-	s.winoInput(f, tiles, image(n, (tiles-1)*m+n), row, positions(), stride)
-	s.winoOutput(f, false, tiles, positions(), stride, image(m, tiles*m), row, bias, 0)
-	s.winoOutput(f, true, tiles, positions(), stride, image(m/2, tiles*m/2), row, bias, 0)
+	for _, t := range f.tiles() {
+		s.winoInput(t, tiles, image(t.rows+f.R-1, tiles*t.cols+f.R-1), row, positions(), stride)
+		s.winoOutput(t, false, tiles, positions(), stride, image(t.rows, tiles*t.cols), row, mem.floats(randoms(rng, Block)), 0)
+		s.winoOutput(t, true, tiles, positions(), stride, image(t.rows/2, tiles*t.cols/2), row, mem.floats(randoms(rng, Block)), 0)
+		mem.release()
+	}
 	s.winoWeights(f, tiles, taps(), stride, positions(), stride)
 	if f == (Form{4, 3}) {
 		s.winoGrad(tiles, image(m, tiles*m), row, positions(), stride)

@@ -8,6 +8,22 @@ import (
 	"testing"
 )
 
+// tiles lists the whole tile of the form, and the narrow ones.
+func (f Form) tiles() []tile {
+	all := []tile{{f, f.M, f.M}}
+	if f.R != 3 {
+		return all
+	}
+	for rows := f.M; rows > 0; rows -= 2 {
+		for cols := f.M; cols > 0; cols -= 2 {
+			if rows < f.M || cols < f.M {
+				all = append(all, tile{f, rows, cols})
+			}
+		}
+	}
+	return all
+}
+
 func TestWinogradTransformsAgainstTheirTwins(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		s := Current()
@@ -33,13 +49,16 @@ func TestWinogradTransformsAgainstTheirTwins(t *testing.T) {
 						}
 					}
 					x := randoms(rng, n*row)
-					compare("input", n*n*stride, func(d []float32) { winoInputTwin(f, tiles, x, row, d, stride) },
-						func(d []float32) { s.winoInput(f, tiles, x, row, d, stride) })
 					p, bias := randoms(rng, n*n*stride), randoms(rng, Block)
-					for _, pool := range []bool{false, true} {
-						for _, lo := range []float32{0, float32(math.Inf(-1))} {
-							compare("output", m*row, func(d []float32) { winoOutputTwin(f, pool, tiles, p, stride, d, row, bias, lo) },
-								func(d []float32) { s.winoOutput(f, pool, tiles, p, stride, d, row, bias, lo) })
+					for _, tile := range f.tiles() {
+						what := fmt.Sprintf("%d×%d outputs: ", tile.rows, tile.cols)
+						compare(what+"input", n*n*stride, func(d []float32) { winoInputTwin(tile, tiles, x, row, d, stride) },
+							func(d []float32) { s.winoInput(tile, tiles, x, row, d, stride) })
+						for _, pool := range []bool{false, true} {
+							for _, lo := range []float32{0, float32(math.Inf(-1))} {
+								compare(what+"output", m*row, func(d []float32) { winoOutputTwin(tile, pool, tiles, p, stride, d, row, bias, lo) },
+									func(d []float32) { s.winoOutput(tile, pool, tiles, p, stride, d, row, bias, lo) })
+							}
 						}
 					}
 					g := randoms(rng, f.R*f.R*stride)
@@ -65,6 +84,8 @@ var winoCases = []convCase{
 	{Conv{17, 16, 3, 1}, 3, 1, 7},
 	{Conv{64, 20, 3, 1}, 5, 2, 2},
 	{Conv{40, 50, 3, 1}, 1, 25, 13},
+	{Conv{24, 40, 3, 1}, 2, 10, 14},
+	{Conv{16, 16, 3, 1}, 3, 14, 21},
 }
 
 var wino5Cases = []convCase{
@@ -102,10 +123,13 @@ func TestWinogradForward(t *testing.T) {
 func winoPlans(r int) []Winograd {
 	if i := slices.Index([]int{5, 7}, r); i >= 0 {
 		f := []Form{{4, 5}, {2, 7}}[i]
-		return []Winograd{{f, 5, ByPanel}, {f, 3, ByPosition}, {f, 7, Shared}}
+		return []Winograd{{f, 5, ByPanel, false}, {f, 3, ByPosition, false}, {f, 7, Shared, false}}
 	}
 	f, six := Form{4, 3}, Form{6, 3}
-	return []Winograd{{f, 5, ByPanel}, {f, 1000, ByPosition}, {f, 7, Shared}, {six, 3, ByPosition}, {six, 2, ByPanel}, {six, 1000, Shared}}
+	return []Winograd{
+		{f, 5, ByPanel, false}, {f, 1000, ByPosition, true}, {f, 7, Shared, true}, {f, 4, ByPanel, true},
+		{six, 3, ByPosition, true}, {six, 2, ByPanel, false}, {six, 5, ByPanel, true}, {six, 1000, Shared, true},
+	}
 }
 
 func testWinogradForward(t *testing.T, c convCase, p Winograd, threads int) {
@@ -203,7 +227,7 @@ func TestWinogradBackward(t *testing.T) {
 }
 
 func testWinogradBackward(t *testing.T, c convCase, threads int) {
-	g, p := c.g, Winograd{Form{4, 3}, 5, ByPanel}
+	g, p := c.g, Winograd{Form{4, 3}, 5, ByPanel, false}
 	rng := rand.New(rand.NewPCG(2, uint64(g.C*1000+g.K)))
 	xs, ws, dys := randoms(rng, c.n*g.C*c.h*c.w), randoms(rng, g.K*g.C*9), randoms(rng, c.n*g.K*c.h*c.w)
 	weights := make([]float32, g.WeightLen())

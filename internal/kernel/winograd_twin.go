@@ -112,24 +112,79 @@ func matricesOf(f Form) *winoMatrices {
 	return [...]*winoMatrices{&wino4Matrices, &wino6Matrices, &wino4x5Matrices, &wino2x7Matrices}[f.index()]
 }
 
+// narrowMatrices is bt and at of the narrow tile of m outputs: F(m×m,3×3) with a row of bt
+// multiplied by what the form's row of g is divided by more than F(m×m,3×3)'s own, so that
+// the form's transformed weights serve it.
+func narrowMatrices(f Form, m int) (bt, at [][]float32) {
+	switch {
+	case m == 2:
+		zero, one := float32(1), float32(-9./4)
+		if f.M == 4 {
+			zero, one = 4, -3
+		}
+		return [][]float32{
+				{zero, 0, -zero, 0},
+				{0, one, one, 0},
+				{0, -one, one, 0},
+				{0, -1, 0, 1},
+			}, [][]float32{
+				{1, 1, 1, 0},
+				{0, 1, -1, 1},
+			}
+	default: // 4 of 6
+		for i, row := range wino4Matrices.bt {
+			scale := [...]float32{1. / 4, 3. / 4, 3. / 4, 15. / 4, 15. / 4, 1}[i]
+			bt = append(bt, nil)
+			for _, v := range row {
+				bt[i] = append(bt[i], scale*v)
+			}
+		}
+		return bt, wino4Matrices.at
+	}
+}
+
+// points lists where the products of a tile of m outputs lie on the form's grid.
+func (f Form) points(m int) []int {
+	var at []int
+	for i := range f.side() {
+		if f.R != 3 || f.least(i) <= m {
+			at = append(at, i)
+		}
+	}
+	return at
+}
+
+// tileSide is the matrices of one direction of a tile, and where its products lie.
+type tileSide struct {
+	bt, at [][]float32
+	points []int
+}
+
+func sideOf(f Form, m int) tileSide {
+	bt, at := matricesOf(f).bt, matricesOf(f).at
+	if m < f.M {
+		bt, at = narrowMatrices(f, m)
+	}
+	return tileSide{bt, at, f.points(m)}
+}
+
 // The matrices of the adjoints.
 var wino4A, wino4Gt = transposed(wino4Matrices.at), transposed(wino4Matrices.g)
 
-// sandwich computes L·d·Lᵀ for l of r×c and d of c×c.
-func sandwich(l [][]float32, d [8][8]float32) (out [8][8]float32) {
-	c := len(l[0])
+// sandwich computes L·d·Rᵀ.
+func sandwich(l [][]float32, d [8][8]float32, r [][]float32) (out [8][8]float32) {
 	var t [8][8]float32
 	for i, row := range l {
-		for j := range c {
-			for k := range c {
-				t[i][j] += row[k] * d[k][j]
+		for j := range r[0] {
+			for k, v := range row {
+				t[i][j] += v * d[k][j]
 			}
 		}
 	}
 	for i := range l {
-		for j, row := range l {
-			for k := range c {
-				out[i][j] += t[i][k] * row[k]
+		for j, row := range r {
+			for k, v := range row {
+				out[i][j] += t[i][k] * v
 			}
 		}
 	}
@@ -146,55 +201,55 @@ func transposed(l [][]float32) [][]float32 {
 	return t
 }
 
-// winoInputTwin transforms tiles of n×n pixels, m pixels apart along a row:
-// v[(i·n+j)·vStride + t·16 + lane] = (BᵀdB)[i][j].
-func winoInputTwin(f Form, tiles int, x []float32, xRow int, v []float32, vStride int) {
-	w := matricesOf(f)
-	m, n := f.M, f.side()
+// winoInputTwin transforms tiles along a row, each as many pixels after the last as it has
+// columns of outputs: v[(i·n+j)·vStride + t·16 + lane] = (BᵀdB)[i][j].
+func winoInputTwin(f tile, tiles int, x []float32, xRow int, v []float32, vStride int) {
+	down, along := sideOf(f.Form, f.rows), sideOf(f.Form, f.cols)
+	n := f.side()
 	for t := range tiles {
 		for l := range Block {
 			var d [8][8]float32
-			for i := range n {
-				for j := range n {
-					d[i][j] = x[i*xRow+(t*m+j)*Block+l]
+			for i := range down.points {
+				for j := range along.points {
+					d[i][j] = x[i*xRow+(t*f.cols+j)*Block+l]
 				}
 			}
-			o := sandwich(w.bt, d)
-			for i := range n {
-				for j := range n {
-					v[(i*n+j)*vStride+t*Block+l] = o[i][j]
+			o := sandwich(down.bt, d, along.bt)
+			for i, pi := range down.points {
+				for j, pj := range along.points {
+					v[(pi*n+pj)*vStride+t*Block+l] = o[i][j]
 				}
 			}
 		}
 	}
 }
 
-// winoOutputTwin transforms products back to tiles of m×m outputs along a row, adds
-// the bias and takes the maximum with lo; with pool, of every 2×2 the maximum.
-func winoOutputTwin(f Form, pool bool, tiles int, p []float32, pStride int, y []float32, yRow int, bias []float32, lo float32) {
-	w := matricesOf(f)
-	m, n := f.M, f.side()
+// winoOutputTwin transforms products back to tiles of outputs along a row, adds the bias
+// and takes the maximum with lo; with pool, of every 2×2 the maximum.
+func winoOutputTwin(f tile, pool bool, tiles int, p []float32, pStride int, y []float32, yRow int, bias []float32, lo float32) {
+	down, along := sideOf(f.Form, f.rows), sideOf(f.Form, f.cols)
+	n := f.side()
 	for t := range tiles {
 		for l := range Block {
 			var d [8][8]float32
-			for i := range n {
-				for j := range n {
-					d[i][j] = p[(i*n+j)*pStride+t*Block+l]
+			for i, pi := range down.points {
+				for j, pj := range along.points {
+					d[i][j] = p[(pi*n+pj)*pStride+t*Block+l]
 				}
 			}
-			o := sandwich(w.at, d)
+			o := sandwich(down.at, d, along.at)
 			if !pool {
-				for i := range m {
-					for j := range m {
-						y[i*yRow+(t*m+j)*Block+l] = max(o[i][j]+bias[l], lo)
+				for i := range f.rows {
+					for j := range f.cols {
+						y[i*yRow+(t*f.cols+j)*Block+l] = max(o[i][j]+bias[l], lo)
 					}
 				}
 				continue
 			}
-			for i := range m / 2 {
-				for j := range m / 2 {
+			for i := range f.rows / 2 {
+				for j := range f.cols / 2 {
 					top := max(o[2*i][2*j], o[2*i][2*j+1], o[2*i+1][2*j], o[2*i+1][2*j+1])
-					y[i*yRow+(t*m/2+j)*Block+l] = max(top+bias[l], lo)
+					y[i*yRow+(t*f.cols/2+j)*Block+l] = max(top+bias[l], lo)
 				}
 			}
 		}
@@ -213,7 +268,7 @@ func winoWeightsTwin(f Form, count int, g []float32, gStride int, u []float32, u
 				d[i][j] = g[(r*i+j)*gStride+at]
 			}
 		}
-		o := sandwich(w.g, d)
+		o := sandwich(w.g, d, w.g)
 		for i := range n {
 			for j := range n {
 				u[(i*n+j)*uStride+at] = o[i][j]
@@ -233,7 +288,7 @@ func winoGradTwin(tiles int, dy []float32, dyRow int, v []float32, vStride int) 
 					d[i][j] = dy[i*dyRow+(t*m+j)*Block+l]
 				}
 			}
-			o := sandwich(wino4A, d)
+			o := sandwich(wino4A, d, wino4A)
 			for i := range n {
 				for j := range n {
 					v[(i*n+j)*vStride+t*Block+l] = o[i][j]
@@ -253,7 +308,7 @@ func winoWeightsGradTwin(count int, du []float32, duStride int, dw []float32, dw
 				d[i][j] = du[(i*n+j)*duStride+at]
 			}
 		}
-		o := sandwich(wino4Gt, d)
+		o := sandwich(wino4Gt, d, wino4Gt)
 		for i := range 3 {
 			for j := range 3 {
 				dw[(3*i+j)*dwStride+at] += o[i][j]

@@ -233,15 +233,15 @@ func rgbWgrad(s isa, nb int) {
 
 // outputHits is the output transform of F(4) with pooling and hits.
 func (e expr) outputHits() {
-	f, s := form{4, 3}, e.s
+	f, s := tile{form{4, 3}, 4, 4}, e.s
 	m, n := f.m, f.side()
 	name := "winoOutputHits4" + s.name
 	winoText(name, "func(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)", name+" is winoOutputHitsTwin; hitsRow counts bytes.")
 	src, stride, y, yRow, h, bias := param("m"), strideParam("mStride"), param("y"), strideParam("yRow"), param("hits"), param("bias")
 	tmp := scratch(n * m)
 	sr := stepsOf(nil, stride)
-	next, p, q, live, hit := GP64(), GP64(), GP64(), GP64(), GP64()
-	IMUL3Q(U32(uint32(n)), stride, next)
+	next := tileRows(n, stride, f.points(m))
+	p, q, live, hit := GP64(), GP64(), GP64(), GP64()
 	Label(name + "_tile")
 	e.eachHalf(name+"_half", func() {
 		e.outputRows(f, sr, src, next, p, tmp)
@@ -297,15 +297,15 @@ func (e expr) outputHits() {
 // outputMask: y = AᵀMA of F(4) where x is positive, else 0: dx through the rectification
 // before the layer, whose output x was.
 func (e expr) outputMask() {
-	f := form{4, 3}
+	f := tile{form{4, 3}, 4, 4}
 	m, n := f.m, f.side()
 	name := "winoOutputMask4" + e.s.name
 	winoText(name, "func(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)", name+" is winoOutputMaskTwin.")
 	tiles, src, stride, y, yRow, x, xRow := param("tiles"), param("m"), strideParam("mStride"), param("y"), strideParam("yRow"), param("x"), strideParam("xRow")
 	tmp := scratch(n * m)
 	sr := stepsOf(nil, stride)
-	next, p, q, xp := GP64(), GP64(), GP64(), GP64()
-	IMUL3Q(U32(uint32(n)), stride, next)
+	next := tileRows(n, stride, f.points(m))
+	p, q, xp := GP64(), GP64(), GP64()
 	Label(name + "_tile")
 	e.eachHalf(name+"_half", func() {
 		e.outputRows(f, sr, src, next, p, tmp)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/mmcloughlin/avo/attr"
 	. "github.com/mmcloughlin/avo/build"
@@ -29,8 +30,51 @@ func (f form) suffix() string {
 	return fmt.Sprintf("%dx%d", f.m, f.r)
 }
 
-func (f form) outputs() string {
-	return fmt.Sprintf("%d×%[1]d outputs and %d×%[2]d filters", f.m, f.r)
+// tile is a tile of a form: m×m outputs, or in the last row and column of tiles, of 3×3
+// filters, fewer, in which case it has fewer of the form's points.
+type tile struct {
+	form
+	rows, cols int // outputs
+}
+
+func (t tile) narrow() bool { return t.rows < t.m || t.cols < t.m }
+
+// suffix tells the functions of the tile from the others'.
+func (t tile) suffix() string {
+	if t.narrow() {
+		return fmt.Sprintf("%dr%dc%d", t.m, t.rows, t.cols)
+	}
+	return t.form.suffix()
+}
+
+func (t tile) outputs() string {
+	if t.narrow() {
+		return fmt.Sprintf("%d×%d outputs at points of F(%d×%[3]d,3×3)", t.rows, t.cols, t.m)
+	}
+	return fmt.Sprintf("%d×%[1]d outputs and %d×%[2]d filters", t.m, t.r)
+}
+
+// tiles lists the whole tile and the narrow ones.
+func (f form) tiles() []tile {
+	all := []tile{}
+	for rows := f.m; rows > 0; rows -= 2 {
+		for cols := f.m; cols > 0; cols -= 2 {
+			if t := (tile{f, rows, cols}); f.r == 3 || !t.narrow() {
+				all = append(all, t)
+			}
+		}
+	}
+	return all
+}
+
+// points lists where the values of a tile of m outputs lie on the form's grid: 0, ±1, and ∞
+// for two, ±2 too for four.
+func (f form) points(m int) []int {
+	var at []int
+	for i := 0; i < m+f.r-2; i++ {
+		at = append(at, i)
+	}
+	return append(at, f.side()-1)
 }
 
 // expr builds the vector arithmetic of one transform.
@@ -121,9 +165,33 @@ func (e expr) scale(k float64, a vec) vec {
 // put takes value i of a transform.
 type put func(i int, v vec)
 
-// Bᵀd, the input transform of 6 or 8 values.
-func (e expr) input(d []vec, put put) {
-	if len(d) == 6 {
+// Bᵀd, the input transform of d, of as many values as the tile has points, to places of
+// the form's grid.
+func (e expr) input(f form, d []vec, put put) {
+	last := f.side() - 1
+	switch {
+	case len(d) == 4: // a narrow tile's rows are scaled, as the weights are the form's
+		zero, one := e.sub(d[0], d[2]), 2.25
+		if last == 5 {
+			zero, one = e.scale(4, zero), 3
+		}
+		put(0, zero)
+		put(last, e.sub(d[3], d[1]))
+		b := e.scale(one, d[1])
+		put(1, e.madInto(e.scale(-one, d[2]), -one, d[1]))
+		put(2, e.madInto(b, -one, d[2]))
+		return
+	case len(d) == 6 && last == 7:
+		put(0, e.madInto(e.mad(d[0], 0.25, d[4]), -1.25, d[2]))
+		put(last, e.madInto(e.mad(d[5], -5, d[3]), 4, d[1]))
+		a, b := e.madInto(e.scale(0.75, d[4]), -3, d[2]), e.madInto(e.scale(0.75, d[3]), -3, d[1])
+		put(1, e.add(a, b))
+		put(2, e.sub(a, b))
+		a, b = e.scale(3.75, e.sub(d[4], d[2])), e.scale(3.75, e.sub(d[3], d[1]))
+		put(3, e.mad(a, 2, b))
+		put(4, e.mad(a, -2, b))
+		return
+	case len(d) == 6:
 		put(0, e.madInto(e.mad(d[4], -5, d[2]), 4, d[0]))
 		put(5, e.madInto(e.mad(d[5], -5, d[3]), 4, d[1]))
 		a, b := e.mad(d[4], -4, d[2]), e.mad(d[3], -4, d[1])
@@ -148,8 +216,13 @@ func (e expr) input(d []vec, put put) {
 	put(6, e.mad(a, -0.5, b))
 }
 
-// Aᵀd, the output transform of 6 or 8 values to m.
+// Aᵀd, the output transform of a tile's values to m.
 func (e expr) output(m int, d []vec, put put) {
+	if len(d) == 4 {
+		put(0, e.add(e.add(d[0], d[1]), d[2]))
+		put(1, e.add(e.sub(d[1], d[2]), d[3]))
+		return
+	}
 	s1, t1 := e.add(d[1], d[2]), e.sub(d[1], d[2])
 	s2, t2 := e.add(d[3], d[4]), e.sub(d[3], d[4])
 	if len(d) == 6 {
@@ -261,6 +334,34 @@ func (r rows) at(i, disp int) Mem {
 	}
 }
 
+// gridRows is the way from one row of a tile's points to the next on the form's grid.
+type gridRows struct {
+	row  reg.GPVirtual // a row of the grid
+	last reg.GPVirtual // to the last point, ∞, where points before it are left out
+	at   []int
+}
+
+func tileRows(n int, stride reg.GPVirtual, at []int) gridRows {
+	g := gridRows{row: GP64(), at: at}
+	IMUL3Q(U32(uint32(n)), stride, g.row)
+	if skip := n - len(at) + 1; skip > 1 {
+		g.last = GP64()
+		IMUL3Q(U32(uint32(skip)), g.row, g.last)
+	}
+	return g
+}
+
+// advance brings p from the tile's row i to the next.
+func (g gridRows) advance(p reg.GPVirtual, i int) {
+	switch {
+	case i+1 == len(g.at):
+	case g.at[i+1]-g.at[i] > 1:
+		ADDQ(g.last, p)
+	default:
+		ADDQ(g.row, p)
+	}
+}
+
 // scratch is an aligned local array of n blocks.
 func scratch(n int) reg.GPVirtual {
 	p := GP64()
@@ -285,9 +386,11 @@ func strideParam(name string) reg.GPVirtual {
 func winograd(s isa, consts Mem, offset map[float64]int) {
 	e := expr{s, consts, offset, nil}
 	for _, f := range []form{{4, 3}, {6, 3}, {4, 5}, {2, 7}} {
-		e.inputTransform(f)
-		e.outputTransform(f, false)
-		e.outputTransform(f, true)
+		for _, t := range f.tiles() {
+			e.inputTransform(t)
+			e.outputTransform(t, false)
+			e.outputTransform(t, true)
+		}
 		e.weightTransform(f)
 	}
 	e.outputHits()
@@ -318,17 +421,22 @@ func (e expr) eachHalf(label string, body func(), pointers ...reg.Register) {
 }
 
 // inputTransform: V = Bᵀ d B of tiles along a row, each m pixels after the last.
-func (e expr) inputTransform(f form) {
-	m, n := f.m, f.side()
-	name := "winoInput" + f.suffix() + e.s.name
-	winoText(name, "func(tiles int, x *float32, xRow int, v *float32, vStride int)", name+" is winoInputTwin for "+f.outputs()+".")
+func (e expr) inputTransform(t tile) {
+	n, height, width := t.side(), t.rows+t.r-1, t.cols+t.r-1
+	down := t.points(t.rows)
+	name := "winoInput" + t.suffix() + e.s.name
+	winoText(name, "func(tiles int, x *float32, xRow int, v *float32, vStride int)", name+" is winoInputTwin for "+t.outputs()+".")
 	tiles, x, xRow, v, vStride := param("tiles"), param("x"), strideParam("xRow"), param("v"), strideParam("vStride")
-	tmp := scratch(n * n)
+	tmp := scratch(height * width)
 	xr, vr := stepsOf(x, xRow), stepsOf(nil, vStride)
-	next, p := GP64(), GP64()
-	IMUL3Q(U32(uint32(n)), vStride, next)
+	next := tileRows(n, vStride, down)
+	p := GP64()
 	pins := []float64{5, 4, 2}
 	switch {
+	case t.narrow() && e.s.width == 64:
+		pins = []float64{2, 4, 3}
+	case t.narrow():
+		pins = nil
 	case n == 8 && e.s.width == 64:
 		pins = []float64{5.25, 4.25, 0.25, 1.25, 4, 5, 2, 0.5}
 	case n == 8:
@@ -337,27 +445,25 @@ func (e expr) inputTransform(f form) {
 	e = e.pin(pins...)
 	Label(name + "_tile")
 	e.eachHalf(name+"_half", func() {
-		for j := 0; j < n; j++ {
-			d := make([]vec, n)
+		for j := 0; j < width; j++ {
+			d := make([]vec, height)
 			for i := range d {
 				d[i] = e.load(xr.at(i, j*block))
 			}
-			e.input(d, func(i int, o vec) { VMOVAPS(o, at(tmp, (i*n+j)*block)) })
+			e.input(t.form, d, func(i int, o vec) { VMOVAPS(o, at(tmp, (slices.Index(down, i)*width+j)*block)) })
 		}
 		MOVQ(v, p)
 		vr.base = p
-		for i := 0; i < n; i++ {
-			d := make([]vec, n)
+		for i := range down {
+			d := make([]vec, width)
 			for j := range d {
-				d[j] = e.load(at(tmp, (i*n+j)*block))
+				d[j] = e.load(at(tmp, (i*width+j)*block))
 			}
-			e.input(d, func(j int, o vec) { VMOVUPS(o, vr.at(j, 0)) })
-			if i+1 < n {
-				ADDQ(next, p)
-			}
+			e.input(t.form, d, func(j int, o vec) { VMOVUPS(o, vr.at(j, 0)) })
+			next.advance(p, i)
 		}
 	}, x, v)
-	ADDQ(U32(uint32(m*block)), x)
+	ADDQ(U32(uint32(t.cols*block)), x)
 	ADDQ(Imm(block), v)
 	DECQ(tiles)
 	JNZ(LabelRef(name + "_tile"))
@@ -376,50 +482,49 @@ func paramAddr(name string) Mem {
 
 // outputRows is the first half of the output transform: the rows of a tile's products,
 // from src on, go to tmp.
-func (e expr) outputRows(f form, sr rows, src, next, p reg.GPVirtual, tmp reg.Register) {
-	m, n := f.m, f.side()
+func (e expr) outputRows(t tile, sr rows, src reg.GPVirtual, next gridRows, p reg.GPVirtual, tmp reg.Register) {
 	MOVQ(src, p)
 	sr.base = p
-	for i := 0; i < n; i++ {
-		d := make([]vec, n)
-		for j := range d {
-			d[j] = e.load(sr.at(j, 0))
+	for i := range t.points(t.rows) {
+		var d []vec
+		for _, j := range t.points(t.cols) {
+			d = append(d, e.load(sr.at(j, 0)))
 		}
-		e.output(m, d, func(j int, o vec) { VMOVAPS(o, at(tmp, (i*m+j)*block)) })
-		if i+1 < n {
-			ADDQ(next, p)
-		}
+		e.output(t.cols, d, func(j int, o vec) { VMOVAPS(o, at(tmp, (i*t.cols+j)*block)) })
+		next.advance(p, i)
 	}
 }
 
 // outputColumn is column j of the second half.
-func (e expr) outputColumn(f form, tmp reg.Register, j int) []vec {
-	d := make([]vec, f.side())
+func (e expr) outputColumn(t tile, tmp reg.Register, j int) []vec {
+	d := make([]vec, len(t.points(t.rows)))
 	for i := range d {
-		d[i] = e.load(at(tmp, (i*f.m+j)*block))
+		d[i] = e.load(at(tmp, (i*t.cols+j)*block))
 	}
-	o := make([]vec, f.m)
-	e.output(f.m, d, func(i int, v vec) { o[i] = v })
+	o := make([]vec, t.rows)
+	e.output(t.rows, d, func(i int, v vec) { o[i] = v })
 	return o
 }
 
 // outputTransform: y = AᵀMA + bias, at least lo, of tiles along a row; with pool, the
 // maxima of 2×2 of those.
-func (e expr) outputTransform(f form, pool bool) {
-	m, n, out := f.m, f.side(), f.m
+func (e expr) outputTransform(t tile, pool bool) {
+	n, out := t.side(), t.cols
 	name, twin := "winoOutput", "winoOutputTwin"
 	if pool {
-		name, twin, out = "winoOutputPool", "winoOutputTwin with pooling", m/2
+		name, twin, out = "winoOutputPool", "winoOutputTwin with pooling", t.cols/2
 	}
-	name += f.suffix() + e.s.name
-	winoText(name, "func(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)", name+" is "+twin+" for "+f.outputs()+".")
+	name += t.suffix() + e.s.name
+	winoText(name, "func(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)", name+" is "+twin+" for "+t.outputs()+".")
 	tiles, src, stride, y, yRow, bias := param("tiles"), param("m"), strideParam("mStride"), param("y"), strideParam("yRow"), param("bias")
-	tmp := scratch(n * m)
+	tmp := scratch(len(t.points(t.rows)) * t.cols)
 	sr := stepsOf(nil, stride)
-	next, p, q := GP64(), GP64(), GP64()
-	IMUL3Q(U32(uint32(n)), stride, next)
+	next := tileRows(n, stride, t.points(t.rows))
+	p, q := GP64(), GP64()
 	pins := []float64{2, 4, 8}
 	switch {
+	case t.narrow() && e.s.width == 32:
+		pins = nil
 	case n == 8 && e.s.width == 64:
 		pins = []float64{2, 4, 8, 16, 32}
 	case n == 8:
@@ -428,15 +533,15 @@ func (e expr) outputTransform(f form, pool bool) {
 	e = e.pin(pins...)
 	Label(name + "_tile")
 	e.eachHalf(name+"_half", func() {
-		e.outputRows(f, sr, src, next, p, tmp)
+		e.outputRows(t, sr, src, next, p, tmp)
 		lo := e.vec()
 		loAddr := paramAddr("lo")
 		finish := func(v vec) {
 			VADDPS(Mem{Base: bias}, v, v)
 			VMAXPS(v, lo, v)
 		}
-		for j := 0; j < m; j++ {
-			o := e.outputColumn(f, tmp, j)
+		for j := 0; j < t.cols; j++ {
+			o := e.outputColumn(t, tmp, j)
 			if j == 0 {
 				VBROADCASTSS(loAddr, lo)
 			}
@@ -445,26 +550,26 @@ func (e expr) outputTransform(f form, pool bool) {
 				for r, v := range o {
 					finish(v)
 					VMOVUPS(v, at(q, j*block))
-					if r+1 < m {
+					if r+1 < t.rows {
 						ADDQ(yRow, q)
 					}
 				}
 				continue
 			}
 			var c []vec
-			for r := 0; r < m; r += 2 {
+			for r := 0; r < t.rows; r += 2 {
 				VMAXPS(o[r+1], o[r], o[r])
 				c = append(c, o[r])
 			}
 			if j%2 == 0 {
 				// kept in scratch: the next column's transform needs the registers
 				for r, v := range c {
-					VMOVAPS(v, at(tmp, r*m*block+j*block))
+					VMOVAPS(v, at(tmp, r*t.cols*block+j*block))
 				}
 				continue
 			}
 			for r, v := range c {
-				VMAXPS(at(tmp, r*m*block+(j-1)*block), v, v)
+				VMAXPS(at(tmp, r*t.cols*block+(j-1)*block), v, v)
 				finish(v)
 				VMOVUPS(v, at(q, (j/2)*block))
 				if r+1 < len(c) {
@@ -485,7 +590,7 @@ func (e expr) outputTransform(f form, pool bool) {
 func (e expr) weightTransform(f form) {
 	m, n, r := f.m, f.side(), f.r
 	name := "winoWeights" + f.suffix() + e.s.name
-	winoText(name, "func(n int, w *float32, wStride int, u *float32, uStride int)", name+" is winoWeightsTwin for "+f.outputs()+".")
+	winoText(name, "func(n int, w *float32, wStride int, u *float32, uStride int)", name+" is winoWeightsTwin for "+tile{f, f.m, f.m}.outputs()+".")
 	count, g, gStride, u, uStride := param("n"), param("w"), strideParam("wStride"), param("u"), strideParam("uStride")
 	tmp := scratch(n * r)
 	gr, ur := stepsOf(nil, gStride), stepsOf(nil, uStride)

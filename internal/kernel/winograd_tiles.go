@@ -1,0 +1,146 @@
+package kernel
+
+// tile is a tile of a form: M×M outputs, or fewer in the last row or column of tiles of a
+// trimmed image. A narrow tile's points are some of the form's, so the form's transformed
+// weights serve it.
+type tile struct {
+	Form
+	rows, cols int // outputs
+}
+
+func (f Form) whole() tile { return tile{f, f.M, f.M} }
+
+// index is the tile's place in the tables of kernels.
+func (t tile) index() (form, rows, cols int) {
+	return t.Form.index(), (t.M - t.rows) / 2, (t.M - t.cols) / 2
+}
+
+// least is the outputs of the narrowest tile that has point i of the form: 0, ±1 and ∞ make
+// two, with ±2 they make four, with ±½ six.
+func (f Form) least(i int) int {
+	if i == f.side()-1 {
+		return 2
+	}
+	return max(2, (i+1)/2*2)
+}
+
+// last is the outputs of the last tile of a row or column of n outputs: the rest, rounded up
+// to what there is a tile for.
+func (p Winograd) last(n int) int {
+	rest := n % p.M
+	if rest == 0 || !p.Trim || p.R != 3 {
+		return p.M
+	}
+	return (rest + 1) / 2 * 2
+}
+
+// line is the points of a row or column of n tiles of an image, the last one of m outputs.
+func (p Winograd) line(n, m int) int { return (n-1)*p.side() + m + p.R - 1 }
+
+// products is how many products, of a channel pair, an image of h × w takes.
+func (p Winograd) products(g Conv, h, w int) int {
+	t := p.tileGrid(g, h, w)
+	return p.line(t.h, t.rows) * p.line(t.w, t.cols)
+}
+
+// tileGrid is the tiles of an image.
+type tileGrid struct {
+	Form
+	h, w       int // tiles
+	rows, cols int // outputs of the last ones
+}
+
+func (p Winograd) tileGrid(g Conv, h, w int) tileGrid {
+	oh, ow := g.Out(h, w)
+	th, tw := p.grid(g, h, w)
+	return tileGrid{p.Form, th, tw, p.last(oh), p.last(ow)}
+}
+
+// tileBlock is tiles t0 … t1−1 of all images. They lie in the order low, whole, right, corner,
+//
+//	low     narrow below: of the last row of tiles
+//	right   narrow on the right: of the last column
+//	corner  narrow on both sides
+//
+// so that those that have a position lie side by side: all of them, or all but the
+// corners and those that are low, or right, or either.
+type tileBlock struct {
+	tileGrid
+	t0, t1 int
+	first  [2][2]int // where tiles lie, by whether they are narrow below and on the right
+}
+
+func (b *tileBlock) count() int { return b.t1 - b.t0 }
+
+func (g tileGrid) block(t0, t1 int) tileBlock {
+	b := tileBlock{tileGrid: g, t0: t0, t1: t1}
+	if g.rows == g.M && g.cols == g.M {
+		return b
+	}
+	var n [2][2]int
+	b.segments(func(s segment) { n[s.low()][s.right()] += s.count })
+	b.first[0][0] = n[1][0]
+	b.first[0][1] = b.first[0][0] + n[0][0]
+	b.first[1][1] = b.first[0][1] + n[0][1]
+	return b
+}
+
+// with tells where the tiles lie that have a position.
+func (b *tileBlock) with(pos int) (first, count int) {
+	if b.first == [2][2]int{} {
+		return 0, b.count()
+	}
+	low, right := b.least(pos/b.side()) <= b.rows, b.least(pos%b.side()) <= b.cols
+	end := b.count()
+	switch {
+	case low && right:
+		return 0, end
+	case low:
+		return 0, b.first[0][1]
+	case right:
+		return b.first[0][0], b.first[1][1] - b.first[0][0]
+	default:
+		return b.first[0][0], b.first[0][1] - b.first[0][0]
+	}
+}
+
+// segment is a run of like tiles of one tile row of an image.
+type segment struct {
+	tile
+	n, ty, tx, count int
+	off              int // where the first one lies in the block
+}
+
+func (s segment) low() int   { return bit(s.rows < s.M) }
+func (s segment) right() int { return bit(s.cols < s.M) }
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// segments calls f for the runs that the tiles consist of.
+func (b *tileBlock) segments(f func(s segment)) {
+	next := b.first
+	for t := b.t0; t < b.t1; {
+		n, ty, tx := pixel(t, b.h, b.w)
+		s := segment{tile{b.Form, b.M, b.M}, n, ty, tx, min(b.w-tx, b.t1-t), 0}
+		if ty == b.h-1 {
+			s.rows = b.rows
+		}
+		switch {
+		case b.cols == b.M:
+		case tx == b.w-1:
+			s.cols = b.cols
+		default:
+			s.count = min(s.count, b.w-1-tx)
+		}
+		at := &next[s.low()][s.right()]
+		s.off = *at
+		*at += s.count
+		t += s.count
+		f(s)
+	}
+}
