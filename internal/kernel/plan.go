@@ -105,6 +105,7 @@ const (
 	costPanel     = 13  // a float of M where one panel's fill the second-level cache
 	costMemory    = 1.3 // a float of V or U read from beyond the third-level cache, besides
 	costFork      = 3e5 // handing parts to the threads and waiting for them
+	costWait      = 3e6 // waiting, block by block, for the slower thread of those that share it
 )
 
 // reach is what it costs to go beyond the core's own caches.
@@ -200,7 +201,7 @@ func (p Winograd) blockCost(g Conv, tiles, threads int, used float64) float64 {
 			cost += (v + m*times) * costMemory
 		}
 	case Shared:
-		cost += read(v*times, outside.v, v <= near, u+v <= l3) + v*outside.shared + 2*costFork
+		cost += read(v*times, outside.v, v <= near, u+v <= l3) + v*outside.shared + costWait
 	}
 	return cost
 }
