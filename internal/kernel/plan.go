@@ -49,11 +49,11 @@ func (g Conv) PlanWinograd(n, h, w, threads int, train bool) (best Winograd, ok 
 // tileBlocks are the tile blocks that a plan chooses from: some multiples of the
 // register tile's rows, and those that give every thread the same number of blocks.
 // Zeros are none.
-func (p Winograd) tileBlocks(g Conv, n, h, w, threads int) [12]int {
+func (p Winograd) tileBlocks(g Conv, n, h, w, threads int) [16]int {
 	th, tw := p.grid(g, h, w)
 	total := n * th * tw
-	blocks := [12]int{14, 28, 42, 56, 84, 112, 168}
-	for i := range 5 {
+	blocks := [16]int{14, 28, 42, 56, 84, 112, 168}
+	for i := range 9 {
 		if even := (total + threads*(i+1) - 1) / (threads * (i + 1)); even >= 7 && even <= 224 {
 			blocks[7+i] = even
 		}

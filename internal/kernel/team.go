@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,11 @@ type Task interface {
 // work, so a team of one starts no goroutine. Any number of goroutines may use one
 // team at once; they share its helpers.
 //
+// Each thread begins with the parts that it had the last time: part i of n always lies in
+// the same thread's share, so that what one layer has written stays with the core that
+// reads it in the next. Cores may not share a cache, and a line that another one wrote
+// is then slower than memory. Who is done takes the last parts of the others.
+//
 // Layer calls follow one another within microseconds, less than it takes to wake a
 // sleeping thread: a helper that has nothing to do looks out for the next call for a
 // moment before it ends. It yields to any goroutine that wants to run.
@@ -30,9 +36,10 @@ type Team struct {
 // helper is a goroutine's mailbox: nil while the helper looks for work, absent while
 // there is no goroutine, else the job it works on.
 type helper struct {
-	box atomic.Pointer[job]
-	run func() // made once, so that starting the goroutine allocates nothing
-	_   [48]byte
+	box  atomic.Pointer[job]
+	slot int
+	run  func() // made once, so that starting the goroutine allocates nothing
+	_    [40]byte
 }
 
 // absent marks the mailbox of a helper whose goroutine has ended.
@@ -40,7 +47,7 @@ var absent = new(job)
 
 // lookout is how long a helper looks for work before it ends, and a caller for the end
 // of its helpers' before it sleeps.
-const lookout = 60 * time.Microsecond
+const lookout = 500 * time.Microsecond
 
 // NewTeam returns a team of the given number of threads, at least one.
 func NewTeam(threads int) *Team {
@@ -49,6 +56,7 @@ func NewTeam(threads int) *Team {
 	for i := range t.helpers {
 		h := &t.helpers[i]
 		h.box.Store(absent)
+		h.slot = i + 1
 		h.run = h.loop
 	}
 	return t
@@ -59,11 +67,36 @@ func (t *Team) Threads() int { return t.threads }
 
 type job struct {
 	task    Task
-	n       int
-	next    atomic.Int64
-	slots   atomic.Int64
+	shares  []share      // of each slot
 	pending atomic.Int64 // helpers at work
 	done    sync.WaitGroup
+}
+
+// share is a run of parts that are not begun: the first in the upper half, the one after
+// the last in the lower.
+type share struct {
+	parts atomic.Uint64
+	_     [56]byte
+}
+
+// take takes the first part, or the last.
+func (s *share) take(last bool) (i int, ok bool) {
+	for {
+		parts := s.parts.Load()
+		from, to := parts>>32, parts&math.MaxUint32
+		if from >= to {
+			return 0, false
+		}
+		rest := parts + 1<<32
+		i = int(from)
+		if last {
+			rest = parts - 1
+			i = int(to) - 1
+		}
+		if s.parts.CompareAndSwap(parts, rest) {
+			return i, true
+		}
+	}
 }
 
 // Run does parts 0 … n−1 of task and returns when all are done.
@@ -77,17 +110,18 @@ func (t *Team) Run(n int, task Task) {
 	}
 	j, _ := t.jobs.Get().(*job)
 	if j == nil {
-		j = new(job)
+		j = &job{shares: make([]share, t.threads)}
 	}
-	j.task, j.n = task, n
-	j.next.Store(0)
-	j.slots.Store(0)
+	j.task = task
+	for i := range j.shares {
+		j.shares[i].parts.Store(uint64(n*i/t.threads)<<32 | uint64(n*(i+1)/t.threads))
+	}
 	for i := 0; i < len(t.helpers) && helpers > 0; i++ {
 		if t.helpers[i].take(j) {
 			helpers--
 		}
 	}
-	j.work()
+	j.work(0)
 	lookFor(func() bool { return j.pending.Load() == 0 })
 	j.done.Wait()
 	j.task = nil
@@ -117,7 +151,7 @@ func (h *helper) take(j *job) bool {
 func (h *helper) loop() {
 	for {
 		j := h.box.Load()
-		j.work()
+		j.work(h.slot)
 		h.box.Store(nil)
 		j.pending.Add(-1)
 		j.done.Done()
@@ -143,13 +177,15 @@ func lookFor(found func() bool) {
 	}
 }
 
-func (j *job) work() {
-	slot := int(j.slots.Add(1)) - 1
-	for {
-		i := int(j.next.Add(1)) - 1
-		if i >= j.n {
-			return
+func (j *job) work(slot int) {
+	for turn := range j.shares {
+		s := &j.shares[(slot+turn)%len(j.shares)]
+		for {
+			i, ok := s.take(turn > 0)
+			if !ok {
+				break
+			}
+			j.task.Part(slot, i)
 		}
-		j.task.Part(slot, i)
 	}
 }
