@@ -1,6 +1,7 @@
 package nn
 
 import (
+	"math"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -99,7 +100,7 @@ func TestForwardConcurrently(t *testing.T) {
 }
 
 // TestForwardDense: a score of the class score map depends on the pixels of its
-// receptive field and on no others.
+// receptive field and on no others, but for rounding: Winograd's tiles reach beyond it.
 func TestForwardDense(t *testing.T) {
 	c := testChain(t, 2, true)
 	y, err := c.Forward(images(1, 2, 29, 26))
@@ -120,7 +121,8 @@ func TestForwardDense(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range y.Data {
-		if inside := i%5 >= 3; (y.Data[i] != z.Data[i]) != inside {
+		changed := math.Abs(float64(y.Data[i]-z.Data[i])) > 1e-5*math.Abs(float64(y.Data[i]))
+		if inside := i%5 >= 3; changed != inside {
 			t.Fatalf("score %d is %g, then %g; pixels in its receptive field changed: %v", i, y.Data[i], z.Data[i], inside)
 		}
 	}

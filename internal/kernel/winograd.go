@@ -107,15 +107,15 @@ func (g Conv) canWinograd() bool {
 	return false
 }
 
-// pays tells whether the form saves enough multiplications on h × w to be worth its
-// transforms and, where they are large, its filters.
+// pays tells whether the form, with whole tiles, saves enough multiplications on h × w to be
+// worth its transforms and, where they are large, its filters.
 func (p Winograd) pays(g Conv, h, w int) bool {
 	oh, ow := g.Out(h, w)
 	th, tw := p.grid(g, h, w)
 	if p.R == 7 && th*tw < minTiles7 {
 		return false
 	}
-	return float64(p.products(g, h, w))*1.4 < float64(p.R*p.R*oh*ow)
+	return float64(th*tw*p.positions())*1.4 < float64(p.R*p.R*oh*ow)
 }
 
 // filterTask transforms the weights of a panel.
