@@ -33,7 +33,7 @@ type benchCommand struct {
 func (benchCommand) Help() string {
 	return `The weights are random. Effective GFLOP/s counts two operations for each multiplication of the direct convolution, whatever is really computed; a training step counts three times a forward pass, less the gradient of the first layer's input, which nobody needs.
 
---layers: effective GFLOP/s count as above; real GFLOP/s count what is multiplied, by Winograd (M+2)² products a tile of M×M pixels; peak is the share of the machine's in that, measured on a tile in the first-level cache, and bandwidth the share of its streaming read from memory that reading the weights takes.
+--layers: effective GFLOP/s count as above; real GFLOP/s count what is multiplied, by Winograd (M+2)² products a tile of M×M pixels, and fewer of the narrow ones at an image's right and lower end; peak is the share of the machine's in that, measured on a tile in the first-level cache, and bandwidth the share of its streaming read from memory that reading the weights takes.
 
 In training the columns are the forward pass, the gradient of the input (data), that of the weights, and the update. Of layers at the front, some images go through forward or backward together, as the algorithm says; what is computed again for the backward pass counts as forward. Fully connected layers, whose weights come from memory once for gradients and update, have all of it under update. Bandwidth counts the weights read forward, and they and their momentum read and written by the update.
 
