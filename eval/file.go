@@ -11,6 +11,8 @@ import (
 	"io"
 	"math"
 	"os"
+
+	"github.com/verydeep/vgg/internal/lockfile"
 )
 
 // line is an image's line in a result file.
@@ -30,7 +32,8 @@ type file struct {
 	f      *os.File
 	header Header
 	index  map[key]place
-	end    int64 // after the last whole line
+	end    int64  // after the last whole line
+	unlock func() // others that would write it; nil for a reader
 }
 
 type key struct{ net, image int }
@@ -116,8 +119,18 @@ func (r *file) check(l line) error {
 }
 
 // createFile opens the result file of a run, to go on with it or, where there is none,
-// to begin it. A file of another run is an error that names the difference.
-func createFile(path string, h Header) (*file, error) {
+// to begin it. A file of another run is an error that names the difference, one that
+// another run is writing an error that names its process.
+func createFile(path string, h Header) (_ *file, err error) {
+	unlock, err := lockFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			unlock()
+		}
+	}()
 	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Size() > 0 {
 		r, err := openFile(path, os.O_RDWR)
 		if err == nil {
@@ -129,7 +142,11 @@ func createFile(path string, h Header) (*file, error) {
 				r.close()
 				return nil, fmt.Errorf("eval: %s: results of another run: shard %v, want %v", path, r.header.Shard, h.Shard)
 			}
-			return r, r.cut()
+			if err := r.cut(); err != nil {
+				return nil, err
+			}
+			r.unlock = unlock
+			return r, nil
 		}
 		if !errors.Is(err, errEmpty) {
 			return nil, err
@@ -140,7 +157,31 @@ func createFile(path string, h Header) (*file, error) {
 		return nil, fmt.Errorf("eval: %w", err)
 	}
 	r := &file{path: path, f: f, header: h, index: map[key]place{}}
-	return r, r.write(h, nil)
+	if err := r.write(h, nil); err != nil {
+		r.close()
+		return nil, err
+	}
+	r.unlock = unlock
+	return r, nil
+}
+
+// lockFile keeps other runs from a result file by one beside it: where locks bind, the
+// file's own would keep its readers out. A file system without locks has to do without.
+func lockFile(path string) (unlock func(), err error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return func() {}, nil
+	}
+	unlock, err = lockfile.Take(path + ".lock")
+	var held *lockfile.HeldError
+	switch {
+	case errors.As(err, &held):
+		return nil, fmt.Errorf("eval: %s: another run is writing it%s: wait for its end, or choose another file", path, held.Holder())
+	case errors.Is(err, lockfile.ErrUnsupported):
+		return func() {}, nil
+	case err != nil:
+		return nil, fmt.Errorf("eval: %s: no lock beside it: %w", path, err)
+	}
+	return unlock, nil
 }
 
 // cut takes off what follows the last whole line.
@@ -225,6 +266,9 @@ func (s fileNet) answer(image int) (Answer, bool, error) {
 }
 
 func (r *file) close() error {
+	if r.unlock != nil {
+		defer r.unlock()
+	}
 	if err := r.f.Close(); err != nil {
 		return fmt.Errorf("eval: %w", err)
 	}

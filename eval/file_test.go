@@ -153,6 +153,65 @@ func TestInterruptedRunGoesOn(t *testing.T) {
 	t.Error("a hundred interruptions were not enough")
 }
 
+// While a run writes its file another one, the same or not, is refused and changes
+// nothing; afterwards it goes on with it. What a killed run left is in nobody's way.
+func TestOneRunWritesAFile(t *testing.T) {
+	nets := twoNets(t)
+	d, _ := randomSet(t)
+	want, err := eval.RunNets(t.Context(), nets, d, eval.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "r.jsonl")
+	if err := os.WriteFile(name+".lock", []byte("4711\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	tried := false
+	got, err := eval.RunNets(t.Context(), nets, d, eval.Options{Out: name, Batch: 2, OnImage: func(done, _ int) {
+		if tried || done < 5 {
+			return
+		}
+		tried = true
+		for _, other := range [][]eval.Net{nets, nets[:1]} {
+			_, err := eval.RunNets(t.Context(), other, d, eval.Options{Out: name})
+			refused := fmt.Sprintf("eval: %s: another run is writing it (process %d)", name, os.Getpid())
+			if err == nil || !strings.HasPrefix(err.Error(), refused) {
+				t.Errorf("%d networks: %v, want %q", len(other), err, refused)
+			}
+		}
+		// To read it is no crime.
+		if _, err := eval.OpenResults(name); err == nil || !strings.Contains(err.Error(), "was not finished") {
+			t.Errorf("read meanwhile: %v", err)
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !tried {
+		t.Fatal("no image")
+	}
+	if !reflect.DeepEqual(timeless(got), timeless(want)) {
+		t.Errorf("%+v\nwant %+v", got, want)
+	}
+	if _, err := os.Stat(name + ".lock"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the lock stayed: %v", err)
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := eval.RunNets(t.Context(), nets, d, eval.Options{Out: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(timeless(again), timeless(want)) {
+		t.Errorf("%+v\nwant %+v", again, want)
+	}
+	if after, err := os.ReadFile(name); err != nil || !bytes.Equal(after, text) {
+		t.Errorf("a finished run wrote again: %v", err)
+	}
+}
+
 // A file of another run is refused, and what differs is named.
 func TestOtherRunsAreRefused(t *testing.T) {
 	d, _ := randomSet(t)

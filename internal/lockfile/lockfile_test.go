@@ -1,0 +1,105 @@
+package lockfile
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// In a second process TestMain tries to take the lock that this variable names.
+const taken = "VGG_TEST_LOCK"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(taken); path != "" {
+		release, err := Take(path)
+		var held *HeldError
+		switch {
+		case err == nil:
+			release()
+			os.Exit(0)
+		case errors.As(err, &held) && held.PID == os.Getppid():
+			os.Exit(3)
+		}
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func TestTake(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	second := func() int {
+		t.Helper()
+		c := exec.Command(os.Args[0])
+		c.Env = append(os.Environ(), taken+"="+path)
+		var failed *exec.ExitError
+		if err := c.Run(); err != nil && !errors.As(err, &failed) {
+			t.Fatal(err)
+		}
+		return c.ProcessState.ExitCode()
+	}
+	// What a killed process left is in nobody's way.
+	if err := os.WriteFile(path, []byte("4711\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	release, err := Take(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code := second(); code != 3 {
+		t.Errorf("another process ends with %d, want 3: held by this one", code)
+	}
+	_, err = Take(path)
+	var held *HeldError
+	if !errors.As(err, &held) || held.PID != os.Getpid() || held.Path != path {
+		t.Errorf("the lock a second time: %v", err)
+	}
+	release()
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file stayed: %v", err)
+	}
+	if code := second(); code != 0 {
+		t.Errorf("released, another process ends with %d, want 0", code)
+	}
+	var unopened *fs.PathError
+	if _, err := Take(filepath.Join(t.TempDir(), "none", "lock")); !errors.As(err, &unopened) {
+		t.Errorf("in a directory that isn't there: %v", err)
+	}
+}
+
+// However the removal of one's file and the locking of another's fall together, there is
+// never more than one holder.
+func TestOneHolder(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	var holders atomic.Int32
+	var times atomic.Int32
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 200 {
+				release, err := Take(path)
+				if err != nil {
+					if held := (*HeldError)(nil); !errors.As(err, &held) {
+						t.Error(err)
+						return
+					}
+					continue
+				}
+				if n := holders.Add(1); n != 1 {
+					t.Errorf("%d holders", n)
+				}
+				times.Add(1)
+				holders.Add(-1)
+				release()
+			}
+		})
+	}
+	group.Wait()
+	if times.Load() == 0 {
+		t.Error("nobody ever had it")
+	}
+}
