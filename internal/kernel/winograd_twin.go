@@ -1,5 +1,7 @@
 package kernel
 
+import "sync"
+
 // The twins of the Winograd transforms, written as the matrix products that they are
 // (Lavin & Gray 2016); docs/kernels.md derives the matrices. n = m+r−1 throughout.
 
@@ -143,29 +145,38 @@ func narrowMatrices(f Form, m int) (bt, at [][]float32) {
 	}
 }
 
-// points lists where the products of a tile of m outputs lie on the form's grid.
-func (f Form) points(m int) []int {
-	var at []int
-	for i := range f.side() {
-		if f.R != 3 || f.least(i) <= m {
-			at = append(at, i)
-		}
-	}
-	return at
-}
-
-// tileSide is the matrices of one direction of a tile, and where its products lie.
+// tileSide is the matrices of one direction of a tile, and where its products lie on the
+// form's grid.
 type tileSide struct {
 	bt, at [][]float32
 	points []int
 }
 
-func sideOf(f Form, m int) tileSide {
-	bt, at := matricesOf(f).bt, matricesOf(f).at
-	if m < f.M {
-		bt, at = narrowMatrices(f, m)
+// tileSides are those of every form, for tiles of M outputs, M − 2 and so on.
+var tileSides = sync.OnceValue(func() *[len(forms)][3]tileSide {
+	var sides [len(forms)][3]tileSide
+	for i, f := range forms {
+		for m := f.M; m > 0 && (m == f.M || f.R == 3); m -= 2 {
+			s := &sides[i][(f.M-m)/2]
+			s.bt, s.at = matricesOf(f).bt, matricesOf(f).at
+			if m < f.M {
+				s.bt, s.at = narrowMatrices(f, m)
+			}
+			for p := range f.side() {
+				if f.R != 3 || f.least(p) <= m {
+					s.points = append(s.points, p)
+				}
+			}
+		}
 	}
-	return tileSide{bt, at, f.points(m)}
+	return &sides
+})
+
+// sides are those of the tile's rows and columns.
+func (t tile) sides() (down, along tileSide) {
+	i, rows, cols := t.index()
+	all := tileSides()
+	return all[i][rows], all[i][cols]
 }
 
 // The matrices of the adjoints.
@@ -204,7 +215,7 @@ func transposed(l [][]float32) [][]float32 {
 // winoInputTwin transforms tiles along a row, each as many pixels after the last as it has
 // columns of outputs: v[(i·n+j)·vStride + t·16 + lane] = (BᵀdB)[i][j].
 func winoInputTwin(f tile, tiles int, x []float32, xRow int, v []float32, vStride int) {
-	down, along := sideOf(f.Form, f.rows), sideOf(f.Form, f.cols)
+	down, along := f.sides()
 	n := f.side()
 	for t := range tiles {
 		for l := range Block {
@@ -227,7 +238,7 @@ func winoInputTwin(f tile, tiles int, x []float32, xRow int, v []float32, vStrid
 // winoOutputTwin transforms products back to tiles of outputs along a row, adds the bias
 // and takes the maximum with lo; with pool, of every 2×2 the maximum.
 func winoOutputTwin(f tile, pool bool, tiles int, p []float32, pStride int, y []float32, yRow int, bias []float32, lo float32) {
-	down, along := sideOf(f.Form, f.rows), sideOf(f.Form, f.cols)
+	down, along := f.sides()
 	n := f.side()
 	for t := range tiles {
 		for l := range Block {
