@@ -27,9 +27,9 @@ func Fingerprint(ctx context.Context, d *Dataset) (string, error) {
 
 // fingerprint hashes what Fingerprint says and what more adds of each file.
 func (d *Dataset) fingerprint(ctx context.Context, more func(*fieldWriter, fs.FileInfo)) (string, error) {
-	infos, err := d.stat(ctx)
+	infos, err := d.Stat(ctx)
 	if err != nil {
-		return "", fmt.Errorf("dataset: %s: %w", d.Name, err)
+		return "", err
 	}
 	w := &fieldWriter{hash: sha256.New()}
 	w.number(int64(len(d.Classes)))
@@ -50,9 +50,9 @@ func (d *Dataset) fingerprint(ctx context.Context, more func(*fieldWriter, fs.Fi
 	return hex.EncodeToString(w.hash.Sum(nil)), nil
 }
 
-// stat returns what the file system knows of each sample's file, nil if there
-// is no such file.
-func (d *Dataset) stat(ctx context.Context) ([]fs.FileInfo, error) {
+// Stat returns what the file system knows of each sample's file, nil if there is no such
+// file. It is an error if ctx is done.
+func (d *Dataset) Stat(ctx context.Context) ([]fs.FileInfo, error) {
 	const together = 16 // a disk answers several at once
 	infos := make([]fs.FileInfo, d.Len())
 	var next atomic.Int64
@@ -67,7 +67,10 @@ func (d *Dataset) stat(ctx context.Context) ([]fs.FileInfo, error) {
 		})
 	}
 	wg.Wait()
-	return infos, context.Cause(ctx)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("dataset: %s: %w", d.Name, context.Cause(ctx))
+	}
+	return infos, nil
 }
 
 // fieldWriter hashes a sequence of values so that no two sequences look alike.

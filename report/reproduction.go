@@ -15,6 +15,20 @@ type Reproduction struct {
 	Errors []string // names of the errors that a row has, one or two; top-1 and top-5 if nil
 	Rows   []ReproducedRow
 	Notes  []string // shown below
+
+	// Figures, where set, is shown in the place of the table of errors: what was measured is
+	// no error, and Quantity says what it is and Interval what is either side of it. The plot
+	// shows the rows all the same.
+	Figures            *Table
+	Quantity, Interval string
+}
+
+// about is what the plot shows and what its whiskers are.
+func (r Reproduction) about() (alt, quantity, interval string) {
+	if r.Figures == nil {
+		return "Top-1 and top-5 error of every row", "Error", "95 % interval"
+	}
+	return r.Quantity + " of every row", r.Quantity, r.Interval
 }
 
 // ReproducedRow is a row. Errors are fractions; NaN is a figure that there is not.
@@ -70,6 +84,9 @@ func (r Reproduction) hasP() bool {
 // Table lists the rows: of each error what was found and, where Paper is set, what the
 // paper has and the difference in points.
 func (r Reproduction) Table() *Table {
+	if r.Figures != nil {
+		return r.Figures
+	}
 	var columns []Column
 	for _, l := range r.Labels {
 		columns = append(columns, Column{Title: l})
@@ -124,7 +141,8 @@ func (r Reproduction) Text() string {
 func (r Reproduction) Markdown(plot string) string {
 	text := "## " + markdownEscape.Replace(r.Title) + "\n\n" + markdownEscape.Replace(r.About) + "\n\n" + r.Table().Markdown()
 	if plot != "" {
-		text += "\n![Top-1 and top-5 error of every row](<" + strings.NewReplacer("<", "%3C", ">", "%3E", "\n", "%0A").Replace(plot) + ">)\n"
+		alt, _, _ := r.about()
+		text += "\n![" + markdownEscape.Replace(alt) + "](<" + strings.NewReplacer("<", "%3C", ">", "%3E", "\n", "%0A").Replace(plot) + ">)\n"
 	}
 	if len(r.Notes) > 0 {
 		text += "\n```\n" + strings.Join(r.Notes, "\n") + "\n```\n"

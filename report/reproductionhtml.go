@@ -71,6 +71,8 @@ type htmlPlot struct {
 	Rows                []htmlRow
 	Paper               bool
 	Errors              []string // their names
+	Alt                 string   // what the plot shows
+	Quantity, Interval  string
 	// With the key below it.
 	FullHeight, KeyX, KeyY int
 }
@@ -133,6 +135,7 @@ func (r Reproduction) plot() *htmlPlot {
 		return math.Round(10*(float64(left)+v/end*float64(plotWidth-left-plotMargin))) / 10
 	}
 	p := &htmlPlot{Width: plotWidth, Top: plotMargin, LabelX: left - 10, Paper: r.Paper, Errors: r.names()}
+	p.Alt, p.Quantity, p.Interval = r.about()
 	p.Bottom = p.Top + plotRow*len(r.Rows)
 	p.Height, p.TickY = p.Bottom+plotTickSpace, p.Bottom+18
 	p.FullHeight, p.KeyX, p.KeyY = p.Height+plotTickSpace, left+plotMargin, p.Height+plotMargin-4

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -135,6 +136,24 @@ func train(ctx context.Context, d *Descriptors, x []float32, rows []int, o Train
 // Scores writes to dst what the SVM of each class says of a descriptor: above 0 it is of
 // the class.
 func (s *SVM) Scores(dst, x []float32) { s.score(dst, x) }
+
+// Prediction is a class and what its SVM says of a descriptor.
+type Prediction struct {
+	Class string  `json:"class"`
+	Score float32 `json:"score"` // above 0: of the class
+}
+
+// Top returns the k classes with the highest scores, best first; of equals the first.
+func (s *SVM) Top(x []float32, k int) []Prediction {
+	scores := make([]float32, len(s.Info.Classes))
+	s.Scores(scores, x)
+	all := make([]Prediction, len(scores))
+	for c, v := range scores {
+		all[c] = Prediction{s.Info.Classes[c], v}
+	}
+	slices.SortStableFunc(all, func(a, b Prediction) int { return cmp.Compare(b.Score, a.Score) })
+	return all[:min(k, len(all))]
+}
 
 // metaSVM is the key of a file's metadata that holds SVMInfo.
 const metaSVM = "vgg.svm"

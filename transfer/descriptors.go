@@ -50,15 +50,29 @@ func Open(path string) (*Descriptors, error) {
 }
 
 func openNPY(path string) (*Descriptors, error) {
+	d, done, err := openBegun(path)
+	if err != nil {
+		return nil, err
+	}
+	if n := done.missing(); n > 0 {
+		d.Close()
+		return nil, fmt.Errorf("%d of %d images are not described yet: the same command goes on with it", n, len(done.rows))
+	}
+	return d, nil
+}
+
+// openBegun opens a file of which perhaps not all is done, and says what is.
+func openBegun(path string) (*Descriptors, *file, error) {
+	fail := func(err error) (*Descriptors, *file, error) { return nil, nil, err }
 	index, err := os.Open(path + indexSuffix)
 	if err != nil {
-		return nil, fmt.Errorf("the index beside it: %w", err)
+		return fail(fmt.Errorf("the index beside it: %w", err))
 	}
 	defer index.Close()
 	var done *file
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, err
+		return fail(err)
 	}
 	h, _, err := readIndex(index, func(h Header) error {
 		// What the header claims must be there before memory is taken for it.
@@ -69,26 +83,23 @@ func openNPY(path string) (*Descriptors, error) {
 		return nil
 	}, func(l line) error { return done.note(l) })
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path+indexSuffix, err)
+		return fail(fmt.Errorf("%s: %w", path+indexSuffix, err))
 	}
 	if h == nil {
-		return nil, fmt.Errorf("%s: no header, want an index of descriptors", path+indexSuffix)
-	}
-	if n := done.missing(); n > 0 {
-		return nil, fmt.Errorf("%d of %d images are not described yet: the same command goes on with it", n, len(done.rows))
+		return fail(fmt.Errorf("%s: no header, want an index of descriptors", path+indexSuffix))
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return fail(err)
 	}
 	head := weights.NPYHeader(h.Rows(), h.Dim)
 	there := make([]byte, len(head))
 	if _, err := f.ReadAt(there, 0); err != nil || string(there) != string(head) {
 		f.Close()
-		return nil, fmt.Errorf("not the array of %d×%d float32 that its index says", h.Rows(), h.Dim)
+		return fail(fmt.Errorf("not the array of %d×%d float32 that its index says", h.Rows(), h.Dim))
 	}
 	read := func(start int, dst []float32) error { return readFloats(f, int64(len(head))+4*int64(start), dst) }
-	return &Descriptors{Header: *h, Rows: done.rows, closer: f, read: read}, nil
+	return &Descriptors{Header: *h, Rows: done.rows, closer: f, read: read}, done, nil
 }
 
 // littleEndian tells whether numbers lie in memory as they do in files.

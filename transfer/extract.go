@@ -48,6 +48,7 @@ type Options struct {
 	Unrectified bool     // take the activation before its rectification
 	Regions     []Region // stacked; empty: the whole image
 
+	Stamp   bool       // note the size and the time of every file, which [Update] goes by
 	Shard   eval.Shard // part of the set; zero: all
 	Batch   int        // images of one size that go through the network together; 0: as many as pay
 	Ranks   int        // copies of a network, without its weights, that share images and threads; 0: as many as pay
@@ -78,7 +79,7 @@ func Extract(ctx context.Context, nets []Net, images *Images, out string, o Opti
 	if err != nil {
 		return nil, err
 	}
-	if p.header.Data.Fingerprint, err = dataset.Fingerprint(ctx, images.Dataset); err != nil {
+	if err := p.identify(ctx); err != nil {
 		return nil, err
 	}
 	f, err := createFile(out, p.header)
@@ -86,6 +87,22 @@ func Extract(ctx context.Context, nets []Net, images *Images, out string, o Opti
 		return nil, err
 	}
 	defer f.close()
+	return p.into(ctx, f)
+}
+
+// identify notes what the images are, and their stamps.
+func (p *extraction) identify(ctx context.Context) (err error) {
+	if p.o.Stamp {
+		if p.images, err = p.images.stamped(ctx); err != nil {
+			return err
+		}
+	}
+	p.header.Data.Fingerprint, err = dataset.Fingerprint(ctx, p.images.Dataset)
+	return err
+}
+
+// into describes what a file has not.
+func (p *extraction) into(ctx context.Context, f *file) (*Summary, error) {
 	start := time.Now()
 	fresh, err := p.run(ctx, f)
 	if err != nil {

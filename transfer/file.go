@@ -25,6 +25,13 @@ type Row struct {
 	Difficult []int  `json:"difficult,omitempty"` // classes that evaluation ignores
 	Part      string `json:"part,omitempty"`      // train, val or test
 	Error     string `json:"error,omitempty"`     // why it is unreadable: its numbers are zero
+	Stamp            // where Options.Stamp was set
+}
+
+// Stamp tells, when it is compared with another, whether a file has changed.
+type Stamp struct {
+	Bytes    int64  `json:"bytes,omitempty"`
+	Modified string `json:"modified,omitempty"` // RFC 3339 with nanoseconds, UTC
 }
 
 // line is a line of the index beside the numbers, after the header: a column of a row is
@@ -142,7 +149,7 @@ func (f *file) adopt() error {
 	}
 	defer d.Close()
 	if diff := f.differs(d.Header); diff != "" {
-		return fmt.Errorf("transfer: %s: descriptors of another run: %s", f.out, diff)
+		return fmt.Errorf("transfer: %s: %w: %s", f.out, ErrAnotherRun, diff)
 	}
 	for r, row := range d.Rows {
 		for c := range f.columns {
@@ -155,6 +162,9 @@ func (f *file) adopt() error {
 	f.rows, f.complete = d.Rows, true
 	return nil
 }
+
+// ErrAnotherRun is of a file that holds descriptors of other images, or made in another way.
+var ErrAnotherRun = errors.New("descriptors of another run")
 
 func (f *file) differs(h Header) string {
 	if d := h.Difference(f.header); d != "" {
@@ -170,7 +180,7 @@ func (f *file) differs(h Header) string {
 func (f *file) resume() (begun bool, err error) {
 	h, end, err := readIndex(f.index, func(h Header) error {
 		if d := f.differs(h); d != "" {
-			return fmt.Errorf("descriptors of another run: %s", d)
+			return fmt.Errorf("%w: %s", ErrAnotherRun, d)
 		}
 		return nil
 	}, f.note)
@@ -264,7 +274,7 @@ func (f *file) has(row, column int) bool { return f.complete || f.state[column][
 // put writes a column of a row, and then that it is done.
 func (f *file) put(row, c int, numbers []float32, images *Images, bad error) error {
 	i := f.header.image(row)
-	l := line{Column: c, Row: Row{Image: i, File: images.Samples[i].Name, Part: images.part(i)}}
+	l := line{Column: c, Row: Row{Image: i, File: images.Samples[i].Name, Part: images.part(i), Stamp: images.stamp(i)}}
 	l.Labels, l.Difficult = images.labels(i)
 	if bad != nil {
 		if f.state[c][row] == unreadable {

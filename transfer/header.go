@@ -100,11 +100,23 @@ func (h Header) Difference(want Header) string {
 	if d := h.data().Difference(want.data()); d != "" {
 		return d
 	}
-	return h.recipe(want)
+	return h.made(want)
 }
 
-// recipe is Difference without the data: descriptors that don't differ can be compared
-// with one another.
+// made is Difference without the data: images that don't differ have the same descriptors
+// to the last bit.
+func (h Header) made(want Header) string {
+	if d := h.recipe(want); d != "" {
+		return d
+	}
+	if h.ISA != want.ISA {
+		return fmt.Sprintf("instruction set %s, want %s", h.ISA, want.ISA)
+	}
+	return ""
+}
+
+// recipe is made without the instruction set: descriptors that don't differ can be
+// compared with one another.
 func (h Header) recipe(want Header) string {
 	differ := func(what string, got, want any) string { return fmt.Sprintf("%s %v, want %v", what, got, want) }
 	if len(h.Nets) != len(want.Nets) {
@@ -140,8 +152,6 @@ func (h Header) recipe(want Header) string {
 		return differ("max-pooling", h.Max, want.Max)
 	case h.Dim != want.Dim:
 		return differ("numbers of a descriptor", h.Dim, want.Dim)
-	case h.ISA != want.ISA:
-		return differ("instruction set", h.ISA, want.ISA)
 	}
 	return ""
 }

@@ -3,6 +3,7 @@
 package transfer
 
 import (
+	"context"
 	"fmt"
 	"image"
 	"math"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/verydeep/vgg/dataset"
 )
@@ -24,6 +26,8 @@ type Images struct {
 	Difficult [][]int  // where Multi: classes that evaluation ignores for the sample
 	Parts     []string // train, val or test, of every sample; nil: no parts
 	Boxed     bool     // a sample is its first box rather than its image
+
+	stamps []Stamp // of every sample; nil: not asked for
 }
 
 // Layout is how labels lie beside images.
@@ -144,6 +148,29 @@ func (m *Images) part(i int) string {
 		return ""
 	}
 	return m.Parts[i]
+}
+
+func (m *Images) stamp(i int) Stamp {
+	if m.stamps == nil {
+		return Stamp{}
+	}
+	return m.stamps[i]
+}
+
+// stamped returns the images with what tells whether their files change from now on.
+func (m *Images) stamped(ctx context.Context) (*Images, error) {
+	infos, err := m.Stat(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := *m
+	out.stamps = make([]Stamp, len(infos))
+	for i, info := range infos {
+		if info != nil {
+			out.stamps[i] = Stamp{info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano)}
+		}
+	}
+	return &out, nil
 }
 
 // box is the sample's box in whole pixels of its image; empty if it has none.

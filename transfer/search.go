@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/eval"
 )
 
 // Match is an image that was found.
@@ -217,12 +218,14 @@ func Groups(pairs []Pair) [][]int {
 
 // Describe makes descriptors of images as a file's are made, to be compared with them: a
 // row of numbers and the error of each, one of them nil. Open returns the network of a
-// file of weights that the header names.
-func Describe(ctx context.Context, h Header, images *Images, open func(NetID) (*vgg.Model, error)) ([][]float32, []error, error) {
+// file of weights that the header names. Of the options only those count that change no
+// descriptor: Batch, Ranks, Workers, Memory and OnImage.
+func Describe(ctx context.Context, h Header, images *Images, o Options, open func(NetID) (*vgg.Model, error)) ([][]float32, []error, error) {
 	if !slices.Equal(h.Regions, []Region{WholeImage}) {
 		return nil, nil, errors.New("transfer: descriptors of boxes, want those of whole images")
 	}
-	o := Options{Flip: h.Flip, Average: h.Average, Raw: h.Raw, Max: h.Max, Unrectified: !h.Nets[0].Rectified}
+	o.Flip, o.Average, o.Raw, o.Max, o.Unrectified = h.Flip, h.Average, h.Raw, h.Max, !h.Nets[0].Rectified
+	o.Regions, o.Shard = nil, eval.Shard{}
 	var nets []Net
 	for _, n := range h.Nets {
 		nets = append(nets, Net{Weights: n.Weights, SHA256: n.SHA256, FCWeights: n.FCWeights, Layer: n.Layer, Scales: n.Scales,

@@ -155,7 +155,7 @@ func TestDescribe(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rows, errs, err := Describe(t.Context(), d.Header, query, open)
+		rows, errs, err := Describe(t.Context(), d.Header, query, Options{}, open)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -166,7 +166,7 @@ func TestDescribe(t *testing.T) {
 		sameBits(t, "the query", rows[0], x[at*d.Header.Dim:(at+1)*d.Header.Dim])
 		h := d.Header
 		h.Dim++
-		if _, _, err := Describe(t.Context(), h, query, open); err == nil || !strings.Contains(err.Error(), "can't be made again: numbers of a descriptor") {
+		if _, _, err := Describe(t.Context(), h, query, Options{}, open); err == nil || !strings.Contains(err.Error(), "can't be made again: numbers of a descriptor") {
 			t.Errorf("of other numbers: %v", err)
 		}
 	}

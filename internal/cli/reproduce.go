@@ -179,7 +179,14 @@ func count(found map[string]string) int {
 
 // finish prints the table and writes its files.
 func (c *reproduceCommand) finish(e *environment, r *eval.Reproduction) error {
-	table := c.report(r)
+	if err := c.write(e, c.report(r), r); err != nil {
+		return err
+	}
+	return unreadable(len(r.Unreadable), r.Images)
+}
+
+// write prints a table, result as JSON, and writes its files.
+func (c *reproduceCommand) write(e *environment, table report.Reproduction, result any) error {
 	if c.Markdown != "" {
 		if err := writeMarkdown(c.Markdown, table); err != nil {
 			return err
@@ -196,14 +203,11 @@ func (c *reproduceCommand) finish(e *environment, r *eval.Reproduction) error {
 	}
 	var err error
 	if c.JSON {
-		err = writeJSON(e.stdout, r)
+		err = writeJSON(e.stdout, result)
 	} else {
 		_, err = fmt.Fprint(e.stdout, table.Text())
 	}
-	if err != nil {
-		return err
-	}
-	return unreadable(len(r.Unreadable), r.Images)
+	return err
 }
 
 // writeMarkdown writes the table, and its plot into a file beside it.

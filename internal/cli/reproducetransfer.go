@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,9 +14,6 @@ import (
 
 // transfer reproduces a table of the paper's appendix B.
 func (c *reproduceCommand) transfer(e *environment, t transfer.Table) error {
-	if c.HTML != "" {
-		return usagef("--html is not for this table, want --markdown or --json")
-	}
 	if info, err := os.Stat(c.Weights); err != nil || !info.IsDir() {
 		return fmt.Errorf("--weights %s: no such folder", c.Weights)
 	}
@@ -71,20 +69,7 @@ func (c *reproduceCommand) transfer(e *environment, t transfer.Table) error {
 		}
 		return err
 	}
-	table := transferTable(r)
-	notes := c.transferNotes(t, r)
-	if c.Markdown != "" {
-		text := "# " + r.Title + "\n\n" + table.Markdown() + "\n" + strings.Join(notes, "\n")
-		if err := os.WriteFile(c.Markdown, []byte(strings.TrimRight(text, "\n")+"\n"), 0o666); err != nil {
-			return err
-		}
-	}
-	if c.JSON {
-		err = writeJSON(e.stdout, r)
-	} else {
-		_, err = fmt.Fprintf(e.stdout, "%s\n\n%s\n%s\n", r.Title, table, strings.Join(notes, "\n"))
-	}
-	if err != nil {
+	if err := c.write(e, c.transferReport(t, r), r); err != nil {
 		return err
 	}
 	bad, total := 0, 0
@@ -92,6 +77,33 @@ func (c *reproduceCommand) transfer(e *environment, t transfer.Table) error {
 		bad, total = bad+s.Unreadable, total+s.Images
 	}
 	return unreadable(bad, total)
+}
+
+// transferReport is the table for people.
+func (c *reproduceCommand) transferReport(t transfer.Table, r *transfer.Reproduction) report.Reproduction {
+	out := report.Reproduction{
+		Title: r.Title, About: fmt.Sprintf("Linear SVMs on descriptors of the sets in %s.", c.Data), Labels: []string{"Set", "Descriptors"}, Paper: true,
+		Errors: []string{"found here"}, Figures: transferTable(r), Quantity: "Mean AP or mean class recall", Interval: "deviation over splits",
+		Notes: c.transferNotes(t, r),
+	}
+	for i, set := range r.Sets {
+		for _, row := range r.Rows {
+			line := report.ReproducedRow{Labels: []string{set.Name, row.Label}, Top1: none(), Top5: none(), P: math.NaN(), Top5Test: math.NaN()}
+			if p := row.Paper[i]; p.Mean > 0 {
+				line.Top1.Paper = p.Mean / 100
+			}
+			if f := row.Found[i]; f != nil {
+				line.Top1.Error, line.Top1.Low, line.Top1.High = f.Mean, f.Mean, f.Mean
+				if f.Deviation != nil {
+					line.Top1.Low, line.Top1.High = f.Mean-*f.Deviation, f.Mean+*f.Deviation
+				}
+			}
+			if !math.IsNaN(line.Top1.Paper) || !math.IsNaN(line.Top1.Error) {
+				out.Rows = append(out.Rows, line)
+			}
+		}
+	}
+	return out
 }
 
 // transferTable has two columns for each set: what was found, and the paper's.

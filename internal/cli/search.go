@@ -2,16 +2,13 @@ package cli
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"time"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/transfer"
 )
@@ -20,15 +17,9 @@ type indexCommand struct {
 	Weights string   `arg:"" help:"File of weights of any format that vgg convert reads, or a configuration's name for its public release, perhaps with scales behind it: D.safetensors@256,384."`
 	Images  []string `arg:"" name:"folder" help:"Folders, whose images count at any depth, and image files."`
 	Out     string   `default:"index.npy" placeholder:"FILE" help:"Index: FILE.npy, beside which FILE.npy.jsonl has the images' names (index.npy). A run that was interrupted goes on with it."`
-	With    []string `sep:"none" placeholder:"WEIGHTS" help:"Another network whose descriptors are stacked behind. Can be given more than once."`
-	Layer   string   `placeholder:"NAME" help:"Layer whose activation is taken: conv5_3, pool5, fc6 (the one before the last: fc7)."`
-	Average bool     `help:"Average the descriptors of several scales in place of stacking them."`
-	Memory  size     `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB; an image that needs more is unreadable (what the weights take and 2 GiB)."`
-	ranksFlag
+	Update  bool     `help:"Bring the index up to date: pictures that are new or changed, in size or time, are described, those that are gone are dropped, and the others are kept as they are."`
+	descriptorFlags
 	duplicateFlags
-	modelFlags
-	storageFlag
-	threadsFlag
 	jsonFlag
 }
 
@@ -52,11 +43,12 @@ func (f duplicateFlags) check() error {
 type indexResult struct {
 	Out string `json:"out"`
 	*transfer.Summary
-	Duplicates [][]string `json:"duplicates"` // groups of files
+	Changes    *transfer.Changes `json:"changes,omitempty"` // with --update
+	Duplicates [][]string        `json:"duplicates"`        // groups of files
 }
 
 func (c *indexCommand) Run(e *environment) error {
-	if err := errors.Join(c.ranksFlag.check(), c.duplicateFlags.check()); err != nil {
+	if err := errors.Join(c.descriptorFlags.check(), c.duplicateFlags.check()); err != nil {
 		return usageError{err}
 	}
 	if filepath.Ext(c.Out) != ".npy" {
@@ -65,12 +57,9 @@ func (c *indexCommand) Run(e *environment) error {
 	if e.ctx.Err() != nil {
 		return e.ctx.Err()
 	}
-	threads, err := c.apply()
-	if err != nil {
-		return err
-	}
 	paths := slices.Clone(c.Images)
 	for i, p := range paths {
+		var err error
 		if paths[i], err = filepath.Abs(p); err != nil {
 			return err
 		}
@@ -79,39 +68,28 @@ func (c *indexCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	open := &opener{fc: c.FCWeights, threads: threads, flags: &c.modelFlags, env: e, headless: true}
-	nets, err := descriptorFlags{With: c.With, Layer: c.Layer}.nets(open, c.Weights)
+	nets, err := c.nets(e, c.Weights)
 	if err != nil {
 		return err
 	}
-	for i, n := range nets {
-		// A release's name stands for its file.
-		path, err := c.path(e, n.Weights)
-		if err == nil {
-			nets[i].Weights, err = filepath.Abs(path)
-		}
-		if err != nil {
+	for i := range nets {
+		if nets[i].Weights, err = filepath.Abs(nets[i].Weights); err != nil {
 			return err
 		}
 	}
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))
-	o := transfer.Options{Flip: true, Average: c.Average, Ranks: c.Ranks, Memory: int64(c.Memory)}
-	if err := (&featuresCommand{Memory: c.Memory}).announce(e, nets, images, o); err != nil {
-		return err
-	}
-	bar := newProgress(e.stderr, len(nets)*images.Len(), "images")
-	defer bar.close()
-	o.OnImage = func(done, _ int) { bar.set(done, "describing") }
-	s, err := transfer.Extract(e.ctx, nets, images, c.Out, o)
-	bar.close()
-	if err != nil {
-		if e.ctx.Err() != nil {
-			return fmt.Errorf("interrupted; the same command goes on with %s", c.Out)
+	o := c.options()
+	o.Stamp = true
+	var changes *transfer.Changes
+	s, err := c.making(e, nets, images, c.Out, o, func(o transfer.Options) (s *transfer.Summary, err error) {
+		if c.Update {
+			s, changes, err = transfer.Update(e.ctx, nets, images, c.Out, o)
+			return s, err
 		}
+		s, err = transfer.Extract(e.ctx, nets, images, c.Out, o)
+		return s, updateHint(err)
+	})
+	if err != nil {
 		return err
-	}
-	if s.ImagesPerSecond > 0 {
-		fmt.Fprintf(e.stderr, "%.4g images/s, %s in all\n", s.ImagesPerSecond, report.Duration(time.Duration(s.Seconds*float64(time.Second))))
 	}
 	d, err := transfer.Open(c.Out)
 	if err != nil {
@@ -123,19 +101,21 @@ func (c *indexCommand) Run(e *environment) error {
 		return err
 	}
 	if c.JSON {
-		err = writeJSON(e.stdout, indexResult{c.Out, s, filesOf(d, groups)})
-	} else {
-		printGroups(e, d, groups)
-		err = (&featuresCommand{}).finish(e, featuresResult{Out: c.Out, Summary: s})
-		if err == nil || errors.Is(err, errUnreadable) {
-			fmt.Fprintf(e.stdout, "\nNext: vgg similar %s PHOTO.jpg\n", c.Out)
+		if err := writeJSON(e.stdout, indexResult{c.Out, s, changes, filesOf(d, groups)}); err != nil {
+			return err
 		}
+		return unreadable(len(s.Unreadable), s.Images+len(s.Unreadable))
+	}
+	printGroups(e, d, groups)
+	err = (&featuresCommand{}).finish(e, featuresResult{Out: c.Out, Summary: s})
+	if err != nil && !errors.Is(err, errUnreadable) {
 		return err
 	}
-	if err != nil {
-		return err
+	if n := changes; n != nil {
+		fmt.Fprintf(e.stdout, "%s kept as they were, %s described again, %s new, %s gone\n", report.Count(int64(n.Kept)), report.Count(int64(n.Redone)), report.Count(int64(n.Added)), report.Count(int64(n.Removed)))
 	}
-	return unreadable(len(s.Unreadable), s.Images+len(s.Unreadable))
+	fmt.Fprintf(e.stdout, "\nNext: vgg similar %s PHOTO.jpg\n", c.Out)
+	return err
 }
 
 // find looks for near-duplicates.
@@ -190,15 +170,13 @@ func printGroups(e *environment, d *transfer.Descriptors, groups [][]int) {
 const mostGroups = 25
 
 type similarCommand struct {
-	Index     string   `arg:"" help:"Index (vgg index), or another file of descriptors of whole images (vgg features)."`
-	Images    []string `arg:"" optional:"" name:"image" help:"Image files or globs to find similar images of."`
-	Top       int      `default:"10" placeholder:"K" help:"Images found for each (10)."`
-	Least     float64  `default:"-1" placeholder:"X" help:"Least similarity of what is shown (any)."`
-	HTML      string   `name:"html" placeholder:"FILE" help:"Write a contact sheet, a page of HTML with thumbnails."`
-	Structure string   `placeholder:"CONFIG" help:"Configuration, or a row of layers, of weights whose tensors don't tell it."`
-	Weights   []string `sep:"none" placeholder:"FILE" help:"Files of weights, where they are no longer where they were when the index was made."`
-	Threads   int      `placeholder:"N" help:"Processor threads; as many as the process may use unless given."`
-	NearDup   float64  `name:"duplicates" default:"0" placeholder:"X" help:"List, too, the images of the index whose similarity is at least X (0: none)."`
+	Index   string   `arg:"" help:"Index (vgg index), or another file of descriptors of whole images (vgg features)."`
+	Images  []string `arg:"" optional:"" name:"image" help:"Image files, globs or folders to find similar images of."`
+	Top     int      `default:"10" placeholder:"K" help:"Images found for each (10)."`
+	Least   float64  `default:"-1" placeholder:"X" help:"Least similarity of what is shown (any)."`
+	HTML    string   `name:"html" placeholder:"FILE" help:"Write a contact sheet, a page of HTML with thumbnails."`
+	NearDup float64  `name:"duplicates" default:"0" placeholder:"X" help:"List, too, the images of the index whose similarity is at least X (0: none)."`
+	describeFlags
 	jsonFlag
 }
 
@@ -228,10 +206,6 @@ func (c *similarCommand) Run(e *environment) error {
 	if err := (duplicateFlags{c.NearDup}).check(); err != nil {
 		return err
 	}
-	threads, err := threadsFlag{c.Threads}.apply()
-	if err != nil {
-		return err
-	}
 	d, err := transfer.OpenMerged(c.Index)
 	if err != nil {
 		return err
@@ -239,12 +213,13 @@ func (c *similarCommand) Run(e *environment) error {
 	defer d.Close()
 	sheet := report.Sheet{Title: "Similar images", About: fmt.Sprintf("%s images of %s.", report.Count(int64(d.Summary().Images)), d.Header.Data.Name)}
 	bad := 0
-	files := expand(c.Images)
-	if len(files) > 0 {
-		lines, err := c.search(e, d, files, threads)
+	asked := 0
+	if len(c.Images) > 0 {
+		lines, err := c.search(e, d)
 		if err != nil {
 			return err
 		}
+		asked = len(lines)
 		for _, l := range lines {
 			if l.Error != "" {
 				bad++
@@ -288,47 +263,25 @@ func (c *similarCommand) Run(e *environment) error {
 			return err
 		}
 	}
-	return unreadable(bad, len(files))
+	return unreadable(bad, asked)
 }
 
-// search finds the images similar to files.
-func (c *similarCommand) search(e *environment, d *transfer.Descriptors, files []string, threads int) ([]similarLine, error) {
-	var there []string
-	lines := make([]similarLine, len(files))
-	at := map[int]int{} // line of a query
-	for i, f := range files {
-		lines[i].File = f
-		if _, err := os.Stat(f); err != nil {
-			lines[i].Error = pathless(err).Error()
-			continue
-		}
-		if !slices.Contains(there, filepath.Clean(f)) {
-			at[len(there)] = i
-			there = append(there, filepath.Clean(f))
-		}
-	}
-	if len(there) == 0 {
-		return lines, nil
-	}
-	images, err := transfer.OpenImages(transfer.Files, there...)
+// search finds the images similar to those asked about.
+func (c *similarCommand) search(e *environment, d *transfer.Descriptors) ([]similarLine, error) {
+	pictures, err := c.describe(e, c.Index, d.Header, c.Images)
 	if err != nil {
 		return nil, err
 	}
-	if images.Len() != len(there) {
-		return nil, usagef("a folder among the images, want files")
-	}
-	rows, errs, err := transfer.Describe(e.ctx, d.Header, images, c.opener(d.Header, threads))
-	if err != nil {
-		return nil, err
-	}
+	lines := make([]similarLine, len(pictures))
 	var queries []float32
 	var of []int
-	for q, row := range rows {
-		if errs[q] != nil {
-			lines[at[q]].Error = errs[q].Error()
+	for i, p := range pictures {
+		lines[i].File = p.file
+		if p.err != nil {
+			lines[i].Error = p.err.Error()
 			continue
 		}
-		queries, of = append(queries, row...), append(of, at[q])
+		queries, of = append(queries, p.x...), append(of, i)
 	}
 	if len(of) == 0 {
 		return lines, nil
@@ -336,7 +289,7 @@ func (c *similarCommand) search(e *environment, d *transfer.Descriptors, files [
 	bar := newProgress(e.stderr, d.Len(), "images")
 	defer bar.close()
 	start := time.Now()
-	found, err := d.Search(e.ctx, queries, min(c.Top, d.Len()), transfer.SearchOptions{Workers: threads, OnRows: func(done, _ int) { bar.set(done, "comparing") }})
+	found, err := d.Search(e.ctx, queries, min(c.Top, d.Len()), transfer.SearchOptions{OnRows: func(done, _ int) { bar.set(done, "comparing") }})
 	bar.close()
 	if err != nil {
 		return nil, err
@@ -355,30 +308,6 @@ func (c *similarCommand) search(e *environment, d *transfer.Descriptors, files [
 		}
 	}
 	return lines, nil
-}
-
-// opener opens the networks of an index by what it was made with; the hash says whether
-// they are the same.
-func (c *similarCommand) opener(h transfer.Header, threads int) func(transfer.NetID) (*vgg.Model, error) {
-	open := &opener{threads: threads, headless: true}
-	return func(n transfer.NetID) (*vgg.Model, error) {
-		paths := append(slices.Clone(c.Weights), n.Weights)
-		for _, path := range paths {
-			sum, err := fileSHA256(path)
-			if err != nil {
-				continue
-			}
-			if sum == n.SHA256 {
-				spec, err := json.Marshal(n.Preprocess)
-				if err != nil {
-					return nil, err
-				}
-				open.fc, open.flags = n.FCWeights, &modelFlags{fileFlags: fileFlags{Preprocess: string(spec), Structure: c.Structure}}
-				return open.open(path)
-			}
-		}
-		return nil, fmt.Errorf("weights %s with SHA-256 %.12s, by which the index was made: not there, or changed; --weights FILE says where they are", n.Weights, n.SHA256)
-	}
 }
 
 func (c *similarCommand) print(e *environment, l similarLine) error {

@@ -13,8 +13,9 @@ import (
 )
 
 type transferCommand struct {
-	Train transferTrainCommand `cmd:"" help:"Train linear SVMs on descriptors."`
-	Eval  transferEvalCommand  `cmd:"" help:"Measure linear SVMs on descriptors: a file of them, or trained on parts or random splits."`
+	Train   transferTrainCommand   `cmd:"" help:"Train linear SVMs on descriptors."`
+	Eval    transferEvalCommand    `cmd:"" help:"Measure linear SVMs on descriptors: a file of them, or trained on parts or random splits."`
+	Predict transferPredictCommand `cmd:"" help:"Tell the classes of pictures by linear SVMs."`
 }
 
 // svmFlags are shared by the commands that train SVMs.
@@ -135,8 +136,8 @@ func (c *transferTrainCommand) Run(e *environment) error {
 	if !s.Info.Converged {
 		fmt.Fprintf(e.stderr, "not all classes converged in %d passes\n", s.Info.MaxIterations)
 	}
-	_, err = fmt.Fprintf(e.stdout, "SVMs of %d classes on %s images, C %g, in %s\n\nNext: vgg transfer eval --svm %s DESCRIPTORS\n",
-		len(s.Info.Classes), report.Count(int64(s.Info.Images)), s.Info.C, report.Duration(time.Duration(s.Info.Seconds*float64(time.Second))), c.Out)
+	_, err = fmt.Fprintf(e.stdout, "SVMs of %d classes on %s images, C %g, in %s\n\nNext: vgg transfer eval --svm %s DESCRIPTORS\n      vgg transfer predict %s PHOTO.jpg\n",
+		len(s.Info.Classes), report.Count(int64(s.Info.Images)), s.Info.C, report.Duration(time.Duration(s.Info.Seconds*float64(time.Second))), c.Out, c.Out)
 	return err
 }
 

@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/verydeep/vgg/report"
+	"github.com/verydeep/vgg/transfer"
+)
+
+type transferPredictCommand struct {
+	SVM    string   `arg:"" name:"svm" help:"SVMs (vgg transfer train)."`
+	Images []string `arg:"" name:"image" help:"Image files, globs or folders."`
+	Top    int      `default:"5" placeholder:"K" help:"Classes shown of each image (5)."`
+	describeFlags
+	jsonFlag
+}
+
+func (transferPredictCommand) Help() string {
+	return `Describes each image as those were that the SVMs were trained on, by the same weights, layer and scales, which the file of SVMs names, and prints the classes with the highest scores, best first. A score is the distance from the class's plane in margins: above 0 the image is of the class. An image that can't be read has its error in its place, and the others go on. Images are turned as they are stored, not as their EXIF data say.` + exitHelp
+}
+
+// predictLine is what `vgg transfer predict --json` prints of an image.
+type predictLine struct {
+	File  string                `json:"file"`
+	Top   []transfer.Prediction `json:"top,omitempty"`
+	Error string                `json:"error,omitempty"`
+}
+
+func (c *transferPredictCommand) Run(e *environment) error {
+	if c.Top < 1 {
+		return usagef("--top %d, want at least 1", c.Top)
+	}
+	s, err := transfer.OpenSVM(c.SVM)
+	if err != nil {
+		return err
+	}
+	pictures, err := c.describe(e, c.SVM, s.Header, c.Images)
+	if err != nil {
+		return err
+	}
+	bad := 0
+	for _, p := range pictures {
+		line := predictLine{File: p.file}
+		if p.err != nil {
+			bad++
+			line.Error = p.err.Error()
+		} else {
+			line.Top = s.Top(p.x, c.Top)
+		}
+		if err := c.print(e, line); err != nil {
+			return err
+		}
+	}
+	return unreadable(bad, len(pictures))
+}
+
+func (c *transferPredictCommand) print(e *environment, l predictLine) error {
+	if c.JSON {
+		return writeJSON(e.stdout, l)
+	}
+	if l.Error != "" {
+		_, err := fmt.Fprintf(e.stderr, "%s: %s\n\n", l.File, l.Error)
+		return err
+	}
+	t := report.NewTable(report.Column{Title: l.File}, right("Score"))
+	for _, p := range l.Top {
+		t.Row(p.Class, fmt.Sprintf("%.3f", p.Score))
+	}
+	_, err := fmt.Fprintln(e.stdout, t)
+	return err
+}

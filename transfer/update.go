@@ -1,0 +1,232 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Changes says what [Update] found of a file's images.
+type Changes struct {
+	Kept    int `json:"kept"`    // not described again
+	Redone  int `json:"redone"`  // changed, or unreadable before
+	Added   int `json:"added"`   // new, or not described yet
+	Removed int `json:"removed"` // no longer there
+}
+
+// beforeSuffix names what an interrupted update has left that was of other images.
+const beforeSuffix = ".before.npy"
+
+// Update makes of out, a .npy file that [Extract] made with Options.Stamp, what it would
+// make of images now: only those are described that are new or whose files have changed,
+// in size or in time. The file stays as it was until all is done, and takes the place of
+// the old one then; an interrupted update goes on. What the file holds must have been made
+// by the same networks in the same way; a file that is not there is made.
+func Update(ctx context.Context, nets []Net, images *Images, out string, o Options) (*Summary, *Changes, error) {
+	if !strings.EqualFold(filepath.Ext(out), ".npy") {
+		return nil, nil, fmt.Errorf("transfer: %s: want a file that ends in .npy", out)
+	}
+	o.Stamp = true
+	p, err := newExtraction(nets, images, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := p.identify(ctx); err != nil {
+		return nil, nil, err
+	}
+	u := &update{extraction: p, out: out, work: out + workSuffix, before: out + beforeSuffix}
+	s, err := u.run(ctx)
+	return s, &u.changes, err
+}
+
+type update struct {
+	*extraction
+	out, work, before string
+	changes           Changes
+}
+
+func (u *update) run(ctx context.Context) (*Summary, error) {
+	if err := u.settle(); err != nil {
+		return nil, err
+	}
+	old, done, err := openBegun(u.out)
+	if errors.Is(err, fs.ErrNotExist) && !exists(u.out) && !exists(u.out+indexSuffix) {
+		u.changes.Added = u.header.Rows()
+		return u.goOn(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("transfer: %s: %w", u.out, err)
+	}
+	defer old.Close()
+	if diff := old.Header.made(u.header); diff != "" {
+		return nil, fmt.Errorf("transfer: %s: %w: %s", u.out, ErrAnotherRun, diff)
+	}
+	if u.compare(done) && done.differs(u.header) == "" {
+		old.Close()
+		return u.goOn(ctx)
+	}
+	s, err := u.rewrite(ctx, old, done)
+	if err != nil {
+		return nil, err
+	}
+	old.Close()
+	return s, rename(u.work, u.out)
+}
+
+// settle ends a rename that was cut short.
+func (u *update) settle() error {
+	if !exists(u.work) || exists(u.work+indexSuffix) {
+		return nil
+	}
+	to := u.out
+	if exists(u.before+indexSuffix) && !exists(u.before) {
+		to = u.before
+	}
+	if err := os.Rename(u.work, to); err != nil {
+		return fmt.Errorf("transfer: %w", err)
+	}
+	return nil
+}
+
+// goOn describes what out has not.
+func (u *update) goOn(ctx context.Context) (*Summary, error) {
+	f, err := createFile(u.out, u.header)
+	if err != nil {
+		return nil, err
+	}
+	defer f.close()
+	return u.into(ctx, f)
+}
+
+// compare counts what has changed since a file was made, and tells whether what it holds
+// is all as it was.
+func (u *update) compare(was *file) (same bool) {
+	rows := was.byName(len(was.columns))
+	same = true
+	for r := range u.header.Rows() {
+		i := u.header.image(r)
+		old, ok := rows[u.images.Samples[i].Name]
+		switch {
+		case !ok:
+			u.changes.Added++
+		case was.rows[old].Error != "" || was.rows[old].Stamp != u.images.stamp(i):
+			u.changes.Redone++
+			same = same && was.rows[old].Error != ""
+		default:
+			u.changes.Kept++
+		}
+	}
+	u.changes.Removed = len(rows) - u.changes.Kept - u.changes.Redone
+	return same
+}
+
+// byName is the row of every image that is done, readable or not, in so many columns.
+func (f *file) byName(least int) map[string]int {
+	rows := map[string]int{}
+	for r := range f.rows {
+		done := 0
+		for c := range f.state {
+			if f.state[c][r] != absent {
+				done++
+			}
+		}
+		if done >= least {
+			rows[f.rows[r].File] = r
+		}
+	}
+	return rows
+}
+
+// rewrite makes the work file.
+func (u *update) rewrite(ctx context.Context, old *Descriptors, done *file) (*Summary, error) {
+	f, err := createFile(u.work, u.header)
+	if errors.Is(err, ErrAnotherRun) {
+		// An update to what the folder was then was interrupted: what it has done counts.
+		if err = rename(u.work, u.before); err == nil {
+			f, err = createFile(u.work, u.header)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.close()
+	f.forget(u.images)
+	if err := u.take(ctx, f, old, done); err != nil {
+		return nil, err
+	}
+	if earlier, done, err := openBegun(u.before); err == nil {
+		if earlier.Header.made(u.header) == "" {
+			err = u.take(ctx, f, earlier, done)
+		}
+		earlier.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range []string{u.before, u.before + indexSuffix} {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("transfer: %w", err)
+		}
+	}
+	return u.into(ctx, f)
+}
+
+// forget takes images that have changed for not done.
+func (f *file) forget(images *Images) {
+	for r, row := range f.rows {
+		if row.Stamp == images.stamp(f.header.image(r)) {
+			continue
+		}
+		for c := range f.state {
+			f.state[c][r] = absent
+		}
+	}
+}
+
+// take copies into f what another file holds of images that have not changed since.
+func (u *update) take(ctx context.Context, f *file, from *Descriptors, done *file) error {
+	rows := done.byName(1)
+	numbers := make([]float32, u.header.Dim)
+	for r := range f.rows {
+		i := u.header.image(r)
+		at, ok := rows[u.images.Samples[i].Name]
+		if !ok || done.rows[at].Error != "" || done.rows[at].Stamp != u.images.stamp(i) {
+			continue
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := from.ReadRows(at, numbers); err != nil {
+			return err
+		}
+		for c, col := range f.columns {
+			if f.has(r, c) || !done.has(at, c) {
+				continue
+			}
+			if err := f.put(r, c, numbers[col.start:col.start+col.dim], u.images, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// rename renames a file of numbers and its index, the index first: as it comes first when
+// they are made, numbers alone tell of a rename that was cut short.
+func rename(from, to string) error {
+	for _, suffix := range []string{indexSuffix, ""} {
+		if err := os.Rename(from+suffix, to+suffix); err != nil {
+			return fmt.Errorf("transfer: %w", err)
+		}
+	}
+	return nil
+}
