@@ -16,12 +16,16 @@ func (t tile) index() (form, rows, cols int) {
 }
 
 // least is the outputs of the narrowest tile that has point i of the form: 0, ±1 and ∞ make
-// two, with ±2 they make four, with ±½ six.
+// two, with ±2 they make four, with ±½ six. Tiles of larger filters have all points.
 func (f Form) least(i int) int {
-	if i == f.side()-1 {
+	switch {
+	case f.R != 3:
+		return f.M
+	case i == f.side()-1:
 		return 2
+	default:
+		return max(2, (i+1)/2*2)
 	}
-	return max(2, (i+1)/2*2)
 }
 
 // last is the outputs of the last tile of a row or column of n outputs: the rest, rounded up
@@ -87,9 +91,6 @@ func (g tileGrid) block(t0, t1 int) tileBlock {
 
 // with tells where the tiles lie that have a position.
 func (b *tileBlock) with(pos int) (first, count int) {
-	if b.first == [2][2]int{} {
-		return 0, b.count()
-	}
 	low, right := b.least(pos/b.side()) <= b.rows, b.least(pos%b.side()) <= b.cols
 	end := b.count()
 	switch {

@@ -163,7 +163,7 @@ var tileSides = sync.OnceValue(func() *[len(forms)][3]tileSide {
 				s.bt, s.at = narrowMatrices(f, m)
 			}
 			for p := range f.side() {
-				if f.R != 3 || f.least(p) <= m {
+				if f.least(p) <= m {
 					s.points = append(s.points, p)
 				}
 			}
