@@ -122,9 +122,9 @@ func (r *file) check(l line) error {
 // to begin it. A file of another run is an error that names the difference, one that
 // another run is writing an error that names its process.
 func createFile(path string, h Header) (_ *file, err error) {
-	unlock, err := lockFile(path)
+	unlock, err := lockfile.Beside(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("eval: %w", err)
 	}
 	defer func() {
 		if err != nil {
@@ -163,25 +163,6 @@ func createFile(path string, h Header) (_ *file, err error) {
 	}
 	r.unlock = unlock
 	return r, nil
-}
-
-// lockFile keeps other runs from a result file by one beside it: where locks bind, the
-// file's own would keep its readers out. A file system without locks has to do without.
-func lockFile(path string) (unlock func(), err error) {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return func() {}, nil
-	}
-	unlock, err = lockfile.Take(path + ".lock")
-	var held *lockfile.HeldError
-	switch {
-	case errors.As(err, &held):
-		return nil, fmt.Errorf("eval: %s: another run is writing it%s: wait for its end, or choose another file", path, held.Holder())
-	case errors.Is(err, lockfile.ErrUnsupported):
-		return func() {}, nil
-	case err != nil:
-		return nil, fmt.Errorf("eval: %s: no lock beside it: %w", path, err)
-	}
-	return unlock, nil
 }
 
 // cut takes off what follows the last whole line.

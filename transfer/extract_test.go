@@ -175,6 +175,28 @@ func sameRows(t *testing.T, got, want []Row) {
 	}
 }
 
+// What one run writes, another can't.
+func TestOneRunWrites(t *testing.T) {
+	images := open(t, Auto, folder(t))
+	out := filepath.Join(t.TempDir(), "f.npy")
+	second := func() error {
+		_, err := Extract(t.Context(), []Net{network(t, 1)}, images, out, Options{})
+		return err
+	}
+	told := 0
+	if _, err := Extract(t.Context(), []Net{network(t, 1)}, images, out, Options{OnImage: func(int, int) {
+		if err := second(); err == nil || !strings.Contains(err.Error(), "f.npy: another run is writing it (process") {
+			t.Errorf("at once: %v", err)
+		}
+		told++
+	}}); err != nil || told != 14 {
+		t.Fatalf("told %d times, %v", told, err)
+	}
+	if err := second(); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
 // A file of lines has every image with the names of its classes.
 func TestLines(t *testing.T) {
 	images := open(t, Auto, folder(t))

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/lockfile"
 	"github.com/verydeep/vgg/weights"
 )
 
@@ -62,6 +63,7 @@ type file struct {
 	buffer       []byte
 	complete     bool // out is there already, whole
 	removeAtLast []string
+	unlock       func() // others that would write it; nil for what is read alone
 }
 
 type state uint8
@@ -108,6 +110,9 @@ func createFile(out string, h Header) (_ *file, err error) {
 	flags := os.O_RDWR | os.O_CREATE
 	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("transfer: %s: not a file, want one of descriptors", name)
+	}
+	if f.unlock, err = lockfile.Beside(name); err != nil {
+		return nil, fmt.Errorf("transfer: %w", err)
 	}
 	if f.index, err = os.OpenFile(name+indexSuffix, flags, 0o666); err != nil {
 		return nil, fmt.Errorf("transfer: %w", err)
@@ -330,7 +335,10 @@ func (f *file) close() error {
 			errs = append(errs, o.Close())
 		}
 	}
-	f.npy, f.index = nil, nil
+	if f.unlock != nil {
+		f.unlock()
+	}
+	f.npy, f.index, f.unlock = nil, nil, nil
 	return errors.Join(errs...)
 }
 

@@ -33,6 +33,26 @@ func (e *HeldError) Holder() string {
 // ErrUnsupported is a file system that knows no locks.
 var ErrUnsupported = errors.New("can't be locked")
 
+// Beside keeps other runs from the file at path by a lock beside it: where locks bind, the
+// file's own would keep its readers out. What is no regular file, and a file system without
+// locks, has to do without; release is never nil then.
+func Beside(path string) (release func(), err error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return func() {}, nil
+	}
+	release, err = Take(path + ".lock")
+	var held *HeldError
+	switch {
+	case errors.As(err, &held):
+		return nil, fmt.Errorf("%s: another run is writing it%s: wait for its end, or choose another file", path, held.Holder())
+	case errors.Is(err, ErrUnsupported):
+		return func() {}, nil
+	case err != nil:
+		return nil, fmt.Errorf("%s: no lock beside it: %w", path, err)
+	}
+	return release, nil
+}
+
 // Take locks the file at path until release is called, which removes it. The system's
 // lock ends with the process, however that ends, so a file that was left behind is in
 // nobody's way. Besides [*HeldError] and [ErrUnsupported], which leave nothing to release,
