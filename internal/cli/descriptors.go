@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -94,10 +93,11 @@ func (f *descriptorFlags) nets(e *environment, first string) ([]transfer.Net, er
 
 // making makes descriptors within a bound of memory, and shows how far it has come.
 func (f *descriptorFlags) making(e *environment, nets []transfer.Net, images *transfer.Images, out string, o transfer.Options, run func(transfer.Options) (*transfer.Summary, error)) (*transfer.Summary, error) {
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))
-	if err := f.announce(e, nets, images, o); err != nil {
+	bound, err := f.announce(e, nets, images, o)
+	if err != nil {
 		return nil, err
 	}
+	defer boundHeap(bound)()
 	bar := newProgress(e.stderr, len(nets)*max(1, len(o.Regions))*o.Shard.Images(images.Len()), "images")
 	defer bar.close()
 	o.OnImage = func(done, _ int) { bar.set(done, "describing") }
@@ -115,19 +115,18 @@ func (f *descriptorFlags) making(e *environment, nets []transfer.Net, images *tr
 	return s, nil
 }
 
-// announce says what is described, and bounds the process's memory.
-func (f *descriptorFlags) announce(e *environment, nets []transfer.Net, images *transfer.Images, o transfer.Options) error {
-	bound := int64(f.Memory)
+// announce says what is described, and within which memory.
+func (f *descriptorFlags) announce(e *environment, nets []transfer.Net, images *transfer.Images, o transfer.Options) (bound int64, err error) {
+	bound = int64(f.Memory)
 	for i := range nets {
 		m, err := nets[i].Open()
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if f.Memory == 0 {
 			bound = max(bound, eval.DefaultMemory(m.Net))
 		}
 	}
-	debug.SetMemoryLimit(heapLimit(bound))
 	what := "without labels"
 	switch labelsOf(images) {
 	case oneClass:
@@ -135,8 +134,8 @@ func (f *descriptorFlags) announce(e *environment, nets []transfer.Net, images *
 	case severalClasses:
 		what = fmt.Sprintf("of %d classes, several an image", len(images.Classes))
 	}
-	_, err := fmt.Fprintf(e.stderr, "%s images of %s, %s; memory within %s\n", report.Count(int64(o.Shard.Images(images.Len()))), images.Name, what, report.Bytes(bound))
-	return err
+	_, err = fmt.Fprintf(e.stderr, "%s images of %s, %s; memory within %s\n", report.Count(int64(o.Shard.Images(images.Len()))), images.Name, what, report.Bytes(bound))
+	return bound, err
 }
 
 // What featuresResult says of labels.

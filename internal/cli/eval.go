@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"os"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -239,8 +238,7 @@ func (e *environment) announce(nets []eval.Net, data *dataset.Dataset, o eval.Op
 		return 0, restore, err
 	}
 	// The collector keeps what images leave behind within the bound.
-	before := debug.SetMemoryLimit(heapLimit(w.Memory))
-	restore = func() { debug.SetMemoryLimit(before) }
+	restore = boundHeap(w.Memory)
 	fmt.Fprintf(e.stderr, "%s images of %s%s\n", report.Count(int64(w.Images)), data.Name, takes(w))
 	return w.Memory, restore, nil
 }

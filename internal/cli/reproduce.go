@@ -7,7 +7,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -93,7 +92,7 @@ func (c *reproduceCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(heapLimit(work.Memory)))
+	defer boundHeap(work.Memory)()
 	if work.Images > 0 {
 		fmt.Fprintf(e.stderr, "to do: %s images by all networks%s\n", report.Count(int64(work.Images)), takes(work))
 	}

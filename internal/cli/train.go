@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -76,6 +77,22 @@ const outsideHeap = 32 << 20
 // heapLimit is what the collector is to keep to where the process is to stay within a
 // bound, which it may exceed for a moment.
 func heapLimit(bound int64) int64 { return max(bound-bound/50-outsideHeap, outsideHeap) }
+
+// boundHeap keeps the process within a bound of memory while images go through a network.
+// What decoded images leave behind is collected long before it has grown to what a large
+// network takes: to use it again is cheaper than to have more from the system, and there is
+// hardly anything but long arrays to look through.
+func boundHeap(bound int64) (restore func()) {
+	const leave, least, most = 64 << 20, 10, 100 // bytes, per cent of the heap
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	percent := debug.SetGCPercent(int(min(max(100*leave/max(m.HeapAlloc, 1), least), most)))
+	limit := debug.SetMemoryLimit(heapLimit(bound))
+	return func() {
+		debug.SetMemoryLimit(limit)
+		debug.SetGCPercent(percent)
+	}
+}
 
 // trainCacheBytes bounds the decoded images kept in memory.
 const trainCacheBytes = 512 << 20
