@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -126,94 +125,6 @@ func (d *Descriptors) scan(top []Match, k, start int, rows, query []float32, sca
 		top = slices.Insert(top, at, m)
 	}
 	return top
-}
-
-// Pair is two images that are alike.
-type Pair struct {
-	A, B       int // rows, A before B
-	Similarity float32
-}
-
-// Duplicates finds all pairs of rows whose similarity is at least threshold, most similar
-// first, by comparing every row with every other. All numbers are in memory meanwhile.
-func (d *Descriptors) Duplicates(ctx context.Context, threshold float64, o SearchOptions) ([]Pair, error) {
-	if !(threshold > 0 && threshold <= 1) {
-		return nil, fmt.Errorf("transfer: duplicates: similarity %v, want above 0 and at most 1", threshold)
-	}
-	x, err := d.Load()
-	if err != nil {
-		return nil, err
-	}
-	dim, n := d.Header.Dim, d.Len()
-	scale := make([]float32, n)
-	for r := range scale {
-		if d.Rows[r].Error == "" {
-			scale[r] = float32(inverse(norm(x[r*dim : (r+1)*dim])))
-		}
-	}
-	least := float32(threshold)
-	rows := max(1, scanFloats/dim)
-	blocks := (n + rows - 1) / rows
-	found := make([][]Pair, blocks)
-	var next, done atomic.Int64
-	var told sync.Mutex
-	group, ctx := errgroup.WithContext(ctx)
-	for range min(o.workers(), blocks) {
-		group.Go(func() error {
-			for c := next.Add(1) - 1; c < int64(blocks); c = next.Add(1) - 1 {
-				// The blocks with the most rows after them come first.
-				start := int(c) * rows
-				end := min(n, start+rows)
-				for b := start + 1; b < n; b++ {
-					if b%rows == 0 && ctx.Err() != nil {
-						return context.Cause(ctx)
-					}
-					y := x[b*dim : (b+1)*dim]
-					for a := start; a < min(b, end); a++ {
-						if s := blas.Sdot(dim, x[a*dim:(a+1)*dim], 1, y, 1) * scale[a] * scale[b]; s >= least {
-							found[c] = append(found[c], Pair{a, b, s})
-						}
-					}
-				}
-				if o.OnRows != nil {
-					told.Lock()
-					o.OnRows(int(done.Add(int64(end-start))), n)
-					told.Unlock()
-				}
-			}
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	pairs := slices.Concat(found...)
-	slices.SortFunc(pairs, func(a, b Pair) int {
-		return cmp.Or(cmp.Compare(b.Similarity, a.Similarity), cmp.Compare(a.A, b.A), cmp.Compare(a.B, b.B))
-	})
-	return pairs, nil
-}
-
-// Groups puts rows together that are alike: a row belongs to the first one that it makes a
-// pair with, unless that belongs to another itself. So all of a group are like its first,
-// and what only hangs together through others is not in one group. Rows are ascending, and
-// groups in the order of their first rows.
-func Groups(pairs []Pair) [][]int {
-	sorted := slices.Clone(pairs)
-	slices.SortFunc(sorted, func(a, b Pair) int { return cmp.Or(cmp.Compare(a.B, b.B), cmp.Compare(a.A, b.A)) })
-	member := map[int]bool{} // of another row's group
-	group := map[int][]int{}
-	for _, p := range sorted {
-		if !member[p.A] && !member[p.B] {
-			member[p.B] = true
-			group[p.A] = append(group[p.A], p.B)
-		}
-	}
-	var groups [][]int
-	for _, first := range slices.Sorted(maps.Keys(group)) {
-		groups = append(groups, append([]int{first}, group[first]...))
-	}
-	return groups
 }
 
 // Describe makes descriptors of images as a file's are made, to be compared with them: a

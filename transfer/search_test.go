@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -106,9 +107,9 @@ func TestSearch(t *testing.T) {
 
 // Every pair above the threshold is found, and no other.
 func TestDuplicates(t *testing.T) {
-	const n, dim = 700, 500 // three blocks
+	const n, dim = 2*pairRows + 300, 37 // three blocks
 	d, x := random(n, dim, true)
-	for to, from := range map[int]int{650: 3, 12: 3, 411: 410, 7: 5 /* unreadable */} {
+	for to, from := range map[int]int{2100: 3, 12: 3, 1411: 410, 7: 5 /* unreadable */} {
 		copy(x[to*dim:(to+1)*dim], x[from*dim:(from+1)*dim])
 		x[to*dim] *= 1.01
 	}
@@ -117,12 +118,36 @@ func TestDuplicates(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := fmt.Sprint(Groups(pairs)); got != "[[3 12 650] [410 411]]" || len(pairs) != 4 {
+		if got := fmt.Sprint(Groups(pairs)); got != "[[3 12 2100] [410 1411]]" || len(pairs) != 4 {
 			t.Errorf("%d workers: groups %s of %v", workers, got, pairs)
 		}
 	}
-	if pairs, err := d.Duplicates(t.Context(), 0.05, SearchOptions{}); err != nil || len(pairs) < 1000 || !slices.IsSortedFunc(pairs, func(a, b Pair) int { return int(b.Similarity*1e8 - a.Similarity*1e8) }) {
-		t.Errorf("%d pairs, %v", len(pairs), err)
+	const least = 0.5
+	got, err := d.Duplicates(t.Context(), least, SearchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.IsSortedFunc(got, func(a, b Pair) int { return cmp.Compare(b.Similarity, a.Similarity) }) {
+		t.Error("not the most similar first")
+	}
+	found := map[[2]int]float32{}
+	for _, p := range got {
+		found[[2]int{p.A, p.B}] = p.Similarity
+	}
+	if len(found) != len(got) || len(got) < 1000 {
+		t.Errorf("%d pairs, of them %d different", len(got), len(found))
+	}
+	for b := range n {
+		for a := range b {
+			want := cosine(x[a*dim:(a+1)*dim], x[b*dim:(b+1)*dim])
+			if d.Rows[a].Error != "" || d.Rows[b].Error != "" {
+				want = 0
+			}
+			s, ok := found[[2]int{a, b}]
+			if ok != (want >= least) && math.Abs(want-least) > 1e-6 || ok && math.Abs(float64(s)-want) > 1e-6 {
+				t.Fatalf("rows %d and %d: %v, %v, want %v", a, b, s, ok, want)
+			}
+		}
 	}
 	// 1 is like 2, and 2 like 3, but 1 isn't like 3.
 	if got := fmt.Sprint(Groups([]Pair{{3, 4, 1}, {1, 2, 1}, {2, 3, 1}, {1, 9, 1}})); got != "[[1 2 9] [3 4]]" {
