@@ -31,6 +31,9 @@ type pass struct {
 	// the order wanted, or why it is unreadable. It is called from one goroutine.
 	done func(image int, posteriors [][]float32, err error) error
 
+	// prepare, where set, readies the weights, which all ranks share, for a batch.
+	prepare func(n, h, w int) error
+
 	large  []int // images put off: a pass of one of their pieces takes more than limits.pass
 	queues map[size]*queue
 	queued int64 // bytes of the images that queues hold
@@ -273,6 +276,11 @@ func (p *pass) scores(s size, batch []queued) (*tensor.Tensor, error) {
 	y, err := tensor.FromSlice(p.y, shape...)
 	if err != nil {
 		return nil, err
+	}
+	if p.prepare != nil {
+		if err := p.prepare(n, s.h, s.w); err != nil {
+			return nil, err
+		}
 	}
 	return y, p.model.Net.ForwardInto(y, x)
 }

@@ -43,7 +43,15 @@ func (c *crew) run(ctx context.Context, images []int, wanted func(image int) []i
 		counts = make([]float64, len(ranks)) // of all ranks' images, as each rank is told
 		errs   = make([]error, len(ranks))
 	)
+	var first sync.Once
 	for r, p := range ranks {
+		if len(ranks) > 1 {
+			// One rank's share of the threads would keep the others waiting.
+			p.prepare = func(n, h, w int) (err error) {
+				first.Do(func() { err = c.model.Net.Chain().Prepare(n, h, w) })
+				return err
+			}
+		}
 		count := 0.0
 		p.done = func(image int, posteriors [][]float32, err error) error {
 			mu.Lock()
