@@ -65,12 +65,12 @@ func (c Curve) decreases() []decrease {
 	return found
 }
 
-// best returns the epoch of the lowest top-1 error, of equals the one with the
-// lower top-5 error, then the earlier. It needs at least one epoch.
+// best returns the epoch that training keeps: of the lowest top-1 error, of equals
+// the one with the lower loss, then the earlier. It needs at least one epoch.
 func (c Curve) best() EpochPoint {
 	best := c.Epochs[0]
 	for _, e := range c.Epochs[1:] {
-		if e.Top1 < best.Top1 || e.Top1 == best.Top1 && e.Top5 < best.Top5 {
+		if e.Top1 < best.Top1 || e.Top1 == best.Top1 && e.Loss < best.Loss {
 			best = e
 		}
 	}

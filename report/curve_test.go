@@ -264,11 +264,11 @@ func TestDecreases(t *testing.T) {
 
 func TestBest(t *testing.T) {
 	c := Curve{Epochs: []EpochPoint{
-		{Epoch: 1, Top1: 0.5, Top5: 0.1},
-		{Epoch: 2, Top1: 0.2, Top5: 0.1},
-		{Epoch: 3, Top1: 0.2, Top5: 0.05},
-		{Epoch: 4, Top1: 0.2, Top5: 0.05},
-		{Epoch: 5, Top1: 0.3, Top5: 0.01},
+		{Epoch: 1, Loss: 1, Top1: 0.5, Top5: 0.1},
+		{Epoch: 2, Loss: 0.5, Top1: 0.2, Top5: 0.01},
+		{Epoch: 3, Loss: 0.4, Top1: 0.2, Top5: 0.05},
+		{Epoch: 4, Loss: 0.4, Top1: 0.2, Top5: 0.04},
+		{Epoch: 5, Loss: 0.3, Top1: 0.3, Top5: 0.01},
 	}}
 	if got := c.best().Epoch; got != 3 {
 		t.Errorf("best epoch is %d, want 3", got)
