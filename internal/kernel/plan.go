@@ -105,6 +105,7 @@ const (
 	costPanel     = 13  // a float of M where one panel's fill the second-level cache
 	costMemory    = 1.3 // a float of V or U read from beyond the third-level cache, besides
 	costFork      = 3e5 // handing parts to the threads and waiting for them
+	costStream    = 12  // a float of U from memory at least, for what one thread gets of its bandwidth
 	costWait      = 3e6 // waiting, block by block, for the slower thread of those that share it
 )
 
@@ -122,7 +123,7 @@ type reach struct {
 func reachOf(v cpuid.Vendor) reach {
 	switch v {
 	case cpuid.AMD, cpuid.Hygon:
-		return reach{v: 0.5, u: 0.3, shared: 5, spillV: 11, spillM: 75}
+		return reach{v: 0.5, u: 0.3, shared: 10, spillV: 11, spillM: 75}
 	default:
 		return reach{v: 6, u: 6, shared: 100, spillV: 40, spillM: 20}
 	}
@@ -202,6 +203,9 @@ func (p Winograd) blockCost(g Conv, tiles, threads int, used float64) float64 {
 		}
 	case Shared:
 		cost += read(v*times, outside.v, v <= near, u+v <= l3) + v*outside.shared + costWait
+	}
+	if u > l3 { // what is asked for ahead comes no faster
+		cost = max(cost, u/float64(sharers)*costStream)
 	}
 	return cost
 }
