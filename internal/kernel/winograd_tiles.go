@@ -8,8 +8,6 @@ type tile struct {
 	rows, cols int // outputs
 }
 
-func (f Form) whole() tile { return tile{f, f.M, f.M} }
-
 // index is the tile's place in the tables of kernels.
 func (t tile) index() (form, rows, cols int) {
 	return t.Form.index(), (t.M - t.rows) / 2, (t.M - t.cols) / 2
