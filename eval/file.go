@@ -143,6 +143,7 @@ func createFile(path string, h Header) (_ *file, err error) {
 				return nil, fmt.Errorf("eval: %s: results of another run: shard %v, want %v", path, r.header.Shard, h.Shard)
 			}
 			if err := r.cut(); err != nil {
+				r.close()
 				return nil, err
 			}
 			r.unlock = unlock

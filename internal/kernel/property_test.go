@@ -15,15 +15,21 @@ func drawConv(t *rapid.T) convCase {
 	channels := rapid.OneOf(rapid.SampledFrom([]int{1, 3, 8, 9, 15, 16, 17, 31, 32, 33, 48}), rapid.IntRange(1, 50))
 	g := Conv{C: channels.Draw(t, "C"), K: channels.Draw(t, "K"), R: rapid.SampledFrom([]int{1, 2, 3, 5, 7}).Draw(t, "R")}
 	g.Pad = rapid.IntRange(0, g.R-1).Draw(t, "Pad")
-	budget := max(1, 200_000/(g.C*g.K*g.R*g.R))
+	return drawSizes(t, g, 200_000, 9, 4)
+}
+
+// drawSizes draws the input: at most tall rows more than the least, and no more than
+// about the given products and images.
+func drawSizes(t *rapid.T, g Conv, products, tall, images int) convCase {
+	budget := max(1, products/(g.C*g.K*g.R*g.R))
 	first := max(1, g.R-2*g.Pad) // the least input that has an output
 	c := convCase{g: g}
 	c.w = rapid.IntRange(first, first+min(30, budget-1)).Draw(t, "W")
 	_, ow := g.Out(first, c.w)
 	budget = max(1, budget/ow)
-	c.h = rapid.IntRange(first, first+min(9, budget-1)).Draw(t, "H")
+	c.h = rapid.IntRange(first, first+min(tall, budget-1)).Draw(t, "H")
 	oh, _ := g.Out(c.h, c.w)
-	c.n = rapid.IntRange(1, max(1, min(4, budget/oh))).Draw(t, "N")
+	c.n = rapid.IntRange(1, max(1, min(images, budget/oh))).Draw(t, "N")
 	return c
 }
 

@@ -21,16 +21,7 @@ func drawWinograd(t *rapid.T) (convCase, Winograd) {
 	if p.R == 7 {
 		g.Pad = 0
 	}
-	first := max(1, g.R-2*g.Pad)
-	budget := max(1, 400_000/(g.C*g.K*g.R*g.R))
-	c := convCase{g: g}
-	c.w = rapid.IntRange(first, first+min(30, budget-1)).Draw(t, "W")
-	_, ow := g.Out(first, c.w)
-	budget = max(1, budget/ow)
-	c.h = rapid.IntRange(first, first+min(15, budget-1)).Draw(t, "H")
-	oh, _ := g.Out(c.h, c.w)
-	c.n = rapid.IntRange(1, max(1, min(3, budget/oh))).Draw(t, "N")
-	return c, p
+	return drawSizes(t, g, 400_000, 15, 3), p
 }
 
 // near fails where |got − want| exceeds bound times the largest Σ|a·b|: a tile's outputs share

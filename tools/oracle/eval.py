@@ -140,9 +140,9 @@ def crops(im):
 
 def mean_posterior(p, images):
     """Ten crops at a time, for memory; where the shorter side is 224, five are the same."""
-    distinct = list(dict.fromkeys(im.tobytes() for im in images))
-    first = {im.tobytes(): im for im in images}
-    scores = [score_map(p, tensor([first[b] for b in distinct[i:i + 10]]))[:, :, 0, 0] for i in range(0, len(distinct), 10)]
+    distinct = {im.tobytes(): im for im in images}
+    some = list(distinct.values())
+    scores = [score_map(p, tensor(some[i:i + 10]))[:, :, 0, 0] for i in range(0, len(some), 10)]
     scores = dict(zip(distinct, torch.cat(scores)))
     return F.softmax(torch.stack([scores[im.tobytes()] for im in images]), 1).mean(0)
 
