@@ -83,8 +83,7 @@ func (c *classifyCommand) print(e *environment, line classifyLine) error {
 		return writeJSON(e.stdout, line)
 	}
 	if line.Error != "" {
-		fmt.Fprintf(e.stderr, "%s: %s\n\n", line.File, line.Error)
-		return nil
+		return e.skipped(line.File, line.Error)
 	}
 	t := report.NewTable(report.Column{Title: line.File}, report.Column{Title: "Probability", Align: report.Right})
 	for _, p := range line.Top {

@@ -142,6 +142,12 @@ func unreadable(bad, total int) error {
 	return unreadableError{bad, total}
 }
 
+// skipped says in an image's place why it could not be read.
+func (e *environment) skipped(file, why string) error {
+	_, err := fmt.Fprintf(e.stderr, "%s: %s\n\n", file, why)
+	return err
+}
+
 type unreadableError struct{ bad, total int }
 
 func (u unreadableError) Error() string {

@@ -233,8 +233,7 @@ func (c *localizeImagesCommand) print(e *environment, line localizeLine) error {
 		return writeJSON(e.stdout, line)
 	}
 	if line.Error != "" {
-		fmt.Fprintf(e.stderr, "%s: %s\n\n", line.File, line.Error)
-		return nil
+		return e.skipped(line.File, line.Error)
 	}
 	columns := []report.Column{{Title: line.File}}
 	for _, title := range []string{"Probability", "x0", "y0", "x1", "y1", "Score", "Windows"} {

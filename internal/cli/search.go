@@ -315,8 +315,7 @@ func (c *similarCommand) print(e *environment, l similarLine) error {
 		return writeJSON(e.stdout, l)
 	}
 	if l.Error != "" {
-		_, err := fmt.Fprintf(e.stderr, "%s: %s\n\n", l.File, l.Error)
-		return err
+		return e.skipped(l.File, l.Error)
 	}
 	t := report.NewTable(right("Similarity"), report.Column{Title: l.File})
 	for _, f := range l.Found {

@@ -59,8 +59,7 @@ func (c *transferPredictCommand) print(e *environment, l predictLine) error {
 		return writeJSON(e.stdout, l)
 	}
 	if l.Error != "" {
-		_, err := fmt.Fprintf(e.stderr, "%s: %s\n\n", l.File, l.Error)
-		return err
+		return e.skipped(l.File, l.Error)
 	}
 	t := report.NewTable(report.Column{Title: l.File}, right("Score"))
 	for _, p := range l.Top {
