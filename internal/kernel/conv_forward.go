@@ -44,8 +44,12 @@ func (t *directTask) Part(_, i int) {
 		bias = t.bias[p*Panel:]
 	}
 	for y := group * t.rows; y < min(t.y.H, (group+1)*t.rows); y++ {
-		t.isa.productOf(t.y.W, nb, t.rgb, t.offs, t.x.Data[t.x.At(n, 0, y-t.g.Pad, -t.g.Pad):], wp,
-			t.y.Data[t.y.At(n, 2*p, y, 0):], t.y.PlaneLen(), bias, t.flags)
+		src, dst := t.x.Data[t.x.At(n, 0, y-t.g.Pad, -t.g.Pad):], t.y.Data[t.y.At(n, 2*p, y, 0):]
+		if t.rgb {
+			t.isa.rows(t.y.W, nb, true, t.offs, src, wp, dst, t.y.PlaneLen(), bias, t.flags)
+		} else {
+			t.isa.product(t.y.W, nb, t.offs, src, wp, dst, t.y.PlaneLen(), bias, t.flags)
+		}
 	}
 }
 
@@ -94,13 +98,10 @@ type packedTask struct {
 }
 
 const (
-	// packedBytes bounds the gathered operand, in floats; what is longer is done in
-	// several passes over the weights.
+	// packedFloats bounds the gathered operand; what is longer is done in several passes
+	// over the weights.
 	packedFloats = 8 << 20
-	// packedSteps is how many blocks of 16 of the reduction are done for all rows
-	// before the next: their weights stay in the second-level cache.
-	packedSteps = 64
-	packedRows  = 56
+	packedRows   = 56
 )
 
 func (g Conv) packedChunk(m int) int {
@@ -156,35 +157,30 @@ func (t *packedTask) Part(slot, i int) {
 	if t.bias != nil {
 		bias = t.bias[p*Panel:]
 	}
-	chunk := packedSteps
-	if rows <= t.isa.gemmRows && t.isa.inOne(rows) {
-		chunk = len(t.offs)
-	}
-	if t.half != nil {
-		chunk = halfSteps
-	}
-	for k := 0; k < len(t.offs); k += chunk {
-		end := min(k+chunk, len(t.offs))
-		flags := 0
-		if k > 0 {
-			flags = accumulate
-		}
-		if end == len(t.offs) {
-			flags |= t.flags
-		}
-		var weights []float32
-		if t.half != nil {
-			weights = t.half.widen(t.isa, t.g, p, k, end, t.w.local[slot][2*t.rows*Block:])
-		} else {
-			weights = t.weights[(p*t.g.Depth()+k*Block)*Panel:]
-		}
-		t.isa.product(rows, nb, t.offs[k:end], t.a[r0*Block:], weights, c, rows*Block, bias, flags)
+	if t.half == nil {
+		t.isa.product(rows, nb, t.offs, t.a[r0*Block:], t.weights[p*t.g.Depth()*Panel:], c, rows*Block, bias, t.flags)
+	} else {
+		t.widened(rows, nb, p, r0, c, bias)
 	}
 	for j := range rows {
 		n, y, x := pixel(t.m0+r0+j, t.y.H, t.y.W)
 		for b := range nb {
 			copy(t.y.Data[t.y.At(n, 2*p+b, y, x):][:Block], c[(b*rows+j)*Block:])
 		}
+	}
+}
+
+// widened multiplies rows with weights of 16 bits, cut by cut of the reduction.
+func (t *packedTask) widened(rows, nb, p, r0 int, c, bias []float32) {
+	weights := c[2*t.rows*Block:]
+	for k, flags := 0, 0; k < len(t.offs); k += halfSteps {
+		end := min(k+halfSteps, len(t.offs))
+		if end == len(t.offs) {
+			flags |= t.flags
+		}
+		b := t.half.widen(t.isa, t.g, p, k, end, weights)
+		t.isa.product(rows, nb, t.offs[k:end], t.a[r0*Block:], b, c, rows*Block, bias, flags)
+		flags = accumulate
 	}
 }
 

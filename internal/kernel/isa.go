@@ -11,10 +11,10 @@ import (
 type ISA struct {
 	name string
 
-	gemmRows   int           // most rows of a gemm tile
-	gemmBlocks int           // most column blocks of a gemm tile
-	gemm       [2][]gemmFunc // by column blocks − 1, then rows
-	gemmRGB    [2][]gemmFunc // the same, with 3 channels a step
+	gemmRows  [2]int        // most rows of a gemm tile, by column blocks − 1
+	gemmDepth int           // steps done for all rows before the next
+	gemm      [2][]gemmFunc // by column blocks − 1, then rows
+	gemmRGB   [2][]gemmFunc // the same, with 3 channels a step
 
 	wgradRows   int
 	wgradBlocks int
@@ -58,7 +58,7 @@ type (
 )
 
 // portable runs the twins; its function fields stay nil.
-var portable = &ISA{name: "go", gemmRows: 8, gemmBlocks: 2, wgradRows: Block, wgradBlocks: 2}
+var portable = &ISA{name: "go", gemmRows: [2]int{8, 8}, gemmDepth: 16, wgradRows: Block, wgradBlocks: 2}
 
 // Name is how the instruction set is called in flags and output: "avx512", "avx2", "go".
 func (s *ISA) Name() string { return s.name }
@@ -97,11 +97,8 @@ func Use(name string) error {
 	return fmt.Errorf("kernel: instruction set %q: want one of %s", name, strings.Join(have, ", "))
 }
 
-// inOne tells whether a tile of 32 columns is the way to compute m rows.
-func (s *ISA) inOne(m int) bool { return s.gemmBlocks == 2 || m < len(s.gemm[1]) }
-
-// tile computes rows × 16·nb outputs; rows is at most s.gemmRows, for nb = 2 as
-// [ISA.inOne] tells. A step reduces over 16 channels, or 3 if rgb.
+// tile computes rows × 16·nb outputs; rows is at most s.gemmRows[nb−1]. A step
+// reduces over 16 channels, or 3 if rgb.
 func (s *ISA) tile(rows, nb int, rgb bool, offs []int, a, b, c []float32, cStride int, bias []float32, flags int) {
 	gemm, channels := &s.gemm, Block
 	if rgb {
@@ -118,23 +115,27 @@ func (s *ISA) tile(rows, nb int, rgb bool, offs []int, a, b, c []float32, cStrid
 	gemm[nb-1][rows](len(offs), &offs[0], &a[0], &b[0], &c[0], cStride, bp, flags)
 }
 
-// product computes m × 16·nb outputs, cutting m into tiles as even as possible.
+// product computes m × 16·nb outputs, cutting m into tiles as even as possible. If they
+// are several, so is the reduction: its steps go through all of them gemmDepth at a time,
+// so that b and a tile's rows of a stay in the first-level cache from tile to tile.
 func (s *ISA) product(m, nb int, offs []int, a, b, c []float32, cStride int, bias []float32, flags int) {
-	s.productOf(m, nb, false, offs, a, b, c, cStride, bias, flags)
+	depth := len(offs)
+	if m > s.gemmRows[nb-1] {
+		cuts := (depth + s.gemmDepth - 1) / s.gemmDepth
+		depth = (depth + cuts - 1) / cuts
+	}
+	last := flags &^ accumulate
+	for flags &= accumulate; len(offs) > depth; flags = accumulate {
+		s.rows(m, nb, false, offs[:depth], a, b, c, cStride, nil, flags)
+		offs, b = offs[depth:], b[depth*Block*Panel:]
+	}
+	s.rows(m, nb, false, offs, a, b, c, cStride, bias, flags|last)
 }
 
-func (s *ISA) productOf(m, nb int, rgb bool, offs []int, a, b, c []float32, cStride int, bias []float32, flags int) {
-	if nb == 2 && !s.inOne(m) {
-		// One half of the columns after the other: that half of b stays in the
-		// first-level cache from tile to tile.
-		s.productOf(m, 1, rgb, offs, a, b, c, cStride, bias, flags)
-		if flags&addBias != 0 {
-			bias = bias[Block:]
-		}
-		s.productOf(m, 1, rgb, offs, a, b[Block:], c[cStride:], cStride, bias, flags)
-		return
-	}
-	tiles := (m + s.gemmRows - 1) / s.gemmRows
+// rows computes m × 16·nb outputs tile by tile.
+func (s *ISA) rows(m, nb int, rgb bool, offs []int, a, b, c []float32, cStride int, bias []float32, flags int) {
+	most := s.gemmRows[nb-1]
+	tiles := (m + most - 1) / most
 	for t, r := 0, 0; t < tiles; t++ {
 		next := m * (t + 1) / tiles
 		s.tile(next-r, nb, rgb, offs, a[r*Block:], b, c[r*Block:], cStride, bias, flags)

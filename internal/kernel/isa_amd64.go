@@ -4,7 +4,7 @@ import "github.com/klauspost/cpuid/v2"
 
 var avx512 = &ISA{
 	name:     "avx512",
-	gemmRows: 14, gemmBlocks: 2,
+	gemmRows: [2]int{14, 14}, gemmDepth: 16,
 	gemm: [2][]gemmFunc{
 		{nil, gemm1x16AVX512, gemm2x16AVX512, gemm3x16AVX512, gemm4x16AVX512, gemm5x16AVX512, gemm6x16AVX512, gemm7x16AVX512,
 			gemm8x16AVX512, gemm9x16AVX512, gemm10x16AVX512, gemm11x16AVX512, gemm12x16AVX512, gemm13x16AVX512, gemm14x16AVX512},
@@ -59,14 +59,14 @@ var avx512 = &ISA{
 
 var avx2 = &ISA{
 	name:     "avx2",
-	gemmRows: 6, gemmBlocks: 1,
+	gemmRows: [2]int{6, 3}, gemmDepth: 8,
 	gemm: [2][]gemmFunc{
 		{nil, gemm1x16AVX2, gemm2x16AVX2, gemm3x16AVX2, gemm4x16AVX2, gemm5x16AVX2, gemm6x16AVX2},
-		{nil, gemm1x32AVX2, gemm2x32AVX2},
+		{nil, gemm1x32AVX2, gemm2x32AVX2, gemm3x32AVX2},
 	},
 	gemmRGB: [2][]gemmFunc{
 		{nil, rgbgemm1x16AVX2, rgbgemm2x16AVX2, rgbgemm3x16AVX2, rgbgemm4x16AVX2, rgbgemm5x16AVX2, rgbgemm6x16AVX2},
-		{nil, rgbgemm1x32AVX2, rgbgemm2x32AVX2},
+		{nil, rgbgemm1x32AVX2, rgbgemm2x32AVX2, rgbgemm3x32AVX2},
 	},
 	wgradRows: 4, wgradBlocks: 1,
 	wgrad:       [2]wgradFunc{wgrad4x16AVX2},

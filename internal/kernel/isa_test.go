@@ -40,7 +40,7 @@ func TestUse(t *testing.T) {
 func TestProductCutsEvenly(t *testing.T) {
 	for most := 1; most <= 14; most++ {
 		var rows []int
-		s := &ISA{gemmRows: most, gemmBlocks: 1}
+		s := &ISA{gemmRows: [2]int{most, most}, gemmDepth: 1}
 		s.gemm[0] = make([]gemmFunc, most+1)
 		for r := range s.gemm[0] {
 			s.gemm[0][r] = func(int, *int, *float32, *float32, *float32, int, *float32, int) { rows = append(rows, r) }

@@ -442,6 +442,11 @@ func gemm1x32AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStr
 //go:noescape
 func gemm2x32AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
+// gemm3x32AVX2 is gemmTwin with 3 rows, 32 columns and 16 channels a step.
+//
+//go:noescape
+func gemm3x32AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
 // rgbgemm1x16AVX2 is gemmTwin with 1 rows, 16 columns and 3 channels a step.
 //
 //go:noescape
@@ -481,6 +486,11 @@ func rgbgemm1x32AVX2(steps int, offs *int, a *float32, b *float32, c *float32, c
 //
 //go:noescape
 func rgbgemm2x32AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
+
+// rgbgemm3x32AVX2 is gemmTwin with 3 rows, 32 columns and 3 channels a step.
+//
+//go:noescape
+func rgbgemm3x32AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
 
 // wgrad4x16AVX2 is wgradTwin with 4 in-channels and 16 out-channels.
 //

@@ -71,38 +71,38 @@ func MeasureFLOPS(t *Team) float64 {
 
 // peakTask multiplies the same tile over and over, each part with operands of its own.
 type peakTask struct {
-	isa    *ISA
-	blocks int // column blocks of the tile
-	offs   []int
-	a, b   [][]float32
-	c      [][]float32
-	times  int
+	isa   *ISA
+	rows  int // of the tile
+	offs  []int
+	a, b  [][]float32
+	c     [][]float32
+	times int
 }
 
 func newPeakTask(isa *ISA, parts int) *peakTask {
 	// 12 KiB of weights, 16 KiB read, leave room for the rest in the smallest
 	// first-level cache of today, 32 KiB.
 	const steps = 8
-	t := &peakTask{isa: isa, blocks: isa.gemmBlocks, offs: make([]int, steps), times: 1}
+	t := &peakTask{isa: isa, rows: isa.gemmRows[1], offs: make([]int, steps), times: 1}
 	for i := range t.offs {
-		t.offs[i] = i * isa.gemmRows * Block
+		t.offs[i] = i * t.rows * Block
 	}
 	for range parts {
-		t.a = append(t.a, make([]float32, steps*isa.gemmRows*Block))
+		t.a = append(t.a, make([]float32, steps*t.rows*Block))
 		t.b = append(t.b, make([]float32, steps*Block*Panel))
-		t.c = append(t.c, make([]float32, isa.gemmRows*Panel))
+		t.c = append(t.c, make([]float32, t.rows*Panel))
 	}
 	return t
 }
 
 // multiplications is how many a tile takes.
 func (t *peakTask) multiplications() int {
-	return t.isa.gemmRows * t.blocks * Block * len(t.offs) * Block
+	return t.rows * Panel * len(t.offs) * Block
 }
 
 func (t *peakTask) Part(_, i int) {
 	for range t.times {
-		t.isa.tile(t.isa.gemmRows, t.blocks, false, t.offs, t.a[i], t.b[i], t.c[i], t.isa.gemmRows*Block, nil, 0)
+		t.isa.tile(t.rows, 2, false, t.offs, t.a[i], t.b[i], t.c[i], t.rows*Block, nil, 0)
 	}
 }
 

@@ -97,8 +97,8 @@ var orders = [...]Order{ByPanel, ByPosition, Shared}
 // What the stages cost, in the time of a multiplication of the register tile; fitted to
 // measurements of VGG's layers over all tile blocks and orders.
 const (
-	costRow       = 16  // a channel of a register tile, besides its multiplications
-	costCall      = 2e3 // a register tile, besides its channels
+	costRow       = 1.1 // a channel of a row of a register tile, filled or not, besides its multiplications
+	costCall      = 140 // a row of a register tile, filled or not, besides its channels
 	costTransform = 5.5 // a float of V or M, made or used by a transform
 	costNear      = 0.3 // a float of V or U read from the second-level cache
 	costScatter   = 3   // a float of M of all panels
@@ -106,8 +106,13 @@ const (
 	costMemory    = 1.3 // a float of V or U read from beyond the third-level cache, besides
 	costFork      = 3e5 // handing parts to the threads and waiting for them
 	costStream    = 12  // a float of U from memory at least, for what one thread gets of its bandwidth
-	costWait      = 3e6 // waiting, block by block, for the slower thread of those that share it
+	costWait      = 1e7 // waiting, block by block, for the slower thread of those that share it
 )
+
+// reachRows are those of the register tile that reading V and U was measured with. Its
+// multiplications hide most of the time that a float takes to come; those of a tile of
+// fewer rows hide less.
+const reachRows = 14
 
 // reach is what it costs to go beyond the core's own caches.
 type reach struct {
@@ -123,7 +128,7 @@ type reach struct {
 func reachOf(v cpuid.Vendor) reach {
 	switch v {
 	case cpuid.AMD, cpuid.Hygon:
-		return reach{v: 0.5, u: 0.3, shared: 10, spillV: 11, spillM: 75}
+		return reach{v: 0.5, u: 0.5, shared: 10, spillV: 11, spillM: 75}
 	default:
 		return reach{v: 6, u: 6, shared: 100, spillV: 40, spillM: 20}
 	}
@@ -167,9 +172,11 @@ func (p Winograd) blockCost(g Conv, tiles, threads int, used float64) float64 {
 		sharers = threads
 		np = (np + threads - 1) / threads
 	}
-	rows := Current().gemmRows
-	groups := (tiles + rows - 1) / rows
-	cost := float64(pos*np) * (used*float64(c*Panel*tiles) + float64(groups*c)*costRow + float64(groups*((c+255)/256))*costCall)
+	isa := Current()
+	rows := isa.gemmRows[1]
+	filled := (tiles + rows - 1) / rows * rows
+	cuts := (c + isa.gemmDepth*Block - 1) / (isa.gemmDepth * Block)
+	cost := float64(pos*np) * (used*float64(c*Panel*tiles) + float64(filled*c)*costRow + float64(filled*cuts)*costCall)
 	cost += used * float64(pos*tiles) * (float64(c)/float64(sharers) + float64(np*Panel)) * costTransform
 
 	read := func(floats, far float64, inL2, inL3 bool) float64 {
@@ -182,14 +189,16 @@ func (p Winograd) blockCost(g Conv, tiles, threads int, used float64) float64 {
 			return floats * (far + costMemory)
 		}
 	}
-	cost += read(u/float64(sharers), outside.u, u <= near, u <= l3)
+	unhidden := max(0, (reachRows/float64(rows)-1)/2)
+	cost += read(u/float64(sharers), outside.u, u <= near, u <= l3) + u/float64(sharers)*unhidden
 	times := float64(np)
+	reads := times * (1 + unhidden) // of V, as if it were read more often
 	if m > 0.8*near {
 		cost += m * times * costPanel
 	}
 	switch p.Order {
 	case ByPanel:
-		cost += read(v*times, outside.v, v+m <= near, u+v*float64(threads) <= l3)
+		cost += read(v*reads, outside.v, v+m <= near, u+v*float64(threads) <= l3)
 		if v+m > near {
 			cost += v * outside.spillV
 		}
@@ -202,7 +211,7 @@ func (p Winograd) blockCost(g Conv, tiles, threads int, used float64) float64 {
 			cost += (v + m*times) * costMemory
 		}
 	case Shared:
-		cost += read(v*times, outside.v, v <= near, u+v <= l3) + v*outside.shared + costWait
+		cost += read(v*reads, outside.v, v <= near, u+v <= l3) + v*outside.shared + costWait
 	}
 	if u > l3 { // what is asked for ahead comes no faster
 		cost = max(cost, u/float64(sharers)*costStream)

@@ -259,11 +259,6 @@ func (t *winoTask) input(v []float32, b int, tiles *tileBlock) {
 	})
 }
 
-// depthBlocks is how many channel blocks of the reduction are done for all tiles before
-// the next: their weights (32 KiB) and a register tile's rows stay in the first-level
-// cache from one register tile to the next.
-const depthBlocks = 16
-
 // product multiplies one position of the tiles with one panel of weights.
 func (t *winoTask) product(v, products []float32, panel, pos int, block *tileBlock) {
 	first, count := block.with(pos)
@@ -279,11 +274,7 @@ func (t *winoTask) product(v, products []float32, panel, pos int, block *tileBlo
 	in := v[pos*t.p.inputStride(t.g, tiles)+first*Block:]
 	u := t.u[(panel*t.p.positions()+pos)*cb*Block*Panel:]
 	out := products[pos*t.p.outputStride(tiles)+first*Block:]
-	flags := 0
-	for k := 0; k < cb; k += depthBlocks {
-		t.isa.product(count, nb, offs[k:min(cb, k+depthBlocks)], in, u[k*Block*Panel:], out, tiles*Block, nil, flags)
-		flags = accumulate
-	}
+	t.isa.product(count, nb, offs, in, u, out, tiles*Block, nil, 0)
 }
 
 // outputs transforms the products of a panel to outputs.

@@ -12,7 +12,7 @@ import (
 // channels, which is what most calls multiply. The hardware's prefetchers stop at the end
 // of a 4 KiB page, and waiting for the next one from memory takes as long as multiplying
 // it. Both halves of a row of 32 are asked for, also by a tile of 16 columns, whose
-// caller comes back for the other half. A single row does nothing but read b, which the
+// caller may come back for the other half. A single row does nothing but read b, which the
 // hardware follows by itself, and a fifth faster.
 const prefetchAhead = 32768
 
@@ -21,7 +21,8 @@ const gemmSignature = "func(steps int, offs *int, a, b, c *float32, cStride int,
 // gemms generates the register tiles of the indirect matrix product.
 //
 // AVX-512 has 32 registers: 14 rows × 2 vectors of accumulators, 2 of b, 2 for
-// broadcasts. AVX2 has 16: 6 rows × 2 vectors (one block of 16 columns), 2, 2.
+// broadcasts. AVX2 has 16: 3 rows × 4 vectors of accumulators, 1 of b, 3 broadcasts; of
+// one block of 16 columns, 6 rows × 2 vectors, 2, 2.
 func gemms(s isa) {
 	for _, channels := range []int{16, 3} {
 		if s.width == 64 {
@@ -36,7 +37,7 @@ func gemms(s isa) {
 		for mr := 1; mr <= 6; mr++ {
 			gemm(s, mr, 1, channels)
 		}
-		for mr := 1; mr <= 2; mr++ { // for one image, which reads whole rows of b once
+		for mr := 1; mr <= 3; mr++ {
 			gemm(s, mr, 2, channels)
 		}
 	}
@@ -56,11 +57,7 @@ func gemm(s isa, mr, nb, channels int) {
 
 	nv := nb * s.vectors() // vectors across the tile
 	acc := func(r, v int) reg.VecPhysical { return s.regs[r*nv+v] }
-	bv := s.regs[mr*nv : mr*nv+nv]
-	free := s.regs[mr*nv+nv:]
-	if len(free) > 4 {
-		free = free[:4]
-	}
+	spare := s.regs[mr*nv:]
 	// each of the column blocks' vectors in turn, with c moved from block to block
 	eachBlock := func(f func(r, v int, m Mem)) {
 		p := GP64()
@@ -96,13 +93,27 @@ func gemm(s isa, mr, nb, channels int) {
 	}
 	q := 0
 	for k := 0; k < unroll; k++ {
-		for v := 0; v < nv; v++ {
-			VMOVUPS(at(b, k*2*block+v*s.width), bv[v])
-		}
 		if channels == 16 && mr > 1 {
 			for v := 0; v < 2; v++ {
 				PREFETCHT1(at(b, prefetchAhead+k*2*block+v*block))
 			}
+		}
+		bm := func(v int) Mem { return at(b, k*2*block+v*s.width) }
+		if len(spare) <= nv { // too few for b and a broadcast: all broadcasts, and b one by one
+			for r := 0; r < mr; r++ {
+				VBROADCASTSS(at(ap, r*block+k*4), spare[r])
+			}
+			for v := 0; v < nv; v++ {
+				VMOVUPS(bm(v), spare[mr])
+				for r := 0; r < mr; r++ {
+					VFMADD231PS(spare[mr], spare[r], acc(r, v))
+				}
+			}
+			continue
+		}
+		bv, free := spare[:nv], spare[nv:min(nv+4, len(spare))]
+		for v := 0; v < nv; v++ {
+			VMOVUPS(bm(v), bv[v])
 		}
 		for r := 0; r < mr; r++ {
 			t := free[q%len(free)]
@@ -125,17 +136,17 @@ func gemm(s isa, mr, nb, channels int) {
 	TESTQ(U32(2), flags)
 	JZ(LabelRef(name + "_relu"))
 	for v := 0; v < nv; v++ {
-		VMOVUPS(at(bias, v*s.width), bv[v])
+		VMOVUPS(at(bias, v*s.width), spare[0])
 		for r := 0; r < mr; r++ {
-			VADDPS(bv[v], acc(r, v), acc(r, v))
+			VADDPS(spare[0], acc(r, v), acc(r, v))
 		}
 	}
 	Label(name + "_relu")
 	TESTQ(U32(4), flags)
 	JZ(LabelRef(name + "_store"))
-	s.zero(bv[0])
+	s.zero(spare[0])
 	for i := 0; i < mr*nv; i++ {
-		VMAXPS(s.regs[i], bv[0], s.regs[i])
+		VMAXPS(s.regs[i], spare[0], s.regs[i])
 	}
 	Label(name + "_store")
 	eachBlock(func(r, v int, m Mem) { VMOVUPS(acc(r, v), m) })
