@@ -420,6 +420,10 @@ func (e expr) eachHalf(label string, body func(), pointers ...reg.Register) {
 	}
 }
 
+// tilesAhead is how many tiles before its use x is asked for: a row of tiles is eight streams
+// from memory or the third-level cache, more than the hardware follows in time.
+const tilesAhead = 2
+
 // inputTransform: V = Bᵀ d B of tiles along a row, each m pixels after the last.
 func (e expr) inputTransform(t tile) {
 	n, height, width := t.side(), t.rows+t.r-1, t.cols+t.r-1
@@ -449,6 +453,9 @@ func (e expr) inputTransform(t tile) {
 			d := make([]vec, height)
 			for i := range d {
 				d[i] = e.load(xr.at(i, j*block))
+			}
+			for i := 0; i < height && j >= t.r-1 && !t.narrow(); i++ {
+				PREFETCHT1(xr.at(i, (j+tilesAhead*t.m)*block))
 			}
 			e.input(t.form, d, func(i int, o vec) { VMOVAPS(o, at(tmp, (slices.Index(down, i)*width+j)*block)) })
 		}
