@@ -5384,22 +5384,24 @@ gemm14x16AVX512_store:
 	RET
 
 // func rgbgemm1x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm1x32AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm1x32AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	JMP    rgbgemm1x32AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 (SI)(DI*1)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm1x32AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	JMP        rgbgemm1x32AVX512_step
 
 rgbgemm1x32AVX512_load:
 	MOVQ    SI, R10
@@ -5452,24 +5454,28 @@ rgbgemm1x32AVX512_store:
 	RET
 
 // func rgbgemm2x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm2x32AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm2x32AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	JMP    rgbgemm2x32AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 (SI)(DI*1)
+	PREFETCHT0 64(SI)(DI*1)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm2x32AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	JMP        rgbgemm2x32AVX512_step
 
 rgbgemm2x32AVX512_load:
 	MOVQ    SI, R10
@@ -5539,26 +5545,32 @@ rgbgemm2x32AVX512_store:
 	RET
 
 // func rgbgemm3x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm3x32AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm3x32AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	JMP    rgbgemm3x32AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 (SI)(DI*1)
+	PREFETCHT0 64(SI)(DI*1)
+	PREFETCHT0 128(SI)(DI*1)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm3x32AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	JMP        rgbgemm3x32AVX512_step
 
 rgbgemm3x32AVX512_load:
 	MOVQ    SI, R10
@@ -5645,28 +5657,36 @@ rgbgemm3x32AVX512_store:
 	RET
 
 // func rgbgemm4x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm4x32AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm4x32AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	JMP    rgbgemm4x32AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 (SI)(DI*1)
+	PREFETCHT0 64(SI)(DI*1)
+	PREFETCHT0 128(SI)(DI*1)
+	PREFETCHT0 192(SI)(DI*1)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm4x32AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	JMP        rgbgemm4x32AVX512_step
 
 rgbgemm4x32AVX512_load:
 	MOVQ    SI, R10
@@ -5770,30 +5790,40 @@ rgbgemm4x32AVX512_store:
 	RET
 
 // func rgbgemm5x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm5x32AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm5x32AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	JMP    rgbgemm5x32AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	PREFETCHT0 (SI)(DI*1)
+	PREFETCHT0 64(SI)(DI*1)
+	PREFETCHT0 128(SI)(DI*1)
+	PREFETCHT0 192(SI)(DI*1)
+	PREFETCHT0 256(SI)(DI*1)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm5x32AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	JMP        rgbgemm5x32AVX512_step
 
 rgbgemm5x32AVX512_load:
 	MOVQ    SI, R10
@@ -5914,32 +5944,44 @@ rgbgemm5x32AVX512_store:
 	RET
 
 // func rgbgemm6x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm6x32AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm6x32AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	JMP    rgbgemm6x32AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	PREFETCHT0 320(SI)
+	PREFETCHT0 (SI)(DI*1)
+	PREFETCHT0 64(SI)(DI*1)
+	PREFETCHT0 128(SI)(DI*1)
+	PREFETCHT0 192(SI)(DI*1)
+	PREFETCHT0 256(SI)(DI*1)
+	PREFETCHT0 320(SI)(DI*1)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm6x32AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	JMP        rgbgemm6x32AVX512_step
 
 rgbgemm6x32AVX512_load:
 	MOVQ    SI, R10
@@ -6077,34 +6119,48 @@ rgbgemm6x32AVX512_store:
 	RET
 
 // func rgbgemm7x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm7x32AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm7x32AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	JMP    rgbgemm7x32AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	PREFETCHT0 320(SI)
+	PREFETCHT0 384(SI)
+	PREFETCHT0 (SI)(DI*1)
+	PREFETCHT0 64(SI)(DI*1)
+	PREFETCHT0 128(SI)(DI*1)
+	PREFETCHT0 192(SI)(DI*1)
+	PREFETCHT0 256(SI)(DI*1)
+	PREFETCHT0 320(SI)(DI*1)
+	PREFETCHT0 384(SI)(DI*1)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm7x32AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	JMP        rgbgemm7x32AVX512_step
 
 rgbgemm7x32AVX512_load:
 	MOVQ    SI, R10
@@ -6259,36 +6315,52 @@ rgbgemm7x32AVX512_store:
 	RET
 
 // func rgbgemm8x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm8x32AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm8x32AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	JMP    rgbgemm8x32AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	PREFETCHT0 320(SI)
+	PREFETCHT0 384(SI)
+	PREFETCHT0 448(SI)
+	PREFETCHT0 (SI)(DI*1)
+	PREFETCHT0 64(SI)(DI*1)
+	PREFETCHT0 128(SI)(DI*1)
+	PREFETCHT0 192(SI)(DI*1)
+	PREFETCHT0 256(SI)(DI*1)
+	PREFETCHT0 320(SI)(DI*1)
+	PREFETCHT0 384(SI)(DI*1)
+	PREFETCHT0 448(SI)(DI*1)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm8x32AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	JMP        rgbgemm8x32AVX512_step
 
 rgbgemm8x32AVX512_load:
 	MOVQ    SI, R10
@@ -6460,38 +6532,56 @@ rgbgemm8x32AVX512_store:
 	RET
 
 // func rgbgemm9x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm9x32AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm9x32AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	JMP    rgbgemm9x32AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	PREFETCHT0 320(SI)
+	PREFETCHT0 384(SI)
+	PREFETCHT0 448(SI)
+	PREFETCHT0 512(SI)
+	PREFETCHT0 (SI)(DI*1)
+	PREFETCHT0 64(SI)(DI*1)
+	PREFETCHT0 128(SI)(DI*1)
+	PREFETCHT0 192(SI)(DI*1)
+	PREFETCHT0 256(SI)(DI*1)
+	PREFETCHT0 320(SI)(DI*1)
+	PREFETCHT0 384(SI)(DI*1)
+	PREFETCHT0 448(SI)(DI*1)
+	PREFETCHT0 512(SI)(DI*1)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm9x32AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	JMP        rgbgemm9x32AVX512_step
 
 rgbgemm9x32AVX512_load:
 	MOVQ    SI, R10
@@ -6680,40 +6770,60 @@ rgbgemm9x32AVX512_store:
 	RET
 
 // func rgbgemm10x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm10x32AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm10x32AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	JMP    rgbgemm10x32AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	PREFETCHT0 320(SI)
+	PREFETCHT0 384(SI)
+	PREFETCHT0 448(SI)
+	PREFETCHT0 512(SI)
+	PREFETCHT0 576(SI)
+	PREFETCHT0 (SI)(DI*1)
+	PREFETCHT0 64(SI)(DI*1)
+	PREFETCHT0 128(SI)(DI*1)
+	PREFETCHT0 192(SI)(DI*1)
+	PREFETCHT0 256(SI)(DI*1)
+	PREFETCHT0 320(SI)(DI*1)
+	PREFETCHT0 384(SI)(DI*1)
+	PREFETCHT0 448(SI)(DI*1)
+	PREFETCHT0 512(SI)(DI*1)
+	PREFETCHT0 576(SI)(DI*1)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm10x32AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	JMP        rgbgemm10x32AVX512_step
 
 rgbgemm10x32AVX512_load:
 	MOVQ    SI, R10
@@ -6919,42 +7029,64 @@ rgbgemm10x32AVX512_store:
 	RET
 
 // func rgbgemm11x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm11x32AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm11x32AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	VPXORD Z20, Z20, Z20
-	VPXORD Z21, Z21, Z21
-	JMP    rgbgemm11x32AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	PREFETCHT0 320(SI)
+	PREFETCHT0 384(SI)
+	PREFETCHT0 448(SI)
+	PREFETCHT0 512(SI)
+	PREFETCHT0 576(SI)
+	PREFETCHT0 640(SI)
+	PREFETCHT0 (SI)(DI*1)
+	PREFETCHT0 64(SI)(DI*1)
+	PREFETCHT0 128(SI)(DI*1)
+	PREFETCHT0 192(SI)(DI*1)
+	PREFETCHT0 256(SI)(DI*1)
+	PREFETCHT0 320(SI)(DI*1)
+	PREFETCHT0 384(SI)(DI*1)
+	PREFETCHT0 448(SI)(DI*1)
+	PREFETCHT0 512(SI)(DI*1)
+	PREFETCHT0 576(SI)(DI*1)
+	PREFETCHT0 640(SI)(DI*1)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm11x32AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	VPXORD     Z21, Z21, Z21
+	JMP        rgbgemm11x32AVX512_step
 
 rgbgemm11x32AVX512_load:
 	MOVQ    SI, R10
@@ -7177,44 +7309,68 @@ rgbgemm11x32AVX512_store:
 	RET
 
 // func rgbgemm12x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm12x32AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm12x32AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	VPXORD Z20, Z20, Z20
-	VPXORD Z21, Z21, Z21
-	VPXORD Z22, Z22, Z22
-	VPXORD Z23, Z23, Z23
-	JMP    rgbgemm12x32AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	PREFETCHT0 320(SI)
+	PREFETCHT0 384(SI)
+	PREFETCHT0 448(SI)
+	PREFETCHT0 512(SI)
+	PREFETCHT0 576(SI)
+	PREFETCHT0 640(SI)
+	PREFETCHT0 704(SI)
+	PREFETCHT0 (SI)(DI*1)
+	PREFETCHT0 64(SI)(DI*1)
+	PREFETCHT0 128(SI)(DI*1)
+	PREFETCHT0 192(SI)(DI*1)
+	PREFETCHT0 256(SI)(DI*1)
+	PREFETCHT0 320(SI)(DI*1)
+	PREFETCHT0 384(SI)(DI*1)
+	PREFETCHT0 448(SI)(DI*1)
+	PREFETCHT0 512(SI)(DI*1)
+	PREFETCHT0 576(SI)(DI*1)
+	PREFETCHT0 640(SI)(DI*1)
+	PREFETCHT0 704(SI)(DI*1)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm12x32AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	VPXORD     Z21, Z21, Z21
+	VPXORD     Z22, Z22, Z22
+	VPXORD     Z23, Z23, Z23
+	JMP        rgbgemm12x32AVX512_step
 
 rgbgemm12x32AVX512_load:
 	MOVQ    SI, R10
@@ -7454,46 +7610,72 @@ rgbgemm12x32AVX512_store:
 	RET
 
 // func rgbgemm13x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm13x32AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm13x32AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	VPXORD Z20, Z20, Z20
-	VPXORD Z21, Z21, Z21
-	VPXORD Z22, Z22, Z22
-	VPXORD Z23, Z23, Z23
-	VPXORD Z24, Z24, Z24
-	VPXORD Z25, Z25, Z25
-	JMP    rgbgemm13x32AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	PREFETCHT0 320(SI)
+	PREFETCHT0 384(SI)
+	PREFETCHT0 448(SI)
+	PREFETCHT0 512(SI)
+	PREFETCHT0 576(SI)
+	PREFETCHT0 640(SI)
+	PREFETCHT0 704(SI)
+	PREFETCHT0 768(SI)
+	PREFETCHT0 (SI)(DI*1)
+	PREFETCHT0 64(SI)(DI*1)
+	PREFETCHT0 128(SI)(DI*1)
+	PREFETCHT0 192(SI)(DI*1)
+	PREFETCHT0 256(SI)(DI*1)
+	PREFETCHT0 320(SI)(DI*1)
+	PREFETCHT0 384(SI)(DI*1)
+	PREFETCHT0 448(SI)(DI*1)
+	PREFETCHT0 512(SI)(DI*1)
+	PREFETCHT0 576(SI)(DI*1)
+	PREFETCHT0 640(SI)(DI*1)
+	PREFETCHT0 704(SI)(DI*1)
+	PREFETCHT0 768(SI)(DI*1)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm13x32AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	VPXORD     Z21, Z21, Z21
+	VPXORD     Z22, Z22, Z22
+	VPXORD     Z23, Z23, Z23
+	VPXORD     Z24, Z24, Z24
+	VPXORD     Z25, Z25, Z25
+	JMP        rgbgemm13x32AVX512_step
 
 rgbgemm13x32AVX512_load:
 	MOVQ    SI, R10
@@ -7750,48 +7932,76 @@ rgbgemm13x32AVX512_store:
 	RET
 
 // func rgbgemm14x32AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm14x32AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm14x32AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	VPXORD Z20, Z20, Z20
-	VPXORD Z21, Z21, Z21
-	VPXORD Z22, Z22, Z22
-	VPXORD Z23, Z23, Z23
-	VPXORD Z24, Z24, Z24
-	VPXORD Z25, Z25, Z25
-	VPXORD Z26, Z26, Z26
-	VPXORD Z27, Z27, Z27
-	JMP    rgbgemm14x32AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	PREFETCHT0 320(SI)
+	PREFETCHT0 384(SI)
+	PREFETCHT0 448(SI)
+	PREFETCHT0 512(SI)
+	PREFETCHT0 576(SI)
+	PREFETCHT0 640(SI)
+	PREFETCHT0 704(SI)
+	PREFETCHT0 768(SI)
+	PREFETCHT0 832(SI)
+	PREFETCHT0 (SI)(DI*1)
+	PREFETCHT0 64(SI)(DI*1)
+	PREFETCHT0 128(SI)(DI*1)
+	PREFETCHT0 192(SI)(DI*1)
+	PREFETCHT0 256(SI)(DI*1)
+	PREFETCHT0 320(SI)(DI*1)
+	PREFETCHT0 384(SI)(DI*1)
+	PREFETCHT0 448(SI)(DI*1)
+	PREFETCHT0 512(SI)(DI*1)
+	PREFETCHT0 576(SI)(DI*1)
+	PREFETCHT0 640(SI)(DI*1)
+	PREFETCHT0 704(SI)(DI*1)
+	PREFETCHT0 768(SI)(DI*1)
+	PREFETCHT0 832(SI)(DI*1)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm14x32AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	VPXORD     Z21, Z21, Z21
+	VPXORD     Z22, Z22, Z22
+	VPXORD     Z23, Z23, Z23
+	VPXORD     Z24, Z24, Z24
+	VPXORD     Z25, Z25, Z25
+	VPXORD     Z26, Z26, Z26
+	VPXORD     Z27, Z27, Z27
+	JMP        rgbgemm14x32AVX512_step
 
 rgbgemm14x32AVX512_load:
 	MOVQ    SI, R10
@@ -8065,21 +8275,22 @@ rgbgemm14x32AVX512_store:
 	RET
 
 // func rgbgemm1x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm1x16AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm1x16AVX512_load
-	VPXORD Z0, Z0, Z0
-	JMP    rgbgemm1x16AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm1x16AVX512_load
+	VPXORD     Z0, Z0, Z0
+	JMP        rgbgemm1x16AVX512_step
 
 rgbgemm1x16AVX512_load:
 	MOVQ    SI, DI
@@ -8119,22 +8330,24 @@ rgbgemm1x16AVX512_store:
 	RET
 
 // func rgbgemm2x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm2x16AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm2x16AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	JMP    rgbgemm2x16AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm2x16AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	JMP        rgbgemm2x16AVX512_step
 
 rgbgemm2x16AVX512_load:
 	MOVQ    SI, DI
@@ -8184,23 +8397,26 @@ rgbgemm2x16AVX512_store:
 	RET
 
 // func rgbgemm3x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm3x16AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm3x16AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	JMP    rgbgemm3x16AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm3x16AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	JMP        rgbgemm3x16AVX512_step
 
 rgbgemm3x16AVX512_load:
 	MOVQ    SI, DI
@@ -8260,24 +8476,28 @@ rgbgemm3x16AVX512_store:
 	RET
 
 // func rgbgemm4x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm4x16AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm4x16AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	JMP    rgbgemm4x16AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm4x16AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	JMP        rgbgemm4x16AVX512_step
 
 rgbgemm4x16AVX512_load:
 	MOVQ    SI, DI
@@ -8347,25 +8567,30 @@ rgbgemm4x16AVX512_store:
 	RET
 
 // func rgbgemm5x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm5x16AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm5x16AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	JMP    rgbgemm5x16AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm5x16AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	JMP        rgbgemm5x16AVX512_step
 
 rgbgemm5x16AVX512_load:
 	MOVQ    SI, DI
@@ -8445,26 +8670,32 @@ rgbgemm5x16AVX512_store:
 	RET
 
 // func rgbgemm6x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm6x16AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm6x16AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	JMP    rgbgemm6x16AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	PREFETCHT0 320(SI)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm6x16AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	JMP        rgbgemm6x16AVX512_step
 
 rgbgemm6x16AVX512_load:
 	MOVQ    SI, DI
@@ -8554,27 +8785,34 @@ rgbgemm6x16AVX512_store:
 	RET
 
 // func rgbgemm7x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm7x16AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm7x16AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	JMP    rgbgemm7x16AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	PREFETCHT0 320(SI)
+	PREFETCHT0 384(SI)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm7x16AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	JMP        rgbgemm7x16AVX512_step
 
 rgbgemm7x16AVX512_load:
 	MOVQ    SI, DI
@@ -8674,28 +8912,36 @@ rgbgemm7x16AVX512_store:
 	RET
 
 // func rgbgemm8x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm8x16AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm8x16AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	JMP    rgbgemm8x16AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	PREFETCHT0 320(SI)
+	PREFETCHT0 384(SI)
+	PREFETCHT0 448(SI)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm8x16AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	JMP        rgbgemm8x16AVX512_step
 
 rgbgemm8x16AVX512_load:
 	MOVQ    SI, DI
@@ -8805,29 +9051,38 @@ rgbgemm8x16AVX512_store:
 	RET
 
 // func rgbgemm9x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm9x16AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm9x16AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	JMP    rgbgemm9x16AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	PREFETCHT0 320(SI)
+	PREFETCHT0 384(SI)
+	PREFETCHT0 448(SI)
+	PREFETCHT0 512(SI)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm9x16AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	JMP        rgbgemm9x16AVX512_step
 
 rgbgemm9x16AVX512_load:
 	MOVQ    SI, DI
@@ -8947,30 +9202,40 @@ rgbgemm9x16AVX512_store:
 	RET
 
 // func rgbgemm10x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm10x16AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm10x16AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	JMP    rgbgemm10x16AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	PREFETCHT0 320(SI)
+	PREFETCHT0 384(SI)
+	PREFETCHT0 448(SI)
+	PREFETCHT0 512(SI)
+	PREFETCHT0 576(SI)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm10x16AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	JMP        rgbgemm10x16AVX512_step
 
 rgbgemm10x16AVX512_load:
 	MOVQ    SI, DI
@@ -9100,31 +9365,42 @@ rgbgemm10x16AVX512_store:
 	RET
 
 // func rgbgemm11x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm11x16AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm11x16AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	JMP    rgbgemm11x16AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	PREFETCHT0 320(SI)
+	PREFETCHT0 384(SI)
+	PREFETCHT0 448(SI)
+	PREFETCHT0 512(SI)
+	PREFETCHT0 576(SI)
+	PREFETCHT0 640(SI)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm11x16AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	JMP        rgbgemm11x16AVX512_step
 
 rgbgemm11x16AVX512_load:
 	MOVQ    SI, DI
@@ -9264,32 +9540,44 @@ rgbgemm11x16AVX512_store:
 	RET
 
 // func rgbgemm12x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm12x16AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm12x16AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	JMP    rgbgemm12x16AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	PREFETCHT0 320(SI)
+	PREFETCHT0 384(SI)
+	PREFETCHT0 448(SI)
+	PREFETCHT0 512(SI)
+	PREFETCHT0 576(SI)
+	PREFETCHT0 640(SI)
+	PREFETCHT0 704(SI)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm12x16AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	JMP        rgbgemm12x16AVX512_step
 
 rgbgemm12x16AVX512_load:
 	MOVQ    SI, DI
@@ -9439,33 +9727,46 @@ rgbgemm12x16AVX512_store:
 	RET
 
 // func rgbgemm13x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm13x16AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm13x16AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	JMP    rgbgemm13x16AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	PREFETCHT0 320(SI)
+	PREFETCHT0 384(SI)
+	PREFETCHT0 448(SI)
+	PREFETCHT0 512(SI)
+	PREFETCHT0 576(SI)
+	PREFETCHT0 640(SI)
+	PREFETCHT0 704(SI)
+	PREFETCHT0 768(SI)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm13x16AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	JMP        rgbgemm13x16AVX512_step
 
 rgbgemm13x16AVX512_load:
 	MOVQ    SI, DI
@@ -9625,34 +9926,48 @@ rgbgemm13x16AVX512_store:
 	RET
 
 // func rgbgemm14x16AVX512(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·rgbgemm14x16AVX512(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm14x16AVX512_load
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	JMP    rgbgemm14x16AVX512_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	PREFETCHT0 320(SI)
+	PREFETCHT0 384(SI)
+	PREFETCHT0 448(SI)
+	PREFETCHT0 512(SI)
+	PREFETCHT0 576(SI)
+	PREFETCHT0 640(SI)
+	PREFETCHT0 704(SI)
+	PREFETCHT0 768(SI)
+	PREFETCHT0 832(SI)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm14x16AVX512_load
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	JMP        rgbgemm14x16AVX512_step
 
 rgbgemm14x16AVX512_load:
 	MOVQ    SI, DI
@@ -12140,22 +12455,23 @@ gemm3x32AVX2_store:
 	RET
 
 // func rgbgemm1x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·rgbgemm1x16AVX2(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm1x16AVX2_load
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	JMP    rgbgemm1x16AVX2_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm1x16AVX2_load
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	JMP        rgbgemm1x16AVX2_step
 
 rgbgemm1x16AVX2_load:
 	MOVQ    SI, DI
@@ -12206,24 +12522,26 @@ rgbgemm1x16AVX2_store:
 	RET
 
 // func rgbgemm2x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·rgbgemm2x16AVX2(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm2x16AVX2_load
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	JMP    rgbgemm2x16AVX2_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm2x16AVX2_load
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	JMP        rgbgemm2x16AVX2_step
 
 rgbgemm2x16AVX2_load:
 	MOVQ    SI, DI
@@ -12291,26 +12609,29 @@ rgbgemm2x16AVX2_store:
 	RET
 
 // func rgbgemm3x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·rgbgemm3x16AVX2(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm3x16AVX2_load
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	JMP    rgbgemm3x16AVX2_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm3x16AVX2_load
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	JMP        rgbgemm3x16AVX2_step
 
 rgbgemm3x16AVX2_load:
 	MOVQ    SI, DI
@@ -12395,28 +12716,32 @@ rgbgemm3x16AVX2_store:
 	RET
 
 // func rgbgemm4x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·rgbgemm4x16AVX2(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm4x16AVX2_load
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	JMP    rgbgemm4x16AVX2_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm4x16AVX2_load
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	JMP        rgbgemm4x16AVX2_step
 
 rgbgemm4x16AVX2_load:
 	MOVQ    SI, DI
@@ -12518,30 +12843,35 @@ rgbgemm4x16AVX2_store:
 	RET
 
 // func rgbgemm5x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·rgbgemm5x16AVX2(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm5x16AVX2_load
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	JMP    rgbgemm5x16AVX2_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm5x16AVX2_load
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	JMP        rgbgemm5x16AVX2_step
 
 rgbgemm5x16AVX2_load:
 	MOVQ    SI, DI
@@ -12660,32 +12990,38 @@ rgbgemm5x16AVX2_store:
 	RET
 
 // func rgbgemm6x16AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·rgbgemm6x16AVX2(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm6x16AVX2_load
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	JMP    rgbgemm6x16AVX2_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 192(SI)
+	PREFETCHT0 256(SI)
+	PREFETCHT0 320(SI)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm6x16AVX2_load
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	VXORPS     Y10, Y10, Y10
+	VXORPS     Y11, Y11, Y11
+	JMP        rgbgemm6x16AVX2_step
 
 rgbgemm6x16AVX2_load:
 	MOVQ    SI, DI
@@ -12821,24 +13157,26 @@ rgbgemm6x16AVX2_store:
 	RET
 
 // func rgbgemm1x32AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·rgbgemm1x32AVX2(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm1x32AVX2_load
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	JMP    rgbgemm1x32AVX2_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 (SI)(DI*1)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm1x32AVX2_load
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	JMP        rgbgemm1x32AVX2_step
 
 rgbgemm1x32AVX2_load:
 	MOVQ    SI, R10
@@ -12913,28 +13251,32 @@ rgbgemm1x32AVX2_store:
 	RET
 
 // func rgbgemm2x32AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·rgbgemm2x32AVX2(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm2x32AVX2_load
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	JMP    rgbgemm2x32AVX2_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 (SI)(DI*1)
+	PREFETCHT0 64(SI)(DI*1)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm2x32AVX2_load
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	JMP        rgbgemm2x32AVX2_step
 
 rgbgemm2x32AVX2_load:
 	MOVQ    SI, R10
@@ -13040,32 +13382,38 @@ rgbgemm2x32AVX2_store:
 	RET
 
 // func rgbgemm3x32AVX2(steps int, offs *int, a *float32, b *float32, c *float32, cStride int, bias *float32, flags int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·rgbgemm3x32AVX2(SB), NOSPLIT, $0-64
-	MOVQ   steps+0(FP), AX
-	MOVQ   offs+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   c+32(FP), SI
-	MOVQ   cStride+40(FP), DI
-	MOVQ   bias+48(FP), R8
-	MOVQ   flags+56(FP), R9
-	SHLQ   $0x02, DI
-	TESTQ  $0x00000001, R9
-	JNZ    rgbgemm3x32AVX2_load
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	JMP    rgbgemm3x32AVX2_step
+	MOVQ       steps+0(FP), AX
+	MOVQ       offs+8(FP), CX
+	MOVQ       a+16(FP), DX
+	MOVQ       b+24(FP), BX
+	MOVQ       c+32(FP), SI
+	MOVQ       cStride+40(FP), DI
+	MOVQ       bias+48(FP), R8
+	MOVQ       flags+56(FP), R9
+	SHLQ       $0x02, DI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	PREFETCHT0 128(SI)
+	PREFETCHT0 (SI)(DI*1)
+	PREFETCHT0 64(SI)(DI*1)
+	PREFETCHT0 128(SI)(DI*1)
+	TESTQ      $0x00000001, R9
+	JNZ        rgbgemm3x32AVX2_load
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	VXORPS     Y10, Y10, Y10
+	VXORPS     Y11, Y11, Y11
+	JMP        rgbgemm3x32AVX2_step
 
 rgbgemm3x32AVX2_load:
 	MOVQ    SI, R10
@@ -15772,7 +16120,7 @@ winoOutput4AVX512_tile:
 	RET
 
 // func winoOutputPool4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·winoOutputPool4AVX512(SB), $1600-52
 	MOVQ    tiles+0(FP), AX
 	MOVQ    m+8(FP), CX
@@ -15794,6 +16142,13 @@ TEXT ·winoOutputPool4AVX512(SB), $1600-52
 	VMOVUPS winoConst<>+512(SB), Z2
 
 winoOutputPool4AVX512_tile:
+	MOVQ         BX, R12
+	PREFETCHT0   256(R12)
+	PREFETCHT0   320(R12)
+	ADDQ         SI, R12
+	PREFETCHT0   256(R12)
+	PREFETCHT0   320(R12)
+	ADDQ         SI, R12
 	MOVQ         CX, R12
 	VMOVUPS      (R12), Z3
 	VMOVUPS      (R12)(DX*1), Z4
@@ -19352,7 +19707,7 @@ winoOutput6AVX512_tile:
 	RET
 
 // func winoOutputPool6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·winoOutputPool6AVX512(SB), $3136-52
 	MOVQ    tiles+0(FP), AX
 	MOVQ    m+8(FP), CX
@@ -19376,6 +19731,19 @@ TEXT ·winoOutputPool6AVX512(SB), $3136-52
 	VMOVUPS winoConst<>+640(SB), Z4
 
 winoOutputPool6AVX512_tile:
+	MOVQ         BX, R13
+	PREFETCHT0   384(R13)
+	PREFETCHT0   448(R13)
+	PREFETCHT0   512(R13)
+	ADDQ         SI, R13
+	PREFETCHT0   384(R13)
+	PREFETCHT0   448(R13)
+	PREFETCHT0   512(R13)
+	ADDQ         SI, R13
+	PREFETCHT0   384(R13)
+	PREFETCHT0   448(R13)
+	PREFETCHT0   512(R13)
+	ADDQ         SI, R13
 	MOVQ         CX, R13
 	VMOVUPS      (R13), Z5
 	VMOVUPS      (R13)(DX*1), Z6
@@ -28730,7 +29098,7 @@ winoOutput4x5AVX512_tile:
 	RET
 
 // func winoOutputPool4x5AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·winoOutputPool4x5AVX512(SB), $2112-52
 	MOVQ    tiles+0(FP), AX
 	MOVQ    m+8(FP), CX
@@ -28754,6 +29122,13 @@ TEXT ·winoOutputPool4x5AVX512(SB), $2112-52
 	VMOVUPS winoConst<>+640(SB), Z4
 
 winoOutputPool4x5AVX512_tile:
+	MOVQ         BX, R13
+	PREFETCHT0   256(R13)
+	PREFETCHT0   320(R13)
+	ADDQ         SI, R13
+	PREFETCHT0   256(R13)
+	PREFETCHT0   320(R13)
+	ADDQ         SI, R13
 	MOVQ         CX, R13
 	VMOVUPS      (R13), Z5
 	VMOVUPS      (R13)(DX*1), Z6
@@ -30766,7 +31141,7 @@ winoOutput2x7AVX512_tile:
 	RET
 
 // func winoOutputPool2x7AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·winoOutputPool2x7AVX512(SB), $1088-52
 	MOVQ    tiles+0(FP), AX
 	MOVQ    m+8(FP), CX
@@ -30775,14 +31150,14 @@ TEXT ·winoOutputPool2x7AVX512(SB), $1088-52
 	MOVQ    y+24(FP), BX
 	MOVQ    yRow+32(FP), SI
 	SHLQ    $0x02, SI
-	MOVQ    bias+40(FP), SI
-	LEAQ    (SP), DI
-	ADDQ    $0x3f, DI
-	ANDQ    $-64, DI
-	LEAQ    (DX)(DX*2), R8
-	LEAQ    (DX)(DX*4), R9
-	LEAQ    (R8)(DX*4), R10
-	IMUL3Q  $0x00000008, DX, R11
+	MOVQ    bias+40(FP), DI
+	LEAQ    (SP), R8
+	ADDQ    $0x3f, R8
+	ANDQ    $-64, R8
+	LEAQ    (DX)(DX*2), R9
+	LEAQ    (DX)(DX*4), R10
+	LEAQ    (R9)(DX*4), R11
+	IMUL3Q  $0x00000008, DX, R12
 	VMOVUPS winoConst<>+128(SB), Z0
 	VMOVUPS winoConst<>+64(SB), Z1
 	VMOVUPS winoConst<>+512(SB), Z1
@@ -30790,15 +31165,18 @@ TEXT ·winoOutputPool2x7AVX512(SB), $1088-52
 	VMOVUPS winoConst<>+640(SB), Z2
 
 winoOutputPool2x7AVX512_tile:
-	MOVQ         CX, R12
-	VMOVUPS      (R12), Z3
-	VMOVUPS      (R12)(DX*1), Z4
-	VMOVUPS      (R12)(DX*2), Z5
-	VMOVUPS      (R12)(R8*1), Z6
-	VMOVUPS      (R12)(DX*4), Z7
-	VMOVUPS      (R12)(R9*1), Z8
-	VMOVUPS      (R12)(R8*2), Z9
-	VMOVUPS      (R12)(R10*1), Z10
+	MOVQ         BX, R13
+	PREFETCHT0   128(R13)
+	ADDQ         SI, R13
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VMOVUPS      (R13)(R9*2), Z9
+	VMOVUPS      (R13)(R11*1), Z10
 	VADDPS       Z5, Z4, Z11
 	VSUBPS       Z5, Z4, Z4
 	VADDPS       Z7, Z6, Z5
@@ -30808,21 +31186,21 @@ winoOutputPool2x7AVX512_tile:
 	VADDPS       Z11, Z3, Z3
 	VADDPS       Z5, Z3, Z3
 	VFMADD231PS  Z2, Z7, Z3
-	VMOVAPS      Z3, (DI)
+	VMOVAPS      Z3, (R8)
 	VMOVAPS      Z4, Z3
 	VFMADD231PS  Z0, Z6, Z3
 	VFMADD231PS  Z1, Z8, Z3
 	VADDPS       Z10, Z3, Z3
-	VMOVAPS      Z3, 64(DI)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Z3
-	VMOVUPS      (R12)(DX*1), Z4
-	VMOVUPS      (R12)(DX*2), Z5
-	VMOVUPS      (R12)(R8*1), Z6
-	VMOVUPS      (R12)(DX*4), Z7
-	VMOVUPS      (R12)(R9*1), Z8
-	VMOVUPS      (R12)(R8*2), Z9
-	VMOVUPS      (R12)(R10*1), Z10
+	VMOVAPS      Z3, 64(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VMOVUPS      (R13)(R9*2), Z9
+	VMOVUPS      (R13)(R11*1), Z10
 	VADDPS       Z5, Z4, Z11
 	VSUBPS       Z5, Z4, Z4
 	VADDPS       Z7, Z6, Z5
@@ -30832,21 +31210,21 @@ winoOutputPool2x7AVX512_tile:
 	VADDPS       Z11, Z3, Z3
 	VADDPS       Z5, Z3, Z3
 	VFMADD231PS  Z2, Z7, Z3
-	VMOVAPS      Z3, 128(DI)
+	VMOVAPS      Z3, 128(R8)
 	VMOVAPS      Z4, Z3
 	VFMADD231PS  Z0, Z6, Z3
 	VFMADD231PS  Z1, Z8, Z3
 	VADDPS       Z10, Z3, Z3
-	VMOVAPS      Z3, 192(DI)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Z3
-	VMOVUPS      (R12)(DX*1), Z4
-	VMOVUPS      (R12)(DX*2), Z5
-	VMOVUPS      (R12)(R8*1), Z6
-	VMOVUPS      (R12)(DX*4), Z7
-	VMOVUPS      (R12)(R9*1), Z8
-	VMOVUPS      (R12)(R8*2), Z9
-	VMOVUPS      (R12)(R10*1), Z10
+	VMOVAPS      Z3, 192(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VMOVUPS      (R13)(R9*2), Z9
+	VMOVUPS      (R13)(R11*1), Z10
 	VADDPS       Z5, Z4, Z11
 	VSUBPS       Z5, Z4, Z4
 	VADDPS       Z7, Z6, Z5
@@ -30856,21 +31234,21 @@ winoOutputPool2x7AVX512_tile:
 	VADDPS       Z11, Z3, Z3
 	VADDPS       Z5, Z3, Z3
 	VFMADD231PS  Z2, Z7, Z3
-	VMOVAPS      Z3, 256(DI)
+	VMOVAPS      Z3, 256(R8)
 	VMOVAPS      Z4, Z3
 	VFMADD231PS  Z0, Z6, Z3
 	VFMADD231PS  Z1, Z8, Z3
 	VADDPS       Z10, Z3, Z3
-	VMOVAPS      Z3, 320(DI)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Z3
-	VMOVUPS      (R12)(DX*1), Z4
-	VMOVUPS      (R12)(DX*2), Z5
-	VMOVUPS      (R12)(R8*1), Z6
-	VMOVUPS      (R12)(DX*4), Z7
-	VMOVUPS      (R12)(R9*1), Z8
-	VMOVUPS      (R12)(R8*2), Z9
-	VMOVUPS      (R12)(R10*1), Z10
+	VMOVAPS      Z3, 320(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VMOVUPS      (R13)(R9*2), Z9
+	VMOVUPS      (R13)(R11*1), Z10
 	VADDPS       Z5, Z4, Z11
 	VSUBPS       Z5, Z4, Z4
 	VADDPS       Z7, Z6, Z5
@@ -30880,21 +31258,21 @@ winoOutputPool2x7AVX512_tile:
 	VADDPS       Z11, Z3, Z3
 	VADDPS       Z5, Z3, Z3
 	VFMADD231PS  Z2, Z7, Z3
-	VMOVAPS      Z3, 384(DI)
+	VMOVAPS      Z3, 384(R8)
 	VMOVAPS      Z4, Z3
 	VFMADD231PS  Z0, Z6, Z3
 	VFMADD231PS  Z1, Z8, Z3
 	VADDPS       Z10, Z3, Z3
-	VMOVAPS      Z3, 448(DI)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Z3
-	VMOVUPS      (R12)(DX*1), Z4
-	VMOVUPS      (R12)(DX*2), Z5
-	VMOVUPS      (R12)(R8*1), Z6
-	VMOVUPS      (R12)(DX*4), Z7
-	VMOVUPS      (R12)(R9*1), Z8
-	VMOVUPS      (R12)(R8*2), Z9
-	VMOVUPS      (R12)(R10*1), Z10
+	VMOVAPS      Z3, 448(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VMOVUPS      (R13)(R9*2), Z9
+	VMOVUPS      (R13)(R11*1), Z10
 	VADDPS       Z5, Z4, Z11
 	VSUBPS       Z5, Z4, Z4
 	VADDPS       Z7, Z6, Z5
@@ -30904,21 +31282,21 @@ winoOutputPool2x7AVX512_tile:
 	VADDPS       Z11, Z3, Z3
 	VADDPS       Z5, Z3, Z3
 	VFMADD231PS  Z2, Z7, Z3
-	VMOVAPS      Z3, 512(DI)
+	VMOVAPS      Z3, 512(R8)
 	VMOVAPS      Z4, Z3
 	VFMADD231PS  Z0, Z6, Z3
 	VFMADD231PS  Z1, Z8, Z3
 	VADDPS       Z10, Z3, Z3
-	VMOVAPS      Z3, 576(DI)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Z3
-	VMOVUPS      (R12)(DX*1), Z4
-	VMOVUPS      (R12)(DX*2), Z5
-	VMOVUPS      (R12)(R8*1), Z6
-	VMOVUPS      (R12)(DX*4), Z7
-	VMOVUPS      (R12)(R9*1), Z8
-	VMOVUPS      (R12)(R8*2), Z9
-	VMOVUPS      (R12)(R10*1), Z10
+	VMOVAPS      Z3, 576(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VMOVUPS      (R13)(R9*2), Z9
+	VMOVUPS      (R13)(R11*1), Z10
 	VADDPS       Z5, Z4, Z11
 	VSUBPS       Z5, Z4, Z4
 	VADDPS       Z7, Z6, Z5
@@ -30928,21 +31306,21 @@ winoOutputPool2x7AVX512_tile:
 	VADDPS       Z11, Z3, Z3
 	VADDPS       Z5, Z3, Z3
 	VFMADD231PS  Z2, Z7, Z3
-	VMOVAPS      Z3, 640(DI)
+	VMOVAPS      Z3, 640(R8)
 	VMOVAPS      Z4, Z3
 	VFMADD231PS  Z0, Z6, Z3
 	VFMADD231PS  Z1, Z8, Z3
 	VADDPS       Z10, Z3, Z3
-	VMOVAPS      Z3, 704(DI)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Z3
-	VMOVUPS      (R12)(DX*1), Z4
-	VMOVUPS      (R12)(DX*2), Z5
-	VMOVUPS      (R12)(R8*1), Z6
-	VMOVUPS      (R12)(DX*4), Z7
-	VMOVUPS      (R12)(R9*1), Z8
-	VMOVUPS      (R12)(R8*2), Z9
-	VMOVUPS      (R12)(R10*1), Z10
+	VMOVAPS      Z3, 704(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VMOVUPS      (R13)(R9*2), Z9
+	VMOVUPS      (R13)(R11*1), Z10
 	VADDPS       Z5, Z4, Z11
 	VSUBPS       Z5, Z4, Z4
 	VADDPS       Z7, Z6, Z5
@@ -30952,21 +31330,21 @@ winoOutputPool2x7AVX512_tile:
 	VADDPS       Z11, Z3, Z3
 	VADDPS       Z5, Z3, Z3
 	VFMADD231PS  Z2, Z7, Z3
-	VMOVAPS      Z3, 768(DI)
+	VMOVAPS      Z3, 768(R8)
 	VMOVAPS      Z4, Z3
 	VFMADD231PS  Z0, Z6, Z3
 	VFMADD231PS  Z1, Z8, Z3
 	VADDPS       Z10, Z3, Z3
-	VMOVAPS      Z3, 832(DI)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Z3
-	VMOVUPS      (R12)(DX*1), Z4
-	VMOVUPS      (R12)(DX*2), Z5
-	VMOVUPS      (R12)(R8*1), Z6
-	VMOVUPS      (R12)(DX*4), Z7
-	VMOVUPS      (R12)(R9*1), Z8
-	VMOVUPS      (R12)(R8*2), Z9
-	VMOVUPS      (R12)(R10*1), Z10
+	VMOVAPS      Z3, 832(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Z3
+	VMOVUPS      (R13)(DX*1), Z4
+	VMOVUPS      (R13)(DX*2), Z5
+	VMOVUPS      (R13)(R9*1), Z6
+	VMOVUPS      (R13)(DX*4), Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VMOVUPS      (R13)(R9*2), Z9
+	VMOVUPS      (R13)(R11*1), Z10
 	VADDPS       Z5, Z4, Z11
 	VSUBPS       Z5, Z4, Z4
 	VADDPS       Z7, Z6, Z5
@@ -30976,20 +31354,20 @@ winoOutputPool2x7AVX512_tile:
 	VADDPS       Z11, Z3, Z3
 	VADDPS       Z5, Z3, Z3
 	VFMADD231PS  Z2, Z7, Z3
-	VMOVAPS      Z3, 896(DI)
+	VMOVAPS      Z3, 896(R8)
 	VMOVAPS      Z4, Z3
 	VFMADD231PS  Z0, Z6, Z3
 	VFMADD231PS  Z1, Z8, Z3
 	VADDPS       Z10, Z3, Z3
-	VMOVAPS      Z3, 960(DI)
-	VMOVUPS      (DI), Z4
-	VMOVUPS      128(DI), Z5
-	VMOVUPS      256(DI), Z10
-	VMOVUPS      384(DI), Z6
-	VMOVUPS      512(DI), Z7
-	VMOVUPS      640(DI), Z8
-	VMOVUPS      768(DI), Z11
-	VMOVUPS      896(DI), Z3
+	VMOVAPS      Z3, 960(R8)
+	VMOVUPS      (R8), Z4
+	VMOVUPS      128(R8), Z5
+	VMOVUPS      256(R8), Z10
+	VMOVUPS      384(R8), Z6
+	VMOVUPS      512(R8), Z7
+	VMOVUPS      640(R8), Z8
+	VMOVUPS      768(R8), Z11
+	VMOVUPS      896(R8), Z3
 	VADDPS       Z10, Z5, Z9
 	VSUBPS       Z10, Z5, Z5
 	VADDPS       Z7, Z6, Z10
@@ -31004,17 +31382,17 @@ winoOutputPool2x7AVX512_tile:
 	VFMADD231PS  Z1, Z8, Z5
 	VADDPS       Z3, Z5, Z5
 	VBROADCASTSS lo+48(FP), Z3
-	MOVQ         BX, R12
+	MOVQ         BX, R13
 	VMAXPS       Z5, Z4, Z4
-	VMOVAPS      Z4, (DI)
-	VMOVUPS      64(DI), Z4
-	VMOVUPS      192(DI), Z5
-	VMOVUPS      320(DI), Z6
-	VMOVUPS      448(DI), Z7
-	VMOVUPS      576(DI), Z8
-	VMOVUPS      704(DI), Z9
-	VMOVUPS      832(DI), Z10
-	VMOVUPS      960(DI), Z11
+	VMOVAPS      Z4, (R8)
+	VMOVUPS      64(R8), Z4
+	VMOVUPS      192(R8), Z5
+	VMOVUPS      320(R8), Z6
+	VMOVUPS      448(R8), Z7
+	VMOVUPS      576(R8), Z8
+	VMOVUPS      704(R8), Z9
+	VMOVUPS      832(R8), Z10
+	VMOVUPS      960(R8), Z11
 	VADDPS       Z6, Z5, Z12
 	VSUBPS       Z6, Z5, Z5
 	VADDPS       Z8, Z7, Z6
@@ -31028,12 +31406,12 @@ winoOutputPool2x7AVX512_tile:
 	VFMADD231PS  Z0, Z7, Z5
 	VFMADD231PS  Z1, Z9, Z5
 	VADDPS       Z11, Z5, Z5
-	MOVQ         BX, R12
+	MOVQ         BX, R13
 	VMAXPS       Z5, Z4, Z4
-	VMAXPS       (DI), Z4, Z4
-	VADDPS       (SI), Z4, Z4
+	VMAXPS       (R8), Z4, Z4
+	VADDPS       (DI), Z4, Z4
 	VMAXPS       Z4, Z3, Z4
-	VMOVUPS      Z4, (R12)
+	VMOVUPS      Z4, (R13)
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x40, CX
 	DECQ         AX
@@ -33655,7 +34033,7 @@ winoOutput4AVX2_half:
 	RET
 
 // func winoOutputPool4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·winoOutputPool4AVX2(SB), $1600-52
 	MOVQ    tiles+0(FP), AX
 	MOVQ    m+8(FP), CX
@@ -33677,7 +34055,14 @@ TEXT ·winoOutputPool4AVX2(SB), $1600-52
 	VMOVUPS winoConst<>+512(SB), Y2
 
 winoOutputPool4AVX2_tile:
-	MOVQ $0x00000002, R13
+	MOVQ       BX, R12
+	PREFETCHT0 256(R12)
+	PREFETCHT0 320(R12)
+	ADDQ       SI, R12
+	PREFETCHT0 256(R12)
+	PREFETCHT0 320(R12)
+	ADDQ       SI, R12
+	MOVQ       $0x00000002, R13
 
 winoOutputPool4AVX2_half:
 	MOVQ         CX, R12
@@ -37335,7 +37720,7 @@ winoOutput6AVX2_half:
 	RET
 
 // func winoOutputPool6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·winoOutputPool6AVX2(SB), $3136-52
 	MOVQ    tiles+0(FP), AX
 	MOVQ    m+8(FP), CX
@@ -37357,7 +37742,20 @@ TEXT ·winoOutputPool6AVX2(SB), $3136-52
 	VMOVUPS winoConst<>+640(SB), Y2
 
 winoOutputPool6AVX2_tile:
-	MOVQ $0x00000002, R14
+	MOVQ       BX, R13
+	PREFETCHT0 384(R13)
+	PREFETCHT0 448(R13)
+	PREFETCHT0 512(R13)
+	ADDQ       SI, R13
+	PREFETCHT0 384(R13)
+	PREFETCHT0 448(R13)
+	PREFETCHT0 512(R13)
+	ADDQ       SI, R13
+	PREFETCHT0 384(R13)
+	PREFETCHT0 448(R13)
+	PREFETCHT0 512(R13)
+	ADDQ       SI, R13
+	MOVQ       $0x00000002, R14
 
 winoOutputPool6AVX2_half:
 	MOVQ         CX, R13
@@ -46889,7 +47287,7 @@ winoOutput4x5AVX2_half:
 	RET
 
 // func winoOutputPool4x5AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·winoOutputPool4x5AVX2(SB), $2112-52
 	MOVQ    tiles+0(FP), AX
 	MOVQ    m+8(FP), CX
@@ -46911,7 +47309,14 @@ TEXT ·winoOutputPool4x5AVX2(SB), $2112-52
 	VMOVUPS winoConst<>+640(SB), Y2
 
 winoOutputPool4x5AVX2_tile:
-	MOVQ $0x00000002, R14
+	MOVQ       BX, R13
+	PREFETCHT0 256(R13)
+	PREFETCHT0 320(R13)
+	ADDQ       SI, R13
+	PREFETCHT0 256(R13)
+	PREFETCHT0 320(R13)
+	ADDQ       SI, R13
+	MOVQ       $0x00000002, R14
 
 winoOutputPool4x5AVX2_half:
 	MOVQ         CX, R13
@@ -48957,7 +49362,7 @@ winoOutput2x7AVX2_half:
 	RET
 
 // func winoOutputPool2x7AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·winoOutputPool2x7AVX2(SB), $1088-52
 	MOVQ    tiles+0(FP), AX
 	MOVQ    m+8(FP), CX
@@ -48966,31 +49371,34 @@ TEXT ·winoOutputPool2x7AVX2(SB), $1088-52
 	MOVQ    y+24(FP), BX
 	MOVQ    yRow+32(FP), SI
 	SHLQ    $0x02, SI
-	MOVQ    bias+40(FP), SI
-	LEAQ    (SP), DI
-	ADDQ    $0x3f, DI
-	ANDQ    $-64, DI
-	LEAQ    (DX)(DX*2), R8
-	LEAQ    (DX)(DX*4), R9
-	LEAQ    (R8)(DX*4), R10
-	IMUL3Q  $0x00000008, DX, R11
+	MOVQ    bias+40(FP), DI
+	LEAQ    (SP), R8
+	ADDQ    $0x3f, R8
+	ANDQ    $-64, R8
+	LEAQ    (DX)(DX*2), R9
+	LEAQ    (DX)(DX*4), R10
+	LEAQ    (R9)(DX*4), R11
+	IMUL3Q  $0x00000008, DX, R12
 	VMOVUPS winoConst<>+128(SB), Y0
 	VMOVUPS winoConst<>+576(SB), Y1
 	VMOVUPS winoConst<>+640(SB), Y2
 
 winoOutputPool2x7AVX2_tile:
-	MOVQ $0x00000002, R13
+	MOVQ       BX, R13
+	PREFETCHT0 128(R13)
+	ADDQ       SI, R13
+	MOVQ       $0x00000002, R14
 
 winoOutputPool2x7AVX2_half:
-	MOVQ         CX, R12
-	VMOVUPS      (R12), Y3
-	VMOVUPS      (R12)(DX*1), Y4
-	VMOVUPS      (R12)(DX*2), Y5
-	VMOVUPS      (R12)(R8*1), Y6
-	VMOVUPS      (R12)(DX*4), Y7
-	VMOVUPS      (R12)(R9*1), Y8
-	VMOVUPS      (R12)(R8*2), Y9
-	VMOVUPS      (R12)(R10*1), Y10
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Y3
+	VMOVUPS      (R13)(DX*1), Y4
+	VMOVUPS      (R13)(DX*2), Y5
+	VMOVUPS      (R13)(R9*1), Y6
+	VMOVUPS      (R13)(DX*4), Y7
+	VMOVUPS      (R13)(R10*1), Y8
+	VMOVUPS      (R13)(R9*2), Y9
+	VMOVUPS      (R13)(R11*1), Y10
 	VADDPS       Y5, Y4, Y11
 	VSUBPS       Y5, Y4, Y4
 	VADDPS       Y7, Y6, Y5
@@ -49000,21 +49408,21 @@ winoOutputPool2x7AVX2_half:
 	VADDPS       Y11, Y3, Y3
 	VADDPS       Y5, Y3, Y3
 	VFMADD231PS  Y2, Y7, Y3
-	VMOVAPS      Y3, (DI)
+	VMOVAPS      Y3, (R8)
 	VMOVAPS      Y4, Y3
 	VFMADD231PS  Y0, Y6, Y3
 	VFMADD231PS  Y1, Y8, Y3
 	VADDPS       Y10, Y3, Y3
-	VMOVAPS      Y3, 64(DI)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Y3
-	VMOVUPS      (R12)(DX*1), Y4
-	VMOVUPS      (R12)(DX*2), Y5
-	VMOVUPS      (R12)(R8*1), Y6
-	VMOVUPS      (R12)(DX*4), Y7
-	VMOVUPS      (R12)(R9*1), Y8
-	VMOVUPS      (R12)(R8*2), Y9
-	VMOVUPS      (R12)(R10*1), Y10
+	VMOVAPS      Y3, 64(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y3
+	VMOVUPS      (R13)(DX*1), Y4
+	VMOVUPS      (R13)(DX*2), Y5
+	VMOVUPS      (R13)(R9*1), Y6
+	VMOVUPS      (R13)(DX*4), Y7
+	VMOVUPS      (R13)(R10*1), Y8
+	VMOVUPS      (R13)(R9*2), Y9
+	VMOVUPS      (R13)(R11*1), Y10
 	VADDPS       Y5, Y4, Y11
 	VSUBPS       Y5, Y4, Y4
 	VADDPS       Y7, Y6, Y5
@@ -49024,21 +49432,21 @@ winoOutputPool2x7AVX2_half:
 	VADDPS       Y11, Y3, Y3
 	VADDPS       Y5, Y3, Y3
 	VFMADD231PS  Y2, Y7, Y3
-	VMOVAPS      Y3, 128(DI)
+	VMOVAPS      Y3, 128(R8)
 	VMOVAPS      Y4, Y3
 	VFMADD231PS  Y0, Y6, Y3
 	VFMADD231PS  Y1, Y8, Y3
 	VADDPS       Y10, Y3, Y3
-	VMOVAPS      Y3, 192(DI)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Y3
-	VMOVUPS      (R12)(DX*1), Y4
-	VMOVUPS      (R12)(DX*2), Y5
-	VMOVUPS      (R12)(R8*1), Y6
-	VMOVUPS      (R12)(DX*4), Y7
-	VMOVUPS      (R12)(R9*1), Y8
-	VMOVUPS      (R12)(R8*2), Y9
-	VMOVUPS      (R12)(R10*1), Y10
+	VMOVAPS      Y3, 192(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y3
+	VMOVUPS      (R13)(DX*1), Y4
+	VMOVUPS      (R13)(DX*2), Y5
+	VMOVUPS      (R13)(R9*1), Y6
+	VMOVUPS      (R13)(DX*4), Y7
+	VMOVUPS      (R13)(R10*1), Y8
+	VMOVUPS      (R13)(R9*2), Y9
+	VMOVUPS      (R13)(R11*1), Y10
 	VADDPS       Y5, Y4, Y11
 	VSUBPS       Y5, Y4, Y4
 	VADDPS       Y7, Y6, Y5
@@ -49048,21 +49456,21 @@ winoOutputPool2x7AVX2_half:
 	VADDPS       Y11, Y3, Y3
 	VADDPS       Y5, Y3, Y3
 	VFMADD231PS  Y2, Y7, Y3
-	VMOVAPS      Y3, 256(DI)
+	VMOVAPS      Y3, 256(R8)
 	VMOVAPS      Y4, Y3
 	VFMADD231PS  Y0, Y6, Y3
 	VFMADD231PS  Y1, Y8, Y3
 	VADDPS       Y10, Y3, Y3
-	VMOVAPS      Y3, 320(DI)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Y3
-	VMOVUPS      (R12)(DX*1), Y4
-	VMOVUPS      (R12)(DX*2), Y5
-	VMOVUPS      (R12)(R8*1), Y6
-	VMOVUPS      (R12)(DX*4), Y7
-	VMOVUPS      (R12)(R9*1), Y8
-	VMOVUPS      (R12)(R8*2), Y9
-	VMOVUPS      (R12)(R10*1), Y10
+	VMOVAPS      Y3, 320(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y3
+	VMOVUPS      (R13)(DX*1), Y4
+	VMOVUPS      (R13)(DX*2), Y5
+	VMOVUPS      (R13)(R9*1), Y6
+	VMOVUPS      (R13)(DX*4), Y7
+	VMOVUPS      (R13)(R10*1), Y8
+	VMOVUPS      (R13)(R9*2), Y9
+	VMOVUPS      (R13)(R11*1), Y10
 	VADDPS       Y5, Y4, Y11
 	VSUBPS       Y5, Y4, Y4
 	VADDPS       Y7, Y6, Y5
@@ -49072,21 +49480,21 @@ winoOutputPool2x7AVX2_half:
 	VADDPS       Y11, Y3, Y3
 	VADDPS       Y5, Y3, Y3
 	VFMADD231PS  Y2, Y7, Y3
-	VMOVAPS      Y3, 384(DI)
+	VMOVAPS      Y3, 384(R8)
 	VMOVAPS      Y4, Y3
 	VFMADD231PS  Y0, Y6, Y3
 	VFMADD231PS  Y1, Y8, Y3
 	VADDPS       Y10, Y3, Y3
-	VMOVAPS      Y3, 448(DI)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Y3
-	VMOVUPS      (R12)(DX*1), Y4
-	VMOVUPS      (R12)(DX*2), Y5
-	VMOVUPS      (R12)(R8*1), Y6
-	VMOVUPS      (R12)(DX*4), Y7
-	VMOVUPS      (R12)(R9*1), Y8
-	VMOVUPS      (R12)(R8*2), Y9
-	VMOVUPS      (R12)(R10*1), Y10
+	VMOVAPS      Y3, 448(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y3
+	VMOVUPS      (R13)(DX*1), Y4
+	VMOVUPS      (R13)(DX*2), Y5
+	VMOVUPS      (R13)(R9*1), Y6
+	VMOVUPS      (R13)(DX*4), Y7
+	VMOVUPS      (R13)(R10*1), Y8
+	VMOVUPS      (R13)(R9*2), Y9
+	VMOVUPS      (R13)(R11*1), Y10
 	VADDPS       Y5, Y4, Y11
 	VSUBPS       Y5, Y4, Y4
 	VADDPS       Y7, Y6, Y5
@@ -49096,21 +49504,21 @@ winoOutputPool2x7AVX2_half:
 	VADDPS       Y11, Y3, Y3
 	VADDPS       Y5, Y3, Y3
 	VFMADD231PS  Y2, Y7, Y3
-	VMOVAPS      Y3, 512(DI)
+	VMOVAPS      Y3, 512(R8)
 	VMOVAPS      Y4, Y3
 	VFMADD231PS  Y0, Y6, Y3
 	VFMADD231PS  Y1, Y8, Y3
 	VADDPS       Y10, Y3, Y3
-	VMOVAPS      Y3, 576(DI)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Y3
-	VMOVUPS      (R12)(DX*1), Y4
-	VMOVUPS      (R12)(DX*2), Y5
-	VMOVUPS      (R12)(R8*1), Y6
-	VMOVUPS      (R12)(DX*4), Y7
-	VMOVUPS      (R12)(R9*1), Y8
-	VMOVUPS      (R12)(R8*2), Y9
-	VMOVUPS      (R12)(R10*1), Y10
+	VMOVAPS      Y3, 576(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y3
+	VMOVUPS      (R13)(DX*1), Y4
+	VMOVUPS      (R13)(DX*2), Y5
+	VMOVUPS      (R13)(R9*1), Y6
+	VMOVUPS      (R13)(DX*4), Y7
+	VMOVUPS      (R13)(R10*1), Y8
+	VMOVUPS      (R13)(R9*2), Y9
+	VMOVUPS      (R13)(R11*1), Y10
 	VADDPS       Y5, Y4, Y11
 	VSUBPS       Y5, Y4, Y4
 	VADDPS       Y7, Y6, Y5
@@ -49120,21 +49528,21 @@ winoOutputPool2x7AVX2_half:
 	VADDPS       Y11, Y3, Y3
 	VADDPS       Y5, Y3, Y3
 	VFMADD231PS  Y2, Y7, Y3
-	VMOVAPS      Y3, 640(DI)
+	VMOVAPS      Y3, 640(R8)
 	VMOVAPS      Y4, Y3
 	VFMADD231PS  Y0, Y6, Y3
 	VFMADD231PS  Y1, Y8, Y3
 	VADDPS       Y10, Y3, Y3
-	VMOVAPS      Y3, 704(DI)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Y3
-	VMOVUPS      (R12)(DX*1), Y4
-	VMOVUPS      (R12)(DX*2), Y5
-	VMOVUPS      (R12)(R8*1), Y6
-	VMOVUPS      (R12)(DX*4), Y7
-	VMOVUPS      (R12)(R9*1), Y8
-	VMOVUPS      (R12)(R8*2), Y9
-	VMOVUPS      (R12)(R10*1), Y10
+	VMOVAPS      Y3, 704(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y3
+	VMOVUPS      (R13)(DX*1), Y4
+	VMOVUPS      (R13)(DX*2), Y5
+	VMOVUPS      (R13)(R9*1), Y6
+	VMOVUPS      (R13)(DX*4), Y7
+	VMOVUPS      (R13)(R10*1), Y8
+	VMOVUPS      (R13)(R9*2), Y9
+	VMOVUPS      (R13)(R11*1), Y10
 	VADDPS       Y5, Y4, Y11
 	VSUBPS       Y5, Y4, Y4
 	VADDPS       Y7, Y6, Y5
@@ -49144,21 +49552,21 @@ winoOutputPool2x7AVX2_half:
 	VADDPS       Y11, Y3, Y3
 	VADDPS       Y5, Y3, Y3
 	VFMADD231PS  Y2, Y7, Y3
-	VMOVAPS      Y3, 768(DI)
+	VMOVAPS      Y3, 768(R8)
 	VMOVAPS      Y4, Y3
 	VFMADD231PS  Y0, Y6, Y3
 	VFMADD231PS  Y1, Y8, Y3
 	VADDPS       Y10, Y3, Y3
-	VMOVAPS      Y3, 832(DI)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Y3
-	VMOVUPS      (R12)(DX*1), Y4
-	VMOVUPS      (R12)(DX*2), Y5
-	VMOVUPS      (R12)(R8*1), Y6
-	VMOVUPS      (R12)(DX*4), Y7
-	VMOVUPS      (R12)(R9*1), Y8
-	VMOVUPS      (R12)(R8*2), Y9
-	VMOVUPS      (R12)(R10*1), Y10
+	VMOVAPS      Y3, 832(R8)
+	ADDQ         R12, R13
+	VMOVUPS      (R13), Y3
+	VMOVUPS      (R13)(DX*1), Y4
+	VMOVUPS      (R13)(DX*2), Y5
+	VMOVUPS      (R13)(R9*1), Y6
+	VMOVUPS      (R13)(DX*4), Y7
+	VMOVUPS      (R13)(R10*1), Y8
+	VMOVUPS      (R13)(R9*2), Y9
+	VMOVUPS      (R13)(R11*1), Y10
 	VADDPS       Y5, Y4, Y11
 	VSUBPS       Y5, Y4, Y4
 	VADDPS       Y7, Y6, Y5
@@ -49168,20 +49576,20 @@ winoOutputPool2x7AVX2_half:
 	VADDPS       Y11, Y3, Y3
 	VADDPS       Y5, Y3, Y3
 	VFMADD231PS  Y2, Y7, Y3
-	VMOVAPS      Y3, 896(DI)
+	VMOVAPS      Y3, 896(R8)
 	VMOVAPS      Y4, Y3
 	VFMADD231PS  Y0, Y6, Y3
 	VFMADD231PS  Y1, Y8, Y3
 	VADDPS       Y10, Y3, Y3
-	VMOVAPS      Y3, 960(DI)
-	VMOVUPS      (DI), Y4
-	VMOVUPS      128(DI), Y5
-	VMOVUPS      256(DI), Y10
-	VMOVUPS      384(DI), Y6
-	VMOVUPS      512(DI), Y7
-	VMOVUPS      640(DI), Y8
-	VMOVUPS      768(DI), Y11
-	VMOVUPS      896(DI), Y3
+	VMOVAPS      Y3, 960(R8)
+	VMOVUPS      (R8), Y4
+	VMOVUPS      128(R8), Y5
+	VMOVUPS      256(R8), Y10
+	VMOVUPS      384(R8), Y6
+	VMOVUPS      512(R8), Y7
+	VMOVUPS      640(R8), Y8
+	VMOVUPS      768(R8), Y11
+	VMOVUPS      896(R8), Y3
 	VADDPS       Y10, Y5, Y9
 	VSUBPS       Y10, Y5, Y5
 	VADDPS       Y7, Y6, Y10
@@ -49196,17 +49604,17 @@ winoOutputPool2x7AVX2_half:
 	VFMADD231PS  Y1, Y8, Y5
 	VADDPS       Y3, Y5, Y5
 	VBROADCASTSS lo+48(FP), Y3
-	MOVQ         BX, R12
+	MOVQ         BX, R13
 	VMAXPS       Y5, Y4, Y4
-	VMOVAPS      Y4, (DI)
-	VMOVUPS      64(DI), Y4
-	VMOVUPS      192(DI), Y5
-	VMOVUPS      320(DI), Y6
-	VMOVUPS      448(DI), Y7
-	VMOVUPS      576(DI), Y8
-	VMOVUPS      704(DI), Y9
-	VMOVUPS      832(DI), Y10
-	VMOVUPS      960(DI), Y11
+	VMOVAPS      Y4, (R8)
+	VMOVUPS      64(R8), Y4
+	VMOVUPS      192(R8), Y5
+	VMOVUPS      320(R8), Y6
+	VMOVUPS      448(R8), Y7
+	VMOVUPS      576(R8), Y8
+	VMOVUPS      704(R8), Y9
+	VMOVUPS      832(R8), Y10
+	VMOVUPS      960(R8), Y11
 	VADDPS       Y6, Y5, Y12
 	VSUBPS       Y6, Y5, Y5
 	VADDPS       Y8, Y7, Y6
@@ -49220,20 +49628,20 @@ winoOutputPool2x7AVX2_half:
 	VFMADD231PS  Y0, Y7, Y5
 	VFMADD231PS  Y1, Y9, Y5
 	VADDPS       Y11, Y5, Y5
-	MOVQ         BX, R12
+	MOVQ         BX, R13
 	VMAXPS       Y5, Y4, Y4
-	VMAXPS       (DI), Y4, Y4
-	VADDPS       (SI), Y4, Y4
+	VMAXPS       (R8), Y4, Y4
+	VADDPS       (DI), Y4, Y4
 	VMAXPS       Y4, Y3, Y4
-	VMOVUPS      Y4, (R12)
+	VMOVUPS      Y4, (R13)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, BX
-	ADDQ         $0x20, SI
-	DECQ         R13
+	ADDQ         $0x20, DI
+	DECQ         R14
 	JNZ          winoOutputPool2x7AVX2_half
 	SUBQ         $0x00000040, CX
 	SUBQ         $0x00000040, BX
-	SUBQ         $0x00000040, SI
+	SUBQ         $0x00000040, DI
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x40, CX
 	DECQ         AX

@@ -103,7 +103,8 @@ const (
 	costNear      = 0.3 // a float of V or U read from the second-level cache
 	costScatter   = 3   // a float of M of all panels
 	costPanel     = 13  // a float of M where one panel's fill the second-level cache
-	costMemory    = 1.3 // a float of V or U read from beyond the third-level cache, besides
+	costMemory    = 1.3 // a float of U asked for ahead from beyond the third-level cache, or one of V or M, read once, besides
+	costBack      = 10  // a float of V that comes back from there for every panel, besides
 	costFork      = 3e5 // handing parts to the threads and waiting for them
 	costStream    = 12  // a float of U from memory at least, for what one thread gets of its bandwidth
 	costWait      = 1e7 // waiting, block by block, for the slower thread of those that share it
@@ -179,26 +180,32 @@ func (p Winograd) blockCost(g Conv, tiles, threads int, used float64) float64 {
 	cost := float64(pos*np) * (used*float64(c*Panel*tiles) + float64(filled*c)*costRow + float64(filled*cuts)*costCall)
 	cost += used * float64(pos*tiles) * (float64(c)/float64(sharers) + float64(np*Panel)) * costTransform
 
-	read := func(floats, far float64, inL2, inL3 bool) float64 {
-		switch {
-		case inL2:
-			return floats * costNear
-		case inL3:
-			return floats * far
-		default:
-			return floats * (far + costMemory)
-		}
-	}
-	unhidden := max(0, (reachRows/float64(rows)-1)/2)
-	cost += read(u/float64(sharers), outside.u, u <= near, u <= l3) + u/float64(sharers)*unhidden
+	mine := u / float64(sharers)
 	times := float64(np)
-	reads := times * (1 + unhidden) // of V, as if it were read more often
+	unhidden := max(0, (reachRows/float64(rows)-1)/2)
+	switch {
+	case u <= near:
+		cost += mine * (costNear + unhidden)
+	case u <= l3:
+		cost += mine * (outside.u + unhidden)
+	default:
+		cost += mine * (outside.u + costMemory + unhidden)
+	}
+	// V is read for every panel; it stays in the cache that holds it and a panel of U.
+	readV := func(inL2 bool) float64 {
+		if inL2 {
+			return v * times * costNear * (1 + unhidden)
+		}
+		size := (v + float64(pos*c*Panel)) * float64(threads)
+		missing := min(1, max(0, size/l3-0.85)/0.6)
+		return v * times * (outside.v*(1+unhidden) + missing*costBack)
+	}
 	if m > 0.8*near {
 		cost += m * times * costPanel
 	}
 	switch p.Order {
 	case ByPanel:
-		cost += read(v*reads, outside.v, v+m <= near, u+v*float64(threads) <= l3)
+		cost += readV(v+m <= near)
 		if v+m > near {
 			cost += v * outside.spillV
 		}
@@ -211,10 +218,10 @@ func (p Winograd) blockCost(g Conv, tiles, threads int, used float64) float64 {
 			cost += (v + m*times) * costMemory
 		}
 	case Shared:
-		cost += read(v*reads, outside.v, v <= near, u+v <= l3) + v*outside.shared + costWait
+		cost += readV(v <= near) + v*outside.shared + costWait
 	}
 	if u > l3 { // what is asked for ahead comes no faster
-		cost = max(cost, u/float64(sharers)*costStream)
+		cost = max(cost, mine*costStream)
 	}
 	return cost
 }

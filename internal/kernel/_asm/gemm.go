@@ -72,6 +72,17 @@ func gemm(s isa, mr, nb, channels int) {
 		}
 	}
 
+	if channels == 3 { // of so few sums, the lines of c must be on their way when they are done
+		for j := 0; j < nb; j++ {
+			for r := 0; r < mr; r++ {
+				m := at(c, r*block)
+				if j > 0 {
+					m = Mem{Base: c, Index: cStride, Scale: 1, Disp: r * block}
+				}
+				PREFETCHT0(m)
+			}
+		}
+	}
 	TESTQ(U32(1), flags)
 	JNZ(LabelRef(name + "_load"))
 	for i := 0; i < mr*nv; i++ {

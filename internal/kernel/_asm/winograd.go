@@ -420,8 +420,9 @@ func (e expr) eachHalf(label string, body func(), pointers ...reg.Register) {
 	}
 }
 
-// tilesAhead is how many tiles before its use x is asked for: a row of tiles is eight streams
-// from memory or the third-level cache, more than the hardware follows in time.
+// tilesAhead is how many tiles before their use x and pooled outputs are asked for: a row of
+// tiles is eight streams from memory or the third-level cache, more than the hardware
+// follows in time, and few lines are written between long sums.
 const tilesAhead = 2
 
 // inputTransform: V = Bᵀ d B of tiles along a row, each m pixels after the last.
@@ -539,6 +540,15 @@ func (e expr) outputTransform(t tile, pool bool) {
 	}
 	e = e.pin(pins...)
 	Label(name + "_tile")
+	if pool && !t.narrow() {
+		MOVQ(y, q)
+		for r := 0; r < t.rows/2; r++ {
+			for j := 0; j < out; j++ {
+				PREFETCHT0(at(q, (j+tilesAhead*out)*block))
+			}
+			ADDQ(yRow, q)
+		}
+	}
 	e.eachHalf(name+"_half", func() {
 		e.outputRows(t, sr, src, next, p, tmp)
 		lo := e.vec()
