@@ -16,6 +16,15 @@ import (
 // hardware follows by itself, and a fifth faster.
 const prefetchAhead = 32768
 
+// stepsAhead is how many steps before their use the rows of a are asked for, which come from
+// the second- or third-level cache: 900 cycles of AVX-512's 14 rows, 400 of AVX2's three.
+func (s isa) stepsAhead() uint8 {
+	if s.width == 64 {
+		return 2
+	}
+	return 4
+}
+
 const gemmSignature = "func(steps int, offs *int, a, b, c *float32, cStride int, bias *float32, flags int)"
 
 // gemms generates the register tiles of the indirect matrix product.
@@ -88,15 +97,32 @@ func gemm(s isa, mr, nb, channels int) {
 	for i := 0; i < mr*nv; i++ {
 		s.zero(s.regs[i])
 	}
-	JMP(LabelRef(name + "_step"))
+	JMP(LabelRef(name + "_start"))
 	Label(name + "_load")
 	eachBlock(func(r, v int, m Mem) { VMOVUPS(m, acc(r, v)) })
 
 	unroll := min(4, channels)
 	ap, n := GP64(), GP64()
+	Label(name + "_start")
+	// The rows of a step to come are asked for as if all steps were as far apart as the
+	// first two.
+	stride, ask := GP64(), channels == 16 && mr > 1
+	if ask {
+		XORQ(stride, stride)
+		CMPQ(steps, Imm(1))
+		JE(LabelRef(name + "_step"))
+		MOVQ(Mem{Base: offs, Disp: 8}, stride)
+		SUBQ(Mem{Base: offs}, stride)
+		SHLQ(Imm(2), stride)
+	}
 	Label(name + "_step")
 	MOVQ(Mem{Base: offs}, ap)
 	LEAQ(Mem{Base: a, Index: ap, Scale: 4}, ap)
+	if ask {
+		for r := 0; r < mr; r++ {
+			PREFETCHT0(Mem{Base: ap, Index: stride, Scale: s.stepsAhead(), Disp: r * block})
+		}
+	}
 	ADDQ(Imm(8), offs)
 	if channels > unroll {
 		MOVQ(U32(uint32(channels/unroll)), n)
