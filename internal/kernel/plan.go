@@ -129,7 +129,7 @@ type reach struct {
 func reachOf(v cpuid.Vendor) reach {
 	switch v {
 	case cpuid.AMD, cpuid.Hygon:
-		return reach{v: 0.5, u: 0.5, shared: 10, spillV: 11, spillM: 75}
+		return reach{v: 0.2, u: 0.5, shared: 10, spillV: 6, spillM: 30}
 	default:
 		return reach{v: 6, u: 6, shared: 100, spillV: 40, spillM: 20}
 	}
