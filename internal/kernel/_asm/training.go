@@ -307,6 +307,13 @@ func (e expr) outputMask() {
 	next := tileRows(n, stride, f.points(m))
 	p, q, xp := GP64(), GP64(), GP64()
 	Label(name + "_tile")
+	MOVQ(x, xp)
+	for r := 0; r < m; r++ {
+		for j := 0; j < m; j++ {
+			PREFETCHT1(at(xp, (j+tilesAhead*m)*block))
+		}
+		ADDQ(xRow, xp)
+	}
 	e.eachHalf(name+"_half", func() {
 		e.outputRows(f, sr, src, next, p, tmp)
 		for j := 0; j < m; j++ {

@@ -670,6 +670,7 @@ func (e expr) gradTransform() {
 			d := make([]vec, m)
 			for i := range d {
 				d[i] = e.load(dr.at(i, j*block))
+				PREFETCHT1(dr.at(i, (j+tilesAhead*m)*block))
 			}
 			e.outputAdjoint(d, func(i int, o vec) { VMOVAPS(o, at(tmp, (i*m+j)*block)) })
 		}
