@@ -17,7 +17,26 @@ type winoGradTask struct {
 	fresh bool // du holds nothing yet
 	db    []float32
 	sums  []float32 // of the image that the tiles are in, for db
-	phase int       // transform x and dy, multiply
+
+	multiply bool // V and Ŷ are there
+	halves   bool // a part does everything for half of the in-channels
+}
+
+// gradHalves tells whether each of two threads takes half of the in-channels through all
+// stages and transforms dy for itself: what a thread reads and writes is then never in the
+// other's cache, which costs more than the transform where they have no cache in common. A
+// large gradient goes with blocks of tiles that no cache holds.
+func (p Winograd) gradHalves(g Conv, threads int) bool {
+	_, large := p.gradient(g)
+	return threads == 2 && blocks(g.C)%2 == 0 && !large
+}
+
+// gradient is the floats of the gradient of all positions; large is one of more than half of
+// the third-level cache.
+func (p Winograd) gradient(g Conv) (n int, large bool) {
+	_, l3 := cacheFloats()
+	n = p.positions() * blocks(g.C) * blocks(g.K) * Block * Block
+	return n, n > l3/2
 }
 
 // gradTiles is how many tiles are transformed before they are multiplied. The more there
@@ -27,11 +46,10 @@ type winoGradTask struct {
 // cache and comes from memory each time, as much as the gradient. It has no influence on the
 // result, each of whose sums runs on from tile to tile.
 func (p Winograd) gradTiles(g Conv, total, threads int) int {
-	l2, l3 := cacheFloats()
-	c, k := blocks(g.C)*Block, blocks(g.K)*Block
-	tile, gradient := p.positions()*(c+k), p.positions()*c*k // floats
+	l2, _ := cacheFloats()
+	tile := p.positions() * (blocks(g.C) + blocks(g.K)) * Block // floats
 	most := 2 * threads * l2 / tile
-	if gradient > l3/2 {
+	if gradient, large := p.gradient(g); large {
 		most = max(most, gradient/tile)
 	}
 	most = min(total, max(56, most))
@@ -39,11 +57,20 @@ func (p Winograd) gradTiles(g Conv, total, threads int) int {
 	return (total + count - 1) / count
 }
 
+// gradLen is the floats of Ŷ: two of them if each thread has its own.
+func (p Winograd) gradLen(g Conv, tiles, threads int) int {
+	n := p.positions() * p.inputStride(Conv{C: g.K}, tiles)
+	if p.gradHalves(g, threads) {
+		n *= 2
+	}
+	return n
+}
+
 // GradScratch is what [Work.WinogradBackwardWeights] takes for n images of h × w.
 func (p Winograd) GradScratch(g Conv, n, h, w, threads int) Scratch {
 	th, tw := p.grid(g, h, w)
 	tiles := p.gradTiles(g, n*th*tw, threads)
-	return Scratch{Shared: p.positions() * p.inputStride(g, tiles), Shared2: p.positions()*p.inputStride(Conv{C: g.K}, tiles) + blocks(g.K)*Block}
+	return Scratch{Shared: p.positions() * p.inputStride(g, tiles), Shared2: p.gradLen(g, tiles, threads) + blocks(g.K)*Block}
 }
 
 // WinogradBackwardWeights adds to du, of [Winograd.FilterLen], the gradient of the
@@ -57,41 +84,78 @@ func (w *Work) WinogradBackwardWeights(p Winograd, g Conv, x, dy *Act, fresh boo
 	total := x.N * t.grid.h * t.grid.w
 	tiles := p.gradTiles(g, total, w.Team.Threads())
 	t.v = grow(&w.shared, p.positions()*p.inputStride(g, tiles))
-	d := p.positions() * p.inputStride(Conv{C: g.K}, tiles)
+	t.halves = p.gradHalves(g, w.Team.Threads())
+	d := p.gradLen(g, tiles, w.Team.Threads())
 	t.d = grow(&w.shared2, d+blocks(g.K)*Block)
 	t.d, t.sums = t.d[:d], t.d[d:]
 	for t0 := 0; t0 < total; t0 = t.tiles.t1 {
 		t.tiles = t.grid.block(t0, min(t0+tiles, total))
-		t.phase = 0
+		if t.halves {
+			w.Team.Run(2, t)
+			continue
+		}
+		t.multiply = false
 		w.Team.Run(blocks(g.C)+blocks(g.K), t)
-		t.phase = 1
+		t.multiply = true
 		w.Team.Run(panels(g.K)*p.positions(), t)
 	}
 }
 
 func (t *winoGradTask) Part(_, i int) {
-	g, tiles, cb := t.g, t.tiles.count(), blocks(t.g.C)
-	vStride, dStride := t.p.inputStride(g, tiles), t.p.inputStride(Conv{C: g.K}, tiles)
-	m := t.p.M
-	if t.phase == 0 {
-		t.tiles.segments(func(s segment) {
-			if i < cb {
-				t.isa.winoInput(s.tile, s.count, t.x.Data[t.x.At(s.n, i, s.ty*m-1, s.tx*m-1):], t.x.RowLen(), t.v[(i*tiles+s.off)*Block:], vStride)
-				return
+	cb, kb := blocks(t.g.C), blocks(t.g.K)
+	switch {
+	case t.halves:
+		d := t.d[i*len(t.d)/2:]
+		c0, c1 := i*cb/2, (i+1)*cb/2
+		for c := c0; c < c1; c++ {
+			t.input(c)
+		}
+		for b := range kb {
+			t.output(b, d, i == 0)
+		}
+		for pos := range t.p.positions() {
+			for panel := range panels(t.g.K) {
+				t.product(pos, panel, c0, c1, d)
 			}
-			b := i - cb
-			d := t.d[(b*tiles+s.off)*Block:]
-			t.isa.winoGrad(s.count, t.dy.Data[t.dy.At(s.n, b, s.ty*m, s.tx*m):], t.dy.RowLen(), d, dStride)
-			if t.db != nil {
-				t.biasGrad(s, b, d[onesPosition*dStride:])
-			}
-		})
-		return
+		}
+	case t.multiply:
+		// panels inside: threads are at the same position, whose V stays in the cache
+		t.product(i/panels(t.g.K), i%panels(t.g.K), 0, cb, t.d)
+	case i < cb:
+		t.input(i)
+	default:
+		t.output(i-cb, t.d, true)
 	}
-	// panels inside: threads are at the same position, whose V stays in the cache
-	pos, panel := i/panels(g.K), i%panels(g.K)
+}
+
+// input transforms block b of x.
+func (t *winoGradTask) input(b int) {
+	m, tiles := t.p.M, t.tiles.count()
+	stride := t.p.inputStride(t.g, tiles)
+	t.tiles.segments(func(s segment) {
+		t.isa.winoInput(s.tile, s.count, t.x.Data[t.x.At(s.n, b, s.ty*m-1, s.tx*m-1):], t.x.RowLen(), t.v[(b*tiles+s.off)*Block:], stride)
+	})
+}
+
+// output transforms block b of dy to d, and sums it up for db if bias.
+func (t *winoGradTask) output(b int, d []float32, bias bool) {
+	m, tiles := t.p.M, t.tiles.count()
+	stride := t.p.inputStride(Conv{C: t.g.K}, tiles)
+	t.tiles.segments(func(s segment) {
+		d := d[(b*tiles+s.off)*Block:]
+		t.isa.winoGrad(s.count, t.dy.Data[t.dy.At(s.n, b, s.ty*m, s.tx*m):], t.dy.RowLen(), d, stride)
+		if bias && t.db != nil {
+			t.biasGrad(s, b, d[onesPosition*stride:])
+		}
+	})
+}
+
+// product adds to du what blocks c0 … c1−1 of V and a panel of d, Ŷ, have in a position.
+func (t *winoGradTask) product(pos, panel, c0, c1 int, d []float32) {
+	g, tiles, cb := t.g, t.tiles.count(), blocks(t.g.C)
 	nb := min(2, blocks(g.K)-2*panel)
-	v, d := t.v[pos*vStride:], t.d[pos*dStride+2*panel*tiles*Block:]
+	v := t.v[pos*t.p.inputStride(g, tiles):]
+	d = d[pos*t.p.inputStride(Conv{C: g.K}, tiles)+2*panel*tiles*Block:]
 	du := t.du[(panel*t.p.positions()+pos)*cb*Block*Panel:]
 	flags := accumulate
 	if t.fresh && t.tiles.t0 == 0 {
@@ -99,7 +163,7 @@ func (t *winoGradTask) Part(_, i int) {
 	}
 	for t0 := 0; t0 < tiles; t0 += gradRun {
 		n := min(gradRun, tiles-t0)
-		for b := range cb {
+		for b := c0; b < c1; b++ {
 			t.isa.weightGrad(nb, 1, n, v[(b*tiles+t0)*Block:], 0, d[t0*Block:], 0, tiles*Block, du[b*Block*Panel:], flags)
 		}
 		flags = accumulate
