@@ -214,12 +214,12 @@ func checkBorder(t *testing.T, a *Act) {
 	}
 }
 
-// TestWinogradBackward compares dx and dw with the float64 reference, and dw summed
-// image by image with dw of the batch bit for bit.
+// TestWinogradBackward compares dx and dw with the float64 reference, and bit for bit dw
+// summed image by image with dw of the batch, and dw and db with one thread's.
 func TestWinogradBackward(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		for _, c := range winoCases {
-			for _, threads := range []int{1, 3} {
+			for _, threads := range []int{1, 2, 3} { // two have an algorithm of their own
 				t.Run(fmt.Sprintf("%v/threads%d", c, threads), func(t *testing.T) { testWinogradBackward(t, c, threads) })
 			}
 		}
@@ -251,7 +251,11 @@ func testWinogradBackward(t *testing.T, c convCase, threads int) {
 		du[i] *= 2 // what fresh must replace
 	}
 	dw := randoms(rng, g.WeightLen())
-	wk.WinogradBackwardWeights(p, g, x, dy, true, du, nil)
+	db, alone, db1 := make([]float32, g.BiasLen()), make([]float32, len(du)), make([]float32, g.BiasLen())
+	wk.WinogradBackwardWeights(p, g, x, dy, true, du, db)
+	NewWork(NewTeam(1)).WinogradBackwardWeights(p, g, x, dy, true, alone, db1)
+	checkBits(t, "du", du, alone)
+	checkBits(t, "db", db, db1)
 	wk.WinogradFold(p, g, du, dw)
 	got := make([]float32, len(ws))
 	g.Unpack(got, dw)
