@@ -107,7 +107,7 @@ const (
 	costBack      = 10  // a float of V that comes back from there for every panel, besides
 	costFork      = 3e5 // handing parts to the threads and waiting for them
 	costStream    = 12  // a float of U from memory at least, for what one thread gets of its bandwidth
-	costWait      = 1e7 // waiting, block by block, for the slower thread of those that share it
+	costWait      = 5e6 // waiting, block by block, for the slower thread of those that share it
 )
 
 // reachRows are those of the register tile that reading V and U was measured with. Its
