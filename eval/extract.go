@@ -13,7 +13,7 @@ import (
 // gathers what the network's last layer says of each: activations averaged, or their
 // maximum taken, over space (appendix B).
 type Extraction struct {
-	// Model's network ends with the layer wanted; see [vgg.Network.Until].
+	// Model's network ends with the layer wanted; see [network.Network.Until].
 	Model *vgg.Model
 	Data  *dataset.Dataset
 	// Scales lists the smallest sides Q, in pixels, that an image is rescaled to.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
 
@@ -21,7 +22,7 @@ import (
 func twoNets(t testing.TB) []eval.Net {
 	t.Helper()
 	m, other := randomModel(t), randomModel(t)
-	if err := other.Net.Init(vgg.He, 11); err != nil {
+	if err := other.Net.Init(network.He, 11); err != nil {
 		t.Fatal(err)
 	}
 	return []eval.Net{

@@ -14,6 +14,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
 
@@ -94,9 +95,9 @@ func set(t testing.TB, classes []string, files ...file) *dataset.Dataset {
 // in it, from 0 to 1.
 func colourModel(t testing.TB) *vgg.Model {
 	t.Helper()
-	o := vgg.DefaultOptions("A")
+	o := network.DefaultOptions("A")
 	o.Classes, o.Width, o.FC, o.Input = 3, 3./64, 8, 32
-	net, err := vgg.New(o)
+	net, err := network.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,13 +125,13 @@ func colourModel(t testing.TB) *vgg.Model {
 // randomModel has random weights and classes a to e.
 func randomModel(t testing.TB) *vgg.Model {
 	t.Helper()
-	o := vgg.DefaultOptions("B")
+	o := network.DefaultOptions("B")
 	o.Classes, o.Width, o.FC, o.Input = 5, 1./8, 32, 32
-	net, err := vgg.New(o)
+	net, err := network.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := net.Init(vgg.He, 7); err != nil {
+	if err := net.Init(network.He, 7); err != nil {
 		t.Fatal(err)
 	}
 	spec, err := preprocess.Preset("torchvision")

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
 )
 
 const (
@@ -27,7 +27,7 @@ type limits struct {
 
 // fixedBytes is what the process takes with the network before it sees an image: the
 // weights, and their transformed copies for images of any size or for crops alone.
-func fixedBytes(net *vgg.Network, anySize bool) int64 {
+func fixedBytes(net *network.Network, anySize bool) int64 {
 	c, side := net.Chain(), net.Options().Input
 	filters := c.FilterFloats()
 	if !anySize {
@@ -47,7 +47,7 @@ func anySize(views []view) bool {
 
 // newLimits divides a bound, or the default one where memory is 0, for images of any size
 // or for crops alone.
-func newLimits(net *vgg.Network, anySize bool, memory int64) (limits, error) {
+func newLimits(net *network.Network, anySize bool, memory int64) (limits, error) {
 	fixed := fixedBytes(net, anySize)
 	if memory == 0 {
 		memory = fixed + imageBytes
@@ -67,7 +67,7 @@ func newLimits(net *vgg.Network, anySize bool, memory int64) (limits, error) {
 }
 
 // passBytes is what a pass over n images of h×w takes.
-func (l limits) passBytes(net *vgg.Network, n, h, w int) (int64, error) {
+func (l limits) passBytes(net *network.Network, n, h, w int) (int64, error) {
 	floats, err := net.Chain().WorkspaceFloats(n, h, w)
 	if err != nil {
 		return 0, err
@@ -85,7 +85,7 @@ func (l limits) passBytes(net *vgg.Network, n, h, w int) (int64, error) {
 
 // DefaultMemory is the bound, in bytes, that evaluation of a network keeps to unless
 // another is given, of crops alone a smaller one.
-func DefaultMemory(net *vgg.Network) int64 { return fixedBytes(net, true) + imageBytes }
+func DefaultMemory(net *network.Network) int64 { return fixedBytes(net, true) + imageBytes }
 
 // mebibytes formats bytes for errors.
 func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20) }

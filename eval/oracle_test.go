@@ -12,6 +12,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
 
@@ -19,9 +20,9 @@ import (
 // computes: weight i of a tensor is a hash of its name and i.
 func oracleModel(t *testing.T) *vgg.Model {
 	t.Helper()
-	o := vgg.DefaultOptions("D")
+	o := network.DefaultOptions("D")
 	o.Classes, o.Width, o.FC = 10, 1./8, 64
-	net, err := vgg.New(o)
+	net, err := network.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +247,7 @@ func TestFullSize(t *testing.T) {
 	if err := json.Unmarshal(text, &o); err != nil {
 		t.Fatal(err)
 	}
-	m, err := vgg.Open(*fullWeights)
+	m, err := vgg.Open(t.Context(), *fullWeights, vgg.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,11 +257,11 @@ func TestFullSize(t *testing.T) {
 // writeFullSize writes the paper's D with random weights.
 func writeFullSize(t *testing.T, path string) {
 	t.Helper()
-	net, err := vgg.New(vgg.DefaultOptions("D"))
+	net, err := network.New(network.DefaultOptions("D"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := net.Init(vgg.He, 1); err != nil {
+	if err := net.Init(network.He, 1); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range net.Params() {
@@ -281,7 +282,7 @@ func writeFullSize(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (&vgg.Model{Net: net, Classes: vgg.ImageNetClasses(), Preprocess: spec}).Save(path); err != nil {
+	if err := (&vgg.Model{Net: net, Classes: vgg.ImageNetClasses(), Preprocess: spec}).Save(t.Context(), path); err != nil {
 		t.Fatal(err)
 	}
 }

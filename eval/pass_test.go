@@ -13,6 +13,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -20,13 +21,13 @@ import (
 // narrowModel has random weights and classes a to c.
 func narrowModel(t testing.TB, config string) *vgg.Model {
 	t.Helper()
-	o := vgg.DefaultOptions(config)
+	o := network.DefaultOptions(config)
 	o.Classes, o.Width, o.FC, o.Input = 3, 1./16, 16, 32
-	net, err := vgg.New(o)
+	net, err := network.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := net.Init(vgg.Glorot, 3); err != nil {
+	if err := net.Init(network.Glorot, 3); err != nil {
 		t.Fatal(err)
 	}
 	spec, err := preprocess.Preset("torchvision")

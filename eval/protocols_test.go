@@ -7,6 +7,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/network"
 )
 
 // posterior is what an evaluation gives a picture for its own class, by its loss.
@@ -57,7 +58,7 @@ func TestMultiCropByHand(t *testing.T) {
 func TestOrderOfAveraging(t *testing.T) {
 	m := randomModel(t)
 	other := randomModel(t)
-	if err := other.Net.Init(vgg.Glorot, 9); err != nil {
+	if err := other.Net.Init(network.Glorot, 9); err != nil {
 		t.Fatal(err)
 	}
 	// The other one's classes in another order.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -114,7 +115,7 @@ func softmaxMap(scores []float32, classes int) []float32 {
 
 // strideOf is how many pixels lie from one place of the class score map to the next:
 // the poolings halve the image as often as it takes.
-func strideOf(net *vgg.Network) (int, error) {
+func strideOf(net *network.Network) (int, error) {
 	side := net.Options().Input
 	for stride := 1; stride <= 1<<14; stride *= 2 {
 		shape, err := net.OutputShape(1, side+stride, side)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
 
@@ -72,10 +73,10 @@ func tinyModel(t testing.TB, r vgg.Regression, seed uint64, config ...string) *v
 	}
 	config = append(config, "16 M 16 M 16 M FC16 FC")
 	var err error
-	if m.Net, err = vgg.New(vgg.Options{Config: config[0], Classes: outputs, Width: 1, FC: 16, Input: 32}); err != nil {
+	if m.Net, err = network.New(network.Options{Config: config[0], Classes: outputs, Width: 1, FC: 16, Input: 32}); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Net.Init(vgg.He, seed); err != nil {
+	if err := m.Net.Init(network.He, seed); err != nil {
 		t.Fatal(err)
 	}
 	if r != "" { // boxes about the middle of their windows rather than anywhere

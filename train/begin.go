@@ -1,11 +1,13 @@
 package train
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 )
@@ -28,14 +30,14 @@ const preConvolutions = 4
 // the recipe's rule takes from another model. It resolves the recipe's rule. lastRandom
 // keeps the last layer random, whose outputs stand for something else than the file's; so
 // does a file whose classes are others than these, by name.
-func begin(net *vgg.Network, r *Recipe, lastRandom bool, classes []string) (*InitReport, *preprocess.Spec, error) {
+func begin(ctx context.Context, net *network.Network, r *Recipe, lastRandom bool, classes []string) (*InitReport, *preprocess.Spec, error) {
 	if err := net.Init(r.Init, r.Seed); err != nil {
 		return nil, nil, err
 	}
 	if r.InitFrom == "" {
 		return nil, nil, nil
 	}
-	from, err := vgg.Open(r.InitFrom)
+	from, err := vgg.Open(ctx, r.InitFrom, vgg.OpenOptions{})
 	if err != nil {
 		return nil, nil, fmt.Errorf("train: init_from: %w", err)
 	}
@@ -96,7 +98,7 @@ func otherClasses(p, src *nn.Param) bool {
 
 // wantedLayers are the layers of a model that a rule takes; nil stands for all. With a
 // convolution goes its batch normalisation.
-func wantedLayers(from *vgg.Network, rule InitRule) map[string]bool {
+func wantedLayers(from *network.Network, rule InitRule) map[string]bool {
 	if rule != PreInitialisation {
 		return nil
 	}

@@ -12,8 +12,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 )
@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // tinyRecipe trains A at a sixteenth of its width on 32×32 crops.
 func tinyRecipe() Recipe {
 	return Recipe{
-		Config: "A", Width: 1.0 / 16, FC: 16, Input: 32, Dropout: 0.5, LRN: nn.Krizhevsky, Init: vgg.He,
+		Config: "A", Width: 1.0 / 16, FC: 16, Input: 32, Dropout: 0.5, LRN: nn.Krizhevsky, Init: network.He,
 		InitRule: Auto, Freeze: []string{}, LayerRates: []string{},
 		Batch: 4, Groups: 1, Epochs: 2, MaxIterations: 1000, LearningRate: 1e-2, Momentum: 0.9, WeightDecay: 5e-4, DecayBiases: true,
 		Schedule: Schedule{Name: "step", Factor: 0.1, Decreases: 1, Patience: 1, Threshold: 1e-3, Steps: []int{}, WarmupFactor: 0.1},

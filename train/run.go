@@ -11,6 +11,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/interchange"
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/preprocess"
 )
@@ -188,7 +189,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
 		// The weights are whole: an update is never cut short.
 		err = context.Cause(ctx)
-		if saveErr := errors.Join(r.checkpoint(true), r.model.Save(r.dir.last())); saveErr != nil {
+		if saveErr := errors.Join(r.checkpoint(true), r.model.Save(context.Background(), r.dir.last())); saveErr != nil {
 			err = errors.Join(err, saveErr)
 		}
 	}
@@ -253,14 +254,14 @@ func (r *run) setBest(e Epoch) {
 // save saves the weights and the checkpoint that end an epoch. A checkpoint comes after
 // the best weights, so that a run that goes on from it has them.
 func (r *run) save(e Epoch) error {
-	if err := r.model.Save(r.dir.last()); err != nil {
+	if err := r.model.Save(context.Background(), r.dir.last()); err != nil {
 		if r.done() || r.o.Keep == 0 {
 			return err
 		}
 		r.o.Log.Warn("weights not saved, training goes on", "error", err)
 	}
 	if e.Best {
-		if err := r.model.Save(r.dir.best()); err != nil {
+		if err := r.model.Save(context.Background(), r.dir.best()); err != nil {
 			return err
 		}
 	}
@@ -373,7 +374,7 @@ func (r *run) checkpoint(last bool) error {
 		s.Unreadable = append(s.Unreadable, name)
 	}
 	slices.Sort(s.Unreadable)
-	tensors := r.model.Net.Tensors()
+	tensors := interchange.NativeTensors(r.model.Net)
 	for _, p := range r.model.Net.Params() {
 		if v := r.momentum(p); v != nil {
 			tensors = append(tensors, momentumSource(p, v))

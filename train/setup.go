@@ -16,6 +16,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
@@ -96,7 +97,7 @@ func newRun(ctx context.Context, o Options) (_ *run, err error) {
 		}
 	}
 	rec := &o.Recipe
-	net, err := vgg.New(rec.Options(o.outputs()))
+	net, err := network.New(rec.Options(o.outputs()))
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +113,7 @@ func newRun(ctx context.Context, o Options) (_ *run, err error) {
 	r := &run{bad: map[string]bool{}, position: position{epoch: 1}}
 	var pixels *preprocess.Spec
 	if from == nil {
-		if r.init, pixels, err = begin(net, rec, o.Task != nil, o.Train.Classes); err != nil {
+		if r.init, pixels, err = begin(ctx, net, rec, o.Task != nil, o.Train.Classes); err != nil {
 			return nil, err
 		}
 		if o.Resume {

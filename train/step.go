@@ -7,9 +7,9 @@ import (
 	"runtime"
 	"sync"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/comm"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -46,7 +46,7 @@ type stepOptions struct {
 // replica is what a rank has: the network, its momentum, and memory for its gradients.
 type replica struct {
 	comm  comm.Group
-	net   *vgg.Network
+	net   *network.Network
 	state *nn.Training
 	sgd   *nn.SGD
 	sums  sums
@@ -65,7 +65,7 @@ func (s *stepper) place(g, n int) int { return g * n / s.o.Recipe.Groups }
 // newStepper returns the stepper of a network whose parameters are set, and those that
 // are not learnt marked as frozen. The network is rank 0's; between steps it may be run
 // and saved.
-func newStepper(net *vgg.Network, o stepOptions) (*stepper, error) {
+func newStepper(net *network.Network, o stepOptions) (*stepper, error) {
 	groups := o.Recipe.Groups
 	if groups < 1 || o.Ranks < 1 || groups%o.Ranks != 0 {
 		return nil, groupsError(groups, o.Ranks)
@@ -83,7 +83,7 @@ func newStepper(net *vgg.Network, o stepOptions) (*stepper, error) {
 		r := &replica{comm: group, net: net}
 		if rank > 0 {
 			var err error
-			if r.net, err = vgg.New(net.Options()); err != nil {
+			if r.net, err = network.New(net.Options()); err != nil {
 				return nil, err
 			}
 		}

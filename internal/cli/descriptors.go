@@ -209,7 +209,7 @@ func (f *describeFlags) describe(e *environment, file string, h transfer.Header,
 	bar := newProgress(e.stderr, images.Len()*len(h.Nets), "images")
 	defer bar.close()
 	o := transfer.Options{OnImage: func(done, _ int) { bar.set(done, "describing") }}
-	rows, errs, err := transfer.Describe(e.ctx, h, images, o, f.opener(file, threads))
+	rows, errs, err := transfer.Describe(e.ctx, h, images, o, f.opener(e, file, threads))
 	if err != nil {
 		return nil, err
 	}
@@ -224,8 +224,8 @@ func (f *describeFlags) describe(e *environment, file string, h transfer.Header,
 
 // opener opens the networks that a file names by where they were, or --weights says they
 // are; the hash tells whether they are the same.
-func (f *describeFlags) opener(file string, threads int) func(transfer.NetID) (*vgg.Model, error) {
-	open := &opener{threads: threads, headless: true}
+func (f *describeFlags) opener(e *environment, file string, threads int) func(transfer.NetID) (*vgg.Model, error) {
+	open := &opener{threads: threads, headless: true, env: e}
 	return func(n transfer.NetID) (*vgg.Model, error) {
 		for _, path := range append(slices.Clone(f.Weights), n.Weights) {
 			sum, err := fileSHA256(path)

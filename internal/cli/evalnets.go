@@ -91,7 +91,7 @@ func (o *opener) read(file string) (*vgg.Model, error) {
 	if o.flags != nil {
 		return o.flags.open(o.env, file, o.fc)
 	}
-	return vgg.OpenStored(file, o.fc)
+	return openWeights(o.env, file, vgg.OpenOptions{FCStorage: o.fc})
 }
 
 // net is what package eval needs to know of a file of weights.

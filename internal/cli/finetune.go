@@ -9,7 +9,6 @@ import (
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
-	"github.com/verydeep/vgg/weights"
 )
 
 // fineTuning is what training begins with where the command line names weights and
@@ -26,16 +25,7 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 	if c.InitFrom == nil || c.Recipe != "" || c.Config != nil || c.InitRule != nil || c.boxes != nil || from != nil || c.sample() {
 		return nil, nil
 	}
-	path, err := c.path(e, *c.InitFrom)
-	if err != nil {
-		return nil, err
-	}
-	f, err := weights.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	contents, err := vgg.Identify(f, vgg.OpenOptions{})
+	contents, path, err := c.describe(e, *c.InitFrom, vgg.OpenOptions{})
 	if err != nil {
 		return nil, err
 	}

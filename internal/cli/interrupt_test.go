@@ -88,7 +88,7 @@ func TestInterruptedTraining(t *testing.T) {
 			t.Error("the run went on after the interruption")
 		}
 		for _, name := range []string{"last.safetensors", "best.safetensors"} {
-			if _, err := vgg.Open(filepath.Join(run, name)); err != nil {
+			if _, err := vgg.Open(t.Context(), filepath.Join(run, name), vgg.OpenOptions{}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -104,7 +104,7 @@ func TestInterrupted(t *testing.T) {
 	weights := filepath.Join(t.TempDir(), "w.safetensors")
 	m := colourModel()
 	m.Classes = []string{"dark", "light", "other"}
-	if err := m.Save(weights); err != nil {
+	if err := m.Save(t.Context(), weights); err != nil {
 		t.Fatal(err)
 	}
 	ctx, interrupt := context.WithCancel(t.Context())

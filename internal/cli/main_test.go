@@ -25,6 +25,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/cli"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/weights"
 )
@@ -47,7 +48,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
-			return colourModel().Save(filepath.Join(e.WorkDir, "colours.safetensors"))
+			return colourModel().Save(t.Context(), filepath.Join(e.WorkDir, "colours.safetensors"))
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"corrupt":  corrupt,
@@ -233,9 +234,9 @@ func bare(ts *testscript.TestScript, path string) {
 // channels on, so that the scores of a 32×32 crop are the largest red, green and blue
 // in it, from 0 to 3.
 func colourModel() *vgg.Model {
-	o := vgg.DefaultOptions("A")
+	o := network.DefaultOptions("A")
 	o.Classes, o.Width, o.FC, o.Input = 3, 3./64, 8, 32
-	net, err := vgg.New(o)
+	net, err := network.New(o)
 	if err != nil {
 		panic(err)
 	}

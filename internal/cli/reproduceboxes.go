@@ -36,7 +36,7 @@ func (c *reproduceCommand) localise(e *environment, plan eval.Plan, images *data
 	}
 	fmt.Fprintf(e.stderr, "%s\n%s images of %s; %d of %d networks found in %s; results in %s\n", plan.Title,
 		report.Count(int64(data.Len())), data.Name, count(found), len(found), c.Weights, results)
-	bars := map[string]*progress{}
+	bars := map[string]*progressBar{}
 	defer func() {
 		for _, bar := range bars {
 			bar.close()
@@ -49,10 +49,10 @@ func (c *reproduceCommand) localise(e *environment, plan eval.Plan, images *data
 			if file == "" {
 				return nil, "", false, nil
 			}
-			open := func() (*vgg.Model, error) { return vgg.OpenStored(file, c.FCWeights) }
+			open := func() (*vgg.Model, error) { return openWeights(e, file, vgg.OpenOptions{FCStorage: c.FCWeights}) }
 			if boxes {
 				open = func() (*vgg.Model, error) {
-					return vgg.OpenLocaliser(file, vgg.OpenOptions{FC: c.FCWeights})
+					return openWeights(e, file, vgg.OpenOptions{Localiser: true, FCStorage: c.FCWeights})
 				}
 			}
 			m, err := open()

@@ -41,7 +41,7 @@ func (c *reproduceCommand) transfer(e *environment, t transfer.Table) error {
 			return transfer.Net{Weights: file, SHA256: n.SHA256, FCWeights: n.FCWeights, Open: n.Open}, true, err
 		},
 	}
-	var bar *progress
+	var bar *progressBar
 	what := ""
 	stop := func() {
 		if bar != nil {

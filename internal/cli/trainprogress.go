@@ -21,10 +21,10 @@ type trainProgress struct {
 	out      io.Writer
 	errors   io.Writer
 	dir      string
-	bar      *progress // nil before the run has begun
-	perEpoch int       // iterations
-	from     int       // iteration that the run goes on from
-	header   bool      // of the epochs is printed
+	bar      *progressBar // nil before the run has begun
+	perEpoch int          // iterations
+	from     int          // iteration that the run goes on from
+	header   bool         // of the epochs is printed
 	curve    report.Curve
 	drawn    time.Time
 	boxes    bool // the run is judged by boxes

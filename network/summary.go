@@ -1,4 +1,4 @@
-package vgg
+package network
 
 import (
 	"fmt"
@@ -6,7 +6,7 @@ import (
 	"github.com/verydeep/vgg/nn"
 )
 
-// Summary tells a network's layers and sizes. Its JSON keys are those of
+// Summary lists a network's layers and sizes. Its JSON keys are those of
 // `vgg summary --json`.
 type Summary struct {
 	Config     string         `json:"config"`
@@ -31,16 +31,16 @@ type LayerSummary struct {
 // shifts of batch normalisation count as weights and biases; its running statistics do
 // not count.
 func Summarise(o Options) (Summary, error) {
-	a, layers, err := o.layers()
+	a, chain, err := o.plan()
 	if err != nil {
 		return Summary{}, err
 	}
-	shapes, err := nn.Plan(3, layers...).Shapes(o.Input, o.Input)
+	shapes, err := chain.Shapes(o.Input, o.Input)
 	if err != nil {
 		return Summary{}, err
 	}
-	s := Summary{Config: a.name}
-	for i, l := range layers {
+	s := Summary{Config: a.Name}
+	for i, l := range chain.Layers() {
 		out := shapes[i]
 		row := LayerSummary{Name: l.Name(), Output: [3]int{out.C, out.H, out.W}}
 		switch l := l.(type) {
@@ -70,44 +70,38 @@ func Summarise(o Options) (Summary, error) {
 	return s, nil
 }
 
-// Memory is what a network needs, in bytes.
+// Memory is the memory that a network needs, in bytes.
 type Memory struct {
 	Inference int64 `json:"inference_bytes"` // a forward pass over the batch
 	Training  int64 `json:"training_bytes"`  // a training step with momentum over the batch
 	Batch     int   `json:"batch"`
 }
 
-// processBytes is what a Go process of this library takes besides the network: code,
+// processBytes is the memory of a Go process of this library without a network: code,
 // runtime, stacks and the collector's own structures.
 const processBytes = 14 << 20
 
 // maxBatch bounds the batches that memory is estimated for, so that no sum overflows.
 const maxBatch = 1 << 16
 
-// EstimateMemory computes what passes over batch images of the input side need,
-// without building the network: parameters, buffers, scratch memory of each thread,
-// the batch itself and, in training, gradients and momentum.
+// EstimateMemory computes what passes over batch images of the input side need, without
+// building the network: parameters in o.FCStorage, buffers, scratch memory of each thread,
+// the batch itself and, in training, gradients and momentum. Training is in float32
+// whatever the storage.
 func EstimateMemory(o Options, batch, threads int) (Memory, error) {
-	return EstimateMemoryStored(o, batch, threads, nn.F32)
-}
-
-// EstimateMemoryStored is [EstimateMemory] for a network whose fully connected weights
-// lie in memory as fc says; see [NewStored]. Training is always in float32.
-func EstimateMemoryStored(o Options, batch, threads int, fc nn.Storage) (Memory, error) {
 	if batch < 1 || batch > maxBatch {
 		return Memory{}, fmt.Errorf("vgg: batch of %d images, want 1 to %d", batch, maxBatch)
 	}
-	_, layers, err := o.layers()
+	c, err := Plan(o)
 	if err != nil {
 		return Memory{}, err
 	}
-	c := nn.Plan(3, layers...)
 	c.SetThreads(threads)
 	train, err := c.TrainingFloats(batch, o.Input, o.Input)
 	if err != nil {
 		return Memory{}, err
 	}
-	if err := c.StoreFC(fc); err != nil {
+	if err := c.StoreFC(o.storage()); err != nil {
 		return Memory{}, err
 	}
 	infer, err := c.InferenceFloats(batch, o.Input, o.Input)
@@ -120,7 +114,7 @@ func EstimateMemoryStored(o Options, batch, threads int, fc nn.Storage) (Memory,
 	}
 	var saved int64
 	for _, p := range plans {
-		if p.Connected && fc != nn.F32 {
+		if p.Connected && o.storage() != nn.F32 {
 			saved += p.WeightBytes // 16 bits save as much as they take
 		}
 	}

@@ -1,4 +1,4 @@
-package vgg
+package network
 
 import (
 	"math"
@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/nn"
 )
 
@@ -23,7 +24,7 @@ func TestEstimateMemory(t *testing.T) {
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	for _, config := range append(Configs(), "D-BN", "D-LRN") {
+	for _, config := range append(architecture.Names(), "D-BN", "D-LRN") {
 		o := DefaultOptions(config)
 		s, err := Summarise(o)
 		if err != nil {
@@ -55,7 +56,7 @@ func TestEstimateMemory(t *testing.T) {
 			t.Errorf("training: %d bytes an image, want %d to 4 times that", got, least)
 		}
 	}
-	huge := Options{Config: "E-BN", Classes: maxUnits, Width: 64, FC: maxUnits, Input: 1 << 14}
+	huge := Options{Config: "E-BN", Classes: architecture.MaxUnits, Width: 64, FC: architecture.MaxUnits, Input: 1 << 14}
 	if m := estimate(huge, maxBatch, 1); m.Inference < 1<<50 {
 		t.Errorf("the largest network: %+v: a sum overflowed", m)
 	}
@@ -85,7 +86,7 @@ func TestEstimateMemoryOutOfRange(t *testing.T) {
 	}
 }
 
-func TestEstimateMemoryStored(t *testing.T) {
+func TestEstimateMemoryOfStorage(t *testing.T) {
 	for _, o := range []Options{DefaultOptions("D"), {Config: "A", Classes: 5, Width: 0.1, FC: 40, Input: 64}} {
 		full, err := EstimateMemory(o, 2, 2)
 		if err != nil {
@@ -102,7 +103,9 @@ func TestEstimateMemoryStored(t *testing.T) {
 			}
 		}
 		for _, storage := range []nn.Storage{nn.F16, nn.BF16} {
-			half, err := EstimateMemoryStored(o, 2, 2, storage)
+			stored := o
+			stored.FCStorage = storage
+			half, err := EstimateMemory(stored, 2, 2)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -115,7 +118,9 @@ func TestEstimateMemoryStored(t *testing.T) {
 			}
 		}
 	}
-	if _, err := EstimateMemoryStored(DefaultOptions("D"), 1, 1, "f8"); err == nil || !strings.Contains(err.Error(), `storage "f8"`) {
+	unknown := DefaultOptions("D")
+	unknown.FCStorage = "f8"
+	if _, err := EstimateMemory(unknown, 1, 1); err == nil || !strings.Contains(err.Error(), `storage "f8"`) {
 		t.Errorf("unknown storage: %v", err)
 	}
 }

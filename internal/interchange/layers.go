@@ -1,30 +1,32 @@
-package vgg
+package interchange
 
 import (
 	"fmt"
 	"math"
 	"slices"
 
+	"github.com/verydeep/vgg/architecture"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/weights"
 )
 
-// chainReader makes an outline of the layers that a file describes.
-type chainReader struct {
-	f  *weights.File
-	ol *outline
-	// channelsLast: the activation is (H,W,C) where it is flattened.
+// layerReader makes an outline of the layers that a file describes.
+type layerReader struct {
+	f *weights.File
+	o *Outline
+	// channelsLast: the activation is flattened in (H,W,C) order.
 	channelsLast bool
-	head         bool    // fully connected layers have begun
-	pad          float64 // of a layer of its own, for the convolution that follows
-	ended        string  // the soft-max
+	head         bool    // whether the fully connected layers have begun
+	pad          float64 // padding by a layer of its own, for the convolution that follows
+	ended        string  // name of the soft-max
 }
 
-// outlineOfLayers follows the chain of layers that a file describes.
-func outlineOfLayers(f *weights.File) (*outline, error) {
-	r := &chainReader{f: f, ol: &outline{scheme: string(f.Format()), complete: true}}
-	r.channelsLast = columnFormat(f.Format())
+// readLayers recognises the network in the chain of layers that a file describes.
+func readLayers(f *weights.File) (*Outline, error) {
+	r := &layerReader{f: f, o: &Outline{Complete: true}}
+	r.channelsLast = channelsLastFormat(f.Format())
 	for _, l := range f.Layers() {
 		if err := r.add(l); err != nil {
 			return nil, fmt.Errorf("layer %s (%s): %w", l.Name, l.Op, err)
@@ -35,15 +37,16 @@ func outlineOfLayers(f *weights.File) (*outline, error) {
 		return nil, err
 	}
 	r.unused()
-	return r.ol, r.normalisations()
+	return r.o, r.normalisations()
 }
 
-// columnFormat tells whether the weights of a format lie (in…,out), channels last.
-func columnFormat(f weights.Format) bool {
+// channelsLastFormat tells whether the weights of a format have axes (in…,out), channels
+// last.
+func channelsLastFormat(f weights.Format) bool {
 	return f == weights.Keras || f == weights.TFJS || f == weights.MatConvNet
 }
 
-func (r *chainReader) add(l weights.Layer) error {
+func (r *layerReader) add(l weights.Layer) error {
 	if r.ended != "" && len(l.Tensors) > 0 {
 		return fmt.Errorf("after the soft-max %s, want it last", r.ended)
 	}
@@ -78,7 +81,7 @@ func (r *chainReader) add(l weights.Layer) error {
 	case "dropout":
 		if r.head {
 			if x, ok := a.one("ratio"); ok && x > 0 && x < 1 {
-				r.ol.dropout = float32(x)
+				r.o.dropout = float32(x)
 			}
 		}
 		return nil
@@ -111,35 +114,35 @@ func (a attributes) all(name string, x float64) bool {
 	return true
 }
 
-// last is the link that what follows belongs to: the last one with tensors, unless a
-// pooling or another layer came after it.
-func (r *chainReader) last() *link {
-	if n := len(r.ol.links); n > 0 && (r.ol.links[n-1].kind == convolution || r.ol.links[n-1].kind == connected) {
-		return &r.ol.links[n-1]
+// last returns the layer that a normalisation or a rectification belongs to: the last
+// layer, if it has tensors.
+func (r *layerReader) last() *fileLayer {
+	if n := len(r.o.layers); n > 0 && r.o.layers[n-1].hasWeight() {
+		return &r.o.layers[n-1]
 	}
 	return nil
 }
 
-// connectLast takes 1×1 convolutions at the end, the last of which gives scores, for the
-// fully connected layers that they are where the features have come down to a pixel.
-func (r *chainReader) connectLast() {
-	links := r.ol.links
-	if n := len(links); n == 0 || links[n-1].kind != convolution || links[n-1].relu {
+// connectLast makes fully connected layers of 1×1 convolutions at the end, if the last of
+// them gives scores: it isn't rectified.
+func (r *layerReader) connectLast() {
+	layers := r.o.layers
+	if n := len(layers); n == 0 || layers[n-1].Kind != architecture.Convolution || layers[n-1].relu {
 		return
 	}
-	for i := len(links) - 1; i >= 0 && links[i].kind == convolution && links[i].r == 1; i-- {
-		links[i].kind, links[i].r = connected, 0
+	for i := len(layers) - 1; i >= 0 && layers[i].Kind == architecture.Convolution && layers[i].Side == 1; i-- {
+		layers[i].Kind, layers[i].Side = architecture.Connected, 0
 	}
 }
 
-// rectified checks that all layers with tensors are rectified but the last fully
+// rectified checks that every layer with tensors is rectified, except for the last fully
 // connected one.
-func (r *chainReader) rectified() error {
-	n := len(r.ol.links)
-	for i, l := range r.ol.links {
-		last := i == n-1 && l.kind == connected
+func (r *layerReader) rectified() error {
+	n := len(r.o.layers)
+	for i, l := range r.o.layers {
+		last := i == n-1 && l.Kind == architecture.Connected
 		switch {
-		case l.kind != convolution && l.kind != connected:
+		case !l.hasWeight():
 		case last && l.relu:
 			return fmt.Errorf("layer %s: the last fully connected layer is rectified, want scores", l.name)
 		case !last && !l.relu:
@@ -149,7 +152,7 @@ func (r *chainReader) rectified() error {
 	return nil
 }
 
-func (r *chainReader) input(a attributes) error {
+func (r *layerReader) input(a attributes) error {
 	s := a["shape"]
 	if len(s) != 3 {
 		return nil
@@ -158,15 +161,15 @@ func (r *chainReader) input(a attributes) error {
 	if !r.channelsLast {
 		h, w = s[1], s[2]
 	}
-	if h == w && h > 0 && h <= maxInput {
-		r.ol.input = int(h)
+	if h == w && h > 0 && h <= network.MaxInput {
+		r.o.input = int(h)
 	}
 	return nil
 }
 
-// rescaling is y = x·scale + offset of the pixels.
-func (r *chainReader) rescaling(a attributes) error {
-	if len(r.ol.links) > 0 || r.ol.rescale != nil {
+// rescaling adds y = x·scale + offset of the pixels x.
+func (r *layerReader) rescaling(a attributes) error {
+	if len(r.o.layers) > 0 || r.o.Rescale != nil {
 		return fmt.Errorf("want it once, before the first convolution")
 	}
 	scale, ok := a.one("scale")
@@ -185,12 +188,12 @@ func (r *chainReader) rescaling(a attributes) error {
 			return fmt.Errorf("offset %v, want one number or three", offset)
 		}
 	}
-	r.ol.rescale = &s
+	r.o.Rescale = &s
 	return nil
 }
 
-// entries looks the layer's tensors up.
-func (r *chainReader) entries(l weights.Layer) (map[string]weights.Entry, error) {
+// entries returns the layer's tensors by role.
+func (r *layerReader) entries(l weights.Layer) (map[string]weights.Entry, error) {
 	m := map[string]weights.Entry{}
 	for role, name := range l.Tensors {
 		e, err := r.f.Lookup(name)
@@ -202,7 +205,7 @@ func (r *chainReader) entries(l weights.Layer) (map[string]weights.Entry, error)
 	return m, nil
 }
 
-func (r *chainReader) weight(l weights.Layer, head, columns, channelsLast bool) (*link, error) {
+func (r *layerReader) weight(l weights.Layer, head, columns, channelsLast bool) (*fileLayer, error) {
 	tensors, err := r.entries(l)
 	if err != nil {
 		return nil, err
@@ -211,23 +214,23 @@ func (r *chainReader) weight(l weights.Layer, head, columns, channelsLast bool) 
 	if !ok {
 		return nil, fmt.Errorf("no weight among the tensors")
 	}
-	k, err := weightLink(l.Name, w, head, columns, channelsLast)
+	k, err := newFileLayer(l.Name, w, head, columns, channelsLast)
 	if err != nil {
 		return nil, err
 	}
 	k.tensors = tensors
-	r.ol.links = append(r.ol.links, k)
-	return &r.ol.links[len(r.ol.links)-1], nil
+	r.o.layers = append(r.o.layers, k)
+	return &r.o.layers[len(r.o.layers)-1], nil
 }
 
-func (r *chainReader) conv(l weights.Layer, a attributes) error {
+func (r *layerReader) conv(l weights.Layer, a attributes) error {
 	if a["channels_first"] != nil {
 		return fmt.Errorf("channels first, want Keras's default, channels last")
 	}
 	if !a.all("strides", 1) || !a.all("dilations", 1) || !a.all("group", 1) {
 		return fmt.Errorf("strides %v, dilations %v, groups %v, want 1", a["strides"], a["dilations"], a["group"])
 	}
-	columns := columnFormat(r.f.Format())
+	columns := channelsLastFormat(r.f.Format())
 	e, err := r.f.Lookup(l.Tensors["weight"])
 	if err != nil {
 		return err
@@ -243,7 +246,7 @@ func (r *chainReader) conv(l weights.Layer, a attributes) error {
 	r.pad = 0
 	switch {
 	case !known || 2*pad == float64(side-1) && !(r.head && side == 1):
-	case pad == 0 && (side > 1 || r.head) && len(r.ol.links) > 0:
+	case pad == 0 && (side > 1 || r.head) && len(r.o.layers) > 0:
 		r.head = true // a fully connected layer as a convolution
 	default:
 		return fmt.Errorf("padding %v of %d×%d filters, want %d", pad, side, side, (side-1)/2)
@@ -252,8 +255,8 @@ func (r *chainReader) conv(l weights.Layer, a attributes) error {
 	return err
 }
 
-// padOf is the border of a convolution, where the file tells.
-func (r *chainReader) padOf(a attributes, side int) (pad float64, known bool) {
+// padOf returns the padding of a convolution, if the file tells it.
+func (r *layerReader) padOf(a attributes, side int) (pad float64, known bool) {
 	if same, ok := a.one("padding"); ok {
 		if same == 1 {
 			return float64(side-1) / 2, true
@@ -263,7 +266,7 @@ func (r *chainReader) padOf(a attributes, side int) (pad float64, known bool) {
 	p := a["pads"]
 	if len(p) == 0 {
 		if r.f.Format() == weights.CaffeModel {
-			// Without its parameters: fc6 as a convolution is told by its even or large side.
+			// The file has no parameters: the side tells fc6, as a convolution, from the others.
 			return 0, side > 5
 		}
 		return r.pad, true
@@ -276,8 +279,8 @@ func (r *chainReader) padOf(a attributes, side int) (pad float64, known bool) {
 	return p[0] + r.pad, true
 }
 
-func (r *chainReader) connected(l weights.Layer, a attributes) error {
-	columns := columnFormat(r.f.Format())
+func (r *layerReader) connected(l weights.Layer, a attributes) error {
+	columns := channelsLastFormat(r.f.Format())
 	if t, ok := a.one("transB"); ok {
 		columns = t == 0
 	}
@@ -287,9 +290,9 @@ func (r *chainReader) connected(l weights.Layer, a attributes) error {
 	return err
 }
 
-func (r *chainReader) batchNorm(l weights.Layer, a attributes) error {
+func (r *layerReader) batchNorm(l weights.Layer, a attributes) error {
 	w := r.last()
-	if w == nil || w.bn || w.relu {
+	if w == nil || w.BatchNorm || w.relu {
 		return fmt.Errorf("want batch normalisation between a convolution and its rectification")
 	}
 	tensors, err := r.entries(l)
@@ -299,92 +302,88 @@ func (r *chainReader) batchNorm(l weights.Layer, a attributes) error {
 	for role, e := range tensors {
 		w.tensors[role] = e
 	}
-	w.bn = true
+	w.BatchNorm = true
 	eps, ok := a.one("epsilon")
 	if !ok {
-		eps = defaultBNEps
+		eps = network.DefaultBNEps
 	}
-	if r.ol.bnEps != 0 && r.ol.bnEps != float32(eps) {
-		return fmt.Errorf("epsilon %v, want that of the other normalisations, %v", eps, r.ol.bnEps)
+	if r.o.bnEps != 0 && r.o.bnEps != float32(eps) {
+		return fmt.Errorf("epsilon %v, want that of the other normalisations, %v", eps, r.o.bnEps)
 	}
-	r.ol.bnEps = float32(eps)
+	r.o.bnEps = float32(eps)
 	return nil
 }
 
-func (r *chainReader) maxPool(a attributes) error {
-	if r.head || len(r.ol.links) == 0 {
+func (r *layerReader) maxPool(a attributes) error {
+	if r.head || len(r.o.layers) == 0 {
 		return fmt.Errorf("want it between convolutions")
 	}
 	strides := a["strides"]
 	if !(a.all("kernel_shape", 2) && a.all("strides", 2) && a.all("pads", 0) && a.all("dilations", 1)) || len(strides) == 0 && a["kernel_shape"] != nil {
 		return fmt.Errorf("windows %v, strides %v, padding %v, want 2×2 with stride 2", a["kernel_shape"], strides, a["pads"])
 	}
-	r.ol.links = append(r.ol.links, link{layerSpec: layerSpec{kind: pooling}})
+	r.o.layers = append(r.o.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.Pooling}})
 	return nil
 }
 
-// averagePool passes over the pooling that torchvision's export leaves, which changes
+// averagePool ignores the 1×1 pooling that torchvision's export leaves, which changes
 // nothing at the side that the classifier was made for.
-func (r *chainReader) averagePool(op string, a attributes) error {
+func (r *layerReader) averagePool(op string, a attributes) error {
 	if op == "avgpool" && len(a["kernel_shape"]) > 0 && a.all("kernel_shape", 1) && a.all("strides", 1) && a.all("pads", 0) {
 		return nil
 	}
 	return fmt.Errorf("windows %v: want max-pooling, 2×2 with stride 2", a["kernel_shape"])
 }
 
-// lrn is as ONNX has it: y = x/(bias + α/size·Σx²)^β.
-func (r *chainReader) lrn(a attributes) error {
-	v := lrnValues{k: 1, alpha: 1e-4, beta: 0.75}
+// lrn adds local response normalisation in ONNX's form: y = x/(bias + α/size·Σx²)^β.
+func (r *layerReader) lrn(a attributes) error {
+	v := architecture.LRN{K: 1, Alpha: 1e-4, Beta: 0.75}
 	size, ok := a.one("size")
-	if !ok || size != math.Trunc(size) || size < 1 || size > maxChannels || int(size)%2 == 0 {
+	if !ok || size != math.Trunc(size) || size < 1 || size > architecture.MaxChannels || int(size)%2 == 0 {
 		return fmt.Errorf("size %v, want an odd number", a["size"])
 	}
-	v.size = int(size)
-	for name, to := range map[string]*float32{"bias": &v.k, "alpha": &v.alpha, "beta": &v.beta} {
+	v.Size = int(size)
+	for name, to := range map[string]*float32{"bias": &v.K, "alpha": &v.Alpha, "beta": &v.Beta} {
 		if x, ok := a.one(name); ok {
 			*to = float32(x)
 		}
 	}
-	r.ol.links = append(r.ol.links, link{layerSpec: layerSpec{kind: normalisation, lrn: v}})
+	r.o.layers = append(r.o.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.Normalisation, LRN: v}})
 	return nil
 }
 
-// normalisations finds the form of local response normalisation that is the plainest to
-// say: the paper's values in Krizhevsky's form or Caffe's, else the file's own.
-func (r *chainReader) normalisations() error {
+// normalisations chooses the plainest form of local response normalisation: the paper's
+// values in Krizhevsky's form or in Caffe's, else the file's own values.
+func (r *layerReader) normalisations() error {
 	paper := nn.PaperLRN()
-	own := func(alpha float32) lrnValues { return lrnValues{paper.Size, paper.K, alpha, paper.Beta} }
-	krizhevsky, caffe := own(paper.Alpha*float32(paper.Size)), own(paper.Alpha)
-	all := func(v lrnValues) bool {
-		return !slices.ContainsFunc(r.ol.links, func(l link) bool { return l.kind == normalisation && !l.lrn.near(v) })
+	own := func(alpha float32) architecture.LRN {
+		return architecture.LRN{Size: paper.Size, K: paper.K, Alpha: alpha, Beta: paper.Beta}
 	}
-	if r.ol.count(normalisation) == 0 {
+	krizhevsky, caffe := own(paper.Alpha*float32(paper.Size)), own(paper.Alpha)
+	all := func(v architecture.LRN) bool {
+		return !slices.ContainsFunc(r.o.layers, func(l fileLayer) bool { return l.Kind == architecture.Normalisation && !l.LRN.Near(v) })
+	}
+	if r.o.Count(architecture.Normalisation) == 0 {
 		return nil
 	}
 	plain := false
-	r.ol.lrn = nn.Caffe
+	r.o.lrn = nn.Caffe
 	switch {
 	case all(krizhevsky):
-		r.ol.lrn, plain = nn.Krizhevsky, true
+		r.o.lrn, plain = nn.Krizhevsky, true
 	case all(caffe):
 		plain = true
 	}
-	for i := range r.ol.links {
+	for i := range r.o.layers {
 		if plain {
-			r.ol.links[i].lrn = lrnValues{}
+			r.o.layers[i].LRN = architecture.LRN{}
 		}
 	}
 	return nil
 }
 
-// near tells whether two sets of values differ by rounding alone.
-func (v lrnValues) near(w lrnValues) bool {
-	close := func(a, b float32) bool { return math.Abs(float64(a-b)) <= 1e-6*math.Abs(float64(b)) }
-	return v.size == w.size && close(v.k, w.k) && close(v.alpha, w.alpha) && close(v.beta, w.beta)
-}
-
 // transpose follows the order of the activation's axes.
-func (r *chainReader) transpose(a attributes) error {
+func (r *layerReader) transpose(a attributes) error {
 	switch perm := a["perm"]; {
 	case slices.Equal(perm, []float64{0, 3, 1, 2}): // to (N,C,H,W)
 		r.channelsLast = false
@@ -396,7 +395,7 @@ func (r *chainReader) transpose(a attributes) error {
 	return nil
 }
 
-func (r *chainReader) padding(a attributes) error {
+func (r *layerReader) padding(a attributes) error {
 	p := a["pads"]
 	if len(p) == 8 { // ONNX names all axes: N, C, H, W, first before, then after
 		if p[0] != 0 || p[1] != 0 || p[4] != 0 || p[5] != 0 {
@@ -411,17 +410,17 @@ func (r *chainReader) padding(a attributes) error {
 	return nil
 }
 
-// unused lists the file's tensors that belong to no layer.
-func (r *chainReader) unused() {
+// unused collects the file's tensors that belong to no layer.
+func (r *layerReader) unused() {
 	used := map[string]bool{}
-	for _, l := range r.ol.links {
+	for _, l := range r.o.layers {
 		for _, e := range l.tensors {
 			used[e.Name] = true
 		}
 	}
 	for _, e := range r.f.Tensors() {
 		if !used[e.Name] {
-			r.ol.unused = append(r.ol.unused, e.Name)
+			r.o.unused = append(r.o.unused, e.Name)
 		}
 	}
 }

@@ -1,9 +1,11 @@
-package vgg
+package network
 
 import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/architecture"
 )
 
 // facts are the sizes that follow from Table 1 and Table 2 of the paper.
@@ -23,8 +25,8 @@ var facts = []struct {
 }
 
 func TestCounts(t *testing.T) {
-	if len(facts) != len(configurations) {
-		t.Fatalf("%d configurations, facts of %d", len(configurations), len(facts))
+	if len(facts) != len(architecture.Names()) {
+		t.Fatalf("%d configurations, facts of %d", len(architecture.Names()), len(facts))
 	}
 	for _, f := range facts {
 		s, err := Summarise(DefaultOptions(f.config))
@@ -53,12 +55,12 @@ func TestCounts(t *testing.T) {
 
 func plannedParams(t *testing.T, o Options) []int64 {
 	t.Helper()
-	_, layers, err := o.layers()
+	chain, err := Plan(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var n []int64
-	for _, l := range layers {
+	for _, l := range chain.Layers() {
 		for _, p := range l.Params() {
 			if !p.Running {
 				n = append(n, int64(p.Len()))
@@ -115,23 +117,6 @@ func TestWeightLayers(t *testing.T) {
 	}
 }
 
-func TestConfigNames(t *testing.T) {
-	for name, want := range map[string]string{
-		"D": "D", "d": "D", "vgg16": "D", "VGG19_bn": "E-BN", "a-lrn": "A-LRN", "E-lrn": "E-LRN",
-		"B-shallow": "B-shallow", "b-SHALLOW-bn": "B-shallow-BN", "A-LRN-BN": "A-LRN-BN", "B-shallow-LRN": "B-shallow-LRN",
-	} {
-		a, err := parseConfig(name)
-		if err != nil || a.name != want {
-			t.Errorf("%q: %q, %v, want %q", name, a.name, err, want)
-		}
-	}
-	for _, name := range []string{"", "F", "D-", "DD", "D-BN-BN", "A-LRN-LRN", "vgg12"} {
-		if a, err := parseConfig(name); err == nil {
-			t.Errorf("%q: read as %q", name, a.name)
-		}
-	}
-}
-
 func TestOptionsOutOfRange(t *testing.T) {
 	for want, change := range map[string]func(*Options){
 		"configuration \"F\"": func(o *Options) { o.Config = "F" },
@@ -152,7 +137,7 @@ func TestOptionsOutOfRange(t *testing.T) {
 }
 
 func TestBuiltAsSummarised(t *testing.T) {
-	for _, c := range Configs() {
+	for _, c := range architecture.Names() {
 		for _, suffix := range []string{"", "-BN", "-LRN"} {
 			if c == "A-LRN" && suffix == "-LRN" {
 				continue

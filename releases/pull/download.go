@@ -1,4 +1,4 @@
-package releases
+package pull
 
 import (
 	"context"
@@ -10,18 +10,20 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/verydeep/vgg/progress"
 )
 
-// download fetches one address into a file, which it goes on with if an earlier attempt
-// left a part of it.
+// download fetches one address into a file, and continues a part that an earlier attempt
+// left.
 type download struct {
 	address  string
 	part     string
 	client   *http.Client
-	progress func(stage string, done, total int64)
+	progress progress.Func // bytes
 }
 
-// origin is what a part is a part of; it lies beside it.
+// origin describes the file that a part belongs to. It is stored beside the part.
 type origin struct {
 	Address string `json:"address"`
 	ETag    string `json:"etag,omitempty"`
@@ -29,11 +31,11 @@ type origin struct {
 	Length  int64  `json:"length"` // of the whole file; −1: unknown
 }
 
-// attempts is how often a connection that breaks is made anew without having got on.
+// attempts is the number of consecutive attempts without progress.
 const attempts = 3
 
-// run fetches the file. Without a hash to check it by in the end, a part is gone on with
-// only if the server vouches for its being of the same file.
+// run fetches the file. If no hash will check the file in the end, a part is continued only
+// if the server confirms that it belongs to the same file.
 func (d *download) run(ctx context.Context, hashed bool) error {
 	for failures := 0; ; {
 		before := d.size()
@@ -51,12 +53,12 @@ func (d *download) run(ctx context.Context, hashed bool) error {
 			failures = 0
 		}
 		if failures++; failures == attempts {
-			return fmt.Errorf("%w; what there is of it is kept, and the next attempt goes on with it", err)
+			return fmt.Errorf("%w; the part that has arrived is kept, and the next attempt continues it", err)
 		}
 	}
 }
 
-// brokenError is a connection that broke: worth another attempt.
+// brokenError is a broken connection, which is worth another attempt.
 type brokenError struct{ err error }
 
 func (b *brokenError) Error() string { return b.err.Error() }
@@ -72,7 +74,7 @@ func (d *download) size() int64 {
 
 func (d *download) originFile() string { return d.part + ".json" }
 
-// known is the origin of the part, if it is known and the part may be gone on with.
+// known returns the origin of the part, if it is known and the part may be continued.
 func (d *download) known(hashed bool) (origin, bool) {
 	var o origin
 	text, err := os.ReadFile(d.originFile())
@@ -82,7 +84,7 @@ func (d *download) known(hashed bool) (origin, bool) {
 	return o, hashed || o.validator() != ""
 }
 
-// validator is what the server knows the file's version by; a weak ETag is none.
+// validator returns the server's mark of the file's version. A weak ETag is none.
 func (o origin) validator() string {
 	if o.ETag != "" && !strings.HasPrefix(o.ETag, "W/") {
 		return o.ETag
@@ -90,7 +92,7 @@ func (o origin) validator() string {
 	return o.Date
 }
 
-// forget removes what is kept beside the part.
+// forget removes the origin.
 func (d *download) forget() { _ = os.Remove(d.originFile()) }
 
 func (d *download) attempt(ctx context.Context, hashed bool) error {
@@ -121,17 +123,17 @@ func (d *download) attempt(ctx context.Context, hashed bool) error {
 	now := origin{Address: d.address, ETag: resp.Header.Get("ETag"), Date: resp.Header.Get("Last-Modified"), Length: resp.ContentLength}
 	switch resp.StatusCode {
 	case http.StatusOK:
-		start = 0 // the whole file, whatever was asked for
+		start = 0 // the server sends the whole file
 	case http.StatusPartialContent:
 		from, length, err := contentRange(resp.Header.Get("Content-Range"))
 		if err != nil || from != start || was.Length >= 0 && length != was.Length {
 			d.discard()
-			return &brokenError{fmt.Errorf("%s: the server's part is %q, want it from byte %d on of %d: begun anew", d.address, resp.Header.Get("Content-Range"), start, was.Length)}
+			return &brokenError{fmt.Errorf("%s: the server's part is %q, want it from byte %d on of %d: starting again", d.address, resp.Header.Get("Content-Range"), start, was.Length)}
 		}
 		now.Length = length
 	case http.StatusRequestedRangeNotSatisfiable:
 		d.discard()
-		return &brokenError{fmt.Errorf("%s: the server has no byte %d: begun anew", d.address, start)}
+		return &brokenError{fmt.Errorf("%s: the server has no byte %d: starting again", d.address, start)}
 	default:
 		err := fmt.Errorf("%s: %s", d.address, resp.Status)
 		if resp.StatusCode >= 500 {
@@ -142,7 +144,7 @@ func (d *download) attempt(ctx context.Context, hashed bool) error {
 	return d.write(resp.Body, start, now)
 }
 
-// discard drops a part that can't be gone on with.
+// discard removes a part that can't be continued.
 func (d *download) discard() {
 	_ = os.Remove(d.part)
 	d.forget()
@@ -196,7 +198,7 @@ func (d *download) write(body io.Reader, start int64, o origin) (err error) {
 			return err
 		}
 		done += int64(n)
-		d.progress("downloading", done, o.Length)
+		d.progress(done, max(0, o.Length))
 		if readErr == io.EOF {
 			break
 		}

@@ -1,4 +1,4 @@
-package vgg_test
+package network_test
 
 import (
 	"math"
@@ -9,8 +9,8 @@ import (
 	"sync"
 	"testing"
 
-	vgg "github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -29,13 +29,13 @@ func TestRoundingEndToEnd(t *testing.T) {
 	}
 	for _, config := range []string{"D", "E"} {
 		t.Run(config, func(t *testing.T) {
-			options := vgg.DefaultOptions(config)
+			options := network.DefaultOptions(config)
 			options.Input = side
-			network, err := vgg.New(options)
+			net, err := network.New(options)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := network.Init(vgg.He, 1); err != nil {
+			if err := net.Init(network.He, 1); err != nil {
 				t.Fatal(err)
 			}
 			rng := rand.New(rand.NewPCG(1, 1))
@@ -47,11 +47,11 @@ func TestRoundingEndToEnd(t *testing.T) {
 			if config == "E" {
 				last = "conv5_4"
 			}
-			features, err := network.Until(last, true)
+			features, err := net.Until(last, true)
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantFeatures, wantScores := reference(t, network.Chain(), x, last)
+			wantFeatures, wantScores := reference(t, net.Chain(), x, last)
 			for _, isa := range kernel.ISAs() {
 				if isa.Name() == "go" {
 					continue // minutes
@@ -62,11 +62,11 @@ func TestRoundingEndToEnd(t *testing.T) {
 					}
 					defer kernel.Use("")
 					for _, part := range []struct {
-						what    string
-						network *vgg.Network
-						want    []float64
-					}{{last, features, wantFeatures}, {"scores", network, wantScores}} {
-						y, err := part.network.Forward(x)
+						what string
+						net  *network.Network
+						want []float64
+					}{{last, features, wantFeatures}, {"scores", net, wantScores}} {
+						y, err := part.net.Forward(x)
 						if err != nil {
 							t.Fatal(err)
 						}

@@ -1,4 +1,4 @@
-package vgg
+package network
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package vgg
+package network
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 )
 
 // Init names a way to draw the initial weights. Biases start at zero, batch
-// normalisation at the identity.
+// normalisation starts as the identity.
 type Init string
 
 const (
@@ -44,9 +44,9 @@ func (m Init) Validate() error {
 	return fmt.Errorf("vgg: initialisation %q: want one of %s", m, strings.Join(names, ", "))
 }
 
-// Init draws the weights and sets all other parameters to where training starts. What
-// is drawn for a weight depends on the seed, the parameter's name and the weight's
-// place alone.
+// Init draws the weights, and sets biases to zero and batch normalisation to the
+// identity. The value of a weight depends on nothing but the seed, the parameter's name
+// and the weight's position in it.
 func (n *Network) Init(method Init, seed uint64) error {
 	if err := method.Validate(); err != nil {
 		return err
@@ -68,7 +68,7 @@ func (n *Network) Init(method Init, seed uint64) error {
 	return nil
 }
 
-// fill sets the values of a parameter that has one a channel.
+// fill sets the values of a parameter that has one value for each channel.
 func fill(p *nn.Param, x float32) {
 	for i := range p.Len() {
 		p.Value[i] = x

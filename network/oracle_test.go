@@ -1,4 +1,4 @@
-package vgg
+package network
 
 import (
 	"fmt"
@@ -19,7 +19,7 @@ import (
 // oracle reads all tensors of a net's files whose name starts with prefix.
 func oracle(t *testing.T, net, prefix string) map[string]*tensor.Tensor {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join("testdata", "oracle", net, prefix+"*.safetensors"))
+	paths, err := filepath.Glob(filepath.Join("..", "testdata", "oracle", net, prefix+"*.safetensors"))
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no oracle files %s/%s: %v", net, prefix, err)
 	}
