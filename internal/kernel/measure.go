@@ -83,7 +83,7 @@ func newPeakTask(isa *ISA, parts int) *peakTask {
 	// 12 KiB of weights, 16 KiB read, leave room for the rest in the smallest
 	// first-level cache of today, 32 KiB.
 	const steps = 8
-	t := &peakTask{isa: isa, rows: isa.gemmRows[1], offs: make([]int, steps), times: 1}
+	t := &peakTask{isa: isa, rows: isa.asm.gemm.rows[1], offs: make([]int, steps), times: 1}
 	for i := range t.offs {
 		t.offs[i] = i * t.rows * Block
 	}

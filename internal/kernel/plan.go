@@ -174,9 +174,9 @@ func (p Winograd) blockCost(g Conv, tiles, threads int, used float64) float64 {
 		np = (np + threads - 1) / threads
 	}
 	isa := Current()
-	rows := isa.gemmRows[1]
+	rows := isa.asm.gemm.rows[1]
 	filled := (tiles + rows - 1) / rows * rows
-	cuts := (c + isa.gemmDepth*Block - 1) / (isa.gemmDepth * Block)
+	cuts := (c + isa.asm.gemm.depth*Block - 1) / (isa.asm.gemm.depth * Block)
 	cost := float64(pos*np) * (used*float64(c*Panel*tiles) + float64(filled*c)*costRow + float64(filled*cuts)*costCall)
 	cost += used * float64(pos*tiles) * (float64(c)/float64(sharers) + float64(np*Panel)) * costTransform
 
