@@ -16,7 +16,9 @@ func (p Winograd) Name(g Conv, n, h, w int) string {
 
 // Cost is what the model that [Conv.PlanWinograd] chooses by estimates for inference on
 // n images of h × w: the multiplications that one thread could do meanwhile.
-func (p Winograd) Cost(g Conv, n, h, w, threads int) float64 { return p.cost(g, n, h, w, threads) }
+func (p Winograd) Cost(g Conv, n, h, w, threads int) float64 {
+	return p.cost(thisMachine(), g, n, h, w, threads)
+}
 
 // Multiplications is how many the products take: (M+R−1)² a whole tile and channel pair.
 func (p Winograd) Multiplications(g Conv, n, h, w int) int64 {
