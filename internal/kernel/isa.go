@@ -20,14 +20,16 @@ func (s *ISA) Name() string { return s.name }
 // portable runs the twins only.
 var portable = newISA("go", kernels{})
 
-// newISA returns the instruction set with the given assembly. Register tiles that are
-// not whole are left out; see [gemmTiles].
+// newISA returns the instruction set with the given assembly. Kernels whose results must
+// have the same bits are taken together or not at all; see [gemmTiles] and
+// [kernels.matchOutputs].
 func newISA(name string, asm kernels) *ISA {
 	for _, tiles := range []*gemmTiles{&asm.gemm, &asm.gemmRGB} {
 		if !tiles.whole() {
 			*tiles = portableTiles
 		}
 	}
+	asm.matchOutputs()
 	return &ISA{name, asm}
 }
 

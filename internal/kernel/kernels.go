@@ -98,6 +98,28 @@ func (f *winoFuncs[F]) of(t tile) F {
 	return f[form][rows][cols]
 }
 
+// matchOutputs leaves out the output transforms of a tile unless all are there. Pooling and
+// masking within the transform must give the bits of pooling and masking its output, so
+// the same arithmetic computes both.
+func (k *kernels) matchOutputs() {
+	for form := range k.winoOutput {
+		for rows := range k.winoOutput[form] {
+			for cols := range k.winoOutput[form][rows] {
+				plain, pool := &k.winoOutput[form][rows][cols], &k.winoOutputPool[form][rows][cols]
+				whole := *plain != nil && *pool != nil
+				if trains := form == (Form{4, 3}).index() && rows == 0 && cols == 0; trains {
+					if whole = whole && k.winoOutputHits != nil && k.winoOutputMask != nil; !whole {
+						k.winoOutputHits, k.winoOutputMask = nil, nil
+					}
+				}
+				if !whole {
+					*plain, *pool = nil, nil
+				}
+			}
+		}
+	}
+}
+
 // removals names every kernel, in the order of [kernels], and removes it.
 var removals = []struct {
 	name   string

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"unsafe"
@@ -223,7 +224,7 @@ func TestMissingFunctions(t *testing.T) {
 // is missing, and the same bits for any number of threads.
 func TestPartialSetsRunLayers(t *testing.T) {
 	cases := []convCase{{Conv{3, 40, 3, 1}, 2, 13, 17}, {Conv{20, 40, 3, 1}, 2, 5, 29}, {Conv{33, 70, 3, 1}, 1, 8, 19}, {Conv{18, 37, 7, 0}, 2, 7, 7}}
-	run := func(s *ISA, threads int) (all [][]float32) {
+	run := func(t *testing.T, s *ISA, threads int) (all [][]float32) {
 		old := current.Load()
 		current.Store(s)
 		defer current.Store(old)
@@ -231,19 +232,19 @@ func TestPartialSetsRunLayers(t *testing.T) {
 			all = append(all, layerIn(t, plain{}, c, threads))
 		}
 		for _, p := range []Winograd{{Form{4, 3}, 5, ByPanel, false}, {Form{4, 3}, 7, Shared, false}} {
-			all = append(all, newTrainingRig(cases[1], p, threads).step()...)
+			all = append(all, newTrainingRig(cases[1], p, threads).step(t)...)
 		}
 		for _, p := range []Winograd{{Form{6, 3}, 4, ByPosition, true}, {Form{4, 3}, 4, ByPanel, true}} {
-			all = append(all, winogradOutput(cases[2], p, threads))
+			all = append(all, winogradOutput(t, cases[2], p, threads))
 		}
 		return append(all, otherLayersIn(plain{}, 33, 7, 6))
 	}
 	var want [][]float32
 	partialSets(t, func(t *testing.T, s *ISA) {
 		if want == nil {
-			want = run(portable, 1)
+			want = run(t, portable, 1)
 		}
-		got, one := run(s, 3), run(s, 1)
+		got, one := run(t, s, 3), run(t, s, 1)
 		for i, w := range want {
 			var diff, most float64
 			for j, v := range w {
@@ -259,8 +260,9 @@ func TestPartialSetsRunLayers(t *testing.T) {
 }
 
 // step returns the results of a training step's passes: the output, pooled or not, dx
-// with and without a mask, dw and db.
-func (r *trainingRig) step() [][]float32 {
+// with and without a mask, dw and db. What the output transform pools or masks must have
+// the bits of pooling or masking its output.
+func (r *trainingRig) step(t *testing.T) [][]float32 {
 	c, g := r.c, r.c.g
 	y, pooled := newAct(nil, c.n, g.K, c.h, c.w, 0), newAct(nil, c.n, g.K, c.h/2, c.w/2, 0)
 	dx, masked := newAct(nil, c.n, g.C, c.h, c.w, 0), newAct(nil, c.n, g.C, c.h, c.w, 0)
@@ -276,11 +278,26 @@ func (r *trainingRig) step() [][]float32 {
 	r.wk.WinogradBackwardData(r.p, g, r.dy, r.weights, r.x, masked)
 	r.wk.WinogradBackwardWeights(r.p, g, r.x, r.dy, true, du, db)
 	r.wk.WinogradFold(r.p, g, du, dw)
+	var want Hits
+	want.Shape(c.n, g.K, c.h/2, c.w/2, make([]uint16, len(hits.Data)))
+	wantPooled := newAct(nil, c.n, g.K, c.h/2, c.w/2, 0)
+	r.wk.MaxPoolHits(y, wantPooled, true, &want)
+	checkBits(t, "pooled within the transform", planar(pooled), planar(wantPooled))
+	if !slices.Equal(hits.Data, want.Data) {
+		t.Error("pooled within the transform, maxima come from other places")
+	}
+	wantMasked := planar(dx)
+	for i, v := range planar(r.x) {
+		if !(v > 0) {
+			wantMasked[i] = 0
+		}
+	}
+	checkBits(t, "masked within the transform", planar(masked), wantMasked)
 	return [][]float32{planar(y), planar(pooled), planar(whole), planar(dx), planar(masked), dw, db}
 }
 
 // winogradOutput returns the output of inference by p, whole and pooled.
-func winogradOutput(c convCase, p Winograd, threads int) []float32 {
+func winogradOutput(t *testing.T, c convCase, p Winograd, threads int) []float32 {
 	g := c.g
 	rng := rand.New(rand.NewPCG(61, uint64(g.C)))
 	wk := NewWork(NewTeam(threads))
@@ -292,5 +309,8 @@ func winogradOutput(c convCase, p Winograd, threads int) []float32 {
 	wk.WinogradFilter(p, g, weights, u)
 	wk.WinogradForward(p, g, x, u, bias, true, false, y)
 	wk.WinogradForward(p, g, x, u, bias, true, true, pooled)
+	want := newAct(nil, c.n, g.K, c.h/2, c.w/2, 0)
+	wk.MaxPool(y, want)
+	checkBits(t, "pooled within the transform", planar(pooled), planar(want))
 	return append(planar(y), planar(pooled)...)
 }
