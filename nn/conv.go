@@ -26,22 +26,11 @@ type Conv struct {
 }
 
 // NewConv returns a convolution of c in-channels and k out-channels with r × r filters
-// and a border of pad zeros. All parameters are zero; the
-// weight's memory is taken when the layer becomes part of a chain.
+// and a border of pad zeros. All parameters are zero; the weight gets its memory when the
+// layer becomes part of a chain.
 func NewConv(name string, c, k, r, pad int, relu bool) *Conv {
 	g := kernel.Conv{C: c, K: k, R: r, Pad: pad}
-	return &Conv{name: name, g: g, ReLU: relu,
-		Weight: &Param{Name: name + ".weight", Shape: []int{k, c, r, r}, packed: g.WeightLen(), pack: g.PackRows, unpack: g.UnpackRows, packHalf: g.PackHalfRows, unpackHalf: g.UnpackHalfRows,
-			packInput: func(dst, src []float32, i int) { g.PackInput(dst, src, i/(r*r), i/r%r, i%r) },
-			packHalfInput: func(dst *kernel.HalfWeights, src []float32, i int) {
-				g.PackHalfInput(dst, src, i/(r*r), i/r%r, i%r)
-			},
-			unpackInput: func(dst, src []float32, i int) { g.UnpackInput(dst, src, i/(r*r), i/r%r, i%r) },
-			unpackHalfInput: func(dst []float32, src *kernel.HalfWeights, i int) {
-				g.UnpackHalfInput(dst, src, i/(r*r), i/r%r, i%r)
-			}},
-		Bias: vector(name+".bias", k),
-	}
+	return &Conv{name: name, g: g, ReLU: relu, Weight: weight(name+".weight", g), Bias: vector(name+".bias", k)}
 }
 
 // NewFC returns a fully connected layer over inputs of c channels and side × side

@@ -6,18 +6,6 @@ import "math"
 // scores; it writes to d the derivatives of the loss times scale, and returns the loss.
 type Loss func(i int, scores, d []float32, scale float32) float64
 
-// SoftmaxLoss is the soft-max with multinomial logistic loss (§3.1). scores is (N,K),
-// labels (N); it writes to d the gradient of the loss's sum times scale, of shape
-// (N,K), and returns the sum over the N images of −ln softmax(scores)[label].
-func SoftmaxLoss(scores []float32, labels []int, scale float32, d []float32) float64 {
-	k := len(scores) / len(labels)
-	var loss float64
-	for i, label := range labels {
-		loss += CrossEntropy(scores[i*k:(i+1)*k], label, 0, scale, d[i*k:(i+1)*k])
-	}
-	return loss
-}
-
 // CrossEntropy is the loss of one image's K scores by a target that gives the label
 // 1 − smoothing and divides smoothing evenly over all classes (Szegedy et al. 2016):
 // −Σ target·ln softmax(scores). It writes to d its derivatives, times scale.

@@ -44,26 +44,3 @@ func (c *Chain) StoreFC(s Storage) error {
 
 // connected tells whether the layer was made by [NewFC].
 func (l *Conv) connected() bool { return l.Weight.connected() }
-
-// connected tells whether the parameter is the weight of a fully connected layer.
-func (p *Param) connected() bool { return len(p.Shape) == 2 }
-
-// narrow stores the value in 16 bits and lets the 32 go.
-func (p *Param) narrow(format kernel.Half, team *kernel.Team) {
-	if p.format != 0 {
-		return // rounding twice would lose more than the second format does
-	}
-	p.format = format
-	if p.Value != nil {
-		p.half = kernel.Narrow(team, format, p.Value)
-		p.Value = nil
-	}
-}
-
-// learnable is an error where the value cannot be learnt.
-func (p *Param) learnable() error {
-	if p.format != 0 {
-		return fmt.Errorf("nn: %s: stored in 16 bits: it can be read and set, not learnt", p.Name)
-	}
-	return nil
-}

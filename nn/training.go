@@ -339,11 +339,6 @@ func (c *Chain) ZeroGrad() {
 	}
 }
 
-func (p *Param) zeroGrad() {
-	clear(p.Grad)
-	p.fresh = true
-}
-
 // TrainingFloats is the memory, in floats, of [Training.StepSGD] over n images of h × w:
 // activations, gradients of activations and of parameters, and scratch, without the
 // parameters and without what the optimiser keeps. [Training.Step] takes
@@ -381,6 +376,3 @@ func (c *Chain) trainingLayout(n, h, w int) (*layout, error) {
 	}
 	return c.layoutOf(append([]Shape{{c.in, h, w}}, out...), n, false), nil
 }
-
-// used tells whether a fused step uses the gradient up within the backward pass.
-func (p *Param) used() bool { return p.connected() || p.domain > 0 }

@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 )
 
@@ -22,4 +23,14 @@ func TestInstructionSet(t *testing.T) {
 	if want, got := os.Getenv("VGG_CPU"), Current().Name(); want != "" && got != want {
 		t.Errorf("VGG_CPU is %q, the instruction set in use %q", want, got)
 	}
+}
+
+// setsUnderTest lists the instruction sets that tests run on: those of this machine, or,
+// where VGG_CPU names a partial set (avx2-gemm), that one alone.
+func setsUnderTest() []*ISA {
+	all := ISAs()
+	if s := Current(); !slices.Contains(all, s) {
+		return []*ISA{s}
+	}
+	return all
 }

@@ -16,7 +16,9 @@ func (p Winograd) Name(g Conv, n, h, w int) string {
 
 // Cost is what the model that [Conv.PlanWinograd] chooses by estimates for inference on
 // n images of h × w: the multiplications that one thread could do meanwhile.
-func (p Winograd) Cost(g Conv, n, h, w, threads int) float64 { return p.cost(g, n, h, w, threads) }
+func (p Winograd) Cost(g Conv, n, h, w, threads int) float64 {
+	return p.cost(thisMachine(), g, n, h, w, threads)
+}
 
 // Multiplications is how many the products take: (M+R−1)² a whole tile and channel pair.
 func (p Winograd) Multiplications(g Conv, n, h, w int) int64 {
@@ -83,7 +85,7 @@ func newPeakTask(isa *ISA, parts int) *peakTask {
 	// 12 KiB of weights, 16 KiB read, leave room for the rest in the smallest
 	// first-level cache of today, 32 KiB.
 	const steps = 8
-	t := &peakTask{isa: isa, rows: isa.gemmRows[1], offs: make([]int, steps), times: 1}
+	t := &peakTask{isa: isa, rows: isa.asm.gemm.rows[1], offs: make([]int, steps), times: 1}
 	for i := range t.offs {
 		t.offs[i] = i * t.rows * Block
 	}

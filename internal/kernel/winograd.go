@@ -115,7 +115,7 @@ func (p Winograd) pays(g Conv, h, w int) bool {
 	if p.R == 7 && th*tw < minTiles7 {
 		return false
 	}
-	return float64(th*tw*p.positions())*1.4 < float64(p.R*p.R*oh*ow)
+	return float64(th*tw*p.positions())*minGain < float64(p.R*p.R*oh*ow)
 }
 
 // filterTask transforms the weights of a panel.

@@ -53,9 +53,9 @@ func maxPoolGrad(s isa) {
 			if i >= 2 {
 				out = at(dx1, (i%2)*block+d)
 			}
-			if s.width == 64 {
+			if s.wide() {
 				k := []reg.OpmaskPhysical{reg.K1, reg.K2, reg.K3, reg.K4}[i]
-				VCMPPS(Imm(0), p, yv, k)
+				VCMPPS(equal, p, yv, k)
 				VMOVAPS_Z(left, k, t)
 				VMOVUPS(t, out)
 				// a lane that was hit has nothing left to give
@@ -63,7 +63,7 @@ func maxPoolGrad(s isa) {
 				VMOVAPS_Z(left, k, left)
 				continue
 			}
-			VCMPPS(Imm(0), p, yv, hit)
+			VCMPPS(equal, p, yv, hit)
 			VANDPS(left, hit, t)
 			VMOVUPS(t, out)
 			VANDNPS(left, hit, left)
@@ -94,11 +94,11 @@ func reluGrad(s isa) {
 	for v := 0; v < vs; v++ {
 		d := v * s.width
 		VMOVUPS(at(dy, d), t)
-		if s.width == 64 {
-			VCMPPS(Imm(1), at(y, d), zero, reg.K1) // 0 < y
+		if s.wide() {
+			VCMPPS(less, at(y, d), zero, reg.K1) // 0 < y
 			VMOVAPS_Z(t, reg.K1, t)
 		} else {
-			VCMPPS(Imm(1), at(y, d), zero, m)
+			VCMPPS(less, at(y, d), zero, m)
 			VANDPS(m, t, t)
 		}
 		VMOVUPS(t, at(dy, d))

@@ -18,20 +18,19 @@ func training(s isa) {
 	poolHits(s)
 	unpool(s)
 	addPixels(s)
-	if s.width == 64 {
-		rgbWgrad(s, 2)
+	for _, blocks := range s.rgbWgrads {
+		rgbWgrad(s, blocks)
 	}
-	rgbWgrad(s, 1)
 }
 
 // hits writes, for the maximum m of the four values of 2×2 pixels, which of them it came
 // from, the first where several are equal and none where m is at most lo, and returns.
 // With AVX2 half is the byte of the mask.
 func hits(s isa, m, lo, t Op, values [4]Op, h reg.Register, disp int, live, hit reg.GPVirtual) {
-	if s.width == 64 {
-		VCMPPS(Imm(1), m, lo, reg.K1) // lo < m
+	if s.wide() {
+		VCMPPS(less, m, lo, reg.K1) // lo < m
 		for i, v := range values {
-			VCMPPS(Imm(0), v, m, reg.K1, reg.K2)
+			VCMPPS(equal, v, m, reg.K1, reg.K2)
 			KMOVW(reg.K2, at(h, disp+2*i))
 			if i < 3 {
 				KANDNW(reg.K1, reg.K2, reg.K1)
@@ -39,10 +38,10 @@ func hits(s isa, m, lo, t Op, values [4]Op, h reg.Register, disp int, live, hit 
 		}
 		return
 	}
-	VCMPPS(Imm(1), m, lo, t)
+	VCMPPS(less, m, lo, t)
 	VMOVMSKPS(t, live.As32())
 	for i, v := range values {
-		VCMPPS(Imm(0), v, m, t)
+		VCMPPS(equal, v, m, t)
 		VMOVMSKPS(t, hit.As32())
 		ANDL(live.As32(), hit.As32())
 		MOVB(hit.As8(), at(h, disp+2*i))
@@ -89,7 +88,7 @@ func unpool(s isa) {
 	text(name, "func(n int, hits *uint16, dy, dx0, dx1 *float32)", name+" is unpoolTwin.")
 	n, h, dy, dx0, dx1 := param("n"), param("hits"), param("dy"), param("dx0"), param("dx1")
 	d, t := s.regs[0], s.regs[1]
-	if s.width == 32 { // the bits of the lanes
+	if !s.wide() { // the bits of the lanes
 		for v := 0; v < 2; v++ {
 			VMOVUPS(laneBits().Offset(v*32), s.regs[2+v])
 		}
@@ -102,7 +101,7 @@ func unpool(s isa) {
 			if i >= 2 {
 				out = dx1
 			}
-			if s.width == 64 {
+			if s.wide() {
 				KMOVW(at(h, 2*i), reg.K1)
 				VMOVAPS_Z(d, reg.K1, t)
 			} else {
@@ -278,11 +277,11 @@ func (e expr) outputHits() {
 				VMOVUPS(top, at(q, j/2*block))
 			}
 		}
-		if s.width == 32 {
+		if !s.wide() {
 			INCQ(h)
 		}
 	}, src, y, bias)
-	if s.width == 32 {
+	if !s.wide() {
 		SUBQ(Imm(2), h)
 	}
 	ADDQ(U32(uint32(m/2*block)), y)
@@ -319,7 +318,7 @@ func (e expr) outputMask() {
 		for j := 0; j < m; j++ {
 			o := e.outputColumn(f, tmp, j)
 			zero, mask := e.vec(), e.vec()
-			if e.s.width == 64 {
+			if e.s.wide() {
 				VPXORD(zero, zero, zero)
 			} else {
 				VXORPS(zero, zero, zero)
@@ -327,11 +326,11 @@ func (e expr) outputMask() {
 			MOVQ(y, q)
 			MOVQ(x, xp)
 			for r, v := range o {
-				if e.s.width == 64 {
-					VCMPPS(Imm(1), at(xp, j*block), zero, reg.K1) // 0 < x
+				if e.s.wide() {
+					VCMPPS(less, at(xp, j*block), zero, reg.K1) // 0 < x
 					VMOVAPS_Z(v, reg.K1, v)
 				} else {
-					VCMPPS(Imm(1), at(xp, j*block), zero, mask)
+					VCMPPS(less, at(xp, j*block), zero, mask)
 					VANDPS(mask, v, v)
 				}
 				VMOVUPS(v, at(q, j*block))

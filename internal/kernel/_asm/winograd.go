@@ -128,7 +128,7 @@ func constants(values ...float64) (Mem, map[float64]int) {
 type vec = reg.VecVirtual
 
 func (e expr) vec() vec {
-	if e.s.width == 64 {
+	if e.s.wide() {
 		return ZMM()
 	}
 	return YMM()
@@ -388,8 +388,8 @@ func winograd(s isa, consts Mem, offset map[float64]int) {
 	for _, f := range []form{{4, 3}, {6, 3}, {4, 5}, {2, 7}} {
 		for _, t := range f.tiles() {
 			e.inputTransform(t)
-			e.outputTransform(t, false)
-			e.outputTransform(t, true)
+			e.outputTransform(t, storeOutputs)
+			e.outputTransform(t, poolOutputs)
 		}
 		e.weightTransform(f)
 	}
@@ -402,7 +402,7 @@ func winograd(s isa, consts Mem, offset map[float64]int) {
 // eachHalf emits body once for a 16-lane vector, or as a loop over the two halves of
 // the channel block; the pointers advance between them and return.
 func (e expr) eachHalf(label string, body func(), pointers ...reg.Register) {
-	if e.s.width == 64 {
+	if e.s.wide() {
 		body()
 		return
 	}
@@ -438,11 +438,11 @@ func (e expr) inputTransform(t tile) {
 	p := GP64()
 	pins := []float64{5, 4, 2}
 	switch {
-	case t.narrow() && e.s.width == 64:
+	case t.narrow() && e.s.wide():
 		pins = []float64{2, 4, 3}
 	case t.narrow():
 		pins = nil
-	case n == 8 && e.s.width == 64:
+	case n == 8 && e.s.wide():
 		pins = []float64{5.25, 4.25, 0.25, 1.25, 4, 5, 2, 0.5}
 	case n == 8:
 		pins = []float64{4.25, 1.25, 5, 0.25}
@@ -514,10 +514,18 @@ func (e expr) outputColumn(t tile, tmp reg.Register, j int) []vec {
 	return o
 }
 
+// outputEnd is how an output transform ends.
+type outputEnd int
+
+const (
+	storeOutputs outputEnd = iota // it stores the outputs
+	poolOutputs                   // it stores the maxima of 2×2 outputs
+)
+
 // outputTransform: y = AᵀMA + bias, at least lo, of tiles along a row; with pool, the
 // maxima of 2×2 of those.
-func (e expr) outputTransform(t tile, pool bool) {
-	n, out := t.side(), t.cols
+func (e expr) outputTransform(t tile, end outputEnd) {
+	n, out, pool := t.side(), t.cols, end == poolOutputs
 	name, twin := "winoOutput", "winoOutputTwin"
 	if pool {
 		name, twin, out = "winoOutputPool", "winoOutputTwin with pooling", t.cols/2
@@ -531,9 +539,9 @@ func (e expr) outputTransform(t tile, pool bool) {
 	p, q := GP64(), GP64()
 	pins := []float64{2, 4, 8}
 	switch {
-	case t.narrow() && e.s.width == 32:
+	case t.narrow() && !e.s.wide():
 		pins = nil
-	case n == 8 && e.s.width == 64:
+	case n == 8 && e.s.wide():
 		pins = []float64{2, 4, 8, 16, 32}
 	case n == 8:
 		pins = []float64{2, 16, 32}
