@@ -40,7 +40,7 @@ func outlineOfLayers(f *weights.File) (*outline, error) {
 
 // columnFormat tells whether the weights of a format lie (in…,out), channels last.
 func columnFormat(f weights.Format) bool {
-	return f == weights.Keras || f == weights.TFJS || f == weights.MatConvNet
+	return f == weights.Keras || f == weights.TFJS
 }
 
 func (r *chainReader) add(l weights.Layer) error {

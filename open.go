@@ -421,8 +421,8 @@ func (c *Contents) knownLayout() string {
 		return "keras"
 	case c.Names == schemePaper && c.Format == weights.CaffeModel:
 		return "caffe"
-	case c.Names == schemePaper && (c.Format == weights.MatConvNet || c.Format == weights.NPZ):
-		return "vgg" // both were turned to RGB when they were converted from Caffe's
+	case c.Names == schemePaper && c.Format == weights.NPZ:
+		return "vgg" // turned to RGB when it was converted from Caffe's
 	}
 	return ""
 }

@@ -100,7 +100,6 @@ func TestKnownLayouts(t *testing.T) {
 	}{
 		{schemeKeras, weights.Keras, paper, "keras"},
 		{schemePaper, weights.CaffeModel, paper, "caffe"},
-		{schemePaper, weights.MatConvNet, paper, "vgg"},
 		{schemePaper, weights.NPZ, paper, "vgg"},
 		{schemeTimm, weights.Safetensors, other(func(o *Options) { o.Config = "D-BN" }), "torchvision"},
 		{schemeTorchvision, weights.PyTorch, paper, ""},

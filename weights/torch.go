@@ -184,7 +184,7 @@ const torchMetadata = "extra/metadata.json"
 
 // readTorchZip reads a zip file of torch.save: folder/data.pkl is a pickle, in which
 // each storage is the name of a file in folder/data.
-func readTorchZip(r io.ReaderAt, size int64) (*header, error) {
+func readTorchZip(r io.ReaderAt, size int64, _ *folder) (*header, error) {
 	members, _, err := zipMembers(r, size)
 	if err != nil {
 		return nil, err

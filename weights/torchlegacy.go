@@ -19,7 +19,7 @@ func isTorchLegacy(head []byte, _ io.ReaderAt, _ int64) bool {
 // number, the protocol's version, the machine, the value, and the list of the storages'
 // keys; then, for each of these, the number of its elements in eight bytes and its data,
 // little-endian both.
-func readTorchLegacy(r io.ReaderAt, size int64) (*header, error) {
+func readTorchLegacy(r io.ReaderAt, size int64, _ *folder) (*header, error) {
 	f := &torchFile{r: r, size: size, storages: make(map[string]*torchStorage)}
 	at := int64(len(torchLegacyMagic))
 	next := func(persistent func(any) (any, error)) (any, int64, error) {
