@@ -267,8 +267,8 @@ func (d *Description) knownLayout() string {
 		return "keras"
 	case names == interchange.Paper && d.Format == weights.CaffeModel:
 		return "caffe"
-	case names == interchange.Paper && (d.Format == weights.MatConvNet || d.Format == weights.NPZ):
-		return "vgg" // both were turned to RGB when they were converted from Caffe's
+	case names == interchange.Paper && d.Format == weights.NPZ:
+		return "vgg" // it was turned to RGB when it was converted from Caffe's
 	}
 	return ""
 }

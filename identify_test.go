@@ -57,7 +57,6 @@ func TestKnownLayouts(t *testing.T) {
 	}{
 		{interchange.Keras, weights.Keras, paper, "keras"},
 		{interchange.Paper, weights.CaffeModel, paper, "caffe"},
-		{interchange.Paper, weights.MatConvNet, paper, "vgg"},
 		{interchange.Paper, weights.NPZ, paper, "vgg"},
 		{interchange.Timm, weights.Safetensors, other(func(o *network.Options) { o.Config = "D-BN" }), "torchvision"},
 		{interchange.Torchvision, weights.PyTorch, paper, ""},

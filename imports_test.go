@@ -25,6 +25,7 @@ var levels = map[string]int{
 	"comm":                 0,
 	"internal/hdf5":        0,
 	"internal/lockfile":    0,
+	"internal/pickle":      0,
 	"metrics":              0,
 	"progress":             0,
 	"tensor":               0,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/progress"
@@ -56,7 +57,16 @@ func Open(ctx context.Context, path string, o OpenOptions) (*Model, error) {
 // store, in an archive. The name stands for it in errors, and helps to recognise
 // releases.
 func OpenReader(ctx context.Context, name string, r io.ReaderAt, size int64, o OpenOptions) (*Model, error) {
-	f, err := weights.NewFile(name, r, size)
+	f, err := weights.OpenReader(name, r, size)
+	if err != nil {
+		return nil, err
+	}
+	return openFile(ctx, f, o)
+}
+
+// OpenFS is [Open] for a file in a file system, such as an embed.FS.
+func OpenFS(ctx context.Context, fsys fs.FS, name string, o OpenOptions) (*Model, error) {
+	f, err := weights.OpenFS(fsys, name)
 	if err != nil {
 		return nil, err
 	}

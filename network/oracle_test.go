@@ -155,7 +155,7 @@ func testActivationsAndGradients(t *testing.T, net string) {
 			continue
 		}
 		g := make([]float32, p.Len())
-		if err := p.Unpack(g, p.Grad); err != nil {
+		if err := p.UnpackRows(0, g, p.Grad); err != nil {
 			t.Fatal(err)
 		}
 		dw := want(t, grads, "grad."+p.Name).Data

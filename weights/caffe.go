@@ -69,7 +69,7 @@ type caffe struct {
 	current []string // the tops that the next layer may stand on; nil if unknown
 }
 
-func readCaffe(r io.ReaderAt, size int64) (*header, error) {
+func readCaffe(r io.ReaderAt, size int64, _ *folder) (*header, error) {
 	c := &caffe{p: newProtoReader(r), h: &header{meta: map[string]string{}}, names: map[string]bool{}}
 	layers := 0
 	err := c.p.fields(span{0, size}, func(f protoField) error {

@@ -39,6 +39,28 @@ func (e *UnsupportedError) Error() string {
 		strings.Join(names[:len(names)-1], ", "), names[len(names)-1])
 }
 
+// FolderError says that data of a file is in another file beside it, where a file that
+// was opened by OpenReader can't look.
+type FolderError struct {
+	File   string
+	Beside string // the other file's name
+}
+
+func (e *FolderError) Error() string {
+	return fmt.Sprintf("weights: %s: its data is in %s, a file beside it: open it by its path or from an fs.FS", e.File, display(e.Beside))
+}
+
+// DTypeError says that a tensor is of a type that isn't read as float32.
+type DTypeError struct {
+	File   string
+	Tensor string
+	DType  string // as the file has it
+}
+
+func (e *DTypeError) Error() string {
+	return fmt.Sprintf("weights: %s: %s: dtype %s, want F32, F16, BF16 or F64", e.File, display(e.Tensor), e.DType)
+}
+
 // NotFoundError says that a file has no tensor of a name.
 type NotFoundError struct {
 	File   string
@@ -76,6 +98,9 @@ func inFile(name string, err error) error {
 		e.File = name
 		return e
 	case *UnsupportedError:
+		e.File = name
+		return e
+	case *FolderError:
 		e.File = name
 		return e
 	}

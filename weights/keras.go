@@ -27,7 +27,7 @@ func isHDF5(head []byte, _ io.ReaderAt, _ int64) bool {
 	return strings.HasPrefix(string(head), hdf5.Signature)
 }
 
-func readKerasHDF5(r io.ReaderAt, size int64) (*header, error) {
+func readKerasHDF5(r io.ReaderAt, size int64, _ *folder) (*header, error) {
 	h := &header{meta: make(map[string]string)}
 	k := &kerasFile{h: h, size: size, paths: make(map[string]int)}
 	if err := k.read(r, nil); err != nil {

@@ -18,7 +18,7 @@ func isKerasZip(head []byte, r io.ReaderAt, size int64) bool {
 	return zipHolds(head, r, size, func(name string) bool { return name == kerasZipWeights || name == kerasZipConfig })
 }
 
-func readKerasZip(r io.ReaderAt, size int64) (*header, error) {
+func readKerasZip(r io.ReaderAt, size int64, _ *folder) (*header, error) {
 	members, _, err := zipMembers(r, size)
 	if err != nil {
 		return nil, err

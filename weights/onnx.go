@@ -3,8 +3,6 @@ package weights
 import (
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -22,12 +20,12 @@ const minOpset, maxOpset = 7, 28
 
 // onnxModel is a ModelProto.
 type onnxModel struct {
-	p     *protoReader
-	dir   string // where files of external data lie; "" if unknown
-	opset int64
-	meta  map[string]string
-	graph onnxGraph
-	parts int // inputs, outputs and attributes of the nodes
+	p      *protoReader
+	beside *folder // of external data
+	opset  int64
+	meta   map[string]string
+	graph  onnxGraph
+	parts  int // inputs, outputs and attributes of the nodes
 }
 
 // onnxGraph is a GraphProto.
@@ -61,15 +59,8 @@ type onnxAttribute struct {
 	tensor  *onnxTensor
 }
 
-func readONNX(r io.ReaderAt, size int64) (*header, error) {
-	m := &onnxModel{p: newProtoReader(r), meta: map[string]string{}}
-	if f, ok := r.(*os.File); ok {
-		dir, err := filepath.Abs(filepath.Dir(f.Name()))
-		if err != nil {
-			return nil, err
-		}
-		m.dir = dir
-	}
+func readONNX(r io.ReaderAt, size int64, beside *folder) (*header, error) {
+	m := &onnxModel{p: newProtoReader(r), beside: beside, meta: map[string]string{}}
 	graph := false
 	err := m.p.fields(span{0, size}, func(f protoField) (err error) {
 		switch f.num {

@@ -4,11 +4,8 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/verydeep/vgg/tensor"
 )
@@ -215,28 +212,27 @@ func (m *onnxModel) readLocation(d *onnxData, f protoField) error {
 	return nil
 }
 
-// placeExternal gives t the data that lie in another file, beside the model. The file is
-// opened whenever it is read, and never outside the model's folder.
+// placeExternal gives t the data that is in another file, beside the model. No other
+// folder is looked into.
 func (m *onnxModel) placeExternal(t *onnxTensor, d onnxData, size int64) error {
 	name := d.location
-	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, `/\:`) || !filepath.IsLocal(name) {
+	if !isFileName(name) {
 		return malformed(t.Name, "external data in %s, want the name of a file beside the model", display(name))
-	}
-	if m.dir == "" {
-		return fmt.Errorf("%s: its data is in another file, %s: the model must be opened by its path", display(t.Name), display(name))
 	}
 	if d.length >= 0 && d.length != size {
 		return malformed(t.Name, "%s of shape %v is %d bytes, but its external data %d", t.DType, t.Shape, size, d.length)
 	}
-	file := sibling{m.dir, name}
-	length, err := file.size()
+	f, err := m.beside.file(name)
+	if _, ok := err.(*FolderError); ok {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("%s: external data: %s: %w", display(t.Name), display(name), pathless(err))
 	}
-	if d.offset > length-size {
-		return malformed(t.Name, "external data of %d bytes from byte %d of %s, which has %d", size, d.offset, display(name), length)
+	if d.offset > f.size-size {
+		return malformed(t.Name, "external data of %d bytes from byte %d of %s, which has %d", size, d.offset, display(name), f.size)
 	}
-	t.place(file, d.offset, size)
+	t.place(f, d.offset, size)
 	return nil
 }
 
@@ -248,51 +244,6 @@ func (t *onnxTensor) place(r io.ReaderAt, begin, size int64) {
 	t.read = func(start int, dst []float32) error {
 		return readPieces(r, dtype, []piece{{begin, int(size / width), width}}, start, dst)
 	}
-}
-
-// sibling is a file beside the model, by its name in the model's folder. It is opened
-// whenever it is read, and no link of that name leads out of the folder.
-type sibling struct{ dir, name string }
-
-func (s sibling) open(use func(*os.File) error) error {
-	root, err := os.OpenRoot(s.dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	info, err := root.Stat(s.name) // opening a FIFO would wait for its writer
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s, want a file", kind(info.Mode()))
-	}
-	f, err := root.Open(s.name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return use(f)
-}
-
-func (s sibling) size() (n int64, err error) {
-	err = s.open(func(f *os.File) error {
-		info, err := f.Stat()
-		if err == nil {
-			n = info.Size()
-		}
-		return err
-	})
-	return n, err
-}
-
-// ReadAt implements [io.ReaderAt].
-func (s sibling) ReadAt(b []byte, at int64) (n int, err error) {
-	err = s.open(func(f *os.File) error {
-		n, err = f.ReadAt(b, at)
-		return err
-	})
-	return n, err
 }
 
 // transposed returns t with its axes in another order, under another name. Its elements

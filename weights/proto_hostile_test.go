@@ -235,7 +235,7 @@ func hostileONNX() map[string]hostileFile {
 		"bias of another length":    {after(pbTensor("w", 9, 1, 1, 3, 3), pbTensor("b", 2, 2), pbNode("Conv", "c", []string{"x", "w", "b"}, []string{"y"})), "node c (Conv): b: shape [2], want a vector of 1"},
 		"add to nothing":            {after(pbTensor("b", 2, 2), pbNode("Add", "a", []string{"x", "b"}, []string{"y"})), "node a (Add): want it to add a bias"},
 		"weight that isn't there":   {after(pbNode("Conv", "c", []string{"x", ""}, []string{"y"})), "node c (Conv): want a weight of 4 axes"},
-		"external without a path":   {external("w.bin"), "w: its data is in another file, w.bin: the model must be opened by its path"},
+		"external without a path":   {external("w.bin"), "its data is in w.bin, a file beside it: open it by its path or from an fs.FS"},
 		"external above":            {external("../w.bin"), `w: external data in ../w.bin, want the name of a file beside the model`},
 		"external, absolute":        {external("/etc/passwd"), "w: external data in /etc/passwd, want the name"},
 		"external, a drive":         {external(`C:w.bin`), "want the name of a file beside the model"},
@@ -406,7 +406,7 @@ func smallONNX() [][]byte {
 	var small bytes.Buffer
 	m := smallGraph()
 	m.Tensors[0].DType = "F16"
-	if err := EncodeONNX(&small, m); err != nil {
+	if err := encodeONNX(&small, m); err != nil {
 		panic(err)
 	}
 	halves := pbBytes(5, pbInt(1, 2), pbInt(2, 16), pbText(8, "b"), pbBytes(5, []byte{0x80, 0x7f, 1}))

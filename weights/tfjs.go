@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"strings"
 )
 
 // tfjsModel is the model.json of a TensorFlow.js layers model: the model's config as
@@ -70,7 +68,7 @@ func isTFJS(head []byte, r io.ReaderAt, size int64) bool {
 	return false
 }
 
-func readTFJS(r io.ReaderAt, size int64) (*header, error) {
+func readTFJS(r io.ReaderAt, size int64, beside *folder) (*header, error) {
 	text := make([]byte, size)
 	if err := readFull(r, text, 0); err != nil {
 		return nil, err
@@ -95,7 +93,7 @@ func readTFJS(r io.ReaderAt, size int64) (*header, error) {
 	for i, g := range m.Manifest {
 		shards[i] = &tfjsShards{}
 		for _, path := range g.Paths {
-			if path == "" || path == "." || path == ".." || strings.ContainsAny(path, `/\:`) {
+			if !isFileName(path) {
 				return nil, malformed("", "shard %s: want the name of a file in the same folder", display(path))
 			}
 		}
@@ -120,40 +118,24 @@ func readTFJS(r io.ReaderAt, size int64) (*header, error) {
 			return nil, err
 		}
 	}
-	h.beside = func(folder *os.Root) (io.Closer, error) {
-		var open closers
-		for i, g := range m.Manifest {
-			for _, path := range g.Paths {
-				f, err := openShard(folder, path)
-				if err == nil {
-					open = append(open, f)
-					err = shards[i].add(f)
-				}
-				if err != nil {
-					open.Close()
-					return nil, fmt.Errorf("shard %s: %w", display(path), pathless(err))
-				}
+	for i, g := range m.Manifest {
+		for _, path := range g.Paths {
+			f, err := beside.file(path)
+			if err == nil {
+				err = shards[i].add(f)
 			}
-			if shards[i].have != shards[i].want {
-				open.Close()
-				return nil, malformed("", "shards of group %d hold %d bytes, want %d", i, shards[i].have, shards[i].want)
+			if _, ok := err.(*FolderError); ok {
+				return nil, err
+			}
+			if err != nil {
+				return nil, fmt.Errorf("shard %s: %w", display(path), pathless(err))
 			}
 		}
-		return open, nil
+		if shards[i].have != shards[i].want {
+			return nil, malformed("", "shards of group %d hold %d bytes, want %d", i, shards[i].have, shards[i].want)
+		}
 	}
 	return h, nil
-}
-
-// openShard opens a regular file; opening a FIFO would wait for its writer.
-func openShard(folder *os.Root, name string) (*os.File, error) {
-	info, err := folder.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s, want a file", kind(info.Mode()))
-	}
-	return folder.Open(name)
 }
 
 // entry describes w, whose data follow those that s has been told of.
@@ -222,15 +204,11 @@ type tfjsShards struct {
 	have, want int64 // bytes of the files, and of the tensors
 }
 
-func (s *tfjsShards) add(f *os.File) error {
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if info.Size() > math.MaxInt64-s.have {
+func (s *tfjsShards) add(f *folderFile) error {
+	if f.size > math.MaxInt64-s.have {
 		return errors.New("too large")
 	}
-	s.have += info.Size()
+	s.have += f.size
 	s.files = append(s.files, f)
 	s.ends = append(s.ends, s.have)
 	return nil

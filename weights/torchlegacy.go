@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"io"
 	"math"
+
+	"github.com/verydeep/vgg/internal/pickle"
 )
 
 // torchLegacyMagic is how the files of torch.save before 1.6 begin: the pickle of the
@@ -19,11 +21,11 @@ func isTorchLegacy(head []byte, _ io.ReaderAt, _ int64) bool {
 // number, the protocol's version, the machine, the value, and the list of the storages'
 // keys; then, for each of these, the number of its elements in eight bytes and its data,
 // little-endian both.
-func readTorchLegacy(r io.ReaderAt, size int64) (*header, error) {
+func readTorchLegacy(r io.ReaderAt, size int64, _ *folder) (*header, error) {
 	f := &torchFile{r: r, size: size, storages: make(map[string]*torchStorage)}
 	at := int64(len(torchLegacyMagic))
 	next := func(persistent func(any) (any, error)) (any, int64, error) {
-		v, n, err := unpickle(io.NewSectionReader(r, at, size-at), size-at, persistent)
+		v, n, err := loadPickle(r, at, size, torchLibrary(persistent))
 		at += n
 		return v, n, err
 	}
@@ -45,14 +47,14 @@ func readTorchLegacy(r io.ReaderAt, size int64) (*header, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, ok := list.(*pickledList)
+	keys, ok := list.(*pickle.List)
 	if !ok {
 		return nil, malformed("", "no list of storages after the pickle")
 	}
 
 	type place struct{ begin, end int64 }
 	places := make(map[string]place, len(f.storages))
-	for _, k := range keys.items {
+	for _, k := range keys.Items {
 		key, _ := k.(string)
 		s, ok := f.storages[key]
 		if !ok {

@@ -43,7 +43,7 @@ func readLayers(f *weights.File) (*Outline, error) {
 // channelsLastFormat tells whether the weights of a format have axes (in…,out), channels
 // last.
 func channelsLastFormat(f weights.Format) bool {
-	return f == weights.Keras || f == weights.TFJS || f == weights.MatConvNet
+	return f == weights.Keras || f == weights.TFJS
 }
 
 func (r *layerReader) add(l weights.Layer) error {
