@@ -4,18 +4,18 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"image"
+	"fmt"
 	"image/color"
-	"image/png"
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/cli"
+	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/internal/vggtest/tiny"
 )
 
 func noEnvironment(string) string { return "" }
@@ -28,22 +28,13 @@ func trainFolder(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	for class, c := range map[string]color.RGBA{"dark": {9, 9, 9, 255}, "light": {240, 240, 240, 255}} {
-		if err := os.Mkdir(filepath.Join(dir, class), 0o777); err != nil {
-			t.Fatal(err)
-		}
 		for i := range 5 {
-			im := image.NewRGBA(image.Rect(0, 0, 40, 40))
-			for j := range 40 * 40 {
-				im.SetRGBA(j%40, j/40, c)
-			}
-			im.SetRGBA(i, i, color.RGBA{255, 0, 0, 255})
-			var b bytes.Buffer
-			if err := png.Encode(&b, im); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(dir, class, strconv.Itoa(i)+".png"), b.Bytes(), 0o666); err != nil {
-				t.Fatal(err)
-			}
+			vggtest.WriteFiles(t, dir, map[string][]byte{fmt.Sprintf("%s/%d.png", class, i): vggtest.PNG(40, 40, func(x, y int) color.RGBA {
+				if x == i && y == i {
+					return vggtest.Red
+				}
+				return c
+			})})
 		}
 	}
 	return dir
@@ -102,7 +93,7 @@ func TestInterruptedTraining(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	dir := trainFolder(t)
 	weights := filepath.Join(t.TempDir(), "w.safetensors")
-	m := colourModel()
+	m := tiny.Colours(3)
 	m.Classes = []string{"dark", "light", "other"}
 	if err := m.Save(weights); err != nil {
 		t.Fatal(err)
