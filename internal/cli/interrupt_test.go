@@ -18,7 +18,13 @@ import (
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
 )
 
-func noEnvironment(string) string { return "" }
+// environment has VGG_CPU only, which is for the whole process.
+func environment(key string) string {
+	if key == vggtest.CPU {
+		return os.Getenv(key)
+	}
+	return ""
+}
 
 // tinyRecipe makes training a matter of milliseconds.
 var tinyRecipe = []string{"--config=A", "--input=32", "--scale-min=32", "--scale-max=36", "--test-scale=32", "--batch=4", "--epochs=1000", "--init=he", "--learning-rate=1e-5"}
@@ -68,7 +74,7 @@ func TestInterruptedTraining(t *testing.T) {
 			args = append(args, "--json")
 			stdout, stderr = stderr, stdout
 		}
-		code := cli.Main(ctx, args, strings.NewReader(""), stdout, stderr, noEnvironment)
+		code := cli.Main(ctx, args, strings.NewReader(""), stdout, stderr, environment)
 		if code != 130 || !strings.Contains(other.String(), "interrupted; the weights so far are in "+filepath.Join(run, "last.safetensors")) {
 			t.Fatalf("exit code %d, %q", code, other.String())
 		}
@@ -108,7 +114,7 @@ func TestInterrupted(t *testing.T) {
 		append([]string{"train", "--data", dir, "--out", run, "--width=0.05", "--fc=8"}, tinyRecipe...),
 	} {
 		var stderr strings.Builder
-		if code := cli.Main(ctx, args, strings.NewReader(""), io.Discard, &stderr, noEnvironment); code != 130 || stderr.String() != "vgg: interrupted\n" {
+		if code := cli.Main(ctx, args, strings.NewReader(""), io.Discard, &stderr, environment); code != 130 || stderr.String() != "vgg: interrupted\n" {
 			t.Errorf("vgg %s: exit code %d, standard error %q", args[0], code, stderr.String())
 		}
 	}
