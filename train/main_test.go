@@ -1,24 +1,20 @@
 package train
 
 import (
-	"bytes"
 	"fmt"
-	"image"
 	"image/color"
-	"image/png"
 	"math/rand/v2"
 	"testing"
 	"testing/fstest"
 
-	"go.uber.org/goleak"
-
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { vggtest.Main(m) }
 
 // tinyRecipe trains A at a sixteenth of its width on 32×32 crops.
 func tinyRecipe() Recipe {
@@ -56,17 +52,9 @@ func colours(t testing.TB, name string, n int, bad ...int) *dataset.Dataset {
 // tinted is a PNG of noise that is brightest in one channel.
 func tinted(channel int, seed uint64) []byte {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	im := image.NewRGBA(image.Rect(0, 0, 40, 36))
-	for y := range 36 {
-		for x := range 40 {
-			rgb := [3]uint8{uint8(rng.UintN(128)), uint8(rng.UintN(128)), uint8(rng.UintN(128))}
-			rgb[channel] += 100
-			im.Set(x, y, color.RGBA{rgb[0], rgb[1], rgb[2], 255})
-		}
-	}
-	var buf bytes.Buffer
-	if err := png.Encode(&buf, im); err != nil {
-		panic("png: " + err.Error())
-	}
-	return buf.Bytes()
+	return vggtest.PNG(40, 36, func(int, int) color.RGBA {
+		rgb := [3]uint8{uint8(rng.UintN(128)), uint8(rng.UintN(128)), uint8(rng.UintN(128))}
+		rgb[channel] += 100
+		return color.RGBA{rgb[0], rgb[1], rgb[2], 255}
+	})
 }

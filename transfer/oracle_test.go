@@ -3,65 +3,23 @@ package transfer
 import (
 	"encoding/json"
 	"flag"
-	"hash/fnv"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/verydeep/vgg"
-	"github.com/verydeep/vgg/network"
-	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/internal/vggtest/tiny"
 )
 
 var (
-	fullWeights = flag.String("weights", "", "file of weights for TestOracle in the place of the small network")
+	fullWeights = flag.String("weights", "", "file of weights for TestOracle, in place of the small network")
 	fullOracle  = flag.String("oracle", "", "what tools/oracle/features.py --weights made of them")
 )
-
-// hashedModel is D at an eighth of its width, with the weights that tools/oracle/eval.py
-// computes: weight i of a tensor is a hash of its name and i.
-func hashedModel(t *testing.T) *vgg.Model {
-	t.Helper()
-	o := network.DefaultOptions("D")
-	o.Classes, o.Width, o.FC = 10, 1./8, 64
-	net, err := network.New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range net.Params() {
-		v := make([]float32, p.Len())
-		bound := 0.1 // of a bias
-		if len(p.Shape) > 1 {
-			bound = math.Sqrt(6 / float64(p.Len()/p.Shape[0]))
-		}
-		switch p.Name {
-		case "conv1_1.weight":
-			bound /= 64
-		case "fc8.weight":
-			bound *= 1.5
-		}
-		h := fnv.New64a()
-		h.Write([]byte(p.Name))
-		seed := h.Sum64()
-		for i := range v {
-			z := seed + uint64(i+1)*0x9e3779b97f4a7c15
-			z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-			z = (z ^ z>>27) * 0x94d049bb133111eb
-			z ^= z >> 31
-			v[i] = float32((float64(z>>40)/(1<<23) - 1) * bound)
-		}
-		if err := p.Set(v); err != nil {
-			t.Fatal(err)
-		}
-	}
-	spec, err := preprocess.Preset("vgg")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &vgg.Model{Net: net, Classes: make([]string, o.Classes), Preprocess: spec}
-}
 
 type featureOracle struct {
 	Scales []int
@@ -74,14 +32,14 @@ type featureOracle struct {
 	}
 }
 
-// On photographs, descriptors are PyTorch's within 1e-4 (of their largest number, where
-// they are not normalised): at every Q, stacked and averaged, and of any layer.
+// TestOracle compares descriptors of photographs with PyTorch's, within 1e-4 of their largest
+// number: at every Q, stacked and averaged, and of several layers.
 func TestOracle(t *testing.T) {
 	path, open := "testdata/features.json", func() (*vgg.Model, error) { return vgg.Open(t.Context(), *fullWeights, vgg.OpenOptions{}) }
 	if *fullOracle != "" {
 		path = *fullOracle
 	} else {
-		m := hashedModel(t)
+		m := tiny.Hashed()
 		open = func() (*vgg.Model, error) { return m, nil }
 	}
 	text, err := os.ReadFile(path)
@@ -92,17 +50,27 @@ func TestOracle(t *testing.T) {
 	if err := json.Unmarshal(text, &o); err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join("..", "..", "shared", "data", "imagenet-sample")
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no photographs: %v", err)
-	}
 	scales := o.Scales
 	if testing.Short() {
 		o.Images, scales = o.Images[:1], o.Scales[:1]
 	}
+	_, val, err := dataset.OpenSample()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var files []string
+	dir := t.TempDir()
 	for _, im := range o.Images {
-		files = append(files, filepath.Join(dir, im.File))
+		i := slices.IndexFunc(val.Samples, func(s dataset.Sample) bool { return s.Name == im.File })
+		if i < 0 {
+			t.Fatalf("the sample has no %s", im.File)
+		}
+		data, err := val.Read(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		vggtest.WriteFiles(t, dir, map[string][]byte{im.File: data})
+		files = append(files, filepath.Join(dir, filepath.FromSlash(im.File)))
 	}
 	images, err := OpenImages(Files, files...)
 	if err != nil {

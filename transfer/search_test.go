@@ -163,7 +163,7 @@ func TestDuplicates(t *testing.T) {
 func TestDescribe(t *testing.T) {
 	dir := folder(t)
 	images := open(t, Files, dir)
-	nets := []Net{smallNet(t, 1), smallNet(t, 2)}
+	nets := []Net{network(1), network(2)}
 	nets[0].Scales = []int{40, 56}
 	for _, o := range []Options{{Flip: true}, {Average: true, Max: true}, {Raw: true, Unrectified: true}} {
 		out, _ := extract(t, nets, images, "f.npy", o)

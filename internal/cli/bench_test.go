@@ -50,7 +50,7 @@ func TestBenchFigures(t *testing.T) {
 		}},
 	} {
 		var stdout, stderr strings.Builder
-		code := cli.Main(t.Context(), append(flags, "--mode="+mode, "--size="+test.size), strings.NewReader(""), &stdout, &stderr, noEnvironment)
+		code := cli.Main(t.Context(), append(flags, "--mode="+mode, "--size="+test.size), strings.NewReader(""), &stdout, &stderr, environment)
 		if code != 0 || stderr.String() != "" {
 			t.Fatalf("%s: exit code %d, %s", mode, code, stderr.String())
 		}

@@ -46,7 +46,7 @@ func TestInterruptedSharding(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		var stderr bytes.Buffer
-		code := cli.Main(ctx, []string{"shard", trainFolder(t), "--out", out}, strings.NewReader(""), io.Discard, &stderr, noEnvironment)
+		code := cli.Main(ctx, []string{"shard", trainFolder(t), "--out", out}, strings.NewReader(""), io.Discard, &stderr, environment)
 		if code != 130 || stderr.String() != "vgg: interrupted\n" {
 			t.Errorf("exit code %d, standard error %q", code, stderr.String())
 		}
