@@ -92,14 +92,14 @@ func (c *Chain) Shapes(h, w int) ([]Shape, error) {
 type workspace struct {
 	work    *kernel.Work
 	n, h, w int
-	steps   []call
+	steps   []inferenceStep
 	acts    []kernel.Act
 	buf     [2][]float32
 }
 
 // call is a step of inference: a layer, perhaps with the batch normalisation and the
 // max-pooling after it.
-type call struct {
+type inferenceStep struct {
 	layer Layer
 	norm  *BatchNorm
 	pool  bool
@@ -107,7 +107,7 @@ type call struct {
 
 // conv returns the convolution that computes the step, but for its pooling; nil if the
 // step is none.
-func (s call) conv() *Conv {
+func (s inferenceStep) conv() *Conv {
 	conv, _ := s.layer.(*Conv)
 	if s.norm != nil {
 		return conv.fold(s.norm)
@@ -117,19 +117,19 @@ func (s call) conv() *Conv {
 
 // inferring lists the steps of inference on n images, with the shape of the input and
 // of each one's output.
-func (c *Chain) inferring(n, h, w int) ([]call, []Shape, error) {
+func (c *Chain) inferring(n, h, w int) ([]inferenceStep, []Shape, error) {
 	all, err := c.Shapes(h, w)
 	if err != nil {
 		return nil, nil, err
 	}
-	var steps []call
+	var steps []inferenceStep
 	in := Shape{c.in, h, w}
 	shapes := []Shape{in}
 	for i := 0; i < len(c.layers); i++ {
 		if _, ok := c.layers[i].(*Dropout); ok {
 			continue
 		}
-		s := call{layer: c.layers[i]}
+		s := inferenceStep{layer: c.layers[i]}
 		conv, ok := s.layer.(*Conv)
 		if ok && i+1 < len(c.layers) {
 			if norm, ok := conv.foldsInto(c.layers[i+1]); ok {
@@ -152,7 +152,7 @@ func (c *Chain) inferring(n, h, w int) ([]call, []Shape, error) {
 
 // borderOf is the border of the activation that step i of inference reads; the last
 // output has none.
-func borderOf(steps []call, shapes []Shape, i, n, threads int) border {
+func borderOf(steps []inferenceStep, shapes []Shape, i, n, threads int) border {
 	if i < len(steps) {
 		return steps[i].layer.border(n, shapes[i], threads, false)
 	}
@@ -161,7 +161,7 @@ func borderOf(steps []call, shapes []Shape, i, n, threads int) border {
 
 // inferenceLens is the length of the two buffers, the scratch memory, and the length of
 // the transformed weights.
-func inferenceLens(steps []call, shapes []Shape, n, threads int) (lens [2]int, s kernel.Scratch, filters int) {
+func inferenceLens(steps []inferenceStep, shapes []Shape, n, threads int) (lens [2]int, s kernel.Scratch, filters int) {
 	for i, sh := range shapes {
 		b := borderOf(steps, shapes, i, n, threads)
 		lens[i%2] = max(lens[i%2], kernel.BorderedLen(n, sh.C, sh.H, sh.W, b.pad, b.end))

@@ -45,13 +45,13 @@ func (c *Chain) Plans(n, h, w int, train bool) ([]LayerPlan, error) {
 func (t *Training) Plans() []LayerPlan {
 	l := t.layout
 	var plans []LayerPlan
-	for i, k := range l.links {
+	for i, k := range l.fused {
 		if k.conv == nil {
 			continue
 		}
 		p := k.conv.plan(l.n, l.shapes[i], l.chain.Threads(), i >= l.first)
 		s := l.sectionOf(i)
-		if g := s.at(s.groups(l.n)-1, l.n); g.from > 0 { // the last group is the largest
+		if g := s.imageGroup(s.groupCount(l.n)-1, l.n); g.from > 0 { // the last group is the largest
 			n, together := g.to-g.from, "image by image"
 			if n > 1 {
 				together = fmt.Sprintf("%d images together", n)
@@ -219,7 +219,7 @@ func (c *Chain) newTuner(n, h, w int, only []Tuning) (*tuner, error) {
 }
 
 // newTuned lists the candidates of a step, or returns nil where it has no choice.
-func newTuned(s call, n int, in Shape, threads int, only []Tuning) *tuned {
+func newTuned(s inferenceStep, n int, in Shape, threads int, only []Tuning) *tuned {
 	conv := s.conv()
 	if conv == nil || conv.Weight.format != 0 {
 		return nil
