@@ -1,9 +1,9 @@
 // Package nn holds the layers of a VGG network, each with a forward and a backward
 // pass written out by hand, and the chain that runs them.
 //
-// A network is a chain: there is no automatic differentiation, and a layer's backward
-// stands beside its forward. Shapes are given as (N,C,H,W): batch, channels, height,
-// width; gradients are dx, dw, db, dy.
+// A network is a chain, without automatic differentiation: every layer has a backward pass
+// beside its forward pass. Shapes are given as (N,C,H,W): batch, channels, height, width;
+// gradients are dx, dw, db, dy.
 package nn
 
 import (
@@ -19,29 +19,29 @@ type Shape struct {
 
 func (s Shape) String() string { return fmt.Sprintf("%d×%d×%d", s.C, s.H, s.W) }
 
-// Pass says what a forward or backward pass is for.
+// Pass is the purpose of a forward or backward pass, and its part of a batch.
 type Pass struct {
 	Train     bool   // training: dropout drops, batch normalisation uses the batch's statistics
-	Seed      uint64 // of the dropout masks
-	Iteration int    // the masks are drawn anew each iteration
+	Seed      uint64 // seed of the dropout masks
+	Iteration int    // number of the iteration; each has other masks
 	Image     int    // index, in the iteration's global batch, of the first image
-	Batch     int    // images of the global batch, which the loss is averaged over; 0: those of this pass
+	Batch     int    // images of the global batch, over which the loss is averaged; 0: those of this pass
 
-	// More says that another part of the same batch follows: gradients are complete after
-	// the last one.
+	// More says that another part of the same batch follows. Gradients are complete after
+	// the last part.
 	More bool
 	// HoldStatistics leaves batch normalisation's running statistics as they are:
-	// [Training.AddStatistics] tells those of the pass, [Chain.MoveStatistics] moves the
-	// running ones later.
+	// [Training.AddStatistics] returns those of the pass, and [Chain.MoveStatistics] moves
+	// the running ones later.
 	HoldStatistics bool
 
-	update *update // of the fully connected layers, within the backward pass
-	clock  *clock  // of a profile
+	update *update // if not nil, the backward pass updates weights by it
+	clock  *clock  // if not nil, it measures the pass
 }
 
-// Layer is one link of the chain. Its methods run on blocked activations and are
-// called by a [Chain]; parameters are read only in a forward pass that does not train,
-// so that any number of goroutines may run one.
+// Layer is a layer of a [Chain], which calls its methods; they work on blocked activations.
+// A forward pass that does not train only reads the parameters, so any number of
+// goroutines may run one at once.
 type Layer interface {
 	// Name is the layer's name in the paper's terms: conv1_1, pool1, fc6.
 	Name() string
@@ -51,12 +51,13 @@ type Layer interface {
 	// Params lists the layer's parameters; nil for most layers.
 	Params() []*Param
 
-	// border is what of zeros forward, and in training backward, reads round x of n
-	// images; in training it must not depend on n.
+	// border returns the zero padding that forward (and, in training, backward) reads
+	// around x of n images. In training it must not depend on n.
 	border(n int, in Shape, threads int, train bool) border
-	// gradBorder is what of zeros backward reads round dy.
+	// gradBorder returns the zero padding that backward reads around dy.
 	gradBorder(in Shape, threads int) border
-	// scratch is the working memory of a pass over n images.
+	// scratch returns the scratch memory of a pass over n images; data says whether the
+	// backward pass computes dx.
 	scratch(n int, in Shape, threads int, train, data bool) kernel.Scratch
 	forward(w *kernel.Work, x, y *kernel.Act, p Pass)
 	// backward adds to the parameters' gradients and computes dx, unless it is nil.
@@ -64,10 +65,11 @@ type Layer interface {
 	backward(w *kernel.Work, x, y, dy, dx *kernel.Act, p Pass)
 }
 
-// border is the zeros round every plane of an activation: rows above and columns left,
-// rows below and columns right.
+// border is the width, in pixels, of the zeros around every plane of an activation: pad
+// above and left, end below and right.
 type border struct{ pad, end int }
 
+// even is a border of the same width on all sides.
 func even(pad int) border { return border{pad, pad} }
 
 // base is embedded by layers without parameters, border or scratch memory.

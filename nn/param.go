@@ -7,7 +7,7 @@ import (
 	"github.com/verydeep/vgg/internal/kernel"
 )
 
-// Param is a named parameter. Its value lies in memory in the packed order that the
+// Param is a named parameter. Its value is in the packed order that the
 // kernels read; Get and Set take the canonical order of Shape.
 type Param struct {
 	Name  string
@@ -38,7 +38,7 @@ type Param struct {
 	fresh  bool // accum counts as zero, whatever it holds
 }
 
-// packedOrder is the order in which the values of a parameter lie in memory. Rows are
+// packedOrder is the order of the values of a parameter in memory. Rows are
 // counted along the first dimension of its shape, the out-channels.
 type packedOrder interface {
 	// PackRows writes src to the rows from k0 on, as many as src holds.

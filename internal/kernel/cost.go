@@ -44,9 +44,9 @@ const (
 	reachRows = 14 // rows of the register tile that costs were measured with; fewer hide less
 )
 
-// reach is what leaving a core's own caches costs, in mul a float.
+// reach is the cost of leaving a core's own caches, in mul a float.
 type reach struct {
-	v, u   float64 // reading from the third-level cache: V as it comes, U asked for ahead
+	v, u   float64 // reading from the third-level cache: V unprefetched, U prefetched
 	shared float64 // reading V that another core wrote
 	spillV float64 // writing V beyond the second-level cache
 	spillM float64 // writing M there and reading it again
@@ -60,7 +60,8 @@ var (
 	reachMesh = reach{v: 6, u: 6, shared: 100, spillV: 40, spillM: 20}
 )
 
-// reachOf tells the ways apart by the processor's maker; an unknown one counts as a mesh.
+// reachOf returns the way to the third-level cache by the processor's maker; an unknown
+// processor counts as a mesh.
 func reachOf(v cpuid.Vendor) reach {
 	switch v {
 	case cpuid.AMD, cpuid.Hygon:
@@ -70,7 +71,7 @@ func reachOf(v cpuid.Vendor) reach {
 	}
 }
 
-// machine is what the cost model knows of a processor.
+// machine is what the cost model knows about a processor.
 type machine struct {
 	l2, l3 int // floats that a core's second-level cache and the third-level cache hold
 	reach  reach
@@ -78,7 +79,7 @@ type machine struct {
 	depth  int // steps of the reduction that a tile does at a time
 }
 
-// thisMachine is the processor with the instruction set in use.
+// thisMachine is this processor with the instruction set in use.
 func thisMachine() machine {
 	l2, l3 := cacheFloats()
 	tiles := &Current().asm.gemm
@@ -150,7 +151,7 @@ func (p Winograd) blockCost(m machine, g Conv, tiles, threads int, used float64)
 	case Shared:
 		cost += b.readV(b.v <= b.freeL2) + b.v*m.reach.shared + costWait
 	}
-	if b.u > b.freeL3 { // what is asked for ahead comes no faster
+	if b.u > b.freeL3 { // prefetching doesn't make memory faster
 		cost = max(cost, b.ownU*costStream)
 	}
 	return cost

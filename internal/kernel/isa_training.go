@@ -8,8 +8,7 @@ func (s *ISA) maxPoolHitsRow(n int, x0, x1, y []float32, hits []uint16, lo float
 	s.asm.maxPoolHits(n, &x0[0], &x1[0], &y[0], &hits[0], lo)
 }
 
-// prefetchLines asks for n blocks of 16 floats, on their way from memory while something
-// else is computed.
+// prefetchLines prefetches n blocks of 16 floats from memory.
 func (s *ISA) prefetchLines(n int, x []float32) {
 	if s.asm.prefetch != nil {
 		s.asm.prefetch(n, &x[:n*Block][0])

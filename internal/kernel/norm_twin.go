@@ -49,7 +49,7 @@ func normGradTwin(n int, x, dy, dx, ref, a, b, c []float32) {
 	}
 }
 
-// squaresTwin writes the squares of n pixels, stride apart.
+// squaresTwin writes the squares of n pixels to sq, pixels stride apart.
 func squaresTwin(n int, x, sq []float32, stride int) {
 	for i, v := range x[:n*Block] {
 		sq[i/Block*stride+i%Block] = v * v
@@ -57,7 +57,7 @@ func squaresTwin(n int, x, sq []float32, stride int) {
 }
 
 // lrnTwin computes y = x·s^−β with s = k + α·Σ_{j<size} sq[j] over n pixels; sq begins
-// at the first of the size channels round a pixel's first one.
+// at the first of the size channels around a pixel's first one.
 func lrnTwin(l LRN, n int, x, sq []float32, stride int, y []float32) {
 	for i, v := range x[:n*Block] {
 		y[i] = v * l.negPow(l.scale(sq[i/Block*stride+i%Block:]))

@@ -73,15 +73,15 @@ func (g Conv) winogradForm(h, w int, train bool) Form {
 
 var orders = [...]Order{ByPanel, ByPosition, Shared}
 
-// WinogradPlans lists the plans that [Conv.PlanWinograd] chooses from for inference, or
-// nothing where the layer can't run by Winograd.
+// WinogradPlans lists the plans that [Conv.PlanWinograd] chooses from for inference; none
+// where Winograd's algorithm can't compute the layer.
 func (g Conv) WinogradPlans(n, h, w, threads int) []Winograd {
 	if !g.canWinograd() {
 		return nil
 	}
 	p := Winograd{Form: g.winogradForm(h, w, false), Trim: true}
 	if p.R == 7 && !p.pays(g, h, w) {
-		return nil // its filters would take half a gigabyte
+		return nil // its transformed weights would take half a gigabyte
 	}
 	var plans []Winograd
 	for _, tiles := range p.tileBlocks(g, n, h, w, threads) {

@@ -36,8 +36,7 @@ func maxPool(s isa) {
 	RET()
 }
 
-// maxPoolGrad gives dy to the first of the four that equals the maximum: the one
-// that is equal while none before it was.
+// maxPoolGrad gives dy to the first of the four pixels that equals the maximum.
 func maxPoolGrad(s isa) {
 	name := "maxPoolGrad" + s.name
 	text(name, "func(n int, x0, x1, y, dy, dx0, dx1 *float32)", name+" is maxPoolGradTwin.")
@@ -58,7 +57,7 @@ func maxPoolGrad(s isa) {
 				VCMPPS(equal, p, yv, k)
 				VMOVAPS_Z(left, k, t)
 				VMOVUPS(t, out)
-				// a lane that was hit has nothing left to give
+				// a lane that was hit gives nothing to later pixels
 				KNOTW(k, k)
 				VMOVAPS_Z(left, k, left)
 				continue

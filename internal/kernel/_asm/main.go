@@ -2,8 +2,8 @@
 //
 //	go run . -out ../kernels_amd64.s -stubs ../kernels_amd64.go -pkg kernel
 //
-// Each generated function equals the Go loop of the same name in
-// internal/kernel/twin.go; the derivations of tile shapes are in docs/kernels.md.
+// Each generated function computes what the Go function that its comment names computes;
+// docs/kernels.md derives the shapes of the tiles.
 package main
 
 import (
