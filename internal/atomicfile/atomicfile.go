@@ -3,9 +3,10 @@
 //
 // The new content goes to a temporary file beside the old one, which is synced and then
 // renamed. The name of a temporary file is a dot, the name of the file, a dot, eight
-// hexadecimal digits and ".tmp". A process that is killed leaves its temporary file behind;
-// the next process that writes the same file removes it. The writer holds a lock on its
-// temporary file for as long as it lives, so that nobody removes the file of a living one.
+// hexadecimal digits and ".tmp"; the digits count those who write the file at the same time.
+// A process that is killed leaves its temporary file behind; the next process that writes the
+// same file removes it. A writer holds a lock on its temporary file for as long as it lives,
+// so that nobody removes the file of a living one.
 package atomicfile
 
 import (
@@ -13,7 +14,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -107,29 +107,33 @@ func create(sys system, path string) (*File, error) {
 		f.mode = info.Mode().Perm()
 	}
 	dir, base := filepath.Split(f.target)
-	removeAbandoned(dir, func(name string) bool { return isTemporaryOf(base, name) })
-	// Not os.CreateTemp, whose files only their owner can read.
-	for try := 0; ; try++ {
-		f.temporary = filepath.Join(dir, temporaryName(base))
+	for number := 0; ; {
+		f.temporary = filepath.Join(dir, temporaryName(base, number))
 		opened, err := sys.create(f.temporary)
-		if err != nil {
-			if try < 100 && errors.Is(err, fs.ErrExist) {
-				continue
+		if errors.Is(err, fs.ErrExist) && number < mostWriters {
+			if !removeIfAbandoned(f.temporary) {
+				number++
 			}
+			continue
+		}
+		if err != nil {
 			return nil, f.failed(err)
 		}
-		lock, err := hold(f.temporary)
-		if errors.Is(err, errLost) { // another process took it for abandoned before it was locked
+		lock, err := hold(opened, f.temporary)
+		if err != nil { // another process took it for abandoned before it was locked
 			opened.Close()
-			if try < 100 {
-				continue
-			}
-			return nil, f.failed(err)
+			continue
 		}
 		f.f, f.lock = opened, lock
+		for removeIfAbandoned(filepath.Join(dir, temporaryName(base, number+1))) {
+			number++
+		}
 		return f, nil
 	}
 }
+
+// mostWriters is the most processes that can write a file at the same time.
+const mostWriters = 1000
 
 // Write implements [io.Writer].
 func (f *File) Write(p []byte) (int, error) {
@@ -215,39 +219,6 @@ func Rename(from, to string) error {
 
 // Clean removes from a directory the temporary files of processes that no longer live.
 func Clean(dir string) {
-	removeAbandoned(dir, func(name string) bool { return temporary.MatchString(name) })
-}
-
-// temporary matches the names of temporary files: a dot, the name of the file, eight
-// hexadecimal digits.
-var temporary = regexp.MustCompile(`^\..+\.[0-9a-f]{8}\.tmp$`)
-
-// temporaryName returns a new name for a temporary file of the file named base.
-func temporaryName(base string) string {
-	return fmt.Sprintf(".%s.%08x.tmp", short(base), rand.Uint32())
-}
-
-// isTemporaryOf reports whether name can be that of a temporary file of the file named base.
-func isTemporaryOf(base, name string) bool {
-	const tail = len(".01234567.tmp")
-	return temporary.MatchString(name) && name[1:len(name)-tail] == short(base)
-}
-
-// short cuts a long name, so that there is room for what a temporary file's name adds.
-func short(base string) string {
-	const most = 200 // of the 255 bytes that file systems allow
-	if len(base) <= most {
-		return base
-	}
-	return strings.ToValidUTF8(base[:most], "")
-}
-
-// removeAbandoned removes the temporary files with the wanted names whose writers no longer
-// live. What can't be removed stays: it is in nobody's way.
-func removeAbandoned(dir string, wanted func(name string) bool) {
-	if dir == "" {
-		dir = "."
-	}
 	d, err := os.Open(dir)
 	if err != nil {
 		return
@@ -255,14 +226,24 @@ func removeAbandoned(dir string, wanted func(name string) bool) {
 	names, _ := d.Readdirnames(-1) // those that could be read
 	d.Close()
 	for _, name := range names {
-		if !wanted(name) {
-			continue
-		}
-		path := filepath.Join(dir, name)
-		if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() {
-			removeIfAbandoned(path)
+		if IsTemporary(name) {
+			removeIfAbandoned(filepath.Join(dir, name))
 		}
 	}
+}
+
+// IsTemporary reports whether name, without a directory, is one of a temporary file.
+func IsTemporary(name string) bool { return temporary.MatchString(name) }
+
+var temporary = regexp.MustCompile(`^\..+\.[0-9a-f]{8}\.tmp$`)
+
+// temporaryName returns the name for a temporary file of the file named base.
+func temporaryName(base string, number int) string {
+	const most = 200 // of the 255 bytes that file systems allow
+	if len(base) > most {
+		base = strings.ToValidUTF8(base[:most], "")
+	}
+	return fmt.Sprintf(".%s.%08x.tmp", base, number)
 }
 
 // errLost is of a temporary file that another process has removed or is about to.

@@ -12,8 +12,9 @@ import (
 
 // hold locks the temporary file that was just made, until the process ends or closes the
 // lock. The lock is on a descriptor of its own, which outlives the one that is written to.
-// The lock is nil where the file can't be locked.
-func hold(name string) (io.Closer, error) {
+// The lock is nil where the file can't be locked. It is an error if the file is no longer
+// there.
+func hold(written file, name string) (io.Closer, error) {
 	f, err := os.Open(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -29,24 +30,36 @@ func hold(name string) (io.Closer, error) {
 		f.Close()
 		return nil, nil
 	}
-	own, err := f.Stat()
-	if there, statErr := os.Stat(name); err != nil || statErr != nil || !os.SameFile(own, there) {
+	// Another writer may have made a file of the same name since.
+	if !isAt(written, name) || !isAt(f, name) {
 		f.Close()
 		return nil, errLost
 	}
 	return f, nil
 }
 
-// removeIfAbandoned removes a temporary file that nobody holds.
-func removeIfAbandoned(name string) {
+// removeIfAbandoned removes a temporary file that nobody holds, and reports whether it did.
+func removeIfAbandoned(name string) bool {
+	if info, err := os.Lstat(name); err != nil || !info.Mode().IsRegular() {
+		return false
+	}
 	f, err := os.Open(name)
 	if err != nil {
-		return
+		return false
 	}
 	defer f.Close()
-	if tryLock(f) == nil {
-		os.Remove(name)
+	// Its writer may have renamed it since, and another writer have made the next one.
+	return tryLock(f) == nil && isAt(f, name) && os.Remove(name) == nil
+}
+
+// isAt reports whether the open file has the name.
+func isAt(f file, name string) bool {
+	own, err := f.Stat()
+	if err != nil {
+		return false
 	}
+	there, err := os.Stat(name)
+	return err == nil && os.SameFile(own, there)
 }
 
 func tryLock(f *os.File) error {
