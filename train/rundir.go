@@ -50,6 +50,9 @@ func makeRunDir(path string, resume bool) error {
 	case len(entries) == 0:
 		return nil
 	case !resume:
+		if err := Held(path); err != nil {
+			return fmt.Errorf("train: run directory %w", err)
+		}
 		return fmt.Errorf("train: run directory %s holds %s: want a new or empty directory", path, entries[0].Name())
 	}
 	if _, err := os.Stat(filepath.Join(path, RecipeFile)); err != nil {

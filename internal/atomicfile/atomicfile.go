@@ -35,8 +35,7 @@ func Write(path string, write func(io.Writer) error) error {
 // WriteOrStream is [Write] for paths that a user chose. It writes straight to what can't be
 // replaced: a pipe, a device, and a name for an open file such as /dev/stdout.
 func WriteOrStream(path string, write func(io.Writer) error) error {
-	info, err := os.Stat(path)
-	if !openFileName.MatchString(filepath.ToSlash(path)) && (err != nil || info.Mode().IsRegular() || info.IsDir()) {
+	if !IsStream(path) {
 		return Write(path, write)
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
@@ -48,6 +47,16 @@ func WriteOrStream(path string, write func(io.Writer) error) error {
 		err = closeErr
 	}
 	return err
+}
+
+// IsStream reports whether path is a pipe, a device or a name for an open file, which can't
+// be replaced.
+func IsStream(path string) bool {
+	if openFileName.MatchString(filepath.ToSlash(path)) {
+		return true
+	}
+	info, err := os.Stat(path)
+	return err == nil && !info.Mode().IsRegular() && !info.IsDir()
 }
 
 // openFileName matches the names that stand for files that a process has open.

@@ -45,16 +45,16 @@ func Beside(path string) (release func(), err error) {
 		return func() {}, nil
 	}
 	release, err = Take(filepath.Clean(target) + ".lock")
-	held, ok := errors.AsType[*HeldError](err)
-	switch {
-	case ok:
+	if held, ok := errors.AsType[*HeldError](err); ok {
 		return nil, &HeldError{path, held.PID}
-	case errors.Is(err, ErrUnsupported):
-		return func() {}, nil
-	case err != nil:
-		return nil, fmt.Errorf("%s: no lock beside it: %w", path, err)
 	}
-	return release, nil
+	if unopened, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, &fs.PathError{Op: "lock", Path: path, Err: unopened.Err}
+	}
+	if errors.Is(err, ErrUnsupported) {
+		return func() {}, nil
+	}
+	return release, err
 }
 
 // Take makes a file at path and locks it until release is called, which removes the file.
