@@ -27,6 +27,7 @@ const modulePath = "github.com/verydeep/vgg"
 var levels = map[string]int{
 	"architecture":          0,
 	"comm":                  0,
+	"internal/atomicfile":   0,
 	"internal/hdf5":         0,
 	"internal/lockfile":     0,
 	"internal/pickle":       0,
@@ -34,6 +35,7 @@ var levels = map[string]int{
 	"progress":              0,
 	"tensor":                0,
 	"comm/mpi":              1,
+	"internal/journal":      1,
 	"internal/kernel":       1,
 	"preprocess":            1,
 	"weights":               1,

@@ -251,7 +251,7 @@ func TestReproduce(t *testing.T) {
 	rep := &reproduction{plan: plan, data: d, o: o, files: map[netView]*file{}, found: map[string]bool{}}
 	defer rep.close()
 	for _, f := range files {
-		opened, err := openFile(filepath.Join(o.Results, f.Name()), os.O_RDONLY)
+		opened, err := openFile(filepath.Join(o.Results, f.Name()))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,12 +2,12 @@ package report
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"image/color"
 	"io"
+	"io/fs"
 	"math"
-	"os"
-	"path/filepath"
 	"strconv"
 
 	xfont "golang.org/x/image/font"
@@ -18,6 +18,8 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
+
+	"github.com/verydeep/vgg/internal/atomicfile"
 )
 
 // The picture's size in pixels, and the density that its lengths, in points,
@@ -72,33 +74,14 @@ var (
 	greenColor = color.RGBA{0x00, 0x9e, 0x73, 0xff}
 )
 
-// WritePNG writes the curve as EncodePNG draws it to the file at path, which
-// it replaces only once the whole picture is written.
-func (c Curve) WritePNG(path string) (err error) {
-	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
+// WritePNG writes the picture of EncodePNG to the file at path. An earlier file stays until
+// the whole picture is written.
+func (c Curve) WritePNG(path string) error {
+	err := atomicfile.Write(path, c.EncodePNG)
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
 		return fmt.Errorf("report: curve: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			file.Close()
-			os.Remove(file.Name())
-		}
-	}()
-	if err := c.EncodePNG(file); err != nil {
-		return err
-	}
-	// CreateTemp's files are their owner's alone.
-	if err := file.Chmod(0o644); err != nil {
-		return fmt.Errorf("report: curve: %w", err)
-	}
-	if err := file.Close(); err != nil {
-		return fmt.Errorf("report: curve: %w", err)
-	}
-	if err := os.Rename(file.Name(), path); err != nil {
-		return fmt.Errorf("report: curve: %w", err)
-	}
-	return nil
+	return err
 }
 
 // EncodePNG draws the curve as a PNG of 1200×500 pixels: on the left the

@@ -103,6 +103,17 @@ func (h Header) Difference(want Header) string {
 	return h.made(want)
 }
 
+// differs is Difference with the shard.
+func (h Header) differs(want Header) string {
+	if d := h.Difference(want); d != "" {
+		return d
+	}
+	if h.Shard != want.Shard {
+		return fmt.Sprintf("shard %v, want %v", h.Shard, want.Shard)
+	}
+	return ""
+}
+
 // made is Difference without the data: images that don't differ have the same descriptors
 // to the last bit.
 func (h Header) made(want Header) string {

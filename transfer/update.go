@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/atomicfile"
+	"github.com/verydeep/vgg/internal/lockfile"
 )
 
 // Changes says what [Update] found of a file's images.
@@ -38,7 +40,12 @@ func Update(ctx context.Context, nets []Net, images *Images, out string, o Optio
 	if err := p.identify(ctx); err != nil {
 		return nil, nil, err
 	}
-	u := &update{extraction: p, out: out, work: out + workSuffix, before: out + beforeSuffix}
+	release, err := lockfile.Beside(out)
+	if err != nil {
+		return nil, nil, fmt.Errorf("transfer: %w", err)
+	}
+	defer release()
+	u := &update{extraction: p, out: out, work: resolve(out) + workSuffix, before: resolve(out) + beforeSuffix}
 	s, err := u.run(ctx)
 	return s, &u.changes, err
 }
@@ -63,9 +70,9 @@ func (u *update) run(ctx context.Context) (*Summary, error) {
 	}
 	defer old.Close()
 	if diff := old.Header.made(u.header); diff != "" {
-		return nil, fmt.Errorf("transfer: %s: %w: %s", u.out, ErrAnotherRun, diff)
+		return nil, otherRun(u.out, diff)
 	}
-	if u.compare(done) && done.differs(u.header) == "" {
+	if u.compare(done) && done.header.differs(u.header) == "" {
 		old.Close()
 		return u.goOn(ctx)
 	}
@@ -74,27 +81,22 @@ func (u *update) run(ctx context.Context) (*Summary, error) {
 		return nil, err
 	}
 	old.Close()
-	return s, rename(u.work, u.out)
+	return s, replacePair(u.work, u.out)
 }
 
-// settle ends a rename that was cut short.
+// settle ends a renaming that was cut short.
 func (u *update) settle() error {
-	if !exists(u.work) || exists(u.work+indexSuffix) {
-		return nil
+	if exists(u.work) && !exists(u.work+indexSuffix) && putAside(resolve(u.out)) {
+		if err := atomicfile.Rename(u.work, u.before); err != nil {
+			return fmt.Errorf("transfer: %w", err)
+		}
 	}
-	to := u.out
-	if exists(u.before+indexSuffix) && !exists(u.before) {
-		to = u.before
-	}
-	if err := os.Rename(u.work, to); err != nil {
-		return fmt.Errorf("transfer: %w", err)
-	}
-	return nil
+	return settle(u.out)
 }
 
 // goOn describes what out has not.
 func (u *update) goOn(ctx context.Context) (*Summary, error) {
-	f, err := createFile(u.out, u.header)
+	f, err := createUnlocked(u.out, u.header)
 	if err != nil {
 		return nil, err
 	}
@@ -143,11 +145,12 @@ func (f *file) byName(least int) map[string]int {
 
 // rewrite makes the work file.
 func (u *update) rewrite(ctx context.Context, old *Descriptors, done *file) (*Summary, error) {
-	f, err := createFile(u.work, u.header)
-	if errors.Is(err, ErrAnotherRun) {
-		// An update to what the folder was then was interrupted: what it has done counts.
-		if err = rename(u.work, u.before); err == nil {
-			f, err = createFile(u.work, u.header)
+	f, err := createUnlocked(u.work, u.header)
+	if _, ok := errors.AsType[*OtherRunError](err); ok {
+		// An earlier update was interrupted, and the folder has changed since. What it has done
+		// counts.
+		if err = replacePair(u.work, u.before); err == nil {
+			f, err = createUnlocked(u.work, u.header)
 		}
 	}
 	if err != nil {
@@ -167,10 +170,8 @@ func (u *update) rewrite(ctx context.Context, old *Descriptors, done *file) (*Su
 			return nil, err
 		}
 	}
-	for _, name := range []string{u.before, u.before + indexSuffix} {
-		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("transfer: %w", err)
-		}
+	if err := removePair(u.before); err != nil {
+		return nil, err
 	}
 	return u.into(ctx, f)
 }
@@ -210,22 +211,6 @@ func (u *update) take(ctx context.Context, f *file, from *Descriptors, done *fil
 			if err := f.put(r, c, numbers[col.start:col.start+col.dim], u.images, nil); err != nil {
 				return err
 			}
-		}
-	}
-	return nil
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
-}
-
-// rename renames a file of numbers and its index, the index first: as it comes first when
-// they are made, numbers alone tell of a rename that was cut short.
-func rename(from, to string) error {
-	for _, suffix := range []string{indexSuffix, ""} {
-		if err := os.Rename(from+suffix, to+suffix); err != nil {
-			return fmt.Errorf("transfer: %w", err)
 		}
 	}
 	return nil
