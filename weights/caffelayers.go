@@ -96,7 +96,7 @@ func (c *caffe) tensor(layer *Layer, l caffeLayer, role string, blob, axes int) 
 		return nil, malformed(name, "shape %v, want %d axes", b.shape, axes)
 	}
 	e := entry{Entry: Entry{Name: name, Shape: shape}}
-	b.data.place(&e, c.p.r)
+	b.data.place(&e, c.r)
 	c.h.entries = append(c.h.entries, e)
 	layer.Tensors[role] = name
 	return shape, nil
@@ -158,7 +158,7 @@ func (c *caffe) batchNorm(layer *Layer, l caffeLayer) error {
 		return malformed(l.name, "%d blobs of a BatchNorm layer, want mean, variance and one number", len(l.blobs))
 	}
 	var factor entry
-	l.blobs[2].data.place(&factor, c.p.r)
+	l.blobs[2].data.place(&factor, c.r)
 	for i, role := range []string{"mean", "variance"} {
 		if _, err := c.tensor(layer, l, role, i, 1); err != nil {
 			return err
@@ -167,10 +167,10 @@ func (c *caffe) batchNorm(layer *Layer, l caffeLayer) error {
 		sums := l.blobs[i].data
 		e.read = func(start int, dst []float32) error {
 			var f [1]float32
-			if err := readPieces(c.p.r, l.blobs[2].data.dtype, l.blobs[2].data.all, 0, f[:]); err != nil {
+			if err := readPieces(c.r, l.blobs[2].data.dtype, l.blobs[2].data.all, 0, f[:]); err != nil {
 				return err
 			}
-			if err := readPieces(c.p.r, sums.dtype, sums.all, start, dst); err != nil {
+			if err := readPieces(c.r, sums.dtype, sums.all, start, dst); err != nil {
 				return err
 			}
 			for i := range dst {

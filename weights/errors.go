@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/protoscan"
 )
 
 // FormatError says that a file is malformed: truncated, or in conflict with
@@ -103,6 +105,8 @@ func inFile(name string, err error) error {
 	case *FolderError:
 		e.File = name
 		return e
+	case *protoscan.FormatError:
+		return &FormatError{File: name, Reason: e.Error()}
 	}
 	return fmt.Errorf("weights: %s: %w", name, pathless(err))
 }

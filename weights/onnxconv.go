@@ -23,7 +23,7 @@ func (c *onnxChain) conv(n *onnxNode) error {
 	}
 	t := v.tensor
 	if v.perm != nil {
-		if t, err = t.transposed(n.inputs[1], c.m.p.r, v.perm); err != nil {
+		if t, err = t.transposed(n.inputs[1], c.m.r, v.perm); err != nil {
 			return n.refuse("%v", err)
 		}
 	}

@@ -249,7 +249,7 @@ func (c *onnxChain) few(t *onnxTensor) []float32 {
 		return nil
 	}
 	few := make([]float32, n)
-	if (&File{r: c.m.p.r}).decode(&t.entry, few) != nil {
+	if (&File{r: c.m.r}).decode(&t.entry, few) != nil {
 		return nil
 	}
 	return few

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/verydeep/vgg/internal/protoscan"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -27,17 +28,17 @@ type onnxTensor struct {
 
 // onnxData is what a TensorProto says of its data.
 type onnxData struct {
-	raw            *span
+	raw            *protoscan.Span
 	floats, double pieces
-	halves         []span // packed varints of 16 bits each
+	halves         []protoscan.Span // packed varints of 16 bits each
 	location       string
 	external       bool
 	offset, length int64
 }
 
 // readTensor reads a TensorProto, but for its data.
-func (m *onnxModel) readTensor(f protoField) (*onnxTensor, error) {
-	s, err := f.message()
+func (m *onnxModel) readTensor(f protoscan.Field) (*onnxTensor, error) {
+	s, err := f.Message()
 	if err != nil {
 		return nil, err
 	}
@@ -45,12 +46,12 @@ func (m *onnxModel) readTensor(f protoField) (*onnxTensor, error) {
 	var dims, ints []int64
 	typ := int64(0)
 	d := onnxData{floats: pieces{dtype: "F32"}, double: pieces{dtype: "F64"}, length: -1}
-	err = m.p.fields(s, func(f protoField) (err error) {
-		switch f.num {
+	err = m.p.Fields(s, func(f protoscan.Field) (err error) {
+		switch f.Num {
 		case 1:
-			dims, err = m.p.integers(dims, f, maxAxes)
+			dims, err = m.p.Integers(dims, f, maxAxes)
 		case 2:
-			typ, err = f.integer()
+			typ, err = f.Integer()
 		case 3:
 			return malformed(t.Name, "a tensor in segments")
 		case 4:
@@ -59,15 +60,15 @@ func (m *onnxModel) readTensor(f protoField) (*onnxTensor, error) {
 			if len(d.halves) == maxProtoPieces {
 				return malformed(t.Name, "data in more than %d pieces", maxProtoPieces)
 			}
-			d.halves = append(d.halves, f.span)
-			if f.length() <= maxAxes*10 && len(ints) < maxAxes {
-				ints, err = m.p.integers(ints, f, maxAxes*10)
+			d.halves = append(d.halves, f.Span)
+			if f.Length() <= maxAxes*10 && len(ints) < maxAxes {
+				ints, err = m.p.Integers(ints, f, maxAxes*10)
 			}
 		case 8:
-			t.Name, err = m.p.text(f, maxProtoName)
+			t.Name, err = m.p.Text(f, maxProtoName)
 		case 9:
-			var raw span
-			raw, err = f.message()
+			var raw protoscan.Span
+			raw, err = f.Message()
 			d.raw = &raw
 		case 10:
 			err = d.double.add(f)
@@ -75,7 +76,7 @@ func (m *onnxModel) readTensor(f protoField) (*onnxTensor, error) {
 			err = m.readLocation(&d, f)
 		case 14:
 			var location int64
-			location, err = f.integer()
+			location, err = f.Integer()
 			d.external = location == 1
 		}
 		return err
@@ -105,10 +106,10 @@ func (m *onnxModel) place(t *onnxTensor, d onnxData, ints []int64) error {
 	case d.external:
 		return m.placeExternal(t, d, size)
 	case d.raw != nil:
-		if d.raw.length() != size {
-			return malformed(t.Name, "%s of shape %v is %d bytes, but raw_data holds %d", t.DType, t.Shape, size, d.raw.length())
+		if d.raw.Length() != size {
+			return malformed(t.Name, "%s of shape %v is %d bytes, but raw_data holds %d", t.DType, t.Shape, size, d.raw.Length())
 		}
-		t.begin, t.end = d.raw.begin, d.raw.end
+		t.begin, t.end = d.raw.Begin, d.raw.End
 		if integer && want <= maxAxes {
 			return m.shortInts(t, size)
 		}
@@ -116,12 +117,12 @@ func (m *onnxModel) place(t *onnxTensor, d onnxData, ints []int64) error {
 		if d.floats.count != want {
 			return malformed(t.Name, "shape %v has %d elements, but float_data %d", t.Shape, want, d.floats.count)
 		}
-		d.floats.place(&t.entry, m.p.r)
+		d.floats.place(&t.entry, m.r)
 	case t.DType == "F64":
 		if d.double.count != want {
 			return malformed(t.Name, "shape %v has %d elements, but double_data %d", t.Shape, want, d.double.count)
 		}
-		d.double.place(&t.entry, m.p.r)
+		d.double.place(&t.entry, m.r)
 	case t.DType == "F16" || t.DType == "BF16":
 		return m.placeHalves(t, d.halves, want)
 	case integer && want <= maxAxes:
@@ -136,7 +137,7 @@ func (m *onnxModel) place(t *onnxTensor, d onnxData, ints []int64) error {
 // shortInts reads the values of a short vector of integers.
 func (m *onnxModel) shortInts(t *onnxTensor, size int64) error {
 	b := make([]byte, size)
-	if err := readFull(m.p.r, b, t.begin); err != nil {
+	if err := readFull(m.r, b, t.begin); err != nil {
 		return err
 	}
 	t.ints = []int64{}
@@ -154,10 +155,10 @@ func (m *onnxModel) shortInts(t *onnxTensor, size int64) error {
 }
 
 // placeHalves gives t the data that lie as varints, one for the bits of each element.
-func (m *onnxModel) placeHalves(t *onnxTensor, parts []span, want int) error {
+func (m *onnxModel) placeHalves(t *onnxTensor, parts []protoscan.Span, want int) error {
 	count := 0
 	for _, s := range parts {
-		err := m.p.varints(s.packed(), func(v uint64) error {
+		err := m.p.Varints(s.Packed(), func(v uint64) error {
 			if count++; v > math.MaxUint16 {
 				return malformed(t.Name, "element %d of %d bits and more, want 16", count-1, 17)
 			}
@@ -170,11 +171,11 @@ func (m *onnxModel) placeHalves(t *onnxTensor, parts []span, want int) error {
 	if count != want {
 		return malformed(t.Name, "shape %v has %d elements, but int32_data %d", t.Shape, want, count)
 	}
-	r, dtype := m.p.r, t.DType
+	r, dtype := m.r, t.DType
 	t.read = func(start int, dst []float32) error {
-		p := newProtoReader(r)
+		p := protoscan.New(r)
 		for _, s := range parts {
-			err := p.varints(s.packed(), func(v uint64) error {
+			err := p.Varints(s.Packed(), func(v uint64) error {
 				if start > 0 {
 					start--
 				} else if len(dst) > 0 {
@@ -193,7 +194,7 @@ func (m *onnxModel) placeHalves(t *onnxTensor, parts []span, want int) error {
 }
 
 // readLocation reads a StringStringEntryProto of external_data.
-func (m *onnxModel) readLocation(d *onnxData, f protoField) error {
+func (m *onnxModel) readLocation(d *onnxData, f protoscan.Field) error {
 	key, value, err := m.readPair(f)
 	if err != nil {
 		return err
@@ -207,7 +208,7 @@ func (m *onnxModel) readLocation(d *onnxData, f protoField) error {
 		d.length, err = strconv.ParseInt(value, 10, 64)
 	}
 	if err != nil || d.offset < 0 || d.length < -1 {
-		return malformed("", "byte %d: external_data %s %s, want a whole number, 0 or more", f.begin, key, display(value))
+		return malformed("", "byte %d: external_data %s %s, want a whole number, 0 or more", f.Begin, key, display(value))
 	}
 	return nil
 }
