@@ -95,7 +95,7 @@ func readONNX(r io.ReaderAt, size int64, beside *folder) (*header, error) {
 	case !graph:
 		return nil, malformed("", "an ONNX model without a graph")
 	case m.opset < minOpset || m.opset > maxOpset:
-		return nil, fmt.Errorf("an ONNX model of opset %d, want %d to %d", m.opset, minOpset, maxOpset)
+		return nil, refused("", "an ONNX model of opset %d, want %d to %d", m.opset, minOpset, maxOpset)
 	}
 	m.meta["onnx.opset"] = strconv.FormatInt(m.opset, 10)
 	return m.header()
@@ -181,7 +181,7 @@ func (m *onnxModel) readGraph(f protoscan.Field) error {
 			}
 			return err
 		case 15:
-			return fmt.Errorf("a graph with a sparse initialiser, want dense tensors")
+			return refused("", "a graph with a sparse initialiser, want dense tensors")
 		}
 		return nil
 	})
@@ -329,7 +329,7 @@ func (n *onnxNode) describe() string {
 }
 
 func (n *onnxNode) refuse(format string, args ...any) error {
-	return fmt.Errorf("%s: %s", n.describe(), fmt.Sprintf(format, args...))
+	return refused(n.describe(), format, args...)
 }
 
 // attribute returns the node's attribute of that name, nil if it has none.

@@ -11,7 +11,7 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// onnxTypes are the names of TensorProto.DataType's values, where safetensors has one.
+// onnxTypes maps values of TensorProto.DataType to safetensors' names of types.
 var onnxTypes = map[int64]string{
 	1: "F32", 2: "U8", 3: "I8", 4: "U16", 5: "I16", 6: "I32", 7: "I64", 9: "BOOL",
 	10: "F16", 11: "F64", 12: "U32", 13: "U64", 14: "C64", 16: "BF16",
@@ -20,13 +20,14 @@ var onnxTypes = map[int64]string{
 // onnxTensor is a TensorProto.
 type onnxTensor struct {
 	entry
-	// ints are the values of a short vector of integers, such as a shape, or nil.
+	// ints are the elements of a short vector of integers, such as a shape; nil for any
+	// other tensor.
 	ints []int64
-	// data is the file that begin and end are places in; nil if it is the model's.
+	// data is the file of which the data is bytes [begin, end); nil for the model itself.
 	data io.ReaderAt
 }
 
-// onnxData is what a TensorProto says of its data.
+// onnxData is the fields of a TensorProto that are, or point to, its data.
 type onnxData struct {
 	raw            *protoscan.Span
 	floats, double pieces
@@ -36,7 +37,7 @@ type onnxData struct {
 	offset, length int64
 }
 
-// readTensor reads a TensorProto, but for its data.
+// readTensor reads a TensorProto without its data.
 func (m *onnxModel) readTensor(f protoscan.Field) (*onnxTensor, error) {
 	s, err := f.Message()
 	if err != nil {
@@ -91,11 +92,11 @@ func (m *onnxModel) readTensor(f protoscan.Field) (*onnxTensor, error) {
 		t.DType = fmt.Sprintf("ONNX type %d", typ)
 		return t, nil // an error where it is used
 	}
-	return t, m.place(t, d, ints)
+	return t, m.setData(t, d, ints)
 }
 
-// place checks the data of t against its shape and says where they are.
-func (m *onnxModel) place(t *onnxTensor, d onnxData, ints []int64) error {
+// setData checks the data of t against its shape and sets where it is.
+func (m *onnxModel) setData(t *onnxTensor, d onnxData, ints []int64) error {
 	want, _ := tensor.Size(t.Shape...)
 	size, err := byteSize(t.DType, t.Shape)
 	if err != nil {
@@ -104,7 +105,7 @@ func (m *onnxModel) place(t *onnxTensor, d onnxData, ints []int64) error {
 	integer := t.DType == "I64" || t.DType == "I32"
 	switch {
 	case d.external:
-		return m.placeExternal(t, d, size)
+		return m.setExternal(t, d, size)
 	case d.raw != nil:
 		if d.raw.Length() != size {
 			return malformed(t.Name, "%s of shape %v is %d bytes, but raw_data holds %d", t.DType, t.Shape, size, d.raw.Length())
@@ -117,14 +118,14 @@ func (m *onnxModel) place(t *onnxTensor, d onnxData, ints []int64) error {
 		if d.floats.count != want {
 			return malformed(t.Name, "shape %v has %d elements, but float_data %d", t.Shape, want, d.floats.count)
 		}
-		d.floats.place(&t.entry, m.r)
+		d.floats.describe(&t.entry, m.r)
 	case t.DType == "F64":
 		if d.double.count != want {
 			return malformed(t.Name, "shape %v has %d elements, but double_data %d", t.Shape, want, d.double.count)
 		}
-		d.double.place(&t.entry, m.r)
+		d.double.describe(&t.entry, m.r)
 	case t.DType == "F16" || t.DType == "BF16":
-		return m.placeHalves(t, d.halves, want)
+		return m.setHalves(t, d.halves, want)
 	case integer && want <= maxAxes:
 		if len(ints) != want {
 			return malformed(t.Name, "shape %v has %d elements, but the data %d", t.Shape, want, len(ints))
@@ -134,7 +135,7 @@ func (m *onnxModel) place(t *onnxTensor, d onnxData, ints []int64) error {
 	return nil
 }
 
-// shortInts reads the values of a short vector of integers.
+// shortInts reads the elements of a short vector of integers.
 func (m *onnxModel) shortInts(t *onnxTensor, size int64) error {
 	b := make([]byte, size)
 	if err := readFull(m.r, b, t.begin); err != nil {
@@ -154,8 +155,8 @@ func (m *onnxModel) shortInts(t *onnxTensor, size int64) error {
 	return nil
 }
 
-// placeHalves gives t the data that lie as varints, one for the bits of each element.
-func (m *onnxModel) placeHalves(t *onnxTensor, parts []protoscan.Span, want int) error {
+// setHalves sets data that is varints, each of which is the bits of one element.
+func (m *onnxModel) setHalves(t *onnxTensor, parts []protoscan.Span, want int) error {
 	count := 0
 	for _, s := range parts {
 		err := m.p.Varints(s.Packed(), func(v uint64) error {
@@ -213,9 +214,9 @@ func (m *onnxModel) readLocation(d *onnxData, f protoscan.Field) error {
 	return nil
 }
 
-// placeExternal gives t the data that is in another file, beside the model. No other
-// folder is looked into.
-func (m *onnxModel) placeExternal(t *onnxTensor, d onnxData, size int64) error {
+// setExternal sets data that is in another file beside the model. Files in other folders
+// are refused.
+func (m *onnxModel) setExternal(t *onnxTensor, d onnxData, size int64) error {
 	name := d.location
 	if !isFileName(name) {
 		return malformed(t.Name, "external data in %s, want the name of a file beside the model", display(name))
@@ -233,22 +234,17 @@ func (m *onnxModel) placeExternal(t *onnxTensor, d onnxData, size int64) error {
 	if d.offset > f.size-size {
 		return malformed(t.Name, "external data of %d bytes from byte %d of %s, which has %d", size, d.offset, display(name), f.size)
 	}
-	t.place(f, d.offset, size)
+	t.data = f
+	t.begin, t.end = d.offset, d.offset+size
+	dtype, width := t.DType, int64(dtypeBits(t.DType)/8)
+	t.read = func(start int, dst []float32) error {
+		return readPieces(f, dtype, []piece{{d.offset, int(size / width), width}}, start, dst)
+	}
 	return nil
 }
 
-// place says that the data of t are size bytes of another file.
-func (t *onnxTensor) place(r io.ReaderAt, begin, size int64) {
-	t.data = r
-	t.begin, t.end = begin, begin+size
-	dtype, width := t.DType, int64(dtypeBits(t.DType)/8)
-	t.read = func(start int, dst []float32) error {
-		return readPieces(r, dtype, []piece{{begin, int(size / width), width}}, start, dst)
-	}
-}
-
-// transposed returns t with its axes in another order, under another name. Its elements
-// are gathered when they are read.
+// transposed returns t with its axes in another order, under another name. Reading it
+// gathers the elements.
 func (t *onnxTensor) transposed(name string, file io.ReaderAt, perm []int) (*onnxTensor, error) {
 	if !readable(t.DType) {
 		return nil, fmt.Errorf("%s: dtype %s, want F32, F16, BF16 or F64", display(t.Name), t.DType)
@@ -257,7 +253,7 @@ func (t *onnxTensor) transposed(name string, file io.ReaderAt, perm []int) (*onn
 	if t.data != nil {
 		r = t.data
 	} else if t.read != nil {
-		return nil, fmt.Errorf("%s: a transposed tensor whose data isn't in one piece of the file", display(t.Name))
+		return nil, fmt.Errorf("%s: transposed, but its data isn't in one piece of the file", display(t.Name))
 	}
 	strides := make([]int, len(t.Shape))
 	step := 1
@@ -272,7 +268,7 @@ func (t *onnxTensor) transposed(name string, file io.ReaderAt, perm []int) (*onn
 	return &onnxTensor{entry: v.entry(name, t.data == nil)}, nil
 }
 
-// reshaped returns t with another shape of as many elements.
+// reshaped returns t with another shape for the same number of elements.
 func (t *onnxTensor) reshaped(shape []int) *onnxTensor {
 	e := *t
 	e.Shape = slices.Clone(shape)

@@ -9,32 +9,33 @@ import (
 	"github.com/verydeep/vgg/internal/protoscan"
 )
 
-// Limits on what describes a network: far more than any has, and few enough that a
-// hostile file can't buy much memory with it.
+// Limits on the description of a network. They are far above what any network has, and low
+// enough to bound the memory that a hostile file can take.
 const (
 	maxProtoName   = 64 << 10 // bytes of a name
 	maxProtoText   = 16 << 20 // bytes of a piece of metadata
 	maxProtoLayers = 4000     // layers, nodes and tensors
 	maxProtoParts  = 20_000   // inputs, outputs and attributes of all nodes
-	maxProtoPieces = 1024     // parts that the data of a tensor come in
+	maxProtoPieces = 1024     // pieces of a tensor's data
 )
 
-// piece is a stretch of a tensor's data: count elements, the first at a place, one
-// every stride bytes.
+// piece is a part of a tensor's data: count elements, the first at byte at, each stride
+// bytes after the one before.
 type piece struct {
 	at     int64
 	count  int
 	stride int64
 }
 
-// pieces are the data of a repeated float or double: packed, or each behind a tag of its
-// own, or any mixture of them, as the wire format allows.
+// pieces is the data of a repeated float or double. The wire format allows elements that
+// are packed, elements that each have a tag, and any mixture.
 type pieces struct {
 	dtype string
 	all   []piece
 	count int
 }
 
+// width is the bytes of an element.
 func (d *pieces) width() int64 { return int64(dtypeBits(d.dtype) / 8) }
 
 // add appends the field's elements.
@@ -57,7 +58,7 @@ func (d *pieces) add(f protoscan.Field) error {
 		}
 		next.count, next.stride = int(f.Length()/width), width
 	default:
-		return malformed("", "byte %d: field %d isn't one of elements of %d bytes", f.Begin, f.Num, width)
+		return malformed("", "byte %d: field %d doesn't hold elements of %d bytes", f.Begin, f.Num, width)
 	}
 	if len(d.all) == maxProtoPieces {
 		return malformed("", "byte %d: data in more than %d pieces", f.Begin, maxProtoPieces)
@@ -67,8 +68,8 @@ func (d *pieces) add(f protoscan.Field) error {
 	return nil
 }
 
-// place says in e where the data are.
-func (d *pieces) place(e *entry, r io.ReaderAt) {
+// describe sets in e the type of the data and where it is in r.
+func (d *pieces) describe(e *entry, r io.ReaderAt) {
 	e.DType = d.dtype
 	if len(d.all) == 0 {
 		return
@@ -84,7 +85,7 @@ func (d *pieces) place(e *entry, r io.ReaderAt) {
 	e.read = func(start int, dst []float32) error { return readPieces(r, dtype, all, start, dst) }
 }
 
-// readPieces reads elements from the start-th on.
+// readPieces reads elements from number start on.
 func readPieces(r io.ReaderAt, dtype string, all []piece, start int, dst []float32) error {
 	width := int64(dtypeBits(dtype) / 8)
 	buf := make([]byte, min(chunk, 16*int64(len(dst))))
