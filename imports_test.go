@@ -31,6 +31,7 @@ var levels = map[string]int{
 	"internal/hdf5":         0,
 	"internal/lockfile":     0,
 	"internal/pickle":       0,
+	"internal/protoscan":    0,
 	"metrics":               0,
 	"progress":              0,
 	"tensor":                0,

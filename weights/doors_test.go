@@ -267,6 +267,7 @@ func TestTypedErrors(t *testing.T) {
 	opened := func(b []byte) error { _, err := open(b); return err }
 	read := func(name string) error { _, err := f.Read(name); return err }
 	model := []byte(`{"weightsManifest":[{"paths":["s.bin"]}]}`)
+	branches := pbModel(pbIn, pbNode("Relu", "r", []string{"x"}, []string{"a"}), pbNode("Add", "s", []string{"a", "x"}, []string{"y"}), pbOut)
 	for name, c := range map[string]struct {
 		err error
 		is  func(error) bool
@@ -277,11 +278,13 @@ func TestTypedErrors(t *testing.T) {
 		"no tensor":      {read("c"), isError[*NotFoundError]},
 		"integers":       {read("a"), isError[*DTypeError]},
 		"another shape":  {f.ReadTensor("b", tensor.New(2)), isError[*ShapeError]},
+		"branches":       {opened(branches), isError[*LayerError]},
+		"other layer":    {opened(pbLayer("c", "Deconvolution")), isError[*LayerError]},
 	} {
 		kinds := 0
 		wrapped := fmt.Errorf("opening: %w", c.err)
 		for _, is := range []func(error) bool{isError[*UnsupportedError], isError[*FormatError], isError[*FolderError],
-			isError[*NotFoundError], isError[*DTypeError], isError[*ShapeError]} {
+			isError[*NotFoundError], isError[*DTypeError], isError[*ShapeError], isError[*LayerError]} {
 			if is(wrapped) {
 				kinds++
 			}

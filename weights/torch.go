@@ -1,24 +1,24 @@
 package weights
 
 import (
+	"archive/zip"
 	"encoding/json"
 	"io"
 	"strings"
 )
 
-// torchFile is a file of torch.save as far as its pickle goes.
+// torchFile is a file of torch.save, up to its pickle.
 type torchFile struct {
-	r    io.ReaderAt
-	size int64
-	big  bool // big-endian
+	r   io.ReaderAt
+	big bool // big-endian
 	// storages are the storages named so far, by key.
 	storages map[string]*torchStorage
-	// find returns where a storage's data lies.
+	// find returns where a storage's data is.
 	find func(s *torchStorage) (begin, end int64, err error)
 }
 
-// place checks a tensor against the file and makes it an entry.
-func (f *torchFile) place(name string, t *torchTensor) (entry, error) {
+// entry checks a tensor against the file and describes it.
+func (f *torchFile) entry(name string, t *torchTensor) (entry, error) {
 	if t.storage == nil {
 		return entry{}, malformed(name, "tensor without a storage")
 	}
@@ -61,9 +61,16 @@ func isTorchZip(head []byte, r io.ReaderAt, size int64) bool {
 	return zipHolds(head, r, size, torchDataPickle)
 }
 
-// torchMetadata is a member of the zip files that are written here; torch.load passes
-// over it. It holds the metadata as a JSON object of strings.
+// torchMetadata is a member of the zip files that this package writes. It holds the
+// metadata as a JSON object of strings. torch.load ignores it.
 const torchMetadata = "extra/metadata.json"
+
+// torchArchive is a zip file of torch.save. Its members are in one folder.
+type torchArchive struct {
+	r       io.ReaderAt
+	members map[string]member
+	folder  string // with the slash
+}
 
 // readTorchZip reads a zip file of torch.save: folder/data.pkl is a pickle, in which
 // each storage is the name of a file in folder/data.
@@ -72,61 +79,20 @@ func readTorchZip(r io.ReaderAt, size int64, _ *folder) (*header, error) {
 	if err != nil {
 		return nil, err
 	}
-	folder := ""
-	for name := range members {
-		if torchDataPickle(name) {
-			if folder != "" {
-				return nil, malformed("", "two pickles, %s and %sdata.pkl: want one", display(name), display(folder))
-			}
-			folder = strings.TrimSuffix(name, "data.pkl")
-		}
+	a := &torchArchive{r: r, members: members}
+	if err := a.findFolder(); err != nil {
+		return nil, err
 	}
-	text := func(name string, most int64) ([]byte, error) {
-		m, ok := members[folder+name]
-		if !ok {
-			return nil, nil
-		}
-		if m.Method != 0 {
-			return nil, malformed("", "member %s is compressed, want it stored, as torch.save does", display(m.Name))
-		}
-		if m.end-m.begin > most {
-			return nil, malformed("", "member %s of %d bytes, want at most %d", display(m.Name), m.end-m.begin, most)
-		}
-		b := make([]byte, m.end-m.begin)
-		return b, readFull(r, b, m.begin)
-	}
-
-	f := &torchFile{r: r, size: size, storages: make(map[string]*torchStorage)}
-	order, err := text("byteorder", 16)
+	big, err := a.bigEndian()
 	if err != nil {
 		return nil, err
 	}
-	switch string(order) {
-	case "", "little":
-	case "big":
-		f.big = true
-	default:
-		return nil, malformed("", "byteorder %s, want little or big", display(string(order)))
+	data, err := stored(members[a.folder+"data.pkl"])
+	if err != nil {
+		return nil, err
 	}
-	f.find = func(s *torchStorage) (int64, int64, error) {
-		m, ok := members[folder+"data/"+s.key]
-		if !ok {
-			m, ok = members[folder+"constants/"+s.key] // of TorchScript
-		}
-		if !ok {
-			return 0, 0, malformed("", "no member %s for its storage", display(folder+"data/"+s.key))
-		}
-		if m.Method != 0 {
-			return 0, 0, malformed("", "member %s is compressed, want it stored, as torch.save does", display(m.Name))
-		}
-		return m.begin, m.end, nil
-	}
-
-	pkl := members[folder+"data.pkl"]
-	if pkl.Method != 0 {
-		return nil, malformed("", "member %s is compressed, want it stored, as torch.save does", display(pkl.Name))
-	}
-	root, length, err := loadPickle(r, pkl.begin, pkl.end, torchLibrary(f.persistent))
+	f := &torchFile{r: r, big: big, storages: make(map[string]*torchStorage), find: a.findStorage}
+	root, length, err := loadPickle(r, data.begin, data.end, torchLibrary(f.persistent))
 	if err != nil {
 		return nil, err
 	}
@@ -134,18 +100,88 @@ func readTorchZip(r io.ReaderAt, size int64, _ *folder) (*header, error) {
 	if err != nil {
 		return nil, err
 	}
-	extra, err := text(torchMetadata, maxHeader)
+	return h, a.addMetadata(h)
+}
+
+// findFolder finds the folder of the pickle. Two of them are an error.
+func (a *torchArchive) findFolder() error {
+	for name := range a.members {
+		if !torchDataPickle(name) {
+			continue
+		}
+		if a.folder != "" {
+			return malformed("", "two pickles, %s and %sdata.pkl: want one", display(name), display(a.folder))
+		}
+		a.folder = strings.TrimSuffix(name, "data.pkl")
+	}
+	return nil
+}
+
+// stored returns m, which must not be compressed.
+func stored(m member) (member, error) {
+	if m.Method != zip.Store {
+		return m, malformed("", "member %s is compressed, want it stored, as torch.save does", display(m.Name))
+	}
+	return m, nil
+}
+
+// text returns the content of the member of that name, at most so many bytes; nil if
+// there is none.
+func (a *torchArchive) text(name string, most int64) ([]byte, error) {
+	m, ok := a.members[a.folder+name]
+	if !ok {
+		return nil, nil
+	}
+	m, err := stored(m)
 	if err != nil {
 		return nil, err
 	}
-	if extra != nil {
-		var own map[string]string
-		if err := json.Unmarshal(extra, &own); err != nil {
-			return nil, malformed("", "member %s: %v", display(folder+torchMetadata), err)
-		}
-		for k, v := range own {
-			h.meta[k] = v
-		}
+	if m.end-m.begin > most {
+		return nil, malformed("", "member %s of %d bytes, want at most %d", display(m.Name), m.end-m.begin, most)
 	}
-	return h, nil
+	b := make([]byte, m.end-m.begin)
+	return b, readFull(a.r, b, m.begin)
+}
+
+func (a *torchArchive) bigEndian() (bool, error) {
+	order, err := a.text("byteorder", 16)
+	if err != nil {
+		return false, err
+	}
+	switch string(order) {
+	case "", "little":
+		return false, nil
+	case "big":
+		return true, nil
+	}
+	return false, malformed("", "byteorder %s, want little or big", display(string(order)))
+}
+
+// findStorage returns where a storage's data is.
+func (a *torchArchive) findStorage(s *torchStorage) (begin, end int64, err error) {
+	m, ok := a.members[a.folder+"data/"+s.key]
+	if !ok {
+		m, ok = a.members[a.folder+"constants/"+s.key] // of TorchScript
+	}
+	if !ok {
+		return 0, 0, malformed("", "no member %s for its storage", display(a.folder+"data/"+s.key))
+	}
+	m, err = stored(m)
+	return m.begin, m.end, err
+}
+
+// addMetadata adds the metadata of files that this package wrote.
+func (a *torchArchive) addMetadata(h *header) error {
+	text, err := a.text(torchMetadata, maxHeader)
+	if text == nil || err != nil {
+		return err
+	}
+	var own map[string]string
+	if err := json.Unmarshal(text, &own); err != nil {
+		return malformed("", "member %s: %v", display(a.folder+torchMetadata), err)
+	}
+	for k, v := range own {
+		h.meta[k] = v
+	}
+	return nil
 }

@@ -119,7 +119,7 @@ var torchStorages = map[string]string{
 	"UntypedStorage": "U8", "_UntypedStorage": "U8",
 }
 
-// torchStorage is the memory that tensors lie in, as a pickle names it.
+// torchStorage is the memory of one or more tensors, as a pickle names it.
 type torchStorage struct {
 	key     string
 	dtype   string // U8 if it has none
@@ -128,7 +128,7 @@ type torchStorage struct {
 	untyped bool
 }
 
-// torchTensor is a tensor of a pickle: its place in a storage, not yet checked.
+// torchTensor is a tensor of a pickle, as a view of a storage. It isn't checked yet.
 type torchTensor struct {
 	storage        *torchStorage
 	dtype          string // if it isn't the storage's
@@ -139,8 +139,8 @@ type torchTensor struct {
 // Size implements [pickle.Sized].
 func (t *torchTensor) Size() int { return 16 * len(t.shape) }
 
-// SetState implements [pickle.Stateful]: as the tensors and variables of PyTorch's first
-// versions are written.
+// SetState implements [pickle.Stateful]. The first versions of PyTorch wrote tensors and
+// variables in this way.
 func (t *torchTensor) SetState(state any) error {
 	from := t
 	var err error
@@ -189,10 +189,10 @@ func torchInts(v any) ([]int, error) {
 	return ints, nil
 }
 
-// persistent makes a storage of what a pickle has in its place:
-// ("storage", class, key, location, elements) and, in the legacy format,
-// (view's key, offset, elements) or None. A module has its source code along,
-// ("module", class, file, source).
+// persistent returns the storage of a persistent id:
+// ("storage", class, key, location, elements), and in the legacy format
+// (view's key, offset, elements) or None after these. The persistent id of a module,
+// ("module", class, file, source), adds its source code: the value is its class.
 func (f *torchFile) persistent(id any) (any, error) {
 	fields := pickle.Items(id)
 	if len(fields) >= 2 && fields[0] == "module" {

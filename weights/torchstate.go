@@ -16,14 +16,14 @@ const (
 	maxModuleDepth = 100
 	maxNote        = 200 // bytes of a value of a checkpoint that becomes metadata
 
-	// What the names of tensors, and looking for them, may take: so much, and so many
-	// times the pickle's bytes. Modules that hold each other more than once would give
-	// more without end.
+	// The bytes that the names of tensors, and the search for them, may take: namesSlack,
+	// and namesRatio times the pickle's bytes. Without a limit, modules that hold each
+	// other would give names without end.
 	namesSlack, namesRatio = 64 << 10, 16
 )
 
-// header makes the entries of the state dict in the value of a pickle of so many bytes:
-// a state dict by itself, a checkpoint that has one under a key, or a module.
+// header lists the tensors of the state dict in a pickle's value: a state dict by itself,
+// a checkpoint that has one under a key, or a module. length is the pickle's in bytes.
 func (f *torchFile) header(root any, length int64) (*header, error) {
 	h := &header{meta: make(map[string]string)}
 	c := &stateCollector{budget: namesSlack + namesRatio*length}
@@ -49,7 +49,7 @@ func (f *torchFile) header(root any, length int64) (*header, error) {
 			return nil, malformed(name, "name given twice")
 		}
 		seen[name] = true
-		e, err := f.place(name, c.tensors[i])
+		e, err := f.entry(name, c.tensors[i])
 		if err != nil {
 			return nil, err
 		}
@@ -62,7 +62,7 @@ func (f *torchFile) header(root any, length int64) (*header, error) {
 type stateCollector struct {
 	names   []string
 	tensors []*torchTensor
-	budget  int64 // bytes that are left for names, and looks that are left at keys
+	budget  int64 // bytes left for names, and keys left to look at
 }
 
 // spend takes n from the budget.
@@ -74,7 +74,7 @@ func (c *stateCollector) spend(n int) error {
 }
 
 // collect finds the state dict in v and gathers its tensors. It returns the keys that
-// lead to it, not nil, or nil if there is none.
+// lead to the state dict, nil if there is none.
 func (c *stateCollector) collect(v any, path []string) ([]string, error) {
 	switch v := v.(type) {
 	case *pickle.Object:
@@ -118,7 +118,7 @@ func (c *stateCollector) add(name string, t *torchTensor) error {
 	return nil
 }
 
-// tensorsOf adds the tensors among the values of d, but for those of the names in skip.
+// tensorsOf adds the tensors among the values of d, except those with a name in skip.
 func (c *stateCollector) tensorsOf(prefix string, d *pickle.Dict, skip map[any]bool) error {
 	if err := c.spend(len(d.Keys)); err != nil {
 		return err
@@ -136,7 +136,7 @@ func (c *stateCollector) tensorsOf(prefix string, d *pickle.Dict, skip map[any]b
 }
 
 // module adds what the state_dict method of a module returns: its parameters, its
-// buffers, and those of the modules in it. Of a module of TorchScript, these are its
+// buffers, and those of the modules in it. A module of TorchScript has them as its
 // attributes.
 func (c *stateCollector) module(prefix string, m *pickle.Object, depth int) error {
 	if depth > maxModuleDepth {
@@ -194,10 +194,10 @@ func (c *stateCollector) module(prefix string, m *pickle.Object, depth int) erro
 	return nil
 }
 
-// stripWrappers takes out of names the parts that wrappers put in: "module" of
-// DataParallel, also round a part of the network as in features.module.0.weight, and
-// "_orig_mod" of torch.compile. It returns what it took out, as "module." or "_orig_mod.,
-// module."; nothing if two names would become one.
+// stripWrappers removes the parts of names that wrappers add: "module" of DataParallel,
+// also around a part of the network as in features.module.0.weight, and "_orig_mod" of
+// torch.compile. It returns what it removed, as "module." or "_orig_mod., module.". It
+// removes nothing if two names would become one.
 func stripWrappers(names []string) ([]string, string) {
 	removed := make(map[string]bool)
 	out := make([]string, len(names))
@@ -227,8 +227,8 @@ func stripWrappers(names []string) ([]string, string) {
 	return out, strings.Join(list, ", ")
 }
 
-// noteCheckpoint makes metadata of the numbers and short texts that a checkpoint has
-// beside its state dict, as epoch and arch.
+// noteCheckpoint adds to the metadata the numbers and short texts that a checkpoint has
+// beside its state dict, such as epoch and arch.
 func noteCheckpoint(meta map[string]string, root any) {
 	d, ok := root.(*pickle.Dict)
 	if !ok {
@@ -253,7 +253,7 @@ func noteCheckpoint(meta map[string]string, root any) {
 	}
 }
 
-// describePickled says what a value is that has no state dict in it.
+// describePickled describes a value without a state dict for an error.
 func describePickled(v any) string {
 	switch v := v.(type) {
 	case *pickle.Dict:
