@@ -105,7 +105,7 @@ func trainedOnSkies() string {
 		sky(filepath.Join(dir, "skies", "day", fmt.Sprintf("%d.png", i)), 140, rng)
 		sky(filepath.Join(dir, "skies", "night", fmt.Sprintf("%d.png", i)), 0, rng)
 	}
-	skies, _, err := dataset.OpenFolder(filepath.Join(dir, "skies"))
+	skies, _, err := dataset.Open(context.Background(), filepath.Join(dir, "skies"), dataset.OpenOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -24,6 +24,7 @@ var levels = map[string]int{
 	"tensor":            0,
 	"metrics":           0,
 	"comm":              0,
+	"progress":          0,
 	"internal/hdf5":     0,
 	"internal/lockfile": 0,
 	"internal/kernel":   1,

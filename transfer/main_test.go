@@ -87,7 +87,7 @@ func network(t testing.TB, seed uint64) Net {
 // open opens a folder's images.
 func open(t testing.TB, layout Layout, dir string) *Images {
 	t.Helper()
-	images, err := OpenImages(layout, dir)
+	images, err := OpenImages(t.Context(), layout, dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -103,7 +103,7 @@ func TestOracle(t *testing.T) {
 	for _, im := range o.Images {
 		files = append(files, filepath.Join(dir, im.File))
 	}
-	images, err := OpenImages(Files, files...)
+	images, err := OpenImages(t.Context(), Files, files...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -126,7 +126,7 @@ func (c *trainCommand) Run(e *environment) error {
 	if c.JSON {
 		human = e.stderr
 	}
-	trainSet, valSet, err := c.open(human, recipe.Seed)
+	trainSet, valSet, err := c.open(e.ctx, human, recipe.Seed)
 	if err != nil {
 		return err
 	}
@@ -300,12 +300,12 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 func (c *trainCommand) sample() bool { return c.Data == "" || c.Data == sampleName }
 
 // open returns the images to train and to validate on, and says where they are from.
-func (c *trainCommand) open(out io.Writer, seed uint64) (trainSet, valSet *dataset.Dataset, err error) {
+func (c *trainCommand) open(ctx context.Context, out io.Writer, seed uint64) (trainSet, valSet *dataset.Dataset, err error) {
 	if c.sample() {
 		fmt.Fprintf(out, "Data: %s\n", dataset.SampleCredit)
 		return dataset.OpenSample()
 	}
-	trainSet, valSet, err = dataset.Open(c.Data)
+	trainSet, valSet, err = dataset.Open(ctx, c.Data, dataset.OpenOptions{})
 	if err != nil {
 		return nil, nil, err
 	}
