@@ -14,7 +14,7 @@ import (
 type shardCommand struct {
 	Data    string `arg:"" placeholder:"DIR" help:"Images in any layout that vgg reads, or the word sample for the photographs that are built in."`
 	Out     string `required:"" placeholder:"DIR" help:"Folder for the shards, new or empty."`
-	Size    size   `default:"500MB" placeholder:"BYTES" help:"Bytes that a shard has at most, such as 500MB or 1GiB (500MB)."`
+	Size    size   `default:"${shardsize}" placeholder:"BYTES" help:"Bytes that a shard has at most, such as 500MB or 1GiB (${shardsize})."`
 	Shuffle bool   `help:"Put the images into a random order, for programs that read shards from end to end. To vgg it makes no difference."`
 	Seed    uint64 `placeholder:"N" help:"Of the order (0)."`
 	jsonFlag

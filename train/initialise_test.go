@@ -127,7 +127,7 @@ func TestBeginWithWeights(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		report, spec, err := begin(net, &r, false, []string{"a", "b", "c"})
+		report, spec, err := initialise(net, &r, false, []string{"a", "b", "c"})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
