@@ -116,7 +116,7 @@ func (p *Picture) pixels() (*preprocess.Image, error) {
 			return nil, err
 		}
 		if m == nil {
-			return nil, errors.New("Load returned no picture")
+			return nil, errors.New("no picture and no error from Load")
 		}
 	}
 	return preprocess.FromImage(m)

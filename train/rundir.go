@@ -33,7 +33,7 @@ type runDir struct {
 // resumes: a run never overwrites another.
 func makeRunDir(path string, resume bool) error {
 	entries, err := os.ReadDir(path)
-	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { // the first files of a run that was killed
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { // what a run that was killed had just begun with
 		return e.Name() == LockFile || e.Name() == unfinishedRecipe
 	})
 	switch {
@@ -52,11 +52,11 @@ func makeRunDir(path string, resume bool) error {
 	if _, err := os.Stat(filepath.Join(path, RecipeFile)); err != nil {
 		return &OtherRunError{Dir: path, Reason: fmt.Sprintf("run directory %s holds %s and no %s: want a directory of an earlier run, a new or an empty one", path, entries[0].Name(), RecipeFile)}
 	}
-	// Files that a process was writing when it was killed.
+	// What a process that was killed was writing.
 	for _, dir := range []string{path, filepath.Join(path, CheckpointDir)} {
-		unfinished, _ := filepath.Glob(filepath.Join(globEscape(dir), ".*.safetensors.*.tmp")) // the pattern is right
-		for _, file := range unfinished {
-			os.Remove(file) // it does no harm if it stays
+		left, _ := filepath.Glob(filepath.Join(globEscape(dir), ".*.safetensors.*.tmp")) // the pattern is right
+		for _, file := range left {
+			os.Remove(file) // in the way of nothing
 		}
 	}
 	return nil
@@ -89,10 +89,10 @@ func bestPath(dir string) string { return filepath.Join(dir, BestFile) }
 func (d *runDir) best() string { return bestPath(d.path) }
 func (d *runDir) last() string { return filepath.Join(d.path, LastFile) }
 
-// unfinishedRecipe is renamed to RecipeFile when it is complete.
+// unfinishedRecipe becomes RecipeFile when it is written.
 const unfinishedRecipe = "." + RecipeFile + ".tmp"
 
-// saveRecipe writes the recipe into a run directory.
+// saveRecipe leaves the recipe in a run directory.
 func saveRecipe(dir string, r Recipe) error {
 	temporary := filepath.Join(dir, unfinishedRecipe)
 	err := os.WriteFile(temporary, r.YAML(), 0o666)
