@@ -12,6 +12,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/train"
 )
@@ -21,7 +22,7 @@ func ExampleOpen() {
 	dir := trainedOnSkies() // holds a run directory, and an image that is new to it
 	defer os.RemoveAll(dir)
 
-	model, err := vgg.Open(filepath.Join(dir, "run", "best.safetensors"))
+	model, err := vgg.Open(context.Background(), filepath.Join(dir, "run", "best.safetensors"), vgg.OpenOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -35,7 +36,7 @@ func ExampleOpen() {
 
 // The sizes of configuration D, known as VGG-16, layer by layer.
 func ExampleSummarise() {
-	s, err := vgg.Summarise(vgg.DefaultOptions("D"))
+	s, err := network.Summarise(network.DefaultOptions("D"))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -71,13 +72,13 @@ func ExampleSummarise() {
 // An image larger than the crop gives a class score map: the scores of every class at
 // every place where the crop fits, 32 pixels apart.
 func ExampleNetwork_Forward() {
-	o := vgg.DefaultOptions("A")
+	o := network.DefaultOptions("A")
 	o.Classes, o.Width, o.FC, o.Input = 10, 1.0/16, 32, 64
-	net, err := vgg.New(o)
+	net, err := network.New(o)
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := net.Init(vgg.He, 1); err != nil {
+	if err := net.Init(network.He, 1); err != nil {
 		log.Fatal(err)
 	}
 	for _, x := range []*tensor.Tensor{tensor.New(1, 3, 64, 64), tensor.New(1, 3, 96, 160)} {

@@ -7,8 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/verydeep/vgg/preprocess"
 	"go.uber.org/goleak"
+
+	"github.com/verydeep/vgg/preprocess"
 )
 
 func TestSurveyStatistics(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
 
@@ -52,13 +53,13 @@ func TestPictures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := vgg.DefaultOptions("A")
+	o := network.DefaultOptions("A")
 	o.Classes, o.Width, o.FC, o.Input = len(classes), 0.05, 16, 32
-	net, err := vgg.New(o)
+	net, err := network.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := net.Init(vgg.He, 1); err != nil {
+	if err := net.Init(network.He, 1); err != nil {
 		t.Fatal(err)
 	}
 	spec, err := preprocess.Preset("vgg")

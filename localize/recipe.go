@@ -1,7 +1,7 @@
 package localize
 
 import (
-	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/train"
 )
 
@@ -12,7 +12,7 @@ import (
 //
 // In the paper's other variant only fc6, fc7 and the new last layer are learnt: Freeze is
 // then [ConnectedOnly].
-func PaperRecipe(file string, o vgg.Options, scale int) train.Recipe {
+func PaperRecipe(file string, o network.Options, scale int) train.Recipe {
 	r := train.PaperRecipe()
 	r.Config, r.Width, r.FC, r.Input, r.Dropout = o.Config, o.Width, o.FC, o.Input, o.Dropout
 	if o.LRN != "" {

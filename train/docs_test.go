@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
 )
 
 // TestDocumentedRecipe: docs/training.md has every key, with the values of the two
@@ -40,7 +40,7 @@ func TestDocumentedRecipe(t *testing.T) {
 // TestStepForwards: a step of D takes as many forward passes as its multiplications say,
 // and docs/training.md says the same.
 func TestStepForwards(t *testing.T) {
-	chain, err := vgg.Plan(PaperRecipe().Options(1000))
+	chain, err := network.Plan(PaperRecipe().Options(1000))
 	if err != nil {
 		t.Fatal(err)
 	}

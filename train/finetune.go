@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 )
@@ -21,7 +21,7 @@ import (
 //
 // The paper fine-tunes at a lower learning rate (§3.1, appendix A). Batch, epochs and steps
 // suit small sets of photographs.
-func FineTuneRecipe(file string, o vgg.Options, s preprocess.Spec, side int) (Recipe, error) {
+func FineTuneRecipe(file string, o network.Options, s preprocess.Spec, side int) (Recipe, error) {
 	r := PaperRecipe()
 	r.Config, r.Width, r.FC, r.Input, r.Dropout, r.LRN = o.Config, o.Width, o.FC, o.Input, o.Dropout, o.LRN
 	if r.FC == 0 {
@@ -33,7 +33,7 @@ func FineTuneRecipe(file string, o vgg.Options, s preprocess.Spec, side int) (Re
 	r.InitFrom, r.InitRule = file, FineTune
 	r.LayerRates = []string{"conv*=0.1"}
 	if !o.Headless() {
-		summary, err := vgg.Summarise(o)
+		summary, err := network.Summarise(o)
 		if err != nil {
 			return r, err
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 )
@@ -28,14 +29,14 @@ const preConvolutions = 4
 // recipe's rule takes from another model. It resolves the recipe's rule Auto, and returns the
 // file's preprocessing. The last layer stays random with lastRandom, when its outputs mean
 // something else than the file's, and where the file has other classes, by name.
-func initialise(net *vgg.Network, r *Recipe, lastRandom bool, classes []string) (*InitReport, *preprocess.Spec, error) {
+func initialise(net *network.Network, r *Recipe, lastRandom bool, classes []string) (*InitReport, *preprocess.Spec, error) {
 	if err := net.Init(r.Init, r.Seed); err != nil {
 		return nil, nil, err
 	}
 	if r.InitFrom == "" {
 		return nil, nil, nil
 	}
-	from, err := vgg.Open(r.InitFrom)
+	from, err := vgg.Open(ctx, r.InitFrom, vgg.OpenOptions{})
 	if err != nil {
 		return nil, nil, fmt.Errorf("train: init_from: %w", err)
 	}
@@ -96,7 +97,7 @@ func otherClasses(p, src *nn.Param) bool {
 
 // wantedLayers returns the layers of a model that a rule takes, nil for all of them. The
 // batch normalisation of a convolution is taken with it.
-func wantedLayers(from *vgg.Network, rule InitRule) map[string]bool {
+func wantedLayers(from *network.Network, rule InitRule) map[string]bool {
 	if rule != PreInitialisation {
 		return nil
 	}

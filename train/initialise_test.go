@@ -9,23 +9,24 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 )
 
 // savedModel is a file of a network with every parameter drawn, and that network.
-func savedModel(t *testing.T, config string, change func(*vgg.Options)) (string, *vgg.Network) {
+func savedModel(t *testing.T, config string, change func(*network.Options)) (string, *network.Network) {
 	t.Helper()
 	o := tinyRecipe().Options(3)
 	o.Config = config
 	if change != nil {
 		change(&o)
 	}
-	net, err := vgg.New(o)
+	net, err := network.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := net.Init(vgg.Glorot, 77); err != nil {
+	if err := net.Init(network.Glorot, 77); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range net.Params() {
@@ -51,7 +52,7 @@ func savedModel(t *testing.T, config string, change func(*vgg.Options)) (string,
 }
 
 // layersFrom lists the layers of net all of whose parameters are from's.
-func layersFrom(t *testing.T, net, from *vgg.Network) (equal, other []string) {
+func layersFrom(t *testing.T, net, from *network.Network) (equal, other []string) {
 	t.Helper()
 	for _, l := range layersOf(net.Params()) {
 		same := true
@@ -120,10 +121,10 @@ func TestBeginWithWeights(t *testing.T) {
 			"conv1_1 conv2_1 conv3_1 conv3_2 conv4_1 conv4_2 conv5_1 conv5_2 fc6 fc7 fc8", "conv1_2 conv2_2", "",
 		},
 	} {
-		file, from := savedModel(t, c.from, func(o *vgg.Options) { o.Classes = c.classes })
+		file, from := savedModel(t, c.from, func(o *network.Options) { o.Classes = c.classes })
 		r := tinyRecipe()
 		r.Config, r.InitFrom, r.InitRule = c.config, file, c.rule
-		net, err := vgg.New(r.Options(3))
+		net, err := network.New(r.Options(3))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +147,7 @@ func TestBeginWithWeights(t *testing.T) {
 		if strings.Join(equal, " ") != c.taken || strings.Join(other, " ") != c.random {
 			t.Errorf("%s: equal to the file's are %q, others %q", name, equal, other)
 		}
-		fresh, err := vgg.New(r.Options(3))
+		fresh, err := network.New(r.Options(3))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,13 +166,13 @@ func TestBeginWithWeights(t *testing.T) {
 // TestBeginRefused: what doesn't fit is named with both shapes.
 func TestBeginRefused(t *testing.T) {
 	for want, c := range map[string]struct {
-		from   func(*vgg.Options)
+		from   func(*network.Options)
 		change func(*Recipe)
 	}{
-		"fc6.weight: shape [24 32], want [16 32]":               {func(o *vgg.Options) { o.FC = 24 }, func(r *Recipe) {}},
+		"fc6.weight: shape [24 32], want [16 32]":               {func(o *network.Options) { o.FC = 24 }, func(r *Recipe) {}},
 		"fc6.weight: shape [16 32], want [16 128]":              {nil, func(r *Recipe) { r.Input, r.ScaleMin, r.ScaleMax, r.TestScale = 64, 64, 64, 64 }},
-		"conv1_1.weight: shape [8 3 3 3], want [4 3 3 3]":       {func(o *vgg.Options) { o.Width = 1. / 8 }, func(r *Recipe) {}},
-		"conv1_1.weight: shape [4 3 5 5], want [4 3 3 3]":       {func(o *vgg.Options) { o.Config = "B-shallow" }, func(r *Recipe) {}},
+		"conv1_1.weight: shape [8 3 3 3], want [4 3 3 3]":       {func(o *network.Options) { o.Width = 1. / 8 }, func(r *Recipe) {}},
+		"conv1_1.weight: shape [4 3 5 5], want [4 3 3 3]":       {func(o *network.Options) { o.Config = "B-shallow" }, func(r *Recipe) {}},
 		"nowhere.safetensors: no such file or directory":        {nil, func(r *Recipe) { r.InitFrom = "nowhere.safetensors" }},
 		`freeze: "conv9_*" matches none of the layers conv1_1,`: {nil, func(r *Recipe) { r.Freeze = []string{"conv1_1", "conv9_*"} }},
 		"nothing is left to learn":                              {nil, func(r *Recipe) { r.Freeze = []string{"*"} }},
@@ -189,7 +190,7 @@ func TestBeginRefused(t *testing.T) {
 // TestFineTune: a run from weights goes on with their preprocessing, says so in its
 // results, and leaves frozen layers as they were.
 func TestFineTune(t *testing.T) {
-	file, from := savedModel(t, "A-BN", func(o *vgg.Options) { o.Classes = 7 })
+	file, from := savedModel(t, "A-BN", func(o *network.Options) { o.Classes = 7 })
 	o := tinyOptions(t)
 	o.Recipe.Config, o.Recipe.InitFrom, o.Recipe.Freeze, o.Keep = "A-BN", file, []string{"conv[1-4]_*", "fc6"}, 2
 	stopAt(t, o, 4)
@@ -203,7 +204,7 @@ func TestFineTune(t *testing.T) {
 	if res.Init == nil || !slices.Equal(res.Init.Random, []string{"fc8"}) || !slices.Equal(res.Init.Left, []string{"fc8"}) {
 		t.Errorf("result %+v, init %+v", res, res.Init)
 	}
-	m, err := vgg.Open(filepath.Join(o.Dir, LastFile))
+	m, err := vgg.Open(t.Context(), filepath.Join(o.Dir, LastFile), vgg.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,17 +225,17 @@ func TestFineTune(t *testing.T) {
 
 // TestNonFinite: the error says where a number that is not finite was first met.
 func TestNonFinite(t *testing.T) {
-	for want, spoil := range map[string]func(net *vgg.Network){
-		"first met in conv2_1.weight": func(net *vgg.Network) { set(t, net, "conv2_1.weight", float32(math.NaN())) },
-		"first met in fc7.bias":       func(net *vgg.Network) { set(t, net, "fc7.bias", float32(math.Inf(1))) },
-		"first met in conv4_1 ": func(net *vgg.Network) { // finite weights, products that are not
+	for want, spoil := range map[string]func(net *network.Network){
+		"first met in conv2_1.weight": func(net *network.Network) { set(t, net, "conv2_1.weight", float32(math.NaN())) },
+		"first met in fc7.bias":       func(net *network.Network) { set(t, net, "fc7.bias", float32(math.Inf(1))) },
+		"first met in conv4_1 ": func(net *network.Network) { // finite weights, products that are not
 			set(t, net, "conv3_2.bias", 1e30)
 			set(t, net, "conv4_1.weight", 1e30)
 		},
 	} {
 		file, net := savedModel(t, "A", nil)
 		spoil(net)
-		m, err := vgg.Open(file)
+		m, err := vgg.Open(t.Context(), file, vgg.OpenOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -251,7 +252,7 @@ func TestNonFinite(t *testing.T) {
 	}
 }
 
-func set(t *testing.T, net *vgg.Network, name string, value float32) {
+func set(t *testing.T, net *network.Network, name string, value float32) {
 	t.Helper()
 	for _, p := range net.Params() {
 		if p.Name == name {
@@ -278,7 +279,7 @@ func TestLastGoodCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	net, err := vgg.New(o.Recipe.Options(3))
+	net, err := network.New(o.Recipe.Options(3))
 	if err != nil {
 		t.Fatal(err)
 	}

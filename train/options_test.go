@@ -187,11 +187,11 @@ func TestTrainInMemory(t *testing.T) {
 	}
 	mustRun(t, o)
 	for _, name := range []string{LastFile, BestFile} {
-		a, err := vgg.Open(filepath.Join(o.Dir, name))
+		a, err := vgg.Open(t.Context(), filepath.Join(o.Dir, name), vgg.OpenOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := vgg.Open(filepath.Join(whole.Dir, name))
+		b, err := vgg.Open(t.Context(), filepath.Join(whole.Dir, name), vgg.OpenOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 )
@@ -23,10 +23,10 @@ type Recipe struct {
 	Dropout float32    `yaml:"dropout"` // dropout ratio of fc6 and fc7
 	LRN     nn.LRNForm `yaml:"lrn"`     // form of local response normalisation
 
-	Init     vgg.Init `yaml:"init"`        // initialisation of the layers that are drawn at random
-	InitFrom string   `yaml:"init_from"`   // file of initial weights; "": all layers are drawn at random
-	InitRule InitRule `yaml:"init_rule"`   // layers taken from it
-	Freeze   []string `yaml:"freeze,flow"` // layers that are not learnt: patterns of path.Match
+	Init     network.Init `yaml:"init"`        // initialisation of the layers that are drawn at random
+	InitFrom string       `yaml:"init_from"`   // file of initial weights; "": all layers are drawn at random
+	InitRule InitRule     `yaml:"init_rule"`   // layers taken from it
+	Freeze   []string     `yaml:"freeze,flow"` // layers that are not learnt: patterns of path.Match
 
 	// LayerRates multiply the learning rates of layers: PATTERN=FACTOR. The last pattern
 	// that matches a layer applies.
@@ -81,7 +81,7 @@ const (
 func PaperRecipe() Recipe {
 	return Recipe{
 		Config: "D", Width: 1, FC: 4096, Input: 224, Dropout: 0.5, LRN: nn.Krizhevsky,
-		Init: vgg.Glorot, InitRule: Auto, Freeze: []string{}, LayerRates: []string{},
+		Init: network.Glorot, InitRule: Auto, Freeze: []string{}, LayerRates: []string{},
 		Batch: 256, Groups: 1, Epochs: 74, MaxIterations: 370_000,
 		LearningRate: 1e-2, Momentum: 0.9, WeightDecay: 5e-4, DecayBiases: true,
 		Schedule: Schedule{Name: "plateau", Factor: 0.1, Decreases: 3, Patience: 5, Threshold: 1e-3, Steps: []int{}, WarmupFactor: 0.1},
@@ -119,7 +119,7 @@ func PaperMultiScaleRecipe() Recipe {
 // paper's learning rate.
 func SampleRecipe() Recipe {
 	r := PaperRecipe()
-	r.Config, r.Width, r.FC, r.Input, r.Init = "A", 0.25, 512, 64, vgg.He
+	r.Config, r.Width, r.FC, r.Input, r.Init = "A", 0.25, 512, 64, network.He
 	r.Batch, r.Epochs, r.WeightDecay = 16, 220, 4e-3
 	r.Schedule.Name, r.Schedule.Decreases, r.Schedule.Steps = "step", 2, []int{165, 205}
 	r.ScaleMin, r.ScaleMax, r.TestScale = 72, 96, 72
@@ -158,6 +158,6 @@ func NamedRecipe(name string) (Recipe, error) {
 }
 
 // Options returns the options of the recipe's network for a number of classes.
-func (r Recipe) Options(classes int) vgg.Options {
-	return vgg.Options{Config: r.Config, Classes: classes, Width: r.Width, FC: r.FC, Input: r.Input, Dropout: r.Dropout, LRN: r.LRN}
+func (r Recipe) Options(classes int) network.Options {
+	return network.Options{Config: r.Config, Classes: classes, Width: r.Width, FC: r.FC, Input: r.Input, Dropout: r.Dropout, LRN: r.LRN}
 }

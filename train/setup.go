@@ -15,6 +15,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/weights"
@@ -115,7 +116,7 @@ func (r *run) openCheckpoint() (*savedRun, error) {
 // the preprocessing of the file that they are from, or nil.
 func (r *run) buildNetwork(from *savedRun) (*preprocess.Spec, error) {
 	o, rec := r.o, &r.o.Recipe
-	net, err := vgg.New(rec.Options(o.outputs()))
+	net, err := network.New(rec.Options(o.outputs()))
 	if err != nil {
 		return nil, err
 	}

@@ -7,9 +7,9 @@ import (
 	"runtime"
 	"sync"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/comm"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -46,7 +46,7 @@ type stepOptions struct {
 // replica is a rank's copy of the network, with its momentum and gradients.
 type replica struct {
 	comm     comm.Group
-	net      *vgg.Network
+	net      *network.Network
 	training *nn.Training
 	sgd      *nn.SGD
 	sums     sums
@@ -65,7 +65,7 @@ func (s *stepper) groupStart(g, n int) int { return g * n / s.o.Recipe.Groups }
 // newStepper returns the stepper of a network whose parameters are set, with those that
 // are not learnt marked as frozen. The network becomes rank 0's; between steps it may be
 // run and saved.
-func newStepper(net *vgg.Network, o stepOptions) (*stepper, error) {
+func newStepper(net *network.Network, o stepOptions) (*stepper, error) {
 	groups := o.Recipe.Groups
 	if groups < 1 || o.Ranks < 1 || groups%o.Ranks != 0 {
 		return nil, groupsError(groups, o.Ranks)
@@ -91,12 +91,12 @@ func newStepper(net *vgg.Network, o stepOptions) (*stepper, error) {
 
 // newReplica returns a rank's replica: of the network itself for rank 0, else of a new one
 // with the same options. sync sets its parameters.
-func (s *stepper) newReplica(rank int, group comm.Group, net *vgg.Network) (*replica, error) {
+func (s *stepper) newReplica(rank int, group comm.Group, net *network.Network) (*replica, error) {
 	o := s.o
 	r := &replica{comm: group, net: net}
 	var err error
 	if rank > 0 {
-		if r.net, err = vgg.New(net.Options()); err != nil {
+		if r.net, err = network.New(net.Options()); err != nil {
 			return nil, err
 		}
 	}

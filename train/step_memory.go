@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"runtime"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/comm"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 )
 
@@ -88,7 +88,7 @@ func (f Footprint) Bytes() (int64, error) {
 
 // plan returns the network without memory, with the layers frozen that the recipe names.
 func (f Footprint) plan() (*nn.Chain, error) {
-	chain, err := vgg.Plan(f.Recipe.Options(f.Classes))
+	chain, err := network.Plan(f.Recipe.Options(f.Classes))
 	if err != nil {
 		return nil, err
 	}

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -27,13 +27,13 @@ func stepRecipe(config string, groups int) Recipe {
 
 const stepClasses = 5
 
-func stepNetwork(t testing.TB, r Recipe) *vgg.Network {
+func stepNetwork(t testing.TB, r Recipe) *network.Network {
 	t.Helper()
-	net, err := vgg.New(r.Options(stepClasses))
+	net, err := network.New(r.Options(stepClasses))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := net.Init(vgg.He, 3); err != nil {
+	if err := net.Init(network.He, 3); err != nil {
 		t.Fatal(err)
 	}
 	return net
@@ -52,7 +52,7 @@ func stepBatch(seed uint64, n int) *dataset.Batch {
 	return b
 }
 
-func newTestStepper(t testing.TB, net *vgg.Network, o stepOptions) *stepper {
+func newTestStepper(t testing.TB, net *network.Network, o stepOptions) *stepper {
 	t.Helper()
 	s, err := newStepper(net, o)
 	if err != nil {

@@ -66,13 +66,13 @@ func folder(t testing.TB) string {
 // network is a small B with random weights.
 func network(t testing.TB, seed uint64) Net {
 	t.Helper()
-	o := vgg.DefaultOptions("B")
+	o := network.DefaultOptions("B")
 	o.Classes, o.Width, o.FC, o.Input = 5, 1./8, 24, 32
-	net, err := vgg.New(o)
+	net, err := network.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := net.Init(vgg.He, seed); err != nil {
+	if err := net.Init(network.He, seed); err != nil {
 		t.Fatal(err)
 	}
 	spec, err := preprocess.Preset("torchvision")

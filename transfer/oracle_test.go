@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
 
@@ -23,9 +24,9 @@ var (
 // computes: weight i of a tensor is a hash of its name and i.
 func hashedModel(t *testing.T) *vgg.Model {
 	t.Helper()
-	o := vgg.DefaultOptions("D")
+	o := network.DefaultOptions("D")
 	o.Classes, o.Width, o.FC = 10, 1./8, 64
-	net, err := vgg.New(o)
+	net, err := network.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,7 @@ type featureOracle struct {
 // On photographs, descriptors are PyTorch's within 1e-4 (of their largest number, where
 // they are not normalised): at every Q, stacked and averaged, and of any layer.
 func TestOracle(t *testing.T) {
-	path, open := "testdata/features.json", func() (*vgg.Model, error) { return vgg.Open(*fullWeights) }
+	path, open := "testdata/features.json", func() (*vgg.Model, error) { return vgg.Open(t.Context(), *fullWeights, vgg.OpenOptions{}) }
 	if *fullOracle != "" {
 		path = *fullOracle
 	} else {

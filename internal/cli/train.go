@@ -18,8 +18,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
 )
@@ -40,7 +40,7 @@ type trainCommand struct {
 	Width        *float64        `placeholder:"X" help:"Multiplies the channels of every convolution."`
 	FC           *int            `name:"fc" placeholder:"N" help:"Units of fc6 and fc7."`
 	Input        *int            `placeholder:"PIXELS" help:"Side of the square crop."`
-	Init         *vgg.Init       `placeholder:"NAME" help:"Initialisation: he, glorot, normal-0.1 or normal-0.01."`
+	Init         *network.Init   `placeholder:"NAME" help:"Initialisation: he, glorot, normal-0.1 or normal-0.01."`
 	InitFrom     *string         `placeholder:"FILE" help:"Initial weights: a file, or a configuration's name for its public release."`
 	InitRule     *train.InitRule `placeholder:"NAME" help:"Layers taken from --init-from: pre-initialisation, the first four convolutional layers and the fully connected ones; or fine-tune, all (pre-initialisation if the configurations differ)."`
 	Freeze       []string        `placeholder:"PATTERN" help:"Layers that are not learnt, by a pattern: conv1_*, fc[67]. Can be given more than once."`

@@ -21,7 +21,7 @@ type trainProgress struct {
 	out      io.Writer
 	errors   io.Writer
 	dir      string
-	bar      *progress // nil before the run has begun
+	bar      *progressBar // nil before the run has begun
 	perEpoch int       // iterations
 	from     int       // iteration that the run resumed from
 	header   bool      // the header of the epochs is printed
