@@ -177,7 +177,7 @@ func trainedOnSkies() string {
 		sky(filepath.Join(dir, "skies", "day", fmt.Sprintf("%d.png", i)), 140, rng)
 		sky(filepath.Join(dir, "skies", "night", fmt.Sprintf("%d.png", i)), 0, rng)
 	}
-	skies, _, err := dataset.OpenFolder(filepath.Join(dir, "skies"))
+	skies, _, err := dataset.Open(context.Background(), filepath.Join(dir, "skies"), dataset.OpenOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -185,7 +185,9 @@ func trainedOnSkies() string {
 	r.Config, r.Width, r.FC, r.Input, r.ScaleMin, r.ScaleMax, r.TestScale = "A", 1.0/16, 16, 32, 32, 36, 32
 	r.Dropout, r.Batch, r.Epochs, r.LearningRate = 0, 8, 10, 0.01
 	r.Schedule.Name, r.Schedule.Steps = "step", nil
-	if _, err := train.Run(context.Background(), train.Options{Recipe: r, Train: skies, Dir: filepath.Join(dir, "run")}); err != nil {
+	o := train.DefaultOptions()
+	o.Recipe, o.Train, o.Dir = r, skies, filepath.Join(dir, "run")
+	if _, err := train.Run(context.Background(), o); err != nil {
 		log.Fatal(err)
 	}
 	sky(filepath.Join(dir, "new.png"), 0, rng)

@@ -10,9 +10,9 @@ import (
 	"github.com/verydeep/vgg/dataset"
 )
 
-// Boxed is d, whose boxes have been read, without the images that have none of their own
-// class but such as are marked difficult; left is how many these are. It is an error if no
-// image remains.
+// Boxed returns d, whose boxes have been read, without the images that have no box of their
+// own class, apart from boxes marked difficult. left is the number of images left out. It is
+// an error if no image remains.
 func Boxed(d *dataset.Dataset) (boxed *dataset.Dataset, left int, err error) {
 	boxed = d.Select(func(s dataset.Sample) bool { return len(truths(s)) > 0 })
 	if boxed.Len() == 0 {
@@ -21,14 +21,14 @@ func Boxed(d *dataset.Dataset) (boxed *dataset.Dataset, left int, err error) {
 	return boxed, d.Len() - boxed.Len(), nil
 }
 
-// meanImages is the most images that mean boxes are taken over, spread evenly.
+// meanImages is the most images over which mean boxes are computed, spread evenly.
 const meanImages = 50_000
 
-// MeanBoxes returns a localisation network's description with the mean box of d's
-// images, and of those of each class, every box counting once; a class without images has
-// the mean of all. The sizes of the images are read, of large sets those of 50,000 spread
-// evenly; unreadable ones don't count, unless none is readable. OnImage, if set, is told
-// how many are done.
+// MeanBoxes returns a localisation network's description with the mean box of all of d's
+// images and of each class's. Every box counts once. A class without images has the mean of
+// all. It reads the sizes of the images, of large sets those of 50,000 images spread evenly.
+// Unreadable images don't count; it is an error if none is readable. onImage, if it isn't nil,
+// hears of the images done.
 func MeanBoxes(ctx context.Context, d *dataset.Dataset, r vgg.Regression, workers int, onImage func(done, total int)) (vgg.Localisation, error) {
 	head := vgg.Localisation{Regression: r, ClassBoxes: make([][4]float64, len(d.Classes))}
 	step := (d.Len() + meanImages - 1) / meanImages

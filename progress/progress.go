@@ -9,6 +9,13 @@ import "sync"
 // function must return soon, as the work waits for it. A nil Func reports nothing.
 type Func func(done, total int64)
 
+// Report calls f, unless it is nil.
+func (f Func) Report(done, total int64) {
+	if f != nil {
+		f(done, total)
+	}
+}
+
 // Counter adds up units that any number of goroutines finish, and reports each sum.
 type Counter struct {
 	report Func

@@ -30,3 +30,12 @@ func TestCounter(t *testing.T) {
 	}
 	progress.NewCounter(nil, 1).Add(1) // reports to nobody
 }
+
+func TestReport(t *testing.T) {
+	progress.Func(nil).Report(1, 2) // reports to nobody
+	var done, total int64
+	progress.Func(func(d, n int64) { done, total = d, n }).Report(3, 7)
+	if done != 3 || total != 7 {
+		t.Errorf("%d of %d, want 3 of 7", done, total)
+	}
+}

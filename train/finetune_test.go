@@ -87,7 +87,7 @@ func TestOtherNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, _, err := begin(t.Context(), net, &r, false, []string{"a", "b", "z"})
+	report, _, err := initialise(t.Context(), net, &r, false, []string{"a", "b", "z"})
 	if err != nil || strings.Join(report.Random, " ") != "fc8" || strings.Join(report.Left, " ") != "fc8" {
 		t.Errorf("%+v, %v", report, err)
 	}

@@ -13,7 +13,7 @@ import (
 // written are taken for whole.
 func FuzzCheckpoint(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "c.safetensors")
-	s := state{Version: stateVersion, Recipe: string(tinyRecipe().YAML()), Epoch: 2, Batches: 1, Iteration: 5, Unreadable: []string{}}
+	s := runState{Version: stateVersion, Recipe: string(tinyRecipe().YAML()), Epoch: 2, Batches: 1, Iteration: 5, Unreadable: []string{}}
 	if err := writeCheckpoint(path, s, []weights.Source{
 		{Name: "conv1_1.weight", Shape: []int{2, 3}, Data: func(yield func([]float32) bool) { yield([]float32{1, 2, 3, 4, 5, 6}) }},
 		{Name: "momentum/conv1_1.weight", Shape: []int{2, 3}, Data: func(yield func([]float32) bool) { yield([]float32{6, 5, 4, 3, 2, 1}) }},
@@ -53,7 +53,7 @@ func FuzzCheckpoint(f *testing.F) {
 // TestEveryBitOfACheckpointCounts: one flipped anywhere is found.
 func TestEveryBitOfACheckpointCounts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "c.safetensors")
-	s := state{Version: stateVersion, Epoch: 1, Unreadable: []string{}}
+	s := runState{Version: stateVersion, Epoch: 1, Unreadable: []string{}}
 	if err := writeCheckpoint(path, s, []weights.Source{
 		{Name: "w", Shape: []int{3}, Data: func(yield func([]float32) bool) { yield([]float32{1, -2, 3e-40}) }},
 	}); err != nil {

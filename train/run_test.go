@@ -25,7 +25,7 @@ func tinyOptions(t *testing.T) Options {
 	t.Helper()
 	return Options{
 		Recipe: tinyRecipe(), Train: colours(t, "train", 10), Val: colours(t, "val", 6),
-		Dir: filepath.Join(t.TempDir(), "run"), CacheBytes: 1 << 20, MaxBad: 1,
+		Dir: filepath.Join(t.TempDir(), "run"), CacheBytes: 1 << 20, Keep: KeepNone, MaxBad: 1,
 	}
 }
 
@@ -201,7 +201,7 @@ func TestSameBits(t *testing.T) {
 		}
 		if config == "A" {
 			others["the threads there are"] = func(o *Options) { o.Threads = 0 }
-			others["no cache"] = func(o *Options) { o.Threads, o.CacheBytes = 2, 0 }
+			others["no cache"] = func(o *Options) { o.Threads, o.CacheBytes = 2, NoCache }
 		}
 		for what, change := range others {
 			if l, b := run(change); !bytes.Equal(l, last) || !bytes.Equal(b, best) {

@@ -213,7 +213,7 @@ func TestRunningStatisticsOfGroups(t *testing.T) {
 	both := after(2, b)
 	var halves [2]map[string][]float32
 	for i, r := range [][2]int{{0, 4}, {4, 9}} {
-		x, labels, err := part(b, r[0], r[1])
+		x, labels, err := images(b, r[0], r[1])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -288,7 +288,7 @@ func TestFailedStep(t *testing.T) {
 			}, why},
 			{"cancelled amid the step", "enough", func(s *stepper) (float64, error) {
 				ctx, cancel := context.WithCancelCause(context.Background())
-				s.ranks[len(s.ranks)-1].state.Hook = func(string, *tensor.Tensor, *tensor.Tensor) { cancel(why) }
+				s.ranks[len(s.ranks)-1].training.Hook = func(string, *tensor.Tensor, *tensor.Tensor) { cancel(why) }
 				return s.step(ctx, stepBatch(1, 24), 1, 1)
 			}, why},
 			{"infinite", "", func(s *stepper) (float64, error) {

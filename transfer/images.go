@@ -50,7 +50,7 @@ func Layouts() []Layout { return []Layout{Auto, Files, Classes, VOC, VOCActions}
 // OpenImages opens images. Auto takes a folder with ImageSets/Main for VOC, what
 // [dataset.Open] reads for classes, and else the images as they are; several paths are
 // always taken as they are.
-func OpenImages(layout Layout, paths ...string) (*Images, error) {
+func OpenImages(ctx context.Context, layout Layout, paths ...string) (*Images, error) {
 	if len(paths) == 0 {
 		return nil, fmt.Errorf("transfer: no images, want files or a folder")
 	}
@@ -59,19 +59,19 @@ func OpenImages(layout Layout, paths ...string) (*Images, error) {
 	}
 	switch layout {
 	case Files:
-		d, err := dataset.OpenFiles(paths...)
+		d, err := dataset.OpenFiles(ctx, paths...)
 		if err != nil {
 			return nil, err
 		}
 		return &Images{Dataset: d}, nil
 	case Classes:
-		return openClasses(paths[0])
+		return openClasses(ctx, paths[0])
 	case VOC, VOCActions:
 		read := dataset.OpenVOC
 		if layout == VOCActions {
 			read = dataset.OpenVOCActions
 		}
-		m, err := read(paths[0])
+		m, err := read(ctx, paths[0])
 		if err != nil {
 			return nil, err
 		}
@@ -82,13 +82,13 @@ func OpenImages(layout Layout, paths ...string) (*Images, error) {
 	}
 	if len(paths) == 1 {
 		if isVOC(paths[0]) {
-			return OpenImages(VOC, paths[0])
+			return OpenImages(ctx, VOC, paths[0])
 		}
-		if labelled, err := openClasses(paths[0]); err == nil {
-			return labelled, nil
+		if labelled, err := openClasses(ctx, paths[0]); err == nil || ctx.Err() != nil {
+			return labelled, err
 		}
 	}
-	return OpenImages(Files, paths...)
+	return OpenImages(ctx, Files, paths...)
 }
 
 // isVOC reports whether a folder, or one in it, has VOC's lists.
@@ -109,8 +109,8 @@ func globEscape(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
-func openClasses(path string) (*Images, error) {
-	train, val, err := dataset.Open(path)
+func openClasses(ctx context.Context, path string) (*Images, error) {
+	train, val, err := dataset.Open(ctx, path, dataset.OpenOptions{})
 	if err != nil {
 		return nil, err
 	}

@@ -36,8 +36,8 @@ func folder(t testing.TB) string {
 	return dir
 }
 
-// network is a small B with random weights.
-func network(seed uint64) Net {
+// smallNet is a small B with random weights.
+func smallNet(seed uint64) Net {
 	m := tiny.Random(24, seed)
 	return Net{Weights: fmt.Sprint("network ", seed), SHA256: fmt.Sprint(seed), Open: func() (*vgg.Model, error) { return m, nil }}
 }
@@ -45,7 +45,7 @@ func network(seed uint64) Net {
 // open opens a folder's images.
 func open(t testing.TB, layout Layout, dir string) *Images {
 	t.Helper()
-	images, err := OpenImages(layout, dir)
+	images, err := OpenImages(t.Context(), layout, dir)
 	if err != nil {
 		t.Fatal(err)
 	}

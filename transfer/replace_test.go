@@ -167,7 +167,7 @@ func TestWriteIsRefused(t *testing.T) {
 // stays.
 func TestBeginning(t *testing.T) {
 	images := open(t, Auto, folder(t))
-	out, _ := extract(t, []Net{network(1)}, images, "f.npy", Options{})
+	out, _ := extract(t, []Net{smallNet(1)}, images, "f.npy", Options{})
 	_, want := contents(t, out)
 	npy, err := os.ReadFile(out)
 	if err != nil {
@@ -186,7 +186,7 @@ func TestBeginning(t *testing.T) {
 	} {
 		path := filepath.Join(t.TempDir(), "f.npy")
 		vggtest.WriteFiles(t, filepath.Dir(path), files)
-		if _, err := Extract(t.Context(), []Net{network(1)}, images, path, Options{}); err != nil {
+		if _, err := Extract(t.Context(), []Net{smallNet(1)}, images, path, Options{}); err != nil {
 			t.Errorf("%s: %v", what, err)
 			continue
 		}
@@ -203,7 +203,7 @@ func TestBeginning(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "f.npy")
 		vggtest.WriteFiles(t, filepath.Dir(path), files)
 		for range 2 { // a refused run changes nothing
-			if _, err := Extract(t.Context(), []Net{network(1)}, images, path, Options{}); err == nil || !strings.Contains(err.Error(), want) {
+			if _, err := Extract(t.Context(), []Net{smallNet(1)}, images, path, Options{}); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%v, want %q", err, want)
 			}
 		}

@@ -200,7 +200,7 @@ func Reproduce(ctx context.Context, t Table, o ReproduceOptions) (*Reproduction,
 // reproduce fills a set's column.
 func (o ReproduceOptions) reproduce(ctx context.Context, t Table, at int, nets map[string]Net, s *ReproducedSet, rows []ReproducedRow) error {
 	set := t.Sets[at]
-	images, err := OpenImages(set.Layout, s.Folder)
+	images, err := OpenImages(ctx, set.Layout, s.Folder)
 	if err != nil {
 		return err
 	}

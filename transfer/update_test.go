@@ -19,7 +19,7 @@ import (
 // has: after images have come, gone and changed, and wherever it was interrupted.
 func TestUpdate(t *testing.T) {
 	dir := folder(t)
-	nets := []Net{network(1), network(2)}
+	nets := []Net{smallNet(1), smallNet(2)}
 	out := filepath.Join(t.TempDir(), "i.npy")
 	update := func(ctx context.Context, o Options) (*Summary, Changes, error) {
 		t.Helper()
@@ -111,7 +111,7 @@ func TestUpdate(t *testing.T) {
 // A rename that was cut short is ended.
 func TestUpdateSettles(t *testing.T) {
 	dir := folder(t)
-	nets := []Net{network(1)}
+	nets := []Net{smallNet(1)}
 	out := filepath.Join(t.TempDir(), "i.npy")
 	if _, _, err := Update(t.Context(), nets, open(t, Files, dir), out, Options{}); err != nil {
 		t.Fatal(err)
@@ -131,24 +131,24 @@ func TestUpdateSettles(t *testing.T) {
 // What was made in another way is refused, and stays.
 func TestUpdateRefuses(t *testing.T) {
 	dir := folder(t)
-	out, _ := extract(t, []Net{network(1)}, open(t, Files, dir), "i.npy", Options{Stamp: true})
+	out, _ := extract(t, []Net{smallNet(1)}, open(t, Files, dir), "i.npy", Options{Stamp: true})
 	for want, call := range map[string]func() error{
 		"mirror images false, want true": func() error {
-			_, _, err := Update(t.Context(), []Net{network(1)}, open(t, Files, dir), out, Options{Flip: true})
+			_, _, err := Update(t.Context(), []Net{smallNet(1)}, open(t, Files, dir), out, Options{Flip: true})
 			return err
 		},
 		"SHA-256 1, want network 2": func() error {
-			_, _, err := Update(t.Context(), []Net{network(2)}, open(t, Files, dir), out, Options{})
+			_, _, err := Update(t.Context(), []Net{smallNet(2)}, open(t, Files, dir), out, Options{})
 			return err
 		},
 		"ends in .npy": func() error {
-			_, _, err := Update(t.Context(), []Net{network(1)}, open(t, Files, dir), "i.jsonl", Options{})
+			_, _, err := Update(t.Context(), []Net{smallNet(1)}, open(t, Files, dir), "i.jsonl", Options{})
 			return err
 		},
 		"the index beside it: open": func() error {
 			lone := filepath.Join(t.TempDir(), "i.npy")
 			vggtest.WriteFiles(t, filepath.Dir(lone), map[string][]byte{"i.npy": []byte("numbers")})
-			_, _, err := Update(t.Context(), []Net{network(1)}, open(t, Files, dir), lone, Options{})
+			_, _, err := Update(t.Context(), []Net{smallNet(1)}, open(t, Files, dir), lone, Options{})
 			return err
 		},
 	} {
@@ -163,7 +163,7 @@ func TestUpdateRefuses(t *testing.T) {
 
 // Descriptors made by another instruction set can be compared, and aren't mixed in a file.
 func TestInstructionSets(t *testing.T) {
-	out, _ := extract(t, []Net{network(1)}, open(t, Auto, folder(t)), "i.npy", Options{})
+	out, _ := extract(t, []Net{smallNet(1)}, open(t, Auto, folder(t)), "i.npy", Options{})
 	d, _ := contents(t, out)
 	other := d.Header
 	other.ISA = "another"
@@ -173,7 +173,7 @@ func TestInstructionSets(t *testing.T) {
 	if diff := other.Difference(d.Header); !strings.Contains(diff, "instruction set another, want") {
 		t.Errorf("mixed: %q", diff)
 	}
-	rows, errs, err := Describe(t.Context(), other, open(t, Files, folder(t)), Options{}, func(NetID) (*vgg.Model, error) { return network(1).Open() })
+	rows, errs, err := Describe(t.Context(), other, open(t, Files, folder(t)), Options{}, func(NetID) (*vgg.Model, error) { return smallNet(1).Open() })
 	if err != nil || len(rows) != 14 || slices.IndexFunc(errs, func(err error) bool { return err != nil }) < 0 {
 		t.Errorf("%d rows, %v", len(rows), err)
 	}

@@ -355,7 +355,7 @@ func TestFilesOfVersion0InTheLibrary(t *testing.T) {
 	if want := []string{"blue", "green", "red"}; !slices.Equal(svm.Info.Classes, want) {
 		t.Errorf("svm.safetensors: classes %v, want %v", svm.Info.Classes, want)
 	}
-	trainSet, valSet, err := dataset.Open(filepath.Join(dir, "shards"))
+	trainSet, valSet, err := dataset.Open(t.Context(), filepath.Join(dir, "shards"), dataset.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

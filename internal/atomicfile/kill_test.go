@@ -102,7 +102,7 @@ func writers() []writer {
 				return nil
 			},
 			write: func(dir, path string, v int) error {
-				d, _, err := dataset.Open(dir)
+				d, _, err := dataset.Open(context.Background(), dir, dataset.OpenOptions{})
 				if err != nil {
 					return err
 				}

@@ -105,6 +105,7 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 		kong.Vars{
 			"configs": strings.Join(architecture.Names(), ", "), "merge": fmt.Sprint(localize.MergeThreshold), "boxrule": localize.DefaultRule().String(),
 		},
+		trainingDefaults(),
 		kong.Bind(e),
 	)
 	if err != nil {

@@ -187,7 +187,7 @@ func (f *describeFlags) describe(e *environment, file string, h transfer.Header,
 		case err != nil:
 			out = append(out, described{file: arg, err: pathless(err)})
 		case info.IsDir():
-			images, err := transfer.OpenImages(transfer.Files, arg)
+			images, err := transfer.OpenImages(e.ctx, transfer.Files, arg)
 			if err != nil {
 				return nil, err
 			}
@@ -202,7 +202,7 @@ func (f *describeFlags) describe(e *environment, file string, h transfer.Header,
 	if err != nil || len(there) == 0 {
 		return out, err
 	}
-	images, err := transfer.OpenImages(transfer.Files, there...)
+	images, err := transfer.OpenImages(e.ctx, transfer.Files, there...)
 	if err != nil {
 		return nil, err
 	}

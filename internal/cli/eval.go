@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -66,7 +67,7 @@ func (c *evalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	data, err := openImages(c.Data, first, nets[0].Weights)
+	data, err := openImages(e.ctx, c.Data, first, nets[0].Weights)
 	if err != nil {
 		return err
 	}
@@ -205,7 +206,7 @@ func (c *evalCommand) options() (eval.Options, error) {
 
 // openImages returns the images to evaluate on: what --data names or, without it, the
 // embedded photographs for a model that was trained on them.
-func openImages(path string, m *vgg.Model, weights string) (*dataset.Dataset, error) {
+func openImages(ctx context.Context, path string, m *vgg.Model, weights string) (*dataset.Dataset, error) {
 	if path == "" || path == sampleName {
 		_, val, err := dataset.OpenSample()
 		if err != nil {
@@ -216,7 +217,7 @@ func openImages(path string, m *vgg.Model, weights string) (*dataset.Dataset, er
 		}
 		return val, nil
 	}
-	all, val, err := dataset.Open(path)
+	all, val, err := dataset.Open(ctx, path, dataset.OpenOptions{})
 	if err != nil || val == nil {
 		return all, err
 	}

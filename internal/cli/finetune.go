@@ -29,12 +29,12 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 	if err != nil {
 		return nil, err
 	}
-	data, _, err := dataset.Open(c.Data)
+	data, _, err := dataset.Open(e.ctx, c.Data, dataset.OpenOptions{})
 	if err != nil {
 		return nil, err
 	}
 	t := &fineTuning{config: contents.Options.Config}
-	if t.side, err = data.TypicalSide(); err != nil {
+	if t.side, err = data.TypicalSide(e.ctx); err != nil {
 		return nil, err
 	}
 	t.recipe, err = train.FineTuneRecipe(path, contents.Options, contents.Preprocess, t.side)

@@ -58,7 +58,7 @@ func (c *reproduceCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	data, err := openImages(c.Data, nil, "")
+	data, err := openImages(e.ctx, c.Data, nil, "")
 	if err != nil {
 		return err
 	}

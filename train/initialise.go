@@ -12,25 +12,25 @@ import (
 	"github.com/verydeep/vgg/preprocess"
 )
 
-// InitReport says what a run began with, by layer. Its JSON keys are those of `vgg
-// train --json` and of the metrics.
+// InitReport lists the layers by the origin of their initial weights. Its JSON keys are
+// those of `vgg train --json` and of the metrics.
 type InitReport struct {
 	File   string   `json:"file"`
 	Config string   `json:"config"` // of the file
 	Rule   InitRule `json:"rule"`
-	Taken  []string `json:"taken"`  // layers whose parameters are the file's
-	Random []string `json:"random"` // layers that were drawn at random
-	Left   []string `json:"left"`   // layers of the file that nothing was taken from
+	Taken  []string `json:"taken"`  // layers with the file's parameters
+	Random []string `json:"random"` // layers drawn at random
+	Left   []string `json:"left"`   // layers of the file that were not used
 }
 
-// preConvolutions is how many convolutional layers pre-initialisation takes (§3.1).
+// preConvolutions is the number of convolutional layers that pre-initialisation takes (§3.1).
 const preConvolutions = 4
 
-// begin sets the network to what a run begins with: random values, and over them what
-// the recipe's rule takes from another model. It resolves the recipe's rule. lastRandom
-// keeps the last layer random, whose outputs stand for something else than the file's; so
-// does a file whose classes are others than these, by name.
-func begin(ctx context.Context, net *network.Network, r *Recipe, lastRandom bool, classes []string) (*InitReport, *preprocess.Spec, error) {
+// initialise sets the network's initial weights: random values, replaced by those that the
+// recipe's rule takes from another model. It resolves the recipe's rule Auto, and returns the
+// file's preprocessing. The last layer stays random with lastRandom, when its outputs mean
+// something else than the file's, and where the file has other classes, by name.
+func initialise(ctx context.Context, net *network.Network, r *Recipe, lastRandom bool, classes []string) (*InitReport, *preprocess.Spec, error) {
 	if err := net.Init(r.Init, r.Seed); err != nil {
 		return nil, nil, err
 	}
@@ -90,14 +90,14 @@ func begin(ctx context.Context, net *network.Network, r *Recipe, lastRandom bool
 	return report, &from.Preprocess, nil
 }
 
-// otherClasses tells whether a parameter of the last layer doesn't fit for the number of
-// classes alone: then it is drawn at random.
+// otherClasses reports whether the shapes of a parameter of the last layer differ only in
+// the number of classes. The parameter then stays random.
 func otherClasses(p, src *nn.Param) bool {
 	return len(p.Shape) == len(src.Shape) && slices.Equal(p.Shape[1:], src.Shape[1:])
 }
 
-// wantedLayers are the layers of a model that a rule takes; nil stands for all. With a
-// convolution goes its batch normalisation.
+// wantedLayers returns the layers of a model that a rule takes, nil for all of them. The
+// batch normalisation of a convolution is taken with it.
 func wantedLayers(from *network.Network, rule InitRule) map[string]bool {
 	if rule != PreInitialisation {
 		return nil
@@ -116,7 +116,7 @@ func wantedLayers(from *network.Network, rule InitRule) map[string]bool {
 	return wanted
 }
 
-// layerOf is the name of the layer that a parameter belongs to.
+// layerOf returns the name of a parameter's layer.
 func layerOf(p *nn.Param) string { return p.Name[:strings.LastIndexByte(p.Name, '.')] }
 
 // layersOf lists the layers that have parameters.
