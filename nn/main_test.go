@@ -18,8 +18,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestInstructionSet also makes VGG_CPU part of what the go command's test cache knows
-// of: it records what is read while tests run, not before them.
+// TestInstructionSet also makes the go command's test cache depend on VGG_CPU: the cache
+// records what is read while tests run, not before.
 func TestInstructionSet(t *testing.T) {
 	if want, got := os.Getenv("VGG_CPU"), kernel.Current().Name(); want != "" && got != want {
 		t.Errorf("VGG_CPU is %q, the instruction set in use %q", want, got)

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestParamOrder: each value has a place of its own in the packed form, whose padding
-// stays zero.
+// TestParamOrder: each value has another index in the packed order, whose padding stays
+// zero.
 func TestParamOrder(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 1))
 	layers := []Layer{
@@ -27,9 +27,9 @@ func TestParamOrder(t *testing.T) {
 			if err := sameBits(got, want); err != nil {
 				t.Errorf("%s: set, then got: %v", p.Name, err)
 			}
-			at := slices.Sorted(slices.Values(places(p)))
+			at := slices.Sorted(slices.Values(packedIndices(p)))
 			if len(slices.Compact(at)) != p.Len() {
-				t.Errorf("%s: %v values do not lie in as many places", p.Name, p.Shape)
+				t.Errorf("%s: the %v values do not have as many indices", p.Name, p.Shape)
 			}
 			used := 0
 			for _, v := range p.Value {
