@@ -228,8 +228,8 @@ func (p *Param) Unpack(dst, packed []float32) error {
 }
 
 // UnpackRows is [Param.Unpack] of the rows from out-channel k0 (the first dimension of
-// Shape) on, as many as dst holds. It is an error if dst is not whole rows of the parameter, or if packed is not as long as
-// its packed value.
+// Shape) on, as many as dst holds. It is an error if dst is not whole rows of the parameter,
+// or if packed is not as long as its packed value.
 func (p *Param) UnpackRows(k0 int, dst, packed []float32) error {
 	if err := p.checkPacked(k0, dst, packed); err != nil {
 		return err
