@@ -192,7 +192,7 @@ func TestBroadcast(t *testing.T) {
 	}
 }
 
-// TestBarrier: nobody is past the barrier before everybody has come to it.
+// TestBarrier: no rank passes the barrier before every rank has reached it.
 func TestBarrier(t *testing.T) {
 	const size, rounds = 4, 50
 	var mu sync.Mutex
@@ -216,8 +216,8 @@ func TestBarrier(t *testing.T) {
 	})
 }
 
-// TestErrorsReachAll: what goes wrong on one rank ends the calls of all, and the group
-// stays failed.
+// TestErrorsReachAll: an error on one rank ends the calls of all ranks, and the group stays
+// failed.
 func TestErrorsReachAll(t *testing.T) {
 	broken := errors.New("out of paper")
 	cancelled, cancel := context.WithCancelCause(context.Background())
@@ -268,7 +268,7 @@ func TestErrorsReachAll(t *testing.T) {
 	}
 }
 
-// TestContextEndsWaiting: a rank whose peers don't come is freed by its context.
+// TestContextEndsWaiting: a rank whose peers don't come returns when its context is done.
 func TestContextEndsWaiting(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	groups := Local(2)
