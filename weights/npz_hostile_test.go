@@ -42,8 +42,8 @@ func npzBadFiles() map[string]struct {
 	files := make(map[string]c)
 	for name, a := range map[string]struct{ array, want string }{
 		"empty":                 {"", "a: truncated in the array's header"},
-		"no magic":              {"hello, world", "a: no array of numpy: begins with \"hello,\""},
-		"version":               {"\x93NUMPY\x04\x00\x00\x00\x00\x00", "a: version 4 of numpy's format, want 1 to 3"},
+		"no magic":              {"hello, world", "a: no array of NumPy: begins with \"hello,\""},
+		"version":               {"\x93NUMPY\x04\x00\x00\x00\x00\x00", "a: version 4 of NumPy's format, want 1 to 3"},
 		"header past the end":   {"\x93NUMPY\x01\x00\xff\xffx", "a: header of 65535 bytes claimed in an array of 11"},
 		"header of 2^32":        {"\x93NUMPY\x02\x00\xff\xff\xff\xffx", "a: header of 4294967295 bytes claimed in an array of 13"},
 		"no dict":               {npyFile("[]"), "a: header byte 0: want {"},
