@@ -101,6 +101,9 @@ func Open(path string) (*File, error) {
 // r must serve parallel calls if the File is used by several goroutines. Closing the
 // File doesn't close r.
 func OpenReader(name string, r io.ReaderAt, size int64) (*File, error) {
+	if r == nil || size < 0 {
+		return nil, fmt.Errorf("weights: %s: a reader of %d bytes, want one that isn't nil, of 0 or more", name, size)
+	}
 	return newFile(name, r, size, nil, nil)
 }
 
