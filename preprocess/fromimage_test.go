@@ -102,7 +102,7 @@ func drawPicture(t *rapid.T) image.Image {
 	return m
 }
 
-// The loops over bytes give what At gives.
+// The loops over bytes give the colours that At gives.
 func TestFromImageEqualsAt(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := drawPicture(t)
@@ -194,7 +194,7 @@ func TestFromImageErrors(t *testing.T) {
 	}
 }
 
-// An Image is a picture for package image, and its own.
+// An Image can be used as an image.Image, and FromImage returns it unchanged.
 func TestImageIsAnImage(t *testing.T) {
 	im := noise(5, 3, 7)
 	if same, err := FromImage(im); same != im || err != nil {
@@ -217,7 +217,8 @@ func TestImageIsAnImage(t *testing.T) {
 	}
 }
 
-// Where Decode has the pixels of package image, so has FromImage of image.Decode.
+// For the files whose pixels Decode takes from package image, image.Decode and FromImage
+// give the same.
 func TestFromImageEqualsDecode(t *testing.T) {
 	files, err := filepath.Glob("testdata/decode/*")
 	if err != nil {

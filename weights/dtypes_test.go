@@ -22,7 +22,7 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// Every half is its own nearest, and a number between two goes to the nearer one.
+// A half rounds to itself, and a number between two halves to the nearer one.
 func TestToHalf(t *testing.T) {
 	for h := range 1 << 16 {
 		f := fromHalf(uint16(h))
@@ -205,8 +205,8 @@ func TestWritersRefuse(t *testing.T) {
 	}
 }
 
-// Writing any format needs a buffer and the header, not a second copy of the tensors;
-// opening reads none of them, and reading a range no more than it.
+// Writing any format takes memory for a buffer and the header, not for a second copy of
+// the tensors. Opening reads no tensor, and reading a range reads only that.
 func TestFormatsMemory(t *testing.T) {
 	x := tensor.New(4 << 20) // 16 MiB
 	for format, write := range writers {
@@ -238,7 +238,7 @@ func TestFormatsMemory(t *testing.T) {
 	}
 }
 
-// A member's data begin at 64 bytes, so that torch.load can map them.
+// The data of a member begins at a multiple of 64 bytes, so that torch.load can map it.
 func TestTorchAlignment(t *testing.T) {
 	var b bytes.Buffer
 	err := encodeTorch(&b, map[string]string{"k": "v"}, []Source{source("a", 3), source("b", 1, 5), source("c"), source("d", 700)})
@@ -291,7 +291,7 @@ func pythonWith(t *testing.T, module string) string {
 	return ""
 }
 
-// What is written is what PyTorch and numpy read.
+// PyTorch and NumPy read what is written.
 func TestToolsReadWhatIsWritten(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts Python")

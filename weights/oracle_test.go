@@ -84,8 +84,7 @@ func TestReferenceFiles(t *testing.T) {
 	}
 }
 
-// What the reference implementation wrote of F32 tensors is, byte for byte,
-// what this one writes of them.
+// For F32 tensors, the file is that of the reference implementation, byte for byte.
 func TestReferenceBytes(t *testing.T) {
 	for _, name := range []string{"f32", "empty"} {
 		path := filepath.Join("testdata", name+".safetensors")

@@ -270,7 +270,7 @@ func TestHostileProtobuf(t *testing.T) {
 	}
 }
 
-// A hostile file costs no more memory than a small multiple of its size.
+// Opening a hostile file takes memory in proportion to its size.
 func TestHostileProtobufAllocations(t *testing.T) {
 	for _, files := range []map[string]hostileFile{hostileCaffe(), hostileONNX()} {
 		for name, c := range files {
@@ -281,7 +281,7 @@ func TestHostileProtobufAllocations(t *testing.T) {
 	}
 }
 
-// External data are read from beside the model alone, and checked against its size.
+// External data is read from the model's folder only, and its size is checked.
 func TestONNXExternalEscapes(t *testing.T) {
 	dir := t.TempDir()
 	model := func(location string, more ...[]byte) string {

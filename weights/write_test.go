@@ -55,7 +55,7 @@ func TestWriteRefuses(t *testing.T) {
 	}
 }
 
-// wantFiles fails unless dir holds just these files.
+// wantFiles fails unless dir holds exactly these files.
 func wantFiles(t *testing.T, dir string, names ...string) {
 	t.Helper()
 	es, err := os.ReadDir(dir)
@@ -71,7 +71,7 @@ func wantFiles(t *testing.T, dir string, names ...string) {
 	}
 }
 
-// Sources are asked in order, each once, and may share a buffer.
+// Sources are read in order, each once, and may share a buffer.
 func TestSourcesShareABuffer(t *testing.T) {
 	buf := make([]float32, 3)
 	var sources []Source
@@ -97,7 +97,7 @@ func TestSourcesShareABuffer(t *testing.T) {
 	}
 }
 
-// Writing needs a buffer and the header, not a second copy of the tensors.
+// Writing takes memory for a buffer and the header, not for a second copy of the tensors.
 func TestWriteMemory(t *testing.T) {
 	x := tensor.New(4 << 20) // 16 MiB
 	least := ^uint64(0)
