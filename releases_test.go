@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/weights"
 )
 
@@ -67,7 +68,7 @@ func TestImageNetNames(t *testing.T) {
 		}
 	}
 	// The validation images that carry their class in their name.
-	dir := sharedFile(t, "imagenet-sample")
+	dir := vggtest.Shared(t, "imagenet-sample")
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)

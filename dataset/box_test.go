@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // vocXML returns an annotation: objects are class, corners and difficult.
@@ -248,8 +250,8 @@ func TestReadBoxesTable(t *testing.T) {
 // The squashed images' boxes, rescaled, are those that the table itself has
 // for 224×224 pixels.
 func TestReadBoxesOfImagenette(t *testing.T) {
-	d := opened(t, shared(t, "imagenette224/boxed"))
-	file := shared(t, "imagenette224/boxes.csv")
+	d := opened(t, vggtest.Shared(t, "imagenette224/boxed"))
+	file := vggtest.Shared(t, "imagenette224/boxes.csv")
 	got, report, err := ReadBoxes(t.Context(), d, BoxOptions{From: file, Rescale: true, Strict: false})
 	if err != nil {
 		t.Fatal(err)

@@ -2,22 +2,11 @@ package dataset
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
-)
 
-// shared returns a path below the data sets that lie beside the project, or
-// skips the test.
-func shared(t testing.TB, name string) string {
-	t.Helper()
-	path := filepath.Join("..", "..", "shared", "data", filepath.FromSlash(name))
-	if _, err := os.Stat(path); err != nil {
-		t.Skip("no data sets beside the project:", err)
-	}
-	return path
-}
+	"github.com/verydeep/vgg/internal/vggtest"
+)
 
 // Collections open as they lie there.
 func TestOpenPublicCollections(t *testing.T) {
@@ -41,7 +30,7 @@ func TestOpenPublicCollections(t *testing.T) {
 		{name: "raccoon", classes: 1, train: 160, val: 40, first: "raccoon", boxes: 173},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			train, val, err := Open(shared(t, c.name))
+			train, val, err := Open(vggtest.Shared(t, c.name))
 			if err != nil {
 				t.Fatal(err)
 			}

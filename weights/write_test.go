@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -144,7 +145,7 @@ func TestWriteThroughALink(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := os.Symlink(real, link); err != nil {
-		t.Skip("no symbolic links here: ", err)
+		vggtest.Skip(t, "symbolic links")
 	}
 	if err := WriteSafetensors(link, nil, []Source{source("x", 3)}); err != nil {
 		t.Fatal(err)
@@ -184,7 +185,7 @@ func TestWriteToWrongPlaces(t *testing.T) {
 func TestFullDevice(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
-		t.Skip("no /dev/full here: ", err)
+		vggtest.Skip(t, "/dev/full")
 	}
 	defer full.Close()
 	dir := t.TempDir()
@@ -198,7 +199,7 @@ func TestFullDevice(t *testing.T) {
 
 func TestReadOnlyDirectory(t *testing.T) {
 	if os.Getuid() <= 0 {
-		t.Skip("directories aren't read-only to root")
+		vggtest.Skip(t, "a user who isn't root")
 	}
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o555); err != nil {

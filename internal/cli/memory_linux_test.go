@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // What summary says that a network needs is what the process then takes, within 15 per
@@ -29,9 +30,7 @@ func TestMemoryEstimate(t *testing.T) {
 		{"training, one thread, batch normalisation", "A-BN", "train", 0.125, 8, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if testing.Short() {
-				t.Skip("takes hundreds of megabytes")
-			}
+			vggtest.SkipShort(t, "takes hundreds of megabytes")
 			o := vgg.DefaultOptions(test.config)
 			o.Width = test.width
 			want, err := vgg.EstimateMemory(o, test.batch, test.threads)
