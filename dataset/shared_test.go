@@ -8,7 +8,7 @@ import (
 	"github.com/verydeep/vgg/internal/vggtest"
 )
 
-// Collections open as they lie there.
+// Public collections open as they were downloaded.
 func TestOpenPublicCollections(t *testing.T) {
 	for _, c := range []struct {
 		name         string

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// The wanted numbers are Wilson's formula and the binomial sums in exact fractions, by
-// Python.
+// Python computed the wanted numbers in exact fractions, by Wilson's formula and binomial
+// sums.
 func TestWilson(t *testing.T) {
 	for _, c := range []struct {
 		wrong, n  int

@@ -25,8 +25,8 @@ import (
 	"github.com/verydeep/vgg/transfer"
 )
 
-// compat copies testdata/compat/v0, one file of each kind that version 0 wrote
-// (tools/compat/make.sh), to a new folder and returns it.
+// compat copies testdata/compat/v0 to a new folder and returns it. It has one file of each
+// kind that version 0 wrote (tools/compat/make.sh).
 func compat(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "v0")
@@ -162,8 +162,8 @@ func TestSameValue(t *testing.T) {
 	}
 }
 
-// TestFilesOfVersion0 opens a file of each kind that version 0 wrote, by the commands that
-// take it: they print what version 0 printed, and don't compute again what the file holds.
+// TestFilesOfVersion0 gives a file of each kind that version 0 wrote to the commands that take
+// it. They must print what version 0 printed, and not compute again what a file holds.
 func TestFilesOfVersion0(t *testing.T) {
 	const tolerance = 1e-4
 	dir := compat(t)
@@ -214,7 +214,7 @@ func TestFilesOfVersion0(t *testing.T) {
 		commands(t, "eval", "eval --merge eval-2.jsonl eval-1.jsonl")
 		unchanged(t, "eval.jsonl", "eval-1.jsonl", "eval-2.jsonl")
 
-		// Cut off in its last line, it goes on.
+		// A file that was cut off in its last line is completed.
 		text := readFile(t, dir, "eval.jsonl")
 		if err := os.WriteFile(filepath.Join(dir, "cut.jsonl"), []byte(text[:len(text)-30]), 0o666); err != nil {
 			t.Fatal(err)
@@ -237,7 +237,7 @@ func TestFilesOfVersion0(t *testing.T) {
 			}
 			unchanged(t, name)
 		}
-		// One of JSON lines is for other programs, and is written again.
+		// A .jsonl file is for other programs and is written anew.
 		before := readFile(t, dir, "f.jsonl")
 		vggIn(t, dir, "features", "net.safetensors", "data", "--out", "f.jsonl")
 		sameJSON(t, "f.jsonl", readFile(t, dir, "f.jsonl"), before, tolerance)
@@ -250,7 +250,7 @@ func TestFilesOfVersion0(t *testing.T) {
 	})
 	t.Run("index", func(t *testing.T) {
 		commands(t, "similar", "similar index.npy data/val/red/0.png --top 12 --weights net.safetensors")
-		// Its paths are absolute ones.
+		// The index has absolute paths.
 		lines := strings.ReplaceAll(readFile(t, dir, "index.npy.jsonl"), "/tmp/vgg-compat", dir)
 		if err := os.WriteFile(filepath.Join(dir, "index.npy.jsonl"), []byte(lines), 0o666); err != nil {
 			t.Fatal(err)
@@ -292,7 +292,7 @@ func TestFilesOfVersion0(t *testing.T) {
 	}
 }
 
-// TestFilesOfVersion0InTheLibrary opens the same files by the library.
+// TestFilesOfVersion0InTheLibrary opens the same files through the library.
 func TestFilesOfVersion0InTheLibrary(t *testing.T) {
 	dir := compat(t)
 	want := open(t, dir, "net.safetensors")

@@ -12,7 +12,7 @@ import (
 	"github.com/verydeep/vgg/internal/vggtest"
 )
 
-// Output that could not be written is an error, not a success.
+// Output that can't be written is an error.
 func TestFullStandardOutput(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
@@ -28,8 +28,7 @@ func TestFullStandardOutput(t *testing.T) {
 	}
 }
 
-// A run whose disk is full ends with an error, and leaves no file of weights that is
-// not whole.
+// A run on a full disk ends with an error and leaves no partial file of weights.
 func TestTrainOnFullDisk(t *testing.T) {
 	disk := t.TempDir()
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=256k"); err != nil {

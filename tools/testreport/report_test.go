@@ -78,7 +78,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// What go test prints itself is understood.
+// TestGoTest reads the output of go test itself.
 func TestGoTest(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
 		vggtest.Skip(t, "the go command")
