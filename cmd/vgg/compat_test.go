@@ -175,6 +175,15 @@ func TestFilesOfVersion0(t *testing.T) {
 			sameJSON(t, c, got, want(golden), tolerance)
 		}
 	}
+	// cut cuts a file off in its last line, and returns its contents before.
+	cut := func(t *testing.T, name string) string {
+		t.Helper()
+		text := readFile(t, dir, name)
+		if err := os.Truncate(filepath.Join(dir, name), int64(len(text)-30)); err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
 	unchanged := func(t *testing.T, files ...string) {
 		t.Helper()
 		for _, f := range files {
@@ -215,11 +224,8 @@ func TestFilesOfVersion0(t *testing.T) {
 		unchanged(t, "eval.jsonl", "eval-1.jsonl", "eval-2.jsonl")
 
 		// A file that was cut off in its last line is completed.
-		text := readFile(t, dir, "eval.jsonl")
-		if err := os.WriteFile(filepath.Join(dir, "cut.jsonl"), []byte(text[:len(text)-30]), 0o666); err != nil {
-			t.Fatal(err)
-		}
-		got, stderr = vggIn(t, dir, append(run, "--out", "cut.jsonl")...)
+		cut(t, "eval.jsonl")
+		got, stderr = vggIn(t, dir, append(run, "--out", "eval.jsonl")...)
 		sameJSON(t, "cut result file", got, want("eval"), tolerance)
 		if !strings.Contains(stderr, "1 images of data/val") {
 			t.Errorf("want one image evaluated again: %s", stderr)
@@ -228,6 +234,9 @@ func TestFilesOfVersion0(t *testing.T) {
 	t.Run("localize eval", func(t *testing.T) {
 		commands(t, "localize-eval", "localize eval boxes.safetensors --classifier net.safetensors --data data --protocol dense --out localize.jsonl")
 		unchanged(t, "localize.jsonl")
+		before := cut(t, "localize.jsonl")
+		commands(t, "localize-eval", "localize eval boxes.safetensors --classifier net.safetensors --data data --protocol dense --out localize.jsonl")
+		sameJSON(t, "localize.jsonl, completed", readFile(t, dir, "localize.jsonl"), before, tolerance)
 	})
 	t.Run("descriptors", func(t *testing.T) {
 		for _, name := range []string{"f.npy", "f.safetensors"} {
@@ -241,6 +250,11 @@ func TestFilesOfVersion0(t *testing.T) {
 		before := readFile(t, dir, "f.jsonl")
 		vggIn(t, dir, "features", "net.safetensors", "data", "--out", "f.jsonl")
 		sameJSON(t, "f.jsonl", readFile(t, dir, "f.jsonl"), before, tolerance)
+		before = cut(t, "f.npy.jsonl")
+		if _, stderr := vggIn(t, dir, "features", "net.safetensors", "data", "--out", "f.npy"); !strings.Contains(stderr, "images/s") {
+			t.Errorf("f.npy, whose list lacks an image, was not completed: %s", stderr)
+		}
+		sameJSON(t, "f.npy.jsonl, completed", readFile(t, dir, "f.npy.jsonl"), before, tolerance)
 		commands(t, "transfer-eval", "transfer eval f.npy --svm svm.safetensors")
 		got, _ := vggIn(t, dir, "transfer", "eval", "f.safetensors", "--svm", "svm.safetensors", "--json")
 		sameJSON(t, "f.safetensors", got, want("transfer-eval"), tolerance)
