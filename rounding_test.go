@@ -9,11 +9,11 @@ import (
 	"sync"
 	"testing"
 
-	vgg "github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
+	"github.com/verydeep/vgg/network"
 )
 
 // TestRoundingEndToEnd bounds what float32 and Winograd's transforms do to D and E at
@@ -28,13 +28,13 @@ func TestRoundingEndToEnd(t *testing.T) {
 	}
 	for _, config := range []string{"D", "E"} {
 		t.Run(config, func(t *testing.T) {
-			options := vgg.DefaultOptions(config)
+			options := network.DefaultOptions(config)
 			options.Input = side
-			network, err := vgg.New(options)
+			network, err := network.New(options)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := network.Init(vgg.He, 1); err != nil {
+			if err := network.Init(network.He, 1); err != nil {
 				t.Fatal(err)
 			}
 			rng := rand.New(rand.NewPCG(1, 1))
@@ -62,7 +62,7 @@ func TestRoundingEndToEnd(t *testing.T) {
 					defer kernel.Use("")
 					for _, part := range []struct {
 						what    string
-						network *vgg.Network
+						network *network.Network
 						want    []float64
 					}{{last, features, wantFeatures}, {"scores", network, wantScores}} {
 						y, err := part.network.Forward(x)

@@ -311,7 +311,7 @@ func TestFilesOfVersion0InTheLibrary(t *testing.T) {
 	dir := compat(t)
 	want := open(t, dir, "net.safetensors")
 	for _, name := range []string{"net.onnx", "net.pth", "net.npz", "net.weights.h5"} {
-		got, err := vgg.OpenWith(filepath.Join(dir, name), vgg.OpenOptions{Classes: want.Classes, Preprocess: "vgg"})
+		got, err := vgg.Open(t.Context(), filepath.Join(dir, name), vgg.OpenOptions{Classes: want.Classes, Preprocess: "vgg"})
 		if err != nil {
 			t.Error(err)
 			continue
@@ -382,9 +382,9 @@ func TestFilesOfVersion0InTheLibrary(t *testing.T) {
 func open(t *testing.T, elem ...string) *vgg.Model {
 	t.Helper()
 	path := filepath.Join(elem...)
-	m, err := vgg.Open(path)
+	m, err := vgg.Open(t.Context(), path, vgg.OpenOptions{})
 	if err != nil {
-		m, err = vgg.OpenLocaliser(path, vgg.OpenOptions{})
+		m, err = vgg.Open(t.Context(), path, vgg.OpenOptions{Localiser: true})
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/network"
 )
 
 var mixedImages = flag.Int("mixed", 60, "images of mixed sizes that evaluation's memory is measured on")
@@ -85,13 +86,13 @@ func TestEvaluationMemory(t *testing.T) {
 // saveNarrow writes a D of an eighth of its width with random weights.
 func saveNarrow(t *testing.T, path string) {
 	t.Helper()
-	o := vgg.DefaultOptions("D")
+	o := network.DefaultOptions("D")
 	o.Classes, o.Width, o.FC = 2, 1./8, 32
-	net, err := vgg.New(o)
+	net, err := network.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := net.Init(vgg.He, 1); err != nil {
+	if err := net.Init(network.He, 1); err != nil {
 		t.Fatal(err)
 	}
 	spec, err := preprocess.Preset("vgg")

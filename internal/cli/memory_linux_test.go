@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/network"
 )
 
 // What summary says that a network needs is what the process then takes, within 15 per
@@ -31,9 +31,9 @@ func TestMemoryEstimate(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			vggtest.SkipShort(t, "takes hundreds of megabytes")
-			o := vgg.DefaultOptions(test.config)
+			o := network.DefaultOptions(test.config)
 			o.Width = test.width
-			want, err := vgg.EstimateMemory(o, test.batch, test.threads)
+			want, err := network.EstimateMemory(o, test.batch, test.threads)
 			if err != nil {
 				t.Fatal(err)
 			}

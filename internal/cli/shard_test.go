@@ -21,7 +21,7 @@ import (
 func sameTensors(ts *testscript.TestScript, neg bool, args []string) {
 	var values [2][]float32
 	for i, file := range args {
-		m, err := vgg.Open(ts.MkAbs(file))
+		m, err := vgg.Open(t.Context(), ts.MkAbs(file), vgg.OpenOptions{})
 		ts.Check(err)
 		for _, p := range m.Net.Params() {
 			v := make([]float32, p.Len())
