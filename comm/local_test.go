@@ -67,8 +67,8 @@ func partsOf(t testing.TB, tree Tree, rank, size int, leaves [][]float32) [][]fl
 	return stack
 }
 
-// TestAllReduce: every rank gets the sum in the tree's order, for any number of ranks,
-// whether it divides the leaves or not.
+// TestAllReduce checks that every rank gets the sum in the tree's order, for any number of
+// ranks, whether it divides the leaves or not.
 func TestAllReduce(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		leaves := rapid.IntRange(1, 13).Draw(rt, "leaves")
@@ -131,8 +131,8 @@ func maxAbs(values [][]float32, j int) float64 {
 	return m
 }
 
-// TestTree: the spans of all ranks' shares cover the leaves, are nodes, and are few; a
-// rank that has all leaves, or one, has one span.
+// TestTree checks that the spans of all ranks' shares are nodes, are few and cover the
+// leaves, and that a rank with all leaves, or with one, has one span.
 func TestTree(t *testing.T) {
 	for leaves := 1; leaves <= 40; leaves++ {
 		tree := Tree(leaves)
@@ -287,7 +287,7 @@ func TestContextEndsWaiting(t *testing.T) {
 	}
 }
 
-// TestGroupOfOne: one rank waits for nobody.
+// TestGroupOfOne checks that a single rank doesn't wait.
 func TestGroupOfOne(t *testing.T) {
 	g := Local(0)[0]
 	x := [][]float32{{1, 2}}

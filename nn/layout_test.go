@@ -111,7 +111,7 @@ func TestGroups(t *testing.T) {
 // batch.
 func TestGroupsOfParts(t *testing.T) {
 	if emulated() {
-		t.Skip("minutes on an emulator, and TestGroups runs the same kernels")
+		t.Skip("not on an emulator, where it takes minutes: TestGroups runs the same kernels")
 	}
 	const n = 6
 	x := images(63, n, groupSide, groupSide)
@@ -168,7 +168,7 @@ func TestGroupsUpdate(t *testing.T) {
 // TestGroupsFloats: the memory is as estimated, with groups and with frozen layers.
 func TestGroupsFloats(t *testing.T) {
 	if emulated() {
-		t.Skip("minutes on an emulator, and TestGroups runs the same kernels")
+		t.Skip("not on an emulator, where it takes minutes: TestGroups runs the same kernels")
 	}
 	for _, kind := range kindsOf("plain", "lrn", "pooled") {
 		for threads, frozen := range []string{1: "", 2: "conv1_1"} {

@@ -191,7 +191,7 @@ func TestDecodeExtremeSizes(t *testing.T) {
 	}
 }
 
-// The EXIF of a JPEG begins at byte 6 with a TIFF header; broken, it is ignored.
+// The EXIF of a JPEG begins at byte 6 with a TIFF header. Broken EXIF is ignored.
 func TestBrokenEXIFIsIgnored(t *testing.T) {
 	upright := readImage(t, "decode/orientation1.jpg", DecodeOptions{})
 	data := readTestFile(t, "orientation6.jpg")

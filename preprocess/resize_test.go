@@ -10,8 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// resizeSlowly is the definition, in floating point and with 8 bits between the
-// passes, for comparison with the fixed-point passes.
+// resizeSlowly rescales by the definition, in floating point and with 8 bits between the
+// passes. The fixed-point passes are compared with it.
 func resizeSlowly(im *Image, w, h int, f Filter) *Image {
 	axis := func(in, out int, at func(i, j int) float64, set func(i int, v float64)) {
 		scale := float64(in) / float64(out)

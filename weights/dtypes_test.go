@@ -19,6 +19,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -279,29 +280,15 @@ func (f *torchDisk) Write(b []byte) (int, error) {
 
 var _ io.Writer = (*torchDisk)(nil)
 
-// pythonWith returns an interpreter that has a module.
-func pythonWith(t *testing.T, module string) string {
-	t.Helper()
-	for _, p := range []string{"/usr/bin/python3", "python3"} {
-		if exec.Command(p, "-c", "import importlib.util, sys; sys.exit(not importlib.util.find_spec('"+module+"'))").Run() == nil {
-			return p
-		}
-	}
-	t.Skipf("no python3 that has %s", module)
-	return ""
-}
-
-// PyTorch and NumPy read what is written.
+// What is written is what PyTorch and numpy read.
 func TestToolsReadWhatIsWritten(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts Python")
-	}
+	vggtest.SkipShort(t, "starts Python")
 	for _, c := range []struct {
 		format         Format
 		script, module string
 	}{{PyTorch, "pth.py", "torch"}, {NPZ, "npz.py", "numpy"}} {
 		t.Run(string(c.format), func(t *testing.T) {
-			interpreter := pythonWith(t, c.module)
+			interpreter := vggtest.Python(t, c.module)
 			path := filepath.Join(t.TempDir(), "w.bin")
 			sources := []Source{source("features.0.weight", 4, 3, 3, 3), source("0", 300), source("犬 \"x\"", 3, 1, 2), source("scalar"), source("none", 2, 0)}
 			sources[0].DType, sources[2].DType = "F16", "F16"

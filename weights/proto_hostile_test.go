@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // The pb functions write protobuf field by field, right or wrong.
@@ -321,7 +323,7 @@ func TestONNXExternalEscapes(t *testing.T) {
 	f.Close()
 	file("sub/data", 12)
 	if err := os.Symlink("../secret", filepath.Join(dir, "sub", "link")); err != nil {
-		t.Skip(err)
+		vggtest.Skip(t, "symbolic links")
 	}
 	if err := os.Mkdir(filepath.Join(dir, "sub", "folder"), 0o755); err != nil {
 		t.Fatal(err)

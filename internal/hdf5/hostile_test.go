@@ -76,7 +76,7 @@ func fixtures(t testing.TB) map[string][]byte {
 	return all
 }
 
-// A group that holds itself is one object.
+// A group that contains itself counts as one object.
 func TestCyclicGroups(t *testing.T) {
 	for _, name := range []string{"cycle_old.h5", "cycle_new.h5"} {
 		b := fixtures(t)[name]
@@ -132,7 +132,7 @@ func TestChangedBytes(t *testing.T) {
 	}
 }
 
-// Very large numbers in many places: sizes, offsets and axes among them.
+// Sizes, offsets, axes and other numbers are replaced by very large ones.
 func TestAbsurdNumbers(t *testing.T) {
 	for name, original := range fixtures(t) {
 		step := 8 * max(1, len(original)/4000)

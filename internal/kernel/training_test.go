@@ -44,7 +44,7 @@ func TestPoolingFused(t *testing.T) {
 	eachTrainingRig(t, func(t *testing.T, r *trainingRig) {
 		c, g := r.c, r.c.g
 		if c.h < 2 || c.w < 2 {
-			t.Skip("nothing to pool")
+			return // no window to pool
 		}
 		for _, relu := range []bool{true, false} {
 			whole := newAct(nil, c.n, g.K, c.h, c.w, 1)
