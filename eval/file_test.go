@@ -178,6 +178,9 @@ func TestOneRunWritesAFile(t *testing.T) {
 			if err == nil || !strings.HasPrefix(err.Error(), refused) {
 				t.Errorf("%d networks: %v, want %q", len(other), err, refused)
 			}
+			if held, ok := errors.AsType[*eval.HeldError](err); !ok || *held != (eval.HeldError{Path: name, PID: os.Getpid()}) {
+				t.Errorf("%d networks: %#v, want a HeldError", len(other), err)
+			}
 		}
 		// To read it is no crime.
 		if _, err := eval.OpenResults(name); err == nil || !strings.Contains(err.Error(), "was not finished") {
@@ -242,8 +245,9 @@ func TestOtherRunsAreRefused(t *testing.T) {
 	} {
 		o := eval.Options{Out: name}
 		nets := change(twoNets(t), &o)
-		if _, err := eval.RunNets(t.Context(), nets, d, o); err == nil || !strings.Contains(err.Error(), what) || !strings.Contains(err.Error(), name) {
-			t.Errorf("error %v, want %q", err, what)
+		_, err := eval.RunNets(t.Context(), nets, d, o)
+		if e, ok := errors.AsType[*eval.OtherRunError](err); !ok || e.Path != name || !strings.Contains(e.Difference, what) {
+			t.Errorf("error %v, want an OtherRunError: %q", err, what)
 		}
 	}
 	if _, err := eval.RunNets(t.Context(), twoNets(t), small, eval.Options{Out: name}); err == nil || !strings.Contains(err.Error(), "data of 17 images, want 2") {
@@ -332,6 +336,9 @@ func TestMalformedFiles(t *testing.T) {
 			t.Errorf("%s: no error", want)
 		} else if !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), name) {
 			t.Errorf("error %q, want %q", err, want)
+		}
+		if e, ok := errors.AsType[*eval.FormatError](err); want != "the run was not finished" && (!ok || e.Path != name || e.Line < 1) {
+			t.Errorf("error %#v, want a FormatError", err)
 		}
 	}
 }

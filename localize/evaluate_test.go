@@ -304,6 +304,10 @@ func TestEvaluateGoesOn(t *testing.T) {
 	o.OnImage = func(done, _ int) {
 		if first == 0 {
 			first = done
+			_, err := Evaluate(t.Context(), l, d, EvalOptions{Protocol: eval.Dense, Out: file, RunID: "a"})
+			if held, ok := errors.AsType[*HeldError](err); !ok || *held != (HeldError{Path: file, PID: os.Getpid()}) {
+				t.Errorf("a second run at the same time: %v, want a HeldError", err)
+			}
 		}
 	}
 	r, err := Evaluate(t.Context(), l, d, o)
@@ -319,22 +323,24 @@ func TestEvaluateGoesOn(t *testing.T) {
 	if errA != nil || errB != nil || !bytes.Equal(got, want) || r.MeanIoU == 0 {
 		t.Errorf("%s, want %s (%v, %v)", got, want, errA, errB)
 	}
-	for _, change := range []func(*EvalOptions, *dataset.Dataset){
-		func(o *EvalOptions, _ *dataset.Dataset) { o.RunID = "b" },
-		func(o *EvalOptions, _ *dataset.Dataset) { o.Protocol = eval.Centre },
-		func(_ *EvalOptions, d *dataset.Dataset) { d.Samples[0].Boxes[0].X0++ },
+	for want, change := range map[string]func(*EvalOptions, *dataset.Dataset){
+		"networks a, want b":             func(o *EvalOptions, _ *dataset.Dataset) { o.RunID = "b" },
+		"protocol dense, want centre":    func(o *EvalOptions, _ *dataset.Dataset) { o.Protocol = eval.Centre },
+		"other boxes on the same images": func(_ *EvalOptions, d *dataset.Dataset) { d.Samples[0].Boxes[0].X0++ },
 	} {
 		other, data := o, squares(t, "squares", 9, 4)
 		change(&other, data)
-		if _, err := Evaluate(t.Context(), l, data, other); err == nil || !strings.Contains(err.Error(), "another run") {
-			t.Errorf("another run: %v", err)
+		_, err := Evaluate(t.Context(), l, data, other)
+		if e, ok := errors.AsType[*OtherRunError](err); !ok || e.Path != file || !strings.Contains(err.Error(), "results of another run: "+want) {
+			t.Errorf("another run: %v, want an OtherRunError: %s", err, want)
 		}
 	}
 	if err := os.WriteFile(file, []byte("notes\n"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Evaluate(t.Context(), l, d, o); err == nil || !strings.Contains(err.Error(), "not a file of localisation results") {
-		t.Errorf("another file: %v", err)
+	_, err = Evaluate(t.Context(), l, d, o)
+	if e, ok := errors.AsType[*FormatError](err); !ok || e.Line != 1 || !strings.Contains(err.Error(), "not a file of localisation results") {
+		t.Errorf("another file: %v, want a FormatError", err)
 	}
 	if text, _ := os.ReadFile(file); string(text) != "notes\n" {
 		t.Error("another file was written to")
