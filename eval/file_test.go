@@ -343,6 +343,26 @@ func TestMalformedFiles(t *testing.T) {
 	}
 }
 
+// A file of the first version still opens.
+func TestFirstVersion(t *testing.T) {
+	r, err := eval.OpenResults("testdata/version1.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	result, err := r.Evaluate(eval.Options{})
+	if err != nil || result.Images != 4 || result.Unreadable != 1 || result.Top1Error != 0.5 {
+		t.Errorf("%+v, %v; want half of four images wrong, and one unreadable", result, err)
+	}
+	a, err := r.Answer(4)
+	if err != nil || a.File != "val/red/1.png" || a.Label != 1 || !slices.Equal(a.Posterior, []float32{0.41161862, 0.5883814}) {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if a, err = r.Answer(2); err != nil || a.Err == nil || !strings.Contains(a.Err.Error(), "want JPEG, PNG") {
+		t.Errorf("%+v, %v; want an unreadable image", a, err)
+	}
+}
+
 // FuzzResults reads whatever bytes as a result file.
 func FuzzResults(f *testing.F) {
 	d, _ := randomSet(f)

@@ -390,6 +390,35 @@ func TestUnfitNetworks(t *testing.T) {
 	}
 }
 
+// A run goes on with a file of the first version.
+func TestFirstVersion(t *testing.T) {
+	text, err := os.ReadFile("testdata/version1.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "r.jsonl")
+	if err := os.WriteFile(path, append(text, `{"image":3,"fi`...), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	records := make([]*Record, 4)
+	file, err := openResults(path, resultHeader{
+		Format: resultFormat, Run: "3b3cd4b13d711eeb@32, merge 0.8, weights f32", Protocol: eval.Centre, Data: "data/val",
+		Fingerprint: "0d8395241b3b8ca30d46d068e4336972b20f73cacec0bc7e50acb59f731f4d0c", Boxes: "53bb6ec9c4ef2af0", Images: 4, Classes: 2,
+	}, records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.close()
+	for i, r := range records {
+		if r == nil || r.Image != i || len(r.Truths) != 1 || r.Truths[0] != [4]float64{5, 6, 25, 30} || r.W+r.H != 76 {
+			t.Errorf("image %d: %+v", i, r)
+		}
+	}
+	if kept, err := os.ReadFile(path); err != nil || !bytes.Equal(kept, text) {
+		t.Errorf("%q, %v; want the file without the line that was cut off", kept, err)
+	}
+}
+
 func FuzzResults(f *testing.F) {
 	h := resultHeader{Format: resultFormat, Run: "r", Data: "d", Images: 2, Classes: 2}
 	head, err := json.Marshal(h)
