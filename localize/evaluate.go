@@ -60,7 +60,7 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 		return nil, fmt.Errorf("localize: protocol %v, want centre, dense or multi-crop", o.Protocol)
 	}
 	if o.Protocol == eval.Centre && (len(l.Nets) > 1 || len(l.Nets[0].Scales) > 1) {
-		return nil, errors.New("localize: the central crop of several networks or scales, want one of each: several take the dense protocol")
+		return nil, errors.New("localize: several networks or scales with the centre protocol, want one of each, or the dense protocol")
 	}
 	labels, err := eval.MatchClasses(l.Nets[0].Model, data)
 	if err != nil {

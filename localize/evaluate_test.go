@@ -370,7 +370,7 @@ func TestUnfitNetworks(t *testing.T) {
 		}
 	}
 	l := locator(t, 0, vgg.PCR, vgg.PCR)
-	if _, err := Evaluate(t.Context(), l, squares(t, "s", 2), EvalOptions{}); err == nil || !strings.Contains(err.Error(), "central crop of several") {
+	if _, err := Evaluate(t.Context(), l, squares(t, "s", 2), EvalOptions{}); err == nil || !strings.Contains(err.Error(), "several networks or scales with the centre protocol") {
 		t.Errorf("%v", err)
 	}
 	l = locator(t, 0, vgg.PCR)

@@ -82,7 +82,7 @@ func Train(ctx context.Context, d *Descriptors, x []float32, rows []int, o Train
 		}
 		split := d.holdOut(rows, o.HoldOut, o.Seed)
 		if len(split.Test) == 0 {
-			return nil, fmt.Errorf("transfer: %s: no class with two training images to choose C by: give one C", d.Header.Data.Name)
+			return nil, fmt.Errorf("transfer: %s: no class has two training images to choose C by, want a single C", d.Header.Data.Name)
 		}
 		cs := slices.Clone(o.Cs)
 		slices.Sort(cs)

@@ -50,8 +50,8 @@ func (d *Descriptors) Parts() (Split, error) {
 }
 
 // RandomSplit draws train images of each class to train on and up to test others to test on;
-// test 0: all others. The paper has 30 or 60 training images of each class and up to 50 test
-// images (Caltech-101, Caltech-256). The split is a function of the seed and its number.
+// test 0: all others. The paper has 30 and 50 for Caltech-101, 60 and all others for Caltech-256
+// (appendix B). The split is a function of the seed and its number.
 func (d *Descriptors) RandomSplit(train, test int, seed uint64, number int) (Split, error) {
 	if d.Header.Layout != oneClass {
 		return Split{}, fmt.Errorf("transfer: %s: random splits are of images that have one class each", d.Header.Data.Name)
