@@ -15,13 +15,14 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/network"
 )
 
 // twoNets is two random networks shown images in different ways.
 func twoNets(t testing.TB) []eval.Net {
 	t.Helper()
 	m, other := randomModel(t), randomModel(t)
-	if err := other.Net.Init(vgg.He, 11); err != nil {
+	if err := other.Net.Init(network.He, 11); err != nil {
 		t.Fatal(err)
 	}
 	return []eval.Net{

@@ -1,8 +1,8 @@
 package localize
 
 import (
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/train"
+	"github.com/verydeep/vgg/network"
 )
 
 // PaperRecipe returns the paper's recipe (§A.1) for the classification network with the
@@ -12,7 +12,7 @@ import (
 //
 // In the paper's other variant only fc6, fc7 and the new last layer learn: set Freeze to
 // [ConnectedOnly].
-func PaperRecipe(file string, o vgg.Options, scale int) train.Recipe {
+func PaperRecipe(file string, o network.Options, scale int) train.Recipe {
 	r := train.PaperRecipe()
 	r.Config, r.Width, r.FC, r.Input, r.Dropout = o.Config, o.Width, o.FC, o.Input, o.Dropout
 	if o.LRN != "" {

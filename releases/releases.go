@@ -21,6 +21,8 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/internal/lockfile"
+	"github.com/verydeep/vgg/architecture"
+	"github.com/verydeep/vgg/releases"
 )
 
 // Options say where releases come from and where they go.
@@ -55,19 +57,19 @@ var featuresSuffixes = []string{"-features", "_features", "-notop", "_notop"}
 // Find returns the release of a configuration from a source: torchvision, keras or caffe.
 // The name is a configuration's, as D or vgg16_bn; with -features behind it that of a
 // release without a classifier.
-func Find(name, source string) (vgg.Release, error) {
+func Find(name, source string) (releases.Release, error) {
 	config, headless := name, false
 	for _, s := range featuresSuffixes {
 		if c, ok := strings.CutSuffix(name, s); ok {
 			config, headless = c, true
 		}
 	}
-	canonical, err := vgg.CanonicalConfig(config)
+	canonical, err := architecture.Canonical(config)
 	if err != nil {
-		return vgg.Release{}, err
+		return releases.Release{}, err
 	}
 	var names []string
-	for _, r := range vgg.Releases() {
+	for _, r := range releases.All() {
 		if r.Source != source {
 			continue
 		}
@@ -77,13 +79,13 @@ func Find(name, source string) (vgg.Release, error) {
 		names = append(names, Name(r))
 	}
 	if names == nil {
-		return vgg.Release{}, fmt.Errorf("releases: source %q, want torchvision, keras or caffe", source)
+		return releases.Release{}, fmt.Errorf("releases: source %q, want torchvision, keras or caffe", source)
 	}
-	return vgg.Release{}, fmt.Errorf("releases: no release of %s by %s, want one of %s", name, source, strings.Join(names, ", "))
+	return releases.Release{}, fmt.Errorf("releases: no release of %s by %s, want one of %s", name, source, strings.Join(names, ", "))
 }
 
 // Name is the release's name, as [Find] takes it.
-func Name(r vgg.Release) string {
+func Name(r releases.Release) string {
 	if r.Headless {
 		return r.Name + "-features"
 	}
@@ -91,7 +93,7 @@ func Name(r vgg.Release) string {
 }
 
 // Path is where a folder keeps a release, once it is converted.
-func Path(dir string, r vgg.Release) string {
+func Path(dir string, r releases.Release) string {
 	return filepath.Join(dir, Name(r)+"-"+r.Source+".safetensors")
 }
 
@@ -102,7 +104,7 @@ type HeldError = lockfile.HeldError
 // isn't there is downloaded, going on where an earlier attempt stopped, checked,
 // converted, and only then put there under its name. A file whose hash is wrong is
 // removed.
-func Pull(ctx context.Context, r vgg.Release, o Options) (string, error) {
+func Pull(ctx context.Context, r releases.Release, o Options) (string, error) {
 	fail := func(err error) (string, error) {
 		return "", fmt.Errorf("releases: %s of %s: %w", Name(r), r.Source, err)
 	}
@@ -183,7 +185,7 @@ func addressed(address, mirror string) (string, error) {
 
 // check compares the file's hash with the published one, and removes it if it differs.
 // It returns the SHA-256.
-func check(ctx context.Context, path string, r vgg.Release, progress func(string, int64, int64)) (string, error) {
+func check(ctx context.Context, path string, r releases.Release, progress func(string, int64, int64)) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
@@ -229,12 +231,12 @@ func check(ctx context.Context, path string, r vgg.Release, progress func(string
 }
 
 // convert writes a release as a native file.
-func convert(from, to, sum string, r vgg.Release) error {
+func convert(from, to, sum string, r releases.Release) error {
 	spec, err := json.Marshal(r.Preprocess)
 	if err != nil {
 		return err
 	}
-	m, err := vgg.OpenWith(from, vgg.OpenOptions{Preprocess: string(spec), Headless: r.Headless})
+	m, err := vgg.Open(ctx, from, vgg.OpenOptions{Preprocess: string(spec), Headless: r.Headless})
 	if err != nil {
 		return err
 	}

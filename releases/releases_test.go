@@ -19,10 +19,11 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/lockfile"
+	"github.com/verydeep/vgg/releases"
 )
 
 // tiny is a release of a tiny network, and the file of it that torch.save wrote.
-func tiny(t *testing.T) (vgg.Release, []byte) {
+func tiny(t *testing.T) (releases.Release, []byte) {
 	t.Helper()
 	data, err := os.ReadFile(filepath.FromSlash("../weights/testdata/torch/a_zip.pth"))
 	if err != nil {
@@ -91,7 +92,7 @@ func (c *cutting) Write(b []byte) (int, error) {
 	return c.ResponseWriter.Write(b)
 }
 
-func pull(t *testing.T, s *server, r vgg.Release, dir string) (string, error) {
+func pull(t *testing.T, s *server, r releases.Release, dir string) (string, error) {
 	t.Helper()
 	return Pull(t.Context(), r, Options{Dir: dir, Mirror: s.URL + "/mirror", Client: s.Client()})
 }
@@ -136,7 +137,7 @@ func TestPull(t *testing.T) {
 	if got := files(t, dir); got != "A-torchvision.safetensors" {
 		t.Errorf("the folder has %s", got)
 	}
-	m, err := vgg.Open(path)
+	m, err := vgg.Open(t.Context(), path, vgg.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +268,7 @@ func TestRefused(t *testing.T) {
 	damaged[len(damaged)/2] ^= 1
 	for _, c := range []struct {
 		what     string
-		r        vgg.Release
+		r        releases.Release
 		data     []byte
 		status   int
 		offline  bool

@@ -29,6 +29,7 @@ import (
 	"github.com/verydeep/vgg/internal/lockfile"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/weights"
+	"github.com/verydeep/vgg/network"
 )
 
 var update = flag.Bool("update", false, "rewrite the wanted output in testdata/script")
@@ -258,9 +259,9 @@ func bare(ts *testscript.TestScript, path string) {
 // channels on, so that the scores of a 32×32 crop are the largest red, green and blue
 // in it, from 0 to 3.
 func colourModel() *vgg.Model {
-	o := vgg.DefaultOptions("A")
+	o := network.DefaultOptions("A")
 	o.Classes, o.Width, o.FC, o.Input = 3, 3./64, 8, 32
-	net, err := vgg.New(o)
+	net, err := network.New(o)
 	if err != nil {
 		panic(err)
 	}
