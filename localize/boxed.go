@@ -85,7 +85,7 @@ func MeanBoxes(ctx context.Context, d *dataset.Dataset, r vgg.Regression, worker
 	return head, nil
 }
 
-// mean adds boxes up.
+// mean computes the mean of boxes.
 type mean struct {
 	sum corners
 	n   int

@@ -90,7 +90,7 @@ func openResults(path string, h resultHeader, records []*Record) (*resultFile, e
 		Difference: resultHeader.difference,
 		Line: func(r Record, _ journal.Place) error {
 			if r.Image < 0 || r.Image >= len(records) || r.Label < 0 || r.Label >= h.Classes || r.W < 1 || r.H < 1 || len(r.Truths) == 0 || r.Error != "" {
-				return fmt.Errorf("image %d of %d, want a record of one", r.Image, len(records))
+				return fmt.Errorf("image %d, want a whole record of one of %d", r.Image, len(records))
 			}
 			records[r.Image] = &r
 			return nil

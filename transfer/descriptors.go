@@ -22,23 +22,23 @@ import (
 	"github.com/verydeep/vgg/weights"
 )
 
-// Descriptors is a file of descriptors, open for reading, or several shards of one.
+// Descriptors is a file of descriptors that is open for reading, or all shards of one.
 type Descriptors struct {
 	Header Header
-	Rows   []Row // of every image of the set, or of the shard
+	Rows   []Row // one for each image of the set, or of the shard
 	read   func(start int, dst []float32) error
 	closer io.Closer
 }
 
-// Keys of a safetensors file's metadata, each JSON, and its tensor's name.
+// Keys of the metadata of a safetensors file, whose values are JSON, and the name of its
+// tensor.
 const (
 	metaHeader = "vgg.descriptors"
 	metaRows   = "vgg.rows"
 	tensorName = "descriptors"
 )
 
-// Open opens a file of descriptors that is complete, .npy with its index beside it or
-// .safetensors.
+// Open opens a complete file of descriptors: .npy with its index beside it, or .safetensors.
 func Open(path string) (*Descriptors, error) {
 	var d *Descriptors
 	var err error
@@ -104,10 +104,10 @@ func openBegun(path string) (*Descriptors, *file, error) {
 	return &Descriptors{Header: h, Rows: done.rows, closer: f, read: read}, done, nil
 }
 
-// littleEndian tells whether numbers lie in memory as they do in files.
+// littleEndian reports whether numbers have the same bytes in memory and in files.
 var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
-// readFloats reads little-endian numbers.
+// readFloats reads little-endian float32 from offset at on.
 func readFloats(r io.ReaderAt, at int64, dst []float32) error {
 	if len(dst) == 0 {
 		return nil
@@ -166,7 +166,7 @@ func openSafetensors(path string) (*Descriptors, error) {
 	return d, nil
 }
 
-// OpenMerged opens every shard of one extraction as the whole.
+// OpenMerged opens all shards of one extraction, in any order, as one file.
 func OpenMerged(paths ...string) (_ *Descriptors, err error) {
 	var opened []*Descriptors
 	var all closers
@@ -237,10 +237,10 @@ func (d *Descriptors) Close() error {
 	return d.closer.Close()
 }
 
-// Len is the number of rows, those of unreadable images included.
+// Len returns the number of rows, including those of unreadable images.
 func (d *Descriptors) Len() int { return len(d.Rows) }
 
-// ReadRows reads whole rows from the one at start on into dst.
+// ReadRows reads rows into dst (rows × Header.Dim), beginning with row start.
 func (d *Descriptors) ReadRows(start int, dst []float32) error {
 	if dim := d.Header.Dim; start < 0 || len(dst)%dim != 0 || start+len(dst)/dim > d.Len() {
 		return fmt.Errorf("transfer: %d numbers from row %d on, want rows of %d of %d", len(dst), start, dim, d.Len())
@@ -251,16 +251,16 @@ func (d *Descriptors) ReadRows(start int, dst []float32) error {
 	return nil
 }
 
-// Load reads all descriptors, row by row.
+// Load reads all descriptors (Len × Header.Dim).
 func (d *Descriptors) Load() ([]float32, error) {
 	x := make([]float32, d.Len()*d.Header.Dim)
 	return x, d.ReadRows(0, x)
 }
 
-// chunkFloats is about how many numbers are on their way between files at a time.
+// chunkFloats is about how many numbers are copied between files at a time.
 const chunkFloats = 1 << 18
 
-// chunks yields the numbers in pieces of whole rows, and keeps the error that ends it.
+// chunks yields all numbers in pieces of whole rows. An error ends it and is put into failed.
 func (d *Descriptors) chunks(failed *error) func(func([]float32) bool) {
 	return func(yield func([]float32) bool) {
 		rows := max(1, chunkFloats/d.Header.Dim)
@@ -381,7 +381,7 @@ func (d *Descriptors) encodeIndex(to io.Writer) error {
 	return w.Flush()
 }
 
-// jsonLine is an image in a .jsonl file.
+// jsonLine is the line of an image in a .jsonl file.
 type jsonLine struct {
 	File       string    `json:"file"`
 	Labels     []string  `json:"labels,omitempty"` // names of its classes
@@ -390,7 +390,7 @@ type jsonLine struct {
 	Error      string    `json:"error,omitempty"`
 }
 
-// Line is what is known of row r with the names of its classes, as JSON has it.
+// jsonLine returns the line of row r, whose numbers are x.
 func (d *Descriptors) jsonLine(r int, x []float32) jsonLine {
 	row := d.Rows[r]
 	l := jsonLine{File: row.File, Part: row.Part, Error: row.Error}

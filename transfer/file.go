@@ -157,7 +157,7 @@ func createUnlocked(out string, h Header) (_ *file, err error) {
 		return f, nil
 	}
 	if !there {
-		return nil, fmt.Errorf("transfer: %s is not there, but its index %s is: remove that", name, name+indexSuffix)
+		return nil, fmt.Errorf("transfer: %s is missing, but its index %s is there: remove the index", name, name+indexSuffix)
 	}
 	if f.npy, err = os.OpenFile(name, os.O_RDWR, 0); err != nil {
 		return nil, fmt.Errorf("transfer: %w", err)

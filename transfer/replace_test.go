@@ -196,7 +196,7 @@ func TestBeginning(t *testing.T) {
 	for want, files := range map[string]map[string][]byte{
 		"but not its index":               {"f.npy": npy},
 		"is there, but not its":           {"f.npy": []byte("mine"), "f.npy.jsonl": nil},
-		"is not there, but its index":     {"f.npy.jsonl": index},
+		"is missing, but its index":     {"f.npy.jsonl": index},
 		"not the array of 14×24 numbers":  {"f.npy.jsonl": index, "f.npy": []byte("mine")},
 		"line 1: not an index of descrip": {"f.npy.jsonl": []byte("mine"), "f.npy": npy},
 	} {
@@ -212,5 +212,38 @@ func TestBeginning(t *testing.T) {
 				t.Errorf("%s: %s is %.20q, %v", want, name, got, err)
 			}
 		}
+	}
+}
+
+// A file of the first version still opens, and comes out as it went in.
+func TestFirstVersion(t *testing.T) {
+	const first = "testdata/version1.npy"
+	d, err := Open(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if s := d.Summary(); s.Images != 4 || len(s.Unreadable) != 1 || s.Dim != 8 || d.Rows[3].File != "data/val/red/0.png" || d.Header.Nets[0].Layer != "fc7" {
+		t.Errorf("%+v, %+v", s, d.Header)
+	}
+	path := filepath.Join(t.TempDir(), "f.npy")
+	if err := d.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	want, errA := os.ReadFile(first)
+	got, errB := os.ReadFile(path)
+	if errA != nil || errB != nil || string(got) != string(want) {
+		t.Errorf("%d bytes, want the %d of the file (%v, %v)", len(got), len(want), errA, errB)
+	}
+	header := func(path string) string {
+		text, err := os.ReadFile(path + indexSuffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		line, _, _ := strings.Cut(string(text), "\n")
+		return line
+	}
+	if got, want := header(path), header(first); got != want {
+		t.Errorf("header\n%s\nwant\n%s", got, want)
 	}
 }

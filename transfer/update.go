@@ -12,22 +12,24 @@ import (
 	"github.com/verydeep/vgg/internal/lockfile"
 )
 
-// Changes says what [Update] found of a file's images.
+// Changes counts the images that [Update] kept, computed again, added and removed.
 type Changes struct {
-	Kept    int `json:"kept"`    // not described again
+	Kept    int `json:"kept"`    // unchanged
 	Redone  int `json:"redone"`  // changed, or unreadable before
 	Added   int `json:"added"`   // new, or not described yet
-	Removed int `json:"removed"` // no longer there
+	Removed int `json:"removed"` // no longer in the set
 }
 
-// beforeSuffix names what an interrupted update has left that was of other images.
+// beforeSuffix names the work of an interrupted update of which the images have changed since.
 const beforeSuffix = ".before.npy"
 
-// Update makes of out, a .npy file that [Extract] made with Options.Stamp, what it would
-// make of images now: only those are described that are new or whose files have changed,
-// in size or in time. The file stays as it was until all is done, and takes the place of
-// the old one then; an interrupted update goes on. What the file holds must have been made
-// by the same networks in the same way; a file that is not there is made.
+// Update brings the .npy file out, which [Extract] made with Options.Stamp, up to date: it
+// computes descriptors of images that are new or whose files have another size or time, and
+// keeps the others. The old file stays until the new one is complete. An interrupted update
+// goes on where it was. If there is no file, Update makes it.
+//
+// The error is an [*OtherRunError] if the file was made by other networks or in another way,
+// and a [*HeldError] if another run is writing it.
 func Update(ctx context.Context, nets []Net, images *Images, out string, o Options) (*Summary, *Changes, error) {
 	if !strings.EqualFold(filepath.Ext(out), ".npy") {
 		return nil, nil, fmt.Errorf("transfer: %s: want a file that ends in .npy", out)
@@ -94,7 +96,7 @@ func (u *update) settle() error {
 	return settle(u.out)
 }
 
-// goOn describes what out has not.
+// goOn computes the descriptors that out lacks.
 func (u *update) goOn(ctx context.Context) (*Summary, error) {
 	f, err := createUnlocked(u.out, u.header)
 	if err != nil {
@@ -104,8 +106,8 @@ func (u *update) goOn(ctx context.Context) (*Summary, error) {
 	return u.into(ctx, f)
 }
 
-// compare counts what has changed since a file was made, and tells whether what it holds
-// is all as it was.
+// compare counts the changes since a file was made, and reports whether all descriptors in it
+// are up to date.
 func (u *update) compare(was *file) (same bool) {
 	rows := was.byName(len(was.columns))
 	same = true
@@ -126,7 +128,7 @@ func (u *update) compare(was *file) (same bool) {
 	return same
 }
 
-// byName is the row of every image that is done, readable or not, in so many columns.
+// byName returns the row of each image that has at least so many columns done, readable or not.
 func (f *file) byName(least int) map[string]int {
 	rows := map[string]int{}
 	for r := range f.rows {
@@ -143,7 +145,8 @@ func (f *file) byName(least int) map[string]int {
 	return rows
 }
 
-// rewrite makes the work file.
+// rewrite makes the work file: descriptors from the old file, from an earlier work file, and
+// those that are left to compute.
 func (u *update) rewrite(ctx context.Context, old *Descriptors, done *file) (*Summary, error) {
 	f, err := createUnlocked(u.work, u.header)
 	if _, ok := errors.AsType[*OtherRunError](err); ok {
@@ -176,7 +179,7 @@ func (u *update) rewrite(ctx context.Context, old *Descriptors, done *file) (*Su
 	return u.into(ctx, f)
 }
 
-// forget takes images that have changed for not done.
+// forget marks images that have changed as not done.
 func (f *file) forget(images *Images) {
 	for r, row := range f.rows {
 		if row.Stamp == images.stamp(f.header.image(r)) {
@@ -188,7 +191,7 @@ func (f *file) forget(images *Images) {
 	}
 }
 
-// take copies into f what another file holds of images that have not changed since.
+// take copies into f the descriptors that another file holds of unchanged images.
 func (u *update) take(ctx context.Context, f *file, from *Descriptors, done *file) error {
 	rows := done.byName(1)
 	numbers := make([]float32, u.header.Dim)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/progress"
 )
 
@@ -169,7 +170,11 @@ func (d *download) write(body io.Reader, start int64, o origin) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(d.originFile(), text, 0o666); err != nil {
+	err = atomicfile.Write(d.originFile(), func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	f, err := os.OpenFile(d.part, os.O_CREATE|os.O_WRONLY, 0o666)

@@ -19,6 +19,8 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/internal/atomicfile"
+	"github.com/verydeep/vgg/internal/lockfile"
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/releases"
 )
@@ -55,6 +57,9 @@ func Path(dir string, r releases.Release) string {
 	return filepath.Join(dir, r.FullName()+"-"+r.Source+".safetensors")
 }
 
+// HeldError is the error for a release that another process is downloading.
+type HeldError = lockfile.HeldError
+
 // Release returns the path of a release in the folder, a file that [vgg.Open] opens. A
 // release that isn't there is downloaded, from where an earlier attempt stopped, checked
 // and converted, and only then put there under its name. A file with a wrong hash is
@@ -82,6 +87,14 @@ func Release(ctx context.Context, r releases.Release, o Options) (string, error)
 	}
 	file := filepath.Join(downloads, filepath.Base(r.File))
 	d := download{address: address, part: file + ".part", client: o.client(), progress: o.stage("downloading")}
+	release, err := lockfile.Beside(file)
+	if err != nil {
+		return fail(err)
+	}
+	defer release()
+	if _, err := os.Stat(path); err == nil { // another process has just ended
+		return path, nil
+	}
 	if err := d.run(ctx, r.SHA256 != "" || r.MD5 != ""); err != nil {
 		return fail(err)
 	}
@@ -90,7 +103,7 @@ func Release(ctx context.Context, r releases.Release, o Options) (string, error)
 		return fail(err)
 	}
 	// The name helps to identify the release.
-	if err := os.Rename(d.part, file); err != nil {
+	if err := atomicfile.Rename(d.part, file); err != nil {
 		return fail(err)
 	}
 	d.forget()
