@@ -62,10 +62,10 @@ type Options struct {
 
 // Summary says what came of an extraction.
 type Summary struct {
-	Images     int             `json:"images"`     // described
-	Unreadable []eval.BadImage `json:"unreadable"` // their rows are zero
-	Dim        int             `json:"dim"`
-	Seconds    float64         `json:"seconds"`
+	Images     int                `json:"images"`     // described
+	Unreadable []dataset.BadImage `json:"unreadable"` // their rows are zero
+	Dim        int                `json:"dim"`
+	Seconds    float64            `json:"seconds"`
 	// ImagesPerSecond counts images of this run through all networks and regions.
 	ImagesPerSecond float64 `json:"images_per_second,omitempty"`
 }
