@@ -155,7 +155,7 @@ func (b *boxTraining) prepare(e *environment, out io.Writer, trainSet, valSet *d
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	var bar *progress
+	var bar *progressBar
 	head, err := localize.MeanBoxes(e.ctx, trainSet, b.regression, threads, func(done, total int) {
 		if bar == nil {
 			bar = newProgress(e.stderr, total, "images")

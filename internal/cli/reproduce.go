@@ -96,8 +96,8 @@ func (c *reproduceCommand) Run(e *environment) error {
 	if work.Images > 0 {
 		fmt.Fprintf(e.stderr, "to do: %s images by all networks%s\n", report.Count(int64(work.Images)), takes(work))
 	}
-	var bar *progress
-	bars := map[string]*progress{}
+	var bar *progressBar
+	bars := map[string]*progressBar{}
 	options.OnImage = func(name string, done, total int) {
 		if bars[name] == nil {
 			if bar != nil {
