@@ -74,7 +74,7 @@ func TestRunByHand(t *testing.T) {
 		if r.Mistakes[0] != (eval.Mistake{File: "blue/2.png", Truth: "blue", Predicted: "red", Rank: 3}) {
 			t.Errorf("%v: mistake %+v", protocol, r.Mistakes[0])
 		}
-		if len(r.Bad) != 1 || r.Bad[0].File != "blue/3.png" || r.Bad[0].Err == nil {
+		if len(r.Bad) != 1 || r.Bad[0].Name != "blue/3.png" || r.Bad[0].Err == nil {
 			t.Errorf("%v: unreadable %v", protocol, r.Bad)
 		}
 	}
@@ -162,8 +162,8 @@ func TestEveryImageCountsOnce(t *testing.T) {
 				t.Errorf("%d images and %d unreadable of %d, want %d unreadable", r.Images, r.Unreadable, d.Len(), len(bad))
 			}
 			for _, b := range r.Bad {
-				if !bad[b.File] {
-					t.Errorf("%s is unreadable: %v", b.File, b.Err)
+				if !bad[b.Name] {
+					t.Errorf("%s is unreadable: %v", b.Name, b.Err)
 				}
 			}
 			for i, n := range d.Counts() {

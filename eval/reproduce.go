@@ -18,15 +18,15 @@ import (
 // Reproduction is what a plan came to. Its JSON keys are those of
 // `vgg reproduce --json`.
 type Reproduction struct {
-	Title      string          `json:"title"`
-	Data       string          `json:"data"`
-	Images     int             `json:"images"` // of the set
-	ImageNet   bool            `json:"imagenet"`
-	Measure    Measure         `json:"measure,omitempty"`
-	Labels     []string        `json:"labels"`
-	Rows       []ReproducedRow `json:"rows"`
-	Missing    []string        `json:"missing_weights"`
-	Unreadable []BadImage      `json:"unreadable_images"` // for any of the networks
+	Title      string             `json:"title"`
+	Data       string             `json:"data"`
+	Images     int                `json:"images"` // of the set
+	ImageNet   bool               `json:"imagenet"`
+	Measure    Measure            `json:"measure,omitempty"`
+	Labels     []string           `json:"labels"`
+	Rows       []ReproducedRow    `json:"rows"`
+	Missing    []string           `json:"missing_weights"`
+	Unreadable []dataset.BadImage `json:"unreadable_images"` // for any of the networks
 }
 
 // ReproducedRow is a row of a reproduction.
@@ -324,7 +324,7 @@ func (r *reproduction) check(name string, m *vgg.Model, views []view) ([]int, er
 func (r *reproduction) table() (*Reproduction, error) {
 	out := &Reproduction{
 		Title: r.plan.Title, Data: r.data.Name, Images: r.data.Len(), ImageNet: IsImageNet(r.data.Classes),
-		Labels: r.plan.Labels, Missing: []string{}, Unreadable: []BadImage{},
+		Labels: r.plan.Labels, Missing: []string{}, Unreadable: []dataset.BadImage{},
 	}
 	for _, name := range r.plan.Weights() {
 		if !r.found[name] {
@@ -356,8 +356,8 @@ func (r *reproduction) table() (*Reproduction, error) {
 				line.Result.P = &p
 			}
 			for _, b := range result.Bad {
-				if !bad[b.File] {
-					bad[b.File] = true
+				if !bad[b.Name] {
+					bad[b.Name] = true
 					out.Unreadable = append(out.Unreadable, b)
 				}
 			}

@@ -3,28 +3,30 @@ package eval
 import (
 	"encoding/json"
 	"math"
+
+	"github.com/verydeep/vgg/dataset"
 )
 
 // Result is what an evaluation came to. Its JSON keys are those of `vgg eval --json`.
 type Result struct {
-	Data       string      `json:"data"` // name of the set
-	Shard      string      `json:"shard,omitempty"`
-	Protocol   Protocol    `json:"protocol"` // of the first network, as the next two
-	Scales     []int       `json:"scales"`
-	Flip       bool        `json:"flip"`
-	Images     int         `json:"images"` // evaluated; with Unreadable, all of the set
-	Unreadable int         `json:"unreadable"`
-	Top1Error  float64     `json:"top1_error"`
-	Top5Error  float64     `json:"top5_error"`
-	Top1Range  [2]float64  `json:"top1_interval"` // 95 % confidence interval (Wilson)
-	Top5Range  [2]float64  `json:"top5_interval"`
-	Loss       float64     `json:"loss"`              // multinomial logistic loss, mean over the images
-	ECE        float64     `json:"calibration_error"` // expected calibration error, 15 bins
-	Nets       []NetResult `json:"nets"`
-	Classes    []Class     `json:"classes"`    // in the set's order
-	Confusions []Confusion `json:"confusions"` // the pairs of classes most often confused
-	Mistakes   []Mistake   `json:"mistakes"`   // the worst, most probable first
-	Bad        []BadImage  `json:"unreadable_images"`
+	Data       string             `json:"data"` // name of the set
+	Shard      string             `json:"shard,omitempty"`
+	Protocol   Protocol           `json:"protocol"` // of the first network, as the next two
+	Scales     []int              `json:"scales"`
+	Flip       bool               `json:"flip"`
+	Images     int                `json:"images"` // evaluated; with Unreadable, all of the set
+	Unreadable int                `json:"unreadable"`
+	Top1Error  float64            `json:"top1_error"`
+	Top5Error  float64            `json:"top5_error"`
+	Top1Range  [2]float64         `json:"top1_interval"` // 95 % confidence interval (Wilson)
+	Top5Range  [2]float64         `json:"top5_interval"`
+	Loss       float64            `json:"loss"`              // multinomial logistic loss, mean over the images
+	ECE        float64            `json:"calibration_error"` // expected calibration error, 15 bins
+	Nets       []NetResult        `json:"nets"`
+	Classes    []Class            `json:"classes"`    // in the set's order
+	Confusions []Confusion        `json:"confusions"` // the pairs of classes most often confused
+	Mistakes   []Mistake          `json:"mistakes"`   // the worst, most probable first
+	Bad        []dataset.BadImage `json:"unreadable_images"`
 
 	Seconds         float64 `json:"seconds,omitempty"`
 	ImagesPerSecond float64 `json:"images_per_second,omitempty"` // through all networks, of the images of this run
@@ -82,18 +84,4 @@ type Mistake struct {
 	Predicted   string  `json:"predicted"`
 	Probability float32 `json:"probability"` // of the predicted class
 	Rank        int     `json:"rank"`        // place of the true class, 1 being the best
-}
-
-// BadImage is an image that could not be evaluated.
-type BadImage struct {
-	File string
-	Err  error
-}
-
-// MarshalJSON writes the file and the error's text.
-func (b BadImage) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		File  string `json:"file"`
-		Error string `json:"error"`
-	}{b.File, b.Err.Error()})
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/metrics"
 )
 
@@ -31,7 +32,7 @@ type tally struct {
 	confusion *metrics.Confusion
 	ranks     [][]int // of the true class, image by image, for each of the set's classes
 	netRanks  [][]int // the same of each network of a fusion
-	bad       []BadImage
+	bad       []dataset.BadImage
 	badOf     []int // for each of the set's classes
 	mistakes  []Mistake
 	loss      float64
@@ -70,7 +71,7 @@ func newTally(h Header, labels []int, nets int) *tally {
 		ranks:     make([][]int, len(labels)), badOf: make([]int, len(labels)),
 		netRanks: make([][]int, nets),
 		// Empty rather than nil, for JSON.
-		bad: []BadImage{}, mistakes: []Mistake{},
+		bad: []dataset.BadImage{}, mistakes: []Mistake{},
 	}
 }
 
@@ -86,7 +87,7 @@ func (t *tally) image(i int, each []source) error {
 		case !ok:
 			return fmt.Errorf("eval: %s: image %d has no result by %s", t.h.Data.Name, i, t.h.Nets[n].Weights)
 		case a.Err != nil:
-			t.bad = append(t.bad, BadImage{a.File, a.Err})
+			t.bad = append(t.bad, dataset.BadImage{Name: a.File, Index: i, Err: a.Err})
 			t.badOf[a.Label]++
 			t.outcomes = append(t.outcomes, notRead)
 			return nil
@@ -118,7 +119,7 @@ func (t *tally) image(i int, each []source) error {
 func (t *tally) result(o Options) (*Result, error) {
 	all := slices.Concat(t.ranks...)
 	if len(all) == 0 {
-		return nil, fmt.Errorf("eval: %s: none of %d images is readable; the first: %s: %w", t.h.Data.Name, len(t.bad), t.bad[0].File, t.bad[0].Err)
+		return nil, fmt.Errorf("eval: %s: none of %d images is readable; the first: %w", t.h.Data.Name, len(t.bad), &t.bad[0])
 	}
 	slices.SortStableFunc(t.mistakes, func(a, b Mistake) int { return cmp.Compare(b.Probability, a.Probability) })
 	first := t.h.Nets[0]

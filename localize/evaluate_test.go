@@ -101,7 +101,7 @@ func TestEvaluateCountsOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Images != 10 || r.Unreadable != 1 || r.Without != 1 || r.Bad[0].File != "004.png" || told != 11 {
+		if r.Images != 10 || r.Unreadable != 1 || r.Without != 1 || r.Bad[0].Name != "004.png" || told != 11 {
 			t.Errorf("%v: %d images, %d unreadable %v, %d without", p, r.Images, r.Unreadable, r.Bad, r.Without)
 		}
 		if (r.Top5 != nil) != (p != eval.Centre) {

@@ -33,7 +33,7 @@ type ReproduceOptions struct {
 func Reproduce(ctx context.Context, p eval.Plan, data *dataset.Dataset, o ReproduceOptions) (*eval.Reproduction, error) {
 	out := &eval.Reproduction{
 		Title: p.Title, Data: data.Name, Images: data.Len(), ImageNet: eval.IsImageNet(data.Classes), Measure: p.Measure,
-		Labels: p.Labels, Missing: []string{}, Unreadable: []eval.BadImage{},
+		Labels: p.Labels, Missing: []string{}, Unreadable: []dataset.BadImage{},
 	}
 	r := &reproduction{plan: p, o: o, models: map[string]*vgg.Model{}, hashes: map[string]string{}}
 	for _, row := range p.Rows {
@@ -65,8 +65,8 @@ func Reproduce(ctx context.Context, p eval.Plan, data *dataset.Dataset, o Reprod
 				line.Boxes.Top5Error, line.Boxes.Top5Range = &t.Error, &t.Range
 			}
 			for _, b := range result.Bad {
-				if !slices.ContainsFunc(out.Unreadable, func(u eval.BadImage) bool { return u.File == b.File }) {
-					out.Unreadable = append(out.Unreadable, eval.BadImage{File: b.File, Err: fmt.Errorf("%s", b.Error)})
+				if !slices.ContainsFunc(out.Unreadable, func(u dataset.BadImage) bool { return u.Name == b.Name }) {
+					out.Unreadable = append(out.Unreadable, b)
 				}
 			}
 		}

@@ -2,6 +2,7 @@ package localize
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 
@@ -29,10 +30,10 @@ type Result struct {
 	Top1 *TopError `json:"top1"`
 	Top5 *TopError `json:"top5"`
 
-	Baselines []Baseline   `json:"baselines"`
-	Classes   []ClassError `json:"classes"` // in the set's order
-	Sizes     []SizeError  `json:"sizes"`   // by the share of the image that the largest true box covers
-	Bad       []BadImage   `json:"unreadable_images"`
+	Baselines []Baseline         `json:"baselines"`
+	Classes   []ClassError       `json:"classes"` // in the set's order
+	Sizes     []SizeError        `json:"sizes"`   // by the share of the image that the largest true box covers
+	Bad       []dataset.BadImage `json:"unreadable_images"`
 
 	Records []*Record `json:"-"` // of all images, in the set's order
 }
@@ -68,12 +69,6 @@ type SizeError struct {
 	Images  int     `json:"images"`
 	Error   float64 `json:"gt_class_error"`
 	MeanIoU float64 `json:"mean_iou"`
-}
-
-// BadImage is an image that could not be read.
-type BadImage struct {
-	File  string `json:"file"`
-	Error string `json:"error"`
 }
 
 // MarshalJSON writes NaN as null.
@@ -125,7 +120,7 @@ func (t *tally) mean() float64  { return t.iou / float64(t.n) }
 
 // result computes the result from the records of all images.
 func (l *Locator) result(data *dataset.Dataset, records []*Record, left int, labels []int, p eval.Protocol) (*Result, error) {
-	r := &Result{Data: data.Name, Protocol: p, Without: left, Records: records, Bad: []BadImage{}}
+	r := &Result{Data: data.Name, Protocol: p, Without: left, Records: records, Bad: []dataset.BadImage{}}
 	head := l.Nets[0].Model.Localisation
 	baselines := []struct {
 		name string
@@ -142,7 +137,7 @@ func (l *Locator) result(data *dataset.Dataset, records []*Record, left int, lab
 	ranked := true
 	for _, rec := range records {
 		if rec.Error != "" {
-			r.Bad = append(r.Bad, BadImage{rec.File, rec.Error})
+			r.Bad = append(r.Bad, dataset.BadImage{Name: rec.File, Index: -1, Err: errors.New(rec.Error)})
 			continue
 		}
 		all.add(rec.GivenIoU)
@@ -170,7 +165,7 @@ func (l *Locator) result(data *dataset.Dataset, records []*Record, left int, lab
 	}
 	r.Images, r.Unreadable = all.n, len(r.Bad)
 	if all.n == 0 {
-		return nil, fmt.Errorf("localize: %s: none of %d images is readable; the first: %s: %s", data.Name, len(r.Bad), r.Bad[0].File, r.Bad[0].Error)
+		return nil, fmt.Errorf("localize: %s: none of %d images is readable; the first: %w", data.Name, len(r.Bad), &r.Bad[0])
 	}
 	r.Error, r.Range, r.MeanIoU = all.error(), wilson(all.missed, all.n), all.mean()
 	if ranked {

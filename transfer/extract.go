@@ -63,10 +63,10 @@ type Options struct {
 
 // Summary is the outcome of an extraction.
 type Summary struct {
-	Images     int             `json:"images"`     // described
-	Unreadable []eval.BadImage `json:"unreadable"` // their rows are zero
-	Dim        int             `json:"dim"`
-	Seconds    float64         `json:"seconds"`
+	Images     int                `json:"images"`     // described
+	Unreadable []dataset.BadImage `json:"unreadable"` // their rows are zero
+	Dim        int                `json:"dim"`
+	Seconds    float64            `json:"seconds"`
 	// ImagesPerSecond is the speed of this run through all networks and regions; 0 if there
 	// was nothing to do.
 	ImagesPerSecond float64 `json:"images_per_second,omitempty"`

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/journal"
 	"github.com/verydeep/vgg/internal/lockfile"
 	"github.com/verydeep/vgg/weights"
@@ -410,13 +410,13 @@ func (f *file) summary() *Summary { return summarise(f.header, f.rows) }
 func (d *Descriptors) Summary() *Summary { return summarise(d.Header, d.Rows) }
 
 func summarise(h Header, rows []Row) *Summary {
-	s := &Summary{Dim: h.Dim, Unreadable: []eval.BadImage{}}
-	for _, row := range rows {
+	s := &Summary{Dim: h.Dim, Unreadable: []dataset.BadImage{}}
+	for i, row := range rows {
 		if row.Error == "" {
 			s.Images++
 			continue
 		}
-		s.Unreadable = append(s.Unreadable, eval.BadImage{File: row.File, Err: errors.New(row.Error)})
+		s.Unreadable = append(s.Unreadable, dataset.BadImage{Name: row.File, Index: i, Err: errors.New(row.Error)})
 	}
 	return s
 }

@@ -196,7 +196,7 @@ func TestBeginning(t *testing.T) {
 	for want, files := range map[string]map[string][]byte{
 		"but not its index":               {"f.npy": npy},
 		"is there, but not its":           {"f.npy": []byte("mine"), "f.npy.jsonl": nil},
-		"is missing, but its index":     {"f.npy.jsonl": index},
+		"is missing, but its index":       {"f.npy.jsonl": index},
 		"not the array of 14×24 numbers":  {"f.npy.jsonl": index, "f.npy": []byte("mine")},
 		"line 1: not an index of descrip": {"f.npy.jsonl": []byte("mine"), "f.npy": npy},
 	} {

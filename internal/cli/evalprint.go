@@ -38,7 +38,7 @@ func printEval(w io.Writer, r *eval.Result) error {
 	if len(r.Bad) > 0 {
 		t := report.NewTable(report.Column{Title: "Unreadable image"}, report.Column{Title: "Why"})
 		for _, b := range r.Bad {
-			t.Row(b.File, b.Err.Error())
+			t.Row(b.Name, b.Err.Error())
 		}
 		fmt.Fprintf(w, "\n%s", t)
 	}

@@ -104,7 +104,7 @@ func (c *featuresCommand) finish(e *environment, r featuresResult) error {
 		if len(r.Unreadable) > 0 {
 			t := report.NewTable(report.Column{Title: "Unreadable image"}, report.Column{Title: "Why"})
 			for _, b := range r.Unreadable {
-				t.Row(b.File, b.Err.Error())
+				t.Row(b.Name, b.Err.Error())
 			}
 			fmt.Fprintf(e.stdout, "%s\n", t)
 		}

@@ -11,16 +11,16 @@ import (
 	"github.com/verydeep/vgg/train"
 )
 
-// fineTuning is what training begins with where the command line names weights and
-// images, and nothing else of the network.
+// fineTuning is the start of a run whose command line names weights and images, and nothing
+// else of the network.
 type fineTuning struct {
 	recipe train.Recipe
 	config string // of the weights
 	side   int    // typical smallest side of the images
 }
 
-// fineTune returns what the weights and images of the command line come to; nil if it is
-// about something else than fine-tuning.
+// fineTune returns the recipe for the weights and images of the command line; nil if the
+// command line isn't one of fine-tuning.
 func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fineTuning, error) {
 	if c.InitFrom == nil || c.Recipe != "" || c.Config != nil || c.InitRule != nil || c.boxes != nil || from != nil || c.sample() {
 		return nil, nil
@@ -41,11 +41,11 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 	return t, err
 }
 
-// unbalanced is how many times as many images the largest class has as the smallest where
-// that is worth a word.
+// unbalanced is the ratio of the largest class to the smallest from which the output mentions
+// it.
 const unbalanced = 3
 
-// balance says what is fine-tuned on, and how many images the classes have.
+// balance prints the network that is fine-tuned, the scales and the sizes of the classes.
 func (t *fineTuning) balance(out io.Writer, data *dataset.Dataset) {
 	counts := data.Counts()
 	least, most := slices.Min(counts), slices.Max(counts)

@@ -186,7 +186,7 @@ func printLocalisation(w io.Writer, r *localize.Result, l *localize.Locator) err
 	if len(r.Bad) > 0 {
 		t := report.NewTable(report.Column{Title: "Unreadable image"}, report.Column{Title: "Why"})
 		for _, b := range r.Bad {
-			t.Row(b.File, b.Error)
+			t.Row(b.Name, b.Err.Error())
 		}
 		fmt.Fprintf(w, "\n%s", t)
 	}

@@ -14,26 +14,30 @@ import (
 )
 
 type localizeTrainCommand struct {
-	Regression string `default:"PCR" enum:"SCR,PCR,scr,pcr" placeholder:"NAME" help:"SCR: single-class regression, one box whatever the class; PCR: per-class regression, a box for each class (PCR)."`
-	Layers     string `default:"all" enum:"all,fc" placeholder:"NAME" help:"What is fine-tuned: all layers, or the fully connected ones only, fc (all)."`
-	BoxRule    string `default:"${boxrule}" placeholder:"RULE" help:"What becomes of a box that leaves the crop: whole, it is learnt as it is, or clip, it is cut to the crop; and, behind a colon, the least share of the box that the crop must show for it to be learnt (${boxrule})."`
-	S          *int   `name:"scale" placeholder:"S" help:"Smallest side that images are rescaled to, in training and validation: --scale-min, --scale-max and --test-scale in one (that of the classification network)."`
+	Regression string `default:"PCR" enum:"SCR,PCR,scr,pcr" placeholder:"NAME" help:"SCR: single-class regression, one box for all classes; PCR: per-class regression, a box for each class (PCR)."`
+	Layers     string `default:"all" enum:"all,fc" placeholder:"NAME" help:"Layers that are fine-tuned: all, or fc, only the fully connected ones (all)."`
+	BoxRule    string `default:"${boxrule}" placeholder:"RULE" help:"Rule for boxes that extend beyond the crop: whole learns them as they are, clip cuts them to the crop; a number after a colon is the least share of a box that the crop must show (${boxrule})."`
+	S          *int   `name:"scale" placeholder:"S" help:"Smallest side to which images are rescaled in training and validation, for --scale-min, --scale-max and --test-scale (that of the classification network)."`
 	boxFlags
 	trainCommand `embed:""`
 }
 
-// boxFlags say where the boxes of images are.
+// boxFlags choose the boxes of images.
 type boxFlags struct {
-	Annotations  string `placeholder:"PATH" help:"Bounding boxes: a table, an XML file or a folder of XML as of ILSVRC and PASCAL VOC (what lies beside the images)."`
-	Strict       bool   `help:"Stop at the first bad annotation, and at a box that reaches beyond its image; without it, they are counted, named and skipped, or cut to the image."`
-	RescaleBoxes bool   `help:"Annotations were made for images of another size, which they name: rescale their boxes."`
+	Annotations  string `placeholder:"PATH" help:"Bounding boxes: a table, or an XML file or a folder of them as in ILSVRC and PASCAL VOC (those beside the images)."`
+	Strict       bool   `help:"Stop at the first bad annotation or box that extends beyond its image, which are otherwise counted, named and skipped or cut."`
+	RescaleBoxes bool   `help:"Rescale boxes whose annotations give another size of the image."`
 }
 
 func (localizeTrainCommand) Help() string {
-	return `Replaces the last layer of the classification network --init-from by one that gives boxes, and fine-tunes it with the Euclidean loss: the paper's recipe with learning rate 1e-3, or what --recipe, --set and the other flags say over it. The configuration is the classification network's. Images without a box of their class are left out. The run directory, interruption and --resume are as of vgg train; the best weights are those of least localisation error on the central crops of the validation images.` + exitHelp
+	return `Fine-tunes the classification network --init-from to give boxes: its last layer is replaced, and the loss is Euclidean. The recipe is the paper's, with learning rate 1e-3; --recipe, --set and the other flags change it. The configuration is the classification network's. Images without a box of their class are left out.
+
+Run directory, interruption and --resume are as in vgg train. The best weights are those with the least localisation error on the central crops of the validation images.
+
+  vgg localize train --init-from D --data photos` + exitHelp
 }
 
-// boxTraining is what turns training into that of boxes.
+// boxTraining makes a training run learn boxes.
 type boxTraining struct {
 	boxFlags
 	regression vgg.Regression
@@ -41,7 +45,7 @@ type boxTraining struct {
 	base       train.Recipe
 }
 
-// Keys under which a checkpoint has what the command line said of boxes.
+// Keys of the flags of boxes in a checkpoint's note.
 const (
 	noteRegression  = "regression"
 	noteRule        = "box_rule"
@@ -49,7 +53,7 @@ const (
 	noteRescale     = "rescale_boxes"
 )
 
-// regressionName is a regression in words.
+// regressionName returns a regression's name in words.
 func regressionName(r vgg.Regression) string {
 	if r == vgg.SCR {
 		return "single-class regression (SCR)"
@@ -104,7 +108,7 @@ func (c *localizeTrainCommand) Run(e *environment) error {
 	return c.trainCommand.Run(e)
 }
 
-// base is the paper's recipe for the classification network.
+// base returns the paper's recipe for the classification network.
 func (c *localizeTrainCommand) base(e *environment) (train.Recipe, error) {
 	net, path, err := c.describe(e, *c.InitFrom, vgg.OpenOptions{})
 	if err != nil {
@@ -118,7 +122,7 @@ func (c *localizeTrainCommand) base(e *environment) (train.Recipe, error) {
 	return r, nil
 }
 
-// note keeps what the command line said of boxes.
+// note adds the flags of boxes to a checkpoint's note.
 func (b *boxTraining) note(note map[string]string) error {
 	note[noteRegression], note[noteRule] = string(b.regression), b.rule.String()
 	if b.RescaleBoxes {
@@ -132,7 +136,7 @@ func (b *boxTraining) note(note map[string]string) error {
 	return err
 }
 
-// prepare reads the boxes and measures their means.
+// prepare reads the boxes and computes their means.
 func (b *boxTraining) prepare(e *environment, out io.Writer, trainSet, valSet *dataset.Dataset, threads int) (train.Task, *dataset.Dataset, *dataset.Dataset, error) {
 	trainSet, err := b.boxed(e, out, "training", trainSet)
 	if err == nil {
@@ -157,8 +161,8 @@ func (b *boxTraining) prepare(e *environment, out io.Writer, trainSet, valSet *d
 	return localize.NewTask(head, b.rule, trainSet, valSet), trainSet, valSet, nil
 }
 
-// boxed is a set with its boxes, without the images that have none, and says what was
-// found.
+// boxed returns a dataset with its boxes, without the images that have none, and prints
+// their numbers.
 func (f boxFlags) boxed(e *environment, out io.Writer, what string, d *dataset.Dataset) (*dataset.Dataset, error) {
 	d, err := f.read(e, out, what, d)
 	if err != nil {
@@ -171,7 +175,7 @@ func (f boxFlags) boxed(e *environment, out io.Writer, what string, d *dataset.D
 	return boxed, err
 }
 
-// read reads the boxes of a set.
+// read reads the boxes of a dataset, and prints their numbers.
 func (f boxFlags) read(e *environment, out io.Writer, what string, d *dataset.Dataset) (*dataset.Dataset, error) {
 	d, r, err := dataset.ReadBoxes(e.ctx, d, dataset.BoxOptions{From: f.Annotations, Strict: f.Strict, Rescale: f.RescaleBoxes})
 	if err != nil {

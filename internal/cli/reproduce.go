@@ -280,7 +280,7 @@ func (c *reproduceCommand) report(r *eval.Reproduction) report.Reproduction {
 	if n := len(r.Unreadable); n > 0 {
 		out.Notes = append(out.Notes, fmt.Sprintf("%d images could not be read and count in no row:", n))
 		for _, b := range r.Unreadable {
-			out.Notes = append(out.Notes, fmt.Sprintf("  %s: %v", b.File, b.Err))
+			out.Notes = append(out.Notes, fmt.Sprintf("  %s: %v", b.Name, b.Err))
 		}
 	}
 	for _, name := range r.Missing {
