@@ -39,6 +39,7 @@ var levels = map[string]int{
 	"localize":          5,
 	"transfer":          5,
 	"report":            5,
+	"reproduce":         6,
 	"server":            6,
 	"internal/cli":      7,
 	"cmd/vgg":           8,

@@ -9,23 +9,23 @@ import (
 	"github.com/verydeep/vgg/metrics"
 )
 
-// Comparison tells two evaluations of the same images apart. Its JSON keys are those of
-// `vgg compare --json`.
+// Comparison compares two evaluations, A and B, of the same images. The JSON keys are
+// those of `vgg compare --json`.
 type Comparison struct {
 	Data       string    `json:"data"`
-	Images     int       `json:"images"`     // readable for both
-	Unreadable int       `json:"unreadable"` // for either
+	Images     int       `json:"images"`     // readable in both
+	Unreadable int       `json:"unreadable"` // in either
 	Top1       Agreement `json:"top1"`
 	Top5       Agreement `json:"top5"`
-	// Difference is the largest between two posteriors of an image for a class of one
-	// name; nil if the networks' classes are not the same.
+	// Difference is the largest difference between the posteriors of a class by A and by
+	// B; nil if the networks' classes are not the same.
 	Difference *float64 `json:"max_posterior_difference"`
-	// Changed lists the images whose predicted class is another, in the set's order.
+	// Changed lists the images whose predicted classes differ, in the order of the set.
 	Changed []Change `json:"changed"`
 }
 
-// Agreement counts images by whether A and B were right, and tests whether the one is
-// better than the other.
+// Agreement counts images by whether A and B are right, and tests whether one of them is
+// better. Errors are fractions.
 type Agreement struct {
 	Both    int     `json:"both_right"`
 	OnlyA   int     `json:"only_a_right"`
@@ -33,7 +33,7 @@ type Agreement struct {
 	Neither int     `json:"both_wrong"`
 	ErrorA  float64 `json:"error_a"`
 	ErrorB  float64 `json:"error_b"`
-	P       float64 `json:"p"` // two-sided, of McNemar's exact test
+	P       float64 `json:"p"` // of McNemar's test, exact and two-sided
 }
 
 func (a *Agreement) add(rightA, rightB bool) {
@@ -55,18 +55,18 @@ func (a *Agreement) finish() {
 	a.P = metrics.McNemar(a.OnlyA, a.OnlyB)
 }
 
-// Change is an image that two evaluations take for different classes.
+// Change is an image for which two evaluations predict different classes.
 type Change struct {
 	File         string  `json:"file"`
 	Truth        string  `json:"truth"`
 	A            string  `json:"a"`
-	ProbabilityA float32 `json:"probability_a"` // that A gives the class it names
+	ProbabilityA float32 `json:"probability_a"` // by A, of the class that A predicts
 	B            string  `json:"b"`
-	ProbabilityB float32 `json:"probability_b"`
+	ProbabilityB float32 `json:"probability_b"` // by B, of the class that B predicts
 }
 
-// Compare compares two evaluations of the same images, by whatever networks and
-// protocols. It is an error if the images are not the same.
+// Compare compares two evaluations of the same images, by any networks and protocols.
+// Different images are an error, and so is a set without an image readable in both.
 func Compare(a, b *Results) (*Comparison, error) {
 	if a.Header.Data.Fingerprint != b.Header.Data.Fingerprint || a.Header.Data.Images != b.Header.Data.Images {
 		return nil, fmt.Errorf("eval: %s: %d images with fingerprint %s, want %d with %s as %s has", b.files[0].path,
@@ -126,7 +126,7 @@ func Compare(a, b *Results) (*Comparison, error) {
 	return c, nil
 }
 
-// counterparts is the place in b of each class of a; nil unless the two hold the same
+// counterparts returns the index in b of each class of a; nil unless both have the same
 // names, each once.
 func counterparts(a, b []string) []int {
 	at := make(map[string]int, len(b))
@@ -136,19 +136,19 @@ func counterparts(a, b []string) []int {
 	if len(a) != len(b) || len(at) != len(b) {
 		return nil
 	}
-	places := make([]int, len(a))
+	indices := make([]int, len(a))
 	for i, name := range a {
-		place, ok := at[name]
+		index, ok := at[name]
 		if !ok {
 			return nil
 		}
-		places[i] = place
+		indices[i] = index
 		delete(at, name)
 	}
-	return places
+	return indices
 }
 
-// Surest sorts changes by how sure the two were together, the surest first.
+// Surest returns the changes sorted by the sum of both probabilities, the highest first.
 func Surest(changes []Change) []Change {
 	sorted := slices.Clone(changes)
 	slices.SortStableFunc(sorted, func(x, y Change) int {

@@ -123,10 +123,10 @@ func TestMemoryBound(t *testing.T) {
 	}
 	sizes = append(sizes, [2]int{9000, 32})
 	d := noisy(t, sizes)
-	fixed := fixedBytes(m.Net, true)
+	fixed := designOf(m).fixedBytes(true) + answersBytes(d.Len(), 1, 3)
 	var first *Result
 	for _, images := range []int64{2 << 30, 100 << 20, leastImageBytes} {
-		l, err := newLimits(m.Net, true, fixed+images)
+		l, err := newLimits(designOf(m), true, fixed+images)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -139,7 +139,7 @@ func TestMemoryBound(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if need, err := l.passBytes(m.Net, n, s.h, s.w); err != nil || n > 1 && need > l.pass || n > 1 && n*s.h*s.w > batchPixels {
+			if need, err := designOf(m).passBytes(n, s.h, s.w); err != nil || n > 1 && need > l.pass || n > 1 && n*s.h*s.w > batchPixels {
 				t.Errorf("%d images of %v take %d bytes of %d, %v", n, s, need, l.pass, err)
 			}
 		}
@@ -177,11 +177,11 @@ func TestLargeImagesOnRanks(t *testing.T) {
 		sizes = append(sizes, [2]int{40, 40})
 	}
 	d := noisy(t, sizes)
-	l, err := newLimits(m.Net, true, fixedBytes(m.Net, true)+leastImageBytes)
+	l, err := newLimits(designOf(m), true, designOf(m).fixedBytes(true)+leastImageBytes)
 	if err != nil {
 		t.Fatal(err)
 	}
-	need, err := l.passBytes(m.Net, 1, 64, 1400)
+	need, err := designOf(m).passBytes(1, 64, 1400)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +191,7 @@ func TestLargeImagesOnRanks(t *testing.T) {
 	var losses []float64
 	for _, ranks := range []int{1, 3} {
 		var order []int
-		c := &crew{ranks: ranks, pass: pass{model: m, data: d, views: []view{{Dense, 64, true}}, limits: l, workers: 3,
+		c := &crew{ranks: ranks, pass: pass{model: m, data: d, views: []View{{Dense, 64, true}}, limits: l, workers: 3,
 			done: func(image int, p [][]float32, err error) error {
 				order = append(order, image)
 				return err
@@ -202,7 +202,7 @@ func TestLargeImagesOnRanks(t *testing.T) {
 		if last := order[len(order)-1]; len(order) != d.Len() || ranks > 1 && last != 0 {
 			t.Errorf("%d ranks: images done %v, want the wide one last of %d", ranks, order, d.Len())
 		}
-		r, err := Run(t.Context(), m, d, Options{Ranks: ranks, Protocol: Dense, Flip: true, Scales: []int{64}, Memory: l.total})
+		r, err := Run(t.Context(), m, d, Options{Ranks: ranks, Protocol: Dense, Flip: true, Scales: []int{64}, Memory: l.total + answersBytes(d.Len(), 1, 3)})
 		if err != nil || r.Unreadable != 0 {
 			t.Fatalf("%d ranks: %+v, %v", ranks, r, err)
 		}
@@ -211,7 +211,7 @@ func TestLargeImagesOnRanks(t *testing.T) {
 	if losses[0] != losses[1] {
 		t.Errorf("losses %v", losses)
 	}
-	if _, err := Run(t.Context(), m, d, Options{Ranks: 1000, Memory: l.total}); err != nil {
+	if _, err := Run(t.Context(), m, d, Options{Ranks: 1000, Memory: l.total + answersBytes(d.Len(), 1, 3)}); err != nil {
 		t.Errorf("more ranks than images: %v", err)
 	}
 	wide := narrowModel(t, "D")
@@ -275,7 +275,7 @@ func TestWork(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if w.MACs != float64(c.want) || w.Images != 3 || w.Time <= 0 || w.Memory != fixedBytes(m.Net, c.s.Protocol == Dense || c.s.Protocol == MultiCropDense)+imageBytes {
+		if w.MACs != float64(c.want) || w.Images != 3 || w.Time <= 0 || w.Memory != designOf(m).fixedBytes(c.s.Protocol == Dense || c.s.Protocol == MultiCropDense)+answersBytes(3, 1, 3)+imageBytes {
 			t.Errorf("%v: %+v, want %d multiplications", c.s, w, c.want)
 		}
 	}

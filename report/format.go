@@ -69,3 +69,8 @@ func Duration(d time.Duration) string {
 func Percent(fraction float64) string {
 	return strconv.FormatFloat(100*fraction, 'f', 1, 64) + " %"
 }
+
+// PlusMinus formats a mean and its deviation, both fractions, as per cent: 91.8 ± 1.00 %.
+func PlusMinus(mean, deviation float64) string {
+	return fmt.Sprintf("%.1f ± %.2f %%", 100*mean, 100*deviation)
+}

@@ -48,6 +48,12 @@ type Measured struct {
 	Paper            float64
 }
 
+// NotMeasured returns a Measured without any figure.
+func NotMeasured() Measured {
+	nan := math.NaN()
+	return Measured{nan, nan, nan, nan}
+}
+
 // names are the errors that a row has.
 func (r Reproduction) names() []string {
 	if r.Errors == nil {

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/report"
@@ -39,12 +38,12 @@ func (evalCommand) Help() string {
 	return `Every image counts once; unreadable ones are counted apart and listed. Classes are matched by name. Posteriors are averaged over crops and mirror images, then scales, protocols and networks. Intervals hold the true error in 95 of 100 cases (Wilson). The calibration error is the mean difference of probability and share of right answers in 15 bins. The worst mistakes are those made with the highest probability.` + exitHelp
 }
 
-// evalResult has the JSON keys of `vgg eval --json`.
+// evalResult is the result with the JSON keys of `vgg eval --json`.
 type evalResult struct {
 	Weights string `json:"weights"` // of the first network
 	*eval.Result
-	Memory  int64 `json:"memory_bytes,omitempty"`   // the bound
-	PeakRSS int64 `json:"peak_rss_bytes,omitempty"` // the most that the process has had
+	Memory  int64 `json:"memory_bytes,omitempty"`   // bound of the process's memory
+	PeakRSS int64 `json:"peak_rss_bytes,omitempty"` // largest resident memory of the process
 }
 
 func (c *evalCommand) Run(e *environment) error {
@@ -62,11 +61,11 @@ func (c *evalCommand) Run(e *environment) error {
 		return err
 	}
 	open := &opener{fc: c.FCWeights, threads: threads, flags: &c.modelFlags, env: e}
-	nets, first, err := c.nets(open)
+	nets, err := c.nets(open)
 	if err != nil {
 		return err
 	}
-	data, err := openImages(c.Data, first, nets[0].Weights)
+	data, err := openImages(c.Data, nets[0].Contents.Classes, nets[0].Weights)
 	if err != nil {
 		return err
 	}
@@ -112,7 +111,7 @@ func (c *evalCommand) Run(e *environment) error {
 	return c.finish(e, evalResult{Result: r, Memory: bound, PeakRSS: peakRSS()})
 }
 
-// check reports flags that contradict one another.
+// check returns an error for flags that are out of range or contradict one another.
 func (c *evalCommand) check() error {
 	switch {
 	case c.Mistakes < 0:
@@ -133,67 +132,66 @@ func (c *evalCommand) check() error {
 	return c.ranksFlag.check()
 }
 
-// nets resolves the weights and their settings, and opens the first.
-func (c *evalCommand) nets(open *opener) ([]eval.Net, *vgg.Model, error) {
-	protocol, err := eval.ParseProtocol(c.Protocol)
+// nets resolves the weights and their settings.
+func (c *evalCommand) nets(open *opener) ([]eval.Net, error) {
+	common, err := c.setting()
 	if err != nil {
-		return nil, nil, usageError{err}
-	}
-	scales := c.Scales
-	if c.TrainScale != "" {
-		s, err := eval.ParseTrainScale(c.TrainScale)
-		if err != nil {
-			return nil, nil, usageError{err}
-		}
-		scales = s.MultiScale()
-		if c.SingleScale {
-			scales = s.SingleScale()
-		}
+		return nil, err
 	}
 	var nets []eval.Net
-	var first *vgg.Model
-	for i, arg := range c.Weights {
+	for _, arg := range c.Weights {
 		spec, err := parseNet(arg)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if spec.file, err = c.path(open.env, spec.file); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		s := eval.Setting{Protocol: protocol, Scales: scales, Flip: c.Flip}
+		s := common
 		if spec.scales != nil {
 			s.Scales = spec.scales
 		}
 		if spec.protocol != nil {
 			s.Protocol = *spec.protocol
 		}
-		m, err := open.open(spec.file)
+		n, err := open.identified(spec.file, s, c.Out != "" || c.CSV != "")
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		for _, q := range s.Scales {
-			if side := m.Net.Options().Input; q < side {
-				return nil, nil, usagef("--scales %d, want at least the network's input side %d", q, side)
+			if side := n.Contents.Options.Input; q < side {
+				return nil, usagef("--scales %d, want at least the network's input side %d", q, side)
 			}
-		}
-		if i == 0 {
-			first = m
-		}
-		n, err := open.net(spec.file, s, c.Out != "" || c.CSV != "")
-		if err != nil {
-			return nil, nil, err
 		}
 		nets = append(nets, n)
 	}
-	if len(nets) > 1 {
-		// Only its classes are wanted of the first one; its weights need not stay.
-		first = &vgg.Model{Classes: first.Classes}
-	}
-	return nets, first, nil
+	return nets, nil
 }
 
+// setting returns how networks without scales and protocol of their own are shown images.
+func (c *evalCommand) setting() (eval.Setting, error) {
+	protocol, err := eval.ParseProtocol(c.Protocol)
+	if err != nil {
+		return eval.Setting{}, usageError{err}
+	}
+	scales := c.Scales
+	if c.TrainScale != "" {
+		s, err := eval.ParseTrainScale(c.TrainScale)
+		if err != nil {
+			return eval.Setting{}, usageError{err}
+		}
+		scales = s.MultiScale()
+		if c.SingleScale {
+			scales = s.SingleScale()
+		}
+	}
+	return eval.Setting{Protocol: protocol, Scales: scales, Flip: c.Flip}, nil
+}
+
+// options returns the options of the run, apart from the networks' settings.
 func (c *evalCommand) options() (eval.Options, error) {
-	o := eval.Options{Mistakes: c.Mistakes, Confusions: c.Confusions, Batch: c.Batch, Ranks: c.Ranks, Memory: int64(c.Memory), Out: c.Out}
+	o := c.lists()
+	o.Batch, o.Ranks, o.Memory, o.Out = c.Batch, c.Ranks, int64(c.Memory), c.Out
 	if c.Shard != "" {
 		var err error
 		if o.Shard, err = eval.ParseShard(c.Shard); err != nil {
@@ -203,15 +201,28 @@ func (c *evalCommand) options() (eval.Options, error) {
 	return o, nil
 }
 
-// openImages returns the images to evaluate on: what --data names or, without it, the
-// embedded photographs for a model that was trained on them.
-func openImages(path string, m *vgg.Model, weights string) (*dataset.Dataset, error) {
+// lists returns the default options with the lengths of the lists that the flags want.
+func (c *evalCommand) lists() eval.Options {
+	length := func(n int) int {
+		if n == 0 {
+			return -1 // none
+		}
+		return n
+	}
+	o := eval.DefaultOptions()
+	o.Mistakes, o.Confusions = length(c.Mistakes), length(c.Confusions)
+	return o
+}
+
+// openImages returns the images to evaluate on: those that --data names or, without it, the
+// embedded photographs if the classes of the weights are theirs.
+func openImages(path string, classes []string, weights string) (*dataset.Dataset, error) {
 	if path == "" || path == sampleName {
 		_, val, err := dataset.OpenSample()
 		if err != nil {
 			return nil, err
 		}
-		if path == "" && !slices.Equal(slices.Sorted(slices.Values(m.Classes)), slices.Sorted(slices.Values(val.Classes))) {
+		if path == "" && !slices.Equal(slices.Sorted(slices.Values(classes)), slices.Sorted(slices.Values(val.Classes))) {
 			return nil, usagef("--data DIR is needed: %s was not trained on the images that are built in", weights)
 		}
 		return val, nil
@@ -223,11 +234,11 @@ func openImages(path string, m *vgg.Model, weights string) (*dataset.Dataset, er
 	return val, nil
 }
 
-// measuredFrom is how many images are worth a measurement before they begin.
+// measuredFrom is the least number of images that are worth a measurement beforehand.
 const measuredFrom = 64
 
-// announce says, before a run, what it will take, and bounds the process's memory until
-// restore is called.
+// announce prints the expected cost of a run, and tunes the garbage collector to the bound
+// of memory until restore is called.
 func (e *environment) announce(nets []eval.Net, data *dataset.Dataset, o eval.Options) (bound int64, restore func(), err error) {
 	restore = func() {}
 	if err := e.ctx.Err(); err != nil {
@@ -237,13 +248,12 @@ func (e *environment) announce(nets []eval.Net, data *dataset.Dataset, o eval.Op
 	if err != nil {
 		return 0, restore, err
 	}
-	// The collector keeps what images leave behind within the bound.
 	restore = boundHeap(w.Memory)
 	fmt.Fprintf(e.stderr, "%s images of %s%s\n", report.Count(int64(w.Images)), data.Name, takes(w))
 	return w.Memory, restore, nil
 }
 
-// takes says what a number of images will take.
+// takes writes the expected cost of a number of images.
 func takes(w eval.Estimate) string {
 	text := ""
 	if w.MACs > 0 {
@@ -260,7 +270,7 @@ type ranksFlag struct {
 	Ranks int `placeholder:"N" help:"Passes at a time over one network in memory, each with its share of threads, memory and images, to the same bits (two, if there are threads and memory for them)."`
 }
 
-// check reports a number that can't be.
+// check returns an error for a number out of range.
 func (f ranksFlag) check() error {
 	if f.Ranks < 0 || f.Ranks > maxRanks {
 		return usagef("--ranks %d, want 1 to %d", f.Ranks, maxRanks)
@@ -277,7 +287,7 @@ func (c *evalCommand) merge(e *environment) error {
 		return err
 	}
 	defer results.Close()
-	r, err := results.Evaluate(eval.Options{Mistakes: c.Mistakes, Confusions: c.Confusions})
+	r, err := results.Evaluate(c.lists())
 	if err != nil {
 		return err
 	}

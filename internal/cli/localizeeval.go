@@ -69,7 +69,7 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err := l.Check(); err != nil {
 		return usageError{err}
 	}
-	images, err := openImages(c.Data, l.Nets[0].Model, c.Boxes[0])
+	images, err := openImages(c.Data, l.Nets[0].Model.Classes, c.Boxes[0])
 	if err != nil {
 		return err
 	}
