@@ -168,6 +168,22 @@ func TestMemoryBound(t *testing.T) {
 	}
 }
 
+// Posteriors that are kept in memory count towards the bound.
+func TestMemoryOfAnswers(t *testing.T) {
+	d := designOf(narrowModel(t, "A"))
+	fixed, beside := d.fixedBytes(true), answersBytes(50_000, 2, 1000)
+	if posteriors := int64(50_000) * 2 * 1000 * 4; beside < posteriors || beside > posteriors*11/10 {
+		t.Errorf("%d bytes of answers, want a little more than %d", beside, posteriors)
+	}
+	if _, err := limitsBeside(d, true, fixed+beside, beside); err == nil || !strings.Contains(err.Error(), "a result file keeps them out of memory") {
+		t.Errorf("no memory beside the answers: %v", err)
+	}
+	l, err := limitsBeside(d, true, 0, beside)
+	if err != nil || l.total != fixed+beside+imageBytes {
+		t.Errorf("%+v, %v; want %d bytes by default", l, err, fixed+beside+imageBytes)
+	}
+}
+
 // An image for which a rank's share of the memory is too little is put off, and the last
 // to be done; how many ranks there are makes none unreadable.
 func TestLargeImagesOnRanks(t *testing.T) {
