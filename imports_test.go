@@ -26,6 +26,7 @@ var levels = map[string]int{
 	"comm":              0,
 	"internal/hdf5":     0,
 	"internal/lockfile": 0,
+	"internal/prefetch": 0,
 	"internal/kernel":   1,
 	"weights":           1,
 	"preprocess":        1,

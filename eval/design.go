@@ -65,7 +65,7 @@ func (d design) check(s Setting) error {
 	if len(d.classes) == 0 {
 		return errors.New("eval: a network without classes, want one that ends in a soft-max")
 	}
-	return s.validate(d.input)
+	return s.Validate(d.input)
 }
 
 // classesFor returns the network's class names as the set spells them: ImageNet's classes

@@ -39,7 +39,7 @@ func (x Extraction) Validate() error {
 		return fmt.Errorf("eval: %s: no images, want at least one", x.Data.Name)
 	}
 	d := designOf(x.Model)
-	if err := x.setting().validate(d.input); err != nil {
+	if err := x.setting().Validate(d.input); err != nil {
 		return err
 	}
 	_, err := newLimits(d, true, x.Memory)

@@ -150,7 +150,7 @@ func (h Header) validate() error {
 		return fmt.Errorf("no classes, want at least one")
 	}
 	for _, n := range h.Nets {
-		if err := n.Setting.validate(1); err != nil {
+		if err := n.Setting.Validate(1); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/prefetch"
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -102,7 +103,7 @@ func (p *pass) run(ctx context.Context, prep *preparer, next func() (image int, 
 	if p.reduce == nil {
 		p.reduce = posterior
 	}
-	for im := range prefetch(ctx, next, p.workers, func(ctx context.Context, i int) prepared {
+	for im := range prefetch.Unordered(ctx, next, p.workers, func(ctx context.Context, i int) prepared {
 		return prep.prepare(ctx, i, wanted(i), p.limits.pass)
 	}) {
 		if err := ctx.Err(); err != nil {

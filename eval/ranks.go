@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/verydeep/vgg/comm"
+	"github.com/verydeep/vgg/internal/prefetch"
 )
 
 // crew is a number of ranks that take images through one network, whose weights they
@@ -39,7 +40,7 @@ func (c *crew) run(ctx context.Context, images []int, wanted func(image int) []i
 	var (
 		mu     sync.Mutex // of done
 		wg     sync.WaitGroup
-		next   = each(images)
+		next   = prefetch.List(images)
 		groups = comm.Local(len(ranks))
 		counts = make([]float64, len(ranks)) // images of all ranks, by the all-reduce of each
 		errs   = make([]error, len(ranks))
@@ -96,7 +97,7 @@ func (c *crew) run(ctx context.Context, images []int, wanted func(image int) []i
 	}
 	runtime.GC()
 	last := c.pass
-	return last.run(ctx, prep, each(large), wanted)
+	return last.run(ctx, prep, prefetch.List(large), wanted)
 }
 
 // share returns the passes of the ranks for a number of images.

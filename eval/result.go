@@ -2,7 +2,8 @@ package eval
 
 import (
 	"encoding/json"
-	"math"
+
+	"github.com/verydeep/vgg/metrics"
 )
 
 // Result is the outcome of an evaluation. Errors are fractions. The JSON keys are those of
@@ -55,17 +56,11 @@ type Class struct {
 // MarshalJSON writes NaN as null.
 func (c Class) MarshalJSON() ([]byte, error) {
 	type plain Class
-	number := func(x float64) *float64 {
-		if math.IsNaN(x) {
-			return nil
-		}
-		return &x
-	}
 	return json.Marshal(struct {
 		plain
 		Top1Error *float64 `json:"top1_error"`
 		Top5Error *float64 `json:"top5_error"`
-	}{plain(c), number(c.Top1Error), number(c.Top5Error)})
+	}{plain(c), metrics.OrNil(c.Top1Error), metrics.OrNil(c.Top5Error)})
 }
 
 // Confusion is a pair of classes and the number of images of the one taken for the other.

@@ -58,7 +58,7 @@ func ScoreMaps(m *vgg.Model, im *preprocess.Image, scales []int) ([]ScoreMap, er
 // more than [DefaultMemory] is an error.
 func OutputMaps(m *vgg.Model, im *preprocess.Image, scales []int) ([]OutputMap, error) {
 	side := m.Net.Options().Input
-	if err := (Setting{Dense, scales, false}).validate(side); err != nil {
+	if err := (Setting{Dense, scales, false}).Validate(side); err != nil {
 		return nil, err
 	}
 	d := designOf(m)

@@ -34,9 +34,7 @@ func (s Setting) String() string {
 
 // Validate returns an error if a network whose input crop has the given side, in pixels,
 // can't be shown images in this way.
-func (s Setting) Validate(side int) error { return s.validate(side) }
-
-func (s Setting) validate(side int) error {
+func (s Setting) Validate(side int) error {
 	if err := s.Protocol.validate(); err != nil {
 		return err
 	}

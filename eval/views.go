@@ -249,17 +249,16 @@ func (p *preparer) cutPieces(out *prepared, im *preprocess.Image, wanted []int) 
 	side, filter := p.design.input, p.design.preprocess.Filter
 	for _, v := range wanted {
 		view := p.views[v]
-		w, h := preprocess.ShortSide(im.W, im.H, view.Scale)
 		var pieces []piece
 		if view.Protocol == Centre && whole[view.Scale] == nil && !p.wholeAt(view.Scale, wanted) {
-			x, y := preprocess.CentreCrop(w, h, side)
-			crop, err := preprocess.ResizeRegion(im, w, h, filter, x, y, x+side, y+side)
+			crop, err := preprocess.CentreWindow(im.W, im.H, view.Scale, side).Cut(im, filter)
 			if err != nil {
 				return err
 			}
 			pieces = []piece{{of: crop, w: side, h: side}, {of: crop, w: side, h: side, flip: true}}
 		} else {
 			if whole[view.Scale] == nil {
+				w, h := preprocess.ShortSide(im.W, im.H, view.Scale)
 				var err error
 				if whole[view.Scale], err = preprocess.Resize(im, w, h, filter); err != nil {
 					return err

@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"fmt"
 	"math"
 	"slices"
 )
@@ -24,14 +23,6 @@ const (
 
 // APForms lists the definitions.
 func APForms() []APForm { return []APForm{ElevenPoint, Area, Step} }
-
-// ParseAPForm returns the definition of that name.
-func ParseAPForm(name string) (APForm, error) {
-	if f := APForm(name); slices.Contains(APForms(), f) {
-		return f, nil
-	}
-	return "", fmt.Errorf("metrics: average precision %q, want one of %v", name, APForms())
-}
 
 // AveragePrecision judges a ranking by scores, best first: positive tells which of them
 // should come first. A NaN is below every number. It is NaN where nothing is positive, and

@@ -6,11 +6,10 @@ import (
 	"context"
 	"fmt"
 	"image"
+	"io/fs"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/verydeep/vgg/dataset"
@@ -94,19 +93,11 @@ func OpenImages(layout Layout, paths ...string) (*Images, error) {
 // isVOC reports whether a folder, or one in it, has VOC's lists.
 func isVOC(dir string) bool {
 	for _, pattern := range []string{"ImageSets/Main/*.txt", "*/ImageSets/Main/*.txt", "*/*/ImageSets/Main/*.txt"} {
-		if m, err := filepath.Glob(filepath.Join(globEscape(dir), filepath.FromSlash(pattern))); err == nil && len(m) > 0 {
+		if m, err := fs.Glob(os.DirFS(dir), pattern); err == nil && len(m) > 0 {
 			return true
 		}
 	}
 	return false
-}
-
-// globEscape takes a path for itself in a pattern.
-func globEscape(path string) string {
-	if os.PathSeparator == '\\' {
-		return path
-	}
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 func openClasses(path string) (*Images, error) {

@@ -36,7 +36,7 @@ func (s Score) MarshalJSON() ([]byte, error) {
 	if s.multi {
 		m["mean_ap"] = s.MeanAP
 	} else {
-		m["mean_class_recall"], m["top1_error"] = number(s.MeanClassRecall), number(s.Top1Error)
+		m["mean_class_recall"], m["top1_error"] = metrics.OrNil(s.MeanClassRecall), metrics.OrNil(s.Top1Error)
 	}
 	return json.Marshal(m)
 }
@@ -47,21 +47,13 @@ func (c ClassScore) MarshalJSON() ([]byte, error) {
 	if c.AP != nil {
 		ap := map[metrics.APForm]*float64{}
 		for f, v := range c.AP {
-			ap[f] = number(v)
+			ap[f] = metrics.OrNil(v)
 		}
 		m["ap"] = ap
 	} else {
-		m["recall"] = number(c.Recall)
+		m["recall"] = metrics.OrNil(c.Recall)
 	}
 	return json.Marshal(m)
-}
-
-// number is nil for a NaN, which JSON has no word for.
-func number(x float64) *float64 {
-	if math.IsNaN(x) {
-		return nil
-	}
-	return &x
 }
 
 // Multi reports whether the score is of images that may show several classes.
