@@ -72,58 +72,71 @@ func Compare(a, b *Results) (*Comparison, error) {
 		return nil, fmt.Errorf("eval: %s: %d images with fingerprint %s, want %d with %s as %s has", b.files[0].path,
 			b.Header.Data.Images, short(b.Header.Data.Fingerprint), a.Header.Data.Images, short(a.Header.Data.Fingerprint), a.files[0].path)
 	}
-	truths := [2][]int{}
-	for i, r := range []*Results{a, b} {
+	c := &comparer{results: [2]*Results{a, b}, out: &Comparison{Data: a.Header.Data.Name, Changed: []Change{}}}
+	for i, r := range c.results {
 		var err error
-		if truths[i], err = matchClasses(r.files[0].path, r.Header.Data.Classes, r.Header.Classes); err != nil {
+		if c.truths[i], err = matchClasses(r.files[0].path, r.Header.Data.Classes, r.Header.Classes); err != nil {
 			return nil, err
 		}
 	}
-	c := &Comparison{Data: a.Header.Data.Name, Changed: []Change{}}
-	difference := 0.0
-	inB := counterparts(a.Header.Classes, b.Header.Classes)
-	if inB != nil {
-		c.Difference = &difference
+	if c.inB = counterparts(a.Header.Classes, b.Header.Classes); c.inB != nil {
+		c.out.Difference = new(float64)
 	}
 	for i := range a.Header.Data.Images {
-		var found [2]Answer
-		for j, r := range []*Results{a, b} {
-			var err error
-			if found[j], err = r.Answer(i); err != nil {
-				return nil, err
-			}
-		}
-		if found[0].Err != nil || found[1].Err != nil {
-			c.Unreadable++
-			continue
-		}
-		c.Images++
-		if inB != nil {
-			for k, p := range found[0].Posterior {
-				difference = max(difference, math.Abs(float64(p)-float64(found[1].Posterior[inB[k]])))
-			}
-		}
-		var rank, best [2]int
-		for j, f := range found {
-			rank[j] = metrics.Rank(f.Posterior, truths[j][f.Label])
-			best[j] = metrics.TopK(f.Posterior, 1)[0]
-		}
-		c.Top1.add(rank[0] < 1, rank[1] < 1)
-		c.Top5.add(rank[0] < 5, rank[1] < 5)
-		nameA, nameB := a.Header.Classes[best[0]], b.Header.Classes[best[1]]
-		if nameA != nameB {
-			c.Changed = append(c.Changed, Change{
-				File: found[0].File, Truth: a.Header.Data.Classes[found[0].Label],
-				A: nameA, ProbabilityA: found[0].Posterior[best[0]], B: nameB, ProbabilityB: found[1].Posterior[best[1]],
-			})
+		if err := c.add(i); err != nil {
+			return nil, err
 		}
 	}
-	if c.Images == 0 {
-		return nil, fmt.Errorf("eval: %s: no image is readable in both", c.Data)
+	if c.out.Images == 0 {
+		return nil, fmt.Errorf("eval: %s: no image is readable in both", c.out.Data)
 	}
-	c.Top1.finish()
-	c.Top5.finish()
-	return c, nil
+	c.out.Top1.finish()
+	c.out.Top5.finish()
+	return c.out, nil
+}
+
+// comparer compares two evaluations, A and B, image by image.
+type comparer struct {
+	results [2]*Results
+	truths  [2][]int // index of each network's class for each of the set's
+	inB     []int    // index in B of each class of A; nil if the classes are not the same
+	out     *Comparison
+}
+
+// add compares the answers for an image.
+func (c *comparer) add(image int) error {
+	var found [2]Answer
+	for i, r := range c.results {
+		var err error
+		if found[i], err = r.Answer(image); err != nil {
+			return err
+		}
+	}
+	if found[0].Err != nil || found[1].Err != nil {
+		c.out.Unreadable++
+		return nil
+	}
+	c.out.Images++
+	for k := range c.inB {
+		p := found[0].Posterior[k]
+		*c.out.Difference = max(*c.out.Difference, math.Abs(float64(p)-float64(found[1].Posterior[c.inB[k]])))
+	}
+	var rank, best [2]int
+	var name [2]string
+	for i, f := range found {
+		rank[i] = metrics.Rank(f.Posterior, c.truths[i][f.Label])
+		best[i] = metrics.TopK(f.Posterior, 1)[0]
+		name[i] = c.results[i].Header.Classes[best[i]]
+	}
+	c.out.Top1.add(rank[0] < 1, rank[1] < 1)
+	c.out.Top5.add(rank[0] < 5, rank[1] < 5)
+	if name[0] != name[1] {
+		c.out.Changed = append(c.out.Changed, Change{
+			File: found[0].File, Truth: c.results[0].Header.Data.Classes[found[0].Label],
+			A: name[0], ProbabilityA: found[0].Posterior[best[0]], B: name[1], ProbabilityB: found[1].Posterior[best[1]],
+		})
+	}
+	return nil
 }
 
 // counterparts returns the index in b of each class of a; nil unless both have the same

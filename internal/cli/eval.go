@@ -12,22 +12,22 @@ import (
 )
 
 type evalCommand struct {
-	Weights     []string `arg:"" name:"weights" help:"Files of weights, or configurations' names for their public releases, each with its own scales and protocol behind it if need be: D.safetensors@256,384,512:dense. Of several the class posteriors are averaged. With --merge, result files."`
-	Data        string   `placeholder:"DIR" help:"Images: a folder with one folder a class, ILSVRC's layout, shards, a list; of one with train and val, val. The word sample, or nothing for weights trained on it, means the validation images that are built in."`
+	Weights     []string `arg:"" name:"weights" help:"Files of weights, or names of configurations for their public releases. Each may have scales and a protocol of its own: D.safetensors@256,384,512:dense. The class posteriors of several are averaged. With --merge: result files."`
+	Data        string   `placeholder:"DIR" help:"Images: a folder with one folder for each class, ILSVRC's layout, shards or a list. Of a folder with train and val, val is used. The word sample stands for the embedded validation images, the default for weights that were trained on them."`
 	Protocol    string   `default:"centre" help:"centre: the central crop; dense: the whole image; multi-crop: 5×5 crops and their mirror images; multi-crop-dense: the mean of these two; ten-crop: corners, centre and mirror images (centre)."`
-	Scales      []int    `placeholder:"Q" help:"Smallest side, in pixels, that images are rescaled to; the weights say unless given. Of several, separated by commas, the class posteriors are averaged."`
-	TrainScale  string   `placeholder:"S" help:"In place of --scales: the paper's choice of three for networks trained at smallest side S, as 256 (S−32, S, S+32) or 256-512 (both ends and their mean)."`
-	SingleScale bool     `help:"With --train-scale: the paper's choice of one: S, or the mean of both ends."`
-	Flip        bool     `help:"Average the class posteriors with those of the mirrored image; multi-crop and ten-crop do so anyway."`
+	Scales      []int    `placeholder:"Q" help:"Smallest side, in pixels, that images are rescaled to. The class posteriors of several, separated by commas, are averaged (the scale of the weights)."`
+	TrainScale  string   `placeholder:"S" help:"Instead of --scales: the paper's three test scales for a training scale S, as 256 (S−32, S, S+32) or 256-512 (both ends and their mean)."`
+	SingleScale bool     `help:"With --train-scale: the paper's one test scale, S or the mean of both ends."`
+	Flip        bool     `help:"Average the class posteriors with those of the mirrored image. Multi-crop and ten-crop always do."`
 	Batch       int      `placeholder:"N" help:"Crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
 	ranksFlag
-	Memory     size   `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB; an image that needs more is unreadable (what the weights take and 2 GiB)."`
-	Shard      string `placeholder:"I/N" help:"Evaluate every Nth image only, from the Ith on; --merge puts the parts together."`
-	Out        string `placeholder:"FILE" help:"Result file: every image's posteriors, as soon as they are known. A run that was interrupted goes on with it."`
-	Merge      bool   `help:"Report on result files, the shards of one run, in place of running."`
-	CSV        string `name:"csv" placeholder:"FILE" help:"Write every image's posteriors as a table."`
-	Mistakes   int    `default:"10" placeholder:"N" help:"Worst mistakes shown (10)."`
-	Confusions int    `default:"10" placeholder:"N" help:"Pairs of classes most often confused shown (10)."`
+	Memory     size   `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB. An image that needs more is unreadable (the memory of the weights and 2 GiB)."`
+	Shard      string `placeholder:"I/N" help:"Evaluate only every Nth image, from the Ith on. --merge combines the shards."`
+	Out        string `placeholder:"FILE" help:"Result file: the posteriors of every image, as soon as they are known. An interrupted run continues from it."`
+	Merge      bool   `help:"Report on result files, the shards of one run, instead of running."`
+	CSV        string `name:"csv" placeholder:"FILE" help:"Write the posteriors of every image as a table."`
+	Mistakes   int    `default:"10" placeholder:"N" help:"Number of worst mistakes to show (10)."`
+	Confusions int    `default:"10" placeholder:"N" help:"Number of pairs of classes most often confused to show (10)."`
 	modelFlags
 	storageFlag
 	threadsFlag
@@ -35,7 +35,19 @@ type evalCommand struct {
 }
 
 func (evalCommand) Help() string {
-	return `Every image counts once; unreadable ones are counted apart and listed. Classes are matched by name. Posteriors are averaged over crops and mirror images, then scales, protocols and networks. Intervals hold the true error in 95 of 100 cases (Wilson). The calibration error is the mean difference of probability and share of right answers in 15 bins. The worst mistakes are those made with the highest probability.` + exitHelp
+	return `Measures the top-1 and the top-5 error of a network, or of the fusion of several, on labelled images. Every image counts once. Unreadable images are counted separately and listed.
+
+  - Classes are matched by name.
+  - Posteriors are averaged over crops and mirror images, then over scales, protocols and networks.
+  - Intervals contain the true error in 95 of 100 cases (Wilson).
+  - The calibration error is the mean difference of probability and share of right answers in 15 bins.
+  - The worst mistakes are the wrong answers of the highest probability.
+
+Examples:
+
+    vgg eval D.safetensors --data ILSVRC --train-scale 256 --protocol dense --flip
+    vgg eval D.safetensors@256:dense E.safetensors@384:dense --data ILSVRC --out fusion.jsonl
+    vgg eval --merge 1.jsonl 2.jsonl` + exitHelp
 }
 
 // evalResult is the result with the JSON keys of `vgg eval --json`.
@@ -95,7 +107,7 @@ func (c *evalCommand) Run(e *environment) error {
 	if err != nil {
 		progress.close()
 		if c.Out != "" && e.ctx.Err() != nil {
-			return fmt.Errorf("interrupted; the same command goes on with %s", c.Out)
+			return fmt.Errorf("interrupted; the same command continues from %s", c.Out)
 		}
 		return err
 	}
@@ -267,7 +279,7 @@ func takes(w eval.Estimate) string {
 
 // ranksFlag is shared by the commands that evaluate.
 type ranksFlag struct {
-	Ranks int `placeholder:"N" help:"Passes at a time over one network in memory, each with its share of threads, memory and images, to the same bits (two, if there are threads and memory for them)."`
+	Ranks int `placeholder:"N" help:"Concurrent passes over one network, each with its share of threads, memory and images. The result doesn't depend on their number (two, if there are threads and memory for them)."`
 }
 
 // check returns an error for a number out of range.

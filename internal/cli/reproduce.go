@@ -15,16 +15,16 @@ import (
 )
 
 type reproduceCommand struct {
-	Table    string `arg:"" optional:"" help:"Table of the paper: table3, table4, table5, table6, table7, of localisation table8 or table9, or of transfer table11 or table12, whose --data is a folder of sets (VOC2007, VOC2012, 101_ObjectCategories, 256_ObjectCategories). With --plan not needed."`
-	Data     string `required:"" placeholder:"DIR" help:"ILSVRC's validation images or any other labelled set, as vgg eval takes it."`
-	Weights  string `required:"" placeholder:"DIR" help:"Folder of weights, named by configuration and training scale: D-256.safetensors, A-LRN-256, E-256-512, with any ending that vgg reads."`
-	Plan     string `placeholder:"FILE" help:"A table of your own in place of the paper's: a YAML file."`
-	Results  string `placeholder:"DIR" help:"Folder of result files, one for each network, protocol and scale, shared by all tables (results in the folder of weights)."`
-	Markdown string `placeholder:"FILE" help:"Write the table as Markdown too, with a plot in a file of the same name that ends in .svg."`
-	HTML     string `name:"html" placeholder:"FILE" help:"Write the table and a plot as a page of HTML too."`
+	Table    string `arg:"" optional:"" help:"Table of the paper. Classification: table3 to table7. Localisation: table8 and table9. Transfer: table11 and table12, whose --data is a folder of sets (VOC2007, VOC2012, 101_ObjectCategories, 256_ObjectCategories). Not needed with --plan."`
+	Data     string `required:"" placeholder:"DIR" help:"ILSVRC's validation images, or any other labelled set that vgg eval takes."`
+	Weights  string `required:"" placeholder:"DIR" help:"Folder of weights, named by configuration and training scale, as D-256.safetensors, A-LRN-256.npz and E-256-512.pth, with any ending that vgg reads."`
+	Plan     string `placeholder:"FILE" help:"YAML file of a table of your own, instead of the paper's."`
+	Results  string `placeholder:"DIR" help:"Folder of result files, one for each network, protocol and scale. All tables share them (results in the folder of weights)."`
+	Markdown string `placeholder:"FILE" help:"Also write the table as Markdown, and its plot to a file of the same name that ends in .svg."`
+	HTML     string `name:"html" placeholder:"FILE" help:"Also write the table and its plot as a page of HTML."`
 	Batch    int    `placeholder:"N" help:"Crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
 	ranksFlag
-	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB (what the largest network takes and 2 GiB)."`
+	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB (the memory of the largest network and 2 GiB)."`
 	fileFlags
 	storageFlag
 	boxFlags
@@ -33,7 +33,16 @@ type reproduceCommand struct {
 }
 
 func (reproduceCommand) Help() string {
-	return `Runs every row of the table that there are weights for and shows it beside the paper's figures, if the classes are ILSVRC's 1000. Missing weights are listed with the command that trains them. Results are kept: another table that needs the same network at the same scale reuses them, and an interrupted run continues.` + exitHelp
+	return `Runs every row of a table for which there are weights. If the classes are ILSVRC's 1000, the paper's figures stand beside the results.
+
+  - Missing weights are listed with the commands that train them.
+  - Results are kept: another table that needs the same network at the same scale reuses them, and an interrupted run continues.
+
+Examples:
+
+    vgg reproduce table4 --data ILSVRC --weights weights --html table4.html
+    vgg reproduce table11 --data sets --weights weights
+    vgg reproduce --plan mine.yaml --data pets --weights weights` + exitHelp
 }
 
 func (c *reproduceCommand) Run(e *environment) error {
@@ -149,7 +158,7 @@ func (c *reproduceCommand) results() string {
 // interrupted returns the error of a run, which after an interruption says how to continue.
 func (c *reproduceCommand) interrupted(e *environment, err error) error {
 	if e.ctx.Err() != nil {
-		return fmt.Errorf("interrupted; the same command goes on with %s", c.results())
+		return fmt.Errorf("interrupted; the same command continues from %s", c.results())
 	}
 	return err
 }
