@@ -37,11 +37,8 @@ type Options struct {
 	// the pairs of classes most often confused. 0: all; negative: none.
 	Mistakes, Confusions int
 
-	Batch   int   // pieces of one size that go through the network together; 0: as many as hold 16·224² pixels
-	Ranks   int   // concurrent passes over one network, each with its share of threads and memory; 0: two, if there are threads and memory for them
-	Workers int   // images decoded at once, by all ranks together; 0: runtime.GOMAXPROCS
-	Memory  int64 // bound of the process's memory, bytes; 0: [DefaultMemory]. Batches and ranks shrink to fit; an image that doesn't fit counts as unreadable
-	Shard   Shard // part of the set; zero: all
+	Resources
+	Shard Shard // part of the set; zero: all
 
 	// Out, where set, is the result file. The run continues from what the file holds and
 	// appends every image as it is done. Weights and data are identified by fingerprints.
@@ -58,29 +55,7 @@ type Options struct {
 // weights' preprocessing, ten mistakes and ten confusions listed, all images, and as much
 // memory as [DefaultMemory].
 func DefaultOptions() Options {
-	return Options{Protocol: Centre, Mistakes: 10, Confusions: 10, Workers: runtime.GOMAXPROCS(0), Shard: whole()}
-}
-
-// workers returns the number of images to decode at once where zero stands for as many as
-// there are processors.
-func workers(n int) int {
-	if n > 0 {
-		return n
-	}
-	return runtime.GOMAXPROCS(0)
-}
-
-// checkResources returns an error for a negative value.
-func checkResources(batch, ranks, workers int, memory int64) error {
-	for _, f := range []struct {
-		name  string
-		value int64
-	}{{"batch", int64(batch)}, {"ranks", int64(ranks)}, {"workers", int64(workers)}, {"memory", memory}} {
-		if f.value < 0 {
-			return fmt.Errorf("eval: %s: %d, want at least 0", f.name, f.value)
-		}
-	}
-	return nil
+	return Options{Protocol: Centre, Mistakes: 10, Confusions: 10, Resources: Resources{Workers: runtime.GOMAXPROCS(0)}, Shard: whole()}
 }
 
 // Net is a network to evaluate and the way it is shown images. Its Scales may be empty:
@@ -167,7 +142,7 @@ func newRun(ctx context.Context, nets []Net, data *dataset.Dataset, o Options) (
 	case data.Len() == 0:
 		return nil, fmt.Errorf("eval: %s: no images, want at least one", data.Name)
 	}
-	if err := checkResources(o.Batch, o.Ranks, o.Workers, o.Memory); err != nil {
+	if err := o.Resources.check(); err != nil {
 		return nil, err
 	}
 	if o.Shard == (Shard{}) {
@@ -302,7 +277,7 @@ func (r *run) runNet(ctx context.Context, net int, answers store) error {
 		return err
 	}
 	c := &crew{ranks: r.o.Ranks, pass: pass{
-		model: m, data: r.data, views: setting.Views(), limits: limits, batch: r.o.Batch, workers: workers(r.o.Workers),
+		model: m, data: r.data, views: setting.Views(), limits: limits, batch: r.o.Batch, workers: r.o.workers(),
 		done: func(image int, posteriors [][]float32, err error) error {
 			a := answerTo(r.data.Samples[image], err)
 			if err == nil {

@@ -24,15 +24,12 @@ type Extraction struct {
 	// image's place. An empty one is the whole image.
 	Region func(image int) image.Rectangle
 
-	Batch   int   // images of one size that go through the network together; 0: as many as hold 16·224² pixels
-	Ranks   int   // concurrent passes over one network, each with its share of threads and memory; 0: two, if there are threads and memory for them
-	Workers int   // images decoded at once, by all ranks together; 0: runtime.GOMAXPROCS
-	Memory  int64 // bound of the process's memory, bytes; 0: [DefaultMemory]
+	Resources
 }
 
 // Validate returns an error if the extraction can't be run.
 func (x Extraction) Validate() error {
-	if err := checkResources(x.Batch, x.Ranks, x.Workers, x.Memory); err != nil {
+	if err := x.Resources.check(); err != nil {
 		return err
 	}
 	if x.Data.Len() == 0 {
@@ -53,7 +50,7 @@ func (x Extraction) setting() Setting { return Setting{Dense, x.Scales, x.Flip} 
 // channels, or with the error that makes the image unreadable. One goroutine at a time
 // calls done, in the order in which images are ready. Run stops at an error of the
 // network, of done or of ctx. The numbers don't depend on the order of the images, nor on
-// Batch, Ranks, Workers and Memory.
+// the Resources.
 func (x Extraction) Run(ctx context.Context, images []int, done func(image int, scales [][]float32, err error) error) error {
 	if err := x.Validate(); err != nil {
 		return err
@@ -63,7 +60,7 @@ func (x Extraction) Run(ctx context.Context, images []int, done func(image int, 
 		return err
 	}
 	c := &crew{ranks: x.Ranks, pass: pass{
-		model: x.Model, data: x.Data, views: x.setting().Views(), limits: limits, batch: x.Batch, workers: workers(x.Workers),
+		model: x.Model, data: x.Data, views: x.setting().Views(), limits: limits, batch: x.Batch, workers: x.workers(),
 		reduce: spatialMean, region: x.Region, done: done,
 	}}
 	if x.Max {

@@ -79,7 +79,7 @@ func evaluateWithin(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	// Of the default bound, 2 GiB are for images and activations.
-	o := eval.Options{Scales: []int{224}, Flip: true, Workers: 4, Memory: eval.DefaultMemory(m.Net) - 2<<30 + 80<<20}
+	o := eval.Options{Resources: eval.Resources{Workers: 4, Memory: eval.DefaultMemory(m.Net) - 2<<30 + 80<<20}, Scales: []int{224}, Flip: true}
 	r, err := eval.Run(t.Context(), m, d, o)
 	if err != nil {
 		t.Fatal(err)

@@ -143,7 +143,7 @@ func TestMemoryBound(t *testing.T) {
 				t.Errorf("%d images of %v take %d bytes of %d, %v", n, s, need, l.pass, err)
 			}
 		}
-		o := Options{Protocol: Dense, Scales: []int{32}, Memory: fixed + images, Mistakes: 99}
+		o := Options{Resources: Resources{Memory: fixed + images}, Protocol: Dense, Scales: []int{32}, Mistakes: 99}
 		if images == leastImageBytes {
 			o.Scales = []int{96} // 27000×96
 		}
@@ -163,7 +163,7 @@ func TestMemoryBound(t *testing.T) {
 			t.Errorf("with %d bytes: loss %v on %d images, want %v on %d", images, r.Loss, r.Images, first.Loss, first.Images)
 		}
 	}
-	if _, err := Run(t.Context(), m, d, Options{Memory: fixed + 1}); err == nil || !strings.Contains(err.Error(), "of which the network takes") {
+	if _, err := Run(t.Context(), m, d, Options{Resources: Resources{Memory: fixed + 1}}); err == nil || !strings.Contains(err.Error(), "of which the network takes") {
 		t.Errorf("no memory: error %v", err)
 	}
 }
@@ -218,7 +218,7 @@ func TestLargeImagesOnRanks(t *testing.T) {
 		if last := order[len(order)-1]; len(order) != d.Len() || ranks > 1 && last != 0 {
 			t.Errorf("%d ranks: images done %v, want the wide one last of %d", ranks, order, d.Len())
 		}
-		r, err := Run(t.Context(), m, d, Options{Ranks: ranks, Protocol: Dense, Flip: true, Scales: []int{64}, Memory: l.total + answersBytes(d.Len(), 1, 3)})
+		r, err := Run(t.Context(), m, d, Options{Resources: Resources{Ranks: ranks, Memory: l.total + answersBytes(d.Len(), 1, 3)}, Protocol: Dense, Flip: true, Scales: []int{64}})
 		if err != nil || r.Unreadable != 0 {
 			t.Fatalf("%d ranks: %+v, %v", ranks, r, err)
 		}
@@ -227,7 +227,7 @@ func TestLargeImagesOnRanks(t *testing.T) {
 	if losses[0] != losses[1] {
 		t.Errorf("losses %v", losses)
 	}
-	if _, err := Run(t.Context(), m, d, Options{Ranks: 1000, Memory: l.total + answersBytes(d.Len(), 1, 3)}); err != nil {
+	if _, err := Run(t.Context(), m, d, Options{Resources: Resources{Ranks: 1000, Memory: l.total + answersBytes(d.Len(), 1, 3)}}); err != nil {
 		t.Errorf("more ranks than images: %v", err)
 	}
 	wide := narrowModel(t, "D")

@@ -34,8 +34,7 @@ type ViewOptions struct {
 	// the network's classes, in any order.
 	Classes []string
 
-	Batch, Ranks, Workers int // as in [Options]
-	Memory                int64
+	Resources
 
 	// OnImage, where set, is called with the number of images done, readable or not, and
 	// of all. What the files hold already counts as done.
@@ -50,7 +49,7 @@ func OpenViews(net Net, views []View, data *dataset.Dataset, o ViewOptions) (_ *
 	if data.Len() == 0 {
 		return nil, fmt.Errorf("eval: %s: no images, want at least one", data.Name)
 	}
-	if err := checkResources(o.Batch, o.Ranks, o.Workers, o.Memory); err != nil {
+	if err := o.Resources.check(); err != nil {
 		return nil, err
 	}
 	r := &ViewRun{net: net, data: data, o: o, views: views}
@@ -135,7 +134,7 @@ func (r *ViewRun) Run(ctx context.Context) error {
 	}
 	done := r.data.Len() - len(images)
 	c := &crew{ranks: r.o.Ranks, pass: pass{
-		model: m, data: r.data, views: r.views, limits: r.limits, batch: r.o.Batch, workers: workers(r.o.Workers),
+		model: m, data: r.data, views: r.views, limits: r.limits, batch: r.o.Batch, workers: r.o.workers(),
 		done: func(image int, posteriors [][]float32, err error) error {
 			for j, v := range wanted[image] {
 				a := answerTo(r.data.Samples[image], err)
@@ -170,7 +169,7 @@ func (r *ViewRun) AddWork(ctx context.Context, e *Estimate, measure bool) error 
 	images, wanted := r.todo()
 	w := viewWork{
 		net: r.net, design: r.design, data: r.data, views: r.views, limits: r.limits,
-		batch: r.o.Batch, ranks: r.o.Ranks, workers: workers(r.o.Workers),
+		batch: r.o.Batch, ranks: r.o.Ranks, workers: r.o.workers(),
 		images: images, todo: len(images), wanted: make([]int, len(r.views)),
 	}
 	for _, vs := range wanted {

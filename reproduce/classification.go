@@ -21,8 +21,7 @@ type ClassificationOptions struct {
 	// share it, and an interrupted reproduction continues from it.
 	Results string
 
-	Batch, Ranks, Workers int // as in [eval.Options]
-	Memory                int64
+	eval.Resources
 
 	// OnImage, where set, is called with the number of images done, and of all, by the
 	// network at work.
@@ -105,8 +104,7 @@ func openClassification(ctx context.Context, p Plan, data *dataset.Dataset, o Cl
 		}
 		vo := eval.ViewOptions{
 			File:        func(v eval.View) string { return resultPath(o.Results, name, net.SHA256, fingerprint, v) },
-			Fingerprint: fingerprint, Classes: classes,
-			Batch: o.Batch, Ranks: o.Ranks, Workers: o.Workers, Memory: o.Memory,
+			Fingerprint: fingerprint, Classes: classes, Resources: o.Resources,
 		}
 		if o.OnImage != nil {
 			vo.OnImage = func(done, total int) { o.OnImage(name, done, total) }

@@ -129,8 +129,8 @@ func (d *Descriptors) scan(top []Match, k, start int, rows, query []float32, sca
 
 // Describe makes descriptors of images as a file's are made, to be compared with them: a
 // row of numbers and the error of each, one of them nil. Open returns the network of a
-// file of weights that the header names. Of the options only those count that change no
-// descriptor: Batch, Ranks, Workers, Memory and OnImage.
+// file of weights that the header names. Of the options only Resources and OnImage count, which
+// change no descriptor.
 func Describe(ctx context.Context, h Header, images *Images, o Options, open func(NetID) (*vgg.Model, error)) ([][]float32, []error, error) {
 	if !slices.Equal(h.Regions, []Region{WholeImage}) {
 		return nil, nil, errors.New("transfer: descriptors of boxes, want those of whole images")

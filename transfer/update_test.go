@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/eval"
 )
 
 // An update makes what Extract would make, to the last bit, and describes nothing that it
@@ -85,7 +86,7 @@ func TestUpdate(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	_, before := contents(t, out)
-	_, _, err := update(ctx, Options{Batch: 1, Workers: 1, Ranks: 1, OnImage: func(done, total int) {
+	_, _, err := update(ctx, Options{Resources: eval.Resources{Batch: 1, Workers: 1, Ranks: 1}, OnImage: func(done, total int) {
 		if done == 2*13+2 { // of the first network
 			cancel(stop)
 		}

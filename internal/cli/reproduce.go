@@ -85,7 +85,7 @@ func (c *reproduceCommand) classify(e *environment, plan reproduce.Plan, data *d
 	open := &opener{fc: c.FCWeights, threads: threads, flags: &modelFlags{fileFlags: c.fileFlags}, env: e}
 	nets := map[string]eval.Net{}
 	options := reproduce.ClassificationOptions{
-		Results: c.results(), Batch: c.Batch, Ranks: c.Ranks, Memory: int64(c.Memory),
+		Results: c.results(), Resources: c.resources(),
 		Find: func(name string) (eval.Net, bool, error) {
 			if n, known := nets[name]; known || found[name] == "" {
 				return n, known, nil
@@ -145,6 +145,11 @@ func folder(flag, path string) error {
 		return fmt.Errorf("%s %s: no such folder", flag, path)
 	}
 	return nil
+}
+
+// resources returns the share of the machine that the flags give.
+func (c *reproduceCommand) resources() eval.Resources {
+	return eval.Resources{Batch: c.Batch, Ranks: c.Ranks, Memory: int64(c.Memory)}
 }
 
 // results returns the folder of result files.

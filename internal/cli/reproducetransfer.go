@@ -31,8 +31,8 @@ func (c *reproduceCommand) transfer(e *environment) error {
 	r, err := reproduce.Transfer(e.ctx, plan, reproduce.TransferOptions{
 		Data: c.Data, Results: c.results(), Train: transfer.DefaultTraining(),
 		Extract: transfer.Options{
-			Batch: c.Batch, Ranks: c.Ranks, Memory: int64(c.Memory),
-			OnImage: func(done, total int) { bars.set(stage, done, total) },
+			Resources: c.resources(),
+			OnImage:   func(done, total int) { bars.set(stage, done, total) },
 		},
 		Find: func(name string) (transfer.Net, bool, error) {
 			file, err := findWeights(c.Weights, name)
