@@ -13,6 +13,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/verydeep/vgg/internal/atomicfile"
+	"github.com/verydeep/vgg/internal/lockfile"
 )
 
 // ShardOptions says how a dataset is written as shards.
@@ -69,9 +72,11 @@ func WriteShards(ctx context.Context, d *Dataset, dir string, o ShardOptions) (S
 		}
 		keys[key] = s.Name
 	}
+	if err := ShardsHeld(dir); err != nil {
+		return fail(err)
+	}
 	existed := true
-	entries, err := os.ReadDir(dir)
-	switch {
+	switch err := wantEmpty(dir); {
 	case errors.Is(err, fs.ErrNotExist):
 		existed = false
 		if err := os.MkdirAll(dir, 0o777); err != nil {
@@ -79,24 +84,56 @@ func WriteShards(ctx context.Context, d *Dataset, dir string, o ShardOptions) (S
 		}
 	case err != nil:
 		return fail(err)
-	case len(entries) > 0:
-		return fail(fmt.Errorf("%s: the folder is not empty", dir))
 	}
 	w := &shardWriter{dir: dir, size: o.Size}
+	unmark, err := w.mark()
+	if err != nil {
+		return fail(err)
+	}
 	if err = w.writeAll(ctx, d, o, &report); err == nil {
+		err = unmark()
+	}
+	if err == nil {
 		return report, nil
 	}
 	if w.file != nil {
-		w.file.Close()
+		w.file.Abort()
 	}
 	for _, f := range w.written {
 		os.Remove(f)
 	}
+	unmark()
 	if !existed {
 		os.Remove(dir)
 	}
 	return fail(err)
 }
+
+// wantEmpty returns an error if dir holds anything but the mark of incomplete shards.
+func wantEmpty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if e.Name() != incomplete {
+			return fmt.Errorf("%s: the folder is not empty", dir)
+		}
+	}
+	return err
+}
+
+// ShardsHeld returns a [*HeldError] if a process is writing shards into dir or into one of
+// its parts, as [WriteShards] does.
+func ShardsHeld(dir string) error {
+	for _, part := range []string{"", "train", "val"} {
+		err := lockfile.Check(filepath.Join(dir, part, incomplete))
+		if held, ok := errors.AsType[*HeldError](err); ok {
+			return &HeldError{Path: dir, PID: held.PID}
+		}
+	}
+	return nil
+}
+
+// HeldError is the error for a folder of shards that another run is writing.
+type HeldError = lockfile.HeldError
 
 // shardWriter writes one shard after another.
 type shardWriter struct {
@@ -106,16 +143,13 @@ type shardWriter struct {
 	shards  int
 	bytes   int64 // of the closed shards
 
-	file    *os.File // nil between shards
+	file    *atomicfile.File // nil between shards
 	tar     *tar.Writer
 	at      int64 // bytes written to file
 	samples []shardSample
 }
 
 func (w *shardWriter) writeAll(ctx context.Context, d *Dataset, o ShardOptions, r *ShardReport) error {
-	if err := w.small(incomplete, []byte("vgg is writing shards here\n")); err != nil {
-		return err
-	}
 	order := epochOrder(d.Len(), false, 0, 0)
 	if o.Shuffle {
 		var rng stream
@@ -156,18 +190,48 @@ func (w *shardWriter) writeAll(ctx context.Context, d *Dataset, o ShardOptions, 
 			return err
 		}
 	}
-	if err := os.Remove(filepath.Join(w.dir, incomplete)); err != nil {
-		return err
-	}
 	r.Shards, r.Bytes = w.shards, w.bytes
 	return nil
 }
 
-// small writes a whole small file.
+// mark makes the file that tells readers that the shards are not complete, and other
+// writers which process writes them. unmark removes it.
+func (w *shardWriter) mark() (unmark func() error, err error) {
+	file := filepath.Join(w.dir, incomplete)
+	release, err := lockfile.Take(file)
+	held, ok := errors.AsType[*HeldError](err)
+	switch {
+	case ok:
+		return nil, &HeldError{Path: w.dir, PID: held.PID}
+	case errors.Is(err, lockfile.ErrUnsupported):
+		release = func() { os.Remove(file) }
+		err = w.small(incomplete, []byte("vgg is writing shards here\n"))
+	}
+	if err != nil {
+		return nil, err
+	}
+	// Another process may have written its shards since the folder was looked at.
+	if err := wantEmpty(w.dir); err != nil {
+		release()
+		return nil, err
+	}
+	return func() error {
+		release()
+		if _, err := os.Lstat(file); err == nil {
+			return fmt.Errorf("%s: can't be removed", file)
+		}
+		return nil
+	}, nil
+}
+
+// small writes a small file.
 func (w *shardWriter) small(name string, data []byte) error {
 	file := filepath.Join(w.dir, name)
 	w.written = append(w.written, file)
-	return os.WriteFile(file, data, 0o666)
+	return atomicfile.Write(file, func(to io.Writer) error {
+		_, err := to.Write(data)
+		return err
+	})
 }
 
 // shardSlack is left for the end of the archive and the longer headers of
@@ -230,9 +294,8 @@ func (w *shardWriter) final() string {
 }
 
 func (w *shardWriter) begin() error {
-	file := w.final() + ".tmp"
-	w.written = append(w.written, file)
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
+	w.written = append(w.written, w.final())
+	f, err := atomicfile.Create(w.final())
 	if err != nil {
 		return err
 	}
@@ -246,20 +309,15 @@ func (w *shardWriter) finish() error {
 	if w.file == nil {
 		return nil
 	}
-	err := w.tar.Close()
-	if err == nil {
-		err = w.file.Sync()
-	}
-	err = errors.Join(err, w.file.Close())
-	w.file = nil
-	if err != nil {
+	if err := w.tar.Close(); err != nil {
 		return err
 	}
 	if err := w.small(filepath.Base(w.final())+indexExt, formatIndex(w.samples, w.at)); err != nil {
 		return err
 	}
-	w.written = append(w.written, w.final())
-	if err := os.Rename(w.final()+".tmp", w.final()); err != nil {
+	err := w.file.Commit()
+	w.file = nil
+	if err != nil {
 		return err
 	}
 	w.shards++

@@ -4,11 +4,13 @@ import (
 	"archive/zip"
 	"context"
 	"encoding/json"
-	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/verydeep/vgg/internal/atomicfile"
 )
 
 // StatsOptions says how a dataset is surveyed and where the result is kept.
@@ -108,7 +110,7 @@ func readSurveys(file string) []keptSurvey {
 	return kept
 }
 
-// writeSurvey adds a survey to a file, which is never half written.
+// writeSurvey adds a survey to a file of surveys.
 func writeSurvey(file string, s keptSurvey) error {
 	kept := slices.DeleteFunc(readSurveys(file), func(k keptSurvey) bool { return k.Key == s.Key })
 	kept = append(kept, s)
@@ -128,20 +130,8 @@ func writeSurvey(file string, s keptSurvey) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(file), StatsFile+"-*")
-	if err != nil {
+	return atomicfile.Write(file, func(w io.Writer) error {
+		_, err := w.Write(append(data, '\n'))
 		return err
-	}
-	_, err = f.Write(append(data, '\n'))
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Chmod(f.Name(), 0o644)
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
+	})
 }

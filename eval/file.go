@@ -1,18 +1,24 @@
 package eval
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"os"
 
+	"github.com/verydeep/vgg/internal/journal"
 	"github.com/verydeep/vgg/internal/lockfile"
+)
+
+// Errors of result files.
+type (
+	// HeldError is the error for a result file that another run is writing.
+	HeldError = lockfile.HeldError
+	// OtherRunError is the error for a result file of another run.
+	OtherRunError = journal.OtherRunError
+	// FormatError is the error for a file that is no result file, or a damaged one.
+	FormatError = journal.FormatError
 )
 
 // line is an image's line in a result file.
@@ -26,84 +32,79 @@ type line struct {
 }
 
 // file is a result file: a header and one line for every image and network, in the order
-// in which they were done. The last of several lines of one image counts.
+// in which they were done. Of several lines of one image the last one counts.
 type file struct {
 	path   string
-	f      *os.File
 	header Header
-	index  map[key]place
-	end    int64  // after the last whole line
-	unlock func() // others that would write it; nil for a reader
+	lines  *journal.File
+	index  map[key]entry
 }
 
 type key struct{ net, image int }
 
-type place struct {
-	at         int64
-	length     int
+// entry is what the index knows of a line.
+type entry struct {
+	at         journal.Place
 	unreadable bool
 }
 
-// openFile reads a result file, whose last line may be cut off.
-func openFile(path string, flag int) (*file, error) {
-	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("eval: %s: not a file, want a result file", path)
+func newFile(path string) *file { return &file{path: path, index: map[key]entry{}} }
+
+// kind describes result files. What is read of one goes into r.
+func (r *file) kind() journal.Kind[Header, line] {
+	return journal.Kind[Header, line]{
+		Format: fileFormat,
+		Name:   "a file of evaluation results",
+		Holds:  "results",
+		Header: func(h Header) error {
+			r.header = h
+			return h.validate()
+		},
+		Line: func(l line, at journal.Place) error {
+			if err := r.check(l); err != nil {
+				return err
+			}
+			r.index[key{l.Net, l.Image}] = entry{at, l.Error != ""}
+			return nil
+		},
+		Difference: func(was, want Header) string {
+			if d := was.Difference(want); d != "" {
+				return d
+			}
+			if was.Shard != want.Shard {
+				return fmt.Sprintf("shard %v, want %v", was.Shard, want.Shard)
+			}
+			return ""
+		},
 	}
-	f, err := os.OpenFile(path, flag, 0o666)
-	if err != nil {
+}
+
+// openFile opens a result file for reading. Its last line may be cut off.
+func openFile(path string) (*file, error) {
+	r := newFile(path)
+	var err error
+	if r.lines, err = r.kind().Open(path); err != nil {
 		return nil, fmt.Errorf("eval: %w", err)
-	}
-	r := &file{path: path, f: f, index: map[key]place{}}
-	if err := r.read(f); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("eval: %s: %w", path, err)
 	}
 	return r, nil
 }
 
-// errEmpty is a file without a whole header.
-var errEmpty = errors.New("no header, want a file of evaluation results")
-
-// read reads the header and the places of the lines.
-func (r *file) read(src io.Reader) error {
-	in := bufio.NewReaderSize(src, 1<<16)
-	for number := 1; ; number++ {
-		text, err := in.ReadBytes('\n')
-		if err == io.EOF {
-			if number == 1 {
-				if len(text) > 0 && !bytes.HasPrefix([]byte(`{"format":"vgg evaluation`), text[:min(len(text), 25)]) {
-					return fmt.Errorf("line 1: not a file of evaluation results")
-				}
-				return errEmpty
-			}
-			return nil // what follows the last whole line was cut off
-		}
-		if err != nil {
-			return err
-		}
-		if number == 1 {
-			if err := json.Unmarshal(text, &r.header); err != nil {
-				return fmt.Errorf("line 1: not a file of evaluation results: %w", err)
-			}
-			if err := r.header.validate(); err != nil {
-				return fmt.Errorf("line 1: %w", err)
-			}
-		} else {
-			var l line
-			if err := json.Unmarshal(text, &l); err != nil {
-				return fmt.Errorf("line %d: %w", number, err)
-			}
-			if err := r.check(l); err != nil {
-				return fmt.Errorf("line %d: %w", number, err)
-			}
-			r.index[key{l.Net, l.Image}] = place{r.end, len(text), l.Error != ""}
-		}
-		r.end += int64(len(text))
+// createFile opens the result file of the run with the header h, to go on with it, or makes
+// it. The error is a [*HeldError], an [*OtherRunError] or a [*FormatError] if the file isn't
+// this run's to write.
+func createFile(path string, h Header) (*file, error) {
+	r := newFile(path)
+	var err error
+	if r.lines, err = r.kind().Resume(path, h); err != nil {
+		return nil, fmt.Errorf("eval: %w", err)
 	}
+	if !r.lines.Resumed {
+		r.header = h
+	}
+	return r, nil
 }
 
-// check reports a line that can't be of the file's header.
+// check reports a line that the header doesn't allow.
 func (r *file) check(l line) error {
 	switch {
 	case l.Net < 0 || l.Net >= len(r.header.Nets):
@@ -118,85 +119,11 @@ func (r *file) check(l line) error {
 	return nil
 }
 
-// createFile opens the result file of a run, to go on with it or, where there is none,
-// to begin it. A file of another run is an error that names the difference, one that
-// another run is writing an error that names its process.
-func createFile(path string, h Header) (_ *file, err error) {
-	unlock, err := lockfile.Beside(path)
-	if err != nil {
-		return nil, fmt.Errorf("eval: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			unlock()
-		}
-	}()
-	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Size() > 0 {
-		r, err := openFile(path, os.O_RDWR)
-		if err == nil {
-			if d := r.header.Difference(h); d != "" {
-				r.close()
-				return nil, fmt.Errorf("eval: %s: results of another run: %s", path, d)
-			}
-			if r.header.Shard != h.Shard {
-				r.close()
-				return nil, fmt.Errorf("eval: %s: results of another run: shard %v, want %v", path, r.header.Shard, h.Shard)
-			}
-			if err := r.cut(); err != nil {
-				r.close()
-				return nil, err
-			}
-			r.unlock = unlock
-			return r, nil
-		}
-		if !errors.Is(err, errEmpty) {
-			return nil, err
-		}
-	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o666)
-	if err != nil {
-		return nil, fmt.Errorf("eval: %w", err)
-	}
-	r := &file{path: path, f: f, header: h, index: map[key]place{}}
-	if err := r.write(h, nil); err != nil {
-		r.close()
-		return nil, err
-	}
-	r.unlock = unlock
-	return r, nil
-}
-
-// cut takes off what follows the last whole line.
-func (r *file) cut() error {
-	if err := r.f.Truncate(r.end); err != nil {
-		r.close()
-		return fmt.Errorf("eval: %w", err)
-	}
-	return nil
-}
-
-// write appends a line at once, so that an interruption leaves at most one in part.
-func (r *file) write(v any, k *key) error {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("eval: %s: %w", r.path, err)
-	}
-	text = append(text, '\n')
-	if _, err := r.f.WriteAt(text, r.end); err != nil {
-		return fmt.Errorf("eval: results: %w", err)
-	}
-	if k != nil {
-		r.index[*k] = place{r.end, len(text), v.(line).Error != ""}
-	}
-	r.end += int64(len(text))
-	return nil
-}
-
 func (r *file) has(net, image int) state {
-	switch p, ok := r.index[key{net, image}]; {
+	switch e, ok := r.index[key{net, image}]; {
 	case !ok:
 		return absent
-	case p.unreadable:
+	case e.unreadable:
 		return unreadable
 	}
 	return present
@@ -207,12 +134,17 @@ func (r *file) put(net, image int, a Answer) error {
 	if a.Err != nil {
 		l.Error = a.Err.Error()
 		if r.has(net, image) == unreadable {
-			return nil // it is said already
+			return nil // the file says so already
 		}
 	} else {
 		l.Posterior = encodePosterior(a.Posterior)
 	}
-	return r.write(l, &key{net, image})
+	at, err := r.lines.Append(l)
+	if err != nil {
+		return fmt.Errorf("eval: results: %w", err)
+	}
+	r.index[key{net, image}] = entry{at, l.Error != ""}
+	return nil
 }
 
 func (r *file) net(n int) source { return fileNet{r, n} }
@@ -223,17 +155,13 @@ type fileNet struct {
 }
 
 func (s fileNet) answer(image int) (Answer, bool, error) {
-	p, ok := s.r.index[key{s.n, image}]
+	e, ok := s.r.index[key{s.n, image}]
 	if !ok {
 		return Answer{}, false, nil
 	}
-	text := make([]byte, p.length)
-	if _, err := s.r.f.ReadAt(text, p.at); err != nil {
-		return Answer{}, false, fmt.Errorf("eval: %s: image %d: %w", s.r.path, image, err)
-	}
 	var l line
-	if err := json.Unmarshal(text, &l); err != nil {
-		return Answer{}, false, fmt.Errorf("eval: %s: image %d: %w", s.r.path, image, err)
+	if err := s.r.lines.Read(e.at, &l); err != nil {
+		return Answer{}, false, fmt.Errorf("eval: image %d: %w", image, err)
 	}
 	a := Answer{File: l.File, Label: l.Label}
 	if l.Error != "" {
@@ -248,18 +176,15 @@ func (s fileNet) answer(image int) (Answer, bool, error) {
 }
 
 func (r *file) close() error {
-	if r.unlock != nil {
-		defer r.unlock()
-	}
-	if err := r.f.Close(); err != nil {
+	if err := r.lines.Close(); err != nil {
 		return fmt.Errorf("eval: %w", err)
 	}
 	return nil
 }
 
-// sync makes sure that what was written is on the disk.
+// sync makes what was written last through a power failure.
 func (r *file) sync() error {
-	if err := r.f.Sync(); err != nil {
+	if err := r.lines.Sync(); err != nil {
 		return fmt.Errorf("eval: %w", err)
 	}
 	return nil

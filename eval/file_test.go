@@ -178,6 +178,9 @@ func TestOneRunWritesAFile(t *testing.T) {
 			if err == nil || !strings.HasPrefix(err.Error(), refused) {
 				t.Errorf("%d networks: %v, want %q", len(other), err, refused)
 			}
+			if held, ok := errors.AsType[*eval.HeldError](err); !ok || *held != (eval.HeldError{Path: name, PID: os.Getpid()}) {
+				t.Errorf("%d networks: %#v, want a HeldError", len(other), err)
+			}
 		}
 		// To read it is no crime.
 		if _, err := eval.OpenResults(name); err == nil || !strings.Contains(err.Error(), "was not finished") {
@@ -242,8 +245,9 @@ func TestOtherRunsAreRefused(t *testing.T) {
 	} {
 		o := eval.Options{Out: name}
 		nets := change(twoNets(t), &o)
-		if _, err := eval.RunNets(t.Context(), nets, d, o); err == nil || !strings.Contains(err.Error(), what) || !strings.Contains(err.Error(), name) {
-			t.Errorf("error %v, want %q", err, what)
+		_, err := eval.RunNets(t.Context(), nets, d, o)
+		if e, ok := errors.AsType[*eval.OtherRunError](err); !ok || e.Path != name || !strings.Contains(e.Difference, what) {
+			t.Errorf("error %v, want an OtherRunError: %q", err, what)
 		}
 	}
 	if _, err := eval.RunNets(t.Context(), twoNets(t), small, eval.Options{Out: name}); err == nil || !strings.Contains(err.Error(), "data of 17 images, want 2") {
@@ -333,6 +337,29 @@ func TestMalformedFiles(t *testing.T) {
 		} else if !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), name) {
 			t.Errorf("error %q, want %q", err, want)
 		}
+		if e, ok := errors.AsType[*eval.FormatError](err); want != "the run was not finished" && (!ok || e.Path != name || e.Line < 1) {
+			t.Errorf("error %#v, want a FormatError", err)
+		}
+	}
+}
+
+// A file of the first version still opens.
+func TestFirstVersion(t *testing.T) {
+	r, err := eval.OpenResults("testdata/version1.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	result, err := r.Evaluate(eval.Options{})
+	if err != nil || result.Images != 4 || result.Unreadable != 1 || result.Top1Error != 0.5 {
+		t.Errorf("%+v, %v; want half of four images wrong, and one unreadable", result, err)
+	}
+	a, err := r.Answer(4)
+	if err != nil || a.File != "val/red/1.png" || a.Label != 1 || !slices.Equal(a.Posterior, []float32{0.41161862, 0.5883814}) {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if a, err = r.Answer(2); err != nil || a.Err == nil || !strings.Contains(a.Err.Error(), "want JPEG, PNG") {
+		t.Errorf("%+v, %v; want an unreadable image", a, err)
 	}
 }
 

@@ -10,48 +10,48 @@ import (
 	"github.com/verydeep/vgg/preprocess"
 )
 
-// Header identifies an evaluation: it is the first line of a result file.
+// Header identifies an evaluation. It is the first line of a result file.
 type Header struct {
 	Format  string   `json:"format"` // fileFormat
 	Data    DataID   `json:"data"`
-	Classes []string `json:"classes"` // what a posterior's numbers stand for
+	Classes []string `json:"classes"` // class of each number of a posterior
 	Nets    []NetID  `json:"nets"`
 	ISA     string   `json:"isa"` // instruction set: the last bits of a posterior depend on it
 	Shard   Shard    `json:"shard"`
 }
 
-// fileFormat names the files that this version writes and reads.
+// fileFormat is the format of the result files that this version writes and reads.
 const fileFormat = "vgg evaluation 1"
 
 // DataID identifies a set of images.
 type DataID struct {
-	Name        string   `json:"name"` // what reports call it
+	Name        string   `json:"name"` // in reports
 	Fingerprint string   `json:"fingerprint"`
 	Images      int      `json:"images"`
 	Classes     []string `json:"classes"` // by label
 }
 
-// NetID identifies a network and how it is shown images.
+// NetID identifies a network and the protocol that it is evaluated by.
 type NetID struct {
-	Weights   string     `json:"weights"`    // what reports call it
+	Weights   string     `json:"weights"`    // name in reports
 	SHA256    string     `json:"sha256"`     // of the file of weights
-	FCWeights nn.Storage `json:"fc_weights"` // how the fully connected weights lie in memory
-	// Preprocess is what the file of weights says, or what was said in its place.
+	FCWeights nn.Storage `json:"fc_weights"` // type of the fully connected weights in memory
+	// Preprocess is that of the file of weights, or the one given in its place.
 	Preprocess preprocess.Spec `json:"preprocess"`
 	Setting
 }
 
-// Shard is one of Count parts of a set: the images whose index i has
+// Shard is one of Count parts of a set: the images with index i for which
 // i mod Count = Index − 1.
 type Shard struct {
 	Index int `json:"index"` // from 1
 	Count int `json:"count"`
 }
 
-// whole is all of a set.
+// whole returns the shard that is the whole set.
 func whole() Shard { return Shard{1, 1} }
 
-// ParseShard reads "2/4".
+// ParseShard parses a shard such as "2/4".
 func ParseShard(text string) (Shard, error) {
 	i, n, ok := strings.Cut(text, "/")
 	var s Shard
@@ -76,7 +76,8 @@ func (s Shard) validate() error {
 // has reports whether image i belongs to the shard.
 func (s Shard) has(i int) bool { return i%s.Count == s.Index-1 }
 
-// Images counts the shard's images of a set of n. The zero Shard is all of them.
+// Images returns the number of images of the shard in a set of n. The zero Shard is the whole
+// set.
 func (s Shard) Images(n int) int {
 	if s == (Shard{}) {
 		return n
@@ -84,7 +85,7 @@ func (s Shard) Images(n int) int {
 	return (n - s.Index + s.Count) / s.Count
 }
 
-// images lists the shard's images of a set of n.
+// images returns the indices of the shard's images in a set of n.
 func (s Shard) images(n int) []int {
 	var list []int
 	for i := s.Index - 1; i < n; i += s.Count {
@@ -93,8 +94,8 @@ func (s Shard) images(n int) []int {
 	return list
 }
 
-// Difference says, in words, the first thing in which h is of another run than want, or
-// nothing. Names of files and data, and the shard, may differ.
+// Difference describes the first respect in which h is the header of another run than want; ""
+// of the same run. Names of files and data, and the shard, may differ.
 func (h Header) Difference(want Header) string {
 	differ := func(what string, got, want any) string {
 		return fmt.Sprintf("%s %v, want %v", what, got, want)
@@ -134,10 +135,10 @@ func (h Header) Difference(want Header) string {
 	return ""
 }
 
-// short is the beginning of a hash.
+// short returns the beginning of a hash.
 func short(hash string) string { return hash[:min(len(hash), 12)] }
 
-// validate checks what was read from a file.
+// validate returns an error if h can't be the header of a result file.
 func (h Header) validate() error {
 	switch {
 	case h.Format != fileFormat:

@@ -3,66 +3,54 @@ package eval
 import (
 	"errors"
 	"fmt"
-	"slices"
+
+	"github.com/verydeep/vgg/internal/journal"
 )
 
-// Results is a whole evaluation read from its files: one, or those of all its shards.
+// Results is a whole evaluation read from its result files: one, or one for each shard.
 type Results struct {
-	Header Header // of the first file, with Shard for all
-	files  []*file
-	of     map[int]*file // by shard's index
+	Header Header  // of the first file, with the whole set as its Shard
+	files  []*file // by shard: the file of shard i/n is files[i-1]
 }
 
-// OpenResults reads the result files of one run: every shard once. It is an error, which
-// names the file and the difference, if one is of another run, if a shard comes twice or
-// not at all, and if images are missing in one.
+// OpenResults reads the result files of one run: every shard once, in any order. It is an
+// error, which names the file and the difference, if a file is of another run, if a shard
+// comes twice or is missing, or if a file has no line for some of its images.
 func OpenResults(paths ...string) (_ *Results, err error) {
-	r := &Results{of: map[int]*file{}}
+	r := &Results{}
 	defer func() {
 		if err != nil {
 			r.Close()
 		}
 	}()
-	if len(paths) == 0 {
-		return nil, errors.New("eval: no result files, want at least one")
-	}
-	for i, path := range paths {
-		f, err := openFile(path, 0)
+	var parts []journal.Part
+	for _, path := range paths {
+		f, err := openFile(path)
 		if err != nil {
 			return nil, err
 		}
 		r.files = append(r.files, f)
-		if i == 0 {
-			r.Header = f.header
-			r.Header.Shard = whole()
-		} else if d := f.header.Difference(r.Header); d != "" {
-			return nil, fmt.Errorf("eval: %s: results of another run than %s: %s", path, paths[0], d)
-		}
-		s, count := f.header.Shard, r.files[0].header.Shard.Count
-		if s.Count != count {
-			return nil, fmt.Errorf("eval: %s: shard %v, want one of %d", path, s, count)
-		}
-		if other := r.of[s.Index]; other != nil {
-			return nil, fmt.Errorf("eval: %s: shard %v, which is %s already", path, s, other.path)
-		}
-		r.of[s.Index] = f
-		if err := f.complete(); err != nil {
+		s := f.header.Shard
+		parts = append(parts, journal.Part{Path: path, Index: s.Index, Count: s.Count, Difference: f.header.Difference(r.files[0].header)})
+	}
+	order, err := journal.Merge("results", parts)
+	if err != nil {
+		return nil, fmt.Errorf("eval: %w", err)
+	}
+	r.Header = r.files[0].header
+	r.Header.Shard = whole()
+	sorted := make([]*file, len(order))
+	for i, at := range order {
+		sorted[i] = r.files[at]
+		if err := sorted[i].complete(); err != nil {
 			return nil, err
 		}
 	}
-	var missing []int
-	for i := 1; i <= r.files[0].header.Shard.Count; i++ {
-		if r.of[i] == nil {
-			missing = append(missing, i)
-		}
-	}
-	if len(missing) > 0 {
-		return nil, fmt.Errorf("eval: %s: one of %d shards, want the others too: no file for %v", paths[0], r.files[0].header.Shard.Count, missing[:min(len(missing), 10)])
-	}
+	r.files = sorted
 	return r, nil
 }
 
-// complete reports images that are missing in a file.
+// complete returns an error if the file has no line for some of its images.
 func (r *file) complete() error {
 	images := r.header.Shard.Images(r.header.Data.Images)
 	for n := range r.header.Nets {
@@ -88,7 +76,7 @@ func (r *Results) Close() error {
 	return errors.Join(errs...)
 }
 
-// net is the answers of one network.
+// net returns the answers of one network.
 func (r *Results) net(n int) source { return resultsNet{r, n} }
 
 type resultsNet struct {
@@ -97,15 +85,10 @@ type resultsNet struct {
 }
 
 func (s resultsNet) answer(image int) (Answer, bool, error) {
-	count := s.r.files[0].header.Shard.Count
-	f := s.r.of[image%count+1]
-	if f == nil {
-		return Answer{}, false, nil
-	}
-	return f.net(s.n).answer(image)
+	return s.r.files[image%len(s.r.files)].net(s.n).answer(image)
 }
 
-// all is the mean over the networks.
+// all returns the mean over the networks.
 func (r *Results) all() source {
 	var m meanOf
 	for n := range r.Header.Nets {
@@ -114,7 +97,7 @@ func (r *Results) all() source {
 	return m
 }
 
-// Answer returns what was found of an image, its posterior the mean over the networks.
+// Answer returns the result for an image. Its posterior is the mean over the networks.
 func (r *Results) Answer(image int) (Answer, error) {
 	a, ok, err := r.all().answer(image)
 	if err == nil && !ok {
@@ -123,17 +106,17 @@ func (r *Results) Answer(image int) (Answer, error) {
 	return a, err
 }
 
-// Evaluate computes the errors of the whole run, the same to the bit however many files
-// it came in. Of the options Mistakes and Confusions count.
+// Evaluate computes the errors of the whole run. They are the same to the bit for any number
+// of shards. It uses the options Mistakes and Confusions alone.
 func (r *Results) Evaluate(o Options) (*Result, error) {
 	return evaluate(r.Header, r, whole().images(r.Header.Data.Images), o)
 }
 
-// nets lists the sources of a store's networks.
+// nets returns the sources of a store's networks.
 func nets(s interface{ net(int) source }, n int) []source {
 	list := make([]source, n)
 	for i := range list {
 		list[i] = s.net(i)
 	}
-	return slices.Clip(list)
+	return list
 }

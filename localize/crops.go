@@ -11,11 +11,11 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// MultiCrop is [Locator.Dense] with other windows: a regular grid of 5×5 crops of each
-// scale, [eval.Grid], which the networks see one by one. Beyond a crop's border there are
-// zeros, as in training, where the dense protocol has what lies beside the window; the
-// paper compares the two for classification (§3.2). The image's posterior is the mean
-// over the crops, then the scales.
+// MultiCrop is [Locator.Dense] with other windows: the 5×5 crops of [eval.Grid] at each
+// scale, which go through the networks one by one. Convolutions see zeros beyond the border of
+// a crop, as in training; with the dense protocol they see the neighbourhood of the window.
+// The paper compares the two for classification (§3.2). The posterior of the image is the mean
+// over the crops, then over the scales.
 func (l *Locator) MultiCrop(im *preprocess.Image) (*Answer, error) {
 	a := &Answer{locator: l, merged: map[int][]merged{}}
 	side := l.Nets[0].Model.Net.Options().Input
@@ -41,7 +41,7 @@ func (l *Locator) MultiCrop(im *preprocess.Image) (*Answer, error) {
 			}
 			each = append(each, scores)
 		}
-		for i := range crops(each) {
+		for i := range cropCount(each) {
 			var there [][]float32
 			for _, scores := range each {
 				there = append(there, scores[i])
@@ -76,15 +76,15 @@ func (l *Locator) MultiCrop(im *preprocess.Image) (*Answer, error) {
 	return a, nil
 }
 
-// crops is how many there are of the first classifier; 0 without one.
-func crops(each [][][]float32) int {
+// cropCount returns the number of crops that the first classifier saw; 0 without one.
+func cropCount(each [][][]float32) int {
 	if len(each) == 0 {
 		return 0
 	}
 	return len(each[0])
 }
 
-// models are all networks.
+// models returns all networks.
 func (l *Locator) models() []*vgg.Model {
 	var all []*vgg.Model
 	for _, n := range l.Nets {
@@ -93,11 +93,11 @@ func (l *Locator) models() []*vgg.Model {
 	return append(all, l.Classifiers...)
 }
 
-// cropBatch is how many crops go through a network together.
+// cropBatch is the number of crops that go through a network together.
 const cropBatch = 25
 
-// runCrops is what a network gives of each crop of the grid over an image rescaled to
-// smallest side q, and the crops' places.
+// runCrops runs a network on each crop of the grid over an image that is rescaled to smallest
+// side q. It returns the outputs and the view of each crop.
 func runCrops(m *vgg.Model, im *preprocess.Image, q int) ([][]float32, []dataset.View, error) {
 	side := m.Net.Options().Input
 	w, h := preprocess.ShortSide(im.W, im.H, q)

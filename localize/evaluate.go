@@ -14,44 +14,45 @@ import (
 	"github.com/verydeep/vgg/preprocess"
 )
 
-// EvalOptions say how localisation is measured.
+// EvalOptions chooses how localisation is measured.
 type EvalOptions struct {
-	// Protocol is [eval.Centre], the paper's first, or [eval.Dense], its second (§A.2), or
-	// that with crops in place of windows, [eval.MultiCrop].
+	// Protocol is [eval.Centre], the paper's first (§A.1), [eval.Dense], its second (§A.2), or
+	// [eval.MultiCrop], the second with crops in place of dense windows.
 	Protocol eval.Protocol
 	Workers  int // images decoded at once; 0: runtime.GOMAXPROCS
 
-	// Out, where set, is the result file: the run goes on with what it holds, and adds
-	// every image when it is done. RunID names the networks and how they are run.
+	// Out, if set, is the result file: the run skips the images that it holds and adds the
+	// others as they are done. RunID names the networks and how they are run; a file with
+	// another RunID is an [*OtherRunError].
 	Out, RunID string
 
-	// OnImage, where set, is told how many images are done, readable or not.
+	// OnImage, if set, is told how many images are done, readable or not.
 	OnImage func(done, total int)
 }
 
-// Record is what came of one image. Its JSON keys are those of a result file's lines.
+// Record is the result for one image. Its JSON keys are those of the lines of a result file.
 type Record struct {
 	Image  int          `json:"image"` // index in the set
 	File   string       `json:"file"`
-	Label  int          `json:"label"` // class of the network's
+	Label  int          `json:"label"` // index of the class in the network
 	W      int          `json:"width,omitempty"`
 	H      int          `json:"height,omitempty"`
 	Truths [][4]float64 `json:"truths,omitempty"` // of the image's class
-	// Given is the box for the image's own class: what the network gives when it is told
-	// the class.
+	// Given is the predicted box for the image's own class.
 	Given    [4]float64  `json:"given"`
 	GivenIoU float64     `json:"given_iou"`
 	Top      []Detection `json:"top,omitempty"` // dense with classifiers: up to five classes, best first
 	Error    string      `json:"error,omitempty"`
 }
 
-// topClasses is how many classes an answer may name (ILSVRC).
+// topClasses is the number of classes that an answer may name (ILSVRC).
 const topClasses = 5
 
-// Evaluate measures the localisation error of networks on a set of images whose boxes
-// have been read. Every image with a box of its own class counts exactly once: as
-// located, as missed, or apart from both as unreadable. Those without are left out and
-// counted.
+// Evaluate measures the localisation error of networks on images whose boxes have been read.
+// Every image with a box of its own class counts exactly once: as located, as missed, or as
+// unreadable. The others are left out, and their number is reported.
+//
+// If another run is writing o.Out, the error is a [*HeldError].
 func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOptions) (*Result, error) {
 	if err := l.Check(); err != nil {
 		return nil, err
@@ -60,7 +61,7 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 		return nil, fmt.Errorf("localize: protocol %v, want centre, dense or multi-crop", o.Protocol)
 	}
 	if o.Protocol == eval.Centre && (len(l.Nets) > 1 || len(l.Nets[0].Scales) > 1) {
-		return nil, errors.New("localize: the central crop of several networks or scales, want one of each: several take the dense protocol")
+		return nil, errors.New("localize: several networks or scales with the centre protocol, want one of each, or the dense protocol")
 	}
 	labels, err := eval.MatchClasses(l.Nets[0].Model, data)
 	if err != nil {
@@ -137,7 +138,7 @@ func (o EvalOptions) workers() int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// errNotFinite is what broken weights give.
+// errNotFinite is the error for broken weights.
 var errNotFinite = errors.New("the network's outputs are not finite")
 
 // record locates the object of an image.
@@ -169,8 +170,8 @@ func (l *Locator) record(r *Record, im *preprocess.Image, p eval.Protocol) error
 	return nil
 }
 
-// topIoU is the greatest intersection over union with a true box among the first k
-// answers that name the right class; −1 if none does.
+// topIoU returns the largest intersection over union with a true box among those of the
+// first k detections that have the right class; −1 if none has.
 func (r *Record) topIoU(k int) float64 {
 	best := -1.0
 	for _, d := range r.Top[:min(k, len(r.Top))] {
@@ -181,7 +182,7 @@ func (r *Record) topIoU(k int) float64 {
 	return best
 }
 
-// share is the area of the largest true box as a share of the image's.
+// share returns the area of the largest true box as a share of the area of the image.
 func (r *Record) share() float64 {
 	most := 0.0
 	for _, b := range r.Truths {
@@ -190,7 +191,7 @@ func (r *Record) share() float64 {
 	return most / float64(r.W*r.H)
 }
 
-// decoded is an image, or why there is none.
+// decoded is an image, or the error that kept it from being decoded.
 type decoded struct {
 	index int
 	image *preprocess.Image
@@ -207,7 +208,7 @@ func decodeImage(d *dataset.Dataset, i int) decoded {
 	return im
 }
 
-// wilson is the 95 % confidence interval of a share.
+// wilson returns the 95 % confidence interval of a share.
 func wilson(wrong, n int) [2]float64 {
 	low, high := metrics.Wilson(wrong, n)
 	return [2]float64{low, high}

@@ -304,6 +304,10 @@ func TestEvaluateGoesOn(t *testing.T) {
 	o.OnImage = func(done, _ int) {
 		if first == 0 {
 			first = done
+			_, err := Evaluate(t.Context(), l, d, EvalOptions{Protocol: eval.Dense, Out: file, RunID: "a"})
+			if held, ok := errors.AsType[*HeldError](err); !ok || *held != (HeldError{Path: file, PID: os.Getpid()}) {
+				t.Errorf("a second run at the same time: %v, want a HeldError", err)
+			}
 		}
 	}
 	r, err := Evaluate(t.Context(), l, d, o)
@@ -319,22 +323,24 @@ func TestEvaluateGoesOn(t *testing.T) {
 	if errA != nil || errB != nil || !bytes.Equal(got, want) || r.MeanIoU == 0 {
 		t.Errorf("%s, want %s (%v, %v)", got, want, errA, errB)
 	}
-	for _, change := range []func(*EvalOptions, *dataset.Dataset){
-		func(o *EvalOptions, _ *dataset.Dataset) { o.RunID = "b" },
-		func(o *EvalOptions, _ *dataset.Dataset) { o.Protocol = eval.Centre },
-		func(_ *EvalOptions, d *dataset.Dataset) { d.Samples[0].Boxes[0].X0++ },
+	for want, change := range map[string]func(*EvalOptions, *dataset.Dataset){
+		"networks a, want b":             func(o *EvalOptions, _ *dataset.Dataset) { o.RunID = "b" },
+		"protocol dense, want centre":    func(o *EvalOptions, _ *dataset.Dataset) { o.Protocol = eval.Centre },
+		"other boxes on the same images": func(_ *EvalOptions, d *dataset.Dataset) { d.Samples[0].Boxes[0].X0++ },
 	} {
 		other, data := o, squares(t, "squares", 9, 4)
 		change(&other, data)
-		if _, err := Evaluate(t.Context(), l, data, other); err == nil || !strings.Contains(err.Error(), "another run") {
-			t.Errorf("another run: %v", err)
+		_, err := Evaluate(t.Context(), l, data, other)
+		if e, ok := errors.AsType[*OtherRunError](err); !ok || e.Path != file || !strings.Contains(err.Error(), "results of another run: "+want) {
+			t.Errorf("another run: %v, want an OtherRunError: %s", err, want)
 		}
 	}
 	if err := os.WriteFile(file, []byte("notes\n"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Evaluate(t.Context(), l, d, o); err == nil || !strings.Contains(err.Error(), "not a file of localisation results") {
-		t.Errorf("another file: %v", err)
+	_, err = Evaluate(t.Context(), l, d, o)
+	if e, ok := errors.AsType[*FormatError](err); !ok || e.Line != 1 || !strings.Contains(err.Error(), "not a file of localisation results") {
+		t.Errorf("another file: %v, want a FormatError", err)
 	}
 	if text, _ := os.ReadFile(file); string(text) != "notes\n" {
 		t.Error("another file was written to")
@@ -364,7 +370,7 @@ func TestUnfitNetworks(t *testing.T) {
 		}
 	}
 	l := locator(t, 0, vgg.PCR, vgg.PCR)
-	if _, err := Evaluate(t.Context(), l, squares(t, "s", 2), EvalOptions{}); err == nil || !strings.Contains(err.Error(), "central crop of several") {
+	if _, err := Evaluate(t.Context(), l, squares(t, "s", 2), EvalOptions{}); err == nil || !strings.Contains(err.Error(), "several networks or scales with the centre protocol") {
 		t.Errorf("%v", err)
 	}
 	l = locator(t, 0, vgg.PCR)
@@ -381,6 +387,35 @@ func TestUnfitNetworks(t *testing.T) {
 		if _, err := Evaluate(t.Context(), l, squares(t, "s", 2), EvalOptions{Protocol: protocol}); !errors.Is(err, errNotFinite) {
 			t.Errorf("broken weights: %v", err)
 		}
+	}
+}
+
+// A run goes on with a file of the first version.
+func TestFirstVersion(t *testing.T) {
+	text, err := os.ReadFile("testdata/version1.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "r.jsonl")
+	if err := os.WriteFile(path, append(text, `{"image":3,"fi`...), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	records := make([]*Record, 4)
+	file, err := openResults(path, resultHeader{
+		Format: resultFormat, Run: "3b3cd4b13d711eeb@32, merge 0.8, weights f32", Protocol: eval.Centre, Data: "data/val",
+		Fingerprint: "0d8395241b3b8ca30d46d068e4336972b20f73cacec0bc7e50acb59f731f4d0c", Boxes: "53bb6ec9c4ef2af0", Images: 4, Classes: 2,
+	}, records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.close()
+	for i, r := range records {
+		if r == nil || r.Image != i || len(r.Truths) != 1 || r.Truths[0] != [4]float64{5, 6, 25, 30} || r.W+r.H != 76 {
+			t.Errorf("image %d: %+v", i, r)
+		}
+	}
+	if kept, err := os.ReadFile(path); err != nil || !bytes.Equal(kept, text) {
+		t.Errorf("%q, %v; want the file without the line that was cut off", kept, err)
 	}
 }
 
@@ -402,12 +437,18 @@ func FuzzResults(f *testing.F) {
 	d := &dataset.Dataset{Name: "d", Classes: []string{"red", "blue"}}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		records := make([]*Record, 2)
-		end, err := readResults(bytes.NewReader(text), h, records)
+		path := filepath.Join(t.TempDir(), "r.jsonl")
+		if err := os.WriteFile(path, text, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		file, err := openResults(path, h, records)
 		if err != nil {
 			return
 		}
-		if end > int64(len(text)) || end > 0 && text[end-1] != '\n' {
-			t.Fatalf("ends at %d of %d", end, len(text))
+		file.close()
+		kept, err := os.ReadFile(path)
+		if err != nil || len(kept) == 0 || kept[len(kept)-1] != '\n' {
+			t.Fatalf("%q is left: %v", kept, err)
 		}
 		readable := 0
 		for i, r := range records {

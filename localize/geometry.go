@@ -9,19 +9,19 @@ import (
 // corners is a box as x0, y0, x1, y1.
 type corners = [4]float64
 
-// encode is a box's centre, width and height.
+// encode returns the centre, the width and the height of a box.
 func encode(b corners) [4]float64 {
 	return [4]float64{(b[0] + b[2]) / 2, (b[1] + b[3]) / 2, b[2] - b[0], b[3] - b[1]}
 }
 
-// decode is the inverse of encode. A negative width or height is none.
+// decode is the inverse of encode. A negative width or height counts as 0.
 func decode(v [4]float64) corners {
 	w, h := math.Max(v[2], 0)/2, math.Max(v[3], 0)/2
 	return corners{v[0] - w, v[1] - h, v[0] + w, v[1] + h}
 }
 
-// toCrop takes a box in pixels of the stored image to coordinates of what the network
-// saw of it, in units of the crop's side: the crop covers [0,1] in both.
+// toCrop converts a box from pixels of the stored image to coordinates of the crop, in units
+// of its side: the crop covers [0,1] in x and in y.
 func toCrop(v dataset.View, b corners) corners {
 	sx, sy := float64(v.W)/float64(v.ImageW), float64(v.H)/float64(v.ImageH)
 	side := float64(v.Side)
@@ -48,7 +48,7 @@ func toImage(v dataset.View, c corners) corners {
 	}
 }
 
-// clip cuts a box to w by h, the result may be empty.
+// clip cuts a box to an image of w×h. The result may be empty.
 func clip(b corners, w, h float64) corners {
 	cut := func(x, most float64) float64 { return math.Min(math.Max(x, 0), most) }
 	return corners{cut(b[0], w), cut(b[1], h), cut(b[2], w), cut(b[3], h)}
@@ -56,14 +56,14 @@ func clip(b corners, w, h float64) corners {
 
 func area(b corners) float64 { return (b[2] - b[0]) * (b[3] - b[1]) }
 
-// usable tells whether a box is finite and not empty.
+// usable reports whether a box is finite and not empty.
 func usable(b corners) bool {
 	a := area(b)
 	return a > 0 && !math.IsInf(a, 0) && b[0] < b[2]
 }
 
-// predicted is the box that four outputs of the network give of a view, in pixels of the
-// image, cut to it.
+// predicted converts four outputs of the network for a view into a box in pixels of the
+// image, cut to the image.
 func predicted(v dataset.View, outputs []float32) corners {
 	var o [4]float64
 	for i := range o {

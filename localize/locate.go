@@ -21,7 +21,7 @@ type Net struct {
 	Scales []int // smallest sides Q, pixels; empty: the one that the weights name
 }
 
-// UsedScales are those that the network is run at.
+// UsedScales returns the scales that the network is run at.
 func (n Net) UsedScales() []int {
 	if len(n.Scales) == 0 {
 		return []int{n.Model.Preprocess.Resize}
@@ -33,46 +33,45 @@ func (n Net) UsedScales() []int {
 type Locator struct {
 	// Nets are the localisation networks, whose boxes are merged together (§A.2).
 	Nets []Net
-	// Classifiers rate the boxes, their posteriors averaged. They know the classes of the
-	// localisation networks, by the same names in any order. Without any, boxes are
-	// rated by the number of windows they come from, and there are boxes of classes only
-	// where they are asked for.
+	// Classifiers rate the boxes by the mean of their posteriors. Their classes must be those
+	// of the localisation networks, in any order. Without classifiers a box is rated by the
+	// number of windows that it comes from, and an answer names no classes of its own.
 	Classifiers []*vgg.Model
-	// Threshold is that of the match score, from which on boxes are not merged; 0: none
-	// are.
+	// Threshold is the match score from which on two boxes are not merged; 0: no boxes are
+	// merged.
 	Threshold float64
 }
 
-// Detection is a box that was predicted.
+// Detection is a predicted box.
 type Detection struct {
-	Class   int        `json:"index"` // −1: of no class in particular
+	Class   int        `json:"index"` // −1: no class in particular
 	Box     [4]float64 `json:"box"`   // x0, y0, x1, y1 in pixels of the image
 	Score   float64    `json:"score"` // see [Locator.Dense]
 	Windows int        `json:"windows"`
 }
 
-// Answer is what the dense protocol makes of an image.
+// Answer is the result of the dense protocol for an image.
 type Answer struct {
-	// Posterior is the classifiers' for the image, dense and averaged over the scales; nil
-	// without classifiers.
+	// Posterior (K) is the mean over classifiers and scales of the dense posteriors of the
+	// image; nil without classifiers.
 	Posterior []float32
 	windows   []window
 	locator   *Locator
-	merged    map[int][]merged // by class; by single-class regression the same of all
+	merged    map[int][]merged // by class; with single-class regression all are under 0
 }
 
-// window is a place of a network's output map.
+// window is one position of a network's output map, and the part of the image that it sees.
 type window struct {
 	view      dataset.View
-	outputs   []float32 // of the place
+	outputs   []float32 // of the localisation network
 	head      vgg.Regression
-	posterior []float32 // of the classifiers there; nil without
+	posterior []float32 // of the classifiers; nil without
 }
 
-// Classes are the names of the classes.
+// Classes returns the names of the classes.
 func (l *Locator) Classes() []string { return l.Nets[0].Model.Classes }
 
-// Check reports networks that can't be used together, and scales that are too small.
+// Check returns an error if the networks can't be used together or a scale is too small.
 func (l *Locator) Check() error {
 	if len(l.Nets) == 0 {
 		return errors.New("localize: no localisation network, want at least one")
@@ -109,8 +108,8 @@ func (l *Locator) Check() error {
 	return nil
 }
 
-// sameClasses tells whether classes are the same in the same order; ImageNet's go by
-// their names or by their synsets.
+// sameClasses reports whether a and b are the same classes in the same order. ImageNet's
+// classes may have their names or their synsets.
 func sameClasses(a, b []string) bool {
 	return slices.Equal(canonical(a), canonical(b))
 }
@@ -122,8 +121,8 @@ func canonical(classes []string) []string {
 	return classes
 }
 
-// order is where a classifier has each class of the localisation networks; nil if it
-// knows others.
+// order returns the classifier's index of each class of the localisation networks; nil if
+// the classifier has other classes.
 func (l *Locator) order(c *vgg.Model) []int {
 	known := canonical(c.Classes)
 	if len(known) != len(l.Classes()) {
@@ -138,7 +137,7 @@ func (l *Locator) order(c *vgg.Model) []int {
 	return order
 }
 
-// allScales are those of all networks, each once, in ascending order.
+// allScales returns the scales of all networks, each once, in ascending order.
 func (l *Locator) allScales() []int {
 	var all []int
 	for _, n := range l.Nets {
@@ -148,14 +147,14 @@ func (l *Locator) allScales() []int {
 	return slices.Compact(all)
 }
 
-// SingleClass tells whether all networks give one box whatever the class.
+// SingleClass reports whether all networks give one box, whatever the class.
 func (l *Locator) SingleClass() bool {
 	return !slices.ContainsFunc(l.Nets, func(n Net) bool { return n.Model.Localisation.Regression != vgg.SCR })
 }
 
-// Centre is the first protocol of the paper: the boxes of the central crop, at the first
-// scale of the first network, one of each class (by single-class regression the same for
-// all), cut to the image. Their score is 1.
+// Centre is the first protocol of the paper (§A.1): the first network sees the central crop
+// at its first scale. It returns one box for each class, cut to the image; with single-class
+// regression they are the same. Every score is 1.
 func (l *Locator) Centre(im *preprocess.Image) ([]Detection, error) {
 	n := l.Nets[0]
 	m := n.Model
@@ -183,14 +182,14 @@ func (l *Locator) Centre(im *preprocess.Image) ([]Detection, error) {
 	return found, nil
 }
 
-// Dense is the second protocol of the paper, as far as it doesn't depend on the class:
-// every network runs densely over the whole image at each of its scales, and every place
-// of the map whose window lies in the image gives a box relative to it; the classifiers
-// run likewise.
+// Dense is the second protocol of the paper (§A.2), up to the part that depends on the class.
+// Every network runs densely over the whole image at each of its scales. Every position of the
+// output map whose window lies in the image gives a box relative to that window. The
+// classifiers run in the same way.
 //
-// A box's score for a class is the sum of the classifiers' posteriors of that class in
-// the windows that it came from. A classifier whose windows lie elsewhere, since its input
-// has another size, gives those of its window whose centre is nearest.
+// The score of a box for a class is the sum of the classifiers' posteriors of that class in
+// the windows that the box comes from. A classifier with another input size has its windows at
+// other positions; the one whose centre is nearest counts.
 func (l *Locator) Dense(im *preprocess.Image) (*Answer, error) {
 	a := &Answer{locator: l, merged: map[int][]merged{}}
 	var maps [][]eval.ScoreMap // by classifier and scale
@@ -249,32 +248,32 @@ func finite(values []float32) bool {
 	return !slices.ContainsFunc(values, func(v float32) bool { return v-v != 0 })
 }
 
-// arrange puts the classes of a (K,places) map into another order.
-func arrange(values []float32, order []int, places int) []float32 {
+// arrange puts the classes of a (K,positions) map into another order.
+func arrange(values []float32, order []int, positions int) []float32 {
 	out := make([]float32, 0, len(values))
 	for _, k := range order {
-		out = append(out, values[k*places:(k+1)*places]...)
+		out = append(out, values[k*positions:(k+1)*positions]...)
 	}
 	return out
 }
 
-// within is how many of the places along a side have their windows in the image. All
-// have, unless the poolings leave over a part of the crop: 56 pixels pooled five times.
-func within(length, window, stride, places int) int {
-	return min((length-window)/stride+1, places)
+// within returns the number of positions along a side whose windows lie in the image. These
+// are all, unless pooling drops a part of the crop, as of 56 pixels pooled five times.
+func within(length, window, stride, positions int) int {
+	return min((length-window)/stride+1, positions)
 }
 
-// column is what a (K,places) map has at a place.
-func column(values []float32, places, at int) []float32 {
-	out := make([]float32, len(values)/places)
+// column returns the K values of a (K,positions) map at a position.
+func column(values []float32, positions, at int) []float32 {
+	out := make([]float32, len(values)/positions)
 	for k := range out {
-		out[k] = values[k*places+at]
+		out[k] = values[k*positions+at]
 	}
 	return out
 }
 
-// posteriorAt is that of the window of a map whose centre is nearest to a view's, at the
-// same scale.
+// posteriorAt returns the posterior (K) of the map's window whose centre is nearest to that
+// of the view. Both are at the same scale.
 func posteriorAt(s eval.ScoreMap, v dataset.View) []float32 {
 	nearest := func(corner, most int) int {
 		at := (float64(corner) + float64(v.Side-s.Window)/2) / float64(s.Stride)
@@ -283,8 +282,8 @@ func posteriorAt(s eval.ScoreMap, v dataset.View) []float32 {
 	return column(s.Posteriors, s.OH*s.OW, nearest(v.Y, s.OH)*s.OW+nearest(v.X, s.OW))
 }
 
-// Unmerged returns the box that every window predicts of a class, in the order of
-// networks, scales, rows and columns; empty ones are left out.
+// Unmerged returns the box that each window predicts for a class, in the order of networks,
+// scales, rows and columns. Empty boxes are left out.
 func (a *Answer) Unmerged(class int) []Detection {
 	return a.detections(class, a.boxes(class))
 }
@@ -305,8 +304,8 @@ func (a *Answer) Boxes(class int) []Detection {
 	return found
 }
 
-// Top returns the best box of each of the k classes most probable in the image, in their
-// order. A class without a usable box is left out.
+// Top returns the best box of each of the k most probable classes, most probable first. A
+// class without a usable box is left out.
 func (a *Answer) Top(k int) []Detection {
 	var top []Detection
 	for _, c := range metrics.TopK(a.Posterior, k) {
@@ -317,7 +316,7 @@ func (a *Answer) Top(k int) []Detection {
 	return top
 }
 
-// boxes are what the windows predict of a class, without the empty ones.
+// boxes returns the boxes that the windows predict for a class, without the empty ones.
 func (a *Answer) boxes(class int) []merged {
 	var boxes []merged
 	for i, w := range a.windows {
@@ -329,7 +328,7 @@ func (a *Answer) boxes(class int) []merged {
 	return boxes
 }
 
-// detections rates boxes.
+// detections computes the scores of boxes for a class.
 func (a *Answer) detections(class int, boxes []merged) []Detection {
 	var found []Detection
 	for _, b := range boxes {

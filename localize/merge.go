@@ -6,34 +6,33 @@ import (
 	"github.com/verydeep/vgg/metrics"
 )
 
-// MergeThreshold is the match score from which on boxes are left apart, unless another
-// is given.
+// MergeThreshold is the default match score from which on boxes are not merged.
 const MergeThreshold = 0.8
 
-// MatchScore tells how far two boxes are from being one: the distance between their
-// centres, in units of the side of a square as large as the two are on average, plus
-// 1 − IoU. It is 0 of equal boxes, and doesn't change with the scale of the image.
+// MatchScore returns how far apart two boxes are: the distance between their centres, in
+// units of the side of a square of their mean area, plus 1 − IoU. It is 0 for equal boxes, and
+// doesn't change with the scale of the image.
 //
-// Sermanet et al. (2014) take "the sum of the distance between centers of the two
-// bounding boxes and the intersection area of the boxes", without units or scale; since
-// the least score merges, the overlap can only count against it.
+// Deviation: Sermanet et al. (2014) take "the sum of the distance between centers of the two
+// bounding boxes and the intersection area of the boxes", without units or scale. As the
+// lowest score is merged first, a larger overlap must lower the score.
 func MatchScore(a, b [4]float64) float64 {
 	dx, dy := (a[0]+a[2]-b[0]-b[2])/2, (a[1]+a[3]-b[1]-b[3])/2
 	return math.Hypot(dx, dy)/math.Sqrt((area(a)+area(b))/2) + 1 - metrics.IoU(a, b)
 }
 
-// merged is a box and the windows that it came from, by index.
+// merged is a box and the indices of the windows that it comes from.
 type merged struct {
 	box     corners
 	windows []int
 }
 
-// merge merges boxes greedily (Sermanet et al. 2014): while the two that match best do so
-// with a score below the threshold, the average of their corners replaces them. Of equal
-// scores the pair that comes first counts. Boxes must be usable.
+// merge merges boxes greedily (Sermanet et al. 2014): as long as the lowest match score of
+// two boxes is below the threshold, the mean of their corners replaces the two. Of equal scores
+// the first pair is merged. All boxes must be usable.
 //
-// Each box keeps its best partner among those behind it, so that a step compares one box
-// with the others, not all with all.
+// Each box keeps its best partner among the later ones, so that a step compares one box with
+// the others rather than all with all.
 func merge(boxes []merged, threshold float64) []merged {
 	m := merger{boxes: append([]merged(nil), boxes...), partner: make([]int, len(boxes)), score: make([]float64, len(boxes))}
 	for i := range m.boxes {
@@ -61,12 +60,12 @@ func merge(boxes []merged, threshold float64) []merged {
 }
 
 type merger struct {
-	boxes   []merged  // one without windows is gone
-	partner []int     // of each box, the best behind it; -1: none
-	score   []float64 // of the two
+	boxes   []merged  // a box without windows has been merged into another
+	partner []int     // of each box, the best match among the later ones; −1: none
+	score   []float64 // of box and partner
 }
 
-// match finds box i's partner.
+// match finds the partner of box i.
 func (m *merger) match(i int) {
 	m.partner[i] = -1
 	if m.boxes[i].windows == nil {
@@ -77,7 +76,7 @@ func (m *merger) match(i int) {
 	}
 }
 
-// offer makes j the partner of i, if both are there and match better than i with its own.
+// offer makes j the partner of i if they match better than i and its present partner.
 func (m *merger) offer(i, j int) {
 	if m.boxes[i].windows == nil || m.boxes[j].windows == nil {
 		return
@@ -87,7 +86,7 @@ func (m *merger) offer(i, j int) {
 	}
 }
 
-// join replaces boxes i and j, i < j, by their average, in i's place.
+// join replaces box i by the mean of boxes i and j, i < j, and removes box j.
 func (m *merger) join(i, j int) {
 	a, b := &m.boxes[i], &m.boxes[j]
 	for k := range a.box {

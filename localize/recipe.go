@@ -5,13 +5,13 @@ import (
 	"github.com/verydeep/vgg/train"
 )
 
-// PaperRecipe returns the paper's recipe (§A.1) for a classification network with these
-// options, in the file named, that was tested at smallest side scale: all of it but the
-// last layer is taken, the learning rate begins with 1e-3, S is that scale, and the rest
-// is as in classification. The paper's are D at S = 256 and at S = 384.
+// PaperRecipe returns the paper's recipe (§A.1) for the classification network with the
+// options o in the file, which was tested at the given scale. All layers but the last are
+// initialised from it, the learning rate begins at 1e-3, S is the scale, and the rest is as in
+// classification. The paper trains D at S = 256 and at S = 384.
 //
-// [ConnectedOnly] is what its variant freezes, in which fc6, fc7 and the new last layer
-// are learnt alone.
+// In the paper's other variant only fc6, fc7 and the new last layer learn: set Freeze to
+// [ConnectedOnly].
 func PaperRecipe(file string, o vgg.Options, scale int) train.Recipe {
 	r := train.PaperRecipe()
 	r.Config, r.Width, r.FC, r.Input, r.Dropout = o.Config, o.Width, o.FC, o.Input, o.Dropout
@@ -24,5 +24,5 @@ func PaperRecipe(file string, o vgg.Options, scale int) train.Recipe {
 	return r
 }
 
-// ConnectedOnly is a recipe's Freeze that leaves the fully connected layers to learn.
+// ConnectedOnly returns the Freeze of a recipe in which only fully connected layers learn.
 func ConnectedOnly() []string { return []string{"conv*"} }

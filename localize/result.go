@@ -9,9 +9,9 @@ import (
 	"github.com/verydeep/vgg/metrics"
 )
 
-// Result is what an evaluation came to. Its JSON keys are those of
-// `vgg localize eval --json`. A box counts if its intersection over union with a true
-// box of the image's class is above one half.
+// Result is the result of an evaluation. Its JSON keys are those of
+// `vgg localize eval --json`. A box is right if its intersection over union with a true box of
+// the image's class is above one half. Errors are fractions.
 type Result struct {
 	Data       string        `json:"data"`
 	Protocol   eval.Protocol `json:"protocol"`
@@ -19,12 +19,12 @@ type Result struct {
 	Unreadable int           `json:"unreadable"`
 	Without    int           `json:"without_box"` // images without a box of their class, left out
 
-	// Given the class: the share of images whose box for their own class misses.
+	// Error is the share of images whose box for their own class is wrong.
 	Error   float64    `json:"gt_class_error"`
 	Range   [2]float64 `json:"gt_class_interval"` // 95 % confidence interval (Wilson)
 	MeanIoU float64    `json:"mean_iou"`
 
-	// Top1 and Top5 are of boxes merged and rated by classifiers; nil otherwise.
+	// Top1 and Top5 are nil without classifiers, and with the centre protocol.
 	Top1 *TopError `json:"top1"`
 	Top5 *TopError `json:"top5"`
 
@@ -36,21 +36,21 @@ type Result struct {
 	Records []*Record `json:"-"` // of all images, in the set's order
 }
 
-// TopError is the error of an answer of several classes, each with a box.
+// TopError is the error of answers with one or five classes, each with a box.
 type TopError struct {
-	Error      float64    `json:"localisation_error"` // the right class with a right box is not among them
+	Error      float64    `json:"localisation_error"` // share of images without the right class and a right box for it
 	Range      [2]float64 `json:"localisation_interval"`
-	ClassError float64    `json:"classification_error"` // the right class is not among them
+	ClassError float64    `json:"classification_error"` // share of images without the right class
 }
 
-// Baseline is what a rule comes to that looks at no pixel.
+// Baseline is the result of a rule that looks at no pixels.
 type Baseline struct {
 	Name    string  `json:"name"`
 	Error   float64 `json:"gt_class_error"`
 	MeanIoU float64 `json:"mean_iou"`
 }
 
-// ClassError is one class's share of the result, given the class; NaN without images,
+// ClassError is the result for the images of one class. Without images it is NaN, which is
 // null in JSON.
 type ClassError struct {
 	Class   string  `json:"class"`
@@ -59,7 +59,8 @@ type ClassError struct {
 	MeanIoU float64 `json:"mean_iou"`
 }
 
-// SizeError is the share of the images whose largest true box covers From … To of them.
+// SizeError is the result for the images of whose area the largest true box covers a share of
+// From to To.
 type SizeError struct {
 	From    float64 `json:"from"`
 	To      float64 `json:"to"`
@@ -94,10 +95,10 @@ func (s SizeError) MarshalJSON() ([]byte, error) {
 	}{plain(s), metrics.OrNil(s.Error), metrics.OrNil(s.MeanIoU)})
 }
 
-// sizeBounds divide the images by the share of them that the box covers.
+// sizeBounds are the bounds of the shares in [SizeError].
 var sizeBounds = []float64{0, 0.1, 0.25, 0.5, 0.75, 1}
 
-// tally counts boxes.
+// tally counts wrong boxes and adds up intersections over union.
 type tally struct {
 	n, missed int
 	iou       float64
@@ -114,7 +115,7 @@ func (t *tally) add(iou float64) {
 func (t *tally) error() float64 { return float64(t.missed) / float64(t.n) } // NaN of none
 func (t *tally) mean() float64  { return t.iou / float64(t.n) }
 
-// result sums the records up.
+// result computes the result from the records of all images.
 func (l *Locator) result(data *dataset.Dataset, records []*Record, left int, labels []int, p eval.Protocol) (*Result, error) {
 	r := &Result{Data: data.Name, Protocol: p, Without: left, Records: records, Bad: []BadImage{}}
 	head := l.Nets[0].Model.Localisation
@@ -128,7 +129,8 @@ func (l *Locator) result(data *dataset.Dataset, records []*Record, left int, lab
 	}
 	var all tally
 	classes, sizes, rules := make([]tally, len(l.Classes())), make([]tally, len(sizeBounds)-1), make([]tally, len(baselines))
-	var top, right [topClasses + 1]int // wrong by the first k answers: boxes, classes
+	// Images whose first k classes don't have the right one with a right box; the right one.
+	var wrongBox, wrongClass [topClasses + 1]int
 	ranked := true
 	for _, rec := range records {
 		if rec.Error != "" {
@@ -151,10 +153,10 @@ func (l *Locator) result(data *dataset.Dataset, records []*Record, left int, lab
 		for _, k := range []int{1, topClasses} {
 			iou := rec.topIoU(k)
 			if !metrics.Located(iou) {
-				top[k]++
+				wrongBox[k]++
 			}
 			if iou < 0 {
-				right[k]++
+				wrongClass[k]++
 			}
 		}
 	}
@@ -165,7 +167,7 @@ func (l *Locator) result(data *dataset.Dataset, records []*Record, left int, lab
 	r.Error, r.Range, r.MeanIoU = all.error(), wilson(all.missed, all.n), all.mean()
 	if ranked {
 		of := func(k int) *TopError {
-			return &TopError{float64(top[k]) / float64(all.n), wilson(top[k], all.n), float64(right[k]) / float64(all.n)}
+			return &TopError{float64(wrongBox[k]) / float64(all.n), wilson(wrongBox[k], all.n), float64(wrongClass[k]) / float64(all.n)}
 		}
 		r.Top1, r.Top5 = of(1), of(topClasses)
 	}

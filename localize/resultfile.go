@@ -1,23 +1,29 @@
 package localize
 
 import (
-	"bufio"
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/journal"
+	"github.com/verydeep/vgg/internal/lockfile"
+)
+
+// Errors of result files.
+type (
+	// HeldError is the error for a result file that another run is writing.
+	HeldError = lockfile.HeldError
+	// OtherRunError is the error for a result file of another run.
+	OtherRunError = journal.OtherRunError
+	// FormatError is the error for a file that is no result file, or a damaged one.
+	FormatError = journal.FormatError
 )
 
 const resultFormat = "vgg localisation 1"
 
-// resultHeader identifies the run that a result file is of.
+// resultHeader identifies the run that made a result file.
 type resultHeader struct {
 	Format      string        `json:"format"`
 	Run         string        `json:"run"` // networks and how they are run
@@ -29,7 +35,27 @@ type resultHeader struct {
 	Classes     int           `json:"classes"` // of the networks
 }
 
-// boxesHash identifies the boxes of a set.
+// difference says in which respect h is the header of another run than want; "" of the same
+// run.
+func (h resultHeader) difference(want resultHeader) string {
+	switch {
+	case h.Run != want.Run:
+		return fmt.Sprintf("networks %s, want %s", h.Run, want.Run)
+	case h.Protocol != want.Protocol:
+		return fmt.Sprintf("protocol %v, want %v", h.Protocol, want.Protocol)
+	case h.Images != want.Images:
+		return fmt.Sprintf("data of %d images, want %d", h.Images, want.Images)
+	case h.Fingerprint != want.Fingerprint || h.Data != want.Data:
+		return fmt.Sprintf("data %s with fingerprint %.12s, want %s with %.12s", h.Data, h.Fingerprint, want.Data, want.Fingerprint)
+	case h.Boxes != want.Boxes:
+		return "other boxes on the same images"
+	case h.Classes != want.Classes:
+		return fmt.Sprintf("%d classes, want %d", h.Classes, want.Classes)
+	}
+	return ""
+}
+
+// boxesHash returns a hash of the boxes of sets.
 func boxesHash(sets ...*dataset.Dataset) string {
 	h := sha256.New()
 	for _, d := range sets {
@@ -43,100 +69,51 @@ func boxesHash(sets ...*dataset.Dataset) string {
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
-// textHash is a short hash of a text.
-func textHash(text string) string {
-	sum := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(sum[:8])
-}
+// resultFile is a result file: a header and then a line for each image that is done.
+type resultFile struct{ lines *journal.File }
 
-// resultFile holds a header and then a line for each image that is done.
-type resultFile struct {
-	path string
-	f    *os.File
-}
-
-// openResults opens the result file of a run, and puts what it holds into records; where
-// there is none, it begins one. A last line that was cut off goes. A file of another run
-// is an error.
+// openResults opens the result file of a run, and puts what it holds into records; if there
+// is none, it makes one. The error is a [*HeldError], an [*OtherRunError] or a [*FormatError]
+// if the file isn't this run's to write.
 func openResults(path string, h resultHeader, records []*Record) (*resultFile, error) {
-	fail := func(err error) (*resultFile, error) { return nil, fmt.Errorf("localize: results %s: %w", path, err) }
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
-	if err != nil {
-		return nil, fmt.Errorf("localize: results: %w", err)
-	}
-	end, err := readResults(f, h, records)
-	if err == nil {
-		if err = f.Truncate(end); err == nil {
-			_, err = f.Seek(end, io.SeekStart)
-		}
-	}
-	r := &resultFile{path, f}
-	if err == nil && end == 0 {
-		err = r.write(h)
-	}
-	if err != nil {
-		f.Close()
-		return fail(err)
-	}
-	return r, nil
-}
-
-// readResults reads a result file into records, and returns where its last whole line
-// ends: 0 of an empty one.
-func readResults(f io.Reader, h resultHeader, records []*Record) (end int64, err error) {
-	in := bufio.NewReaderSize(f, 1<<16)
-	for number := 1; ; number++ {
-		text, err := in.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			if want := []byte(`{"format":"` + resultFormat); number == 1 && !bytes.HasPrefix(want, text[:min(len(text), len(want))]) {
-				return 0, errors.New("not a file of localisation results")
-			}
-			return end, nil
-		}
-		if err != nil {
-			return 0, err
-		}
-		if number == 1 {
-			var was resultHeader
-			if err := json.Unmarshal(text, &was); err != nil || was.Format != resultFormat {
-				return 0, errors.New("line 1: not a file of localisation results")
-			}
-			if was != h {
-				return 0, fmt.Errorf("it is of another run: %s on %s, want %s on %s: another file keeps both", was.Run, was.Data, h.Run, h.Data)
-			}
-		} else {
-			r := &Record{}
-			if err := json.Unmarshal(text, r); err != nil {
-				return 0, fmt.Errorf("line %d: %w", number, err)
-			}
+	kind := journal.Kind[resultHeader, Record]{
+		Format:     resultFormat,
+		Name:       "a file of localisation results",
+		Holds:      "results",
+		Header:     func(resultHeader) error { return nil }, // Difference compares all of it
+		Difference: resultHeader.difference,
+		Line: func(r Record, _ journal.Place) error {
 			if r.Image < 0 || r.Image >= len(records) || r.Label < 0 || r.Label >= h.Classes || r.W < 1 || r.H < 1 || len(r.Truths) == 0 || r.Error != "" {
-				return 0, fmt.Errorf("line %d: image %d of %d, want a record of one", number, r.Image, len(records))
+				return fmt.Errorf("image %d, want a whole record of one of %d", r.Image, len(records))
 			}
-			records[r.Image] = r
-		}
-		end += int64(len(text))
+			records[r.Image] = &r
+			return nil
+		},
 	}
-}
-
-func (r *resultFile) write(v any) error {
-	line, err := json.Marshal(v)
+	lines, err := kind.Resume(path, h)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("localize: %w", err)
 	}
-	_, err = r.f.Write(append(line, '\n'))
-	return err
+	return &resultFile{lines}, nil
 }
 
-// add writes an image's line. Unreadable images are tried again by the next run.
+// add writes an image's line. It writes none for an unreadable image, which the next run
+// tries again.
 func (r *resultFile) add(rec *Record) error {
 	if rec.Error != "" {
 		return nil
 	}
-	if err := r.write(rec); err != nil {
+	if _, err := r.lines.Append(rec); err != nil {
 		return fmt.Errorf("localize: results: %w", err)
 	}
 	return nil
 }
 
-func (r *resultFile) sync() error { return r.f.Sync() }
-func (r *resultFile) close()      { r.f.Close() }
+func (r *resultFile) sync() error {
+	if err := r.lines.Sync(); err != nil {
+		return fmt.Errorf("localize: results: %w", err)
+	}
+	return nil
+}
+
+func (r *resultFile) close() { r.lines.Close() }

@@ -6,22 +6,22 @@ import (
 	"strings"
 )
 
-// Rule says what training makes of a box of which the crop shows a part only.
+// Rule chooses the training target when the crop shows only a part of the box.
 type Rule struct {
-	// Clip cuts the box to the crop: the network learns to frame what it sees. Otherwise
-	// the box stays whole, and the network learns to tell where it ends beyond the crop.
+	// Clip cuts the box to the crop: the network learns to frame what it sees. Otherwise the
+	// box stays whole, and the network learns where it ends beyond the crop.
 	Clip bool
-	// MinShare is the least share of the box's area that the crop must show: with less,
-	// the image teaches nothing at that iteration (its loss is 0, and it counts among the
-	// images of the mini-batch).
+	// MinShare is the least share of the box's area that the crop must show. If the crop
+	// shows less, the image has loss 0 at that iteration, and counts among the images of the
+	// mini-batch.
 	MinShare float64
 }
 
-// DefaultRule leaves boxes whole and passes over crops that show less than half of the
-// box, as Sermanet et al. (2014) do. The paper doesn't tell its own.
+// DefaultRule leaves boxes whole and skips crops that show less than half of the box, as
+// Sermanet et al. (2014) do. The paper doesn't state its rule.
 func DefaultRule() Rule { return Rule{MinShare: 0.5} }
 
-// String is the rule's name: whole or clip, a colon and the least share.
+// String returns the name of the rule: whole or clip, a colon and the least share.
 func (r Rule) String() string {
 	name := "whole"
 	if r.Clip {
@@ -30,8 +30,7 @@ func (r Rule) String() string {
 	return name + ":" + strconv.FormatFloat(r.MinShare, 'g', -1, 64)
 }
 
-// ParseRule reads a rule's name; the share may be left out, and is then that of
-// [DefaultRule].
+// ParseRule parses the name of a rule. Without a share, it is that of [DefaultRule].
 func ParseRule(text string) (Rule, error) {
 	r := DefaultRule()
 	name, share, given := strings.Cut(text, ":")
@@ -46,8 +45,8 @@ func ParseRule(text string) (Rule, error) {
 	return r, nil
 }
 
-// apply is what the network is to give of a box in the crop's coordinates; ok is false
-// if the crop shows too little of it.
+// apply returns the training target for a box in the coordinates of the crop, and the area
+// that the crop shows; ok is false if that is too little.
 func (r Rule) apply(c corners) (target corners, shown float64, ok bool) {
 	seen := clip(c, 1, 1)
 	shown = area(seen)

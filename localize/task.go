@@ -9,20 +9,20 @@ import (
 	"github.com/verydeep/vgg/nn"
 )
 
-// Task is box regression as what [train.Run] learns. The target of an image is the box
-// of its class of which the crop shows most, as the rule has it; boxes of other classes
-// and those marked difficult are none of its own. The loss is Euclidean, ½·Σ (output −
-// target)², of centre, width and height in units of the crop's side; a mini-batch's is
-// the mean over its N images, so that its sum is Caffe's 1/(2N)·Σ‖·‖². By PCR only the
-// four outputs of the image's class take part.
+// Task is box regression as a task of [train.Run]. The target for an image is the box of its
+// class that shows the largest area in the crop, as the rule changes it; boxes of other classes
+// and boxes marked difficult don't count. The loss of an image is ½·Σ (output − target)² over
+// centre, width and height in units of the crop's side; that of a mini-batch is the mean over
+// its N images, as Caffe's Euclidean loss 1/(2N)·Σ‖·‖². With PCR only the four outputs of the
+// image's class take part.
 type Task struct {
 	head     vgg.Localisation
 	rule     Rule
 	identity string
 }
 
-// NewTask returns the task of a regression over the boxes of training images, to which
-// head's mean boxes belong, and of validation images, which may be nil.
+// NewTask returns the task for training and validation images; val may be nil. The mean boxes
+// of head are those of the training images.
 func NewTask(head vgg.Localisation, rule Rule, train, val *dataset.Dataset) *Task {
 	head.Rule = rule.String()
 	return &Task{head, rule, fmt.Sprintf("%s, box rule %s, boxes %s", head.Regression, rule, boxesHash(train, val))}
@@ -34,7 +34,7 @@ func (t *Task) Localisation() *vgg.Localisation { return &t.head }
 // Identity implements [train.Task]: regression, rule and a hash of the boxes.
 func (t *Task) Identity() string { return t.identity }
 
-// slot is where the outputs for a class begin.
+// slot returns the index of the first of the four outputs for a class.
 func slot(r vgg.Regression, class int) int {
 	if r == vgg.SCR {
 		return 0
@@ -53,7 +53,8 @@ func (t *Task) Loss(s dataset.Sample, v dataset.View, outputs, d []float32, scal
 	return nn.SquaredLoss(outputs[at:at+4], target[:], scale, d[at:at+4])
 }
 
-// target is what the network is to give of a view of a sample.
+// target returns the outputs that the network should give for a view of a sample; ok is false
+// if there are none.
 func (t *Task) target(s dataset.Sample, v dataset.View) (target [4]float32, ok bool) {
 	most := -1.0
 	for _, b := range truths(s) {
@@ -69,15 +70,14 @@ func (t *Task) target(s dataset.Sample, v dataset.View) (target [4]float32, ok b
 	return target, ok
 }
 
-// IoU implements [train.Task]: that of the box of the sample's class, cut to the image,
-// and the box of the class that it is most like.
+// IoU implements [train.Task]: the intersection over union of the predicted box of the
+// sample's class, cut to the image, with the true box that it overlaps most.
 func (t *Task) IoU(s dataset.Sample, v dataset.View, outputs []float32) float64 {
 	at := slot(t.head.Regression, s.Label)
 	return bestIoU(predicted(v, outputs[at:at+4]), truths(s))
 }
 
-// truths are the boxes of a sample that count: those of its own class that aren't marked
-// difficult.
+// truths returns the true boxes of a sample: those of its class that aren't marked difficult.
 func truths(s dataset.Sample) []corners {
 	var boxes []corners
 	for _, b := range s.Boxes {
@@ -88,8 +88,8 @@ func truths(s dataset.Sample) []corners {
 	return boxes
 }
 
-// bestIoU is the intersection over union of a box and that one of others which it is
-// most like; 0 of none.
+// bestIoU returns the largest intersection over union of b with one of the others; 0 without
+// others.
 func bestIoU(b corners, others []corners) float64 {
 	best := 0.0
 	for _, o := range others {

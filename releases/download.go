@@ -10,6 +10,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/atomicfile"
 )
 
 // download fetches one address into a file, which it goes on with if an earlier attempt
@@ -167,7 +169,11 @@ func (d *download) write(body io.Reader, start int64, o origin) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(d.originFile(), text, 0o666); err != nil {
+	err = atomicfile.Write(d.originFile(), func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	f, err := os.OpenFile(d.part, os.O_CREATE|os.O_WRONLY, 0o666)

@@ -19,6 +19,8 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/internal/atomicfile"
+	"github.com/verydeep/vgg/internal/lockfile"
 )
 
 // Options say where releases come from and where they go.
@@ -93,6 +95,9 @@ func Path(dir string, r vgg.Release) string {
 	return filepath.Join(dir, Name(r)+"-"+r.Source+".safetensors")
 }
 
+// HeldError is the error for a release that another process is downloading.
+type HeldError = lockfile.HeldError
+
 // Pull returns the path of a release in the folder, as a file that [vgg.Open] opens. What
 // isn't there is downloaded, going on where an earlier attempt stopped, checked,
 // converted, and only then put there under its name. A file whose hash is wrong is
@@ -120,6 +125,14 @@ func Pull(ctx context.Context, r vgg.Release, o Options) (string, error) {
 	}
 	file := filepath.Join(downloads, filepath.Base(r.File))
 	d := download{address: address, part: file + ".part", client: o.client(), progress: o.progress}
+	release, err := lockfile.Beside(file)
+	if err != nil {
+		return fail(err)
+	}
+	defer release()
+	if _, err := os.Stat(path); err == nil { // another process has just ended
+		return path, nil
+	}
 	if err := d.run(ctx, r.SHA256 != "" || r.MD5 != ""); err != nil {
 		return fail(err)
 	}
@@ -128,7 +141,7 @@ func Pull(ctx context.Context, r vgg.Release, o Options) (string, error) {
 		return fail(err)
 	}
 	// Its name is part of what it is known by.
-	if err := os.Rename(d.part, file); err != nil {
+	if err := atomicfile.Rename(d.part, file); err != nil {
 		return fail(err)
 	}
 	d.forget()

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/internal/lockfile"
 )
 
 // tiny is a release of a tiny network, and the file of it that torch.save wrote.
@@ -147,6 +148,27 @@ func TestPull(t *testing.T) {
 	s.Close()
 	if again, err := Pull(t.Context(), r, Options{Dir: dir, Offline: true}); err != nil || again != path {
 		t.Errorf("%s, %v", again, err)
+	}
+}
+
+// What one process downloads, another doesn't: it is told the first one's process.
+func TestOneProcessDownloads(t *testing.T) {
+	r, data := tiny(t)
+	s, dir := serve(t, data), t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "downloads"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	release, err := lockfile.Beside(filepath.Join(dir, "downloads", filepath.Base(r.File)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = pull(t, s, r, dir)
+	if held, ok := errors.AsType[*HeldError](err); !ok || held.PID != os.Getpid() || len(s.requests) != 0 {
+		t.Errorf("%v after %d requests, want a HeldError", err, len(s.requests))
+	}
+	release()
+	if _, err := pull(t, s, r, dir); err != nil {
+		t.Error(err)
 	}
 }
 

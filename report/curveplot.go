@@ -1,12 +1,12 @@
 package report
 
 import (
+	"errors"
 	"fmt"
 	"image/color"
 	"io"
+	"io/fs"
 	"math"
-	"os"
-	"path/filepath"
 	"strconv"
 
 	xfont "golang.org/x/image/font"
@@ -17,6 +17,8 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
+
+	"github.com/verydeep/vgg/internal/atomicfile"
 )
 
 // Size of the picture in pixels, and its density: pixels an inch, for lengths in
@@ -71,33 +73,14 @@ var (
 	greenColor = color.RGBA{0x00, 0x9e, 0x73, 0xff}
 )
 
-// WritePNG writes the curve as EncodePNG draws it to the file at path, which
-// it replaces only once the whole picture is written.
-func (c Curve) WritePNG(path string) (err error) {
-	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
+// WritePNG writes the picture of EncodePNG to the file at path. An earlier file stays until
+// the whole picture is written.
+func (c Curve) WritePNG(path string) error {
+	err := atomicfile.Write(path, c.EncodePNG)
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
 		return fmt.Errorf("report: curve: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			file.Close()
-			os.Remove(file.Name())
-		}
-	}()
-	if err := c.EncodePNG(file); err != nil {
-		return err
-	}
-	// CreateTemp's files are their owner's alone.
-	if err := file.Chmod(0o644); err != nil {
-		return fmt.Errorf("report: curve: %w", err)
-	}
-	if err := file.Close(); err != nil {
-		return fmt.Errorf("report: curve: %w", err)
-	}
-	if err := os.Rename(file.Name(), path); err != nil {
-		return fmt.Errorf("report: curve: %w", err)
-	}
-	return nil
+	return err
 }
 
 // EncodePNG draws the curve as a PNG of 1200×500 pixels: on the left the

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/weights"
 )
 
@@ -101,7 +102,7 @@ func openCheckpoint(dir string, log *slog.Logger) (*weights.File, state, error) 
 		}
 		if i < len(paths)-1 {
 			log.Warn("damaged checkpoint put aside, going back to the one before", "error", err)
-			if err := os.Rename(path, path+".damaged"); err != nil {
+			if err := atomicfile.Rename(path, path+".damaged"); err != nil {
 				log.Warn("damaged checkpoint can't be renamed", "error", err)
 			}
 		}

@@ -9,24 +9,35 @@ import (
 	"github.com/verydeep/vgg/internal/lockfile"
 )
 
-// LockFile is in a run directory while a run is under way there. It names the process,
-// and the system's lock on it ends with that, however it ends.
+// LockFile is in a run directory while a run is writing there. It holds the number of the
+// process. The system drops the lock when the process ends, for whatever reason.
 const LockFile = "lock"
 
-// lockRun keeps other runs out of a run directory, which must be there, until release is
-// called. On file systems that know no locks it only warns.
+// HeldError is the error for a run directory that another run is writing.
+type HeldError = lockfile.HeldError
+
+// Held returns a [*HeldError] if a run is writing the run directory dir.
+func Held(dir string) error { return ofDir(dir, lockfile.Check(filepath.Join(dir, LockFile))) }
+
+// lockRun keeps other runs out of a run directory, which must exist, until release is
+// called. On a file system without locks it only warns.
 func lockRun(dir string, log *slog.Logger) (release func(), err error) {
 	path := filepath.Join(dir, LockFile)
 	release, err = lockfile.Take(path)
-	var held *lockfile.HeldError
-	switch {
-	case errors.As(err, &held):
-		return nil, fmt.Errorf("train: run directory %s: another run is under way there%s: wait for its end, or take another directory", dir, held.Holder())
-	case errors.Is(err, lockfile.ErrUnsupported):
+	if errors.Is(err, lockfile.ErrUnsupported) {
 		log.Warn("the run directory can't be locked: take care that no other run uses it", "file", path, "error", err)
 		return func() {}, nil
-	case err != nil:
-		return nil, fmt.Errorf("train: run directory: %w", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("train: run directory %w", ofDir(dir, err))
 	}
 	return release, nil
+}
+
+// ofDir makes an error about the lock one about its directory.
+func ofDir(dir string, err error) error {
+	if held, ok := errors.AsType[*HeldError](err); ok {
+		return &HeldError{Path: dir, PID: held.PID}
+	}
+	return err
 }

@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,9 +28,9 @@ func TestOneRunInADirectory(t *testing.T) {
 			if err == nil {
 				t.Fatalf("resume %v: a second run in the directory", resume)
 			}
-			want := "holds"
-			if resume {
-				want = fmt.Sprintf("run directory %s: another run is under way there (process %d)", o.Dir, os.Getpid())
+			want := fmt.Sprintf("run directory %s: another run is writing it (process %d)", o.Dir, os.Getpid())
+			if held, ok := errors.AsType[*HeldError](err); !ok || held.Path != o.Dir || held.PID != os.Getpid() {
+				t.Errorf("resume %v: %#v, want a HeldError", resume, err)
 			}
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("resume %v: %v, want %q in it", resume, err, want)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"math"
@@ -11,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/verydeep/vgg/internal/atomicfile"
 )
 
 // Files of a run directory.
@@ -33,8 +36,8 @@ type runDir struct {
 // overwrites another, unless it goes on with one.
 func makeRunDir(path string, resume bool) error {
 	entries, err := os.ReadDir(path)
-	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { // what a run that was killed had just begun with
-		return e.Name() == LockFile || e.Name() == unfinishedRecipe
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { // left by a run that was killed when it had just begun
+		return e.Name() == LockFile || atomicfile.IsTemporary(e.Name())
 	})
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -47,18 +50,16 @@ func makeRunDir(path string, resume bool) error {
 	case len(entries) == 0:
 		return nil
 	case !resume:
+		if err := Held(path); err != nil {
+			return fmt.Errorf("train: run directory %w", err)
+		}
 		return fmt.Errorf("train: run directory %s holds %s: want a new or empty directory", path, entries[0].Name())
 	}
 	if _, err := os.Stat(filepath.Join(path, RecipeFile)); err != nil {
 		return fmt.Errorf("train: run directory %s holds %s and no %s: want a directory of an earlier run, a new or an empty one", path, entries[0].Name(), RecipeFile)
 	}
-	// What a process that was killed was writing.
-	for _, dir := range []string{path, filepath.Join(path, CheckpointDir)} {
-		left, _ := filepath.Glob(filepath.Join(globEscape(dir), ".*.safetensors.*.tmp")) // the pattern is right
-		for _, file := range left {
-			os.Remove(file) // in the way of nothing
-		}
-	}
+	atomicfile.Clean(path)
+	atomicfile.Clean(filepath.Join(path, CheckpointDir))
 	return nil
 }
 
@@ -89,16 +90,12 @@ func bestPath(dir string) string { return filepath.Join(dir, BestFile) }
 func (d *runDir) best() string { return bestPath(d.path) }
 func (d *runDir) last() string { return filepath.Join(d.path, LastFile) }
 
-// unfinishedRecipe becomes RecipeFile when it is written.
-const unfinishedRecipe = "." + RecipeFile + ".tmp"
-
-// saveRecipe leaves the recipe in a run directory.
+// saveRecipe writes the recipe to a run directory.
 func saveRecipe(dir string, r Recipe) error {
-	temporary := filepath.Join(dir, unfinishedRecipe)
-	err := os.WriteFile(temporary, r.YAML(), 0o666)
-	if err == nil {
-		err = os.Rename(temporary, filepath.Join(dir, RecipeFile))
-	}
+	err := atomicfile.Write(filepath.Join(dir, RecipeFile), func(w io.Writer) error {
+		_, err := w.Write(r.YAML())
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("train: %w", err)
 	}

@@ -13,34 +13,35 @@ import (
 	"github.com/verydeep/vgg/weights"
 )
 
-// TrainOptions say how a classifier is trained.
+// TrainOptions are the options of a classifier.
 type TrainOptions struct {
 	SVMOptions
-	// Cs are tried in the place of C: each is judged by training on all but HoldOut of the
-	// training images and testing on these, by mean class recall or, where images have
-	// several classes, by mean average precision (area); of equals the smallest is taken,
-	// and all training images are trained on.
+	// Cs are candidates for C. With several, each is tried on the training images without
+	// those held out, and tested on the latter: by mean class recall or, if images have
+	// several classes, by mean average precision (area). The best one, of equals the smallest,
+	// then trains on all training images. Without Cs, C counts.
 	Cs      []float64
-	HoldOut float64 // share of every class
+	HoldOut float64 // share of the training images of each class that is held out
 
-	// OnStage, where set, is told what begins, and OnClass of the classes of each stage.
+	// OnStage, if set, is told when a stage begins; OnClass counts the classes of each stage.
 	OnStage func(what string)
 }
 
-// DefaultTraining returns the options that the commands begin with: a fifth of the
-// training images chooses C, as in the paper (appendix B).
+// DefaultTraining returns the options of the commands: C is chosen on a fifth of the training
+// images, as in the paper (appendix B).
 func DefaultTraining() TrainOptions {
 	return TrainOptions{SVMOptions: DefaultSVM(), Cs: []float64{0.01, 0.1, 1, 10, 100}, HoldOut: 0.2}
 }
 
-// SVM is linear SVMs, one of each class against the rest, for descriptors of one kind.
+// SVM is a classifier for descriptors of one kind: linear SVMs, one for each class against the
+// rest.
 type SVM struct {
 	Header Header // of the descriptors that it was trained on
 	Info   SVMInfo
 	linear
 }
 
-// SVMInfo says how SVMs were trained. Its JSON keys are those in a file.
+// SVMInfo says how SVMs were trained. Its JSON keys are those of a file.
 type SVMInfo struct {
 	Classes       []string `json:"classes"`
 	Multi         bool     `json:"multi"`
@@ -58,13 +59,13 @@ type SVMInfo struct {
 	Tried         []Trial  `json:"tried,omitempty"`
 }
 
-// Trial is a C and what it came to on the images held out.
+// Trial is a C and its score on the images held out.
 type Trial struct {
 	C     float64 `json:"c"`
 	Score float64 `json:"score"` // mean class recall or mean average precision (area)
 }
 
-// Train trains a classifier on rows of descriptors, whose numbers are x.
+// Train trains a classifier on rows of d, whose descriptors are x (Len × Header.Dim).
 func Train(ctx context.Context, d *Descriptors, x []float32, rows []int, o TrainOptions) (*SVM, error) {
 	if !d.Header.Labelled() {
 		return nil, fmt.Errorf("transfer: %s: no labels, want descriptors of labelled images", d.Header.Data.Name)
@@ -81,7 +82,7 @@ func Train(ctx context.Context, d *Descriptors, x []float32, rows []int, o Train
 		}
 		split := d.holdOut(rows, o.HoldOut, o.Seed)
 		if len(split.Test) == 0 {
-			return nil, fmt.Errorf("transfer: %s: no class with two training images to choose C by: give one C", d.Header.Data.Name)
+			return nil, fmt.Errorf("transfer: %s: no class has two training images to choose C by, want a single C", d.Header.Data.Name)
 		}
 		cs := slices.Clone(o.Cs)
 		slices.Sort(cs)
@@ -118,7 +119,7 @@ func (o TrainOptions) stage(what string) {
 	}
 }
 
-// train trains with one C.
+// train trains with o.C.
 func train(ctx context.Context, d *Descriptors, x []float32, rows []int, o TrainOptions) (*SVM, error) {
 	p := Problem{X: x, Dim: d.Header.Dim, Rows: rows, Classes: len(d.Header.Data.Classes), Target: d.targets(), Multi: d.Header.Multi()}
 	start := time.Now()
@@ -133,17 +134,17 @@ func train(ctx context.Context, d *Descriptors, x []float32, rows []int, o Train
 	}}, nil
 }
 
-// Scores writes to dst what the SVM of each class says of a descriptor: above 0 it is of
-// the class.
+// Scores puts the score of each class for the descriptor x into dst. A score above 0 means that
+// x is of the class.
 func (s *SVM) Scores(dst, x []float32) { s.score(dst, x) }
 
-// Prediction is a class and what its SVM says of a descriptor.
+// Prediction is a class and its score for a descriptor.
 type Prediction struct {
 	Class string  `json:"class"`
-	Score float32 `json:"score"` // above 0: of the class
+	Score float32 `json:"score"` // above 0: the descriptor is of the class
 }
 
-// Top returns the k classes with the highest scores, best first; of equals the first.
+// Top returns the k classes with the highest scores, best first, equal ones in the set's order.
 func (s *SVM) Top(x []float32, k int) []Prediction {
 	scores := make([]float32, len(s.Info.Classes))
 	s.Scores(scores, x)
@@ -155,7 +156,7 @@ func (s *SVM) Top(x []float32, k int) []Prediction {
 	return all[:min(k, len(all))]
 }
 
-// metaSVM is the key of a file's metadata that holds SVMInfo.
+// metaSVM is the key of SVMInfo in the metadata of a file.
 const metaSVM = "vgg.svm"
 
 // Save writes the classifier to a safetensors file: weight (K,D) and bias (K).
@@ -222,7 +223,7 @@ func openSVM(path string) (*SVM, error) {
 	return s, nil
 }
 
-// check reports descriptors that are of another kind than those trained on.
+// check returns an error if d has descriptors of another kind than the SVM was trained on.
 func (s *SVM) check(d *Descriptors) error {
 	if diff := d.Header.recipe(s.Header); diff != "" {
 		return fmt.Errorf("transfer: %s: descriptors of another kind than the SVM's: %s", d.Header.Data.Name, diff)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -15,26 +16,29 @@ import (
 	"unsafe"
 
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/atomicfile"
+	"github.com/verydeep/vgg/internal/journal"
+	"github.com/verydeep/vgg/internal/lockfile"
 	"github.com/verydeep/vgg/weights"
 )
 
-// Descriptors is a file of descriptors, open for reading, or several shards of one.
+// Descriptors is a file of descriptors that is open for reading, or all shards of one.
 type Descriptors struct {
 	Header Header
-	Rows   []Row // of every image of the set, or of the shard
+	Rows   []Row // one for each image of the set, or of the shard
 	read   func(start int, dst []float32) error
 	closer io.Closer
 }
 
-// Keys of a safetensors file's metadata, each JSON, and its tensor's name.
+// Keys of the metadata of a safetensors file, whose values are JSON, and the name of its
+// tensor.
 const (
 	metaHeader = "vgg.descriptors"
 	metaRows   = "vgg.rows"
 	tensorName = "descriptors"
 )
 
-// Open opens a file of descriptors that is complete, .npy with its index beside it or
-// .safetensors.
+// Open opens a complete file of descriptors: .npy with its index beside it, or .safetensors.
 func Open(path string) (*Descriptors, error) {
 	var d *Descriptors
 	var err error
@@ -61,51 +65,49 @@ func openNPY(path string) (*Descriptors, error) {
 	return d, nil
 }
 
-// openBegun opens a file of which perhaps not all is done, and says what is.
+// openBegun opens a file that may not be complete, and says what is done.
 func openBegun(path string) (*Descriptors, *file, error) {
 	fail := func(err error) (*Descriptors, *file, error) { return nil, nil, err }
-	index, err := os.Open(path + indexSuffix)
-	if err != nil {
-		return fail(fmt.Errorf("the index beside it: %w", err))
+	if !exists(path + indexSuffix) {
+		return fail(fmt.Errorf("the index beside it: %w", &fs.PathError{Op: "open", Path: path + indexSuffix, Err: fs.ErrNotExist}))
 	}
-	defer index.Close()
-	var done *file
-	info, err := os.Stat(path)
+	f, err := os.Open(numbersAt(path))
 	if err != nil {
 		return fail(err)
 	}
-	h, _, err := readIndex(index, func(h Header) error {
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return fail(err)
+	}
+	var done *file
+	index, err := indexKind(func(h Header) error {
 		// What the header claims must be there before memory is taken for it.
 		if n := int64(h.Rows()); n > info.Size() || int64(len(weights.NPYHeader(h.Rows(), h.Dim)))+4*n*int64(h.Dim) != info.Size() {
 			return fmt.Errorf("an array of %d×%d float32, which %s isn't", n, h.Dim, path)
 		}
 		done = newFile(path, h)
 		return nil
-	}, func(l line) error { return done.note(l) })
+	}, func(l line) error { return done.note(l) }).Open(path + indexSuffix)
 	if err != nil {
-		return fail(fmt.Errorf("%s: %w", path+indexSuffix, err))
-	}
-	if h == nil {
-		return fail(fmt.Errorf("%s: no header, want an index of descriptors", path+indexSuffix))
-	}
-	f, err := os.Open(path)
-	if err != nil {
+		f.Close()
 		return fail(err)
 	}
+	index.Close()
+	h := done.header
 	head := weights.NPYHeader(h.Rows(), h.Dim)
-	there := make([]byte, len(head))
-	if _, err := f.ReadAt(there, 0); err != nil || string(there) != string(head) {
+	if !beginsWith(f, head) {
 		f.Close()
 		return fail(fmt.Errorf("not the array of %d×%d float32 that its index says", h.Rows(), h.Dim))
 	}
 	read := func(start int, dst []float32) error { return readFloats(f, int64(len(head))+4*int64(start), dst) }
-	return &Descriptors{Header: *h, Rows: done.rows, closer: f, read: read}, done, nil
+	return &Descriptors{Header: h, Rows: done.rows, closer: f, read: read}, done, nil
 }
 
-// littleEndian tells whether numbers lie in memory as they do in files.
+// littleEndian reports whether numbers have the same bytes in memory and in files.
 var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
-// readFloats reads little-endian numbers.
+// readFloats reads little-endian float32 from offset at on.
 func readFloats(r io.ReaderAt, at int64, dst []float32) error {
 	if len(dst) == 0 {
 		return nil
@@ -164,48 +166,39 @@ func openSafetensors(path string) (*Descriptors, error) {
 	return d, nil
 }
 
-// OpenMerged opens every shard of one extraction as the whole.
+// OpenMerged opens all shards of one extraction, in any order, as one file.
 func OpenMerged(paths ...string) (_ *Descriptors, err error) {
-	if len(paths) == 1 {
-		d, err := Open(paths[0])
-		if err == nil && d.Header.Shard.Count != 1 {
-			d.Close()
-			return nil, fmt.Errorf("transfer: %s: shard %v, want the others too", paths[0], d.Header.Shard)
-		}
-		return d, err
-	}
-	var parts []*Descriptors
+	var opened []*Descriptors
 	var all closers
 	defer func() {
 		if err != nil {
 			all.Close()
 		}
 	}()
-	of := map[int]int{}
-	for i, path := range paths {
+	var shards []journal.Part
+	for _, path := range paths {
 		d, err := Open(path)
 		if err != nil {
 			return nil, err
 		}
-		all, parts = append(all, d), append(parts, d)
-		if diff := d.Header.Difference(parts[0].Header); diff != "" {
-			return nil, fmt.Errorf("transfer: %s: descriptors of another run than %s: %s", path, paths[0], diff)
-		}
+		all, opened = append(all, d), append(opened, d)
 		s := d.Header.Shard
-		if s.Count != len(paths) {
-			return nil, fmt.Errorf("transfer: %s: shard %v, want one of %d", path, s, len(paths))
-		}
-		if other, ok := of[s.Index]; ok {
-			return nil, fmt.Errorf("transfer: %s: shard %v, which is %s already", path, s, paths[other])
-		}
-		of[s.Index] = i
+		shards = append(shards, journal.Part{Path: path, Index: s.Index, Count: s.Count, Difference: d.Header.Difference(opened[0].Header)})
 	}
-	if len(parts) == 0 {
-		return nil, errors.New("transfer: no files of descriptors, want at least one")
+	order, err := journal.Merge("descriptors", shards)
+	if err != nil {
+		return nil, fmt.Errorf("transfer: %w", err)
+	}
+	if len(order) == 1 {
+		return opened[0], nil
+	}
+	parts := make([]*Descriptors, len(order)) // by shard
+	for s, at := range order {
+		parts[s] = opened[at]
 	}
 	whole := &Descriptors{Header: parts[0].Header, closer: all}
 	whole.Header.Shard = eval.Shard{Index: 1, Count: 1}
-	part := func(image int) (*Descriptors, int) { return parts[of[image%len(parts)+1]], image / len(parts) }
+	part := func(image int) (*Descriptors, int) { return parts[image%len(parts)], image / len(parts) }
 	for i := range whole.Header.Rows() {
 		p, r := part(i)
 		whole.Rows = append(whole.Rows, p.Rows[r])
@@ -244,10 +237,10 @@ func (d *Descriptors) Close() error {
 	return d.closer.Close()
 }
 
-// Len is the number of rows, those of unreadable images included.
+// Len returns the number of rows, including those of unreadable images.
 func (d *Descriptors) Len() int { return len(d.Rows) }
 
-// ReadRows reads whole rows from the one at start on into dst.
+// ReadRows reads rows into dst (rows × Header.Dim), beginning with row start.
 func (d *Descriptors) ReadRows(start int, dst []float32) error {
 	if dim := d.Header.Dim; start < 0 || len(dst)%dim != 0 || start+len(dst)/dim > d.Len() {
 		return fmt.Errorf("transfer: %d numbers from row %d on, want rows of %d of %d", len(dst), start, dim, d.Len())
@@ -258,16 +251,16 @@ func (d *Descriptors) ReadRows(start int, dst []float32) error {
 	return nil
 }
 
-// Load reads all descriptors, row by row.
+// Load reads all descriptors (Len × Header.Dim).
 func (d *Descriptors) Load() ([]float32, error) {
 	x := make([]float32, d.Len()*d.Header.Dim)
 	return x, d.ReadRows(0, x)
 }
 
-// chunkFloats is about how many numbers are on their way between files at a time.
+// chunkFloats is about how many numbers are copied between files at a time.
 const chunkFloats = 1 << 18
 
-// chunks yields the numbers in pieces of whole rows, and keeps the error that ends it.
+// chunks yields all numbers in pieces of whole rows. An error ends it and is put into failed.
 func (d *Descriptors) chunks(failed *error) func(func([]float32) bool) {
 	return func(yield func([]float32) bool) {
 		rows := max(1, chunkFloats/d.Header.Dim)
@@ -281,9 +274,21 @@ func (d *Descriptors) chunks(failed *error) func(func([]float32) bool) {
 	}
 }
 
-// Write writes the descriptors to a file that ends in .npy (beside which path + ".jsonl"
-// has names and labels), .safetensors or .jsonl, with one image a line.
+// Write writes the descriptors to a file. The format is that of the ending: .npy, with names
+// and labels in path + ".jsonl" beside it, .safetensors, or .jsonl with one image a line. An
+// earlier file stays until the new one is whole. The error is a [*HeldError] if another run
+// is writing the file.
 func (d *Descriptors) Write(path string) error {
+	release, err := lockfile.Beside(path)
+	if err != nil {
+		return fmt.Errorf("transfer: %w", err)
+	}
+	defer release()
+	return d.write(path)
+}
+
+// write is Write for a caller that has the lock.
+func (d *Descriptors) write(path string) error {
 	var err error
 	switch strings.ToLower(filepath.Ext(path)) {
 	case ".npy":
@@ -320,43 +325,63 @@ func (d *Descriptors) writeSafetensors(path string) error {
 	return err
 }
 
-func (d *Descriptors) writeNPY(path string) error {
+func (d *Descriptors) writeNPY(path string) (err error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return errors.New("not a file, want one of descriptors")
+	}
+	if err := settle(path); err != nil {
+		return err
+	}
+	fresh := resolve(path) + newSuffix
+	if err := removePair(fresh); err != nil {
+		return err
+	}
+	if err := atomicfile.Write(fresh+indexSuffix, d.encodeIndex); err != nil {
+		return err
+	}
+	if err := atomicfile.Write(fresh, d.encodeNPY); err != nil {
+		return errors.Join(err, removePair(fresh))
+	}
+	return replacePair(fresh, path)
+}
+
+func (d *Descriptors) encodeNPY(to io.Writer) error {
+	w := bufio.NewWriterSize(to, 1<<16)
+	w.Write(weights.NPYHeader(d.Len(), d.Header.Dim)) // w keeps the first error, which Flush returns
 	var buffer []byte
-	if err := create(path, func(w *bufio.Writer) error {
-		if _, err := w.Write(weights.NPYHeader(d.Len(), d.Header.Dim)); err != nil {
+	var failed error
+	for piece := range d.chunks(&failed) {
+		buffer = buffer[:0]
+		for _, v := range piece {
+			buffer = binary.LittleEndian.AppendUint32(buffer, math.Float32bits(v))
+		}
+		if _, err := w.Write(buffer); err != nil {
 			return err
 		}
-		var failed error
-		for piece := range d.chunks(&failed) {
-			buffer = buffer[:0]
-			for _, v := range piece {
-				buffer = binary.LittleEndian.AppendUint32(buffer, math.Float32bits(v))
-			}
-			if _, err := w.Write(buffer); err != nil {
+	}
+	if failed != nil {
+		return failed
+	}
+	return w.Flush()
+}
+
+func (d *Descriptors) encodeIndex(to io.Writer) error {
+	w := bufio.NewWriterSize(to, 1<<16)
+	e := json.NewEncoder(w)
+	if err := e.Encode(d.Header); err != nil {
+		return err
+	}
+	for _, r := range d.Rows {
+		for c := range d.Header.columns() {
+			if err := e.Encode(line{c, r}); err != nil {
 				return err
 			}
 		}
-		return failed
-	}); err != nil {
-		return err
 	}
-	return create(path+indexSuffix, func(w *bufio.Writer) error {
-		e := json.NewEncoder(w)
-		if err := e.Encode(d.Header); err != nil {
-			return err
-		}
-		for _, r := range d.Rows {
-			for c := range d.Header.columns() {
-				if err := e.Encode(line{c, r}); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
+	return w.Flush()
 }
 
-// jsonLine is an image in a .jsonl file.
+// jsonLine is the line of an image in a .jsonl file.
 type jsonLine struct {
 	File       string    `json:"file"`
 	Labels     []string  `json:"labels,omitempty"` // names of its classes
@@ -365,7 +390,7 @@ type jsonLine struct {
 	Error      string    `json:"error,omitempty"`
 }
 
-// Line is what is known of row r with the names of its classes, as JSON has it.
+// jsonLine returns the line of row r, whose numbers are x.
 func (d *Descriptors) jsonLine(r int, x []float32) jsonLine {
 	row := d.Rows[r]
 	l := jsonLine{File: row.File, Part: row.Part, Error: row.Error}
@@ -379,7 +404,8 @@ func (d *Descriptors) jsonLine(r int, x []float32) jsonLine {
 }
 
 func (d *Descriptors) writeLines(path string) error {
-	return create(path, func(w *bufio.Writer) error {
+	return atomicfile.WriteOrStream(path, func(to io.Writer) error {
+		w := bufio.NewWriterSize(to, 1<<16)
 		e := json.NewEncoder(w)
 		e.SetEscapeHTML(false)
 		r := 0
@@ -392,27 +418,9 @@ func (d *Descriptors) writeLines(path string) error {
 				r++
 			}
 		}
-		return failed
+		if failed != nil {
+			return failed
+		}
+		return w.Flush()
 	})
-}
-
-// create makes a file of what write writes, and takes it away on an error.
-func create(path string, write func(w *bufio.Writer) error) (err error) {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if closeErr := f.Close(); err == nil {
-			err = closeErr
-		}
-		if err != nil {
-			os.Remove(path)
-		}
-	}()
-	w := bufio.NewWriterSize(f, 1<<16)
-	if err := write(w); err != nil {
-		return err
-	}
-	return w.Flush()
 }

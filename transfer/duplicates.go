@@ -14,16 +14,16 @@ import (
 	"github.com/verydeep/vgg/internal/kernel"
 )
 
-// Pair is two images that are alike.
+// Pair is two similar images.
 type Pair struct {
 	A, B       int // rows, A before B
 	Similarity float32
 }
 
-// Duplicates finds all pairs of rows whose similarity is at least threshold, most similar
-// first, by comparing every row with every other. The numbers are read as they are
-// compared, once for each block of rows before them, so that little of them is in memory.
-// The result doesn't depend on the number of workers.
+// Duplicates returns all pairs of rows whose similarity is at least threshold, most similar
+// first. It compares every row with every other. A row is read once for each block of rows
+// before it, so that few rows are in memory. The result doesn't depend on the number of
+// workers.
 func (d *Descriptors) Duplicates(ctx context.Context, threshold float64, o SearchOptions) ([]Pair, error) {
 	if !(threshold > 0 && threshold <= 1) {
 		return nil, fmt.Errorf("transfer: duplicates: similarity %v, want above 0 and at most 1", threshold)
@@ -43,7 +43,7 @@ func (d *Descriptors) Duplicates(ctx context.Context, threshold float64, o Searc
 		group.Go(func() error {
 			m := newMatcher(d, scale, float32(threshold))
 			for b := next.Add(1) - 1; b < int64(blocks); b = next.Add(1) - 1 {
-				// The blocks with the most rows after them come first.
+				// Blocks with more rows after them take longer, and come first.
 				if err := m.take(int(b) * pairRows); err != nil {
 					return err
 				}
@@ -78,8 +78,8 @@ func (d *Descriptors) Duplicates(ctx context.Context, threshold float64, o Searc
 	return pairs, nil
 }
 
-// inverseNorms is what every row is multiplied with to have the norm 1; 0 of an unreadable
-// image, which is like none.
+// inverseNorms returns the inverse norm of each row; 0 of an unreadable image, so that it is
+// similar to no other.
 func (d *Descriptors) inverseNorms(ctx context.Context) ([]float32, error) {
 	scale := make([]float32, 0, d.Len())
 	var failed error
@@ -99,19 +99,19 @@ func (d *Descriptors) inverseNorms(ctx context.Context) ([]float32, error) {
 }
 
 const (
-	// pairRows is how many rows stay in memory, and pairBatch how many they are compared
-	// with at a time: a product of matrices, as of a fully connected layer.
+	// pairRows is the number of rows in a block, pairBatch the number of rows that the block is
+	// compared with at a time: by a product of matrices, as in a fully connected layer.
 	pairRows, pairBatch = 1024, 256
 )
 
-// matcher compares a block of rows with others: the block is the weights of a fully
-// connected layer, and the others are the images that it is shown.
+// matcher compares a block of rows with other rows. The block is the weights of a fully
+// connected layer, the other rows are its inputs.
 type matcher struct {
 	d     *Descriptors
 	scale []float32
 	least float32
 
-	start, rows int // the block's
+	start, rows int // of the block
 	work        *kernel.Work
 	layer       kernel.Conv
 	weights     []float32
@@ -131,7 +131,7 @@ func newMatcher(d *Descriptors, scale []float32, least float32) *matcher {
 	}
 }
 
-// take makes rows from start on the block.
+// take reads the block that begins at row start.
 func (m *matcher) take(start int) error {
 	m.start, m.rows = start, min(pairRows, m.d.Len()-start)
 	m.layer = kernel.Conv{C: m.d.Header.Dim, K: m.rows, R: 1}
@@ -147,7 +147,7 @@ func (m *matcher) take(start int) error {
 	return nil
 }
 
-// compare notes the pairs of the block's rows with those of row r and rows more.
+// compare finds the pairs between the block and the given number of rows from row r on.
 func (m *matcher) compare(r, rows int) error {
 	dim := m.d.Header.Dim
 	part := m.read[:rows*dim]
@@ -173,10 +173,10 @@ func (m *matcher) compare(r, rows int) error {
 	return nil
 }
 
-// Groups puts rows together that are alike: a row belongs to the first one that it makes a
-// pair with, unless that belongs to another itself. So all of a group are like its first,
-// and what only hangs together through others is not in one group. Rows are ascending, and
-// groups in the order of their first rows.
+// Groups puts similar rows into groups. A row joins the group of the first row that it makes a
+// pair with, unless that row has joined another. So all rows of a group are similar to its
+// first row; rows that are similar only by way of others are not in one group. The rows of a
+// group ascend, and so do the first rows of the groups.
 func Groups(pairs []Pair) [][]int {
 	sorted := slices.Clone(pairs)
 	slices.SortFunc(sorted, func(a, b Pair) int { return cmp.Or(cmp.Compare(a.B, b.B), cmp.Compare(a.A, b.A)) })

@@ -16,61 +16,65 @@ import (
 	"github.com/verydeep/vgg/nn"
 )
 
-// Net is a network whose activations describe images.
+// Net is a network whose activations are descriptors of images.
 type Net struct {
 	Weights   string     // what files call it
 	SHA256    string     // of the file of weights
-	FCWeights nn.Storage // how the fully connected weights lie in memory
-	// Layer is the one whose activation is taken: conv5_3, pool5, fc6, …; empty: the
-	// penultimate, fc7 of the paper's networks.
+	FCWeights nn.Storage // type of the fully connected weights in memory
+	// Layer is the layer whose activation is the descriptor: conv5_3, pool5, fc6, …; empty: the
+	// penultimate, which is fc7 in the paper's networks.
 	Layer string
-	// Scales lists the smallest sides Q, in pixels; empty: the one that the weights'
-	// preprocessing names.
+	// Scales lists the test scales Q (smallest sides, in pixels); empty: the scale of the
+	// weights' preprocessing.
 	Scales []int
-	// Open returns the network. It is called when the network's turn comes, and before
-	// that once, so that one network is in memory at a time.
+	// Open returns the network. It is called once to check the network and once when the
+	// network's turn comes, so that one network is in memory at a time.
 	Open func() (*vgg.Model, error)
 }
 
-// Options say how a descriptor is made. The zero value is an image's at one scale as the
-// paper has it, but for the mirror image.
+// Options chooses how descriptors are computed. With the zero value they are the paper's, at
+// one scale, without the mirror image.
 //
-// The activation map of the layer, rectified, is averaged over space at each scale, and
-// averaged with that of the mirrored image. Then, unless Raw, each scale's descriptor is
-// divided by its Euclidean norm; scales are stacked, and so are regions and networks, all
-// with the same weight, so that the norm of the whole is 1. With Average, a network's
-// scales are averaged after their normalisation, and the mean is normalised again.
+// At each scale the rectified activation map of the layer is averaged over space and, with
+// Flip, with that of the mirrored image. Unless Raw is set, the descriptor of each scale is
+// then divided by its Euclidean norm. The descriptors of scales, regions and networks are
+// stacked with the same weight, so that the norm of the whole is 1. With Average, the
+// normalised descriptors of a network's scales are averaged instead, and the mean is
+// normalised again.
 type Options struct {
 	Flip        bool
-	Average     bool     // average the scales in place of stacking them
+	Average     bool     // average the scales instead of stacking them
 	Raw         bool     // don't normalise
-	Max         bool     // take the greatest activation over space, not the mean
+	Max         bool     // take the maximum over space instead of the mean
 	Unrectified bool     // take the activation before its rectification
-	Regions     []Region // stacked; empty: the whole image
+	Regions     []Region // to stack; empty: the whole image
 
-	Stamp bool       // note the size and the time of every file, which [Update] goes by
+	Stamp bool       // store the size and the time of every file, for [Update]
 	Shard eval.Shard // part of the set; zero: all
 	eval.Resources
 
-	// OnImage, where set, is told how many images are done, readable or not; an image
-	// counts once for every network and region.
+	// OnImage, if set, is told how many images are done, readable or not. An image counts once
+	// for every network and region.
 	OnImage func(done, total int)
 }
 
-// Summary says what came of an extraction.
+// Summary is the outcome of an extraction.
 type Summary struct {
 	Images     int             `json:"images"`     // described
 	Unreadable []eval.BadImage `json:"unreadable"` // their rows are zero
 	Dim        int             `json:"dim"`
 	Seconds    float64         `json:"seconds"`
-	// ImagesPerSecond counts images of this run through all networks and regions.
+	// ImagesPerSecond is the speed of this run through all networks and regions; 0 if there
+	// was nothing to do.
 	ImagesPerSecond float64 `json:"images_per_second,omitempty"`
 }
 
-// Extract describes images into a file: out ends in .npy (beside which out + ".jsonl"
-// has names and labels), .safetensors or .jsonl. What the file, or that of an
-// interrupted run, holds already is not computed again; one of another extraction is an
-// error that names the difference.
+// Extract computes descriptors of images and writes them to the file out. The format is that
+// of the ending: .npy, with names and labels in out + ".jsonl" beside it, .safetensors, or
+// .jsonl. What the file holds already, or that of an interrupted run, is not computed again.
+//
+// The error is an [*OtherRunError] if the file is of another extraction, and a [*HeldError] if
+// another run is writing it.
 func Extract(ctx context.Context, nets []Net, images *Images, out string, o Options) (*Summary, error) {
 	p, err := newExtraction(nets, images, o)
 	if err != nil {
@@ -87,7 +91,7 @@ func Extract(ctx context.Context, nets []Net, images *Images, out string, o Opti
 	return p.into(ctx, f)
 }
 
-// identify notes what the images are, and their stamps.
+// identify computes the fingerprint of the images and, if asked for, their stamps.
 func (p *extraction) identify(ctx context.Context) (err error) {
 	if p.o.Stamp {
 		if p.images, err = p.images.stamped(ctx); err != nil {
@@ -98,7 +102,7 @@ func (p *extraction) identify(ctx context.Context) (err error) {
 	return err
 }
 
-// into describes what a file has not.
+// into computes the descriptors that the file lacks.
 func (p *extraction) into(ctx context.Context, f *file) (*Summary, error) {
 	start := time.Now()
 	fresh, err := p.run(ctx, f)
@@ -116,7 +120,7 @@ func (p *extraction) into(ctx context.Context, f *file) (*Summary, error) {
 	return s, nil
 }
 
-// extraction is descriptors being made.
+// extraction is a computation of descriptors.
 type extraction struct {
 	nets   []Net
 	images *Images
@@ -124,7 +128,8 @@ type extraction struct {
 	header Header
 }
 
-// sink takes columns of descriptors as they are known.
+// sink takes columns of descriptors as they are computed. With err, put says that the image is
+// unreadable.
 type sink interface {
 	has(row, column int) bool
 	put(row, column int, numbers []float32, images *Images, err error) error
@@ -172,7 +177,7 @@ func newExtraction(nets []Net, images *Images, o Options) (*extraction, error) {
 	return p, p.header.validate()
 }
 
-// add opens a network once, to see what it gives.
+// add opens a network to complete its entry and the header.
 func (p *extraction) add(n *Net) error {
 	m, err := n.Open()
 	if err != nil {
@@ -204,7 +209,7 @@ func (p *extraction) add(n *Net) error {
 	return nil
 }
 
-// until is the model up to the layer that describes images.
+// until returns the model up to the layer whose activation is the descriptor.
 func until(m *vgg.Model, n Net, o Options) (*vgg.Model, error) {
 	net, err := m.Net.Until(n.Layer, !o.Unrectified)
 	if err != nil {
@@ -213,7 +218,7 @@ func until(m *vgg.Model, n Net, o Options) (*vgg.Model, error) {
 	return &vgg.Model{Net: net, Preprocess: m.Preprocess}, nil
 }
 
-// of is the pass of a network over a region.
+// of returns the pass of a network over a region of the images.
 func (p *extraction) of(m *vgg.Model, n Net, r Region) eval.Extraction {
 	x := eval.Extraction{
 		Model: m, Data: p.images.Dataset, Scales: n.Scales, Flip: p.o.Flip, Max: p.o.Max, Resources: p.o.Resources,
@@ -224,8 +229,8 @@ func (p *extraction) of(m *vgg.Model, n Net, r Region) eval.Extraction {
 	return x
 }
 
-// run takes the images through all networks, one after another, and returns how many
-// columns it made.
+// run runs the networks on the images, one network after another, and returns the number of
+// columns that to lacked.
 func (p *extraction) run(ctx context.Context, to sink) (fresh int, err error) {
 	cs := p.header.columns()
 	rows := p.header.Rows()
@@ -272,8 +277,7 @@ func (p *extraction) run(ctx context.Context, to sink) (fresh int, err error) {
 	return fresh, nil
 }
 
-// combine makes a network's part of a descriptor, of columns such parts, from what its
-// scales say.
+// combine computes a column, one of several, from the activations at each scale.
 func (o Options) combine(scales [][]float32, columns int) []float32 {
 	weight := 1 / math.Sqrt(float64(columns))
 	if o.Average {
@@ -315,7 +319,7 @@ func (o Options) combine(scales [][]float32, columns int) []float32 {
 	return out
 }
 
-// norm is the Euclidean norm.
+// norm returns the Euclidean norm of v.
 func norm(v []float32) float64 {
 	sum := 0.0
 	for _, x := range v {
@@ -324,7 +328,7 @@ func norm(v []float32) float64 {
 	return math.Sqrt(sum)
 }
 
-// inverse is 1/x, and 0 of 0: a descriptor of zeros stays one.
+// inverse returns 1/x; 0 for 0, so that a descriptor of zeros stays zero.
 func inverse(x float64) float64 {
 	if x == 0 {
 		return 0

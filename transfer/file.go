@@ -1,71 +1,81 @@
 package transfer
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/journal"
 	"github.com/verydeep/vgg/internal/lockfile"
 	"github.com/verydeep/vgg/weights"
 )
 
-// Row is what a file of descriptors knows of an image.
+// Errors of files of descriptors.
+type (
+	// HeldError is the error for a file that another run is writing.
+	HeldError = lockfile.HeldError
+	// OtherRunError is the error for a file with descriptors of other images, or made in
+	// another way.
+	OtherRunError = journal.OtherRunError
+	// FormatError is the error for an index that is none of descriptors, or damaged.
+	FormatError = journal.FormatError
+)
+
+// Row describes one image of a file of descriptors.
 type Row struct {
 	Image     int    `json:"image"` // index in the set
 	File      string `json:"file"`
 	Labels    []int  `json:"labels,omitempty"`    // classes, ascending
 	Difficult []int  `json:"difficult,omitempty"` // classes that evaluation ignores
 	Part      string `json:"part,omitempty"`      // train, val or test
-	Error     string `json:"error,omitempty"`     // why it is unreadable: its numbers are zero
-	Stamp            // where Options.Stamp was set
+	Error     string `json:"error,omitempty"`     // why the image is unreadable; its numbers are zero
+	Stamp            // with Options.Stamp
 }
 
-// Stamp tells, when it is compared with another, whether a file has changed.
+// Stamp is the size and the time of a file. A file with another stamp has changed.
 type Stamp struct {
 	Bytes    int64  `json:"bytes,omitempty"`
 	Modified string `json:"modified,omitempty"` // RFC 3339 with nanoseconds, UTC
 }
 
-// line is a line of the index beside the numbers, after the header: a column of a row is
-// done. The last of several counts.
+// line is a line of the index after the header: one column of a row is done. Of several
+// lines of the same column and row the last one counts.
 type line struct {
 	Column int `json:"column"`
 	Row
 }
 
-// indexSuffix names the index beside a file of numbers; workSuffix the file that becomes
-// one of another format.
 const (
+	// indexSuffix names the index beside a file of numbers.
 	indexSuffix = ".jsonl"
-	workSuffix  = ".part.npy"
+	// workSuffix names a file that will be converted to another format, or that [Update] will
+	// put in place of the old one.
+	workSuffix = ".part.npy"
 )
 
-// file is descriptors being written: a .npy file and its index.
+// file is a .npy file of descriptors and its index, while they are being written.
 type file struct {
-	out          string // what is wanted in the end
-	npy          *os.File
-	index        *os.File
-	header       Header
-	start        int64 // of the numbers in npy
-	rows         []Row
-	state        [][]state // by column, then row
-	end          int64     // of the last whole line of the index
-	columns      []column
-	buffer       []byte
-	complete     bool // out is there already, whole
-	removeAtLast []string
-	unlock       func() // others that would write it; nil for what is read alone
+	out      string // the file that the user asked for, of any format
+	npy      *os.File
+	index    *journal.File
+	header   Header
+	start    int64 // offset of the numbers in npy
+	rows     []Row
+	state    [][]state // by column, then row
+	columns  []column
+	buffer   []byte
+	complete bool     // out is there already, whole
+	work     []string // files to remove when out is made of them
+	release  func()   // the lock on out; nil if the caller has it
 }
 
+// state is how far a column of a row is.
 type state uint8
 
 const (
@@ -83,78 +93,118 @@ func newFile(out string, h Header) *file {
 	return f
 }
 
-// createFile opens the files of an extraction, to go on with them or to begin them.
-func createFile(out string, h Header) (_ *file, err error) {
+// createFile opens the files of the extraction with the header h, to go on with them, or
+// makes them. Until they are closed no other run can write out.
+func createFile(out string, h Header) (*file, error) {
+	release, err := lockfile.Beside(out)
+	if err != nil {
+		return nil, fmt.Errorf("transfer: %w", err)
+	}
+	f, err := createUnlocked(out, h)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	f.release = release
+	return f, nil
+}
+
+// createUnlocked is createFile for a caller that has the lock.
+func createUnlocked(out string, h Header) (_ *file, err error) {
 	f := newFile(out, h)
 	name := out
 	switch strings.ToLower(filepath.Ext(out)) {
 	case ".npy":
+		if err := settle(out); err != nil {
+			return nil, err
+		}
 	case ".safetensors":
-		if _, err := os.Stat(out); err == nil {
+		if exists(out) {
 			return f, f.adopt()
 		}
 		fallthrough
 	case ".jsonl":
 		name = out + workSuffix
-		f.removeAtLast = []string{name, name + indexSuffix}
+		f.work = []string{name, name + indexSuffix}
 	default:
 		return nil, fmt.Errorf("transfer: %s: want a file that ends in .npy, .safetensors or .jsonl", out)
 	}
-	head := weights.NPYHeader(h.Rows(), h.Dim)
-	f.start = int64(len(head))
 	defer func() {
 		if err != nil {
 			f.close()
 		}
 	}()
-	flags := os.O_RDWR | os.O_CREATE
-	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+	there := false
+	switch info, err := os.Stat(name); {
+	case err != nil:
+	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("transfer: %s: not a file, want one of descriptors", name)
+	case !exists(name + indexSuffix):
+		return nil, withoutIndex(name)
+	default:
+		there = true
 	}
-	if f.unlock, err = lockfile.Beside(name); err != nil {
+	head := weights.NPYHeader(h.Rows(), h.Dim)
+	f.start = int64(len(head))
+	kind := indexKind(func(Header) error { return nil }, f.note)
+	kind.Difference = func(was, want Header) string { return was.differs(want) }
+	kind.Begin = func() error { return f.begin(name, head) }
+	kind.Unlocked = true
+	if f.index, err = kind.Resume(name+indexSuffix, h); err != nil {
 		return nil, fmt.Errorf("transfer: %w", err)
 	}
-	if f.index, err = os.OpenFile(name+indexSuffix, flags, 0o666); err != nil {
-		return nil, fmt.Errorf("transfer: %w", err)
-	}
-	begun, err := f.resume()
-	if err != nil {
-		return nil, fmt.Errorf("transfer: %s: %w", name+indexSuffix, err)
-	}
-	if _, err := os.Stat(name); !begun && err == nil {
-		return nil, fmt.Errorf("transfer: %s: is there, but not its index %s: remove it, or choose another name", name, name+indexSuffix)
-	} else if begun && err != nil {
-		return nil, fmt.Errorf("transfer: %w, but its index %s is: remove that", err, name+indexSuffix)
-	}
-	if f.npy, err = os.OpenFile(name, flags, 0o666); err != nil {
-		return nil, fmt.Errorf("transfer: %w", err)
-	}
-	if begun {
-		there := make([]byte, len(head))
-		if _, err := f.npy.ReadAt(there, 0); err != nil || !bytes.Equal(there, head) {
-			return nil, fmt.Errorf("transfer: %s: not the array of %d×%d numbers that its index says", name, h.Rows(), h.Dim)
-		}
+	if !f.index.Resumed {
 		return f, nil
 	}
-	if _, err := f.npy.WriteAt(head, 0); err != nil {
+	if !there {
+		return nil, fmt.Errorf("transfer: %s is missing, but its index %s is there: remove the index", name, name+indexSuffix)
+	}
+	if f.npy, err = os.OpenFile(name, os.O_RDWR, 0); err != nil {
 		return nil, fmt.Errorf("transfer: %w", err)
 	}
-	// Rows that never come, of unreadable images, are zero.
-	if err := f.npy.Truncate(f.start + 4*int64(h.Rows())*int64(h.Dim)); err != nil {
-		return nil, fmt.Errorf("transfer: %w", err)
+	if !beginsWith(f.npy, head) {
+		return nil, fmt.Errorf("transfer: %s: not the array of %d×%d numbers that its index says", name, h.Rows(), h.Dim)
 	}
-	return f, f.writeLine(h)
+	return f, nil
 }
 
-// adopt takes a file that is whole for the result, if it is of this extraction.
+func withoutIndex(name string) error {
+	return fmt.Errorf("transfer: %s: is there, but not its index %s: remove it, or choose another name", name, name+indexSuffix)
+}
+
+// begin makes the file of numbers, all of them zero: those of unreadable images stay so.
+func (f *file) begin(name string, head []byte) (err error) {
+	if f.npy, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o666); err != nil {
+		return err
+	}
+	// Beside an index without a header there may be a file that a killed run had just begun.
+	if info, err := f.npy.Stat(); err != nil || info.Size() > 0 && !beginsWith(f.npy, head) {
+		return withoutIndex(name)
+	}
+	if err := f.npy.Truncate(0); err != nil {
+		return err
+	}
+	if _, err := f.npy.WriteAt(head, 0); err != nil {
+		return err
+	}
+	return f.npy.Truncate(f.start + 4*int64(f.header.Rows())*int64(f.header.Dim))
+}
+
+func beginsWith(f *os.File, head []byte) bool {
+	there := make([]byte, len(head))
+	_, err := f.ReadAt(there, 0)
+	return err == nil && bytes.Equal(there, head)
+}
+
+// adopt takes a whole file for the result, if it is of this extraction.
 func (f *file) adopt() error {
 	d, err := Open(f.out)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	if diff := f.differs(d.Header); diff != "" {
-		return fmt.Errorf("transfer: %s: %w: %s", f.out, ErrAnotherRun, diff)
+	if diff := d.Header.differs(f.header); diff != "" {
+		return otherRun(f.out, diff)
 	}
 	for r, row := range d.Rows {
 		for c := range f.columns {
@@ -168,32 +218,31 @@ func (f *file) adopt() error {
 	return nil
 }
 
-// ErrAnotherRun is of a file that holds descriptors of other images, or made in another way.
-var ErrAnotherRun = errors.New("descriptors of another run")
-
-func (f *file) differs(h Header) string {
-	if d := h.Difference(f.header); d != "" {
-		return d
-	}
-	if h.Shard != f.header.Shard {
-		return fmt.Sprintf("shard %v, want %v", h.Shard, f.header.Shard)
-	}
-	return ""
+func otherRun(path, difference string) error {
+	return fmt.Errorf("transfer: %w", &OtherRunError{Path: path, Holds: "descriptors", Difference: difference})
 }
 
-// resume reads what the index holds; begun is false if there is no whole header.
-func (f *file) resume() (begun bool, err error) {
-	h, end, err := readIndex(f.index, func(h Header) error {
-		if d := f.differs(h); d != "" {
-			return fmt.Errorf("%w: %s", ErrAnotherRun, d)
-		}
-		return nil
-	}, f.note)
-	if err != nil || h == nil {
-		return false, err
+// indexKind describes indices. header and each take what is read of one.
+func indexKind(header func(Header) error, each func(line) error) journal.Kind[Header, line] {
+	var h Header
+	return journal.Kind[Header, line]{
+		Format: fileFormat,
+		Name:   "an index of descriptors",
+		Holds:  "descriptors",
+		Header: func(read Header) error {
+			h = read
+			if err := h.validate(); err != nil {
+				return err
+			}
+			return header(h)
+		},
+		Line: func(l line, _ journal.Place) error {
+			if err := h.check(l); err != nil {
+				return err
+			}
+			return each(l)
+		},
 	}
-	f.end = end
-	return true, f.index.Truncate(end)
 }
 
 // note takes a line of the index.
@@ -209,49 +258,7 @@ func (f *file) note(l line) error {
 	return nil
 }
 
-// readIndex reads an index: its header, which check may refuse, and its lines. The header
-// is nil if there is none; what follows the last whole line was cut off.
-func readIndex(src io.Reader, check func(Header) error, each func(line) error) (h *Header, end int64, err error) {
-	in := bufio.NewReaderSize(src, 1<<16)
-	for number := 1; ; number++ {
-		text, err := in.ReadBytes('\n')
-		if err == io.EOF {
-			if h == nil && len(text) > 0 && !bytes.HasPrefix([]byte(`{"format":"vgg descriptors`), text[:min(len(text), 26)]) {
-				return nil, 0, errors.New("line 1: not an index of descriptors")
-			}
-			return h, end, nil
-		}
-		if err != nil {
-			return nil, 0, err
-		}
-		if h == nil {
-			h = &Header{}
-			if err := json.Unmarshal(text, h); err != nil {
-				return nil, 0, fmt.Errorf("line 1: not an index of descriptors: %w", err)
-			}
-			if err = h.validate(); err == nil {
-				err = check(*h)
-			}
-			if err != nil {
-				return nil, 0, err
-			}
-		} else {
-			var l line
-			if err = json.Unmarshal(text, &l); err == nil {
-				err = h.check(l)
-			}
-			if err == nil {
-				err = each(l)
-			}
-			if err != nil {
-				return nil, 0, fmt.Errorf("line %d: %w", number, err)
-			}
-		}
-		end += int64(len(text))
-	}
-}
-
-// check reports a line that can't be of the header's file.
+// check reports a line that the header doesn't allow.
 func (h Header) check(l line) error {
 	if l.Image < 0 || l.Image >= h.Data.Images || l.Image%h.Shard.Count != h.Shard.Index-1 {
 		return fmt.Errorf("image %d, want one of shard %v of %d", l.Image, h.Shard, h.Data.Images)
@@ -274,16 +281,18 @@ func (h Header) checkRow(r Row) error {
 	return nil
 }
 
+// has reports whether a column of a row is done.
 func (f *file) has(row, column int) bool { return f.complete || f.state[column][row] == present }
 
-// put writes a column of a row, and then that it is done.
+// put writes a column of a row, and then the line of the index that says so. With bad, the
+// image is unreadable.
 func (f *file) put(row, c int, numbers []float32, images *Images, bad error) error {
 	i := f.header.image(row)
 	l := line{Column: c, Row: Row{Image: i, File: images.Samples[i].Name, Part: images.part(i), Stamp: images.stamp(i)}}
 	l.Labels, l.Difficult = images.labels(i)
 	if bad != nil {
 		if f.state[c][row] == unreadable {
-			return nil // it is said already
+			return nil // the index says so already
 		}
 		l.Error = bad.Error()
 	} else {
@@ -296,53 +305,40 @@ func (f *file) put(row, c int, numbers []float32, images *Images, bad error) err
 			return fmt.Errorf("transfer: %w", err)
 		}
 	}
-	if err := f.writeLine(l); err != nil {
-		return err
+	if _, err := f.index.Append(l); err != nil {
+		return fmt.Errorf("transfer: %w", err)
 	}
 	return f.note(l)
 }
 
-func (f *file) writeLine(v any) error {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("transfer: %s: %w", f.out, err)
+// sync makes what was written last through a power failure.
+func (f *file) sync() error {
+	if f.complete {
+		return nil
 	}
-	text = append(text, '\n')
-	if _, err := f.index.WriteAt(text, f.end); err != nil {
+	if err := errors.Join(f.npy.Sync(), f.index.Sync()); err != nil {
 		return fmt.Errorf("transfer: %w", err)
 	}
-	f.end += int64(len(text))
 	return nil
 }
 
-// sync makes sure that what was written is on the disk.
-func (f *file) sync() error {
-	for _, o := range []*os.File{f.npy, f.index} {
-		if o == nil {
-			continue
-		}
-		if err := o.Sync(); err != nil {
-			return fmt.Errorf("transfer: %w", err)
-		}
-	}
-	return nil
-}
-
+// close closes the files and lets other runs write them.
 func (f *file) close() error {
 	var errs []error
-	for _, o := range []*os.File{f.npy, f.index} {
-		if o != nil {
-			errs = append(errs, o.Close())
-		}
+	if f.npy != nil {
+		errs = append(errs, f.npy.Close())
 	}
-	if f.unlock != nil {
-		f.unlock()
+	if f.index != nil {
+		errs = append(errs, f.index.Close())
 	}
-	f.npy, f.index, f.unlock = nil, nil, nil
+	if f.release != nil {
+		f.release()
+	}
+	f.npy, f.index, f.release = nil, nil, nil
 	return errors.Join(errs...)
 }
 
-// finish makes the wanted file of what is complete.
+// finish makes out of the complete .npy file.
 func (f *file) finish() error {
 	if f.complete {
 		return nil
@@ -359,22 +355,24 @@ func (f *file) finish() error {
 	if err := f.sync(); err != nil {
 		return err
 	}
-	if len(f.removeAtLast) == 0 {
+	if len(f.work) == 0 {
 		return nil
 	}
-	d, err := Open(f.removeAtLast[0])
+	d, err := Open(f.work[0])
 	if err != nil {
 		return err
 	}
-	err = d.Write(f.out)
+	err = d.write(f.out)
 	d.Close()
 	if err != nil {
 		return err
 	}
-	if err := f.close(); err != nil {
+	// Windows removes no file that is open. The lock stays until the caller closes f.
+	if err := errors.Join(f.npy.Close(), f.index.Close()); err != nil {
 		return fmt.Errorf("transfer: %w", err)
 	}
-	for _, name := range f.removeAtLast {
+	f.npy, f.index = nil, nil
+	for _, name := range f.work {
 		if err := os.Remove(name); err != nil {
 			return fmt.Errorf("transfer: %w", err)
 		}
@@ -382,7 +380,7 @@ func (f *file) finish() error {
 	return nil
 }
 
-// missing counts the images that are not done in every column.
+// missing counts the images that lack a column.
 func (f *file) missing() int {
 	n := 0
 	for r := range f.rows {
@@ -396,7 +394,7 @@ func (f *file) missing() int {
 	return n
 }
 
-// unreadableIn is the first column of a row that is unreadable, or -1.
+// unreadableIn returns the first column of a row that is unreadable, or -1.
 func (f *file) unreadableIn(row int) int {
 	for c := range f.state {
 		if f.state[c][row] == unreadable {
@@ -408,7 +406,7 @@ func (f *file) unreadableIn(row int) int {
 
 func (f *file) summary() *Summary { return summarise(f.header, f.rows) }
 
-// Summary counts what the file holds.
+// Summary counts the images of the file.
 func (d *Descriptors) Summary() *Summary { return summarise(d.Header, d.Rows) }
 
 func summarise(h Header, rows []Row) *Summary {

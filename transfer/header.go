@@ -10,25 +10,23 @@ import (
 	"github.com/verydeep/vgg/preprocess"
 )
 
-// Header identifies descriptors: what of, by which networks and how.
+// Header identifies descriptors: of which images, by which networks and how.
 type Header struct {
 	Format  string      `json:"format"` // fileFormat
 	Data    eval.DataID `json:"data"`
-	Layout  string      `json:"layout,omitempty"` // unlabelled, one class or several; see the constants
+	Layout  string      `json:"layout,omitempty"` // "": no labels; "one class"; "several classes"
 	Nets    []NetID     `json:"nets"`
 	Regions []Region    `json:"regions"`
-	// Average says that the scales' descriptors are averaged rather than stacked.
-	Average bool `json:"average"`
-	Raw     bool `json:"raw"` // not normalised
-	Flip    bool `json:"flip"`
-	// Max says that the greatest activation over space was taken in place of the mean.
-	Max   bool       `json:"max"`
-	ISA   string     `json:"isa"` // instruction set: the last bits depend on it
-	Shard eval.Shard `json:"shard"`
-	Dim   int        `json:"dim"` // numbers of a descriptor
+	Average bool        `json:"average"` // scales are averaged rather than stacked
+	Raw     bool        `json:"raw"`     // not normalised
+	Flip    bool        `json:"flip"`
+	Max     bool        `json:"max"` // the maximum over space, not the mean
+	ISA     string      `json:"isa"` // instruction set: the last bits depend on it
+	Shard   eval.Shard  `json:"shard"`
+	Dim     int         `json:"dim"` // numbers of a descriptor
 }
 
-// NetID is a network of a descriptor and the layer that is taken of it.
+// NetID identifies a network and the layer whose activation is the descriptor.
 type NetID struct {
 	Weights    string          `json:"weights"`
 	SHA256     string          `json:"sha256"`
@@ -40,13 +38,13 @@ type NetID struct {
 	Channels   int             `json:"channels"` // of the layer
 }
 
-// Region is what of a sample is looked at.
+// Region is the part of an image that is described.
 type Region string
 
-// The whole image, and the sample's box in it.
+// The regions.
 const (
 	WholeImage Region = "image"
-	Box        Region = "box"
+	Box        Region = "box" // the sample's box
 )
 
 const fileFormat = "vgg descriptors 1"
@@ -63,15 +61,15 @@ func (h Header) Labelled() bool { return h.Layout != "" }
 // Multi reports whether a sample may show several classes.
 func (h Header) Multi() bool { return h.Layout == severalClasses }
 
-// column is a part of a descriptor that is written at once: a network on a region.
+// column is the part of a descriptor that one network computes from one region.
 type column struct {
 	net    int
 	region Region
-	start  int // of its numbers in a row
+	start  int // index of its first number in a row
 	dim    int
 }
 
-// columns lists the parts of a descriptor in their order.
+// columns returns the columns of a descriptor in order.
 func (h Header) columns() []column {
 	var cs []column
 	at := 0
@@ -88,14 +86,14 @@ func (h Header) columns() []column {
 	return cs
 }
 
-// Rows is how many descriptors the file has.
+// Rows returns the number of descriptors in the file.
 func (h Header) Rows() int { return h.Shard.Images(h.Data.Images) }
 
-// image is the index in the set of row r.
+// image returns the index in the set of the image of row r.
 func (h Header) image(r int) int { return r*h.Shard.Count + h.Shard.Index - 1 }
 
-// Difference says, in words, the first thing in which h is of another extraction than
-// want, or nothing. Names of files and data, and the shard, may differ.
+// Difference describes the first respect in which h is the header of another extraction than
+// want; "" of the same one. Names of files and data, and the shard, may differ.
 func (h Header) Difference(want Header) string {
 	if d := h.data().Difference(want.data()); d != "" {
 		return d
@@ -103,7 +101,18 @@ func (h Header) Difference(want Header) string {
 	return h.made(want)
 }
 
-// made is Difference without the data: images that don't differ have the same descriptors
+// differs is Difference, and compares the shard too.
+func (h Header) differs(want Header) string {
+	if d := h.Difference(want); d != "" {
+		return d
+	}
+	if h.Shard != want.Shard {
+		return fmt.Sprintf("shard %v, want %v", h.Shard, want.Shard)
+	}
+	return ""
+}
+
+// made is Difference without the data. If it is "", an image has the same descriptor in both,
 // to the last bit.
 func (h Header) made(want Header) string {
 	if d := h.recipe(want); d != "" {
@@ -115,8 +124,8 @@ func (h Header) made(want Header) string {
 	return ""
 }
 
-// recipe is made without the instruction set: descriptors that don't differ can be
-// compared with one another.
+// recipe is made without the instruction set. If it is "", the descriptors can be compared
+// with one another.
 func (h Header) recipe(want Header) string {
 	differ := func(what string, got, want any) string { return fmt.Sprintf("%s %v, want %v", what, got, want) }
 	if len(h.Nets) != len(want.Nets) {
@@ -156,10 +165,10 @@ func (h Header) recipe(want Header) string {
 	return ""
 }
 
-// data is what evaluations compare of the data.
+// data returns a header of an evaluation on the same data, to compare.
 func (h Header) data() eval.Header { return eval.Header{Data: h.Data, Classes: h.Data.Classes} }
 
-// validate checks what was read from a file.
+// validate returns an error if h can't be the header of a file.
 func (h Header) validate() error {
 	switch {
 	case h.Format != fileFormat:

@@ -1,5 +1,6 @@
-// Package transfer uses a network's features on other data (appendix B): descriptors of
-// images, linear SVMs on them with the paper's protocols, and search by descriptor.
+// Package transfer uses a network's features on other data (appendix B): it computes
+// descriptors of images, trains linear SVMs on them with the paper's protocols, and searches
+// images by descriptor.
 package transfer
 
 import (
@@ -15,40 +16,36 @@ import (
 	"github.com/verydeep/vgg/dataset"
 )
 
-// Images is what descriptors are computed of, with what is known of every sample.
+// Images is a set of images to describe, with their labels and parts.
 type Images struct {
 	*dataset.Dataset
-	Labelled bool // samples have classes
-	// Multi says that a sample may show several classes, or none.
-	Multi     bool
-	Present   [][]int  // of every sample, where Multi: the classes that it shows
-	Difficult [][]int  // where Multi: classes that evaluation ignores for the sample
-	Parts     []string // train, val or test, of every sample; nil: no parts
+	Labelled  bool     // samples have classes
+	Multi     bool     // a sample may show several classes, or none
+	Present   [][]int  // with Multi: the classes that each sample shows
+	Difficult [][]int  // with Multi: the classes that evaluation ignores for each sample
+	Parts     []string // train, val or test, of each sample; nil: no parts
 	Boxed     bool     // a sample is its first box rather than its image
 
-	stamps []Stamp // of every sample; nil: not asked for
+	stamps []Stamp // of each sample; nil: not asked for
 }
 
-// Layout is how labels lie beside images.
+// Layout says where the labels of images are.
 type Layout string
 
-// The layouts: by itself the one that the folder shows; images alone, at any depth; what
-// [dataset.Open] reads; PASCAL VOC with all labels; its action task, whose samples are
-// persons.
+// The layouts.
 const (
-	Auto       Layout = "auto"
-	Files      Layout = "files"
-	Classes    Layout = "classes"
-	VOC        Layout = "voc"
-	VOCActions Layout = "voc-action"
+	Auto       Layout = "auto"       // the layout that the folder shows
+	Files      Layout = "files"      // images without labels, at any depth
+	Classes    Layout = "classes"    // one class an image: what dataset.Open reads
+	VOC        Layout = "voc"        // PASCAL VOC, several classes an image
+	VOCActions Layout = "voc-action" // PASCAL VOC's action task: a sample is a person
 )
 
-// Layouts lists the names of the layouts.
+// Layouts returns all layouts.
 func Layouts() []Layout { return []Layout{Auto, Files, Classes, VOC, VOCActions} }
 
-// OpenImages opens images. Auto takes a folder with ImageSets/Main for VOC, what
-// [dataset.Open] reads for classes, and else the images as they are; several paths are
-// always taken as they are.
+// OpenImages opens images. With Auto the layout is VOC for a folder with ImageSets/Main,
+// Classes for what [dataset.Open] reads, and Files for anything else and for several paths.
 func OpenImages(layout Layout, paths ...string) (*Images, error) {
 	if len(paths) == 0 {
 		return nil, fmt.Errorf("transfer: no images, want files or a folder")
@@ -90,7 +87,7 @@ func OpenImages(layout Layout, paths ...string) (*Images, error) {
 	return OpenImages(Files, paths...)
 }
 
-// isVOC reports whether a folder, or one in it, has VOC's lists.
+// isVOC reports whether a folder, or one up to two levels below it, has VOC's lists.
 func isVOC(dir string) bool {
 	for _, pattern := range []string{"ImageSets/Main/*.txt", "*/ImageSets/Main/*.txt", "*/*/ImageSets/Main/*.txt"} {
 		if m, err := fs.Glob(os.DirFS(dir), pattern); err == nil && len(m) > 0 {
@@ -116,14 +113,14 @@ func openClasses(path string) (*Images, error) {
 	return &Images{Dataset: both, Labelled: true, Parts: parts}, nil
 }
 
-// Parts of a collection.
+// Parts of a set.
 const (
 	partTrain = "train"
 	partVal   = "val"
 	partTest  = "test"
 )
 
-// labels are the classes of sample i, and those that evaluation ignores.
+// labels returns the classes of sample i, and those that evaluation ignores.
 func (m *Images) labels(i int) (present, difficult []int) {
 	switch {
 	case m.Multi:
@@ -148,7 +145,7 @@ func (m *Images) stamp(i int) Stamp {
 	return m.stamps[i]
 }
 
-// stamped returns the images with what tells whether their files change from now on.
+// stamped returns the images with the stamps of their files.
 func (m *Images) stamped(ctx context.Context) (*Images, error) {
 	infos, err := m.Stat(ctx)
 	if err != nil {
@@ -164,7 +161,7 @@ func (m *Images) stamped(ctx context.Context) (*Images, error) {
 	return &out, nil
 }
 
-// box is the sample's box in whole pixels of its image; empty if it has none.
+// box returns the first box of sample i in whole pixels of its image; empty without one.
 func (m *Images) box(i int) image.Rectangle {
 	boxes := m.Samples[i].Boxes
 	if len(boxes) == 0 {

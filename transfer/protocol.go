@@ -6,10 +6,10 @@ import (
 	"math"
 )
 
-// Protocol is how a classifier on descriptors is measured.
+// Protocol chooses the splits that a classifier is measured on.
 type Protocol struct {
-	// Splits random splits of Train and up to Test images a class (0: all others) are
-	// trained and tested on; 0 splits: the parts that the set has.
+	// Splits is the number of random splits, each with Train images of a class to train on and
+	// up to Test others to test on; Test 0: all others. Splits 0: the set's own parts.
 	Splits, Train, Test int
 	Seed                uint64
 }
@@ -26,7 +26,7 @@ func (p Protocol) String() string {
 	return fmt.Sprintf("%d random splits, %d training and %s test images a class", p.Splits, p.Train, test)
 }
 
-// SplitResult is what one split came to.
+// SplitResult is the result of one split.
 type SplitResult struct {
 	C          float64 `json:"c"`
 	Trained    int     `json:"trained"` // images
@@ -36,16 +36,16 @@ type SplitResult struct {
 	Score      *Score  `json:"score"`
 }
 
-// Measured is what a protocol came to. Its JSON keys are those of `vgg transfer eval
-// --json`.
+// Measured is the result of all splits of a protocol. Its JSON keys are those of
+// `vgg transfer eval --json`.
 type Measured struct {
 	Data   string        `json:"data"`
 	Dim    int           `json:"dim"`
 	Splits []SplitResult `json:"splits"`
 }
 
-// Of returns the mean of a number of every split's score and the deviation of a split
-// from it (the square root of the unbiased variance; NaN of one split).
+// Of returns the mean over the splits of a value of their scores, and the standard deviation
+// of one split (the square root of the unbiased variance; NaN for one split).
 func (m *Measured) Of(value func(*Score) float64) (mean, deviation float64) {
 	for _, s := range m.Splits {
 		mean += value(s.Score) / float64(len(m.Splits))
@@ -58,7 +58,8 @@ func (m *Measured) Of(value func(*Score) float64) (mean, deviation float64) {
 	return mean, math.Sqrt(sum / float64(len(m.Splits)-1))
 }
 
-// Measure trains and tests a classifier on every split of the protocol.
+// Measure trains and tests a classifier on every split of the protocol. x (Len × Header.Dim)
+// are the descriptors of d.
 func Measure(ctx context.Context, d *Descriptors, x []float32, p Protocol, o TrainOptions) (*Measured, error) {
 	m := &Measured{Data: d.Header.Data.Name, Dim: d.Header.Dim}
 	for i := range max(1, p.Splits) {

@@ -8,29 +8,30 @@ import (
 	"github.com/verydeep/vgg/metrics"
 )
 
-// Score is how good a classifier is on some images. What doesn't apply is NaN, null in
-// JSON.
+// Score is the result of a classifier on test images. A value that doesn't apply is NaN, which
+// is null in JSON.
 type Score struct {
 	Images int
-	// Of images that have one class each:
+	// MeanClassRecall and Top1Error are for images with one class each.
 	MeanClassRecall float64
 	Top1Error       float64
-	// Of images that have several: the mean of the classes' average precision, by every
-	// definition. Images of a class marked difficult don't count for it.
+	// MeanAP is for images with several classes: the mean over the classes of the average
+	// precision, by each of its definitions. An image doesn't count for a class that is marked
+	// difficult in it.
 	MeanAP  map[metrics.APForm]float64
 	Classes []ClassScore
 	multi   bool
 }
 
-// ClassScore is a class's share of a score.
+// ClassScore is the score of one class.
 type ClassScore struct {
 	Class  string
-	Images int // that show it
+	Images int // test images that show it
 	Recall float64
 	AP     map[metrics.APForm]float64
 }
 
-// MarshalJSON leaves out what doesn't apply.
+// MarshalJSON leaves out values that don't apply.
 func (s Score) MarshalJSON() ([]byte, error) {
 	m := map[string]any{"images": s.Images, "classes": s.Classes}
 	if s.multi {
@@ -41,7 +42,7 @@ func (s Score) MarshalJSON() ([]byte, error) {
 	return json.Marshal(m)
 }
 
-// MarshalJSON leaves out what doesn't apply.
+// MarshalJSON leaves out values that don't apply.
 func (c ClassScore) MarshalJSON() ([]byte, error) {
 	m := map[string]any{"class": c.Class, "images": c.Images}
 	if c.AP != nil {
@@ -56,10 +57,10 @@ func (c ClassScore) MarshalJSON() ([]byte, error) {
 	return json.Marshal(m)
 }
 
-// Multi reports whether the score is of images that may show several classes.
+// Multi reports whether the images may show several classes.
 func (s Score) Multi() bool { return s.multi }
 
-// value is what C is chosen by.
+// value returns the value that C is chosen by.
 func (s Score) value() float64 {
 	if s.multi {
 		return s.MeanAP[metrics.Area]
@@ -67,7 +68,7 @@ func (s Score) value() float64 {
 	return s.MeanClassRecall
 }
 
-// Evaluate judges the classifier on rows of descriptors, whose numbers are x.
+// Evaluate tests the classifier on rows of d, whose descriptors are x (Len × Header.Dim).
 func (s *SVM) Evaluate(d *Descriptors, x []float32, rows []int) (*Score, error) {
 	if err := s.check(d); err != nil {
 		return nil, err

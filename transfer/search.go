@@ -16,21 +16,21 @@ import (
 	"github.com/verydeep/vgg/eval"
 )
 
-// Match is an image that was found.
+// Match is one result of a search.
 type Match struct {
 	Row        int
 	Similarity float32 // cosine of the angle between two descriptors
 }
 
-// better puts the most similar first, and of equals the first.
+// better orders matches by falling similarity, then by row.
 func better(a, b Match) int {
 	return cmp.Or(cmp.Compare(b.Similarity, a.Similarity), cmp.Compare(a.Row, b.Row))
 }
 
-// SearchOptions say how descriptors are compared.
+// SearchOptions are the options of a search.
 type SearchOptions struct {
 	Workers int // 0: runtime.GOMAXPROCS
-	// OnRows, where set, is told how many rows have been looked at.
+	// OnRows, if set, is told how many rows are done.
 	OnRows func(done, total int)
 }
 
@@ -41,14 +41,13 @@ func (o SearchOptions) workers() int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// scanFloats is about how many numbers a worker reads at a time: they stay near it while
-// they are compared.
+// scanFloats is about how many numbers a worker reads at a time: they fit into its cache.
 const scanFloats = 1 << 17
 
-// Search finds, for each of the queries, rows of Dim numbers, the k most similar rows,
-// best first: it compares with every row, in one pass over the file. Unreadable images
-// are not found. The result depends neither on the number of workers nor on what other
-// queries there are.
+// Search returns for each query the k most similar rows, best first. The queries are rows of
+// Header.Dim numbers. Search compares them with every row of the file, in one pass, except
+// those of unreadable images. The result for a query doesn't depend on the number of workers or
+// on the other queries.
 func (d *Descriptors) Search(ctx context.Context, queries []float32, k int, o SearchOptions) ([][]Match, error) {
 	dim := d.Header.Dim
 	if len(queries)%dim != 0 || k < 1 {
@@ -105,7 +104,8 @@ func (d *Descriptors) Search(ctx context.Context, queries []float32, k int, o Se
 	return best, nil
 }
 
-// scan compares a query with rows from start on, and keeps the k best of them and top.
+// scan compares a query with rows, which begin at row start, and returns the k best of them
+// and top.
 func (d *Descriptors) scan(top []Match, k, start int, rows, query []float32, scale float32) []Match {
 	dim := len(query)
 	for r := range len(rows) / dim {
@@ -127,10 +127,10 @@ func (d *Descriptors) scan(top []Match, k, start int, rows, query []float32, sca
 	return top
 }
 
-// Describe makes descriptors of images as a file's are made, to be compared with them: a
-// row of numbers and the error of each, one of them nil. Open returns the network of a
-// file of weights that the header names. Of the options only Resources and OnImage count, which
-// change no descriptor.
+// Describe computes descriptors of images in the way of the file with the header h, to compare
+// them with it. It returns for each image a row of h.Dim numbers or an error. open returns a
+// network that the header names. Only those options count that don't change the descriptors:
+// Resources and OnImage.
 func Describe(ctx context.Context, h Header, images *Images, o Options, open func(NetID) (*vgg.Model, error)) ([][]float32, []error, error) {
 	if !slices.Equal(h.Regions, []Region{WholeImage}) {
 		return nil, nil, errors.New("transfer: descriptors of boxes, want those of whole images")
@@ -161,7 +161,7 @@ func Describe(ctx context.Context, h Header, images *Images, o Options, open fun
 	return to.rows, to.errs, nil
 }
 
-// memory keeps descriptors.
+// memory is a sink that keeps descriptors in memory.
 type memory struct {
 	header  Header
 	columns []column

@@ -8,10 +8,10 @@ import (
 	"slices"
 )
 
-// Split is rows to train on and rows to test on.
+// Split lists rows to train on and rows to test on, both ascending.
 type Split struct{ Train, Test []int }
 
-// Readable lists the rows that have descriptors.
+// Readable returns the rows that have descriptors.
 func (d *Descriptors) Readable() []int {
 	var rows []int
 	for r, row := range d.Rows {
@@ -22,13 +22,13 @@ func (d *Descriptors) Readable() []int {
 	return rows
 }
 
-// HasParts reports whether the rows are divided into parts.
+// HasParts reports whether the set is divided into parts.
 func (d *Descriptors) HasParts() bool {
 	return slices.ContainsFunc(d.Rows, func(r Row) bool { return r.Part != "" })
 }
 
-// Parts is the division that the set has: where it has test images, train and val against
-// test, else train against val.
+// Parts returns the set's own split: train and val against test or, without test images, train
+// against val.
 func (d *Descriptors) Parts() (Split, error) {
 	tested := partVal
 	if slices.ContainsFunc(d.Rows, func(r Row) bool { return r.Part == partTest }) {
@@ -49,9 +49,9 @@ func (d *Descriptors) Parts() (Split, error) {
 	return s, nil
 }
 
-// RandomSplit draws, of every class, so many images to train on and, of the others, so
-// many to test on; test = 0 is all of them (the paper's protocol for Caltech-101 and -256:
-// 30 or 60, and up to 50). It is a function of the seed and the number of the split.
+// RandomSplit draws train images of each class to train on and up to test others to test on;
+// test 0: all others. The paper has 30 and 50 for Caltech-101, 60 and all others for Caltech-256
+// (appendix B). The split is a function of the seed and its number.
 func (d *Descriptors) RandomSplit(train, test int, seed uint64, number int) (Split, error) {
 	if d.Header.Layout != oneClass {
 		return Split{}, fmt.Errorf("transfer: %s: random splits are of images that have one class each", d.Header.Data.Name)
@@ -77,7 +77,7 @@ func (d *Descriptors) RandomSplit(train, test int, seed uint64, number int) (Spl
 	return s, nil
 }
 
-// byClass groups rows by their first class.
+// byClass returns the rows of each class, by the first class of a row.
 func (d *Descriptors) byClass(rows []int) [][]int {
 	groups := make([][]int, len(d.Header.Data.Classes))
 	for _, r := range rows {
@@ -88,8 +88,8 @@ func (d *Descriptors) byClass(rows []int) [][]int {
 	return groups
 }
 
-// holdOut keeps a share of rows for validation, of each class its part: at least one and
-// never all. Of images with several classes each counts with its rarest.
+// holdOut splits off a share of the rows of each class for validation: at least one row, and
+// never all. An image with several classes counts with its rarest.
 func (d *Descriptors) holdOut(rows []int, share float64, seed uint64) Split {
 	classes := len(d.Header.Data.Classes)
 	count := make([]int, classes)
@@ -121,7 +121,7 @@ func (d *Descriptors) holdOut(rows []int, share float64, seed uint64) Split {
 	return s
 }
 
-// shuffle puts rows into an order that depends on the three numbers alone.
+// shuffle permutes rows. The permutation is a function of seed, use and class.
 func shuffle(rows []int, seed, use, class uint64) {
 	rng := rand.NewPCG(seed, use<<20^class)
 	for i := len(rows) - 1; i > 0; i-- {

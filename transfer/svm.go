@@ -17,7 +17,7 @@ import (
 	"github.com/verydeep/vgg/internal/kernel"
 )
 
-// Loss is what a linear SVM charges for a margin below 1.
+// Loss is the loss of a linear SVM for a margin below 1.
 type Loss string
 
 const (
@@ -27,24 +27,24 @@ const (
 	L1Hinge Loss = "l1"
 )
 
-// SVMOptions say how linear SVMs are trained.
+// SVMOptions are the options of linear SVMs.
 type SVMOptions struct {
 	Loss Loss
-	C    float64 // price of a margin below 1 against ‖w‖²/2
-	// Bias is the constant that every descriptor ends with, so that f(x) = w·x + w₀·Bias
+	C    float64 // weight of the loss against ‖w‖²/2
+	// Bias is a constant that is appended to every descriptor, so that f(x) = w·x + w₀·Bias
 	// and w₀ is regularised as w is; 0: no bias.
 	Bias float64
-	// Balance multiplies C for the images of each class so that rare classes count as
-	// much: by n/(K·n_k) for the positive ones where an image has one class of K, and by
-	// n/2n₊ and n/2n₋ where it may have several.
+	// Balance multiplies C so that rare classes count as much as frequent ones: by n/(K·n_k)
+	// for the positive images of a class if an image has one class of K, and by n/2n₊ and
+	// n/2n₋ for positive and negative images if it may have several.
 	Balance bool
-	// Tolerance is the largest violation of the optimality conditions that is left.
+	// Tolerance is the largest violation of the optimality conditions that is accepted.
 	Tolerance     float64
-	MaxIterations int // passes over the images of a class, at most
+	MaxIterations int // most passes over the images of a class
 	Seed          uint64
 	Workers       int // 0: runtime.GOMAXPROCS
 
-	// OnClass, where set, is told how many classes are done; it may be called from several
+	// OnClass, if set, is told how many classes are done. It may be called from several
 	// goroutines, one at a time.
 	OnClass func(done, total int)
 }
@@ -72,40 +72,38 @@ func (o SVMOptions) validate() error {
 	return nil
 }
 
-// Problem is what linear SVMs are trained on: rows of descriptors, and what of the classes
-// they show.
+// Problem is the training data of linear SVMs.
 type Problem struct {
 	X       []float32 // rows of Dim numbers
 	Dim     int
-	Rows    []int // of X, that are trained on
+	Rows    []int // rows of X to train on
 	Classes int
-	// Target is 1 of a row that shows a class, -1 of one that doesn't, 0 of one that is to
-	// be left out for that class.
+	// Target returns 1 if a row shows a class, -1 if it doesn't, and 0 if the row is to be left
+	// out for the class.
 	Target func(row, class int) int8
 	Multi  bool // a row may show several classes, or none
 }
 
 func (p Problem) row(i int) []float32 { return p.X[p.Rows[i]*p.Dim : (p.Rows[i]+1)*p.Dim] }
 
-// linear is SVMs of several classes, one against the rest each.
+// linear is the SVMs of K classes, each of one class against the rest.
 type linear struct {
 	w          []float32 // (K,D)
 	b          []float32 // (K): w₀·Bias
 	iterations []int     // of each class
-	converged  bool      // all of them
+	converged  bool      // all classes have
 }
 
-// cacheBytes is about how much of the weight vectors a processor core keeps near itself.
+// cacheBytes is about how many bytes of weight vectors fit into the cache of a core.
 const cacheBytes = 512 << 10
 
-// maxBlock is the most classes of a block: the bits of a word.
+// maxBlock is the most classes in a block: the bits of a word.
 const maxBlock = 64
 
-// train trains an SVM for every class. Dual coordinate descent (Hsieh et al. 2008, with
-// their shrinking) goes through the images in an order drawn from the seed and the number
-// of the pass, which all classes share, so that an image is fetched once for a block of
-// classes. Each class's arithmetic is its own: neither the number of workers nor the
-// blocks change a bit.
+// train trains an SVM for every class by dual coordinate descent with shrinking (Hsieh et al.
+// 2008). Each pass visits the images in an order drawn from the seed and the number of the
+// pass. All classes share that order, so that an image is fetched once for a block of classes.
+// Classes don't share arithmetic: workers and blocks don't change a bit of the result.
 func (p Problem) train(ctx context.Context, o SVMOptions) (*linear, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -158,7 +156,7 @@ func (p Problem) train(ctx context.Context, o SVMOptions) (*linear, error) {
 	return l, nil
 }
 
-// block is some classes whose SVMs are trained side by side.
+// block is a group of classes whose SVMs are trained together.
 type block struct {
 	p        Problem
 	o        SVMOptions
@@ -168,18 +166,18 @@ type block struct {
 
 	y      []int8    // by image, then class of the block
 	alpha  []float64 // likewise: the dual variables
-	active []uint64  // by image: classes for which it is not shrunk
+	active []uint64  // by image: the classes for which it is not shrunk, as bits
 	class  []classState
-	left   uint64 // classes that are not done
+	left   uint64 // the classes that have not converged, as bits
 }
 
-// classState is what coordinate descent knows of a class.
+// classState is the state of coordinate descent for one class.
 type classState struct {
 	w                []float64
 	bias             float64 // w₀
 	upper, diagonal  [2]float64
-	most, least      float64 // of the projected gradient in the pass before
-	newMost, newLess float64 // in this one
+	most, least      float64 // projected gradient in the previous pass
+	newMost, newLess float64 // projected gradient in this pass
 	active           int
 	images           int
 }
@@ -212,7 +210,7 @@ func (b *block) run(ctx context.Context) error {
 	return nil
 }
 
-// prepare sets all dual variables to zero.
+// prepare sets up the block, with all dual variables zero.
 func (b *block) prepare() {
 	n, rows := b.n, len(b.p.Rows)
 	b.y, b.alpha, b.active = make([]int8, n*rows), make([]float64, n*rows), make([]uint64, rows)
@@ -221,7 +219,7 @@ func (b *block) prepare() {
 	for k := range n {
 		c := &b.class[k]
 		c.w = make([]float64, b.p.Dim)
-		var count [2]int // of images without and with the class
+		var count [2]int // images without and with the class
 		for i, r := range b.p.Rows {
 			y := b.p.Target(r, b.start+k)
 			b.y[i*n+k] = y
@@ -250,7 +248,7 @@ func (b *block) prepare() {
 	}
 }
 
-// visit optimises the dual variables of an image, of all wanted classes.
+// visit optimises the dual variables of an image for the wanted classes.
 func (b *block) visit(i int, wanted uint64) {
 	x := b.p.row(i)
 	square := b.squares[i] + b.o.Bias*b.o.Bias
@@ -298,8 +296,8 @@ func (b *block) visit(i int, wanted uint64) {
 	}
 }
 
-// judge ends a pass: a class is done when no condition is violated by more than the
-// tolerance, which what was shrunk is asked about, too.
+// judge ends a pass. A class has converged when no optimality condition is violated by more
+// than the tolerance; the shrunk images are visited once more before that is decided.
 func (b *block) judge() {
 	for k := range b.class {
 		c := &b.class[k]
@@ -307,7 +305,7 @@ func (b *block) judge() {
 			continue
 		}
 		b.l.iterations[b.start+k]++
-		if c.newMost-c.newLess <= b.o.Tolerance { // -Inf where all is shrunk
+		if c.newMost-c.newLess <= b.o.Tolerance { // −∞ if all images are shrunk
 			if c.active == c.images {
 				b.left &^= 1 << k
 				continue
@@ -344,7 +342,7 @@ func permute(order []int32, seed, pass uint64) {
 
 var blas gonum.Implementation
 
-// score is f(x) of every class.
+// score puts f(x) of every class into dst.
 func (l *linear) score(dst, x []float32) {
 	dim := len(x)
 	for k := range dst {
@@ -352,7 +350,7 @@ func (l *linear) score(dst, x []float32) {
 	}
 }
 
-// targets are the classes of descriptors as an SVM's target.
+// targets returns the labels of d as [Problem].Target.
 func (d *Descriptors) targets() func(row, class int) int8 {
 	return func(r, class int) int8 {
 		switch row := d.Rows[r]; {

@@ -5,27 +5,31 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/atomicfile"
+	"github.com/verydeep/vgg/internal/lockfile"
 )
 
-// Changes says what [Update] found of a file's images.
+// Changes counts the images that [Update] kept, computed again, added and removed.
 type Changes struct {
-	Kept    int `json:"kept"`    // not described again
+	Kept    int `json:"kept"`    // unchanged
 	Redone  int `json:"redone"`  // changed, or unreadable before
 	Added   int `json:"added"`   // new, or not described yet
-	Removed int `json:"removed"` // no longer there
+	Removed int `json:"removed"` // no longer in the set
 }
 
-// beforeSuffix names what an interrupted update has left that was of other images.
+// beforeSuffix names the work of an interrupted update of which the images have changed since.
 const beforeSuffix = ".before.npy"
 
-// Update makes of out, a .npy file that [Extract] made with Options.Stamp, what it would
-// make of images now: only those are described that are new or whose files have changed,
-// in size or in time. The file stays as it was until all is done, and takes the place of
-// the old one then; an interrupted update goes on. What the file holds must have been made
-// by the same networks in the same way; a file that is not there is made.
+// Update brings the .npy file out, which [Extract] made with Options.Stamp, up to date: it
+// computes descriptors of images that are new or whose files have another size or time, and
+// keeps the others. The old file stays until the new one is complete. An interrupted update
+// goes on where it was. If there is no file, Update makes it.
+//
+// The error is an [*OtherRunError] if the file was made by other networks or in another way,
+// and a [*HeldError] if another run is writing it.
 func Update(ctx context.Context, nets []Net, images *Images, out string, o Options) (*Summary, *Changes, error) {
 	if !strings.EqualFold(filepath.Ext(out), ".npy") {
 		return nil, nil, fmt.Errorf("transfer: %s: want a file that ends in .npy", out)
@@ -38,7 +42,12 @@ func Update(ctx context.Context, nets []Net, images *Images, out string, o Optio
 	if err := p.identify(ctx); err != nil {
 		return nil, nil, err
 	}
-	u := &update{extraction: p, out: out, work: out + workSuffix, before: out + beforeSuffix}
+	release, err := lockfile.Beside(out)
+	if err != nil {
+		return nil, nil, fmt.Errorf("transfer: %w", err)
+	}
+	defer release()
+	u := &update{extraction: p, out: out, work: resolve(out) + workSuffix, before: resolve(out) + beforeSuffix}
 	s, err := u.run(ctx)
 	return s, &u.changes, err
 }
@@ -63,9 +72,9 @@ func (u *update) run(ctx context.Context) (*Summary, error) {
 	}
 	defer old.Close()
 	if diff := old.Header.made(u.header); diff != "" {
-		return nil, fmt.Errorf("transfer: %s: %w: %s", u.out, ErrAnotherRun, diff)
+		return nil, otherRun(u.out, diff)
 	}
-	if u.compare(done) && done.differs(u.header) == "" {
+	if u.compare(done) && done.header.differs(u.header) == "" {
 		old.Close()
 		return u.goOn(ctx)
 	}
@@ -74,27 +83,22 @@ func (u *update) run(ctx context.Context) (*Summary, error) {
 		return nil, err
 	}
 	old.Close()
-	return s, rename(u.work, u.out)
+	return s, replacePair(u.work, u.out)
 }
 
-// settle ends a rename that was cut short.
+// settle ends a renaming that was cut short.
 func (u *update) settle() error {
-	if !exists(u.work) || exists(u.work+indexSuffix) {
-		return nil
+	if exists(u.work) && !exists(u.work+indexSuffix) && putAside(resolve(u.out)) {
+		if err := atomicfile.Rename(u.work, u.before); err != nil {
+			return fmt.Errorf("transfer: %w", err)
+		}
 	}
-	to := u.out
-	if exists(u.before+indexSuffix) && !exists(u.before) {
-		to = u.before
-	}
-	if err := os.Rename(u.work, to); err != nil {
-		return fmt.Errorf("transfer: %w", err)
-	}
-	return nil
+	return settle(u.out)
 }
 
-// goOn describes what out has not.
+// goOn computes the descriptors that out lacks.
 func (u *update) goOn(ctx context.Context) (*Summary, error) {
-	f, err := createFile(u.out, u.header)
+	f, err := createUnlocked(u.out, u.header)
 	if err != nil {
 		return nil, err
 	}
@@ -102,8 +106,8 @@ func (u *update) goOn(ctx context.Context) (*Summary, error) {
 	return u.into(ctx, f)
 }
 
-// compare counts what has changed since a file was made, and tells whether what it holds
-// is all as it was.
+// compare counts the changes since a file was made, and reports whether all descriptors in it
+// are up to date.
 func (u *update) compare(was *file) (same bool) {
 	rows := was.byName(len(was.columns))
 	same = true
@@ -124,7 +128,7 @@ func (u *update) compare(was *file) (same bool) {
 	return same
 }
 
-// byName is the row of every image that is done, readable or not, in so many columns.
+// byName returns the row of each image that has at least so many columns done, readable or not.
 func (f *file) byName(least int) map[string]int {
 	rows := map[string]int{}
 	for r := range f.rows {
@@ -141,13 +145,15 @@ func (f *file) byName(least int) map[string]int {
 	return rows
 }
 
-// rewrite makes the work file.
+// rewrite makes the work file: descriptors from the old file, from an earlier work file, and
+// those that are left to compute.
 func (u *update) rewrite(ctx context.Context, old *Descriptors, done *file) (*Summary, error) {
-	f, err := createFile(u.work, u.header)
-	if errors.Is(err, ErrAnotherRun) {
-		// An update to what the folder was then was interrupted: what it has done counts.
-		if err = rename(u.work, u.before); err == nil {
-			f, err = createFile(u.work, u.header)
+	f, err := createUnlocked(u.work, u.header)
+	if _, ok := errors.AsType[*OtherRunError](err); ok {
+		// An earlier update was interrupted, and the folder has changed since. What it has done
+		// counts.
+		if err = replacePair(u.work, u.before); err == nil {
+			f, err = createUnlocked(u.work, u.header)
 		}
 	}
 	if err != nil {
@@ -167,15 +173,13 @@ func (u *update) rewrite(ctx context.Context, old *Descriptors, done *file) (*Su
 			return nil, err
 		}
 	}
-	for _, name := range []string{u.before, u.before + indexSuffix} {
-		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("transfer: %w", err)
-		}
+	if err := removePair(u.before); err != nil {
+		return nil, err
 	}
 	return u.into(ctx, f)
 }
 
-// forget takes images that have changed for not done.
+// forget marks images that have changed as not done.
 func (f *file) forget(images *Images) {
 	for r, row := range f.rows {
 		if row.Stamp == images.stamp(f.header.image(r)) {
@@ -187,7 +191,7 @@ func (f *file) forget(images *Images) {
 	}
 }
 
-// take copies into f what another file holds of images that have not changed since.
+// take copies into f the descriptors that another file holds of unchanged images.
 func (u *update) take(ctx context.Context, f *file, from *Descriptors, done *file) error {
 	rows := done.byName(1)
 	numbers := make([]float32, u.header.Dim)
@@ -210,22 +214,6 @@ func (u *update) take(ctx context.Context, f *file, from *Descriptors, done *fil
 			if err := f.put(r, c, numbers[col.start:col.start+col.dim], u.images, nil); err != nil {
 				return err
 			}
-		}
-	}
-	return nil
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
-}
-
-// rename renames a file of numbers and its index, the index first: as it comes first when
-// they are made, numbers alone tell of a rename that was cut short.
-func rename(from, to string) error {
-	for _, suffix := range []string{indexSuffix, ""} {
-		if err := os.Rename(from+suffix, to+suffix); err != nil {
-			return fmt.Errorf("transfer: %w", err)
 		}
 	}
 	return nil

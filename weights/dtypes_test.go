@@ -265,6 +265,8 @@ func TestTorchWritesThroughBrokenDisks(t *testing.T) {
 	}
 }
 
+var errBroken = errors.New("broken")
+
 // torchDisk fails after so many bytes.
 type torchDisk struct{ after int }
 

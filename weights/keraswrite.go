@@ -4,15 +4,13 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/scigolib/hdf5"
 
+	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -38,26 +36,7 @@ func WriteKeras(path string, tensors []Source) error {
 	if err != nil {
 		return fmt.Errorf("weights: %s: %w", path, err)
 	}
-	// The HDF5 writer needs a file of its own, which the atomic one is then copied from.
-	folder, err := os.MkdirTemp(filepath.Dir(path), ".keras-*")
-	if err != nil {
-		return openError(path, err)
-	}
-	defer os.RemoveAll(folder)
-	temp := filepath.Join(folder, "weights.h5")
-	if err := writeKeras(temp, layers); err != nil {
-		return fmt.Errorf("weights: %s: %w", path, pathless(err))
-	}
-	f, err := os.Open(temp)
-	if err != nil {
-		return openError(path, err)
-	}
-	defer f.Close()
-	err = writeAtomic(osFiles{}, path, func(w io.Writer) error {
-		_, err := io.Copy(w, f)
-		return err
-	})
-	if err != nil {
+	if err := atomicfile.WriteNamed(path, func(name string) error { return writeKeras(name, layers) }); err != nil {
 		return fmt.Errorf("weights: %s: %w", path, pathless(err))
 	}
 	return nil

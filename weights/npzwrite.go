@@ -16,7 +16,7 @@ import (
 // Open reads; they may have 65535 bytes. The file appears as that of WriteSafetensors
 // does, the errors are the same, and equal arguments give equal bytes.
 func WriteNPZ(path string, metadata map[string]string, tensors []Source) error {
-	return writeAny(osFiles{}, path, func(w io.Writer) error { return encodeNPZ(w, metadata, tensors) })
+	return writeAny(path, func(w io.Writer) error { return encodeNPZ(w, metadata, tensors) })
 }
 
 func encodeNPZ(w io.Writer, metadata map[string]string, tensors []Source) error {

@@ -60,7 +60,7 @@ const (
 // number of elements than its shape, if the file would be over 2 GiB, or if writing
 // fails.
 func WriteONNX(path string, m ONNXModel) error {
-	return writeAny(osFiles{}, path, func(w io.Writer) error { return encodeONNX(w, m) })
+	return writeAny(path, func(w io.Writer) error { return encodeONNX(w, m) })
 }
 
 // EncodeONNX writes to w what WriteONNX writes to a file. On an error, w has got a part

@@ -19,7 +19,7 @@ import (
 // reads. The file appears as that of WriteSafetensors does, the errors are the same, and
 // equal arguments give equal bytes.
 func WritePyTorch(path string, metadata map[string]string, tensors []Source) error {
-	return writeAny(osFiles{}, path, func(w io.Writer) error { return encodeTorch(w, metadata, tensors) })
+	return writeAny(path, func(w io.Writer) error { return encodeTorch(w, metadata, tensors) })
 }
 
 // torchAlign is the alignment of the members' data, as torch.save has it.

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -52,7 +53,7 @@ func FromTensor(name string, t *tensor.Tensor) Source {
 // name or the metadata is not UTF-8, if the header would be over 100 MB, or if
 // writing fails.
 func WriteSafetensors(path string, metadata map[string]string, tensors []Source) error {
-	return writeFile(osFiles{}, path, metadata, tensors)
+	return writeAny(path, func(w io.Writer) error { return encode(w, metadata, tensors) })
 }
 
 // EncodeSafetensors writes to w what WriteSafetensors writes to a file. On an
@@ -64,13 +65,9 @@ func EncodeSafetensors(w io.Writer, metadata map[string]string, tensors []Source
 	return nil
 }
 
-func writeFile(files files, path string, metadata map[string]string, tensors []Source) error {
-	return writeAny(files, path, func(w io.Writer) error { return encode(w, metadata, tensors) })
-}
-
-// writeAny makes what encode writes the file at path.
-func writeAny(files files, path string, encode func(io.Writer) error) error {
-	if err := writeAtomic(files, path, encode); err != nil {
+// writeAny replaces the file at path by what encode writes.
+func writeAny(path string, encode func(io.Writer) error) error {
+	if err := atomicfile.Write(path, encode); err != nil {
 		return fmt.Errorf("weights: %s: %w", path, pathless(err))
 	}
 	return nil

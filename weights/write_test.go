@@ -1,8 +1,6 @@
 package weights
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -10,7 +8,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/verydeep/vgg/tensor"
@@ -180,157 +177,20 @@ func TestWriteToWrongPlaces(t *testing.T) {
 	wantFiles(t, sub)
 }
 
-// A full disk, met while data is written.
-func TestFullDevice(t *testing.T) {
-	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
-	if err != nil {
-		t.Skip("no /dev/full here: ", err)
-	}
-	defer full.Close()
+// An error in the middle of a file leaves the earlier file.
+func TestEarlierFileStays(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "w")
-	err = writeFile(&broken{full: full}, path, nil, []Source{source("x", 100_000)})
-	if !errors.Is(err, syscall.ENOSPC) || strings.Count(err.Error(), path) != 1 {
-		t.Errorf("%v, want no space left", err)
-	}
-	wantFiles(t, dir)
-}
-
-func TestReadOnlyDirectory(t *testing.T) {
-	if os.Getuid() <= 0 {
-		t.Skip("directories aren't read-only to root")
-	}
-	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o555); err != nil {
+	if err := os.WriteFile(path, []byte("old"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteSafetensors(filepath.Join(dir, "w"), nil, nil); !errors.Is(err, os.ErrPermission) {
-		t.Errorf("%v, want permission denied", err)
-	}
-	wantFiles(t, dir)
-}
-
-var errBroken = errors.New("broken")
-
-// broken is the real file system, with one thing that fails.
-type broken struct {
-	osFiles
-	create_, sync, close, rename_, syncDir_ bool
-	writable                                int      // bytes that can be written; 0: all
-	full                                    *os.File // takes what is written, if set
-}
-
-func (b *broken) create(name string) (file, error) {
-	if b.create_ {
-		return nil, errBroken
-	}
-	f, err := b.osFiles.create(name)
-	return &brokenFile{f, b}, err
-}
-
-func (b *broken) rename(from, to string) error {
-	if b.rename_ {
-		return errBroken
-	}
-	return b.osFiles.rename(from, to)
-}
-
-func (b *broken) syncDir(dir string) error {
-	if b.syncDir_ {
-		return errBroken
-	}
-	return b.osFiles.syncDir(dir)
-}
-
-type brokenFile struct {
-	file
-	b *broken
-}
-
-func (f *brokenFile) Write(p []byte) (int, error) {
-	if f.b.full != nil {
-		return f.b.full.Write(p)
-	}
-	if f.b.writable == 0 {
-		return f.file.Write(p)
-	}
-	n := min(len(p), f.b.writable-1)
-	f.b.writable -= n
-	n, err := f.file.Write(p[:n])
-	if err == nil && n < len(p) {
-		err = errBroken
-	}
-	return n, err
-}
-
-func (f *brokenFile) Sync() error {
-	if f.b.sync {
-		return errBroken
-	}
-	return f.file.Sync()
-}
-
-func (f *brokenFile) Close() error {
-	err := f.file.Close()
-	if f.b.close {
-		return errBroken
-	}
-	return err
-}
-
-// Whatever fails, the file of that name is the old one, or none, and no
-// temporary one is left.
-func TestNothingHalfWritten(t *testing.T) {
-	const size = 3*chunk + 12345 // several writes
-	cases := map[string]*broken{
-		"create": {create_: true},
-		"sync":   {sync: true},
-		"close":  {close: true},
-		"rename": {rename_: true},
-	}
-	for _, n := range []int{0, 1, 8, 100, chunk - 1, chunk, chunk + 1, 3 * chunk, size} {
-		cases[fmt.Sprintf("write of byte %d", n)] = &broken{writable: n + 1}
-	}
-	for name, fsys := range cases {
-		for _, old := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/old=%v", name, old), func(t *testing.T) {
-				fsys := *fsys
-				dir := t.TempDir()
-				path := filepath.Join(dir, "w")
-				var files []string
-				if old {
-					files = []string{"w"}
-					if err := os.WriteFile(path, []byte("old"), 0o644); err != nil {
-						t.Fatal(err)
-					}
-				}
-				err := writeFile(&fsys, path, nil, []Source{source("x", size/4)})
-				if !errors.Is(err, errBroken) {
-					t.Errorf("%v, want %v", err, errBroken)
-				}
-				wantFiles(t, dir, files...)
-				if old {
-					if b, err := os.ReadFile(path); err != nil || !bytes.Equal(b, []byte("old")) {
-						t.Errorf("the old file is %q, %v", b, err)
-					}
-				}
-			})
-		}
-	}
-}
-
-// A directory that can't be synced is reported, with the new file whole.
-func TestDirectorySyncFails(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "w")
-	if err := writeFile(&broken{syncDir_: true}, path, nil, []Source{source("x", 5)}); !errors.Is(err, errBroken) {
-		t.Errorf("%v, want %v", err, errBroken)
+	few := Source{"few", []int{3 * chunk}, func(yield func([]float32) bool) { yield(make([]float32, 2*chunk)) }, ""}
+	if err := WriteSafetensors(path, nil, []Source{source("x", chunk), few}); err == nil || !strings.Contains(err.Error(), "few: ") {
+		t.Errorf("%v, want an error about few", err)
 	}
 	wantFiles(t, dir, "w")
-	if f, err := Open(path); err != nil {
-		t.Error(err)
-	} else {
-		f.Close()
+	if b, err := os.ReadFile(path); err != nil || string(b) != "old" {
+		t.Errorf("the old file is %.40q, %v", b, err)
 	}
 }
 

@@ -65,6 +65,11 @@ func (c *convertCommand) Run(e *environment) error {
 		return err
 	}
 	o.Headless = c.Headless
+	release, err := claim(c.Out)
+	if err != nil {
+		return err
+	}
+	defer release()
 	path, err := c.path(e, c.In)
 	if err != nil {
 		return err

@@ -245,7 +245,7 @@ func (f *describeFlags) opener(file string, threads int) func(transfer.NetID) (*
 
 // updateHint says how to go on with a file of other images.
 func updateHint(err error) error {
-	if errors.Is(err, transfer.ErrAnotherRun) {
+	if _, ok := errors.AsType[*transfer.OtherRunError](err); ok {
 		return fmt.Errorf("%w; if images have come, gone or changed since, --update describes these alone", err)
 	}
 	return err

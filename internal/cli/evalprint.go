@@ -1,11 +1,9 @@
 package cli
 
 import (
-	"bufio"
 	"encoding/csv"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 
@@ -100,23 +98,17 @@ func joinInts(v []int) string {
 
 // writeCSV writes every image of result files with its posteriors, in the shortest form
 // that restores their bits; an unreadable image has none, but its error.
-func writeCSV(path string, results ...string) (err error) {
+func writeCSV(path string, results ...string) error {
 	r, err := eval.OpenResults(results...)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if closeErr := f.Close(); err == nil {
-			err = closeErr
-		}
-	}()
-	buffered := bufio.NewWriter(f)
-	w := csv.NewWriter(buffered)
+	return writeFile(path, func(out io.Writer) error { return encodeCSV(out, r) })
+}
+
+func encodeCSV(out io.Writer, r *eval.Results) error {
+	w := csv.NewWriter(out)
 	if err := w.Write(append([]string{"file", "truth", "predicted", "error"}, r.Header.Classes...)); err != nil {
 		return err
 	}
@@ -140,8 +132,5 @@ func writeCSV(path string, results ...string) (err error) {
 		}
 	}
 	w.Flush()
-	if err := w.Error(); err != nil {
-		return err
-	}
-	return buffered.Flush()
+	return w.Error()
 }

@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"bytes"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -58,6 +56,11 @@ func (c *explainCommand) Run(e *environment) error {
 	if c.Top < 1 || c.Top > 20 {
 		return usagef("--top %d, want 1 to 20", c.Top)
 	}
+	release, err := claim(c.out())
+	if err != nil {
+		return err
+	}
+	defer release()
 	threads, err := c.apply()
 	if err != nil {
 		return err
@@ -103,11 +106,7 @@ func (c *explainCommand) Run(e *environment) error {
 	for _, s := range maps {
 		r.Scales = append(r.Scales, explainScale{s.Scale, s.W, s.H, s.OH, s.OW, s.Window, s.Stride})
 	}
-	var png bytes.Buffer
-	if err := c.draw(r, maps, im).EncodePNG(&png); err != nil {
-		return err
-	}
-	if err := os.WriteFile(r.Out, png.Bytes(), 0o666); err != nil {
+	if err := writeFile(r.Out, c.draw(r, maps, im).EncodePNG); err != nil {
 		return err
 	}
 	if c.JSON {

@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"bytes"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -203,16 +201,12 @@ func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, clas
 		return nil
 	}
 	slices.Reverse(picture.Boxes) // the best one on top
-	var png bytes.Buffer
-	if err := picture.EncodePNG(&png); err != nil {
-		return err
-	}
 	out := c.Draw
 	if many {
 		base := filepath.Base(line.File)
 		out = filepath.Join(filepath.Dir(c.Draw), strings.TrimSuffix(base, filepath.Ext(base))+"-"+filepath.Base(c.Draw))
 	}
-	return os.WriteFile(out, png.Bytes(), 0o666)
+	return writeFile(out, picture.EncodePNG)
 }
 
 // found are the boxes of a class that are wanted.

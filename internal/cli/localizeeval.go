@@ -1,11 +1,9 @@
 package cli
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -263,9 +261,5 @@ func (c *localizeEvalCommand) draw(r *localize.Result, data *dataset.Dataset) er
 			sheet.Rows = append(sheet.Rows, row)
 		}
 	}
-	var png bytes.Buffer
-	if err := sheet.EncodePNG(&png); err != nil {
-		return err
-	}
-	return os.WriteFile(c.Draw, png.Bytes(), 0o666)
+	return writeFile(c.Draw, sheet.EncodePNG)
 }

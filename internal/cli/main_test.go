@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"image"
 	"image/color"
 	"image/gif"
@@ -25,6 +26,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/cli"
+	"github.com/verydeep/vgg/internal/lockfile"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/weights"
 )
@@ -52,6 +54,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"corrupt":  corrupt,
 			"exits":    exits,
+			"held":     held,
 			"json":     checkJSON,
 			"lines":    countLines,
 			"picture":  picture,
@@ -77,6 +80,28 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want || neg {
 		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// held FILE PROGRAM ARG…: while this process writes the file, or one of the pattern, the
+// program must be refused and told this process. What ends in /lock or /INCOMPLETE is
+// locked itself, anything else by a lock beside it.
+func held(ts *testscript.TestScript, neg bool, args []string) {
+	path := ts.MkAbs(args[0])
+	if found, _ := filepath.Glob(path); len(found) > 0 {
+		path = found[0]
+	}
+	lock := lockfile.Beside
+	if base := filepath.Base(path); base == "lock" || base == "INCOMPLETE" {
+		lock = lockfile.Take
+	}
+	release, err := lock(path)
+	ts.Check(err)
+	defer release()
+	exits(ts, neg, append([]string{"1"}, args[1:]...))
+	want := fmt.Sprintf("another run is writing it (process %d): wait until it ends, or choose another name", os.Getpid())
+	if stderr := ts.ReadFile("stderr"); !strings.Contains(stderr, want) {
+		ts.Fatalf("standard error is %q, want %q in it", stderr, want)
 	}
 }
 

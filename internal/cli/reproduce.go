@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -213,6 +214,9 @@ func findWeights(dir, name string) (string, error) {
 	var files []string
 	for _, entry := range entries {
 		base := entry.Name()
+		if filepath.Ext(base) == ".lock" { // left by a process that was killed
+			continue
+		}
 		// Endings may have a dot themselves: D-256.weights.h5.
 		if rest, ok := strings.CutPrefix(base, name); ok && !entry.IsDir() && (rest == "" || rest[0] == '.') {
 			files = append(files, base)
@@ -252,11 +256,7 @@ func (c *reproduceCommand) write(e *environment, table report.Reproduction, resu
 		}
 	}
 	if c.HTML != "" {
-		var page bytes.Buffer
-		if err := table.WriteHTML(&page); err != nil {
-			return err
-		}
-		if err := os.WriteFile(c.HTML, page.Bytes(), 0o666); err != nil {
+		if err := writeFile(c.HTML, table.WriteHTML); err != nil {
 			return err
 		}
 	}
@@ -279,12 +279,15 @@ func writeMarkdown(path string, table report.Reproduction) error {
 	link := ""
 	if drawn {
 		plot := strings.TrimSuffix(path, filepath.Ext(path)) + ".svg"
-		if err := os.WriteFile(plot, svg.Bytes(), 0o666); err != nil {
+		if err := writeFile(plot, func(w io.Writer) error { _, err := svg.WriteTo(w); return err }); err != nil {
 			return err
 		}
 		link = filepath.Base(plot)
 	}
-	return os.WriteFile(path, []byte(table.Markdown(link)), 0o666)
+	return writeFile(path, func(w io.Writer) error {
+		_, err := io.WriteString(w, table.Markdown(link))
+		return err
+	})
 }
 
 // training returns the commands that train weights of a conventional name, or "".

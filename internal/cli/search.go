@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -255,11 +254,7 @@ func (c *similarCommand) Run(e *environment) error {
 		}
 	}
 	if c.HTML != "" {
-		var page bytes.Buffer
-		if err := sheet.WriteHTML(&page); err != nil {
-			return err
-		}
-		if err := os.WriteFile(c.HTML, page.Bytes(), 0o666); err != nil {
+		if err := writeFile(c.HTML, sheet.WriteHTML); err != nil {
 			return err
 		}
 	}

@@ -94,6 +94,9 @@ type part struct {
 
 // makeOut makes the folder, and says whether it wasn't there.
 func (c *shardCommand) makeOut() (made bool, err error) {
+	if err := dataset.ShardsHeld(c.Out); err != nil {
+		return false, fmt.Errorf("--out %w", err)
+	}
 	entries, err := os.ReadDir(c.Out)
 	switch {
 	case errors.Is(err, os.ErrNotExist):

@@ -326,6 +326,9 @@ func (c *trainCommand) runDir() (string, error) {
 		entries, err := os.ReadDir(c.Out)
 		switch {
 		case err == nil && len(entries) > 0 && !c.Resume:
+			if err := train.Held(c.Out); err != nil {
+				return "", fmt.Errorf("--out %w", err)
+			}
 			return "", fmt.Errorf("--out %s: the folder is not empty; a run wants a new one, or --resume", c.Out)
 		case err != nil && !errors.Is(err, os.ErrNotExist):
 			return "", fmt.Errorf("--out: %w", err)

@@ -102,6 +102,11 @@ func (c *transferTrainCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
+	release, err := claim(c.Out)
+	if err != nil {
+		return err
+	}
+	defer release()
 	d, x, err := load(c.Descriptors)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-// Package lockfile keeps a second process from what a first one is writing.
+// Package lockfile keeps a second process away from the file that a first one is writing.
 package lockfile
 
 import (
@@ -6,57 +6,63 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/gofrs/flock"
 )
 
-// HeldError is a lock that another run holds, in this process or another.
+// HeldError is the error for a file or a directory that another run is writing, in this
+// process or in another.
 type HeldError struct {
-	Path string
-	PID  int // of the holder, 0 where the file doesn't say it
+	Path string // the file or directory
+	PID  int    // of the process that writes it; 0: not known
 }
 
 func (e *HeldError) Error() string {
-	return e.Path + ": locked" + e.Holder()
-}
-
-// Holder is " (process 123)", or nothing where that isn't known.
-func (e *HeldError) Holder() string {
-	if e.PID == 0 {
-		return ""
+	process := ""
+	if e.PID != 0 {
+		process = fmt.Sprintf(" (process %d)", e.PID)
 	}
-	return fmt.Sprintf(" (process %d)", e.PID)
+	return e.Path + ": another run is writing it" + process + ": wait until it ends, or choose another name"
 }
 
-// ErrUnsupported is a file system that knows no locks.
+// ErrUnsupported is the error of a file system that has no locks.
 var ErrUnsupported = errors.New("can't be locked")
 
-// Beside keeps other runs from the file at path by a lock beside it: where locks bind, the
-// file's own would keep its readers out. What is no regular file, and a file system without
-// locks, has to do without; release is never nil then.
+// Beside keeps other runs away from the file or directory at path until release is called.
+// The lock is a file beside it, named path + ".lock": on systems where a locked file can't be
+// read, a lock on the file itself would shut out its readers. A symbolic link at path is
+// followed first. There is no lock for pipes and devices, and none on a file system without
+// locks; release is never nil then. If another run has the lock, the error is a [*HeldError].
 func Beside(path string) (release func(), err error) {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+	target := path
+	if resolved, err := filepath.EvalSymlinks(path); err == nil {
+		target = resolved
+	}
+	if info, err := os.Stat(target); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
 		return func() {}, nil
 	}
-	release, err = Take(path + ".lock")
-	var held *HeldError
-	switch {
-	case errors.As(err, &held):
-		return nil, fmt.Errorf("%s: another run is writing it%s: wait for its end, or choose another file", path, held.Holder())
-	case errors.Is(err, ErrUnsupported):
-		return func() {}, nil
-	case err != nil:
-		return nil, fmt.Errorf("%s: no lock beside it: %w", path, err)
+	release, err = Take(filepath.Clean(target) + ".lock")
+	if held, ok := errors.AsType[*HeldError](err); ok {
+		return nil, &HeldError{path, held.PID}
 	}
-	return release, nil
+	if unopened, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, &fs.PathError{Op: "lock", Path: path, Err: unopened.Err}
+	}
+	if errors.Is(err, ErrUnsupported) {
+		return func() {}, nil
+	}
+	return release, err
 }
 
-// Take locks the file at path until release is called, which removes it. The system's
-// lock ends with the process, however that ends, so a file that was left behind is in
-// nobody's way. Besides [*HeldError] and [ErrUnsupported], which leave nothing to release,
-// an error is an [*fs.PathError]: the file can't be made.
+// Take makes a file at path and locks it until release is called, which removes the file.
+// The file holds the number of the process. The system drops the lock when the process ends,
+// for whatever reason, so a file that a killed process left behind is in nobody's way.
+//
+// There is nothing to release if the error is [*HeldError], [ErrUnsupported] or
+// [*fs.PathError] (the file can't be made).
 func Take(path string) (release func(), err error) {
 	for {
 		lock := flock.New(path, flock.SetPermissions(0o666))
@@ -80,9 +86,9 @@ func Take(path string) (release func(), err error) {
 			lock.Close()
 			continue
 		}
-		os.WriteFile(path, fmt.Appendln(nil, os.Getpid()), 0o666) // for whoever meets it
+		os.WriteFile(path, fmt.Appendln(nil, os.Getpid()), 0o666) // for those who find it locked
 		return func() {
-			removed := os.Remove(path) // before another can lock it
+			removed := os.Remove(path) // before another run can lock it
 			lock.Close()
 			if removed != nil { // where an open file can't be removed
 				os.Remove(path)
@@ -91,7 +97,19 @@ func Take(path string) (release func(), err error) {
 	}
 }
 
-// holder is the process that a lock says it is held by, if it says so.
+// Check returns a [*HeldError] if another run has the file at path locked by [Take], and
+// leaves the file as it is.
+func Check(path string) error {
+	lock := flock.New(path, flock.SetFlag(os.O_RDONLY))
+	ok, err := lock.TryRLock()
+	defer lock.Close()
+	if err == nil && !ok {
+		return &HeldError{path, holder(path)}
+	}
+	return nil // whatever else is wrong shows when the file is taken
+}
+
+// holder returns the number of the process in a lock file, or 0.
 func holder(path string) int {
 	text, err := os.ReadFile(path)
 	if err != nil {

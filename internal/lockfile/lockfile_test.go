@@ -103,3 +103,66 @@ func TestOneHolder(t *testing.T) {
 		t.Error("nobody ever had it")
 	}
 }
+
+// A check tells of a holder, and neither makes, removes nor locks the file.
+func TestCheck(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	if err := Check(path); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the check made a file: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("4711\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := Check(path); err != nil {
+		t.Errorf("left behind: %v", err)
+	}
+	release, err := Take(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if held, ok := errors.AsType[*HeldError](Check(path)); !ok || held.PID != os.Getpid() {
+			t.Errorf("%v, want this process", held)
+		}
+	}
+	release()
+	if err := Check(path); err != nil {
+		t.Error(err)
+	}
+}
+
+// One file has one lock, whatever links lead to it; pipes and devices have none.
+func TestBeside(t *testing.T) {
+	dir := t.TempDir()
+	path, link := filepath.Join(dir, "f"), filepath.Join(dir, "link")
+	if err := os.WriteFile(path, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("f", link); err != nil {
+		t.Skip("no symbolic links here: ", err)
+	}
+	release, err := Beside(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if held, ok := errors.AsType[*HeldError](second(Beside(link))); !ok || *held != (HeldError{link, os.Getpid()}) {
+		t.Errorf("by the link: %v", held)
+	}
+	release()
+	for _, free := range []string{link, dir + string(filepath.Separator), os.DevNull} {
+		release, err := Beside(free)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		release()
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 2 {
+		t.Errorf("%v, %v: want no lock left", entries, err)
+	}
+}
+
+func second(_ func(), err error) error { return err }
