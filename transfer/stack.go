@@ -17,7 +17,7 @@ func Stack(parts ...*Descriptors) (*Descriptors, []float32, error) {
 	out := &Descriptors{Header: parts[0].Header, Rows: slices.Clone(parts[0].Rows)}
 	out.Header.Nets, out.Header.Dim = nil, 0
 	for _, p := range parts {
-		if diff := p.Header.data().Difference(parts[0].Header.data()); diff != "" || p.Len() != out.Len() {
+		if diff := p.Header.dataDifference(parts[0].Header); diff != "" || p.Len() != out.Len() {
 			return nil, nil, fmt.Errorf("transfer: descriptors of other images: %d of %s, want %d of %s", p.Len(), p.Header.Data.Name, out.Len(), parts[0].Header.Data.Name)
 		}
 		out.Header.Nets = append(out.Header.Nets, p.Header.Nets...)
