@@ -1,14 +1,13 @@
-// Package vgg is the VGG system of Simonyan & Zisserman, "Very Deep Convolutional
-// Networks for Large-Scale Image Recognition" (ICLR 2015): the network
-// configurations as data, the networks built from them, and models (a network with
-// its class names and preprocessing) that are opened, saved and asked.
+// Package vgg opens, uses and saves the networks of Simonyan & Zisserman, "Very Deep
+// Convolutional Networks for Large-Scale Image Recognition" (ICLR 2015). A [Model] is a
+// network with the names of its classes and the preprocessing of its input.
 //
 // Classify a photograph:
 //
-//	model, err := vgg.Open("best.safetensors")
+//	model, err := vgg.Open(ctx, "best.safetensors", vgg.OpenOptions{})
 //	…
 //	top, err := model.ClassifyFile("cat.jpg", 5)
 //
-// Package train trains a network, package eval evaluates one by the paper's
-// protocols.
+// Package network builds networks from the configurations of package architecture,
+// package train trains them, and package eval evaluates them by the paper's protocols.
 package vgg

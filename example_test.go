@@ -1,12 +1,16 @@
 package vgg_test
 
 import (
+	"bytes"
 	"context"
+	"embed"
 	"fmt"
 	"image"
 	"image/png"
 	"log"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 
@@ -14,6 +18,7 @@ import (
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/train"
+	"github.com/verydeep/vgg/weights"
 )
 
 // Open weights that a training run left and classify an image.
@@ -21,7 +26,7 @@ func ExampleOpen() {
 	dir := trainedOnSkies() // holds a run directory, and an image that is new to it
 	defer os.RemoveAll(dir)
 
-	model, err := vgg.Open(filepath.Join(dir, "run", "best.safetensors"))
+	model, err := vgg.Open(context.Background(), filepath.Join(dir, "run", "best.safetensors"), vgg.OpenOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -33,63 +38,130 @@ func ExampleOpen() {
 	// Output: night rather than day
 }
 
-// The sizes of configuration D, known as VGG-16, layer by layer.
-func ExampleSummarise() {
-	s, err := vgg.Summarise(vgg.DefaultOptions("D"))
+// Open weights that are embedded in the program.
+func ExampleOpenFS() {
+	model, err := vgg.Open(context.Background(), "testdata/compat/v0/net.safetensors", vgg.OpenOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	for _, l := range s.Layers {
-		fmt.Printf("%-8s %-10s %v %d\n", l.Name, l.Type, l.Output, l.Weights+l.Biases)
+	embedded, err := vgg.OpenFS(context.Background(), files, "testdata/compat/v0/net.safetensors", vgg.OpenOptions{})
+	if err != nil {
+		log.Fatal(err)
 	}
-	fmt.Printf("%d parameters, %.2f G multiplications an image\n", s.Parameters, float64(s.MACs)/1e9)
-	// Output:
-	// conv1_1  conv3-64   [64 224 224] 1792
-	// conv1_2  conv3-64   [64 224 224] 36928
-	// pool1    maxpool    [64 112 112] 0
-	// conv2_1  conv3-128  [128 112 112] 73856
-	// conv2_2  conv3-128  [128 112 112] 147584
-	// pool2    maxpool    [128 56 56] 0
-	// conv3_1  conv3-256  [256 56 56] 295168
-	// conv3_2  conv3-256  [256 56 56] 590080
-	// conv3_3  conv3-256  [256 56 56] 590080
-	// pool3    maxpool    [256 28 28] 0
-	// conv4_1  conv3-512  [512 28 28] 1180160
-	// conv4_2  conv3-512  [512 28 28] 2359808
-	// conv4_3  conv3-512  [512 28 28] 2359808
-	// pool4    maxpool    [512 14 14] 0
-	// conv5_1  conv3-512  [512 14 14] 2359808
-	// conv5_2  conv3-512  [512 14 14] 2359808
-	// conv5_3  conv3-512  [512 14 14] 2359808
-	// pool5    maxpool    [512 7 7] 0
-	// fc6      FC-4096    [4096 1 1] 102764544
-	// fc7      FC-4096    [4096 1 1] 16781312
-	// fc8      FC-1000    [1000 1 1] 4097000
-	// 138357544 parameters, 15.47 G multiplications an image
+	fmt.Println(embedded.Net.Options() == model.Net.Options(), embedded.Classes)
+	// Output: true [blue green red]
 }
 
-// An image larger than the crop gives a class score map: the scores of every class at
-// every place where the crop fits, 32 pixels apart.
-func ExampleNetwork_Forward() {
-	o := vgg.DefaultOptions("A")
-	o.Classes, o.Width, o.FC, o.Input = 10, 1.0/16, 32, 64
-	net, err := vgg.New(o)
+//go:embed testdata/compat/v0/net.safetensors
+var files embed.FS
+
+// Open weights that are in memory, from an object store for instance.
+func ExampleOpenReader() {
+	data, err := files.ReadFile("testdata/compat/v0/net.safetensors")
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := net.Init(vgg.He, 1); err != nil {
+	model, err := vgg.OpenReader(context.Background(), "net.safetensors", bytes.NewReader(data), int64(len(data)), vgg.OpenOptions{})
+	if err != nil {
 		log.Fatal(err)
 	}
-	for _, x := range []*tensor.Tensor{tensor.New(1, 3, 64, 64), tensor.New(1, 3, 96, 160)} {
-		scores, err := net.Forward(x)
+	fmt.Println(model.Classes)
+	// Output: [blue green red]
+}
+
+// Find out what a file of weights holds, and open it if it is wanted.
+func ExampleIdentify() {
+	f, err := weights.Open("testdata/compat/v0/net.pth")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer f.Close()
+	d, err := vgg.Identify(f, vgg.OpenOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(d.Format, d.Options.Config, d.Classes)
+	if d.Options.Classes == 3 {
+		if _, err := d.Open(context.Background()); err != nil {
+			log.Fatal(err)
+		}
+	}
+	// Output: PyTorch 4 M 4 M 8 M FC8 FC [blue green red]
+}
+
+// Classify the picture in the body of an HTTP request.
+func ExampleModel_ClassifyReader() {
+	model, err := vgg.OpenFS(context.Background(), files, "testdata/compat/v0/net.safetensors", vgg.OpenOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		top, err := model.ClassifyReader(r.Body, 1)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		fmt.Fprintln(w, top[0].Class)
+	})
+	picture, err := os.Open("testdata/compat/v0/data/val/green/0.png")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer picture.Close()
+	answer := httptest.NewRecorder()
+	handler.ServeHTTP(answer, httptest.NewRequest(http.MethodPost, "/", picture))
+	fmt.Print(answer.Body)
+	// Output: green
+}
+
+// Classify pictures of package image together.
+func ExampleModel_ClassifyBatch() {
+	model, err := vgg.OpenFS(context.Background(), files, "testdata/compat/v0/net.safetensors", vgg.OpenOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	var pictures []image.Image
+	for _, name := range []string{"red", "green"} {
+		f, err := os.Open("testdata/compat/v0/data/val/" + name + "/0.png")
 		if err != nil {
 			log.Fatal(err)
 		}
-		fmt.Println(x.Shape, "→", scores.Shape)
+		picture, _, err := image.Decode(f)
+		f.Close()
+		if err != nil {
+			log.Fatal(err)
+		}
+		pictures = append(pictures, picture)
+	}
+	results, err := model.ClassifyBatch(context.Background(), pictures, 1)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, top := range results {
+		fmt.Println(top[0].Class)
 	}
 	// Output:
-	// [1 3 64 64] → [1 10 1 1]
-	// [1 3 96 160] → [1 10 2 4]
+	// red
+	// green
+}
+
+// Cut a network off at a layer, to describe images by its activation.
+func ExampleModel_Until() {
+	model, err := vgg.OpenFS(context.Background(), files, "testdata/compat/v0/net.safetensors", vgg.OpenOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	descriptor, err := model.Until(model.Net.DescriptorLayer(), true)
+	if err != nil {
+		log.Fatal(err)
+	}
+	side := model.Net.Options().Input
+	y, err := descriptor.Net.Forward(tensor.New(1, 3, side, side))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(model.Net.DescriptorLayer(), y.Shape)
+	// Output: fc4 [1 8 1 1]
 }
 
 // trainedOnSkies trains a tiny network to tell bright pictures from dark ones. It
@@ -105,7 +177,7 @@ func trainedOnSkies() string {
 		sky(filepath.Join(dir, "skies", "day", fmt.Sprintf("%d.png", i)), 140, rng)
 		sky(filepath.Join(dir, "skies", "night", fmt.Sprintf("%d.png", i)), 0, rng)
 	}
-	skies, _, err := dataset.OpenFolder(filepath.Join(dir, "skies"))
+	skies, _, err := dataset.Open(context.Background(), filepath.Join(dir, "skies"), dataset.OpenOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -113,7 +185,9 @@ func trainedOnSkies() string {
 	r.Config, r.Width, r.FC, r.Input, r.ScaleMin, r.ScaleMax, r.TestScale = "A", 1.0/16, 16, 32, 32, 36, 32
 	r.Dropout, r.Batch, r.Epochs, r.LearningRate = 0, 8, 10, 0.01
 	r.Schedule.Name, r.Schedule.Steps = "step", nil
-	if _, err := train.Run(context.Background(), train.Options{Recipe: r, Train: skies, Dir: filepath.Join(dir, "run")}); err != nil {
+	o := train.DefaultOptions()
+	o.Recipe, o.Train, o.Dir = r, skies, filepath.Join(dir, "run")
+	if _, err := train.Run(context.Background(), o); err != nil {
 		log.Fatal(err)
 	}
 	sky(filepath.Join(dir, "new.png"), 0, rng)

@@ -2,6 +2,8 @@ package vgg
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -9,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/weights"
@@ -36,10 +39,10 @@ func TestExportAndOpen(t *testing.T) {
 			for _, classes := range []int{3, 0} {
 				m := exported(t, c.config, classes)
 				path := filepath.Join(t.TempDir(), c.file)
-				if err := m.Export(path, ExportOptions{Names: c.names}); err != nil {
+				if err := m.Export(t.Context(), path, ExportOptions{Names: c.names}); err != nil {
 					t.Fatal(err)
 				}
-				got, err := Open(path)
+				got, err := Open(t.Context(), path, OpenOptions{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -76,11 +79,11 @@ func TestExportAndOpen(t *testing.T) {
 // its first fully connected layer where the configuration has five poolings.
 func exported(t *testing.T, config string, classes int) *Model {
 	t.Helper()
-	o := Options{Config: config, Classes: classes, Width: 1. / 16, FC: 12, Input: 32, Dropout: 0.25, LRN: nn.Caffe, BNEps: 1e-3}
+	o := network.Options{Config: config, Classes: classes, Width: 1. / 16, FC: 12, Input: 32, Dropout: 0.25, LRN: nn.Caffe, BNEps: 1e-3}
 	if strings.Contains(config, " ") {
 		o.Width, o.Input = 0.25, 12
 	}
-	n, err := New(o)
+	n, err := network.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +116,7 @@ func TestExportHalf(t *testing.T) {
 				continue // numpy has no such type
 			}
 			path := filepath.Join(t.TempDir(), file)
-			if err := m.Export(path, ExportOptions{DType: dtype}); err != nil {
+			if err := m.Export(t.Context(), path, ExportOptions{DType: dtype}); err != nil {
 				t.Fatal(err)
 			}
 			f, err := weights.Open(path)
@@ -126,7 +129,7 @@ func TestExportHalf(t *testing.T) {
 				}
 			}
 			f.Close()
-			got, err := Open(path)
+			got, err := Open(t.Context(), path, OpenOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -176,7 +179,7 @@ func TestExportErrors(t *testing.T) {
 		{bad, "a.pth", ExportOptions{}, "1 class names, want 3"},
 	} {
 		path := filepath.Join(t.TempDir(), c.file)
-		if err := c.m.Export(path, c.o); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
+		if err := c.m.Export(t.Context(), path, c.o); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v, want the file and %q", c.file, err, c.want)
 		}
 	}
@@ -188,10 +191,10 @@ func TestExportKeras(t *testing.T) {
 	for _, config := range []string{"A", "D"} {
 		m := exported(t, config, 3)
 		path := filepath.Join(t.TempDir(), "a.weights.h5")
-		if err := m.Export(path, ExportOptions{}); err != nil {
+		if err := m.Export(t.Context(), path, ExportOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		got, err := OpenWith(path, OpenOptions{Config: config, Preprocess: "vgg"})
+		got, err := Open(t.Context(), path, OpenOptions{Config: config, Preprocess: "vgg"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -210,13 +213,13 @@ func TestExportKeras(t *testing.T) {
 		if !slices.Equal(y.Data, want.Data) {
 			t.Errorf("%s: scores %v, want %v", config, y.Data, want.Data)
 		}
-		if err := m.Export(path, ExportOptions{DType: "f16"}); err == nil || !strings.Contains(err.Error(), "f16") {
+		if err := m.Export(t.Context(), path, ExportOptions{DType: "f16"}); err == nil || !strings.Contains(err.Error(), "f16") {
 			t.Errorf("%s in f16: error %v, want one that names the type", config, err)
 		}
 	}
 }
 
-// TestExportProgress: every value is counted once, and an export that is told to stop
+// TestExportProgress: every value is counted once, and an export whose context ends
 // leaves the earlier file.
 func TestExportProgress(t *testing.T) {
 	m := exported(t, "A-BN", 3)
@@ -227,14 +230,13 @@ func TestExportProgress(t *testing.T) {
 	for _, file := range []string{"a.safetensors", "a.pth", "a.npz", "a.onnx", "a.weights.h5"} {
 		path := filepath.Join(t.TempDir(), file)
 		var last int64
-		o := ExportOptions{Progress: func(done, total int64) bool {
+		o := ExportOptions{Progress: func(done, total int64) {
 			if done <= last || total != values {
 				t.Errorf("%s: %d of %d after %d of %d", file, done, total, last, values)
 			}
 			last = done
-			return true
 		}}
-		if err := m.Export(path, o); err != nil {
+		if err := m.Export(t.Context(), path, o); err != nil {
 			t.Fatal(err)
 		}
 		if last != values {
@@ -244,9 +246,15 @@ func TestExportProgress(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.Progress = func(done, _ int64) bool { return done < values/2 }
-		if err := m.Export(path, o); err == nil {
-			t.Errorf("%s: no error of an export that was stopped", file)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		stop := errors.New("enough")
+		o.Progress = func(done, _ int64) {
+			if done >= values/2 {
+				cancel(stop)
+			}
+		}
+		if err := m.Export(ctx, path, o); !errors.Is(err, stop) {
+			t.Errorf("%s: error %v of an export that was stopped, want %v", file, err, stop)
 		}
 		after, err := os.ReadFile(path)
 		if err != nil || !bytes.Equal(after, before) {

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/interchange"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/weights"
 )
 
@@ -24,7 +26,7 @@ func FuzzIdentify(f *testing.F) {
 		f.Add(readFile(f, save(f, tinyModel(f, config))), config)
 	}
 	f.Fuzz(func(t *testing.T, data []byte, config string) {
-		w, err := weights.NewFile("fuzz", bytes.NewReader(data), int64(len(data)))
+		w, err := weights.OpenReader("fuzz", bytes.NewReader(data), int64(len(data)))
 		if err != nil {
 			return
 		}
@@ -35,16 +37,16 @@ func FuzzIdentify(f *testing.F) {
 		if err := c.Options.Validate(); err != nil {
 			t.Fatalf("identified as %+v: %v", c.Options, err)
 		}
-		n, err := New(c.Options)
+		n, err := network.New(c.Options)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(c.from) != len(n.Params()) {
 			t.Fatalf("%d supplies of %d parameters", len(c.from), len(n.Params()))
 		}
-		if err := load(w, n.Params(), c.from); err != nil {
+		if err := interchange.Load(t.Context(), w, n.Params(), c.from, nil); err != nil {
 			return // data that can't be read or unpacked
 		}
-		_ = n.exchangeInput()
+		_ = interchange.SwapInput(n)
 	})
 }

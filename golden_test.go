@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
 
@@ -61,12 +62,12 @@ func TestTrainedNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	m, err := OpenWith(model, OpenOptions{Classes: classes})
+	m, err := Open(t.Context(), model, OpenOptions{Classes: classes})
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := m.Net.Options()
-	want := Options{Config: "32bn 32 M 64bn 64 M 128bn 128 M FC256 FC", Classes: 10, Width: 1, Input: 32, Dropout: o.Dropout, LRN: o.LRN, BNEps: 1e-3}
+	want := network.Options{Config: "32bn 32 M 64bn 64 M 128bn 128 M FC256 FC", Classes: 10, Width: 1, Input: 32, Dropout: o.Dropout, LRN: o.LRN, BNEps: 1e-3}
 	if o != want {
 		t.Fatalf("taken for %+v, want %+v", o, want)
 	}
@@ -74,7 +75,7 @@ func TestTrainedNetwork(t *testing.T) {
 		t.Errorf("preprocessing %+v, want pixel/255 on crops of 32", s)
 	}
 	// Through a file of our own, which must hold all of it.
-	if m, err = Open(save(t, m)); err != nil {
+	if m, err = Open(t.Context(), save(t, m), OpenOptions{}); err != nil {
 		t.Fatal(err)
 	}
 

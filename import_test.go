@@ -1,12 +1,14 @@
 package vgg
 
 import (
+	"fmt"
 	"math"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/weights"
@@ -108,7 +110,7 @@ func testImport(t *testing.T, path, golden, config string) {
 	t.Helper()
 	want := goldenLogits(t, golden)
 	x := oracleImage(2, 64, 64)
-	m, err := OpenWith(path, OpenOptions{Preprocess: "vgg"})
+	m, err := Open(t.Context(), path, OpenOptions{Preprocess: "vgg"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,13 +123,13 @@ func testImport(t *testing.T, path, golden, config string) {
 		t.Errorf("classes %v, preprocessing %+v", m.Classes, m.Preprocess)
 	}
 	// The same weights, said to take BGR, see the channels exchanged.
-	m, err = OpenWith(path, OpenOptions{Preprocess: "caffe", Config: config, Classes: []string{"a", "b", "c", "d", "e"}})
+	m, err = Open(t.Context(), path, OpenOptions{Preprocess: "caffe", Config: config, Classes: []string{"a", "b", "c", "d", "e"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	near(t, "logits of BGR", forward(t, m.Net, bgrImage(x)).Data, want)
 	// Saved and opened, nothing tells where they are from.
-	again, err := Open(save(t, m))
+	again, err := Open(t.Context(), save(t, m), OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,17 +138,17 @@ func testImport(t *testing.T, path, golden, config string) {
 		t.Errorf("saved with classes %v, preprocessing %+v", again.Classes, again.Preprocess)
 	}
 	// The features alone.
-	head, err := OpenWith(path, OpenOptions{Preprocess: "vgg", Headless: true})
+	head, err := Open(t.Context(), path, OpenOptions{Preprocess: "vgg", Headless: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := head.Net.Options(); !got.Headless() || got.Config != config {
 		t.Errorf("without its head: %+v", got)
 	}
-	if _, err := OpenWith(path, OpenOptions{}); err == nil || !strings.Contains(err.Error(), "say vgg, caffe, keras, torchvision, unit") {
+	if _, err := Open(t.Context(), path, OpenOptions{}); err == nil || !strings.Contains(err.Error(), "say vgg, caffe, keras, torchvision, unit") {
 		t.Errorf("opened without preprocessing: %v", err)
 	}
-	if _, err := OpenWith(path, OpenOptions{Preprocess: "vgg", Config: "B-shallow"}); err == nil || !strings.Contains(err.Error(), path) {
+	if _, err := Open(t.Context(), path, OpenOptions{Preprocess: "vgg", Config: "B-shallow"}); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("taken for B-shallow: %v", err)
 	}
 }
@@ -202,7 +204,7 @@ func torchTensors(side int, convs [][2]int, units ...int) []weights.Source {
 	return s
 }
 
-func itoa(n int) string { return numbered(n + 1)[n] }
+func itoa(n int) string { return fmt.Sprint(n) }
 
 func written(t *testing.T, meta map[string]string, s []weights.Source) string {
 	t.Helper()
@@ -219,19 +221,19 @@ func TestInferred(t *testing.T) {
 	for _, c := range []struct {
 		what string
 		s    []weights.Source
-		want Options
+		want network.Options
 	}{
-		{"a sixteenth of A", torchTensors(2, a, 7, 7, 3), Options{Config: "A", Classes: 3, Width: 1. / 16, FC: 7, Input: 64}},
+		{"a sixteenth of A", torchTensors(2, a, 7, 7, 3), network.Options{Config: "A", Classes: 3, Width: 1. / 16, FC: 7, Input: 64}},
 		{"timm's names", append(torchTensors(2, a),
 			source("pre_logits.fc1.weight", 7, 32, 2, 2), source("pre_logits.fc1.bias", 7), source("pre_logits.fc2.weight", 7, 7, 1, 1), source("pre_logits.fc2.bias", 7),
-			source("head.fc.weight", 3, 7), source("head.fc.bias", 3)), Options{Config: "A", Classes: 3, Width: 1. / 16, FC: 7, Input: 64}},
-		{"other units", torchTensors(1, a, 7, 6, 3), Options{Config: "4 M 8 M 16 16 M 32 32 M 32 32 M FC7 FC6 FC", Classes: 3, Width: 1, Input: 32}},
-		{"one fully connected layer", torchTensors(1, a, 3), Options{Config: "4 M 8 M 16 16 M 32 32 M 32 32 M FC", Classes: 3, Width: 1, Input: 32}},
-		{"the features", torchTensors(1, a), Options{Config: "A", Width: 1. / 16, Input: 224}},
-		{"odd channels", torchTensors(3, [][2]int{{0, 5}, {2, 7}, {5, 9}}, 2), Options{Config: "5 7 M 9 M FC", Classes: 2, Width: 1, Input: 12}},
-		{"a width that rounds", torchTensors(1, [][2]int{{0, 6}, {3, 13}, {6, 26}, {8, 26}, {11, 51}, {13, 51}, {16, 51}, {18, 51}}, 7, 7, 3), Options{Config: "A", Classes: 3, Width: 51. / 512, FC: 7, Input: 32}},
+			source("head.fc.weight", 3, 7), source("head.fc.bias", 3)), network.Options{Config: "A", Classes: 3, Width: 1. / 16, FC: 7, Input: 64}},
+		{"other units", torchTensors(1, a, 7, 6, 3), network.Options{Config: "4 M 8 M 16 16 M 32 32 M 32 32 M FC7 FC6 FC", Classes: 3, Width: 1, Input: 32}},
+		{"one fully connected layer", torchTensors(1, a, 3), network.Options{Config: "4 M 8 M 16 16 M 32 32 M 32 32 M FC", Classes: 3, Width: 1, Input: 32}},
+		{"the features", torchTensors(1, a), network.Options{Config: "A", Width: 1. / 16, Input: 224}},
+		{"odd channels", torchTensors(3, [][2]int{{0, 5}, {2, 7}, {5, 9}}, 2), network.Options{Config: "5 7 M 9 M FC", Classes: 2, Width: 1, Input: 12}},
+		{"a width that rounds", torchTensors(1, [][2]int{{0, 6}, {3, 13}, {6, 26}, {8, 26}, {11, 51}, {13, 51}, {16, 51}, {18, 51}}, 7, 7, 3), network.Options{Config: "A", Classes: 3, Width: 51. / 512, FC: 7, Input: 32}},
 	} {
-		m, err := OpenWith(written(t, nil, c.s), OpenOptions{Preprocess: "unit"})
+		m, err := Open(t.Context(), written(t, nil, c.s), OpenOptions{Preprocess: "unit"})
 		if err != nil {
 			t.Errorf("%s: %v", c.what, err)
 			continue
@@ -261,7 +263,7 @@ func TestNaNClassifier(t *testing.T) {
 			s[i].Data = func(yield func([]float32) bool) { yield(x) }
 		}
 	}
-	m, err := OpenWith(written(t, nil, s), OpenOptions{Preprocess: "vgg"})
+	m, err := Open(t.Context(), written(t, nil, s), OpenOptions{Preprocess: "vgg"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +316,7 @@ func TestMisfits(t *testing.T) {
 		if c.o.Preprocess == "" {
 			c.o.Preprocess = "vgg"
 		}
-		m, err := OpenWith(path, c.o)
+		m, err := Open(t.Context(), path, c.o)
 		if err == nil {
 			t.Errorf("%s: opened as %+v", c.what, m.Net.Options())
 			continue
@@ -336,7 +338,7 @@ func TestForeignMetadata(t *testing.T) {
 		metaPreprocess: `{"name":"own","scale":0.5,"mean":[1,2,3],"std":[4,5,6],"filter":"bicubic","crop":8,"resize":9}`,
 		"classes":      `["x","y"]`,
 	}
-	m, err := Open(written(t, meta, torchTensors(2, [][2]int{{0, 4}, {2, 4}}, 2)))
+	m, err := Open(t.Context(), written(t, meta, torchTensors(2, [][2]int{{0, 4}, {2, 4}}, 2)), OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -344,7 +346,7 @@ func TestForeignMetadata(t *testing.T) {
 	if m.Preprocess != want || !slices.Equal(m.Classes, []string{"x", "y"}) {
 		t.Errorf("preprocessing %+v, classes %v", m.Preprocess, m.Classes)
 	}
-	m, err = OpenWith(written(t, meta, torchTensors(2, [][2]int{{0, 4}, {2, 4}}, 2)), OpenOptions{Preprocess: `{"scale": 2, "mean": [1, 1, 1]}`})
+	m, err = Open(t.Context(), written(t, meta, torchTensors(2, [][2]int{{0, 4}, {2, 4}}, 2)), OpenOptions{Preprocess: `{"scale": 2, "mean": [1, 1, 1]}`})
 	if err != nil || m.Preprocess.Scale != 2 || m.Preprocess.Std != [3]float32{1, 1, 1} || m.Preprocess.Crop != 4 {
 		t.Errorf("%+v, %v", m, err)
 	}

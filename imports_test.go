@@ -5,8 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,31 +25,39 @@ const modulePath = "github.com/verydeep/vgg"
 // level. Paths are relative to the module; "" is the root package. What is
 // under tools is outside the order, and nothing imports it.
 var levels = map[string]int{
-	"tensor":              0,
-	"metrics":             0,
-	"comm":                0,
-	"internal/hdf5":       0,
-	"internal/lockfile":   0,
-	"internal/atomicfile": 0,
-	"internal/prefetch":   0,
-	"internal/journal":    1,
-	"internal/kernel":     1,
-	"weights":             1,
-	"preprocess":          1,
-	"comm/mpi":            1,
-	"dataset":             2,
-	"nn":                  2,
-	"":                    3,
-	"train":               4,
-	"eval":                4,
-	"releases":            4,
-	"localize":            5,
-	"transfer":            5,
-	"report":              5,
-	"reproduce":           6,
-	"server":              6,
-	"internal/cli":        7,
-	"cmd/vgg":             8,
+	"architecture":          0,
+	"comm":                  0,
+	"internal/atomicfile":   0,
+	"internal/hdf5":         0,
+	"internal/lockfile":     0,
+	"internal/pickle":       0,
+	"internal/protoscan":    0,
+	"metrics":               0,
+	"internal/prefetch":     0,
+	"progress":              0,
+	"tensor":                0,
+	"comm/mpi":              1,
+	"internal/journal":      1,
+	"internal/kernel":       1,
+	"preprocess":            1,
+	"weights":               1,
+	"dataset":               2,
+	"internal/vggtest":      2,
+	"nn":                    2,
+	"network":               3,
+	"releases":              3,
+	"internal/interchange":  4,
+	"":                      5,
+	"eval":                  6,
+	"releases/pull":         6,
+	"train":                 6,
+	"internal/vggtest/tiny": 6,
+	"localize":              7,
+	"report":                7,
+	"transfer":              7,
+	"reproduce":             8,
+	"internal/cli":          10,
+	"cmd/vgg":               11,
 }
 
 // listedPackage is what the test reads of a package in go list's output.
@@ -56,7 +68,7 @@ type listedPackage struct {
 
 func TestImportLevels(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("no go command to list the packages with")
+		t.Skip("needs the go command")
 	}
 	watchTree(t)
 	// A file may be built on one system only.
@@ -71,6 +83,145 @@ func TestImportLevels(t *testing.T) {
 	}
 }
 
+// testsPackage is for tests, whose packages all use it where they reach the kernels, so that
+// VGG_CPU chooses the instruction set of them all.
+const testsPackage = "internal/vggtest"
+
+func TestTestsHeedVGGCPU(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("needs the go command")
+	}
+	watchTree(t)
+	all := listTests(t)
+	users := 0
+	for _, p := range all {
+		if slices.Contains(p.Deps, modulePath+"/"+testsPackage) {
+			users++
+		}
+	}
+	if users < 10 {
+		t.Fatalf("go list names %d packages whose tests use %s, want at least 10", users, testsPackage)
+	}
+	for _, violation := range testViolations(all) {
+		t.Error(violation)
+	}
+}
+
+func TestTestViolationsAreFound(t *testing.T) {
+	tests := func(files ...string) []listedTest {
+		return []listedTest{{ImportPath: modulePath + "/train", Deps: []string{modulePath + "/internal/kernel"}, Files: files}}
+	}
+	const main = "package train\nfunc TestMain(m *testing.M) { vggtest.Main(m) }"
+	const suite = "package train\nfunc TestMain(m *testing.M) { testscript.Main(vggtest.Suite(m), nil) }"
+	const other = "package train\nfunc TestMain(m *testing.M) { os.Exit(m.Run()) }\nfunc TestX() { vggtest.Main(nil) }"
+	want := []string{"train: its tests reach internal/kernel, and no TestMain of it calls vggtest.Main or vggtest.Suite: they don't heed VGG_CPU"}
+	for _, test := range []struct {
+		tests []listedTest
+		want  []string
+	}{
+		{tests("package train\n", main), nil},
+		{tests(suite), nil},
+		{tests("package train\n", other), want},
+		{tests("package train\n"), want},
+		{[]listedTest{{ImportPath: modulePath + "/tensor", Files: []string{other}}}, nil},
+	} {
+		if got := testViolations(test.tests); !slices.Equal(got, test.want) {
+			t.Errorf("%v: %q, want %q", test.tests, got, test.want)
+		}
+	}
+}
+
+// listedTest is the test binary of a package.
+type listedTest struct {
+	ImportPath string   // of the package
+	Deps       []string // of the binary, the package itself among them
+	Files      []string // contents of its test files
+}
+
+// testViolations names the packages whose tests reach the kernels without vggtest.
+func testViolations(tests []listedTest) []string {
+	var found []string
+	for _, p := range tests {
+		if !slices.Contains(p.Deps, modulePath+"/internal/kernel") {
+			continue
+		}
+		if !slices.ContainsFunc(p.Files, heedsVGGCPU) {
+			name, _ := withinModule(p.ImportPath)
+			found = append(found, describe(name)+": its tests reach internal/kernel, and no TestMain of it calls vggtest.Main or vggtest.Suite: they don't heed VGG_CPU")
+		}
+	}
+	return found
+}
+
+// heedsVGGCPU reports whether a file has a TestMain that calls vggtest.Main or Suite.
+func heedsVGGCPU(source string) bool {
+	file, err := parser.ParseFile(token.NewFileSet(), "", source, 0)
+	if err != nil {
+		return false
+	}
+	found := false
+	for _, d := range file.Decls {
+		if f, ok := d.(*ast.FuncDecl); ok && f.Name.Name == "TestMain" {
+			ast.Inspect(f, func(n ast.Node) bool {
+				if s, ok := n.(*ast.SelectorExpr); ok {
+					from, ok := s.X.(*ast.Ident)
+					found = found || ok && from.Name == "vggtest" && (s.Sel.Name == "Main" || s.Sel.Name == "Suite")
+				}
+				return true
+			})
+		}
+	}
+	return found
+}
+
+// listTests lists the packages that have tests, with what their test binaries link.
+func listTests(t *testing.T) []listedTest {
+	t.Helper()
+	list := exec.Command("go", "list", "-test", "-json=ImportPath,Dir,Deps,TestGoFiles,XTestGoFiles", "./...")
+	var stderr bytes.Buffer
+	list.Stderr = &stderr
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", list, err, &stderr)
+	}
+	files, deps := map[string][]string{}, map[string][]string{}
+	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p struct {
+			ImportPath, Dir                 string
+			Deps, TestGoFiles, XTestGoFiles []string
+		}
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatalf("%s: %v", list, err)
+		}
+		if path, ok := strings.CutSuffix(p.ImportPath, ".test"); ok {
+			// A package under test is "PACKAGE [PACKAGE.test]" here.
+			for _, dep := range p.Deps {
+				dep, _, _ = strings.Cut(dep, " ")
+				deps[path] = append(deps[path], dep)
+			}
+			continue
+		}
+		if strings.Contains(p.ImportPath, " ") {
+			continue
+		}
+		files[p.ImportPath] = []string{}
+		for _, name := range append(p.TestGoFiles, p.XTestGoFiles...) {
+			text, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[p.ImportPath] = append(files[p.ImportPath], string(text))
+		}
+	}
+	var tests []listedTest
+	for _, path := range slices.Sorted(maps.Keys(deps)) {
+		tests = append(tests, listedTest{path, deps[path], files[path]})
+	}
+	return tests
+}
+
 func TestImportViolationsAreFound(t *testing.T) {
 	for _, test := range []struct {
 		name, from, to, want string
@@ -79,13 +230,15 @@ func TestImportViolationsAreFound(t *testing.T) {
 		{"root", "", "/nn", ""},
 		{"standard library", "/tensor", "fmt", ""},
 		{"tool", "/tools/oracle", "/train", ""},
-		{"upwards", "/nn", "/train", "nn (level 2) imports train (level 4)"},
+		{"upwards", "/nn", "/train", "nn (level 2) imports train (level 6)"},
 		{"sideways", "/tensor", "/metrics", "tensor (level 0) imports metrics (level 0)"},
-		{"to the root", "/nn", "", "nn (level 2) imports the root package (level 3)"},
+		{"to the root", "/nn", "", "nn (level 2) imports the root package (level 5)"},
 		{"unlisted", "/util", "fmt", "util has no level"},
 		{"of an unlisted one", "/nn", "/util", "nn (level 2) imports util, which has no level"},
 		{"of a tool", "/nn", "/tools/oracle", "nn (level 2) imports tools/oracle, which has no level"},
 		{"cgo", "/tensor", "C", "tensor imports C"},
+		{"of the tests' package", "/train", "/internal/vggtest", "train imports internal/vggtest, which is for tests only"},
+		{"within the tests' package", "/internal/vggtest/tiny", "/internal/vggtest", ""},
 	} {
 		imported := test.to
 		if imported == "" || imported[0] == '/' {
@@ -124,6 +277,10 @@ func importViolations(packages []listedPackage) []string {
 			if !ok {
 				continue
 			}
+			if within(to, testsPackage) && !within(from, testsPackage) {
+				found = append(found, fmt.Sprintf("%s imports %s, which is for tests only", describe(from), to))
+				continue
+			}
 			switch below, ok := levels[to]; {
 			case !ok:
 				found = append(found, fmt.Sprintf("%s (level %d) imports %s, which has no level", describe(from), level, describe(to)))
@@ -141,6 +298,11 @@ func withinModule(path string) (string, bool) {
 		return "", true
 	}
 	return strings.CutPrefix(path, modulePath+"/")
+}
+
+// within reports whether a package is folder's or below it.
+func within(relative, folder string) bool {
+	return relative == folder || strings.HasPrefix(relative, folder+"/")
 }
 
 func describe(relative string) string {

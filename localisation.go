@@ -1,11 +1,13 @@
 package vgg
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
 
-// Regression says what boxes the last layer of a localisation network gives (§A.1).
+// Regression is the kind of boxes that the last layer of a localisation network gives
+// (§A.1).
 type Regression string
 
 const (
@@ -25,7 +27,7 @@ func ParseRegression(name string) (Regression, error) {
 	return "", fmt.Errorf("vgg: regression %q, want SCR or PCR", name)
 }
 
-// Outputs is the number of outputs of the last layer for a number of classes.
+// Outputs returns the number of outputs of the last layer for a number of classes.
 func (r Regression) Outputs(classes int) int {
 	if r == SCR {
 		return 4
@@ -37,16 +39,16 @@ func (r Regression) Outputs(classes int) int {
 // are boxes, as package localize reads them, not scores of classes.
 type Localisation struct {
 	Regression Regression `json:"regression"`
-	// Rule names what training made of boxes that leave the crop.
+	// Rule names the rule that training applied to boxes that leave the crop.
 	Rule string `json:"rule,omitempty"`
 	// MeanBox is the mean box of the training images and ClassBoxes that of each class, as
-	// shares of their image's width and height: x0, y0, x1, y1. What the network is worth
-	// is measured against them.
+	// shares of their image's width and height: x0, y0, x1, y1. They are the baselines that
+	// the network is measured against.
 	MeanBox    [4]float64   `json:"mean_box"`
 	ClassBoxes [][4]float64 `json:"class_boxes"`
 }
 
-// check reports what is no description of a network with those outputs and classes.
+// check reports why l does not describe a network with those outputs and classes.
 func (l *Localisation) check(outputs, classes int) error {
 	if _, err := ParseRegression(string(l.Regression)); err != nil {
 		return err
@@ -60,17 +62,20 @@ func (l *Localisation) check(outputs, classes int) error {
 	return nil
 }
 
-// OpenLocaliser reads a localisation network from a file that [Model.Save] wrote.
-func OpenLocaliser(path string, o OpenOptions) (*Model, error) {
-	return openAs(path, o, func(c *Contents) error {
-		if c.Localisation == nil {
-			return fmt.Errorf("vgg: %s: a classification network, want a localisation network: vgg localize train makes one of it", path)
-		}
-		return nil
-	})
+// ErrNotLocaliser is the error of asking a classification network for boxes.
+var ErrNotLocaliser = errors.New("a classification network, want a localisation network")
+
+// LocaliserError is the error of asking a localisation network for classes.
+type LocaliserError struct {
+	Regression Regression
+	Classes    int
 }
 
-// errLocaliser is what asking a localisation network for classes gives.
-func (l *Localisation) errLocaliser(classes int) error {
-	return fmt.Errorf("a localisation network (%s of %d classes), which gives boxes and no classes: want a classification network; vgg localize takes this one", l.Regression, classes)
+func (e *LocaliserError) Error() string {
+	return fmt.Sprintf("a localisation network (%s of %d classes), which gives boxes and no classes: want a classification network; vgg localize takes this one", e.Regression, e.Classes)
+}
+
+// refusal returns the error of asking the network for classes.
+func (l *Localisation) refusal(classes int) error {
+	return &LocaliserError{l.Regression, classes}
 }

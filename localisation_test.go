@@ -6,17 +6,18 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
 
 // boxModel is a small localisation network of three classes.
 func boxModel(t *testing.T, r Regression) *Model {
 	t.Helper()
-	n, err := New(Options{Config: "8 M FC4 FC", Classes: r.Outputs(3), Width: 1, Input: 8})
+	n, err := network.New(network.Options{Config: "8 M FC4 FC", Classes: r.Outputs(3), Width: 1, Input: 8})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := n.Init(He, 1); err != nil {
+	if err := n.Init(network.He, 1); err != nil {
 		t.Fatal(err)
 	}
 	return &Model{
@@ -31,30 +32,30 @@ func TestLocaliserRoundTrip(t *testing.T) {
 	for _, r := range []Regression{SCR, PCR} {
 		m := boxModel(t, r)
 		path := filepath.Join(t.TempDir(), "boxes.safetensors")
-		if err := m.Save(path); err != nil {
+		if err := m.Save(t.Context(), path); err != nil {
 			t.Fatal(err)
 		}
-		back, err := OpenLocaliser(path, OpenOptions{})
+		back, err := Open(t.Context(), path, OpenOptions{Localiser: true})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !reflect.DeepEqual(back.Localisation, m.Localisation) || !reflect.DeepEqual(back.Classes, m.Classes) || back.Net.Options().Classes != r.Outputs(3) {
 			t.Errorf("%s: %+v of %v", r, back.Localisation, back.Classes)
 		}
-		if named, err := OpenLocaliser(path, OpenOptions{Classes: []string{"x", "y", "z"}}); err != nil || named.Classes[1] != "y" {
+		if named, err := Open(t.Context(), path, OpenOptions{Localiser: true, Classes: []string{"x", "y", "z"}}); err != nil || named.Classes[1] != "y" {
 			t.Errorf("%s: other names: %v", r, err)
 		}
 		for what, f := range map[string]func() error{
-			"open":     func() error { _, err := Open(path); return err },
+			"open":     func() error { _, err := Open(t.Context(), path, OpenOptions{}); return err },
 			"classify": func() error { _, err := m.Classify(preprocess.NewImage(9, 9), 1); return err },
-			"export":   func() error { return m.Export(filepath.Join(t.TempDir(), "x.pth"), ExportOptions{}) },
-			"ONNX":     func() error { return m.SaveONNX(filepath.Join(t.TempDir(), "x.onnx"), ONNXOptions{}) },
+			"export":   func() error { return m.Export(t.Context(), filepath.Join(t.TempDir(), "x.pth"), ExportOptions{}) },
+			"ONNX":     func() error { return m.Export(t.Context(), filepath.Join(t.TempDir(), "x.onnx"), ExportOptions{}) },
 		} {
 			if err := f(); err == nil || !strings.Contains(err.Error(), "a localisation network ("+string(r)+" of 3 classes)") {
 				t.Errorf("%s, %s: %v", r, what, err)
 			}
 		}
-		features, err := OpenWith(path, OpenOptions{Headless: true})
+		features, err := Open(t.Context(), path, OpenOptions{Headless: true})
 		if err != nil || features.Localisation != nil {
 			t.Errorf("%s: features: %v", r, err)
 		}
@@ -73,17 +74,17 @@ func TestLocaliserRefused(t *testing.T) {
 	} {
 		m := boxModel(t, PCR)
 		change(m)
-		if err := m.Save(filepath.Join(dir, "x.safetensors")); err == nil || !strings.Contains(err.Error(), want) {
+		if err := m.Save(t.Context(), filepath.Join(dir, "x.safetensors")); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
 	m := boxModel(t, PCR)
 	m.Localisation, m.Classes = nil, make([]string, 12)
 	path := filepath.Join(dir, "classes.safetensors")
-	if err := m.Save(path); err != nil {
+	if err := m.Save(t.Context(), path); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenLocaliser(path, OpenOptions{}); err == nil || !strings.Contains(err.Error(), "a classification network, want a localisation network") {
+	if _, err := Open(t.Context(), path, OpenOptions{Localiser: true}); err == nil || !strings.Contains(err.Error(), "a classification network, want a localisation network") {
 		t.Errorf("a classification network: %v", err)
 	}
 	if _, err := ParseRegression("pcr"); err != nil {

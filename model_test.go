@@ -17,7 +17,10 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/verydeep/vgg/architecture"
+	"github.com/verydeep/vgg/internal/interchange"
 	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
@@ -28,7 +31,7 @@ import (
 // 32×32, every value of which is drawn, statistics of batch normalisation too.
 func tinyModel(t testing.TB, config string) *Model {
 	t.Helper()
-	n, err := New(Options{Config: config, Classes: 3, Width: 1.0 / 16, FC: 12, Input: 32, Dropout: 0.5, LRN: nn.Caffe})
+	n, err := network.New(network.Options{Config: config, Classes: 3, Width: 1.0 / 16, FC: 12, Input: 32, Dropout: 0.5, LRN: nn.Caffe})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +69,7 @@ func noise(w, h int, seed uint64) *preprocess.Image {
 func save(t testing.TB, m *Model) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "m.safetensors")
-	if err := m.Save(path); err != nil {
+	if err := m.Save(t.Context(), path); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -76,7 +79,7 @@ func sameBits(a, b []float32) bool {
 	return slices.EqualFunc(a, b, func(x, y float32) bool { return math.Float32bits(x) == math.Float32bits(y) })
 }
 
-func forward(t testing.TB, n *Network, x *tensor.Tensor) *tensor.Tensor {
+func forward(t testing.TB, n *network.Network, x *tensor.Tensor) *tensor.Tensor {
 	t.Helper()
 	y, err := n.Forward(x)
 	if err != nil {
@@ -89,7 +92,7 @@ func TestSaveAndOpen(t *testing.T) {
 	for _, config := range []string{"A", "A-LRN", "C-BN", "B-shallow", "E-LRN"} {
 		m := tinyModel(t, config)
 		path := save(t, m)
-		got, err := Open(path)
+		got, err := Open(t.Context(), path, OpenOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -275,7 +278,7 @@ func edited(t *testing.T, config string, edit func(meta map[string]string, tenso
 	defer f.Close()
 	meta := f.Metadata()
 	path := filepath.Join(t.TempDir(), "edited.safetensors")
-	if err := weights.WriteSafetensors(path, meta, edit(meta, m.Net.Tensors())); err != nil {
+	if err := weights.WriteSafetensors(path, meta, edit(meta, interchange.NativeTensors(m.Net))); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -359,7 +362,7 @@ func TestUnfitFiles(t *testing.T) {
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		m, err := Open(c.path)
+		m, err := Open(t.Context(), c.path, OpenOptions{})
 		runtime.ReadMemStats(&after)
 		if err == nil {
 			t.Errorf("%s: opened", c.what)
@@ -381,7 +384,7 @@ func TestUnfitFiles(t *testing.T) {
 
 // TestWithoutProvenance: a file may lack it.
 func TestWithoutProvenance(t *testing.T) {
-	m, err := Open(withMeta(t, func(meta map[string]string) { delete(meta, metaProvenance) }))
+	m, err := Open(t.Context(), withMeta(t, func(meta map[string]string) { delete(meta, metaProvenance) }), OpenOptions{})
 	if err != nil || len(m.Provenance) != 0 {
 		t.Errorf("%v", err)
 	}
@@ -398,7 +401,7 @@ func TestSaveUnfit(t *testing.T) {
 	} {
 		bad := *m
 		change(&bad)
-		if err := bad.Save(path); err == nil || !strings.Contains(err.Error(), what) || !strings.Contains(err.Error(), path) {
+		if err := bad.Save(t.Context(), path); err == nil || !strings.Contains(err.Error(), what) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%v, want an error that names the file and %q", err, what)
 		}
 	}
@@ -406,7 +409,7 @@ func TestSaveUnfit(t *testing.T) {
 		t.Error("the earlier file was changed")
 	}
 	none := filepath.Join(t.TempDir(), "none", "m.safetensors")
-	if err := m.Save(none); err == nil || !strings.Contains(err.Error(), none) {
+	if err := m.Save(t.Context(), none); err == nil || !strings.Contains(err.Error(), none) {
 		t.Errorf("%v, want an error that names the file", err)
 	}
 	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 1 {
@@ -438,6 +441,49 @@ func TestDenseIsTheClassifier(t *testing.T) {
 			if !sameBits(p, want) {
 				t.Errorf("%s: image %d: %v by the map, %v by the classifier", config, i, p, want)
 			}
+		}
+	}
+}
+
+// TestHeadless: the features alone are those of the whole network.
+func TestHeadless(t *testing.T) {
+	for _, config := range []string{"A", "D-BN", "8 M 8bn 8 FC"} {
+		o := network.Options{Config: config, Classes: 0, Width: 1.0 / 16, FC: 0, Input: 32, LRN: nn.Caffe}
+		n, err := network.New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := n.Init(network.He, 3); err != nil {
+			t.Fatal(err)
+		}
+		a, err := architecture.Parse(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		least := 1 << a.Poolings()
+		y := forward(t, n, ramp(tensor.New(1, 3, 2*least, 3*least)))
+		c := n.Params()[len(n.Params())-1].Shape[0]
+		if !slices.Equal(y.Shape, []int{1, c, 2, 3}) {
+			t.Errorf("%s: output %v, want [1 %d 2 3]", config, y.Shape, c)
+		}
+		if _, err := n.Forward(tensor.New(1, 3, least-1, 99)); err == nil {
+			t.Errorf("%s: an image of side %d went through, want an error", config, least-1)
+		}
+		for _, p := range n.Params() {
+			if strings.HasPrefix(p.Name, "fc") {
+				t.Errorf("%s: %s in a headless network", config, p.Name)
+			}
+		}
+		m := &Model{Net: n, Preprocess: tinyModel(t, "A").Preprocess}
+		if _, err := m.Classify(noise(40, 40, 1), 1); err == nil || !strings.Contains(err.Error(), "features") {
+			t.Errorf("%s: classified by the features alone: %v", config, err)
+		}
+		again, err := Open(t.Context(), save(t, m), OpenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if z := forward(t, again.Net, ramp(tensor.New(1, 3, 2*least, 3*least))); !sameBits(y.Data, z.Data) {
+			t.Errorf("%s: saved and opened, the features differ", config)
 		}
 	}
 }

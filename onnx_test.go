@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
@@ -22,7 +23,7 @@ import (
 // it drawn.
 func onnxModel(t *testing.T, config string, form nn.LRNForm) *Model {
 	t.Helper()
-	n, err := New(Options{Config: config, Classes: 5, Width: 1. / 64, FC: 7, Input: 64, Dropout: 0.5, LRN: form})
+	n, err := network.New(network.Options{Config: config, Classes: 5, Width: 1. / 64, FC: 7, Input: 64, Dropout: 0.5, LRN: form})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,24 +51,24 @@ var onnxConfigs = []struct {
 	form   nn.LRNForm
 }{{"A", ""}, {"A-LRN", nn.Krizhevsky}, {"B-LRN", nn.Caffe}, {"C", ""}, {"D", ""}, {"E", ""}, {"D-BN", ""}, {"B-shallow", ""}}
 
-func saveONNX(t *testing.T, m *Model, o ONNXOptions) string {
+func saveONNX(t *testing.T, m *Model, o ExportOptions) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "m.onnx")
-	if err := m.SaveONNX(path, o); err != nil {
+	if err := m.Export(t.Context(), path, o); err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
 
-// TestSaveONNXAndOpen: what is saved in any form is opened again as the same model.
-func TestSaveONNXAndOpen(t *testing.T) {
+// TestExportONNXAndOpen: what is saved in any form is opened again as the same model.
+func TestExportONNXAndOpen(t *testing.T) {
 	x := oracleImage(2, 64, 64)
 	for _, c := range onnxConfigs {
 		m := onnxModel(t, c.config, c.form)
 		want := forward(t, m.Net, x)
-		for _, o := range []ONNXOptions{{}, {Batch: 2, Softmax: true}, {Dense: true}, {Dense: true, Softmax: true, Batch: 1}, {DType: "F16"}, {Dense: true, DType: "BF16"}} {
+		for _, o := range []ExportOptions{{}, {ONNX: ONNXOptions{Batch: 2, Softmax: true}}, {ONNX: ONNXOptions{Dense: true}}, {ONNX: ONNXOptions{Dense: true, Softmax: true, Batch: 1}}, {DType: "f16"}, {ONNX: ONNXOptions{Dense: true}, DType: "bf16"}} {
 			t.Run(fmt.Sprintf("%s %+v", c.config, o), func(t *testing.T) {
-				again, err := OpenWith(saveONNX(t, m, o), OpenOptions{})
+				again, err := Open(t.Context(), saveONNX(t, m, o), OpenOptions{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -88,7 +89,7 @@ func TestSaveONNXAndOpen(t *testing.T) {
 						t.Fatal(p.Name, q.Name)
 					}
 					for j := range want {
-						bits := map[string]float32{"F16": 1. / 2048, "BF16": 1. / 256}[o.DType]
+						bits := map[string]float32{"f16": 1. / 2048, "bf16": 1. / 256}[o.DType]
 						if d := got[j] - want[j]; !(max(d, -d) <= bits*max(want[j], -want[j])) {
 							t.Fatalf("%s: element %d is %v, want %v", p.Name, j, got[j], want[j])
 						}
@@ -99,10 +100,10 @@ func TestSaveONNXAndOpen(t *testing.T) {
 	}
 }
 
-// TestSaveONNXLayers: nodes and tensors have the names of the layers.
-func TestSaveONNXLayers(t *testing.T) {
+// TestExportONNXLayers: nodes and tensors have the names of the layers.
+func TestExportONNXLayers(t *testing.T) {
 	m := onnxModel(t, "A-LRN", nn.Krizhevsky)
-	f, err := weights.Open(saveONNX(t, m, ONNXOptions{Softmax: true}))
+	f, err := weights.Open(saveONNX(t, m, ExportOptions{ONNX: ONNXOptions{Softmax: true}}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +153,7 @@ func TestONNXRuntime(t *testing.T) {
 	type saved struct {
 		name    string
 		m       *Model
-		o       ONNXOptions
+		o       ExportOptions
 		path    string
 		n, h, w int
 	}
@@ -160,12 +161,12 @@ func TestONNXRuntime(t *testing.T) {
 	args := []string{"tools/oracle/onnxfiles.py", "check"}
 	for _, c := range onnxConfigs {
 		m := onnxModel(t, c.config, c.form)
-		for _, o := range []ONNXOptions{{}, {Batch: 3}, {Dense: true}, {DType: "F16", Softmax: true}, {DType: "BF16", Dense: true}} {
+		for _, o := range []ExportOptions{{}, {ONNX: ONNXOptions{Batch: 3}}, {ONNX: ONNXOptions{Dense: true}}, {DType: "f16", ONNX: ONNXOptions{Softmax: true}}, {DType: "bf16", ONNX: ONNXOptions{Dense: true}}} {
 			f := saved{fmt.Sprintf("%s %+v", c.config, o), m, o, saveONNX(t, m, o), 2, 64, 64}
-			if o.Batch > 0 {
-				f.n = o.Batch
+			if o.ONNX.Batch > 0 {
+				f.n = o.ONNX.Batch
 			}
-			if o.Dense {
+			if o.ONNX.Dense {
 				f.h, f.w = 101, 135
 			}
 			files = append(files, f)
@@ -192,18 +193,18 @@ func TestONNXRuntime(t *testing.T) {
 			// In half precision, the network with the weights that the file holds.
 			net := f.m.Net
 			if f.o.DType != "" {
-				again, err := OpenWith(f.path, OpenOptions{})
+				again, err := Open(t.Context(), f.path, OpenOptions{})
 				if err != nil {
 					t.Fatal(err)
 				}
 				net = again.Net
 			}
 			want := forward(t, net, oracleImage(f.n, f.h, f.w))
-			if f.o.Softmax {
+			if f.o.ONNX.Softmax {
 				want = softmaxed(want)
 			}
 			shape := want.Shape
-			if !f.o.Dense {
+			if !f.o.ONNX.Dense {
 				shape = shape[:2]
 			}
 			got := results[i]
@@ -229,27 +230,27 @@ func softmaxed(scores *tensor.Tensor) *tensor.Tensor {
 	return y
 }
 
-func TestSaveONNXErrors(t *testing.T) {
+func TestExportONNXErrors(t *testing.T) {
 	m := onnxModel(t, "A", "")
 	dir := t.TempDir()
 	path := filepath.Join(dir, "m.onnx")
 	short := *m
 	short.Classes = short.Classes[1:]
-	headless, err := New(Options{Config: "A", Width: 1. / 64, Input: 64, Dropout: 0.5})
+	headless, err := network.New(network.Options{Config: "A", Width: 1. / 64, Input: 64, Dropout: 0.5})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
 		m    *Model
-		o    ONNXOptions
+		o    ExportOptions
 		want string
 	}{
-		{m, ONNXOptions{Batch: -1}, "batch of -1 images, want 1 or more"},
-		{m, ONNXOptions{DType: "F64"}, "conv1_1.weight: dtype F64, want F32, F16 or BF16"},
-		{&short, ONNXOptions{}, "4 class names, want 5"},
-		{&Model{Net: headless, Preprocess: m.Preprocess}, ONNXOptions{Softmax: true}, "without a classifier"},
+		{m, ExportOptions{ONNX: ONNXOptions{Batch: -1}}, "batch of -1 images, want 1 or more"},
+		{m, ExportOptions{DType: "f64"}, `dtype "f64", want f32, f16 or bf16`},
+		{&short, ExportOptions{}, "4 class names, want 5"},
+		{&Model{Net: headless, Preprocess: m.Preprocess}, ExportOptions{ONNX: ONNXOptions{Softmax: true}}, "without a classifier"},
 	} {
-		err := c.m.SaveONNX(path, c.o)
+		err := c.m.Export(t.Context(), path, c.o)
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%+v: %v, want %q", c.o, err, c.want)
 		}
@@ -258,10 +259,10 @@ func TestSaveONNXErrors(t *testing.T) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 	// The features alone are a graph, too.
-	if err := (&Model{Net: headless, Preprocess: m.Preprocess}).SaveONNX(path, ONNXOptions{Dense: true}); err != nil {
+	if err := (&Model{Net: headless, Preprocess: m.Preprocess}).Export(t.Context(), path, ExportOptions{ONNX: ONNXOptions{Dense: true}}); err != nil {
 		t.Fatal(err)
 	}
-	again, err := OpenWith(path, OpenOptions{})
+	again, err := Open(t.Context(), path, OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,12 +272,12 @@ func TestSaveONNXErrors(t *testing.T) {
 }
 
 // Equal models give equal bytes.
-func TestSaveONNXTwice(t *testing.T) {
+func TestExportONNXTwice(t *testing.T) {
 	var files [][]byte
 	for range 2 {
 		m := onnxModel(t, "D-BN", "")
 		m.Provenance = maps.Clone(map[string]string{"a": "1", "b": "2", "c": "3"})
-		b, err := os.ReadFile(saveONNX(t, m, ONNXOptions{}))
+		b, err := os.ReadFile(saveONNX(t, m, ExportOptions{}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -296,7 +297,7 @@ func TestImportONNX(t *testing.T) {
 	} {
 		t.Run(file, func(t *testing.T) {
 			path := filepath.Join("weights", "testdata", "onnx", file)
-			m, err := OpenWith(path+".onnx", OpenOptions{Preprocess: "torchvision"})
+			m, err := Open(t.Context(), path+".onnx", OpenOptions{Preprocess: "torchvision"})
 			if err != nil {
 				t.Fatal(err)
 			}

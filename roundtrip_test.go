@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -28,11 +29,11 @@ func TestRoundTrip(t *testing.T) {
 	args := []string{filepath.Join("tools", "oracle", "roundtrip.py")}
 	want := map[string][]float32{}
 	for _, config := range []string{"A", "B", "C", "D", "E", "D-BN"} {
-		n, err := New(Options{Config: config, Classes: 5, Width: 1. / 64, FC: 8, Input: 64, LRN: nn.Krizhevsky})
+		n, err := network.New(network.Options{Config: config, Classes: 5, Width: 1. / 64, FC: 8, Input: 64, LRN: nn.Krizhevsky})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := n.Init(He, 7); err != nil {
+		if err := n.Init(network.He, 7); err != nil {
 			t.Fatal(err)
 		}
 		for _, p := range n.Params() {
@@ -51,7 +52,7 @@ func TestRoundTrip(t *testing.T) {
 			}
 		}
 		m := tinyModel(t, "A")
-		m.Net, m.Classes = n, numbered(5)
+		m.Net, m.Classes = n, strings.Fields("0 1 2 3 4")
 		scores := forward(t, n, oracleImage(2, 64, 64)).Data
 		for _, name := range []string{"a.pth", "a.npz", "a.safetensors"} {
 			path := filepath.Join(dir, config+name)
@@ -59,7 +60,7 @@ func TestRoundTrip(t *testing.T) {
 			if strings.HasSuffix(name, ".safetensors") {
 				o.Names = "torchvision"
 			}
-			if err := m.Export(path, o); err != nil {
+			if err := m.Export(t.Context(), path, o); err != nil {
 				t.Fatal(err)
 			}
 			args = append(args, config+"="+path)

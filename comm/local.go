@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// Local returns the ends of a group of the given number of ranks within this process,
-// at least one.
+// Local returns the views of a group of ranks within this process, one for each rank; there
+// is at least one.
 func Local(ranks int) []Group {
 	ranks = max(1, ranks)
 	h := &hub{size: ranks, brought: make([]any, ranks), gate: make(chan struct{}), failed: make(chan struct{})}
@@ -19,16 +19,16 @@ func Local(ranks int) []Group {
 	return groups
 }
 
-// hub is where the ranks of a local group meet.
+// hub is the state that the ranks of a local group share.
 type hub struct {
 	size   int
 	failed chan struct{} // closed when the group has failed
 
 	mu      sync.Mutex
 	err     error         // why it failed
-	here    int           // ranks that wait at the gate
+	waiting int           // ranks that wait at the gate
 	gate    chan struct{} // closed when the last rank comes; then there is a new one
-	brought []any         // what the ranks have brought to the last meeting
+	brought []any         // the ranks' arguments of the last call
 }
 
 type local struct {
@@ -47,7 +47,7 @@ func (g *local) Abort(err error) {
 	g.hub.fail(fmt.Errorf("comm: rank %d: %w", g.rank, err))
 }
 
-// fail is called with mu held.
+// fail makes the group fail, and returns the error that it failed with first. mu is held.
 func (h *hub) fail(err error) error {
 	if h.err == nil {
 		h.err = err
@@ -56,8 +56,8 @@ func (h *hub) fail(err error) error {
 	return h.err
 }
 
-// meet returns when every rank has come, with what they brought in hub.brought, which is
-// then only read until they have met again, without bringing anything.
+// meet waits until every rank has called it, and leaves the ranks' arguments in hub.brought.
+// They are only read until all ranks have met again, without an argument.
 func (g *local) meet(ctx context.Context, bring any) error {
 	h := g.hub
 	h.mu.Lock()
@@ -69,12 +69,12 @@ func (g *local) meet(ctx context.Context, bring any) error {
 		defer h.mu.Unlock()
 		return h.fail(fmt.Errorf("comm: rank %d: %w", g.rank, context.Cause(ctx)))
 	}
-	if bring != nil { // others may still read what was brought
+	if bring != nil { // without an argument, other ranks may still read
 		h.brought[g.rank] = bring
 	}
 	gate := h.gate
-	if h.here++; h.here == h.size {
-		h.here = 0
+	if h.waiting++; h.waiting == h.size {
+		h.waiting = 0
 		if h.size > 1 {
 			close(gate)
 			h.gate = make(chan struct{})
@@ -92,14 +92,14 @@ func (g *local) meet(ctx context.Context, bring any) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	select {
-	case <-gate: // all had come before it failed
+	case <-gate: // all ranks had come before the group failed
 		return nil
 	default:
 	}
 	return h.fail(fmt.Errorf("comm: rank %d: %w", g.rank, context.Cause(ctx)))
 }
 
-// mismatch fails the group where ranks don't make the same call. Every rank finds it.
+// mismatch makes the group fail, because the ranks' calls differ. Every rank calls it.
 func (g *local) mismatch(rank int, got, want string) error {
 	g.hub.mu.Lock()
 	defer g.hub.mu.Unlock()
@@ -120,8 +120,8 @@ type barrier struct{}
 
 func (barrier) String() string { return "Barrier" }
 
-// same compares what the ranks have brought, as their String methods tell it, and then
-// by check, which tells what is wrong with one rank's, or "".
+// same compares the ranks' arguments by their String methods. It also calls check on each,
+// which returns what is wrong with one rank's argument, or "".
 func (g *local) same(check func(any) string) error {
 	want := fmt.Sprint(g.hub.brought[0])
 	for rank, b := range g.hub.brought {
@@ -170,7 +170,7 @@ func (h *hub) cause() error {
 	return h.err
 }
 
-// leave waits until all ranks have done with what they brought.
+// leave waits until no rank reads the others' arguments any more.
 func (g *local) leave(ctx context.Context) error {
 	if g.hub.size == 1 {
 		return nil
@@ -178,10 +178,10 @@ func (g *local) leave(ctx context.Context) error {
 	return g.meet(ctx, nil)
 }
 
-// number is what is summed.
+// number is a type that can be summed.
 type number interface{ float32 | float64 }
 
-// reduction is a rank's part in an all-reduce.
+// reduction is a rank's arguments of an all-reduce.
 type reduction[T number] struct {
 	tree  Tree
 	parts [][]T
@@ -195,6 +195,19 @@ func (r reduction[T]) String() string {
 	return fmt.Sprintf("AllReduce of %d %T over %d leaves", n, *new(T), int(r.tree))
 }
 
+// wrong is what is wrong with the parts, or "".
+func (r reduction[T]) wrong() string {
+	if len(r.parts) == 0 {
+		return "without parts"
+	}
+	for _, p := range r.parts {
+		if len(p) != len(r.parts[0]) {
+			return "with parts of different lengths"
+		}
+	}
+	return ""
+}
+
 func (g *local) AllReduce(ctx context.Context, tree Tree, parts [][]float32) error {
 	return allReduce(ctx, g, &g.scratch32, tree, parts)
 }
@@ -203,14 +216,14 @@ func (g *local) AllReduce64(ctx context.Context, tree Tree, parts [][]float64) e
 	return allReduce(ctx, g, &g.scratch64, tree, parts)
 }
 
-// sumBlock is how many elements are summed over the whole tree before the next: few
-// enough for the first-level cache.
+// sumBlock is the number of elements that are summed over the whole tree before the next
+// ones: few enough for the first-level cache.
 const sumBlock = 2048
 
 var errShare = errors.New("all-reduce over fewer leaves than ranks")
 
-// allReduce: each rank sums a slice of the elements over all parts of all ranks, and
-// writes it to all of them.
+// allReduce lets each rank sum a slice of the elements over all parts of all ranks, and
+// write it to all of them.
 func allReduce[T number](ctx context.Context, g *local, scratch *[][]T, tree Tree, parts [][]T) error {
 	h := g.hub
 	if int(tree) < h.size {
@@ -223,22 +236,10 @@ func allReduce[T number](ctx context.Context, g *local, scratch *[][]T, tree Tre
 	if err := g.meet(ctx, reduction[T]{tree, parts}); err != nil {
 		return err
 	}
-	all := make(map[Span][]T)
-	err := g.same(func(b any) string {
-		r := b.(reduction[T])
-		if len(r.parts) == 0 {
-			return "without parts"
-		}
-		for _, p := range r.parts {
-			if len(p) != len(r.parts[0]) {
-				return "with parts of different lengths"
-			}
-		}
-		return ""
-	})
-	if err != nil {
+	if err := g.same(func(b any) string { return b.(reduction[T]).wrong() }); err != nil {
 		return err
 	}
+	all := make(map[Span][]T)
 	for rank, b := range h.brought {
 		spans, r := tree.Spans(tree.Share(rank, h.size)), b.(reduction[T])
 		if len(spans) != len(r.parts) {
@@ -271,8 +272,8 @@ func ctxOr(ctx context.Context, h *hub) error {
 	return nil
 }
 
-// reduceNode returns the sum of elements from … to−1 over a node of the tree. depth
-// tells which scratch to use: a sum stays valid until its parent is formed.
+// reduceNode returns the sum of elements from … to−1 over a node of the tree. Each depth has
+// scratch of its own: a sum stays valid until its parent is formed.
 func reduceNode[T number](all map[Span][]T, node Span, from, to, depth int, scratch *[][]T) []T {
 	if part, ok := all[node]; ok {
 		return part[from:to]
@@ -283,7 +284,7 @@ func reduceNode[T number](all map[Span][]T, node Span, from, to, depth int, scra
 	a, b := node.halves()
 	x := reduceNode(all, a, from, to, depth+1, scratch)
 	sum := (*scratch)[depth][:to-from]
-	copy(sum, x) // the other half needs the scratch that x may lie in
+	copy(sum, x) // the other half reuses the scratch that may hold x
 	for i, v := range reduceNode(all, b, from, to, depth+1, scratch) {
 		sum[i] += v
 	}

@@ -11,11 +11,12 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
 	"pgregory.net/rapid"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { vggtest.Main(m) }
 
 // each runs f on every rank of a group and returns their errors.
 func each(groups []Group, f func(g Group) error) []error {

@@ -1,9 +1,9 @@
 package comm
 
-// Tree is the fixed binary tree in which as many leaves, all of one length, are summed:
-// the sum over leaves lo … hi−1 is that over the first half, ⌊(hi−lo)/2⌋ of them, plus
-// that over the rest. Rounding makes a sum depend on its order; this one depends on the
-// number of leaves and on nothing else, however the leaves lie on ranks.
+// Tree is a number of leaves, all of one length, and stands for the fixed binary tree in
+// which they are summed: the sum over leaves lo … hi−1 is the sum over the first half,
+// ⌊(hi−lo)/2⌋ of them, plus the sum over the rest. Rounding makes a sum depend on its
+// order. This order depends only on the number of leaves, not on how ranks share them.
 type Tree int
 
 // Span is the leaves Lo … Hi−1.
@@ -19,14 +19,14 @@ func (s Span) halves() (a, b Span) {
 
 func (t Tree) root() Span { return Span{0, int(t)} }
 
-// Share is the leaves that lie on a rank: consecutive ones, their numbers on any two
-// ranks differing by at most one.
+// Share returns the leaves of a rank, which are consecutive. The ranks' numbers of leaves
+// differ by at most one.
 func (t Tree) Share(rank, size int) Span {
 	return Span{rank * int(t) / size, (rank + 1) * int(t) / size}
 }
 
-// Spans lists the largest nodes of the tree that s consists of, in order: the sums that
-// can be formed from the leaves in s alone. There is one if s is a node itself, and never
+// Spans lists the largest nodes of the tree that s consists of, in order: the sums that can
+// be formed from the leaves in s alone. It is one node if s is a node itself, and never
 // more than twice the tree's depth.
 func (t Tree) Spans(s Span) []Span {
 	var spans []Span
@@ -48,10 +48,10 @@ func (t Tree) Spans(s Span) []Span {
 	return spans
 }
 
-// Sum calls the functions that form the sums over [Tree.Spans] of s from its leaves, one
-// leaf after the other: leaf makes the next leaf's values a new sum, and fold adds the
-// last sum to the one before it, which it replaces. At no time are there more than
-// [Tree.Sums] sums.
+// Sum forms the sums over [Tree.Spans] of s from its leaves, one leaf after another, by
+// calls of two functions: leaf starts a new sum with the values of leaf i, and fold adds
+// the last sum to the one before it and drops the last. There are never more than
+// [Tree.Sums] sums. It returns the first error of leaf or fold.
 func (t Tree) Sum(s Span, leaf func(i int) error, fold func() error) error {
 	var visit func(node Span) error
 	visit = func(node Span) error {
@@ -75,7 +75,7 @@ func (t Tree) Sum(s Span, leaf func(i int) error, fold func() error) error {
 	return nil
 }
 
-// Sums is the most sums that [Tree.Sum] has at a time.
+// Sums returns the largest number of sums that [Tree.Sum] has at a time.
 func (t Tree) Sums(s Span) int {
 	most, n := 0, 0
 	t.Sum(s, func(int) error { n++; most = max(most, n); return nil }, func() error { n--; return nil })

@@ -14,30 +14,28 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/verydeep/vgg/preprocess"
 )
 
 // Box is the bounding box of one object in pixels of the image as it is
-// stored: it covers x0 ≤ x < x1, y0 ≤ y < y1. Annotations that count pixels
-// from 1, as PASCAL VOC's do, are taken as they are written.
+// stored: it covers x0 ≤ x < x1, y0 ≤ y < y1. Corners of annotations that count
+// pixels from 1, as PASCAL VOC's do, are not changed.
 type Box struct {
 	X0, Y0, X1, Y1 float64
 	Class          int  // index into Dataset.Classes
-	Difficult      bool // PASCAL VOC's mark of objects that evaluation passes over
+	Difficult      bool // PASCAL VOC's mark of objects that evaluation ignores
 }
 
-// annotation is what one file, or the rows about one image, says of it.
+// annotation is the content of one file or row: the objects of an image.
 type annotation struct {
-	image   string // as the annotation calls the image
-	alias   string // what else it calls it, or ""
-	source  string // file, or file:line, that errors name
+	image   string // name of the image in the annotation
+	alias   string // another name of it, or ""
+	source  string // file, or file:line, for errors
 	w, h    int    // size of the image; 0 if it isn't given
 	objects []object
 }
 
-// object is one box and what the annotation calls its class, "" for the
-// image's own.
+// object is one box and its class as the annotation names it; "" is the image's
+// class.
 type object struct {
 	source         string
 	class          string
@@ -46,37 +44,37 @@ type object struct {
 	x0, y0, x1, y1 float64
 }
 
-// BadBox is an annotation that can't be used.
+// BadBox is an annotation that is not usable.
 type BadBox struct {
 	Source string // file, or file:line
 	Err    error
 }
 
-// BoxReport says what came of reading bounding boxes.
+// BoxReport counts the bounding boxes that were read, and lists the bad ones.
 type BoxReport struct {
 	Boxes   int // read
-	Images  int // that have boxes
-	Without int // that have none
-	Clipped int // boxes that reached beyond their image and were cut to it
+	Images  int // images with boxes
+	Without int // images without
+	Clipped int // boxes that extended beyond their image and were cut to it
 	Bad     []BadBox
 }
 
-// BoxOptions says where bounding boxes are and what becomes of bad ones.
+// BoxOptions chooses where bounding boxes are read from and how bad ones are treated.
 type BoxOptions struct {
 	// From is a table (CSV with a header: columns of files, of corners called
 	// x0 y0 x1 y1, xmin ymin xmax ymax or x1 y1 x2 y2, and perhaps of classes
-	// and of the size of the image), a file or a folder of XML as of ILSVRC
-	// and PASCAL VOC. "" looks where the layout has them.
+	// and of the size of the image), or an XML file or a folder of them as in ILSVRC
+	// and PASCAL VOC. "": the place that the layout has for them.
 	From string
-	// Strict makes an error of the first bad annotation, and of a box that
-	// reaches beyond its image.
+	// Strict makes the first bad annotation an error, and the first box that
+	// extends beyond its image.
 	Strict bool
-	// Rescale reads the size of every image with boxes, and rescales boxes
-	// whose annotation was made for another size.
+	// Rescale reads the size of every image with boxes, and rescales the boxes of
+	// annotations that give another size.
 	Rescale bool
 }
 
-// errBox is wrapped by what is wrong with an annotation.
+// Faults of annotations.
 var (
 	errNoSize       = errors.New("no size of the image")
 	errEmptyBox     = errors.New("empty box")
@@ -86,16 +84,14 @@ var (
 	errBeyond       = errors.New("box reaches beyond the image")
 )
 
-// ReadBoxes returns d with the bounding boxes of its images; d itself stays as
-// it is.
+// ReadBoxes returns a copy of d with the bounding boxes of its images.
 //
-// These annotations are bad, are skipped, and are named in the report: XML
-// that can't be parsed or gives no size of the image; a box whose x1 isn't
-// greater than its x0, or y1 than y0; one of a class that d doesn't have, by
-// name or title; one of an image that d doesn't have, if the annotations are
-// of d's part alone; one that lies wholly outside its image. A box that
-// reaches beyond the image is cut to it and counted. Where several boxes are
-// of one image, the others stay.
+// Bad annotations are skipped and listed in the report: XML that can't be parsed
+// or gives no size of the image; a box whose x1 isn't greater than its x0, or y1
+// than y0; one of a class that d doesn't have, by name or title; one of an image
+// that d doesn't have, if the annotations are of d's part alone; one that lies
+// wholly outside its image. A box that extends beyond the image is cut to it and
+// counted. A bad box doesn't affect other boxes of its image.
 //
 // It is an error if there are no annotations, if none is usable, and if ctx is
 // done.
@@ -109,7 +105,7 @@ func ReadBoxes(ctx context.Context, d *Dataset, o BoxOptions) (*Dataset, BoxRepo
 	if o.From != "" {
 		sources, err = namedBoxes(o.From)
 	} else {
-		sources, err = d.findBoxes()
+		sources, err = d.findBoxes(ctx)
 	}
 	if err != nil {
 		return fail(err)
@@ -147,7 +143,7 @@ func ReadBoxes(ctx context.Context, d *Dataset, o BoxOptions) (*Dataset, BoxRepo
 	return out, r, nil
 }
 
-// attacher puts annotations to the samples they are of.
+// attacher adds annotations to their samples.
 type attacher struct {
 	out     *Dataset
 	options BoxOptions
@@ -173,7 +169,7 @@ func newAttacher(d *Dataset, o BoxOptions, r *BoxReport) *attacher {
 	return a
 }
 
-// bad notes a bad annotation, or returns it as an error.
+// bad records a bad annotation, or returns it as an error if the options are strict.
 func (a *attacher) bad(source string, err error) error {
 	if a.options.Strict {
 		return fmt.Errorf("%s: %w", source, err)
@@ -182,8 +178,8 @@ func (a *attacher) bad(source string, err error) error {
 	return nil
 }
 
-// attach adds an annotation's boxes to its image. ours says that the
-// annotations are of this dataset's images and no others.
+// attach adds an annotation's boxes to its image. ours means that the source
+// annotates this dataset's images and no others.
 func (a *attacher) attach(note annotation, ours bool) error {
 	i := a.find.find(note.image)
 	if i < 0 && note.alias != "" {
@@ -283,8 +279,8 @@ type voc struct {
 	} `xml:"object"`
 }
 
-// parseVOC reads an XML annotation. It gives what it can together with an
-// error for a file without a size of the image.
+// parseVOC reads an XML annotation: its usable objects, and an error for each that
+// isn't. Its last result is the error of a file that is unusable as a whole.
 func parseVOC(source string, r io.Reader) (annotation, []error, error) {
 	note := annotation{source: source}
 	var v voc
@@ -325,7 +321,7 @@ func parseVOC(source string, r io.Reader) (annotation, []error, error) {
 	return note, bad, nil
 }
 
-// namedBoxes opens what the user names.
+// namedBoxes returns the source at a path.
 func namedBoxes(from string) ([]boxSource, error) {
 	info, err := os.Stat(from)
 	if err != nil {
@@ -339,16 +335,6 @@ func namedBoxes(from string) ([]boxSource, error) {
 		s.kind = xmlBoxes
 	}
 	return []boxSource{s}, nil
-}
-
-// Size returns the size in pixels of sample i's image as it is stored, by its
-// header.
-func (d *Dataset) Size(i int) (w, h int, err error) {
-	data, err := d.Read(i)
-	if err != nil {
-		return 0, 0, err
-	}
-	return preprocess.Size(data)
 }
 
 // isFolder reports whether fsys has a folder of that name.

@@ -49,7 +49,7 @@ func TestReadBoxesXML(t *testing.T) {
 		"Annotations/f.xml", vocXML("f.jpg", size100x80, "cat 101 2 130 4 0", "cat 1 2 x 4 0", "dog 1 2 3 NaN 0", "cat 5 6 7 8 0"),
 		"Annotations/gone.xml", vocXML("gone.jpg", size100x80, "dog 1 2 3 4 0"),
 	)
-	d, val, err := Open(dir)
+	d, val, err := Open(t.Context(), dir, OpenOptions{})
 	if err != nil || val != nil {
 		t.Fatal(val, err)
 	}
@@ -137,7 +137,7 @@ func TestReadBoxesILSVRC(t *testing.T) {
 		"Annotations/CLS-LOC/val/v1.xml", vocXML("v1", size100x80, husky+" 5 6 7 8 0", husky+" 6 6 9 9 0"),
 		"LOC_train_solution.csv", "ImageId,PredictionString\nunused,"+tench+" 0 0 1 1\n",
 	)
-	train, val, err := Open(dir)
+	train, val, err := Open(t.Context(), dir, OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,35 +12,36 @@ import (
 	"strings"
 )
 
-// boxKind is a sort of annotation files.
+// boxKind is a kind of annotation files.
 type boxKind int
 
 const (
-	xmlBoxes   boxKind = iota // a file of XML, or a folder with some at any depth
+	xmlBoxes   boxKind = iota // an XML file, or a folder with XML files at any depth
 	tableBoxes                // a table
 )
 
-// boxSource is a place with annotations.
+// boxSource is a file or folder of annotations.
 type boxSource struct {
 	fsys fs.FS
 	name string
 	kind boxKind
-	ours bool // of one dataset's images and no others
+	ours bool // annotates the dataset's images and no others
 }
 
-// annotationFolders hold XML, for the part that %s stands for or for all.
+// annotationFolders are folders of XML files: of the part whose name replaces %s, or
+// of all parts.
 var annotationFolders = []string{
 	"ILSVRC/Annotations/CLS-LOC/%s", "Annotations/CLS-LOC/%s", "Annotations/%s", "annotations/%s", "bbox/%s",
 	"Annotations", "annotations", "bbox",
 }
 
-// findBoxes looks for annotations where the layouts have them.
-func (d *Dataset) findBoxes() ([]boxSource, error) {
+// findBoxes looks for annotations in the places that the layouts have for them.
+func (d *Dataset) findBoxes(ctx context.Context) ([]boxSource, error) {
 	if d.root != nil {
 		if s := d.xmlFolder(); s != nil {
 			return s, nil
 		}
-		if s, err := d.boxTables(); s != nil || err != nil {
+		if s, err := d.boxTables(ctx); s != nil || err != nil {
 			return s, err
 		}
 		if s := d.tinyBoxes(); s != nil {
@@ -66,9 +67,9 @@ func (d *Dataset) xmlFolder() []boxSource {
 	return nil
 }
 
-// boxTables returns the table of the part's boxes, or else of all.
-func (d *Dataset) boxTables() ([]boxSource, error) {
-	l, err := list(d.root, ".")
+// boxTables returns the table of the part's boxes, or else one of all boxes.
+func (d *Dataset) boxTables(ctx context.Context) ([]boxSource, error) {
+	l, err := (&search{ctx: ctx}).list(d.root, ".")
 	if err != nil {
 		return nil, err
 	}
@@ -119,8 +120,8 @@ func (d *Dataset) tinyBoxes() []boxSource {
 	return found
 }
 
-// annotations reads what the source has, an annotation or an error with its
-// source at a time.
+// annotations yields the annotations of the source, each with the error that makes it
+// unusable.
 func (s boxSource) annotations(ctx context.Context) iter.Seq2[annotation, error] {
 	if s.kind == tableBoxes {
 		return s.fromTable
@@ -138,8 +139,8 @@ func (s boxSource) annotations(ctx context.Context) iter.Seq2[annotation, error]
 				return err
 			}
 			note, bad, err := parseVOC(p, bytes.NewReader(data))
-			// The file's name tells more than what it says, which leaves out
-			// folders and extension.
+			// The file's name tells more than the name in it, which has no folders and
+			// no extension.
 			note.image, note.alias = p, note.image
 			if err != nil {
 				bad = append(bad, err)
@@ -169,7 +170,7 @@ func (s boxSource) fromTable(yield func(annotation, error) bool) {
 	t.annotations(yield)
 }
 
-// annotations makes one of every row.
+// annotations yields one annotation a row.
 func (t *table) annotations(yield func(annotation, error) bool) {
 	corners, boxed := t.box()
 	solution := t.column("predictionstring")
@@ -213,8 +214,8 @@ func (t *table) annotations(yield func(annotation, error) bool) {
 	}
 }
 
-// addSolution reads the boxes of Kaggle's LOC_val_solution.csv: class and
-// corners, repeated.
+// addSolution reads the boxes of Kaggle's LOC_val_solution.csv: a class and four
+// corners for each.
 func (a *annotation) addSolution(text string) error {
 	for words := range slices.Chunk(strings.Fields(text), 5) {
 		if len(words) != 5 {

@@ -7,8 +7,8 @@ import (
 )
 
 // cache keeps decoded images, by sample index, until limit bytes are used. It
-// throws nothing out: an epoch uses every image once, so an image put in for
-// another would only be thrown out in turn before its next use.
+// evicts nothing: an epoch uses every image once, so an image that replaced
+// another would itself be evicted before its next use.
 type cache struct {
 	mu     sync.Mutex
 	images map[int]*preprocess.Image

@@ -1,19 +1,22 @@
-// Package dataset holds the samples of an image collection (files and their
+// Package dataset holds the samples of an image collection (images and their
 // classes) and makes mini-batches of them.
 //
 // [Open] reads images in the layouts that people keep them in (class folders,
 // ILSVRC as it is distributed, files with a CSV of labels, ZIP files, tar
-// shards), [OpenSample] the photographs that are embedded in the binary, and
-// [ReadBoxes] adds bounding boxes; [Split] divides a collection into training and
+// shards). [FromPictures] takes images that are in memory or made on demand,
+// [OpenSample] returns the photographs that are embedded in the binary, and
+// [ReadBoxes] adds bounding boxes. [Split] divides a collection into training and
 // validation parts. A [Loader] decodes, augments and assembles batches ahead of
 // their use; order and augmentation of the images depend on seed and epoch
-// alone. [ComputeStats] measures what preprocessing needs to know about a
+// alone. [CachedSurvey] measures what preprocessing needs to know about a
 // training set. [WriteShards] makes shards of a collection.
 package dataset
 
 import (
 	"fmt"
 	"io/fs"
+
+	"github.com/verydeep/vgg/preprocess"
 )
 
 // Sample is one image and its class.
@@ -23,17 +26,17 @@ type Sample struct {
 	Boxes []Box  // bounding boxes of objects, if they were read
 }
 
-// Dataset is a list of samples and where their bytes lie. It is not changed by
-// anything in this package once made, and several goroutines may use it at
-// once.
+// Dataset is a list of samples and the place of their images: a folder, an
+// archive or memory. Nothing in this package changes a dataset once it is made,
+// and several goroutines may use it at once.
 type Dataset struct {
-	Name    string   // what errors and reports call it
+	Name    string   // used in errors and reports
 	Classes []string // in the order of the labels
 	Titles  []string // readable names of the classes, where a list of synsets has them; else nil
 	Samples []Sample
-	fsys    fs.FS
+	fsys    fs.FS // the image files by Sample.Name
 
-	root    fs.FS  // of the layout, where lists and annotations lie beside the images
+	root    fs.FS  // of the layout, with the lists and annotations beside the images
 	part    string // train or val, where the layout has parts
 	partial bool   // other samples of the same part are left out
 	path    string // on disk, a folder or an archive; "" if there is none
@@ -47,7 +50,7 @@ func (d *Dataset) subset(name string, samples []Sample) *Dataset {
 	return &part
 }
 
-// Select returns d without the samples that keep refuses.
+// Select returns d with the samples for which keep returns true.
 func (d *Dataset) Select(keep func(Sample) bool) *Dataset {
 	var kept []Sample
 	for _, s := range d.Samples {
@@ -58,7 +61,7 @@ func (d *Dataset) Select(keep func(Sample) bool) *Dataset {
 	return d.subset(d.Name, kept)
 }
 
-// New returns a dataset over samples whose files lie in fsys. It is an error
+// New returns a dataset of samples whose files lie in fsys. It is an error
 // if a label is not the index of a class or a name is not a path that [fs.FS]
 // takes.
 func New(name string, fsys fs.FS, classes []string, samples []Sample) (*Dataset, error) {
@@ -85,12 +88,45 @@ func (d *Dataset) Counts() []int {
 	return n
 }
 
-// Read returns the bytes of sample i's file. It panics if there is no such
-// sample.
+// Read returns the bytes of sample i's image file; of a picture that was never a
+// file, those of a BMP file with its pixels. It panics if there is no such sample.
 func (d *Dataset) Read(i int) ([]byte, error) {
 	data, err := fs.ReadFile(d.fsys, d.Samples[i].Name)
 	if err != nil {
 		return nil, fmt.Errorf("dataset: %s: %w", d.Name, err)
 	}
 	return data, nil
+}
+
+// Size returns the width and height in pixels of sample i's image as it is
+// stored, from its header.
+func (d *Dataset) Size(i int) (w, h int, err error) {
+	data, err := d.Read(i)
+	if err != nil {
+		return 0, 0, err
+	}
+	return preprocess.Size(data)
+}
+
+// decoder is a file system that has decoded images at hand.
+type decoder interface {
+	decode(name string, maxPixels int) (*preprocess.Image, error)
+}
+
+// decode reads and decodes sample i; 0 for maxPixels takes
+// preprocess.DefaultMaxPixels. EXIF orientation is ignored, in training as in
+// evaluation.
+func (d *Dataset) decode(i, maxPixels int) (*preprocess.Image, error) {
+	if m, ok := d.fsys.(decoder); ok {
+		im, err := m.decode(d.Samples[i].Name, maxPixels)
+		if err != nil {
+			return nil, fmt.Errorf("dataset: %s: %w", d.Name, err)
+		}
+		return im, nil
+	}
+	data, err := d.Read(i)
+	if err != nil {
+		return nil, err
+	}
+	return preprocess.Decode(data, preprocess.DecodeOptions{MaxPixels: maxPixels})
 }

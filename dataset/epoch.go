@@ -8,25 +8,25 @@ import (
 	"time"
 )
 
-// Epoch returns the batches of one pass over the data, in order. Batch b is
-// made of the images at places b·Batch to (b+1)·Batch-1 of the epoch's order;
-// every image is in exactly one (but for DropLast), among its Bad if it is
-// unreadable.
+// Epoch returns the batches of one pass over the data, in order. Batch b has
+// the images at places b·Batch to (b+1)·Batch-1 of the epoch's order. Every
+// image is in exactly one batch (except with DropLast); an unreadable one is
+// listed in its Bad.
 //
-// Batches are prepared ahead of their use by Workers goroutines, in a ring of
-// three buffers (more if Batch is less than Workers). The goroutines have
-// stopped when the loop over the batches ends, whichever way it does.
+// Workers goroutines prepare batches ahead of their use, in a ring of three
+// buffers (more if Batch is less than Workers). The goroutines have stopped when
+// the loop over the batches ends, however it ends.
 //
 // An error ends the sequence, with a nil batch: a field that Validate refuses,
-// a context that is done, or, after the last batch, an epoch without one
-// readable image.
+// a context that is done, or, after the last batch, an epoch in which no image was
+// readable; the last wraps a [*BadImage], the first one.
 func (l *Loader) Epoch(ctx context.Context, epoch int) iter.Seq2[*Batch, error] {
 	return l.EpochFrom(ctx, epoch, 0)
 }
 
-// EpochFrom is Epoch without its first batches, from 0 to Batches of them: the
-// others are the same to the bit, and nothing of the first ones is read. A run
-// that was stopped in the middle of an epoch goes on with it.
+// EpochFrom is Epoch beginning with the batch of the given number, 0 to Batches.
+// The batches are the same bits as Epoch's, and the images of earlier ones are
+// not read. With it a run resumes in the middle of an epoch.
 func (l *Loader) EpochFrom(ctx context.Context, epoch, batch int) iter.Seq2[*Batch, error] {
 	return func(yield func(*Batch, error) bool) {
 		if err := l.Validate(); err != nil {
@@ -62,10 +62,10 @@ func (l *Loader) EpochFrom(ctx context.Context, epoch, batch int) iter.Seq2[*Bat
 	}
 }
 
-// pipeline is one running epoch. A slot goes round: from free to the
-// dispatcher, which queues it for the consumer and hands its images to the
-// workers; the consumer waits until the last of them is done, and gives the
-// slot back when the next batch is asked for.
+// pipeline is one running epoch. Slots circulate: the dispatcher takes one from
+// free, queues it for the consumer and hands its images to the workers; the
+// consumer waits until its last image is done, and returns the slot to free when
+// the next batch is asked for.
 type pipeline struct {
 	ctx    context.Context
 	cancel context.CancelFunc

@@ -86,7 +86,7 @@ func TestEpochFrom(t *testing.T) {
 	d, fsys := pictures(t, 23, 5, 20, 21, 22)
 	for _, train := range []bool{true, false} {
 		l := trainLoader(t, d)
-		l.Train, l.SMin = train, 9
+		l.Train, l.SMin, l.CacheBytes = train, 9, NoCache
 		whole, err := collect(l.Epoch(context.Background(), 3))
 		if err != nil {
 			t.Fatal(err)

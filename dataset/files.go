@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,13 +13,14 @@ import (
 	"strings"
 )
 
-// OpenFiles returns images without labels: files, and those at any depth below folders,
-// as [OpenFolder] tells them. They are all of one class without a name, their names are
-// the paths as given, and each comes once, in the order of the paths and sorted below a
-// folder.
+// OpenFiles returns images without labels: files, and the images at any depth below
+// folders, recognised by their extension. They have one class, without a name. Their names
+// are the paths as given. Each image is there once, in the order of the paths; those of a
+// folder are sorted.
 //
-// It is an error if a path is not there, and if there is no image.
-func OpenFiles(paths ...string) (*Dataset, error) {
+// It is an error if a path doesn't exist, if there is no image, and if ctx is done.
+func OpenFiles(ctx context.Context, paths ...string) (*Dataset, error) {
+	s := &search{ctx: ctx}
 	d := &Dataset{Classes: []string{""}, fsys: diskFS{}}
 	if len(paths) > 0 {
 		d.Name = paths[0]
@@ -44,7 +46,7 @@ func OpenFiles(paths ...string) (*Dataset, error) {
 			add(p)
 			continue
 		}
-		files, err := images(os.DirFS(p), ".")
+		files, err := s.images(os.DirFS(p), ".")
 		if err != nil {
 			return nil, fmt.Errorf("dataset: %s: %w", p, err)
 		}
@@ -58,15 +60,15 @@ func OpenFiles(paths ...string) (*Dataset, error) {
 	return d, nil
 }
 
-// diskFS takes the operating system's paths, relative and absolute, with slashes.
+// diskFS opens paths of the operating system, relative or absolute, written with slashes.
 type diskFS struct{}
 
 // Open implements [fs.FS].
 func (diskFS) Open(name string) (fs.File, error) { return os.Open(filepath.FromSlash(name)) }
 
-// Join returns the samples of parts, which have the same classes, as one dataset, part
-// after part. Names stay as they are if all lie in the same place, and begin with the
-// number of their part otherwise.
+// Join returns the samples of parts as one dataset, part after part. The parts must have
+// the same classes. Names stay as they are if all parts lie in one file system and no name
+// is in two of them; otherwise the number of the part and a slash precede them.
 func Join(name string, parts ...*Dataset) (*Dataset, error) {
 	if len(parts) == 0 {
 		return nil, errors.New("dataset: nothing to join, want at least one part")
@@ -101,12 +103,12 @@ func Join(name string, parts ...*Dataset) (*Dataset, error) {
 	return &out, nil
 }
 
-// sameFS tells whether two file systems are known to be one.
+// sameFS reports whether two file systems are known to be the same.
 func sameFS(a, b fs.FS) bool {
 	return reflect.TypeOf(a) == reflect.TypeOf(b) && reflect.TypeOf(a).Comparable() && a == b
 }
 
-// joinedFS has the files of part i below the folder i.
+// joinedFS has the files of part i below a folder that is named i.
 type joinedFS []fs.FS
 
 // Open implements [fs.FS].

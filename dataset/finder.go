@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// finder finds files by what lists and annotations call them: by path, by the
-// end of the path, or by a path that ends like theirs, with any extension.
+// finder finds files by the names that lists and annotations have for them: by path,
+// by the end of the path, or by a path with the same end, with any extension.
 type finder struct {
 	names []string
 	stems map[string][]int // indices of names by base name without extension
@@ -27,10 +27,10 @@ func stem(name string) string {
 	return strings.TrimSuffix(base, path.Ext(base))
 }
 
-// find returns the index of the file that name means, or -1. Where both have a
-// folder, the last must be the same, but for one that says the part alone. Of
-// several files it is the one that shares the most folders and then the
-// extension; if two share as many, none.
+// find returns the index of the file that name means, or -1. Where both have
+// folders, the last folder must be the same, unless it only names the part. Of
+// several files the one with the most folders in common is taken, then the one with
+// the same extension; if two are equal in this, none.
 func (f *finder) find(name string) int {
 	name = path.Clean(strings.ReplaceAll(name, `\`, "/"))
 	if saysPart(path.Dir(name)) {
@@ -38,7 +38,7 @@ func (f *finder) find(name string) int {
 	}
 	candidates := f.stems[stem(name)]
 	if len(candidates) == 0 && path.Ext(name) != "" {
-		// What looks like an extension may be part of a name without one.
+		// The apparent extension may be part of a name without one.
 		candidates = f.stems[path.Base(name)]
 	}
 	best, bestScore, tied := -1, -1, false
@@ -57,8 +57,8 @@ func (f *finder) find(name string) int {
 	return best
 }
 
-// saysPart tells whether a folder says the part alone: it is a part's word, or stands by
-// itself and has one in it. A folder within a part says the class.
+// saysPart reports whether a folder only names the part: it is a part's word, or the
+// only folder and has such a word in it. A folder within a part names the class.
 func saysPart(dir string) bool {
 	base := path.Base(dir)
 	for part, words := range partWords {
@@ -69,8 +69,8 @@ func saysPart(dir string) bool {
 	return false
 }
 
-// likeness counts the folders that end both paths, from the last; the same
-// extension decides between equals.
+// likeness is twice the number of folders that both paths end with, and one more if
+// they have the same extension.
 func likeness(a, b string) int {
 	score := 0
 	if strings.EqualFold(path.Ext(a), path.Ext(b)) {

@@ -13,19 +13,19 @@ import (
 )
 
 // Fingerprint returns a hash of d's classes and of every sample's name, label
-// and size in bytes, in their order, as 64 hexadecimal digits. What the epochs
-// of a [Loader] give follows from them and the files' contents, which are not
-// read: two datasets with the same fingerprint are, short of an edited file of
-// unchanged size, the same. Names, and so the fingerprint, don't depend on
-// whether the files lie in a folder, a ZIP file or shards.
+// and size in bytes, in their order, as 64 hexadecimal digits; of pictures in
+// memory ([FromPictures]) it covers the contents, too. Contents of files are not
+// read: two datasets with the same fingerprint are the same unless a file was edited
+// without a change of its size. The fingerprint doesn't depend on whether the files
+// lie in a folder, a ZIP file or shards.
 //
-// A file that is missing counts as one of size -1, as a [Loader] counts it
-// among the bad images. It is an error if ctx is done.
+// A missing file counts as one of size -1; a [Loader] lists it among the bad
+// images. It is an error if ctx is done.
 func Fingerprint(ctx context.Context, d *Dataset) (string, error) {
 	return d.fingerprint(ctx, func(w *fieldWriter, info fs.FileInfo) {})
 }
 
-// fingerprint hashes what Fingerprint says and what more adds of each file.
+// fingerprint is Fingerprint with what more adds for each file.
 func (d *Dataset) fingerprint(ctx context.Context, more func(*fieldWriter, fs.FileInfo)) (string, error) {
 	infos, err := d.Stat(ctx)
 	if err != nil {
@@ -45,15 +45,18 @@ func (d *Dataset) fingerprint(ctx context.Context, more func(*fieldWriter, fs.Fi
 			continue
 		}
 		w.number(infos[i].Size())
+		if sum, ok := infos[i].Sys().(contentHash); ok {
+			w.text(string(sum[:]))
+		}
 		more(w, infos[i])
 	}
 	return hex.EncodeToString(w.hash.Sum(nil)), nil
 }
 
-// Stat returns what the file system knows of each sample's file, nil if there is no such
-// file. It is an error if ctx is done.
+// Stat returns the file information of each sample, nil where there is no such file. It
+// is an error if ctx is done.
 func (d *Dataset) Stat(ctx context.Context) ([]fs.FileInfo, error) {
-	const together = 16 // a disk answers several at once
+	const together = 16 // a disk answers several requests at once
 	infos := make([]fs.FileInfo, d.Len())
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -73,7 +76,7 @@ func (d *Dataset) Stat(ctx context.Context) ([]fs.FileInfo, error) {
 	return infos, nil
 }
 
-// fieldWriter hashes a sequence of values so that no two sequences look alike.
+// fieldWriter hashes a sequence of values; different sequences hash different bytes.
 type fieldWriter struct {
 	hash hash.Hash
 	buf  []byte

@@ -19,7 +19,7 @@ func TestFingerprint(t *testing.T) {
 	of := func(change func(fstest.MapFS, *Dataset)) string {
 		t.Helper()
 		fsys := files()
-		d, _, err := OpenFS("one", fsys)
+		d, _, err := openFolders(&search{ctx: t.Context()}, "one", fsys)
 		if err != nil {
 			t.Fatal(err)
 		}

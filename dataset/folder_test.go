@@ -70,7 +70,7 @@ func TestOpenFolderLayouts(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			root := folder(t, c.files...)
-			train, val, err := OpenFolder(root)
+			train, val, err := openFolders(&search{ctx: t.Context()}, root, os.DirFS(root))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -115,7 +115,7 @@ func TestOpenFolderErrors(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			root := folder(t, c.files...)
-			train, val, err := OpenFolder(root)
+			train, val, err := openFolders(&search{ctx: t.Context()}, root, os.DirFS(root))
 			if err == nil || train != nil || val != nil {
 				t.Fatalf("OpenFolder = %v, %v, %v, want an error", train, val, err)
 			}
@@ -128,13 +128,13 @@ func TestOpenFolderErrors(t *testing.T) {
 	}
 }
 
-func TestOpenFolderNotAFolder(t *testing.T) {
+func TestOpenNothing(t *testing.T) {
 	root := folder(t, "a.jpg")
-	_, _, err := OpenFolder(filepath.Join(root, "none"))
+	_, _, err := Open(t.Context(), filepath.Join(root, "none"), OpenOptions{})
 	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "none: no such folder") {
 		t.Errorf("missing folder: %v", err)
 	}
-	_, _, err = OpenFolder(filepath.Join(root, "a.jpg"))
+	_, _, err = Open(t.Context(), filepath.Join(root, "a.jpg"), OpenOptions{})
 	if err == nil || !strings.Contains(err.Error(), "a file, want a folder") {
 		t.Errorf("a file: %v", err)
 	}
@@ -152,7 +152,7 @@ func TestOpenFolderFollowsLinks(t *testing.T) {
 	link(filepath.Join(elsewhere, "one.jpg"), "train/dog/1.jpg")
 	link(filepath.Join(elsewhere, "none"), "train/gone")
 	link(filepath.Join(root, "train"), "val")
-	train, val, err := OpenFolder(root)
+	train, val, err := openFolders(&search{ctx: t.Context()}, root, os.DirFS(root))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func TestOpenFolderFollowsLinks(t *testing.T) {
 
 func TestReadMissing(t *testing.T) {
 	root := folder(t, "a/1.jpg")
-	d, _, err := OpenFolder(root)
+	d, _, err := openFolders(&search{ctx: t.Context()}, root, os.DirFS(root))
 	if err != nil {
 		t.Fatal(err)
 	}

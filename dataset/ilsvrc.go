@@ -9,33 +9,33 @@ import (
 	"strings"
 )
 
-// kaggleFolders are where Kaggle's copy of ILSVRC has its images, seen from
-// the folder it unpacks to and from the one below it.
+// kaggleFolders hold the images of Kaggle's copy of ILSVRC, seen from the folder
+// that it is unpacked to and from the one below it.
 var kaggleFolders = []string{"ILSVRC/Data/CLS-LOC", "Data/CLS-LOC"}
 
-// listFolders are where the lists that go with ILSVRC lie, seen from the
-// folder above train and val.
+// listFolders hold the lists that go with ILSVRC, seen from the folder above
+// train and val.
 var listFolders = []string{
 	".", "devkit", "devkit/data", "ILSVRC2012_devkit_t12", "ILSVRC2012_devkit_t12/data", "data", "meta",
 	"val", "validation", "valid",
 }
 
-// join is path.Join, "." staying a valid path for fs.FS.
+// join is path.Join: it keeps "." a valid path for fs.FS.
 func join(dir, name string) string { return path.Join(dir, name) }
 
 // openILSVRC reads class folders for training beside a flat val folder, either
-// of which may be missing, and Kaggle's folders whatever val is. ok is false
-// if the layout is another.
-func openILSVRC(name string, fsys fs.FS, root listing) (train, val *Dataset, ok bool, err error) {
+// of which may be missing, and Kaggle's folders with any kind of val. ok is false
+// if the layout is another one.
+func openILSVRC(s *search, name string, fsys fs.FS, root listing) (train, val *Dataset, ok bool, err error) {
 	base := "."
 	for _, dir := range kaggleFolders {
-		if l, err := list(fsys, dir); err == nil && (slices.Contains(l.folders, "train") || slices.Contains(l.folders, "val")) {
+		if l, err := s.list(fsys, dir); err == nil && (slices.Contains(l.folders, "train") || slices.Contains(l.folders, "val")) {
 			base, root = dir, l
 			break
 		}
 	}
 	fail := func(err error) (*Dataset, *Dataset, bool, error) { return nil, nil, false, err }
-	flat := flatPart(fsys, base, root)
+	flat := flatPart(s, fsys, base, root)
 	if flat == "" {
 		if base == "." {
 			return nil, nil, false, nil
@@ -44,13 +44,13 @@ func openILSVRC(name string, fsys fs.FS, root listing) (train, val *Dataset, ok 
 		if err != nil {
 			return fail(fmt.Errorf("dataset: %s: %w", name, err))
 		}
-		if train, val, err = OpenFS(strings.TrimRight(name, `/\`)+"/"+base, sub); err != nil {
+		if train, val, err = openFolders(s, strings.TrimRight(name, `/\`)+"/"+base, sub); err != nil {
 			return fail(err)
 		}
 	} else {
 		var classes []string
 		if slices.Contains(root.folders, "train") {
-			if train, err = openClasses(name, fsys, join(base, "train")); err != nil {
+			if train, err = openClasses(s, name, fsys, join(base, "train")); err != nil {
 				return fail(err)
 			}
 			classes = train.Classes
@@ -60,7 +60,7 @@ func openILSVRC(name string, fsys fs.FS, root listing) (train, val *Dataset, ok 
 			lists = append(lists, base)
 		}
 		where := strings.TrimRight(name, `/\`) + "/" + flat
-		if val, err = openFlat(where, fsys, flat, fsys, lists, classes); err != nil {
+		if val, err = openFlat(s, where, fsys, flat, fsys, lists, classes); err != nil {
 			return fail(err)
 		}
 	}
@@ -68,21 +68,22 @@ func openILSVRC(name string, fsys fs.FS, root listing) (train, val *Dataset, ok 
 		train, val = val, nil
 		train.root, train.part = fsys, partWords[1][0]
 	} else {
-		place(fsys, train, val)
+		setLayout(fsys, train, val)
 	}
-	titles(fsys, train, val)
+	setTitles(fsys, train, val)
 	return train, val, true, nil
 }
 
 // flatPart returns the folder of validation images that aren't in class
-// folders: val itself, or images in it, as in Tiny ImageNet.
-func flatPart(fsys fs.FS, base string, root listing) string {
+// folders: val itself, or images in it, as in Tiny ImageNet. It returns "" if there
+// is none.
+func flatPart(s *search, fsys fs.FS, base string, root listing) string {
 	for _, part := range partWords[1][:3] {
 		if !slices.Contains(root.folders, part) {
 			continue
 		}
 		dir := join(base, part)
-		l, err := list(fsys, dir)
+		l, err := s.list(fsys, dir)
 		switch {
 		case err != nil:
 		case len(l.images) > 0 && len(l.folders) == 0:
@@ -95,14 +96,15 @@ func flatPart(fsys fs.FS, base string, root listing) string {
 }
 
 // openFlat reads validation images that lie in one folder, with their labels
-// in a list that one of the folders of lists holds. classes is nil if there
-// are no training images to know them from; they are then the list's.
-func openFlat(where string, fsys fs.FS, dir string, lists fs.FS, folders, classes []string) (*Dataset, error) {
+// in a list that one of the folders of lists holds. classes is nil where there
+// are no training images; the list then gives the classes.
+func openFlat(s *search, where string, fsys fs.FS, dir string, lists fs.FS, folders, classes []string) (*Dataset, error) {
 	fail := func(err error) (*Dataset, error) { return nil, fmt.Errorf("dataset: %s: %w", where, err) }
-	l, err := list(fsys, dir)
+	l, err := s.list(fsys, dir)
 	if err != nil {
 		return fail(err)
 	}
+	s.add(len(l.images))
 	files := make([]string, len(l.images))
 	for i, f := range l.images {
 		files[i] = join(dir, f)
@@ -112,7 +114,7 @@ func openFlat(where string, fsys fs.FS, dir string, lists fs.FS, folders, classe
 		return fail(err)
 	}
 	for _, folder := range folders {
-		l, err := list(lists, folder)
+		l, err := s.list(lists, folder)
 		if err != nil {
 			continue
 		}
@@ -139,8 +141,8 @@ func openFlat(where string, fsys fs.FS, dir string, lists fs.FS, folders, classe
 	return fail(fmt.Errorf("%d images without class folders and %w, want val.txt, LOC_val_solution.csv, ILSVRC2012_validation_ground_truth.txt or a labels.csv", len(files), errNoLabels))
 }
 
-// mayListLabels goes by the name of a file: a table of the validation part, or
-// of everything.
+// mayListLabels reports, by the name of a file, whether it may be a table of the
+// validation part or of all images.
 func mayListLabels(name string) bool {
 	lower := strings.ToLower(name)
 	base := strings.TrimSuffix(lower, ".gz")
@@ -151,17 +153,17 @@ func mayListLabels(name string) bool {
 	return false
 }
 
-// labelValues is what a list of labels says of each image.
+// labelValues are the columns of a list of labels.
 type labelValues struct {
 	t      *table
-	file   int // column, -1 if the rows are in the order of the files
-	value  int // column
-	index  int // column of numbers that stand for classes in their order, or -1
-	devkit bool
+	file   int  // column, -1 if the rows are in the order of the files
+	value  int  // column
+	index  int  // column of class numbers, counted from 0 in the order of the classes, or -1
+	devkit bool // the values are the devkit's class ids
 }
 
-// labelValues finds the columns of a list of labels; it returns nil for a
-// table that is none.
+// labelValues finds the columns of a list of labels. It returns nil if the table
+// is no such list.
 func (t *table) labelValues(files []string) *labelValues {
 	if len(t.rows) == 0 {
 		return nil
@@ -186,8 +188,8 @@ func (t *table) labelValues(files []string) *labelValues {
 	return nil
 }
 
-// label makes the samples of the files that the list names. Every file must be
-// named; rows about other files are passed over.
+// label makes samples of the files. The list must name every file; rows about
+// other files are ignored.
 func (v *labelValues) label(d *Dataset, files, classes []string, synsets []synset) error {
 	labels := map[string]int{}
 	byID := map[int]string{}
@@ -240,7 +242,7 @@ func (v *labelValues) label(d *Dataset, files, classes []string, synsets []synse
 	return nil
 }
 
-// of returns the label of a row.
+// of returns the label of a row: its class by name, by the devkit's id or by number.
 func (v *labelValues) of(row int, labels map[string]int, classes int, byID map[int]string) (int, error) {
 	value, _, _ := strings.Cut(v.t.cell(row, v.value), " ")
 	if label, ok := labels[value]; ok && !v.devkit {
@@ -271,8 +273,8 @@ func (v *labelValues) of(row int, labels map[string]int, classes int, byID map[i
 	return 0, v.t.errorf(row, "class %q, want one of the %d classes or its number from 0", value, classes)
 }
 
-// names returns the different class names of a list, sorted, or nil if it has
-// numbers.
+// names returns the different class names of a list, sorted, or nil if the list
+// has numbers.
 func (v *labelValues) names() []string {
 	seen := map[string]bool{}
 	for row := range v.t.rows {
@@ -290,10 +292,10 @@ func (v *labelValues) names() []string {
 	return names
 }
 
-// readSynsets returns the first list of synsets there is, one with the
-// devkit's ids before one without.
+// readSynsets returns the first list of synsets found. One with the devkit's ids
+// is preferred.
 func readSynsets(fsys fs.FS, folders []string) ([]synset, error) {
-	var without []synset
+	var withoutIDs []synset
 	for _, dir := range folders {
 		if data, err := fs.ReadFile(fsys, join(dir, "meta.mat")); err == nil {
 			list, err := parseMeta(data)
@@ -314,15 +316,15 @@ func readSynsets(fsys fs.FS, folders []string) ([]synset, error) {
 			if numberedFromOne(list) {
 				return list, nil
 			}
-			if without == nil {
+			if withoutIDs == nil {
 				for i := range list {
 					list[i].id = -1
 				}
-				without = list
+				withoutIDs = list
 			}
 		}
 	}
-	return without, nil
+	return withoutIDs, nil
 }
 
 // numberedFromOne reports whether the ids are 1 … n, as the devkit's are.

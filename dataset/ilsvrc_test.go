@@ -96,7 +96,7 @@ func TestOpenILSVRC(t *testing.T) {
 		{"validation images alone, ids", append(slices.Clone(val), "meta.mat", metaMAT(t, "meta.mat"), "ILSVRC2012_validation_ground_truth.txt", truth), want, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			trainSet, valSet, err := Open(layout(t, c.files...))
+			trainSet, valSet, err := Open(t.Context(), layout(t, c.files...), OpenOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -126,7 +126,7 @@ func TestOpenTinyImageNet(t *testing.T) {
 		"train/"+husky+"/images/"+husky+"_0.JPEG", "", "train/"+husky+"/"+husky+"_boxes.txt", husky+"_0.JPEG\t0\t0\t10\t11\n",
 		"val/images/val_0.JPEG", "", "val/images/val_1.JPEG", "", "val/val_annotations.txt", "val_0.JPEG\t"+husky+"\t0\t32\t44\t62\nval_1.JPEG\t"+tench+"\t52\t55\t57\t59\n",
 		"test/images/test_0.JPEG", "", "wnids.txt", husky+"\n"+tench+"\n", "words.txt", tench+"\ttench, Tinca tinca\n"+husky+"\tSiberian husky\nn00001740\tentity\n")
-	train, val, err := Open(dir)
+	train, val, err := Open(t.Context(), dir, OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func TestOpenILSVRCRefuses(t *testing.T) {
 		{"meta.mat: not a level 5 MAT-file", append(slices.Clone(base), "meta.mat", "something")},
 		{"a list of synsets is wanted", []string{"val/1.JPEG", "", "val.txt", "1.JPEG 0\n"}},
 	} {
-		if _, _, err := Open(layout(t, c.files...)); err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "dataset: ") {
+		if _, _, err := Open(t.Context(), layout(t, c.files...), OpenOptions{}); err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "dataset: ") {
 			t.Errorf("error %v, want it to say %q", err, c.want)
 		}
 	}
@@ -247,7 +247,7 @@ func TestOpenZIP(t *testing.T) {
 			t.Fatal(err)
 		}
 		file := filepath.Join(layout(t, "pets.zip", b.String()), "pets.zip")
-		d, val, err := Open(file)
+		d, val, err := Open(t.Context(), file, OpenOptions{})
 		if err != nil || val != nil {
 			t.Fatal(val, err)
 		}
@@ -258,7 +258,7 @@ func TestOpenZIP(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, _, err := Open(filepath.Join(layout(t, "x.zip", "nothing"), "x.zip")); err == nil || !strings.Contains(err.Error(), "x.zip: ZIP file: ") {
+	if _, _, err := Open(t.Context(), filepath.Join(layout(t, "x.zip", "nothing"), "x.zip"), OpenOptions{}); err == nil || !strings.Contains(err.Error(), "x.zip: ZIP file: ") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -267,7 +267,7 @@ func TestOpenZIP(t *testing.T) {
 func TestOpenPrefersFolders(t *testing.T) {
 	dir := layout(t, "train/a/1.jpg", "", "train/b/1.jpg", "", "val/a/1.jpg", "", "val/b/1.jpg", "",
 		"img_train.tar", "no tar file", "img_val.tar", "", "train.zip", "no ZIP file", "val.zip", "")
-	train, val, err := Open(dir)
+	train, val, err := Open(t.Context(), dir, OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,28 +10,28 @@ import (
 	"strings"
 )
 
-// labelsFile is the table that makes a folder of images a dataset.
+// labelsFile is the name of the table that gives the classes of a folder of images.
 const labelsFile = "labels.csv"
 
-// openTable reads the layout of a table with a header beside or above its
-// images: a column of files (file, filename, image, path …) and one of class
+// openTable reads a table with a header and the images beside or below it. The
+// table has a column of files (file, filename, image, path …) and one of class
 // names (wnid, class, name …), of class numbers (label, class_index …), or
-// both; and perhaps one of parts (split, set …), with train, and val or test,
-// in it. A file is named by its path or the end of it.
-func openTable(name string, fsys fs.FS, file string) (train, val *Dataset, err error) {
+// both; and perhaps one of parts (split, set …) with the values train, and val or
+// test. A file is named by its path or the end of it.
+func openTable(s *search, name string, fsys fs.FS, file string) (train, val *Dataset, err error) {
 	t, err := readTable(fsys, file)
 	if err == nil {
-		train, val, err = t.datasets(name, fsys)
+		train, val, err = t.datasets(s, name, fsys)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
 	}
-	place(fsys, train, val)
-	titles(fsys, train, val)
+	setLayout(fsys, train, val)
+	setTitles(fsys, train, val)
 	return train, val, nil
 }
 
-func (t *table) datasets(name string, fsys fs.FS) (train, val *Dataset, err error) {
+func (t *table) datasets(s *search, name string, fsys fs.FS) (train, val *Dataset, err error) {
 	files := t.fileColumn()
 	if t.columns == nil || files < 0 {
 		return nil, nil, fmt.Errorf("%s: no header with a column of files, want one called %s", t.name, strings.Join(fileColumns[:4], ", "))
@@ -40,7 +40,7 @@ func (t *table) datasets(name string, fsys fs.FS) (train, val *Dataset, err erro
 	if err != nil {
 		return nil, nil, err
 	}
-	all, err := images(fsys, ".")
+	all, err := s.images(fsys, ".")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -54,6 +54,9 @@ func (t *table) datasets(name string, fsys fs.FS) (train, val *Dataset, err erro
 		if i := find.find(file); i >= 0 {
 			file = all[i]
 			found++
+		}
+		if row%checkEvery == 0 && s.err() != nil {
+			return nil, nil, s.err()
 		}
 		if !fs.ValidPath(file) {
 			return nil, nil, t.errorf(row, "file %q, want a path below the table's folder", file)
@@ -94,7 +97,7 @@ func (t *table) datasets(name string, fsys fs.FS) (train, val *Dataset, err erro
 	return make(where+" (train)", parts["train"]), make(where+" ("+valPart+")", parts[valPart]), nil
 }
 
-// partOf normalises what a table calls a part.
+// partOf normalises the name that a table has for a part.
 func partOf(s string) (string, error) {
 	switch s := strings.ToLower(s); s {
 	case "train", "training":
@@ -106,8 +109,8 @@ func partOf(s string) (string, error) {
 }
 
 // classes returns the classes of a table, their readable names if it has both
-// names and WordNet ids, and every row's label. Class numbers give the order
-// of the classes; without them it is that of their names.
+// names and WordNet ids, and every row's label. Classes are in the order of their
+// numbers, or of their names where the table gives no numbers.
 func (t *table) classes() (classes, titles []string, labels []int, err error) {
 	if len(t.rows) == 0 {
 		return nil, nil, nil, fmt.Errorf("%s: no rows, want one an image", t.name)
@@ -180,6 +183,6 @@ func (t *table) classes() (classes, titles []string, labels []int, err error) {
 	return classes, titles, labels, nil
 }
 
-// errNoLabels is returned where images lie without class folders and nothing
-// beside them says what they show.
+// errNoLabels is the error of images without class folders and without a list of
+// labels.
 var errNoLabels = errors.New("no list of their labels")

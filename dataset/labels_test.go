@@ -55,7 +55,7 @@ func TestOpenTable(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := layout(t, append(slices.Clone(files), "labels.csv", c.table)...)
-			train, val, err := Open(dir)
+			train, val, err := Open(t.Context(), dir, OpenOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -93,7 +93,7 @@ func TestOpenTableRefuses(t *testing.T) {
 			continue
 		}
 		dir := layout(t, "jpg/1.jpg", "", "jpg/2.jpg", "", "labels.csv", table)
-		if _, _, err := Open(dir); err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "dataset: "+dir) {
+		if _, _, err := Open(t.Context(), dir, OpenOptions{}); err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "dataset: "+dir) {
 			t.Errorf("%q: error %v, want it to say %q", table, err, want)
 		}
 	}

@@ -15,57 +15,56 @@ import (
 // the first epoch and not changed afterwards; several goroutines may then run
 // epochs of one Loader.
 //
-// Training (Train true) follows section 3.1 of the paper: the samples in a new
-// random order each epoch; each image rescaled isotropically to smallest side
-// S, drawn uniformly from [SMin, SMax]; a random Crop×Crop crop; a horizontal
-// flip of every second image; the RGB colour shift. All that is drawn for an
-// image is a pure function of Seed, epoch and the sample's index: neither
-// Workers nor Batch nor CacheBytes changes a bit of it, and turning Flip or
-// Shift off doesn't move the crops.
+// Training (Train true) follows section 3.1 of the paper: the samples come in a
+// new random order each epoch; each image is rescaled isotropically to a smallest
+// side S, drawn uniformly from [SMin, SMax]; of it a random Crop×Crop crop is
+// taken, flipped horizontally with probability 0.5, and shifted in its RGB
+// colours. The numbers drawn for an image are a pure function of Seed, epoch and
+// the sample's index: neither Workers nor Batch nor CacheBytes changes a bit, and
+// turning Flip or Shift off doesn't move the crops.
 //
-// Evaluation (Train false) takes the samples in their order, each rescaled to
-// smallest side Q, and its central crop. It is the same in every epoch.
+// Evaluation (Train false) takes the samples in their order, rescales each to
+// smallest side Q and takes its central crop. Every epoch is the same.
 type Loader struct {
 	Data  *Dataset
 	Spec  preprocess.Spec // pixel values, and the rescaling filter
 	Batch int             // images in a mini-batch
-	Crop  int             // side of the crop in pixels; 0 takes Spec.Crop
+	Crop  int             // side of the crop in pixels; 0: Spec.Crop
 
 	Train bool
-	SMin  int // training: least smallest side S; evaluation: smallest side Q, 0 takes Spec.Resize
+	SMin  int // training: least smallest side S; evaluation: smallest side Q, 0: Spec.Resize
 
 	// Only used in training.
 	SMax     int                                     // greatest smallest side S
 	Flip     bool                                    // mirror an image with probability 0.5
-	Shift    func(alpha [3]float64) (rgb [3]float32) // colour shift in grey levels, as preprocess.Stats.Shift; nil is none; called by several goroutines at once
+	Shift    func(alpha [3]float64) (rgb [3]float32) // colour shift in grey levels, as preprocess.Stats.Shift; nil: no shift; several goroutines call it at once
 	ShiftStd float64                                 // standard deviation of alpha; 0.1 in the paper
 	Seed     uint64
 	DropLast bool // leave out the last images of the order that don't fill a batch
 
-	Workers    int   // images prepared at once; 0 takes GOMAXPROCS
-	CacheBytes int64 // decoded images are kept for the next epochs until they take up this many bytes
-	MaxPixels  int   // larger images are bad; 0 takes preprocess.DefaultMaxPixels
+	Workers    int   // images prepared at once; 0: GOMAXPROCS
+	CacheBytes int64 // most bytes of decoded images kept for the next epochs; 0: [DefaultCacheBytes]; [NoCache]: none
+	MaxPixels  int   // larger images are bad; 0: preprocess.DefaultMaxPixels
 
 	decoded cache
 }
 
-// Batch is one mini-batch of N images. It and all it holds belong to the
-// Loader, and are valid until the next batch is asked for.
+// Values of Loader.CacheBytes.
+const (
+	DefaultCacheBytes = 512 << 20
+	NoCache           = -1
+)
+
+// Batch is one mini-batch of N images. It belongs to the Loader, with all its
+// slices, and is valid until the next batch is asked for.
 type Batch struct {
 	X         *tensor.Tensor // (N,3,Crop,Crop), as Spec says
 	Labels    []int          // class of each image, length N
 	Indices   []int          // index of each image in Data.Samples, length N
 	Positions []int          // place of each image in the epoch's order, ascending, length N
-	Views     []View         // what is seen of each image, length N
-	Bad       []BadImage     // left out, so that N is less by as many; N may be 0
-	Wait      time.Duration  // how long the consumer had to wait for this batch
-}
-
-// BadImage is an image that couldn't be read, decoded or rescaled.
-type BadImage struct {
-	Name  string // Sample.Name
-	Index int    // index in Data.Samples
-	Err   error
+	Views     []View         // part of each image that X shows, length N
+	Bad       []BadImage     // images left out, by which N is smaller; N may be 0
+	Wait      time.Duration  // time that the consumer waited for this batch
 }
 
 // Batches returns the number of batches in an epoch.
@@ -76,8 +75,8 @@ func (l *Loader) Batches() int {
 	return (l.Data.Len() + l.Batch - 1) / l.Batch
 }
 
-// Validate reports the first field that no epoch can be run with. Epoch calls
-// it too.
+// Validate reports the first field with which no epoch can be run. Epoch calls
+// it, too.
 func (l *Loader) Validate() error {
 	err := l.validate()
 	if err == nil {
@@ -101,8 +100,8 @@ func (l *Loader) validate() error {
 		return fmt.Errorf("field Crop %d, want 1 or more", l.crop())
 	case l.Workers < 0:
 		return fmt.Errorf("field Workers %d, want 0 or more", l.Workers)
-	case l.CacheBytes < 0:
-		return fmt.Errorf("field CacheBytes %d, want 0 or more", l.CacheBytes)
+	case l.CacheBytes < 0 && l.CacheBytes != NoCache:
+		return fmt.Errorf("field CacheBytes %d, want 0 or more, or NoCache", l.CacheBytes)
 	case l.MaxPixels < 0:
 		return fmt.Errorf("field MaxPixels %d, want 0 or more", l.MaxPixels)
 	}
@@ -150,6 +149,17 @@ func (l *Loader) workers() int {
 		return runtime.GOMAXPROCS(0)
 	}
 	return l.Workers
+}
+
+// cacheBytes is the most bytes of decoded images that are kept.
+func (l *Loader) cacheBytes() int64 {
+	switch l.CacheBytes {
+	case 0:
+		return DefaultCacheBytes
+	case NoCache:
+		return 0
+	}
+	return l.CacheBytes
 }
 
 // slotImages is the most images that a batch of this loader can have.

@@ -203,7 +203,7 @@ func TestImagesOfExtremeShape(t *testing.T) {
 		"a/strip.png":     {Data: picture(1, 20000, 1)},
 		"a/truncated.png": {Data: truncated[:len(truncated)/2]},
 	}
-	d, _, err := OpenFS("extreme", files)
+	d, _, err := openFolders(&search{ctx: t.Context()}, "extreme", files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +325,7 @@ func TestTrainingViews(t *testing.T) {
 // shift.
 func TestTrainingPixels(t *testing.T) {
 	files := fstest.MapFS{"a/1.png": {Data: picture(8, 8, 3)}}
-	d, _, err := OpenFS("one", files)
+	d, _, err := openFolders(&search{ctx: t.Context()}, "one", files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -415,7 +415,7 @@ func TestValidate(t *testing.T) {
 		{"Batch 0, want 1", func(l *Loader) { l.Batch = 0 }},
 		{"Crop -1, want 1", func(l *Loader) { l.Crop = -1 }},
 		{"Workers -1", func(l *Loader) { l.Workers = -1 }},
-		{"CacheBytes -1", func(l *Loader) { l.CacheBytes = -1 }},
+		{"CacheBytes -2", func(l *Loader) { l.CacheBytes = -2 }},
 		{"MaxPixels -1", func(l *Loader) { l.MaxPixels = -1 }},
 		{"Spec: ", func(l *Loader) { l.Spec.Std[1] = 0 }},
 		{"SMin 7, want at least Crop, 8", func(l *Loader) { l.SMin = 7 }},

@@ -1,11 +1,8 @@
 package dataset
 
 import (
-	"bytes"
 	"fmt"
-	"image"
 	"image/color"
-	"image/png"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -16,25 +13,17 @@ import (
 	"testing/fstest"
 	"time"
 
-	"go.uber.org/goleak"
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { vggtest.Main(m) }
 
 // picture returns a PNG of w×h pixels of noise, a different one for each seed.
 func picture(w, h int, seed uint64) []byte {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	im := image.NewRGBA(image.Rect(0, 0, w, h))
-	for y := range h {
-		for x := range w {
-			im.Set(x, y, color.RGBA{uint8(rng.UintN(256)), uint8(rng.UintN(256)), uint8(rng.UintN(256)), 255})
-		}
-	}
-	var buf bytes.Buffer
-	if err := png.Encode(&buf, im); err != nil {
-		panic(err)
-	}
-	return buf.Bytes()
+	return vggtest.PNG(w, h, func(int, int) color.RGBA {
+		return color.RGBA{uint8(rng.UintN(256)), uint8(rng.UintN(256)), uint8(rng.UintN(256)), 255}
+	})
 }
 
 // pictures returns a dataset of n noise images of several sizes in three

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// The parts of a level 5 MAT-file ("MAT-File Format", The MathWorks) that the
-// devkit's meta.mat is made of.
+// The parts of a level 5 MAT-file ("MAT-File Format", The MathWorks) that occur in the
+// devkit's meta.mat.
 const (
 	matHeader     = 128
 	matMatrix     = 14
@@ -27,8 +27,8 @@ const (
 var errMAT = errors.New("not a level 5 MAT-file with an array of structs synsets")
 
 // parseMeta reads the synsets of an ILSVRC devkit's meta.mat: an array of
-// structs with ILSVRC2012_ID, WNID, words and num_children. Those with
-// children are groups of classes, and left out.
+// structs with ILSVRC2012_ID, WNID, words and num_children. Synsets with children
+// are groups of classes, and are left out.
 func parseMeta(data []byte) ([]synset, error) {
 	if len(data) < matHeader || !bytes.HasPrefix(data, []byte("MATLAB 5.0")) || string(data[126:128]) != "IM" {
 		return nil, errMAT
@@ -73,8 +73,8 @@ func inflate(data []byte) ([]byte, error) {
 	return out, err
 }
 
-// matElement splits off the first data element; elements are padded to eight
-// bytes, but for compressed ones, and short ones are packed into their tag.
+// matElement splits off the first data element. Elements are padded to eight bytes,
+// except compressed ones. Short ones are packed into their tag.
 func matElement(data []byte) (kind int, body, rest []byte, err error) {
 	if len(data) < 8 {
 		return 0, nil, nil, fmt.Errorf("%w: cut off", errMAT)
@@ -97,7 +97,7 @@ func matElement(data []byte) (kind int, body, rest []byte, err error) {
 	return int(word), body, rest, nil
 }
 
-// matArray is one array: its fields' names and elements if it is one of
+// matArray is one array: the names and elements of its fields if it is an array of
 // structs, else its values.
 type matArray struct {
 	class    int
@@ -159,7 +159,7 @@ func parseMatArray(data []byte) (m matArray, err error) {
 	return m, nil
 }
 
-// matNumbers widens the stored values: MATLAB stores integral doubles, and
+// matNumbers converts the stored values to float64. MATLAB stores integral doubles, and
 // text, in the smallest type that holds them.
 func matNumbers(kind int, body []byte) []float64 {
 	sizes := map[int]int{1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8, 16: 1, 17: 2}
@@ -206,7 +206,7 @@ func (m matArray) text() string {
 	return b.String()
 }
 
-// number returns the only value of an array, or -1.
+// number returns the value of an array with one value, else -1.
 func (m matArray) number() int {
 	if len(m.values) != 1 || m.values[0] != math.Trunc(m.values[0]) || math.Abs(m.values[0]) > 1<<30 {
 		return -1

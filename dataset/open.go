@@ -2,19 +2,34 @@ package dataset
 
 import (
 	"archive/zip"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/verydeep/vgg/progress"
 )
 
-// Open reads the images at path in whichever of these layouts they lie:
+// OpenOptions chooses where [Open] reads and who hears of it. The zero value reads
+// the disk.
+type OpenOptions struct {
+	// FS, unless it is nil, is the file system that the path lies in: an [embed.FS],
+	// a [zip.Reader], an object store. The path is then slash-separated, "." being
+	// the root. Archives in it are read if its files are [io.ReaderAt]s.
+	FS fs.FS
+	// Progress hears of the images found so far, of an unknown total.
+	Progress progress.Func
+}
+
+// Open reads the images at path in one of these layouts, which it recognises:
 //
-//   - class folders, with or without parts, as [OpenFolder] reads them;
+//   - class folders: CLASS/…, or train/CLASS/… with or without val/CLASS/…;
 //   - ILSVRC as it is distributed: train/nXXXXXXXX/*.JPEG, a flat val with a
 //     list of labels (the devkit's ground truth, or one that names the files),
 //     and the folders of Kaggle's copy; also Tiny ImageNet;
@@ -25,14 +40,33 @@ import (
 //   - a ZIP file of any of these but shards, or a folder with one ZIP file a
 //     part, such as train.zip and val.zip.
 //
-// A part called test, valid or validation serves as val where there is no val.
-// One folder round everything is looked through. Where there are no parts, val
-// is nil.
+// Where there is no part val, one called validation, valid or test takes its place.
+// A folder that holds nothing but one folder is looked through. Where there are no
+// parts, val is nil: [Split] makes one.
 //
-// In every layout the classes have one order and samples are sorted by class
-// and name, so that the same images give the same dataset whatever they are
-// packed in. A dataset keeps the archives open that its images lie in.
-func Open(path string) (train, val *Dataset, err error) {
+// The order of the classes is the same in every layout, and samples are sorted by
+// class and name. So the same images give the same dataset however they are packed.
+// A dataset keeps the archives of its images open.
+//
+// It is an error that wraps [fs.ErrNotExist] if there is nothing at path; that wraps
+// the cause of ctx, once ctx is done; and if no layout is recognised, a list of labels
+// is missing or contradicts itself, a class has no images, or the parts have different
+// classes. Images are not decoded: a [Loader] finds the unreadable ones.
+func Open(ctx context.Context, path string, o OpenOptions) (train, val *Dataset, err error) {
+	s := &search{ctx: ctx, progress: o.Progress}
+	if o.FS != nil {
+		train, val, err = s.openIn(path, o.FS)
+	} else {
+		train, val, err = s.openOnDisk(path)
+	}
+	if s.err() != nil { // which may have hidden a folder
+		return nil, nil, fmt.Errorf("dataset: %s: %w", path, s.err())
+	}
+	return train, val, err
+}
+
+// openOnDisk opens a path of the operating system.
+func (s *search) openOnDisk(path string) (train, val *Dataset, err error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -40,11 +74,11 @@ func Open(path string) (train, val *Dataset, err error) {
 	case err != nil:
 		return nil, nil, fmt.Errorf("dataset: %w", err)
 	}
-	o := opener{disk: path}
+	o := opener{search: s}
 	if info.IsDir() {
 		train, val, err = o.open(path, os.DirFS(path))
 	} else {
-		train, val, err = o.openFile(path)
+		train, val, err = o.openFile(path, os.DirFS(filepath.Dir(path)), filepath.Base(path))
 	}
 	if err != nil {
 		return nil, nil, err
@@ -57,118 +91,155 @@ func Open(path string) (train, val *Dataset, err error) {
 	return train, val, nil
 }
 
-// opener finds out the layout of one path.
-type opener struct {
-	disk  string // the path, "" within an archive
-	depth int    // of folders looked through
+// openIn opens a path of another file system.
+func (s *search) openIn(name string, fsys fs.FS) (train, val *Dataset, err error) {
+	info, err := fs.Stat(fsys, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil, fmt.Errorf("dataset: %s: no such folder or file: %w", name, fs.ErrNotExist)
+	case err != nil:
+		return nil, nil, fmt.Errorf("dataset: %w", err)
+	}
+	dir := name
+	if !info.IsDir() {
+		dir = path.Dir(name)
+	}
+	sub, err := fs.Sub(fsys, dir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
+	}
+	o := opener{search: s}
+	if info.IsDir() {
+		return o.open(name, sub)
+	}
+	return o.openFile(name, sub, path.Base(name))
 }
 
-// openFile reads a single file: an archive or a table.
-func (o opener) openFile(name string) (train, val *Dataset, err error) {
-	switch strings.ToLower(filepath.Ext(name)) {
+// opener recognises the layout of one folder or file.
+type opener struct {
+	*search
+	inArchive bool // the folder lies in a ZIP file, in which archives can't be read
+	depth     int  // of folders looked through
+}
+
+// openFile reads a single file of fsys: an archive or a table. name is what errors and
+// reports call it.
+func (o opener) openFile(name string, fsys fs.FS, file string) (train, val *Dataset, err error) {
+	switch strings.ToLower(path.Ext(file)) {
 	case ".zip":
-		fsys, err := openZip(name)
+		archive, err := openZip(name, fsys, file)
 		if err != nil {
 			return nil, nil, err
 		}
-		return opener{}.open(name, fsys)
-	case ".tar":
-		train, err = openShards(name, os.DirFS(filepath.Dir(name)), []string{filepath.Base(name)})
+		return opener{search: o.search, inArchive: true}.open(name, archive)
+	case shardExt:
+		train, err = openShards(o.search, name, fsys, []string{file})
 		return train, nil, err
 	case ".csv":
-		dir := filepath.Dir(name)
-		return openTable(name, os.DirFS(dir), filepath.Base(name))
+		return openTable(o.search, name, fsys, file)
 	}
 	return nil, nil, fmt.Errorf("dataset: %s: a file, want a folder, a .zip or .tar file or a labels.csv", name)
 }
 
 // openZip returns the files of an archive, which stays open.
-func openZip(name string) (fs.FS, error) {
-	r, err := zip.OpenReader(name)
+func openZip(name string, fsys fs.FS, file string) (fs.FS, error) {
+	fail := func(err error) (fs.FS, error) { return nil, fmt.Errorf("dataset: %s: ZIP file: %w", name, err) }
+	f, err := fsys.Open(file)
 	if err != nil {
-		return nil, fmt.Errorf("dataset: %s: ZIP file: %w", name, err)
+		return fail(err)
 	}
-	return r, nil
+	at, ok := f.(io.ReaderAt)
+	info, err := f.Stat()
+	if err == nil && !ok {
+		err = errors.New("the file system can't read it at any place, as an io.ReaderAt can")
+	}
+	var archive *zip.Reader
+	if err == nil {
+		archive, err = zip.NewReader(at, info.Size())
+	}
+	if err != nil {
+		f.Close()
+		return fail(err)
+	}
+	return archive, nil
 }
 
-// maxWrappers is how many folders that hold only a folder are looked through.
+// maxWrappers is the most folders, each the only entry of the one round it, that are
+// looked through.
 const maxWrappers = 8
 
-// open recognises the layout of a folder. What tells the most is asked first.
+// open recognises the layout of a folder. The most specific layout is tried first.
 func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
-	root, err := list(fsys, ".")
+	root, err := o.list(fsys, ".")
 	if err != nil {
 		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
 	}
-	if o.disk != "" && !root.unpacked(fsys) {
-		if train, val, ok, err := openShardFolder(name, fsys, root); ok || err != nil {
+	if !o.inArchive && !root.unpacked(o.search, fsys) {
+		if train, val, ok, err := openShardFolder(o.search, name, fsys, root); ok || err != nil {
 			return train, val, err
 		}
 		if train, val, ok, err := o.openParts(name, fsys, root); ok || err != nil {
 			return train, val, err
 		}
 	}
-	if train, val, ok, err := openILSVRC(name, fsys, root); ok || err != nil {
+	if train, val, ok, err := openILSVRC(o.search, name, fsys, root); ok || err != nil {
 		return train, val, err
 	}
-	if train, val, ok, err := openVOC(name, fsys, root); ok || err != nil {
+	if train, val, ok, err := openVOC(o.search, name, fsys, root); ok || err != nil {
 		return train, val, err
 	}
-	split, err := root.isSplit(fsys)
+	split, err := root.isSplit(o.search, fsys)
 	if err != nil {
 		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
 	}
 	if !split && slices.Contains(root.files, labelsFile) {
-		return openTable(name, fsys, labelsFile)
+		return openTable(o.search, name, fsys, labelsFile)
 	}
-	if inner, ok := root.wrapper(fsys); ok && !split && o.depth < maxWrappers {
+	if inner, ok := root.wrapper(o.search, fsys); ok && !split && o.depth < maxWrappers {
 		sub, err := fs.Sub(fsys, inner)
 		if err != nil {
 			return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
 		}
-		next := opener{depth: o.depth + 1}
-		if o.disk != "" {
-			next.disk = filepath.Join(o.disk, inner)
-		}
+		next := opener{search: o.search, inArchive: o.inArchive, depth: o.depth + 1}
 		return next.open(strings.TrimRight(name, `/\`)+"/"+inner, sub)
 	}
-	train, val, err = OpenFS(name, fsys)
+	train, val, err = openFolders(o.search, name, fsys)
 	if err != nil {
 		return nil, nil, err
 	}
-	titles(fsys, train, val)
+	setTitles(fsys, train, val)
 	return train, val, nil
 }
 
-// unpacked reports whether there are class folders to train on, which count
-// more than the archives that they may have come from.
-func (root listing) unpacked(fsys fs.FS) bool {
+// unpacked reports whether there are class folders to train on. They are read
+// rather than the archives that they may have come from.
+func (root listing) unpacked(s *search, fsys fs.FS) bool {
 	if !slices.Contains(root.folders, "train") {
 		return false
 	}
-	train, err := list(fsys, "train")
+	train, err := s.list(fsys, "train")
 	return err == nil && len(train.folders) > 0
 }
 
-// wrapper returns the only folder of root, if it is round class folders or
-// another layout and not a class itself.
-func (root listing) wrapper(fsys fs.FS) (string, bool) {
+// wrapper returns the only folder of root, if it holds class folders or
+// another layout and is not a class itself.
+func (root listing) wrapper(s *search, fsys fs.FS) (string, bool) {
 	if len(root.folders) != 1 || len(root.images) > 0 {
 		return "", false
 	}
-	inner, err := list(fsys, root.folders[0])
+	inner, err := s.list(fsys, root.folders[0])
 	if err != nil || slices.Contains(inner.files, labelsFile) {
 		return root.folders[0], err == nil
 	}
 	return root.folders[0], len(inner.folders) > 0 && len(inner.images) == 0 && root.folders[0] != "train"
 }
 
-// partWords are what a part is called, the first that is there being it.
+// partWords are the names of the parts, in the order in which they are looked for.
 var partWords = [][]string{{"train", "training"}, {"val", "validation", "valid", "test"}}
 
-// findPart returns the name that stands for part 0 (train) or 1 (val): the
-// part's word itself, with or without extension, or beginning, ending or
-// within it, set apart by another character than a letter.
+// findPart returns the name that stands for part 0 (train) or 1 (val): one that
+// has a word of the part in it, delimited by characters other than letters. It
+// returns "" if there is none.
 func findPart(names []string, part int) string {
 	for _, word := range partWords[part] {
 		for _, n := range names {
@@ -195,23 +266,24 @@ func (o opener) openParts(name string, fsys fs.FS, root listing) (train, val *Da
 		return nil, nil, false, nil
 	}
 	fail := func(err error) (*Dataset, *Dataset, bool, error) { return nil, nil, false, err }
-	if train, _, err = (opener{}).openFile(filepath.Join(o.disk, trainFile)); err != nil {
+	where := func(file string) string { return filepath.Join(name, file) }
+	if train, _, err = o.openFile(where(trainFile), fsys, trainFile); err != nil {
 		return fail(err)
 	}
 	if valFile != "" {
-		file := filepath.Join(o.disk, valFile)
-		archive, err := openZip(file)
+		file := where(valFile)
+		archive, err := openZip(file, fsys, valFile)
 		if err != nil {
 			return fail(err)
 		}
-		flat, err := list(archive, ".")
+		flat, err := o.list(archive, ".")
 		if err != nil {
 			return fail(fmt.Errorf("dataset: %s: %w", file, err))
 		}
 		if len(flat.images) > 0 && len(flat.folders) == 0 {
-			val, err = openFlat(file, archive, ".", fsys, []string{"."}, train.Classes)
+			val, err = openFlat(o.search, file, archive, ".", fsys, []string{"."}, train.Classes)
 		} else {
-			val, _, err = opener{}.open(file, archive)
+			val, _, err = opener{search: o.search, inArchive: true}.open(file, archive)
 		}
 		if err != nil {
 			return fail(err)
@@ -220,13 +292,13 @@ func (o opener) openParts(name string, fsys fs.FS, root listing) (train, val *Da
 			return fail(fmt.Errorf("dataset: %s: %w", name, err))
 		}
 	}
-	place(fsys, train, val)
-	titles(fsys, train, val)
+	setLayout(fsys, train, val)
+	setTitles(fsys, train, val)
 	return train, val, true, nil
 }
 
-// place notes where the lists beside the parts' images lie.
-func place(root fs.FS, train, val *Dataset) {
+// setLayout notes the folder that has the lists beside the parts' images.
+func setLayout(root fs.FS, train, val *Dataset) {
 	for i, d := range []*Dataset{train, val} {
 		if d != nil {
 			d.root = root
@@ -237,7 +309,7 @@ func place(root fs.FS, train, val *Dataset) {
 	}
 }
 
-// sortSamples puts samples in the order that every layout has.
+// sortSamples sorts the samples by class and name, as they are in every layout.
 func (d *Dataset) sortSamples() {
 	slices.SortFunc(d.Samples, func(a, b Sample) int {
 		if a.Label != b.Label {

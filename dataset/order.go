@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 )
 
-// What a stream of random numbers is for; part of its seed, so that no two
-// uses share one.
+// Uses of random numbers. The use is part of a stream's seed, so that no two uses
+// share a stream.
 const (
 	useOrder = iota + 1
 	useAugment
@@ -15,8 +15,8 @@ const (
 )
 
 // stream is a random number generator that can be started at any (seed, use,
-// a, b) at no cost, so that what it draws for an image doesn't depend on which
-// goroutine draws, or when.
+// a, b) at no cost. So the numbers drawn for an image don't depend on the goroutine
+// that draws them, or on when it does.
 type stream struct {
 	pcg rand.PCG
 }
@@ -36,8 +36,8 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// shuffle is Fisher and Yates's, written out because an order that a run's
-// records stand on mustn't move with the standard library.
+// shuffle is Fisher and Yates's. It is written out because the order of the samples,
+// which decides a run's bits, must not change with the standard library.
 func (s *stream) shuffle(v []int) {
 	for i := len(v) - 1; i > 0; i-- {
 		hi, _ := bits.Mul64(s.pcg.Uint64(), uint64(i+1))

@@ -7,33 +7,32 @@ import (
 	"github.com/verydeep/vgg/preprocess"
 )
 
-// View is what the network sees of one image: a square crop of the rescaled
-// image, perhaps mirrored.
+// View describes the part of an image that the network sees: a square crop of the
+// rescaled image, mirrored or not.
 type View struct {
 	ImageW, ImageH int  // size of the image as it is stored, pixels
 	W, H           int  // size of the rescaled image
 	X, Y           int  // upper left corner of the crop in it
-	Side           int  // of the crop
-	Flip           bool // the crop is mirrored, left and right exchanged
+	Side           int  // side of the crop
+	Flip           bool // the crop is mirrored: left and right are exchanged
 }
 
-// view is a View with the shift of its colours.
+// view is a View and its colour shift.
 type view struct {
 	View
 	shift [3]float32
 }
 
-// rescaled is the view of a w×h image rescaled to smallest side s, without its
-// corner.
+// rescaled returns the view of a w×h image rescaled to smallest side s. The caller
+// sets the crop's corner.
 func (l *Loader) rescaled(w, h, s int) view {
 	v := View{ImageW: w, ImageH: h, Side: l.crop()}
 	v.W, v.H = preprocess.ShortSide(w, h, s)
 	return view{View: v}
 }
 
-// augment draws the training view of a w×h image. Everything is drawn in the
-// same order whether it is used or not, so that one setting doesn't move what
-// another draws.
+// augment draws the training view of a w×h image. Every number is drawn, in one
+// order, whether it is used or not: so a setting doesn't change what others draw.
 func (l *Loader) augment(w, h int, rng *rand.Rand) view {
 	v := l.rescaled(w, h, l.SMin+int(rng.Float64()*float64(l.SMax-l.SMin+1)))
 	v.X, v.Y = preprocess.RandomCrop(v.W, v.H, v.Side, rng)
@@ -48,13 +47,13 @@ func (l *Loader) augment(w, h int, rng *rand.Rand) view {
 	return v
 }
 
-// centre is the evaluation view of a w×h image.
+// centre returns the evaluation view of a w×h image.
 func (l *Loader) centre(w, h int) view {
 	c := preprocess.CentreWindow(w, h, l.testScale(), l.crop())
 	return view{View: View{ImageW: w, ImageH: h, W: c.W, H: c.H, X: c.X, Y: c.Y, Side: c.Side}}
 }
 
-// preparer turns samples into network input. Every worker has one of its own.
+// preparer turns samples into network input. Each worker has its own.
 type preparer struct {
 	loader  *Loader
 	epoch   int
@@ -63,7 +62,7 @@ type preparer struct {
 	crop    preprocess.Image
 }
 
-// prepare writes sample i into dst, (3,Crop,Crop), and returns what is seen of it.
+// prepare writes sample i into dst, (3,Crop,Crop), and returns its view.
 func (p *preparer) prepare(dst []float32, i int) (View, error) {
 	l := p.loader
 	im, err := l.decode(i)
@@ -88,7 +87,7 @@ func (p *preparer) prepare(dst []float32, i int) (View, error) {
 }
 
 // decode returns sample i's image, from the cache if it is there. Images in
-// the cache are shared and only read.
+// the cache are shared and must not be changed.
 func (l *Loader) decode(i int) (*preprocess.Image, error) {
 	if im := l.decoded.get(i); im != nil {
 		return im, nil
@@ -97,21 +96,12 @@ func (l *Loader) decode(i int) (*preprocess.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.decoded.put(i, im, l.CacheBytes)
+	l.decoded.put(i, im, l.cacheBytes())
 	return im, nil
 }
 
-// decode reads and decodes sample i. Nothing is turned upright: neither
-// training nor evaluation follows EXIF orientation.
-func (d *Dataset) decode(i, maxPixels int) (*preprocess.Image, error) {
-	data, err := d.Read(i)
-	if err != nil {
-		return nil, err
-	}
-	return preprocess.Decode(data, preprocess.DecodeOptions{MaxPixels: maxPixels})
-}
-
+// noneReadable is the error of a dataset of bad images, of which it wraps the first.
 func noneReadable(d *Dataset, first int, err error) error {
-	return fmt.Errorf("dataset: %s: none of %d images is readable; the first: %s: %w",
-		d.Name, d.Len(), d.Samples[first].Name, err)
+	return fmt.Errorf("dataset: %s: none of %d images is readable; the first: %w",
+		d.Name, d.Len(), &BadImage{Name: d.Samples[first].Name, Index: first, Err: err})
 }

@@ -17,8 +17,9 @@ import (
 
 // A shard is a tar file in the WebDataset convention: the members of a sample
 // follow each other and have one key, which is the name up to the first dot of
-// its last part. One is an image; one called cls holds the class, a number or
-// a name, or one called json has it under label, cls, class or class_name.
+// its last part. One member is an image. The class, a number or a name, is in a
+// member with extension cls, or in one with extension json under label, cls, class
+// or class_name.
 
 const (
 	shardExt   = ".tar"
@@ -27,23 +28,23 @@ const (
 	incomplete = "INCOMPLETE" // lies beside shards while they are being written
 )
 
-// shardEntry is where an image lies.
+// shardEntry is the place of an image.
 type shardEntry struct {
 	shard  int // index into shardFS.shards
 	offset int64
 	size   int64
 }
 
-// shardSample is an image of a shard and what it says of its class.
+// shardSample is an image of a shard and its class as the shard gives it.
 type shardSample struct {
 	name  string
-	label int    // -1 if class says it
-	class string // "" if label does
+	label int    // -1 if the shard gives a name
+	class string // "" if the shard gives a number
 	shardEntry
 }
 
-// shardFS is the images of some shards. A shard is opened for every read, so
-// that there is no limit to their number.
+// shardFS is the file system of the images of some shards. A shard is opened for
+// every read, so that their number is not limited.
 type shardFS struct {
 	fsys    fs.FS
 	shards  []string
@@ -51,21 +52,21 @@ type shardFS struct {
 	entries map[string]shardEntry
 }
 
-// openShardFolder reads a folder of shards: all of one part, those of train
-// and val told apart by their names, or in folders train and val. ok is false
-// if there are no shards.
-func openShardFolder(name string, fsys fs.FS, root listing) (train, val *Dataset, ok bool, err error) {
+// openShardFolder reads a folder of shards: all of one part, or of train and val,
+// which are recognised by the shards' names or lie in folders train and val. ok is
+// false if there are no shards.
+func openShardFolder(s *search, name string, fsys fs.FS, root listing) (train, val *Dataset, ok bool, err error) {
 	parts := [2][]string{}
 	all := shardsOf(root, ".")
 	for part := range parts {
-		for _, s := range all {
-			if findPart([]string{s}, part) != "" {
-				parts[part] = append(parts[part], s)
+		for _, shard := range all {
+			if findPart([]string{shard}, part) != "" {
+				parts[part] = append(parts[part], shard)
 			}
 		}
 		if len(all) == 0 {
 			if folder := findPart(root.folders, part); folder != "" {
-				if l, err := list(fsys, folder); err == nil {
+				if l, err := s.list(fsys, folder); err == nil {
 					parts[part] = shardsOf(l, folder)
 				}
 			}
@@ -79,19 +80,19 @@ func openShardFolder(name string, fsys fs.FS, root listing) (train, val *Dataset
 	}
 	where := strings.TrimRight(name, `/\`)
 	if len(parts[1]) == 0 {
-		train, err = openShards(where, fsys, parts[0])
+		train, err = openShards(s, where, fsys, parts[0])
 		return train, nil, err == nil, err
 	}
-	if train, err = openShards(where+"/train", fsys, parts[0]); err != nil {
+	if train, err = openShards(s, where+"/train", fsys, parts[0]); err != nil {
 		return nil, nil, false, err
 	}
-	if val, err = openShards(where+"/val", fsys, parts[1]); err != nil {
+	if val, err = openShards(s, where+"/val", fsys, parts[1]); err != nil {
 		return nil, nil, false, err
 	}
 	if err := sameClasses(train.Classes, val.Classes); err != nil {
 		return nil, nil, false, fmt.Errorf("dataset: %s: %w", name, err)
 	}
-	place(fsys, train, val)
+	setLayout(fsys, train, val)
 	return train, val, true, nil
 }
 
@@ -106,9 +107,9 @@ func shardsOf(l listing, dir string) []string {
 }
 
 // openShards reads the index of every shard, or the headers of a shard without
-// one. Classes are those of classes.txt beside the shards, a line each; else
-// the names that the shards have; else the numbers up to the largest label.
-func openShards(name string, fsys fs.FS, shards []string) (*Dataset, error) {
+// one. The classes are the lines of classes.txt beside the shards; else the names
+// that the shards give; else the numbers up to the largest label.
+func openShards(search *search, name string, fsys fs.FS, shards []string) (*Dataset, error) {
 	fail := func(err error) (*Dataset, error) { return nil, fmt.Errorf("dataset: %s: %w", name, err) }
 	s := &shardFS{fsys: fsys, shards: shards, dates: make([]time.Time, len(shards)), entries: map[string]shardEntry{}}
 	dir := path.Dir(shards[0])
@@ -117,10 +118,11 @@ func openShards(name string, fsys fs.FS, shards []string) (*Dataset, error) {
 	}
 	var samples []shardSample
 	for i, shard := range shards {
-		found, err := s.read(i)
+		found, err := s.read(search, i)
 		if err != nil {
 			return fail(fmt.Errorf("%s: %w", shard, err))
 		}
+		search.add(len(found))
 		samples = append(samples, found...)
 	}
 	if len(samples) == 0 {
@@ -158,7 +160,7 @@ func openShards(name string, fsys fs.FS, shards []string) (*Dataset, error) {
 	if err != nil {
 		return fail(err)
 	}
-	titles(sub, d)
+	setTitles(sub, d)
 	return d, nil
 }
 
@@ -203,8 +205,11 @@ func shardClasses(fsys fs.FS, dir string, samples []shardSample) ([]string, erro
 	return classes, nil
 }
 
-// read lists the images of a shard, by its index if it has a current one.
-func (s *shardFS) read(i int) ([]shardSample, error) {
+// read lists the images of a shard, from its index if that is current.
+func (s *shardFS) read(search *search, i int) ([]shardSample, error) {
+	if err := search.err(); err != nil {
+		return nil, err
+	}
 	f, err := s.fsys.Open(s.shards[i])
 	if err != nil {
 		return nil, err
@@ -227,7 +232,7 @@ func (s *shardFS) read(i int) ([]shardSample, error) {
 		if !ok {
 			return nil, errors.New("a shard within an archive can't be read")
 		}
-		if samples, err = scanShard(io.NewSectionReader(at, 0, info.Size())); err != nil {
+		if samples, err = scanShard(search, io.NewSectionReader(at, 0, info.Size())); err != nil {
 			return nil, err
 		}
 	}
@@ -240,8 +245,8 @@ func (s *shardFS) read(i int) ([]shardSample, error) {
 // maxLabel bounds a cls or json member.
 const maxLabel = 1 << 20
 
-// scanShard reads the headers of a tar file and the members that say classes.
-func scanShard(r io.ReadSeeker) ([]shardSample, error) {
+// scanShard reads the headers of a tar file and the members that give classes.
+func scanShard(search *search, r io.ReadSeeker) ([]shardSample, error) {
 	t := tar.NewReader(r)
 	var samples []shardSample
 	var key string
@@ -259,6 +264,9 @@ func scanShard(r io.ReadSeeker) ([]shardSample, error) {
 	}
 	now.label = -1
 	for {
+		if err := search.err(); err != nil {
+			return nil, err
+		}
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
 			return samples, end()
@@ -328,7 +336,7 @@ func (s *shardSample) setClass(text string) error {
 	return nil
 }
 
-// setJSON takes the class from an object; what has none says nothing.
+// setJSON takes the class from an object, if it has one.
 func (s *shardSample) setJSON(data []byte) error {
 	var object map[string]any
 	d := json.NewDecoder(bytes.NewReader(data))
@@ -369,11 +377,11 @@ func (s *shardFS) Stat(name string) (fs.FileInfo, error) {
 	return shardInfo{path.Base(name), e.size, s.dates[e.shard]}, nil
 }
 
-// tarBlock is the length of a header, which lies before the data.
+// tarBlock is the length of a header, which comes before the data.
 const tarBlock = 512
 
-// ReadFile returns an image's bytes. The header before them must have their
-// size: an index that is of another shard isn't believed.
+// ReadFile returns an image's bytes. The header before them must give their size,
+// which shows an index that belongs to another shard.
 func (s *shardFS) ReadFile(name string) ([]byte, error) {
 	e, ok := s.entries[name]
 	if !ok {
@@ -401,8 +409,8 @@ func (s *shardFS) ReadFile(name string) ([]byte, error) {
 	return data[tarBlock:], nil
 }
 
-// tarSize returns the size that a header gives; one of eight gigabytes or more
-// is none that an image has.
+// tarSize returns the size that a header gives. No image has the eight gigabytes for
+// which another form of the field is used.
 func tarSize(header []byte) (int64, bool) {
 	field := strings.Trim(string(header[124:136]), " \x00")
 	n, err := strconv.ParseInt(field, 8, 64)
@@ -417,11 +425,11 @@ type shardFile struct {
 func (f *shardFile) Stat() (fs.FileInfo, error) { return f.info, nil }
 func (f *shardFile) Close() error               { return nil }
 
-// shardInfo is the little that is known of an image in a shard.
+// shardInfo describes an image in a shard.
 type shardInfo struct {
 	name string
 	size int64
-	date time.Time // the shard's
+	date time.Time // of the shard
 }
 
 func (i shardInfo) Name() string       { return i.name }

@@ -25,7 +25,7 @@ func sharded(t *testing.T, d *Dataset, o ShardOptions) (*Dataset, string) {
 	if _, err := WriteShards(context.Background(), d, dir, o); err != nil {
 		t.Fatal(err)
 	}
-	got, val, err := Open(dir)
+	got, val, err := Open(t.Context(), dir, OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestShardsAreTheSameDataset(t *testing.T) {
 				for _, f := range indices {
 					os.Remove(f)
 				}
-				if got, _, err = Open(dir); err != nil {
+				if got, _, err = Open(t.Context(), dir, OpenOptions{}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -142,11 +142,11 @@ func TestShardingInterrupted(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "out")
 		ctx, cancel := context.WithCancelCause(context.Background())
 		seen := false
-		_, err := WriteShards(ctx, d, dir, ShardOptions{Size: 9000, Progress: func(done, total int) {
-			if done != after {
+		_, err := WriteShards(ctx, d, dir, ShardOptions{Size: 9000, Progress: func(done, total int64) {
+			if done != int64(after) {
 				return
 			}
-			if _, _, err := Open(dir); err != nil && strings.Contains(err.Error(), "not complete") {
+			if _, _, err := Open(t.Context(), dir, OpenOptions{}); err != nil && strings.Contains(err.Error(), "not complete") {
 				seen = true
 			}
 			cancel(stop)
@@ -174,7 +174,7 @@ func TestWriteShardsRefuses(t *testing.T) {
 		o    ShardOptions
 	}{
 		{"not empty", d, full, ShardOptions{Size: 1}},
-		{"size 0 bytes", d, "", ShardOptions{}},
+		{"size -1 bytes", d, "", ShardOptions{Size: -1}},
 		{"differ by their extension alone", d.subset("twins", []Sample{{Name: "a/1.jpg"}, {Name: "a/1.png"}}), "", ShardOptions{Size: 1}},
 		{"line break", d.subset("lines", []Sample{{Name: "a/1\n.jpg"}}), "", ShardOptions{Size: 1}},
 		{"none of its images can be read", d.subset("gone", []Sample{{Name: "a/gone.jpg"}}), "", ShardOptions{Size: 1}},
@@ -258,7 +258,7 @@ func TestOpenForeignShards(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			train, val, err := Open(dir)
+			train, val, err := Open(t.Context(), dir, OpenOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -304,7 +304,7 @@ func TestOpenShardsRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, _, err := Open(dir); err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "dataset: "+dir) {
+		if _, _, err := Open(t.Context(), dir, OpenOptions{}); err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "dataset: "+dir) {
 			t.Errorf("error %v, want it to say %q", err, c.want)
 		}
 	}
@@ -318,7 +318,7 @@ func TestStaleShardIndex(t *testing.T) {
 	if err := os.WriteFile(file, shard("0.jpg", "A", "0.cls", "0"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	got, _, err := Open(dir)
+	got, _, err := Open(t.Context(), dir, OpenOptions{})
 	if err != nil || got.Len() != 1 || got.Samples[0].Name != "0.jpg" {
 		t.Errorf("after another shard took its place: %v, %v", got, err)
 	}
@@ -326,7 +326,7 @@ func TestStaleShardIndex(t *testing.T) {
 	if err := os.WriteFile(file+indexExt, []byte(index), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if got, _, err = Open(dir); err != nil {
+	if got, _, err = Open(t.Context(), dir, OpenOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := got.Read(0); err == nil || !strings.Contains(err.Error(), "not where the index says") {
@@ -374,7 +374,7 @@ func FuzzScanShard(f *testing.F) {
 	f.Add(shard("0.jpg", "A", "0.cls", "0"))
 	f.Add(shard("a/0.jpg", "A", "a/0.json", `{"label":"dog"}`, "1.cls", "2", "1.png", "B"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		samples, err := scanShard(bytes.NewReader(data))
+		samples, err := scanShard(&search{ctx: t.Context()}, bytes.NewReader(data))
 		if err != nil {
 			return
 		}

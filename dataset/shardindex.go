@@ -10,14 +10,14 @@ import (
 	"strings"
 )
 
-// An index says where the images of a shard lie, so that its headers needn't
-// be read. It is text: a line with its version and the shard's size in bytes,
-// then a line for each image with offset, size, label and name, separated by
-// tabs.
+// An index lists the images of a shard, so that its headers needn't be read. It
+// is text: a line with the version of the format and the shard's size in bytes,
+// then a line for each image with offset, size, label and name. Fields are
+// separated by tabs.
 const indexVersion = "vgg-shard-index-1"
 
-// parseIndex reads an index of a shard of the given size. current is false if
-// the index is of a shard of another size.
+// parseIndex reads the index of a shard of the given size. current is false if
+// the index was made for another size.
 func parseIndex(data []byte, shardSize int64) (samples []shardSample, current bool, err error) {
 	header, rest, _ := strings.Cut(string(data), "\n")
 	version, size, _ := strings.Cut(header, "\t")
@@ -67,7 +67,7 @@ func parseIndexLine(text string, shardSize int64) (shardSample, error) {
 	return s, nil
 }
 
-// formatIndex is parseIndex backwards.
+// formatIndex writes what parseIndex reads.
 func formatIndex(samples []shardSample, shardSize int64) []byte {
 	var b bytes.Buffer
 	w := bufio.NewWriter(&b)
@@ -79,8 +79,8 @@ func formatIndex(samples []shardSample, shardSize int64) []byte {
 	return b.Bytes()
 }
 
-// A key ends at the first dot of a file's name, so that all dots but the last
-// are written as %2E.
+// A key ends at the first dot of a file's name. So all dots but the last are
+// written as %2E.
 var (
 	escape   = strings.NewReplacer("%", "%25", ".", "%2E")
 	unescape = strings.NewReplacer("%25", "%", "%2E", ".")

@@ -16,48 +16,52 @@ import (
 
 	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/internal/lockfile"
+	"github.com/verydeep/vgg/progress"
 )
 
-// ShardOptions says how a dataset is written as shards.
+// DefaultShardBytes is the size of shards where none is chosen.
+const DefaultShardBytes = 500_000_000
+
+// ShardOptions chooses how a dataset is written as shards.
 type ShardOptions struct {
-	Size    int64 // bytes that a shard has at most, unless one image has more
-	Shuffle bool  // put the images into a random order, for programs that read shards from end to end
-	Seed    uint64
-	// Progress, if it isn't nil, is told after each image how many of the
-	// total are done.
-	Progress func(done, total int)
+	Size     int64         // most bytes of a shard, unless one image has more; 0: [DefaultShardBytes]
+	Shuffle  bool          // put the images into a random order, for programs that read shards from end to end
+	Seed     uint64        // of that order
+	Progress progress.Func // hears of the images done
 }
 
-// ShardReport is what WriteShards wrote. Its JSON keys are those of `vgg shard
-// --json`.
+// ShardReport describes the shards that WriteShards wrote. Its JSON keys are those of
+// `vgg shard --json`.
 type ShardReport struct {
 	Dir    string     `json:"dir"`
 	Shards int        `json:"shards"`
 	Images int        `json:"images"`
 	Bytes  int64      `json:"bytes"` // of the shards
-	Bad    []BadImage `json:"-"`     // left out: their files can't be read
+	Bad    []BadImage `json:"-"`     // images left out, whose files can't be read
 }
 
 // WriteShards writes d's images, byte for byte, as tar shards in the WebDataset
-// convention into dir, which must be empty or not be there: shard-000000.tar
+// convention into dir, which must be empty or not exist: shard-000000.tar
 // and so on, with members NAME.EXT and NAME.cls (the label) for each image,
-// and beside each shard an index of it. classes.txt has the classes in the
-// order of their labels, synset_words.txt their titles, if d has some.
+// and an index beside each shard. classes.txt has the classes in the order of
+// their labels, synset_words.txt their titles, if d has some.
 //
-// [Open] reads them as the same dataset: the samples have the same names and
+// [Open] reads the shards as the same dataset: the samples have the same names and
 // the same order, shuffled or not, and so epochs have the same bits.
 //
-// A shard gets its name when it is complete and on disk. If ctx is done, or
-// anything can't be written, all that was written is removed. While shards are
-// being written a file INCOMPLETE lies beside them, with which Open refuses
-// them. It is an error if two names differ by their extension alone: they
-// would have one key.
+// A shard gets its name when it is complete and on disk. If ctx is done, or a file
+// can't be written, everything written is removed. While shards are being written
+// there is a file INCOMPLETE beside them, and Open refuses them. It is an error if
+// two names differ only in their extension, as they would have one key.
 func WriteShards(ctx context.Context, d *Dataset, dir string, o ShardOptions) (ShardReport, error) {
 	report := ShardReport{Dir: dir}
 	fail := func(err error) (ShardReport, error) {
 		return report, fmt.Errorf("dataset: %s: shards: %w", d.Name, err)
 	}
-	if o.Size < 1 {
+	if o.Size == 0 {
+		o.Size = DefaultShardBytes
+	}
+	if o.Size < 0 {
 		return fail(fmt.Errorf("size %d bytes, want 1 or more", o.Size))
 	}
 	keys := make(map[string]string, d.Len())
@@ -66,6 +70,9 @@ func WriteShards(ctx context.Context, d *Dataset, dir string, o ShardOptions) (S
 		key, _ := shardKey(name)
 		if other, ok := keys[key]; ok {
 			return fail(fmt.Errorf("%s and %s differ by their extension alone, want one renamed", other, s.Name))
+		}
+		if !isImage(s.Name) {
+			return fail(fmt.Errorf("%s: a name without the extension of an image, want one such as .jpg", s.Name))
 		}
 		if strings.ContainsAny(s.Name, "\t\n\r") {
 			return fail(fmt.Errorf("%q: a tab or line break in a name", s.Name))
@@ -139,7 +146,7 @@ type HeldError = lockfile.HeldError
 type shardWriter struct {
 	dir     string
 	size    int64
-	written []string // files, whole and begun
+	written []string // files, complete and incomplete
 	shards  int
 	bytes   int64 // of the closed shards
 
@@ -168,9 +175,7 @@ func (w *shardWriter) writeAll(ctx context.Context, d *Dataset, o ShardOptions, 
 		} else {
 			r.Images++
 		}
-		if o.Progress != nil {
-			o.Progress(done+1, d.Len())
-		}
+		o.Progress.Report(int64(done+1), int64(d.Len()))
 	}
 	if err := w.finish(); err != nil {
 		return err
@@ -234,16 +239,16 @@ func (w *shardWriter) small(name string, data []byte) error {
 	})
 }
 
-// shardSlack is left for the end of the archive and the longer headers of
-// names that aren't ASCII or short.
+// shardSlack is room for the end of the archive and for the longer headers of names
+// that are long or not ASCII.
 const shardSlack = 10 * tarBlock
 
-// memberBytes is what a member takes: its header, and its data in whole blocks.
+// memberBytes is the size of a member: its header, and its data in whole blocks.
 func memberBytes(size int) int64 {
 	return tarBlock + (int64(size)+tarBlock-1)/tarBlock*tarBlock
 }
 
-// add writes one sample, in a new shard if the one begun would grow too large.
+// add writes one sample, into a new shard if the current one would grow too large.
 func (w *shardWriter) add(s Sample, data []byte) error {
 	label := strconv.Itoa(s.Label)
 	if w.file != nil && w.at+memberBytes(len(data))+memberBytes(len(label))+shardSlack > w.size {
@@ -267,8 +272,8 @@ func (w *shardWriter) add(s Sample, data []byte) error {
 	return w.member(key+".cls", []byte(label))
 }
 
-// member writes a file into the shard. Its date is always the same, so that
-// the same images give the same shards.
+// member writes a file into the shard. The date is a constant, so that the same
+// images give the same shards.
 func (w *shardWriter) member(name string, data []byte) error {
 	err := w.tar.WriteHeader(&tar.Header{
 		Typeflag: tar.TypeReg, Name: name, Size: int64(len(data)), Mode: 0o644, ModTime: time.Unix(0, 0),
@@ -304,7 +309,7 @@ func (w *shardWriter) begin() error {
 	return nil
 }
 
-// finish gives the shard begun, if there is one, its name.
+// finish completes the current shard, if there is one, and gives it its name.
 func (w *shardWriter) finish() error {
 	if w.file == nil {
 		return nil

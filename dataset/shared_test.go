@@ -41,7 +41,7 @@ func TestOpenPublicCollections(t *testing.T) {
 		{name: "raccoon", classes: 1, train: 160, val: 40, first: "raccoon", boxes: 173},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			train, val, err := Open(shared(t, c.name))
+			train, val, err := Open(t.Context(), shared(t, c.name), OpenOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}

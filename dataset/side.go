@@ -1,20 +1,25 @@
 package dataset
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
 	"github.com/verydeep/vgg/preprocess"
 )
 
-// TypicalSide is the median of the images' smallest sides, in pixels, by the headers of
-// some of them, taken evenly. It is an error if none can be read.
-func (d *Dataset) TypicalSide() (int, error) {
+// TypicalSide returns the median of the images' smallest sides, in pixels, from the headers
+// of at most 200 images, spread evenly over the dataset. It is an error if none can be
+// read, or if ctx is done.
+func (d *Dataset) TypicalSide(ctx context.Context) (int, error) {
 	const most = 200
 	n := min(most, d.Len())
 	var sides []int
 	var first error
 	for i := range n {
+		if ctx.Err() != nil {
+			return 0, fmt.Errorf("dataset: %s: %w", d.Name, context.Cause(ctx))
+		}
 		at := (2*i + 1) * d.Len() / (2 * n)
 		raw, err := d.Read(at)
 		if err == nil {
@@ -25,7 +30,7 @@ func (d *Dataset) TypicalSide() (int, error) {
 			}
 		}
 		if first == nil {
-			first = fmt.Errorf("%s: %w", d.Samples[at].Name, err)
+			first = &BadImage{Name: d.Samples[at].Name, Index: at, Err: err}
 		}
 	}
 	if len(sides) == 0 {

@@ -6,11 +6,11 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// slot is a batch and the buffers it is assembled in.
+// slot is a batch and the buffers that it is assembled in.
 type slot struct {
 	batch   Batch
 	x       []float32 // (slotImages,3,Crop,Crop)
-	image   int       // numbers of one image
+	image   int       // floats of one image
 	first   int       // position of the first image
 	indices []int
 	views   []View
@@ -42,11 +42,11 @@ func (s *slot) reset(first int, indices []int) {
 	s.pending.Store(int64(len(indices)))
 }
 
-// at is where image i of the batch goes.
+// at returns the buffer of image i of the batch.
 func (s *slot) at(i int) []float32 { return s.x[i*s.image : (i+1)*s.image] }
 
-// done records what is seen of image i, which is prepared, or why it isn't. The
-// last image of the batch makes it ready.
+// done records the view of image i, which is prepared, or the error that prevented
+// it. With the last image the batch is ready.
 func (s *slot) done(i int, v View, err error) {
 	s.views[i], s.errs[i] = v, err
 	if s.pending.Add(-1) == 0 {
@@ -54,7 +54,7 @@ func (s *slot) done(i int, v View, err error) {
 	}
 }
 
-// assemble fills in the batch, closing up over images that are bad.
+// assemble fills in the batch, without gaps where images are bad.
 func (s *slot) assemble(d *Dataset) {
 	b := &s.batch
 	b.Labels, b.Indices, b.Positions, b.Views = b.Labels[:0], b.Indices[:0], b.Positions[:0], b.Views[:0]

@@ -8,8 +8,8 @@ import (
 // Split divides d into a training and a validation part, class by class: of a
 // class with n images, valFraction·n (rounded, at least one, and never all)
 // become validation images. A class with one image keeps it for training. The
-// division is a pure function of d, valFraction and seed; samples stay in
-// their order. It is an error if valFraction isn't between 0 and 1, or if no
+// division is a pure function of d, valFraction and seed, and keeps the order of
+// the samples. It is an error if valFraction isn't between 0 and 1, or if no
 // class has two images.
 func Split(d *Dataset, valFraction float64, seed uint64) (train, val *Dataset, err error) {
 	if !(valFraction > 0 && valFraction < 1) {

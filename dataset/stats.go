@@ -8,23 +8,23 @@ import (
 	"sync"
 
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/progress"
 )
 
-// Survey is what there is to know of a dataset's images: the statistics of
-// their pixels, their sizes and how they are spread over the classes. Its JSON
-// keys are those of `vgg stats --json`.
+// Survey describes a dataset's images: the statistics of their pixels, their sizes
+// and the balance of the classes. Its JSON keys are those of `vgg stats --json`.
 type Survey struct {
-	Images int `json:"images"` // that could be read
+	Images int `json:"images"` // readable ones
 	preprocess.Stats
-	Width      Distribution      `json:"width"`
-	Height     Distribution      `json:"height"`
-	ShortSide  Distribution      `json:"short_side"` // the smaller of the two
-	Classes    []ClassCount      `json:"classes"`
-	Unreadable []UnreadableImage `json:"unreadable"`
+	Width      Distribution `json:"width"`
+	Height     Distribution `json:"height"`
+	ShortSide  Distribution `json:"short_side"` // the smaller of width and height
+	Classes    []ClassCount `json:"classes"`
+	Unreadable []BadImage   `json:"unreadable"`
 }
 
 // Distribution describes the values of a length, in pixels, over the images.
-// A percentile is the smallest value that at least so many images don't
+// A percentile is the smallest value that at least that share of the images doesn't
 // exceed.
 type Distribution struct {
 	Min    int     `json:"min"`
@@ -35,36 +35,34 @@ type Distribution struct {
 	Mean   float64 `json:"mean"`
 }
 
-// ClassCount is how many samples a class has, unreadable ones too.
+// ClassCount is the number of a class's samples, including unreadable ones.
 type ClassCount struct {
 	Class  string `json:"class"`
 	Title  string `json:"title,omitempty"`
 	Images int    `json:"images"`
 }
 
-// UnreadableImage is a bad image in a report.
-type UnreadableImage struct {
-	File  string `json:"file"`
-	Error string `json:"error"`
+// StatsOptions chooses how a dataset is surveyed and where the result is kept.
+type StatsOptions struct {
+	// Workers is the number of goroutines that decode images; 0: GOMAXPROCS. It
+	// doesn't change a bit of the result.
+	Workers int
+	// Progress hears of the images done.
+	Progress progress.Func
+	// CacheDir is the folder in which [CachedSurvey] keeps the surveys of datasets
+	// whose own folder can't be written to; "": they are not kept.
+	CacheDir string
 }
 
-// ComputeStats returns the mean RGB of d's images and the eigenvectors and
-// eigenvalues of their RGB covariance, over every pixel of every image as it
-// is stored. The images are decoded by the given number of goroutines, 0
-// meaning GOMAXPROCS, which doesn't change a bit of the result. progress, if
-// it isn't nil, is told after each image how many of the total are done; its
-// calls don't overlap.
+// ComputeSurvey decodes every image of d and returns the mean RGB of all pixels, the
+// eigenvectors and eigenvalues of their RGB covariance, the images' sizes and the
+// classes' counts. Pixels are those of the images as they are stored, in grey levels.
+// [CachedSurvey] does the same and keeps the result.
 //
-// Images that can't be read or decoded are left out, as a [Loader] leaves them
-// out and names them. It is an error if none can be, or if ctx is done.
-func ComputeStats(ctx context.Context, d *Dataset, workers int, progress func(done, total int)) (preprocess.Stats, error) {
-	s, err := ComputeSurvey(ctx, d, workers, progress)
-	return s.Stats, err
-}
-
-// ComputeSurvey is ComputeStats with all that decoding the images tells.
-// [CachedSurvey] is the same and remembers.
-func ComputeSurvey(ctx context.Context, d *Dataset, workers int, progress func(done, total int)) (Survey, error) {
+// Unreadable images are left out and listed. It is an error if none is readable, which
+// wraps a [*BadImage], the first one; and if ctx is done.
+func ComputeSurvey(ctx context.Context, d *Dataset, o StatsOptions) (Survey, error) {
+	workers := o.Workers
 	if workers < 0 {
 		return Survey{}, fmt.Errorf("dataset: %s: %d workers, want 0 or more", d.Name, workers)
 	}
@@ -98,9 +96,7 @@ func ComputeSurvey(ctx context.Context, d *Dataset, workers int, progress func(d
 				bad[i] = err
 				mu.Lock()
 				done++
-				if progress != nil {
-					progress(done, d.Len())
-				}
+				o.Progress.Report(int64(done), int64(d.Len()))
 				mu.Unlock()
 			}
 			mu.Lock()
@@ -119,7 +115,7 @@ func ComputeSurvey(ctx context.Context, d *Dataset, workers int, progress func(d
 	var width, height, short []int
 	for i, err := range bad {
 		if err != nil {
-			s.Unreadable = append(s.Unreadable, UnreadableImage{d.Samples[i].Name, err.Error()})
+			s.Unreadable = append(s.Unreadable, BadImage{Name: d.Samples[i].Name, Index: i, Err: err})
 			continue
 		}
 		w, h := sizes[i][0], sizes[i][1]

@@ -7,11 +7,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/verydeep/vgg/preprocess"
 	"go.uber.org/goleak"
+
+	"github.com/verydeep/vgg/preprocess"
 )
 
-func TestComputeStats(t *testing.T) {
+func TestSurveyStatistics(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	d, _ := pictures(t, 23, 4, 9)
 	var sum [3]float64
@@ -27,11 +28,12 @@ func TestComputeStats(t *testing.T) {
 	var first preprocess.Stats
 	for _, workers := range []int{0, 1, 2, 7, 50} {
 		calls := 0
-		s, err := ComputeStats(context.Background(), d, workers, func(done, total int) {
-			if calls++; done != calls || total != 23 {
+		survey, err := ComputeSurvey(context.Background(), d, StatsOptions{Workers: workers, Progress: func(done, total int64) {
+			if calls++; done != int64(calls) || total != 23 {
 				t.Errorf("progress %d of %d, want %d of 23", done, total, calls)
 			}
-		})
+		}})
+		s := survey.Stats
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,15 +57,15 @@ func TestComputeStats(t *testing.T) {
 	}
 }
 
-func TestComputeStatsErrors(t *testing.T) {
+func TestComputeSurveyErrors(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	d, fsys := pictures(t, 50)
 	ctx, cancel := context.WithCancel(context.Background())
-	_, err := ComputeStats(ctx, d, 2, func(done, _ int) {
+	_, err := ComputeSurvey(ctx, d, StatsOptions{Workers: 2, Progress: func(done, _ int64) {
 		if done == 3 {
 			cancel()
 		}
-	})
+	}})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: error %v", err)
 	}
@@ -82,7 +84,7 @@ func TestComputeStatsErrors(t *testing.T) {
 		{none, 2, "nothing: no samples"},
 		{d, -1, "-1 workers"},
 	} {
-		if _, err := ComputeStats(context.Background(), c.d, c.workers, nil); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := ComputeSurvey(context.Background(), c.d, StatsOptions{Workers: c.workers}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v, want it to say %q", err, c.want)
 		}
 	}
@@ -91,7 +93,7 @@ func TestComputeStatsErrors(t *testing.T) {
 func TestComputeSurvey(t *testing.T) {
 	d, _ := pictures(t, 23, 4, 9)
 	d.Titles = []string{"ant", "bee", "cat"}
-	s, err := ComputeSurvey(context.Background(), d, 3, nil)
+	s, err := ComputeSurvey(context.Background(), d, StatsOptions{Workers: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +120,7 @@ func TestComputeSurvey(t *testing.T) {
 	if want := []ClassCount{{"a", "ant", 8}, {"b", "bee", 8}, {"c", "cat", 7}}; !slices.Equal(s.Classes, want) {
 		t.Errorf("classes %+v, want %+v", s.Classes, want)
 	}
-	if s.Images != 21 || len(s.Unreadable) != 2 || s.Unreadable[0].File != "b/004.png" || !strings.Contains(s.Unreadable[1].Error, "text") {
+	if s.Images != 21 || len(s.Unreadable) != 2 || s.Unreadable[0].Name != "b/004.png" || !strings.Contains(s.Unreadable[1].Err.Error(), "text") {
 		t.Errorf("%d images, unreadable %+v", s.Images, s.Unreadable)
 	}
 	if one := distribution([]int{7}); one != (Distribution{7, 7, 7, 7, 7, 7}) {

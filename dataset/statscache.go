@@ -13,24 +13,15 @@ import (
 	"github.com/verydeep/vgg/internal/atomicfile"
 )
 
-// StatsOptions says how a dataset is surveyed and where the result is kept.
-type StatsOptions struct {
-	Workers  int                   // as of ComputeStats
-	Progress func(done, total int) // likewise; not called if the result was kept
-	// CacheDir is for datasets whose own folder can't be written to; "" keeps
-	// nothing of them.
-	CacheDir string
-}
-
-// StatsFile is where a survey is kept, in the dataset's folder or in that of
-// its archive.
+// StatsFile is the file that keeps surveys, in the dataset's folder or beside its
+// archive.
 const StatsFile = ".vgg-stats.json"
 
 const (
-	// surveyVersion is part of the key: another way of decoding or counting
-	// gives another.
+	// surveyVersion is part of the key. It changes with the way of decoding or
+	// counting.
 	surveyVersion = 1
-	// keptSurveys is how many a file holds, the oldest going first.
+	// keptSurveys is the most surveys in a file; the oldest are dropped.
 	keptSurveys = 16
 )
 
@@ -41,11 +32,11 @@ type keptSurvey struct {
 	Survey Survey `json:"survey"`
 }
 
-// CachedSurvey returns what [ComputeSurvey] does. If the dataset was surveyed
-// before and is the same by the names, labels, sizes and dates of its files,
-// the result is that of then, to the bit, and kept is true. Otherwise it is
-// computed and kept, in a [StatsFile] beside the images or, where that can't be
-// written, in o.CacheDir; if neither can, the survey is returned all the same.
+// CachedSurvey is [ComputeSurvey] with a memory. If the dataset was surveyed
+// before, and the names, labels, sizes and dates of its files are the same, it
+// returns the earlier result, to the bit, and kept is true. Otherwise it computes
+// the survey and keeps it, in a [StatsFile] beside the images or, where that can't
+// be written, in o.CacheDir. Being unable to keep it is not an error.
 func CachedSurvey(ctx context.Context, d *Dataset, o StatsOptions) (s Survey, kept bool, err error) {
 	key, err := d.surveyKey(ctx)
 	if err != nil {
@@ -55,11 +46,12 @@ func CachedSurvey(ctx context.Context, d *Dataset, o StatsOptions) (s Survey, ke
 	for _, f := range files {
 		for _, k := range readSurveys(f) {
 			if k.Key == key {
+				k.Survey.locate(d)
 				return k.Survey, true, nil
 			}
 		}
 	}
-	if s, err = ComputeSurvey(ctx, d, o.Workers, o.Progress); err != nil {
+	if s, err = ComputeSurvey(ctx, d, o); err != nil {
 		return s, false, err
 	}
 	for _, f := range files {
@@ -70,7 +62,15 @@ func CachedSurvey(ctx context.Context, d *Dataset, o StatsOptions) (s Survey, ke
 	return s, false, nil
 }
 
-// statsFiles returns where d's survey may be, the better place first.
+// locate finds the indices of the unreadable images, which JSON doesn't have.
+func (s *Survey) locate(d *Dataset) {
+	for i := range s.Unreadable {
+		b := &s.Unreadable[i]
+		b.Index = slices.IndexFunc(d.Samples, func(s Sample) bool { return s.Name == b.Name })
+	}
+}
+
+// statsFiles returns the files that d's survey may be in, the preferred one first.
 func (d *Dataset) statsFiles(cacheDir string) []string {
 	var files []string
 	if d.path != "" {
@@ -86,7 +86,7 @@ func (d *Dataset) statsFiles(cacheDir string) []string {
 	return files
 }
 
-// surveyKey tells apart all that may have another survey.
+// surveyKey returns a key that differs between datasets whose surveys may differ.
 func (d *Dataset) surveyKey(ctx context.Context) (string, error) {
 	return d.fingerprint(ctx, func(w *fieldWriter, info fs.FileInfo) {
 		w.number(surveyVersion)
@@ -97,7 +97,7 @@ func (d *Dataset) surveyKey(ctx context.Context) (string, error) {
 	})
 }
 
-// readSurveys returns what a file holds; one that is broken holds nothing.
+// readSurveys returns the surveys in a file; a broken file has none.
 func readSurveys(file string) []keptSurvey {
 	data, err := os.ReadFile(file)
 	if err != nil {

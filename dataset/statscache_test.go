@@ -27,7 +27,7 @@ func onDisk(t *testing.T, n int) string {
 
 func opened(t *testing.T, path string) *Dataset {
 	t.Helper()
-	d, _, err := Open(path)
+	d, _, err := Open(t.Context(), path, OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,14 +39,14 @@ func TestCachedSurvey(t *testing.T) {
 	cached := func(d *Dataset, cacheDir string, want bool) Survey {
 		t.Helper()
 		computed := 0
-		s, kept, err := CachedSurvey(context.Background(), d, StatsOptions{CacheDir: cacheDir, Progress: func(int, int) { computed++ }})
+		s, kept, err := CachedSurvey(context.Background(), d, StatsOptions{CacheDir: cacheDir, Progress: func(int64, int64) { computed++ }})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if kept != want || (computed > 0) == want {
 			t.Fatalf("kept %v after %d images, want kept %v", kept, computed, want)
 		}
-		plain, err := ComputeSurvey(context.Background(), d, 1, nil)
+		plain, err := ComputeSurvey(context.Background(), d, StatsOptions{Workers: 1})
 		if err != nil || !reflect.DeepEqual(plain, s) {
 			t.Fatalf("survey %+v, want %+v (%v)", s, plain, err)
 		}

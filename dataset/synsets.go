@@ -14,15 +14,14 @@ type synset struct {
 	title string
 }
 
-// synsetFiles are lists of synsets as they are distributed: with the devkits,
-// by Kaggle, with Caffe, with Tiny ImageNet.
+// synsetFiles are the names of lists of synsets in the devkits, in Kaggle's copy,
+// in Caffe and in Tiny ImageNet.
 var synsetFiles = []string{
 	"synset_words.txt", "LOC_synset_mapping.txt", "map_clsloc.txt", "words.txt", "classes.txt", "synsets.txt",
 }
 
-// parseSynsets reads a list with a synset a line: the WordNet id and its words,
-// the words after a number or the number after the id in some lists. Lines
-// without an id are passed over.
+// parseSynsets reads a list with a synset a line: the WordNet id and its words. Some
+// lists have a number before or after the id. Lines without an id are skipped.
 func parseSynsets(data []byte) []synset {
 	var list []synset
 	for line := range strings.Lines(string(data)) {
@@ -60,9 +59,9 @@ func isWNID(s string) bool {
 	return err == nil
 }
 
-// titles gives the datasets of a layout the readable names of their classes,
-// if a list of synsets in root or its usual folders has them all.
-func titles(root fs.FS, sets ...*Dataset) {
+// setTitles gives the datasets of a layout the readable names of their classes,
+// if a list of synsets in root or its usual folders has all of them.
+func setTitles(root fs.FS, sets ...*Dataset) {
 	if sets[0].Titles != nil || !slices.ContainsFunc(sets[0].Classes, isWNID) {
 		return
 	}

@@ -23,7 +23,7 @@ type table struct {
 	lines   []int // of the rows, from 1
 }
 
-// What columns are called, the more telling name first.
+// Names of columns; the first one found is taken.
 var (
 	fileColumns  = []string{"file", "filename", "file_name", "image", "path", "image_path", "imageid", "image_id", "img"}
 	classColumns = []string{"wnid", "synset", "class", "class_name", "category", "name"}
@@ -57,7 +57,7 @@ func readTable(fsys fs.FS, name string) (*table, error) {
 	return parseTable(name, data)
 }
 
-// parseTable takes a file as CSV if its first line has a comma, else as words.
+// parseTable reads a file as CSV if its first line has a comma, else as words.
 func parseTable(name string, data []byte) (*table, error) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	t := &table{name: name}
@@ -101,7 +101,7 @@ func parseTable(name string, data []byte) (*table, error) {
 	return t, nil
 }
 
-// column returns the first column that has one of the names, or -1.
+// column returns the column with the first of the names that is there, or -1.
 func (t *table) column(names ...string) int {
 	for _, n := range names {
 		if i := slices.Index(t.columns, n); i >= 0 {
@@ -111,7 +111,7 @@ func (t *table) column(names ...string) int {
 	return -1
 }
 
-// fileColumn is the column that names the images: of a table without a header
+// fileColumn returns the column that names the images, or -1. Without a header it is
 // the first.
 func (t *table) fileColumn() int {
 	if t.columns == nil {
@@ -123,7 +123,7 @@ func (t *table) fileColumn() int {
 	return t.column("name")
 }
 
-// classColumn is the column of class names, or -1.
+// classColumn returns the column of class names, or -1.
 func (t *table) classColumn() int {
 	for _, n := range classColumns {
 		if i := slices.Index(t.columns, n); i >= 0 && i != t.fileColumn() {
@@ -133,8 +133,8 @@ func (t *table) classColumn() int {
 	return -1
 }
 
-// box returns the columns of corners, and whether there are any. Rows without
-// a header have them last: file, corners; or file, class, corners.
+// box returns the columns of corners, and whether there are any. Without a header
+// they are the last four: file, corners; or file, class, corners.
 func (t *table) box() (corners [4]int, ok bool) {
 	for _, names := range boxColumns {
 		for i, n := range names {

@@ -1,7 +1,6 @@
 package dataset
 
 import (
-	"context"
 	"fmt"
 	"io/fs"
 	"path"
@@ -14,12 +13,12 @@ var (
 	vocAnnotations = []string{"Annotations", "annotations"}
 )
 
-// openVOC reads a folder of images beside one of XML annotations, as of PASCAL
-// VOC. An image's label is the class of its largest box, one that isn't marked
-// difficult if there is such; images without a usable box are left out. Parts
-// are those of ImageSets/Main or of tables train_labels.csv and
-// val_labels.csv or test_labels.csv. ok is false if the layout is another.
-func openVOC(name string, fsys fs.FS, root listing) (train, val *Dataset, ok bool, err error) {
+// openVOC reads a folder of images beside one of XML annotations, as in PASCAL
+// VOC. An image's label is the class of its largest box, of those that aren't
+// marked difficult if there are any. Images without a usable box are left out. The
+// parts are those of ImageSets/Main, or of tables train_labels.csv and
+// val_labels.csv or test_labels.csv. ok is false if the layout is another one.
+func openVOC(s *search, name string, fsys fs.FS, root listing) (train, val *Dataset, ok bool, err error) {
 	first := func(names []string) string {
 		for _, n := range names {
 			if slices.Contains(root.folders, n) {
@@ -32,18 +31,18 @@ func openVOC(name string, fsys fs.FS, root listing) (train, val *Dataset, ok boo
 	if imageFolder == "" || noteFolder == "" || slices.Contains(root.folders, "train") {
 		return nil, nil, false, nil
 	}
-	notes, err := list(fsys, noteFolder)
+	notes, err := s.list(fsys, noteFolder)
 	if err != nil || !slices.ContainsFunc(notes.files, func(f string) bool { return strings.EqualFold(path.Ext(f), ".xml") }) {
 		return nil, nil, false, err
 	}
 	fail := func(err error) (*Dataset, *Dataset, bool, error) {
 		return nil, nil, false, fmt.Errorf("dataset: %s: %w", name, err)
 	}
-	files, err := images(fsys, imageFolder)
+	files, err := s.images(fsys, imageFolder)
 	if err != nil {
 		return fail(err)
 	}
-	d, err := largestBoxes(name, fsys, boxSource{fsys: fsys, name: noteFolder, kind: xmlBoxes}, files)
+	d, err := largestBoxes(s, name, fsys, boxSource{fsys: fsys, name: noteFolder, kind: xmlBoxes}, files)
 	if err != nil {
 		return fail(err)
 	}
@@ -51,16 +50,16 @@ func openVOC(name string, fsys fs.FS, root listing) (train, val *Dataset, ok boo
 	if err != nil {
 		return fail(err)
 	}
-	place(fsys, d, nil)
+	setLayout(fsys, d, nil)
 	if members[0] == nil || members[1] == nil {
 		return d, nil, true, nil
 	}
 	train, val = d.subset(d.Name+" (train)", nil), d.subset(d.Name+" (val)", nil)
-	for _, s := range d.Samples {
-		if members[0][stem(s.Name)] {
-			train.Samples = append(train.Samples, s)
-		} else if members[1][stem(s.Name)] {
-			val.Samples = append(val.Samples, s)
+	for _, sample := range d.Samples {
+		if members[0][stem(sample.Name)] {
+			train.Samples = append(train.Samples, sample)
+		} else if members[1][stem(sample.Name)] {
+			val.Samples = append(val.Samples, sample)
 		}
 	}
 	for i, part := range []*Dataset{train, val} {
@@ -72,8 +71,9 @@ func openVOC(name string, fsys fs.FS, root listing) (train, val *Dataset, ok boo
 	return train, val, true, nil
 }
 
-// largestBoxes makes samples of the images that have annotations.
-func largestBoxes(name string, fsys fs.FS, source boxSource, files []string) (*Dataset, error) {
+// largestBoxes makes samples of the images that have annotations, labelled by their
+// largest boxes.
+func largestBoxes(s *search, name string, fsys fs.FS, source boxSource, files []string) (*Dataset, error) {
 	type labelled struct {
 		class     string
 		area      float64
@@ -83,7 +83,10 @@ func largestBoxes(name string, fsys fs.FS, source boxSource, files []string) (*D
 	of := map[string]labelled{}
 	seen := map[string]bool{}
 	var firstBad error
-	for note, err := range source.annotations(context.Background()) {
+	for note, err := range source.annotations(s.ctx) {
+		if s.err() != nil {
+			return nil, s.err()
+		}
 		if err != nil {
 			if firstBad == nil {
 				firstBad = fmt.Errorf("%s: %w", note.source, err)
@@ -128,8 +131,8 @@ func largestBoxes(name string, fsys fs.FS, source boxSource, files []string) (*D
 	return d, nil
 }
 
-// vocParts returns the base names, without extension, of each part's images,
-// nil for a part that no list tells of.
+// vocParts returns the base names, without extension, of each part's images, nil
+// for a part without a list.
 func vocParts(fsys fs.FS, root listing) (members [2]map[string]bool, err error) {
 	for part := range members {
 		for _, word := range partWords[part] {

@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"bytes"
+	"context"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -13,26 +14,29 @@ import (
 	"strings"
 )
 
-// MultiLabel is a set of images each of which may show several classes, as PASCAL VOC
-// has it. The Label of a sample is the first class that it shows, or 0.
+// MultiLabel is a dataset in which an image may show several classes, such as PASCAL VOC.
+// The Label of a sample is the first class that it shows, or 0.
 type MultiLabel struct {
 	*Dataset
 	Present   [][]int  // classes that a sample shows, ascending
-	Difficult [][]int  // classes that only objects marked difficult are of: evaluation ignores them
-	Parts     []string // train, val or test, of each sample
+	Difficult [][]int  // classes of which a sample only shows objects marked difficult; evaluation ignores them
+	Parts     []string // part of each sample: train, val or test
 }
 
-// vocListed are the lists of images of a collection, in the order of their samples; of
-// images that are in several the first counts.
+// vocListed are the lists of images of a collection, in the order of their samples. An
+// image belongs to the first list that has it.
 var vocListed = []string{"train", "val", "trainval", "test"}
 
 // OpenVOC reads all labels of a PASCAL VOC collection: a folder with JPEGImages,
-// Annotations and ImageSets/Main, or one round it. The samples are those of the lists
-// train, val (or trainval alone, which is then train) and test; the labels those of the
-// lists of each class (1 present, 0 difficult, -1 absent), or else of the annotations. A
-// part of which neither tells anything, as of 2012's test images, is left out.
-func OpenVOC(dir string) (*MultiLabel, error) {
-	v, err := openVOCSets(dir, "ImageSets/Main")
+// Annotations and ImageSets/Main, or a folder round that. The samples are those of the
+// lists train and val (or of trainval, as train, where it is alone) and test. The labels
+// are those of each class's lists (1 present, 0 difficult, -1 absent), or else of the
+// annotations. Images without either, such as 2012's test images, are left out.
+//
+// It is an error if lists or annotations contradict each other or the images, and if ctx
+// is done.
+func OpenVOC(ctx context.Context, dir string) (*MultiLabel, error) {
+	v, err := openVOCSets(ctx, dir, "ImageSets/Main")
 	if err == nil {
 		err = v.classification()
 	}
@@ -42,11 +46,11 @@ func OpenVOC(dir string) (*MultiLabel, error) {
 	return v.out, nil
 }
 
-// OpenVOCActions reads the persons of PASCAL VOC's action task (ImageSets/Action): a
-// sample is a person, with the box that the annotation gives as the only one of its
-// Boxes. Several samples may be of one image.
-func OpenVOCActions(dir string) (*MultiLabel, error) {
-	v, err := openVOCSets(dir, "ImageSets/Action")
+// OpenVOCActions reads the persons of PASCAL VOC's action task (ImageSets/Action). A
+// sample is a person, and its Boxes hold the person's box alone. Several samples may be
+// of one image. The errors are OpenVOC's.
+func OpenVOCActions(ctx context.Context, dir string) (*MultiLabel, error) {
+	v, err := openVOCSets(ctx, dir, "ImageSets/Action")
 	if err == nil {
 		err = v.actions()
 	}
@@ -58,6 +62,7 @@ func OpenVOCActions(dir string) (*MultiLabel, error) {
 
 // vocSets is a collection being read.
 type vocSets struct {
+	*search
 	fsys  fs.FS
 	sets  string   // folder of the lists
 	lists []string // in it
@@ -66,10 +71,11 @@ type vocSets struct {
 	names []string // of the images
 }
 
-func openVOCSets(dir, sets string) (*vocSets, error) {
+func openVOCSets(ctx context.Context, dir, sets string) (*vocSets, error) {
+	s := &search{ctx: ctx}
 	fsys := os.DirFS(dir)
 	for depth := 0; !isFolder(fsys, sets); depth++ {
-		l, err := list(fsys, ".")
+		l, err := s.list(fsys, ".")
 		if err != nil {
 			return nil, err
 		}
@@ -81,14 +87,14 @@ func openVOCSets(dir, sets string) (*vocSets, error) {
 			return nil, err
 		}
 	}
-	l, err := list(fsys, sets)
+	l, err := s.list(fsys, sets)
 	if err != nil {
 		return nil, err
 	}
-	v := &vocSets{fsys: fsys, sets: sets, lists: l.files, out: &MultiLabel{Dataset: &Dataset{Name: dir, fsys: fsys, root: fsys, path: dir}}}
+	v := &vocSets{search: s, fsys: fsys, sets: sets, lists: l.files, out: &MultiLabel{Dataset: &Dataset{Name: dir, fsys: fsys, root: fsys, path: dir}}}
 	for _, folder := range vocImages {
 		if isFolder(fsys, folder) {
-			if v.names, err = images(fsys, folder); err != nil {
+			if v.names, err = s.images(fsys, folder); err != nil {
 				return nil, err
 			}
 			break
@@ -123,8 +129,8 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// rows reads a list: the words of each line that isn't empty; nil if there is no such
-// list.
+// rows reads a list: the words of each line that isn't empty. It returns nil if there is
+// no such list.
 func (v *vocSets) rows(list string, columns int) ([][]string, error) {
 	data, err := fs.ReadFile(v.fsys, v.sets+"/"+list+".txt")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -170,7 +176,7 @@ func (v *vocSets) add(image, part string, boxes []Box) (int, error) {
 	return len(o.Samples) - 1, nil
 }
 
-// set notes that sample i has a class by a mark.
+// set records the mark of a class for sample i.
 func (v *vocSets) set(i, class, mark int) {
 	switch mark {
 	case 1:
@@ -221,7 +227,7 @@ func (v *vocSets) classification() error {
 			note, err := v.note(row[0])
 			if err != nil && !listed {
 				if errors.Is(err, fs.ErrNotExist) {
-					continue // nothing tells what it shows
+					continue // its classes are not known
 				}
 				return err
 			}
@@ -249,6 +255,9 @@ func (v *vocSets) classification() error {
 // note reads an image's annotation.
 func (v *vocSets) note(image string) (vocNote, error) {
 	var n vocNote
+	if err := v.err(); err != nil {
+		return n, err
+	}
 	for _, folder := range vocAnnotations {
 		data, err := fs.ReadFile(v.fsys, path.Join(folder, image+".xml"))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -265,10 +274,11 @@ func (v *vocSets) note(image string) (vocNote, error) {
 	return n, fmt.Errorf("%s/%s.xml: %w", vocAnnotations[0], image, fs.ErrNotExist)
 }
 
-// vocNote is an annotation as it is written.
+// vocNote is the annotation of an image.
 type vocNote struct{ voc }
 
-// mark is the label of a class: 1 if an object is of it, 0 if only difficult ones are.
+// mark returns the label of a class: 1 if an object is of it, 0 if only difficult objects
+// are, else -1.
 func (n vocNote) mark(class string) int {
 	m := -1
 	for _, o := range n.Objects {
@@ -350,7 +360,7 @@ func (v *vocSets) actions() error {
 	return v.finish()
 }
 
-// person is the box of an image's object of that number, from 1.
+// person returns the box of the image's object with that number, counted from 1.
 func (v *vocSets) person(image, number string) (Box, error) {
 	note, err := v.note(image)
 	if err != nil {
@@ -371,7 +381,7 @@ func (v *vocSets) person(image, number string) (Box, error) {
 	return Box{X0: o.x0, Y0: o.y0, X1: o.x1, Y1: o.y1}, nil
 }
 
-// finish gives the samples their first class.
+// finish sets the samples' labels to the first class that they show.
 func (v *vocSets) finish() error {
 	o := v.out
 	if len(o.Classes) == 0 || o.Len() == 0 {

@@ -71,7 +71,7 @@ func check(t *testing.T, m *MultiLabel, want ...string) {
 
 // Labels of the annotations: an object that isn't marked difficult makes a class present.
 func TestOpenVOCOfAnnotations(t *testing.T) {
-	m, err := OpenVOC(vocTree(t, vocFiles()))
+	m, err := OpenVOC(t.Context(), vocTree(t, vocFiles()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestOpenVOCOfLists(t *testing.T) {
 		f["ImageSets/Main/"+class+"_val.txt"] = fmt.Sprintf("000003 %s\n", m[2])
 		f["ImageSets/Main/"+class+"_test.txt"] = fmt.Sprintf("000004 %s\n000005 %s\n", m[3], m[4])
 	}
-	m, err := OpenVOC(vocTree(t, f))
+	m, err := OpenVOC(t.Context(), vocTree(t, f))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,11 +103,11 @@ func TestOpenVOCOfLists(t *testing.T) {
 		"JPEGImages/000001.jpg train [1][0]1[]", "JPEGImages/000002.jpg train [1][]1[]",
 		"JPEGImages/000003.jpg val [0][]0[]", "JPEGImages/000004.jpg test [][]0[]", "JPEGImages/000005.jpg test [0][1]0[]")
 	f["ImageSets/Main/dog_val.txt"] = "000003 2\n"
-	if _, err := OpenVOC(vocTree(t, f)); err == nil || !strings.Contains(err.Error(), `dog_val: label "2", want -1, 0 or 1`) {
+	if _, err := OpenVOC(t.Context(), vocTree(t, f)); err == nil || !strings.Contains(err.Error(), `dog_val: label "2", want -1, 0 or 1`) {
 		t.Errorf("a label of 2: %v", err)
 	}
 	f["ImageSets/Main/dog_val.txt"] = "000003\n"
-	if _, err := OpenVOC(vocTree(t, f)); err == nil || !strings.Contains(err.Error(), `dog_val.txt:1: "000003", want 2 columns`) {
+	if _, err := OpenVOC(t.Context(), vocTree(t, f)); err == nil || !strings.Contains(err.Error(), `dog_val.txt:1: "000003", want 2 columns`) {
 		t.Errorf("no label: %v", err)
 	}
 }
@@ -121,7 +121,7 @@ func TestOpenVOCActions(t *testing.T) {
 	f["ImageSets/Action/jumping_val.txt"] = "000003 1 1\n"
 	f["ImageSets/Action/riding_val.txt"] = "000003 1 -1\n"
 	f["ImageSets/Action/jumping_trainval.txt"] = "000001 1 1\n000001 3 -1\n000003 1 1\n"
-	m, err := OpenVOCActions(vocTree(t, f))
+	m, err := OpenVOCActions(t.Context(), vocTree(t, f))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,16 +132,16 @@ func TestOpenVOCActions(t *testing.T) {
 		"JPEGImages/000001.jpg train [0][1]0[{1 2 11 20 0 false}]", "JPEGImages/000001.jpg train [1][]1[{3 2 13 20 0 false}]",
 		"JPEGImages/000003.jpg val [0][]0[{1 2 11 20 0 false}]")
 	f["ImageSets/Action/jumping_val.txt"] = "000003 2 1\n"
-	if _, err := OpenVOCActions(vocTree(t, f)); err == nil || !strings.Contains(err.Error(), "000003.xml: no object 2 with a box among 1") {
+	if _, err := OpenVOCActions(t.Context(), vocTree(t, f)); err == nil || !strings.Contains(err.Error(), "000003.xml: no object 2 with a box among 1") {
 		t.Errorf("an object that isn't there: %v", err)
 	}
 }
 
 func TestVOCWithoutLists(t *testing.T) {
-	if _, err := OpenVOC(t.TempDir()); err == nil || !strings.Contains(err.Error(), "no folder ImageSets/Main") {
+	if _, err := OpenVOC(t.Context(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "no folder ImageSets/Main") {
 		t.Error(err)
 	}
-	if _, err := OpenVOC(vocTree(t, map[string]string{"ImageSets/Main/train.txt": "1\n"})); err == nil || !strings.Contains(err.Error(), "no images in JPEGImages") {
+	if _, err := OpenVOC(t.Context(), vocTree(t, map[string]string{"ImageSets/Main/train.txt": "1\n"})); err == nil || !strings.Contains(err.Error(), "no images in JPEGImages") {
 		t.Error(err)
 	}
 }
@@ -150,7 +150,7 @@ func TestVOCWithoutLists(t *testing.T) {
 func TestOpenFiles(t *testing.T) {
 	dir := vocTree(t, map[string]string{"b/2.PNG": "two", "b/c/1.jpg": "one", "a.txt": "", ".hidden/3.jpg": "", "a.jpeg": "a"})
 	root := filepath.Join(dir, "VOC2007")
-	d, err := OpenFiles(filepath.Join(root, "b", "2.PNG"), root)
+	d, err := OpenFiles(t.Context(), filepath.Join(root, "b", "2.PNG"), root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func TestOpenFiles(t *testing.T) {
 		t.Error(err)
 	}
 	for _, bad := range []string{filepath.Join(dir, "nowhere"), t.TempDir()} {
-		if _, err := OpenFiles(bad); err == nil || !strings.Contains(err.Error(), bad) {
+		if _, err := OpenFiles(t.Context(), bad); err == nil || !strings.Contains(err.Error(), bad) {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
@@ -187,11 +187,11 @@ func TestJoin(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	train, val, err := Open(dir)
+	train, val, err := Open(t.Context(), dir, OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, _, err := Open(filepath.Join(dir, "train"))
+	other, _, err := Open(t.Context(), filepath.Join(dir, "train"), OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

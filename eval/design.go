@@ -6,6 +6,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 )
@@ -27,23 +28,23 @@ func designOf(m *vgg.Model) design {
 	return d
 }
 
-// design describes the network: from its Contents where they are set, else by opening it.
+// design describes the network: from its Description where it is set, else by opening it.
 func (n Net) design() (design, error) {
-	if n.Contents == nil {
+	if n.Description == nil {
 		m, err := n.Open()
 		if err != nil {
 			return design{}, err
 		}
 		return designOf(m), nil
 	}
-	chain, err := vgg.Plan(n.Contents.Options)
+	chain, err := network.Plan(n.Description.Options)
 	if err != nil {
 		return design{}, err
 	}
 	if err := chain.StoreFC(n.storage()); err != nil {
 		return design{}, err
 	}
-	return design{n.Contents.Options.Input, n.Contents.Classes, n.Contents.Preprocess, chain}, nil
+	return design{n.Description.Options.Input, n.Description.Classes, n.Description.Preprocess, chain}, nil
 }
 
 // storage returns the format of the fully connected weights in memory.

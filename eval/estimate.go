@@ -28,7 +28,7 @@ type Estimate struct {
 // Work estimates the cost of evaluating the set: the multiplications from the sizes of
 // some of its images, and the time from a short measurement of every network on inputs of
 // those sizes and of the reading of some images. Images that o.Out holds already don't
-// count. Without measure the time is 0, and networks with Contents are not opened. The
+// count. Without measure the time is 0, and networks with a Description are not opened. The
 // networks are measured from the last to the first, so that an Open which keeps the
 // latest network in memory has the first at hand for [RunNets].
 func Work(ctx context.Context, nets []Net, data *dataset.Dataset, o Options, measure bool) (Estimate, error) {

@@ -64,9 +64,9 @@ type Net struct {
 	Weights   string     // name in results
 	SHA256    string     // of the file of weights; empty where there is none
 	FCWeights nn.Storage // format of the fully connected weights in memory; empty: [nn.F32]
-	// Contents, where set, is what [vgg.Identify] says of the file of weights. All checks
+	// Description, where set, is what [vgg.Identify] says of the file of weights. All checks
 	// go by it. Without it the network is opened for them too.
-	Contents *vgg.Contents
+	Description *vgg.Description
 	// Open returns the network. It is called when the network's turn comes, so that one
 	// network at a time is in memory.
 	Open func() (*vgg.Model, error)

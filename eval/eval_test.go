@@ -13,6 +13,8 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/internal/vggtest/tiny"
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/preprocess"
 )
@@ -43,12 +45,12 @@ func softmax3(r, g, b float64) [3]float64 {
 // Four pictures whose scores are known: a red one, a blue one, one said to be blue
 // that is red, and one that can't be read.
 func TestRunByHand(t *testing.T) {
-	m := colourModel(t)
-	d := set(t, []string{"blue", "red"},
-		file{"red", paint(t, 32, 32, plain(color.RGBA{255, 51, 0, 255}))},
-		file{"blue", paint(t, 50, 32, plain(color.RGBA{0, 51, 255, 255}))},
-		file{"blue", paint(t, 32, 40, plain(color.RGBA{255, 51, 0, 255}))},
-		file{"blue", []byte("<html>")},
+	m := tiny.Colours(1)
+	d := tiny.Set(t, []string{"blue", "red"},
+		tiny.Image("red", vggtest.PNG(32, 32, vggtest.Plain(color.RGBA{255, 51, 0, 255}))),
+		tiny.Image("blue", vggtest.PNG(50, 32, vggtest.Plain(color.RGBA{0, 51, 255, 255}))),
+		tiny.Image("blue", vggtest.PNG(32, 40, vggtest.Plain(color.RGBA{255, 51, 0, 255}))),
+		tiny.Image("blue", []byte("<html>")),
 	)
 	reddish, bluish := softmax3(1, 0.2, 0), softmax3(0, 0.2, 1)
 	for _, protocol := range []eval.Protocol{eval.Centre, eval.Dense} {
@@ -81,11 +83,11 @@ func TestRunByHand(t *testing.T) {
 // The central crop of a picture in three colours sees the middle only; the dense
 // protocol averages the class score map over all of it.
 func TestProtocolsByHand(t *testing.T) {
-	m := colourModel(t)
+	m := tiny.Colours(1)
 	green := color.RGBA{0, 255, 0, 255}
-	d := set(t, []string{"red"}, file{"red", paint(t, 96, 32, func(x, _ int) color.RGBA {
-		return []color.RGBA{red, green, green}[x/32]
-	})})
+	d := tiny.Set(t, []string{"red"}, tiny.Image("red", vggtest.PNG(96, 32, func(x, _ int) color.RGBA {
+		return []color.RGBA{vggtest.Red, green, green}[x/32]
+	})))
 	if got, want := run(t, m, d, eval.Options{}).Loss, -math.Log(softmax3(0, 1, 0)[0]); !near(got, want) {
 		t.Errorf("centre: loss %v, want %v", got, want)
 	}
@@ -96,10 +98,10 @@ func TestProtocolsByHand(t *testing.T) {
 
 // Posteriors, not scores, are averaged over mirror images and scales.
 func TestFlipAndScalesByHand(t *testing.T) {
-	m := colourModel(t)
+	m := tiny.Colours(1)
 	// 65×32: the map's two columns cover pixels 0 to 63 of 65, so that the last column,
 	// blue, is seen in the mirror image only.
-	d := set(t, []string{"blue"}, file{"blue", paint(t, 65, 32, halves(64, red, blue))})
+	d := tiny.Set(t, []string{"blue"}, tiny.Image("blue", vggtest.PNG(65, 32, vggtest.Halves(64, vggtest.Red, vggtest.Blue))))
 	without, with := softmax3(1, 0, 0)[2], softmax3(1, 0, 0.5)[2]
 	if got := run(t, m, d, eval.Options{Protocol: eval.Dense}).Loss; !near(got, -math.Log(without)) {
 		t.Errorf("loss %v, want %v", got, -math.Log(without))
@@ -109,8 +111,8 @@ func TestFlipAndScalesByHand(t *testing.T) {
 		t.Errorf("with flip: loss %v, want %v", r.Loss, want)
 	}
 
-	noisy := randomModel(t)
-	one := set(t, []string{"b"}, file{"b", paint(t, 80, 70, noise(1))})
+	noisy := tiny.Random(32, 7)
+	one := tiny.Set(t, []string{"b"}, tiny.Image("b", vggtest.PNG(80, 70, vggtest.Noise(1))))
 	p := func(scales ...int) float64 {
 		return math.Exp(-run(t, noisy, one, eval.Options{Scales: scales}).Loss)
 	}
@@ -121,12 +123,12 @@ func TestFlipAndScalesByHand(t *testing.T) {
 
 // On images of exactly the crop's size dense evaluation is the central crop's.
 func TestDenseOfOneCropIsTheCentralCrop(t *testing.T) {
-	m := randomModel(t)
-	var files []file
+	m := tiny.Random(32, 7)
+	var files []tiny.File
 	for i := range 9 {
-		files = append(files, file{m.Classes[i%5], paint(t, 32, 32, noise(uint64(i)))})
+		files = append(files, tiny.Image(m.Classes[i%5], vggtest.PNG(32, 32, vggtest.Noise(uint64(i)))))
 	}
-	d := set(t, m.Classes, files...)
+	d := tiny.Set(t, m.Classes, files...)
 	o := eval.Options{Scales: []int{32}, Mistakes: 9}
 	centre := run(t, m, d, o)
 	o.Protocol = eval.Dense
@@ -139,7 +141,7 @@ func TestDenseOfOneCropIsTheCentralCrop(t *testing.T) {
 
 // Whatever the batch and the number of workers, every image counts once.
 func TestEveryImageCountsOnce(t *testing.T) {
-	m := randomModel(t)
+	m := tiny.Random(32, 7)
 	d, bad := randomSet(t)
 	for _, protocol := range []eval.Protocol{eval.Centre, eval.Dense} {
 		var first *eval.Result
@@ -190,7 +192,7 @@ func TestEveryImageCountsOnce(t *testing.T) {
 // Central crops are those that the model classifies by, and that the loader of the
 // training's validation makes.
 func TestCentreAgreesWithModelAndLoader(t *testing.T) {
-	m := randomModel(t)
+	m := tiny.Random(32, 7)
 	d, bad := randomSet(t)
 	r := run(t, m, d, eval.Options{})
 	index := map[string]int{}
@@ -244,8 +246,8 @@ func TestCentreAgreesWithModelAndLoader(t *testing.T) {
 // An image of very long shape has a central crop, but its class score map would take
 // all memory.
 func TestLongImages(t *testing.T) {
-	m := colourModel(t)
-	d := set(t, []string{"red"}, file{"red", paint(t, 1, 20000, plain(red))}, file{"red", paint(t, 1, 1, plain(red))})
+	m := tiny.Colours(1)
+	d := tiny.Set(t, []string{"red"}, tiny.Image("red", vggtest.PNG(1, 20000, vggtest.Plain(vggtest.Red))), tiny.Image("red", vggtest.PNG(1, 1, vggtest.Plain(vggtest.Red))))
 	if r := run(t, m, d, eval.Options{Scales: []int{256}}); r.Images != 2 || r.Top1Error != 0 {
 		t.Errorf("centre: %+v", r)
 	}
@@ -256,12 +258,12 @@ func TestLongImages(t *testing.T) {
 }
 
 func TestErrors(t *testing.T) {
-	m := colourModel(t)
-	picture := paint(t, 40, 40, plain(red))
-	good := set(t, []string{"red"}, file{"red", picture})
+	m := tiny.Colours(1)
+	picture := vggtest.PNG(40, 40, vggtest.Plain(vggtest.Red))
+	good := tiny.Set(t, []string{"red"}, tiny.Image("red", picture))
 	twins := *m
 	twins.Classes = []string{"red", "crane", "crane"}
-	broken := colourModel(t)
+	broken := tiny.Colours(1)
 	last := broken.Net.Params()[len(broken.Net.Params())-1]
 	if err := last.Set([]float32{0, float32(math.NaN()), 0}); err != nil {
 		t.Fatal(err)
@@ -272,10 +274,10 @@ func TestErrors(t *testing.T) {
 		o     eval.Options
 		want  []string
 	}{
-		"class that the model lacks": {m, set(t, []string{"red", "ketch"}, file{"red", picture}, file{"ketch", picture}), eval.Options{}, []string{"ketch", "red, green, blue"}},
-		"class of two indices":       {&twins, set(t, []string{"crane"}, file{"crane", picture}), eval.Options{}, []string{"crane", "several"}},
-		"no images":                  {m, set(t, []string{"red"}), eval.Options{}, []string{"no images"}},
-		"nothing readable":           {m, set(t, []string{"red"}, file{"red", nil}, file{"red", nil}), eval.Options{}, []string{"none of 2", "red/0.png"}},
+		"class that the model lacks": {m, tiny.Set(t, []string{"red", "ketch"}, tiny.Image("red", picture), tiny.Image("ketch", picture)), eval.Options{}, []string{"ketch", "red, green, blue"}},
+		"class of two indices":       {&twins, tiny.Set(t, []string{"crane"}, tiny.Image("crane", picture)), eval.Options{}, []string{"crane", "several"}},
+		"no images":                  {m, tiny.Set(t, []string{"red"}), eval.Options{}, []string{"no images"}},
+		"nothing readable":           {m, tiny.Set(t, []string{"red"}, tiny.Image("red", nil), tiny.Image("red", nil)), eval.Options{}, []string{"none of 2", "red/0.png"}},
 		"scale under the input":      {m, good, eval.Options{Scales: []int{64, 31}}, []string{"31", "32"}},
 		"negative batch":             {m, good, eval.Options{Resources: eval.Resources{Batch: -1}}, []string{"batch", "-1"}},
 		"unknown protocol":           {m, good, eval.Options{Protocol: 7}, []string{"Protocol(7)", "centre, dense, multi-crop"}},
@@ -296,7 +298,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
-	m := randomModel(t)
+	m := tiny.Random(32, 7)
 	d, _ := randomSet(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -313,8 +315,8 @@ func TestCancel(t *testing.T) {
 }
 
 func TestResultJSON(t *testing.T) {
-	m := colourModel(t)
-	d := set(t, []string{"blue", "red"}, file{"red", paint(t, 32, 32, plain(red))}, file{"blue", []byte("text")})
+	m := tiny.Colours(1)
+	d := tiny.Set(t, []string{"blue", "red"}, tiny.Image("red", vggtest.PNG(32, 32, vggtest.Plain(vggtest.Red))), tiny.Image("blue", []byte("text")))
 	text, err := json.Marshal(run(t, m, d, eval.Options{Protocol: eval.Dense}))
 	if err != nil {
 		t.Fatal(err)

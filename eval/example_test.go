@@ -8,6 +8,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
 
@@ -17,9 +18,9 @@ func ExampleRun() {
 		log.Fatal(err)
 	}
 	// Weights come from vgg.Open; this network has learnt nothing.
-	o := vgg.DefaultOptions("A")
+	o := network.DefaultOptions("A")
 	o.Classes, o.Width, o.FC, o.Input = len(val.Classes), 0.05, 16, 32
-	net, err := vgg.New(o)
+	net, err := network.New(o)
 	if err != nil {
 		log.Fatal(err)
 	}

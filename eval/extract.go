@@ -13,7 +13,7 @@ import (
 // reduces the activations of the network's last layer over space, to their mean or their
 // maximum (appendix B).
 type Extraction struct {
-	// Model's network ends with the layer wanted; see [vgg.Network.Until].
+	// Model's network ends with the layer wanted; see [network.Network.Until].
 	Model *vgg.Model
 	Data  *dataset.Dataset
 	// Scales lists the smallest sides Q, in pixels, that an image is rescaled to.

@@ -14,14 +14,17 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/internal/vggtest/tiny"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
 
 // twoNets is two random networks shown images in different ways.
 func twoNets(t testing.TB) []eval.Net {
 	t.Helper()
-	m, other := randomModel(t), randomModel(t)
-	if err := other.Net.Init(vgg.He, 11); err != nil {
+	m, other := tiny.Random(32, 7), tiny.Random(32, 7)
+	if err := other.Net.Init(network.He, 11); err != nil {
 		t.Fatal(err)
 	}
 	return []eval.Net{
@@ -218,7 +221,7 @@ func TestOneRunWritesAFile(t *testing.T) {
 // A file of another run is refused, and what differs is named.
 func TestOtherRunsAreRefused(t *testing.T) {
 	d, _ := randomSet(t)
-	small := set(t, []string{"a", "c"}, file{"a", paint(t, 40, 40, noise(1))}, file{"c", paint(t, 40, 40, noise(2))})
+	small := tiny.Set(t, []string{"a", "c"}, tiny.Image("a", vggtest.PNG(40, 40, vggtest.Noise(1))), tiny.Image("c", vggtest.PNG(40, 40, vggtest.Noise(2))))
 	name := filepath.Join(t.TempDir(), "r.jsonl")
 	if _, err := eval.RunNets(t.Context(), twoNets(t), d, eval.Options{Out: name}); err != nil {
 		t.Fatal(err)
@@ -282,7 +285,7 @@ func TestFileKeepsBits(t *testing.T) {
 		if a.Err != nil {
 			continue
 		}
-		one := set(t, m.Classes, file{"a", read(t, d, i)})
+		one := tiny.Set(t, m.Classes, tiny.Image("a", read(t, d, i)))
 		single := filepath.Join(t.TempDir(), "one.jsonl")
 		if _, err := eval.RunNets(t.Context(), twoNets(t)[:1], one, eval.Options{Out: single}); err != nil {
 			t.Fatal(err)

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
 )
 
 const (
@@ -78,7 +78,7 @@ func tooLittle(memory, least, network, beside int64) error {
 
 // DefaultMemory returns the bound, in bytes, of the memory for evaluating a network if no
 // other is given. Crops alone have a smaller one.
-func DefaultMemory(net *vgg.Network) int64 {
+func DefaultMemory(net *network.Network) int64 {
 	return design{input: net.Options().Input, chain: net.Chain()}.fixedBytes(true) + imageBytes
 }
 

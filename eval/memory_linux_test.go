@@ -16,6 +16,8 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
 
@@ -28,9 +30,7 @@ func TestProcessStaysWithinMemory(t *testing.T) {
 		evaluateWithin(t, dir)
 		return
 	}
-	if testing.Short() {
-		t.Skip("takes hundreds of megabytes")
-	}
+	vggtest.SkipShort(t, "takes hundreds of megabytes")
 	dir := t.TempDir()
 	wideModel(t, filepath.Join(dir, "w.safetensors"))
 	rng := rand.New(rand.NewPCG(5, 5))
@@ -70,11 +70,11 @@ func TestProcessStaysWithinMemory(t *testing.T) {
 // evaluateWithin evaluates the weights and images of a folder within a bound of memory,
 // and prints what came of it with the process's peak.
 func evaluateWithin(t *testing.T, dir string) {
-	m, err := vgg.Open(filepath.Join(dir, "w.safetensors"))
+	m, err := vgg.Open(t.Context(), filepath.Join(dir, "w.safetensors"), vgg.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, _, err := dataset.Open(filepath.Join(dir, "data"))
+	d, _, err := dataset.Open(t.Context(), filepath.Join(dir, "data"), dataset.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,20 +95,20 @@ func evaluateWithin(t *testing.T, dir string) {
 // 190 MiB.
 func wideModel(t *testing.T, path string) {
 	t.Helper()
-	o := vgg.DefaultOptions("A")
+	o := network.DefaultOptions("A")
 	o.Classes, o.Width, o.FC = 2, 1./8, 8000
-	net, err := vgg.New(o)
+	net, err := network.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := net.Init(vgg.He, 1); err != nil {
+	if err := net.Init(network.He, 1); err != nil {
 		t.Fatal(err)
 	}
 	spec, err := preprocess.Preset("vgg")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (&vgg.Model{Net: net, Classes: []string{"a", "b"}, Preprocess: spec}).Save(path); err != nil {
+	if err := (&vgg.Model{Net: net, Classes: []string{"a", "b"}, Preprocess: spec}).Save(t.Context(), path); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -4,63 +4,19 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"hash/fnv"
 	"math"
 	"os"
-	"path/filepath"
+	"slices"
 	"testing"
+	"testing/fstest"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/internal/vggtest/tiny"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
-
-// oracleModel is D at an eighth of its width, with the weights that tools/oracle/eval.py
-// computes: weight i of a tensor is a hash of its name and i.
-func oracleModel(t *testing.T) *vgg.Model {
-	t.Helper()
-	o := vgg.DefaultOptions("D")
-	o.Classes, o.Width, o.FC = 10, 1./8, 64
-	net, err := vgg.New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range net.Params() {
-		v := make([]float32, p.Len())
-		bound := 0.1 // of a bias
-		if len(p.Shape) > 1 {
-			bound = math.Sqrt(6 / float64(p.Len()/p.Shape[0]))
-		}
-		switch p.Name {
-		case "conv1_1.weight":
-			bound /= 64
-		case "fc8.weight":
-			bound *= 1.5
-		}
-		h := fnv.New64a()
-		h.Write([]byte(p.Name))
-		seed := h.Sum64()
-		for i := range v {
-			z := seed + uint64(i+1)*0x9e3779b97f4a7c15
-			z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-			z = (z ^ z>>27) * 0x94d049bb133111eb
-			z ^= z >> 31
-			v[i] = float32((float64(z>>40)/(1<<23) - 1) * bound)
-		}
-		if err := p.Set(v); err != nil {
-			t.Fatal(err)
-		}
-	}
-	spec, err := preprocess.Preset("vgg")
-	if err != nil {
-		t.Fatal(err)
-	}
-	classes := make([]string, o.Classes)
-	for i := range classes {
-		classes[i] = fmt.Sprint(i)
-	}
-	return &vgg.Model{Net: net, Classes: classes, Preprocess: spec}
-}
 
 type oracle struct {
 	Grids  map[string][][2]int
@@ -78,8 +34,8 @@ type oracle struct {
 	}
 }
 
-// On photographs, dense passes, grids of crops, ten crops, mirror images and their means
-// are PyTorch's within 1e-4, at every scale.
+// TestOracle compares posteriors of photographs with PyTorch's, within 1e-4: dense passes,
+// grids of crops, ten crops, mirror images and their means, at every scale.
 func TestOracle(t *testing.T) {
 	var o oracle
 	text, err := os.ReadFile("testdata/oracle.json")
@@ -106,7 +62,7 @@ func TestOracle(t *testing.T) {
 		t.Fatalf("%d grids and %d images, want at least 8 and 20", checked, len(o.Images))
 	}
 	data := photographs(t, o)
-	m := oracleModel(t)
+	m := tiny.Hashed()
 	images := len(o.Images)
 	if testing.Short() {
 		images = 2
@@ -139,8 +95,8 @@ func TestOracle(t *testing.T) {
 	}
 }
 
-// compareWithOracle takes the first images of the set through the network, showing them
-// in every way that the oracle has, and by a grid of crops where crops says so.
+// compareWithOracle compares the posteriors of the first images with the oracle's, in each
+// of its views. It leaves out the grid of crops where crops is false.
 func compareWithOracle(t *testing.T, m *vgg.Model, data *dataset.Dataset, o oracle, images int, crops func(image, scale int) bool) {
 	t.Helper()
 	var views []View
@@ -200,22 +156,32 @@ func compareWithOracle(t *testing.T, m *vgg.Model, data *dataset.Dataset, o orac
 	}
 	t.Logf("largest difference of a posterior: %.2g", worst)
 	if !varied {
-		t.Error("the posteriors are all alike: the test tells nothing")
+		t.Error("the posteriors are all alike: the comparison is empty")
 	}
 }
 
-// photographs is the oracle's images as a set of one class.
+// photographs are the oracle's images, of the embedded sample, as a set of one class.
 func photographs(t *testing.T, o oracle) *dataset.Dataset {
 	t.Helper()
-	dir := filepath.Join("..", "..", "shared", "data", "imagenet-sample")
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no photographs: %v", err)
+	_, val, err := dataset.OpenSample()
+	if err != nil {
+		t.Fatal(err)
 	}
+	files := fstest.MapFS{}
 	var samples []dataset.Sample
 	for _, im := range o.Images {
+		i := slices.IndexFunc(val.Samples, func(s dataset.Sample) bool { return s.Name == im.File })
+		if i < 0 {
+			t.Fatalf("the sample has no %s", im.File)
+		}
+		data, err := val.Read(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[im.File] = &fstest.MapFile{Data: data}
 		samples = append(samples, dataset.Sample{Name: im.File})
 	}
-	data, err := dataset.New("photographs", os.DirFS(dir), []string{"0"}, samples)
+	data, err := dataset.New("photographs", files, []string{"0"}, samples)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,20 +189,20 @@ func photographs(t *testing.T, o oracle) *dataset.Dataset {
 }
 
 var (
-	fullWeights = flag.String("weights", "", "file of weights for TestFullSize; random ones of D are written where there is none")
+	fullWeights = flag.String("weights", "", "file of weights for TestFullSize; a file that is missing is written, with random weights of D")
 	fullOracle  = flag.String("oracle", "", "what tools/oracle/eval.py --weights made of them")
 )
 
-// At full size, on request: the weights are half a gigabyte.
+// TestFullSize is TestOracle at full size. It runs on request: the weights are half a gigabyte.
 func TestFullSize(t *testing.T) {
 	if *fullWeights == "" {
-		t.Skip("no -weights and -oracle given")
+		vggtest.Skip(t, "-weights and -oracle, half a gigabyte")
 	}
 	if _, err := os.Stat(*fullWeights); err != nil {
 		writeFullSize(t, *fullWeights)
 	}
 	if *fullOracle == "" {
-		t.Skip("no -oracle given")
+		vggtest.Skip(t, "-oracle, which tools/oracle/eval.py makes of the weights")
 	}
 	text, err := os.ReadFile(*fullOracle)
 	if err != nil {
@@ -246,7 +212,7 @@ func TestFullSize(t *testing.T) {
 	if err := json.Unmarshal(text, &o); err != nil {
 		t.Fatal(err)
 	}
-	m, err := vgg.Open(*fullWeights)
+	m, err := vgg.Open(t.Context(), *fullWeights, vgg.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,11 +222,11 @@ func TestFullSize(t *testing.T) {
 // writeFullSize writes the paper's D with random weights.
 func writeFullSize(t *testing.T, path string) {
 	t.Helper()
-	net, err := vgg.New(vgg.DefaultOptions("D"))
+	net, err := network.New(network.DefaultOptions("D"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := net.Init(vgg.He, 1); err != nil {
+	if err := net.Init(network.He, 1); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range net.Params() {
@@ -281,7 +247,7 @@ func writeFullSize(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (&vgg.Model{Net: net, Classes: vgg.ImageNetClasses(), Preprocess: spec}).Save(path); err != nil {
+	if err := (&vgg.Model{Net: net, Classes: vgg.ImageNetClasses(), Preprocess: spec}).Save(t.Context(), path); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,10 +1,6 @@
 package eval
 
 import (
-	"bytes"
-	"image"
-	"image/color"
-	"image/png"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -13,6 +9,8 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -20,13 +18,13 @@ import (
 // narrowModel has random weights and classes a to c.
 func narrowModel(t testing.TB, config string) *vgg.Model {
 	t.Helper()
-	o := vgg.DefaultOptions(config)
+	o := network.DefaultOptions(config)
 	o.Classes, o.Width, o.FC, o.Input = 3, 1./16, 16, 32
-	net, err := vgg.New(o)
+	net, err := network.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := net.Init(vgg.Glorot, 3); err != nil {
+	if err := net.Init(network.Glorot, 3); err != nil {
 		t.Fatal(err)
 	}
 	spec, err := preprocess.Preset("torchvision")
@@ -43,20 +41,8 @@ func noisy(t testing.TB, sizes [][2]int) *dataset.Dataset {
 	fsys := fstest.MapFS{}
 	var samples []dataset.Sample
 	for i, s := range sizes {
-		rng := rand.New(rand.NewPCG(uint64(i), 7))
-		im := image.NewRGBA(image.Rect(0, 0, s[0], s[1]))
-		for y := range s[1] {
-			for x := range s[0] {
-				v := rng.Uint32()
-				im.SetRGBA(x, y, color.RGBA{uint8(v), uint8(v >> 8), uint8(v >> 16), 255})
-			}
-		}
-		var b bytes.Buffer
-		if err := png.Encode(&b, im); err != nil {
-			t.Fatal(err)
-		}
 		name := string(rune('a'+i/26)) + string(rune('a'+i%26)) + ".png"
-		fsys[name] = &fstest.MapFile{Data: b.Bytes()}
+		fsys[name] = &fstest.MapFile{Data: vggtest.PNG(s[0], s[1], vggtest.Noise(uint64(i)))}
 		samples = append(samples, dataset.Sample{Name: name, Label: i % 3})
 	}
 	d, err := dataset.New("noise", fsys, []string{"a", "b", "c"}, samples)

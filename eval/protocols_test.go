@@ -7,28 +7,31 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/internal/vggtest/tiny"
+	"github.com/verydeep/vgg/network"
 )
 
 // posterior is what an evaluation gives a picture for its own class, by its loss.
 func posterior(t *testing.T, m *vgg.Model, picture []byte, class string, s eval.Setting) float64 {
 	t.Helper()
-	r := run(t, m, set(t, []string{class}, file{class, picture}), eval.Options{Protocol: s.Protocol, Scales: s.Scales, Flip: s.Flip})
+	r := run(t, m, tiny.Set(t, []string{class}, tiny.Image(class, picture)), eval.Options{Protocol: s.Protocol, Scales: s.Scales, Flip: s.Flip})
 	return math.Exp(-r.Loss)
 }
 
 // A picture in vertical stripes, so that what each crop of the grid sees can be read off.
 func TestMultiCropByHand(t *testing.T) {
-	m := colourModel(t)
+	m := tiny.Colours(1)
 	// 64×32: crops at x = 0, 8, 16, 24, 32. Pixels 0 to 7 are red, the rest green but
 	// for 56 to 63, which are blue. The crop at 0 sees red and green, those at 8, 16 and
 	// 24 green alone, the one at 32 green and blue; of the mirror image the same in
 	// blue and red.
-	picture := paint(t, 64, 32, func(x, _ int) color.RGBA {
+	picture := vggtest.PNG(64, 32, func(x, _ int) color.RGBA {
 		switch {
 		case x < 8:
-			return red
+			return vggtest.Red
 		case x >= 56:
-			return blue
+			return vggtest.Blue
 		}
 		return color.RGBA{0, 255, 0, 255}
 	})
@@ -55,14 +58,14 @@ func TestMultiCropByHand(t *testing.T) {
 // The order of averaging: the map over space before the soft-max, then mirror images,
 // scales, protocols, networks.
 func TestOrderOfAveraging(t *testing.T) {
-	m := randomModel(t)
-	other := randomModel(t)
-	if err := other.Net.Init(vgg.Glorot, 9); err != nil {
+	m := tiny.Random(32, 7)
+	other := tiny.Random(32, 7)
+	if err := other.Net.Init(network.Glorot, 9); err != nil {
 		t.Fatal(err)
 	}
 	// The other one's classes in another order.
 	other.Classes = []string{"e", "d", "c", "b", "a"}
-	picture := paint(t, 90, 70, noise(3))
+	picture := vggtest.PNG(90, 70, vggtest.Noise(3))
 	one := func(m *vgg.Model, p eval.Protocol, q int, flip bool) float64 {
 		return posterior(t, m, picture, "b", eval.Setting{Protocol: p, Scales: []int{q}, Flip: flip})
 	}
@@ -85,7 +88,7 @@ func TestOrderOfAveraging(t *testing.T) {
 		{Weights: "first", Open: func() (*vgg.Model, error) { return m, nil }, Setting: eval.Setting{Protocol: eval.MultiCropDense, Scales: scales, Flip: true}},
 		{Weights: "second", Open: func() (*vgg.Model, error) { return other, nil }},
 	}
-	r, err := eval.RunNets(t.Context(), nets, set(t, []string{"b"}, file{"b", picture}), eval.Options{})
+	r, err := eval.RunNets(t.Context(), nets, tiny.Set(t, []string{"b"}, tiny.Image("b", picture)), eval.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,16 +102,16 @@ func TestOrderOfAveraging(t *testing.T) {
 
 // What the mirror image of a picture gets is what the picture gets, if both are shown.
 func TestFlippingTwice(t *testing.T) {
-	m := randomModel(t)
-	at := noise(5)
+	m := tiny.Random(32, 7)
+	at := vggtest.Noise(5)
 	var pixels [80][60]color.RGBA
 	for x := range pixels {
 		for y := range pixels[x] {
 			pixels[x][y] = at(x, y)
 		}
 	}
-	picture := paint(t, 80, 60, func(x, y int) color.RGBA { return pixels[x][y] })
-	mirrored := paint(t, 80, 60, func(x, y int) color.RGBA { return pixels[79-x][y] })
+	picture := vggtest.PNG(80, 60, func(x, y int) color.RGBA { return pixels[x][y] })
+	mirrored := vggtest.PNG(80, 60, func(x, y int) color.RGBA { return pixels[79-x][y] })
 	// Q is the picture's own, so that rescaling rounds nothing.
 	for _, s := range []eval.Setting{
 		{Protocol: eval.Dense, Scales: []int{60}, Flip: true},
@@ -132,8 +135,8 @@ func TestFlippingTwice(t *testing.T) {
 // On an image of exactly the crop's size every protocol sees the crop and its mirror
 // image, and nothing else.
 func TestOneCropImages(t *testing.T) {
-	m := randomModel(t)
-	picture := paint(t, 32, 32, noise(8))
+	m := tiny.Random(32, 7)
+	picture := vggtest.PNG(32, 32, vggtest.Noise(8))
 	want := posterior(t, m, picture, "d", eval.Setting{Protocol: eval.Centre, Scales: []int{32}, Flip: true})
 	for _, p := range []eval.Protocol{eval.Dense, eval.MultiCrop, eval.MultiCropDense, eval.TenCrop} {
 		if got := posterior(t, m, picture, "d", eval.Setting{Protocol: p, Scales: []int{32}, Flip: true}); math.Abs(got-want) > 1e-6 {

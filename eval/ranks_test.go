@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/vggtest/tiny"
 )
 
 // Whatever the number of ranks, every image counts once, and the result is that of one
@@ -75,7 +76,7 @@ func TestRanksKeepBits(t *testing.T) {
 
 // What stops one rank stops them all.
 func TestRanksStopTogether(t *testing.T) {
-	m := randomModel(t)
+	m := tiny.Random(32, 7)
 	for _, p := range m.Net.Params() {
 		if p.Name == "fc8.bias" {
 			v := make([]float32, p.Len())

@@ -5,6 +5,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -116,7 +117,7 @@ func softmaxMap(scores []float32, classes int) []float32 {
 
 // strideOf returns the distance, in pixels, of neighbouring places of the class score map:
 // 2 to the number of poolings.
-func strideOf(net *vgg.Network) (int, error) {
+func strideOf(net *network.Network) (int, error) {
 	side := net.Options().Input
 	for stride := 1; stride <= 1<<14; stride *= 2 {
 		shape, err := net.OutputShape(1, side+stride, side)

@@ -13,6 +13,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/vggtest/tiny"
 )
 
 // viewFiles returns options whose files are in a folder, one for each view of a network.
@@ -152,7 +153,7 @@ func TestViewRunContinues(t *testing.T) {
 			o.Memory = 1 << 20
 			return eval.OpenViews(net, net.Views(), d, o)
 		},
-		"no images, want at": func() (*eval.ViewRun, error) { return eval.OpenViews(net, net.Views(), set(t, []string{"a"}), o) },
+		"no images, want at": func() (*eval.ViewRun, error) { return eval.OpenViews(net, net.Views(), tiny.Set(t, []string{"a"}), o) },
 	} {
 		if run, err := open(); err == nil || !strings.Contains(err.Error(), want) {
 			if err == nil {
@@ -174,7 +175,7 @@ func TestNetworksAreOpenedOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		nets[i].Contents = &vgg.Contents{Options: m.Net.Options(), Classes: m.Classes, Preprocess: m.Preprocess}
+		nets[i].Description = &vgg.Description{Options: m.Net.Options(), Classes: m.Classes, Preprocess: m.Preprocess}
 		nets[i].Open = func() (*vgg.Model, error) { opened[i]++; return m, nil }
 	}
 	o := eval.Options{Out: filepath.Join(t.TempDir(), "r.jsonl")}
@@ -209,7 +210,7 @@ func TestNetworksAreOpenedOnce(t *testing.T) {
 
 // Zero values list everything, negative ones nothing; the defaults are the command line's.
 func TestListLengths(t *testing.T) {
-	m := randomModel(t)
+	m := tiny.Random(32, 7)
 	d, _ := randomSet(t)
 	all, err := eval.Run(t.Context(), m, d, eval.Options{})
 	if err != nil {

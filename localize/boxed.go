@@ -9,9 +9,9 @@ import (
 	"github.com/verydeep/vgg/internal/prefetch"
 )
 
-// Boxed returns the images of d that have a box of their own class which is not marked
-// difficult, and the number of the others. The boxes of d must have been read. It is an error
-// if no image has one.
+// Boxed returns d, whose boxes have been read, without the images that have no box of their
+// own class, apart from boxes marked difficult. left is the number of images left out. It is
+// an error if no image remains.
 func Boxed(d *dataset.Dataset) (boxed *dataset.Dataset, left int, err error) {
 	boxed = d.Select(func(s dataset.Sample) bool { return len(truths(s)) > 0 })
 	if boxed.Len() == 0 {
@@ -20,14 +20,14 @@ func Boxed(d *dataset.Dataset) (boxed *dataset.Dataset, left int, err error) {
 	return boxed, d.Len() - boxed.Len(), nil
 }
 
-// meanImages is the most images that mean boxes are computed from, spread evenly.
+// meanImages is the most images over which mean boxes are computed, spread evenly.
 const meanImages = 50_000
 
-// MeanBoxes returns the description of a localisation network, with the mean box over d's
-// images and over those of each class. Every box counts once. A class without images gets the
-// mean of all. MeanBoxes reads the sizes of the images; of more than 50,000, those of 50,000
-// spread evenly. Unreadable images don't count; it is an error if all are unreadable. onImage,
-// if set, is told how many images are done.
+// MeanBoxes returns a localisation network's description with the mean box of all of d's
+// images and of each class's. Every box counts once. A class without images has the mean of
+// all. It reads the sizes of the images, of large sets those of 50,000 images spread evenly.
+// Unreadable images don't count; it is an error if none is readable. onImage, if it isn't nil,
+// hears of the images done.
 func MeanBoxes(ctx context.Context, d *dataset.Dataset, r vgg.Regression, workers int, onImage func(done, total int)) (vgg.Localisation, error) {
 	head := vgg.Localisation{Regression: r, ClassBoxes: make([][4]float64, len(d.Classes))}
 	step := (d.Len() + meanImages - 1) / meanImages

@@ -16,6 +16,7 @@ import (
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
 
@@ -228,7 +229,7 @@ func TestMultiCropAndDense(t *testing.T) {
 	if len(seen) != 25 || !seen[[2]int{0, 16}] || !seen[[2]int{8, 4}] {
 		t.Errorf("crops at %v", seen)
 	}
-	l.Classifiers[0].Net, err = vgg.New(vgg.Options{Config: row, Classes: 2, Width: 1, FC: 16, Input: 40})
+	l.Classifiers[0].Net, err = network.New(network.Options{Config: row, Classes: 2, Width: 1, FC: 16, Input: 40})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,23 +1,20 @@
 package localize
 
 import (
-	"bytes"
 	"fmt"
-	"image"
 	"image/color"
-	"image/png"
 	"math/rand/v2"
 	"testing"
 	"testing/fstest"
 
-	"go.uber.org/goleak"
-
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { vggtest.Main(m) }
 
 // squares is a dataset of pictures of a bright square on dark noise, red or blue by
 // class, with its box; sizes differ. Those in bad are text.
@@ -30,22 +27,15 @@ func squares(t testing.TB, name string, n int, bad ...int) *dataset.Dataset {
 		w, h := 40+rng.IntN(30), 40+rng.IntN(30)
 		side := 12 + rng.IntN(18)
 		x, y := rng.IntN(w-side), rng.IntN(h-side)
-		im := image.NewRGBA(image.Rect(0, 0, w, h))
-		for v := range h {
-			for u := range w {
-				rgb := [3]uint8{uint8(rng.UintN(90)), uint8(rng.UintN(90)), uint8(rng.UintN(90))}
-				if u >= x && u < x+side && v >= y && v < y+side {
-					rgb[2*(i%2)] += 150
-				}
-				im.Set(u, v, color.RGBA{rgb[0], rgb[1], rgb[2], 255})
+		picture := vggtest.PNG(w, h, func(u, v int) color.RGBA {
+			rgb := [3]uint8{uint8(rng.UintN(90)), uint8(rng.UintN(90)), uint8(rng.UintN(90))}
+			if u >= x && u < x+side && v >= y && v < y+side {
+				rgb[2*(i%2)] += 150
 			}
-		}
-		var buf bytes.Buffer
-		if err := png.Encode(&buf, im); err != nil {
-			t.Fatal(err)
-		}
+			return color.RGBA{rgb[0], rgb[1], rgb[2], 255}
+		})
 		file := fmt.Sprintf("%03d.png", i)
-		files[file] = &fstest.MapFile{Data: buf.Bytes()}
+		files[file] = &fstest.MapFile{Data: picture}
 		samples = append(samples, dataset.Sample{Name: file, Label: i % 2, Boxes: []dataset.Box{
 			{X0: float64(x), Y0: float64(y), X1: float64(x + side), Y1: float64(y + side), Class: i % 2},
 		}})
@@ -72,10 +62,10 @@ func tinyModel(t testing.TB, r vgg.Regression, seed uint64, config ...string) *v
 	}
 	config = append(config, "16 M 16 M 16 M FC16 FC")
 	var err error
-	if m.Net, err = vgg.New(vgg.Options{Config: config[0], Classes: outputs, Width: 1, FC: 16, Input: 32}); err != nil {
+	if m.Net, err = network.New(network.Options{Config: config[0], Classes: outputs, Width: 1, FC: 16, Input: 32}); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Net.Init(vgg.He, seed); err != nil {
+	if err := m.Net.Init(network.He, seed); err != nil {
 		t.Fatal(err)
 	}
 	if r != "" { // boxes about the middle of their windows rather than anywhere

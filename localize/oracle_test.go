@@ -9,6 +9,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/weights"
@@ -96,7 +97,7 @@ func testTraining(t *testing.T, r vgg.Regression, parts bool) {
 		}
 		return v
 	}
-	net, err := vgg.New(vgg.Options{Config: "12 M 16 M FC10 FC", Classes: r.Outputs(3), Width: 1, Input: side})
+	net, err := network.New(network.Options{Config: "12 M 16 M FC10 FC", Classes: r.Outputs(3), Width: 1, Input: side})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,20 +9,20 @@ import (
 	"github.com/verydeep/vgg/nn"
 )
 
-// Task is box regression as a task of [train.Run]. The target for an image is the box of its
-// class that shows the largest area in the crop, as the rule changes it; boxes of other classes
-// and boxes marked difficult don't count. The loss of an image is ½·Σ (output − target)² over
-// centre, width and height in units of the crop's side; that of a mini-batch is the mean over
-// its N images, as Caffe's Euclidean loss 1/(2N)·Σ‖·‖². With PCR only the four outputs of the
-// image's class take part.
+// Task is box regression as a [train.Task]. The target of an image is the box of its class
+// of which the crop shows most, after the rule is applied. Boxes of other classes and boxes
+// marked difficult are ignored. The loss is Euclidean, ½·Σ (output − target)², of centre,
+// width and height in units of the crop's side. The loss of a mini-batch is the mean over its
+// N images, and so Caffe's 1/(2N)·Σ‖·‖². With PCR only the four outputs of the image's class
+// have a loss.
 type Task struct {
 	head     vgg.Localisation
 	rule     Rule
 	identity string
 }
 
-// NewTask returns the task for training and validation images; val may be nil. The mean boxes
-// of head are those of the training images.
+// NewTask returns the task of learning the boxes of the training images, from which head's
+// mean boxes were computed ([MeanBoxes]). val, the validation images, may be nil.
 func NewTask(head vgg.Localisation, rule Rule, train, val *dataset.Dataset) *Task {
 	head.Rule = rule.String()
 	return &Task{head, rule, fmt.Sprintf("%s, box rule %s, boxes %s", head.Regression, rule, boxesHash(train, val))}
@@ -53,8 +53,8 @@ func (t *Task) Loss(s dataset.Sample, v dataset.View, outputs, d []float32, scal
 	return nn.SquaredLoss(outputs[at:at+4], target[:], scale, d[at:at+4])
 }
 
-// target returns the outputs that the network should give for a view of a sample; ok is false
-// if there are none.
+// target returns the outputs to learn for a view of a sample, in centre, width and height.
+// ok is false if the view shows no box.
 func (t *Task) target(s dataset.Sample, v dataset.View) (target [4]float32, ok bool) {
 	most := -1.0
 	for _, b := range truths(s) {
@@ -71,13 +71,14 @@ func (t *Task) target(s dataset.Sample, v dataset.View) (target [4]float32, ok b
 }
 
 // IoU implements [train.Task]: the intersection over union of the predicted box of the
-// sample's class, cut to the image, with the true box that it overlaps most.
+// sample's class, cut to the image, and the most similar box of that class.
 func (t *Task) IoU(s dataset.Sample, v dataset.View, outputs []float32) float64 {
 	at := slot(t.head.Regression, s.Label)
 	return bestIoU(predicted(v, outputs[at:at+4]), truths(s))
 }
 
-// truths returns the true boxes of a sample: those of its class that aren't marked difficult.
+// truths returns the true boxes of a sample: those of its own class that aren't marked
+// difficult.
 func truths(s dataset.Sample) []corners {
 	var boxes []corners
 	for _, b := range s.Boxes {
@@ -88,8 +89,8 @@ func truths(s dataset.Sample) []corners {
 	return boxes
 }
 
-// bestIoU returns the largest intersection over union of b with one of the others; 0 without
-// others.
+// bestIoU returns the greatest intersection over union of a box with one of others; 0 if
+// there are none.
 func bestIoU(b corners, others []corners) float64 {
 	best := 0.0
 	for _, o := range others {

@@ -20,7 +20,7 @@ func tinyOptions(t *testing.T, r vgg.Regression) train.Options {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "classes.safetensors")
 	m := tinyModel(t, "", 3)
-	if err := m.Save(file); err != nil {
+	if err := m.Save(t.Context(), file); err != nil {
 		t.Fatal(err)
 	}
 	recipe := PaperRecipe(file, m.Net.Options(), 36)
@@ -46,7 +46,7 @@ func TestLearns(t *testing.T) {
 		if got := strings.Join(result.Init.Random, " "); got != "fc5" || len(result.Init.Taken) != 4 {
 			t.Errorf("%s: random %s, taken %v", r, got, result.Init.Taken)
 		}
-		m, err := vgg.OpenLocaliser(result.BestWeights, vgg.OpenOptions{})
+		m, err := vgg.Open(t.Context(), result.BestWeights, vgg.OpenOptions{Localiser: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,11 +105,11 @@ func TestResume(t *testing.T) {
 		}
 	}
 	// Only the fully connected layers moved.
-	from, err := vgg.Open(o.Recipe.InitFrom)
+	from, err := vgg.Open(t.Context(), o.Recipe.InitFrom, vgg.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := vgg.OpenLocaliser(filepath.Join(o.Dir, train.LastFile), vgg.OpenOptions{})
+	m, err := vgg.Open(t.Context(), filepath.Join(o.Dir, train.LastFile), vgg.OpenOptions{Localiser: true})
 	if err != nil {
 		t.Fatal(err)
 	}

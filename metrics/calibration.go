@@ -5,19 +5,19 @@ import "math"
 // CalibrationBins is the usual number of bins of the expected calibration error.
 const CalibrationBins = 15
 
-// CalibrationBin is the images whose most probable class has a probability within one
-// of equally wide intervals.
+// CalibrationBin counts the images whose most probable class has a probability within an
+// interval.
 type CalibrationBin struct {
 	Images     int
-	Confidence float64 // mean probability of the most probable class; NaN of no images
-	Accuracy   float64 // fraction of images of which it is the true one; NaN of no images
+	Confidence float64 // mean probability of the most probable class; NaN without images
+	Accuracy   float64 // fraction of images whose true class it is; NaN without images
 }
 
-// Calibration compares what a classifier claims with what it achieves (Guo et al. 2017,
-// "On calibration of modern neural networks"): probabilities holds each image's highest
-// posterior, right whether its class was the true one. Interval b of n is
-// (b/n, (b+1)/n]; 0 belongs to the first. The expected calibration error is
-// Σ images(b)/N · |accuracy(b) − confidence(b)|, NaN of no images.
+// Calibration compares a classifier's probabilities with its accuracy (Guo et al. 2017, "On
+// calibration of modern neural networks"). probabilities holds each image's highest
+// posterior, and right whether its class was the true one. Bin b of n is the interval
+// (b/n, (b+1)/n]; the first includes 0. The expected calibration error is
+// Σ images(b)/N · |accuracy(b) − confidence(b)|, NaN without images.
 //
 // It panics if the slices differ in length or bins is less than 1.
 func Calibration(probabilities []float32, right []bool, bins int) (ece float64, table []CalibrationBin) {

@@ -12,8 +12,8 @@ type Confusion struct {
 	counts  []int // [truth][predicted]
 }
 
-// NewConfusion returns an empty matrix of that many classes. It panics if there
-// are fewer than 0.
+// NewConfusion returns an empty matrix of the given number of classes. It panics if the
+// number is negative.
 func NewConfusion(classes int) *Confusion {
 	if classes < 0 {
 		panic("metrics: NewConfusion: negative number of classes")
@@ -24,7 +24,7 @@ func NewConfusion(classes int) *Confusion {
 // Add counts an image. It panics if either is not a class.
 func (c *Confusion) Add(truth, predicted int) { c.counts[c.at(truth, predicted)]++ }
 
-// Count returns the number of images of class truth that were taken for class
+// Count returns the number of images of class truth that were predicted to be of class
 // predicted. It panics if either is not a class.
 func (c *Confusion) Count(truth, predicted int) int { return c.counts[c.at(truth, predicted)] }
 
@@ -38,7 +38,8 @@ func (c *Confusion) at(truth, predicted int) int {
 // Classes returns the number of classes.
 func (c *Confusion) Classes() int { return c.classes }
 
-// Images returns the number of images of a class: those whose true class it is.
+// Images returns the number of images whose true class is class. It panics if it is not a
+// class.
 func (c *Confusion) Images(class int) int {
 	n := 0
 	for p := range c.classes {
@@ -47,7 +48,8 @@ func (c *Confusion) Images(class int) int {
 	return n
 }
 
-// Predicted returns the number of images that were taken for a class.
+// Predicted returns the number of images whose predicted class is class. It panics if it
+// is not a class.
 func (c *Confusion) Predicted(class int) int {
 	n := 0
 	for t := range c.classes {
@@ -65,8 +67,8 @@ func (c *Confusion) Total() int {
 	return n
 }
 
-// Error returns the fraction of images that were taken for another class than
-// theirs: top-1 error. It is NaN of no images.
+// Error returns the top-1 error: the fraction of images whose predicted class is not the
+// true one. It is NaN without images.
 func (c *Confusion) Error() float64 {
 	total, right := c.Total(), 0
 	if total == 0 {
@@ -78,8 +80,8 @@ func (c *Confusion) Error() float64 {
 	return float64(total-right) / float64(total)
 }
 
-// PerClassError returns, for each class, the fraction of its images that were
-// taken for another one; NaN for a class without images.
+// PerClassError returns, for each class, the fraction of its images with another predicted
+// class; NaN for a class without images.
 func (c *Confusion) PerClassError() []float64 {
 	errs := make([]float64, c.classes)
 	for i := range errs {
@@ -92,9 +94,9 @@ func (c *Confusion) PerClassError() []float64 {
 	return errs
 }
 
-// MeanClassRecall returns the mean over classes of the fraction of a class's
-// images that were recognised, the measure of the Caltech benchmarks (paper
-// appendix B). Classes without images don't count; it is NaN of no images.
+// MeanClassRecall returns the mean over classes of the fraction of a class's images that
+// were predicted right, the measure of the Caltech benchmarks (paper appendix B). Classes
+// without images don't count; it is NaN without images.
 func (c *Confusion) MeanClassRecall() float64 {
 	sum, n := 0.0, 0
 	for _, e := range c.PerClassError() {
@@ -109,15 +111,15 @@ func (c *Confusion) MeanClassRecall() float64 {
 	return sum / float64(n)
 }
 
-// Mistake is a pair of different classes and how often the first was taken for
-// the second.
+// Mistake is a pair of different classes, and the number of images of class Truth whose
+// predicted class is Predicted.
 type Mistake struct {
 	Truth, Predicted int
 	Count            int
 }
 
-// Mistakes returns the k commonest mistakes, the commonest first and equal ones
-// by their classes; fewer where fewer kinds were made.
+// Mistakes returns the k most common mistakes, the most common first, equally common ones
+// in the order of their classes. It returns fewer if there are fewer kinds.
 func (c *Confusion) Mistakes(k int) []Mistake {
 	var ms []Mistake
 	for t := range c.classes {

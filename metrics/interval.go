@@ -2,12 +2,12 @@ package metrics
 
 import "math"
 
-// Wilson returns the 95 % confidence interval of an error of which wrong of n images
-// were seen (Wilson 1927): the true errors that the count does not speak against by more
-// than 1.96 standard deviations. Unlike wrong/n ± 1.96·σ it lies within [0,1], and is
-// right for few images and for errors near 0. Of no images it is [0,1].
+// Wilson returns the 95 % confidence interval of an error rate, given wrong errors on n
+// images (Wilson 1927): the true error rates from which wrong/n differs by at most 1.96
+// standard deviations. Unlike wrong/n ± 1.96·σ, it is within [0,1] and holds for few images
+// and for errors near 0. Without images it is [0,1].
 //
-// It panics if wrong is not a part of n.
+// It panics unless 0 ≤ wrong ≤ n.
 func Wilson(wrong, n int) (low, high float64) {
 	if wrong < 0 || wrong > n {
 		panic("metrics: Wilson: wrong is not a part of n")
@@ -31,17 +31,17 @@ func Wilson(wrong, n int) (low, high float64) {
 	return low, high
 }
 
-// McNemar returns the two-sided p-value of McNemar's test in its exact, binomial form:
-// how probable it is that of onlyA+onlyB images which one of two classifiers alone gets
-// right, a split as uneven as this or more comes about by chance, if both are equally
-// good. It is 1 where there are none. It panics on negative counts.
+// McNemar returns the two-sided p-value of McNemar's test in its exact, binomial form. Two
+// classifiers differ on onlyA+onlyB images, each right on one part of them alone; the
+// p-value is the probability of a split at least as uneven if both are equally good. It
+// is 1 if both counts are 0. It panics on negative counts.
 func McNemar(onlyA, onlyB int) float64 {
 	if onlyA < 0 || onlyB < 0 {
 		panic("metrics: McNemar: negative count")
 	}
 	n, few := onlyA+onlyB, min(onlyA, onlyB)
-	// Σ C(n,k)·2⁻ⁿ for k ≤ few, each term by its logarithm, so that none underflows
-	// before it is too small to matter.
+	// Σ C(n,k)·2⁻ⁿ for k ≤ few. Each term is computed by its logarithm: C(n,k) would
+	// overflow and 2⁻ⁿ underflow.
 	lg := func(x int) float64 {
 		v, _ := math.Lgamma(float64(x) + 1)
 		return v

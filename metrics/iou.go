@@ -3,7 +3,7 @@ package metrics
 import "math"
 
 // IoU is the intersection over union of two boxes given as x0, y0, x1, y1 with x0 ≤ x1
-// and y0 ≤ y1: the area that both cover over the area that either covers, in [0,1].
+// and y0 ≤ y1: the area covered by both over the area covered by either, in [0,1].
 // It is 0 if neither has an area, and for a box that is not finite.
 func IoU(a, b [4]float64) float64 {
 	w := math.Min(a[2], b[2]) - math.Max(a[0], b[0])
@@ -19,6 +19,6 @@ func IoU(a, b [4]float64) float64 {
 	return iou
 }
 
-// Located is ILSVRC's criterion of localisation: the intersection over union of the
-// predicted box and the true one is above one half (appendix A).
+// Located reports whether an intersection over union meets ILSVRC's criterion of
+// localisation: that of the predicted and the true box is above one half (appendix A).
 func Located(iou float64) bool { return iou > 0.5 }

@@ -1,14 +1,15 @@
-// Package metrics computes what a classifier is judged by: ranks, top-k error
-// and the confusion matrix, as pure functions of plain slices.
+// Package metrics computes measures of classifiers and localisers, such as top-k error,
+// confusion, average precision and intersection over union, as pure functions of plain
+// slices.
 //
 // Errors are fractions in [0,1]. Classes are numbered from 0.
 package metrics
 
 import "math"
 
-// TopK returns the indices of the k largest scores, the largest first, and of
-// all of them where there are fewer than k. Of equal scores the one of the
-// lower index comes first. A NaN is below every number.
+// TopK returns the indices of the k largest scores, the largest first, or of all scores if
+// there are fewer than k. Of equal scores, the one with the lower index comes first. A NaN
+// counts as less than every number.
 func TopK(scores []float32, k int) []int {
 	k = max(0, min(k, len(scores)))
 	top := make([]int, 0, k)
@@ -31,9 +32,9 @@ func TopK(scores []float32, k int) []int {
 	return top
 }
 
-// Rank returns the number of classes ahead of label: 0 if it is the best one.
-// It is the place of label in TopK(scores, len(scores)), so that label is one
-// of the k best just if Rank is less than k. It panics if label is not a class.
+// Rank returns the number of classes ahead of label, 0 if it is the best one. This is the
+// index of label in TopK(scores, len(scores)), so label is one of the k best if and only if
+// Rank is less than k. It panics if label is not a class.
 func Rank(scores []float32, label int) int {
 	if label < 0 || label >= len(scores) {
 		panic("metrics: Rank: label out of range")
@@ -64,8 +65,8 @@ func ahead(scores []float32, i, j int) bool {
 	return i < j
 }
 
-// TopKError returns the fraction of images whose true class is not one of the
-// k best; ranks holds the Rank of each image's. It is NaN of no images.
+// TopKError returns the fraction of images whose true class is not one of the k best; ranks
+// holds, for each image, the [Rank] of its true class. It is NaN without images.
 //
 // With k of 1 and 5 it is the paper's top-1 and top-5 error (§4).
 func TopKError(ranks []int, k int) float64 {
@@ -81,13 +82,12 @@ func TopKError(ranks []int, k int) float64 {
 	return float64(wrong) / float64(len(ranks))
 }
 
-// Softmax writes to dst the soft-max of scores, dst[i] = exp(s[i]) / Σ exp(s[j]),
-// in float64 inside and with the largest score subtracted, so that no finite
-// scores overflow. dst and scores may be the same slice. It panics if their
-// lengths differ.
+// Softmax writes the soft-max of scores to dst: dst[i] = exp(s[i]) / Σ exp(s[j]). It
+// computes in float64 and subtracts the largest score first, so that finite scores don't
+// overflow. dst and scores may be the same slice. It panics if their lengths differ.
 //
-// Scores of +Inf share the probability equally among them; so do all scores if
-// they are all -Inf. A NaN makes every probability NaN.
+// Scores of +Inf share the probability equally; so do all scores if they are all -Inf. A
+// NaN makes every probability NaN.
 func Softmax(dst, scores []float32) {
 	if len(dst) != len(scores) {
 		panic("metrics: Softmax: lengths of dst and scores differ")

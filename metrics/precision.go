@@ -9,24 +9,25 @@ import (
 type APForm string
 
 const (
-	// ElevenPoint is PASCAL VOC's until 2009: the mean, over the recalls 0, 0.1, …, 1, of
-	// the greatest precision at that recall or above it. Equal scores stay in their order.
+	// ElevenPoint is the definition of PASCAL VOC until 2009: the mean, over the recalls 0,
+	// 0.1, …, 1, of the greatest precision at that recall or above it. Equal scores stay in
+	// their order.
 	ElevenPoint APForm = "11-point"
-	// Area is PASCAL VOC's from 2010 on: the area under precision as a function of
-	// recall, precision being the greatest at that recall or above it. Equal scores stay
-	// in their order.
+	// Area is the definition of PASCAL VOC from 2010 on: the area under precision as a
+	// function of recall, where precision is the greatest at that recall or above it. Equal
+	// scores stay in their order.
 	Area APForm = "area"
-	// Step is scikit-learn's: precision summed over the steps of recall, without
-	// interpolation. Equal scores are taken at once.
+	// Step is the definition of scikit-learn: precision summed over the steps of recall,
+	// without interpolation. Equal scores count as one step.
 	Step APForm = "step"
 )
 
 // APForms lists the definitions.
 func APForms() []APForm { return []APForm{ElevenPoint, Area, Step} }
 
-// AveragePrecision judges a ranking by scores, best first: positive tells which of them
-// should come first. A NaN is below every number. It is NaN where nothing is positive, and
-// panics if the lengths differ.
+// AveragePrecision returns the average precision of a ranking by scores, the highest first;
+// positive says which elements should come first. A score of NaN ranks below every number.
+// The result is NaN if nothing is positive. It panics if the lengths differ.
 func AveragePrecision(scores []float32, positive []bool, form APForm) float64 {
 	if len(scores) != len(positive) {
 		panic("metrics: AveragePrecision: lengths of scores and positive differ")
@@ -51,7 +52,13 @@ func AveragePrecision(scores []float32, positive []bool, form APForm) float64 {
 	if form == Step {
 		return stepAP(scores, positive, order, total)
 	}
-	// precision[k] is that at the k+1-th positive, then the greatest from there on.
+	return interpolatedAP(positive, order, total, form)
+}
+
+// interpolatedAP is the average precision by a form that takes the greatest precision at a
+// recall or above it. order lists elements in the order of their ranks.
+func interpolatedAP(positive []bool, order []int, total int, form APForm) float64 {
+	// precision[k] is the precision at the k+1-th positive, then the greatest from there on.
 	precision := make([]float64, 0, total)
 	for n, i := range order {
 		if positive[i] {
@@ -76,7 +83,7 @@ func AveragePrecision(scores []float32, positive []bool, form APForm) float64 {
 	return sum / float64(total)
 }
 
-// stepAP takes equal scores at once.
+// stepAP is the average precision by [Step].
 func stepAP(scores []float32, positive []bool, order []int, total int) float64 {
 	sum, found, before := 0.0, 0, 0
 	for n, i := range order {

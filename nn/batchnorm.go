@@ -9,9 +9,9 @@ import (
 // BatchNorm is batch normalisation over N, H and W of each channel (Ioffe & Szegedy
 // 2015), then the rectification if ReLU: x and y are (N,C,H,W).
 //
-// Training normalises by the batch's mean and biased variance and moves the running
-// statistics, which inference uses, by Momentum towards the batch's mean and unbiased
-// variance: PyTorch's definition.
+// Training normalises by the batch's mean and biased variance. It moves the running
+// statistics, which inference uses, towards the batch's mean and unbiased variance, by the
+// share Momentum of the difference, as PyTorch does.
 type BatchNorm struct {
 	base
 	ReLU                    bool
@@ -19,8 +19,8 @@ type BatchNorm struct {
 	Gamma, Beta             *Param
 	RunningMean, RunningVar *Param
 	mean, variance          []float32 // of the last training batch
-	unbias                  float32   // makes that variance unbiased
-	sink                    []float32 // for a gradient that nobody asks for
+	unbias                  float32   // factor that makes that variance unbiased
+	sink                    []float32 // gets the gradient of a frozen parameter
 }
 
 // NewBatchNorm returns a batch normalisation of c channels with γ = 1, β = 0, running
@@ -58,7 +58,7 @@ func (l *BatchNorm) norm(train bool) kernel.Norm {
 	return nm
 }
 
-// frozen tells whether training uses the running statistics.
+// frozen reports whether training uses the running statistics.
 func (l *BatchNorm) frozen() bool { return l.Gamma.Frozen && l.Beta.Frozen }
 
 func (l *BatchNorm) forward(w *kernel.Work, x, y *kernel.Act, p Pass) {
@@ -77,7 +77,7 @@ func (l *BatchNorm) forward(w *kernel.Work, x, y *kernel.Act, p Pass) {
 	}
 }
 
-// move moves the running statistics of a channel.
+// move moves the running statistics of a channel towards those of a batch.
 func (l *BatchNorm) move(i int, mean, variance float32) {
 	l.RunningMean.Value[i] += l.Momentum * (mean - l.RunningMean.Value[i])
 	l.RunningVar.Value[i] += l.Momentum * (variance - l.RunningVar.Value[i])
@@ -93,7 +93,7 @@ func (l *BatchNorm) backward(w *kernel.Work, x, y, dy, dx *kernel.Act, _ Pass) {
 	w.NormBackward(l.norm(true), x, y, dy, dx, l.gradOf(l.Gamma), l.gradOf(l.Beta), l.ReLU)
 }
 
-// gradOf is where the gradient of p goes.
+// gradOf returns the memory that gets the gradient of p.
 func (l *BatchNorm) gradOf(p *Param) []float32 {
 	if p.Frozen {
 		return l.sink
@@ -119,8 +119,8 @@ func (c *Chain) normalisations() []*BatchNorm {
 }
 
 // StatisticsLen is the number of running statistics that training moves: a mean and a
-// variance of every channel that is normalised by its batch. Where it is 0, what
-// training computes of an image does not depend on the others of its pass.
+// variance of every channel that is normalised by its batch. If it is 0, what training
+// computes for an image does not depend on the other images of the pass.
 func (c *Chain) StatisticsLen() int {
 	n := 0
 	for _, l := range c.normalisations() {
@@ -129,8 +129,8 @@ func (c *Chain) StatisticsLen() int {
 	return n
 }
 
-// AddStatistics adds to sum, of [Chain.StatisticsLen], weight times the means and
-// unbiased variances of the last pass, layer after layer.
+// AddStatistics adds weight times the means and unbiased variances of the last pass to
+// sum, layer after layer. The length of sum is [Chain.StatisticsLen].
 func (t *Training) AddStatistics(sum []float64, weight float64) {
 	for _, l := range t.chain.normalisations() {
 		n := l.Gamma.Len()

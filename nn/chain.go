@@ -11,9 +11,9 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// Chain is a sequence of layers. Any number of goroutines may call Forward at once:
-// the parameters are shared and only read, and each call has a workspace of its own,
-// kept and reused, so that a call of a shape seen before allocates no buffers.
+// Chain is a sequence of layers. Any number of goroutines may call Forward at once: they
+// share the parameters, which are only read, and each call has a workspace of its own.
+// Workspaces are kept and reused, so a call of a shape seen before allocates no buffers.
 type Chain struct {
 	in     int // channels
 	layers []Layer
@@ -23,24 +23,23 @@ type Chain struct {
 	free []*workspace
 }
 
-// NewChain returns the chain of layers over images of c channels, run by as many
-// threads as the process may use (runtime.GOMAXPROCS, which heeds a container's CPU
-// quota).
+// NewChain returns the chain of layers over images of c channels. It runs on as many
+// threads as the process may use: runtime.GOMAXPROCS, which heeds a container's CPU quota.
 func NewChain(c int, layers ...Layer) *Chain {
 	chain := Plan(c, layers...)
 	chain.Alloc()
 	return chain
 }
 
-// Alloc takes the memory of the parameters, all zero, that have none yet.
+// Alloc allocates the parameters that have no memory yet; they are zero.
 func (c *Chain) Alloc() {
 	for _, p := range c.Params() {
 		p.alloc()
 	}
 }
 
-// Plan is [NewChain] without memory for the weights: it tells shapes and sizes, and
-// must not be run before [Chain.Alloc].
+// Plan is [NewChain] without memory for the weights. Its shapes and sizes can be asked for
+// at once; it must not be run before [Chain.Alloc].
 func Plan(c int, layers ...Layer) *Chain {
 	return &Chain{in: c, layers: layers, team: kernel.NewTeam(runtime.GOMAXPROCS(0))}
 }
@@ -52,13 +51,13 @@ func (c *Chain) SetThreads(n int) {
 	c.free = nil
 }
 
-// Share returns a chain of the same layers, parameters included, whose passes are shared
-// by a number of threads of its own.
+// Share returns a chain of the same layers, with the same parameters, whose passes run on
+// other threads, of the given number.
 func (c *Chain) Share(threads int) *Chain {
 	return &Chain{in: c.in, layers: c.layers, team: kernel.NewTeam(threads)}
 }
 
-// Threads is how many threads share the work of one pass.
+// Threads is the number of threads that share the work of one pass.
 func (c *Chain) Threads() int { return c.team.Threads() }
 
 // Layers lists the layers, first to last.
@@ -73,7 +72,8 @@ func (c *Chain) Params() []*Param {
 	return ps
 }
 
-// Shapes lists the output shape of every layer for an input image of h × w pixels.
+// Shapes lists the output shape of every layer for an input image of h × w pixels. It is
+// an error if a layer can't run on its input.
 func (c *Chain) Shapes(h, w int) ([]Shape, error) {
 	s := Shape{c.in, h, w}
 	shapes := make([]Shape, len(c.layers))
@@ -87,27 +87,26 @@ func (c *Chain) Shapes(h, w int) ([]Shape, error) {
 	return shapes, nil
 }
 
-// workspace holds the buffers of a forward pass without training: activations
-// alternate between two.
+// workspace holds the buffers of a pass of inference: activations alternate between two.
 type workspace struct {
 	work    *kernel.Work
 	n, h, w int
-	steps   []call
+	steps   []inferenceStep
 	acts    []kernel.Act
 	buf     [2][]float32
 }
 
-// call is a step of inference: a layer, perhaps with the batch normalisation and the
+// inferenceStep is a layer of inference, perhaps with the batch normalisation and the
 // max-pooling after it.
-type call struct {
+type inferenceStep struct {
 	layer Layer
 	norm  *BatchNorm
 	pool  bool
 }
 
-// conv returns the convolution that computes the step, but for its pooling; nil if the
-// step is none.
-func (s call) conv() *Conv {
+// conv returns the convolution that computes the step without its pooling; nil if the step
+// is no convolution.
+func (s inferenceStep) conv() *Conv {
 	conv, _ := s.layer.(*Conv)
 	if s.norm != nil {
 		return conv.fold(s.norm)
@@ -115,21 +114,21 @@ func (s call) conv() *Conv {
 	return conv
 }
 
-// inferring lists the steps of inference on n images, with the shape of the input and
-// of each one's output.
-func (c *Chain) inferring(n, h, w int) ([]call, []Shape, error) {
+// inferenceSteps lists the steps of inference on n images, and the shapes of the input and
+// of each step's output.
+func (c *Chain) inferenceSteps(n, h, w int) ([]inferenceStep, []Shape, error) {
 	all, err := c.Shapes(h, w)
 	if err != nil {
 		return nil, nil, err
 	}
-	var steps []call
+	var steps []inferenceStep
 	in := Shape{c.in, h, w}
 	shapes := []Shape{in}
 	for i := 0; i < len(c.layers); i++ {
 		if _, ok := c.layers[i].(*Dropout); ok {
 			continue
 		}
-		s := call{layer: c.layers[i]}
+		s := inferenceStep{layer: c.layers[i]}
 		conv, ok := s.layer.(*Conv)
 		if ok && i+1 < len(c.layers) {
 			if norm, ok := conv.foldsInto(c.layers[i+1]); ok {
@@ -150,18 +149,18 @@ func (c *Chain) inferring(n, h, w int) ([]call, []Shape, error) {
 	return steps, shapes, nil
 }
 
-// borderOf is the border of the activation that step i of inference reads; the last
-// output has none.
-func borderOf(steps []call, shapes []Shape, i, n, threads int) border {
+// borderOf is the border of activation i, which step i of inference reads; the last output
+// has none.
+func borderOf(steps []inferenceStep, shapes []Shape, i, n, threads int) border {
 	if i < len(steps) {
 		return steps[i].layer.border(n, shapes[i], threads, false)
 	}
 	return border{}
 }
 
-// inferenceLens is the length of the two buffers, the scratch memory, and the length of
-// the transformed weights.
-func inferenceLens(steps []call, shapes []Shape, n, threads int) (lens [2]int, s kernel.Scratch, filters int) {
+// inferenceLens returns the lengths, in floats, of the two buffers, the scratch memory, and
+// the length of the transformed weights.
+func inferenceLens(steps []inferenceStep, shapes []Shape, n, threads int) (lens [2]int, s kernel.Scratch, filters int) {
 	for i, sh := range shapes {
 		b := borderOf(steps, shapes, i, n, threads)
 		lens[i%2] = max(lens[i%2], kernel.BorderedLen(n, sh.C, sh.H, sh.W, b.pad, b.end))
@@ -182,14 +181,14 @@ func (ws *workspace) plan(c *Chain, n, h, w int) error {
 	if ws.n == n && ws.h == h && ws.w == w {
 		return nil
 	}
-	steps, shapes, err := c.inferring(n, h, w)
+	steps, shapes, err := c.inferenceSteps(n, h, w)
 	if err != nil {
 		return err
 	}
 	lens, _, _ := inferenceLens(steps, shapes, n, c.Threads())
 	for i, l := range lens {
 		if cap(ws.buf[i]) < l {
-			ws.buf[i] = nil // let the old one go before the new one comes
+			ws.buf[i] = nil // free the old one before the new one is allocated
 			ws.buf[i] = kernel.Alloc(l)
 		}
 		ws.buf[i] = ws.buf[i][:l]
@@ -203,7 +202,8 @@ func (ws *workspace) plan(c *Chain, n, h, w int) error {
 	return nil
 }
 
-// take returns a workspace planned for the shape.
+// take returns a workspace planned for n images of h × w: a free one, if possible one of
+// this shape.
 func (c *Chain) take(n, h, w int) (*workspace, error) {
 	c.mu.Lock()
 	var ws *workspace
@@ -231,7 +231,7 @@ func (c *Chain) take(n, h, w int) (*workspace, error) {
 	return ws, nil
 }
 
-// maxFree is how many workspaces are kept for reuse.
+// maxFree is the number of workspaces that are kept for reuse.
 const maxFree = 16
 
 func (c *Chain) give(ws *workspace) {
@@ -250,9 +250,9 @@ func (c *Chain) checkInput(x *tensor.Tensor) (n, h, w int, err error) {
 	return x.Shape[0], x.Shape[2], x.Shape[3], nil
 }
 
-// Forward runs x of shape (N,C,H,W) through the layers without training and returns
-// the last one's output: (N,K,OH,OW), OH = OW = 1 for an image of the side that the
-// first fully connected layer was built for.
+// Forward runs x of shape (N,C,H,W) through the layers without training and returns the
+// last one's output, (N,K,OH,OW). OH and OW are 1 for an image of the side that the first
+// fully connected layer was built for. It is an error if a layer can't run on its input.
 func (c *Chain) Forward(x *tensor.Tensor) (*tensor.Tensor, error) {
 	n, h, w, err := c.checkInput(x)
 	if err != nil {
@@ -267,7 +267,8 @@ func (c *Chain) Forward(x *tensor.Tensor) (*tensor.Tensor, error) {
 	return y, c.ForwardInto(y, x)
 }
 
-// ForwardInto is [Chain.Forward] into y, whose shape must be that of the output.
+// ForwardInto is [Chain.Forward] into y. It is an error if the shape of y isn't that of the
+// output.
 func (c *Chain) ForwardInto(y, x *tensor.Tensor) error {
 	n, h, w, err := c.checkInput(x)
 	if err != nil {
@@ -304,14 +305,14 @@ func (ws *workspace) step(i int) {
 	}
 }
 
-// StepTime is how long a step of inference took.
+// StepTime is the time that a step of inference took.
 type StepTime struct {
 	Layer   string // "input" and "output" are the changes of layout at either end
 	Pool    bool   // the max-pooling after the layer was part of it
 	Seconds float64
 }
 
-// Profile is [Chain.Forward] that tells the time of every step instead of the result.
+// Profile is [Chain.Forward], but returns the time of every step instead of the result.
 func (c *Chain) Profile(x *tensor.Tensor) ([]StepTime, error) {
 	n, h, w, err := c.checkInput(x)
 	if err != nil {
@@ -341,7 +342,7 @@ func (c *Chain) Profile(x *tensor.Tensor) ([]StepTime, error) {
 	return times, nil
 }
 
-// ParamFloats is the memory, in floats, of the parameters.
+// ParamFloats is the number of floats of the parameters, padding included.
 func (c *Chain) ParamFloats() int {
 	total := 0
 	for _, p := range c.Params() {
@@ -350,8 +351,8 @@ func (c *Chain) ParamFloats() int {
 	return total
 }
 
-// LearntFloats is the memory, in floats, of the parameters that are learnt: that of
-// their gradients, and of a momentum.
+// LearntFloats is the number of floats of the learnt parameters, padding included. Their
+// gradients take as much memory, and so does their momentum.
 func (c *Chain) LearntFloats() int {
 	total := 0
 	for _, p := range c.Params() {
@@ -365,7 +366,7 @@ func (c *Chain) LearntFloats() int {
 // InferenceFloats is the memory, in floats, of a forward pass over n images of h × w:
 // buffers, scratch and transformed weights, without the parameters.
 func (c *Chain) InferenceFloats(n, h, w int) (int, error) {
-	steps, shapes, err := c.inferring(n, h, w)
+	steps, shapes, err := c.inferenceSteps(n, h, w)
 	if err != nil {
 		return 0, err
 	}

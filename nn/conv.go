@@ -22,26 +22,15 @@ type Conv struct {
 
 	mu      sync.Mutex                     // held while filters are computed
 	filters [3]atomic.Pointer[transformed] // by tile size: F(2×2), F(4×4), F(6×6)
-	folded  atomic.Pointer[folded]         // with the batch normalisation after the layer
+	folded  atomic.Pointer[folded]         // the layer and the batch normalisation after it
 }
 
 // NewConv returns a convolution of c in-channels and k out-channels with r × r filters
-// and a border of pad zeros. All parameters are zero; the
-// weight's memory is taken when the layer becomes part of a chain.
+// and a border of pad zeros. All parameters are zero; the weight gets its memory when the
+// layer becomes part of a chain.
 func NewConv(name string, c, k, r, pad int, relu bool) *Conv {
 	g := kernel.Conv{C: c, K: k, R: r, Pad: pad}
-	return &Conv{name: name, g: g, ReLU: relu,
-		Weight: &Param{Name: name + ".weight", Shape: []int{k, c, r, r}, packed: g.WeightLen(), pack: g.PackRows, unpack: g.UnpackRows, packHalf: g.PackHalfRows, unpackHalf: g.UnpackHalfRows,
-			packInput: func(dst, src []float32, i int) { g.PackInput(dst, src, i/(r*r), i/r%r, i%r) },
-			packHalfInput: func(dst *kernel.HalfWeights, src []float32, i int) {
-				g.PackHalfInput(dst, src, i/(r*r), i/r%r, i%r)
-			},
-			unpackInput: func(dst, src []float32, i int) { g.UnpackInput(dst, src, i/(r*r), i/r%r, i%r) },
-			unpackHalfInput: func(dst []float32, src *kernel.HalfWeights, i int) {
-				g.UnpackHalfInput(dst, src, i/(r*r), i/r%r, i%r)
-			}},
-		Bias: vector(name+".bias", k),
-	}
+	return &Conv{name: name, g: g, ReLU: relu, Weight: weight(name+".weight", g), Bias: vector(name+".bias", k)}
 }
 
 // NewFC returns a fully connected layer over inputs of c channels and side × side
@@ -70,7 +59,8 @@ func (l *Conv) Out(in Shape) (Shape, error) {
 	return Shape{l.g.K, oh, ow}, nil
 }
 
-// winograd is how a pass over n images is computed, where Winograd pays.
+// winograd returns the plan of a pass over n images; ok is false where Winograd's algorithm
+// doesn't pay.
 func (l *Conv) winograd(n int, in Shape, threads int, train bool) (kernel.Winograd, bool) {
 	if l.Weight.format != 0 {
 		return kernel.Winograd{}, false
@@ -112,8 +102,8 @@ func (l *Conv) scratch(n int, in Shape, threads int, train, data bool) kernel.Sc
 	return s
 }
 
-// filterLen is the memory, in floats, of the transformed weights that inference on n
-// images keeps, or of the gradient in that form that training keeps.
+// filterLen is the length, in floats, of the transformed weights that inference on n images
+// keeps, or of their gradient that training keeps.
 func (l *Conv) filterLen(n int, in Shape, threads int, train bool) int {
 	if p, ok := l.winograd(n, in, threads, train); ok {
 		return p.FilterLen(l.g)
@@ -135,28 +125,28 @@ func (l *Conv) forward(w *kernel.Work, x, y *kernel.Act, p Pass) {
 	}
 }
 
-// fusesPool tells whether inference on n images can do the max-pooling that follows the
-// layer in the same pass.
+// fusesPool reports whether inference on n images can compute the layer and the max-pooling
+// after it in one pass.
 func (l *Conv) fusesPool(n int, in Shape, threads int) bool {
 	_, ok := l.winograd(n, in, threads, false)
 	return ok && in.H >= 2 && in.W >= 2
 }
 
-// forwardPool is forward in inference and the 2×2 max-pooling after it.
+// forwardPool computes the layer in inference and the 2×2 max-pooling after it.
 func (l *Conv) forwardPool(w *kernel.Work, x, y *kernel.Act) {
 	plan, _ := l.winograd(x.N, Shape{x.C, x.H, x.W}, w.Team.Threads(), false)
 	w.WinogradForward(plan, l.g, x, l.filter(w, plan), l.Bias.Value, l.ReLU, true, y)
 }
 
-// transformed is the weights in the form that F(m×m,3×3) multiplies, made from a
-// version of the parameter.
+// transformed is the weights as F(m×m,3×3) multiplies them, computed from a version of the
+// parameter.
 type transformed struct {
 	version uint64
 	u       []float32
 }
 
-// filter returns the transformed weights, computing them if the weights have changed.
-// They are shared by all passes.
+// filter returns the transformed weights, and computes them if the weights have changed.
+// All passes share them.
 func (l *Conv) filter(w *kernel.Work, p kernel.Winograd) []float32 {
 	kept := &l.filters[p.M/2-1]
 	if t := kept.Load(); t != nil && t.version == l.Weight.version.Load() {
@@ -180,9 +170,9 @@ func (l *Conv) backward(w *kernel.Work, x, y, dy, dx *kernel.Act, p Pass) {
 	l.finish(w, x.N, Shape{x.C, x.H, x.W}, p)
 }
 
-// gradients is the backward pass, but for what is left to do with the gradient of the
-// weights once that of all images is there. y is nil where dy has passed the rectification
-// already; with mask, dx is to pass that of the layer before, whose output mask was.
+// gradients is the backward pass without [Conv.finish]. y is nil where dy has passed the
+// rectification already. If mask isn't nil, it is the output of the layer before, and dx
+// passes the rectification of that layer.
 func (l *Conv) gradients(w *kernel.Work, x, y, dy, dx, mask *kernel.Act, p Pass) {
 	_, ok := l.winograd(x.N, Shape{x.C, x.H, x.W}, w.Team.Threads(), true)
 	rectify := l.ReLU && y != nil
@@ -202,10 +192,12 @@ func (l *Conv) gradients(w *kernel.Work, x, y, dy, dx, mask *kernel.Act, p Pass)
 		w.FCUpdate(l.g, x, dy, p.update.of(l.Weight), dx)
 		l.Weight.Changed()
 		p.clock.lap(l.name, updateColumn)
-	case ok && l.Weight.accum == nil: // where the sum goes, the transformed weights are before
+	case ok && l.Weight.accum == nil:
+		// The weight gradient reuses the buffer that held the transformed weights, so dx is
+		// computed first.
 		l.dataGradient(w, x, dy, dx, mask, p)
 		l.weightGradient(w, x, dy, db, p)
-	default: // x and dy have just been made; dx goes to the layer before
+	default: // dx is computed last, as the layer before reads it next
 		l.weightGradient(w, x, dy, db, p)
 		l.dataGradient(w, x, dy, dx, mask, p)
 	}
@@ -224,8 +216,8 @@ func (l *Conv) dataGradient(w *kernel.Work, x, dy, dx, mask *kernel.Act, p Pass)
 	p.clock.lap(l.name, dataColumn)
 }
 
-// weightGradient adds to the gradient of the weights and, by Winograd's algorithm, to that
-// of the bias, unless db is nil.
+// weightGradient adds to the gradient of the weights and, by Winograd's algorithm, to db,
+// the gradient of the bias, unless db is nil.
 func (l *Conv) weightGradient(w *kernel.Work, x, dy *kernel.Act, db []float32, p Pass) {
 	plan, ok := l.winograd(x.N, Shape{x.C, x.H, x.W}, w.Team.Threads(), true)
 	switch {
@@ -233,7 +225,7 @@ func (l *Conv) weightGradient(w *kernel.Work, x, dy *kernel.Act, db []float32, p
 		return
 	case ok:
 		du := l.Weight.accum
-		if du == nil { // used up before the next layer's weights are transformed
+		if du == nil { // [Conv.finish] uses it up before the next layer's weights are transformed
 			du, l.Weight.fresh = w.FiltersOf(plan, l.g), true
 		}
 		w.WinogradBackwardWeights(plan, l.g, x, dy, l.Weight.fresh, du, db)
@@ -244,8 +236,9 @@ func (l *Conv) weightGradient(w *kernel.Work, x, dy *kernel.Act, db []float32, p
 	p.clock.lap(l.name, weightsColumn)
 }
 
-// finish brings the gradient of the weights of a batch, on n images at a time, back from
-// the Winograd domain, and updates the weights by it.
+// finish is called when the gradient of all images is computed, which went through the
+// layer n at a time. It transforms the gradient of the weights back from the Winograd
+// domain, or updates the weights by it.
 func (l *Conv) finish(w *kernel.Work, n int, in Shape, p Pass) {
 	plan, ok := l.winograd(n, in, w.Team.Threads(), true)
 	if !ok || l.Weight.Frozen {
@@ -259,14 +252,14 @@ func (l *Conv) finish(w *kernel.Work, n int, in Shape, p Pass) {
 	case p.update != nil:
 		w.WinogradUpdate(plan, l.g, du, p.update.of(l.Weight))
 		l.Weight.Changed()
-	case !p.More: // else the sum goes on in the Winograd domain
+	case !p.More: // otherwise the sum goes on in the Winograd domain
 		w.WinogradFold(plan, l.g, du, l.Weight.Grad)
 	}
 	p.clock.lap(l.name, updateColumn)
 }
 
-// forwardHits is forward in training and the 2×2 max-pooling after it. Unless the pass is
-// one by Winograd's algorithm, whole is room for what is pooled.
+// forwardHits computes the layer in training and the 2×2 max-pooling after it. Without
+// Winograd's algorithm, it stores the activation before the pooling in whole.
 func (l *Conv) forwardHits(w *kernel.Work, x, y *kernel.Act, hits *kernel.Hits, whole *kernel.Act) {
 	if plan, ok := l.winograd(x.N, Shape{x.C, x.H, x.W}, w.Team.Threads(), true); ok {
 		w.WinogradTraining(plan, l.g, x, l.Weight.Value, l.Bias.Value, l.ReLU, y, hits)
@@ -276,9 +269,8 @@ func (l *Conv) forwardHits(w *kernel.Work, x, y *kernel.Act, hits *kernel.Hits, 
 	w.MaxPoolHits(whole, y, l.ReLU, hits)
 }
 
-// prepareTraining forgets what an earlier training accumulated. domain says whether the
-// gradient of the weights is summed in the Winograd domain, apart whether it has memory of
-// its own there, which a gradient that is made at once doesn't need.
+// prepareTraining drops what an earlier training accumulated. apart says whether a gradient
+// in the Winograd domain needs memory of its own; one that a single pass computes doesn't.
 func (l *Conv) prepareTraining(n int, in Shape, threads int, apart bool) {
 	length := l.filterLen(n, in, threads, true)
 	l.Weight.domain, l.Weight.accum, l.Weight.fresh = 0, nil, true

@@ -11,8 +11,8 @@ type Dropout struct {
 	id    uint64
 }
 
-// NewDropout returns a dropout layer; id tells its masks from those of the network's
-// other dropout layers.
+// NewDropout returns a dropout layer. Layers of a network with different ids have different
+// masks.
 func NewDropout(name string, ratio float32, id int) *Dropout {
 	return &Dropout{base{name}, ratio, uint64(id)}
 }

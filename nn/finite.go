@@ -13,15 +13,15 @@ func (c *Chain) NonFinite() string {
 	return ""
 }
 
-// NonFinite says where the last step first met a number that is not finite: the name of
+// NonFinite returns where the last step first met a number that is not finite: the name of
 // a parameter (conv1_1.weight), "input", or the name of a layer whose output has one
-// though its parameters and its input have none. It is "" if there is none. What the
-// step's update has changed since counts as the parameters.
+// though its parameters and its input have none. It is "" if there is none. It looks at
+// the parameters as they are after the step's update.
 func (t *Training) NonFinite() string {
 	if !finite(t.x) {
 		return "input"
 	}
-	for i, k := range t.layout.links {
+	for i, k := range t.layout.fused {
 		for _, p := range k.layer.Params() {
 			if !finite(p.Value) {
 				return p.Name
@@ -34,16 +34,16 @@ func (t *Training) NonFinite() string {
 	return ""
 }
 
-// finiteOutput looks at the output of a link, for which it computes again what is not
-// kept.
-func (t *Training) finiteOutput(link int) bool {
-	s := t.layout.sectionOf(link)
-	for g := range s.groups(len(t.losses)) {
-		t.enter(s.at(g, len(t.losses)))
-		if !t.layout.kept[link+1] {
-			t.forward(link+1, true, Pass{Train: true})
+// finiteOutput reports whether the output of fused layer j is finite. It computes
+// activations again that are not kept.
+func (t *Training) finiteOutput(j int) bool {
+	s := t.layout.sectionOf(j)
+	for g := range s.groupCount(len(t.losses)) {
+		t.show(s.imageGroup(g, len(t.losses)))
+		if !t.layout.kept[j+1] {
+			t.forward(j+1, true, Pass{Train: true})
 		}
-		if !finite(t.acts[link+1].Data) {
+		if !finite(t.acts[j+1].Data) {
 			return false
 		}
 	}

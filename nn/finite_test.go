@@ -66,7 +66,7 @@ func TestRows(t *testing.T) {
 			v[i] = float32(i + 1)
 		}
 		packed, all := make([]float32, p.packed), make([]float32, p.packed)
-		if err := p.Pack(all, v); err != nil {
+		if err := p.PackRows(0, all, v); err != nil {
 			t.Fatal(err)
 		}
 		for k0 := 0; k0 < 37; k0 += 10 {

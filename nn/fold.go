@@ -4,17 +4,17 @@ import (
 	"github.com/verydeep/vgg/internal/kernel"
 )
 
-// folded is a convolution with the batch normalisation after it in its weights, made
-// from given values of both: with the normalisation written as y = a·x + s, the
-// weights are a·w and the bias a·b + s, out-channel by out-channel.
+// folded is a convolution that also computes the batch normalisation after it. With the
+// normalisation written as y = a·x + s, its weights are a·w and its bias is a·b + s,
+// out-channel by out-channel.
 type folded struct {
 	version      uint64    // of the convolution's weights
 	scale, shift []float32 // a, and a·b + s
 	conv         *Conv
 }
 
-// fold returns the convolution that computes in inference what l and then norm compute.
-// It is made anew only when their values have changed.
+// fold returns the convolution that computes l and then norm in inference. It makes a new
+// one only when their values have changed.
 func (l *Conv) fold(norm *BatchNorm) *Conv {
 	if f := l.folded.Load(); f != nil && l.isCurrent(f, norm) {
 		return f.conv
@@ -40,14 +40,14 @@ func (l *Conv) fold(norm *BatchNorm) *Conv {
 	return f.conv
 }
 
-// affine is what the normalisation of out-channel k multiplies by, and adds to the
+// affine returns the normalisation of out-channel k as a factor and a summand for the
 // convolution without its bias.
 func (l *Conv) affine(nm kernel.Norm, k int) (scale, shift float32) {
 	a, s := nm.Affine(k)
 	return a, a*l.Bias.Value[k] + s
 }
 
-// isCurrent tells whether f was made from the values that l and norm have now.
+// isCurrent reports whether f was made from the values that l and norm have now.
 func (l *Conv) isCurrent(f *folded, norm *BatchNorm) bool {
 	if f.version != l.Weight.version.Load() {
 		return false
@@ -61,7 +61,8 @@ func (l *Conv) isCurrent(f *folded, norm *BatchNorm) bool {
 	return true
 }
 
-// foldsInto tells whether inference can take the next layer into l's weights.
+// foldsInto reports whether inference can fold the next layer, a batch normalisation, into
+// l's weights.
 func (l *Conv) foldsInto(next Layer) (*BatchNorm, bool) {
 	norm, ok := next.(*BatchNorm)
 	return norm, ok && !l.ReLU && l.Weight.format == 0

@@ -207,7 +207,7 @@ func TestFrozenFloats(t *testing.T) {
 func allocated(tr *Training) int {
 	b := &tr.buffers
 	got := tr.work.Floats() + cap(b.unpool)
-	for _, floats := range [][][]float32{b.acts, b.group, b.whole[:], b.grads[:]} {
+	for _, floats := range [][][]float32{b.acts, b.groupActs, b.whole[:], b.grads[:]} {
 		for _, f := range floats {
 			got += cap(f)
 		}

@@ -239,14 +239,14 @@ func TestGradientCheckCatches(t *testing.T) {
 			for i := 5; i < len(dw); i += 9 {
 				dw[i] = 0
 			}
-			conv.Weight.Pack(conv.Weight.Grad, dw)
+			conv.Weight.PackRows(0, conv.Weight.Grad, dw)
 		}}, in, true},
 		{"filters of dw turned", "dconv.weight", &broken{Layer: conv, after: true, spoil: func(_, _ *kernel.Act) {
 			dw := canonical(conv.Weight, conv.Weight.Grad)
 			for i := 0; i < len(dw); i += 9 {
 				slices.Reverse(dw[i : i+9])
 			}
-			conv.Weight.Pack(conv.Weight.Grad, dw)
+			conv.Weight.PackRows(0, conv.Weight.Grad, dw)
 		}}, in, true},
 		{"db ignored", "dconv.bias", &broken{Layer: conv, after: true, spoil: func(_, _ *kernel.Act) {
 			clear(conv.Bias.Grad)
@@ -288,16 +288,27 @@ func TestSoftmaxLossGradient(t *testing.T) {
 	const n, k, scale, step = 3, 7, 0.5, 0x1p-8
 	scores, labels := randoms(rng, n*k, 2), []int{4, 0, 6}
 	d, scrap := make([]float32, n*k), make([]float32, n*k)
-	SoftmaxLoss(scores, labels, scale, d)
+	softmaxLoss(scores, labels, scale, d)
 	for i, old := range scores {
 		scores[i] = old + step
-		up, upAt := SoftmaxLoss(scores, labels, scale, scrap), scores[i]
+		up, upAt := softmaxLoss(scores, labels, scale, scrap), scores[i]
 		scores[i] = old - step
-		down, downAt := SoftmaxLoss(scores, labels, scale, scrap), scores[i]
+		down, downAt := softmaxLoss(scores, labels, scale, scrap), scores[i]
 		scores[i] = old
 		want := scale * (up - down) / (float64(upAt) - float64(downAt))
 		if math.Abs(float64(d[i])-want) > 1e-5 {
 			t.Errorf("score %d: gradient %g, central differences give %g", i, d[i], want)
 		}
 	}
+}
+
+// softmaxLoss is the sum of [CrossEntropy] over images: scores is (N,K), labels (N), and d
+// gets the derivatives times scale, of shape (N,K).
+func softmaxLoss(scores []float32, labels []int, scale float32, d []float32) float64 {
+	k := len(scores) / len(labels)
+	var loss float64
+	for i, label := range labels {
+		loss += CrossEntropy(scores[i*k:(i+1)*k], label, 0, scale, d[i*k:(i+1)*k])
+	}
+	return loss
 }

@@ -118,7 +118,7 @@ func planar(a *kernel.Act) []float32 {
 // canonical returns a buffer in the packed order of p in the order of p.Shape.
 func canonical(p *Param, packed []float32) []float32 {
 	x := make([]float32, p.Len())
-	if err := p.Unpack(x, packed); err != nil {
+	if err := p.UnpackRows(0, x, packed); err != nil {
 		panic(err)
 	}
 	return x
@@ -130,7 +130,7 @@ func places(p *Param) []int {
 	for i := range number {
 		number[i] = float32(i + 1)
 	}
-	if err := p.Pack(packed, number); err != nil {
+	if err := p.PackRows(0, packed, number); err != nil {
 		panic(err)
 	}
 	at := make([]int, p.Len())

@@ -93,8 +93,8 @@ func TestGroups(t *testing.T) {
 			}
 			for _, threads := range []int{1, 3} {
 				tr := newGroupTraining(t, groupChain(t, threads, kind), n)
-				if s := tr.layout.sections[0]; threads == 1 && (!s.grouped || s.group >= n || tr.layout.kept[0]) {
-					t.Errorf("the first section %+v runs by no groups", s)
+				if s := tr.layout.sections[0]; threads == 1 && (!s.grouped || s.groupSize >= n || tr.layout.kept[0]) {
+					t.Errorf("the first section %+v doesn't run by groups", s)
 				}
 				if kind == "plain" { // the buffers are used again, with another number of images
 					run(t, tr, x, 5, p)
@@ -104,7 +104,7 @@ func TestGroups(t *testing.T) {
 		})
 	}
 	if l := newGroupTraining(t, groupChain(t, 1, "plain"), n).layout; l.kept[1] || !l.kept[2] || !l.kept[3] || l.sections[0].kept != 1 {
-		t.Errorf("kept %v, of the first section from link %d on: want the second activation computed again", l.kept, l.sections[0].kept)
+		t.Errorf("kept %v, of the first section from layer %d on: want the second activation computed again", l.kept, l.sections[0].kept)
 	}
 }
 

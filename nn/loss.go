@@ -2,25 +2,14 @@ package nn
 
 import "math"
 
-// Loss is the loss of one image: i is its number within the pass, scores are its K
-// scores; it writes to d the derivatives of the loss times scale, and returns the loss.
+// Loss is the loss of one image: i is its number within the pass, and scores are its K
+// scores. It writes the K derivatives of the loss, times scale, to d, and returns the loss.
 type Loss func(i int, scores, d []float32, scale float32) float64
 
-// SoftmaxLoss is the soft-max with multinomial logistic loss (§3.1). scores is (N,K),
-// labels (N); it writes to d the gradient of the loss's sum times scale, of shape
-// (N,K), and returns the sum over the N images of −ln softmax(scores)[label].
-func SoftmaxLoss(scores []float32, labels []int, scale float32, d []float32) float64 {
-	k := len(scores) / len(labels)
-	var loss float64
-	for i, label := range labels {
-		loss += CrossEntropy(scores[i*k:(i+1)*k], label, 0, scale, d[i*k:(i+1)*k])
-	}
-	return loss
-}
-
-// CrossEntropy is the loss of one image's K scores by a target that gives the label
-// 1 − smoothing and divides smoothing evenly over all classes (Szegedy et al. 2016):
-// −Σ target·ln softmax(scores). It writes to d its derivatives, times scale.
+// CrossEntropy is the soft-max with multinomial logistic loss (§3.1) of one image's K
+// scores: −Σ target·ln softmax(scores). The target is 1 − smoothing for the label, and
+// smoothing is divided evenly over all classes (Szegedy et al. 2016). It writes the K
+// derivatives of the loss, times scale, to d.
 func CrossEntropy(scores []float32, label int, smoothing, scale float32, d []float32) float64 {
 	top := float64(scores[0])
 	for _, v := range scores {
@@ -51,9 +40,9 @@ func CrossEntropy(scores []float32, label int, smoothing, scale float32, d []flo
 	return loss
 }
 
-// SquaredLoss is the Euclidean loss of one image's K outputs, ½·Σ (score − target)², by
-// which bounding boxes are learnt (§A.1). It writes to d its derivatives, times scale.
-// Where target is NaN, the output counts for nothing.
+// SquaredLoss is the Euclidean loss of one image's K outputs, ½·Σ (score − target)², for
+// learning bounding boxes (§A.1). It writes the K derivatives, times scale, to d. An output
+// whose target is NaN doesn't count.
 func SquaredLoss(scores, target []float32, scale float32, d []float32) float64 {
 	var loss float64
 	for j, v := range scores {

@@ -6,7 +6,7 @@ import (
 	"github.com/verydeep/vgg/internal/kernel"
 )
 
-// LRNForm says what α multiplies in local response normalisation.
+// LRNForm is the meaning of α in local response normalisation.
 type LRNForm string
 
 const (
@@ -37,7 +37,8 @@ func PaperLRN() LRNOptions {
 	return LRNOptions{Size: 5, K: 2, Alpha: 1e-4, Beta: 0.75, Form: Krizhevsky}
 }
 
-// NewLRN returns a normalisation layer.
+// NewLRN returns a normalisation layer. It is an error if Size isn't odd or Form isn't a
+// form.
 func NewLRN(name string, o LRNOptions) (*LRN, error) {
 	if o.Size < 1 || o.Size%2 == 0 {
 		return nil, fmt.Errorf("nn: %s: LRN over %d channels, want an odd number", name, o.Size)

@@ -240,7 +240,7 @@ func oracleLoss(t *testing.T, f *fixture, _ int) {
 	}
 	d := make([]float32, logits.Len())
 	n := len(labels)
-	loss := SoftmaxLoss(logits.Data, labels, 1/float32(n), d)
+	loss := softmaxLoss(logits.Data, labels, 1/float32(n), d)
 	f.compare(t, "loss", []float32{float32(loss / float64(n))})
 	f.compare(t, "dlogits", d)
 }

@@ -58,8 +58,8 @@ func TestParamOrder(t *testing.T) {
 			}
 			long := make([]float32, p.Len()+1)
 			for what, err := range map[string]error{
-				"Set": p.Set(long), "Get": p.Get(long), "Unpack": p.Unpack(long, p.Value),
-				"Pack": p.Pack(p.Value, long), "Pack into too little": p.Pack(p.Value[1:], want),
+				"Set": p.Set(long), "Get": p.Get(long), "UnpackRows": p.UnpackRows(0, long, p.Value),
+				"PackRows": p.PackRows(0, p.Value, long), "PackRows into too little": p.PackRows(0, p.Value[1:], want),
 				"SetRows past the end": p.SetRows(p.Shape[0]-2, piece), "SetRows before the start": p.SetRows(-1, piece),
 				"GetRows past the end": p.GetRows(p.Shape[0]-2, piece), "GetRows before the start": p.GetRows(-1, piece),
 			} {

@@ -2,11 +2,12 @@ package nn
 
 import "github.com/verydeep/vgg/internal/kernel"
 
-// Prepare computes what inference on n images of h × w keeps of the weights in other
-// forms, on all of the chain's threads. The first pass would do so too, but on its own
-// threads: chains that share the weights ([Chain.Share]) would wait for one another.
+// Prepare computes the transformed weights that inference on n images of h × w keeps, on
+// all threads of the chain. Otherwise the first pass computes them on its own threads, and
+// chains that share the weights ([Chain.Share]) wait for it. It is an error if a layer
+// can't run on its input.
 func (c *Chain) Prepare(n, h, w int) error {
-	steps, shapes, err := c.inferring(n, h, w)
+	steps, shapes, err := c.inferenceSteps(n, h, w)
 	if err != nil {
 		return err
 	}

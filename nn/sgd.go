@@ -9,27 +9,27 @@ import (
 
 // SGD is mini-batch gradient descent with momentum and weight decay (§3.1) in
 // PyTorch's form: v = momentum·v + (g + decay·w), w −= rate·v. It holds the momentum v
-// of every learnt parameter, which starts at zero.
+// of every learnt parameter. Momenta start at zero.
 type SGD struct {
 	work     *kernel.Work
 	params   []*Param
 	velocity map[*Param][]float32 // in the packed order of each parameter
 	task     sgdTask
-	now      update // the step that is being taken
+	now      update // the current step
 }
 
 // Update is the values of one step of [SGD].
 type Update struct {
 	Rate, Momentum float32
 	Decay          float32 // weight decay
-	DecayBiases    bool    // of biases and of batch normalisation's scales and shifts too
+	DecayBiases    bool    // biases, and batch normalisation's scales and shifts, decay too
 	Nesterov       bool    // w −= rate·(g + decay·w + momentum·v), v being the new one
-	// ClipNorm is the greatest norm of all gradients together: beyond it they are scaled
-	// down to it, before weight decay, as PyTorch's clip_grad_norm_ does. 0: any.
+	// ClipNorm is the greatest allowed norm of all gradients together. Larger gradients are
+	// scaled down to it before weight decay, as by PyTorch's clip_grad_norm_. 0: no limit.
 	ClipNorm float32
 }
 
-// fused tells whether fully connected weights can be updated within the backward pass.
+// fused reports whether weights can be updated within the backward pass.
 func (u Update) fused() bool { return !u.Nesterov && u.ClipNorm == 0 }
 
 // decay is the weight decay of p.
@@ -88,7 +88,7 @@ func (s *SGD) step(p *Param, u Update) {
 	p.Changed()
 }
 
-// update is a step of SGD on its way through the backward pass.
+// update is a step of SGD that the backward pass takes, weight by weight.
 type update struct {
 	sgd *SGD
 	Update
@@ -98,11 +98,11 @@ func (u *update) of(p *Param) kernel.Update {
 	return kernel.Update{Weights: p.Value, Velocity: u.sgd.velocity[p], Rate: u.rate(p), Momentum: u.Momentum, Decay: u.decay(p)}
 }
 
-// StepSGD is [Chain.ZeroGrad], [Training.Step] and [SGD.Step] in one, with the same
-// bits: unless all gradients are needed at once (Nesterov's momentum, clipping), the
-// fully connected layers, most of a network's weights, are updated within the backward
-// pass, so that their gradients take no memory and are never moved. A loss that is not
-// finite leaves all parameters as they are.
+// StepSGD is [Chain.ZeroGrad], [Training.Step] and [SGD.Step] in one, with the same bits.
+// Unless all gradients are needed at once (Nesterov's momentum, clipping), it updates the
+// fully connected layers, most of a network's weights, within the backward pass, so that
+// their gradients take no memory. If the loss is not finite, all parameters stay as they
+// are.
 func (t *Training) StepSGD(x *tensor.Tensor, labels []int, p Pass, s *SGD, u Update) (float64, error) {
 	if err := t.checkLabels(x, labels); err != nil {
 		return 0, err
@@ -146,7 +146,7 @@ func (t *Training) stepSGD(x *tensor.Tensor, labels []int, loss Loss, p Pass, s 
 	return sum, nil
 }
 
-// sgdTask is what the kernels have no form for: parts of sgdLen values of one parameter.
+// sgdTask is work that has no kernel, in parts of sgdLen values of one parameter.
 type sgdTask struct {
 	what       sgdWork
 	w, v, g    []float32
@@ -163,7 +163,7 @@ const (
 	scaleGrads
 )
 
-// sgdLen is the values of a part; the norm's bits depend on it.
+// sgdLen is the number of values of a part; the bits of the norm depend on it.
 const sgdLen = 1 << 15
 
 func (s *SGD) parts(n int) int { return (n + sgdLen - 1) / sgdLen }

@@ -6,7 +6,7 @@ import (
 	"github.com/verydeep/vgg/internal/kernel"
 )
 
-// Storage is the format in which weights lie in memory.
+// Storage is the format in which weights are stored in memory.
 type Storage string
 
 const (
@@ -15,12 +15,13 @@ const (
 	BF16 Storage = "bf16" // the upper half of a float32: 8 significant bits
 )
 
-// StoreFC changes how the weights of the fully connected layers lie in memory. They are
-// most of a network's weights, and reading them is what a single image waits for:
-// 16 bits halve both. Products and sums stay in float32. Every weight is rounded when it
-// is set; a network so stored can infer and be saved, not be trained. Called before the
-// chain has its memory ([Chain.Alloc]), it takes no more than that. It must not be called
-// while a pass runs.
+// StoreFC changes the format in which memory holds the weights of the fully connected
+// layers. They are most of a network's weights, and reading them is most of what a single
+// image waits for; 16 bits halve both. Products and sums stay in float32. Every weight is
+// rounded when it is set. A network in 16 bits can infer and be saved, but not be trained.
+//
+// If it is called before the chain has memory ([Chain.Alloc]), the weights are never held
+// in 32 bits. It must not be called while a pass runs. It is an error if s isn't a format.
 func (c *Chain) StoreFC(s Storage) error {
 	var format kernel.Half
 	switch s {
@@ -38,32 +39,9 @@ func (c *Chain) StoreFC(s Storage) error {
 			conv.Weight.narrow(format, c.team)
 		}
 	}
-	c.free = nil // their scratch is planned for the other format
+	c.free = nil // workspaces are planned for the other format
 	return nil
 }
 
-// connected tells whether the layer was made by [NewFC].
+// connected reports whether the layer was made by [NewFC].
 func (l *Conv) connected() bool { return l.Weight.connected() }
-
-// connected tells whether the parameter is the weight of a fully connected layer.
-func (p *Param) connected() bool { return len(p.Shape) == 2 }
-
-// narrow stores the value in 16 bits and lets the 32 go.
-func (p *Param) narrow(format kernel.Half, team *kernel.Team) {
-	if p.format != 0 {
-		return // rounding twice would lose more than the second format does
-	}
-	p.format = format
-	if p.Value != nil {
-		p.half = kernel.Narrow(team, format, p.Value)
-		p.Value = nil
-	}
-}
-
-// learnable is an error where the value cannot be learnt.
-func (p *Param) learnable() error {
-	if p.format != 0 {
-		return fmt.Errorf("nn: %s: stored in 16 bits: it can be read and set, not learnt", p.Name)
-	}
-	return nil
-}

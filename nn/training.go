@@ -10,17 +10,16 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// Training holds what training a chain needs beside its parameters: every layer's
-// activation, two gradient buffers, and scratch memory. One goroutine at a time uses
-// it.
+// Training holds what training a chain needs beside its parameters: activations,
+// gradients of activations, and scratch memory. Only one goroutine at a time may use it.
 //
-// A batch may be taken in parts, one Step each, of any size up to that of NewTraining:
-// every gradient is summed in image order from where the last part left it, so neither
-// the parts' sizes nor the number of threads changes a bit of it. Batch normalisation is
-// the exception, whose statistics are those of a part.
+// A batch may be trained in parts, one Step each, of any size up to that of NewTraining:
+// every gradient is summed in image order and goes on where the last part left it, so
+// neither the parts' sizes nor the number of threads changes a bit of it. Batch
+// normalisation is the exception: its statistics are those of a part.
 //
 // Layers before the first one with a learnt parameter run as in inference and have no
-// backward pass; only dropout drops there too.
+// backward pass, except that dropout drops there too.
 type Training struct {
 	chain   *Chain
 	work    *kernel.Work
@@ -30,12 +29,12 @@ type Training struct {
 	layout  *layout
 	x       []float32 // the images of the last step
 	acts    []kernel.Act
-	hits    []kernel.Hits // of pooled links
-	wholes  []kernel.Act  // what a pooled link pools, or its gradient
+	hits    []kernel.Hits // of layers with a fused pooling
+	wholes  []kernel.Act  // activations before a fused pooling, or their gradients
 	grads   []kernel.Act
-	here    group     // the images that acts, hits and grads show
-	d       []float32 // gradient of the scores
-	losses  []float64 // of each image
+	shown   imageGroup // the images that acts, hits and grads have
+	d       []float32  // gradient of the scores
+	losses  []float64  // of each image
 	scores  *tensor.Tensor
 	buffers buffers
 
@@ -43,25 +42,26 @@ type Training struct {
 	// StepSGD: label smoothing (Szegedy et al. 2016). 0: the label takes all of it.
 	Smoothing float32
 
-	// Hook, if set, is called for every layer of the backward pass, last to first, with
-	// its output and the gradient with respect to it, both (N,C,H,W), and at the end,
-	// unless the first layers are frozen, with the name "input": for tests and
-	// visualisation. The gradient is computed for the input only if Hook is set.
+	// Hook is for tests and visualisation. If set, it is called for every layer of the
+	// backward pass, last to first, with the layer's output and the gradient with respect to
+	// it, both (N,C,H,W). Unless the first layers are frozen, it is last called with the name
+	// "input"; the gradient of the input is computed only for Hook.
 	Hook func(layer string, act, grad *tensor.Tensor)
 }
 
-// firstLearnt is the first layer with a learnt parameter; the number of layers if there
-// is none.
+// firstLearnt is the index of the first layer with a learnt parameter, or the number of
+// layers if there is none.
 func (c *Chain) firstLearnt() int {
 	return slices.IndexFunc(append(c.layers[:len(c.layers):len(c.layers)], nil), func(l Layer) bool {
 		return l == nil || slices.ContainsFunc(l.Params(), (*Param).Learnt)
 	})
 }
 
-// NewTraining returns the state for training steps of up to n images of h × w pixels,
-// for which the chain gives one class score vector an image, and gives learnt
-// parameters a gradient, zero. A chain has one Training at a time: what an earlier one
-// accumulated is lost.
+// NewTraining returns the state for training steps of up to n images of h × w pixels, for
+// which the chain must give one class score vector an image. Learnt parameters get a
+// gradient of zero. A chain has one Training at a time: gradients that an earlier one
+// accumulated are lost. It is an error if the chain can't run on such images, if every
+// parameter is frozen, or if a learnt one is stored in 16 bits.
 func (c *Chain) NewTraining(n, h, w int) (*Training, error) {
 	t := &Training{chain: c, work: kernel.NewWork(c.team), n: n, h: h, w: w}
 	out, err := c.Shapes(h, w)
@@ -83,7 +83,7 @@ func (c *Chain) NewTraining(n, h, w int) (*Training, error) {
 		}
 	}
 	t.layout = c.layoutOf(append([]Shape{{c.in, h, w}}, out...), n, false)
-	for i, k := range t.layout.links {
+	for i, k := range t.layout.fused {
 		switch layer := k.layer.(type) {
 		case *Conv:
 			layer.prepareTraining(n, t.layout.shapes[i], c.Threads(), t.layout.sectionOf(i).grouped)
@@ -104,18 +104,19 @@ func (c *Chain) NewTraining(n, h, w int) (*Training, error) {
 	return t, nil
 }
 
-// alloc takes the memory of the layout.
+// alloc allocates the memory of the layout.
 func (t *Training) alloc() {
-	t.buffers, t.here = buffers{}, group{} // let the old ones go before the new ones come
+	t.buffers, t.shown = buffers{}, imageGroup{} // let the old ones go before the new ones come
 	t.buffers = t.layout.buffers()
 	t.work.Reserve(t.layout.scratch())
 	k := len(t.layout.shapes)
 	t.acts, t.grads, t.hits, t.wholes = make([]kernel.Act, k), make([]kernel.Act, k), make([]kernel.Hits, k), make([]kernel.Act, k)
 }
 
-// Step runs forward, loss and backward over x of shape (N,C,H,W) with labels (N), and
-// adds to the parameters' gradients that of the mean loss over p.Batch images (0: over
-// these N). It returns the sum of these images' losses.
+// Step runs forward, loss and backward over x of shape (N,C,H,W) with labels (N). It adds
+// the gradient of the mean loss over p.Batch images (0: over these N) to the parameters'
+// gradients, and returns the sum of these images' losses. It is an error if the shape of x
+// isn't that of NewTraining or if a label is no class.
 func (t *Training) Step(x *tensor.Tensor, labels []int, p Pass) (float64, error) {
 	if err := t.checkLabels(x, labels); err != nil {
 		return 0, err
@@ -123,14 +124,13 @@ func (t *Training) Step(x *tensor.Tensor, labels []int, p Pass) (float64, error)
 	return t.run(x, labels, nil, p)
 }
 
-// StepLoss is [Training.Step] with another loss: loss is called for every image, in
-// order, with its number within x, its K scores, and room for the K derivatives of its
-// loss, each times scale; it returns the loss.
+// StepLoss is [Training.Step] with another loss, which is called for every image of x in
+// order.
 func (t *Training) StepLoss(x *tensor.Tensor, loss Loss, p Pass) (float64, error) {
 	return t.run(x, nil, loss, p)
 }
 
-// checkLabels comes before anything moves the running statistics.
+// checkLabels checks the labels before a pass changes the running statistics.
 func (t *Training) checkLabels(x *tensor.Tensor, labels []int) error {
 	n, h, w, err := t.chain.checkInput(x)
 	if err != nil {
@@ -147,6 +147,7 @@ func (t *Training) checkLabels(x *tensor.Tensor, labels []int) error {
 	return nil
 }
 
+// run runs forward, loss and backward, by labels or, if it isn't nil, by loss.
 func (t *Training) run(x *tensor.Tensor, labels []int, loss Loss, p Pass) (float64, error) {
 	n, h, w, err := t.chain.checkInput(x)
 	if err != nil {
@@ -166,16 +167,31 @@ func (t *Training) run(x *tensor.Tensor, labels []int, loss Loss, p Pass) (float
 	t.x = x.Data
 	for i := range t.layout.sections {
 		s := &t.layout.sections[i]
-		for g := range s.groups(n) {
-			t.enter(s.at(g, n))
+		for g := range s.groupCount(n) {
+			t.show(s.imageGroup(g, n))
 			t.forward(s.to, false, p)
 		}
 	}
-	links := t.layout.links
-	last := len(links)
-	t.acts[last].ToNCHW(t.scores.Data)
-	sum, k, scale := 0.0, t.classes, 1/float32(p.Batch)
-	for i := range n {
+	sum := t.sumLosses(labels, loss, 1/float32(p.Batch))
+	if p.update != nil && (math.IsNaN(sum) || math.IsInf(sum, 0)) {
+		return sum, nil
+	}
+	p.clock.lap("loss", forwardColumn)
+	for i := len(t.layout.sections) - 1; i >= 0 && !t.layout.sections[i].frozen; i-- {
+		t.backwardSection(&t.layout.sections[i], n, p)
+	}
+	if t.layout.first == 0 {
+		t.hook("input", 0)
+	}
+	return sum, nil
+}
+
+// sumLosses computes the loss of every image and its derivatives times scale, and returns
+// the sum of the losses.
+func (t *Training) sumLosses(labels []int, loss Loss, scale float32) float64 {
+	t.acts[len(t.layout.fused)].ToNCHW(t.scores.Data)
+	sum, k := 0.0, t.classes
+	for i := range t.losses {
 		s, d := t.scores.Data[i*k:(i+1)*k], t.d[i*k:(i+1)*k]
 		if loss != nil {
 			t.losses[i] = loss(i, s, d, scale)
@@ -184,35 +200,30 @@ func (t *Training) run(x *tensor.Tensor, labels []int, loss Loss, p Pass) (float
 		}
 		sum += t.losses[i]
 	}
-	if p.update != nil && (math.IsNaN(sum) || math.IsInf(sum, 0)) {
-		return sum, nil
-	}
-	p.clock.lap("loss", forwardColumn)
-	for i := len(t.layout.sections) - 1; i >= 0 && !t.layout.sections[i].frozen; i-- {
-		s := &t.layout.sections[i]
-		for g := range s.groups(n) {
-			t.enter(s.at(g, n))
-			t.forward(s.kept, true, p)
-			if s.to == last {
-				t.grads[last].FromNCHW(t.d)
-			}
-			for j := s.to - 1; j >= s.from; j-- {
-				t.backward(j, p)
-			}
-		}
-		for j := s.from; j < s.to; j++ {
-			if conv := links[j].conv; conv != nil {
-				conv.finish(t.work, t.acts[j].N, t.layout.shapes[j], p)
-			}
-		}
-	}
-	if t.layout.first == 0 {
-		t.hook("input", 0)
-	}
-	return sum, nil
+	return sum
 }
 
-// accumulate takes the memory of gradients that are summed over several passes.
+// backwardSection runs the backward pass of a section, group by group.
+func (t *Training) backwardSection(s *section, n int, p Pass) {
+	fused := t.layout.fused
+	for g := range s.groupCount(n) {
+		t.show(s.imageGroup(g, n))
+		t.forward(s.kept, true, p)
+		if s.to == len(fused) {
+			t.grads[s.to].FromNCHW(t.d)
+		}
+		for j := s.to - 1; j >= s.from; j-- {
+			t.backward(j, p)
+		}
+	}
+	for j := s.from; j < s.to; j++ {
+		if conv := fused[j].conv; conv != nil {
+			conv.finish(t.work, t.acts[j].N, t.layout.shapes[j], p)
+		}
+	}
+}
+
+// accumulate allocates gradients that are summed over several passes.
 func (t *Training) accumulate() {
 	for _, p := range t.learnt {
 		if p.Grad == nil {
@@ -224,24 +235,25 @@ func (t *Training) accumulate() {
 	}
 }
 
-// forward runs the links of the section at hand from its first to that before to; again,
-// in the backward pass, only where the group's activations are not kept and not there.
+// forward runs the shown section's fused layers up to the one before to. Again, in the
+// backward pass, it runs only where the group's activations are neither kept nor still
+// there.
 func (t *Training) forward(to int, again bool, p Pass) {
-	s := t.here.section
+	s := t.shown.section
 	transient := s.kept > s.from || !t.layout.kept[s.from]
-	if again && (!transient || t.here == t.buffers.holds) {
+	if again && (!transient || t.shown == t.buffers.groupActsOf) {
 		return
 	}
 	if transient {
-		t.buffers.holds = t.here
+		t.buffers.groupActsOf = t.shown
 	}
-	p.Image += t.here.from
+	p.Image += t.shown.from
 	if s.from == 0 {
 		t.work.FromNCHW(t.images(), &t.acts[0])
 		p.clock.lap("input", forwardColumn)
 	}
 	for j := s.from; j < to; j++ {
-		k, q, y := &t.layout.links[j], p, &t.acts[j+1]
+		k, q, y := &t.layout.fused[j], p, &t.acts[j+1]
 		if again && t.layout.kept[j+1] {
 			continue
 		}
@@ -249,7 +261,7 @@ func (t *Training) forward(to int, again bool, p Pass) {
 			_, q.Train = k.layer.(*Dropout)
 		}
 		if !t.layout.kept[j+1] {
-			y.ClearBorder() // the buffer had another shape before
+			y.ClearBorder() // the buffer has held another shape
 		}
 		if k.pool {
 			k.conv.forwardHits(t.work, &t.acts[j], y, &t.hits[j], &t.wholes[j])
@@ -261,10 +273,10 @@ func (t *Training) forward(to int, again bool, p Pass) {
 	}
 }
 
-// backward runs link j on the group at hand.
+// backward runs the backward pass of fused layer j on the shown group.
 func (t *Training) backward(j int, p Pass) {
-	p.Image += t.here.from
-	k, x, y, dy, dx := &t.layout.links[j], &t.acts[j], &t.acts[j+1], &t.grads[j+1], &t.grads[j]
+	p.Image += t.shown.from
+	k, x, y, dy, dx := &t.layout.fused[j], &t.acts[j], &t.acts[j+1], &t.grads[j+1], &t.grads[j]
 	if j == t.layout.first && (j > 0 || t.Hook == nil) {
 		dx = nil
 	} else {
@@ -287,24 +299,24 @@ func (t *Training) backward(j int, p Pass) {
 		y = nil
 	}
 	var mask *kernel.Act
-	if j > 0 && t.layout.links[j-1].masked {
+	if j > 0 && t.layout.fused[j-1].masked {
 		mask = x
 	}
 	k.conv.gradients(t.work, x, y, dy, dx, mask, p)
 }
 
-// images are those of the last step that are at hand.
+// images are the images of the last step that are in the shown group.
 func (t *Training) images() []float32 {
 	size := t.chain.in * t.h * t.w
-	return t.x[t.here.from*size : t.here.to*size]
+	return t.x[t.shown.from*size : t.shown.to*size]
 }
 
-// Losses is the loss of every image of the last step; it is overwritten by the next. A
-// sum of them in image order does not depend on how a batch is cut into parts.
+// Losses is the loss of every image of the last step; the next step overwrites it. The sum
+// in image order does not depend on the parts that a batch is trained in.
 func (t *Training) Losses() []float64 { return t.losses }
 
-// Scores is the (N,K) class scores of the last step, before the soft-max; it is
-// overwritten by the next.
+// Scores is the (N,K) class scores of the last step, before the soft-max; the next step
+// overwrites it.
 func (t *Training) Scores() *tensor.Tensor { return t.scores }
 
 // shape lays the buffers out for n images.
@@ -339,15 +351,10 @@ func (c *Chain) ZeroGrad() {
 	}
 }
 
-func (p *Param) zeroGrad() {
-	clear(p.Grad)
-	p.fresh = true
-}
-
 // TrainingFloats is the memory, in floats, of [Training.StepSGD] over n images of h × w:
 // activations, gradients of activations and of parameters, and scratch, without the
-// parameters and without what the optimiser keeps. [Training.Step] takes
-// [Chain.GradientFloats] besides.
+// parameters and the optimiser's momentum. [Training.Step] takes [Chain.GradientFloats]
+// in addition.
 func (c *Chain) TrainingFloats(n, h, w int) (int, error) {
 	l, err := c.trainingLayout(n, h, w)
 	if err != nil {
@@ -357,8 +364,8 @@ func (c *Chain) TrainingFloats(n, h, w int) (int, error) {
 	return l.floats() + l.scratch().Floats(c.Threads()) + c.LearntFloats() - used + apart, nil
 }
 
-// GradientFloats is the memory, in floats, of the gradients that [Training.StepSGD] uses
-// up within the backward pass, layer by layer, and [Training.Step] keeps.
+// GradientFloats is the memory, in floats, of the gradients that [Training.Step] keeps and
+// [Training.StepSGD] uses up within the backward pass, layer by layer.
 func (c *Chain) GradientFloats(n, h, w int) (int, error) {
 	l, err := c.trainingLayout(n, h, w)
 	if err != nil {
@@ -366,7 +373,7 @@ func (c *Chain) GradientFloats(n, h, w int) (int, error) {
 	}
 	used, apart := l.gradients()
 	total := used - apart
-	for i, k := range l.links {
+	for i, k := range l.fused {
 		if k.conv != nil && k.conv.Weight.Learnt() {
 			total += k.conv.filterLen(n, l.shapes[i], c.Threads(), true)
 		}
@@ -381,6 +388,3 @@ func (c *Chain) trainingLayout(n, h, w int) (*layout, error) {
 	}
 	return c.layoutOf(append([]Shape{{c.in, h, w}}, out...), n, false), nil
 }
-
-// used tells whether a fused step uses the gradient up within the backward pass.
-func (p *Param) used() bool { return p.connected() || p.domain > 0 }

@@ -136,7 +136,7 @@ func TestStepScores(t *testing.T) {
 	if err := sameBits(got.scores, want.Data); err != nil {
 		t.Errorf("scores of a step and of Forward: %v", err)
 	}
-	loss := SoftmaxLoss(want.Data, labelsOf(4), 1, make([]float32, want.Len()))
+	loss := softmaxLoss(want.Data, labelsOf(4), 1, make([]float32, want.Len()))
 	if got.loss != loss {
 		t.Errorf("loss %v, that of the scores is %v", got.loss, loss)
 	}

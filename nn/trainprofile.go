@@ -6,10 +6,10 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// TrainTime is how long a layer took in a training step, in seconds. Where two passes
-// are one, the time of both stands with the later: a max-pooling's with the layer before
-// it, a rectification's gradient and a bias's with that of the data or of the weights, a
-// fully connected layer's gradient of the weights with the update.
+// TrainTime is the time that a layer took in a training step, in seconds. Fused passes count
+// once: a max-pooling with the layer before it, the gradients of a rectification and of a
+// bias with Data or Weights, and the weight gradient of a fully connected layer with
+// Update.
 type TrainTime struct {
 	Layer   string // "input" is the change of layout, "loss" the soft-max
 	Pool    bool   // the max-pooling after the layer was part of it
@@ -19,7 +19,7 @@ type TrainTime struct {
 	Update  float64
 }
 
-// column is one of [TrainTime].
+// column is a stage, a column of [TrainTime].
 type column int
 
 const (
@@ -29,13 +29,13 @@ const (
 	updateColumn
 )
 
-// clock measures the stages of a step; a nil clock does not.
+// clock measures the stages of a step. A nil clock measures nothing.
 type clock struct {
 	last  time.Time
 	times []TrainTime
 }
 
-// lap counts the time since the last lap for a stage of a layer.
+// lap adds the time since the last lap to a stage of a layer.
 func (c *clock) lap(layer string, s column) {
 	if c == nil {
 		return
@@ -54,14 +54,14 @@ func (c *clock) lap(layer string, s column) {
 	*[]*float64{&t.Forward, &t.Data, &t.Weights, &t.Update}[s] += d
 }
 
-// Profile is [Training.StepSGD] that tells the time of every layer.
+// Profile is [Training.StepSGD], but returns the time of every layer.
 func (t *Training) Profile(x *tensor.Tensor, labels []int, p Pass, s *SGD, u Update) ([]TrainTime, error) {
 	p.clock = &clock{last: time.Now()}
 	_, err := t.StepSGD(x, labels, p, s, u)
 	return p.clock.times, err
 }
 
-// pool notes whether a layer's max-pooling is part of it.
+// pool records whether the max-pooling after a layer is part of it.
 func (c *clock) pool(layer string, pool bool) {
 	if c == nil {
 		return

@@ -10,15 +10,15 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// LayerPlan tells how a convolution or fully connected layer is computed, and what that
-// takes for a batch in one forward pass.
+// LayerPlan is how a convolution or fully connected layer is computed, and the cost of one
+// forward pass over a batch.
 type LayerPlan struct {
 	Layer       string
 	Algorithm   string // "F(6×6,3×3), 28 tiles, by panel", "direct", "packed", "packed, f16"
 	Connected   bool   // fully connected
 	Direct      int64  // multiplications of the direct convolution
-	Computed    int64  // multiplications of the products of Algorithm, fewer by Winograd
-	WeightBytes int64  // weights, as they lie in memory
+	Computed    int64  // multiplications that Algorithm computes, fewer by Winograd
+	WeightBytes int64  // weights, in the form that is multiplied
 }
 
 // Plans lists the plans of the convolutions and fully connected layers, first to last,
@@ -40,18 +40,18 @@ func (c *Chain) Plans(n, h, w int, train bool) ([]LayerPlan, error) {
 }
 
 // Plans lists the plans of the convolutions and fully connected layers of a training step
-// on the most images, first to last. Where fewer go through together, the algorithm says
-// so.
+// on the most images, first to last. Where fewer images go through a layer at a time, the
+// algorithm says so.
 func (t *Training) Plans() []LayerPlan {
 	l := t.layout
 	var plans []LayerPlan
-	for i, k := range l.links {
+	for i, k := range l.fused {
 		if k.conv == nil {
 			continue
 		}
 		p := k.conv.plan(l.n, l.shapes[i], l.chain.Threads(), i >= l.first)
 		s := l.sectionOf(i)
-		if g := s.at(s.groups(l.n)-1, l.n); g.from > 0 { // the last group is the largest
+		if g := s.imageGroup(s.groupCount(l.n)-1, l.n); g.from > 0 { // the last group is the largest
 			n, together := g.to-g.from, "image by image"
 			if n > 1 {
 				together = fmt.Sprintf("%d images together", n)
@@ -84,7 +84,7 @@ func (l *Conv) plan(n int, in Shape, threads int, train bool) LayerPlan {
 	return p
 }
 
-// Candidate is a way to compute a layer, as [Chain.Tune] timed it.
+// Candidate is a way to compute a layer, with its time by [Chain.Tune].
 type Candidate struct {
 	Algorithm    string
 	Chosen       bool    // by the plan
@@ -117,8 +117,8 @@ func (t Tuning) Fastest() Candidate {
 	})
 }
 
-// Behind tells which candidates, with the chosen one, make a tuning in which that is
-// behind by more than the given fraction of their time; ok is false if none does.
+// Behind returns the chosen candidate, and those that it is behind by more than the given
+// fraction of their time; ok is false if there are none.
 func (t Tuning) Behind(fraction float64) (behind Tuning, ok bool) {
 	behind = t
 	behind.Candidates = nil
@@ -131,12 +131,12 @@ func (t Tuning) Behind(fraction float64) (behind Tuning, ok bool) {
 	return behind, len(behind.Candidates) > 1
 }
 
-// Tune times the candidates of every layer that can be computed by Winograd: its plans
-// with the tile size that the layer's shape commands, and the direct algorithm. It runs
-// the whole network on x again and again, each layer by another candidate each time, so
-// that candidates are timed in turns and find the caches as the network leaves them.
-// Every candidate is timed rounds times, after once for warming up. Given a tuning, only
-// its layers and candidates are timed.
+// Tune times the candidates of every layer that Winograd's algorithm can compute: the plans
+// of the form that the layer's shape requires, and the direct algorithm. It runs the whole
+// network on x again and again, each layer by another candidate each time, so that
+// candidates are timed in turns and find the caches as the network leaves them. Every
+// candidate is timed rounds times, after one pass to warm up. If only isn't nil, only its
+// layers and candidates are timed.
 func (c *Chain) Tune(ctx context.Context, x *tensor.Tensor, rounds int, only []Tuning) ([]Tuning, error) {
 	n, h, w, err := c.checkInput(x)
 	if err != nil {
@@ -180,7 +180,7 @@ type tuned struct {
 }
 
 func (c *Chain) newTuner(n, h, w int, only []Tuning) (*tuner, error) {
-	steps, shapes, err := c.inferring(n, h, w)
+	steps, shapes, err := c.inferenceSteps(n, h, w)
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +196,7 @@ func (c *Chain) newTuner(n, h, w int, only []Tuning) (*tuner, error) {
 			if l := newTuned(steps[i], n, in, c.Threads(), only); l != nil {
 				t.layers[i] = l
 				for _, p := range l.plans {
-					if p != nil { // where direct is chosen, Winograd wants a wider border
+					if p != nil { // Winograd needs a wider border than the direct algorithm
 						b = border{max(b.pad, l.conv.g.Pad), max(b.end, p.End(l.conv.g, in.H, in.W))}
 					}
 				}
@@ -219,7 +219,7 @@ func (c *Chain) newTuner(n, h, w int, only []Tuning) (*tuner, error) {
 }
 
 // newTuned lists the candidates of a step, or returns nil where it has no choice.
-func newTuned(s call, n int, in Shape, threads int, only []Tuning) *tuned {
+func newTuned(s inferenceStep, n int, in Shape, threads int, only []Tuning) *tuned {
 	conv := s.conv()
 	if conv == nil || conv.Weight.format != 0 {
 		return nil
@@ -257,7 +257,7 @@ func newTuned(s call, n int, in Shape, threads int, only []Tuning) *tuned {
 	return l
 }
 
-// turns is how many passes give every candidate a turn.
+// turns is the number of passes in which every candidate has a turn.
 func (t *tuner) turns() int {
 	most := 0
 	for _, l := range t.layers {
@@ -300,7 +300,7 @@ func (t *tuner) step(i, turn int, timed bool) {
 	}
 }
 
-// result is what was timed.
+// result lists the times.
 func (t *tuner) result() []Tuning {
 	var all []Tuning
 	for _, l := range t.layers {

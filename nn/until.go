@@ -5,11 +5,10 @@ import (
 	"strings"
 )
 
-// Until returns the chain of the layers up to the one called layer, whose activation is
-// its output: (N,C,OH,OW), after the layer's batch normalisation and, if rectified, its
-// rectification. Parameters, and what inference derives of them, are shared with c; it
-// runs by as many threads as c does now, and is not for training. It is an error if
-// there is no such layer.
+// Until returns the chain of the layers up to the one called layer. Its output is that
+// layer's activation, (N,C,OH,OW), after the layer's batch normalisation and, if rectified,
+// its rectification. It shares c's parameters, what inference derives from them, and c's
+// threads. It is not for training. It is an error if there is no such layer.
 func (c *Chain) Until(layer string, rectified bool) (*Chain, error) {
 	for i, l := range c.layers {
 		if l.Name() != layer {
@@ -25,7 +24,7 @@ func (c *Chain) Until(layer string, rectified bool) (*Chain, error) {
 			norm, _ = c.layers[i+1].(*BatchNorm)
 		}
 		if !rectified && (conv.ReLU || norm != nil && norm.ReLU) {
-			// A convolution of its own, since what is folded into one knows the rectification.
+			// A convolution of its own, as a folded one includes the rectification.
 			conv = &Conv{name: conv.name, g: conv.g, Weight: conv.Weight, Bias: conv.Bias}
 			layers[i] = conv
 			if norm != nil {
@@ -55,8 +54,8 @@ func (c *Chain) names() []string {
 	return names
 }
 
-// Penultimate names the layer whose activation, rectified, the last layer with weights
-// takes: fc7 of the paper's networks.
+// Penultimate names the layer whose rectified activation is the input of the last layer
+// with weights: fc7 of the paper's networks.
 func (c *Chain) Penultimate() string {
 	last := len(c.layers) - 1
 	for ; last >= 0; last-- {

@@ -1,11 +1,10 @@
 package nn
 
-// FilterFloats is the most memory, in floats, that the transformed weights come to once
-// images of many sizes have been through the chain: those of each size of Winograd's
-// tiles that some image size commands, and those that have taken in a batch
-// normalisation.
+// FilterFloats is the most memory, in floats, that transformed weights take once images of
+// many sizes have been through the chain: a copy of the weights for each form of Winograd's
+// algorithm that some image size requires, and one with the batch normalisation folded in.
 func (c *Chain) FilterFloats() int {
-	// F(6×6,3×3) pays most where its tiles come out even, F(4×4,3×3) where only its do.
+	// F(6×6,3×3) pays most where whole tiles cover the map, F(4×4,3×3) where only its tiles do.
 	const even6, even4 = 60, 64
 	total := 0
 	for i, l := range c.layers {
@@ -34,7 +33,7 @@ func (c *Chain) FilterFloats() int {
 // WorkspaceFloats is the memory, in floats, of the buffers and scratch of a forward
 // pass over n images of h × w: [Chain.InferenceFloats] without transformed weights.
 func (c *Chain) WorkspaceFloats(n, h, w int) (int, error) {
-	steps, shapes, err := c.inferring(n, h, w)
+	steps, shapes, err := c.inferenceSteps(n, h, w)
 	if err != nil {
 		return 0, err
 	}
@@ -42,15 +41,15 @@ func (c *Chain) WorkspaceFloats(n, h, w int) (int, error) {
 	return lens[0] + lens[1] + s.Floats(c.Threads()), nil
 }
 
-// Release lets go of the buffers kept for further passes.
+// Release frees the buffers that are kept for further passes.
 func (c *Chain) Release() {
 	c.mu.Lock()
 	c.free = nil
 	c.mu.Unlock()
 }
 
-// MACs counts the multiplications of the convolutions and fully connected layers for
-// one image of h × w, whatever algorithm computes them.
+// MACs counts the multiplications of the convolutions and fully connected layers for one
+// image of h × w by the direct algorithm.
 func (c *Chain) MACs(h, w int) (int64, error) {
 	shapes, err := c.Shapes(h, w)
 	if err != nil {
@@ -65,7 +64,8 @@ func (c *Chain) MACs(h, w int) (int64, error) {
 	return total, nil
 }
 
-// ParamBytes is the memory of the parameters, as they lie in it.
+// ParamBytes is the memory of the parameters in bytes, in the format that they are stored
+// in.
 func (c *Chain) ParamBytes() int64 {
 	var total int64
 	for _, p := range c.Params() {

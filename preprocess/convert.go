@@ -30,13 +30,7 @@ func convert(m image.Image, matrix yccMatrix) (*Image, error) {
 	case *image.CMYK:
 		rows(out, m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 4, cmykRow)
 	case *image.Paletted:
-		table := paletteTable(m.Palette)
-		rows(out, m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 1, func(dst, src []uint8, _ int) {
-			for i, v := range src {
-				p := dst[3*i : 3*i+3 : 3*i+3]
-				p[0], p[1], p[2] = table[v][0], table[v][1], table[v][2]
-			}
-		})
+		rows(out, m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 1, paletteRow(m.Palette))
 	case *image.YCbCr:
 		convertYCbCr(out, m, matrix)
 	case *image.NYCbCrA:
@@ -91,15 +85,22 @@ func cmykRow(dst, src []uint8, _ int) {
 	}
 }
 
+// paletteRow takes indices of a palette.
+func paletteRow(p color.Palette) func(dst, src []uint8, _ int) {
+	table := paletteTable(p)
+	return func(dst, src []uint8, _ int) {
+		for i, v := range src {
+			p := dst[3*i : 3*i+3 : 3*i+3]
+			p[0], p[1], p[2] = table[v][0], table[v][1], table[v][2]
+		}
+	}
+}
+
 // paletteTable lists the colours of a palette, alpha dropped. Indices beyond
 // it are black.
 func paletteTable(p color.Palette) (table [256][3]uint8) {
 	for i, c := range p[:min(len(p), 256)] {
-		n, ok := c.(color.NRGBA)
-		if !ok {
-			n = color.NRGBAModel.Convert(c).(color.NRGBA)
-		}
-		table[i] = [3]uint8{n.R, n.G, n.B}
+		table[i] = straight(c)
 	}
 	return table
 }

@@ -49,6 +49,9 @@ func (e *FormatError) Error() string {
 //     default, rather than repeated as by package image. A WebP is decoded to
 //     the same bits as by libwebp; a JPEG differs from libjpeg by the rounding
 //     of the inverse DCT.
+//   - The pixels of PNG, BMP, lossless WebP and grey JPEG files, and of a GIF
+//     whose first frame is opaque and fills the screen, are those of package
+//     image: [FromImage] makes the same of what image.Decode returns.
 //
 // Errors: a [*FormatError] for something else than an image, a [*SizeError]
 // for one that is too large, and otherwise an error that names the format and

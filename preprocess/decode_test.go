@@ -16,7 +16,7 @@ import (
 	"testing"
 )
 
-func readFile(t testing.TB, name string) []byte {
+func readTestFile(t testing.TB, name string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("testdata", "decode", name))
 	if err != nil {
@@ -63,7 +63,7 @@ func TestDecodeRefusesTruncatedFiles(t *testing.T) {
 		"p.gif": 3, "rgb.bmp": 2, "p.bmp": 3, "lossless.webp": 1, "lossy.webp": 1, "lossy-alpha.webp": 1,
 	} {
 		t.Run(name, func(t *testing.T) {
-			data := readFile(t, name)
+			data := readTestFile(t, name)
 			for _, n := range cuts(len(data) - spare) {
 				im, err := Decode(data[:n], DecodeOptions{AutoOrient: true})
 				if err == nil {
@@ -123,16 +123,16 @@ func TestDecodeSurvivesDamage(t *testing.T) {
 func TestDecodeRefusesBombsByHeader(t *testing.T) {
 	const side = 60000
 	patch := func(name string, at int, order binary.AppendByteOrder) []byte {
-		data := readFile(t, name)
+		data := readTestFile(t, name)
 		return slices.Concat(data[:at], order.AppendUint32(order.AppendUint32(nil, side), side), data[at+8:])
 	}
 	pngBomb := patch("rgb.png", 16, binary.BigEndian)
 	pngBomb = pngBomb[:33]
 	binary.BigEndian.PutUint32(pngBomb[29:], crcPNG(pngBomb[12:29]))
-	gifBomb := readFile(t, "p.gif")
+	gifBomb := readTestFile(t, "p.gif")
 	binary.LittleEndian.PutUint16(gifBomb[6:], side)
 	binary.LittleEndian.PutUint16(gifBomb[8:], side)
-	jpegBomb := readFile(t, "420.jpg")
+	jpegBomb := readTestFile(t, "420.jpg")
 	frame := bytes.Index(jpegBomb, []byte{0xff, 0xc0})
 	binary.BigEndian.PutUint16(jpegBomb[frame+5:], side)
 	binary.BigEndian.PutUint16(jpegBomb[frame+7:], side)
@@ -153,7 +153,7 @@ func TestDecodeRefusesBombsByHeader(t *testing.T) {
 		}
 	}
 
-	webp := readFile(t, "lossy.webp") // 37×29
+	webp := readTestFile(t, "lossy.webp") // 37×29
 	if _, err := Decode(webp, DecodeOptions{MaxPixels: 37*29 - 1}); err == nil {
 		t.Error("a WebP one pixel over the limit: no error")
 	}
@@ -194,7 +194,7 @@ func TestDecodeExtremeSizes(t *testing.T) {
 // The EXIF of a JPEG begins at byte 6 with a TIFF header; broken, it is ignored.
 func TestBrokenEXIFIsIgnored(t *testing.T) {
 	upright := readImage(t, "decode/orientation1.jpg", DecodeOptions{})
-	data := readFile(t, "orientation6.jpg")
+	data := readTestFile(t, "orientation6.jpg")
 	at := bytes.Index(data, []byte("Exif\x00\x00"))
 	if at < 0 {
 		t.Fatal("no EXIF in the test file")

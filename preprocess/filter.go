@@ -14,16 +14,6 @@ const (
 	Bicubic                // Keys's cubic with a = -0.5, support 2
 )
 
-// ParseFilter returns the filter called name, "bilinear" or "bicubic".
-func ParseFilter(name string) (Filter, error) {
-	for _, f := range []Filter{Bilinear, Bicubic} {
-		if name == f.String() {
-			return f, nil
-		}
-	}
-	return 0, fmt.Errorf("preprocess: filter: %q, want bilinear or bicubic", name)
-}
-
 // String returns the filter's name.
 func (f Filter) String() string {
 	switch f {
@@ -43,14 +33,15 @@ func (f Filter) MarshalText() ([]byte, error) {
 	return []byte(f.String()), nil
 }
 
-// UnmarshalText reads a filter's name.
+// UnmarshalText reads a filter's name, "bilinear" or "bicubic".
 func (f *Filter) UnmarshalText(text []byte) error {
-	g, err := ParseFilter(string(text))
-	if err != nil {
-		return err
+	for _, known := range []Filter{Bilinear, Bicubic} {
+		if string(text) == known.String() {
+			*f = known
+			return nil
+		}
 	}
-	*f = g
-	return nil
+	return fmt.Errorf("preprocess: filter: %q, want bilinear or bicubic", text)
 }
 
 func (f Filter) validate() error {

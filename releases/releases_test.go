@@ -1,323 +1,53 @@
-package releases
+package releases_test
 
 import (
-	"bytes"
-	"context"
-	"crypto/md5"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
-	"io/fs"
-	"net/http"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
+	"regexp"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	"github.com/verydeep/vgg"
-	"github.com/verydeep/vgg/internal/lockfile"
+	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/releases"
 )
 
-// tiny is a release of a tiny network, and the file of it that torch.save wrote.
-func tiny(t *testing.T) (vgg.Release, []byte) {
-	t.Helper()
-	data, err := os.ReadFile(filepath.FromSlash("../weights/testdata/torch/a_zip.pth"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := Find("A", "torchvision")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(data)
-	r.SHA256, r.File = hex.EncodeToString(sum[:4]), "vgg11-"+hex.EncodeToString(sum[:4])+".pth"
-	r.URL = "https://download.example/models/" + r.File
-	return r, data
-}
-
-// server serves data under any path and keeps the requests. A negative cut sends all of
-// it; else an answer breaks off when it has sent so many bytes.
-type server struct {
-	*httptest.Server
-	mu       sync.Mutex
-	requests []*http.Request
-	cut      int
-	etag     string
-	status   int
-	data     []byte
-}
-
-func serve(t *testing.T, data []byte) *server {
-	s := &server{cut: -1, etag: `"one"`, data: data}
-	s.Server = httptest.NewServer(s)
-	t.Cleanup(s.Close)
-	return s
-}
-
-func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.requests = append(s.requests, r)
-	if s.status != 0 {
-		http.Error(w, "no", s.status)
-		return
-	}
-	if s.etag != "" {
-		w.Header().Set("ETag", s.etag)
-	}
-	if s.cut < 0 {
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(s.data))
-		return
-	}
-	http.ServeContent(&cutting{w, s.cut}, r, "", time.Time{}, bytes.NewReader(s.data))
-}
-
-// cutting breaks the connection off.
-type cutting struct {
-	http.ResponseWriter
-	left int
-}
-
-func (c *cutting) Write(b []byte) (int, error) {
-	if len(b) > c.left {
-		_, _ = c.ResponseWriter.Write(b[:c.left])
-		c.ResponseWriter.(http.Flusher).Flush()
-		panic(http.ErrAbortHandler)
-	}
-	c.left -= len(b)
-	return c.ResponseWriter.Write(b)
-}
-
-func pull(t *testing.T, s *server, r vgg.Release, dir string) (string, error) {
-	t.Helper()
-	return Pull(t.Context(), r, Options{Dir: dir, Mirror: s.URL + "/mirror", Client: s.Client()})
-}
-
-// files lists what is in a folder.
-func files(t *testing.T, dir string) string {
-	t.Helper()
-	var names []string
-	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err == nil && !e.IsDir() {
-			rel, _ := filepath.Rel(dir, path)
-			names = append(names, filepath.ToSlash(rel))
+// TestReleaseTable recomputes what the table says of each release.
+func TestReleaseTable(t *testing.T) {
+	seen := map[string]bool{}
+	for _, r := range releases.All() {
+		o := network.DefaultOptions(r.Name)
+		if r.Headless {
+			o.Classes = 0
 		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.Join(names, " ")
-}
-
-func TestPull(t *testing.T) {
-	r, data := tiny(t)
-	s, dir := serve(t, data), t.TempDir()
-	stages := map[string]int64{}
-	o := Options{Dir: dir, Mirror: s.URL + "/mirror", Client: s.Client(), OnProgress: func(stage string, done, total int64) {
-		if stage != "converting" && (done > total || total != int64(len(data))) {
-			t.Errorf("%s: %d of %d bytes", stage, done, total)
-		}
-		stages[stage] = done
-	}}
-	path, err := Pull(t.Context(), r, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(s.requests) != 1 || s.requests[0].URL.Path != "/mirror/models/"+r.File {
-		t.Errorf("%d requests, the first for %s", len(s.requests), s.requests[0].URL.Path)
-	}
-	if stages["downloading"] != int64(len(data)) || stages["checking"] != int64(len(data)) {
-		t.Errorf("progress %v", stages)
-	}
-	if got := files(t, dir); got != "A-torchvision.safetensors" {
-		t.Errorf("the folder has %s", got)
-	}
-	m, err := vgg.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(data)
-	if m.Preprocess != r.Preprocess || m.Provenance["release"] != "torchvision A" || m.Provenance["sha256"] != hex.EncodeToString(sum[:]) {
-		t.Errorf("preprocessing %+v, provenance %v", m.Preprocess, m.Provenance)
-	}
-	// There already, nothing is asked of anybody.
-	s.Close()
-	if again, err := Pull(t.Context(), r, Options{Dir: dir, Offline: true}); err != nil || again != path {
-		t.Errorf("%s, %v", again, err)
-	}
-}
-
-// What one process downloads, another doesn't: it is told the first one's process.
-func TestOneProcessDownloads(t *testing.T) {
-	r, data := tiny(t)
-	s, dir := serve(t, data), t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "downloads"), 0o777); err != nil {
-		t.Fatal(err)
-	}
-	release, err := lockfile.Beside(filepath.Join(dir, "downloads", filepath.Base(r.File)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = pull(t, s, r, dir)
-	if held, ok := errors.AsType[*HeldError](err); !ok || held.PID != os.Getpid() || len(s.requests) != 0 {
-		t.Errorf("%v after %d requests, want a HeldError", err, len(s.requests))
-	}
-	release()
-	if _, err := pull(t, s, r, dir); err != nil {
-		t.Error(err)
-	}
-}
-
-// TestInterrupted: a connection that breaks is made again, from where it broke.
-func TestInterrupted(t *testing.T) {
-	r, data := tiny(t)
-	s, dir := serve(t, data), t.TempDir()
-	s.cut = len(data)/3 + 1
-	if _, err := pull(t, s, r, dir); err != nil {
-		t.Fatal(err)
-	}
-	if len(s.requests) != 3 {
-		t.Fatalf("%d requests, want 3 for thirds", len(s.requests))
-	}
-	if got := s.requests[0].Header.Get("Range"); got != "" {
-		t.Errorf("the first request asked for %s", got)
-	}
-	for _, q := range s.requests[1:] {
-		if !strings.HasPrefix(q.Header.Get("Range"), "bytes=") || q.Header.Get("If-Range") != s.etag {
-			t.Errorf("a request for %q if it is %q", q.Header.Get("Range"), q.Header.Get("If-Range"))
-		}
-	}
-}
-
-// TestStoppedAndResumed: another process goes on with what an earlier one left.
-func TestStoppedAndResumed(t *testing.T) {
-	r, data := tiny(t)
-	for _, c := range []struct {
-		what   string
-		change func(s *server)
-		ranged bool // whether the part was of use
-	}{
-		{"the same file", func(*server) {}, true},
-		{"no ETag: the hash decides", func(s *server) { s.etag = "" }, true},
-		{"another file", func(s *server) { s.etag = `"two"` }, false},
-	} {
-		s, dir := serve(t, data), t.TempDir()
-		if strings.HasPrefix(c.what, "no ETag") {
-			s.etag = ""
-		}
-		s.cut = len(data) / 2
-		ctx, cancel := context.WithCancel(t.Context())
-		_, err := Pull(ctx, r, Options{Dir: dir, Mirror: s.URL, Client: s.Client(), OnProgress: func(_ string, done, _ int64) {
-			if done >= int64(len(data)/2) {
-				cancel()
-			}
-		}})
-		if !errors.Is(err, context.Canceled) {
-			t.Fatalf("%s: %v, want it cancelled", c.what, err)
-		}
-		if got := files(t, dir); !strings.Contains(got, r.File+".part ") {
-			t.Fatalf("%s: left %s, want a part", c.what, got)
-		}
-		s.cut, s.requests = -1, nil
-		c.change(s)
-		if _, err := Pull(t.Context(), r, Options{Dir: dir, Mirror: s.URL, Client: s.Client()}); err != nil {
-			t.Fatalf("%s: %v", c.what, err)
-		}
-		if len(s.requests) != 1 || !strings.HasPrefix(s.requests[0].Header.Get("Range"), "bytes=") {
-			t.Errorf("%s: %d requests, the first for %q, want one for the rest", c.what, len(s.requests), s.requests[0].Header.Get("Range"))
-		}
-		if got := files(t, dir); got != "A-torchvision.safetensors" {
-			t.Errorf("%s: the folder has %s", c.what, got)
-		}
-	}
-}
-
-// TestPartOfAnotherAddress is begun anew.
-func TestPartOfAnotherAddress(t *testing.T) {
-	r, data := tiny(t)
-	s, dir := serve(t, data), t.TempDir()
-	part := filepath.Join(dir, "downloads", r.File+".part")
-	if err := os.MkdirAll(filepath.Dir(part), 0o777); err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range map[string]string{part: "what else", part + ".json": `{"address":"https://other.example/x","etag":"\"one\"","length":9}`} {
-		if err := os.WriteFile(name, []byte(text), 0o666); err != nil {
+		s, err := network.Summarise(o)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	if _, err := pull(t, s, r, dir); err != nil {
-		t.Fatal(err)
-	}
-	if got := s.requests[0].Header.Get("Range"); got != "" {
-		t.Errorf("asked for %s, want all", got)
-	}
-}
-
-// TestRefused: what isn't the release is never put in its place.
-func TestRefused(t *testing.T) {
-	r, data := tiny(t)
-	old := md5.Sum(data)
-	withMD5 := r
-	withMD5.SHA256, withMD5.MD5 = "", hex.EncodeToString(old[:])
-	damaged := bytes.Clone(data)
-	damaged[len(damaged)/2] ^= 1
-	for _, c := range []struct {
-		what     string
-		r        vgg.Release
-		data     []byte
-		status   int
-		offline  bool
-		mirror   string
-		want     string
-		left     string
-		requests int
-	}{
-		{"a wrong SHA-256", r, damaged, 0, false, "", "SHA-256 is", "", 1},
-		{"a wrong MD5", withMD5, damaged, 0, false, "", "MD5 is", "", 1},
-		{"nothing there", r, data, http.StatusNotFound, false, "", "404 Not Found", "", 1},
-		{"a server that fails", r, data, http.StatusBadGateway, false, "", "502 Bad Gateway", "", attempts},
-		{"offline", r, data, 0, true, "", "no download is allowed offline", "", 0},
-		{"a mirror that is none", r, data, 0, false, "ftp://x", `mirror "ftp://x"`, "", 0},
-		{"an empty file", r, nil, 0, false, "", "SHA-256 is", "", 1},
-	} {
-		s, dir := serve(t, c.data), t.TempDir()
-		s.status = c.status
-		if c.mirror == "" {
-			c.mirror = s.URL
+		if s.Parameters != r.Parameters || s.Config != r.Name {
+			t.Errorf("%s: %d parameters of %s, the network has %d", r.File, r.Parameters, r.Name, s.Parameters)
 		}
-		path, err := Pull(t.Context(), c.r, Options{Dir: dir, Mirror: c.mirror, Client: s.Client(), Offline: c.offline})
-		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "A of torchvision") {
-			t.Errorf("%s: %q, %v, want %q", c.what, path, err, c.want)
+		if err := r.Preprocess.Validate(); err != nil || r.Preprocess.Crop != o.Input || r.Preprocess.Resize != 256 {
+			t.Errorf("%s: preprocessing %+v, %v", r.File, r.Preprocess, err)
 		}
-		if got := files(t, dir); strings.Contains(got, ".safetensors") || strings.Contains(got, ".part ") || strings.HasSuffix(got, ".part") {
-			t.Errorf("%s: left %s", c.what, got)
+		if !strings.HasPrefix(r.URL, "https://") || !strings.HasSuffix(r.URL, "/"+r.File) || seen[r.URL] || r.Licence == "" {
+			t.Errorf("%s: address %s, licence %q", r.File, r.URL, r.Licence)
 		}
-		if len(s.requests) != c.requests {
-			t.Errorf("%s: %d requests, want %d", c.what, len(s.requests), c.requests)
+		seen[r.URL] = true
+		if !(r.Top1 < r.Top5 && r.Top1 > 0.69 && r.Top5 < 0.93) && (r.Top1 != 0 || r.Top5 != 0 || !r.Headless) {
+			t.Errorf("%s: accuracies %v and %v", r.File, r.Top1, r.Top5)
+		}
+		switch r.Source {
+		case "torchvision": // whose names end with the hash
+			m := regexp.MustCompile(`-([0-9a-f]{8})\.pth$`).FindStringSubmatch(r.File)
+			if m == nil || !strings.HasPrefix(r.SHA256, m[1]) || r.MD5 != "" {
+				t.Errorf("%s: SHA-256 %q", r.File, r.SHA256)
+			}
+		case "keras":
+			if !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(r.MD5) || r.SHA256 != "" {
+				t.Errorf("%s: MD5 %q", r.File, r.MD5)
+			}
 		}
 	}
-	// The right MD5 is taken.
-	if _, err := pull(t, serve(t, data), withMD5, t.TempDir()); err != nil {
-		t.Error(err)
-	}
-}
-
-// TestNoWeights: a file with the right hash that holds no VGG network.
-func TestNoWeights(t *testing.T) {
-	r, _ := tiny(t)
-	data := []byte("not weights at all, but as announced\n")
-	sum := sha256.Sum256(data)
-	r.SHA256 = hex.EncodeToString(sum[:])
-	dir := t.TempDir()
-	if _, err := pull(t, serve(t, data), r, dir); err == nil || !strings.Contains(err.Error(), "text") {
-		t.Errorf("%v, want an error", err)
-	}
-	if got := files(t, dir); strings.Contains(got, ".safetensors") {
-		t.Errorf("left %s", got)
+	if len(seen) != 15 {
+		t.Errorf("%d releases, want 15", len(seen))
 	}
 }
 
@@ -328,7 +58,7 @@ func TestFind(t *testing.T) {
 		"vgg19-notop keras": "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5", "E caffe": "VGG_ILSVRC_19_layers.caffemodel",
 	} {
 		config, source, _ := strings.Cut(name, " ")
-		r, err := Find(config, source)
+		r, err := releases.Find(config, source)
 		if err != nil || r.File != want || !strings.HasSuffix(r.URL, "/"+want) {
 			t.Errorf("%s: %+v, %v, want %s", name, r, err, want)
 		}
@@ -338,7 +68,7 @@ func TestFind(t *testing.T) {
 		"D-BN keras": "no release of D-BN by keras", "Z torchvision": `configuration "Z"`, "A-features torchvision": "no release of A-features",
 	} {
 		config, source, _ := strings.Cut(name, " ")
-		if r, err := Find(config, source); err == nil || !strings.Contains(err.Error(), want) {
+		if r, err := releases.Find(config, source); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %+v, %v, want %q", name, r, err, want)
 		}
 	}

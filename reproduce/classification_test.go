@@ -1,11 +1,6 @@
 package reproduce
 
 import (
-	"bytes"
-	"image"
-	"image/color"
-	"image/png"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,26 +8,26 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"go.uber.org/goleak"
-
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { vggtest.Main(m) }
 
 // narrowModel has random weights and classes a to c.
 func narrowModel(t testing.TB, config string) *vgg.Model {
 	t.Helper()
-	o := vgg.DefaultOptions(config)
+	o := network.DefaultOptions(config)
 	o.Classes, o.Width, o.FC, o.Input = 3, 1./16, 16, 32
-	net, err := vgg.New(o)
+	net, err := network.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := net.Init(vgg.Glorot, 3); err != nil {
+	if err := net.Init(network.Glorot, 3); err != nil {
 		t.Fatal(err)
 	}
 	spec, err := preprocess.Preset("torchvision")
@@ -49,19 +44,8 @@ func noisy(t testing.TB, images int) *dataset.Dataset {
 	fsys := fstest.MapFS{}
 	var samples []dataset.Sample
 	for i := range images {
-		rng := rand.New(rand.NewPCG(uint64(i), 7))
-		im := image.NewRGBA(image.Rect(0, 0, 40+5*i, 44))
-		for p := 0; p < len(im.Pix); p += 4 {
-			v := rng.Uint32()
-			c := color.RGBA{uint8(v), uint8(v >> 8), uint8(v >> 16), 255}
-			im.Pix[p], im.Pix[p+1], im.Pix[p+2], im.Pix[p+3] = c.R, c.G, c.B, c.A
-		}
-		var b bytes.Buffer
-		if err := png.Encode(&b, im); err != nil {
-			t.Fatal(err)
-		}
 		name := string(rune('a'+i)) + ".png"
-		fsys[name] = &fstest.MapFile{Data: b.Bytes()}
+		fsys[name] = &fstest.MapFile{Data: vggtest.PNG(40+5*i, 44, vggtest.Noise(uint64(i)))}
 		samples = append(samples, dataset.Sample{Name: name, Label: i % 3})
 	}
 	d, err := dataset.New("noise", fsys, []string{"a", "b", "c"}, samples)

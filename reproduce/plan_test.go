@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
 )
@@ -31,7 +31,7 @@ func TestPlans(t *testing.T) {
 			}
 			for _, n := range row.Nets {
 				config, s, ok := ConventionalName(n.Weights)
-				if !ok || !slices.Contains(vgg.Configs(), config) {
+				if !ok || !slices.Contains(architecture.Names(), config) {
 					t.Errorf("%s: weights %s are not called by the convention", name, n.Weights)
 				}
 				want := s.MultiScale()

@@ -17,8 +17,8 @@ const maxLen = math.MaxInt / 4
 // array without elements.
 //
 // Both fields may be read and Data's elements written by anyone who holds the
-// tensor; len(Data) is the product of Shape. Tensors made by Index and Reshape
-// share Data with the tensor that they were made from.
+// tensor; len(Data) is the product of Shape. Index and Reshape return tensors
+// that share Data with the original.
 type Tensor struct {
 	Shape []int
 	Data  []float32
@@ -47,11 +47,11 @@ func Size(shape ...int) (int, error) {
 	return n, nil
 }
 
-// New returns a tensor of zeros of the given shape. It panics where Size has
+// New returns a tensor of zeros of the given shape. It panics where Size returns
 // an error; check shapes that come from outside with Size.
 func New(shape ...int) *Tensor {
-	// Size may keep its argument in an error; it gets the copy, so that a shape
-	// written out at the call needs no allocation.
+	// Size may keep its argument in an error. It gets the copy, so that the caller's
+	// arguments need no allocation.
 	s := slices.Clone(shape)
 	n, err := Size(s...)
 	if err != nil {
@@ -60,9 +60,8 @@ func New(shape ...int) *Tensor {
 	return &Tensor{Shape: s, Data: make([]float32, n)}
 }
 
-// FromSlice returns a tensor of the given shape over data, which it keeps and
-// does not copy. It is an error if data doesn't have exactly the shape's
-// number of elements.
+// FromSlice returns a tensor of the given shape that shares data. It is an error
+// if the number of elements of data isn't that of the shape.
 func FromSlice(data []float32, shape ...int) (*Tensor, error) {
 	s := slices.Clone(shape)
 	n, err := Size(s...)
@@ -91,10 +90,10 @@ func (t *Tensor) Dim(i int) int {
 }
 
 // At returns the element at idx, one index for each axis. It panics if an
-// index is out of range or if their number is not that of the axes.
+// index is out of range, or if there are more or fewer indices than axes.
 func (t *Tensor) At(idx ...int) float32 { return t.Data[t.offset(idx)] }
 
-// Set makes v the element at idx, one index for each axis. It panics as At
+// Set sets the element at idx, one index for each axis, to v. It panics as At
 // does.
 func (t *Tensor) Set(v float32, idx ...int) { t.Data[t.offset(idx)] = v }
 
@@ -130,8 +129,8 @@ func (t *Tensor) Index(i int) *Tensor {
 }
 
 // Reshape returns a view of t's data in another shape with the same number of
-// elements. One length may be -1: it is then worked out from the others. It is
-// an error if the numbers of elements differ.
+// elements. One length may be -1, and is then derived from the others. It is an
+// error if the numbers of elements differ.
 func (t *Tensor) Reshape(shape ...int) (*Tensor, error) {
 	s := slices.Clone(shape)
 	if i := slices.Index(s, -1); i >= 0 {

@@ -17,75 +17,84 @@ import (
 	"github.com/verydeep/vgg/weights"
 )
 
-// state is all of a run but its tensors, as a checkpoint holds it. What is drawn at
-// random is a function of seed, epoch and iteration: no generator has a state.
-type state struct {
+// runState is the part of a checkpoint that is not tensors. Random numbers are a function
+// of seed, epoch and iteration, so that no generator has a state.
+type runState struct {
 	Version int    `json:"version"` // of this structure
 	Program string `json:"program"`
-	ISA     string `json:"isa"` // instruction set, of which the bits depend
+	ISA     string `json:"isa"` // instruction set, on which the bits depend
 
 	Recipe string            `json:"recipe"`         // YAML
 	Task   string            `json:"task,omitempty"` // identity; "": classification
 	Note   map[string]string `json:"note,omitempty"`
 	Init   *InitReport       `json:"init,omitempty"`
 
-	Train data  `json:"train"`
-	Val   *data `json:"val"`
+	Train imageSet  `json:"train"`
+	Val   *imageSet `json:"val"`
 
 	Stats preprocess.Stats `json:"stats"` // of the training set
 	Spec  preprocess.Spec  `json:"preprocess"`
 
-	Epoch     int  `json:"epoch"`   // the run is in, from 1
-	Batches   int  `json:"batches"` // done of it
+	Epoch     int  `json:"epoch"`   // current one, from 1
+	Batches   int  `json:"batches"` // done in it
 	Iteration int  `json:"iteration"`
 	Stopped   bool `json:"stopped"` // by the schedule
 
-	Partial    partial   `json:"partial"` // of the epoch
-	Schedule   rateState `json:"schedule"`
-	Best       *Epoch    `json:"best"`
-	Seconds    float64   `json:"seconds"`
-	Wait       float64   `json:"wait_seconds"`
-	Unreadable []string  `json:"unreadable"`
+	Partial    partialEpoch `json:"partial"`
+	Schedule   rateState    `json:"schedule"`
+	Best       *Epoch       `json:"best"`
+	Seconds    float64      `json:"seconds"`
+	Wait       float64      `json:"wait_seconds"`
+	Unreadable []string     `json:"unreadable"`
 
 	MetricsBytes int64  `json:"metrics_bytes"`
 	EventsFile   string `json:"events_file,omitempty"`
 	EventsBytes  int64  `json:"events_bytes,omitempty"`
 }
 
-// stateVersion is that of the checkpoints written and read.
+// stateVersion is the version of the checkpoints that are written and read.
 const stateVersion = 1
 
-// partial is what an epoch has come to after some of its batches.
-type partial struct {
+// partialEpoch sums up the batches done in an epoch.
+type partialEpoch struct {
 	Loss    float64 `json:"loss"` // summed over images
 	Images  int     `json:"images"`
 	Seconds float64 `json:"seconds"`
 	Wait    float64 `json:"wait_seconds"`
 }
 
-// data says which images a run is about.
-type data struct {
+// imageSet identifies the images of a run.
+type imageSet struct {
 	Name        string   `json:"name"`
 	Images      int      `json:"images"`
 	Classes     []string `json:"classes"`
 	Fingerprint string   `json:"fingerprint"` // of names, labels and sizes
 }
 
-// differs tells how the images of a run that goes on are not the checkpoint's; "" if
-// they are.
-func (d data) differs(was data) string {
+// difference describes how the images of a run that resumes differ from the checkpoint's;
+// "" if they don't.
+func (s imageSet) difference(was imageSet) string {
 	switch {
-	case d.Fingerprint == was.Fingerprint:
+	case s.Fingerprint == was.Fingerprint:
 		return ""
-	case !slices.Equal(d.Classes, was.Classes):
-		return fmt.Sprintf("%s has %s, the checkpoint %s", d.Name, classNames(d.Classes), classNames(was.Classes))
-	case d.Images != was.Images:
-		return fmt.Sprintf("%s has %d images, the checkpoint %d", d.Name, d.Images, was.Images)
+	case !slices.Equal(s.Classes, was.Classes):
+		return fmt.Sprintf("%s has %s, the checkpoint %s", s.Name, classNames(s.Classes), classNames(was.Classes))
+	case s.Images != was.Images:
+		return fmt.Sprintf("%s has %d images, the checkpoint %d", s.Name, s.Images, was.Images)
 	}
-	return fmt.Sprintf("the images of %s have other names, classes or sizes than those of the checkpoint", d.Name)
+	return fmt.Sprintf("the images of %s have other names, classes or sizes than those of the checkpoint", s.Name)
 }
 
-// rateState is a schedule's state; Best is nil before the first validation.
+// describe names the set and the number of its images; "none" for nil.
+func (s *imageSet) describe() string {
+	if s == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%s with %d", s.Name, s.Images)
+}
+
+// rateState is the state of a schedule in a checkpoint; Best is nil before the first
+// validation.
 type rateState struct {
 	Value     float64  `json:"value"`
 	Best      *float64 `json:"best"`
@@ -108,7 +117,7 @@ func (r *rate) restore(s rateState) {
 	}
 }
 
-// programVersion is that of the module the program was built from.
+// programVersion returns the version of the program's main module.
 func programVersion() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version
@@ -118,14 +127,14 @@ func programVersion() string {
 
 const (
 	metaCheckpoint = "vgg.checkpoint" // the state, in JSON
-	momentumPrefix = "momentum/"      // before the name of the parameter that it is of
+	momentumPrefix = "momentum/"      // before the name of the parameter
 	checksumTensor = "checksum"       // the file's last tensor
 	checksumWords  = sha256.Size / 2
 )
 
-// checksum is the SHA-256 of a checkpoint's state and tensors. In the file it is a
-// tensor, whose values are the 16-bit words of the hash: it is known when all that is
-// before it has been written.
+// checksum is the SHA-256 of a checkpoint's state and tensors. In the file it is the last
+// tensor, with the 16-bit words of the hash as values, since it is known only when
+// everything else has been written.
 type checksum struct {
 	hash hash.Hash
 	buf  []byte
@@ -162,9 +171,9 @@ func (c *checksum) words() []float32 {
 	return words
 }
 
-// writeCheckpoint writes a file that appears under its name only when it is complete
-// and on disk.
-func writeCheckpoint(path string, s state, tensors []weights.Source) error {
+// writeCheckpoint writes a checkpoint. The file gets its name when it is complete and on
+// disk.
+func writeCheckpoint(path string, s runState, tensors []weights.Source) error {
 	text, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("train: checkpoint %s: %w", path, err)
@@ -172,10 +181,10 @@ func writeCheckpoint(path string, s state, tensors []weights.Source) error {
 	sum := newChecksum(string(text))
 	var summed []weights.Source
 	for _, t := range tensors {
-		of := t.Data
+		data := t.Data
 		t.Data = func(yield func([]float32) bool) {
 			sum.text(t.Name)
-			for v := range of {
+			for v := range data {
 				sum.floats(v)
 				if !yield(v) {
 					return
@@ -190,8 +199,8 @@ func writeCheckpoint(path string, s state, tensors []weights.Source) error {
 }
 
 // readState reads a checkpoint's state from its open file.
-func readState(f *weights.File) (state, error) {
-	var s state
+func readState(f *weights.File) (runState, error) {
+	var s runState
 	text, ok := f.Metadata()[metaCheckpoint]
 	if !ok {
 		return s, fmt.Errorf("train: checkpoint %s: no %s in the metadata: not a checkpoint", f.Name(), metaCheckpoint)
@@ -241,10 +250,11 @@ func verify(f *weights.File) error {
 	return nil
 }
 
-// pieceFloats is how many values are converted at a time between a file and memory.
+// pieceFloats is the number of values that are converted at a time between file and memory.
 const pieceFloats = 1 << 20
 
-// rowsOf calls f for successive ranges of rows of p, of about pieceFloats values.
+// rowsOf calls f for successive ranges of rows of p with about pieceFloats values each,
+// until f returns false.
 func rowsOf(p *nn.Param, f func(k0, n, row int) bool) {
 	row := p.Len() / p.Shape[0]
 	rows := max(1, pieceFloats/row)
@@ -255,7 +265,8 @@ func rowsOf(p *nn.Param, f func(k0, n, row int) bool) {
 	}
 }
 
-// momentumSource is a buffer in the packed order of p as a tensor to write.
+// momentumSource returns the momentum of p, which is in p's packed order, as a tensor to
+// write.
 func momentumSource(p *nn.Param, packed []float32) weights.Source {
 	return weights.Source{Name: momentumPrefix + p.Name, Shape: p.Shape, Data: func(yield func([]float32) bool) {
 		var buf []float32
@@ -271,7 +282,7 @@ func readMomentum(f *weights.File, p *nn.Param, packed []float32) error {
 	return readRows(f, momentumPrefix+p.Name, p, func(k0 int, v []float32) error { return p.PackRows(k0, packed, v) })
 }
 
-// readRows reads the tensor of a name, whose shape must be p's, piece by piece.
+// readRows reads the named tensor piece by piece. Its shape must be p's.
 func readRows(f *weights.File, name string, p *nn.Param, set func(k0 int, v []float32) error) error {
 	e, err := f.Lookup(name)
 	if err != nil {
@@ -291,7 +302,7 @@ func readRows(f *weights.File, name string, p *nn.Param, set func(k0 int, v []fl
 	return err
 }
 
-// checkpointPath is where the checkpoint of an iteration lies in a run directory.
+// checkpointPath returns the path of an iteration's checkpoint in a run directory.
 func checkpointPath(dir string, iteration int) string {
 	return filepath.Join(dir, CheckpointDir, fmt.Sprintf("checkpoint-%010d.safetensors", iteration))
 }

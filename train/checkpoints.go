@@ -18,13 +18,13 @@ import (
 type CheckpointInfo struct {
 	Path      string
 	Recipe    Recipe
-	Epoch     int // the run was in, from 1
+	Epoch     int // in which it was taken, from 1
 	Iteration int // the last one done
 	Note      map[string]string
 }
 
-// LatestCheckpoint describes the newest checkpoint in a run directory that can be read.
-// It is an error that wraps fs.ErrNotExist if there is none.
+// LatestCheckpoint describes the newest readable checkpoint in a run directory. The error
+// wraps fs.ErrNotExist if there is none.
 func LatestCheckpoint(dir string) (CheckpointInfo, error) {
 	paths, err := listCheckpoints(dir)
 	if err != nil {
@@ -49,15 +49,15 @@ func LatestCheckpoint(dir string) (CheckpointInfo, error) {
 	return CheckpointInfo{}, fmt.Errorf("train: %s: no checkpoint: %w", dir, fs.ErrNotExist)
 }
 
-// recipe is the state's recipe, which has every key.
-func (s state) recipe() (Recipe, error) {
+// recipe returns the state's recipe, which has every key.
+func (s runState) recipe() (Recipe, error) {
 	return ParseRecipe([]byte(s.Recipe), PaperRecipe())
 }
 
-func stateOf(path string) (state, error) {
+func stateOf(path string) (runState, error) {
 	f, err := weights.Open(path)
 	if err != nil {
-		return state{}, err
+		return runState{}, err
 	}
 	defer f.Close()
 	return readState(f)
@@ -74,7 +74,7 @@ func listCheckpoints(dir string) ([]string, error) {
 	return paths, nil
 }
 
-// globEscape makes a path match itself.
+// globEscape returns the pattern that matches a path alone.
 func globEscape(path string) string {
 	var b []rune
 	for _, r := range path {
@@ -87,12 +87,12 @@ func globEscape(path string) string {
 	return string(b)
 }
 
-// openCheckpoint opens the newest checkpoint whose content is whole, and returns its
-// state. A damaged one is put aside with a warning. It returns nil if there is none.
-func openCheckpoint(dir string, log *slog.Logger) (*weights.File, state, error) {
+// openCheckpoint opens the newest intact checkpoint and returns its state. A damaged one is
+// renamed, with a warning. It returns nil if there is no checkpoint.
+func openCheckpoint(dir string, log *slog.Logger) (*weights.File, runState, error) {
 	paths, err := listCheckpoints(dir)
 	if err != nil {
-		return nil, state{}, err
+		return nil, runState{}, err
 	}
 	var errs []error
 	for i, path := range paths {
@@ -109,15 +109,15 @@ func openCheckpoint(dir string, log *slog.Logger) (*weights.File, state, error) 
 		errs = append(errs, err)
 	}
 	if len(errs) > 0 {
-		return nil, state{}, fmt.Errorf("train: %s: no checkpoint can be read: %w", dir, errors.Join(errs...))
+		return nil, runState{}, fmt.Errorf("train: %s: no checkpoint can be read: %w", dir, errors.Join(errs...))
 	}
-	return nil, state{}, nil
+	return nil, runState{}, nil
 }
 
-func openWhole(path string) (*weights.File, state, error) {
+func openWhole(path string) (*weights.File, runState, error) {
 	f, err := weights.Open(path)
 	if err != nil {
-		return nil, state{}, err
+		return nil, runState{}, err
 	}
 	s, err := readState(f)
 	if err == nil {
@@ -130,31 +130,31 @@ func openWhole(path string) (*weights.File, state, error) {
 	return f, s, nil
 }
 
-// checkpoints writes the checkpoints of a run. A write goes on beside the training
-// where the copy that it needs is small.
+// checkpoints writes the checkpoints of a run: while training goes on, if the copy that this
+// needs is small.
 type checkpoints struct {
 	dir   string // of the run
 	keep  int    // 0: none are written
 	every time.Duration
 	log   *slog.Logger
 
-	last    time.Time   // when the last one was taken
+	last    time.Time   // time of the last one
 	good    string      // path of the last one that is on disk; "" if none is
-	writing chan error  // of the write under way; nil if there is none
-	copies  [][]float32 // memory of the tensors being written
+	writing chan error  // receives the result of the current write; nil if there is none
+	copies  [][]float32 // copies of the tensors being written
 }
 
-// copyBytes is the most memory that is taken to write while training goes on. What is
-// larger has iterations so long that writing meanwhile would save little.
+// copyBytes is the most memory for writing while training goes on. Iterations of larger
+// networks take so long that it would save little.
 const copyBytes = 256 << 20
 
 func (c *checkpoints) due() bool {
 	return c.keep > 0 && c.every > 0 && time.Since(c.last) >= c.every
 }
 
-// save writes a checkpoint. One that fails is reported by the returned error if last,
-// else as a warning, and training goes on.
-func (c *checkpoints) save(s state, tensors []weights.Source, last bool) error {
+// save writes a checkpoint. Failing to is an error if last, else a warning, and training
+// goes on.
+func (c *checkpoints) save(s runState, tensors []weights.Source, last bool) error {
 	if c.keep == 0 {
 		return nil
 	}
@@ -183,7 +183,7 @@ func (c *checkpoints) save(s state, tensors []weights.Source, last bool) error {
 	return nil
 }
 
-// wait waits for the write under way, if there is one.
+// wait waits for the current write, if there is one.
 func (c *checkpoints) wait() {
 	if c.writing == nil {
 		return
@@ -203,7 +203,7 @@ func (c *checkpoints) failed(err error) {
 	c.log.Warn("checkpoint not written, training goes on", "error", err, "kept", kept)
 }
 
-// copy returns sources that don't change while training goes on.
+// copy returns copies of the tensors, which don't change while training goes on.
 func (c *checkpoints) copy(tensors []weights.Source) []weights.Source {
 	if c.copies == nil {
 		c.copies = make([][]float32, len(tensors))
@@ -220,8 +220,8 @@ func (c *checkpoints) copy(tensors []weights.Source) []weights.Source {
 	return copied
 }
 
-// write writes a checkpoint, and then removes those beyond the number kept.
-func (c *checkpoints) write(path string, s state, tensors []weights.Source) error {
+// write writes a checkpoint, and then removes the oldest beyond the number kept.
+func (c *checkpoints) write(path string, s runState, tensors []weights.Source) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return fmt.Errorf("train: checkpoint: %w", err)
 	}

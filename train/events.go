@@ -14,19 +14,19 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// events writes what TensorBoard reads: a file of TFRecords, each an Event of
-// TensorFlow's event.proto.
+// events writes a file for TensorBoard: TFRecords, each an Event of TensorFlow's
+// event.proto.
 type events struct {
 	log  *appendLog
-	name string // of the file, in the run directory
+	name string // file name, in the run directory
 	now  func() time.Time
 }
 
-// eventsPattern is that of the files that TensorBoard looks for, as they are named
-// here: it reads them in the order of their names.
+// eventsPattern matches our event files. TensorBoard looks for such names, and reads the
+// files in the order of their names.
 const eventsPattern = "events.out.tfevents.*.vgg"
 
-// eventsAfter names a new file that comes after those in dir.
+// eventsAfter returns the name of a new file, which sorts after those in dir.
 func eventsAfter(dir string, now time.Time) (string, error) {
 	old, err := filepath.Glob(filepath.Join(globEscape(dir), eventsPattern))
 	if err != nil {
@@ -42,8 +42,8 @@ func eventsAfter(dir string, now time.Time) (string, error) {
 	return fmt.Sprintf("events.out.tfevents.%010d.vgg", at), nil
 }
 
-// cutEvents removes from the event files in dir what was logged after a checkpoint was
-// taken at the given length of the named file.
+// cutEvents removes the events after a checkpoint from the files in dir. The checkpoint was
+// taken when the named file had the given length.
 func cutEvents(dir, name string, bytes int64) error {
 	files, err := filepath.Glob(filepath.Join(globEscape(dir), eventsPattern))
 	if err != nil {
@@ -63,8 +63,8 @@ func cutEvents(dir, name string, bytes int64) error {
 	return nil
 }
 
-// newEvents begins a file. For a run that goes on, TensorBoard is told to forget what
-// it may have read of steps after the iteration.
+// newEvents begins a file. For a run that resumes, the file tells TensorBoard to forget
+// steps after the iteration, which it may have read.
 func newEvents(dir string, iteration int, resumed bool, log *slog.Logger, now func() time.Time) (*events, error) {
 	name, err := eventsAfter(dir, now())
 	if err != nil {
@@ -88,13 +88,14 @@ func newEvents(dir string, iteration int, resumed bool, log *slog.Logger, now fu
 	return e, nil
 }
 
-// scalar is a figure at a step. TensorBoard groups them by what is before the slash.
+// scalar is a figure at a step. TensorBoard groups figures by the part of the tag before
+// the slash.
 type scalar struct {
 	tag   string
 	value float64
 }
 
-// Numbers of the fields of event.proto, summary.proto and tensor.proto.
+// Field numbers of event.proto, summary.proto and tensor.proto.
 const (
 	eventWallTime, eventStep, eventSummary                        = 1, 2, 5
 	summaryValue, valueTag, valueSimple, valueTensor, valueMeta   = 1, 1, 2, 8, 9
@@ -102,7 +103,7 @@ const (
 	typeString                                                    = 7
 )
 
-// scalars logs figures of one step. What is not a number is left out.
+// scalars logs the figures of one step, except NaN.
 func (e *events) scalars(step int, figures ...scalar) error {
 	var summary []byte
 	for _, f := range figures {
@@ -120,7 +121,7 @@ func (e *events) scalars(step int, figures ...scalar) error {
 	return e.write(step, appendMessage(nil, eventSummary, summary))
 }
 
-// text logs a text, which TensorBoard shows as Markdown.
+// text logs a text, shown as Markdown.
 func (e *events) text(step int, tag, text string) error {
 	plugin := appendMessage(nil, metaPlugin, appendString(nil, pluginName, "text"))
 	t := protowire.AppendVarint(protowire.AppendTag(nil, tensorType, protowire.VarintType), typeString)
@@ -132,7 +133,7 @@ func (e *events) text(step int, tag, text string) error {
 	return e.write(step, appendMessage(nil, eventSummary, appendMessage(nil, summaryValue, v)))
 }
 
-// write logs an event of the given remaining fields.
+// write logs an event with a time, a step and the given other fields.
 func (e *events) write(step int, fields []byte) error {
 	seconds := float64(e.now().UnixMicro()) / 1e6
 	b := protowire.AppendTag(nil, eventWallTime, protowire.Fixed64Type)
@@ -163,8 +164,8 @@ func appendRecord(b, data []byte) []byte {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// maskedCRC is TFRecord's checksum: CRC-32C, rotated and offset so that a checksum of
-// data that contains checksums is as good as any.
+// maskedCRC is TFRecord's checksum: CRC-32C, rotated and offset, since a CRC of data that
+// contains its own CRCs is weak.
 func maskedCRC(data []byte) uint32 {
 	c := crc32.Checksum(data, castagnoli)
 	return (c>>15 | c<<17) + 0xa282ead8

@@ -6,21 +6,22 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 )
 
-// FineTuneRecipe returns a recipe that fine-tunes a network, saved with its options and
-// preprocessing at file, on other images of a typical smallest side: the last layer is
-// drawn at random and learnt at the learning rate 1e-2, the others at a tenth of it.
+// FineTuneRecipe returns a recipe that fine-tunes the network in a file, with options o and
+// preprocessing s, on other images. side is the typical smallest side of these images, in
+// pixels ([dataset.Dataset.TypicalSide]). The last layer is drawn at random and learnt at
+// the learning rate 1e-2, the others at a tenth of that.
 //
-// S is jittered from what the network's images were rescaled to up to half as much again,
-// but images of the typical size are not enlarged for it; Q is the middle (§4).
+// S is jittered between the network's test scale and 1.5 times that, but at most up to side,
+// so that typical images are not enlarged. Q is the middle (§4).
 //
-// The paper fine-tunes at a lower learning rate (§3.1, appendix A); batch, epochs and
-// steps are what small sets of photographs want.
-func FineTuneRecipe(file string, o vgg.Options, s preprocess.Spec, side int) (Recipe, error) {
+// The paper fine-tunes at a lower learning rate (§3.1, appendix A). Batch, epochs and steps
+// suit small sets of photographs.
+func FineTuneRecipe(file string, o network.Options, s preprocess.Spec, side int) (Recipe, error) {
 	r := PaperRecipe()
 	r.Config, r.Width, r.FC, r.Input, r.Dropout, r.LRN = o.Config, o.Width, o.FC, o.Input, o.Dropout, o.LRN
 	if r.FC == 0 {
@@ -32,7 +33,7 @@ func FineTuneRecipe(file string, o vgg.Options, s preprocess.Spec, side int) (Re
 	r.InitFrom, r.InitRule = file, FineTune
 	r.LayerRates = []string{"conv*=0.1"}
 	if !o.Headless() {
-		summary, err := vgg.Summarise(o)
+		summary, err := network.Summarise(o)
 		if err != nil {
 			return r, err
 		}
@@ -48,7 +49,7 @@ func FineTuneRecipe(file string, o vgg.Options, s preprocess.Spec, side int) (Re
 	return r, nil
 }
 
-// layerRate reads PATTERN=FACTOR.
+// layerRate parses PATTERN=FACTOR.
 func layerRate(text string) (pattern string, factor float64, err error) {
 	pattern, number, _ := strings.Cut(text, "=")
 	factor, err = strconv.ParseFloat(number, 64)
@@ -58,8 +59,8 @@ func layerRate(text string) (pattern string, factor float64, err error) {
 	return pattern, factor, nil
 }
 
-// setRates gives the parameters the factors of their layers' learning rates. Each pattern
-// must match a layer.
+// setRates sets the factors of the parameters' learning rates. Each pattern must match a
+// layer.
 func setRates(params []*nn.Param, rates []string) error {
 	layers := layersOf(params)
 	factors := map[string]float64{}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
 
@@ -14,7 +14,7 @@ func TestFineTuneRecipe(t *testing.T) {
 	for _, c := range []struct {
 		side, low, high, q int
 	}{{100, 256, 256, 256}, {300, 256, 300, 278}, {2000, 256, 384, 320}} {
-		o := vgg.DefaultOptions("E-BN")
+		o := network.DefaultOptions("E-BN")
 		o.Width, o.FC = 0.5, 100
 		r, err := FineTuneRecipe("e.safetensors", o, spec, c.side)
 		if err != nil {
@@ -30,7 +30,7 @@ func TestFineTuneRecipe(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	o := vgg.DefaultOptions("32 M 64 M FC256 FC")
+	o := network.DefaultOptions("32 M 64 M FC256 FC")
 	r, err := FineTuneRecipe("f", o, preprocess.Spec{Resize: 224}, 50)
 	if err != nil || !slices.Equal(r.LayerRates, []string{"conv*=0.1", "fc*=0.1", "fc4=1"}) {
 		t.Errorf("a row: %v, %v", r.LayerRates, err)
@@ -42,7 +42,7 @@ func TestFineTuneRecipe(t *testing.T) {
 }
 
 func TestLayerRates(t *testing.T) {
-	net, err := vgg.New(vgg.Options{Config: "A-BN", Classes: 2, Width: 0.05, FC: 8, Input: 32})
+	net, err := network.New(network.Options{Config: "A-BN", Classes: 2, Width: 0.05, FC: 8, Input: 32})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,14 +80,14 @@ func TestLayerRates(t *testing.T) {
 
 // As many classes of other names have a last layer of their own.
 func TestOtherNames(t *testing.T) {
-	file, _ := savedModel(t, "A", func(o *vgg.Options) { o.Classes = 3 })
+	file, _ := savedModel(t, "A", func(o *network.Options) { o.Classes = 3 })
 	r := tinyRecipe()
 	r.Config, r.InitFrom, r.InitRule = "A", file, FineTune
-	net, err := vgg.New(r.Options(3))
+	net, err := network.New(r.Options(3))
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, _, err := begin(net, &r, false, []string{"a", "b", "z"})
+	report, _, err := initialise(t.Context(), net, &r, false, []string{"a", "b", "z"})
 	if err != nil || strings.Join(report.Random, " ") != "fc8" || strings.Join(report.Left, " ") != "fc8" {
 		t.Errorf("%+v, %v", report, err)
 	}

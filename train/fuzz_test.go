@@ -13,7 +13,7 @@ import (
 // written are taken for whole.
 func FuzzCheckpoint(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "c.safetensors")
-	s := state{Version: stateVersion, Recipe: string(tinyRecipe().YAML()), Epoch: 2, Batches: 1, Iteration: 5, Unreadable: []string{}}
+	s := runState{Version: stateVersion, Recipe: string(tinyRecipe().YAML()), Epoch: 2, Batches: 1, Iteration: 5, Unreadable: []string{}}
 	if err := writeCheckpoint(path, s, []weights.Source{
 		{Name: "conv1_1.weight", Shape: []int{2, 3}, Data: func(yield func([]float32) bool) { yield([]float32{1, 2, 3, 4, 5, 6}) }},
 		{Name: "momentum/conv1_1.weight", Shape: []int{2, 3}, Data: func(yield func([]float32) bool) { yield([]float32{6, 5, 4, 3, 2, 1}) }},
@@ -30,7 +30,7 @@ func FuzzCheckpoint(f *testing.F) {
 	f.Add(bytes.Replace(whole, []byte(`\"epoch\":2`), []byte(`\"epoch\":0`), 1))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		file, err := weights.NewFile("fuzz", bytes.NewReader(data), int64(len(data)))
+		file, err := weights.OpenReader("fuzz", bytes.NewReader(data), int64(len(data)))
 		if err != nil {
 			return
 		}
@@ -53,7 +53,7 @@ func FuzzCheckpoint(f *testing.F) {
 // TestEveryBitOfACheckpointCounts: one flipped anywhere is found.
 func TestEveryBitOfACheckpointCounts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "c.safetensors")
-	s := state{Version: stateVersion, Epoch: 1, Unreadable: []string{}}
+	s := runState{Version: stateVersion, Epoch: 1, Unreadable: []string{}}
 	if err := writeCheckpoint(path, s, []weights.Source{
 		{Name: "w", Shape: []int{3}, Data: func(yield func([]float32) bool) { yield([]float32{1, -2, 3e-40}) }},
 	}); err != nil {
@@ -68,7 +68,7 @@ func TestEveryBitOfACheckpointCounts(t *testing.T) {
 	for i := range whole {
 		for bit := range 8 {
 			whole[i] ^= 1 << bit
-			f, err := weights.NewFile("flipped", bytes.NewReader(whole), int64(len(whole)))
+			f, err := weights.OpenReader("flipped", bytes.NewReader(whole), int64(len(whole)))
 			if err == nil {
 				if _, err = readState(f); err == nil {
 					err = verify(f)

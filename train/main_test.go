@@ -1,29 +1,25 @@
 package train
 
 import (
-	"bytes"
 	"fmt"
-	"image"
 	"image/color"
-	"image/png"
 	"math/rand/v2"
 	"testing"
 	"testing/fstest"
 
-	"go.uber.org/goleak"
-
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { vggtest.Main(m) }
 
 // tinyRecipe trains A at a sixteenth of its width on 32×32 crops.
 func tinyRecipe() Recipe {
 	return Recipe{
-		Config: "A", Width: 1.0 / 16, FC: 16, Input: 32, Dropout: 0.5, LRN: nn.Krizhevsky, Init: vgg.He,
+		Config: "A", Width: 1.0 / 16, FC: 16, Input: 32, Dropout: 0.5, LRN: nn.Krizhevsky, Init: network.He,
 		InitRule: Auto, Freeze: []string{}, LayerRates: []string{},
 		Batch: 4, Groups: 1, Epochs: 2, MaxIterations: 1000, LearningRate: 1e-2, Momentum: 0.9, WeightDecay: 5e-4, DecayBiases: true,
 		Schedule: Schedule{Name: "step", Factor: 0.1, Decreases: 1, Patience: 1, Threshold: 1e-3, Steps: []int{}, WarmupFactor: 0.1},
@@ -56,17 +52,9 @@ func colours(t testing.TB, name string, n int, bad ...int) *dataset.Dataset {
 // tinted is a PNG of noise that is brightest in one channel.
 func tinted(channel int, seed uint64) []byte {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	im := image.NewRGBA(image.Rect(0, 0, 40, 36))
-	for y := range 36 {
-		for x := range 40 {
-			rgb := [3]uint8{uint8(rng.UintN(128)), uint8(rng.UintN(128)), uint8(rng.UintN(128))}
-			rgb[channel] += 100
-			im.Set(x, y, color.RGBA{rgb[0], rgb[1], rgb[2], 255})
-		}
-	}
-	var buf bytes.Buffer
-	if err := png.Encode(&buf, im); err != nil {
-		panic("png: " + err.Error())
-	}
-	return buf.Bytes()
+	return vggtest.PNG(40, 36, func(int, int) color.RGBA {
+		rgb := [3]uint8{uint8(rng.UintN(128)), uint8(rng.UintN(128)), uint8(rng.UintN(128))}
+		rgb[channel] += 100
+		return color.RGBA{rgb[0], rgb[1], rgb[2], 255}
+	})
 }

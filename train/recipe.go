@@ -7,66 +7,66 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 )
 
-// Recipe is everything that determines a training run besides its data. No value
-// means another when it is zero: the named recipes return every value, and the caller
-// edits them.
+// Recipe is everything that determines a training run besides its data. A zero is a
+// zero, never a default: the named recipes return every value, and the caller edits
+// them.
 type Recipe struct {
 	Config  string     `yaml:"config"`  // configuration: A, …, E, with -BN or -LRN
 	Width   float64    `yaml:"width"`   // multiplies the channels of every convolution
 	FC      int        `yaml:"fc"`      // units of fc6 and fc7
 	Input   int        `yaml:"input"`   // side of the training crop, pixels
-	Dropout float32    `yaml:"dropout"` // ratio of units of fc6 and fc7 dropped
+	Dropout float32    `yaml:"dropout"` // dropout ratio of fc6 and fc7
 	LRN     nn.LRNForm `yaml:"lrn"`     // form of local response normalisation
 
-	Init     vgg.Init `yaml:"init"`        // initialisation of what is drawn at random
-	InitFrom string   `yaml:"init_from"`   // file of weights to begin with; "": all is drawn at random
-	InitRule InitRule `yaml:"init_rule"`   // what is taken from it
-	Freeze   []string `yaml:"freeze,flow"` // layers that are not learnt: patterns as of path.Match
+	Init     network.Init `yaml:"init"`        // initialisation of the layers that are drawn at random
+	InitFrom string       `yaml:"init_from"`   // file of initial weights; "": all layers are drawn at random
+	InitRule InitRule     `yaml:"init_rule"`   // layers taken from it
+	Freeze   []string     `yaml:"freeze,flow"` // layers that are not learnt: patterns of path.Match
 
-	// LayerRates multiply the learning rate of layers: PATTERN=FACTOR, the last that
-	// matches a layer.
+	// LayerRates multiply the learning rates of layers: PATTERN=FACTOR. The last pattern
+	// that matches a layer applies.
 	LayerRates []string `yaml:"layer_rates,flow"`
 
 	Batch          int      `yaml:"batch"`          // images of a mini-batch
-	Groups         int      `yaml:"groups"`         // parts of the batch that are summed apart
-	Epochs         int      `yaml:"epochs"`         // passes over the training set at most
-	MaxIterations  int      `yaml:"max_iterations"` // updates at most
-	LearningRate   float64  `yaml:"learning_rate"`  // to begin with
+	Groups         int      `yaml:"groups"`         // parts of the batch that are summed separately
+	Epochs         int      `yaml:"epochs"`         // most passes over the training set
+	MaxIterations  int      `yaml:"max_iterations"` // most updates
+	LearningRate   float64  `yaml:"learning_rate"`  // initial value
 	Momentum       float64  `yaml:"momentum"`
 	Nesterov       bool     `yaml:"nesterov"` // Nesterov's form of momentum
 	WeightDecay    float64  `yaml:"weight_decay"`
 	DecayBiases    bool     `yaml:"decay_biases"`    // weight decay on biases, scales and shifts too
-	ClipNorm       float64  `yaml:"clip_norm"`       // greatest norm of the whole gradient; 0: any
-	LabelSmoothing float64  `yaml:"label_smoothing"` // share of the target that all classes divide
+	ClipNorm       float64  `yaml:"clip_norm"`       // greatest norm of the whole gradient; 0: no bound
+	LabelSmoothing float64  `yaml:"label_smoothing"` // share of the target that is spread over all classes
 	Schedule       Schedule `yaml:"schedule"`
 
 	ScaleMin    int               `yaml:"scale_min"`    // Smin, pixels: smallest side of the rescaled image
 	ScaleMax    int               `yaml:"scale_max"`    // Smax; S is drawn for each image from [Smin, Smax]
 	Flip        bool              `yaml:"flip"`         // mirror half of the crops
 	ColourShift float64           `yaml:"colour_shift"` // standard deviation of αᵢ; 0: none
-	Filter      preprocess.Filter `yaml:"filter"`       // of the rescaling
+	Filter      preprocess.Filter `yaml:"filter"`       // of rescaling
 	Standardise bool              `yaml:"standardise"`  // divide pixels by the training set's standard deviation
 	TestScale   int               `yaml:"test_scale"`   // Q, pixels: smallest side for validation's central crop
 
 	Seed uint64 `yaml:"seed"`
 }
 
-// InitRule names what is taken from the file of weights that a run begins with.
+// InitRule chooses the layers that are taken from the file of initial weights.
 type InitRule string
 
 const (
-	// Auto is PreInitialisation where the file's configuration is another than the
-	// recipe's, else FineTune. A run's recipe has what it came to.
+	// Auto is PreInitialisation if the file's configuration differs from the recipe's,
+	// else FineTune. The recipe of a run has the rule that was applied.
 	Auto InitRule = "auto"
 	// PreInitialisation takes the file's first four convolutional layers and its fully
-	// connected layers, as the paper begins the deeper configurations with A's (§3.1).
+	// connected layers, as the paper initialises the deeper configurations with A's (§3.1).
 	PreInitialisation InitRule = "pre-initialisation"
-	// FineTune takes all that has the same name.
+	// FineTune takes all layers with the same name.
 	FineTune InitRule = "fine-tune"
 )
 
@@ -75,13 +75,13 @@ const (
 // validation accuracy stops improving, three times in all, at most 74 epochs or 370 000
 // iterations; crops of 224 from images rescaled to S = 256.
 //
-// Deviation: weights are drawn as Glorot & Bengio (2010) do, which the paper found to
-// make its pre-initialisation from A unnecessary. Patience and threshold are not in
-// the paper.
+// Deviation: weights are drawn by Glorot & Bengio's (2010) rule, which the paper found to
+// make its pre-initialisation from A unnecessary. Patience and threshold are not in the
+// paper.
 func PaperRecipe() Recipe {
 	return Recipe{
 		Config: "D", Width: 1, FC: 4096, Input: 224, Dropout: 0.5, LRN: nn.Krizhevsky,
-		Init: vgg.Glorot, InitRule: Auto, Freeze: []string{}, LayerRates: []string{},
+		Init: network.Glorot, InitRule: Auto, Freeze: []string{}, LayerRates: []string{},
 		Batch: 256, Groups: 1, Epochs: 74, MaxIterations: 370_000,
 		LearningRate: 1e-2, Momentum: 0.9, WeightDecay: 5e-4, DecayBiases: true,
 		Schedule: Schedule{Name: "plateau", Factor: 0.1, Decreases: 3, Patience: 5, Threshold: 1e-3, Steps: []int{}, WarmupFactor: 0.1},
@@ -90,8 +90,8 @@ func PaperRecipe() Recipe {
 	}
 }
 
-// Paper384Recipe returns the paper's recipe for S = 384 (§3.1): it begins with the
-// weights of S = 256, named by InitFrom, and with the learning rate 1e-3.
+// Paper384Recipe returns the paper's recipe for S = 384 (§3.1): initial weights are those
+// of S = 256, which the caller names in InitFrom, and the learning rate is 1e-3.
 func Paper384Recipe() Recipe {
 	r := PaperRecipe()
 	r.InitRule, r.LearningRate = FineTune, 1e-3
@@ -100,10 +100,10 @@ func Paper384Recipe() Recipe {
 }
 
 // PaperMultiScaleRecipe returns the paper's recipe for scale jittering (§3.1): S drawn
-// for each image from [256, 512], all layers fine-tuned from the weights of S = 384,
-// named by InitFrom. Q is the middle of the scales (§4).
+// for each image from [256, 512], and all layers fine-tuned from the weights of S = 384,
+// which the caller names in InitFrom. Q is the middle of the scales (§4).
 //
-// Deviation: the paper doesn't tell the learning rate; it is that of S = 384.
+// Deviation: the paper doesn't give the learning rate; here it is that of S = 384.
 func PaperMultiScaleRecipe() Recipe {
 	r := Paper384Recipe()
 	r.ScaleMin, r.ScaleMax, r.TestScale = 256, 512, 384
@@ -113,13 +113,13 @@ func PaperMultiScaleRecipe() Recipe {
 // SampleRecipe returns the paper's recipe scaled down to the embedded sample: a narrow
 // A on 64×64 crops that trains in minutes on two cores.
 //
-// Deviation: 400 images want smaller batches and more weight decay than a million;
-// pixels are divided by their standard deviation, as He et al. (2015) assume
-// of a layer's input; at the paper's grey levels their initialisation starts with a
-// loss too steep for the paper's learning rate.
+// Deviation: 400 images need smaller batches and more weight decay than a million.
+// Pixels are divided by their standard deviation, since He et al.'s (2015) initialisation
+// assumes inputs of unit variance; with grey levels the first loss is too steep for the
+// paper's learning rate.
 func SampleRecipe() Recipe {
 	r := PaperRecipe()
-	r.Config, r.Width, r.FC, r.Input, r.Init = "A", 0.25, 512, 64, vgg.He
+	r.Config, r.Width, r.FC, r.Input, r.Init = "A", 0.25, 512, 64, network.He
 	r.Batch, r.Epochs, r.WeightDecay = 16, 220, 4e-3
 	r.Schedule.Name, r.Schedule.Decreases, r.Schedule.Steps = "step", 2, []int{165, 205}
 	r.ScaleMin, r.ScaleMax, r.TestScale = 72, 96, 72
@@ -127,7 +127,7 @@ func SampleRecipe() Recipe {
 	return r
 }
 
-// namedRecipes are the recipes that a command line or a service can ask for.
+// namedRecipes are the recipes that have a name on the command line.
 var namedRecipes = []struct {
 	name   string
 	recipe func() Recipe
@@ -138,7 +138,7 @@ var namedRecipes = []struct {
 	{"sample", SampleRecipe},
 }
 
-// RecipeNames lists the names that [NamedRecipe] knows.
+// RecipeNames returns the names of the recipes, for [NamedRecipe].
 func RecipeNames() []string {
 	var names []string
 	for _, n := range namedRecipes {
@@ -147,7 +147,7 @@ func RecipeNames() []string {
 	return names
 }
 
-// NamedRecipe returns the recipe of a name.
+// NamedRecipe returns the recipe with a name. It is an error if there is none.
 func NamedRecipe(name string) (Recipe, error) {
 	for _, n := range namedRecipes {
 		if n.name == name {
@@ -157,7 +157,7 @@ func NamedRecipe(name string) (Recipe, error) {
 	return Recipe{}, fmt.Errorf("train: recipe %q: want one of %s", name, strings.Join(RecipeNames(), ", "))
 }
 
-// Options returns the network that the recipe trains for a number of classes.
-func (r Recipe) Options(classes int) vgg.Options {
-	return vgg.Options{Config: r.Config, Classes: classes, Width: r.Width, FC: r.FC, Input: r.Input, Dropout: r.Dropout, LRN: r.LRN}
+// Options returns the options of the recipe's network for a number of classes.
+func (r Recipe) Options(classes int) network.Options {
+	return network.Options{Config: r.Config, Classes: classes, Width: r.Width, FC: r.FC, Input: r.Input, Dropout: r.Dropout, LRN: r.LRN}
 }

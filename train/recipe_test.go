@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 )
@@ -18,7 +18,7 @@ import (
 // otherRecipe differs from the paper's recipe in every value.
 func otherRecipe() Recipe {
 	return Recipe{
-		Config: "A-LRN", Width: 0.1, FC: 24, Input: 40, Dropout: 0.25, LRN: nn.Caffe, Init: vgg.Normal001,
+		Config: "A-LRN", Width: 0.1, FC: 24, Input: 40, Dropout: 0.25, LRN: nn.Caffe, Init: network.Normal001,
 		InitFrom: "a.safetensors", InitRule: FineTune, Freeze: []string{"conv1_*", "fc6"}, LayerRates: []string{"conv*=0.1", "fc8=2"},
 		Batch: 3, Groups: 3, Epochs: 7, MaxIterations: 9, LearningRate: 3e-3, Momentum: 0.5, Nesterov: true, WeightDecay: 1e-5,
 		ClipNorm: 2, LabelSmoothing: 0.1,
@@ -230,7 +230,7 @@ func TestPaperRecipe(t *testing.T) {
 		r.Input != 224 || r.ScaleMin != 256 || r.ScaleMax != 256 || !r.Flip || r.ColourShift != 0.1 || r.Standardise {
 		t.Errorf("not the recipe of §3.1:\n%s", r.YAML())
 	}
-	if o, want := r.Options(1000), vgg.DefaultOptions("D"); o != want {
+	if o, want := r.Options(1000), network.DefaultOptions("D"); o != want {
 		t.Errorf("network %+v, want the paper's %+v", o, want)
 	}
 }

@@ -13,9 +13,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// LoadRecipe reads a YAML file over base: what the file doesn't say stays as it is. An
-// unknown key is an error. Impossible values are found by [Recipe.Validate], when all
-// that may change them has been read.
+// LoadRecipe reads a YAML file over base: keys that the file doesn't have keep base's
+// values. An unknown key is an error. [Recipe.Validate] finds impossible values.
 func LoadRecipe(path string, base Recipe) (Recipe, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -39,8 +38,8 @@ func ParseRecipe(text []byte, base Recipe) (Recipe, error) {
 	return r, nil
 }
 
-// With returns the recipe with the value of one key changed. The key is as in a file,
-// with a point before what lies within another (schedule.patience); the value is YAML.
+// With returns the recipe with the value of one key changed. The key is as in a file, with
+// a point between nested keys (schedule.patience); the value is YAML.
 func (r Recipe) With(key, value string) (Recipe, error) {
 	path := strings.Split(key, ".")
 	at := r.node()
@@ -67,10 +66,10 @@ func (r Recipe) With(key, value string) (Recipe, error) {
 	return changed, nil
 }
 
-// lineOfValue is where the YAML decoder places an error in a text of one line.
+// lineOfValue matches the line number in the YAML decoder's errors.
 var lineOfValue = regexp.MustCompile(`^line \d+: `)
 
-// node is the recipe as a tree of YAML.
+// node returns the recipe as a YAML tree.
 func (r Recipe) node() *yaml.Node {
 	var n yaml.Node
 	if err := n.Encode(r); err != nil {
@@ -79,7 +78,7 @@ func (r Recipe) node() *yaml.Node {
 	return &n
 }
 
-// child is the value of a key in a mapping; nil if it has none.
+// child returns the value of a key in a mapping; nil if there is none.
 func child(mapping *yaml.Node, key string) *yaml.Node {
 	for i := 0; mapping.Kind == yaml.MappingNode && i < len(mapping.Content); i += 2 {
 		if mapping.Content[i].Value == key {
@@ -89,12 +88,12 @@ func child(mapping *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-// Difference is a key whose value is not the same in two recipes.
+// Difference is a key of two recipes with its two values, which differ.
 type Difference struct {
 	Key, A, B string
 }
 
-// Differences lists, in the order of the keys, what is not the same in a and b.
+// Differences returns the keys in which a and b differ, in the order of the keys.
 func Differences(a, b Recipe) []Difference {
 	var all []Difference
 	var compare func(prefix string, a, b *yaml.Node)
@@ -112,7 +111,7 @@ func Differences(a, b Recipe) []Difference {
 	return all
 }
 
-// flowText is a value on one line.
+// flowText returns a value on one line.
 func flowText(n *yaml.Node) string {
 	if n.Kind == yaml.ScalarNode {
 		return n.Value
@@ -124,7 +123,7 @@ func flowText(n *yaml.Node) string {
 	return "[" + strings.Join(parts, ", ") + "]"
 }
 
-// unknownField is what the YAML decoder says of a key that no field has.
+// unknownField matches the YAML decoder's error of a key without a field.
 var unknownField = regexp.MustCompile(`field (\S+) not found in type \S+`)
 
 // YAML returns the whole recipe as YAML.

@@ -156,7 +156,7 @@ func TestCheckpointEvery(t *testing.T) {
 			continue
 		}
 		again := o
-		again.CheckpointEvery = 0
+		again.CheckpointEvery = EpochsOnly
 		mustRun(t, again)
 		sameRun(t, fmt.Sprintf("from before iteration %d", i), o.Dir, whole.Dir)
 		for j := i; j <= 9; j++ {
@@ -172,7 +172,7 @@ func TestResumeWithoutCheckpoint(t *testing.T) {
 	mustRun(t, whole)
 	o := resumeOptions(t)
 	killed := o
-	killed.Keep = 0
+	killed.Keep = KeepNone
 	stopAt(t, killed, 4)
 	o.Resume = true
 	changed := o

@@ -25,7 +25,7 @@ func tinyOptions(t *testing.T) Options {
 	t.Helper()
 	return Options{
 		Recipe: tinyRecipe(), Train: colours(t, "train", 10), Val: colours(t, "val", 6),
-		Dir: filepath.Join(t.TempDir(), "run"), CacheBytes: 1 << 20, MaxBad: 1,
+		Dir: filepath.Join(t.TempDir(), "run"), CacheBytes: 1 << 20, Keep: KeepNone, MaxBad: 1,
 	}
 }
 
@@ -125,7 +125,7 @@ func TestWeightsCarryTheirOrigin(t *testing.T) {
 	o := tinyOptions(t)
 	mustRun(t, o)
 	for _, name := range []string{BestFile, LastFile} {
-		m, err := vgg.Open(filepath.Join(o.Dir, name))
+		m, err := vgg.Open(t.Context(), filepath.Join(o.Dir, name), vgg.OpenOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -159,7 +159,7 @@ func TestMeanOnly(t *testing.T) {
 	o := tinyOptions(t)
 	o.Recipe.Standardise, o.Recipe.LearningRate, o.Recipe.Epochs = false, 1e-6, 1
 	mustRun(t, o)
-	m, err := vgg.Open(filepath.Join(o.Dir, LastFile))
+	m, err := vgg.Open(t.Context(), filepath.Join(o.Dir, LastFile), vgg.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func TestSameBits(t *testing.T) {
 		}
 		if config == "A" {
 			others["the threads there are"] = func(o *Options) { o.Threads = 0 }
-			others["no cache"] = func(o *Options) { o.Threads, o.CacheBytes = 2, 0 }
+			others["no cache"] = func(o *Options) { o.Threads, o.CacheBytes = 2, NoCache }
 		}
 		for what, change := range others {
 			if l, b := run(change); !bytes.Equal(l, last) || !bytes.Equal(b, best) {
@@ -274,7 +274,7 @@ func TestProgress(t *testing.T) {
 		if n := len(metricsLines(t, o.Dir)); n != len(calls) {
 			t.Errorf("after epoch %d: %d lines of metrics on disk, want %d", e.Epoch, n, len(calls))
 		}
-		if _, err := vgg.Open(filepath.Join(o.Dir, LastFile)); err != nil {
+		if _, err := vgg.Open(t.Context(), filepath.Join(o.Dir, LastFile), vgg.OpenOptions{}); err != nil {
 			t.Errorf("after epoch %d: %v", e.Epoch, err)
 		}
 	}
@@ -611,7 +611,7 @@ func TestCancellation(t *testing.T) {
 		if iterations != at || res.Epochs != at/3 || res.Iterations != at || res.Run != o.Dir {
 			t.Errorf("cancelled at iteration %d: %d iterations, result %+v", at, iterations, *res)
 		}
-		if _, err := vgg.Open(filepath.Join(o.Dir, LastFile)); err != nil {
+		if _, err := vgg.Open(t.Context(), filepath.Join(o.Dir, LastFile), vgg.OpenOptions{}); err != nil {
 			t.Errorf("cancelled at iteration %d: %v", at, err)
 		}
 		if bytes.Equal(read(t, o.Dir, LastFile), first) {

@@ -18,11 +18,11 @@ import (
 
 // Files of a run directory.
 const (
-	RecipeFile    = "recipe.yaml"      // the resolved recipe
+	RecipeFile    = "recipe.yaml"      // the whole recipe
 	MetricsFile   = "metrics.jsonl"    // one JSON object an iteration and an epoch
 	BestFile      = "best.safetensors" // weights with the least validation error
 	LastFile      = "last.safetensors" // weights after the last epoch
-	CheckpointDir = "checkpoints"      // all that a run needs to go on
+	CheckpointDir = "checkpoints"      // folder of what a run resumes from
 )
 
 // runDir is a run's directory and its open logs.
@@ -32,8 +32,8 @@ type runDir struct {
 	events  *events
 }
 
-// makeRunDir makes the directory. One that holds something is refused, for a run never
-// overwrites another, unless it goes on with one.
+// makeRunDir makes the directory. A directory that isn't empty is refused unless the run
+// resumes: a run never overwrites another.
 func makeRunDir(path string, resume bool) error {
 	entries, err := os.ReadDir(path)
 	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { // left by a run that was killed when it had just begun
@@ -53,20 +53,20 @@ func makeRunDir(path string, resume bool) error {
 		if err := Held(path); err != nil {
 			return fmt.Errorf("train: run directory %w", err)
 		}
-		return fmt.Errorf("train: run directory %s holds %s: want a new or empty directory", path, entries[0].Name())
+		return &OtherRunError{Dir: path, Reason: fmt.Sprintf("run directory %s holds %s: want a new or empty directory", path, entries[0].Name())}
 	}
 	if _, err := os.Stat(filepath.Join(path, RecipeFile)); err != nil {
-		return fmt.Errorf("train: run directory %s holds %s and no %s: want a directory of an earlier run, a new or an empty one", path, entries[0].Name(), RecipeFile)
+		return &OtherRunError{Dir: path, Reason: fmt.Sprintf("run directory %s holds %s and no %s: want a directory of an earlier run, a new or an empty one", path, entries[0].Name(), RecipeFile)}
 	}
 	atomicfile.Clean(path)
 	atomicfile.Clean(filepath.Join(path, CheckpointDir))
 	return nil
 }
 
-// openRunDir opens the logs, from the beginning or, for a run that goes on, from where
-// its checkpoint was taken on.
-func openRunDir(path string, from *state, log *slog.Logger) (*runDir, error) {
-	var s state
+// openRunDir opens the logs: empty, or as they were when the checkpoint of a run that
+// resumes was taken.
+func openRunDir(path string, from *runState, log *slog.Logger) (*runDir, error) {
+	var s runState
 	if from != nil {
 		s = *from
 	}
@@ -102,25 +102,8 @@ func saveRecipe(dir string, r Recipe) error {
 	return nil
 }
 
-// checkBegun compares the recipe of a run that begins anew, for want of a checkpoint, with
-// that of the run that the directory is of, if it is of one.
-func checkBegun(dir string, r Recipe) error {
-	path := filepath.Join(dir, RecipeFile)
-	was, err := LoadRecipe(path, PaperRecipe())
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
-	}
-	for _, d := range Differences(r, was) {
-		return fmt.Errorf("train: %s: %s, the run in %s, which came to no checkpoint, has %s: want its recipe, or another directory", d.Key, d.A, path, d.B)
-	}
-	return nil
-}
-
-// log appends {"kind": kind, …the fields of v…} to the metrics; what an epoch logged
-// is on disk when it ends.
+// log appends {"kind": kind, …the fields of v…} to the metrics. At the end of an epoch
+// everything logged is on disk.
 func (d *runDir) log(kind string, v any) error {
 	line, err := json.Marshal(v)
 	if err != nil {
@@ -130,7 +113,7 @@ func (d *runDir) log(kind string, v any) error {
 		return err
 	}
 	if kind == "epoch" {
-		_ = d.metrics.flush() // reported by itself, tried again later
+		_ = d.metrics.flush() // it logs its own failure, and is tried again later
 		_ = d.events.log.flush()
 	}
 	return nil
@@ -159,8 +142,7 @@ func (d *runDir) close() error {
 	return errors.Join(d.metrics.close(), d.events.log.close())
 }
 
-// MarshalJSON writes errors and losses that are not numbers (there were no validation
-// images) as null, which JSON has for them.
+// MarshalJSON writes NaN, the errors and losses without validation images, as null.
 func (e Epoch) MarshalJSON() ([]byte, error) {
 	type plain Epoch
 	return json.Marshal(struct {
@@ -198,7 +180,7 @@ func (e *Epoch) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// MarshalJSON writes errors that are not numbers as null.
+// MarshalJSON writes NaN as null.
 func (r Result) MarshalJSON() ([]byte, error) {
 	type plain Result
 	return json.Marshal(struct {

@@ -6,34 +6,31 @@ import (
 	"strings"
 )
 
-// Schedule says how the learning rate changes.
+// Schedule is the course of the learning rate.
 type Schedule struct {
-	// Name is "plateau": when the validation's top-1 error has not fallen for Patience
-	// epochs, as the paper does; "step": after the epochs in Steps; "cosine": from the
-	// first iteration after the warm-up to the last of the run, along half a wave; or
-	// "constant".
-	Name   string  `yaml:"name"`
-	Factor float64 `yaml:"factor"` // multiplies the learning rate: plateau and step
-	// Decreases is how often plateau decreases the rate; at the next plateau training
-	// stops.
-	Decreases int `yaml:"decreases"`
-	Patience  int `yaml:"patience"`
-	// Threshold is the least fall of the error, as a fraction, that counts as one.
-	Threshold float64 `yaml:"threshold"`
-	Steps     []int   `yaml:"steps,flow"`
-	FinalRate float64 `yaml:"final_rate"` // what cosine comes to
+	// Name is "plateau", which decreases the rate when the validation's top-1 error has not
+	// fallen for Patience epochs, as in the paper; "step", after the epochs in Steps;
+	// "cosine", along half a wave from the first iteration after the warm-up to the last of
+	// the run; or "constant".
+	Name      string  `yaml:"name"`
+	Factor    float64 `yaml:"factor"`     // plateau, step: multiplies the learning rate
+	Decreases int     `yaml:"decreases"`  // plateau: number of decreases; training stops at the next plateau
+	Patience  int     `yaml:"patience"`   // plateau: epochs
+	Threshold float64 `yaml:"threshold"`  // plateau: least fall of the error, as a fraction, that counts
+	Steps     []int   `yaml:"steps,flow"` // step: epochs, from 1, rising
+	FinalRate float64 `yaml:"final_rate"` // cosine: the rate at the end
 
-	// In the first WarmupIterations, or the iterations of WarmupEpochs, the rate rises
-	// linearly from WarmupFactor of what it would be.
+	// In the first WarmupIterations iterations, or the iterations of WarmupEpochs epochs, the
+	// schedule's rate is multiplied by a factor that rises linearly from WarmupFactor to 1.
 	WarmupIterations int     `yaml:"warmup_iterations"`
 	WarmupEpochs     int     `yaml:"warmup_epochs"`
 	WarmupFactor     float64 `yaml:"warmup_factor"`
 }
 
-// scheduleNames are the schedules that there are.
+// scheduleNames are the names of the schedules.
 var scheduleNames = []string{"plateau", "step", "cosine", "constant"}
 
-// validate reports the first value that no training can run with, by bad.
+// validate reports, by bad, the first value with which no training is possible.
 func (s Schedule) validate(bad func(key string, value any, want string) error) error {
 	switch {
 	case !(s.Factor > 0 && s.Factor < 1):
@@ -75,8 +72,8 @@ func (s Schedule) validate(bad func(key string, value any, want string) error) e
 	return nil
 }
 
-// rate is the state of a schedule: the learning rate, and when it decreases. A run's
-// checkpoints hold it.
+// rate is the state of a schedule, which is part of a checkpoint: the learning rate, and
+// what decides its next decrease.
 type rate struct {
 	schedule      Schedule
 	start         float64
@@ -84,18 +81,18 @@ type rate struct {
 
 	value     float64 // of plateau and step, after the decreases so far
 	best      float64 // least validation error so far
-	waited    int     // epochs since
+	waited    int     // epochs since then
 	decreases int
 }
 
-// newRate returns the schedule's state for a run of iterations, perEpoch of them in an
-// epoch.
+// newRate returns the initial state of a schedule for a run of the given number of
+// iterations, perEpoch of them in an epoch.
 func newRate(s Schedule, start float64, perEpoch, iterations int) *rate {
 	return &rate{schedule: s, start: start, warmup: s.WarmupIterations + s.WarmupEpochs*perEpoch, total: iterations,
 		value: start, best: math.Inf(1)}
 }
 
-// at is the learning rate of an iteration, counted from 1.
+// at returns the learning rate of an iteration, counted from 1.
 func (r *rate) at(iteration int) float64 {
 	done := iteration - 1
 	value := r.value
@@ -109,8 +106,8 @@ func (r *rate) at(iteration int) float64 {
 	return value
 }
 
-// epoch is called after each epoch, counted from 1, with the validation's top-1 error
-// (NaN without validation images); it reports whether training should stop.
+// epoch notes the validation error after epoch n, counted from 1; it is NaN without
+// validation images. It reports whether training should stop.
 func (r *rate) epoch(n int, top1 float64) (stop bool) {
 	s := r.schedule
 	switch s.Name {

@@ -7,32 +7,32 @@ import (
 	"runtime"
 	"sync"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/comm"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
 )
 
 // stepper updates a network by mini-batches, on one rank or on several.
 //
-// A mini-batch of n images is split into Recipe.Groups groups: group g has the images
+// A mini-batch of n images is split into G = Recipe.Groups groups: group g has the images
 // ⌊g·n/G⌋ … ⌊(g+1)·n/G⌋−1 by their places in the batch. Within a group every gradient is
-// summed in image order, by micro-batches of any size; the groups' sums are combined in
+// summed in image order, by micro-batches of any size. The groups' sums are combined in
 // [comm.Tree]. Gradients are those of the mean loss over the batch. Batch normalisation
 // takes its statistics from each group, and moves its running statistics once, towards
-// the groups' mean by their numbers of images.
+// the groups' mean, weighted by their numbers of images.
 //
-// So the bits depend on the batch and on G. They do not depend on the number of ranks,
-// which share the groups, on the micro-batch's size, nor on the number of threads.
+// So the bits depend on the batch and on G. They depend neither on the number of ranks,
+// which share the groups, nor on the micro-batch's size, nor on the number of threads.
 type stepper struct {
 	o     stepOptions
 	size  int // images of the largest group
 	ranks []*replica
-	err   error // of a step that broke the group of ranks
+	err   error // of the step that failed; further steps fail with it
 }
 
-// stepOptions say how to step.
+// stepOptions are the options of a stepper.
 type stepOptions struct {
 	Recipe  Recipe
 	Task    Task             // nil: classification
@@ -43,29 +43,29 @@ type stepOptions struct {
 	Threads int              // shared by the ranks, at least one each; 0: runtime.GOMAXPROCS
 }
 
-// replica is what a rank has: the network, its momentum, and memory for its gradients.
+// replica is a rank's copy of the network, with its momentum and gradients.
 type replica struct {
-	comm  comm.Group
-	net   *vgg.Network
-	state *nn.Training
-	sgd   *nn.SGD
-	sums  sums
+	comm     comm.Group
+	net      *network.Network
+	training *nn.Training
+	sgd      *nn.SGD
+	sums     sums
 }
 
 func groupsError(groups, ranks int) error {
 	return fmt.Errorf("train: %d groups on %d ranks: want a number of ranks that divides the groups", groups, ranks)
 }
 
-// groupSize is the images of the largest group.
+// groupSize returns the number of images of the largest group.
 func groupSize(batch, groups int) int { return (batch + groups - 1) / groups }
 
-// place is where group g of a batch of n images begins, and group g−1 ends.
-func (s *stepper) place(g, n int) int { return g * n / s.o.Recipe.Groups }
+// groupStart returns the place in a batch of n images at which group g begins.
+func (s *stepper) groupStart(g, n int) int { return g * n / s.o.Recipe.Groups }
 
-// newStepper returns the stepper of a network whose parameters are set, and those that
-// are not learnt marked as frozen. The network is rank 0's; between steps it may be run
-// and saved.
-func newStepper(net *vgg.Network, o stepOptions) (*stepper, error) {
+// newStepper returns the stepper of a network whose parameters are set, with those that
+// are not learnt marked as frozen. The network becomes rank 0's; between steps it may be
+// run and saved.
+func newStepper(net *network.Network, o stepOptions) (*stepper, error) {
 	groups := o.Recipe.Groups
 	if groups < 1 || o.Ranks < 1 || groups%o.Ranks != 0 {
 		return nil, groupsError(groups, o.Ranks)
@@ -74,45 +74,54 @@ func newStepper(net *vgg.Network, o stepOptions) (*stepper, error) {
 		o.Threads = runtime.GOMAXPROCS(0)
 	}
 	s := &stepper{o: o, size: groupSize(o.Batch, groups)}
-	micro := s.size
+	s.o.Micro = s.size
 	if o.Micro > 0 {
-		micro = min(micro, o.Micro)
+		s.o.Micro = min(s.size, o.Micro)
 	}
-	s.o.Micro = micro
 	for rank, group := range comm.Local(o.Ranks) {
-		r := &replica{comm: group, net: net}
-		if rank > 0 {
-			var err error
-			if r.net, err = vgg.New(net.Options()); err != nil {
-				return nil, err
-			}
-		}
-		chain := r.net.Chain()
-		for i, p := range chain.Params() {
-			p.Frozen = net.Params()[i].Frozen
-		}
-		if chain.StatisticsLen() > 0 && micro < s.size {
-			return nil, fmt.Errorf("train: micro-batches of %d images: batch normalisation takes its statistics from whole groups, of %d (batch %d in %d groups): want micro-batches of at least %d, or more groups",
-				micro, s.size, o.Batch, groups, s.size)
-		}
-		all := chain.Threads()
-		chain.SetThreads(max(1, (rank+1)*o.Threads/o.Ranks-rank*o.Threads/o.Ranks))
-		var err error
-		if r.state, err = chain.NewTraining(micro, o.Recipe.Input, o.Recipe.Input); err != nil {
+		r, err := s.newReplica(rank, group, net)
+		if err != nil {
 			return nil, err
 		}
-		r.state.Smoothing = float32(o.Recipe.LabelSmoothing)
-		r.sgd = nn.NewSGD(chain)
-		chain.SetThreads(all)
-		r.sums = newSums(r.sgd, chain.StatisticsLen(), o.Threads/o.Ranks)
 		s.ranks = append(s.ranks, r)
 	}
 	s.sync()
 	return s, nil
 }
 
-// sync gives every rank the parameters and the momentum of rank 0, where they have been
-// set since the stepper was made.
+// newReplica returns a rank's replica: of the network itself for rank 0, else of a new one
+// with the same options. sync sets its parameters.
+func (s *stepper) newReplica(rank int, group comm.Group, net *network.Network) (*replica, error) {
+	o := s.o
+	r := &replica{comm: group, net: net}
+	var err error
+	if rank > 0 {
+		if r.net, err = network.New(net.Options()); err != nil {
+			return nil, err
+		}
+	}
+	chain := r.net.Chain()
+	for i, p := range chain.Params() {
+		p.Frozen = net.Params()[i].Frozen
+	}
+	if chain.StatisticsLen() > 0 && o.Micro < s.size {
+		return nil, fmt.Errorf("train: micro-batches of %d images: batch normalisation takes its statistics from whole groups, of %d (batch %d in %d groups): want micro-batches of at least %d, or more groups",
+			o.Micro, s.size, o.Batch, o.Recipe.Groups, s.size)
+	}
+	all := chain.Threads()
+	chain.SetThreads(max(1, (rank+1)*o.Threads/o.Ranks-rank*o.Threads/o.Ranks))
+	if r.training, err = chain.NewTraining(o.Micro, o.Recipe.Input, o.Recipe.Input); err != nil {
+		return nil, err
+	}
+	r.training.Smoothing = float32(o.Recipe.LabelSmoothing)
+	r.sgd = nn.NewSGD(chain)
+	chain.SetThreads(all)
+	r.sums = newSums(r.sgd, chain.StatisticsLen(), o.Threads/o.Ranks)
+	return r, nil
+}
+
+// sync copies the parameters and the momentum of rank 0 to the other ranks, when they have
+// been set.
 func (s *stepper) sync() {
 	first := s.ranks[0]
 	for _, r := range s.ranks[1:] {
@@ -125,23 +134,23 @@ func (s *stepper) sync() {
 	}
 }
 
-// momentum is that of a parameter of rank 0's network, in its packed order; nil if it
-// isn't learnt.
+// momentum returns the momentum of a parameter of rank 0's network, in packed order; nil
+// if the parameter isn't learnt.
 func (s *stepper) momentum(p *nn.Param) []float32 { return s.ranks[0].sgd.Momentum(p) }
 
-// nonFinite says where the last step first met a number that is not finite, on any rank;
-// "" if nowhere.
+// nonFinite returns the place where the last step first met a number that is not finite,
+// on any rank; "" if there is none.
 func (s *stepper) nonFinite() string {
 	for _, r := range s.ranks {
-		if where := r.state.NonFinite(); where != "" {
+		if where := r.training.NonFinite(); where != "" {
 			return where
 		}
 	}
 	return ""
 }
 
-// close lets the gradients' memory of rank 0's network go. The stepper must not be used
-// any more.
+// close releases the memory of the gradients of rank 0's network. The stepper must not be
+// used afterwards.
 func (s *stepper) close() {
 	for _, p := range s.ranks[0].net.Params() {
 		p.Grad = nil
@@ -149,7 +158,7 @@ func (s *stepper) close() {
 	s.ranks = nil
 }
 
-// update is the values of a step.
+// update returns the values of an update at a learning rate.
 func (s *stepper) update(rate float64) nn.Update {
 	r := s.o.Recipe
 	return nn.Update{
@@ -158,10 +167,10 @@ func (s *stepper) update(rate float64) nn.Update {
 	}
 }
 
-// step updates the weights by a batch, whose images' losses it sums in the order of the
-// gradients. A loss that is not finite, an error and a context that is done before all
-// gradients have come together leave weights and momentum as they are on all ranks; with
-// several groups, a step that failed is the last.
+// step updates the weights by a batch and returns the sum of the images' losses, added in
+// the order of the gradients. Weights and momentum stay as they are, on all ranks, if the
+// loss is not finite, an error occurs, or the context is done before all gradients are
+// summed. With several groups, no step is possible after one that failed.
 func (s *stepper) step(ctx context.Context, b *dataset.Batch, iteration int, rate float64) (float64, error) {
 	switch {
 	case s.err != nil:
@@ -172,35 +181,36 @@ func (s *stepper) step(ctx context.Context, b *dataset.Batch, iteration int, rat
 		return 0, fmt.Errorf("train: a batch of %d images, want at most %d", len(b.Labels), s.o.Batch)
 	}
 	if s.o.Recipe.Groups == 1 {
-		return s.alone(ctx, b, iteration, rate)
+		return s.stepSingle(ctx, b, iteration, rate)
 	}
 	losses, errs := make([]float64, len(s.ranks)), make([]error, len(s.ranks))
 	var wg sync.WaitGroup
 	for i, r := range s.ranks[1:] {
-		wg.Go(func() { losses[i+1], errs[i+1] = s.on(ctx, r, b, iteration, rate) })
+		wg.Go(func() { losses[i+1], errs[i+1] = s.stepRank(ctx, r, b, iteration, rate) })
 	}
-	losses[0], errs[0] = s.on(ctx, s.ranks[0], b, iteration, rate)
+	losses[0], errs[0] = s.stepRank(ctx, s.ranks[0], b, iteration, rate)
 	wg.Wait()
-	s.err = errs[0] // what one rank failed by, all did
+	s.err = errs[0] // an error of one rank is an error of all
 	return losses[0], s.err
 }
 
-// part cuts images from … to−1 from a batch.
-func part(b *dataset.Batch, from, to int) (*tensor.Tensor, []int, error) {
+// images returns the images from … to−1 of a batch, and their labels.
+func images(b *dataset.Batch, from, to int) (*tensor.Tensor, []int, error) {
 	size := b.X.Len() / b.X.Dim(0)
 	x, err := tensor.FromSlice(b.X.Data[from*size:to*size], to-from, b.X.Dim(1), b.X.Dim(2), b.X.Dim(3))
 	return x, b.Labels[from:to], err
 }
 
-// alone is a step of one rank with one group.
-func (s *stepper) alone(ctx context.Context, b *dataset.Batch, iteration int, rate float64) (float64, error) {
+// stepSingle is a step of one rank with one group. With a single micro-batch the weights
+// are updated within the backward pass.
+func (s *stepper) stepSingle(ctx context.Context, b *dataset.Batch, iteration int, rate float64) (float64, error) {
 	r, n := s.ranks[0], len(b.Labels)
 	if n <= s.o.Micro {
 		p := nn.Pass{Seed: s.o.Recipe.Seed, Iteration: iteration}
 		if loss := s.o.loss(b, 0); loss != nil {
-			return r.state.StepLossSGD(b.X, loss, p, r.sgd, s.update(rate))
+			return r.training.StepLossSGD(b.X, loss, p, r.sgd, s.update(rate))
 		}
-		return r.state.StepSGD(b.X, b.Labels, p, r.sgd, s.update(rate))
+		return r.training.StepSGD(b.X, b.Labels, p, r.sgd, s.update(rate))
 	}
 	r.net.Chain().ZeroGrad()
 	loss, err := s.gradient(ctx, r, b, iteration, 0, n)
@@ -211,8 +221,8 @@ func (s *stepper) alone(ctx context.Context, b *dataset.Batch, iteration int, ra
 	return loss, nil
 }
 
-// gradient adds the gradient of images from … to−1 by micro-batches to the parameters'
-// and returns the sum of their losses.
+// gradient adds the gradient of the images from … to−1 to the parameters', micro-batch by
+// micro-batch, and returns the sum of the images' losses.
 func (s *stepper) gradient(ctx context.Context, r *replica, b *dataset.Batch, iteration, from, to int) (float64, error) {
 	var loss float64
 	p := nn.Pass{Seed: s.o.Recipe.Seed, Iteration: iteration, Batch: len(b.Labels), HoldStatistics: s.o.Recipe.Groups > 1}
@@ -222,30 +232,30 @@ func (s *stepper) gradient(ctx context.Context, r *replica, b *dataset.Batch, it
 		}
 		end := min(p.Image+s.o.Micro, to)
 		p.More = end < to
-		x, labels, err := part(b, p.Image, end)
+		x, labels, err := images(b, p.Image, end)
 		if err != nil {
 			return 0, err
 		}
 		if task := s.o.loss(b, p.Image); task != nil {
-			_, err = r.state.StepLoss(x, task, p)
+			_, err = r.training.StepLoss(x, task, p)
 		} else {
-			_, err = r.state.Step(x, labels, p)
+			_, err = r.training.Step(x, labels, p)
 		}
 		if err != nil {
 			return 0, err
 		}
-		for _, l := range r.state.Losses() {
+		for _, l := range r.training.Losses() {
 			loss += l
 		}
 	}
 	return loss, nil
 }
 
-// on is a rank's part of a step.
-func (s *stepper) on(ctx context.Context, r *replica, b *dataset.Batch, iteration int, rate float64) (loss float64, err error) {
+// stepRank is a rank's part of a step.
+func (s *stepper) stepRank(ctx context.Context, r *replica, b *dataset.Batch, iteration int, rate float64) (loss float64, err error) {
 	defer r.sums.free()
-	if loss, err = s.sum(ctx, r, b, iteration); err != nil {
-		r.comm.Abort(err) // the others wait for this rank
+	if loss, err = s.sumGroups(ctx, r, b, iteration); err != nil {
+		r.comm.Abort(err) // otherwise the others would wait for this rank
 		return 0, errors.Join(err)
 	}
 	if !finite(loss) {
@@ -259,18 +269,18 @@ func (s *stepper) on(ctx context.Context, r *replica, b *dataset.Batch, iteratio
 	return loss, nil
 }
 
-// sum leaves the gradients of the whole batch with the parameters, and the statistics in
-// r.sums.total, and returns the sum of the losses.
-func (s *stepper) sum(ctx context.Context, r *replica, b *dataset.Batch, iteration int) (float64, error) {
+// sumGroups sets the parameters' gradients to those of the whole batch, and r.sums.total's
+// statistics, and returns the sum of the losses.
+func (s *stepper) sumGroups(ctx context.Context, r *replica, b *dataset.Batch, iteration int) (float64, error) {
 	tree := comm.Tree(s.o.Recipe.Groups)
 	err := tree.Sum(tree.Share(r.comm.Rank(), r.comm.Size()), func(g int) error {
 		sum := r.sums.push()
 		r.net.Chain().ZeroGrad()
-		from, to := s.place(g, len(b.Labels)), s.place(g+1, len(b.Labels))
+		from, to := s.groupStart(g, len(b.Labels)), s.groupStart(g+1, len(b.Labels))
 		loss, err := s.gradient(ctx, r, b, iteration, from, to)
 		if err == nil && from < to {
 			sum.stats[0] = loss
-			r.state.AddStatistics(sum.stats[1:], float64(to-from))
+			r.training.AddStatistics(sum.stats[1:], float64(to-from))
 		}
 		return err
 	}, r.sums.fold)

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -27,11 +27,11 @@ func BenchmarkStep(b *testing.B) {
 		b.Run(fmt.Sprintf("groups%d/ranks%d/micro%d", c.groups, c.ranks, c.micro), func(b *testing.B) {
 			r := PaperRecipe()
 			r.Config, r.Groups = "A", c.groups
-			net, err := vgg.New(r.Options(1000))
+			net, err := network.New(r.Options(1000))
 			if err != nil {
 				b.Fatal(err)
 			}
-			if err := net.Init(vgg.He, 1); err != nil {
+			if err := net.Init(network.He, 1); err != nil {
 				b.Fatal(err)
 			}
 			s := newTestStepper(b, net, stepOptions{Recipe: r, Batch: batch, Micro: c.micro, Ranks: c.ranks})

@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"runtime"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/comm"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 )
 
-// Footprint says what a run takes memory for.
+// Footprint lists what a run needs memory for.
 type Footprint struct {
 	Recipe  Recipe
 	Classes int   // or outputs, of a task
@@ -20,21 +20,21 @@ type Footprint struct {
 	Other   int64 // bytes of decoded images and of copies for checkpoints
 }
 
-// processBytes is what the process takes besides: code, runtime, images on their way, and
-// what the collector has not yet taken back.
+// processBytes is the memory of the process besides: code, runtime, images that are being
+// decoded, and garbage that is not yet collected.
 const processBytes = 64 << 20
 
 // valImages is the most images that are validated at a time.
 const valImages = 64
 
-// loaderSlots is the batches that a loader has at a time: one in use, one ready, and those
-// under way.
+// loaderSlots is the number of batches that a loader has at a time: one in use, one ready,
+// and those in preparation.
 func loaderSlots(batch, threads int) int { return 2 + (threads+batch-1)/batch }
 
-// group is the images of the largest group.
+// group returns the number of images of the largest group.
 func (f Footprint) group() int { return groupSize(min(f.Recipe.Batch, f.Images), f.Recipe.Groups) }
 
-// micro is the images of the largest micro-batch.
+// micro returns the number of images of the largest micro-batch.
 func (f Footprint) micro() int {
 	if f.Micro > 0 {
 		return min(f.Micro, f.group())
@@ -42,9 +42,9 @@ func (f Footprint) micro() int {
 	return f.group()
 }
 
-// Bytes computes the memory of the run, without building its network: on every rank
-// parameters, momentum, gradients, activations of a micro-batch and scratch; the batches
-// of images; and validation.
+// Bytes estimates the memory of the run in bytes, without building its network: on every
+// rank parameters, momentum, gradients, activations of a micro-batch and scratch; the
+// batches of images; and validation.
 func (f Footprint) Bytes() (int64, error) {
 	r := f.Recipe
 	ranks, groups := max(1, f.Ranks), r.Groups
@@ -63,7 +63,7 @@ func (f Footprint) Bytes() (int64, error) {
 	}
 	rank += chain.ParamFloats() + chain.LearntFloats()
 	if micro < f.group() || groups > 1 || r.Nesterov || r.ClipNorm > 0 {
-		kept, err := chain.GradientFloats(micro, r.Input, r.Input) // not used up within the backward pass
+		kept, err := chain.GradientFloats(micro, r.Input, r.Input) // they outlive the backward pass
 		if err != nil {
 			return 0, err
 		}
@@ -86,17 +86,17 @@ func (f Footprint) Bytes() (int64, error) {
 	return 4*(int64(ranks)*int64(rank)+int64(validation)+int64(images)) + f.Other + processBytes, nil
 }
 
-// plan is the network with what the recipe freezes, without memory.
+// plan returns the network without memory, with the layers frozen that the recipe names.
 func (f Footprint) plan() (*nn.Chain, error) {
-	chain, err := vgg.Plan(f.Recipe.Options(f.Classes))
+	chain, err := network.Plan(f.Recipe.Options(f.Classes))
 	if err != nil {
 		return nil, err
 	}
 	return chain, freeze(chain.Params(), f.Recipe.Freeze)
 }
 
-// validationBatch is the images that are validated at a time: where the micro-batch is
-// bounded, no more than that.
+// validationBatch returns the number of images that are validated at a time: at most the
+// micro-batch, where that is bounded.
 func validationBatch(r Recipe, micro int) int {
 	n := min(r.Batch, valImages)
 	if micro > 0 {
@@ -105,9 +105,9 @@ func validationBatch(r Recipe, micro int) int {
 	return n
 }
 
-// MicroBatch returns the largest micro-batch with which a run stays within a number of
-// bytes: f.Micro is not read. Batch normalisation wants whole groups. It is an error, which
-// says what is the least, if nothing fits.
+// MicroBatch returns the largest micro-batch, in images, with which a run needs at most the
+// given bytes of memory. It ignores f.Micro. With batch normalisation a micro-batch is a whole
+// group. If none fits, the error tells the least memory.
 func MicroBatch(f Footprint, memory int64) (int, error) {
 	if f.Recipe.Groups < 1 {
 		return 0, groupsError(f.Recipe.Groups, max(1, f.Ranks))
@@ -152,16 +152,16 @@ func MicroBatch(f Footprint, memory int64) (int, error) {
 	return low, nil
 }
 
-// mebibytes is bytes in words, rounded up.
+// mebibytes formats bytes, rounded up.
 func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20) }
 
-// cacheShare is the part of a bounded memory that each of two loaders may keep decoded
-// images in.
+// cacheShare is the divisor of a bounded memory that gives the decoded images which each of
+// the two loaders may keep.
 const cacheShare = 16
 
-// fit chooses the micro-batch, and bounds what is kept of decoded images, where the run's
-// memory is bounded.
-func (r *run) fit() error {
+// boundMemory chooses the micro-batch, and limits the decoded images that are kept, where
+// the run's memory is bounded.
+func (r *run) boundMemory() error {
 	if r.o.Memory == 0 {
 		return nil
 	}
@@ -171,7 +171,7 @@ func (r *run) fit() error {
 	return err
 }
 
-// footprint is what the run takes memory for.
+// footprint returns what the run needs memory for.
 func (r *run) footprint() Footprint {
 	threads := r.o.Threads
 	if threads == 0 {
@@ -185,7 +185,7 @@ func (r *run) footprint() Footprint {
 	return f
 }
 
-// copyBytes is the memory that writing checkpoints takes.
+// copyBytes returns the bytes of the copies from which checkpoints are written.
 func (r *run) copyBytes() int64 {
 	var bytes int64
 	for _, p := range r.model.Net.Params() {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -49,11 +49,11 @@ func TestFootprint(t *testing.T) {
 			want -= processBytes + int64(loaderSlots(6, 2)*6+loaderSlots(validationBatch(r, test.micro), 2)*validationBatch(r, test.micro))*image
 
 			before := heap()
-			net, err := vgg.New(r.Options(stepClasses))
+			net, err := network.New(r.Options(stepClasses))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := net.Init(vgg.He, 1); err != nil {
+			if err := net.Init(network.He, 1); err != nil {
 				t.Fatal(err)
 			}
 			if err := freeze(net.Params(), r.Freeze); err != nil {

@@ -5,38 +5,38 @@ import (
 	"github.com/verydeep/vgg/nn"
 )
 
-// sums is the stack of a rank's sums over groups, and the buffers that wait for use. The
-// gradients of the parameters are the last sum's.
+// sums is the stack of a rank's sums over groups, and the buffers for further ones. The
+// parameters' gradients are those of the last sum.
 type sums struct {
-	params []*nn.Param
-	stat   int
-	team   *kernel.Team
-	stack  []*groupSum
-	unused []*groupSum
-	task   addTask
+	params   []*nn.Param
+	statsLen int // of a groupSum
+	team     *kernel.Team
+	stack    []*groupSum
+	unused   []*groupSum
+	task     addTask
 }
 
-// groupSum is the sum over some groups.
+// groupSum is the sum over one or more groups.
 type groupSum struct {
 	grads [][]float32 // of every learnt parameter, packed
 	stats []float64   // the loss, then the running statistics
 }
 
-// newSums returns the sums of an optimiser's parameters, with a number of statistics.
+// newSums returns empty sums for an optimiser's parameters and a number of statistics.
 func newSums(sgd *nn.SGD, statistics, threads int) sums {
-	return sums{params: sgd.Params(), stat: 1 + statistics, team: kernel.NewTeam(threads)}
+	return sums{params: sgd.Params(), statsLen: 1 + statistics, team: kernel.NewTeam(threads)}
 }
 
-// push begins a new sum, and makes its gradients those of the parameters.
+// push begins a new sum, whose gradients become the parameters'.
 func (s *sums) push() *groupSum {
 	var g *groupSum
 	if n := len(s.unused); n > 0 {
 		g, s.unused = s.unused[n-1], s.unused[:n-1]
 		clear(g.stats)
 	} else {
-		g = &groupSum{stats: make([]float64, s.stat)}
+		g = &groupSum{stats: make([]float64, s.statsLen)}
 		for _, p := range s.params {
-			// The first sum takes what the parameters have.
+			// The first sum uses the buffers that the parameters have.
 			grad := p.Grad
 			if grad == nil || len(s.stack) > 0 {
 				grad = kernel.Alloc(len(p.Value))
@@ -51,7 +51,7 @@ func (s *sums) push() *groupSum {
 	return g
 }
 
-// fold adds the last sum to the one before it.
+// fold adds the last sum to the one before it, and removes it.
 func (s *sums) fold() error {
 	a, b := s.stack[len(s.stack)-2], s.stack[len(s.stack)-1]
 	for i := range a.grads {
@@ -66,7 +66,7 @@ func (s *sums) fold() error {
 	return nil
 }
 
-// grads lists the sums of parameter i.
+// grads returns the gradients of parameter i in all sums.
 func (s *sums) grads(i int) [][]float32 {
 	var all [][]float32
 	for _, g := range s.stack {
@@ -75,7 +75,7 @@ func (s *sums) grads(i int) [][]float32 {
 	return all
 }
 
-// stats lists the sums of the loss and the statistics.
+// stats returns the losses and statistics of all sums.
 func (s *sums) stats() [][]float64 {
 	var all [][]float64
 	for _, g := range s.stack {
@@ -84,10 +84,10 @@ func (s *sums) stats() [][]float64 {
 	return all
 }
 
-// total is, after an all-reduce, the sum over all groups.
+// total returns the first sum, which an all-reduce makes the sum over all groups.
 func (s *sums) total() *groupSum { return s.stack[0] }
 
-// free ends all sums.
+// free removes all sums and keeps their buffers.
 func (s *sums) free() {
 	s.unused = append(s.unused, s.stack...)
 	s.stack = s.stack[:0]
@@ -96,7 +96,7 @@ func (s *sums) free() {
 // addTask adds b to a.
 type addTask struct{ a, b []float32 }
 
-// addLen is the values of a part.
+// addLen is the number of values in a part of the task.
 const addLen = 1 << 16
 
 // Part implements kernel.Task.

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -27,13 +27,13 @@ func stepRecipe(config string, groups int) Recipe {
 
 const stepClasses = 5
 
-func stepNetwork(t testing.TB, r Recipe) *vgg.Network {
+func stepNetwork(t testing.TB, r Recipe) *network.Network {
 	t.Helper()
-	net, err := vgg.New(r.Options(stepClasses))
+	net, err := network.New(r.Options(stepClasses))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := net.Init(vgg.He, 3); err != nil {
+	if err := net.Init(network.He, 3); err != nil {
 		t.Fatal(err)
 	}
 	return net
@@ -52,7 +52,7 @@ func stepBatch(seed uint64, n int) *dataset.Batch {
 	return b
 }
 
-func newTestStepper(t testing.TB, net *vgg.Network, o stepOptions) *stepper {
+func newTestStepper(t testing.TB, net *network.Network, o stepOptions) *stepper {
 	t.Helper()
 	s, err := newStepper(net, o)
 	if err != nil {
@@ -213,7 +213,7 @@ func TestRunningStatisticsOfGroups(t *testing.T) {
 	both := after(2, b)
 	var halves [2]map[string][]float32
 	for i, r := range [][2]int{{0, 4}, {4, 9}} {
-		x, labels, err := part(b, r[0], r[1])
+		x, labels, err := images(b, r[0], r[1])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -288,7 +288,7 @@ func TestFailedStep(t *testing.T) {
 			}, why},
 			{"cancelled amid the step", "enough", func(s *stepper) (float64, error) {
 				ctx, cancel := context.WithCancelCause(context.Background())
-				s.ranks[len(s.ranks)-1].state.Hook = func(string, *tensor.Tensor, *tensor.Tensor) { cancel(why) }
+				s.ranks[len(s.ranks)-1].training.Hook = func(string, *tensor.Tensor, *tensor.Tensor) { cancel(why) }
 				return s.step(ctx, stepBatch(1, 24), 1, 1)
 			}, why},
 			{"infinite", "", func(s *stepper) (float64, error) {

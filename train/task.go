@@ -9,29 +9,29 @@ import (
 	"github.com/verydeep/vgg/nn"
 )
 
-// Task is what a network learns where that is not the classes of images: boxes, which
-// package localize has (appendix A). All that it computes is a function of its arguments
-// alone, and several goroutines use it at once.
+// Task is what a network learns instead of the classes of images, such as the boxes of
+// package localize (appendix A). Its results must depend on its arguments alone, and
+// several goroutines use it at once.
 type Task interface {
-	// Localisation is what the weights are marked as; it tells the number of the network's
+	// Localisation is saved with the weights, and gives the number of the network's
 	// outputs.
 	Localisation() *vgg.Localisation
-	// Identity is all that the loss depends on besides the images, as a text: a run goes
-	// on with the task that it began with.
+	// Identity is a text of everything that the loss depends on besides the images. A run
+	// that resumes must have the identity that it began with.
 	Identity() string
-	// Loss is that of an image of which the network saw v; d receives its derivatives by
-	// the outputs, times scale.
+	// Loss returns the loss of an image of which the network saw v, and sets d to its
+	// derivatives by the outputs, times scale.
 	Loss(s dataset.Sample, v dataset.View, outputs, d []float32, scale float32) float64
-	// IoU is that of the box which the outputs give and the image's, by which
-	// validation judges.
+	// IoU returns the intersection over union of the box that the outputs give and the
+	// image's own, by which validation judges.
 	IoU(s dataset.Sample, v dataset.View, outputs []float32) float64
 }
 
-// classification is the soft-max with multinomial logistic loss (§3.1), which is no
-// [Task] since the labels are all that it takes.
+// classification, the soft-max with multinomial logistic loss (§3.1), is no [Task] since it
+// needs nothing but the labels.
 const classification = "classification"
 
-// taskName tells of what sort a run is in the errors of one that goes on.
+// taskName names a task in errors.
 func taskName(identity string) string {
 	if identity == "" {
 		return classification
@@ -39,7 +39,7 @@ func taskName(identity string) string {
 	return identity
 }
 
-// outputs is the number of outputs that the last layer has.
+// outputs returns the number of the network's outputs.
 func (o Options) outputs() int {
 	n := len(o.Train.Classes)
 	if o.Task != nil {
@@ -48,7 +48,7 @@ func (o Options) outputs() int {
 	return n
 }
 
-// identity is that of the task; "" of classification.
+// identity returns the task's identity, "" for classification.
 func (o Options) identity() string {
 	if o.Task == nil {
 		return ""
@@ -56,7 +56,7 @@ func (o Options) identity() string {
 	return o.Task.Identity()
 }
 
-// validateTask reports what a task has no use for.
+// validateTask reports an option that doesn't go with a task.
 func (o Options) validateTask() error {
 	if o.Task != nil && o.Recipe.LabelSmoothing > 0 {
 		return fmt.Errorf("train: recipe: label_smoothing: %v, want 0: there is no label among the outputs", o.Recipe.LabelSmoothing)
@@ -64,15 +64,15 @@ func (o Options) validateTask() error {
 	return nil
 }
 
-// checkTask compares the task of a run that goes on with the checkpoint's.
-func (s state) checkTask(o Options, file string) error {
+// checkTask compares the task of a run that resumes with the checkpoint's.
+func (s runState) checkTask(o Options, file string) error {
 	if now := o.identity(); now != s.Task {
-		return fmt.Errorf("train: task %s, the checkpoint %s has %s: a run goes on with the task that it began with", taskName(now), file, taskName(s.Task))
+		return &OtherRunError{Dir: o.Dir, Reason: fmt.Sprintf("task %s, the checkpoint %s has %s: a run goes on with the task that it began with", taskName(now), file, taskName(s.Task))}
 	}
 	return nil
 }
 
-// loss is the loss of the images of b from the one numbered from on; nil for
+// loss returns the task's loss of the images of b, counted from the one at from; nil for
 // classification.
 func (o stepOptions) loss(b *dataset.Batch, from int) nn.Loss {
 	if o.Task == nil {
@@ -83,37 +83,37 @@ func (o stepOptions) loss(b *dataset.Batch, from int) nn.Loss {
 	}
 }
 
-// judge adds up what validation finds.
+// judge sums up a validation.
 type judge interface {
 	add(s dataset.Sample, v dataset.View, outputs []float32)
-	into(e *Epoch)
+	into(e *Epoch) // sets the epoch's losses and errors
 }
 
-// classes judges scores of classes.
-type classes struct {
+// classJudge judges the scores of classes.
+type classJudge struct {
 	ranks []int
 	loss  float64
 }
 
-func (c *classes) add(s dataset.Sample, _ dataset.View, scores []float32) {
-	d := make([]float32, len(scores))                   // the derivatives are not wanted
-	c.loss += nn.CrossEntropy(scores, s.Label, 0, 1, d) // by image, so that the batch changes no bit
+func (c *classJudge) add(s dataset.Sample, _ dataset.View, scores []float32) {
+	d := make([]float32, len(scores))                   // the derivatives are not used
+	c.loss += nn.CrossEntropy(scores, s.Label, 0, 1, d) // image by image, so that the batch size changes no bit
 	c.ranks = append(c.ranks, metrics.Rank(scores, s.Label))
 }
 
-func (c *classes) into(e *Epoch) {
+func (c *classJudge) into(e *Epoch) {
 	e.Loss = c.loss / float64(len(c.ranks))
 	e.Top1Error, e.Top5Error = metrics.TopKError(c.ranks, 1), metrics.TopKError(c.ranks, 5)
 }
 
-// boxes judges the boxes of a task.
-type boxes struct {
+// boxJudge judges the boxes of a task.
+type boxJudge struct {
 	task      Task
 	n, missed int
 	loss, iou float64
 }
 
-func (b *boxes) add(s dataset.Sample, v dataset.View, outputs []float32) {
+func (b *boxJudge) add(s dataset.Sample, v dataset.View, outputs []float32) {
 	b.n++
 	b.loss += b.task.Loss(s, v, outputs, make([]float32, len(outputs)), 1)
 	iou := b.task.IoU(s, v, outputs)
@@ -123,19 +123,19 @@ func (b *boxes) add(s dataset.Sample, v dataset.View, outputs []float32) {
 	}
 }
 
-func (b *boxes) into(e *Epoch) {
+func (b *boxJudge) into(e *Epoch) {
 	n := float64(b.n)
 	e.Loss, e.LocalisationError, e.MeanIoU = b.loss/n, float64(b.missed)/n, b.iou/n
 }
 
 func (r *run) newJudge() judge {
 	if r.o.Task != nil {
-		return &boxes{task: r.o.Task}
+		return &boxJudge{task: r.o.Task}
 	}
-	return &classes{}
+	return &classJudge{}
 }
 
-// judged is the error that the best epoch has the least of, and that the plateau schedule
+// judged returns the error by which epochs are compared, and which the plateau schedule
 // watches.
 func (r *run) judged(e Epoch) float64 {
 	if r.o.Task != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 )
 
@@ -85,11 +86,11 @@ func TestResumeTask(t *testing.T) {
 func TestTaskRunDirectory(t *testing.T) {
 	o := taskOptions(t)
 	r := mustRun(t, o)
-	m, err := vgg.OpenLocaliser(filepath.Join(o.Dir, BestFile), vgg.OpenOptions{})
+	m, err := vgg.Open(t.Context(), filepath.Join(o.Dir, BestFile), vgg.OpenOptions{Localiser: true})
 	if err != nil || m.Localisation.Regression != vgg.SCR || len(m.Classes) != 3 || m.Net.Options().Classes != 4 {
 		t.Fatalf("%+v, %v", m, err)
 	}
-	if _, err := vgg.Open(r.BestWeights); err == nil || !strings.Contains(err.Error(), "a localisation network (SCR of 3 classes)") {
+	if _, err := vgg.Open(t.Context(), r.BestWeights, vgg.OpenOptions{}); err == nil || !strings.Contains(err.Error(), "a localisation network (SCR of 3 classes)") {
 		t.Errorf("opened as a classification network: %v", err)
 	}
 	text, err := json.Marshal(r)
@@ -112,7 +113,7 @@ func TestTaskRunDirectory(t *testing.T) {
 // TestTaskLastLayerRandom: the last layer of the weights that a task begins with stands
 // for classes, and is left even where it has the same shape.
 func TestTaskLastLayerRandom(t *testing.T) {
-	file, _ := savedModel(t, "A", func(o *vgg.Options) { o.Classes = 4 })
+	file, _ := savedModel(t, "A", func(o *network.Options) { o.Classes = 4 })
 	o := taskOptions(t)
 	o.Recipe.InitFrom, o.Recipe.InitRule = file, FineTune
 	r := mustRun(t, o)

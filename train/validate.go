@@ -6,7 +6,7 @@ import (
 	"path"
 )
 
-// Validate reports the first value that no training can run with.
+// Validate reports the first value with which no training is possible.
 func (r Recipe) Validate() error {
 	if err := r.Options(1).Validate(); err != nil {
 		return fmt.Errorf("train: recipe: %w", err)

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // extract describes a folder into a new file.
@@ -30,7 +31,7 @@ func extract(t *testing.T, nets []Net, images *Images, name string, o Options) (
 // scales, each stacked with the same weight.
 func TestStacking(t *testing.T) {
 	images := open(t, Auto, folder(t))
-	a, b := network(t, 1), network(t, 2)
+	a, b := smallNet(1), smallNet(2)
 	a.Scales, b.Scales = []int{40, 56}, []int{48}
 	out, s := extract(t, []Net{a, b}, images, "f.npy", Options{Flip: true})
 	d, x := contents(t, out)
@@ -68,7 +69,7 @@ func TestStacking(t *testing.T) {
 // Neither an interruption, nor shards, nor batches change a bit, in any format.
 func TestResumeAndShards(t *testing.T) {
 	images := open(t, Auto, folder(t))
-	nets := []Net{network(t, 1), network(t, 2)}
+	nets := []Net{smallNet(1), smallNet(2)}
 	nets[0].Scales = []int{40, 56}
 	out, want := extract(t, nets, images, "f.npy", Options{Flip: true})
 	d, x := contents(t, out)
@@ -181,11 +182,11 @@ func TestOneRunWrites(t *testing.T) {
 	images := open(t, Auto, folder(t))
 	out := filepath.Join(t.TempDir(), "f.npy")
 	second := func() error {
-		_, err := Extract(t.Context(), []Net{network(t, 1)}, images, out, Options{})
+		_, err := Extract(t.Context(), []Net{smallNet(1)}, images, out, Options{})
 		return err
 	}
 	told := 0
-	if _, err := Extract(t.Context(), []Net{network(t, 1)}, images, out, Options{OnImage: func(int, int) {
+	if _, err := Extract(t.Context(), []Net{smallNet(1)}, images, out, Options{OnImage: func(int, int) {
 		if err := second(); err == nil || !strings.Contains(err.Error(), "f.npy: another run is writing it (process") {
 			t.Errorf("at once: %v", err)
 		}
@@ -201,7 +202,7 @@ func TestOneRunWrites(t *testing.T) {
 // A file of lines has every image with the names of its classes.
 func TestLines(t *testing.T) {
 	images := open(t, Auto, folder(t))
-	nets := []Net{network(t, 1)}
+	nets := []Net{smallNet(1)}
 	out, _ := extract(t, nets, images, "f.jsonl", Options{})
 	same, _ := extract(t, nets, images, "f.npy", Options{})
 	d, x := contents(t, same)
@@ -237,8 +238,8 @@ func TestBoxes(t *testing.T) {
 		}
 		return []byte(text + "</annotation>")
 	}
-	write(t, dir, map[string][]byte{
-		"JPEGImages/1.png": picture(t, 80, 60, 1), "JPEGImages/2.png": picture(t, 50, 70, 2),
+	vggtest.WriteFiles(t, dir, map[string][]byte{
+		"JPEGImages/1.png": picture(80, 60, 1), "JPEGImages/2.png": picture(50, 70, 2),
 		"Annotations/1.xml":                xml([4]int{0, 0, 80, 60}, [4]int{5, 7, 60, 50}),
 		"Annotations/2.xml":                xml([4]int{90, 90, 120, 120}), // outside
 		"ImageSets/Action/run_train.txt":   []byte("1 1 1\n1 2 -1\n"),
@@ -246,7 +247,7 @@ func TestBoxes(t *testing.T) {
 		"ImageSets/Action/phone_train.txt": []byte("1 1 -1\n1 2 1\n"),
 	})
 	images := open(t, VOCActions, dir)
-	nets := []Net{network(t, 1)}
+	nets := []Net{smallNet(1)}
 	out, s := extract(t, nets, images, "f.npy", Options{Regions: []Region{WholeImage, Box}})
 	d, x := contents(t, out)
 	if len(d.Rows) != 3 || d.Header.Dim != 48 || len(s.Unreadable) != 1 || !strings.Contains(d.Rows[2].Error, "outside the image of 50×70") {
@@ -267,7 +268,7 @@ func TestBoxes(t *testing.T) {
 // Files that are no descriptors, or not whole, are errors that say so.
 func TestBadFiles(t *testing.T) {
 	images := open(t, Auto, folder(t))
-	out, _ := extract(t, []Net{network(t, 1)}, images, "f.npy", Options{})
+	out, _ := extract(t, []Net{smallNet(1)}, images, "f.npy", Options{})
 	npy, err := os.ReadFile(out)
 	if err != nil {
 		t.Fatal(err)
@@ -291,20 +292,20 @@ func TestBadFiles(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "f.npy")
-		write(t, dir, map[string][]byte{"f.npy": []byte(c[0]), "f.npy.jsonl": []byte(c[1])})
+		vggtest.WriteFiles(t, dir, map[string][]byte{"f.npy": []byte(c[0]), "f.npy.jsonl": []byte(c[1])})
 		_, err := Open(path)
 		if want = strings.Replace(want, "which f.npy", "which "+path+" isn't", 1); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
 	for _, bad := range []string{"f.txt", "f"} {
-		if _, err := Extract(t.Context(), []Net{network(t, 1)}, images, filepath.Join(t.TempDir(), bad), Options{}); err == nil || !strings.Contains(err.Error(), "want a file that ends in .npy") {
+		if _, err := Extract(t.Context(), []Net{smallNet(1)}, images, filepath.Join(t.TempDir(), bad), Options{}); err == nil || !strings.Contains(err.Error(), "want a file that ends in .npy") {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
 	dir := t.TempDir()
-	write(t, dir, map[string][]byte{"1.jpg": nil, "2.jpg": []byte("x")})
-	if _, err := Extract(t.Context(), []Net{network(t, 1)}, open(t, Files, dir), filepath.Join(dir, "f.npy"), Options{}); err == nil || !strings.Contains(err.Error(), "none of 2 images is readable") {
+	vggtest.WriteFiles(t, dir, map[string][]byte{"1.jpg": nil, "2.jpg": []byte("x")})
+	if _, err := Extract(t.Context(), []Net{smallNet(1)}, open(t, Files, dir), filepath.Join(dir, "f.npy"), Options{}); err == nil || !strings.Contains(err.Error(), "none of 2 images is readable") {
 		t.Errorf("unreadable images alone: %v", err)
 	}
 }

@@ -46,7 +46,7 @@ func Layouts() []Layout { return []Layout{Auto, Files, Classes, VOC, VOCActions}
 
 // OpenImages opens images. With Auto the layout is VOC for a folder with ImageSets/Main,
 // Classes for what [dataset.Open] reads, and Files for anything else and for several paths.
-func OpenImages(layout Layout, paths ...string) (*Images, error) {
+func OpenImages(ctx context.Context, layout Layout, paths ...string) (*Images, error) {
 	if len(paths) == 0 {
 		return nil, fmt.Errorf("transfer: no images, want files or a folder")
 	}
@@ -55,19 +55,19 @@ func OpenImages(layout Layout, paths ...string) (*Images, error) {
 	}
 	switch layout {
 	case Files:
-		d, err := dataset.OpenFiles(paths...)
+		d, err := dataset.OpenFiles(ctx, paths...)
 		if err != nil {
 			return nil, err
 		}
 		return &Images{Dataset: d}, nil
 	case Classes:
-		return openClasses(paths[0])
+		return openClasses(ctx, paths[0])
 	case VOC, VOCActions:
 		read := dataset.OpenVOC
 		if layout == VOCActions {
 			read = dataset.OpenVOCActions
 		}
-		m, err := read(paths[0])
+		m, err := read(ctx, paths[0])
 		if err != nil {
 			return nil, err
 		}
@@ -78,13 +78,13 @@ func OpenImages(layout Layout, paths ...string) (*Images, error) {
 	}
 	if len(paths) == 1 {
 		if isVOC(paths[0]) {
-			return OpenImages(VOC, paths[0])
+			return OpenImages(ctx, VOC, paths[0])
 		}
-		if labelled, err := openClasses(paths[0]); err == nil {
-			return labelled, nil
+		if labelled, err := openClasses(ctx, paths[0]); err == nil || ctx.Err() != nil {
+			return labelled, err
 		}
 	}
-	return OpenImages(Files, paths...)
+	return OpenImages(ctx, Files, paths...)
 }
 
 // isVOC reports whether a folder, or one up to two levels below it, has VOC's lists.
@@ -97,8 +97,8 @@ func isVOC(dir string) bool {
 	return false
 }
 
-func openClasses(path string) (*Images, error) {
-	train, val, err := dataset.Open(path)
+func openClasses(ctx context.Context, path string) (*Images, error) {
+	train, val, err := dataset.Open(ctx, path, dataset.OpenOptions{})
 	if err != nil {
 		return nil, err
 	}

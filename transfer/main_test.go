@@ -1,52 +1,25 @@
 package transfer
 
 import (
-	"bytes"
 	"fmt"
-	"image"
 	"image/color"
-	"image/png"
 	"math"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/verydeep/vgg"
-	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/internal/vggtest/tiny"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { vggtest.Main(m) }
 
-// picture encodes noise of a colour as PNG.
-func picture(t testing.TB, w, h int, seed uint64) []byte {
-	t.Helper()
+// picture is noise of a colour as PNG.
+func picture(w, h int, seed uint64) []byte {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	im := image.NewRGBA(image.Rect(0, 0, w, h))
-	for i := range w * h {
-		im.SetRGBA(i%w, i/w, color.RGBA{uint8(rng.IntN(256)), uint8(40 * (seed % 6)), uint8(rng.IntN(64)), 255})
-	}
-	var b bytes.Buffer
-	if err := png.Encode(&b, im); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-// write writes files below a folder.
-func write(t testing.TB, dir string, files map[string][]byte) {
-	t.Helper()
-	for name, data := range files {
-		p := filepath.Join(dir, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(p), 0o777); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(p, data, 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
+	return vggtest.PNG(w, h, func(int, int) color.RGBA {
+		return color.RGBA{uint8(rng.IntN(256)), uint8(40 * (seed % 6)), uint8(rng.IntN(64)), 255}
+	})
 }
 
 // folder is images of many sizes in three classes, two of them unreadable.
@@ -55,39 +28,24 @@ func folder(t testing.TB) string {
 	dir := t.TempDir()
 	files := map[string][]byte{}
 	for i := range 14 {
-		files[fmt.Sprintf("%c/%02d.png", 'a'+i%3, i)] = picture(t, 32+i*3, 60-i, uint64(i))
+		files[fmt.Sprintf("%c/%02d.png", 'a'+i%3, i)] = picture(32+i*3, 60-i, uint64(i))
 	}
 	files["a/06.png"] = files["a/06.png"][:90]
 	files["b/10.png"] = []byte("no image")
-	write(t, dir, files)
+	vggtest.WriteFiles(t, dir, files)
 	return dir
 }
 
-// network is a small B with random weights.
-func network(t testing.TB, seed uint64) Net {
-	t.Helper()
-	o := vgg.DefaultOptions("B")
-	o.Classes, o.Width, o.FC, o.Input = 5, 1./8, 24, 32
-	net, err := vgg.New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := net.Init(vgg.He, seed); err != nil {
-		t.Fatal(err)
-	}
-	spec, err := preprocess.Preset("torchvision")
-	if err != nil {
-		t.Fatal(err)
-	}
-	spec.Crop, spec.Resize = 32, 40
-	m := &vgg.Model{Net: net, Classes: []string{"a", "b", "c", "d", "e"}, Preprocess: spec}
+// smallNet is a small B with random weights.
+func smallNet(seed uint64) Net {
+	m := tiny.Random(24, seed)
 	return Net{Weights: fmt.Sprint("network ", seed), SHA256: fmt.Sprint(seed), Open: func() (*vgg.Model, error) { return m, nil }}
 }
 
 // open opens a folder's images.
 func open(t testing.TB, layout Layout, dir string) *Images {
 	t.Helper()
-	images, err := OpenImages(layout, dir)
+	images, err := OpenImages(t.Context(), layout, dir)
 	if err != nil {
 		t.Fatal(err)
 	}

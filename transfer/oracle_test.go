@@ -7,15 +7,20 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/internal/vggtest/tiny"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
 
 var (
-	fullWeights = flag.String("weights", "", "file of weights for TestOracle in the place of the small network")
+	fullWeights = flag.String("weights", "", "file of weights for TestOracle, in place of the small network")
 	fullOracle  = flag.String("oracle", "", "what tools/oracle/features.py --weights made of them")
 )
 
@@ -23,9 +28,9 @@ var (
 // computes: weight i of a tensor is a hash of its name and i.
 func hashedModel(t *testing.T) *vgg.Model {
 	t.Helper()
-	o := vgg.DefaultOptions("D")
+	o := network.DefaultOptions("D")
 	o.Classes, o.Width, o.FC = 10, 1./8, 64
-	net, err := vgg.New(o)
+	net, err := network.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,14 +78,14 @@ type featureOracle struct {
 	}
 }
 
-// On photographs, descriptors are PyTorch's within 1e-4 (of their largest number, where
-// they are not normalised): at every Q, stacked and averaged, and of any layer.
+// TestOracle compares descriptors of photographs with PyTorch's, within 1e-4 of their largest
+// number: at every Q, stacked and averaged, and of several layers.
 func TestOracle(t *testing.T) {
-	path, open := "testdata/features.json", func() (*vgg.Model, error) { return vgg.Open(*fullWeights) }
+	path, open := "testdata/features.json", func() (*vgg.Model, error) { return vgg.Open(t.Context(), *fullWeights, vgg.OpenOptions{}) }
 	if *fullOracle != "" {
 		path = *fullOracle
 	} else {
-		m := hashedModel(t)
+		m := tiny.Hashed()
 		open = func() (*vgg.Model, error) { return m, nil }
 	}
 	text, err := os.ReadFile(path)
@@ -91,19 +96,29 @@ func TestOracle(t *testing.T) {
 	if err := json.Unmarshal(text, &o); err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join("..", "..", "shared", "data", "imagenet-sample")
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no photographs: %v", err)
-	}
 	scales := o.Scales
 	if testing.Short() {
 		o.Images, scales = o.Images[:1], o.Scales[:1]
 	}
-	var files []string
-	for _, im := range o.Images {
-		files = append(files, filepath.Join(dir, im.File))
+	_, val, err := dataset.OpenSample()
+	if err != nil {
+		t.Fatal(err)
 	}
-	images, err := OpenImages(Files, files...)
+	var files []string
+	dir := t.TempDir()
+	for _, im := range o.Images {
+		i := slices.IndexFunc(val.Samples, func(s dataset.Sample) bool { return s.Name == im.File })
+		if i < 0 {
+			t.Fatalf("the sample has no %s", im.File)
+		}
+		data, err := val.Read(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		vggtest.WriteFiles(t, dir, map[string][]byte{im.File: data})
+		files = append(files, filepath.Join(dir, filepath.FromSlash(im.File)))
+	}
+	images, err := OpenImages(t.Context(), Files, files...)
 	if err != nil {
 		t.Fatal(err)
 	}

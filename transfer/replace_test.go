@@ -9,6 +9,7 @@ import (
 
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/internal/lockfile"
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // made returns descriptors of n images, of three numbers each; all of them are first.
@@ -166,7 +167,7 @@ func TestWriteIsRefused(t *testing.T) {
 // stays.
 func TestBeginning(t *testing.T) {
 	images := open(t, Auto, folder(t))
-	out, _ := extract(t, []Net{network(t, 1)}, images, "f.npy", Options{})
+	out, _ := extract(t, []Net{smallNet(1)}, images, "f.npy", Options{})
 	_, want := contents(t, out)
 	npy, err := os.ReadFile(out)
 	if err != nil {
@@ -184,8 +185,8 @@ func TestBeginning(t *testing.T) {
 		"numbers, no header":  {"f.npy.jsonl": []byte(header), "f.npy": npy},
 	} {
 		path := filepath.Join(t.TempDir(), "f.npy")
-		write(t, filepath.Dir(path), files)
-		if _, err := Extract(t.Context(), []Net{network(t, 1)}, images, path, Options{}); err != nil {
+		vggtest.WriteFiles(t, filepath.Dir(path), files)
+		if _, err := Extract(t.Context(), []Net{smallNet(1)}, images, path, Options{}); err != nil {
 			t.Errorf("%s: %v", what, err)
 			continue
 		}
@@ -200,9 +201,9 @@ func TestBeginning(t *testing.T) {
 		"line 1: not an index of descrip": {"f.npy.jsonl": []byte("mine"), "f.npy": npy},
 	} {
 		path := filepath.Join(t.TempDir(), "f.npy")
-		write(t, filepath.Dir(path), files)
+		vggtest.WriteFiles(t, filepath.Dir(path), files)
 		for range 2 { // a refused run changes nothing
-			if _, err := Extract(t.Context(), []Net{network(t, 1)}, images, path, Options{}); err == nil || !strings.Contains(err.Error(), want) {
+			if _, err := Extract(t.Context(), []Net{smallNet(1)}, images, path, Options{}); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%v, want %q", err, want)
 			}
 		}

@@ -163,7 +163,7 @@ func TestDuplicates(t *testing.T) {
 func TestDescribe(t *testing.T) {
 	dir := folder(t)
 	images := open(t, Files, dir)
-	nets := []Net{network(t, 1), network(t, 2)}
+	nets := []Net{smallNet(1), smallNet(2)}
 	nets[0].Scales = []int{40, 56}
 	for _, o := range []Options{{Flip: true}, {Average: true, Max: true}, {Raw: true, Unrectified: true}} {
 		out, _ := extract(t, nets, images, "f.npy", o)
@@ -176,7 +176,7 @@ func TestDescribe(t *testing.T) {
 			}
 			return nil, fmt.Errorf("no %s", n.Weights)
 		}
-		query, err := OpenImages(Files, filepath.Join(dir, "b", "04.png"), filepath.Join(dir, "a", "06.png"))
+		query, err := OpenImages(t.Context(), Files, filepath.Join(dir, "b", "04.png"), filepath.Join(dir, "a", "06.png"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,13 +13,14 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // An update makes what Extract would make, to the last bit, and describes nothing that it
 // has: after images have come, gone and changed, and wherever it was interrupted.
 func TestUpdate(t *testing.T) {
 	dir := folder(t)
-	nets := []Net{network(t, 1), network(t, 2)}
+	nets := []Net{smallNet(1), smallNet(2)}
 	out := filepath.Join(t.TempDir(), "i.npy")
 	update := func(ctx context.Context, o Options) (*Summary, Changes, error) {
 		t.Helper()
@@ -62,7 +63,7 @@ func TestUpdate(t *testing.T) {
 	run(Changes{Kept: 12, Redone: 2}, 2) // unreadable ones are tried again
 
 	// One comes, one goes, one has other contents, one is readable now.
-	write(t, dir, map[string][]byte{"a/00b.png": picture(t, 40, 50, 99), "b/01.png": picture(t, 33, 71, 98), "b/10.png": picture(t, 50, 60, 97)})
+	vggtest.WriteFiles(t, dir, map[string][]byte{"a/00b.png": picture(40, 50, 99), "b/01.png": picture(33, 71, 98), "b/10.png": picture(50, 60, 97)})
 	if err := os.Remove(filepath.Join(dir, "c", "02.png")); err != nil {
 		t.Fatal(err)
 	}
@@ -79,9 +80,9 @@ func TestUpdate(t *testing.T) {
 	// old file was there until the end.
 	fresh := map[string][]byte{}
 	for i := range 4 {
-		fresh[fmt.Sprintf("d/%d.png", i)] = picture(t, 40, 40, uint64(200+i))
+		fresh[fmt.Sprintf("d/%d.png", i)] = picture(40, 40, uint64(200+i))
 	}
-	write(t, dir, fresh)
+	vggtest.WriteFiles(t, dir, fresh)
 	stop := errors.New("stop")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
@@ -96,7 +97,7 @@ func TestUpdate(t *testing.T) {
 	}
 	_, still := contents(t, out)
 	sameBits(t, "interrupted", still, before)
-	write(t, dir, map[string][]byte{"d/4.png": picture(t, 40, 40, 300)})
+	vggtest.WriteFiles(t, dir, map[string][]byte{"d/4.png": picture(40, 40, 300)})
 	count = 0
 	_, c, err := update(t.Context(), counted)
 	if err != nil {
@@ -111,7 +112,7 @@ func TestUpdate(t *testing.T) {
 // A rename that was cut short is ended.
 func TestUpdateSettles(t *testing.T) {
 	dir := folder(t)
-	nets := []Net{network(t, 1)}
+	nets := []Net{smallNet(1)}
 	out := filepath.Join(t.TempDir(), "i.npy")
 	if _, _, err := Update(t.Context(), nets, open(t, Files, dir), out, Options{}); err != nil {
 		t.Fatal(err)
@@ -131,24 +132,24 @@ func TestUpdateSettles(t *testing.T) {
 // What was made in another way is refused, and stays.
 func TestUpdateRefuses(t *testing.T) {
 	dir := folder(t)
-	out, _ := extract(t, []Net{network(t, 1)}, open(t, Files, dir), "i.npy", Options{Stamp: true})
+	out, _ := extract(t, []Net{smallNet(1)}, open(t, Files, dir), "i.npy", Options{Stamp: true})
 	for want, call := range map[string]func() error{
 		"mirror images false, want true": func() error {
-			_, _, err := Update(t.Context(), []Net{network(t, 1)}, open(t, Files, dir), out, Options{Flip: true})
+			_, _, err := Update(t.Context(), []Net{smallNet(1)}, open(t, Files, dir), out, Options{Flip: true})
 			return err
 		},
 		"SHA-256 1, want network 2": func() error {
-			_, _, err := Update(t.Context(), []Net{network(t, 2)}, open(t, Files, dir), out, Options{})
+			_, _, err := Update(t.Context(), []Net{smallNet(2)}, open(t, Files, dir), out, Options{})
 			return err
 		},
 		"ends in .npy": func() error {
-			_, _, err := Update(t.Context(), []Net{network(t, 1)}, open(t, Files, dir), "i.jsonl", Options{})
+			_, _, err := Update(t.Context(), []Net{smallNet(1)}, open(t, Files, dir), "i.jsonl", Options{})
 			return err
 		},
 		"the index beside it: open": func() error {
 			lone := filepath.Join(t.TempDir(), "i.npy")
-			write(t, filepath.Dir(lone), map[string][]byte{"i.npy": []byte("numbers")})
-			_, _, err := Update(t.Context(), []Net{network(t, 1)}, open(t, Files, dir), lone, Options{})
+			vggtest.WriteFiles(t, filepath.Dir(lone), map[string][]byte{"i.npy": []byte("numbers")})
+			_, _, err := Update(t.Context(), []Net{smallNet(1)}, open(t, Files, dir), lone, Options{})
 			return err
 		},
 	} {
@@ -163,7 +164,7 @@ func TestUpdateRefuses(t *testing.T) {
 
 // Descriptors made by another instruction set can be compared, and aren't mixed in a file.
 func TestInstructionSets(t *testing.T) {
-	out, _ := extract(t, []Net{network(t, 1)}, open(t, Auto, folder(t)), "i.npy", Options{})
+	out, _ := extract(t, []Net{smallNet(1)}, open(t, Auto, folder(t)), "i.npy", Options{})
 	d, _ := contents(t, out)
 	other := d.Header
 	other.ISA = "another"
@@ -173,7 +174,7 @@ func TestInstructionSets(t *testing.T) {
 	if diff := other.Difference(d.Header); !strings.Contains(diff, "instruction set another, want") {
 		t.Errorf("mixed: %q", diff)
 	}
-	rows, errs, err := Describe(t.Context(), other, open(t, Files, folder(t)), Options{}, func(NetID) (*vgg.Model, error) { return network(t, 1).Open() })
+	rows, errs, err := Describe(t.Context(), other, open(t, Files, folder(t)), Options{}, func(NetID) (*vgg.Model, error) { return smallNet(1).Open() })
 	if err != nil || len(rows) != 14 || slices.IndexFunc(errs, func(err error) bool { return err != nil }) < 0 {
 		t.Errorf("%d rows, %v", len(rows), err)
 	}

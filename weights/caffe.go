@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/verydeep/vgg/internal/protoscan"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -63,19 +64,20 @@ type caffeBlob struct {
 
 // caffe reads a model.
 type caffe struct {
-	p       *protoReader
+	r       io.ReaderAt
+	p       *protoscan.Scanner
 	h       *header
 	names   map[string]bool
 	current []string // the tops that the next layer may stand on; nil if unknown
 }
 
-func readCaffe(r io.ReaderAt, size int64) (*header, error) {
-	c := &caffe{p: newProtoReader(r), h: &header{meta: map[string]string{}}, names: map[string]bool{}}
+func readCaffe(r io.ReaderAt, size int64, _ *folder) (*header, error) {
+	c := &caffe{r: r, p: protoscan.New(r), h: &header{meta: map[string]string{}}, names: map[string]bool{}}
 	layers := 0
-	err := c.p.fields(span{0, size}, func(f protoField) error {
-		switch f.num {
+	err := c.p.Fields(protoscan.Span{End: size}, func(f protoscan.Field) error {
+		switch f.Num {
 		case caffeName:
-			name, err := c.p.text(f, maxProtoName)
+			name, err := c.p.Text(f, maxProtoName)
 			c.h.meta["name"] = name
 			return err
 		case caffeV1Layer, caffeV2Layer:
@@ -97,33 +99,33 @@ func readCaffe(r io.ReaderAt, size int64) (*header, error) {
 }
 
 // readLayer reads the layer that f is.
-func (c *caffe) readLayer(f protoField) (l caffeLayer, err error) {
-	s, err := f.message()
+func (c *caffe) readLayer(f protoscan.Field) (l caffeLayer, err error) {
+	s, err := f.Message()
 	if err != nil {
 		return l, err
 	}
-	n := caffeFieldsOf(f.num)
+	n := caffeFieldsOf(f.Num)
 	own := map[protowire.Number]string{n.conv: "Convolution", n.connected: "InnerProduct", n.pooling: "Pooling",
 		n.lrn: "LRN", n.dropout: "Dropout", n.relu: "ReLU", n.norm: "BatchNorm", n.scaling: "Scale"}
 	parameters := map[string]map[protowire.Number][]float64{}
-	err = c.p.fields(s, func(f protoField) (err error) {
+	err = c.p.Fields(s, func(f protoscan.Field) (err error) {
 		var text string
-		switch f.num {
+		switch f.Num {
 		case n.name:
-			l.name, err = c.p.text(f, maxProtoName)
+			l.name, err = c.p.Text(f, maxProtoName)
 		case n.typ:
-			if f.typ == protowire.VarintType {
-				if l.typ = caffeV1Types[f.value]; l.typ == "" {
-					l.typ = fmt.Sprintf("V1 type %d", f.value)
+			if f.Type == protowire.VarintType {
+				if l.typ = caffeV1Types[f.Value]; l.typ == "" {
+					l.typ = fmt.Sprintf("V1 type %d", f.Value)
 				}
 				return nil
 			}
-			l.typ, err = c.p.text(f, maxProtoName)
+			l.typ, err = c.p.Text(f, maxProtoName)
 		case n.bottom:
-			text, err = c.p.text(f, maxProtoName)
+			text, err = c.p.Text(f, maxProtoName)
 			l.bottoms = append(l.bottoms, text)
 		case n.top:
-			text, err = c.p.text(f, maxProtoName)
+			text, err = c.p.Text(f, maxProtoName)
 			l.top = append(l.top, text)
 		case n.blobs:
 			if len(l.blobs) == 3 {
@@ -133,7 +135,7 @@ func (c *caffe) readLayer(f protoField) (l caffeLayer, err error) {
 			b, err = c.readBlob(f)
 			l.blobs = append(l.blobs, b)
 		default:
-			if typ, ok := own[f.num]; ok {
+			if typ, ok := own[f.Num]; ok {
 				parameters[typ], err = c.readParameters(f, typ == "Convolution")
 			}
 		}
@@ -146,27 +148,27 @@ func (c *caffe) readLayer(f protoField) (l caffeLayer, err error) {
 // readParameters reads the numbers of a message, of whatever meaning; fields of other
 // kinds than numbers (fillers) are passed over. Those of a convolution are repeated, and
 // may come packed.
-func (c *caffe) readParameters(f protoField, convolution bool) (map[protowire.Number][]float64, error) {
-	s, err := f.message()
+func (c *caffe) readParameters(f protoscan.Field, convolution bool) (map[protowire.Number][]float64, error) {
+	s, err := f.Message()
 	if err != nil {
 		return nil, err
 	}
 	numbers, count := map[protowire.Number][]float64{}, 0
-	err = c.p.fields(s, func(f protoField) error {
+	err = c.p.Fields(s, func(f protoscan.Field) error {
 		if count++; count > 256 {
-			return malformed("", "byte %d: more than 256 parameters of a layer", f.begin)
+			return malformed("", "byte %d: more than 256 parameters of a layer", f.Begin)
 		}
-		switch f.typ {
+		switch f.Type {
 		case protowire.VarintType:
-			numbers[f.num] = append(numbers[f.num], float64(int64(f.value)))
+			numbers[f.Num] = append(numbers[f.Num], float64(int64(f.Value)))
 		case protowire.Fixed32Type:
-			v, _ := f.float()
-			numbers[f.num] = append(numbers[f.num], v)
+			v, _ := f.Float()
+			numbers[f.Num] = append(numbers[f.Num], v)
 		case protowire.BytesType:
-			if convolution && (f.num == 3 || f.num == 4 || f.num == 6 || f.num == 18) { // pad, kernel_size, stride, dilation
-				packed, err := c.p.integers(nil, f, 16)
+			if convolution && (f.Num == 3 || f.Num == 4 || f.Num == 6 || f.Num == 18) { // pad, kernel_size, stride, dilation
+				packed, err := c.p.Integers(nil, f, 16)
 				for _, v := range packed {
-					numbers[f.num] = append(numbers[f.num], float64(v))
+					numbers[f.Num] = append(numbers[f.Num], float64(v))
 				}
 				return err
 			}
@@ -178,8 +180,8 @@ func (c *caffe) readParameters(f protoField, convolution bool) (map[protowire.Nu
 
 // readBlob reads where a blob's data lie and of what shape they are; its shape is that
 // of the legacy fields unless there is a BlobShape.
-func (c *caffe) readBlob(f protoField) (b caffeBlob, err error) {
-	s, err := f.message()
+func (c *caffe) readBlob(f protoscan.Field) (b caffeBlob, err error) {
+	s, err := f.Message()
 	if err != nil {
 		return b, err
 	}
@@ -187,28 +189,28 @@ func (c *caffe) readBlob(f protoField) (b caffeBlob, err error) {
 	doubles := pieces{dtype: "F64"}
 	var legacy, shape []int64
 	shaped := false
-	err = c.p.fields(s, func(f protoField) (err error) {
-		switch f.num {
+	err = c.p.Fields(s, func(f protoscan.Field) (err error) {
+		switch f.Num {
 		case 1, 2, 3, 4: // num, channels, height, width
-			v, err := f.integer()
+			v, err := f.Integer()
 			if legacy == nil {
 				legacy = make([]int64, 4)
 			}
-			legacy[f.num-1] = v
+			legacy[f.Num-1] = v
 			return err
 		case 5:
 			return b.data.add(f)
 		case 8: // double_data
 			return doubles.add(f)
 		case 7:
-			s, err := f.message()
+			s, err := f.Message()
 			if err != nil {
 				return err
 			}
 			shaped = true
-			return c.p.fields(s, func(f protoField) (err error) {
-				if f.num == 1 {
-					shape, err = c.p.integers(shape, f, maxAxes)
+			return c.p.Fields(s, func(f protoscan.Field) (err error) {
+				if f.Num == 1 {
+					shape, err = c.p.Integers(shape, f, maxAxes)
 				}
 				return err
 			})
@@ -220,7 +222,7 @@ func (c *caffe) readBlob(f protoField) (b caffeBlob, err error) {
 	}
 	if doubles.count > 0 {
 		if b.data.count > 0 {
-			return b, malformed("", "byte %d: a blob with both data and double_data", s.begin)
+			return b, malformed("", "byte %d: a blob with both data and double_data", s.Begin)
 		}
 		b.data = doubles
 	}
@@ -228,10 +230,10 @@ func (c *caffe) readBlob(f protoField) (b caffeBlob, err error) {
 		shape = legacy
 	}
 	if b.shape, err = checkedShape(shape); err != nil {
-		return b, malformed("", "byte %d: blob: %v", s.begin, err)
+		return b, malformed("", "byte %d: blob: %v", s.Begin, err)
 	}
 	if n, _ := tensor.Size(b.shape...); n != b.data.count {
-		return b, malformed("", "byte %d: a blob of shape %v has %d elements, its data %d", s.begin, b.shape, n, b.data.count)
+		return b, malformed("", "byte %d: a blob of shape %v has %d elements, its data %d", s.Begin, b.shape, n, b.data.count)
 	}
 	return b, nil
 }
@@ -255,17 +257,17 @@ func checkedShape(dims []int64) ([]int, error) {
 // types, and among the first a layer.
 func isCaffe(head []byte, r io.ReaderAt, size int64) bool {
 	layers := false
-	ok := plausible(head, r, size, func(f protoField) bool {
-		switch f.num {
+	ok := plausible(head, r, size, func(f protoscan.Field) bool {
+		switch f.Num {
 		case caffeName, 3, 6, 8: // input, state, input_shape
-			return f.typ == protowire.BytesType
+			return f.Type == protowire.BytesType
 		case 4: // input_dim
-			return f.typ == protowire.VarintType || f.typ == protowire.BytesType
+			return f.Type == protowire.VarintType || f.Type == protowire.BytesType
 		case 5, 7: // force_backward, debug_info
-			return f.typ == protowire.VarintType && f.value <= 1
+			return f.Type == protowire.VarintType && f.Value <= 1
 		case caffeV1Layer, caffeV2Layer:
 			layers = true
-			return f.typ == protowire.BytesType
+			return f.Type == protowire.BytesType
 		}
 		return false
 	})
@@ -275,24 +277,24 @@ func isCaffe(head []byte, r io.ReaderAt, size int64) bool {
 // plausible reports whether a file may be a protobuf message: whether its first fields,
 // as far as they are whole, are all as they should be. The last field may be cut off: a
 // truncated file is still one of its kind.
-func plausible(head []byte, r io.ReaderAt, size int64, expected func(protoField) bool) bool {
+func plausible(head []byte, r io.ReaderAt, size int64, expected func(protoscan.Field) bool) bool {
 	if len(head) > lengthBytes && head[lengthBytes] == '{' && headerLength(head) <= maxHeader {
 		return false // safetensors
 	}
-	p := newProtoReader(r)
+	p := protoscan.New(r)
 	at := int64(0)
 	for range 64 {
 		if at == size {
 			break
 		}
-		f, err := p.field(at, size)
+		f, err := p.Field(protoscan.Span{Begin: at, End: size})
 		if err != nil {
-			return f.num > 0 && f.typ == protowire.BytesType && expected(f)
+			return f.Num > 0 && f.Type == protowire.BytesType && expected(f)
 		}
 		if !expected(f) {
 			return false
 		}
-		at = f.end
+		at = f.End
 	}
 	return true
 }

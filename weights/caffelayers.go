@@ -8,7 +8,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// add turns a layer into one of the chain, and its blobs into tensors.
+// add adds a layer to the chain and lists its blobs as tensors.
 func (c *caffe) add(l caffeLayer) error {
 	switch l.typ {
 	case "Data", "HDF5Data", "ImageData", "WindowData", "MemoryData", "DummyData", "Input", "AnnotatedData":
@@ -27,8 +27,7 @@ func (c *caffe) add(l caffeLayer) error {
 	}
 	c.names[l.name] = true
 	if len(l.bottoms) > 0 && len(c.current) > 0 && !slices.Contains(c.current, l.bottoms[0]) || len(l.bottoms) > 1 {
-		return fmt.Errorf("layer %s (%s): stands on %s, not on the layer before it: want a chain of layers",
-			display(l.name), l.typ, display(strings.Join(l.bottoms, ", ")))
+		return l.refuse("its input is %s, not the layer before it: want a chain of layers", display(strings.Join(l.bottoms, ", ")))
 	}
 	c.current = l.top
 	layer := Layer{Name: l.name, Tensors: map[string]string{}, Attributes: map[string][]float64{}}
@@ -56,7 +55,7 @@ func (c *caffe) add(l caffeLayer) error {
 	return nil
 }
 
-// number is the parameter of that field, or its default.
+// number returns the parameter of that field, or its default.
 func (l *caffeLayer) number(n protowire.Number, otherwise float64) float64 {
 	if v := l.parameters[n]; len(v) > 0 {
 		return v[len(v)-1]
@@ -64,8 +63,8 @@ func (l *caffeLayer) number(n protowire.Number, otherwise float64) float64 {
 	return otherwise
 }
 
-// pair is height and width of what is given by a repeated field (once for both) or by
-// one field each.
+// pair returns a parameter for height and width. A repeated field gives one number for
+// both or two, or each has a field of its own.
 func (l *caffeLayer) pair(both, h, w protowire.Number, otherwise float64) []float64 {
 	switch v := l.parameters[both]; len(v) {
 	case 0:
@@ -77,11 +76,11 @@ func (l *caffeLayer) pair(both, h, w protowire.Number, otherwise float64) []floa
 	}
 }
 
-// around is pads as ONNX has them: before and after, height and width.
+// around returns pads as ONNX has them: top, left, bottom, right.
 func around(pads []float64) []float64 { return append(slices.Clone(pads), pads...) }
 
-// tensor adds a blob as a tensor of that role, with its axes of length one dropped from
-// the front until so many are left.
+// tensor lists a blob as a tensor of that role. Leading axes of length one are dropped
+// until so many axes are left.
 func (c *caffe) tensor(layer *Layer, l caffeLayer, role string, blob, axes int) ([]int, error) {
 	name := l.name + "/" + role
 	if blob >= len(l.blobs) {
@@ -96,12 +95,14 @@ func (c *caffe) tensor(layer *Layer, l caffeLayer, role string, blob, axes int) 
 		return nil, malformed(name, "shape %v, want %d axes", b.shape, axes)
 	}
 	e := entry{Entry: Entry{Name: name, Shape: shape}}
-	b.data.place(&e, c.p.r)
+	b.data.describe(&e, c.r)
 	c.h.entries = append(c.h.entries, e)
 	layer.Tensors[role] = name
 	return shape, nil
 }
 
+// weightAndBias lists the blobs of a layer that has a weight and perhaps a bias. It returns
+// the weight's shape.
 func (c *caffe) weightAndBias(layer *Layer, l caffeLayer, axes int) ([]int, error) {
 	shape, err := c.tensor(layer, l, "weight", 0, axes)
 	if err == nil && len(l.blobs) > 1 {
@@ -113,6 +114,7 @@ func (c *caffe) weightAndBias(layer *Layer, l caffeLayer, axes int) ([]int, erro
 	return shape, err
 }
 
+// convolution adds a Convolution.
 func (c *caffe) convolution(layer *Layer, l caffeLayer) error {
 	layer.Op = "conv"
 	shape, err := c.weightAndBias(layer, l, 4)
@@ -139,6 +141,7 @@ func (c *caffe) convolution(layer *Layer, l caffeLayer) error {
 	return nil
 }
 
+// connected adds an InnerProduct.
 func (c *caffe) connected(layer *Layer, l caffeLayer) error {
 	layer.Op = "fc"
 	layer.Attributes["transB"] = []float64{1}
@@ -149,16 +152,14 @@ func (c *caffe) connected(layer *Layer, l caffeLayer) error {
 	return err
 }
 
-// batchNorm adds the statistics, which the file has as sums over a weight, its third
-// blob.
+// batchNorm adds a BatchNorm. The file has the statistics multiplied by a number, the
+// third blob.
 func (c *caffe) batchNorm(layer *Layer, l caffeLayer) error {
 	layer.Op = "batchnorm"
 	layer.Attributes["epsilon"] = []float64{l.number(3, 1e-5)}
 	if len(l.blobs) != 3 || l.blobs[2].data.count != 1 {
 		return malformed(l.name, "%d blobs of a BatchNorm layer, want mean, variance and one number", len(l.blobs))
 	}
-	var factor entry
-	l.blobs[2].data.place(&factor, c.p.r)
 	for i, role := range []string{"mean", "variance"} {
 		if _, err := c.tensor(layer, l, role, i, 1); err != nil {
 			return err
@@ -167,10 +168,10 @@ func (c *caffe) batchNorm(layer *Layer, l caffeLayer) error {
 		sums := l.blobs[i].data
 		e.read = func(start int, dst []float32) error {
 			var f [1]float32
-			if err := readPieces(c.p.r, l.blobs[2].data.dtype, l.blobs[2].data.all, 0, f[:]); err != nil {
+			if err := readPieces(c.r, l.blobs[2].data.dtype, l.blobs[2].data.all, 0, f[:]); err != nil {
 				return err
 			}
-			if err := readPieces(c.p.r, sums.dtype, sums.all, start, dst); err != nil {
+			if err := readPieces(c.r, sums.dtype, sums.all, start, dst); err != nil {
 				return err
 			}
 			for i := range dst {
@@ -186,7 +187,7 @@ func (c *caffe) batchNorm(layer *Layer, l caffeLayer) error {
 	return nil
 }
 
-// scale gives the batch normalisation before it its scale and shift.
+// scale adds a Scale: the scale and shift of the batch normalisation before it.
 func (c *caffe) scale(l caffeLayer) error {
 	if n := len(c.h.layers); n > 0 && c.h.layers[n-1].Op == "batchnorm" && c.h.layers[n-1].Tensors["scale"] == "" {
 		before := &c.h.layers[n-1]
@@ -196,20 +197,22 @@ func (c *caffe) scale(l caffeLayer) error {
 		}
 		return err
 	}
-	return fmt.Errorf("layer %s (Scale): want it after a BatchNorm layer", display(l.name))
+	return l.refuse("want it after a BatchNorm layer")
 }
 
-// plain is a layer without tensors.
+// refuse returns the error of a layer that is no part of a chain.
+func (l *caffeLayer) refuse(format string, args ...any) error {
+	return refused(fmt.Sprintf("layer %s (%s)", display(l.name), display(l.typ)), format, args...)
+}
+
+// plain describes a layer without tensors.
 func (l *caffeLayer) plain(layer *Layer) error {
-	refuse := func(format string, args ...any) error {
-		return fmt.Errorf("layer %s (%s): %s", display(l.name), display(l.typ), fmt.Sprintf(format, args...))
-	}
 	a := layer.Attributes
 	switch l.typ {
 	case "ReLU":
 		layer.Op = "relu"
 		if s := l.number(1, 0); s != 0 {
-			return refuse("negative_slope %v, want 0", s)
+			return l.refuse("negative_slope %v, want 0", s)
 		}
 	case "Pooling":
 		layer.Op = "maxpool"
@@ -218,7 +221,7 @@ func (l *caffeLayer) plain(layer *Layer) error {
 		case 1:
 			layer.Op = "avgpool"
 		default:
-			return refuse("stochastic pooling, want MAX or AVE")
+			return l.refuse("stochastic pooling, want MAX or AVE")
 		}
 		if l.parameters == nil {
 			break
@@ -233,7 +236,7 @@ func (l *caffeLayer) plain(layer *Layer) error {
 	case "LRN":
 		layer.Op = "lrn"
 		if l.number(4, 0) != 0 {
-			return refuse("normalises within channels, want ACROSS_CHANNELS")
+			return l.refuse("normalises within channels, want ACROSS_CHANNELS")
 		}
 		a["size"], a["alpha"] = []float64{l.number(1, 5)}, []float64{l.number(2, 1)}
 		a["beta"], a["bias"] = []float64{l.number(3, 0.75)}, []float64{l.number(5, 1)}
@@ -245,7 +248,7 @@ func (l *caffeLayer) plain(layer *Layer) error {
 	case "Flatten":
 		layer.Op = "flatten"
 	default:
-		return refuse("not a layer of a chain of Convolution, ReLU, Pooling, LRN, BatchNorm, Scale, InnerProduct, Dropout, Flatten and Softmax")
+		return l.refuse("not a layer of a chain of Convolution, ReLU, Pooling, LRN, BatchNorm, Scale, InnerProduct, Dropout, Flatten and Softmax")
 	}
 	return nil
 }

@@ -7,13 +7,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/protoscan"
 )
 
-// FormatError says that a file is malformed: truncated, or in conflict with
-// itself.
+// FormatError says that a file is malformed: it is truncated or contradicts itself.
 type FormatError struct {
 	File   string
-	Tensor string // empty if the problem is none tensor's
+	Tensor string // the tensor or layer that is malformed; "" for the file as a whole
 	Reason string
 }
 
@@ -24,7 +25,7 @@ func (e *FormatError) Error() string {
 	return fmt.Sprintf("weights: %s: %s", e.File, e.Reason)
 }
 
-// UnsupportedError says that a file is of none of the Formats.
+// UnsupportedError says that a file is of none of the [Formats].
 type UnsupportedError struct {
 	File  string
 	Found string // what the file looks like: "an HDF5 file (Keras .h5)"
@@ -39,12 +40,54 @@ func (e *UnsupportedError) Error() string {
 		strings.Join(names[:len(names)-1], ", "), names[len(names)-1])
 }
 
-// NotFoundError says that a file has no tensor of a name.
+// FolderError says that a file's data is in another file beside it, which [OpenReader] has
+// no access to.
+type FolderError struct {
+	File   string
+	Beside string // the other file's name
+}
+
+func (e *FolderError) Error() string {
+	return fmt.Sprintf("weights: %s: its data is in %s, a file beside it: open it by its path or from an fs.FS", e.File, display(e.Beside))
+}
+
+// DTypeError says that a tensor is of a type that can't be read as float32.
+type DTypeError struct {
+	File   string
+	Tensor string
+	DType  string // as the file has it
+}
+
+func (e *DTypeError) Error() string {
+	return fmt.Sprintf("weights: %s: %s: dtype %s, want F32, F16, BF16 or F64", e.File, display(e.Tensor), e.DType)
+}
+
+// LayerError says that a file describes a network that can't be read as a chain of layers:
+// one that branches, or has a layer that isn't known here. The file isn't malformed.
+type LayerError struct {
+	File   string
+	Layer  string // the layer or node, "" for the network as a whole
+	Reason string
+}
+
+func (e *LayerError) Error() string {
+	if e.Layer != "" {
+		return fmt.Sprintf("weights: %s: %s: %s", e.File, e.Layer, e.Reason)
+	}
+	return fmt.Sprintf("weights: %s: %s", e.File, e.Reason)
+}
+
+// refused returns a *LayerError without the file's name.
+func refused(layer, format string, args ...any) error {
+	return &LayerError{Layer: layer, Reason: fmt.Sprintf(format, args...)}
+}
+
+// NotFoundError says that a file has no tensor of that name.
 type NotFoundError struct {
 	File   string
 	Tensor string
 	Count  int      // tensors in the file
-	Near   []string // up to three of the file's names, the most alike first
+	Near   []string // up to three names in the file that are most alike, the nearest first
 }
 
 func (e *NotFoundError) Error() string {
@@ -57,7 +100,7 @@ func (e *NotFoundError) Error() string {
 	return b.String()
 }
 
-// ShapeError says that a tensor has another shape than the wanted one.
+// ShapeError says that a tensor doesn't have the wanted shape.
 type ShapeError struct {
 	File   string
 	Tensor string
@@ -69,7 +112,7 @@ func (e *ShapeError) Error() string {
 	return fmt.Sprintf("weights: %s: %s: shape %v, want %v", e.File, display(e.Tensor), e.Shape, e.Want)
 }
 
-// inFile puts the file's name into an error that was made without one.
+// inFile adds the file's name to an error that lacks it.
 func inFile(name string, err error) error {
 	switch e := err.(type) {
 	case *FormatError:
@@ -78,15 +121,24 @@ func inFile(name string, err error) error {
 	case *UnsupportedError:
 		e.File = name
 		return e
+	case *FolderError:
+		e.File = name
+		return e
+	case *LayerError:
+		e.File = name
+		return e
+	case *protoscan.FormatError:
+		return &FormatError{File: name, Reason: e.Error()}
 	}
 	return fmt.Errorf("weights: %s: %w", name, pathless(err))
 }
 
-// openError names the file once, where os has it in its own error too.
+// openError adds the file's name to an error of package os, which may have it already.
 func openError(path string, err error) error {
 	return fmt.Errorf("weights: %s: %w", path, pathless(err))
 }
 
+// pathless returns an error of package os without the file's name.
 func pathless(err error) error {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return pe.Err
@@ -94,6 +146,7 @@ func pathless(err error) error {
 	return err
 }
 
+// kind describes a file that isn't a regular one.
 func kind(m fs.FileMode) string {
 	switch {
 	case m.IsDir():
@@ -108,7 +161,7 @@ func kind(m fs.FileMode) string {
 	return "not a regular file"
 }
 
-// display makes a tensor's name, which may be any string, fit for a line of
+// display returns a name, which may be any string, in a form that is fit for a line of
 // text.
 func display(name string) string {
 	const most = 120
@@ -121,8 +174,9 @@ func display(name string) string {
 	return name
 }
 
+// notFound returns the error of a name that no tensor has.
 func (f *File) notFound(name string) error {
-	// Bounds the work that a file of very many, or very long, names can cause.
+	// Limits on the work that many, or long, names can cause.
 	const mostNames, mostLength = 4096, 256
 	type near struct {
 		name     string
@@ -142,8 +196,8 @@ func (f *File) notFound(name string) error {
 	return err
 }
 
-// editDistance is Levenshtein's: the fewest bytes to insert, delete or replace
-// to make b of a.
+// editDistance returns Levenshtein's distance: the fewest bytes to insert, delete or
+// replace that turn a into b.
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

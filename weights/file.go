@@ -26,9 +26,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/verydeep/vgg/tensor"
@@ -67,12 +67,13 @@ type entry struct {
 	read func(start int, dst []float32) error
 }
 
-// Open opens the file of weights at path. The format is recognised by content.
+// Open opens the file of weights at path. The format is recognised by content. A format
+// that keeps its data in several files, as TensorFlow.js and ONNX with external data do,
+// has the others in the same folder.
 //
-// It is an *UnsupportedError if the file is of another format, a *FormatError
-// if its header is malformed or claims what the file doesn't contain. Open
-// allocates in proportion to the header that is there, never to what the
-// header claims.
+// It is an *UnsupportedError if the file is of another format, and a *FormatError if its
+// header is malformed or claims what the file doesn't contain. Open allocates in
+// proportion to the header that is there, never to what the header claims.
 func Open(path string) (*File, error) {
 	// Opening a FIFO would wait for its writer, so the kind is checked first.
 	info, err := os.Stat(path)
@@ -90,56 +91,50 @@ func Open(path string) (*File, error) {
 		f.Close()
 		return nil, openError(path, err)
 	}
-	w, h, err := newFile(path, f, info.Size())
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	w.closer = f
-	if h.beside != nil {
-		if err := w.openBeside(h); err != nil {
-			w.Close()
-			return nil, err
-		}
-	}
-	return w, nil
+	return newFile(path, f, info.Size(), f, folderOf(path))
 }
 
-// openBeside opens the files in the same folder that hold the tensors' data.
-func (f *File) openBeside(h *header) error {
-	root, err := os.OpenRoot(filepath.Dir(f.name))
-	if err != nil {
-		return openError(f.name, err)
-	}
-	defer root.Close()
-	closer, err := h.beside(root)
-	if err != nil {
-		return inFile(f.name, err)
-	}
-	f.closer = closers{f.closer, closer}
-	return nil
+// OpenReader reads weights from the first size bytes of r: from memory, or from an object
+// store. The name stands in errors, which are those of Open. It is a *FolderError if the
+// format keeps its data in other files beside this one.
+//
+// r must serve parallel calls if the File is used by several goroutines. Closing the
+// File doesn't close r.
+func OpenReader(name string, r io.ReaderAt, size int64) (*File, error) {
+	return newFile(name, r, size, nil, nil)
 }
 
-// NewFile reads weights from the first size bytes of r. The name stands in
-// errors; they are those of Open. r must serve parallel calls if the File is
-// used by several goroutines; Close doesn't close it.
-func NewFile(name string, r io.ReaderAt, size int64) (*File, error) {
-	f, h, err := newFile(name, r, size)
-	if err == nil && h.beside != nil {
-		return nil, fmt.Errorf("weights: %s: the data are in files beside it: open it by its path", name)
+// OpenFS opens the file of weights of that name in fsys, as an embed.FS. Files beside it
+// that hold its data are taken from fsys too. The errors are those of Open.
+//
+// A file of fsys that implements io.ReaderAt is read in place; it must serve parallel
+// calls if the File is used by several goroutines. Any other is read into memory and kept
+// there until the File is closed; it is an error if it is larger than [MaxBuffered].
+func OpenFS(fsys fs.FS, name string) (*File, error) {
+	f, closer, err := openFS(fsys, name)
+	if err != nil {
+		return nil, openError(name, err)
 	}
-	return f, err
+	return newFile(name, f, f.size, closer, folderIn(fsys, name))
 }
 
-func newFile(name string, r io.ReaderAt, size int64) (*File, *header, error) {
-	h, format, err := readAny(r, size)
+// newFile reads the header of r. The File closes closer, unless it is nil, and beside;
+// on an error they are closed at once.
+func newFile(name string, r io.ReaderAt, size int64, closer io.Closer, beside *folder) (*File, error) {
+	opened := closers{beside}
+	if closer != nil {
+		opened = closers{closer, beside}
+	}
+	h, format, err := readAny(r, size, beside)
 	if err != nil {
-		return nil, nil, inFile(name, err)
+		opened.Close()
+		return nil, inFile(name, err)
 	}
 	f := &File{
 		name:    name,
 		r:       r,
 		size:    size,
+		closer:  opened,
 		format:  format,
 		meta:    h.meta,
 		layers:  h.layers,
@@ -149,7 +144,7 @@ func newFile(name string, r io.ReaderAt, size int64) (*File, *header, error) {
 	for i, e := range h.entries {
 		f.byName[e.Name] = i
 	}
-	return f, h, nil
+	return f, nil
 }
 
 // closers are closed together, in their order; the first error counts.
@@ -243,8 +238,8 @@ func (f *File) ReadTensor(name string, t *tensor.Tensor) error {
 // order. F32 is copied bit by bit, F16 and BF16 are widened exactly, F64 is
 // rounded to the nearest float32 (beyond its range, to an infinity).
 //
-// It is a *NotFoundError if there is no such tensor, and an error if it is of
-// another type, if dst doesn't have exactly its number of elements, or if
+// It is a *NotFoundError if there is no such tensor, a *DTypeError if the tensor is of
+// another type, and an error if dst doesn't have exactly its number of elements or if
 // reading fails; dst then holds part of the data.
 func (f *File) ReadInto(name string, dst []float32) error {
 	e, err := f.find(name)
@@ -300,9 +295,6 @@ func (f *File) SHA256() (string, error) {
 
 // Close closes the file; reading from it is an error from then on.
 func (f *File) Close() error {
-	if f.closer == nil {
-		return nil
-	}
 	if err := f.closer.Close(); err != nil {
 		return openError(f.name, err)
 	}
@@ -319,7 +311,7 @@ func (f *File) find(name string) (*entry, error) {
 
 func (f *File) checkDType(e *entry) error {
 	if !readable(e.DType) {
-		return fmt.Errorf("weights: %s: %s: dtype %s, want F32, F16, BF16 or F64", f.name, display(e.Name), e.DType)
+		return &DTypeError{File: f.name, Tensor: e.Name, DType: e.DType}
 	}
 	return nil
 }

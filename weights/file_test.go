@@ -40,7 +40,7 @@ func raw(header string, data ...byte) []byte {
 }
 
 func open(b []byte) (*File, error) {
-	return NewFile("t.safetensors", bytes.NewReader(b), int64(len(b)))
+	return OpenReader("t.safetensors", bytes.NewReader(b), int64(len(b)))
 }
 
 func written(t *testing.T, meta map[string]string, sources ...Source) *File {
@@ -209,7 +209,7 @@ func TestReadFails(t *testing.T) {
 				want = io.ErrUnexpectedEOF
 			}
 			r := failing{bytes.NewReader(b.Bytes()), int64(n), cause}
-			f, err := NewFile("f", r, int64(b.Len()))
+			f, err := OpenReader("f", r, int64(b.Len()))
 			if f == nil {
 				if !errors.Is(err, want) {
 					t.Fatalf("header cut at %d: %v, want %v", n, err, want)
@@ -240,7 +240,7 @@ func TestLongHeaderFails(t *testing.T) {
 	if _, err := open(b); err != nil {
 		t.Fatal(err)
 	}
-	_, err := NewFile("f", failing{bytes.NewReader(b), sniffBytes + 1, io.EOF}, int64(len(b)))
+	_, err := OpenReader("f", failing{bytes.NewReader(b), sniffBytes + 1, io.EOF}, int64(len(b)))
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("%v, want %v", err, io.ErrUnexpectedEOF)
 	}

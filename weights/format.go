@@ -13,7 +13,6 @@ const (
 	PyTorch     Format = "PyTorch"       // torch.save: .pth, .pt
 	Keras       Format = "Keras"         // .h5, .weights.h5, .keras
 	CaffeModel  Format = "Caffe"         // .caffemodel
-	MatConvNet  Format = "MatConvNet"    // .mat
 	ONNX        Format = "ONNX"          // .onnx
 	NPZ         Format = "npz"           // numpy.savez
 	TFJS        Format = "TensorFlow.js" // layers-model: model.json and its shards
@@ -41,9 +40,9 @@ type reader struct {
 	// format.
 	is func(head []byte, r io.ReaderAt, size int64) bool
 	// read reads what describes the tensors. It must check every place and length
-	// against size, and allocate in proportion to what is there. Its errors lack the
-	// file's name.
-	read func(r io.ReaderAt, size int64) (*header, error)
+	// against size, and allocate in proportion to what is there. Data outside the file
+	// is in files of beside. Errors lack the file's name.
+	read func(r io.ReaderAt, size int64, beside *folder) (*header, error)
 }
 
 // formats are tried in order; what none of them takes is read as safetensors.
@@ -70,14 +69,14 @@ func Formats() []Format {
 }
 
 // readAny recognises the format of a file by its content and reads its header.
-func readAny(r io.ReaderAt, size int64) (*header, Format, error) {
+func readAny(r io.ReaderAt, size int64, beside *folder) (*header, Format, error) {
 	head := make([]byte, min(size, sniffBytes))
 	if err := readFull(r, head, 0); err != nil {
 		return nil, "", err
 	}
 	for _, f := range formats {
 		if f.is(head, r, size) {
-			h, err := f.read(r, size)
+			h, err := f.read(r, size, beside)
 			return h, f.format, err
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -27,9 +26,6 @@ type header struct {
 	meta    map[string]string
 	entries []entry
 	layers  []Layer // of formats that describe the network, first to last
-	// beside, unless it is nil, opens the files in the same folder that hold the data,
-	// before which no entry can be read. Its errors lack the file's name.
-	beside func(folder *os.Root) (io.Closer, error)
 }
 
 // readHeader reads and checks the header of a file of size bytes. Its errors

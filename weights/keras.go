@@ -15,19 +15,20 @@ import (
 // Keras has three layouts in HDF5, and reads them as
 // https://keras.io/guides/serialization_and_saving names them:
 //
-//   - weights of old (.h5): the attribute layer_names lists groups, and the attribute
-//     weight_names of each the paths of its datasets, such as block1_conv1/kernel:0;
-//   - whole models of old (.h5): the same in the group model_weights, with the layers
-//     as JSON in the attribute model_config;
+//   - weights of Keras 1 and 2 (.h5): the attribute layer_names lists groups, and the
+//     attribute weight_names of each group lists the paths of its datasets, such as
+//     block1_conv1/kernel:0;
+//   - whole models of Keras 1 and 2 (.h5): the same in the group model_weights, with the
+//     layers as JSON in the attribute model_config;
 //   - weights of Keras 3 (.weights.h5): datasets layers/conv2d_1/vars/0, without the
-//     layers' order. The format .keras has them beside the layers (keraszip.go).
+//     layers' order. A .keras file has these and the layers (keraszip.go).
 
 // isHDF5 reports whether a file is HDF5.
 func isHDF5(head []byte, _ io.ReaderAt, _ int64) bool {
 	return strings.HasPrefix(string(head), hdf5.Signature)
 }
 
-func readKerasHDF5(r io.ReaderAt, size int64) (*header, error) {
+func readKerasHDF5(r io.ReaderAt, size int64, _ *folder) (*header, error) {
 	h := &header{meta: make(map[string]string)}
 	k := &kerasFile{h: h, size: size, paths: make(map[string]int)}
 	if err := k.read(r, nil); err != nil {
@@ -36,7 +37,7 @@ func readKerasHDF5(r io.ReaderAt, size int64) (*header, error) {
 	return h, nil
 }
 
-// hdf5Error makes a *FormatError of one of package hdf5.
+// hdf5Error turns an error of package hdf5 into a *FormatError.
 func hdf5Error(err error) error {
 	if e, ok := errors.AsType[*hdf5.FormatError](err); ok {
 		return &FormatError{Reason: e.Reason}
@@ -44,7 +45,7 @@ func hdf5Error(err error) error {
 	return err
 }
 
-// inLayer says in which layer or tensor an error was met, unless it says so itself.
+// inLayer adds to an error the layer or tensor that it is of, unless it names one.
 func inLayer(name string, err error) error {
 	if e, ok := hdf5Error(err).(*FormatError); ok {
 		if e.Tensor == "" {
@@ -62,13 +63,13 @@ type kerasFile struct {
 	size   int64
 	bytes  int64 // of all tensors so far
 	layers []kerasGroup
-	paths  map[string]int // place in layers
+	paths  map[string]int // index in layers
 }
 
 // kerasGroup is a layer and its tensors.
 type kerasGroup struct {
-	path    []string // as kerasLayer has it
-	stored  string   // where .weights.h5 has it, in the names of the classes
+	path    []string // kerasLayer.path
+	stored  string   // kerasLayer.stored, joined
 	tensors []kerasTensor
 }
 
@@ -78,8 +79,7 @@ type kerasTensor struct {
 	bf16 bool
 }
 
-// read reads an HDF5 file into k.h. The chain of layers is that of config, unless the
-// file has its own.
+// read reads an HDF5 file into k.h. chain is the model's config, if another file has it.
 func (k *kerasFile) read(r io.ReaderAt, chain []kerasLayer) error {
 	f, err := hdf5.Open(r, k.size)
 	if err != nil {
@@ -133,7 +133,7 @@ func (k *kerasFile) read(r io.ReaderAt, chain []kerasLayer) error {
 	return k.finish()
 }
 
-// note keeps an attribute as metadata.
+// note adds an attribute to the metadata.
 func (k *kerasFile) note(o *hdf5.Object, name string) error {
 	values, ok, err := o.Strings(name)
 	if ok && len(values) == 1 {
@@ -158,7 +158,7 @@ func longStrings(o *hdf5.Object, name string) ([]string, bool, error) {
 	}
 }
 
-// readOld reads the layouts of old.
+// readOld reads the layouts of Keras 1 and 2.
 func (k *kerasFile) readOld(models *hdf5.Object, layers []string) error {
 	if _, ok := k.h.meta["keras_version"]; !ok {
 		for _, name := range []string{"keras_version", "backend"} {
@@ -176,7 +176,7 @@ func (k *kerasFile) readOld(models *hdf5.Object, layers []string) error {
 		if err != nil {
 			return inLayer(layer, err)
 		}
-		// The weights of a model that stands for a layer have a parent for each of its own.
+		// If the layer is a model, its weights have one parent for each of its own layers.
 		parents := make(map[string]bool)
 		for _, name := range names {
 			parents[parentOf(name)] = true
@@ -202,7 +202,7 @@ func parentOf(name string) string {
 	return name[:max(0, strings.LastIndexByte(name, '/'))]
 }
 
-// oldTensorName makes kernel of conv1/kernel:0, and of conv1_W_1:0, as Keras 1 had it.
+// oldTensorName returns kernel for conv1/kernel:0, and for Keras 1's conv1_W_1:0.
 func oldTensorName(layer, name string) string {
 	name = name[strings.LastIndexByte(name, '/')+1:]
 	if base, number, ok := strings.Cut(name, ":"); ok && isNumber(number) {
@@ -236,83 +236,94 @@ func isNumber(s string) bool {
 	return err == nil
 }
 
-// kerasContainers are the attributes of a model that hold its layers, over the versions.
+// kerasContainers are the attributes that hold a model's layers in one version or another.
 var kerasContainers = []string{"layers", "_layers", "_layer_checkpoint_dependencies"}
 
-// readVariables reads the layout of Keras 3. The layers' order and names are the
-// chain's where there is one.
+// variableWalk goes through the groups of a file of Keras 3.
+type variableWalk struct {
+	k       *kerasFile
+	chain   []kerasLayer
+	inChain map[string]int // index in chain by kerasLayer.stored
+	visited map[*hdf5.Object]bool
+	found   bool // a group of layers
+}
+
+// readVariables reads the layout of Keras 3. It reports whether the file has it. The order
+// and the names of the layers are the chain's, if there is one.
 func (k *kerasFile) readVariables(root *hdf5.Object, chain []kerasLayer) (found bool, err error) {
-	place := make(map[string]int, len(chain))
+	w := &variableWalk{k: k, chain: chain, inChain: make(map[string]int, len(chain)), visited: make(map[*hdf5.Object]bool)}
 	for i, l := range chain {
-		place[strings.Join(l.stored, "/")] = i
+		w.inChain[strings.Join(l.stored, "/")] = i
 	}
-	visited := make(map[*hdf5.Object]bool)
-	var walk func(o *hdf5.Object, path []string, depth int) error
-	models := func(o *hdf5.Object, path []string, depth int) error {
-		for _, container := range kerasContainers {
-			ok, err := o.Has(container)
-			if err != nil {
-				return err
-			}
-			if !ok {
-				continue
-			}
-			found = true
-			layers, err := o.Child(container)
-			if err != nil {
-				return err
-			}
-			names, err := layers.Sorted()
-			if err != nil {
-				return err
-			}
-			for _, name := range names {
-				layer, err := layers.Child(name)
-				if err != nil {
-					return err
-				}
-				if err := walk(layer, append(path[:len(path):len(path)], "layers", name), depth); err != nil {
-					return inLayer(strings.Join(path, "/")+"/"+name, err)
-				}
-			}
-		}
-		return nil
-	}
-	walk = func(o *hdf5.Object, path []string, depth int) error {
-		if visited[o] || depth > kerasDepth {
-			return malformed("", "group %s: within itself, or twice", display(strings.Join(path, "/")))
-		}
-		visited[o] = true
-		if o.IsDataset() {
-			return nil
-		}
-		if err := models(o, path, depth+1); err != nil {
-			return err
-		}
-		if ok, err := o.Has("vars"); !ok || err != nil {
-			return err
-		}
-		var known *kerasLayer
-		if i, ok := place[strings.Join(path, "/")]; ok {
-			known = &chain[i]
-		}
-		return k.readVars(o, path, known)
-	}
-	if err := models(root, nil, 0); err != nil {
-		return found, err
+	if err := w.model(root, nil, 0); err != nil {
+		return w.found, err
 	}
 	if len(chain) == 0 {
 		slices.SortStableFunc(k.layers, compareUnordered)
-		return found, nil
+		return w.found, nil
 	}
-	at := func(g kerasGroup) int {
-		if i, ok := place[g.stored]; ok {
+	index := func(g kerasGroup) int {
+		if i, ok := w.inChain[g.stored]; ok {
 			return i
 		}
 		return len(chain)
 	}
-	slices.SortStableFunc(k.layers, func(a, b kerasGroup) int { return at(a) - at(b) })
-	return found, nil
+	slices.SortStableFunc(k.layers, func(a, b kerasGroup) int { return index(a) - index(b) })
+	return w.found, nil
+}
+
+// model reads the layers of the model that o is, unless it is a layer of another kind.
+func (w *variableWalk) model(o *hdf5.Object, path []string, depth int) error {
+	for _, container := range kerasContainers {
+		ok, err := o.Has(container)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		w.found = true
+		layers, err := o.Child(container)
+		if err != nil {
+			return err
+		}
+		names, err := layers.Sorted()
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			layer, err := layers.Child(name)
+			if err != nil {
+				return err
+			}
+			if err := w.layer(layer, append(path[:len(path):len(path)], "layers", name), depth); err != nil {
+				return inLayer(strings.Join(path, "/")+"/"+name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// layer reads a layer and, if it is a model, the layers in it.
+func (w *variableWalk) layer(o *hdf5.Object, path []string, depth int) error {
+	if w.visited[o] || depth > kerasDepth {
+		return malformed("", "group %s: within itself, or twice", display(strings.Join(path, "/")))
+	}
+	w.visited[o] = true
+	if o.IsDataset() {
+		return nil
+	}
+	if err := w.model(o, path, depth+1); err != nil {
+		return err
+	}
+	if ok, err := o.Has("vars"); !ok || err != nil {
+		return err
+	}
+	var known *kerasLayer
+	if i, ok := w.inChain[strings.Join(path, "/")]; ok {
+		known = &w.chain[i]
+	}
+	return w.k.readVars(o, path, known)
 }
 
 // readVars reads the tensors of a layer of Keras 3.
@@ -330,7 +341,7 @@ func (k *kerasFile) readVars(layer *hdf5.Object, path []string, known *kerasLaye
 	for i := 1; i < len(path); i += 2 {
 		named = append(named, path[i])
 	}
-	// Later versions keep the layer's own name.
+	// Later versions write the layer's own name.
 	own, ok, err := vars.Strings("name")
 	if err != nil {
 		return err
@@ -359,11 +370,12 @@ func (k *kerasFile) readVars(layer *hdf5.Object, path []string, known *kerasLaye
 }
 
 // variableNames returns the names of a layer's n variables in their order, nil if they
-// aren't known. place is the name of its class, counted.
-func variableNames(place string, n int, known *kerasLayer) []string {
-	class := place
-	if i := strings.LastIndexByte(place, '_'); i > 0 && isNumber(place[i+1:]) {
-		class = place[:i]
+// aren't known. group is the name of the layer's class, with a number if there are
+// several: conv2d_1.
+func variableNames(group string, n int, known *kerasLayer) []string {
+	class := group
+	if i := strings.LastIndexByte(group, '_'); i > 0 && isNumber(group[i+1:]) {
+		class = group[:i]
 	}
 	switch class {
 	case "conv2d", "dense":
@@ -392,9 +404,9 @@ func variableNames(place string, n int, known *kerasLayer) []string {
 	return names
 }
 
-// compareUnordered orders the layers of a file that doesn't say their order:
-// convolutions, then what has vectors alone, then fully connected layers; within each
-// by name, in which numbers count as such.
+// compareUnordered orders the layers of a file that doesn't give their order:
+// convolutions, then layers with vectors alone, then fully connected layers. Within each
+// kind it orders them by name, as compareNatural does.
 func compareUnordered(a, b kerasGroup) int {
 	rank := func(g kerasGroup) int {
 		most := 0
@@ -415,8 +427,8 @@ func compareUnordered(a, b kerasGroup) int {
 	return compareNatural(a.stored, b.stored)
 }
 
-// compareNatural compares texts in which numbers count by their value: conv2d,
-// conv2d_2, conv2d_10.
+// compareNatural compares texts, and the numbers in them by value: conv2d, conv2d_2,
+// conv2d_10.
 func compareNatural(a, b string) int {
 	digits := func(s string) int {
 		n := 0
@@ -452,12 +464,12 @@ func (k *kerasFile) add(path []string, stored, name string, o *hdf5.Object) erro
 	if err != nil {
 		return err
 	}
-	// Tensors may share their data; that many times the file none has.
+	// Tensors may share their data, but in no sound file do they exceed this limit.
 	if k.bytes += d.Bytes(); d.Bytes() > math.MaxInt64-k.bytes || k.bytes > maxShared*k.size+1<<20 {
 		return malformed("", "tensors of more than %d times the file's %d bytes", maxShared, k.size)
 	}
 	t := kerasTensor{name: name, data: d}
-	// What NumPy has no type for, Keras writes as bytes, and notes the type.
+	// A type that NumPy doesn't have is written as bytes, with its name as an attribute.
 	if d.Type.Name == "opaque" && d.Type.Size == 2 {
 		kind, _, err := o.Strings("dtype")
 		if err != nil {
@@ -476,10 +488,10 @@ func (k *kerasFile) add(path []string, stored, name string, o *hdf5.Object) erro
 	return nil
 }
 
-// maxShared is how many times a file's bytes its tensors may have together.
+// maxShared limits the bytes of all tensors together, as a multiple of the file's.
 const maxShared = 32
 
-// finish makes entries of the tensors.
+// finish lists the tensors in the header.
 func (k *kerasFile) finish() error {
 	paths := make([][]string, len(k.layers))
 	for i, l := range k.layers {
@@ -515,7 +527,7 @@ func (k *kerasFile) entry(name string, t kerasTensor) entry {
 		dtype = d.Type.Name
 	}
 	e := entry{Entry: Entry{Name: name, DType: dtype, Shape: d.Shape}}
-	if at, ok := d.Place(); ok && !d.Type.BigEndian {
+	if at, ok := d.Contiguous(); ok && !d.Type.BigEndian {
 		e.begin, e.end = at, at+d.Bytes()
 		return e
 	}
@@ -526,7 +538,7 @@ func (k *kerasFile) entry(name string, t kerasTensor) entry {
 // readDataset reads the elements of a dataset of a readable type from start on.
 func readDataset(d *hdf5.Dataset, dtype string, start int, dst []float32) error {
 	width := d.Type.Size
-	// Of chunks, each is undone once for every piece, so the pieces are large.
+	// A chunk is decompressed again for every piece that it is part of, so pieces are large.
 	b := make([]byte, min(16*chunk, len(dst)*width))
 	for len(dst) > 0 {
 		n := min(len(dst), len(b)/width)

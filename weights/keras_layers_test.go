@@ -128,7 +128,7 @@ func TestKerasConfigForms(t *testing.T) {
 		}
 	}
 	deep := strings.Repeat(`{"class_name":"Sequential","config":{"layers":[`, 20) + strings.Repeat(`]}}`, 20)
-	if _, err := kerasChain([]byte(deep)); err == nil || !strings.Contains(err.Error(), "deep in each other") {
+	if _, err := kerasChain([]byte(deep)); err == nil || !strings.Contains(err.Error(), "models in models, over 8 deep") {
 		t.Errorf("models in models in models: %v", err)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// kerasDepth is how deep models may stand within models.
+// kerasDepth is the most levels of models in models.
 const kerasDepth = 8
 
 // kerasObject is how Keras writes a layer, a model or an activation function.
@@ -20,14 +20,14 @@ type kerasObject struct {
 // kerasLayer is one layer of a model's config, in the order of the chain.
 type kerasLayer struct {
 	class string
-	// path is the layer's name under those of the models that it stands in; stored is
-	// where .weights.h5 files have it: the names of the classes, counted.
+	// path is the names of the models that the layer is in, and its own. stored is its
+	// path in .weights.h5 files, of the classes' names with numbers: layers, conv2d_1.
 	path, stored []string
 	config       kerasConfig
 }
 
-// kerasConfig is what is read of the config of a layer. Of numbers that a class doesn't
-// have, the pointer is nil.
+// kerasConfig is the part of a layer's config that is read. A number that its class
+// doesn't have is nil.
 type kerasConfig struct {
 	Name         string          `json:"name"`
 	KernelSize   kerasSizes      `json:"kernel_size"`
@@ -40,7 +40,7 @@ type kerasConfig struct {
 	Activation   json.RawMessage `json:"activation"`
 	Epsilon      *float64        `json:"epsilon"`
 	Center       *bool           `json:"center"`
-	Scale        json.RawMessage `json:"scale"` // a number of Rescaling, a truth of BatchNormalization
+	Scale        json.RawMessage `json:"scale"` // a number for Rescaling, a bool for BatchNormalization
 	Offset       json.RawMessage `json:"offset"`
 	Rate         *float64        `json:"rate"`
 	MaxValue     *float64        `json:"max_value"`
@@ -65,9 +65,9 @@ func (s *kerasSizes) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*[]float64)(s))
 }
 
-// kerasChain returns the layers of a model's config, first to last; those of a model
-// within it stand in its place. It is an error if the config is malformed or if the
-// layers are no chain; the latter is an *unchainedError.
+// kerasChain returns the layers of a model's config, first to last. A model among them is
+// replaced by its own layers. Layers that are no chain are an *unchainedError, a malformed
+// config is another error.
 func kerasChain(config []byte) ([]kerasLayer, error) {
 	var model kerasObject
 	if err := json.Unmarshal(config, &model); err != nil {
@@ -91,31 +91,24 @@ func (m *kerasObject) isModel() bool {
 	return false
 }
 
+// appendTo appends the layers of the model to the chain. path and stored are its own.
 func (m *kerasObject) appendTo(chain *[]kerasLayer, path, stored []string, depth int) error {
 	if !m.isModel() {
 		return &unchainedError{fmt.Sprintf("a model of class %s, want Sequential or Functional", display(m.ClassName))}
 	}
 	if depth > kerasDepth {
-		return malformed("", "model's config: models stand more than %d deep in each other", kerasDepth)
+		return malformed("", "model's config: models in models, over %d deep", kerasDepth)
 	}
 	var config struct {
 		Layers []kerasObject `json:"layers"`
 	}
-	// A Sequential of old has the list itself for its config.
+	// The config of an old Sequential is the list of its layers.
 	if m.ClassName != "Sequential" || json.Unmarshal(m.Config, &config.Layers) != nil {
 		if err := json.Unmarshal(m.Config, &config); err != nil {
 			return malformed("", "model's config: %v", err)
 		}
 	}
-	counts := make(map[string]int)
-	places := make([]string, len(config.Layers))
-	for i, l := range config.Layers {
-		places[i] = snakeCase(l.ClassName)
-		if n := counts[places[i]]; n > 0 {
-			places[i] = fmt.Sprintf("%s_%d", places[i], n)
-		}
-		counts[snakeCase(l.ClassName)]++
-	}
+	groups := storedNames(config.Layers)
 	order := make([]int, len(config.Layers))
 	for i := range order {
 		order[i] = i
@@ -128,7 +121,7 @@ func (m *kerasObject) appendTo(chain *[]kerasLayer, path, stored []string, depth
 	}
 	for _, i := range order {
 		l := &config.Layers[i]
-		under := append(stored[:len(stored):len(stored)], "layers", places[i])
+		under := append(stored[:len(stored):len(stored)], "layers", groups[i])
 		if l.isModel() {
 			var named struct {
 				Name string `json:"name"`
@@ -150,8 +143,24 @@ func (m *kerasObject) appendTo(chain *[]kerasLayer, path, stored []string, depth
 	return nil
 }
 
-// chainOrder returns the order in which the layers of a Functional model follow each
-// other: each has the one before it for its only input.
+// storedNames returns the names that layers have in .weights.h5 files: of their classes,
+// and from the second of a class on with a number.
+func storedNames(layers []kerasObject) []string {
+	counts := make(map[string]int)
+	names := make([]string, len(layers))
+	for i, l := range layers {
+		class := snakeCase(l.ClassName)
+		names[i] = class
+		if n := counts[class]; n > 0 {
+			names[i] = fmt.Sprintf("%s_%d", class, n)
+		}
+		counts[class]++
+	}
+	return names
+}
+
+// chainOrder returns the order of the layers of a Functional model, in which the only
+// input of each is the layer before it.
 func chainOrder(layers []kerasObject) ([]int, error) {
 	follower := make(map[string]int, len(layers))
 	first := -1
@@ -181,8 +190,8 @@ func chainOrder(layers []kerasObject) ([]int, error) {
 	return order, nil
 }
 
-// inboundLayers returns the names of the layers that feed a layer: of Keras 2
-// [[["name", 0, 0, {}], …]], of Keras 3 [{"args": [{"class_name": "__keras_tensor__",
+// inboundLayers returns the names of a layer's inputs. Keras 2 writes them as
+// [[["name", 0, 0, {}], …]], Keras 3 as [{"args": [{"class_name": "__keras_tensor__",
 // "config": {"keras_history": ["name", 0, 0]}}, …]}].
 func inboundLayers(nodes json.RawMessage) []string {
 	var tree any
@@ -219,8 +228,8 @@ func inboundLayers(nodes json.RawMessage) []string {
 	return names
 }
 
-// snakeCase is how Keras makes the name of a variable from that of a class:
-// MaxPooling2D is max_pooling2d.
+// snakeCase returns a class's name in the form that Keras uses for variables:
+// max_pooling2d for MaxPooling2D.
 func snakeCase(class string) string {
 	lower := func(c byte) bool { return 'a' <= c && c <= 'z' }
 	upper := func(c byte) bool { return 'A' <= c && c <= 'Z' }

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// kerasOps are the classes of layers that have an operation of Layer. A class that is
-// missing here is called by its own name in lower case.
+// kerasOps maps classes of layers to operations of Layer. The operation of any other
+// class is its name in lower case.
 var kerasOps = map[string]string{
 	"InputLayer":             "input",
 	"Rescaling":              "rescaling",
@@ -28,15 +28,14 @@ var kerasOps = map[string]string{
 	"SpatialDropout2D":       "dropout",
 }
 
-// kerasRoles are the tensors of an operation by their names in the file.
+// kerasRoles maps the roles of an operation's tensors to their names in the file.
 var kerasRoles = map[string]map[string]string{
 	"conv":      {"weight": "kernel", "bias": "bias"},
 	"fc":        {"weight": "kernel", "bias": "bias"},
 	"batchnorm": {"scale": "gamma", "shift": "beta", "mean": "moving_mean", "variance": "moving_variance"},
 }
 
-// describeLayers puts a model's config into h: the layers of a chain with the tensors of
-// h that are theirs, or why it is none.
+// describeLayers adds the layers of a chain to h, with the names of their tensors.
 func describeLayers(h *header, chain []kerasLayer) {
 	known := make(map[string]bool, len(h.entries))
 	for _, e := range h.entries {
@@ -50,7 +49,7 @@ func describeLayers(h *header, chain []kerasLayer) {
 		}
 		for role, name := range kerasRoles[layer.Op] {
 			tensor := names[i] + "/" + name
-			if !known[tensor] { // the other layer of its name has no tensors
+			if !known[tensor] { // the other layer of the same name has no tensors
 				tensor = l.path[len(l.path)-1] + "/" + name
 			}
 			if known[tensor] {
@@ -76,13 +75,13 @@ func describeLayers(h *header, chain []kerasLayer) {
 	}
 }
 
-// unchained notes in the metadata why a file describes no chain of layers.
+// unchained adds to the metadata why the model is no chain of layers.
 func unchained(h *header, why *unchainedError) {
 	h.meta["layers"] = "no chain: " + why.reason
 }
 
-// kerasNames returns a name for every layer: its own, or with those of the models round
-// it where another layer has the same.
+// kerasNames returns a name for every layer: its own, with those of the models around it
+// if another layer has the same name.
 func kerasNames(chain []kerasLayer) []string {
 	paths := make([][]string, len(chain))
 	for i, l := range chain {
@@ -91,8 +90,8 @@ func kerasNames(chain []kerasLayer) []string {
 	return shortNames(paths)
 }
 
-// shortNames returns the last part of each path, or all of it where several end in the
-// same.
+// shortNames returns the last part of each path, or the whole path if several end in the
+// same part.
 func shortNames(paths [][]string) []string {
 	count := make(map[string]int, len(paths))
 	for _, p := range paths {
@@ -108,8 +107,8 @@ func shortNames(paths [][]string) []string {
 	return names
 }
 
-// attributes returns the numbers of a layer's config by their names in ONNX where there
-// is one. Of the padding, 1 is same and 0 valid; pads are top, left, bottom, right.
+// attributes returns the numbers of a layer's config, by their names in ONNX if they have
+// one. A padding of 1 is "same", of 0 "valid"; pads are top, left, bottom, right.
 func (c *kerasConfig) attributes() map[string][]float64 {
 	a := make(map[string][]float64)
 	sizes := func(name string, s kerasSizes) {
@@ -158,9 +157,9 @@ func (c *kerasConfig) attributes() map[string][]float64 {
 	if shape == nil {
 		shape = c.BatchInput
 	}
-	var sides4 []*float64 // null is any
-	if json.Unmarshal(shape, &sides4) == nil && len(sides4) > 1 {
-		for _, s := range sides4[1:] {
+	var axes []*float64 // null for any length
+	if json.Unmarshal(shape, &axes) == nil && len(axes) > 1 {
+		for _, s := range axes[1:] {
 			if s == nil {
 				s = new(float64)
 			}
@@ -173,7 +172,7 @@ func (c *kerasConfig) attributes() map[string][]float64 {
 	return a
 }
 
-// numbers returns a number or a list of them, nil for anything else.
+// numbers returns the numbers of a number or a list, nil for anything else.
 func numbers(text json.RawMessage) []float64 {
 	var one *float64
 	if json.Unmarshal(text, &one) == nil && one != nil {
@@ -186,6 +185,7 @@ func numbers(text json.RawMessage) []float64 {
 	return nil
 }
 
+// number returns a number, 0 for anything else.
 func number(text json.RawMessage) float64 {
 	if v := numbers(text); len(v) == 1 && !math.IsNaN(v[0]) {
 		return v[0]
@@ -193,7 +193,7 @@ func number(text json.RawMessage) float64 {
 	return 0
 }
 
-// functionName returns the name of an activation function: relu, or as an object.
+// functionName returns the name of an activation function, which may be an object.
 func functionName(text json.RawMessage) string {
 	var name string
 	if json.Unmarshal(text, &name) == nil {

@@ -18,16 +18,16 @@ import (
 var kerasOrder = []string{"kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance"}
 
 // WriteKeras writes tensors, as F32, to a file at path that Keras 3 reads by
-// Model.load_weights: the layout of .weights.h5, with which the name must end.
+// Model.load_weights. The layout is that of .weights.h5, and the name must end in this.
 //
-// The tensors are those of layers in the order of the model's, each named
-// layer/kernel, layer/bias, layer/gamma, layer/beta, layer/moving_mean or
-// layer/moving_variance, in Keras's shapes: (R,S,C,K) of a convolution, (C,K) of a fully
-// connected layer, whose inputs are in the order rows, columns, channels. Layers are told
-// apart by their tensors: convolutions, fully connected layers and batch normalisation.
+// Tensors are named layer/kernel, layer/bias, layer/gamma, layer/beta, layer/moving_mean
+// or layer/moving_variance, and come in the order of the model's layers. Their shapes are
+// Keras's: (R,S,C,K) for a convolution, (C,K) for a fully connected layer, whose inputs
+// are in the order rows, columns, channels. The tensors of a layer tell whether it is a
+// convolution, a fully connected layer or a batch normalisation.
 //
-// The file appears under its name only when it is complete and on disk, as by
-// WriteSafetensors, whose errors it has too. It needs memory for the largest tensor.
+// The file appears as that of [WriteSafetensors] does, and the errors are the same.
+// WriteKeras needs memory for the largest tensor.
 func WriteKeras(path string, tensors []Source) error {
 	if !strings.HasSuffix(path, ".weights.h5") {
 		return fmt.Errorf("weights: %s: want a name that ends in .weights.h5, as Keras does", path)
@@ -48,10 +48,11 @@ type kerasWriteLayer struct {
 	variables   []Source
 }
 
-// kerasWriteLayers gathers the tensors by layer, in the order of the first of each.
+// kerasWriteLayers gathers the tensors by layer. Layers are in the order of their first
+// tensors.
 func kerasWriteLayers(tensors []Source) ([]kerasWriteLayer, error) {
 	var layers []kerasWriteLayer
-	place := make(map[string]int)
+	index := make(map[string]int) // in layers
 	seen := make(map[string]bool)
 	for _, t := range tensors {
 		slash := strings.LastIndexByte(t.Name, '/')
@@ -63,10 +64,10 @@ func kerasWriteLayers(tensors []Source) ([]kerasWriteLayer, error) {
 		}
 		seen[t.Name] = true
 		layer := t.Name[:slash]
-		i, ok := place[layer]
+		i, ok := index[layer]
 		if !ok {
 			i = len(layers)
-			place[layer] = i
+			index[layer] = i
 			layers = append(layers, kerasWriteLayer{name: layer, class: "batch_normalization"})
 		}
 		if t.Name[slash+1:] == "kernel" {

@@ -1,6 +1,7 @@
 package weights
 
 import (
+	"archive/zip"
 	"encoding/json"
 	"errors"
 	"io"
@@ -18,29 +19,15 @@ func isKerasZip(head []byte, r io.ReaderAt, size int64) bool {
 	return zipHolds(head, r, size, func(name string) bool { return name == kerasZipWeights || name == kerasZipConfig })
 }
 
-func readKerasZip(r io.ReaderAt, size int64) (*header, error) {
+func readKerasZip(r io.ReaderAt, size int64, _ *folder) (*header, error) {
 	members, _, err := zipMembers(r, size)
 	if err != nil {
 		return nil, err
 	}
 	h := &header{meta: make(map[string]string)}
 	if m, ok := members[kerasZipMetadata]; ok {
-		text, err := zipText(m, size)
-		if err != nil {
+		if err := addKerasMetadata(h, m, size); err != nil {
 			return nil, err
-		}
-		var metadata struct {
-			KerasVersion string `json:"keras_version"`
-			DateSaved    string `json:"date_saved"`
-		}
-		if err := json.Unmarshal(text, &metadata); err != nil {
-			return nil, malformed("", "%s: %v", kerasZipMetadata, err)
-		}
-		if metadata.KerasVersion != "" {
-			h.meta["keras_version"] = metadata.KerasVersion
-		}
-		if metadata.DateSaved != "" {
-			h.meta["date_saved"] = metadata.DateSaved
 		}
 	}
 	config, ok := members[kerasZipConfig]
@@ -60,8 +47,8 @@ func readKerasZip(r io.ReaderAt, size int64) (*header, error) {
 	if !ok {
 		return nil, malformed("", "no member %s", kerasZipWeights)
 	}
-	// Keras stores the weights as they are, so that they can be read in place.
-	if data.Method != 0 {
+	// Keras stores the weights uncompressed, so that they can be read in place.
+	if data.Method != zip.Store {
 		return nil, malformed("", "%s is compressed, want it stored as Keras writes it (zip -0)", kerasZipWeights)
 	}
 	k := &kerasFile{h: h, size: data.end - data.begin, paths: make(map[string]int)}
@@ -82,8 +69,30 @@ func readKerasZip(r io.ReaderAt, size int64) (*header, error) {
 	return h, nil
 }
 
-// zipText returns the content of a member that is text, which is at most as large as a
-// text of the file's size may decompress to.
+// addKerasMetadata adds the metadata of a .keras file of that size to h.
+func addKerasMetadata(h *header, m member, size int64) error {
+	text, err := zipText(m, size)
+	if err != nil {
+		return err
+	}
+	var metadata struct {
+		KerasVersion string `json:"keras_version"`
+		DateSaved    string `json:"date_saved"`
+	}
+	if err := json.Unmarshal(text, &metadata); err != nil {
+		return malformed("", "%s: %v", kerasZipMetadata, err)
+	}
+	if metadata.KerasVersion != "" {
+		h.meta["keras_version"] = metadata.KerasVersion
+	}
+	if metadata.DateSaved != "" {
+		h.meta["date_saved"] = metadata.DateSaved
+	}
+	return nil
+}
+
+// zipText returns the content of a member that is text. Its limit is what text in a file
+// of that size can decompress to.
 func zipText(m member, size int64) ([]byte, error) {
 	most := maxShared*size + 1<<20
 	if m.UncompressedSize64 > uint64(most) {

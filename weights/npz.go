@@ -26,7 +26,7 @@ const npzSlack, npzRatio = 16 << 20, 32
 
 // readNPZ reads a file of numpy.savez or savez_compressed: a zip file of arrays, each
 // under its name and .npy.
-func readNPZ(r io.ReaderAt, size int64) (*header, error) {
+func readNPZ(r io.ReaderAt, size int64, _ *folder) (*header, error) {
 	members, comment, err := zipMembers(r, size)
 	if err != nil {
 		return nil, err

@@ -3,12 +3,12 @@ package weights
 import (
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/verydeep/vgg/internal/protoscan"
 )
 
 // An ONNX model is a ModelProto of onnx.proto
@@ -22,12 +22,13 @@ const minOpset, maxOpset = 7, 28
 
 // onnxModel is a ModelProto.
 type onnxModel struct {
-	p     *protoReader
-	dir   string // where files of external data lie; "" if unknown
-	opset int64
-	meta  map[string]string
-	graph onnxGraph
-	parts int // inputs, outputs and attributes of the nodes
+	r      io.ReaderAt
+	p      *protoscan.Scanner
+	beside *folder // of external data
+	opset  int64
+	meta   map[string]string
+	graph  onnxGraph
+	parts  int // inputs, outputs and attributes of the nodes
 }
 
 // onnxGraph is a GraphProto.
@@ -61,29 +62,22 @@ type onnxAttribute struct {
 	tensor  *onnxTensor
 }
 
-func readONNX(r io.ReaderAt, size int64) (*header, error) {
-	m := &onnxModel{p: newProtoReader(r), meta: map[string]string{}}
-	if f, ok := r.(*os.File); ok {
-		dir, err := filepath.Abs(filepath.Dir(f.Name()))
-		if err != nil {
-			return nil, err
-		}
-		m.dir = dir
-	}
+func readONNX(r io.ReaderAt, size int64, beside *folder) (*header, error) {
+	m := &onnxModel{r: r, p: protoscan.New(r), beside: beside, meta: map[string]string{}}
 	graph := false
-	err := m.p.fields(span{0, size}, func(f protoField) (err error) {
-		switch f.num {
+	err := m.p.Fields(protoscan.Span{End: size}, func(f protoscan.Field) (err error) {
+		switch f.Num {
 		case 1:
 			var v int64
-			v, err = f.integer()
+			v, err = f.Integer()
 			m.meta["onnx.ir_version"] = strconv.FormatInt(v, 10)
 		case 2:
-			m.meta["onnx.producer"], err = m.p.text(f, maxProtoName)
+			m.meta["onnx.producer"], err = m.p.Text(f, maxProtoName)
 		case 3:
-			m.meta["onnx.producer_version"], err = m.p.text(f, maxProtoName)
+			m.meta["onnx.producer_version"], err = m.p.Text(f, maxProtoName)
 		case 7:
 			if graph {
-				return malformed("", "byte %d: a second graph", f.begin)
+				return malformed("", "byte %d: a second graph", f.Begin)
 			}
 			graph = true
 			err = m.readGraph(f)
@@ -101,25 +95,25 @@ func readONNX(r io.ReaderAt, size int64) (*header, error) {
 	case !graph:
 		return nil, malformed("", "an ONNX model without a graph")
 	case m.opset < minOpset || m.opset > maxOpset:
-		return nil, fmt.Errorf("an ONNX model of opset %d, want %d to %d", m.opset, minOpset, maxOpset)
+		return nil, refused("", "an ONNX model of opset %d, want %d to %d", m.opset, minOpset, maxOpset)
 	}
 	m.meta["onnx.opset"] = strconv.FormatInt(m.opset, 10)
 	return m.header()
 }
 
 // readOpset reads an OperatorSetIdProto.
-func (m *onnxModel) readOpset(f protoField) error {
+func (m *onnxModel) readOpset(f protoscan.Field) error {
 	domain, version := "", int64(0)
-	s, err := f.message()
+	s, err := f.Message()
 	if err != nil {
 		return err
 	}
-	err = m.p.fields(s, func(f protoField) (err error) {
-		switch f.num {
+	err = m.p.Fields(s, func(f protoscan.Field) (err error) {
+		switch f.Num {
 		case 1:
-			domain, err = m.p.text(f, maxProtoName)
+			domain, err = m.p.Text(f, maxProtoName)
 		case 2:
-			version, err = f.integer()
+			version, err = f.Integer()
 		}
 		return err
 	})
@@ -130,46 +124,46 @@ func (m *onnxModel) readOpset(f protoField) error {
 }
 
 // readMetadata reads a StringStringEntryProto of the model's own metadata.
-func (m *onnxModel) readMetadata(f protoField) error {
+func (m *onnxModel) readMetadata(f protoscan.Field) error {
 	key, value, err := m.readPair(f)
 	if len(m.meta) == maxProtoLayers {
-		return malformed("", "byte %d: more than %d metadata", f.begin, maxProtoLayers)
+		return malformed("", "byte %d: more than %d metadata", f.Begin, maxProtoLayers)
 	}
 	m.meta[key] = value
 	return err
 }
 
-func (m *onnxModel) readPair(f protoField) (key, value string, err error) {
-	s, err := f.message()
+func (m *onnxModel) readPair(f protoscan.Field) (key, value string, err error) {
+	s, err := f.Message()
 	if err != nil {
 		return "", "", err
 	}
-	err = m.p.fields(s, func(f protoField) (err error) {
-		switch f.num {
+	err = m.p.Fields(s, func(f protoscan.Field) (err error) {
+		switch f.Num {
 		case 1:
-			key, err = m.p.text(f, maxProtoName)
+			key, err = m.p.Text(f, maxProtoName)
 		case 2:
-			value, err = m.p.text(f, maxProtoText)
+			value, err = m.p.Text(f, maxProtoText)
 		}
 		return err
 	})
 	return key, value, err
 }
 
-func (m *onnxModel) readGraph(f protoField) error {
-	s, err := f.message()
+func (m *onnxModel) readGraph(f protoscan.Field) error {
+	s, err := f.Message()
 	if err != nil {
 		return err
 	}
 	g, count := &m.graph, 0
-	return m.p.fields(s, func(f protoField) error {
-		switch f.num {
+	return m.p.Fields(s, func(f protoscan.Field) error {
+		switch f.Num {
 		case 1, 5, 11, 12:
 			if count++; count > maxProtoLayers {
-				return malformed("", "byte %d: more than %d nodes and tensors", f.begin, maxProtoLayers)
+				return malformed("", "byte %d: more than %d nodes and tensors", f.Begin, maxProtoLayers)
 			}
 		}
-		switch f.num {
+		switch f.Num {
 		case 1:
 			n, err := m.readNode(f)
 			g.nodes = append(g.nodes, n)
@@ -180,70 +174,70 @@ func (m *onnxModel) readGraph(f protoField) error {
 			return err
 		case 11, 12:
 			v, err := m.readPort(f)
-			if f.num == 11 {
+			if f.Num == 11 {
 				g.inputs = append(g.inputs, v)
 			} else {
 				g.outputs = append(g.outputs, v)
 			}
 			return err
 		case 15:
-			return fmt.Errorf("a graph with a sparse initialiser, want dense tensors")
+			return refused("", "a graph with a sparse initialiser, want dense tensors")
 		}
 		return nil
 	})
 }
 
-func (m *onnxModel) readNode(f protoField) (n onnxNode, err error) {
-	s, err := f.message()
+func (m *onnxModel) readNode(f protoscan.Field) (n onnxNode, err error) {
+	s, err := f.Message()
 	if err != nil {
 		return n, err
 	}
-	err = m.p.fields(s, func(f protoField) (err error) {
+	err = m.p.Fields(s, func(f protoscan.Field) (err error) {
 		if m.parts++; m.parts > maxProtoParts {
-			return malformed("", "byte %d: nodes of more than %d inputs, outputs and attributes", f.begin, maxProtoParts)
+			return malformed("", "byte %d: nodes of more than %d inputs, outputs and attributes", f.Begin, maxProtoParts)
 		}
 		var text string
-		switch f.num {
+		switch f.Num {
 		case 1, 2:
-			text, err = m.p.text(f, maxProtoName)
-			if f.num == 1 {
+			text, err = m.p.Text(f, maxProtoName)
+			if f.Num == 1 {
 				n.inputs = append(n.inputs, text)
 			} else {
 				n.outputs = append(n.outputs, text)
 			}
 		case 3:
-			n.name, err = m.p.text(f, maxProtoName)
+			n.name, err = m.p.Text(f, maxProtoName)
 		case 4:
-			n.op, err = m.p.text(f, maxProtoName)
+			n.op, err = m.p.Text(f, maxProtoName)
 		case 5:
 			var a onnxAttribute
 			a, err = m.readAttribute(f)
 			n.attributes = append(n.attributes, a)
 		case 7:
-			n.domain, err = m.p.text(f, maxProtoName)
+			n.domain, err = m.p.Text(f, maxProtoName)
 		}
 		return err
 	})
 	return n, err
 }
 
-func (m *onnxModel) readAttribute(f protoField) (a onnxAttribute, err error) {
-	s, err := f.message()
+func (m *onnxModel) readAttribute(f protoscan.Field) (a onnxAttribute, err error) {
+	s, err := f.Message()
 	if err != nil {
 		return a, err
 	}
-	err = m.p.fields(s, func(f protoField) (err error) {
-		switch f.num {
+	err = m.p.Fields(s, func(f protoscan.Field) (err error) {
+		switch f.Num {
 		case 1:
-			a.name, err = m.p.text(f, maxProtoName)
+			a.name, err = m.p.Text(f, maxProtoName)
 		case 2, 7: // f, floats
-			a.numbers, err = m.p.floats(a.numbers, f, maxAxes)
+			a.numbers, err = m.p.Floats(a.numbers, f, maxAxes)
 		case 3, 8: // i, ints
-			a.ints, err = m.p.integers(a.ints, f, maxAxes)
+			a.ints, err = m.p.Integers(a.ints, f, maxAxes)
 		case 4:
 			// Texts that matter are the names of modes; others may hold any bytes.
-			if f.typ == protowire.BytesType && f.length() <= 32 {
-				a.text, err = m.p.text(f, 32)
+			if f.Type == protowire.BytesType && f.Length() <= 32 {
+				a.text, err = m.p.Text(f, 32)
 			}
 		case 5:
 			a.tensor, err = m.readTensor(f)
@@ -256,28 +250,28 @@ func (m *onnxModel) readAttribute(f protoField) (a onnxAttribute, err error) {
 	return a, err
 }
 
-func (m *onnxModel) readPort(f protoField) (v onnxPort, err error) {
-	s, err := f.message()
+func (m *onnxModel) readPort(f protoscan.Field) (v onnxPort, err error) {
+	s, err := f.Message()
 	if err != nil {
 		return v, err
 	}
 	// Each level of the messages has the next as one field: ValueInfoProto.type,
 	// TypeProto.tensor_type, Tensor.shape, TensorShapeProto.dim.
-	err = m.p.fields(s, func(f protoField) (err error) {
-		switch f.num {
+	err = m.p.Fields(s, func(f protoscan.Field) (err error) {
+		switch f.Num {
 		case 1:
-			v.name, err = m.p.text(f, maxProtoName)
+			v.name, err = m.p.Text(f, maxProtoName)
 		case 2:
-			err = m.within(f, 1, func(f protoField) error {
-				return m.within(f, 2, func(f protoField) error {
+			err = m.within(f, 1, func(f protoscan.Field) error {
+				return m.within(f, 2, func(f protoscan.Field) error {
 					v.dims = []int64{}
-					return m.within(f, 1, func(f protoField) error {
+					return m.within(f, 1, func(f protoscan.Field) error {
 						if len(v.dims) == maxAxes {
-							return malformed("", "byte %d: more than %d axes", f.begin, maxAxes)
+							return malformed("", "byte %d: more than %d axes", f.Begin, maxAxes)
 						}
 						v.dims = append(v.dims, -1)
-						return m.within(f, 1, func(f protoField) error {
-							d, err := f.integer()
+						return m.within(f, 1, func(f protoscan.Field) error {
+							d, err := f.Integer()
 							if d > 0 {
 								v.dims[len(v.dims)-1] = d
 							}
@@ -293,13 +287,13 @@ func (m *onnxModel) readPort(f protoField) (v onnxPort, err error) {
 }
 
 // within calls visit for the fields of that number of the message that f is.
-func (m *onnxModel) within(f protoField, num protowire.Number, visit func(protoField) error) error {
-	s, err := f.message()
+func (m *onnxModel) within(f protoscan.Field, num protowire.Number, visit func(protoscan.Field) error) error {
+	s, err := f.Message()
 	if err != nil {
 		return err
 	}
-	return m.p.fields(s, func(f protoField) error {
-		if f.num == num {
+	return m.p.Fields(s, func(f protoscan.Field) error {
+		if f.Num == num {
 			return visit(f)
 		}
 		return nil
@@ -310,16 +304,16 @@ func (m *onnxModel) within(f protoField, num protowire.Number, visit func(protoF
 // and among the first the version and the graph.
 func isONNX(head []byte, r io.ReaderAt, size int64) bool {
 	version, rest := false, false
-	ok := plausible(head, r, size, func(f protoField) bool {
-		switch f.num {
+	ok := plausible(head, r, size, func(f protoscan.Field) bool {
+		switch f.Num {
 		case 1: // ir_version
-			version = f.typ == protowire.VarintType && 1 <= f.value && f.value < 100
+			version = f.Type == protowire.VarintType && 1 <= f.Value && f.Value < 100
 			return version
 		case 5: // model_version
-			return f.typ == protowire.VarintType
+			return f.Type == protowire.VarintType
 		case 2, 3, 4, 6, 7, 8, 14, 20, 25, 26:
 			rest = true
-			return f.typ == protowire.BytesType
+			return f.Type == protowire.BytesType
 		}
 		return false
 	})
@@ -335,7 +329,7 @@ func (n *onnxNode) describe() string {
 }
 
 func (n *onnxNode) refuse(format string, args ...any) error {
-	return fmt.Errorf("%s: %s", n.describe(), fmt.Sprintf(format, args...))
+	return refused(n.describe(), format, args...)
 }
 
 // attribute returns the node's attribute of that name, nil if it has none.

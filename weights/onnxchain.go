@@ -9,38 +9,38 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// onnxValue is what a name of the graph stands for: the output of the chain's step, a
-// constant, numbers computed from shapes, or what no chain can be built from.
+// onnxValue is a value of the graph: the output of a step of the chain, a constant,
+// numbers computed from shapes, or a value that no chain can be built from.
 type onnxValue struct {
-	step   int // 1 and up: the chain's; 0: none
+	step   int // of the chain, from 1; 0 for any other value
 	tensor *onnxTensor
-	perm   []int // how the tensor's axes are to be taken; nil as they are
+	perm   []int // order in which the tensor's axes are taken; nil for their own
 	dims   []onnxDim
-	scalar bool // dims is one number, not a vector
-	bad    error
+	scalar bool  // dims is one number, not a vector
+	bad    error // why no chain can be built from it
 }
 
 // onnxChain follows a graph's nodes from its input to its output.
 //
-// The layout of the value that the chain has come to is kept apart: transpositions are
-// collected in perm, and become a layer only where an operator needs the order that they
-// make, so that those that an exporter puts round every convolution cancel.
+// Transpositions are collected in perm. They become a layer only if an operator depends on
+// the order of the axes, so that the pairs that an exporter puts around every convolution
+// cancel.
 type onnxChain struct {
 	m        *onnxModel
 	values   map[string]*onnxValue
 	entries  []entry
-	listed   map[string]int // of entries, by name
+	listed   map[string]int // index in entries, by name
 	layers   []Layer
 	step     int
-	rank     int   // of the chain's value; 0 if unknown
+	rank     int   // axes of the chain's value; 0 if unknown
 	batch    int64 // -1 if unknown
-	perm     []int // the value's axis i is axis perm[i] of what the last layer made; nil: the same
+	perm     []int // axis i of the value is axis perm[i] of the last layer's output; nil for the same
 	permName string
-	pads     []float64 // collected zeros before, then after, each axis of what the last layer made
-	padNode  *onnxNode // which pads come from, nil if there are none
+	pads     []float64 // zeros to add before each axis of the last layer's output, then after each
+	padNode  *onnxNode // the node that pads are from; nil if there are none
 }
 
-// header lists tensors and layers.
+// header lists the tensors and the layers.
 func (m *onnxModel) header() (*header, error) {
 	c := &onnxChain{m: m, values: map[string]*onnxValue{}, listed: map[string]int{}, step: 1, batch: -1}
 	for _, t := range m.graph.tensors {
@@ -67,8 +67,8 @@ func (m *onnxModel) header() (*header, error) {
 	return &header{meta: m.meta, entries: c.kept(), layers: c.layers}, nil
 }
 
-// kept are the tensors of layers, and those that no node takes; what is left are shapes,
-// and tensors that others were made of.
+// kept returns the tensors of layers, and those that no node takes. The others are shapes,
+// and tensors that constants were computed from.
 func (c *onnxChain) kept() []entry {
 	of, taken := map[string]bool{}, map[string]bool{}
 	for _, l := range c.layers {
@@ -84,7 +84,7 @@ func (c *onnxChain) kept() []entry {
 	return slices.DeleteFunc(c.entries, func(e entry) bool { return !of[e.Name] && taken[e.Name] })
 }
 
-// list adds a tensor to the file's, unless one of its name is there.
+// list adds a tensor to the file's, unless there is one of the same name.
 func (c *onnxChain) list(t *onnxTensor) {
 	if _, ok := c.listed[t.Name]; !ok {
 		c.listed[t.Name] = len(c.entries)
@@ -92,7 +92,7 @@ func (c *onnxChain) list(t *onnxTensor) {
 	}
 }
 
-// value is the constant that t is.
+// value returns t as a constant.
 func (t *onnxTensor) value() *onnxValue {
 	v := &onnxValue{tensor: t}
 	if t.ints != nil && len(t.Shape) <= 1 {
@@ -105,8 +105,8 @@ func (t *onnxTensor) value() *onnxValue {
 	return v
 }
 
-// start finds the input that the chain begins at. Files of IR version 3 list
-// initialisers among the inputs too.
+// start finds the input that the chain begins with. Files of IR version 3 list the
+// initialisers among the inputs.
 func (c *onnxChain) start() error {
 	var names []string
 	for _, in := range c.m.graph.inputs {
@@ -122,10 +122,10 @@ func (c *onnxChain) start() error {
 		}
 	}
 	if len(names) != 1 {
-		return fmt.Errorf("a graph with %d inputs (%s), want one", len(names), display(strings.Join(names, ", ")))
+		return refused("", "a graph with %d inputs (%s), want one", len(names), display(strings.Join(names, ", ")))
 	}
 	if c.rank != 0 && c.rank != 4 && c.rank != 2 {
-		return fmt.Errorf("a graph whose input has %d axes, want images of 4", c.rank)
+		return refused("", "a graph whose input has %d axes, want images of 4", c.rank)
 	}
 	return nil
 }
@@ -136,7 +136,7 @@ func (c *onnxChain) finish() error {
 		return c.padNode.refuse("pads no convolution")
 	}
 	if len(c.layers) == 0 {
-		return fmt.Errorf("a graph without layers")
+		return refused("", "a graph without layers")
 	}
 	c.settle()
 	for _, out := range c.m.graph.outputs {
@@ -144,7 +144,7 @@ func (c *onnxChain) finish() error {
 			return nil
 		}
 	}
-	return fmt.Errorf("a graph whose last layer, %s, isn't its output: want a chain of layers", display(c.layers[len(c.layers)-1].Name))
+	return refused("", "a graph whose last layer, %s, isn't its output: want a chain of layers", display(c.layers[len(c.layers)-1].Name))
 }
 
 // node follows one node.
@@ -154,7 +154,7 @@ func (c *onnxChain) node(n *onnxNode) error {
 	}
 	for _, out := range n.outputs {
 		if out != "" && c.values[out] != nil {
-			return malformed("", "%s: output %s was there before", n.describe(), display(out))
+			return malformed("", "%s: output %s given twice", n.describe(), display(out))
 		}
 	}
 	chain := -1 // index of the input that is the chain's
@@ -198,7 +198,7 @@ func (c *onnxChain) node(n *onnxNode) error {
 	return nil
 }
 
-// settle makes a layer of the transpositions collected.
+// settle adds the collected transpositions as a layer.
 func (c *onnxChain) settle() {
 	if c.perm == nil {
 		return
@@ -211,7 +211,7 @@ func (c *onnxChain) settle() {
 	c.perm = nil
 }
 
-// emit appends a layer.
+// emit appends the layer that a node is.
 func (c *onnxChain) emit(n *onnxNode, op string, tensors map[string]string, attributes map[string][]float64) {
 	if tensors == nil {
 		tensors = map[string]string{}
@@ -222,8 +222,7 @@ func (c *onnxChain) emit(n *onnxNode, op string, tensors map[string]string, attr
 	c.layers = append(c.layers, Layer{Name: n.label(), Op: op, Tensors: tensors, Attributes: attributes})
 }
 
-// operator follows a node of the chain. It reports whether the node leaves the value as
-// it is.
+// operator follows a node of the chain. It reports whether the node changes nothing.
 func (c *onnxChain) operator(n *onnxNode, chain int) (same bool, err error) {
 	if c.padNode != nil && n.op != "Conv" && n.op != "Transpose" && n.op != "Identity" && n.op != "Cast" {
 		return false, c.padNode.refuse("pads no convolution, but %s", n.describe())
@@ -287,7 +286,7 @@ func (c *onnxChain) operator(n *onnxNode, chain int) (same bool, err error) {
 	return false, nil
 }
 
-// images settles the layout for an operator on (N,C,H,W).
+// images prepares the chain for an operator on (N,C,H,W).
 func (c *onnxChain) images(n *onnxNode) error {
 	if c.rank == 2 {
 		return n.refuse("wants images, but follows a fully connected layer or a flattening")
@@ -297,16 +296,16 @@ func (c *onnxChain) images(n *onnxNode) error {
 	return nil
 }
 
-// vectors is an error unless the chain's value is flat.
+// vectors returns an error unless the chain's value is flat.
 func (c *onnxChain) vectors(n *onnxNode) error {
 	if c.rank == 4 || c.perm != nil {
-		return n.refuse("multiplies what isn't flattened, want Flatten or Reshape before it")
+		return n.refuse("multiplies images, want Flatten or Reshape before it")
 	}
 	c.rank = 2
 	return nil
 }
 
-// constantInput is the tensor that the node's input i is, nil if there is none.
+// constantInput returns input i of a node, which must be a tensor; nil if there is none.
 func (c *onnxChain) constantInput(n *onnxNode, i int) (*onnxValue, error) {
 	if i >= len(n.inputs) || n.inputs[i] == "" {
 		return nil, nil
@@ -321,9 +320,9 @@ func (c *onnxChain) constantInput(n *onnxNode, i int) (*onnxValue, error) {
 	return v, nil
 }
 
-// vector is the name of the tensor that the node's input i is, as a vector of so many
-// elements (any number, if 0), "" if there is none. Axes of length one are dropped from
-// the tensor.
+// vector lists input i of a node as a vector of so many elements, of any number if that is
+// 0. It returns the tensor's name, "" if there is no such input. Axes of length one are
+// dropped.
 func (c *onnxChain) vector(n *onnxNode, i, elements int) (string, error) {
 	v, err := c.constantInput(n, i)
 	if v == nil || err != nil {
@@ -342,14 +341,14 @@ func (c *onnxChain) vector(n *onnxNode, i, elements int) (string, error) {
 	return c.use(v.tensor.reshaped([]int{count})), nil
 }
 
-// use lists the tensor, in its shape, and returns its name.
+// use lists a tensor with its shape and returns its name.
 func (c *onnxChain) use(t *onnxTensor) string {
 	c.list(t)
 	c.entries[c.listed[t.Name]].Shape = t.Shape
 	return t.Name
 }
 
-// axes is the tensor's shape in the order in which it is taken.
+// axes returns the tensor's shape with the axes in the order in which they are taken.
 func (v *onnxValue) axes() []int {
 	if v.perm == nil {
 		return v.tensor.Shape
@@ -361,6 +360,7 @@ func (v *onnxValue) axes() []int {
 	return shape
 }
 
+// batchNorm follows a BatchNormalization.
 func (c *onnxChain) batchNorm(n *onnxNode) error {
 	if c.rank != 2 {
 		if err := c.images(n); err != nil {
@@ -386,8 +386,8 @@ func (c *onnxChain) batchNorm(n *onnxNode) error {
 	return nil
 }
 
-// dropout is the identity in inference; its ratio is an attribute, or from opset 12 on an
-// input.
+// dropout follows a Dropout, which is the identity in inference. Its ratio is an attribute
+// or, from opset 12 on, an input.
 func (c *onnxChain) dropout(n *onnxNode) error {
 	ratio := n.numbers("ratio", 0.5)
 	if v, err := c.constantInput(n, 1); err == nil && v != nil {
@@ -399,6 +399,7 @@ func (c *onnxChain) dropout(n *onnxNode) error {
 	return nil
 }
 
+// softmax follows a Softmax over the classes.
 func (c *onnxChain) softmax(n *onnxNode) error {
 	otherwise := -1.0
 	if c.m.opset < 13 {

@@ -6,6 +6,7 @@ import (
 	"slices"
 )
 
+// conv follows a convolution.
 func (c *onnxChain) conv(n *onnxNode) error {
 	pads, err := c.border()
 	if err != nil {
@@ -23,7 +24,7 @@ func (c *onnxChain) conv(n *onnxNode) error {
 	}
 	t := v.tensor
 	if v.perm != nil {
-		if t, err = t.transposed(n.inputs[1], c.m.p.r, v.perm); err != nil {
+		if t, err = t.transposed(n.inputs[1], c.m.r, v.perm); err != nil {
 			return n.refuse("%v", err)
 		}
 	}
@@ -57,7 +58,8 @@ func (c *onnxChain) conv(n *onnxNode) error {
 	return nil
 }
 
-// windowed is what convolution and pooling have in common: kernel, strides and pads.
+// windowed returns the attributes that convolution and pooling share: kernel, strides and
+// pads.
 func (c *onnxChain) windowed(n *onnxNode, kernel []float64) (map[string][]float64, error) {
 	strides := n.numbers("strides", 1, 1)
 	pads := slices.Clone(n.numbers("pads", 0, 0, 0, 0))
@@ -85,8 +87,8 @@ func (c *onnxChain) windowed(n *onnxNode, kernel []float64) (map[string][]float6
 	return map[string][]float64{"kernel_shape": kernel, "strides": strides, "pads": pads}, nil
 }
 
-// pool follows a pooling. An average over single pixels, which exporters make of an
-// adaptive pooling to the size that is there, leaves the value as it is.
+// pool follows a pooling. One over single pixels changes nothing; exporters write it for
+// adaptive pooling to the size that the image has.
 func (c *onnxChain) pool(n *onnxNode) (same bool, err error) {
 	kernel := n.numbers("kernel_shape")
 	a, err := c.windowed(n, kernel)
@@ -130,7 +132,7 @@ func (c *onnxChain) globalPool(n *onnxNode) error {
 			return n.refuse("the mean over axes %v, want the two of the image", axes)
 		}
 		if !keep {
-			c.perm = nil // N and C are left, in this order whatever it was
+			c.perm = nil // N and C are left, always in this order
 		}
 	} else if err := c.images(n); err != nil {
 		return err
@@ -143,7 +145,7 @@ func (c *onnxChain) globalPool(n *onnxNode) error {
 	return nil
 }
 
-// spatial is an error unless axes are those of height and width, in the value's layout.
+// spatial returns an error unless axes are those of height and width in the value's order.
 func (c *onnxChain) spatial(axes []int64) error {
 	var got []int
 	for _, a := range axes {
@@ -166,7 +168,7 @@ func (c *onnxChain) spatial(axes []int64) error {
 	return nil
 }
 
-// pad collects a border of zeros for the next convolution.
+// pad collects the zero padding of a Pad node for the next convolution.
 func (c *onnxChain) pad(n *onnxNode) error {
 	pads, err := c.ints(n, "pads", 1)
 	if err != nil {
@@ -217,8 +219,8 @@ func (c *onnxChain) pad(n *onnxNode) error {
 	return nil
 }
 
-// border is the zeros collected for a convolution, above, left, below and right, and
-// leaves none.
+// border takes the collected zero padding and returns it as pads: top, left, bottom, right;
+// nil if there is none.
 func (c *onnxChain) border() ([]float64, error) {
 	if c.padNode == nil {
 		return nil, nil
@@ -232,14 +234,14 @@ func (c *onnxChain) border() ([]float64, error) {
 			if axis >= 2 {
 				pads = append(pads, p)
 			} else if p != 0 {
-				return nil, n.refuse("pads %v, want a border of images alone", c.pads)
+				return nil, n.refuse("pads %v, want zeros around images only", c.pads)
 			}
 		}
 	}
 	return pads, nil
 }
 
-// base is which axis of what the last layer made an axis of the chain's value is.
+// base returns the axis of the last layer's output that an axis of the chain's value is.
 func (c *onnxChain) base(axis int) int {
 	if c.perm == nil {
 		return axis

@@ -2,8 +2,9 @@ package weights
 
 import "slices"
 
-// weight gives the layer the matrix that the node's input 1 is. transB is 1 if the tensor
-// as it lies in the file is (out,in), 0 if it is (in,out).
+// weight lists input 1 of a node as a layer's matrix. It returns the layer's tensors, its
+// outputs, and the attribute transB: 1 if the tensor in the file is (out,in), 0 if it is
+// (in,out).
 func (c *onnxChain) weight(n *onnxNode, transB bool) (tensors map[string]string, out int, attributes map[string][]float64, err error) {
 	v, err := c.constantInput(n, 1)
 	if err != nil {
@@ -22,6 +23,7 @@ func (c *onnxChain) weight(n *onnxNode, transB bool) (tensors map[string]string,
 	return map[string]string{"weight": c.use(v.tensor)}, out, map[string][]float64{"transB": {trans}}, nil
 }
 
+// gemm follows a fully connected layer with its bias.
 func (c *onnxChain) gemm(n *onnxNode) error {
 	if err := c.vectors(n); err != nil {
 		return err
@@ -44,6 +46,7 @@ func (c *onnxChain) gemm(n *onnxNode) error {
 	return nil
 }
 
+// matmul follows a fully connected layer without a bias, which an Add may give it.
 func (c *onnxChain) matmul(n *onnxNode) error {
 	if err := c.vectors(n); err != nil {
 		return err
@@ -56,7 +59,7 @@ func (c *onnxChain) matmul(n *onnxNode) error {
 	return nil
 }
 
-// add gives the layer before it, a convolution or a fully connected one, its bias.
+// add follows an Add that gives a convolution or a fully connected layer its bias.
 func (c *onnxChain) add(n *onnxNode, chain int) error {
 	v, err := c.constantInput(n, 1-chain)
 	if err != nil {
@@ -70,7 +73,7 @@ func (c *onnxChain) add(n *onnxNode, chain int) error {
 		return n.refuse("adds to a layer that takes no bias (%s), want a convolution or a product of matrices before it", last.Op)
 	}
 	weight := c.entries[c.listed[last.Tensors["weight"]]]
-	out, axis := weight.Shape[0], 1 // the bias's place among the axes of the value
+	out, axis := weight.Shape[0], 1 // axis of the value that the bias is along
 	if last.Op == "fc" && last.Attributes["transB"][0] == 0 {
 		out = weight.Shape[1]
 	}
@@ -93,7 +96,7 @@ func (c *onnxChain) add(n *onnxNode, chain int) error {
 	return nil
 }
 
-// flatten makes one axis of all but the first. What is flat already stays.
+// flatten joins all axes but the first. It reports whether the value is flat already.
 func (c *onnxChain) flatten(n *onnxNode) (same bool) {
 	if c.rank == 2 {
 		return true
@@ -104,7 +107,7 @@ func (c *onnxChain) flatten(n *onnxNode) (same bool) {
 	return false
 }
 
-// reshape is a flattening, or nothing, as the target shape says; anything else is an
+// reshape follows a Reshape that flattens the value or changes nothing. Any other is an
 // error.
 func (c *onnxChain) reshape(n *onnxNode) (same bool, err error) {
 	target, err := c.target(n)
@@ -128,7 +131,7 @@ func (c *onnxChain) reshape(n *onnxNode) (same bool, err error) {
 	return false, n.refuse("reshapes to %v, want a flattening to (N, …)", shape)
 }
 
-// target is what the second input of a Reshape says, or its attribute of old.
+// target returns the shape that a Reshape gives.
 func (c *onnxChain) target(n *onnxNode) ([]onnxDim, error) {
 	if len(n.inputs) < 2 || n.inputs[1] == "" {
 		return nil, n.refuse("no shape to reshape to")
@@ -143,7 +146,7 @@ func (c *onnxChain) target(n *onnxNode) ([]onnxDim, error) {
 	return v.dims, nil
 }
 
-// squeeze drops height and width where they are 1: a flattening.
+// squeeze follows a Squeeze of height and width, which must be 1: a flattening.
 func (c *onnxChain) squeeze(n *onnxNode) (same bool, err error) {
 	axes, err := c.ints(n, "axes", 1)
 	if err != nil {
@@ -156,7 +159,7 @@ func (c *onnxChain) squeeze(n *onnxNode) (same bool, err error) {
 	return c.flatten(n), nil
 }
 
-// ints are whole numbers that are an attribute, or from a later opset on the input i.
+// ints returns the whole numbers of an attribute, which later opsets have as input i.
 func (c *onnxChain) ints(n *onnxNode, attribute string, i int) ([]int64, error) {
 	if a := n.attribute(attribute); a != nil {
 		return a.ints, nil
@@ -181,7 +184,7 @@ func (c *onnxChain) ints(n *onnxNode, attribute string, i int) ([]int64, error) 
 	return ints, nil
 }
 
-// permutation is the node's perm over so many axes.
+// permutation returns the node's perm over rank axes. Without one it reverses them.
 func (n *onnxNode) permutation(rank int) ([]int, error) {
 	var perm []int
 	a := n.attribute("perm")
@@ -201,7 +204,7 @@ func (n *onnxNode) permutation(rank int) ([]int, error) {
 	return perm, nil
 }
 
-// composed is the permutation of doing before, then perm; nil if that is nothing.
+// composed returns the permutation that does before, then perm; nil for the identity.
 func composed(before, perm []int) []int {
 	out, same := make([]int, len(perm)), true
 	for i, p := range perm {
@@ -216,7 +219,7 @@ func composed(before, perm []int) []int {
 	return out
 }
 
-// transpose collects a transposition.
+// transpose follows a Transpose, which it collects.
 func (c *onnxChain) transpose(n *onnxNode) error {
 	if c.rank == 0 {
 		c.rank = 4

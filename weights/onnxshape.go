@@ -12,6 +12,7 @@ type onnxDim struct {
 	of dimOf
 }
 
+// dimOf says what an onnxDim is known to be.
 type dimOf int
 
 const (
@@ -20,8 +21,8 @@ const (
 	other              // a number that depends on the image's size
 )
 
-// constant follows a node that takes nothing from the chain but shapes. What isn't known
-// here is an error only where a layer needs it.
+// constant follows a node that takes nothing from the chain except shapes. If its value
+// can't be computed, that is an error only for a layer that needs the value.
 func (c *onnxChain) constant(n *onnxNode) *onnxValue {
 	v, err := c.compute(n)
 	if err != nil {
@@ -30,6 +31,7 @@ func (c *onnxChain) constant(n *onnxNode) *onnxValue {
 	return v
 }
 
+// compute returns the value of a node that takes nothing from the chain except shapes.
 func (c *onnxChain) compute(n *onnxNode) (*onnxValue, error) {
 	unknown := n.refuse("not an operator that constants and shapes can be followed through")
 	var in []*onnxValue
@@ -52,20 +54,9 @@ func (c *onnxChain) compute(n *onnxNode) (*onnxValue, error) {
 	case "Identity":
 		return in[0], nil
 	case "Cast":
-		to := int64(n.number("to", 0))
-		if to == 6 || to == 7 { // old exporters of PyTorch write shapes as doubles
-			if few := c.few(in[0].tensor); few != nil && in[0].dims == nil && len(in[0].tensor.Shape) < 2 {
-				v := &onnxValue{dims: []onnxDim{}, scalar: len(in[0].tensor.Shape) == 0}
-				for _, f := range few {
-					v.dims = append(v.dims, onnxDim{n: int64(f)})
-				}
-				return v, nil
-			}
+		if v := c.cast(int64(n.number("to", 0)), in[0]); v != nil {
+			return v, nil
 		}
-		if floating := to == 1 || to == 10 || to == 11 || to == 16; floating && in[0].dims != nil || !floating && in[0].dims == nil {
-			return nil, unknown
-		}
-		return in[0], nil
 	case "Shape":
 		return c.shapeOf(n, in[0]), nil
 	case "Transpose":
@@ -94,14 +85,9 @@ func (c *onnxChain) compute(n *onnxNode) (*onnxValue, error) {
 			return c.slice(n, in[0].dims)
 		}
 	case "Concat":
-		v := &onnxValue{dims: []onnxDim{}}
-		for _, part := range in {
-			if part.dims == nil || part.scalar || len(v.dims)+len(part.dims) > maxAxes {
-				return nil, unknown
-			}
-			v.dims = append(v.dims, part.dims...)
+		if v := concat(in); v != nil {
+			return v, nil
 		}
-		return v, nil
 	case "Mul", "ReduceProd":
 		if in[0].dims != nil { // the size of what is flattened, which the chain itself tells
 			return &onnxValue{dims: []onnxDim{{of: other}}, scalar: in[0].scalar}, nil
@@ -110,7 +96,50 @@ func (c *onnxChain) compute(n *onnxNode) (*onnxValue, error) {
 	return nil, unknown
 }
 
-// literal is what a Constant node is.
+// cast returns v as the type of that number in TensorProto.DataType, nil if it can't be
+// followed. Numbers computed from shapes stay whole numbers, and tensors stay as they are.
+func (c *onnxChain) cast(to int64, v *onnxValue) *onnxValue {
+	const typeFloat, typeInt32, typeInt64, typeFloat16, typeDouble, typeBFloat16 = 1, 6, 7, 10, 11, 16
+	switch to {
+	case typeInt32, typeInt64:
+		if v.dims != nil {
+			return v
+		}
+		// Old exporters of PyTorch write shapes as doubles.
+		few := c.few(v.tensor)
+		if few == nil || len(v.tensor.Shape) > 1 {
+			return nil
+		}
+		whole := &onnxValue{dims: []onnxDim{}, scalar: len(v.tensor.Shape) == 0}
+		for _, f := range few {
+			whole.dims = append(whole.dims, onnxDim{n: int64(f)})
+		}
+		return whole
+	case typeFloat, typeFloat16, typeDouble, typeBFloat16:
+		if v.dims == nil {
+			return v
+		}
+	default:
+		if v.dims != nil {
+			return v
+		}
+	}
+	return nil
+}
+
+// concat joins vectors of numbers, nil if one of the parts is something else.
+func concat(parts []*onnxValue) *onnxValue {
+	v := &onnxValue{dims: []onnxDim{}}
+	for _, part := range parts {
+		if part.dims == nil || part.scalar || len(v.dims)+len(part.dims) > maxAxes {
+			return nil
+		}
+		v.dims = append(v.dims, part.dims...)
+	}
+	return v
+}
+
+// literal returns the value of a Constant node.
 func (n *onnxNode) literal() (*onnxValue, error) {
 	for _, a := range n.attributes {
 		switch a.name {
@@ -130,7 +159,7 @@ func (n *onnxNode) literal() (*onnxValue, error) {
 	return nil, n.refuse("a constant that is neither a tensor nor whole numbers")
 }
 
-// shapeOf is the shape of v: of the chain's value, what is known is its batch.
+// shapeOf returns the shape of v. Of the chain's value, only the batch is known.
 func (c *onnxChain) shapeOf(n *onnxNode, v *onnxValue) *onnxValue {
 	var dims []onnxDim
 	switch {
@@ -151,7 +180,8 @@ func (c *onnxChain) shapeOf(n *onnxNode, v *onnxValue) *onnxValue {
 	return &onnxValue{dims: dims[start:end]}
 }
 
-// bounds are the places that a slice of so many elements means.
+// bounds returns the indices that a slice of a vector of that length stands for. Negative
+// ones count from the end.
 func bounds(start, end int64, length int) (from, to int) {
 	l := int64(length)
 	if start < 0 {
@@ -164,6 +194,7 @@ func bounds(start, end int64, length int) (from, to int) {
 	return int(start), int(min(max(end, start), l))
 }
 
+// gather returns the elements of dims that the indices at stand for.
 func gather(n *onnxNode, dims []onnxDim, at *onnxValue) (*onnxValue, error) {
 	v := &onnxValue{dims: []onnxDim{}, scalar: at.scalar}
 	for _, d := range at.dims {
@@ -179,6 +210,7 @@ func gather(n *onnxNode, dims []onnxDim, at *onnxValue) (*onnxValue, error) {
 	return v, nil
 }
 
+// slice returns the part of dims that a Slice node takes.
 func (c *onnxChain) slice(n *onnxNode, dims []onnxDim) (*onnxValue, error) {
 	var at [2]int64
 	for i, name := range []string{"starts", "ends"} {
@@ -202,7 +234,7 @@ func (c *onnxChain) slice(n *onnxNode, dims []onnxDim) (*onnxValue, error) {
 	return &onnxValue{dims: dims[start:end]}, nil
 }
 
-// reshaped is a constant in the shape that the node's second input says.
+// reshaped returns a constant in the shape that the node's second input gives.
 func (c *onnxChain) reshaped(n *onnxNode, t *onnxTensor) (*onnxValue, error) {
 	target, err := c.ints(n, "shape", 1)
 	if err != nil {
@@ -238,8 +270,8 @@ func (c *onnxChain) reshaped(n *onnxNode, t *onnxTensor) (*onnxValue, error) {
 	return t.value(), nil
 }
 
-// few are the elements of a tensor of floating-point numbers that has few of them, nil of
-// any other.
+// few returns the elements of a tensor of few floating-point numbers, nil for any other
+// tensor.
 func (c *onnxChain) few(t *onnxTensor) []float32 {
 	if t == nil || !readable(t.DType) {
 		return nil
@@ -249,7 +281,7 @@ func (c *onnxChain) few(t *onnxTensor) []float32 {
 		return nil
 	}
 	few := make([]float32, n)
-	if (&File{r: c.m.p.r}).decode(&t.entry, few) != nil {
+	if (&File{r: c.m.r}).decode(&t.entry, few) != nil {
 		return nil
 	}
 	return few

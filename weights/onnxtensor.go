@@ -4,16 +4,14 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
+	"github.com/verydeep/vgg/internal/protoscan"
 	"github.com/verydeep/vgg/tensor"
 )
 
-// onnxTypes are the names of TensorProto.DataType's values, where safetensors has one.
+// onnxTypes maps values of TensorProto.DataType to safetensors' names of types.
 var onnxTypes = map[int64]string{
 	1: "F32", 2: "U8", 3: "I8", 4: "U16", 5: "I16", 6: "I32", 7: "I64", 9: "BOOL",
 	10: "F16", 11: "F64", 12: "U32", 13: "U64", 14: "C64", 16: "BF16",
@@ -22,25 +20,26 @@ var onnxTypes = map[int64]string{
 // onnxTensor is a TensorProto.
 type onnxTensor struct {
 	entry
-	// ints are the values of a short vector of integers, such as a shape, or nil.
+	// ints are the elements of a short vector of integers, such as a shape; nil for any
+	// other tensor.
 	ints []int64
-	// data is the file that begin and end are places in; nil if it is the model's.
+	// data is the file of which the data is bytes [begin, end); nil for the model itself.
 	data io.ReaderAt
 }
 
-// onnxData is what a TensorProto says of its data.
+// onnxData is the fields of a TensorProto that are, or point to, its data.
 type onnxData struct {
-	raw            *span
+	raw            *protoscan.Span
 	floats, double pieces
-	halves         []span // packed varints of 16 bits each
+	halves         []protoscan.Span // packed varints of 16 bits each
 	location       string
 	external       bool
 	offset, length int64
 }
 
-// readTensor reads a TensorProto, but for its data.
-func (m *onnxModel) readTensor(f protoField) (*onnxTensor, error) {
-	s, err := f.message()
+// readTensor reads a TensorProto without its data.
+func (m *onnxModel) readTensor(f protoscan.Field) (*onnxTensor, error) {
+	s, err := f.Message()
 	if err != nil {
 		return nil, err
 	}
@@ -48,12 +47,12 @@ func (m *onnxModel) readTensor(f protoField) (*onnxTensor, error) {
 	var dims, ints []int64
 	typ := int64(0)
 	d := onnxData{floats: pieces{dtype: "F32"}, double: pieces{dtype: "F64"}, length: -1}
-	err = m.p.fields(s, func(f protoField) (err error) {
-		switch f.num {
+	err = m.p.Fields(s, func(f protoscan.Field) (err error) {
+		switch f.Num {
 		case 1:
-			dims, err = m.p.integers(dims, f, maxAxes)
+			dims, err = m.p.Integers(dims, f, maxAxes)
 		case 2:
-			typ, err = f.integer()
+			typ, err = f.Integer()
 		case 3:
 			return malformed(t.Name, "a tensor in segments")
 		case 4:
@@ -62,15 +61,15 @@ func (m *onnxModel) readTensor(f protoField) (*onnxTensor, error) {
 			if len(d.halves) == maxProtoPieces {
 				return malformed(t.Name, "data in more than %d pieces", maxProtoPieces)
 			}
-			d.halves = append(d.halves, f.span)
-			if f.length() <= maxAxes*10 && len(ints) < maxAxes {
-				ints, err = m.p.integers(ints, f, maxAxes*10)
+			d.halves = append(d.halves, f.Span)
+			if f.Length() <= maxAxes*10 && len(ints) < maxAxes {
+				ints, err = m.p.Integers(ints, f, maxAxes*10)
 			}
 		case 8:
-			t.Name, err = m.p.text(f, maxProtoName)
+			t.Name, err = m.p.Text(f, maxProtoName)
 		case 9:
-			var raw span
-			raw, err = f.message()
+			var raw protoscan.Span
+			raw, err = f.Message()
 			d.raw = &raw
 		case 10:
 			err = d.double.add(f)
@@ -78,7 +77,7 @@ func (m *onnxModel) readTensor(f protoField) (*onnxTensor, error) {
 			err = m.readLocation(&d, f)
 		case 14:
 			var location int64
-			location, err = f.integer()
+			location, err = f.Integer()
 			d.external = location == 1
 		}
 		return err
@@ -93,11 +92,11 @@ func (m *onnxModel) readTensor(f protoField) (*onnxTensor, error) {
 		t.DType = fmt.Sprintf("ONNX type %d", typ)
 		return t, nil // an error where it is used
 	}
-	return t, m.place(t, d, ints)
+	return t, m.setData(t, d, ints)
 }
 
-// place checks the data of t against its shape and says where they are.
-func (m *onnxModel) place(t *onnxTensor, d onnxData, ints []int64) error {
+// setData checks the data of t against its shape and sets where it is.
+func (m *onnxModel) setData(t *onnxTensor, d onnxData, ints []int64) error {
 	want, _ := tensor.Size(t.Shape...)
 	size, err := byteSize(t.DType, t.Shape)
 	if err != nil {
@@ -106,12 +105,12 @@ func (m *onnxModel) place(t *onnxTensor, d onnxData, ints []int64) error {
 	integer := t.DType == "I64" || t.DType == "I32"
 	switch {
 	case d.external:
-		return m.placeExternal(t, d, size)
+		return m.setExternal(t, d, size)
 	case d.raw != nil:
-		if d.raw.length() != size {
-			return malformed(t.Name, "%s of shape %v is %d bytes, but raw_data holds %d", t.DType, t.Shape, size, d.raw.length())
+		if d.raw.Length() != size {
+			return malformed(t.Name, "%s of shape %v is %d bytes, but raw_data holds %d", t.DType, t.Shape, size, d.raw.Length())
 		}
-		t.begin, t.end = d.raw.begin, d.raw.end
+		t.begin, t.end = d.raw.Begin, d.raw.End
 		if integer && want <= maxAxes {
 			return m.shortInts(t, size)
 		}
@@ -119,14 +118,14 @@ func (m *onnxModel) place(t *onnxTensor, d onnxData, ints []int64) error {
 		if d.floats.count != want {
 			return malformed(t.Name, "shape %v has %d elements, but float_data %d", t.Shape, want, d.floats.count)
 		}
-		d.floats.place(&t.entry, m.p.r)
+		d.floats.describe(&t.entry, m.r)
 	case t.DType == "F64":
 		if d.double.count != want {
 			return malformed(t.Name, "shape %v has %d elements, but double_data %d", t.Shape, want, d.double.count)
 		}
-		d.double.place(&t.entry, m.p.r)
+		d.double.describe(&t.entry, m.r)
 	case t.DType == "F16" || t.DType == "BF16":
-		return m.placeHalves(t, d.halves, want)
+		return m.setHalves(t, d.halves, want)
 	case integer && want <= maxAxes:
 		if len(ints) != want {
 			return malformed(t.Name, "shape %v has %d elements, but the data %d", t.Shape, want, len(ints))
@@ -136,10 +135,10 @@ func (m *onnxModel) place(t *onnxTensor, d onnxData, ints []int64) error {
 	return nil
 }
 
-// shortInts reads the values of a short vector of integers.
+// shortInts reads the elements of a short vector of integers.
 func (m *onnxModel) shortInts(t *onnxTensor, size int64) error {
 	b := make([]byte, size)
-	if err := readFull(m.p.r, b, t.begin); err != nil {
+	if err := readFull(m.r, b, t.begin); err != nil {
 		return err
 	}
 	t.ints = []int64{}
@@ -156,11 +155,11 @@ func (m *onnxModel) shortInts(t *onnxTensor, size int64) error {
 	return nil
 }
 
-// placeHalves gives t the data that lie as varints, one for the bits of each element.
-func (m *onnxModel) placeHalves(t *onnxTensor, parts []span, want int) error {
+// setHalves sets data that is varints, each of which is the bits of one element.
+func (m *onnxModel) setHalves(t *onnxTensor, parts []protoscan.Span, want int) error {
 	count := 0
 	for _, s := range parts {
-		err := m.p.varints(s.packed(), func(v uint64) error {
+		err := m.p.Varints(s.Packed(), func(v uint64) error {
 			if count++; v > math.MaxUint16 {
 				return malformed(t.Name, "element %d of %d bits and more, want 16", count-1, 17)
 			}
@@ -173,11 +172,11 @@ func (m *onnxModel) placeHalves(t *onnxTensor, parts []span, want int) error {
 	if count != want {
 		return malformed(t.Name, "shape %v has %d elements, but int32_data %d", t.Shape, want, count)
 	}
-	r, dtype := m.p.r, t.DType
+	r, dtype := m.r, t.DType
 	t.read = func(start int, dst []float32) error {
-		p := newProtoReader(r)
+		p := protoscan.New(r)
 		for _, s := range parts {
-			err := p.varints(s.packed(), func(v uint64) error {
+			err := p.Varints(s.Packed(), func(v uint64) error {
 				if start > 0 {
 					start--
 				} else if len(dst) > 0 {
@@ -196,7 +195,7 @@ func (m *onnxModel) placeHalves(t *onnxTensor, parts []span, want int) error {
 }
 
 // readLocation reads a StringStringEntryProto of external_data.
-func (m *onnxModel) readLocation(d *onnxData, f protoField) error {
+func (m *onnxModel) readLocation(d *onnxData, f protoscan.Field) error {
 	key, value, err := m.readPair(f)
 	if err != nil {
 		return err
@@ -210,93 +209,42 @@ func (m *onnxModel) readLocation(d *onnxData, f protoField) error {
 		d.length, err = strconv.ParseInt(value, 10, 64)
 	}
 	if err != nil || d.offset < 0 || d.length < -1 {
-		return malformed("", "byte %d: external_data %s %s, want a whole number, 0 or more", f.begin, key, display(value))
+		return malformed("", "byte %d: external_data %s %s, want a whole number, 0 or more", f.Begin, key, display(value))
 	}
 	return nil
 }
 
-// placeExternal gives t the data that lie in another file, beside the model. The file is
-// opened whenever it is read, and never outside the model's folder.
-func (m *onnxModel) placeExternal(t *onnxTensor, d onnxData, size int64) error {
+// setExternal sets data that is in another file beside the model. Files in other folders
+// are refused.
+func (m *onnxModel) setExternal(t *onnxTensor, d onnxData, size int64) error {
 	name := d.location
-	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, `/\:`) || !filepath.IsLocal(name) {
+	if !isFileName(name) {
 		return malformed(t.Name, "external data in %s, want the name of a file beside the model", display(name))
-	}
-	if m.dir == "" {
-		return fmt.Errorf("%s: its data is in another file, %s: the model must be opened by its path", display(t.Name), display(name))
 	}
 	if d.length >= 0 && d.length != size {
 		return malformed(t.Name, "%s of shape %v is %d bytes, but its external data %d", t.DType, t.Shape, size, d.length)
 	}
-	file := sibling{m.dir, name}
-	length, err := file.size()
+	f, err := m.beside.file(name)
+	if _, ok := err.(*FolderError); ok {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("%s: external data: %s: %w", display(t.Name), display(name), pathless(err))
 	}
-	if d.offset > length-size {
-		return malformed(t.Name, "external data of %d bytes from byte %d of %s, which has %d", size, d.offset, display(name), length)
+	if d.offset > f.size-size {
+		return malformed(t.Name, "external data of %d bytes from byte %d of %s, which has %d", size, d.offset, display(name), f.size)
 	}
-	t.place(file, d.offset, size)
+	t.data = f
+	t.begin, t.end = d.offset, d.offset+size
+	dtype, width := t.DType, int64(dtypeBits(t.DType)/8)
+	t.read = func(start int, dst []float32) error {
+		return readPieces(f, dtype, []piece{{d.offset, int(size / width), width}}, start, dst)
+	}
 	return nil
 }
 
-// place says that the data of t are size bytes of another file.
-func (t *onnxTensor) place(r io.ReaderAt, begin, size int64) {
-	t.data = r
-	t.begin, t.end = begin, begin+size
-	dtype, width := t.DType, int64(dtypeBits(t.DType)/8)
-	t.read = func(start int, dst []float32) error {
-		return readPieces(r, dtype, []piece{{begin, int(size / width), width}}, start, dst)
-	}
-}
-
-// sibling is a file beside the model, by its name in the model's folder. It is opened
-// whenever it is read, and no link of that name leads out of the folder.
-type sibling struct{ dir, name string }
-
-func (s sibling) open(use func(*os.File) error) error {
-	root, err := os.OpenRoot(s.dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	info, err := root.Stat(s.name) // opening a FIFO would wait for its writer
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s, want a file", kind(info.Mode()))
-	}
-	f, err := root.Open(s.name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return use(f)
-}
-
-func (s sibling) size() (n int64, err error) {
-	err = s.open(func(f *os.File) error {
-		info, err := f.Stat()
-		if err == nil {
-			n = info.Size()
-		}
-		return err
-	})
-	return n, err
-}
-
-// ReadAt implements [io.ReaderAt].
-func (s sibling) ReadAt(b []byte, at int64) (n int, err error) {
-	err = s.open(func(f *os.File) error {
-		n, err = f.ReadAt(b, at)
-		return err
-	})
-	return n, err
-}
-
-// transposed returns t with its axes in another order, under another name. Its elements
-// are gathered when they are read.
+// transposed returns t with its axes in another order, under another name. Reading it
+// gathers the elements.
 func (t *onnxTensor) transposed(name string, file io.ReaderAt, perm []int) (*onnxTensor, error) {
 	if !readable(t.DType) {
 		return nil, fmt.Errorf("%s: dtype %s, want F32, F16, BF16 or F64", display(t.Name), t.DType)
@@ -305,7 +253,7 @@ func (t *onnxTensor) transposed(name string, file io.ReaderAt, perm []int) (*onn
 	if t.data != nil {
 		r = t.data
 	} else if t.read != nil {
-		return nil, fmt.Errorf("%s: a transposed tensor whose data isn't in one piece of the file", display(t.Name))
+		return nil, fmt.Errorf("%s: transposed, but its data isn't in one piece of the file", display(t.Name))
 	}
 	strides := make([]int, len(t.Shape))
 	step := 1
@@ -320,7 +268,7 @@ func (t *onnxTensor) transposed(name string, file io.ReaderAt, perm []int) (*onn
 	return &onnxTensor{entry: v.entry(name, t.data == nil)}, nil
 }
 
-// reshaped returns t with another shape of as many elements.
+// reshaped returns t with another shape for the same number of elements.
 func (t *onnxTensor) reshaped(shape []int) *onnxTensor {
 	e := *t
 	e.Shape = slices.Clone(shape)

@@ -63,15 +63,7 @@ func WriteONNX(path string, m ONNXModel) error {
 	return writeAny(path, func(w io.Writer) error { return encodeONNX(w, m) })
 }
 
-// EncodeONNX writes to w what WriteONNX writes to a file. On an error, w has got a part
-// of it.
-func EncodeONNX(w io.Writer, m ONNXModel) error {
-	if err := encodeONNX(w, m); err != nil {
-		return fmt.Errorf("weights: %w", err)
-	}
-	return nil
-}
-
+// encodeONNX writes to w what WriteONNX writes to a file.
 func encodeONNX(w io.Writer, m ONNXModel) error {
 	stored, casts, err := m.stored()
 	if err != nil {

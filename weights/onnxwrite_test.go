@@ -72,7 +72,7 @@ func TestWriteONNX(t *testing.T) {
 		}
 		var again [2]bytes.Buffer
 		for i := range again {
-			if err := EncodeONNX(&again[i], m); err != nil {
+			if err := encodeONNX(&again[i], m); err != nil {
 				t.Fatal(err)
 			}
 		}

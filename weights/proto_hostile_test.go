@@ -147,7 +147,7 @@ func hostileCaffe() map[string]hostileFile {
 		"less claimed than there":  {conv(pbBlob(10, 3, 1, 3, 1)), "a blob of shape [3 1 3 1] has 9 elements, its data 10"},
 		"65 axes":                  {conv(pbBlob(1, make([]int64, 65)...)), "more than 64 numbers"},
 		"3 axes":                   {conv(pbBlob(9, 1, 3, 3)), "c/weight: shape [1 3 3], want 4 axes"},
-		"odd bytes":                {conv(pbBytes(7, pbBytes(5, []byte{1, 2, 3}))), "field 5 isn't one of elements of 4 bytes"},
+		"odd bytes":                {conv(pbBytes(7, pbBytes(5, []byte{1, 2, 3}))), "field 5 doesn't hold elements of 4 bytes"},
 		"data and double_data":     {conv(pbBytes(7, pbInt(1, 1), pbBytes(5, pbFloats(1)), pbBytes(8, make([]byte, 8)))), "both data and double_data"},
 		"no blobs":                 {conv(), "c/weight: the layer has 0 blobs"},
 		"4 blobs":                  {conv(pbBlob(0, 0), pbBlob(0, 0), pbBlob(0, 0), pbBlob(0, 0)), "more than 3 blobs"},
@@ -155,8 +155,8 @@ func hostileCaffe() map[string]hostileFile {
 		"another layer":            {pbLayer("cc", "Concat"), "layer cc (Concat): not a layer of a chain"},
 		"scale alone":              {pbLayer("s", "Scale"), "layer s (Scale): want it after a BatchNorm layer"},
 		"a branch": {pbJoin(pbLayer("a", "ReLU", pbText(3, "data"), pbText(4, "a")), pbLayer("b", "ReLU", pbText(3, "data"), pbText(4, "b"))),
-			"layer b (ReLU): stands on data, not on the layer before it"},
-		"two bottoms": {pbLayer("b", "ReLU", pbText(3, "p"), pbText(3, "q")), "layer b (ReLU): stands on p, q"},
+			"layer b (ReLU): its input is data, not the layer before it"},
+		"two bottoms": {pbLayer("b", "ReLU", pbText(3, "p"), pbText(3, "q")), "layer b (ReLU): its input is p, q"},
 	}
 }
 
@@ -196,7 +196,7 @@ func hostileONNX() map[string]hostileFile {
 		"input of nowhere":        {after(pbNode("Relu", "r", []string{"q"}, []string{"y"})), "node r (Relu): input q, which nothing before it makes"},
 		"itself for an input":     {after(pbNode("Relu", "r", []string{"y"}, []string{"y"})), "input y, which nothing before it makes"},
 		"no output":               {after(pbNode("Relu", "r", []string{"x"}, nil)), "no output"},
-		"output twice":            {after(relu, pbNode("Relu", "r2", []string{"y"}, []string{"y"})), "output y was there before"},
+		"output twice":            {after(relu, pbNode("Relu", "r2", []string{"y"}, []string{"y"})), "output y given twice"},
 		"initialiser twice":       {pbModel(pbIn, pbOut, pbTensor("w", 1, 1), pbTensor("w", 1, 1), relu), "w: name given to two initialisers"},
 		"initialiser, no name":    {pbModel(pbIn, pbOut, pbTensor("", 1, 1), relu), "an initialiser without a name"},
 		"a branch":                {after(pbNode("Relu", "r", []string{"x"}, []string{"a"}), pbNode("Relu", "s", []string{"x"}, []string{"y"})), "node s (Relu): a second branch from x"},
@@ -235,7 +235,7 @@ func hostileONNX() map[string]hostileFile {
 		"bias of another length":    {after(pbTensor("w", 9, 1, 1, 3, 3), pbTensor("b", 2, 2), pbNode("Conv", "c", []string{"x", "w", "b"}, []string{"y"})), "node c (Conv): b: shape [2], want a vector of 1"},
 		"add to nothing":            {after(pbTensor("b", 2, 2), pbNode("Add", "a", []string{"x", "b"}, []string{"y"})), "node a (Add): want it to add a bias"},
 		"weight that isn't there":   {after(pbNode("Conv", "c", []string{"x", ""}, []string{"y"})), "node c (Conv): want a weight of 4 axes"},
-		"external without a path":   {external("w.bin"), "w: its data is in another file, w.bin: the model must be opened by its path"},
+		"external without a path":   {external("w.bin"), "its data is in w.bin, a file beside it: open it by its path or from an fs.FS"},
 		"external above":            {external("../w.bin"), `w: external data in ../w.bin, want the name of a file beside the model`},
 		"external, absolute":        {external("/etc/passwd"), "w: external data in /etc/passwd, want the name"},
 		"external, a drive":         {external(`C:w.bin`), "want the name of a file beside the model"},
@@ -406,7 +406,7 @@ func smallONNX() [][]byte {
 	var small bytes.Buffer
 	m := smallGraph()
 	m.Tensors[0].DType = "F16"
-	if err := EncodeONNX(&small, m); err != nil {
+	if err := encodeONNX(&small, m); err != nil {
 		panic(err)
 	}
 	halves := pbBytes(5, pbInt(1, 2), pbInt(2, 16), pbText(8, "b"), pbBytes(5, []byte{0x80, 0x7f, 1}))

@@ -7,13 +7,11 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"strings"
 )
 
 // tfjsModel is the model.json of a TensorFlow.js layers model: the model's config as
-// Keras has it, and the tensors, whose little-endian data lie in the given order in
-// the shards, one after the other.
+// Keras has it, and groups of tensors. The shards of a group, joined, hold the
+// little-endian data of its tensors in the order given.
 type tfjsModel struct {
 	Format      string `json:"format"`
 	GeneratedBy string `json:"generatedBy"`
@@ -47,8 +45,8 @@ type tfjsWeight struct {
 // tfjsMost is the most bytes that a model.json may have.
 const tfjsMost = 64 << 20
 
-// isTFJS looks for the manifest in the whole text, since the topology, which may be
-// long, comes first.
+// isTFJS looks for the manifest in the whole text: the topology comes before it and may be
+// long.
 func isTFJS(head []byte, r io.ReaderAt, size int64) bool {
 	if !bytes.HasPrefix(bytes.TrimSpace(head), []byte("{")) || size > tfjsMost {
 		return false
@@ -70,7 +68,7 @@ func isTFJS(head []byte, r io.ReaderAt, size int64) bool {
 	return false
 }
 
-func readTFJS(r io.ReaderAt, size int64) (*header, error) {
+func readTFJS(r io.ReaderAt, size int64, beside *folder) (*header, error) {
 	text := make([]byte, size)
 	if err := readFull(r, text, 0); err != nil {
 		return nil, err
@@ -82,20 +80,58 @@ func readTFJS(r io.ReaderAt, size int64) (*header, error) {
 	if m.Format != "" && m.Format != "layers-model" {
 		return nil, malformed("", "format %s, want layers-model", display(m.Format))
 	}
-	h := &header{meta: make(map[string]string)}
+	h := &header{meta: m.metadata()}
+	shards, err := m.addEntries(h)
+	if err != nil {
+		return nil, err
+	}
+	if config := m.config(); config != nil {
+		if err := describeConfig(h, config); err != nil {
+			return nil, err
+		}
+	}
+	for i, g := range m.Manifest {
+		if err := shards[i].open(g.Paths, beside); err != nil {
+			return nil, err
+		}
+		if shards[i].have != shards[i].want {
+			return nil, malformed("", "shards of group %d hold %d bytes, want %d", i, shards[i].have, shards[i].want)
+		}
+	}
+	return h, nil
+}
+
+func (m *tfjsModel) metadata() map[string]string {
+	meta := make(map[string]string)
 	for key, value := range map[string]string{
 		"generator": m.GeneratedBy, "converter": m.ConvertedBy, "keras_version": m.Topology.KerasVersion, "backend": m.Topology.Backend,
 	} {
 		if value != "" {
-			h.meta[key] = value
+			meta[key] = value
 		}
 	}
+	return meta
+}
+
+// config returns the model's config as Keras has it, nil if there is none.
+func (m *tfjsModel) config() []byte {
+	t := &m.Topology
+	if t.ModelConfig != nil || t.ClassName == "" {
+		return t.ModelConfig
+	}
+	config, _ := json.Marshal(kerasObject{ClassName: t.ClassName, Config: t.Config}) // of valid parts
+	return config
+}
+
+// addEntries lists the tensors of the manifest in h. It returns the shards of each group,
+// which aren't open yet.
+func (m *tfjsModel) addEntries(h *header) ([]*tfjsShards, error) {
 	shards := make([]*tfjsShards, len(m.Manifest))
 	seen := make(map[string]bool)
 	for i, g := range m.Manifest {
 		shards[i] = &tfjsShards{}
 		for _, path := range g.Paths {
-			if path == "" || path == "." || path == ".." || strings.ContainsAny(path, `/\:`) {
+			if !isFileName(path) {
 				return nil, malformed("", "shard %s: want the name of a file in the same folder", display(path))
 			}
 		}
@@ -111,52 +147,10 @@ func readTFJS(r io.ReaderAt, size int64) (*header, error) {
 			h.entries = append(h.entries, e)
 		}
 	}
-	config := m.Topology.ModelConfig
-	if config == nil && m.Topology.ClassName != "" {
-		config, _ = json.Marshal(kerasObject{ClassName: m.Topology.ClassName, Config: m.Topology.Config}) // of valid parts
-	}
-	if config != nil {
-		if err := describeConfig(h, config); err != nil {
-			return nil, err
-		}
-	}
-	h.beside = func(folder *os.Root) (io.Closer, error) {
-		var open closers
-		for i, g := range m.Manifest {
-			for _, path := range g.Paths {
-				f, err := openShard(folder, path)
-				if err == nil {
-					open = append(open, f)
-					err = shards[i].add(f)
-				}
-				if err != nil {
-					open.Close()
-					return nil, fmt.Errorf("shard %s: %w", display(path), pathless(err))
-				}
-			}
-			if shards[i].have != shards[i].want {
-				open.Close()
-				return nil, malformed("", "shards of group %d hold %d bytes, want %d", i, shards[i].have, shards[i].want)
-			}
-		}
-		return open, nil
-	}
-	return h, nil
+	return shards, nil
 }
 
-// openShard opens a regular file; opening a FIFO would wait for its writer.
-func openShard(folder *os.Root, name string) (*os.File, error) {
-	info, err := folder.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s, want a file", kind(info.Mode()))
-	}
-	return folder.Open(name)
-}
-
-// entry describes w, whose data follow those that s has been told of.
+// entry describes w, and adds its data to what s must hold.
 func (w *tfjsWeight) entry(s *tfjsShards) (entry, error) {
 	stored := w.DType
 	if w.Quantization != nil {
@@ -187,56 +181,45 @@ func (w *tfjsWeight) entry(s *tfjsShards) (entry, error) {
 		e.read = func(start int, dst []float32) error { return s.read(dst, begin+int64(start)*width, dtype) }
 		return e, nil
 	}
-	// A quantised tensor is one of float32: value = q·scale + min.
+	// A quantised tensor stands for one of float32: value = q·scale + min.
 	if dtype != "U8" && dtype != "U16" {
 		return entry{}, malformed(w.Name, "quantised to %s, want uint8, uint16 or float16", display(stored))
 	}
 	e.DType = "F32"
 	e.read = func(start int, dst []float32) error {
-		b := make([]byte, min(chunk, int64(len(dst))*width))
-		at := begin + int64(start)*width
-		for len(dst) > 0 {
-			n := min(len(dst), len(b)/int(width))
-			if err := s.readFull(b[:n*int(width)], at); err != nil {
-				return err
-			}
-			for i := range dst[:n] {
-				v := float64(b[i*int(width)])
-				if width == 2 {
-					v += 256 * float64(b[2*i+1])
-				}
-				dst[i] = float32(v*q.Scale + q.Min)
-			}
-			dst = dst[n:]
-			at += int64(n) * width
-		}
-		return nil
+		return s.readQuantised(dst, begin+int64(start)*width, int(width), q.Scale, q.Min)
 	}
 	return e, nil
 }
 
-// tfjsShards are the files of a group of weights, read as one.
+// tfjsShards are the files of a group, read as if they were joined.
 type tfjsShards struct {
 	files      []io.ReaderAt
 	ends       []int64
 	have, want int64 // bytes of the files, and of the tensors
 }
 
-func (s *tfjsShards) add(f *os.File) error {
-	info, err := f.Stat()
-	if err != nil {
-		return err
+// open opens the files of these names.
+func (s *tfjsShards) open(names []string, beside *folder) error {
+	for _, name := range names {
+		f, err := beside.file(name)
+		if _, ok := err.(*FolderError); ok {
+			return err
+		}
+		if err == nil && f.size > math.MaxInt64-s.have {
+			err = errors.New("too large")
+		}
+		if err != nil {
+			return fmt.Errorf("shard %s: %w", display(name), pathless(err))
+		}
+		s.have += f.size
+		s.files = append(s.files, f)
+		s.ends = append(s.ends, s.have)
 	}
-	if info.Size() > math.MaxInt64-s.have {
-		return errors.New("too large")
-	}
-	s.have += info.Size()
-	s.files = append(s.files, f)
-	s.ends = append(s.ends, s.have)
 	return nil
 }
 
-// readFull reads len(b) bytes at a place in the concatenated files.
+// readFull reads len(b) bytes from byte at of the joined files on.
 func (s *tfjsShards) readFull(b []byte, at int64) error {
 	begin := int64(0)
 	for i, end := range s.ends {
@@ -256,6 +239,7 @@ func (s *tfjsShards) readFull(b []byte, at int64) error {
 	return nil
 }
 
+// read reads elements of a readable type from byte at of the joined files on.
 func (s *tfjsShards) read(dst []float32, at int64, dtype string) error {
 	width := dtypeBits(dtype) / 8
 	b := make([]byte, min(chunk, len(dst)*width))
@@ -271,7 +255,30 @@ func (s *tfjsShards) read(dst []float32, at int64, dtype string) error {
 	return nil
 }
 
-// describeConfig puts the layers of a model's config into h, or why they are no chain.
+// readQuantised reads numbers q of width bytes from byte at of the joined files on, and
+// gives q·scale + least.
+func (s *tfjsShards) readQuantised(dst []float32, at int64, width int, scale, least float64) error {
+	b := make([]byte, min(chunk, len(dst)*width))
+	for len(dst) > 0 {
+		n := min(len(dst), len(b)/width)
+		if err := s.readFull(b[:n*width], at); err != nil {
+			return err
+		}
+		for i := range dst[:n] {
+			q := float64(b[i*width])
+			if width == 2 {
+				q += 256 * float64(b[2*i+1])
+			}
+			dst[i] = float32(q*scale + least)
+		}
+		dst = dst[n:]
+		at += int64(n * width)
+	}
+	return nil
+}
+
+// describeConfig adds the layers of a model's config to h, or the reason why they are no
+// chain.
 func describeConfig(h *header, config []byte) error {
 	chain, err := kerasChain(config)
 	if why, ok := errors.AsType[*unchainedError](err); ok {

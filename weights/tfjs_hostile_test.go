@@ -117,21 +117,16 @@ func TestTFJSHostile(t *testing.T) {
 			}
 		})
 	}
-	b := []byte(`{"weightsManifest":[]}`)
-	if _, err := NewFile("model.json", bytes.NewReader(b), int64(len(b))); err == nil ||
-		err.Error() != "weights: model.json: the data are in files beside it: open it by its path" {
+	b := []byte(`{"weightsManifest":[{"paths":["s.bin"],` + one + `}]}`)
+	_, err := OpenReader("model.json", bytes.NewReader(b), int64(len(b)))
+	if err == nil || err.Error() != "weights: model.json: its data is in s.bin, a file beside it: open it by its path or from an fs.FS" {
 		t.Errorf("from a reader: %v", err)
 	}
 }
 
 func FuzzTFJS(f *testing.F) {
 	shards := map[string][]byte{"s.bin": make([]byte, 64), "t.bin": {1, 2, 3, 4, 5}}
-	folder := filepath.Dir(tfjsFolder(f, "[]", shards))
-	root, err := os.OpenRoot(folder)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() { root.Close() })
+	model := tfjsFolder(f, "[]", shards)
 	for _, manifest := range []string{
 		`[]`,
 		`[{"paths":["s.bin"],"weights":[{"name":"a/kernel","shape":[4,4],"dtype":"float32"}]}]`,
@@ -145,15 +140,12 @@ func FuzzTFJS(f *testing.F) {
 		if !isTFJS(b, bytes.NewReader(b), int64(len(b))) {
 			return
 		}
-		h, err := readTFJS(bytes.NewReader(b), int64(len(b)))
+		beside := folderOf(model)
+		defer beside.Close()
+		h, err := readTFJS(bytes.NewReader(b), int64(len(b)), beside)
 		if err != nil {
 			return
 		}
-		closer, err := h.beside(root)
-		if err != nil {
-			return
-		}
-		defer closer.Close()
 		for _, e := range h.entries {
 			n, err := byteSize(e.DType, e.Shape)
 			if err != nil || n > 4*1<<20 {

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"io"
 	"math"
+
+	"github.com/verydeep/vgg/internal/pickle"
 )
 
 // torchLegacyMagic is how the files of torch.save before 1.6 begin: the pickle of the
@@ -17,13 +19,13 @@ func isTorchLegacy(head []byte, _ io.ReaderAt, _ int64) bool {
 
 // readTorchLegacy reads the format of torch.save before 1.6: the pickles of the magic
 // number, the protocol's version, the machine, the value, and the list of the storages'
-// keys; then, for each of these, the number of its elements in eight bytes and its data,
-// little-endian both.
-func readTorchLegacy(r io.ReaderAt, size int64) (*header, error) {
-	f := &torchFile{r: r, size: size, storages: make(map[string]*torchStorage)}
+// keys. After these come the storages in the list's order: the number of elements in
+// eight bytes, then the data. Both are little-endian.
+func readTorchLegacy(r io.ReaderAt, size int64, _ *folder) (*header, error) {
+	f := &torchFile{r: r, storages: make(map[string]*torchStorage)}
 	at := int64(len(torchLegacyMagic))
 	next := func(persistent func(any) (any, error)) (any, int64, error) {
-		v, n, err := unpickle(io.NewSectionReader(r, at, size-at), size-at, persistent)
+		v, n, err := loadPickle(r, at, size, torchLibrary(persistent))
 		at += n
 		return v, n, err
 	}
@@ -45,27 +47,45 @@ func readTorchLegacy(r io.ReaderAt, size int64) (*header, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, ok := list.(*pickledList)
+	keys, ok := list.(*pickle.List)
 	if !ok {
 		return nil, malformed("", "no list of storages after the pickle")
 	}
+	data, err := f.legacyStorages(keys.Items, at, size)
+	if err != nil {
+		return nil, err
+	}
+	f.find = func(s *torchStorage) (begin, end int64, err error) {
+		d, ok := data[s.key]
+		if !ok {
+			return 0, 0, malformed("", "no storage %s", display(s.key))
+		}
+		return d.begin, d.end, nil
+	}
+	return f.header(root, length)
+}
 
-	type place struct{ begin, end int64 }
-	places := make(map[string]place, len(f.storages))
-	for _, k := range keys.items {
+// byteRange is the bytes [begin, end) of a file.
+type byteRange struct{ begin, end int64 }
+
+// legacyStorages returns where the data of each storage is. The first begins at a byte of
+// a file of that size.
+func (f *torchFile) legacyStorages(keys []any, at, size int64) (map[string]byteRange, error) {
+	data := make(map[string]byteRange, len(f.storages))
+	for _, k := range keys {
 		key, _ := k.(string)
 		s, ok := f.storages[key]
 		if !ok {
 			return nil, malformed("", "storage %s belongs to no tensor", display(key))
 		}
-		if _, ok := places[key]; ok {
+		if _, ok := data[key]; ok {
 			return nil, malformed("", "storage %s given twice", display(key))
 		}
 		var count [8]byte
 		if size-at < int64(len(count)) {
 			return nil, malformed("", "truncated before storage %s", display(key))
 		}
-		if err := readFull(r, count[:], at); err != nil {
+		if err := readFull(f.r, count[:], at); err != nil {
 			return nil, err
 		}
 		at += int64(len(count))
@@ -73,15 +93,8 @@ func readTorchLegacy(r io.ReaderAt, size int64) (*header, error) {
 		if n > math.MaxInt64/8 || n*width > uint64(size-at) {
 			return nil, malformed("", "truncated: storage %s of %d elements of %s claimed, %d bytes follow", display(key), n, s.dtype, size-at)
 		}
-		places[key] = place{at, at + int64(n*width)}
+		data[key] = byteRange{at, at + int64(n*width)}
 		at += int64(n * width)
 	}
-	f.find = func(s *torchStorage) (int64, int64, error) {
-		p, ok := places[s.key]
-		if !ok {
-			return 0, 0, malformed("", "no storage %s", display(s.key))
-		}
-		return p.begin, p.end, nil
-	}
-	return f.header(root, length)
+	return data, nil
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/pickle"
 )
 
 // torchStateKeys are the keys under which checkpoints have the state dict.
@@ -14,14 +16,14 @@ const (
 	maxModuleDepth = 100
 	maxNote        = 200 // bytes of a value of a checkpoint that becomes metadata
 
-	// What the names of tensors, and looking for them, may take: so much, and so many
-	// times the pickle's bytes. Modules that hold each other more than once would give
-	// more without end.
+	// The bytes that the names of tensors, and the search for them, may take: namesSlack,
+	// and namesRatio times the pickle's bytes. Without a limit, modules that hold each
+	// other would give names without end.
 	namesSlack, namesRatio = 64 << 10, 16
 )
 
-// header makes the entries of the state dict in the value of a pickle of so many bytes:
-// a state dict by itself, a checkpoint that has one under a key, or a module.
+// header lists the tensors of the state dict in a pickle's value: a state dict by itself,
+// a checkpoint that has one under a key, or a module. length is the pickle's in bytes.
 func (f *torchFile) header(root any, length int64) (*header, error) {
 	h := &header{meta: make(map[string]string)}
 	c := &stateCollector{budget: namesSlack + namesRatio*length}
@@ -47,7 +49,7 @@ func (f *torchFile) header(root any, length int64) (*header, error) {
 			return nil, malformed(name, "name given twice")
 		}
 		seen[name] = true
-		e, err := f.place(name, c.tensors[i])
+		e, err := f.entry(name, c.tensors[i])
 		if err != nil {
 			return nil, err
 		}
@@ -60,7 +62,7 @@ func (f *torchFile) header(root any, length int64) (*header, error) {
 type stateCollector struct {
 	names   []string
 	tensors []*torchTensor
-	budget  int64 // bytes that are left for names, and looks that are left at keys
+	budget  int64 // bytes left for names, and keys left to look at
 }
 
 // spend takes n from the budget.
@@ -72,26 +74,26 @@ func (c *stateCollector) spend(n int) error {
 }
 
 // collect finds the state dict in v and gathers its tensors. It returns the keys that
-// lead to it, not nil, or nil if there is none.
+// lead to the state dict, nil if there is none.
 func (c *stateCollector) collect(v any, path []string) ([]string, error) {
 	switch v := v.(type) {
-	case *pickledObject:
-		if len(v.items.keys) > 0 { // a kind of dict
-			return c.collect(&v.items, path)
+	case *pickle.Object:
+		if len(v.Dict.Keys) > 0 { // a kind of dict
+			return c.collect(&v.Dict, path)
 		}
 		err := c.module("", v, 0)
 		if err != nil || len(c.names) == 0 {
 			return nil, err
 		}
-		return append(path, "module "+v.class.name), nil
-	case *pickledDict:
-		if err := c.spend(len(v.keys)); err != nil {
+		return append(path, "module "+v.Class.Name), nil
+	case *pickle.Dict:
+		if err := c.spend(len(v.Keys)); err != nil {
 			return nil, err
 		}
 		if len(path) < 3 {
 			for _, key := range torchStateKeys {
-				switch of := v.get(key).(type) {
-				case *pickledDict, *pickledObject:
+				switch of := v.Get(key).(type) {
+				case *pickle.Dict, *pickle.Object:
 					found, err := c.collect(of, append(path, key))
 					if found != nil || err != nil {
 						return found, err
@@ -116,14 +118,14 @@ func (c *stateCollector) add(name string, t *torchTensor) error {
 	return nil
 }
 
-// tensorsOf adds the tensors among the values of d, but for those of the names in skip.
-func (c *stateCollector) tensorsOf(prefix string, d *pickledDict, skip map[any]bool) error {
-	if err := c.spend(len(d.keys)); err != nil {
+// tensorsOf adds the tensors among the values of d, except those with a name in skip.
+func (c *stateCollector) tensorsOf(prefix string, d *pickle.Dict, skip map[any]bool) error {
+	if err := c.spend(len(d.Keys)); err != nil {
 		return err
 	}
-	for i, k := range d.keys {
+	for i, k := range d.Keys {
 		name, ok := k.(string)
-		t, also := d.values[i].(*torchTensor)
+		t, also := d.Values[i].(*torchTensor)
 		if ok && also && !skip[k] {
 			if err := c.add(prefix+name, t); err != nil {
 				return err
@@ -134,30 +136,30 @@ func (c *stateCollector) tensorsOf(prefix string, d *pickledDict, skip map[any]b
 }
 
 // module adds what the state_dict method of a module returns: its parameters, its
-// buffers, and those of the modules in it. Of a module of TorchScript, these are its
+// buffers, and those of the modules in it. A module of TorchScript has them as its
 // attributes.
-func (c *stateCollector) module(prefix string, m *pickledObject, depth int) error {
+func (c *stateCollector) module(prefix string, m *pickle.Object, depth int) error {
 	if depth > maxModuleDepth {
 		return malformed("", "modules in modules, over %d deep", maxModuleDepth)
 	}
-	if m.attributes == nil {
+	if m.Attributes == nil {
 		return nil
 	}
-	if err := c.spend(len(prefix) + len(m.attributes.keys)); err != nil {
+	if err := c.spend(len(prefix) + len(m.Attributes.Keys)); err != nil {
 		return err
 	}
-	modules := m.attributes
-	if !strings.HasPrefix(m.class.module, "__torch__") {
-		parameters, _ := m.attributes.get("_parameters").(*pickledDict)
-		buffers, _ := m.attributes.get("_buffers").(*pickledDict)
-		modules, _ = m.attributes.get("_modules").(*pickledDict)
+	modules := m.Attributes
+	if !strings.HasPrefix(m.Class.Module, "__torch__") {
+		parameters, _ := m.Attributes.Get("_parameters").(*pickle.Dict)
+		buffers, _ := m.Attributes.Get("_buffers").(*pickle.Dict)
+		modules, _ = m.Attributes.Get("_modules").(*pickle.Dict)
 		if parameters != nil {
 			if err := c.tensorsOf(prefix, parameters, nil); err != nil {
 				return err
 			}
 		}
 		if buffers != nil {
-			names := items(m.attributes.get("_non_persistent_buffers_set"))
+			names := pickle.Items(m.Attributes.Get("_non_persistent_buffers_set"))
 			if err := c.spend(len(names)); err != nil {
 				return err
 			}
@@ -177,12 +179,12 @@ func (c *stateCollector) module(prefix string, m *pickledObject, depth int) erro
 	if modules == nil {
 		return nil
 	}
-	if err := c.spend(len(modules.keys)); err != nil {
+	if err := c.spend(len(modules.Keys)); err != nil {
 		return err
 	}
-	for i, k := range modules.keys {
+	for i, k := range modules.Keys {
 		name, ok := k.(string)
-		of, also := modules.values[i].(*pickledObject)
+		of, also := modules.Values[i].(*pickle.Object)
 		if ok && also {
 			if err := c.module(prefix+name+".", of, depth+1); err != nil {
 				return err
@@ -192,10 +194,10 @@ func (c *stateCollector) module(prefix string, m *pickledObject, depth int) erro
 	return nil
 }
 
-// stripWrappers takes out of names the parts that wrappers put in: "module" of
-// DataParallel, also round a part of the network as in features.module.0.weight, and
-// "_orig_mod" of torch.compile. It returns what it took out, as "module." or "_orig_mod.,
-// module."; nothing if two names would become one.
+// stripWrappers removes the parts of names that wrappers add: "module" of DataParallel,
+// also around a part of the network as in features.module.0.weight, and "_orig_mod" of
+// torch.compile. It returns what it removed, as "module." or "_orig_mod., module.". It
+// removes nothing if two names would become one.
 func stripWrappers(names []string) ([]string, string) {
 	removed := make(map[string]bool)
 	out := make([]string, len(names))
@@ -225,20 +227,20 @@ func stripWrappers(names []string) ([]string, string) {
 	return out, strings.Join(list, ", ")
 }
 
-// noteCheckpoint makes metadata of the numbers and short texts that a checkpoint has
-// beside its state dict, as epoch and arch.
+// noteCheckpoint adds to the metadata the numbers and short texts that a checkpoint has
+// beside its state dict, such as epoch and arch.
 func noteCheckpoint(meta map[string]string, root any) {
-	d, ok := root.(*pickledDict)
+	d, ok := root.(*pickle.Dict)
 	if !ok {
 		return
 	}
 	const most = 64
-	for i, k := range d.keys[:min(len(d.keys), most)] {
+	for i, k := range d.Keys[:min(len(d.Keys), most)] {
 		name, ok := k.(string)
 		if !ok || len(name) > maxNote {
 			continue
 		}
-		switch v := d.values[i].(type) {
+		switch v := d.Values[i].(type) {
 		case bool, int64:
 			meta["checkpoint."+name] = fmt.Sprint(v)
 		case float64:
@@ -251,12 +253,12 @@ func noteCheckpoint(meta map[string]string, root any) {
 	}
 }
 
-// describePickled says what a value is that has no state dict in it.
+// describePickled describes a value without a state dict for an error.
 func describePickled(v any) string {
 	switch v := v.(type) {
-	case *pickledDict:
+	case *pickle.Dict:
 		var keys []string
-		for _, k := range v.keys[:min(len(v.keys), 8)] {
+		for _, k := range v.Keys[:min(len(v.Keys), 8)] {
 			if s, ok := k.(string); ok {
 				keys = append(keys, display(s))
 			}
@@ -265,10 +267,10 @@ func describePickled(v any) string {
 			return "a dict without tensors"
 		}
 		return "a dict of " + strings.Join(keys, ", ")
-	case *pickledList, *pickledTuple:
+	case *pickle.List, *pickle.Tuple:
 		return "a list"
-	case *pickledObject:
-		return "an object of class " + display(v.class.String())
+	case *pickle.Object:
+		return "an object of class " + display(v.Class.String())
 	case *torchTensor:
 		return "a tensor without a name"
 	}

@@ -6,15 +6,15 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"image"
 	"image/color"
-	"image/png"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // asProgram is set in the environment of a process that is to be the program.
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	vggtest.Main(m)
 }
 
 // TestSignals: a signal ends a training run with a checkpoint and exit code 130, and the
@@ -36,23 +36,13 @@ func TestSignals(t *testing.T) {
 	}
 	data := t.TempDir()
 	for class, c := range []color.RGBA{{200, 9, 9, 255}, {9, 9, 200, 255}} {
-		dir := filepath.Join(data, fmt.Sprint("class", class))
-		if err := os.Mkdir(dir, 0o777); err != nil {
-			t.Fatal(err)
-		}
 		for i := range 5 {
-			im := image.NewRGBA(image.Rect(0, 0, 40, 40))
-			for j := range 40 * 40 {
-				im.SetRGBA(j%40, j/40, c)
-			}
-			im.SetRGBA(i, i, color.RGBA{255, 255, 255, 255})
-			var b bytes.Buffer
-			if err := png.Encode(&b, im); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i, ".png")), b.Bytes(), 0o666); err != nil {
-				t.Fatal(err)
-			}
+			vggtest.WriteFiles(t, data, map[string][]byte{fmt.Sprintf("class%d/%d.png", class, i): vggtest.PNG(40, 40, func(x, y int) color.RGBA {
+				if x == i && y == i {
+					return color.RGBA{255, 255, 255, 255}
+				}
+				return c
+			})})
 		}
 	}
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {

@@ -23,6 +23,7 @@ import (
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/internal/atomicfile"
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/transfer"
 	"github.com/verydeep/vgg/weights"
@@ -101,7 +102,7 @@ func writers() []writer {
 				return nil
 			},
 			write: func(dir, path string, v int) error {
-				d, _, err := dataset.Open(dir)
+				d, _, err := dataset.Open(context.Background(), dir, dataset.OpenOptions{})
 				if err != nil {
 					return err
 				}
@@ -228,7 +229,7 @@ func writeDescriptors(dir, path string, v int) error {
 func TestMain(m *testing.M) {
 	path := os.Getenv("VGG_TEST_KILLED")
 	if path == "" {
-		os.Exit(m.Run())
+		vggtest.Main(m)
 	}
 	dir, file := filepath.Split(path)
 	for _, w := range writers() {

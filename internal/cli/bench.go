@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/tensor"
@@ -79,12 +79,13 @@ func (c *benchCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	net, err := vgg.NewStored(o, c.FCWeights)
+	o.FCStorage = c.FCWeights
+	net, err := network.New(o)
 	if err != nil {
 		return err
 	}
 	net.SetThreads(threads)
-	if err := net.Init(vgg.He, 1); err != nil {
+	if err := net.Init(network.He, 1); err != nil {
 		return err
 	}
 	pass, training, err := c.pass(net)
@@ -179,7 +180,7 @@ func (c *benchCommand) explain(e *environment, chain *nn.Chain, training *trainB
 }
 
 // network checks the flags, fills in the size and returns the network to time.
-func (c *benchCommand) network() (vgg.Options, error) {
+func (c *benchCommand) network() (network.Options, error) {
 	o := c.options(c.Config)
 	if c.Size == 0 {
 		c.Size = o.Input
@@ -238,7 +239,7 @@ func (c *benchCommand) input() *tensor.Tensor {
 }
 
 // pass returns what is timed, and the training that it is a step of, if it is one.
-func (c *benchCommand) pass(net *vgg.Network) (func() error, *trainBench, error) {
+func (c *benchCommand) pass(net *network.Network) (func() error, *trainBench, error) {
 	x := c.input()
 	if c.Mode != "train" {
 		shape, err := net.OutputShape(c.Batch, c.Size, c.Size)
@@ -256,7 +257,7 @@ func (c *benchCommand) pass(net *vgg.Network) (func() error, *trainBench, error)
 }
 
 // macs counts the multiplications of one image.
-func (c *benchCommand) macs(net *vgg.Network) (int64, error) {
+func (c *benchCommand) macs(net *network.Network) (int64, error) {
 	shapes, err := net.Chain().Shapes(c.Size, c.Size)
 	if err != nil {
 		return 0, err

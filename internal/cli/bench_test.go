@@ -6,16 +6,16 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/cli"
+	"github.com/verydeep/vgg/network"
 )
 
 // The figures of a measurement belong together: speed to the median, and operations to
 // what summary counts.
 func TestBenchFigures(t *testing.T) {
-	o := vgg.DefaultOptions("C")
+	o := network.DefaultOptions("C")
 	o.Width, o.FC, o.Classes, o.Input = 0.05, 16, 7, 64
-	s, err := vgg.Summarise(o)
+	s, err := network.Summarise(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,12 +29,12 @@ func TestBenchFigures(t *testing.T) {
 		"dense": {"288", func() int64 {
 			// fc6 sees 7×7 of 9×9 pixels: the class score map is 3×3.
 			o.Input = 288
-			large, err := vgg.Summarise(o)
+			large, err := network.Summarise(o)
 			if err != nil {
 				t.Fatal(err)
 			}
 			o.Input = 224
-			built, err := vgg.Summarise(o)
+			built, err := network.Summarise(o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -50,7 +50,7 @@ func TestBenchFigures(t *testing.T) {
 		}},
 	} {
 		var stdout, stderr strings.Builder
-		code := cli.Main(t.Context(), append(flags, "--mode="+mode, "--size="+test.size), strings.NewReader(""), &stdout, &stderr, noEnvironment)
+		code := cli.Main(t.Context(), append(flags, "--mode="+mode, "--size="+test.size), strings.NewReader(""), &stdout, &stderr, environment)
 		if code != 0 || stderr.String() != "" {
 			t.Fatalf("%s: exit code %d, %s", mode, code, stderr.String())
 		}

@@ -7,7 +7,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 
-	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/tensor"
@@ -22,7 +22,7 @@ type trainBench struct {
 	iteration int
 }
 
-func newTrainBench(net *vgg.Network, x *tensor.Tensor) (*trainBench, error) {
+func newTrainBench(net *network.Network, x *tensor.Tensor) (*trainBench, error) {
 	rng := rand.New(rand.NewPCG(2, 2))
 	b := &trainBench{x: x, labels: make([]int, x.Dim(0))}
 	for i := range b.labels {

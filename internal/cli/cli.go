@@ -14,7 +14,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/localize"
 	"github.com/verydeep/vgg/nn"
@@ -103,8 +103,9 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 		kong.Exit(func(int) { helped = true }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
 		kong.Vars{
-			"configs": strings.Join(vgg.Configs(), ", "), "merge": fmt.Sprint(localize.MergeThreshold), "boxrule": localize.DefaultRule().String(),
+			"configs": strings.Join(architecture.Names(), ", "), "merge": fmt.Sprint(localize.MergeThreshold), "boxrule": localize.DefaultRule().String(),
 		},
+		trainingDefaults(),
 		kong.Bind(e),
 	)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/weights"
 )
@@ -75,7 +76,7 @@ func (c *convertCommand) Run(e *environment) error {
 		return err
 	}
 	start := time.Now()
-	m, err := vgg.OpenWith(path, o)
+	m, err := openWeights(e, path, o)
 	if err != nil {
 		return err
 	}
@@ -83,15 +84,14 @@ func (c *convertCommand) Run(e *environment) error {
 		return e.ctx.Err()
 	}
 	read := time.Since(start)
-	var bar *progress
-	x.Progress = func(done, total int64) bool {
+	var bar *progressBar
+	x.Progress = func(done, total int64) {
 		if bar == nil {
 			bar = newProgress(e.stderr, int(total), "values")
 		}
 		bar.set(int(done), "writing")
-		return e.ctx.Err() == nil
 	}
-	err = m.Export(c.Out, x)
+	err = m.Export(e.ctx, c.Out, x)
 	if bar != nil {
 		bar.close()
 	}
@@ -101,7 +101,7 @@ func (c *convertCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	s, err := vgg.Summarise(m.Net.Options())
+	s, err := network.Summarise(m.Net.Options())
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func (c *convertCommand) Run(e *environment) error {
 }
 
 // describeNet says in a few words what a network is.
-func describeNet(o vgg.Options) string {
+func describeNet(o network.Options) string {
 	text := "configuration " + o.Config
 	if o.Width != 1 {
 		text += fmt.Sprintf(" of width %.4g", o.Width)

@@ -187,7 +187,7 @@ func (f *describeFlags) describe(e *environment, file string, h transfer.Header,
 		case err != nil:
 			out = append(out, described{file: arg, err: pathless(err)})
 		case info.IsDir():
-			images, err := transfer.OpenImages(transfer.Files, arg)
+			images, err := transfer.OpenImages(e.ctx, transfer.Files, arg)
 			if err != nil {
 				return nil, err
 			}
@@ -202,14 +202,14 @@ func (f *describeFlags) describe(e *environment, file string, h transfer.Header,
 	if err != nil || len(there) == 0 {
 		return out, err
 	}
-	images, err := transfer.OpenImages(transfer.Files, there...)
+	images, err := transfer.OpenImages(e.ctx, transfer.Files, there...)
 	if err != nil {
 		return nil, err
 	}
 	bar := newProgress(e.stderr, images.Len()*len(h.Nets), "images")
 	defer bar.close()
 	o := transfer.Options{OnImage: func(done, _ int) { bar.set(done, "describing") }}
-	rows, errs, err := transfer.Describe(e.ctx, h, images, o, f.opener(file, threads))
+	rows, errs, err := transfer.Describe(e.ctx, h, images, o, f.opener(e, file, threads))
 	if err != nil {
 		return nil, err
 	}
@@ -224,8 +224,8 @@ func (f *describeFlags) describe(e *environment, file string, h transfer.Header,
 
 // opener opens the networks that a file names by where they were, or --weights says they
 // are; the hash tells whether they are the same.
-func (f *describeFlags) opener(file string, threads int) func(transfer.NetID) (*vgg.Model, error) {
-	open := &opener{threads: threads, headless: true}
+func (f *describeFlags) opener(e *environment, file string, threads int) func(transfer.NetID) (*vgg.Model, error) {
+	open := &opener{threads: threads, headless: true, env: e}
 	return func(n transfer.NetID) (*vgg.Model, error) {
 		for _, path := range append(slices.Clone(f.Weights), n.Weights) {
 			sum, err := fileSHA256(path)

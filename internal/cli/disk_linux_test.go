@@ -20,7 +20,7 @@ func TestFullStandardOutput(t *testing.T) {
 	defer full.Close()
 	for _, args := range [][]string{{"summary", "A"}, {"summary", "A", "--json"}, {"version"}, {"--help"}, {"bench", "--width=0.01", "--fc=8", "--size=32", "--json"}} {
 		var stderr strings.Builder
-		code := cli.Main(t.Context(), args, strings.NewReader(""), full, &stderr, noEnvironment)
+		code := cli.Main(t.Context(), args, strings.NewReader(""), full, &stderr, environment)
 		if code != 1 || !strings.Contains(stderr.String(), "no space left") {
 			t.Errorf("vgg %s: exit code %d, standard error %q", strings.Join(args, " "), code, stderr.String())
 		}
@@ -42,7 +42,7 @@ func TestTrainOnFullDisk(t *testing.T) {
 	run := filepath.Join(disk, "run")
 	args := append([]string{"train", "--data", trainFolder(t), "--out", run, "--width=0.2", "--fc=64"}, tinyRecipe...)
 	var stderr strings.Builder
-	code := cli.Main(t.Context(), args, strings.NewReader(""), io.Discard, &stderr, noEnvironment)
+	code := cli.Main(t.Context(), args, strings.NewReader(""), io.Discard, &stderr, environment)
 	if code != 1 || !strings.Contains(stderr.String(), "no space left") || !strings.Contains(stderr.String(), ".safetensors") {
 		t.Errorf("exit code %d, standard error %q", code, stderr.String())
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -77,7 +78,7 @@ func (c *evalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	data, err := openImages(c.Data, nets[0].Contents.Classes, nets[0].Weights)
+	data, err := openImages(e.ctx, c.Data, nets[0].Description.Classes, nets[0].Weights)
 	if err != nil {
 		return err
 	}
@@ -171,7 +172,7 @@ func (c *evalCommand) nets(open *opener) ([]eval.Net, error) {
 			return nil, err
 		}
 		for _, q := range s.Scales {
-			if side := n.Contents.Options.Input; q < side {
+			if side := n.Description.Options.Input; q < side {
 				return nil, usagef("--scales %d, want at least the network's input side %d", q, side)
 			}
 		}
@@ -228,7 +229,7 @@ func (c *evalCommand) lists() eval.Options {
 
 // openImages returns the images to evaluate on: those that --data names or, without it, the
 // embedded photographs if the classes of the weights are theirs.
-func openImages(path string, classes []string, weights string) (*dataset.Dataset, error) {
+func openImages(ctx context.Context, path string, classes []string, weights string) (*dataset.Dataset, error) {
 	if path == "" || path == sampleName {
 		_, val, err := dataset.OpenSample()
 		if err != nil {
@@ -239,7 +240,7 @@ func openImages(path string, classes []string, weights string) (*dataset.Dataset
 		}
 		return val, nil
 	}
-	all, val, err := dataset.Open(path)
+	all, val, err := dataset.Open(ctx, path, dataset.OpenOptions{})
 	if err != nil || val == nil {
 		return all, err
 	}

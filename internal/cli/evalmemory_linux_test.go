@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
 
@@ -86,20 +87,20 @@ func TestEvaluationMemory(t *testing.T) {
 // saveNarrow writes a D of an eighth of its width with random weights.
 func saveNarrow(t *testing.T, path string) {
 	t.Helper()
-	o := vgg.DefaultOptions("D")
+	o := network.DefaultOptions("D")
 	o.Classes, o.Width, o.FC = 2, 1./8, 32
-	net, err := vgg.New(o)
+	net, err := network.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := net.Init(vgg.He, 1); err != nil {
+	if err := net.Init(network.He, 1); err != nil {
 		t.Fatal(err)
 	}
 	spec, err := preprocess.Preset("vgg")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (&vgg.Model{Net: net, Classes: []string{"a", "b"}, Preprocess: spec}).Save(path); err != nil {
+	if err := (&vgg.Model{Net: net, Classes: []string{"a", "b"}, Preprocess: spec}).Save(t.Context(), path); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/nn"
-	"github.com/verydeep/vgg/weights"
 )
 
 // netSpec is a file of weights with its own scales and protocol.
@@ -93,37 +92,25 @@ func (o *opener) read(file string) (*vgg.Model, error) {
 	if o.flags != nil {
 		return o.flags.open(o.env, file, o.fc)
 	}
-	return vgg.OpenStored(file, o.fc)
+	return openWeights(o.env, file, vgg.OpenOptions{FCStorage: o.fc})
 }
 
 // identify describes a file of weights that open accepts, without reading the weights.
-func (o *opener) identify(file string) (*vgg.Contents, error) {
-	var options vgg.OpenOptions
-	path := file
-	if o.flags != nil {
-		var err error
-		if options, err = o.flags.options(); err != nil {
-			return nil, err
-		}
-		if path, err = o.flags.path(o.env, file); err != nil {
-			return nil, err
-		}
-	}
-	f, err := weights.Open(path)
+func (o *opener) identify(file string) (*vgg.Description, error) {
+	options, err := o.flags.options()
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	c, err := vgg.Identify(f, options)
+	d, _, err := o.flags.describe(o.env, file, options)
 	if err != nil {
 		return nil, err
 	}
-	if c.Localisation != nil || c.Options.Headless() && !o.headless {
+	if d.Localisation != nil || d.Options.Headless() && !o.headless {
 		if _, err := o.open(file); err != nil { // says why the network is refused
 			return nil, err
 		}
 	}
-	return c, nil
+	return d, nil
 }
 
 // net describes a file of weights for package eval, with the hash of the file if hashed is
@@ -145,14 +132,14 @@ func (o *opener) net(file string, s eval.Setting, hashed bool) (eval.Net, error)
 	return n, err
 }
 
-// identified is net with the contents of the file, by which all checks go.
+// identified is net with the description of the file, by which all checks go.
 func (o *opener) identified(file string, s eval.Setting, hashed bool) (eval.Net, error) {
-	c, err := o.identify(file)
+	d, err := o.identify(file)
 	if err != nil {
 		return eval.Net{}, err
 	}
 	n, err := o.net(file, s, hashed)
-	n.Contents = c
+	n.Description = d
 	return n, err
 }
 

@@ -4,28 +4,15 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"image"
-	"image/color"
-	"image/draw"
-	"image/png"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
-)
 
-// redPicture is a red picture as PNG.
-func redPicture(t *testing.T) []byte {
-	t.Helper()
-	im := image.NewRGBA(image.Rect(0, 0, 32, 32))
-	draw.Draw(im, im.Rect, image.NewUniform(color.RGBA{255, 0, 0, 255}), image.Point{}, draw.Src)
-	var b bytes.Buffer
-	if err := png.Encode(&b, im); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
+	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/internal/vggtest/tiny"
+)
 
 // opens counts how often files are opened until stop is called, by the kernel's word.
 type opens struct {
@@ -85,7 +72,7 @@ func TestEvaluationOpensOfWeights(t *testing.T) {
 	dir := t.TempDir()
 	first, second := filepath.Join(dir, "first.safetensors"), filepath.Join(dir, "second.safetensors")
 	for _, file := range []string{first, second} {
-		if err := colourModel().Save(file); err != nil {
+		if err := tiny.Colours(3).Save(t.Context(), file); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -95,7 +82,7 @@ func TestEvaluationOpensOfWeights(t *testing.T) {
 			t.Fatal(err)
 		}
 		for k := range n {
-			if err := os.WriteFile(filepath.Join(folder, fmt.Sprintf("%d.png", k)), redPicture(t), 0o666); err != nil {
+			if err := os.WriteFile(filepath.Join(folder, fmt.Sprintf("%d.png", k)), vggtest.PNG(32, 32, vggtest.Plain(vggtest.Red)), 0o666); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -59,7 +59,7 @@ func (c *featuresCommand) Run(e *environment) error {
 			return usageError{err}
 		}
 	}
-	images, err := transfer.OpenImages(c.Layout, c.Images...)
+	images, err := transfer.OpenImages(e.ctx, c.Layout, c.Images...)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
-	"github.com/verydeep/vgg/weights"
 )
 
 // fineTuning is what training begins with where the command line names weights and
@@ -26,25 +25,16 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 	if c.InitFrom == nil || c.Recipe != "" || c.Config != nil || c.InitRule != nil || c.boxes != nil || from != nil || c.sample() {
 		return nil, nil
 	}
-	path, err := c.path(e, *c.InitFrom)
+	contents, path, err := c.describe(e, *c.InitFrom, vgg.OpenOptions{})
 	if err != nil {
 		return nil, err
 	}
-	f, err := weights.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	contents, err := vgg.Identify(f, vgg.OpenOptions{})
-	if err != nil {
-		return nil, err
-	}
-	data, _, err := dataset.Open(c.Data)
+	data, _, err := dataset.Open(e.ctx, c.Data, dataset.OpenOptions{})
 	if err != nil {
 		return nil, err
 	}
 	t := &fineTuning{config: contents.Options.Config}
-	if t.side, err = data.TypicalSide(); err != nil {
+	if t.side, err = data.TypicalSide(e.ctx); err != nil {
 		return nil, err
 	}
 	t.recipe, err = train.FineTuneRecipe(path, contents.Options, contents.Preprocess, t.side)

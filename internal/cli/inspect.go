@@ -34,7 +34,7 @@ type inspection struct {
 	Metadata map[string]string `json:"metadata"`
 	Tensors  []tensorInfo      `json:"tensors"`
 	Elements int64             `json:"elements"` // of all tensors
-	Network  *vgg.Contents     `json:"network,omitempty"`
+	Network  *vgg.Description  `json:"network,omitempty"`
 	Unknown  string            `json:"network_error,omitempty"` // why the tensors are taken for no network
 	PeakRSS  int64             `json:"peak_rss_bytes"`
 }

@@ -4,21 +4,27 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"image"
+	"fmt"
 	"image/color"
-	"image/png"
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/cli"
+	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/internal/vggtest/tiny"
 )
 
-func noEnvironment(string) string { return "" }
+// environment has VGG_CPU only, which is for the whole process.
+func environment(key string) string {
+	if key == vggtest.CPU {
+		return os.Getenv(key)
+	}
+	return ""
+}
 
 // tinyRecipe makes training a matter of milliseconds.
 var tinyRecipe = []string{"--config=A", "--input=32", "--scale-min=32", "--scale-max=36", "--test-scale=32", "--batch=4", "--epochs=1000", "--init=he", "--learning-rate=1e-5"}
@@ -28,22 +34,13 @@ func trainFolder(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	for class, c := range map[string]color.RGBA{"dark": {9, 9, 9, 255}, "light": {240, 240, 240, 255}} {
-		if err := os.Mkdir(filepath.Join(dir, class), 0o777); err != nil {
-			t.Fatal(err)
-		}
 		for i := range 5 {
-			im := image.NewRGBA(image.Rect(0, 0, 40, 40))
-			for j := range 40 * 40 {
-				im.SetRGBA(j%40, j/40, c)
-			}
-			im.SetRGBA(i, i, color.RGBA{255, 0, 0, 255})
-			var b bytes.Buffer
-			if err := png.Encode(&b, im); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(dir, class, strconv.Itoa(i)+".png"), b.Bytes(), 0o666); err != nil {
-				t.Fatal(err)
-			}
+			vggtest.WriteFiles(t, dir, map[string][]byte{fmt.Sprintf("%s/%d.png", class, i): vggtest.PNG(40, 40, func(x, y int) color.RGBA {
+				if x == i && y == i {
+					return vggtest.Red
+				}
+				return c
+			})})
 		}
 	}
 	return dir
@@ -77,7 +74,7 @@ func TestInterruptedTraining(t *testing.T) {
 			args = append(args, "--json")
 			stdout, stderr = stderr, stdout
 		}
-		code := cli.Main(ctx, args, strings.NewReader(""), stdout, stderr, noEnvironment)
+		code := cli.Main(ctx, args, strings.NewReader(""), stdout, stderr, environment)
 		if code != 130 || !strings.Contains(other.String(), "interrupted; the weights so far are in "+filepath.Join(run, "last.safetensors")) {
 			t.Fatalf("exit code %d, %q", code, other.String())
 		}
@@ -88,7 +85,7 @@ func TestInterruptedTraining(t *testing.T) {
 			t.Error("the run went on after the interruption")
 		}
 		for _, name := range []string{"last.safetensors", "best.safetensors"} {
-			if _, err := vgg.Open(filepath.Join(run, name)); err != nil {
+			if _, err := vgg.Open(t.Context(), filepath.Join(run, name), vgg.OpenOptions{}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -102,9 +99,9 @@ func TestInterruptedTraining(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	dir := trainFolder(t)
 	weights := filepath.Join(t.TempDir(), "w.safetensors")
-	m := colourModel()
+	m := tiny.Colours(3)
 	m.Classes = []string{"dark", "light", "other"}
-	if err := m.Save(weights); err != nil {
+	if err := m.Save(t.Context(), weights); err != nil {
 		t.Fatal(err)
 	}
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -117,7 +114,7 @@ func TestInterrupted(t *testing.T) {
 		append([]string{"train", "--data", dir, "--out", run, "--width=0.05", "--fc=8"}, tinyRecipe...),
 	} {
 		var stderr strings.Builder
-		if code := cli.Main(ctx, args, strings.NewReader(""), io.Discard, &stderr, noEnvironment); code != 130 || stderr.String() != "vgg: interrupted\n" {
+		if code := cli.Main(ctx, args, strings.NewReader(""), io.Discard, &stderr, environment); code != 130 || stderr.String() != "vgg: interrupted\n" {
 			t.Errorf("vgg %s: exit code %d, standard error %q", args[0], code, stderr.String())
 		}
 	}

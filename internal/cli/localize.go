@@ -34,9 +34,10 @@ type localizeImagesCommand struct {
 	jsonFlag
 }
 
-// denseFlags say how boxes are rated and merged.
+// denseFlags choose how boxes are rated and merged.
 type denseFlags struct {
-	Classifier []string `sep:"none" placeholder:"FILE" help:"Classification network that rates the boxes, the one that the localisation network was trained from. Given more than once, posteriors are averaged."`
+	releaseFlags
+	Classifier []string `sep:"none" placeholder:"WEIGHTS" help:"Classification network that rates the boxes, a file or a release such as D: the one that the localisation network was trained from. Given more than once, posteriors are averaged."`
 	Merge      float64  `default:"${merge}" placeholder:"SCORE" help:"Match score from which on boxes are left apart: distance of the centres in units of the boxes' side, plus 1 − IoU; 0: nothing is merged (${merge})."`
 }
 
@@ -75,7 +76,7 @@ func (c *localizeImagesCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	l, err := c.locator(c.Boxes, c.FCWeights, threads)
+	l, err := c.locator(e, c.Boxes, c.FCWeights, threads)
 	if err != nil {
 		return err
 	}
@@ -102,7 +103,7 @@ func (c *localizeImagesCommand) Run(e *environment) error {
 }
 
 // locator opens the networks.
-func (f denseFlags) locator(boxes []string, fc nn.Storage, threads int) (*localize.Locator, error) {
+func (f denseFlags) locator(e *environment, boxes []string, fc nn.Storage, threads int) (*localize.Locator, error) {
 	l := &localize.Locator{Threshold: f.Merge}
 	for _, arg := range boxes {
 		spec, err := parseNet(arg)
@@ -112,7 +113,7 @@ func (f denseFlags) locator(boxes []string, fc nn.Storage, threads int) (*locali
 		if spec.protocol != nil {
 			return nil, usagef("%s: a protocol behind the weights, want scales alone", arg)
 		}
-		m, err := vgg.OpenLocaliser(spec.file, vgg.OpenOptions{FC: fc})
+		m, err := f.open(e, spec.file, vgg.OpenOptions{Localiser: true, FCStorage: fc})
 		if err != nil {
 			return nil, err
 		}
@@ -120,7 +121,7 @@ func (f denseFlags) locator(boxes []string, fc nn.Storage, threads int) (*locali
 		l.Nets = append(l.Nets, localize.Net{Model: m, Scales: spec.scales})
 	}
 	for _, file := range f.Classifier {
-		m, err := vgg.OpenStored(file, fc)
+		m, err := f.open(e, file, vgg.OpenOptions{FCStorage: fc})
 		if err != nil {
 			return nil, err
 		}

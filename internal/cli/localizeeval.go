@@ -55,7 +55,7 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	l, err := c.locator(c.Boxes, c.FCWeights, threads)
+	l, err := c.locator(e, c.Boxes, c.FCWeights, threads)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err := l.Check(); err != nil {
 		return usageError{err}
 	}
-	images, err := openImages(c.Data, l.Nets[0].Model.Classes, c.Boxes[0])
+	images, err := openImages(e.ctx, c.Data, l.Nets[0].Model.Classes, c.Boxes[0])
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	}
 	o := localize.EvalOptions{Protocol: protocol, Workers: threads, Out: c.Out}
 	if c.Out != "" {
-		if o.RunID, err = c.runID(l); err != nil {
+		if o.RunID, err = c.runID(e, l); err != nil {
 			return err
 		}
 	}
@@ -117,21 +117,29 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 }
 
 // runID names the networks by their content, and how they are run.
-func (c *localizeEvalCommand) runID(l *localize.Locator) (string, error) {
+func (c *localizeEvalCommand) runID(e *environment, l *localize.Locator) (string, error) {
 	var parts []string
 	for i, arg := range c.Boxes {
 		spec, err := parseNet(arg)
 		if err != nil {
 			return "", err
 		}
-		sum, err := fileSHA256(spec.file)
+		path, err := c.path(e, spec.file)
+		if err != nil {
+			return "", err
+		}
+		sum, err := fileSHA256(path)
 		if err != nil {
 			return "", err
 		}
 		parts = append(parts, fmt.Sprintf("%.16s@%s", sum, strings.ReplaceAll(joinInts(l.Nets[i].UsedScales()), ", ", ",")))
 	}
-	for _, file := range c.Classifier {
-		sum, err := fileSHA256(file)
+	for _, name := range c.Classifier {
+		path, err := c.path(e, name)
+		if err != nil {
+			return "", err
+		}
+		sum, err := fileSHA256(path)
 		if err != nil {
 			return "", err
 		}

@@ -11,7 +11,6 @@ import (
 	"github.com/verydeep/vgg/localize"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
-	"github.com/verydeep/vgg/weights"
 )
 
 type localizeTrainCommand struct {
@@ -107,16 +106,7 @@ func (c *localizeTrainCommand) Run(e *environment) error {
 
 // base is the paper's recipe for the classification network.
 func (c *localizeTrainCommand) base(e *environment) (train.Recipe, error) {
-	path, err := c.path(e, *c.InitFrom)
-	if err != nil {
-		return train.Recipe{}, err
-	}
-	f, err := weights.Open(path)
-	if err != nil {
-		return train.Recipe{}, err
-	}
-	defer f.Close()
-	net, err := vgg.Identify(f, vgg.OpenOptions{})
+	net, path, err := c.describe(e, *c.InitFrom, vgg.OpenOptions{})
 	if err != nil {
 		return train.Recipe{}, err
 	}
@@ -151,7 +141,7 @@ func (b *boxTraining) prepare(e *environment, out io.Writer, trainSet, valSet *d
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	var bar *progress
+	var bar *progressBar
 	head, err := localize.MeanBoxes(e.ctx, trainSet, b.regression, threads, func(done, total int) {
 		if bar == nil {
 			bar = newProgress(e.stderr, total, "images")

@@ -24,17 +24,17 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/cli"
 	"github.com/verydeep/vgg/internal/lockfile"
-	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/internal/vggtest/tiny"
 	"github.com/verydeep/vgg/weights"
 )
 
 var update = flag.Bool("update", false, "rewrite the wanted output in testdata/script")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(vggtest.Suite(m), map[string]func(){
 		"vgg": func() {
 			os.Exit(cli.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Getenv))
 		},
@@ -49,7 +49,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
-			return colourModel().Save(filepath.Join(e.WorkDir, "colours.safetensors"))
+			return tiny.Colours(3).Save(context.Background(), filepath.Join(e.WorkDir, "colours.safetensors"))
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"corrupt":  corrupt,
@@ -252,35 +252,4 @@ func bare(ts *testscript.TestScript, path string) {
 	}
 	ts.Check(f.Close())
 	ts.Check(weights.WriteSafetensors(path, nil, sources))
-}
-
-// colourModel tells red, green and blue pictures apart: every layer hands the three
-// channels on, so that the scores of a 32×32 crop are the largest red, green and blue
-// in it, from 0 to 3.
-func colourModel() *vgg.Model {
-	o := vgg.DefaultOptions("A")
-	o.Classes, o.Width, o.FC, o.Input = 3, 3./64, 8, 32
-	net, err := vgg.New(o)
-	if err != nil {
-		panic(err)
-	}
-	for _, p := range net.Params() {
-		v := make([]float32, p.Len())
-		for c := range 3 {
-			switch {
-			case p.Name == "fc8.weight":
-				v[c*p.Shape[1]+c] = 3
-			case len(p.Shape) == 4: // (K,C,3,3)
-				v[(c*p.Shape[1]+c)*9+4] = 1
-			case len(p.Shape) == 2: // (out,in)
-				v[c*p.Shape[1]+c] = 1
-			}
-		}
-		if err := p.Set(v); err != nil {
-			panic(err)
-		}
-	}
-	return &vgg.Model{Net: net, Classes: []string{"red", "green", "blue"}, Preprocess: preprocess.Spec{
-		Name: "grey levels", Scale: 1. / 255, Std: [3]float32{1, 1, 1}, Filter: preprocess.Bilinear, Crop: 32, Resize: 32,
-	}}
 }

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
 )
 
 // What summary says that a network needs is what the process then takes, within 15 per
@@ -32,9 +32,9 @@ func TestMemoryEstimate(t *testing.T) {
 			if testing.Short() {
 				t.Skip("takes hundreds of megabytes")
 			}
-			o := vgg.DefaultOptions(test.config)
+			o := network.DefaultOptions(test.config)
 			o.Width = test.width
-			want, err := vgg.EstimateMemory(o, test.batch, test.threads)
+			want, err := network.EstimateMemory(o, test.batch, test.threads)
 			if err != nil {
 				t.Fatal(err)
 			}

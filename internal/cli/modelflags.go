@@ -6,12 +6,18 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/releases"
+	"github.com/verydeep/vgg/releases/pull"
+	"github.com/verydeep/vgg/weights"
 )
 
 // modelFlags are shared by the commands that open weights or a release in their place.
@@ -42,7 +48,7 @@ func (f fileFlags) options() (vgg.OpenOptions, error) {
 		}
 	}
 	if f.Structure != "" {
-		if _, err := vgg.CanonicalConfig(f.Structure); err != nil {
+		if _, err := architecture.Canonical(f.Structure); err != nil {
 			return o, usageError{err}
 		}
 	}
@@ -75,8 +81,54 @@ func (f modelFlags) openAny(e *environment, name string, fc nn.Storage) (*vgg.Mo
 	if err != nil {
 		return nil, err
 	}
-	o.FC = fc
-	return vgg.OpenWith(path, o)
+	o.FCStorage = fc
+	return openWeights(e, path, o)
+}
+
+// openWeights reads a model from a file, with a progress bar if it takes long. It is the
+// one place where a command reads weights.
+func openWeights(e *environment, path string, o vgg.OpenOptions) (*vgg.Model, error) {
+	const patience, unit = 500 * time.Millisecond, 1_000_000
+	start := time.Now()
+	var bar *progressBar
+	o.Progress = func(done, total int64) {
+		if bar == nil && time.Since(start) > patience && total > unit {
+			bar = newProgress(e.stderr, int(total/unit), "million values")
+		}
+		if bar != nil {
+			bar.set(int(done/unit), "reading "+filepath.Base(path))
+		}
+	}
+	m, err := vgg.Open(e.ctx, path, o)
+	if bar != nil {
+		bar.close()
+	}
+	return m, err
+}
+
+// open opens the file of that name, or the release that a configuration's name stands for.
+func (f releaseFlags) open(e *environment, name string, o vgg.OpenOptions) (*vgg.Model, error) {
+	path, err := f.path(e, name)
+	if err != nil {
+		return nil, err
+	}
+	return openWeights(e, path, o)
+}
+
+// describe identifies the file of that name, or the release that a configuration's name
+// stands for, without its weights. It returns the file's path too.
+func (f releaseFlags) describe(e *environment, name string, o vgg.OpenOptions) (*vgg.Description, string, error) {
+	path, err := f.path(e, name)
+	if err != nil {
+		return nil, "", err
+	}
+	file, err := weights.Open(path)
+	if err != nil {
+		return nil, path, err
+	}
+	defer file.Close()
+	d, err := vgg.Identify(file, o)
+	return d, path, err
 }
 
 // path is a file's own, or that of a release, which is downloaded on its first use.
@@ -85,29 +137,29 @@ func (f releaseFlags) path(e *environment, name string) (string, error) {
 	if err != nil || dir == "" {
 		return name, err
 	}
-	return pull(e, r, dir, f.Offline)
+	return pullRelease(e, r, dir, f.Offline)
 }
 
 // release tells whether a name stands for a release, and the folder that keeps those; what
 // is a file, or no configuration, stands for itself.
-func (f releaseFlags) release(name string) (r vgg.Release, dir string, err error) {
+func (f releaseFlags) release(name string) (r releases.Release, dir string, err error) {
 	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) || strings.ContainsAny(name, `/\`) {
 		return r, "", nil
 	}
 	if r, err = releases.Find(name, f.Source); err != nil {
-		if _, bad := vgg.CanonicalConfig(name); bad != nil {
+		if _, bad := architecture.Canonical(name); bad != nil {
 			return r, "", nil
 		}
 		return r, "", err
 	}
-	dir, err = releases.DefaultDir()
+	dir, err = pull.DefaultDir()
 	return r, dir, err
 }
 
-// pull returns where a release is, and says so if it has to be downloaded first.
-func pull(e *environment, r vgg.Release, dir string, offline bool) (string, error) {
-	if path := releases.Path(dir, r); offline {
-		return releases.Pull(e.ctx, r, releases.Options{Dir: dir, Offline: true})
+// pullRelease returns the path of a release, and announces a download.
+func pullRelease(e *environment, r releases.Release, dir string, offline bool) (string, error) {
+	if path := pull.Path(dir, r); offline {
+		return pull.Release(e.ctx, r, pull.Options{Dir: dir, Offline: true})
 	} else if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
@@ -116,37 +168,36 @@ func pull(e *environment, r vgg.Release, dir string, offline bool) (string, erro
 	if mirror != "" {
 		from = fmt.Sprintf("%s from the mirror %s", r.File, mirror)
 	}
-	fmt.Fprintf(e.stderr, "%s by %s is not in %s yet: downloading %s (licence: %s)\n", releases.Name(r), r.Source, dir, from, r.Licence)
+	fmt.Fprintf(e.stderr, "%s by %s is not in %s yet: downloading %s (licence: %s)\n", r.FullName(), r.Source, dir, from, r.Licence)
 	if r.SHA256 == "" && r.MD5 == "" {
 		fmt.Fprintf(e.stderr, "its publisher gives no hash to check it by\n")
 	}
 	p := &pullProgress{e: e}
 	defer p.close()
-	return releases.Pull(e.ctx, r, releases.Options{Dir: dir, Mirror: mirror, OnProgress: p.on})
+	return pull.Release(e.ctx, r, pull.Options{Dir: dir, Mirror: mirror, OnStage: p.stage})
 }
 
-// pullProgress is a bar for each stage, in megabytes.
+// pullProgress shows a bar for each stage, in megabytes.
 type pullProgress struct {
-	e     *environment
-	stage string
-	bar   *progress
+	e   *environment
+	bar *progressBar
 }
 
-func (p *pullProgress) on(stage string, done, total int64) {
+// stage begins a stage, and returns what its bytes are reported to.
+func (p *pullProgress) stage(name string) progress.Func {
 	const unit = 1_000_000
-	if stage != p.stage {
-		p.close()
-		p.stage = stage
-		if total <= 0 {
-			if stage == "converting" {
-				fmt.Fprintln(p.e.stderr, "converting it to safetensors, once")
-			}
-			return
-		}
-		p.bar = newProgress(p.e.stderr, int(max(1, total/unit)), "MB")
+	p.close()
+	if name == "converting" {
+		fmt.Fprintln(p.e.stderr, "converting it to safetensors, once")
+		return nil
 	}
-	if p.bar != nil {
-		p.bar.set(int(min(done, total)/unit), stage)
+	return func(done, total int64) {
+		if p.bar == nil && total > 0 {
+			p.bar = newProgress(p.e.stderr, int(max(1, total/unit)), "MB")
+		}
+		if p.bar != nil {
+			p.bar.set(int(min(done, total)/unit), name)
+		}
 	}
 }
 

@@ -12,9 +12,9 @@ import (
 	"github.com/verydeep/vgg/report"
 )
 
-// progress shows how far a command has come: a bar on a terminal, elsewhere a line now
+// progressBar shows how far a command has come: a bar on a terminal, elsewhere a line now
 // and then.
-type progress struct {
+type progressBar struct {
 	w     io.Writer
 	total int
 	unit  string
@@ -26,8 +26,8 @@ type progress struct {
 // linesEvery is how long no line is written after one.
 const linesEvery = 10 * time.Second
 
-func newProgress(w io.Writer, total int, unit string) *progress {
-	p := &progress{w: w, total: total, unit: unit, start: time.Now()}
+func newProgress(w io.Writer, total int, unit string) *progressBar {
+	p := &progressBar{w: w, total: total, unit: unit, start: time.Now()}
 	p.shown = p.start
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		p.bar = progressbar.NewOptions(total,
@@ -45,7 +45,7 @@ func newProgress(w io.Writer, total int, unit string) *progress {
 }
 
 // set says that done of the total are done, and what is being done.
-func (p *progress) set(done int, what string) {
+func (p *progressBar) set(done int, what string) {
 	if p.bar != nil {
 		p.bar.Describe(what)
 		_ = p.bar.Set(done)
@@ -65,14 +65,14 @@ func (p *progress) set(done int, what string) {
 
 // clear takes the bar off the terminal, so that a line can be printed; the next set
 // brings it back.
-func (p *progress) clear() {
+func (p *progressBar) clear() {
 	if p.bar != nil {
 		_ = p.bar.Clear()
 	}
 }
 
 // close takes the bar off for good.
-func (p *progress) close() {
+func (p *progressBar) close() {
 	if p.bar != nil {
 		_ = p.bar.Exit()
 		_ = p.bar.Clear()

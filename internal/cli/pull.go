@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/releases"
+	"github.com/verydeep/vgg/releases/pull"
 	"github.com/verydeep/vgg/report"
 )
 
@@ -22,19 +22,19 @@ func (pullCommand) Help() string {
 
 // pulled is what `vgg pull --json` prints of a release.
 type pulled struct {
-	vgg.Release
+	releases.Release
 	Path string `json:"path"` // where it is; empty: not there yet
 }
 
 func (c *pullCommand) Run(e *environment) error {
-	dir, err := releases.DefaultDir()
+	dir, err := pull.DefaultDir()
 	if err != nil {
 		return err
 	}
 	if len(c.Names) == 0 {
 		return c.list(e, dir)
 	}
-	var wanted []vgg.Release
+	var wanted []releases.Release
 	for _, name := range c.Names {
 		r, err := releases.Find(name, c.Source)
 		if err != nil {
@@ -43,7 +43,7 @@ func (c *pullCommand) Run(e *environment) error {
 		wanted = append(wanted, r)
 	}
 	for _, r := range wanted {
-		path, err := pull(e, r, dir, c.Offline)
+		path, err := pullRelease(e, r, dir, c.Offline)
 		if err != nil {
 			return err
 		}
@@ -62,8 +62,8 @@ func (c *pullCommand) Run(e *environment) error {
 func (c *pullCommand) list(e *environment, dir string) error {
 	t := report.NewTable(report.Column{Title: "Name"}, report.Column{Title: "Source"}, report.Column{Title: "Parameters", Align: report.Right},
 		report.Column{Title: "Top-1", Align: report.Right}, report.Column{Title: "Top-5", Align: report.Right}, report.Column{Title: "Licence"}, report.Column{Title: "Here"})
-	for _, r := range vgg.Releases() {
-		path := releases.Path(dir, r)
+	for _, r := range releases.All() {
+		path := pull.Path(dir, r)
 		if _, err := os.Stat(path); err != nil {
 			path = ""
 		}
@@ -80,7 +80,7 @@ func (c *pullCommand) list(e *environment, dir string) error {
 		if path != "" {
 			here = "yes"
 		}
-		t.Row(releases.Name(r), r.Source, report.Count(r.Parameters), top1, top5, r.Licence, here)
+		t.Row(r.FullName(), r.Source, report.Count(r.Parameters), top1, top5, r.Licence, here)
 	}
 	if c.JSON {
 		return nil

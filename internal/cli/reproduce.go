@@ -67,7 +67,7 @@ func (c *reproduceCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	data, err := openImages(c.Data, nil, "")
+	data, err := openImages(e.ctx, c.Data, nil, "")
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func (c *reproduceCommand) classify(e *environment, plan reproduce.Plan, data *d
 type namedBars struct {
 	e    *environment
 	name string
-	bar  *progress
+	bar  *progressBar
 }
 
 func (b *namedBars) set(name string, done, total int) {

@@ -29,7 +29,7 @@ func (c *reproduceCommand) localise(e *environment, plan reproduce.Plan, images 
 			if file == "" {
 				return nil, "", false, nil
 			}
-			m, err := c.openModel(file, boxes)
+			m, err := c.openModel(e, file, boxes)
 			if err != nil {
 				return nil, "", false, err
 			}
@@ -46,11 +46,8 @@ func (c *reproduceCommand) localise(e *environment, plan reproduce.Plan, images 
 }
 
 // openModel opens a localisation network if boxes is set, else a classification network.
-func (c *reproduceCommand) openModel(file string, boxes bool) (*vgg.Model, error) {
-	if boxes {
-		return vgg.OpenLocaliser(file, vgg.OpenOptions{FC: c.FCWeights})
-	}
-	return vgg.OpenStored(file, c.FCWeights)
+func (c *reproduceCommand) openModel(e *environment, file string, boxes bool) (*vgg.Model, error) {
+	return openWeights(e, file, vgg.OpenOptions{Localiser: boxes, FCStorage: c.FCWeights})
 }
 
 // boxTraining returns the commands that train localisation weights of a conventional name.

@@ -63,7 +63,7 @@ func (c *indexCommand) Run(e *environment) error {
 			return err
 		}
 	}
-	images, err := transfer.OpenImages(transfer.Files, paths...)
+	images, err := transfer.OpenImages(e.ctx, transfer.Files, paths...)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 type shardCommand struct {
 	Data    string `arg:"" placeholder:"DIR" help:"Images in any layout that vgg reads, or the word sample for the photographs that are built in."`
 	Out     string `required:"" placeholder:"DIR" help:"Folder for the shards, new or empty."`
-	Size    size   `default:"500MB" placeholder:"BYTES" help:"Bytes that a shard has at most, such as 500MB or 1GiB (500MB)."`
+	Size    size   `default:"${shardsize}" placeholder:"BYTES" help:"Bytes that a shard has at most, such as 500MB or 1GiB (${shardsize})."`
 	Shuffle bool   `help:"Put the images into a random order, for programs that read shards from end to end. To vgg it makes no difference."`
 	Seed    uint64 `placeholder:"N" help:"Of the order (0)."`
 	jsonFlag
@@ -26,15 +26,15 @@ func (shardCommand) Help() string {
 
 // shardResult has the JSON keys of `vgg shard --json`.
 type shardResult struct {
-	Parts      []dataset.ShardReport     `json:"parts"`
-	Unreadable []dataset.UnreadableImage `json:"unreadable"`
+	Parts      []dataset.ShardReport `json:"parts"`
+	Unreadable []dataset.BadImage    `json:"unreadable"`
 }
 
 func (c *shardCommand) Run(e *environment) (err error) {
 	if c.Size < 1 {
 		return usagef("--size %d, want at least 1 byte", c.Size)
 	}
-	train, val, err := openData(c.Data)
+	train, val, err := openData(e.ctx, c.Data)
 	if err != nil {
 		return err
 	}
@@ -52,12 +52,12 @@ func (c *shardCommand) Run(e *environment) (err error) {
 	}
 	bar := newProgress(e.stderr, total, "images")
 	defer bar.close()
-	r := shardResult{Parts: []dataset.ShardReport{}, Unreadable: []dataset.UnreadableImage{}}
+	r := shardResult{Parts: []dataset.ShardReport{}, Unreadable: []dataset.BadImage{}}
 	before := 0
 	for _, p := range parts {
 		report, err := dataset.WriteShards(e.ctx, p.data, p.dir, dataset.ShardOptions{
 			Size: int64(c.Size), Shuffle: c.Shuffle, Seed: c.Seed,
-			Progress: func(done, _ int) { bar.set(before+done, "packing") },
+			Progress: func(done, _ int64) { bar.set(before+int(done), "packing") },
 		})
 		if err != nil {
 			// A part that is done goes too: alone it would pass for the whole.
@@ -71,9 +71,7 @@ func (c *shardCommand) Run(e *environment) (err error) {
 		}
 		before += p.data.Len()
 		r.Parts = append(r.Parts, report)
-		for _, b := range report.Bad {
-			r.Unreadable = append(r.Unreadable, dataset.UnreadableImage{File: b.Name, Error: b.Err.Error()})
-		}
+		r.Unreadable = append(r.Unreadable, report.Bad...)
 	}
 	bar.close()
 	if c.JSON {
@@ -123,7 +121,7 @@ func (r shardResult) print(out io.Writer, dir string) error {
 	if len(r.Unreadable) > 0 {
 		t := report.NewTable(report.Column{Title: "Unreadable image"}, report.Column{Title: "Why"})
 		for _, b := range r.Unreadable {
-			t.Row(b.File, b.Error)
+			t.Row(b.Name, b.Err.Error())
 		}
 		if _, err := fmt.Fprintf(out, "\n%s", t); err != nil {
 			return err

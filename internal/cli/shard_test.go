@@ -21,7 +21,7 @@ import (
 func sameTensors(ts *testscript.TestScript, neg bool, args []string) {
 	var values [2][]float32
 	for i, file := range args {
-		m, err := vgg.Open(ts.MkAbs(file))
+		m, err := vgg.Open(context.Background(), ts.MkAbs(file), vgg.OpenOptions{})
 		ts.Check(err)
 		for _, p := range m.Net.Params() {
 			v := make([]float32, p.Len())
@@ -46,7 +46,7 @@ func TestInterruptedSharding(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		var stderr bytes.Buffer
-		code := cli.Main(ctx, []string{"shard", trainFolder(t), "--out", out}, strings.NewReader(""), io.Discard, &stderr, noEnvironment)
+		code := cli.Main(ctx, []string{"shard", trainFolder(t), "--out", out}, strings.NewReader(""), io.Discard, &stderr, environment)
 		if code != 130 || stderr.String() != "vgg: interrupted\n" {
 			t.Errorf("exit code %d, standard error %q", code, stderr.String())
 		}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"os"
@@ -36,18 +37,18 @@ func (c *statsCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	d, err := openPart(c.Data, c.Part)
+	d, err := openPart(e.ctx, c.Data, c.Part)
 	if err != nil {
 		return err
 	}
 	bar := newProgress(e.stderr, d.Len(), "images")
 	defer bar.close()
-	progress := func(done, _ int) { bar.set(done, "measuring") }
+	o := dataset.StatsOptions{Workers: threads, CacheDir: cacheDir(), Progress: func(done, _ int64) { bar.set(int(done), "measuring") }}
 	r := statsResult{Data: d.Name}
 	if c.Fresh {
-		r.Survey, err = dataset.ComputeSurvey(e.ctx, d, threads, progress)
+		r.Survey, err = dataset.ComputeSurvey(e.ctx, d, o)
 	} else {
-		r.Survey, r.Kept, err = dataset.CachedSurvey(e.ctx, d, dataset.StatsOptions{Workers: threads, Progress: progress, CacheDir: cacheDir()})
+		r.Survey, r.Kept, err = dataset.CachedSurvey(e.ctx, d, o)
 	}
 	bar.close()
 	if err != nil {
@@ -56,7 +57,7 @@ func (c *statsCommand) Run(e *environment) error {
 	r.Std = r.Stats.Std()
 	if c.JSON {
 		if r.Unreadable == nil {
-			r.Unreadable = []dataset.UnreadableImage{}
+			r.Unreadable = []dataset.BadImage{}
 		}
 		err = writeJSON(e.stdout, r)
 	} else {
@@ -79,8 +80,8 @@ func cacheDir() string {
 }
 
 // openPart opens the images of a part, of sets without parts all.
-func openPart(path, part string) (*dataset.Dataset, error) {
-	train, val, err := openData(path)
+func openPart(ctx context.Context, path, part string) (*dataset.Dataset, error) {
+	train, val, err := openData(ctx, path)
 	if err != nil || part == "train" {
 		return train, err
 	}
@@ -91,11 +92,11 @@ func openPart(path, part string) (*dataset.Dataset, error) {
 }
 
 // openData opens images in any layout, or the built-in ones.
-func openData(path string) (train, val *dataset.Dataset, err error) {
+func openData(ctx context.Context, path string) (train, val *dataset.Dataset, err error) {
 	if path == sampleName {
 		return dataset.OpenSample()
 	}
-	return dataset.Open(path)
+	return dataset.Open(ctx, path, dataset.OpenOptions{})
 }
 
 func (c *statsCommand) print(e *environment, r statsResult) error {
@@ -121,7 +122,7 @@ func (c *statsCommand) print(e *environment, r statsResult) error {
 	if len(r.Unreadable) > 0 {
 		t := report.NewTable(report.Column{Title: "Unreadable image"}, report.Column{Title: "Why"})
 		for _, b := range r.Unreadable {
-			t.Row(b.File, b.Error)
+			t.Row(b.Name, b.Err.Error())
 		}
 		_, err = fmt.Fprintf(e.stdout, "\n%s", t)
 	}

@@ -6,8 +6,8 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/report"
-	"github.com/verydeep/vgg/weights"
 )
 
 type summaryCommand struct {
@@ -33,13 +33,13 @@ type networkFlags struct {
 }
 
 // options returns the paper's network with the flags' changes.
-func (f networkFlags) options(config string) vgg.Options {
-	o := vgg.DefaultOptions(config)
+func (f networkFlags) options(config string) network.Options {
+	o := network.DefaultOptions(config)
 	f.set(&o)
 	return o
 }
 
-func (f networkFlags) set(o *vgg.Options) {
+func (f networkFlags) set(o *network.Options) {
 	set(&o.Classes, f.Classes)
 	set(&o.Width, f.Width)
 	set(&o.FC, f.FC)
@@ -54,19 +54,14 @@ func set[T any](to, flag *T) {
 
 // network is that of a configuration, or the one that a file of weights holds, with the
 // flags' changes.
-func (c *summaryCommand) network() (vgg.Options, error) {
+func (c *summaryCommand) network(e *environment) (network.Options, error) {
 	if info, err := os.Stat(c.Config); err != nil || info.IsDir() {
 		return c.options(c.Config), nil
 	}
-	f, err := weights.Open(c.Config)
-	if err != nil {
-		return vgg.Options{}, err
-	}
-	defer f.Close()
 	// Sizes do not depend on the preprocessing.
-	contents, err := vgg.Identify(f, vgg.OpenOptions{Preprocess: "unit"})
+	contents, _, err := releaseFlags{}.describe(e, c.Config, vgg.OpenOptions{Preprocess: "unit"})
 	if err != nil {
-		return vgg.Options{}, err
+		return network.Options{}, err
 	}
 	o := contents.Options
 	c.set(&o)
@@ -77,7 +72,7 @@ func (c *summaryCommand) network() (vgg.Options, error) {
 const maxBatch = 1 << 16
 
 func (c *summaryCommand) Run(e *environment) error {
-	o, err := c.network()
+	o, err := c.network(e)
 	if err != nil {
 		return err
 	}
@@ -92,13 +87,14 @@ func (c *summaryCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	s, err := vgg.Summarise(o)
+	s, err := network.Summarise(o)
 	if err != nil {
 		return err
 	}
-	var memory *vgg.Memory
+	o.FCStorage = c.FCWeights
+	var memory *network.Memory
 	if c.Memory {
-		m, err := vgg.EstimateMemoryStored(o, c.Batch, threads, c.FCWeights)
+		m, err := network.EstimateMemory(o, c.Batch, threads)
 		if err != nil {
 			return err
 		}
@@ -106,8 +102,8 @@ func (c *summaryCommand) Run(e *environment) error {
 	}
 	if c.JSON {
 		return writeJSON(e.stdout, struct {
-			vgg.Summary
-			*vgg.Memory
+			network.Summary
+			*network.Memory
 		}{s, memory})
 	}
 	classes := fmt.Sprintf("%d classes", o.Classes)
@@ -127,7 +123,7 @@ func (c *summaryCommand) Run(e *environment) error {
 }
 
 // layerRows lists the input and the layers as the table shows them.
-func layerRows(s vgg.Summary, input int) []report.Layer {
+func layerRows(s network.Summary, input int) []report.Layer {
 	rows := []report.Layer{{Name: "input", Output: []int{3, input, input}}}
 	for _, l := range s.Layers {
 		out := l.Output[:]

@@ -16,43 +16,45 @@ import (
 	"strings"
 	"time"
 
-	"github.com/verydeep/vgg"
+	"github.com/alecthomas/kong"
+
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
 )
 
 type trainCommand struct {
-	Data   string `placeholder:"DIR" help:"Images: one folder a class, or train and val with these; ILSVRC as it is distributed; tar shards; a ZIP file. Without it, the photographs that are built in."`
-	MaxBad share  `default:"1%" placeholder:"SHARE" help:"Share of the images that may be unreadable, 0.1% or 0.001; past it the run stops (1%)."`
-	Recipe string `placeholder:"NAME|FILE" help:"Recipe: paper, paper-384, paper-multiscale or sample; or a YAML file over the one that the command begins with, which is paper with --data, else sample."`
+	Data   string `placeholder:"DIR" help:"Images: one folder a class, or train and val with such folders; ILSVRC as it is distributed; tar shards; a ZIP file (the built-in photographs)."`
+	MaxBad share  `default:"${maxbad}" placeholder:"SHARE" help:"Share of the images that may be unreadable, 0.1% or 0.001; past it the run stops (${maxbad})."`
+	Recipe string `placeholder:"NAME|FILE" help:"Recipe: paper, paper-384, paper-multiscale or sample; or a YAML file with changes to the default, which is paper with --data, else sample."`
 	Out    string `placeholder:"DIR" help:"Run directory, new or empty (a new one in runs)."`
 
-	Resume          bool          `help:"Go on with the run in --out from its newest checkpoint, to the same bits as if it had not stopped; begin it if it has none."`
-	CheckpointEvery time.Duration `default:"10m" placeholder:"TIME" help:"Time between checkpoints, besides those at the end of every epoch (10m)."`
-	Keep            int           `default:"3" placeholder:"N" help:"Checkpoints that stay; 0: none is written (3)."`
+	Resume          bool          `help:"Continue the run in --out from its newest checkpoint, to the same bits as if it had not stopped; without a checkpoint, start it."`
+	CheckpointEvery time.Duration `default:"${checkpointevery}" placeholder:"TIME" help:"Time between checkpoints, besides those at the end of every epoch (${checkpointevery})."`
+	Keep            int           `default:"${keep}" placeholder:"N" help:"Checkpoints that stay; 0: none is written (${keep})."`
 
-	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Any value of the recipe, by its key: schedule.name=cosine. Can be given more than once."`
+	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Sets a value of the recipe by its key: schedule.name=cosine. Can be given more than once."`
 
 	Config       *string         `placeholder:"C" help:"Configuration: ${configs}; with -BN or -LRN behind it."`
 	Width        *float64        `placeholder:"X" help:"Multiplies the channels of every convolution."`
 	FC           *int            `name:"fc" placeholder:"N" help:"Units of fc6 and fc7."`
 	Input        *int            `placeholder:"PIXELS" help:"Side of the square crop."`
-	Init         *vgg.Init       `placeholder:"NAME" help:"Initialisation: he, glorot, normal-0.1 or normal-0.01."`
-	InitFrom     *string         `placeholder:"FILE" help:"Weights to begin with: a file, or a configuration's name for its public release."`
-	InitRule     *train.InitRule `placeholder:"NAME" help:"What is taken from them: pre-initialisation, the first four convolutional layers and the fully connected ones; or fine-tune, all (pre-initialisation if the configurations differ)."`
-	Freeze       []string        `placeholder:"PATTERN" help:"Layers that are not learnt: conv1_*, fc[67]. Can be given more than once."`
-	Epochs       *int            `placeholder:"N" help:"Passes over the training images, at most."`
+	Init         *network.Init   `placeholder:"NAME" help:"Initialisation: he, glorot, normal-0.1 or normal-0.01."`
+	InitFrom     *string         `placeholder:"FILE" help:"Initial weights: a file, or a configuration's name for its public release."`
+	InitRule     *train.InitRule `placeholder:"NAME" help:"Layers taken from --init-from: pre-initialisation, the first four convolutional layers and the fully connected ones; or fine-tune, all (pre-initialisation if the configurations differ)."`
+	Freeze       []string        `placeholder:"PATTERN" help:"Layers that are not learnt, by a pattern: conv1_*, fc[67]. Can be given more than once."`
+	Epochs       *int            `placeholder:"N" help:"Most passes over the training images."`
 	Batch        *int            `placeholder:"N" help:"Images of a mini-batch."`
-	LearningRate *float64        `placeholder:"X" help:"Learning rate to begin with."`
-	ScaleMin     *int            `placeholder:"PIXELS" help:"Least smallest side S that training images are rescaled to."`
-	ScaleMax     *int            `placeholder:"PIXELS" help:"Greatest smallest side S that training images are rescaled to."`
-	TestScale    *int            `placeholder:"PIXELS" help:"Smallest side Q that validation images are rescaled to."`
-	Seed         *uint64         `placeholder:"N" help:"Of initialisation, order, augmentation and dropout."`
+	LearningRate *float64        `placeholder:"X" help:"Initial learning rate."`
+	ScaleMin     *int            `placeholder:"PIXELS" help:"Least value of the smallest side S to which training images are rescaled."`
+	ScaleMax     *int            `placeholder:"PIXELS" help:"Greatest value of S."`
+	TestScale    *int            `placeholder:"PIXELS" help:"Smallest side Q to which validation images are rescaled."`
+	Seed         *uint64         `placeholder:"N" help:"Seed of initialisation, order, augmentation and dropout."`
 
-	Groups *int `placeholder:"N" help:"Parts of the batch whose gradients are summed apart; any number of ranks that divides them gives the same bits (the number of ranks)."`
-	Ranks  int  `default:"1" placeholder:"N" help:"Copies of the network that share the groups and the threads (1)."`
-	Memory size `placeholder:"SIZE" help:"Memory that the run is to stay within, such as 8GiB: it takes the batch in parts small enough, to the same bits."`
+	Groups *int `placeholder:"N" help:"Parts of the batch whose gradients are summed separately; any number of ranks that divides it gives the same bits (the number of ranks)."`
+	Ranks  int  `default:"1" placeholder:"N" help:"Copies of the network, which share the groups and the threads (1)."`
+	Memory size `placeholder:"SIZE" help:"Bound of the run's memory, such as 8GiB: the batch is computed in parts that are small enough, to the same bits."`
 
 	releaseFlags
 	threadsFlag
@@ -62,26 +64,40 @@ type trainCommand struct {
 }
 
 func (trainCommand) Help() string {
-	return `Trains by the paper's recipe: what --recipe says goes over it, --set over that, and the other flags over all. The resolved recipe is printed and kept in the run directory, with metrics.jsonl, curve.png, events for TensorBoard, best.safetensors (least validation error), last.safetensors and checkpoints. Of a folder without a val part a fifth is kept for validation. With --init-from and --data, and neither --recipe nor --config, the network of that file is fine-tuned: its last layer is drawn at random and learnt ten times as fast as the others, and S is chosen by the sizes of the images. The built-in photographs are ten categories of Caltech-101, CC BY 4.0. Interrupted, it saves a checkpoint and last.safetensors, and --resume goes on; a second interruption stops it at once.` + exitHelp
+	return `Trains a network by the paper's recipe. --recipe changes the recipe, --set changes the result, and the other flags come last. The whole recipe is printed and written to the run directory, with:
+
+  metrics.jsonl, curve.png, events for TensorBoard
+  best.safetensors (least validation error), last.safetensors
+  checkpoints
+
+Of a folder without a val part, a fifth is kept for validation. The built-in photographs are ten categories of Caltech-101, CC BY 4.0.
+
+With --init-from and --data, and neither --recipe nor --config, the network of that file is fine-tuned: its last layer is drawn at random and learnt ten times as fast as the others, and S follows from the sizes of the images.
+
+An interruption saves a checkpoint and last.safetensors, and --resume goes on from there. A second interruption stops at once.
+
+  vgg train --data photos --epochs 30
+  vgg train --data photos --init-from D
+  vgg train --resume --out runs/photos` + exitHelp
 }
 
-// sampleName stands for the embedded photographs where a folder is asked for.
+// sampleName names the embedded photographs in place of a folder.
 const sampleName = "sample"
 
-// valFraction of a folder without a val part is kept for validation.
+// valFraction is the share of a folder without a val part that is kept for validation.
 const valFraction = 0.2
 
-// outsideHeap is what of a process's memory the collector doesn't govern: its code.
+// outsideHeap is the memory of the process that the collector doesn't manage: its code.
 const outsideHeap = 32 << 20
 
-// heapLimit is what the collector is to keep to where the process is to stay within a
-// bound, which it may exceed for a moment.
+// heapLimit returns the collector's limit for a process that must stay within a bound. The
+// collector may exceed its limit for a moment.
 func heapLimit(bound int64) int64 { return max(bound-bound/50-outsideHeap, outsideHeap) }
 
 // boundHeap keeps the process within a bound of memory while images go through a network.
-// What decoded images leave behind is collected long before it has grown to what a large
-// network takes: to use it again is cheaper than to have more from the system, and there is
-// hardly anything but long arrays to look through.
+// The garbage of decoded images is collected long before it is as large as a network: using
+// memory again is cheaper than getting more from the system, and the heap is mostly long
+// arrays, which are quick to scan.
 func boundHeap(bound int64) (restore func()) {
 	const leave, least, most = 64 << 20, 10, 100 // bytes, per cent of the heap
 	var m runtime.MemStats
@@ -94,86 +110,39 @@ func boundHeap(bound int64) (restore func()) {
 	}
 }
 
-// trainCacheBytes bounds the decoded images kept in memory.
-const trainCacheBytes = 512 << 20
+// trainingDefaults are the library's defaults, for the flags of training and sharding.
+func trainingDefaults() kong.Vars {
+	o := train.DefaultOptions()
+	return kong.Vars{
+		"keep":            fmt.Sprint(o.Keep),
+		"checkpointevery": strings.TrimSuffix(o.CheckpointEvery.String(), "0s"),
+		"maxbad":          fmt.Sprintf("%g%%", 100*o.MaxBad),
+		"shardsize":       fmt.Sprintf("%dMB", dataset.DefaultShardBytes/1_000_000),
+	}
+}
 
 func (c *trainCommand) Run(e *environment) error {
-	threads, err := c.apply()
-	if err != nil {
-		return err
-	}
-	if c.Ranks < 1 {
-		return usagef("--ranks %d, want at least 1", c.Ranks)
-	}
-	from, err := c.checkpoint()
-	if err != nil {
-		return err
-	}
-	tuning, err := c.fineTune(e, from)
-	if err != nil {
-		return err
-	}
-	recipe, err := c.recipe(from, tuning)
-	if err != nil {
-		return err
-	}
-	if recipe.InitFrom != "" && from == nil {
-		if recipe.InitFrom, err = c.path(e, recipe.InitFrom); err != nil {
-			return err
-		}
-	}
 	human := e.stdout
 	if c.JSON {
 		human = e.stderr
 	}
-	trainSet, valSet, err := c.open(human, recipe.Seed)
+	o, err := c.options(e, human)
 	if err != nil {
 		return err
 	}
-	dir, err := c.runDir()
-	if err != nil {
-		return err
-	}
-	note, err := c.note()
-	if err != nil {
-		return err
-	}
-	var task train.Task
-	if c.boxes != nil {
-		if task, trainSet, valSet, err = c.boxes.prepare(e, human, trainSet, valSet, threads); err != nil {
-			return err
-		}
-	}
-	if tuning != nil {
-		tuning.balance(human, trainSet)
-	}
-	fmt.Fprintf(human, "%d training and %d validation images of %d classes\nRun directory %s\n\nRecipe\n%s\n",
-		trainSet.Len(), valSet.Len(), len(trainSet.Classes), dir, indent(recipe.YAML()))
-
-	p := &trainProgress{
-		out: human, errors: e.stderr, dir: dir, perEpoch: (trainSet.Len() + recipe.Batch - 1) / recipe.Batch,
-		curve: report.Curve{Title: curveTitle(recipe, trainSet.Name)},
-	}
-	if c.boxes != nil {
-		p.showBoxes(string(task.Localisation().Regression))
-	}
+	p := c.showProgress(e, human, &o)
 	if c.Memory > 0 { // the collector must not wait for the heap to double
 		defer debug.SetMemoryLimit(debug.SetMemoryLimit(heapLimit(int64(c.Memory))))
 	}
-	result, err := train.Run(e.ctx, train.Options{
-		Recipe: recipe, Task: task, Train: trainSet, Val: valSet, Dir: dir, Threads: threads, CacheBytes: trainCacheBytes,
-		Ranks: c.Ranks, Memory: int64(c.Memory), MaxBad: float64(c.MaxBad), StatsDir: cacheDir(),
-		CheckpointEvery: c.CheckpointEvery, Keep: c.Keep, Resume: c.Resume, Note: note,
-		Log: slog.New(p.warnings()), OnStats: p.stats, OnStart: p.start, OnIteration: p.iteration, OnEpoch: p.epoch,
-	})
+	result, err := train.Run(e.ctx, o)
 	p.close()
 	if drawErr := p.draw(); err == nil {
 		err = drawErr
 	}
 	if err != nil {
-		os.Remove(dir) // goes only if it is empty
+		os.Remove(o.Dir) // succeeds only if it is empty
 		if result != nil && err == context.Cause(e.ctx) {
-			return fmt.Errorf("interrupted; the weights so far are in %s%s", filepath.Join(dir, train.LastFile), c.goOn(dir))
+			return fmt.Errorf("interrupted; the weights so far are in %s%s", filepath.Join(o.Dir, train.LastFile), c.goOn(o.Dir))
 		}
 		return err
 	}
@@ -185,10 +154,103 @@ func (c *trainCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	return unreadable(result.Unreadable, trainSet.Len()+valSet.Len())
+	return unreadable(result.Unreadable, o.Train.Len()+o.Val.Len())
 }
 
-// goOn says how an interrupted run goes on.
+// options turns the flags into the options of the run: it opens the images, makes the run
+// directory, and prints what it found.
+func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, error) {
+	o := train.DefaultOptions()
+	fail := func(err error) (train.Options, error) { return o, err }
+	var err error
+	if o.Threads, err = c.apply(); err != nil {
+		return fail(err)
+	}
+	if err := c.check(); err != nil {
+		return fail(err)
+	}
+	var tuning *fineTuning
+	if o.Recipe, tuning, err = c.resolveRecipe(e); err != nil {
+		return fail(err)
+	}
+	if o.Train, o.Val, err = c.open(e.ctx, human, o.Recipe.Seed); err != nil {
+		return fail(err)
+	}
+	if o.Dir, err = c.runDir(); err != nil {
+		return fail(err)
+	}
+	if o.Note, err = c.note(); err != nil {
+		return fail(err)
+	}
+	if c.boxes != nil {
+		if o.Task, o.Train, o.Val, err = c.boxes.prepare(e, human, o.Train, o.Val, o.Threads); err != nil {
+			return fail(err)
+		}
+	}
+	if tuning != nil {
+		tuning.balance(human, o.Train)
+	}
+	o.Ranks, o.Memory, o.Resume, o.StatsDir = c.Ranks, int64(c.Memory), c.Resume, cacheDir()
+	// To the library 0 is the default, on the command line it is none.
+	if o.MaxBad = float64(c.MaxBad); c.MaxBad == 0 {
+		o.MaxBad = train.NoneBad
+	}
+	if o.CheckpointEvery = c.CheckpointEvery; c.CheckpointEvery == 0 {
+		o.CheckpointEvery = train.EpochsOnly
+	}
+	if o.Keep = c.Keep; c.Keep == 0 {
+		o.Keep = train.KeepNone
+	}
+	fmt.Fprintf(human, "%d training and %d validation images of %d classes\nRun directory %s\n\nRecipe\n%s\n",
+		o.Train.Len(), o.Val.Len(), len(o.Train.Classes), o.Dir, indent(o.Recipe.YAML()))
+	return o, nil
+}
+
+// check reports flags that can't be followed.
+func (c *trainCommand) check() error {
+	switch {
+	case c.Ranks < 1:
+		return usagef("--ranks %d, want at least 1", c.Ranks)
+	case c.Keep < 0:
+		return usagef("--keep %d, want 0 or more", c.Keep)
+	case c.CheckpointEvery < 0:
+		return usagef("--checkpoint-every %v, want 0 or more", c.CheckpointEvery)
+	}
+	return nil
+}
+
+// resolveRecipe returns the recipe of the run, which may resume from a checkpoint or
+// fine-tune. Weights to begin with are downloaded if they are a release.
+func (c *trainCommand) resolveRecipe(e *environment) (train.Recipe, *fineTuning, error) {
+	from, err := c.checkpoint()
+	if err != nil {
+		return train.Recipe{}, nil, err
+	}
+	tuning, err := c.fineTune(e, from)
+	if err != nil {
+		return train.Recipe{}, nil, err
+	}
+	recipe, err := c.recipe(from, tuning)
+	if err == nil && recipe.InitFrom != "" && from == nil {
+		recipe.InitFrom, err = c.path(e, recipe.InitFrom)
+	}
+	return recipe, tuning, err
+}
+
+// showProgress makes the run report to the terminal and to the curve.
+func (c *trainCommand) showProgress(e *environment, human io.Writer, o *train.Options) *trainProgress {
+	p := &trainProgress{
+		out: human, errors: e.stderr, dir: o.Dir, perEpoch: (o.Train.Len() + o.Recipe.Batch - 1) / o.Recipe.Batch,
+		curve: report.Curve{Title: curveTitle(o.Recipe, o.Train.Name)},
+	}
+	if c.boxes != nil {
+		p.showBoxes(string(o.Task.Localisation().Regression))
+	}
+	o.Log, o.OnSurvey, o.OnStart, o.OnIteration, o.OnEpoch = slog.New(p.warnings()), p.survey, p.start, p.iteration, p.epoch
+	return p
+}
+
+// goOn returns the command that resumes an interrupted run, for the end of a message.
 func (c *trainCommand) goOn(dir string) string {
 	if c.Keep == 0 {
 		return ""
@@ -200,10 +262,10 @@ func (c *trainCommand) goOn(dir string) string {
 	return fmt.Sprintf("; vgg %s --resume --out %s goes on", command, dir)
 }
 
-// noteData is the key under which a checkpoint has the folder of images.
+// noteData is the key of the folder of images in a checkpoint's note.
 const noteData = "data"
 
-// checkpoint describes the one that the run goes on from; nil if it begins.
+// checkpoint describes the checkpoint that the run resumes from; nil if it begins.
 func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
 	switch {
 	case !c.Resume:
@@ -226,7 +288,7 @@ func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
 	return &from, nil
 }
 
-// note is what the checkpoints hold of the command line.
+// note returns the part of the command line that checkpoints keep.
 func (c *trainCommand) note() (map[string]string, error) {
 	if c.sample() {
 		return map[string]string{noteData: sampleName}, nil
@@ -239,8 +301,8 @@ func (c *trainCommand) note() (map[string]string, error) {
 	return note, err
 }
 
-// recipe puts the flags over --set over the file over the recipe to begin with, which
-// is that of the checkpoint if there is one.
+// recipe applies to the initial recipe, which is the checkpoint's if there is one: the
+// recipe of --recipe, then --set, then the other flags.
 func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (train.Recipe, error) {
 	r := train.PaperRecipe()
 	if tuning != nil {
@@ -299,13 +361,13 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 
 func (c *trainCommand) sample() bool { return c.Data == "" || c.Data == sampleName }
 
-// open returns the images to train and to validate on, and says where they are from.
-func (c *trainCommand) open(out io.Writer, seed uint64) (trainSet, valSet *dataset.Dataset, err error) {
+// open returns the images for training and validation, and prints where they are from.
+func (c *trainCommand) open(ctx context.Context, out io.Writer, seed uint64) (trainSet, valSet *dataset.Dataset, err error) {
 	if c.sample() {
 		fmt.Fprintf(out, "Data: %s\n", dataset.SampleCredit)
 		return dataset.OpenSample()
 	}
-	trainSet, valSet, err = dataset.Open(c.Data)
+	trainSet, valSet, err = dataset.Open(ctx, c.Data, dataset.OpenOptions{})
 	if err != nil {
 		return nil, nil, err
 	}

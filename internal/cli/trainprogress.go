@@ -21,23 +21,23 @@ type trainProgress struct {
 	out      io.Writer
 	errors   io.Writer
 	dir      string
-	bar      *progress // nil before the run has begun
-	perEpoch int       // iterations
-	from     int       // iteration that the run goes on from
-	header   bool      // of the epochs is printed
+	bar      *progressBar // nil before the run has begun
+	perEpoch int          // iterations
+	from     int          // iteration that the run resumed from
+	header   bool         // the header of the epochs is printed
 	curve    report.Curve
 	drawn    time.Time
 	boxes    bool // the run is judged by boxes
 }
 
-// showBoxes makes the run one of box regression.
+// showBoxes shows the errors of box regression.
 func (p *trainProgress) showBoxes(regression string) {
 	p.boxes = true
 	p.curve.Title += ", " + regression
 	p.curve.Errors = [2]string{"localisation error", "1 − mean IoU"}
 }
 
-// judged are the two errors that the curve shows of an epoch.
+// judged returns the two errors of an epoch that the curve shows.
 func (p *trainProgress) judged(e train.Epoch) (a, b float64) {
 	if p.boxes {
 		return e.LocalisationError, 1 - e.MeanIoU
@@ -45,19 +45,19 @@ func (p *trainProgress) judged(e train.Epoch) (a, b float64) {
 	return e.Top1Error, e.Top5Error
 }
 
-// drawEvery is how long the curve is not drawn again: with short epochs drawing would
-// take a good part of the time.
+// drawEvery is the least time between two drawings of the curve, which would take a good
+// part of the time of short epochs.
 const drawEvery = 5 * time.Second
 
-// stats shows how far the survey of the training images is.
-func (p *trainProgress) stats(done, total int) {
+// survey shows the progress of measuring the training images.
+func (p *trainProgress) survey(done, total int64) {
 	if p.bar == nil {
-		p.bar = newProgress(p.errors, total, "images")
+		p.bar = newProgress(p.errors, int(total), "images")
 	}
-	p.bar.set(done, "measuring the images' colours")
+	p.bar.set(int(done), "measuring the images' colours")
 }
 
-// start tells what the run begins with and what it will take.
+// start prints what the run begins with, and its memory and time.
 func (p *trainProgress) start(s train.Start) {
 	p.close()
 	if s.Checkpoint != "" {
@@ -81,7 +81,7 @@ func (p *trainProgress) start(s train.Start) {
 	p.bar = newProgress(p.errors, left, "iterations")
 }
 
-// list is names on a line, or a word for none.
+// list joins names, or returns a word for none.
 func list(names []string) string {
 	if len(names) == 0 {
 		return "nothing"
@@ -89,7 +89,7 @@ func list(names []string) string {
 	return strings.Join(names, " ")
 }
 
-// earlier reads the part of the curve that the run had come to.
+// earlier reads the curve of the run up to its resumption.
 func (p *trainProgress) earlier() error {
 	f, err := os.Open(filepath.Join(p.dir, train.MetricsFile))
 	if err != nil {
@@ -163,7 +163,7 @@ func (p *trainProgress) epoch(e train.Epoch) {
 		fmt.Sprintf(losses, e.TrainLoss), fmt.Sprintf(losses, e.Loss), judged[0], judged[1],
 		fmt.Sprintf("%.2g", e.LearningRate), report.Duration(time.Duration(e.Seconds*float64(time.Second))), best)
 	if time.Since(p.drawn) >= drawEvery {
-		_ = p.draw() // an error will show at the end
+		_ = p.draw() // the last drawing reports errors
 		p.drawn = time.Now()
 	}
 }
@@ -182,7 +182,7 @@ func (p *trainProgress) close() {
 	}
 }
 
-// warn prints a line without spoiling the bar.
+// warn prints a line of its own, clear of the bar.
 func (p *trainProgress) warn(text string) {
 	if p.bar != nil {
 		p.bar.clear()
@@ -190,10 +190,10 @@ func (p *trainProgress) warn(text string) {
 	fmt.Fprintf(p.errors, "vgg: warning: %s\n", text)
 }
 
-// warnings is what the run logs of warnings, as lines.
+// warnings returns a log handler that prints the run's warnings.
 func (p *trainProgress) warnings() slog.Handler { return warnings{p.warn} }
 
-// warnings is a log that prints warnings and errors.
+// warnings is a log handler that prints warnings and errors.
 type warnings struct{ print func(text string) }
 
 func (warnings) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }

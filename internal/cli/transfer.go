@@ -54,7 +54,7 @@ func (f svmFlags) options() (transfer.TrainOptions, error) {
 
 // watch shows on standard error how far training has come.
 func (e *environment) watch(o *transfer.TrainOptions) (stop func()) {
-	var bar *progress
+	var bar *progressBar
 	what := ""
 	stop = func() {
 		if bar != nil {

@@ -2,9 +2,9 @@ package hdf5
 
 import "bytes"
 
-// Strings returns the strings of an attribute, of fixed or variable length: one of a
-// scalar, none of an attribute without elements, whatever its type. found tells whether
-// the object has the attribute.
+// Strings returns the strings of an attribute, of fixed or variable length: one for a
+// scalar, and none for an attribute without elements, whatever its type. found reports
+// whether the object has the attribute.
 func (o *Object) Strings(name string) (values []string, found bool, err error) {
 	a, err := o.attribute(name)
 	if a == nil || err != nil {
@@ -64,14 +64,15 @@ func (o *Object) attribute(name string) (*attribute, error) {
 	return found, err
 }
 
-// attributeMessage is an attribute message of which the name has been read.
+// attributeMessage is an attribute message after its name.
 type attributeMessage struct {
 	*cursor
 	kind, space int // bytes of the descriptions
 	padded      bool
 }
 
-// attributeNamed opens an attribute message, and returns nil if the name is another.
+// attributeNamed opens an attribute message. It returns nil if the attribute has another
+// name.
 func attributeNamed(data []byte, want string) (*attributeMessage, error) {
 	m := &attributeMessage{cursor: &cursor{b: data}}
 	version, flags := m.uint(1), m.uint(1)
@@ -165,8 +166,7 @@ func (a *attribute) strings(f *File) ([]string, error) {
 	return all, nil
 }
 
-// heapObject returns an object of a global heap collection; the empty string lies
-// nowhere.
+// heapObject returns an object of a global heap collection. The empty string is in none.
 func (f *File) heapObject(at uint64, index uint16) ([]byte, error) {
 	if at == 0 || at == undefined {
 		return nil, nil

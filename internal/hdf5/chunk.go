@@ -8,29 +8,29 @@ import (
 	"slices"
 )
 
-// maxExpansion is how many times larger the elements of a file's compressed datasets
-// may be than the file, beyond what is small.
+// The elements of a compressed dataset may take maxExpansion times the bytes of the file,
+// and smallEnough more.
 const (
 	maxExpansion = 32
 	smallEnough  = 1 << 20
 )
 
-// chunk is where a piece of a dataset lies.
+// chunk is a piece of a dataset in the file.
 type chunk struct {
-	origin []int // the place of its first element
+	origin []int // index of its first element
 	at     int64
 	stored int64 // bytes in the file
 	mask   uint64
 }
 
-// chunkGrid is how a dataset is cut.
+// chunkGrid is the division of a dataset into chunks.
 type chunkGrid struct {
 	shape   []int // of a chunk
 	bytes   int64 // of a chunk
 	filters []filter
 }
 
-// Filters that are undone.
+// Filters that this package undoes.
 const (
 	filterDeflate    = 1
 	filterShuffle    = 2
@@ -39,7 +39,7 @@ const (
 
 type filter struct{ id uint64 }
 
-// readChunks reads the rest of the layout of a dataset in chunks, and where they lie.
+// readChunks reads the rest of the layout of a dataset in chunks, and their addresses.
 func (d *Dataset) readChunks(version uint64, c, filters *cursor) error {
 	if err := d.grid.parseFilters(filters); err != nil {
 		return err
@@ -81,7 +81,7 @@ func (d *Dataset) readChunks(version uint64, c, filters *cursor) error {
 		d.inline = []byte{}
 		return nil
 	}
-	// The number of chunks, each of them there, bounds what may be claimed.
+	// Every chunk must be in the file, so the file's size bounds their number.
 	count := int64(1)
 	for i, n := range d.Shape {
 		along := (int64(n) + int64(d.grid.shape[i]) - 1) / int64(d.grid.shape[i])
@@ -170,8 +170,8 @@ func (d *Dataset) addChunk(c chunk, at uint64) error {
 	return d.f.spend(int64(16 + 8*len(c.origin)))
 }
 
-// readChunkIndex reads the indices of layouts of version 4 and 5 that datasets of a
-// fixed shape have.
+// readChunkIndex reads the index of a layout of version 4 or 5. It knows the kinds that
+// datasets of a fixed shape have.
 func (d *Dataset) readChunkIndex(c *cursor, flags uint64, count int64) error {
 	switch kind := c.uint(1); kind {
 	case 1: // a single chunk
@@ -203,7 +203,7 @@ func (d *Dataset) readChunkIndex(c *cursor, flags uint64, count int64) error {
 		}
 		return d.readFixedArray(at, count)
 	default:
-		return formatError("an index of kind %d, which arrays have that can grow; want one of a fixed shape", kind)
+		return formatError("an index of kind %d, of an array that can grow: want one of a fixed shape", kind)
 	}
 }
 
@@ -218,8 +218,8 @@ func (d *Dataset) origin(number int64) []int {
 	return o
 }
 
-// readFixedArray reads the chunks' places from a fixed array, which is cut into pages
-// where it is long.
+// readFixedArray reads the addresses of the chunks from a fixed array. A long one is
+// divided into pages.
 func (d *Dataset) readFixedArray(at uint64, count int64) error {
 	f := d.f
 	c, err := f.signed(at, uint64(8+f.length+f.width), "FAHD", "fixed array")
@@ -280,7 +280,7 @@ func (d *Dataset) checkChunks(count int64) error {
 			return formatError("a chunk at %v, want one at %v", c.origin, want)
 		}
 		if stored += c.stored; stored > d.f.size {
-			return formatError("chunks that lie over each other")
+			return formatError("chunks that overlap")
 		}
 		if len(d.grid.filters) == 0 && c.stored != d.grid.bytes {
 			return formatError("the chunk at %v has %d bytes, want %d", c.origin, c.stored, d.grid.bytes)
@@ -289,7 +289,7 @@ func (d *Dataset) checkChunks(count int64) error {
 	return nil
 }
 
-// readChunked is ReadAt of a dataset in chunks, each of which is undone once.
+// readChunked is ReadAt of a dataset in chunks. It decompresses each chunk once.
 func (d *Dataset) readChunked(b []byte, start int64) error {
 	if len(b) == 0 {
 		return nil
@@ -340,7 +340,7 @@ func (d *Dataset) readChunked(b []byte, start int64) error {
 	return nil
 }
 
-// undo reads a chunk and undoes its filters, the last first.
+// undo reads a chunk and undoes its filters, from the last to the first.
 func (d *Dataset) undo(c chunk) ([]byte, error) {
 	data := make([]byte, c.stored)
 	if err := readFull(d.f.r, data, c.at); err != nil {
@@ -369,7 +369,7 @@ func (d *Dataset) undo(c chunk) ([]byte, error) {
 	return data, nil
 }
 
-// inflate undoes deflate, up to a number of bytes.
+// inflate undoes deflate. It returns at most so many bytes.
 func inflate(data []byte, most int64) ([]byte, error) {
 	z, err := zlib.NewReader(bytes.NewReader(data))
 	if err != nil {
@@ -382,8 +382,8 @@ func inflate(data []byte, most int64) ([]byte, error) {
 	return out, nil
 }
 
-// unshuffle puts the bytes of each element together again: the first of all, then the
-// second of all, and so on.
+// unshuffle undoes the shuffle filter, which puts the first bytes of all elements before
+// their second bytes, and so on.
 func unshuffle(data []byte, size int) []byte {
 	n := len(data) / size
 	out := make([]byte, len(data))

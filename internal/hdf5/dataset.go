@@ -5,11 +5,11 @@ import "slices"
 // Dataset is an array in row-major order. Any number of goroutines may read it at once.
 type Dataset struct {
 	Type  Type
-	Shape []int // none of a scalar
+	Shape []int // empty for a scalar
 
 	f      *File
 	bytes  int64 // of all elements
-	at     int64 // of data in one piece, or -1
+	at     int64 // of contiguous data; -1 if it isn't contiguous
 	inline []byte
 	chunks []chunk
 	grid   chunkGrid
@@ -69,7 +69,7 @@ func (d *Dataset) parseLayout(o *Object, c *cursor) error {
 			d.inline = []byte{}
 			return nil
 		case at == undefined:
-			return formatError("data were never written")
+			return formatError("data was never written")
 		case size < uint64(d.bytes):
 			return formatError("%d bytes of data, want %d of shape %v", size, d.bytes, d.Shape)
 		case at > uint64(d.f.size) || uint64(d.bytes) > uint64(d.f.size)-at:
@@ -90,10 +90,11 @@ func (d *Dataset) parseLayout(o *Object, c *cursor) error {
 // Bytes is the number of bytes of all elements.
 func (d *Dataset) Bytes() int64 { return d.bytes }
 
-// Place returns where in the file the elements lie, if they lie there in one piece.
-func (d *Dataset) Place() (at int64, ok bool) { return d.at, d.at >= 0 }
+// Contiguous returns the byte of the file at which the elements begin, if they are in one
+// piece.
+func (d *Dataset) Contiguous() (at int64, ok bool) { return d.at, d.at >= 0 }
 
-// ReadAt reads len(b) bytes of the elements from the byte at start on, as they are in
+// ReadAt reads len(b) bytes of the elements, from byte start of them on, as they are in
 // the file. start and len(b) are multiples of the element's size.
 func (d *Dataset) ReadAt(b []byte, start int64) error {
 	switch {
@@ -108,7 +109,7 @@ func (d *Dataset) ReadAt(b []byte, start int64) error {
 	return d.readChunked(b, start)
 }
 
-// strides returns how many bytes each axis of an array steps.
+// strides returns the bytes from one element to the next along each axis of an array.
 func strides(shape []int, size int) []int64 {
 	s := make([]int64, len(shape))
 	step := int64(size)

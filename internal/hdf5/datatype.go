@@ -2,10 +2,10 @@ package hdf5
 
 import "math"
 
-// Type is the type of a dataset's or an attribute's elements.
+// Type is the type of the elements of a dataset or an attribute.
 type Type struct {
 	// Name is float16, bfloat16, float32, float64, int8 … int64, uint8 … uint64, bool,
-	// string, varstring, or opaque for what is none of these.
+	// string, varstring, or opaque for any other type.
 	Name string
 	// Size is the bytes of an element in the file.
 	Size      int
@@ -43,8 +43,8 @@ func parseType(c *cursor) (Type, error) {
 		layout := [7]uint64{c.uint(2), c.uint(2), c.uint(1), c.uint(1), c.uint(1), c.uint(1), c.uint(4)}
 		sign := flags >> 8 & 0xff
 		for name, want := range map[string][7]uint64{
-			// bit offset, precision, place and size of the exponent and of the mantissa,
-			// bias of the exponent
+			// bit offset, precision, offset and size of the exponent, offset and size of
+			// the mantissa, bias of the exponent
 			"float16":  {0, 16, 10, 5, 0, 10, 15},
 			"bfloat16": {0, 16, 7, 8, 0, 7, 127},
 			"float32":  {0, 32, 23, 8, 0, 23, 127},
@@ -56,7 +56,7 @@ func parseType(c *cursor) (Type, error) {
 		}
 	case 3: // string
 		t.Name, t.padding = "string", flags&0x0f
-	case 8: // enumeration, as h5py keeps booleans
+	case 8: // enumeration, in which h5py writes booleans
 		base, err := parseType(c)
 		if err == nil && base.Size == 1 {
 			t.Name = "bool"
@@ -69,8 +69,8 @@ func parseType(c *cursor) (Type, error) {
 	return t, nil
 }
 
-// parseSpace reads a dataspace: the axes, or none of a scalar. A null dataspace, which
-// has no elements, is an axis of 0.
+// parseSpace reads a dataspace: the lengths of the axes, none for a scalar. A null
+// dataspace, which has no elements, is one axis of length 0.
 func parseSpace(c *cursor, length int) ([]int, error) {
 	version, axes := c.uint(1), int(c.uint(1))
 	c.skip(1) // whether the largest axes follow

@@ -8,8 +8,8 @@ const (
 	attributeNameRecord = 8
 )
 
-// dense calls each with every object that a group or an object with many links or
-// attributes keeps in a fractal heap, found by a B-tree of version 2.
+// dense calls each with every link or attribute of an object that keeps them in a fractal
+// heap. A B-tree of version 2, the index, lists them.
 func (f *File) dense(heap, index, kind uint64, each func(data []byte) error) error {
 	h, err := f.openHeap(heap)
 	if err != nil {
@@ -30,6 +30,15 @@ func (f *File) dense(heap, index, kind uint64, each func(data []byte) error) err
 	})
 }
 
+// indexTree is a B-tree of version 2.
+type indexTree struct {
+	f            *File
+	node, record uint64 // bytes of each
+	// capacity[d] is the number of records that a node of depth d has room for, total[d]
+	// the number in it and under it. Leaves have depth 0.
+	capacity, total []uint64
+}
+
 // walkIndex calls each with every record of a B-tree of version 2.
 func (f *File) walkIndex(at, kind uint64, each func(record []byte) error) error {
 	c, err := f.signed(at, uint64(16+f.width+2+f.length), "BTHD", "B-tree")
@@ -37,80 +46,93 @@ func (f *File) walkIndex(at, kind uint64, each func(record []byte) error) error 
 		return err
 	}
 	version, found := c.uint(1), c.uint(1)
-	node, record, depth := c.uint(4), c.uint(2), int(c.uint(2))
+	t := &indexTree{f: f, node: c.uint(4), record: c.uint(2)}
+	depth := int(c.uint(2))
 	c.skip(2)
 	root, records := f.address(c), c.uint(2)
 	if version != 0 || found != kind {
 		return formatError("B-tree at byte %d: version %d, records of type %d, want version 0, type %d", at, version, found, kind)
 	}
-	if record == 0 || node < 10+record || depth > 16 {
-		return formatError("B-tree at byte %d: nodes of %d bytes, records of %d, depth %d", at, node, record, depth)
+	if t.record == 0 || t.node < 10+t.record || depth > 16 {
+		return formatError("B-tree at byte %d: nodes of %d bytes, records of %d, depth %d", at, t.node, t.record, depth)
 	}
 	if root == undefined {
 		return nil
 	}
-	// most[d] is how many records a node has room for that stands d above the leaves,
-	// total[d] how many it has under it.
-	most := []uint64{(node - 10) / record}
-	total := []uint64{most[0]}
-	count := encodedBytes(most[0]) // bytes of a child's number of records
-	pointer := func(d int) int {
-		n := f.width + count
-		if d > 1 {
-			n += encodedBytes(total[d-1])
-		}
-		return n
+	if err := t.computeCapacities(at, depth); err != nil {
+		return err
 	}
+	return t.walk(root, records, depth, each)
+}
+
+// computeCapacities computes the capacities of nodes up to a depth.
+func (t *indexTree) computeCapacities(at uint64, depth int) error {
+	leaf := (t.node - 10) / t.record
+	t.capacity, t.total = []uint64{leaf}, []uint64{leaf}
 	for d := 1; d <= depth; d++ {
-		p := uint64(pointer(d))
-		if node < 10+p {
-			return formatError("B-tree at byte %d: nodes of %d bytes", at, node)
+		p := uint64(t.pointerBytes(d))
+		if t.node < 10+p {
+			return formatError("B-tree at byte %d: nodes of %d bytes", at, t.node)
 		}
-		m := (node - 10 - p) / (record + p)
-		most = append(most, m)
-		hi, lo := bits.Mul64(m+1, total[d-1])
+		m := (t.node - 10 - p) / (t.record + p)
+		t.capacity = append(t.capacity, m)
+		hi, lo := bits.Mul64(m+1, t.total[d-1])
 		if hi != 0 || lo > 1<<62 {
 			return formatError("B-tree at byte %d: depth %d", at, depth)
 		}
-		total = append(total, lo+m)
+		t.total = append(t.total, lo+m)
 	}
-	var walk func(at, records uint64, d int) error
-	walk = func(at, records uint64, d int) error {
-		signature, size := "BTLF", 6+records*record
-		if d > 0 {
-			signature, size = "BTIN", 6+records*record+(records+1)*uint64(pointer(d))
-		}
-		if records > most[d] {
-			return formatError("B-tree node at byte %d: %d records, room for %d", at, records, most[d])
-		}
-		c, err := f.signed(at, size, signature, "B-tree node")
-		if err != nil {
-			return err
-		}
-		c.skip(2)
-		for range records {
-			if err := each(c.bytes(int(record))); err != nil {
-				return err
-			}
-		}
-		if d == 0 {
-			return nil
-		}
-		for range records + 1 {
-			child, n := f.address(c), c.uint(count)
-			if d > 1 {
-				c.skip(encodedBytes(total[d-1]))
-			}
-			if err := walk(child, n, d-1); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	return walk(root, records, depth)
+	return nil
 }
 
-// encodedBytes is how many bytes hold numbers up to n.
+// countBytes is the bytes of a child's number of records.
+func (t *indexTree) countBytes() int { return encodedBytes(t.capacity[0]) }
+
+// totalBytes is the bytes of the number of records under a child of a node of depth d.
+func (t *indexTree) totalBytes(d int) int {
+	if d > 1 {
+		return encodedBytes(t.total[d-1])
+	}
+	return 0
+}
+
+// pointerBytes is the bytes of a pointer from a node of depth d to a child.
+func (t *indexTree) pointerBytes(d int) int { return t.f.width + t.countBytes() + t.totalBytes(d) }
+
+// walk calls each with the records of the node of depth d at an address, then with those
+// under it.
+func (t *indexTree) walk(at, records uint64, d int, each func(record []byte) error) error {
+	signature, size := "BTLF", 6+records*t.record
+	if d > 0 {
+		signature, size = "BTIN", 6+records*t.record+(records+1)*uint64(t.pointerBytes(d))
+	}
+	if records > t.capacity[d] {
+		return formatError("B-tree node at byte %d: %d records, room for %d", at, records, t.capacity[d])
+	}
+	c, err := t.f.signed(at, size, signature, "B-tree node")
+	if err != nil {
+		return err
+	}
+	c.skip(2)
+	for range records {
+		if err := each(c.bytes(int(t.record))); err != nil {
+			return err
+		}
+	}
+	if d == 0 {
+		return nil
+	}
+	for range records + 1 {
+		child, n := t.f.address(c), c.uint(t.countBytes())
+		c.skip(t.totalBytes(d))
+		if err := t.walk(child, n, d-1, each); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// encodedBytes is the bytes that numbers up to n are encoded in.
 func encodedBytes(n uint64) int { return max(1, (bits.Len64(n)+7)/8) }
 
 // fractalHeap holds objects in blocks whose sizes double from row to row of a table.
@@ -119,8 +141,8 @@ type fractalHeap struct {
 	idBytes            int
 	offset, length     int // bytes of an object's offset and length
 	columns            uint64
-	smallest, largest  uint64 // direct blocks
-	rows               uint64 // of the root, 0 if it is a direct block
+	smallest, largest  uint64 // bytes of a direct block
+	rows               uint64 // of the root; 0 if it is a direct block
 	root               uint64
 	header             uint64
 	indirect, contents map[uint64][]byte
@@ -162,7 +184,7 @@ func (f *File) openHeap(at uint64) (*fractalHeap, error) {
 	return h, nil
 }
 
-// object returns the object of an identifier.
+// object returns the object that has an identifier.
 func (h *fractalHeap) object(id []byte) ([]byte, error) {
 	c := &cursor{b: id}
 	switch kind := c.uint(1) >> 4; kind {
@@ -190,8 +212,8 @@ func (h *fractalHeap) managed(offset, length uint64) ([]byte, error) {
 	if h.rows == 0 {
 		return h.direct(at, size, offset, length)
 	}
-	// The root has the heap's largest block; each step goes to one at most as large as
-	// the table before it, so it ends.
+	// Each step goes to a block that is at most as large as the table before it, so the
+	// loop ends.
 	rows := h.rows
 	direct := uint64(bits.Len64(h.largest/h.smallest)) + 1 // rows of direct blocks
 	for {

@@ -1,10 +1,10 @@
 // Package hdf5 reads the part of HDF5 that h5py and Keras write: groups and
-// attributes of every version, and datasets that lie in one piece or in chunks,
-// compressed by deflate or not.
+// attributes of every version, and datasets in one piece or in chunks, with or without
+// deflate.
 //
-// The format is that of the HDF Group's "HDF5 File Format Specification Version 3.0";
-// the names of the structures are its own. Any file is met without a panic, in time
-// and memory that are bounded by a small multiple of its size.
+// The format and the names of its structures are those of the HDF Group's "HDF5 File
+// Format Specification Version 3.0". No file causes a panic. Time and memory are bounded
+// by a small multiple of the file's size.
 package hdf5
 
 import (
@@ -17,7 +17,7 @@ import (
 // Signature opens a file.
 const Signature = "\x89HDF\r\n\x1a\n"
 
-// FormatError says what is wrong in a file, or what it has that isn't read here.
+// FormatError says what is wrong in a file, or what it has that this package doesn't read.
 type FormatError struct{ Reason string }
 
 func (e *FormatError) Error() string { return e.Reason }
@@ -26,7 +26,7 @@ func formatError(format string, args ...any) error {
 	return &FormatError{fmt.Sprintf(format, args...)}
 }
 
-// within tells where in a file a FormatError was met; other errors it leaves alone.
+// within adds to a FormatError where in the file it is; it leaves other errors alone.
 func within(err error, format string, args ...any) error {
 	if e, ok := err.(*FormatError); ok {
 		return &FormatError{fmt.Sprintf(format, args...) + ": " + e.Reason}
@@ -34,23 +34,23 @@ func within(err error, format string, args ...any) error {
 	return err
 }
 
-// File is an open file. Only one goroutine at a time may use it or its objects; a
-// Dataset that it gave may be read by any number.
+// File is an open file. Only one goroutine at a time may use it or its objects. Any number
+// of goroutines may read a Dataset of it.
 type File struct {
 	r    io.ReaderAt
 	size int64
 	// width and length are the bytes of an address and of a length.
 	width, length int
 	root          uint64
-	// budget is how many bytes may still be read as metadata. A sound file needs fewer
-	// than it has; one whose structures lie over each other comes to an end.
+	// budget is the bytes of metadata that may still be read. A sound file has fewer; a
+	// file whose structures overlap uses it up, which ends the reading.
 	budget  int64
 	objects map[uint64]*Object
 	heaps   map[uint64]map[uint16][]byte // global heap collections by address
 }
 
-// Open reads the superblock of a file of size bytes. Its errors, and those of all that
-// is reached through it, are of r or *FormatErrors.
+// Open reads the superblock of a file of size bytes. The errors of the file and of its
+// objects are those of r and *FormatErrors.
 func Open(r io.ReaderAt, size int64) (*File, error) {
 	f := &File{
 		r: r, size: size,
@@ -105,7 +105,7 @@ func Open(r io.ReaderAt, size int64) (*File, error) {
 	return f, nil
 }
 
-// undefined is an address that points nowhere.
+// undefined is the address that stands for none.
 const undefined = math.MaxUint64
 
 // address reads an address.
@@ -141,8 +141,8 @@ func (f *File) block(at, n uint64, what string) (*cursor, error) {
 	return &cursor{b: b}, nil
 }
 
-// signed reads n bytes at an address and checks that they open with the signature,
-// which it skips.
+// signed reads n bytes at an address, checks the signature that they begin with, and
+// skips it.
 func (f *File) signed(at, n uint64, signature, what string) (*cursor, error) {
 	c, err := f.block(at, n, what)
 	if err != nil {
@@ -165,8 +165,8 @@ func readFull(r io.ReaderAt, b []byte, at int64) error {
 	return err
 }
 
-// cursor reads little-endian numbers one after the other. Past its end they are 0, and
-// short is set.
+// cursor reads little-endian numbers one after the other. Past the end it gives 0 and sets
+// short.
 type cursor struct {
 	b     []byte
 	short bool
@@ -192,5 +192,5 @@ func (c *cursor) uint(n int) uint64 {
 	return binary.LittleEndian.Uint64(b[:])
 }
 
-// left is how many bytes are left.
+// left is the number of bytes left.
 func (c *cursor) left() int { return len(c.b) }

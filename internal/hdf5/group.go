@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// Names returns the names in a group, in the order of the file: alphabetical in
-// groups of the old kind. Links to places in other files, and soft ones, aren't
-// followed and not among them. The caller mustn't change it.
+// Names returns the names in a group, in the order of the file, which is alphabetical in
+// groups of the old kind. Soft links and links into other files are left out. The caller
+// must not change the slice.
 func (o *Object) Names() ([]string, error) {
 	if o.links != nil {
 		return o.names, nil
@@ -101,7 +101,7 @@ func (o *Object) readLink(data []byte) error {
 }
 
 // readSymbolTable reads the links of a group of the old kind: a B-tree of version 1
-// whose leaves are symbol table nodes, with the names in a local heap.
+// with symbol table nodes as leaves, and a local heap with the names.
 func (o *Object) readSymbolTable(c *cursor) error {
 	tree, heap := o.f.address(c), o.f.address(c)
 	if c.short {
@@ -158,8 +158,8 @@ func (o *Object) readSymbols(at uint64, names []byte) error {
 	return nil
 }
 
-// walkTree walks a B-tree of version 1 (kind 0: of groups, 1: of chunks), and calls
-// leaf with every key and child of the lowest level. keyBytes are a chunk key's.
+// walkTree walks a B-tree of version 1 and calls leaf with every key and child of the
+// lowest level. keyBytes is the size of a chunk's key; 0 stands for a tree of groups.
 func (f *File) walkTree(at uint64, keyBytes int, leaf func(key []byte, child uint64) error) error {
 	kind := uint64(1)
 	if keyBytes == 0 {

@@ -18,14 +18,14 @@ const (
 type Object struct {
 	f        *File
 	messages []message
-	links    map[string]uint64 // nil until they are asked for
+	links    map[string]uint64 // nil until Names reads them
 	names    []string
 }
 
 // message is a message of an object header.
 type message struct {
 	kind   uint64
-	shared bool // it only tells where the message lies
+	shared bool // data is only the address of the message
 	data   []byte
 }
 
@@ -57,7 +57,7 @@ func (f *File) object(at uint64) (*Object, error) {
 	return o, nil
 }
 
-// readOldHeader reads a header of version 1, which opens with c.
+// readOldHeader reads a header of version 1 that begins with c.
 func (o *Object) readOldHeader(at uint64, c *cursor) error {
 	version := c.uint(1)
 	c.skip(1 + 2 + 4)
@@ -88,7 +88,7 @@ func (o *Object) readOldHeader(at uint64, c *cursor) error {
 	return nil
 }
 
-// readHeader reads a header of version 2.
+// readHeader reads a header of version 2 that begins with c.
 func (o *Object) readHeader(at uint64, c *cursor) error {
 	c.skip(4)
 	version, flags := c.uint(1), c.uint(1)
@@ -139,7 +139,8 @@ func (o *Object) readHeader(at uint64, c *cursor) error {
 	return nil
 }
 
-// add keeps a message; of one that continues the header it returns the block.
+// add adds a message to the object. If the message continues the header, it returns the
+// block that follows.
 func (o *Object) add(at, kind, flags uint64, data []byte, short bool) (*cursor, error) {
 	if short {
 		return nil, formatError("object header at byte %d: message of type %#x ends after its block", at, kind)
@@ -151,7 +152,7 @@ func (o *Object) add(at, kind, flags uint64, data []byte, short bool) (*cursor, 
 	c := &cursor{b: data}
 	where, size := o.f.address(c), c.uint(o.f.length)
 	if size == 0 {
-		// Else a chain of empty blocks would cost nothing.
+		// A chain of empty blocks would use up no budget and never end.
 		return nil, formatError("object header at byte %d: continued in an empty block", at)
 	}
 	return o.f.block(where, size, "object header's continuation")

@@ -3,10 +3,10 @@ package kernel
 import "fmt"
 
 // Act is an activation blocked by channel, [N][C/16][H+2P][W+2P][16]: the 16
-// channels of a pixel lie together, a border of P pixels surrounds every plane (below
-// and on the right it may be wider, for tiles that reach beyond the image), and
-// channels past C are zero. Who writes an Act whose border is read clears it first
-// with [Act.ClearBorder].
+// channels of a pixel are stored together, a border of P pixels surrounds every plane
+// (below and on the right it may be wider, for tiles that reach beyond the image), and
+// channels past C are zero. The writer of an Act whose border will be read clears the
+// border first, with [Act.ClearBorder].
 type Act struct {
 	N, C, H, W int
 	Pad        int // P, above and left
@@ -22,11 +22,11 @@ func BorderedLen(n, c, h, w, pad, end int) int {
 	return n * blocks(c) * (h + pad + end) * (w + pad + end) * Block
 }
 
-// Shape sets the sizes of a, with an even border, and cuts its data from buf, which
-// must be long enough.
+// Shape sets the sizes of a, with an even border, and takes its data from the start of
+// buf, which must be long enough.
 func (a *Act) Shape(n, c, h, w, pad int, buf []float32) { a.Bordered(n, c, h, w, pad, pad, buf) }
 
-// Bordered is [Act.Shape] with a border of its own below and right.
+// Bordered is [Act.Shape] with another border below and on the right.
 func (a *Act) Bordered(n, c, h, w, pad, end int, buf []float32) {
 	*a = Act{N: n, C: c, H: h, W: w, Pad: pad, End: end, Data: buf[:BorderedLen(n, c, h, w, pad, end)]}
 }
@@ -99,17 +99,17 @@ func (a *Act) fromPlanar(x []float32, i, y0, y1 int) {
 	}
 }
 
-// inputTask is FromNCHW by bands of rows.
+// inputTask runs FromNCHW by bands of rows.
 type inputTask struct {
 	x     []float32
 	a     *Act
 	bands int
 }
 
-// inputRows is the rows that a part fills.
+// inputRows is the number of rows that a part fills.
 const inputRows = 16
 
-// FromNCHW is [Act.FromNCHW] with the team.
+// FromNCHW is [Act.FromNCHW], split over the team.
 func (w *Work) FromNCHW(x []float32, a *Act) {
 	a.checkPlanar(x)
 	a.ClearBorder()

@@ -5,7 +5,7 @@ import (
 	"unsafe"
 )
 
-// adviseHuge asks for huge pages. It is advice: failure changes nothing.
+// adviseHuge asks for huge pages. A failure changes nothing.
 func adviseHuge(buf []float32) {
 	const page, advHugePage = 4096, 14 // MADV_HUGEPAGE
 	p := uintptr(unsafe.Pointer(&buf[0]))

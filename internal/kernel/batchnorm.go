@@ -9,8 +9,8 @@ type Norm struct {
 	Mean, Var   []float32 // of the batch in training, running in inference
 }
 
-// normScratch is what a thread of a normTask works in: on the stack it would not stay
-// there, the kernels being called through pointers.
+// normScratch is the scratch of a thread of a normTask. It isn't on the stack, as it would
+// escape: kernels are called through function pointers.
 type normScratch struct {
 	sum, dot                    [Block]float64
 	scale, shift, slope, unused [Block]float32
@@ -27,14 +27,14 @@ type normTask struct {
 }
 
 // NormForward computes y = γ·(x−μ)/√(σ²+ε) + β over N, H and W of each channel, then
-// max(0, ·) if relu. With stats, μ and σ² (biased) are those of x and stored in nm.
+// max(0, ·) if relu. With stats, it computes μ and σ² (biased) from x and stores them in nm.
 func (w *Work) NormForward(nm Norm, x, y *Act, relu, stats bool) {
 	w.normT = normTask{isa: Current(), local: w.normScratch(), nm: nm, relu: relu, x: x, y: y, stats: stats}
 	w.Team.Run(x.Blocks(), &w.normT)
 }
 
-// NormBackward computes dx, unless it is nil, and adds to dGamma and dBeta; nm holds the batch's
-// statistics from the forward pass. With relu, dy is first zeroed where y is not
+// NormBackward computes dx, unless it is nil, and adds to dGamma and dBeta. nm holds the
+// batch's statistics from the forward pass. With relu, it first zeroes dy where y is not
 // positive.
 func (w *Work) NormBackward(nm Norm, x, y, dy, dx *Act, dGamma, dBeta []float32, relu bool) {
 	w.normT = normTask{isa: Current(), local: w.normScratch(), nm: nm, relu: relu, x: x, y: y, dy: dy, dx: dx, dGamma: dGamma, dBeta: dBeta}
@@ -73,14 +73,14 @@ func (t *normTask) Part(slot, b int) {
 	}
 }
 
-// Affine returns what the normalisation of channel c multiplies by and then adds.
+// Affine returns the normalisation of channel c as a factor and a summand.
 func (nm Norm) Affine(c int) (scale, shift float32) {
 	scale = nm.Gamma[c] / float32(math.Sqrt(float64(nm.Var[c])+float64(nm.Eps)))
 	return scale, nm.Beta[c] - nm.Mean[c]*scale
 }
 
 // measure computes the batch's mean and biased variance in float64, from the sums of
-// the differences to the first pixel and of their squares.
+// the differences to the first pixel and of the squares of these differences.
 func (t *normTask) measure(s *normScratch, b int) {
 	clear(s.sum[:])
 	clear(s.dot[:])

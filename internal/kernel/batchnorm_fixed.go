@@ -2,8 +2,8 @@ package kernel
 
 import "math"
 
-// NormBackwardFixed computes dx of a batch normalisation by statistics that are not
-// those of x: dx = γ/√(σ²+ε) · dy. With relu, dy is first zeroed where y is not positive.
+// NormBackwardFixed computes dx of a batch normalisation whose statistics don't depend on
+// x: dx = γ/√(σ²+ε) · dy. With relu, it first zeroes dy where y is not positive.
 func (w *Work) NormBackwardFixed(nm Norm, y, dy, dx *Act, relu bool) {
 	w.normFixedT = normFixedTask{normTask{isa: Current(), local: w.normScratch(), nm: nm, relu: relu, y: y, dy: dy, dx: dx}}
 	w.Team.Run(dy.Blocks(), &w.normFixedT)

@@ -13,7 +13,7 @@ type Conv struct {
 	C, K, R, Pad int
 }
 
-// patched tells whether the layer runs over gathered patches.
+// patched reports whether the layer runs over gathered patches.
 func (g Conv) patched() bool { return g.C <= Block/2 && g.Pad > 0 }
 
 // Depth is the length of the reduction in packed weights, a multiple of 16.
@@ -33,7 +33,7 @@ func (g Conv) BiasLen() int { return panels(g.K) * Panel }
 // Out is the size of the output for an input of h × w.
 func (g Conv) Out(h, w int) (oh, ow int) { return h + 2*g.Pad - g.R + 1, w + 2*g.Pad - g.R + 1 }
 
-// Index is the place of weight (k,c,r,s) in packed weights.
+// Index is the offset of weight (k,c,r,s) in packed weights.
 func (g Conv) Index(k, c, r, s int) int {
 	row := (r*g.R+s)*blocks(g.C)*Block + c
 	if g.patched() {
@@ -48,16 +48,16 @@ func (g Conv) Pack(dst, src []float32) {
 	g.PackRows(dst, src, 0)
 }
 
-// PackRows writes the out-channels k0 … of packed weights, as many as src holds.
+// PackRows writes the out-channels from k0 on of packed weights, as many as src holds.
 func (g Conv) PackRows(dst, src []float32, k0 int) {
 	row := g.C * g.R * g.R
-	var places [packTile]int
+	var offsets [packTile]int
 	for len(src) > 0 {
 		lanes := min(Panel-k0%Panel, len(src)/row)
 		first := g.Index(k0, 0, 0, 0)
 		for i := 0; i < row; i += packTile {
-			at := places[:min(packTile, row-i)]
-			g.places(at, first, i)
+			at := offsets[:min(packTile, row-i)]
+			g.packedOffsets(at, first, i)
 			for k := 0; k < lanes; {
 				if k+8 <= lanes {
 					packEight(dst[k:], at, src[k*row+i:], row)
@@ -75,13 +75,14 @@ func (g Conv) PackRows(dst, src []float32, k0 int) {
 	}
 }
 
-// packTile is the weights of each of a panel's 32 rows that are packed together: as many
-// as stay, with where they go, in the first-level cache, so that whole cache lines go to
-// memory.
+// packTile is the number of weights of each of a panel's 32 rows that are packed together.
+// They and their destination stay in the first-level cache, so that whole cache lines go
+// to memory.
 const packTile = 64
 
-// places is where weights i, i+1, … of a row go, whose first goes to first.
-func (g Conv) places(at []int, first, i int) {
+// packedOffsets sets at to the packed offsets of weights i, i+1, … of a row whose first
+// weight is at offset first.
+func (g Conv) packedOffsets(at []int, first, i int) {
 	channel, tap := Panel, blocks(g.C)*Block*Panel // strides
 	if g.patched() {
 		tap = g.C * Panel
@@ -108,7 +109,7 @@ func packEight(dst []float32, at []int, src []float32, row int) {
 	}
 }
 
-// PackInput writes the weights of in-channel c at the tap (r,s): src has one of each
+// PackInput writes the weights of in-channel c at the tap (r,s); src has one for each
 // out-channel.
 func (g Conv) PackInput(dst, src []float32, c, r, s int) {
 	at := g.Index(0, c, r, s)
@@ -118,7 +119,7 @@ func (g Conv) PackInput(dst, src []float32, c, r, s int) {
 	}
 }
 
-// UnpackInput reads what [Conv.PackInput] writes.
+// UnpackInput is the inverse of [Conv.PackInput].
 func (g Conv) UnpackInput(dst, src []float32, c, r, s int) {
 	at := g.Index(0, c, r, s)
 	for k := 0; k < g.K; k += Panel {
@@ -130,12 +131,12 @@ func (g Conv) UnpackInput(dst, src []float32, c, r, s int) {
 // Unpack fills dst of shape (K,C,R,R) from packed weights.
 func (g Conv) Unpack(dst, src []float32) { g.UnpackRows(dst, src, 0) }
 
-// UnpackRows reads the out-channels k0 … of packed weights, as many as dst holds.
+// UnpackRows reads the out-channels from k0 on of packed weights, as many as dst holds.
 func (g Conv) UnpackRows(dst, src []float32, k0 int) {
 	g.each(k0, len(dst), func(packed, canonical int) { dst[canonical] = src[packed] })
 }
 
-// each calls f with the places of n weights from the first of out-channel k0 on.
+// each calls f with the two offsets of n weights, from the first of out-channel k0 on.
 func (g Conv) each(k0, n int, f func(packed, canonical int)) {
 	channel, tap := Panel, blocks(g.C)*Block*Panel // strides
 	if g.patched() {
@@ -155,10 +156,10 @@ func (g Conv) each(k0, n int, f func(packed, canonical int)) {
 	}
 }
 
-// eachLane calls f with the places of n weights from the first of out-channel k0 on,
-// lane by lane: the weights of one in-channel and tap for out-channels of one panel lie
-// side by side when packed, stride apart in canonical order. What is written so fills
-// whole cache lines, which FC6 has no room to visit twice.
+// eachLane calls f with the offsets of n weights, from the first of out-channel k0 on.
+// The weights of one in-channel and tap for the out-channels of one panel come in one
+// call: they are adjacent when packed, and stride apart in canonical order. In this order
+// every cache line is written once; fc6's weights don't stay in a cache for a second time.
 func (g Conv) eachLane(k0, n int, f func(packed, canonical, n, stride int)) {
 	channel, tap := Panel, blocks(g.C)*Block*Panel // strides
 	if g.patched() {
@@ -186,7 +187,7 @@ func (g Conv) eachLane(k0, n int, f func(packed, canonical, n, stride int)) {
 // in- and out-channels exchanged.
 func (g Conv) transposed() Conv { return Conv{C: g.K, K: g.C, R: g.R, Pad: g.R - 1 - g.Pad} }
 
-// GradPad is the border that [Work.ConvBackwardData] reads around dy.
+// GradPad is the width of the border that [Work.ConvBackwardData] reads around dy.
 func (g Conv) GradPad(h, w int) int {
 	if oh, ow := g.Out(h, w); g.connected(oh, ow) {
 		return 0
@@ -194,7 +195,7 @@ func (g Conv) GradPad(h, w int) int {
 	return g.R - 1 - g.Pad
 }
 
-// connected tells whether the layer is fully connected: one output pixel.
+// connected reports whether the layer is fully connected: it has one output pixel.
 func (g Conv) connected(oh, ow int) bool { return g.Pad == 0 && oh == 1 && ow == 1 }
 
 // algorithm is how a convolution is computed.
@@ -210,8 +211,8 @@ const (
 // rgbChannels is the number of channels of an image.
 const rgbChannels = 3
 
-// minDirectRow is the output width below which tiles of one row would leave most
-// accumulators idle.
+// minDirectRow is the least output width, in pixels, of the direct algorithm: with less,
+// tiles of one row would leave most accumulators idle.
 const minDirectRow = 7
 
 func (g Conv) algorithm(ow int) algorithm {
@@ -227,16 +228,16 @@ func (g Conv) algorithm(ow int) algorithm {
 	}
 }
 
-// Work is what layer calls run with: a team of threads and scratch memory, which
-// grows to what the largest call needs and is then reused. One goroutine at a time
-// uses a Work.
+// Work holds what layer calls run with: a team of threads, and scratch memory that grows
+// to what the largest call needs and is then reused. Only one goroutine at a time may use
+// a Work.
 type Work struct {
 	Team *Team
 
 	shared  []float32   // gathered input
 	shared2 []float32   // gathered gradient, partial sums
 	turned  []float32   // transposed weights
-	filters []float32   // weights in the Winograd domain
+	filters []float32   // transformed weights, or their gradient
 	local   [][]float32 // of each slot
 	offs    []int       // input offsets of the steps
 	offs2   []int
@@ -291,8 +292,8 @@ func (w *Work) growLocal(n int) {
 	}
 }
 
-// steps lists the offsets of the reduction's blocks of 16 from the first pixel that
-// an output pixel reads: taps in row order, channel blocks inside.
+// steps lists the steps of the reduction: the offset of each block of 16 channels from the
+// first pixel that an output pixel reads, taps in row order, channel blocks inside.
 func steps(dst *[]int, g Conv, x *Act) []int {
 	o := (*dst)[:0]
 	for r := range g.R {
@@ -317,8 +318,8 @@ func strides(dst *[]int, n, stride int) []int {
 }
 
 // ConvForward computes y = x ∗ weights + bias, then max(0, ·) if relu. bias is padded
-// to [Conv.BiasLen] or nil. x has a border of at least g.Pad zeros. The border of y is
-// left as it is.
+// to [Conv.BiasLen] or nil. x has a border of at least g.Pad zeros. The border of y stays
+// as it is.
 func (w *Work) ConvForward(g Conv, x *Act, weights, bias []float32, relu bool, y *Act) {
 	flags := 0
 	if bias != nil {
@@ -338,7 +339,7 @@ func (w *Work) ConvForward(g Conv, x *Act, weights, bias []float32, relu bool, y
 }
 
 // ConvBackwardData computes dx from dy. dy has a border of at least
-// [Conv.GradPad] zeros; the border of dx is left as it is.
+// [Conv.GradPad] zeros; the border of dx stays as it is.
 func (w *Work) ConvBackwardData(g Conv, dy *Act, weights []float32, dx *Act) {
 	if g.connected(dy.H, dy.W) {
 		w.fcBackwardData(g, dy, weights, dx)
@@ -350,8 +351,8 @@ func (w *Work) ConvBackwardData(g Conv, dy *Act, weights []float32, dx *Act) {
 	w.ConvForward(t, dy, turned, nil, false, dx)
 }
 
-// ConvBackwardWeights adds the gradient of the packed weights to dw, in image order
-// from what dw holds.
+// ConvBackwardWeights adds the gradient of the packed weights to dw. The sum goes on from
+// what dw holds, in image order.
 func (w *Work) ConvBackwardWeights(g Conv, x, dy *Act, dw []float32) {
 	switch {
 	case g.patched():

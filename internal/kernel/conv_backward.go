@@ -1,7 +1,7 @@
 package kernel
 
-// turnTask packs the weights of the transposed convolution: 16×16 tiles are
-// transposed, taps reversed.
+// turnTask packs the weights of the transposed convolution: it transposes tiles of 16×16
+// and reverses the taps.
 type turnTask struct {
 	isa      *ISA
 	g, t     Conv
@@ -46,9 +46,9 @@ func (t *turnTask) Part(_, p int) {
 	}
 }
 
-// fcDataTask is backward-data of a fully connected layer. Its weights are far larger
-// than its activations, so no transposed copy is kept: each part transposes the
-// columns it needs into scratch and multiplies all images with them.
+// fcDataTask computes dx of a fully connected layer. Its weights are far larger than its
+// activations, so there is no transposed copy of them: each part transposes the columns
+// that it needs into scratch, and multiplies all images with them.
 type fcDataTask struct {
 	isa     *ISA
 	w       *Work
@@ -96,9 +96,9 @@ type wgradTask struct {
 	rows  int
 }
 
-// gradPixels is about how many pixels are summed before their sum is added to dw:
-// few enough for the first-level cache and for rounding, and a function of the shape
-// alone.
+// gradPixels is about the number of pixels that are summed before their sum is added to
+// dw: few enough for the first-level cache and for rounding, and independent of the
+// threads.
 const gradPixels = 192
 
 func (w *Work) directBackwardWeights(g Conv, x, dy *Act, dw []float32) {
@@ -123,8 +123,8 @@ func (t *wgradTask) Part(_, i int) {
 	}
 }
 
-// fcGradTask is the weight gradient of a fully connected layer: outer products summed
-// over images.
+// fcGradTask computes the weight gradient of a fully connected layer: outer products
+// summed over images.
 type fcGradTask struct {
 	isa    *ISA
 	g      Conv
@@ -152,9 +152,9 @@ func (t *fcGradTask) Part(_, i int) {
 	}
 }
 
-// patchGradTask is the weight gradient of a patched layer. Its output is too small to
-// be split over cores, so bands of rows have partial sums of their own, which
-// reduceTask then adds in order: the bands depend on the shape, not on the threads.
+// patchGradTask computes the weight gradient of a patched layer, which is too small to be
+// split over cores. So every band of rows has a partial sum, and reduceTask adds these in
+// order. The bands depend on the shape, not on the threads.
 type patchGradTask struct {
 	isa         *ISA
 	w           *Work
@@ -164,7 +164,7 @@ type patchGradTask struct {
 	rows, bands int
 }
 
-// patchGradPixels is about how many pixels a band has.
+// patchGradPixels is about the number of pixels of a band.
 const patchGradPixels = 4096
 
 func (g Conv) patchBands(oh, ow int) (rows, bands int) {
@@ -206,11 +206,11 @@ func (t *patchGradTask) Part(slot, i int) {
 	}
 }
 
-// rgb tells whether the layer is a first layer of 3×3 filters, whose weight gradient
-// needs no patches.
+// rgb reports whether the layer is a first layer of 3×3 filters: its weight gradient needs
+// no patches.
 func (g Conv) rgb() bool { return g.patched() && g.C == rgbChannels && g.R == 3 }
 
-// rgb reduces a band of rows, one row of taps after the other.
+// rgb reduces a band of rows, one row of taps after another.
 func (t *patchGradTask) rgb(n, y, rows int, dw []float32) {
 	g, x, dy := t.g, t.x, t.dy
 	for p := range panels(g.K) {
@@ -241,8 +241,8 @@ func (t *reduceTask) Part(_, i int) {
 	}
 }
 
-// biasTask sums dy of one channel block over all pixels, through the ReLU if there
-// is one.
+// biasTask sums dy of one channel block over all pixels, behind the gradient of the ReLU
+// if there is one.
 type biasTask struct {
 	isa   *ISA
 	w     *Work
@@ -251,8 +251,8 @@ type biasTask struct {
 	db    []float32
 }
 
-// BiasGrad adds the gradient of the bias to db (padded to whole blocks). With relu, dy
-// is first zeroed wherever the layer's output y is not positive; then db may be nil.
+// BiasGrad adds the gradient of the bias to db, padded to whole blocks. With relu, it
+// first zeroes dy wherever the layer's output y is not positive; then db may be nil.
 func (w *Work) BiasGrad(y, dy *Act, relu bool, db []float32) {
 	if db == nil {
 		w.growLocal(Block)

@@ -1,7 +1,7 @@
 package kernel
 
-// cacheWeights is the size in floats up to which a layer's weights are taken to stay
-// in a core's cache while the image goes by.
+// cacheWeights is the size, in floats, up to which a layer's weights are expected to stay
+// in a core's cache while all pixels of an image are computed.
 const cacheWeights = 1 << 17
 
 // directTask computes output rows in place: a tile is up to 14 pixels of one row by
@@ -14,7 +14,7 @@ type directTask struct {
 	weights, bias []float32
 	offs          []int
 	flags         int
-	rows, groups  int // output rows of a part, parts of an image
+	rows, bands   int // output rows of a band, bands of an image
 	panels        int
 }
 
@@ -22,28 +22,27 @@ func (w *Work) directForward(g Conv, x *Act, weights, bias []float32, flags int,
 	t := &w.directT
 	*t = directTask{isa: Current(), g: g, rgb: g.patched(), x: x, y: y, weights: weights, bias: bias,
 		offs: steps(&w.offs, g, x), flags: flags, panels: panels(g.K)}
-	// a part of at least a million multiplications, so that handing it out costs nothing
+	// A part is at least a million multiplications, so that handing it out costs nothing.
 	t.rows = max(1, (1<<20)/(y.W*Panel*g.Depth()))
-	t.groups = (y.H + t.rows - 1) / t.rows
-	w.Team.Run(y.N*t.groups*t.panels, t)
+	t.bands = (y.H + t.rows - 1) / t.rows
+	w.Team.Run(y.N*t.bands*t.panels, t)
 }
 
 func (t *directTask) Part(_, i int) {
-	var n, group, p int
-	if t.g.WeightLen() > cacheWeights { // one panel after the other, over all images
-		p, i = i/(t.y.N*t.groups), i%(t.y.N*t.groups)
-		n, group = i/t.groups, i%t.groups
-	} else { // one place after the other, over all panels
+	var p int
+	if t.g.WeightLen() > cacheWeights { // all bands of all images by one panel, then the next
+		p, i = i/(t.y.N*t.bands), i%(t.y.N*t.bands)
+	} else { // a band by all panels, then the next
 		i, p = i/t.panels, i%t.panels
-		n, group = i/t.groups, i%t.groups
 	}
+	n, band := i/t.bands, i%t.bands
 	nb := min(2, t.y.Blocks()-2*p)
 	wp := t.weights[p*t.g.Depth()*Panel:]
 	var bias []float32
 	if t.bias != nil {
 		bias = t.bias[p*Panel:]
 	}
-	for y := group * t.rows; y < min(t.y.H, (group+1)*t.rows); y++ {
+	for y := band * t.rows; y < min(t.y.H, (band+1)*t.rows); y++ {
 		src, dst := t.x.Data[t.x.At(n, 0, y-t.g.Pad, -t.g.Pad):], t.y.Data[t.y.At(n, 2*p, y, 0):]
 		if t.rgb {
 			t.isa.rows(t.y.W, nb, true, t.offs, src, wp, dst, t.y.PlaneLen(), bias, t.flags)
@@ -53,8 +52,8 @@ func (t *directTask) Part(_, i int) {
 	}
 }
 
-// gatherTask copies what output pixels m0 … m0+m−1 (counted over images, rows and
-// columns) read into [step][m][16], the operand of a plain matrix product.
+// gatherTask copies the pixels that output pixels m0 … m0+m−1 read, counted over images,
+// rows and columns, into [step][m][16]: the operand of a plain matrix product.
 type gatherTask struct {
 	x      *Act
 	pad    int
@@ -82,7 +81,7 @@ func (t *gatherTask) Part(_, i int) {
 // pixel splits an index over (N,H,W).
 func pixel(m, h, w int) (n, y, x int) { return m / (h * w), m / w % h, m % w }
 
-// packedTask multiplies gathered rows with the panels.
+// packedTask multiplies gathered rows by the panels.
 type packedTask struct {
 	isa           *ISA
 	w             *Work
@@ -94,12 +93,12 @@ type packedTask struct {
 	offs          []int
 	flags         int
 	m0, m         int
-	rows, groups  int // rows of a part, parts of a panel
+	rows, parts   int // rows of a part, parts of a panel
 }
 
 const (
-	// packedFloats bounds the gathered operand; what is longer is done in several passes
-	// over the weights.
+	// packedFloats bounds the gathered operand. A longer one takes several passes over the
+	// weights.
 	packedFloats = 8 << 20
 	packedRows   = 56
 )
@@ -108,8 +107,8 @@ func (g Conv) packedChunk(m int) int {
 	return min(m, max(packedRows, packedFloats/g.Depth()))
 }
 
-// HalfForward is [Work.ConvForward] for weights stored in 16 bits, as a product of
-// gathered rows: what is fully connected.
+// HalfForward is [Work.ConvForward] of a fully connected layer whose weights are stored in
+// 16 bits: a product of gathered rows.
 func (w *Work) HalfForward(g Conv, x *Act, weights *HalfWeights, bias []float32, relu bool, y *Act) {
 	flags := addBias
 	if relu {
@@ -133,13 +132,13 @@ func (w *Work) packedForward(g Conv, x *Act, weights []float32, half *HalfWeight
 		if panels(g.K) < 4*w.Team.Threads() {
 			t.rows = min(n, packedRows)
 		}
-		t.groups = (n + t.rows - 1) / t.rows
+		t.parts = (n + t.rows - 1) / t.rows
 		w.growLocal(packedLocal(t.rows, half != nil))
-		w.Team.Run(panels(g.K)*t.groups, t)
+		w.Team.Run(panels(g.K)*t.parts, t)
 	}
 }
 
-// packedLocal is the scratch of a thread: products, and widened weights.
+// packedLocal is the scratch of a thread, in floats: products, and widened weights.
 func packedLocal(rows int, half bool) int {
 	n := 2 * rows * Block
 	if half {
@@ -149,7 +148,7 @@ func packedLocal(rows int, half bool) int {
 }
 
 func (t *packedTask) Part(slot, i int) {
-	p, r0 := i/t.groups, i%t.groups*t.rows
+	p, r0 := i/t.parts, i%t.parts*t.rows
 	rows := min(t.rows, t.m-r0)
 	nb := min(2, t.y.Blocks()-2*p)
 	c := t.w.local[slot]
@@ -170,7 +169,7 @@ func (t *packedTask) Part(slot, i int) {
 	}
 }
 
-// widened multiplies rows with weights of 16 bits, cut by cut of the reduction.
+// widened multiplies rows by weights of 16 bits, a few steps of the reduction at a time.
 func (t *packedTask) widened(rows, nb, p, r0 int, c, bias []float32) {
 	weights := c[2*t.rows*Block:]
 	for k, flags := 0, 0; k < len(t.offs); k += halfSteps {
@@ -185,7 +184,7 @@ func (t *packedTask) widened(rows, nb, p, r0 int, c, bias []float32) {
 }
 
 // patchTask gathers the patches of a band of output rows, [R·R·C/16][pixel][16], and
-// multiplies them with every panel while they are in the cache.
+// multiplies them by every panel while they are in the cache.
 type patchTask struct {
 	isa           *ISA
 	w             *Work
@@ -197,7 +196,7 @@ type patchTask struct {
 	rows, bands   int
 }
 
-// patchPixels is about how many pixels a band has.
+// patchPixels is about the number of pixels of a band.
 const patchPixels = 1024
 
 func (w *Work) patchForward(g Conv, x *Act, weights, bias []float32, flags int, y *Act) {

@@ -9,7 +9,7 @@ import (
 
 // eachISA runs f once for every instruction set of this machine.
 func eachISA(t *testing.T, f func(t *testing.T)) {
-	for _, s := range ISAs() {
+	for _, s := range setsUnderTest() {
 		t.Run(s.Name(), func(t *testing.T) {
 			old := current.Load()
 			current.Store(s)

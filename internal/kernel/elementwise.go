@@ -1,14 +1,14 @@
 package kernel
 
 // Mask is a dropout mask: a pure function of the key (seed, iteration and layer), the
-// image and the unit, so that neither threads nor batch splits change it.
+// image and the unit, so neither threads nor the parts of a batch change it.
 type Mask struct {
 	Key   uint64
 	Image int     // index of the batch's first image in the iteration
 	Ratio float32 // share of units dropped, 0 ≤ Ratio < 1
 }
 
-// Keep tells whether unit u of image i (counted from m.Image) is kept.
+// Keep reports whether unit u of image i, counted from m.Image, is kept.
 func (m Mask) Keep(i, u int) bool {
 	h := mix(mix(m.Key+uint64(m.Image+i)*0x9e3779b97f4a7c15) + uint64(u)*0xd1b54a32d192ed03)
 	return float32(h>>40) >= m.Ratio*(1<<24)
@@ -31,8 +31,8 @@ type maskTask struct {
 	x, y *Act
 }
 
-// Dropout computes y = x·mask/(1−ratio). Its own gradient: dx from dy likewise.
-// Units are counted in (C,H,W) order.
+// Dropout computes y = x·mask/(1−ratio). It also computes the gradient, dx from dy. Units
+// are counted in (C,H,W) order.
 func (w *Work) Dropout(m Mask, x, y *Act) {
 	w.maskT = maskTask{m, x, y}
 	w.Team.Run(x.N*x.Blocks(), &w.maskT)
@@ -65,7 +65,7 @@ func (w *Work) Relu(x, y *Act) {
 	w.Team.Run(x.N*x.Blocks(), &w.reluT)
 }
 
-// ReluGrad computes dx = dy where x is positive, else 0.
+// ReluGrad computes dx: dy where x is positive, else 0.
 func (w *Work) ReluGrad(x, dy, dx *Act) {
 	w.reluT = reluTask{x: x, y: dx, dy: dy}
 	w.Team.Run(x.N*x.Blocks(), &w.reluT)
@@ -98,7 +98,7 @@ type sgdTask struct {
 	rate, momentum, decay float32
 }
 
-// sgdLen is the floats that a part updates.
+// sgdLen is the number of floats that a part updates.
 const sgdLen = 1 << 16
 
 // SGD updates weights w and momentum v from the gradient dw:

@@ -1,15 +1,15 @@
 package kernel
 
-// fcUpdateTask is the backward pass of a fully connected layer and a step of gradient
-// descent at once. The weights are far larger than all else, and memory's rate is the
-// limit: so every weight comes from memory once, gives its share of dx, gets its gradient
-// and is updated, and the gradient is never stored. A part does that for some in-units and
+// fcUpdateTask computes the backward pass of a fully connected layer and a step of gradient
+// descent together. The weights are far larger than all else, so memory's bandwidth is the
+// limit. Every weight therefore comes from memory once: it adds its share to dx, gets its
+// gradient, which is never stored, and is updated. A part does that for some in-units and
 // all out-channels, two channel blocks of in-units at a time, in the first-level cache.
 type fcUpdateTask struct {
 	isa    *ISA
 	w      *Work
 	g      Conv
-	dx     *Act // nil if nobody asks for it
+	dx     *Act // nil where it isn't needed
 	m, kb  int
 	a, d   []float32 // x as [step][N][16], dy as [K/16][N][16]
 	offs   []int     // of dy's blocks
@@ -28,18 +28,18 @@ const (
 	fcMostStep = 16                // blocks of in-units of a part
 )
 
-// fcUpdateLocal is the scratch of a thread that [Work.FCUpdate] takes for n images: turned
-// weights, gradients, and dx.
+// fcUpdateLocal is the scratch of a thread, in floats, that [Work.FCUpdate] takes for n
+// images: turned weights, gradients, and dx.
 func fcUpdateLocal(n int) int { return 2*fcTile + fcMostStep*n*Block }
 
-// FCUpdate computes dx, unless it is nil, and the weight gradient of a fully connected
-// layer, and updates its weights with that.
+// FCUpdate computes dx of a fully connected layer, unless it is nil, and the gradient of
+// its weights, and updates the weights by that gradient.
 func (w *Work) FCUpdate(g Conv, x, dy *Act, u Update, dx *Act) {
 	n, kb := x.N, dy.Blocks()
 	blocks := g.Depth() / Block
 	a, d := w.gatherConnected(g, x, dy)
 	w.growLocal(fcUpdateLocal(n))
-	// parts for each thread, of even numbers of blocks
+	// Eight parts for each thread, of an even number of blocks.
 	steps := min(fcMostStep, max(2, blocks/(8*w.Team.Threads())&^1))
 	w.fcUpdateT = fcUpdateTask{isa: Current(), w: w, g: g, dx: dx, m: n, kb: kb, a: a, d: d,
 		offs: strides(&w.offs2, kb, n*Block), update: u, steps: steps}
@@ -82,7 +82,7 @@ func (t *fcUpdateTask) Part(slot, i int) {
 	}
 }
 
-// next is the place of the tile that comes after the one at s of panel p.
+// next is the offset of the tile of weights after the one at step s of panel p.
 func (t *fcUpdateTask) next(p, s, from, to int) int {
 	if s += 2; s >= to {
 		p, s = p+1, from
@@ -90,8 +90,8 @@ func (t *fcUpdateTask) next(p, s, from, to int) int {
 	return (p*t.g.Depth() + s*Block) * Panel
 }
 
-// prefetch asks for a quarter of the tile of weights and momentum at next: they are on
-// their way while the tile before is computed.
+// prefetch prefetches a quarter of the tile of weights and momentum at next, while the tile
+// before it is computed.
 func (t *fcUpdateTask) prefetch(next, quarter int) {
 	const lines = fcTile / Block / 4
 	if next += quarter * lines * Block; next+lines*Block <= len(t.update.Weights) {
@@ -100,7 +100,7 @@ func (t *fcUpdateTask) prefetch(next, quarter int) {
 	}
 }
 
-// data adds to c, two blocks of dx, what a panel of out-channels has in it.
+// data adds the share of a panel of out-channels to c, two blocks of dx.
 func (t *fcUpdateTask) data(w, turned, c []float32, p, nb, rows int) {
 	for k := range nb {
 		for j := range rows {

@@ -16,10 +16,10 @@ func TestGuardsCatch(t *testing.T) {
 	for _, s := range native() {
 		mem := &guarded{t: t, end: true}
 		x, sum := mem.floats(make([]float32, 3*Block)), mem.floats(make([]float32, Block))
-		if r := fault(func() { s.sumPixels(3, &x[0], &sum[0]) }); r != nil {
+		if r := fault(func() { s.asm.sumPixels(3, &x[0], &sum[0]) }); r != nil {
 			t.Errorf("%s: sum of 3 pixels of 3: %v", s.Name(), r)
 		}
-		if r := fault(func() { s.sumPixels(4, &x[0], &sum[0]) }); r == nil {
+		if r := fault(func() { s.asm.sumPixels(4, &x[0], &sum[0]) }); r == nil {
 			t.Errorf("%s: sum of 4 pixels of 3 went unnoticed", s.Name())
 		}
 		mem.release()
@@ -45,7 +45,7 @@ func (f *fakeTB) Errorf(string, ...any) { f.failed = true }
 
 // TestKernelsStayInBounds: operands of exactly the length that the twin needs.
 func TestKernelsStayInBounds(t *testing.T) {
-	for _, s := range ISAs() {
+	for _, s := range setsUnderTest() {
 		for _, k := range againstTwin {
 			t.Run(s.Name()+"/"+k.name, func(t *testing.T) {
 				eachSide(t, func(t *testing.T, mem memory) {

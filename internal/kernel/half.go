@@ -5,7 +5,7 @@ import (
 	"unsafe"
 )
 
-// Half is a 16-bit format that weights may be stored in.
+// Half is a 16-bit format in which weights can be stored.
 type Half int
 
 const (
@@ -74,8 +74,8 @@ func NewHalfWeights(format Half, n int) *HalfWeights {
 	return &HalfWeights{Format: format, Data: unsafe.Slice((*uint16)(unsafe.Pointer(&buf[0])), n)}
 }
 
-// halfSteps is how many blocks of 16 of the reduction are widened at a time: few enough
-// for the first-level cache, so that only the 16 bits come from memory.
+// halfSteps is the number of blocks of 16 of the reduction that are widened at a time: few
+// enough for the first-level cache, so that only the 16 bits come from memory.
 const halfSteps = 8
 
 // widen widens the weights of steps k … end−1 of panel p into buf.
@@ -90,7 +90,7 @@ type narrowTask struct {
 	src []float32
 }
 
-// narrowLen is the weights that a part converts.
+// narrowLen is the number of weights that a part converts.
 const narrowLen = 1 << 16
 
 // Narrow rounds packed weights to 16 bits.
@@ -134,7 +134,7 @@ func (g Conv) PackHalfInput(dst *HalfWeights, src []float32, c, r, s int) {
 	}
 }
 
-// UnpackHalfInput reads what [Conv.PackHalfInput] writes.
+// UnpackHalfInput is the inverse of [Conv.PackHalfInput].
 func (g Conv) UnpackHalfInput(dst []float32, src *HalfWeights, c, r, s int) {
 	at := g.Index(0, c, r, s)
 	for k := 0; k < g.K; k += Panel {

@@ -2,19 +2,20 @@ package kernel
 
 import "math"
 
-// Hits tells of every pixel of a 2×2 max-pooling which of the four it came from: for each
-// block of 16 channels four masks of 16 bits, in row order, [N][C/16][H][W][4]. H and W
-// are those of the pooled activation. A channel is in the mask of the first pixel that
-// equals the maximum, or in none: where a rectification made it zero, no gradient passes.
+// Hits records where the maxima of a 2×2 max-pooling came from. Every pixel of the output
+// has, for each block of 16 channels, four masks of 16 bits, one for each input pixel in
+// row order: [N][C/16][H][W][4], with H and W of the pooled activation. A channel is in
+// the mask of the first pixel that equals the maximum. It is in none where a rectification
+// made the maximum zero: there no gradient passes.
 type Hits struct {
 	N, C, H, W int
 	Data       []uint16
 }
 
-// HitsLen is the masks that Hits of these sizes hold.
+// HitsLen is the number of masks that Hits of these sizes hold.
 func HitsLen(n, c, h, w int) int { return 4 * n * blocks(c) * h * w }
 
-// Shape sets the sizes and cuts the data from buf, which must be long enough.
+// Shape sets the sizes and takes the data from the start of buf, which must be long enough.
 func (h *Hits) Shape(n, c, height, width int, buf []uint16) {
 	*h = Hits{N: n, C: c, H: height, W: width, Data: buf[:HitsLen(n, c, height, width)]}
 }
@@ -27,14 +28,14 @@ func (h *Hits) At(n, b, y, x int) int {
 // hitsTask pools a channel block of an image, or carries its gradient back.
 type hitsTask struct {
 	isa    *ISA
-	x, y   *Act // the whole and the pooled activation or gradient
+	x, y   *Act // activation or gradient before and after pooling
 	hits   *Hits
 	lo     float32
 	unpool bool
 }
 
-// MaxPoolHits is [Work.MaxPool] that tells where the maxima came from. With relu, x is
-// the output of a rectification.
+// MaxPoolHits is [Work.MaxPool] that also records where the maxima came from. With relu, x
+// is the output of a rectification.
 func (w *Work) MaxPoolHits(x, y *Act, relu bool, hits *Hits) {
 	w.hitsT = hitsTask{isa: Current(), x: x, y: y, hits: hits, lo: float32(math.Inf(-1))}
 	if relu {
@@ -43,8 +44,8 @@ func (w *Work) MaxPoolHits(x, y *Act, relu bool, hits *Hits) {
 	w.Team.Run(x.N*x.Blocks(), &w.hitsT)
 }
 
-// Unpool computes dx from dy: every gradient goes where the maximum came from, the others
-// are zero. The border of dx is left as it is.
+// Unpool computes dx from dy: every gradient goes to the pixel that the maximum came from,
+// and the other pixels get zero. The border of dx stays as it is.
 func (w *Work) Unpool(hits *Hits, dy, dx *Act) {
 	w.hitsT = hitsTask{isa: Current(), x: dx, y: dy, hits: hits, unpool: true}
 	w.Team.Run(dx.N*dx.Blocks(), &w.hitsT)

@@ -40,11 +40,13 @@ func TestUse(t *testing.T) {
 func TestProductCutsEvenly(t *testing.T) {
 	for most := 1; most <= 14; most++ {
 		var rows []int
-		s := &ISA{gemmRows: [2]int{most, most}, gemmDepth: 1}
-		s.gemm[0] = make([]gemmFunc, most+1)
-		for r := range s.gemm[0] {
-			s.gemm[0][r] = func(int, *int, *float32, *float32, *float32, int, *float32, int) { rows = append(rows, r) }
+		tiles := gemmTiles{rows: [2]int{most, most}, depth: 1}
+		for nb := range tiles.funcs {
+			for r := range most + 1 {
+				tiles.funcs[nb] = append(tiles.funcs[nb], func(int, *int, *float32, *float32, *float32, int, *float32, int) { rows = append(rows, r) })
+			}
 		}
+		s := newISA("counting", kernels{gemm: tiles})
 		for m := 1; m <= 60; m++ {
 			rows = rows[:0]
 			s.product(m, 1, []int{0}, make([]float32, m*Block), make([]float32, Block*Panel), make([]float32, m*Block), m*Block, nil, 0)

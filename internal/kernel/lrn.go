@@ -30,8 +30,8 @@ func (w *Work) runLRN(t lrnTask) {
 	w.Team.Run(t.x.N*t.x.H, &w.lrnT)
 }
 
-// scratch is two numbers of each channel for a row of pixels, with n/2 zeros at either
-// end of a pixel's channels.
+// scratch is the floats that a row of pixels takes: two of each channel, with n/2 zeros at
+// either end of a pixel's channels.
 func (l LRN) scratch(c, width int) int { return 2 * width * l.stride(c) }
 
 func (l LRN) stride(c int) int { return blocks(c)*Block + 2*(l.Size/2) }

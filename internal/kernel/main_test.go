@@ -1,25 +1,9 @@
-package kernel
+package kernel_test
 
 import (
-	"fmt"
-	"os"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
-// TestMain runs the tests on the instruction set that VGG_CPU names, by default the
-// best of this machine.
-func TestMain(m *testing.M) {
-	if err := Use(os.Getenv("VGG_CPU")); err != nil {
-		fmt.Fprintln(os.Stderr, "VGG_CPU:", err)
-		os.Exit(2)
-	}
-	os.Exit(m.Run())
-}
-
-// TestInstructionSet also makes VGG_CPU part of what the go command's test cache knows
-// of: it records what is read while tests run, not before them.
-func TestInstructionSet(t *testing.T) {
-	if want, got := os.Getenv("VGG_CPU"), Current().Name(); want != "" && got != want {
-		t.Errorf("VGG_CPU is %q, the instruction set in use %q", want, got)
-	}
-}
+func TestMain(m *testing.M) { vggtest.Main(m) }

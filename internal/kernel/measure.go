@@ -7,23 +7,27 @@ import (
 	"github.com/klauspost/cpuid/v2"
 )
 
-// Name is the plan as output shows it: F(6×6,3×3), 28 tiles, by panel. No more tiles go
-// together than n images of h × w have.
+// Name is the plan as output shows it: "F(6×6,3×3), 28 tiles, by panel". It names no more
+// tiles than n images of h × w have.
 func (p Winograd) Name(g Conv, n, h, w int) string {
 	th, tw := p.grid(g, h, w)
 	return fmt.Sprintf("F(%d×%[1]d,%d×%[2]d), %d tiles, %v", p.M, p.R, min(p.Tiles, n*th*tw), p.Order)
 }
 
-// Cost is what the model that [Conv.PlanWinograd] chooses by estimates for inference on
-// n images of h × w: the multiplications that one thread could do meanwhile.
-func (p Winograd) Cost(g Conv, n, h, w, threads int) float64 { return p.cost(g, n, h, w, threads) }
+// Cost is the time that the cost model of [Conv.PlanWinograd] estimates for inference on n
+// images of h × w. Its unit is the time of one multiplication of the register tile on one
+// thread.
+func (p Winograd) Cost(g Conv, n, h, w, threads int) float64 {
+	return p.cost(thisMachine(), g, n, h, w, threads)
+}
 
-// Multiplications is how many the products take: (M+R−1)² a whole tile and channel pair.
+// Multiplications counts those of the products on n images of h × w: (M+R−1)² for each
+// whole tile and pair of channels.
 func (p Winograd) Multiplications(g Conv, n, h, w int) int64 {
 	return int64(n*p.products(g, h, w)) * int64(g.C) * int64(g.K)
 }
 
-// Multiplications is how many the direct algorithm takes for n images of h × w.
+// Multiplications counts those of the direct algorithm on n images of h × w.
 func (g Conv) Multiplications(n, h, w int) int64 {
 	oh, ow := g.Out(h, w)
 	return int64(n*oh*ow) * int64(g.R*g.R) * int64(g.C) * int64(g.K)
@@ -44,14 +48,15 @@ func (g Conv) Algorithm(h, w int) string {
 	}
 }
 
-// What the machine can do is measured over this long, this often; the best counts.
+// A measurement of the machine takes at least measureTime, and is repeated; the best counts.
 const (
 	measureTime   = 4 * time.Millisecond
 	measureTrials = 5
 )
 
 // MeasureFLOPS measures the floating-point operations a second of the register tile on
-// all threads of t, its operands in the first-level cache: what no product exceeds.
+// all threads of t, with its operands in the first-level cache: an upper bound for every
+// product.
 func MeasureFLOPS(t *Team) float64 {
 	task := newPeakTask(Current(), t.Threads())
 	work := func() float64 {
@@ -69,7 +74,7 @@ func MeasureFLOPS(t *Team) float64 {
 	return 2 * float64(task.multiplications()) * float64(task.times*t.Threads()) / best
 }
 
-// peakTask multiplies the same tile over and over, each part with operands of its own.
+// peakTask multiplies one tile again and again, each part with operands of its own.
 type peakTask struct {
 	isa   *ISA
 	rows  int // of the tile
@@ -80,10 +85,10 @@ type peakTask struct {
 }
 
 func newPeakTask(isa *ISA, parts int) *peakTask {
-	// 12 KiB of weights, 16 KiB read, leave room for the rest in the smallest
-	// first-level cache of today, 32 KiB.
+	// 16 KiB of weights and at most 7 KiB of inputs leave room for the rest in the
+	// smallest first-level cache of today, 32 KiB.
 	const steps = 8
-	t := &peakTask{isa: isa, rows: isa.gemmRows[1], offs: make([]int, steps), times: 1}
+	t := &peakTask{isa: isa, rows: isa.asm.gemm.rows[1], offs: make([]int, steps), times: 1}
 	for i := range t.offs {
 		t.offs[i] = i * t.rows * Block
 	}
@@ -95,7 +100,7 @@ func newPeakTask(isa *ISA, parts int) *peakTask {
 	return t
 }
 
-// multiplications is how many a tile takes.
+// multiplications counts those of a tile.
 func (t *peakTask) multiplications() int {
 	return t.rows * Panel * len(t.offs) * Block
 }
@@ -106,15 +111,15 @@ func (t *peakTask) Part(_, i int) {
 	}
 }
 
-// MeasureReadBytes measures the bytes a second that all threads of t read of a buffer
-// far beyond the caches, one after the other. It takes 256 to 512 MiB meanwhile, as the
-// last-level cache is large.
+// MeasureReadBytes measures the bytes a second that all threads of t together read in
+// order from a buffer far larger than the caches. The buffer takes 256 to 512 MiB,
+// depending on the last-level cache.
 func MeasureReadBytes(t *Team) float64 {
 	const least, most = 1 << 28, 1 << 29 // bytes
 	size := min(max(4*cpuid.CPU.Cache.L3, least), most)
 	task := &readTask{isa: Current(), buf: Alloc(size / 4), sums: make([]float32, t.Threads()*readStride)}
 	parts := len(task.buf) / readFloats
-	task.touch = true // a page that was never written to is not read from memory
+	task.touch = true // a page that was never written isn't in memory
 	t.Run(parts, task)
 	task.touch = false
 	best := 0.0
@@ -134,7 +139,7 @@ const (
 	page       = 1 << 10 // the least floats of a page
 )
 
-// readTask sums up parts of a buffer, or writes to each of its pages.
+// readTask sums parts of a buffer, or writes to each of its pages.
 type readTask struct {
 	isa   *ISA
 	buf   []float32

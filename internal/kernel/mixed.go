@@ -50,17 +50,17 @@ func mixedAddTwin(n int, a float64, x []float32, w []float64) {
 }
 
 func (s *ISA) mixedDotBlocks(n int, x []float32, w, sum []float64) {
-	if s.mixedDot == nil {
+	if s.asm.mixedDot == nil {
 		mixedDotTwin(n, x, w, sum)
 		return
 	}
-	s.mixedDot(n, &x[0], &w[0], &sum[0])
+	s.asm.mixedDot(n, &x[0], &w[0], &sum[0])
 }
 
 func (s *ISA) mixedAddBlocks(n int, a float64, x []float32, w []float64) {
-	if s.mixedAdd == nil {
+	if s.asm.mixedAdd == nil {
 		mixedAddTwin(n, a, x, w)
 		return
 	}
-	s.mixedAdd(n, a, &x[0], &w[0])
+	s.asm.mixedAdd(n, a, &x[0], &w[0])
 }

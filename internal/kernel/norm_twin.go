@@ -49,7 +49,7 @@ func normGradTwin(n int, x, dy, dx, ref, a, b, c []float32) {
 	}
 }
 
-// squaresTwin writes the squares of n pixels, stride apart.
+// squaresTwin writes the squares of n pixels to sq, pixels stride apart.
 func squaresTwin(n int, x, sq []float32, stride int) {
 	for i, v := range x[:n*Block] {
 		sq[i/Block*stride+i%Block] = v * v
@@ -57,7 +57,7 @@ func squaresTwin(n int, x, sq []float32, stride int) {
 }
 
 // lrnTwin computes y = x·s^−β with s = k + α·Σ_{j<size} sq[j] over n pixels; sq begins
-// at the first of the size channels round a pixel's first one.
+// at the first of the size channels around a pixel's first one.
 func lrnTwin(l LRN, n int, x, sq []float32, stride int, y []float32) {
 	for i, v := range x[:n*Block] {
 		y[i] = v * l.negPow(l.scale(sq[i/Block*stride+i%Block:]))
@@ -105,65 +105,65 @@ func (l LRN) negPow(s float32) float32 {
 }
 
 func (s *ISA) scaleShiftRow(n int, x, y, scale, shift []float32, lo float32) {
-	if s.scaleShift == nil {
+	if s.asm.scaleShift == nil {
 		scaleShiftTwin(n, x, y, scale, shift, lo)
 		return
 	}
-	s.scaleShift(n, &x[0], &y[0], &scale[0], &shift[0], lo)
+	s.asm.scaleShift(n, &x[0], &y[0], &scale[0], &shift[0], lo)
 }
 
 func (s *ISA) normSumsRow(n int, x, ref []float32, sum, sq []float64) {
-	if s.normSums == nil {
+	if s.asm.normSums == nil {
 		normSumsTwin(n, x, ref, sum, sq)
 		return
 	}
-	s.normSums(n, &x[0], &ref[0], &sum[0], &sq[0])
+	s.asm.normSums(n, &x[0], &ref[0], &sum[0], &sq[0])
 }
 
 func (s *ISA) normDotsRow(n int, x, ref, dy []float32, sum, dot []float64) {
-	if s.normDots == nil {
+	if s.asm.normDots == nil {
 		normDotsTwin(n, x, ref, dy, sum, dot)
 		return
 	}
-	s.normDots(n, &x[0], &ref[0], &dy[0], &sum[0], &dot[0])
+	s.asm.normDots(n, &x[0], &ref[0], &dy[0], &sum[0], &dot[0])
 }
 
 func (s *ISA) normGradRow(n int, x, dy, dx, ref, a, b, c []float32) {
-	if s.normGrad == nil {
+	if s.asm.normGrad == nil {
 		normGradTwin(n, x, dy, dx, ref, a, b, c)
 		return
 	}
-	s.normGrad(n, &x[0], &dy[0], &dx[0], &ref[0], &a[0], &b[0], &c[0])
+	s.asm.normGrad(n, &x[0], &dy[0], &dx[0], &ref[0], &a[0], &b[0], &c[0])
 }
 
 func (s *ISA) squaresRow(n int, x, sq []float32, stride int) {
-	if s.squares == nil {
+	if s.asm.squares == nil {
 		squaresTwin(n, x, sq, stride)
 		return
 	}
-	s.squares(n, &x[0], &sq[0], stride)
+	s.asm.squares(n, &x[0], &sq[0], stride)
 }
 
 func (s *ISA) lrnRow(l LRN, n int, x, sq []float32, stride int, y []float32) {
-	if s.lrn == nil || l.Beta != 0.75 {
+	if s.asm.lrn == nil || l.Beta != 0.75 {
 		lrnTwin(l, n, x, sq, stride, y)
 		return
 	}
-	s.lrn(n, l.Size, &x[0], &sq[0], stride, &y[0], l.K, l.Alpha)
+	s.asm.lrn(n, l.Size, &x[0], &sq[0], stride, &y[0], l.K, l.Alpha)
 }
 
 func (s *ISA) lrnGradRow(l LRN, n int, x, dy, sq, rest []float32, stride int, dx []float32) {
-	if s.lrnGrad == nil || l.Beta != 0.75 {
+	if s.asm.lrnGrad == nil || l.Beta != 0.75 {
 		lrnGradTwin(l, n, x, dy, sq, rest, stride, dx)
 		return
 	}
-	s.lrnGrad(n, l.Size, &x[0], &dy[0], &sq[0], &rest[0], stride, &dx[0], l.K, l.Alpha)
+	s.asm.lrnGrad(n, l.Size, &x[0], &dy[0], &sq[0], &rest[0], stride, &dx[0], l.K, l.Alpha)
 }
 
 func (s *ISA) lrnSpreadRow(size, n int, x, rest []float32, stride int, dx []float32, c float32) {
-	if s.lrnSpread == nil {
+	if s.asm.lrnSpread == nil {
 		lrnSpreadTwin(size, n, x, rest, stride, dx, c)
 		return
 	}
-	s.lrnSpread(n, size, &x[0], &rest[0], stride, &dx[0], c)
+	s.asm.lrnSpread(n, size, &x[0], &rest[0], stride, &dx[0], c)
 }

@@ -26,7 +26,7 @@ type poolGradTask struct {
 }
 
 // MaxPoolGrad computes dx from dy: each gradient goes to the first maximum of its 2×2
-// pixels, in row order, as PyTorch does.
+// pixels, in row order, as in PyTorch.
 func (w *Work) MaxPoolGrad(x, y, dy, dx *Act) {
 	w.poolGT = poolGradTask{Current(), x, y, dy, dx}
 	w.Team.Run(x.N*x.Blocks(), &w.poolGT)

@@ -6,7 +6,7 @@ type Scratch struct {
 	Local                            int // a thread
 }
 
-// Max returns the larger of each part: what a Work that serves both has grown to.
+// Max returns the larger of each part: the scratch of a Work that serves both.
 func (s Scratch) Max(o Scratch) Scratch {
 	return Scratch{max(s.Shared, o.Shared), max(s.Shared2, o.Shared2), max(s.Turned, o.Turned), max(s.Filters, o.Filters), max(s.Local, o.Local)}
 }
@@ -16,7 +16,7 @@ func (s Scratch) Floats(threads int) int {
 	return s.Shared + s.Shared2 + s.Turned + s.Filters + threads*s.Local
 }
 
-// ForwardScratch is what [Work.ConvForward] takes for n images of h × w.
+// ForwardScratch is the scratch of [Work.ConvForward] on n images of h × w.
 func (g Conv) ForwardScratch(n, h, w, threads int) Scratch {
 	oh, ow := g.Out(h, w)
 	switch g.algorithm(ow) {
@@ -35,7 +35,7 @@ func (g Conv) ForwardScratch(n, h, w, threads int) Scratch {
 	}
 }
 
-// HalfScratch is what [Work.HalfForward] takes for n images of h × w.
+// HalfScratch is the scratch of [Work.HalfForward] on n images of h × w.
 func (g Conv) HalfScratch(n, h, w, threads int) Scratch {
 	oh, ow := g.Out(h, w)
 	rows := g.packedChunk(n * oh * ow)
@@ -47,8 +47,8 @@ func (g Conv) HalfScratch(n, h, w, threads int) Scratch {
 	return s
 }
 
-// BackwardScratch is what [Work.ConvBackwardWeights] takes and, if data,
-// [Work.ConvBackwardData] too.
+// BackwardScratch is the scratch of [Work.ConvBackwardWeights] and, if data, of
+// [Work.ConvBackwardData] on n images of h × w.
 func (g Conv) BackwardScratch(n, h, w, threads int, data bool) Scratch {
 	oh, ow := g.Out(h, w)
 	kb := blocks(g.K)
@@ -74,14 +74,15 @@ func (g Conv) BackwardScratch(n, h, w, threads int, data bool) Scratch {
 	return s.Max(Scratch{Turned: t.WeightLen()}).Max(t.ForwardScratch(n, oh, ow, threads))
 }
 
-// UpdateScratch is what [Work.FCUpdate] takes for n images besides what the gradient
-// alone takes.
+// UpdateScratch is the scratch of [Work.FCUpdate] on n images, besides that of the gradient
+// alone.
 func UpdateScratch(n int) Scratch { return Scratch{Local: fcUpdateLocal(n)} }
 
-// LRNScratch is what [Work.LRNForward] takes for c channels and rows of w pixels.
+// LRNScratch is the scratch of [Work.LRNForward] and [Work.LRNBackward] on c channels and
+// rows of w pixels.
 func LRNScratch(l LRN, c, w int) Scratch { return Scratch{Local: l.scratch(c, w)} }
 
-// Floats is the memory that w holds now.
+// Floats is the memory, in floats, that w holds now.
 func (w *Work) Floats() int {
 	n := cap(w.shared) + cap(w.shared2) + cap(w.turned) + cap(w.filters)
 	for _, l := range w.local {
@@ -90,8 +91,8 @@ func (w *Work) Floats() int {
 	return n
 }
 
-// TrainingScratch is what the passes of a training step by Winograd take for n images
-// of h × w; data says whether dx is computed.
+// TrainingScratch is the scratch of a training step's passes by Winograd's algorithm on n
+// images of h × w; data says whether dx is computed.
 func (p Winograd) TrainingScratch(g Conv, n, h, w, threads int, data bool) Scratch {
 	s := p.Scratch(g, n, h, w).Max(Scratch{Filters: p.FilterLen(g), Local: foldLocal}).Max(p.GradScratch(g, n, h, w, threads))
 	if data {
@@ -101,8 +102,8 @@ func (p Winograd) TrainingScratch(g Conv, n, h, w, threads int, data bool) Scrat
 	return s
 }
 
-// Reserve makes w hold scratch memory, so that it doesn't grow, and leave what it grew
-// from to the collector, call by call.
+// Reserve makes w hold the scratch memory of s at once. Growing call by call would leave
+// every earlier buffer to the garbage collector.
 func (w *Work) Reserve(s Scratch) {
 	grow(&w.shared, s.Shared)
 	grow(&w.shared2, s.Shared2)

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Task is work in independent parts. Part does part i; slot says which of the
-// team's threads does it, for scratch memory. The result of a part must not depend
-// on slot.
+// Task is work in independent parts. Part does part i; slot is the number of the thread
+// that does it, by which a task finds the thread's scratch memory. The result of a part
+// must not depend on slot.
 type Task interface {
 	Part(slot, i int)
 }
@@ -19,22 +19,22 @@ type Task interface {
 // work, so a team of one starts no goroutine. Any number of goroutines may use one
 // team at once; they share its helpers.
 //
-// Each thread begins with the parts that it had the last time: part i of n always lies in
-// the same thread's share, so that what one layer has written stays with the core that
-// reads it in the next. Cores may not share a cache, and a line that another one wrote
-// is then slower than memory. Who is done takes the last parts of the others.
+// Part i of n always belongs to the same thread's share, so that the core that writes a
+// layer's output also reads it in the next layer. Where cores don't share a cache, a line
+// that another core wrote is slower than memory. A thread that has done its share takes
+// the last parts of the others.
 //
 // Layer calls follow one another within microseconds, less than it takes to wake a
-// sleeping thread: a helper that has nothing to do looks out for the next call for a
-// moment before it ends. It yields to any goroutine that wants to run.
+// sleeping thread. So an idle helper polls for the next call for a moment before it ends,
+// and yields to any goroutine that wants to run.
 type Team struct {
 	threads int
 	jobs    sync.Pool
 	helpers []helper // threads − 1
 }
 
-// helper is a goroutine's mailbox: nil while the helper looks for work, absent while
-// there is no goroutine, else the job it works on.
+// helper is a goroutine and its mailbox. The box is nil while the helper looks for work,
+// absent while there is no goroutine, else it holds the job that the helper works on.
 type helper struct {
 	box  atomic.Pointer[job]
 	slot int
@@ -45,8 +45,8 @@ type helper struct {
 // absent marks the mailbox of a helper whose goroutine has ended.
 var absent = new(job)
 
-// lookout is how long a helper looks for work before it ends, and a caller for the end
-// of its helpers' before it sleeps.
+// lookout is how long a helper polls for work before it ends, and how long a caller polls
+// for the end of its helpers' work before it sleeps.
 const lookout = 500 * time.Microsecond
 
 // NewTeam returns a team of the given number of threads, at least one.
@@ -62,7 +62,7 @@ func NewTeam(threads int) *Team {
 	return t
 }
 
-// Threads is the most parts of one task that run at a time.
+// Threads is the number of threads: at most so many parts of one task run at a time.
 func (t *Team) Threads() int { return t.threads }
 
 type job struct {
@@ -72,14 +72,14 @@ type job struct {
 	done    sync.WaitGroup
 }
 
-// share is a run of parts that are not begun: the first in the upper half, the one after
-// the last in the lower.
+// share is a range of parts that haven't begun: the upper half of parts is the first, the
+// lower half the one after the last.
 type share struct {
 	parts atomic.Uint64
 	_     [56]byte
 }
 
-// take takes the first part, or the last.
+// take takes the first part of the share, or the last.
 func (s *share) take(last bool) (i int, ok bool) {
 	for {
 		parts := s.parts.Load()
@@ -128,7 +128,7 @@ func (t *Team) Run(n int, task Task) {
 	t.jobs.Put(j)
 }
 
-// take gives j to the helper unless it works for somebody else.
+// take gives j to the helper, unless the helper works on another job.
 func (h *helper) take(j *job) bool {
 	was := h.box.Load()
 	if was != nil && was != absent {
@@ -147,7 +147,7 @@ func (h *helper) take(j *job) bool {
 	return true
 }
 
-// loop works on the jobs that come into the mailbox, one at least.
+// loop works on the jobs that come into the mailbox, at least on one.
 func (h *helper) loop() {
 	for {
 		j := h.box.Load()
@@ -162,7 +162,7 @@ func (h *helper) loop() {
 	}
 }
 
-// lookFor returns when there is what it looks for, or after the lookout.
+// lookFor returns when found does, or after the lookout.
 func lookFor(found func() bool) {
 	if found() {
 		return

@@ -2,8 +2,8 @@ package kernel
 
 // The twins of the kernels that only training needs.
 
-// hitsTwin writes for channel l which of the 2×2 values top came from: bit l of the mask
-// of the first that equals it, of none where top is at most lo.
+// hitsTwin records for channel l which of the 2×2 values is top: it sets bit l in the mask
+// of the first value that equals top, and in none where top is at most lo.
 func hitsTwin(values [4]float32, top, lo float32, hits []uint16, l int) {
 	live := top > lo
 	for q, v := range values {
@@ -26,7 +26,7 @@ func maxPoolHitsTwin(n int, x0, x1, y []float32, hits []uint16, lo float32) {
 	}
 }
 
-// unpoolTwin gives dy to the pixels that hits names, and zero to the others.
+// unpoolTwin gives dy to the pixels in whose masks it belongs, and zero to the others.
 func unpoolTwin(n int, hits []uint16, dy, dx0, dx1 []float32) {
 	for i := range n {
 		for q, dx := range [][]float32{dx0, dx0, dx1, dx1} {
@@ -41,7 +41,7 @@ func unpoolTwin(n int, hits []uint16, dy, dx0, dx1 []float32) {
 	}
 }
 
-// addPixelsTwin adds n pixels to sum, one after the other.
+// addPixelsTwin adds n pixels to sum, one after another.
 func addPixelsTwin(n int, x, sum []float32) {
 	for i, v := range x[:n*Block] {
 		sum[i%Block] += v
@@ -68,8 +68,8 @@ func rgbWgradTwin(cols, h, w int, x []float32, xRow int, dy []float32, dyRow, dy
 	}
 }
 
-// winoOutputHitsTwin transforms products of F(4) back to outputs, adds the bias, and
-// takes of every 2×2 the maximum, then that with lo, and the masks of where it came from;
+// winoOutputHitsTwin transforms products of F(4) back to outputs, adds the bias, and takes
+// the maximum of every 2×2 outputs and of lo, with the masks of where it came from;
 // hitsRow counts masks.
 func winoOutputHitsTwin(tiles int, p []float32, pStride int, y []float32, yRow int, hits []uint16, hitsRow int, bias []float32, lo float32) {
 	eachOutput(tiles, p, pStride, func(t, l int, o [8][8]float32) {

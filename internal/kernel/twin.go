@@ -1,14 +1,14 @@
 package kernel
 
-// The portable twins: the slow, obvious version of every assembly kernel. They are
-// always compiled in, and tests hold each assembly kernel to its twin.
+// The portable twins: the slow, obvious version of every assembly kernel. They are always
+// compiled in, and tests compare each assembly kernel with its twin.
 
 // Flags of a gemm or wgrad tile.
 const (
 	accumulate = 1 // start from what c (or dw) holds
 	addBias    = 2 // add the bias at the end
 	applyRelu  = 4 // then take max(0, ·)
-	overwrite  = 2 // of a wgrad tile: dw holds nothing yet
+	overwrite  = 2 // of a wgrad tile: replace what dw holds
 )
 
 // gemmTwin computes a tile of rows × cols outputs, reduced over steps of a number of
@@ -16,8 +16,8 @@ const (
 //
 //	c[j/16·cStride + r·16 + j%16] = Σ_i Σ_k a[offs[i] + r·16 + k] · b[(i·channels + k)·32 + j]
 //
-// The offsets make one kernel of every product here: the taps and channel blocks of
-// a convolution, the rows of a fully connected layer.
+// By its offsets one kernel serves every product here: over the taps and channel blocks of
+// a convolution, and over the in-units of a fully connected layer.
 func gemmTwin(rows, cols, channels, steps int, offs []int, a, b, c []float32, cStride int, bias []float32, flags int) {
 	for r := 0; r < rows; r++ {
 		var acc [Panel]float32
@@ -52,8 +52,9 @@ func gemmTwin(rows, cols, channels, steps int, offs []int, a, b, c []float32, cS
 //
 //	dw[r·32 + j] += Σ_y Σ_m x[y·xRow + m·16 + r] · dy[y·dyRow + j/16·dyPlane + m·16 + j%16]
 //
-// With the accumulate flag the sum runs on from dw term by term; with overwrite it is
-// summed from zero and stored; without either it is summed from zero and added to dw.
+// With the accumulate flag, terms are added to dw one by one; with overwrite, they are
+// summed from zero and stored; without either, they are summed from zero and the sum is
+// added to dw.
 func wgradTwin(rows, cols, h, w int, x []float32, xRow int, dy []float32, dyRow, dyPlane int, dw []float32, flags int) {
 	for r := 0; r < rows; r++ {
 		for j := 0; j < cols; j++ {
@@ -75,8 +76,8 @@ func wgradTwin(rows, cols, h, w int, x []float32, xRow int, dy []float32, dyRow,
 }
 
 // maxPoolTwin takes the maximum over 2×2 pixels: n output pixels from the two input
-// rows x0 and x1. The later of two zeros wins, and the number after a NaN: a NaN
-// reaches y only from the last of the four.
+// rows x0 and x1. Of two zeros the later one wins, and so does the number after a NaN:
+// a NaN reaches y only from the last of the four pixels.
 func maxPoolTwin(n int, x0, x1, y []float32) {
 	for i := 0; i < n; i++ {
 		for l := 0; l < Block; l++ {
@@ -114,8 +115,8 @@ func maxPoolGradTwin(n int, x0, x1, y, dy, dx0, dx1 []float32) {
 	}
 }
 
-// reluGradTwin zeroes dy where y is not positive and adds the sum of what is left
-// over the n pixels to sum: the gradient of ReLU, then of the bias.
+// reluGradTwin zeroes dy where y is not positive, then adds its sum over the n pixels to
+// sum: the gradient of ReLU, then of the bias.
 func reluGradTwin(n int, y, dy, sum []float32) {
 	var acc [Block]float32
 	for i := 0; i < n*Block; i++ {

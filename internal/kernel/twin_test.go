@@ -97,7 +97,7 @@ func (o gemmOperands) reference(flags int) (want, abs []float64) {
 // eachGemm calls f with every tile of s, every number of steps up to most, dense and
 // odd strides, and every combination of flags.
 func eachGemm(s *ISA, most int, f func(rows, nb, steps, cStride, flags int, rgb bool)) {
-	for rows := 1; rows <= slices.Max(s.gemmRows[:]); rows++ {
+	for rows := 1; rows <= slices.Max(s.asm.gemm.rows[:]); rows++ {
 		for nb := 1; nb <= 2; nb++ {
 			for steps := 1; steps <= most; steps++ {
 				for _, cStride := range []int{rows * Block, rows*Block + 2*steps + 1} {
@@ -128,12 +128,12 @@ func gemmAgainstTwin(t *testing.T, s *ISA, mem memory, most int) {
 // TestProductDepth: a reduction that is cut for several tiles gives the bits of one that
 // isn't, whatever is to be done before and after.
 func TestProductDepth(t *testing.T) {
-	for _, s := range ISAs() {
+	for _, s := range setsUnderTest() {
 		t.Run(s.Name(), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(7, 8))
 			for nb := 1; nb <= 2; nb++ {
-				rows := s.gemmRows[nb-1] + 1
-				for steps := 1; steps <= 2*s.gemmDepth+1; steps++ {
+				rows := s.asm.gemm.rows[nb-1] + 1
+				for steps := 1; steps <= 2*s.asm.gemm.depth+1; steps++ {
 					for flags := range 8 {
 						o := newGemm(plain{}, rows, nb, steps, rows*Block, false, func(n int) []float32 { return randoms(rng, n) })
 						want := plain{}.floats(o.c)
@@ -148,7 +148,7 @@ func TestProductDepth(t *testing.T) {
 
 // TestGemmBound compares with float64, the twin included.
 func TestGemmBound(t *testing.T) {
-	for _, s := range ISAs() {
+	for _, s := range setsUnderTest() {
 		t.Run(s.Name(), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(3, 4))
 			eachGemm(s, 5, func(rows, nb, steps, cStride, flags int, rgb bool) {
@@ -163,7 +163,7 @@ func TestGemmBound(t *testing.T) {
 // TestGemmSpecialValues: NaN and the infinities spread as in the twin, through ReLU
 // too, which keeps NaN and −0.
 func TestGemmSpecialValues(t *testing.T) {
-	for _, s := range ISAs() {
+	for _, s := range setsUnderTest() {
 		t.Run(s.Name(), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(5, 6))
 			special := []float32{nan, inf, -inf, negZero}
@@ -269,7 +269,7 @@ func wgradAgainstTwin(t *testing.T, s *ISA, mem memory) {
 }
 
 func TestWgradBound(t *testing.T) {
-	for _, s := range ISAs() {
+	for _, s := range setsUnderTest() {
 		t.Run(s.Name(), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(9, 10))
 			eachWgrad(func(name string, nb, h, w, gap, flags int) {
@@ -285,7 +285,7 @@ func TestWgradBound(t *testing.T) {
 // added to 2²⁴; without it their sum is.
 func TestWgradAccumulate(t *testing.T) {
 	const big = 1 << 24
-	for _, s := range ISAs() {
+	for _, s := range setsUnderTest() {
 		t.Run(s.Name(), func(t *testing.T) {
 			o := newWgrad(plain{}, 2, 2, 3, 0, func(n int) []float32 { return filled(n, 1) })
 			for i := range o.dw {
@@ -373,7 +373,7 @@ func sgdAgainstTwin(t *testing.T, s *ISA, mem memory) {
 
 func TestSGDBound(t *testing.T) {
 	const rate, momentum, decay = float32(0.01), float32(0.9), float32(5e-4)
-	for _, s := range ISAs() {
+	for _, s := range setsUnderTest() {
 		t.Run(s.Name(), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(17, 18))
 			for n := 1; n <= 5; n++ {
@@ -441,7 +441,7 @@ var againstTwin = []struct {
 }
 
 func TestKernelsEqualTwins(t *testing.T) {
-	for _, s := range ISAs() {
+	for _, s := range setsUnderTest() {
 		for _, k := range againstTwin {
 			t.Run(s.Name()+"/"+k.name, func(t *testing.T) { k.run(t, s, unaligned{}) })
 		}

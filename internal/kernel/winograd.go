@@ -5,28 +5,28 @@ import (
 	"slices"
 )
 
-// Form is the algorithm F(M×M,R×R): every M×M outputs of a tile take (M+R−1)²
-// multiplications a channel pair instead of R²·M².
+// Form is the algorithm F(M×M,R×R): the M×M outputs of a tile take (M+R−1)²
+// multiplications for each pair of channels instead of R²·M².
 type Form struct{ M, R int }
 
-// forms are those that there are kernels for.
+// forms lists the forms that have kernels.
 var forms = [...]Form{{4, 3}, {6, 3}, {4, 5}, {2, 7}}
 
-// index is the form's place in forms.
+// index is the form's index in forms.
 func (f Form) index() int { return slices.Index(forms[:], f) }
 
-// side is that of an input tile, and of the grid of products.
+// side is the side of an input tile, and of the grid of products.
 func (f Form) side() int { return f.M + f.R - 1 }
 
-// Winograd is how a convolution with R×R filters is computed by F(M×M,R×R).
+// Winograd is a plan: how F(M×M,R×R) computes a convolution with R×R filters.
 type Winograd struct {
 	Form
 	Tiles int // tiles that go through the three stages together
 	Order Order
-	Trim  bool // the last tiles of a row or column are as narrow as the image's rest allows
+	Trim  bool // the last tiles of a row or column are narrow where the image ends within them
 }
 
-// Order is which loop is inside which, and what is split over threads.
+// Order is the nesting of the loops, and what is split over threads.
 type Order int
 
 const (
@@ -64,13 +64,13 @@ func (p Winograd) FilterLen(g Conv) int {
 	return panels(g.K) * p.positions() * blocks(g.C) * Block * Panel
 }
 
-// The strides between positions have a cache line more than they hold, lest the
-// positions of one tile fall into one set of the cache.
+// The strides between positions are a cache line longer than their contents. Otherwise the
+// positions of one tile could fall into one set of the cache.
 func (p Winograd) inputStride(g Conv, tiles int) int { return blocks(g.C)*tiles*Block + Block }
 func (p Winograd) outputStride(tiles int) int        { return 2*tiles*Block + Block }
 
-// localLen is the scratch of a thread: products of a panel or of all, rows of edge
-// tiles, and the transformed input unless it is shared.
+// localLen is the scratch of a thread, in floats: products of one panel or of all, outputs
+// of tiles at the edge, and the transformed input unless it is shared.
 func (p Winograd) localLen(g Conv) int {
 	products := p.positions() * p.outputStride(p.Tiles)
 	if p.Order == ByPosition {
@@ -83,7 +83,7 @@ func (p Winograd) localLen(g Conv) int {
 	return n
 }
 
-// Scratch is what [Work.WinogradForward] takes for n images of h × w.
+// Scratch is the scratch of [Work.WinogradForward] on n images of h × w.
 func (p Winograd) Scratch(g Conv, n, h, w int) Scratch {
 	th, tw := p.grid(g, h, w)
 	p.Tiles = min(p.Tiles, n*th*tw)
@@ -94,9 +94,9 @@ func (p Winograd) Scratch(g Conv, n, h, w int) Scratch {
 	return s
 }
 
-// canWinograd tells whether the layer is a convolution that there are tiles for: 3×3 or
-// 5×5 with an output as large as the input, or 7×7 without a border, which is VGG's first
-// fully connected layer on images larger than a crop.
+// canWinograd reports whether some form computes the layer: 3×3 or 5×5 filters with an
+// output as large as the input, or 7×7 filters without a border, which is VGG's first fully
+// connected layer on images larger than a crop.
 func (g Conv) canWinograd() bool {
 	switch g.R {
 	case 3, 5:
@@ -107,15 +107,15 @@ func (g Conv) canWinograd() bool {
 	return false
 }
 
-// pays tells whether the form, with whole tiles, saves enough multiplications on h × w to be
-// worth its transforms and, where they are large, its filters.
+// pays reports whether the form, with whole tiles, saves enough multiplications on h × w to
+// be worth its transforms and, for 7×7 filters, the memory of its transformed weights.
 func (p Winograd) pays(g Conv, h, w int) bool {
 	oh, ow := g.Out(h, w)
 	th, tw := p.grid(g, h, w)
 	if p.R == 7 && th*tw < minTiles7 {
 		return false
 	}
-	return float64(th*tw*p.positions())*1.4 < float64(p.R*p.R*oh*ow)
+	return float64(th*tw*p.positions())*minGain < float64(p.R*p.R*oh*ow)
 }
 
 // filterTask transforms the weights of a panel.
@@ -140,8 +140,8 @@ func (t *filterTask) Part(_, panel int) {
 	t.isa.winoWeights(t.p.Form, stride/Block, src, stride, dst, stride)
 }
 
-// winoTask is the forward pass; it runs once over tile blocks, or, with the input
-// shared, twice for every tile block: over in-channel blocks, then over panels.
+// winoTask computes the forward pass. It runs once over tile blocks, or, where threads share
+// the input, twice for every tile block: over in-channel blocks, then over panels.
 type winoTask struct {
 	isa      *ISA
 	w        *Work
@@ -151,13 +151,13 @@ type winoTask struct {
 	u, bias  []float32
 	lo       float32
 	pool     bool
-	hits     *Hits // where pooled maxima came from, if not nil
-	mask     *Act  // y is zero where it isn't positive, if not nil
+	hits     *Hits // gets where pooled maxima came from, if not nil
+	mask     *Act  // if not nil, y becomes zero where mask isn't positive
 	grid     tileGrid
 	total    int       // tiles of all images
 	offs     []int     // of the steps of the products
 	lastOffs []int     // the same for the last, smaller tile block
-	tiles    tileBlock // shared: the tile block
+	tiles    tileBlock // shared: the tile block at hand
 	multiply bool
 	v        []float32
 	zeros    [Panel]float32
@@ -165,13 +165,13 @@ type winoTask struct {
 
 // WinogradForward computes y = x ∗ w + bias, then max(0, ·) if relu, from transformed
 // weights u; with pool, y is the 2×2 max-pooling of that. x has borders of g.Pad zeros
-// above and left and of [Winograd.End] zeros below and right; the borders of y are left
-// as they are.
+// above and left and of [Winograd.End] zeros below and right; the borders of y stay as
+// they are.
 func (w *Work) WinogradForward(p Winograd, g Conv, x *Act, u, bias []float32, relu, pool bool, y *Act) {
 	w.winograd(p, g, x, u, y, winoTask{bias: bias, pool: pool}, relu)
 }
 
-// winograd is [Work.WinogradForward] with what t says of the output.
+// winograd is [Work.WinogradForward] with the fields of out that concern the output.
 func (w *Work) winograd(p Winograd, g Conv, x *Act, u []float32, y *Act, out winoTask, relu bool) {
 	if x.Pad < g.Pad || x.End < p.End(g, x.H, x.W) {
 		panic("kernel: WinogradForward: the border of x is too narrow")
@@ -218,10 +218,10 @@ func (t *winoTask) Part(slot, i int) {
 	}
 }
 
-// cut divides scratch memory.
+// cut splits scratch memory after n floats.
 func (t *winoTask) cut(buf []float32, n int) (head, tail []float32) { return buf[:n], buf[n:] }
 
-// block takes tiles through the three stages on one thread.
+// block computes the three stages of a block of tiles on one thread.
 func (t *winoTask) block(local []float32, tiles tileBlock) {
 	v, local := t.cut(local, t.p.positions()*t.p.inputStride(t.g, t.p.Tiles))
 	for b := range blocks(t.g.C) {
@@ -293,7 +293,7 @@ func (t *winoTask) outputs(products, edge []float32, panel int, block *tileBlock
 }
 
 // output transforms the products of a run of tiles to channel block b of y. Tiles that
-// reach beyond y go through scratch, so that its border stays zero.
+// reach beyond y go through scratch, so that the border of y stays zero.
 func (t *winoTask) output(products []float32, pStride int, s segment, b int, bias, edge []float32) {
 	side, height, width := t.p.M, s.rows, s.cols
 	if t.pool {
@@ -321,8 +321,8 @@ func (t *winoTask) output(products []float32, pStride int, s segment, b int, bia
 	}
 }
 
-// transform brings the products of count tiles, from tile first of a run on, to y. What
-// else is written goes to masks, if not nil.
+// transform transforms the products of count tiles, from tile first of a run on, to y.
+// Masks of maxima go to masks, if not nil, else to their places in t.hits.
 func (t *winoTask) transform(count int, products []float32, pStride int, s segment, b, first int, bias, y []float32, yRow int, masks []float32) {
 	tx := s.tx + first
 	switch {

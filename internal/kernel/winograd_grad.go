@@ -2,9 +2,8 @@ package kernel
 
 import "unsafe"
 
-// winoGradTask reduces the weight gradient in the Winograd domain: every position's
-// gradient is the product of the transformed input and the transformed dy over all
-// tiles.
+// winoGradTask computes the weight gradient in the Winograd domain: the gradient of a
+// position is the product of the transformed input and the transformed dy over all tiles.
 type winoGradTask struct {
 	isa   *ISA
 	p     Winograd
@@ -16,35 +15,36 @@ type winoGradTask struct {
 	tiles tileBlock
 	fresh bool // du holds nothing yet
 	db    []float32
-	sums  []float32 // of the image that the tiles are in, for db
+	sums  []float32 // of dy, over the image that the tiles are in
 
-	multiply bool // V and Ŷ are there
-	halves   bool // a part does everything for half of the in-channels
+	multiply bool // V and Ŷ are computed
+	halves   bool // a part computes all stages for half of the in-channels
 }
 
-// gradHalves tells whether each of two threads takes half of the in-channels through all
-// stages and transforms dy for itself: what a thread reads and writes is then never in the
-// other's cache, which costs more than the transform where they have no cache in common. A
-// large gradient goes with blocks of tiles that no cache holds.
+// gradHalves reports whether each of two threads computes all stages for half of the
+// in-channels, and transforms dy for itself. What a thread reads and writes is then never
+// in the other's cache; where the two have no cache in common, fetching it costs more than
+// the second transform. It isn't done for a large gradient, whose blocks of tiles no cache
+// holds anyway.
 func (p Winograd) gradHalves(g Conv, threads int) bool {
 	_, large := p.gradient(g)
 	return threads == 2 && blocks(g.C)%2 == 0 && !large
 }
 
-// gradient is the floats of the gradient of all positions; large is one of more than half of
-// the third-level cache.
+// gradient is the length, in floats, of the gradient of all positions. A large one takes
+// more than half of the third-level cache.
 func (p Winograd) gradient(g Conv) (n int, large bool) {
 	_, l3 := cacheFloats()
 	n = p.positions() * blocks(g.C) * blocks(g.K) * Block * Block
 	return n, n > l3/2
 }
 
-// gradTiles is how many tiles are transformed before they are multiplied. The more there
-// are, the seldomer the gradient, of all positions, is read and written; the fewer, the
-// nearer is what the transforms write when the products read it. That is to be twice the
-// threads' second-level caches; but where the gradient is more than half of the third-level
-// cache and comes from memory each time, as much as the gradient. It has no influence on the
-// result, each of whose sums runs on from tile to tile.
+// gradTiles is the number of tiles that are transformed before they are multiplied. With
+// more of them, the gradient of all positions is read and written less often; with fewer,
+// products find what the transforms wrote in a nearer cache. The transformed tiles take
+// twice the threads' second-level caches, or, where the gradient is large and comes from
+// memory each time, as much memory as the gradient. The number doesn't change the result,
+// as each sum goes on from tile to tile.
 func (p Winograd) gradTiles(g Conv, total, threads int) int {
 	l2, _ := cacheFloats()
 	tile := p.positions() * (blocks(g.C) + blocks(g.K)) * Block // floats
@@ -57,7 +57,7 @@ func (p Winograd) gradTiles(g Conv, total, threads int) int {
 	return (total + count - 1) / count
 }
 
-// gradLen is the floats of Ŷ: two of them if each thread has its own.
+// gradLen is the length of Ŷ in floats, twice that if each of two threads has its own.
 func (p Winograd) gradLen(g Conv, tiles, threads int) int {
 	n := p.positions() * p.inputStride(Conv{C: g.K}, tiles)
 	if p.gradHalves(g, threads) {
@@ -66,17 +66,17 @@ func (p Winograd) gradLen(g Conv, tiles, threads int) int {
 	return n
 }
 
-// GradScratch is what [Work.WinogradBackwardWeights] takes for n images of h × w.
+// GradScratch is the scratch of [Work.WinogradBackwardWeights] on n images of h × w.
 func (p Winograd) GradScratch(g Conv, n, h, w, threads int) Scratch {
 	th, tw := p.grid(g, h, w)
 	tiles := p.gradTiles(g, n*th*tw, threads)
 	return Scratch{Shared: p.positions() * p.inputStride(g, tiles), Shared2: p.gradLen(g, tiles, threads) + blocks(g.K)*Block}
 }
 
-// WinogradBackwardWeights adds to du, of [Winograd.FilterLen], the gradient of the
-// transformed weights, in image order from what du holds. x and dy have the borders of
-// [Work.WinogradForward]'s input. p is F(4×4,3×3). With fresh, what du holds is not added to
-// but replaced. It adds the gradient of the bias to db, unless that is nil.
+// WinogradBackwardWeights adds the gradient of the transformed weights to du, of length
+// [Winograd.FilterLen]; with fresh, it replaces what du holds. The sum goes on in image
+// order. It also adds the gradient of the bias to db, unless db is nil. x and dy have the
+// borders of [Work.WinogradForward]'s input, and p is F(4×4,3×3).
 func (w *Work) WinogradBackwardWeights(p Winograd, g Conv, x, dy *Act, fresh bool, du, db []float32) {
 	t := &w.winoGradT
 	*t = winoGradTask{isa: Current(), p: p, g: g, x: x, dy: dy, fresh: fresh, du: du, db: db}
@@ -119,7 +119,7 @@ func (t *winoGradTask) Part(_, i int) {
 			}
 		}
 	case t.multiply:
-		// panels inside: threads are at the same position, whose V stays in the cache
+		// Panels are the inner loop: threads are at the same position, whose V stays cached.
 		t.product(i/panels(t.g.K), i%panels(t.g.K), 0, cb, t.d)
 	case i < cb:
 		t.input(i)
@@ -137,7 +137,7 @@ func (t *winoGradTask) input(b int) {
 	})
 }
 
-// output transforms block b of dy to d, and sums it up for db if bias.
+// output transforms block b of dy to d and, with bias, sums it for db.
 func (t *winoGradTask) output(b int, d []float32, bias bool) {
 	m, tiles := t.p.M, t.tiles.count()
 	stride := t.p.inputStride(Conv{C: t.g.K}, tiles)
@@ -150,7 +150,8 @@ func (t *winoGradTask) output(b int, d []float32, bias bool) {
 	})
 }
 
-// product adds to du what blocks c0 … c1−1 of V and a panel of d, Ŷ, have in a position.
+// product adds to du the products, in one position, of blocks c0 … c1−1 of V and a panel
+// of d, which is Ŷ.
 func (t *winoGradTask) product(pos, panel, c0, c1 int, d []float32) {
 	g, tiles, cb := t.g, t.tiles.count(), blocks(t.g.C)
 	nb := min(2, blocks(g.K)-2*panel)
@@ -170,14 +171,15 @@ func (t *winoGradTask) product(pos, panel, c0, c1 int, d []float32) {
 	}
 }
 
-// gradRun is how many tiles of a position and a panel are multiplied with all in-channels
-// before the next: theirs of Ŷ, 14 KiB, stay in the first-level cache.
+// gradRun is the number of tiles of a position and a panel that are multiplied with all
+// in-channels before the next ones: their 14 KiB of Ŷ stay in the first-level cache.
 const gradRun = 112
 
-// onesPosition is that of the point 1 in both directions, where Ŷ is the sum of the tile.
+// onesPosition is the position of the point 1 in both directions, where Ŷ is the sum of
+// the tile.
 const onesPosition = 7
 
-// biasGrad sums a run of tiles; the sum of an image goes to db at its end.
+// biasGrad sums a run of tiles, and adds the sum to db at the end of an image.
 func (t *winoGradTask) biasGrad(s segment, b int, ones []float32) {
 	sum := t.sums[b*Block:][:Block]
 	if s.ty == 0 && s.tx == 0 {
@@ -191,9 +193,9 @@ func (t *winoGradTask) biasGrad(s segment, b int, ones []float32) {
 	}
 }
 
-// foldTask brings the gradient of a panel's weights back from the Winograd domain, for
-// foldRows in-channels a part. With an update the gradient is used where it was made, in
-// the cache, and never stored.
+// foldTask transforms the gradient of a panel's weights back from the Winograd domain,
+// foldRows in-channels a part. With an update the gradient is used in the cache and never
+// stored.
 type foldTask struct {
 	isa    *ISA
 	w      *Work
@@ -204,21 +206,21 @@ type foldTask struct {
 	chunks int
 }
 
-// foldRows is the in-channels of a part.
+// foldRows is the number of in-channels of a part.
 const foldRows = 64
 
-// WinogradFold sets dw to the gradient of the weights, given that of the transformed
-// weights.
+// WinogradFold sets dw to the gradient of the weights, given du, the gradient of the
+// transformed weights.
 func (w *Work) WinogradFold(p Winograd, g Conv, du, dw []float32) { w.fold(p, g, du, dw, nil) }
 
-// WinogradUpdate updates the weights by the gradient of the transformed weights.
+// WinogradUpdate updates the weights, given du, the gradient of the transformed weights.
 func (w *Work) WinogradUpdate(p Winograd, g Conv, du []float32, u Update) {
 	w.growLocal(foldLocal)
 	w.update = u
 	w.fold(p, g, du, nil, &w.update)
 }
 
-// foldLocal is the scratch of a thread that [Work.WinogradUpdate] takes.
+// foldLocal is the scratch of a thread, in floats, that [Work.WinogradUpdate] takes.
 const foldLocal = 9 * foldRows * Panel
 
 func (w *Work) fold(p Winograd, g Conv, du, dw []float32, update *Update) {
@@ -249,8 +251,8 @@ func (t *foldTask) Part(slot, i int) {
 	}
 }
 
-// turnFilterTask transforms the weights of the transposed convolution: a part turns
-// those of turnBlocks blocks of its in-channels in the cache.
+// turnFilterTask transforms the weights of the transposed convolution. A part turns the
+// weights of turnBlocks blocks of its in-channels in the cache.
 type turnFilterTask struct {
 	isa        *ISA
 	w          *Work
@@ -300,21 +302,22 @@ func (t *turnFilterTask) Part(slot, i int) {
 }
 
 // WinogradBackwardData computes dx from dy with packed weights: the forward pass with
-// turned filters. dy has the borders of [Work.WinogradForward]'s input. With mask, dx is
-// zero where mask, the output of the rectification before the layer, isn't positive; mask
-// has the borders of the layer's input.
+// turned filters. dy has the borders of [Work.WinogradForward]'s input. If mask isn't nil,
+// it is the output of the rectification before the layer, with the borders of the layer's
+// input, and dx is zero where mask isn't positive.
 func (w *Work) WinogradBackwardData(p Winograd, g Conv, dy *Act, weights []float32, mask, dx *Act) {
 	w.winograd(p, g.transposed(), dy, w.turnedFilter(p, g, weights), dx, winoTask{mask: mask}, false)
 }
 
-// WinogradTraining is [Work.WinogradForward] from packed weights, which are transformed
-// into scratch memory. With hits, y is the 2×2 max-pooling.
+// WinogradTraining is [Work.WinogradForward] from packed weights, which it transforms into
+// scratch memory. With hits, y is the 2×2 max-pooling, and hits gets where the maxima came
+// from.
 func (w *Work) WinogradTraining(p Winograd, g Conv, x *Act, weights, bias []float32, relu bool, y *Act, hits *Hits) {
 	w.winograd(p, g, x, w.filter(p, g, weights), y, winoTask{bias: bias, pool: hits != nil, hits: hits}, relu)
 }
 
-// FiltersOf returns scratch memory for a gradient of the transformed weights: that which
-// the transformed weights are in during the passes that need them.
+// FiltersOf returns scratch memory for a gradient of the transformed weights. It is the
+// memory that holds the transformed weights in the passes that need them.
 func (w *Work) FiltersOf(p Winograd, g Conv) []float32 { return grow(&w.filters, p.FilterLen(g)) }
 
 func (w *Work) filter(p Winograd, g Conv, weights []float32) []float32 {
@@ -323,8 +326,8 @@ func (w *Work) filter(p Winograd, g Conv, weights []float32) []float32 {
 	return u
 }
 
-// transformHits is transform with pooling that tells where the maxima came from. Masks of
-// tiles that reach beyond y go through scratch, as y does.
+// transformHits is transform with pooling that records where the maxima came from. Masks
+// of tiles that reach beyond y go through scratch, as the outputs do.
 func (t *winoTask) transformHits(count int, products []float32, pStride, n, b, ty, tx int, bias, y []float32, yRow int, scratch []float32) {
 	h := t.hits
 	y0, x0 := 2*ty, 2*tx

@@ -9,7 +9,7 @@ import (
 // TestWinogradStaysInBounds: the transforms on operands of exactly the length that they
 // need, between inaccessible pages.
 func TestWinogradStaysInBounds(t *testing.T) {
-	for _, s := range ISAs() {
+	for _, s := range setsUnderTest() {
 		for _, tiles := range []int{1, 3} {
 			t.Run(fmt.Sprintf("%s/tiles%d", s.Name(), tiles), func(t *testing.T) {
 				eachSide(t, func(t *testing.T, mem memory) {

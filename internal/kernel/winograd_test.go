@@ -26,54 +26,57 @@ func (f Form) tiles() []tile {
 
 func TestWinogradTransformsAgainstTheirTwins(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
-		s := Current()
-		rng := rand.New(rand.NewPCG(3, 3))
 		for _, f := range forms {
-			m, n := f.M, f.side()
 			for _, tiles := range []int{1, 2, 5} {
-				t.Run(fmt.Sprintf("%v/tiles%d", f, tiles), func(t *testing.T) {
-					row, stride := (tiles*m+f.R+2)*Block, (tiles+1)*Block
-					compare := func(what string, size int, want, got func(dst []float32)) {
-						t.Helper()
-						init := randoms(rng, size)
-						a, b := append([]float32(nil), init...), append([]float32(nil), init...)
-						want(a)
-						got(b)
-						var diff, most float64
-						for i := range a {
-							diff = max(diff, math.Abs(float64(a[i])-float64(b[i])))
-							most = max(most, math.Abs(float64(a[i])))
-						}
-						if !(diff <= 2e-6*most) {
-							t.Errorf("%s: differs by %g of %g", what, diff, most)
-						}
-					}
-					x := randoms(rng, n*row)
-					p, bias := randoms(rng, n*n*stride), randoms(rng, Block)
-					for _, tile := range f.tiles() {
-						what := fmt.Sprintf("%d×%d outputs: ", tile.rows, tile.cols)
-						compare(what+"input", n*n*stride, func(d []float32) { winoInputTwin(tile, tiles, x, row, d, stride) },
-							func(d []float32) { s.winoInput(tile, tiles, x, row, d, stride) })
-						for _, pool := range []bool{false, true} {
-							for _, lo := range []float32{0, float32(math.Inf(-1))} {
-								compare(what+"output", m*row, func(d []float32) { winoOutputTwin(tile, pool, tiles, p, stride, d, row, bias, lo) },
-									func(d []float32) { s.winoOutput(tile, pool, tiles, p, stride, d, row, bias, lo) })
-							}
-						}
-					}
-					g := randoms(rng, f.R*f.R*stride)
-					compare("weights", n*n*stride, func(d []float32) { winoWeightsTwin(f, tiles, g, stride, d, stride) },
-						func(d []float32) { s.winoWeights(f, tiles, g, stride, d, stride) })
-					if f == (Form{4, 3}) {
-						compare("grad", n*n*stride, func(d []float32) { winoGradTwin(tiles, x, row, d, stride) },
-							func(d []float32) { s.winoGrad(tiles, x, row, d, stride) })
-						compare("weights grad", 9*stride, func(d []float32) { winoWeightsGradTwin(tiles, p, stride, d, stride) },
-							func(d []float32) { s.winoWeightsGrad(tiles, p, stride, d, stride) })
-					}
-				})
+				t.Run(fmt.Sprintf("%v/tiles%d", f, tiles), func(t *testing.T) { transformsAgainstTwins(t, Current(), f, tiles) })
 			}
 		}
 	})
+}
+
+// transformsAgainstTwins compares the transforms of a form, of so many tiles at a time,
+// with their twins.
+func transformsAgainstTwins(t *testing.T, s *ISA, f Form, tiles int) {
+	rng := rand.New(rand.NewPCG(3, 3))
+	m, n := f.M, f.side()
+	row, stride := (tiles*m+f.R+2)*Block, (tiles+1)*Block
+	compare := func(what string, size int, want, got func(dst []float32)) {
+		t.Helper()
+		init := randoms(rng, size)
+		a, b := append([]float32(nil), init...), append([]float32(nil), init...)
+		want(a)
+		got(b)
+		var diff, most float64
+		for i := range a {
+			diff = max(diff, math.Abs(float64(a[i])-float64(b[i])))
+			most = max(most, math.Abs(float64(a[i])))
+		}
+		if !(diff <= 2e-6*most) {
+			t.Errorf("%v, %s: differs by %g of %g", f, what, diff, most)
+		}
+	}
+	x := randoms(rng, n*row)
+	p, bias := randoms(rng, n*n*stride), randoms(rng, Block)
+	for _, tile := range f.tiles() {
+		what := fmt.Sprintf("%d×%d outputs: ", tile.rows, tile.cols)
+		compare(what+"input", n*n*stride, func(d []float32) { winoInputTwin(tile, tiles, x, row, d, stride) },
+			func(d []float32) { s.winoInput(tile, tiles, x, row, d, stride) })
+		for _, pool := range []bool{false, true} {
+			for _, lo := range []float32{0, float32(math.Inf(-1))} {
+				compare(what+"output", m*row, func(d []float32) { winoOutputTwin(tile, pool, tiles, p, stride, d, row, bias, lo) },
+					func(d []float32) { s.winoOutput(tile, pool, tiles, p, stride, d, row, bias, lo) })
+			}
+		}
+	}
+	g := randoms(rng, f.R*f.R*stride)
+	compare("weights", n*n*stride, func(d []float32) { winoWeightsTwin(f, tiles, g, stride, d, stride) },
+		func(d []float32) { s.winoWeights(f, tiles, g, stride, d, stride) })
+	if f == (Form{4, 3}) {
+		compare("grad", n*n*stride, func(d []float32) { winoGradTwin(tiles, x, row, d, stride) },
+			func(d []float32) { s.winoGrad(tiles, x, row, d, stride) })
+		compare("weights grad", 9*stride, func(d []float32) { winoWeightsGradTwin(tiles, p, stride, d, stride) },
+			func(d []float32) { s.winoWeightsGrad(tiles, p, stride, d, stride) })
+	}
 }
 
 var winoCases = []convCase{

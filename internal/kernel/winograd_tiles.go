@@ -1,20 +1,21 @@
 package kernel
 
 // tile is a tile of a form: M×M outputs, or fewer in the last row or column of tiles of a
-// trimmed image. A narrow tile's points are some of the form's, so the form's transformed
-// weights serve it.
+// trimmed image. The points of such a narrow tile are a part of the form's, so it uses the
+// form's transformed weights.
 type tile struct {
 	Form
 	rows, cols int // outputs
 }
 
-// index is the tile's place in the tables of kernels.
+// index is the tile's index in a table of kernels, [winoFuncs].
 func (t tile) index() (form, rows, cols int) {
 	return t.Form.index(), (t.M - t.rows) / 2, (t.M - t.cols) / 2
 }
 
-// least is the outputs of the narrowest tile that has point i of the form: 0, ±1 and ∞ make
-// two, with ±2 they make four, with ±½ six. Tiles of larger filters have all points.
+// least is the number of outputs of the narrowest tile that has point i of the form: 0, ±1
+// and ∞ give two outputs, with ±2 four, with ±½ six. Tiles of larger filters have all
+// points.
 func (f Form) least(i int) int {
 	switch {
 	case f.R != 3:
@@ -26,8 +27,8 @@ func (f Form) least(i int) int {
 	}
 }
 
-// last is the outputs of the last tile of a row or column of n outputs: the rest, rounded up
-// to what there is a tile for.
+// last is the number of outputs of the last tile of a row or column of n outputs: the rest,
+// rounded up to the next tile.
 func (p Winograd) last(n int) int {
 	rest := n % p.M
 	if rest == 0 || !p.Trim || p.R != 3 {
@@ -36,10 +37,11 @@ func (p Winograd) last(n int) int {
 	return (rest + 1) / 2 * 2
 }
 
-// line is the points of a row or column of n tiles of an image, the last one of m outputs.
+// line is the number of points of a row or column of n tiles, the last one of m outputs.
 func (p Winograd) line(n, m int) int { return (n-1)*p.side() + m + p.R - 1 }
 
-// products is how many products, of a channel pair, an image of h × w takes.
+// products is the number of products that an image of h × w takes for each pair of
+// channels.
 func (p Winograd) products(g Conv, h, w int) int {
 	t := p.tileGrid(g, h, w)
 	return p.line(t.h, t.rows) * p.line(t.w, t.cols)
@@ -58,18 +60,19 @@ func (p Winograd) tileGrid(g Conv, h, w int) tileGrid {
 	return tileGrid{p.Form, th, tw, p.last(oh), p.last(ow)}
 }
 
-// tileBlock is tiles t0 … t1−1 of all images. They lie in the order low, whole, right, corner,
+// tileBlock is tiles t0 … t1−1 of all images. They are stored in the order low, whole, right,
+// corner:
 //
 //	low     narrow below: of the last row of tiles
 //	right   narrow on the right: of the last column
 //	corner  narrow on both sides
 //
-// so that those that have a position lie side by side: all of them, or all but the
-// corners and those that are low, or right, or either.
+// So the tiles that have a position are adjacent: they are all tiles, or all but the
+// corners and the low ones, or but the corners and the right ones, or the whole ones alone.
 type tileBlock struct {
 	tileGrid
 	t0, t1 int
-	first  [2][2]int // where tiles lie, by whether they are narrow below and on the right
+	first  [2][2]int // index of the first tile, by whether tiles are narrow below and on the right
 }
 
 func (b *tileBlock) count() int { return b.t1 - b.t0 }
@@ -87,7 +90,7 @@ func (g tileGrid) block(t0, t1 int) tileBlock {
 	return b
 }
 
-// with tells where the tiles lie that have a position.
+// with returns the range of the tiles that have a position.
 func (b *tileBlock) with(pos int) (first, count int) {
 	low, right := b.least(pos/b.side()) <= b.rows, b.least(pos%b.side()) <= b.cols
 	end := b.count()
@@ -107,7 +110,7 @@ func (b *tileBlock) with(pos int) (first, count int) {
 type segment struct {
 	tile
 	n, ty, tx, count int
-	off              int // where the first one lies in the block
+	off              int // index of the first one in the block
 }
 
 func (s segment) low() int   { return bit(s.rows < s.M) }
@@ -120,7 +123,7 @@ func bit(b bool) int {
 	return 0
 }
 
-// segments calls f for the runs that the tiles consist of.
+// segments calls f for every run of the tiles.
 func (b *tileBlock) segments(f func(s segment)) {
 	next := b.first
 	for t := b.t0; t < b.t1; {

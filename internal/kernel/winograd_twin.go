@@ -2,8 +2,8 @@ package kernel
 
 import "sync"
 
-// The twins of the Winograd transforms, written as the matrix products that they are
-// (Lavin & Gray 2016); docs/kernels.md derives the matrices. n = m+r−1 throughout.
+// The twins of the Winograd transforms, written as matrix products (Lavin & Gray 2016);
+// docs/kernels.md derives the matrices. n = m+r−1 throughout.
 
 // winoMatrices are the transforms of F(m×m,r×r) for the points 0, ±1, ±2 (and ±½ for
 // n = 8) and ∞.
@@ -69,8 +69,8 @@ var wino6Matrices = winoMatrices{
 	},
 }
 
-// F(4×4,5×5) has the points of F(6×6,3×3), and so its input transform: two more taps
-// stand for two outputs fewer.
+// F(4×4,5×5) has the points of F(6×6,3×3), and so the same input transform: it has two taps
+// more and two outputs fewer.
 var wino4x5Matrices = winoMatrices{
 	bt: wino6Matrices.bt,
 	g: [][]float32{
@@ -91,7 +91,7 @@ var wino4x5Matrices = winoMatrices{
 	},
 }
 
-// F(2×2,7×7) has them too: another two taps for another two outputs.
+// F(2×2,7×7) has the same points: another two taps more and two outputs fewer.
 var wino2x7Matrices = winoMatrices{
 	bt: wino6Matrices.bt,
 	g: [][]float32{
@@ -114,9 +114,9 @@ func matricesOf(f Form) *winoMatrices {
 	return [...]*winoMatrices{&wino4Matrices, &wino6Matrices, &wino4x5Matrices, &wino2x7Matrices}[f.index()]
 }
 
-// narrowMatrices is bt and at of the narrow tile of m outputs: F(m×m,3×3) with a row of bt
-// multiplied by what the form's row of g is divided by more than F(m×m,3×3)'s own, so that
-// the form's transformed weights serve it.
+// narrowMatrices returns bt and at of the narrow tile of m outputs. They are those of
+// F(m×m,3×3), but each row of bt is multiplied by the ratio of that form's row of g to the
+// row of g of f, so that the narrow tile uses the transformed weights of f.
 func narrowMatrices(f Form, m int) (bt, at [][]float32) {
 	switch {
 	case m == 2:
@@ -145,14 +145,14 @@ func narrowMatrices(f Form, m int) (bt, at [][]float32) {
 	}
 }
 
-// tileSide is the matrices of one direction of a tile, and where its products lie on the
+// tileSide is the matrices of one direction of a tile, and the indices of its points on the
 // form's grid.
 type tileSide struct {
 	bt, at [][]float32
 	points []int
 }
 
-// tileSides are those of every form, for tiles of M outputs, M − 2 and so on.
+// tileSides has the sides of tiles of M outputs, M − 2 and so on, of every form.
 var tileSides = sync.OnceValue(func() *[len(forms)][3]tileSide {
 	var sides [len(forms)][3]tileSide
 	for i, f := range forms {
@@ -172,7 +172,7 @@ var tileSides = sync.OnceValue(func() *[len(forms)][3]tileSide {
 	return &sides
 })
 
-// sides are those of the tile's rows and columns.
+// sides returns the sides of the tile's rows and columns.
 func (t tile) sides() (down, along tileSide) {
 	i, rows, cols := t.index()
 	all := tileSides()
@@ -212,8 +212,8 @@ func transposed(l [][]float32) [][]float32 {
 	return t
 }
 
-// winoInputTwin transforms tiles along a row, each as many pixels after the last as it has
-// columns of outputs: v[(i·n+j)·vStride + t·16 + lane] = (BᵀdB)[i][j].
+// winoInputTwin transforms tiles along a row; each begins as many pixels after the last one
+// as a tile has columns of outputs: v[(i·n+j)·vStride + t·16 + lane] = (BᵀdB)[i][j].
 func winoInputTwin(f tile, tiles int, x []float32, xRow int, v []float32, vStride int) {
 	down, along := f.sides()
 	n := f.side()
@@ -236,7 +236,8 @@ func winoInputTwin(f tile, tiles int, x []float32, xRow int, v []float32, vStrid
 }
 
 // winoOutputTwin transforms products back to tiles of outputs along a row, adds the bias
-// and takes the maximum with lo; with pool, of every 2×2 the maximum.
+// and takes the maximum with lo; with pool, it first takes the maximum of every 2×2
+// outputs.
 func winoOutputTwin(f tile, pool bool, tiles int, p []float32, pStride int, y []float32, yRow int, bias []float32, lo float32) {
 	down, along := f.sides()
 	n := f.side()

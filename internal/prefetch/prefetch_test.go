@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { vggtest.Main(m) }
 
 // sequences are both kinds of sequence over a list.
 func sequences(ctx context.Context, items []int, workers int, prepare func(context.Context, int) int) map[string]iter.Seq[int] {

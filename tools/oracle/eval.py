@@ -1,23 +1,24 @@
 #!/usr/bin/python3
-"""Fixture of package eval, made by plain PyTorch and PIL.
+"""Makes the fixture of package eval with plain PyTorch and PIL.
 
-    eval.py SAMPLE            writes eval/testdata/oracle.json
-    eval.py SAMPLE --weights D.safetensors [--scales 256] [--images 20] [--crops 2] --out F
+    eval.py            writes eval/testdata/oracle.json
+    eval.py --weights D.safetensors [--scales 256] [--images 20] [--crops 2] --out F
 
-SAMPLE is a folder of ImageNet photographs, of which the first twenty by name are taken.
-The network is configuration D at an eighth of its width with 64 units in fc6 and fc7 and
-ten classes. Its weights are not stored: both sides compute them, weight i of a tensor by
-the hash below. With --weights it is the network of that file instead, of any width, and
-the output goes elsewhere: a comparison at full size, which is too large to keep. It takes
-a minute an image with all its crops; F is written after each, and a run that was stopped
-goes on with it.
+The photographs are validation images of the embedded sample: the first two of each of its
+ten classes. The network is configuration D with an eighth of its channels, 64 units in fc6
+and fc7 and ten classes. Its weights are not stored: this script and the test compute them,
+weight i of a tensor by the hash below. With --weights the network is that of the file, of
+any width, and the output goes to F: a comparison at full size, which is too large to keep.
+It takes a minute per image with all its crops. F is written after each image, and a run that
+was stopped continues with it.
 
-The photographs are decoded by `go run ./tools/oracle/decode`, so that what is compared is
-not the rounding of JPEG decoders.
+`go run ./tools/oracle/decode` decodes the photographs, so that the rounding of JPEG decoders
+has no part in the comparison.
 
-For every image and Q = 224, 256, 384, 512: the posteriors of the dense pass and of its
-mirror image. For the first two also of the 5x5 grid of crops of the image and of its
-mirror image, and for Q = 256 of torchvision's ten crops. For one the class score maps.
+The fixture has, for each image and Q = 224, 256, 384, 512, the posteriors of the dense pass
+and of that over the mirror image. The first two images also have the posteriors of the 5x5
+grid of crops, of the image and of its mirror image, and for Q = 256 those of torchvision's
+ten crops. The first has its class score maps.
 """
 import argparse
 import json
@@ -26,6 +27,7 @@ import pathlib
 import struct
 import subprocess
 import tempfile
+import zipfile
 
 import numpy as np
 import torch
@@ -42,8 +44,8 @@ MEAN = torch.tensor([123.68, 116.779, 103.939]).reshape(1, 3, 1, 1)
 
 
 def hashed(name, n):
-    """n numbers in [-1, 1) that depend on the name and their place: splitmix64 of the
-    place, begun at FNV-1a of the name."""
+    """Returns n numbers in [-1, 1): number i is splitmix64's ith, seeded by FNV-1a of the
+    name."""
     seed = 0xCBF29CE484222325
     for b in name.encode():
         seed = ((seed ^ b) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
@@ -76,6 +78,24 @@ def hashed_weights():
     return p
 
 
+def photographs(count, folder):
+    """Names of the first count photographs, two of each class, and their decoded images,
+    which lie in the folder."""
+    with zipfile.ZipFile(ROOT / "dataset" / "sample" / "caltech101.zip") as sample:
+        names = sorted(n for n in sample.namelist() if n.startswith("val/") and n.endswith(".jpg"))
+        classes = sorted({n.split("/")[1] for n in names})
+        of = {c: [n for n in names if n.split("/")[1] == c] for c in classes}
+        names = [of[c][i] for i in (0, 1) for c in classes][:count]
+        for name in names:
+            sample.extract(name, folder)
+    images = []
+    for name in names:
+        # One by one: photographs of several classes have the same base name.
+        subprocess.run(["go", "run", "./tools/oracle/decode", folder, pathlib.Path(folder) / name], cwd=ROOT, check=True)
+        images.append(Image.open(pathlib.Path(folder) / (pathlib.Path(name).name + ".ppm")).copy())
+    return names, images
+
+
 def read_safetensors(path):
     with open(path, "rb") as f:
         header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
@@ -85,8 +105,8 @@ def read_safetensors(path):
 
 
 def activations(p, x):
-    """Name and activation (N, C, H, W) of every layer on preprocessed images, before the
-    rectification where there is one."""
+    """Yields the name and activation (N, C, H, W) of every layer on preprocessed images,
+    before the rectification where there is one."""
     block, i = 1, 1
     for k in D:
         if k == "M":
@@ -106,7 +126,7 @@ def activations(p, x):
 
 
 def score_map(p, x):
-    """Class score map (N, K, OH, OW) of preprocessed images."""
+    """Returns the class score maps (N, K, OH, OW) of preprocessed images."""
     for _, y in activations(p, x):
         pass
     return y
@@ -115,11 +135,11 @@ def score_map(p, x):
 def tensor(images):
     x = np.stack([np.asarray(im, np.float32) for im in images]).transpose(0, 3, 1, 2)
     x = torch.from_numpy(x.copy()) - MEAN
-    return x.contiguous(memory_format=torch.channels_last)  # a fifth faster, and it stays so
+    return x.contiguous(memory_format=torch.channels_last)  # a fifth faster
 
 
 def posterior(p, im):
-    """The map averaged over space, then the soft-max."""
+    """Averages the class score map over space and applies the soft-max."""
     return F.softmax(score_map(p, tensor([im]))[0].mean((1, 2)), 0)
 
 
@@ -130,7 +150,7 @@ def rescale(im, q):
 
 
 def grid(w, h):
-    """Corners of the 5x5 grid; round() rounds halves to even."""
+    """Returns the corners of the 5x5 grid; round() rounds halves to even."""
     return [(round(j * (w - SIDE) / 4), round(i * (h - SIDE) / 4)) for i in range(5) for j in range(5)]
 
 
@@ -139,7 +159,8 @@ def crops(im):
 
 
 def mean_posterior(p, images):
-    """Ten crops at a time, for memory; where the shorter side is 224, five are the same."""
+    """Averages the crops' posteriors. Ten crops at a time bound the memory; where the
+    shorter side is 224, five crops are the same and one of them is computed."""
     distinct = {im.tobytes(): im for im in images}
     some = list(distinct.values())
     scores = [score_map(p, tensor(some[i:i + 10]))[:, :, 0, 0] for i in range(0, len(some), 10)]
@@ -153,11 +174,10 @@ def rounded(t):
 
 def main():
     a = argparse.ArgumentParser()
-    a.add_argument("sample", type=pathlib.Path)
     a.add_argument("--weights")
     a.add_argument("--scales", type=int, nargs="+", default=SCALES)
     a.add_argument("--images", type=int, default=20)
-    a.add_argument("--crops", type=int, default=2, help="images that go through multi-crop")
+    a.add_argument("--crops", type=int, default=2, help="number of images with multi-crop posteriors")
     a.add_argument("--threads", type=int, default=1)
     a.add_argument("--out", type=pathlib.Path, default=OUT)
     a = a.parse_args()
@@ -166,12 +186,9 @@ def main():
     out = {"torch": torch.__version__, "grids": {}, "images": []}
     if a.weights and a.out.exists():
         out = json.loads(a.out.read_text())
-    paths = sorted(a.sample.glob("*.JPEG"))[:a.images]
     with torch.no_grad(), tempfile.TemporaryDirectory() as decoded:
-        subprocess.run(["go", "run", "./tools/oracle/decode", decoded, *(str(p.resolve()) for p in paths)], cwd=ROOT, check=True)
-        for n, path in list(enumerate(paths))[len(out["images"]):]:
-            im = Image.open(pathlib.Path(decoded) / (path.name + ".ppm"))
-            row = {"file": path.name, "views": []}
+        for n, (name, im) in list(enumerate(zip(*photographs(a.images, decoded))))[len(out["images"]):]:
+            row = {"file": name, "views": []}
             for q in a.scales:
                 seen = rescale(im, q)
                 mirrored = seen.transpose(Image.FLIP_LEFT_RIGHT)
@@ -188,7 +205,7 @@ def main():
             out["images"].append(row)
             if a.weights:
                 write(a.out, out)
-            print(path.name, flush=True)
+            print(name, flush=True)
     out["grids"] = dict(sorted(out["grids"].items())[:12])
     write(a.out, out)
 

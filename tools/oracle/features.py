@@ -1,28 +1,27 @@
 #!/usr/bin/python3
-"""Fixture of package transfer: descriptors by plain PyTorch and PIL.
+"""Makes the fixture of package transfer, descriptors, with plain PyTorch and PIL.
 
-    features.py SAMPLE            writes transfer/testdata/features.json
-    features.py SAMPLE --weights D.safetensors [--images 2] [--scales 256 384] --out F
+    features.py            writes transfer/testdata/features.json
+    features.py --weights D.safetensors [--images 2] [--scales 256 384] --out F
 
-SAMPLE is a folder of ImageNet photographs, of which the first four by name are taken. The
-network is eval.py's, whose weights both sides compute, or with --weights that of a file.
+The photographs are the first four of eval.py. The network is eval.py's, whose weights this
+script and the test compute, or with --weights that of a file.
 
-For every image: fc7, rectified, averaged over space and with the mirror image's, at each Q;
-these divided by their norm and stacked, the whole divided by its norm; and their mean,
-divided by its norm. For the first image at the first Q also other layers, before and after
-the rectification, averaged and with the greatest activation over space.
+The fixture has, for each image and Q, fc7 after its rectification, averaged over space and
+with that of the mirror image; these divided by their norms and stacked, and the whole divided
+by its norm; and their mean, divided by its norm. The first image at the first Q also has other
+layers, before and after the rectification, averaged over space and at their maximum.
 """
 import argparse
 import json
 import pathlib
-import subprocess
 import tempfile
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from eval import ROOT, activations, hashed_weights, read_safetensors, rescale, rounded, tensor
+from eval import ROOT, activations, hashed_weights, photographs, read_safetensors, rescale, rounded, tensor
 
 OUT = ROOT / "transfer" / "testdata" / "features.json"
 SCALES = [256, 384, 512, 640, 768]
@@ -34,7 +33,7 @@ def layers(p, im, names):
 
 
 def both(p, im, name, reduce):
-    """The mean of what reduce makes of the image's activation and the mirror image's."""
+    """Returns the mean of reduce() of the image's activation and of the mirror image's."""
     mirrored = im.transpose(Image.FLIP_LEFT_RIGHT)
     return (reduce(layers(p, im, [name])[name]) + reduce(layers(p, mirrored, [name])[name])) / 2
 
@@ -49,7 +48,6 @@ def greatest(y):
 
 def main():
     a = argparse.ArgumentParser()
-    a.add_argument("sample", type=pathlib.Path)
     a.add_argument("--weights")
     a.add_argument("--scales", type=int, nargs="+", default=SCALES)
     a.add_argument("--images", type=int, default=4)
@@ -58,29 +56,26 @@ def main():
     torch.set_num_threads(1)
     p = read_safetensors(a.weights) if a.weights else hashed_weights()
     out = {"scales": a.scales, "images": []}
-    paths = sorted(a.sample.glob("*.JPEG"))[:a.images]
     with torch.no_grad(), tempfile.TemporaryDirectory() as decoded:
-        subprocess.run(["go", "run", "./tools/oracle/decode", decoded, *(str(f.resolve()) for f in paths)], cwd=ROOT, check=True)
-        for path in paths:
-            im = Image.open(pathlib.Path(decoded) / (path.name + ".ppm"))
+        for name, im in zip(*photographs(a.images, decoded)):
             raw = [both(p, rescale(im, q), "fc7", lambda y: average(F.relu(y))) for q in a.scales]
             unit = [d / d.norm() for d in raw]
             stacked, mean = torch.cat(unit), torch.stack(unit).mean(0)
-            row = {"file": path.name, "raw": [rounded(d) for d in raw],
+            row = {"file": name, "raw": [rounded(d) for d in raw],
                    "stacked": rounded(stacked / stacked.norm()), "averaged": rounded(mean / mean.norm())}
             if not out["images"] and not a.weights:
                 seen = rescale(im, a.scales[0])
                 row["others"] = {}
-                for name in OTHERS:
-                    relu = (lambda y: y) if name in ("pool5", "fc8") else F.relu
-                    row["others"][name] = {
-                        "average": rounded(both(p, seen, name, lambda y: average(relu(y)))),
-                        "average unrectified": rounded(both(p, seen, name, average)),
-                        "max": rounded(both(p, seen, name, lambda y: greatest(relu(y)))),
-                        "max unrectified": rounded(both(p, seen, name, greatest)),
+                for layer in OTHERS:
+                    relu = (lambda y: y) if layer in ("pool5", "fc8") else F.relu
+                    row["others"][layer] = {
+                        "average": rounded(both(p, seen, layer, lambda y: average(relu(y)))),
+                        "average unrectified": rounded(both(p, seen, layer, average)),
+                        "max": rounded(both(p, seen, layer, lambda y: greatest(relu(y)))),
+                        "max unrectified": rounded(both(p, seen, layer, greatest)),
                     }
             out["images"].append(row)
-            print(path.name, flush=True)
+            print(name, flush=True)
     a.out.parent.mkdir(exist_ok=True)
     a.out.write_text(json.dumps(out, separators=(",", ":")).replace('{"file"', '\n{"file"') + "\n")
 

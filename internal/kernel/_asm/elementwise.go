@@ -36,8 +36,7 @@ func maxPool(s isa) {
 	RET()
 }
 
-// maxPoolGrad gives dy to the first of the four that equals the maximum: the one
-// that is equal while none before it was.
+// maxPoolGrad gives dy to the first of the four pixels that equals the maximum.
 func maxPoolGrad(s isa) {
 	name := "maxPoolGrad" + s.name
 	text(name, "func(n int, x0, x1, y, dy, dx0, dx1 *float32)", name+" is maxPoolGradTwin.")
@@ -53,17 +52,17 @@ func maxPoolGrad(s isa) {
 			if i >= 2 {
 				out = at(dx1, (i%2)*block+d)
 			}
-			if s.width == 64 {
+			if s.wide() {
 				k := []reg.OpmaskPhysical{reg.K1, reg.K2, reg.K3, reg.K4}[i]
-				VCMPPS(Imm(0), p, yv, k)
+				VCMPPS(equal, p, yv, k)
 				VMOVAPS_Z(left, k, t)
 				VMOVUPS(t, out)
-				// a lane that was hit has nothing left to give
+				// a lane that was hit gives nothing to later pixels
 				KNOTW(k, k)
 				VMOVAPS_Z(left, k, left)
 				continue
 			}
-			VCMPPS(Imm(0), p, yv, hit)
+			VCMPPS(equal, p, yv, hit)
 			VANDPS(left, hit, t)
 			VMOVUPS(t, out)
 			VANDNPS(left, hit, left)
@@ -94,11 +93,11 @@ func reluGrad(s isa) {
 	for v := 0; v < vs; v++ {
 		d := v * s.width
 		VMOVUPS(at(dy, d), t)
-		if s.width == 64 {
-			VCMPPS(Imm(1), at(y, d), zero, reg.K1) // 0 < y
+		if s.wide() {
+			VCMPPS(less, at(y, d), zero, reg.K1) // 0 < y
 			VMOVAPS_Z(t, reg.K1, t)
 		} else {
-			VCMPPS(Imm(1), at(y, d), zero, m)
+			VCMPPS(less, at(y, d), zero, m)
 			VANDPS(m, t, t)
 		}
 		VMOVUPS(t, at(dy, d))

@@ -8,22 +8,13 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// prefetchAhead is how far ahead of its use, in bytes, b is asked for: a panel's 256
+// prefetchAhead is how far ahead of its use, in bytes, b is prefetched: a panel's 256
 // channels, which is what most calls multiply. The hardware's prefetchers stop at the end
 // of a 4 KiB page, and waiting for the next one from memory takes as long as multiplying
-// it. Both halves of a row of 32 are asked for, also by a tile of 16 columns, whose
-// caller may come back for the other half. A single row does nothing but read b, which the
-// hardware follows by itself, and a fifth faster.
+// it. A tile of 16 columns prefetches both halves of a row of 32 too, as its caller may come
+// back for the other half. A single row does nothing but read b: the hardware follows that
+// by itself, and a fifth faster.
 const prefetchAhead = 32768
-
-// stepsAhead is how many steps before their use the rows of a are asked for, which come from
-// the second- or third-level cache: 900 cycles of AVX-512's 14 rows, 400 of AVX2's three.
-func (s isa) stepsAhead() uint8 {
-	if s.width == 64 {
-		return 2
-	}
-	return 4
-}
 
 const gemmSignature = "func(steps int, offs *int, a, b, c *float32, cStride int, bias *float32, flags int)"
 
@@ -33,30 +24,21 @@ const gemmSignature = "func(steps int, offs *int, a, b, c *float32, cStride int,
 // broadcasts. AVX2 has 16: 3 rows × 4 vectors of accumulators, 1 of b, 3 broadcasts; of
 // one block of 16 columns, 6 rows × 2 vectors, 2, 2.
 func gemms(s isa) {
-	for _, channels := range []int{16, 3} {
-		if s.width == 64 {
-			for mr := 1; mr <= 14; mr++ {
-				gemm(s, mr, 2, channels)
+	for _, channels := range []int{blockChannels, rgbChannels} {
+		for _, most := range s.gemms {
+			for rows := 1; rows <= most.rows; rows++ {
+				gemm(s, tileSize{rows, most.blocks}, channels)
 			}
-			for mr := 1; mr <= 14; mr++ {
-				gemm(s, mr, 1, channels)
-			}
-			continue
-		}
-		for mr := 1; mr <= 6; mr++ {
-			gemm(s, mr, 1, channels)
-		}
-		for mr := 1; mr <= 3; mr++ {
-			gemm(s, mr, 2, channels)
 		}
 	}
 }
 
-// gemm generates one tile of mr rows by nb column blocks; a step reduces over the given
-// number of channels: 16, or the 3 of an image.
-func gemm(s isa, mr, nb, channels int) {
+// gemm generates one tile; a step reduces over the given number of channels: 16, or the 3
+// of an image.
+func gemm(s isa, size tileSize, channels int) {
+	mr, nb := size.rows, size.blocks
 	name := fmt.Sprintf("gemm%dx%d%s", mr, nb*16, s.name)
-	if channels == 3 {
+	if channels == rgbChannels {
 		name = "rgb" + name
 	}
 	text(name, gemmSignature, fmt.Sprintf("%s is gemmTwin with %d rows, %d columns and %d channels a step.", name, mr, nb*16, channels))
@@ -81,7 +63,7 @@ func gemm(s isa, mr, nb, channels int) {
 		}
 	}
 
-	if channels == 3 { // of so few sums, the lines of c must be on their way when they are done
+	if channels == rgbChannels { // the sums are so few that the lines of c are prefetched before them
 		for j := 0; j < nb; j++ {
 			for r := 0; r < mr; r++ {
 				m := at(c, r*block)
@@ -92,7 +74,7 @@ func gemm(s isa, mr, nb, channels int) {
 			}
 		}
 	}
-	TESTQ(U32(1), flags)
+	TESTQ(U32(accumulate), flags)
 	JNZ(LabelRef(name + "_load"))
 	for i := 0; i < mr*nv; i++ {
 		s.zero(s.regs[i])
@@ -104,10 +86,10 @@ func gemm(s isa, mr, nb, channels int) {
 	unroll := min(4, channels)
 	ap, n := GP64(), GP64()
 	Label(name + "_start")
-	// The rows of a step to come are asked for as if all steps were as far apart as the
-	// first two.
-	stride, ask := GP64(), channels == 16 && mr > 1
-	if ask {
+	// The rows of a later step are prefetched as if all steps were as far apart as the first
+	// two. A single row is read in order, and an image's steps are near each other.
+	stride, prefetches := GP64(), channels == blockChannels && mr > 1
+	if prefetches {
 		XORQ(stride, stride)
 		CMPQ(steps, Imm(1))
 		JE(LabelRef(name + "_step"))
@@ -118,9 +100,9 @@ func gemm(s isa, mr, nb, channels int) {
 	Label(name + "_step")
 	MOVQ(Mem{Base: offs}, ap)
 	LEAQ(Mem{Base: a, Index: ap, Scale: 4}, ap)
-	if ask {
+	if prefetches {
 		for r := 0; r < mr; r++ {
-			PREFETCHT0(Mem{Base: ap, Index: stride, Scale: s.stepsAhead(), Disp: r * block})
+			PREFETCHT0(Mem{Base: ap, Index: stride, Scale: s.stepsAhead, Disp: r * block})
 		}
 	}
 	ADDQ(Imm(8), offs)
@@ -130,7 +112,7 @@ func gemm(s isa, mr, nb, channels int) {
 	}
 	q := 0
 	for k := 0; k < unroll; k++ {
-		if channels == 16 && mr > 1 {
+		if prefetches {
 			for v := 0; v < 2; v++ {
 				PREFETCHT1(at(b, prefetchAhead+k*2*block+v*block))
 			}
@@ -170,7 +152,7 @@ func gemm(s isa, mr, nb, channels int) {
 	DECQ(steps)
 	JNZ(LabelRef(name + "_step"))
 
-	TESTQ(U32(2), flags)
+	TESTQ(U32(addBias), flags)
 	JZ(LabelRef(name + "_relu"))
 	for v := 0; v < nv; v++ {
 		VMOVUPS(at(bias, v*s.width), spare[0])
@@ -179,7 +161,7 @@ func gemm(s isa, mr, nb, channels int) {
 		}
 	}
 	Label(name + "_relu")
-	TESTQ(U32(4), flags)
+	TESTQ(U32(applyRelu), flags)
 	JZ(LabelRef(name + "_store"))
 	s.zero(spare[0])
 	for i := 0; i < mr*nv; i++ {
@@ -194,12 +176,9 @@ func gemm(s isa, mr, nb, channels int) {
 // wgrads generates the tiles of the weight gradient: rows in-channels by one or
 // two blocks of out-channels, reduced over pixels.
 func wgrads(s isa) {
-	if s.width == 64 {
-		wgrad(s, 8, 2)
-		wgrad(s, 8, 1)
-		return
+	for _, size := range s.wgrads {
+		wgrad(s, size.rows, size.blocks)
 	}
-	wgrad(s, 4, 1)
 }
 
 func wgrad(s isa, rows, nb int) {
@@ -226,7 +205,7 @@ func wgrad(s isa, rows, nb int) {
 			}
 		}
 	}
-	TESTQ(U32(1), flags)
+	TESTQ(U32(accumulate), flags)
 	JNZ(LabelRef(name + "_load"))
 	for i := 0; i < rows*nv; i++ {
 		s.zero(s.regs[i])
@@ -262,7 +241,7 @@ func wgrad(s isa, rows, nb int) {
 	ADDQ(dyRow, dy)
 	DECQ(h)
 	JNZ(LabelRef(name + "_row"))
-	TESTQ(U32(3), flags)
+	TESTQ(U32(accumulate|overwrite), flags)
 	JNZ(LabelRef(name + "_store"))
 	tile(func(a reg.VecPhysical, m Mem) { VADDPS(m, a, a) })
 	Label(name + "_store")

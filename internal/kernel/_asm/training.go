@@ -9,29 +9,28 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// What only training needs: pooling that keeps which of the 2×2 pixels gave the maximum,
-// its inverse, the gradient through a rectification, and the weight gradient of the
-// first layer.
+// Kernels that only training needs: pooling that records which of the 2×2 pixels gave the
+// maximum, its inverse, the gradient through a rectification, and the weight gradient of
+// the first layer.
 
-// training generates what has no part in Winograd's algorithm.
+// training generates those that are no transforms of Winograd's algorithm.
 func training(s isa) {
 	poolHits(s)
 	unpool(s)
 	addPixels(s)
-	if s.width == 64 {
-		rgbWgrad(s, 2)
+	for _, blocks := range s.rgbWgrads {
+		rgbWgrad(s, blocks)
 	}
-	rgbWgrad(s, 1)
 }
 
-// hits writes, for the maximum m of the four values of 2×2 pixels, which of them it came
-// from, the first where several are equal and none where m is at most lo, and returns.
-// With AVX2 half is the byte of the mask.
+// hits stores the masks of the four values of 2×2 pixels to h: bits where the maximum m
+// came from the value, the first of equal ones, and none where m is at most lo. With AVX2
+// it stores one byte of each mask, that of the half of the block at hand.
 func hits(s isa, m, lo, t Op, values [4]Op, h reg.Register, disp int, live, hit reg.GPVirtual) {
-	if s.width == 64 {
-		VCMPPS(Imm(1), m, lo, reg.K1) // lo < m
+	if s.wide() {
+		VCMPPS(less, m, lo, reg.K1) // lo < m
 		for i, v := range values {
-			VCMPPS(Imm(0), v, m, reg.K1, reg.K2)
+			VCMPPS(equal, v, m, reg.K1, reg.K2)
 			KMOVW(reg.K2, at(h, disp+2*i))
 			if i < 3 {
 				KANDNW(reg.K1, reg.K2, reg.K1)
@@ -39,10 +38,10 @@ func hits(s isa, m, lo, t Op, values [4]Op, h reg.Register, disp int, live, hit 
 		}
 		return
 	}
-	VCMPPS(Imm(1), m, lo, t)
+	VCMPPS(less, m, lo, t)
 	VMOVMSKPS(t, live.As32())
 	for i, v := range values {
-		VCMPPS(Imm(0), v, m, t)
+		VCMPPS(equal, v, m, t)
 		VMOVMSKPS(t, hit.As32())
 		ANDL(live.As32(), hit.As32())
 		MOVB(hit.As8(), at(h, disp+2*i))
@@ -83,13 +82,13 @@ func poolHits(s isa) {
 	RET()
 }
 
-// unpool gives dy to the pixels that hits name.
+// unpool gives dy to the pixels in whose masks it belongs.
 func unpool(s isa) {
 	name := "unpool" + s.name
 	text(name, "func(n int, hits *uint16, dy, dx0, dx1 *float32)", name+" is unpoolTwin.")
 	n, h, dy, dx0, dx1 := param("n"), param("hits"), param("dy"), param("dx0"), param("dx1")
 	d, t := s.regs[0], s.regs[1]
-	if s.width == 32 { // the bits of the lanes
+	if !s.wide() { // the bits of the lanes
 		for v := 0; v < 2; v++ {
 			VMOVUPS(laneBits().Offset(v*32), s.regs[2+v])
 		}
@@ -102,7 +101,7 @@ func unpool(s isa) {
 			if i >= 2 {
 				out = dx1
 			}
-			if s.width == 64 {
+			if s.wide() {
 				KMOVW(at(h, 2*i), reg.K1)
 				VMOVAPS_Z(d, reg.K1, t)
 			} else {
@@ -124,7 +123,7 @@ func unpool(s isa) {
 	RET()
 }
 
-// prefetch asks for cache lines, which any instruction set can.
+// prefetch prefetches cache lines; every amd64 processor can.
 func prefetch() {
 	const name = "prefetchAMD64"
 	text(name, "func(n int, p *float32)", name+" asks for n cache lines.")
@@ -137,7 +136,7 @@ func prefetch() {
 	RET()
 }
 
-// addPixels is sumPixels whose sums run on from sum.
+// addPixels is sumPixels, but adds each pixel to sum.
 func addPixels(s isa) {
 	name := "addPixels" + s.name
 	text(name, "func(n int, x, sum *float32)", name+" is addPixelsTwin.")
@@ -162,8 +161,8 @@ func addPixels(s isa) {
 
 // rgbWgrad generates the tile of the first layer's weight gradient: a row of 3 taps × 3
 // channels by nb blocks of out-channels, reduced over pixels. With AVX2 the halves of the
-// block come one after the other: 9 accumulators are as many as hide an addition's
-// latency, and 18 more than there are registers.
+// block come one after another: 9 accumulators suffice to hide an addition's latency, and
+// there aren't registers for 18.
 func rgbWgrad(s isa, nb int) {
 	const taps, channels = 3, 3
 	name := fmt.Sprintf("rgbwgrad9x%d%s", nb*16, s.name)
@@ -250,7 +249,7 @@ func (e expr) outputHits() {
 			o := e.outputColumn(f, tmp, j)
 			for r, v := range o {
 				VADDPS(Mem{Base: bias}, v, v)
-				// the column's products are used up
+				// the column's products are no longer needed
 				if j%2 == 0 {
 					VMOVAPS(v, at(tmp, (r*m+j)*block))
 				}
@@ -278,11 +277,11 @@ func (e expr) outputHits() {
 				VMOVUPS(top, at(q, j/2*block))
 			}
 		}
-		if s.width == 32 {
+		if !s.wide() {
 			INCQ(h)
 		}
 	}, src, y, bias)
-	if s.width == 32 {
+	if !s.wide() {
 		SUBQ(Imm(2), h)
 	}
 	ADDQ(U32(uint32(m/2*block)), y)
@@ -294,8 +293,8 @@ func (e expr) outputHits() {
 	RET()
 }
 
-// outputMask: y = AᵀMA of F(4) where x is positive, else 0: dx through the rectification
-// before the layer, whose output x was.
+// outputMask: y = AᵀMA of F(4) where x is positive, else 0. It takes dx through the
+// rectification before the layer, whose output is x.
 func (e expr) outputMask() {
 	f := tile{form{4, 3}, 4, 4}
 	m, n := f.m, f.side()
@@ -319,7 +318,7 @@ func (e expr) outputMask() {
 		for j := 0; j < m; j++ {
 			o := e.outputColumn(f, tmp, j)
 			zero, mask := e.vec(), e.vec()
-			if e.s.width == 64 {
+			if e.s.wide() {
 				VPXORD(zero, zero, zero)
 			} else {
 				VXORPS(zero, zero, zero)
@@ -327,11 +326,11 @@ func (e expr) outputMask() {
 			MOVQ(y, q)
 			MOVQ(x, xp)
 			for r, v := range o {
-				if e.s.width == 64 {
-					VCMPPS(Imm(1), at(xp, j*block), zero, reg.K1) // 0 < x
+				if e.s.wide() {
+					VCMPPS(less, at(xp, j*block), zero, reg.K1) // 0 < x
 					VMOVAPS_Z(v, reg.K1, v)
 				} else {
-					VCMPPS(Imm(1), at(xp, j*block), zero, mask)
+					VCMPPS(less, at(xp, j*block), zero, mask)
 					VANDPS(mask, v, v)
 				}
 				VMOVUPS(v, at(q, j*block))
@@ -353,7 +352,7 @@ func (e expr) outputMask() {
 
 var lanes Mem
 
-// laneBits is the bit of every lane of a block.
+// laneBits is memory with the mask bit of every lane of a block.
 func laneBits() Mem {
 	if lanes.Base == nil {
 		lanes = GLOBL("laneBits", attr.RODATA|attr.NOPTR)

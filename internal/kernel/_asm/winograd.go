@@ -12,17 +12,17 @@ import (
 )
 
 // Transforms of the Winograd convolutions F(4×4,3×3), F(6×6,3×3), F(4×4,5×5) and
-// F(2×2,7×7); docs/kernels.md derives them. Every function works on one channel block: a vector holds 16 channels
-// (AVX-512) or 8 (AVX2, in two passes over the halves), so the transforms are
-// elementwise and need no shuffles.
+// F(2×2,7×7); docs/kernels.md derives them. Every function works on one channel block: a
+// vector holds 16 channels (AVX-512) or 8 (AVX2, in two passes over the halves), so the
+// transforms are elementwise and need no shuffles.
 
 // form is F(m×m,r×r).
 type form struct{ m, r int }
 
-// side is that of an input tile, and of the grid of products.
+// side is the side of an input tile, and of the grid of products.
 func (f form) side() int { return f.m + f.r - 1 }
 
-// suffix tells the functions of the form from the others'.
+// suffix distinguishes the form's functions by name.
 func (f form) suffix() string {
 	if f.r == 3 {
 		return fmt.Sprint(f.m)
@@ -30,8 +30,8 @@ func (f form) suffix() string {
 	return fmt.Sprintf("%dx%d", f.m, f.r)
 }
 
-// tile is a tile of a form: m×m outputs, or in the last row and column of tiles, of 3×3
-// filters, fewer, in which case it has fewer of the form's points.
+// tile is a tile of a form: m×m outputs, or, for 3×3 filters in the last row and column of
+// tiles, fewer outputs at fewer of the form's points.
 type tile struct {
 	form
 	rows, cols int // outputs
@@ -39,7 +39,7 @@ type tile struct {
 
 func (t tile) narrow() bool { return t.rows < t.m || t.cols < t.m }
 
-// suffix tells the functions of the tile from the others'.
+// suffix distinguishes the tile's functions by name.
 func (t tile) suffix() string {
 	if t.narrow() {
 		return fmt.Sprintf("%dr%dc%d", t.m, t.rows, t.cols)
@@ -67,8 +67,8 @@ func (f form) tiles() []tile {
 	return all
 }
 
-// points lists where the values of a tile of m outputs lie on the form's grid: 0, ±1, and ∞
-// for two, ±2 too for four.
+// points lists the indices, on the form's grid, of the points of a tile of m outputs: 0, ±1
+// and ∞ for two outputs, ±2 too for four.
 func (f form) points(m int) []int {
 	var at []int
 	for i := 0; i < m+f.r-2; i++ {
@@ -85,8 +85,8 @@ type expr struct {
 	pinned map[float64]vec
 }
 
-// pin returns e with constants in registers, for as many as there is room for: an
-// operand in memory takes a load, and loads are what the transforms are short of.
+// pin returns e with constants in registers; the caller names as many as there is room for.
+// An operand in memory takes a load, and loads limit the transforms.
 func (e expr) pin(values ...float64) expr {
 	e.pinned = map[float64]vec{}
 	for _, k := range values {
@@ -95,7 +95,7 @@ func (e expr) pin(values ...float64) expr {
 	return e
 }
 
-// memory is where the constant k lies.
+// memory is the address of the constant k.
 func (e expr) memory(k float64) Mem {
 	o, ok := e.offset[k]
 	if !ok {
@@ -128,7 +128,7 @@ func constants(values ...float64) (Mem, map[float64]int) {
 type vec = reg.VecVirtual
 
 func (e expr) vec() vec {
-	if e.s.width == 64 {
+	if e.s.wide() {
 		return ZMM()
 	}
 	return YMM()
@@ -165,8 +165,8 @@ func (e expr) scale(k float64, a vec) vec {
 // put takes value i of a transform.
 type put func(i int, v vec)
 
-// Bᵀd, the input transform of d, of as many values as the tile has points, to places of
-// the form's grid.
+// Bᵀd, the input transform of d, which has a value for each point of the tile; results go
+// to the tile's points on the form's grid.
 func (e expr) input(f form, d []vec, put put) {
 	last := f.side() - 1
 	switch {
@@ -334,7 +334,7 @@ func (r rows) at(i, disp int) Mem {
 	}
 }
 
-// gridRows is the way from one row of a tile's points to the next on the form's grid.
+// gridRows is the distance from one row of a tile's points to the next on the form's grid.
 type gridRows struct {
 	row  reg.GPVirtual // a row of the grid
 	last reg.GPVirtual // to the last point, ∞, where points before it are left out
@@ -388,8 +388,8 @@ func winograd(s isa, consts Mem, offset map[float64]int) {
 	for _, f := range []form{{4, 3}, {6, 3}, {4, 5}, {2, 7}} {
 		for _, t := range f.tiles() {
 			e.inputTransform(t)
-			e.outputTransform(t, false)
-			e.outputTransform(t, true)
+			e.outputTransform(t, storeOutputs)
+			e.outputTransform(t, poolOutputs)
 		}
 		e.weightTransform(f)
 	}
@@ -402,7 +402,7 @@ func winograd(s isa, consts Mem, offset map[float64]int) {
 // eachHalf emits body once for a 16-lane vector, or as a loop over the two halves of
 // the channel block; the pointers advance between them and return.
 func (e expr) eachHalf(label string, body func(), pointers ...reg.Register) {
-	if e.s.width == 64 {
+	if e.s.wide() {
 		body()
 		return
 	}
@@ -420,9 +420,9 @@ func (e expr) eachHalf(label string, body func(), pointers ...reg.Register) {
 	}
 }
 
-// tilesAhead is how many tiles before their use x and pooled outputs are asked for: a row of
-// tiles is eight streams from memory or the third-level cache, more than the hardware
-// follows in time, and few lines are written between long sums.
+// tilesAhead is how many tiles before their use x and pooled outputs are prefetched. A row
+// of tiles is eight streams from memory or the third-level cache, more than the hardware
+// follows in time, and pooled outputs are few lines written between long sums.
 const tilesAhead = 2
 
 // inputTransform: V = Bᵀ d B of tiles along a row, each m pixels after the last.
@@ -438,11 +438,11 @@ func (e expr) inputTransform(t tile) {
 	p := GP64()
 	pins := []float64{5, 4, 2}
 	switch {
-	case t.narrow() && e.s.width == 64:
+	case t.narrow() && e.s.wide():
 		pins = []float64{2, 4, 3}
 	case t.narrow():
 		pins = nil
-	case n == 8 && e.s.width == 64:
+	case n == 8 && e.s.wide():
 		pins = []float64{5.25, 4.25, 0.25, 1.25, 4, 5, 2, 0.5}
 	case n == 8:
 		pins = []float64{4.25, 1.25, 5, 0.25}
@@ -479,7 +479,7 @@ func (e expr) inputTransform(t tile) {
 	RET()
 }
 
-// paramAddr is where a parameter lies.
+// paramAddr is the address of a parameter.
 func paramAddr(name string) Mem {
 	b, err := Param(name).Resolve()
 	if err != nil {
@@ -514,10 +514,18 @@ func (e expr) outputColumn(t tile, tmp reg.Register, j int) []vec {
 	return o
 }
 
+// outputEnd is how an output transform ends.
+type outputEnd int
+
+const (
+	storeOutputs outputEnd = iota // it stores the outputs
+	poolOutputs                   // it stores the maxima of 2×2 outputs
+)
+
 // outputTransform: y = AᵀMA + bias, at least lo, of tiles along a row; with pool, the
 // maxima of 2×2 of those.
-func (e expr) outputTransform(t tile, pool bool) {
-	n, out := t.side(), t.cols
+func (e expr) outputTransform(t tile, end outputEnd) {
+	n, out, pool := t.side(), t.cols, end == poolOutputs
 	name, twin := "winoOutput", "winoOutputTwin"
 	if pool {
 		name, twin, out = "winoOutputPool", "winoOutputTwin with pooling", t.cols/2
@@ -531,9 +539,9 @@ func (e expr) outputTransform(t tile, pool bool) {
 	p, q := GP64(), GP64()
 	pins := []float64{2, 4, 8}
 	switch {
-	case t.narrow() && e.s.width == 32:
+	case t.narrow() && !e.s.wide():
 		pins = nil
-	case n == 8 && e.s.width == 64:
+	case n == 8 && e.s.wide():
 		pins = []float64{2, 4, 8, 16, 32}
 	case n == 8:
 		pins = []float64{2, 16, 32}
@@ -603,7 +611,7 @@ func (e expr) outputTransform(t tile, pool bool) {
 	RET()
 }
 
-// weightTransform: U = G g Gᵀ, for n blocks of 16 lanes that lie one after the other.
+// weightTransform: U = G g Gᵀ, for n adjacent blocks of 16 lanes.
 func (e expr) weightTransform(f form) {
 	m, n, r := f.m, f.side(), f.r
 	name := "winoWeights" + f.suffix() + e.s.name

@@ -1,0 +1,292 @@
+// Package architecture holds the network configurations of Table 1 of Simonyan &
+// Zisserman (2014) as data, and the language of rows in which they and any other
+// network of the family are written.
+package architecture
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// table holds the columns of Table 1 (§2.2), and the net of §4.1 in which one 5×5
+// convolution replaces each pair of 3×3 convolutions of B. The rows are in the language
+// that [Parse] reads. A rectification follows every convolution, and three fully
+// connected layers follow every row.
+var table = []struct{ name, row string }{
+	{"A", "64 M 128 M 256 256 M 512 512 M 512 512 M"},
+	{"A-LRN", "64 LRN M 128 M 256 256 M 512 512 M 512 512 M"},
+	{"B", "64 64 M 128 128 M 256 256 M 512 512 M 512 512 M"},
+	{"C", "64 64 M 128 128 M 256 256 1×256 M 512 512 1×512 M 512 512 1×512 M"},
+	{"D", "64 64 M 128 128 M 256 256 256 M 512 512 512 M 512 512 512 M"},
+	{"E", "64 64 M 128 128 M 256 256 256 256 M 512 512 512 512 M 512 512 512 512 M"},
+	{"B-shallow", "5×64 M 5×128 M 5×256 M 5×512 M 5×512 M"},
+}
+
+// aliases are the names by depth that other libraries use.
+var aliases = map[string]string{
+	"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E",
+	"vgg11_bn": "A-BN", "vgg13_bn": "B-BN", "vgg16_bn": "D-BN", "vgg19_bn": "E-BN",
+}
+
+// suffixes name the normalised forms of a configuration; see [Names].
+var suffixes = []string{"", "-BN", "-LRN"}
+
+// Limits of what a row can say. They are far above what anyone needs, and low enough
+// that no size computed from them overflows.
+const (
+	MaxLayers     = 512     // layers of a row
+	MaxPoolings   = 14      // poolings of a row
+	MaxChannels   = 1 << 15 // channels of a convolution at width 1
+	MaxUnits      = 1 << 20 // units of a fully connected layer
+	MaxFilterSide = 15      // side of a filter in pixels
+	MaxWidth      = 64      // factor on the channels of every convolution
+)
+
+// Names lists the configurations in the paper's order: A, A-LRN, B, C, D, E, and
+// B-shallow. Each also exists with the suffix -BN (batch normalisation between every
+// convolution and its rectification) and -LRN (local response normalisation after the
+// first block).
+func Names() []string {
+	names := make([]string, len(table))
+	for i, c := range table {
+		names[i] = c.name
+	}
+	return names
+}
+
+// Kind is the kind of a layer.
+type Kind int
+
+const (
+	Convolution Kind = iota
+	Normalisation
+	Pooling
+	Connected
+)
+
+// Layer is one layer of a row. A convolution and a fully connected layer include their
+// batch normalisation and their rectification.
+type Layer struct {
+	Kind Kind
+	// Side is the side of a convolution's filters in pixels.
+	Side int
+	// Channels is the number of out-channels of a convolution at width 1, or of units of a
+	// fully connected layer; 0 where the network's options give the units.
+	Channels int
+	// BatchNorm tells whether batch normalisation stands before the rectification.
+	BatchNorm bool
+	// LRN holds the values of a local response normalisation.
+	LRN LRN
+}
+
+// LRN holds n, k, α and β of a local response normalisation (§3.3 of Krizhevsky et al.
+// 2012). The zero value stands for the paper's values.
+type LRN struct {
+	Size           int
+	K, Alpha, Beta float32
+}
+
+// Near tells whether two sets of values differ by rounding alone.
+func (v LRN) Near(w LRN) bool {
+	near := func(a, b float32) bool { return math.Abs(float64(a-b)) <= 1e-6*math.Abs(float64(b)) }
+	return v.Size == w.Size && near(v.K, w.K) && near(v.Alpha, w.Alpha) && near(v.Beta, w.Beta)
+}
+
+// Architecture is a configuration, parsed.
+type Architecture struct {
+	// Name is the canonical name: a name of the table, or the row in canonical spelling.
+	Name string
+	// Features are the layers before the fully connected ones.
+	Features []Layer
+	// Head are the fully connected layers. The units of the last one are the classes.
+	Head []Layer
+}
+
+// PaperHead returns the head of every row without FC: fc6, fc7 and fc8, whose units the
+// network's options give.
+func PaperHead() []Layer {
+	return []Layer{{Kind: Connected}, {Kind: Connected}, {Kind: Connected}}
+}
+
+// Parse reads the name of a configuration (in any case, perhaps with -BN or -LRN), a
+// name by depth such as vgg16_bn, or a row of layers. The error names the layer that
+// can't be read.
+func Parse(name string) (Architecture, error) {
+	full := name
+	if a, ok := aliases[strings.ToLower(name)]; ok {
+		full = a
+	}
+	for _, c := range table {
+		suffix, ok := cutPrefixFold(full, c.name)
+		if !ok {
+			continue
+		}
+		if a, ok := named(c.name, strings.ToUpper(suffix)); ok {
+			return a, nil
+		}
+	}
+	a, err := parseRow(name)
+	switch {
+	case err == nil:
+		return a.canonical(), nil
+	case looksLikeRow(name):
+		return Architecture{}, fmt.Errorf("vgg: configuration %q: %w", name, err)
+	}
+	return Architecture{}, fmt.Errorf("vgg: configuration %q: want one of %s, with -BN or -LRN behind it for its normalised form, or a row such as \"32bn 32 M 64bn 64 M FC256 FC\"", name, strings.Join(Names(), ", "))
+}
+
+// Canonical returns the canonical name of what [Parse] reads: D for vgg16, the row in
+// canonical spelling for a row that the table doesn't have.
+func Canonical(name string) (string, error) {
+	a, err := Parse(name)
+	return a.Name, err
+}
+
+// named returns a row of the table with one of its suffixes.
+func named(name, suffix string) (Architecture, bool) {
+	for _, c := range table {
+		if c.name != name {
+			continue
+		}
+		row := c.row
+		if suffix == "-LRN" {
+			if strings.Contains(row, "LRN") || c.name == "A" { // A-LRN is a row of its own
+				return Architecture{}, false
+			}
+			row = strings.Replace(row, "M", "LRN M", 1)
+		}
+		a, err := parseRow(row)
+		if err != nil {
+			panic("vgg: malformed configuration table")
+		}
+		switch suffix {
+		case "", "-LRN":
+		case "-BN":
+			for i := range a.Features {
+				a.Features[i].BatchNorm = a.Features[i].Kind == Convolution
+			}
+		default:
+			return Architecture{}, false
+		}
+		a.Name = c.name + suffix
+		return a, true
+	}
+	return Architecture{}, false
+}
+
+// canonical returns the row of the table that has the layers of a, or a itself.
+func (a Architecture) canonical() Architecture {
+	if !slices.Equal(a.Head, PaperHead()) {
+		return a
+	}
+	for _, c := range table {
+		for _, suffix := range suffixes {
+			if n, ok := named(c.name, suffix); ok && slices.Equal(n.Features, a.Features) {
+				return n
+			}
+		}
+	}
+	return a
+}
+
+// Poolings returns how often the network halves its input.
+func (a Architecture) Poolings() int { return a.Count(Pooling) }
+
+// Count returns the number of layers of a kind before the head.
+func (a Architecture) Count(k Kind) int {
+	n := 0
+	for _, l := range a.Features {
+		if l.Kind == k {
+			n++
+		}
+	}
+	return n
+}
+
+// Fit returns the configuration of the table and the width that have the layers of a.
+// Where none has, it returns a's row and width 1.
+func (a Architecture) Fit() (config string, width float64) {
+	if slices.Equal(a.Head, PaperHead()) {
+		for _, c := range table {
+			for _, suffix := range suffixes {
+				n, ok := named(c.name, suffix)
+				if !ok {
+					continue
+				}
+				if w, ok := a.width(n); ok {
+					return n.Name, w
+				}
+			}
+		}
+	}
+	var tokens []string
+	for _, l := range slices.Concat(a.Features, a.Head) {
+		tokens = append(tokens, l.String())
+	}
+	text := strings.Join(tokens, " ")
+	row, err := parseRow(text)
+	if err != nil {
+		return text, 1 // Parse says why
+	}
+	return row.Name, 1
+}
+
+// width returns the factor that makes the channels of n, rounded, those of a. Where
+// several do, it is the plainest number.
+func (a Architecture) width(n Architecture) (float64, bool) {
+	if len(a.Features) != len(n.Features) {
+		return 0, false
+	}
+	lo, hi := 0.0, math.Inf(1)
+	candidates := []float64{1}
+	for i, l := range a.Features {
+		m := n.Features[i]
+		if l.Kind != m.Kind || l.Side != m.Side || l.BatchNorm != m.BatchNorm || l.LRN != m.LRN {
+			return 0, false
+		}
+		if l.Kind != Convolution {
+			continue
+		}
+		if l.Channels > 1 {
+			lo = max(lo, (float64(l.Channels)-0.5)/float64(m.Channels))
+		}
+		hi = min(hi, (float64(l.Channels)+0.5)/float64(m.Channels))
+		candidates = append(candidates, float64(l.Channels)/float64(m.Channels))
+	}
+	if lo >= hi {
+		return 0, false
+	}
+	for _, w := range append(candidates, (lo+hi)/2) {
+		if a.hasWidth(n, w) {
+			return w, true
+		}
+	}
+	return 0, false
+}
+
+func (a Architecture) hasWidth(n Architecture, w float64) bool {
+	for i, l := range a.Features {
+		if l.Kind == Convolution && Widen(n.Features[i].Channels, w) != l.Channels {
+			return false
+		}
+	}
+	return w <= MaxWidth
+}
+
+// Widen returns the channels of a convolution at a width: n times width, rounded, and
+// at least 1.
+func Widen(n int, width float64) int {
+	return max(1, int(math.Round(float64(n)*width)))
+}
+
+func cutPrefixFold(s, prefix string) (rest string, ok bool) {
+	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
+		return "", false
+	}
+	return s[len(prefix):], true
+}
+
+var errNoConvolution = errors.New("no convolution, want at least one")

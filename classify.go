@@ -1,0 +1,149 @@
+package vgg
+
+import (
+	"context"
+	"fmt"
+	"image"
+	"io"
+
+	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/tensor"
+)
+
+// Prediction is a class with its probability.
+type Prediction struct {
+	Class       string  `json:"class"`
+	Index       int     `json:"index"`
+	Probability float32 `json:"probability"`
+}
+
+// Classify returns the k most probable classes of an image, best first, by its central
+// crop: the image is rescaled isotropically to smallest side Preprocess.Resize, and the
+// soft-max is taken over the scores of the central square of Options.Input pixels.
+//
+// The image is any that [preprocess.FromImage] takes. For a JPEG or WebP file use
+// [Model.ClassifyFile] or [Model.ClassifyReader], which decode as training does.
+func (m *Model) Classify(im image.Image, k int) ([]Prediction, error) {
+	p, err := m.Posteriors(im, m.Preprocess.Resize)
+	if err != nil {
+		return nil, err
+	}
+	return m.Top(p, k), nil
+}
+
+// ClassifyBatch is [Model.Classify] for several images, which go through the network
+// together, at most MaxBatch at a time. The results are those of Classify to the bit. An
+// error names the image's index.
+func (m *Model) ClassifyBatch(ctx context.Context, images []image.Image, k int) ([][]Prediction, error) {
+	side := m.Net.Options().Input
+	if err := m.checkClassifier(m.Preprocess.Resize); err != nil {
+		return nil, err
+	}
+	result := make([][]Prediction, 0, len(images))
+	for start := 0; start < len(images); start += MaxBatch {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		batch := images[start:min(start+MaxBatch, len(images))]
+		x := tensor.New(len(batch), 3, side, side)
+		for i, im := range batch {
+			if err := m.centralCrop(x.Data[i*3*side*side:][:3*side*side], im, m.Preprocess.Resize); err != nil {
+				return nil, fmt.Errorf("image %d: %w", start+i, err)
+			}
+		}
+		y, err := m.Net.Forward(x)
+		if err != nil {
+			return nil, err
+		}
+		p := make([]float32, len(m.Classes))
+		for i := range batch {
+			metrics.Softmax(p, y.Data[i*len(p):][:len(p)])
+			result = append(result, m.Top(p, k))
+		}
+	}
+	return result, nil
+}
+
+// MaxBatch is the number of images that [Model.ClassifyBatch] sends through the network at
+// once.
+const MaxBatch = 32
+
+// ClassifyFile is [Model.Classify] for an image file, which is turned upright by its EXIF
+// orientation.
+func (m *Model) ClassifyFile(path string, k int) ([]Prediction, error) {
+	im, err := preprocess.DecodeFile(path, preprocess.DecodeOptions{AutoOrient: true})
+	if err != nil {
+		return nil, err
+	}
+	return m.Classify(im, k)
+}
+
+// ClassifyReader is [Model.ClassifyFile] for the image file that r yields.
+func (m *Model) ClassifyReader(r io.Reader, k int) ([]Prediction, error) {
+	im, err := preprocess.DecodeReader(r, preprocess.DecodeOptions{AutoOrient: true})
+	if err != nil {
+		return nil, err
+	}
+	return m.Classify(im, k)
+}
+
+// Top names the k best of the posteriors p, best first.
+func (m *Model) Top(p []float32, k int) []Prediction {
+	var top []Prediction
+	for _, i := range metrics.TopK(p, min(k, len(p))) {
+		top = append(top, Prediction{m.Classes[i], i, p[i]})
+	}
+	return top
+}
+
+// Posteriors returns the soft-max class posteriors, one for each class, of the central
+// crop of an image that is rescaled isotropically to smallest side q in pixels.
+func (m *Model) Posteriors(im image.Image, q int) ([]float32, error) {
+	if err := m.checkClassifier(q); err != nil {
+		return nil, err
+	}
+	side := m.Net.Options().Input
+	x := tensor.New(1, 3, side, side)
+	if err := m.centralCrop(x.Data, im, q); err != nil {
+		return nil, err
+	}
+	y, err := m.Net.Forward(x)
+	if err != nil {
+		return nil, err
+	}
+	p := make([]float32, len(y.Data))
+	metrics.Softmax(p, y.Data)
+	return p, nil
+}
+
+// checkClassifier reports why the network gives no posteriors at scale q.
+func (m *Model) checkClassifier(q int) error {
+	switch side := m.Net.Options().Input; {
+	case m.Net.Options().Headless():
+		return ErrHeadless
+	case m.Localisation != nil:
+		return fmt.Errorf("vgg: %w", m.Localisation.refusal(len(m.Classes)))
+	case q < side:
+		return fmt.Errorf("vgg: scale %d, want at least the network's input side %d", q, side)
+	}
+	return nil
+}
+
+// centralCrop writes the preprocessed central crop of an image, rescaled isotropically to
+// smallest side q, into x: (3,S,S) values for an input of S pixels a side.
+func (m *Model) centralCrop(x []float32, im image.Image, q int) error {
+	pixels, err := preprocess.FromImage(im)
+	if err != nil {
+		return err
+	}
+	side := m.Net.Options().Input
+	w, h := preprocess.ShortSide(pixels.W, pixels.H, q)
+	x0, y0 := preprocess.CentreCrop(w, h, side)
+	crop, err := preprocess.ResizeRegion(pixels, w, h, m.Preprocess.Filter, x0, y0, x0+side, y0+side)
+	if err != nil {
+		return err
+	}
+	m.Preprocess.Tensor(x, crop, [3]float32{})
+	return nil
+}

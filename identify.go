@@ -1,0 +1,317 @@
+package vgg
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/verydeep/vgg/architecture"
+	"github.com/verydeep/vgg/internal/interchange"
+	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/progress"
+	"github.com/verydeep/vgg/releases"
+	"github.com/verydeep/vgg/weights"
+)
+
+// Description tells what a file of weights holds, without the weights.
+type Description struct {
+	Format weights.Format `json:"format"`
+	// Names is the naming scheme of the tensors: "native", "torchvision", "timm", "Keras",
+	// "conv1_1" (the paper's names, as in Caffe's releases), or empty where the file's own
+	// layers tell what its tensors are.
+	Names string `json:"names,omitempty"`
+	// Release is the public release that the file is, if it is one.
+	Release    *releases.Release `json:"release,omitempty"`
+	Options    network.Options   `json:"options"`
+	Classes    []string          `json:"classes,omitempty"`
+	Preprocess preprocess.Spec   `json:"preprocess"`
+	Provenance map[string]string `json:"provenance,omitempty"`
+	// BGR tells that the first convolution takes BGR in the file.
+	BGR bool `json:"bgr,omitempty"`
+	// Localisation is set for a localisation network.
+	Localisation *Localisation `json:"localisation,omitempty"`
+
+	file     *weights.File
+	progress progress.Func
+	from     []interchange.Location
+	exported *network.Options // the options that Export left in a file under others' names
+}
+
+// Identify recognises what a file of weights holds; o gives what the file doesn't tell.
+// Only the descriptions of the tensors are read, and a few of their values.
+func Identify(f *weights.File, o OpenOptions) (*Description, error) {
+	d := &Description{Format: f.Format(), Provenance: map[string]string{}, file: f, progress: o.Progress}
+	identify := d.identifyNative
+	if text, ok := f.Metadata()[metaOptions]; !ok || !interchange.HasNativeNames(f) && len(f.Tensors()) > 0 {
+		identify = d.identifyForeign
+		if ok {
+			d.exported = new(network.Options)
+			if err := json.Unmarshal([]byte(text), d.exported); err != nil {
+				return nil, fmt.Errorf("vgg: %s: metadata %s: %w", f.Name(), metaOptions, err)
+			}
+		}
+	}
+	if err := identify(f, o); err != nil {
+		return nil, err
+	}
+	d.Options.FCStorage = o.FCStorage
+	if o.Classes != nil && !d.Options.Headless() {
+		want := d.Options.Classes
+		if d.Localisation != nil {
+			want = len(d.Classes)
+		}
+		if len(o.Classes) != want {
+			return nil, fmt.Errorf("vgg: %s: %d class names given, want %d", f.Name(), len(o.Classes), want)
+		}
+		d.Classes = slices.Clone(o.Classes)
+	}
+	return d, nil
+}
+
+// Open builds the described network and reads its weights from the file, which must still
+// be open. The end of ctx ends the reading with its cause.
+func (d *Description) Open(ctx context.Context) (*Model, error) {
+	n, err := network.New(d.Options)
+	if err != nil {
+		return nil, err
+	}
+	if err := interchange.Load(ctx, d.file, n.Params(), d.from, d.progress); err != nil {
+		return nil, err
+	}
+	if d.BGR {
+		if err := interchange.SwapInput(n); err != nil {
+			return nil, err
+		}
+	}
+	return &Model{Net: n, Classes: d.Classes, Preprocess: d.Preprocess, Provenance: d.Provenance, Localisation: d.Localisation}, nil
+}
+
+// identifyNative recognises a file that Save wrote.
+func (d *Description) identifyNative(f *weights.File, o OpenOptions) error {
+	d.Names = string(interchange.Native)
+	if err := d.readMetadata(f); err != nil {
+		return err
+	}
+	if err := d.Options.Validate(); err != nil {
+		return fmt.Errorf("vgg: %s: %w", f.Name(), err)
+	}
+	if err := checkModel(d.Options, d.Classes, d.Preprocess, d.Localisation); err != nil {
+		return fmt.Errorf("vgg: %s: %w", f.Name(), err)
+	}
+	if o.Config != "" {
+		want, err := architecture.Canonical(o.Config)
+		if err != nil {
+			return err
+		}
+		if have, _ := architecture.Canonical(d.Options.Config); have != want {
+			return fmt.Errorf("vgg: %s: configuration %q, want %q", f.Name(), have, want)
+		}
+	}
+	if o.Preprocess != "" {
+		s, err := givenPreprocess(o.Preprocess, d.Options.Input)
+		if err != nil {
+			return err
+		}
+		s.Crop, s.Resize = d.Preprocess.Crop, d.Preprocess.Resize
+		d.Preprocess = s
+	}
+	if o.Headless {
+		d.Options, d.Classes, d.Localisation = d.Options.WithoutHead(), nil, nil
+	}
+	// The file must hold what its options claim before memory is taken for it.
+	chain, err := network.Plan(d.Options)
+	if err != nil {
+		return err
+	}
+	d.from, err = interchange.NativeLocations(f, chain.Params(), o.Headless)
+	return err
+}
+
+// readMetadata reads the description that Save left in the file.
+func (d *Description) readMetadata(f *weights.File) error {
+	for key, to := range map[string]any{metaOptions: &d.Options, metaClasses: &d.Classes, metaPreprocess: &d.Preprocess, metaProvenance: &d.Provenance, metaLocalisation: &d.Localisation} {
+		text, ok := f.Metadata()[key]
+		if !ok {
+			if key == metaProvenance || key == metaLocalisation {
+				continue
+			}
+			return fmt.Errorf("vgg: %s: no %s in the metadata: not a model written by this library", f.Name(), key)
+		}
+		if err := json.Unmarshal([]byte(text), to); err != nil {
+			return fmt.Errorf("vgg: %s: metadata %s: %w", f.Name(), key, err)
+		}
+	}
+	return nil
+}
+
+// identifyForeign recognises a file from elsewhere.
+func (d *Description) identifyForeign(f *weights.File, o OpenOptions) error {
+	fail := func(err error) error { return fmt.Errorf("vgg: %s: %w", f.Name(), err) }
+	config := o.Config
+	if config == "" && d.exported != nil && d.exported.Until == "" {
+		config = d.exported.Config
+	}
+	outline, err := readOutline(f, config, o.Headless)
+	if err != nil {
+		return fail(err)
+	}
+	if d.Options, err = outline.Options(); err != nil {
+		return fail(err)
+	}
+	if d.exported != nil {
+		if d.Options = *d.exported; o.Headless {
+			d.Options = d.Options.WithoutHead()
+		}
+	}
+	if err := d.Options.Validate(); err != nil {
+		return fail(err)
+	}
+	if d.from, err = outline.Locations(f.Name(), d.Options); err != nil {
+		return err
+	}
+	d.Names = string(outline.Scheme())
+	if d.hasPaperSizes() {
+		if d.Release, err = releases.Identify(f, d.Options.Config, d.Options.Headless()); err != nil {
+			return err
+		}
+	}
+	if err := d.foreignPreprocess(f, outline, o); err != nil {
+		return err
+	}
+	d.Classes = d.foreignClasses(f)
+	d.foreignProvenance(f)
+	return nil
+}
+
+// readOutline recognises the network in the file, without a head if headless or if the
+// head is unusable, and checks it against the configuration unless that is "".
+func readOutline(f *weights.File, config string, headless bool) (*interchange.Outline, error) {
+	outline, err := interchange.Read(f, config != "")
+	if err != nil {
+		return nil, err
+	}
+	if outline.Count(architecture.Convolution) == 0 {
+		return nil, fmt.Errorf("no convolution among the %d tensors, want the weights of a VGG network", len(f.Tensors()))
+	}
+	empty, err := outline.EmptyHead(f)
+	if err != nil {
+		return nil, err
+	}
+	if headless || empty {
+		outline.DropHead()
+	}
+	switch {
+	case config != "":
+		a, err := architecture.Parse(config)
+		if err != nil {
+			return nil, err
+		}
+		return outline, outline.Within(a)
+	case !outline.Complete && outline.Count(architecture.Pooling) == 0:
+		return nil, errors.New("the names of the tensors don't tell where the poolings are: say the configuration (--structure)")
+	}
+	return outline, nil
+}
+
+// foreignPreprocess chooses the preprocessing: the given one, or what the file, its
+// release or its layout tells. It is an error if none does.
+func (d *Description) foreignPreprocess(f *weights.File, outline *interchange.Outline, o OpenOptions) error {
+	fail := func(err error) error { return fmt.Errorf("vgg: %s: %w", f.Name(), err) }
+	side := d.Options.Input
+	text, inFile := f.Metadata()[metaPreprocess]
+	switch {
+	case o.Preprocess != "":
+		s, err := givenPreprocess(o.Preprocess, side)
+		if err != nil {
+			return err
+		}
+		d.Preprocess, d.BGR = s, takesBGR(s.Name)
+	case inFile:
+		if err := json.Unmarshal([]byte(text), &d.Preprocess); err != nil {
+			return fail(fmt.Errorf("metadata %s: %w", metaPreprocess, err))
+		}
+	case outline.Rescale != nil:
+		d.Preprocess = *outline.Rescale
+		d.Preprocess.Crop, d.Preprocess.Resize = side, side
+	case d.Release != nil:
+		d.Preprocess, d.BGR = d.Release.Preprocess, takesBGR(d.Release.Preprocess.Name)
+	default:
+		name := d.knownLayout()
+		if name == "" {
+			return fail(errors.New("nothing tells what preprocessing its network wants: say " + strings.Join(presetNames, ", ") + " (--preprocess)"))
+		}
+		s, err := givenPreprocess(name, side)
+		if err != nil {
+			return err
+		}
+		d.Preprocess, d.BGR = s, takesBGR(name)
+	}
+	return d.Preprocess.Validate()
+}
+
+// knownLayout names the preprocessing of layouts that only one project's ImageNet
+// releases, and files made of them, have. Everybody uses torchvision's names.
+func (d *Description) knownLayout() string {
+	if !d.hasPaperSizes() {
+		return ""
+	}
+	switch names := interchange.Scheme(d.Names); {
+	case names == interchange.Timm:
+		return "torchvision"
+	case names == interchange.Keras && d.Format == weights.Keras:
+		return "keras"
+	case names == interchange.Paper && d.Format == weights.CaffeModel:
+		return "caffe"
+	case names == interchange.Paper && d.Format == weights.NPZ:
+		return "vgg" // it was turned to RGB when it was converted from Caffe's
+	}
+	return ""
+}
+
+// hasPaperSizes tells whether the network has the sizes of the paper's, for ImageNet.
+func (d *Description) hasPaperSizes() bool {
+	o := d.Options
+	if !slices.Contains(architecture.Names(), strings.TrimSuffix(o.Config, "-BN")) || o.Width != 1 {
+		return false
+	}
+	return o.Headless() || o.Classes == imageNetClasses && o.FC == 4096 && o.Input == network.DefaultInput
+}
+
+// foreignClasses names the classes.
+func (d *Description) foreignClasses(f *weights.File) []string {
+	if d.Options.Headless() {
+		return nil
+	}
+	n := d.Options.Classes
+	for _, key := range []string{metaClasses, "classes", "labels"} {
+		var names []string
+		if json.Unmarshal([]byte(f.Metadata()[key]), &names) == nil && len(names) == n {
+			return names
+		}
+	}
+	if d.hasPaperSizes() && (d.Release != nil || d.knownLayout() != "") {
+		return ImageNetClasses()
+	}
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprint(i)
+	}
+	return names
+}
+
+// foreignProvenance takes the provenance from the file, or records the file itself.
+func (d *Description) foreignProvenance(f *weights.File) {
+	if text, ok := f.Metadata()[metaProvenance]; ok && json.Unmarshal([]byte(text), &d.Provenance) == nil && d.Provenance != nil {
+		return
+	}
+	d.Provenance = map[string]string{"source": filepath.Base(f.Name()), "format": string(f.Format())}
+	if d.Release != nil {
+		d.Provenance["release"] = d.Release.Source + " " + d.Release.Name
+		d.Provenance["licence"] = d.Release.Licence
+	}
+}

@@ -1,0 +1,426 @@
+package interchange
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/verydeep/vgg/architecture"
+	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/weights"
+)
+
+// layerReader makes an outline of the layers that a file describes.
+type layerReader struct {
+	f *weights.File
+	o *Outline
+	// channelsLast: the activation is flattened in (H,W,C) order.
+	channelsLast bool
+	head         bool    // whether the fully connected layers have begun
+	pad          float64 // padding by a layer of its own, for the convolution that follows
+	ended        string  // name of the soft-max
+}
+
+// readLayers recognises the network in the chain of layers that a file describes.
+func readLayers(f *weights.File) (*Outline, error) {
+	r := &layerReader{f: f, o: &Outline{Complete: true}}
+	r.channelsLast = channelsLastFormat(f.Format())
+	for _, l := range f.Layers() {
+		if err := r.add(l); err != nil {
+			return nil, fmt.Errorf("layer %s (%s): %w", l.Name, l.Op, err)
+		}
+	}
+	r.connectLast()
+	if err := r.rectified(); err != nil {
+		return nil, err
+	}
+	r.unused()
+	return r.o, r.normalisations()
+}
+
+// channelsLastFormat tells whether the weights of a format have axes (in…,out), channels
+// last.
+func channelsLastFormat(f weights.Format) bool {
+	return f == weights.Keras || f == weights.TFJS
+}
+
+func (r *layerReader) add(l weights.Layer) error {
+	if r.ended != "" && len(l.Tensors) > 0 {
+		return fmt.Errorf("after the soft-max %s, want it last", r.ended)
+	}
+	a := attributes(l.Attributes)
+	switch l.Op {
+	case "input":
+		return r.input(a)
+	case "rescaling":
+		return r.rescaling(a)
+	case "conv":
+		return r.conv(l, a)
+	case "fc":
+		return r.connected(l, a)
+	case "batchnorm":
+		return r.batchNorm(l, a)
+	case "relu":
+		if w := r.last(); w != nil {
+			w.relu = true
+			return nil
+		}
+		return fmt.Errorf("a rectification before the first convolution")
+	case "maxpool":
+		return r.maxPool(a)
+	case "avgpool", "globalavgpool", "globalmaxpool":
+		return r.averagePool(l.Op, a)
+	case "lrn":
+		return r.lrn(a)
+	case "transpose":
+		return r.transpose(a)
+	case "pad":
+		return r.padding(a)
+	case "dropout":
+		if r.head {
+			if x, ok := a.one("ratio"); ok && x > 0 && x < 1 {
+				r.o.dropout = float32(x)
+			}
+		}
+		return nil
+	case "softmax":
+		r.ended = l.Name
+		return nil
+	case "flatten", "reshape", "linear", "identity":
+		return nil
+	}
+	return fmt.Errorf("no layer of a VGG network: want convolutions, rectifications, max-poolings, normalisations and fully connected layers, one after another")
+}
+
+// attributes are a layer's numbers.
+type attributes map[string][]float64
+
+func (a attributes) one(name string) (float64, bool) {
+	if v := a[name]; len(v) == 1 {
+		return v[0], true
+	}
+	return 0, false
+}
+
+// all tells whether every number of an attribute, if it is there, is x.
+func (a attributes) all(name string, x float64) bool {
+	for _, v := range a[name] {
+		if v != x {
+			return false
+		}
+	}
+	return true
+}
+
+// last returns the layer that a normalisation or a rectification belongs to: the last
+// layer, if it has tensors.
+func (r *layerReader) last() *fileLayer {
+	if n := len(r.o.layers); n > 0 && r.o.layers[n-1].hasWeight() {
+		return &r.o.layers[n-1]
+	}
+	return nil
+}
+
+// connectLast makes fully connected layers of 1×1 convolutions at the end, if the last of
+// them gives scores: it isn't rectified.
+func (r *layerReader) connectLast() {
+	layers := r.o.layers
+	if n := len(layers); n == 0 || layers[n-1].Kind != architecture.Convolution || layers[n-1].relu {
+		return
+	}
+	for i := len(layers) - 1; i >= 0 && layers[i].Kind == architecture.Convolution && layers[i].Side == 1; i-- {
+		layers[i].Kind, layers[i].Side = architecture.Connected, 0
+	}
+}
+
+// rectified checks that every layer with tensors is rectified, except for the last fully
+// connected one.
+func (r *layerReader) rectified() error {
+	n := len(r.o.layers)
+	for i, l := range r.o.layers {
+		last := i == n-1 && l.Kind == architecture.Connected
+		switch {
+		case !l.hasWeight():
+		case last && l.relu:
+			return fmt.Errorf("layer %s: the last fully connected layer is rectified, want scores", l.name)
+		case !last && !l.relu:
+			return fmt.Errorf("layer %s: no rectification after it", l.name)
+		}
+	}
+	return nil
+}
+
+func (r *layerReader) input(a attributes) error {
+	s := a["shape"]
+	if len(s) != 3 {
+		return nil
+	}
+	h, w := s[0], s[1]
+	if !r.channelsLast {
+		h, w = s[1], s[2]
+	}
+	if h == w && h > 0 && h <= network.MaxInput {
+		r.o.input = int(h)
+	}
+	return nil
+}
+
+// rescaling adds y = x·scale + offset of the pixels x.
+func (r *layerReader) rescaling(a attributes) error {
+	if len(r.o.layers) > 0 || r.o.Rescale != nil {
+		return fmt.Errorf("want it once, before the first convolution")
+	}
+	scale, ok := a.one("scale")
+	if !ok || !(scale > 0) {
+		return fmt.Errorf("scale %v, want one number above 0", a["scale"])
+	}
+	s := preprocess.Spec{Name: "rescaling", Scale: float32(scale), Std: [3]float32{1, 1, 1}, Filter: preprocess.Bilinear}
+	for c := range 3 {
+		switch offset := a["offset"]; len(offset) {
+		case 0:
+		case 1:
+			s.Mean[c] = -float32(offset[0])
+		case 3:
+			s.Mean[c] = -float32(offset[c])
+		default:
+			return fmt.Errorf("offset %v, want one number or three", offset)
+		}
+	}
+	r.o.Rescale = &s
+	return nil
+}
+
+// entries returns the layer's tensors by role.
+func (r *layerReader) entries(l weights.Layer) (map[string]weights.Entry, error) {
+	m := map[string]weights.Entry{}
+	for role, name := range l.Tensors {
+		e, err := r.f.Lookup(name)
+		if err != nil {
+			return nil, err
+		}
+		m[role] = e
+	}
+	return m, nil
+}
+
+func (r *layerReader) weight(l weights.Layer, head, columns, channelsLast bool) (*fileLayer, error) {
+	tensors, err := r.entries(l)
+	if err != nil {
+		return nil, err
+	}
+	w, ok := tensors["weight"]
+	if !ok {
+		return nil, fmt.Errorf("no weight among the tensors")
+	}
+	k, err := newFileLayer(l.Name, w, head, columns, channelsLast)
+	if err != nil {
+		return nil, err
+	}
+	k.tensors = tensors
+	r.o.layers = append(r.o.layers, k)
+	return &r.o.layers[len(r.o.layers)-1], nil
+}
+
+func (r *layerReader) conv(l weights.Layer, a attributes) error {
+	if a["channels_first"] != nil {
+		return fmt.Errorf("channels first, want Keras's default, channels last")
+	}
+	if !a.all("strides", 1) || !a.all("dilations", 1) || !a.all("group", 1) {
+		return fmt.Errorf("strides %v, dilations %v, groups %v, want 1", a["strides"], a["dilations"], a["group"])
+	}
+	columns := channelsLastFormat(r.f.Format())
+	e, err := r.f.Lookup(l.Tensors["weight"])
+	if err != nil {
+		return err
+	}
+	if len(e.Shape) != 4 {
+		return fmt.Errorf("%s: shape %v, want 4 axes", e.Name, e.Shape)
+	}
+	side := e.Shape[2]
+	if columns {
+		side = e.Shape[0]
+	}
+	pad, known := r.padOf(a, side)
+	r.pad = 0
+	switch {
+	case !known || 2*pad == float64(side-1) && !(r.head && side == 1):
+	case pad == 0 && (side > 1 || r.head) && len(r.o.layers) > 0:
+		r.head = true // a fully connected layer as a convolution
+	default:
+		return fmt.Errorf("padding %v of %d×%d filters, want %d", pad, side, side, (side-1)/2)
+	}
+	_, err = r.weight(l, r.head, columns, columns)
+	return err
+}
+
+// padOf returns the padding of a convolution, if the file tells it.
+func (r *layerReader) padOf(a attributes, side int) (pad float64, known bool) {
+	if same, ok := a.one("padding"); ok {
+		if same == 1 {
+			return float64(side-1) / 2, true
+		}
+		return r.pad, true
+	}
+	p := a["pads"]
+	if len(p) == 0 {
+		if r.f.Format() == weights.CaffeModel {
+			// The file has no parameters: the side tells fc6, as a convolution, from the others.
+			return 0, side > 5
+		}
+		return r.pad, true
+	}
+	for _, v := range p {
+		if v != p[0] {
+			return math.NaN(), true
+		}
+	}
+	return p[0] + r.pad, true
+}
+
+func (r *layerReader) connected(l weights.Layer, a attributes) error {
+	columns := channelsLastFormat(r.f.Format())
+	if t, ok := a.one("transB"); ok {
+		columns = t == 0
+	}
+	first := !r.head
+	r.head = true
+	_, err := r.weight(l, true, columns, r.channelsLast && first)
+	return err
+}
+
+func (r *layerReader) batchNorm(l weights.Layer, a attributes) error {
+	w := r.last()
+	if w == nil || w.BatchNorm || w.relu {
+		return fmt.Errorf("want batch normalisation between a convolution and its rectification")
+	}
+	tensors, err := r.entries(l)
+	if err != nil {
+		return err
+	}
+	for role, e := range tensors {
+		w.tensors[role] = e
+	}
+	w.BatchNorm = true
+	eps, ok := a.one("epsilon")
+	if !ok {
+		eps = network.DefaultBNEps
+	}
+	if r.o.bnEps != 0 && r.o.bnEps != float32(eps) {
+		return fmt.Errorf("epsilon %v, want that of the other normalisations, %v", eps, r.o.bnEps)
+	}
+	r.o.bnEps = float32(eps)
+	return nil
+}
+
+func (r *layerReader) maxPool(a attributes) error {
+	if r.head || len(r.o.layers) == 0 {
+		return fmt.Errorf("want it between convolutions")
+	}
+	strides := a["strides"]
+	if !(a.all("kernel_shape", 2) && a.all("strides", 2) && a.all("pads", 0) && a.all("dilations", 1)) || len(strides) == 0 && a["kernel_shape"] != nil {
+		return fmt.Errorf("windows %v, strides %v, padding %v, want 2×2 with stride 2", a["kernel_shape"], strides, a["pads"])
+	}
+	r.o.layers = append(r.o.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.Pooling}})
+	return nil
+}
+
+// averagePool ignores the 1×1 pooling that torchvision's export leaves, which changes
+// nothing at the side that the classifier was made for.
+func (r *layerReader) averagePool(op string, a attributes) error {
+	if op == "avgpool" && len(a["kernel_shape"]) > 0 && a.all("kernel_shape", 1) && a.all("strides", 1) && a.all("pads", 0) {
+		return nil
+	}
+	return fmt.Errorf("windows %v: want max-pooling, 2×2 with stride 2", a["kernel_shape"])
+}
+
+// lrn adds local response normalisation in ONNX's form: y = x/(bias + α/size·Σx²)^β.
+func (r *layerReader) lrn(a attributes) error {
+	v := architecture.LRN{K: 1, Alpha: 1e-4, Beta: 0.75}
+	size, ok := a.one("size")
+	if !ok || size != math.Trunc(size) || size < 1 || size > architecture.MaxChannels || int(size)%2 == 0 {
+		return fmt.Errorf("size %v, want an odd number", a["size"])
+	}
+	v.Size = int(size)
+	for name, to := range map[string]*float32{"bias": &v.K, "alpha": &v.Alpha, "beta": &v.Beta} {
+		if x, ok := a.one(name); ok {
+			*to = float32(x)
+		}
+	}
+	r.o.layers = append(r.o.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.Normalisation, LRN: v}})
+	return nil
+}
+
+// normalisations chooses the plainest form of local response normalisation: the paper's
+// values in Krizhevsky's form or in Caffe's, else the file's own values.
+func (r *layerReader) normalisations() error {
+	paper := nn.PaperLRN()
+	own := func(alpha float32) architecture.LRN {
+		return architecture.LRN{Size: paper.Size, K: paper.K, Alpha: alpha, Beta: paper.Beta}
+	}
+	krizhevsky, caffe := own(paper.Alpha*float32(paper.Size)), own(paper.Alpha)
+	all := func(v architecture.LRN) bool {
+		return !slices.ContainsFunc(r.o.layers, func(l fileLayer) bool { return l.Kind == architecture.Normalisation && !l.LRN.Near(v) })
+	}
+	if r.o.Count(architecture.Normalisation) == 0 {
+		return nil
+	}
+	plain := false
+	r.o.lrn = nn.Caffe
+	switch {
+	case all(krizhevsky):
+		r.o.lrn, plain = nn.Krizhevsky, true
+	case all(caffe):
+		plain = true
+	}
+	for i := range r.o.layers {
+		if plain {
+			r.o.layers[i].LRN = architecture.LRN{}
+		}
+	}
+	return nil
+}
+
+// transpose follows the order of the activation's axes.
+func (r *layerReader) transpose(a attributes) error {
+	switch perm := a["perm"]; {
+	case slices.Equal(perm, []float64{0, 3, 1, 2}): // to (N,C,H,W)
+		r.channelsLast = false
+	case slices.Equal(perm, []float64{0, 2, 3, 1}): // to (N,H,W,C)
+		r.channelsLast = true
+	default:
+		return fmt.Errorf("axes %v, want an exchange of (N,C,H,W) and (N,H,W,C)", perm)
+	}
+	return nil
+}
+
+func (r *layerReader) padding(a attributes) error {
+	p := a["pads"]
+	if len(p) == 8 { // ONNX names all axes: N, C, H, W, first before, then after
+		if p[0] != 0 || p[1] != 0 || p[4] != 0 || p[5] != 0 {
+			return fmt.Errorf("padding %v, want zeros round the planes alone", p)
+		}
+		p = []float64{p[2], p[3], p[6], p[7]}
+	}
+	if len(p) != 4 || p[0] != p[1] || p[1] != p[2] || p[2] != p[3] {
+		return fmt.Errorf("padding %v, want the same on all sides", a["pads"])
+	}
+	r.pad += p[0]
+	return nil
+}
+
+// unused collects the file's tensors that belong to no layer.
+func (r *layerReader) unused() {
+	used := map[string]bool{}
+	for _, l := range r.o.layers {
+		for _, e := range l.tensors {
+			used[e.Name] = true
+		}
+	}
+	for _, e := range r.f.Tensors() {
+		if !used[e.Name] {
+			r.o.unused = append(r.o.unused, e.Name)
+		}
+	}
+}

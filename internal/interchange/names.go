@@ -1,0 +1,304 @@
+package interchange
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/verydeep/vgg/architecture"
+	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/weights"
+)
+
+// Scheme is a way to name tensors. Its text is what `vgg inspect` prints.
+type Scheme string
+
+const (
+	Native      Scheme = "native"      // conv1_1.weight, as Model.Save writes them
+	Torchvision Scheme = "torchvision" // features.0.weight, classifier.6.bias
+	Timm        Scheme = "timm"        // features.0.weight, pre_logits.fc1.weight, head.fc.weight
+	Keras       Scheme = "Keras"       // block1_conv1/kernel, fc1/kernel, predictions/bias
+	Paper       Scheme = "conv1_1"     // conv1_1/weight, conv1_1_W, fc6.weight
+)
+
+// roles are the words for a layer's tensors.
+var roles = map[string]string{
+	"weight": "weight", "weights": "weight", "kernel": "weight", "filters": "weight", "W": "weight",
+	"bias": "bias", "biases": "bias", "b": "bias",
+	"gamma": "scale", "scale": "scale", "beta": "shift", "shift": "shift",
+	"moving_mean": "mean", "running_mean": "mean", "mean": "mean",
+	"moving_variance": "variance", "running_var": "variance", "variance": "variance",
+}
+
+// columnWords are the words for weights with axes (in…,out) and channels last.
+var columnWords = map[string]bool{"kernel": true, "filters": true, "W": true}
+
+// part is a part of the network.
+type part int
+
+const (
+	features part = iota
+	classifier
+	elsewhere // no scheme knows the name
+)
+
+// position is a layer's position in the network, as its name tells.
+type position struct {
+	part  part
+	block int // 0 where the name has none
+	index int
+	norm  bool // batch normalisation that is named after its convolution
+}
+
+// patterns hold the names that schemes give to layers.
+var patterns = []struct {
+	scheme   Scheme
+	name     *regexp.Regexp
+	position func(n []int) position
+}{
+	{Torchvision, regexp.MustCompile(`^(?:.*[./])?features[./](\d{1,4})$`), func(n []int) position { return position{part: features, index: n[0]} }},
+	{Torchvision, regexp.MustCompile(`^(?:.*[./])?classifier[./](\d{1,4})$`), func(n []int) position { return position{part: classifier, index: n[0]} }},
+	{Torchvision, regexp.MustCompile(`^(?:.*[./])?classifier$`), func([]int) position { return position{part: classifier} }},
+	{Timm, regexp.MustCompile(`^(?:.*[./])?pre_logits[./]fc(\d{1,4})$`), func(n []int) position { return position{part: classifier, index: n[0]} }},
+	{Timm, regexp.MustCompile(`^(?:.*[./])?head[./]fc$`), func([]int) position { return position{part: classifier, index: lastIndex} }},
+	{Keras, regexp.MustCompile(`^(?:.*[./])?block(\d{1,4})_conv(\d{1,4})$`), func(n []int) position { return position{block: n[0], index: n[1]} }},
+	{Keras, regexp.MustCompile(`^(?:.*[./])?block(\d{1,4})_conv(\d{1,4})_bn$`), func(n []int) position { return position{block: n[0], index: n[1], norm: true} }},
+	{Keras, regexp.MustCompile(`^(?:.*[./])?predictions$`), func([]int) position { return position{part: classifier, index: lastIndex} }},
+	{Paper, regexp.MustCompile(`^(?:.*[./])?conv(\d{1,4})_(\d{1,4})$`), func(n []int) position { return position{block: n[0], index: n[1]} }},
+	{Paper, regexp.MustCompile(`^(?:.*[./])?(?:conv(\d{1,4})_(\d{1,4})[./_]bn|bn(\d{1,4})_(\d{1,4}))$`), func(n []int) position { return position{block: n[0], index: n[1], norm: true} }},
+	{Paper, regexp.MustCompile(`^(?:.*[./])?fc_?(\d{1,4})(?:[_-][A-Za-z].*)?$`), func(n []int) position { return position{part: classifier, index: n[0]} }},
+}
+
+// lastIndex is the index of layers whose name says that they are the last.
+const lastIndex = 10_000
+
+// layerTensors holds the tensors of one layer.
+type layerTensors struct {
+	position
+	name    string
+	tensors map[string]weights.Entry
+	columns bool
+}
+
+// norm tells whether the layer is a batch normalisation.
+func (g *layerTensors) isNorm() bool {
+	_, ok := g.tensors["mean"]
+	return ok || g.position.norm
+}
+
+// readNames recognises the layers of a file by the names of its tensors. If the
+// configuration is known, the names need not tell what lies between them.
+func readNames(f *weights.File, known bool) (*Outline, error) {
+	o := &Outline{}
+	groups := map[string]*layerTensors{}
+	var order []*layerTensors
+	schemes := map[Scheme]int{}
+	for _, e := range f.Tensors() {
+		layer, word := splitName(e.Name)
+		role, ok := roles[word]
+		if word == "num_batches_tracked" {
+			continue
+		}
+		if !ok {
+			o.unused = append(o.unused, e.Name)
+			continue
+		}
+		g := groups[layer]
+		if g == nil {
+			p, scheme := positionOf(layer)
+			schemes[scheme]++
+			g = &layerTensors{position: p, name: layer, tensors: map[string]weights.Entry{}}
+			groups[layer] = g
+			order = append(order, g)
+		}
+		if other, ok := g.tensors[role]; ok {
+			return nil, fmt.Errorf("%s: a second %s of the layer beside %s", e.Name, role, other.Name)
+		}
+		g.tensors[role] = e
+		g.columns = g.columns || columnWords[word]
+	}
+	o.scheme = commonest(schemes)
+	slices.SortStableFunc(order, func(a, b *layerTensors) int {
+		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.block, b.block), cmp.Compare(a.index, b.index), compareBool(a.position.norm, b.position.norm))
+	})
+	return o, o.addLayers(order, known)
+}
+
+// rank orders the parts: features, fully connected layers with known names, layers with
+// unknown names, and the layer whose name says that it is the last.
+func (p position) rank() int {
+	switch {
+	case p.part == features:
+		return 0
+	case p.part == classifier && p.index == lastIndex:
+		return 3
+	case p.part == classifier:
+		return 1
+	}
+	return 2
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+// splitName splits a tensor's name into the layer's name and the word for its role.
+func splitName(name string) (layer, word string) {
+	if at := strings.LastIndexAny(name, "./"); at >= 0 {
+		return name[:at], name[at+1:]
+	}
+	if at := strings.LastIndex(name, "_"); at >= 0 && len(name)-at == 2 { // conv1_1_W
+		return name[:at], name[at+1:]
+	}
+	return name, ""
+}
+
+// positionOf returns a layer's position by its name, and the scheme of that name.
+func positionOf(layer string) (position, Scheme) {
+	for _, p := range patterns {
+		m := p.name.FindStringSubmatch(layer)
+		if m == nil {
+			continue
+		}
+		var numbers []int
+		for _, s := range m[1:] {
+			if s != "" {
+				n, _ := strconv.Atoi(s)
+				numbers = append(numbers, n)
+			}
+		}
+		return p.position(numbers), p.scheme
+	}
+	return position{part: elsewhere}, ""
+}
+
+// commonest returns the scheme that names most layers.
+func commonest(count map[Scheme]int) Scheme {
+	best := Scheme("")
+	for _, s := range []Scheme{Timm, Torchvision, Keras, Paper} {
+		switch {
+		case count[s] == 0:
+		case s == Timm: // its features are named as torchvision's
+			return s
+		case count[s] > count[best]:
+			best = s
+		}
+	}
+	return best
+}
+
+// addLayers appends the layers, with the poolings that their names tell of.
+func (o *Outline) addLayers(order []*layerTensors, known bool) error {
+	previous := position{}
+	named := false // whether a convolution's name tells its position
+	for _, g := range order {
+		if g.isNorm() {
+			if err := o.normalise(g, previous); err != nil {
+				return err
+			}
+			previous.index = g.index
+			continue
+		}
+		w, ok := g.tensors["weight"]
+		if !ok || g.part == elsewhere && len(w.Shape) != 2 && len(w.Shape) != 4 {
+			for _, e := range g.tensors {
+				o.unused = append(o.unused, e.Name)
+			}
+			continue
+		}
+		l, err := newFileLayer(g.name, w, g.part == classifier, g.columns, g.columns)
+		if err != nil {
+			return err
+		}
+		if b, ok := g.tensors["bias"]; ok {
+			l.tensors["bias"] = b
+		}
+		l.relu = true
+		if l.Kind == architecture.Convolution {
+			if g.part == features {
+				if err := o.addPooling(g, previous); err != nil && !known {
+					return err
+				}
+				named = true
+			}
+			previous = g.position
+		}
+		o.layers = append(o.layers, l)
+	}
+	slices.SortStableFunc(o.layers, func(a, b fileLayer) int {
+		return compareBool(a.Kind == architecture.Connected, b.Kind == architecture.Connected)
+	})
+	// The features end with a pooling.
+	if at := slices.IndexFunc(o.layers, func(l fileLayer) bool { return l.Kind == architecture.Connected }); named {
+		if at < 0 {
+			at = len(o.layers)
+		}
+		o.layers = slices.Insert(o.layers, at, fileLayer{Layer: architecture.Layer{Kind: architecture.Pooling}})
+	}
+	return nil
+}
+
+// addPooling appends the pooling that the names of the previous convolution and of g tell
+// of: between blocks, or where torchvision's numbers leave room for one.
+func (o *Outline) addPooling(g *layerTensors, previous position) error {
+	if len(o.layers) == 0 {
+		return nil
+	}
+	pool := fileLayer{Layer: architecture.Layer{Kind: architecture.Pooling}}
+	if g.block > 0 {
+		if g.block != previous.block {
+			o.layers = append(o.layers, pool)
+		}
+		return nil
+	}
+	// Behind the convolution or its normalisation stands the rectification.
+	switch g.index - previous.index {
+	case 2:
+	case 3:
+		o.layers = append(o.layers, pool)
+	default:
+		return fmt.Errorf("%s: the layer before it with tensors is number %d: want room for a rectification, and perhaps a pooling, between them", g.tensors["weight"].Name, previous.index)
+	}
+	return nil
+}
+
+// normalise adds batch normalisation g to the convolution before it.
+func (o *Outline) normalise(g *layerTensors, previous position) error {
+	misplaced := func() error {
+		return fmt.Errorf("%s: batch normalisation that follows no convolution at once", g.name)
+	}
+	if len(o.layers) == 0 {
+		return misplaced()
+	}
+	l := &o.layers[len(o.layers)-1]
+	if l.BatchNorm || g.part != features || g.block == 0 && g.index != previous.index+1 || g.block > 0 && (g.block != previous.block || g.index != previous.index) {
+		return misplaced()
+	}
+	l.BatchNorm = true
+	for role, e := range g.tensors {
+		switch role { // PyTorch has weight and bias here, too
+		case "weight":
+			role = "scale"
+		case "bias":
+			role = "shift"
+		}
+		l.tensors[role] = e
+	}
+	o.bnEps = network.DefaultBNEps
+	if g.columns || o.scheme == Keras {
+		o.bnEps = kerasBNEps
+	}
+	return nil
+}
+
+// kerasBNEps is ε of Keras's batch normalisation, unless a model says another.
+const kerasBNEps = 1e-3

@@ -1,0 +1,397 @@
+// Package interchange reads and writes a network's parameters in other people's files:
+// it recognises the network in a file's tensors or layers, finds each parameter's values,
+// and names and orders them as other tools expect.
+package interchange
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/verydeep/vgg/architecture"
+	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/weights"
+)
+
+// Outline is the network that a file of weights holds, layer by layer, in any format and
+// under any names.
+type Outline struct {
+	// Complete tells whether the outline has every layer of the network. Names of tensors
+	// give only those that have tensors.
+	Complete bool
+	// Rescale is what the file's first layer does to pixels; nil if there is none.
+	Rescale *preprocess.Spec
+
+	scheme  Scheme // of the tensors' names
+	layers  []fileLayer
+	lrn     nn.LRNForm
+	bnEps   float32
+	input   int      // side of the input, where the file gives it
+	dropout float32  // ratio, where the file gives it
+	unused  []string // tensors that belong to no layer
+}
+
+// fileLayer is a layer in the file, with its normalisation and its rectification.
+type fileLayer struct {
+	architecture.Layer
+	name string // as the file has it
+	in   int    // in-channels of a convolution, fan-in of a fully connected layer
+	relu bool
+	// tensors are the layer's tensors by role: weight, bias, scale, shift, mean, variance.
+	tensors map[string]weights.Entry
+	// columns and channelsLast are the order of the weight's values; see Location.
+	columns, channelsLast bool
+}
+
+// hasWeight tells whether the layer is a convolution or a fully connected layer.
+func (l fileLayer) hasWeight() bool {
+	return l.Kind == architecture.Convolution || l.Kind == architecture.Connected
+}
+
+// Read recognises the network in a file, from its layers if it describes them, else from
+// the names of its tensors. If the configuration is known, the names need not tell what
+// lies between the tensors' layers; [Outline.Within] adds it. Errors name the layer or
+// the tensor, not the file.
+func Read(f *weights.File, known bool) (*Outline, error) {
+	if len(f.Layers()) > 0 {
+		return readLayers(f)
+	}
+	return readNames(f, known)
+}
+
+// newFileLayer makes a layer from its weight, whose shape tells its kind: 4 axes are a
+// convolution, or a fully connected layer if head; 2 axes are a fully connected layer.
+func newFileLayer(name string, w weights.Entry, head, columns, channelsLast bool) (fileLayer, error) {
+	l := fileLayer{name: name, tensors: map[string]weights.Entry{"weight": w}, columns: columns, channelsLast: channelsLast}
+	s := w.Shape
+	wrong := func(want string) error {
+		return fmt.Errorf("%s: shape %v, want %s", w.Name, s, want)
+	}
+	for _, d := range s {
+		if d < 1 || d > math.MaxInt32 {
+			return l, wrong("lengths of at least 1")
+		}
+	}
+	switch len(s) {
+	case 4:
+		height, width := s[2], s[3]
+		l.Channels, l.in = s[0], s[1]
+		if columns {
+			height, width, l.in, l.Channels = s[0], s[1], s[2], s[3]
+		}
+		if height != width {
+			return l, wrong("square filters")
+		}
+		l.Kind, l.Side = architecture.Convolution, height
+		if head {
+			l.Kind, l.Side = architecture.Connected, 0
+			l.in *= height * width
+		} else if height%2 == 0 || height > architecture.MaxFilterSide {
+			return l, wrong(fmt.Sprintf("filters of an odd side up to %d", architecture.MaxFilterSide))
+		}
+	case 2:
+		l.Kind, l.Channels, l.in = architecture.Connected, s[0], s[1]
+		if columns {
+			l.in, l.Channels = s[0], s[1]
+		}
+	default:
+		return l, wrong("4 axes of a convolution or 2 of a fully connected layer")
+	}
+	return l, nil
+}
+
+// Count returns the number of layers of a kind.
+func (o *Outline) Count(k architecture.Kind) int {
+	n := 0
+	for _, l := range o.layers {
+		if l.Kind == k {
+			n++
+		}
+	}
+	return n
+}
+
+// Within inserts the poolings and normalisations of a configuration between the layers
+// that have tensors.
+func (o *Outline) Within(a architecture.Architecture) error {
+	var convs, head []fileLayer
+	for _, l := range o.layers {
+		switch l.Kind {
+		case architecture.Convolution:
+			convs = append(convs, l)
+		case architecture.Connected:
+			head = append(head, l)
+		}
+	}
+	if want := a.Count(architecture.Convolution); len(convs) != want {
+		return fmt.Errorf("%d convolutions, want the %d of configuration %q", len(convs), want, a.Name)
+	}
+	if len(head) > 0 && len(head) != len(a.Head) {
+		return fmt.Errorf("%d fully connected layers, want the %d of configuration %q", len(head), len(a.Head), a.Name)
+	}
+	var layers []fileLayer
+	for _, s := range a.Features {
+		if s.Kind != architecture.Convolution {
+			layers = append(layers, fileLayer{Layer: s})
+			continue
+		}
+		c := convs[0]
+		convs = convs[1:]
+		if c.BatchNorm != s.BatchNorm {
+			return fmt.Errorf("%s: batch normalisation %v, want %v in configuration %q", c.name, c.BatchNorm, s.BatchNorm, a.Name)
+		}
+		if c.Side != s.Side {
+			return fmt.Errorf("%s: filters of side %d, want %d in configuration %q", c.name, c.Side, s.Side, a.Name)
+		}
+		layers = append(layers, c)
+	}
+	sameKind := func(a, b fileLayer) bool { return a.Kind == b.Kind }
+	if o.Complete && !slices.EqualFunc(layers, o.layers[:len(o.layers)-len(head)], sameKind) {
+		return fmt.Errorf("the file's layers are %q, want configuration %q", o.row(), a.Name)
+	}
+	o.layers = append(layers, head...)
+	return nil
+}
+
+// row returns the outline as a row.
+func (o *Outline) row() string {
+	text := ""
+	for i, l := range o.layers {
+		s := l.Layer
+		if s.Kind == architecture.Connected && i == len(o.layers)-1 {
+			s.Channels = 0
+		}
+		if i > 0 {
+			text += " "
+		}
+		text += s.String()
+	}
+	return text
+}
+
+// architecture returns the layers as an architecture, and the index of the first fully
+// connected one, or the number of layers.
+func (o *Outline) architecture() (a architecture.Architecture, head int, err error) {
+	head = len(o.layers)
+	for i, l := range o.layers {
+		switch {
+		case l.Kind == architecture.Connected:
+			head = min(head, i)
+			a.Head = append(a.Head, l.Layer)
+		case i > head:
+			return a, head, fmt.Errorf("%s: after a fully connected layer, want those last", l.name)
+		default:
+			a.Features = append(a.Features, l.Layer)
+		}
+	}
+	return a, head, nil
+}
+
+// Options infers the network's options.
+func (o *Outline) Options() (network.Options, error) {
+	opts := network.Options{Width: 1, Dropout: 0.5, LRN: o.lrn, BNEps: o.bnEps}
+	if opts.LRN == "" {
+		opts.LRN = nn.Krizhevsky
+	}
+	if opts.BNEps == network.DefaultBNEps {
+		opts.BNEps = 0
+	}
+	if o.dropout > 0 {
+		opts.Dropout = o.dropout
+	}
+	a, head, err := o.architecture()
+	if err != nil {
+		return opts, err
+	}
+	if n := len(a.Head); n > 0 {
+		opts.Classes = a.Head[n-1].Channels
+		if n == 3 && a.Head[0] == a.Head[1] && !a.Head[0].BatchNorm && !a.Head[2].BatchNorm {
+			opts.FC = a.Head[0].Channels
+			a.Head = architecture.PaperHead()
+		} else {
+			a.Head = slices.Clone(a.Head)
+			a.Head[n-1].Channels = 0
+		}
+	} else {
+		a.Head = architecture.PaperHead()
+	}
+	opts.Config, opts.Width = a.Fit()
+	if _, err := architecture.Parse(opts.Config); err != nil {
+		return opts, err
+	}
+	if opts.Headless() {
+		opts.Input = network.DefaultInput
+		if o.input > 0 {
+			opts.Input = o.input
+		}
+		opts.Input = max(opts.Input, 1<<a.Poolings())
+		return opts, nil
+	}
+	opts.Input, err = o.inputSide(head, a.Poolings())
+	return opts, err
+}
+
+// inputSide returns the side of the input: the first fully connected layer, at index
+// head, tells the side of the activation that it reads.
+func (o *Outline) inputSide(head, poolings int) (int, error) {
+	channels := 3
+	for _, l := range o.layers[:head] {
+		if l.Kind == architecture.Convolution {
+			channels = l.Channels
+		}
+	}
+	fanIn := o.layers[head].in
+	side := int(math.Round(math.Sqrt(float64(fanIn / channels))))
+	if fanIn%channels != 0 || side < 1 || side*side*channels != fanIn {
+		return 0, fmt.Errorf("%s: fan-in %d, want the %d channels of the convolution before it times a square", o.layers[head].tensors["weight"].Name, fanIn, channels)
+	}
+	if o.input>>poolings == side {
+		return o.input, nil
+	}
+	return side << poolings, nil
+}
+
+// DropHead removes the fully connected layers.
+func (o *Outline) DropHead() {
+	for i, l := range o.layers {
+		if l.Kind == architecture.Connected {
+			o.layers = o.layers[:i]
+			return
+		}
+	}
+}
+
+// EmptyHead tells whether the classifier exists in shape only, as that of torchvision's
+// vgg16_features, whose values are all NaN.
+func (o *Outline) EmptyHead(f *weights.File) (bool, error) {
+	if len(o.layers) == 0 {
+		return false, nil
+	}
+	last := o.layers[len(o.layers)-1]
+	e, ok := last.tensors["bias"]
+	if last.Kind != architecture.Connected || !ok || len(e.Shape) != 1 || e.Shape[0] > architecture.MaxUnits {
+		return false, nil
+	}
+	b := make([]float32, e.Shape[0])
+	if err := f.ReadInto(e.Name, b); err != nil {
+		return false, err
+	}
+	return !slices.ContainsFunc(b, func(x float32) bool { return x == x }), nil
+}
+
+// Scheme returns the scheme of the tensors' names, or "" where none names them.
+func (o *Outline) Scheme() Scheme {
+	if !o.Complete {
+		return o.scheme
+	}
+	schemes := map[Scheme]int{}
+	for _, l := range o.layers {
+		if l.Kind == architecture.Convolution {
+			_, s := positionOf(l.name)
+			schemes[s]++
+		}
+	}
+	return commonest(schemes)
+}
+
+// Locations finds each parameter of a network with these options in the file of that
+// name, and reports all tensors that don't fit.
+func (o *Outline) Locations(file string, opts network.Options) ([]Location, error) {
+	chain, err := network.Plan(opts)
+	if err != nil {
+		return nil, err
+	}
+	m := matcher{file: file}
+	layers := slices.DeleteFunc(slices.Clone(o.layers), func(l fileLayer) bool { return !l.hasWeight() })
+	var current fileLayer
+	channels := 3
+	for _, l := range chain.Layers() {
+		switch l := l.(type) {
+		case *nn.Conv:
+			if len(layers) == 0 {
+				return nil, fmt.Errorf("vgg: %s: no tensors for %s, want those of configuration %q", file, l.Name(), opts.Config)
+			}
+			current, layers = layers[0], layers[1:]
+			current.in = channels
+			m.match(current, "weight", l.Weight, false)
+			m.match(current, "bias", l.Bias, true)
+			channels = l.Bias.Len()
+		case *nn.BatchNorm:
+			m.match(current, "scale", l.Gamma, true)
+			m.match(current, "shift", l.Beta, true)
+			m.match(current, "mean", l.RunningMean, false)
+			m.match(current, "variance", l.RunningVar, false)
+		}
+	}
+	for _, l := range layers {
+		m.errs = append(m.errs, fmt.Errorf("vgg: %s: %s: the network has no such layer", file, l.name))
+	}
+	for _, name := range o.unused {
+		m.errs = append(m.errs, fmt.Errorf("vgg: %s: %s: the network has no such parameter", file, name))
+	}
+	return m.locations, joinFirst(file, m.errs)
+}
+
+// matcher collects the parameters' locations, and the tensors that don't fit.
+type matcher struct {
+	file      string
+	locations []Location
+	errs      []error
+}
+
+// match finds parameter p in the tensor of that role of layer l.
+func (m *matcher) match(l fileLayer, role string, p *nn.Param, optional bool) {
+	e, ok := l.tensors[role]
+	if !ok {
+		if !optional {
+			m.errs = append(m.errs, fmt.Errorf("vgg: %s: %s: no %s among the tensors, want one of shape %v for %s", m.file, l.name, role, p.Shape, p.Name))
+		}
+		m.locations = append(m.locations, Location{})
+		return
+	}
+	at := Location{Tensor: e.Name}
+	want := p.Shape
+	if role == "weight" {
+		at.columns, at.channelsLast = l.columns, l.channelsLast
+		at.channels, at.side, want = expectedShape(e.Shape, p.Shape, l)
+	}
+	if !slices.Equal(e.Shape, want) {
+		m.errs = append(m.errs, &weights.ShapeError{File: m.file, Tensor: e.Name, Shape: e.Shape, Want: want})
+	}
+	m.locations = append(m.locations, at)
+}
+
+// expectedShape returns the shape of the tensor that holds a weight of the parameter's
+// shape in the order of layer l, and the channels and side of the activation that it
+// reads. The tensor's own shape tells its number of axes.
+func expectedShape(shape, param []int, l fileLayer) (channels, side int, want []int) {
+	k, in := param[0], 1
+	for _, d := range param[1:] {
+		in *= d
+	}
+	channels = max(1, l.in)
+	side = max(1, int(math.Round(math.Sqrt(float64(in/channels)))))
+	switch {
+	case len(shape) == 4 && l.columns:
+		want = []int{side, side, in / (side * side), k}
+	case len(shape) == 4:
+		want = []int{k, in / (side * side), side, side}
+	case l.columns:
+		want = []int{in, k}
+	default:
+		want = []int{k, in}
+	}
+	return channels, side, want
+}
+
+// joinFirst joins the first errors of a file, and counts the others.
+func joinFirst(file string, errs []error) error {
+	const most = 8
+	if len(errs) > most {
+		errs = append(errs[:most:most], fmt.Errorf("vgg: %s: and %d more", file, len(errs)-most))
+	}
+	return errors.Join(errs...)
+}

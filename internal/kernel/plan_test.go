@@ -1,0 +1,97 @@
+package kernel
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+// machines are processors of the classes that the cost model knows, and an unknown one.
+var machines = []struct {
+	name string
+	machine
+}{
+	{"Zen 4, avx512", machine{l2: 1 << 18, l3: 8 << 20, reach: reachComplex, rows: 14, depth: 16}},
+	{"Zen 3, avx2", machine{l2: 1 << 17, l3: 8 << 20, reach: reachComplex, rows: 3, depth: 8}},
+	{"Xeon, avx512", machine{l2: 1 << 19, l3: 12 << 20, reach: reachMesh, rows: 14, depth: 16}},
+	{"Core, avx2", machine{l2: 1 << 16, l3: 2 << 20, reach: reachMesh, rows: 3, depth: 8}},
+	{"unknown, go", machine{l2: 1 << 18, l3: 4 << 20, reach: reachMesh, rows: 8, depth: 16}},
+}
+
+// layersOfD lists the distinct convolutions of configuration D after the first, and fc6,
+// and says which of them a pooling follows.
+var layersOfD = []struct {
+	g    Conv
+	pool bool
+}{
+	{Conv{64, 64, 3, 1}, true}, {Conv{64, 128, 3, 1}, false}, {Conv{128, 128, 3, 1}, true},
+	{Conv{128, 256, 3, 1}, false}, {Conv{256, 256, 3, 1}, true}, {Conv{256, 512, 3, 1}, false},
+	{Conv{512, 512, 3, 1}, true}, {Conv{512, 512, 3, 1}, true}, {Conv{512, 4096, 7, 0}, false},
+}
+
+// plansOfD lists the plans of D's layers on m, separated by semicolons: "6/28 by panel"
+// is F(6×6,·) in blocks of 28 tiles.
+func plansOfD(m machine, n, side, threads int, train bool) string {
+	var plans []string
+	for _, l := range layersOfD {
+		plan := "direct"
+		if p, ok := l.g.planWinograd(m, n, side, side, threads, train); ok {
+			plan = fmt.Sprintf("%d/%d %v", p.M, p.Tiles, p.Order)
+		}
+		plans = append(plans, plan)
+		if l.pool {
+			side /= 2
+		}
+	}
+	return strings.Join(plans, "; ")
+}
+
+// TestPlansOfD pins the plans of configuration D on every class of processor: a change of
+// the cost model shows which plans it changes.
+func TestPlansOfD(t *testing.T) {
+	var got strings.Builder
+	for _, m := range machines {
+		for _, threads := range []int{1, 2, 8} {
+			for _, c := range []struct {
+				n, side int
+				train   bool
+			}{{1, 224, false}, {8, 224, false}, {1, 384, false}, {1, 224, true}, {8, 224, true}} {
+				pass := "inference"
+				if c.train {
+					pass = "training"
+				}
+				fmt.Fprintf(&got, "%s, %d threads, %s of %d × %d: %s\n", m.name, threads, pass, c.n, c.side, plansOfD(m.machine, c.n, c.side, threads, c.train))
+			}
+		}
+	}
+	const golden = "testdata/plans.golden"
+	if *update {
+		if err := os.WriteFile(golden, []byte(got.String()), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, w := strings.Split(got.String(), "\n"), strings.Split(string(want), "\n")
+	for i := range max(len(g), len(w)) {
+		if i >= len(g) || i >= len(w) || g[i] != w[i] {
+			t.Fatalf("line %d of %d is\n%s\nwant %d lines, this one\n%s", i+1, len(g), g[min(i, len(g)-1)], len(w), w[min(i, len(w)-1)])
+		}
+	}
+}
+
+// TestThisMachine: the model weighs the register tile that really runs.
+func TestThisMachine(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		m, tiles := thisMachine(), Current().asm.gemm
+		if m.rows != tiles.rows[1] || m.depth != tiles.depth {
+			t.Errorf("model of a tile of %d rows and %d steps, in use is one of %d rows and %d steps", m.rows, m.depth, tiles.rows[1], tiles.depth)
+		}
+	})
+}

@@ -1,0 +1,72 @@
+package vggtest
+
+import (
+	"bytes"
+	"image"
+	"image/color"
+	"image/png"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// Colours of the pictures below.
+var (
+	Red  = color.RGBA{255, 0, 0, 255}
+	Blue = color.RGBA{0, 0, 255, 255}
+)
+
+// A Pattern gives the colour of every pixel; it is asked row by row.
+type Pattern func(x, y int) color.RGBA
+
+// PNG returns a picture of w×h pixels as a file.
+func PNG(w, h int, at Pattern) []byte {
+	im := image.NewRGBA(image.Rect(0, 0, w, h))
+	for y := range h {
+		for x := range w {
+			im.SetRGBA(x, y, at(x, y))
+		}
+	}
+	var b bytes.Buffer
+	if err := png.Encode(&b, im); err != nil {
+		panic("png: " + err.Error()) // of a side below 1
+	}
+	return b.Bytes()
+}
+
+// Plain is one colour.
+func Plain(c color.RGBA) Pattern { return func(int, int) color.RGBA { return c } }
+
+// Halves is c on the left of x = at, d on its right.
+func Halves(at int, c, d color.RGBA) Pattern {
+	return func(x, _ int) color.RGBA {
+		if x < at {
+			return c
+		}
+		return d
+	}
+}
+
+// Noise is a random colour for each pixel, another one for each seed.
+func Noise(seed uint64) Pattern {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	return func(int, int) color.RGBA {
+		v := rng.Uint32()
+		return color.RGBA{uint8(v), uint8(v >> 8), uint8(v >> 16), 255}
+	}
+}
+
+// WriteFiles writes files below a folder; their names have slashes.
+func WriteFiles(t testing.TB, dir string, files map[string][]byte) {
+	t.Helper()
+	for name, data := range files {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/preprocess"
+)
+
+// InitReport lists the layers by the origin of their initial weights. Its JSON keys are
+// those of `vgg train --json` and of the metrics.
+type InitReport struct {
+	File   string   `json:"file"`
+	Config string   `json:"config"` // of the file
+	Rule   InitRule `json:"rule"`
+	Taken  []string `json:"taken"`  // layers with the file's parameters
+	Random []string `json:"random"` // layers drawn at random
+	Left   []string `json:"left"`   // layers of the file that were not used
+}
+
+// preConvolutions is the number of convolutional layers that pre-initialisation takes (§3.1).
+const preConvolutions = 4
+
+// initialise sets the network's initial weights: random values, replaced by those that the
+// recipe's rule takes from another model. It resolves the recipe's rule Auto, and returns the
+// file's preprocessing. The last layer stays random with lastRandom, when its outputs mean
+// something else than the file's, and where the file has other classes, by name.
+func initialise(ctx context.Context, net *network.Network, r *Recipe, lastRandom bool, classes []string) (*InitReport, *preprocess.Spec, error) {
+	if err := net.Init(r.Init, r.Seed); err != nil {
+		return nil, nil, err
+	}
+	if r.InitFrom == "" {
+		return nil, nil, nil
+	}
+	from, err := vgg.Open(ctx, r.InitFrom, vgg.OpenOptions{})
+	if err != nil {
+		return nil, nil, fmt.Errorf("train: init_from: %w", err)
+	}
+	lastRandom = lastRandom || !slices.Equal(from.Classes, classes)
+	config := from.Net.Options().Config
+	if r.InitRule == Auto {
+		r.InitRule = FineTune
+		if config != net.Options().Config {
+			r.InitRule = PreInitialisation
+		}
+	}
+	report := &InitReport{File: r.InitFrom, Config: config, Rule: r.InitRule, Taken: []string{}, Random: []string{}, Left: []string{}}
+	wanted := wantedLayers(from.Net, r.InitRule)
+	sources := map[string]*nn.Param{}
+	for _, p := range from.Net.Params() {
+		if wanted == nil || wanted[layerOf(p)] {
+			sources[p.Name] = p
+		}
+	}
+	used := map[string]bool{}
+	layers := layersOf(net.Params())
+	for _, p := range net.Params() {
+		src := sources[p.Name]
+		switch {
+		case src == nil || lastRandom && layerOf(p) == layers[len(layers)-1]:
+		case slices.Equal(src.Shape, p.Shape):
+			if err := copyParam(p, src); err != nil {
+				return nil, nil, fmt.Errorf("train: init_from: %s: %w", r.InitFrom, err)
+			}
+			used[layerOf(p)] = true
+		case layerOf(p) != layers[len(layers)-1] || !otherClasses(p, src):
+			return nil, nil, fmt.Errorf("train: init_from: %s: %s: shape %v, want %v", r.InitFrom, p.Name, src.Shape, p.Shape)
+		}
+	}
+	for _, l := range layers {
+		if used[l] {
+			report.Taken = append(report.Taken, l)
+		} else {
+			report.Random = append(report.Random, l)
+		}
+	}
+	for _, l := range layersOf(from.Net.Params()) {
+		if !used[l] {
+			report.Left = append(report.Left, l)
+		}
+	}
+	if len(report.Taken) == 0 {
+		return nil, nil, fmt.Errorf("train: init_from: %s: no layer of configuration %s has the name and shape of one of %s", r.InitFrom, config, net.Options().Config)
+	}
+	return report, &from.Preprocess, nil
+}
+
+// otherClasses reports whether the shapes of a parameter of the last layer differ only in
+// the number of classes. The parameter then stays random.
+func otherClasses(p, src *nn.Param) bool {
+	return len(p.Shape) == len(src.Shape) && slices.Equal(p.Shape[1:], src.Shape[1:])
+}
+
+// wantedLayers returns the layers of a model that a rule takes, nil for all of them. The
+// batch normalisation of a convolution is taken with it.
+func wantedLayers(from *network.Network, rule InitRule) map[string]bool {
+	if rule != PreInitialisation {
+		return nil
+	}
+	wanted := map[string]bool{"fc6": true, "fc7": true, "fc8": true}
+	convolutions := 0
+	for _, l := range layersOf(from.Params()) {
+		base, _, _ := strings.Cut(l, ".")
+		if l == base && strings.HasPrefix(l, "conv") {
+			convolutions++
+		}
+		if strings.HasPrefix(l, "conv") && convolutions <= preConvolutions {
+			wanted[l] = true
+		}
+	}
+	return wanted
+}
+
+// layerOf returns the name of a parameter's layer.
+func layerOf(p *nn.Param) string { return p.Name[:strings.LastIndexByte(p.Name, '.')] }
+
+// layersOf lists the layers that have parameters.
+func layersOf(params []*nn.Param) []string {
+	var names []string
+	for _, p := range params {
+		if l := layerOf(p); !slices.Contains(names, l) {
+			names = append(names, l)
+		}
+	}
+	return names
+}
+
+func copyParam(dst, src *nn.Param) error {
+	var buf []float32
+	var err error
+	rowsOf(src, func(k0, n, row int) bool {
+		buf = slices.Grow(buf[:0], n*row)[:n*row]
+		if err = src.GetRows(k0, buf); err == nil {
+			err = dst.SetRows(k0, buf)
+		}
+		return err == nil
+	})
+	return err
+}

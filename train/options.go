@@ -1,0 +1,135 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/progress"
+)
+
+// Options chooses what to train, on which images and into which directory. A field that
+// is zero takes the value of [DefaultOptions]; what a run can do without is switched off
+// by a constant: [KeepNone], [EpochsOnly], [NoneBad], [NoCache].
+type Options struct {
+	Recipe Recipe
+	Task   Task             // what is learnt; nil: the classes of the images
+	Train  *dataset.Dataset // training images
+	Val    *dataset.Dataset // validation images; nil: there are none, and the last weights count as the best
+	Dir    string           // run directory; made, and must be empty if it exists
+
+	Threads    int   // 0: runtime.GOMAXPROCS
+	Ranks      int   // ranks that share the recipe's groups, whose number must be a multiple; 0: 1
+	Micro      int   // most images that a rank computes at a time; 0: a whole group
+	Memory     int64 // bytes that the run must not exceed, from which Micro follows; 0: not bounded
+	CacheBytes int64 // most bytes of decoded images kept in memory, for each of Train and Val
+
+	// A checkpoint is written at the end of every epoch, when CheckpointEvery has passed
+	// since the last one, and when the context is done. The newest Keep checkpoints stay.
+	CheckpointEvery time.Duration
+	Keep            int
+	// Resume continues from the newest intact checkpoint in Dir, to the same bits as if the
+	// run had not stopped. If there is no checkpoint yet, the run starts from the beginning.
+	Resume bool
+	Note   map[string]string // kept in every checkpoint
+
+	// MaxBad is the greatest share of the images, of training and validation together, that
+	// may be unreadable, 0 to 1. The run stops with a [*TooManyBadError] when there are more;
+	// before the first iteration if that many training images are found in their survey.
+	MaxBad   float64
+	StatsDir string // folder for the images' statistics where the images' own folder can't be written to; "": none
+
+	Log *slog.Logger // nil: nothing is logged
+	// OnSurvey hears of the training images whose colours have been measured. OnStart,
+	// OnIteration and OnEpoch hear of the run. All are called by the goroutine of Run, but
+	// for OnSurvey, and may be nil.
+	OnSurvey    progress.Func
+	OnStart     func(Start)
+	OnIteration func(Iteration)
+	OnEpoch     func(Epoch)
+}
+
+// Values that switch off a part of a run.
+const (
+	KeepNone   = -1                // Options.Keep: no checkpoint is written
+	EpochsOnly = time.Duration(-1) // Options.CheckpointEvery: no checkpoint between the ends of epochs
+	NoneBad    = -1.0              // Options.MaxBad: the first unreadable image stops the run
+	NoCache    = dataset.NoCache   // Options.CacheBytes: no decoded image is kept
+)
+
+// DefaultOptions returns the options of the command line: three checkpoints are kept and
+// one is written every ten minutes, one image in a hundred may be unreadable, and 512 MiB of
+// decoded images are kept for each of training and validation. The caller sets Recipe, Train,
+// Val and Dir.
+func DefaultOptions() Options {
+	return Options{Ranks: 1, CacheBytes: dataset.DefaultCacheBytes, CheckpointEvery: 10 * time.Minute, Keep: 3, MaxBad: 0.01}
+}
+
+// withDefaults returns the options with the defaults in place of zeros, and zeros in place
+// of the values that switch off.
+func (o Options) withDefaults() Options {
+	defaults := DefaultOptions()
+	resolve(&o.Ranks, defaults.Ranks, 0)
+	resolve(&o.Keep, defaults.Keep, KeepNone)
+	resolve(&o.CheckpointEvery, defaults.CheckpointEvery, EpochsOnly)
+	resolve(&o.MaxBad, defaults.MaxBad, NoneBad)
+	resolve(&o.CacheBytes, defaults.CacheBytes, NoCache)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// resolve replaces zero by the default and off by zero.
+func resolve[T int | int64 | float64 | time.Duration](v *T, byDefault, off T) {
+	switch *v {
+	case 0:
+		*v = byDefault
+	case off:
+		*v = 0
+	}
+}
+
+// validate reports the first option with which no run is possible.
+func (o Options) validate() error {
+	if err := o.Recipe.Validate(); err != nil {
+		return err
+	}
+	switch {
+	case o.Train == nil:
+		return errors.New("train: no training images")
+	case o.Threads < 0:
+		return fmt.Errorf("train: %d threads, want 0 or more", o.Threads)
+	case o.Ranks < 0:
+		return fmt.Errorf("train: %d ranks, want 0 or more", o.Ranks)
+	case o.Micro < 0:
+		return fmt.Errorf("train: micro-batches of %d images, want 0 or more", o.Micro)
+	case o.Memory < 0 || o.Memory > 0 && o.Micro > 0:
+		return fmt.Errorf("train: memory of %d bytes with micro-batches of %d: want one of them", o.Memory, o.Micro)
+	case o.CacheBytes < 0 && o.CacheBytes != NoCache:
+		return fmt.Errorf("train: %d bytes of decoded images to keep, want 0 or more, or NoCache", o.CacheBytes)
+	case o.Keep < 0 && o.Keep != KeepNone:
+		return fmt.Errorf("train: %d checkpoints to keep, want 0 or more, or KeepNone", o.Keep)
+	case !(o.MaxBad >= 0 && o.MaxBad <= 1) && o.MaxBad != NoneBad:
+		return fmt.Errorf("train: a share of %v of unreadable images, want 0 to 1, or NoneBad", o.MaxBad)
+	case o.CheckpointEvery < 0 && o.CheckpointEvery != EpochsOnly:
+		return fmt.Errorf("train: a checkpoint every %v, want 0 or more, or EpochsOnly", o.CheckpointEvery)
+	case o.Val != nil && !slices.Equal(o.Val.Classes, o.Train.Classes):
+		return fmt.Errorf("train: %s: validation images of %s, want those of the training images, %s", o.Val.Name, classNames(o.Val.Classes), classNames(o.Train.Classes))
+	}
+	return o.validateTask()
+}
+
+// classNames lists the first classes, with their number.
+func classNames(names []string) string {
+	const most = 20
+	n := len(names)
+	if n > most {
+		names = append(names[:most:most], "…")
+	}
+	return fmt.Sprintf("%d classes (%s)", n, strings.Join(names, ", "))
+}

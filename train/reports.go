@@ -1,0 +1,79 @@
+package train
+
+import (
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/preprocess"
+)
+
+// Start describes the beginning of a run, or its resumption.
+type Start struct {
+	Recipe     Recipe // with the rule of initialisation that was applied
+	Preprocess preprocess.Spec
+	Init       *InitReport // nil if all weights were drawn at random
+	Checkpoint string      // checkpoint that the run continues from; "" if it begins
+	Epoch      int         // to run next, from 1
+	Iteration  int         // the last one done
+	Iterations int         // of the whole run, if every epoch is run
+	Images     int         // of the training set
+	Micro      int         // images that a rank computes at a time
+	Memory     int64       // bytes that the run needs at most, estimated
+	// Seconds estimates the time of the rest of the run from a timed forward pass. It leaves
+	// out waiting for images.
+	Seconds   float64
+	CopyBytes int64 // bytes of the copies from which checkpoints are written
+}
+
+// Iteration is one update of the weights.
+type Iteration struct {
+	Epoch           int     `json:"epoch"`     // from 1
+	Iteration       int     `json:"iteration"` // from 1, over the run
+	Iterations      int     `json:"-"`         // of the whole run, if every epoch is run
+	Loss            float64 `json:"loss"`      // mean over the mini-batch, before the update
+	LearningRate    float64 `json:"learning_rate"`
+	Images          int     `json:"images"`
+	ImagesPerSecond float64 `json:"images_per_second"`
+}
+
+// Epoch is one pass over the training set and the validation after it. Errors are
+// fractions, NaN without validation images.
+type Epoch struct {
+	Epoch        int     `json:"epoch"` // from 1
+	Epochs       int     `json:"-"`     // of the run at most
+	Iterations   int     `json:"iterations"`
+	TrainLoss    float64 `json:"train_loss"` // mean over the epoch's images
+	Loss         float64 `json:"loss"`       // mean over the validation images
+	Top1Error    float64 `json:"top1_error"`
+	Top5Error    float64 `json:"top5_error"`
+	LearningRate float64 `json:"learning_rate"`
+
+	// A task of boxes has these instead of top-k errors: the share of the validation images
+	// whose predicted box has an intersection over union of at most one half with the true
+	// box, and the mean intersection over union. Otherwise they are NaN and not in the JSON.
+	LocalisationError float64 `json:"localisation_error"`
+	MeanIoU           float64 `json:"mean_iou"`
+
+	Seconds     float64            `json:"seconds"`
+	WaitSeconds float64            `json:"wait_seconds"` // part of Seconds in which the run waited for images
+	Best        bool               `json:"best"`
+	Bad         []dataset.BadImage `json:"-"` // unreadable images met in this epoch
+}
+
+// Result is the outcome of a run. Its JSON keys are those of `vgg train --json`.
+type Result struct {
+	Run         string  `json:"run"` // the run directory
+	Epochs      int     `json:"epochs"`
+	Iterations  int     `json:"iterations"`
+	Seconds     float64 `json:"seconds"`
+	WaitSeconds float64 `json:"wait_seconds"`
+	BestEpoch   int     `json:"best_epoch"`
+	Top1Error   float64 `json:"top1_error"` // of the best epoch
+	Top5Error   float64 `json:"top5_error"`
+	BestWeights string  `json:"best_weights"`
+
+	LocalisationError float64 `json:"localisation_error"` // as in [Epoch]
+	MeanIoU           float64 `json:"mean_iou"`
+
+	Unreadable int `json:"unreadable"` // different images that could not be read
+
+	Init *InitReport `json:"init,omitempty"`
+}

@@ -1,0 +1,64 @@
+package weights_test
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+
+	"github.com/verydeep/vgg/weights"
+)
+
+// A file of any of the Formats is opened by its path; its content tells which it is.
+func ExampleOpen() {
+	f, err := weights.Open("testdata/torch/b_legacy.pth")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer f.Close()
+	w, err := f.Read("features.0.weight")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(f.Format(), len(f.Tensors()), w.Shape)
+	// Output: PyTorch 26 [1 3 3 3]
+}
+
+// Weights that are in memory, or in an object store, come in through an io.ReaderAt.
+func ExampleOpenReader() {
+	data, err := os.ReadFile("testdata/f32.safetensors")
+	if err != nil {
+		log.Fatal(err)
+	}
+	f, err := weights.OpenReader("f32.safetensors", bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer f.Close()
+	_, err = f.Read("fc9.weight")
+	if missing, ok := errors.AsType[*weights.NotFoundError](err); ok {
+		fmt.Printf("no %s among %d tensors", missing.Tensor, missing.Count)
+	}
+	// Output: no fc9.weight among 4 tensors
+}
+
+//go:embed testdata/onnx/a_external_op17.onnx testdata/onnx/a_external_op17.onnx_data
+var model embed.FS
+
+// A program carries its weights with it. The data of this model is in a file beside it.
+func ExampleOpenFS() {
+	f, err := weights.OpenFS(model, "testdata/onnx/a_external_op17.onnx")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer f.Close()
+	first := f.Layers()[0]
+	w, err := f.Read(first.Tensors["weight"])
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(f.Format(), first.Op, w.Shape)
+	// Output: ONNX conv [1 3 3 3]
+}
