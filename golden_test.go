@@ -5,24 +5,16 @@ import (
 	"encoding/json"
 	"math"
 	"os"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
-
-// sharedFile is a file of the data that lies beside the module's folder.
-func sharedFile(t *testing.T, name string) string {
-	t.Helper()
-	path := filepath.Join("..", "shared", "data", filepath.FromSlash(name))
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("no %s beside the module", name)
-	}
-	return path
-}
 
 func readCSV(t *testing.T, path string) [][]string {
 	t.Helper()
@@ -38,16 +30,83 @@ func readCSV(t *testing.T, path string) [][]string {
 	return rows
 }
 
-// TestTrainedNetwork: a network that was trained and published by others, a
-// TensorFlow.js model of three blocks with batch normalisation in some layers, gives on
-// the first 1000 test images of CIFAR-10 the probabilities that an independent forward
-// pass in numpy gives, and the accuracy that follows.
+// TestTrainedOnTheSample compares the class probabilities of a network that was trained on
+// the embedded photographs with PyTorch's (tools/oracle/trained.py), on all hundred
+// validation images, and its error with what PyTorch's probabilities come to.
+func TestTrainedOnTheSample(t *testing.T) {
+	var oracle struct {
+		Images []struct {
+			File       string
+			Posteriors []float32
+		}
+		Top1Error float64 `json:"top1_error"`
+		Top5Error float64 `json:"top5_error"`
+	}
+	if err := json.Unmarshal(readFile(t, "testdata/trained/pytorch.json"), &oracle); err != nil {
+		t.Fatal(err)
+	}
+	m, err := Open(t.Context(), "testdata/trained/sample.safetensors", OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, val, err := dataset.OpenSample()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if val.Len() != 100 || len(oracle.Images) != 100 || !slices.Equal(val.Classes, m.Classes) {
+		t.Fatalf("%d images of %v, and %d of PyTorch's, want 100 of %v", val.Len(), val.Classes, len(oracle.Images), m.Classes)
+	}
+	want := map[string][]float32{}
+	for _, im := range oracle.Images {
+		want[im.File] = im.Posteriors
+	}
+	var worst float64
+	wrong1, wrong5 := 0, 0
+	for i, s := range val.Samples {
+		data, err := val.Read(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		im, err := preprocess.Decode(data, preprocess.DecodeOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := m.Posteriors(im, m.Preprocess.Resize)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(want[s.Name]) != len(p) {
+			t.Fatalf("%s: %d probabilities, PyTorch has %d", s.Name, len(p), len(want[s.Name]))
+		}
+		for k := range p {
+			worst = max(worst, math.Abs(float64(p[k]-want[s.Name][k])))
+		}
+		top := metrics.TopK(p, 5)
+		if top[0] != s.Label {
+			wrong1++
+		}
+		if !slices.Contains(top, s.Label) {
+			wrong5++
+		}
+	}
+	if worst > 1e-4 {
+		t.Errorf("probabilities differ by up to %.1e, want 1e-4", worst)
+	}
+	if wrong1 != 29 || wrong5 != 1 || oracle.Top1Error != 0.29 || oracle.Top5Error != 0.01 {
+		t.Errorf("top-1 error %d %%, top-5 error %d %%, PyTorch's %v and %v; want 29 %% and 1 %%", wrong1, wrong5, oracle.Top1Error, oracle.Top5Error)
+	}
+}
+
+// TestTrainedNetwork opens a network that others trained and published, a TensorFlow.js
+// model of three blocks with batch normalisation in some layers. On the first 1000 test
+// images of CIFAR-10 it must give the probabilities of an independent forward pass in numpy,
+// and the accuracy that follows.
 func TestTrainedNetwork(t *testing.T) {
-	model := sharedFile(t, "weights/cifar10-vgg6-bn-tfjs/model.json")
-	images := sharedFile(t, "cifar10/png-batches/cifar10_batch_50.png")
-	golden := readCSV(t, sharedFile(t, "cifar10/png-batches/golden_batch50_vgg6bn_probs.csv"))
+	model := vggtest.Shared(t, "weights/cifar10-vgg6-bn-tfjs/model.json")
+	images := vggtest.Shared(t, "cifar10/png-batches/cifar10_batch_50.png")
+	golden := readCSV(t, vggtest.Shared(t, "cifar10/png-batches/golden_batch50_vgg6bn_probs.csv"))
 	var truth []int
-	for _, row := range readCSV(t, sharedFile(t, "cifar10/png-batches/labels.csv"))[1:] {
+	for _, row := range readCSV(t, vggtest.Shared(t, "cifar10/png-batches/labels.csv"))[1:] {
 		if row[0] == "50" {
 			label, err := strconv.Atoi(row[2])
 			if err != nil {
@@ -56,7 +115,7 @@ func TestTrainedNetwork(t *testing.T) {
 			truth = append(truth, label)
 		}
 	}
-	text := readFile(t, sharedFile(t, "weights/cifar10-vgg6-bn-tfjs/labels.json"))
+	text := readFile(t, vggtest.Shared(t, "weights/cifar10-vgg6-bn-tfjs/labels.json"))
 	var classes []string
 	if err := json.Unmarshal(text, &classes); err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg/internal/interchange"
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/releases"
 	"github.com/verydeep/vgg/weights"
@@ -24,7 +25,7 @@ func TestImageNetNames(t *testing.T) {
 		}
 	}
 	// The validation images that carry their class in their name.
-	dir := sharedFile(t, "imagenet-sample")
+	dir := vggtest.Shared(t, "imagenet-sample")
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 const modulePath = "github.com/verydeep/vgg"
@@ -68,7 +70,7 @@ type listedPackage struct {
 
 func TestImportLevels(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("needs the go command")
+		vggtest.Skip(t, "the go command")
 	}
 	watchTree(t)
 	// A file may be built on one system only.
@@ -89,7 +91,7 @@ const testsPackage = "internal/vggtest"
 
 func TestTestsHeedVGGCPU(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("needs the go command")
+		vggtest.Skip(t, "the go command")
 	}
 	watchTree(t)
 	all := listTests(t)

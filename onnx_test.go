@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
@@ -135,21 +136,9 @@ func TestExportONNXLayers(t *testing.T) {
 	}
 }
 
-// onnxRuntime returns an interpreter that has onnx and ONNX Runtime.
-func onnxRuntime(t *testing.T) string {
-	t.Helper()
-	for _, p := range []string{"python3", "/usr/bin/python3"} {
-		if exec.Command(p, "-c", "import numpy, onnx, onnxruntime").Run() == nil {
-			return p
-		}
-	}
-	t.Skip("no python3 with the packages numpy, onnx and onnxruntime")
-	return ""
-}
-
 // TestONNXRuntime: ONNX Runtime computes of what is saved what the network computes.
 func TestONNXRuntime(t *testing.T) {
-	python := onnxRuntime(t)
+	python := vggtest.Python(t, "numpy", "onnx", "onnxruntime")
 	type saved struct {
 		name    string
 		m       *Model

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
@@ -18,13 +19,8 @@ import (
 // for: in torchvision's own VGG, which takes every tensor by its name, and computed as
 // TensorFlow does.
 func TestRoundTrip(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts PyTorch")
-	}
-	const python = "/usr/bin/python3"
-	if _, err := exec.LookPath(python); err != nil {
-		t.Skip(err)
-	}
+	vggtest.SkipShort(t, "starts PyTorch")
+	python := vggtest.Python(t, "torch", "torchvision")
 	dir := t.TempDir()
 	args := []string{filepath.Join("tools", "oracle", "roundtrip.py")}
 	want := map[string][]float32{}
@@ -70,9 +66,6 @@ func TestRoundTrip(t *testing.T) {
 	out, err := exec.Command(python, args...).Output()
 	if err != nil {
 		exit, ok := errors.AsType[*exec.ExitError](err)
-		if ok && exit.ExitCode() == 77 {
-			t.Skipf("no PyTorch and torchvision: %s", exit.Stderr)
-		}
 		if ok {
 			err = fmt.Errorf("%w: %s", err, exit.Stderr)
 		}

@@ -101,9 +101,14 @@ func (g *local) meet(ctx context.Context, bring any) error {
 
 // mismatch makes the group fail, because the ranks' calls differ. Every rank calls it.
 func (g *local) mismatch(rank int, got, want string) error {
+	return g.failed("comm: rank %d calls %s, rank 0 %s: want the same call of all ranks", rank, got, want)
+}
+
+// failed makes the group fail with an error of the given text.
+func (g *local) failed(format string, args ...any) error {
 	g.hub.mu.Lock()
 	defer g.hub.mu.Unlock()
-	return g.hub.fail(fmt.Errorf("comm: rank %d calls %s, rank 0 %s: want the same call of all ranks", rank, got, want))
+	return g.hub.fail(fmt.Errorf(format, args...))
 }
 
 func (g *local) Barrier(ctx context.Context) error {
@@ -243,7 +248,7 @@ func allReduce[T number](ctx context.Context, g *local, scratch *[][]T, tree Tre
 	for rank, b := range h.brought {
 		spans, r := tree.Spans(tree.Share(rank, h.size)), b.(reduction[T])
 		if len(spans) != len(r.parts) {
-			return g.mismatch(rank, fmt.Sprintf("AllReduce with %d parts", len(r.parts)), fmt.Sprintf("with what must be %d there", len(spans)))
+			return g.failed("comm: rank %d calls AllReduce with %d parts, want %d", rank, len(r.parts), len(spans))
 		}
 		for i, s := range spans {
 			all[s] = r.parts[i]

@@ -67,8 +67,8 @@ func partsOf(t testing.TB, tree Tree, rank, size int, leaves [][]float32) [][]fl
 	return stack
 }
 
-// TestAllReduce: every rank gets the sum in the tree's order, for any number of ranks,
-// whether it divides the leaves or not.
+// TestAllReduce checks that every rank gets the sum in the tree's order, for any number of
+// ranks, whether it divides the leaves or not.
 func TestAllReduce(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		leaves := rapid.IntRange(1, 13).Draw(rt, "leaves")
@@ -131,8 +131,8 @@ func maxAbs(values [][]float32, j int) float64 {
 	return m
 }
 
-// TestTree: the spans of all ranks' shares cover the leaves, are nodes, and are few; a
-// rank that has all leaves, or one, has one span.
+// TestTree checks that the spans of all ranks' shares are nodes, are few and cover the
+// leaves, and that a rank with all leaves, or with one, has one span.
 func TestTree(t *testing.T) {
 	for leaves := 1; leaves <= 40; leaves++ {
 		tree := Tree(leaves)
@@ -192,7 +192,7 @@ func TestBroadcast(t *testing.T) {
 	}
 }
 
-// TestBarrier: nobody is past the barrier before everybody has come to it.
+// TestBarrier: no rank passes the barrier before every rank has reached it.
 func TestBarrier(t *testing.T) {
 	const size, rounds = 4, 50
 	var mu sync.Mutex
@@ -216,8 +216,8 @@ func TestBarrier(t *testing.T) {
 	})
 }
 
-// TestErrorsReachAll: what goes wrong on one rank ends the calls of all, and the group
-// stays failed.
+// TestErrorsReachAll: an error on one rank ends the calls of all ranks, and the group stays
+// failed.
 func TestErrorsReachAll(t *testing.T) {
 	broken := errors.New("out of paper")
 	cancelled, cancel := context.WithCancelCause(context.Background())
@@ -268,7 +268,7 @@ func TestErrorsReachAll(t *testing.T) {
 	}
 }
 
-// TestContextEndsWaiting: a rank whose peers don't come is freed by its context.
+// TestContextEndsWaiting: a rank whose peers don't come returns when its context is done.
 func TestContextEndsWaiting(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	groups := Local(2)
@@ -287,7 +287,7 @@ func TestContextEndsWaiting(t *testing.T) {
 	}
 }
 
-// TestGroupOfOne: one rank waits for nobody.
+// TestGroupOfOne checks that a single rank doesn't wait.
 func TestGroupOfOne(t *testing.T) {
 	g := Local(0)[0]
 	x := [][]float32{{1, 2}}

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // vocXML returns an annotation: objects are class, corners and difficult.
@@ -27,7 +29,7 @@ func vocXML(file, size string, objects ...string) string {
 
 const size100x80 = "<size><width>100</width><height>80</height><depth>3</depth></size>"
 
-// sources returns what bad annotations are called and why they are bad.
+// sources returns the names of bad annotations, each with the reason.
 func sources(r BoxReport) []string {
 	var out []string
 	for _, b := range r.Bad {
@@ -58,7 +60,7 @@ func TestReadBoxesXML(t *testing.T) {
 	if got := names(d); !slices.Equal(got, []string{"JPEGImages/f.jpg=cat", "JPEGImages/b.jpg=cow", "JPEGImages/a.jpg=dog"}) {
 		t.Fatalf("samples %v", got)
 	}
-	// Without the class cow, and with the images that have none.
+	// The class cow is left out, and images without a class are kept.
 	d.Classes = []string{"cat", "dog", "bull"}
 	d.Samples = []Sample{{Name: "JPEGImages/a.jpg", Label: 1}, {Name: "JPEGImages/b.jpg"}, {Name: "JPEGImages/c.jpg"}, {Name: "JPEGImages/d.jpg"}, {Name: "JPEGImages/e.jpg"}, {Name: "JPEGImages/f.jpg"}, {Name: "JPEGImages/unmarked.jpg"}}
 	got, report, err := ReadBoxes(t.Context(), d, BoxOptions{})
@@ -230,7 +232,7 @@ func TestReadBoxesTable(t *testing.T) {
 	if _, _, err := ReadBoxes(t.Context(), d, BoxOptions{}); err == nil || !strings.Contains(err.Error(), "no annotations beside the images") {
 		t.Errorf("error %v", err)
 	}
-	// Boxes come along when a set is divided, and find their part's images.
+	// A set that is divided keeps its boxes, each with its image's part.
 	table := layout(t, "a/1.png", "", "a/2.png", "", "a/3.png", "", "boxes.csv", "file,x0,y0,x1,y1\na/1.png,1,2,3,4\na/2.png,5,6,7,8\na/3.png,5,6,7,8\n")
 	boxed, _, err := ReadBoxes(t.Context(), opened(t, table), BoxOptions{Strict: true})
 	if err != nil {
@@ -245,11 +247,11 @@ func TestReadBoxesTable(t *testing.T) {
 	}
 }
 
-// The squashed images' boxes, rescaled, are those that the table itself has
-// for 224×224 pixels.
+// The boxes of the squashed images, rescaled, are those of the table for 224×224
+// pixels.
 func TestReadBoxesOfImagenette(t *testing.T) {
-	d := opened(t, shared(t, "imagenette224/boxed"))
-	file := shared(t, "imagenette224/boxes.csv")
+	d := opened(t, vggtest.Shared(t, "imagenette224/boxed"))
+	file := vggtest.Shared(t, "imagenette224/boxes.csv")
 	got, report, err := ReadBoxes(t.Context(), d, BoxOptions{From: file, Rescale: true, Strict: false})
 	if err != nil {
 		t.Fatal(err)

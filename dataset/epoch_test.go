@@ -80,8 +80,8 @@ func TestCancellation(t *testing.T) {
 	}
 }
 
-// An epoch that begins at a batch is the whole one's rest, and reads no more
-// than that.
+// An epoch that begins at a later batch has the batches of the whole epoch from there
+// on, and reads no other images.
 func TestEpochFrom(t *testing.T) {
 	d, fsys := pictures(t, 23, 5, 20, 21, 22)
 	for _, train := range []bool{true, false} {
@@ -136,7 +136,7 @@ func TestBuffersAreRecycled(t *testing.T) {
 	}
 }
 
-// A batch holds still while the next ones are prepared.
+// A batch doesn't change while the next ones are prepared.
 func TestBatchIsValidUntilTheNext(t *testing.T) {
 	d, _ := pictures(t, 60)
 	l := trainLoader(t, d)

@@ -33,8 +33,7 @@ func metaMAT(t testing.TB, name string) string {
 	return string(data)
 }
 
-// In the tests' ILSVRC the devkit's order of the classes isn't that of their
-// WordNet ids.
+// The devkit of this small ILSVRC orders its classes otherwise than by WordNet id.
 const (
 	tench  = "n01440764"
 	setter = "n02100735"
@@ -229,7 +228,7 @@ func TestParseSynsets(t *testing.T) {
 	}
 }
 
-// A ZIP file of a layout, with a folder round it or without, is the layout.
+// A ZIP file of a layout opens as the layout does, with or without a folder around it.
 func TestOpenZIP(t *testing.T) {
 	for _, round := range []string{"", "pets/", "a/b/"} {
 		var b bytes.Buffer
@@ -263,7 +262,7 @@ func TestOpenZIP(t *testing.T) {
 	}
 }
 
-// Archives that lie beside what was unpacked from them are passed over.
+// Archives are ignored beside the files that were unpacked from them.
 func TestOpenPrefersFolders(t *testing.T) {
 	dir := layout(t, "train/a/1.jpg", "", "train/b/1.jpg", "", "val/a/1.jpg", "", "val/b/1.jpg", "",
 		"img_train.tar", "no tar file", "img_val.tar", "", "train.zip", "no ZIP file", "val.zip", "")

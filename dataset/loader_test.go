@@ -39,7 +39,7 @@ func grey(alpha [3]float64) [3]float32 {
 	return [3]float32{v, v, v}
 }
 
-// seen is what an epoch delivered, copied out of its batches.
+// seen is a copy of the batches of an epoch.
 type seen struct {
 	sizes                      []int
 	labels, indices, positions []int
@@ -114,8 +114,8 @@ func TestBitsDependOnSeedAndEpochAlone(t *testing.T) {
 	}
 }
 
-// The order is what a run's records and a resumed run stand on: it doesn't
-// move with a new version of Go or of this package.
+// A resumed run and the records of a run depend on the order, so a new version of Go or
+// of this package must not change it.
 func TestOrderIsFrozen(t *testing.T) {
 	for _, c := range []struct {
 		epoch int
@@ -321,8 +321,7 @@ func TestTrainingViews(t *testing.T) {
 	}
 }
 
-// An image of exactly the crop's size leaves nothing to draw but flip and
-// shift.
+// For an image of exactly the crop's size only flip and shift are random.
 func TestTrainingPixels(t *testing.T) {
 	files := fstest.MapFS{"a/1.png": {Data: picture(8, 8, 3)}}
 	d, _, err := openFolders(&search{ctx: t.Context()}, "one", files)

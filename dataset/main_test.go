@@ -27,7 +27,7 @@ func picture(w, h int, seed uint64) []byte {
 }
 
 // pictures returns a dataset of n noise images of several sizes in three
-// classes, those in bad being text, and the file system they lie in.
+// classes, and their file system. The images in bad are text.
 func pictures(t testing.TB, n int, bad ...int) (*Dataset, *countingFS) {
 	t.Helper()
 	files := fstest.MapFS{}

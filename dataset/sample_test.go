@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 func TestSampleHoldsWhatItClaims(t *testing.T) {
@@ -83,10 +85,7 @@ func TestSampleIsCredited(t *testing.T) {
 }
 
 func TestSampleIsTheOriginal(t *testing.T) {
-	root := filepath.FromSlash("../../shared/data/caltech101")
-	if _, err := os.Stat(root); err != nil {
-		t.Skip("no original images beside the project:", err)
-	}
+	root := vggtest.Shared(t, "caltech101")
 	train, val, err := OpenSample()
 	if err != nil {
 		t.Fatal(err)

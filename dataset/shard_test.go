@@ -110,7 +110,7 @@ func TestShardsAreReproducible(t *testing.T) {
 	}
 }
 
-// What other programs read: tar files whose members go by key.
+// Other programs can read the shards: tar files with members of the same key in turn.
 func TestShardsFollowTheConvention(t *testing.T) {
 	d, _ := pictures(t, 5)
 	d.Titles = []string{"ant", "bee", "cat"}
@@ -310,7 +310,7 @@ func TestOpenShardsRefuses(t *testing.T) {
 	}
 }
 
-// An index of a shard that was replaced isn't believed.
+// The index of a shard that was replaced is ignored.
 func TestStaleShardIndex(t *testing.T) {
 	d, _ := pictures(t, 6)
 	_, dir := sharded(t, d, ShardOptions{Size: 1 << 20})

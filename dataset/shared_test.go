@@ -2,24 +2,13 @@ package dataset
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
-// shared returns a path below the data sets that lie beside the project, or
-// skips the test.
-func shared(t testing.TB, name string) string {
-	t.Helper()
-	path := filepath.Join("..", "..", "shared", "data", filepath.FromSlash(name))
-	if _, err := os.Stat(path); err != nil {
-		t.Skip("no data sets beside the project:", err)
-	}
-	return path
-}
-
-// Collections open as they lie there.
+// Public collections open as they were downloaded.
 func TestOpenPublicCollections(t *testing.T) {
 	for _, c := range []struct {
 		name         string
@@ -41,7 +30,7 @@ func TestOpenPublicCollections(t *testing.T) {
 		{name: "raccoon", classes: 1, train: 160, val: 40, first: "raccoon", boxes: 173},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			train, val, err := Open(t.Context(), shared(t, c.name), OpenOptions{})
+			train, val, err := Open(t.Context(), vggtest.Shared(t, c.name), OpenOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}

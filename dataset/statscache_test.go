@@ -58,7 +58,7 @@ func TestCachedSurvey(t *testing.T) {
 		t.Fatal(err)
 	}
 	cached(opened(t, dir), "", true)
-	// A part of the same folder has its own, and both stay.
+	// Each part of a folder has its own entry, and both stay.
 	part, _, err := Split(d, 0.5, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +66,7 @@ func TestCachedSurvey(t *testing.T) {
 	cached(part, "", false)
 	cached(part, "", true)
 	cached(d, "", true)
-	// Another date, another file.
+	// A changed date is a changed file.
 	if err := os.Chtimes(filepath.Join(dir, "a", "0.png"), time.Time{}, time.Unix(1e9, 0)); err != nil {
 		t.Fatal(err)
 	}
@@ -88,8 +88,7 @@ func TestCachedSurvey(t *testing.T) {
 	}
 }
 
-// Where the images' folder can't be written to, or there is none, the other
-// place serves.
+// The cache folder is used where the images' folder can't be written to or doesn't exist.
 func TestCachedSurveyElsewhere(t *testing.T) {
 	d := opened(t, onDisk(t, 4))
 	d.path = filepath.Join(d.path, "a", "0.png", "nothing can be here")

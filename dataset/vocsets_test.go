@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// vocTree writes a small PASCAL VOC collection in a folder round it.
+// vocTree writes a small PASCAL VOC collection within a folder.
 func vocTree(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -86,7 +86,7 @@ func TestOpenVOCOfAnnotations(t *testing.T) {
 	}
 }
 
-// The lists of the classes go over the annotations.
+// Class lists take precedence over annotations.
 func TestOpenVOCOfLists(t *testing.T) {
 	f := vocFiles()
 	for class, marks := range map[string]string{"dog": "1 1 -1 -1 0", "cat": "0 -1 1 -1 1"} {
@@ -146,7 +146,8 @@ func TestVOCWithoutLists(t *testing.T) {
 	}
 }
 
-// Files and folders, each image once, by the paths as given; and they can be read.
+// Files and folders give each image once, under the path as it was given, and every image
+// can be read.
 func TestOpenFiles(t *testing.T) {
 	dir := vocTree(t, map[string]string{"b/2.PNG": "two", "b/c/1.jpg": "one", "a.txt": "", ".hidden/3.jpg": "", "a.jpeg": "a"})
 	root := filepath.Join(dir, "VOC2007")
@@ -175,7 +176,7 @@ func TestOpenFiles(t *testing.T) {
 	}
 }
 
-// Parts in one place keep their names; others get the number of their part.
+// Parts in one folder keep their names; parts of several folders get a number.
 func TestJoin(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"train/x/1.jpg", "train/y/2.jpg", "val/x/3.jpg", "val/y/1.jpg"} {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// The wanted numbers are Wilson's formula and the binomial sums in exact fractions, by
-// Python.
+// The expected numbers are Wilson's formula and the binomial sums in exact fractions,
+// computed by Python.
 func TestWilson(t *testing.T) {
 	for _, c := range []struct {
 		wrong, n  int

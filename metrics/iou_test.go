@@ -33,7 +33,7 @@ func TestIoU(t *testing.T) {
 	}
 }
 
-// TestIoUCountsCells: on whole numbers it is a count of cells.
+// TestIoUCountsCells compares boxes of whole numbers with a count of cells.
 func TestIoUCountsCells(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var b [2][4]float64

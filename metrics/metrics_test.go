@@ -57,8 +57,8 @@ func TestRank(t *testing.T) {
 	}
 }
 
-// A class's rank is its place among the best, for any scores, ties and NaN
-// included: an image counts as right in the top k just if its rank is below k.
+// A class's rank is its index among the best, for any scores, ties and NaN included: an
+// image counts as right in the top k if and only if its rank is below k.
 func TestRankIsThePlaceInTopK(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		scores := rapid.SliceOf(rapid.SampledFrom([]float32{-inf, -1, 0, 0.5, 1, 2, inf, nan})).Draw(t, "scores")
@@ -132,7 +132,7 @@ func TestSoftmaxProperties(t *testing.T) {
 		if math.Abs(sum-1) > 1e-5 {
 			t.Fatalf("probabilities add up to %v", sum)
 		}
-		// Order is kept, but where probabilities become equal.
+		// Order is kept, except where probabilities become equal.
 		for i := range p {
 			if scores[i] > scores[label] && p[i] < p[label] {
 				t.Fatalf("score %v gives less than score %v", scores[i], scores[label])

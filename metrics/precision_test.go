@@ -64,7 +64,8 @@ func TestAveragePrecision(t *testing.T) {
 	}
 }
 
-// Whatever the form, a perfect ranking has 1, and no order of ties moves scikit-learn's.
+// A perfect ranking has 1 by every form, and the order of ties doesn't change
+// scikit-learn's.
 func TestAveragePrecisionProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 30).Draw(t, "n")

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
@@ -19,9 +20,7 @@ import (
 // their full width: the relative L2 error of the last convolution's activation and of the
 // class scores, against direct convolution in float64. The weights are He et al.'s.
 func TestRoundingEndToEnd(t *testing.T) {
-	if testing.Short() {
-		t.Skip("ten thousand million multiplications in float64")
-	}
+	vggtest.SkipShort(t, "ten thousand million multiplications in float64")
 	const bound = 1e-5
 	side := 128
 	if os.Getenv("VGG_FULL_SIZE") != "" {

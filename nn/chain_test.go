@@ -16,8 +16,8 @@ import (
 
 const testClasses = 7
 
-// testChain is a chain of every layer type over images of 8×8 pixels and more, with
-// its parameters at random; without batch normalisation where norm is false.
+// testChain is a chain of every type of layer over images of at least 8×8 pixels, with
+// random parameters; without batch normalisation where norm is false.
 func testChain(t testing.TB, threads int, norm bool) *Chain {
 	t.Helper()
 	l, err := NewLRN("lrn", LRNOptions{Size: 5, K: 2, Alpha: 0.1, Beta: 0.75, Form: Krizhevsky})
@@ -100,7 +100,7 @@ func TestForwardConcurrently(t *testing.T) {
 }
 
 // TestForwardDense: a score of the class score map depends on the pixels of its
-// receptive field and on no others, but for rounding: Winograd's tiles reach beyond it.
+// receptive field alone, up to rounding: Winograd's tiles reach beyond it.
 func TestForwardDense(t *testing.T) {
 	c := testChain(t, 2, true)
 	y, err := c.Forward(images(1, 2, 29, 26))
@@ -152,7 +152,7 @@ func TestForwardThreads(t *testing.T) {
 }
 
 // TestForwardReusesBuffers: with one thread a call of a shape seen before allocates
-// nothing; each helping thread costs the start of a goroutine.
+// nothing; each helping thread allocates the start of a goroutine.
 func TestForwardReusesBuffers(t *testing.T) {
 	c := testChain(t, 1, true)
 	x, y := images(4, 3, 8, 8), tensor.New(3, testClasses, 1, 1)
@@ -206,7 +206,7 @@ func TestForwardOfOtherShapes(t *testing.T) {
 		t.Errorf("%d workspaces, want 1", len(c.free))
 	}
 
-	// Where one workspace lies ready for each of two shapes, the calls find theirs.
+	// With a free workspace for each of two shapes, calls find the one of their shape.
 	x, y := images(4, 3, 8, 8), tensor.New(3, testClasses, 1, 1)
 	x2, y2 := images(4, 1, 8, 12), tensor.New(1, testClasses, 1, 2)
 	first, err := c.take(3, 8, 8)

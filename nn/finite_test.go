@@ -7,8 +7,8 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// TestNonFinite: what is found is the first, in the order of the layers, and a
-// parameter before the output that it spoils.
+// TestNonFinite: it finds the first in the order of the layers, and a parameter before the
+// output that it spoils.
 func TestNonFinite(t *testing.T) {
 	conv, fc := NewConv("conv", 3, 5, 3, 1, true), NewFC("fc", 5, 4, 7, false)
 	c := NewChain(3, conv, fc)
@@ -57,7 +57,7 @@ func TestNonFinite(t *testing.T) {
 	}
 }
 
-// TestRows: any rows of a buffer in the packed order, without the others.
+// TestRows: rows of a packed buffer are read and written without the others.
 func TestRows(t *testing.T) {
 	for _, p := range []*Param{NewConv("conv", 5, 37, 3, 1, true).Weight, NewFC("fc", 5, 2, 37, true).Weight, NewFC("fc", 5, 2, 37, true).Bias} {
 		row := p.Len() / 37

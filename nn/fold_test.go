@@ -9,8 +9,8 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// TestFoldedNormalisation compares inference, which takes a batch normalisation into
-// the weights before it, with the same layers run one by one.
+// TestFoldedNormalisation compares inference, which folds a batch normalisation into the
+// weights before it, with the same layers run one by one.
 func TestFoldedNormalisation(t *testing.T) {
 	for _, test := range []struct {
 		c, k, r, side int

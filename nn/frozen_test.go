@@ -16,9 +16,9 @@ func freezeAll(c *Chain, prefixes ...string) {
 	}
 }
 
-// TestFrozen: what is frozen has no gradient and no momentum and keeps its bits; where
-// nothing below is frozen by inference's other rounding, the gradients of the rest are
-// those of training everything.
+// TestFrozen: frozen parameters have no gradient and no momentum, and keep their bits. The
+// other gradients are those of training everything, unless frozen first layers run as in
+// inference, which rounds differently.
 func TestFrozen(t *testing.T) {
 	x, p := images(40, 4, 8, 8), Pass{Seed: 2, Iteration: 3}
 	all := testChain(t, 2, false)
@@ -71,8 +71,8 @@ func TestFrozen(t *testing.T) {
 }
 
 // TestFrozenFirstLayers: the layers before the first that is learnt run as in inference,
-// their activations share two buffers, and none has a backward pass. A chain that begins
-// behind them, on their output, learns the same.
+// share two buffers, and have no backward pass. A chain of the other layers, on their
+// output, learns the same.
 func TestFrozenFirstLayers(t *testing.T) {
 	for _, norm := range []bool{false, true} {
 		c := testChain(t, 2, norm)
@@ -116,7 +116,7 @@ func TestFrozenFirstLayers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// Inference may fold the normalisation into the convolution, which rounds otherwise.
+			// Inference may fold the normalisation into the convolution, which rounds differently.
 			var want step
 			want.gather(rest)
 			if e := relativeError(got.grads, want.grads); e > 1e-5 || !(got.loss > 0) || (got.loss-loss)/loss > 1e-6 {
@@ -131,8 +131,8 @@ func TestFrozenFirstLayers(t *testing.T) {
 	}
 }
 
-// TestFrozenNormGradient: batch normalisation by its running statistics, whose gradient
-// goes on to a convolution below it.
+// TestFrozenNormGradient: the gradient of a batch normalisation by its running statistics
+// reaches the convolution before it.
 func TestFrozenNormGradient(t *testing.T) {
 	for _, frozen := range [][]string{{"conv2_1.bn"}, {"conv2_1.bn.weight"}, {"conv2_1.bn.bias"}} {
 		c := testChain(t, 1, true)
@@ -150,7 +150,7 @@ func TestFrozenNormGradient(t *testing.T) {
 		}
 		for i, q := range checked {
 			grad := grads[i]
-			at := places(q)
+			at := packedIndices(q)
 			size := length(grad)
 			old := slices.Clone(q.Value)
 			const h = 0x1p-9
@@ -179,8 +179,8 @@ func TestAllFrozen(t *testing.T) {
 	}
 }
 
-// TestFrozenFloats: the estimate of memory knows what is frozen; where that isn't the
-// first layers alone, it may count scratch memory that isn't taken.
+// TestFrozenFloats: the estimate of memory accounts for frozen parameters. Unless they are
+// the first layers, it may count scratch memory that isn't taken.
 func TestFrozenFloats(t *testing.T) {
 	for i, frozen := range [][]string{{"conv1"}, {"conv1", "conv2"}, {"conv2_1.weight", "fc6"}, {"fc6.weight", "fc8"}} {
 		for _, n := range []int{1, 5} {

@@ -13,9 +13,9 @@ import (
 
 // gradientTolerance bounds the difference between a layer's gradient and central
 // differences, relative to the largest gradient of the tensor. Rounding of y, about
-// ε = 2⁻²⁴ times √(outputs that change), is divided by the step; what the derivative
-// changes over the step grows with its square. Steps of 2⁻⁹ to 2⁻⁷ keep both under it.
-// By Winograd y is rounded more roughly.
+// ε = 2⁻²⁴ times √(outputs that change), is divided by the step; the error of the central
+// difference grows with the square of the step. Steps of 2⁻⁹ to 2⁻⁷ keep both under the
+// bound. Winograd's algorithm has larger rounding errors.
 const (
 	gradientTolerance         = 1e-3
 	winogradGradientTolerance = 3e-3
@@ -61,7 +61,7 @@ func checkGradient(c problem) error {
 		return err
 	}
 	for _, w := range r.trainable {
-		if err := d.compare("d"+w.Name, w.Value, places(w), canonical(w, w.Grad)); err != nil {
+		if err := d.compare("d"+w.Name, w.Value, packedIndices(w), canonical(w, w.Grad)); err != nil {
 			return err
 		}
 	}
@@ -75,9 +75,9 @@ type differences struct {
 	x, dy []float32
 }
 
-// compare moves values[at[i]] up and down by a step, and holds the difference of Σ y·r
-// to got[i]. Elements whose step crosses the kink of a rectification are left out, at
-// most a third.
+// compare moves values[at[i]] up and down by a step, and compares the difference of Σ y·r
+// with got[i]. It skips elements whose step crosses the kink of a rectification, at most a
+// third.
 func (d *differences) compare(what string, values []float32, at []int, got []float32) error {
 	var worst, scale float64
 	var worstAt, skipped int
@@ -119,7 +119,7 @@ func (d *differences) compare(what string, values []float32, at []int, got []flo
 	}
 	switch {
 	case 3*skipped > len(at):
-		return fmt.Errorf("%s: %d of %d elements lie at a kink", what, skipped, len(at))
+		return fmt.Errorf("%s: %d of %d elements are at a kink", what, skipped, len(at))
 	case scale == 0:
 		return fmt.Errorf("%s: all differences are zero", what)
 	case !(worst <= tolerance*scale):
@@ -214,7 +214,7 @@ func (b *broken) backward(w *kernel.Work, x, y, dy, dx *kernel.Act, p Pass) {
 	}
 }
 
-// TestGradientCheckCatches: a check that passed these would check nothing.
+// TestGradientCheckCatches: the gradient check fails on wrong backward passes.
 func TestGradientCheckCatches(t *testing.T) {
 	conv := NewConv("conv", 3, 18, 3, 1, true)
 	in := Shape{3, 4, 5}

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestSetInputs: a weight set by in-units is the one set by out-channels.
+// TestSetInputs: setting a weight by in-units or by out-channels gives the same values.
 func TestSetInputs(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 1))
 	for _, l := range []*Conv{NewConv("conv", 18, 33, 3, 1, true), NewConv("patched", 3, 7, 5, 2, true), NewFC("fc", 5, 3, 34, true)} {

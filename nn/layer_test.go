@@ -9,8 +9,8 @@ import (
 	"github.com/verydeep/vgg/internal/kernel"
 )
 
-// rig runs one layer on its own. Every buffer starts as NaN, so that what the layer
-// reads without its having been written shows.
+// rig runs one layer alone. Every buffer starts as NaN, so that reading unwritten memory
+// shows.
 type rig struct {
 	layer     Layer
 	n         int
@@ -86,8 +86,8 @@ func (r *rig) backward(dy []float32, p Pass) []float32 {
 	return planar(r.dx)
 }
 
-// checkStray fails where the layer wrote the border of a, which it must leave alone,
-// or left something in the channels past C.
+// checkStray fails where the layer wrote the border of a, which it must not touch, or where
+// channels past C aren't zero.
 func checkStray(t *testing.T, what string, a *kernel.Act) {
 	t.Helper()
 	for n := range a.N {
@@ -118,14 +118,14 @@ func planar(a *kernel.Act) []float32 {
 // canonical returns a buffer in the packed order of p in the order of p.Shape.
 func canonical(p *Param, packed []float32) []float32 {
 	x := make([]float32, p.Len())
-	if err := p.UnpackRows(0, x, packed); err != nil {
+	if err := p.Unpack(x, packed); err != nil {
 		panic(err)
 	}
 	return x
 }
 
-// places gives, for each value of p in the order of p.Shape, its index in p.Value.
-func places(p *Param) []int {
+// packedIndices returns, for each value of p in the order of p.Shape, its index in p.Value.
+func packedIndices(p *Param) []int {
 	number, packed := make([]float32, p.Len()), make([]float32, p.packed)
 	for i := range number {
 		number[i] = float32(i + 1)

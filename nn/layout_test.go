@@ -14,8 +14,8 @@ import (
 const groupSide = 56 // large enough for groups
 
 // groupChain is a chain whose first layers run by groups of images: convolutions with and
-// without a pooling and with what else may stand between them, and a first one that takes
-// so little of the whole that it is computed again.
+// without a pooling, other layers between them, and a first convolution that is cheap
+// enough to be computed again.
 func groupChain(t testing.TB, threads int, kind string) *Chain {
 	t.Helper()
 	first := NewConv("conv1_1", 3, 16, 3, 1, true)
@@ -52,11 +52,11 @@ func groupChain(t testing.TB, threads int, kind string) *Chain {
 	return c
 }
 
-// emulated tells whether this is a short run on the portable kernels: there is an emulator
-// beneath, and a training step takes seconds.
+// emulated reports whether this is a short run on the portable kernels. It probably runs in
+// an emulator, where a training step takes seconds.
 func emulated() bool { return testing.Short() && kernel.Current().Name() == "go" }
 
-// kindsOf are the given kinds, or the first alone.
+// kindsOf returns the given kinds, or the first alone in an emulator.
 func kindsOf(kinds ...string) []string {
 	if emulated() {
 		return kinds[:1]
@@ -75,9 +75,8 @@ func newGroupTraining(t *testing.T, c *Chain, n int) *Training {
 	return tr
 }
 
-// TestGroups: neither groups of images, nor activations that are computed again, nor
-// pooling and rectification within other layers' passes change a bit; with a hook there is
-// none of that.
+// TestGroups: groups of images, activations that are computed again, and fused poolings and
+// rectifications don't change a bit. With a hook there are none of these.
 func TestGroups(t *testing.T) {
 	const n = 6
 	x := images(62, n, groupSide, groupSide)
@@ -112,7 +111,7 @@ func TestGroups(t *testing.T) {
 // batch.
 func TestGroupsOfParts(t *testing.T) {
 	if emulated() {
-		t.Skip("minutes on an emulator, and TestGroups runs the same kernels")
+		t.Skip("not on an emulator, where it takes minutes: TestGroups runs the same kernels")
 	}
 	const n = 6
 	x := images(63, n, groupSide, groupSide)
@@ -135,8 +134,8 @@ func TestGroupsOfParts(t *testing.T) {
 	}
 }
 
-// TestGroupsUpdate: gradients used up within the backward pass give the weights of
-// gradients and update one after the other, before and after another step.
+// TestGroupsUpdate: updating within the backward pass gives the weights of a separate update,
+// before and after another step.
 func TestGroupsUpdate(t *testing.T) {
 	const n = 5
 	x := images(64, n, groupSide, groupSide)
@@ -166,10 +165,10 @@ func TestGroupsUpdate(t *testing.T) {
 	}
 }
 
-// TestGroupsFloats: the memory is what is estimated, with groups and with frozen layers.
+// TestGroupsFloats: the memory is as estimated, with groups and with frozen layers.
 func TestGroupsFloats(t *testing.T) {
 	if emulated() {
-		t.Skip("minutes on an emulator, and TestGroups runs the same kernels")
+		t.Skip("not on an emulator, where it takes minutes: TestGroups runs the same kernels")
 	}
 	for _, kind := range kindsOf("plain", "lrn", "pooled") {
 		for threads, frozen := range []string{1: "", 2: "conv1_1"} {
@@ -216,7 +215,7 @@ func TestGroupsFloats(t *testing.T) {
 	}
 }
 
-// TestGroupsNonFinite: what is not kept is looked at, too.
+// TestGroupsNonFinite: activations that are not kept are checked too.
 func TestGroupsNonFinite(t *testing.T) {
 	c := groupChain(t, 1, "plain")
 	tr := newGroupTraining(t, c, 3)
@@ -242,7 +241,7 @@ func TestGroupsNonFinite(t *testing.T) {
 	}
 }
 
-// TestProfile: every layer has its times, and together they are the step's.
+// TestProfile: every layer has times, and they add up to the time of the step.
 func TestProfile(t *testing.T) {
 	c := groupChain(t, 1, "lrn")
 	tr, sgd := newGroupTraining(t, c, 3), NewSGD(c)

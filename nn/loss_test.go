@@ -8,7 +8,7 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// TestLossGradients holds the derivatives of the losses of one image to central
+// TestLossGradients compares the derivatives of the losses of one image with central
 // differences.
 func TestLossGradients(t *testing.T) {
 	const k, scale, h = 9, 0.25, 0x1p-10
@@ -43,8 +43,8 @@ func TestLossGradients(t *testing.T) {
 	}
 }
 
-// TestStepLoss: a loss of one's own, given the soft-max's, does what Step does; another
-// gets the images in order, and its gradient.
+// TestStepLoss: with the soft-max loss it does what Step does; another loss is called for the
+// images in order, and its gradient is used.
 func TestStepLoss(t *testing.T) {
 	x, labels := images(31, 5, 8, 8), labelsOf(5)
 	p := Pass{Seed: 1, Iteration: 4}

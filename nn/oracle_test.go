@@ -20,8 +20,7 @@ const (
 	winogradTolerance = 2e-5
 )
 
-// fixture is what tools/oracle/nn.py wrote of one layer. A large one comes in several
-// files.
+// fixture is one layer's tensors by tools/oracle/nn.py. A large one comes in several files.
 type fixture struct {
 	name    string
 	meta    map[string]string
@@ -89,7 +88,7 @@ func (f *fixture) number(t *testing.T, key string) float64 {
 	return v
 }
 
-// compare holds got to the tensor called name.
+// compare compares got with the tensor called name.
 func (f *fixture) compare(t *testing.T, name string, got []float32) {
 	t.Helper()
 	want := f.get(t, name)
@@ -156,7 +155,7 @@ func TestOracle(t *testing.T) {
 	}
 }
 
-// oracleLayer compares y, dx and what grads names with the fixture's.
+// oracleLayer compares y, dx and the gradients in grads with the fixture's.
 func oracleLayer(t *testing.T, f *fixture, l Layer, threads int, grads map[string]*Param) {
 	t.Helper()
 	x, n, in := f.input(t)

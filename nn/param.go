@@ -217,10 +217,19 @@ func (p *Param) GetInputs(i0 int, dst []float32) error {
 	return nil
 }
 
-// UnpackRows brings the rows from out-channel k0 on of a buffer in the packed order of p,
-// such as a gradient or a momentum, into the order of p.Shape, as many rows as dst holds.
-// It is an error if dst is not whole rows of the parameter, or if packed is not as long as
+// Unpack brings a buffer in the packed order of p, such as a gradient or a momentum, into
+// the order of p.Shape. It is an error if dst is not as long as p, or packed not as long as
 // its packed value.
+func (p *Param) Unpack(dst, packed []float32) error {
+	if err := p.checkLen(dst); err != nil {
+		return err
+	}
+	return p.UnpackRows(0, dst, packed)
+}
+
+// UnpackRows is [Param.Unpack] of the rows from out-channel k0 (the first dimension of
+// Shape) on, as many as dst holds. It is an error if dst is not whole rows of the parameter,
+// or if packed is not as long as its packed value.
 func (p *Param) UnpackRows(k0 int, dst, packed []float32) error {
 	if err := p.checkPacked(k0, dst, packed); err != nil {
 		return err

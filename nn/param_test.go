@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestParamOrder: each value has a place of its own in the packed form, whose padding
-// stays zero.
+// TestParamOrder: each value has another index in the packed order, whose padding stays
+// zero.
 func TestParamOrder(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 1))
 	layers := []Layer{
@@ -27,9 +27,9 @@ func TestParamOrder(t *testing.T) {
 			if err := sameBits(got, want); err != nil {
 				t.Errorf("%s: set, then got: %v", p.Name, err)
 			}
-			at := slices.Sorted(slices.Values(places(p)))
+			at := slices.Sorted(slices.Values(packedIndices(p)))
 			if len(slices.Compact(at)) != p.Len() {
-				t.Errorf("%s: %v values do not lie in as many places", p.Name, p.Shape)
+				t.Errorf("%s: the %v values do not have as many indices", p.Name, p.Shape)
 			}
 			used := 0
 			for _, v := range p.Value {
@@ -58,7 +58,7 @@ func TestParamOrder(t *testing.T) {
 			}
 			long := make([]float32, p.Len()+1)
 			for what, err := range map[string]error{
-				"Set": p.Set(long), "Get": p.Get(long), "UnpackRows": p.UnpackRows(0, long, p.Value),
+				"Set": p.Set(long), "Get": p.Get(long), "Unpack": p.Unpack(long, p.Value), "Unpack of too little": p.Unpack(got, p.Value[1:]), "UnpackRows": p.UnpackRows(0, long, p.Value),
 				"PackRows": p.PackRows(0, p.Value, long), "PackRows into too little": p.PackRows(0, p.Value[1:], want),
 				"SetRows past the end": p.SetRows(p.Shape[0]-2, piece), "SetRows before the start": p.SetRows(-1, piece),
 				"GetRows past the end": p.GetRows(p.Shape[0]-2, piece), "GetRows before the start": p.GetRows(-1, piece),

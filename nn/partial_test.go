@@ -73,7 +73,11 @@ func TestPartialSets(t *testing.T) {
 		}
 	})
 	want := networkOnce(t, 1, n)
-	for _, name := range kernel.Kernels() {
+	names := kernel.Kernels()
+	if full == "go" {
+		names = names[:1] // all partial sets of the twins are the twins
+	}
+	for _, name := range names {
 		if err := kernel.Use(full + "-" + name); err != nil {
 			t.Fatal(err)
 		}

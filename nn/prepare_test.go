@@ -2,8 +2,8 @@ package nn
 
 import "testing"
 
-// A chain that shares prepared weights transforms none of them again, and computes what
-// another does.
+// TestPrepare: a chain that shares prepared weights transforms none of them again, and has
+// the results of another chain.
 func TestPrepare(t *testing.T) {
 	const n, h, w = 2, 64, 64
 	kept := func(c *Chain) (all []*transformed) {

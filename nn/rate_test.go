@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// A factor of a layer's rate is the rate itself multiplied, in every form of the step.
+// TestRateFactor: a parameter's rate factor multiplies its learning rate, in every form of
+// the step.
 func TestRateFactor(t *testing.T) {
 	for _, u := range []Update{
 		{Rate: 0.25, Momentum: 0.9, Decay: 0.01},

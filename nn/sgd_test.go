@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestStepSGD: the update within the backward pass gives the bits of gradient and update
-// one after the other, on any number of threads.
+// TestStepSGD: the update within the backward pass gives the bits of a separate update, on
+// any number of threads.
 func TestStepSGD(t *testing.T) {
 	const n, steps = 5, 3
 	params := func(threads int, fused bool) map[string][]float32 {

@@ -10,7 +10,7 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// step is what one training step gives.
+// step is the results of one training step.
 type step struct {
 	loss          float64
 	scores, grads []float32
@@ -104,7 +104,7 @@ func TestStepThreads(t *testing.T) {
 }
 
 // TestStepOnFewerImages: a training planned for more images gives the bits of one
-// planned for so many, before and after a larger step.
+// planned for just as many, before and after a larger step.
 func TestStepOnFewerImages(t *testing.T) {
 	x := images(7, 5, 8, 8)
 	p := Pass{Seed: 1}
@@ -142,9 +142,9 @@ func TestStepScores(t *testing.T) {
 	}
 }
 
-// TestMicroBatches: by construction every sum over images runs in their order from
-// what the gradient holds, so that the parts of a batch give the bits of the whole.
-// Batch normalisation, whose statistics are those of the part, is left out.
+// TestMicroBatches: the parts of a batch give the bits of the whole, as every sum over images
+// goes on from the gradient in their order. The chain has no batch normalisation, whose
+// statistics are those of a part.
 func TestMicroBatches(t *testing.T) {
 	x := images(9, 6, 8, 8)
 	whole := run(t, newTraining(t, testChain(t, 2, false), 6), x, 6, Pass{Seed: 4, Iteration: 9})
@@ -191,7 +191,7 @@ func TestBatchScalesGradients(t *testing.T) {
 	}
 }
 
-// TestStepGradient holds the gradients of a whole chain, input included, to central
+// TestStepGradient compares the gradients of a whole chain, input included, with central
 // differences along one direction for each: half the gradient, half random.
 func TestStepGradient(t *testing.T) {
 	const n, h = 3, 0x1p-9
@@ -218,7 +218,7 @@ func TestStepGradient(t *testing.T) {
 		}
 		for _, p := range c.Params() {
 			if !p.Running {
-				vars = append(vars, variable{p.Name, p.Value, canonical(p, p.Grad), places(p)})
+				vars = append(vars, variable{p.Name, p.Value, canonical(p, p.Grad), packedIndices(p)})
 			}
 		}
 		rng := rand.New(rand.NewPCG(6, 6))
@@ -298,7 +298,7 @@ func TestHook(t *testing.T) {
 	}
 }
 
-// TestFirstLayers: any layer may be the first, whose dx nobody asks for.
+// TestFirstLayers: any layer may be the first, of which no dx is computed.
 func TestFirstLayers(t *testing.T) {
 	lrn, err := NewLRN("lrn", PaperLRN())
 	if err != nil {

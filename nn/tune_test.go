@@ -12,8 +12,8 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// tuneChain has a layer whose pooling is fused, one without, one on an input that
-// Winograd doesn't pay for, and fully connected ones; it takes images of 18×18.
+// tuneChain has a layer with a fused pooling, one without, one on an input too small for
+// Winograd's algorithm, and fully connected ones; it takes images of 18×18.
 func tuneChain(t *testing.T) (*Chain, *tensor.Tensor) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -80,8 +80,8 @@ func TestPlans(t *testing.T) {
 	}
 }
 
-// TestTune: every candidate is timed, gives the result of the network, and one of them
-// is what the network runs.
+// TestTune: every candidate is timed and gives the result of the network, and the network
+// runs one of them.
 func TestTune(t *testing.T) {
 	c, x := tuneChain(t)
 	want, err := c.Forward(x)

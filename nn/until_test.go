@@ -9,8 +9,8 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// What follows a layer, run on what Until gives of it, gives what the whole chain does;
-// and before the rectification is what the rectification makes of it.
+// TestUntil: running the other layers on the output of Until gives the output of the whole
+// chain; rectifying the output before the rectification gives the rectified output.
 func TestUntil(t *testing.T) {
 	for _, norm := range []bool{false, true} {
 		c := testChain(t, 2, norm)

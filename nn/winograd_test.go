@@ -8,9 +8,9 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// TestInferenceAgainstTraining: inference (transformed weights kept, F(6×6) where it
-// pays, pooling fused) gives what the training pass, which fuses and keeps nothing,
-// gives, before and after the weights change.
+// TestInferenceAgainstTraining: inference, which keeps transformed weights, uses F(6×6) where
+// it pays and fuses poolings, gives the output of a training pass, which does none of that,
+// before and after the weights change.
 func TestInferenceAgainstTraining(t *testing.T) {
 	for _, side := range []int{24, 26, 36} {
 		rng := rand.New(rand.NewPCG(1, 1))

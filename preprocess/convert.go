@@ -6,8 +6,8 @@ import (
 	"image/color"
 )
 
-// convert makes an Image of what the decoders return, each by a loop over its
-// own bytes. Luma and chroma are converted by matrix.
+// convert makes an Image of an image that a decoder returned. Each kind has a
+// loop over its own bytes. matrix converts luma and chroma.
 func convert(m image.Image, matrix yccMatrix) (*Image, error) {
 	b := m.Bounds()
 	if b.Empty() {
@@ -41,15 +41,16 @@ func convert(m image.Image, matrix yccMatrix) (*Image, error) {
 	return out, nil
 }
 
-// rows calls row for each row of out with the bytes of src that stand for it,
-// size to a pixel.
+// rows calls row for each row of out with that row's bytes in src, size to a
+// pixel.
 func rows(out *Image, src []uint8, stride, size int, row func(dst, src []uint8, size int)) {
 	for y := range out.H {
 		row(out.Pix[3*y*out.W:3*(y+1)*out.W], src[y*stride:y*stride+size*out.W], size)
 	}
 }
 
-// greyRow takes grey levels, or the high bytes of big-endian 16-bit ones.
+// greyRow converts 8-bit grey levels, or the high bytes of big-endian 16-bit
+// ones.
 func greyRow(dst, src []uint8, size int) {
 	for d, s := 0, 0; s < len(src); d, s = d+3, s+size {
 		p := dst[d : d+3 : d+3]
@@ -57,6 +58,7 @@ func greyRow(dst, src []uint8, size int) {
 	}
 }
 
+// rgbRow converts bytes R, G, B, A by dropping A.
 func rgbRow(dst, src []uint8, _ int) {
 	for d, s := 0, 0; s < len(src); d, s = d+3, s+4 {
 		p, q := dst[d:d+3:d+3], src[s:s+3:s+3]
@@ -64,7 +66,8 @@ func rgbRow(dst, src []uint8, _ int) {
 	}
 }
 
-// highRow takes the high bytes of big-endian 16-bit channels.
+// highRow converts big-endian 16-bit channels R, G, B, A to their high bytes,
+// and drops A.
 func highRow(dst, src []uint8, _ int) {
 	for d, s := 0, 0; s < len(src); d, s = d+3, s+8 {
 		p, q := dst[d:d+3:d+3], src[s:s+5:s+5]
@@ -72,8 +75,8 @@ func highRow(dst, src []uint8, _ int) {
 	}
 }
 
-// cmykRow lets each ink take its share of the light that black leaves:
-// (255−K)·(255−C)/255, rounded as PIL does.
+// cmykRow converts C, M, Y, K: red is (255−K)·(255−C)/255, and so on, rounded
+// as PIL does.
 func cmykRow(dst, src []uint8, _ int) {
 	for d, s := 0, 0; s < len(src); d, s = d+3, s+4 {
 		p, q := dst[d:d+3:d+3], src[s:s+4:s+4]
@@ -85,7 +88,7 @@ func cmykRow(dst, src []uint8, _ int) {
 	}
 }
 
-// paletteRow takes indices of a palette.
+// paletteRow returns a function that converts indices of a palette.
 func paletteRow(p color.Palette) func(dst, src []uint8, _ int) {
 	table := paletteTable(p)
 	return func(dst, src []uint8, _ int) {
@@ -96,8 +99,8 @@ func paletteRow(p color.Palette) func(dst, src []uint8, _ int) {
 	}
 }
 
-// paletteTable lists the colours of a palette, alpha dropped. Indices beyond
-// it are black.
+// paletteTable returns the colours of a palette without alpha. Indices past its
+// end are black.
 func paletteTable(p color.Palette) (table [256][3]uint8) {
 	for i, c := range p[:min(len(p), 256)] {
 		table[i] = straight(c)

@@ -18,7 +18,7 @@ func ShortSide(w, h, s int) (int, int) {
 
 // CentreCrop returns the upper left corner of the central crop×crop square of
 // a w×h image. Halves are rounded to even, as torchvision's CenterCrop does.
-// An image smaller than the crop gives a negative corner.
+// If the image is smaller than the crop, the corner is negative.
 func CentreCrop(w, h, crop int) (x0, y0 int) {
 	return centreOffset(w, crop), centreOffset(h, crop)
 }
@@ -27,9 +27,9 @@ func centreOffset(n, crop int) int {
 	return int(math.RoundToEven(float64(n-crop) / 2))
 }
 
-// RandomCrop returns the upper left corner of a crop×crop square drawn
-// uniformly among those inside a w×h image, neither side of which may be
-// smaller than crop. It draws from rng twice, whatever the sizes.
+// RandomCrop returns the upper left corner of a crop×crop square, drawn
+// uniformly from those inside a w×h image. w and h must be at least crop. It
+// draws from rng twice, whatever the sizes.
 func RandomCrop(w, h, crop int, rng *rand.Rand) (x0, y0 int) {
 	u, v := rng.Float64(), rng.Float64()
 	return int(u * float64(w-crop+1)), int(v * float64(h-crop+1))

@@ -14,18 +14,20 @@ import (
 	"golang.org/x/image/webp"
 )
 
-// DecodeOptions says how an image file is read.
+// DecodeOptions chooses how an image file is decoded.
 type DecodeOptions struct {
 	// AutoOrient turns and mirrors the image as its EXIF orientation says.
 	// The paper's evaluation doesn't; a service for people's photographs
-	// should. Absent or broken EXIF data leaves the image as it is stored.
+	// should. Without EXIF data, or with broken EXIF data, the image stays as
+	// it is stored.
 	AutoOrient bool
-	// MaxPixels refuses images that have more pixels, by their header, before
-	// they are decoded. 0 means [DefaultMaxPixels].
+	// MaxPixels is the most pixels that an image may have. The header tells, so
+	// larger images are refused without being decoded. 0 means
+	// [DefaultMaxPixels].
 	MaxPixels int
 }
 
-// FormatError reports bytes that are no image of a known format.
+// FormatError reports bytes that aren't an image of a known format.
 type FormatError struct {
 	Found string // what they look like: "empty", "text", "PDF" …
 }
@@ -39,24 +41,24 @@ func (e *FormatError) Error() string {
 // image becomes 8-bit RGB:
 //
 //   - Grey levels are repeated, palettes looked up.
-//   - Alpha is dropped, not composited, as by PIL's convert("RGB"): the colour
-//     stored under a transparent pixel shows.
-//   - Of 16 bits a channel the high byte is kept. (PIL does so for RGB; it
-//     clips 16-bit grey levels to 255, which nobody wants.)
+//   - Alpha is dropped, not composited, as by PIL's convert("RGB"): a
+//     transparent pixel has the colour stored for it.
+//   - Of a 16-bit channel the high byte is kept. (PIL does so for RGB, but
+//     clips 16-bit grey levels to 255.)
 //   - CMYK and YCCK JPEGs, in Adobe's inverted form, are converted without a
 //     colour profile, as by PIL. No embedded profile is applied.
 //   - Chroma subsampled by two is interpolated as libjpeg and libwebp do by
-//     default, rather than repeated as by package image. A WebP is decoded to
-//     the same bits as by libwebp; a JPEG differs from libjpeg by the rounding
-//     of the inverse DCT.
+//     default; package image repeats it. A WebP is decoded to the same bits as
+//     by libwebp. A JPEG differs from libjpeg by the rounding of the inverse
+//     DCT.
 //   - The pixels of PNG, BMP, lossless WebP and grey JPEG files, and of a GIF
 //     whose first frame is opaque and fills the screen, are those of package
 //     image: [FromImage] makes the same of what image.Decode returns.
 //
-// Errors: a [*FormatError] for something else than an image, a [*SizeError]
-// for one that is too large, and otherwise an error that names the format and
-// wraps the decoder's. A truncated or damaged file is an error: nothing is
-// returned of an image that is only partly readable.
+// Errors: a [*FormatError] if the data is no image, a [*SizeError] if the image
+// is too large, and otherwise an error that names the format and wraps the
+// decoder's. A truncated or damaged file is an error; the part of it that can
+// be read is not returned.
 func Decode(data []byte, o DecodeOptions) (*Image, error) {
 	format := sniff(data)
 	codec, ok := codecFor(format)
@@ -85,8 +87,9 @@ func Decode(data []byte, o DecodeOptions) (*Image, error) {
 	return im, nil
 }
 
-// Size returns the width and height that the header of an image file gives, as
-// the pixels are stored. The errors are [Decode]'s, but no size is too large.
+// Size returns the width and height that the header of an image file gives, for
+// the pixels as they are stored. The errors are [Decode]'s, except that no size
+// is too large.
 func Size(data []byte) (w, h int, err error) {
 	format := sniff(data)
 	codec, ok := codecFor(format)
@@ -108,8 +111,8 @@ func Size(data []byte) (w, h int, err error) {
 	return header.Width, header.Height, nil
 }
 
-// decode reads the header, then the image. A panic of a decoder on a malformed
-// file becomes an error.
+// decode reads the header, then the image. If a decoder panics on a malformed
+// file, that is an error.
 func (c codec) decode(data []byte, limit int) (im *Image, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -161,8 +164,8 @@ func decodeBMP(data []byte, _ image.Config) (*Image, error) {
 	return convert(m, jfif)
 }
 
-// decodeGIF puts the first frame where it belongs on the logical screen. Round
-// it is the transparent colour or, without one, the palette's first, as in
+// decodeGIF draws the first frame on the logical screen. The rest of the screen
+// has the transparent colour or, if there is none, the palette's first, as in
 // PIL.
 func decodeGIF(data []byte, screen image.Config) (*Image, error) {
 	data, background := opaqueGIF(data)
@@ -191,10 +194,10 @@ func decodeGIF(data []byte, screen image.Config) (*Image, error) {
 	return out, nil
 }
 
-// opaqueGIF returns the file with the transparency of its first frame switched
-// off, and the index of the colour that was transparent: package gif replaces
-// that colour by black. Malformed data comes back unchanged, for the decoder
-// to report.
+// opaqueGIF returns the file without the transparency of its first frame, and
+// the index of the colour that was transparent. Package gif would replace that
+// colour by black. Malformed data is returned unchanged; the decoder reports
+// it.
 func opaqueGIF(data []byte) ([]byte, uint8) {
 	const (
 		headerLen     = 13

@@ -54,8 +54,8 @@ func TestDecodeRefusesOtherData(t *testing.T) {
 	}
 }
 
-// Every file cut short at every length is an error, whole images excepted:
-// GIF's trailer and WebP's metadata come after the pixels.
+// A truncated file is an error, unless only what follows the pixels is missing:
+// GIF's trailer or WebP's metadata.
 func TestDecodeRefusesTruncatedFiles(t *testing.T) {
 	for name, spare := range map[string]int{
 		"420.jpg": 0, "progressive.jpg": 0, "grey.jpg": 0, "cmyk.jpg": 0,
@@ -88,8 +88,8 @@ func cuts(size int) []int {
 	return append(at, size-1)
 }
 
-// Damage may go unnoticed, but there is either an error or an image of the
-// header's size, and no panic.
+// Damage may go unnoticed, but a damaged file gives an error or an image of the
+// header's size, never a panic.
 func TestDecodeSurvivesDamage(t *testing.T) {
 	files, err := filepath.Glob("testdata/decode/*")
 	if err != nil || len(files) == 0 {
@@ -191,7 +191,7 @@ func TestDecodeExtremeSizes(t *testing.T) {
 	}
 }
 
-// The EXIF of a JPEG begins at byte 6 with a TIFF header; broken, it is ignored.
+// The EXIF of a JPEG begins at byte 6 with a TIFF header. Broken EXIF is ignored.
 func TestBrokenEXIFIsIgnored(t *testing.T) {
 	upright := readImage(t, "decode/orientation1.jpg", DecodeOptions{})
 	data := readTestFile(t, "orientation6.jpg")

@@ -13,7 +13,7 @@ import (
 	"testing/iotest"
 )
 
-// A picture is the same from its bytes, a reader and a path.
+// Bytes, a reader and a path give the same image.
 func TestDecodeDoors(t *testing.T) {
 	for _, name := range []string{"photo-420.jpg", "1.png", "p.gif", "lossy.webp", "rgb.bmp", "orientation6.jpg"} {
 		o := DecodeOptions{AutoOrient: true}
@@ -42,7 +42,7 @@ func TestDecodeReaderErrors(t *testing.T) {
 	if _, err := DecodeReader(bytes.NewReader(photo), DecodeOptions{MaxPixels: 1}); !isError[*SizeError](err) {
 		t.Errorf("more pixels than the limit: %v", err)
 	}
-	// What is no image isn't read to its end, which may be far.
+	// Data that is no image isn't read to its end.
 	for what, r := range map[string]io.Reader{"zeros": endless(0), "text": endless('a')} {
 		counted := &countingReader{r: r}
 		_, err := DecodeReader(counted, DecodeOptions{})

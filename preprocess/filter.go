@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// Filter is an antialiased rescaling filter as PIL defines it: its support
-// grows with the reduction, so that every source pixel counts.
+// Filter is an antialiased rescaling filter as PIL defines it: the more an
+// image is reduced, the wider its support, so that every source pixel counts.
 type Filter int
 
 const (
@@ -51,8 +51,8 @@ func (f Filter) validate() error {
 	return nil
 }
 
-// at returns the filter's value at x, in units of the wider of a source and a
-// target pixel.
+// at returns the filter's value at x. The unit is a source or a target pixel,
+// whichever is wider.
 func (f Filter) at(x float64) float64 {
 	x = math.Abs(x)
 	if f == Bilinear {

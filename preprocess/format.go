@@ -14,13 +14,14 @@ import (
 	"golang.org/x/image/webp"
 )
 
-// codec reads one format.
+// codec decodes one format.
 type codec struct {
 	config   func(io.Reader) (image.Config, error)
 	pixels   func(data []byte, header image.Config) (*Image, error)
-	metadata imagemeta.ImageFormat // 0 where the format has no EXIF
+	metadata imagemeta.ImageFormat // 0 if the format has no EXIF
 }
 
+// codecFor returns the codec of a format that sniff names.
 func codecFor(format string) (codec, bool) {
 	switch format {
 	case "JPEG":
@@ -37,7 +38,7 @@ func codecFor(format string) (codec, bool) {
 	return codec{}, false
 }
 
-// sniff names what data looks like, going by its first bytes alone.
+// sniff returns the name of what data looks like by its first bytes.
 func sniff(data []byte) string {
 	if len(data) == 0 {
 		return "empty"
@@ -70,6 +71,7 @@ func sniff(data []byte) string {
 	return sniffText(data)
 }
 
+// sniffText is sniff for data without a magic number.
 func sniffText(data []byte) string {
 	head := data[:min(len(data), 512)]
 	zeros := 0

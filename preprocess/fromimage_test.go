@@ -42,7 +42,11 @@ func drawPicture(t *rapid.T) image.Image {
 		image.Image
 		SubImage(image.Rectangle) image.Image
 	}
-	switch rapid.IntRange(0, 9).Draw(t, "kind") {
+	kind := rapid.IntRange(0, 9).Draw(t, "kind")
+	if kind >= 8 { // package image makes too little chroma of bounds that begin below 0
+		r = r.Add(image.Pt(3, 3))
+	}
+	switch kind {
 	case 0:
 		p := image.NewNRGBA(r)
 		random(p.Pix)
@@ -102,7 +106,7 @@ func drawPicture(t *rapid.T) image.Image {
 	return m
 }
 
-// The loops over bytes give what At gives.
+// The loops over bytes give the colours that At gives.
 func TestFromImageEqualsAt(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := drawPicture(t)
@@ -194,7 +198,7 @@ func TestFromImageErrors(t *testing.T) {
 	}
 }
 
-// An Image is a picture for package image, and its own.
+// An Image can be used as an image.Image, and FromImage returns it unchanged.
 func TestImageIsAnImage(t *testing.T) {
 	im := noise(5, 3, 7)
 	if same, err := FromImage(im); same != im || err != nil {
@@ -217,7 +221,8 @@ func TestImageIsAnImage(t *testing.T) {
 	}
 }
 
-// Where Decode has the pixels of package image, so has FromImage of image.Decode.
+// For the files whose pixels Decode takes from package image, image.Decode and FromImage
+// give the same.
 func TestFromImageEqualsDecode(t *testing.T) {
 	files, err := filepath.Glob("testdata/decode/*")
 	if err != nil {

@@ -2,14 +2,14 @@ package preprocess
 
 import "fmt"
 
-// DefaultMaxPixels bounds the images that this package makes, decoded or
-// rescaled, where no other bound is given. It is the size above which PIL
-// warns of a decompression bomb (256 MiB of RGB).
+// DefaultMaxPixels is the most pixels of a decoded or rescaled image, unless an
+// option gives another limit. Above this size, 256 MiB of RGB, PIL warns of a
+// decompression bomb.
 const DefaultMaxPixels = 1 << 30 / 4 / 3
 
 // Image is a picture of W by H pixels, 8 bits a channel. Pix holds the rows
 // from top to bottom, each pixel as R, G, B: pixel (x, y) starts at
-// 3·(y·W + x), and len(Pix) is 3·W·H.
+// 3·(y·W + x), and len(Pix) is 3·W·H. An *Image is an [image.Image].
 type Image struct {
 	W, H int
 	Pix  []uint8
@@ -37,7 +37,7 @@ func Crop(im *Image, x0, y0, x1, y1 int) (*Image, error) {
 	return out, nil
 }
 
-// FlipH returns the mirror image of im, left and right exchanged.
+// FlipH returns im flipped horizontally: left and right are exchanged.
 func FlipH(im *Image) *Image {
 	out := NewImage(im.W, im.H)
 	stride := 3 * im.W
@@ -65,11 +65,11 @@ func checkRegion(w, h, x0, y0, x1, y1 int) error {
 	return nil
 }
 
-// SizeError reports an image that has, or would have, more pixels than the
-// limit allows.
+// SizeError reports an image that has, or after rescaling would have, more
+// pixels than the limit.
 type SizeError struct {
 	What  string // the operation and the sizes, as "PNG image of" or "1×20000 rescaled to"
-	W, H  int    // the size refused
+	W, H  int    // the size that was refused
 	Limit int    // the most pixels allowed
 }
 

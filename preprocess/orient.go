@@ -7,8 +7,8 @@ import (
 	"github.com/bep/imagemeta"
 )
 
-// orientation returns the EXIF orientation of an image file, 1 to 8; 1, upright,
-// where there is none or it can't be read.
+// orientation returns the EXIF orientation of an image file, 1 to 8. It is 1,
+// upright, if there is none or it can't be read.
 func orientation(data []byte, format imagemeta.ImageFormat) (value int) {
 	defer func() {
 		if recover() != nil {
@@ -39,9 +39,9 @@ func orientation(data []byte, format imagemeta.ImageFormat) (value int) {
 	return value
 }
 
-// webpEXIF returns the EXIF block of a WebP file, which is a TIFF; nil where
-// there is none. It stands in for imagemeta's own search, which loses its way
-// after a chunk of odd length.
+// webpEXIF returns the EXIF block of a WebP file, which is a TIFF; nil if there
+// is none. It replaces imagemeta's own search, which fails after a chunk of odd
+// length.
 func webpEXIF(data []byte) []byte {
 	const riffHeader, chunkHeader = 12, 8
 	for at := riffHeader; at+chunkHeader <= len(data); {
@@ -58,9 +58,9 @@ func webpEXIF(data []byte) []byte {
 	return nil
 }
 
-// orient returns im turned upright, given its EXIF orientation: 1 upright, 2
-// mirrored, 3 upside down, 4 both, 5 to 8 the same with rows and columns
-// exchanged.
+// orient returns im turned upright. Its EXIF orientation is 1 for upright, 2 for
+// mirrored, 3 for upside down, 4 for both, and 5 to 8 for the same with rows
+// and columns exchanged.
 func orient(im *Image, orientation int) *Image {
 	if orientation < 2 {
 		return im

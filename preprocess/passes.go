@@ -25,8 +25,8 @@ func (r *Resizer) passHorizontal(dst, src []uint8, w int) {
 	}
 }
 
-// packRows puts pixel x of row a into the low and of row b into the high halves
-// of pairs[x].
+// packRows puts pixel x of row a into the low halves of pairs[x], and that of row
+// b into the high halves.
 func packRows(pairs [][3]int64, a, b []uint8) {
 	for x := range pairs {
 		p, q := (*[3]uint8)(a[3*x:]), (*[3]uint8)(b[3*x:])
@@ -37,6 +37,7 @@ func packRows(pairs [][3]int64, a, b []uint8) {
 	}
 }
 
+// rowPair rescales two rows, packed in r.pairs, into a and b.
 func (r *Resizer) rowPair(a, b []uint8) {
 	t := &r.horizontal
 	for i, first := range t.first {
@@ -75,7 +76,8 @@ func (r *Resizer) rowPair3(a, b []uint8) {
 	}
 }
 
-// rowPairPositive is rowPair where no sum needs clipping or borrows.
+// rowPairPositive is rowPair for coefficients of which none is negative: no sum
+// needs clipping, and none borrows.
 func (r *Resizer) rowPairPositive(a, b []uint8) {
 	t := &r.horizontal
 	for i, first := range t.first {
@@ -95,13 +97,14 @@ func (r *Resizer) rowPairPositive(a, b []uint8) {
 	}
 }
 
-// split rounds the two sums in the halves of s to grey levels. The low one may
-// be negative, and has then borrowed from the high one.
+// split rounds the two sums in the halves of s to grey levels. If the low one is
+// negative, it has borrowed from the high one.
 func split(s int64) (lo, hi uint8) {
 	low := int32(s)
 	return clip(low >> precision), clip(int32((s-int64(low))>>32) >> precision)
 }
 
+// clip returns v limited to 0 … 255.
 func clip(v int32) uint8 {
 	if uint32(v) > 255 {
 		return uint8(^(v >> 31))
@@ -109,9 +112,9 @@ func clip(v int32) uint8 {
 	return uint8(v)
 }
 
-// passVertical rescales the columns of src, whose rows are stride bytes long
-// and begin with row top of the source: each row of dst takes the n bytes from
-// offset on.
+// passVertical rescales the columns of src into dst. The rows of src are stride
+// bytes long, and the first is row top of the source. A row of dst is computed
+// from n bytes of each row, from byte offset on.
 func (r *Resizer) passVertical(dst, src []uint8, stride, offset, n, top int) {
 	t := &r.vertical
 	for y, first := range t.first {
@@ -141,9 +144,9 @@ func (r *Resizer) passVertical(dst, src []uint8, stride, offset, n, top int) {
 	}
 }
 
-// columns3 sums eight neighbouring bytes at a time over three rows: bytes 0
-// and 4, 1 and 5, 2 and 6, 3 and 7 share a word. It returns how many bytes it
-// wrote; fewer than eight are left.
+// columns3 sums eight neighbouring bytes at a time over three rows. Bytes 0 and
+// 4, 1 and 5, 2 and 6, 3 and 7 share a word. It returns the number of bytes
+// written; fewer than eight are left.
 func columns3(out, a, b, c []uint8, k0, k1, k2 int64) int {
 	x := 0
 	for ; x+8 <= len(out); x += 8 {
@@ -159,7 +162,7 @@ func columns3(out, a, b, c []uint8, k0, k1, k2 int64) int {
 	return x
 }
 
-// join8 puts the eight sums, none of which leaves [0, 255], into their places.
+// join8 joins the eight sums, all within [0, 255], in the order of the bytes.
 func join8(s0, s1, s2, s3 int64) uint64 {
 	return uint64(s0)>>precision&lanes | uint64(s1)>>precision&lanes<<8 |
 		uint64(s2)>>precision&lanes<<16 | uint64(s3)>>precision&lanes<<24

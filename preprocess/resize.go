@@ -16,8 +16,8 @@ func Resize(im *Image, w, h int, f Filter) (*Image, error) {
 	return ResizeRegion(im, w, h, f, 0, 0, w, h)
 }
 
-// ResizeShort returns im rescaled isotropically to smallest side s; the sizes
-// are [ShortSide]'s, the errors [Resize]'s.
+// ResizeShort returns im rescaled isotropically to smallest side s, to the size
+// that [ShortSide] gives. Its errors are [Resize]'s.
 func ResizeShort(im *Image, s int, f Filter) (*Image, error) {
 	if err := im.validate(); err != nil {
 		return nil, err
@@ -29,9 +29,9 @@ func ResizeShort(im *Image, s int, f Filter) (*Image, error) {
 	return Resize(im, w, h, f)
 }
 
-// ResizeRegion returns the region [x0,x1)×[y0,y1) of im rescaled to w×h: the
-// same bits as [Resize] followed by [Crop], at the cost of the region alone.
-// Only the region, not w×h, counts towards the limit on pixels.
+// ResizeRegion returns the region [x0,x1)×[y0,y1) of im rescaled to w×h. It
+// gives the same bits as [Resize] followed by [Crop], but computes only the
+// region. The limit on pixels applies to the region, not to w×h.
 func ResizeRegion(im *Image, w, h int, f Filter, x0, y0, x1, y1 int) (*Image, error) {
 	out := new(Image)
 	if err := new(Resizer).ResizeRegion(out, im, w, h, f, x0, y0, x1, y1); err != nil {
@@ -40,17 +40,17 @@ func ResizeRegion(im *Image, w, h int, f Filter, x0, y0, x1, y1 int) (*Image, er
 	return out, nil
 }
 
-// Resizer rescales images as [ResizeRegion] does and keeps its working memory
-// from one call to the next. The zero value is ready to use. A Resizer may not
-// be used by several goroutines at once.
+// Resizer rescales images as [ResizeRegion] does, and reuses its working memory
+// from one call to the next. The zero value is ready to use. Only one goroutine
+// at a time may use a Resizer.
 type Resizer struct {
 	horizontal, vertical taps
 	pairs                [][3]int64 // two source rows: for R, G, B a pixel of the one and, times 2³², of the other
 	rows                 []uint8    // the image between the two passes
 }
 
-// ResizeRegion is the function [ResizeRegion] with the result in dst, whose
-// Pix is reused where it is large enough. dst may not be im.
+// ResizeRegion is the function [ResizeRegion] with the result in dst. It reuses
+// dst.Pix if that is large enough. dst must not be im.
 func (r *Resizer) ResizeRegion(dst, im *Image, w, h int, f Filter, x0, y0, x1, y1 int) error {
 	if err := im.validate(); err != nil {
 		return err
@@ -82,8 +82,8 @@ func (r *Resizer) ResizeRegion(dst, im *Image, w, h int, f Filter, x0, y0, x1, y
 	dst.Pix = grow(dst.Pix, 3*regionW*regionH)
 
 	// A pass that doesn't change the size is the identity. The horizontal pass
-	// comes first, as in PIL: its result is rounded to 8 bits, so that the
-	// order matters.
+	// comes first, as in PIL. The order matters, since its result is rounded to
+	// 8 bits.
 	rows, stride := im.Pix[3*top*im.W:3*bottom*im.W], 3*im.W
 	if w != im.W {
 		r.horizontal.plan(f, im.W, w, x0, x1)
@@ -107,9 +107,9 @@ func (r *Resizer) ResizeRegion(dst, im *Image, w, h int, f Filter, x0, y0, x1, y
 	return nil
 }
 
-// Fixed point: coefficients have precision fractional bits. 8 bits of pixel
-// and the cubic's overshoot (Σ|k| < 2) leave a sum under 2³¹ in magnitude, so
-// that two of them fit in the halves of one 64-bit word.
+// Fixed point: coefficients have precision fractional bits. With pixels of 8
+// bits and the cubic's overshoot (Σ|k| < 2), a sum stays under 2³¹ in magnitude,
+// so two of them fit in the halves of a 64-bit word.
 const (
 	precision = 32 - 8 - 2
 	half      = 1 << (precision - 1)
@@ -174,7 +174,7 @@ func (t *taps) reach() (lo, hi int) {
 }
 
 // level gives every output of an axis of in samples the same number of inputs,
-// by coefficients of zero, and lets its coefficients follow each other.
+// by adding coefficients of zero, and stores the coefficients without gaps.
 func (t *taps) level(in int) {
 	most := slices.Max(t.count)
 	for i, n := range t.count {
@@ -193,6 +193,8 @@ func (t *taps) level(in int) {
 	t.width = most
 }
 
+// grow returns a slice of length n, in the memory of s if that is large enough.
+// The elements may have any value.
 func grow[T any](s []T, n int) []T {
 	if cap(s) < n {
 		return make([]T, n)

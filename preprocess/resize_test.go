@@ -10,8 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// resizeSlowly is the definition, in floating point and with 8 bits between the
-// passes, for comparison with the fixed-point passes.
+// resizeSlowly rescales by the definition, in floating point and with 8 bits between the
+// passes. The fixed-point passes are compared with it.
 func resizeSlowly(im *Image, w, h int, f Filter) *Image {
 	axis := func(in, out int, at func(i, j int) float64, set func(i int, v float64)) {
 		scale := float64(in) / float64(out)
@@ -182,7 +182,7 @@ func TestResizeExtremes(t *testing.T) {
 	if got, err := ResizeShort(noise(1, 1, 4), 64, Bicubic); err != nil || got.W != 64 || got.H != 64 {
 		t.Errorf("1×1 to smallest side 64: %v, %v", got, err)
 	}
-	// Neither the source nor the result is large; what lies between them is.
+	// Neither the source nor the result is large, but the image between the passes is.
 	if _, err := Resize(noise(1, 20000, 5), 20000, 1, Bilinear); !errors.As(err, &size) {
 		t.Errorf("1×20000 to 20000×1: error %v, want a SizeError", err)
 	}

@@ -8,20 +8,20 @@ import (
 
 // Spec is the preprocessing that a network was trained with and that its
 // weights carry: y = (x·Scale − Mean)/Std for a pixel x in grey levels
-// (0 … 255), channel by channel. Everything is in RGB order; weights made for
-// BGR input have the input channels of their first layer exchanged on import,
-// never the image.
+// (0 … 255), channel by channel. Everything is in RGB order. For weights made
+// for BGR input, the import exchanges the input channels of the first layer;
+// the image is never changed.
 type Spec struct {
 	Name   string     `json:"name"`   // "vgg", "caffe", "keras", "torchvision", or the user's own
 	Scale  float32    `json:"scale"`  // multiplies the pixel before the mean is subtracted: 1 or 1/255
 	Mean   [3]float32 `json:"mean"`   // in scaled units
-	Std    [3]float32 `json:"std"`    // in scaled units; 1 where there is no division
+	Std    [3]float32 `json:"std"`    // in scaled units; 1 for no division
 	Filter Filter     `json:"filter"` // rescaling filter
 	Crop   int        `json:"crop"`   // side of the square that the network was trained on, in pixels
 	Resize int        `json:"resize"` // default smallest side Q of the rescaled image, in pixels
 }
 
-// presets are the preprocessing of the public VGG weights. The mean is that of
+// presets returns the preprocessing of the public VGG weights. The mean is that of
 // the ILSVRC-2012 training set, published with the models of the paper.
 func presets() []Spec {
 	vgg := Spec{
@@ -51,7 +51,7 @@ func presets() []Spec {
 //
 //   - "vgg": the paper's, pixel minus mean RGB (section 2.1)
 //   - "caffe", "keras": the same numbers; the weights released for these take
-//     BGR, which is dealt with where the weights are read (see [Spec])
+//     BGR, which the import of the weights corrects (see [Spec])
 //   - "torchvision": pixel/255, minus mean, over standard deviation
 func Preset(name string) (Spec, error) {
 	var known []string
@@ -64,7 +64,7 @@ func Preset(name string) (Spec, error) {
 	return Spec{}, fmt.Errorf("preprocess: preset: %q, want one of %s", name, strings.Join(known, ", "))
 }
 
-// Validate reports the first field that no image could be prepared with.
+// Validate returns an error for the first field that is out of range.
 func (s Spec) Validate() error {
 	fail := func(field string, got any, want string) error {
 		return fmt.Errorf("preprocess: spec %q: %s %v, want %s", s.Name, field, got, want)

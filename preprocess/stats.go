@@ -21,18 +21,18 @@ type Stats struct {
 	Pixels       int64         `json:"pixels"`       // how many pixels were counted
 }
 
-// Shift returns the RGB colour shift, in grey levels, of three numbers drawn
-// from N(0, 0.1) once an image: Σ αᵢ √λᵢ pᵢ, with pᵢ the eigenvectors and √λᵢ
-// the standard deviations of the pixels along them.
+// Shift returns the RGB colour shift in grey levels, Σ αᵢ √λᵢ pᵢ. The αᵢ are
+// drawn from N(0, 0.1) once for each image, the pᵢ are the eigenvectors, and the
+// √λᵢ are the standard deviations of the pixels along them.
 //
 // This is what the code released with Krizhevsky et al. does (cuda-convnet2
 // scales its noise by color_stdevs), where their text, quoted by section 3.1,
 // multiplies by the eigenvalues λᵢ; see [Stats.ShiftEigenvalue]. The standard
-// deviation is homogeneous: the shift is the same picture whatever the unit of
-// the pixels. On ILSVRC a shift is some 7 grey levels a channel.
+// deviation is homogeneous: the shifted picture is the same for any unit of the
+// pixels. On ILSVRC a shift is some 7 grey levels a channel.
 //
-// Deviation: cuda-convnet2 also divides the shifted image by 1.1, to keep its
-// variance; neither paper mentions it and it isn't done here.
+// Deviation: cuda-convnet2 also divides the shifted image by 1.1 to keep its
+// variance. Neither paper mentions this, and Shift doesn't do it.
 func (s Stats) Shift(alpha [3]float64) [3]float32 {
 	return s.along(alpha, func(lambda float64) float64 { return math.Sqrt(lambda) })
 }
@@ -41,8 +41,8 @@ func (s Stats) Shift(alpha [3]float64) [3]float32 {
 // papers' formula gives for pixels in [0, 1]: 255·Σ αᵢ (λᵢ/255²) pᵢ. It is
 // the "lighting" of the ResNet recipes for Torch and PyTorch, whose constants
 // 0.2175, 0.0188 and 0.0045 are ILSVRC's eigenvalues in that unit. On ILSVRC
-// it is some 3 grey levels a channel. The formula isn't homogeneous: for
-// pixels in [0, 255] it would give 255 times as much, which no image survives.
+// it is some 3 grey levels a channel. The formula isn't homogeneous: for pixels
+// in [0, 255] it would give a shift 255 times as large.
 func (s Stats) ShiftEigenvalue(alpha [3]float64) [3]float32 {
 	return s.along(alpha, func(lambda float64) float64 { return lambda / 255 })
 }
@@ -62,10 +62,11 @@ func (s Stats) along(alpha [3]float64, length func(lambda float64) float64) (shi
 }
 
 // StatsAccumulator collects [Stats] image by image. Its sums are integers, so
-// that the result depends on neither the order of the images nor the way they
-// are divided over accumulators. They hold for 2⁴⁸ pixels, a billion
-// photographs. The zero value is ready to use; it is not safe for concurrent
-// use: give every goroutine its own and [StatsAccumulator.Merge] them.
+// the result depends neither on the order of the images nor on how they are
+// divided among accumulators. The sums are large enough for 2⁴⁸ pixels, a
+// billion photographs. The zero value is ready to use. It is not safe for
+// concurrent use: give every goroutine its own, then [StatsAccumulator.Merge]
+// them.
 type StatsAccumulator struct {
 	pixels   uint64
 	sums     [3]uint64
@@ -88,7 +89,7 @@ func (a *StatsAccumulator) Add(im *Image) {
 	})
 }
 
-// Merge counts what b counted.
+// Merge adds the pixels that b has counted.
 func (a *StatsAccumulator) Merge(b *StatsAccumulator) {
 	a.pixels += b.pixels
 	for i := range 3 {
@@ -100,8 +101,8 @@ func (a *StatsAccumulator) Merge(b *StatsAccumulator) {
 }
 
 // Stats returns the statistics of the pixels counted so far. The covariance is
-// that of the whole population: it is divided by the number of pixels. No
-// pixels at all is an error.
+// that of the whole population: the divisor is the number of pixels. It is an
+// error if there are no pixels.
 func (a *StatsAccumulator) Stats() (Stats, error) {
 	if a.pixels == 0 {
 		return Stats{}, errors.New("preprocess: statistics: no pixels, want at least 1")
@@ -134,8 +135,8 @@ func (a *StatsAccumulator) Stats() (Stats, error) {
 	return s, nil
 }
 
-// covariance returns (n·Σxy − Σx·Σy)/n², the numerator in integers: in
-// floating point it would be the small difference of two large numbers.
+// covariance returns (n·Σxy − Σx·Σy)/n². The numerator, the small difference of
+// two large numbers, is computed in integers.
 func (a *StatsAccumulator) covariance(i, j int) float64 {
 	integer := func(v uint64) *big.Int { return new(big.Int).SetUint64(v) }
 	n := integer(a.pixels)
@@ -145,8 +146,8 @@ func (a *StatsAccumulator) covariance(i, j int) float64 {
 	return v
 }
 
-// Std returns the standard deviation of each channel in grey levels: the
-// covariance is Σ λᵢ pᵢ pᵢᵀ.
+// Std returns the standard deviation of each channel in grey levels, from the
+// covariance Σ λᵢ pᵢ pᵢᵀ.
 func (s Stats) Std() [3]float64 {
 	var std [3]float64
 	for c := range std {

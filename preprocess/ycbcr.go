@@ -2,8 +2,8 @@ package preprocess
 
 import "image"
 
-// yccMatrix says which luma and chroma an image.YCbCr holds, and with it how
-// its chroma is interpolated: package image doesn't tell.
+// yccMatrix chooses how luma and chroma are converted and how chroma is
+// interpolated. An image.YCbCr doesn't tell.
 type yccMatrix int
 
 const (
@@ -12,8 +12,9 @@ const (
 )
 
 // convertYCbCr writes m into out row by row. Chroma subsampled by two is
-// interpolated with weights 3/4 and 1/4 along each axis, the nearer sample
-// first ("fancy upsampling"); other ratios repeat it, as libjpeg does.
+// interpolated along each axis with the weights 3/4 for the nearer sample and
+// 1/4 for the other ("fancy upsampling"). Chroma subsampled by other ratios is
+// repeated, as libjpeg does.
 func convertYCbCr(out *Image, m *image.YCbCr, matrix yccMatrix) {
 	width, chromaW, chromaH := out.W, out.W, out.H
 	switch m.SubsampleRatio {
@@ -52,9 +53,9 @@ func convertYCbCr(out *Image, m *image.YCbCr, matrix yccMatrix) {
 	}
 }
 
-// upsample writes the full-width chroma of one row, at least as long as near
-// times the ratio. near is the row of samples nearest to it and far the next
-// nearest.
+// upsample writes the full-width chroma of one row into dst, which holds at
+// least len(near) times the ratio. near is the row of samples nearest to it, and
+// far the next nearest.
 func upsample(dst, near, far []uint8, ratio image.YCbCrSubsampleRatio, odd int, matrix yccMatrix) {
 	switch ratio {
 	case image.YCbCrSubsampleRatio422:
@@ -78,10 +79,11 @@ func upsample(dst, near, far []uint8, ratio image.YCbCrSubsampleRatio, odd int, 
 	}
 }
 
-// narrow is the most chroma samples a row may have for libjpeg to repeat them
-// instead of interpolating.
+// narrow is the most chroma samples of a row that libjpeg repeats instead of
+// interpolating.
 const narrow = 2
 
+// repeatTwice writes each sample twice.
 func repeatTwice(dst, src []uint8) {
 	for i, v := range src {
 		dst[2*i], dst[2*i+1] = v, v
@@ -124,8 +126,8 @@ func upsampleBoth(dst, near, far []uint8) {
 	}
 }
 
-// upsampleVP8 is the interpolation of libwebp's upsampling.c, whose
-// intermediate halving rounds down.
+// upsampleVP8 is the interpolation of libwebp's upsampling.c, which rounds down
+// when it halves in between.
 func upsampleVP8(dst, near, far []uint8) {
 	last := len(near) - 1
 	edge := func(i int) uint8 { return uint8((3*int(near[i]) + int(far[i]) + 2) >> 2) }

@@ -16,8 +16,8 @@ func greyPhoto(w, h int) BoxImage {
 	return b
 }
 
-// TestBoxesOnAPhotograph: lines are where the boxes are, in their tones, at the scale that
-// small and large photographs are drawn at.
+// TestBoxesOnAPhotograph checks that lines are at the boxes, in the boxes' tones, on small and
+// on large photographs, which are rescaled.
 func TestBoxesOnAPhotograph(t *testing.T) {
 	for _, c := range []struct{ w, h, pw, ph int }{{64, 32, 480, 240}, {800, 500, 800, 500}, {4000, 3000, 1600, 1200}} {
 		b := greyPhoto(c.w, c.h)

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // diskOptions are of a run of two epochs of ten iterations, with a checkpoint after each
@@ -28,7 +30,7 @@ func diskOptions(t *testing.T, log *bytes.Buffer) Options {
 func mount(t *testing.T, source, dir, kind string, flags uintptr, options string) {
 	t.Helper()
 	if err := syscall.Mount(source, dir, kind, flags, options); err != nil {
-		t.Skip("can't mount: ", err)
+		vggtest.Skip(t, "the right to mount a file system")
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
@@ -121,7 +123,7 @@ func TestReadOnlyCheckpoints(t *testing.T) {
 		mount(t, dir, dir, "", syscall.MS_BIND, "")
 		mounted = true
 		if err := syscall.Mount("", dir, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
-			t.Skip("can't mount read-only: ", err)
+			vggtest.Skip(t, "the right to mount a file system")
 		}
 	}
 	_, err := Run(context.Background(), o)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // resumeOptions are of a run of 3 epochs of 3 iterations each, with checkpoints.
@@ -320,7 +321,7 @@ func TestMoreEpochs(t *testing.T) {
 func TestResumeOnAnotherInstructionSet(t *testing.T) {
 	isas := kernel.ISAs()
 	if len(isas) < 2 {
-		t.Skip("this machine has one instruction set")
+		vggtest.Skip(t, "a processor with a native instruction set")
 	}
 	now := kernel.Current().Name()
 	t.Cleanup(func() { kernel.Use(now) })

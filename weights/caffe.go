@@ -12,18 +12,18 @@ import (
 
 // A Caffe model is a NetParameter of caffe.proto
 // (https://github.com/BVLC/caffe/blob/master/src/caffe/proto/caffe.proto) with the
-// layers' blobs. Its tensors get the layer's name and their role behind it: conv1_1/weight
-// of shape (K,C,R,R), fc6/weight of shape (out,in), conv1_1/bias of shape (K).
+// layers' blobs. A tensor is named after its layer and its role: conv1_1/weight of shape
+// (K,C,R,R), fc6/weight of shape (out,in), conv1_1/bias of shape (K).
 
 // Fields of NetParameter.
 const (
 	caffeName    = 1
-	caffeV1Layer = 2 // V1LayerParameter, as the authors' release has it
+	caffeV1Layer = 2 // V1LayerParameter, which the authors' release has
 	caffeV2Layer = 100
 )
 
-// caffeFields are the numbers that LayerParameter and V1LayerParameter give to what they
-// have in common; 0 where they haven't.
+// caffeFields are the numbers of the fields that both LayerParameter and V1LayerParameter
+// have. A number is 0 if one of them lacks the field.
 type caffeFields struct {
 	name, typ, bottom, top, blobs                               protowire.Number
 	conv, connected, pooling, lrn, dropout, relu, norm, scaling protowire.Number
@@ -38,8 +38,8 @@ func caffeFieldsOf(layer protowire.Number) caffeFields {
 		conv: 106, connected: 117, pooling: 121, lrn: 118, dropout: 108, relu: 123, norm: 139, scaling: 142}
 }
 
-// caffeV1Types are the values of V1LayerParameter.LayerType, by the names that
-// LayerParameter.type has for them.
+// caffeV1Types maps values of V1LayerParameter.LayerType to the names that
+// LayerParameter.type has.
 var caffeV1Types = map[uint64]string{
 	1: "Accuracy", 4: "Convolution", 5: "Data", 6: "Dropout", 8: "Flatten", 9: "HDF5Data",
 	12: "ImageData", 14: "InnerProduct", 15: "LRN", 16: "MultinomialLogisticLoss",
@@ -68,7 +68,7 @@ type caffe struct {
 	p       *protoscan.Scanner
 	h       *header
 	names   map[string]bool
-	current []string // the tops that the next layer may stand on; nil if unknown
+	current []string // the tops that the next layer may take; nil if unknown
 }
 
 func readCaffe(r io.ReaderAt, size int64, _ *folder) (*header, error) {
@@ -98,7 +98,7 @@ func readCaffe(r io.ReaderAt, size int64, _ *folder) (*header, error) {
 	return c.h, err
 }
 
-// readLayer reads the layer that f is.
+// readLayer reads a layer.
 func (c *caffe) readLayer(f protoscan.Field) (l caffeLayer, err error) {
 	s, err := f.Message()
 	if err != nil {
@@ -145,9 +145,9 @@ func (c *caffe) readLayer(f protoscan.Field) (l caffeLayer, err error) {
 	return l, err
 }
 
-// readParameters reads the numbers of a message, of whatever meaning; fields of other
-// kinds than numbers (fillers) are passed over. Those of a convolution are repeated, and
-// may come packed.
+// readParameters reads the numbers of a layer's own message by field, whatever they mean,
+// and skips fields that aren't numbers (fillers). Those of a convolution are repeated and
+// may be packed.
 func (c *caffe) readParameters(f protoscan.Field, convolution bool) (map[protowire.Number][]float64, error) {
 	s, err := f.Message()
 	if err != nil {
@@ -178,8 +178,8 @@ func (c *caffe) readParameters(f protoscan.Field, convolution bool) (map[protowi
 	return numbers, err
 }
 
-// readBlob reads where a blob's data lie and of what shape they are; its shape is that
-// of the legacy fields unless there is a BlobShape.
+// readBlob reads a blob's shape and where its data is. The legacy fields give the shape if
+// there is no BlobShape.
 func (c *caffe) readBlob(f protoscan.Field) (b caffeBlob, err error) {
 	s, err := f.Message()
 	if err != nil {
@@ -238,7 +238,8 @@ func (c *caffe) readBlob(f protoscan.Field) (b caffeBlob, err error) {
 	return b, nil
 }
 
-// checkedShape is an error where a length is negative or the product overflows.
+// checkedShape returns dims as a shape. It is an error if a length is negative or the
+// product overflows.
 func checkedShape(dims []int64) ([]int, error) {
 	shape := make([]int, len(dims))
 	for i, d := range dims {
@@ -253,8 +254,8 @@ func checkedShape(dims []int64) ([]int, error) {
 	return shape, nil
 }
 
-// isCaffe reports whether a file is a NetParameter: nothing but its fields, of their
-// types, and among the first a layer.
+// isCaffe reports whether a file looks like a NetParameter: its first fields are all known
+// and of their types, and one is a layer.
 func isCaffe(head []byte, r io.ReaderAt, size int64) bool {
 	layers := false
 	ok := plausible(head, r, size, func(f protoscan.Field) bool {
@@ -274,9 +275,9 @@ func isCaffe(head []byte, r io.ReaderAt, size int64) bool {
 	return ok && layers
 }
 
-// plausible reports whether a file may be a protobuf message: whether its first fields,
-// as far as they are whole, are all as they should be. The last field may be cut off: a
-// truncated file is still one of its kind.
+// plausible reports whether a file may be a protobuf message: whether its first fields are
+// all as expected. The last may be cut off, since a truncated file is still one of its
+// kind.
 func plausible(head []byte, r io.ReaderAt, size int64, expected func(protoscan.Field) bool) bool {
 	if len(head) > lengthBytes && head[lengthBytes] == '{' && headerLength(head) <= maxHeader {
 		return false // safetensors

@@ -52,7 +52,7 @@ func sameTensors(t *testing.T, f, golden *File) {
 				break
 			}
 		}
-		// A range is that part of the whole.
+		// A range equals that part of the whole tensor.
 		half := make([]float32, len(got.Data)-len(got.Data)/2)
 		if err := f.ReadRange(want.Name, len(got.Data)/2, half); err != nil || !slices.Equal(half, got.Data[len(got.Data)/2:]) {
 			t.Errorf("%s: second half %v, %v", want.Name, half, err)
@@ -72,8 +72,8 @@ func chainOf(f *File) string {
 	return strings.Join(ops, " ")
 }
 
-// vggChain is the chain of ops of a row of the paper's Table 1: c a convolution with its
-// relu, M a pooling, L a normalisation.
+// vggChain returns the ops of a row of the paper's Table 1, in which c is a convolution
+// with its ReLU, M a pooling and L a normalisation.
 func vggChain(row, conv string) string {
 	row = strings.NewReplacer("c", conv+" ", "M", "maxpool ", "L", "lrn ").Replace(row)
 	return row + "fc relu dropout fc relu dropout fc softmax"
@@ -107,7 +107,7 @@ func TestCaffe(t *testing.T) {
 	}
 }
 
-// The numbers that layers were made with go by ONNX's names.
+// The attributes of layers have ONNX's names.
 func TestCaffeAttributes(t *testing.T) {
 	for _, c := range []struct{ file, layer, want string }{
 		{"a_v2", "conv1_1", "{conv1_1 conv map[bias:conv1_1/bias weight:conv1_1/weight] map[kernel_shape:[3 3] pads:[1 1 1 1] strides:[1 1]]}"},
@@ -130,8 +130,8 @@ func TestCaffeAttributes(t *testing.T) {
 	}
 }
 
-// A file cut off anywhere is an error or a shorter chain, never a panic; and it is
-// recognised for what it is.
+// A truncated file is an error or a shorter chain, never a panic, and its format is still
+// recognised.
 func TestCaffeTruncated(t *testing.T) {
 	whole, err := os.ReadFile("testdata/caffe/d_v1.caffemodel")
 	if err != nil {

@@ -219,8 +219,8 @@ func TestCaffeLogits(t *testing.T) {
 	}
 }
 
-// Whoever wrote an ONNX model, the chain read from it computes what PyTorch and ONNX
-// Runtime compute.
+// The chains of ONNX models, from any exporter, compute what PyTorch and ONNX Runtime
+// compute.
 func TestONNXLogits(t *testing.T) {
 	files, err := filepath.Glob("testdata/onnx/*.onnx")
 	if err != nil || len(files) < 14 {
@@ -241,8 +241,8 @@ func TestONNXLogits(t *testing.T) {
 	}
 }
 
-// The chains read are those of the paper's Table 1, with the transpositions of networks
-// on (N,H,W,C) at both ends alone.
+// The chains are those of the paper's Table 1. Networks on (N,H,W,C) have transpositions
+// at both ends, and nowhere else.
 func TestONNXChains(t *testing.T) {
 	trim := func(chain string) string { return strings.TrimSuffix(chain, " softmax") }
 	flat := func(chain string) string { return strings.Replace(chain, "maxpool fc", "maxpool flatten fc", 1) }

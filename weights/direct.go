@@ -5,12 +5,12 @@ import (
 	"unsafe"
 )
 
-// littleEndian tells whether numbers lie in memory as they do in files.
+// littleEndian reports whether numbers have the same bytes in memory as in files.
 var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
-// memory is the bytes that x lies in: on a little-endian processor F32 is read into them
-// as it is. Mapping the file would save this one copy more, but a file that somebody cut
-// short under the mapping would kill the process instead of giving an error.
+// memory returns the bytes of x, into which a little-endian processor reads F32 directly.
+// Mapping the file would save this copy too, but truncating a mapped file kills the
+// process, where reading it gives an error.
 func memory(x []float32) []byte {
 	if len(x) == 0 {
 		return nil

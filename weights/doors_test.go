@@ -47,7 +47,7 @@ func doorsFolder(t *testing.T) (folder string, names []string) {
 	return folder, append(names, "model.json")
 }
 
-// A file holds the same whichever door it comes in by.
+// A file has the same content whichever way it is opened.
 func TestDoors(t *testing.T) {
 	folder, names := doorsFolder(t)
 	inMemory := make(fstest.MapFS)
@@ -148,6 +148,18 @@ func sameFile(t *testing.T, door string, got, want *File) {
 	}
 }
 
+func TestOpenReaderErrors(t *testing.T) {
+	if _, err := OpenReader("f", nil, 8); err == nil {
+		t.Error("a nil reader was opened")
+	}
+	if _, err := OpenReader("f", strings.NewReader("text"), -1); err == nil || !strings.HasPrefix(err.Error(), "weights: f: ") {
+		t.Errorf("a negative size: %v", err)
+	}
+	if _, err := OpenReader("f", strings.NewReader("text"), 5); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a reader shorter than its size: %v", err)
+	}
+}
+
 // What an fs.FS can't give is an error that names the file once and keeps its cause.
 func TestOpenFSErrors(t *testing.T) {
 	shard := tfjsFolder(t, `[{"paths":["none.bin"],"weights":[{"name":"x","shape":[1],"dtype":"float32"}]}]`, nil)
@@ -168,7 +180,7 @@ func TestOpenFSErrors(t *testing.T) {
 	}
 }
 
-// A file that was read into memory is let go when it is closed.
+// After Close, a file that was read into memory can't be read any more.
 func TestOpenFSClose(t *testing.T) {
 	b, err := os.ReadFile("testdata/f32.safetensors")
 	if err != nil {
@@ -243,7 +255,7 @@ func TestReadBuffered(t *testing.T) {
 	}
 }
 
-// More files than a process may open are refused before they are opened.
+// A file whose data is in very many files is refused.
 func TestManyFilesBeside(t *testing.T) {
 	fsys := make(fstest.MapFS)
 	var paths []string
@@ -257,7 +269,7 @@ func TestManyFilesBeside(t *testing.T) {
 	}
 }
 
-// Each kind of failure is told from the others by its type, also where it is wrapped.
+// Each kind of failure has a type of its own, which errors.As finds under a wrapper.
 func TestTypedErrors(t *testing.T) {
 	b := raw(`{"a":{"dtype":"I8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}`, 1, 2, 3, 4, 5, 6)
 	f, err := open(b)

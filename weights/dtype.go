@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// dtypeBits returns the bits of an element of a safetensors dtype, 0 for a
-// dtype that the format doesn't have.
+// dtypeBits returns the bits of an element of a safetensors dtype, 0 for a dtype that the
+// format doesn't have.
 func dtypeBits(dtype string) int {
 	switch dtype {
 	case "F4":
@@ -34,8 +34,8 @@ func readable(dtype string) bool {
 	return false
 }
 
-// convert turns little-endian elements of a readable dtype into float32. src
-// holds exactly len(dst) of them.
+// convert converts little-endian elements of a readable dtype to float32. src holds exactly
+// len(dst) of them.
 func convert(dst []float32, src []byte, dtype string) {
 	switch dtype {
 	case "F32":

@@ -19,10 +19,11 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/tensor"
 )
 
-// Every half is its own nearest, and a number between two goes to the nearer one.
+// A half rounds to itself, and a number between two halves to the nearer one.
 func TestToHalf(t *testing.T) {
 	for h := range 1 << 16 {
 		f := fromHalf(uint16(h))
@@ -205,8 +206,8 @@ func TestWritersRefuse(t *testing.T) {
 	}
 }
 
-// Writing any format needs a buffer and the header, not a second copy of the tensors;
-// opening reads none of them, and reading a range no more than it.
+// Writing any format takes memory for a buffer and the header, not for a second copy of
+// the tensors. Opening reads no tensor, and reading a range reads only that.
 func TestFormatsMemory(t *testing.T) {
 	x := tensor.New(4 << 20) // 16 MiB
 	for format, write := range writers {
@@ -238,7 +239,7 @@ func TestFormatsMemory(t *testing.T) {
 	}
 }
 
-// A member's data begin at 64 bytes, so that torch.load can map them.
+// The data of a member begins at a multiple of 64 bytes, so that torch.load can map it.
 func TestTorchAlignment(t *testing.T) {
 	var b bytes.Buffer
 	err := encodeTorch(&b, map[string]string{"k": "v"}, []Source{source("a", 3), source("b", 1, 5), source("c"), source("d", 700)})
@@ -279,29 +280,15 @@ func (f *torchDisk) Write(b []byte) (int, error) {
 
 var _ io.Writer = (*torchDisk)(nil)
 
-// pythonWith returns an interpreter that has a module.
-func pythonWith(t *testing.T, module string) string {
-	t.Helper()
-	for _, p := range []string{"/usr/bin/python3", "python3"} {
-		if exec.Command(p, "-c", "import importlib.util, sys; sys.exit(not importlib.util.find_spec('"+module+"'))").Run() == nil {
-			return p
-		}
-	}
-	t.Skipf("no python3 that has %s", module)
-	return ""
-}
-
 // What is written is what PyTorch and numpy read.
 func TestToolsReadWhatIsWritten(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts Python")
-	}
+	vggtest.SkipShort(t, "starts Python")
 	for _, c := range []struct {
 		format         Format
 		script, module string
 	}{{PyTorch, "pth.py", "torch"}, {NPZ, "npz.py", "numpy"}} {
 		t.Run(string(c.format), func(t *testing.T) {
-			interpreter := pythonWith(t, c.module)
+			interpreter := vggtest.Python(t, c.module)
 			path := filepath.Join(t.TempDir(), "w.bin")
 			sources := []Source{source("features.0.weight", 4, 3, 3, 3), source("0", 300), source("犬 \"x\"", 3, 1, 2), source("scalar"), source("none", 2, 0)}
 			sources[0].DType, sources[2].DType = "F16", "F16"

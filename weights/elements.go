@@ -23,7 +23,7 @@ func (s *Source) size() (int64, error) {
 	return size, nil
 }
 
-// writeElements appends the elements of s to bw, little-endian, and checks their number.
+// writeElements writes the elements of s to bw, little-endian, and checks their number.
 func writeElements(bw *bufio.Writer, s Source) error {
 	want, _ := tensor.Size(s.Shape...)
 	given := 0
@@ -46,7 +46,7 @@ func writeElements(bw *bufio.Writer, s Source) error {
 	return nil
 }
 
-// largest returns the largest number of a type to write.
+// largest returns the largest number of a type that can be written.
 func largest(dtype string) float32 {
 	switch dtype {
 	case "F16":
@@ -57,8 +57,8 @@ func largest(dtype string) float32 {
 	return math.MaxFloat32
 }
 
-// appendElements appends data to bw in its own buffer, up to the first element that
-// rounds to an infinity without being one. It returns how many it appended.
+// appendElements writes data in bw's own buffer, up to the first finite element that rounds
+// to an infinity. It returns the number of elements written.
 func appendElements(bw *bufio.Writer, dtype string, data []float32) (int, error) {
 	width := dtypeBits(dtype) / 8
 	for done := 0; done < len(data); {

@@ -11,7 +11,7 @@ import (
 	"github.com/verydeep/vgg/weights"
 )
 
-// A file of any of the Formats is opened by its path; its content tells which it is.
+// The content of the file tells which of the Formats it has.
 func ExampleOpen() {
 	f, err := weights.Open("testdata/torch/b_legacy.pth")
 	if err != nil {
@@ -26,7 +26,7 @@ func ExampleOpen() {
 	// Output: PyTorch 26 [1 3 3 3]
 }
 
-// Weights that are in memory, or in an object store, come in through an io.ReaderAt.
+// Weights in memory, or in an object store, are read through an io.ReaderAt.
 func ExampleOpenReader() {
 	data, err := os.ReadFile("testdata/f32.safetensors")
 	if err != nil {
@@ -47,7 +47,7 @@ func ExampleOpenReader() {
 //go:embed testdata/onnx/a_external_op17.onnx testdata/onnx/a_external_op17.onnx_data
 var model embed.FS
 
-// A program carries its weights with it. The data of this model is in a file beside it.
+// A program can embed its weights. The data of this model is in a second file.
 func ExampleOpenFS() {
 	f, err := weights.OpenFS(model, "testdata/onnx/a_external_op17.onnx")
 	if err != nil {

@@ -1,24 +1,24 @@
-// Package weights reads and writes files of named tensors with metadata, as
-// trained weights are kept in; it knows no network.
+// Package weights reads and writes files of named tensors with metadata, in which
+// trained weights are published and kept. It knows no network.
 //
-// Open recognises by its content which of the Formats a file is of. Native to
-// this project is safetensors (https://github.com/huggingface/safetensors): eight
-// bytes that give the length of a header, the header in JSON, and the tensors'
-// little-endian data, one after another. Of the others:
+// [Open], [OpenReader] and [OpenFS] recognise the format of a file, one of the [Formats],
+// by its content. The project's own is safetensors
+// (https://github.com/huggingface/safetensors): eight bytes that give the length of a
+// header, the header in JSON, and the tensors' little-endian data, one after another. Of
+// the others:
 //
-//   - PyTorch: what torch.save wrote, in its zip format or the one before it. The
-//     state dict is taken by itself, out of a checkpoint that has it under state_dict,
-//     model_state_dict or model, or out of a whole module, by its parameters and
-//     buffers. Names are the file's, without the "module." of DataParallel and the
-//     "_orig_mod." of torch.compile. The pickle is read by a machine that can make
-//     values and nothing else: a file that asks for any function but those that tensors
-//     and plain values are made with is an error that names it.
+//   - PyTorch: files of torch.save, in its zip format or the one before it. The file may be
+//     a state dict, a checkpoint that has one under state_dict, model_state_dict or model,
+//     or a whole module, of which the parameters and buffers are read. Names are the
+//     file's, without the "module." of DataParallel and the "_orig_mod." of torch.compile.
+//     Reading a pickle makes values and runs nothing: a file that wants to run any function
+//     except those that make tensors and plain values is an error that names the function.
 //   - npz: arrays in a file of numpy.savez or savez_compressed, in C or Fortran order.
-//   - The formats of networks, as ONNX and Caffe, describe their layers too; see Layer.
+//   - Keras, TensorFlow.js, ONNX and Caffe describe the network's layers too; see [Layer].
 //
-// Whatever the format, opening reads what describes the tensors and not their data,
-// a tensor is read in pieces (ReadRange) in little memory, and a malformed or hostile
-// file is an error that says what is wrong with it.
+// In every format, opening reads the description of the tensors and not their data. A
+// tensor can be read in pieces, in little memory; see [File.ReadRange]. A malformed or
+// hostile file is an error that says what is wrong with it.
 package weights
 
 import (
@@ -37,13 +37,13 @@ import (
 // Entry describes a tensor of a file.
 type Entry struct {
 	Name  string
-	DType string // as the file has it: F32, F16, BF16, F64, I64, ...
+	DType string // in the file: F32, F16, BF16, F64, I64, ...
 	Shape []int  // empty for a scalar
 }
 
-// File is an open file of weights. Its header was read and checked when it was
-// opened; a tensor's data is read when it is asked for, and nothing of it is
-// kept. Any number of goroutines may use a File at once.
+// File is an open file of weights. Opening it reads and checks its header. A tensor's data
+// is read when a method asks for it, and isn't kept. Any number of goroutines may use a
+// File at once.
 type File struct {
 	name    string
 	r       io.ReaderAt
@@ -52,18 +52,18 @@ type File struct {
 	format  Format
 	meta    map[string]string
 	layers  []Layer
-	entries []entry // by place in the file
+	entries []entry // in the order of Tensors
 	byName  map[string]int
 }
 
-// entry is an Entry with the place of its data: bytes [begin, end) of the file,
-// little-endian and row-major. Data that lies otherwise (strided, compressed,
-// column-major) is read by its own function instead.
+// entry is an Entry with its data: bytes [begin, end) of the file, little-endian and
+// row-major. Data of any other form (strided, compressed, column-major, in another file)
+// has its own function to read it.
 type entry struct {
 	Entry
 	begin, end int64
-	// read, unless it is nil, reads the elements from start on in row-major order. It is
-	// safe for concurrent use; its errors lack the names of file and tensor.
+	// read, if it isn't nil, reads elements from number start on, in row-major order. It is
+	// safe for concurrent use. Its errors lack the names of the file and the tensor.
 	read func(start int, dst []float32) error
 }
 
@@ -94,22 +94,27 @@ func Open(path string) (*File, error) {
 	return newFile(path, f, info.Size(), f, folderOf(path))
 }
 
-// OpenReader reads weights from the first size bytes of r: from memory, or from an object
-// store. The name stands in errors, which are those of Open. It is a *FolderError if the
-// format keeps its data in other files beside this one.
+// OpenReader opens the file of weights that is the first size bytes of r, which may be in
+// memory or in an object store. Errors are those of Open and use the name. It is a
+// *FolderError if the file's data is in other files beside it.
 //
 // r must serve parallel calls if the File is used by several goroutines. Closing the
 // File doesn't close r.
 func OpenReader(name string, r io.ReaderAt, size int64) (*File, error) {
+	if r == nil || size < 0 {
+		return nil, fmt.Errorf("weights: %s: a reader of %d bytes, want one that isn't nil, of 0 or more", name, size)
+	}
 	return newFile(name, r, size, nil, nil)
 }
 
-// OpenFS opens the file of weights of that name in fsys, as an embed.FS. Files beside it
-// that hold its data are taken from fsys too. The errors are those of Open.
+// OpenFS opens the file of weights of that name in fsys, for example an embed.FS. If its
+// data is in other files beside it, these are opened in fsys too. Errors are those of
+// Open.
 //
 // A file of fsys that implements io.ReaderAt is read in place; it must serve parallel
-// calls if the File is used by several goroutines. Any other is read into memory and kept
-// there until the File is closed; it is an error if it is larger than [MaxBuffered].
+// calls if the File is used by several goroutines. Any other file is read into memory, and
+// stays there until the File is closed. It is an error if that file is larger than
+// [MaxBuffered].
 func OpenFS(fsys fs.FS, name string) (*File, error) {
 	f, closer, err := openFS(fsys, name)
 	if err != nil {
@@ -147,9 +152,10 @@ func newFile(name string, r io.ReaderAt, size int64, closer io.Closer, beside *f
 	return f, nil
 }
 
-// closers are closed together, in their order; the first error counts.
+// closers are closed together, in order.
 type closers []io.Closer
 
+// Close returns the first error.
 func (cs closers) Close() error {
 	var first error
 	for _, c := range cs {
@@ -166,23 +172,22 @@ func (f *File) Name() string { return f.name }
 // Size returns the file's size in bytes.
 func (f *File) Size() int64 { return f.size }
 
-// Format returns the kind of file, as its content shows.
+// Format returns the format that the content has.
 func (f *File) Format() Format { return f.format }
 
-// Layers returns the chain of layers that the file describes beside its tensors, first
-// to last; nil of formats that hold tensors alone.
+// Layers returns the chain of layers that the file describes besides its tensors, first to
+// last; nil for formats that hold only tensors.
 func (f *File) Layers() []Layer { return slices.Clone(f.layers) }
 
-// Metadata returns the file's metadata; the caller may change what it gets. It
-// isn't nil.
+// Metadata returns a copy of the file's metadata. It isn't nil.
 func (f *File) Metadata() map[string]string {
 	m := make(map[string]string, len(f.meta))
 	maps.Copy(m, f.meta)
 	return m
 }
 
-// Tensors describes the file's tensors, in the order of their data or, where the file
-// lists them in another, of that list.
+// Tensors describes the file's tensors. Those of safetensors and npz files are in the order
+// of their data, those of other formats in the order in which the file lists them.
 func (f *File) Tensors() []Entry {
 	es := make([]Entry, len(f.entries))
 	for i, e := range f.entries {
@@ -192,8 +197,7 @@ func (f *File) Tensors() []Entry {
 	return es
 }
 
-// Lookup describes the tensor of that name. It is a *NotFoundError if there is
-// none.
+// Lookup describes the tensor of that name. It is a *NotFoundError if there is none.
 func (f *File) Lookup(name string) (Entry, error) {
 	e, err := f.find(name)
 	if err != nil {
@@ -204,8 +208,8 @@ func (f *File) Lookup(name string) (Entry, error) {
 	return d, nil
 }
 
-// Read returns the tensor of that name, in float32 and of the file's shape. It
-// has the errors of ReadInto.
+// Read returns the tensor of that name in float32, with its shape in the file. Its errors
+// are those of ReadInto.
 func (f *File) Read(name string) (*tensor.Tensor, error) {
 	e, err := f.find(name)
 	if err != nil {
@@ -221,8 +225,8 @@ func (f *File) Read(name string) (*tensor.Tensor, error) {
 	return t, nil
 }
 
-// ReadTensor reads the tensor of that name into t. Besides those of ReadInto,
-// it is a *ShapeError if the file's shape isn't exactly t's.
+// ReadTensor reads the tensor of that name into t. It is a *ShapeError if the tensor
+// doesn't have exactly t's shape. Its other errors are those of ReadInto.
 func (f *File) ReadTensor(name string, t *tensor.Tensor) error {
 	e, err := f.find(name)
 	if err != nil {
@@ -256,9 +260,9 @@ func (f *File) ReadInto(name string, dst []float32) error {
 	return f.decode(e, dst)
 }
 
-// ReadRange reads len(dst) elements of the tensor of that name, from the element
-// at start in row-major order on, into dst: a large tensor piece by piece. Its
-// errors are those of ReadInto.
+// ReadRange reads len(dst) elements of the tensor of that name into dst, from number start
+// in row-major order on, so that a large tensor can be read piece by piece. It is an error
+// if the tensor has no such elements. Its other errors are those of ReadInto.
 func (f *File) ReadRange(name string, start int, dst []float32) error {
 	e, err := f.find(name)
 	if err != nil {
@@ -272,15 +276,15 @@ func (f *File) ReadRange(name string, start int, dst []float32) error {
 	}
 	part := *e
 	if part.read != nil {
-		return f.elsewhere(e, start, dst)
+		return f.callRead(e, start, dst)
 	}
 	part.begin += int64(start) * int64(dtypeBits(e.DType)/8)
 	part.end = part.begin + int64(len(dst))*int64(dtypeBits(e.DType)/8)
 	return f.decode(&part, dst)
 }
 
-// SHA256 returns the SHA-256 of the whole file in lower-case hexadecimal, as
-// sha256sum prints it: what a run records as the provenance of its weights.
+// SHA256 returns the SHA-256 of the whole file in lower-case hexadecimal, as sha256sum
+// prints it. A run records it as the provenance of its weights.
 func (f *File) SHA256() (string, error) {
 	h := sha256.New()
 	n, err := io.Copy(h, io.NewSectionReader(f.r, 0, f.size))
@@ -293,7 +297,7 @@ func (f *File) SHA256() (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// Close closes the file; reading from it is an error from then on.
+// Close closes the file. After that, reading from it is an error.
 func (f *File) Close() error {
 	if err := f.closer.Close(); err != nil {
 		return openError(f.name, err)
@@ -301,6 +305,7 @@ func (f *File) Close() error {
 	return nil
 }
 
+// find returns the entry of that name, or a *NotFoundError.
 func (f *File) find(name string) (*entry, error) {
 	i, ok := f.byName[name]
 	if !ok {
@@ -309,6 +314,7 @@ func (f *File) find(name string) (*entry, error) {
 	return &f.entries[i], nil
 }
 
+// checkDType returns a *DTypeError if the entry's type can't be read.
 func (f *File) checkDType(e *entry) error {
 	if !readable(e.DType) {
 		return &DTypeError{File: f.name, Tensor: e.Name, DType: e.DType}
@@ -316,13 +322,14 @@ func (f *File) checkDType(e *entry) error {
 	return nil
 }
 
-// chunk is the most bytes that are held in the file's own type at once. It is a
-// multiple of every element's size.
+// chunk is the most bytes that are held in the file's own type at once. It is a multiple of
+// the size of every type.
 const chunk = 256 << 10
 
+// decode reads all elements of an entry into dst.
 func (f *File) decode(e *entry, dst []float32) error {
 	if e.read != nil {
-		return f.elsewhere(e, 0, dst)
+		return f.callRead(e, 0, dst)
 	}
 	size := int64(dtypeBits(e.DType) / 8)
 	if e.DType == "F32" && littleEndian {
@@ -345,7 +352,8 @@ func (f *File) decode(e *entry, dst []float32) error {
 	return nil
 }
 
-func (f *File) elsewhere(e *entry, start int, dst []float32) error {
+// callRead reads elements by the entry's own function.
+func (f *File) callRead(e *entry, start int, dst []float32) error {
 	if err := e.read(start, dst); err != nil {
 		return fmt.Errorf("weights: %s: %s: %w", f.name, display(e.Name), pathless(err))
 	}

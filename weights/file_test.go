@@ -23,7 +23,7 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// source is a tensor of that shape with pseudo-random values of its own.
+// source returns a tensor of that shape with pseudo-random values that depend on its name.
 func source(name string, shape ...int) Source {
 	x := tensor.New(shape...)
 	r := rand.New(rand.NewPCG(uint64(len(name)), uint64(x.Len())))
@@ -33,7 +33,7 @@ func source(name string, shape ...int) Source {
 	return FromTensor(name, x)
 }
 
-// raw puts a file together from the text of its header and its data.
+// raw returns a file with this header and this data.
 func raw(header string, data ...byte) []byte {
 	b := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
 	return append(append(b, header...), data...)
@@ -75,8 +75,8 @@ func TestTensorsAreInFileOrder(t *testing.T) {
 	}
 }
 
-// Chunks are converted independently: lengths round the chunk's, in every
-// type, at an odd place in the file.
+// Chunks are converted independently: lengths around the chunk's, in every type, at an odd
+// offset of the file.
 func TestChunks(t *testing.T) {
 	for dtype, size := range map[string]int{"F16": 2, "BF16": 2, "F32": 4, "F64": 8} {
 		for _, n := range []int{0, 1, chunk/size - 1, chunk / size, chunk/size + 1, 2*chunk/size + 3} {
@@ -193,8 +193,8 @@ func (f failing) ReadAt(b []byte, at int64) (int, error) {
 	return n, f.err
 }
 
-// A file that shrinks after it was opened, or a disk that fails, is an error of
-// the tensor or the header it was met at.
+// A file that shrinks after it was opened, or a disk that fails, gives an error that names
+// the tensor, or the file if the header can't be read.
 func TestReadFails(t *testing.T) {
 	var b bytes.Buffer
 	if err := EncodeSafetensors(&b, nil, []Source{source("a", 200), source("b", 3)}); err != nil {
@@ -234,7 +234,7 @@ func TestReadFails(t *testing.T) {
 	}
 }
 
-// A header longer than the first look is read in a second one.
+// A header that is longer than the first read takes a second.
 func TestLongHeaderFails(t *testing.T) {
 	b := raw("{}" + strings.Repeat(" ", 2*sniffBytes))
 	if _, err := open(b); err != nil {
@@ -304,7 +304,7 @@ func TestConcurrentReads(t *testing.T) {
 	wg.Wait()
 }
 
-// What is written is read: every name, shape, bit of the data and metadata.
+// Reading gives what was written: names, shapes, every bit of the data, metadata.
 func TestRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		meta := rapid.MapOfN(rapid.String(), rapid.String(), 0, 4).Draw(t, "metadata")

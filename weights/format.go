@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Format names a kind of file.
+// Format is a format of files, by its name.
 type Format string
 
 const (
@@ -18,34 +18,32 @@ const (
 	TFJS        Format = "TensorFlow.js" // layers-model: model.json and its shards
 )
 
-// Layer is one layer of the chain that some formats describe beside their tensors.
+// Layer is one layer of the chain that some formats describe besides their tensors.
 type Layer struct {
-	Name string // as the file has it
+	Name string // in the file
 	// Op is conv, fc, batchnorm, lrn, relu, maxpool, avgpool, flatten, dropout, softmax,
 	// transpose or pad.
 	Op string
-	// Tensors are the names of the layer's tensors by role: weight, bias, and for
-	// batchnorm scale, shift, mean and variance.
+	// Tensors maps roles to the names of the layer's tensors. Roles are weight and bias, and
+	// for batchnorm scale, shift, mean and variance.
 	Tensors map[string]string
-	// Attributes are the numbers the layer was made with, by the names of the ONNX
-	// operators: kernel_shape, strides, pads, epsilon, size, alpha, beta, bias, perm …
+	// Attributes are the numbers that define the layer, under the names that ONNX's
+	// operators have: kernel_shape, strides, pads, epsilon, size, alpha, beta, bias, perm …
 	Attributes map[string][]float64
 }
 
-// reader is how a format is told from the others and read. New formats are rows of
-// formats.
+// reader recognises and reads a format.
 type reader struct {
 	format Format
-	// is reports whether a file that begins with head, its first bytes, is of the
-	// format.
+	// is reports whether a file is of the format. It begins with head.
 	is func(head []byte, r io.ReaderAt, size int64) bool
-	// read reads what describes the tensors. It must check every place and length
-	// against size, and allocate in proportion to what is there. Data outside the file
-	// is in files of beside. Errors lack the file's name.
+	// read reads the description of the tensors. It must check every offset and length
+	// against size, and allocate in proportion to what is there. Data that isn't in the
+	// file is in files of the folder beside. Errors lack the file's name.
 	read func(r io.ReaderAt, size int64, beside *folder) (*header, error)
 }
 
-// formats are tried in order; what none of them takes is read as safetensors.
+// formats are tried in order. A file of none of them is read as safetensors.
 var formats = []reader{
 	{ONNX, isONNX, readONNX},
 	{PyTorch, isTorchZip, readTorchZip},
@@ -57,7 +55,7 @@ var formats = []reader{
 	{Keras, isKerasZip, readKerasZip},
 }
 
-// Formats lists the formats that Open reads.
+// Formats returns the formats that Open reads.
 func Formats() []Format {
 	all := []Format{Safetensors}
 	for _, f := range formats {

@@ -2,8 +2,8 @@ package weights
 
 import "math"
 
-// toHalf rounds f to the nearest IEEE 754 half, of two as near to the one whose last bit
-// is 0; from 65520 on, to an infinity. It is the inverse of fromHalf.
+// toHalf rounds f to the nearest IEEE 754 half; of two equally near, to the one whose last
+// bit is 0. From 65520 on it gives an infinity. It is the inverse of fromHalf.
 func toHalf(f float32) uint16 {
 	b := math.Float32bits(f)
 	sign := uint16(b >> 16 & 0x8000)
@@ -21,8 +21,8 @@ func toHalf(f float32) uint16 {
 	return sign | uint16(b>>13)
 }
 
-// toBFloat16 rounds f to the nearest bfloat16, the upper half of a float32, of two as
-// near to the one whose last bit is 0.
+// toBFloat16 rounds f to the nearest bfloat16, the upper half of a float32; of two equally
+// near, to the one whose last bit is 0.
 func toBFloat16(f float32) uint16 {
 	b := math.Float32bits(f)
 	if b&(1<<31-1) > 0xff<<23 { // NaN, made quiet

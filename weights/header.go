@@ -20,8 +20,9 @@ const (
 	metadataKey = "__metadata__"
 )
 
-// header is what a file says of its tensors, checked. Of safetensors, the entries are
-// in the order of their data, which covers the rest of the file without gap or overlap.
+// header is the checked description of a file's tensors. The entries of a safetensors
+// file are in the order of their data, which fills the rest of the file without gaps or
+// overlaps.
 type header struct {
 	meta    map[string]string
 	entries []entry
@@ -56,13 +57,13 @@ func readHeader(r io.ReaderAt, size int64) (*header, error) {
 	if err := parseHeader(string(text), &h); err != nil {
 		return nil, err
 	}
-	return &h, h.place(lengthBytes+int64(length), size)
+	return &h, h.checkOffsets(lengthBytes+int64(length), size)
 }
 
-// place checks the entries' offsets, which count from the header's end at byte
-// base, against each other and the file's size, and turns them into places in
-// the file.
-func (h *header) place(base, size int64) error {
+// checkOffsets checks the entries' offsets against each other and the file's size. The
+// offsets count from the header's end at byte base; checkOffsets makes them count from
+// the file's start.
+func (h *header) checkOffsets(base, size int64) error {
 	slices.SortFunc(h.entries, func(a, b entry) int {
 		return cmp.Or(cmp.Compare(a.begin, b.begin), cmp.Compare(a.end, b.end), strings.Compare(a.Name, b.Name))
 	})
@@ -115,8 +116,8 @@ func byteSize(dtype string, shape []int) (int64, error) {
 	return bits / 8, nil
 }
 
-// readFull reads len(b) bytes at a place in the file; the file's end before
-// that is an io.ErrUnexpectedEOF.
+// readFull reads len(b) bytes from byte at on. It is an io.ErrUnexpectedEOF if the file
+// ends before that.
 func readFull(r io.ReaderAt, b []byte, at int64) error {
 	if n, err := r.ReadAt(b, at); n < len(b) {
 		if err == nil || err == io.EOF {
@@ -127,8 +128,10 @@ func readFull(r io.ReaderAt, b []byte, at int64) error {
 	return nil
 }
 
+// headerLength returns the header's length that a safetensors file begins with.
 func headerLength(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }
 
+// malformed returns a *FormatError without the file's name.
 func malformed(tensor, format string, args ...any) error {
 	return &FormatError{Tensor: tensor, Reason: fmt.Sprintf(format, args...)}
 }

@@ -13,9 +13,9 @@ import (
 //	{"__metadata__": {"key": "value", ...},
 //	 "name": {"dtype": "F32", "shape": [64, 3, 3, 3], "data_offsets": [0, 6912]}, ...}
 //
-// and nothing more general: no value nests deeper than that, so neither does
-// the parser, and a key that comes twice is an error where encoding/json keeps
-// the last. The offsets of the entries are as written. s is valid UTF-8.
+// It reads nothing more general: values don't nest deeper, so neither does the parser. A
+// key that comes twice is an error, where encoding/json keeps the last. The offsets of the
+// entries are as written. s must be valid UTF-8.
 func parseHeader(s string, h *header) error {
 	p := &parser{s: s}
 	seen := make(map[string]bool)
@@ -41,11 +41,13 @@ func parseHeader(s string, h *header) error {
 	return nil
 }
 
+// parser reads JSON from byte i of s on.
 type parser struct {
 	s string
 	i int
 }
 
+// metadata reads the value of __metadata__.
 func (p *parser) metadata(h *header) error {
 	// The reference implementation takes null for no metadata.
 	if p.space(); strings.HasPrefix(p.s[p.i:], "null") {
@@ -63,6 +65,7 @@ func (p *parser) metadata(h *header) error {
 	})
 }
 
+// entry reads the description of a tensor.
 func (p *parser) entry(name string) (entry, error) {
 	e := entry{Entry: Entry{Name: name, Shape: []int{}}}
 	var dtype, shape, offsets bool
@@ -119,7 +122,7 @@ func (p *parser) entry(name string) (entry, error) {
 	return e, nil
 }
 
-// object reads {"key": value, ...}; value reads the value after each key.
+// object reads {"key": value, ...}. It calls value to read the value of each key.
 func (p *parser) object(value func(key string) error) error {
 	if err := p.expect('{'); err != nil {
 		return err
@@ -146,7 +149,7 @@ func (p *parser) object(value func(key string) error) error {
 	}
 }
 
-// array reads [element, ...]; element reads the i-th.
+// array reads [element, ...]. It calls element to read element i.
 func (p *parser) array(element func(i int) error) error {
 	if err := p.expect('['); err != nil {
 		return err
@@ -190,7 +193,7 @@ func (p *parser) integer() (int64, error) {
 	return n, nil
 }
 
-// str reads a string. Without escapes, it is part of the header's own memory.
+// str reads a string. A string without escapes shares the header's memory.
 func (p *parser) str() (string, error) {
 	if err := p.expect('"'); err != nil {
 		return "", err
@@ -219,6 +222,7 @@ func (p *parser) str() (string, error) {
 	return "", p.errorAt(start, "string without an end")
 }
 
+// unescape returns the content of a JSON string without its quotes.
 func unescape(raw string) (string, bool) {
 	var b strings.Builder
 	for {
@@ -257,7 +261,7 @@ func unescape(raw string) (string, bool) {
 	}
 }
 
-// hex4 reads the rune of uXXXX, which s begins with.
+// hex4 returns the rune of uXXXX, with which s must begin.
 func hex4(s string) (rune, bool) {
 	if len(s) < 5 || s[0] != 'u' {
 		return 0, false
@@ -283,7 +287,7 @@ func (p *parser) space() {
 	}
 }
 
-// next skips space, and c if that comes then.
+// next skips space, then c, and reports whether c was there.
 func (p *parser) next(c byte) bool {
 	p.space()
 	if p.i < len(p.s) && p.s[p.i] == c {

@@ -23,7 +23,7 @@ func kerasFixture(t testing.TB, name string) []byte {
 	return b
 }
 
-// readWhole opens a file and reads all that can be read in it.
+// readWhole opens a file and reads every tensor that can be read.
 func readWhole(b []byte) error {
 	f, err := OpenReader("k.h5", bytes.NewReader(b), int64(len(b)))
 	if err != nil {
@@ -125,7 +125,7 @@ func TestKerasHostile(t *testing.T) {
 	}
 }
 
-// Changed anywhere, a file is read or is an error, and costs little memory.
+// A file with a changed byte is read or gives an error, in little memory.
 func TestKerasChangedBytes(t *testing.T) {
 	for _, name := range []string{"a.h5", "e.h5", "normalised.h5", "nested.keras", "checkpoint.weights.h5"} {
 		original := kerasFixture(t, name)
@@ -159,7 +159,7 @@ func TestKerasChangedBytes(t *testing.T) {
 	}
 }
 
-// A disk that fails is no malformed file.
+// An error of the disk isn't taken for a malformed file.
 func TestKerasReadFails(t *testing.T) {
 	b := kerasFixture(t, "a.h5")
 	bad := errors.New("bad sector")

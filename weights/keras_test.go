@@ -10,8 +10,8 @@ import (
 
 const kerasFolder = "testdata/keras"
 
-// kerasGolden returns what a file must hold: the tensors in their order, and apart from
-// them the network's outputs.
+// kerasGolden returns the tensors that a file must hold, in order, and the network's
+// outputs.
 func kerasGolden(t *testing.T, name string) (*File, []Entry) {
 	t.Helper()
 	f, err := Open(filepath.Join(kerasFolder, name+".safetensors"))
@@ -41,7 +41,7 @@ func TestKerasFiles(t *testing.T) {
 		{"a_notop.h5", "a_notop", true, nil},
 		{"normalised.h5", "normalised", true, nil},
 		{"normalised.keras", "normalised", true, nil},
-		// Three vectors: whether scale or shift is missing, only the config says.
+		// Of three vectors, only the config says whether scale or shift is missing.
 		{"normalised.weights.h5", "normalised", false, map[string]string{
 			"batch_normalization/beta": "batch_normalization/0", "batch_normalization/moving_mean": "batch_normalization/1",
 			"batch_normalization/moving_variance": "batch_normalization/2",

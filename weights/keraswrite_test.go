@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // kerasSources are the tensors of a chain with more layers than one node of a group.
@@ -85,15 +87,7 @@ with h5py.File(sys.argv[1]) as f:
     v = f["layers/conv2d_10/vars"]
     print(np.ravel(v.attrs["name"])[0].decode(), v["0"].shape, v["0"].dtype, len(f["layers"]))
     print(*("%08x" % x for x in np.asarray(v["0"]).ravel().view("<u4")))`
-	python := ""
-	for _, p := range []string{"python3", "/usr/bin/python3"} {
-		if exec.Command(p, "-c", "import h5py").Run() == nil {
-			python = p
-		}
-	}
-	if python == "" {
-		t.Skip("no python3 with h5py")
-	}
+	python := vggtest.Python(t, "h5py")
 	path := filepath.Join(t.TempDir(), "w.weights.h5")
 	all := kerasSources()
 	if err := WriteKeras(path, all); err != nil {

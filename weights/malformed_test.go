@@ -19,7 +19,7 @@ func lengthOnly(n uint64, rest string) []byte {
 	return append(binary.LittleEndian.AppendUint64(nil, n), rest...)
 }
 
-// Malformed files, and what the error must say of each.
+// Malformed files, and what the error for each must say.
 func malformedFiles() map[string]struct {
 	file []byte
 	want string
@@ -143,8 +143,7 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
-// A malformed file costs no more memory than a small multiple of what is in it,
-// whatever it claims.
+// Opening a malformed file takes memory in proportion to the file, whatever it claims.
 func TestMalformedAllocations(t *testing.T) {
 	for name, c := range malformedFiles() {
 		const slack = 16 << 10 // errors, maps, the first bytes
@@ -153,8 +152,8 @@ func TestMalformedAllocations(t *testing.T) {
 	}
 }
 
-// checkAllocation fails where opening the file allocates more than limit bytes. Other
-// goroutines may allocate meanwhile, but not in every one of the tries.
+// checkAllocation fails if opening the file allocates more than limit bytes. It tries
+// several times, since other goroutines may allocate meanwhile.
 func checkAllocation(t *testing.T, name string, file []byte, limit uint64) {
 	t.Helper()
 	least := ^uint64(0)
@@ -170,7 +169,7 @@ func checkAllocation(t *testing.T, name string, file []byte, limit uint64) {
 	}
 }
 
-// Cut anywhere, a file doesn't open.
+// A truncated file doesn't open.
 func TestTruncatedAnywhere(t *testing.T) {
 	var b bytes.Buffer
 	err := EncodeSafetensors(&b, map[string]string{"config": "A"}, []Source{source("conv1_1.weight", 2, 3), source("conv1_1.bias", 2)})
@@ -188,7 +187,7 @@ func TestTruncatedAnywhere(t *testing.T) {
 	}
 }
 
-// What looks odd but is allowed.
+// Files that look odd but are allowed.
 func TestWellFormed(t *testing.T) {
 	for name, c := range map[string]struct {
 		file    []byte

@@ -14,18 +14,17 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// npzArray reports whether a member of a zip file is an array of numpy.
+// npzArray reports whether a member of a zip file is an array of NumPy.
 func npzArray(name string) bool { return strings.HasSuffix(name, ".npy") }
 
 func isNPZ(head []byte, r io.ReaderAt, size int64) bool { return zipHolds(head, r, size, npzArray) }
 
-// What the arrays of a file may be larger than it by compression, so much and so many
-// times: weights hardly compress, but a network's zeros do. Deflate itself reaches 1032
-// times.
+// The arrays of a file may take npzRatio times its bytes, and npzSlack more. Trained
+// weights hardly compress, but zeros do. Deflate itself reaches a ratio of 1032.
 const npzSlack, npzRatio = 16 << 20, 32
 
-// readNPZ reads a file of numpy.savez or savez_compressed: a zip file of arrays, each
-// under its name and .npy.
+// readNPZ reads a file of numpy.savez or savez_compressed: a zip file of arrays, named
+// after them with .npy.
 func readNPZ(r io.ReaderAt, size int64, _ *folder) (*header, error) {
 	members, comment, err := zipMembers(r, size)
 	if err != nil {
@@ -52,7 +51,7 @@ func readNPZ(r io.ReaderAt, size int64, _ *folder) (*header, error) {
 		}
 		h.entries = append(h.entries, e)
 	}
-	// The comment is the metadata if it was written here, and anybody's text otherwise.
+	// The comment is the metadata in files that this package wrote, and any text in others.
 	if strings.HasPrefix(comment, "{") {
 		var own map[string]string
 		if json.Unmarshal([]byte(comment), &own) == nil && own != nil {
@@ -72,7 +71,7 @@ func npzEntry(r io.ReaderAt, m member) (entry, error) {
 	if m.Method == zip.Store {
 		h, err = readNPYHeader(io.NewSectionReader(r, m.begin, m.end-m.begin), m.UncompressedSize64)
 	} else {
-		// The real size is what decompression gives; readFull meets any lie.
+		// If the claimed size is wrong, readFull fails.
 		source, begin, end = &inflater{File: m.File}, 0, int64(m.UncompressedSize64)
 		var opened io.ReadCloser
 		if opened, err = m.Open(); err == nil {
@@ -94,7 +93,7 @@ func npzEntry(r io.ReaderAt, m member) (entry, error) {
 	if err != nil || width > 0 && int64(n) > math.MaxInt64/width {
 		return entry{}, malformed(name, "shape %v has too many elements", h.shape)
 	}
-	if width == 0 { // strings, objects, records: listed, not read
+	if width == 0 { // strings, objects and records can be listed, but not read
 		return entry{Entry: Entry{Name: name, DType: h.descr, Shape: h.shape}}, nil
 	}
 	if int64(n)*width != end-begin-h.length {
@@ -116,8 +115,8 @@ func npzEntry(r io.ReaderAt, m member) (entry, error) {
 	return v.entry(name, m.Method == zip.Store), nil
 }
 
-// npyDType is the type of elements by numpy's name, and whether they are big-endian; ""
-// for what isn't a number.
+// npyDType returns the type of elements for NumPy's name of it, "" if they aren't numbers,
+// and whether they are big-endian.
 func npyDType(descr string) (dtype string, big bool) {
 	if len(descr) != 3 || strings.IndexByte("<>|=", descr[0]) < 0 {
 		return "", false
@@ -137,7 +136,7 @@ func npyDType(descr string) (dtype string, big bool) {
 	return dtype, descr[0] == '>'
 }
 
-// npyHeader is what a .npy file says before its data.
+// npyHeader is the header of a .npy file.
 type npyHeader struct {
 	descr   string
 	fortran bool // column-major
@@ -147,12 +146,12 @@ type npyHeader struct {
 
 const maxNPYHeader = 64 << 10
 
-// readNPYHeader reads the header of a .npy file of so many bytes: a magic, a version, a
-// length, and a dict in Python's notation,
+// readNPYHeader reads the header of a .npy file of so many bytes: a magic number, a
+// version, a length, and a dict in Python's notation,
 //
 //	{'descr': '<f4', 'fortran_order': False, 'shape': (3, 3, 3, 64), }
 //
-// of which it reads no more than is written here.
+// It reads no other notation.
 func readNPYHeader(r io.Reader, size uint64) (npyHeader, error) {
 	var h npyHeader
 	opening := make([]byte, 12)
@@ -160,7 +159,7 @@ func readNPYHeader(r io.Reader, size uint64) (npyHeader, error) {
 		return h, npyShort(err)
 	}
 	if string(opening[:6]) != "\x93NUMPY" {
-		return h, malformed("", "no array of numpy: begins with %q", opening[:6])
+		return h, malformed("", "no array of NumPy: begins with %q", opening[:6])
 	}
 	width := 4
 	switch opening[6] {
@@ -168,7 +167,7 @@ func readNPYHeader(r io.Reader, size uint64) (npyHeader, error) {
 		width = 2
 	case 2, 3:
 	default:
-		return h, malformed("", "version %d of numpy's format, want 1 to 3", opening[6])
+		return h, malformed("", "version %d of NumPy's format, want 1 to 3", opening[6])
 	}
 	if _, err := io.ReadFull(r, opening[8:8+width]); err != nil {
 		return h, npyShort(err)
@@ -190,6 +189,7 @@ func readNPYHeader(r io.Reader, size uint64) (npyHeader, error) {
 	return h, nil
 }
 
+// npyShort returns the error of a header that is cut off, where err is its end.
 func npyShort(err error) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return malformed("", "truncated in the array's header")
@@ -197,12 +197,13 @@ func npyShort(err error) error {
 	return err
 }
 
-// npyParser reads the dict of a header.
+// npyParser reads the dict of a header from byte i of s on.
 type npyParser struct {
 	s string
 	i int
 }
 
+// header reads the dict into h.
 func (p *npyParser) header(h *npyHeader) error {
 	if !p.next("{") {
 		return p.want("{")
@@ -244,22 +245,24 @@ func (p *npyParser) header(h *npyHeader) error {
 	return nil
 }
 
+// want returns the error of a byte that is something else.
 func (p *npyParser) want(what string) error {
 	return malformed("", "header byte %d: want %s", p.i, what)
 }
 
-// next passes over spaces, and over s if it follows.
-func (p *npyParser) next(s string) bool {
+// next skips spaces, then want, and reports whether want was there.
+func (p *npyParser) next(want string) bool {
 	for p.i < len(p.s) && strings.IndexByte(" \t\r\n", p.s[p.i]) >= 0 {
 		p.i++
 	}
-	if strings.HasPrefix(p.s[p.i:], s) {
-		p.i += len(s)
+	if strings.HasPrefix(p.s[p.i:], want) {
+		p.i += len(want)
 		return true
 	}
 	return false
 }
 
+// quoted reads a string in single or double quotes, without escapes.
 func (p *npyParser) quoted() (string, bool) {
 	quote := "'"
 	if !p.next(quote) {
@@ -276,7 +279,7 @@ func (p *npyParser) quoted() (string, bool) {
 	return s, true
 }
 
-// brackets passes over a list and returns its text.
+// brackets reads a list and returns its text.
 func (p *npyParser) brackets() (string, bool) {
 	p.next("")
 	start, depth := p.i, 0

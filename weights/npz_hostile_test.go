@@ -42,8 +42,8 @@ func npzBadFiles() map[string]struct {
 	files := make(map[string]c)
 	for name, a := range map[string]struct{ array, want string }{
 		"empty":                 {"", "a: truncated in the array's header"},
-		"no magic":              {"hello, world", "a: no array of numpy: begins with \"hello,\""},
-		"version":               {"\x93NUMPY\x04\x00\x00\x00\x00\x00", "a: version 4 of numpy's format, want 1 to 3"},
+		"no magic":              {"hello, world", "a: no array of NumPy: begins with \"hello,\""},
+		"version":               {"\x93NUMPY\x04\x00\x00\x00\x00\x00", "a: version 4 of NumPy's format, want 1 to 3"},
 		"header past the end":   {"\x93NUMPY\x01\x00\xff\xffx", "a: header of 65535 bytes claimed in an array of 11"},
 		"header of 2^32":        {"\x93NUMPY\x02\x00\xff\xff\xff\xffx", "a: header of 4294967295 bytes claimed in an array of 13"},
 		"no dict":               {npyFile("[]"), "a: header byte 0: want {"},
@@ -91,8 +91,8 @@ func TestNPZHostile(t *testing.T) {
 	}
 }
 
-// A compressed array that holds less, or other, than the directory says is an error when it
-// is read, also where that isn't its end.
+// Reading a compressed array is an error if it holds less or other data than the directory
+// says, even if the part that is read isn't its end.
 func TestNPZLies(t *testing.T) {
 	data := bytes.Repeat([]byte{1, 2, 3, 4}, 1000)
 	array := npyOf("<f4", "False", "(1000,)", data...)
@@ -140,7 +140,7 @@ func TestNPZLies(t *testing.T) {
 }
 
 func FuzzNPZ(f *testing.F) {
-	// Small seeds: of large ones the fuzzer does little but try to make them smaller.
+	// Seeds are small: the fuzzer spends its time on making large ones smaller.
 	var written bytes.Buffer
 	if err := encodeNPZ(&written, map[string]string{"k": "v"}, []Source{source("w", 2, 3), source("b", 2)}); err != nil {
 		f.Fatal(err)
@@ -156,7 +156,7 @@ func FuzzNPZ(f *testing.F) {
 	}
 	f.Add([]byte(npyOf("<f2", "True", "(2, 1)", 1, 2, 3, 4)))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		// Text that isn't a zip file is tried as an array.
+		// What isn't a zip file is wrapped as an array in one.
 		if !isZip(b) {
 			b = npzZip(zip.Store, string(b))
 		}
@@ -164,8 +164,7 @@ func FuzzNPZ(f *testing.F) {
 	})
 }
 
-// fuzzReads reads all that a file says it holds: it may say anything, but what it says
-// can be read or is an error.
+// fuzzReads reads every tensor that a file lists. Each can be read or gives an error.
 func fuzzReads(t *testing.T, b []byte) {
 	w, err := open(b)
 	if err != nil {
@@ -195,7 +194,7 @@ func fuzzReads(t *testing.T, b []byte) {
 	}
 }
 
-// A truncated download is said to be one, not to be something else.
+// The error of a truncated download says so.
 func TestTruncatedZip(t *testing.T) {
 	for _, write := range []func(io.Writer, map[string]string, []Source) error{encodeTorch, encodeNPZ} {
 		var b bytes.Buffer

@@ -54,8 +54,8 @@ func TestNPZFiles(t *testing.T) {
 	}
 }
 
-// A large compressed array is read in pieces, in any order, each once from where the one
-// before it ended.
+// A large compressed array can be read in pieces, in any order. In order, it is
+// decompressed once.
 func TestNPZDeflatedPieces(t *testing.T) {
 	f, err := Open("testdata/npz/deflated.npz")
 	if err != nil {

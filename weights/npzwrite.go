@@ -9,12 +9,12 @@ import (
 	"unicode/utf8"
 )
 
-// WriteNPZ writes tensors, in the order given, to a file at path that numpy.load reads,
-// as numpy.savez would: a zip file of arrays, uncompressed. numpy has no BF16.
+// WriteNPZ writes tensors, in the order given, to a file at path that numpy.load reads:
+// a zip file of uncompressed arrays, as numpy.savez writes it. NumPy has no BF16.
 //
-// The metadata become the zip file's comment, as JSON, which numpy.load passes over and
-// Open reads; they may have 65535 bytes. The file appears as that of WriteSafetensors
-// does, the errors are the same, and equal arguments give equal bytes.
+// The metadata becomes the zip file's comment, as JSON of up to 65535 bytes. Open reads
+// it; numpy.load ignores it. The file appears as that of [WriteSafetensors] does, the
+// errors are the same, and equal arguments give equal bytes.
 func WriteNPZ(path string, metadata map[string]string, tensors []Source) error {
 	return writeAny(path, func(w io.Writer) error { return encodeNPZ(w, metadata, tensors) })
 }
@@ -58,14 +58,14 @@ func encodeNPZ(w io.Writer, metadata map[string]string, tensors []Source) error 
 	return z.Close()
 }
 
-// maxNumpyAxes is the most axes of an array of numpy before its version 2.
+// maxNumpyAxes is the most axes that an array has in NumPy before version 2.
 const maxNumpyAxes = 32
 
-// NPYHeader is a .npy file of float32 in C order up to its data, for those who write the
-// data themselves, little-endian, when they have them.
+// NPYHeader returns the beginning of a .npy file of float32 in C order, up to its data. The
+// caller writes the data after it, little-endian.
 func NPYHeader(shape ...int) []byte { return npyOpening(Source{Shape: shape}) }
 
-// npyOpening is a .npy file up to its data, which begins at a multiple of 64 bytes.
+// npyOpening returns a .npy file up to its data, which begins at a multiple of 64 bytes.
 func npyOpening(s Source) []byte {
 	shape := strings.Trim(strings.ReplaceAll(fmt.Sprint(s.Shape), " ", ", "), "[]")
 	if len(s.Shape) == 1 {

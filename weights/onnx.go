@@ -13,11 +13,11 @@ import (
 
 // An ONNX model is a ModelProto of onnx.proto
 // (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). Its tensors are the graph's
-// initialisers, and the tensors of its Constant nodes, under their own names; its layers
-// are the nodes, where they form a chain (onnxchain.go).
+// initialisers and the tensors of its Constant nodes, under their own names. Its layers
+// are the nodes, which must form a chain (onnxchain.go).
 
-// Opsets whose operators are known. What the ones past 22 changed of the operators of a
-// chain are the types they take.
+// Opsets whose operators are known. Those after 22 changed only the types that the
+// operators of a chain take.
 const minOpset, maxOpset = 7, 28
 
 // onnxModel is a ModelProto.
@@ -38,8 +38,8 @@ type onnxGraph struct {
 	tensors         []*onnxTensor // the initialisers
 }
 
-// onnxPort is a ValueInfoProto: an input or output. dims is nil if they aren't given; an
-// unknown or symbolic one is -1.
+// onnxPort is a ValueInfoProto: an input or output. dims is nil if the file doesn't give
+// the shape. A symbolic or unknown length is -1.
 type onnxPort struct {
 	name string
 	dims []int64
@@ -52,8 +52,8 @@ type onnxNode struct {
 	attributes       []onnxAttribute
 }
 
-// onnxAttribute is an AttributeProto: numbers, a text or a tensor. Others are kept by
-// their names alone.
+// onnxAttribute is an AttributeProto: numbers, a text or a tensor. Of other kinds, only
+// the name is read.
 type onnxAttribute struct {
 	name    string
 	numbers []float64
@@ -235,7 +235,7 @@ func (m *onnxModel) readAttribute(f protoscan.Field) (a onnxAttribute, err error
 		case 3, 8: // i, ints
 			a.ints, err = m.p.Integers(a.ints, f, maxAxes)
 		case 4:
-			// Texts that matter are the names of modes; others may hold any bytes.
+			// Only the names of modes matter. Other texts may hold any bytes.
 			if f.Type == protowire.BytesType && f.Length() <= 32 {
 				a.text, err = m.p.Text(f, 32)
 			}
@@ -255,8 +255,8 @@ func (m *onnxModel) readPort(f protoscan.Field) (v onnxPort, err error) {
 	if err != nil {
 		return v, err
 	}
-	// Each level of the messages has the next as one field: ValueInfoProto.type,
-	// TypeProto.tensor_type, Tensor.shape, TensorShapeProto.dim.
+	// Each message has the next as a field: ValueInfoProto.type, TypeProto.tensor_type,
+	// Tensor.shape, TensorShapeProto.dim.
 	err = m.p.Fields(s, func(f protoscan.Field) (err error) {
 		switch f.Num {
 		case 1:
@@ -286,7 +286,7 @@ func (m *onnxModel) readPort(f protoscan.Field) (v onnxPort, err error) {
 	return v, err
 }
 
-// within calls visit for the fields of that number of the message that f is.
+// within calls visit for the fields of that number in the message f.
 func (m *onnxModel) within(f protoscan.Field, num protowire.Number, visit func(protoscan.Field) error) error {
 	s, err := f.Message()
 	if err != nil {
@@ -300,8 +300,8 @@ func (m *onnxModel) within(f protoscan.Field, num protowire.Number, visit func(p
 	})
 }
 
-// isONNX reports whether a file is a ModelProto: nothing but its fields, of their types,
-// and among the first the version and the graph.
+// isONNX reports whether a file looks like a ModelProto: its first fields are all known
+// and of their types, and one is the version.
 func isONNX(head []byte, r io.ReaderAt, size int64) bool {
 	version, rest := false, false
 	ok := plausible(head, r, size, func(f protoscan.Field) bool {
@@ -320,7 +320,7 @@ func isONNX(head []byte, r io.ReaderAt, size int64) bool {
 	return ok && version && rest
 }
 
-// describe names a node for an error: by its name, or what it computes if it has none.
+// describe returns the node's name for an error, or that of its output if it has none.
 func (n *onnxNode) describe() string {
 	if n.name == "" && len(n.outputs) > 0 {
 		return fmt.Sprintf("node of output %s (%s)", display(n.outputs[0]), display(n.op))
@@ -328,11 +328,12 @@ func (n *onnxNode) describe() string {
 	return fmt.Sprintf("node %s (%s)", display(n.name), display(n.op))
 }
 
+// refuse returns the error of a node that is no part of a chain.
 func (n *onnxNode) refuse(format string, args ...any) error {
 	return refused(n.describe(), format, args...)
 }
 
-// attribute returns the node's attribute of that name, nil if it has none.
+// attribute returns the attribute of that name, nil if the node has none.
 func (n *onnxNode) attribute(name string) *onnxAttribute {
 	for i := range n.attributes {
 		if n.attributes[i].name == name {
@@ -342,7 +343,7 @@ func (n *onnxNode) attribute(name string) *onnxAttribute {
 	return nil
 }
 
-// numbers returns the node's numbers of that name, or the default.
+// numbers returns the numbers of the attribute of that name, or the default.
 func (n *onnxNode) numbers(name string, otherwise ...float64) []float64 {
 	if a := n.attribute(name); a != nil && len(a.numbers) > 0 {
 		return a.numbers
@@ -361,7 +362,7 @@ func (n *onnxNode) text(name, otherwise string) string {
 	return otherwise
 }
 
-// label is the node's name, or that of its output if it has none.
+// label returns the node's name, or that of its output if it has none.
 func (n *onnxNode) label() string {
 	if n.name == "" {
 		return n.outputs[0]

@@ -12,33 +12,33 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// ONNXModel is a graph to write as an ONNX model of opset 13, IR version 7.
+// ONNXModel is a graph to write as an ONNX model of opset 13 and IR version 7.
 type ONNXModel struct {
 	Producer, ProducerVersion string // the program that writes it
 	Graph                     string // the graph's name
 	Inputs, Outputs           []ONNXPort
-	// Nodes in an order in which each comes after what it takes.
+	// Nodes are in an order in which each follows the nodes whose outputs it takes.
 	Nodes []ONNXNode
-	// Tensors are the initialisers. One of another type than F32 is kept under its name
-	// with the type behind it (conv1_1.weight.f16), and a Cast node makes F32 of it.
+	// Tensors are the initialisers. One of another type than F32 gets the type added to its
+	// name (conv1_1.weight.f16), and a Cast node converts it to F32.
 	Tensors  []Source
 	Metadata map[string]string
 }
 
-// ONNXPort is an input or an output, in F32.
+// ONNXPort is an input or an output of type F32.
 type ONNXPort struct {
 	Name  string
 	Shape []ONNXDim
 }
 
-// ONNXDim is the length of an axis: Size or, of an axis that may be of any length, a
-// name for it.
+// ONNXDim is the length of an axis: Size or, if the axis may have any length, a name for
+// that.
 type ONNXDim struct {
 	Size int
 	Name string
 }
 
-// ONNXNode is an operator's use. An attribute is an int, a float32, a string or an []int.
+// ONNXNode applies an operator. An attribute is an int, a float32, a string or an []int.
 type ONNXNode struct {
 	Op, Name        string
 	Inputs, Outputs []string
@@ -52,11 +52,11 @@ const (
 	maxONNX = math.MaxInt32
 )
 
-// WriteONNX writes a model to an ONNX file at path, which appears under its name only
-// when it is complete, like that of [WriteSafetensors]. Equal arguments give equal bytes.
+// WriteONNX writes a model to an ONNX file at path. The file appears as that of
+// [WriteSafetensors] does. Equal arguments give equal bytes.
 //
-// It is an error if a name is empty, is not UTF-8 or comes twice, if a node takes what
-// nothing before it makes, if an attribute is of another type, if a source has another
+// It is an error if a name is empty, is not UTF-8 or comes twice, if a node takes an input
+// that nothing before it makes, if an attribute is of another type, if a source has another
 // number of elements than its shape, if the file would be over 2 GiB, or if writing
 // fails.
 func WriteONNX(path string, m ONNXModel) error {
@@ -73,68 +73,80 @@ func encodeONNX(w io.Writer, m ONNXModel) error {
 	if err := m.check(stored, nodes); err != nil {
 		return err
 	}
-	// The graph's parts before the tensors, each tensor's before its data, and after them.
-	var before, after []byte
-	for _, n := range nodes {
-		message, err := n.encode()
-		if err != nil {
-			return err
-		}
-		before = appendMessage(before, 1, message)
+	g, err := m.encodeGraph(stored, nodes)
+	if err != nil {
+		return err
 	}
-	before = appendText(before, 2, m.Graph)
-	length := int64(len(before))
-	heads := make([][]byte, len(stored))
-	for i, t := range stored {
-		size, err := t.size()
-		if err != nil {
-			return err
-		}
-		if size > maxONNX {
-			return fmt.Errorf("%s: %d bytes, want at most %d of a whole ONNX file", display(t.Name), size, maxONNX)
-		}
-		heads[i] = t.encodeONNXHead(size)
-		length += int64(len(heads[i])) + size
-	}
-	for _, p := range m.Inputs {
-		after = appendMessage(after, 11, p.encode())
-	}
-	for _, p := range m.Outputs {
-		after = appendMessage(after, 12, p.encode())
-	}
-	length += int64(len(after))
-
 	var head []byte
 	head = appendNumber(head, 1, onnxWriteIR)
 	head = appendText(head, 2, m.Producer)
 	head = appendText(head, 3, m.ProducerVersion)
 	head = protowire.AppendTag(head, 7, protowire.BytesType)
-	head = protowire.AppendVarint(head, uint64(length))
+	head = protowire.AppendVarint(head, uint64(g.length))
 	var tail []byte
 	tail = appendMessage(tail, 8, appendNumber(nil, 2, onnxWriteOpset))
 	for _, k := range slices.Sorted(maps.Keys(m.Metadata)) {
 		tail = appendMessage(tail, 14, appendText(appendText(nil, 1, k), 2, m.Metadata[k]))
 	}
-	if total := int64(len(head)) + length + int64(len(tail)); total > maxONNX {
+	if total := int64(len(head)) + g.length + int64(len(tail)); total > maxONNX {
 		return fmt.Errorf("a model of %d bytes, want at most %d in an ONNX file: store the weights as F16 or BF16", total, maxONNX)
 	}
 
 	bw := bufio.NewWriterSize(w, chunk)
 	bw.Write(head) // bw keeps the first error, which every later call returns
-	bw.Write(before)
+	bw.Write(g.before)
 	for i, t := range stored {
-		bw.Write(heads[i])
+		bw.Write(g.heads[i])
 		if err := writeElements(bw, t); err != nil {
 			return err
 		}
 	}
-	bw.Write(after)
+	bw.Write(g.after)
 	bw.Write(tail)
 	return bw.Flush()
 }
 
-// stored are the tensors by the names that they are kept under, and the nodes that make
-// F32 of those that aren't.
+// encodedGraph is a GraphProto without the data of its tensors.
+type encodedGraph struct {
+	before, after []byte   // what comes before and after the tensors
+	heads         [][]byte // of each tensor, up to its data
+	length        int64    // with the data
+}
+
+func (m *ONNXModel) encodeGraph(stored []Source, nodes []ONNXNode) (*encodedGraph, error) {
+	g := &encodedGraph{}
+	for _, n := range nodes {
+		message, err := n.encode()
+		if err != nil {
+			return nil, err
+		}
+		g.before = appendMessage(g.before, 1, message)
+	}
+	g.before = appendText(g.before, 2, m.Graph)
+	for _, p := range m.Inputs {
+		g.after = appendMessage(g.after, 11, p.encode())
+	}
+	for _, p := range m.Outputs {
+		g.after = appendMessage(g.after, 12, p.encode())
+	}
+	g.length = int64(len(g.before)) + int64(len(g.after))
+	for _, t := range stored {
+		size, err := t.size()
+		if err != nil {
+			return nil, err
+		}
+		if size > maxONNX {
+			return nil, fmt.Errorf("%s: %d bytes, want at most %d of a whole ONNX file", display(t.Name), size, maxONNX)
+		}
+		head := t.encodeONNXHead(size)
+		g.heads = append(g.heads, head)
+		g.length += int64(len(head)) + size
+	}
+	return g, nil
+}
+
+// stored returns the tensors under the names that they are written with, and the nodes that
+// convert the others to F32.
 func (m *ONNXModel) stored() (stored []Source, casts []ONNXNode, err error) {
 	suffix := map[string]string{"F16": ".f16", "BF16": ".bf16"}
 	for _, t := range m.Tensors {
@@ -151,7 +163,7 @@ func (m *ONNXModel) stored() (stored []Source, casts []ONNXNode, err error) {
 	return stored, casts, nil
 }
 
-// check reports the first name that is wrong.
+// check returns an error if a name or a text is wrong.
 func (m *ONNXModel) check(stored []Source, nodes []ONNXNode) error {
 	for k, v := range m.Metadata {
 		if !utf8.ValidString(k) || !utf8.ValidString(v) {
@@ -221,7 +233,7 @@ func appendNumber(b []byte, num protowire.Number, n int64) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(b, num, protowire.VarintType), uint64(n))
 }
 
-// encode is the NodeProto.
+// encode returns the NodeProto.
 func (n *ONNXNode) encode() ([]byte, error) {
 	var b []byte
 	for _, in := range n.Inputs {
@@ -258,7 +270,7 @@ func (n *ONNXNode) encode() ([]byte, error) {
 	return b, nil
 }
 
-// encode is the ValueInfoProto.
+// encode returns the ValueInfoProto.
 func (p *ONNXPort) encode() []byte {
 	var shape []byte
 	for _, d := range p.Shape {
@@ -272,8 +284,8 @@ func (p *ONNXPort) encode() []byte {
 	return appendMessage(appendText(nil, 1, p.Name), 2, appendMessage(nil, 1, tensor))
 }
 
-// encodeONNXHead is the field of the graph and the TensorProto within, up to the data of
-// so many bytes.
+// encodeONNXHead returns the graph's field with the TensorProto, up to its data of so many
+// bytes.
 func (s *Source) encodeONNXHead(size int64) []byte {
 	var t []byte
 	for _, d := range s.Shape {

@@ -28,7 +28,7 @@ func smallGraph() ONNXModel {
 	}
 }
 
-// What is written is what is read.
+// Reading gives what was written.
 func TestWriteONNX(t *testing.T) {
 	for _, dtype := range []string{"", "F16", "BF16"} {
 		m := smallGraph()

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // description is what tools/oracle/weights.py says that a file holds.
@@ -84,8 +86,7 @@ func TestReferenceFiles(t *testing.T) {
 	}
 }
 
-// What the reference implementation wrote of F32 tensors is, byte for byte,
-// what this one writes of them.
+// For F32 tensors, the file is that of the reference implementation, byte for byte.
 func TestReferenceBytes(t *testing.T) {
 	for _, name := range []string{"f32", "empty"} {
 		path := filepath.Join("testdata", name+".safetensors")
@@ -116,20 +117,8 @@ func TestReferenceBytes(t *testing.T) {
 	}
 }
 
-// python returns an interpreter that has the reference implementation.
-func python(t *testing.T) string {
-	t.Helper()
-	for _, p := range []string{"python3", "/usr/bin/python3"} {
-		if exec.Command(p, "-c", "import numpy, safetensors").Run() == nil {
-			return p
-		}
-	}
-	t.Skip("no python3 with the packages numpy and safetensors")
-	return ""
-}
-
 func TestReferenceReadsWhatIsWritten(t *testing.T) {
-	interpreter := python(t)
+	interpreter := vggtest.Python(t, "numpy", "safetensors")
 	path := filepath.Join(t.TempDir(), "w.safetensors")
 	meta := map[string]string{"config": `A <&> "é" 犬`, "\u2028\x01\n": "\\ / \b\f\t \U0001f600"}
 	err := WriteSafetensors(path, meta, []Source{

@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A range of a tensor is that part of the whole, in every type.
+// A range equals that part of the whole tensor, in every type.
 func TestReadRange(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(0, 40).Draw(t, "elements")

@@ -6,18 +6,18 @@ import (
 	"unicode/utf8"
 )
 
-// sniffBytes is how much of a file sniff looks at.
+// sniffBytes is the number of bytes at the beginning of a file that sniff looks at.
 const sniffBytes = 512
 
-// sniff returns the header's length of a safetensors file that opens with b,
-// its first sniffBytes or all of it. The length is what the file claims,
-// unchecked. For anything but safetensors the error names what it looks like.
+// sniff returns the length of the header of a safetensors file that begins with b, its
+// first sniffBytes or all of it. The length is as the file claims, unchecked. If the file
+// is no safetensors file, the error says what it looks like.
 func sniff(b []byte) (uint64, error) {
 	if len(b) == 0 {
 		return 0, malformed("", "empty file")
 	}
-	// A length that is possible, then a brace: no other format is taken for
-	// safetensors before its content is looked at.
+	// A possible length and a brace are safetensors, even if the length happens to be
+	// another format's magic number.
 	brace := len(b) > lengthBytes && b[lengthBytes] == '{'
 	if brace && headerLength(b) <= maxHeader {
 		return headerLength(b), nil
@@ -38,7 +38,7 @@ func sniff(b []byte) (uint64, error) {
 	}
 }
 
-// otherFormat names the format of a file that opens with b, or is "".
+// otherFormat returns the name of the format of a file that begins with b, "" if unknown.
 func otherFormat(b []byte) string {
 	for _, f := range []struct {
 		at    int
@@ -78,8 +78,8 @@ func otherFormat(b []byte) string {
 	return "text"
 }
 
-// isText reports whether b looks like the opening of a text: UTF-8, but for a
-// rune cut off at its end, without control characters other than spacing.
+// isText reports whether b looks like the beginning of a text: UTF-8 without control
+// characters other than spacing. The last rune may be cut off.
 func isText(b []byte) bool {
 	for i := 0; i < len(b); {
 		r, n := utf8.DecodeRune(b[i:])

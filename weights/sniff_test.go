@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// otherFiles are the openings of files that aren't safetensors, and what the
-// error must call them.
+// otherFiles returns the beginnings of files of other formats, and what the error must call
+// them.
 func otherFiles() map[string]struct {
 	file []byte
 	want string
@@ -44,7 +44,7 @@ func otherFiles() map[string]struct {
 func TestOtherFormats(t *testing.T) {
 	for name, c := range otherFiles() {
 		t.Run(name, func(t *testing.T) {
-			// Any extension: the content counts.
+			// The content decides, not the extension.
 			path := filepath.Join(t.TempDir(), "w.safetensors")
 			if err := os.WriteFile(path, c.file, 0o644); err != nil {
 				t.Fatal(err)

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // tfjsFolder makes a folder with a model.json and shards.
@@ -103,7 +105,7 @@ func TestTFJSHostile(t *testing.T) {
 			path := tfjsFolder(t, c.manifest, shard)
 			folder := filepath.Dir(path)
 			if err := os.Symlink(secret, filepath.Join(folder, "link")); err != nil {
-				t.Skip(err)
+				vggtest.Skip(t, "symbolic links")
 			}
 			if err := os.Mkdir(filepath.Join(folder, "folder"), 0o755); err != nil {
 				t.Fatal(err)

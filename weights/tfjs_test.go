@@ -2,25 +2,22 @@ package weights
 
 import (
 	"encoding/binary"
-	"errors"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // tfjsTrained is a trained network in the format, with its published description.
-const tfjsTrained = "../../shared/data/weights/cifar10-vgg6-bn-tfjs"
+const tfjsTrained = "weights/cifar10-vgg6-bn-tfjs"
 
 func openTrained(t *testing.T) *File {
 	t.Helper()
-	f, err := Open(filepath.Join(tfjsTrained, "model.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		t.Skip("no " + tfjsTrained)
-	}
+	f, err := Open(filepath.Join(vggtest.Shared(t, tfjsTrained), "model.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +42,7 @@ func TestTFJSTrained(t *testing.T) {
 		t.Errorf("%d parameters, want %d", parameters, want)
 	}
 	// The data are the shard's, in the order of the manifest.
-	shard, err := os.ReadFile(filepath.Join(tfjsTrained, "group1-shard1of1.bin"))
+	shard, err := os.ReadFile(filepath.Join(vggtest.Shared(t, tfjsTrained), "group1-shard1of1.bin"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,11 +52,12 @@ func torchOld(pickle string, rest ...string) []byte {
 // short is SHORT_BINUNICODE of s.
 func short(s string) string { return "\x8c" + string(rune(len(s))) + s }
 
-// storage is the persistent id of a storage, and tensor a call that makes a tensor in it.
+// torchStorageID is the persistent id of a storage.
 func torchStorageID(class, key string, count string) string {
 	return "(" + short("storage") + "c" + class + "\n" + short(key) + short("cpu") + count + "tQ"
 }
 
+// torchTensorOf is a call that makes a tensor in a storage.
 func torchTensorOf(storage, offset, shape, strides string) string {
 	return "ctorch._utils\n_rebuild_tensor_v2\n(" + storage + offset + "(" + shape + "t(" + strides + "t\x89NtR"
 }
@@ -68,7 +69,7 @@ func int8Of(n int64) string {
 	return "\x8a\x08" + string(binary.LittleEndian.AppendUint64(nil, uint64(n)))
 }
 
-// torchBad are pickles, and what the error must say of each.
+// torchBad returns pickles, and what the error for each must say.
 func torchBad() map[string]struct{ pickle, want string } {
 	type c = struct{ pickle, want string }
 	float := "torch\nFloatStorage"
@@ -78,7 +79,7 @@ func torchBad() map[string]struct{ pickle, want string } {
 	}
 	echo := short("touch pwned") + "\x85R."
 	module := func(of string) string {
-		// An nn.Module whose _modules are a and b, both of them what of pushes.
+		// An nn.Module with two modules, a and b. Both are the value that of pushes.
 		return "ctorch.nn\nModule\n)\x81}" + short("_modules") + "}(" + short("a") + of + short("b") + of + "us" + short("_parameters") +
 			"}" + short("p") + torchTensorOf(four, "K\x00", "K\x04", "K\x01") + "ssb"
 	}
@@ -187,7 +188,7 @@ func TestTorchHostile(t *testing.T) {
 	}
 }
 
-// The pickles of torchBad are bad for one reason only.
+// A sound twin of the pickles of torchBad is read, so each of them has only one fault.
 func TestTorchHostileTwin(t *testing.T) {
 	for _, storage := range []string{"torch\nFloatStorage", "torch.cuda\nFloatStorage"} {
 		pickle := stateOf(torchTensorOf(torchStorageID(storage, "0", "K\x04"), "K\x01", "K\x03", "K\x01"))
@@ -204,7 +205,7 @@ func TestTorchHostileTwin(t *testing.T) {
 	}
 }
 
-// torchBadFiles are files whose pickle isn't what is wrong with them.
+// torchBadFiles returns files with a fault outside their pickle.
 func torchBadFiles() map[string]struct {
 	file []byte
 	want string
@@ -250,7 +251,7 @@ func torchBadFiles() map[string]struct {
 	}
 }
 
-// zipBuilder puts zip files together that zip.Writer wouldn't.
+// zipBuilder makes zip files that zip.Writer can't.
 type zipBuilder struct{ file, directory []byte }
 
 func (z *zipBuilder) header(name string) {
@@ -260,7 +261,7 @@ func (z *zipBuilder) header(name string) {
 	z.file = append(append(z.file, 0, 0), name...)
 }
 
-// list lists a member of so many bytes whose header is at a place.
+// list adds to the directory a member of so many bytes with its header at a byte.
 func (z *zipBuilder) list(at int, name string, size uint32) {
 	b := append(z.directory, "PK\x01\x02\x14\x00\x14\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
 	b = binary.LittleEndian.AppendUint32(b, size)
@@ -292,7 +293,8 @@ func overlappingZip() []byte {
 	return z.end(2)
 }
 
-// claimingZip has a pickle of so many bytes, and says that they are others, elsewhere.
+// claimingZip has a pickle of so many bytes, and a directory that claims another size and
+// offset.
 func claimingZip(at, bytes int, claimed uint32) []byte {
 	var z zipBuilder
 	z.header("archive/data.pkl")
@@ -315,7 +317,8 @@ func TestTorchMalformedFiles(t *testing.T) {
 	}
 }
 
-// allocated is the least that some tries of f allocate, for others may allocate meanwhile.
+// allocated returns the bytes that f allocates: the least of some tries, since other
+// goroutines may allocate meanwhile.
 func allocated(f func()) uint64 {
 	least := ^uint64(0)
 	for range 5 {
@@ -328,7 +331,7 @@ func allocated(f func()) uint64 {
 	return least
 }
 
-// A hostile file costs no more memory than a multiple of what is in it.
+// Opening a hostile file takes memory in proportion to its size.
 func TestTorchAllocations(t *testing.T) {
 	files := make(map[string][]byte)
 	for name, c := range torchBad() {
@@ -345,7 +348,7 @@ func TestTorchAllocations(t *testing.T) {
 	}
 }
 
-// Cut anywhere, a file doesn't open, or its tensors don't read; nothing panics.
+// A truncated file doesn't open, or its tensors can't be read. Nothing panics.
 func TestTorchTruncatedAnywhere(t *testing.T) {
 	for _, name := range []string{"views.pth", "views_legacy.pth"} {
 		b, err := os.ReadFile(filepath.Join("testdata/torch", name))

@@ -9,7 +9,7 @@ import (
 	"github.com/verydeep/vgg/internal/pickle"
 )
 
-// The values of PyTorch's own that a checkpoint has beside its tensors.
+// PyTorch's own values that a checkpoint has besides its tensors.
 func TestTorchLibrary(t *testing.T) {
 	for _, c := range []struct {
 		pickle string
@@ -31,7 +31,7 @@ func TestTorchLibrary(t *testing.T) {
 }
 
 func FuzzPyTorch(f *testing.F) {
-	// Small seeds: of large ones the fuzzer does little but try to make them smaller.
+	// Seeds are small: the fuzzer spends its time on making large ones smaller.
 	b, err := os.ReadFile("testdata/torch/views_legacy.pth")
 	if err != nil {
 		f.Fatal(err)
@@ -52,7 +52,7 @@ func FuzzPyTorch(f *testing.F) {
 	}
 	f.Add([]byte(stateOf(torchTensorOf(torchStorageID("torch\nFloatStorage", "0", "K\x04"), "K\x00", "K\x02K\x02", "K\x01K\x02"))))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		// What isn't a file is tried as the pickle of one.
+		// What isn't a file is used as the pickle of one.
 		if !isZip(b) && !isTorchLegacy(b, nil, 0) {
 			b = torchPickled(string(b))
 		}

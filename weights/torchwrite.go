@@ -10,19 +10,19 @@ import (
 )
 
 // WritePyTorch writes tensors, in the order given, to a file at path that torch.load
-// reads, with weights_only too, as a state dict: an OrderedDict of tensors by name, each
-// in a storage of its own and of the type that its Source asks for. It is PyTorch's zip
-// format, with the data uncompressed and aligned to 64 bytes, so that torch.load can map
-// it into memory.
+// reads, with or without weights_only, as a state dict: an OrderedDict of tensors by name.
+// Each tensor has a storage of its own, of the type that its Source asks for. The format is
+// PyTorch's zip format. The data is uncompressed and aligned to 64 bytes, so that
+// torch.load can map it into memory.
 //
-// The metadata go into a member of the zip file that torch.load passes over and Open
-// reads. The file appears as that of WriteSafetensors does, the errors are the same, and
-// equal arguments give equal bytes.
+// The metadata is a member of the zip file, which Open reads and torch.load ignores. The
+// file appears as that of [WriteSafetensors] does, the errors are the same, and equal
+// arguments give equal bytes.
 func WritePyTorch(path string, metadata map[string]string, tensors []Source) error {
 	return writeAny(path, func(w io.Writer) error { return encodeTorch(w, metadata, tensors) })
 }
 
-// torchAlign is the alignment of the members' data, as torch.save has it.
+// torchAlign is the alignment that torch.save gives the members' data, in bytes.
 const torchAlign = 64
 
 func encodeTorch(w io.Writer, metadata map[string]string, tensors []Source) error {
@@ -57,7 +57,7 @@ func encodeTorch(w io.Writer, metadata map[string]string, tensors []Source) erro
 	return z.Close()
 }
 
-// torchPickle is the pickle of an OrderedDict of tensors, the i-th in storage i.
+// torchPickle returns the pickle of an OrderedDict of tensors. Tensor i is in storage i.
 func torchPickle(tensors []Source) ([]byte, error) {
 	classes := map[string]string{"F32": "FloatStorage", "F16": "HalfStorage", "BF16": "BFloat16Storage"}
 	b := []byte("\x80\x02ccollections\nOrderedDict\n)R(")

@@ -9,9 +9,8 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// view is a tensor that lies in any order in a storage, whose elements are the bytes
-// [begin, end) of r: element (i₀, i₁, …) of the tensor is number offset + Σ iₐ·strides[a]
-// of the storage.
+// view is a tensor whose elements are in any order in a storage, the bytes [begin, end) of
+// r. Element (i₀, i₁, …) of the tensor is element offset + Σ iₐ·strides[a] of the storage.
 type view struct {
 	r          io.ReaderAt
 	begin, end int64
@@ -22,9 +21,9 @@ type view struct {
 	strides    []int // in elements, none negative
 }
 
-// check reports what of the view is wrong, "" if it is inside its storage. A view that
-// has more elements than its storage, as an expanded tensor does, is wrong too: reading
-// it would take more memory than the file.
+// check returns what is wrong with the view, "" if it is inside its storage. A view with
+// more elements than its storage, such as an expanded tensor, is wrong too: to read it
+// would take more memory than the file.
 func (v *view) check() string {
 	n, err := tensor.Size(v.shape...)
 	switch {
@@ -79,8 +78,8 @@ func (v *view) contiguous() bool {
 	return true
 }
 
-// entry makes the view, which is checked, an entry of a file. What isn't simply a range of
-// the file's bytes gets a read function; inFile says that r is the file.
+// entry returns a checked view as an entry of a file. inFile says that r is the file. The
+// entry has a read function unless it is a range of the file's bytes.
 func (v *view) entry(name string, inFile bool) entry {
 	e := entry{Entry: Entry{Name: name, DType: v.dtype, Shape: v.shape}}
 	if inFile && !v.big && v.contiguous() {
@@ -96,7 +95,7 @@ func (v *view) entry(name string, inFile bool) entry {
 	return e
 }
 
-// read is entry.read. It holds a window of the storage, never all of it.
+// read is entry.read. It keeps a window of the storage in memory, never all of it.
 func (v *view) read(start int, dst []float32) error {
 	if len(dst) == 0 {
 		return nil
@@ -105,9 +104,9 @@ func (v *view) read(start int, dst []float32) error {
 	return v.rows(w, 0, v.offset, start, start+len(dst), dst)
 }
 
-// rows reads the elements [start, end) of the sub-tensor of the axes from axis on whose
-// first element is the storage's number offset: its whole rows as one box, the parts
-// of rows at either end by themselves.
+// rows reads elements [start, end) of a sub-tensor: that of the axes from axis on, whose
+// first element is element offset of the storage. It reads the whole rows as one box, and
+// the partial rows at either end by themselves.
 func (v *view) rows(w *window, axis, offset, start, end int, dst []float32) error {
 	if axis == len(v.shape) {
 		return v.box(w, offset, nil, nil, dst)
@@ -140,11 +139,11 @@ func (v *view) rows(w *window, axis, offset, start, end int, dst []float32) erro
 // boxAxis is an axis of a box: its length, and its strides in the storage and in dst.
 type boxAxis struct{ n, src, dst int }
 
-// gap is the most bytes between elements that are read rather than skipped.
+// gap is the largest gap between elements, in bytes, that is read rather than skipped.
 const gap = 4 << 10
 
-// box reads the box of these lengths whose first element is the storage's number offset
-// into dst, row-major. It goes through the storage in the storage's order.
+// box reads a box of these lengths into dst, row-major. Its first element is element
+// offset of the storage. It reads the storage in the storage's order.
 func (v *view) box(w *window, offset int, lengths, strides []int, dst []float32) error {
 	var axes []boxAxis
 	step := 1
@@ -159,7 +158,7 @@ func (v *view) box(w *window, offset int, lengths, strides []int, dst []float32)
 	}
 	slices.SortStableFunc(axes, func(a, b boxAxis) int { return cmp.Compare(b.src, a.src) })
 
-	// What lies so closely that it is worth reading at once, in bytes.
+	// The bytes of elements that are close enough to be read at once.
 	ahead := w.width
 	for _, a := range slices.Backward(axes) {
 		if a.src*w.width-ahead > gap || ahead > chunk {
@@ -189,17 +188,17 @@ func (v *view) box(w *window, offset int, lengths, strides []int, dst []float32)
 	}
 }
 
-// window is the part of a view's storage that was read last, as little-endian bytes.
+// window is the part of a view's storage that was read last, in little-endian order.
 type window struct {
 	*view
 	width  int // of an element in bytes
 	buf    []byte
-	at     int64 // place of buf's first byte
+	at     int64 // of buf's first byte in the file
 	floats [1024]float32
 }
 
-// run reads the elements along an axis, from the storage's number offset on, into dst at
-// the axis's stride there.
+// run reads the elements along an axis, from element offset of the storage on, into dst
+// with the axis's stride.
 func (w *window) run(offset int, axis boxAxis, ahead int, dst []float32) error {
 	most := len(w.floats)
 	if axis.src > 1 {
@@ -229,8 +228,8 @@ func (w *window) run(offset int, axis boxAxis, ahead int, dst []float32) error {
 	return nil
 }
 
-// bytes returns n elements of the storage. Where they aren't at hand, up to ahead bytes
-// are read from there on.
+// bytes returns n elements of the storage. If they aren't in the window, it reads up to
+// ahead bytes from there on.
 func (w *window) bytes(offset, n, ahead int) ([]byte, error) {
 	at, n := w.begin+int64(offset)*int64(w.width), n*w.width
 	if at < w.at || at+int64(n) > w.at+int64(len(w.buf)) {

@@ -14,7 +14,8 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// A view is read as if element by element, in any range, type, order and place.
+// Reading a view gives what reading it element by element gives, for any range, type, order
+// and offset.
 func TestViewRead(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		dtype := rapid.SampledFrom([]string{"F32", "F16", "BF16", "F64"}).Draw(t, "dtype")
@@ -94,7 +95,8 @@ func (c *counting) ReadAt(b []byte, at int64) (int, error) {
 	return c.ReaderAt.ReadAt(b, at)
 }
 
-// A transposed matrix is read about once, whole or by pieces of rows, not once per element.
+// A transposed matrix, whole or in pieces of rows, is read about once, not once for each
+// element.
 func TestViewReadsLittle(t *testing.T) {
 	const rows, columns = 500, 4000
 	c := &counting{ReaderAt: bytes.NewReader(make([]byte, 4*rows*columns))}

@@ -20,22 +20,22 @@ import (
 
 // Source is a tensor to write.
 type Source struct {
-	Name  string // any UTF-8 but "__metadata__"; once in a file
+	Name  string // any UTF-8 except "__metadata__"; once in a file
 	Shape []int
-	// Data yields the elements in row-major order, in pieces of any length, so
-	// that what is kept in another order need not be held twice. A piece is
-	// written before the next is asked for.
+	// Data yields the elements in row-major order, in pieces of any length, so that
+	// elements in another order needn't be copied as a whole. A piece is written before
+	// the next is asked for.
 	Data iter.Seq[[]float32]
-	// DType is the type to write the elements in: F32, which "" is too, F16 or BF16,
-	// for which they are rounded to the nearest, of two as near to the even one. A
-	// number beyond the type's range is an error; infinities and NaNs stay what they are.
+	// DType is the type to write: F32, for which "" stands too, F16 or BF16. Elements are
+	// rounded to the nearest number of the type; of two equally near, to the even one. A
+	// number beyond the type's range is an error. Infinities and NaNs are kept.
 	DType string
 }
 
 // dtype returns the type of s in a file.
 func (s *Source) dtype() string { return cmp.Or(s.DType, "F32") }
 
-// FromTensor returns t as a Source of that name.
+// FromTensor returns t as a Source with that name.
 func FromTensor(name string, t *tensor.Tensor) Source {
 	return Source{Name: name, Shape: t.Shape, Data: func(yield func([]float32) bool) { yield(t.Data) }}
 }
@@ -43,21 +43,20 @@ func FromTensor(name string, t *tensor.Tensor) Source {
 // WriteSafetensors writes tensors, in the order given, and metadata to a safetensors
 // file at path. Equal arguments give equal bytes.
 //
-// The file appears under its name only when it is complete and on disk, and
-// then in place of any earlier one; on an error the earlier one is untouched,
-// and nothing else is left behind. A link at path is followed. Beyond what is
-// passed in, it needs memory for the header and a buffer only.
+// The file appears under its name only when it is complete and on disk, and then replaces
+// an earlier one. On an error the earlier file is untouched and nothing else is left
+// behind. A link at path is followed. Besides its arguments, WriteSafetensors needs memory
+// for the header and a buffer.
 //
-// It is an error if a name is not allowed or comes twice, if a source has
-// another number of elements than its shape, or one that its type can't hold, if a
-// name or the metadata is not UTF-8, if the header would be over 100 MB, or if
-// writing fails.
+// It is an error if a name is not allowed or comes twice, if a source has another number
+// of elements than its shape or an element that its type can't hold, if a name or the
+// metadata is not UTF-8, if the header would be over 100 MB, or if writing fails.
 func WriteSafetensors(path string, metadata map[string]string, tensors []Source) error {
 	return writeAny(path, func(w io.Writer) error { return encode(w, metadata, tensors) })
 }
 
-// EncodeSafetensors writes to w what WriteSafetensors writes to a file. On an
-// error, w has got a part of it.
+// EncodeSafetensors writes to w what WriteSafetensors writes to a file. On an error, a part
+// of it has been written.
 func EncodeSafetensors(w io.Writer, metadata map[string]string, tensors []Source) error {
 	if err := encode(w, metadata, tensors); err != nil {
 		return fmt.Errorf("weights: %w", err)
@@ -88,8 +87,8 @@ func encode(w io.Writer, metadata map[string]string, tensors []Source) error {
 	return bw.Flush()
 }
 
-// encodeHeader returns the file up to the tensors' data: length, JSON, and
-// spaces up to a multiple of 8 bytes, as the reference implementation has it.
+// encodeHeader returns the file up to the tensors' data: the length, the JSON, and spaces
+// up to a multiple of 8 bytes, as the reference implementation writes it.
 func encodeHeader(metadata map[string]string, tensors []Source) ([]byte, error) {
 	b := make([]byte, lengthBytes)
 	b = append(b, '{')

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -55,7 +56,7 @@ func TestWriteRefuses(t *testing.T) {
 	}
 }
 
-// wantFiles fails unless dir holds just these files.
+// wantFiles fails unless dir holds exactly these files.
 func wantFiles(t *testing.T, dir string, names ...string) {
 	t.Helper()
 	es, err := os.ReadDir(dir)
@@ -71,7 +72,7 @@ func wantFiles(t *testing.T, dir string, names ...string) {
 	}
 }
 
-// Sources are asked in order, each once, and may share a buffer.
+// Sources are read in order, each once, and may share a buffer.
 func TestSourcesShareABuffer(t *testing.T) {
 	buf := make([]float32, 3)
 	var sources []Source
@@ -97,7 +98,7 @@ func TestSourcesShareABuffer(t *testing.T) {
 	}
 }
 
-// Writing needs a buffer and the header, not a second copy of the tensors.
+// Writing takes memory for a buffer and the header, not for a second copy of the tensors.
 func TestWriteMemory(t *testing.T) {
 	x := tensor.New(4 << 20) // 16 MiB
 	least := ^uint64(0)
@@ -141,7 +142,7 @@ func TestWriteThroughALink(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := os.Symlink(real, link); err != nil {
-		t.Skip("no symbolic links here: ", err)
+		vggtest.Skip(t, "symbolic links")
 	}
 	if err := WriteSafetensors(link, nil, []Source{source("x", 3)}); err != nil {
 		t.Fatal(err)

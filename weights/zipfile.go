@@ -10,11 +10,11 @@ import (
 	"sync"
 )
 
-// isZip reports whether a file that opens with head is a zip file.
+// isZip reports whether a file that begins with head is a zip file.
 func isZip(head []byte) bool { return bytes.HasPrefix(head, []byte("PK\x03\x04")) }
 
-// zipHolds reports whether a zip file has a member that is of the kind looked for. Of a
-// file without a directory, which is truncated, the name of the first member counts.
+// zipHolds reports whether a zip file has a member of the kind that is looks for. A file
+// that lacks its directory is truncated; then the name of its first member counts.
 func zipHolds(head []byte, r io.ReaderAt, size int64, is func(name string) bool) bool {
 	const nameAt = 30
 	if !isZip(head) {
@@ -31,16 +31,16 @@ func zipHolds(head []byte, r io.ReaderAt, size int64, is func(name string) bool)
 	return slices.ContainsFunc(z.File, func(f *zip.File) bool { return is(f.Name) })
 }
 
-// member is a file in a zip file: its content, compressed or not, is the bytes
-// [begin, end) of that.
+// member is a file in a zip file. Its content, compressed or not, is bytes [begin, end) of
+// the zip file.
 type member struct {
 	*zip.File
 	begin, end int64
 }
 
-// zipMembers reads the directory of a zip file, and its comment. No two members lie in
-// the same bytes, and none past the file's end: a file can't hold more than its size but
-// by compression.
+// zipMembers reads the directory of a zip file, and its comment. It is an error if members
+// overlap or end past the file's end, so that only compression can make the content larger
+// than the file.
 func zipMembers(r io.ReaderAt, size int64) (members map[string]member, comment string, err error) {
 	z, err := zip.NewReader(r, size)
 	if err != nil {
@@ -89,14 +89,14 @@ func zipMembers(r io.ReaderAt, size int64) (members map[string]member, comment s
 	return members, z.Comment, nil
 }
 
-// leavesFolder reports whether a member's name is a path that doesn't stay in the folder
-// that a zip file is unpacked into.
+// leavesFolder reports whether a member's name is a path out of the folder that a zip file
+// is unpacked into.
 func leavesFolder(name string) bool {
 	return strings.HasPrefix(name, "/") || slices.Contains(strings.Split(strings.ReplaceAll(name, `\`, "/"), "/"), "..")
 }
 
-// inflater reads a compressed member from any place. Reading forwards goes on where it
-// was, reading backwards begins again; of what is decompressed it keeps nothing.
+// inflater reads a compressed member at any offset. Reading forwards continues where the
+// last read ended, reading backwards starts again. It keeps no decompressed data.
 type inflater struct {
 	*zip.File
 
@@ -124,11 +124,11 @@ func (f *inflater) ReadAt(b []byte, at int64) (n int, err error) {
 		f.at += int64(n)
 	}
 	if err == nil && f.at == int64(f.UncompressedSize64) {
-		// The checksum is looked at by the read that meets the end.
+		// The read that reaches the end checks the checksum.
 		if _, err = f.r.Read(make([]byte, 1)); err == io.EOF {
 			err = nil
 		} else if err != nil {
-			n = 0 // a full read would pass for one without an error
+			n = 0 // io.ReaderAt's callers ignore the error of a full read
 		}
 		f.close()
 	} else if err != nil {

@@ -32,8 +32,8 @@ func newZipEncoder(w io.Writer) *zipEncoder {
 	return &zipEncoder{Writer: zip.NewWriter(out), out: out, buf: bufio.NewWriterSize(nil, chunk)}
 }
 
-// member begins a member, whose data begins at a multiple of align bytes; any, if that
-// is 0.
+// member begins a member. Its data begins at a multiple of align bytes, or anywhere if
+// that is 0.
 func (e *zipEncoder) member(name string, align int64) (io.Writer, error) {
 	h := &zip.FileHeader{Name: name, Method: zip.Store}
 	if align > 0 {
@@ -44,7 +44,7 @@ func (e *zipEncoder) member(name string, align int64) (io.Writer, error) {
 		at := e.out.n + e.descriptor() + header + int64(len(name)) + field
 		padding := (align - at%align) % align
 		h.Extra = make([]byte, field+padding)
-		copy(h.Extra, "FB") // PyTorch's own field of padding
+		copy(h.Extra, "FB") // the field that PyTorch uses for padding
 		binary.LittleEndian.PutUint16(h.Extra[2:], uint16(padding))
 		for i := range padding {
 			h.Extra[field+i] = 'Z'
@@ -55,8 +55,8 @@ func (e *zipEncoder) member(name string, align int64) (io.Writer, error) {
 	return e.last, err
 }
 
-// descriptor is the length of the last member's checksum and sizes, which zip.Writer
-// writes after its data when the next member begins.
+// descriptor is the bytes of the last member's checksum and sizes. zip.Writer writes them
+// after the data, when the next member begins.
 func (e *zipEncoder) descriptor() int64 {
 	switch {
 	case e.last == nil:
@@ -67,7 +67,7 @@ func (e *zipEncoder) descriptor() int64 {
 	return 16
 }
 
-// text writes a member of few bytes.
+// text writes a small member.
 func (e *zipEncoder) text(name string, align int64, text []byte) error {
 	m, err := e.member(name, align)
 	if err == nil {

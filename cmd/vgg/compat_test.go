@@ -25,8 +25,8 @@ import (
 	"github.com/verydeep/vgg/transfer"
 )
 
-// compat copies testdata/compat/v0, one file of each kind that version 0 wrote
-// (tools/compat/make.sh), to a new folder and returns it.
+// compat copies testdata/compat/v0 to a new folder and returns it. It has one file of each
+// kind that version 0 wrote (tools/compat/make.sh).
 func compat(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "v0")
@@ -162,8 +162,8 @@ func TestSameValue(t *testing.T) {
 	}
 }
 
-// TestFilesOfVersion0 opens a file of each kind that version 0 wrote, by the commands that
-// take it: they print what version 0 printed, and don't compute again what the file holds.
+// TestFilesOfVersion0 gives a file of each kind that version 0 wrote to the commands that take
+// it. They must print what version 0 printed, and not compute again what a file holds.
 func TestFilesOfVersion0(t *testing.T) {
 	const tolerance = 1e-4
 	dir := compat(t)
@@ -174,6 +174,15 @@ func TestFilesOfVersion0(t *testing.T) {
 			got, _ := vggIn(t, dir, append(strings.Fields(c), "--json")...)
 			sameJSON(t, c, got, want(golden), tolerance)
 		}
+	}
+	// cut cuts a file off in its last line, and returns its contents before.
+	cut := func(t *testing.T, name string) string {
+		t.Helper()
+		text := readFile(t, dir, name)
+		if err := os.Truncate(filepath.Join(dir, name), int64(len(text)-30)); err != nil {
+			t.Fatal(err)
+		}
+		return text
 	}
 	unchanged := func(t *testing.T, files ...string) {
 		t.Helper()
@@ -214,12 +223,9 @@ func TestFilesOfVersion0(t *testing.T) {
 		commands(t, "eval", "eval --merge eval-2.jsonl eval-1.jsonl")
 		unchanged(t, "eval.jsonl", "eval-1.jsonl", "eval-2.jsonl")
 
-		// Cut off in its last line, it goes on.
-		text := readFile(t, dir, "eval.jsonl")
-		if err := os.WriteFile(filepath.Join(dir, "cut.jsonl"), []byte(text[:len(text)-30]), 0o666); err != nil {
-			t.Fatal(err)
-		}
-		got, stderr = vggIn(t, dir, append(run, "--out", "cut.jsonl")...)
+		// A file that was cut off in its last line is completed.
+		cut(t, "eval.jsonl")
+		got, stderr = vggIn(t, dir, append(run, "--out", "eval.jsonl")...)
 		sameJSON(t, "cut result file", got, want("eval"), tolerance)
 		if !strings.Contains(stderr, "1 images of data/val") {
 			t.Errorf("want one image evaluated again: %s", stderr)
@@ -228,6 +234,9 @@ func TestFilesOfVersion0(t *testing.T) {
 	t.Run("localize eval", func(t *testing.T) {
 		commands(t, "localize-eval", "localize eval boxes.safetensors --classifier net.safetensors --data data --protocol dense --out localize.jsonl")
 		unchanged(t, "localize.jsonl")
+		before := cut(t, "localize.jsonl")
+		commands(t, "localize-eval", "localize eval boxes.safetensors --classifier net.safetensors --data data --protocol dense --out localize.jsonl")
+		sameJSON(t, "localize.jsonl, completed", readFile(t, dir, "localize.jsonl"), before, tolerance)
 	})
 	t.Run("descriptors", func(t *testing.T) {
 		for _, name := range []string{"f.npy", "f.safetensors"} {
@@ -237,10 +246,15 @@ func TestFilesOfVersion0(t *testing.T) {
 			}
 			unchanged(t, name)
 		}
-		// One of JSON lines is for other programs, and is written again.
+		// A .jsonl file is for other programs and is written anew.
 		before := readFile(t, dir, "f.jsonl")
 		vggIn(t, dir, "features", "net.safetensors", "data", "--out", "f.jsonl")
 		sameJSON(t, "f.jsonl", readFile(t, dir, "f.jsonl"), before, tolerance)
+		before = cut(t, "f.npy.jsonl")
+		if _, stderr := vggIn(t, dir, "features", "net.safetensors", "data", "--out", "f.npy"); !strings.Contains(stderr, "images/s") {
+			t.Errorf("f.npy, whose list lacks an image, was not completed: %s", stderr)
+		}
+		sameJSON(t, "f.npy.jsonl, completed", readFile(t, dir, "f.npy.jsonl"), before, tolerance)
 		commands(t, "transfer-eval", "transfer eval f.npy --svm svm.safetensors")
 		got, _ := vggIn(t, dir, "transfer", "eval", "f.safetensors", "--svm", "svm.safetensors", "--json")
 		sameJSON(t, "f.safetensors", got, want("transfer-eval"), tolerance)
@@ -250,7 +264,7 @@ func TestFilesOfVersion0(t *testing.T) {
 	})
 	t.Run("index", func(t *testing.T) {
 		commands(t, "similar", "similar index.npy data/val/red/0.png --top 12 --weights net.safetensors")
-		// Its paths are absolute ones.
+		// The index has absolute paths.
 		lines := strings.ReplaceAll(readFile(t, dir, "index.npy.jsonl"), "/tmp/vgg-compat", dir)
 		if err := os.WriteFile(filepath.Join(dir, "index.npy.jsonl"), []byte(lines), 0o666); err != nil {
 			t.Fatal(err)
@@ -292,7 +306,7 @@ func TestFilesOfVersion0(t *testing.T) {
 	}
 }
 
-// TestFilesOfVersion0InTheLibrary opens the same files by the library.
+// TestFilesOfVersion0InTheLibrary opens the same files through the library.
 func TestFilesOfVersion0InTheLibrary(t *testing.T) {
 	dir := compat(t)
 	want := open(t, dir, "net.safetensors")

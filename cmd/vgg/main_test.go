@@ -17,7 +17,7 @@ import (
 	"github.com/verydeep/vgg/internal/vggtest"
 )
 
-// asProgram is set in the environment of a process that is to be the program.
+// asProgram is the environment variable that makes the test binary run as vgg.
 const asProgram = "VGG_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 	vggtest.Main(m)
 }
 
-// TestSignals: a signal ends a training run with a checkpoint and exit code 130, and the
-// run goes on from there.
+// TestSignals checks that a signal ends a training run with a checkpoint and exit code 130,
+// and that the run can be resumed.
 func TestSignals(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {

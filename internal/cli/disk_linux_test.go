@@ -9,13 +9,14 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg/internal/cli"
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
-// Output that could not be written is an error, not a success.
+// Output that can't be written is an error.
 func TestFullStandardOutput(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
-		t.Skip("no device that is always full: ", err)
+		vggtest.Skip(t, "/dev/full")
 	}
 	defer full.Close()
 	for _, args := range [][]string{{"summary", "A"}, {"summary", "A", "--json"}, {"version"}, {"--help"}, {"bench", "--width=0.01", "--fc=8", "--size=32", "--json"}} {
@@ -27,12 +28,11 @@ func TestFullStandardOutput(t *testing.T) {
 	}
 }
 
-// A run whose disk is full ends with an error, and leaves no file of weights that is
-// not whole.
+// A run on a full disk ends with an error and leaves no partial file of weights.
 func TestTrainOnFullDisk(t *testing.T) {
 	disk := t.TempDir()
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=256k"); err != nil {
-		t.Skip("can't make a small disk: ", err)
+		vggtest.Skip(t, "the right to mount a file system")
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(disk, 0); err != nil {

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
@@ -24,9 +25,7 @@ var mixedImages = flag.Int("mixed", 60, "images of mixed sizes that evaluation's
 // Evaluation of images of mixed sizes, a panorama among them, stays within the bound
 // that it is given and prints.
 func TestEvaluationMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes hundreds of megabytes")
-	}
+	vggtest.SkipShort(t, "takes hundreds of megabytes")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/network"
 )
 
@@ -29,9 +30,7 @@ func TestMemoryEstimate(t *testing.T) {
 		{"training, one thread, batch normalisation", "A-BN", "train", 0.125, 8, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if testing.Short() {
-				t.Skip("takes hundreds of megabytes")
-			}
+			vggtest.SkipShort(t, "takes hundreds of megabytes")
 			o := network.DefaultOptions(test.config)
 			o.Width = test.width
 			want, err := network.EstimateMemory(o, test.batch, test.threads)

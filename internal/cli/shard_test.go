@@ -34,7 +34,7 @@ func sameTensors(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// Interrupted, vgg shard leaves nothing behind.
+// An interrupted vgg shard leaves no files.
 func TestInterruptedSharding(t *testing.T) {
 	for _, first := range []bool{true, false} { // --out is not there yet
 		out := filepath.Join(t.TempDir(), "out")

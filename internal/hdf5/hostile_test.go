@@ -11,8 +11,7 @@ import (
 	"testing"
 )
 
-// readAll reads all that can be reached in a file, and returns the number of objects and
-// the first error.
+// readAll reads every object of a file. It returns their number and the first error.
 func readAll(b []byte) (objects int, err error) {
 	f, err := Open(bytes.NewReader(b), int64(len(b)))
 	if err != nil {
@@ -77,7 +76,7 @@ func fixtures(t testing.TB) map[string][]byte {
 	return all
 }
 
-// A group that holds itself is one object.
+// A group that contains itself counts as one object.
 func TestCyclicGroups(t *testing.T) {
 	for _, name := range []string{"cycle_old.h5", "cycle_new.h5"} {
 		b := fixtures(t)[name]
@@ -87,7 +86,7 @@ func TestCyclicGroups(t *testing.T) {
 	}
 }
 
-// A file cut short doesn't open.
+// A truncated file doesn't open.
 func TestTruncated(t *testing.T) {
 	for name, b := range fixtures(t) {
 		step := max(1, len(b)/500)
@@ -100,7 +99,7 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
-// One byte changed, a file is read or is an error, in little memory.
+// A file with a changed byte is read or gives an error, in little memory.
 func TestChangedBytes(t *testing.T) {
 	for name, original := range fixtures(t) {
 		step := max(1, len(original)/200)
@@ -133,7 +132,7 @@ func TestChangedBytes(t *testing.T) {
 	}
 }
 
-// Very large numbers in many places: sizes, offsets and axes among them.
+// Sizes, offsets, axes and other numbers are replaced by very large ones.
 func TestAbsurdNumbers(t *testing.T) {
 	for name, original := range fixtures(t) {
 		step := 8 * max(1, len(original)/4000)
@@ -167,7 +166,7 @@ func (f failing) ReadAt(b []byte, at int64) (int, error) {
 	return copy(b, Signature), io.EOF
 }
 
-// Errors of the reader aren't taken for those of the format.
+// An error of the reader isn't taken for a malformed file.
 func TestReadFails(t *testing.T) {
 	_, err := Open(failing{0}, 1000)
 	if err == nil || err.Error() != "bad sector" {

@@ -37,7 +37,7 @@ func open(t testing.TB, path string) *File {
 	return f
 }
 
-// What h5py wrote is read as h5py reads it.
+// Files of h5py are read as h5py reads them.
 func TestReadsAsH5py(t *testing.T) {
 	paths, err := filepath.Glob("testdata/*.h5")
 	if err != nil || len(paths) < 7 {
@@ -107,7 +107,7 @@ func (want *object) check(t *testing.T, name string, o *Object) {
 	if err := d.ReadAt(got, 0); err != nil || !slices.Equal(got, data) {
 		t.Errorf("%s: %x, %v; want %x", name, got, err, data)
 	}
-	// Piece by piece it is the same.
+	// Reading in pieces gives the same.
 	for size := int64(d.Type.Size); size < int64(len(data)); size += size + int64(d.Type.Size) {
 		for at := int64(0); at < int64(len(data)); at += size {
 			piece := make([]byte, min(size, int64(len(data))-at))

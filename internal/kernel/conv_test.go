@@ -87,7 +87,7 @@ func eachTerm(g Conv, n, h, w int, f func(x, w, y int)) {
 }
 
 // checkBound fails where |got − want| exceeds 4·√terms·ε·Σ|a·b|: a sum of terms products
-// in fp32, whose rounding errors add up like a random walk.
+// in float32, whose rounding errors add up like a random walk.
 func checkBound(t *testing.T, what string, got []float32, want, abs []float64, terms int) {
 	t.Helper()
 	for i := range want {
@@ -238,7 +238,7 @@ func TestThreadsGiveTheSameBits(t *testing.T) {
 	})
 }
 
-// convAll returns y, dx and dw one after the other.
+// convAll returns y, dx and dw, concatenated.
 func convAll(c convCase, threads int) []float32 {
 	g := c.g
 	rng := rand.New(rand.NewPCG(7, 7))

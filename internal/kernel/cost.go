@@ -29,8 +29,8 @@ const (
 	costNear      = 0.3 // mul a float of V or U read from the second-level cache
 	costScatter   = 3   // mul a float of M where M holds all panels
 	costPanel     = 13  // mul a float of M where one panel's fills the second-level cache
-	costMemory    = 1.3 // mul a float of U, V or M that comes from memory once, besides costs.v and costs.u
-	costBack      = 10  // mul a float of V that comes back from memory for every panel, besides costs.v
+	costMemory    = 1.3 // mul a float of U, V or M that comes from memory once, besides reach.v and reach.u
+	costBack      = 10  // mul a float of V that comes back from memory for every panel, besides reach.v
 	costFork      = 3e5 // mul a layer: handing parts to the threads and waiting for the last
 	costStream    = 12  // mul a float of U from memory, at least: one thread's share of the bandwidth
 	costWait      = 5e6 // mul a shared block of tiles: waiting for the slowest thread

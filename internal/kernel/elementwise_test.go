@@ -27,8 +27,8 @@ func TestRelu(t *testing.T) {
 	checkPadding(t, dx)
 }
 
-// TestDropout: kept units are scaled, the others zero, which is which follows from
-// Keep in (C,H,W) order, and a batch cut in two has the same masks.
+// TestDropout: kept units are scaled and the others zero, as Keep says in (C,H,W) order,
+// and a batch cut in two has the same masks.
 func TestDropout(t *testing.T) {
 	const n, c, h, w = 3, 20, 2, 3
 	const units = c * h * w
@@ -55,7 +55,7 @@ func TestDropout(t *testing.T) {
 }
 
 // TestMaskShare: the share of dropped units is the ratio within six standard
-// deviations, and masks of other iterations, layers, seeds and images are others.
+// deviations, and other iterations, layers, seeds and images have other masks.
 func TestMaskShare(t *testing.T) {
 	const units = 100_000
 	for _, ratio := range []float32{0, 0.1, 0.5, 0.9} {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestGuardsCatch: a kernel that is told of one pixel too many is caught, so the tests
-// below can fail.
+// TestGuardsCatch: a kernel that reads one pixel too many is caught, so the tests below
+// can fail.
 func TestGuardsCatch(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("inaccessible pages are made on linux only")
@@ -34,7 +34,7 @@ func TestGuardsCatch(t *testing.T) {
 	}
 }
 
-// fakeTB notes an error instead of reporting it.
+// fakeTB records an error instead of reporting it.
 type fakeTB struct {
 	testing.TB
 	failed bool
@@ -43,7 +43,8 @@ type fakeTB struct {
 func (f *fakeTB) Helper()               {}
 func (f *fakeTB) Errorf(string, ...any) { f.failed = true }
 
-// TestKernelsStayInBounds: operands of exactly the length that the twin needs.
+// TestKernelsStayInBounds: kernels touch nothing beyond operands of exactly the length that
+// the twin needs.
 func TestKernelsStayInBounds(t *testing.T) {
 	for _, s := range setsUnderTest() {
 		for _, k := range againstTwin {
@@ -87,8 +88,8 @@ func workIn(mem memory, threads int, s Scratch) *Work {
 	return w
 }
 
-// layerIn runs a convolution forward and backward in mem and returns y, dx, dw and db
-// one after the other.
+// layerIn runs a convolution forward and backward in mem and returns y, dx, dw, db and
+// updated weights, concatenated.
 func layerIn(t *testing.T, mem memory, c convCase, threads int) []float32 {
 	g := c.g
 	rng := rand.New(rand.NewPCG(21, 22))
@@ -151,7 +152,7 @@ func TestConvolutionStaysInBounds(t *testing.T) {
 	})
 }
 
-// otherLayersIn runs the layers that are no convolutions.
+// otherLayersIn runs the other layers in mem and returns their results, concatenated.
 func otherLayersIn(mem memory, c, h, w int) []float32 {
 	const n = 2
 	rng := rand.New(rand.NewPCG(23, 24))

@@ -59,7 +59,7 @@ func TestHalfForward(t *testing.T) {
 	})
 }
 
-// testHalf compares with the same weights, rounded, in 32 bits: the same bits.
+// testHalf checks that 16-bit weights give the bits of the same weights, rounded, in 32.
 func testHalf(t *testing.T, h Half, c convCase, threads int) {
 	g := c.g
 	rng := rand.New(rand.NewPCG(4, 4))

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestMeasure: what is measured of the machine is a speed.
+// TestMeasure: measurements of the machine are speeds.
 func TestMeasure(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		if v := MeasureFLOPS(NewTeam(2)); !(v > 0) || math.IsInf(v, 0) {
@@ -20,7 +20,7 @@ func TestMeasure(t *testing.T) {
 	}
 }
 
-// TestPeakTask: the measured product multiplies as often as it is counted.
+// TestPeakTask: the measured product computes as many multiplications as are counted.
 func TestPeakTask(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		task := newPeakTask(Current(), 1)

@@ -31,9 +31,9 @@ func (unaligned) floats(x []float32) []float32 {
 	return buf[1 : 1+copy(buf[1:], x) : 1+len(x)]
 }
 
-// guarded is memory where nothing but the operands may be touched. They end where
-// the accessible memory ends, or start where it starts; what is accessible on their
-// other side holds a guard value, which is a NaN so that a result shows who reads it.
+// guarded is memory in which only the operands may be touched. They end where the
+// accessible memory ends, or start where it starts. Accessible memory on their other side
+// holds a guard value; it is a NaN, so that results show if it was read.
 type guarded struct {
 	t       testing.TB
 	end     bool
@@ -105,8 +105,8 @@ func eachSide(t *testing.T, f func(t *testing.T, mem memory)) {
 	}
 }
 
-// integers returns whole numbers in −4 … 4: sums of their products are exact in fp32,
-// so that neither the order of a sum nor fused operations show.
+// integers returns whole numbers in −4 … 4: sums of their products are exact in float32,
+// whatever their order, fused or not.
 func integers(rng *rand.Rand, n int) []float32 {
 	x := make([]float32, n)
 	for i := range x {
@@ -115,7 +115,7 @@ func integers(rng *rand.Rand, n int) []float32 {
 	return x
 }
 
-// filled returns n times v.
+// filled returns n values v.
 func filled(n int, v float32) []float32 {
 	x := make([]float32, n)
 	for i := range x {

@@ -17,7 +17,7 @@ func doubles(mem memory, n int) []float64 {
 	return unsafe.Slice((*float64)(unsafe.Pointer(&f[0])), n)
 }
 
-// mixedAgainstTwin takes whole numbers, on which a fused multiplication rounds nothing.
+// mixedAgainstTwin uses whole numbers, on which a fused multiplication rounds nothing.
 func mixedAgainstTwin(t *testing.T, s *ISA, mem memory) {
 	rng := rand.New(rand.NewPCG(41, 42))
 	for n := 1; n <= 5; n++ {

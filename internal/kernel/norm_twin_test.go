@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// normsAgainstTwin takes whole numbers, on which a fused multiplication rounds nothing.
+// normsAgainstTwin uses whole numbers, on which a fused multiplication rounds nothing.
 func normsAgainstTwin(t *testing.T, s *ISA, mem memory) {
 	rng := rand.New(rand.NewPCG(31, 32))
 	whole := func(n int) []float32 { return mem.floats(integers(rng, n*Block)) }

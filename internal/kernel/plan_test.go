@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -94,4 +95,46 @@ func TestThisMachine(t *testing.T) {
 			t.Errorf("model of a tile of %d rows and %d steps, in use is one of %d rows and %d steps", m.rows, m.depth, tiles.rows[1], tiles.depth)
 		}
 	})
+}
+
+// TestCostTable: docs/kernels.md has the values of the code.
+func TestCostTable(t *testing.T) {
+	b, err := os.ReadFile("../../docs/kernels.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string][]string{} // cells by the name in backquotes
+	for line := range strings.Lines(string(b)) {
+		if cells := strings.Split(line, "|"); len(cells) > 4 {
+			for i := range cells {
+				cells[i] = strings.TrimSpace(cells[i])
+			}
+			for i := range min(3, len(cells)) {
+				if name := strings.Trim(cells[i], "`"); name != cells[i] {
+					rows[name] = cells[i+1:]
+				}
+			}
+		}
+	}
+	for name, want := range map[string][]string{
+		"costRow": {fmt.Sprint(costRow)}, "costCall": {fmt.Sprint(costCall)}, "costTransform": {fmt.Sprint(costTransform)},
+		"costNear": {fmt.Sprint(costNear)}, "costScatter": {fmt.Sprint(costScatter)}, "costPanel": {fmt.Sprint(costPanel)},
+		"costMemory": {fmt.Sprint(costMemory)}, "costBack": {fmt.Sprint(costBack)}, "costStream": {fmt.Sprint(costStream)},
+		"costFork": {fmt.Sprintf("%g·10⁵", costFork/1e5)}, "costWait": {fmt.Sprintf("%g·10⁶", costWait/1e6)},
+		"fillL2": {fmt.Sprint(fillL2)}, "fillL3": {fmt.Sprint(fillL3)}, "fillPanel": {fmt.Sprint(fillPanel)},
+		"backFrom": {fmt.Sprint(backFrom)}, "backWithin": {fmt.Sprint(backWithin)}, "reachRows": {fmt.Sprint(reachRows)},
+		"minGain": {fmt.Sprint(minGain)}, "minSaving": {fmt.Sprint(minSaving)}, "minTiles6": {fmt.Sprint(minTiles6)}, "minTiles7": {fmt.Sprint(minTiles7)},
+		"v": {fmt.Sprint(reachComplex.v), fmt.Sprint(reachMesh.v)}, "u": {fmt.Sprint(reachComplex.u), fmt.Sprint(reachMesh.u)},
+		"shared": {fmt.Sprint(reachComplex.shared), fmt.Sprint(reachMesh.shared)},
+		"spillV": {fmt.Sprint(reachComplex.spillV), fmt.Sprint(reachMesh.spillV)}, "spillM": {fmt.Sprint(reachComplex.spillM), fmt.Sprint(reachMesh.spillM)},
+	} {
+		if got := rows[name]; len(got) < len(want) || !slices.Equal(got[:len(want)], want) {
+			t.Errorf("docs/kernels.md: %s is %q, the code has %q", name, got, want)
+		}
+	}
+	for _, name := range Kernels() {
+		if !strings.Contains(string(b), "`"+name+"`") {
+			t.Errorf("docs/kernels.md doesn't name the kernel %s", name)
+		}
+	}
 }

@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// drawConv draws a convolution and an input: channels round the edges of blocks and
+// drawConv draws a convolution and an input: channels around the edges of blocks and
 // panels, every border up to R−1, and no more than about 200,000 products.
 func drawConv(t *rapid.T) convCase {
 	channels := rapid.OneOf(rapid.SampledFrom([]int{1, 3, 8, 9, 15, 16, 17, 31, 32, 33, 48}), rapid.IntRange(1, 50))
@@ -19,7 +19,7 @@ func drawConv(t *rapid.T) convCase {
 }
 
 // drawSizes draws the input: at most tall rows more than the least, and no more than
-// about the given products and images.
+// about the given numbers of products and images.
 func drawSizes(t *rapid.T, g Conv, products, tall, images int) convCase {
 	budget := max(1, products/(g.C*g.K*g.R*g.R))
 	first := max(1, g.R-2*g.Pad) // the least input that has an output
@@ -140,7 +140,7 @@ func TestPropertyAdjoint(t *testing.T) {
 }
 
 // TestPropertyLinear: conv(2x − x′) = 2·conv(x) − conv(x′), exactly on whole numbers, and
-// the same of dx in dy and of dw in dy.
+// the same for dx in dy and for dw in dy.
 func TestPropertyLinear(t *testing.T) {
 	property(t, func(t *rapid.T) {
 		c := drawConv(t)
@@ -188,8 +188,8 @@ func TestPropertyThreads(t *testing.T) {
 	})
 }
 
-// TestPropertyPack: Index gives every weight a place of its own, where Pack puts it;
-// every other place is zero; Unpack undoes Pack.
+// TestPropertyPack: every weight has another Index, where Pack stores it; all other packed
+// values are zero; Unpack undoes Pack.
 func TestPropertyPack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := drawConv(t).g

@@ -15,8 +15,8 @@ var scratchCases = append([]convCase{
 	{Conv{8, 8, 3, 1}, 2, 9, 9}, // patched both ways
 }, convCases...)
 
-// TestScratch: what a fresh Work has grown to after a call is what was announced,
-// which knows nothing of instruction sets.
+// TestScratch: after a call, a fresh Work has grown to the estimate, which doesn't depend
+// on the instruction set.
 func TestScratch(t *testing.T) {
 	for _, c := range scratchCases {
 		for _, threads := range []int{1, 3} {
@@ -74,8 +74,8 @@ func TestLRNScratch(t *testing.T) {
 	}
 }
 
-// TestPackedPasses: more gathered rows than fit the bound are done in several passes
-// over the weights.
+// TestPackedPasses: more gathered rows than the bound take several passes over the
+// weights.
 func TestPackedPasses(t *testing.T) {
 	if testing.Short() {
 		t.Skip("gathers 64 MiB")

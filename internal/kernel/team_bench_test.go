@@ -6,7 +6,7 @@ type nothing struct{}
 
 func (nothing) Part(int, int) {}
 
-// BenchmarkTeam is what splitting a layer call over two threads costs.
+// BenchmarkTeam measures the cost of splitting a layer call over two threads.
 func BenchmarkTeam(b *testing.B) {
 	team := NewTeam(2)
 	b.ReportAllocs()

@@ -38,13 +38,13 @@ func eachTrainingRig(t *testing.T, f func(t *testing.T, r *trainingRig)) {
 	})
 }
 
-// TestPoolingFused: pooling within the output transform gives the bits, and the places,
-// of pooling the whole output, and its gradient those of pooling's and rectification's.
+// TestPoolingFused: pooling within the output transform gives the bits and the masks of
+// pooling the whole output; its gradient is that of the pooling and the rectification.
 func TestPoolingFused(t *testing.T) {
 	eachTrainingRig(t, func(t *testing.T, r *trainingRig) {
 		c, g := r.c, r.c.g
 		if c.h < 2 || c.w < 2 {
-			t.Skip("nothing to pool")
+			return // no window to pool
 		}
 		for _, relu := range []bool{true, false} {
 			whole := newAct(nil, c.n, g.K, c.h, c.w, 1)
@@ -75,7 +75,7 @@ func TestPoolingFused(t *testing.T) {
 	})
 }
 
-// TestMaskedData: dx through the rectification before the layer.
+// TestMaskedData: dx has passed the rectification before the layer.
 func TestMaskedData(t *testing.T) {
 	eachTrainingRig(t, func(t *testing.T, r *trainingRig) {
 		c, g := r.c, r.c.g
@@ -89,8 +89,9 @@ func TestMaskedData(t *testing.T) {
 	})
 }
 
-// TestBiasByTheWay: the bias's gradient from the transformed dy, and its bits in parts.
-func TestBiasByTheWay(t *testing.T) {
+// TestBiasFromTransform: the bias's gradient comes from the transformed dy, and the parts of
+// a batch give the bits of the whole.
+func TestBiasFromTransform(t *testing.T) {
 	eachTrainingRig(t, func(t *testing.T, r *trainingRig) {
 		c, g := r.c, r.c.g
 		du, db := make([]float32, r.p.FilterLen(g)), make([]float32, g.BiasLen())
@@ -112,7 +113,8 @@ func TestBiasByTheWay(t *testing.T) {
 	})
 }
 
-// TestWinogradUpdate: the update from the Winograd domain is that by the folded gradient.
+// TestWinogradUpdate: the update from the Winograd domain has the bits of folding the
+// gradient and updating by it.
 func TestWinogradUpdate(t *testing.T) {
 	eachTrainingRig(t, func(t *testing.T, r *trainingRig) {
 		g := r.c.g
@@ -128,7 +130,7 @@ func TestWinogradUpdate(t *testing.T) {
 	})
 }
 
-// TestFCUpdate: dx, gradient and update in one pass have the bits of one after the other.
+// TestFCUpdate: dx, gradient and update in one pass have the bits of three passes.
 func TestFCUpdate(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		for _, c := range []convCase{

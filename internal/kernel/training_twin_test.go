@@ -17,7 +17,7 @@ func masksIn(mem memory, masks []uint16) []uint16 {
 	return m
 }
 
-// anyMasks returns random masks, for what a kernel must write over.
+// anyMasks returns random masks, which a kernel must overwrite.
 func anyMasks(rng *rand.Rand, n int) []uint16 {
 	m := make([]uint16, n)
 	for i := range m {
@@ -26,7 +26,7 @@ func anyMasks(rng *rand.Rand, n int) []uint16 {
 	return m
 }
 
-// hitsAgainstTwin pools, and carries a gradient back to where the maxima came from.
+// hitsAgainstTwin pools, and un-pools a gradient to where the maxima came from.
 func hitsAgainstTwin(t *testing.T, s *ISA, mem memory) {
 	rng := rand.New(rand.NewPCG(41, 42))
 	for n := 1; n <= 5; n++ {
@@ -56,7 +56,7 @@ func hitsAgainstTwin(t *testing.T, s *ISA, mem memory) {
 	}
 }
 
-// addAgainstTwin: sums of pixels that run on give the same bits in the same order.
+// addAgainstTwin: adding pixels to a sum in the same order gives the same bits.
 func addAgainstTwin(t *testing.T, s *ISA, mem memory) {
 	rng := rand.New(rand.NewPCG(43, 44))
 	for n := 1; n <= 5; n++ {
@@ -91,8 +91,8 @@ func rgbGradAgainstTwin(t *testing.T, s *ISA, mem memory) {
 	}
 }
 
-// outputsAgainstTwin takes whole numbers, which the transform keeps exact and among which
-// maxima are often equal.
+// outputsAgainstTwin uses whole numbers: the transform is exact on them, and maxima are
+// often equal.
 func outputsAgainstTwin(t *testing.T, s *ISA, mem memory) {
 	rng := rand.New(rand.NewPCG(47, 48))
 	const m, n = 4, 6

@@ -14,7 +14,7 @@ var (
 	negZero = float32(math.Copysign(0, -1))
 )
 
-// gemmOperands are those of one tile, no longer than the tile needs.
+// gemmOperands are the operands of one tile, no longer than the tile needs.
 type gemmOperands struct {
 	rows, nb, cStride int
 	rgb               bool
@@ -22,7 +22,7 @@ type gemmOperands struct {
 	a, b, c, bias     []float32
 }
 
-// channels is the channels of a step.
+// channels is the number of channels of a step.
 func (o gemmOperands) channels() int {
 	if o.rgb {
 		return rgbChannels
@@ -30,7 +30,7 @@ func (o gemmOperands) channels() int {
 	return Block
 }
 
-// newGemm makes operands whose steps lie out of order and at odd offsets in a.
+// newGemm makes operands whose steps are out of order and at odd offsets in a.
 func newGemm(mem memory, rows, nb, steps, cStride int, rgb bool, values func(n int) []float32) gemmOperands {
 	o := gemmOperands{rows: rows, nb: nb, cStride: cStride, rgb: rgb}
 	channels := o.channels()
@@ -46,7 +46,7 @@ func newGemm(mem memory, rows, nb, steps, cStride int, rgb bool, values func(n i
 	return o
 }
 
-// run computes the tile on s and returns c, which keeps its values.
+// run computes the tile on s and returns the result; c keeps its values.
 func (o gemmOperands) run(s *ISA, flags int) []float32 {
 	before := plain{}.floats(o.c)
 	if o.rgb {
@@ -125,8 +125,8 @@ func gemmAgainstTwin(t *testing.T, s *ISA, mem memory, most int) {
 	})
 }
 
-// TestProductDepth: a reduction that is cut for several tiles gives the bits of one that
-// isn't, whatever is to be done before and after.
+// TestProductDepth: cutting the reduction for several tiles doesn't change a bit, with all
+// flags.
 func TestProductDepth(t *testing.T) {
 	for _, s := range setsUnderTest() {
 		t.Run(s.Name(), func(t *testing.T) {
@@ -146,7 +146,7 @@ func TestProductDepth(t *testing.T) {
 	}
 }
 
-// TestGemmBound compares with float64, the twin included.
+// TestGemmBound compares every set, the twin included, with float64.
 func TestGemmBound(t *testing.T) {
 	for _, s := range setsUnderTest() {
 		t.Run(s.Name(), func(t *testing.T) {
@@ -200,7 +200,7 @@ func TestGemmSpecialValues(t *testing.T) {
 	}
 }
 
-// wgradOperands are those of one tile of the weight gradient.
+// wgradOperands are the operands of one tile of the weight gradient.
 type wgradOperands struct {
 	nb, h, w, xRow, dyRow, dyPlane int
 	x, dy, dw                      []float32
@@ -357,7 +357,7 @@ func reluGradAgainstTwin(t *testing.T, s *ISA, mem memory) {
 	}
 }
 
-// sgdAgainstTwin takes rates whose products with whole numbers are exact.
+// sgdAgainstTwin uses rates whose products with whole numbers are exact.
 func sgdAgainstTwin(t *testing.T, s *ISA, mem memory) {
 	rng := rand.New(rand.NewPCG(15, 16))
 	for n := 1; n <= 5; n++ {
@@ -396,8 +396,8 @@ func TestSGDBound(t *testing.T) {
 	}
 }
 
-// transposeAgainstTwin moves bit patterns, NaNs with payloads among them, and looks at
-// the gaps between the rows too.
+// transposeAgainstTwin moves bit patterns, NaNs with payloads among them, and also checks
+// the gaps between the rows.
 func transposeAgainstTwin(t *testing.T, s *ISA, mem memory) {
 	rng := rand.New(rand.NewPCG(19, 20))
 	for _, dstStride := range []int{16, 17, 19, 32, 33} {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestWinogradStaysInBounds: the transforms on operands of exactly the length that they
-// need, between inaccessible pages.
+// TestWinogradStaysInBounds: transforms touch nothing beyond operands of exactly the length
+// that they need.
 func TestWinogradStaysInBounds(t *testing.T) {
 	for _, s := range setsUnderTest() {
 		for _, tiles := range []int{1, 3} {

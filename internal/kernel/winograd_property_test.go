@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// drawWinograd draws a convolution that there are tiles for, and a plan for it.
+// drawWinograd draws a convolution that some form computes, and a plan for it.
 func drawWinograd(t *rapid.T) (convCase, Winograd) {
 	p := Winograd{
 		Form:  rapid.SampledFrom(forms[:]).Draw(t, "form"),

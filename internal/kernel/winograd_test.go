@@ -34,8 +34,8 @@ func TestWinogradTransformsAgainstTheirTwins(t *testing.T) {
 	})
 }
 
-// transformsAgainstTwins compares the transforms of a form, of so many tiles at a time,
-// with their twins.
+// transformsAgainstTwins compares a form's transforms of the given number of tiles with
+// their twins.
 func transformsAgainstTwins(t *testing.T, s *ISA, f Form, tiles int) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	m, n := f.M, f.side()
@@ -105,8 +105,8 @@ var wino7Cases = []convCase{
 	{Conv{17, 16, 7, 0}, 3, 10, 7},
 }
 
-// TestWinogradForward: the error of the forms relative to the size of the result is
-// bounded by what their transforms amplify rounding by.
+// TestWinogradForward: the relative error of a form is bounded by the factor by which its
+// transforms amplify rounding.
 func TestWinogradForward(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		for _, c := range slices.Concat(winoCases, wino5Cases, wino7Cases) {
@@ -217,8 +217,8 @@ func checkBorder(t *testing.T, a *Act) {
 	}
 }
 
-// TestWinogradBackward compares dx and dw with the float64 reference, and bit for bit dw
-// summed image by image with dw of the batch, and dw and db with one thread's.
+// TestWinogradBackward compares dx and dw with the float64 reference. Bit for bit, it
+// compares dw summed image by image with dw of the batch, and dw and db with one thread's.
 func TestWinogradBackward(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		for _, c := range winoCases {

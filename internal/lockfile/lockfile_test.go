@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// In a second process TestMain tries to take the lock that this variable names.
+// taken is the environment variable that makes the test binary take the lock it names.
 const taken = "VGG_TEST_LOCK"
 
 func TestMain(m *testing.M) {
@@ -42,7 +42,7 @@ func TestTake(t *testing.T) {
 		}
 		return c.ProcessState.ExitCode()
 	}
-	// What a killed process left is in nobody's way.
+	// The file of a killed process doesn't hold the lock.
 	if err := os.WriteFile(path, []byte("4711\n"), 0o666); err != nil {
 		t.Fatal(err)
 	}
@@ -71,8 +71,8 @@ func TestTake(t *testing.T) {
 	}
 }
 
-// However the removal of one's file and the locking of another's fall together, there is
-// never more than one holder.
+// However one holder's removal of the file and another's locking interleave, there is never
+// more than one holder.
 func TestOneHolder(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	var holders atomic.Int32

@@ -5,12 +5,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
+
+func TestMain(m *testing.M) { vggtest.Main(m) }
 
 // TestKilled is the short form: three kills.
 func TestKilled(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("no go command to build the program with")
+		vggtest.Skip(t, "the go command")
 	}
 	dir := t.TempDir()
 	vgg := filepath.Join(dir, "vgg.exe")

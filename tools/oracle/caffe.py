@@ -1,9 +1,9 @@
 #!/usr/bin/python3
-"""Caffe models of tiny networks, by protobuf's own encoder.
+"""Writes Caffe models of tiny networks with protobuf's own encoder.
 
 Writes weights/testdata/caffe/*.caffemodel and, beside each, a .safetensors with its
-tensors and the logits of tiny.image(), computed by PyTorch from the same weights. The
-messages are those of caffe.proto (BVLC/caffe, src/caffe/proto), as far as they are used.
+tensors and the logits of tiny.image(), which PyTorch computes from the same weights. The
+messages are the part of caffe.proto (BVLC/caffe, src/caffe/proto) that these files use.
 
 Needs torch and protobuf.
 """
@@ -86,7 +86,7 @@ def blob(t, form):
         b.double_data.extend(values)
     else:
         b.data.extend(values)
-    if form == "shape":  # what a solver's snapshot has beside the values
+    if form == "shape":  # fields that a solver's snapshot adds to the values
         b.diff.extend([0.5] * len(values))
     return b
 
@@ -137,7 +137,7 @@ def build(net, name, v1, weights_only=False, form="shape"):
             b.layer(n, "Convolution", [("weight", p[f"{n}.weight"]), ("bias", p[f"{n}.bias"])], convolution_param=c)
             if net.bn:
                 bn = f"{n}.bn"
-                sums = 999.982  # Caffe keeps sums, and their weight as a third blob
+                sums = 999.982  # Caffe stores sums, and the factor that scales them as a third blob
                 mean, var = p[f"{bn}.running_mean"], p[f"{bn}.running_var"]
                 l = b.layer(bn, "BatchNorm", [], inplace=True, batch_norm_param={"use_global_stats": True})
                 l.blobs.extend([blob(mean * sums, form), blob(var * sums, form), blob(torch.tensor([sums]).double(), form)])
@@ -174,7 +174,7 @@ def main():
     ]):
         net = Tiny(config, 100 + i)
         b = build(net, f"VGG {config}", v1, weights_only, form)
-        # Once, data without [packed], as files older than the option have them.
+        # One file with unpacked data, like files from before the [packed] option.
         data = unpacked(b.net) if name == "c_v2" else b.net.SerializeToString()
         path = FOLDER / f"{name}.caffemodel"
         path.write_bytes(data)
@@ -193,7 +193,7 @@ def unpacked(net):
     layers[1] = layer.replace(b"".join(old), b"".join(new))
     head = CAFFE["NetParameter"](name=net.name).SerializeToString()
     data = head + b"".join(varint(100 << 3 | 2) + varint(len(l)) + l for l in layers)
-    assert CAFFE["NetParameter"].FromString(data) == net  # to protobuf, both forms are one
+    assert CAFFE["NetParameter"].FromString(data) == net  # protobuf reads both forms alike
     return data
 
 

@@ -79,21 +79,23 @@ def hashed_weights():
 
 
 def photographs(count, folder):
-    """Names of the first count photographs, two of each class, and their decoded images,
-    which lie in the folder."""
+    """Returns the names and images of count photographs: the first of each class, then the
+    second of each, and so on. Their files are written to the folder."""
     with zipfile.ZipFile(ROOT / "dataset" / "sample" / "caltech101.zip") as sample:
         names = sorted(n for n in sample.namelist() if n.startswith("val/") and n.endswith(".jpg"))
         classes = sorted({n.split("/")[1] for n in names})
         of = {c: [n for n in names if n.split("/")[1] == c] for c in classes}
-        names = [of[c][i] for i in (0, 1) for c in classes][:count]
+        names = [name for row in zip(*(of[c] for c in classes)) for name in row][:count]
         for name in names:
             sample.extract(name, folder)
-    images = []
-    for name in names:
-        # One by one: photographs of several classes have the same base name.
-        subprocess.run(["go", "run", "./tools/oracle/decode", folder, pathlib.Path(folder) / name], cwd=ROOT, check=True)
-        images.append(Image.open(pathlib.Path(folder) / (pathlib.Path(name).name + ".ppm")).copy())
-    return names, images
+    images = {}
+    for c in classes:  # class by class: two classes have files of the same name
+        paths = [pathlib.Path(folder) / name for name in names if name.split("/")[1] == c]
+        if paths:
+            subprocess.run(["go", "run", "./tools/oracle/decode", folder, *paths], cwd=ROOT, check=True)
+        for path in paths:
+            images[path] = Image.open(pathlib.Path(folder) / (path.name + ".ppm")).copy()
+    return names, [images[pathlib.Path(folder) / name] for name in names]
 
 
 def read_safetensors(path):

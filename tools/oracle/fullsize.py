@@ -1,12 +1,12 @@
 #!/usr/bin/python3
-"""VGG-16 of full size with random weights, in other tools' formats (0.55 GB each).
+"""Writes a full-size VGG-16 with random weights in other tools' formats (0.55 GB each).
 
     fullsize.py DIR FORMAT …    pth safetensors h5 caffemodel onnx npz
 
-Every tool writes its own file: torch.save, h5py in the layout of keras-applications,
-protobuf's wire format by hand for Caffe (the encoder would hold the file several times),
-and onnx's schema likewise. Weights are drawn a layer at a time. DIR/logits.json has the
-scores of one image, computed by PyTorch from the weights of the .pth, if that is made.
+torch.save writes the .pth, h5py the .h5 in the layout of keras-applications. This script
+writes the wire format of Caffe and ONNX itself, because protobuf's encoder would hold the
+file in memory several times. Weights are drawn layer by layer. If the .pth is made,
+DIR/logits.json has PyTorch's scores of one image.
 """
 import json
 import os

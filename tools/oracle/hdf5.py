@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Fixtures of package internal/hdf5 by h5py: every kind of group, attribute and dataset.
+"""Makes the fixtures of package internal/hdf5 with h5py: every kind of group, attribute
+and dataset.
 
-Writes internal/hdf5/testdata/NAME.h5 and NAME.json, what h5py reads in it: of each
-object, by its path, the attributes that are strings and the bytes of the elements.
+Writes internal/hdf5/testdata/NAME.h5, and NAME.json with what h5py reads in it: for each
+object, by path, its string attributes and the bytes of its elements.
 
 Needs h5py.
 """
@@ -100,12 +101,12 @@ def main():
         with h5py.File(path, "w", libver=versions) as f:
             fill(f)
         describe(path)
-    # So many chunks that their places are cut into pages.
+    # Enough chunks for their index to be paged.
     path = os.path.join(FOLDER, "pages.h5")
     with h5py.File(path, "w", libver="latest") as f:
         f.create_dataset("x", data=np.arange(1100, dtype="<u2"), chunks=(1,))
     describe(path)
-    # A heap of several blocks, and a B-tree of several nodes.
+    # Enough names for a heap of several blocks and a B-tree of several nodes.
     path = os.path.join(FOLDER, "many_links.h5")
     with h5py.File(path, "w", libver="latest") as f:
         g = f.create_group("g")

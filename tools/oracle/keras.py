@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Fixtures for reading Keras's files, by Keras and h5py themselves.
+"""Makes the fixtures for reading Keras's files with Keras and h5py.
 
-    keras.py make     write the files of tiny networks in every layout, and to each the
+    keras.py make     write the files of tiny networks in every layout, each with the
                       tensors that a reader must find in it and the network's scores
-    keras.py full DIR write DIR/vgg16.h5, .keras and .weights.h5: VGG-16 of full size
+    keras.py full DIR write DIR/vgg16.h5, .keras and .weights.h5: a full-size VGG-16
                       with random weights (553 MB each)
 
 Needs keras 3, jax (its backend here) and h5py.
@@ -14,7 +14,7 @@ import os
 import struct
 import sys
 
-# This file would be taken for the package of its name.
+# Otherwise `import keras` would import this file.
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path = [p for p in sys.path if os.path.abspath(p or ".") != here]
 os.environ["KERAS_BACKEND"] = "jax"
@@ -203,7 +203,7 @@ def make():
     fill(model, rng)
     for kind in ("h5", "keras"):
         model.save(os.path.join(FOLDER, "nested." + kind))
-    # Both have a layer of this name: the inner one's is told by its model's.
+    # Both models have a layer of this name; the inner one's path has its model's name.
     named = [(n.replace("predictions", inner.name + "/predictions"), k, v) for n, k, v in tensors(inner)]
     golden("nested", named + tensors(model)[len(named):], logits=run(model, image(2, 8)))
 

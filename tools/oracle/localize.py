@@ -1,13 +1,14 @@
 #!/usr/bin/python3
-"""Box regression by PyTorch and box transforms by numpy.
+"""Makes the fixtures of package localize: box regression with PyTorch, box transforms
+with numpy.
 
-Writes localize/testdata/oracle: start.safetensors (images, labels, targets, parameters),
-SCR.safetensors and PCR.safetensors (loss, gradients of the first step, and parameters and
-momenta after ten steps of SGD), computed in float64, and boxes.json (boxes of images as
-crops show them, by matrices of homogeneous coordinates, with the targets by each rule).
+Writes to localize/testdata/oracle: start.safetensors (images, labels, targets, parameters);
+SCR.safetensors and PCR.safetensors (loss, gradients of the first step, parameters and momenta
+after ten steps of SGD, all computed in float64); boxes.json (boxes of images in the
+coordinates of crops, by matrices of homogeneous coordinates, with the targets of each rule).
 
-The network is conv3-12, ReLU, max-pooling, conv3-16, ReLU, max-pooling, FC-10, ReLU and
-the layer that gives boxes, over 12×12 images; the row "12 M 16 M FC10 FC" of vgg.
+The network is vgg's row "12 M 16 M FC10 FC" on 12×12 images: conv3-12, ReLU, max-pooling,
+conv3-16, ReLU, max-pooling, FC-10, ReLU and the layer of box outputs.
 """
 import json
 
@@ -19,7 +20,7 @@ from nn import ROOT, save, short
 
 STEPS, CLASSES, N = 10, 3, 6
 RATE, MOMENTUM, DECAY = 0.02, 0.9, 5e-3
-MARGIN = 1e-5  # of a pre-activation from the kink
+MARGIN = 1e-5  # least distance of a pre-activation from the kink
 FOLDER = ROOT / "localize/testdata/oracle"
 
 
@@ -88,7 +89,7 @@ def training():
 
 
 def matrix(case):
-    """From pixels of the stored image to units of the crop's side."""
+    """Returns the transform from pixels of the stored image to units of the crop's side."""
     (w, h), (rw, rh), (x, y), side = case["image"], case["rescaled"], case["corner"], case["side"]
     rescale, crop, unit = np.diag([rw / w, rh / h, 1.0]), np.eye(3), np.diag([1 / side, 1 / side, 1.0])
     crop[:2, 2] = -x, -y

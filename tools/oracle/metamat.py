@@ -1,7 +1,7 @@
-"""Writes dataset/testdata/meta.mat: a devkit's list of synsets in small, by SciPy.
+"""Writes dataset/testdata/meta.mat with SciPy: a small version of the devkit's list of synsets.
 
-The fields and their types are those of ILSVRC2012_devkit_t12/data/meta.mat; the last
-entry is a group of classes, as there.
+The fields and their types are those of ILSVRC2012_devkit_t12/data/meta.mat. As there, the
+last entry is a group of classes.
 """
 import pathlib
 

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""Fixture of package metrics, made by SciPy, scikit-learn and numpy: metrics/testdata/oracle.json.
+"""Makes metrics/testdata/oracle.json with SciPy, scikit-learn and numpy.
 
-McNemar's exact test is scipy.stats.binomtest of the images that only one classifier gets
-right, Wilson's interval its proportion_ci. Top-k error, logistic loss and confusion matrix
-are scikit-learn's, of posteriors of 60 images and 12 classes; the expected calibration
-error is numpy's, written as Guo et al. (2017) have it.
+scipy.stats.binomtest gives McNemar's exact test, from the images that only one classifier
+gets right, and its proportion_ci Wilson's interval. scikit-learn gives top-k error, logistic
+loss and confusion matrix of posteriors of 60 images and 12 classes. The expected calibration
+error is Guo et al.'s (2017), in numpy.
 """
 import json
 import pathlib

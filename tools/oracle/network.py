@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""Fixtures of whole networks for the root package, made by PyTorch.
+"""Makes the fixtures of whole networks with PyTorch.
 
 Writes testdata/oracle/NET/*.safetensors: tiny networks of every configuration with
 their parameters, activations, gradients, ten steps of SGD and dense class score maps.
-Images and parameters are drawn at random and rounded to bfloat16 (half the room);
-everything else is computed in float64 and rounded to float32 once.
+Images and parameters are drawn at random and rounded to bfloat16, which halves their size.
+Everything else is computed in float64 and rounded to float32 once.
 testdata/oracle/README.md lists the files and their tensors.
 """
 import argparse
@@ -38,7 +38,7 @@ def channels(c, width):
 
 
 def layers(config, width):
-    """[(kind, name, out-channels, kernel side)], the convolutional part."""
+    """Returns [(kind, name, out-channels, kernel side)] of the convolutional part."""
     out, block, index = [], 1, 0
     for token in CONFIGS[config.removesuffix("-BN")].split():
         if token == "M":
@@ -59,7 +59,7 @@ class Net:
         self.lrn, self.width, self.side = "LRN" in config, width, side
 
     def init(self):
-        """Random parameters: He's deviation, biases mostly positive so that few units are dead."""
+        """Draws parameters: He's deviation, and mostly positive biases so that few units are dead."""
         p, c = {}, 3
         for kind, name, k, r in self.layers:
             if kind != "conv":
@@ -84,7 +84,7 @@ class Net:
         return {k: short(t) for k, t in p.items()}
 
     def features(self, p, x, acts=None, margin=None):
-        """The output of the last pooling. acts collects every layer's output, margin the distances from kinks."""
+        """Returns the output of the last pooling. Collects every layer's output in acts and the distances from kinks in margin."""
         for kind, name, _, r in self.layers:
             if kind == "conv":
                 x = F.conv2d(x, p[f"{name}.weight"], p[f"{name}.bias"], padding=r // 2)
@@ -101,7 +101,7 @@ class Net:
         return x
 
     def forward(self, p, x, acts=None, margin=None):
-        """Class scores (N, CLASSES) of images of the training side."""
+        """Returns the class scores (N, CLASSES) of images of the training side."""
         x = self.features(p, x, acts, margin).flatten(1)
         for name in ("fc6", "fc7", "fc8"):
             x = F.linear(x, p[f"{name}.weight"], p[f"{name}.bias"])
@@ -112,7 +112,7 @@ class Net:
         return x
 
     def dense(self, p, x):
-        """Class score map (N, CLASSES, OH, OW): fc6 as a convolution, fc7 and fc8 as 1×1 ones."""
+        """Returns the class score map (N, CLASSES, OH, OW), with fc6, fc7 and fc8 as convolutions."""
         x, r = self.features(p, x), self.side // 32
         for name in ("fc6", "fc7", "fc8"):
             w = p[f"{name}.weight"]
@@ -128,7 +128,7 @@ def relu(z, margin):
 
 
 def max_pool(x, margin):
-    """2×2 stride 2, odd sides floored. A window of zeros alone is a tie that no rounding error can break."""
+    """Pools 2×2 windows with stride 2; odd sides are floored. Rounding can't break the tie of a window of zeros, so such a window has no part in the margin."""
     if margin is not None:
         top = F.unfold(x.detach().flatten(0, 1).unsqueeze(1), 2, stride=2).sort(1, descending=True).values
         gap = (top[:, 0] - top[:, 1])[top[:, 0] > 0]
@@ -141,7 +141,7 @@ def trainable(p):
 
 
 def train(net, init, x, labels, dtype):
-    """Activations, gradients and ten steps from init: (acts, grads, steps, margin)."""
+    """Returns (acts, grads, steps, margin): activations, gradients and ten steps from init."""
     p = {k: t.to(dtype).clone().requires_grad_("running" not in k) for k, t in init.items()}
     x = x.to(dtype).clone().requires_grad_()
     sgd = torch.optim.SGD(trainable(p).values(), lr=RATE, momentum=MOMENTUM, weight_decay=DECAY)
@@ -165,7 +165,7 @@ def train(net, init, x, labels, dtype):
 
 
 def worst(got, want):
-    """Largest difference of any tensor, relative to its largest value.
+    """Returns the largest difference of any tensor, relative to its largest value.
 
     Left out: the gradient of a convolution's bias before batch normalisation, which is 0
     but for rounding.
@@ -175,7 +175,7 @@ def worst(got, want):
 
 
 def suitable(net, init, x, labels):
-    """The fixtures of this draw, or None: units dead, a kink too near, or float32 can't follow ten steps of it."""
+    """Returns the fixtures of this draw, or None if units are dead, a kink is too near, or float32 can't follow its ten steps."""
     acts, grads, steps, margin = train(net, init, x, labels, torch.float64)
     if margin < MARGIN or len(labels.unique()) < 2:
         return None
@@ -194,7 +194,7 @@ def suitable(net, init, x, labels):
 
 
 def lcg(shape, seed):
-    """Pixels from a generator that a few lines of any language repeat exactly: 256 levels in [-2, 2)."""
+    """Returns pixels of a generator that a few lines of any language repeat exactly: 256 levels in [-2, 2)."""
     s, out = seed, np.empty(math.prod(shape), np.float32)
     for i in range(out.size):
         s = (s * 1664525 + 1013904223) % 2**32
@@ -203,7 +203,7 @@ def lcg(shape, seed):
 
 
 def dense(net, init, shapes):
-    """Class score maps of generated images, or None where one hardly varies and so proves little."""
+    """Returns class score maps of generated images, or None if one hardly varies."""
     out = {}
     for i, shape in enumerate(shapes):
         x, name = lcg(shape, i + 1), "x".join(map(str, shape))
@@ -215,7 +215,7 @@ def dense(net, init, shapes):
 
 
 def make(name, width, batch=2, shapes=(), side=32, steps=True):
-    """The files of one network, from the first seed that suits."""
+    """Makes the files of one network, from the first suitable seed."""
     config = name.removesuffix("64")
     net, folder = Net(config, width, side), ROOT / "testdata/oracle" / name
     for seed in range(5000):

@@ -1,10 +1,9 @@
 #!/usr/bin/python3
-"""Layer fixtures for package nn, made by PyTorch.
+"""Makes the layer fixtures of package nn with PyTorch.
 
-Writes nn/testdata/oracle/*.safetensors. What is drawn at random is rounded to bfloat16
-(and so takes half the room), results are computed in float64 and rounded to float32
-once: whatever differs is the error of the code under test alone. README.md lists the
-files and their tensors.
+Writes nn/testdata/oracle/*.safetensors. Random inputs are rounded to bfloat16, which halves
+their size. Results are computed in float64 and rounded to float32 once, so a difference is
+the error of the code under test alone. README.md lists the files and their tensors.
 """
 import json
 import pathlib
@@ -19,7 +18,7 @@ LIMIT = 50_000  # bytes a file
 
 
 def encode(tensors, meta):
-    """The bytes of a safetensors file: u64 header length, JSON header padded to 8, raw little-endian data.
+    """Returns the bytes of a safetensors file: u64 header length, JSON header padded to 8, raw little-endian data.
 
     float32, or bfloat16 (its upper half) where that loses nothing; no BF16 precedes an
     F32, so that every tensor is aligned.
@@ -60,17 +59,17 @@ def save(folder, name, tensors, meta):
 
 
 def short(t):
-    """t rounded to bfloat16, in float64."""
+    """Rounds t to bfloat16 and returns it in float64."""
     return t.bfloat16().double()
 
 
 def draw(*shape, std=1.0):
-    """Normal values, as a leaf of autograd."""
+    """Draws normal values, as a leaf of autograd."""
     return short(torch.randn(*shape) * std).requires_grad_()
 
 
 def layer(name, forward, inputs, meta, grads):
-    """One fixture: inputs, y = forward(inputs), a random dy, and the gradients named by grads {input: name}."""
+    """Writes one fixture: inputs, y = forward(inputs), a random dy, and the gradients that grads {input: name} names."""
     y = forward(**inputs)
     dy = short(torch.randn(*y.shape))
     y.backward(dy)
@@ -133,7 +132,7 @@ def softmax_loss(name, logits, labels):
 
 def main():
     torch.set_num_threads(1)
-    torch.manual_seed(1409)  # the draws below follow one another: append, don't insert
+    torch.manual_seed(1409)  # a new draw goes to the end, so that the others stay the same
 
     convolution("conv3x3_c5_k7", 2, 5, 7, 3, 1, 6, 9)
     convolution("conv3x3_c20_k40", 2, 20, 40, 3, 1, 5, 5)

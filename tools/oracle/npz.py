@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Files of numpy.savez and savez_compressed.
 
-    npz.py              write weights/testdata/npz/*.npz and what a reader must find in
-                        each as .safetensors
+    npz.py              write weights/testdata/npz/*.npz, each with a .safetensors of what
+                        a reader must find in it
     npz.py read FILE    print what numpy.load reads in FILE, as JSON
 
 Needs numpy; to write, torch too (for the golden files).
@@ -40,7 +40,7 @@ def make():
     for name, write in (("stored", np.savez), ("deflated", np.savez_compressed)):
         write(folder / (name + ".npz"), **arrays)
         save(folder, name, golden, {})
-    with open(folder / "version3.npy", "wb") as f:  # as an array alone: its header alone is of interest
+    with open(folder / "version3.npy", "wb") as f:  # a bare array: only its header matters
         np.lib.format.write_array(f, np.zeros(2, [("é", "<f4")]), version=(3, 0))
     with open(folder / "version2.npy", "wb") as f:
         np.lib.format.write_array(f, floats, version=(2, 0))

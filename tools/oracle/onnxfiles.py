@@ -1,16 +1,15 @@
 #!/usr/bin/python3
-"""ONNX models of tiny networks, as the tools that people use write them.
+"""Writes ONNX models of tiny networks as common tools write them.
 
     onnxfiles.py make                  write weights/testdata/onnx
     onnxfiles.py check FILE N H W …    check each FILE with onnx's checker, run it with ONNX
                                        Runtime on tiny.image(N, H, W), print outputs as JSON
 
-Beside each NAME.onnx lies NAME.safetensors with the logits of tiny.image() before any
-soft-max, computed by PyTorch in float64; ONNX Runtime gives the same of each file, or
-this script fails. torch_*: torch.onnx.export. Written by onnx.helper: dynamo_*,
-the graph that later versions of torch.onnx.export make; keras_*, those that tf2onnx makes
-of Keras's VGG, with its transpositions; zoo_*, those of the model zoo's VGG-19 (Caffe2) and
-VGG-16 (MXNet).
+Each NAME.onnx has a NAME.safetensors with the logits of tiny.image() before any soft-max,
+which PyTorch computes in float64. This script fails if ONNX Runtime computes others.
+torch.onnx.export writes torch_*. onnx.helper writes the rest: dynamo_*, the graph of later
+versions of torch.onnx.export; keras_*, the graphs of tf2onnx for Keras's VGG, with its
+transpositions; zoo_*, the graphs of the model zoo's VGG-19 (Caffe2) and VGG-16 (MXNet).
 
 Needs torch, onnx and onnxruntime (`check`: the last two and numpy).
 """
@@ -60,7 +59,7 @@ class Graph:
             t = numpy_helper.from_array(a.astype("f4"), name)
         elif self.store == "float_data":
             t = helper.make_tensor(name, TensorProto.FLOAT, a.shape, a.flatten().tolist())
-        else:  # halves, one to an int32_data, cast when the graph runs
+        else:  # float16, one per int32_data, cast when the graph runs
             t = helper.make_tensor(name + "_half", getattr(TensorProto, self.store), a.shape, a.flatten().tolist())
             self.nodes.append(helper.make_node("Cast", [name + "_half"], [name], name + "_cast", to=TensorProto.FLOAT))
         self.initializers.append(t)
@@ -183,7 +182,7 @@ def dynamo(net):
         w = g.constant(f"classifier.{i}.weight", p[f"{n}.weight"])
         g.nodes.append(helper.make_node("Transpose", [w], [f"t_{i}"], f"node_t_{i}", perm=[1, 0]))
         b = g.constant(f"classifier.{i}.bias", p[f"{n}.bias"])
-        if i == 3:  # older versions don't join these
+        if i == 3:  # older versions don't fuse these
             g.node("MatMul", f"t_{i}", name=f"node_mm_{i}")
             g.node("Add", b, name=f"node_add_{i}")
         else:

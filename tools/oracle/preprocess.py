@@ -1,12 +1,12 @@
 #!/usr/bin/python3
-"""Fixtures for package preprocess, made by PIL and numpy.
+"""Makes the fixtures of package preprocess with PIL and numpy.
 
     preprocess.py CALTECH101
 
 Writes preprocess/testdata/{decode,resize}/* and preprocess/testdata/*.json. CALTECH101 is
-the folder of the Caltech-101 pictures (CC BY 4.0, Li, Andreetto, Ranzato, Perona), of which
-two are used, reduced. What PIL decodes or rescales is stored as RGB PNG; 16-bit images,
-which PIL clips, are converted by numpy. Needs numpy and PIL >= 9.4 with WebP.
+the folder of the Caltech-101 pictures (CC BY 4.0, Li, Andreetto, Ranzato, Perona); two of
+them are used, reduced. Images that PIL decodes or rescales are stored as RGB PNG. numpy
+converts 16-bit images, which PIL would clip. Needs numpy and PIL >= 9.4 with WebP.
 """
 import json
 import pathlib

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""Files of torch.save, of every kind that holds weights, by PyTorch and torchvision.
+"""Writes torch.save's files of every kind that holds weights, with PyTorch and torchvision.
 
-Writes weights/testdata/torch/*.pth and, for what a reader must find in them, .safetensors
-files: CONFIG.safetensors has the tensors and the logits of tiny.image() by torchvision's
-own forward pass of the tiny network of that configuration, which all CONFIG_*.pth hold;
-NAME.safetensors the tensors of NAME.pth where they differ.
+Writes weights/testdata/torch/*.pth, and .safetensors files of what a reader must find in
+them. All CONFIG_*.pth hold the tiny network of that configuration: CONFIG.safetensors has its
+tensors and the logits of tiny.image() by torchvision's own forward pass. Where the tensors of
+NAME.pth differ, NAME.safetensors has them.
 
     pth.py              write the fixtures
     pth.py read FILE    print what torch.load(weights_only=True) reads in FILE, as JSON
@@ -146,7 +146,7 @@ def make():
     parallel = nn.DataParallel(c)
     write("c_dataparallel", parallel.state_dict())
 
-    # The ImageNet example of PyTorch: only the features run in parallel, and all is in a checkpoint.
+    # As PyTorch's ImageNet example: only the features are parallel, and the file is a checkpoint.
     d.features = nn.DataParallel(d.features)
     optimizer = torch.optim.SGD(d.classifier.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
     d(image().float()).sum().backward()
@@ -200,7 +200,7 @@ def make():
     write("views", views)
     write("views_legacy", views, _use_new_zipfile_serialization=False)
 
-    for path in sorted(FOLDER.glob("*.pth")):  # PyTorch itself takes what isn't quite of its making
+    for path in sorted(FOLDER.glob("*.pth")):  # files that PyTorch reads, though it would write them otherwise
         if path.stem != "a_big":
             torch.load(path)
     assert torch.load(FOLDER / "b_2017.pth")["features.0.weight"].equal(b.state_dict()["features.0.weight"])

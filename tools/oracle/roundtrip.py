@@ -1,12 +1,12 @@
 #!/usr/bin/python3
-"""Class scores of tiny.image() by files of weights that vgg wrote, computed by PyTorch.
+"""Computes class scores of tiny.image() with PyTorch, from files of weights that vgg wrote.
 
     roundtrip.py CONFIG=FILE …   prints {"FILE": [logits], …}
 
-A .pth is loaded into torchvision's own VGG by torch.load(weights_only=True) and
-load_state_dict(strict=True), a .safetensors with torchvision's names likewise; an .npz is
-run as TensorFlow would run it: images (N,H,W,C), kernels (H,W,in,out), fc6 over the
-activation in (H,W,C) order.
+torch.load(weights_only=True) and load_state_dict(strict=True) load a .pth into torchvision's
+own VGG; a .safetensors with torchvision's names is loaded likewise. An .npz is run as
+TensorFlow would: images (N,H,W,C), kernels (H,W,in,out), fc6 over the activation in (H,W,C)
+order.
 
 Needs torch and torchvision.
 """
@@ -27,7 +27,7 @@ from tiny import SIDE, Tiny, image
 
 
 def torchvision_scores(config, state):
-    """torchvision's own VGG of the configuration, with these parameters."""
+    """Runs torchvision's own VGG of the configuration on these parameters."""
     layers, c = [], 3
     tiny = Tiny(config, 0)
     for kind, name, k, r in tiny.layers:
@@ -48,7 +48,7 @@ def torchvision_scores(config, state):
 
 
 def tensorflow_scores(config, file):
-    """The layers by the configuration, the tensors by their names."""
+    """Runs the layers of the configuration on the tensors of their names."""
     x = image().permute(0, 2, 3, 1)
     tensor = lambda name: torch.from_numpy(file[name].astype("f8"))
     tiny = Tiny(config, 0)
@@ -56,7 +56,7 @@ def tensorflow_scores(config, file):
         if kind == "pool":
             x = F.max_pool2d(x.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
             continue
-        # One product for each place of the kernel, over the padded images.
+        # One product for each element of the kernel, over the padded images.
         w, n, h, wd = tensor(name + "_W"), x.shape[0], x.shape[1], x.shape[2]
         padded = F.pad(x, (0, 0, r // 2, r // 2, r // 2, r // 2))
         x = sum(padded[:, i:i + h, j:j + wd] @ w[i, j] for i in range(r) for j in range(r)) + tensor(name + "_b")

@@ -1,13 +1,13 @@
 #!/usr/bin/python3
-"""Search by descriptor at full size, against numpy.
+"""Compares search by descriptor with numpy, at full size.
 
-    search.py grow INDEX.npy OUT.npy ROWS       an index of ROWS images: INDEX's, and random
-                                                ones behind, as vgg index would have made it
+    search.py grow INDEX.npy OUT.npy ROWS       write an index of ROWS images, as vgg index
+                                                would: INDEX's, then random ones
     search.py compare OUT.npy QUERIES.npy FOUND.jsonl
 
-QUERIES are the descriptors of the pictures asked about (vgg features, or vgg index), FOUND
-what `vgg similar OUT.npy PICTURE… --json` printed of them. The random descriptors are
-not negative, as rectified activations are not, and of length 1.
+QUERIES has the descriptors of the query pictures (vgg features, or vgg index), FOUND the
+output of `vgg similar OUT.npy PICTURE… --json` for them. Like rectified activations, random
+descriptors aren't negative; their length is 1.
 """
 import json
 import os
@@ -57,7 +57,7 @@ def compare(path, queries, found):
         found = [row[f["file"]] for f in line["found"]]
         best = np.argsort(-mine, kind="stable")[:len(found)]
         said = np.array([f["similarity"] for f in line["found"]])
-        # Rows closer to one another than float32 tells apart may have changed places.
+        # Rows whose similarities float32 can't tell apart may be in another order.
         worst = max(worst, np.abs(said - mine[found]).max(), np.abs(mine[found] - mine[best]).max())
         swapped += sum(a != b for a, b in zip(found, best))
         assert len(set(found)) == len(found) and worst < 1e-6, line["file"]

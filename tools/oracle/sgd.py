@@ -1,9 +1,9 @@
 #!/usr/bin/python3
-"""Ten steps of PyTorch's SGD in the forms that package nn's optimiser has.
+"""Runs ten steps of PyTorch's SGD in each form of package nn's optimiser.
 
-Writes nn/testdata/sgd/*.safetensors: start (images, labels, parameters) and, of each
-form, what ten steps came to. The network is conv3-12, ReLU, conv3-16, ReLU, max-pooling,
-FC-6 over 6×6 images; computed in float64.
+Writes nn/testdata/sgd/*.safetensors: start (images, labels, parameters) and, for each form,
+the state after ten steps. The network is conv3-12, ReLU, conv3-16, ReLU, max-pooling, FC-6
+on 6×6 images, computed in float64.
 """
 import torch
 import torch.nn.functional as F
@@ -71,7 +71,7 @@ def main():
             continue
         norms = [n for _, norms, _ in results.values() for n in norms]
         if not min(norms) < 6.0 < max(norms):
-            continue  # clipping must both act and not
+            continue  # some steps must be clipped and some not
         break
     else:
         raise SystemExit("no seed keeps away from the kinks")

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Linear SVMs and average precision by scikit-learn.
+"""Makes the fixtures of linear SVMs and average precision with scikit-learn.
 
     svm.py                          writes transfer/testdata/svm.safetensors and
                                     metrics/testdata/precision.json
@@ -7,11 +7,11 @@
                                     vgg features would (10000 4096 100)
     svm.py compare X.npy SVM.safetensors [CLASSES]
                                     trains LinearSVC on a file of descriptors, times it, and
-                                    compares objectives and predictions with what
-                                    vgg transfer train made of it
+                                    compares objectives and predictions with those of
+                                    vgg transfer train
 
-Random features are rounded to bfloat16, and stored so. The solutions are LIBLINEAR's to a
-tolerance of 1e-9.
+Random features are rounded to bfloat16 and stored as such. The solutions are LIBLINEAR's with
+a tolerance of 1e-9.
 """
 import json
 import pathlib
@@ -162,7 +162,7 @@ def compare(features, svm, classes=None):
     meta, t = read_safetensors(svm)
     info = json.loads(meta["vgg.svm"])
     k = len(t["bias"])
-    if classes:  # of the first classes only: one against the rest each, as LinearSVC does them one after another
+    if classes:  # the first classes only, each against the rest, as LinearSVC trains them
         k = int(classes)
     c, loss = info["c"], info["loss"]
     args = dict(loss=LOSS[loss], C=c, tol=info["tolerance"], max_iter=info["max_iterations"], dual=True, random_state=0,

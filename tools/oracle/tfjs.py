@@ -12,7 +12,7 @@ import json
 import os
 import sys
 
-# keras.py here would be taken for the package of that name.
+# Otherwise `import keras` would import keras.py of this folder.
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path = [p for p in sys.path if os.path.abspath(p or ".") != here]
 os.environ["KERAS_BACKEND"] = "jax"
@@ -23,7 +23,7 @@ import safetensors.numpy
 
 
 def read(folder):
-    """The model's config and its tensors by name."""
+    """Returns the model's config and its tensors by name."""
     with open(os.path.join(folder, "model.json")) as f:
         model = json.load(f)
     tensors = {}
@@ -44,7 +44,7 @@ def read(folder):
 
 
 def build(config, tensors):
-    """The Keras model of a config as Keras 2 wrote it, with its weights."""
+    """Builds the Keras model of a config that Keras 2 wrote, with its weights."""
     for layer in config["config"]["layers"]:
         if "batch_input_shape" in layer["config"]:
             layer["config"]["batch_shape"] = layer["config"].pop("batch_input_shape")

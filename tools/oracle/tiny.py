@@ -1,7 +1,7 @@
-"""The tiny networks that the fixtures of other tools' formats hold.
+"""Has the tiny networks of the fixtures in other tools' formats.
 
-Channels are a 64th of the paper's, fc6 and fc7 have 8 units, fc8 has 5; the crop has 64
-pixels a side, so that fc6 sees 2×2 pixels and the order in which it takes them matters.
+They have a 64th of the paper's channels, 8 units in fc6 and fc7, and 5 in fc8. The side of
+the crop is 64 pixels, so that fc6 sees 2×2 of them and their order matters.
 """
 import numpy as np
 import torch

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fixtures and checks for package weights, by the reference safetensors package.
+"""Makes fixtures of package weights, and reads its files, with the reference safetensors package.
 
     weights.py make DIR     write DIR/{dtypes,f32,empty}.safetensors and, for
                             each, what a reader must find in it, as .json
@@ -18,7 +18,7 @@ import safetensors
 
 
 def describe(path):
-    """What is in a file: metadata, and tensors with their float32 bits."""
+    """Describes a file: its metadata, and its tensors with their float32 bits."""
     with safetensors.safe_open(path, framework="np") as f:
         metadata = f.metadata()
     with open(path, "rb") as f:

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // tree makes a folder of files whose contents are their names, or what follows
@@ -94,10 +96,7 @@ func TestPackErrors(t *testing.T) {
 }
 
 func TestCommittedPackIsReproducible(t *testing.T) {
-	from := filepath.FromSlash("../../../shared/data/caltech101")
-	if _, err := os.Stat(from); err != nil {
-		t.Skip("no original images beside the project:", err)
-	}
+	from := vggtest.Shared(t, "caltech101")
 	p := pack{
 		from: from, readme: "../../dataset/sample/README.md", train: 40, val: 10, limit: 8_000_000,
 		trainOnly: []string{"ketch/image_0041.jpg", "grand_piano/image_0046.jpg"},

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 func TestRead(t *testing.T) {
@@ -76,10 +78,10 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// What go test prints itself is understood.
+// TestGoTest reads the output of go test itself.
 func TestGoTest(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("needs the go command")
+		vggtest.Skip(t, "the go command")
 	}
 	dir := t.TempDir()
 	for name, text := range map[string]string{
