@@ -35,6 +35,7 @@ var levels = map[string]int{
 	"internal/pickle":       0,
 	"internal/protoscan":    0,
 	"metrics":               0,
+	"internal/prefetch":     0,
 	"progress":              0,
 	"tensor":                0,
 	"comm/mpi":              1,
@@ -56,6 +57,7 @@ var levels = map[string]int{
 	"localize":              7,
 	"report":                7,
 	"transfer":              7,
+	"reproduce":             8,
 	"internal/cli":          10,
 	"cmd/vgg":               11,
 }

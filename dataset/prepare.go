@@ -49,9 +49,8 @@ func (l *Loader) augment(w, h int, rng *rand.Rand) view {
 
 // centre returns the evaluation view of a w×h image.
 func (l *Loader) centre(w, h int) view {
-	v := l.rescaled(w, h, l.testScale())
-	v.X, v.Y = preprocess.CentreCrop(v.W, v.H, v.Side)
-	return v
+	c := preprocess.CentreWindow(w, h, l.testScale(), l.crop())
+	return view{View: View{ImageW: w, ImageH: h, W: c.W, H: c.H, X: c.X, Y: c.Y, Side: c.Side}}
 }
 
 // preparer turns samples into network input. Each worker has its own.

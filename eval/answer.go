@@ -2,22 +2,27 @@ package eval
 
 import "github.com/verydeep/vgg/dataset"
 
-// Answer is what was found of one image.
+// Answer is the result for one image.
 type Answer struct {
-	File      string    // its name in the data set
+	File      string    // name of the image in the data set
 	Label     int       // index into the data set's classes
-	Posterior []float32 // of the network's classes; nil of an unreadable image
-	Err       error     // why the image is unreadable, or nil
+	Posterior []float32 // by the network's classes; nil for an unreadable image
+	Err       error     // the reason why the image is unreadable, or nil
 }
 
-// source gives the answers for the images of a set by their index. ok is false of an
-// image that has none yet.
+// answerTo returns an answer without a posterior.
+func answerTo(s dataset.Sample, err error) Answer {
+	return Answer{File: s.Name, Label: s.Label, Err: err}
+}
+
+// source returns the answers for the images of a set by their index. ok is false for an
+// image without an answer.
 type source interface {
 	answer(image int) (a Answer, ok bool, err error)
 }
 
-// meanOf answers with the mean posterior of several sources. An image that is unreadable
-// for one is so for all.
+// meanOf answers with the mean posterior of several sources. An image that one source
+// can't read is unreadable.
 type meanOf []source
 
 func (m meanOf) answer(image int) (Answer, bool, error) {
@@ -44,7 +49,7 @@ type store interface {
 	net(n int) source
 }
 
-// state is whether a store has an answer.
+// state tells whether a store has an answer.
 type state int
 
 const (
@@ -59,9 +64,17 @@ type memory struct {
 	nets []map[int]found
 }
 
+// found is an answer in memory.
 type found struct {
 	posterior []float32
 	err       error
+}
+
+// answersBytes returns about the memory, in bytes, of a store of answers: an entry for
+// each image and network, and the posterior of so many classes, 0 if a file holds it.
+func answersBytes(images, nets, classes int) int64 {
+	const entry = 128
+	return int64(images) * int64(nets) * (entry + 4*int64(classes))
 }
 
 func newMemory(data *dataset.Dataset, nets int) *memory {

@@ -9,23 +9,23 @@ import (
 	"github.com/verydeep/vgg/metrics"
 )
 
-// Comparison tells two evaluations of the same images apart. Its JSON keys are those of
-// `vgg compare --json`.
+// Comparison compares two evaluations, A and B, of the same images. The JSON keys are
+// those of `vgg compare --json`.
 type Comparison struct {
 	Data       string    `json:"data"`
-	Images     int       `json:"images"`     // readable for both
-	Unreadable int       `json:"unreadable"` // for either
+	Images     int       `json:"images"`     // readable in both
+	Unreadable int       `json:"unreadable"` // in either
 	Top1       Agreement `json:"top1"`
 	Top5       Agreement `json:"top5"`
-	// Difference is the largest between two posteriors of an image for a class of one
-	// name; nil if the networks' classes are not the same.
+	// Difference is the largest difference between the posteriors of a class by A and by
+	// B; nil if the networks' classes are not the same.
 	Difference *float64 `json:"max_posterior_difference"`
-	// Changed lists the images whose predicted class is another, in the set's order.
+	// Changed lists the images whose predicted classes differ, in the order of the set.
 	Changed []Change `json:"changed"`
 }
 
-// Agreement counts images by whether A and B were right, and tests whether the one is
-// better than the other.
+// Agreement counts images by whether A and B are right, and tests whether one of them is
+// better. Errors are fractions.
 type Agreement struct {
 	Both    int     `json:"both_right"`
 	OnlyA   int     `json:"only_a_right"`
@@ -33,7 +33,7 @@ type Agreement struct {
 	Neither int     `json:"both_wrong"`
 	ErrorA  float64 `json:"error_a"`
 	ErrorB  float64 `json:"error_b"`
-	P       float64 `json:"p"` // two-sided, of McNemar's exact test
+	P       float64 `json:"p"` // of McNemar's test, exact and two-sided
 }
 
 func (a *Agreement) add(rightA, rightB bool) {
@@ -55,78 +55,91 @@ func (a *Agreement) finish() {
 	a.P = metrics.McNemar(a.OnlyA, a.OnlyB)
 }
 
-// Change is an image that two evaluations take for different classes.
+// Change is an image for which two evaluations predict different classes.
 type Change struct {
 	File         string  `json:"file"`
 	Truth        string  `json:"truth"`
 	A            string  `json:"a"`
-	ProbabilityA float32 `json:"probability_a"` // that A gives the class it names
+	ProbabilityA float32 `json:"probability_a"` // by A, of the class that A predicts
 	B            string  `json:"b"`
-	ProbabilityB float32 `json:"probability_b"`
+	ProbabilityB float32 `json:"probability_b"` // by B, of the class that B predicts
 }
 
-// Compare compares two evaluations of the same images, by whatever networks and
-// protocols. It is an error if the images are not the same.
+// Compare compares two evaluations of the same images, by any networks and protocols.
+// Different images are an error, and so is a set without an image readable in both.
 func Compare(a, b *Results) (*Comparison, error) {
 	if a.Header.Data.Fingerprint != b.Header.Data.Fingerprint || a.Header.Data.Images != b.Header.Data.Images {
 		return nil, fmt.Errorf("eval: %s: %d images with fingerprint %s, want %d with %s as %s has", b.files[0].path,
 			b.Header.Data.Images, short(b.Header.Data.Fingerprint), a.Header.Data.Images, short(a.Header.Data.Fingerprint), a.files[0].path)
 	}
-	truths := [2][]int{}
-	for i, r := range []*Results{a, b} {
+	c := &comparer{results: [2]*Results{a, b}, out: &Comparison{Data: a.Header.Data.Name, Changed: []Change{}}}
+	for i, r := range c.results {
 		var err error
-		if truths[i], err = matchClasses(r.files[0].path, r.Header.Data.Classes, r.Header.Classes); err != nil {
+		if c.truths[i], err = matchClasses(r.files[0].path, r.Header.Data.Classes, r.Header.Classes); err != nil {
 			return nil, err
 		}
 	}
-	c := &Comparison{Data: a.Header.Data.Name, Changed: []Change{}}
-	difference := 0.0
-	inB := counterparts(a.Header.Classes, b.Header.Classes)
-	if inB != nil {
-		c.Difference = &difference
+	if c.inB = counterparts(a.Header.Classes, b.Header.Classes); c.inB != nil {
+		c.out.Difference = new(float64)
 	}
 	for i := range a.Header.Data.Images {
-		var found [2]Answer
-		for j, r := range []*Results{a, b} {
-			var err error
-			if found[j], err = r.Answer(i); err != nil {
-				return nil, err
-			}
-		}
-		if found[0].Err != nil || found[1].Err != nil {
-			c.Unreadable++
-			continue
-		}
-		c.Images++
-		if inB != nil {
-			for k, p := range found[0].Posterior {
-				difference = max(difference, math.Abs(float64(p)-float64(found[1].Posterior[inB[k]])))
-			}
-		}
-		var rank, best [2]int
-		for j, f := range found {
-			rank[j] = metrics.Rank(f.Posterior, truths[j][f.Label])
-			best[j] = metrics.TopK(f.Posterior, 1)[0]
-		}
-		c.Top1.add(rank[0] < 1, rank[1] < 1)
-		c.Top5.add(rank[0] < 5, rank[1] < 5)
-		nameA, nameB := a.Header.Classes[best[0]], b.Header.Classes[best[1]]
-		if nameA != nameB {
-			c.Changed = append(c.Changed, Change{
-				File: found[0].File, Truth: a.Header.Data.Classes[found[0].Label],
-				A: nameA, ProbabilityA: found[0].Posterior[best[0]], B: nameB, ProbabilityB: found[1].Posterior[best[1]],
-			})
+		if err := c.add(i); err != nil {
+			return nil, err
 		}
 	}
-	if c.Images == 0 {
-		return nil, fmt.Errorf("eval: %s: no image is readable in both", c.Data)
+	if c.out.Images == 0 {
+		return nil, fmt.Errorf("eval: %s: no image is readable in both", c.out.Data)
 	}
-	c.Top1.finish()
-	c.Top5.finish()
-	return c, nil
+	c.out.Top1.finish()
+	c.out.Top5.finish()
+	return c.out, nil
 }
 
-// counterparts is the place in b of each class of a; nil unless the two hold the same
+// comparer compares two evaluations, A and B, image by image.
+type comparer struct {
+	results [2]*Results
+	truths  [2][]int // index of each network's class for each of the set's
+	inB     []int    // index in B of each class of A; nil if the classes are not the same
+	out     *Comparison
+}
+
+// add compares the answers for an image.
+func (c *comparer) add(image int) error {
+	var found [2]Answer
+	for i, r := range c.results {
+		var err error
+		if found[i], err = r.Answer(image); err != nil {
+			return err
+		}
+	}
+	if found[0].Err != nil || found[1].Err != nil {
+		c.out.Unreadable++
+		return nil
+	}
+	c.out.Images++
+	for k := range c.inB {
+		p := found[0].Posterior[k]
+		*c.out.Difference = max(*c.out.Difference, math.Abs(float64(p)-float64(found[1].Posterior[c.inB[k]])))
+	}
+	var rank, best [2]int
+	var name [2]string
+	for i, f := range found {
+		rank[i] = metrics.Rank(f.Posterior, c.truths[i][f.Label])
+		best[i] = metrics.TopK(f.Posterior, 1)[0]
+		name[i] = c.results[i].Header.Classes[best[i]]
+	}
+	c.out.Top1.add(rank[0] < 1, rank[1] < 1)
+	c.out.Top5.add(rank[0] < 5, rank[1] < 5)
+	if name[0] != name[1] {
+		c.out.Changed = append(c.out.Changed, Change{
+			File: found[0].File, Truth: c.results[0].Header.Data.Classes[found[0].Label],
+			A: name[0], ProbabilityA: found[0].Posterior[best[0]], B: name[1], ProbabilityB: found[1].Posterior[best[1]],
+		})
+	}
+	return nil
+}
+
+// counterparts returns the index in b of each class of a; nil unless both have the same
 // names, each once.
 func counterparts(a, b []string) []int {
 	at := make(map[string]int, len(b))
@@ -136,19 +149,19 @@ func counterparts(a, b []string) []int {
 	if len(a) != len(b) || len(at) != len(b) {
 		return nil
 	}
-	places := make([]int, len(a))
+	indices := make([]int, len(a))
 	for i, name := range a {
-		place, ok := at[name]
+		index, ok := at[name]
 		if !ok {
 			return nil
 		}
-		places[i] = place
+		indices[i] = index
 		delete(at, name)
 	}
-	return places
+	return indices
 }
 
-// Surest sorts changes by how sure the two were together, the surest first.
+// Surest returns the changes sorted by the sum of both probabilities, the highest first.
 func Surest(changes []Change) []Change {
 	sorted := slices.Clone(changes)
 	slices.SortStableFunc(sorted, func(x, y Change) int {

@@ -12,13 +12,13 @@ type Corner struct{ X, Y int }
 // gridSide is the number of crops along either axis of multi-crop evaluation (§3.2).
 const gridSide = 5
 
-// Grid returns the corners of the regular 5×5 grid of side×side crops of a w×h image,
-// row by row. Along an axis of n pixels they are round(j·(n − side)/4), j = 0 … 4: the
-// first and the last crop touch the image's borders. Halves are rounded to even, so that
-// the middle crop is [preprocess.CentreCrop]'s.
+// Grid returns the corners of the regular 5×5 grid of side×side crops of a w×h image, in
+// pixels, row by row. Along an axis of n pixels they are round(j·(n − side)/4), j = 0 … 4:
+// the first and the last crop touch the image's borders. Halves are rounded to even, so
+// that the middle crop is that of [preprocess.CentreCrop].
 //
-// The paper says no more than "a regular grid"; that it reaches the borders is this
-// library's reading. The mirrored crops are the same corners of the mirror image.
+// The paper says "a regular grid" and no more; that the grid reaches the borders is this
+// library's reading. The mirrored crops have the same corners in the mirror image.
 func Grid(w, h, side int) []Corner {
 	at := func(n, j int) int {
 		return int(math.RoundToEven(float64(j*(n-side)) / (gridSide - 1)))
@@ -34,7 +34,7 @@ func Grid(w, h, side int) []Corner {
 
 // FiveCrops returns the upper left, upper right, lower left, lower right and central
 // side×side crop of a w×h image, in the order and at the places of torchvision's
-// FiveCrop. The mirrored five are the same corners of the mirror image, as in its
+// FiveCrop. The mirrored five have the same corners in the mirror image, as in torchvision's
 // TenCrop.
 func FiveCrops(w, h, side int) []Corner {
 	x, y := preprocess.CentreCrop(w, h, side)

@@ -16,170 +16,151 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// Estimate is what an evaluation will take.
+// Estimate is the expected cost of an evaluation.
 type Estimate struct {
-	Images  int           // that are to be done
-	MACs    float64       // mean multiplications of one of these through all networks
-	Time    time.Duration // of all
-	Memory  int64         // bound of the process's memory, in bytes
-	Largest int64         // what the network with the largest weights takes before it sees an image
+	Images  int           // images still to do
+	MACs    float64       // multiplications of one of these images through all networks, mean
+	Time    time.Duration // of all images
+	Memory  int64         // bound of the process's memory, bytes
+	Largest int64         // memory of the network with the largest weights before it sees an image, bytes
 }
 
-// Work tells what evaluation of the set will take: how many multiplications, from the
-// sizes of some of its images, and how long, from a short measurement of every network
-// on pieces of those sizes and of the reading of some images. What o.Out holds already
-// doesn't count. With measure unset the time is 0.
+// Work estimates the cost of evaluating the set: the multiplications from the sizes of
+// some of its images, and the time from a short measurement of every network on inputs of
+// those sizes and of the reading of some images. Images that o.Out holds already don't
+// count. Without measure the time is 0, and networks with a Description are not opened. The
+// networks are measured from the last to the first, so that an Open which keeps the
+// latest network in memory has the first at hand for [RunNets].
 func Work(ctx context.Context, nets []Net, data *dataset.Dataset, o Options, measure bool) (Estimate, error) {
-	r := &run{nets: slices.Clone(nets), data: data, o: o}
-	if err := r.prepare(ctx); err != nil {
+	r, err := newRun(ctx, nets, data, o)
+	if err != nil {
 		return Estimate{}, err
 	}
-	images := r.header.Shard.images(data.Len())
-	todo, err := r.todo(images)
+	todo, err := r.counts()
 	if err != nil {
 		return Estimate{}, err
 	}
 	var e Estimate
-	for i, n := range r.nets {
-		m, err := n.Open()
+	for i, n := range slices.Backward(r.nets) {
+		d, err := n.design()
 		if err != nil {
 			return Estimate{}, err
 		}
-		l, err := newLimits(m.Net, anySize(n.views()), o.Memory)
+		l, err := r.limits(d, n.Views())
 		if err != nil {
 			return Estimate{}, err
 		}
-		e.Memory, e.Largest = max(e.Memory, l.total), max(e.Largest, l.fixed)
+		w := viewWork{
+			net: n, design: d, data: data, views: n.Views(), limits: l, batch: o.Batch, ranks: o.Ranks, workers: o.workers(),
+			images: r.images, todo: todo[i], wanted: slices.Repeat([]int{todo[i]}, len(n.Views())),
+		}
+		if err := w.addTo(ctx, &e, measure); err != nil {
+			return Estimate{}, err
+		}
 		e.Images = max(e.Images, todo[i])
-		if todo[i] == 0 {
-			continue
-		}
-		p := &probe{crew{ranks: o.Ranks, pass: pass{model: m, data: data, views: n.views(), limits: l, batch: o.Batch, workers: r.workers()}}}
-		if err := p.addTo(ctx, &e, images, todo[i], slices.Repeat([]int{todo[i]}, len(p.views)), measure); err != nil {
-			return Estimate{}, err
-		}
 	}
 	e.MACs /= float64(max(1, e.Images))
 	return e, nil
 }
 
-// todo counts the images that each network has still to do.
-func (r *run) todo(images []int) ([]int, error) {
-	todo := make([]int, len(r.nets))
-	var st store = newMemory(r.data, len(r.nets))
-	if r.o.Out != "" {
-		f, err := createFile(r.o.Out, r.header)
-		if err != nil {
-			return nil, err
-		}
+// counts returns the number of images that each network has still to see.
+func (r *run) counts() ([]int, error) {
+	answers, err := r.openStore()
+	if err != nil {
+		return nil, err
+	}
+	if f, ok := answers.(*file); ok {
 		defer f.close()
-		st = f
 	}
-	for n := range todo {
-		for _, i := range images {
-			if st.has(n, i) != present {
-				todo[n]++
-			}
-		}
+	counts := make([]int, len(r.nets))
+	for n := range counts {
+		counts[n] = len(r.todo(n, answers))
 	}
-	return todo, nil
+	return counts, nil
 }
 
-// probe measures a network and the reading of images.
-type probe struct{ crew }
+// viewWork is the work of one network: some of the images, each by some of the views.
+type viewWork struct {
+	net     Net
+	design  design
+	data    *dataset.Dataset
+	views   []View
+	limits  limits
+	batch   int
+	ranks   int
+	workers int
+	images  []int // to take samples from
+	todo    int   // number of images to do
+	wanted  []int // number of images to do by each view
+}
 
 const (
-	// sampledSizes is how many images' sizes are read, sampledImages how many images are.
+	// sampledSizes is the number of images whose sizes are read, sampledImages that of
+	// the images that are decoded.
 	sampledSizes, sampledImages = 96, 8
-	// leastProbe is how long every measurement takes at least.
+	// leastProbe is the least time of a measurement.
 	leastProbe = 150 * time.Millisecond
 )
 
-// addTo adds to an estimate what so many images take, each view of as many of them as
-// views says, from a sample of images. It adds up MACs of all images, not their mean.
-func (p *probe) addTo(ctx context.Context, e *Estimate, images []int, todo int, views []int, timed bool) error {
-	shapes, err := p.sample(images)
-	if err != nil || len(shapes) == 0 {
-		return err // what is unreadable takes no time
+// addTo adds the cost of the work to an estimate, whose MACs are those of all images until
+// the end.
+func (w *viewWork) addTo(ctx context.Context, e *Estimate, timed bool) error {
+	e.Memory, e.Largest = max(e.Memory, w.limits.total), max(e.Largest, w.limits.fixed)
+	if w.todo == 0 {
+		return nil
 	}
+	shapes := w.sampleSizes()
+	if len(shapes) == 0 {
+		return nil // unreadable images take no time
+	}
+	macs := make([]float64, len(w.views))
+	for v := range w.views {
+		var err error
+		if macs[v], err = w.macs(v, shapes); err != nil {
+			return err
+		}
+		e.MACs += macs[v]
+	}
+	if !timed {
+		return nil
+	}
+	m, err := w.net.Open()
+	if err != nil {
+		return err
+	}
+	p := &probe{crew{ranks: w.ranks, pass: pass{model: m, data: w.data, views: w.views, limits: w.limits, batch: w.batch, workers: w.workers}}}
 	seconds := 0.0
-	for v, view := range p.views {
-		if views[v] == 0 {
-			continue
-		}
-		pieces := 1
-		switch view.protocol {
-		case MultiCrop:
-			pieces = 2 * gridSide * gridSide
-		case TenCrop:
-			pieces = 10
-		default:
-			if view.flip {
-				pieces = 2
-			}
-		}
-		total := 0.0
-		for _, s := range shapes {
-			n, err := p.model.Net.Chain().MACs(s[v].h, s[v].w)
-			if err != nil {
-				return err
-			}
-			total += float64(n) * float64(pieces*views[v]) / float64(len(shapes))
-		}
-		e.MACs += total
-		if !timed {
+	for v := range w.views {
+		if w.wanted[v] == 0 {
 			continue
 		}
 		sizes := make([]size, len(shapes))
 		for i, s := range shapes {
 			sizes[i] = s[v]
 		}
-		middle, alone := middleSize(sizes)
-		rate, err := p.rate(ctx, middle, todo, views[v]*pieces)
+		t, err := p.seconds(ctx, sizes, macs[v], w.todo, w.wanted[v], w.views[v].pieces())
 		if err != nil {
 			return err
 		}
-		seconds += (1 - alone) * total / rate
-		if alone > 0 {
-			if rate, err = p.rate(ctx, middle, todo, pieces); err != nil {
-				return err
-			}
-			seconds += alone * total / rate
-		}
+		seconds += t
 	}
-	if timed {
-		reading, err := p.reading(ctx, images)
-		if err != nil {
-			return err
-		}
-		// Reading goes on beside the network, on the same processors.
-		seconds += reading * float64(todo) / float64(p.workers)
+	reading, err := p.reading(ctx, w.images)
+	if err != nil {
+		return err
 	}
+	// Images are read while the network runs, on the same processors.
+	seconds += reading * float64(w.todo) / float64(w.workers)
 	e.Time += time.Duration(seconds * float64(time.Second))
 	return nil
 }
 
-// spread picks n of the images, evenly over the set.
-func spread(images []int, n int) []int {
-	n = min(n, len(images))
-	picked := make([]int, n)
-	for i := range picked {
-		picked[i] = images[(2*i+1)*len(images)/(2*n)]
-	}
-	return picked
-}
-
-// sample returns, for some readable images, the size of each view's pieces.
-func (p *probe) sample(images []int) ([][]size, error) {
-	side := p.model.Net.Options().Input
-	every := make([]int, len(p.views))
-	for i := range every {
-		every[i] = i
-	}
-	prep := newPreparer(p.model, p.data, p.views, p.limits)
+// sampleSizes returns, for some readable images, the size of each view's pieces.
+func (w *viewWork) sampleSizes() [][]size {
+	every := everyView(len(w.views))(0)
+	prep := newPreparer(w.design, w.data, w.views, w.limits)
 	var shapes [][]size
-	for _, i := range spread(images, sampledSizes) {
-		raw, err := p.data.Read(i)
+	for _, i := range spread(w.images, sampledSizes) {
+		raw, err := w.data.Read(i)
 		if err != nil {
 			continue
 		}
@@ -190,20 +171,65 @@ func (p *probe) sample(images []int) ([][]size, error) {
 		if _, err := prep.check(header.Width, header.Height, image.Pt(header.Width, header.Height), every); err != nil {
 			continue
 		}
-		s := make([]size, len(p.views))
-		for v, view := range p.views {
-			s[v] = size{side, side}
-			if view.protocol == Dense {
-				s[v].w, s[v].h = preprocess.ShortSide(header.Width, header.Height, view.scale)
+		s := make([]size, len(w.views))
+		for v, view := range w.views {
+			s[v] = size{w.design.input, w.design.input}
+			if view.Protocol == Dense {
+				s[v].w, s[v].h = preprocess.ShortSide(header.Width, header.Height, view.Scale)
 			}
 		}
 		shapes = append(shapes, s)
 	}
-	return shapes, nil
+	return shapes
 }
 
-// middleSize returns the middle one of the sizes, by area, and the share of those that
-// come once: images of rare sizes find few others for their batches.
+// macs estimates the multiplications of a view on all images that want it.
+func (w *viewWork) macs(v int, shapes [][]size) (float64, error) {
+	total := 0.0
+	for _, s := range shapes {
+		n, err := w.design.chain.MACs(s[v].h, s[v].w)
+		if err != nil {
+			return 0, err
+		}
+		total += float64(n) * float64(w.views[v].pieces()*w.wanted[v]) / float64(len(shapes))
+	}
+	return total, nil
+}
+
+// probe measures a network and the reading of images.
+type probe struct{ crew }
+
+// seconds estimates the time of a number of images by a view of so many pieces each, whose
+// sizes are a sample and whose multiplications are macs. todo is the number of images by
+// all views.
+func (p *probe) seconds(ctx context.Context, sizes []size, macs float64, todo, images, pieces int) (float64, error) {
+	middle, alone := middleSize(sizes)
+	rate, err := p.rate(ctx, middle, todo, images*pieces)
+	if err != nil {
+		return 0, err
+	}
+	seconds := (1 - alone) * macs / rate
+	if alone > 0 {
+		if rate, err = p.rate(ctx, middle, todo, pieces); err != nil {
+			return 0, err
+		}
+		seconds += alone * macs / rate
+	}
+	return seconds, nil
+}
+
+// spread picks n of the images, evenly over the list.
+func spread(images []int, n int) []int {
+	n = min(n, len(images))
+	picked := make([]int, n)
+	for i := range picked {
+		picked[i] = images[(2*i+1)*len(images)/(2*n)]
+	}
+	return picked
+}
+
+// middleSize returns the median of the sizes by area, and the share of the sizes that
+// occur once: images of rare sizes find few others for their batches.
 func middleSize(sizes []size) (middle size, alone float64) {
 	slices.SortFunc(sizes, func(a, b size) int { return a.h*a.w - b.h*b.w })
 	times := map[size]int{}
@@ -220,8 +246,8 @@ func middleSize(sizes []size) (middle size, alone float64) {
 	return sizes[len(sizes)/2], alone
 }
 
-// rate is the multiplications a second of the network on so many pieces of a size, or as
-// many as make a batch, on all ranks at once.
+// rate measures the multiplications a second of all ranks together on batches of pieces
+// of a size, at most so many.
 func (p *probe) rate(ctx context.Context, s size, images, pieces int) (float64, error) {
 	macs, err := p.model.Net.Chain().MACs(s.h, s.w)
 	if err != nil {
@@ -244,7 +270,8 @@ func (p *probe) rate(ctx context.Context, s size, images, pieces int) (float64, 
 	return total, errors.Join(errs...)
 }
 
-// rate is the multiplications a second of batches of at most so many pieces, macs each.
+// rate measures the multiplications a second on batches of at most so many pieces, macs
+// each.
 func (p *pass) rate(ctx context.Context, s size, pieces int, macs float64) (float64, error) {
 	limit, err := p.limit(s)
 	if err != nil {
@@ -257,7 +284,7 @@ func (p *pass) rate(ctx context.Context, s size, pieces int, macs float64) (floa
 	}
 	x, y := tensor.New(n, 3, s.h, s.w), tensor.New(shape...)
 	for i := range x.Data {
-		x.Data[i] = float32(i%255) - 127 // no network's time depends on what it sees
+		x.Data[i] = float32(i%255) - 127 // the time doesn't depend on the pixels
 	}
 	if err := p.model.Net.ForwardInto(y, x); err != nil { // transforms the weights
 		return 0, err
@@ -278,13 +305,10 @@ func (p *pass) rate(ctx context.Context, s size, pieces int, macs float64) (floa
 	return macs * float64(n) / max(best.Seconds(), 1e-9), nil
 }
 
-// reading is the seconds that one worker takes to read and rescale an image.
+// reading measures the seconds that one worker takes to read and rescale an image.
 func (p *probe) reading(ctx context.Context, images []int) (float64, error) {
-	every := make([]int, len(p.views))
-	for i := range every {
-		every[i] = i
-	}
-	prep := newPreparer(p.model, p.data, p.views, p.limits)
+	every := everyView(len(p.views))(0)
+	prep := newPreparer(p.design(), p.data, p.views, p.limits)
 	buffer := []float32{}
 	start, n := time.Now(), 0
 	for _, i := range spread(images, sampledImages) {

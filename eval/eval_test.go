@@ -145,7 +145,8 @@ func TestEveryImageCountsOnce(t *testing.T) {
 	d, bad := randomSet(t)
 	for _, protocol := range []eval.Protocol{eval.Centre, eval.Dense} {
 		var first *eval.Result
-		for _, o := range []eval.Options{{}, {Batch: 1, Workers: 1}, {Batch: 3, Workers: 2}, {Batch: 100, Workers: 9}} {
+		for _, share := range []eval.Resources{{}, {Batch: 1, Workers: 1}, {Batch: 3, Workers: 2}, {Batch: 100, Workers: 9}} {
+			o := eval.Options{Resources: share}
 			last := 0
 			o.Protocol, o.Mistakes = protocol, 100
 			o.OnImage = func(done, total int) {
@@ -278,7 +279,7 @@ func TestErrors(t *testing.T) {
 		"no images":                  {m, tiny.Set(t, []string{"red"}), eval.Options{}, []string{"no images"}},
 		"nothing readable":           {m, tiny.Set(t, []string{"red"}, tiny.Image("red", nil), tiny.Image("red", nil)), eval.Options{}, []string{"none of 2", "red/0.png"}},
 		"scale under the input":      {m, good, eval.Options{Scales: []int{64, 31}}, []string{"31", "32"}},
-		"negative batch":             {m, good, eval.Options{Batch: -1}, []string{"batch", "-1"}},
+		"negative batch":             {m, good, eval.Options{Resources: eval.Resources{Batch: -1}}, []string{"batch", "-1"}},
 		"unknown protocol":           {m, good, eval.Options{Protocol: 7}, []string{"Protocol(7)", "centre, dense, multi-crop"}},
 		"weights that diverged":      {broken, good, eval.Options{}, []string{"red/0.png", "not finite"}},
 	} {
@@ -302,7 +303,7 @@ func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	after := 0
-	_, err := eval.Run(ctx, m, d, eval.Options{Batch: 1, OnImage: func(done, _ int) {
+	_, err := eval.Run(ctx, m, d, eval.Options{Resources: eval.Resources{Batch: 1}, OnImage: func(done, _ int) {
 		if done == 3 {
 			cancel()
 		}

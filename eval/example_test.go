@@ -31,7 +31,9 @@ func ExampleRun() {
 	spec.Crop, spec.Resize = 32, 36
 	model := &vgg.Model{Net: net, Classes: val.Classes, Preprocess: spec}
 
-	r, err := eval.Run(context.Background(), model, val, eval.Options{Protocol: eval.Dense, Flip: true})
+	options := eval.DefaultOptions()
+	options.Protocol, options.Flip = eval.Dense, true
+	r, err := eval.Run(context.Background(), model, val, options)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -59,7 +59,7 @@ func TestShardsMergeToOneRun(t *testing.T) {
 			name := filepath.Join(t.TempDir(), fmt.Sprintf("%d.jsonl", i))
 			shard := eval.Shard{Index: i, Count: count}
 			calls := 0
-			r, err := eval.RunNets(t.Context(), nets, d, eval.Options{Out: name, Shard: shard, Batch: i, OnImage: func(done, total int) {
+			r, err := eval.RunNets(t.Context(), nets, d, eval.Options{Resources: eval.Resources{Batch: i}, Out: name, Shard: shard, OnImage: func(done, total int) {
 				calls++
 				if done != calls || total != 2*shard.Images(d.Len()) {
 					t.Errorf("OnImage(%d, %d) in call %d", done, total, calls)
@@ -97,7 +97,7 @@ func TestInterruptedRunGoesOn(t *testing.T) {
 	nets := twoNets(t)
 	d, _ := randomSet(t)
 	whole := filepath.Join(t.TempDir(), "whole.jsonl")
-	want, err := eval.RunNets(t.Context(), nets, d, eval.Options{Out: whole, Workers: 1})
+	want, err := eval.RunNets(t.Context(), nets, d, eval.Options{Resources: eval.Resources{Workers: 1}, Out: whole})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func TestInterruptedRunGoesOn(t *testing.T) {
 	for range 100 {
 		ctx, cancel := context.WithCancel(t.Context())
 		n := 0
-		got, err := eval.RunNets(ctx, nets, d, eval.Options{Out: name, Batch: 2, OnImage: func(int, int) {
+		got, err := eval.RunNets(ctx, nets, d, eval.Options{Resources: eval.Resources{Batch: 2}, Out: name, OnImage: func(int, int) {
 			if n++; n == 9 {
 				cancel()
 			}
@@ -170,7 +170,7 @@ func TestOneRunWritesAFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	tried := false
-	got, err := eval.RunNets(t.Context(), nets, d, eval.Options{Out: name, Batch: 2, OnImage: func(done, _ int) {
+	got, err := eval.RunNets(t.Context(), nets, d, eval.Options{Resources: eval.Resources{Batch: 2}, Out: name, OnImage: func(done, _ int) {
 		if tried || done < 5 {
 			return
 		}

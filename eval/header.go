@@ -31,6 +31,18 @@ type DataID struct {
 	Classes     []string `json:"classes"` // by label
 }
 
+// Difference describes in words how the images of d differ from those of want; "" if they
+// are the same. Names may differ.
+func (d DataID) Difference(want DataID) string {
+	switch {
+	case d.Fingerprint == want.Fingerprint:
+		return ""
+	case d.Images != want.Images:
+		return fmt.Sprintf("data of %d images, want %d", d.Images, want.Images)
+	}
+	return fmt.Sprintf("data %s with fingerprint %s, want %s with %s", d.Name, short(d.Fingerprint), want.Name, short(want.Fingerprint))
+}
+
 // NetID identifies a network and the protocol that it is evaluated by.
 type NetID struct {
 	Weights   string     `json:"weights"`    // name in reports
@@ -100,11 +112,8 @@ func (h Header) Difference(want Header) string {
 	differ := func(what string, got, want any) string {
 		return fmt.Sprintf("%s %v, want %v", what, got, want)
 	}
-	if h.Data.Fingerprint != want.Data.Fingerprint {
-		if h.Data.Images != want.Data.Images {
-			return differ("data of", fmt.Sprintf("%d images", h.Data.Images), want.Data.Images)
-		}
-		return fmt.Sprintf("data %s with fingerprint %s, want %s with %s", h.Data.Name, short(h.Data.Fingerprint), want.Data.Name, short(want.Data.Fingerprint))
+	if d := h.Data.Difference(want.Data); d != "" {
+		return d
 	}
 	if len(h.Nets) != len(want.Nets) {
 		return differ("networks:", len(h.Nets), len(want.Nets))
@@ -151,7 +160,7 @@ func (h Header) validate() error {
 		return fmt.Errorf("no classes, want at least one")
 	}
 	for _, n := range h.Nets {
-		if err := n.Setting.validate(1); err != nil {
+		if err := n.Setting.Validate(1); err != nil {
 			return err
 		}
 	}

@@ -99,9 +99,9 @@ func TestOracle(t *testing.T) {
 // of its views. It leaves out the grid of crops where crops is false.
 func compareWithOracle(t *testing.T, m *vgg.Model, data *dataset.Dataset, o oracle, images int, crops func(image, scale int) bool) {
 	t.Helper()
-	var views []view
+	var views []View
 	for _, v := range o.Images[0].Views {
-		views = append(views, view{Dense, v.Scale, false}, view{Dense, v.Scale, true}, view{MultiCrop, v.Scale, false}, view{TenCrop, v.Scale, false})
+		views = append(views, View{Dense, v.Scale, false}, View{Dense, v.Scale, true}, View{MultiCrop, v.Scale, false}, View{TenCrop, v.Scale, false})
 	}
 	wanted := func(i int) []int { // into views
 		var list []int
@@ -116,12 +116,12 @@ func compareWithOracle(t *testing.T, m *vgg.Model, data *dataset.Dataset, o orac
 		}
 		return list
 	}
-	l, err := newLimits(m.Net, true, 0)
+	l, err := newLimits(designOf(m), true, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	worst, varied := 0.0, false
-	check := func(file string, v view, got, want []float32) {
+	check := func(file string, v View, got, want []float32) {
 		for k := range want {
 			d := math.Abs(float64(got[k] - want[k]))
 			worst = max(worst, d)

@@ -9,46 +9,47 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/prefetch"
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/tensor"
 )
 
-// pass takes images through one network, showing them in any number of ways at once.
+// pass takes images through one network, by any number of views at once.
 type pass struct {
 	model   *vgg.Model
 	data    *dataset.Dataset
-	views   []view
+	views   []View
 	limits  limits
-	batch   int // pieces that go through the network together at most; 0: as many as pay
-	workers int // images prepared at once; 0: runtime.GOMAXPROCS
+	batch   int // pieces that go through the network together at most; 0: chosen by size
+	workers int // images prepared at once
 
-	// reduce makes the answer of a piece from the network's output, (K,OH,OW); nil: its
-	// class posteriors.
+	// reduce computes the answer for a piece from the network's output, (K,OH,OW); nil:
+	// the class posteriors.
 	reduce func(answer, output []float32)
 	region func(image int) image.Rectangle // part of an image that is shown; nil: all
 
-	// done takes the posteriors of an image, one of each view that was wanted of it in
-	// the order wanted, or why it is unreadable. It is called from one goroutine.
+	// done takes the posteriors of an image, one for each wanted view in the order wanted,
+	// or the error that makes it unreadable. One goroutine calls it.
 	done func(image int, posteriors [][]float32, err error) error
 
-	// prepare, where set, readies the weights, which all ranks share, for a batch.
+	// prepare, where set, transforms the weights, which all ranks share, for a batch.
 	prepare func(n, h, w int) error
 
 	large  []int // images put off: a pass of one of their pieces takes more than limits.pass
 	queues map[size]*queue
-	queued int64 // bytes of the images that queues hold
-	grown  int64 // the most that a pass has taken
+	queued int64 // bytes of the images in the queues
+	grown  int64 // bytes of the largest pass so far
 	x, y   []float32
 	score  []float32 // of one piece
 }
 
-// size is what pieces that share a batch have in common.
+// size is the size of a piece, in pixels. Pieces of one size share a batch.
 type size struct{ h, w int }
 
-// queue is the pieces of one size that wait for their batch.
+// queue holds the pieces of one size that wait for a batch.
 type queue struct {
 	pieces []queued
-	limit  int // of a batch
+	limit  int // pieces of a batch
 }
 
 type queued struct {
@@ -56,16 +57,16 @@ type queued struct {
 	of *pending
 }
 
-// pending is an image some of whose pieces have not been through the network.
+// pending is an image of which some pieces have not been through the network.
 type pending struct {
-	index  int
-	name   string
-	sums   []sum
-	left   int   // pieces
-	weight int64 // bytes of its rescaled images
+	index int
+	name  string
+	sums  []sum
+	left  int   // pieces
+	bytes int64 // of its rescaled images
 }
 
-// sum adds up a view's posteriors, in the order of its pieces.
+// sum adds up a view's posteriors in the order of its pieces.
 type sum struct {
 	p []float64
 	n int
@@ -80,17 +81,17 @@ func (s sum) mean() []float32 {
 }
 
 const (
-	// batchPixels is how many pixels a batch holds: as many as sixteen crops of the
-	// paper's. Larger batches take memory, but hardly less time an image.
+	// batchPixels is the number of pixels of a batch: sixteen crops of the paper's size.
+	// Larger batches take more memory and hardly less time an image.
 	batchPixels = 16 * 224 * 224
-	// batchPieces bounds the batches of small crops.
+	// batchPieces bounds the number of small crops in a batch.
 	batchPieces = 128
 )
 
-// run takes images through the network as next tells them; wanted lists the views that
-// are wanted of an image, and is called from several goroutines. prep, which several
-// passes may share, reads them. An error of an image is its own; run stops at an error of
-// the network, of done, or of ctx.
+// run takes the images that next returns through the network. wanted lists the views that
+// are wanted of an image; several goroutines call it. prep, which several passes may
+// share, reads the images. An unreadable image doesn't stop the run; an error of the
+// network, of done or of ctx does.
 func (p *pass) run(ctx context.Context, prep *preparer, next func() (image int, ok bool), wanted func(image int) []int) error {
 	p.queues = map[size]*queue{}
 	side := p.model.Net.Options().Input
@@ -98,11 +99,11 @@ func (p *pass) run(ctx context.Context, prep *preparer, next func() (image int, 
 	if err != nil {
 		return err
 	}
-	p.score = make([]float32, shape[1])
+	p.score = make([]float32, shape[1]) // K
 	if p.reduce == nil {
 		p.reduce = posterior
 	}
-	for im := range prefetch(ctx, next, p.workers, func(ctx context.Context, i int) prepared {
+	for im := range prefetch.Unordered(ctx, next, p.workers, func(ctx context.Context, i int) prepared {
 		return prep.prepare(ctx, i, wanted(i), p.limits.pass)
 	}) {
 		if err := ctx.Err(); err != nil {
@@ -128,10 +129,10 @@ func (p *pass) run(ctx context.Context, prep *preparer, next func() (image int, 
 	return p.flush(ctx, 0)
 }
 
-// add queues an image's pieces and runs the batches that are full.
+// add puts an image's pieces into the queues and runs the batches that are full.
 func (p *pass) add(ctx context.Context, im prepared) error {
-	pend := &pending{index: im.index, name: p.data.Samples[im.index].Name, sums: make([]sum, len(im.views)), weight: im.weight}
-	p.queued += im.weight
+	pend := &pending{index: im.index, name: p.data.Samples[im.index].Name, sums: make([]sum, len(im.views)), bytes: im.kept}
+	p.queued += im.kept
 	for i, v := range im.views {
 		pend.left += len(v.pieces)
 		pend.sums[i] = sum{p: make([]float64, len(p.score)), n: len(v.pieces)}
@@ -163,14 +164,16 @@ func (p *pass) add(ctx context.Context, im prepared) error {
 	return nil
 }
 
-// limit is how many pieces of a size make a batch.
+// limit returns the number of pieces of a size in a batch: what the options or the size
+// suggest, or fewer if the memory doesn't hold them.
 func (p *pass) limit(s size) (int, error) {
+	d := p.design()
 	n := p.batch
 	if n == 0 {
 		n = min(max(1, batchPixels/(s.h*s.w)), batchPieces)
 	}
 	for ; n > 1; n-- {
-		need, err := p.limits.passBytes(p.model.Net, n, s.h, s.w)
+		need, err := d.passBytes(n, s.h, s.w)
 		if err != nil {
 			return 0, err
 		}
@@ -181,7 +184,10 @@ func (p *pass) limit(s size) (int, error) {
 	return n, nil
 }
 
-// flush runs batches, the fullest first, until the queues hold no more than so many
+// design describes the pass's network.
+func (p *pass) design() design { return designOf(p.model) }
+
+// flush runs batches, the fullest queue first, until the queues hold at most so many
 // bytes.
 func (p *pass) flush(ctx context.Context, bytes int64) error {
 	for p.queued > bytes || bytes == 0 {
@@ -206,7 +212,7 @@ func (p *pass) flush(ctx context.Context, bytes int64) error {
 	return nil
 }
 
-// forward runs a batch of a queue's first pieces.
+// forward runs the first pieces of a queue as a batch.
 func (p *pass) forward(ctx context.Context, s size, q *queue) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -228,7 +234,7 @@ func (p *pass) forward(ctx context.Context, s size, q *queue) error {
 		if b.of.left > 0 {
 			continue
 		}
-		p.queued -= b.of.weight
+		p.queued -= b.of.bytes
 		posteriors := make([][]float32, len(b.of.sums))
 		for j, sum := range b.of.sums {
 			posteriors[j] = sum.mean()
@@ -243,19 +249,19 @@ func (p *pass) forward(ctx context.Context, s size, q *queue) error {
 	return nil
 }
 
-// scores returns the class score maps of pieces of one size.
+// scores returns the class score maps of pieces of one size, (N,K,OH,OW).
 func (p *pass) scores(s size, batch []queued) (*tensor.Tensor, error) {
 	n, pixels := len(batch), 3*s.h*s.w
 	shape, err := p.model.Net.OutputShape(n, s.h, s.w)
 	if err != nil {
 		return nil, err
 	}
-	need, err := p.limits.passBytes(p.model.Net, n, s.h, s.w)
+	need, err := p.design().passBytes(n, s.h, s.w)
 	if err != nil {
 		return nil, err
 	}
 	if need > p.grown {
-		// The smaller buffers have to be gone before the larger come.
+		// Free the smaller buffers before the larger ones are allocated.
 		p.grown, p.x, p.y = need, nil, nil
 		p.model.Net.Chain().Release()
 		runtime.GC()
@@ -285,6 +291,7 @@ func (p *pass) scores(s size, batch []queued) (*tensor.Tensor, error) {
 	return y, p.model.Net.ForwardInto(y, x)
 }
 
+// grow returns a slice of length n, s itself if it is large enough.
 func grow(s []float32, n int) []float32 {
 	if cap(s) < n {
 		return make([]float32, n)
@@ -292,13 +299,14 @@ func grow(s []float32, n int) []float32 {
 	return s[:n]
 }
 
-// posterior is the soft-max of the class score map's mean.
+// posterior computes the soft-max of the spatial mean of a class score map: p is (K),
+// scores (K,OH,OW).
 func posterior(p, scores []float32) {
 	spatialMean(p, scores)
 	metrics.Softmax(p, p)
 }
 
-// spatialMean averages a class score map: dst is (K), scores (K,OH,OW).
+// spatialMean averages a class score map over space: dst is (K), scores (K,OH,OW).
 func spatialMean(dst, scores []float32) {
 	n := len(scores) / len(dst)
 	for k := range dst {

@@ -109,10 +109,10 @@ func TestMemoryBound(t *testing.T) {
 	}
 	sizes = append(sizes, [2]int{9000, 32})
 	d := noisy(t, sizes)
-	fixed := fixedBytes(m.Net, true)
+	fixed := designOf(m).fixedBytes(true) + answersBytes(d.Len(), 1, 3)
 	var first *Result
 	for _, images := range []int64{2 << 30, 100 << 20, leastImageBytes} {
-		l, err := newLimits(m.Net, true, fixed+images)
+		l, err := newLimits(designOf(m), true, fixed+images)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,11 +125,11 @@ func TestMemoryBound(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if need, err := l.passBytes(m.Net, n, s.h, s.w); err != nil || n > 1 && need > l.pass || n > 1 && n*s.h*s.w > batchPixels {
+			if need, err := designOf(m).passBytes(n, s.h, s.w); err != nil || n > 1 && need > l.pass || n > 1 && n*s.h*s.w > batchPixels {
 				t.Errorf("%d images of %v take %d bytes of %d, %v", n, s, need, l.pass, err)
 			}
 		}
-		o := Options{Protocol: Dense, Scales: []int{32}, Memory: fixed + images, Mistakes: 99}
+		o := Options{Resources: Resources{Memory: fixed + images}, Protocol: Dense, Scales: []int{32}, Mistakes: 99}
 		if images == leastImageBytes {
 			o.Scales = []int{96} // 27000×96
 		}
@@ -149,8 +149,24 @@ func TestMemoryBound(t *testing.T) {
 			t.Errorf("with %d bytes: loss %v on %d images, want %v on %d", images, r.Loss, r.Images, first.Loss, first.Images)
 		}
 	}
-	if _, err := Run(t.Context(), m, d, Options{Memory: fixed + 1}); err == nil || !strings.Contains(err.Error(), "of which the network takes") {
+	if _, err := Run(t.Context(), m, d, Options{Resources: Resources{Memory: fixed + 1}}); err == nil || !strings.Contains(err.Error(), "of which the network takes") {
 		t.Errorf("no memory: error %v", err)
+	}
+}
+
+// Posteriors that are kept in memory count towards the bound.
+func TestMemoryOfAnswers(t *testing.T) {
+	d := designOf(narrowModel(t, "A"))
+	fixed, beside := d.fixedBytes(true), answersBytes(50_000, 2, 1000)
+	if posteriors := int64(50_000) * 2 * 1000 * 4; beside < posteriors || beside > posteriors*11/10 {
+		t.Errorf("%d bytes of answers, want a little more than %d", beside, posteriors)
+	}
+	if _, err := limitsBeside(d, true, fixed+beside, beside); err == nil || !strings.Contains(err.Error(), "a result file keeps them out of memory") {
+		t.Errorf("no memory beside the answers: %v", err)
+	}
+	l, err := limitsBeside(d, true, 0, beside)
+	if err != nil || l.total != fixed+beside+imageBytes {
+		t.Errorf("%+v, %v; want %d bytes by default", l, err, fixed+beside+imageBytes)
 	}
 }
 
@@ -163,11 +179,11 @@ func TestLargeImagesOnRanks(t *testing.T) {
 		sizes = append(sizes, [2]int{40, 40})
 	}
 	d := noisy(t, sizes)
-	l, err := newLimits(m.Net, true, fixedBytes(m.Net, true)+leastImageBytes)
+	l, err := newLimits(designOf(m), true, designOf(m).fixedBytes(true)+leastImageBytes)
 	if err != nil {
 		t.Fatal(err)
 	}
-	need, err := l.passBytes(m.Net, 1, 64, 1400)
+	need, err := designOf(m).passBytes(1, 64, 1400)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +193,7 @@ func TestLargeImagesOnRanks(t *testing.T) {
 	var losses []float64
 	for _, ranks := range []int{1, 3} {
 		var order []int
-		c := &crew{ranks: ranks, pass: pass{model: m, data: d, views: []view{{Dense, 64, true}}, limits: l, workers: 3,
+		c := &crew{ranks: ranks, pass: pass{model: m, data: d, views: []View{{Dense, 64, true}}, limits: l, workers: 3,
 			done: func(image int, p [][]float32, err error) error {
 				order = append(order, image)
 				return err
@@ -188,7 +204,7 @@ func TestLargeImagesOnRanks(t *testing.T) {
 		if last := order[len(order)-1]; len(order) != d.Len() || ranks > 1 && last != 0 {
 			t.Errorf("%d ranks: images done %v, want the wide one last of %d", ranks, order, d.Len())
 		}
-		r, err := Run(t.Context(), m, d, Options{Ranks: ranks, Protocol: Dense, Flip: true, Scales: []int{64}, Memory: l.total})
+		r, err := Run(t.Context(), m, d, Options{Resources: Resources{Ranks: ranks, Memory: l.total + answersBytes(d.Len(), 1, 3)}, Protocol: Dense, Flip: true, Scales: []int{64}})
 		if err != nil || r.Unreadable != 0 {
 			t.Fatalf("%d ranks: %+v, %v", ranks, r, err)
 		}
@@ -197,7 +213,7 @@ func TestLargeImagesOnRanks(t *testing.T) {
 	if losses[0] != losses[1] {
 		t.Errorf("losses %v", losses)
 	}
-	if _, err := Run(t.Context(), m, d, Options{Ranks: 1000, Memory: l.total}); err != nil {
+	if _, err := Run(t.Context(), m, d, Options{Resources: Resources{Ranks: 1000, Memory: l.total + answersBytes(d.Len(), 1, 3)}}); err != nil {
 		t.Errorf("more ranks than images: %v", err)
 	}
 	wide := narrowModel(t, "D")
@@ -261,7 +277,7 @@ func TestWork(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if w.MACs != float64(c.want) || w.Images != 3 || w.Time <= 0 || w.Memory != fixedBytes(m.Net, c.s.Protocol == Dense || c.s.Protocol == MultiCropDense)+imageBytes {
+		if w.MACs != float64(c.want) || w.Images != 3 || w.Time <= 0 || w.Memory != designOf(m).fixedBytes(c.s.Protocol == Dense || c.s.Protocol == MultiCropDense)+answersBytes(3, 1, 3)+imageBytes {
 			t.Errorf("%v: %+v, want %d multiplications", c.s, w, c.want)
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Protocol is which part of an image the network sees.
+// Protocol chooses the parts of an image that the network sees.
 type Protocol int
 
 const (
@@ -16,13 +16,13 @@ const (
 	// convolutions, and the class score map is averaged over space before the soft-max
 	// (§3.2).
 	Dense
-	// MultiCrop is 50 crops of each scale: a regular grid of 5×5 over the image and
+	// MultiCrop is 50 crops for each scale: a regular grid of 5×5 over the image and
 	// over its mirror image (§3.2); see [Grid].
 	MultiCrop
 	// MultiCropDense is the mean of MultiCrop's and Dense's posteriors (§4.3).
 	MultiCropDense
-	// TenCrop is the four corners and the centre of the image and of its mirror image
-	// (Krizhevsky et al. 2012), as torchvision's TenCrop places them; see [FiveCrops].
+	// TenCrop is the crops at the four corners and the centre of the image and of its
+	// mirror image (Krizhevsky et al. 2012), placed as in torchvision; see [FiveCrops].
 	TenCrop
 )
 
@@ -69,7 +69,7 @@ func (p Protocol) validate() error {
 	return err
 }
 
-// parts are the protocols whose posteriors p is the mean of.
+// parts returns the protocols whose posteriors p averages.
 func (p Protocol) parts() []Protocol {
 	if p == MultiCropDense {
 		return []Protocol{MultiCrop, Dense}
@@ -77,5 +77,5 @@ func (p Protocol) parts() []Protocol {
 	return []Protocol{p}
 }
 
-// Mirrors tells whether the protocol shows mirror images by its definition.
+// Mirrors reports whether the protocol contains mirror images by definition.
 func (p Protocol) Mirrors() bool { return p == MultiCrop || p == TenCrop }

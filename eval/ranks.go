@@ -8,26 +8,28 @@ import (
 	"sync"
 
 	"github.com/verydeep/vgg/comm"
+	"github.com/verydeep/vgg/internal/prefetch"
 )
 
-// crew is ranks that take images through one network, whose weights they share. The ranks
-// draw images one by one, each has a share of the threads and of the memory, and makes
-// batches of its own.
+// crew is a number of ranks that take images through one network, whose weights they
+// share. The ranks draw images one by one. Each has its share of the threads and of the
+// memory, and makes its own batches.
 //
-// No bit of a result and no unreadable image depends on their number: an image that takes
-// more memory than a rank's share is put off until all are through, and has it all then.
+// Neither the bits of a result nor the set of unreadable images depends on the number of
+// ranks: an image that takes more memory than a rank's share is put off until all other
+// images are done, and then has all the memory.
 type crew struct {
-	pass      // what all ranks have in common; limits are those of all together
+	pass      // the common part of all ranks; limits are those of all together
 	ranks int // 0: two, if there are threads and memory for them
 }
 
-// run takes the images through the network; wanted lists the views that are wanted of an
-// image, and is called from several goroutines.
+// run takes the images through the network. wanted lists the views that are wanted of an
+// image; several goroutines call it.
 func (c *crew) run(ctx context.Context, images []int, wanted func(image int) []int) error {
 	if len(images) == 0 {
 		return nil
 	}
-	prep := newPreparer(c.model, c.data, c.views, c.limits)
+	prep := newPreparer(c.design(), c.data, c.views, c.limits)
 	prep.region = c.region
 	ranks, err := c.share(len(images))
 	if err != nil {
@@ -38,15 +40,15 @@ func (c *crew) run(ctx context.Context, images []int, wanted func(image int) []i
 	var (
 		mu     sync.Mutex // of done
 		wg     sync.WaitGroup
-		next   = each(images)
+		next   = prefetch.List(images)
 		groups = comm.Local(len(ranks))
-		counts = make([]float64, len(ranks)) // of all ranks' images, as each rank is told
+		counts = make([]float64, len(ranks)) // images of all ranks, by the all-reduce of each
 		errs   = make([]error, len(ranks))
 	)
 	var first sync.Once
 	for r, p := range ranks {
 		if len(ranks) > 1 {
-			// One rank's share of the threads would keep the others waiting.
+			// Transform the weights with all threads: the other ranks wait for them.
 			p.prepare = func(n, h, w int) (err error) {
 				first.Do(func() { err = c.model.Net.Chain().Prepare(n, h, w) })
 				return err
@@ -69,7 +71,7 @@ func (c *crew) run(ctx context.Context, images []int, wanted func(image int) []i
 				cancel(err)
 				return
 			}
-			p.model.Net.Chain().Release() // for those put off
+			p.model.Net.Chain().Release() // memory for the images that were put off
 			p.x, p.y = nil, nil
 			sum := []float64{count + float64(len(p.large))}
 			errs[r] = groups[r].AllReduce64(ctx, comm.Tree(len(ranks)), [][]float64{sum})
@@ -95,15 +97,15 @@ func (c *crew) run(ctx context.Context, images []int, wanted func(image int) []i
 	}
 	runtime.GC()
 	last := c.pass
-	return last.run(ctx, prep, each(large), wanted)
+	return last.run(ctx, prep, prefetch.List(large), wanted)
 }
 
-// share makes the passes of the ranks for so many images.
+// share returns the passes of the ranks for a number of images.
 func (c *crew) share(images int) ([]*pass, error) {
 	if c.ranks > 0 {
 		return c.shareAmong(max(1, min(c.ranks, images)))
 	}
-	// While one waits, for memory or for the last of its threads, the other computes.
+	// One rank computes while the other waits for memory or for its last thread.
 	if min(c.model.Net.Chain().Threads(), images) > 1 {
 		if ranks, err := c.shareAmong(2); err == nil {
 			return ranks, nil
@@ -112,6 +114,7 @@ func (c *crew) share(images int) ([]*pass, error) {
 	return c.shareAmong(1)
 }
 
+// shareAmong returns the passes of n ranks.
 func (c *crew) shareAmong(n int) ([]*pass, error) {
 	threads, side := c.model.Net.Chain().Threads(), c.model.Net.Options().Input
 	ranks := make([]*pass, n)
@@ -125,13 +128,13 @@ func (c *crew) shareAmong(n int) ([]*pass, error) {
 			p.limits.pass /= int64(n)
 			p.limits.queue /= int64(n)
 		}
-		need, err := p.limits.passBytes(p.model.Net, 1, side, side)
+		need, err := p.design().passBytes(1, side, side)
 		if err != nil {
 			return nil, err
 		}
 		if need > p.limits.pass {
 			return nil, fmt.Errorf("eval: memory of %s, want at least %s for one crop of %d×%d on each of %d ranks",
-				mebibytes(c.limits.total), mebibytes(c.limits.fixed+int64(n)*need*100/45), side, side, n)
+				mebibytes(c.limits.total), mebibytes(c.limits.fixed+int64(n)*need*100/passShare), side, side, n)
 		}
 		ranks[r] = &p
 	}

@@ -2,19 +2,20 @@ package eval
 
 import (
 	"encoding/json"
-	"math"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/metrics"
 )
 
-// Result is what an evaluation came to. Its JSON keys are those of `vgg eval --json`.
+// Result is the outcome of an evaluation. Errors are fractions. The JSON keys are those of
+// `vgg eval --json`.
 type Result struct {
 	Data       string             `json:"data"` // name of the set
 	Shard      string             `json:"shard,omitempty"`
-	Protocol   Protocol           `json:"protocol"` // of the first network, as the next two
+	Protocol   Protocol           `json:"protocol"` // of the first network, like Scales and Flip
 	Scales     []int              `json:"scales"`
 	Flip       bool               `json:"flip"`
-	Images     int                `json:"images"` // evaluated; with Unreadable, all of the set
+	Images     int                `json:"images"` // evaluated; Images + Unreadable is all of the set
 	Unreadable int                `json:"unreadable"`
 	Top1Error  float64            `json:"top1_error"`
 	Top5Error  float64            `json:"top5_error"`
@@ -23,18 +24,18 @@ type Result struct {
 	Loss       float64            `json:"loss"`              // multinomial logistic loss, mean over the images
 	ECE        float64            `json:"calibration_error"` // expected calibration error, 15 bins
 	Nets       []NetResult        `json:"nets"`
-	Classes    []Class            `json:"classes"`    // in the set's order
-	Confusions []Confusion        `json:"confusions"` // the pairs of classes most often confused
-	Mistakes   []Mistake          `json:"mistakes"`   // the worst, most probable first
+	Classes    []Class            `json:"classes"`    // in the order of the set
+	Confusions []Confusion        `json:"confusions"` // pairs of classes, the most often confused first
+	Mistakes   []Mistake          `json:"mistakes"`   // the most probable first
 	Bad        []dataset.BadImage `json:"unreadable_images"`
 
 	Seconds         float64 `json:"seconds,omitempty"`
-	ImagesPerSecond float64 `json:"images_per_second,omitempty"` // through all networks, of the images of this run
+	ImagesPerSecond float64 `json:"images_per_second,omitempty"` // of this run, through all networks
 
 	outcomes []outcome // by image
 }
 
-// NetResult is what one network of a fusion comes to by itself.
+// NetResult is the result of one network of a fusion by itself.
 type NetResult struct {
 	Weights string `json:"weights"`
 	Setting
@@ -42,7 +43,7 @@ type NetResult struct {
 	Top5Error float64 `json:"top5_error"`
 }
 
-// Class is one class's share of the result. Its errors are NaN without images, null in
+// Class is the result on one class's images. Without images its errors are NaN, null in
 // JSON.
 type Class struct {
 	Class        string  `json:"class"`
@@ -50,38 +51,31 @@ type Class struct {
 	Unreadable   int     `json:"unreadable"`
 	Top1Error    float64 `json:"top1_error"`
 	Top5Error    float64 `json:"top5_error"`
-	ConfusedWith string  `json:"confused_with,omitempty"` // most often predicted in its place
+	ConfusedWith string  `json:"confused_with,omitempty"` // class most often predicted in its place
 }
 
-// MarshalJSON writes NaN as null, which JSON has for it.
+// MarshalJSON writes NaN as null.
 func (c Class) MarshalJSON() ([]byte, error) {
 	type plain Class
-	number := func(x float64) *float64 {
-		if math.IsNaN(x) {
-			return nil
-		}
-		return &x
-	}
 	return json.Marshal(struct {
 		plain
 		Top1Error *float64 `json:"top1_error"`
 		Top5Error *float64 `json:"top5_error"`
-	}{plain(c), number(c.Top1Error), number(c.Top5Error)})
+	}{plain(c), metrics.OrNil(c.Top1Error), metrics.OrNil(c.Top5Error)})
 }
 
-// Confusion is a pair of classes and how often images of the one were taken for the
-// other.
+// Confusion is a pair of classes and the number of images of the one taken for the other.
 type Confusion struct {
 	Truth     string `json:"truth"`
 	Predicted string `json:"predicted"`
 	Images    int    `json:"images"`
 }
 
-// Mistake is an image whose most probable class is not its own.
+// Mistake is an image whose most probable class is not its true class.
 type Mistake struct {
 	File        string  `json:"file"`
 	Truth       string  `json:"truth"`
 	Predicted   string  `json:"predicted"`
 	Probability float32 `json:"probability"` // of the predicted class
-	Rank        int     `json:"rank"`        // place of the true class, 1 being the best
+	Rank        int     `json:"rank"`        // of the true class; 1 is the most probable
 }

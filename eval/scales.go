@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// TrainScale is the smallest side S that a network's training images were rescaled to:
-// fixed, Min = Max, or drawn for each image from [Min, Max] (§3.1).
+// TrainScale is the training scale S: the smallest side, in pixels, that the training
+// images were rescaled to. S is fixed (Min = Max) or drawn for each image from [Min, Max]
+// (§3.1).
 type TrainScale struct{ Min, Max int }
 
 // ParseTrainScale reads "256" or "256-512".
@@ -26,7 +27,7 @@ func ParseTrainScale(text string) (TrainScale, error) {
 	return s, nil
 }
 
-// String writes what [ParseTrainScale] reads.
+// String returns the form that [ParseTrainScale] reads.
 func (s TrainScale) String() string {
 	if s.Min == s.Max {
 		return strconv.Itoa(s.Min)
@@ -34,15 +35,15 @@ func (s TrainScale) String() string {
 	return fmt.Sprintf("%d-%d", s.Min, s.Max)
 }
 
-// mid is 0.5 (Smin + Smax), rounded down to a whole pixel.
+// mid returns 0.5 (Smin + Smax), rounded down to a whole pixel.
 func (s TrainScale) mid() int { return (s.Min + s.Max) / 2 }
 
-// SingleScale is the paper's rule for the test scale Q of single-scale evaluation: Q = S
+// SingleScale returns the paper's test scale Q of single-scale evaluation: Q = S
 // for fixed S, 0.5 (Smin + Smax) for jittered S (§4.1).
 func (s TrainScale) SingleScale() []int { return []int{s.mid()} }
 
-// MultiScale is the paper's rule for the test scales of multi-scale evaluation: S − 32,
-// S, S + 32 for fixed S, and Smin, 0.5 (Smin + Smax), Smax for jittered S (§4.2).
+// MultiScale returns the paper's test scales of multi-scale evaluation: S − 32, S, S + 32
+// for fixed S, and Smin, 0.5 (Smin + Smax), Smax for jittered S (§4.2).
 func (s TrainScale) MultiScale() []int {
 	if s.Min == s.Max {
 		return []int{s.Min - 32, s.Min, s.Min + 32}

@@ -10,15 +10,15 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// OutputMap is what a network gives of an image rescaled to one scale: its outputs for
-// the window at each place. The window at row i and column j covers Window pixels from
-// j·Stride and i·Stride on.
+// OutputMap is the output of a network run densely over an image rescaled to one scale.
+// The output at row i and column j is that of the window of Window×Window pixels whose
+// upper left corner is at (j·Stride, i·Stride).
 type OutputMap struct {
 	Scale  int // Q
-	W, H   int // the rescaled image, pixels
-	Window int // side of a place's window, pixels
-	Stride int // from a place's window to the next, pixels
-	OH, OW int // places
+	W, H   int // size of the rescaled image, pixels
+	Window int // side of a window, pixels
+	Stride int // distance of neighbouring windows, pixels
+	OH, OW int // rows and columns
 	// Outputs is (K,OH,OW): output by output, rows from top to bottom.
 	Outputs []float32
 }
@@ -27,13 +27,13 @@ type OutputMap struct {
 // posteriors: at each place the soft-max of the scores of the window there.
 type ScoreMap struct {
 	Scale  int // Q
-	W, H   int // the rescaled image, pixels
-	Window int // side of a place's window, pixels
-	Stride int // from a place's window to the next, pixels
-	OH, OW int // places
+	W, H   int // size of the rescaled image, pixels
+	Window int // side of a window, pixels
+	Stride int // distance of neighbouring windows, pixels
+	OH, OW int // rows and columns
 	// Posteriors is (K,OH,OW): class by class, rows from top to bottom.
 	Posteriors []float32
-	// Posterior is the image's at this scale: the soft-max of the map's mean.
+	// Posterior is the image's at this scale: the soft-max of the map's mean over space.
 	Posterior []float32
 }
 
@@ -55,14 +55,15 @@ func ScoreMaps(m *vgg.Model, im *preprocess.Image, scales []int) ([]ScoreMap, er
 	return maps, nil
 }
 
-// OutputMaps runs a network densely over an image at several scales. An image that takes
-// more than the memory of [DefaultMemory] is an error.
+// OutputMaps runs a network densely over an image at several scales. An image that needs
+// more than [DefaultMemory] is an error.
 func OutputMaps(m *vgg.Model, im *preprocess.Image, scales []int) ([]OutputMap, error) {
 	side := m.Net.Options().Input
-	if err := (Setting{Dense, scales, false}).validate(side); err != nil {
+	if err := (Setting{Dense, scales, false}).Validate(side); err != nil {
 		return nil, err
 	}
-	limits, err := newLimits(m.Net, true, 0)
+	d := designOf(m)
+	limits, err := newLimits(d, true, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +77,7 @@ func OutputMaps(m *vgg.Model, im *preprocess.Image, scales []int) ([]OutputMap, 
 		if need := 12 * float64(w) * float64(h); need > float64(limits.pass) {
 			return nil, fmt.Errorf("eval: %d×%d pixels rescaled to %d×%d take %.0f MiB, want at most %s", im.W, im.H, w, h, need/(1<<20), mebibytes(limits.pass))
 		}
-		if need, err := limits.passBytes(m.Net, 1, h, w); err != nil {
+		if need, err := d.passBytes(1, h, w); err != nil {
 			return nil, err
 		} else if need > limits.pass {
 			return nil, fmt.Errorf("eval: %d×%d pixels rescaled to %d×%d take %s, want at most %s", im.W, im.H, w, h, mebibytes(need), mebibytes(limits.pass))
@@ -96,7 +97,8 @@ func OutputMaps(m *vgg.Model, im *preprocess.Image, scales []int) ([]OutputMap, 
 	return maps, nil
 }
 
-// softmaxMap takes the soft-max over the classes at every place: scores is (K,places).
+// softmaxMap returns the soft-max over the classes at every place: scores and the result
+// are (K,places).
 func softmaxMap(scores []float32, classes int) []float32 {
 	places := len(scores) / classes
 	out := make([]float32, len(scores))
@@ -113,8 +115,8 @@ func softmaxMap(scores []float32, classes int) []float32 {
 	return out
 }
 
-// strideOf is how many pixels lie from one place of the class score map to the next:
-// the poolings halve the image as often as it takes.
+// strideOf returns the distance, in pixels, of neighbouring places of the class score map:
+// 2 to the number of poolings.
 func strideOf(net *network.Network) (int, error) {
 	side := net.Options().Input
 	for stride := 1; stride <= 1<<14; stride *= 2 {

@@ -5,18 +5,18 @@ import (
 	"slices"
 )
 
-// Setting says how images are shown to a network.
+// Setting is how a network is shown images.
 type Setting struct {
 	Protocol Protocol `json:"protocol" yaml:"protocol"`
-	// Scales lists the smallest sides Q, in pixels, that an image is rescaled to; the
-	// soft-max posteriors are averaged over them (§4.2).
+	// Scales lists the test scales Q: smallest sides, in pixels, that an image is rescaled
+	// to. The soft-max posteriors are averaged over them (§4.2).
 	Scales []int `json:"scales" yaml:"scales"`
 	// Flip averages the posteriors of the central crop or the dense pass with those of
-	// the mirrored image (§3.2). Multi-crop and ten-crop hold mirror images anyway.
+	// the mirrored image (§3.2). Multi-crop and ten-crop contain mirror images anyway.
 	Flip bool `json:"flip" yaml:"flip"`
 }
 
-// String names the setting as it stands behind a file of weights on the command line.
+// String returns the setting as it stands behind a file of weights on the command line.
 func (s Setting) String() string {
 	text := ""
 	for i, q := range s.Scales {
@@ -32,8 +32,9 @@ func (s Setting) String() string {
 	return text
 }
 
-// validate checks the setting for a network of an input side.
-func (s Setting) validate(side int) error {
+// Validate returns an error if a network whose input crop has the given side, in pixels,
+// can't be shown images in this way.
+func (s Setting) Validate(side int) error {
 	if err := s.Protocol.validate(); err != nil {
 		return err
 	}
@@ -51,22 +52,39 @@ func (s Setting) validate(side int) error {
 	return nil
 }
 
-// view is one protocol at one scale: what a posterior is the mean of.
-type view struct {
-	protocol Protocol // not MultiCropDense
-	scale    int
-	flip     bool
+// View is one protocol at one test scale. A setting's posterior is the mean over its
+// views.
+type View struct {
+	Protocol Protocol // any but MultiCropDense, which is two views
+	Scale    int      // Q, pixels
+	Flip     bool     // as in [Setting]; false for protocols that contain mirror images
 }
 
-// views lists the setting's views, protocol by protocol and scale by scale.
-func (s Setting) views() []view {
-	var vs []view
+// Views lists the setting's views, protocol by protocol and scale by scale.
+func (s Setting) Views() []View {
+	var views []View
 	for _, p := range s.Protocol.parts() {
 		for _, q := range s.Scales {
-			vs = append(vs, view{p, q, s.Flip && !p.Mirrors()})
+			views = append(views, View{p, q, s.Flip && !p.Mirrors()})
 		}
 	}
-	return vs
+	return views
+}
+
+// setting returns the setting that consists of the view alone.
+func (v View) setting() Setting { return Setting{v.Protocol, []int{v.Scale}, v.Flip} }
+
+// pieces returns how many images or crops the view shows of an image.
+func (v View) pieces() int {
+	switch {
+	case v.Protocol == MultiCrop:
+		return 2 * gridSide * gridSide
+	case v.Protocol == TenCrop:
+		return 10
+	case v.Flip:
+		return 2
+	}
+	return 1
 }
 
 // combine returns the setting's posterior, given that of each of its views: the mean

@@ -3,13 +3,14 @@ package eval
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/metrics"
 )
 
-// evaluate computes the errors of images, in their order, from the answers in a store.
+// evaluate computes the errors of images from the answers in a store.
 func evaluate(h Header, st interface{ net(int) source }, images []int, o Options) (*Result, error) {
 	labels, err := matchClasses(h.Data.Name, h.Data.Classes, h.Classes)
 	if err != nil {
@@ -25,23 +26,23 @@ func evaluate(h Header, st interface{ net(int) source }, images []int, o Options
 	return t.result(o)
 }
 
-// tally counts images.
+// tally counts right and wrong answers.
 type tally struct {
 	h         Header
-	labels    []int // the model's class of each of the set's
+	labels    []int // index of the model's class for each of the set's
 	confusion *metrics.Confusion
-	ranks     [][]int // of the true class, image by image, for each of the set's classes
-	netRanks  [][]int // the same of each network of a fusion
+	ranks     [][]int // of the true class, by class of the set, then image by image
+	netRanks  [][]int // of the true class, by network of a fusion, then image by image
 	bad       []dataset.BadImage
-	badOf     []int // for each of the set's classes
+	badOf     []int // number of unreadable images, by class of the set
 	mistakes  []Mistake
-	loss      float64
-	best      []float32 // the highest posterior, image by image
-	right     []bool
-	outcomes  []outcome // the same, unreadable images among them
+	loss      float64   // sum over the readable images
+	best      []float32 // highest posterior, by readable image
+	right     []bool    // by readable image
+	outcomes  []outcome // by image
 }
 
-// outcome is whether an image counts as right.
+// outcome is the top-1 result of an image.
 type outcome int8
 
 const (
@@ -50,18 +51,24 @@ const (
 	correct
 )
 
-// mcnemar compares the outcomes of one and another evaluation of the same images.
-func mcnemar(a, b []outcome) float64 {
-	var only [2]int
-	for i := range a {
+// Top1P compares the top-1 errors of two evaluations of the same images. It returns the
+// probability of a difference at least as large if both are equally good: the p of
+// McNemar's test, exact and two-sided. Images that one evaluation couldn't read don't
+// count. Top1P panics if the results are of sets of different sizes.
+func Top1P(a, b *Result) float64 {
+	if len(a.outcomes) != len(b.outcomes) {
+		panic("eval: Top1P of results on different images")
+	}
+	var onlyA, onlyB int
+	for i := range a.outcomes {
 		switch {
-		case a[i] == correct && b[i] == wrong:
-			only[0]++
-		case a[i] == wrong && b[i] == correct:
-			only[1]++
+		case a.outcomes[i] == correct && b.outcomes[i] == wrong:
+			onlyA++
+		case a.outcomes[i] == wrong && b.outcomes[i] == correct:
+			onlyB++
 		}
 	}
-	return metrics.McNemar(only[0], only[1])
+	return metrics.McNemar(onlyA, onlyB)
 }
 
 func newTally(h Header, labels []int, nets int) *tally {
@@ -75,7 +82,7 @@ func newTally(h Header, labels []int, nets int) *tally {
 	}
 }
 
-// image counts image i by the mean of the networks' posteriors.
+// image adds image i by the mean of the networks' posteriors.
 func (t *tally) image(i int, each []source) error {
 	var first Answer
 	posteriors := make([][]float32, len(each))
@@ -116,6 +123,16 @@ func (t *tally) image(i int, each []source) error {
 	return nil
 }
 
+// firstOf returns the length of a list of which an option wants n entries: all for 0, none
+// for a negative number.
+func firstOf(n, length int) int {
+	if n == 0 {
+		return length
+	}
+	return max(0, min(n, length))
+}
+
+// result computes the errors.
 func (t *tally) result(o Options) (*Result, error) {
 	all := slices.Concat(t.ranks...)
 	if len(all) == 0 {
@@ -130,7 +147,7 @@ func (t *tally) result(o Options) (*Result, error) {
 		Top1Range: interval(all, 1), Top5Range: interval(all, 5),
 		Loss:       t.loss / float64(len(all)),
 		Confusions: []Confusion{},
-		Mistakes:   t.mistakes[:max(0, min(o.Mistakes, len(t.mistakes)))],
+		Mistakes:   t.mistakes[:firstOf(o.Mistakes, len(t.mistakes))],
 		Bad:        t.bad,
 		outcomes:   t.outcomes,
 	}
@@ -141,7 +158,7 @@ func (t *tally) result(o Options) (*Result, error) {
 	for n, net := range t.h.Nets {
 		r.Nets = append(r.Nets, NetResult{net.Weights, net.Setting, metrics.TopKError(t.netRanks[n], 1), metrics.TopKError(t.netRanks[n], 5)})
 	}
-	for _, m := range t.confusion.Mistakes(o.Confusions) {
+	for _, m := range t.confusion.Mistakes(firstOf(o.Confusions, len(all))) {
 		r.Confusions = append(r.Confusions, Confusion{t.h.Classes[m.Truth], t.h.Classes[m.Predicted], m.Count})
 	}
 	for i, truth := range t.labels {
@@ -154,7 +171,7 @@ func (t *tally) result(o Options) (*Result, error) {
 	return r, nil
 }
 
-// interval is the confidence interval of a top-k error.
+// interval returns the 95 % confidence interval of a top-k error.
 func interval(ranks []int, k int) [2]float64 {
 	wrong := 0
 	for _, r := range ranks {
@@ -166,7 +183,7 @@ func interval(ranks []int, k int) [2]float64 {
 	return [2]float64{low, high}
 }
 
-// confusedWith is the class most often predicted in place of another, or empty.
+// confusedWith returns the class most often predicted in place of the true class, or "".
 func (t *tally) confusedWith(truth int) string {
 	most, name := 0, ""
 	for p := range t.h.Classes {
@@ -175,4 +192,11 @@ func (t *tally) confusedWith(truth int) string {
 		}
 	}
 	return name
+}
+
+// lossOf returns the multinomial logistic loss of a posterior. A probability too small for a
+// float32 counts as the smallest normal one, so that the mean stays finite.
+func lossOf(p float32) float64 {
+	const smallest = 0x1p-126
+	return -math.Log(max(float64(p), smallest))
 }

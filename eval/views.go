@@ -8,22 +8,20 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/preprocess"
 )
 
-// piece is what goes through the network at once: a region of a rescaled image or of
-// its mirror image.
+// piece is one input of the network: a region of a rescaled image or of its mirror image.
 type piece struct {
 	of     *preprocess.Image
 	x, y   int // upper left corner, in the mirror image where flip is set
 	w, h   int
 	flip   bool
-	target *sum // what its posterior is added to
+	target *sum // its posterior is added to this sum
 }
 
-// fill writes the piece as the network takes it, (3,h,w) planar.
+// fill writes the piece as an input of the network, (3,h,w).
 func (p piece) fill(dst []float32, s preprocess.Spec) {
 	im := p.of
 	if p.w != im.W || p.h != im.H {
@@ -47,45 +45,46 @@ func cropOf(im *preprocess.Image, x, y, w, h int) *preprocess.Image {
 	return out
 }
 
-// prepared is an image as the network will see it, or why it can't.
+// prepared is an image decoded and rescaled for the network, or the error that makes it
+// unreadable.
 type prepared struct {
-	index  int
-	views  []viewPieces
-	err    error
-	large  bool  // a pass of one of its pieces takes more than there is for one: put off, not read
-	weight int64 // bytes that the images it holds take
+	index int
+	views []viewPieces
+	err   error
+	large bool  // a pass of one of its pieces takes too much memory: put off, not read
+	kept  int64 // bytes of its rescaled images
 }
 
-// viewPieces is the pieces of a view, all of one size.
+// viewPieces holds the pieces of a view, all of one size.
 type viewPieces struct {
 	view   int // index into the pass's views
 	pieces []piece
 }
 
-// decodeBytes is what decoding takes a pixel: a progressive JPEG's coefficients, planes
-// and RGB.
+// decodeBytes is the memory, in bytes a pixel, of decoding: the coefficients, planes and
+// RGB of a progressive JPEG.
 const decodeBytes = 18
 
 // preparer reads and rescales images within a bound of memory.
 type preparer struct {
-	model  *vgg.Model
+	design design
 	data   *dataset.Dataset
-	views  []view
+	views  []View
 	limits limits
 	room   *semaphore.Weighted // limits.decode bytes
-	// region, where set, is the part of an image that is shown; empty: all.
+	heap   *heapGuard
+	// region, where set, returns the part of an image that is shown; empty: all.
 	region func(image int) image.Rectangle
-	bound  int64 // of all, for errors
 }
 
-func newPreparer(m *vgg.Model, data *dataset.Dataset, views []view, l limits) *preparer {
-	return &preparer{model: m, data: data, views: views, limits: l, room: semaphore.NewWeighted(l.decode), bound: l.total}
+func newPreparer(d design, data *dataset.Dataset, views []View, l limits) *preparer {
+	return &preparer{design: d, data: data, views: views, limits: l, room: semaphore.NewWeighted(l.decode), heap: newHeapGuard(l)}
 }
 
-// prepare reads image i once, rescales it once a scale, and makes the pieces of the
-// wanted views. What its images take of the preparer's room is held until
-// [preparer.release]. An image of which a pass takes more than so many bytes is only
-// said to be large.
+// prepare reads image i, rescales it once for each scale, and cuts the pieces of the
+// wanted views. Its images keep their part of the preparer's room until
+// [preparer.release]. An image of which a pass takes more than pass bytes is not read but
+// marked large.
 func (p *preparer) prepare(ctx context.Context, i int, wanted []int, pass int64) prepared {
 	out := prepared{index: i}
 	raw, err := p.data.Read(i)
@@ -110,30 +109,34 @@ func (p *preparer) prepare(ctx context.Context, i int, wanted []int, pass int64)
 			out.large = true
 			return out
 		}
-		need, out.weight = sizes.most, sizes.kept
+		need, out.kept = sizes.most, sizes.kept
 	}
-	need = max(need, int64(len(raw)))
-	if err := p.room.Acquire(ctx, min(need, p.limits.decode)); err != nil {
-		out.err = err
-		out.weight = 0
+	held := min(max(need, int64(len(raw))), p.limits.decode)
+	if err := p.room.Acquire(ctx, held); err != nil {
+		out.err, out.kept = err, 0
 		return out
 	}
-	held := min(need, p.limits.decode)
-	im, err := preprocess.Decode(raw, preprocess.DecodeOptions{})
-	if err == nil {
-		im, err = p.cut(i, im)
+	if err := p.show(&out, i, raw, wanted, held); err != nil {
+		out.err, out.views, out.kept = err, nil, 0
 	}
-	if err == nil {
-		err = p.show(&out, im, wanted)
-	}
-	if err != nil {
-		out.err, out.views, out.weight = err, nil, 0
-	}
-	p.room.Release(held - out.weight)
+	p.room.Release(held - out.kept)
 	return out
 }
 
-// part is the region shown of an image of w×h pixels.
+// show decodes image i, which takes so many bytes of memory, and cuts its pieces.
+func (p *preparer) show(out *prepared, i int, raw []byte, wanted []int, bytes int64) error {
+	defer p.heap.makeRoom(bytes)()
+	im, err := preprocess.Decode(raw, preprocess.DecodeOptions{})
+	if err != nil {
+		return err
+	}
+	if im, err = p.cut(i, im); err != nil {
+		return err
+	}
+	return p.cutPieces(out, im, wanted)
+}
+
+// part returns the region that is shown of an image of w×h pixels.
 func (p *preparer) part(i, w, h int) (image.Rectangle, error) {
 	whole := image.Rect(0, 0, w, h)
 	if p.region == nil {
@@ -149,7 +152,7 @@ func (p *preparer) part(i, w, h int) (image.Rectangle, error) {
 	return r, nil
 }
 
-// cut cuts an image to the region shown of it.
+// cut cuts an image to the region that is shown of it.
 func (p *preparer) cut(i int, im *preprocess.Image) (*preprocess.Image, error) {
 	r, err := p.part(i, im.W, im.H)
 	if err != nil || r.Dx() == im.W && r.Dy() == im.H {
@@ -158,32 +161,31 @@ func (p *preparer) cut(i int, im *preprocess.Image) (*preprocess.Image, error) {
 	return preprocess.Crop(im, r.Min.X, r.Min.Y, r.Max.X, r.Max.Y)
 }
 
-// release gives back what a prepared image held.
-func (p *preparer) release(im prepared) { p.room.Release(im.weight) }
+// release returns the room of a prepared image.
+func (p *preparer) release(im prepared) { p.room.Release(im.kept) }
 
-// sizes is what an image takes while it is prepared, afterwards, and in a pass of the
-// largest of its pieces, in bytes.
+// sizes is the memory that an image takes, in bytes: while it is prepared, afterwards, and
+// in a pass of the largest of its pieces.
 type sizes struct{ most, kept, pass int64 }
 
-// check reports an image of w×h pixels, of which a part is shown, that doesn't fit into
-// the memory at any of the wanted views.
+// check returns an error if an image of w×h pixels, of which a part is shown, doesn't fit
+// into the memory at some wanted view.
 func (p *preparer) check(w, h int, shown image.Point, wanted []int) (sizes, error) {
 	var s sizes
 	pixels := int64(w) * int64(h)
 	s.most = decodeBytes * pixels
-	// A header may claim anything; what it claims is not multiplied further unless it
-	// can be decoded at all.
+	// A header may claim any size: multiply no further unless the image can be decoded.
 	if pixels > preprocess.DefaultMaxPixels || s.most > p.limits.decode {
-		return s, fmt.Errorf("eval: %d×%d pixels take %s to decode, want at most %s, a part of the %s of memory allowed", w, h, mebibytes(s.most), mebibytes(p.limits.decode), mebibytes(p.bound))
+		return s, fmt.Errorf("eval: %d×%d pixels take %s to decode, want at most %s, a part of the %s of memory allowed", w, h, mebibytes(s.most), mebibytes(p.limits.decode), mebibytes(p.limits.total))
 	}
 	w, h = shown.X, shown.Y
 	seen := map[int]bool{}
 	for _, v := range wanted {
 		view := p.views[v]
-		rw, rh := preprocess.ShortSide(w, h, view.scale)
-		if view.protocol == Centre {
-			if !p.wholeAt(view.scale, wanted) {
-				side := int64(p.model.Net.Options().Input)
+		rw, rh := preprocess.ShortSide(w, h, view.Scale)
+		if view.Protocol == Centre {
+			if !p.wholeAt(view.Scale, wanted) {
+				side := int64(p.design.input)
 				s.kept += 3 * side * side
 			}
 			continue
@@ -192,8 +194,8 @@ func (p *preparer) check(w, h int, shown image.Point, wanted []int) (sizes, erro
 		if rw > 1<<24 || rh > 1<<24 || 12*area > p.limits.total {
 			return s, p.tooLarge(w, h, rw, rh, 12*float64(rw)*float64(rh))
 		}
-		if view.protocol == Dense {
-			need, err := p.limits.passBytes(p.model.Net, 1, rh, rw)
+		if view.Protocol == Dense {
+			need, err := p.design.passBytes(1, rh, rw)
 			if err != nil {
 				return s, err
 			}
@@ -202,68 +204,69 @@ func (p *preparer) check(w, h int, shown image.Point, wanted []int) (sizes, erro
 			}
 			s.pass = max(s.pass, need)
 		}
-		if !seen[view.scale] {
-			seen[view.scale] = true
+		if !seen[view.Scale] {
+			seen[view.Scale] = true
 			s.kept += 3 * area
 		}
 	}
 	// Rescaling holds, between its passes, rows of the new width and the old height.
 	s.most += 2 * s.kept
 	if s.most > p.limits.decode {
-		return s, fmt.Errorf("eval: %d×%d pixels rescaled to smallest sides %v take %s, want at most %s, a part of the %s of memory allowed", w, h, p.scales(wanted), mebibytes(s.most), mebibytes(p.limits.decode), mebibytes(p.bound))
+		return s, fmt.Errorf("eval: %d×%d pixels rescaled to smallest sides %v take %s, want at most %s, a part of the %s of memory allowed", w, h, p.scales(wanted), mebibytes(s.most), mebibytes(p.limits.decode), mebibytes(p.limits.total))
 	}
 	return s, nil
 }
 
+// tooLarge is the error for an image that takes too much memory at one scale.
 func (p *preparer) tooLarge(w, h, rw, rh int, need float64) error {
-	return fmt.Errorf("eval: %d×%d pixels rescaled to %d×%d take %.0f MiB, want at most %s, a part of the %s of memory allowed", w, h, rw, rh, need/(1<<20), mebibytes(p.limits.pass), mebibytes(p.bound))
+	return fmt.Errorf("eval: %d×%d pixels rescaled to %d×%d take %.0f MiB, want at most %s, a part of the %s of memory allowed", w, h, rw, rh, need/(1<<20), mebibytes(p.limits.pass), mebibytes(p.limits.total))
 }
 
+// scales lists the scales of the wanted views for errors.
 func (p *preparer) scales(wanted []int) []int {
 	var qs []int
 	for _, v := range wanted {
-		if q := p.views[v].scale; len(qs) == 0 || qs[len(qs)-1] != q {
+		if q := p.views[v].Scale; len(qs) == 0 || qs[len(qs)-1] != q {
 			qs = append(qs, q)
 		}
 	}
 	return qs
 }
 
-// wholeAt reports whether a wanted view needs all of the image rescaled to q.
+// wholeAt reports whether a wanted view needs the whole image rescaled to q.
 func (p *preparer) wholeAt(q int, wanted []int) bool {
 	for _, v := range wanted {
-		if p.views[v].scale == q && p.views[v].protocol != Centre {
+		if p.views[v].Scale == q && p.views[v].Protocol != Centre {
 			return true
 		}
 	}
 	return false
 }
 
-// show makes the pieces of the wanted views of a decoded image.
-func (p *preparer) show(out *prepared, im *preprocess.Image, wanted []int) error {
+// cutPieces rescales a decoded image and cuts the pieces of the wanted views.
+func (p *preparer) cutPieces(out *prepared, im *preprocess.Image, wanted []int) error {
 	whole := map[int]*preprocess.Image{} // by scale
-	side, filter := p.model.Net.Options().Input, p.model.Preprocess.Filter
+	side, filter := p.design.input, p.design.preprocess.Filter
 	for _, v := range wanted {
 		view := p.views[v]
-		w, h := preprocess.ShortSide(im.W, im.H, view.scale)
 		var pieces []piece
-		if view.protocol == Centre && whole[view.scale] == nil && !p.wholeAt(view.scale, wanted) {
-			x, y := preprocess.CentreCrop(w, h, side)
-			crop, err := preprocess.ResizeRegion(im, w, h, filter, x, y, x+side, y+side)
+		if view.Protocol == Centre && whole[view.Scale] == nil && !p.wholeAt(view.Scale, wanted) {
+			crop, err := preprocess.CentreWindow(im.W, im.H, view.Scale, side).Cut(im, filter)
 			if err != nil {
 				return err
 			}
 			pieces = []piece{{of: crop, w: side, h: side}, {of: crop, w: side, h: side, flip: true}}
 		} else {
-			if whole[view.scale] == nil {
+			if whole[view.Scale] == nil {
+				w, h := preprocess.ShortSide(im.W, im.H, view.Scale)
 				var err error
-				if whole[view.scale], err = preprocess.Resize(im, w, h, filter); err != nil {
+				if whole[view.Scale], err = preprocess.Resize(im, w, h, filter); err != nil {
 					return err
 				}
 			}
-			pieces = piecesOf(view.protocol, whole[view.scale], side)
+			pieces = piecesOf(view.Protocol, whole[view.Scale], side)
 		}
-		if !view.flip && !view.protocol.Mirrors() {
+		if !view.Flip && !view.Protocol.Mirrors() {
 			pieces = pieces[:len(pieces)/2]
 		}
 		out.views = append(out.views, viewPieces{v, pieces})
@@ -271,8 +274,8 @@ func (p *preparer) show(out *prepared, im *preprocess.Image, wanted []int) error
 	return nil
 }
 
-// piecesOf lists what a protocol shows of a rescaled image: first all of the image, then
-// as many of its mirror image.
+// piecesOf lists the pieces that a protocol shows of a rescaled image: first those of the
+// image, then as many of its mirror image.
 func piecesOf(p Protocol, im *preprocess.Image, side int) []piece {
 	if p == Dense {
 		return []piece{{of: im, w: im.W, h: im.H}, {of: im, w: im.W, h: im.H, flip: true}}

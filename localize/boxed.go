@@ -3,11 +3,10 @@ package localize
 import (
 	"context"
 	"fmt"
-	"sync"
-	"sync/atomic"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/prefetch"
 )
 
 // Boxed returns d, whose boxes have been read, without the images that have no box of their
@@ -34,22 +33,19 @@ func MeanBoxes(ctx context.Context, d *dataset.Dataset, r vgg.Regression, worker
 	step := (d.Len() + meanImages - 1) / meanImages
 	total := (d.Len() + step - 1) / step
 	sizes, errs := make([][2]int, total), make([]error, total)
-	var next, done atomic.Int64
-	var told sync.Mutex
-	var wg sync.WaitGroup
-	for range max(1, workers) {
-		wg.Go(func() {
-			for k := int(next.Add(1)) - 1; k < total && ctx.Err() == nil; k = int(next.Add(1)) - 1 {
-				sizes[k][0], sizes[k][1], errs[k] = d.Size(k * step)
-				if n := int(done.Add(1)); onImage != nil {
-					told.Lock()
-					onImage(n, total)
-					told.Unlock()
-				}
-			}
-		})
+	picked := make([]int, total)
+	for k := range picked {
+		picked[k] = k
 	}
-	wg.Wait()
+	done := 0
+	for range prefetch.Unordered(ctx, prefetch.List(picked), workers, func(_ context.Context, k int) int {
+		sizes[k][0], sizes[k][1], errs[k] = d.Size(k * step)
+		return k
+	}) {
+		if done++; onImage != nil {
+			onImage(done, total)
+		}
+	}
 	if ctx.Err() != nil {
 		return head, context.Cause(ctx)
 	}

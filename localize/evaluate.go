@@ -9,6 +9,7 @@ import (
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/prefetch"
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/preprocess"
 )
@@ -92,7 +93,7 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 			done++
 		}
 	}
-	for _, im := range decodeAhead(ctx, boxed, todo, o.workers()) {
+	for im := range prefetch.Ordered(ctx, todo, o.workers(), func(_ context.Context, i int) decoded { return decodeImage(boxed, i) }) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -197,39 +198,14 @@ type decoded struct {
 	err   error
 }
 
-// decodeAhead yields images in order, and decodes a few of them ahead of their use.
-func decodeAhead(ctx context.Context, d *dataset.Dataset, images []int, ahead int) func(yield func(int, decoded) bool) {
-	return func(yield func(int, decoded) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		queue := make(chan chan decoded, ahead)
-		go func() {
-			defer close(queue)
-			for _, i := range images {
-				one := make(chan decoded, 1)
-				select {
-				case queue <- one:
-				case <-ctx.Done():
-					return
-				}
-				go func() {
-					im := decoded{index: i}
-					var data []byte
-					if data, im.err = d.Read(i); im.err == nil {
-						im.image, im.err = preprocess.Decode(data, preprocess.DecodeOptions{})
-					}
-					one <- im
-				}()
-			}
-		}()
-		n := 0
-		for one := range queue {
-			if !yield(n, <-one) {
-				return
-			}
-			n++
-		}
+// decodeImage reads and decodes an image.
+func decodeImage(d *dataset.Dataset, i int) decoded {
+	im := decoded{index: i}
+	var data []byte
+	if data, im.err = d.Read(i); im.err == nil {
+		im.image, im.err = preprocess.Decode(data, preprocess.DecodeOptions{})
 	}
+	return im
 }
 
 // wilson returns the 95 % confidence interval of a share.

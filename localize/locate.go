@@ -159,10 +159,9 @@ func (l *Locator) Centre(im *preprocess.Image) ([]Detection, error) {
 	n := l.Nets[0]
 	m := n.Model
 	side := m.Net.Options().Input
-	v := dataset.View{ImageW: im.W, ImageH: im.H, Side: side}
-	v.W, v.H = preprocess.ShortSide(im.W, im.H, n.UsedScales()[0])
-	v.X, v.Y = preprocess.CentreCrop(v.W, v.H, side)
-	crop, err := preprocess.ResizeRegion(im, v.W, v.H, m.Preprocess.Filter, v.X, v.Y, v.X+side, v.Y+side)
+	c := preprocess.CentreWindow(im.W, im.H, n.UsedScales()[0], side)
+	v := dataset.View{ImageW: im.W, ImageH: im.H, W: c.W, H: c.H, X: c.X, Y: c.Y, Side: side}
+	crop, err := c.Cut(im, m.Preprocess.Filter)
 	if err != nil {
 		return nil, err
 	}
@@ -176,9 +175,9 @@ func (l *Locator) Centre(im *preprocess.Image) ([]Detection, error) {
 		return nil, errNotFinite
 	}
 	var found []Detection
-	for c := range m.Classes {
-		at := slot(m.Localisation.Regression, c)
-		found = append(found, Detection{Class: c, Box: predicted(v, y.Data[at:at+4]), Score: 1, Windows: 1})
+	for class := range m.Classes {
+		at := slot(m.Localisation.Regression, class)
+		found = append(found, Detection{Class: class, Box: predicted(v, y.Data[at:at+4]), Score: 1, Windows: 1})
 	}
 	return found, nil
 }

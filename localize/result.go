@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
@@ -78,7 +77,7 @@ func (c ClassError) MarshalJSON() ([]byte, error) {
 		plain
 		Error   *float64 `json:"gt_class_error"`
 		MeanIoU *float64 `json:"mean_iou"`
-	}{plain(c), number(c.Error), number(c.MeanIoU)})
+	}{plain(c), metrics.OrNil(c.Error), metrics.OrNil(c.MeanIoU)})
 }
 
 // MarshalJSON writes NaN as null.
@@ -88,14 +87,7 @@ func (s SizeError) MarshalJSON() ([]byte, error) {
 		plain
 		Error   *float64 `json:"gt_class_error"`
 		MeanIoU *float64 `json:"mean_iou"`
-	}{plain(s), number(s.Error), number(s.MeanIoU)})
-}
-
-func number(x float64) *float64 {
-	if math.IsNaN(x) {
-		return nil
-	}
-	return &x
+	}{plain(s), metrics.OrNil(s.Error), metrics.OrNil(s.MeanIoU)})
 }
 
 // sizeBounds are the bounds of the shares in [SizeError].

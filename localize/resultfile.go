@@ -69,12 +69,6 @@ func boxesHash(sets ...*dataset.Dataset) string {
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
-// textHash returns a short hash of a text.
-func textHash(text string) string {
-	sum := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(sum[:8])
-}
-
 // resultFile is a result file: a header and then a line for each image that is done.
 type resultFile struct{ lines *journal.File }
 

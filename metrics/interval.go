@@ -52,3 +52,11 @@ func McNemar(onlyA, onlyB int) float64 {
 	}
 	return math.Min(1, 2*sum)
 }
+
+// OrNil returns a pointer to x, or nil for NaN, which JSON writes as null.
+func OrNil(x float64) *float64 {
+	if math.IsNaN(x) {
+		return nil
+	}
+	return &x
+}

@@ -66,3 +66,14 @@ func TestCalibrationByHand(t *testing.T) {
 		}
 	}
 }
+
+func TestOrNil(t *testing.T) {
+	if p := OrNil(math.NaN()); p != nil {
+		t.Errorf("NaN is %v, want nil", *p)
+	}
+	for _, x := range []float64{0, -1.5, math.Inf(1)} {
+		if p := OrNil(x); p == nil || *p != x {
+			t.Errorf("%v is %v", x, p)
+		}
+	}
+}

@@ -34,3 +34,25 @@ func RandomCrop(w, h, crop int, rng *rand.Rand) (x0, y0 int) {
 	u, v := rng.Float64(), rng.Float64()
 	return int(u * float64(w-crop+1)), int(v * float64(h-crop+1))
 }
+
+// Window is a square crop of a rescaled image, in pixels.
+type Window struct {
+	W, H int // size of the rescaled image
+	X, Y int // upper left corner of the crop
+	Side int // of the crop
+}
+
+// CentreWindow returns the central side×side crop of a w×h image rescaled isotropically to
+// smallest side q, at least side.
+func CentreWindow(w, h, q, side int) Window {
+	c := Window{Side: side}
+	c.W, c.H = ShortSide(w, h, q)
+	c.X, c.Y = CentreCrop(c.W, c.H, side)
+	return c
+}
+
+// Cut returns the window's crop of an image, rescaled with a filter: the bits of [Resize]
+// followed by [Crop], at the cost of the crop alone.
+func (c Window) Cut(im *Image, f Filter) (*Image, error) {
+	return ResizeRegion(im, c.W, c.H, f, c.X, c.Y, c.X+c.Side, c.Y+c.Side)
+}

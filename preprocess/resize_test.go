@@ -221,3 +221,29 @@ func TestResizerAllocatesNothingWhenWarm(t *testing.T) {
 		t.Errorf("%v allocations, want 0", n)
 	}
 }
+
+// The central window has the bits of the whole rescaled image's central crop.
+func TestCentreWindow(t *testing.T) {
+	for _, size := range [][2]int{{50, 41}, {41, 50}, {48, 48}, {200, 33}} {
+		im := noise(size[0], size[1], 3)
+		for _, q := range []int{32, 47} {
+			c := CentreWindow(im.W, im.H, q, 32)
+			got, err := c.Cut(im, Bilinear)
+			if err != nil {
+				t.Fatal(err)
+			}
+			whole, err := ResizeShort(im, q, Bilinear)
+			if err != nil {
+				t.Fatal(err)
+			}
+			x, y := CentreCrop(whole.W, whole.H, 32)
+			want, err := Crop(whole, x, y, x+32, y+32)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c != (Window{whole.W, whole.H, x, y, 32}) || !bytes.Equal(got.Pix, want.Pix) {
+				t.Errorf("%v at Q %d: window %+v, want (%d,%d) of %d×%d, or other pixels", size, q, c, x, y, whole.W, whole.H)
+			}
+		}
+	}
+}

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"bufio"
 	"fmt"
 	"image"
 	"image/color"
@@ -20,35 +19,42 @@ type BoxImage struct {
 	W, H    int     // pixels
 	Pix     []uint8 // R, G, B, rows from top to bottom
 	Boxes   []DrawnBox
-	Caption string // below it on a sheet
+	Caption string // below the photograph on a sheet
 }
 
 // DrawnBox is a box to draw, x0, y0, x1, y1 in the photograph's pixels.
 type DrawnBox struct {
 	Box   [4]float64
 	Label string // beside its upper left corner; may be empty
-	// Tone chooses the colour, whatever number it is: boxes of a class have one tone.
+	// Tone chooses the colour; any number does. The boxes of a class share a tone.
 	Tone int
-	// Thin boxes are drawn with a thin line: those of single windows, before merging.
+	// Thin draws a thin line, for the boxes of single windows before merging.
 	Thin bool
-	// Truth is drawn white and dashed.
+	// Truth draws a white, dashed line.
 	Truth bool
 }
 
-// boxTones are Okabe and Ito's colours, the ones that stand out from a photograph first.
+// boxTones are Okabe and Ito's colours, beginning with those that stand out most from a
+// photograph.
 var boxTones = []color.RGBA{
 	{0xd5, 0x5e, 0x00, 255}, {0x00, 0x72, 0xb2, 255}, {0x00, 0x9e, 0x73, 255}, {0xcc, 0x79, 0xa7, 255}, {0xe6, 0x9f, 0x00, 255}, {0x56, 0xb4, 0xe9, 255},
 }
 
-// Longer sides of a picture with boxes, pixels: small photographs are enlarged, so that
-// labels don't cover them, and huge ones reduced.
+// tone returns the colour of the box.
+func (d DrawnBox) tone() color.RGBA {
+	n := len(boxTones)
+	return boxTones[(d.Tone%n+n)%n]
+}
+
+// Bounds of the longer side of a picture with boxes, pixels. Small photographs are
+// enlarged, so that labels don't cover them, and huge ones reduced.
 const (
 	leastBoxSide = 480
 	mostBoxSide  = 1600
 )
 
-// EncodePNG draws the photograph with its boxes, its longer side between 480 and 1600
-// pixels.
+// EncodePNG writes the photograph with its boxes as PNG. The longer side of the picture is
+// 480 to 1600 pixels.
 func (b BoxImage) EncodePNG(w io.Writer) error {
 	if err := b.check(); err != nil {
 		return err
@@ -61,6 +67,7 @@ func (b BoxImage) EncodePNG(w io.Writer) error {
 	return s.encode(w)
 }
 
+// check returns an error if the pixels don't fit the size.
 func (b BoxImage) check() error {
 	if b.W < 1 || b.H < 1 || len(b.Pix) != 3*b.W*b.H {
 		return fmt.Errorf("report: boxes: a photograph of %d×%d pixels in %d bytes", b.W, b.H, len(b.Pix))
@@ -68,7 +75,7 @@ func (b BoxImage) check() error {
 	return nil
 }
 
-// BoxSheet is photographs with boxes side by side, in rows with a heading each.
+// BoxSheet shows photographs with boxes side by side, in rows that have a heading each.
 type BoxSheet struct {
 	Title, Subtitle string
 	Rows            []BoxRow
@@ -89,7 +96,7 @@ const (
 	sheetCaption = 20
 )
 
-// EncodePNG draws the sheet.
+// EncodePNG writes the sheet as PNG. A sheet without photographs is an error.
 func (s BoxSheet) EncodePNG(w io.Writer) error {
 	columns := 0
 	for _, r := range s.Rows {
@@ -135,11 +142,13 @@ func newSheet(width, height int) *sheet {
 	return &sheet{width, height, picture, plotdraw.New(picture)}
 }
 
+// point converts pixels into a point of the canvas.
 func (s *sheet) point(x, y float64) vg.Point {
 	px := float64(vg.Inch) / curveDPI
 	return vg.Point{X: vg.Length(x * px), Y: vg.Length((float64(s.height) - y) * px)}
 }
 
+// text writes a text whose upper left corner is at (x, y).
 func (s *sheet) text(size vg.Length, weight xfont.Weight, ink color.Color, x, y int, text string) {
 	s.canvas.FillText(textStyle(size, weight, ink), s.point(float64(x), float64(y)), text)
 }
@@ -155,52 +164,46 @@ func (s *sheet) draw(b BoxImage, x, y, w, h int, size vg.Length) {
 	draw.CatmullRom.Scale(photo, photo.Bounds(), src, src.Bounds(), draw.Src, nil)
 	s.canvas.DrawImage(vg.Rectangle{Min: s.point(float64(x), float64(y+h)), Max: s.point(float64(x+w), float64(y))}, photo)
 	sx, sy := float64(w)/float64(b.W), float64(h)/float64(b.H)
-	at := func(d DrawnBox) (x0, y0, x1, y1 float64) {
-		return float64(x) + d.Box[0]*sx, float64(y) + d.Box[1]*sy, float64(x) + d.Box[2]*sx, float64(y) + d.Box[3]*sy
+	for _, d := range b.Boxes {
+		s.box(d, float64(x)+d.Box[0]*sx, float64(y)+d.Box[1]*sy, float64(x)+d.Box[2]*sx, float64(y)+d.Box[3]*sy, size)
 	}
 	for _, d := range b.Boxes {
-		x0, y0, x1, y1 := at(d)
-		corners := []vg.Point{s.point(x0, y0), s.point(x1, y0), s.point(x1, y1), s.point(x0, y1), s.point(x0, y0)}
-		tone, width := boxTones[((d.Tone%len(boxTones))+len(boxTones))%len(boxTones)], size/4
-		var dashes []vg.Length
-		switch {
-		case d.Truth:
-			tone, dashes, width = color.RGBA{255, 255, 255, 255}, []vg.Length{size / 2, size / 3}, size/5
-		case d.Thin:
-			width = size / 8
+		if d.Label != "" {
+			s.label(d, float64(x)+d.Box[0]*sx, float64(y)+d.Box[1]*sy, image.Rect(x, y, x+w, y+h), size)
 		}
-		if !d.Thin { // a dark edge sets it off from bright places
-			s.canvas.StrokeLines(plotdraw.LineStyle{Color: color.RGBA{0, 0, 0, 150}, Width: width + size/6}, corners)
-		}
-		s.canvas.StrokeLines(plotdraw.LineStyle{Color: tone, Width: width, Dashes: dashes}, corners)
-	}
-	for _, d := range b.Boxes {
-		if d.Label == "" {
-			continue
-		}
-		style := textStyle(size, xfont.WeightBold, color.White)
-		x0, y0, _, _ := at(d)
-		px := curveDPI / float64(vg.Inch)
-		tw, th := float64(style.Width(d.Label))*px+8, float64(size)*px*1.35
-		// Above the box where there is room, else within; always in the picture.
-		left := math.Max(float64(x), math.Min(x0, float64(x+w)-tw))
-		top := y0 - th
-		if top < float64(y) {
-			top = math.Max(float64(y), y0)
-		}
-		tone := boxTones[((d.Tone%len(boxTones))+len(boxTones))%len(boxTones)]
-		s.canvas.FillPolygon(tone, []vg.Point{s.point(left, top), s.point(left+tw, top), s.point(left+tw, top+th), s.point(left, top+th)})
-		s.canvas.FillText(style, s.point(left+4, top+th*0.12), d.Label)
 	}
 }
 
-func (s *sheet) encode(w io.Writer) error {
-	buffered := bufio.NewWriter(w)
-	if _, err := (vgimg.PngCanvas{Canvas: s.picture}).WriteTo(buffered); err != nil {
-		return fmt.Errorf("report: boxes: %w", err)
+// box draws the lines of a box.
+func (s *sheet) box(d DrawnBox, x0, y0, x1, y1 float64, size vg.Length) {
+	corners := []vg.Point{s.point(x0, y0), s.point(x1, y0), s.point(x1, y1), s.point(x0, y1), s.point(x0, y0)}
+	tone, width := d.tone(), size/4
+	var dashes []vg.Length
+	switch {
+	case d.Truth:
+		tone, dashes, width = color.RGBA{255, 255, 255, 255}, []vg.Length{size / 2, size / 3}, size/5
+	case d.Thin:
+		width = size / 8
 	}
-	if err := buffered.Flush(); err != nil {
-		return fmt.Errorf("report: boxes: %w", err)
+	if !d.Thin { // a dark edge sets the line off from bright places
+		s.canvas.StrokeLines(plotdraw.LineStyle{Color: color.RGBA{0, 0, 0, 150}, Width: width + size/6}, corners)
 	}
-	return nil
+	s.canvas.StrokeLines(plotdraw.LineStyle{Color: tone, Width: width, Dashes: dashes}, corners)
 }
+
+// label writes the label of a box whose upper left corner is (x0, y0): above the box where
+// there is room, else within it, and always within the picture.
+func (s *sheet) label(d DrawnBox, x0, y0 float64, picture image.Rectangle, size vg.Length) {
+	style := textStyle(size, xfont.WeightBold, color.White)
+	px := curveDPI / float64(vg.Inch)
+	tw, th := float64(style.Width(d.Label))*px+8, float64(size)*px*1.35
+	left := math.Max(float64(picture.Min.X), math.Min(x0, float64(picture.Max.X)-tw))
+	top := y0 - th
+	if top < float64(picture.Min.Y) {
+		top = math.Max(float64(picture.Min.Y), y0)
+	}
+	s.canvas.FillPolygon(d.tone(), []vg.Point{s.point(left, top), s.point(left+tw, top), s.point(left+tw, top+th), s.point(left, top+th)})
+	s.canvas.FillText(style, s.point(left+4, top+th*0.12), d.Label)
+}
+
+func (s *sheet) encode(w io.Writer) error { return encodePNG(w, s.picture, "boxes") }

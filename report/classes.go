@@ -1,11 +1,11 @@
 package report
 
-// Class is one class's share of an evaluation.
+// Class is the result of an evaluation on the images of one class.
 type Class struct {
 	Name         string
 	Images       int64   // images of the class
 	Top1, Top5   float64 // errors, fractions of Images
-	ConfusedWith string  // the class most often predicted wrongly in its place, or empty
+	ConfusedWith string  // class most often predicted in its place, or ""
 }
 
 // ClassTable lists classes in the order given.
@@ -27,16 +27,16 @@ func ClassTable(classes []Class) *Table {
 	return t
 }
 
-// Mistake is an image whose best class is not its own.
+// Mistake is an image whose most probable class is not its true class.
 type Mistake struct {
 	File        string
 	Truth       string
 	Predicted   string
 	Probability float64 // of the predicted class
-	Rank        int     // the true class's place, 1 the best
+	Rank        int     // of the true class; 1 is the most probable
 }
 
-// MistakeTable lists mistakes in the order given, the worst first by custom.
+// MistakeTable lists mistakes in the order given.
 func MistakeTable(mistakes []Mistake) *Table {
 	t := NewTable(
 		Column{Title: "Image"},

@@ -10,7 +10,7 @@ import (
 type Curve struct {
 	// Title says what was trained: configuration, width, crop, data.
 	Title string
-	// Errors names the two errors that Epochs has; top-1 and top-5 if empty.
+	// Errors names the two errors of Epochs; empty: top-1 and top-5.
 	Errors     [2]string
 	Iterations []IterationPoint // in order
 	Epochs     []EpochPoint     // in order
@@ -22,7 +22,7 @@ type IterationPoint struct {
 	Loss  float64 // training loss, mean over the mini-batch
 }
 
-// EpochPoint is the validation that ends an epoch.
+// EpochPoint is the validation at the end of an epoch.
 type EpochPoint struct {
 	Epoch        int     // epochs done, 1 after the first
 	Loss         float64 // mean validation loss
@@ -41,16 +41,15 @@ func (c Curve) errors() [2]string {
 // errNoPoints is returned for a curve on which nothing can be drawn.
 var errNoPoints = errors.New("report: curve: no iterations and no epochs, want at least one")
 
-// decrease is a step of the learning-rate schedule: where it happened, in
-// epochs, and the rate that it led to.
+// decrease is a step of the learning-rate schedule.
 type decrease struct {
-	epoch float64
-	rate  float64
+	epoch float64 // when it happened
+	rate  float64 // after it
 }
 
-// decreases finds the steps of the schedule: the rate halved or less from one
-// epoch to the next. A rate that glides down has none, though a cosine more
-// than halves it at its end.
+// decreases finds the steps of the schedule: from one epoch to the next the
+// rate falls to half or less. A rate that falls gradually has no steps, though
+// a cosine schedule more than halves the rate at its end.
 func (c Curve) decreases() []decrease {
 	var found []decrease
 	glides := false
@@ -65,8 +64,9 @@ func (c Curve) decreases() []decrease {
 	return found
 }
 
-// best returns the epoch that training keeps: of the lowest top-1 error, of equals
-// the one with the lower loss, then the earlier. It needs at least one epoch.
+// best returns the epoch whose weights training keeps: the one with the lowest
+// top-1 error; among equals the one with the lowest loss, then the earliest.
+// There must be at least one epoch.
 func (c Curve) best() EpochPoint {
 	best := c.Epochs[0]
 	for _, e := range c.Epochs[1:] {
@@ -89,11 +89,11 @@ func (c Curve) subtitle() string {
 		best.Epoch, names[0], Percent(best.Top1), names[1], Percent(best.Top5))
 }
 
-// runningMean returns the mean loss round each of up to meanPoints iterations
-// evenly spread over points: of those within half an interval of it that is
-// meanShare of the run wide. Losses that are not finite are left out; where no
-// other is near, so is the mean. Each mean is summed afresh, so that a loss of
-// 1e30 before a collapse spoils only its own neighbourhood.
+// runningMean returns the mean loss around each of up to meanPoints iterations,
+// which are spread evenly over points. The window is meanShare of the run wide.
+// Losses that are not finite are left out; without any finite loss in the
+// window there is no mean. Each mean is summed afresh, so that a loss of 1e30
+// before a collapse spoils only the means near it.
 func runningMean(points []IterationPoint) []IterationPoint {
 	const (
 		meanPoints = 400
@@ -120,9 +120,9 @@ func runningMean(points []IterationPoint) []IterationPoint {
 	return mean
 }
 
-// extremes thins points that are too dense to tell apart in the picture: of
-// each of 500 equal runs of them it keeps the lowest and the highest finite
-// loss, which draws the same band.
+// extremes thins points that are too dense to tell apart in the picture: it
+// divides them into 500 runs of equal length and keeps the lowest and the
+// highest finite loss of each, which draws the same band.
 func extremes(points []IterationPoint) []IterationPoint {
 	const runs = 500
 	if len(points) <= 4*runs {

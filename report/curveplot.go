@@ -1,7 +1,6 @@
 package report
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"image/color"
@@ -22,8 +21,8 @@ import (
 	"github.com/verydeep/vgg/internal/atomicfile"
 )
 
-// The picture's size in pixels, and the density that its lengths, in points,
-// are converted at.
+// Size of the picture in pixels, and its density: pixels an inch, for lengths in
+// points.
 const (
 	curveWidth  = 1200
 	curveHeight = 500
@@ -41,7 +40,7 @@ const (
 	sampleWidth  vg.Length = 16 // line sample of the legend
 	ringRadius   vg.Length = 4.5
 	dotRadius    vg.Length = 2
-	mostDots               = 60 // epochs; with more, dots would merge
+	mostDots               = 60 // epochs; the dots of more would merge
 )
 
 // series is one line of a panel.
@@ -63,7 +62,7 @@ type panel struct {
 }
 
 // Colours from Okabe and Ito's palette, which colour-blind readers can tell
-// apart; the light blue is the blue's tint.
+// apart; the light blue is a tint of the blue.
 var (
 	inkColor   = color.RGBA{0x22, 0x22, 0x22, 0xff}
 	greyColor  = color.RGBA{0x70, 0x70, 0x70, 0xff}
@@ -97,15 +96,7 @@ func (c Curve) EncodePNG(w io.Writer) error {
 		vgimg.UseWH(vg.Length(curveWidth)*vg.Inch/curveDPI, vg.Length(curveHeight)*vg.Inch/curveDPI),
 		vgimg.UseDPI(curveDPI))
 	c.draw(draw.Crop(draw.New(image), margin, -margin, margin, -margin))
-
-	buffered := bufio.NewWriter(w)
-	if _, err := (vgimg.PngCanvas{Canvas: image}).WriteTo(buffered); err != nil {
-		return fmt.Errorf("report: curve: %w", err)
-	}
-	if err := buffered.Flush(); err != nil {
-		return fmt.Errorf("report: curve: %w", err)
-	}
-	return nil
+	return encodePNG(w, image, "curve")
 }
 
 func (c Curve) draw(canvas draw.Canvas) {
@@ -130,7 +121,7 @@ func (c Curve) lossPanel() panel {
 			{name: "running mean", points: mean, color: blueColor, width: 2},
 			{name: "validation", points: validation, color: redColor, width: 1.75, dots: len(validation) <= mostDots},
 		},
-		// Single iterations may lie above; the lines that matter may not.
+		// Single iterations may exceed the axis; the mean and the validation don't.
 		top:   1.15 * highest(1e-6, mean, validation),
 		label: func(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) },
 	}
@@ -211,8 +202,8 @@ func (c Curve) drawPanel(canvas draw.Canvas, content panel) {
 	p.Draw(draw.Crop(canvas, 0, 0, 0, -panelHeader))
 }
 
-// drawPanelHeader draws the title at the left and the legend, as one row, at
-// the right, where no data can run under it.
+// drawPanelHeader draws the title at the left and the legend, in one row, at the
+// right, above the data.
 func drawPanelHeader(canvas draw.Canvas, content panel) {
 	canvas.FillText(textStyle(textSize+1, xfont.WeightBold, inkColor), vg.Point{X: canvas.Min.X, Y: canvas.Max.Y}, content.title)
 	style := textStyle(textSize, xfont.WeightNormal, inkColor)
@@ -255,8 +246,8 @@ func (s series) Plot(canvas draw.Canvas, p *plot.Plot) {
 // bestPoint is the lowest error, in per cent, at its epoch.
 type bestPoint plotter.XY
 
-// Plot rings the point and writes its value below it, where curves that fall
-// leave room, or above where the axis is too near.
+// Plot draws a ring around the point and writes its value: below it, where
+// falling curves leave room, or above it near the axis.
 func (point bestPoint) Plot(canvas draw.Canvas, p *plot.Plot) {
 	x, y := p.Transforms(&canvas)
 	at := vg.Point{X: x(point.X), Y: y(point.Y)}
@@ -274,8 +265,8 @@ func (point bestPoint) Plot(canvas draw.Canvas, p *plot.Plot) {
 	canvas.FillText(style, vg.Point{X: left, Y: at.Y + ringRadius + 3}, value)
 }
 
-// rateSteps marks where the learning rate fell and writes what it fell to
-// above the axes, as far as there is room.
+// rateSteps marks the steps of the learning rate and writes the new rates above
+// the axes, as far as there is room.
 type rateSteps []decrease
 
 // Plot implements plot.Plotter.
@@ -315,7 +306,7 @@ func styleAxes(p *plot.Plot) {
 	p.X.Label.Padding = 2
 }
 
-// textStyle is text whose top left corner is placed.
+// textStyle returns a style for text placed by its upper left corner.
 func textStyle(size vg.Length, weight xfont.Weight, ink color.Color) text.Style {
 	return text.Style{
 		Color:   ink,
@@ -330,8 +321,9 @@ func sans(size vg.Length, weight xfont.Weight) font.Font {
 	return font.Font{Typeface: "Liberation", Variant: "Sans", Weight: weight, Size: size}
 }
 
-// evenTicks marks an axis from 0 at the smallest multiples of 1, 2 or 5 times
-// a power of ten, least or more, that are at most most in number.
+// evenTicks marks an axis from 0 on at multiples of a step: the smallest one of
+// the form 1, 2 or 5 times a power of ten that is at least least and makes at
+// most most ticks.
 func evenTicks(most, least float64, label func(float64) string) plot.Ticker {
 	return plot.TickerFunc(func(_, upper float64) []plot.Tick {
 		step := math.Max(least, math.Pow(10, math.Floor(math.Log10(upper/most))))

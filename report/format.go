@@ -24,8 +24,8 @@ func Count(n int64) string {
 	return sign + string(grouped)
 }
 
-// Bytes formats n bytes in the largest binary unit that n fills at least once,
-// with one decimal: 512 B, 1.5 KiB, 527.8 MiB.
+// Bytes formats n bytes in the largest binary unit that is at most n, with one
+// decimal: 512 B, 1.5 KiB, 527.8 MiB.
 func Bytes(n int64) string {
 	if -1024 < n && n < 1024 {
 		return fmt.Sprintf("%d B", n)
@@ -41,13 +41,13 @@ func Bytes(n int64) string {
 	return fmt.Sprintf("%.1f %ciB", value, units[unit])
 }
 
-// Duration formats d to about three significant figures in the units in which
-// people speak of it: 830 ms, 12.3 s, 2m 31s, 1h 02m.
+// Duration formats d to about three significant figures in everyday units:
+// 830 ms, 12.3 s, 2m 31s, 1h 02m.
 func Duration(d time.Duration) string {
 	if d < 0 {
 		return "-" + Duration(-d)
 	}
-	// Each limit is where rounding would reach the next form.
+	// Each limit is the value at which rounding reaches the next form.
 	switch {
 	case d < time.Millisecond:
 		return fmt.Sprintf("%d µs", d.Microseconds())
@@ -65,7 +65,12 @@ func Duration(d time.Duration) string {
 }
 
 // Percent formats a fraction as per cent with one decimal, the precision of
-// the paper's tables: 0.2704 is 27.0 %.
+// the paper's tables: 0.2704 gives 27.0 %.
 func Percent(fraction float64) string {
 	return strconv.FormatFloat(100*fraction, 'f', 1, 64) + " %"
+}
+
+// PlusMinus formats a mean and its deviation, both fractions, as per cent: 91.8 ± 1.00 %.
+func PlusMinus(mean, deviation float64) string {
+	return fmt.Sprintf("%.1f ± %.2f %%", 100*mean, 100*deviation)
 }

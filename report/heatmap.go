@@ -1,7 +1,6 @@
 package report
 
 import (
-	"bufio"
 	"fmt"
 	"image"
 	"image/color"
@@ -27,12 +26,12 @@ type Heatmap struct {
 // HeatRow is a class.
 type HeatRow struct {
 	Name  string
-	Share string // below it, such as its probability
-	Heats []Heat // one for each column
+	Share string // beside the name, such as the probability
+	Heats []Heat // by column
 }
 
-// Heat is probabilities on a regular grid over the photograph, which is W by H pixels in
-// the grid's measure: the value in row i and column j belongs to the point
+// Heat is a regular grid of probabilities over the photograph, whose size is W×H in the
+// unit of the grid. The value at row i and column j belongs to the point
 // (First + j·Step, First + i·Step), the centre of a square window of side 2·First.
 type Heat struct {
 	W, H        float64
@@ -42,8 +41,8 @@ type Heat struct {
 	Caption     string
 }
 
-// at is the value at a point, between the grid's interpolated linearly, beyond it that
-// of its border.
+// at returns the value at a point: interpolated linearly within the grid, that of the
+// border beyond it.
 func (h Heat) at(x, y float64) float64 {
 	axis := func(v float64, n int) (int, int, float64) {
 		f := math.Min(math.Max((v-h.First)/h.Step, 0), float64(n-1))
@@ -56,7 +55,7 @@ func (h Heat) at(x, y float64) float64 {
 	return (1-fy)*((1-fx)*v(y0, x0)+fx*v(y0, x1)) + fy*((1-fx)*v(y1, x0)+fx*v(y1, x1))
 }
 
-// heatSharpness is how many pixels of the picture make one of its lengths' units.
+// heatSharpness is the number of pixels of the picture to a unit of its lengths.
 const heatSharpness = 2
 
 // Lengths of the picture, in 1/96 inch.
@@ -69,60 +68,92 @@ const (
 	heatLegend = 77 // colour bar below the photograph
 )
 
-// EncodePNG draws the heat maps over the photograph, grey, beside the photograph itself.
+// EncodePNG writes a picture as PNG: the photograph at the left, and beside it the heat
+// maps over the photograph in grey.
 func (m Heatmap) EncodePNG(w io.Writer) error {
 	if m.W < 1 || m.H < 1 || len(m.Pix) != 3*m.W*m.H || len(m.Rows) == 0 {
 		return fmt.Errorf("report: heat map: no photograph or no classes, want both")
 	}
-	scale := float64(heatPanel) / float64(max(m.W, m.H))
-	pw, ph := max(24, int(math.Round(scale*float64(m.W)))), max(24, int(math.Round(scale*float64(m.H))))
-	rowHeight := heatName + ph + heatText + heatGap
-	first := max(pw, heatBar) // width of the photograph's column
-	width := heatGap + first + len(m.Columns)*(pw+heatGap) + heatGap
-	height := heatHeader + max(len(m.Rows)*rowHeight, heatName+ph+heatLegend) + heatGap
-	px := vg.Inch / curveDPI
-	picture := vgimg.NewWith(vgimg.UseWH(vg.Length(width)*px, vg.Length(height)*px), vgimg.UseDPI(heatSharpness*curveDPI))
-	canvas := draw.New(picture)
-	// Points from here on count from the upper left corner.
-	point := func(x, y int) vg.Point { return vg.Point{X: vg.Length(x) * px, Y: vg.Length(height-y) * px} }
-	place := func(im image.Image, x, y int) {
-		b := im.Bounds()
-		canvas.DrawImage(vg.Rectangle{Min: point(x, y+b.Dy()/heatSharpness), Max: point(x+b.Dx()/heatSharpness, y)}, im)
-	}
-	name, small := textStyle(textSize+1, xfont.WeightBold, inkColor), textStyle(textSize-1, xfont.WeightNormal, greyColor)
-	canvas.FillText(textStyle(titleSize, xfont.WeightBold, inkColor), point(heatGap, 12), m.Title)
-	canvas.FillText(textStyle(textSize, xfont.WeightNormal, greyColor), point(heatGap, 34), m.Subtitle)
-	photo := m.photograph(heatSharpness*pw, heatSharpness*ph)
-	place(photo, heatGap, heatHeader+heatName)
-	left := heatGap + first + heatGap
+	c := newHeatCanvas(m)
+	c.text(heatGap, 12, titleSize, xfont.WeightBold, inkColor, m.Title)
+	c.text(heatGap, 34, textSize, xfont.WeightNormal, greyColor, m.Subtitle)
+	photo := m.photograph(heatSharpness*c.panelW, heatSharpness*c.panelH)
+	c.image(heatGap, heatHeader+heatName, photo)
 	for i, title := range m.Columns {
-		canvas.FillText(textStyle(textSize, xfont.WeightNormal, inkColor), point(left+i*(pw+heatGap), heatHeader-22), title)
+		c.text(c.column(i), heatHeader-22, textSize, xfont.WeightNormal, inkColor, title)
 	}
 	for i, row := range m.Rows {
-		y := heatHeader + i*rowHeight
-		canvas.FillText(name, point(left, y+3), row.Name)
-		canvas.FillText(textStyle(textSize, xfont.WeightNormal, greyColor), vg.Point{X: point(left+10, 0).X + name.Width(row.Name), Y: point(0, y+4).Y}, row.Share)
-		for j, h := range row.Heats {
-			x := left + j*(pw+heatGap)
-			place(overlay(photo, h), x, y+heatName)
-			canvas.FillText(small, point(x, y+heatName+ph+3), h.Caption)
-		}
+		c.row(heatHeader+i*c.rowHeight(), row, photo)
 	}
-	y := heatHeader + heatName + ph + heatGap
-	place(bar(), heatGap, y)
-	canvas.FillText(small, point(heatGap, y+heatBarHeight+2), "0 %")
-	canvas.FillText(small, vg.Point{X: point(heatGap+heatBar, 0).X - small.Width("100 %"), Y: point(0, y+heatBarHeight+2).Y}, "100 %")
-	canvas.FillText(small, point(heatGap, y+heatBarHeight+18), "probability of the class in")
-	canvas.FillText(small, point(heatGap, y+heatBarHeight+31), "the window round a place;")
-	canvas.FillText(small, point(heatGap, y+heatBarHeight+44), "frame: the best window")
-	buffered := bufio.NewWriter(w)
-	if _, err := (vgimg.PngCanvas{Canvas: picture}).WriteTo(buffered); err != nil {
-		return fmt.Errorf("report: heat map: %w", err)
+	c.legend(heatHeader + heatName + c.panelH + heatGap)
+	return encodePNG(w, c.picture, "heat map")
+}
+
+// heatCanvas is the canvas of a heat map, measured from its upper left corner.
+type heatCanvas struct {
+	panelW, panelH int
+	height         int
+	picture        *vgimg.Canvas
+	canvas         draw.Canvas
+}
+
+func newHeatCanvas(m Heatmap) *heatCanvas {
+	scale := float64(heatPanel) / float64(max(m.W, m.H))
+	c := &heatCanvas{panelW: max(24, int(math.Round(scale*float64(m.W)))), panelH: max(24, int(math.Round(scale*float64(m.H))))}
+	width := c.column(len(m.Columns))
+	c.height = heatHeader + max(len(m.Rows)*c.rowHeight(), heatName+c.panelH+heatLegend) + heatGap
+	px := vg.Inch / curveDPI
+	c.picture = vgimg.NewWith(vgimg.UseWH(vg.Length(width)*px, vg.Length(c.height)*px), vgimg.UseDPI(heatSharpness*curveDPI))
+	c.canvas = draw.New(c.picture)
+	return c
+}
+
+func (c *heatCanvas) rowHeight() int { return heatName + c.panelH + heatText + heatGap }
+
+// column returns the left edge of a column of panels.
+func (c *heatCanvas) column(i int) int {
+	return heatGap + max(c.panelW, heatBar) + heatGap + i*(c.panelW+heatGap)
+}
+
+func (c *heatCanvas) point(x, y int) vg.Point {
+	px := vg.Inch / curveDPI
+	return vg.Point{X: vg.Length(x) * px, Y: vg.Length(c.height-y) * px}
+}
+
+// text writes a text whose upper left corner is at (x, y), and returns its width.
+func (c *heatCanvas) text(x, y int, size vg.Length, weight xfont.Weight, ink color.Color, text string) vg.Length {
+	style := textStyle(size, weight, ink)
+	c.canvas.FillText(style, c.point(x, y), text)
+	return style.Width(text)
+}
+
+// image draws an image whose upper left corner is at (x, y).
+func (c *heatCanvas) image(x, y int, im image.Image) {
+	b := im.Bounds()
+	c.canvas.DrawImage(vg.Rectangle{Min: c.point(x, y+b.Dy()/heatSharpness), Max: c.point(x+b.Dx()/heatSharpness, y)}, im)
+}
+
+// row draws the panels of a class.
+func (c *heatCanvas) row(y int, row HeatRow, photo *image.RGBA) {
+	left := c.column(0)
+	width := c.text(left, y+3, textSize+1, xfont.WeightBold, inkColor, row.Name)
+	share := textStyle(textSize, xfont.WeightNormal, greyColor)
+	c.canvas.FillText(share, vg.Point{X: c.point(left+10, 0).X + width, Y: c.point(0, y+4).Y}, row.Share)
+	for j, h := range row.Heats {
+		c.image(c.column(j), y+heatName, overlay(photo, h))
+		c.text(c.column(j), y+heatName+c.panelH+3, textSize-1, xfont.WeightNormal, greyColor, h.Caption)
 	}
-	if err := buffered.Flush(); err != nil {
-		return fmt.Errorf("report: heat map: %w", err)
-	}
-	return nil
+}
+
+// legend draws the scale of colours and its explanation.
+func (c *heatCanvas) legend(y int) {
+	c.image(heatGap, y, bar())
+	small := textStyle(textSize-1, xfont.WeightNormal, greyColor)
+	c.canvas.FillText(small, c.point(heatGap, y+heatBarHeight+2), "0 %")
+	c.canvas.FillText(small, vg.Point{X: c.point(heatGap+heatBar, 0).X - small.Width("100 %"), Y: c.point(0, y+heatBarHeight+2).Y}, "100 %")
+	c.canvas.FillText(small, c.point(heatGap, y+heatBarHeight+18), "probability of the class in")
+	c.canvas.FillText(small, c.point(heatGap, y+heatBarHeight+31), "the window round a place;")
+	c.canvas.FillText(small, c.point(heatGap, y+heatBarHeight+44), "frame: the best window")
 }
 
 // Size of the scale of colours, pixels.
@@ -141,7 +172,8 @@ func bar() image.Image {
 	return im
 }
 
-// photograph is the picture at a panel's size, each pixel the mean of those it covers.
+// photograph returns the photograph at the size of a panel, w×h pixels. Each pixel is the
+// mean of those that it covers.
 func (m Heatmap) photograph(w, h int) *image.RGBA {
 	out := image.NewRGBA(image.Rect(0, 0, w, h))
 	for y := range h {
@@ -165,8 +197,8 @@ func (m Heatmap) photograph(w, h int) *image.RGBA {
 	return out
 }
 
-// overlay lays the heat's colours over the grey photograph, and a frame round the best
-// window.
+// overlay draws the colours of a heat map over the photograph in grey, and a frame around
+// the best window.
 func overlay(photo *image.RGBA, h Heat) *image.RGBA {
 	b := photo.Bounds()
 	out := image.NewRGBA(b)
@@ -181,7 +213,8 @@ func overlay(photo *image.RGBA, h Heat) *image.RGBA {
 	return out
 }
 
-// heated is a grey level under a value in [0,1]: the higher, the more of its colour.
+// heated returns a grey level under the colour of a value in [0,1]. The share of the
+// colour grows with the value.
 func heated(grey, v float64) color.RGBA {
 	v = math.Min(math.Max(v, 0), 1)
 	c, share := heatColour(v), 0.8*math.Pow(v, 0.7)
@@ -189,7 +222,7 @@ func heated(grey, v float64) color.RGBA {
 	return color.RGBA{mix(c.R), mix(c.G), mix(c.B), 255}
 }
 
-// best is the window of the highest value, on a panel of w×h pixels.
+// best returns the window of the highest value, in pixels of a panel of w×height.
 func (h Heat) best(w, height int) image.Rectangle {
 	at := 0
 	for i, v := range h.Values {
@@ -203,7 +236,7 @@ func (h Heat) best(w, height int) image.Rectangle {
 	return r.Intersect(image.Rect(0, 0, w, height))
 }
 
-// frame draws a white line with a dark one beside it, to be seen on anything.
+// frame draws a white line between dark ones, visible on any background.
 func frame(im *image.RGBA, r image.Rectangle) {
 	for i, c := range []color.RGBA{{20, 20, 20, 255}, {255, 255, 255, 255}, {255, 255, 255, 255}, {20, 20, 20, 255}} {
 		q := r.Inset(i)
@@ -218,14 +251,14 @@ func frame(im *image.RGBA, r image.Rectangle) {
 	}
 }
 
-// heatColours are nine samples of matplotlib's inferno (van der Walt & Smith, CC0), whose
-// lightness rises evenly, so that it reads in grey and by colour-blind readers.
+// heatColours are nine samples of matplotlib's inferno (van der Walt & Smith, CC0). Its
+// lightness rises evenly, so that it can be read in grey and by colour-blind readers.
 var heatColours = [...]color.RGBA{
 	{0, 0, 4, 255}, {31, 12, 72, 255}, {85, 15, 109, 255}, {136, 34, 106, 255}, {186, 54, 85, 255},
 	{227, 89, 51, 255}, {249, 140, 10, 255}, {249, 201, 50, 255}, {252, 255, 164, 255},
 }
 
-// heatColour is the colour of a value in [0,1].
+// heatColour returns the colour of a value in [0,1].
 func heatColour(v float64) color.RGBA {
 	f := v * float64(len(heatColours)-1)
 	i := min(int(f), len(heatColours)-2)

@@ -15,8 +15,8 @@ type Layer struct {
 	MACs    int64 // multiply-accumulates for one image
 }
 
-// LayerTable lists layers in the network's order, each with its parameters
-// without biases (Weights) and with them (Parameters), and their totals.
+// LayerTable lists layers in the order of the network, with their numbers of
+// weights, biases and parameters (both together), and the totals.
 func LayerTable(layers []Layer) *Table {
 	t := NewTable(
 		Column{Title: "Layer"},
@@ -41,8 +41,7 @@ func LayerTable(layers []Layer) *Table {
 	return t
 }
 
-// countOrBlank leaves a layer that has none of something blank, so that the
-// weight layers stand out.
+// countOrBlank formats n, and 0 as blank, so that the weight layers stand out.
 func countOrBlank(n int64) string {
 	if n == 0 {
 		return ""

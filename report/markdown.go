@@ -2,8 +2,8 @@ package report
 
 import "strings"
 
-// Markdown returns the table in the form that GitHub and pandoc read. Rules are left
-// out: that form has none.
+// Markdown returns the table in the form that GitHub and pandoc read, which has no rules
+// between rows.
 func (t *Table) Markdown() string {
 	var b strings.Builder
 	line := func(cells []string) {
@@ -31,5 +31,5 @@ func (t *Table) Markdown() string {
 	return b.String()
 }
 
-// markdownEscape keeps cells from being read as markup.
+// markdownEscape escapes what Markdown would read as markup.
 var markdownEscape = strings.NewReplacer(`\`, `\\`, "|", `\|`, "<", "&lt;", "*", `\*`, "_", `\_`, "`", "\\`", "[", `\[`)

@@ -3,52 +3,59 @@ package report
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 )
 
-// Reproduction is a table of the paper with the figures found here beside the paper's.
+// Reproduction is a table of the paper with the errors found here beside the paper's.
 type Reproduction struct {
 	Title  string
-	About  string   // what it was measured on
+	About  string   // data that it was measured on
 	Labels []string // headings of the columns that name a row
-	Paper  bool     // whether the paper's figures are shown
-	Errors []string // names of the errors that a row has, one or two; top-1 and top-5 if nil
+	Paper  bool     // show the paper's figures
+	Errors []string // names of a row's errors, one or two; nil: top-1 and top-5
 	Rows   []ReproducedRow
-	Notes  []string // shown below
+	Notes  []string // lines below the table
 
-	// Figures, where set, is shown in the place of the table of errors: what was measured is
-	// no error, and Quantity says what it is and Interval what is either side of it. The plot
-	// shows the rows all the same.
+	// Figures, where set, replaces the table of errors; the plot still shows the rows. Then
+	// Quantity names what was measured, and Interval what the whiskers are.
 	Figures            *Table
 	Quantity, Interval string
 }
 
-// about is what the plot shows and what its whiskers are.
-func (r Reproduction) about() (alt, quantity, interval string) {
+// captions returns the description of the plot, the name of its axis and that of its
+// whiskers.
+func (r Reproduction) captions() (alt, quantity, interval string) {
 	if r.Figures == nil {
 		return "Top-1 and top-5 error of every row", "Error", "95 % interval"
 	}
 	return r.Quantity + " of every row", r.Quantity, r.Interval
 }
 
-// ReproducedRow is a row. Errors are fractions; NaN is a figure that there is not.
+// ReproducedRow is a row. Errors are fractions; NaN stands for a missing figure.
 type ReproducedRow struct {
 	Labels     []string
 	Top1, Top5 Measured // or the errors that Errors names
-	// P is that of a test of the first error against the first row's; shown where the
-	// paper's figures are not.
+	// P is the p of a test of the first error against the first row's. It is shown in
+	// tables without the paper's figures.
 	P float64
-	// Top5Test is the paper's error on the test set, whose labels nobody has.
+	// Top5Test is the paper's error on the test set, whose labels are not public.
 	Top5Test float64
 }
 
-// Measured is an error found here, its confidence interval, and what the paper has.
+// Measured is an error found here with its confidence interval, and the paper's.
 type Measured struct {
 	Error, Low, High float64
 	Paper            float64
 }
 
-// names are the errors that a row has.
+// NotMeasured returns a Measured without any figure.
+func NotMeasured() Measured {
+	nan := math.NaN()
+	return Measured{nan, nan, nan, nan}
+}
+
+// names returns the names of a row's errors.
 func (r Reproduction) names() []string {
 	if r.Errors == nil {
 		return []string{"top-1", "top-5"}
@@ -56,12 +63,12 @@ func (r Reproduction) names() []string {
 	return r.Errors
 }
 
-// measured are a row's figures, one for each name.
+// measured returns a row's errors, one for each name.
 func (r Reproduction) measured(row ReproducedRow) []Measured {
 	return []Measured{row.Top1, row.Top5}[:len(r.names())]
 }
 
-// hasTest tells whether any row has the paper's error on the test set.
+// hasTest reports whether some row shows the paper's error on the test set.
 func (r Reproduction) hasTest() bool {
 	for _, row := range r.Rows {
 		if r.Paper && !math.IsNaN(row.Top5Test) {
@@ -71,7 +78,7 @@ func (r Reproduction) hasTest() bool {
 	return false
 }
 
-// hasP tells whether any row has a p that is shown.
+// hasP reports whether some row shows a p.
 func (r Reproduction) hasP() bool {
 	for _, row := range r.Rows {
 		if !r.Paper && !math.IsNaN(row.P) {
@@ -81,53 +88,68 @@ func (r Reproduction) hasP() bool {
 	return false
 }
 
-// Table lists the rows: of each error what was found and, where Paper is set, what the
-// paper has and the difference in points.
+// Table returns the rows as a table: each error and, if Paper is set, the paper's and the
+// difference in percentage points, else the confidence interval.
 func (r Reproduction) Table() *Table {
 	if r.Figures != nil {
 		return r.Figures
 	}
-	var columns []Column
-	for _, l := range r.Labels {
-		columns = append(columns, Column{Title: l})
-	}
-	for i, k := range r.names() {
-		columns = append(columns, Column{Title: k + " error", Align: Right})
-		if r.Paper {
-			columns = append(columns, Column{Title: "paper", Align: Right}, Column{Title: "difference", Align: Right})
-		} else {
-			columns = append(columns, Column{Title: "95 % interval", Align: Right})
-			if i == 0 && r.hasP() {
-				columns = append(columns, Column{Title: "p", Align: Right})
-			}
-		}
-	}
-	if r.hasTest() {
-		columns = append(columns, Column{Title: "paper's top-5 on test", Align: Right})
-	}
-	t := NewTable(columns...)
+	t := NewTable(r.columns()...)
 	for _, row := range r.Rows {
-		cells := append([]string(nil), row.Labels...)
-		for i, m := range r.measured(row) {
-			cells = append(cells, percentOrDash(m.Error))
-			if r.Paper {
-				cells = append(cells, percentOrDash(m.Paper), points(m.Error-m.Paper))
-			} else {
-				cells = append(cells, rangeOrDash(m))
-				if i == 0 && r.hasP() {
-					cells = append(cells, probability(row.P))
-				}
-			}
-		}
-		if r.hasTest() {
-			cells = append(cells, percentOrDash(row.Top5Test))
-		}
-		t.Row(cells...)
+		t.Row(r.cells(row)...)
 	}
 	return t
 }
 
-// Text returns title, table and notes as text.
+// columns returns the columns of the table of errors.
+func (r Reproduction) columns() []Column {
+	var columns []Column
+	for _, l := range r.Labels {
+		columns = append(columns, Column{Title: l})
+	}
+	right := func(titles ...string) {
+		for _, title := range titles {
+			columns = append(columns, Column{Title: title, Align: Right})
+		}
+	}
+	for i, name := range r.names() {
+		right(name + " error")
+		if r.Paper {
+			right("paper", "difference")
+			continue
+		}
+		right("95 % interval")
+		if i == 0 && r.hasP() {
+			right("p")
+		}
+	}
+	if r.hasTest() {
+		right("paper's top-5 on test")
+	}
+	return columns
+}
+
+// cells returns a row of the table of errors.
+func (r Reproduction) cells(row ReproducedRow) []string {
+	cells := slices.Clone(row.Labels)
+	for i, m := range r.measured(row) {
+		cells = append(cells, percentOrDash(m.Error))
+		if r.Paper {
+			cells = append(cells, percentOrDash(m.Paper), points(m.Error-m.Paper))
+			continue
+		}
+		cells = append(cells, rangeOrDash(m))
+		if i == 0 && r.hasP() {
+			cells = append(cells, probability(row.P))
+		}
+	}
+	if r.hasTest() {
+		cells = append(cells, percentOrDash(row.Top5Test))
+	}
+	return cells
+}
+
+// Text returns title, table and notes as plain text.
 func (r Reproduction) Text() string {
 	text := r.Title + "\n" + r.About + "\n\n" + r.Table().String()
 	if len(r.Notes) > 0 {
@@ -136,12 +158,12 @@ func (r Reproduction) Text() string {
 	return text
 }
 
-// Markdown returns title, table, plot and notes as Markdown. The plot is the file that a
-// relative link names, see [Reproduction.WriteSVG]; empty: no plot.
+// Markdown returns title, table, plot and notes as Markdown. plot is the relative link to
+// the file of the plot, see [Reproduction.WriteSVG]; empty: no plot.
 func (r Reproduction) Markdown(plot string) string {
 	text := "## " + markdownEscape.Replace(r.Title) + "\n\n" + markdownEscape.Replace(r.About) + "\n\n" + r.Table().Markdown()
 	if plot != "" {
-		alt, _, _ := r.about()
+		alt, _, _ := r.captions()
 		text += "\n![" + markdownEscape.Replace(alt) + "](<" + strings.NewReplacer("<", "%3C", ">", "%3E", "\n", "%0A").Replace(plot) + ">)\n"
 	}
 	if len(r.Notes) > 0 {
@@ -150,6 +172,7 @@ func (r Reproduction) Markdown(plot string) string {
 	return text
 }
 
+// percentOrDash formats a fraction as per cent, NaN as a dash.
 func percentOrDash(fraction float64) string {
 	if math.IsNaN(fraction) {
 		return "–"
@@ -157,6 +180,7 @@ func percentOrDash(fraction float64) string {
 	return Percent(fraction)
 }
 
+// rangeOrDash formats the confidence interval of an error, that of NaN as a dash.
 func rangeOrDash(m Measured) string {
 	if math.IsNaN(m.Error) {
 		return "–"
@@ -177,7 +201,7 @@ func probability(p float64) string {
 	return fmt.Sprintf("%.2f", p)
 }
 
-// points formats a difference of fractions in points of per cent, with its sign.
+// points formats a difference of fractions in percentage points, with its sign.
 func points(d float64) string {
 	if math.IsNaN(d) {
 		return "–"

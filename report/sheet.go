@@ -18,13 +18,13 @@ var sheetPage string
 
 var sheetTemplate = template.Must(template.New("sheet").Parse(sheetPage))
 
-// Sheet is a contact sheet: strips of pictures, each with a heading.
+// Sheet is a contact sheet: strips of pictures with a heading each.
 type Sheet struct {
 	Title, About string
 	Strips       []Strip
 }
 
-// Strip is pictures side by side.
+// Strip is a row of pictures.
 type Strip struct {
 	Title string
 	Cells []SheetCell
@@ -33,12 +33,12 @@ type Strip struct {
 // SheetCell is a picture of a strip.
 type SheetCell struct {
 	Thumbnail template.URL // see [Thumbnail]; empty: the picture can't be shown
-	File      string       // what it is called, and what it links to
+	File      string       // name and target of the link
 	Caption   string
-	Query     bool // set apart from those found for it
+	Query     bool // the picture of a query rather than a result
 }
 
-// WriteHTML writes the sheet as one HTML page that needs nothing else.
+// WriteHTML writes the sheet as one self-contained HTML page.
 func (s Sheet) WriteHTML(w io.Writer) error {
 	if err := sheetTemplate.Execute(w, s); err != nil {
 		return fmt.Errorf("report: contact sheet: %w", err)
@@ -46,11 +46,11 @@ func (s Sheet) WriteHTML(w io.Writer) error {
 	return nil
 }
 
-// thumbnailSide is the longer side of a thumbnail, in pixels: twice what is shown, for
-// screens that show two for one.
+// thumbnailSide is the longer side of a thumbnail, in pixels: twice the side on the page,
+// for screens of double density.
 const thumbnailSide = 320
 
-// Thumbnail decodes an image file and makes a small JPEG of it, to stand in a page.
+// Thumbnail decodes an image file and returns a small JPEG of it as a data URL.
 func Thumbnail(data []byte) (template.URL, error) {
 	im, err := preprocess.Decode(data, preprocess.DecodeOptions{AutoOrient: true})
 	if err != nil {

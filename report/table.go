@@ -7,16 +7,16 @@ import (
 	"github.com/rivo/uniseg"
 )
 
-// Align is the side of its column that a cell stands on.
+// Align is the side of the column that cells are aligned to.
 type Align int
 
-// Words stand on the left, figures on the right.
+// Words are aligned to the left, figures to the right.
 const (
 	Left Align = iota
 	Right
 )
 
-// Column is the heading of a table's column and how its cells are aligned.
+// Column is the heading of a column and the alignment of its cells.
 type Column struct {
 	Title string
 	Align Align
@@ -35,8 +35,8 @@ func NewTable(columns ...Column) *Table {
 	return &Table{columns: columns}
 }
 
-// Row appends a row. Missing cells are empty; a cell beyond the last column is
-// a bug of the caller, and panics.
+// Row appends a row. Missing cells are empty. Row panics if there are more cells
+// than columns.
 func (t *Table) Row(cells ...string) {
 	if len(cells) > len(t.columns) {
 		panic("report: a table row with more cells than columns")
@@ -48,12 +48,12 @@ func (t *Table) Row(cells ...string) {
 	t.rows = append(t.rows, row)
 }
 
-// Rule appends a line across the table, as above the totals.
+// Rule appends a line across the table, for example above totals.
 func (t *Table) Rule() {
 	t.rows = append(t.rows, nil)
 }
 
-// String returns the table as WriteTo writes it.
+// String returns the table in the form of WriteTo.
 func (t *Table) String() string {
 	titles := make([]string, len(t.columns))
 	widths := make([]int, len(t.columns))
@@ -80,7 +80,7 @@ func (t *Table) String() string {
 	return b.String()
 }
 
-// WriteTo writes the headings, a rule and the rows, each ended by a newline
+// WriteTo writes the headings, a rule and the rows, each with a final newline
 // and without trailing blanks. Columns are two blanks apart.
 func (t *Table) WriteTo(w io.Writer) (int64, error) {
 	n, err := io.WriteString(w, t.String())
@@ -115,7 +115,7 @@ func (t *Table) writeRule(b *strings.Builder, widths []int) {
 	b.WriteByte('\n')
 }
 
-// printable replaces control characters: a file or class name may hold
+// printable replaces control characters: names of files and classes may contain
 // newlines, or escape sequences that a terminal would obey.
 func printable(cell string) string {
 	return strings.Map(func(r rune) rune {

@@ -49,12 +49,9 @@ type Options struct {
 	Unrectified bool     // take the activation before its rectification
 	Regions     []Region // to stack; empty: the whole image
 
-	Stamp   bool       // store the size and the time of every file, for [Update]
-	Shard   eval.Shard // part of the set; zero: all
-	Batch   int        // images of one size that go through the network together; 0: as many as pay
-	Ranks   int        // copies of a network, with common weights, that share images and threads; 0: as many as pay
-	Workers int        // images prepared at once; 0: runtime.GOMAXPROCS
-	Memory  int64      // bound of the process's memory, in bytes; 0: [eval.DefaultMemory]
+	Stamp bool       // store the size and the time of every file, for [Update]
+	Shard eval.Shard // part of the set; zero: all
+	eval.Resources
 
 	// OnImage, if set, is told how many images are done, readable or not. An image counts once
 	// for every network and region.
@@ -224,8 +221,7 @@ func until(m *vgg.Model, n Net, o Options) (*vgg.Model, error) {
 // of returns the pass of a network over a region of the images.
 func (p *extraction) of(m *vgg.Model, n Net, r Region) eval.Extraction {
 	x := eval.Extraction{
-		Model: m, Data: p.images.Dataset, Scales: n.Scales, Flip: p.o.Flip, Max: p.o.Max,
-		Batch: p.o.Batch, Ranks: p.o.Ranks, Workers: p.o.Workers, Memory: p.o.Memory,
+		Model: m, Data: p.images.Dataset, Scales: n.Scales, Flip: p.o.Flip, Max: p.o.Max, Resources: p.o.Resources,
 	}
 	if r == Box {
 		x.Region = func(i int) image.Rectangle { return p.images.box(i) }

@@ -79,7 +79,7 @@ func TestResumeAndShards(t *testing.T) {
 		stop := errors.New("stop")
 		for at := 3; ; at += 5 {
 			ctx, cancel := context.WithCancelCause(t.Context())
-			s, err := Extract(ctx, nets, images, resumed, Options{Flip: true, Batch: 1, Workers: 1, OnImage: func(done, total int) {
+			s, err := Extract(ctx, nets, images, resumed, Options{Resources: eval.Resources{Batch: 1, Workers: 1}, Flip: true, OnImage: func(done, total int) {
 				if total != 28 {
 					t.Errorf("%d in all, want 28", total)
 				}
@@ -126,7 +126,7 @@ func TestResumeAndShards(t *testing.T) {
 		if i == 1 {
 			shard = filepath.Join(dir, "1.safetensors")
 		}
-		if _, err := Extract(t.Context(), nets, images, shard, Options{Flip: true, Shard: eval.Shard{Index: 3 - i, Count: 3}, Workers: 3}); err != nil {
+		if _, err := Extract(t.Context(), nets, images, shard, Options{Resources: eval.Resources{Workers: 3}, Flip: true, Shard: eval.Shard{Index: 3 - i, Count: 3}}); err != nil {
 			t.Fatal(err)
 		}
 		shards = append(shards, shard)

@@ -95,7 +95,7 @@ func (h Header) image(r int) int { return r*h.Shard.Count + h.Shard.Index - 1 }
 // Difference describes the first respect in which h is the header of another extraction than
 // want; "" of the same one. Names of files and data, and the shard, may differ.
 func (h Header) Difference(want Header) string {
-	if d := h.data().Difference(want.data()); d != "" {
+	if d := h.dataDifference(want); d != "" {
 		return d
 	}
 	return h.made(want)
@@ -165,8 +165,17 @@ func (h Header) recipe(want Header) string {
 	return ""
 }
 
-// data returns a header of an evaluation on the same data, to compare.
-func (h Header) data() eval.Header { return eval.Header{Data: h.Data, Classes: h.Data.Classes} }
+// dataDifference describes how the samples of h differ from those of want; "" if they are
+// the same.
+func (h Header) dataDifference(want Header) string {
+	if d := h.Data.Difference(want.Data); d != "" {
+		return d
+	}
+	if !slices.Equal(h.Data.Classes, want.Data.Classes) {
+		return "classes in another order"
+	}
+	return ""
+}
 
 // validate returns an error if h can't be the header of a file.
 func (h Header) validate() error {

@@ -7,11 +7,10 @@ import (
 	"context"
 	"fmt"
 	"image"
+	"io/fs"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/verydeep/vgg/dataset"
@@ -45,9 +44,8 @@ const (
 // Layouts returns all layouts.
 func Layouts() []Layout { return []Layout{Auto, Files, Classes, VOC, VOCActions} }
 
-// OpenImages opens images. Auto takes a folder with ImageSets/Main for VOC, what
-// [dataset.Open] reads for classes, and else the images as they are; several paths are
-// always taken as they are.
+// OpenImages opens images. With Auto the layout is VOC for a folder with ImageSets/Main,
+// Classes for what [dataset.Open] reads, and Files for anything else and for several paths.
 func OpenImages(ctx context.Context, layout Layout, paths ...string) (*Images, error) {
 	if len(paths) == 0 {
 		return nil, fmt.Errorf("transfer: no images, want files or a folder")
@@ -92,19 +90,11 @@ func OpenImages(ctx context.Context, layout Layout, paths ...string) (*Images, e
 // isVOC reports whether a folder, or one up to two levels below it, has VOC's lists.
 func isVOC(dir string) bool {
 	for _, pattern := range []string{"ImageSets/Main/*.txt", "*/ImageSets/Main/*.txt", "*/*/ImageSets/Main/*.txt"} {
-		if m, err := filepath.Glob(filepath.Join(globEscape(dir), filepath.FromSlash(pattern))); err == nil && len(m) > 0 {
+		if m, err := fs.Glob(os.DirFS(dir), pattern); err == nil && len(m) > 0 {
 			return true
 		}
 	}
 	return false
-}
-
-// globEscape returns a pattern that matches path alone.
-func globEscape(path string) string {
-	if os.PathSeparator == '\\' {
-		return path
-	}
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 func openClasses(ctx context.Context, path string) (*Images, error) {

@@ -3,7 +3,6 @@ package transfer
 import (
 	"encoding/json"
 	"flag"
-	"hash/fnv"
 	"math"
 	"os"
 	"path/filepath"
@@ -15,57 +14,12 @@ import (
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
-	"github.com/verydeep/vgg/network"
-	"github.com/verydeep/vgg/preprocess"
 )
 
 var (
 	fullWeights = flag.String("weights", "", "file of weights for TestOracle, in place of the small network")
 	fullOracle  = flag.String("oracle", "", "what tools/oracle/features.py --weights made of them")
 )
-
-// hashedModel is D at an eighth of its width, with the weights that tools/oracle/eval.py
-// computes: weight i of a tensor is a hash of its name and i.
-func hashedModel(t *testing.T) *vgg.Model {
-	t.Helper()
-	o := network.DefaultOptions("D")
-	o.Classes, o.Width, o.FC = 10, 1./8, 64
-	net, err := network.New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range net.Params() {
-		v := make([]float32, p.Len())
-		bound := 0.1 // of a bias
-		if len(p.Shape) > 1 {
-			bound = math.Sqrt(6 / float64(p.Len()/p.Shape[0]))
-		}
-		switch p.Name {
-		case "conv1_1.weight":
-			bound /= 64
-		case "fc8.weight":
-			bound *= 1.5
-		}
-		h := fnv.New64a()
-		h.Write([]byte(p.Name))
-		seed := h.Sum64()
-		for i := range v {
-			z := seed + uint64(i+1)*0x9e3779b97f4a7c15
-			z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-			z = (z ^ z>>27) * 0x94d049bb133111eb
-			z ^= z >> 31
-			v[i] = float32((float64(z>>40)/(1<<23) - 1) * bound)
-		}
-		if err := p.Set(v); err != nil {
-			t.Fatal(err)
-		}
-	}
-	spec, err := preprocess.Preset("vgg")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &vgg.Model{Net: net, Classes: make([]string, o.Classes), Preprocess: spec}
-}
 
 type featureOracle struct {
 	Scales []int

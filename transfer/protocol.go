@@ -14,6 +14,18 @@ type Protocol struct {
 	Seed                uint64
 }
 
+// String describes the protocol in words.
+func (p Protocol) String() string {
+	if p.Splits == 0 {
+		return "the set's own parts"
+	}
+	test := "all other"
+	if p.Test > 0 {
+		test = fmt.Sprintf("up to %d", p.Test)
+	}
+	return fmt.Sprintf("%d random splits, %d training and %s test images a class", p.Splits, p.Train, test)
+}
+
 // SplitResult is the result of one split.
 type SplitResult struct {
 	C          float64 `json:"c"`

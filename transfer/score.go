@@ -37,7 +37,7 @@ func (s Score) MarshalJSON() ([]byte, error) {
 	if s.multi {
 		m["mean_ap"] = s.MeanAP
 	} else {
-		m["mean_class_recall"], m["top1_error"] = number(s.MeanClassRecall), number(s.Top1Error)
+		m["mean_class_recall"], m["top1_error"] = metrics.OrNil(s.MeanClassRecall), metrics.OrNil(s.Top1Error)
 	}
 	return json.Marshal(m)
 }
@@ -48,21 +48,13 @@ func (c ClassScore) MarshalJSON() ([]byte, error) {
 	if c.AP != nil {
 		ap := map[metrics.APForm]*float64{}
 		for f, v := range c.AP {
-			ap[f] = number(v)
+			ap[f] = metrics.OrNil(v)
 		}
 		m["ap"] = ap
 	} else {
-		m["recall"] = number(c.Recall)
+		m["recall"] = metrics.OrNil(c.Recall)
 	}
 	return json.Marshal(m)
-}
-
-// number returns nil for NaN, which JSON can't represent.
-func number(x float64) *float64 {
-	if math.IsNaN(x) {
-		return nil
-	}
-	return &x
 }
 
 // Multi reports whether the images may show several classes.

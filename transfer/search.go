@@ -130,7 +130,7 @@ func (d *Descriptors) scan(top []Match, k, start int, rows, query []float32, sca
 // Describe computes descriptors of images in the way of the file with the header h, to compare
 // them with it. It returns for each image a row of h.Dim numbers or an error. open returns a
 // network that the header names. Only those options count that don't change the descriptors:
-// Batch, Ranks, Workers, Memory and OnImage.
+// Resources and OnImage.
 func Describe(ctx context.Context, h Header, images *Images, o Options, open func(NetID) (*vgg.Model, error)) ([][]float32, []error, error) {
 	if !slices.Equal(h.Regions, []Region{WholeImage}) {
 		return nil, nil, errors.New("transfer: descriptors of boxes, want those of whole images")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/internal/vggtest"
 )
 
@@ -86,7 +87,7 @@ func TestUpdate(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	_, before := contents(t, out)
-	_, _, err := update(ctx, Options{Batch: 1, Workers: 1, Ranks: 1, OnImage: func(done, total int) {
+	_, _, err := update(ctx, Options{Resources: eval.Resources{Batch: 1, Workers: 1, Ranks: 1}, OnImage: func(done, total int) {
 		if done == 2*13+2 { // of the first network
 			cancel(stop)
 		}

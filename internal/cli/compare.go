@@ -9,17 +9,23 @@ import (
 )
 
 type compareCommand struct {
-	A    string `arg:"" help:"Result file of vgg eval --out."`
-	B    string `arg:"" help:"Another of the same images."`
-	Show int    `default:"20" placeholder:"N" help:"Images shown of those that changed, the surest first; --json has all (20)."`
+	A    string `arg:"" help:"Result file of vgg eval --out, of all images."`
+	B    string `arg:"" help:"Another result file of the same images."`
+	Show int    `default:"20" placeholder:"N" help:"Number of images to show whose predicted classes differ, the surest first; --json lists all (20)."`
 	jsonFlag
 }
 
 func (compareCommand) Help() string {
-	return `Counts the images that both, only one and neither get right. p is McNemar's, exact and two-sided: how probable a split as uneven as this is if both are equally good. Shards of one run are merged first: vgg eval --merge.` + exitHelp
+	return `Counts the images that both evaluations, only one of them and neither of them get right. p is that of McNemar's test, exact and two-sided: the probability of a split at least as uneven if both are equally good.
+
+Example:
+
+    vgg eval D.safetensors --data pets --out centre.jsonl
+    vgg eval D.safetensors --data pets --protocol dense --out dense.jsonl
+    vgg compare centre.jsonl dense.jsonl` + exitHelp
 }
 
-// compareResult has the JSON keys of `vgg compare --json`.
+// compareResult is the comparison with the JSON keys of `vgg compare --json`.
 type compareResult struct {
 	A string `json:"a"`
 	B string `json:"b"`

@@ -44,7 +44,7 @@ func (f *descriptorFlags) check() error {
 func (f *descriptorFlags) options() transfer.Options {
 	return transfer.Options{
 		Flip: f.Flip, Average: f.Average, Raw: !f.Normalise, Max: f.Pool == "max", Unrectified: f.Unrectified,
-		Batch: f.Batch, Ranks: f.Ranks, Memory: int64(f.Memory),
+		Resources: eval.Resources{Batch: f.Batch, Ranks: f.Ranks, Memory: int64(f.Memory)},
 	}
 }
 

@@ -7,29 +7,28 @@ import (
 	"slices"
 	"time"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/report"
 )
 
 type evalCommand struct {
-	Weights     []string `arg:"" name:"weights" help:"Files of weights, or configurations' names for their public releases, each with its own scales and protocol behind it if need be: D.safetensors@256,384,512:dense. Of several the class posteriors are averaged. With --merge, result files."`
-	Data        string   `placeholder:"DIR" help:"Images: a folder with one folder a class, ILSVRC's layout, shards, a list; of one with train and val, val. The word sample, or nothing for weights trained on it, means the validation images that are built in."`
+	Weights     []string `arg:"" name:"weights" help:"Files of weights, or names of configurations for their public releases. Each may have scales and a protocol of its own: D.safetensors@256,384,512:dense. The class posteriors of several are averaged. With --merge: result files."`
+	Data        string   `placeholder:"DIR" help:"Images: a folder with one folder for each class, ILSVRC's layout, shards or a list. Of a folder with train and val, val is used. The word sample stands for the embedded validation images, the default for weights that were trained on them."`
 	Protocol    string   `default:"centre" help:"centre: the central crop; dense: the whole image; multi-crop: 5×5 crops and their mirror images; multi-crop-dense: the mean of these two; ten-crop: corners, centre and mirror images (centre)."`
-	Scales      []int    `placeholder:"Q" help:"Smallest side, in pixels, that images are rescaled to; the weights say unless given. Of several, separated by commas, the class posteriors are averaged."`
-	TrainScale  string   `placeholder:"S" help:"In place of --scales: the paper's choice of three for networks trained at smallest side S, as 256 (S−32, S, S+32) or 256-512 (both ends and their mean)."`
-	SingleScale bool     `help:"With --train-scale: the paper's choice of one: S, or the mean of both ends."`
-	Flip        bool     `help:"Average the class posteriors with those of the mirrored image; multi-crop and ten-crop do so anyway."`
+	Scales      []int    `placeholder:"Q" help:"Smallest side, in pixels, that images are rescaled to. The class posteriors of several, separated by commas, are averaged (the scale of the weights)."`
+	TrainScale  string   `placeholder:"S" help:"Instead of --scales: the paper's three test scales for a training scale S, as 256 (S−32, S, S+32) or 256-512 (both ends and their mean)."`
+	SingleScale bool     `help:"With --train-scale: the paper's one test scale, S or the mean of both ends."`
+	Flip        bool     `help:"Average the class posteriors with those of the mirrored image. Multi-crop and ten-crop always do."`
 	Batch       int      `placeholder:"N" help:"Crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
 	ranksFlag
-	Memory     size   `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB; an image that needs more is unreadable (what the weights take and 2 GiB)."`
-	Shard      string `placeholder:"I/N" help:"Evaluate every Nth image only, from the Ith on; --merge puts the parts together."`
-	Out        string `placeholder:"FILE" help:"Result file: every image's posteriors, as soon as they are known. A run that was interrupted goes on with it."`
-	Merge      bool   `help:"Report on result files, the shards of one run, in place of running."`
-	CSV        string `name:"csv" placeholder:"FILE" help:"Write every image's posteriors as a table."`
-	Mistakes   int    `default:"10" placeholder:"N" help:"Worst mistakes shown (10)."`
-	Confusions int    `default:"10" placeholder:"N" help:"Pairs of classes most often confused shown (10)."`
+	Memory     size   `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB. An image that needs more is unreadable (the memory of the weights and 2 GiB)."`
+	Shard      string `placeholder:"I/N" help:"Evaluate only every Nth image, from the Ith on. --merge combines the shards."`
+	Out        string `placeholder:"FILE" help:"Result file: the posteriors of every image, as soon as they are known. An interrupted run continues from it."`
+	Merge      bool   `help:"Report on result files, the shards of one run, instead of running."`
+	CSV        string `name:"csv" placeholder:"FILE" help:"Write the posteriors of every image as a table."`
+	Mistakes   int    `default:"10" placeholder:"N" help:"Number of worst mistakes to show (10)."`
+	Confusions int    `default:"10" placeholder:"N" help:"Number of pairs of classes most often confused to show (10)."`
 	modelFlags
 	storageFlag
 	threadsFlag
@@ -37,15 +36,27 @@ type evalCommand struct {
 }
 
 func (evalCommand) Help() string {
-	return `Every image counts once; unreadable ones are counted apart and listed. Classes are matched by name. Posteriors are averaged over crops and mirror images, then scales, protocols and networks. Intervals hold the true error in 95 of 100 cases (Wilson). The calibration error is the mean difference of probability and share of right answers in 15 bins. The worst mistakes are those made with the highest probability.` + exitHelp
+	return `Measures the top-1 and the top-5 error of a network, or of the fusion of several, on labelled images. Every image counts once. Unreadable images are counted separately and listed.
+
+  - Classes are matched by name.
+  - Posteriors are averaged over crops and mirror images, then over scales, protocols and networks.
+  - Intervals contain the true error in 95 of 100 cases (Wilson).
+  - The calibration error is the mean difference of probability and share of right answers in 15 bins.
+  - The worst mistakes are the wrong answers of the highest probability.
+
+Examples:
+
+    vgg eval D.safetensors --data ILSVRC --train-scale 256 --protocol dense --flip
+    vgg eval D.safetensors@256:dense E.safetensors@384:dense --data ILSVRC --out fusion.jsonl
+    vgg eval --merge 1.jsonl 2.jsonl` + exitHelp
 }
 
-// evalResult has the JSON keys of `vgg eval --json`.
+// evalResult is the result with the JSON keys of `vgg eval --json`.
 type evalResult struct {
 	Weights string `json:"weights"` // of the first network
 	*eval.Result
-	Memory  int64 `json:"memory_bytes,omitempty"`   // the bound
-	PeakRSS int64 `json:"peak_rss_bytes,omitempty"` // the most that the process has had
+	Memory  int64 `json:"memory_bytes,omitempty"`   // bound of the process's memory
+	PeakRSS int64 `json:"peak_rss_bytes,omitempty"` // largest resident memory of the process
 }
 
 func (c *evalCommand) Run(e *environment) error {
@@ -63,11 +74,11 @@ func (c *evalCommand) Run(e *environment) error {
 		return err
 	}
 	open := &opener{fc: c.FCWeights, threads: threads, flags: &c.modelFlags, env: e}
-	nets, first, err := c.nets(open)
+	nets, err := c.nets(open)
 	if err != nil {
 		return err
 	}
-	data, err := openImages(e.ctx, c.Data, first, nets[0].Weights)
+	data, err := openImages(e.ctx, c.Data, nets[0].Description.Classes, nets[0].Weights)
 	if err != nil {
 		return err
 	}
@@ -97,7 +108,7 @@ func (c *evalCommand) Run(e *environment) error {
 	if err != nil {
 		progress.close()
 		if c.Out != "" && e.ctx.Err() != nil {
-			return fmt.Errorf("interrupted; the same command goes on with %s", c.Out)
+			return fmt.Errorf("interrupted; the same command continues from %s", c.Out)
 		}
 		return err
 	}
@@ -113,7 +124,7 @@ func (c *evalCommand) Run(e *environment) error {
 	return c.finish(e, evalResult{Result: r, Memory: bound, PeakRSS: peakRSS()})
 }
 
-// check reports flags that contradict one another.
+// check returns an error for flags that are out of range or contradict one another.
 func (c *evalCommand) check() error {
 	switch {
 	case c.Mistakes < 0:
@@ -134,67 +145,66 @@ func (c *evalCommand) check() error {
 	return c.ranksFlag.check()
 }
 
-// nets resolves the weights and their settings, and opens the first.
-func (c *evalCommand) nets(open *opener) ([]eval.Net, *vgg.Model, error) {
-	protocol, err := eval.ParseProtocol(c.Protocol)
+// nets resolves the weights and their settings.
+func (c *evalCommand) nets(open *opener) ([]eval.Net, error) {
+	common, err := c.setting()
 	if err != nil {
-		return nil, nil, usageError{err}
-	}
-	scales := c.Scales
-	if c.TrainScale != "" {
-		s, err := eval.ParseTrainScale(c.TrainScale)
-		if err != nil {
-			return nil, nil, usageError{err}
-		}
-		scales = s.MultiScale()
-		if c.SingleScale {
-			scales = s.SingleScale()
-		}
+		return nil, err
 	}
 	var nets []eval.Net
-	var first *vgg.Model
-	for i, arg := range c.Weights {
+	for _, arg := range c.Weights {
 		spec, err := parseNet(arg)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if spec.file, err = c.path(open.env, spec.file); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		s := eval.Setting{Protocol: protocol, Scales: scales, Flip: c.Flip}
+		s := common
 		if spec.scales != nil {
 			s.Scales = spec.scales
 		}
 		if spec.protocol != nil {
 			s.Protocol = *spec.protocol
 		}
-		m, err := open.open(spec.file)
+		n, err := open.identified(spec.file, s, c.Out != "" || c.CSV != "")
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		for _, q := range s.Scales {
-			if side := m.Net.Options().Input; q < side {
-				return nil, nil, usagef("--scales %d, want at least the network's input side %d", q, side)
+			if side := n.Description.Options.Input; q < side {
+				return nil, usagef("--scales %d, want at least the network's input side %d", q, side)
 			}
-		}
-		if i == 0 {
-			first = m
-		}
-		n, err := open.net(spec.file, s, c.Out != "" || c.CSV != "")
-		if err != nil {
-			return nil, nil, err
 		}
 		nets = append(nets, n)
 	}
-	if len(nets) > 1 {
-		// Only its classes are wanted of the first one; its weights need not stay.
-		first = &vgg.Model{Classes: first.Classes}
-	}
-	return nets, first, nil
+	return nets, nil
 }
 
+// setting returns how networks without scales and protocol of their own are shown images.
+func (c *evalCommand) setting() (eval.Setting, error) {
+	protocol, err := eval.ParseProtocol(c.Protocol)
+	if err != nil {
+		return eval.Setting{}, usageError{err}
+	}
+	scales := c.Scales
+	if c.TrainScale != "" {
+		s, err := eval.ParseTrainScale(c.TrainScale)
+		if err != nil {
+			return eval.Setting{}, usageError{err}
+		}
+		scales = s.MultiScale()
+		if c.SingleScale {
+			scales = s.SingleScale()
+		}
+	}
+	return eval.Setting{Protocol: protocol, Scales: scales, Flip: c.Flip}, nil
+}
+
+// options returns the options of the run, apart from the networks' settings.
 func (c *evalCommand) options() (eval.Options, error) {
-	o := eval.Options{Mistakes: c.Mistakes, Confusions: c.Confusions, Batch: c.Batch, Ranks: c.Ranks, Memory: int64(c.Memory), Out: c.Out}
+	o := c.lists()
+	o.Batch, o.Ranks, o.Memory, o.Out = c.Batch, c.Ranks, int64(c.Memory), c.Out
 	if c.Shard != "" {
 		var err error
 		if o.Shard, err = eval.ParseShard(c.Shard); err != nil {
@@ -204,15 +214,28 @@ func (c *evalCommand) options() (eval.Options, error) {
 	return o, nil
 }
 
-// openImages returns the images to evaluate on: what --data names or, without it, the
-// embedded photographs for a model that was trained on them.
-func openImages(ctx context.Context, path string, m *vgg.Model, weights string) (*dataset.Dataset, error) {
+// lists returns the default options with the lengths of the lists that the flags want.
+func (c *evalCommand) lists() eval.Options {
+	length := func(n int) int {
+		if n == 0 {
+			return -1 // none
+		}
+		return n
+	}
+	o := eval.DefaultOptions()
+	o.Mistakes, o.Confusions = length(c.Mistakes), length(c.Confusions)
+	return o
+}
+
+// openImages returns the images to evaluate on: those that --data names or, without it, the
+// embedded photographs if the classes of the weights are theirs.
+func openImages(ctx context.Context, path string, classes []string, weights string) (*dataset.Dataset, error) {
 	if path == "" || path == sampleName {
 		_, val, err := dataset.OpenSample()
 		if err != nil {
 			return nil, err
 		}
-		if path == "" && !slices.Equal(slices.Sorted(slices.Values(m.Classes)), slices.Sorted(slices.Values(val.Classes))) {
+		if path == "" && !slices.Equal(slices.Sorted(slices.Values(classes)), slices.Sorted(slices.Values(val.Classes))) {
 			return nil, usagef("--data DIR is needed: %s was not trained on the images that are built in", weights)
 		}
 		return val, nil
@@ -224,11 +247,11 @@ func openImages(ctx context.Context, path string, m *vgg.Model, weights string) 
 	return val, nil
 }
 
-// measuredFrom is how many images are worth a measurement before they begin.
+// measuredFrom is the least number of images that are worth a measurement beforehand.
 const measuredFrom = 64
 
-// announce says, before a run, what it will take, and bounds the process's memory until
-// restore is called.
+// announce prints the expected cost of a run, and tunes the garbage collector to the bound
+// of memory until restore is called.
 func (e *environment) announce(nets []eval.Net, data *dataset.Dataset, o eval.Options) (bound int64, restore func(), err error) {
 	restore = func() {}
 	if err := e.ctx.Err(); err != nil {
@@ -238,13 +261,12 @@ func (e *environment) announce(nets []eval.Net, data *dataset.Dataset, o eval.Op
 	if err != nil {
 		return 0, restore, err
 	}
-	// The collector keeps what images leave behind within the bound.
 	restore = boundHeap(w.Memory)
 	fmt.Fprintf(e.stderr, "%s images of %s%s\n", report.Count(int64(w.Images)), data.Name, takes(w))
 	return w.Memory, restore, nil
 }
 
-// takes says what a number of images will take.
+// takes writes the expected cost of a number of images.
 func takes(w eval.Estimate) string {
 	text := ""
 	if w.MACs > 0 {
@@ -258,10 +280,10 @@ func takes(w eval.Estimate) string {
 
 // ranksFlag is shared by the commands that evaluate.
 type ranksFlag struct {
-	Ranks int `placeholder:"N" help:"Passes at a time over one network in memory, each with its share of threads, memory and images, to the same bits (two, if there are threads and memory for them)."`
+	Ranks int `placeholder:"N" help:"Concurrent passes over one network, each with its share of threads, memory and images. The result doesn't depend on their number (two, if there are threads and memory for them)."`
 }
 
-// check reports a number that can't be.
+// check returns an error for a number out of range.
 func (f ranksFlag) check() error {
 	if f.Ranks < 0 || f.Ranks > maxRanks {
 		return usagef("--ranks %d, want 1 to %d", f.Ranks, maxRanks)
@@ -278,7 +300,7 @@ func (c *evalCommand) merge(e *environment) error {
 		return err
 	}
 	defer results.Close()
-	r, err := results.Evaluate(eval.Options{Mistakes: c.Mistakes, Confusions: c.Confusions})
+	r, err := results.Evaluate(c.lists())
 	if err != nil {
 		return err
 	}

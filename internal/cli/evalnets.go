@@ -15,18 +15,18 @@ import (
 	"github.com/verydeep/vgg/nn"
 )
 
-// netSpec is a file of weights with what the command line says of it.
+// netSpec is a file of weights with its own scales and protocol.
 type netSpec struct {
 	file     string
-	scales   []int          // nil: as the flags say
-	protocol *eval.Protocol // nil: as the flags say
+	scales   []int          // nil: those of the flags
+	protocol *eval.Protocol // nil: that of the flags
 }
 
-// netSuffix is what may stand behind a file of weights: @256,384,512, @:dense or
+// netSuffix matches a file of weights with a suffix: @256,384,512, @:dense or
 // @256,384,512:dense.
 var netSuffix = regexp.MustCompile(`^(.+)@([0-9]+(?:,[0-9]+)*)?(?::([a-z-]+))?$`)
 
-// parseNet reads WEIGHTS[@Q,Q…[:PROTOCOL]]. What is a file as it stands has no suffix.
+// parseNet reads WEIGHTS[@Q,Q…[:PROTOCOL]]. The name of an existing file has no suffix.
 func parseNet(arg string) (netSpec, error) {
 	if _, err := os.Lstat(arg); err == nil {
 		return netSpec{file: arg}, nil
@@ -58,23 +58,24 @@ func parseNet(arg string) (netSpec, error) {
 	return spec, nil
 }
 
-// opener opens a network of an evaluation, and keeps it until another is opened.
+// opener opens networks, and keeps one until another is opened.
 type opener struct {
 	fc       nn.Storage
 	threads  int
 	file     string
 	model    *vgg.Model
 	headless bool // networks without classes are welcome
-	// What the command line says of weights that don't tell all; nil: nothing.
+	// flags completes what weights don't say about themselves; nil: nothing.
 	flags *modelFlags
 	env   *environment
 }
 
+// open returns the network of a file of weights, the one in memory if it is that.
 func (o *opener) open(file string) (*vgg.Model, error) {
 	if o.file == file {
 		return o.model, nil
 	}
-	o.file, o.model = "", nil // let the old one go before the new one comes
+	o.file, o.model = "", nil // free the old network before the new one is read
 	m, err := o.read(file)
 	if err != nil {
 		return nil, err
@@ -94,7 +95,26 @@ func (o *opener) read(file string) (*vgg.Model, error) {
 	return openWeights(o.env, file, vgg.OpenOptions{FCStorage: o.fc})
 }
 
-// net is what package eval needs to know of a file of weights.
+// identify describes a file of weights that open accepts, without reading the weights.
+func (o *opener) identify(file string) (*vgg.Description, error) {
+	options, err := o.flags.options()
+	if err != nil {
+		return nil, err
+	}
+	d, _, err := o.flags.describe(o.env, file, options)
+	if err != nil {
+		return nil, err
+	}
+	if d.Localisation != nil || d.Options.Headless() && !o.headless {
+		if _, err := o.open(file); err != nil { // says why the network is refused
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// net describes a file of weights for package eval, with the hash of the file if hashed is
+// set.
 func (o *opener) net(file string, s eval.Setting, hashed bool) (eval.Net, error) {
 	n := eval.Net{Weights: file, FCWeights: o.fc, Setting: s, Open: func() (*vgg.Model, error) { return o.open(file) }}
 	if !hashed {
@@ -108,13 +128,22 @@ func (o *opener) net(file string, s eval.Setting, hashed bool) (eval.Net, error)
 		}
 	}
 	var err error
-	if n.SHA256, err = fileSHA256(path); err != nil {
-		return n, err
-	}
-	return n, nil
+	n.SHA256, err = fileSHA256(path)
+	return n, err
 }
 
-// fileSHA256 hashes a file.
+// identified is net with the description of the file, by which all checks go.
+func (o *opener) identified(file string, s eval.Setting, hashed bool) (eval.Net, error) {
+	d, err := o.identify(file)
+	if err != nil {
+		return eval.Net{}, err
+	}
+	n, err := o.net(file, s, hashed)
+	n.Description = d
+	return n, err
+}
+
+// fileSHA256 returns the SHA-256 of a file, in hexadecimal.
 func fileSHA256(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {

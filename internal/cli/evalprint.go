@@ -66,12 +66,12 @@ func printEval(w io.Writer, r *eval.Result) error {
 	return err
 }
 
-// interval writes a confidence interval in per cent.
+// interval formats a confidence interval in per cent.
 func interval(r [2]float64) string {
 	return fmt.Sprintf("%s to %s", strings.TrimSuffix(report.Percent(r[0]), " %"), strings.TrimSuffix(report.Percent(r[1]), " %"))
 }
 
-// shown says in words how a network is shown images.
+// shown describes in words how a network is shown images.
 func shown(s eval.Setting) string {
 	text := map[eval.Protocol]string{
 		eval.Centre: "central crop", eval.Dense: "dense", eval.MultiCrop: "multi-crop",

@@ -67,7 +67,7 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err := l.Check(); err != nil {
 		return usageError{err}
 	}
-	images, err := openImages(e.ctx, c.Data, l.Nets[0].Model, c.Boxes[0])
+	images, err := openImages(e.ctx, c.Data, l.Nets[0].Model.Classes, c.Boxes[0])
 	if err != nil {
 		return err
 	}

@@ -2,31 +2,30 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/report"
-	"github.com/verydeep/vgg/transfer"
+	"github.com/verydeep/vgg/reproduce"
 )
 
 type reproduceCommand struct {
-	Table    string `arg:"" optional:"" help:"Table of the paper: table3, table4, table5, table6, table7, of localisation table8 or table9, or of transfer table11 or table12, whose --data is a folder of sets (VOC2007, VOC2012, 101_ObjectCategories, 256_ObjectCategories). With --plan not needed."`
-	Data     string `required:"" placeholder:"DIR" help:"ILSVRC's validation images or any other labelled set, as vgg eval takes it."`
-	Weights  string `required:"" placeholder:"DIR" help:"Folder of weights, named by configuration and training scale: D-256.safetensors, A-LRN-256, E-256-512, with any ending that vgg reads."`
-	Plan     string `placeholder:"FILE" help:"A table of your own in place of the paper's: a YAML file."`
-	Results  string `placeholder:"DIR" help:"Folder of result files, one for each network, protocol and scale, shared by all tables (results in the folder of weights)."`
-	Markdown string `placeholder:"FILE" help:"Write the table as Markdown too, with a plot in a file of the same name that ends in .svg."`
-	HTML     string `name:"html" placeholder:"FILE" help:"Write the table and a plot as a page of HTML too."`
+	Table    string `arg:"" optional:"" help:"Table of the paper. Classification: table3 to table7. Localisation: table8 and table9. Transfer: table11 and table12, whose --data is a folder of sets (VOC2007, VOC2012, 101_ObjectCategories, 256_ObjectCategories). Not needed with --plan."`
+	Data     string `required:"" placeholder:"DIR" help:"ILSVRC's validation images, or any other labelled set that vgg eval takes."`
+	Weights  string `required:"" placeholder:"DIR" help:"Folder of weights, named by configuration and training scale, as D-256.safetensors, A-LRN-256.npz and E-256-512.pth, with any ending that vgg reads."`
+	Plan     string `placeholder:"FILE" help:"YAML file of a table of your own, instead of the paper's."`
+	Results  string `placeholder:"DIR" help:"Folder of result files, one for each network, protocol and scale. All tables share them (results in the folder of weights)."`
+	Markdown string `placeholder:"FILE" help:"Also write the table as Markdown, and its plot to a file of the same name that ends in .svg."`
+	HTML     string `name:"html" placeholder:"FILE" help:"Also write the table and its plot as a page of HTML."`
 	Batch    int    `placeholder:"N" help:"Crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
 	ranksFlag
-	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB (what the largest network takes and 2 GiB)."`
+	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB (the memory of the largest network and 2 GiB)."`
 	fileFlags
 	storageFlag
 	boxFlags
@@ -35,12 +34,21 @@ type reproduceCommand struct {
 }
 
 func (reproduceCommand) Help() string {
-	return `Runs every row of the table that there are weights for and shows it beside the paper's figures, if the classes are ILSVRC's 1000. What is missing is said with the command that trains it. Results are kept: another table that needs the same network at the same scale finds them, and an interrupted run goes on.` + exitHelp
+	return `Runs every row of a table for which there are weights. If the classes are ILSVRC's 1000, the paper's figures stand beside the results.
+
+  - Missing weights are listed with the commands that train them.
+  - Results are kept: another table that needs the same network at the same scale reuses them, and an interrupted run continues.
+
+Examples:
+
+    vgg reproduce table4 --data ILSVRC --weights weights --html table4.html
+    vgg reproduce table11 --data sets --weights weights
+    vgg reproduce --plan mine.yaml --data pets --weights weights` + exitHelp
 }
 
 func (c *reproduceCommand) Run(e *environment) error {
-	if t, ok := transfer.NamedTable(c.Table); ok && c.Plan == "" {
-		return c.transfer(e, t)
+	if slices.Contains(reproduce.TransferPlanNames(), c.Table) && c.Plan == "" {
+		return c.transfer(e)
 	}
 	plan, err := c.plan()
 	if err != nil {
@@ -52,8 +60,8 @@ func (c *reproduceCommand) Run(e *environment) error {
 	if err := c.ranksFlag.check(); err != nil {
 		return err
 	}
-	if info, err := os.Stat(c.Weights); err != nil || !info.IsDir() {
-		return fmt.Errorf("--weights %s: no such folder", c.Weights)
+	if err := folder("--weights", c.Weights); err != nil {
+		return err
 	}
 	threads, err := c.apply()
 	if err != nil {
@@ -63,33 +71,35 @@ func (c *reproduceCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	if plan.Measure != eval.Classification {
+	if plan.Measure != reproduce.Top1Top5 {
 		return c.localise(e, plan, data, threads)
 	}
-	results := c.Results
-	if results == "" {
-		results = filepath.Join(c.Weights, "results")
+	return c.classify(e, plan, data, threads)
+}
+
+// classify reproduces a table of classification.
+func (c *reproduceCommand) classify(e *environment, plan reproduce.Plan, data *dataset.Dataset, threads int) error {
+	found, err := c.find(e, plan, data)
+	if err != nil {
+		return err
 	}
-	found := map[string]string{}
-	for _, name := range plan.Weights() {
-		if found[name], err = findWeights(c.Weights, name); err != nil {
-			return err
-		}
-	}
-	fmt.Fprintf(e.stderr, "%s\n%s images of %s; %d of %d networks found in %s; results in %s\n", plan.Title,
-		report.Count(int64(data.Len())), data.Name, count(found), len(found), c.Weights, results)
 	open := &opener{fc: c.FCWeights, threads: threads, flags: &modelFlags{fileFlags: c.fileFlags}, env: e}
-	options := eval.ReproduceOptions{
-		Results: results, Batch: c.Batch, Ranks: c.Ranks, Memory: int64(c.Memory),
+	nets := map[string]eval.Net{}
+	options := reproduce.ClassificationOptions{
+		Results: c.results(), Resources: c.resources(),
 		Find: func(name string) (eval.Net, bool, error) {
-			if found[name] == "" {
-				return eval.Net{}, false, nil
+			if n, known := nets[name]; known || found[name] == "" {
+				return n, known, nil
 			}
-			n, err := open.net(found[name], eval.Setting{}, true)
-			return n, true, err
+			n, err := open.identified(found[name], eval.Setting{}, true)
+			if err != nil {
+				return n, false, err
+			}
+			nets[name] = n
+			return n, true, nil
 		},
 	}
-	work, err := eval.ReproduceWork(e.ctx, plan, data, options, data.Len() >= measuredFrom)
+	work, err := reproduce.ClassificationWork(e.ctx, plan, data, options, data.Len() >= measuredFrom)
 	if err != nil {
 		return err
 	}
@@ -97,49 +107,105 @@ func (c *reproduceCommand) Run(e *environment) error {
 	if work.Images > 0 {
 		fmt.Fprintf(e.stderr, "to do: %s images by all networks%s\n", report.Count(int64(work.Images)), takes(work))
 	}
-	var bar *progressBar
-	bars := map[string]*progressBar{}
-	options.OnImage = func(name string, done, total int) {
-		if bars[name] == nil {
-			if bar != nil {
-				bar.close()
-			}
-			bar = newProgress(e.stderr, total, "images")
-			bars[name] = bar
-		}
-		bars[name].set(done, name)
-	}
-	r, err := eval.Reproduce(e.ctx, plan, data, options)
-	if bar != nil {
-		bar.close()
-	}
+	bars := &namedBars{e: e}
+	defer bars.close()
+	options.OnImage = bars.set
+	r, err := reproduce.Classification(e.ctx, plan, data, options)
+	bars.close()
 	if err != nil {
-		if e.ctx.Err() != nil && context.Cause(e.ctx) != nil {
-			return fmt.Errorf("interrupted; the same command goes on with %s", results)
-		}
-		return err
+		return c.interrupted(e, err)
 	}
 	return c.finish(e, r)
 }
 
-// plan is the plan named by the arguments.
-func (c *reproduceCommand) plan() (eval.Plan, error) {
+// namedBars shows a bar for each name, one at a time.
+type namedBars struct {
+	e    *environment
+	name string
+	bar  *progressBar
+}
+
+func (b *namedBars) set(name string, done, total int) {
+	if b.bar == nil || b.name != name {
+		b.close()
+		b.name, b.bar = name, newProgress(b.e.stderr, total, "images")
+	}
+	b.bar.set(done, name)
+}
+
+func (b *namedBars) close() {
+	if b.bar != nil {
+		b.bar.close()
+		b.bar = nil
+	}
+}
+
+// folder returns an error if a flag's path is no folder.
+func folder(flag, path string) error {
+	if info, err := os.Stat(path); err != nil || !info.IsDir() {
+		return fmt.Errorf("%s %s: no such folder", flag, path)
+	}
+	return nil
+}
+
+// resources returns the share of the machine that the flags give.
+func (c *reproduceCommand) resources() eval.Resources {
+	return eval.Resources{Batch: c.Batch, Ranks: c.Ranks, Memory: int64(c.Memory)}
+}
+
+// results returns the folder of result files.
+func (c *reproduceCommand) results() string {
+	if c.Results != "" {
+		return c.Results
+	}
+	return filepath.Join(c.Weights, "results")
+}
+
+// interrupted returns the error of a run, which after an interruption says how to continue.
+func (c *reproduceCommand) interrupted(e *environment, err error) error {
+	if e.ctx.Err() != nil {
+		return fmt.Errorf("interrupted; the same command continues from %s", c.results())
+	}
+	return err
+}
+
+// find returns the files of the weights that a plan needs, "" for missing ones, and prints
+// how many there are.
+func (c *reproduceCommand) find(e *environment, plan reproduce.Plan, data *dataset.Dataset) (map[string]string, error) {
+	files := map[string]string{}
+	found := 0
+	for _, name := range plan.Weights() {
+		file, err := findWeights(c.Weights, name)
+		if err != nil {
+			return nil, err
+		}
+		if files[name] = file; file != "" {
+			found++
+		}
+	}
+	fmt.Fprintf(e.stderr, "%s\n%s images of %s; %d of %d networks found in %s; results in %s\n", plan.Title,
+		report.Count(int64(data.Len())), data.Name, found, len(files), c.Weights, c.results())
+	return files, nil
+}
+
+// plan returns the plan that the arguments name.
+func (c *reproduceCommand) plan() (reproduce.Plan, error) {
 	switch {
 	case c.Plan != "" && c.Table != "":
-		return eval.Plan{}, usagef("%s and --plan both, want one of them", c.Table)
+		return reproduce.Plan{}, usagef("%s and --plan both, want one of them", c.Table)
 	case c.Plan != "":
-		return eval.LoadPlan(c.Plan)
+		return reproduce.LoadPlan(c.Plan)
 	case c.Table == "":
-		return eval.Plan{}, usagef("no table, want %s, or --plan FILE", strings.Join(eval.PlanNames(), ", "))
+		return reproduce.Plan{}, usagef("no table, want %s, or --plan FILE", strings.Join(reproduce.PlanNames(), ", "))
 	}
-	p, err := eval.NamedPlan(c.Table)
+	p, err := reproduce.NamedPlan(c.Table)
 	if err != nil {
 		return p, usageError{err}
 	}
 	return p, nil
 }
 
-// findWeights returns the file of a name of weights in a folder, or nothing.
+// findWeights returns the file of a name of weights in a folder, or "".
 func findWeights(dir, name string) (string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -170,25 +236,19 @@ func findWeights(dir, name string) (string, error) {
 	return "", fmt.Errorf("%s: %s: several files of this name, want one: %s", dir, name, strings.Join(files, ", "))
 }
 
-func count(found map[string]string) int {
-	n := 0
-	for _, file := range found {
-		if file != "" {
-			n++
-		}
-	}
-	return n
-}
-
 // finish prints the table and writes its files.
-func (c *reproduceCommand) finish(e *environment, r *eval.Reproduction) error {
-	if err := c.write(e, c.report(r), r); err != nil {
+func (c *reproduceCommand) finish(e *environment, r *reproduce.Result) error {
+	table := r.Report()
+	for _, name := range r.Missing {
+		table.Notes = append(table.Notes, fmt.Sprintf("No weights %s in %s.%s", name, c.Weights, c.training(name)))
+	}
+	if err := c.write(e, table, r); err != nil {
 		return err
 	}
 	return unreadable(len(r.Unreadable), r.Images)
 }
 
-// write prints a table, result as JSON, and writes its files.
+// write prints a table, or the result as JSON, and writes the files of the flags.
 func (c *reproduceCommand) write(e *environment, table report.Reproduction, result any) error {
 	if c.Markdown != "" {
 		if err := writeMarkdown(c.Markdown, table); err != nil {
@@ -230,75 +290,12 @@ func writeMarkdown(path string, table report.Reproduction) error {
 	})
 }
 
-// report is the table for people.
-func (c *reproduceCommand) report(r *eval.Reproduction) report.Reproduction {
-	out := report.Reproduction{
-		Title: r.Title, Labels: r.Labels, Paper: r.ImageNet,
-		About: fmt.Sprintf("%s images of %s.", report.Count(int64(r.Images)), r.Data),
-	}
-	percent := func(v *float64) float64 {
-		if v == nil {
-			return math.NaN()
-		}
-		return *v / 100
-	}
-	switch r.Measure {
-	case eval.GTClass:
-		out.Errors = []string{"GT-class"}
-	case eval.Localisation:
-		out.Errors = []string{"GT-class", "top-5 localisation"}
-	}
-	tested := false
-	for _, row := range r.Rows {
-		if row.Others && !r.ImageNet {
-			continue // others' results on ILSVRC say nothing about this set
-		}
-		line := report.ReproducedRow{Labels: row.Labels, Top5Test: math.NaN(), P: math.NaN()}
-		line.Top1, line.Top5 = none(), none()
-		if f := row.Result; f != nil {
-			line.Top1 = report.Measured{Error: f.Top1Error, Low: f.Top1Range[0], High: f.Top1Range[1], Paper: math.NaN()}
-			line.Top5 = report.Measured{Error: f.Top5Error, Low: f.Top5Range[0], High: f.Top5Range[1], Paper: math.NaN()}
-			if f.P != nil {
-				line.P = *f.P
-				tested = true
-			}
-		}
-		if p := row.Paper; p != nil {
-			line.Top1.Paper, line.Top5.Paper, line.Top5Test = percent(p.Top1), percent(p.Top5), percent(p.Top5Test)
-			if r.Measure != eval.Classification {
-				line.Top1.Paper = percent(p.GTClass)
-			}
-		}
-		if b := row.Boxes; b != nil {
-			boxesFigures(&line, b)
-		}
-		out.Rows = append(out.Rows, line)
-	}
-	if tested && !r.ImageNet {
-		out.Notes = append(out.Notes, "p: McNemar's test of a row's top-1 error against the first row's, image by image.")
-	}
-	if n := len(r.Unreadable); n > 0 {
-		out.Notes = append(out.Notes, fmt.Sprintf("%d images could not be read and count in no row:", n))
-		for _, b := range r.Unreadable {
-			out.Notes = append(out.Notes, fmt.Sprintf("  %s: %v", b.Name, b.Err))
-		}
-	}
-	for _, name := range r.Missing {
-		out.Notes = append(out.Notes, fmt.Sprintf("No weights %s in %s.%s", name, c.Weights, c.training(name)))
-	}
-	return out
-}
-
-func none() report.Measured {
-	return report.Measured{Error: math.NaN(), Low: math.NaN(), High: math.NaN(), Paper: math.NaN()}
-}
-
-// training is the commands that make weights of a conventional name.
+// training returns the commands that train weights of a conventional name, or "".
 func (c *reproduceCommand) training(name string) string {
 	if text, ok := c.boxTraining(name); ok {
 		return text
 	}
-	config, s, ok := eval.ConventionalName(name)
+	config, s, ok := reproduce.ConventionalName(name)
 	if !ok {
 		return ""
 	}

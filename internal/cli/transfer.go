@@ -249,18 +249,7 @@ func (c *transferEvalCommand) measure(e *environment, d *transfer.Descriptors, x
 	stop := e.watch(&o)
 	m, err = transfer.Measure(e.ctx, d, x, p, o)
 	stop()
-	how = "the set's own parts"
-	if p.Splits > 0 {
-		how = fmt.Sprintf("%d random splits, %d training and %s test images a class", p.Splits, p.Train, upTo(p.Test))
-	}
-	return m, how, err
-}
-
-func upTo(n int) string {
-	if n == 0 {
-		return "all other"
-	}
-	return fmt.Sprintf("up to %d", n)
+	return m, p.String(), err
 }
 
 // printMeasured prints a result as text.
@@ -298,7 +287,7 @@ func printMeasured(e *environment, m *transfer.Measured, how string, classes boo
 		row := []string{"mean", "", "", ""}
 		for _, v := range values {
 			mean, deviation := m.Of(v)
-			row = append(row, plusMinus(mean, deviation))
+			row = append(row, report.PlusMinus(mean, deviation))
 		}
 		t.Row(row...)
 	}
@@ -307,11 +296,6 @@ func printMeasured(e *environment, m *transfer.Measured, how string, classes boo
 	}
 	_, err := fmt.Fprintf(e.stdout, "%s\n%d numbers a descriptor, %s: %s.\n", t, m.Dim, m.Data, how)
 	return err
-}
-
-// plusMinus is a mean and its deviation in per cent.
-func plusMinus(mean, deviation float64) string {
-	return fmt.Sprintf("%s ± %.2f %%", strings.TrimSuffix(report.Percent(mean), " %"), 100*deviation)
 }
 
 // printClasses prints the first split class by class.

@@ -87,11 +87,11 @@ func Release(ctx context.Context, r releases.Release, o Options) (string, error)
 	}
 	file := filepath.Join(downloads, filepath.Base(r.File))
 	d := download{address: address, part: file + ".part", client: o.client(), progress: o.stage("downloading")}
-	release, err := lockfile.Beside(file)
+	unlock, err := lockfile.Beside(file)
 	if err != nil {
 		return fail(err)
 	}
-	defer release()
+	defer unlock()
 	if _, err := os.Stat(path); err == nil { // another process has just ended
 		return path, nil
 	}

@@ -1,0 +1,107 @@
+package eval
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/preprocess"
+)
+
+// design is what evaluation needs to know of a network before it has the weights.
+type design struct {
+	input      int      // side of the crop, pixels
+	classes    []string // by index of the outputs; empty without a classifier
+	preprocess preprocess.Spec
+	chain      *nn.Chain // tells shapes and sizes; it may have no weights
+}
+
+// designOf describes a network in memory.
+func designOf(m *vgg.Model) design {
+	d := design{input: m.Net.Options().Input, preprocess: m.Preprocess, chain: m.Net.Chain()}
+	if !m.Net.Options().Headless() {
+		d.classes = m.Classes
+	}
+	return d
+}
+
+// design describes the network: from its Description where it is set, else by opening it.
+func (n Net) design() (design, error) {
+	if n.Description == nil {
+		m, err := n.Open()
+		if err != nil {
+			return design{}, err
+		}
+		return designOf(m), nil
+	}
+	chain, err := network.Plan(n.Description.Options)
+	if err != nil {
+		return design{}, err
+	}
+	if err := chain.StoreFC(n.storage()); err != nil {
+		return design{}, err
+	}
+	return design{n.Description.Options.Input, n.Description.Classes, n.Description.Preprocess, chain}, nil
+}
+
+// storage returns the format of the fully connected weights in memory.
+func (n Net) storage() nn.Storage {
+	if n.FCWeights == "" {
+		return nn.F32
+	}
+	return n.FCWeights
+}
+
+// id identifies the network, shown images by a setting, in a result file.
+func (n Net) id(d design, s Setting) NetID {
+	return NetID{n.Weights, n.SHA256, n.storage(), d.preprocess, s}
+}
+
+// check returns an error if the network has no classes, or can't be shown images by a
+// setting.
+func (d design) check(s Setting) error {
+	if len(d.classes) == 0 {
+		return errors.New("eval: a network without classes, want one that ends in a soft-max")
+	}
+	return s.Validate(d.input)
+}
+
+// classesFor returns the network's class names as the set spells them: ImageNet's classes
+// by their synsets where the set's folders are named so.
+func (d design) classesFor(data *dataset.Dataset) []string { return classesFor(d.classes, data) }
+
+// passBytes returns the memory, in bytes, of a pass over n images of h×w pixels: input,
+// activations, scratch and output.
+func (d design) passBytes(n, h, w int) (int64, error) {
+	floats, err := d.chain.WorkspaceFloats(n, h, w)
+	if err != nil {
+		return 0, err
+	}
+	shapes, err := d.chain.Shapes(h, w)
+	if err != nil {
+		return 0, err
+	}
+	out := shapes[len(shapes)-1]
+	return 4 * int64(floats+n*(3*h*w+out.C*out.H*out.W)), nil
+}
+
+// fixedBytes returns the memory, in bytes, of the process with the network before it sees
+// an image: the weights, and their transformed copies for images of any size or for crops
+// alone.
+func (d design) fixedBytes(anySize bool) int64 {
+	filters := d.chain.FilterFloats()
+	if !anySize {
+		all, err := d.chain.InferenceFloats(1, d.input, d.input)
+		work, workErr := d.chain.WorkspaceFloats(1, d.input, d.input)
+		if err == nil && workErr == nil {
+			filters = min(filters, all-work)
+		}
+	}
+	return processBytes + d.chain.ParamBytes() + 4*int64(filters)
+}
+
+// ofWeights adds the name of the weights to an error.
+func ofWeights(err error, name string) error { return fmt.Errorf("%w (of %s)", err, name) }
