@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -92,30 +93,13 @@ func (c *benchCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	times := make([]float64, 0, c.Iters)
-	for i := range c.Warmup + c.Iters {
-		if e.ctx.Err() != nil {
-			return e.ctx.Err()
-		}
-		start := time.Now()
-		if err := pass(); err != nil {
-			return err
-		}
-		if i >= c.Warmup {
-			times = append(times, float64(time.Since(start))/float64(time.Millisecond))
-		}
-	}
-	macs, err := c.macs(net)
+	times, err := c.time(e.ctx, pass)
 	if err != nil {
 		return err
 	}
-	slices.Sort(times)
-	median := (times[(len(times)-1)/2] + times[len(times)/2]) / 2
-	r := benchResult{
-		Config: net.Options().Config, Mode: c.Mode, Batch: c.Batch, Size: c.Size, Threads: threads,
-		Median: median, Min: times[0], Max: times[len(times)-1],
-		Images: float64(c.Batch) / median * 1e3, GFLOPS: 2 * float64(macs) * float64(c.Batch) / median / 1e6,
-		PeakRSS: peakRSS(), ISA: kernel.Current().Name(),
+	r, err := c.result(net, times, threads)
+	if err != nil {
+		return err
 	}
 	var plans []nn.LayerPlan
 	if training != nil {
@@ -139,6 +123,37 @@ func (c *benchCommand) Run(e *environment) error {
 		return err
 	}
 	return behind
+}
+
+// time returns the times of --iters passes in milliseconds, sorted.
+func (c *benchCommand) time(ctx context.Context, pass func() error) ([]float64, error) {
+	times := make([]float64, 0, c.Iters)
+	for i := range c.Warmup + c.Iters {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		start := time.Now()
+		if err := pass(); err != nil {
+			return nil, err
+		}
+		if i >= c.Warmup {
+			times = append(times, float64(time.Since(start))/float64(time.Millisecond))
+		}
+	}
+	slices.Sort(times)
+	return times, nil
+}
+
+// result returns speed and memory by the sorted times of the passes in milliseconds.
+func (c *benchCommand) result(net *network.Network, times []float64, threads int) (benchResult, error) {
+	macs, err := c.macs(net)
+	median := (times[(len(times)-1)/2] + times[len(times)/2]) / 2
+	return benchResult{
+		Config: net.Options().Config, Mode: c.Mode, Batch: c.Batch, Size: c.Size, Threads: threads,
+		Median: median, Min: times[0], Max: times[len(times)-1],
+		Images: float64(c.Batch) / median * 1e3, GFLOPS: 2 * float64(macs) * float64(c.Batch) / median / 1e6,
+		PeakRSS: peakRSS(), ISA: kernel.Current().Name(),
+	}, err
 }
 
 // explain fills in what --layers, --tune and --assert ask for. behind is the error of

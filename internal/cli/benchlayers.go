@@ -104,15 +104,8 @@ func (l *benchLayer) rate(p nn.LayerPlan, passes, moves float64, m benchMachine)
 }
 
 func printLayers(w io.Writer, layers []benchLayer, m benchMachine) error {
-	t := report.NewTable(
-		report.Column{Title: "Layer"},
-		report.Column{Title: "Algorithm"},
-		report.Column{Title: "Best ms", Align: report.Right},
-		report.Column{Title: "Effective GFLOP/s", Align: report.Right},
-		report.Column{Title: "Real GFLOP/s", Align: report.Right},
-		report.Column{Title: "Peak", Align: report.Right},
-		report.Column{Title: "Bandwidth", Align: report.Right},
-	)
+	columns := []report.Column{left("Layer"), left("Algorithm")}
+	t := report.NewTable(append(columns, rights("Best ms", "Effective GFLOP/s", "Real GFLOP/s", "Peak", "Bandwidth")...)...)
 	number, percent := numberOr, percentOr
 	total, effective, actual := 0.0, 0.0, 0.0
 	for _, l := range layers {

@@ -101,11 +101,8 @@ func trainRates(times []nn.TrainTime, plans []nn.LayerPlan, m benchMachine) []be
 }
 
 func printTrainLayers(w io.Writer, layers []benchLayer, m benchMachine) error {
-	columns := []report.Column{{Title: "Layer"}, {Title: "Algorithm"}}
-	for _, title := range []string{"Forward ms", "Data ms", "Weights ms", "Update ms", "Sum ms", "Effective GFLOP/s", "Real GFLOP/s", "Peak", "Bandwidth"} {
-		columns = append(columns, report.Column{Title: title, Align: report.Right})
-	}
-	t := report.NewTable(columns...)
+	columns := []report.Column{left("Layer"), left("Algorithm")}
+	t := report.NewTable(append(columns, rights("Forward ms", "Data ms", "Weights ms", "Update ms", "Sum ms", "Effective GFLOP/s", "Real GFLOP/s", "Peak", "Bandwidth")...)...)
 	ms := func(v float64) string {
 		if v < 0.005 {
 			return ""

@@ -52,11 +52,11 @@ func tuneResult(tunings []nn.Tuning, m benchMachine, threads int) []benchTuning 
 func printTunings(w io.Writer, tunings []benchTuning) error {
 	for _, l := range tunings {
 		t := report.NewTable(
-			report.Column{Title: stepName(l.Layer, l.Pool)},
-			report.Column{Title: "Model ms", Align: report.Right},
-			report.Column{Title: "Median ms", Align: report.Right},
-			report.Column{Title: "Best ms", Align: report.Right},
-			report.Column{Title: "Against the chosen", Align: report.Right},
+			left(stepName(l.Layer, l.Pool)),
+			right("Model ms"),
+			right("Median ms"),
+			right("Best ms"),
+			right("Against the chosen"),
 			report.Column{},
 		)
 		chosen, fastest := 0.0, l.Candidates[0].Median

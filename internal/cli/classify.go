@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -45,17 +44,20 @@ func (c *classifyCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	m, err := c.open(e, c.Weights, c.FCWeights)
+	open, err := c.opener(e, c.FCWeights, threads)
 	if err != nil {
 		return err
 	}
-	m.Net.SetThreads(threads)
+	m, err := open.open(c.Weights)
+	if err != nil {
+		return err
+	}
 	scale := m.Preprocess.Resize
 	if c.Scale != 0 {
 		scale = c.Scale
 	}
-	if side := m.Net.Options().Input; scale < side {
-		return usagef("--scale %d, want at least the network's input side %d", scale, side)
+	if err := checkScales("--scale", m.Net.Options(), scale); err != nil {
+		return err
 	}
 	files := expand(c.Images)
 	bad := 0
@@ -64,18 +66,28 @@ func (c *classifyCommand) Run(e *environment) error {
 			return e.ctx.Err()
 		}
 		line := classifyLine{File: file}
-		p, err := e.classify(m, file, scale)
-		if err != nil {
+		if line.Top, err = c.top(e, m, file, scale); err != nil {
 			bad++
 			line.Error = err.Error()
-		} else {
-			line.Top = m.Top(p, c.Top)
 		}
 		if err := c.print(e, line); err != nil {
 			return err
 		}
 	}
 	return unreadable(bad, len(files))
+}
+
+// top returns the most probable classes of an image file, or of standard input.
+func (c *classifyCommand) top(e *environment, m *vgg.Model, file string, scale int) ([]vgg.Prediction, error) {
+	im, err := e.decodeImage(file)
+	if err != nil {
+		return nil, err
+	}
+	p, err := m.Posteriors(im, scale)
+	if err != nil {
+		return nil, err
+	}
+	return m.Top(p, c.Top), nil
 }
 
 func (c *classifyCommand) print(e *environment, line classifyLine) error {
@@ -85,7 +97,7 @@ func (c *classifyCommand) print(e *environment, line classifyLine) error {
 	if line.Error != "" {
 		return e.skipped(line.File, line.Error)
 	}
-	t := report.NewTable(report.Column{Title: line.File}, report.Column{Title: "Probability", Align: report.Right})
+	t := report.NewTable(left(line.File), right("Probability"))
 	for _, p := range line.Top {
 		t.Row(p.Class, report.Percent(float64(p.Probability)))
 	}
@@ -93,23 +105,10 @@ func (c *classifyCommand) print(e *environment, line classifyLine) error {
 	return err
 }
 
-// classify returns the class posteriors of an image file, or of standard input.
-func (e *environment) classify(m *vgg.Model, file string, scale int) ([]float32, error) {
-	data, err := e.readImage(file)
-	if err != nil {
-		return nil, err
-	}
-	im, err := preprocess.Decode(data, preprocess.DecodeOptions{AutoOrient: true})
-	if err != nil {
-		return nil, err
-	}
-	return m.Posteriors(im, scale)
-}
-
-// readImage reads a whole file, but no endless one.
-func (e *environment) readImage(file string) ([]byte, error) {
-	const most = 1 << 28
-	var r io.Reader = e.stdin
+// decodeImage decodes an image file, or standard input for -. Its errors don't name the
+// file.
+func (e *environment) decodeImage(file string) (*preprocess.Image, error) {
+	r := e.stdin
 	if file != "-" {
 		f, err := os.Open(file)
 		if err != nil {
@@ -117,22 +116,15 @@ func (e *environment) readImage(file string) ([]byte, error) {
 		}
 		defer f.Close()
 		if info, err := f.Stat(); err == nil && info.IsDir() {
-			return nil, fmt.Errorf("a folder: name its images, as in %s, or measure the error on it with vgg eval", filepath.Join(file, "*.jpg"))
+			return nil, fmt.Errorf("a folder, want an image file: name its images, as in %s, or measure the error on it with vgg eval", filepath.Join(file, "*.jpg"))
 		}
 		r = f
 	}
-	data, err := io.ReadAll(io.LimitReader(r, most+1))
-	switch {
-	case err != nil:
-		return nil, pathless(err)
-	case len(data) > most:
-		return nil, fmt.Errorf("more than %s, want an image file", report.Bytes(most))
-	}
-	return data, nil
+	return preprocess.DecodeReader(r, preprocess.DecodeOptions{AutoOrient: true})
 }
 
-// pathless drops the file's name from an error of package os, where it stands in front
-// already.
+// pathless returns an error of package os without the file's name, for messages that begin
+// with it.
 func pathless(err error) error {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return pe.Err
@@ -140,8 +132,8 @@ func pathless(err error) error {
 	return err
 }
 
-// expand replaces globs that the shell left alone by the files they match, sorted. What
-// is a file's name as it stands, or matches nothing, stays.
+// expand replaces globs that the shell left alone by the files that they match, sorted. Names
+// of files, and globs that match nothing, stay.
 func expand(args []string) []string {
 	var files []string
 	for _, a := range args {

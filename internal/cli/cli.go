@@ -17,6 +17,7 @@ import (
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/localize"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 )
 
@@ -29,7 +30,7 @@ const (
 	exitInterrupted = 130
 )
 
-// exitHelp ends every command's help.
+// exitHelp is the end of every command's help.
 const exitHelp = `
 
 Exit codes: 0 done, 1 error, 2 usage, 3 done but some images were unreadable, 130 interrupted. VGG_CPU=avx512, avx2 or go in the environment chooses the instruction set; the default is the best that the processor has.`
@@ -56,7 +57,7 @@ type commands struct {
 	Version   versionCommand   `cmd:"" help:"Show version and processor."`
 }
 
-// environment is what a command may touch of the world.
+// environment is all that a command uses of the world outside.
 type environment struct {
 	ctx            context.Context
 	stdin          io.Reader
@@ -118,12 +119,12 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 	case helped:
 		return nil
 	case err != nil:
-		return usageError{fmt.Errorf("%w (vgg --help tells more)", err)}
+		return usageError{fmt.Errorf("%w (see vgg --help)", err)}
 	}
 	return command.Run()
 }
 
-// usageError is a command line that can't be followed.
+// usageError is an error in the command line.
 type usageError struct{ error }
 
 func (u usageError) Unwrap() error { return u.error }
@@ -132,7 +133,7 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
-// errUnreadable ends a command that did its work without some images.
+// errUnreadable is the error of a command that did its work without some images.
 var errUnreadable = errors.New("unreadable")
 
 // unreadable is errUnreadable with numbers, or nil if all images could be read.
@@ -143,7 +144,7 @@ func unreadable(bad, total int) error {
 	return unreadableError{bad, total}
 }
 
-// skipped says in an image's place why it could not be read.
+// skipped prints why an image could not be read, in the place of its result.
 func (e *environment) skipped(file, why string) error {
 	_, err := fmt.Fprintf(e.stderr, "%s: %s\n\n", file, why)
 	return err
@@ -172,8 +173,26 @@ func exitCode(ctx context.Context, err error) int {
 	return exitError
 }
 
-// wantsJSON looks for --json itself, since a command line that can't be parsed has its
-// error in JSON too.
+// interrupted returns the error of a run that writes out. After an interruption it tells how
+// to continue.
+func (e *environment) interrupted(err error, out string) error {
+	if out != "" && e.ctx.Err() != nil {
+		return fmt.Errorf("interrupted; the same command continues from %s", out)
+	}
+	return err
+}
+
+// human returns the stream for text that accompanies results: standard error if the results
+// are JSON.
+func (e *environment) human(asJSON bool) io.Writer {
+	if asJSON {
+		return e.stderr
+	}
+	return e.stdout
+}
+
+// wantsJSON looks for --json itself, because the error of a command line that can't be
+// parsed is printed as JSON too.
 func wantsJSON(args []string) bool {
 	if end := slices.Index(args, "--"); end >= 0 {
 		args = args[:end]
@@ -187,8 +206,7 @@ func writeJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// checkedWriter remembers the first error, so that output to a full disk is not lost
-// in silence.
+// checkedWriter keeps the first error, so that the end of the command reports a full disk.
 type checkedWriter struct {
 	w   io.Writer
 	err error
@@ -205,20 +223,42 @@ func (c *checkedWriter) Write(p []byte) (int, error) {
 
 // jsonFlag is shared by all commands.
 type jsonFlag struct {
-	JSON bool `name:"json" help:"Print results and errors as JSON, and nothing else, on standard output."`
+	JSON bool `name:"json" help:"Print results and errors as JSON on standard output, and nothing else."`
+}
+
+// maxBatch bounds batches from the command line, so that no size overflows.
+const maxBatch = 1 << 16
+
+// checkBatch returns an error for a batch out of range; 0 is the default.
+func checkBatch(n int) error {
+	if n < 0 || n > maxBatch {
+		return usagef("--batch %d, want 1 to %d", n, maxBatch)
+	}
+	return nil
+}
+
+// checkScales returns an error for a scale below the network's input side.
+func checkScales(flag string, o network.Options, scales ...int) error {
+	for _, q := range scales {
+		if q < o.Input {
+			return usagef("%s %d, want at least the network's input side %d", flag, q, o.Input)
+		}
+	}
+	return nil
 }
 
 // storageFlag is shared by all commands that infer.
 type storageFlag struct {
-	FCWeights nn.Storage `name:"fc-weights" default:"f32" enum:"f32,f16,bf16" placeholder:"FORMAT" help:"How the weights of the fully connected layers lie in memory: f32, f16 or bf16. 16 bits halve what they take and what a single image waits for, and round them (f32)."`
+	FCWeights nn.Storage `name:"fc-weights" default:"f32" enum:"f32,f16,bf16" placeholder:"FORMAT" help:"Format of the fully connected layers' weights in memory: f32, f16 or bf16. 16 bits need half the memory and time, and round the weights (f32)."`
 }
 
 // threadsFlag is shared by all commands that compute.
 type threadsFlag struct {
-	Threads int `placeholder:"N" help:"Processor threads; as many as the process may use unless given."`
+	Threads int `placeholder:"N" help:"Number of processor threads (all that the process may use)."`
 }
 
-// apply limits the process to the threads asked for, and returns how many those are.
+// apply limits the process to the number of threads of the flag, and returns the number in
+// use.
 func (f threadsFlag) apply() (int, error) {
 	const most = 1024
 	if f.Threads < 0 || f.Threads > most {

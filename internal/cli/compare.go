@@ -61,10 +61,7 @@ func (c *compareCommand) Run(e *environment) error {
 }
 
 func (c *compareCommand) print(e *environment, r *eval.Comparison) error {
-	right := report.Right
-	t := report.NewTable(report.Column{Title: ""}, report.Column{Title: "Error of A", Align: right}, report.Column{Title: "of B", Align: right},
-		report.Column{Title: "Both right", Align: right}, report.Column{Title: "Only A", Align: right}, report.Column{Title: "Only B", Align: right},
-		report.Column{Title: "Both wrong", Align: right}, report.Column{Title: "McNemar's p", Align: right})
+	t := report.NewTable(append([]report.Column{left("")}, rights("Error of A", "of B", "Both right", "Only A", "Only B", "Both wrong", "McNemar's p")...)...)
 	for _, row := range []struct {
 		name string
 		a    eval.Agreement
@@ -77,8 +74,7 @@ func (c *compareCommand) print(e *environment, r *eval.Comparison) error {
 	changed := eval.Surest(r.Changed)
 	changed = changed[:min(c.Show, len(changed))]
 	if len(changed) > 0 {
-		t := report.NewTable(report.Column{Title: "Image"}, report.Column{Title: "True class"}, report.Column{Title: "By A"},
-			report.Column{Title: "", Align: right}, report.Column{Title: "By B"}, report.Column{Title: "", Align: right})
+		t := report.NewTable(left("Image"), left("True class"), left("By A"), right(""), left("By B"), right(""))
 		for _, g := range changed {
 			t.Row(g.File, g.Truth, g.A, report.Percent(float64(g.ProbabilityA)), g.B, report.Percent(float64(g.ProbabilityB)))
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
@@ -73,7 +72,10 @@ func (c *evalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	open := &opener{fc: c.FCWeights, threads: threads, flags: &c.modelFlags, env: e}
+	open, err := c.opener(e, c.FCWeights, threads)
+	if err != nil {
+		return err
+	}
 	nets, err := c.nets(open)
 	if err != nil {
 		return err
@@ -95,33 +97,37 @@ func (c *evalCommand) Run(e *environment) error {
 		defer os.Remove(temporary.Name())
 		options.Out = temporary.Name()
 	}
-	bound, restore, err := e.announce(nets, data, options)
-	defer restore()
+	r, err := c.evaluate(e, nets, data, options)
 	if err != nil {
 		return err
 	}
-	shard := options.Shard.Images(data.Len())
-	progress := newProgress(e.stderr, shard*len(nets), "images")
-	defer progress.close()
-	options.OnImage = func(done, _ int) { progress.set(done, "evaluating") }
-	r, err := eval.RunNets(e.ctx, nets, data, options)
-	if err != nil {
-		progress.close()
-		if c.Out != "" && e.ctx.Err() != nil {
-			return fmt.Errorf("interrupted; the same command continues from %s", c.Out)
-		}
-		return err
-	}
-	progress.close()
 	if c.CSV != "" {
 		if err := writeCSV(c.CSV, options.Out); err != nil {
 			return err
 		}
 	}
-	if r.ImagesPerSecond > 0 {
-		fmt.Fprintf(e.stderr, "%.4g images/s, %s in all, peak memory %s\n", r.ImagesPerSecond, report.Duration(time.Duration(r.Seconds*float64(time.Second))), report.Bytes(peakRSS()))
+	return c.finish(e, r)
+}
+
+// evaluate runs the networks over the images, and shows cost, progress and speed.
+func (c *evalCommand) evaluate(e *environment, nets []eval.Net, data *dataset.Dataset, o eval.Options) (evalResult, error) {
+	bound, restore, err := e.announce(nets, data, o)
+	defer restore()
+	if err != nil {
+		return evalResult{}, err
 	}
-	return c.finish(e, evalResult{Result: r, Memory: bound, PeakRSS: peakRSS()})
+	bar := e.newProgress()
+	defer bar.close()
+	o.OnImage = counted(bar.stage("evaluating", unitImages))
+	r, err := eval.RunNets(e.ctx, nets, data, o)
+	bar.close()
+	if err != nil {
+		return evalResult{}, e.interrupted(err, c.Out)
+	}
+	if r.ImagesPerSecond > 0 {
+		fmt.Fprintf(e.stderr, "%.4g images/s, %s in all, peak memory %s\n", r.ImagesPerSecond, seconds(r.Seconds), report.Bytes(peakRSS()))
+	}
+	return evalResult{Result: r, Memory: bound, PeakRSS: peakRSS()}, nil
 }
 
 // check returns an error for flags that are out of range or contradict one another.
@@ -131,8 +137,6 @@ func (c *evalCommand) check() error {
 		return usagef("--mistakes %d, want at least 0", c.Mistakes)
 	case c.Confusions < 0:
 		return usagef("--confusions %d, want at least 0", c.Confusions)
-	case c.Batch < 0 || c.Batch > maxBatch:
-		return usagef("--batch %d, want 1 to %d", c.Batch, maxBatch)
 	case c.TrainScale != "" && c.Scales != nil:
 		return usagef("--scales and --train-scale both, want one of them")
 	case c.SingleScale && c.TrainScale == "":
@@ -141,6 +145,9 @@ func (c *evalCommand) check() error {
 		return usagef("--merge reads result files, and has no use for --data, --out and --shard")
 	case c.Shard != "" && c.CSV != "":
 		return usagef("--csv of a shard, want it of all with --merge")
+	}
+	if err := checkBatch(c.Batch); err != nil {
+		return err
 	}
 	return c.ranksFlag.check()
 }
@@ -157,7 +164,8 @@ func (c *evalCommand) nets(open *opener) ([]eval.Net, error) {
 		if err != nil {
 			return nil, err
 		}
-		if spec.file, err = c.path(open.env, spec.file); err != nil {
+		path, err := open.path(spec.name)
+		if err != nil {
 			return nil, err
 		}
 		s := common
@@ -167,14 +175,12 @@ func (c *evalCommand) nets(open *opener) ([]eval.Net, error) {
 		if spec.protocol != nil {
 			s.Protocol = *spec.protocol
 		}
-		n, err := open.identified(spec.file, s, c.Out != "" || c.CSV != "")
+		n, err := open.identified(path, s, c.Out != "" || c.CSV != "")
 		if err != nil {
 			return nil, err
 		}
-		for _, q := range s.Scales {
-			if side := n.Description.Options.Input; q < side {
-				return nil, usagef("--scales %d, want at least the network's input side %d", q, side)
-			}
+		if err := checkScales("--scales", n.Description.Options, s.Scales...); err != nil {
+			return nil, err
 		}
 		nets = append(nets, n)
 	}

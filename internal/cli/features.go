@@ -102,11 +102,7 @@ func (c *featuresCommand) finish(e *environment, r featuresResult) error {
 		err = writeJSON(e.stdout, r)
 	} else {
 		if len(r.Unreadable) > 0 {
-			t := report.NewTable(report.Column{Title: "Unreadable image"}, report.Column{Title: "Why"})
-			for _, b := range r.Unreadable {
-				t.Row(b.Name, b.Err.Error())
-			}
-			fmt.Fprintf(e.stdout, "%s\n", t)
+			fmt.Fprintf(e.stdout, "%s\n", unreadableTable(r.Unreadable))
 		}
 		next := ""
 		if r.Labels != "" && !strings.HasSuffix(r.Out, ".jsonl") {

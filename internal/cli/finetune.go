@@ -5,8 +5,8 @@ import (
 	"io"
 	"slices"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
 )
@@ -25,7 +25,7 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 	if c.InitFrom == nil || c.Recipe != "" || c.Config != nil || c.InitRule != nil || c.boxes != nil || from != nil || c.sample() {
 		return nil, nil
 	}
-	contents, path, err := c.describe(e, *c.InitFrom, vgg.OpenOptions{})
+	weights, path, err := c.opener(e, nn.F32, 0).identify(*c.InitFrom)
 	if err != nil {
 		return nil, err
 	}
@@ -33,11 +33,11 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 	if err != nil {
 		return nil, err
 	}
-	t := &fineTuning{config: contents.Options.Config}
+	t := &fineTuning{config: weights.Options.Config}
 	if t.side, err = data.TypicalSide(e.ctx); err != nil {
 		return nil, err
 	}
-	t.recipe, err = train.FineTuneRecipe(path, contents.Options, contents.Preprocess, t.side)
+	t.recipe, err = train.FineTuneRecipe(path, weights.Options, weights.Preprocess, t.side)
 	return t, err
 }
 

@@ -9,7 +9,6 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/localize"
 	"github.com/verydeep/vgg/nn"
-	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 )
 
@@ -105,27 +104,27 @@ func (c *localizeImagesCommand) Run(e *environment) error {
 // locator opens the networks.
 func (f denseFlags) locator(e *environment, boxes []string, fc nn.Storage, threads int) (*localize.Locator, error) {
 	l := &localize.Locator{Threshold: f.Merge}
+	classifiers, localisers := f.opener(e, fc, threads), f.opener(e, fc, threads)
+	localisers.options.Localiser = true
 	for _, arg := range boxes {
 		spec, err := parseNet(arg)
 		if err != nil {
 			return nil, err
 		}
 		if spec.protocol != nil {
-			return nil, usagef("%s: a protocol behind the weights, want scales alone", arg)
+			return nil, usagef("%s: a protocol behind the weights, want scales only", arg)
 		}
-		m, err := f.open(e, spec.file, vgg.OpenOptions{Localiser: true, FCStorage: fc})
+		m, err := localisers.read(spec.name)
 		if err != nil {
 			return nil, err
 		}
-		m.Net.SetThreads(threads)
 		l.Nets = append(l.Nets, localize.Net{Model: m, Scales: spec.scales})
 	}
-	for _, file := range f.Classifier {
-		m, err := f.open(e, file, vgg.OpenOptions{FCStorage: fc})
+	for _, name := range f.Classifier {
+		m, err := classifiers.read(name)
 		if err != nil {
 			return nil, err
 		}
-		m.Net.SetThreads(threads)
 		l.Classifiers = append(l.Classifiers, m)
 	}
 	if err := l.Check(); err != nil {
@@ -134,13 +133,13 @@ func (f denseFlags) locator(e *environment, boxes []string, fc nn.Storage, threa
 	return l, nil
 }
 
-// classes are the classes to find, by index; nil: the most probable ones.
+// classes returns the indices of the classes to find; nil for the most probable ones.
 func (c *localizeImagesCommand) classes(l *localize.Locator) ([]int, error) {
 	var classes []int
 	for _, name := range c.Class {
 		i := slices.Index(l.Classes(), name)
 		if i < 0 {
-			return nil, usagef("--class %q: the network knows no such class, want one of its %d: %s", name, len(l.Classes()), strings.Join(l.Classes()[:min(10, len(l.Classes()))], ", "))
+			return nil, usagef("--class %q: not a class of the network, want one of its %d: %s", name, len(l.Classes()), strings.Join(l.Classes()[:min(10, len(l.Classes()))], ", "))
 		}
 		classes = append(classes, i)
 	}
@@ -148,7 +147,7 @@ func (c *localizeImagesCommand) classes(l *localize.Locator) ([]int, error) {
 		return classes, nil
 	}
 	if !l.SingleClass() {
-		return nil, usagef("a network with a box for each class wants to be told which: --classifier FILE, or --class NAME")
+		return nil, usagef("no class for a network with a box for each class, want --classifier FILE or --class NAME")
 	}
 	return []int{anyClass}, nil
 }
@@ -158,11 +157,7 @@ const anyClass = -1
 
 // locate finds the boxes of an image and draws them.
 func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, classes []int, line *localizeLine, many bool) error {
-	data, err := e.readImage(line.File)
-	if err != nil {
-		return err
-	}
-	im, err := preprocess.Decode(data, preprocess.DecodeOptions{AutoOrient: true})
+	im, err := e.decodeImage(line.File)
 	if err != nil {
 		return err
 	}
@@ -179,16 +174,7 @@ func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, clas
 	picture := report.BoxImage{W: im.W, H: im.H, Pix: im.Pix}
 	for rank, class := range classes {
 		for i, d := range c.found(a, class) {
-			b := localizeBox{Box: d.Box, Score: d.Score, Windows: d.Windows}
-			label := ""
-			if class != anyClass {
-				b.Class, b.Index = l.Classes()[class], &class
-				label = b.Class
-				if a.Posterior != nil {
-					b.Probability = &a.Posterior[class]
-					label += " " + report.Percent(float64(a.Posterior[class]))
-				}
-			}
+			b, label := boxOf(d, l, a, class)
 			line.Boxes = append(line.Boxes, b)
 			if rank < c.DrawBest {
 				if i > 0 {
@@ -202,17 +188,36 @@ func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, clas
 		return nil
 	}
 	slices.Reverse(picture.Boxes) // the best one on top
-	out := c.Draw
-	if many {
-		base := filepath.Base(line.File)
-		out = filepath.Join(filepath.Dir(c.Draw), strings.TrimSuffix(base, filepath.Ext(base))+"-"+filepath.Base(c.Draw))
-	}
-	return writeFile(out, picture.EncodePNG)
+	return writeFile(c.drawnTo(line.File, many), picture.EncodePNG)
 }
 
-// found are the boxes of a class that are wanted.
+// boxOf returns a box of a class as JSON and its label in the picture.
+func boxOf(d localize.Detection, l *localize.Locator, a *localize.Answer, class int) (b localizeBox, label string) {
+	b = localizeBox{Box: d.Box, Score: d.Score, Windows: d.Windows}
+	if class == anyClass {
+		return b, ""
+	}
+	b.Class, b.Index = l.Classes()[class], &class
+	if a.Posterior == nil {
+		return b, b.Class
+	}
+	b.Probability = &a.Posterior[class]
+	return b, b.Class + " " + report.Percent(float64(a.Posterior[class]))
+}
+
+// drawnTo returns the picture's file: --draw, of several images with the image's name before
+// it.
+func (c *localizeImagesCommand) drawnTo(image string, many bool) string {
+	if !many {
+		return c.Draw
+	}
+	base := filepath.Base(image)
+	return filepath.Join(filepath.Dir(c.Draw), strings.TrimSuffix(base, filepath.Ext(base))+"-"+filepath.Base(c.Draw))
+}
+
+// found returns the boxes of a class that the flags ask for.
 func (c *localizeImagesCommand) found(a *localize.Answer, class int) []localize.Detection {
-	class = max(class, 0) // by single-class regression all classes have the same
+	class = max(class, 0) // single-class regression has the same boxes for all classes
 	if c.Unmerged {
 		return a.Unmerged(class)
 	}
@@ -230,11 +235,7 @@ func (c *localizeImagesCommand) print(e *environment, line localizeLine) error {
 	if line.Error != "" {
 		return e.skipped(line.File, line.Error)
 	}
-	columns := []report.Column{{Title: line.File}}
-	for _, title := range []string{"Probability", "x0", "y0", "x1", "y1", "Score", "Windows"} {
-		columns = append(columns, report.Column{Title: title, Align: report.Right})
-	}
-	t := report.NewTable(columns...)
+	t := report.NewTable(append([]report.Column{left(line.File)}, rights("Probability", "x0", "y0", "x1", "y1", "Score", "Windows")...)...)
 	for _, b := range line.Boxes {
 		name, p := b.Class, "–"
 		if name == "" {
@@ -243,10 +244,7 @@ func (c *localizeImagesCommand) print(e *environment, line localizeLine) error {
 		if b.Probability != nil {
 			p = report.Percent(float64(*b.Probability))
 		}
-		row := []string{name, p}
-		for _, x := range b.Box {
-			row = append(row, fmt.Sprintf("%.1f", x))
-		}
+		row := append([]string{name, p}, figures(b.Box[:], "%.1f")...)
 		t.Row(append(row, fmt.Sprintf("%.3g", b.Score), fmt.Sprint(b.Windows))...)
 	}
 	_, err := fmt.Fprintln(e.stdout, t)

@@ -9,6 +9,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/localize"
+	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
 )
@@ -69,7 +70,7 @@ func (c *localizeTrainCommand) Run(e *environment) error {
 	b := &boxTraining{boxFlags: c.boxFlags}
 	if from != nil {
 		if from.Note[noteRegression] == "" {
-			return fmt.Errorf("%s: a checkpoint of a classification network, which vgg train goes on with", from.Path)
+			return fmt.Errorf("%s: a checkpoint of a classification network, want vgg train to continue from it", from.Path)
 		}
 		c.Regression, c.BoxRule, b.base = from.Note[noteRegression], from.Note[noteRule], from.Recipe
 		b.RescaleBoxes = from.Note[noteRescale] != ""
@@ -110,7 +111,7 @@ func (c *localizeTrainCommand) Run(e *environment) error {
 
 // base returns the paper's recipe for the classification network.
 func (c *localizeTrainCommand) base(e *environment) (train.Recipe, error) {
-	net, path, err := c.describe(e, *c.InitFrom, vgg.OpenOptions{})
+	net, path, err := c.opener(e, nn.F32, 0).identify(*c.InitFrom)
 	if err != nil {
 		return train.Recipe{}, err
 	}
@@ -145,16 +146,9 @@ func (b *boxTraining) prepare(e *environment, out io.Writer, trainSet, valSet *d
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	var bar *progressBar
-	head, err := localize.MeanBoxes(e.ctx, trainSet, b.regression, threads, func(done, total int) {
-		if bar == nil {
-			bar = newProgress(e.stderr, total, "images")
-		}
-		bar.set(done, "reading the images' sizes")
-	})
-	if bar != nil {
-		bar.close()
-	}
+	bar := e.newProgress()
+	defer bar.close()
+	head, err := localize.MeanBoxes(e.ctx, trainSet, b.regression, threads, counted(bar.stage("reading the images' sizes", unitImages)))
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -10,9 +10,8 @@ import (
 )
 
 type pullCommand struct {
-	Names   []string `arg:"" optional:"" name:"name" help:"Configurations: A, B, D, E, with -BN behind them, or vgg16_bn and the like; with -features the release without a classifier. Without any, the releases are listed."`
-	Source  string   `default:"torchvision" enum:"torchvision,keras,caffe" placeholder:"NAME" help:"Whose release: torchvision, keras or caffe (torchvision)."`
-	Offline bool     `help:"Download nothing: tell where a release is, or that it isn't there."`
+	Names []string `arg:"" optional:"" name:"name" help:"Configurations: A, B, D, E, with -BN behind them, or vgg16_bn and the like; with -features the release without a classifier. Without any, the releases are listed."`
+	releaseFlags
 	jsonFlag
 }
 
@@ -27,12 +26,8 @@ type pulled struct {
 }
 
 func (c *pullCommand) Run(e *environment) error {
-	dir, err := pull.DefaultDir()
-	if err != nil {
-		return err
-	}
 	if len(c.Names) == 0 {
-		return c.list(e, dir)
+		return c.list(e)
 	}
 	var wanted []releases.Release
 	for _, name := range c.Names {
@@ -43,7 +38,7 @@ func (c *pullCommand) Run(e *environment) error {
 		wanted = append(wanted, r)
 	}
 	for _, r := range wanted {
-		path, err := pullRelease(e, r, dir, c.Offline)
+		path, err := e.pull(r, c.Offline)
 		if err != nil {
 			return err
 		}
@@ -59,9 +54,13 @@ func (c *pullCommand) Run(e *environment) error {
 	return nil
 }
 
-func (c *pullCommand) list(e *environment, dir string) error {
-	t := report.NewTable(report.Column{Title: "Name"}, report.Column{Title: "Source"}, report.Column{Title: "Parameters", Align: report.Right},
-		report.Column{Title: "Top-1", Align: report.Right}, report.Column{Title: "Top-5", Align: report.Right}, report.Column{Title: "Licence"}, report.Column{Title: "Here"})
+// list lists all releases.
+func (c *pullCommand) list(e *environment) error {
+	dir, err := pull.DefaultDir()
+	if err != nil {
+		return err
+	}
+	t := report.NewTable(left("Name"), left("Source"), right("Parameters"), right("Top-1"), right("Top-5"), left("Licence"), left("Here"))
 	for _, r := range releases.All() {
 		path := pull.Path(dir, r)
 		if _, err := os.Stat(path); err != nil {
@@ -85,6 +84,6 @@ func (c *pullCommand) list(e *environment, dir string) error {
 	if c.JSON {
 		return nil
 	}
-	_, err := fmt.Fprint(e.stdout, t)
+	_, err = fmt.Fprint(e.stdout, t)
 	return err
 }

@@ -56,25 +56,9 @@ func (c *indexCommand) Run(e *environment) error {
 	if e.ctx.Err() != nil {
 		return e.ctx.Err()
 	}
-	paths := slices.Clone(c.Images)
-	for i, p := range paths {
-		var err error
-		if paths[i], err = filepath.Abs(p); err != nil {
-			return err
-		}
-	}
-	images, err := transfer.OpenImages(e.ctx, transfer.Files, paths...)
+	nets, images, err := c.inputs(e)
 	if err != nil {
 		return err
-	}
-	nets, err := c.nets(e, c.Weights)
-	if err != nil {
-		return err
-	}
-	for i := range nets {
-		if nets[i].Weights, err = filepath.Abs(nets[i].Weights); err != nil {
-			return err
-		}
 	}
 	o := c.options()
 	o.Stamp = true
@@ -99,6 +83,36 @@ func (c *indexCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
+	return c.finish(e, d, groups, s, changes)
+}
+
+// inputs opens the images and the networks, by absolute paths.
+func (c *indexCommand) inputs(e *environment) ([]transfer.Net, *transfer.Images, error) {
+	paths := slices.Clone(c.Images)
+	for i, p := range paths {
+		var err error
+		if paths[i], err = filepath.Abs(p); err != nil {
+			return nil, nil, err
+		}
+	}
+	images, err := transfer.OpenImages(e.ctx, transfer.Files, paths...)
+	if err != nil {
+		return nil, nil, err
+	}
+	nets, err := c.nets(e, c.Weights)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range nets {
+		if nets[i].Weights, err = filepath.Abs(nets[i].Weights); err != nil {
+			return nil, nil, err
+		}
+	}
+	return nets, images, nil
+}
+
+// finish prints what the index holds and how it changed.
+func (c *indexCommand) finish(e *environment, d *transfer.Descriptors, groups [][]int, s *transfer.Summary, changes *transfer.Changes) error {
 	if c.JSON {
 		if err := writeJSON(e.stdout, indexResult{c.Out, s, changes, filesOf(d, groups)}); err != nil {
 			return err
@@ -106,7 +120,7 @@ func (c *indexCommand) Run(e *environment) error {
 		return unreadable(len(s.Unreadable), s.Images+len(s.Unreadable))
 	}
 	printGroups(e, d, groups)
-	err = (&featuresCommand{}).finish(e, featuresResult{Out: c.Out, Summary: s})
+	err := (&featuresCommand{}).finish(e, featuresResult{Out: c.Out, Summary: s})
 	if err != nil && !errors.Is(err, errUnreadable) {
 		return err
 	}
@@ -117,21 +131,21 @@ func (c *indexCommand) Run(e *environment) error {
 	return err
 }
 
-// find looks for near-duplicates.
+// find returns the pairs of near-duplicates and the groups that they form.
 func (f duplicateFlags) find(e *environment, d *transfer.Descriptors) ([]transfer.Pair, [][]int, error) {
 	if f.Duplicates == 0 {
 		return nil, nil, nil
 	}
-	bar := newProgress(e.stderr, d.Len(), "images")
+	bar := e.newProgress()
 	defer bar.close()
-	pairs, err := d.Duplicates(e.ctx, f.Duplicates, transfer.SearchOptions{OnRows: func(done, _ int) { bar.set(done, "looking for near-duplicates") }})
+	pairs, err := d.Duplicates(e.ctx, f.Duplicates, transfer.SearchOptions{OnRows: counted(bar.stage("looking for near-duplicates", unitImages))})
 	if err != nil {
 		return nil, nil, err
 	}
 	return pairs, transfer.Groups(pairs), nil
 }
 
-// filesOf names the files of groups of rows.
+// filesOf returns the files of groups of rows.
 func filesOf(d *transfer.Descriptors, groups [][]int) [][]string {
 	names := [][]string{}
 	for _, g := range groups {
@@ -149,7 +163,7 @@ func printGroups(e *environment, d *transfer.Descriptors, groups [][]int) {
 	if len(groups) == 0 {
 		return
 	}
-	t := report.NewTable(right("Group"), report.Column{Title: "Near-duplicates"})
+	t := report.NewTable(right("Group"), left("Near-duplicates"))
 	for i, g := range groups[:min(len(groups), mostGroups)] {
 		for j, r := range g {
 			number := ""
@@ -165,7 +179,7 @@ func printGroups(e *environment, d *transfer.Descriptors, groups [][]int) {
 	}
 }
 
-// mostGroups is how many groups of near-duplicates people are shown.
+// mostGroups is the number of groups of near-duplicates that the text lists.
 const mostGroups = 25
 
 type similarCommand struct {
@@ -211,46 +225,15 @@ func (c *similarCommand) Run(e *environment) error {
 	}
 	defer d.Close()
 	sheet := report.Sheet{Title: "Similar images", About: fmt.Sprintf("%s images of %s.", report.Count(int64(d.Summary().Images)), d.Header.Data.Name)}
-	bad := 0
-	asked := 0
+	bad, asked := 0, 0
 	if len(c.Images) > 0 {
-		lines, err := c.search(e, d)
-		if err != nil {
+		if bad, asked, err = c.answer(e, d, &sheet); err != nil {
 			return err
-		}
-		asked = len(lines)
-		for _, l := range lines {
-			if l.Error != "" {
-				bad++
-			}
-			if err := c.print(e, l); err != nil {
-				return err
-			}
-			if c.HTML != "" {
-				sheet.Strips = append(sheet.Strips, stripOf(l))
-			}
 		}
 	}
 	if c.NearDup > 0 {
-		pairs, groups, err := (duplicateFlags{c.NearDup}).find(e, d)
-		if err != nil {
+		if err := c.duplicates(e, d, &sheet); err != nil {
 			return err
-		}
-		if c.JSON {
-			err = writeJSON(e.stdout, map[string][][]string{"duplicates": filesOf(d, groups)})
-		} else {
-			printGroups(e, d, groups)
-			_, err = fmt.Fprintf(e.stdout, "%d pairs in %d groups have a similarity of at least %g\n", len(pairs), len(groups), c.NearDup)
-		}
-		if err != nil {
-			return err
-		}
-		for i, g := range groups {
-			strip := report.Strip{Title: fmt.Sprintf("Near-duplicates, group %d", i+1)}
-			for _, r := range g {
-				strip.Cells = append(strip.Cells, cellOf(d.Rows[r].File, "", false))
-			}
-			sheet.Strips = append(sheet.Strips, strip)
 		}
 	}
 	if c.HTML != "" {
@@ -261,7 +244,52 @@ func (c *similarCommand) Run(e *environment) error {
 	return unreadable(bad, asked)
 }
 
-// search finds the images similar to those asked about.
+// answer prints the images similar to each of the command line, and adds them to the sheet.
+func (c *similarCommand) answer(e *environment, d *transfer.Descriptors, sheet *report.Sheet) (bad, asked int, err error) {
+	lines, err := c.search(e, d)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, l := range lines {
+		if l.Error != "" {
+			bad++
+		}
+		if err := c.print(e, l); err != nil {
+			return 0, 0, err
+		}
+		if c.HTML != "" {
+			sheet.Strips = append(sheet.Strips, stripOf(l))
+		}
+	}
+	return bad, len(lines), nil
+}
+
+// duplicates prints the near-duplicates in the index, and adds them to the sheet.
+func (c *similarCommand) duplicates(e *environment, d *transfer.Descriptors, sheet *report.Sheet) error {
+	pairs, groups, err := (duplicateFlags{c.NearDup}).find(e, d)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = writeJSON(e.stdout, map[string][][]string{"duplicates": filesOf(d, groups)})
+	} else {
+		printGroups(e, d, groups)
+		_, err = fmt.Fprintf(e.stdout, "%d pairs in %d groups have a similarity of at least %g\n", len(pairs), len(groups), c.NearDup)
+	}
+	if err != nil {
+		return err
+	}
+	for i, g := range groups {
+		strip := report.Strip{Title: fmt.Sprintf("Near-duplicates, group %d", i+1)}
+		for _, r := range g {
+			strip.Cells = append(strip.Cells, cellOf(d.Rows[r].File, "", false))
+		}
+		sheet.Strips = append(sheet.Strips, strip)
+	}
+	return nil
+}
+
+// search finds the images similar to each of the command line.
 func (c *similarCommand) search(e *environment, d *transfer.Descriptors) ([]similarLine, error) {
 	pictures, err := c.describe(e, c.Index, d.Header, c.Images)
 	if err != nil {
@@ -281,10 +309,10 @@ func (c *similarCommand) search(e *environment, d *transfer.Descriptors) ([]simi
 	if len(of) == 0 {
 		return lines, nil
 	}
-	bar := newProgress(e.stderr, d.Len(), "images")
+	bar := e.newProgress()
 	defer bar.close()
 	start := time.Now()
-	found, err := d.Search(e.ctx, queries, min(c.Top, d.Len()), transfer.SearchOptions{OnRows: func(done, _ int) { bar.set(done, "comparing") }})
+	found, err := d.Search(e.ctx, queries, min(c.Top, d.Len()), transfer.SearchOptions{OnRows: counted(bar.stage("comparing", unitImages))})
 	bar.close()
 	if err != nil {
 		return nil, err
@@ -312,7 +340,7 @@ func (c *similarCommand) print(e *environment, l similarLine) error {
 	if l.Error != "" {
 		return e.skipped(l.File, l.Error)
 	}
-	t := report.NewTable(right("Similarity"), report.Column{Title: l.File})
+	t := report.NewTable(right("Similarity"), left(l.File))
 	for _, f := range l.Found {
 		t.Row(fmt.Sprintf("%.4f", f.Similarity), f.File)
 	}
@@ -320,7 +348,7 @@ func (c *similarCommand) print(e *environment, l similarLine) error {
 	return err
 }
 
-// stripOf is a query and what was found, with thumbnails.
+// stripOf returns a strip of thumbnails: an image, then those found for it.
 func stripOf(l similarLine) report.Strip {
 	s := report.Strip{Title: l.File}
 	caption := "query"
@@ -334,7 +362,7 @@ func stripOf(l similarLine) report.Strip {
 	return s
 }
 
-// cellOf is a file's picture, if it can be read.
+// cellOf returns a cell of the sheet, with a thumbnail if the file can be read.
 func cellOf(file, caption string, query bool) report.SheetCell {
 	cell := report.SheetCell{File: file, Caption: caption, Query: query}
 	if data, err := os.ReadFile(file); err == nil {

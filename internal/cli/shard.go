@@ -50,17 +50,18 @@ func (c *shardCommand) Run(e *environment) (err error) {
 	for _, p := range parts {
 		total += p.data.Len()
 	}
-	bar := newProgress(e.stderr, total, "images")
+	bar := e.newProgress()
 	defer bar.close()
+	packed := bar.stage("packing", unitImages)
 	r := shardResult{Parts: []dataset.ShardReport{}, Unreadable: []dataset.BadImage{}}
 	before := 0
 	for _, p := range parts {
 		report, err := dataset.WriteShards(e.ctx, p.data, p.dir, dataset.ShardOptions{
 			Size: int64(c.Size), Shuffle: c.Shuffle, Seed: c.Seed,
-			Progress: func(done, _ int64) { bar.set(before+int(done), "packing") },
+			Progress: func(done, _ int64) { packed(int64(before)+done, int64(total)) },
 		})
 		if err != nil {
-			// A part that is done goes too: alone it would pass for the whole.
+			// Without the other part, a finished one looks like the whole.
 			for _, p := range parts[:len(r.Parts)] {
 				os.RemoveAll(p.dir)
 			}
@@ -119,11 +120,7 @@ func (r shardResult) print(out io.Writer, dir string) error {
 		return err
 	}
 	if len(r.Unreadable) > 0 {
-		t := report.NewTable(report.Column{Title: "Unreadable image"}, report.Column{Title: "Why"})
-		for _, b := range r.Unreadable {
-			t.Row(b.Name, b.Err.Error())
-		}
-		if _, err := fmt.Fprintf(out, "\n%s", t); err != nil {
+		if _, err := fmt.Fprintf(out, "\n%s", unreadableTable(r.Unreadable)); err != nil {
 			return err
 		}
 	}

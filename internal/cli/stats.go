@@ -41,9 +41,9 @@ func (c *statsCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	bar := newProgress(e.stderr, d.Len(), "images")
+	bar := e.newProgress()
 	defer bar.close()
-	o := dataset.StatsOptions{Workers: threads, CacheDir: cacheDir(), Progress: func(done, _ int64) { bar.set(int(done), "measuring") }}
+	o := dataset.StatsOptions{Workers: threads, CacheDir: cacheDir(), Progress: bar.stage("measuring", unitImages)}
 	r := statsResult{Data: d.Name}
 	if c.Fresh {
 		r.Survey, err = dataset.ComputeSurvey(e.ctx, d, o)
@@ -120,11 +120,7 @@ func (c *statsCommand) print(e *environment, r statsResult) error {
 	_, err := fmt.Fprintf(e.stdout, "%s: %s images of %d classes, %s pixels%s\n\n%s\n%s\n%s",
 		r.Data, report.Count(int64(r.Images)), len(r.Classes), report.Count(r.Pixels), kept, pixels, sizes, classBalance(r.Classes))
 	if len(r.Unreadable) > 0 {
-		t := report.NewTable(report.Column{Title: "Unreadable image"}, report.Column{Title: "Why"})
-		for _, b := range r.Unreadable {
-			t.Row(b.Name, b.Err.Error())
-		}
-		_, err = fmt.Fprintf(e.stdout, "\n%s", t)
+		_, err = fmt.Fprintf(e.stdout, "\n%s", unreadableTable(r.Unreadable))
 	}
 	return err
 }
@@ -157,14 +153,4 @@ func classBalance(classes []dataset.ClassCount) *report.Table {
 		row(c)
 	}
 	return t
-}
-
-func right(title string) report.Column { return report.Column{Title: title, Align: report.Right} }
-
-func figures[T any](v []T, format string) []string {
-	out := make([]string, len(v))
-	for i, x := range v {
-		out[i] = fmt.Sprintf(format, x)
-	}
-	return out
 }

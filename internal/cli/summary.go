@@ -5,8 +5,9 @@ import (
 	"os"
 	"strings"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/releases"
 	"github.com/verydeep/vgg/report"
 )
 
@@ -16,6 +17,7 @@ type summaryCommand struct {
 	Input  *int `placeholder:"PIXELS" help:"Side of the square crop that fc6 is built for (224)."`
 	Memory bool `help:"Add the memory that inference and a training step need."`
 	Batch  int  `default:"1" placeholder:"N" help:"Images in the batch that --memory is for (1)."`
+	releaseFlags
 	storageFlag
 	threadsFlag
 	jsonFlag
@@ -52,24 +54,33 @@ func set[T any](to, flag *T) {
 	}
 }
 
-// network is that of a configuration, or the one that a file of weights holds, with the
-// flags' changes.
+// network returns the network to show: that of a configuration, a release or a file of
+// weights, with the flags' changes.
 func (c *summaryCommand) network(e *environment) (network.Options, error) {
 	if info, err := os.Stat(c.Config); err != nil || info.IsDir() {
-		return c.options(c.Config), nil
+		return c.named(), nil
 	}
-	// Sizes do not depend on the preprocessing.
-	contents, _, err := releaseFlags{}.describe(e, c.Config, vgg.OpenOptions{Preprocess: "unit"})
+	open := c.opener(e, nn.F32, 0)
+	open.options.Preprocess = "unit" // sizes do not depend on it
+	weights, _, err := open.identify(c.Config)
 	if err != nil {
 		return network.Options{}, err
 	}
-	o := contents.Options
+	o := weights.Options
 	c.set(&o)
 	return o, nil
 }
 
-// maxBatch bounds batches from the command line, so that no size overflows.
-const maxBatch = 1 << 16
+// named returns the network of a configuration or of a release without a classifier, which
+// needs no file of weights.
+func (c *summaryCommand) named() network.Options {
+	o := network.DefaultOptions(c.Config)
+	if r, err := releases.Find(c.Config, c.Source); err == nil && r.Headless {
+		o.Config, o.Classes = r.Name, 0
+	}
+	c.set(&o)
+	return o
+}
 
 func (c *summaryCommand) Run(e *environment) error {
 	o, err := c.network(e)
@@ -106,6 +117,11 @@ func (c *summaryCommand) Run(e *environment) error {
 			*network.Memory
 		}{s, memory})
 	}
+	return c.print(e, o, s, memory, threads)
+}
+
+// print prints the table of layers, and the memory unless it is nil.
+func (c *summaryCommand) print(e *environment, o network.Options, s network.Summary, memory *network.Memory, threads int) error {
 	classes := fmt.Sprintf("%d classes", o.Classes)
 	if o.Headless() {
 		classes = "features only"

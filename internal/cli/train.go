@@ -20,6 +20,7 @@ import (
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
 )
@@ -122,10 +123,7 @@ func trainingDefaults() kong.Vars {
 }
 
 func (c *trainCommand) Run(e *environment) error {
-	human := e.stdout
-	if c.JSON {
-		human = e.stderr
-	}
+	human := e.human(c.JSON)
 	o, err := c.options(e, human)
 	if err != nil {
 		return err
@@ -135,14 +133,14 @@ func (c *trainCommand) Run(e *environment) error {
 		defer debug.SetMemoryLimit(debug.SetMemoryLimit(heapLimit(int64(c.Memory))))
 	}
 	result, err := train.Run(e.ctx, o)
-	p.close()
+	p.bar.close()
 	if drawErr := p.draw(); err == nil {
 		err = drawErr
 	}
 	if err != nil {
 		os.Remove(o.Dir) // succeeds only if it is empty
 		if result != nil && err == context.Cause(e.ctx) {
-			return fmt.Errorf("interrupted; the weights so far are in %s%s", filepath.Join(o.Dir, train.LastFile), c.goOn(o.Dir))
+			return fmt.Errorf("interrupted; the weights so far are in %s%s", filepath.Join(o.Dir, train.LastFile), c.continuing(o.Dir))
 		}
 		return err
 	}
@@ -232,7 +230,7 @@ func (c *trainCommand) resolveRecipe(e *environment) (train.Recipe, *fineTuning,
 	}
 	recipe, err := c.recipe(from, tuning)
 	if err == nil && recipe.InitFrom != "" && from == nil {
-		recipe.InitFrom, err = c.path(e, recipe.InitFrom)
+		recipe.InitFrom, err = c.opener(e, nn.F32, 0).path(recipe.InitFrom)
 	}
 	return recipe, tuning, err
 }
@@ -240,18 +238,18 @@ func (c *trainCommand) resolveRecipe(e *environment) (train.Recipe, *fineTuning,
 // showProgress makes the run report to the terminal and to the curve.
 func (c *trainCommand) showProgress(e *environment, human io.Writer, o *train.Options) *trainProgress {
 	p := &trainProgress{
-		out: human, errors: e.stderr, dir: o.Dir, perEpoch: (o.Train.Len() + o.Recipe.Batch - 1) / o.Recipe.Batch,
+		out: human, errors: e.stderr, bar: e.newProgress(), dir: o.Dir, perEpoch: (o.Train.Len() + o.Recipe.Batch - 1) / o.Recipe.Batch,
 		curve: report.Curve{Title: curveTitle(o.Recipe, o.Train.Name)},
 	}
 	if c.boxes != nil {
 		p.showBoxes(string(o.Task.Localisation().Regression))
 	}
-	o.Log, o.OnSurvey, o.OnStart, o.OnIteration, o.OnEpoch = slog.New(p.warnings()), p.survey, p.start, p.iteration, p.epoch
+	o.Log, o.OnSurvey, o.OnStart, o.OnIteration, o.OnEpoch = slog.New(p.warnings()), p.bar.stage("measuring the images' colours", unitImages), p.start, p.iteration, p.epoch
 	return p
 }
 
-// goOn returns the command that resumes an interrupted run, for the end of a message.
-func (c *trainCommand) goOn(dir string) string {
+// continuing returns the command that resumes an interrupted run, for the end of a message.
+func (c *trainCommand) continuing(dir string) string {
 	if c.Keep == 0 {
 		return ""
 	}
@@ -259,7 +257,7 @@ func (c *trainCommand) goOn(dir string) string {
 	if c.boxes != nil {
 		command = "localize train"
 	}
-	return fmt.Sprintf("; vgg %s --resume --out %s goes on", command, dir)
+	return fmt.Sprintf("; vgg %s --resume --out %s continues from there", command, dir)
 }
 
 // noteData is the key of the folder of images in a checkpoint's note.
@@ -273,7 +271,7 @@ func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
 	case c.Out == "":
 		return nil, usagef("--resume wants the run directory, --out DIR")
 	case c.Keep == 0:
-		return nil, usagef("--resume with --keep 0: a run without checkpoints can't go on")
+		return nil, usagef("--resume with --keep 0: a run without checkpoints can't continue")
 	}
 	from, err := train.LatestCheckpoint(c.Out)
 	switch {
@@ -435,13 +433,13 @@ func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 	if c.boxes != nil {
 		_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: localisation error %s, mean IoU %.3f.\n\n"+
 			"Next: vgg localize --boxes %[8]s --draw boxes.png PHOTO.jpg\n      vgg localize eval %[8]s%[9]s\n",
-			r.Epochs, r.Iterations, report.Duration(time.Duration(r.Seconds*float64(time.Second))), waited,
+			r.Epochs, r.Iterations, seconds(r.Seconds), waited,
 			r.BestEpoch, report.Percent(r.LocalisationError), r.MeanIoU, r.BestWeights, data)
 		return err
 	}
 	_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: top-1 error %s, top-5 error %s.\n\n"+
 		"Next: vgg classify %[8]s PHOTO.jpg\n      vgg eval %[8]s%[9]s\n",
-		r.Epochs, r.Iterations, report.Duration(time.Duration(r.Seconds*float64(time.Second))), waited,
+		r.Epochs, r.Iterations, seconds(r.Seconds), waited,
 		r.BestEpoch, report.Percent(r.Top1Error), report.Percent(r.Top5Error), r.BestWeights, data)
 	return err
 }

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"time"
 
 	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/transfer"
 )
@@ -52,27 +52,13 @@ func (f svmFlags) options() (transfer.TrainOptions, error) {
 	return o, nil
 }
 
-// watch shows on standard error how far training has come.
+// watch shows the progress of training until stop is called.
 func (e *environment) watch(o *transfer.TrainOptions) (stop func()) {
-	var bar *progressBar
-	what := ""
-	stop = func() {
-		if bar != nil {
-			bar.close()
-			bar = nil
-		}
-	}
-	o.OnStage = func(stage string) {
-		stop()
-		what = stage
-	}
-	o.OnClass = func(done, total int) {
-		if bar == nil {
-			bar = newProgress(e.stderr, total, "classes")
-		}
-		bar.set(done, what)
-	}
-	return stop
+	bar := e.newProgress()
+	var report progress.Func
+	o.OnStage = func(stage string) { report = bar.stage(stage, unitClasses) }
+	o.OnClass = counted(func(done, total int64) { report.Report(done, total) })
+	return bar.close
 }
 
 type transferTrainCommand struct {
@@ -132,7 +118,7 @@ func (c *transferTrainCommand) Run(e *environment) error {
 		return writeJSON(e.stdout, svmResult{c.Out, s.Info})
 	}
 	if len(s.Info.Tried) > 0 {
-		t := report.NewTable(report.Column{Title: "C", Align: report.Right}, right(scoreName(s.Info.Multi)+" on images held out"))
+		t := report.NewTable(right("C"), right(scoreName(s.Info.Multi)+" on images held out"))
 		for _, trial := range s.Info.Tried {
 			t.Row(fmt.Sprint(trial.C), report.Percent(trial.Score))
 		}
@@ -142,7 +128,7 @@ func (c *transferTrainCommand) Run(e *environment) error {
 		fmt.Fprintf(e.stderr, "not all classes converged in %d passes\n", s.Info.MaxIterations)
 	}
 	_, err = fmt.Fprintf(e.stdout, "SVMs of %d classes on %s images, C %g, in %s\n\nNext: vgg transfer eval --svm %s DESCRIPTORS\n      vgg transfer predict %s PHOTO.jpg\n",
-		len(s.Info.Classes), report.Count(int64(s.Info.Images)), s.Info.C, report.Duration(time.Duration(s.Info.Seconds*float64(time.Second))), c.Out, c.Out)
+		len(s.Info.Classes), report.Count(int64(s.Info.Images)), s.Info.C, seconds(s.Info.Seconds), c.Out, c.Out)
 	return err
 }
 
@@ -300,7 +286,7 @@ func printMeasured(e *environment, m *transfer.Measured, how string, classes boo
 
 // printClasses prints the first split class by class.
 func printClasses(e *environment, m *transfer.Measured, multi bool) {
-	columns := []report.Column{{Title: "Class"}, right("Test images")}
+	columns := []report.Column{left("Class"), right("Test images")}
 	if multi {
 		for _, form := range metrics.APForms() {
 			columns = append(columns, right("AP ("+string(form)+")"))

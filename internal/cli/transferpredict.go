@@ -61,7 +61,7 @@ func (c *transferPredictCommand) print(e *environment, l predictLine) error {
 	if l.Error != "" {
 		return e.skipped(l.File, l.Error)
 	}
-	t := report.NewTable(report.Column{Title: l.File}, right("Score"))
+	t := report.NewTable(left(l.File), right("Score"))
 	for _, p := range l.Top {
 		t.Row(p.Class, fmt.Sprintf("%.3f", p.Score))
 	}
