@@ -15,10 +15,10 @@ import (
 )
 
 type classifyCommand struct {
-	Weights string   `arg:"" help:"File of weights of any format that vgg convert reads, or a configuration's name for its public release, which is downloaded on its first use."`
+	Weights string   `arg:"" help:"File of weights, or a configuration's name for its public release, which is downloaded on first use."`
 	Images  []string `arg:"" name:"image" help:"Image files, globs, or - for standard input."`
-	Top     int      `default:"5" placeholder:"K" help:"Classes shown of each image (5)."`
-	Scale   int      `placeholder:"S" help:"Smallest side, in pixels, that images are rescaled to before the central crop; the weights say unless given."`
+	Top     int      `default:"5" placeholder:"K" help:"Number of classes for each image (5)."`
+	Scale   int      `placeholder:"S" help:"Smallest side to which images are rescaled before the crop, in pixels (as the weights tell)."`
 	modelFlags
 	storageFlag
 	threadsFlag
@@ -26,7 +26,15 @@ type classifyCommand struct {
 }
 
 func (classifyCommand) Help() string {
-	return `Prints the most probable classes of each image, best first, by the central crop. Images are turned upright as their EXIF data says. An image that can't be read has its error in its place, and the others go on.` + exitHelp
+	return `Prints the most probable classes of each image, best first. The network sees the central crop.
+
+  - Images are turned upright by their EXIF data.
+  - An unreadable image has its error in the place of its classes.
+
+Examples:
+
+    vgg classify D photo.jpg
+    vgg classify best.safetensors 'photos/*.jpg' --top 1 --json` + exitHelp
 }
 
 // classifyLine is what `vgg classify --json` prints of an image.
@@ -116,7 +124,7 @@ func (e *environment) decodeImage(file string) (*preprocess.Image, error) {
 		}
 		defer f.Close()
 		if info, err := f.Stat(); err == nil && info.IsDir() {
-			return nil, fmt.Errorf("a folder, want an image file: name its images, as in %s, or measure the error on it with vgg eval", filepath.Join(file, "*.jpg"))
+			return nil, fmt.Errorf("a folder: name its images, as in %s, or measure the error on it with vgg eval", filepath.Join(file, "*.jpg"))
 		}
 		r = f
 	}

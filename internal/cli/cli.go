@@ -37,21 +37,21 @@ Exit codes: 0 done, 1 error, 2 usage, 3 done but some images were unreadable, 13
 
 type commands struct {
 	Summary   summaryCommand   `cmd:"" help:"Show a network's layers, parameters and memory."`
-	Train     trainCommand     `cmd:"" help:"Train a network; without arguments, on the photographs that are built in."`
+	Train     trainCommand     `cmd:"" help:"Train a network (without arguments, on the built-in photographs)."`
 	Eval      evalCommand      `cmd:"" help:"Measure top-1 and top-5 error on a folder of images."`
 	Classify  classifyCommand  `cmd:"" help:"Name the classes of photographs."`
 	Features  featuresCommand  `cmd:"" help:"Describe images by a network's activations."`
 	Transfer  transferCommand  `cmd:"" help:"Train and measure linear SVMs on descriptors."`
-	Localize  localizeCommand  `cmd:"" help:"Find the boxes of objects; train and measure networks that do."`
-	Index     indexCommand     `cmd:"" help:"Describe images for vgg similar, and list near-duplicates."`
-	Similar   similarCommand   `cmd:"" help:"Find images that are similar to others."`
-	Convert   convertCommand   `cmd:"" help:"Turn weights of any format into another."`
+	Localize  localizeCommand  `cmd:"" help:"Find the boxes of objects; train and evaluate networks for it."`
+	Index     indexCommand     `cmd:"" help:"Index images for vgg similar, and list near-duplicates."`
+	Similar   similarCommand   `cmd:"" help:"Find similar images."`
+	Convert   convertCommand   `cmd:"" help:"Convert weights between formats."`
 	Inspect   inspectCommand   `cmd:"" help:"Show what a file of weights holds."`
 	Pull      pullCommand      `cmd:"" help:"Download and check public releases of weights."`
-	Reproduce reproduceCommand `cmd:"" help:"Reproduce a table of the paper with the weights there are."`
-	Explain   explainCommand   `cmd:"" help:"Show where in a photograph a network sees its best classes."`
+	Reproduce reproduceCommand `cmd:"" help:"Reproduce a table of the paper."`
+	Explain   explainCommand   `cmd:"" help:"Show where in a photograph a network sees its most probable classes."`
 	Compare   compareCommand   `cmd:"" help:"Compare two evaluations image by image."`
-	Stats     statsCommand     `cmd:"" help:"Show mean RGB, colour eigenvectors, image sizes and class balance of images."`
+	Stats     statsCommand     `cmd:"" help:"Show mean RGB, colour eigenvectors, sizes and class balance of images."`
 	Shard     shardCommand     `cmd:"" help:"Pack images into tar shards."`
 	Bench     benchCommand     `cmd:"" help:"Measure a network's speed and memory on this machine."`
 	Version   versionCommand   `cmd:"" help:"Show version and processor."`
@@ -97,18 +97,7 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 	if bare {
 		args, help = []string{"--help"}, e.stderr
 	}
-	parser, err := kong.New(&commands{},
-		kong.Name("vgg"),
-		kong.Description("The VGG networks of Simonyan & Zisserman (ICLR 2015): train, evaluate, classify."+exitHelp),
-		kong.Writers(help, e.stderr),
-		kong.Exit(func(int) { helped = true }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
-		kong.Vars{
-			"configs": strings.Join(architecture.Names(), ", "), "merge": fmt.Sprint(localize.MergeThreshold), "boxrule": localize.DefaultRule().String(),
-		},
-		trainingDefaults(),
-		kong.Bind(e),
-	)
+	parser, err := newParser(e, help, func(int) { helped = true })
 	if err != nil {
 		return err
 	}
@@ -122,6 +111,23 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 		return usageError{fmt.Errorf("%w (see vgg --help)", err)}
 	}
 	return command.Run()
+}
+
+// newParser returns the parser of the command line. It prints help to help, and then calls
+// exit.
+func newParser(e *environment, help io.Writer, exit func(code int)) (*kong.Kong, error) {
+	return kong.New(&commands{},
+		kong.Name("vgg"),
+		kong.Description("The VGG networks of Simonyan & Zisserman (ICLR 2015): train, evaluate, classify."+exitHelp),
+		kong.Writers(help, e.stderr),
+		kong.Exit(exit),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
+		kong.Vars{
+			"configs": strings.Join(architecture.Names(), ", "), "merge": fmt.Sprint(localize.MergeThreshold), "boxrule": localize.DefaultRule().String(),
+		},
+		trainingDefaults(),
+		kong.Bind(e),
+	)
 }
 
 // usageError is an error in the command line.

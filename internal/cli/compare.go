@@ -11,14 +11,14 @@ import (
 type compareCommand struct {
 	A    string `arg:"" help:"Result file of vgg eval --out, of all images."`
 	B    string `arg:"" help:"Another result file of the same images."`
-	Show int    `default:"20" placeholder:"N" help:"Number of images to show whose predicted classes differ, the surest first; --json lists all (20)."`
+	Show int    `default:"20" placeholder:"N" help:"Number of images with different predictions to show, the most confident first. --json lists all (20)."`
 	jsonFlag
 }
 
 func (compareCommand) Help() string {
-	return `Counts the images that both evaluations, only one of them and neither of them get right. p is that of McNemar's test, exact and two-sided: the probability of a split at least as uneven if both are equally good.
+	return `Compares two evaluations image by image: it counts the images that both get right, only one of them, and neither. p is that of McNemar's test, exact and two-sided: the probability of a split at least as uneven if both are equally good.
 
-Example:
+Examples:
 
     vgg eval D.safetensors --data pets --out centre.jsonl
     vgg eval D.safetensors --data pets --protocol dense --out dense.jsonl

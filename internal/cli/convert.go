@@ -13,20 +13,29 @@ import (
 )
 
 type convertCommand struct {
-	In       string `arg:"" help:"Weights: a file of any format that is read, or a configuration's name for its public release."`
+	In       string `arg:"" help:"File of weights, or a configuration's name for its public release, which is downloaded on first use."`
 	Out      string `arg:"" help:"File to write: .safetensors, .pth, .weights.h5, .npz or .onnx."`
-	To       string `placeholder:"FORM" enum:",native,torchvision,conv1_1,safetensors,pth,keras,npz,onnx" default:"" help:"Names of the tensors, native (conv1_1.weight), torchvision (features.0.weight) or conv1_1 (conv1_1_W, of shape (H,W,in,out)); or the format safetensors, pth, keras, npz or onnx, whatever the extension."`
-	DType    string `name:"dtype" default:"f32" enum:"f32,f16,bf16" placeholder:"TYPE" help:"Type of the weights in the file: f32, f16 or bf16; biases and normalisations stay f32 (f32)."`
+	To       string `placeholder:"FORM" enum:",native,torchvision,conv1_1,safetensors,pth,keras,npz,onnx" default:"" help:"Names of the tensors: native (conv1_1.weight), torchvision (features.0.weight) or conv1_1 (conv1_1_W, of shape (H,W,in,out)). Or the format, whatever the extension: safetensors, pth, keras, npz or onnx."`
+	DType    string `name:"dtype" default:"f32" enum:"f32,f16,bf16" placeholder:"TYPE" help:"Type of the weights in the file: f32, f16 or bf16. Biases and normalisations stay f32 (f32)."`
 	Headless bool   `help:"Leave out the fully connected layers."`
 	Dense    bool   `help:"ONNX: fully connected layers as convolutions, for images of any size."`
-	Batch    int    `placeholder:"N" help:"ONNX: images that the graph takes at a time; any number unless given."`
+	Batch    int    `placeholder:"N" help:"ONNX: batch size of the graph (any)."`
 	Softmax  bool   `help:"ONNX: end with the soft-max."`
 	modelFlags
 	jsonFlag
 }
 
 func (convertCommand) Help() string {
-	return `Reads PyTorch (.pth), safetensors, Keras (.h5, .weights.h5, .keras), TensorFlow.js (model.json), Caffe (.caffemodel), ONNX and npz, each recognised by its content; the configuration, its width and its classes are inferred from the tensors. Class names and preprocessing travel in the file's metadata, for which Keras's .weights.h5 has no place. A first convolution that takes BGR is turned to RGB.` + exitHelp
+	return `Converts weights between formats. It reads PyTorch (.pth), safetensors, Keras (.h5, .weights.h5, .keras), TensorFlow.js (model.json), Caffe (.caffemodel), ONNX and npz.
+
+  - The format is recognised by the file's content; configuration, width and classes follow from the tensors.
+  - Class names and preprocessing are written to the file's metadata. Keras's .weights.h5 has none.
+  - A first convolution that takes BGR is converted to RGB.
+
+Examples:
+
+    vgg convert vgg16.h5 vgg16.safetensors
+    vgg convert D vgg16.onnx --dense --softmax` + exitHelp
 }
 
 // convertResult has the JSON keys of `vgg convert --json`.

@@ -16,17 +16,17 @@ import (
 
 // descriptorFlags are shared by the commands that make files of descriptors.
 type descriptorFlags struct {
-	With        []string `sep:"none" placeholder:"WEIGHTS" help:"Another network, perhaps with scales behind it, whose descriptors are stacked behind. Can be given more than once."`
-	Scales      []int    `placeholder:"Q" help:"Smallest side, in pixels, that images are rescaled to; the weights say unless given. Of several, separated by commas, the descriptors are stacked."`
-	Average     bool     `help:"Average the descriptors of several scales in place of stacking them."`
-	Layer       string   `placeholder:"NAME" help:"Layer whose activation is taken: conv5_3, pool5, fc6 (the one before the last: fc7)."`
+	With        []string `sep:"none" placeholder:"WEIGHTS" help:"Another network, with scales behind it if wanted, whose descriptors are stacked after the first one's. Can be given more than once."`
+	Scales      []int    `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels. The descriptors of several are stacked (as the weights tell)."`
+	Average     bool     `help:"Average the descriptors of several scales instead of stacking them."`
+	Layer       string   `placeholder:"NAME" help:"Layer of the activation: conv5_3, pool5, fc6 (the penultimate one: fc7)."`
 	Unrectified bool     `help:"Take the activation before its rectification."`
-	Pool        string   `default:"average" enum:"average,max" placeholder:"HOW" help:"Over the places of the image: average or max (average)."`
-	Flip        bool     `default:"true" negatable:"" help:"Average with the descriptor of the mirrored image; --no-flip doesn't."`
-	Normalise   bool     `default:"true" negatable:"" help:"Divide every scale's descriptor by its Euclidean norm, and then the whole; --no-normalise doesn't."`
+	Pool        string   `default:"average" enum:"average,max" placeholder:"HOW" help:"Pooling over positions: average or max (average)."`
+	Flip        bool     `default:"true" negatable:"" help:"Average with the descriptor of the mirror image."`
+	Normalise   bool     `default:"true" negatable:"" help:"Divide the descriptor of each scale, and then the whole, by its Euclidean norm."`
 	Batch       int      `placeholder:"N" help:"Images of one size that go through the network together (as many as hold 800,000 pixels)."`
 	ranksFlag
-	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB; an image that needs more is unreadable (what the weights take and 2 GiB)."`
+	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB. An image that needs more is unreadable (the memory of the weights and 2 GiB)."`
 	modelFlags
 	storageFlag
 	threadsFlag

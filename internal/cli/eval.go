@@ -12,10 +12,10 @@ import (
 )
 
 type evalCommand struct {
-	Weights     []string `arg:"" name:"weights" help:"Files of weights, or names of configurations for their public releases. Each may have scales and a protocol of its own: D.safetensors@256,384,512:dense. The class posteriors of several are averaged. With --merge: result files."`
+	Weights     []string `arg:"" name:"weights" help:"Files of weights, or configurations' names for their public releases. Each may have scales and a protocol of its own: D.safetensors@256,384,512:dense. The class posteriors of several are averaged. With --merge: result files."`
 	Data        string   `placeholder:"DIR" help:"Images: a folder with one folder for each class, ILSVRC's layout, shards or a list. Of a folder with train and val, val is used. The word sample stands for the embedded validation images, the default for weights that were trained on them."`
 	Protocol    string   `default:"centre" help:"centre: the central crop; dense: the whole image; multi-crop: 5×5 crops and their mirror images; multi-crop-dense: the mean of these two; ten-crop: corners, centre and mirror images (centre)."`
-	Scales      []int    `placeholder:"Q" help:"Smallest side, in pixels, that images are rescaled to. The class posteriors of several, separated by commas, are averaged (the scale of the weights)."`
+	Scales      []int    `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels. The class posteriors of several are averaged (as the weights tell)."`
 	TrainScale  string   `placeholder:"S" help:"Instead of --scales: the paper's three test scales for a training scale S, as 256 (S−32, S, S+32) or 256-512 (both ends and their mean)."`
 	SingleScale bool     `help:"With --train-scale: the paper's one test scale, S or the mean of both ends."`
 	Flip        bool     `help:"Average the class posteriors with those of the mirrored image. Multi-crop and ten-crop always do."`

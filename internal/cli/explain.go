@@ -14,10 +14,10 @@ import (
 
 type explainCommand struct {
 	Image   string `arg:"" help:"Image file, or - for standard input."`
-	Weights string `required:"" placeholder:"FILE" help:"File of weights."`
-	Scales  []int  `placeholder:"Q" help:"Smallest sides, in pixels, that the image is rescaled to, separated by commas (what the weights say, one and a half times and twice that)."`
-	Top     int    `default:"3" placeholder:"K" help:"Classes shown (3)."`
-	Out     string `placeholder:"FILE" help:"Picture to write, PNG (the image's name with -explained.png behind it)."`
+	Weights string `required:"" placeholder:"FILE" help:"File of weights, or a configuration's name for its public release, which is downloaded on first use."`
+	Scales  []int  `placeholder:"Q" help:"Smallest sides to which the image is rescaled, in pixels (once, one and a half times and twice what the weights tell)."`
+	Top     int    `default:"3" placeholder:"K" help:"Number of classes (3)."`
+	Out     string `placeholder:"FILE" help:"Picture to write, as PNG (the image's name with -explained.png)."`
 	modelFlags
 	storageFlag
 	threadsFlag
@@ -25,7 +25,15 @@ type explainCommand struct {
 }
 
 func (explainCommand) Help() string {
-	return `Runs the network densely over the image (the fully connected layers as convolutions) and lays the class score map over it, for the most probable classes at several scales: at each place the probability of the class in the window of the network's input side round it. The classes are the best by the mean over the scales.` + exitHelp
+	return `Shows where in a photograph a network sees its most probable classes. It runs the network densely over the image and lays the class score map over it, for each class at several scales.
+
+  - A point of the map is the posterior of the class in the window around it, of the network's input side.
+  - The classes are the best by the mean over the scales.
+
+Examples:
+
+    vgg explain photo.jpg --weights D
+    vgg explain photo.jpg --weights best.safetensors --scales 256,512 --top 1 --out map.png` + exitHelp
 }
 
 // explainResult has the JSON keys of `vgg explain --json`.

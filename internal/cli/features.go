@@ -12,19 +12,29 @@ import (
 )
 
 type featuresCommand struct {
-	Weights string   `arg:"" help:"File of weights of any format that vgg convert reads, or a configuration's name for its public release, perhaps with scales behind it: D.safetensors@256,384,512. With --merge, files of descriptors, the shards of one run."`
-	Images  []string `arg:"" name:"image" help:"Image files, or a folder: class folders, PASCAL VOC, shards, a list, or images at any depth."`
-	Out     string   `required:"" placeholder:"FILE" help:"FILE.npy, beside which FILE.npy.jsonl has names and labels; FILE.safetensors; or FILE.jsonl, an image a line. A run that was interrupted goes on with it."`
-	Merge   bool     `help:"Put the files of shards together in --out in place of running."`
+	Weights string   `arg:"" help:"Weights, with scales behind them if wanted: D.safetensors@256,384. A file, or a configuration's name for its public release. With --merge: files of descriptors, the shards of one run."`
+	Images  []string `arg:"" name:"image" help:"Image files or a folder: class folders, PASCAL VOC, shards, a list, or images at any depth."`
+	Out     string   `required:"" placeholder:"FILE" help:"FILE.npy, with names and labels in FILE.npy.jsonl; FILE.safetensors; or FILE.jsonl with one image a line. An interrupted run continues from it."`
+	Merge   bool     `help:"Combine the shards of one run in --out, instead of running."`
 	descriptorFlags
-	Region string          `default:"image" enum:"image,box,image+box" placeholder:"WHAT" help:"Of voc-action's persons: image, box, or both stacked, image+box (image)."`
-	Layout transfer.Layout `default:"auto" enum:"auto,files,classes,voc,voc-action" placeholder:"NAME" help:"How labels lie beside the images: classes (folders, lists, shards), voc (several classes an image), voc-action (persons), files (none) or auto (auto)."`
-	Shard  string          `placeholder:"I/N" help:"Describe every Nth image only, from the Ith on; --merge puts the parts together."`
+	Region string          `default:"image" enum:"image,box,image+box" placeholder:"WHAT" help:"Region of the persons of voc-action: image, box, or both stacked, image+box (image)."`
+	Layout transfer.Layout `default:"auto" enum:"auto,files,classes,voc,voc-action" placeholder:"NAME" help:"Layout of images and labels: classes (folders, lists, shards), voc (several classes an image), voc-action (persons), files (no labels) or auto (auto)."`
+	Shard  string          `placeholder:"I/N" help:"Describe only every Nth image, from the Ith on. --merge combines the shards."`
 	jsonFlag
 }
 
 func (featuresCommand) Help() string {
-	return `The activation of the layer, by default the penultimate one after its rectification, is computed over the whole image at each scale, averaged over places and with the mirror image's, and divided by its Euclidean norm; scales and networks are stacked (appendix B of the paper). Unreadable images have zeros and are listed.` + exitHelp
+	return `Computes a descriptor of each image: the activation of a layer over the whole image, averaged over positions and with that of the mirror image, divided by its Euclidean norm (appendix B of the paper).
+
+  - The default layer is the penultimate one, after its rectification.
+  - The descriptors of several scales and networks are stacked.
+  - Unreadable images have zeros and are listed.
+
+Examples:
+
+    vgg features D photos --out photos.npy
+    vgg features D@256,384,512 VOC2007 --average --with E@256,384,512 --out voc.npy
+    vgg features 1.npy 2.npy --merge --out all.npy` + exitHelp
 }
 
 // featuresResult has the JSON keys of `vgg features --json`.

@@ -17,14 +17,19 @@ import (
 )
 
 type inspectCommand struct {
-	Weights string `arg:"" help:"File of weights, or a configuration's name for its public release."`
-	Stats   bool   `default:"true" negatable:"" help:"Read all values for their least, greatest, mean and standard deviation, and for the file's SHA-256; --no-stats reads the header alone."`
+	Weights string `arg:"" help:"File of weights, or a configuration's name for its public release, which is downloaded on first use."`
+	Stats   bool   `default:"true" negatable:"" help:"Read all values for minimum, maximum, mean, standard deviation and the file's SHA-256. --no-stats reads only the header."`
 	modelFlags
 	jsonFlag
 }
 
 func (inspectCommand) Help() string {
-	return `Shows the format, the tensors with their types, shapes and statistics, the metadata, and the network that they are taken for. The file is read piece by piece. With --json: one object.` + exitHelp
+	return `Shows what a file of weights holds: its format, its tensors with types, shapes and statistics, its metadata, and the network that the tensors are recognised as. The file is read piece by piece. --json prints one object.
+
+Examples:
+
+    vgg inspect VGG_ILSVRC_16_layers.caffemodel
+    vgg inspect D --no-stats` + exitHelp
 }
 
 // inspection has the JSON keys of `vgg inspect --json`.

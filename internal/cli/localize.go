@@ -20,13 +20,13 @@ type localizeCommand struct {
 
 type localizeImagesCommand struct {
 	Images   []string `arg:"" name:"image" help:"Image files, globs, or - for standard input."`
-	Boxes    []string `required:"" sep:"none" placeholder:"FILE" help:"Localisation network that vgg localize train made, with its scales behind it if need be: PCR.safetensors@256,384. Given more than once, their boxes are merged."`
-	Class    []string `sep:"none" placeholder:"NAME" help:"Class to find the box of, in place of the most probable ones. Can be given more than once."`
-	Top      int      `default:"5" placeholder:"K" help:"Classes whose boxes are shown (5)."`
-	All      bool     `help:"Every merged box of each class, not only the best."`
-	Unmerged bool     `help:"The box of every window, before merging."`
-	Draw     string   `placeholder:"FILE" help:"Draw the boxes on the image, a PNG; of several images, with their names before the file's."`
-	DrawBest int      `default:"1" placeholder:"K" help:"Classes that are drawn, of those shown (1)."`
+	Boxes    []string `required:"" sep:"none" placeholder:"FILE" help:"Localisation network (vgg localize train), with scales behind it if wanted: PCR.safetensors@256,384. Boxes of several are merged."`
+	Class    []string `sep:"none" placeholder:"NAME" help:"Class to find, instead of the most probable ones. Can be given more than once."`
+	Top      int      `default:"5" placeholder:"K" help:"Number of classes whose boxes are shown (5)."`
+	All      bool     `help:"Show every merged box of each class, not only the best."`
+	Unmerged bool     `help:"Show the box of every window, before merging."`
+	Draw     string   `placeholder:"FILE" help:"Draw the boxes on the image, as PNG. For several images, their names precede the file's."`
+	DrawBest int      `default:"1" placeholder:"K" help:"Number of shown classes that are drawn (1)."`
 	storageFlag
 	denseFlags
 	threadsFlag
@@ -36,12 +36,22 @@ type localizeImagesCommand struct {
 // denseFlags choose how boxes are rated and merged.
 type denseFlags struct {
 	releaseFlags
-	Classifier []string `sep:"none" placeholder:"WEIGHTS" help:"Classification network that rates the boxes, a file or a release such as D: the one that the localisation network was trained from. Given more than once, posteriors are averaged."`
-	Merge      float64  `default:"${merge}" placeholder:"SCORE" help:"Match score from which on boxes are left apart: distance of the centres in units of the boxes' side, plus 1 − IoU; 0: nothing is merged (${merge})."`
+	Classifier []string `sep:"none" placeholder:"WEIGHTS" help:"Classification network that rates the boxes: the one that the localisation network was trained from. A file, or a configuration's name for its public release. Posteriors of several are averaged."`
+	Merge      float64  `default:"${merge}" placeholder:"SCORE" help:"Match score below which boxes are merged: distance of the centres in units of the boxes' side, plus 1 − IoU; 0 merges nothing (${merge})."`
 }
 
 func (localizeImagesCommand) Help() string {
-	return `Runs the localisation network densely over the whole image; every window gives a box, and boxes that match are merged greedily. The classifier names the most probable classes and rates each box by the sum of its posteriors in the box's windows. Without one, name the classes, or let a single-class network give the box of the object whatever it is, rated by the number of windows. Boxes are x0, y0, x1, y1 in pixels of the image, turned upright as its EXIF data says. An image that can't be read has its error in its place, and the others go on.` + exitHelp
+	return `Finds the boxes of objects. The localisation network runs densely over the whole image, each window gives a box, and boxes that match are merged greedily.
+
+  - The classifier names the most probable classes. It rates each box by the sum of its posteriors in the box's windows.
+  - Without a classifier, --class names the classes. A single-class network needs none: it gives the box of the object, rated by the number of windows.
+  - Boxes are x0, y0, x1, y1 in pixels of the image, turned upright by its EXIF data.
+  - An unreadable image has its error in the place of its boxes.
+
+Examples:
+
+    vgg localize photo.jpg --boxes PCR.safetensors --classifier D --draw boxes.png
+    vgg localize photo.jpg --boxes PCR.safetensors@256,384 --class dog --all` + exitHelp
 }
 
 // localizeLine is what `vgg localize --json` prints of an image.

@@ -17,13 +17,13 @@ import (
 )
 
 type localizeEvalCommand struct {
-	Boxes    []string `arg:"" name:"boxes" help:"Localisation networks that vgg localize train made, with their scales behind them if need be: PCR.safetensors@256,384. Of several the boxes are merged."`
-	Data     string   `required:"" placeholder:"DIR" help:"Images with boxes: as of vgg eval; of one with train and val, val."`
-	Protocol string   `default:"centre" enum:"centre,center,dense,multi-crop" placeholder:"NAME" help:"centre: the central crop gives the box of the true class; dense: the whole image, boxes merged, and with --classifier the five most probable classes; multi-crop: the same with 5×5 crops (centre)."`
-	Scales   []int    `placeholder:"Q" help:"Smallest sides, in pixels, that images are rescaled to, of networks that have none behind them; the weights say unless given."`
-	Out      string   `placeholder:"FILE" help:"Result file: every image's boxes, as soon as they are known. A run that was interrupted goes on with it."`
-	Draw     string   `placeholder:"FILE" help:"Draw the best and the worst boxes, beside the true ones, a PNG."`
-	Shown    int      `default:"12" placeholder:"N" help:"Images drawn, half of them the best (12)."`
+	Boxes    []string `arg:"" name:"boxes" help:"Localisation networks (vgg localize train), with scales behind them if wanted: PCR.safetensors@256,384. Boxes of several are merged."`
+	Data     string   `required:"" placeholder:"DIR" help:"Images with boxes, in any layout of vgg eval. Of a folder with train and val, val is used."`
+	Protocol string   `default:"centre" enum:"centre,center,dense,multi-crop" placeholder:"NAME" help:"centre: the box of the true class from the central crop; dense: the whole image, with merged boxes and, with --classifier, the five most probable classes; multi-crop: the same with 5×5 crops (centre)."`
+	Scales   []int    `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels, for networks without scales of their own (as the weights tell)."`
+	Out      string   `placeholder:"FILE" help:"Result file: the boxes of every image, as soon as they are known. An interrupted run continues from it."`
+	Draw     string   `placeholder:"FILE" help:"Draw the best and the worst boxes beside the true ones, as PNG."`
+	Shown    int      `default:"12" placeholder:"N" help:"Number of images to draw, half of them the best (12)."`
 	boxFlags
 	storageFlag
 	denseFlags
@@ -32,7 +32,17 @@ type localizeEvalCommand struct {
 }
 
 func (localizeEvalCommand) Help() string {
-	return `A box is right if its intersection over union with a true box of the image's class is above one half. Given the class, the box is the one that the network has for the true class; the top-5 error asks for the class too: one of the five most probable classes must be the true one, with a right box. Images without a box of their class are left out, unreadable ones are counted apart, and boxes beyond the image are cut to it. Three rules that see no pixel stand beside the result: the whole image, the mean box of the training images, and that of the class.` + exitHelp
+	return `Measures the localisation error. A box is right if its intersection over union (IoU) with a true box of the image's class is above one half.
+
+  - The error given the class is that of the box for the true class.
+  - The top-5 error also asks for the class: one of the five most probable classes must be the true one, with a right box.
+  - Unreadable images are counted separately, images without a box of their class are left out, and boxes that extend beyond the image are cut to it.
+  - Three baselines that see no pixel stand beside the result: the whole image, the mean box of the training images, and the mean box of the class.
+
+Examples:
+
+    vgg localize eval PCR.safetensors --data ILSVRC
+    vgg localize eval PCR.safetensors@256,384 --classifier D --data ILSVRC --protocol dense --out boxes.jsonl` + exitHelp
 }
 
 // localizeResult has the JSON keys of `vgg localize eval --json`.

@@ -10,13 +10,24 @@ import (
 )
 
 type pullCommand struct {
-	Names []string `arg:"" optional:"" name:"name" help:"Configurations: A, B, D, E, with -BN behind them, or vgg16_bn and the like; with -features the release without a classifier. Without any, the releases are listed."`
+	Names []string `arg:"" optional:"" name:"name" help:"Configurations: A, B, D or E, each also with -BN, or vgg16_bn and the like. -features names the release without a classifier (D-features)."`
 	releaseFlags
 	jsonFlag
 }
 
 func (pullCommand) Help() string {
-	return `Downloads public releases from their official addresses, checks them against their published hashes, and keeps them, converted to safetensors, in vgg in the user's cache directory ($XDG_CACHE_HOME). An interrupted download goes on where it stopped. Proxies are heeded as HTTPS_PROXY and NO_PROXY say; VGG_MIRROR=https://mirror.example/weights takes the place of the official hosts. Other commands do the same when they are given a configuration's name in place of a file. Published accuracies are those of the central crop, of caffe those of the paper's dense multi-scale evaluation.` + exitHelp
+	return `Downloads public releases, checks them against their published hashes and converts them to safetensors, in the folder vgg of the user's cache directory ($XDG_CACHE_HOME). Without names it lists the releases.
+
+  - Other commands do the same for a configuration's name in the place of a file.
+  - An interrupted download continues from its last byte.
+  - Published accuracies are those of the central crop; Caffe's are those of the paper's dense multi-scale evaluation.
+  - HTTPS_PROXY and NO_PROXY choose the proxy. VGG_MIRROR=https://mirror.example/weights replaces the official hosts.
+
+Examples:
+
+    vgg pull
+    vgg pull D E-BN
+    vgg pull vgg19 --source keras` + exitHelp
 }
 
 // pulled is what `vgg pull --json` prints of a release.

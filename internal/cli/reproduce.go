@@ -19,7 +19,7 @@ import (
 type reproduceCommand struct {
 	Table    string `arg:"" optional:"" help:"Table of the paper. Classification: table3 to table7. Localisation: table8 and table9. Transfer: table11 and table12, whose --data is a folder of sets (VOC2007, VOC2012, 101_ObjectCategories, 256_ObjectCategories). Not needed with --plan."`
 	Data     string `required:"" placeholder:"DIR" help:"ILSVRC's validation images, or any other labelled set that vgg eval takes."`
-	Weights  string `required:"" placeholder:"DIR" help:"Folder of weights, named by configuration and training scale, as D-256.safetensors, A-LRN-256.npz and E-256-512.pth, with any ending that vgg reads."`
+	Weights  string `required:"" placeholder:"DIR" help:"Folder of weights, named by configuration and training scale: D-256.safetensors, A-LRN-256.npz, E-256-512.pth. A name that the folder lacks may be a public release's."`
 	Plan     string `placeholder:"FILE" help:"YAML file of a table of your own, instead of the paper's."`
 	Results  string `placeholder:"DIR" help:"Folder of result files, one for each network, protocol and scale. All tables share them (results in the folder of weights)."`
 	Markdown string `placeholder:"FILE" help:"Also write the table as Markdown, and its plot to a file of the same name that ends in .svg."`

@@ -13,22 +13,27 @@ import (
 )
 
 type indexCommand struct {
-	Weights string   `arg:"" help:"File of weights of any format that vgg convert reads, or a configuration's name for its public release, perhaps with scales behind it: D.safetensors@256,384."`
-	Images  []string `arg:"" name:"folder" help:"Folders, whose images count at any depth, and image files."`
-	Out     string   `default:"index.npy" placeholder:"FILE" help:"Index: FILE.npy, beside which FILE.npy.jsonl has the images' names (index.npy). A run that was interrupted goes on with it."`
-	Update  bool     `help:"Bring the index up to date: pictures that are new or changed, in size or time, are described, those that are gone are dropped, and the others are kept as they are."`
+	Weights string   `arg:"" help:"Weights, with scales behind them if wanted: D.safetensors@256,384. A file, or a configuration's name for its public release."`
+	Images  []string `arg:"" name:"folder" help:"Folders, with images at any depth, and image files."`
+	Out     string   `default:"index.npy" placeholder:"FILE" help:"Index: FILE.npy, with the names of the images in FILE.npy.jsonl (index.npy). An interrupted run continues from it."`
+	Update  bool     `help:"Update the index: describe images that are new or changed (in size or time) and drop those that are gone."`
 	descriptorFlags
 	duplicateFlags
 	jsonFlag
 }
 
 func (indexCommand) Help() string {
-	return `Describes images for vgg similar: by the activation of the layer averaged over the image and its mirror image, of length 1. Images that are nearly the same are listed. Paths and weights are kept as absolute paths.` + exitHelp
+	return `Describes images for vgg similar, and lists near-duplicates. A descriptor is the activation of the layer averaged over the image and its mirror image, of length 1. The index keeps absolute paths of images and weights.
+
+Examples:
+
+    vgg index D photos --out photos.npy
+    vgg index D photos --out photos.npy --update` + exitHelp
 }
 
 // duplicateFlags are shared by the commands that list near-duplicates.
 type duplicateFlags struct {
-	Duplicates float64 `default:"0.99" placeholder:"X" help:"Images whose similarity to another is at least X are listed as near-duplicates; 0: none are looked for (0.99)."`
+	Duplicates float64 `default:"0.99" placeholder:"X" help:"Least similarity of images that are listed as near-duplicates; 0 looks for none (0.99)."`
 }
 
 func (f duplicateFlags) check() error {
@@ -184,17 +189,25 @@ const mostGroups = 25
 
 type similarCommand struct {
 	Index   string   `arg:"" help:"Index (vgg index), or another file of descriptors of whole images (vgg features)."`
-	Images  []string `arg:"" optional:"" name:"image" help:"Image files, globs or folders to find similar images of."`
-	Top     int      `default:"10" placeholder:"K" help:"Images found for each (10)."`
-	Least   float64  `default:"-1" placeholder:"X" help:"Least similarity of what is shown (any)."`
-	HTML    string   `name:"html" placeholder:"FILE" help:"Write a contact sheet, a page of HTML with thumbnails."`
-	NearDup float64  `name:"duplicates" default:"0" placeholder:"X" help:"List, too, the images of the index whose similarity is at least X (0: none)."`
+	Images  []string `arg:"" optional:"" name:"image" help:"Image files, globs or folders for which similar images are found."`
+	Top     int      `default:"10" placeholder:"K" help:"Number of images found for each (10)."`
+	Least   float64  `default:"-1" placeholder:"X" help:"Least similarity of the images shown (any)."`
+	HTML    string   `name:"html" placeholder:"FILE" help:"Also write a contact sheet: a page of HTML with thumbnails."`
+	NearDup float64  `name:"duplicates" default:"0" placeholder:"X" help:"Also list images of the index with at least this similarity; 0 looks for none (0)."`
 	describeFlags
 	jsonFlag
 }
 
 func (similarCommand) Help() string {
-	return `Describes each image as the index's were and compares it with every one of them: the similarity is the cosine of the angle between the descriptors, 1 for the same image. Nothing is approximate. Images are turned as they are stored, not as their EXIF data say.` + exitHelp
+	return `Finds the images of an index that are similar to others. The similarity is the cosine of the angle between two descriptors: 1 for the same image.
+
+  - Images are described like those of the index and compared with every one of them. Nothing is approximate.
+  - Images are not turned by their EXIF data.
+
+Examples:
+
+    vgg similar photos.npy holiday.jpg --html found.html
+    vgg similar photos.npy --duplicates 0.99` + exitHelp
 }
 
 // similarLine is what `vgg similar --json` prints of an image.

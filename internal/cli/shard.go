@@ -12,16 +12,24 @@ import (
 )
 
 type shardCommand struct {
-	Data    string `arg:"" placeholder:"DIR" help:"Images in any layout that vgg reads, or the word sample for the photographs that are built in."`
+	Data    string `arg:"" placeholder:"DIR" help:"Images in any layout that vgg reads, or the word sample for the built-in photographs."`
 	Out     string `required:"" placeholder:"DIR" help:"Folder for the shards, new or empty."`
-	Size    size   `default:"${shardsize}" placeholder:"BYTES" help:"Bytes that a shard has at most, such as 500MB or 1GiB (${shardsize})."`
-	Shuffle bool   `help:"Put the images into a random order, for programs that read shards from end to end. To vgg it makes no difference."`
-	Seed    uint64 `placeholder:"N" help:"Of the order (0)."`
+	Size    size   `default:"${shardsize}" placeholder:"BYTES" help:"Largest size of a shard, as 500MB or 1GiB (${shardsize})."`
+	Shuffle bool   `help:"Shuffle the images, for programs that read shards from end to end. vgg doesn't need it."`
+	Seed    uint64 `placeholder:"N" help:"Seed of --shuffle (0)."`
 	jsonFlag
 }
 
 func (shardCommand) Help() string {
-	return `Packs images, byte for byte, into tar files in the WebDataset convention (NAME.jpg and NAME.cls), each with an index, and lists the classes in classes.txt; train and val have a folder each. vgg reads the shards as it reads the images themselves: training on them gives the same bits. Interrupted, it removes what it has written.` + exitHelp
+	return `Packs images, byte for byte, into tar files by the WebDataset convention (NAME.jpg and NAME.cls). Each shard has an index, classes.txt lists the classes, and train and val have a folder each.
+
+  - vgg reads shards like the images themselves: training on them gives the same bits.
+  - An interruption removes what was written.
+
+Examples:
+
+    vgg shard photos --out shards
+    vgg shard ILSVRC --out shards --size 1GB --shuffle` + exitHelp
 }
 
 // shardResult has the JSON keys of `vgg shard --json`.

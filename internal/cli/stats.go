@@ -13,15 +13,24 @@ import (
 )
 
 type statsCommand struct {
-	Data  string `arg:"" placeholder:"DIR" help:"Images in any layout that vgg reads, or the word sample for the photographs that are built in."`
-	Part  string `default:"train" enum:"train,val" placeholder:"PART" help:"train or val (train). Images without parts are all taken."`
-	Fresh bool   `help:"Decode the images even if the result of a former time is there."`
+	Data  string `arg:"" placeholder:"DIR" help:"Images in any layout that vgg reads, or the word sample for the built-in photographs."`
+	Part  string `default:"train" enum:"train,val" placeholder:"PART" help:"Part of the images: train or val. A set without parts is taken whole (train)."`
+	Fresh bool   `help:"Decode the images even if there is a stored result."`
 	threadsFlag
 	jsonFlag
 }
 
 func (statsCommand) Help() string {
-	return `Decodes every image once and shows the mean RGB, which training subtracts, the eigenvalues and eigenvectors of the RGB covariance, by which it shifts colours, the sizes of the images and how many each class has. The result is kept in .vgg-stats.json beside the images (or in the user's cache, where that can't be written) and used again, by vgg train too, until names, sizes or dates of the files change. Training on images without parts keeps some for validation and counts the others.` + exitHelp
+	return `Decodes every image once and shows the mean RGB (which training subtracts), the eigenvalues and eigenvectors of the RGB covariance (by which training shifts colours), the sizes of the images and the images of each class.
+
+  - The result is stored in .vgg-stats.json beside the images, or in the user's cache if that folder is read-only.
+  - Later runs, also of vgg train, use it until names, sizes or dates of the files change.
+  - Training on images without parts keeps some for validation and measures the others.
+
+Examples:
+
+    vgg stats photos
+    vgg stats ILSVRC --part val --json` + exitHelp
 }
 
 // statsResult has the JSON keys of `vgg stats --json`.

@@ -12,11 +12,11 @@ import (
 )
 
 type summaryCommand struct {
-	Config string `arg:"" help:"Configuration: ${configs}; with -BN or -LRN behind it for its normalised form; a row of layers such as '32bn 32 M 64 M FC256 FC'; or a file of weights."`
+	Config string `arg:"" help:"Configuration: ${configs}, each also with -BN or -LRN. Or a row of layers, such as '32bn 32 M 64 M FC256 FC'; a file of weights; or a release without a classifier (D-features)."`
 	networkFlags
-	Input  *int `placeholder:"PIXELS" help:"Side of the square crop that fc6 is built for (224)."`
-	Memory bool `help:"Add the memory that inference and a training step need."`
-	Batch  int  `default:"1" placeholder:"N" help:"Images in the batch that --memory is for (1)."`
+	Input  *int `placeholder:"PIXELS" help:"Side of the square input, for which fc6 is built (224)."`
+	Memory bool `help:"Also show the memory for inference and for a training step."`
+	Batch  int  `default:"1" placeholder:"N" help:"Batch size for --memory (1)."`
 	releaseFlags
 	storageFlag
 	threadsFlag
@@ -24,13 +24,22 @@ type summaryCommand struct {
 }
 
 func (summaryCommand) Help() string {
-	return `Nothing is allocated or computed: the figures come from the configuration. Weights are without biases, parameters with them; a MAC is one multiplication with its addition, for one image.` + exitHelp
+	return `Shows the layers of a network with the shapes of their outputs, their weights and their multiplications. Nothing is allocated or computed.
+
+  - Weights are counted without biases, parameters with them.
+  - A MAC is one multiplication with its addition, for one image.
+
+Examples:
+
+    vgg summary D --memory --batch 8
+    vgg summary '32bn 32 M 64bn 64 M FC256 FC' --classes 10 --input 32
+    vgg summary best.safetensors` + exitHelp
 }
 
 // networkFlags change the paper's network.
 type networkFlags struct {
-	Classes *int     `placeholder:"N" help:"Outputs of fc8; 0: the features alone (1000)."`
-	Width   *float64 `placeholder:"X" help:"Multiplies the channels of every convolution (1)."`
+	Classes *int     `placeholder:"N" help:"Outputs of fc8; 0 for the features alone (1000)."`
+	Width   *float64 `placeholder:"X" help:"Factor for the channels of every convolution (1)."`
 	FC      *int     `name:"fc" placeholder:"N" help:"Units of fc6 and fc7 (4096)."`
 }
 

@@ -26,36 +26,36 @@ import (
 )
 
 type trainCommand struct {
-	Data   string `placeholder:"DIR" help:"Images: one folder a class, or train and val with such folders; ILSVRC as it is distributed; tar shards; a ZIP file (the built-in photographs)."`
-	MaxBad share  `default:"${maxbad}" placeholder:"SHARE" help:"Share of the images that may be unreadable, 0.1% or 0.001; past it the run stops (${maxbad})."`
-	Recipe string `placeholder:"NAME|FILE" help:"Recipe: paper, paper-384, paper-multiscale or sample; or a YAML file with changes to the default, which is paper with --data, else sample."`
+	Data   string `placeholder:"DIR" help:"Images: a folder with one folder for each class, or with train and val that have such folders; ILSVRC's layout; tar shards; or a ZIP file (the built-in photographs)."`
+	MaxBad share  `default:"${maxbad}" placeholder:"SHARE" help:"Largest share of unreadable images, as 0.1% or 0.001. Above it the run stops (${maxbad})."`
+	Recipe string `placeholder:"NAME|FILE" help:"Recipe: paper, paper-384, paper-multiscale or sample; or a YAML file with changes to the default (paper with --data, otherwise sample)."`
 	Out    string `placeholder:"DIR" help:"Run directory, new or empty (a new one in runs)."`
 
-	Resume          bool          `help:"Continue the run in --out from its newest checkpoint, to the same bits as if it had not stopped; without a checkpoint, start it."`
-	CheckpointEvery time.Duration `default:"${checkpointevery}" placeholder:"TIME" help:"Time between checkpoints, besides those at the end of every epoch (${checkpointevery})."`
-	Keep            int           `default:"${keep}" placeholder:"N" help:"Checkpoints that stay; 0: none is written (${keep})."`
+	Resume          bool          `help:"Continue from the newest checkpoint in --out, to the same bits as an uninterrupted run. Without a checkpoint the run starts."`
+	CheckpointEvery time.Duration `default:"${checkpointevery}" placeholder:"TIME" help:"Time between checkpoints. One is also written at the end of every epoch (${checkpointevery})."`
+	Keep            int           `default:"${keep}" placeholder:"N" help:"Number of checkpoints to keep; 0 writes none (${keep})."`
 
-	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Sets a value of the recipe by its key: schedule.name=cosine. Can be given more than once."`
+	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Value of the recipe by its key, as schedule.name=cosine. Can be given more than once."`
 
-	Config       *string         `placeholder:"C" help:"Configuration: ${configs}; with -BN or -LRN behind it."`
-	Width        *float64        `placeholder:"X" help:"Multiplies the channels of every convolution."`
+	Config       *string         `placeholder:"C" help:"Configuration: ${configs}, each also with -BN or -LRN."`
+	Width        *float64        `placeholder:"X" help:"Factor for the channels of every convolution."`
 	FC           *int            `name:"fc" placeholder:"N" help:"Units of fc6 and fc7."`
 	Input        *int            `placeholder:"PIXELS" help:"Side of the square crop."`
 	Init         *network.Init   `placeholder:"NAME" help:"Initialisation: he, glorot, normal-0.1 or normal-0.01."`
 	InitFrom     *string         `placeholder:"FILE" help:"Initial weights: a file, or a configuration's name for its public release."`
-	InitRule     *train.InitRule `placeholder:"NAME" help:"Layers taken from --init-from: pre-initialisation, the first four convolutional layers and the fully connected ones; or fine-tune, all (pre-initialisation if the configurations differ)."`
-	Freeze       []string        `placeholder:"PATTERN" help:"Layers that are not learnt, by a pattern: conv1_*, fc[67]. Can be given more than once."`
-	Epochs       *int            `placeholder:"N" help:"Most passes over the training images."`
-	Batch        *int            `placeholder:"N" help:"Images of a mini-batch."`
+	InitRule     *train.InitRule `placeholder:"NAME" help:"Layers taken from --init-from: pre-initialisation (the first four convolutional layers and the fully connected ones) or fine-tune (all; pre-initialisation if the configurations differ)."`
+	Freeze       []string        `placeholder:"PATTERN" help:"Pattern of layers that are not trained, as conv1_* or fc[67]. Can be given more than once."`
+	Epochs       *int            `placeholder:"N" help:"Largest number of epochs."`
+	Batch        *int            `placeholder:"N" help:"Mini-batch size."`
 	LearningRate *float64        `placeholder:"X" help:"Initial learning rate."`
-	ScaleMin     *int            `placeholder:"PIXELS" help:"Least value of the smallest side S to which training images are rescaled."`
-	ScaleMax     *int            `placeholder:"PIXELS" help:"Greatest value of S."`
-	TestScale    *int            `placeholder:"PIXELS" help:"Smallest side Q to which validation images are rescaled."`
-	Seed         *uint64         `placeholder:"N" help:"Seed of initialisation, order, augmentation and dropout."`
+	ScaleMin     *int            `placeholder:"PIXELS" help:"Least training scale S, in pixels of the smallest side."`
+	ScaleMax     *int            `placeholder:"PIXELS" help:"Greatest training scale S."`
+	TestScale    *int            `placeholder:"PIXELS" help:"Test scale Q of the validation images."`
+	Seed         *uint64         `placeholder:"N" help:"Seed of initialisation, image order, augmentation and dropout."`
 
-	Groups *int `placeholder:"N" help:"Parts of the batch whose gradients are summed separately; any number of ranks that divides it gives the same bits (the number of ranks)."`
+	Groups *int `placeholder:"N" help:"Parts of the batch whose gradients are summed separately. Any number of ranks that divides it gives the same bits (the number of ranks)."`
 	Ranks  int  `default:"1" placeholder:"N" help:"Copies of the network, which share the groups and the threads (1)."`
-	Memory size `placeholder:"SIZE" help:"Bound of the run's memory, such as 8GiB: the batch is computed in parts that are small enough, to the same bits."`
+	Memory size `placeholder:"SIZE" help:"Bound of the run's memory, as 8GiB. The batch is computed in parts that fit, to the same bits."`
 
 	releaseFlags
 	threadsFlag
@@ -65,21 +65,24 @@ type trainCommand struct {
 }
 
 func (trainCommand) Help() string {
-	return `Trains a network by the paper's recipe. --recipe changes the recipe, --set changes the result, and the other flags come last. The whole recipe is printed and written to the run directory, with:
+	return `Trains a network by the paper's recipe. --recipe changes the recipe, --set changes the result, and the other flags come last. The whole recipe is printed. The run directory gets:
 
-  metrics.jsonl, curve.png, events for TensorBoard
-  best.safetensors (least validation error), last.safetensors
-  checkpoints
+  - recipe.yaml, the recipe
+  - metrics.jsonl, curve.png and events for TensorBoard
+  - best.safetensors (least validation error) and last.safetensors
+  - checkpoints
 
-Of a folder without a val part, a fifth is kept for validation. The built-in photographs are ten categories of Caltech-101, CC BY 4.0.
+A folder without a val part keeps a fifth of its images for validation. The built-in photographs are ten categories of Caltech-101, CC BY 4.0.
 
-With --init-from and --data, and neither --recipe nor --config, the network of that file is fine-tuned: its last layer is drawn at random and learnt ten times as fast as the others, and S follows from the sizes of the images.
+With --init-from and --data, and without --recipe and --config, the network of that file is fine-tuned: its last layer is initialised at random and has ten times the learning rate of the others, and S follows from the sizes of the images.
 
-An interruption saves a checkpoint and last.safetensors, and --resume goes on from there. A second interruption stops at once.
+An interruption saves a checkpoint and last.safetensors, and --resume continues from there. A second interruption stops at once.
 
-  vgg train --data photos --epochs 30
-  vgg train --data photos --init-from D
-  vgg train --resume --out runs/photos` + exitHelp
+Examples:
+
+    vgg train --data photos --epochs 30
+    vgg train --data photos --init-from D
+    vgg train --resume --out runs/photos` + exitHelp
 }
 
 // sampleName names the embedded photographs in place of a folder.

@@ -10,13 +10,22 @@ import (
 type transferPredictCommand struct {
 	SVM    string   `arg:"" name:"svm" help:"SVMs (vgg transfer train)."`
 	Images []string `arg:"" name:"image" help:"Image files, globs or folders."`
-	Top    int      `default:"5" placeholder:"K" help:"Classes shown of each image (5)."`
+	Top    int      `default:"5" placeholder:"K" help:"Number of classes for each image (5)."`
 	describeFlags
 	jsonFlag
 }
 
 func (transferPredictCommand) Help() string {
-	return `Describes each image as those were that the SVMs were trained on, by the same weights, layer and scales, which the file of SVMs names, and prints the classes with the highest scores, best first. A score is the distance from the class's plane in margins: above 0 the image is of the class. An image that can't be read has its error in its place, and the others go on. Images are turned as they are stored, not as their EXIF data say.` + exitHelp
+	return `Prints the classes with the highest SVM scores for each image, best first. Images are described like the training images: by the weights, layer and scales that the SVMs' file names.
+
+  - A score is the distance from the class's plane in margins; above 0 the image is of the class.
+  - An unreadable image has its error in the place of its classes.
+  - Images are not turned by their EXIF data.
+
+Examples:
+
+    vgg transfer predict svm.safetensors photo.jpg
+    vgg transfer predict svm.safetensors photos --weights D --json` + exitHelp
 }
 
 // predictLine is what `vgg transfer predict --json` prints of an image.
