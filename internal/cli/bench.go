@@ -23,7 +23,7 @@ type benchCommand struct {
 	Warmup int    `default:"2" placeholder:"N" help:"Number of passes before them (2)."`
 	Layers bool   `help:"Add a table of the layers: best time, speed, and share of what the machine can do."`
 	Tune   bool   `help:"Add tables of the ways to compute each 3×3 layer, timed, with the chosen one marked."`
-	// A pointer, so that 0 is told from no flag.
+	// A pointer tells 0 from no flag.
 	Assert *float64 `placeholder:"PERCENT" help:"Like --tune, and exit with 1 if the chosen plan of a layer takes this many per cent longer than the best."`
 	networkFlags
 	storageFlag
@@ -75,13 +75,13 @@ type benchResult struct {
 	Tune    []benchTuning `json:"tune,omitempty"`
 }
 
-// benchPlan is how a layer is computed.
+// benchPlan is the algorithm of a layer.
 type benchPlan struct {
 	Layer     string `json:"layer"`
 	Algorithm string `json:"algorithm"`
 }
 
-// denseInput is the side that fc6 is built for when whole images are timed.
+// denseInput is the input side for which fc6 is built in dense mode.
 const denseInput = 224
 
 func (c *benchCommand) Run(e *environment) error {
@@ -169,8 +169,7 @@ func (c *benchCommand) result(net *network.Network, times []float64, threads int
 	}, err
 }
 
-// explain fills in what --layers, --tune and --assert ask for. behind is the error of
-// --assert.
+// explain adds the results of --layers, --tune and --assert. behind is the error of --assert.
 func (c *benchCommand) explain(e *environment, chain *nn.Chain, training *trainBench, plans []nn.LayerPlan, r *benchResult) (behind, err error) {
 	tune := c.Tune || c.Assert != nil
 	if !c.Layers && !tune {
@@ -266,7 +265,7 @@ func (c *benchCommand) input() *tensor.Tensor {
 	return x
 }
 
-// pass returns what is timed, and the training that it is a step of, if it is one.
+// pass returns the pass to time and, in training, the training whose step it is.
 func (c *benchCommand) pass(net *network.Network) (func() error, *trainBench, error) {
 	x := c.input()
 	if c.Mode != "train" {

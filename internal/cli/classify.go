@@ -37,7 +37,7 @@ Examples:
     vgg classify best.safetensors 'photos/*.jpg' --top 1 --json` + exitHelp
 }
 
-// classifyLine is what `vgg classify --json` prints of an image.
+// classifyLine is a line of `vgg classify --json`.
 type classifyLine struct {
 	File  string           `json:"file"`
 	Top   []vgg.Prediction `json:"top,omitempty"`

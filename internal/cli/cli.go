@@ -1,5 +1,5 @@
-// Package cli is the vgg command line: it turns flags into options and options into
-// library calls, one file a command.
+// Package cli is the vgg command line. Each command has a file, which turns flags into
+// options and options into library calls.
 package cli
 
 import (
@@ -65,8 +65,8 @@ type environment struct {
 	getenv         func(string) string
 }
 
-// Main runs the command line and returns the exit code. When ctx is cancelled the
-// command stops as soon as it can, saving what it has.
+// Main runs the command line and returns the exit code. At the end of ctx the command saves
+// its results and stops.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
 	out := &checkedWriter{w: stdout}
 	e := &environment{ctx, stdin, out, stderr, getenv}
@@ -113,8 +113,8 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 	return command.Run()
 }
 
-// newParser returns the parser of the command line. It prints help to help, and then calls
-// exit.
+// newParser returns the parser of the command line. The parser writes help texts to help and
+// then calls exit.
 func newParser(e *environment, help io.Writer, exit func(code int)) (*kong.Kong, error) {
 	return kong.New(&commands{},
 		kong.Name("vgg"),

@@ -140,11 +140,11 @@ func (c *evalCommand) check() error {
 	case c.TrainScale != "" && c.Scales != nil:
 		return usagef("--scales and --train-scale both, want one of them")
 	case c.SingleScale && c.TrainScale == "":
-		return usagef("--single-scale is about --train-scale, which is not given")
+		return usagef("--single-scale without --train-scale, want both")
 	case c.Merge && (c.Data != "" || c.Out != "" || c.Shard != ""):
-		return usagef("--merge reads result files, and has no use for --data, --out and --shard")
+		return usagef("--merge reads result files, want no --data, --out or --shard")
 	case c.Shard != "" && c.CSV != "":
-		return usagef("--csv of a shard, want it of all with --merge")
+		return usagef("--csv with --shard, want it with --merge, for all images")
 	}
 	if err := checkBatch(c.Batch); err != nil {
 		return err
@@ -187,7 +187,7 @@ func (c *evalCommand) nets(open *opener) ([]eval.Net, error) {
 	return nets, nil
 }
 
-// setting returns how networks without scales and protocol of their own are shown images.
+// setting returns the protocol and scales of networks without their own.
 func (c *evalCommand) setting() (eval.Setting, error) {
 	protocol, err := eval.ParseProtocol(c.Protocol)
 	if err != nil {
@@ -220,7 +220,7 @@ func (c *evalCommand) options() (eval.Options, error) {
 	return o, nil
 }
 
-// lists returns the default options with the lengths of the lists that the flags want.
+// lists returns the default options with the lengths of lists from the flags.
 func (c *evalCommand) lists() eval.Options {
 	length := func(n int) int {
 		if n == 0 {
@@ -242,7 +242,7 @@ func openImages(ctx context.Context, path string, classes []string, weights stri
 			return nil, err
 		}
 		if path == "" && !slices.Equal(slices.Sorted(slices.Values(classes)), slices.Sorted(slices.Values(val.Classes))) {
-			return nil, usagef("--data DIR is needed: %s was not trained on the images that are built in", weights)
+			return nil, usagef("--data DIR is needed: %s was not trained on the built-in photographs", weights)
 		}
 		return val, nil
 	}
@@ -253,7 +253,7 @@ func openImages(ctx context.Context, path string, classes []string, weights stri
 	return val, nil
 }
 
-// measuredFrom is the least number of images that are worth a measurement beforehand.
+// measuredFrom is the least number of images for which the speed is measured beforehand.
 const measuredFrom = 64
 
 // announce prints the expected cost of a run, and tunes the garbage collector to the bound

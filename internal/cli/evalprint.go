@@ -66,7 +66,7 @@ func interval(r [2]float64) string {
 	return fmt.Sprintf("%s to %s", strings.TrimSuffix(report.Percent(r[0]), " %"), strings.TrimSuffix(report.Percent(r[1]), " %"))
 }
 
-// shown describes in words how a network is shown images.
+// shown describes protocol and scales in words.
 func shown(s eval.Setting) string {
 	text := map[eval.Protocol]string{
 		eval.Centre: "central crop", eval.Dense: "dense", eval.MultiCrop: "multi-crop",
@@ -80,8 +80,8 @@ func shown(s eval.Setting) string {
 	return text + ", scale " + joinInts(s.Scales)
 }
 
-// writeCSV writes every image of result files with its posteriors, in the shortest form
-// that restores their bits; an unreadable image has none, but its error.
+// writeCSV writes the posteriors of every image of result files, in the shortest form that
+// restores their bits. An unreadable image has its error instead.
 func writeCSV(path string, results ...string) error {
 	r, err := eval.OpenResults(results...)
 	if err != nil {

@@ -61,7 +61,7 @@ func (c *featuresCommand) Run(e *environment) error {
 		o.Regions = append(o.Regions, transfer.Region(r))
 	}
 	if slices.Contains(o.Regions, transfer.Box) && c.Layout != transfer.VOCActions {
-		return usagef("--region %s wants --layout %s, whose images have boxes", c.Region, transfer.VOCActions)
+		return usagef("--region %s needs --layout %s, whose images have boxes", c.Region, transfer.VOCActions)
 	}
 	if c.Shard != "" {
 		var err error
@@ -86,10 +86,10 @@ func (c *featuresCommand) Run(e *environment) error {
 	return c.finish(e, featuresResult{Out: c.Out, Data: images.Name, Labels: labelsOf(images), Summary: s, PeakRSS: peakRSS()})
 }
 
-// merge puts shards together.
+// merge combines shards.
 func (c *featuresCommand) merge(e *environment) error {
 	if c.Shard != "" || len(c.With) > 0 {
-		return usagef("--merge reads files of descriptors, and has no use for --shard and --with")
+		return usagef("--merge reads files of descriptors, want no --shard and no --with")
 	}
 	d, err := transfer.OpenMerged(append([]string{c.Weights}, c.Images...)...)
 	if err != nil {
@@ -97,7 +97,7 @@ func (c *featuresCommand) merge(e *environment) error {
 	}
 	defer d.Close()
 	if _, err := os.Stat(c.Out); err == nil {
-		return fmt.Errorf("--out %s: is there already", c.Out)
+		return fmt.Errorf("--out %s: exists already", c.Out)
 	}
 	if err := d.Write(c.Out); err != nil {
 		return err
@@ -105,7 +105,7 @@ func (c *featuresCommand) merge(e *environment) error {
 	return c.finish(e, featuresResult{Out: c.Out, Data: d.Header.Data.Name, Labels: d.Header.Layout, Summary: d.Summary()})
 }
 
-// finish prints what came of it.
+// finish prints the result.
 func (c *featuresCommand) finish(e *environment, r featuresResult) error {
 	var err error
 	if c.JSON {

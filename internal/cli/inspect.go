@@ -42,12 +42,12 @@ type inspection struct {
 	Tensors  []tensorInfo      `json:"tensors"`
 	Elements int64             `json:"elements"` // of all tensors
 	Network  *vgg.Description  `json:"network,omitempty"`
-	Unknown  string            `json:"network_error,omitempty"` // why the tensors are taken for no network
+	Unknown  string            `json:"network_error,omitempty"` // why no network is recognised
 	PeakRSS  int64             `json:"peak_rss_bytes"`
 }
 
-// tensorInfo is one tensor; without statistics where they were not asked for or the type
-// is none that is read. Those that are not finite are left out.
+// tensorInfo describes a tensor. Statistics exclude values that are not finite; with
+// --no-stats, and for types that are not read, there are none.
 type tensorInfo struct {
 	Name      string   `json:"name"`
 	DType     string   `json:"dtype"`
@@ -100,7 +100,7 @@ func (c *inspectCommand) Run(e *environment) error {
 	return i.print(e)
 }
 
-// measure computes the statistics of every tensor, a piece at a time.
+// measure computes the statistics of every tensor, piece by piece.
 func (i *inspection) measure(e *environment, f *weights.File) error {
 	const most = 1 << 18
 	bar := e.newProgress()
@@ -132,8 +132,8 @@ func (i *inspection) measure(e *environment, f *weights.File) error {
 	return nil
 }
 
-// moments are sums over the finite values, taken round the first of them so that
-// nothing cancels.
+// moments sums the finite values. The first one is subtracted from all against
+// cancellation.
 type moments struct {
 	n, other        int
 	first, sum, sq  float64
@@ -187,7 +187,7 @@ func (i *inspection) print(e *environment) error {
 	return err
 }
 
-// printNetwork prints the network that the tensors are taken for.
+// printNetwork prints the network that the tensors are recognised as.
 func printNetwork(out io.Writer, n *vgg.Description) {
 	fmt.Fprintf(out, "Network: %s\n", describeNet(n.Options))
 	if l := n.Localisation; l != nil {

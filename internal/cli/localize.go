@@ -54,7 +54,7 @@ Examples:
     vgg localize photo.jpg --boxes PCR.safetensors@256,384 --class dog --all` + exitHelp
 }
 
-// localizeLine is what `vgg localize --json` prints of an image.
+// localizeLine is a line of `vgg localize --json`.
 type localizeLine struct {
 	File   string        `json:"file"`
 	Width  int           `json:"width,omitempty"`
@@ -64,7 +64,7 @@ type localizeLine struct {
 }
 
 type localizeBox struct {
-	Class       string     `json:"class,omitempty"` // none: whatever it is
+	Class       string     `json:"class,omitempty"` // empty: any class
 	Index       *int       `json:"index,omitempty"`
 	Probability *float32   `json:"probability,omitempty"` // of the class, in the image
 	Box         [4]float64 `json:"box"`
@@ -162,7 +162,7 @@ func (c *localizeImagesCommand) classes(l *localize.Locator) ([]int, error) {
 	return []int{anyClass}, nil
 }
 
-// anyClass stands for the object, whatever it is.
+// anyClass is the index for an object of any class.
 const anyClass = -1
 
 // locate finds the boxes of an image and draws them.

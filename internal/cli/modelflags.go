@@ -47,8 +47,8 @@ func (f fileFlags) options() (vgg.OpenOptions, error) {
 	return o, nil
 }
 
-// readLabels reads the names of classes: imagenet, a list or Keras's class index in JSON,
-// or one name a line.
+// readLabels reads class names: a JSON list, Keras's class index or one name a line. imagenet
+// stands for ImageNet's.
 func readLabels(file string) ([]string, error) {
 	if file == "imagenet" {
 		return vgg.ImageNetClasses(), nil

@@ -30,10 +30,10 @@ Examples:
     vgg pull vgg19 --source keras` + exitHelp
 }
 
-// pulled is what `vgg pull --json` prints of a release.
+// pulled is a line of `vgg pull --json`.
 type pulled struct {
 	releases.Release
-	Path string `json:"path"` // where it is; empty: not there yet
+	Path string `json:"path"` // of the file; empty before its download
 }
 
 func (c *pullCommand) Run(e *environment) error {

@@ -122,7 +122,7 @@ func (c *reproduceCommand) classify(e *environment, plan reproduce.Plan, data *d
 	return c.finish(e, r)
 }
 
-// folder returns an error if a flag's path is no folder.
+// folder returns an error if a flag's path is not a folder.
 func folder(flag, path string) error {
 	if info, err := os.Stat(path); err != nil || !info.IsDir() {
 		return fmt.Errorf("%s %s: no such folder", flag, path)

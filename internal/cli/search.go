@@ -210,7 +210,7 @@ Examples:
     vgg similar photos.npy --duplicates 0.99` + exitHelp
 }
 
-// similarLine is what `vgg similar --json` prints of an image.
+// similarLine is a line of `vgg similar --json`.
 type similarLine struct {
 	File  string         `json:"file"`
 	Found []similarImage `json:"found,omitempty"`
@@ -227,7 +227,7 @@ func (c *similarCommand) Run(e *environment) error {
 	case c.Top < 1:
 		return usagef("--top %d, want at least 1", c.Top)
 	case len(c.Images) == 0 && c.NearDup == 0:
-		return usagef("no image to find similar ones of, and no --duplicates")
+		return usagef("no images, want some to find similar ones of, or --duplicates")
 	}
 	if err := (duplicateFlags{c.NearDup}).check(); err != nil {
 		return err

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -50,7 +49,7 @@ func (c *shardCommand) Run(e *environment) (err error) {
 	if val != nil {
 		parts = []part{{train, filepath.Join(c.Out, "train")}, {val, filepath.Join(c.Out, "val")}}
 	}
-	made, err := c.makeOut()
+	made, err := makeEmpty(c.Out, dataset.ShardsHeld, "a new or empty one")
 	if err != nil {
 		return err
 	}
@@ -97,26 +96,6 @@ func (c *shardCommand) Run(e *environment) (err error) {
 type part struct {
 	data *dataset.Dataset
 	dir  string
-}
-
-// makeOut makes the folder, and says whether it wasn't there.
-func (c *shardCommand) makeOut() (made bool, err error) {
-	if err := dataset.ShardsHeld(c.Out); err != nil {
-		return false, fmt.Errorf("--out %w", err)
-	}
-	entries, err := os.ReadDir(c.Out)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		if err := os.MkdirAll(c.Out, 0o777); err != nil {
-			return false, fmt.Errorf("--out: %w", err)
-		}
-		return true, nil
-	case err != nil:
-		return false, fmt.Errorf("--out: %w", err)
-	case len(entries) > 0:
-		return false, fmt.Errorf("--out %s: the folder is not empty; shards want a new one", c.Out)
-	}
-	return false, nil
 }
 
 func (r shardResult) print(out io.Writer, dir string) error {

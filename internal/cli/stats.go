@@ -38,7 +38,7 @@ type statsResult struct {
 	Data string `json:"data"`
 	dataset.Survey
 	Std  [3]float64 `json:"std"`
-	Kept bool       `json:"kept"` // from a former time
+	Kept bool       `json:"kept"` // stored by an earlier run
 }
 
 func (c *statsCommand) Run(e *environment) error {
@@ -78,8 +78,8 @@ func (c *statsCommand) Run(e *environment) error {
 	return unreadable(len(r.Unreadable), d.Len())
 }
 
-// cacheDir is where results are kept that can't lie beside the data; "" if the
-// user has no such folder.
+// cacheDir returns the folder for results that can't be stored beside the data; "" if the
+// user has none.
 func cacheDir() string {
 	dir, err := os.UserCacheDir()
 	if err != nil {
@@ -88,7 +88,7 @@ func cacheDir() string {
 	return filepath.Join(dir, "vgg")
 }
 
-// openPart opens the images of a part, of sets without parts all.
+// openPart opens a part of the images. A set without parts is train.
 func openPart(ctx context.Context, path, part string) (*dataset.Dataset, error) {
 	train, val, err := openData(ctx, path)
 	if err != nil || part == "train" {
@@ -134,7 +134,8 @@ func (c *statsCommand) print(e *environment, r statsResult) error {
 	return err
 }
 
-// mostClasses is how many classes are listed; of more, those at either end.
+// mostClasses is the number of classes that are listed. Of more, only the largest and the
+// smallest are.
 const mostClasses = 30
 
 func classBalance(classes []dataset.ClassCount) *report.Table {

@@ -147,7 +147,7 @@ func (c *summaryCommand) print(e *environment, o network.Options, s network.Summ
 	return nil
 }
 
-// layerRows lists the input and the layers as the table shows them.
+// layerRows returns the rows of the table: the input and the layers.
 func layerRows(s network.Summary, input int) []report.Layer {
 	rows := []report.Layer{{Name: "input", Output: []int{3, input, input}}}
 	for _, l := range s.Layers {

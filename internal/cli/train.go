@@ -85,17 +85,17 @@ Examples:
     vgg train --resume --out runs/photos` + exitHelp
 }
 
-// sampleName names the embedded photographs in place of a folder.
+// sampleName is the word for the embedded photographs in the place of a folder.
 const sampleName = "sample"
 
 // valFraction is the share of a folder without a val part that is kept for validation.
 const valFraction = 0.2
 
-// outsideHeap is the memory of the process that the collector doesn't manage: its code.
+// outsideHeap is the memory outside the heap in bytes: code and stacks.
 const outsideHeap = 32 << 20
 
-// heapLimit returns the collector's limit for a process that must stay within a bound. The
-// collector may exceed its limit for a moment.
+// heapLimit returns the collector's limit for a process that must stay within a bound. It
+// leaves a margin, because the collector may exceed its limit for a moment.
 func heapLimit(bound int64) int64 { return max(bound-bound/50-outsideHeap, outsideHeap) }
 
 // boundHeap keeps the process within a bound of memory while images go through a network.
@@ -158,8 +158,8 @@ func (c *trainCommand) Run(e *environment) error {
 	return unreadable(result.Unreadable, o.Train.Len()+o.Val.Len())
 }
 
-// options turns the flags into the options of the run: it opens the images, makes the run
-// directory, and prints what it found.
+// options returns the options of the run. It opens the images, makes the run directory and
+// prints both.
 func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, error) {
 	o := train.DefaultOptions()
 	fail := func(err error) (train.Options, error) { return o, err }
@@ -192,7 +192,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 		tuning.balance(human, o.Train)
 	}
 	o.Ranks, o.Memory, o.Resume, o.StatsDir = c.Ranks, int64(c.Memory), c.Resume, cacheDir()
-	// To the library 0 is the default, on the command line it is none.
+	// 0 is the default in the library, and none on the command line.
 	if o.MaxBad = float64(c.MaxBad); c.MaxBad == 0 {
 		o.MaxBad = train.NoneBad
 	}
@@ -207,7 +207,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 	return o, nil
 }
 
-// check reports flags that can't be followed.
+// check returns an error for a flag out of range.
 func (c *trainCommand) check() error {
 	switch {
 	case c.Ranks < 1:
@@ -220,8 +220,8 @@ func (c *trainCommand) check() error {
 	return nil
 }
 
-// resolveRecipe returns the recipe of the run, which may resume from a checkpoint or
-// fine-tune. Weights to begin with are downloaded if they are a release.
+// resolveRecipe returns the recipe of the run, which may continue from a checkpoint or
+// fine-tune. Initial weights that are a release are downloaded.
 func (c *trainCommand) resolveRecipe(e *environment) (train.Recipe, *fineTuning, error) {
 	from, err := c.checkpoint()
 	if err != nil {
@@ -251,7 +251,8 @@ func (c *trainCommand) showProgress(e *environment, human io.Writer, o *train.Op
 	return p
 }
 
-// continuing returns the command that resumes an interrupted run, for the end of a message.
+// continuing returns the end of a message on an interrupted run: the command that continues
+// it.
 func (c *trainCommand) continuing(dir string) string {
 	if c.Keep == 0 {
 		return ""
@@ -266,13 +267,13 @@ func (c *trainCommand) continuing(dir string) string {
 // noteData is the key of the folder of images in a checkpoint's note.
 const noteData = "data"
 
-// checkpoint describes the checkpoint that the run resumes from; nil if it begins.
+// checkpoint describes the checkpoint from which the run continues; nil if it starts.
 func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
 	switch {
 	case !c.Resume:
 		return nil, nil
 	case c.Out == "":
-		return nil, usagef("--resume wants the run directory, --out DIR")
+		return nil, usagef("--resume without --out DIR, want the run directory")
 	case c.Keep == 0:
 		return nil, usagef("--resume with --keep 0: a run without checkpoints can't continue")
 	}
@@ -362,7 +363,7 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 
 func (c *trainCommand) sample() bool { return c.Data == "" || c.Data == sampleName }
 
-// open returns the images for training and validation, and prints where they are from.
+// open returns the images for training and validation, and prints their source.
 func (c *trainCommand) open(ctx context.Context, out io.Writer, seed uint64) (trainSet, valSet *dataset.Dataset, err error) {
 	if c.sample() {
 		fmt.Fprintf(out, "Data: %s\n", dataset.SampleCredit)
@@ -386,20 +387,11 @@ func (c *trainCommand) open(ctx context.Context, out io.Writer, seed uint64) (tr
 // runDir makes the run directory.
 func (c *trainCommand) runDir() (string, error) {
 	if c.Out != "" {
-		entries, err := os.ReadDir(c.Out)
-		switch {
-		case err == nil && len(entries) > 0 && !c.Resume:
-			if err := train.Held(c.Out); err != nil {
-				return "", fmt.Errorf("--out %w", err)
-			}
-			return "", fmt.Errorf("--out %s: the folder is not empty; a run wants a new one, or --resume", c.Out)
-		case err != nil && !errors.Is(err, os.ErrNotExist):
-			return "", fmt.Errorf("--out: %w", err)
+		if c.Resume {
+			return c.Out, os.MkdirAll(c.Out, 0o777)
 		}
-		if err := os.MkdirAll(c.Out, 0o777); err != nil {
-			return "", fmt.Errorf("--out: %w", err)
-		}
-		return c.Out, nil
+		_, err := makeEmpty(c.Out, train.Held, "a new or empty one, or --resume")
+		return c.Out, err
 	}
 	name := sampleName
 	if !c.sample() {

@@ -141,7 +141,7 @@ func (c *transferTrainCommand) Run(e *environment) error {
 	return err
 }
 
-// load reads descriptors with all numbers.
+// load reads labelled descriptors into memory.
 func load(paths []string) (*transfer.Descriptors, []float32, error) {
 	d, err := transfer.OpenMerged(paths...)
 	if err != nil {
@@ -303,7 +303,7 @@ func printMeasured(e *environment, m *transfer.Measured, how string, classes boo
 	return err
 }
 
-// printClasses prints the first split class by class.
+// printClasses prints the classes of the first split.
 func printClasses(e *environment, m *transfer.Measured, multi bool) {
 	columns := []report.Column{left("Class"), right("Test images")}
 	if multi {

@@ -28,7 +28,7 @@ Examples:
     vgg transfer predict svm.safetensors photos --weights D --json` + exitHelp
 }
 
-// predictLine is what `vgg transfer predict --json` prints of an image.
+// predictLine is a line of `vgg transfer predict --json`.
 type predictLine struct {
 	File  string                `json:"file"`
 	Top   []transfer.Prediction `json:"top,omitempty"`
