@@ -1,8 +1,11 @@
 package vgg
 
 import (
+	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -89,4 +92,98 @@ func TestMatConvNetSynsets(t *testing.T) {
 	if got, want := f.Metadata()["averageImage"], "an image of 64×64 pixels, of which the mean is subtracted"; got != want {
 		t.Errorf("averageImage: %q, want %q", got, want)
 	}
+}
+
+// TestAxesOfLengthOne: vectors of shape (1,n) or (n,1), and axes of length 1 after a
+// weight's own, make no difference in any format whose shapes are free. Caffe's files have
+// biases of shape (1,1,1,n), which TestImport opens.
+func TestAxesOfLengthOne(t *testing.T) {
+	m := exported(t, "A-BN", 3)
+	x := oracleImage(2, 48, 48)
+	want := forward(t, m.Net, x).Data
+	for _, name := range []string{"a.safetensors", "a.pth", "a.npz", "a.weights.h5", "model.json"} {
+		t.Run(name, func(t *testing.T) {
+			written, names := name, ""
+			if name == "a.safetensors" {
+				names = "torchvision"
+			}
+			if name == "model.json" {
+				written = "a.weights.h5"
+			}
+			plain := filepath.Join(t.TempDir(), written)
+			if err := m.Export(t.Context(), plain, ExportOptions{Names: names}); err != nil {
+				t.Fatal(err)
+			}
+			f, err := weights.Open(plain)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			var sources []weights.Source
+			vectors := 0
+			for _, e := range f.Tensors() {
+				v, err := f.Read(e.Name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				switch len(v.Shape) {
+				case 1:
+					v.Shape = [][]int{{1, v.Shape[0]}, {v.Shape[0], 1}}[vectors%2]
+					vectors++
+				case 4:
+					if name == "a.weights.h5" { // cannot be written
+						break
+					}
+					v.Shape = append(v.Shape, 1)
+				}
+				sources = append(sources, weights.FromTensor(e.Name, v))
+			}
+			path := filepath.Join(t.TempDir(), name)
+			switch name {
+			case "a.safetensors":
+				err = weights.WriteSafetensors(path, f.Metadata(), sources)
+			case "a.pth":
+				err = weights.WritePyTorch(path, f.Metadata(), sources)
+			case "a.npz":
+				err = weights.WriteNPZ(path, f.Metadata(), sources)
+			case "a.weights.h5":
+				err = weights.WriteKeras(path, sources)
+			default:
+				err = writeTFJS(path, sources)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := Open(t.Context(), path, OpenOptions{Preprocess: "vgg"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			near(t, "logits", forward(t, got.Net, x).Data, want)
+		})
+	}
+}
+
+// writeTFJS writes a TensorFlow.js model without a topology, in one shard.
+func writeTFJS(path string, sources []weights.Source) error {
+	type weight struct {
+		Name  string `json:"name"`
+		Shape []int  `json:"shape"`
+		DType string `json:"dtype"`
+	}
+	var list []weight
+	var data []byte
+	for _, s := range sources {
+		list = append(list, weight{s.Name, s.Shape, "float32"})
+		for part := range s.Data {
+			for _, v := range part {
+				data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
+			}
+		}
+	}
+	text, err := json.Marshal(map[string]any{"format": "layers-model", "modelTopology": map[string]string{"keras_version": "3.0.0"},
+		"weightsManifest": []any{map[string]any{"paths": []string{"shard.bin"}, "weights": list}}})
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.WriteFile(path, text, 0o644), os.WriteFile(filepath.Join(filepath.Dir(path), "shard.bin"), data, 0o644))
 }

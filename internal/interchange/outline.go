@@ -27,6 +27,7 @@ type Outline struct {
 	Rescale *preprocess.Spec
 
 	scheme  Scheme // of the tensors' names
+	keras   bool   // a format of Keras's
 	layers  []fileLayer
 	lrn     nn.LRNForm
 	bnEps   float32
