@@ -97,7 +97,7 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 	if bare {
 		args, help = []string{"--help"}, e.stderr
 	}
-	parser, err := newParser(e, help, func(int) { helped = true })
+	parser, err := newParser(help, e.stderr, func(int) { helped = true }, kong.Bind(e))
 	if err != nil {
 		return err
 	}
@@ -113,21 +113,20 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 	return command.Run()
 }
 
-// newParser returns the parser of the command line. The parser writes help texts to help and
-// then calls exit.
-func newParser(e *environment, help io.Writer, exit func(code int)) (*kong.Kong, error) {
-	return kong.New(&commands{},
+// newParser returns the parser of the command line. It writes help and errors, and calls exit
+// after help.
+func newParser(help, errs io.Writer, exit func(int), more ...kong.Option) (*kong.Kong, error) {
+	return kong.New(&commands{}, append(more,
 		kong.Name("vgg"),
 		kong.Description("The VGG networks of Simonyan & Zisserman (ICLR 2015): train, evaluate, classify."+exitHelp),
-		kong.Writers(help, e.stderr),
+		kong.Writers(help, errs),
 		kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
 		kong.Vars{
 			"configs": strings.Join(architecture.Names(), ", "), "merge": fmt.Sprint(localize.MergeThreshold), "boxrule": localize.DefaultRule().String(),
 		},
 		trainingDefaults(),
-		kong.Bind(e),
-	)
+	)...)
 }
 
 // usageError is an error in the command line.
