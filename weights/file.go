@@ -54,6 +54,7 @@ type File struct {
 	layers  []Layer
 	entries []entry // in the order of Tensors
 	byName  map[string]int
+	beside  map[string]string // texts beside the file, by name
 }
 
 // entry is an Entry with its data: bytes [begin, end) of the file, little-endian and
@@ -71,6 +72,10 @@ type entry struct {
 // that keeps its data in several files, as TensorFlow.js and ONNX with external data do,
 // has the others in the same folder.
 //
+// If path is a folder, the file of weights in it is opened: model.safetensors,
+// model.safetensors.index.json with its shards, pytorch_model.bin and their like, or the
+// only one that there is. [File.Beside] then returns the texts beside it.
+//
 // It is an *UnsupportedError if the file is of another format, and a *FormatError if its
 // header is malformed or claims what the file doesn't contain. Open allocates in
 // proportion to the header that is there, never to what the header claims.
@@ -79,6 +84,9 @@ func Open(path string) (*File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, openError(path, err)
+	}
+	if info.IsDir() {
+		return openDir(path)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("weights: %s: %s, want a file", path, kind(info.Mode()))
@@ -107,7 +115,8 @@ func OpenReader(name string, r io.ReaderAt, size int64) (*File, error) {
 	return newFile(name, r, size, nil, nil)
 }
 
-// OpenFS opens the file of weights of that name in fsys, for example an embed.FS. If its
+// OpenFS opens the file of weights of that name in fsys, for example an embed.FS, or that
+// in the folder of that name, as Open does. If its
 // data is in other files beside it, these are opened in fsys too. Errors are those of
 // Open.
 //
@@ -116,6 +125,9 @@ func OpenReader(name string, r io.ReaderAt, size int64) (*File, error) {
 // stays there until the File is closed. It is an error if that file is larger than
 // [MaxBuffered].
 func OpenFS(fsys fs.FS, name string) (*File, error) {
+	if info, err := fs.Stat(fsys, name); err == nil && info.IsDir() {
+		return openDirFS(fsys, name)
+	}
 	f, closer, err := openFS(fsys, name)
 	if err != nil {
 		return nil, openError(name, err)
