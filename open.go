@@ -43,6 +43,8 @@ type OpenOptions struct {
 	// Localiser asks for a localisation network, and makes any other an error. Without it,
 	// a localisation network is an error, unless Headless.
 	Localiser bool
+	// Described is told what the file was taken for, before its weights are read.
+	Described func(*Description)
 	// Progress is told the values that are read and those in all.
 	Progress progress.Func
 }
@@ -93,6 +95,9 @@ func openFile(ctx context.Context, f *weights.File, o OpenOptions) (*Model, erro
 		return nil, fmt.Errorf("vgg: %s: %w: vgg localize train makes one of it", f.Name(), ErrNotLocaliser)
 	case !o.Localiser && !o.Headless && d.Localisation != nil:
 		return nil, fmt.Errorf("vgg: %s: %w", f.Name(), d.Localisation.refusal(len(d.Classes)))
+	}
+	if o.Described != nil {
+		o.Described(d)
 	}
 	return d.Open(ctx)
 }

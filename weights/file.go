@@ -55,6 +55,7 @@ type File struct {
 	entries []entry // in the order of Tensors
 	byName  map[string]int
 	beside  map[string]string // texts beside the file, by name
+	shards  []*folderFile     // of an index, in the order of their names
 }
 
 // entry is an Entry with its data: bytes [begin, end) of the file, little-endian and
@@ -156,6 +157,7 @@ func newFile(name string, r io.ReaderAt, size int64, closer io.Closer, beside *f
 		meta:    h.meta,
 		layers:  h.layers,
 		entries: h.entries,
+		shards:  h.shards,
 		byName:  make(map[string]int, len(h.entries)),
 	}
 	for i, e := range h.entries {
@@ -296,15 +298,18 @@ func (f *File) ReadRange(name string, start int, dst []float32) error {
 }
 
 // SHA256 returns the SHA-256 of the whole file in lower-case hexadecimal, as sha256sum
-// prints it. A run records it as the provenance of its weights.
+// prints it. An index of shards is followed by the shards, in the order of their names. A
+// run records it as the provenance of its weights.
 func (f *File) SHA256() (string, error) {
 	h := sha256.New()
-	n, err := io.Copy(h, io.NewSectionReader(f.r, 0, f.size))
-	if err == nil && n != f.size {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil {
-		return "", fmt.Errorf("weights: %s: %w", f.name, err)
+	for _, part := range append([]*folderFile{{f.r, f.size}}, f.shards...) {
+		n, err := io.Copy(h, io.NewSectionReader(part, 0, part.size))
+		if err == nil && n != part.size {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return "", fmt.Errorf("weights: %s: %w", f.name, err)
+		}
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

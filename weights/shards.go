@@ -63,6 +63,7 @@ func readShardIndex(r io.ReaderAt, size int64, beside *folder) (*header, Format,
 		}
 		format = of
 		maps.Copy(all.meta, h.meta)
+		all.shards = append(all.shards, shard)
 		for _, e := range h.entries {
 			if index.WeightMap[e.Name] != name {
 				return nil, "", malformed(e.Name, "in shard %s, but not by the index", display(name))
