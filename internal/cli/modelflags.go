@@ -1,12 +1,8 @@
 package cli
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/architecture"
@@ -23,11 +19,12 @@ type fileFlags struct {
 	Preprocess string `placeholder:"NAME" help:"Preprocessing: vgg, caffe, keras, torchvision, unit (pixel/255) or a JSON object. caffe and keras also mean that weights from elsewhere take BGR (as the weights tell)."`
 	Labels     string `placeholder:"FILE" help:"Class names: imagenet, or a file with one name a line or a JSON list (as the weights tell)."`
 	Structure  string `name:"structure" placeholder:"CONFIG" help:"Configuration, or a row of layers, if the tensors don't tell it."`
+	leftoverFlags
 }
 
 // options returns what the flags tell of a file.
 func (f fileFlags) options() (vgg.OpenOptions, error) {
-	o := vgg.OpenOptions{Preprocess: f.Preprocess, Config: f.Structure}
+	o := vgg.OpenOptions{Preprocess: f.Preprocess, Config: f.Structure, Ignore: f.Ignore, Prefix: f.Prefix}
 	if f.Preprocess != "" {
 		if err := vgg.CheckPreprocess(f.Preprocess); err != nil {
 			return o, usageError{err}
@@ -61,34 +58,5 @@ func readLabels(file string) ([]string, error) {
 	if err != nil {
 		return nil, pathless(err)
 	}
-	text := strings.TrimSpace(strings.TrimPrefix(string(data), "\ufeff"))
-	switch {
-	case text == "":
-		return nil, errors.New("empty, want a list of names")
-	case strings.HasPrefix(text, "["):
-		var names []string
-		if err := json.Unmarshal([]byte(text), &names); err != nil {
-			return nil, fmt.Errorf("want a list of names: %w", err)
-		}
-		return names, nil
-	case strings.HasPrefix(text, "{"):
-		var index map[string][]string
-		if err := json.Unmarshal([]byte(text), &index); err != nil {
-			return nil, fmt.Errorf(`want {"0": ["n01440764", "tench"], …}: %w`, err)
-		}
-		names := make([]string, len(index))
-		for i := range names {
-			entry := index[strconv.Itoa(i)]
-			if len(entry) == 0 {
-				return nil, fmt.Errorf("%d classes, but none of index %d", len(index), i)
-			}
-			names[i] = strings.ReplaceAll(entry[len(entry)-1], "_", " ")
-		}
-		return names, nil
-	}
-	var names []string
-	for line := range strings.Lines(text) {
-		names = append(names, strings.TrimSpace(line))
-	}
-	return names, nil
+	return vgg.ParseClasses(data)
 }

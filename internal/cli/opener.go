@@ -79,6 +79,7 @@ func (o *opener) read(name string) (*vgg.Model, error) {
 	bar := o.env.newProgress()
 	defer bar.close()
 	options := o.options
+	options.Described = func(d *vgg.Description) { o.env.reportIgnored(path, d) }
 	options.Progress = bar.stage("reading "+filepath.Base(path), unitMillions)
 	m, err := vgg.Open(o.env.ctx, path, options)
 	if err != nil {
@@ -200,8 +201,12 @@ func (e *environment) pull(r releases.Release, offline bool) (string, error) {
 	}})
 }
 
-// fileSHA256 returns the SHA-256 of a file, in hexadecimal.
+// fileSHA256 returns the SHA-256 of a file, or of the file of weights in a folder, in
+// hexadecimal.
 func fileSHA256(path string) (string, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return folderSHA256(path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err

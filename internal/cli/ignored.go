@@ -1,0 +1,33 @@
+package cli
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/weights"
+)
+
+// leftoverFlags choose the tensors of the network in a file of weights.
+type leftoverFlags struct {
+	Ignore []string `sep:"none" placeholder:"PATTERN" help:"Leave out the tensors whose names match, as aux.*. Can be given more than once."`
+	Prefix string   `placeholder:"PREFIX" help:"Take only the tensors whose names begin with the prefix, as backbone."`
+}
+
+// reportIgnored prints the tensors of a file that are left out, on one line.
+func (e *environment) reportIgnored(path string, d *vgg.Description) {
+	if len(d.Ignored) > 0 {
+		fmt.Fprintf(e.stderr, "%s: left out %s\n", filepath.Base(path), strings.Join(d.Ignored, "; "))
+	}
+}
+
+// folderSHA256 returns the SHA-256 of the file of weights in a folder, in hexadecimal.
+func folderSHA256(path string) (string, error) {
+	f, err := weights.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	return f.SHA256()
+}
