@@ -87,7 +87,7 @@ func (c *classifyCommand) Run(e *environment) error {
 
 // top returns the most probable classes of an image file, or of standard input.
 func (c *classifyCommand) top(e *environment, m *vgg.Model, file string, scale int) ([]vgg.Prediction, error) {
-	im, err := e.decodeImage(file)
+	im, err := e.decodeImage(file, preprocess.DecodeOptions{AutoOrient: true})
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func (c *classifyCommand) print(e *environment, line classifyLine) error {
 
 // decodeImage decodes an image file, or standard input for -. Its errors don't name the
 // file.
-func (e *environment) decodeImage(file string) (*preprocess.Image, error) {
+func (e *environment) decodeImage(file string, o preprocess.DecodeOptions) (*preprocess.Image, error) {
 	r := e.stdin
 	if file != "-" {
 		f, err := os.Open(file)
@@ -128,7 +128,7 @@ func (e *environment) decodeImage(file string) (*preprocess.Image, error) {
 		}
 		r = f
 	}
-	return preprocess.DecodeReader(r, preprocess.DecodeOptions{AutoOrient: true})
+	return preprocess.DecodeReader(r, o)
 }
 
 // pathless returns an error of package os without the file's name, for messages that begin

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg"
-	"github.com/verydeep/vgg/weights"
 )
 
 // leftoverFlags choose the tensors of the network in a file of weights.
@@ -20,14 +19,4 @@ func (e *environment) reportIgnored(path string, d *vgg.Description) {
 	if len(d.Ignored) > 0 {
 		fmt.Fprintf(e.stderr, "%s: left out %s\n", filepath.Base(path), strings.Join(d.Ignored, "; "))
 	}
-}
-
-// folderSHA256 returns the SHA-256 of the file of weights in a folder, in hexadecimal.
-func folderSHA256(path string) (string, error) {
-	f, err := weights.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	return f.SHA256()
 }

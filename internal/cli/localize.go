@@ -9,6 +9,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/localize"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 )
 
@@ -167,7 +168,7 @@ const anyClass = -1
 
 // locate finds the boxes of an image and draws them.
 func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, classes []int, line *localizeLine, many bool) error {
-	im, err := e.decodeImage(line.File)
+	im, err := e.decodeImage(line.File, preprocess.DecodeOptions{AutoOrient: true})
 	if err != nil {
 		return err
 	}
