@@ -19,6 +19,7 @@ import (
 	"github.com/verydeep/vgg/localize"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/report"
 )
 
 // Exit codes, the same for every command.
@@ -149,9 +150,36 @@ func unreadable(bad, total int) error {
 	return unreadableError{bad, total}
 }
 
-// skipped prints why an image could not be read, in the place of its result.
-func (e *environment) skipped(file, why string) error {
-	_, err := fmt.Fprintf(e.stderr, "%s: %s\n\n", file, why)
+// forEach calls do for every image file. do returns whether the file is unreadable, which is
+// counted, or an error, which ends the command.
+func (e *environment) forEach(files []string, do func(file string) (bad bool, err error)) error {
+	count := 0
+	for _, file := range files {
+		if e.ctx.Err() != nil {
+			return e.ctx.Err()
+		}
+		bad, err := do(file)
+		if err != nil {
+			return err
+		}
+		if bad {
+			count++
+		}
+	}
+	return unreadable(count, len(files))
+}
+
+// printImage prints the result of an image file: a line of JSON or a table. failed is why the
+// image is unreadable, or "".
+func (e *environment) printImage(asJSON bool, line any, file, failed string, table func() *report.Table) error {
+	if asJSON {
+		return writeJSON(e.stdout, line)
+	}
+	if failed != "" {
+		_, err := fmt.Fprintf(e.stderr, "%s: %s\n\n", file, failed)
+		return err
+	}
+	_, err := fmt.Fprintln(e.stdout, table())
 	return err
 }
 
