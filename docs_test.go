@@ -396,3 +396,111 @@ func defined(file *ast.File) []string {
 	}
 	return names
 }
+
+// inlineName matches a name of one of our packages in a sentence: `vgg.Open`,
+// `*train.DivergedError`, `transfer.Descriptors.Search`.
+var inlineName = regexp.MustCompile("`\\*?([a-z]+)\\.([A-Z]\\w*)(?:\\.([A-Z]\\w*))?")
+
+// The names of the library in the prose of every document exist, except in decision records
+// and the list of changes, which have earlier names.
+func TestDocumentNames(t *testing.T) {
+	exported := map[string]map[string]bool{} // Name and Type.Name by package
+	for relative := range levels {
+		if relative == "cmd/vgg" {
+			continue
+		}
+		name := inTable(relative)
+		exported[name[strings.LastIndexByte(name, '/')+1:]] = exportedNames(t, filepath.FromSlash("./"+relative))
+	}
+	found := 0
+	docs := documents(t)
+	for _, name := range slices.Sorted(maps.Keys(docs)) {
+		if name == "CHANGELOG.md" || strings.HasPrefix(name, "docs/decisions/") {
+			continue
+		}
+		prose, _ := split(docs[name])
+		for _, match := range inlineName.FindAllStringSubmatch(prose, -1) {
+			names, ok := exported[match[1]]
+			if !ok {
+				continue // of another module
+			}
+			found++
+			if !names[match[2]] || match[3] != "" && !names[match[2]+"."+match[3]] {
+				t.Errorf("%s: %s` is no name of the library", name, match[0])
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("%d names, want at least 20", found)
+	}
+}
+
+// exportedNames returns the exported names of the package in a folder. Methods and fields
+// are called Type.Name.
+func exportedNames(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	add := func(of string, ids ...*ast.Ident) {
+		for _, id := range ids {
+			names[of+id.Name] = names[of+id.Name] || id.IsExported()
+		}
+	}
+	for _, entry := range entries {
+		if filepath.Ext(entry.Name()) != ".go" || strings.HasSuffix(entry.Name(), "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, entry.Name()), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range file.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				of := ""
+				if d.Recv != nil {
+					of = receiver(d.Recv.List[0].Type) + "."
+				}
+				add(of, d.Name)
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					switch spec := spec.(type) {
+					case *ast.ValueSpec:
+						add("", spec.Names...)
+					case *ast.TypeSpec:
+						add("", spec.Name)
+						switch typ := spec.Type.(type) {
+						case *ast.StructType:
+							for _, f := range typ.Fields.List {
+								add(spec.Name.Name+".", f.Names...)
+							}
+						case *ast.InterfaceType:
+							for _, f := range typ.Methods.List {
+								add(spec.Name.Name+".", f.Names...)
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	return names
+}
+
+// receiver is the name of a receiver's type.
+func receiver(x ast.Expr) string {
+	switch x := x.(type) {
+	case *ast.StarExpr:
+		return receiver(x.X)
+	case *ast.IndexExpr:
+		return receiver(x.X)
+	case *ast.IndexListExpr:
+		return receiver(x.X)
+	case *ast.Ident:
+		return x.Name
+	}
+	return ""
+}
