@@ -288,6 +288,10 @@ func (d *Description) foreignClasses(f *weights.File) []string {
 		return nil
 	}
 	n := d.Options.Classes
+	var synsets []string
+	if json.Unmarshal([]byte(f.Metadata()["synsets"]), &synsets) == nil && slices.Equal(synsets, ImageNetSynsets()) && n == imageNetClasses {
+		return ImageNetClasses()
+	}
 	for _, key := range []string{metaClasses, "classes", "labels"} {
 		var names []string
 		if json.Unmarshal([]byte(f.Metadata()[key]), &names) == nil && len(names) == n {

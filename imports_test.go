@@ -32,6 +32,7 @@ var levels = map[string]int{
 	"internal/atomicfile":   0,
 	"internal/hdf5":         0,
 	"internal/lockfile":     0,
+	"internal/matfile":      0,
 	"internal/pickle":       0,
 	"internal/protoscan":    0,
 	"metrics":               0,
