@@ -4,12 +4,14 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/weights"
 )
 
@@ -186,4 +188,98 @@ func writeTFJS(path string, sources []weights.Source) error {
 		return err
 	}
 	return errors.Join(os.WriteFile(path, text, 0o644), os.WriteFile(filepath.Join(filepath.Dir(path), "shard.bin"), data, 0o644))
+}
+
+// TestMatConvNetFullSize reads a file of imagenet-vgg-verydeep-16's size, whose values are
+// zeros that take no space, but for three.
+func TestMatConvNetFullSize(t *testing.T) {
+	text, number := vggtest.MATText, vggtest.MATNumber
+	var layers []vggtest.MAT
+	conv := func(name string, pad, side, in, out int) {
+		single := func(shape ...int) vggtest.MAT {
+			n := int64(4)
+			for _, axis := range shape {
+				n *= int64(axis)
+			}
+			return vggtest.MATArray(7, "", shape, vggtest.MATElement(7, vggtest.MATHole(n)))
+		}
+		layers = append(layers, vggtest.MATStruct("", []string{"type", "name", "weights", "pad", "stride"}, text("conv"), text(name),
+			vggtest.MATCell("", single(side, side, in, out), single(1, out)), number(pad), number(1)))
+		if name != "fc8" {
+			layers = append(layers, vggtest.MATStruct("", []string{"type", "name"}, text("relu"), text("relu"+name)))
+		}
+	}
+	in := 3
+	for block, row := range [][]int{{64, 64}, {128, 128}, {256, 256, 256}, {512, 512, 512}, {512, 512, 512}} {
+		for i, k := range row {
+			conv(fmt.Sprintf("conv%d_%d", block+1, i+1), 1, 3, in, k)
+			in = k
+		}
+		layers = append(layers, vggtest.MATStruct("", []string{"type", "name", "method", "pool", "stride", "pad"},
+			text("pool"), text(fmt.Sprint("pool", block+1)), text("max"), number(2), number(2), number(0)))
+	}
+	conv("fc6", 0, 7, 512, 4096)
+	conv("fc7", 0, 1, 4096, 4096)
+	conv("fc8", 0, 1, 4096, 1000)
+	layers = append(layers, vggtest.MATStruct("", []string{"type"}, text("softmax")))
+	path := filepath.Join(t.TempDir(), "imagenet-vgg-verydeep-16.mat")
+	file := vggtest.MATFile(vggtest.MATCell("layers", layers...))
+	holes := file.Write(t, path)
+	if file.Len() < 553_430_000 {
+		t.Fatalf("a file of %d bytes", file.Len())
+	}
+	// fc6's filters are the hole after those of thirteen convolutions, each with biases.
+	const fc6 = 26
+	raw, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Column-major (7,7,512,4096): element (row, column, channel, unit).
+	for i, at := range [][4]int{{0, 0, 0, 0}, {6, 1, 300, 2500}, {6, 6, 511, 4095}} {
+		element := at[0] + 7*(at[1]+7*(at[2]+512*at[3]))
+		if _, err := raw.WriteAt(binary.LittleEndian.AppendUint32(nil, math.Float32bits(float32(i+1))), holes[fc6]+int64(4*element)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := raw.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	f, err := weights.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	d, err := Identify(f, OpenOptions{Preprocess: "vgg"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := d.Options; o.Config != "D" || o.Width != 1 || o.FC != 4096 || o.Classes != 1000 || o.Input != 224 {
+		t.Errorf("taken for %+v, want D at full size", o)
+	}
+	units := []int{0, 2500, 4095}
+	if !testing.Short() {
+		units = nil
+		for u := range 4096 {
+			units = append(units, u)
+		}
+	}
+	row, found := make([]float32, 512*7*7), 0
+	for _, u := range units {
+		if err := f.ReadRange("fc6/weight", u*len(row), row); err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range row {
+			if v != 0 {
+				// Row-major (unit, channel, row, column).
+				if want := map[[2]int]float32{{0, 0}: 1, {2500, (300*7+6)*7 + 1}: 2, {4095, len(row) - 1}: 3}[[2]int{u, i}]; v != want {
+					t.Errorf("unit %d, element %d is %v, want %v", u, i, v, want)
+				}
+				found++
+			}
+		}
+	}
+	if found != 3 {
+		t.Errorf("%d values other than 0, want 3", found)
+	}
 }

@@ -177,8 +177,8 @@ func (m *matReader) add(name string, a *matfile.Array, shape, strides []int) (re
 		return nil, malformed(name, "shape %v has too many elements", a.Shape)
 	}
 	// Tensors of HDF5 may share their data, but in no sound file do they exceed this limit.
-	if m.bytes += n * width; m.bytes > maxShared*m.size+1<<20 {
-		return nil, malformed(name, "tensors of more than %d times the file's %d bytes", maxShared, m.size)
+	if m.bytes += n * width; m.bytes > npzSlack+npzRatio*m.size {
+		return nil, malformed(name, "tensors of %d bytes in a file of %d: compressed beyond what weights can be", m.bytes, m.size)
 	}
 	var inFile bool
 	v.r, v.begin, inFile = a.Floats()

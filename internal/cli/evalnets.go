@@ -145,6 +145,9 @@ func (o *opener) identified(file string, s eval.Setting, hashed bool) (eval.Net,
 
 // fileSHA256 returns the SHA-256 of a file, in hexadecimal.
 func fileSHA256(path string) (string, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return folderSHA256(path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err

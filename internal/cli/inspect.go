@@ -66,7 +66,7 @@ func (c *inspectCommand) Run(e *environment) error {
 		return err
 	}
 	defer f.Close()
-	i := inspection{File: path, Format: f.Format(), Bytes: f.Size(), Metadata: f.Metadata(), Tensors: []tensorInfo{}}
+	i := inspection{File: f.Name(), Format: f.Format(), Bytes: f.Size(), Metadata: f.Metadata(), Tensors: []tensorInfo{}}
 	for _, t := range f.Tensors() {
 		n, _ := tensor.Size(t.Shape...)
 		i.Elements += int64(n)
@@ -184,6 +184,17 @@ func (i *inspection) print(e *environment) error {
 			channels = "BGR in the file, RGB once it is opened"
 		}
 		fmt.Fprintf(out, "Preprocessing: %s: (pixel × %.6g − %.6g) / %.6g, %s\n", p.Name, p.Scale, p.Mean, p.Std, channels)
+		if n.Prefix != "" {
+			fmt.Fprintf(out, "Prefix: %s (removed from the names)\n", n.Prefix)
+		}
+		for _, key := range []string{"preprocessing", "classes", "end"} {
+			if from := n.Provenance[key]; from != "" {
+				fmt.Fprintf(out, "Provenance of %s: %s\n", key, from)
+			}
+		}
+		for _, line := range n.Ignored {
+			fmt.Fprintf(out, "Left out: %s\n", line)
+		}
 		if len(n.Classes) > 0 {
 			fmt.Fprintf(out, "Classes: %s\n", brief(strings.Join(n.Classes[:min(8, len(n.Classes))], ", "), 100))
 		}

@@ -1,13 +1,11 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -31,6 +29,7 @@ type fileFlags struct {
 	Preprocess string `placeholder:"NAME" help:"Pixel values as vgg, caffe, keras, torchvision or unit (pixel/255) has them, or as a JSON object says; of weights that don't tell, or in place of what they tell. caffe and keras say of weights from elsewhere that they take BGR."`
 	Labels     string `placeholder:"FILE" help:"Names of the classes: imagenet, or a file with one a line or a JSON list; the weights say unless given."`
 	Structure  string `name:"structure" placeholder:"CONFIG" help:"Configuration, or a row of layers, of weights whose tensors don't tell it."`
+	leftoverFlags
 }
 
 // releaseFlags are shared by the commands that take a release for a file of weights.
@@ -41,7 +40,7 @@ type releaseFlags struct {
 
 // options are what the flags say of a file.
 func (f fileFlags) options() (vgg.OpenOptions, error) {
-	o := vgg.OpenOptions{Preprocess: f.Preprocess, Config: f.Structure}
+	o := vgg.OpenOptions{Preprocess: f.Preprocess, Config: f.Structure, Ignore: f.Ignore, Prefix: f.Prefix}
 	if f.Preprocess != "" {
 		if err := vgg.CheckPreprocess(f.Preprocess); err != nil {
 			return o, usageError{err}
@@ -99,6 +98,7 @@ func openWeights(e *environment, path string, o vgg.OpenOptions) (*vgg.Model, er
 			bar.set(int(done/unit), "reading "+filepath.Base(path))
 		}
 	}
+	o.Described = func(d *vgg.Description) { e.reportIgnored(path, d) }
 	m, err := vgg.Open(e.ctx, path, o)
 	if bar != nil {
 		bar.close()
@@ -208,8 +208,7 @@ func (p *pullProgress) close() {
 	}
 }
 
-// readLabels reads the names of classes: imagenet, a list or Keras's class index in JSON,
-// or one name a line.
+// readLabels reads the names of classes: imagenet, or a file that [vgg.ParseClasses] reads.
 func readLabels(file string) ([]string, error) {
 	if file == "imagenet" {
 		return vgg.ImageNetClasses(), nil
@@ -222,34 +221,5 @@ func readLabels(file string) ([]string, error) {
 	if err != nil {
 		return nil, pathless(err)
 	}
-	text := strings.TrimSpace(strings.TrimPrefix(string(data), "\ufeff"))
-	switch {
-	case text == "":
-		return nil, errors.New("empty, want a list of names")
-	case strings.HasPrefix(text, "["):
-		var names []string
-		if err := json.Unmarshal([]byte(text), &names); err != nil {
-			return nil, fmt.Errorf("want a list of names: %w", err)
-		}
-		return names, nil
-	case strings.HasPrefix(text, "{"):
-		var index map[string][]string
-		if err := json.Unmarshal([]byte(text), &index); err != nil {
-			return nil, fmt.Errorf(`want {"0": ["n01440764", "tench"], …}: %w`, err)
-		}
-		names := make([]string, len(index))
-		for i := range names {
-			entry := index[strconv.Itoa(i)]
-			if len(entry) == 0 {
-				return nil, fmt.Errorf("%d classes, but none of index %d", len(index), i)
-			}
-			names[i] = strings.ReplaceAll(entry[len(entry)-1], "_", " ")
-		}
-		return names, nil
-	}
-	var names []string
-	for line := range strings.Lines(text) {
-		names = append(names, strings.TrimSpace(line))
-	}
-	return names, nil
+	return vgg.ParseClasses(data)
 }
