@@ -71,7 +71,7 @@ type entry struct {
 // that keeps its data in several files, as TensorFlow.js and ONNX with external data do,
 // has the others in the same folder.
 //
-// It is an *UnsupportedError if the file is of another format, and a *FormatError if its
+// It is an *UnsupportedError if the file, or folder, is of another format, and a *FormatError if its
 // header is malformed or claims what the file doesn't contain. Open allocates in
 // proportion to the header that is there, never to what the header claims.
 func Open(path string) (*File, error) {
@@ -81,7 +81,7 @@ func Open(path string) (*File, error) {
 		return nil, openError(path, err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("weights: %s: %s, want a file", path, kind(info.Mode()))
+		return nil, notFile(path, info.Mode())
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -133,6 +133,9 @@ func newFile(name string, r io.ReaderAt, size int64, closer io.Closer, beside *f
 	h, format, err := readAny(r, size, beside)
 	if err != nil {
 		opened.Close()
+		if checkpointShard.MatchString(name) {
+			err = &UnsupportedError{Kind: "tensorflow-checkpoint", Found: "the data of a TensorFlow checkpoint (.data-00000-of-00001)", Convert: fromCheckpoint}
+		}
 		return nil, inFile(name, err)
 	}
 	f := &File{
