@@ -315,6 +315,11 @@ func (d *Description) foreignClasses(f *weights.File, o OpenOptions) error {
 		return nil
 	}
 	n := d.Options.Classes
+	var synsets []string // of MatConvNet's releases, whose descriptions have commas
+	if json.Unmarshal([]byte(f.Metadata()["synsets"]), &synsets) == nil && n == imageNetClasses && slices.Equal(synsets, ImageNetSynsets()) {
+		d.Classes = ImageNetClasses()
+		return nil
+	}
 	names, source, err := givenClasses(f, n)
 	switch {
 	case err != nil:

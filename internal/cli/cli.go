@@ -96,18 +96,7 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 	if bare {
 		args, help = []string{"--help"}, e.stderr
 	}
-	parser, err := kong.New(&commands{},
-		kong.Name("vgg"),
-		kong.Description("The VGG networks of Simonyan & Zisserman (ICLR 2015): train, evaluate, classify."+exitHelp),
-		kong.Writers(help, e.stderr),
-		kong.Exit(func(int) { helped = true }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
-		kong.Vars{
-			"configs": strings.Join(architecture.Names(), ", "), "merge": fmt.Sprint(localize.MergeThreshold), "boxrule": localize.DefaultRule().String(),
-		},
-		trainingDefaults(),
-		kong.Bind(e),
-	)
+	parser, err := newParser(help, e.stderr, func(int) { helped = true }, kong.Bind(e))
 	if err != nil {
 		return err
 	}
@@ -121,6 +110,22 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 		return usageError{fmt.Errorf("%w (vgg --help tells more)", err)}
 	}
 	return command.Run()
+}
+
+// newParser returns the parser of the command line, which writes help and errors, and calls
+// exit after help.
+func newParser(help, errs io.Writer, exit func(int), more ...kong.Option) (*kong.Kong, error) {
+	return kong.New(&commands{}, append(more,
+		kong.Name("vgg"),
+		kong.Description("The VGG networks of Simonyan & Zisserman (ICLR 2015): train, evaluate, classify."+exitHelp),
+		kong.Writers(help, errs),
+		kong.Exit(exit),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
+		kong.Vars{
+			"configs": strings.Join(architecture.Names(), ", "), "merge": fmt.Sprint(localize.MergeThreshold), "boxrule": localize.DefaultRule().String(),
+		},
+		trainingDefaults(),
+	)...)
 }
 
 // usageError is a command line that can't be followed.

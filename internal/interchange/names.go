@@ -98,7 +98,7 @@ func (g *layerTensors) isNorm() bool {
 // readNames recognises the layers of a file by the names of its tensors. If the
 // configuration is known, the names need not tell what lies between them.
 func readNames(f *weights.File, known bool) (*Outline, error) {
-	o := &Outline{}
+	o := &Outline{keras: channelsLastFormat(f.Format())}
 	groups := map[string]*layerTensors{}
 	var order []*layerTensors
 	schemes := map[Scheme]int{}
@@ -310,7 +310,7 @@ func (o *Outline) normalise(g *layerTensors, previous position) error {
 		l.tensors[role] = e
 	}
 	o.bnEps = network.DefaultBNEps
-	if g.columns || o.scheme == Keras {
+	if g.columns || o.keras || o.scheme == Keras {
 		o.bnEps = kerasBNEps
 	}
 	return nil
