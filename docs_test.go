@@ -2,6 +2,7 @@ package vgg_test
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"go/ast"
 	"go/format"
@@ -21,6 +22,8 @@ import (
 
 	"github.com/verydeep/vgg/internal/vggtest"
 )
+
+var update = flag.Bool("update", false, "rewrite levels and imports in the table of docs/architecture.md")
 
 // documents returns the text of every Markdown file of the repository by its path.
 func documents(t *testing.T) map[string]string {
@@ -100,8 +103,16 @@ func TestArchitectureTable(t *testing.T) {
 			imports[name] = slices.Compact(all)
 		}
 	}
-	for _, difference := range tableDifferences(documents(t)["docs/architecture.md"], levels, imports) {
-		t.Errorf("docs/architecture.md: %s", difference)
+	const path = "docs/architecture.md"
+	text := documents(t)[path]
+	if *update {
+		text = updateTable(text, levels, imports)
+		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, difference := range tableDifferences(text, levels, imports) {
+		t.Errorf("%s: %s", path, difference)
 	}
 }
 
@@ -130,6 +141,10 @@ func TestTableDifferencesAreFound(t *testing.T) {
 			t.Errorf("%s: %q, want %q", test.table, got, test.want)
 		}
 	}
+	const stale = "Text.\n| 1 | `nn` | – | layers |\n"
+	if got, want := updateTable(stale+root, levels, imports), "Text.\n"+nn+root; got != want {
+		t.Errorf("updated: %q, want %q", got, want)
+	}
 	levels["eval"] = 6 // a level without a package
 	if got := tableDifferences(tensor+nn+root+"| 6 | `eval` | – | errors |\n", levels, imports); !slices.Equal(got, []string{"eval has a level and is no package"}) {
 		t.Errorf("a level without a package: %q", got)
@@ -141,54 +156,32 @@ func TestTableDifferencesAreFound(t *testing.T) {
 func tableDifferences(text string, levels map[string]int, imports map[string][]string) []string {
 	var found []string
 	say := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
-	quoted := func(names []string) string {
-		if len(names) == 0 {
-			return "–"
-		}
-		shown := make([]string, len(names))
-		for i, name := range names {
-			shown[i] = inTable(name)
-		}
-		slices.Sort(shown)
-		return "`" + strings.Join(shown, "`, `") + "`"
-	}
 	seen := map[string]bool{}
 	last, lastLevel := "", -1
 	for line := range strings.Lines(text) {
-		cells := strings.Split(strings.TrimSpace(line), "|")
-		if len(cells) != 6 {
+		row, ok := parseRow(line)
+		if !ok {
 			continue
 		}
-		for i := range cells {
-			cells[i] = strings.TrimSpace(cells[i])
-		}
-		level, err := strconv.Atoi(cells[1])
-		if err != nil {
-			continue
-		}
-		shown := strings.Trim(strings.TrimSuffix(cells[2], " (root)"), "`")
-		name := shown
-		if name == "vgg" {
-			name = ""
-		}
-		want, ok := levels[name]
+		shown := inTable(row.name)
+		want, ok := levels[row.name]
 		switch {
 		case !ok:
 			say("%s is no package with a level", shown)
 			continue
-		case seen[name]:
+		case seen[row.name]:
 			say("%s comes twice", shown)
 			continue
-		case level != want:
-			say("%s has level %d, want %d", shown, level, want)
-		case level < lastLevel:
-			say("%s of level %d comes after %s of level %d", shown, level, last, lastLevel)
+		case row.level != want:
+			say("%s has level %d, want %d", shown, row.level, want)
+		case row.level < lastLevel:
+			say("%s of level %d comes after %s of level %d", shown, row.level, last, lastLevel)
 		}
-		seen[name], last, lastLevel = true, shown, level
-		if got, want := cells[3], quoted(imports[name]); got != want {
-			say("%s imports %s, want %s", shown, got, want)
+		seen[row.name], last, lastLevel = true, shown, row.level
+		if want := quoted(imports[row.name]); row.imports != want {
+			say("%s imports %s, want %s", shown, row.imports, want)
 		}
-		if cells[4] == "" {
+		if row.sentence == "" {
 			say("%s has no sentence", shown)
 		}
 	}
@@ -203,6 +196,59 @@ func tableDifferences(text string, levels map[string]int, imports map[string][]s
 		}
 	}
 	return found
+}
+
+// updateTable returns a text with the levels and imports of its table of packages replaced.
+func updateTable(text string, levels map[string]int, imports map[string][]string) string {
+	var updated strings.Builder
+	for line := range strings.Lines(text) {
+		if row, ok := parseRow(line); ok {
+			if level, ok := levels[row.name]; ok {
+				line = fmt.Sprintf("| %d | %s | %s | %s |\n", level, row.cell, quoted(imports[row.name]), row.sentence)
+			}
+		}
+		updated.WriteString(line)
+	}
+	return updated.String()
+}
+
+// row is a row of the table of packages.
+type row struct {
+	level                   int
+	name                    string // relative to the module
+	cell, imports, sentence string // as they are in the table
+}
+
+func parseRow(line string) (row, bool) {
+	cells := strings.Split(strings.TrimSpace(line), "|")
+	if len(cells) != 6 {
+		return row{}, false
+	}
+	for i := range cells {
+		cells[i] = strings.TrimSpace(cells[i])
+	}
+	level, err := strconv.Atoi(cells[1])
+	if err != nil {
+		return row{}, false
+	}
+	name := strings.Trim(strings.TrimSuffix(cells[2], " (root)"), "`")
+	if name == inTable("") {
+		name = ""
+	}
+	return row{level, name, cells[2], cells[3], cells[4]}, true
+}
+
+// quoted lists packages as the table does.
+func quoted(names []string) string {
+	if len(names) == 0 {
+		return "–"
+	}
+	shown := make([]string, len(names))
+	for i, name := range names {
+		shown[i] = inTable(name)
+	}
+	slices.Sort(shown)
+	return "`" + strings.Join(shown, "`, `") + "`"
 }
 
 // inTable is the name of a package in the table.
@@ -395,4 +441,112 @@ func defined(file *ast.File) []string {
 		}
 	}
 	return names
+}
+
+// inlineName matches a name of one of our packages in a sentence: `vgg.Open`,
+// `*train.DivergedError`, `transfer.Descriptors.Search`.
+var inlineName = regexp.MustCompile("`\\*?([a-z]+)\\.([A-Z]\\w*)(?:\\.([A-Z]\\w*))?")
+
+// The names of the library in the prose of every document exist, except in decision records
+// and the list of changes, which have earlier names.
+func TestDocumentNames(t *testing.T) {
+	exported := map[string]map[string]bool{} // Name and Type.Name by package
+	for relative := range levels {
+		if relative == "cmd/vgg" {
+			continue
+		}
+		name := inTable(relative)
+		exported[name[strings.LastIndexByte(name, '/')+1:]] = exportedNames(t, filepath.FromSlash("./"+relative))
+	}
+	found := 0
+	docs := documents(t)
+	for _, name := range slices.Sorted(maps.Keys(docs)) {
+		if name == "CHANGELOG.md" || strings.HasPrefix(name, "docs/decisions/") {
+			continue
+		}
+		prose, _ := split(docs[name])
+		for _, match := range inlineName.FindAllStringSubmatch(prose, -1) {
+			names, ok := exported[match[1]]
+			if !ok {
+				continue // of another module
+			}
+			found++
+			if !names[match[2]] || match[3] != "" && !names[match[2]+"."+match[3]] {
+				t.Errorf("%s: %s` is no name of the library", name, match[0])
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("%d names, want at least 20", found)
+	}
+}
+
+// exportedNames returns the exported names of the package in a folder. Methods and fields
+// are called Type.Name.
+func exportedNames(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	add := func(of string, ids ...*ast.Ident) {
+		for _, id := range ids {
+			names[of+id.Name] = names[of+id.Name] || id.IsExported()
+		}
+	}
+	for _, entry := range entries {
+		if filepath.Ext(entry.Name()) != ".go" || strings.HasSuffix(entry.Name(), "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, entry.Name()), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range file.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				of := ""
+				if d.Recv != nil {
+					of = receiver(d.Recv.List[0].Type) + "."
+				}
+				add(of, d.Name)
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					switch spec := spec.(type) {
+					case *ast.ValueSpec:
+						add("", spec.Names...)
+					case *ast.TypeSpec:
+						add("", spec.Name)
+						switch typ := spec.Type.(type) {
+						case *ast.StructType:
+							for _, f := range typ.Fields.List {
+								add(spec.Name.Name+".", f.Names...)
+							}
+						case *ast.InterfaceType:
+							for _, f := range typ.Methods.List {
+								add(spec.Name.Name+".", f.Names...)
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	return names
+}
+
+// receiver is the name of a receiver's type.
+func receiver(x ast.Expr) string {
+	switch x := x.(type) {
+	case *ast.StarExpr:
+		return receiver(x.X)
+	case *ast.IndexExpr:
+		return receiver(x.X)
+	case *ast.IndexListExpr:
+		return receiver(x.X)
+	case *ast.Ident:
+		return x.Name
+	}
+	return ""
 }

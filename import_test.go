@@ -128,7 +128,7 @@ func testImport(t *testing.T, path, golden, config string) {
 		t.Fatal(err)
 	}
 	near(t, "logits of BGR", forward(t, m.Net, bgrImage(x)).Data, want)
-	// After saving and opening, nothing tells that they were BGR.
+	// Saved and opened again, the channels are not swapped a second time.
 	again, err := Open(t.Context(), save(t, m), OpenOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -98,7 +98,7 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 	if bare {
 		args, help = []string{"--help"}, e.stderr
 	}
-	parser, err := newParser(help, e.stderr, func(int) { helped = true }, kong.Bind(e))
+	parser, err := newParser(e, help, func(int) { helped = true })
 	if err != nil {
 		return err
 	}
@@ -114,20 +114,21 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 	return command.Run()
 }
 
-// newParser returns the parser of the command line. It writes help and errors, and calls exit
-// after help.
-func newParser(help, errs io.Writer, exit func(int), more ...kong.Option) (*kong.Kong, error) {
-	return kong.New(&commands{}, append(more,
+// newParser returns the parser of the command line. The parser writes help texts to help and
+// then calls exit.
+func newParser(e *environment, help io.Writer, exit func(code int)) (*kong.Kong, error) {
+	return kong.New(&commands{},
 		kong.Name("vgg"),
 		kong.Description("The VGG networks of Simonyan & Zisserman (ICLR 2015): train, evaluate, classify."+exitHelp),
-		kong.Writers(help, errs),
+		kong.Writers(help, e.stderr),
 		kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
 		kong.Vars{
 			"configs": strings.Join(architecture.Names(), ", "), "merge": fmt.Sprint(localize.MergeThreshold), "boxrule": localize.DefaultRule().String(),
 		},
 		trainingDefaults(),
-	)...)
+		kong.Bind(e),
+	)
 }
 
 // usageError is an error in the command line.

@@ -12,7 +12,7 @@ import (
 // parser returns the parser of the command line, for its model.
 func parser(t *testing.T) *kong.Kong {
 	t.Helper()
-	k, err := newParser(io.Discard, io.Discard, func(code int) { t.Errorf("the parser exits with %d", code) })
+	k, err := newParser(&environment{stderr: io.Discard}, io.Discard, func(code int) { t.Errorf("the parser exits with %d", code) })
 	if err != nil {
 		t.Fatal(err)
 	}
