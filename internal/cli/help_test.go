@@ -99,7 +99,7 @@ func TestExamples(t *testing.T) {
 				t.Errorf("%s: example %q, want a command line of vgg", path, line)
 				continue
 			}
-			parsed, err := parser(t).Parse(commands[0])
+			parsed, err := parser(t).Parse(commands[0]) // a parser that was used keeps some state
 			if err != nil {
 				t.Errorf("%s: example %q: %v", path, line, err)
 				continue
