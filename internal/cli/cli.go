@@ -207,10 +207,10 @@ func exitCode(ctx context.Context, err error) int {
 	return exitError
 }
 
-// interrupted returns the error of a run that writes out. After an interruption it tells how
-// to continue.
+// interrupted returns the error of a run that writes out; nil stays nil. After an
+// interruption it tells how to continue.
 func (e *environment) interrupted(err error, out string) error {
-	if out != "" && e.ctx.Err() != nil {
+	if err != nil && out != "" && e.ctx.Err() != nil {
 		return fmt.Errorf("interrupted; the same command continues from %s", out)
 	}
 	return err
