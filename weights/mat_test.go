@@ -134,7 +134,9 @@ func badMAT() map[string]struct {
 		want string
 	}
 	conv := matConv("c", 1, []int{3, 3, 1, 4})
-	layer := func(fields string, values ...MAT) []byte { return network(MATStruct("", strings.Fields(fields), values...)) }
+	layer := func(fields string, values ...MAT) []byte {
+		return network(MATStruct("", strings.Fields(fields), values...))
+	}
 	normalized := func(fields string, values ...MAT) []byte {
 		return MATFile(MATCell("layers", conv), MATStruct("normalization", strings.Fields(fields), values...)).Bytes()
 	}

@@ -98,7 +98,7 @@ var (
 
 // parse parses a command line and runs nothing.
 func parse(args []string) error {
-	parser, err := newParser(io.Discard, io.Discard, func(int) {})
+	parser, err := newParser(&environment{stderr: io.Discard}, io.Discard, func(int) {})
 	if err != nil {
 		return err
 	}
