@@ -342,7 +342,7 @@ func TestForeignMetadata(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := preprocess.Spec{Name: "own", Scale: 0.5, Mean: [3]float32{1, 2, 3}, Std: [3]float32{4, 5, 6}, Filter: preprocess.Bicubic, Crop: 8, Resize: 9}
+	want := preprocess.Spec{Name: "own", Scale: 0.5, Mean: [3]float32{1, 2, 3}, Std: [3]float32{4, 5, 6}, Filter: preprocess.Bicubic, Crop: 8, Resize: 9, Orient: preprocess.Upright}
 	if m.Preprocess != want || !slices.Equal(m.Classes, []string{"x", "y"}) {
 		t.Errorf("preprocessing %+v, classes %v", m.Preprocess, m.Classes)
 	}

@@ -27,7 +27,7 @@ type classifyCommand struct {
 }
 
 func (classifyCommand) Help() string {
-	return `Prints the most probable classes of each image, best first, by the central crop. Images are turned upright as their EXIF data says. An image that can't be read has its error in its place, and the others go on.` + exitHelp
+	return `Prints the most probable classes of each image, best first, by the central crop. Images are turned upright as their EXIF data says, unless the weights or --orient say that they are taken as they are stored. An image that can't be read has its error in its place, and the others go on.` + exitHelp
 }
 
 // classifyLine is what `vgg classify --json` prints of an image.
@@ -99,7 +99,7 @@ func (e *environment) classify(m *vgg.Model, file string, scale int) ([]float32,
 	if err != nil {
 		return nil, err
 	}
-	im, err := preprocess.Decode(data, preprocess.DecodeOptions{AutoOrient: true})
+	im, err := preprocess.Decode(data, preprocess.DecodeOptions{Orient: m.Preprocess.Orient})
 	if err != nil {
 		return nil, err
 	}

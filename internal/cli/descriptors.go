@@ -236,7 +236,9 @@ func (f *describeFlags) opener(e *environment, file string, threads int) func(tr
 			if err != nil {
 				return nil, err
 			}
-			open.fc, open.flags = n.FCWeights, &modelFlags{fileFlags: fileFlags{Preprocess: string(spec), Structure: f.Structure}}
+			open.fc, open.flags = n.FCWeights, &modelFlags{fileFlags: fileFlags{
+				Preprocess: string(spec), Structure: f.Structure, shownFlags: shownFlags{&n.Preprocess.Fit, &n.Preprocess.Orient},
+			}}
 			return open.open(path)
 		}
 		return nil, fmt.Errorf("%s: made by the weights %s with SHA-256 %.12s, which are not there, or changed; --weights FILE says where they are", file, n.Weights, n.SHA256)

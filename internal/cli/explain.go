@@ -83,7 +83,7 @@ func (c *explainCommand) Run(e *environment) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Image, err)
 	}
-	im, err := preprocess.Decode(data, preprocess.DecodeOptions{AutoOrient: true})
+	im, err := preprocess.Decode(data, preprocess.DecodeOptions{Orient: m.Preprocess.Orient})
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Image, err)
 	}

@@ -37,12 +37,13 @@ type localizeImagesCommand struct {
 // denseFlags choose how boxes are rated and merged.
 type denseFlags struct {
 	releaseFlags
+	shownFlags
 	Classifier []string `sep:"none" placeholder:"WEIGHTS" help:"Classification network that rates the boxes, a file or a release such as D: the one that the localisation network was trained from. Given more than once, posteriors are averaged."`
 	Merge      float64  `default:"${merge}" placeholder:"SCORE" help:"Match score from which on boxes are left apart: distance of the centres in units of the boxes' side, plus 1 − IoU; 0: nothing is merged (${merge})."`
 }
 
 func (localizeImagesCommand) Help() string {
-	return `Runs the localisation network densely over the whole image; every window gives a box, and boxes that match are merged greedily. The classifier names the most probable classes and rates each box by the sum of its posteriors in the box's windows. Without one, name the classes, or let a single-class network give the box of the object whatever it is, rated by the number of windows. Boxes are x0, y0, x1, y1 in pixels of the image, turned upright as its EXIF data says. An image that can't be read has its error in its place, and the others go on.` + exitHelp
+	return `Runs the localisation network densely over the whole image; every window gives a box, and boxes that match are merged greedily. The classifier names the most probable classes and rates each box by the sum of its posteriors in the box's windows. Without one, name the classes, or let a single-class network give the box of the object whatever it is, rated by the number of windows. Boxes are x0, y0, x1, y1 in pixels of the image, turned upright as its EXIF data says unless the weights or --orient say stored. An image that can't be read has its error in its place, and the others go on.` + exitHelp
 }
 
 // localizeLine is what `vgg localize --json` prints of an image.
@@ -113,7 +114,7 @@ func (f denseFlags) locator(e *environment, boxes []string, fc nn.Storage, threa
 		if spec.protocol != nil {
 			return nil, usagef("%s: a protocol behind the weights, want scales alone", arg)
 		}
-		m, err := f.open(e, spec.file, vgg.OpenOptions{Localiser: true, FCStorage: fc})
+		m, err := f.open(e, spec.file, vgg.OpenOptions{Localiser: true, FCStorage: fc, Fit: f.Resize, Orient: f.Orient})
 		if err != nil {
 			return nil, err
 		}
@@ -121,7 +122,7 @@ func (f denseFlags) locator(e *environment, boxes []string, fc nn.Storage, threa
 		l.Nets = append(l.Nets, localize.Net{Model: m, Scales: spec.scales})
 	}
 	for _, file := range f.Classifier {
-		m, err := f.open(e, file, vgg.OpenOptions{FCStorage: fc})
+		m, err := f.open(e, file, vgg.OpenOptions{FCStorage: fc, Fit: f.Resize, Orient: f.Orient})
 		if err != nil {
 			return nil, err
 		}
@@ -162,7 +163,7 @@ func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, clas
 	if err != nil {
 		return err
 	}
-	im, err := preprocess.Decode(data, preprocess.DecodeOptions{AutoOrient: true})
+	im, err := preprocess.Decode(data, preprocess.DecodeOptions{Orient: l.Orient()})
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ type localizeEvalCommand struct {
 }
 
 func (localizeEvalCommand) Help() string {
-	return `A box is right if its intersection over union with a true box of the image's class is above one half. Given the class, the box is the one that the network has for the true class; the top-5 error asks for the class too: one of the five most probable classes must be the true one, with a right box. Images without a box of their class are left out, unreadable ones are counted apart, and boxes beyond the image are cut to it. Three rules that see no pixel stand beside the result: the whole image, the mean box of the training images, and that of the class.` + exitHelp
+	return `A box is right if its intersection over union with a true box of the image's class is above one half. Given the class, the box is the one that the network has for the true class; the top-5 error asks for the class too: one of the five most probable classes must be the true one, with a right box. Images without a box of their class are left out, unreadable ones are counted apart, and boxes beyond the image are cut to it. Annotations are of the image as it is stored; where the network wants it upright, its boxes are turned with it. Three rules that see no pixel stand beside the result: the whole image, the mean box of the training images, and that of the class.` + exitHelp
 }
 
 // localizeResult has the JSON keys of `vgg localize eval --json`.
@@ -97,7 +97,7 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 		return err
 	}
 	if c.Draw != "" {
-		if err := c.draw(r, data); err != nil {
+		if err := c.draw(r, data, l.Orient()); err != nil {
 			return err
 		}
 	}
@@ -212,7 +212,7 @@ func printLocalisation(w io.Writer, r *localize.Result, l *localize.Locator) err
 }
 
 // draw draws the best and the worst boxes.
-func (c *localizeEvalCommand) draw(r *localize.Result, data *dataset.Dataset) error {
+func (c *localizeEvalCommand) draw(r *localize.Result, data *dataset.Dataset, o preprocess.Orient) error {
 	index := map[string]int{}
 	for i, s := range data.Samples {
 		index[s.Name] = i
@@ -255,7 +255,7 @@ func (c *localizeEvalCommand) draw(r *localize.Result, data *dataset.Dataset) er
 				if err != nil {
 					return err
 				}
-				im, err := preprocess.Decode(raw, preprocess.DecodeOptions{})
+				im, err := preprocess.Decode(raw, preprocess.DecodeOptions{Orient: o})
 				if err != nil {
 					return err
 				}

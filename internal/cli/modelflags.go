@@ -14,6 +14,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/releases"
 	"github.com/verydeep/vgg/releases/pull"
@@ -31,6 +32,13 @@ type fileFlags struct {
 	Preprocess string `placeholder:"NAME" help:"Pixel values as vgg, caffe, keras, torchvision or unit (pixel/255) has them, or as a JSON object says; of weights that don't tell, or in place of what they tell. caffe and keras say of weights from elsewhere that they take BGR."`
 	Labels     string `placeholder:"FILE" help:"Names of the classes: imagenet, or a file with one a line or a JSON list; the weights say unless given."`
 	Structure  string `name:"structure" placeholder:"CONFIG" help:"Configuration, or a row of layers, of weights whose tensors don't tell it."`
+	shownFlags
+}
+
+// shownFlags say how image files are shown to a network.
+type shownFlags struct {
+	Resize *preprocess.Fit    `placeholder:"HOW" help:"Rescaling of images before the crop: squash makes them square whatever their aspect, the crop's side unless a scale is given, for networks trained on squashed images; keep keeps the aspect. The weights say unless given."`
+	Orient *preprocess.Orient `placeholder:"WAY" help:"upright turns images as their EXIF data says; stored doesn't, as published figures are measured. The weights say unless given, and upright is for weights that don't tell."`
 }
 
 // releaseFlags are shared by the commands that take a release for a file of weights.
@@ -41,7 +49,7 @@ type releaseFlags struct {
 
 // options are what the flags say of a file.
 func (f fileFlags) options() (vgg.OpenOptions, error) {
-	o := vgg.OpenOptions{Preprocess: f.Preprocess, Config: f.Structure}
+	o := vgg.OpenOptions{Preprocess: f.Preprocess, Config: f.Structure, Fit: f.Resize, Orient: f.Orient}
 	if f.Preprocess != "" {
 		if err := vgg.CheckPreprocess(f.Preprocess); err != nil {
 			return o, usageError{err}

@@ -47,7 +47,7 @@ func (c *reproduceCommand) localise(e *environment, plan reproduce.Plan, images 
 
 // openModel opens a localisation network if boxes is set, else a classification network.
 func (c *reproduceCommand) openModel(e *environment, file string, boxes bool) (*vgg.Model, error) {
-	return openWeights(e, file, vgg.OpenOptions{Localiser: boxes, FCStorage: c.FCWeights})
+	return openWeights(e, file, vgg.OpenOptions{Localiser: boxes, FCStorage: c.FCWeights, Fit: c.Resize, Orient: c.Orient})
 }
 
 // boxTraining returns the commands that train localisation weights of a conventional name.

@@ -180,7 +180,7 @@ type similarCommand struct {
 }
 
 func (similarCommand) Help() string {
-	return `Describes each image as the index's were and compares it with every one of them: the similarity is the cosine of the angle between the descriptors, 1 for the same image. Nothing is approximate. Images are turned as they are stored, not as their EXIF data say.` + exitHelp
+	return `Describes each image as the index's were and compares it with every one of them: the similarity is the cosine of the angle between the descriptors, 1 for the same image. Nothing is approximate. Images are turned upright by their EXIF data, or taken as they are stored, as the index's were.` + exitHelp
 }
 
 // similarLine is what `vgg similar --json` prints of an image.

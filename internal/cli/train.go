@@ -20,6 +20,7 @@ import (
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
 )
@@ -36,21 +37,23 @@ type trainCommand struct {
 
 	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Sets a value of the recipe by its key: schedule.name=cosine. Can be given more than once."`
 
-	Config       *string         `placeholder:"C" help:"Configuration: ${configs}; with -BN or -LRN behind it."`
-	Width        *float64        `placeholder:"X" help:"Multiplies the channels of every convolution."`
-	FC           *int            `name:"fc" placeholder:"N" help:"Units of fc6 and fc7."`
-	Input        *int            `placeholder:"PIXELS" help:"Side of the square crop."`
-	Init         *network.Init   `placeholder:"NAME" help:"Initialisation: he, glorot, normal-0.1 or normal-0.01."`
-	InitFrom     *string         `placeholder:"FILE" help:"Initial weights: a file, or a configuration's name for its public release."`
-	InitRule     *train.InitRule `placeholder:"NAME" help:"Layers taken from --init-from: pre-initialisation, the first four convolutional layers and the fully connected ones; or fine-tune, all (pre-initialisation if the configurations differ)."`
-	Freeze       []string        `placeholder:"PATTERN" help:"Layers that are not learnt, by a pattern: conv1_*, fc[67]. Can be given more than once."`
-	Epochs       *int            `placeholder:"N" help:"Most passes over the training images."`
-	Batch        *int            `placeholder:"N" help:"Images of a mini-batch."`
-	LearningRate *float64        `placeholder:"X" help:"Initial learning rate."`
-	ScaleMin     *int            `placeholder:"PIXELS" help:"Least value of the smallest side S to which training images are rescaled."`
-	ScaleMax     *int            `placeholder:"PIXELS" help:"Greatest value of S."`
-	TestScale    *int            `placeholder:"PIXELS" help:"Smallest side Q to which validation images are rescaled."`
-	Seed         *uint64         `placeholder:"N" help:"Seed of initialisation, order, augmentation and dropout."`
+	Config       *string            `placeholder:"C" help:"Configuration: ${configs}; with -BN or -LRN behind it."`
+	Width        *float64           `placeholder:"X" help:"Multiplies the channels of every convolution."`
+	FC           *int               `name:"fc" placeholder:"N" help:"Units of fc6 and fc7."`
+	Input        *int               `placeholder:"PIXELS" help:"Side of the square crop."`
+	Init         *network.Init      `placeholder:"NAME" help:"Initialisation: he, glorot, normal-0.1 or normal-0.01."`
+	InitFrom     *string            `placeholder:"FILE" help:"Initial weights: a file, or a configuration's name for its public release."`
+	InitRule     *train.InitRule    `placeholder:"NAME" help:"Layers taken from --init-from: pre-initialisation, the first four convolutional layers and the fully connected ones; or fine-tune, all (pre-initialisation if the configurations differ)."`
+	Freeze       []string           `placeholder:"PATTERN" help:"Layers that are not learnt, by a pattern: conv1_*, fc[67]. Can be given more than once."`
+	Epochs       *int               `placeholder:"N" help:"Most passes over the training images."`
+	Batch        *int               `placeholder:"N" help:"Images of a mini-batch."`
+	LearningRate *float64           `placeholder:"X" help:"Initial learning rate."`
+	ScaleMin     *int               `placeholder:"PIXELS" help:"Least value of the smallest side S to which training images are rescaled."`
+	ScaleMax     *int               `placeholder:"PIXELS" help:"Greatest value of S."`
+	TestScale    *int               `placeholder:"PIXELS" help:"Smallest side Q to which validation images are rescaled."`
+	Resize       *preprocess.Fit    `placeholder:"HOW" help:"squash rescales images to S×S, or Q×Q, whatever their aspect; keep keeps it (keep, or as the weights say that are fine-tuned)."`
+	Orient       *preprocess.Orient `placeholder:"WAY" help:"upright turns images as their EXIF data says; stored doesn't (upright; in named recipes, stored)."`
+	Seed         *uint64            `placeholder:"N" help:"Seed of initialisation, order, augmentation and dropout."`
 
 	Groups *int `placeholder:"N" help:"Parts of the batch whose gradients are summed separately; any number of ranks that divides it gives the same bits (the number of ranks)."`
 	Ranks  int  `default:"1" placeholder:"N" help:"Copies of the network, which share the groups and the threads (1)."`
@@ -183,7 +186,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 		return fail(err)
 	}
 	if c.boxes != nil {
-		if o.Task, o.Train, o.Val, err = c.boxes.prepare(e, human, o.Train, o.Val, o.Threads); err != nil {
+		if o.Task, o.Train, o.Val, err = c.boxes.prepare(e, human, o.Train, o.Val, o.Recipe.Orient, o.Threads); err != nil {
 			return fail(err)
 		}
 	}
@@ -311,6 +314,8 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 		r = c.boxes.base
 	} else if c.sample() {
 		r = train.SampleRecipe()
+	} else {
+		r.Orient = preprocess.Upright // people's own photographs
 	}
 	if c.Ranks > 1 {
 		r.Groups = c.Ranks
@@ -352,6 +357,8 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 	set(&r.ScaleMin, c.ScaleMin)
 	set(&r.ScaleMax, c.ScaleMax)
 	set(&r.TestScale, c.TestScale)
+	set(&r.Resize, c.Resize)
+	set(&r.Orient, c.Orient)
 	set(&r.Seed, c.Seed)
 	if err := r.Validate(); err != nil {
 		return r, usageError{err}

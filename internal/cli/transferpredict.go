@@ -16,7 +16,7 @@ type transferPredictCommand struct {
 }
 
 func (transferPredictCommand) Help() string {
-	return `Describes each image as those were that the SVMs were trained on, by the same weights, layer and scales, which the file of SVMs names, and prints the classes with the highest scores, best first. A score is the distance from the class's plane in margins: above 0 the image is of the class. An image that can't be read has its error in its place, and the others go on. Images are turned as they are stored, not as their EXIF data say.` + exitHelp
+	return `Describes each image as those were that the SVMs were trained on, by the same weights, layer and scales, which the file of SVMs names, and prints the classes with the highest scores, best first. A score is the distance from the class's plane in margins: above 0 the image is of the class. An image that can't be read has its error in its place, and the others go on. Images are turned upright by their EXIF data, or taken as they are stored, as in training.` + exitHelp
 }
 
 // predictLine is what `vgg transfer predict --json` prints of an image.
