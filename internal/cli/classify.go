@@ -28,7 +28,7 @@ type classifyCommand struct {
 func (classifyCommand) Help() string {
 	return `Prints the most probable classes of each image, best first. The network sees the central crop.
 
-  - Images are turned upright by their EXIF data.
+  - Images are turned upright by their EXIF data, unless the weights or --orient tell otherwise.
   - An unreadable image has its error in the place of its classes.
 
 Examples:
@@ -78,7 +78,7 @@ func (c *classifyCommand) Run(e *environment) error {
 
 // top returns the most probable classes of an image file, or of standard input.
 func (c *classifyCommand) top(e *environment, m *vgg.Model, file string, scale int) ([]vgg.Prediction, error) {
-	im, err := e.decodeImage(file, preprocess.DecodeOptions{AutoOrient: true})
+	im, err := e.decodeImage(file, m.Preprocess.Orient)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func (l classifyLine) table() *report.Table {
 
 // decodeImage decodes an image file, or standard input for -. Its errors don't name the
 // file.
-func (e *environment) decodeImage(file string, o preprocess.DecodeOptions) (*preprocess.Image, error) {
+func (e *environment) decodeImage(file string, o preprocess.Orient) (*preprocess.Image, error) {
 	r := e.stdin
 	if file != "-" {
 		f, err := os.Open(file)
@@ -113,7 +113,7 @@ func (e *environment) decodeImage(file string, o preprocess.DecodeOptions) (*pre
 		}
 		r = f
 	}
-	return preprocess.DecodeReader(r, o)
+	return preprocess.DecodeReader(r, preprocess.DecodeOptions{Orient: o})
 }
 
 // pathless returns an error of package os without the file's name, for messages that begin

@@ -259,6 +259,7 @@ func (f *describeFlags) openAs(e *environment, file string, threads int) func(tr
 			return nil, err
 		}
 		open.options.FCStorage, open.options.Preprocess = n.FCWeights, string(spec)
+		open.options.Fit, open.options.Orient = &n.Preprocess.Fit, &n.Preprocess.Orient
 		return open.open(path)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/localize"
 	"github.com/verydeep/vgg/nn"
-	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 )
 
@@ -37,6 +36,7 @@ type localizeImagesCommand struct {
 // denseFlags choose how boxes are rated and merged.
 type denseFlags struct {
 	releaseFlags
+	shownFlags
 	Classifier []string `sep:"none" placeholder:"WEIGHTS" help:"Classification network that rates the boxes: the one that the localisation network was trained from. A file, or a configuration's name for its public release. Posteriors of several are averaged."`
 	Merge      float64  `default:"${merge}" placeholder:"SCORE" help:"Match score below which boxes are merged: distance of the centres in units of the boxes' side, plus 1 − IoU; 0 merges nothing (${merge})."`
 }
@@ -46,7 +46,7 @@ func (localizeImagesCommand) Help() string {
 
   - The classifier names the most probable classes. It rates each box by the sum of its posteriors in the box's windows.
   - Without a classifier, --class names the classes. A single-class network needs none: it gives the box of the object, rated by the number of windows.
-  - Boxes are x0, y0, x1, y1 in pixels of the image, turned upright by its EXIF data.
+  - Boxes are x0, y0, x1, y1 in pixels of the image, turned upright by its EXIF data unless the weights or --orient tell otherwise.
   - An unreadable image has its error in the place of its boxes.
 
 Examples:
@@ -109,6 +109,9 @@ func (f denseFlags) locator(e *environment, boxes []string, fc nn.Storage, threa
 	l := &localize.Locator{Threshold: f.Merge}
 	classifiers, localisers := f.opener(e, fc, threads), f.opener(e, fc, threads)
 	localisers.options.Localiser = true
+	for _, o := range []*opener{classifiers, localisers} {
+		o.options.Fit, o.options.Orient = f.Resize, f.Orient
+	}
 	for _, arg := range boxes {
 		spec, err := parseNet(arg)
 		if err != nil {
@@ -160,7 +163,7 @@ const anyClass = -1
 
 // locate finds the boxes of an image and draws them.
 func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, classes []int, line *localizeLine, many bool) error {
-	im, err := e.decodeImage(line.File, preprocess.DecodeOptions{AutoOrient: true})
+	im, err := e.decodeImage(line.File, l.Orient())
 	if err != nil {
 		return err
 	}

@@ -202,7 +202,7 @@ func (similarCommand) Help() string {
 	return `Finds the images of an index that are similar to others. The similarity is the cosine of the angle between two descriptors: 1 for the same image.
 
   - Images are described like those of the index and compared with every one of them. Nothing is approximate.
-  - Images are not turned by their EXIF data.
+  - Images are turned by their EXIF data, or taken as they are stored, as those were that the file describes.
 
 Examples:
 

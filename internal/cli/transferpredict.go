@@ -20,7 +20,7 @@ func (transferPredictCommand) Help() string {
 
   - A score is the distance from the class's plane in margins; above 0 the image is of the class.
   - An unreadable image has its error in the place of its classes.
-  - Images are not turned by their EXIF data.
+  - Images are turned by their EXIF data, or taken as they are stored, as those were that the file describes.
 
 Examples:
 
