@@ -245,8 +245,9 @@ func (c processorConfig) sizes(s *preprocess.Spec, side int) error {
 	cropped := c.DoCenterCrop != nil && *c.DoCenterCrop || c.DoCenterCrop == nil && c.CropSize != nil
 	convNext := strings.HasPrefix(c.Type+c.OldType, "ConvNext")
 	switch {
-	case size.shortest == 0 && (size.height == 0 || size.height != size.width):
-		return fmt.Errorf("size %s, want {\"shortest_edge\": 256} or a square", c.Size)
+	case size.shortest == 0 && (size.height == 0 || size.height != size.width || c.Size[0] != '{'):
+		// A number alone is the shorter side to some image processors, a square to others.
+		return fmt.Errorf("size %s, want {\"shortest_edge\": 256} or {\"height\": 224, \"width\": 224}", c.Size)
 	case size.shortest == 0: // squashed to a square
 		s.Fit, s.Resize, s.Crop = preprocess.Squash, size.height, size.height
 		if !cropped {
