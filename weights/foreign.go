@@ -6,9 +6,7 @@ import (
 	"compress/gzip"
 	"io"
 	"io/fs"
-	"os"
 	"path"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -234,19 +232,3 @@ func otherFolder(fsys fs.FS) *UnsupportedError {
 	}
 	return nil
 }
-
-// notFile returns the error of a path that is no file.
-func notFile(name string, m fs.FileMode) error {
-	if m.IsDir() {
-		if e := otherFolder(os.DirFS(filepath.Clean(name))); e != nil {
-			e.File = name
-			return e
-		}
-	}
-	return openError(name, &kindError{m})
-}
-
-// kindError says that something is no file.
-type kindError struct{ fs.FileMode }
-
-func (e *kindError) Error() string { return kind(e.FileMode) + ", want a file" }

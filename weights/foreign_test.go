@@ -113,7 +113,7 @@ func foreignFiles() map[string]struct {
 		"pickle, protocol 0":  {[]byte("(dp0\nS'param values'\np1\n(lp2\n"), "pickle", "a Python pickle of protocol 0", "torch.save"},
 		"Zstandard":           {append([]byte("\x28\xb5\x2f\xfd"), floats...), "archive", "a Zstandard file", "unzstd"},
 		"network of Caffe":    {[]byte("name: \"VGG_ILSVRC_16_layers\"\ninput: \"data\"\ninput_dim: 10\n"), "text", "text", ""},
-		"list of a shard":     {[]byte("{\"metadata\": {\"total_size\": 1}, \"weight_map\": {}}"), "json", "JSON text", ""},
+		"configuration":       {[]byte("{\"architectures\": [\"vgg16\"]}"), "json", "JSON text", ""},
 		"noise":               {floats, "unknown", "an unknown format", ""},
 	}
 }

@@ -26,7 +26,8 @@ const (
 type header struct {
 	meta    map[string]string
 	entries []entry
-	layers  []Layer // of formats that describe the network, first to last
+	layers  []Layer       // of formats that describe the network, first to last
+	shards  []*folderFile // of an index of shards, in the order of their names
 }
 
 // readHeader reads and checks the header of a file of size bytes. Its errors

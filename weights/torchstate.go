@@ -39,6 +39,7 @@ func (f *torchFile) header(root any, length int64) (*header, error) {
 		h.meta["torch.state_dict"] = path
 	}
 	noteCheckpoint(h.meta, root)
+	noteClasses(h.meta, "checkpoint.", root, 0)
 	names, stripped := stripWrappers(c.names)
 	if stripped != "" {
 		h.meta["torch.stripped"] = stripped

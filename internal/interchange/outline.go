@@ -25,6 +25,9 @@ type Outline struct {
 	Complete bool
 	// Rescale is what the file's first layer does to pixels; nil if there is none.
 	Rescale *preprocess.Spec
+	// EndsEarly tells that the layers are the beginning of a configuration's. The outline
+	// then ends with the last convolution, and names don't tell whether a pooling follows.
+	EndsEarly bool
 
 	scheme  Scheme // of the tensors' names
 	keras   bool   // a format of Keras's
@@ -334,6 +337,9 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 	}
 	for _, name := range o.unused {
 		m.errs = append(m.errs, fmt.Errorf("vgg: %s: %s: the network has no such parameter", file, name))
+	}
+	if len(layers)+len(o.unused) > 0 {
+		return m.locations, fmt.Errorf("%w\nleave out what isn't the network's with --ignore PATTERN, or take what is below one prefix with --prefix", joinFirst(file, m.errs))
 	}
 	return m.locations, joinFirst(file, m.errs)
 }
