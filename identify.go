@@ -230,7 +230,7 @@ func readOutline(f *weights.File, config string, headless bool) (*interchange.Ou
 			return nil, err
 		}
 		return outline, outline.Within(a)
-	case !outline.Complete && outline.Count(architecture.Pooling) == 0:
+	case !outline.Complete && !outline.EndsEarly && outline.Count(architecture.Pooling) == 0:
 		return nil, errors.New("the names of the tensors don't tell where the poolings are: say the configuration (--structure)")
 	}
 	return outline, nil

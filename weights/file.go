@@ -77,7 +77,7 @@ type entry struct {
 // model.safetensors.index.json with its shards, pytorch_model.bin and their like, or the
 // only one that there is. [File.Beside] then returns the texts beside it.
 //
-// It is an *UnsupportedError if the file, or folder, is of another format, and a *FormatError if its
+// It is an *UnsupportedError if the file or folder is of another format, and a *FormatError if its
 // header is malformed or claims what the file doesn't contain. Open allocates in
 // proportion to the header that is there, never to what the header claims.
 func Open(path string) (*File, error) {
@@ -90,7 +90,7 @@ func Open(path string) (*File, error) {
 		return openDir(path)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("weights: %s: %s, want a file", path, kind(info.Mode()))
+		return nil, notFile(path, info.Mode())
 	}
 	f, err := os.Open(path)
 	if err != nil {

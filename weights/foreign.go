@@ -232,3 +232,13 @@ func otherFolder(fsys fs.FS) *UnsupportedError {
 	}
 	return nil
 }
+
+// notFile returns the error of a path that is no file.
+func notFile(name string, m fs.FileMode) error {
+	return openError(name, &kindError{m})
+}
+
+// kindError says that something is no file.
+type kindError struct{ fs.FileMode }
+
+func (e *kindError) Error() string { return kind(e.FileMode) + ", want a file" }

@@ -113,7 +113,7 @@ func foreignFiles() map[string]struct {
 		"pickle, protocol 0":  {[]byte("(dp0\nS'param values'\np1\n(lp2\n"), "pickle", "a Python pickle of protocol 0", "torch.save"},
 		"Zstandard":           {append([]byte("\x28\xb5\x2f\xfd"), floats...), "archive", "a Zstandard file", "unzstd"},
 		"network of Caffe":    {[]byte("name: \"VGG_ILSVRC_16_layers\"\ninput: \"data\"\ninput_dim: 10\n"), "text", "text", ""},
-		"configuration":       {[]byte("{\"architectures\": [\"vgg16\"]}"), "json", "JSON text", ""},
+		"list of classes":     {[]byte("{\"0\": \"cat\", \"1\": \"dog\"}"), "json", "JSON text", ""},
 		"noise":               {floats, "unknown", "an unknown format", ""},
 	}
 }

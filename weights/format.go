@@ -74,11 +74,11 @@ func readAny(r io.ReaderAt, size int64, beside *folder) (*header, Format, error)
 	if err := readFull(r, head, 0); err != nil {
 		return nil, "", err
 	}
-	if e := foreign(head, r, size); e != nil {
-		return nil, "", e
-	}
 	if isShardIndex(head, r, size) {
 		return readShardIndex(r, size, beside)
+	}
+	if e := foreign(head, r, size); e != nil {
+		return nil, "", e
 	}
 	for _, f := range formats {
 		if f.is(head, r, size) {

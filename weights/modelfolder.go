@@ -55,7 +55,11 @@ func (f *File) Beside() map[string]string {
 func openModelFolder(name string, fsys fs.FS, open func(file string) (*File, error)) (*File, error) {
 	file, err := findModel(fsys)
 	if err != nil {
-		return nil, inFile(name, err)
+		if other := otherFolder(fsys); other != nil {
+			other.File = name
+			return nil, other
+		}
+		return nil, openError(name, err)
 	}
 	f, err := open(file)
 	if err != nil {
@@ -118,9 +122,6 @@ func findModel(fsys fs.FS) (string, error) {
 	}
 	switch {
 	case len(found) == 0:
-		if e := otherFolder(fsys); e != nil {
-			return "", e
-		}
 		return "", errors.New("a directory, want a file, or a folder with a file of weights such as model.safetensors in it")
 	case len(found) > 1:
 		const most = 8

@@ -23,12 +23,22 @@ var torchNoteKeys = map[string]bool{
 	"model": true, "net": true, "module": true, "network": true,
 }
 
-// maxTorchClasses is the most names of classes that are taken from a checkpoint.
-const maxTorchClasses = 1 << 20
+// classNotes gathers the names of classes of a checkpoint.
+type classNotes struct {
+	meta map[string]string
+	// budget is the bytes of JSON, and of keys to look at, that are left. In a hostile pickle
+	// one long name may stand in a list a million times.
+	budget int64
+}
 
 // noteClasses adds to the metadata, as JSON, the names of classes that a checkpoint or a
 // module has, under the keys that lead to them: checkpoint.class_to_idx.
-func noteClasses(meta map[string]string, prefix string, v any, depth int) {
+func noteClasses(meta map[string]string, root any, length int64) {
+	n := &classNotes{meta, namesSlack + namesRatio*length}
+	n.note("checkpoint.", root, 0)
+}
+
+func (n *classNotes) note(prefix string, v any, depth int) {
 	d := attributesOf(v)
 	if d == nil {
 		return
@@ -36,18 +46,21 @@ func noteClasses(meta map[string]string, prefix string, v any, depth int) {
 	const most = 256
 	for i, k := range d.Keys[:min(len(d.Keys), most)] {
 		name, ok := k.(string)
+		if n.budget -= 16; n.budget < 0 {
+			return
+		}
 		if !ok || len(name) > maxNote {
 			continue
 		}
 		lower := strings.ToLower(name)
 		if torchClassKeys[lower] {
-			if text := classesJSON(d.Values[i]); text != "" {
-				meta[prefix+name] = text
+			if text := n.json(d.Values[i]); text != "" {
+				n.meta[prefix+name] = text
 				continue
 			}
 		}
 		if torchNoteKeys[lower] && depth < 3 {
-			noteClasses(meta, prefix+name+".", d.Values[i], depth+1)
+			n.note(prefix+name+".", d.Values[i], depth+1)
 		}
 	}
 }
@@ -66,43 +79,45 @@ func attributesOf(v any) *pickle.Dict {
 	return nil
 }
 
-// classesJSON returns names of classes as JSON: a list, a dict of indices by name, or a
-// dict of names by index. It returns "" of anything else.
-func classesJSON(v any) string {
+// json returns names of classes as JSON: a list, a dict of indices by name, or a dict of
+// names by index. It returns "" of anything else.
+func (n *classNotes) json(v any) string {
 	var b bytes.Buffer
-	quote := func(s string) {
+	quote := func(s string) bool {
+		if n.budget -= int64(len(s)) + 16; n.budget < 0 {
+			return false
+		}
 		text, _ := json.Marshal(s) // of a string: no error
 		b.Write(text)
+		return true
 	}
-	if items := pickle.Items(v); len(items) > 0 && len(items) <= maxTorchClasses {
+	if items := pickle.Items(v); len(items) > 0 {
 		for i, item := range items {
-			s, ok := item.(string)
-			if !ok {
+			b.WriteByte("[,"[min(i, 1)])
+			if s, ok := item.(string); !ok || !quote(s) {
 				return ""
 			}
-			b.WriteByte("[,"[min(i, 1)])
-			quote(s)
 		}
 		return b.String() + "]"
 	}
 	d := attributesOf(v)
-	if d == nil || len(d.Keys) == 0 || len(d.Keys) > maxTorchClasses {
+	if d == nil || len(d.Keys) == 0 {
 		return ""
 	}
 	for i, k := range d.Keys {
 		b.WriteByte("{,"[min(i, 1)])
-		switch k := k.(type) {
-		case string:
-			quote(k)
-		case int64:
-			quote(strconv.FormatInt(k, 10))
-		default:
+		if number, ok := k.(int64); ok {
+			k = strconv.FormatInt(number, 10)
+		}
+		if s, ok := k.(string); !ok || !quote(s) {
 			return ""
 		}
 		b.WriteByte(':')
 		switch v := d.Values[i].(type) {
 		case string:
-			quote(v)
+			if !quote(v) {
+				return ""
+			}
 		case int64:
 			b.WriteString(strconv.FormatInt(v, 10))
 		default:

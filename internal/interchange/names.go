@@ -232,7 +232,7 @@ func (o *Outline) addLayers(order []*layerTensors, known bool) error {
 			continue
 		}
 		w, ok := g.tensors["weight"]
-		if !ok || g.part == elsewhere && len(w.Shape) != 2 && len(w.Shape) != 4 {
+		if !ok || g.part == elsewhere && len(w.Shape) != 2 && (len(w.Shape) != 4 || named) {
 			for _, e := range g.tensors {
 				o.unused = append(o.unused, e.Name)
 			}
