@@ -174,6 +174,7 @@ func (d *Description) identifyForeign(f *weights.File, o OpenOptions) error {
 	if err != nil {
 		return fail(err)
 	}
+	d.Ignored = append(d.Ignored, outline.Left...)
 	if d.Options, err = outline.Options(); err != nil {
 		return fail(err)
 	}
