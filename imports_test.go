@@ -37,6 +37,7 @@ var levels = map[string]int{
 	"metrics":               0,
 	"internal/prefetch":     0,
 	"progress":              0,
+	"resources":             0,
 	"tensor":                0,
 	"comm/mpi":              1,
 	"internal/journal":      1,

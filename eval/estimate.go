@@ -51,7 +51,7 @@ func Work(ctx context.Context, nets []Net, data *dataset.Dataset, o Options, mea
 			return Estimate{}, err
 		}
 		w := viewWork{
-			net: n, design: d, data: data, views: n.Views(), limits: l, batch: o.Batch, ranks: o.Ranks, workers: o.workers(),
+			net: n, design: d, data: data, views: n.Views(), limits: l, batch: o.Batch, ranks: o.Ranks, workers: o.AllWorkers(),
 			images: r.images, todo: todo[i], wanted: slices.Repeat([]int{todo[i]}, len(n.Views())),
 		}
 		if err := w.addTo(ctx, &e, measure); err != nil {

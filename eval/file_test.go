@@ -18,6 +18,7 @@ import (
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/resources"
 )
 
 // twoNets is two random networks shown images in different ways.
@@ -58,10 +59,10 @@ func TestShardsMergeToOneRun(t *testing.T) {
 		for i := 1; i <= count; i++ {
 			name := filepath.Join(t.TempDir(), fmt.Sprintf("%d.jsonl", i))
 			shard := eval.Shard{Index: i, Count: count}
-			calls := 0
-			r, err := eval.RunNets(t.Context(), nets, d, eval.Options{Resources: eval.Resources{Batch: i}, Out: name, Shard: shard, OnImage: func(done, total int) {
+			calls := int64(0)
+			r, err := eval.RunNets(t.Context(), nets, d, eval.Options{Resources: resources.Resources{Batch: i}, Out: name, Shard: shard, OnImage: func(done, total int64) {
 				calls++
-				if done != calls || total != 2*shard.Images(d.Len()) {
+				if done != calls || total != int64(2*shard.Images(d.Len())) {
 					t.Errorf("OnImage(%d, %d) in call %d", done, total, calls)
 				}
 			}})
@@ -97,7 +98,7 @@ func TestInterruptedRunGoesOn(t *testing.T) {
 	nets := twoNets(t)
 	d, _ := randomSet(t)
 	whole := filepath.Join(t.TempDir(), "whole.jsonl")
-	want, err := eval.RunNets(t.Context(), nets, d, eval.Options{Resources: eval.Resources{Workers: 1}, Out: whole})
+	want, err := eval.RunNets(t.Context(), nets, d, eval.Options{Resources: resources.Resources{Workers: 1}, Out: whole})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,8 +115,8 @@ func TestInterruptedRunGoesOn(t *testing.T) {
 		if err := os.WriteFile(name, text[:cut], 0o666); err != nil {
 			t.Fatal(err)
 		}
-		first := -1
-		got, err := eval.RunNets(t.Context(), nets, d, eval.Options{Out: name, OnImage: func(done, _ int) {
+		first := int64(-1)
+		got, err := eval.RunNets(t.Context(), nets, d, eval.Options{Out: name, OnImage: func(done, _ int64) {
 			if first < 0 {
 				first = done
 			}
@@ -136,7 +137,7 @@ func TestInterruptedRunGoesOn(t *testing.T) {
 	for range 100 {
 		ctx, cancel := context.WithCancel(t.Context())
 		n := 0
-		got, err := eval.RunNets(ctx, nets, d, eval.Options{Resources: eval.Resources{Batch: 2}, Out: name, OnImage: func(int, int) {
+		got, err := eval.RunNets(ctx, nets, d, eval.Options{Resources: resources.Resources{Batch: 2}, Out: name, OnImage: func(int64, int64) {
 			if n++; n == 9 {
 				cancel()
 			}
@@ -170,7 +171,7 @@ func TestOneRunWritesAFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	tried := false
-	got, err := eval.RunNets(t.Context(), nets, d, eval.Options{Resources: eval.Resources{Batch: 2}, Out: name, OnImage: func(done, _ int) {
+	got, err := eval.RunNets(t.Context(), nets, d, eval.Options{Resources: resources.Resources{Batch: 2}, Out: name, OnImage: func(done, _ int64) {
 		if tried || done < 5 {
 			return
 		}

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/progress"
+	"github.com/verydeep/vgg/resources"
 )
 
 // ViewRun evaluates one network by several views of the images of a set. Each view has a
@@ -34,11 +36,11 @@ type ViewOptions struct {
 	// the network's classes, in any order.
 	Classes []string
 
-	Resources
+	resources.Resources // as in [Options]
 
-	// OnImage, where set, is called with the number of images done, readable or not, and
-	// of all. What the files hold already counts as done.
-	OnImage func(done, total int)
+	// OnImage is told the images that are done, readable or not. What the files hold already
+	// counts as done.
+	OnImage progress.Func
 }
 
 // OpenViews opens the result files of a network by several views, and begins those that
@@ -49,7 +51,7 @@ func OpenViews(net Net, views []View, data *dataset.Dataset, o ViewOptions) (_ *
 	if data.Len() == 0 {
 		return nil, fmt.Errorf("eval: %s: no images, want at least one", data.Name)
 	}
-	if err := o.Resources.check(); err != nil {
+	if err := o.Resources.Validate("eval"); err != nil {
 		return nil, err
 	}
 	r := &ViewRun{net: net, data: data, o: o, views: views}
@@ -134,7 +136,7 @@ func (r *ViewRun) Run(ctx context.Context) error {
 	}
 	done := r.data.Len() - len(images)
 	c := &crew{ranks: r.o.Ranks, pass: pass{
-		model: m, data: r.data, views: r.views, limits: r.limits, batch: r.o.Batch, workers: r.o.workers(),
+		model: m, data: r.data, views: r.views, limits: r.limits, batch: r.o.Batch, workers: r.o.AllWorkers(),
 		done: func(image int, posteriors [][]float32, err error) error {
 			for j, v := range wanted[image] {
 				a := answerTo(r.data.Samples[image], err)
@@ -146,9 +148,7 @@ func (r *ViewRun) Run(ctx context.Context) error {
 				}
 			}
 			done++
-			if r.o.OnImage != nil {
-				r.o.OnImage(done, r.data.Len())
-			}
+			r.o.OnImage.Report(int64(done), int64(r.data.Len()))
 			return nil
 		},
 	}}
@@ -169,7 +169,7 @@ func (r *ViewRun) AddWork(ctx context.Context, e *Estimate, measure bool) error 
 	images, wanted := r.todo()
 	w := viewWork{
 		net: r.net, design: r.design, data: r.data, views: r.views, limits: r.limits,
-		batch: r.o.Batch, ranks: r.o.Ranks, workers: r.o.workers(),
+		batch: r.o.Batch, ranks: r.o.Ranks, workers: r.o.AllWorkers(),
 		images: images, todo: len(images), wanted: make([]int, len(r.views)),
 	}
 	for _, vs := range wanted {

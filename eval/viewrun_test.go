@@ -49,8 +49,8 @@ func TestFusedViewsAreTheNetworks(t *testing.T) {
 		for _, n := range nets {
 			o := viewFiles(t, dir, n.Weights, d)
 			o.Classes = classes
-			o.OnImage = func(done, total int) {
-				if images++; total != d.Len() {
+			o.OnImage = func(done, total int64) {
+				if images++; total != int64(d.Len()) {
 					t.Errorf("OnImage(%d, %d), want %d images in all", done, total, d.Len())
 				}
 			}
@@ -102,7 +102,7 @@ func TestViewRunContinues(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	o.Ranks, o.Batch = 1, 1
-	o.OnImage = func(done, _ int) {
+	o.OnImage = func(done, _ int64) {
 		if done == 5 {
 			cancel()
 		}
@@ -118,8 +118,8 @@ func TestViewRunContinues(t *testing.T) {
 		t.Errorf("two runs on one file: %v", err)
 	}
 	run.Close()
-	first := 0
-	o.OnImage = func(done, _ int) {
+	first := int64(0)
+	o.OnImage = func(done, _ int64) {
 		if first == 0 {
 			first = done
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/prefetch"
+	"github.com/verydeep/vgg/progress"
 )
 
 // Boxed returns d, whose boxes have been read, without the images that have no box of their
@@ -26,9 +27,9 @@ const meanImages = 50_000
 // MeanBoxes returns a localisation network's description with the mean box of all of d's
 // images and of each class's. Every box counts once. A class without images has the mean of
 // all. It reads the sizes of the images, of large sets those of 50,000 images spread evenly.
-// Unreadable images don't count; it is an error if none is readable. onImage, if it isn't nil,
-// hears of the images done.
-func MeanBoxes(ctx context.Context, d *dataset.Dataset, r vgg.Regression, workers int, onImage func(done, total int)) (vgg.Localisation, error) {
+// Unreadable images don't count; it is an error if none is readable. onImage is told the images
+// that are done.
+func MeanBoxes(ctx context.Context, d *dataset.Dataset, r vgg.Regression, workers int, onImage progress.Func) (vgg.Localisation, error) {
 	head := vgg.Localisation{Regression: r, ClassBoxes: make([][4]float64, len(d.Classes))}
 	step := (d.Len() + meanImages - 1) / meanImages
 	total := (d.Len() + step - 1) / step
@@ -37,14 +38,12 @@ func MeanBoxes(ctx context.Context, d *dataset.Dataset, r vgg.Regression, worker
 	for k := range picked {
 		picked[k] = k
 	}
-	done := 0
+	counter := progress.NewCounter(onImage, int64(total))
 	for range prefetch.Unordered(ctx, prefetch.List(picked), workers, func(_ context.Context, k int) int {
 		sizes[k][0], sizes[k][1], errs[k] = d.Size(k * step)
 		return k
 	}) {
-		if done++; onImage != nil {
-			onImage(done, total)
-		}
+		counter.Add(1)
 	}
 	if ctx.Err() != nil {
 		return head, context.Cause(ctx)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 
 	"github.com/verydeep/vgg/dataset"
@@ -12,6 +11,8 @@ import (
 	"github.com/verydeep/vgg/internal/prefetch"
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/progress"
+	"github.com/verydeep/vgg/resources"
 )
 
 // EvalOptions chooses how localisation is measured.
@@ -19,15 +20,17 @@ type EvalOptions struct {
 	// Protocol is [eval.Centre], the paper's first (§A.1), [eval.Dense], its second (§A.2), or
 	// [eval.MultiCrop], the second with crops in place of dense windows.
 	Protocol eval.Protocol
-	Workers  int // images decoded at once; 0: runtime.GOMAXPROCS
+	// Resources: Workers decode images, which then go through the networks one by one. There
+	// are no batches and ranks, and Memory isn't bounded: Batch, Ranks and Memory must be 0.
+	resources.Resources
 
 	// Out, if set, is the result file: the run skips the images that it holds and adds the
 	// others as they are done. RunID names the networks and how they are run; a file with
 	// another RunID is an [*OtherRunError].
 	Out, RunID string
 
-	// OnImage, if set, is told how many images are done, readable or not.
-	OnImage func(done, total int)
+	// OnImage is told the images that are done, readable or not.
+	OnImage progress.Func
 }
 
 // Record is the result for one image. Its JSON keys are those of the lines of a result file.
@@ -55,6 +58,9 @@ const topClasses = 5
 // If another run is writing o.Out, the error is a [*HeldError].
 func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOptions) (*Result, error) {
 	if err := l.Check(); err != nil {
+		return nil, err
+	}
+	if err := o.validate(); err != nil {
 		return nil, err
 	}
 	if !slices.Contains([]eval.Protocol{eval.Centre, eval.Dense, eval.MultiCrop}, o.Protocol) {
@@ -93,7 +99,7 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 			done++
 		}
 	}
-	for im := range prefetch.Ordered(ctx, todo, o.workers(), func(_ context.Context, i int) decoded { return decodeImage(boxed, i) }) {
+	for im := range prefetch.Ordered(ctx, todo, o.AllWorkers(), func(_ context.Context, i int) decoded { return decodeImage(boxed, i) }) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -116,9 +122,7 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 		}
 		records[im.index] = r
 		done++
-		if o.OnImage != nil {
-			o.OnImage(done, len(records))
-		}
+		o.OnImage.Report(int64(done), int64(len(records)))
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -131,11 +135,15 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 	return l.result(data, records, left, labels, o.Protocol)
 }
 
-func (o EvalOptions) workers() int {
-	if o.Workers > 0 {
-		return o.Workers
+// validate returns an error for resources that an evaluation can't heed.
+func (o EvalOptions) validate() error {
+	if err := o.Resources.Validate("localize"); err != nil {
+		return err
 	}
-	return runtime.GOMAXPROCS(0)
+	if o.Batch > 0 || o.Ranks > 0 || o.Memory > 0 {
+		return fmt.Errorf("localize: batch %d, ranks %d, memory %d, want 0: images go through the networks one by one", o.Batch, o.Ranks, o.Memory)
+	}
+	return nil
 }
 
 // errNotFinite is the error for broken weights.

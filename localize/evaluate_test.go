@@ -18,6 +18,7 @@ import (
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/resources"
 )
 
 func locator(t testing.TB, classifiers int, regressions ...vgg.Regression) *Locator {
@@ -91,8 +92,8 @@ func TestEvaluateCountsOnce(t *testing.T) {
 	d.Samples[7].Boxes = nil
 	for _, p := range []eval.Protocol{eval.Centre, eval.Dense, eval.MultiCrop} {
 		l := locator(t, 1, vgg.PCR)
-		told := 0
-		r, err := Evaluate(t.Context(), l, d, EvalOptions{Protocol: p, OnImage: func(done, total int) {
+		told := int64(0)
+		r, err := Evaluate(t.Context(), l, d, EvalOptions{Protocol: p, OnImage: func(done, total int64) {
 			if total != 11 || done != told+1 {
 				t.Errorf("%d of %d told after %d", done, total, told)
 			}
@@ -286,7 +287,7 @@ func TestEvaluateGoesOn(t *testing.T) {
 	}
 	o := EvalOptions{Protocol: eval.Dense, Out: file, RunID: "a"}
 	ctx, cancel := context.WithCancel(t.Context())
-	o.OnImage = func(done, _ int) {
+	o.OnImage = func(done, _ int64) {
 		if done == 6 {
 			cancel()
 		}
@@ -301,8 +302,8 @@ func TestEvaluateGoesOn(t *testing.T) {
 	if err := os.WriteFile(file, cut[:len(cut)-9], 0o666); err != nil { // as a full disk leaves it
 		t.Fatal(err)
 	}
-	first := 0
-	o.OnImage = func(done, _ int) {
+	first := int64(0)
+	o.OnImage = func(done, _ int64) {
 		if first == 0 {
 			first = done
 			_, err := Evaluate(t.Context(), l, d, EvalOptions{Protocol: eval.Dense, Out: file, RunID: "a"})
@@ -463,4 +464,15 @@ func FuzzResults(f *testing.F) {
 			t.Fatalf("%d images read: %v", readable, err)
 		}
 	})
+}
+
+// TestEvaluateRefusesResources: what an evaluation can't heed is an error, not ignored.
+func TestEvaluateRefusesResources(t *testing.T) {
+	d := squares(t, "squares", 4)
+	l := locator(t, 1, vgg.SCR)
+	for _, r := range []resources.Resources{{Batch: 2}, {Ranks: 1}, {Memory: 1 << 30}, {Workers: -1}} {
+		if _, err := Evaluate(t.Context(), l, d, EvalOptions{Resources: r}); err == nil || !strings.Contains(err.Error(), "want") {
+			t.Errorf("%+v: %v, want it refused", r, err)
+		}
+	}
 }

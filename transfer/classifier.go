@@ -23,7 +23,8 @@ type TrainOptions struct {
 	Cs      []float64
 	HoldOut float64 // share of the training images of each class that is held out
 
-	// OnStage, if set, is told when a stage begins; OnClass counts the classes of each stage.
+	// OnStage, if set, is told the name of each stage when it begins. OnClass counts the
+	// classes of each stage.
 	OnStage func(what string)
 }
 

@@ -58,7 +58,7 @@ func (d *Descriptors) Duplicates(ctx context.Context, threshold float64, o Searc
 					if o.OnRows != nil {
 						told.Lock()
 						compared += float64(rows) * float64(m.rows)
-						o.OnRows(int(min(1, compared/all)*float64(n)), n)
+						o.OnRows(int64(min(1, compared/all)*float64(n)), int64(n))
 						told.Unlock()
 					}
 				}

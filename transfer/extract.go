@@ -14,6 +14,8 @@ import (
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/progress"
+	"github.com/verydeep/vgg/resources"
 )
 
 // Net is a network whose activations are descriptors of images.
@@ -49,13 +51,13 @@ type Options struct {
 	Unrectified bool     // take the activation before its rectification
 	Regions     []Region // to stack; empty: the whole image
 
-	Stamp bool       // store the size and the time of every file, for [Update]
-	Shard eval.Shard // part of the set; zero: all
-	eval.Resources
+	Stamp               bool       // store the size and the time of every file, for [Update]
+	Shard               eval.Shard // part of the set; zero: all
+	resources.Resources            // as in [eval.Options]
 
-	// OnImage, if set, is told how many images are done, readable or not. An image counts once
-	// for every network and region.
-	OnImage func(done, total int)
+	// OnImage is told the images that are done, readable or not. An image counts once for
+	// every network and region.
+	OnImage progress.Func
 }
 
 // Summary is the outcome of an extraction.
@@ -265,9 +267,7 @@ func (p *extraction) run(ctx context.Context, to sink) (fresh int, err error) {
 				return err
 			}
 			finished++
-			if p.o.OnImage != nil {
-				p.o.OnImage(finished, total)
-			}
+			p.o.OnImage.Report(int64(finished), int64(total))
 			return nil
 		})
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/resources"
 )
 
 // extract describes a folder into a new file.
@@ -77,9 +78,9 @@ func TestResumeAndShards(t *testing.T) {
 	for _, name := range []string{"f.npy", "f.safetensors"} {
 		resumed := filepath.Join(t.TempDir(), name)
 		stop := errors.New("stop")
-		for at := 3; ; at += 5 {
+		for at := int64(3); ; at += 5 {
 			ctx, cancel := context.WithCancelCause(t.Context())
-			s, err := Extract(ctx, nets, images, resumed, Options{Resources: eval.Resources{Batch: 1, Workers: 1}, Flip: true, OnImage: func(done, total int) {
+			s, err := Extract(ctx, nets, images, resumed, Options{Resources: resources.Resources{Batch: 1, Workers: 1}, Flip: true, OnImage: func(done, total int64) {
 				if total != 28 {
 					t.Errorf("%d in all, want 28", total)
 				}
@@ -126,7 +127,7 @@ func TestResumeAndShards(t *testing.T) {
 		if i == 1 {
 			shard = filepath.Join(dir, "1.safetensors")
 		}
-		if _, err := Extract(t.Context(), nets, images, shard, Options{Resources: eval.Resources{Workers: 3}, Flip: true, Shard: eval.Shard{Index: 3 - i, Count: 3}}); err != nil {
+		if _, err := Extract(t.Context(), nets, images, shard, Options{Resources: resources.Resources{Workers: 3}, Flip: true, Shard: eval.Shard{Index: 3 - i, Count: 3}}); err != nil {
 			t.Fatal(err)
 		}
 		shards = append(shards, shard)
@@ -186,7 +187,7 @@ func TestOneRunWrites(t *testing.T) {
 		return err
 	}
 	told := 0
-	if _, err := Extract(t.Context(), []Net{smallNet(1)}, images, out, Options{OnImage: func(int, int) {
+	if _, err := Extract(t.Context(), []Net{smallNet(1)}, images, out, Options{OnImage: func(int64, int64) {
 		if err := second(); err == nil || !strings.Contains(err.Error(), "f.npy: another run is writing it (process") {
 			t.Errorf("at once: %v", err)
 		}

@@ -9,12 +9,12 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
-	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	"gonum.org/v1/gonum/blas/gonum"
 
 	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/progress"
 )
 
 // Loss is the loss of a linear SVM for a margin below 1.
@@ -44,9 +44,8 @@ type SVMOptions struct {
 	Seed          uint64
 	Workers       int // 0: runtime.GOMAXPROCS
 
-	// OnClass, if set, is told how many classes are done. It may be called from several
-	// goroutines, one at a time.
-	OnClass func(done, total int)
+	// OnClass is told the classes that are done.
+	OnClass progress.Func
 }
 
 // DefaultSVM returns the values of scikit-learn's LinearSVC.
@@ -130,8 +129,7 @@ func (p Problem) train(ctx context.Context, o SVMOptions) (*linear, error) {
 	var group errgroup.Group
 	group.SetLimit(workers)
 	var blocks []*block
-	progress := make(chan struct{}, 1)
-	var done atomic.Int64
+	counter := progress.NewCounter(o.OnClass, int64(p.Classes))
 	for start := 0; start < p.Classes; start += size {
 		b := &block{p: p, o: o, l: l, start: start, n: min(size, p.Classes-start), squares: squares}
 		blocks = append(blocks, b)
@@ -139,11 +137,7 @@ func (p Problem) train(ctx context.Context, o SVMOptions) (*linear, error) {
 			if err := b.run(ctx); err != nil {
 				return err
 			}
-			if o.OnClass != nil {
-				progress <- struct{}{}
-				o.OnClass(int(done.Add(int64(b.n))), p.Classes)
-				<-progress
-			}
+			counter.Add(b.n)
 			return nil
 		})
 	}

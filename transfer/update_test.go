@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/verydeep/vgg"
-	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/resources"
 )
 
 // An update makes what Extract would make, to the last bit, and describes nothing that it
@@ -46,7 +46,7 @@ func TestUpdate(t *testing.T) {
 		}
 	}
 	count := 0
-	counted := Options{OnImage: func(int, int) { count++ }}
+	counted := Options{OnImage: func(int64, int64) { count++ }}
 	run := func(want Changes, described int) {
 		t.Helper()
 		count = 0
@@ -87,7 +87,7 @@ func TestUpdate(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	_, before := contents(t, out)
-	_, _, err := update(ctx, Options{Resources: eval.Resources{Batch: 1, Workers: 1, Ranks: 1}, OnImage: func(done, total int) {
+	_, _, err := update(ctx, Options{Resources: resources.Resources{Batch: 1, Workers: 1, Ranks: 1}, OnImage: func(done, total int64) {
 		if done == 2*13+2 { // of the first network
 			cancel(stop)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/report"
+	"github.com/verydeep/vgg/resources"
 	"github.com/verydeep/vgg/transfer"
 )
 
@@ -44,7 +45,7 @@ func (f *descriptorFlags) check() error {
 func (f *descriptorFlags) options() transfer.Options {
 	return transfer.Options{
 		Flip: f.Flip, Average: f.Average, Raw: !f.Normalise, Max: f.Pool == "max", Unrectified: f.Unrectified,
-		Resources: eval.Resources{Batch: f.Batch, Ranks: f.Ranks, Memory: int64(f.Memory)},
+		Resources: resources.Resources{Batch: f.Batch, Ranks: f.Ranks, Memory: int64(f.Memory)},
 	}
 }
 
@@ -100,7 +101,7 @@ func (f *descriptorFlags) making(e *environment, nets []transfer.Net, images *tr
 	defer boundHeap(bound)()
 	bar := newProgress(e.stderr, len(nets)*max(1, len(o.Regions))*o.Shard.Images(images.Len()), "images")
 	defer bar.close()
-	o.OnImage = func(done, _ int) { bar.set(done, "describing") }
+	o.OnImage = func(done, _ int64) { bar.set(int(done), "describing") }
 	s, err := run(o)
 	bar.close()
 	if err != nil {
@@ -208,7 +209,7 @@ func (f *describeFlags) describe(e *environment, file string, h transfer.Header,
 	}
 	bar := newProgress(e.stderr, images.Len()*len(h.Nets), "images")
 	defer bar.close()
-	o := transfer.Options{OnImage: func(done, _ int) { bar.set(done, "describing") }}
+	o := transfer.Options{OnImage: func(done, _ int64) { bar.set(int(done), "describing") }}
 	rows, errs, err := transfer.Describe(e.ctx, h, images, o, f.opener(e, file, threads))
 	if err != nil {
 		return nil, err

@@ -103,7 +103,7 @@ func (c *evalCommand) Run(e *environment) error {
 	shard := options.Shard.Images(data.Len())
 	progress := newProgress(e.stderr, shard*len(nets), "images")
 	defer progress.close()
-	options.OnImage = func(done, _ int) { progress.set(done, "evaluating") }
+	options.OnImage = func(done, _ int64) { progress.set(int(done), "evaluating") }
 	r, err := eval.RunNets(e.ctx, nets, data, options)
 	if err != nil {
 		progress.close()

@@ -13,6 +13,7 @@ import (
 	"github.com/verydeep/vgg/localize"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
+	"github.com/verydeep/vgg/resources"
 )
 
 type localizeEvalCommand struct {
@@ -79,7 +80,7 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	o := localize.EvalOptions{Protocol: protocol, Workers: threads, Out: c.Out}
+	o := localize.EvalOptions{Protocol: protocol, Resources: resources.Resources{Workers: threads}, Out: c.Out}
 	if c.Out != "" {
 		if o.RunID, err = c.runID(e, l); err != nil {
 			return err
@@ -87,7 +88,7 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	}
 	bar := newProgress(e.stderr, data.Len(), "images")
 	defer bar.close()
-	o.OnImage = func(done, _ int) { bar.set(done, "locating") }
+	o.OnImage = func(done, _ int64) { bar.set(int(done), "locating") }
 	r, err := localize.Evaluate(e.ctx, l, data, o)
 	bar.close()
 	if err != nil {

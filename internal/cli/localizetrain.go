@@ -146,11 +146,11 @@ func (b *boxTraining) prepare(e *environment, out io.Writer, trainSet, valSet *d
 		return nil, nil, nil, err
 	}
 	var bar *progressBar
-	head, err := localize.MeanBoxes(e.ctx, trainSet, b.regression, threads, func(done, total int) {
+	head, err := localize.MeanBoxes(e.ctx, trainSet, b.regression, threads, func(done, total int64) {
 		if bar == nil {
-			bar = newProgress(e.stderr, total, "images")
+			bar = newProgress(e.stderr, int(total), "images")
 		}
-		bar.set(done, "reading the images' sizes")
+		bar.set(int(done), "reading the images' sizes")
 	})
 	if bar != nil {
 		bar.close()

@@ -11,8 +11,10 @@ import (
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/reproduce"
+	"github.com/verydeep/vgg/resources"
 )
 
 type reproduceCommand struct {
@@ -109,7 +111,7 @@ func (c *reproduceCommand) classify(e *environment, plan reproduce.Plan, data *d
 	}
 	bars := &namedBars{e: e}
 	defer bars.close()
-	options.OnImage = bars.set
+	options.OnNet = bars.named
 	r, err := reproduce.Classification(e.ctx, plan, data, options)
 	bars.close()
 	if err != nil {
@@ -125,12 +127,17 @@ type namedBars struct {
 	bar  *progressBar
 }
 
-func (b *namedBars) set(name string, done, total int) {
+// named returns what moves the bar of a name.
+func (b *namedBars) named(name string) progress.Func {
+	return func(done, total int64) { b.set(name, done, total) }
+}
+
+func (b *namedBars) set(name string, done, total int64) {
 	if b.bar == nil || b.name != name {
 		b.close()
-		b.name, b.bar = name, newProgress(b.e.stderr, total, "images")
+		b.name, b.bar = name, newProgress(b.e.stderr, int(total), "images")
 	}
-	b.bar.set(done, name)
+	b.bar.set(int(done), name)
 }
 
 func (b *namedBars) close() {
@@ -149,8 +156,8 @@ func folder(flag, path string) error {
 }
 
 // resources returns the share of the machine that the flags give.
-func (c *reproduceCommand) resources() eval.Resources {
-	return eval.Resources{Batch: c.Batch, Ranks: c.Ranks, Memory: int64(c.Memory)}
+func (c *reproduceCommand) resources() resources.Resources {
+	return resources.Resources{Batch: c.Batch, Ranks: c.Ranks, Memory: int64(c.Memory)}
 }
 
 // results returns the folder of result files.

@@ -8,6 +8,7 @@ import (
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/localize"
 	"github.com/verydeep/vgg/reproduce"
+	"github.com/verydeep/vgg/resources"
 )
 
 // localise reproduces a table of localisation.
@@ -23,7 +24,7 @@ func (c *reproduceCommand) localise(e *environment, plan reproduce.Plan, images 
 	bars := &namedBars{e: e}
 	defer bars.close()
 	r, err := reproduce.Localisation(e.ctx, plan, data, reproduce.LocalisationOptions{
-		Results: c.results(), Threshold: localize.MergeThreshold, Workers: threads, OnImage: bars.set,
+		Results: c.results(), Threshold: localize.MergeThreshold, Resources: resources.Resources{Workers: threads}, OnRow: bars.named,
 		Open: func(name string, boxes bool) (*vgg.Model, string, bool, error) {
 			file := found[name]
 			if file == "" {

@@ -32,7 +32,7 @@ func (c *reproduceCommand) transfer(e *environment) error {
 		Data: c.Data, Results: c.results(), Train: transfer.DefaultTraining(),
 		Extract: transfer.Options{
 			Resources: c.resources(),
-			OnImage:   func(done, total int) { bars.set(stage, done, total) },
+			OnImage:   func(done, total int64) { bars.set(stage, done, total) },
 		},
 		Find: func(name string) (transfer.Net, bool, error) {
 			file, err := findWeights(c.Weights, name)

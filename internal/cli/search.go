@@ -124,7 +124,7 @@ func (f duplicateFlags) find(e *environment, d *transfer.Descriptors) ([]transfe
 	}
 	bar := newProgress(e.stderr, d.Len(), "images")
 	defer bar.close()
-	pairs, err := d.Duplicates(e.ctx, f.Duplicates, transfer.SearchOptions{OnRows: func(done, _ int) { bar.set(done, "looking for near-duplicates") }})
+	pairs, err := d.Duplicates(e.ctx, f.Duplicates, transfer.SearchOptions{OnRows: func(done, _ int64) { bar.set(int(done), "looking for near-duplicates") }})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -284,7 +284,7 @@ func (c *similarCommand) search(e *environment, d *transfer.Descriptors) ([]simi
 	bar := newProgress(e.stderr, d.Len(), "images")
 	defer bar.close()
 	start := time.Now()
-	found, err := d.Search(e.ctx, queries, min(c.Top, d.Len()), transfer.SearchOptions{OnRows: func(done, _ int) { bar.set(done, "comparing") }})
+	found, err := d.Search(e.ctx, queries, min(c.Top, d.Len()), transfer.SearchOptions{OnRows: func(done, _ int64) { bar.set(int(done), "comparing") }})
 	bar.close()
 	if err != nil {
 		return nil, err

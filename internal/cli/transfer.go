@@ -66,11 +66,11 @@ func (e *environment) watch(o *transfer.TrainOptions) (stop func()) {
 		stop()
 		what = stage
 	}
-	o.OnClass = func(done, total int) {
+	o.OnClass = func(done, total int64) {
 		if bar == nil {
-			bar = newProgress(e.stderr, total, "classes")
+			bar = newProgress(e.stderr, int(total), "classes")
 		}
-		bar.set(done, what)
+		bar.set(int(done), what)
 	}
 	return stop
 }
