@@ -36,7 +36,7 @@ func Work(ctx context.Context, nets []Net, data *dataset.Dataset, o Options, mea
 	if err != nil {
 		return Estimate{}, err
 	}
-	todo, err := r.counts()
+	todo, err := r.counts(ctx)
 	if err != nil {
 		return Estimate{}, err
 	}
@@ -64,8 +64,8 @@ func Work(ctx context.Context, nets []Net, data *dataset.Dataset, o Options, mea
 }
 
 // counts returns the number of images that each network has still to see.
-func (r *run) counts() ([]int, error) {
-	answers, err := r.openStore()
+func (r *run) counts(ctx context.Context) ([]int, error) {
+	answers, err := r.openStore(ctx)
 	if err != nil {
 		return nil, err
 	}

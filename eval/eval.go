@@ -98,7 +98,7 @@ func RunNets(ctx context.Context, nets []Net, data *dataset.Dataset, o Options) 
 	if err != nil {
 		return nil, err
 	}
-	answers, err := r.openStore()
+	answers, err := r.openStore(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func RunNets(ctx context.Context, nets []Net, data *dataset.Dataset, o Options) 
 			return nil, err
 		}
 	}
-	result, err := evaluate(r.header, answers, r.images, o)
+	result, err := evaluate(ctx, r.header, answers, r.images, o)
 	if err != nil {
 		return nil, err
 	}
@@ -219,11 +219,11 @@ func (r *run) add(n *Net) error {
 }
 
 // openStore opens the result file, or a store in memory where there is none.
-func (r *run) openStore() (store, error) {
+func (r *run) openStore(ctx context.Context) (store, error) {
 	if r.o.Out == "" {
 		return newMemory(r.data, len(r.nets)), nil
 	}
-	f, err := createFile(r.o.Out, r.header)
+	f, err := createFile(ctx, r.o.Out, r.header)
 	if err != nil {
 		return nil, err // not a *file that is nil
 	}

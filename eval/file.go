@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -80,10 +81,10 @@ func (r *file) kind() journal.Kind[Header, line] {
 }
 
 // openFile opens a result file for reading. Its last line may be cut off.
-func openFile(path string) (*file, error) {
+func openFile(ctx context.Context, path string) (*file, error) {
 	r := newFile(path)
 	var err error
-	if r.lines, err = r.kind().Open(path); err != nil {
+	if r.lines, err = r.kind().Open(ctx, path); err != nil {
 		return nil, fmt.Errorf("eval: %w", err)
 	}
 	return r, nil
@@ -92,10 +93,10 @@ func openFile(path string) (*file, error) {
 // createFile opens the result file of the run with the header h, to go on with it, or makes
 // it. The error is a [*HeldError], an [*OtherRunError] or a [*FormatError] if the file isn't
 // this run's to write.
-func createFile(path string, h Header) (*file, error) {
+func createFile(ctx context.Context, path string, h Header) (*file, error) {
 	r := newFile(path)
 	var err error
-	if r.lines, err = r.kind().Resume(path, h); err != nil {
+	if r.lines, err = r.kind().Resume(ctx, path, h); err != nil {
 		return nil, fmt.Errorf("eval: %w", err)
 	}
 	if !r.lines.Resumed {

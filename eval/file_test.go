@@ -78,12 +78,12 @@ func TestShardsMergeToOneRun(t *testing.T) {
 			t.Errorf("%d shards: %d images, want %d", count, images, d.Len()-len(bad))
 		}
 		slices.Reverse(files)
-		merged, err := eval.OpenResults(files...)
+		merged, err := eval.OpenResults(t.Context(), files...)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer merged.Close()
-		got, err := merged.Evaluate(eval.Options{Mistakes: 99, Confusions: 9})
+		got, err := merged.Evaluate(t.Context(), eval.Options{Mistakes: 99, Confusions: 9})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -187,7 +187,7 @@ func TestOneRunWritesAFile(t *testing.T) {
 			}
 		}
 		// To read it is no crime.
-		if _, err := eval.OpenResults(name); err == nil || !strings.Contains(err.Error(), "was not finished") {
+		if _, err := eval.OpenResults(t.Context(), name); err == nil || !strings.Contains(err.Error(), "was not finished") {
 			t.Errorf("read meanwhile: %v", err)
 		}
 	}})
@@ -266,7 +266,7 @@ func TestFileKeepsBits(t *testing.T) {
 	if _, err := eval.RunNets(t.Context(), twoNets(t)[:1], d, eval.Options{Out: name}); err != nil {
 		t.Fatal(err)
 	}
-	r, err := eval.OpenResults(name)
+	r, err := eval.OpenResults(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,7 +291,7 @@ func TestFileKeepsBits(t *testing.T) {
 		if _, err := eval.RunNets(t.Context(), twoNets(t)[:1], one, eval.Options{Out: single}); err != nil {
 			t.Fatal(err)
 		}
-		alone, err := eval.OpenResults(single)
+		alone, err := eval.OpenResults(t.Context(), single)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -334,7 +334,7 @@ func TestMalformedFiles(t *testing.T) {
 		if err := os.WriteFile(name, changed, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		r, err := eval.OpenResults(name)
+		r, err := eval.OpenResults(t.Context(), name)
 		if err == nil {
 			r.Close()
 			t.Errorf("%s: no error", want)
@@ -349,12 +349,12 @@ func TestMalformedFiles(t *testing.T) {
 
 // A file of the first version still opens.
 func TestFirstVersion(t *testing.T) {
-	r, err := eval.OpenResults("testdata/version1.jsonl")
+	r, err := eval.OpenResults(t.Context(), "testdata/version1.jsonl")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	result, err := r.Evaluate(eval.Options{})
+	result, err := r.Evaluate(t.Context(), eval.Options{})
 	if err != nil || result.Images != 4 || result.Unreadable != 1 || result.Top1Error != 0.5 {
 		t.Errorf("%+v, %v; want half of four images wrong, and one unreadable", result, err)
 	}
@@ -386,11 +386,11 @@ func FuzzResults(f *testing.F) {
 		if err := os.WriteFile(name, data, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		r, err := eval.OpenResults(name)
+		r, err := eval.OpenResults(t.Context(), name)
 		if err != nil {
 			return
 		}
 		defer r.Close()
-		_, _ = r.Evaluate(eval.Options{Mistakes: 3})
+		_, _ = r.Evaluate(t.Context(), eval.Options{Mistakes: 3})
 	})
 }

@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -16,7 +17,7 @@ type Results struct {
 // OpenResults reads the result files of one run: every shard once, in any order. It is an
 // error, which names the file and the difference, if a file is of another run, if a shard
 // comes twice or is missing, or if a file has no line for some of its images.
-func OpenResults(paths ...string) (_ *Results, err error) {
+func OpenResults(ctx context.Context, paths ...string) (_ *Results, err error) {
 	r := &Results{}
 	defer func() {
 		if err != nil {
@@ -25,7 +26,7 @@ func OpenResults(paths ...string) (_ *Results, err error) {
 	}()
 	var parts []journal.Part
 	for _, path := range paths {
-		f, err := openFile(path)
+		f, err := openFile(ctx, path)
 		if err != nil {
 			return nil, err
 		}
@@ -108,8 +109,8 @@ func (r *Results) Answer(image int) (Answer, error) {
 
 // Evaluate computes the errors of the whole run. They are the same to the bit for any number
 // of shards. It uses the options Mistakes and Confusions alone.
-func (r *Results) Evaluate(o Options) (*Result, error) {
-	return evaluate(r.Header, r, whole().images(r.Header.Data.Images), o)
+func (r *Results) Evaluate(ctx context.Context, o Options) (*Result, error) {
+	return evaluate(ctx, r.Header, r, whole().images(r.Header.Data.Images), o)
 }
 
 // nets returns the sources of a store's networks.

@@ -47,7 +47,7 @@ type ViewOptions struct {
 // don't exist. The Setting of the network is ignored. A file of another network, set or
 // view is an error that names the difference; a file that another process writes is one
 // that names the process. So is a bound of memory that is too little for one crop.
-func OpenViews(net Net, views []View, data *dataset.Dataset, o ViewOptions) (_ *ViewRun, err error) {
+func OpenViews(ctx context.Context, net Net, views []View, data *dataset.Dataset, o ViewOptions) (_ *ViewRun, err error) {
 	if data.Len() == 0 {
 		return nil, fmt.Errorf("eval: %s: no images, want at least one", data.Name)
 	}
@@ -85,7 +85,7 @@ func OpenViews(net Net, views []View, data *dataset.Dataset, o ViewOptions) (_ *
 	for _, v := range views {
 		h := newHeader(data, whole())
 		h.Data.Fingerprint, h.Classes, h.Nets = o.Fingerprint, r.classes, []NetID{net.id(r.design, v.setting())}
-		f, err := createFile(o.File(v), h)
+		f, err := createFile(ctx, o.File(v), h)
 		if err != nil {
 			r.Close()
 			return nil, err
@@ -197,7 +197,7 @@ type FusedNet struct {
 // posterior over scales, protocols and networks, in this order, bit for bit that of
 // [RunNets]. The networks must know the same classes, in any order, of the same set. A view
 // that a run doesn't hold, or has not seen all images by, is an error.
-func Fuse(nets ...FusedNet) (*Result, error) {
+func Fuse(ctx context.Context, nets ...FusedNet) (*Result, error) {
 	if len(nets) == 0 {
 		return nil, fmt.Errorf("eval: no networks to fuse, want at least one")
 	}
@@ -220,7 +220,7 @@ func Fuse(nets ...FusedNet) (*Result, error) {
 		}
 		sources = append(sources, s)
 	}
-	return evaluate(h, sources, whole().images(data.Len()), Options{Mistakes: -1, Confusions: -1})
+	return evaluate(ctx, h, sources, whole().images(data.Len()), Options{Mistakes: -1, Confusions: -1})
 }
 
 // source returns the answers by the network's setting.

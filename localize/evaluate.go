@@ -85,7 +85,7 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 			return nil, err
 		}
 		h := resultHeader{Format: resultFormat, Run: o.RunID, Protocol: o.Protocol, Data: data.Name, Fingerprint: print, Boxes: boxesHash(boxed), Images: boxed.Len(), Classes: len(l.Classes())}
-		if file, err = openResults(o.Out, h, records); err != nil {
+		if file, err = openResults(ctx, o.Out, h, records); err != nil {
 			return nil, err
 		}
 		defer file.close()
@@ -107,7 +107,10 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 		r := &Record{Image: im.index, File: s.Name, Label: labels[s.Label], Truths: truths(s)}
 		err := im.err
 		if err == nil {
-			err = l.record(r, im.image, o.Protocol)
+			err = l.record(ctx, r, im.image, o.Protocol)
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
 		}
 		if errors.Is(err, errNotFinite) {
 			return nil, fmt.Errorf("localize: %s: %w", s.Name, err)
@@ -150,10 +153,10 @@ func (o EvalOptions) validate() error {
 var errNotFinite = errors.New("the network's outputs are not finite")
 
 // record locates the object of an image.
-func (l *Locator) record(r *Record, im *preprocess.Image, p eval.Protocol) error {
+func (l *Locator) record(ctx context.Context, r *Record, im *preprocess.Image, p eval.Protocol) error {
 	r.W, r.H = im.W, im.H
 	if p == eval.Centre {
-		found, err := l.Centre(im)
+		found, err := l.Centre(ctx, im)
 		if err != nil {
 			return err
 		}
@@ -163,7 +166,7 @@ func (l *Locator) record(r *Record, im *preprocess.Image, p eval.Protocol) error
 		if p == eval.MultiCrop {
 			run = l.MultiCrop
 		}
-		a, err := run(im)
+		a, err := run(ctx, im)
 		if err != nil {
 			return err
 		}

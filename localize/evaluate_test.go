@@ -135,7 +135,7 @@ func TestDenseScores(t *testing.T) {
 	for i := range im.Pix {
 		im.Pix[i] = uint8(i * 40503 >> 5)
 	}
-	a, err := l.Dense(im)
+	a, err := l.Dense(t.Context(), im)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestDenseScores(t *testing.T) {
 	for _, q := range []int{36, 48, 48} {
 		maps := make([]eval.ScoreMap, 2)
 		for i, c := range l.Classifiers {
-			m, err := eval.ScoreMaps(c, im, []int{q})
+			m, err := eval.ScoreMaps(t.Context(), c, im, []int{q})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -198,11 +198,11 @@ func TestMultiCropAndDense(t *testing.T) {
 	for i := range im.Pix {
 		im.Pix[i] = uint8(i * 40503 >> 4)
 	}
-	dense, err := l.Dense(im)
+	dense, err := l.Dense(t.Context(), im)
 	if err != nil {
 		t.Fatal(err)
 	}
-	crops, err := l.MultiCrop(im)
+	crops, err := l.MultiCrop(t.Context(), im)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +220,7 @@ func TestMultiCropAndDense(t *testing.T) {
 	}
 	// At a larger scale each crop is what the network gives of it by itself.
 	l.Nets[0].Scales = []int{48}
-	if crops, err = l.MultiCrop(im); err != nil {
+	if crops, err = l.MultiCrop(t.Context(), im); err != nil {
 		t.Fatal(err)
 	}
 	seen := map[[2]int]bool{}
@@ -234,7 +234,7 @@ func TestMultiCropAndDense(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.MultiCrop(im); err == nil || !strings.Contains(err.Error(), "input sides 32 and 40") {
+	if _, err := l.MultiCrop(t.Context(), im); err == nil || !strings.Contains(err.Error(), "input sides 32 and 40") {
 		t.Errorf("networks of two sizes: %v", err)
 	}
 }
@@ -247,12 +247,12 @@ func TestClassifierInAnotherOrder(t *testing.T) {
 	for i := range im.Pix {
 		im.Pix[i] = uint8(i * 40503 >> 5)
 	}
-	want, err := l.Dense(im)
+	want, err := l.Dense(t.Context(), im)
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.Classifiers[0].Classes = []string{"blue", "red"}
-	got, err := l.Dense(im)
+	got, err := l.Dense(t.Context(), im)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -403,7 +403,7 @@ func TestFirstVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	records := make([]*Record, 4)
-	file, err := openResults(path, resultHeader{
+	file, err := openResults(t.Context(), path, resultHeader{
 		Format: resultFormat, Run: "3b3cd4b13d711eeb@32, merge 0.8, weights f32", Protocol: eval.Centre, Data: "data/val",
 		Fingerprint: "0d8395241b3b8ca30d46d068e4336972b20f73cacec0bc7e50acb59f731f4d0c", Boxes: "53bb6ec9c4ef2af0", Images: 4, Classes: 2,
 	}, records)
@@ -443,7 +443,7 @@ func FuzzResults(f *testing.F) {
 		if err := os.WriteFile(path, text, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		file, err := openResults(path, h, records)
+		file, err := openResults(t.Context(), path, h, records)
 		if err != nil {
 			return
 		}

@@ -2,6 +2,7 @@ package localize
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -155,7 +156,7 @@ func (l *Locator) SingleClass() bool {
 // Centre is the first protocol of the paper (§A.1): the first network sees the central crop
 // at its first scale. It returns one box for each class, cut to the image; with single-class
 // regression they are the same. Every score is 1.
-func (l *Locator) Centre(im *preprocess.Image) ([]Detection, error) {
+func (l *Locator) Centre(ctx context.Context, im *preprocess.Image) ([]Detection, error) {
 	n := l.Nets[0]
 	m := n.Model
 	side := m.Net.Options().Input
@@ -167,8 +168,8 @@ func (l *Locator) Centre(im *preprocess.Image) ([]Detection, error) {
 	}
 	x := tensor.New(1, 3, side, side)
 	m.Preprocess.Tensor(x.Data, crop, [3]float32{})
-	y, err := m.Net.Forward(x)
-	if err != nil {
+	y := tensor.New(1, m.Localisation.Regression.Outputs(len(m.Classes)), 1, 1)
+	if err := m.Net.ForwardContext(ctx, y, x); err != nil {
 		return nil, err
 	}
 	if !finite(y.Data) {
@@ -190,13 +191,13 @@ func (l *Locator) Centre(im *preprocess.Image) ([]Detection, error) {
 // The score of a box for a class is the sum of the classifiers' posteriors of that class in
 // the windows that the box comes from. A classifier with another input size has its windows at
 // other positions; the one whose centre is nearest counts.
-func (l *Locator) Dense(im *preprocess.Image) (*Answer, error) {
+func (l *Locator) Dense(ctx context.Context, im *preprocess.Image) (*Answer, error) {
 	a := &Answer{locator: l, merged: map[int][]merged{}}
 	var maps [][]eval.ScoreMap // by classifier and scale
 	scales := l.allScales()
 	var means [][]float32
 	for _, c := range l.Classifiers {
-		s, err := eval.ScoreMaps(c, im, scales)
+		s, err := eval.ScoreMaps(ctx, c, im, scales)
 		if err != nil {
 			return nil, err
 		}
@@ -214,7 +215,7 @@ func (l *Locator) Dense(im *preprocess.Image) (*Answer, error) {
 		a.Posterior = eval.Mean(means...)
 	}
 	for _, n := range l.Nets {
-		outputs, err := eval.OutputMaps(n.Model, im, n.UsedScales())
+		outputs, err := eval.OutputMaps(ctx, n.Model, im, n.UsedScales())
 		if err != nil {
 			return nil, err
 		}

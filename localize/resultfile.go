@@ -1,6 +1,7 @@
 package localize
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -75,7 +76,7 @@ type resultFile struct{ lines *journal.File }
 // openResults opens the result file of a run, and puts what it holds into records; if there
 // is none, it makes one. The error is a [*HeldError], an [*OtherRunError] or a [*FormatError]
 // if the file isn't this run's to write.
-func openResults(path string, h resultHeader, records []*Record) (*resultFile, error) {
+func openResults(ctx context.Context, path string, h resultHeader, records []*Record) (*resultFile, error) {
 	kind := journal.Kind[resultHeader, Record]{
 		Format:     resultFormat,
 		Name:       "a file of localisation results",
@@ -90,7 +91,7 @@ func openResults(path string, h resultHeader, records []*Record) (*resultFile, e
 			return nil
 		},
 	}
-	lines, err := kind.Resume(path, h)
+	lines, err := kind.Resume(ctx, path, h)
 	if err != nil {
 		return nil, fmt.Errorf("localize: %w", err)
 	}

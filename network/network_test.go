@@ -1,11 +1,13 @@
 package network
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -62,5 +64,26 @@ func TestThreads(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestForwardContext: a pass looks at its context before every layer, and is that of Forward
+// if it isn't cancelled.
+func TestForwardContext(t *testing.T) {
+	o := DefaultOptions("A")
+	o.Classes, o.Width, o.FC, o.Input = 3, 1./16, 16, 32
+	n, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Init(He, 3); err != nil {
+		t.Fatal(err)
+	}
+	x := ramp(tensor.New(2, 3, 40, 36))
+	want := forward(t, n, x)
+	y := tensor.New(want.Shape...)
+	vggtest.Cancel(t, 11, func(ctx context.Context) error { return n.ForwardContext(ctx, y, x) })
+	if err := n.ForwardContext(t.Context(), y, x); err != nil || !sameBits(y.Data, want.Data) {
+		t.Errorf("other values than Forward's, or %v", err)
 	}
 }

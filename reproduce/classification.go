@@ -46,7 +46,7 @@ func Classification(ctx context.Context, p Plan, data *dataset.Dataset, o Classi
 			}
 		}
 	}
-	return c.result()
+	return c.result(ctx)
 }
 
 // ClassificationWork estimates the cost of [Classification], as [eval.Work] does. Images
@@ -112,7 +112,7 @@ func openClassification(ctx context.Context, p Plan, data *dataset.Dataset, o Cl
 		if o.OnNet != nil {
 			vo.OnImage = lazily(name, o.OnNet)
 		}
-		run, err := eval.OpenViews(net, p.views(name), data, vo)
+		run, err := eval.OpenViews(ctx, net, p.views(name), data, vo)
 		if err != nil {
 			return nil, err
 		}
@@ -175,7 +175,7 @@ func resultPath(dir, name, sha256, fingerprint string, v eval.View) string {
 }
 
 // result fuses what the files hold.
-func (c *classification) result() (*Result, error) {
+func (c *classification) result(ctx context.Context) (*Result, error) {
 	out := newResult(c.plan, c.data.Name, c.data.Len(), c.data.Classes)
 	for _, name := range c.plan.Weights() {
 		if c.runs[name] == nil {
@@ -194,7 +194,7 @@ func (c *classification) result() (*Result, error) {
 			nets = append(nets, eval.FusedNet{Run: run, Setting: c.plan.Setting(n)})
 		}
 		if len(nets) > 0 && len(row.Missing) == 0 {
-			r, err := eval.Fuse(nets...)
+			r, err := eval.Fuse(ctx, nets...)
 			if err != nil {
 				return nil, err
 			}

@@ -139,7 +139,7 @@ func TestClassification(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		results, err := eval.OpenResults(file)
+		results, err := eval.OpenResults(t.Context(), file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +149,7 @@ func TestClassification(t *testing.T) {
 			if first = results; got.P != nil {
 				t.Errorf("the first row differs from itself with p = %v", *got.P)
 			}
-		} else if c, err := eval.Compare(first, results); err != nil || got.P == nil || *got.P != c.Top1.P {
+		} else if c, err := eval.Compare(t.Context(), first, results); err != nil || got.P == nil || *got.P != c.Top1.P {
 			t.Errorf("row %d: p %v, want %v, %v", i, got.P, c.Top1.P, err)
 		}
 		if got.Top1Error != want.Top1Error || got.Top1Range != want.Top1Range || got.Images != d.Len() {

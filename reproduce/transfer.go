@@ -142,7 +142,7 @@ func (o TransferOptions) column(ctx context.Context, p TransferPlan, set Transfe
 
 // measure trains and tests a classifier on stacked descriptors.
 func (o TransferOptions) measure(ctx context.Context, set TransferSet, parts []*transfer.Descriptors) (*TransferMean, error) {
-	d, x, err := transfer.Stack(parts...)
+	d, x, err := transfer.Stack(ctx, parts...)
 	if err != nil {
 		return nil, err
 	}
@@ -226,7 +226,7 @@ func (d *describer) part(ctx context.Context, name string, r transfer.Region) (*
 		return nil, err
 	}
 	d.result.Unreadable = max(d.result.Unreadable, len(sum.Unreadable))
-	part, err := transfer.Open(path)
+	part, err := transfer.Open(ctx, path)
 	if err != nil {
 		return nil, err
 	}

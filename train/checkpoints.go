@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -89,16 +90,19 @@ func globEscape(path string) string {
 
 // openCheckpoint opens the newest intact checkpoint and returns its state. A damaged one is
 // renamed, with a warning. It returns nil if there is no checkpoint.
-func openCheckpoint(dir string, log *slog.Logger) (*weights.File, runState, error) {
+func openCheckpoint(ctx context.Context, dir string, log *slog.Logger) (*weights.File, runState, error) {
 	paths, err := listCheckpoints(dir)
 	if err != nil {
 		return nil, runState{}, err
 	}
 	var errs []error
 	for i, path := range paths {
-		f, s, err := openWhole(path)
+		f, s, err := openWhole(ctx, path)
 		if err == nil {
 			return f, s, nil
+		}
+		if ctx.Err() != nil {
+			return nil, runState{}, context.Cause(ctx)
 		}
 		if i < len(paths)-1 {
 			log.Warn("damaged checkpoint put aside, going back to the one before", "error", err)
@@ -114,14 +118,14 @@ func openCheckpoint(dir string, log *slog.Logger) (*weights.File, runState, erro
 	return nil, runState{}, nil
 }
 
-func openWhole(path string) (*weights.File, runState, error) {
+func openWhole(ctx context.Context, path string) (*weights.File, runState, error) {
 	f, err := weights.Open(path)
 	if err != nil {
 		return nil, runState{}, err
 	}
 	s, err := readState(f)
 	if err == nil {
-		err = verify(f)
+		err = verify(ctx, f)
 	}
 	if err != nil {
 		f.Close()

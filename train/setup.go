@@ -33,7 +33,7 @@ func newRun(ctx context.Context, o Options) (_ *run, err error) {
 			r.abandon()
 		}
 	}()
-	from, err := r.openCheckpoint()
+	from, err := r.openCheckpoint(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ type savedRun struct {
 
 // openCheckpoint locks the directory of a run that resumes, opens its newest intact
 // checkpoint and compares task and recipe with it. It returns nil if the run begins.
-func (r *run) openCheckpoint() (*savedRun, error) {
+func (r *run) openCheckpoint(ctx context.Context) (*savedRun, error) {
 	o := &r.o
 	if !o.Resume {
 		return nil, nil
@@ -97,7 +97,7 @@ func (r *run) openCheckpoint() (*savedRun, error) {
 			return nil, err
 		}
 	}
-	f, s, err := openCheckpoint(o.Dir, o.Log)
+	f, s, err := openCheckpoint(ctx, o.Dir, o.Log)
 	if err != nil || f == nil {
 		return nil, err
 	}

@@ -96,7 +96,7 @@ func Train(ctx context.Context, d *Descriptors, x []float32, rows []int, o Train
 			if err != nil {
 				return nil, err
 			}
-			score, err := s.Evaluate(d, x, split.Test)
+			score, err := s.Evaluate(ctx, d, x, split.Test)
 			if err != nil {
 				return nil, err
 			}

@@ -85,7 +85,7 @@ func Extract(ctx context.Context, nets []Net, images *Images, out string, o Opti
 	if err := p.identify(ctx); err != nil {
 		return nil, err
 	}
-	f, err := createFile(out, p.header)
+	f, err := createFile(ctx, out, p.header)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (p *extraction) into(ctx context.Context, f *file) (*Summary, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.sync())
 	}
-	if err := f.finish(); err != nil {
+	if err := f.finish(ctx); err != nil {
 		return nil, err
 	}
 	s := f.summary()

@@ -132,19 +132,19 @@ func TestResumeAndShards(t *testing.T) {
 		}
 		shards = append(shards, shard)
 	}
-	m, err := OpenMerged(shards...)
+	m, err := OpenMerged(t.Context(), shards...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	y, err := m.Load()
+	y, err := m.Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	sameBits(t, "merged", y, x)
 	sameRows(t, m.Rows, d.Rows)
 	for _, name := range []string{"m.npy", "m.safetensors"} {
-		if err := m.Write(filepath.Join(dir, name)); err != nil {
+		if err := m.Write(t.Context(), filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
 		e, y := contents(t, filepath.Join(dir, name))
@@ -161,7 +161,7 @@ func TestResumeAndShards(t *testing.T) {
 		"shard 1/1, which is":      {out, out},
 		"shard 1/1, want one of 3": {shards[0], out},
 	} {
-		if _, err := OpenMerged(paths...); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := OpenMerged(t.Context(), paths...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v, want %s", paths, err, want)
 		}
 	}
@@ -294,7 +294,7 @@ func TestBadFiles(t *testing.T) {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "f.npy")
 		vggtest.WriteFiles(t, dir, map[string][]byte{"f.npy": []byte(c[0]), "f.npy.jsonl": []byte(c[1])})
-		_, err := Open(path)
+		_, err := Open(t.Context(), path)
 		if want = strings.Replace(want, "which f.npy", "which "+path+" isn't", 1); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -95,12 +96,12 @@ func newFile(out string, h Header) *file {
 
 // createFile opens the files of the extraction with the header h, to go on with them, or
 // makes them. Until they are closed no other run can write out.
-func createFile(out string, h Header) (*file, error) {
+func createFile(ctx context.Context, out string, h Header) (*file, error) {
 	release, err := lockfile.Beside(out)
 	if err != nil {
 		return nil, fmt.Errorf("transfer: %w", err)
 	}
-	f, err := createUnlocked(out, h)
+	f, err := createUnlocked(ctx, out, h)
 	if err != nil {
 		release()
 		return nil, err
@@ -110,7 +111,7 @@ func createFile(out string, h Header) (*file, error) {
 }
 
 // createUnlocked is createFile for a caller that has the lock.
-func createUnlocked(out string, h Header) (_ *file, err error) {
+func createUnlocked(ctx context.Context, out string, h Header) (_ *file, err error) {
 	f := newFile(out, h)
 	name := out
 	switch strings.ToLower(filepath.Ext(out)) {
@@ -120,7 +121,7 @@ func createUnlocked(out string, h Header) (_ *file, err error) {
 		}
 	case ".safetensors":
 		if exists(out) {
-			return f, f.adopt()
+			return f, f.adopt(ctx)
 		}
 		fallthrough
 	case ".jsonl":
@@ -150,7 +151,7 @@ func createUnlocked(out string, h Header) (_ *file, err error) {
 	kind.Difference = func(was, want Header) string { return was.differs(want) }
 	kind.Begin = func() error { return f.begin(name, head) }
 	kind.Unlocked = true
-	if f.index, err = kind.Resume(name+indexSuffix, h); err != nil {
+	if f.index, err = kind.Resume(ctx, name+indexSuffix, h); err != nil {
 		return nil, fmt.Errorf("transfer: %w", err)
 	}
 	if !f.index.Resumed {
@@ -197,8 +198,8 @@ func beginsWith(f *os.File, head []byte) bool {
 }
 
 // adopt takes a whole file for the result, if it is of this extraction.
-func (f *file) adopt() error {
-	d, err := Open(f.out)
+func (f *file) adopt(ctx context.Context) error {
+	d, err := Open(ctx, f.out)
 	if err != nil {
 		return err
 	}
@@ -339,7 +340,7 @@ func (f *file) close() error {
 }
 
 // finish makes out of the complete .npy file.
-func (f *file) finish() error {
+func (f *file) finish(ctx context.Context) error {
 	if f.complete {
 		return nil
 	}
@@ -358,11 +359,11 @@ func (f *file) finish() error {
 	if len(f.work) == 0 {
 		return nil
 	}
-	d, err := Open(f.work[0])
+	d, err := Open(ctx, f.work[0])
 	if err != nil {
 		return err
 	}
-	err = d.write(f.out)
+	err = d.write(ctx, f.out)
 	d.Close()
 	if err != nil {
 		return err

@@ -55,12 +55,12 @@ func open(t testing.TB, layout Layout, dir string) *Images {
 // contents reads a file of descriptors.
 func contents(t testing.TB, path string) (*Descriptors, []float32) {
 	t.Helper()
-	d, err := Open(path)
+	d, err := Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { d.Close() })
-	x, err := d.Load()
+	x, err := d.Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,6 +79,9 @@ func (d *Descriptors) Search(ctx context.Context, queries []float32, k int, o Se
 					return err
 				}
 				for q := range n {
+					if ctx.Err() != nil {
+						return context.Cause(ctx)
+					}
 					found[w][q] = d.scan(found[w][q], k, start, part, queries[q*dim:(q+1)*dim], scale[q])
 				}
 				counter.Add(len(part) / dim)

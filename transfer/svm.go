@@ -96,6 +96,9 @@ type linear struct {
 // cacheBytes is about how many bytes of weight vectors fit into the cache of a core.
 const cacheBytes = 512 << 10
 
+// visitsUnwatched is the number of images between two looks at the context.
+const visitsUnwatched = 1 << 10
+
 // maxBlock is the most classes in a block: the bits of a word.
 const maxBlock = 64
 
@@ -187,7 +190,10 @@ func (b *block) run(ctx context.Context) error {
 		for k := range b.class {
 			b.class[k].newMost, b.class[k].newLess = math.Inf(-1), math.Inf(1)
 		}
-		for _, i := range order {
+		for at, i := range order {
+			if at%visitsUnwatched == 0 && ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			if wanted := b.active[i] & b.left; wanted != 0 {
 				b.visit(int(i), wanted)
 			}

@@ -62,7 +62,7 @@ func (u *update) run(ctx context.Context) (*Summary, error) {
 	if err := u.settle(); err != nil {
 		return nil, err
 	}
-	old, done, err := openBegun(u.out)
+	old, done, err := openBegun(ctx, u.out)
 	if errors.Is(err, fs.ErrNotExist) && !exists(u.out) && !exists(u.out+indexSuffix) {
 		u.changes.Added = u.header.Rows()
 		return u.goOn(ctx)
@@ -98,7 +98,7 @@ func (u *update) settle() error {
 
 // goOn computes the descriptors that out lacks.
 func (u *update) goOn(ctx context.Context) (*Summary, error) {
-	f, err := createUnlocked(u.out, u.header)
+	f, err := createUnlocked(ctx, u.out, u.header)
 	if err != nil {
 		return nil, err
 	}
@@ -148,12 +148,12 @@ func (f *file) byName(least int) map[string]int {
 // rewrite makes the work file: descriptors from the old file, from an earlier work file, and
 // those that are left to compute.
 func (u *update) rewrite(ctx context.Context, old *Descriptors, done *file) (*Summary, error) {
-	f, err := createUnlocked(u.work, u.header)
+	f, err := createUnlocked(ctx, u.work, u.header)
 	if _, ok := errors.AsType[*OtherRunError](err); ok {
 		// An earlier update was interrupted, and the folder has changed since. What it has done
 		// counts.
 		if err = replacePair(u.work, u.before); err == nil {
-			f, err = createUnlocked(u.work, u.header)
+			f, err = createUnlocked(ctx, u.work, u.header)
 		}
 	}
 	if err != nil {
@@ -164,7 +164,7 @@ func (u *update) rewrite(ctx context.Context, old *Descriptors, done *file) (*Su
 	if err := u.take(ctx, f, old, done); err != nil {
 		return nil, err
 	}
-	if earlier, done, err := openBegun(u.before); err == nil {
+	if earlier, done, err := openBegun(ctx, u.before); err == nil {
 		if earlier.Header.made(u.header) == "" {
 			err = u.take(ctx, f, earlier, done)
 		}

@@ -229,7 +229,7 @@ func (f *describeFlags) opener(e *environment, file string, threads int) func(tr
 	open := &opener{threads: threads, headless: true, env: e}
 	return func(n transfer.NetID) (*vgg.Model, error) {
 		for _, path := range append(slices.Clone(f.Weights), n.Weights) {
-			sum, err := fileSHA256(path)
+			sum, err := fileSHA256(e.ctx, path)
 			if err != nil || sum != n.SHA256 {
 				continue
 			}

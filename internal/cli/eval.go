@@ -114,7 +114,7 @@ func (c *evalCommand) Run(e *environment) error {
 	}
 	progress.close()
 	if c.CSV != "" {
-		if err := writeCSV(c.CSV, options.Out); err != nil {
+		if err := writeCSV(e.ctx, c.CSV, options.Out); err != nil {
 			return err
 		}
 	}
@@ -295,17 +295,17 @@ const maxRanks = 1024
 
 // merge reports on result files.
 func (c *evalCommand) merge(e *environment) error {
-	results, err := eval.OpenResults(c.Weights...)
+	results, err := eval.OpenResults(e.ctx, c.Weights...)
 	if err != nil {
 		return err
 	}
 	defer results.Close()
-	r, err := results.Evaluate(c.lists())
+	r, err := results.Evaluate(e.ctx, c.lists())
 	if err != nil {
 		return err
 	}
 	if c.CSV != "" {
-		if err := writeCSV(c.CSV, c.Weights...); err != nil {
+		if err := writeCSV(e.ctx, c.CSV, c.Weights...); err != nil {
 			return err
 		}
 	}

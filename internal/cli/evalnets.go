@@ -1,10 +1,8 @@
 package cli
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"context"
 	"fmt"
-	"io"
 	"os"
 	"regexp"
 	"strconv"
@@ -13,6 +11,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/weights"
 )
 
 // netSpec is a file of weights with its own scales and protocol.
@@ -128,7 +127,7 @@ func (o *opener) net(file string, s eval.Setting, hashed bool) (eval.Net, error)
 		}
 	}
 	var err error
-	n.SHA256, err = fileSHA256(path)
+	n.SHA256, err = fileSHA256(o.env.ctx, path)
 	return n, err
 }
 
@@ -143,16 +142,12 @@ func (o *opener) identified(file string, s eval.Setting, hashed bool) (eval.Net,
 	return n, err
 }
 
-// fileSHA256 returns the SHA-256 of a file, in hexadecimal.
-func fileSHA256(path string) (string, error) {
-	f, err := os.Open(path)
+// fileSHA256 returns the SHA-256 of a file of weights, in hexadecimal.
+func fileSHA256(ctx context.Context, path string) (string, error) {
+	f, err := weights.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return f.SHA256(ctx)
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -98,8 +99,8 @@ func joinInts(v []int) string {
 
 // writeCSV writes every image of result files with its posteriors, in the shortest form
 // that restores their bits; an unreadable image has none, but its error.
-func writeCSV(path string, results ...string) error {
-	r, err := eval.OpenResults(results...)
+func writeCSV(ctx context.Context, path string, results ...string) error {
+	r, err := eval.OpenResults(ctx, results...)
 	if err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func (c *explainCommand) Run(e *environment) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Image, err)
 	}
-	maps, err := eval.ScoreMaps(m, im, scales)
+	maps, err := eval.ScoreMaps(e.ctx, m, im, scales)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Image, err)
 	}

@@ -166,7 +166,7 @@ func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, clas
 	if err != nil {
 		return err
 	}
-	a, err := l.Dense(im)
+	a, err := l.Dense(e.ctx, im)
 	if err != nil {
 		return err
 	}

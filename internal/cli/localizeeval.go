@@ -129,7 +129,7 @@ func (c *localizeEvalCommand) runID(e *environment, l *localize.Locator) (string
 		if err != nil {
 			return "", err
 		}
-		sum, err := fileSHA256(path)
+		sum, err := fileSHA256(e.ctx, path)
 		if err != nil {
 			return "", err
 		}
@@ -140,7 +140,7 @@ func (c *localizeEvalCommand) runID(e *environment, l *localize.Locator) (string
 		if err != nil {
 			return "", err
 		}
-		sum, err := fileSHA256(path)
+		sum, err := fileSHA256(e.ctx, path)
 		if err != nil {
 			return "", err
 		}

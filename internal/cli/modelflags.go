@@ -127,7 +127,7 @@ func (f releaseFlags) describe(e *environment, name string, o vgg.OpenOptions) (
 		return nil, path, err
 	}
 	defer file.Close()
-	d, err := vgg.Identify(file, o)
+	d, err := vgg.Identify(e.ctx, file, o)
 	return d, path, err
 }
 

@@ -35,7 +35,7 @@ func (c *reproduceCommand) localise(e *environment, plan reproduce.Plan, images 
 				return nil, "", false, err
 			}
 			m.Net.SetThreads(threads)
-			sum, err := fileSHA256(file)
+			sum, err := fileSHA256(e.ctx, file)
 			return m, sum, err == nil, err
 		},
 	})

@@ -90,7 +90,7 @@ func (c *indexCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	d, err := transfer.Open(c.Out)
+	d, err := transfer.Open(e.ctx, c.Out)
 	if err != nil {
 		return err
 	}
@@ -205,7 +205,7 @@ func (c *similarCommand) Run(e *environment) error {
 	if err := (duplicateFlags{c.NearDup}).check(); err != nil {
 		return err
 	}
-	d, err := transfer.OpenMerged(c.Index)
+	d, err := transfer.OpenMerged(e.ctx, c.Index)
 	if err != nil {
 		return err
 	}
