@@ -69,7 +69,7 @@ func (r *file) kind() journal.Kind[Header, line] {
 			return nil
 		},
 		Difference: func(was, want Header) string {
-			if d := was.Difference(want); d != "" {
+			if d := was.difference(want); d != "" {
 				return d
 			}
 			if was.Shard != want.Shard {

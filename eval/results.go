@@ -32,7 +32,7 @@ func OpenResults(ctx context.Context, paths ...string) (_ *Results, err error) {
 		}
 		r.files = append(r.files, f)
 		s := f.header.Shard
-		parts = append(parts, journal.Part{Path: path, Index: s.Index, Count: s.Count, Difference: f.header.Difference(r.files[0].header)})
+		parts = append(parts, journal.Part{Path: path, Index: s.Index, Count: s.Count, Difference: f.header.difference(r.files[0].header)})
 	}
 	order, err := journal.Merge("results", parts)
 	if err != nil {

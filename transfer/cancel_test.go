@@ -91,7 +91,7 @@ func TestCancelledTraining(t *testing.T) {
 	for r := range rows {
 		rows[r] = r
 	}
-	p := Problem{X: x, Dim: 8, Rows: rows, Classes: 2, Target: func(row, class int) int8 { return int8(2*((row+class)%2) - 1) }}
+	p := problem{X: x, Dim: 8, Rows: rows, Classes: 2, Target: func(row, class int) int8 { return int8(2*((row+class)%2) - 1) }}
 	o := DefaultSVM()
 	o.MaxIterations, o.Workers = 1, 1
 	vggtest.Cancel(t, 4, func(ctx context.Context) error { _, err := p.train(ctx, o); return err })

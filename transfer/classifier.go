@@ -122,7 +122,7 @@ func (o TrainOptions) stage(what string) {
 
 // train trains with o.C.
 func train(ctx context.Context, d *Descriptors, x []float32, rows []int, o TrainOptions) (*SVM, error) {
-	p := Problem{X: x, Dim: d.Header.Dim, Rows: rows, Classes: len(d.Header.Data.Classes), Target: d.targets(), Multi: d.Header.Multi()}
+	p := problem{X: x, Dim: d.Header.Dim, Rows: rows, Classes: len(d.Header.Data.Classes), Target: d.targets(), Multi: d.Header.Multi()}
 	start := time.Now()
 	l, err := p.train(ctx, o.SVMOptions)
 	if err != nil {

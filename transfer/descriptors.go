@@ -184,7 +184,7 @@ func OpenMerged(ctx context.Context, paths ...string) (_ *Descriptors, err error
 		}
 		all, opened = append(all, d), append(opened, d)
 		s := d.Header.Shard
-		shards = append(shards, journal.Part{Path: path, Index: s.Index, Count: s.Count, Difference: d.Header.Difference(opened[0].Header)})
+		shards = append(shards, journal.Part{Path: path, Index: s.Index, Count: s.Count, Difference: d.Header.difference(opened[0].Header)})
 	}
 	order, err := journal.Merge("descriptors", shards)
 	if err != nil {

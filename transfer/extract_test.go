@@ -150,7 +150,7 @@ func TestResumeAndShards(t *testing.T) {
 		e, y := contents(t, filepath.Join(dir, name))
 		sameBits(t, name, y, x)
 		sameRows(t, e.Rows, d.Rows)
-		if diff := e.Header.Difference(d.Header); diff != "" || e.Header.Shard.Count != 1 {
+		if diff := e.Header.difference(d.Header); diff != "" || e.Header.Shard.Count != 1 {
 			t.Errorf("%s: %s, shard %v", name, diff, e.Header.Shard)
 		}
 	}

@@ -71,8 +71,8 @@ func (o SVMOptions) validate() error {
 	return nil
 }
 
-// Problem is the training data of linear SVMs.
-type Problem struct {
+// problem is the training data of linear SVMs.
+type problem struct {
 	X       []float32 // rows of Dim numbers
 	Dim     int
 	Rows    []int // rows of X to train on
@@ -83,7 +83,7 @@ type Problem struct {
 	Multi  bool // a row may show several classes, or none
 }
 
-func (p Problem) row(i int) []float32 { return p.X[p.Rows[i]*p.Dim : (p.Rows[i]+1)*p.Dim] }
+func (p problem) row(i int) []float32 { return p.X[p.Rows[i]*p.Dim : (p.Rows[i]+1)*p.Dim] }
 
 // linear is the SVMs of K classes, each of one class against the rest.
 type linear struct {
@@ -106,7 +106,7 @@ const maxBlock = 64
 // 2008). Each pass visits the images in an order drawn from the seed and the number of the
 // pass. All classes share that order, so that an image is fetched once for a block of classes.
 // Classes don't share arithmetic: workers and blocks don't change a bit of the result.
-func (p Problem) train(ctx context.Context, o SVMOptions) (*linear, error) {
+func (p problem) train(ctx context.Context, o SVMOptions) (*linear, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ func (p Problem) train(ctx context.Context, o SVMOptions) (*linear, error) {
 
 // block is a group of classes whose SVMs are trained together.
 type block struct {
-	p        Problem
+	p        problem
 	o        SVMOptions
 	l        *linear
 	start, n int
@@ -350,7 +350,7 @@ func (l *linear) score(dst, x []float32) {
 	}
 }
 
-// targets returns the labels of d as [Problem].Target.
+// targets returns the labels of d as problem.Target.
 func (d *Descriptors) targets() func(row, class int) int8 {
 	return func(r, class int) int8 {
 		switch row := d.Rows[r]; {

@@ -38,7 +38,7 @@ func TestUpdate(t *testing.T) {
 		e, y := contents(t, fresh)
 		sameBits(t, "updated", x, y)
 		sameRows(t, d.Rows, e.Rows)
-		if diff := d.Header.Difference(e.Header); diff != "" {
+		if diff := d.Header.difference(e.Header); diff != "" {
 			t.Error(diff)
 		}
 		if left, _ := filepath.Glob(out + ".*.*"); len(left) > 0 {
@@ -171,7 +171,7 @@ func TestInstructionSets(t *testing.T) {
 	if diff := other.recipe(d.Header); diff != "" {
 		t.Errorf("compared: %s", diff)
 	}
-	if diff := other.Difference(d.Header); !strings.Contains(diff, "instruction set another, want") {
+	if diff := other.difference(d.Header); !strings.Contains(diff, "instruction set another, want") {
 		t.Errorf("mixed: %q", diff)
 	}
 	rows, errs, err := Describe(t.Context(), other, open(t, Files, folder(t)), Options{}, func(NetID) (*vgg.Model, error) { return smallNet(1).Open() })
