@@ -137,10 +137,7 @@ func (m *Model) centralCrop(x []float32, im image.Image, q int) error {
 	if err != nil {
 		return err
 	}
-	side := m.Net.Options().Input
-	w, h := preprocess.ShortSide(pixels.W, pixels.H, q)
-	x0, y0 := preprocess.CentreCrop(w, h, side)
-	crop, err := preprocess.ResizeRegion(pixels, w, h, m.Preprocess.Filter, x0, y0, x0+side, y0+side)
+	crop, err := preprocess.CentreWindow(pixels.W, pixels.H, q, m.Net.Options().Input).Cut(pixels, m.Preprocess.Filter)
 	if err != nil {
 		return err
 	}

@@ -78,13 +78,17 @@ type Net struct {
 	Setting
 }
 
+// ErrNotFinite is the error of a network that gives NaN or infinite scores.
+var ErrNotFinite = errors.New("scores that are not finite: the weights are of a training that diverged")
+
 // Run evaluates a model on a set of images. Every image counts exactly once: as right, as
 // wrong, or separately as unreadable.
 //
 // The set's classes are matched with the model's by name. Their order may differ, and the
-// set may have fewer. Run returns an error if the model lacks one of the set's classes, if
-// no image is readable, if the network's scores are not finite, or if o.Memory is too
-// little for one crop.
+// set may have fewer. Run returns an error if the model lacks one of the set's classes, or
+// if o.Memory is too little for one crop. These are told apart: [vgg.ErrHeadless], a
+// [*vgg.LocaliserError], [ErrNotFinite], a [*dataset.BadImage] if no image is readable, and of
+// o.Out a [*HeldError], an [*OtherRunError] and a [*FormatError].
 func Run(ctx context.Context, m *vgg.Model, data *dataset.Dataset, o Options) (*Result, error) {
 	net := Net{Open: func() (*vgg.Model, error) { return m, nil }, Setting: Setting{o.Protocol, o.Scales, o.Flip}}
 	return RunNets(ctx, []Net{net}, data, o)

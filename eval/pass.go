@@ -229,7 +229,7 @@ func (p *pass) forward(ctx context.Context, s size, q *queue) error {
 		p.reduce(p.score, y.Index(i).Data)
 		for k, v := range p.score {
 			if math.IsNaN(float64(v - v)) {
-				return fmt.Errorf("eval: %s: %s: scores that are not finite: the weights are of a training that diverged", p.data.Name, b.of.name)
+				return fmt.Errorf("eval: %s: %s: %w", p.data.Name, b.of.name, ErrNotFinite)
 			}
 			b.target.p[k] += float64(v)
 		}

@@ -147,13 +147,19 @@ func TestViewRunContinues(t *testing.T) {
 			o.Classes = []string{"a", "b", "c", "d", "f"}
 			return eval.OpenViews(t.Context(), net, net.Views(), d, o)
 		},
-		"ranks: -1": func() (*eval.ViewRun, error) { o := o; o.Ranks = -1; return eval.OpenViews(t.Context(), net, net.Views(), d, o) },
+		"ranks: -1": func() (*eval.ViewRun, error) {
+			o := o
+			o.Ranks = -1
+			return eval.OpenViews(t.Context(), net, net.Views(), d, o)
+		},
 		"memory of 1 MiB": func() (*eval.ViewRun, error) {
 			o := o
 			o.Memory = 1 << 20
 			return eval.OpenViews(t.Context(), net, net.Views(), d, o)
 		},
-		"no images, want at": func() (*eval.ViewRun, error) { return eval.OpenViews(t.Context(), net, net.Views(), tiny.Set(t, []string{"a"}), o) },
+		"no images, want at": func() (*eval.ViewRun, error) {
+			return eval.OpenViews(t.Context(), net, net.Views(), tiny.Set(t, []string{"a"}), o)
+		},
 	} {
 		if run, err := open(); err == nil || !strings.Contains(err.Error(), want) {
 			if err == nil {

@@ -129,7 +129,7 @@ func runCrops(ctx context.Context, m *vgg.Model, im *preprocess.Image, q int) ([
 			return nil, nil, err
 		}
 		if !finite(y.Data) {
-			return nil, nil, errNotFinite
+			return nil, nil, eval.ErrNotFinite
 		}
 		for i := range part {
 			outputs = append(outputs, y.Index(i).Data)

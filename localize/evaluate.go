@@ -55,7 +55,9 @@ const topClasses = 5
 // Every image with a box of its own class counts exactly once: as located, as missed, or as
 // unreadable. The others are left out, and their number is reported.
 //
-// If another run is writing o.Out, the error is a [*HeldError].
+// These errors are told apart: [vgg.ErrNotLocaliser] of a network that gives no boxes, a
+// [*vgg.LocaliserError] or [vgg.ErrHeadless] of a classifier that gives no classes,
+// [eval.ErrNotFinite], and of o.Out a [*HeldError], an [*OtherRunError] and a [*FormatError].
 func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOptions) (*Result, error) {
 	if err := l.Check(); err != nil {
 		return nil, err
@@ -112,7 +114,7 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if errors.Is(err, errNotFinite) {
+		if errors.Is(err, eval.ErrNotFinite) {
 			return nil, fmt.Errorf("localize: %s: %w", s.Name, err)
 		}
 		if err != nil {
@@ -148,9 +150,6 @@ func (o EvalOptions) validate() error {
 	}
 	return nil
 }
-
-// errNotFinite is the error for broken weights.
-var errNotFinite = errors.New("the network's outputs are not finite")
 
 // record locates the object of an image.
 func (l *Locator) record(ctx context.Context, r *Record, im *preprocess.Image, p eval.Protocol) error {

@@ -386,7 +386,7 @@ func TestUnfitNetworks(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, protocol := range []eval.Protocol{eval.Centre, eval.Dense, eval.MultiCrop} {
-		if _, err := Evaluate(t.Context(), l, squares(t, "s", 2), EvalOptions{Protocol: protocol}); !errors.Is(err, errNotFinite) {
+		if _, err := Evaluate(t.Context(), l, squares(t, "s", 2), EvalOptions{Protocol: protocol}); !errors.Is(err, eval.ErrNotFinite) {
 			t.Errorf("broken weights: %v", err)
 		}
 	}

@@ -82,7 +82,7 @@ func (l *Locator) Check() error {
 	}
 	for i, n := range l.Nets {
 		if n.Model.Localisation == nil {
-			return fmt.Errorf("localize: network %d is a classification network, want a localisation network", i+1)
+			return fmt.Errorf("localize: network %d is %w", i+1, vgg.ErrNotLocaliser)
 		}
 		if !sameClasses(n.Model.Classes, l.Classes()) {
 			return fmt.Errorf("localize: network %d has other classes than the first", i+1)
@@ -94,8 +94,11 @@ func (l *Locator) Check() error {
 		}
 	}
 	for i, c := range l.Classifiers {
-		if c.Localisation != nil {
-			return fmt.Errorf("localize: classifier %d is a localisation network, want a classification network", i+1)
+		switch {
+		case c.Localisation != nil:
+			return fmt.Errorf("localize: classifier %d is %w", i+1, &vgg.LocaliserError{Regression: c.Localisation.Regression, Classes: len(c.Classes)})
+		case c.Net.Options().Headless():
+			return fmt.Errorf("localize: classifier %d: %w", i+1, vgg.ErrHeadless)
 		}
 		if l.order(c) == nil {
 			return fmt.Errorf("localize: classifier %d has other classes than the localisation network: want the one that it was trained from", i+1)
@@ -173,7 +176,7 @@ func (l *Locator) Centre(ctx context.Context, im *preprocess.Image) ([]Detection
 		return nil, err
 	}
 	if !finite(y.Data) {
-		return nil, errNotFinite
+		return nil, eval.ErrNotFinite
 	}
 	var found []Detection
 	for class := range m.Classes {
@@ -221,7 +224,7 @@ func (l *Locator) Dense(ctx context.Context, im *preprocess.Image) (*Answer, err
 		}
 		for _, o := range outputs {
 			if !finite(o.Outputs) {
-				return nil, errNotFinite
+				return nil, eval.ErrNotFinite
 			}
 			at := slices.Index(scales, o.Scale)
 			for i := range within(o.H, o.Window, o.Stride, o.OH) {

@@ -66,26 +66,24 @@ func stateOf(path string) (runState, error) {
 
 // listCheckpoints lists the checkpoints of a run directory, newest first.
 func listCheckpoints(dir string) ([]string, error) {
-	paths, err := filepath.Glob(filepath.Join(globEscape(dir), CheckpointDir, "checkpoint-*.safetensors"))
+	paths, err := filesIn(dir, CheckpointDir+"/checkpoint-*.safetensors")
+	slices.Reverse(paths)
+	return paths, err
+}
+
+// filesIn lists the files of a run directory whose paths in it match a pattern of slashes,
+// sorted. The directory's own path may have any characters.
+func filesIn(dir, pattern string) ([]string, error) {
+	names, err := fs.Glob(os.DirFS(dir), pattern)
 	if err != nil {
 		return nil, fmt.Errorf("train: %s: %w", dir, err)
 	}
-	slices.Sort(paths)
-	slices.Reverse(paths)
-	return paths, nil
-}
-
-// globEscape returns the pattern that matches a path alone.
-func globEscape(path string) string {
-	var b []rune
-	for _, r := range path {
-		if r == '*' || r == '?' || r == '[' {
-			b = append(b, '[', r, ']')
-			continue
-		}
-		b = append(b, r)
+	paths := make([]string, len(names))
+	for i, name := range names {
+		paths[i] = filepath.Join(dir, filepath.FromSlash(name))
 	}
-	return string(b)
+	slices.Sort(paths)
+	return paths, nil
 }
 
 // openCheckpoint opens the newest intact checkpoint and returns its state. A damaged one is

@@ -184,11 +184,11 @@ func (s *SVM) Save(path string) error {
 		[]weights.Source{weights.FromTensor("weight", w), weights.FromTensor("bias", b)})
 }
 
-// OpenSVM reads a classifier.
+// OpenSVM reads a classifier. The error is a [*FormatError] if the file holds none.
 func OpenSVM(path string) (*SVM, error) {
 	s, err := openSVM(path)
 	if err != nil {
-		return nil, fmt.Errorf("transfer: %s: %w", path, err)
+		return nil, ofFile(path, err)
 	}
 	return s, nil
 }
@@ -202,7 +202,7 @@ func openSVM(path string) (*SVM, error) {
 	s := &SVM{}
 	meta := f.Metadata()
 	if meta[metaSVM] == "" {
-		return nil, errors.New("no metadata " + metaSVM + ", want a file of vgg transfer train")
+		return nil, &FormatError{Path: path, Err: errors.New("no metadata " + metaSVM + ", want a file of vgg transfer train")}
 	}
 	if err := json.Unmarshal([]byte(meta[metaSVM]), &s.Info); err != nil {
 		return nil, fmt.Errorf("metadata %s: %w", metaSVM, err)

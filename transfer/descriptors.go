@@ -40,6 +40,7 @@ const (
 )
 
 // Open opens a complete file of descriptors: .npy with its index beside it, or .safetensors.
+// The error is a [*FormatError] if it is no such file, or a damaged one.
 func Open(ctx context.Context, path string) (*Descriptors, error) {
 	var d *Descriptors
 	var err error
@@ -49,9 +50,17 @@ func Open(ctx context.Context, path string) (*Descriptors, error) {
 		d, err = openNPY(ctx, path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("transfer: %s: %w", path, err)
+		return nil, ofFile(path, err)
 	}
 	return d, nil
+}
+
+// ofFile adds the name of the file to an error, unless the error has it.
+func ofFile(path string, err error) error {
+	if f, ok := errors.AsType[*FormatError](err); ok && f.Path == path {
+		return fmt.Errorf("transfer: %w", err)
+	}
+	return fmt.Errorf("transfer: %s: %w", path, err)
 }
 
 func openNPY(ctx context.Context, path string) (*Descriptors, error) {
@@ -137,7 +146,7 @@ func openSafetensors(path string) (*Descriptors, error) {
 	}
 	meta := f.Metadata()
 	if meta[metaHeader] == "" || meta[metaRows] == "" {
-		return fail(fmt.Errorf("no metadata %s and %s, want a file of vgg features", metaHeader, metaRows))
+		return fail(&FormatError{Path: path, Err: fmt.Errorf("no metadata %s and %s, want a file of vgg features", metaHeader, metaRows)})
 	}
 	if err := json.Unmarshal([]byte(meta[metaHeader]), &d.Header); err != nil {
 		return fail(fmt.Errorf("metadata %s: %w", metaHeader, err))

@@ -32,6 +32,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -82,7 +83,7 @@ func Open(path string) (*File, error) {
 		return nil, openError(path, err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("weights: %s: %s, want a file", path, kind(info.Mode()))
+		return nil, fmt.Errorf("weights: %s: %s, want a file", path, atomicfile.Kind(info.Mode()))
 	}
 	f, err := os.Open(path)
 	if err != nil {

@@ -70,7 +70,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	vggtest.Main(m)
 }
 
 func resume(t *testing.T, path string) (*File, *read) {
