@@ -355,3 +355,17 @@ func TestParseProtocol(t *testing.T) {
 		t.Error("no error for an unknown protocol")
 	}
 }
+
+// TestZeroOptions: a caller who sets nothing gets the command line's evaluation, and lists that
+// leave nothing out.
+func TestZeroOptions(t *testing.T) {
+	m := tiny.Random(32, 7)
+	d, _ := randomSet(t)
+	zero, byDefault := run(t, m, d, eval.Options{}), run(t, m, d, eval.DefaultOptions())
+	if zero.Top1Error != byDefault.Top1Error || zero.Loss != byDefault.Loss || zero.Images != byDefault.Images {
+		t.Errorf("errors %v and %v", zero.Top1Error, byDefault.Top1Error)
+	}
+	if n := len(byDefault.Mistakes); n == 0 || n > 10 || len(zero.Mistakes) < n || len(zero.Confusions) < len(byDefault.Confusions) {
+		t.Errorf("%d mistakes by default, %d with the zero value: want ten at the most, and all", n, len(zero.Mistakes))
+	}
+}

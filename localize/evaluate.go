@@ -15,7 +15,8 @@ import (
 	"github.com/verydeep/vgg/resources"
 )
 
-// EvalOptions chooses how localisation is measured.
+// EvalOptions chooses how localisation is measured. The zero value is the command line's
+// default, without a result file.
 type EvalOptions struct {
 	// Protocol is [eval.Centre], the paper's first (§A.1), [eval.Dense], its second (§A.2), or
 	// [eval.MultiCrop], the second with crops in place of dense windows.

@@ -38,9 +38,20 @@ type Locator struct {
 	// of the localisation networks, in any order. Without classifiers a box is rated by the
 	// number of windows that it comes from, and an answer names no classes of its own.
 	Classifiers []*vgg.Model
-	// Threshold is the match score from which on two boxes are not merged; 0: no boxes are
-	// merged.
+	// Threshold is the match score from which on two boxes are not merged; 0: [MergeThreshold].
+	// With [NoMerge] no boxes are merged.
 	Threshold float64
+}
+
+// UsedThreshold returns the match score from which on boxes are not merged: 0 with [NoMerge].
+func (l *Locator) UsedThreshold() float64 {
+	switch l.Threshold {
+	case 0:
+		return MergeThreshold
+	case NoMerge:
+		return 0
+	}
+	return l.Threshold
 }
 
 // Detection is a predicted box.
@@ -77,8 +88,8 @@ func (l *Locator) Check() error {
 	if len(l.Nets) == 0 {
 		return errors.New("localize: no localisation network, want at least one")
 	}
-	if !(l.Threshold >= 0) {
-		return fmt.Errorf("localize: merge threshold %v, want at least 0", l.Threshold)
+	if !(l.Threshold >= 0) && l.Threshold != NoMerge {
+		return fmt.Errorf("localize: merge threshold %v, want at least 0, or NoMerge", l.Threshold)
 	}
 	for i, n := range l.Nets {
 		if n.Model.Localisation == nil {
@@ -300,7 +311,7 @@ func (a *Answer) Boxes(class int) []Detection {
 	}
 	boxes, ok := a.merged[key]
 	if !ok {
-		boxes = merge(a.boxes(class), a.locator.Threshold)
+		boxes = merge(a.boxes(class), a.locator.UsedThreshold())
 		a.merged[key] = boxes
 	}
 	found := a.detections(class, boxes)

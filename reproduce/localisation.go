@@ -23,7 +23,7 @@ type LocalisationOptions struct {
 	// Results is a folder of result files, one for each row. An interrupted reproduction
 	// continues from it.
 	Results             string
-	Threshold           float64 // match score from which on boxes are not merged; see [localize.Locator]
+	Threshold           float64 // as in [localize.Locator]
 	resources.Resources         // as in [localize.EvalOptions]
 
 	// OnRow, where set, is called when a row's turn comes. What it returns is told the images
@@ -139,7 +139,7 @@ func (l *localisation) locator(row PlanRow) (_ *localize.Locator, id string, mis
 		locator.Classifiers = append(locator.Classifiers, m.Model)
 		ids = append(ids, fmt.Sprintf("classifier %.16s", m.sha256))
 	}
-	return locator, fmt.Sprintf("%s, merge %g", strings.Join(ids, " + "), l.o.Threshold), missing, nil
+	return locator, fmt.Sprintf("%s, merge %g", strings.Join(ids, " + "), locator.UsedThreshold()), missing, nil
 }
 
 // path returns a row's result file. A hash of what identifies the networks is in the name,

@@ -13,7 +13,8 @@ import (
 	"github.com/verydeep/vgg/weights"
 )
 
-// TrainOptions are the options of a classifier.
+// TrainOptions are the options of a classifier. [DefaultTraining] returns those of the commands,
+// from which the caller goes on; the zero value is an error.
 type TrainOptions struct {
 	SVMOptions
 	// Cs are candidates for C. With several, each is tried on the training images without

@@ -34,8 +34,8 @@ type Net struct {
 	Open func() (*vgg.Model, error)
 }
 
-// Options chooses how descriptors are computed. With the zero value they are the paper's, at
-// one scale, without the mirror image.
+// Options chooses how descriptors are computed. [DefaultOptions] returns the values of the
+// command line, which are the paper's at one scale; the zero value leaves the mirror image out.
 //
 // At each scale the rectified activation map of the layer is averaged over space and, with
 // Flip, with that of the mirrored image. Unless Raw is set, the descriptor of each scale is
@@ -59,6 +59,10 @@ type Options struct {
 	// every network and region.
 	OnImage progress.Func
 }
+
+// DefaultOptions returns the command line's values: whole images and their mirror images,
+// rectified, averaged over space and normalised.
+func DefaultOptions() Options { return Options{Flip: true} }
 
 // Summary is the outcome of an extraction.
 type Summary struct {

@@ -310,3 +310,15 @@ func TestBadFiles(t *testing.T) {
 		t.Errorf("unreadable images alone: %v", err)
 	}
 }
+
+// TestDefaultOptions: the library's caller gets the command line's descriptors.
+func TestDefaultOptions(t *testing.T) {
+	o := DefaultOptions()
+	if !o.Flip || o.Raw || o.Max || o.Unrectified || o.Average || len(o.Regions) > 0 {
+		t.Errorf("%+v: not the command line's values", o)
+	}
+	p, err := newExtraction([]Net{smallNet(1)}, open(t, Auto, folder(t)), o)
+	if err != nil || p.header.Shard.Count != 1 || len(p.header.Regions) != 1 || p.header.Regions[0] != WholeImage || !p.header.Nets[0].Rectified || !p.header.Flip {
+		t.Errorf("%+v, %v", p, err)
+	}
+}

@@ -27,7 +27,8 @@ const (
 	L1Hinge Loss = "l1"
 )
 
-// SVMOptions are the options of linear SVMs.
+// SVMOptions are the options of linear SVMs. [DefaultSVM] returns usable values, from which the
+// caller goes on: Loss, C, Tolerance and MaxIterations must not be zero.
 type SVMOptions struct {
 	Loss Loss
 	C    float64 // weight of the loss against ‖w‖²/2

@@ -105,6 +105,12 @@ func (c *localizeImagesCommand) Run(e *environment) error {
 // locator opens the networks.
 func (f denseFlags) locator(e *environment, boxes []string, fc nn.Storage, threads int) (*localize.Locator, error) {
 	l := &localize.Locator{Threshold: f.Merge}
+	switch {
+	case f.Merge == 0:
+		l.Threshold = localize.NoMerge
+	case !(f.Merge > 0):
+		return nil, usagef("localize: merge threshold %v, want at least 0", f.Merge)
+	}
 	for _, arg := range boxes {
 		spec, err := parseNet(arg)
 		if err != nil {
