@@ -69,7 +69,7 @@ func (r *run) counts(ctx context.Context) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f, ok := answers.(*file); ok {
+	if f, ok := answers.(*resultFile); ok {
 		defer f.close()
 	}
 	counts := make([]int, len(r.nets))

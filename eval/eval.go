@@ -106,7 +106,7 @@ func RunNets(ctx context.Context, nets []Net, data *dataset.Dataset, o Options) 
 	if err != nil {
 		return nil, err
 	}
-	if f, ok := answers.(*file); ok {
+	if f, ok := answers.(*resultFile); ok {
 		defer f.close()
 	}
 	start, before := time.Now(), r.count(answers)
@@ -116,7 +116,7 @@ func RunNets(ctx context.Context, nets []Net, data *dataset.Dataset, o Options) 
 			return nil, err
 		}
 	}
-	if f, ok := answers.(*file); ok {
+	if f, ok := answers.(*resultFile); ok {
 		if err := f.sync(); err != nil {
 			return nil, err
 		}

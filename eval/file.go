@@ -32,9 +32,9 @@ type line struct {
 	Error     string `json:"error,omitempty"`
 }
 
-// file is a result file: a header and one line for every image and network, in the order
+// resultFile is a result file: a header and one line for every image and network, in the order
 // in which they were done. Of several lines of one image the last one counts.
-type file struct {
+type resultFile struct {
 	path   string
 	header Header
 	lines  *journal.File
@@ -49,10 +49,10 @@ type entry struct {
 	unreadable bool
 }
 
-func newFile(path string) *file { return &file{path: path, index: map[key]entry{}} }
+func newFile(path string) *resultFile { return &resultFile{path: path, index: map[key]entry{}} }
 
 // kind describes result files. What is read of one goes into r.
-func (r *file) kind() journal.Kind[Header, line] {
+func (r *resultFile) kind() journal.Kind[Header, line] {
 	return journal.Kind[Header, line]{
 		Format: fileFormat,
 		Name:   "a file of evaluation results",
@@ -81,7 +81,7 @@ func (r *file) kind() journal.Kind[Header, line] {
 }
 
 // openFile opens a result file for reading. Its last line may be cut off.
-func openFile(ctx context.Context, path string) (*file, error) {
+func openFile(ctx context.Context, path string) (*resultFile, error) {
 	r := newFile(path)
 	var err error
 	if r.lines, err = r.kind().Open(ctx, path); err != nil {
@@ -93,7 +93,7 @@ func openFile(ctx context.Context, path string) (*file, error) {
 // createFile opens the result file of the run with the header h, to go on with it, or makes
 // it. The error is a [*HeldError], an [*OtherRunError] or a [*FormatError] if the file isn't
 // this run's to write.
-func createFile(ctx context.Context, path string, h Header) (*file, error) {
+func createFile(ctx context.Context, path string, h Header) (*resultFile, error) {
 	r := newFile(path)
 	var err error
 	if r.lines, err = r.kind().Resume(ctx, path, h); err != nil {
@@ -106,7 +106,7 @@ func createFile(ctx context.Context, path string, h Header) (*file, error) {
 }
 
 // check reports a line that the header doesn't allow.
-func (r *file) check(l line) error {
+func (r *resultFile) check(l line) error {
 	switch {
 	case l.Net < 0 || l.Net >= len(r.header.Nets):
 		return fmt.Errorf("network %d, want 0 to %d", l.Net, len(r.header.Nets)-1)
@@ -120,7 +120,7 @@ func (r *file) check(l line) error {
 	return nil
 }
 
-func (r *file) has(net, image int) state {
+func (r *resultFile) has(net, image int) answerState {
 	switch e, ok := r.index[key{net, image}]; {
 	case !ok:
 		return absent
@@ -130,7 +130,7 @@ func (r *file) has(net, image int) state {
 	return present
 }
 
-func (r *file) put(net, image int, a Answer) error {
+func (r *resultFile) put(net, image int, a Answer) error {
 	l := line{Image: image, Net: net, File: a.File, Label: a.Label}
 	if a.Err != nil {
 		l.Error = a.Err.Error()
@@ -148,14 +148,14 @@ func (r *file) put(net, image int, a Answer) error {
 	return nil
 }
 
-func (r *file) net(n int) source { return fileNet{r, n} }
+func (r *resultFile) net(n int) source { return resultFileNet{r, n} }
 
-type fileNet struct {
-	r *file
+type resultFileNet struct {
+	r *resultFile
 	n int
 }
 
-func (s fileNet) answer(image int) (Answer, bool, error) {
+func (s resultFileNet) answer(image int) (Answer, bool, error) {
 	e, ok := s.r.index[key{s.n, image}]
 	if !ok {
 		return Answer{}, false, nil
@@ -176,7 +176,7 @@ func (s fileNet) answer(image int) (Answer, bool, error) {
 	return a, true, nil
 }
 
-func (r *file) close() error {
+func (r *resultFile) close() error {
 	if err := r.lines.Close(); err != nil {
 		return fmt.Errorf("eval: %w", err)
 	}
@@ -184,7 +184,7 @@ func (r *file) close() error {
 }
 
 // sync makes what was written last through a power failure.
-func (r *file) sync() error {
+func (r *resultFile) sync() error {
 	if err := r.lines.Sync(); err != nil {
 		return fmt.Errorf("eval: %w", err)
 	}

@@ -10,8 +10,8 @@ import (
 
 // Results is a whole evaluation read from its result files: one, or one for each shard.
 type Results struct {
-	Header Header  // of the first file, with the whole set as its Shard
-	files  []*file // by shard: the file of shard i/n is files[i-1]
+	Header Header        // of the first file, with the whole set as its Shard
+	files  []*resultFile // by shard: the file of shard i/n is files[i-1]
 }
 
 // OpenResults reads the result files of one run: every shard once, in any order. It is an
@@ -40,7 +40,7 @@ func OpenResults(ctx context.Context, paths ...string) (_ *Results, err error) {
 	}
 	r.Header = r.files[0].header
 	r.Header.Shard = whole()
-	sorted := make([]*file, len(order))
+	sorted := make([]*resultFile, len(order))
 	for i, at := range order {
 		sorted[i] = r.files[at]
 		if err := sorted[i].complete(); err != nil {
@@ -52,7 +52,7 @@ func OpenResults(ctx context.Context, paths ...string) (_ *Results, err error) {
 }
 
 // complete returns an error if the file has no line for some of its images.
-func (r *file) complete() error {
+func (r *resultFile) complete() error {
 	images := r.header.Shard.Images(r.header.Data.Images)
 	for n := range r.header.Nets {
 		have := 0

@@ -22,7 +22,7 @@ type ViewRun struct {
 	classes []string // of the files
 	order   []int    // index of each of them among the network's; nil: the same
 	views   []View
-	files   []*file // by view
+	files   []*resultFile // by view
 	limits  limits
 }
 
@@ -241,7 +241,7 @@ func (n FusedNet) source() (source, error) {
 }
 
 // file returns the result file of a view, or nil.
-func (r *ViewRun) file(v View) *file {
+func (r *ViewRun) file(v View) *resultFile {
 	for i, other := range r.views {
 		if other == v {
 			return r.files[i]

@@ -63,14 +63,8 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 	if err := l.Check(); err != nil {
 		return nil, err
 	}
-	if err := o.validate(); err != nil {
+	if err := o.validate(l); err != nil {
 		return nil, err
-	}
-	if !slices.Contains([]eval.Protocol{eval.Centre, eval.Dense, eval.MultiCrop}, o.Protocol) {
-		return nil, fmt.Errorf("localize: protocol %v, want centre, dense or multi-crop", o.Protocol)
-	}
-	if o.Protocol == eval.Centre && (len(l.Nets) > 1 || len(l.Nets[0].Scales) > 1) {
-		return nil, errors.New("localize: several networks or scales with the centre protocol, want one of each, or the dense protocol")
 	}
 	labels, err := eval.MatchClasses(l.Nets[0].Model, data)
 	if err != nil {
@@ -80,74 +74,105 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 	if err != nil {
 		return nil, err
 	}
-	records := make([]*Record, boxed.Len())
-	var file *resultFile
+	e := &evaluation{l: l, o: o, boxed: boxed, labels: labels, records: make([]*Record, boxed.Len())}
 	if o.Out != "" {
-		print, err := dataset.Fingerprint(ctx, boxed)
-		if err != nil {
+		if err := e.open(ctx); err != nil {
 			return nil, err
 		}
-		h := resultHeader{Format: resultFormat, Run: o.RunID, Protocol: o.Protocol, Data: data.Name, Fingerprint: print, Boxes: boxesHash(boxed), Images: boxed.Len(), Classes: len(l.Classes())}
-		if file, err = openResults(ctx, o.Out, h, records); err != nil {
-			return nil, err
-		}
-		defer file.close()
+		defer e.file.close()
 	}
-	done := 0
-	var todo []int
-	for i, r := range records {
-		if r == nil {
-			todo = append(todo, i)
-		} else {
-			done++
-		}
+	if err := e.run(ctx); err != nil {
+		return nil, err
 	}
-	for im := range prefetch.Ordered(ctx, todo, o.AllWorkers(), func(_ context.Context, i int) decoded { return decodeImage(boxed, i) }) {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		s := boxed.Samples[im.index]
-		r := &Record{Image: im.index, File: s.Name, Label: labels[s.Label], Truths: truths(s)}
-		err := im.err
-		if err == nil {
-			err = l.record(ctx, r, im.image, o.Protocol)
-		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		if errors.Is(err, eval.ErrNotFinite) {
-			return nil, fmt.Errorf("localize: %s: %w", s.Name, err)
-		}
-		if err != nil {
-			r.Error = err.Error()
-		}
-		if file != nil {
-			if err := file.add(r); err != nil {
-				return nil, err
-			}
-		}
-		records[im.index] = r
-		done++
-		o.OnImage.Report(int64(done), int64(len(records)))
-	}
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	if file != nil {
-		if err := file.sync(); err != nil {
-			return nil, err
-		}
-	}
-	return l.result(data, records, left, labels, o.Protocol)
+	return l.result(data, e.records, left, labels, o.Protocol)
 }
 
-// validate returns an error for resources that an evaluation can't heed.
-func (o EvalOptions) validate() error {
+// evaluation is one run of [Evaluate].
+type evaluation struct {
+	l       *Locator
+	o       EvalOptions
+	boxed   *dataset.Dataset // the images with a box of their own class
+	labels  []int            // index of the network's class for each of the set's
+	records []*Record        // by image of boxed; nil: not done
+	file    *resultFile      // nil: there is none
+}
+
+// open opens the result file and takes over the records that it holds.
+func (e *evaluation) open(ctx context.Context) error {
+	fingerprint, err := dataset.Fingerprint(ctx, e.boxed)
+	if err != nil {
+		return err
+	}
+	e.file, err = openResults(ctx, e.o.Out, resultHeader{
+		Format: resultFormat, Run: e.o.RunID, Protocol: e.o.Protocol, Data: e.boxed.Name, Fingerprint: fingerprint,
+		Boxes: boxesHash(e.boxed), Images: e.boxed.Len(), Classes: len(e.l.Classes()),
+	}, e.records)
+	return err
+}
+
+// run makes the records that are left.
+func (e *evaluation) run(ctx context.Context) error {
+	var todo []int
+	for i, r := range e.records {
+		if r == nil {
+			todo = append(todo, i)
+		}
+	}
+	done := len(e.records) - len(todo)
+	for im := range prefetch.Ordered(ctx, todo, e.o.AllWorkers(), func(_ context.Context, i int) decoded { return decodeImage(e.boxed, i) }) {
+		if err := e.add(ctx, im); err != nil {
+			return err
+		}
+		done++
+		e.o.OnImage.Report(int64(done), int64(len(e.records)))
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if e.file != nil {
+		return e.file.sync()
+	}
+	return nil
+}
+
+// add makes the record of an image. It is an error if the network is broken, ctx is done or
+// the record can't be written; an unreadable image is none.
+func (e *evaluation) add(ctx context.Context, im decoded) error {
+	s := e.boxed.Samples[im.index]
+	r := &Record{Image: im.index, File: s.Name, Label: e.labels[s.Label], Truths: truths(s)}
+	err := im.err
+	if err == nil {
+		err = e.l.record(ctx, r, im.image, e.o.Protocol)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, eval.ErrNotFinite):
+		return fmt.Errorf("localize: %s: %w", s.Name, err)
+	case err != nil:
+		r.Error = err.Error()
+	}
+	if e.file != nil {
+		if err := e.file.add(r); err != nil {
+			return err
+		}
+	}
+	e.records[im.index] = r
+	return nil
+}
+
+// validate returns an error for options that an evaluation by l can't heed.
+func (o EvalOptions) validate(l *Locator) error {
 	if err := o.Resources.Validate("localize"); err != nil {
 		return err
 	}
-	if o.Batch > 0 || o.Ranks > 0 || o.Memory > 0 {
+	switch {
+	case o.Batch > 0 || o.Ranks > 0 || o.Memory > 0:
 		return fmt.Errorf("localize: batch %d, ranks %d, memory %d, want 0: images go through the networks one by one", o.Batch, o.Ranks, o.Memory)
+	case !slices.Contains([]eval.Protocol{eval.Centre, eval.Dense, eval.MultiCrop}, o.Protocol):
+		return fmt.Errorf("localize: protocol %v, want centre, dense or multi-crop", o.Protocol)
+	case o.Protocol == eval.Centre && (len(l.Nets) > 1 || len(l.Nets[0].Scales) > 1):
+		return errors.New("localize: several networks or scales with the centre protocol, want one of each, or the dense protocol")
 	}
 	return nil
 }

@@ -76,8 +76,8 @@ func openNPY(ctx context.Context, path string) (*Descriptors, error) {
 }
 
 // openBegun opens a file that may not be complete, and says what is done.
-func openBegun(ctx context.Context, path string) (*Descriptors, *file, error) {
-	fail := func(err error) (*Descriptors, *file, error) { return nil, nil, err }
+func openBegun(ctx context.Context, path string) (*Descriptors, *descriptorFile, error) {
+	fail := func(err error) (*Descriptors, *descriptorFile, error) { return nil, nil, err }
 	if !exists(path + indexSuffix) {
 		return fail(fmt.Errorf("the index beside it: %w", &fs.PathError{Op: "open", Path: path + indexSuffix, Err: fs.ErrNotExist}))
 	}
@@ -90,7 +90,7 @@ func openBegun(ctx context.Context, path string) (*Descriptors, *file, error) {
 		f.Close()
 		return fail(err)
 	}
-	var done *file
+	var done *descriptorFile
 	index, err := indexKind(func(h Header) error {
 		// What the header claims must be there before memory is taken for it.
 		if n := int64(h.Rows()); n > info.Size() || int64(len(weights.NPYHeader(h.Rows(), h.Dim)))+4*n*int64(h.Dim) != info.Size() {

@@ -109,7 +109,7 @@ func (p *extraction) identify(ctx context.Context) (err error) {
 }
 
 // into computes the descriptors that the file lacks.
-func (p *extraction) into(ctx context.Context, f *file) (*Summary, error) {
+func (p *extraction) into(ctx context.Context, f *descriptorFile) (*Summary, error) {
 	start := time.Now()
 	fresh, err := p.run(ctx, f)
 	if err != nil {

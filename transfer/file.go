@@ -60,15 +60,15 @@ const (
 	workSuffix = ".part.npy"
 )
 
-// file is a .npy file of descriptors and its index, while they are being written.
-type file struct {
+// descriptorFile is a .npy file of descriptors and its index, while they are being written.
+type descriptorFile struct {
 	out      string // the file that the user asked for, of any format
 	npy      *os.File
 	index    *journal.File
 	header   Header
 	start    int64 // offset of the numbers in npy
 	rows     []Row
-	state    [][]state // by column, then row
+	state    [][]columnState // by column, then row
 	columns  []column
 	buffer   []byte
 	complete bool     // out is there already, whole
@@ -76,27 +76,27 @@ type file struct {
 	release  func()   // the lock on out; nil if the caller has it
 }
 
-// state is how far a column of a row is.
-type state uint8
+// columnState is how far a column of a row is.
+type columnState uint8
 
 const (
-	absent state = iota
+	absent columnState = iota
 	present
 	unreadable
 )
 
-func newFile(out string, h Header) *file {
-	f := &file{out: out, header: h, columns: h.columns(), rows: make([]Row, h.Rows())}
-	f.state = make([][]state, len(f.columns))
+func newFile(out string, h Header) *descriptorFile {
+	f := &descriptorFile{out: out, header: h, columns: h.columns(), rows: make([]Row, h.Rows())}
+	f.state = make([][]columnState, len(f.columns))
 	for c := range f.state {
-		f.state[c] = make([]state, h.Rows())
+		f.state[c] = make([]columnState, h.Rows())
 	}
 	return f
 }
 
 // createFile opens the files of the extraction with the header h, to go on with them, or
 // makes them. Until they are closed no other run can write out.
-func createFile(ctx context.Context, out string, h Header) (*file, error) {
+func createFile(ctx context.Context, out string, h Header) (*descriptorFile, error) {
 	release, err := lockfile.Beside(out)
 	if err != nil {
 		return nil, fmt.Errorf("transfer: %w", err)
@@ -111,7 +111,7 @@ func createFile(ctx context.Context, out string, h Header) (*file, error) {
 }
 
 // createUnlocked is createFile for a caller that has the lock.
-func createUnlocked(ctx context.Context, out string, h Header) (_ *file, err error) {
+func createUnlocked(ctx context.Context, out string, h Header) (_ *descriptorFile, err error) {
 	f := newFile(out, h)
 	name := out
 	switch strings.ToLower(filepath.Ext(out)) {
@@ -174,7 +174,7 @@ func withoutIndex(name string) error {
 }
 
 // begin makes the file of numbers, all of them zero: those of unreadable images stay so.
-func (f *file) begin(name string, head []byte) (err error) {
+func (f *descriptorFile) begin(name string, head []byte) (err error) {
 	if f.npy, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o666); err != nil {
 		return err
 	}
@@ -198,7 +198,7 @@ func beginsWith(f *os.File, head []byte) bool {
 }
 
 // adopt takes a whole file for the result, if it is of this extraction.
-func (f *file) adopt(ctx context.Context) error {
+func (f *descriptorFile) adopt(ctx context.Context) error {
 	d, err := Open(ctx, f.out)
 	if err != nil {
 		return err
@@ -247,7 +247,7 @@ func indexKind(header func(Header) error, each func(line) error) journal.Kind[He
 }
 
 // note takes a line of the index.
-func (f *file) note(l line) error {
+func (f *descriptorFile) note(l line) error {
 	r := l.Image / f.header.Shard.Count
 	f.state[l.Column][r] = present
 	if l.Error != "" {
@@ -283,11 +283,13 @@ func (h Header) checkRow(r Row) error {
 }
 
 // has reports whether a column of a row is done.
-func (f *file) has(row, column int) bool { return f.complete || f.state[column][row] == present }
+func (f *descriptorFile) has(row, column int) bool {
+	return f.complete || f.state[column][row] == present
+}
 
 // put writes a column of a row, and then the line of the index that says so. With bad, the
 // image is unreadable.
-func (f *file) put(row, c int, numbers []float32, images *Images, bad error) error {
+func (f *descriptorFile) put(row, c int, numbers []float32, images *Images, bad error) error {
 	i := f.header.image(row)
 	l := line{Column: c, Row: Row{Image: i, File: images.Samples[i].Name, Part: images.part(i), Stamp: images.stamp(i)}}
 	l.Labels, l.Difficult = images.labels(i)
@@ -313,7 +315,7 @@ func (f *file) put(row, c int, numbers []float32, images *Images, bad error) err
 }
 
 // sync makes what was written last through a power failure.
-func (f *file) sync() error {
+func (f *descriptorFile) sync() error {
 	if f.complete {
 		return nil
 	}
@@ -324,7 +326,7 @@ func (f *file) sync() error {
 }
 
 // close closes the files and lets other runs write them.
-func (f *file) close() error {
+func (f *descriptorFile) close() error {
 	var errs []error
 	if f.npy != nil {
 		errs = append(errs, f.npy.Close())
@@ -340,7 +342,7 @@ func (f *file) close() error {
 }
 
 // finish makes out of the complete .npy file.
-func (f *file) finish(ctx context.Context) error {
+func (f *descriptorFile) finish(ctx context.Context) error {
 	if f.complete {
 		return nil
 	}
@@ -382,7 +384,7 @@ func (f *file) finish(ctx context.Context) error {
 }
 
 // missing counts the images that lack a column.
-func (f *file) missing() int {
+func (f *descriptorFile) missing() int {
 	n := 0
 	for r := range f.rows {
 		for c := range f.state {
@@ -396,7 +398,7 @@ func (f *file) missing() int {
 }
 
 // unreadableIn returns the first column of a row that is unreadable, or -1.
-func (f *file) unreadableIn(row int) int {
+func (f *descriptorFile) unreadableIn(row int) int {
 	for c := range f.state {
 		if f.state[c][row] == unreadable {
 			return c
@@ -405,7 +407,7 @@ func (f *file) unreadableIn(row int) int {
 	return -1
 }
 
-func (f *file) summary() *Summary { return summarise(f.header, f.rows) }
+func (f *descriptorFile) summary() *Summary { return summarise(f.header, f.rows) }
 
 // Summary counts the images of the file.
 func (d *Descriptors) Summary() *Summary { return summarise(d.Header, d.Rows) }
