@@ -9,6 +9,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/localize"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 )
 
@@ -94,21 +95,13 @@ func (c *localizeImagesCommand) Run(e *environment) error {
 		return err
 	}
 	files := expand(c.Images)
-	bad := 0
-	for _, file := range files {
-		if e.ctx.Err() != nil {
-			return e.ctx.Err()
-		}
+	return e.forEach(files, func(file string) (bad bool, err error) {
 		line := localizeLine{File: file, Boxes: []localizeBox{}}
 		if err := c.locate(e, l, classes, &line, len(files) > 1); err != nil {
-			bad++
 			line.Error = err.Error()
 		}
-		if err := c.print(e, line); err != nil {
-			return err
-		}
-	}
-	return unreadable(bad, len(files))
+		return line.Error != "", e.printImage(c.JSON, line, file, line.Error, line.table)
+	})
 }
 
 // locator opens the networks.
@@ -173,7 +166,7 @@ const anyClass = -1
 
 // locate finds the boxes of an image and draws them.
 func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, classes []int, line *localizeLine, many bool) error {
-	im, err := e.decodeImage(line.File)
+	im, err := e.decodeImage(line.File, preprocess.DecodeOptions{AutoOrient: true})
 	if err != nil {
 		return err
 	}
@@ -244,15 +237,10 @@ func (c *localizeImagesCommand) found(a *localize.Answer, class int) []localize.
 	return found
 }
 
-func (c *localizeImagesCommand) print(e *environment, line localizeLine) error {
-	if c.JSON {
-		return writeJSON(e.stdout, line)
-	}
-	if line.Error != "" {
-		return e.skipped(line.File, line.Error)
-	}
-	t := report.NewTable(append([]report.Column{left(line.File)}, rights("Probability", "x0", "y0", "x1", "y1", "Score", "Windows")...)...)
-	for _, b := range line.Boxes {
+// table shows the boxes as text.
+func (l localizeLine) table() *report.Table {
+	t := report.NewTable(append([]report.Column{left(l.File)}, rights("Probability", "x0", "y0", "x1", "y1", "Score", "Windows")...)...)
+	for _, b := range l.Boxes {
 		name, p := b.Class, "–"
 		if name == "" {
 			name = "object"
@@ -263,6 +251,5 @@ func (c *localizeImagesCommand) print(e *environment, line localizeLine) error {
 		row := append([]string{name, p}, figures(b.Box[:], "%.1f")...)
 		t.Row(append(row, fmt.Sprintf("%.3g", b.Score), fmt.Sprint(b.Windows))...)
 	}
-	_, err := fmt.Fprintln(e.stdout, t)
-	return err
+	return t
 }

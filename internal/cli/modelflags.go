@@ -44,7 +44,7 @@ func (f fileFlags) options() (vgg.OpenOptions, error) {
 	return o, nil
 }
 
-// readLabels reads class names: a JSON list, Keras's class index or one name a line. imagenet
+// readLabels reads class names from a file in a form of [vgg.ParseClasses]. The word imagenet
 // stands for ImageNet's.
 func readLabels(file string) ([]string, error) {
 	if file == "imagenet" {

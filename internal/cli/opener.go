@@ -77,8 +77,8 @@ func (o *opener) read(name string) (*vgg.Model, error) {
 	bar := o.env.newProgress()
 	defer bar.close()
 	options := o.options
-	options.Progress = bar.stage("reading "+filepath.Base(path), unitMillions)
 	options.Described = func(d *vgg.Description) { o.env.reportIgnored(path, d) }
+	options.Progress = bar.stage("reading "+filepath.Base(path), unitMillions)
 	m, err := vgg.Open(o.env.ctx, path, options)
 	if err != nil {
 		return nil, err
