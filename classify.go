@@ -53,8 +53,8 @@ func (m *Model) ClassifyBatch(ctx context.Context, images []image.Image, k int) 
 				return nil, fmt.Errorf("image %d: %w", start+i, err)
 			}
 		}
-		y, err := m.Net.Forward(x)
-		if err != nil {
+		y := tensor.New(len(batch), len(m.Classes), 1, 1)
+		if err := m.Net.ForwardContext(ctx, y, x); err != nil {
 			return nil, err
 		}
 		p := make([]float32, len(m.Classes))

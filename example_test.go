@@ -76,7 +76,7 @@ func ExampleIdentify() {
 		log.Fatal(err)
 	}
 	defer f.Close()
-	d, err := vgg.Identify(f, vgg.OpenOptions{})
+	d, err := vgg.Identify(context.Background(), f, vgg.OpenOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
@@ -68,7 +69,7 @@ func TestExportAndOpen(t *testing.T) {
 					t.Errorf("%+v %v, want %+v %v", got.Preprocess, got.Classes, m.Preprocess, m.Classes)
 				}
 				x := oracleImage(2, 48, 48)
-				if a, b := forward(t, m.Net, x), forward(t, got.Net, x); !sameBits(a.Data, b.Data) {
+				if a, b := vggtest.Forward(t, m.Net, x), vggtest.Forward(t, got.Net, x); vggtest.SameBits(a.Data, b.Data) != nil {
 					t.Errorf("other scores: %v, want %v", b.Data[:3], a.Data[:3])
 				}
 			}

@@ -215,7 +215,7 @@ func identified(t *testing.T, path string, o OpenOptions) *Description {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	d, err := Identify(f, o)
+	d, err := Identify(t.Context(), f, o)
 	if err != nil {
 		t.Fatal(err)
 	}

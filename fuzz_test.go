@@ -30,7 +30,7 @@ func FuzzIdentify(f *testing.F) {
 		if err != nil {
 			return
 		}
-		c, err := Identify(w, OpenOptions{Preprocess: "vgg", Config: config})
+		c, err := Identify(t.Context(), w, OpenOptions{Preprocess: "vgg", Config: config})
 		if err != nil {
 			return
 		}

@@ -50,8 +50,9 @@ type Description struct {
 }
 
 // Identify recognises what a file of weights holds; o gives what the file doesn't tell.
-// Only the descriptions of the tensors are read, and a few of their values.
-func Identify(f *weights.File, o OpenOptions) (*Description, error) {
+// Only the descriptions of the tensors are read, and a few of their values; the whole file only
+// where its hash alone can tell a release.
+func Identify(ctx context.Context, f *weights.File, o OpenOptions) (*Description, error) {
 	d := &Description{Format: f.Format(), Provenance: map[string]string{}, progress: o.Progress}
 	if err := d.selectTensors(f, o); err != nil {
 		return nil, err
@@ -67,7 +68,7 @@ func Identify(f *weights.File, o OpenOptions) (*Description, error) {
 			}
 		}
 	}
-	if err := identify(f, o); err != nil {
+	if err := identify(ctx, f, o); err != nil {
 		return nil, err
 	}
 	d.Options.FCStorage = o.FCStorage
@@ -106,7 +107,7 @@ func (d *Description) Open(ctx context.Context) (*Model, error) {
 }
 
 // identifyNative recognises a file that Save wrote.
-func (d *Description) identifyNative(f *weights.File, o OpenOptions) error {
+func (d *Description) identifyNative(_ context.Context, f *weights.File, o OpenOptions) error {
 	d.Names = string(interchange.Native)
 	if err := d.readMetadata(f); err != nil {
 		return err
@@ -164,7 +165,7 @@ func (d *Description) readMetadata(f *weights.File) error {
 }
 
 // identifyForeign recognises a file from elsewhere.
-func (d *Description) identifyForeign(f *weights.File, o OpenOptions) error {
+func (d *Description) identifyForeign(ctx context.Context, f *weights.File, o OpenOptions) error {
 	fail := func(err error) error { return fmt.Errorf("vgg: %s: %w", f.Name(), err) }
 	config := o.Config
 	if config == "" && d.exported != nil && d.exported.Until == "" {
@@ -194,7 +195,7 @@ func (d *Description) identifyForeign(f *weights.File, o OpenOptions) error {
 	}
 	d.Names = string(outline.Scheme())
 	if d.hasPaperSizes() {
-		if d.Release, err = releases.Identify(f, d.Options.Config, d.Options.Headless()); err != nil {
+		if d.Release, err = releases.Identify(ctx, f, d.Options.Config, d.Options.Headless()); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
@@ -120,7 +121,7 @@ func testImport(t *testing.T, path, golden, config string) {
 	if o.Config != config || o.Width != 1.0/64 || o.FC != 8 || o.Classes != 5 || o.Input != 64 {
 		t.Errorf("taken for %+v, want configuration %s", o, config)
 	}
-	near(t, "logits", forward(t, m.Net, x).Data, want)
+	vggtest.Near(t, "logits", vggtest.Forward(t, m.Net, x).Data, want)
 	if !slices.Equal(m.Classes, []string{"0", "1", "2", "3", "4"}) || m.Preprocess.Crop != 64 || m.Preprocess.Resize != 73 {
 		t.Errorf("classes %v, preprocessing %+v", m.Classes, m.Preprocess)
 	}
@@ -129,13 +130,13 @@ func testImport(t *testing.T, path, golden, config string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	near(t, "logits of BGR", forward(t, m.Net, bgrImage(x)).Data, want)
+	vggtest.Near(t, "logits of BGR", vggtest.Forward(t, m.Net, bgrImage(x)).Data, want)
 	// Saved and opened again, the channels are not swapped a second time.
 	again, err := Open(t.Context(), save(t, m), OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	near(t, "logits when saved", forward(t, again.Net, bgrImage(x)).Data, want)
+	vggtest.Near(t, "logits when saved", vggtest.Forward(t, again.Net, bgrImage(x)).Data, want)
 	if again.Classes[4] != "e" || again.Preprocess.Name != "caffe" {
 		t.Errorf("saved with classes %v, preprocessing %+v", again.Classes, again.Preprocess)
 	}
@@ -184,7 +185,7 @@ func withoutLogits(t *testing.T, path string) string {
 // source is a tensor of a shape, with random values.
 func source(name string, shape ...int) weights.Source {
 	x := tensor.New(shape...)
-	return weights.FromTensor(name, ramp(x))
+	return weights.FromTensor(name, vggtest.Ramp(x))
 }
 
 // torchTensors returns the tensors of a tiny VGG with the names of torchvision, from the

@@ -38,6 +38,7 @@ var levels = map[string]int{
 	"metrics":               0,
 	"internal/prefetch":     0,
 	"progress":              0,
+	"resources":             0,
 	"tensor":                0,
 	"internal/journal":      1,
 	"internal/kernel":       1,

@@ -46,7 +46,7 @@ func TestImportMatConvNet(t *testing.T) {
 			}
 			x := oracleImage(2, side, side)
 			want := goldenLogits(t, filepath.Join("weights", "testdata", "mat", c.name+".safetensors"))
-			near(t, "logits", forward(t, m.Net, x).Data, want)
+			vggtest.Near(t, "logits", vggtest.Forward(t, m.Net, x).Data, want)
 			if !slices.Equal(m.Classes, matLabels) {
 				t.Errorf("classes %q, want %q", m.Classes, matLabels)
 			}
@@ -63,7 +63,7 @@ func TestImportMatConvNet(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			near(t, "logits when saved", forward(t, again.Net, x).Data, want)
+			vggtest.Near(t, "logits when saved", vggtest.Forward(t, again.Net, x).Data, want)
 		})
 	}
 }
@@ -77,7 +77,7 @@ func TestImportLoadmat(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		near(t, name+": logits", forward(t, m.Net, oracleImage(2, 64, 64)).Data, want)
+		vggtest.Near(t, name+": logits", vggtest.Forward(t, m.Net, oracleImage(2, 64, 64)).Data, want)
 	}
 }
 
@@ -103,7 +103,7 @@ func TestMatConvNetSynsets(t *testing.T) {
 func TestAxesOfLengthOne(t *testing.T) {
 	m := exported(t, "A-BN", 3)
 	x := oracleImage(2, 48, 48)
-	want := forward(t, m.Net, x).Data
+	want := vggtest.Forward(t, m.Net, x).Data
 	for _, name := range []string{"a.safetensors", "a.pth", "a.npz", "a.weights.h5", "model.json"} {
 		t.Run(name, func(t *testing.T) {
 			written, names := name, ""
@@ -161,7 +161,7 @@ func TestAxesOfLengthOne(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			near(t, "logits", forward(t, got.Net, x).Data, want)
+			vggtest.Near(t, "logits", vggtest.Forward(t, got.Net, x).Data, want)
 		})
 	}
 }
@@ -251,7 +251,7 @@ func TestMatConvNetFullSize(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	d, err := Identify(f, OpenOptions{Preprocess: "vgg"})
+	d, err := Identify(t.Context(), f, OpenOptions{Preprocess: "vgg"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +296,7 @@ func TestSubclassedKeras(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	d, err := Identify(f, OpenOptions{Preprocess: "vgg", Headless: true})
+	d, err := Identify(t.Context(), f, OpenOptions{Preprocess: "vgg", Headless: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +319,7 @@ func TestSubclassedKeras(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := forward(t, m.Net, oracleImage(2, 64, 64))
+	got := vggtest.Forward(t, m.Net, oracleImage(2, 64, 64))
 	if !slices.Equal(got.Shape, []int{2, 16, 2, 2}) {
 		t.Fatalf("features of shape %v", got.Shape)
 	}
@@ -328,8 +328,8 @@ func TestSubclassedKeras(t *testing.T) {
 		n, h, w, c := i/64, i/32%2, i/16%2, i%16
 		ordered[i] = got.Data[((n*16+c)*2+h)*2+w]
 	}
-	near(t, "features", ordered, want.Data)
-	if _, err := Identify(f, OpenOptions{Preprocess: "vgg"}); err == nil || !strings.Contains(err.Error(), "--headless opens the chain without them") {
+	vggtest.Near(t, "features", ordered, want.Data)
+	if _, err := Identify(t.Context(), f, OpenOptions{Preprocess: "vgg"}); err == nil || !strings.Contains(err.Error(), "--headless opens the chain without them") {
 		t.Errorf("with its side outputs: %v", err)
 	}
 
@@ -342,7 +342,7 @@ func TestSubclassedKeras(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	near(t, "logits", forward(t, m.Net, oracleImage(2, 16, 16)).Data, goldenLogits(t, filepath.Join(folder, "subclassed_list.safetensors")))
+	vggtest.Near(t, "logits", vggtest.Forward(t, m.Net, oracleImage(2, 16, 16)).Data, goldenLogits(t, filepath.Join(folder, "subclassed_list.safetensors")))
 
 	// Two orders fit: an error with both.
 	_, err = Open(t.Context(), filepath.Join(folder, "subclassed_twins.weights.h5"), OpenOptions{Preprocess: "vgg", Config: "4 M 4 M 4 M FC"})

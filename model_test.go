@@ -19,6 +19,7 @@ import (
 
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/internal/interchange"
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
@@ -75,19 +76,6 @@ func save(t testing.TB, m *Model) string {
 	return path
 }
 
-func sameBits(a, b []float32) bool {
-	return slices.EqualFunc(a, b, func(x, y float32) bool { return math.Float32bits(x) == math.Float32bits(y) })
-}
-
-func forward(t testing.TB, n *network.Network, x *tensor.Tensor) *tensor.Tensor {
-	t.Helper()
-	y, err := n.Forward(x)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return y
-}
-
 func TestSaveAndOpen(t *testing.T) {
 	for _, config := range []string{"A", "A-LRN", "C-BN", "B-shallow", "E-LRN"} {
 		m := tinyModel(t, config)
@@ -108,7 +96,7 @@ func TestSaveAndOpen(t *testing.T) {
 			if err := params[i].Get(b); err != nil {
 				t.Fatal(err)
 			}
-			if params[i].Name != p.Name || !sameBits(a, b) {
+			if params[i].Name != p.Name || vggtest.SameBits(a, b) != nil {
 				t.Errorf("%s: %s was changed by saving and opening", config, p.Name)
 			}
 		}
@@ -241,13 +229,13 @@ func TestConcurrentUse(t *testing.T) {
 	const images, goroutines = 6, 8
 	var crops [images][]Prediction
 	var maps [images]*tensor.Tensor
-	input := func(i int) *tensor.Tensor { return ramp(tensor.New(1+i%2, 3, 32+16*(i%3), 32+7*i)) }
+	input := func(i int) *tensor.Tensor { return vggtest.Ramp(tensor.New(1+i%2, 3, 32+16*(i%3), 32+7*i)) }
 	for i := range images {
 		var err error
 		if crops[i], err = m.Classify(noise(40+9*i, 60-3*i, uint64(i)), 3); err != nil {
 			t.Fatal(err)
 		}
-		maps[i] = forward(t, m.Net, input(i))
+		maps[i] = vggtest.Forward(t, m.Net, input(i))
 	}
 	var wg sync.WaitGroup
 	for g := range goroutines {
@@ -258,7 +246,7 @@ func TestConcurrentUse(t *testing.T) {
 				if err != nil || !slices.Equal(top, crops[i]) {
 					t.Errorf("image %d: %v, %v, want %v", i, top, err, crops[i])
 				}
-				if y, err := m.Net.Forward(input(i)); err != nil || !sameBits(y.Data, maps[i].Data) {
+				if y, err := m.Net.Forward(input(i)); err != nil || vggtest.SameBits(y.Data, maps[i].Data) != nil {
 					t.Errorf("map %d: other values than alone (%v)", i, err)
 				}
 			}
@@ -428,7 +416,7 @@ func TestDenseIsTheClassifier(t *testing.T) {
 		for i := range images {
 			m.Preprocess.Tensor(batch.Index(i).Data, noise(32, 32, uint64(i)), [3]float32{})
 		}
-		maps := forward(t, m.Net, batch)
+		maps := vggtest.Forward(t, m.Net, batch)
 		if !slices.Equal(maps.Shape, []int{images, 3, 1, 1}) {
 			t.Fatalf("%s: map of %v", config, maps.Shape)
 		}
@@ -439,7 +427,7 @@ func TestDenseIsTheClassifier(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !sameBits(p, want) {
+			if vggtest.SameBits(p, want) != nil {
 				t.Errorf("%s: image %d: %v by the map, %v by the classifier", config, i, p, want)
 			}
 		}
@@ -462,7 +450,7 @@ func TestHeadless(t *testing.T) {
 			t.Fatal(err)
 		}
 		least := 1 << a.Poolings()
-		y := forward(t, n, ramp(tensor.New(1, 3, 2*least, 3*least)))
+		y := vggtest.Forward(t, n, vggtest.Ramp(tensor.New(1, 3, 2*least, 3*least)))
 		c := n.Params()[len(n.Params())-1].Shape[0]
 		if !slices.Equal(y.Shape, []int{1, c, 2, 3}) {
 			t.Errorf("%s: output %v, want [1 %d 2 3]", config, y.Shape, c)
@@ -483,7 +471,7 @@ func TestHeadless(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if z := forward(t, again.Net, ramp(tensor.New(1, 3, 2*least, 3*least))); !sameBits(y.Data, z.Data) {
+		if z := vggtest.Forward(t, again.Net, vggtest.Ramp(tensor.New(1, 3, 2*least, 3*least))); vggtest.SameBits(y.Data, z.Data) != nil {
 			t.Errorf("%s: saved and opened, the features differ", config)
 		}
 	}

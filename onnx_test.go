@@ -29,7 +29,7 @@ func onnxModel(t *testing.T, config string, form nn.LRNForm) *Model {
 		t.Fatal(err)
 	}
 	for _, p := range n.Params() {
-		v := ramp(tensor.New(p.Shape...))
+		v := vggtest.Ramp(tensor.New(p.Shape...))
 		for i := range v.Data {
 			if strings.HasSuffix(p.Name, "running_var") {
 				v.Data[i] = 0.5 + v.Data[i]*v.Data[i]
@@ -66,7 +66,7 @@ func TestExportONNXAndOpen(t *testing.T) {
 	x := oracleImage(2, 64, 64)
 	for _, c := range onnxConfigs {
 		m := onnxModel(t, c.config, c.form)
-		want := forward(t, m.Net, x)
+		want := vggtest.Forward(t, m.Net, x)
 		for _, o := range []ExportOptions{{}, {ONNX: ONNXOptions{Batch: 2, Softmax: true}}, {ONNX: ONNXOptions{Dense: true}}, {ONNX: ONNXOptions{Dense: true, Softmax: true, Batch: 1}}, {DType: "f16"}, {ONNX: ONNXOptions{Dense: true}, DType: "bf16"}} {
 			t.Run(fmt.Sprintf("%s %+v", c.config, o), func(t *testing.T) {
 				again, err := Open(t.Context(), saveONNX(t, m, o), OpenOptions{})
@@ -81,7 +81,7 @@ func TestExportONNXAndOpen(t *testing.T) {
 					t.Errorf("classes %q, preprocessing %+v", again.Classes, again.Preprocess)
 				}
 				if o.DType == "" {
-					near(t, "scores", forward(t, again.Net, x).Data, want.Data)
+					vggtest.Near(t, "scores", vggtest.Forward(t, again.Net, x).Data, want.Data)
 				}
 				for i, p := range again.Net.Params() {
 					got, want := make([]float32, p.Len()), make([]float32, p.Len())
@@ -188,7 +188,7 @@ func TestONNXRuntime(t *testing.T) {
 				}
 				net = again.Net
 			}
-			want := forward(t, net, oracleImage(f.n, f.h, f.w))
+			want := vggtest.Forward(t, net, oracleImage(f.n, f.h, f.w))
 			if f.o.ONNX.Softmax {
 				want = softmaxed(want)
 			}
@@ -200,7 +200,7 @@ func TestONNXRuntime(t *testing.T) {
 			if !slices.Equal(got.Shape, shape) {
 				t.Fatalf("shape %v, want %v", got.Shape, shape)
 			}
-			near(t, "output", got.Output, want.Data)
+			vggtest.Near(t, "output", got.Output, want.Data)
 			var classes []string
 			if err := json.Unmarshal([]byte(got.Metadata[metaClasses]), &classes); err != nil || !slices.Equal(classes, f.m.Classes) {
 				t.Errorf("metadata %v", got.Metadata)
@@ -293,7 +293,7 @@ func TestImportONNX(t *testing.T) {
 			if got := m.Net.Options(); got.Config != config || got.Input != 64 || got.Classes != 5 {
 				t.Errorf("options %+v, want configuration %s", got, config)
 			}
-			near(t, "logits", forward(t, m.Net, oracleImage(2, 64, 64)).Data, goldenLogits(t, path+".safetensors"))
+			vggtest.Near(t, "logits", vggtest.Forward(t, m.Net, oracleImage(2, 64, 64)).Data, goldenLogits(t, path+".safetensors"))
 		})
 	}
 }

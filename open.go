@@ -94,7 +94,7 @@ func OpenFS(ctx context.Context, fsys fs.FS, name string, o OpenOptions) (*Model
 // openFile reads the model of a file and closes it.
 func openFile(ctx context.Context, f *weights.File, o OpenOptions) (*Model, error) {
 	defer f.Close()
-	d, err := Identify(f, o)
+	d, err := Identify(ctx, f, o)
 	if err != nil {
 		return nil, err
 	}

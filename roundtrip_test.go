@@ -49,7 +49,7 @@ func TestRoundTrip(t *testing.T) {
 		}
 		m := tinyModel(t, "A")
 		m.Net, m.Classes = n, strings.Fields("0 1 2 3 4")
-		scores := forward(t, n, oracleImage(2, 64, 64)).Data
+		scores := vggtest.Forward(t, n, oracleImage(2, 64, 64)).Data
 		for _, name := range []string{"a.pth", "a.npz", "a.safetensors"} {
 			path := filepath.Join(dir, config+name)
 			o := ExportOptions{}
@@ -76,6 +76,6 @@ func TestRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, scores := range want {
-		near(t, filepath.Base(path), got[path], scores)
+		vggtest.Near(t, filepath.Base(path), got[path], scores)
 	}
 }

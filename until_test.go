@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -18,7 +19,7 @@ import (
 func TestSaveNetworkThatEndsEarly(t *testing.T) {
 	for _, config := range []string{"A", "A-LRN", "D-BN", "8 LRN M 8bn M FC6bn FC5 FC"} {
 		m := tinyModel(t, config)
-		x := ramp(tensor.New(2, 3, 32, 47))
+		x := vggtest.Ramp(tensor.New(2, 3, 32, 47))
 		for _, l := range m.Net.Chain().Layers() {
 			if strings.HasPrefix(l.Name(), "drop") || strings.HasSuffix(l.Name(), ".bn") {
 				continue
@@ -35,7 +36,7 @@ func TestSaveNetworkThatEndsEarly(t *testing.T) {
 				if a, b := again.Net.Options(), part.Net.Options(); a != b || !a.Headless() || again.Classes != nil {
 					t.Errorf("%s until %s: opened as %+v with classes %v, saved as %+v", config, l.Name(), a, again.Classes, b)
 				}
-				if y, z := forward(t, part.Net, x), forward(t, again.Net, x); !slices.Equal(y.Shape, z.Shape) || !sameBits(y.Data, z.Data) {
+				if y, z := vggtest.Forward(t, part.Net, x), vggtest.Forward(t, again.Net, x); !slices.Equal(y.Shape, z.Shape) || vggtest.SameBits(y.Data, z.Data) != nil {
 					t.Errorf("%s until %s, rectified %v: saved and opened, the activation differs", config, l.Name(), rectified)
 				}
 				if _, err := again.Classify(preprocess.NewImage(40, 40), 1); !errors.Is(err, ErrHeadless) {
@@ -50,13 +51,13 @@ func TestSaveNetworkThatEndsEarly(t *testing.T) {
 // and opens again from the formats that keep its options.
 func TestPartOfNetworkInOthersNames(t *testing.T) {
 	m := tinyModel(t, "D-BN")
-	x := ramp(tensor.New(1, 3, 32, 32))
+	x := vggtest.Ramp(tensor.New(1, 3, 32, 32))
 	for _, layer := range []string{"conv3_2", "pool4", "fc6"} {
 		part, err := m.Until(layer, true)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := forward(t, part.Net, x)
+		want := vggtest.Forward(t, part.Net, x)
 		for _, file := range []string{"a.pth", "a.npz", "a.safetensors"} {
 			path := filepath.Join(t.TempDir(), file)
 			if err := part.Export(t.Context(), path, ExportOptions{}); err != nil {
@@ -67,7 +68,7 @@ func TestPartOfNetworkInOthersNames(t *testing.T) {
 				t.Errorf("%s, %s: %v", layer, file, err)
 				continue
 			}
-			if got := forward(t, again.Net, x); !sameBits(got.Data, want.Data) {
+			if got := vggtest.Forward(t, again.Net, x); vggtest.SameBits(got.Data, want.Data) != nil {
 				t.Errorf("%s, %s: the activation differs", layer, file)
 			}
 		}
@@ -106,8 +107,8 @@ func TestOpenFromMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := ramp(tensor.New(1, 3, 32, 32))
-	if !sameBits(forward(t, again.Net, x).Data, forward(t, m.Net, x).Data) {
+	x := vggtest.Ramp(tensor.New(1, 3, 32, 32))
+	if vggtest.SameBits(vggtest.Forward(t, again.Net, x).Data, vggtest.Forward(t, m.Net, x).Data) != nil {
 		t.Error("the scores differ")
 	}
 	if _, err := OpenReader(t.Context(), "memory", strings.NewReader(string(data[:99])), 99, OpenOptions{}); err == nil || !strings.Contains(err.Error(), "memory") {

@@ -112,6 +112,19 @@ func ComputeSurvey(ctx context.Context, d *Dataset, o StatsOptions) (Survey, err
 	if d.Len() == 0 {
 		return Survey{}, fmt.Errorf("dataset: %s: no samples, want one or more", d.Name)
 	}
+	s, err := d.survey(sizes, bad)
+	if err != nil {
+		return Survey{}, err
+	}
+	if s.Stats, err = total.Stats(); err != nil {
+		return Survey{}, fmt.Errorf("dataset: %s: %w", d.Name, err)
+	}
+	return s, nil
+}
+
+// survey returns a survey without statistics of pixels, from the width and height of each
+// sample or the error that makes it unreadable.
+func (d *Dataset) survey(sizes [][2]int, bad []error) (Survey, error) {
 	var s Survey
 	var width, height, short []int
 	for i, err := range bad {
@@ -133,10 +146,6 @@ func ComputeSurvey(ctx context.Context, d *Dataset, o StatsOptions) (Survey, err
 			c.Title = d.Titles[label]
 		}
 		s.Classes = append(s.Classes, c)
-	}
-	var err error
-	if s.Stats, err = total.Stats(); err != nil {
-		return Survey{}, fmt.Errorf("dataset: %s: %w", d.Name, err)
 	}
 	return s, nil
 }

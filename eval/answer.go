@@ -44,16 +44,16 @@ func (m meanOf) answer(image int) (Answer, bool, error) {
 
 // store keeps answers, network by network.
 type store interface {
-	has(net, image int) state
+	has(net, image int) answerState
 	put(net, image int, a Answer) error
 	net(n int) source
 }
 
-// state tells whether a store has an answer.
-type state int
+// answerState tells whether a store has an answer.
+type answerState int
 
 const (
-	absent state = iota
+	absent answerState = iota
 	unreadable
 	present
 )
@@ -85,7 +85,7 @@ func newMemory(data *dataset.Dataset, nets int) *memory {
 	return m
 }
 
-func (m *memory) has(net, image int) state {
+func (m *memory) has(net, image int) answerState {
 	switch f, ok := m.nets[net][image]; {
 	case !ok:
 		return absent

@@ -2,6 +2,7 @@ package eval
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -67,7 +68,7 @@ type Change struct {
 
 // Compare compares two evaluations of the same images, by any networks and protocols.
 // Different images are an error, and so is a set without an image readable in both.
-func Compare(a, b *Results) (*Comparison, error) {
+func Compare(ctx context.Context, a, b *Results) (*Comparison, error) {
 	if a.Header.Data.Fingerprint != b.Header.Data.Fingerprint || a.Header.Data.Images != b.Header.Data.Images {
 		return nil, fmt.Errorf("eval: %s: %d images with fingerprint %s, want %d with %s as %s has", b.files[0].path,
 			b.Header.Data.Images, short(b.Header.Data.Fingerprint), a.Header.Data.Images, short(a.Header.Data.Fingerprint), a.files[0].path)
@@ -83,6 +84,9 @@ func Compare(a, b *Results) (*Comparison, error) {
 		c.out.Difference = new(float64)
 	}
 	for i := range a.Header.Data.Images {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		if err := c.add(i); err != nil {
 			return nil, err
 		}

@@ -1,7 +1,6 @@
 package eval
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/verydeep/vgg"
@@ -16,12 +15,13 @@ type design struct {
 	input      int      // side of the crop, pixels
 	classes    []string // by index of the outputs; empty without a classifier
 	preprocess preprocess.Spec
-	chain      *nn.Chain // tells shapes and sizes; it may have no weights
+	chain      *nn.Chain         // tells shapes and sizes; it may have no weights
+	boxes      *vgg.Localisation // set for a localisation network
 }
 
 // designOf describes a network in memory.
 func designOf(m *vgg.Model) design {
-	d := design{input: m.Net.Options().Input, preprocess: m.Preprocess, chain: m.Net.Chain()}
+	d := design{input: m.Net.Options().Input, preprocess: m.Preprocess, chain: m.Net.Chain(), boxes: m.Localisation}
 	if !m.Net.Options().Headless() {
 		d.classes = m.Classes
 	}
@@ -44,7 +44,7 @@ func (n Net) design() (design, error) {
 	if err := chain.StoreFC(n.storage()); err != nil {
 		return design{}, err
 	}
-	return design{n.Description.Options.Input, n.Description.Classes, n.Description.Preprocess, chain}, nil
+	return design{n.Description.Options.Input, n.Description.Classes, n.Description.Preprocess, chain, n.Description.Localisation}, nil
 }
 
 // storage returns the format of the fully connected weights in memory.
@@ -60,11 +60,14 @@ func (n Net) id(d design, s Setting) NetID {
 	return NetID{n.Weights, n.SHA256, n.storage(), d.preprocess, s}
 }
 
-// check returns an error if the network has no classes, or can't be shown images by a
-// setting.
+// check returns an error if the network gives no classes, [vgg.ErrHeadless] or a
+// [*vgg.LocaliserError], or can't be shown images by a setting.
 func (d design) check(s Setting) error {
+	if d.boxes != nil {
+		return fmt.Errorf("eval: %w", &vgg.LocaliserError{Regression: d.boxes.Regression, Classes: len(d.classes)})
+	}
 	if len(d.classes) == 0 {
-		return errors.New("eval: a network without classes, want one that ends in a soft-max")
+		return fmt.Errorf("eval: %w", vgg.ErrHeadless)
 	}
 	if err := s.Validate(d.input); err != nil {
 		return err

@@ -35,7 +35,7 @@ func Work(ctx context.Context, nets []Net, data *dataset.Dataset, o Options, mea
 	if err != nil {
 		return Estimate{}, err
 	}
-	todo, err := r.counts()
+	todo, err := r.counts(ctx)
 	if err != nil {
 		return Estimate{}, err
 	}
@@ -50,7 +50,7 @@ func Work(ctx context.Context, nets []Net, data *dataset.Dataset, o Options, mea
 			return Estimate{}, err
 		}
 		w := viewWork{
-			net: n, design: d, data: data, views: n.Views(), limits: l, batch: o.Batch, ranks: o.Ranks, workers: o.workers(),
+			net: n, design: d, data: data, views: n.Views(), limits: l, batch: o.Batch, ranks: o.Ranks, workers: o.AllWorkers(),
 			images: r.images, todo: todo[i], wanted: slices.Repeat([]int{todo[i]}, len(n.Views())),
 		}
 		if err := w.addTo(ctx, &e, measure); err != nil {
@@ -63,12 +63,12 @@ func Work(ctx context.Context, nets []Net, data *dataset.Dataset, o Options, mea
 }
 
 // counts returns the number of images that each network has still to see.
-func (r *run) counts() ([]int, error) {
-	answers, err := r.openStore()
+func (r *run) counts(ctx context.Context) ([]int, error) {
+	answers, err := r.openStore(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if f, ok := answers.(*file); ok {
+	if f, ok := answers.(*resultFile); ok {
 		defer f.close()
 	}
 	counts := make([]int, len(r.nets))

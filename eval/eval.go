@@ -19,6 +19,8 @@ import (
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/progress"
+	"github.com/verydeep/vgg/resources"
 )
 
 // Options chooses the evaluation protocol and the part of the data set to run.
@@ -37,7 +39,11 @@ type Options struct {
 	// the pairs of classes most often confused. 0: all; negative: none.
 	Mistakes, Confusions int
 
-	Resources
+	// Resources: Batch holds crops or images of one size; 0: as many as have 16·224² pixels, at
+	// most 128. Ranks share one network; 0: two, if there are threads and memory for them.
+	// Workers decode images. A Memory of 0 is [DefaultMemory]; an image that doesn't fit counts
+	// as unreadable, so that Memory, and nothing else of these, may change the result.
+	resources.Resources
 	Shard Shard // part of the set; zero: all
 
 	// Out, where set, is the result file. The run continues from what the file holds and
@@ -45,17 +51,16 @@ type Options struct {
 	// Without a file the posteriors of all images stay in memory.
 	Out string
 
-	// OnImage, where set, is called with the number of images done, readable or not, and
-	// of all. An image counts once for every network. What the result file holds already
-	// counts as done.
-	OnImage func(done, total int)
+	// OnImage is told the images that are done, readable or not. An image counts once for
+	// every network. What the result file holds already counts as done.
+	OnImage progress.Func
 }
 
 // DefaultOptions returns the command line's values: the central crop at the scale of the
 // weights' preprocessing, ten mistakes and ten confusions listed, all images, and as much
 // memory as [DefaultMemory].
 func DefaultOptions() Options {
-	return Options{Protocol: Centre, Mistakes: 10, Confusions: 10, Resources: Resources{Workers: runtime.GOMAXPROCS(0)}, Shard: whole()}
+	return Options{Protocol: Centre, Mistakes: 10, Confusions: 10, Resources: resources.Resources{Workers: runtime.GOMAXPROCS(0)}, Shard: whole()}
 }
 
 // Net is a network to evaluate and the way it is shown images. Its Scales may be empty:
@@ -73,13 +78,17 @@ type Net struct {
 	Setting
 }
 
+// ErrNotFinite is the error of a network that gives NaN or infinite scores.
+var ErrNotFinite = errors.New("scores that are not finite: the weights are of a training that diverged")
+
 // Run evaluates a model on a set of images. Every image counts exactly once: as right, as
 // wrong, or separately as unreadable.
 //
 // The set's classes are matched with the model's by name. Their order may differ, and the
-// set may have fewer. Run returns an error if the model lacks one of the set's classes, if
-// no image is readable, if the network's scores are not finite, or if o.Memory is too
-// little for one crop.
+// set may have fewer. Run returns an error if the model lacks one of the set's classes, or
+// if o.Memory is too little for one crop. These are told apart: [vgg.ErrHeadless], a
+// [*vgg.LocaliserError], [ErrNotFinite], a [*dataset.BadImage] if no image is readable, and of
+// o.Out a [*HeldError], an [*OtherRunError] and a [*FormatError].
 func Run(ctx context.Context, m *vgg.Model, data *dataset.Dataset, o Options) (*Result, error) {
 	net := Net{Open: func() (*vgg.Model, error) { return m, nil }, Setting: Setting{o.Protocol, o.Scales, o.Flip}}
 	return RunNets(ctx, []Net{net}, data, o)
@@ -93,11 +102,11 @@ func RunNets(ctx context.Context, nets []Net, data *dataset.Dataset, o Options) 
 	if err != nil {
 		return nil, err
 	}
-	answers, err := r.openStore()
+	answers, err := r.openStore(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if f, ok := answers.(*file); ok {
+	if f, ok := answers.(*resultFile); ok {
 		defer f.close()
 	}
 	start, before := time.Now(), r.count(answers)
@@ -107,12 +116,12 @@ func RunNets(ctx context.Context, nets []Net, data *dataset.Dataset, o Options) 
 			return nil, err
 		}
 	}
-	if f, ok := answers.(*file); ok {
+	if f, ok := answers.(*resultFile); ok {
 		if err := f.sync(); err != nil {
 			return nil, err
 		}
 	}
-	result, err := evaluate(r.header, answers, r.images, o)
+	result, err := evaluate(ctx, r.header, answers, r.images, o)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +151,7 @@ func newRun(ctx context.Context, nets []Net, data *dataset.Dataset, o Options) (
 	case data.Len() == 0:
 		return nil, fmt.Errorf("eval: %s: no images, want at least one", data.Name)
 	}
-	if err := o.Resources.check(); err != nil {
+	if err := o.Resources.Validate("eval"); err != nil {
 		return nil, err
 	}
 	if o.Shard == (Shard{}) {
@@ -217,11 +226,11 @@ func (r *run) add(n *Net) error {
 }
 
 // openStore opens the result file, or a store in memory where there is none.
-func (r *run) openStore() (store, error) {
+func (r *run) openStore(ctx context.Context) (store, error) {
 	if r.o.Out == "" {
 		return newMemory(r.data, len(r.nets)), nil
 	}
-	f, err := createFile(r.o.Out, r.header)
+	f, err := createFile(ctx, r.o.Out, r.header)
 	if err != nil {
 		return nil, err // not a *file that is nil
 	}
@@ -280,7 +289,7 @@ func (r *run) runNet(ctx context.Context, net int, answers store) error {
 		return err
 	}
 	c := &crew{ranks: r.o.Ranks, pass: pass{
-		model: m, data: r.data, views: setting.Views(), limits: limits, batch: r.o.Batch, workers: r.o.workers(),
+		model: m, data: r.data, views: setting.Views(), limits: limits, batch: r.o.Batch, workers: r.o.AllWorkers(),
 		done: func(image int, posteriors [][]float32, err error) error {
 			a := answerTo(r.data.Samples[image], err)
 			if err == nil {
@@ -290,9 +299,7 @@ func (r *run) runNet(ctx context.Context, net int, answers store) error {
 				return err
 			}
 			r.finished++
-			if r.o.OnImage != nil {
-				r.o.OnImage(r.finished, r.total)
-			}
+			r.o.OnImage.Report(int64(r.finished), int64(r.total))
 			return nil
 		},
 	}}

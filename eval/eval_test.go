@@ -17,6 +17,7 @@ import (
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/resources"
 )
 
 func run(t *testing.T, m *vgg.Model, d *dataset.Dataset, o eval.Options) *eval.Result {
@@ -145,18 +146,18 @@ func TestEveryImageCountsOnce(t *testing.T) {
 	d, bad := randomSet(t)
 	for _, protocol := range []eval.Protocol{eval.Centre, eval.Dense} {
 		var first *eval.Result
-		for _, share := range []eval.Resources{{}, {Batch: 1, Workers: 1}, {Batch: 3, Workers: 2}, {Batch: 100, Workers: 9}} {
+		for _, share := range []resources.Resources{{}, {Batch: 1, Workers: 1}, {Batch: 3, Workers: 2}, {Batch: 100, Workers: 9}} {
 			o := eval.Options{Resources: share}
-			last := 0
+			last := int64(0)
 			o.Protocol, o.Mistakes = protocol, 100
-			o.OnImage = func(done, total int) {
-				if done != last+1 || total != d.Len() {
+			o.OnImage = func(done, total int64) {
+				if done != last+1 || total != int64(d.Len()) {
 					t.Errorf("OnImage(%d, %d) after %d", done, total, last)
 				}
 				last = done
 			}
 			r := run(t, m, d, o)
-			if last != d.Len() {
+			if last != int64(d.Len()) {
 				t.Errorf("OnImage was last called with %d of %d", last, d.Len())
 			}
 			if r.Images != d.Len()-len(bad) || r.Unreadable != len(bad) {
@@ -279,7 +280,7 @@ func TestErrors(t *testing.T) {
 		"no images":                  {m, tiny.Set(t, []string{"red"}), eval.Options{}, []string{"no images"}},
 		"nothing readable":           {m, tiny.Set(t, []string{"red"}, tiny.Image("red", nil), tiny.Image("red", nil)), eval.Options{}, []string{"none of 2", "red/0.png"}},
 		"scale under the input":      {m, good, eval.Options{Scales: []int{64, 31}}, []string{"31", "32"}},
-		"negative batch":             {m, good, eval.Options{Resources: eval.Resources{Batch: -1}}, []string{"batch", "-1"}},
+		"negative batch":             {m, good, eval.Options{Resources: resources.Resources{Batch: -1}}, []string{"batch", "-1"}},
 		"unknown protocol":           {m, good, eval.Options{Protocol: 7}, []string{"Protocol(7)", "centre, dense, multi-crop"}},
 		"weights that diverged":      {broken, good, eval.Options{}, []string{"red/0.png", "not finite"}},
 	} {
@@ -302,8 +303,8 @@ func TestCancel(t *testing.T) {
 	d, _ := randomSet(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	after := 0
-	_, err := eval.Run(ctx, m, d, eval.Options{Resources: eval.Resources{Batch: 1}, OnImage: func(done, _ int) {
+	after := int64(0)
+	_, err := eval.Run(ctx, m, d, eval.Options{Resources: resources.Resources{Batch: 1}, OnImage: func(done, _ int64) {
 		if done == 3 {
 			cancel()
 		}
@@ -352,5 +353,19 @@ func TestParseProtocol(t *testing.T) {
 	}
 	if _, err := eval.ParseProtocol("Protocol(2)"); err == nil {
 		t.Error("no error for an unknown protocol")
+	}
+}
+
+// TestZeroOptions: a caller who sets nothing gets the command line's evaluation, and lists that
+// leave nothing out.
+func TestZeroOptions(t *testing.T) {
+	m := tiny.Random(32, 7)
+	d, _ := randomSet(t)
+	zero, byDefault := run(t, m, d, eval.Options{}), run(t, m, d, eval.DefaultOptions())
+	if zero.Top1Error != byDefault.Top1Error || zero.Loss != byDefault.Loss || zero.Images != byDefault.Images {
+		t.Errorf("errors %v and %v", zero.Top1Error, byDefault.Top1Error)
+	}
+	if n := len(byDefault.Mistakes); n == 0 || n > 10 || len(zero.Mistakes) < n || len(zero.Confusions) < len(byDefault.Confusions) {
+		t.Errorf("%d mistakes by default, %d with the zero value: want ten at the most, and all", n, len(zero.Mistakes))
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/resources"
 )
 
 // Extraction takes images through a network densely, as [Dense] evaluation does, and
@@ -24,12 +25,12 @@ type Extraction struct {
 	// that takes the image's place. An empty one is the whole image.
 	Region func(image int) image.Rectangle
 
-	Resources
+	resources.Resources // as in [Options]
 }
 
 // Validate returns an error if the extraction can't be run.
 func (x Extraction) Validate() error {
-	if err := x.Resources.check(); err != nil {
+	if err := x.Resources.Validate("eval"); err != nil {
 		return err
 	}
 	if x.Data.Len() == 0 {
@@ -60,7 +61,7 @@ func (x Extraction) Run(ctx context.Context, images []int, done func(image int, 
 		return err
 	}
 	c := &crew{ranks: x.Ranks, pass: pass{
-		model: x.Model, data: x.Data, views: x.setting().Views(), limits: limits, batch: x.Batch, workers: x.workers(),
+		model: x.Model, data: x.Data, views: x.setting().Views(), limits: limits, batch: x.Batch, workers: x.AllWorkers(),
 		reduce: spatialMean, region: x.Region, done: done,
 	}}
 	if x.Max {

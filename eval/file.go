@@ -34,9 +34,9 @@ type line struct {
 	Error     string `json:"error,omitempty"`
 }
 
-// file is a result file: a header and one line for every image and network, in the order
+// resultFile is a result file: a header and one line for every image and network, in the order
 // in which they were done. Of several lines of one image the last one counts.
-type file struct {
+type resultFile struct {
 	path   string
 	header Header
 	lines  *journal.File
@@ -51,10 +51,10 @@ type entry struct {
 	unreadable bool
 }
 
-func newFile(path string) *file { return &file{path: path, index: map[key]entry{}} }
+func newFile(path string) *resultFile { return &resultFile{path: path, index: map[key]entry{}} }
 
 // kind describes result files. What is read of one goes into r.
-func (r *file) kind() journal.Kind[Header, line] {
+func (r *resultFile) kind() journal.Kind[Header, line] {
 	return journal.Kind[Header, line]{
 		Format: fileFormat,
 		Name:   "a file of evaluation results",
@@ -71,7 +71,7 @@ func (r *file) kind() journal.Kind[Header, line] {
 			return nil
 		},
 		Difference: func(was, want Header) string {
-			if d := was.Difference(want); d != "" {
+			if d := was.difference(want); d != "" {
 				return d
 			}
 			if was.Shard != want.Shard {
@@ -83,10 +83,10 @@ func (r *file) kind() journal.Kind[Header, line] {
 }
 
 // openFile opens a result file for reading. Its last line may be cut off.
-func openFile(path string) (*file, error) {
+func openFile(ctx context.Context, path string) (*resultFile, error) {
 	r := newFile(path)
 	var err error
-	if r.lines, err = r.kind().Open(path); err != nil {
+	if r.lines, err = r.kind().Open(ctx, path); err != nil {
 		return nil, fmt.Errorf("eval: %w", err)
 	}
 	return r, nil
@@ -95,10 +95,10 @@ func openFile(path string) (*file, error) {
 // createFile opens the result file of the run with the header h, to go on with it, or makes
 // it. The error is a [*HeldError], an [*OtherRunError] or a [*FormatError] if the file isn't
 // this run's to write.
-func createFile(path string, h Header) (*file, error) {
+func createFile(ctx context.Context, path string, h Header) (*resultFile, error) {
 	r := newFile(path)
 	var err error
-	if r.lines, err = r.kind().Resume(path, h); err != nil {
+	if r.lines, err = r.kind().Resume(ctx, path, h); err != nil {
 		return nil, fmt.Errorf("eval: %w", err)
 	}
 	if !r.lines.Resumed {
@@ -130,7 +130,7 @@ func (h *Header) keepOrientation(ctx context.Context, path string, data *dataset
 }
 
 // check reports a line that the header doesn't allow.
-func (r *file) check(l line) error {
+func (r *resultFile) check(l line) error {
 	switch {
 	case l.Net < 0 || l.Net >= len(r.header.Nets):
 		return fmt.Errorf("network %d, want 0 to %d", l.Net, len(r.header.Nets)-1)
@@ -144,7 +144,7 @@ func (r *file) check(l line) error {
 	return nil
 }
 
-func (r *file) has(net, image int) state {
+func (r *resultFile) has(net, image int) answerState {
 	switch e, ok := r.index[key{net, image}]; {
 	case !ok:
 		return absent
@@ -154,7 +154,7 @@ func (r *file) has(net, image int) state {
 	return present
 }
 
-func (r *file) put(net, image int, a Answer) error {
+func (r *resultFile) put(net, image int, a Answer) error {
 	l := line{Image: image, Net: net, File: a.File, Label: a.Label}
 	if a.Err != nil {
 		l.Error = a.Err.Error()
@@ -172,14 +172,14 @@ func (r *file) put(net, image int, a Answer) error {
 	return nil
 }
 
-func (r *file) net(n int) source { return fileNet{r, n} }
+func (r *resultFile) net(n int) source { return resultFileNet{r, n} }
 
-type fileNet struct {
-	r *file
+type resultFileNet struct {
+	r *resultFile
 	n int
 }
 
-func (s fileNet) answer(image int) (Answer, bool, error) {
+func (s resultFileNet) answer(image int) (Answer, bool, error) {
 	e, ok := s.r.index[key{s.n, image}]
 	if !ok {
 		return Answer{}, false, nil
@@ -200,7 +200,7 @@ func (s fileNet) answer(image int) (Answer, bool, error) {
 	return a, true, nil
 }
 
-func (r *file) close() error {
+func (r *resultFile) close() error {
 	if err := r.lines.Close(); err != nil {
 		return fmt.Errorf("eval: %w", err)
 	}
@@ -208,7 +208,7 @@ func (r *file) close() error {
 }
 
 // sync makes what was written last through a power failure.
-func (r *file) sync() error {
+func (r *resultFile) sync() error {
 	if err := r.lines.Sync(); err != nil {
 		return fmt.Errorf("eval: %w", err)
 	}

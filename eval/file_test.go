@@ -18,6 +18,7 @@ import (
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/resources"
 )
 
 // twoNets is two random networks shown images in different ways.
@@ -58,10 +59,10 @@ func TestShardsMergeToOneRun(t *testing.T) {
 		for i := 1; i <= count; i++ {
 			name := filepath.Join(t.TempDir(), fmt.Sprintf("%d.jsonl", i))
 			shard := eval.Shard{Index: i, Count: count}
-			calls := 0
-			r, err := eval.RunNets(t.Context(), nets, d, eval.Options{Resources: eval.Resources{Batch: i}, Out: name, Shard: shard, OnImage: func(done, total int) {
+			calls := int64(0)
+			r, err := eval.RunNets(t.Context(), nets, d, eval.Options{Resources: resources.Resources{Batch: i}, Out: name, Shard: shard, OnImage: func(done, total int64) {
 				calls++
-				if done != calls || total != 2*shard.Images(d.Len()) {
+				if done != calls || total != int64(2*shard.Images(d.Len())) {
 					t.Errorf("OnImage(%d, %d) in call %d", done, total, calls)
 				}
 			}})
@@ -77,12 +78,12 @@ func TestShardsMergeToOneRun(t *testing.T) {
 			t.Errorf("%d shards: %d images, want %d", count, images, d.Len()-len(bad))
 		}
 		slices.Reverse(files)
-		merged, err := eval.OpenResults(files...)
+		merged, err := eval.OpenResults(t.Context(), files...)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer merged.Close()
-		got, err := merged.Evaluate(eval.Options{Mistakes: 99, Confusions: 9})
+		got, err := merged.Evaluate(t.Context(), eval.Options{Mistakes: 99, Confusions: 9})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +98,7 @@ func TestInterruptedRunGoesOn(t *testing.T) {
 	nets := twoNets(t)
 	d, _ := randomSet(t)
 	whole := filepath.Join(t.TempDir(), "whole.jsonl")
-	want, err := eval.RunNets(t.Context(), nets, d, eval.Options{Resources: eval.Resources{Workers: 1}, Out: whole})
+	want, err := eval.RunNets(t.Context(), nets, d, eval.Options{Resources: resources.Resources{Workers: 1}, Out: whole})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,8 +115,8 @@ func TestInterruptedRunGoesOn(t *testing.T) {
 		if err := os.WriteFile(name, text[:cut], 0o666); err != nil {
 			t.Fatal(err)
 		}
-		first := -1
-		got, err := eval.RunNets(t.Context(), nets, d, eval.Options{Out: name, OnImage: func(done, _ int) {
+		first := int64(-1)
+		got, err := eval.RunNets(t.Context(), nets, d, eval.Options{Out: name, OnImage: func(done, _ int64) {
 			if first < 0 {
 				first = done
 			}
@@ -136,7 +137,7 @@ func TestInterruptedRunGoesOn(t *testing.T) {
 	for range 100 {
 		ctx, cancel := context.WithCancel(t.Context())
 		n := 0
-		got, err := eval.RunNets(ctx, nets, d, eval.Options{Resources: eval.Resources{Batch: 2}, Out: name, OnImage: func(int, int) {
+		got, err := eval.RunNets(ctx, nets, d, eval.Options{Resources: resources.Resources{Batch: 2}, Out: name, OnImage: func(int64, int64) {
 			if n++; n == 9 {
 				cancel()
 			}
@@ -170,7 +171,7 @@ func TestOneRunWritesAFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	tried := false
-	got, err := eval.RunNets(t.Context(), nets, d, eval.Options{Resources: eval.Resources{Batch: 2}, Out: name, OnImage: func(done, _ int) {
+	got, err := eval.RunNets(t.Context(), nets, d, eval.Options{Resources: resources.Resources{Batch: 2}, Out: name, OnImage: func(done, _ int64) {
 		if tried || done < 5 {
 			return
 		}
@@ -186,7 +187,7 @@ func TestOneRunWritesAFile(t *testing.T) {
 			}
 		}
 		// To read it is no crime.
-		if _, err := eval.OpenResults(name); err == nil || !strings.Contains(err.Error(), "was not finished") {
+		if _, err := eval.OpenResults(t.Context(), name); err == nil || !strings.Contains(err.Error(), "was not finished") {
 			t.Errorf("read meanwhile: %v", err)
 		}
 	}})
@@ -265,7 +266,7 @@ func TestFileKeepsBits(t *testing.T) {
 	if _, err := eval.RunNets(t.Context(), twoNets(t)[:1], d, eval.Options{Out: name}); err != nil {
 		t.Fatal(err)
 	}
-	r, err := eval.OpenResults(name)
+	r, err := eval.OpenResults(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +291,7 @@ func TestFileKeepsBits(t *testing.T) {
 		if _, err := eval.RunNets(t.Context(), twoNets(t)[:1], one, eval.Options{Out: single}); err != nil {
 			t.Fatal(err)
 		}
-		alone, err := eval.OpenResults(single)
+		alone, err := eval.OpenResults(t.Context(), single)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -333,7 +334,7 @@ func TestMalformedFiles(t *testing.T) {
 		if err := os.WriteFile(name, changed, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		r, err := eval.OpenResults(name)
+		r, err := eval.OpenResults(t.Context(), name)
 		if err == nil {
 			r.Close()
 			t.Errorf("%s: no error", want)
@@ -348,12 +349,12 @@ func TestMalformedFiles(t *testing.T) {
 
 // A file of the first version still opens.
 func TestFirstVersion(t *testing.T) {
-	r, err := eval.OpenResults("testdata/version1.jsonl")
+	r, err := eval.OpenResults(t.Context(), "testdata/version1.jsonl")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	result, err := r.Evaluate(eval.Options{})
+	result, err := r.Evaluate(t.Context(), eval.Options{})
 	if err != nil || result.Images != 4 || result.Unreadable != 1 || result.Top1Error != 0.5 {
 		t.Errorf("%+v, %v; want half of four images wrong, and one unreadable", result, err)
 	}
@@ -385,11 +386,11 @@ func FuzzResults(f *testing.F) {
 		if err := os.WriteFile(name, data, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		r, err := eval.OpenResults(name)
+		r, err := eval.OpenResults(t.Context(), name)
 		if err != nil {
 			return
 		}
 		defer r.Close()
-		_, _ = r.Evaluate(eval.Options{Mistakes: 3})
+		_, _ = r.Evaluate(t.Context(), eval.Options{Mistakes: 3})
 	})
 }

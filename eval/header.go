@@ -106,9 +106,9 @@ func (s Shard) images(n int) []int {
 	return list
 }
 
-// Difference describes the first respect in which h is the header of another run than want; ""
+// difference describes the first respect in which h is the header of another run than want; ""
 // of the same run. Names of files and data, and the shard, may differ.
-func (h Header) Difference(want Header) string {
+func (h Header) difference(want Header) string {
 	differ := func(what string, got, want any) string {
 		return fmt.Sprintf("%s %v, want %v", what, got, want)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/resources"
 )
 
 // The process that calls the library stays within the bound that the options give, though
@@ -79,7 +80,7 @@ func evaluateWithin(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	// Of the default bound, 2 GiB are for images and activations.
-	o := eval.Options{Resources: eval.Resources{Workers: 4, Memory: eval.DefaultMemory(m.Net) - 2<<30 + 80<<20}, Scales: []int{224}, Flip: true}
+	o := eval.Options{Resources: resources.Resources{Workers: 4, Memory: eval.DefaultMemory(m.Net) - 2<<30 + 80<<20}, Scales: []int{224}, Flip: true}
 	r, err := eval.Run(t.Context(), m, d, o)
 	if err != nil {
 		t.Fatal(err)

@@ -80,7 +80,7 @@ func TestOracle(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, v := range o.Images[0].Views {
-		maps, err := ScoreMaps(m, im, []int{v.Scale})
+		maps, err := ScoreMaps(t.Context(), m, im, []int{v.Scale})
 		if err != nil {
 			t.Fatal(err)
 		}

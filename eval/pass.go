@@ -218,7 +218,10 @@ func (p *pass) forward(ctx context.Context, s size, q *queue) error {
 		return context.Cause(ctx)
 	}
 	batch := q.pieces[:min(q.limit, len(q.pieces))]
-	y, err := p.scores(s, batch)
+	y, err := p.scores(ctx, s, batch)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("eval: %s: %w", batch[0].of.name, err)
 	}
@@ -226,7 +229,7 @@ func (p *pass) forward(ctx context.Context, s size, q *queue) error {
 		p.reduce(p.score, y.Index(i).Data)
 		for k, v := range p.score {
 			if math.IsNaN(float64(v - v)) {
-				return fmt.Errorf("eval: %s: %s: scores that are not finite: the weights are of a training that diverged", p.data.Name, b.of.name)
+				return fmt.Errorf("eval: %s: %s: %w", p.data.Name, b.of.name, ErrNotFinite)
 			}
 			b.target.p[k] += float64(v)
 		}
@@ -250,7 +253,7 @@ func (p *pass) forward(ctx context.Context, s size, q *queue) error {
 }
 
 // scores returns the class score maps of pieces of one size, (N,K,OH,OW).
-func (p *pass) scores(s size, batch []queued) (*tensor.Tensor, error) {
+func (p *pass) scores(ctx context.Context, s size, batch []queued) (*tensor.Tensor, error) {
 	n, pixels := len(batch), 3*s.h*s.w
 	shape, err := p.model.Net.OutputShape(n, s.h, s.w)
 	if err != nil {
@@ -288,7 +291,7 @@ func (p *pass) scores(s size, batch []queued) (*tensor.Tensor, error) {
 			return nil, err
 		}
 	}
-	return y, p.model.Net.ForwardInto(y, x)
+	return y, p.model.Net.ForwardContext(ctx, y, x)
 }
 
 // grow returns a slice of length n, s itself if it is large enough.

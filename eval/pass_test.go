@@ -12,6 +12,7 @@ import (
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/resources"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -129,7 +130,7 @@ func TestMemoryBound(t *testing.T) {
 				t.Errorf("%d images of %v take %d bytes of %d, %v", n, s, need, l.pass, err)
 			}
 		}
-		o := Options{Resources: Resources{Memory: fixed + images}, Protocol: Dense, Scales: []int{32}, Mistakes: 99}
+		o := Options{Resources: resources.Resources{Memory: fixed + images}, Protocol: Dense, Scales: []int{32}, Mistakes: 99}
 		if images == leastImageBytes {
 			o.Scales = []int{96} // 27000×96
 		}
@@ -149,7 +150,7 @@ func TestMemoryBound(t *testing.T) {
 			t.Errorf("with %d bytes: loss %v on %d images, want %v on %d", images, r.Loss, r.Images, first.Loss, first.Images)
 		}
 	}
-	if _, err := Run(t.Context(), m, d, Options{Resources: Resources{Memory: fixed + 1}}); err == nil || !strings.Contains(err.Error(), "of which the network takes") {
+	if _, err := Run(t.Context(), m, d, Options{Resources: resources.Resources{Memory: fixed + 1}}); err == nil || !strings.Contains(err.Error(), "of which the network takes") {
 		t.Errorf("no memory: error %v", err)
 	}
 }
@@ -204,7 +205,7 @@ func TestLargeImagesOnRanks(t *testing.T) {
 		if last := order[len(order)-1]; len(order) != d.Len() || ranks > 1 && last != 0 {
 			t.Errorf("%d ranks: images done %v, want the wide one last of %d", ranks, order, d.Len())
 		}
-		r, err := Run(t.Context(), m, d, Options{Resources: Resources{Ranks: ranks, Memory: l.total + answersBytes(d.Len(), 1, 3)}, Protocol: Dense, Flip: true, Scales: []int{64}})
+		r, err := Run(t.Context(), m, d, Options{Resources: resources.Resources{Ranks: ranks, Memory: l.total + answersBytes(d.Len(), 1, 3)}, Protocol: Dense, Flip: true, Scales: []int{64}})
 		if err != nil || r.Unreadable != 0 {
 			t.Fatalf("%d ranks: %+v, %v", ranks, r, err)
 		}
@@ -213,7 +214,7 @@ func TestLargeImagesOnRanks(t *testing.T) {
 	if losses[0] != losses[1] {
 		t.Errorf("losses %v", losses)
 	}
-	if _, err := Run(t.Context(), m, d, Options{Resources: Resources{Ranks: 1000, Memory: l.total + answersBytes(d.Len(), 1, 3)}}); err != nil {
+	if _, err := Run(t.Context(), m, d, Options{Resources: resources.Resources{Ranks: 1000, Memory: l.total + answersBytes(d.Len(), 1, 3)}}); err != nil {
 		t.Errorf("more ranks than images: %v", err)
 	}
 	wide := narrowModel(t, "D")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
+	"github.com/verydeep/vgg/resources"
 )
 
 // Whatever the number of ranks, every image counts once, and the result is that of one
@@ -20,16 +21,16 @@ func TestRanksKeepBits(t *testing.T) {
 	nets := twoNets(t)
 	d, bad := randomSet(t)
 	dir := t.TempDir()
-	want, err := eval.RunNets(t.Context(), nets, d, eval.Options{Resources: eval.Resources{Ranks: 1}, Mistakes: 99, Confusions: 9})
+	want, err := eval.RunNets(t.Context(), nets, d, eval.Options{Resources: resources.Resources{Ranks: 1}, Mistakes: 99, Confusions: 9})
 	if err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, "part.jsonl")
 	for _, ranks := range []int{0, 2, 3, 5, 40} {
-		calls := 0
-		o := eval.Options{Resources: eval.Resources{Ranks: ranks}, Mistakes: 99, Confusions: 9, Out: filepath.Join(dir, "whole.jsonl")}
-		o.OnImage = func(done, total int) {
-			if calls++; done != calls || total != 2*d.Len() {
+		calls := int64(0)
+		o := eval.Options{Resources: resources.Resources{Ranks: ranks}, Mistakes: 99, Confusions: 9, Out: filepath.Join(dir, "whole.jsonl")}
+		o.OnImage = func(done, total int64) {
+			if calls++; done != calls || total != int64(2*d.Len()) {
 				t.Errorf("OnImage(%d, %d) in call %d", done, total, calls)
 			}
 		}
@@ -37,7 +38,7 @@ func TestRanksKeepBits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if calls != 2*d.Len() || got.Images+got.Unreadable != d.Len() || got.Unreadable != len(bad) {
+		if calls != int64(2*d.Len()) || got.Images+got.Unreadable != d.Len() || got.Unreadable != len(bad) {
 			t.Errorf("%d ranks: %d calls, %d images and %d unreadable of %d", ranks, calls, got.Images, got.Unreadable, d.Len())
 		}
 		if !reflect.DeepEqual(timeless(got), timeless(want)) {
@@ -55,7 +56,7 @@ func TestRanksKeepBits(t *testing.T) {
 		// Six images more with this number of ranks, and all that is left with the next.
 		ctx, cancel := context.WithCancel(t.Context())
 		n := 0
-		_, err = eval.RunNets(ctx, nets, d, eval.Options{Resources: eval.Resources{Ranks: ranks, Batch: 1}, Out: file, OnImage: func(int, int) {
+		_, err = eval.RunNets(ctx, nets, d, eval.Options{Resources: resources.Resources{Ranks: ranks, Batch: 1}, Out: file, OnImage: func(int64, int64) {
 			if n++; n == 6 {
 				cancel()
 			}
@@ -65,7 +66,7 @@ func TestRanksKeepBits(t *testing.T) {
 			t.Errorf("%d ranks: cancelled after %d images: %v", ranks, n, err)
 		}
 	}
-	got, err := eval.RunNets(t.Context(), nets, d, eval.Options{Resources: eval.Resources{Ranks: 4}, Out: file, Mistakes: 99, Confusions: 9})
+	got, err := eval.RunNets(t.Context(), nets, d, eval.Options{Resources: resources.Resources{Ranks: 4}, Out: file, Mistakes: 99, Confusions: 9})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,11 +88,11 @@ func TestRanksStopTogether(t *testing.T) {
 		}
 	}
 	d, _ := randomSet(t)
-	_, err := eval.Run(t.Context(), m, d, eval.Options{Resources: eval.Resources{Ranks: 3, Batch: 1}})
+	_, err := eval.Run(t.Context(), m, d, eval.Options{Resources: resources.Resources{Ranks: 3, Batch: 1}})
 	if err == nil || !strings.Contains(err.Error(), "scores that are not finite") {
 		t.Errorf("error %v", err)
 	}
-	if _, err := eval.Run(t.Context(), m, d, eval.Options{Resources: eval.Resources{Ranks: -1}}); err == nil || !strings.Contains(err.Error(), "ranks: -1") {
+	if _, err := eval.Run(t.Context(), m, d, eval.Options{Resources: resources.Resources{Ranks: -1}}); err == nil || !strings.Contains(err.Error(), "ranks: -1") {
 		t.Errorf("error %v", err)
 	}
 }

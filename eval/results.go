@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -9,14 +10,14 @@ import (
 
 // Results is a whole evaluation read from its result files: one, or one for each shard.
 type Results struct {
-	Header Header  // of the first file, with the whole set as its Shard
-	files  []*file // by shard: the file of shard i/n is files[i-1]
+	Header Header        // of the first file, with the whole set as its Shard
+	files  []*resultFile // by shard: the file of shard i/n is files[i-1]
 }
 
 // OpenResults reads the result files of one run: every shard once, in any order. It is an
 // error, which names the file and the difference, if a file is of another run, if a shard
 // comes twice or is missing, or if a file has no line for some of its images.
-func OpenResults(paths ...string) (_ *Results, err error) {
+func OpenResults(ctx context.Context, paths ...string) (_ *Results, err error) {
 	r := &Results{}
 	defer func() {
 		if err != nil {
@@ -25,13 +26,13 @@ func OpenResults(paths ...string) (_ *Results, err error) {
 	}()
 	var parts []journal.Part
 	for _, path := range paths {
-		f, err := openFile(path)
+		f, err := openFile(ctx, path)
 		if err != nil {
 			return nil, err
 		}
 		r.files = append(r.files, f)
 		s := f.header.Shard
-		parts = append(parts, journal.Part{Path: path, Index: s.Index, Count: s.Count, Difference: f.header.Difference(r.files[0].header)})
+		parts = append(parts, journal.Part{Path: path, Index: s.Index, Count: s.Count, Difference: f.header.difference(r.files[0].header)})
 	}
 	order, err := journal.Merge("results", parts)
 	if err != nil {
@@ -39,7 +40,7 @@ func OpenResults(paths ...string) (_ *Results, err error) {
 	}
 	r.Header = r.files[0].header
 	r.Header.Shard = whole()
-	sorted := make([]*file, len(order))
+	sorted := make([]*resultFile, len(order))
 	for i, at := range order {
 		sorted[i] = r.files[at]
 		if err := sorted[i].complete(); err != nil {
@@ -51,7 +52,7 @@ func OpenResults(paths ...string) (_ *Results, err error) {
 }
 
 // complete returns an error if the file has no line for some of its images.
-func (r *file) complete() error {
+func (r *resultFile) complete() error {
 	images := r.header.Shard.Images(r.header.Data.Images)
 	for n := range r.header.Nets {
 		have := 0
@@ -108,8 +109,8 @@ func (r *Results) Answer(image int) (Answer, error) {
 
 // Evaluate computes the errors of the whole run. They are the same to the bit for any number
 // of shards. It uses the options Mistakes and Confusions alone.
-func (r *Results) Evaluate(o Options) (*Result, error) {
-	return evaluate(r.Header, r, whole().images(r.Header.Data.Images), o)
+func (r *Results) Evaluate(ctx context.Context, o Options) (*Result, error) {
+	return evaluate(ctx, r.Header, r, whole().images(r.Header.Data.Images), o)
 }
 
 // nets returns the sources of a store's networks.

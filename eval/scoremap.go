@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/verydeep/vgg"
@@ -38,8 +39,8 @@ type ScoreMap struct {
 }
 
 // ScoreMaps returns the class score maps of an image at several scales.
-func ScoreMaps(m *vgg.Model, im *preprocess.Image, scales []int) ([]ScoreMap, error) {
-	outputs, err := OutputMaps(m, im, scales)
+func ScoreMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales []int) ([]ScoreMap, error) {
+	outputs, err := OutputMaps(ctx, m, im, scales)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +58,7 @@ func ScoreMaps(m *vgg.Model, im *preprocess.Image, scales []int) ([]ScoreMap, er
 
 // OutputMaps runs a network densely over an image at several scales. An image that needs
 // more than [DefaultMemory] is an error.
-func OutputMaps(m *vgg.Model, im *preprocess.Image, scales []int) ([]OutputMap, error) {
+func OutputMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales []int) ([]OutputMap, error) {
 	side := m.Net.Options().Input
 	if err := (Setting{Dense, scales, false}).Validate(side); err != nil {
 		return nil, err
@@ -73,6 +74,9 @@ func OutputMaps(m *vgg.Model, im *preprocess.Image, scales []int) ([]OutputMap, 
 	}
 	var maps []OutputMap
 	for _, q := range scales {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		w, h := m.Preprocess.Fit.Size(im.W, im.H, q)
 		if need := 12 * float64(w) * float64(h); need > float64(limits.pass) {
 			return nil, fmt.Errorf("eval: %d×%d pixels rescaled to %d×%d take %.0f MiB, want at most %s", im.W, im.H, w, h, need/(1<<20), mebibytes(limits.pass))
@@ -88,8 +92,12 @@ func OutputMaps(m *vgg.Model, im *preprocess.Image, scales []int) ([]OutputMap, 
 		}
 		x := tensor.New(1, 3, h, w)
 		m.Preprocess.Tensor(x.Data, seen, [3]float32{})
-		y, err := m.Net.Forward(x)
+		shape, err := m.Net.OutputShape(1, h, w)
 		if err != nil {
+			return nil, err
+		}
+		y := tensor.New(shape...)
+		if err := m.Net.ForwardContext(ctx, y, x); err != nil {
 			return nil, err
 		}
 		maps = append(maps, OutputMap{Scale: q, W: w, H: h, Window: side, Stride: stride, OH: y.Dim(2), OW: y.Dim(3), Outputs: y.Data})

@@ -2,6 +2,7 @@ package eval
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -11,7 +12,7 @@ import (
 )
 
 // evaluate computes the errors of images from the answers in a store.
-func evaluate(h Header, st interface{ net(int) source }, images []int, o Options) (*Result, error) {
+func evaluate(ctx context.Context, h Header, st interface{ net(int) source }, images []int, o Options) (*Result, error) {
 	labels, err := matchClasses(h.Data.Name, h.Data.Classes, h.Classes)
 	if err != nil {
 		return nil, err
@@ -19,6 +20,9 @@ func evaluate(h Header, st interface{ net(int) source }, images []int, o Options
 	each := nets(st, len(h.Nets))
 	t := newTally(h, labels, len(each))
 	for _, i := range images {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		if err := t.image(i, each); err != nil {
 			return nil, err
 		}

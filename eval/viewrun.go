@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/progress"
+	"github.com/verydeep/vgg/resources"
 )
 
 // ViewRun evaluates one network by several views of the images of a set. Each view has a
@@ -20,7 +22,7 @@ type ViewRun struct {
 	classes []string // of the files
 	order   []int    // index of each of them among the network's; nil: the same
 	views   []View
-	files   []*file // by view
+	files   []*resultFile // by view
 	limits  limits
 }
 
@@ -34,22 +36,22 @@ type ViewOptions struct {
 	// the network's classes, in any order.
 	Classes []string
 
-	Resources
+	resources.Resources // as in [Options]
 
-	// OnImage, where set, is called with the number of images done, readable or not, and
-	// of all. What the files hold already counts as done.
-	OnImage func(done, total int)
+	// OnImage is told the images that are done, readable or not. What the files hold already
+	// counts as done.
+	OnImage progress.Func
 }
 
 // OpenViews opens the result files of a network by several views, and begins those that
 // don't exist. The Setting of the network is ignored. A file of another network, set or
 // view is an error that names the difference; a file that another process writes is one
 // that names the process. So is a bound of memory that is too little for one crop.
-func OpenViews(net Net, views []View, data *dataset.Dataset, o ViewOptions) (_ *ViewRun, err error) {
+func OpenViews(ctx context.Context, net Net, views []View, data *dataset.Dataset, o ViewOptions) (_ *ViewRun, err error) {
 	if data.Len() == 0 {
 		return nil, fmt.Errorf("eval: %s: no images, want at least one", data.Name)
 	}
-	if err := o.Resources.check(); err != nil {
+	if err := o.Resources.Validate("eval"); err != nil {
 		return nil, err
 	}
 	r := &ViewRun{net: net, data: data, o: o, views: views}
@@ -83,7 +85,7 @@ func OpenViews(net Net, views []View, data *dataset.Dataset, o ViewOptions) (_ *
 	for _, v := range views {
 		h := newHeader(data, whole())
 		h.Data.Fingerprint, h.Classes, h.Nets = o.Fingerprint, r.classes, []NetID{net.id(r.design, v.setting())}
-		f, err := createFile(o.File(v), h)
+		f, err := createFile(ctx, o.File(v), h)
 		if err != nil {
 			r.Close()
 			return nil, err
@@ -134,7 +136,7 @@ func (r *ViewRun) Run(ctx context.Context) error {
 	}
 	done := r.data.Len() - len(images)
 	c := &crew{ranks: r.o.Ranks, pass: pass{
-		model: m, data: r.data, views: r.views, limits: r.limits, batch: r.o.Batch, workers: r.o.workers(),
+		model: m, data: r.data, views: r.views, limits: r.limits, batch: r.o.Batch, workers: r.o.AllWorkers(),
 		done: func(image int, posteriors [][]float32, err error) error {
 			for j, v := range wanted[image] {
 				a := answerTo(r.data.Samples[image], err)
@@ -146,9 +148,7 @@ func (r *ViewRun) Run(ctx context.Context) error {
 				}
 			}
 			done++
-			if r.o.OnImage != nil {
-				r.o.OnImage(done, r.data.Len())
-			}
+			r.o.OnImage.Report(int64(done), int64(r.data.Len()))
 			return nil
 		},
 	}}
@@ -169,7 +169,7 @@ func (r *ViewRun) AddWork(ctx context.Context, e *Estimate, measure bool) error 
 	images, wanted := r.todo()
 	w := viewWork{
 		net: r.net, design: r.design, data: r.data, views: r.views, limits: r.limits,
-		batch: r.o.Batch, ranks: r.o.Ranks, workers: r.o.workers(),
+		batch: r.o.Batch, ranks: r.o.Ranks, workers: r.o.AllWorkers(),
 		images: images, todo: len(images), wanted: make([]int, len(r.views)),
 	}
 	for _, vs := range wanted {
@@ -197,7 +197,7 @@ type FusedNet struct {
 // posterior over scales, protocols and networks, in this order, bit for bit that of
 // [RunNets]. The networks must know the same classes, in any order, of the same set. A view
 // that a run doesn't hold, or has not seen all images by, is an error.
-func Fuse(nets ...FusedNet) (*Result, error) {
+func Fuse(ctx context.Context, nets ...FusedNet) (*Result, error) {
 	if len(nets) == 0 {
 		return nil, fmt.Errorf("eval: no networks to fuse, want at least one")
 	}
@@ -220,7 +220,7 @@ func Fuse(nets ...FusedNet) (*Result, error) {
 		}
 		sources = append(sources, s)
 	}
-	return evaluate(h, sources, whole().images(data.Len()), Options{Mistakes: -1, Confusions: -1})
+	return evaluate(ctx, h, sources, whole().images(data.Len()), Options{Mistakes: -1, Confusions: -1})
 }
 
 // source returns the answers by the network's setting.
@@ -241,7 +241,7 @@ func (n FusedNet) source() (source, error) {
 }
 
 // file returns the result file of a view, or nil.
-func (r *ViewRun) file(v View) *file {
+func (r *ViewRun) file(v View) *resultFile {
 	for i, other := range r.views {
 		if other == v {
 			return r.files[i]

@@ -49,15 +49,15 @@ func TestFusedViewsAreTheNetworks(t *testing.T) {
 		for _, n := range nets {
 			o := viewFiles(t, dir, n.Weights, d)
 			o.Classes = classes
-			o.OnImage = func(done, total int) {
-				if images++; total != d.Len() {
+			o.OnImage = func(done, total int64) {
+				if images++; total != int64(d.Len()) {
 					t.Errorf("OnImage(%d, %d), want %d images in all", done, total, d.Len())
 				}
 			}
 			opened := 0
 			open := n.Open
 			n.Open = func() (*vgg.Model, error) { opened++; return open() }
-			run, err := eval.OpenViews(n, n.Views(), d, o)
+			run, err := eval.OpenViews(t.Context(), n, n.Views(), d, o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -70,7 +70,7 @@ func TestFusedViewsAreTheNetworks(t *testing.T) {
 		if todo := 2 * len(bad); round == 1 && images != todo || round != 1 && images != 2*d.Len() {
 			t.Errorf("round %d: %d images through the networks, want all, or again the %d unreadable ones", round, images, todo)
 		}
-		got, err := eval.Fuse(fused...)
+		got, err := eval.Fuse(t.Context(), fused...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,14 +82,14 @@ func TestFusedViewsAreTheNetworks(t *testing.T) {
 		}
 		missing := fused[1]
 		missing.Setting.Scales = []int{48}
-		if _, err := eval.Fuse(missing); err == nil || !strings.Contains(err.Error(), "no results by 48:ten-crop") {
+		if _, err := eval.Fuse(t.Context(), missing); err == nil || !strings.Contains(err.Error(), "no results by 48:ten-crop") {
 			t.Errorf("a view that no file holds: %v", err)
 		}
 		for _, n := range fused {
 			n.Run.Close()
 		}
 	}
-	if _, err := eval.Fuse(); err == nil {
+	if _, err := eval.Fuse(t.Context()); err == nil {
 		t.Error("no error for the fusion of nothing")
 	}
 }
@@ -102,29 +102,29 @@ func TestViewRunContinues(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	o.Ranks, o.Batch = 1, 1
-	o.OnImage = func(done, _ int) {
+	o.OnImage = func(done, _ int64) {
 		if done == 5 {
 			cancel()
 		}
 	}
-	run, err := eval.OpenViews(net, net.Views(), d, o)
+	run, err := eval.OpenViews(t.Context(), net, net.Views(), d, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := run.Run(ctx); !errors.Is(err, context.Canceled) {
 		t.Fatalf("cancelled: %v", err)
 	}
-	if _, err := eval.OpenViews(net, net.Views(), d, o); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("process %d", os.Getpid())) {
+	if _, err := eval.OpenViews(t.Context(), net, net.Views(), d, o); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("process %d", os.Getpid())) {
 		t.Errorf("two runs on one file: %v", err)
 	}
 	run.Close()
-	first := 0
-	o.OnImage = func(done, _ int) {
+	first := int64(0)
+	o.OnImage = func(done, _ int64) {
 		if first == 0 {
 			first = done
 		}
 	}
-	if run, err = eval.OpenViews(net, net.Views(), d, o); err != nil {
+	if run, err = eval.OpenViews(t.Context(), net, net.Views(), d, o); err != nil {
 		t.Fatal(err)
 	}
 	if err := run.Run(t.Context()); err != nil || first < 4 {
@@ -134,26 +134,32 @@ func TestViewRunContinues(t *testing.T) {
 
 	other := net
 	other.SHA256 = "ee"
-	if _, err := eval.OpenViews(other, net.Views(), d, o); err == nil || !strings.Contains(err.Error(), "SHA-256 aa, want a with ee") {
+	if _, err := eval.OpenViews(t.Context(), other, net.Views(), d, o); err == nil || !strings.Contains(err.Error(), "SHA-256 aa, want a with ee") {
 		t.Errorf("other weights: %v", err)
 	}
 	for want, open := range map[string]func() (*eval.ViewRun, error){
 		"not a single view": func() (*eval.ViewRun, error) {
-			return eval.OpenViews(net, []eval.View{{Protocol: eval.MultiCropDense, Scale: 32}}, d, o)
+			return eval.OpenViews(t.Context(), net, []eval.View{{Protocol: eval.MultiCropDense, Scale: 32}}, d, o)
 		},
-		"input side 32": func() (*eval.ViewRun, error) { return eval.OpenViews(net, []eval.View{{Scale: 31}}, d, o) },
+		"input side 32": func() (*eval.ViewRun, error) { return eval.OpenViews(t.Context(), net, []eval.View{{Scale: 31}}, d, o) },
 		"want the same": func() (*eval.ViewRun, error) {
 			o := o
 			o.Classes = []string{"a", "b", "c", "d", "f"}
-			return eval.OpenViews(net, net.Views(), d, o)
+			return eval.OpenViews(t.Context(), net, net.Views(), d, o)
 		},
-		"ranks: -1": func() (*eval.ViewRun, error) { o := o; o.Ranks = -1; return eval.OpenViews(net, net.Views(), d, o) },
+		"ranks: -1": func() (*eval.ViewRun, error) {
+			o := o
+			o.Ranks = -1
+			return eval.OpenViews(t.Context(), net, net.Views(), d, o)
+		},
 		"memory of 1 MiB": func() (*eval.ViewRun, error) {
 			o := o
 			o.Memory = 1 << 20
-			return eval.OpenViews(net, net.Views(), d, o)
+			return eval.OpenViews(t.Context(), net, net.Views(), d, o)
 		},
-		"no images, want at": func() (*eval.ViewRun, error) { return eval.OpenViews(net, net.Views(), tiny.Set(t, []string{"a"}), o) },
+		"no images, want at": func() (*eval.ViewRun, error) {
+			return eval.OpenViews(t.Context(), net, net.Views(), tiny.Set(t, []string{"a"}), o)
+		},
 	} {
 		if run, err := open(); err == nil || !strings.Contains(err.Error(), want) {
 			if err == nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/prefetch"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/progress"
 )
 
 // Boxed returns d, whose boxes have been read, without the images that have no box of their
@@ -28,9 +29,9 @@ const meanImages = 50_000
 // images and of each class's. Every box counts once. A class without images has the mean of
 // all. It reads the sizes of the images, of large sets those of 50,000 images spread evenly, and
 // turns them as the network wants them.
-// Unreadable images don't count; it is an error if none is readable. onImage, if it isn't nil,
-// hears of the images done.
-func MeanBoxes(ctx context.Context, d *dataset.Dataset, r vgg.Regression, orient preprocess.Orient, workers int, onImage func(done, total int)) (vgg.Localisation, error) {
+// Unreadable images don't count; it is an error if none is readable. onImage is told the images
+// that are done.
+func MeanBoxes(ctx context.Context, d *dataset.Dataset, r vgg.Regression, orient preprocess.Orient, workers int, onImage progress.Func) (vgg.Localisation, error) {
 	head := vgg.Localisation{Regression: r, ClassBoxes: make([][4]float64, len(d.Classes))}
 	step := (d.Len() + meanImages - 1) / meanImages
 	total := (d.Len() + step - 1) / step
@@ -39,14 +40,12 @@ func MeanBoxes(ctx context.Context, d *dataset.Dataset, r vgg.Regression, orient
 	for k := range picked {
 		picked[k] = k
 	}
-	done := 0
+	counter := progress.NewCounter(onImage, int64(total))
 	for range prefetch.Unordered(ctx, prefetch.List(picked), workers, func(_ context.Context, k int) int {
 		sizes[k], errs[k] = sizeOf(d, k*step, orient)
 		return k
 	}) {
-		if done++; onImage != nil {
-			onImage(done, total)
-		}
+		counter.Add(1)
 	}
 	if ctx.Err() != nil {
 		return head, context.Cause(ctx)

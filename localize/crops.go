@@ -1,6 +1,7 @@
 package localize
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/verydeep/vgg"
@@ -16,7 +17,7 @@ import (
 // a crop, as in training; with the dense protocol they see the neighbourhood of the window.
 // The paper compares the two for classification (§3.2). The posterior of the image is the mean
 // over the crops, then over the scales.
-func (l *Locator) MultiCrop(im *preprocess.Image) (*Answer, error) {
+func (l *Locator) MultiCrop(ctx context.Context, im *preprocess.Image) (*Answer, error) {
 	if err := l.checkCrops(); err != nil {
 		return nil, err
 	}
@@ -31,7 +32,7 @@ func (l *Locator) MultiCrop(im *preprocess.Image) (*Answer, error) {
 	for _, q := range l.allScales() {
 		var each [][][]float32 // by classifier
 		for _, c := range l.Classifiers {
-			scores, _, err := runCrops(c, im, q)
+			scores, _, err := runCrops(ctx, c, im, q)
 			if err != nil {
 				return nil, err
 			}
@@ -63,7 +64,7 @@ func (l *Locator) MultiCrop(im *preprocess.Image) (*Answer, error) {
 	}
 	for _, n := range l.Nets {
 		for _, q := range n.UsedScales() {
-			outputs, views, err := runCrops(n.Model, im, q)
+			outputs, views, err := runCrops(ctx, n.Model, im, q)
 			if err != nil {
 				return nil, err
 			}
@@ -112,7 +113,7 @@ const cropBatch = 25
 
 // runCrops runs a network on each crop of the grid over an image that is rescaled to smallest
 // side q. It returns the outputs and the view of each crop.
-func runCrops(m *vgg.Model, im *preprocess.Image, q int) ([][]float32, []dataset.View, error) {
+func runCrops(ctx context.Context, m *vgg.Model, im *preprocess.Image, q int) ([][]float32, []dataset.View, error) {
 	side := m.Net.Options().Input
 	w, h := m.Preprocess.Fit.Size(im.W, im.H, q)
 	rescaled, err := preprocess.Resize(im, w, h, m.Preprocess.Filter)
@@ -133,12 +134,16 @@ func runCrops(m *vgg.Model, im *preprocess.Image, q int) ([][]float32, []dataset
 			m.Preprocess.Tensor(x.Index(i).Data, crop, [3]float32{})
 			views = append(views, dataset.View{ImageW: im.W, ImageH: im.H, W: w, H: h, X: c.X, Y: c.Y, Side: side})
 		}
-		y, err := m.Net.Forward(x)
+		shape, err := m.Net.OutputShape(len(part), side, side)
 		if err != nil {
 			return nil, nil, err
 		}
+		y := tensor.New(shape...)
+		if err := m.Net.ForwardContext(ctx, y, x); err != nil {
+			return nil, nil, err
+		}
 		if !finite(y.Data) {
-			return nil, nil, errNotFinite
+			return nil, nil, eval.ErrNotFinite
 		}
 		for i := range part {
 			outputs = append(outputs, y.Index(i).Data)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 
 	"github.com/verydeep/vgg/dataset"
@@ -12,22 +11,27 @@ import (
 	"github.com/verydeep/vgg/internal/prefetch"
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/progress"
+	"github.com/verydeep/vgg/resources"
 )
 
-// EvalOptions chooses how localisation is measured.
+// EvalOptions chooses how localisation is measured. The zero value is the command line's
+// default, without a result file.
 type EvalOptions struct {
 	// Protocol is [eval.Centre], the paper's first (§A.1), [eval.Dense], its second (§A.2), or
 	// [eval.MultiCrop], the second with crops in place of dense windows.
 	Protocol eval.Protocol
-	Workers  int // images decoded at once; 0: runtime.GOMAXPROCS
+	// Resources: Workers decode images, which then go through the networks one by one. There
+	// are no batches and ranks, and Memory isn't bounded: Batch, Ranks and Memory must be 0.
+	resources.Resources
 
 	// Out, if set, is the result file: the run skips the images that it holds and adds the
 	// others as they are done. RunID names the networks and how they are run; a file with
 	// another RunID is an [*OtherRunError].
 	Out, RunID string
 
-	// OnImage, if set, is told how many images are done, readable or not.
-	OnImage func(done, total int)
+	// OnImage is told the images that are done, readable or not.
+	OnImage progress.Func
 }
 
 // Record is the result for one image. Its JSON keys are those of the lines of a result file.
@@ -54,16 +58,15 @@ const topClasses = 5
 // Every image with a box of its own class counts exactly once: as located, as missed, or as
 // unreadable. The others are left out, and their number is reported.
 //
-// If another run is writing o.Out, the error is a [*HeldError].
+// These errors are told apart: [vgg.ErrNotLocaliser] of a network that gives no boxes, a
+// [*vgg.LocaliserError] or [vgg.ErrHeadless] of a classifier that gives no classes,
+// [eval.ErrNotFinite], and of o.Out a [*HeldError], an [*OtherRunError] and a [*FormatError].
 func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOptions) (*Result, error) {
 	if err := l.Check(); err != nil {
 		return nil, err
 	}
-	if !slices.Contains([]eval.Protocol{eval.Centre, eval.Dense, eval.MultiCrop}, o.Protocol) {
-		return nil, fmt.Errorf("localize: protocol %v, want centre, dense or multi-crop", o.Protocol)
-	}
-	if o.Protocol == eval.Centre && (len(l.Nets) > 1 || len(l.Nets[0].Scales) > 1) {
-		return nil, errors.New("localize: several networks or scales with the centre protocol, want one of each, or the dense protocol")
+	if err := o.validate(l); err != nil {
+		return nil, err
 	}
 	if o.Protocol == eval.MultiCrop {
 		if err := l.checkCrops(); err != nil {
@@ -78,85 +81,119 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 	if err != nil {
 		return nil, err
 	}
-	records := make([]*Record, boxed.Len())
-	var file *resultFile
+	e := &evaluation{l: l, o: o, boxed: boxed, labels: labels, records: make([]*Record, boxed.Len())}
 	if o.Out != "" {
-		print, err := dataset.Fingerprint(ctx, boxed)
-		if err != nil {
+		if err := e.open(ctx); err != nil {
 			return nil, err
 		}
-		h := resultHeader{Format: resultFormat, Run: o.RunID, Protocol: o.Protocol, Data: data.Name, Fingerprint: print, Boxes: boxesHash(boxed), Images: boxed.Len(), Classes: len(l.Classes()), Orient: l.Orient(), Fit: l.fit()}
-		if err := h.keepOrientation(ctx, o.Out, boxed); err != nil {
-			return nil, err
-		}
-		if file, err = openResults(o.Out, h, records); err != nil {
-			return nil, err
-		}
-		defer file.close()
+		defer e.file.close()
 	}
-	done := 0
+	if err := e.run(ctx); err != nil {
+		return nil, err
+	}
+	return l.result(data, e.records, left, labels, o.Protocol)
+}
+
+// evaluation is one run of [Evaluate].
+type evaluation struct {
+	l       *Locator
+	o       EvalOptions
+	boxed   *dataset.Dataset // the images with a box of their own class
+	labels  []int            // index of the network's class for each of the set's
+	records []*Record        // by image of boxed; nil: not done
+	file    *resultFile      // nil: there is none
+}
+
+// open opens the result file and takes over the records that it holds.
+func (e *evaluation) open(ctx context.Context) error {
+	fingerprint, err := dataset.Fingerprint(ctx, e.boxed)
+	if err != nil {
+		return err
+	}
+	h := resultHeader{
+		Format: resultFormat, Run: e.o.RunID, Protocol: e.o.Protocol, Data: e.boxed.Name, Fingerprint: fingerprint,
+		Boxes: boxesHash(e.boxed), Images: e.boxed.Len(), Classes: len(e.l.Classes()), Orient: e.l.Orient(), Fit: e.l.fit(),
+	}
+	if err := h.keepOrientation(ctx, e.o.Out, e.boxed); err != nil {
+		return err
+	}
+	e.file, err = openResults(ctx, e.o.Out, h, e.records)
+	return err
+}
+
+// run makes the records that are left.
+func (e *evaluation) run(ctx context.Context) error {
 	var todo []int
-	for i, r := range records {
+	for i, r := range e.records {
 		if r == nil {
 			todo = append(todo, i)
-		} else {
-			done++
 		}
 	}
-	for im := range prefetch.Ordered(ctx, todo, o.workers(), func(_ context.Context, i int) decoded { return decodeImage(boxed, i, l.Orient()) }) {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+	done := len(e.records) - len(todo)
+	for im := range prefetch.Ordered(ctx, todo, e.o.AllWorkers(), func(_ context.Context, i int) decoded { return decodeImage(e.boxed, i, e.l.Orient()) }) {
+		if err := e.add(ctx, im); err != nil {
+			return err
 		}
-		s := boxed.Samples[im.index]
-		r := &Record{Image: im.index, File: s.Name, Label: labels[s.Label], Truths: truths(s)}
-		err := im.err
-		if err == nil {
-			r.Truths = turn(r.Truths, im.image.W, im.image.H, im.orientation)
-			err = l.record(r, im.image, o.Protocol)
-		}
-		if errors.Is(err, errNotFinite) {
-			return nil, fmt.Errorf("localize: %s: %w", s.Name, err)
-		}
-		if err != nil {
-			r.Error = err.Error()
-		}
-		if file != nil {
-			if err := file.add(r); err != nil {
-				return nil, err
-			}
-		}
-		records[im.index] = r
 		done++
-		if o.OnImage != nil {
-			o.OnImage(done, len(records))
-		}
+		e.o.OnImage.Report(int64(done), int64(len(e.records)))
 	}
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	if file != nil {
-		if err := file.sync(); err != nil {
-			return nil, err
+	if e.file != nil {
+		return e.file.sync()
+	}
+	return nil
+}
+
+// add makes the record of an image. It is an error if the network is broken, ctx is done or
+// the record can't be written; an unreadable image is none.
+func (e *evaluation) add(ctx context.Context, im decoded) error {
+	s := e.boxed.Samples[im.index]
+	r := &Record{Image: im.index, File: s.Name, Label: e.labels[s.Label], Truths: truths(s)}
+	err := im.err
+	if err == nil {
+		r.Truths = turn(r.Truths, im.image.W, im.image.H, im.orientation)
+		err = e.l.record(ctx, r, im.image, e.o.Protocol)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, eval.ErrNotFinite):
+		return fmt.Errorf("localize: %s: %w", s.Name, err)
+	case err != nil:
+		r.Error = err.Error()
+	}
+	if e.file != nil {
+		if err := e.file.add(r); err != nil {
+			return err
 		}
 	}
-	return l.result(data, records, left, labels, o.Protocol)
+	e.records[im.index] = r
+	return nil
 }
 
-func (o EvalOptions) workers() int {
-	if o.Workers > 0 {
-		return o.Workers
+// validate returns an error for options that an evaluation by l can't heed.
+func (o EvalOptions) validate(l *Locator) error {
+	if err := o.Resources.Validate("localize"); err != nil {
+		return err
 	}
-	return runtime.GOMAXPROCS(0)
+	switch {
+	case o.Batch > 0 || o.Ranks > 0 || o.Memory > 0:
+		return fmt.Errorf("localize: batch %d, ranks %d, memory %d, want 0: images go through the networks one by one", o.Batch, o.Ranks, o.Memory)
+	case !slices.Contains([]eval.Protocol{eval.Centre, eval.Dense, eval.MultiCrop}, o.Protocol):
+		return fmt.Errorf("localize: protocol %v, want centre, dense or multi-crop", o.Protocol)
+	case o.Protocol == eval.Centre && (len(l.Nets) > 1 || len(l.Nets[0].Scales) > 1):
+		return errors.New("localize: several networks or scales with the centre protocol, want one of each, or the dense protocol")
+	}
+	return nil
 }
-
-// errNotFinite is the error for broken weights.
-var errNotFinite = errors.New("the network's outputs are not finite")
 
 // record locates the object of an image.
-func (l *Locator) record(r *Record, im *preprocess.Image, p eval.Protocol) error {
+func (l *Locator) record(ctx context.Context, r *Record, im *preprocess.Image, p eval.Protocol) error {
 	r.W, r.H = im.W, im.H
 	if p == eval.Centre {
-		found, err := l.Centre(im)
+		found, err := l.Centre(ctx, im)
 		if err != nil {
 			return err
 		}
@@ -166,7 +203,7 @@ func (l *Locator) record(r *Record, im *preprocess.Image, p eval.Protocol) error
 		if p == eval.MultiCrop {
 			run = l.MultiCrop
 		}
-		a, err := run(im)
+		a, err := run(ctx, im)
 		if err != nil {
 			return err
 		}

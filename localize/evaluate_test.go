@@ -18,6 +18,7 @@ import (
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/resources"
 )
 
 func locator(t testing.TB, classifiers int, regressions ...vgg.Regression) *Locator {
@@ -91,8 +92,8 @@ func TestEvaluateCountsOnce(t *testing.T) {
 	d.Samples[7].Boxes = nil
 	for _, p := range []eval.Protocol{eval.Centre, eval.Dense, eval.MultiCrop} {
 		l := locator(t, 1, vgg.PCR)
-		told := 0
-		r, err := Evaluate(t.Context(), l, d, EvalOptions{Protocol: p, OnImage: func(done, total int) {
+		told := int64(0)
+		r, err := Evaluate(t.Context(), l, d, EvalOptions{Protocol: p, OnImage: func(done, total int64) {
 			if total != 11 || done != told+1 {
 				t.Errorf("%d of %d told after %d", done, total, told)
 			}
@@ -134,7 +135,7 @@ func TestDenseScores(t *testing.T) {
 	for i := range im.Pix {
 		im.Pix[i] = uint8(i * 40503 >> 5)
 	}
-	a, err := l.Dense(im)
+	a, err := l.Dense(t.Context(), im)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +151,7 @@ func TestDenseScores(t *testing.T) {
 	for _, q := range []int{36, 48, 48} {
 		maps := make([]eval.ScoreMap, 2)
 		for i, c := range l.Classifiers {
-			m, err := eval.ScoreMaps(c, im, []int{q})
+			m, err := eval.ScoreMaps(t.Context(), c, im, []int{q})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -197,11 +198,11 @@ func TestMultiCropAndDense(t *testing.T) {
 	for i := range im.Pix {
 		im.Pix[i] = uint8(i * 40503 >> 4)
 	}
-	dense, err := l.Dense(im)
+	dense, err := l.Dense(t.Context(), im)
 	if err != nil {
 		t.Fatal(err)
 	}
-	crops, err := l.MultiCrop(im)
+	crops, err := l.MultiCrop(t.Context(), im)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +220,7 @@ func TestMultiCropAndDense(t *testing.T) {
 	}
 	// At a larger scale each crop is what the network gives of it by itself.
 	l.Nets[0].Scales = []int{48}
-	if crops, err = l.MultiCrop(im); err != nil {
+	if crops, err = l.MultiCrop(t.Context(), im); err != nil {
 		t.Fatal(err)
 	}
 	seen := map[[2]int]bool{}
@@ -233,7 +234,7 @@ func TestMultiCropAndDense(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.MultiCrop(im); err == nil || !strings.Contains(err.Error(), "input sides 32 and 40") {
+	if _, err := l.MultiCrop(t.Context(), im); err == nil || !strings.Contains(err.Error(), "input sides 32 and 40") {
 		t.Errorf("networks of two sizes: %v", err)
 	}
 }
@@ -246,12 +247,12 @@ func TestClassifierInAnotherOrder(t *testing.T) {
 	for i := range im.Pix {
 		im.Pix[i] = uint8(i * 40503 >> 5)
 	}
-	want, err := l.Dense(im)
+	want, err := l.Dense(t.Context(), im)
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.Classifiers[0].Classes = []string{"blue", "red"}
-	got, err := l.Dense(im)
+	got, err := l.Dense(t.Context(), im)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,7 +287,7 @@ func TestEvaluateGoesOn(t *testing.T) {
 	}
 	o := EvalOptions{Protocol: eval.Dense, Out: file, RunID: "a"}
 	ctx, cancel := context.WithCancel(t.Context())
-	o.OnImage = func(done, _ int) {
+	o.OnImage = func(done, _ int64) {
 		if done == 6 {
 			cancel()
 		}
@@ -301,8 +302,8 @@ func TestEvaluateGoesOn(t *testing.T) {
 	if err := os.WriteFile(file, cut[:len(cut)-9], 0o666); err != nil { // as a full disk leaves it
 		t.Fatal(err)
 	}
-	first := 0
-	o.OnImage = func(done, _ int) {
+	first := int64(0)
+	o.OnImage = func(done, _ int64) {
 		if first == 0 {
 			first = done
 			_, err := Evaluate(t.Context(), l, d, EvalOptions{Protocol: eval.Dense, Out: file, RunID: "a"})
@@ -385,7 +386,7 @@ func TestUnfitNetworks(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, protocol := range []eval.Protocol{eval.Centre, eval.Dense, eval.MultiCrop} {
-		if _, err := Evaluate(t.Context(), l, squares(t, "s", 2), EvalOptions{Protocol: protocol}); !errors.Is(err, errNotFinite) {
+		if _, err := Evaluate(t.Context(), l, squares(t, "s", 2), EvalOptions{Protocol: protocol}); !errors.Is(err, eval.ErrNotFinite) {
 			t.Errorf("broken weights: %v", err)
 		}
 	}
@@ -402,7 +403,7 @@ func TestFirstVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	records := make([]*Record, 4)
-	file, err := openResults(path, resultHeader{
+	file, err := openResults(t.Context(), path, resultHeader{
 		Format: resultFormat, Run: "3b3cd4b13d711eeb@32, merge 0.8, weights f32", Protocol: eval.Centre, Data: "data/val",
 		Fingerprint: "0d8395241b3b8ca30d46d068e4336972b20f73cacec0bc7e50acb59f731f4d0c", Boxes: "53bb6ec9c4ef2af0", Images: 4, Classes: 2,
 	}, records)
@@ -442,7 +443,7 @@ func FuzzResults(f *testing.F) {
 		if err := os.WriteFile(path, text, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		file, err := openResults(path, h, records)
+		file, err := openResults(t.Context(), path, h, records)
 		if err != nil {
 			return
 		}
@@ -463,4 +464,15 @@ func FuzzResults(f *testing.F) {
 			t.Fatalf("%d images read: %v", readable, err)
 		}
 	})
+}
+
+// TestEvaluateRefusesResources: what an evaluation can't heed is an error, not ignored.
+func TestEvaluateRefusesResources(t *testing.T) {
+	d := squares(t, "squares", 4)
+	l := locator(t, 1, vgg.SCR)
+	for _, r := range []resources.Resources{{Batch: 2}, {Ranks: 1}, {Memory: 1 << 30}, {Workers: -1}} {
+		if _, err := Evaluate(t.Context(), l, d, EvalOptions{Resources: r}); err == nil || !strings.Contains(err.Error(), "want") {
+			t.Errorf("%+v: %v, want it refused", r, err)
+		}
+	}
 }

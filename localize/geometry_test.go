@@ -112,7 +112,7 @@ func TestDenseWindows(t *testing.T) {
 			im.Pix[i] = uint8(i * 40503 >> 4)
 		}
 		l := &Locator{Nets: []Net{{Model: m, Scales: []int{44, 57}}}, Threshold: MergeThreshold}
-		a, err := l.Dense(im)
+		a, err := l.Dense(t.Context(), im)
 		if err != nil {
 			t.Fatal(err)
 		}

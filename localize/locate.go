@@ -2,6 +2,7 @@ package localize
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -37,9 +38,20 @@ type Locator struct {
 	// of the localisation networks, in any order. Without classifiers a box is rated by the
 	// number of windows that it comes from, and an answer names no classes of its own.
 	Classifiers []*vgg.Model
-	// Threshold is the match score from which on two boxes are not merged; 0: no boxes are
-	// merged.
+	// Threshold is the match score from which on two boxes are not merged; 0: [MergeThreshold].
+	// With [NoMerge] no boxes are merged.
 	Threshold float64
+}
+
+// UsedThreshold returns the match score from which on boxes are not merged: 0 with [NoMerge].
+func (l *Locator) UsedThreshold() float64 {
+	switch l.Threshold {
+	case 0:
+		return MergeThreshold
+	case NoMerge:
+		return 0
+	}
+	return l.Threshold
 }
 
 // Detection is a predicted box.
@@ -76,12 +88,12 @@ func (l *Locator) Check() error {
 	if len(l.Nets) == 0 {
 		return errors.New("localize: no localisation network, want at least one")
 	}
-	if !(l.Threshold >= 0) {
-		return fmt.Errorf("localize: merge threshold %v, want at least 0", l.Threshold)
+	if !(l.Threshold >= 0) && l.Threshold != NoMerge {
+		return fmt.Errorf("localize: merge threshold %v, want at least 0, or NoMerge", l.Threshold)
 	}
 	for i, n := range l.Nets {
 		if n.Model.Localisation == nil {
-			return fmt.Errorf("localize: network %d is a classification network, want a localisation network", i+1)
+			return fmt.Errorf("localize: network %d is %w", i+1, vgg.ErrNotLocaliser)
 		}
 		if !sameClasses(n.Model.Classes, l.Classes()) {
 			return fmt.Errorf("localize: network %d has other classes than the first", i+1)
@@ -96,8 +108,11 @@ func (l *Locator) Check() error {
 		}
 	}
 	for i, c := range l.Classifiers {
-		if c.Localisation != nil {
-			return fmt.Errorf("localize: classifier %d is a localisation network, want a classification network", i+1)
+		switch {
+		case c.Localisation != nil:
+			return fmt.Errorf("localize: classifier %d is %w", i+1, &vgg.LocaliserError{Regression: c.Localisation.Regression, Classes: len(c.Classes)})
+		case c.Net.Options().Headless():
+			return fmt.Errorf("localize: classifier %d: %w", i+1, vgg.ErrHeadless)
 		}
 		if l.order(c) == nil {
 			return fmt.Errorf("localize: classifier %d has other classes than the localisation network: want the one that it was trained from", i+1)
@@ -178,7 +193,7 @@ func (l *Locator) SingleClass() bool {
 // Centre is the first protocol of the paper (§A.1): the first network sees the central crop
 // at its first scale. It returns one box for each class, cut to the image; with single-class
 // regression they are the same. Every score is 1.
-func (l *Locator) Centre(im *preprocess.Image) ([]Detection, error) {
+func (l *Locator) Centre(ctx context.Context, im *preprocess.Image) ([]Detection, error) {
 	n := l.Nets[0]
 	m := n.Model
 	side := m.Net.Options().Input
@@ -190,12 +205,12 @@ func (l *Locator) Centre(im *preprocess.Image) ([]Detection, error) {
 	}
 	x := tensor.New(1, 3, side, side)
 	m.Preprocess.Tensor(x.Data, crop, [3]float32{})
-	y, err := m.Net.Forward(x)
-	if err != nil {
+	y := tensor.New(1, m.Localisation.Regression.Outputs(len(m.Classes)), 1, 1)
+	if err := m.Net.ForwardContext(ctx, y, x); err != nil {
 		return nil, err
 	}
 	if !finite(y.Data) {
-		return nil, errNotFinite
+		return nil, eval.ErrNotFinite
 	}
 	var found []Detection
 	for class := range m.Classes {
@@ -213,13 +228,13 @@ func (l *Locator) Centre(im *preprocess.Image) ([]Detection, error) {
 // The score of a box for a class is the sum of the classifiers' posteriors of that class in
 // the windows that the box comes from. A classifier with another input size has its windows at
 // other positions; the one whose centre is nearest counts.
-func (l *Locator) Dense(im *preprocess.Image) (*Answer, error) {
+func (l *Locator) Dense(ctx context.Context, im *preprocess.Image) (*Answer, error) {
 	a := &Answer{locator: l, merged: map[int][]merged{}}
 	var maps [][]eval.ScoreMap // by classifier and scale
 	scales := l.allScales()
 	var means [][]float32
 	for _, c := range l.Classifiers {
-		s, err := eval.ScoreMaps(c, im, scales)
+		s, err := eval.ScoreMaps(ctx, c, im, scales)
 		if err != nil {
 			return nil, err
 		}
@@ -237,13 +252,13 @@ func (l *Locator) Dense(im *preprocess.Image) (*Answer, error) {
 		a.Posterior = eval.Mean(means...)
 	}
 	for _, n := range l.Nets {
-		outputs, err := eval.OutputMaps(n.Model, im, n.UsedScales())
+		outputs, err := eval.OutputMaps(ctx, n.Model, im, n.UsedScales())
 		if err != nil {
 			return nil, err
 		}
 		for _, o := range outputs {
 			if !finite(o.Outputs) {
-				return nil, errNotFinite
+				return nil, eval.ErrNotFinite
 			}
 			at := slices.Index(scales, o.Scale)
 			for i := range within(o.H, o.Window, o.Stride, o.OH) {
@@ -319,7 +334,7 @@ func (a *Answer) Boxes(class int) []Detection {
 	}
 	boxes, ok := a.merged[key]
 	if !ok {
-		boxes = merge(a.boxes(class), a.locator.Threshold)
+		boxes = merge(a.boxes(class), a.locator.UsedThreshold())
 		a.merged[key] = boxes
 	}
 	found := a.detections(class, boxes)

@@ -6,8 +6,12 @@ import (
 	"github.com/verydeep/vgg/metrics"
 )
 
-// MergeThreshold is the default match score from which on boxes are not merged.
-const MergeThreshold = 0.8
+const (
+	// MergeThreshold is the default match score from which on boxes are not merged.
+	MergeThreshold = 0.8
+	// NoMerge is the [Locator].Threshold with which no boxes are merged.
+	NoMerge = -1.0
+)
 
 // MatchScore returns how far apart two boxes are: the distance between their centres, in
 // units of the side of a square of their mean area, plus 1 − IoU. It is 0 for equal boxes, and

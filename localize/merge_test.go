@@ -3,10 +3,14 @@ package localize
 import (
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/preprocess"
 )
 
 // literalMerge is greedy merging as it is published, step by step: all pairs are compared
@@ -143,5 +147,31 @@ func TestMatchScore(t *testing.T) {
 				t.Errorf("%v and %v: %v and %v, want %v", a, b, got, other, c.want)
 			}
 		}
+	}
+}
+
+// TestThreshold: a caller who sets no threshold gets the command line's, not unmerged boxes.
+func TestThreshold(t *testing.T) {
+	im := preprocess.NewImage(64, 64)
+	for i := range im.Pix {
+		im.Pix[i] = uint8(i * 40503 >> 5)
+	}
+	boxes := func(threshold float64) []Detection {
+		l := locator(t, 0, vgg.SCR)
+		l.Threshold, l.Nets[0].Scales = threshold, []int{48}
+		if err := l.Check(); err != nil {
+			t.Fatal(err)
+		}
+		a, err := l.Dense(t.Context(), im)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if threshold == NoMerge && len(a.Unmerged(0)) != len(a.Boxes(0)) {
+			t.Errorf("%d boxes with NoMerge, want all %d", len(a.Boxes(0)), len(a.Unmerged(0)))
+		}
+		return a.Boxes(0)
+	}
+	if zero, set := boxes(0), boxes(MergeThreshold); !reflect.DeepEqual(zero, set) || len(zero) >= len(boxes(NoMerge)) {
+		t.Errorf("%d boxes with the zero value, %d with MergeThreshold, %d unmerged", len(zero), len(set), len(boxes(NoMerge)))
 	}
 }

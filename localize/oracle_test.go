@@ -9,6 +9,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
@@ -30,25 +31,6 @@ func oracle(t *testing.T, name string) (map[string]*tensor.Tensor, map[string]st
 		}
 	}
 	return all, f.Metadata()
-}
-
-// near fails where the largest difference exceeds 1e-4 of the largest value.
-func near(t *testing.T, what string, got, want []float32) {
-	t.Helper()
-	if len(got) != len(want) {
-		t.Errorf("%s: %d values, want %d", what, len(got), len(want))
-		return
-	}
-	var diff, size float64
-	for i := range want {
-		if d := math.Abs(float64(got[i]) - float64(want[i])); !(d <= diff) {
-			diff = d
-		}
-		size = max(size, math.Abs(float64(want[i])))
-	}
-	if !(diff <= 1e-4*size) {
-		t.Errorf("%s: differs by %.1e of the largest value %g, want 1e-4", what, diff/size, size)
-	}
 }
 
 // rows are a buffer in a parameter's packed order, in the canonical one.
@@ -157,7 +139,7 @@ func testTraining(t *testing.T, r vgg.Regression, parts bool) {
 			}
 			if step == 0 {
 				for _, p := range net.Params() {
-					near(t, "gradient of "+p.Name, rows(t, p, p.Grad), want["grad."+p.Name].Data)
+					vggtest.Near(t, "gradient of "+p.Name, rows(t, p, p.Grad), want["grad."+p.Name].Data)
 				}
 			}
 			sgd.Step(u)
@@ -168,10 +150,10 @@ func testTraining(t *testing.T, r vgg.Regression, parts bool) {
 		}
 		losses = append(losses, float32(sum/float64(n)))
 	}
-	near(t, "loss", losses, want["loss"].Data)
+	vggtest.Near(t, "loss", losses, want["loss"].Data)
 	for _, p := range net.Params() {
-		near(t, p.Name, rows(t, p, p.Value), want[p.Name].Data)
-		near(t, "momentum of "+p.Name, rows(t, p, sgd.Momentum(p)), want["momentum."+p.Name].Data)
+		vggtest.Near(t, p.Name, rows(t, p, p.Value), want[p.Name].Data)
+		vggtest.Near(t, "momentum of "+p.Name, rows(t, p, sgd.Momentum(p)), want["momentum."+p.Name].Data)
 	}
 }
 

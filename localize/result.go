@@ -93,6 +93,15 @@ func (s SizeError) MarshalJSON() ([]byte, error) {
 // sizeBounds are the bounds of the shares in [SizeError].
 var sizeBounds = []float64{0, 0.1, 0.25, 0.5, 0.75, 1}
 
+// sizeBin returns the range of [sizeBounds] that a share is in.
+func sizeBin(share float64) int {
+	bin := 0
+	for bin < len(sizeBounds)-2 && share >= sizeBounds[bin+1] {
+		bin++
+	}
+	return bin
+}
+
 // tally counts wrong boxes and adds up intersections over union.
 type tally struct {
 	n, missed int
@@ -126,7 +135,6 @@ func (l *Locator) result(data *dataset.Dataset, records []*Record, left int, lab
 	classes, sizes, rules := make([]tally, len(l.Classes())), make([]tally, len(sizeBounds)-1), make([]tally, len(baselines))
 	// Images whose first k classes don't have the right one with a right box; the right one.
 	var wrongBox, wrongClass [topClasses + 1]int
-	ranked := true
 	for _, rec := range records {
 		if rec.Error != "" {
 			r.Bad = append(r.Bad, dataset.BadImage{Name: rec.File, Index: -1, Err: errors.New(rec.Error)})
@@ -134,17 +142,12 @@ func (l *Locator) result(data *dataset.Dataset, records []*Record, left int, lab
 		}
 		all.add(rec.GivenIoU)
 		classes[rec.Label].add(rec.GivenIoU)
-		bin := 0
-		for share := rec.share(); bin < len(sizes)-1 && share >= sizeBounds[bin+1]; {
-			bin++
-		}
-		sizes[bin].add(rec.GivenIoU)
+		sizes[sizeBin(rec.share())].add(rec.GivenIoU)
 		for i, b := range baselines {
 			share := b.box(rec.Label)
 			w, h := float64(rec.W), float64(rec.H)
 			rules[i].add(bestIoU(corners{share[0] * w, share[1] * h, share[2] * w, share[3] * h}, rec.Truths))
 		}
-		ranked = ranked && p != eval.Centre && len(l.Classifiers) > 0
 		for _, k := range []int{1, topClasses} {
 			iou := rec.topIoU(k)
 			if !metrics.Located(iou) {
@@ -160,7 +163,7 @@ func (l *Locator) result(data *dataset.Dataset, records []*Record, left int, lab
 		return nil, fmt.Errorf("localize: %s: none of %d images is readable; the first: %w", data.Name, len(r.Bad), &r.Bad[0])
 	}
 	r.Error, r.Range, r.MeanIoU = all.error(), wilson(all.missed, all.n), all.mean()
-	if ranked {
+	if p != eval.Centre && len(l.Classifiers) > 0 {
 		of := func(k int) *TopError {
 			return &TopError{float64(wrongBox[k]) / float64(all.n), wilson(wrongBox[k], all.n), float64(wrongClass[k]) / float64(all.n)}
 		}

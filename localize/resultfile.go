@@ -84,8 +84,8 @@ type resultFile struct{ lines *journal.File }
 // openResults opens the result file of a run, and puts what it holds into records; if there
 // is none, it makes one. The error is a [*HeldError], an [*OtherRunError] or a [*FormatError]
 // if the file isn't this run's to write.
-func openResults(path string, h resultHeader, records []*Record) (*resultFile, error) {
-	lines, err := resultKind(h, records).Resume(path, h)
+func openResults(ctx context.Context, path string, h resultHeader, records []*Record) (*resultFile, error) {
+	lines, err := resultKind(h, records).Resume(ctx, path, h)
 	if err != nil {
 		return nil, fmt.Errorf("localize: %w", err)
 	}

@@ -192,8 +192,8 @@ func TestBoxed(t *testing.T) {
 	if _, left, err := Boxed(d.Select(func(s dataset.Sample) bool { return s.Name == "000.png" })); err == nil || left != 1 {
 		t.Errorf("no boxes at all: %d, %v", left, err)
 	}
-	told := 0
-	head, err := MeanBoxes(t.Context(), boxed, vgg.SCR, preprocess.Stored, 2, func(done, total int) { told = max(told, done*10+total) })
+	told := int64(0)
+	head, err := MeanBoxes(t.Context(), boxed, vgg.SCR, preprocess.Stored, 2, func(done, total int64) { told = max(told, done*10+total) })
 	if err != nil || told != 33 {
 		t.Fatalf("%v, told %d", err, told)
 	}

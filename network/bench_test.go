@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -20,14 +21,6 @@ func benchNetwork(b *testing.B, config string) *Network {
 	return n
 }
 
-// ramp fills x with values between −1 and 1.
-func ramp(x *tensor.Tensor) *tensor.Tensor {
-	for i := range x.Data {
-		x.Data[i] = float32(i%255)/127 - 1
-	}
-	return x
-}
-
 func BenchmarkForward(b *testing.B) {
 	for _, config := range []string{"A", "D"} {
 		n := benchNetwork(b, config)
@@ -37,7 +30,7 @@ func BenchmarkForward(b *testing.B) {
 		}
 		for _, batch := range []int{1, 8} {
 			b.Run(fmt.Sprintf("%s/batch%d", config, batch), func(b *testing.B) {
-				x, y := ramp(tensor.New(batch, 3, 224, 224)), tensor.New(batch, 1000, 1, 1)
+				x, y := vggtest.Ramp(tensor.New(batch, 3, 224, 224)), tensor.New(batch, 1000, 1, 1)
 				b.ReportAllocs()
 				for b.Loop() {
 					if err := n.ForwardInto(y, x); err != nil {
@@ -64,7 +57,7 @@ func BenchmarkTrainingStep(b *testing.B) {
 				b.Fatal(err)
 			}
 			opt := nn.NewSGD(n.Chain())
-			x, labels := ramp(tensor.New(batch, 3, 224, 224)), rand.New(rand.NewPCG(1, 1)).Perm(1000)[:batch]
+			x, labels := vggtest.Ramp(tensor.New(batch, 3, 224, 224)), rand.New(rand.NewPCG(1, 1)).Perm(1000)[:batch]
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := tr.StepSGD(x, labels, nn.Pass{}, opt, nn.Update{Rate: 1e-3, Momentum: 0.9, Decay: 5e-4, DecayBiases: true}); err != nil {

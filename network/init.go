@@ -29,13 +29,13 @@ const (
 	Normal001 Init = "normal-0.01"
 )
 
-// Inits lists the ways to draw initial weights.
-func Inits() []Init { return []Init{He, Glorot, Normal01, Normal001} }
+// inits lists the ways to draw initial weights.
+func inits() []Init { return []Init{He, Glorot, Normal01, Normal001} }
 
 // Validate reports an unknown name.
 func (m Init) Validate() error {
 	var names []string
-	for _, i := range Inits() {
+	for _, i := range inits() {
 		if m == i {
 			return nil
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/nn"
 )
 
@@ -97,7 +98,7 @@ func TestInitialBits(t *testing.T) {
 	for _, procs := range []int{2, 5} {
 		runtime.GOMAXPROCS(procs)
 		for i, p := range drawn(t, "A", He, 1).Params() {
-			if !sameBits(values(t, p), values(t, want[i])) {
+			if vggtest.SameBits(values(t, p), values(t, want[i])) != nil {
 				t.Errorf("%s: other values on %d processors than on 1", p.Name, procs)
 			}
 		}
@@ -115,7 +116,7 @@ func TestInitialSeeds(t *testing.T) {
 			continue
 		}
 		v, row := values(t, p), p.Len()/p.Shape[0]
-		if w := values(t, others[i]); v[0] == w[0] || sameBits(v, w) {
+		if w := values(t, others[i]); v[0] == w[0] || vggtest.SameBits(v, w) == nil {
 			t.Errorf("%s: seeds 1 and 2 draw the same", p.Name)
 		}
 		for k := range p.Shape[0] {
@@ -145,7 +146,7 @@ func TestInitAgain(t *testing.T) {
 	}
 	fresh := drawn(t, "A-BN", He, 1).Params()
 	for i, p := range used.Params() {
-		if !sameBits(values(t, p), values(t, fresh[i])) {
+		if vggtest.SameBits(values(t, p), values(t, fresh[i])) != nil {
 			t.Errorf("%s: not as in a new network", p.Name)
 		}
 	}
@@ -158,7 +159,7 @@ func TestUnknownInit(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), `"xavier"`) || !strings.Contains(err.Error(), "he, glorot, normal-0.1, normal-0.01") {
 		t.Errorf("%v, want the names there are", err)
 	}
-	if !sameBits(values(t, n.Params()[0]), before) {
+	if vggtest.SameBits(values(t, n.Params()[0]), before) != nil {
 		t.Error("the weights were changed")
 	}
 }

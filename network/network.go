@@ -3,6 +3,7 @@
 package network
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -375,6 +376,15 @@ func (n *Network) ForwardInto(y, x *tensor.Tensor) error {
 		return err
 	}
 	return n.chain.ForwardInto(y, x)
+}
+
+// ForwardContext is [Network.ForwardInto] that ends after the layer at work when ctx does. The
+// error is the cause then.
+func (n *Network) ForwardContext(ctx context.Context, y, x *tensor.Tensor) error {
+	if err := n.checkSize(x); err != nil {
+		return err
+	}
+	return n.chain.ForwardContext(ctx, y, x)
 }
 
 func (n *Network) checkSize(x *tensor.Tensor) error {

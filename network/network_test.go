@@ -1,11 +1,13 @@
 package network
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -19,7 +21,7 @@ func TestImageSizes(t *testing.T) {
 		field := input / 32 // side of fc6's filters
 		for _, size := range [][2]int{{input, input}, {input, input + 31}, {input, 20 * input}, {5 * input, input}, {input + 40, input + 65}} {
 			h, w := size[0], size[1]
-			y := forward(t, n, ramp(tensor.New(2, 3, h, w)))
+			y := vggtest.Forward(t, n, vggtest.Ramp(tensor.New(2, 3, h, w)))
 			want := []int{2, 3, h/32 - field + 1, w/32 - field + 1}
 			planned, err := n.OutputShape(2, h, w)
 			if err != nil || !slices.Equal(y.Shape, want) || !slices.Equal(planned, want) {
@@ -52,15 +54,36 @@ func TestThreads(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, shape := range [][]int{{1, 3, 32, 32}, {3, 3, 50, 67}} {
-			x := ramp(tensor.New(shape...))
+			x := vggtest.Ramp(tensor.New(shape...))
 			n.SetThreads(1)
-			want := forward(t, n, x)
+			want := vggtest.Forward(t, n, x)
 			for _, threads := range []int{2, 7} {
 				n.SetThreads(threads)
-				if got := forward(t, n, x); !sameBits(got.Data, want.Data) {
+				if got := vggtest.Forward(t, n, x); vggtest.SameBits(got.Data, want.Data) != nil {
 					t.Errorf("%s: %v: other bits on %d threads than on 1", config, shape, threads)
 				}
 			}
 		}
+	}
+}
+
+// TestForwardContext: a pass looks at its context before every layer, and is that of Forward
+// if it isn't cancelled.
+func TestForwardContext(t *testing.T) {
+	o := DefaultOptions("A")
+	o.Classes, o.Width, o.FC, o.Input = 3, 1./16, 16, 32
+	n, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Init(He, 3); err != nil {
+		t.Fatal(err)
+	}
+	x := vggtest.Ramp(tensor.New(2, 3, 40, 36))
+	want := vggtest.Forward(t, n, x)
+	y := tensor.New(want.Shape...)
+	vggtest.Cancel(t, 11, func(ctx context.Context) error { return n.ForwardContext(ctx, y, x) })
+	if err := n.ForwardContext(t.Context(), y, x); err != nil || vggtest.SameBits(y.Data, want.Data) != nil {
+		t.Errorf("other values than Forward's, or %v", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/weights"
@@ -58,26 +59,6 @@ func tinyNet(t *testing.T, config string, input int, init map[string]*tensor.Ten
 		}
 	}
 	return n
-}
-
-// close fails where the largest difference exceeds 1e-4 of the largest value.
-func near(t *testing.T, what string, got, want []float32) {
-	t.Helper()
-	if len(got) != len(want) {
-		t.Errorf("%s: %d values, want %d", what, len(got), len(want))
-		return
-	}
-	var diff, size float64
-	at := 0
-	for i := range want {
-		if d := math.Abs(float64(got[i]) - float64(want[i])); !(d <= diff) {
-			diff, at = d, i
-		}
-		size = max(size, math.Abs(float64(want[i])))
-	}
-	if !(diff <= 1e-4*size) {
-		t.Errorf("%s: element %d is %g, want %g: %.1e of the largest value %g, want 1e-4", what, at, got[at], want[at], diff/size, size)
-	}
 }
 
 func eachISA(t *testing.T, f func(t *testing.T)) {
@@ -135,11 +116,11 @@ func testActivationsAndGradients(t *testing.T, net string) {
 		switch name := names[layer]; name {
 		case "":
 		case "input":
-			near(t, "dx", grad.Data, grads["dx"].Data)
+			vggtest.Near(t, "dx", grad.Data, grads["dx"].Data)
 		default:
 			compared++
-			near(t, "act."+name, act.Data, want(t, acts, "act."+name).Data)
-			near(t, "dact."+name, grad.Data, want(t, grads, "dact."+name).Data)
+			vggtest.Near(t, "act."+name, act.Data, want(t, acts, "act."+name).Data)
+			vggtest.Near(t, "dact."+name, grad.Data, want(t, grads, "dact."+name).Data)
 		}
 	}
 	loss, err := tr.Step(x, labels, nn.Pass{})
@@ -149,7 +130,7 @@ func testActivationsAndGradients(t *testing.T, net string) {
 	if compared != len(acts)-1 {
 		t.Errorf("%d activations compared, the oracle has %d", compared, len(acts)-1)
 	}
-	near(t, "loss", []float32{float32(loss / float64(len(labels)))}, want(t, acts, "loss").Data)
+	vggtest.Near(t, "loss", []float32{float32(loss / float64(len(labels)))}, want(t, acts, "loss").Data)
 	for _, p := range n.Params() {
 		if p.Running {
 			continue
@@ -167,7 +148,7 @@ func testActivationsAndGradients(t *testing.T, net string) {
 			}
 			continue
 		}
-		near(t, "grad."+p.Name, g, dw)
+		vggtest.Near(t, "grad."+p.Name, g, dw)
 	}
 }
 
@@ -216,14 +197,14 @@ func testTenSteps(t *testing.T, net string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		near(t, fmt.Sprintf("step %d: loss", i), []float32{float32(loss / float64(len(labels)))}, want(t, steps, "loss").Data[i-1:i])
+		vggtest.Near(t, fmt.Sprintf("step %d: loss", i), []float32{float32(loss / float64(len(labels)))}, want(t, steps, "loss").Data[i-1:i])
 		opt.Step(nn.Update{Rate: 1e-2, Momentum: 0.9, Decay: 5e-4, DecayBiases: true})
 		for _, p := range n.Params() {
 			v := make([]float32, p.Len())
 			if err := p.Get(v); err != nil {
 				t.Fatal(err)
 			}
-			near(t, fmt.Sprintf("step %d: %s", i, p.Name), v, want(t, steps, "w."+p.Name).Index(i-1).Data)
+			vggtest.Near(t, fmt.Sprintf("step %d: %s", i, p.Name), v, want(t, steps, "w."+p.Name).Index(i-1).Data)
 		}
 		if t.Failed() {
 			return
@@ -248,12 +229,12 @@ func TestDenseAgainstPyTorch(t *testing.T) {
 			maps := oracle(t, c.net, "dense")
 			for seed, size := range c.sizes {
 				x := generatedImages(t, size, uint32(seed+1))
-				near(t, "head."+size, x.Data[:16], want(t, maps, "head."+size).Data)
+				vggtest.Near(t, "head."+size, x.Data[:16], want(t, maps, "head."+size).Data)
 				y, err := n.Forward(x)
 				if err != nil {
 					t.Fatal(err)
 				}
-				near(t, c.net+" "+size, y.Data, want(t, maps, "y."+size).Data)
+				vggtest.Near(t, c.net+" "+size, y.Data, want(t, maps, "y."+size).Data)
 			}
 		}
 	})

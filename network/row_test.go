@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -40,7 +41,7 @@ func TestNetworkOfRow(t *testing.T) {
 			t.Errorf("%s: shape %v, want %v", p.Name, p.Shape, s)
 		}
 	}
-	if y := forward(t, n, ramp(tensor.New(2, 3, 12, 17))); !slices.Equal(y.Shape, []int{2, 5, 1, 2}) {
+	if y := vggtest.Forward(t, n, vggtest.Ramp(tensor.New(2, 3, 12, 17))); !slices.Equal(y.Shape, []int{2, 5, 1, 2}) {
 		t.Errorf("map of %v, want [2 5 1 2]", y.Shape)
 	}
 	if s, err := Summarise(o); err != nil || s.Config != "32bn 1×32 LRN(3,1,0.5,0.5) M 64bn M FC20bn FC7 FC" || s.Layers[len(s.Layers)-1].Type != "FC-5" {

@@ -1,6 +1,7 @@
 package nn
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"slices"
@@ -270,6 +271,12 @@ func (c *Chain) Forward(x *tensor.Tensor) (*tensor.Tensor, error) {
 // ForwardInto is [Chain.Forward] into y. It is an error if the shape of y isn't that of the
 // output.
 func (c *Chain) ForwardInto(y, x *tensor.Tensor) error {
+	return c.ForwardContext(context.Background(), y, x)
+}
+
+// ForwardContext is [Chain.ForwardInto] that ends after the layer at work when ctx does. The
+// error is the cause then.
+func (c *Chain) ForwardContext(ctx context.Context, y, x *tensor.Tensor) error {
 	n, h, w, err := c.checkInput(x)
 	if err != nil {
 		return err
@@ -285,6 +292,9 @@ func (c *Chain) ForwardInto(y, x *tensor.Tensor) error {
 	}
 	ws.work.FromNCHW(x.Data, &ws.acts[0])
 	for i := range ws.steps {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		ws.step(i)
 	}
 	out.ToNCHW(y.Data)

@@ -3,6 +3,7 @@
 package releases
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -155,7 +156,7 @@ func (r Release) FullName() string {
 // Identify recognises a release in a file that holds configuration config, of full width
 // and with the paper's sizes, with or without a classifier: by the file's name or, under
 // another name, by its published SHA-256. It returns nil if the file is none.
-func Identify(f *weights.File, config string, headless bool) (*Release, error) {
+func Identify(ctx context.Context, f *weights.File, config string, headless bool) (*Release, error) {
 	var alike []Release
 	for _, r := range All() {
 		if formatOf[r.Source] != f.Format() || r.Name != config || r.Headless != headless {
@@ -171,7 +172,7 @@ func Identify(f *weights.File, config string, headless bool) (*Release, error) {
 	if len(alike) == 0 {
 		return nil, nil
 	}
-	sum, err := f.SHA256()
+	sum, err := f.SHA256(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -6,9 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/progress"
+	"github.com/verydeep/vgg/resources"
 )
 
 // ClassificationOptions chooses the weights and result files of a classification table,
@@ -21,11 +24,11 @@ type ClassificationOptions struct {
 	// share it, and an interrupted reproduction continues from it.
 	Results string
 
-	eval.Resources
+	resources.Resources // as in [eval.Options]
 
-	// OnImage, where set, is called with the number of images done, and of all, by the
-	// network at work.
-	OnImage func(weights string, done, total int)
+	// OnNet, where set, is called when a network's turn comes. What it returns is told the
+	// images that this network has seen.
+	OnNet func(weights string) progress.Func
 }
 
 // Classification runs the evaluations of a plan of classification errors for which there
@@ -43,7 +46,7 @@ func Classification(ctx context.Context, p Plan, data *dataset.Dataset, o Classi
 			}
 		}
 	}
-	return c.result()
+	return c.result(ctx)
 }
 
 // ClassificationWork estimates the cost of [Classification], as [eval.Work] does. Images
@@ -106,16 +109,27 @@ func openClassification(ctx context.Context, p Plan, data *dataset.Dataset, o Cl
 			File:        func(v eval.View) string { return resultPath(o.Results, name, net.SHA256, fingerprint, v) },
 			Fingerprint: fingerprint, Classes: classes, Resources: o.Resources,
 		}
-		if o.OnImage != nil {
-			vo.OnImage = func(done, total int) { o.OnImage(name, done, total) }
+		if o.OnNet != nil {
+			vo.OnImage = lazily(name, o.OnNet)
 		}
-		run, err := eval.OpenViews(net, p.views(name), data, vo)
+		run, err := eval.OpenViews(ctx, net, p.views(name), data, vo)
 		if err != nil {
 			return nil, err
 		}
 		c.runs[name], classes = run, run.Classes()
 	}
 	return c, nil
+}
+
+// lazily returns a function that passes its calls on to what begin returns for the name.
+// begin is called at the first of them.
+func lazily(name string, begin func(name string) progress.Func) progress.Func {
+	var report progress.Func
+	var once sync.Once
+	return func(done, total int64) {
+		once.Do(func() { report = begin(name) })
+		report.Report(done, total)
+	}
 }
 
 func (c *classification) close() {
@@ -161,7 +175,7 @@ func resultPath(dir, name, sha256, fingerprint string, v eval.View) string {
 }
 
 // result fuses what the files hold.
-func (c *classification) result() (*Result, error) {
+func (c *classification) result(ctx context.Context) (*Result, error) {
 	out := newResult(c.plan, c.data.Name, c.data.Len(), c.data.Classes)
 	for _, name := range c.plan.Weights() {
 		if c.runs[name] == nil {
@@ -180,7 +194,7 @@ func (c *classification) result() (*Result, error) {
 			nets = append(nets, eval.FusedNet{Run: run, Setting: c.plan.Setting(n)})
 		}
 		if len(nets) > 0 && len(row.Missing) == 0 {
-			r, err := eval.Fuse(nets...)
+			r, err := eval.Fuse(ctx, nets...)
 			if err != nil {
 				return nil, err
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/progress"
 )
 
 func TestMain(m *testing.M) { vggtest.Main(m) }
@@ -69,14 +70,21 @@ func TestClassification(t *testing.T) {
 		{Labels: []string{"missing"}, Nets: []PlanNet{{Weights: "C-32", Scales: []int{32}}}},
 		{Labels: []string{"others"}},
 	}}
-	images := 0
+	images, nets := 0, []string{}
 	o := ClassificationOptions{
 		Results: filepath.Join(t.TempDir(), "results"),
 		Find: func(name string) (eval.Net, bool, error) {
 			model := map[string]*vgg.Model{"A-32": m, "B-32": other}[name]
 			return eval.Net{Weights: name, SHA256: strings.Repeat(name, 8), Open: func() (*vgg.Model, error) { return model, nil }}, model != nil, nil
 		},
-		OnImage: func(string, int, int) { images++ },
+		OnNet: func(name string) progress.Func {
+			nets = append(nets, name)
+			return func(_, total int64) {
+				if images++; total != int64(d.Len()) {
+					t.Errorf("%s: %d images in all, want %d", name, total, d.Len())
+				}
+			}
+		},
 	}
 	work, err := ClassificationWork(t.Context(), plan, d, o, false)
 	if err != nil || work.Images != 2*d.Len() || work.MACs <= 0 {
@@ -85,6 +93,9 @@ func TestClassification(t *testing.T) {
 	r, err := Classification(t.Context(), plan, d, o)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !slices.Equal(nets, []string{"A-32", "B-32"}) {
+		t.Errorf("networks %v told, want A-32 and B-32 once", nets)
 	}
 	if images != 2*d.Len() || !slices.Equal(r.Missing, []string{"C-32"}) || r.ImageNet {
 		t.Errorf("%d images through the networks, want %d; missing %v", images, 2*d.Len(), r.Missing)
@@ -128,7 +139,7 @@ func TestClassification(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		results, err := eval.OpenResults(file)
+		results, err := eval.OpenResults(t.Context(), file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,7 +149,7 @@ func TestClassification(t *testing.T) {
 			if first = results; got.P != nil {
 				t.Errorf("the first row differs from itself with p = %v", *got.P)
 			}
-		} else if c, err := eval.Compare(first, results); err != nil || got.P == nil || *got.P != c.Top1.P {
+		} else if c, err := eval.Compare(t.Context(), first, results); err != nil || got.P == nil || *got.P != c.Top1.P {
 			t.Errorf("row %d: p %v, want %v, %v", i, got.P, c.Top1.P, err)
 		}
 		if got.Top1Error != want.Top1Error || got.Top1Range != want.Top1Range || got.Images != d.Len() {

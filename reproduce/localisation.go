@@ -11,6 +11,8 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/localize"
+	"github.com/verydeep/vgg/progress"
+	"github.com/verydeep/vgg/resources"
 )
 
 // LocalisationOptions chooses the weights and result files of a localisation table.
@@ -20,12 +22,13 @@ type LocalisationOptions struct {
 	Open func(name string, boxes bool) (m *vgg.Model, sha256 string, ok bool, err error)
 	// Results is a folder of result files, one for each row. An interrupted reproduction
 	// continues from it.
-	Results   string
-	Threshold float64 // match score from which on boxes are not merged; see [localize.Locator]
-	Workers   int     // as in [localize.EvalOptions]
+	Results             string
+	Threshold           float64 // as in [localize.Locator]
+	resources.Resources         // as in [localize.EvalOptions]
 
-	// OnImage, where set, is called with the number of images done, and of all, in a row.
-	OnImage func(row string, done, total int)
+	// OnRow, where set, is called when a row's turn comes. What it returns is told the images
+	// that are done in this row.
+	OnRow func(row string) progress.Func
 }
 
 // Localisation runs the evaluations of a plan of localisation errors (§A.2) for which
@@ -74,10 +77,9 @@ func (l *localisation) measure(ctx context.Context, planned PlanRow, row *Row, o
 	if row.Others || len(missing) > 0 {
 		return nil
 	}
-	eo := localize.EvalOptions{Protocol: l.plan.Protocol, Workers: l.o.Workers, Out: l.path(planned, id), RunID: id}
-	if l.o.OnImage != nil {
-		name := strings.Join(planned.Labels, ", ")
-		eo.OnImage = func(done, total int) { l.o.OnImage(name, done, total) }
+	eo := localize.EvalOptions{Protocol: l.plan.Protocol, Resources: l.o.Resources, Out: l.path(planned, id), RunID: id}
+	if l.o.OnRow != nil {
+		eo.OnImage = lazily(strings.Join(planned.Labels, ", "), l.o.OnRow)
 	}
 	r, err := localize.Evaluate(ctx, locator, l.data, eo)
 	if err != nil {
@@ -137,7 +139,7 @@ func (l *localisation) locator(row PlanRow) (_ *localize.Locator, id string, mis
 		locator.Classifiers = append(locator.Classifiers, m.Model)
 		ids = append(ids, fmt.Sprintf("classifier %.16s", m.sha256))
 	}
-	return locator, fmt.Sprintf("%s, merge %g", strings.Join(ids, " + "), l.o.Threshold), missing, nil
+	return locator, fmt.Sprintf("%s, merge %g", strings.Join(ids, " + "), locator.UsedThreshold()), missing, nil
 }
 
 // path returns a row's result file. A hash of what identifies the networks is in the name,

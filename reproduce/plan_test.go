@@ -11,6 +11,7 @@ import (
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/transfer"
 )
 
 // The built-in plans follow the paper's two rules for the test scales, name existing
@@ -309,5 +310,22 @@ func TestConventionalLocaliser(t *testing.T) {
 		if _, _, _, ok := ConventionalLocaliser(name); ok {
 			t.Errorf("%s is read as localisation weights", name)
 		}
+	}
+}
+
+// TestDefaultTraining: without options of the SVMs a table takes the commands', and keeps what
+// the caller wants to be told.
+func TestDefaultTraining(t *testing.T) {
+	told := 0
+	o := TransferOptions{Train: transfer.TrainOptions{OnStage: func(string) { told++ }}}
+	o.Train.Workers = 3
+	got, want := o.training(), transfer.DefaultTraining()
+	got.OnStage("")
+	if told != 1 || got.Workers != 3 || got.SVMOptions.Loss != want.Loss || got.Tolerance != want.Tolerance || !slices.Equal(got.Cs, want.Cs) || got.HoldOut != want.HoldOut {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	o.Train = transfer.TrainOptions{SVMOptions: transfer.SVMOptions{Loss: transfer.L1Hinge, C: 7}}
+	if got := o.training(); got.Loss != transfer.L1Hinge || got.C != 7 || got.Cs != nil {
+		t.Errorf("%+v, want the options that were given", got)
 	}
 }

@@ -53,8 +53,11 @@ type TransferOptions struct {
 	// weights.
 	Find    func(name string) (n transfer.Net, ok bool, err error)
 	Results string // folder of descriptors; an interrupted reproduction continues from it
+	// Extract gives the share of the machine, OnImage and Stamp; the plan chooses all else.
 	Extract transfer.Options
-	Train   transfer.TrainOptions
+	// Train are the options of the SVMs; without Loss, C and Cs, those of
+	// [transfer.DefaultTraining].
+	Train transfer.TrainOptions
 
 	// OnStage, where set, is called with the name of each stage as it begins.
 	OnStage func(stage string)
@@ -142,11 +145,11 @@ func (o TransferOptions) column(ctx context.Context, p TransferPlan, set Transfe
 
 // measure trains and tests a classifier on stacked descriptors.
 func (o TransferOptions) measure(ctx context.Context, set TransferSet, parts []*transfer.Descriptors) (*TransferMean, error) {
-	d, x, err := transfer.Stack(parts...)
+	d, x, err := transfer.Stack(ctx, parts...)
 	if err != nil {
 		return nil, err
 	}
-	m, err := transfer.Measure(ctx, d, x, set.protocol(), o.Train)
+	m, err := transfer.Measure(ctx, d, x, set.protocol(), o.training())
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +168,17 @@ func (o TransferOptions) measure(ctx context.Context, set TransferSet, parts []*
 		found.C = append(found.C, s.C)
 	}
 	return found, nil
+}
+
+// training returns the options of the SVMs.
+func (o TransferOptions) training() transfer.TrainOptions {
+	given := o.Train
+	if given.Loss != "" || given.C != 0 || len(given.Cs) > 0 {
+		return given
+	}
+	t := transfer.DefaultTraining()
+	t.Workers, t.Seed, t.OnClass, t.OnStage = given.Workers, given.Seed, given.OnClass, given.OnStage
+	return t
 }
 
 // describer computes descriptors of a set, one file for each network and region.
@@ -226,7 +240,7 @@ func (d *describer) part(ctx context.Context, name string, r transfer.Region) (*
 		return nil, err
 	}
 	d.result.Unreadable = max(d.result.Unreadable, len(sum.Unreadable))
-	part, err := transfer.Open(path)
+	part, err := transfer.Open(ctx, path)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -218,7 +219,7 @@ func readState(f *weights.File) (runState, error) {
 }
 
 // verify compares the content of a checkpoint with its checksum.
-func verify(f *weights.File) error {
+func verify(ctx context.Context, f *weights.File) error {
 	sum := newChecksum(f.Metadata()[metaCheckpoint])
 	entries := f.Tensors()
 	if len(entries) == 0 || entries[len(entries)-1].Name != checksumTensor || !slices.Equal(entries[len(entries)-1].Shape, []int{checksumWords}) {
@@ -232,6 +233,9 @@ func verify(f *weights.File) error {
 			n *= d
 		}
 		for at := 0; at < n; at += pieceFloats {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			part := slices.Grow(buf[:0], min(pieceFloats, n-at))[:min(pieceFloats, n-at)]
 			buf = part
 			if err := f.ReadRange(e.Name, at, part); err != nil {

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -65,40 +66,41 @@ func stateOf(path string) (runState, error) {
 
 // listCheckpoints lists the checkpoints of a run directory, newest first.
 func listCheckpoints(dir string) ([]string, error) {
-	paths, err := filepath.Glob(filepath.Join(globEscape(dir), CheckpointDir, "checkpoint-*.safetensors"))
+	paths, err := filesIn(dir, CheckpointDir+"/checkpoint-*.safetensors")
+	slices.Reverse(paths)
+	return paths, err
+}
+
+// filesIn lists the files of a run directory whose paths in it match a pattern of slashes,
+// sorted. The directory's own path may have any characters.
+func filesIn(dir, pattern string) ([]string, error) {
+	names, err := fs.Glob(os.DirFS(dir), pattern)
 	if err != nil {
 		return nil, fmt.Errorf("train: %s: %w", dir, err)
 	}
-	slices.Sort(paths)
-	slices.Reverse(paths)
-	return paths, nil
-}
-
-// globEscape returns the pattern that matches a path alone.
-func globEscape(path string) string {
-	var b []rune
-	for _, r := range path {
-		if r == '*' || r == '?' || r == '[' {
-			b = append(b, '[', r, ']')
-			continue
-		}
-		b = append(b, r)
+	paths := make([]string, len(names))
+	for i, name := range names {
+		paths[i] = filepath.Join(dir, filepath.FromSlash(name))
 	}
-	return string(b)
+	slices.Sort(paths)
+	return paths, nil
 }
 
 // openCheckpoint opens the newest intact checkpoint and returns its state. A damaged one is
 // renamed, with a warning. It returns nil if there is no checkpoint.
-func openCheckpoint(dir string, log *slog.Logger) (*weights.File, runState, error) {
+func openCheckpoint(ctx context.Context, dir string, log *slog.Logger) (*weights.File, runState, error) {
 	paths, err := listCheckpoints(dir)
 	if err != nil {
 		return nil, runState{}, err
 	}
 	var errs []error
 	for i, path := range paths {
-		f, s, err := openWhole(path)
+		f, s, err := openWhole(ctx, path)
 		if err == nil {
 			return f, s, nil
+		}
+		if ctx.Err() != nil {
+			return nil, runState{}, context.Cause(ctx)
 		}
 		if i < len(paths)-1 {
 			log.Warn("damaged checkpoint put aside, going back to the one before", "error", err)
@@ -114,14 +116,14 @@ func openCheckpoint(dir string, log *slog.Logger) (*weights.File, runState, erro
 	return nil, runState{}, nil
 }
 
-func openWhole(path string) (*weights.File, runState, error) {
+func openWhole(ctx context.Context, path string) (*weights.File, runState, error) {
 	f, err := weights.Open(path)
 	if err != nil {
 		return nil, runState{}, err
 	}
 	s, err := readState(f)
 	if err == nil {
-		err = verify(f)
+		err = verify(ctx, f)
 	}
 	if err != nil {
 		f.Close()

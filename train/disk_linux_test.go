@@ -47,7 +47,7 @@ func wantGood(t *testing.T, dir string, iteration int) {
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no checkpoint: %v", err)
 	}
-	f, s, err := openWhole(paths[0])
+	f, s, err := openWhole(t.Context(), paths[0])
 	if err != nil {
 		t.Fatal(err)
 	}

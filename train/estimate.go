@@ -24,7 +24,7 @@ func (r *run) estimate() (float64, error) {
 		least = 200 * time.Millisecond // time of all passes: a shorter time is too inaccurate
 	)
 	rec := r.o.Recipe
-	n := min(validationBatch(rec, r.o.Micro), r.o.Train.Len(), most)
+	n := min(validationBatch(rec, r.o.Batch), r.o.Train.Len(), most)
 	x := tensor.New(n, 3, rec.Input, rec.Input)
 	if _, err := r.model.Net.Forward(x); err != nil { // allocates memory
 		return 0, err

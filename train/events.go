@@ -28,9 +28,9 @@ const eventsPattern = "events.out.tfevents.*.vgg"
 
 // eventsAfter returns the name of a new file, which sorts after those in dir.
 func eventsAfter(dir string, now time.Time) (string, error) {
-	old, err := filepath.Glob(filepath.Join(globEscape(dir), eventsPattern))
+	old, err := filesIn(dir, eventsPattern)
 	if err != nil {
-		return "", fmt.Errorf("train: %s: %w", dir, err)
+		return "", err
 	}
 	at := now.Unix()
 	for _, path := range old {
@@ -45,9 +45,9 @@ func eventsAfter(dir string, now time.Time) (string, error) {
 // cutEvents removes the events after a checkpoint from the files in dir. The checkpoint was
 // taken when the named file had the given length.
 func cutEvents(dir, name string, bytes int64) error {
-	files, err := filepath.Glob(filepath.Join(globEscape(dir), eventsPattern))
+	files, err := filesIn(dir, eventsPattern)
 	if err != nil {
-		return fmt.Errorf("train: %s: %w", dir, err)
+		return err
 	}
 	for _, path := range files {
 		switch base := filepath.Base(path); {

@@ -3,10 +3,13 @@ package train
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -111,5 +114,43 @@ func TestEventsOfAResumedRun(t *testing.T) {
 	}
 	if paths, err := filepath.Glob(filepath.Join(o.Dir, eventsPattern)); err != nil || len(paths) != 3 {
 		t.Errorf("event files %q, want one a process", paths)
+	}
+}
+
+// TestAnyPath: a run finds its files in a directory whose path has characters of patterns.
+func TestAnyPath(t *testing.T) {
+	names := []string{"a[b]", "a*b?", `a\b`, `[a`}
+	if runtime.GOOS == "windows" {
+		names = []string{"a[b]", "[a"}
+	}
+	for _, name := range names {
+		dir := filepath.Join(t.TempDir(), name)
+		if err := os.MkdirAll(filepath.Join(dir, CheckpointDir), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		for _, iteration := range []int{30, 4} {
+			path := checkpointPath(dir, iteration)
+			want = append(want, path)
+			if err := os.WriteFile(path, nil, 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := listCheckpoints(dir); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: checkpoints %v, %v, want %v", name, got, err, want)
+		}
+		old := filepath.Join(dir, "events.out.tfevents.0000000500.vgg")
+		if err := os.WriteFile(old, nil, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if next, err := eventsAfter(dir, time.Unix(400, 0)); err != nil || next != "events.out.tfevents.0000000501.vgg" {
+			t.Errorf("%s: the next event file is %s, %v, want that of second 501", name, next, err)
+		}
+		if err := cutEvents(dir, "events.out.tfevents.0000000400.vgg", 0); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(old); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: a later event file stays: %v", name, err)
+		}
 	}
 }

@@ -38,7 +38,7 @@ func FuzzCheckpoint(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if err := verify(file); err != nil {
+		if err := verify(t.Context(), file); err != nil {
 			return
 		}
 		if s.Epoch < 1 || s.Iteration < 0 {
@@ -60,7 +60,7 @@ func TestEveryBitOfACheckpointCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole := read(t, path)
-	if f, _, err := openWhole(path); err != nil {
+	if f, _, err := openWhole(t.Context(), path); err != nil {
 		t.Fatal(err)
 	} else if err := f.Close(); err != nil {
 		t.Fatal(err)
@@ -71,7 +71,7 @@ func TestEveryBitOfACheckpointCounts(t *testing.T) {
 			f, err := weights.OpenReader("flipped", bytes.NewReader(whole), int64(len(whole)))
 			if err == nil {
 				if _, err = readState(f); err == nil {
-					err = verify(f)
+					err = verify(t.Context(), f)
 				}
 			}
 			if err == nil {

@@ -275,7 +275,7 @@ func TestLastGoodCheckpoint(t *testing.T) {
 	// No schedule raises the rate so far, so the checkpoint's is changed.
 	stopAt(t, o, 4)
 	good := checkpointPath(o.Dir, 4)
-	f, s, err := openWhole(good)
+	f, s, err := openWhole(t.Context(), good)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,7 +302,7 @@ func TestLastGoodCheckpoint(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "the last good checkpoint is "+good) || !strings.Contains(err.Error(), "first met in ") {
 		t.Errorf("%v, want an error that names %s", err, good)
 	}
-	if _, _, err := openWhole(good); err != nil {
+	if _, _, err := openWhole(t.Context(), good); err != nil {
 		t.Error(err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/progress"
+	"github.com/verydeep/vgg/resources"
 )
 
 // Options chooses what to train, on which images and into which directory. A field that
@@ -22,10 +23,10 @@ type Options struct {
 	Val    *dataset.Dataset // validation images; nil: there are none, and the last weights count as the best
 	Dir    string           // run directory; made, and must be empty if it exists
 
-	Threads    int   // 0: runtime.GOMAXPROCS
-	Ranks      int   // ranks that share the recipe's groups, whose number must be a multiple; 0: 1
-	Micro      int   // most images that a rank computes at a time; 0: a whole group
-	Memory     int64 // bytes that the run must not exceed, from which Micro follows; 0: not bounded
+	// Resources: Batch is a micro-batch, the most images of a group that a rank computes at a
+	// time; 0: a whole group, or what fits into Memory. Ranks share the recipe's groups, whose
+	// number must be a multiple of theirs; 0: 1. A Memory of 0 bounds nothing.
+	resources.Resources
 	CacheBytes int64 // most bytes of decoded images kept in memory, for each of Train and Val
 
 	// A checkpoint is written at the end of every epoch, when CheckpointEvery has passed
@@ -66,7 +67,7 @@ const (
 // decoded images are kept for each of training and validation. The caller sets Recipe, Train,
 // Val and Dir.
 func DefaultOptions() Options {
-	return Options{Ranks: 1, CacheBytes: dataset.DefaultCacheBytes, CheckpointEvery: 10 * time.Minute, Keep: 3, MaxBad: 0.01}
+	return Options{Resources: resources.Resources{Ranks: 1}, CacheBytes: dataset.DefaultCacheBytes, CheckpointEvery: 10 * time.Minute, Keep: 3, MaxBad: 0.01}
 }
 
 // withDefaults returns the options with the defaults in place of zeros, and zeros in place
@@ -99,17 +100,14 @@ func (o Options) validate() error {
 	if err := o.Recipe.Validate(); err != nil {
 		return err
 	}
+	if err := o.Resources.Validate("train"); err != nil {
+		return err
+	}
 	switch {
 	case o.Train == nil:
 		return errors.New("train: no training images")
-	case o.Threads < 0:
-		return fmt.Errorf("train: %d threads, want 0 or more", o.Threads)
-	case o.Ranks < 0:
-		return fmt.Errorf("train: %d ranks, want 0 or more", o.Ranks)
-	case o.Micro < 0:
-		return fmt.Errorf("train: micro-batches of %d images, want 0 or more", o.Micro)
-	case o.Memory < 0 || o.Memory > 0 && o.Micro > 0:
-		return fmt.Errorf("train: memory of %d bytes with micro-batches of %d: want one of them", o.Memory, o.Micro)
+	case o.Memory > 0 && o.Batch > 0:
+		return fmt.Errorf("train: memory of %d bytes with micro-batches of %d: want one of them", o.Memory, o.Batch)
 	case o.CacheBytes < 0 && o.CacheBytes != NoCache:
 		return fmt.Errorf("train: %d bytes of decoded images to keep, want 0 or more, or NoCache", o.CacheBytes)
 	case o.Keep < 0 && o.Keep != KeepNone:

@@ -17,6 +17,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/resources"
 )
 
 // TestDefaults: a zero is the default, never the absence of something; what is switched off
@@ -35,7 +36,7 @@ func TestDefaults(t *testing.T) {
 	if off.Keep != 0 || off.CheckpointEvery != 0 || off.MaxBad != 0 || off.CacheBytes != 0 {
 		t.Errorf("switched off: %+v", off)
 	}
-	mine := Options{Ranks: 2, Keep: 7, CheckpointEvery: time.Second, MaxBad: 0.5, CacheBytes: 9}.withDefaults()
+	mine := Options{Resources: resources.Resources{Ranks: 2}, Keep: 7, CheckpointEvery: time.Second, MaxBad: 0.5, CacheBytes: 9}.withDefaults()
 	if mine.Ranks != 2 || mine.Keep != 7 || mine.CheckpointEvery != time.Second || mine.MaxBad != 0.5 || mine.CacheBytes != 9 {
 		t.Errorf("set: %+v", mine)
 	}
@@ -45,7 +46,7 @@ func TestDefaults(t *testing.T) {
 		"share of -0.5":  func(o *Options) { o.MaxBad = -0.5 },
 		"share of NaN":   func(o *Options) { o.MaxBad = math.NaN() },
 		"-5 bytes":       func(o *Options) { o.CacheBytes = -5 },
-		"-1 ranks":       func(o *Options) { o.Ranks = -1 },
+		"ranks: -1":      func(o *Options) { o.Ranks = -1 },
 	} {
 		o := tinyOptions(t)
 		change(&o)

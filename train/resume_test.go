@@ -85,7 +85,7 @@ func TestResume(t *testing.T) {
 			o := resumeOptions(t)
 			o.Recipe.Config = config
 			stopAt(t, o, at)
-			o.Resume, o.Threads = true, 1+at%3
+			o.Resume, o.Workers = true, 1+at%3
 			var start Start
 			o.OnStart = func(s Start) { start = s }
 			got := mustRun(t, o)

@@ -194,14 +194,14 @@ func TestSameBits(t *testing.T) {
 			mustRun(t, o)
 			return read(t, o.Dir, LastFile), read(t, o.Dir, BestFile)
 		}
-		last, best := run(func(o *Options) { o.Threads = 1 })
+		last, best := run(func(o *Options) { o.Workers = 1 })
 		others := map[string]func(*Options){
-			"2 threads": func(o *Options) { o.Threads = 2 },
-			"3 threads": func(o *Options) { o.Threads = 3 },
+			"2 threads": func(o *Options) { o.Workers = 2 },
+			"3 threads": func(o *Options) { o.Workers = 3 },
 		}
 		if config == "A" {
-			others["the threads there are"] = func(o *Options) { o.Threads = 0 }
-			others["no cache"] = func(o *Options) { o.Threads, o.CacheBytes = 2, NoCache }
+			others["the threads there are"] = func(o *Options) { o.Workers = 0 }
+			others["no cache"] = func(o *Options) { o.Workers, o.CacheBytes = 2, NoCache }
 		}
 		for what, change := range others {
 			if l, b := run(change); !bytes.Equal(l, last) || !bytes.Equal(b, best) {
@@ -522,7 +522,7 @@ func TestUnfitData(t *testing.T) {
 		"violet":                               func(o *Options) { o.Val = other },
 		"4 classes (red, green, blue, violet)": func(o *Options) { o.Val = more },
 		"train: recipe: batch":                 func(o *Options) { o.Recipe.Batch = 0 },
-		"threads":                              func(o *Options) { o.Threads = -1 },
+		"workers":                              func(o *Options) { o.Workers = -1 },
 	} {
 		o := tinyOptions(t)
 		change(&o)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/verydeep/vgg/internal/atomicfile"
+	"github.com/verydeep/vgg/metrics"
 )
 
 // Files of a run directory.
@@ -152,7 +153,7 @@ func (e Epoch) MarshalJSON() ([]byte, error) {
 		Top5Error         *float64 `json:"top5_error"`
 		LocalisationError *float64 `json:"localisation_error,omitempty"`
 		MeanIoU           *float64 `json:"mean_iou,omitempty"`
-	}{plain(e), number(e.Loss), number(e.Top1Error), number(e.Top5Error), number(e.LocalisationError), number(e.MeanIoU)})
+	}{plain(e), metrics.OrNil(e.Loss), metrics.OrNil(e.Top1Error), metrics.OrNil(e.Top5Error), metrics.OrNil(e.LocalisationError), metrics.OrNil(e.MeanIoU)})
 }
 
 // UnmarshalJSON is the inverse of MarshalJSON.
@@ -189,12 +190,5 @@ func (r Result) MarshalJSON() ([]byte, error) {
 		Top5Error         *float64 `json:"top5_error"`
 		LocalisationError *float64 `json:"localisation_error,omitempty"`
 		MeanIoU           *float64 `json:"mean_iou,omitempty"`
-	}{plain(r), number(r.Top1Error), number(r.Top5Error), number(r.LocalisationError), number(r.MeanIoU)})
-}
-
-func number(x float64) *float64 {
-	if math.IsNaN(x) {
-		return nil
-	}
-	return &x
+	}{plain(r), metrics.OrNil(r.Top1Error), metrics.OrNil(r.Top5Error), metrics.OrNil(r.LocalisationError), metrics.OrNil(r.MeanIoU)})
 }

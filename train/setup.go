@@ -33,7 +33,7 @@ func newRun(ctx context.Context, o Options) (_ *run, err error) {
 			r.abandon()
 		}
 	}()
-	from, err := r.openCheckpoint()
+	from, err := r.openCheckpoint(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ type savedRun struct {
 
 // openCheckpoint locks the directory of a run that resumes, opens its newest intact
 // checkpoint and compares task and recipe with it. It returns nil if the run begins.
-func (r *run) openCheckpoint() (*savedRun, error) {
+func (r *run) openCheckpoint(ctx context.Context) (*savedRun, error) {
 	o := &r.o
 	if !o.Resume {
 		return nil, nil
@@ -97,7 +97,7 @@ func (r *run) openCheckpoint() (*savedRun, error) {
 			return nil, err
 		}
 	}
-	f, s, err := openCheckpoint(o.Dir, o.Log)
+	f, s, err := openCheckpoint(ctx, o.Dir, o.Log)
 	if err != nil || f == nil {
 		return nil, err
 	}
@@ -120,8 +120,8 @@ func (r *run) buildNetwork(ctx context.Context, from *savedRun) (*preprocess.Spe
 	if err != nil {
 		return nil, err
 	}
-	if o.Threads > 0 {
-		net.SetThreads(o.Threads)
+	if o.Workers > 0 {
+		net.SetThreads(o.Workers)
 	}
 	if err := freeze(net.Params(), rec.Freeze); err != nil {
 		return nil, err
@@ -209,7 +209,7 @@ func (r *run) choosePreprocessing(ctx context.Context, from *savedRun, fileSpec 
 	if from != nil {
 		r.stats, r.spec = from.Stats, from.Spec
 	} else {
-		survey, _, err := dataset.CachedSurvey(ctx, r.o.Train, dataset.StatsOptions{Workers: r.o.Threads, Progress: r.o.OnSurvey, CacheDir: r.o.StatsDir})
+		survey, _, err := dataset.CachedSurvey(ctx, r.o.Train, dataset.StatsOptions{Workers: r.o.Workers, Progress: r.o.OnSurvey, CacheDir: r.o.StatsDir})
 		if err != nil {
 			return err
 		}
@@ -264,7 +264,7 @@ func (r *run) prepareSteps() error {
 		return err
 	}
 	o, rec := r.o, r.o.Recipe
-	steps := stepOptions{Recipe: rec, Task: o.Task, Samples: o.Train.Samples, Batch: min(rec.Batch, o.Train.Len()), Micro: o.Micro, Ranks: o.Ranks, Threads: o.Threads}
+	steps := stepOptions{Recipe: rec, Task: o.Task, Samples: o.Train.Samples, Batch: min(rec.Batch, o.Train.Len()), Micro: o.Batch, Ranks: o.Ranks, Threads: o.Workers}
 	var err error
 	if r.stepper, err = newStepper(r.model.Net, steps); err != nil {
 		return err
@@ -274,12 +274,12 @@ func (r *run) prepareSteps() error {
 		cache = dataset.NoCache
 	}
 	r.trainLoader = &dataset.Loader{Data: o.Train, Spec: r.spec, Batch: rec.Batch, Crop: rec.Input, SMin: rec.ScaleMin, SMax: rec.ScaleMax,
-		Flip: rec.Flip, ShiftStd: rec.ColourShift, Seed: rec.Seed, Workers: o.Threads, CacheBytes: cache, Train: true}
+		Flip: rec.Flip, ShiftStd: rec.ColourShift, Seed: rec.Seed, Workers: o.Workers, CacheBytes: cache, Train: true}
 	if rec.ColourShift > 0 {
 		r.trainLoader.Shift = r.stats.Shift
 	}
 	if o.Val != nil {
-		r.valLoader = &dataset.Loader{Data: o.Val, Spec: r.spec, Batch: validationBatch(rec, o.Micro), Crop: rec.Input, Workers: o.Threads, CacheBytes: cache}
+		r.valLoader = &dataset.Loader{Data: o.Val, Spec: r.spec, Batch: validationBatch(rec, o.Batch), Crop: rec.Input, Workers: o.Workers, CacheBytes: cache}
 	}
 	perEpoch := r.trainLoader.Batches()
 	r.iterations = min(perEpoch*rec.Epochs, rec.MaxIterations)

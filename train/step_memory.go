@@ -167,17 +167,17 @@ func (r *run) boundMemory() error {
 	}
 	r.o.CacheBytes = min(r.o.CacheBytes, r.o.Memory/cacheShare)
 	var err error
-	r.o.Micro, err = MicroBatch(r.footprint(), r.o.Memory)
+	r.o.Batch, err = MicroBatch(r.footprint(), r.o.Memory)
 	return err
 }
 
 // footprint returns what the run needs memory for.
 func (r *run) footprint() Footprint {
-	threads := r.o.Threads
+	threads := r.o.Workers
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	f := Footprint{Recipe: r.o.Recipe, Classes: r.o.outputs(), Images: r.o.Train.Len(), Ranks: r.o.Ranks, Threads: threads, Micro: r.o.Micro}
+	f := Footprint{Recipe: r.o.Recipe, Classes: r.o.outputs(), Images: r.o.Train.Len(), Ranks: r.o.Ranks, Threads: threads, Micro: r.o.Batch}
 	f.Other = r.o.CacheBytes + r.copyBytes()
 	if r.o.Val != nil {
 		f.Other += r.o.CacheBytes

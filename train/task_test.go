@@ -55,7 +55,7 @@ func TestTaskSameBits(t *testing.T) {
 		for ranks := 1; ranks <= groups; ranks++ {
 			for micro := range 3 {
 				o := taskOptions(t)
-				o.Recipe, o.Train, o.Ranks, o.Micro, o.Threads = whole.Recipe, whole.Train, ranks, micro, 1+micro
+				o.Recipe, o.Train, o.Ranks, o.Batch, o.Workers = whole.Recipe, whole.Train, ranks, micro, 1+micro
 				mustRun(t, o)
 				sameRun(t, fmt.Sprintf("%d groups, %d ranks, micro-batches of %d", groups, ranks, micro), o.Dir, whole.Dir)
 			}

@@ -13,7 +13,8 @@ import (
 	"github.com/verydeep/vgg/weights"
 )
 
-// TrainOptions are the options of a classifier.
+// TrainOptions are the options of a classifier. [DefaultTraining] returns those of the commands,
+// from which the caller goes on; the zero value is an error.
 type TrainOptions struct {
 	SVMOptions
 	// Cs are candidates for C. With several, each is tried on the training images without
@@ -23,7 +24,8 @@ type TrainOptions struct {
 	Cs      []float64
 	HoldOut float64 // share of the training images of each class that is held out
 
-	// OnStage, if set, is told when a stage begins; OnClass counts the classes of each stage.
+	// OnStage, if set, is told the name of each stage when it begins. OnClass counts the
+	// classes of each stage.
 	OnStage func(what string)
 }
 
@@ -95,7 +97,7 @@ func Train(ctx context.Context, d *Descriptors, x []float32, rows []int, o Train
 			if err != nil {
 				return nil, err
 			}
-			score, err := s.Evaluate(d, x, split.Test)
+			score, err := s.Evaluate(ctx, d, x, split.Test)
 			if err != nil {
 				return nil, err
 			}
@@ -121,7 +123,7 @@ func (o TrainOptions) stage(what string) {
 
 // train trains with o.C.
 func train(ctx context.Context, d *Descriptors, x []float32, rows []int, o TrainOptions) (*SVM, error) {
-	p := Problem{X: x, Dim: d.Header.Dim, Rows: rows, Classes: len(d.Header.Data.Classes), Target: d.targets(), Multi: d.Header.Multi()}
+	p := problem{X: x, Dim: d.Header.Dim, Rows: rows, Classes: len(d.Header.Data.Classes), Target: d.targets(), Multi: d.Header.Multi()}
 	start := time.Now()
 	l, err := p.train(ctx, o.SVMOptions)
 	if err != nil {
@@ -183,11 +185,11 @@ func (s *SVM) Save(path string) error {
 		[]weights.Source{weights.FromTensor("weight", w), weights.FromTensor("bias", b)})
 }
 
-// OpenSVM reads a classifier.
+// OpenSVM reads a classifier. The error is a [*FormatError] if the file holds none.
 func OpenSVM(path string) (*SVM, error) {
 	s, err := openSVM(path)
 	if err != nil {
-		return nil, fmt.Errorf("transfer: %s: %w", path, err)
+		return nil, ofFile(path, err)
 	}
 	return s, nil
 }
@@ -201,7 +203,7 @@ func openSVM(path string) (*SVM, error) {
 	s := &SVM{}
 	meta := f.Metadata()
 	if meta[metaSVM] == "" {
-		return nil, errors.New("no metadata " + metaSVM + ", want a file of vgg transfer train")
+		return nil, &FormatError{Path: path, Err: errors.New("no metadata " + metaSVM + ", want a file of vgg transfer train")}
 	}
 	if err := json.Unmarshal([]byte(meta[metaSVM]), &s.Info); err != nil {
 		return nil, fmt.Errorf("metadata %s: %w", metaSVM, err)

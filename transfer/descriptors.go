@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -39,22 +40,31 @@ const (
 )
 
 // Open opens a complete file of descriptors: .npy with its index beside it, or .safetensors.
-func Open(path string) (*Descriptors, error) {
+// The error is a [*FormatError] if it is no such file, or a damaged one.
+func Open(ctx context.Context, path string) (*Descriptors, error) {
 	var d *Descriptors
 	var err error
 	if strings.EqualFold(filepath.Ext(path), ".safetensors") {
 		d, err = openSafetensors(path)
 	} else {
-		d, err = openNPY(path)
+		d, err = openNPY(ctx, path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("transfer: %s: %w", path, err)
+		return nil, ofFile(path, err)
 	}
 	return d, nil
 }
 
-func openNPY(path string) (*Descriptors, error) {
-	d, done, err := openBegun(path)
+// ofFile adds the name of the file to an error, unless the error has it.
+func ofFile(path string, err error) error {
+	if f, ok := errors.AsType[*FormatError](err); ok && f.Path == path {
+		return fmt.Errorf("transfer: %w", err)
+	}
+	return fmt.Errorf("transfer: %s: %w", path, err)
+}
+
+func openNPY(ctx context.Context, path string) (*Descriptors, error) {
+	d, done, err := openBegun(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -66,8 +76,8 @@ func openNPY(path string) (*Descriptors, error) {
 }
 
 // openBegun opens a file that may not be complete, and says what is done.
-func openBegun(path string) (*Descriptors, *file, error) {
-	fail := func(err error) (*Descriptors, *file, error) { return nil, nil, err }
+func openBegun(ctx context.Context, path string) (*Descriptors, *descriptorFile, error) {
+	fail := func(err error) (*Descriptors, *descriptorFile, error) { return nil, nil, err }
 	if !exists(path + indexSuffix) {
 		return fail(fmt.Errorf("the index beside it: %w", &fs.PathError{Op: "open", Path: path + indexSuffix, Err: fs.ErrNotExist}))
 	}
@@ -80,7 +90,7 @@ func openBegun(path string) (*Descriptors, *file, error) {
 		f.Close()
 		return fail(err)
 	}
-	var done *file
+	var done *descriptorFile
 	index, err := indexKind(func(h Header) error {
 		// What the header claims must be there before memory is taken for it.
 		if n := int64(h.Rows()); n > info.Size() || int64(len(weights.NPYHeader(h.Rows(), h.Dim)))+4*n*int64(h.Dim) != info.Size() {
@@ -88,7 +98,7 @@ func openBegun(path string) (*Descriptors, *file, error) {
 		}
 		done = newFile(path, h)
 		return nil
-	}, func(l line) error { return done.note(l) }).Open(path + indexSuffix)
+	}, func(l line) error { return done.note(l) }).Open(ctx, path+indexSuffix)
 	if err != nil {
 		f.Close()
 		return fail(err)
@@ -136,7 +146,7 @@ func openSafetensors(path string) (*Descriptors, error) {
 	}
 	meta := f.Metadata()
 	if meta[metaHeader] == "" || meta[metaRows] == "" {
-		return fail(fmt.Errorf("no metadata %s and %s, want a file of vgg features", metaHeader, metaRows))
+		return fail(&FormatError{Path: path, Err: fmt.Errorf("no metadata %s and %s, want a file of vgg features", metaHeader, metaRows)})
 	}
 	if err := json.Unmarshal([]byte(meta[metaHeader]), &d.Header); err != nil {
 		return fail(fmt.Errorf("metadata %s: %w", metaHeader, err))
@@ -167,7 +177,7 @@ func openSafetensors(path string) (*Descriptors, error) {
 }
 
 // OpenMerged opens all shards of one extraction, in any order, as one file.
-func OpenMerged(paths ...string) (_ *Descriptors, err error) {
+func OpenMerged(ctx context.Context, paths ...string) (_ *Descriptors, err error) {
 	var opened []*Descriptors
 	var all closers
 	defer func() {
@@ -177,13 +187,13 @@ func OpenMerged(paths ...string) (_ *Descriptors, err error) {
 	}()
 	var shards []journal.Part
 	for _, path := range paths {
-		d, err := Open(path)
+		d, err := Open(ctx, path)
 		if err != nil {
 			return nil, err
 		}
 		all, opened = append(all, d), append(opened, d)
 		s := d.Header.Shard
-		shards = append(shards, journal.Part{Path: path, Index: s.Index, Count: s.Count, Difference: d.Header.Difference(opened[0].Header)})
+		shards = append(shards, journal.Part{Path: path, Index: s.Index, Count: s.Count, Difference: d.Header.difference(opened[0].Header)})
 	}
 	order, err := journal.Merge("descriptors", shards)
 	if err != nil {
@@ -252,20 +262,29 @@ func (d *Descriptors) ReadRows(start int, dst []float32) error {
 }
 
 // Load reads all descriptors (Len × Header.Dim).
-func (d *Descriptors) Load() ([]float32, error) {
-	x := make([]float32, d.Len()*d.Header.Dim)
-	return x, d.ReadRows(0, x)
+func (d *Descriptors) Load(ctx context.Context) ([]float32, error) {
+	x := make([]float32, 0, d.Len()*d.Header.Dim)
+	var failed error
+	for piece := range d.chunks(ctx, &failed) {
+		x = append(x, piece...)
+	}
+	return x, failed
 }
 
 // chunkFloats is about how many numbers are copied between files at a time.
 const chunkFloats = 1 << 18
 
-// chunks yields all numbers in pieces of whole rows. An error ends it and is put into failed.
-func (d *Descriptors) chunks(failed *error) func(func([]float32) bool) {
+// chunks yields all numbers in pieces of whole rows. An error, or the end of ctx, ends it and is
+// put into failed.
+func (d *Descriptors) chunks(ctx context.Context, failed *error) func(func([]float32) bool) {
 	return func(yield func([]float32) bool) {
 		rows := max(1, chunkFloats/d.Header.Dim)
 		x := make([]float32, rows*d.Header.Dim)
 		for r := 0; r < d.Len(); r += rows {
+			if ctx.Err() != nil {
+				*failed = context.Cause(ctx)
+				return
+			}
 			piece := x[:min(rows, d.Len()-r)*d.Header.Dim]
 			if *failed = d.ReadRows(r, piece); *failed != nil || !yield(piece) {
 				return
@@ -274,29 +293,29 @@ func (d *Descriptors) chunks(failed *error) func(func([]float32) bool) {
 	}
 }
 
-// Write writes the descriptors to a file. The format is that of the ending: .npy, with names
+// Write writes the descriptors to a file, unless ctx ends before. The format is that of the ending: .npy, with names
 // and labels in path + ".jsonl" beside it, .safetensors, or .jsonl with one image a line. An
 // earlier file stays until the new one is whole. The error is a [*HeldError] if another run
 // is writing the file.
-func (d *Descriptors) Write(path string) error {
+func (d *Descriptors) Write(ctx context.Context, path string) error {
 	release, err := lockfile.Beside(path)
 	if err != nil {
 		return fmt.Errorf("transfer: %w", err)
 	}
 	defer release()
-	return d.write(path)
+	return d.write(ctx, path)
 }
 
 // write is Write for a caller that has the lock.
-func (d *Descriptors) write(path string) error {
+func (d *Descriptors) write(ctx context.Context, path string) error {
 	var err error
 	switch strings.ToLower(filepath.Ext(path)) {
 	case ".npy":
-		err = d.writeNPY(path)
+		err = d.writeNPY(ctx, path)
 	case ".safetensors":
-		err = d.writeSafetensors(path)
+		err = d.writeSafetensors(ctx, path)
 	case ".jsonl":
-		err = d.writeLines(path)
+		err = d.writeLines(ctx, path)
 	default:
 		err = errors.New("want a file that ends in .npy, .safetensors or .jsonl")
 	}
@@ -306,7 +325,7 @@ func (d *Descriptors) write(path string) error {
 	return nil
 }
 
-func (d *Descriptors) writeSafetensors(path string) error {
+func (d *Descriptors) writeSafetensors(ctx context.Context, path string) error {
 	header, err := json.Marshal(d.Header)
 	if err != nil {
 		return err
@@ -317,7 +336,7 @@ func (d *Descriptors) writeSafetensors(path string) error {
 	}
 	var failed error
 	err = weights.WriteSafetensors(path, map[string]string{metaHeader: string(header), metaRows: string(rows)}, []weights.Source{{
-		Name: tensorName, Shape: []int{d.Len(), d.Header.Dim}, Data: d.chunks(&failed),
+		Name: tensorName, Shape: []int{d.Len(), d.Header.Dim}, Data: d.chunks(ctx, &failed),
 	}})
 	if failed != nil {
 		return failed
@@ -325,7 +344,7 @@ func (d *Descriptors) writeSafetensors(path string) error {
 	return err
 }
 
-func (d *Descriptors) writeNPY(path string) (err error) {
+func (d *Descriptors) writeNPY(ctx context.Context, path string) (err error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return errors.New("not a file, want one of descriptors")
 	}
@@ -339,18 +358,18 @@ func (d *Descriptors) writeNPY(path string) (err error) {
 	if err := atomicfile.Write(fresh+indexSuffix, d.encodeIndex); err != nil {
 		return err
 	}
-	if err := atomicfile.Write(fresh, d.encodeNPY); err != nil {
+	if err := atomicfile.Write(fresh, func(to io.Writer) error { return d.encodeNPY(ctx, to) }); err != nil {
 		return errors.Join(err, removePair(fresh))
 	}
 	return replacePair(fresh, path)
 }
 
-func (d *Descriptors) encodeNPY(to io.Writer) error {
+func (d *Descriptors) encodeNPY(ctx context.Context, to io.Writer) error {
 	w := bufio.NewWriterSize(to, 1<<16)
 	w.Write(weights.NPYHeader(d.Len(), d.Header.Dim)) // w keeps the first error, which Flush returns
 	var buffer []byte
 	var failed error
-	for piece := range d.chunks(&failed) {
+	for piece := range d.chunks(ctx, &failed) {
 		buffer = buffer[:0]
 		for _, v := range piece {
 			buffer = binary.LittleEndian.AppendUint32(buffer, math.Float32bits(v))
@@ -403,14 +422,14 @@ func (d *Descriptors) jsonLine(r int, x []float32) jsonLine {
 	return l
 }
 
-func (d *Descriptors) writeLines(path string) error {
+func (d *Descriptors) writeLines(ctx context.Context, path string) error {
 	return atomicfile.WriteOrStream(path, func(to io.Writer) error {
 		w := bufio.NewWriterSize(to, 1<<16)
 		e := json.NewEncoder(w)
 		e.SetEscapeHTML(false)
 		r := 0
 		var failed error
-		for piece := range d.chunks(&failed) {
+		for piece := range d.chunks(ctx, &failed) {
 			for x := range slices.Chunk(piece, d.Header.Dim) {
 				if err := e.Encode(d.jsonLine(r, x)); err != nil {
 					return err

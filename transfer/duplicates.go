@@ -58,7 +58,7 @@ func (d *Descriptors) Duplicates(ctx context.Context, threshold float64, o Searc
 					if o.OnRows != nil {
 						told.Lock()
 						compared += float64(rows) * float64(m.rows)
-						o.OnRows(int(min(1, compared/all)*float64(n)), n)
+						o.OnRows(int64(min(1, compared/all)*float64(n)), int64(n))
 						told.Unlock()
 					}
 				}
@@ -83,7 +83,7 @@ func (d *Descriptors) Duplicates(ctx context.Context, threshold float64, o Searc
 func (d *Descriptors) inverseNorms(ctx context.Context) ([]float32, error) {
 	scale := make([]float32, 0, d.Len())
 	var failed error
-	for piece := range d.chunks(&failed) {
+	for piece := range d.chunks(ctx, &failed) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}

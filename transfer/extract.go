@@ -14,6 +14,8 @@ import (
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/progress"
+	"github.com/verydeep/vgg/resources"
 )
 
 // Net is a network whose activations are descriptors of images.
@@ -32,8 +34,8 @@ type Net struct {
 	Open func() (*vgg.Model, error)
 }
 
-// Options chooses how descriptors are computed. With the zero value they are the paper's, at
-// one scale, without the mirror image.
+// Options chooses how descriptors are computed. [DefaultOptions] returns the values of the
+// command line, which are the paper's at one scale; the zero value leaves the mirror image out.
 //
 // At each scale the rectified activation map of the layer is averaged over space and, with
 // Flip, with that of the mirrored image. Unless Raw is set, the descriptor of each scale is
@@ -49,14 +51,18 @@ type Options struct {
 	Unrectified bool     // take the activation before its rectification
 	Regions     []Region // to stack; empty: the whole image
 
-	Stamp bool       // store the size and the time of every file, for [Update]
-	Shard eval.Shard // part of the set; zero: all
-	eval.Resources
+	Stamp               bool       // store the size and the time of every file, for [Update]
+	Shard               eval.Shard // part of the set; zero: all
+	resources.Resources            // as in [eval.Options]
 
-	// OnImage, if set, is told how many images are done, readable or not. An image counts once
-	// for every network and region.
-	OnImage func(done, total int)
+	// OnImage is told the images that are done, readable or not. An image counts once for
+	// every network and region.
+	OnImage progress.Func
 }
+
+// DefaultOptions returns the command line's values: whole images and their mirror images,
+// rectified, averaged over space and normalised.
+func DefaultOptions() Options { return Options{Flip: true} }
 
 // Summary is the outcome of an extraction.
 type Summary struct {
@@ -83,7 +89,7 @@ func Extract(ctx context.Context, nets []Net, images *Images, out string, o Opti
 	if err := p.identify(ctx, out); err != nil {
 		return nil, err
 	}
-	f, err := createFile(out, p.header)
+	f, err := createFile(ctx, out, p.header)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +111,7 @@ func (p *extraction) identify(ctx context.Context, out string) (err error) {
 	}
 	nets := slices.Clone(p.header.Nets)
 	differ := false
-	if was, ok := headerOf(out); ok && len(was.Nets) == len(nets) {
+	if was, ok := headerOf(ctx, out); ok && len(was.Nets) == len(nets) {
 		for i := range nets {
 			differ = differ || nets[i].Preprocess.Orient != was.Nets[i].Preprocess.Orient
 			nets[i].Preprocess.Orient = was.Nets[i].Preprocess.Orient
@@ -122,13 +128,13 @@ func (p *extraction) identify(ctx context.Context, out string) (err error) {
 }
 
 // into computes the descriptors that the file lacks.
-func (p *extraction) into(ctx context.Context, f *file) (*Summary, error) {
+func (p *extraction) into(ctx context.Context, f *descriptorFile) (*Summary, error) {
 	start := time.Now()
 	fresh, err := p.run(ctx, f)
 	if err != nil {
 		return nil, errors.Join(err, f.sync())
 	}
-	if err := f.finish(); err != nil {
+	if err := f.finish(ctx); err != nil {
 		return nil, err
 	}
 	s := f.summary()
@@ -284,9 +290,7 @@ func (p *extraction) run(ctx context.Context, to sink) (fresh int, err error) {
 				return err
 			}
 			finished++
-			if p.o.OnImage != nil {
-				p.o.OnImage(finished, total)
-			}
+			p.o.OnImage.Report(int64(finished), int64(total))
 			return nil
 		})
 		if err != nil {

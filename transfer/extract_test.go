@@ -14,6 +14,7 @@ import (
 
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/resources"
 )
 
 // extract describes a folder into a new file.
@@ -77,9 +78,9 @@ func TestResumeAndShards(t *testing.T) {
 	for _, name := range []string{"f.npy", "f.safetensors"} {
 		resumed := filepath.Join(t.TempDir(), name)
 		stop := errors.New("stop")
-		for at := 3; ; at += 5 {
+		for at := int64(3); ; at += 5 {
 			ctx, cancel := context.WithCancelCause(t.Context())
-			s, err := Extract(ctx, nets, images, resumed, Options{Resources: eval.Resources{Batch: 1, Workers: 1}, Flip: true, OnImage: func(done, total int) {
+			s, err := Extract(ctx, nets, images, resumed, Options{Resources: resources.Resources{Batch: 1, Workers: 1}, Flip: true, OnImage: func(done, total int64) {
 				if total != 28 {
 					t.Errorf("%d in all, want 28", total)
 				}
@@ -126,30 +127,30 @@ func TestResumeAndShards(t *testing.T) {
 		if i == 1 {
 			shard = filepath.Join(dir, "1.safetensors")
 		}
-		if _, err := Extract(t.Context(), nets, images, shard, Options{Resources: eval.Resources{Workers: 3}, Flip: true, Shard: eval.Shard{Index: 3 - i, Count: 3}}); err != nil {
+		if _, err := Extract(t.Context(), nets, images, shard, Options{Resources: resources.Resources{Workers: 3}, Flip: true, Shard: eval.Shard{Index: 3 - i, Count: 3}}); err != nil {
 			t.Fatal(err)
 		}
 		shards = append(shards, shard)
 	}
-	m, err := OpenMerged(shards...)
+	m, err := OpenMerged(t.Context(), shards...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	y, err := m.Load()
+	y, err := m.Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	sameBits(t, "merged", y, x)
 	sameRows(t, m.Rows, d.Rows)
 	for _, name := range []string{"m.npy", "m.safetensors"} {
-		if err := m.Write(filepath.Join(dir, name)); err != nil {
+		if err := m.Write(t.Context(), filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
 		e, y := contents(t, filepath.Join(dir, name))
 		sameBits(t, name, y, x)
 		sameRows(t, e.Rows, d.Rows)
-		if diff := e.Header.Difference(d.Header); diff != "" || e.Header.Shard.Count != 1 {
+		if diff := e.Header.difference(d.Header); diff != "" || e.Header.Shard.Count != 1 {
 			t.Errorf("%s: %s, shard %v", name, diff, e.Header.Shard)
 		}
 	}
@@ -160,7 +161,7 @@ func TestResumeAndShards(t *testing.T) {
 		"shard 1/1, which is":      {out, out},
 		"shard 1/1, want one of 3": {shards[0], out},
 	} {
-		if _, err := OpenMerged(paths...); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := OpenMerged(t.Context(), paths...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v, want %s", paths, err, want)
 		}
 	}
@@ -186,7 +187,7 @@ func TestOneRunWrites(t *testing.T) {
 		return err
 	}
 	told := 0
-	if _, err := Extract(t.Context(), []Net{smallNet(1)}, images, out, Options{OnImage: func(int, int) {
+	if _, err := Extract(t.Context(), []Net{smallNet(1)}, images, out, Options{OnImage: func(int64, int64) {
 		if err := second(); err == nil || !strings.Contains(err.Error(), "f.npy: another run is writing it (process") {
 			t.Errorf("at once: %v", err)
 		}
@@ -293,7 +294,7 @@ func TestBadFiles(t *testing.T) {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "f.npy")
 		vggtest.WriteFiles(t, dir, map[string][]byte{"f.npy": []byte(c[0]), "f.npy.jsonl": []byte(c[1])})
-		_, err := Open(path)
+		_, err := Open(t.Context(), path)
 		if want = strings.Replace(want, "which f.npy", "which "+path+" isn't", 1); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
@@ -307,5 +308,17 @@ func TestBadFiles(t *testing.T) {
 	vggtest.WriteFiles(t, dir, map[string][]byte{"1.jpg": nil, "2.jpg": []byte("x")})
 	if _, err := Extract(t.Context(), []Net{smallNet(1)}, open(t, Files, dir), filepath.Join(dir, "f.npy"), Options{}); err == nil || !strings.Contains(err.Error(), "none of 2 images is readable") {
 		t.Errorf("unreadable images alone: %v", err)
+	}
+}
+
+// TestDefaultOptions: the library's caller gets the command line's descriptors.
+func TestDefaultOptions(t *testing.T) {
+	o := DefaultOptions()
+	if !o.Flip || o.Raw || o.Max || o.Unrectified || o.Average || len(o.Regions) > 0 {
+		t.Errorf("%+v: not the command line's values", o)
+	}
+	p, err := newExtraction([]Net{smallNet(1)}, open(t, Auto, folder(t)), o)
+	if err != nil || p.header.Shard.Count != 1 || len(p.header.Regions) != 1 || p.header.Regions[0] != WholeImage || !p.header.Nets[0].Rectified || !p.header.Flip {
+		t.Errorf("%+v, %v", p, err)
 	}
 }

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -59,15 +60,15 @@ const (
 	workSuffix = ".part.npy"
 )
 
-// file is a .npy file of descriptors and its index, while they are being written.
-type file struct {
+// descriptorFile is a .npy file of descriptors and its index, while they are being written.
+type descriptorFile struct {
 	out      string // the file that the user asked for, of any format
 	npy      *os.File
 	index    *journal.File
 	header   Header
 	start    int64 // offset of the numbers in npy
 	rows     []Row
-	state    [][]state // by column, then row
+	state    [][]columnState // by column, then row
 	columns  []column
 	buffer   []byte
 	complete bool     // out is there already, whole
@@ -75,32 +76,32 @@ type file struct {
 	release  func()   // the lock on out; nil if the caller has it
 }
 
-// state is how far a column of a row is.
-type state uint8
+// columnState is how far a column of a row is.
+type columnState uint8
 
 const (
-	absent state = iota
+	absent columnState = iota
 	present
 	unreadable
 )
 
-func newFile(out string, h Header) *file {
-	f := &file{out: out, header: h, columns: h.columns(), rows: make([]Row, h.Rows())}
-	f.state = make([][]state, len(f.columns))
+func newFile(out string, h Header) *descriptorFile {
+	f := &descriptorFile{out: out, header: h, columns: h.columns(), rows: make([]Row, h.Rows())}
+	f.state = make([][]columnState, len(f.columns))
 	for c := range f.state {
-		f.state[c] = make([]state, h.Rows())
+		f.state[c] = make([]columnState, h.Rows())
 	}
 	return f
 }
 
 // createFile opens the files of the extraction with the header h, to go on with them, or
 // makes them. Until they are closed no other run can write out.
-func createFile(out string, h Header) (*file, error) {
+func createFile(ctx context.Context, out string, h Header) (*descriptorFile, error) {
 	release, err := lockfile.Beside(out)
 	if err != nil {
 		return nil, fmt.Errorf("transfer: %w", err)
 	}
-	f, err := createUnlocked(out, h)
+	f, err := createUnlocked(ctx, out, h)
 	if err != nil {
 		release()
 		return nil, err
@@ -110,7 +111,7 @@ func createFile(out string, h Header) (*file, error) {
 }
 
 // createUnlocked is createFile for a caller that has the lock.
-func createUnlocked(out string, h Header) (_ *file, err error) {
+func createUnlocked(ctx context.Context, out string, h Header) (_ *descriptorFile, err error) {
 	f := newFile(out, h)
 	name := out
 	switch strings.ToLower(filepath.Ext(out)) {
@@ -120,7 +121,7 @@ func createUnlocked(out string, h Header) (_ *file, err error) {
 		}
 	case ".safetensors":
 		if exists(out) {
-			return f, f.adopt()
+			return f, f.adopt(ctx)
 		}
 		fallthrough
 	case ".jsonl":
@@ -150,7 +151,7 @@ func createUnlocked(out string, h Header) (_ *file, err error) {
 	kind.Difference = func(was, want Header) string { return was.differs(want) }
 	kind.Begin = func() error { return f.begin(name, head) }
 	kind.Unlocked = true
-	if f.index, err = kind.Resume(name+indexSuffix, h); err != nil {
+	if f.index, err = kind.Resume(ctx, name+indexSuffix, h); err != nil {
 		return nil, fmt.Errorf("transfer: %w", err)
 	}
 	if !f.index.Resumed {
@@ -170,11 +171,11 @@ func createUnlocked(out string, h Header) (_ *file, err error) {
 
 // headerOf returns the header of the descriptors that out, or the file of an interrupted run,
 // holds; ok is false if there are none.
-func headerOf(out string) (h Header, ok bool) {
+func headerOf(ctx context.Context, out string) (h Header, ok bool) {
 	name := out
 	switch strings.ToLower(filepath.Ext(out)) {
 	case ".safetensors":
-		if d, err := Open(out); err == nil {
+		if d, err := Open(ctx, out); err == nil {
 			d.Close()
 			return d.Header, true
 		}
@@ -190,7 +191,7 @@ func withoutIndex(name string) error {
 }
 
 // begin makes the file of numbers, all of them zero: those of unreadable images stay so.
-func (f *file) begin(name string, head []byte) (err error) {
+func (f *descriptorFile) begin(name string, head []byte) (err error) {
 	if f.npy, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o666); err != nil {
 		return err
 	}
@@ -214,8 +215,8 @@ func beginsWith(f *os.File, head []byte) bool {
 }
 
 // adopt takes a whole file for the result, if it is of this extraction.
-func (f *file) adopt() error {
-	d, err := Open(f.out)
+func (f *descriptorFile) adopt(ctx context.Context) error {
+	d, err := Open(ctx, f.out)
 	if err != nil {
 		return err
 	}
@@ -263,7 +264,7 @@ func indexKind(header func(Header) error, each func(line) error) journal.Kind[He
 }
 
 // note takes a line of the index.
-func (f *file) note(l line) error {
+func (f *descriptorFile) note(l line) error {
 	r := l.Image / f.header.Shard.Count
 	f.state[l.Column][r] = present
 	if l.Error != "" {
@@ -299,11 +300,13 @@ func (h Header) checkRow(r Row) error {
 }
 
 // has reports whether a column of a row is done.
-func (f *file) has(row, column int) bool { return f.complete || f.state[column][row] == present }
+func (f *descriptorFile) has(row, column int) bool {
+	return f.complete || f.state[column][row] == present
+}
 
 // put writes a column of a row, and then the line of the index that says so. With bad, the
 // image is unreadable.
-func (f *file) put(row, c int, numbers []float32, images *Images, bad error) error {
+func (f *descriptorFile) put(row, c int, numbers []float32, images *Images, bad error) error {
 	i := f.header.image(row)
 	l := line{Column: c, Row: Row{Image: i, File: images.Samples[i].Name, Part: images.part(i), Stamp: images.stamp(i)}}
 	l.Labels, l.Difficult = images.labels(i)
@@ -329,7 +332,7 @@ func (f *file) put(row, c int, numbers []float32, images *Images, bad error) err
 }
 
 // sync makes what was written last through a power failure.
-func (f *file) sync() error {
+func (f *descriptorFile) sync() error {
 	if f.complete {
 		return nil
 	}
@@ -340,7 +343,7 @@ func (f *file) sync() error {
 }
 
 // close closes the files and lets other runs write them.
-func (f *file) close() error {
+func (f *descriptorFile) close() error {
 	var errs []error
 	if f.npy != nil {
 		errs = append(errs, f.npy.Close())
@@ -356,7 +359,7 @@ func (f *file) close() error {
 }
 
 // finish makes out of the complete .npy file.
-func (f *file) finish() error {
+func (f *descriptorFile) finish(ctx context.Context) error {
 	if f.complete {
 		return nil
 	}
@@ -375,11 +378,11 @@ func (f *file) finish() error {
 	if len(f.work) == 0 {
 		return nil
 	}
-	d, err := Open(f.work[0])
+	d, err := Open(ctx, f.work[0])
 	if err != nil {
 		return err
 	}
-	err = d.write(f.out)
+	err = d.write(ctx, f.out)
 	d.Close()
 	if err != nil {
 		return err
@@ -398,7 +401,7 @@ func (f *file) finish() error {
 }
 
 // missing counts the images that lack a column.
-func (f *file) missing() int {
+func (f *descriptorFile) missing() int {
 	n := 0
 	for r := range f.rows {
 		for c := range f.state {
@@ -412,7 +415,7 @@ func (f *file) missing() int {
 }
 
 // unreadableIn returns the first column of a row that is unreadable, or -1.
-func (f *file) unreadableIn(row int) int {
+func (f *descriptorFile) unreadableIn(row int) int {
 	for c := range f.state {
 		if f.state[c][row] == unreadable {
 			return c
@@ -421,7 +424,7 @@ func (f *file) unreadableIn(row int) int {
 	return -1
 }
 
-func (f *file) summary() *Summary { return summarise(f.header, f.rows) }
+func (f *descriptorFile) summary() *Summary { return summarise(f.header, f.rows) }
 
 // Summary counts the images of the file.
 func (d *Descriptors) Summary() *Summary { return summarise(d.Header, d.Rows) }

@@ -23,12 +23,12 @@ func FuzzIndex(f *testing.F) {
 		if err := os.WriteFile(path+indexSuffix, index, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		d, err := Open(path)
+		d, err := Open(t.Context(), path)
 		if err != nil {
 			return
 		}
 		defer d.Close()
-		if x, err := d.Load(); err != nil || len(x) != 6 || d.Len() != 2 {
+		if x, err := d.Load(t.Context()); err != nil || len(x) != 6 || d.Len() != 2 {
 			t.Errorf("%d rows, %d numbers, %v", d.Len(), len(x), err)
 		}
 		for r := range d.Rows {

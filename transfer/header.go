@@ -92,9 +92,9 @@ func (h Header) Rows() int { return h.Shard.Images(h.Data.Images) }
 // image returns the index in the set of the image of row r.
 func (h Header) image(r int) int { return r*h.Shard.Count + h.Shard.Index - 1 }
 
-// Difference describes the first respect in which h is the header of another extraction than
+// difference describes the first respect in which h is the header of another extraction than
 // want; "" of the same one. Names of files and data, and the shard, may differ.
-func (h Header) Difference(want Header) string {
+func (h Header) difference(want Header) string {
 	if d := h.dataDifference(want); d != "" {
 		return d
 	}
@@ -103,7 +103,7 @@ func (h Header) Difference(want Header) string {
 
 // differs is Difference, and compares the shard too.
 func (h Header) differs(want Header) string {
-	if d := h.Difference(want); d != "" {
+	if d := h.difference(want); d != "" {
 		return d
 	}
 	if h.Shard != want.Shard {

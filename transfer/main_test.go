@@ -3,7 +3,6 @@ package transfer
 import (
 	"fmt"
 	"image/color"
-	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -55,12 +54,12 @@ func open(t testing.TB, layout Layout, dir string) *Images {
 // contents reads a file of descriptors.
 func contents(t testing.TB, path string) (*Descriptors, []float32) {
 	t.Helper()
-	d, err := Open(path)
+	d, err := Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { d.Close() })
-	x, err := d.Load()
+	x, err := d.Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,12 +69,7 @@ func contents(t testing.TB, path string) (*Descriptors, []float32) {
 // sameBits reports the first difference of two lists of numbers.
 func sameBits(t testing.TB, what string, got, want []float32) {
 	t.Helper()
-	if len(got) != len(want) {
-		t.Fatalf("%s: %d numbers, want %d", what, len(got), len(want))
-	}
-	for i := range want {
-		if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
-			t.Fatalf("%s: number %d is %v, want %v", what, i, got[i], want[i])
-		}
+	if err := vggtest.SameBits(got, want); err != nil {
+		t.Fatalf("%s: %v", what, err)
 	}
 }

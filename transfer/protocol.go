@@ -78,7 +78,7 @@ func Measure(ctx context.Context, d *Descriptors, x []float32, p Protocol, o Tra
 		if err != nil {
 			return nil, err
 		}
-		score, err := s.Evaluate(d, x, split.Test)
+		score, err := s.Evaluate(ctx, d, x, split.Test)
 		if err != nil {
 			return nil, err
 		}

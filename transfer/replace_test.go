@@ -34,13 +34,13 @@ func made(n int, first float32) *Descriptors {
 // wantDescriptors fails unless the file holds those of made(n, first).
 func wantDescriptors(t *testing.T, what, path string, n int, first float32) {
 	t.Helper()
-	d, err := Open(path)
+	d, err := Open(t.Context(), path)
 	if err != nil {
 		t.Errorf("%s: %v", what, err)
 		return
 	}
 	defer d.Close()
-	x, err := d.Load()
+	x, err := d.Load(t.Context())
 	if err != nil || len(x) != 3*n || x[0] != first || x[3*n-1] != first {
 		t.Errorf("%s: %d numbers, %v to %v, %v; want %d of %v", what, len(x), x[0], x[len(x)-1], err, 3*n, first)
 	}
@@ -53,7 +53,7 @@ func TestWriteKeepsTheEarlierFile(t *testing.T) {
 	for _, name := range []string{"f.npy", "f.safetensors", "f.jsonl"} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, name)
-		if err := made(1000, 1).Write(path); err != nil {
+		if err := made(1000, 1).Write(t.Context(), path); err != nil {
 			t.Fatal(err)
 		}
 		files := func() map[string]string {
@@ -80,7 +80,7 @@ func TestWriteKeepsTheEarlierFile(t *testing.T) {
 			}
 			return read(start, dst)
 		}
-		if err := broken.Write(path); !errors.Is(err, errRead) {
+		if err := broken.Write(t.Context(), path); !errors.Is(err, errRead) {
 			t.Errorf("%s: %v, want %v", name, err, errRead)
 		}
 		after := files()
@@ -101,7 +101,7 @@ func TestPairIsWholeAtEveryStep(t *testing.T) {
 	fresh := path + newSuffix
 	write := func(d *Descriptors, path string) {
 		t.Helper()
-		if err := d.Write(path); err != nil {
+		if err := d.Write(t.Context(), path); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -132,10 +132,10 @@ func TestWriteThroughLinks(t *testing.T) {
 	if err := os.Symlink("f.npy", link); err != nil {
 		t.Skip("no symbolic links here: ", err)
 	}
-	if err := made(5, 1).Write(path); err != nil {
+	if err := made(5, 1).Write(t.Context(), path); err != nil {
 		t.Fatal(err)
 	}
-	if err := made(6, 2).Write(link); err != nil {
+	if err := made(6, 2).Write(t.Context(), link); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
@@ -152,12 +152,12 @@ func TestWriteIsRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		held, ok := errors.AsType[*HeldError](made(5, 1).Write(path))
+		held, ok := errors.AsType[*HeldError](made(5, 1).Write(t.Context(), path))
 		if !ok || *held != (HeldError{Path: path, PID: os.Getpid()}) || exists(path) {
 			t.Errorf("%s: %v, want a HeldError", name, held)
 		}
 		release()
-		if err := made(5, 1).Write(path); err != nil {
+		if err := made(5, 1).Write(t.Context(), path); err != nil {
 			t.Error(err)
 		}
 	}
@@ -218,7 +218,7 @@ func TestBeginning(t *testing.T) {
 // A file of the first version still opens, and comes out as it went in.
 func TestFirstVersion(t *testing.T) {
 	const first = "testdata/version1.npy"
-	d, err := Open(first)
+	d, err := Open(t.Context(), first)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +227,7 @@ func TestFirstVersion(t *testing.T) {
 		t.Errorf("%+v, %+v", s, d.Header)
 	}
 	path := filepath.Join(t.TempDir(), "f.npy")
-	if err := d.Write(path); err != nil {
+	if err := d.Write(t.Context(), path); err != nil {
 		t.Fatal(err)
 	}
 	want, errA := os.ReadFile(first)

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -69,7 +70,7 @@ func (s Score) value() float64 {
 }
 
 // Evaluate tests the classifier on rows of d, whose descriptors are x (Len × Header.Dim).
-func (s *SVM) Evaluate(d *Descriptors, x []float32, rows []int) (*Score, error) {
+func (s *SVM) Evaluate(ctx context.Context, d *Descriptors, x []float32, rows []int) (*Score, error) {
 	if err := s.check(d); err != nil {
 		return nil, err
 	}
@@ -79,6 +80,9 @@ func (s *SVM) Evaluate(d *Descriptors, x []float32, rows []int) (*Score, error) 
 	k, dim := len(s.Info.Classes), d.Header.Dim
 	scores := make([]float32, len(rows)*k)
 	for i, r := range rows {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		s.score(scores[i*k:(i+1)*k], x[r*dim:(r+1)*dim])
 	}
 	if s.Info.Multi {

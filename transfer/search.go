@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/progress"
 )
 
 // Match is one result of a search.
@@ -30,8 +30,8 @@ func better(a, b Match) int {
 // SearchOptions are the options of a search.
 type SearchOptions struct {
 	Workers int // 0: runtime.GOMAXPROCS
-	// OnRows, if set, is told how many rows are done.
-	OnRows func(done, total int)
+	// OnRows is told the rows that are done.
+	OnRows progress.Func
 }
 
 func (o SearchOptions) workers() int {
@@ -62,8 +62,8 @@ func (d *Descriptors) Search(ctx context.Context, queries []float32, k int, o Se
 	chunks := (d.Len() + rows - 1) / rows
 	workers := min(o.workers(), chunks)
 	found := make([][][]Match, workers) // by worker and query
-	var next, done atomic.Int64
-	var told sync.Mutex
+	var next atomic.Int64
+	counter := progress.NewCounter(o.OnRows, int64(d.Len()))
 	group, ctx := errgroup.WithContext(ctx)
 	for w := range workers {
 		found[w] = make([][]Match, n)
@@ -79,13 +79,12 @@ func (d *Descriptors) Search(ctx context.Context, queries []float32, k int, o Se
 					return err
 				}
 				for q := range n {
+					if ctx.Err() != nil {
+						return context.Cause(ctx)
+					}
 					found[w][q] = d.scan(found[w][q], k, start, part, queries[q*dim:(q+1)*dim], scale[q])
 				}
-				if o.OnRows != nil {
-					told.Lock()
-					o.OnRows(int(done.Add(int64(len(part)/dim))), d.Len())
-					told.Unlock()
-				}
+				counter.Add(len(part) / dim)
 			}
 			return nil
 		})

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -9,9 +10,9 @@ import (
 // Stack stacks descriptors of the same images, all with the same weight, and returns the
 // stacked numbers too, row by row. An image that is unreadable in one of them is
 // unreadable in the stack. Descriptors of different images are an error.
-func Stack(parts ...*Descriptors) (*Descriptors, []float32, error) {
+func Stack(ctx context.Context, parts ...*Descriptors) (*Descriptors, []float32, error) {
 	if len(parts) == 1 {
-		x, err := parts[0].Load()
+		x, err := parts[0].Load(ctx)
 		return parts[0], x, err
 	}
 	out := &Descriptors{Header: parts[0].Header, Rows: slices.Clone(parts[0].Rows)}
@@ -32,7 +33,7 @@ func Stack(parts ...*Descriptors) (*Descriptors, []float32, error) {
 	weight := 1 / math.Sqrt(float64(len(parts)))
 	at := 0
 	for _, p := range parts {
-		y, err := p.Load()
+		y, err := p.Load(ctx)
 		if err != nil {
 			return nil, nil, err
 		}

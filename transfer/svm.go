@@ -9,12 +9,12 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
-	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	"gonum.org/v1/gonum/blas/gonum"
 
 	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/progress"
 )
 
 // Loss is the loss of a linear SVM for a margin below 1.
@@ -27,7 +27,8 @@ const (
 	L1Hinge Loss = "l1"
 )
 
-// SVMOptions are the options of linear SVMs.
+// SVMOptions are the options of linear SVMs. [DefaultSVM] returns usable values, from which the
+// caller goes on: Loss, C, Tolerance and MaxIterations must not be zero.
 type SVMOptions struct {
 	Loss Loss
 	C    float64 // weight of the loss against ‖w‖²/2
@@ -44,9 +45,8 @@ type SVMOptions struct {
 	Seed          uint64
 	Workers       int // 0: runtime.GOMAXPROCS
 
-	// OnClass, if set, is told how many classes are done. It may be called from several
-	// goroutines, one at a time.
-	OnClass func(done, total int)
+	// OnClass is told the classes that are done.
+	OnClass progress.Func
 }
 
 // DefaultSVM returns the values of scikit-learn's LinearSVC.
@@ -72,8 +72,8 @@ func (o SVMOptions) validate() error {
 	return nil
 }
 
-// Problem is the training data of linear SVMs.
-type Problem struct {
+// problem is the training data of linear SVMs.
+type problem struct {
 	X       []float32 // rows of Dim numbers
 	Dim     int
 	Rows    []int // rows of X to train on
@@ -84,7 +84,7 @@ type Problem struct {
 	Multi  bool // a row may show several classes, or none
 }
 
-func (p Problem) row(i int) []float32 { return p.X[p.Rows[i]*p.Dim : (p.Rows[i]+1)*p.Dim] }
+func (p problem) row(i int) []float32 { return p.X[p.Rows[i]*p.Dim : (p.Rows[i]+1)*p.Dim] }
 
 // linear is the SVMs of K classes, each of one class against the rest.
 type linear struct {
@@ -97,6 +97,9 @@ type linear struct {
 // cacheBytes is about how many bytes of weight vectors fit into the cache of a core.
 const cacheBytes = 512 << 10
 
+// visitsUnwatched is the number of images between two looks at the context.
+const visitsUnwatched = 1 << 10
+
 // maxBlock is the most classes in a block: the bits of a word.
 const maxBlock = 64
 
@@ -104,7 +107,7 @@ const maxBlock = 64
 // 2008). Each pass visits the images in an order drawn from the seed and the number of the
 // pass. All classes share that order, so that an image is fetched once for a block of classes.
 // Classes don't share arithmetic: workers and blocks don't change a bit of the result.
-func (p Problem) train(ctx context.Context, o SVMOptions) (*linear, error) {
+func (p problem) train(ctx context.Context, o SVMOptions) (*linear, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
@@ -130,8 +133,7 @@ func (p Problem) train(ctx context.Context, o SVMOptions) (*linear, error) {
 	var group errgroup.Group
 	group.SetLimit(workers)
 	var blocks []*block
-	progress := make(chan struct{}, 1)
-	var done atomic.Int64
+	counter := progress.NewCounter(o.OnClass, int64(p.Classes))
 	for start := 0; start < p.Classes; start += size {
 		b := &block{p: p, o: o, l: l, start: start, n: min(size, p.Classes-start), squares: squares}
 		blocks = append(blocks, b)
@@ -139,11 +141,7 @@ func (p Problem) train(ctx context.Context, o SVMOptions) (*linear, error) {
 			if err := b.run(ctx); err != nil {
 				return err
 			}
-			if o.OnClass != nil {
-				progress <- struct{}{}
-				o.OnClass(int(done.Add(int64(b.n))), p.Classes)
-				<-progress
-			}
+			counter.Add(b.n)
 			return nil
 		})
 	}
@@ -158,7 +156,7 @@ func (p Problem) train(ctx context.Context, o SVMOptions) (*linear, error) {
 
 // block is a group of classes whose SVMs are trained together.
 type block struct {
-	p        Problem
+	p        problem
 	o        SVMOptions
 	l        *linear
 	start, n int
@@ -193,7 +191,10 @@ func (b *block) run(ctx context.Context) error {
 		for k := range b.class {
 			b.class[k].newMost, b.class[k].newLess = math.Inf(-1), math.Inf(1)
 		}
-		for _, i := range order {
+		for at, i := range order {
+			if at%visitsUnwatched == 0 && ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			if wanted := b.active[i] & b.left; wanted != 0 {
 				b.visit(int(i), wanted)
 			}
@@ -350,7 +351,7 @@ func (l *linear) score(dst, x []float32) {
 	}
 }
 
-// targets returns the labels of d as [Problem].Target.
+// targets returns the labels of d as problem.Target.
 func (d *Descriptors) targets() func(row, class int) int8 {
 	return func(r, class int) int8 {
 		switch row := d.Rows[r]; {

@@ -52,8 +52,8 @@ func readSVMOracle(t *testing.T) svmOracle {
 	return o
 }
 
-func (o svmOracle) problem() Problem {
-	p := Problem{X: o.x, Dim: o.dim, Classes: slices.Max(o.y) + 1, Target: func(r, c int) int8 {
+func (o svmOracle) problem() problem {
+	p := problem{X: o.x, Dim: o.dim, Classes: slices.Max(o.y) + 1, Target: func(r, c int) int8 {
 		if o.y[r] == c {
 			return 1
 		}
@@ -66,7 +66,7 @@ func (o svmOracle) problem() Problem {
 }
 
 // objective of one class: the bias counts as a weight.
-func objective(p Problem, o SVMOptions, k int, w []float32, b float32) float64 {
+func objective(p problem, o SVMOptions, k int, w []float32, b float32) float64 {
 	sum := 0.0
 	for _, v := range w {
 		sum += float64(v) * float64(v) / 2
@@ -155,7 +155,7 @@ func TestSVMOracle(t *testing.T) {
 func TestSVMDeterminism(t *testing.T) {
 	const n, dim, classes = 60, 40, 70
 	rng := rand.New(rand.NewPCG(3, 4))
-	p := Problem{X: make([]float32, n*dim), Dim: dim, Classes: classes, Target: func(r, c int) int8 {
+	p := problem{X: make([]float32, n*dim), Dim: dim, Classes: classes, Target: func(r, c int) int8 {
 		if r%7 == c%5 {
 			return 0
 		}
@@ -220,12 +220,12 @@ func TestSVMIgnores(t *testing.T) {
 
 func TestSVMErrors(t *testing.T) {
 	p := readSVMOracle(t).problem()
-	for want, change := range map[string]func(*Problem, *SVMOptions){
-		`loss "l3", want l2 or l1`: func(_ *Problem, o *SVMOptions) { o.Loss = "l3" },
-		"C 0, want above 0":        func(_ *Problem, o *SVMOptions) { o.C = 0 },
-		"tolerance":                func(_ *Problem, o *SVMOptions) { o.Tolerance = math.NaN() },
-		"no images":                func(p *Problem, _ *SVMOptions) { p.Rows = nil },
-		"not finite": func(p *Problem, _ *SVMOptions) {
+	for want, change := range map[string]func(*problem, *SVMOptions){
+		`loss "l3", want l2 or l1`: func(_ *problem, o *SVMOptions) { o.Loss = "l3" },
+		"C 0, want above 0":        func(_ *problem, o *SVMOptions) { o.C = 0 },
+		"tolerance":                func(_ *problem, o *SVMOptions) { o.Tolerance = math.NaN() },
+		"no images":                func(p *problem, _ *SVMOptions) { p.Rows = nil },
+		"not finite": func(p *problem, _ *SVMOptions) {
 			p.X = slices.Clone(p.X)
 			p.X[3] = float32(math.NaN())
 		},

@@ -62,7 +62,7 @@ func (u *update) run(ctx context.Context) (*Summary, error) {
 	if err := u.settle(); err != nil {
 		return nil, err
 	}
-	old, done, err := openBegun(u.out)
+	old, done, err := openBegun(ctx, u.out)
 	if errors.Is(err, fs.ErrNotExist) && !exists(u.out) && !exists(u.out+indexSuffix) {
 		u.changes.Added = u.header.Rows()
 		return u.goOn(ctx)
@@ -98,7 +98,7 @@ func (u *update) settle() error {
 
 // goOn computes the descriptors that out lacks.
 func (u *update) goOn(ctx context.Context) (*Summary, error) {
-	f, err := createUnlocked(u.out, u.header)
+	f, err := createUnlocked(ctx, u.out, u.header)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (u *update) goOn(ctx context.Context) (*Summary, error) {
 
 // compare counts the changes since a file was made, and reports whether all descriptors in it
 // are up to date.
-func (u *update) compare(was *file) (same bool) {
+func (u *update) compare(was *descriptorFile) (same bool) {
 	rows := was.byName(len(was.columns))
 	same = true
 	for r := range u.header.Rows() {
@@ -129,7 +129,7 @@ func (u *update) compare(was *file) (same bool) {
 }
 
 // byName returns the row of each image that has at least so many columns done, readable or not.
-func (f *file) byName(least int) map[string]int {
+func (f *descriptorFile) byName(least int) map[string]int {
 	rows := map[string]int{}
 	for r := range f.rows {
 		done := 0
@@ -147,13 +147,13 @@ func (f *file) byName(least int) map[string]int {
 
 // rewrite makes the work file: descriptors from the old file, from an earlier work file, and
 // those that are left to compute.
-func (u *update) rewrite(ctx context.Context, old *Descriptors, done *file) (*Summary, error) {
-	f, err := createUnlocked(u.work, u.header)
+func (u *update) rewrite(ctx context.Context, old *Descriptors, done *descriptorFile) (*Summary, error) {
+	f, err := createUnlocked(ctx, u.work, u.header)
 	if _, ok := errors.AsType[*OtherRunError](err); ok {
 		// An earlier update was interrupted, and the folder has changed since. What it has done
 		// counts.
 		if err = replacePair(u.work, u.before); err == nil {
-			f, err = createUnlocked(u.work, u.header)
+			f, err = createUnlocked(ctx, u.work, u.header)
 		}
 	}
 	if err != nil {
@@ -164,7 +164,7 @@ func (u *update) rewrite(ctx context.Context, old *Descriptors, done *file) (*Su
 	if err := u.take(ctx, f, old, done); err != nil {
 		return nil, err
 	}
-	if earlier, done, err := openBegun(u.before); err == nil {
+	if earlier, done, err := openBegun(ctx, u.before); err == nil {
 		if earlier.Header.made(u.header) == "" {
 			err = u.take(ctx, f, earlier, done)
 		}
@@ -180,7 +180,7 @@ func (u *update) rewrite(ctx context.Context, old *Descriptors, done *file) (*Su
 }
 
 // forget marks images that have changed as not done.
-func (f *file) forget(images *Images) {
+func (f *descriptorFile) forget(images *Images) {
 	for r, row := range f.rows {
 		if row.Stamp == images.stamp(f.header.image(r)) {
 			continue
@@ -192,7 +192,7 @@ func (f *file) forget(images *Images) {
 }
 
 // take copies into f the descriptors that another file holds of unchanged images.
-func (u *update) take(ctx context.Context, f *file, from *Descriptors, done *file) error {
+func (u *update) take(ctx context.Context, f *descriptorFile, from *Descriptors, done *descriptorFile) error {
 	rows := done.byName(1)
 	numbers := make([]float32, u.header.Dim)
 	for r := range f.rows {

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/verydeep/vgg"
-	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/resources"
 )
 
 // An update makes what Extract would make, to the last bit, and describes nothing that it
@@ -38,7 +38,7 @@ func TestUpdate(t *testing.T) {
 		e, y := contents(t, fresh)
 		sameBits(t, "updated", x, y)
 		sameRows(t, d.Rows, e.Rows)
-		if diff := d.Header.Difference(e.Header); diff != "" {
+		if diff := d.Header.difference(e.Header); diff != "" {
 			t.Error(diff)
 		}
 		if left, _ := filepath.Glob(out + ".*.*"); len(left) > 0 {
@@ -46,7 +46,7 @@ func TestUpdate(t *testing.T) {
 		}
 	}
 	count := 0
-	counted := Options{OnImage: func(int, int) { count++ }}
+	counted := Options{OnImage: func(int64, int64) { count++ }}
 	run := func(want Changes, described int) {
 		t.Helper()
 		count = 0
@@ -87,7 +87,7 @@ func TestUpdate(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	_, before := contents(t, out)
-	_, _, err := update(ctx, Options{Resources: eval.Resources{Batch: 1, Workers: 1, Ranks: 1}, OnImage: func(done, total int) {
+	_, _, err := update(ctx, Options{Resources: resources.Resources{Batch: 1, Workers: 1, Ranks: 1}, OnImage: func(done, total int64) {
 		if done == 2*13+2 { // of the first network
 			cancel(stop)
 		}
@@ -171,7 +171,7 @@ func TestInstructionSets(t *testing.T) {
 	if diff := other.recipe(d.Header); diff != "" {
 		t.Errorf("compared: %s", diff)
 	}
-	if diff := other.Difference(d.Header); !strings.Contains(diff, "instruction set another, want") {
+	if diff := other.difference(d.Header); !strings.Contains(diff, "instruction set another, want") {
 		t.Errorf("mixed: %q", diff)
 	}
 	rows, errs, err := Describe(t.Context(), other, open(t, Files, folder(t)), Options{}, func(NetID) (*vgg.Model, error) { return smallNet(1).Open() })

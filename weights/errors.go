@@ -157,21 +157,6 @@ func pathless(err error) error {
 	return err
 }
 
-// kind describes a file that isn't a regular one.
-func kind(m fs.FileMode) string {
-	switch {
-	case m.IsDir():
-		return "a directory"
-	case m&fs.ModeNamedPipe != 0:
-		return "a named pipe"
-	case m&fs.ModeSocket != 0:
-		return "a socket"
-	case m&fs.ModeDevice != 0:
-		return "a device"
-	}
-	return "not a regular file"
-}
-
 // display returns a name, which may be any string, in a form that is fit for a line of
 // text.
 func display(name string) string {

@@ -22,6 +22,7 @@
 package weights
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -303,10 +304,10 @@ func (f *File) ReadRange(name string, start int, dst []float32) error {
 // SHA256 returns the SHA-256 of the whole file in lower-case hexadecimal, as sha256sum
 // prints it. An index of shards is followed by the shards, in the order of their names. A
 // run records it as the provenance of its weights.
-func (f *File) SHA256() (string, error) {
+func (f *File) SHA256(ctx context.Context) (string, error) {
 	h := sha256.New()
 	for _, part := range append([]*folderFile{{f.r, f.size}}, f.shards...) {
-		n, err := io.Copy(h, io.NewSectionReader(part, 0, part.size))
+		n, err := io.Copy(h, untilDone{ctx, io.NewSectionReader(part, 0, part.size)})
 		if err == nil && n != part.size {
 			err = io.ErrUnexpectedEOF
 		}
@@ -315,6 +316,19 @@ func (f *File) SHA256() (string, error) {
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// untilDone is a reader whose error is the context's cause once the context is done.
+type untilDone struct {
+	ctx  context.Context
+	from io.Reader
+}
+
+func (u untilDone) Read(p []byte) (int, error) {
+	if u.ctx.Err() != nil {
+		return 0, context.Cause(u.ctx)
+	}
+	return u.from.Read(p)
 }
 
 // Close closes the file. After that, reading from it is an error.

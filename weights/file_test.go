@@ -2,6 +2,7 @@ package weights
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -18,6 +19,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"pgregory.net/rapid"
 
 	"github.com/verydeep/vgg/tensor"
@@ -224,7 +226,7 @@ func TestReadFails(t *testing.T) {
 			if cause == nil {
 				continue // short without an error: against io.ReaderAt's contract
 			}
-			if _, err := f.SHA256(); !errors.Is(err, want) {
+			if _, err := f.SHA256(t.Context()); !errors.Is(err, want) {
 				t.Fatalf("SHA256 of a file cut at %d: %v, want %v", n, err, want)
 			}
 		}
@@ -264,7 +266,7 @@ func TestSHA256(t *testing.T) {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(b)
-	if got, err := f.SHA256(); err != nil || got != hex.EncodeToString(sum[:]) {
+	if got, err := f.SHA256(t.Context()); err != nil || got != hex.EncodeToString(sum[:]) {
 		t.Errorf("SHA256 = %s, %v; want %x", got, err, sum)
 	}
 	if f.Size() != int64(len(b)) {
@@ -387,4 +389,9 @@ func elements(s Source) []float32 {
 		all = append(all, piece...)
 	}
 	return all
+}
+
+func TestSHA256Cancelled(t *testing.T) {
+	f := written(t, nil, source("x", 1<<16))
+	vggtest.Cancel(t, 2, func(ctx context.Context) error { _, err := f.SHA256(ctx); return err })
 }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+
+	"github.com/verydeep/vgg/internal/atomicfile"
 )
 
 // MaxBuffered is the size in bytes of the largest file that OpenFS reads into memory. It
@@ -110,7 +112,7 @@ func openFS(fsys fs.FS, name string) (*folderFile, io.Closer, error) {
 		return nil, nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("%s, want a file", kind(info.Mode()))
+		return nil, nil, fmt.Errorf("%s, want a file", atomicfile.Kind(info.Mode()))
 	}
 	f, err := fsys.Open(name)
 	if err != nil {

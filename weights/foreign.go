@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/verydeep/vgg/internal/atomicfile"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -241,4 +242,4 @@ func notFile(name string, m fs.FileMode) error {
 // kindError says that something is no file.
 type kindError struct{ fs.FileMode }
 
-func (e *kindError) Error() string { return kind(e.FileMode) + ", want a file" }
+func (e *kindError) Error() string { return atomicfile.Kind(e.FileMode) + ", want a file" }

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/atomicfile"
 )
 
 // folderModels are the names of a model's file in a folder that the tools of Hugging Face,
@@ -144,7 +146,7 @@ func readText(fsys fs.FS, name string) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s, want a file", kind(info.Mode()))
+		return nil, fmt.Errorf("%s, want a file", atomicfile.Kind(info.Mode()))
 	}
 	f, err := fsys.Open(name)
 	if err != nil {

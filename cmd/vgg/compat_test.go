@@ -341,23 +341,23 @@ func TestFilesOfVersion0InTheLibrary(t *testing.T) {
 		t.Errorf("checkpoint of epoch %d, iteration %d, with another recipe in %v", checkpoint.Epoch, checkpoint.Iteration, differences)
 	}
 
-	results, err := eval.OpenResults(filepath.Join(dir, "eval-1.jsonl"), filepath.Join(dir, "eval-2.jsonl"))
+	results, err := eval.OpenResults(t.Context(), filepath.Join(dir, "eval-1.jsonl"), filepath.Join(dir, "eval-2.jsonl"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer results.Close()
-	result, err := results.Evaluate(eval.Options{})
+	result, err := results.Evaluate(t.Context(), eval.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if result.Images != 6 || math.Abs(result.Top1Error-2./6) > 1e-9 || math.Abs(result.Loss-0.66403) > 1e-4 {
 		t.Errorf("shards of a result file: %d images, top-1 error %v, loss %v, want 6, 1/3 and 0.66403", result.Images, result.Top1Error, result.Loss)
 	}
-	descriptors, err := transfer.Open(filepath.Join(dir, "f.npy"))
+	descriptors, err := transfer.Open(t.Context(), filepath.Join(dir, "f.npy"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	numbers, err := descriptors.Load()
+	numbers, err := descriptors.Load(t.Context())
 	if err != nil || len(numbers) != 18*8 {
 		t.Errorf("f.npy: %d numbers, %v, want 18 descriptors of 8", len(numbers), err)
 	}

@@ -111,7 +111,7 @@ func create(sys system, path string) (*File, error) {
 	}
 	if info, err := os.Stat(f.target); err == nil {
 		if !info.Mode().IsRegular() {
-			return nil, f.failed(fmt.Errorf("%s, want a file", kind(info.Mode())))
+			return nil, f.failed(fmt.Errorf("%s, want a file", Kind(info.Mode())))
 		}
 		f.mode = info.Mode().Perm()
 	}
@@ -258,8 +258,8 @@ func temporaryName(base string, number int) string {
 // errLost is of a temporary file that another process has removed or is about to.
 var errLost = errors.New("the temporary file was removed")
 
-// kind names what is in the way of a file.
-func kind(m fs.FileMode) string {
+// Kind names what isn't a regular file by its mode: "a directory", "a named pipe".
+func Kind(m fs.FileMode) string {
 	switch {
 	case m.IsDir():
 		return "a directory"

@@ -47,12 +47,12 @@ func writers() []writer {
 		{
 			file: "f.npy", prepare: prepareDescriptors, write: writeDescriptors, left: []string{"f.npy.jsonl"},
 			whole: func(t *testing.T, dir, path string) {
-				d, err := transfer.Open(path)
+				d, err := transfer.Open(t.Context(), path)
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer d.Close()
-				x, err := d.Load()
+				x, err := d.Load(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -216,12 +216,12 @@ func prepareDescriptors(dir string) error {
 }
 
 func writeDescriptors(dir, path string, v int) error {
-	d, err := transfer.Open(filepath.Join(dir, fmt.Sprint(v, ".npy")))
+	d, err := transfer.Open(context.Background(), filepath.Join(dir, fmt.Sprint(v, ".npy")))
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	return d.Write(path)
+	return d.Write(context.Background(), path)
 }
 
 // TestMain is the process that is killed, if the variable names a file to write: it writes

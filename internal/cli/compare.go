@@ -38,14 +38,14 @@ func (c *compareCommand) Run(e *environment) error {
 	}
 	var opened [2]*eval.Results
 	for i, path := range []string{c.A, c.B} {
-		r, err := eval.OpenResults(path)
+		r, err := eval.OpenResults(e.ctx, path)
 		if err != nil {
 			return err
 		}
 		defer r.Close()
 		opened[i] = r
 	}
-	r, err := eval.Compare(opened[0], opened[1])
+	r, err := eval.Compare(e.ctx, opened[0], opened[1])
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
+	"github.com/verydeep/vgg/resources"
 	"github.com/verydeep/vgg/transfer"
 )
 
@@ -43,7 +44,7 @@ func (f *descriptorFlags) check() error {
 func (f *descriptorFlags) options() transfer.Options {
 	return transfer.Options{
 		Flip: f.Flip, Average: f.Average, Raw: !f.Normalise, Max: f.Pool == "max", Unrectified: f.Unrectified,
-		Resources: eval.Resources{Batch: f.Batch, Ranks: f.Ranks, Memory: int64(f.Memory)},
+		Resources: resources.Resources{Batch: f.Batch, Ranks: f.Ranks, Memory: int64(f.Memory)},
 	}
 }
 
@@ -110,7 +111,7 @@ func (f *descriptorFlags) making(e *environment, nets []transfer.Net, pictures *
 	defer boundHeap(bound)()
 	bar := e.newProgress()
 	defer bar.close()
-	o.OnImage = counted(bar.stage("describing", unitImages))
+	o.OnImage = bar.stage("describing", unitImages)
 	s, err := run(o)
 	bar.close()
 	if err != nil {
@@ -226,7 +227,7 @@ func (f *describeFlags) describe(e *environment, file string, h transfer.Header,
 	}
 	bar := e.newProgress()
 	defer bar.close()
-	o := transfer.Options{OnImage: counted(bar.stage("describing", unitImages))}
+	o := transfer.Options{OnImage: bar.stage("describing", unitImages)}
 	rows, errs, err := transfer.Describe(e.ctx, h, pictures, o, f.openAs(e, file, threads))
 	if err != nil {
 		return nil, err
@@ -271,11 +272,11 @@ func (f *describeFlags) weightsOf(open *opener, n transfer.NetID) (string, error
 		if err != nil {
 			return "", err
 		}
-		if sum, err := fileSHA256(path); err != nil || sum == n.SHA256 {
+		if sum, err := fileSHA256(open.env.ctx, path); err != nil || sum == n.SHA256 {
 			return path, err
 		}
 	}
-	if sum, err := fileSHA256(n.Weights); err != nil || sum != n.SHA256 {
+	if sum, err := fileSHA256(open.env.ctx, n.Weights); err != nil || sum != n.SHA256 {
 		return "", nil
 	}
 	return n.Weights, nil

@@ -102,7 +102,7 @@ func (c *evalCommand) Run(e *environment) error {
 		return err
 	}
 	if c.CSV != "" {
-		if err := writeCSV(c.CSV, options.Out); err != nil {
+		if err := writeCSV(e.ctx, c.CSV, options.Out); err != nil {
 			return err
 		}
 	}
@@ -118,7 +118,7 @@ func (c *evalCommand) evaluate(e *environment, nets []eval.Net, data *dataset.Da
 	}
 	bar := e.newProgress()
 	defer bar.close()
-	o.OnImage = counted(bar.stage("evaluating", unitImages))
+	o.OnImage = bar.stage("evaluating", unitImages)
 	r, err := eval.RunNets(e.ctx, nets, data, o)
 	bar.close()
 	if err != nil {
@@ -301,17 +301,17 @@ const maxRanks = 1024
 
 // merge reports on result files.
 func (c *evalCommand) merge(e *environment) error {
-	results, err := eval.OpenResults(c.Weights...)
+	results, err := eval.OpenResults(e.ctx, c.Weights...)
 	if err != nil {
 		return err
 	}
 	defer results.Close()
-	r, err := results.Evaluate(c.lists())
+	r, err := results.Evaluate(e.ctx, c.lists())
 	if err != nil {
 		return err
 	}
 	if c.CSV != "" {
-		if err := writeCSV(c.CSV, c.Weights...); err != nil {
+		if err := writeCSV(e.ctx, c.CSV, c.Weights...); err != nil {
 			return err
 		}
 	}

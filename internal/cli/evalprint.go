@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -82,8 +83,8 @@ func shown(s eval.Setting) string {
 
 // writeCSV writes the posteriors of every image of result files, in the shortest form that
 // restores their bits. An unreadable image has its error instead.
-func writeCSV(path string, results ...string) error {
-	r, err := eval.OpenResults(results...)
+func writeCSV(ctx context.Context, path string, results ...string) error {
+	r, err := eval.OpenResults(ctx, results...)
 	if err != nil {
 		return err
 	}

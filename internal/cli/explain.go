@@ -110,7 +110,7 @@ func (c *explainCommand) scoreMaps(e *environment, m *vgg.Model) (*preprocess.Im
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", c.Image, err)
 	}
-	maps, err := eval.ScoreMaps(m, im, scales)
+	maps, err := eval.ScoreMaps(e.ctx, m, im, scales)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", c.Image, err)
 	}

@@ -91,7 +91,7 @@ func (c *featuresCommand) merge(e *environment) error {
 	if c.Shard != "" || len(c.With) > 0 {
 		return usagef("--merge reads files of descriptors, want no --shard and no --with")
 	}
-	d, err := transfer.OpenMerged(append([]string{c.Weights}, c.Images...)...)
+	d, err := transfer.OpenMerged(e.ctx, append([]string{c.Weights}, c.Images...)...)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (c *featuresCommand) merge(e *environment) error {
 	if _, err := os.Stat(c.Out); err == nil {
 		return fmt.Errorf("--out %s: exists already", c.Out)
 	}
-	if err := d.Write(c.Out); err != nil {
+	if err := d.Write(e.ctx, c.Out); err != nil {
 		return err
 	}
 	return c.finish(e, featuresResult{Out: c.Out, Data: d.Header.Data.Name, Labels: d.Header.Layout, Summary: d.Summary()})

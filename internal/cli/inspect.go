@@ -83,14 +83,14 @@ func (c *inspectCommand) Run(e *environment) error {
 		}
 		i.Tensors = append(i.Tensors, tensorInfo{Name: t.Name, DType: t.DType, Shape: t.Shape})
 	}
-	if i.Network, err = vgg.Identify(f, open.options); err != nil {
+	if i.Network, err = vgg.Identify(e.ctx, f, open.options); err != nil {
 		i.Unknown = err.Error()
 	}
 	if c.Stats {
 		if err := i.measure(e, f); err != nil {
 			return err
 		}
-		if i.SHA256, err = f.SHA256(); err != nil {
+		if i.SHA256, err = f.SHA256(e.ctx); err != nil {
 			return err
 		}
 	}

@@ -107,6 +107,12 @@ func (c *localizeImagesCommand) Run(e *environment) error {
 // locator opens the networks.
 func (f denseFlags) locator(e *environment, boxes []string, fc nn.Storage, threads int) (*localize.Locator, error) {
 	l := &localize.Locator{Threshold: f.Merge}
+	switch {
+	case f.Merge == 0:
+		l.Threshold = localize.NoMerge
+	case !(f.Merge > 0):
+		return nil, usagef("localize: merge threshold %v, want at least 0", f.Merge)
+	}
 	classifiers, localisers := f.opener(e, fc, threads), f.opener(e, fc, threads)
 	localisers.options.Localiser = true
 	for _, o := range []*opener{classifiers, localisers} {
@@ -167,7 +173,7 @@ func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, clas
 	if err != nil {
 		return err
 	}
-	a, err := l.Dense(im)
+	a, err := l.Dense(e.ctx, im)
 	if err != nil {
 		return err
 	}

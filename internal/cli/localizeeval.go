@@ -14,6 +14,7 @@ import (
 	"github.com/verydeep/vgg/localize"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
+	"github.com/verydeep/vgg/resources"
 )
 
 type localizeEvalCommand struct {
@@ -87,7 +88,7 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	r, err := c.evaluate(e, l, data, localize.EvalOptions{Protocol: protocol, Workers: threads, Out: c.Out})
+	r, err := c.evaluate(e, l, data, localize.EvalOptions{Protocol: protocol, Resources: resources.Resources{Workers: threads}, Out: c.Out})
 	if err != nil {
 		return err
 	}
@@ -125,7 +126,7 @@ func (c *localizeEvalCommand) evaluate(e *environment, l *localize.Locator, data
 	}
 	bar := e.newProgress()
 	defer bar.close()
-	o.OnImage = counted(bar.stage("locating", unitImages))
+	o.OnImage = bar.stage("locating", unitImages)
 	r, err := localize.Evaluate(e.ctx, l, data, o)
 	return r, e.interrupted(err, o.Out)
 }

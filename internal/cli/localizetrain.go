@@ -155,7 +155,7 @@ func (b *boxTraining) prepare(e *environment, out io.Writer, trainSet, valSet *d
 	}
 	bar := e.newProgress()
 	defer bar.close()
-	head, err := localize.MeanBoxes(e.ctx, trainSet, b.regression, orient, threads, counted(bar.stage("reading the images' sizes", unitImages)))
+	head, err := localize.MeanBoxes(e.ctx, trainSet, b.regression, orient, threads, bar.stage("reading the images' sizes", unitImages))
 	if err != nil {
 		return nil, nil, nil, err
 	}

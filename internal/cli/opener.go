@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -103,7 +104,7 @@ func (o *opener) identify(name string) (*vgg.Description, string, error) {
 		return nil, path, err
 	}
 	defer f.Close()
-	d, err := vgg.Identify(f, o.options)
+	d, err := vgg.Identify(o.env.ctx, f, o.options)
 	return d, path, err
 }
 
@@ -139,7 +140,7 @@ func (o *opener) sha256(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fileSHA256(path)
+	return fileSHA256(o.env.ctx, path)
 }
 
 // path returns the path of a file, or that of a release after its download.
@@ -198,12 +199,12 @@ func (e *environment) pull(r releases.Release, offline bool) (string, error) {
 	}})
 }
 
-// fileSHA256 returns the SHA-256 of a file of weights, in hexadecimal.
-func fileSHA256(path string) (string, error) {
+// fileSHA256 returns the SHA-256 of a file of weights, or of that in a folder, in hexadecimal.
+func fileSHA256(ctx context.Context, path string) (string, error) {
 	f, err := weights.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	return f.SHA256()
+	return f.SHA256(ctx)
 }

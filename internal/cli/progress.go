@@ -117,20 +117,7 @@ func (p *progressBar) close() {
 	}
 }
 
-// named returns a progress function for work that names its stages: each new name begins
-// one.
-func (p *progressBar) named(u unit) func(name string, done, total int) {
-	current := ""
-	var report progress.Func
-	return func(name string, done, total int) {
-		if report == nil || name != current {
-			current, report = name, p.stage(name, u)
-		}
-		report(int64(done), int64(total))
-	}
-}
-
-// counted adapts a progress function to work that reports in int.
-func counted(report progress.Func) func(done, total int) {
-	return func(done, total int) { report(int64(done), int64(total)) }
+// named returns what begins a stage for each name.
+func (p *progressBar) named(u unit) func(name string) progress.Func {
+	return func(name string) progress.Func { return p.stage(name, u) }
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/verydeep/vgg/releases"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/reproduce"
+	"github.com/verydeep/vgg/resources"
 )
 
 type reproduceCommand struct {
@@ -119,7 +120,7 @@ func (c *reproduceCommand) classify(e *environment, plan reproduce.Plan, data *d
 	}
 	bar := e.newProgress()
 	defer bar.close()
-	options.OnImage = bar.named(unitImages)
+	options.OnNet = bar.named(unitImages)
 	r, err := reproduce.Classification(e.ctx, plan, data, options)
 	bar.close()
 	if err != nil {
@@ -137,8 +138,8 @@ func folder(flag, path string) error {
 }
 
 // resources returns the share of the machine that the flags give.
-func (c *reproduceCommand) resources() eval.Resources {
-	return eval.Resources{Batch: c.Batch, Ranks: c.Ranks, Memory: int64(c.Memory)}
+func (c *reproduceCommand) resources() resources.Resources {
+	return resources.Resources{Batch: c.Batch, Ranks: c.Ranks, Memory: int64(c.Memory)}
 }
 
 // results returns the folder of result files.

@@ -8,6 +8,7 @@ import (
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/localize"
 	"github.com/verydeep/vgg/reproduce"
+	"github.com/verydeep/vgg/resources"
 )
 
 // localise reproduces a table of localisation.
@@ -27,7 +28,7 @@ func (c *reproduceCommand) localise(e *environment, plan reproduce.Plan, images 
 	bar := e.newProgress()
 	defer bar.close()
 	r, err := reproduce.Localisation(e.ctx, plan, data, reproduce.LocalisationOptions{
-		Results: c.results(), Threshold: localize.MergeThreshold, Workers: threads, OnImage: bar.named(unitImages),
+		Results: c.results(), Threshold: localize.MergeThreshold, Resources: resources.Resources{Workers: threads}, OnRow: bar.named(unitImages),
 		Open: func(name string, boxes bool) (*vgg.Model, string, bool, error) {
 			file := found[name]
 			if file == "" {

@@ -37,7 +37,7 @@ func (c *reproduceCommand) transfer(e *environment) error {
 		Data: c.Data, Results: c.results(), Train: transfer.DefaultTraining(),
 		Extract: transfer.Options{
 			Resources: c.resources(),
-			OnImage:   counted(func(done, total int64) { described.Report(done, total) }),
+			OnImage:   func(done, total int64) { described.Report(done, total) },
 		},
 		Find: func(name string) (transfer.Net, bool, error) {
 			file, err := c.findWeights(open, name)

@@ -79,7 +79,7 @@ func (c *indexCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	d, err := transfer.Open(c.Out)
+	d, err := transfer.Open(e.ctx, c.Out)
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (f duplicateFlags) find(e *environment, d *transfer.Descriptors) ([]transfe
 	}
 	bar := e.newProgress()
 	defer bar.close()
-	pairs, err := d.Duplicates(e.ctx, f.Duplicates, transfer.SearchOptions{OnRows: counted(bar.stage("looking for near-duplicates", unitImages))})
+	pairs, err := d.Duplicates(e.ctx, f.Duplicates, transfer.SearchOptions{OnRows: bar.stage("looking for near-duplicates", unitImages)})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -232,7 +232,7 @@ func (c *similarCommand) Run(e *environment) error {
 	if err := (duplicateFlags{c.NearDup}).check(); err != nil {
 		return err
 	}
-	d, err := transfer.OpenMerged(c.Index)
+	d, err := transfer.OpenMerged(e.ctx, c.Index)
 	if err != nil {
 		return err
 	}
@@ -325,7 +325,7 @@ func (c *similarCommand) search(e *environment, d *transfer.Descriptors) ([]simi
 	bar := e.newProgress()
 	defer bar.close()
 	start := time.Now()
-	found, err := d.Search(e.ctx, queries, min(c.Top, d.Len()), transfer.SearchOptions{OnRows: counted(bar.stage("comparing", unitImages))})
+	found, err := d.Search(e.ctx, queries, min(c.Top, d.Len()), transfer.SearchOptions{OnRows: bar.stage("comparing", unitImages)})
 	bar.close()
 	if err != nil {
 		return nil, err

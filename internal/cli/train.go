@@ -167,7 +167,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 	o := train.DefaultOptions()
 	fail := func(err error) (train.Options, error) { return o, err }
 	var err error
-	if o.Threads, err = c.apply(); err != nil {
+	if o.Workers, err = c.apply(); err != nil {
 		return fail(err)
 	}
 	if err := c.check(); err != nil {
@@ -187,7 +187,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 		return fail(err)
 	}
 	if c.boxes != nil {
-		if o.Task, o.Train, o.Val, err = c.boxes.prepare(e, human, o.Train, o.Val, o.Recipe.Orient, o.Threads); err != nil {
+		if o.Task, o.Train, o.Val, err = c.boxes.prepare(e, human, o.Train, o.Val, o.Recipe.Orient, o.Workers); err != nil {
 			return fail(err)
 		}
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -57,7 +58,7 @@ func (e *environment) watch(o *transfer.TrainOptions) (stop func()) {
 	bar := e.newProgress()
 	var report progress.Func
 	o.OnStage = func(stage string) { report = bar.stage(stage, unitClasses) }
-	o.OnClass = counted(func(done, total int64) { report.Report(done, total) })
+	o.OnClass = func(done, total int64) { report.Report(done, total) }
 	return bar.close
 }
 
@@ -102,7 +103,7 @@ func (c *transferTrainCommand) Run(e *environment) error {
 		return err
 	}
 	defer release()
-	d, x, err := load(c.Descriptors)
+	d, x, err := load(e.ctx, c.Descriptors)
 	if err != nil {
 		return err
 	}
@@ -142,13 +143,13 @@ func (c *transferTrainCommand) Run(e *environment) error {
 }
 
 // load reads labelled descriptors into memory.
-func load(paths []string) (*transfer.Descriptors, []float32, error) {
-	d, err := transfer.OpenMerged(paths...)
+func load(ctx context.Context, paths []string) (*transfer.Descriptors, []float32, error) {
+	d, err := transfer.OpenMerged(ctx, paths...)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer d.Close()
-	x, err := d.Load()
+	x, err := d.Load(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -209,7 +210,7 @@ func (c *transferEvalCommand) Run(e *environment) error {
 	case c.TestImages < 0:
 		return usagef("--test-images %d, want at least 0", c.TestImages)
 	}
-	d, x, err := load(c.Descriptors)
+	d, x, err := load(e.ctx, c.Descriptors)
 	if err != nil {
 		return err
 	}
@@ -238,7 +239,7 @@ func (c *transferEvalCommand) measure(e *environment, d *transfer.Descriptors, x
 			}
 			rows = split.Test
 		}
-		score, err := s.Evaluate(d, x, rows)
+		score, err := s.Evaluate(e.ctx, d, x, rows)
 		if err != nil {
 			return nil, "", err
 		}

@@ -9,6 +9,7 @@ package journal
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -57,7 +58,7 @@ type File struct {
 
 // Open reads the journal at path, up to a last line that was cut off, and leaves it open for
 // [File.Read]. The error is a [*FormatError] if it is no journal of this kind.
-func (k Kind[H, L]) Open(path string) (*File, error) {
+func (k Kind[H, L]) Open(ctx context.Context, path string) (*File, error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: not a file, want %s", path, k.Name)
 	}
@@ -65,7 +66,7 @@ func (k Kind[H, L]) Open(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	end, err := k.read(path, f, nil)
+	end, err := k.read(ctx, path, f, nil)
 	if err == nil && end == 0 {
 		err = &FormatError{Path: path, Err: fmt.Errorf("no header, want %s", k.Name)}
 	}
@@ -102,7 +103,7 @@ func (k Kind[H, L]) Peek(path string) (h H, ok bool) {
 // The error is a [*lockfile.HeldError] if another run is writing the journal, an
 // [*OtherRunError] if the journal is of another run, and a [*FormatError] if the file is no
 // journal of this kind.
-func (k Kind[H, L]) Resume(path string, header H) (_ *File, err error) {
+func (k Kind[H, L]) Resume(ctx context.Context, path string, header H) (_ *File, err error) {
 	r := &File{Path: path}
 	if !k.Unlocked {
 		if r.release, err = lockfile.Beside(path); err != nil {
@@ -124,7 +125,7 @@ func (k Kind[H, L]) Resume(path string, header H) (_ *File, err error) {
 		return nil, err
 	}
 	if info.Mode().IsRegular() { // a device holds nothing to go on with
-		if r.log.end, err = k.read(path, f, &header); err != nil {
+		if r.log.end, err = k.read(ctx, path, f, &header); err != nil {
 			return nil, err
 		}
 		if info.Size() > r.log.end {
@@ -148,9 +149,12 @@ func (k Kind[H, L]) Resume(path string, header H) (_ *File, err error) {
 
 // read reads a journal, which must be of the wanted run if want isn't nil. It returns where
 // the last whole line ends; 0 if the header isn't whole.
-func (k Kind[H, L]) read(path string, src io.Reader, want *H) (end int64, err error) {
+func (k Kind[H, L]) read(ctx context.Context, path string, src io.Reader, want *H) (end int64, err error) {
 	in := bufio.NewReaderSize(src, 1<<16)
 	for number := 1; ; number++ {
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
 		text, err := in.ReadBytes('\n')
 		if err == io.EOF {
 			if number == 1 && !k.begins(text) {

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg/internal/lockfile"
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 type header struct {
@@ -62,19 +64,19 @@ var first = header{format, "first", 100}
 // TestMain resumes the journal that the variable names, in a second process.
 func TestMain(m *testing.M) {
 	if path := os.Getenv("VGG_TEST_JOURNAL"); path != "" {
-		_, err := new(read).kind().Resume(path, first)
+		_, err := new(read).kind().Resume(context.Background(), path, first)
 		if held, ok := errors.AsType[*lockfile.HeldError](err); ok && held.PID == os.Getppid() && held.Path == path {
 			os.Exit(3)
 		}
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	vggtest.Main(m)
 }
 
 func resume(t *testing.T, path string) (*File, *read) {
 	t.Helper()
 	r := &read{}
-	f, err := r.kind().Resume(path, first)
+	f, err := r.kind().Resume(t.Context(), path, first)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +124,7 @@ func TestResumeAtEveryByte(t *testing.T) {
 		}
 		// A reader takes the same lines.
 		r = &read{}
-		f, err := r.kind().Open(path)
+		f, err := r.kind().Open(t.Context(), path)
 		if err != nil || !reflect.DeepEqual(*r, read{first, []int{3, 5}}) {
 			t.Fatalf("%v, %v", r, err)
 		}
@@ -141,7 +143,7 @@ func TestOpenChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &read{}
-	f, err := r.kind().Open(path)
+	f, err := r.kind().Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +158,7 @@ func TestOneWriter(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "j.jsonl")
 	f, _ := resume(t, path)
 	add(t, f, 1)
-	_, err := new(read).kind().Resume(path, first)
+	_, err := new(read).kind().Resume(t.Context(), path, first)
 	held, ok := errors.AsType[*lockfile.HeldError](err)
 	if !ok || *held != (lockfile.HeldError{Path: path, PID: os.Getpid()}) {
 		t.Errorf("%v, want a HeldError", err)
@@ -168,7 +170,7 @@ func TestOneWriter(t *testing.T) {
 	}
 	// Reading is allowed.
 	r := &read{}
-	reader, err := r.kind().Open(path)
+	reader, err := r.kind().Open(t.Context(), path)
 	if err != nil || len(r.lines) != 1 {
 		t.Errorf("%v, %v", r.lines, err)
 	}
@@ -201,7 +203,7 @@ func TestRefused(t *testing.T) {
 		if err := os.WriteFile(path, []byte(c.text), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		_, err := new(read).kind().Resume(path, first)
+		_, err := new(read).kind().Resume(t.Context(), path, first)
 		if err == nil || !strings.HasPrefix(err.Error(), path+": "+c.want) {
 			t.Errorf("%q: %v, want %s", c.text, err, c.want)
 		}
@@ -223,10 +225,10 @@ func TestRefused(t *testing.T) {
 	if err := os.WriteFile(path, []byte(whole[:10]), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := new(read).kind().Open(path); err == nil || !strings.HasSuffix(err.Error(), "no header, want a file of tests") {
+	if _, err := new(read).kind().Open(t.Context(), path); err == nil || !strings.HasSuffix(err.Error(), "no header, want a file of tests") {
 		t.Error(err)
 	}
-	if _, err := new(read).kind().Open(t.TempDir()); err == nil || !strings.HasSuffix(err.Error(), "not a file, want a file of tests") {
+	if _, err := new(read).kind().Open(t.Context(), t.TempDir()); err == nil || !strings.HasSuffix(err.Error(), "not a file, want a file of tests") {
 		t.Error(err)
 	}
 }
@@ -248,11 +250,11 @@ func TestBegin(t *testing.T) {
 		}
 		return nil
 	}
-	if _, err := k.Resume(path, first); err != failing {
+	if _, err := k.Resume(t.Context(), path, first); err != failing {
 		t.Error(err)
 	}
 	for range 2 {
-		f, err := k.Resume(path, first)
+		f, err := k.Resume(t.Context(), path, first)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -301,6 +303,33 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+func TestOpenCancelled(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f.jsonl")
+	f, _ := resume(t, path)
+	for n := range 50 {
+		if _, err := f.Append(line{n}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	vggtest.Cancel(t, 50, func(ctx context.Context) error {
+		f, err := new(read).kind().Open(ctx, path)
+		if err == nil {
+			err = f.Close()
+		}
+		return err
+	})
+	vggtest.Cancel(t, 50, func(ctx context.Context) error {
+		f, err := new(read).kind().Resume(ctx, path, first)
+		if err == nil {
+			err = f.Close()
+		}
+		return err
+	})
+}
+
 func FuzzResume(f *testing.F) {
 	f.Add([]byte(whole))
 	f.Add([]byte(whole[:60]))
@@ -310,7 +339,7 @@ func FuzzResume(f *testing.F) {
 		if err := os.WriteFile(path, text, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		f, err := new(read).kind().Resume(path, first)
+		f, err := new(read).kind().Resume(t.Context(), path, first)
 		if err != nil {
 			if b, _ := os.ReadFile(path); string(b) != string(text) {
 				t.Fatalf("refused (%v), and became %q", err, b)

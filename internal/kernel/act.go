@@ -34,19 +34,19 @@ func (a *Act) Bordered(n, c, h, w, pad, end int, buf []float32) {
 // Blocks is the number of channel blocks.
 func (a *Act) Blocks() int { return blocks(a.C) }
 
-// RowLen is the distance in floats between two rows of a plane.
-func (a *Act) RowLen() int { return (a.W + a.Pad + a.End) * Block }
+// rowLen is the distance in floats between two rows of a plane.
+func (a *Act) rowLen() int { return (a.W + a.Pad + a.End) * Block }
 
-// PlaneLen is the distance between two channel blocks of an image.
-func (a *Act) PlaneLen() int { return (a.H + a.Pad + a.End) * a.RowLen() }
+// planeLen is the distance between two channel blocks of an image.
+func (a *Act) planeLen() int { return (a.H + a.Pad + a.End) * a.rowLen() }
 
-// ImageLen is the distance between two images.
-func (a *Act) ImageLen() int { return a.Blocks() * a.PlaneLen() }
+// imageLen is the distance between two images.
+func (a *Act) imageLen() int { return a.Blocks() * a.planeLen() }
 
 // At is the offset in Data of pixel (y, x) of block b of image n; y and x count from
 // the first pixel inside the border, and may reach Pad pixels outside.
 func (a *Act) At(n, b, y, x int) int {
-	return ((n*a.Blocks()+b)*(a.H+a.Pad+a.End)+y+a.Pad)*a.RowLen() + (x+a.Pad)*Block
+	return ((n*a.Blocks()+b)*(a.H+a.Pad+a.End)+y+a.Pad)*a.rowLen() + (x+a.Pad)*Block
 }
 
 // ClearBorder zeroes the border of every plane.
@@ -54,9 +54,9 @@ func (a *Act) ClearBorder() {
 	if a.Pad == 0 && a.End == 0 {
 		return
 	}
-	row := a.RowLen()
-	for p := 0; p < len(a.Data); p += a.PlaneLen() {
-		plane := a.Data[p : p+a.PlaneLen()]
+	row := a.rowLen()
+	for p := 0; p < len(a.Data); p += a.planeLen() {
+		plane := a.Data[p : p+a.planeLen()]
 		clear(plane[:a.Pad*row])
 		clear(plane[len(plane)-a.End*row:])
 		for y := a.Pad; y < a.Pad+a.H; y++ {

@@ -140,7 +140,7 @@ func (t *normTask) backward(s *normScratch, b int) {
 func (g Conv) ScaleOut(weights, scale []float32) {
 	for k0 := 0; k0 < g.K; k0 += Panel {
 		lanes := scale[k0:min(k0+Panel, g.K)]
-		panel := weights[k0*g.Depth():][:Panel*g.Depth()]
+		panel := weights[k0*g.depth():][:Panel*g.depth()]
 		for at := 0; at < len(panel); at += Panel {
 			for j, v := range lanes {
 				panel[at+j] *= v

@@ -16,8 +16,8 @@ type Conv struct {
 // patched reports whether the layer runs over gathered patches.
 func (g Conv) patched() bool { return g.C <= Block/2 && g.Pad > 0 }
 
-// Depth is the length of the reduction in packed weights, a multiple of 16.
-func (g Conv) Depth() int {
+// depth is the length of the reduction in packed weights, a multiple of 16.
+func (g Conv) depth() int {
 	if g.patched() {
 		return blocks(g.C*g.R*g.R) * Block
 	}
@@ -25,7 +25,7 @@ func (g Conv) Depth() int {
 }
 
 // WeightLen is the number of floats of the packed weights.
-func (g Conv) WeightLen() int { return panels(g.K) * g.Depth() * Panel }
+func (g Conv) WeightLen() int { return panels(g.K) * g.depth() * Panel }
 
 // BiasLen is the number of floats of the padded bias.
 func (g Conv) BiasLen() int { return panels(g.K) * Panel }
@@ -33,17 +33,17 @@ func (g Conv) BiasLen() int { return panels(g.K) * Panel }
 // Out is the size of the output for an input of h × w.
 func (g Conv) Out(h, w int) (oh, ow int) { return h + 2*g.Pad - g.R + 1, w + 2*g.Pad - g.R + 1 }
 
-// Index is the offset of weight (k,c,r,s) in packed weights.
-func (g Conv) Index(k, c, r, s int) int {
+// index is the offset of weight (k,c,r,s) in packed weights.
+func (g Conv) index(k, c, r, s int) int {
 	row := (r*g.R+s)*blocks(g.C)*Block + c
 	if g.patched() {
 		row = (r*g.R+s)*g.C + c
 	}
-	return (k/Panel*g.Depth()+row)*Panel + k%Panel
+	return (k/Panel*g.depth()+row)*Panel + k%Panel
 }
 
-// Pack fills packed weights from src of shape (K,C,R,R).
-func (g Conv) Pack(dst, src []float32) {
+// pack fills packed weights from src of shape (K,C,R,R).
+func (g Conv) pack(dst, src []float32) {
 	clear(dst)
 	g.PackRows(dst, src, 0)
 }
@@ -54,7 +54,7 @@ func (g Conv) PackRows(dst, src []float32, k0 int) {
 	var offsets [packTile]int
 	for len(src) > 0 {
 		lanes := min(Panel-k0%Panel, len(src)/row)
-		first := g.Index(k0, 0, 0, 0)
+		first := g.index(k0, 0, 0, 0)
 		for i := 0; i < row; i += packTile {
 			at := offsets[:min(packTile, row-i)]
 			g.packedOffsets(at, first, i)
@@ -112,24 +112,24 @@ func packEight(dst []float32, at []int, src []float32, row int) {
 // PackInput writes the weights of in-channel c at the tap (r,s); src has one for each
 // out-channel.
 func (g Conv) PackInput(dst, src []float32, c, r, s int) {
-	at := g.Index(0, c, r, s)
+	at := g.index(0, c, r, s)
 	for k := 0; k < g.K; k += Panel {
 		copy(dst[at:at+Panel], src[k:min(k+Panel, g.K)])
-		at += g.Depth() * Panel
+		at += g.depth() * Panel
 	}
 }
 
 // UnpackInput is the inverse of [Conv.PackInput].
 func (g Conv) UnpackInput(dst, src []float32, c, r, s int) {
-	at := g.Index(0, c, r, s)
+	at := g.index(0, c, r, s)
 	for k := 0; k < g.K; k += Panel {
 		copy(dst[k:min(k+Panel, g.K)], src[at:])
-		at += g.Depth() * Panel
+		at += g.depth() * Panel
 	}
 }
 
-// Unpack fills dst of shape (K,C,R,R) from packed weights.
-func (g Conv) Unpack(dst, src []float32) { g.UnpackRows(dst, src, 0) }
+// unpack fills dst of shape (K,C,R,R) from packed weights.
+func (g Conv) unpack(dst, src []float32) { g.UnpackRows(dst, src, 0) }
 
 // UnpackRows reads the out-channels from k0 on of packed weights, as many as dst holds.
 func (g Conv) UnpackRows(dst, src []float32, k0 int) {
@@ -144,7 +144,7 @@ func (g Conv) each(k0, n int, f func(packed, canonical int)) {
 	}
 	i := 0
 	for k := k0; i < n; k++ {
-		first := g.Index(k, 0, 0, 0)
+		first := g.index(k, 0, 0, 0)
 		for c := range g.C {
 			at := first + c*channel
 			for range g.R * g.R {
@@ -168,7 +168,7 @@ func (g Conv) eachLane(k0, n int, f func(packed, canonical, n, stride int)) {
 	row := g.C * g.R * g.R
 	for i := 0; i < n; {
 		lanes := min(Panel-k0%Panel, (n-i)/row)
-		first := g.Index(k0, 0, 0, 0)
+		first := g.index(k0, 0, 0, 0)
 		at := i
 		for c := range g.C {
 			packed := first + c*channel
@@ -299,7 +299,7 @@ func steps(dst *[]int, g Conv, x *Act) []int {
 	for r := range g.R {
 		for s := range g.R {
 			for b := range x.Blocks() {
-				o = append(o, b*x.PlaneLen()+r*x.RowLen()+s*Block)
+				o = append(o, b*x.planeLen()+r*x.rowLen()+s*Block)
 			}
 		}
 	}

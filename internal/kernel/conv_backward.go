@@ -15,7 +15,7 @@ func (w *Work) turn(g, t Conv, src, dst []float32) {
 			for c := range g.C {
 				for r := range g.R {
 					for s := range g.R {
-						dst[t.Index(c, k, g.R-1-r, g.R-1-s)] = src[g.Index(k, c, r, s)]
+						dst[t.index(c, k, g.R-1-r, g.R-1-s)] = src[g.index(k, c, r, s)]
 					}
 				}
 			}
@@ -62,16 +62,16 @@ type fcDataTask struct {
 func (w *Work) fcBackwardData(g Conv, dy *Act, weights []float32, dx *Act) {
 	kb := dy.Blocks()
 	a := grow(&w.shared, kb*dy.N*Block)
-	w.gatherT = gatherTask{x: dy, oh: 1, ow: 1, offs: strides(&w.offs, kb, dy.PlaneLen()), m: dy.N, dst: a}
+	w.gatherT = gatherTask{x: dy, oh: 1, ow: 1, offs: strides(&w.offs, kb, dy.planeLen()), m: dy.N, dst: a}
 	w.gather(&w.gatherT)
 	w.growLocal(kb*Block*Panel + 2*dy.N*Block)
 	w.fcDataT = fcDataTask{isa: Current(), w: w, g: g, dx: dx, a: a,
 		offs: strides(&w.offs2, kb, dy.N*Block), weights: weights}
-	w.Team.Run((g.Depth()/Block+1)/2, &w.fcDataT)
+	w.Team.Run((g.depth()/Block+1)/2, &w.fcDataT)
 }
 
 func (t *fcDataTask) Part(slot, i int) {
-	kb, depth, n := blocks(t.g.K), t.g.Depth(), t.dx.N
+	kb, depth, n := blocks(t.g.K), t.g.depth(), t.dx.N
 	nb := min(2, depth/Block-2*i)
 	b := t.w.local[slot][:kb*Block*Panel]
 	c := t.w.local[slot][kb*Block*Panel:]
@@ -115,9 +115,9 @@ func (t *wgradTask) Part(_, i int) {
 			h := min(t.rows, t.dy.H-y)
 			for s := range g.R {
 				t.isa.weightGrad(nb, h, t.dy.W,
-					t.x.Data[t.x.At(n, b, y+r-g.Pad, s-g.Pad):], t.x.RowLen(),
-					t.dy.Data[t.dy.At(n, 2*p, y, 0):], t.dy.RowLen(), t.dy.PlaneLen(),
-					t.dw[(p*g.Depth()+((r*g.R+s)*cb+b)*Block)*Panel:], 0)
+					t.x.Data[t.x.At(n, b, y+r-g.Pad, s-g.Pad):], t.x.rowLen(),
+					t.dy.Data[t.dy.At(n, 2*p, y, 0):], t.dy.rowLen(), t.dy.planeLen(),
+					t.dw[(p*g.depth()+((r*g.R+s)*cb+b)*Block)*Panel:], 0)
 			}
 		}
 	}
@@ -139,13 +139,13 @@ const fcGradSteps = 64
 
 func (w *Work) fcBackwardWeights(g Conv, x, dy *Act, dw []float32) {
 	a, d := w.gatherConnected(g, x, dy)
-	chunks := (g.Depth()/Block + fcGradSteps - 1) / fcGradSteps
+	chunks := (g.depth()/Block + fcGradSteps - 1) / fcGradSteps
 	w.fcGradT = fcGradTask{isa: Current(), g: g, m: x.N, kb: dy.Blocks(), a: a, d: d, dw: dw, chunks: chunks}
 	w.Team.Run(panels(g.K)*chunks, &w.fcGradT)
 }
 
 func (t *fcGradTask) Part(_, i int) {
-	p, s0, depth := i/t.chunks, i%t.chunks*fcGradSteps, t.g.Depth()
+	p, s0, depth := i/t.chunks, i%t.chunks*fcGradSteps, t.g.depth()
 	dw := t.dw[(p*depth+s0*Block)*Panel:]
 	for s := s0; s < min(s0+fcGradSteps, depth/Block); s++ {
 		t.isa.weightGrad(min(2, t.kb-2*p), 1, t.m, t.a[s*t.m*Block:], 0, t.d[2*p*t.m*Block:], 0, t.m*Block, dw[(s-s0)*Block*Panel:], accumulate)
@@ -176,7 +176,7 @@ func (w *Work) patchBackwardWeights(g Conv, x, dy *Act, dw []float32) {
 	rows, bands := g.patchBands(dy.H, dy.W)
 	partial := grow(&w.shared2, dy.N*bands*g.WeightLen())
 	if !g.rgb() {
-		w.growLocal(g.Depth() * rows * dy.W)
+		w.growLocal(g.depth() * rows * dy.W)
 	}
 	w.pGradT = patchGradTask{isa: Current(), w: w, g: g, x: x, dy: dy, partial: partial, rows: rows, bands: bands}
 	w.Team.Run(dy.N*bands, &w.pGradT)
@@ -198,10 +198,10 @@ func (t *patchGradTask) Part(slot, i int) {
 	gatherPatches(t.g, t.x, n, y, rows, ow, a, stride)
 	for p := range panels(t.g.K) {
 		nb := min(2, t.dy.Blocks()-2*p)
-		for s := range t.g.Depth() / Block {
+		for s := range t.g.depth() / Block {
 			t.isa.weightGrad(nb, rows, ow, a[s*stride:], ow*Block,
-				t.dy.Data[t.dy.At(n, 2*p, y, 0):], t.dy.RowLen(), t.dy.PlaneLen(),
-				dw[(p*t.g.Depth()+s*Block)*Panel:], 0)
+				t.dy.Data[t.dy.At(n, 2*p, y, 0):], t.dy.rowLen(), t.dy.planeLen(),
+				dw[(p*t.g.depth()+s*Block)*Panel:], 0)
 		}
 	}
 }
@@ -216,8 +216,8 @@ func (t *patchGradTask) rgb(n, y, rows int, dw []float32) {
 	for p := range panels(g.K) {
 		nb := min(2, dy.Blocks()-2*p)
 		for r := range g.R {
-			t.isa.rgbGrad(nb, rows, dy.W, x.Data[x.At(n, 0, y+r-g.Pad, -g.Pad):], x.RowLen(),
-				dy.Data[dy.At(n, 2*p, y, 0):], dy.RowLen(), dy.PlaneLen(), dw[(p*g.Depth()+r*g.R*g.C)*Panel:])
+			t.isa.rgbGrad(nb, rows, dy.W, x.Data[x.At(n, 0, y+r-g.Pad, -g.Pad):], x.rowLen(),
+				dy.Data[dy.At(n, 2*p, y, 0):], dy.rowLen(), dy.planeLen(), dw[(p*g.depth()+r*g.R*g.C)*Panel:])
 		}
 	}
 }

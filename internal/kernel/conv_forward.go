@@ -23,7 +23,7 @@ func (w *Work) directForward(g Conv, x *Act, weights, bias []float32, flags int,
 	*t = directTask{isa: Current(), g: g, rgb: g.patched(), x: x, y: y, weights: weights, bias: bias,
 		offs: steps(&w.offs, g, x), flags: flags, panels: panels(g.K)}
 	// A part is at least a million multiplications, so that handing it out costs nothing.
-	t.rows = max(1, (1<<20)/(y.W*Panel*g.Depth()))
+	t.rows = max(1, (1<<20)/(y.W*Panel*g.depth()))
 	t.bands = (y.H + t.rows - 1) / t.rows
 	w.Team.Run(y.N*t.bands*t.panels, t)
 }
@@ -37,7 +37,7 @@ func (t *directTask) Part(_, i int) {
 	}
 	n, band := i/t.bands, i%t.bands
 	nb := min(2, t.y.Blocks()-2*p)
-	wp := t.weights[p*t.g.Depth()*Panel:]
+	wp := t.weights[p*t.g.depth()*Panel:]
 	var bias []float32
 	if t.bias != nil {
 		bias = t.bias[p*Panel:]
@@ -45,9 +45,9 @@ func (t *directTask) Part(_, i int) {
 	for y := band * t.rows; y < min(t.y.H, (band+1)*t.rows); y++ {
 		src, dst := t.x.Data[t.x.At(n, 0, y-t.g.Pad, -t.g.Pad):], t.y.Data[t.y.At(n, 2*p, y, 0):]
 		if t.rgb {
-			t.isa.rows(t.y.W, nb, true, t.offs, src, wp, dst, t.y.PlaneLen(), bias, t.flags)
+			t.isa.rows(t.y.W, nb, true, t.offs, src, wp, dst, t.y.planeLen(), bias, t.flags)
 		} else {
-			t.isa.product(t.y.W, nb, t.offs, src, wp, dst, t.y.PlaneLen(), bias, t.flags)
+			t.isa.product(t.y.W, nb, t.offs, src, wp, dst, t.y.planeLen(), bias, t.flags)
 		}
 	}
 }
@@ -104,7 +104,7 @@ const (
 )
 
 func (g Conv) packedChunk(m int) int {
-	return min(m, max(packedRows, packedFloats/g.Depth()))
+	return min(m, max(packedRows, packedFloats/g.depth()))
 }
 
 // HalfForward is [Work.ConvForward] of a fully connected layer whose weights are stored in
@@ -123,7 +123,7 @@ func (w *Work) packedForward(g Conv, x *Act, weights []float32, half *HalfWeight
 	offs := steps(&w.offs, g, x)
 	for m0 := 0; m0 < m; m0 += chunk {
 		n := min(chunk, m-m0)
-		a := grow(&w.shared, g.Depth()*n)
+		a := grow(&w.shared, g.depth()*n)
 		w.gatherT = gatherTask{x: x, pad: g.Pad, oh: y.H, ow: y.W, offs: offs, m0: m0, m: n, dst: a}
 		w.gather(&w.gatherT)
 		t := &w.packedT
@@ -157,7 +157,7 @@ func (t *packedTask) Part(slot, i int) {
 		bias = t.bias[p*Panel:]
 	}
 	if t.half == nil {
-		t.isa.product(rows, nb, t.offs, t.a[r0*Block:], t.weights[p*t.g.Depth()*Panel:], c, rows*Block, bias, t.flags)
+		t.isa.product(rows, nb, t.offs, t.a[r0*Block:], t.weights[p*t.g.depth()*Panel:], c, rows*Block, bias, t.flags)
 	} else {
 		t.widened(rows, nb, p, r0, c, bias)
 	}
@@ -204,8 +204,8 @@ func (w *Work) patchForward(g Conv, x *Act, weights, bias []float32, flags int, 
 	*t = patchTask{isa: Current(), w: w, g: g, x: x, y: y, weights: weights, bias: bias, flags: flags}
 	t.rows = min(y.H, max(1, patchPixels/y.W))
 	t.bands = (y.H + t.rows - 1) / t.rows
-	t.offs = strides(&w.offs, g.Depth()/Block, t.rows*y.W*Block)
-	w.growLocal(g.Depth() * t.rows * y.W)
+	t.offs = strides(&w.offs, g.depth()/Block, t.rows*y.W*Block)
+	w.growLocal(g.depth() * t.rows * y.W)
 	w.Team.Run(y.N*t.bands, t)
 }
 
@@ -221,8 +221,8 @@ func (t *patchTask) Part(slot, i int) {
 			bias = t.bias[p*Panel:]
 		}
 		for r := range rows {
-			t.isa.product(t.y.W, nb, t.offs, a[r*t.y.W*Block:], t.weights[p*t.g.Depth()*Panel:],
-				t.y.Data[t.y.At(n, 2*p, y0+r, 0):], t.y.PlaneLen(), bias, t.flags)
+			t.isa.product(t.y.W, nb, t.offs, a[r*t.y.W*Block:], t.weights[p*t.g.depth()*Panel:],
+				t.y.Data[t.y.At(n, 2*p, y0+r, 0):], t.y.planeLen(), bias, t.flags)
 		}
 	}
 }
@@ -231,7 +231,7 @@ func (t *patchTask) Part(slot, i int) {
 // of block b being input 16b+j; blocks are stride floats apart.
 func gatherPatches(g Conv, x *Act, n, y0, rows, ow int, dst []float32, stride int) {
 	used := g.C * g.R * g.R
-	for j := used; j < g.Depth(); j++ {
+	for j := used; j < g.depth(); j++ {
 		lane := dst[j/Block*stride+j%Block:]
 		for m := range rows * ow {
 			lane[m*Block] = 0

@@ -147,7 +147,7 @@ func testConv(t *testing.T, c convCase, threads int) {
 	bs, dys := randoms(rng, g.K), randoms(rng, c.n*g.K*oh*ow)
 	wk := NewWork(NewTeam(threads))
 	weights := make([]float32, g.WeightLen())
-	g.Pack(weights, ws)
+	g.pack(weights, ws)
 	bias := make([]float32, g.BiasLen())
 	copy(bias, bs)
 	terms := g.C * g.R * g.R
@@ -182,10 +182,10 @@ func testConv(t *testing.T, c convCase, threads int) {
 
 	before := randoms(rng, len(ws))
 	dw := make([]float32, g.WeightLen())
-	g.Pack(dw, before)
+	g.pack(dw, before)
 	wk.ConvBackwardWeights(g, x, dy, dw)
 	got := make([]float32, len(ws))
-	g.Unpack(got, dw)
+	g.unpack(got, dw)
 	for i := range wantDw {
 		wantDw[i] += float64(before[i])
 		absDw[i] += math.Abs(float64(before[i]))
@@ -246,7 +246,7 @@ func convAll(c convCase, threads int) []float32 {
 	x := newAct(randoms(rng, c.n*g.C*c.h*c.w), c.n, g.C, c.h, c.w, g.Pad)
 	dy := newAct(randoms(rng, c.n*g.K*oh*ow), c.n, g.K, oh, ow, g.GradPad(c.h, c.w))
 	weights := make([]float32, g.WeightLen())
-	g.Pack(weights, randoms(rng, g.K*g.C*g.R*g.R))
+	g.pack(weights, randoms(rng, g.K*g.C*g.R*g.R))
 	wk := NewWork(NewTeam(threads))
 	y, dx := newAct(nil, c.n, g.K, oh, ow, 0), newAct(nil, c.n, g.C, c.h, c.w, 0)
 	dw := make([]float32, g.WeightLen())

@@ -108,7 +108,7 @@ func (p Winograd) cost(m machine, g Conv, n, h, w, threads int) float64 {
 	p.Tiles = min(p.Tiles, total)
 	whole, last := total/p.Tiles, total%p.Tiles
 	used := float64(p.products(g, h, w)) / float64(th*tw*p.positions())
-	if p.Order == Shared {
+	if p.Order == sharedV {
 		cost := float64(whole) * p.blockCost(m, g, p.Tiles, threads, used)
 		if last > 0 {
 			cost += p.blockCost(m, g, last, threads, used)
@@ -135,12 +135,12 @@ func (p Winograd) blockCost(m machine, g Conv, tiles, threads int, used float64)
 		cost += allM * costPanel
 	}
 	switch p.Order {
-	case ByPanel:
+	case byPanel:
 		cost += b.readV(b.v+b.m <= b.freeL2)
 		if b.v+b.m > b.freeL2 {
 			cost += b.v * m.reach.spillV
 		}
-	case ByPosition:
+	case byPosition:
 		cost += b.v*costNear + allM*costScatter
 		if b.v+allM > b.freeL2 {
 			cost += b.v*m.reach.spillV + allM*m.reach.spillM
@@ -148,7 +148,7 @@ func (p Winograd) blockCost(m machine, g Conv, tiles, threads int, used float64)
 		if (b.v+allM)*float64(threads) > b.freeL3 {
 			cost += (b.v + allM) * costMemory
 		}
-	case Shared:
+	case sharedV:
 		cost += b.readV(b.v <= b.freeL2) + b.v*m.reach.shared + costWait
 	}
 	if b.u > b.freeL3 { // prefetching doesn't make memory faster
@@ -180,7 +180,7 @@ func newBlockModel(p Winograd, m machine, g Conv, tiles, threads int, used float
 	b.v, b.m, b.u = used*float64(pos*c*tiles), used*float64(pos*Panel*tiles), float64(pos*c*k)
 	b.freeL2, b.freeL3 = fillL2*float64(m.l2), fillL3*float64(m.l3)
 	sharers, np := 1, panels(g.K)
-	if p.Order == Shared {
+	if p.Order == sharedV {
 		sharers = threads
 		np = (np + threads - 1) / threads
 	}

@@ -8,8 +8,8 @@ type Mask struct {
 	Ratio float32 // share of units dropped, 0 ≤ Ratio < 1
 }
 
-// Keep reports whether unit u of image i, counted from m.Image, is kept.
-func (m Mask) Keep(i, u int) bool {
+// keep reports whether unit u of image i, counted from m.Image, is kept.
+func (m Mask) keep(i, u int) bool {
 	h := mix(mix(m.Key+uint64(m.Image+i)*0x9e3779b97f4a7c15) + uint64(u)*0xd1b54a32d192ed03)
 	return float32(h>>40) >= m.Ratio*(1<<24)
 }
@@ -46,7 +46,7 @@ func (t *maskTask) Part(_, i int) {
 		dst := t.y.Data[t.y.At(n, b, y, 0):][:t.x.W*Block]
 		for j, v := range src {
 			c, x := b*Block+j%Block, j/Block
-			if t.m.Keep(n, (c*t.x.H+y)*t.x.W+x) {
+			if t.m.keep(n, (c*t.x.H+y)*t.x.W+x) {
 				dst[j] = v * scale
 			} else {
 				dst[j] = 0

@@ -37,7 +37,7 @@ func TestDropout(t *testing.T) {
 		m := Mask{Key: MaskKey(1, 2, 3), Image: 5, Ratio: ratio}
 		want := make([]float32, len(xs))
 		for i := range want {
-			if m.Keep(i/units, i%units) {
+			if m.keep(i/units, i%units) {
 				want[i] = 3 * (1 / (1 - ratio))
 			}
 		}
@@ -62,7 +62,7 @@ func TestMaskShare(t *testing.T) {
 		m := Mask{Key: MaskKey(7, 0, 6), Ratio: ratio}
 		dropped := 0
 		for u := range units {
-			if !m.Keep(0, u) {
+			if !m.keep(0, u) {
 				dropped++
 			}
 		}
@@ -80,7 +80,7 @@ func TestMaskShare(t *testing.T) {
 	} {
 		agree := 0
 		for u := range units {
-			if m.Keep(0, u) == base.Keep(0, u) {
+			if m.keep(0, u) == base.keep(0, u) {
 				agree++
 			}
 		}

@@ -36,7 +36,7 @@ func fcUpdateLocal(n int) int { return 2*fcTile + fcMostStep*n*Block }
 // its weights, and updates the weights by that gradient.
 func (w *Work) FCUpdate(g Conv, x, dy *Act, u Update, dx *Act) {
 	n, kb := x.N, dy.Blocks()
-	blocks := g.Depth() / Block
+	blocks := g.depth() / Block
 	a, d := w.gatherConnected(g, x, dy)
 	w.growLocal(fcUpdateLocal(n))
 	// Eight parts for each thread, of an even number of blocks.
@@ -47,7 +47,7 @@ func (w *Work) FCUpdate(g Conv, x, dy *Act, u Update, dx *Act) {
 }
 
 func (t *fcUpdateTask) Part(slot, i int) {
-	depth := t.g.Depth()
+	depth := t.g.depth()
 	from, to := i*t.steps, min((i+1)*t.steps, depth/Block)
 	local := t.w.local[slot]
 	turned, dw, c := local[:fcTile], local[fcTile:][:fcTile], local[2*fcTile:]
@@ -87,7 +87,7 @@ func (t *fcUpdateTask) next(p, s, from, to int) int {
 	if s += 2; s >= to {
 		p, s = p+1, from
 	}
-	return (p*t.g.Depth() + s*Block) * Panel
+	return (p*t.g.depth() + s*Block) * Panel
 }
 
 // prefetch prefetches a quarter of the tile of weights and momentum at next, while the tile
@@ -117,11 +117,11 @@ func (t *fcUpdateTask) data(w, turned, c []float32, p, nb, rows int) {
 // gatherConnected gathers x as [step][N][16] and dy as [K/16][N][16] into scratch.
 func (w *Work) gatherConnected(g Conv, x, dy *Act) (a, d []float32) {
 	n, kb := x.N, dy.Blocks()
-	a = grow(&w.shared, g.Depth()*n)
+	a = grow(&w.shared, g.depth()*n)
 	w.gatherT = gatherTask{x: x, oh: 1, ow: 1, offs: steps(&w.offs, g, x), m: n, dst: a}
 	w.gather(&w.gatherT)
 	d = grow(&w.shared2, kb*n*Block)
-	w.gather2T = gatherTask{x: dy, oh: 1, ow: 1, offs: strides(&w.offs2, kb, dy.PlaneLen()), m: n, dst: d}
+	w.gather2T = gatherTask{x: dy, oh: 1, ow: 1, offs: strides(&w.offs2, kb, dy.planeLen()), m: n, dst: d}
 	w.gather(&w.gather2T)
 	return a, d
 }

@@ -101,7 +101,7 @@ func layerIn(t *testing.T, mem memory, c convCase, threads int) []float32 {
 	dy := actIn(mem, randoms(rng, c.n*g.K*oh*ow), c.n, g.K, oh, ow, g.GradPad(c.h, c.w))
 	y, dx := actIn(mem, nil, c.n, g.K, oh, ow, 0), actIn(mem, nil, c.n, g.C, c.h, c.w, 0)
 	weights, dw := mem.floats(make([]float32, g.WeightLen())), mem.floats(make([]float32, g.WeightLen()))
-	g.Pack(weights, randoms(rng, g.K*g.C*g.R*g.R))
+	g.pack(weights, randoms(rng, g.K*g.C*g.R*g.R))
 	bias, db := mem.floats(make([]float32, g.BiasLen())), mem.floats(make([]float32, y.Blocks()*Block))
 	copy(bias, randoms(rng, g.K))
 

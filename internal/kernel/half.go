@@ -15,8 +15,8 @@ const (
 	BF16
 )
 
-// Narrow rounds x to the nearest value of the format, ties to even.
-func (h Half) Narrow(x float32) uint16 {
+// narrow rounds x to the nearest value of the format, ties to even.
+func (h Half) narrow(x float32) uint16 {
 	b := math.Float32bits(x)
 	if h == BF16 {
 		if x != x {
@@ -38,8 +38,8 @@ func (h Half) Narrow(x float32) uint16 {
 	}
 }
 
-// Widen is the float32 of a value in the format.
-func (h Half) Widen(v uint16) float32 {
+// widen is the float32 of a value in the format.
+func (h Half) widen(v uint16) float32 {
 	if h == BF16 {
 		return math.Float32frombits(uint32(v) << 16)
 	}
@@ -58,7 +58,7 @@ func (h Half) Widen(v uint16) float32 {
 // widenTwin converts n blocks of 16 stored weights.
 func widenTwin(h Half, n int, src []uint16, dst []float32) {
 	for i, v := range src[:n*Block] {
-		dst[i] = h.Widen(v)
+		dst[i] = h.widen(v)
 	}
 }
 
@@ -81,7 +81,7 @@ const halfSteps = 8
 // widen widens the weights of steps k … end−1 of panel p into buf.
 func (h *HalfWeights) widen(s *ISA, g Conv, p, k, end int, buf []float32) []float32 {
 	buf = buf[:(end-k)*Block*Panel]
-	s.widen(h.Format, len(buf)/Block, h.Data[(p*g.Depth()+k*Block)*Panel:], buf)
+	s.widen(h.Format, len(buf)/Block, h.Data[(p*g.depth()+k*Block)*Panel:], buf)
 	return buf
 }
 
@@ -93,7 +93,7 @@ type narrowTask struct {
 // narrowLen is the number of weights that a part converts.
 const narrowLen = 1 << 16
 
-// Narrow rounds packed weights to 16 bits.
+// narrow rounds packed weights to 16 bits.
 func Narrow(t *Team, format Half, src []float32) *HalfWeights {
 	h := NewHalfWeights(format, len(src))
 	t.Run((len(src)+narrowLen-1)/narrowLen, &narrowTask{h, src})
@@ -103,13 +103,13 @@ func Narrow(t *Team, format Half, src []float32) *HalfWeights {
 func (t *narrowTask) Part(_, i int) {
 	end := min(len(t.src), (i+1)*narrowLen)
 	for j := i * narrowLen; j < end; j++ {
-		t.h.Data[j] = t.h.Format.Narrow(t.src[j])
+		t.h.Data[j] = t.h.Format.narrow(t.src[j])
 	}
 }
 
 // UnpackHalfRows is [Conv.UnpackRows] for weights stored in 16 bits.
 func (g Conv) UnpackHalfRows(dst []float32, src *HalfWeights, k0 int) {
-	g.each(k0, len(dst), func(packed, canonical int) { dst[canonical] = src.Format.Widen(src.Data[packed]) })
+	g.each(k0, len(dst), func(packed, canonical int) { dst[canonical] = src.Format.widen(src.Data[packed]) })
 }
 
 // PackHalfRows is [Conv.PackRows] for weights stored in 16 bits.
@@ -117,7 +117,7 @@ func (g Conv) PackHalfRows(dst *HalfWeights, src []float32, k0 int) {
 	g.eachLane(k0, len(src), func(packed, canonical, n, stride int) {
 		lane := dst.Data[packed : packed+n]
 		for i := range lane {
-			lane[i] = dst.Format.Narrow(src[canonical])
+			lane[i] = dst.Format.narrow(src[canonical])
 			canonical += stride
 		}
 	})
@@ -125,23 +125,23 @@ func (g Conv) PackHalfRows(dst *HalfWeights, src []float32, k0 int) {
 
 // PackHalfInput is [Conv.PackInput] for weights stored in 16 bits.
 func (g Conv) PackHalfInput(dst *HalfWeights, src []float32, c, r, s int) {
-	at := g.Index(0, c, r, s)
+	at := g.index(0, c, r, s)
 	for k := 0; k < g.K; k += Panel {
 		for i, v := range src[k:min(k+Panel, g.K)] {
-			dst.Data[at+i] = dst.Format.Narrow(v)
+			dst.Data[at+i] = dst.Format.narrow(v)
 		}
-		at += g.Depth() * Panel
+		at += g.depth() * Panel
 	}
 }
 
 // UnpackHalfInput is the inverse of [Conv.PackHalfInput].
 func (g Conv) UnpackHalfInput(dst []float32, src *HalfWeights, c, r, s int) {
-	at := g.Index(0, c, r, s)
+	at := g.index(0, c, r, s)
 	for k := 0; k < g.K; k += Panel {
 		to := dst[k:min(k+Panel, g.K)]
 		for i := range to {
-			to[i] = src.Format.Widen(src.Data[at+i])
+			to[i] = src.Format.widen(src.Data[at+i])
 		}
-		at += g.Depth() * Panel
+		at += g.depth() * Panel
 	}
 }

@@ -13,14 +13,14 @@ func TestHalfValues(t *testing.T) {
 	for _, h := range []Half{F16, BF16} {
 		var last float32
 		for v := range 1 << 16 {
-			x := h.Widen(uint16(v))
+			x := h.widen(uint16(v))
 			if x != x {
-				if y := h.Widen(h.Narrow(x)); y == y {
+				if y := h.widen(h.narrow(x)); y == y {
 					t.Fatalf("format %d: %#x is NaN, narrowed to %g", h, v, y)
 				}
 				continue
 			}
-			if got := h.Narrow(x); got != uint16(v) {
+			if got := h.narrow(x); got != uint16(v) {
 				t.Fatalf("format %d: %#x is %g, narrowed to %#x", h, v, x, got)
 			}
 			if v > 0 && v < 0x8000 && !math.IsInf(float64(x), 0) {
@@ -29,20 +29,20 @@ func TestHalfValues(t *testing.T) {
 				if v%2 == 1 {
 					want--
 				}
-				if got := h.Narrow(middle); got != want {
+				if got := h.narrow(middle); got != want {
 					t.Fatalf("format %d: %g, between %g and %g, is %#x, want %#x", h, middle, last, x, got, want)
 				}
-				if got := h.Narrow(math.Nextafter32(middle, math.MaxFloat32)); got != uint16(v) {
+				if got := h.narrow(math.Nextafter32(middle, math.MaxFloat32)); got != uint16(v) {
 					t.Fatalf("format %d: above %g is %#x, want %#x", h, middle, got, v)
 				}
 			}
 			last = x
 		}
 	}
-	if got := F16.Narrow(65519); got != 0x7bff {
+	if got := F16.narrow(65519); got != 0x7bff {
 		t.Errorf("65519 is %#x, want 65504", got)
 	}
-	if got := F16.Narrow(65520); got != 0x7c00 {
+	if got := F16.narrow(65520); got != 0x7c00 {
 		t.Errorf("65520 is %#x, want infinity", got)
 	}
 }
@@ -67,10 +67,10 @@ func testHalf(t *testing.T, h Half, c convCase, threads int) {
 	half := &HalfWeights{Format: h, Data: make([]uint16, g.WeightLen())}
 	weights := make([]float32, g.WeightLen())
 	packed := make([]float32, g.WeightLen())
-	g.Pack(packed, randoms(rng, g.K*g.C*g.R*g.R))
+	g.pack(packed, randoms(rng, g.K*g.C*g.R*g.R))
 	for i, v := range packed {
-		half.Data[i] = h.Narrow(v)
-		weights[i] = h.Widen(half.Data[i])
+		half.Data[i] = h.narrow(v)
+		weights[i] = h.widen(half.Data[i])
 	}
 	bias := make([]float32, g.BiasLen())
 	copy(bias, randoms(rng, g.K))

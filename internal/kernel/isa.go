@@ -52,7 +52,7 @@ func Current() *ISA {
 
 // Use selects the instruction set called name; "" selects the best again. Kernels to
 // leave out may follow the name, each after a minus sign: "avx2-gemm-wgrad" is avx2 with
-// the Go twins of these two (see [ISA.Without]).
+// the Go twins of these two (see ISA.without).
 //
 // Use is a switch for tests and measurements. It must not be called while a network runs.
 func Use(name string) error {
@@ -69,7 +69,7 @@ func Use(name string) error {
 		}
 		if partial {
 			var err error
-			if s, err = s.Without(strings.Split(without, "-")...); err != nil {
+			if s, err = s.without(strings.Split(without, "-")...); err != nil {
 				return err
 			}
 		}

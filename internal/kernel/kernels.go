@@ -161,7 +161,7 @@ var removals = []struct {
 	{"winoOutputMask", func(k *kernels) { k.winoOutputMask = nil }},
 }
 
-// Kernels lists the names that [ISA.Without] and [Use] know.
+// Kernels lists the names that ISA.without and [Use] know.
 func Kernels() []string {
 	names := make([]string, len(removals))
 	for i, r := range removals {
@@ -170,10 +170,10 @@ func Kernels() []string {
 	return names
 }
 
-// Without returns the instruction set with the Go twins of the named kernels instead of
+// without returns the instruction set with the Go twins of the named kernels instead of
 // its own; its name is that of s with each kernel after a minus sign. A name that
 // [Kernels] doesn't list is an error.
-func (s *ISA) Without(names ...string) (*ISA, error) {
+func (s *ISA) without(names ...string) (*ISA, error) {
 	asm, name := s.asm, s.name
 	for _, n := range names {
 		i := slices.Index(Kernels(), n)

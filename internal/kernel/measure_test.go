@@ -73,8 +73,8 @@ func TestPlanNames(t *testing.T) {
 		want string
 		muls int64
 	}{
-		{Winograd{Form{6, 3}, 28, ByPanel, false}, "F(6×6,3×3), 28 tiles, by panel", 2 * 20 * 64 * 20 * 40},
-		{Winograd{Form{4, 3}, 168, Shared, false}, "F(4×4,3×3), 96 tiles, shared", 2 * 48 * 36 * 20 * 40},
+		{Winograd{Form{6, 3}, 28, byPanel, false}, "F(6×6,3×3), 28 tiles, by panel", 2 * 20 * 64 * 20 * 40},
+		{Winograd{Form{4, 3}, 168, sharedV, false}, "F(4×4,3×3), 96 tiles, shared", 2 * 48 * 36 * 20 * 40},
 	} {
 		if got := c.p.Name(g, 2, 23, 30); got != c.want {
 			t.Errorf("%+v: %q, want %q", c.p, got, c.want)

@@ -18,7 +18,7 @@ func TestPropertyPackPieces(t *testing.T) {
 			src[i] = float32(i%2000 + 1)
 		}
 		want := make([]float32, g.WeightLen())
-		g.Pack(want, src)
+		g.pack(want, src)
 		byRows, byInputs := make([]float32, len(want)), make([]float32, len(want))
 		halfRows, halfInputs := NewHalfWeights(F16, len(want)), NewHalfWeights(F16, len(want))
 		for k := 0; k < g.K; {
@@ -50,7 +50,7 @@ func TestPropertyPackPieces(t *testing.T) {
 			t.Fatalf("%+v: packed in pieces, the weights differ", g)
 		}
 		for i, v := range want {
-			if h := F16.Narrow(v); halfRows.Data[i] != h || halfInputs.Data[i] != h {
+			if h := F16.narrow(v); halfRows.Data[i] != h || halfInputs.Data[i] != h {
 				t.Fatalf("%+v: place %d in 16 bits: %#x by rows, %#x by inputs, want %#x", g, i, halfRows.Data[i], halfInputs.Data[i], h)
 			}
 		}

@@ -122,7 +122,7 @@ func TestPlansOfPartialSets(t *testing.T) {
 		whole, tile := thisMachine(), thisMachine()
 		tile.rows, tile.depth = portableTiles.rows[1], portableTiles.depth
 		for _, name := range Kernels() {
-			p, err := s.Without(name)
+			p, err := s.without(name)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -153,7 +153,7 @@ func partialSets(t *testing.T, f func(t *testing.T, s *ISA)) {
 	}
 	for _, s := range sets {
 		for _, name := range Kernels() {
-			p, err := s.Without(name)
+			p, err := s.without(name)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -231,10 +231,10 @@ func TestPartialSetsRunLayers(t *testing.T) {
 		for _, c := range cases {
 			all = append(all, layerIn(t, plain{}, c, threads))
 		}
-		for _, p := range []Winograd{{Form{4, 3}, 5, ByPanel, false}, {Form{4, 3}, 7, Shared, false}} {
+		for _, p := range []Winograd{{Form{4, 3}, 5, byPanel, false}, {Form{4, 3}, 7, sharedV, false}} {
 			all = append(all, newTrainingRig(cases[1], p, threads).step(t)...)
 		}
-		for _, p := range []Winograd{{Form{6, 3}, 4, ByPosition, true}, {Form{4, 3}, 4, ByPanel, true}} {
+		for _, p := range []Winograd{{Form{6, 3}, 4, byPosition, true}, {Form{4, 3}, 4, byPanel, true}} {
 			all = append(all, winogradOutput(t, cases[2], p, threads))
 		}
 		return append(all, otherLayersIn(plain{}, 33, 7, 6))
@@ -302,7 +302,7 @@ func winogradOutput(t *testing.T, c convCase, p Winograd, threads int) []float32
 	rng := rand.New(rand.NewPCG(61, uint64(g.C)))
 	wk := NewWork(NewTeam(threads))
 	weights, u, bias := make([]float32, g.WeightLen()), make([]float32, p.FilterLen(g)), make([]float32, g.BiasLen())
-	g.Pack(weights, randoms(rng, g.K*g.C*g.R*g.R))
+	g.pack(weights, randoms(rng, g.K*g.C*g.R*g.R))
 	copy(bias, randoms(rng, g.K))
 	x := borderedAct(randoms(rng, c.n*g.C*c.h*c.w), c.n, g.C, c.h, c.w, g.Pad, p.End(g, c.h, c.w))
 	y, pooled := newAct(nil, c.n, g.K, c.h, c.w, 0), newAct(nil, c.n, g.K, c.h/2, c.w/2, 0)

@@ -71,7 +71,7 @@ func (g Conv) winogradForm(h, w int, train bool) Form {
 	return small.Form
 }
 
-var orders = [...]Order{ByPanel, ByPosition, Shared}
+var orders = [...]Order{byPanel, byPosition, sharedV}
 
 // WinogradPlans lists the plans that [Conv.PlanWinograd] chooses from for inference; none
 // where Winograd's algorithm can't compute the layer.

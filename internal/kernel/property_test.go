@@ -53,7 +53,7 @@ func (v convValues) run(c convCase, threads int) (y, dx, dw []float32) {
 	oh, ow := g.Out(c.h, c.w)
 	wk := NewWork(NewTeam(threads))
 	weights, bias := make([]float32, g.WeightLen()), make([]float32, g.BiasLen())
-	g.Pack(weights, v.w)
+	g.pack(weights, v.w)
 	copy(bias, v.bias)
 	x := newAct(v.x, c.n, g.C, c.h, c.w, g.Pad)
 	yAct := newAct(nil, c.n, g.K, oh, ow, 1)
@@ -64,7 +64,7 @@ func (v convValues) run(c convCase, threads int) (y, dx, dw []float32) {
 	packedDw := make([]float32, g.WeightLen())
 	wk.ConvBackwardWeights(g, x, dy, packedDw)
 	dw = make([]float32, len(v.w))
-	g.Unpack(dw, packedDw)
+	g.unpack(dw, packedDw)
 	return planar(yAct), planar(dxAct), dw
 }
 
@@ -198,13 +198,13 @@ func TestPropertyPack(t *testing.T) {
 			src[i] = float32(i + 1)
 		}
 		packed := filled(g.WeightLen(), nan)
-		g.Pack(packed, src)
+		g.pack(packed, src)
 		i := 0
 		for k := range g.K {
 			for c := range g.C {
 				for r := range g.R {
 					for s := range g.R {
-						at := g.Index(k, c, r, s)
+						at := g.index(k, c, r, s)
 						if packed[at] != src[i] {
 							t.Fatalf("weight (%d,%d,%d,%d): %g at Index, want %g", k, c, r, s, packed[at], src[i])
 						}
@@ -226,7 +226,7 @@ func TestPropertyPack(t *testing.T) {
 			t.Fatalf("%d places are not zero, want %d", used, len(src))
 		}
 		got := filled(len(src), nan)
-		g.Unpack(got, packed)
+		g.unpack(got, packed)
 		if j := differ(got, src); j >= 0 {
 			t.Fatalf("unpacked weight %d is %g, want %g", j, got[j], src[j])
 		}
@@ -247,8 +247,8 @@ func TestPropertyAct(t *testing.T) {
 		buf := filled(ActLen(n, c, h, w, pad)+1, nan)
 		var a Act
 		a.Shape(n, c, h, w, pad, buf)
-		if len(a.Data) != len(buf)-1 || n*a.ImageLen() != len(a.Data) {
-			t.Fatalf("%d floats of data, %d an image of %d, want %d", len(a.Data), a.ImageLen(), n, len(buf)-1)
+		if len(a.Data) != len(buf)-1 || n*a.imageLen() != len(a.Data) {
+			t.Fatalf("%d floats of data, %d an image of %d, want %d", len(a.Data), a.imageLen(), n, len(buf)-1)
 		}
 		a.FromNCHW(x)
 		got := filled(len(x), nan)

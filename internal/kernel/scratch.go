@@ -21,10 +21,10 @@ func (g Conv) ForwardScratch(n, h, w, threads int) Scratch {
 	oh, ow := g.Out(h, w)
 	switch g.algorithm(ow) {
 	case patch:
-		return Scratch{Local: g.Depth() * min(oh, max(1, patchPixels/ow)) * ow}
+		return Scratch{Local: g.depth() * min(oh, max(1, patchPixels/ow)) * ow}
 	case packed:
 		rows := g.packedChunk(n * oh * ow)
-		s := Scratch{Shared: g.Depth() * rows}
+		s := Scratch{Shared: g.depth() * rows}
 		if panels(g.K) < 4*threads {
 			rows = min(rows, packedRows)
 		}
@@ -39,7 +39,7 @@ func (g Conv) ForwardScratch(n, h, w, threads int) Scratch {
 func (g Conv) HalfScratch(n, h, w, threads int) Scratch {
 	oh, ow := g.Out(h, w)
 	rows := g.packedChunk(n * oh * ow)
-	s := Scratch{Shared: g.Depth() * rows}
+	s := Scratch{Shared: g.depth() * rows}
 	if panels(g.K) < 4*threads {
 		rows = min(rows, packedRows)
 	}
@@ -59,10 +59,10 @@ func (g Conv) BackwardScratch(n, h, w, threads int, data bool) Scratch {
 		rows, bands := g.patchBands(oh, ow)
 		s = Scratch{Shared2: n * bands * g.WeightLen()}
 		if !g.rgb() {
-			s.Local = g.Depth() * rows * ow
+			s.Local = g.depth() * rows * ow
 		}
 	case connected:
-		s = Scratch{Shared: g.Depth() * n, Shared2: kb * n * Block}
+		s = Scratch{Shared: g.depth() * n, Shared2: kb * n * Block}
 	}
 	if !data {
 		return s
@@ -94,7 +94,7 @@ func (w *Work) Floats() int {
 // TrainingScratch is the scratch of a training step's passes by Winograd's algorithm on n
 // images of h × w; data says whether dx is computed.
 func (p Winograd) TrainingScratch(g Conv, n, h, w, threads int, data bool) Scratch {
-	s := p.Scratch(g, n, h, w).Max(Scratch{Filters: p.FilterLen(g), Local: foldLocal}).Max(p.GradScratch(g, n, h, w, threads))
+	s := p.Scratch(g, n, h, w).Max(Scratch{Filters: p.FilterLen(g), Local: foldLocal}).Max(p.gradScratch(g, n, h, w, threads))
 	if data {
 		t := g.transposed()
 		s = s.Max(p.Scratch(t, n, h, w)).Max(Scratch{Filters: p.FilterLen(t), Local: turnLocal})

@@ -81,7 +81,7 @@ func TestPackedPasses(t *testing.T) {
 		t.Skip("gathers 64 MiB")
 	}
 	g := Conv{C: 512, K: 3, R: 7}
-	n := packedFloats/g.Depth() + 20
+	n := packedFloats/g.depth() + 20
 	if g.packedChunk(n) >= n {
 		t.Fatalf("%d images fit one pass", n)
 	}
@@ -89,7 +89,7 @@ func TestPackedPasses(t *testing.T) {
 	xs, ws := randoms(rng, n*g.C*49), randoms(rng, g.K*g.C*49)
 	x, y := newAct(xs, n, g.C, 7, 7, 0), newAct(nil, n, g.K, 1, 1, 0)
 	weights := make([]float32, g.WeightLen())
-	g.Pack(weights, ws)
+	g.pack(weights, ws)
 	wk := NewWork(NewTeam(2))
 	wk.ConvForward(g, x, weights, nil, false, y)
 	want, abs := convolve(g, n, 7, 7, xs, ws, make([]float32, g.K))

@@ -20,7 +20,7 @@ func newTrainingRig(c convCase, p Winograd, threads int) *trainingRig {
 	g := c.g
 	rng := rand.New(rand.NewPCG(51, uint64(g.C*1000+g.K)))
 	r := &trainingRig{c: c, p: p, wk: NewWork(NewTeam(threads)), weights: make([]float32, g.WeightLen()), bias: make([]float32, g.BiasLen())}
-	g.Pack(r.weights, randoms(rng, g.K*g.C*g.R*g.R))
+	g.pack(r.weights, randoms(rng, g.K*g.C*g.R*g.R))
 	copy(r.bias, randoms(rng, g.K))
 	end := p.End(g, c.h, c.w)
 	r.x = borderedAct(randoms(rng, c.n*g.C*c.h*c.w), c.n, g.C, c.h, c.w, 1, end)
@@ -31,7 +31,7 @@ func newTrainingRig(c convCase, p Winograd, threads int) *trainingRig {
 func eachTrainingRig(t *testing.T, f func(t *testing.T, r *trainingRig)) {
 	eachISA(t, func(t *testing.T) {
 		for _, c := range winoCases {
-			for _, p := range []Winograd{{Form{4, 3}, 5, ByPanel, false}, {Form{4, 3}, 7, Shared, false}} {
+			for _, p := range []Winograd{{Form{4, 3}, 5, byPanel, false}, {Form{4, 3}, 7, sharedV, false}} {
 				t.Run(fmt.Sprintf("%v/%v", c, p.Order), func(t *testing.T) { f(t, newTrainingRig(c, p, 3)) })
 			}
 		}
@@ -105,8 +105,8 @@ func TestBiasFromTransform(t *testing.T) {
 		parts := make([]float32, len(db))
 		for n := range c.n {
 			x, dy := *r.x, *r.dy
-			x.N, x.Data = 1, x.Data[n*x.ImageLen():]
-			dy.N, dy.Data = 1, dy.Data[n*dy.ImageLen():]
+			x.N, x.Data = 1, x.Data[n*x.imageLen():]
+			dy.N, dy.Data = 1, dy.Data[n*dy.imageLen():]
 			r.wk.WinogradBackwardWeights(r.p, g, &x, &dy, n == 0, du, parts)
 		}
 		checkBits(t, "db image by image", parts, db)
@@ -142,7 +142,7 @@ func TestFCUpdate(t *testing.T) {
 					g := c.g
 					rng := rand.New(rand.NewPCG(55, uint64(g.C)))
 					weights, velocity := make([]float32, g.WeightLen()), make([]float32, g.WeightLen())
-					g.Pack(weights, randoms(rng, g.K*g.C*g.R*g.R))
+					g.pack(weights, randoms(rng, g.K*g.C*g.R*g.R))
 					x := newAct(randoms(rng, c.n*g.C*c.h*c.w), c.n, g.C, c.h, c.w, 0)
 					dy := newAct(randoms(rng, c.n*g.K), c.n, g.K, 1, 1, 0)
 					wk := NewWork(NewTeam(threads))

@@ -30,14 +30,14 @@ type Winograd struct {
 type Order int
 
 const (
-	// ByPanel: a thread takes a block of tiles through panel after panel, and within a
+	// byPanel: a thread takes a block of tiles through panel after panel, and within a
 	// panel position after position. V is read once a panel, M is small.
-	ByPanel Order = iota
-	// ByPosition: a thread takes a block of tiles through position after position, and
+	byPanel Order = iota
+	// byPosition: a thread takes a block of tiles through position after position, and
 	// within a position panel after panel. V is read once, M holds all panels.
-	ByPosition
-	// Shared: V is shared by the threads, and panels are split over them.
-	Shared
+	byPosition
+	// sharedV: V is shared by the threads, and panels are split over them.
+	sharedV
 )
 
 func (o Order) String() string { return [...]string{"by panel", "by position", "shared"}[o] }
@@ -73,11 +73,11 @@ func (p Winograd) outputStride(tiles int) int        { return 2*tiles*Block + Bl
 // of tiles at the edge, and the transformed input unless it is shared.
 func (p Winograd) localLen(g Conv) int {
 	products := p.positions() * p.outputStride(p.Tiles)
-	if p.Order == ByPosition {
+	if p.Order == byPosition {
 		products *= panels(g.K)
 	}
 	n := products + p.M*p.Tiles*p.M*Block
-	if p.Order != Shared {
+	if p.Order != sharedV {
 		n += p.positions() * p.inputStride(g, p.Tiles)
 	}
 	return n
@@ -88,7 +88,7 @@ func (p Winograd) Scratch(g Conv, n, h, w int) Scratch {
 	th, tw := p.grid(g, h, w)
 	p.Tiles = min(p.Tiles, n*th*tw)
 	s := Scratch{Local: p.localLen(g)}
-	if p.Order == Shared {
+	if p.Order == sharedV {
 		s.Shared = p.positions() * p.inputStride(g, p.Tiles)
 	}
 	return s
@@ -188,7 +188,7 @@ func (w *Work) winograd(p Winograd, g Conv, x *Act, u []float32, y *Act, out win
 	t.offs = strides(&w.offs, blocks(g.C), t.p.Tiles*Block)
 	t.lastOffs = strides(&w.offs2, blocks(g.C), t.total%t.p.Tiles*Block)
 	w.growLocal(t.p.localLen(g))
-	if p.Order != Shared {
+	if p.Order != sharedV {
 		w.Team.Run((t.total+t.p.Tiles-1)/t.p.Tiles, t)
 		return
 	}
@@ -205,7 +205,7 @@ func (w *Work) winograd(p Winograd, g Conv, x *Act, u []float32, y *Act, out win
 func (t *winoTask) Part(slot, i int) {
 	local := t.w.local[slot]
 	switch {
-	case t.p.Order != Shared:
+	case t.p.Order != sharedV:
 		t.block(local, t.grid.block(i*t.p.Tiles, min((i+1)*t.p.Tiles, t.total)))
 	case t.multiply:
 		products, edge := t.cut(local, t.p.positions()*t.p.outputStride(t.p.Tiles))
@@ -228,7 +228,7 @@ func (t *winoTask) block(local []float32, tiles tileBlock) {
 		t.input(v, b, &tiles)
 	}
 	one := t.p.positions() * t.p.outputStride(t.p.Tiles)
-	if t.p.Order == ByPanel {
+	if t.p.Order == byPanel {
 		products, edge := t.cut(local, one)
 		for panel := range panels(t.g.K) {
 			for pos := range t.p.positions() {
@@ -254,7 +254,7 @@ func (t *winoTask) input(v []float32, b int, tiles *tileBlock) {
 	m, pad, count := t.p.M, t.g.Pad, tiles.count()
 	stride := t.p.inputStride(t.g, count)
 	tiles.segments(func(s segment) {
-		t.isa.winoInput(s.tile, s.count, t.x.Data[t.x.At(s.n, b, s.ty*m-pad, s.tx*m-pad):], t.x.RowLen(),
+		t.isa.winoInput(s.tile, s.count, t.x.Data[t.x.At(s.n, b, s.ty*m-pad, s.tx*m-pad):], t.x.rowLen(),
 			v[(b*count+s.off)*Block:], stride)
 	})
 }
@@ -305,7 +305,7 @@ func (t *winoTask) output(products []float32, pStride int, s segment, b int, bia
 		whole = max(0, min(s.count, (y.W-x0)/width))
 	}
 	if whole > 0 {
-		t.transform(whole, products, pStride, s, b, 0, bias, y.Data[y.At(s.n, b, y0, x0):], y.RowLen(), nil)
+		t.transform(whole, products, pStride, s, b, 0, bias, y.Data[y.At(s.n, b, y0, x0):], y.rowLen(), nil)
 	}
 	if whole == s.count {
 		return
@@ -330,7 +330,7 @@ func (t *winoTask) transform(count int, products []float32, pStride int, s segme
 		t.transformHits(count, products, pStride, s.n, b, s.ty, tx, bias, y, yRow, masks)
 	case t.mask != nil:
 		x := t.mask
-		t.isa.winoOutputMask(count, products, pStride, y, yRow, x.Data[x.At(s.n, b, s.ty*t.p.M, tx*t.p.M):], x.RowLen())
+		t.isa.winoOutputMask(count, products, pStride, y, yRow, x.Data[x.At(s.n, b, s.ty*t.p.M, tx*t.p.M):], x.rowLen())
 	default:
 		t.isa.winoOutput(s.tile, t.pool, count, products, pStride, y, yRow, bias, t.lo)
 	}

@@ -66,8 +66,8 @@ func (p Winograd) gradLen(g Conv, tiles, threads int) int {
 	return n
 }
 
-// GradScratch is the scratch of [Work.WinogradBackwardWeights] on n images of h × w.
-func (p Winograd) GradScratch(g Conv, n, h, w, threads int) Scratch {
+// gradScratch is the scratch of [Work.WinogradBackwardWeights] on n images of h × w.
+func (p Winograd) gradScratch(g Conv, n, h, w, threads int) Scratch {
 	th, tw := p.grid(g, h, w)
 	tiles := p.gradTiles(g, n*th*tw, threads)
 	return Scratch{Shared: p.positions() * p.inputStride(g, tiles), Shared2: p.gradLen(g, tiles, threads) + blocks(g.K)*Block}
@@ -133,7 +133,7 @@ func (t *winoGradTask) input(b int) {
 	m, tiles := t.p.M, t.tiles.count()
 	stride := t.p.inputStride(t.g, tiles)
 	t.tiles.segments(func(s segment) {
-		t.isa.winoInput(s.tile, s.count, t.x.Data[t.x.At(s.n, b, s.ty*m-1, s.tx*m-1):], t.x.RowLen(), t.v[(b*tiles+s.off)*Block:], stride)
+		t.isa.winoInput(s.tile, s.count, t.x.Data[t.x.At(s.n, b, s.ty*m-1, s.tx*m-1):], t.x.rowLen(), t.v[(b*tiles+s.off)*Block:], stride)
 	})
 }
 
@@ -143,7 +143,7 @@ func (t *winoGradTask) output(b int, d []float32, bias bool) {
 	stride := t.p.inputStride(Conv{C: t.g.K}, tiles)
 	t.tiles.segments(func(s segment) {
 		d := d[(b*tiles+s.off)*Block:]
-		t.isa.winoGrad(s.count, t.dy.Data[t.dy.At(s.n, b, s.ty*m, s.tx*m):], t.dy.RowLen(), d, stride)
+		t.isa.winoGrad(s.count, t.dy.Data[t.dy.At(s.n, b, s.ty*m, s.tx*m):], t.dy.rowLen(), d, stride)
 		if bias && t.db != nil {
 			t.biasGrad(s, b, d[onesPosition*stride:])
 		}

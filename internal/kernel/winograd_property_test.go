@@ -51,7 +51,7 @@ func TestPropertyWinograd(t *testing.T) {
 		v := drawValues(t, c, randoms)
 		wk := NewWork(NewTeam(rapid.IntRange(1, 4).Draw(t, "threads")))
 		weights, bias := make([]float32, g.WeightLen()), make([]float32, g.BiasLen())
-		g.Pack(weights, v.w)
+		g.pack(weights, v.w)
 		copy(bias, v.bias)
 		u := make([]float32, p.FilterLen(g))
 		wk.WinogradFilter(p, g, weights, u)
@@ -64,8 +64,8 @@ func TestPropertyWinograd(t *testing.T) {
 		if err := near("y", planar(y), want, abs, bound); err != nil {
 			t.Fatal(err)
 		}
-		for i := 0; i < len(y.Data); i += y.PlaneLen() { // the rows above and below
-			for _, row := range [][]float32{y.Data[i:][:y.RowLen()], y.Data[i+y.PlaneLen()-y.RowLen():][:y.RowLen()]} {
+		for i := 0; i < len(y.Data); i += y.planeLen() { // the rows above and below
+			for _, row := range [][]float32{y.Data[i:][:y.rowLen()], y.Data[i+y.planeLen()-y.rowLen():][:y.rowLen()]} {
 				for _, v := range row {
 					if v != 0 {
 						t.Fatalf("border pixel is %g, want 0", v)
@@ -82,7 +82,7 @@ func TestPropertyWinograd(t *testing.T) {
 		du, dw, packed := make([]float32, p.FilterLen(g)), make([]float32, len(v.w)), make([]float32, g.WeightLen())
 		wk.WinogradBackwardWeights(p, g, x, dy, true, du, nil)
 		wk.WinogradFold(p, g, du, packed)
-		g.Unpack(dw, packed)
+		g.unpack(dw, packed)
 		wantDx, absDx := make([]float64, len(v.x)), make([]float64, len(v.x))
 		wantDw, absDw := make([]float64, len(dw)), make([]float64, len(dw))
 		eachTerm(g, c.n, c.h, c.w, func(ix, iw, iy int) {

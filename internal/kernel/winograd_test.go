@@ -126,12 +126,12 @@ func TestWinogradForward(t *testing.T) {
 func winoPlans(r int) []Winograd {
 	if i := slices.Index([]int{5, 7}, r); i >= 0 {
 		f := []Form{{4, 5}, {2, 7}}[i]
-		return []Winograd{{f, 5, ByPanel, false}, {f, 3, ByPosition, false}, {f, 7, Shared, false}}
+		return []Winograd{{f, 5, byPanel, false}, {f, 3, byPosition, false}, {f, 7, sharedV, false}}
 	}
 	f, six := Form{4, 3}, Form{6, 3}
 	return []Winograd{
-		{f, 5, ByPanel, false}, {f, 1000, ByPosition, true}, {f, 7, Shared, true}, {f, 4, ByPanel, true},
-		{six, 3, ByPosition, true}, {six, 2, ByPanel, false}, {six, 5, ByPanel, true}, {six, 1000, Shared, true},
+		{f, 5, byPanel, false}, {f, 1000, byPosition, true}, {f, 7, sharedV, true}, {f, 4, byPanel, true},
+		{six, 3, byPosition, true}, {six, 2, byPanel, false}, {six, 5, byPanel, true}, {six, 1000, sharedV, true},
 	}
 }
 
@@ -141,7 +141,7 @@ func testWinogradForward(t *testing.T, c convCase, p Winograd, threads int) {
 	xs, ws, bs := randoms(rng, c.n*g.C*c.h*c.w), randoms(rng, g.K*g.C*g.R*g.R), randoms(rng, g.K)
 	wk := NewWork(NewTeam(threads))
 	weights, bias := make([]float32, g.WeightLen()), make([]float32, g.BiasLen())
-	g.Pack(weights, ws)
+	g.pack(weights, ws)
 	copy(bias, bs)
 	u := make([]float32, p.FilterLen(g))
 	wk.WinogradFilter(p, g, weights, u)
@@ -207,9 +207,9 @@ func checkRelative(t *testing.T, what string, got []float32, want []float64, bou
 // checkBorder fails where the border is not zero.
 func checkBorder(t *testing.T, a *Act) {
 	t.Helper()
-	for p := 0; p < len(a.Data); p += a.PlaneLen() {
-		for i, v := range a.Data[p : p+a.PlaneLen()] {
-			y, x := i/a.RowLen()-a.Pad, i%a.RowLen()/Block-a.Pad
+	for p := 0; p < len(a.Data); p += a.planeLen() {
+		for i, v := range a.Data[p : p+a.planeLen()] {
+			y, x := i/a.rowLen()-a.Pad, i%a.rowLen()/Block-a.Pad
 			if (y < 0 || y >= a.H || x < 0 || x >= a.W) && v != 0 {
 				t.Fatalf("border pixel (%d,%d) is %g, want 0", y, x, v)
 			}
@@ -230,11 +230,11 @@ func TestWinogradBackward(t *testing.T) {
 }
 
 func testWinogradBackward(t *testing.T, c convCase, threads int) {
-	g, p := c.g, Winograd{Form{4, 3}, 5, ByPanel, false}
+	g, p := c.g, Winograd{Form{4, 3}, 5, byPanel, false}
 	rng := rand.New(rand.NewPCG(2, uint64(g.C*1000+g.K)))
 	xs, ws, dys := randoms(rng, c.n*g.C*c.h*c.w), randoms(rng, g.K*g.C*9), randoms(rng, c.n*g.K*c.h*c.w)
 	weights := make([]float32, g.WeightLen())
-	g.Pack(weights, ws)
+	g.pack(weights, ws)
 	wantDx, wantDw := make([]float64, len(xs)), make([]float64, len(ws))
 	eachTerm(g, c.n, c.h, c.w, func(ix, iw, iy int) {
 		wantDx[ix] += float64(dys[iy]) * float64(ws[iw])
@@ -261,7 +261,7 @@ func testWinogradBackward(t *testing.T, c convCase, threads int) {
 	checkBits(t, "db", db, db1)
 	wk.WinogradFold(p, g, du, dw)
 	got := make([]float32, len(ws))
-	g.Unpack(got, dw)
+	g.unpack(got, dw)
 	checkRelative(t, "dw", got, wantDw, 5e-6)
 
 	parts := make([]float32, len(du))

@@ -5,8 +5,8 @@ import (
 	"io"
 )
 
-// MaxLength is the most bytes that a pickle may have.
-const MaxLength = 16 << 20
+// maxLength is the most bytes that a pickle may have.
+const maxLength = 16 << 20
 
 const (
 	maxNameLength = 1 << 10 // of a module, a class, a function or a number in digits
@@ -32,7 +32,7 @@ type machine struct {
 // pickle's value and its length. Errors are those of r and of the library, and
 // *FormatErrors.
 func Load(r io.Reader, size int64, library Library) (value any, length int64, err error) {
-	size = min(size, MaxLength)
+	size = min(size, maxLength)
 	m := &machine{in: bufio.NewReader(io.LimitReader(r, size)), size: size, library: library}
 	for {
 		at := m.at

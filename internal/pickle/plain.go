@@ -97,7 +97,7 @@ func (m *machine) long(n int64, err error) error {
 func (m *machine) text(op byte) (known bool, err error) {
 	switch op {
 	case opString, opUnicode:
-		s, err := m.line(MaxLength)
+		s, err := m.line(maxLength)
 		if n := len(s); op == opString && n > 1 && (s[0] == '\'' || s[0] == '"') && s[n-1] == s[0] {
 			s = s[1 : n-1]
 		}

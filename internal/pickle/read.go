@@ -79,8 +79,8 @@ func (m *machine) short(err error) error {
 	if err != io.EOF && err != io.ErrUnexpectedEOF {
 		return err
 	}
-	if m.size == MaxLength {
-		return Errorf("over %d bytes", MaxLength)
+	if m.size == maxLength {
+		return Errorf("over %d bytes", maxLength)
 	}
 	return Errorf("truncated: no end after %d bytes", m.at)
 }

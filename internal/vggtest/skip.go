@@ -28,7 +28,7 @@ func SkipShort(t testing.TB, what string) {
 // is missing, the test is skipped.
 func Shared(t testing.TB, name string) string {
 	t.Helper()
-	path := filepath.Join(Root(t), "..", "shared", "data", filepath.FromSlash(name))
+	path := filepath.Join(root(t), "..", "shared", "data", filepath.FromSlash(name))
 	if _, err := os.Stat(path); err != nil {
 		t.Logf("no %s in ../shared/data", name)
 		Skip(t, "../shared/data, too large for the repository")
@@ -36,8 +36,8 @@ func Shared(t testing.TB, name string) string {
 	return path
 }
 
-// Root returns the folder of the module, which the tests run in a folder of.
-func Root(t testing.TB) string {
+// root returns the folder of the module, which the tests run in a folder of.
+func root(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()
 	if err != nil {
