@@ -1,6 +1,7 @@
 package vgg
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"math"
@@ -20,7 +21,8 @@ import (
 type foreignCase struct {
 	Classes     []string
 	Posteriors  []float64 // of photo.png
-	Preprocess  string    // to be given; images are then rescaled to 36 pixels
+	Preprocess  string    // to be given; images are then rescaled to Scale pixels
+	Scale       int       // 36 if it is 0
 	Source      string    // of the preprocessing that came with the weights
 	ClassesFrom string    `json:"classes_from"`
 	NamesAs     string    `json:"names_as"`
@@ -93,7 +95,7 @@ func TestForeign(t *testing.T) {
 			}
 			scale := m.Preprocess.Resize
 			if c.Preprocess != "" {
-				scale = 36
+				scale = cmp.Or(c.Scale, 36)
 			}
 			p, err := m.Posteriors(photo, scale)
 			if err != nil {

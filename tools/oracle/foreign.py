@@ -7,18 +7,19 @@ names of the classes and the posteriors of photo.png by the framework that wrote
 for a headless network its activation of tiny noise. All networks are tiny VGGs for 32×32
 pixels with random weights.
 
-OpenMMLab's and thop's layouts are written by hand, with PyTorch alone, as their sources
-document them: a ConvModule has conv and bn, thop adds total_ops and total_params to every
-module. All else is written by the tool itself.
+OpenMMLab's, thop's and VGG-Face's layouts are written by hand, with PyTorch and h5py alone,
+as their sources have them: a ConvModule has conv and bn, thop adds total_ops and
+total_params to every module. All else is written by the tool itself.
 
-Needs torch, torchvision, timm, transformers, kornia and Pillow:
-    python3 -m venv venv && venv/bin/pip install torch torchvision timm transformers kornia
+Needs torch, torchvision, timm, transformers, kornia, h5py and Pillow:
+    python3 -m venv venv && venv/bin/pip install torch torchvision timm transformers kornia h5py
 """
 import argparse
 import json
 import pathlib
 import shutil
 
+import h5py
 import kornia
 import numpy as np
 import timm
@@ -231,6 +232,46 @@ def folders():
         case(name, net, usual(), preprocess="torchvision", classes_from=file)
 
 
+def vgg_face():
+    """The layout of VGG-Face's vgg_face_weights.h5, written by h5py: weights of Keras 1 under
+    the names that it gave, zero-padding before each convolution, and the fully connected
+    layers as convolutions."""
+    side = 7 * 32  # 7×7 filters of fc6 after five poolings, as there
+    rows = features([1, "M", 2, "M", 2, 2, "M", 3, "M", 3, "M"])
+    head = [nn.Conv2d(3, 4, 7), nn.ReLU(), nn.Dropout(), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Dropout(), nn.Conv2d(4, 3, 1)]
+    net = randomise(nn.Sequential(*rows, *head, nn.Flatten()), 10)
+    names, weights, count = [], {}, {}
+
+    def name(kind):
+        count[kind] = count.get(kind, 0) + 1
+        names.append(f"{kind}_{count[kind]}")
+        return names[-1]
+
+    for layer in net:
+        if isinstance(layer, nn.MaxPool2d):
+            name("maxpooling2d")
+        elif isinstance(layer, nn.Dropout):
+            name("dropout")
+        elif isinstance(layer, nn.Conv2d):
+            if layer.padding != (0, 0):
+                name("zeropadding2d")
+            weights[name("convolution2d")] = [layer.weight.detach().permute(2, 3, 1, 0).numpy(), layer.bias.detach().numpy()]
+    name("flatten")
+    name("activation")
+    with h5py.File(OUT / "vgg_face.h5", "w") as f:
+        f.attrs["layer_names"] = [n.encode() for n in names]
+        f.attrs["backend"], f.attrs["keras_version"] = b"tensorflow", b"1.2.2"
+        for n in names:
+            g = f.create_group(n)
+            parts = [f"{n}_{what}:0" for what, _ in zip("Wb", weights.get(n, []))]
+            g.attrs["weight_names"] = [p.encode() for p in parts]
+            for p, w in zip(parts, weights.get(n, [])):
+                g[p] = w
+    tool = transforms.Compose([transforms.Resize(side), transforms.CenterCrop(side), lambda im: torch.tensor(np.asarray(im, np.float64)[..., ::-1].copy()).permute(2, 0, 1),
+                               lambda x: x - torch.tensor([93.594, 104.7624, 129.1863]).view(3, 1, 1)])
+    case("vgg_face.h5", net, tool, ["0", "1", "2"], preprocess='{"name": "caffe", "mean": [129.1863, 104.7624, 93.594]}', scale=side, names_as="Keras, numbered")
+
+
 def cut():
     x = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(9))
     whole = features([1, 1, "M", 2, 2, "M", 4, 4, 4, "M", 8, 8, 8, "M", 8, 8, 8, "M"])  # D at width 1/64
@@ -259,6 +300,7 @@ if __name__ == "__main__":
     wrapped()
     normalised()
     folders()
+    vgg_face()
     cut()
     (OUT / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n")
     for f in OUT.rglob("*"):
