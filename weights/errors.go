@@ -28,9 +28,9 @@ func (e *FormatError) Error() string {
 // UnsupportedError says that a file or folder is of none of the [Formats].
 type UnsupportedError struct {
 	File string
-	// Kind is a word for what was found: savedmodel, tensorflow-checkpoint, tflite, mxnet,
-	// coreml, gguf, lfs-pointer, html, gzip, zip, tar, pickle, npy, matlab, json, image,
-	// text, directory or unknown.
+	// Kind is a word for what was found: savedmodel, graphdef, tensorflow-checkpoint, tflite,
+	// mxnet, coreml, gguf, lfs-pointer, html, gzip, zip, tar, archive, pickle, npy, matlab,
+	// json, image, text or unknown.
 	Kind string
 	// Found says what the file looks like: "an HTML page in place of the file".
 	Found string

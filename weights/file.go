@@ -77,7 +77,7 @@ type entry struct {
 // model.safetensors.index.json with its shards, pytorch_model.bin and their like, or the
 // only one that there is. [File.Beside] then returns the texts beside it.
 //
-// It is an *UnsupportedError if the file is of another format, and a *FormatError if its
+// It is an *UnsupportedError if the file or folder is of another format, and a *FormatError if its
 // header is malformed or claims what the file doesn't contain. Open allocates in
 // proportion to the header that is there, never to what the header claims.
 func Open(path string) (*File, error) {
@@ -90,7 +90,7 @@ func Open(path string) (*File, error) {
 		return openDir(path)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("weights: %s: %s, want a file", path, kind(info.Mode()))
+		return nil, notFile(path, info.Mode())
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -146,6 +146,9 @@ func newFile(name string, r io.ReaderAt, size int64, closer io.Closer, beside *f
 	h, format, err := readAny(r, size, beside)
 	if err != nil {
 		opened.Close()
+		if checkpointShard.MatchString(name) {
+			err = &UnsupportedError{Kind: "tensorflow-checkpoint", Found: "the data of a TensorFlow checkpoint (.data-00000-of-00001)", Convert: fromCheckpoint}
+		}
 		return nil, inFile(name, err)
 	}
 	f := &File{

@@ -77,6 +77,9 @@ func readAny(r io.ReaderAt, size int64, beside *folder) (*header, Format, error)
 	if isShardIndex(head, r, size) {
 		return readShardIndex(r, size, beside)
 	}
+	if e := foreign(head, r, size); e != nil {
+		return nil, "", e
+	}
 	for _, f := range formats {
 		if f.is(head, r, size) {
 			h, err := f.read(r, size, beside)

@@ -37,7 +37,7 @@ func readHeader(r io.ReaderAt, size int64) (*header, error) {
 	if err := readFull(r, opening, 0); err != nil {
 		return nil, err
 	}
-	length, err := sniff(opening)
+	length, err := sniff(opening, r, size)
 	if err != nil {
 		return nil, err
 	}

@@ -55,6 +55,10 @@ func (f *File) Beside() map[string]string {
 func openModelFolder(name string, fsys fs.FS, open func(file string) (*File, error)) (*File, error) {
 	file, err := findModel(fsys)
 	if err != nil {
+		if other := otherFolder(fsys); other != nil {
+			other.File = name
+			return nil, other
+		}
 		return nil, openError(name, err)
 	}
 	f, err := open(file)

@@ -20,7 +20,6 @@ func otherFiles() map[string]struct {
 	}
 	b := func(s string) []byte { return []byte(s) }
 	return map[string]c{
-		"zip":         {b("PK\x03\x04\x14\x00\x00\x00\x00\x00\x00\x00readme"), "a zip archive"},
 		"pickle":      {b("\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00}"), "a Python pickle"},
 		"npy":         {b("\x93NUMPY\x01\x00v\x00{'descr': '<f4'"), "a NumPy array (.npy)"},
 		"gguf":        {b("GGUF\x03\x00\x00\x00\x00\x00\x00\x00"), "a GGUF file"},
