@@ -177,3 +177,24 @@ func TestNormalizedTwice(t *testing.T) {
 		t.Errorf("given: %+v, %v", m.Preprocess, err)
 	}
 }
+
+// FuzzBeside reads any text as each of the files beside weights. Classes that are read have
+// one name for each index.
+func FuzzBeside(f *testing.F) {
+	f.Add(fmt.Sprintf(timmText, "vgg16", "bicubic", "center"))
+	f.Add(fmt.Sprintf(processor, "CLIPImageProcessor", `{"shortest_edge": 40}`))
+	f.Add(`{"0": ["n1", "cat"], "1": "dog"}`)
+	f.Add(`{"cat": 0, "dog": 9223372036854775807}`)
+	f.Add("0 cat\n1 dog")
+	f.Fuzz(func(t *testing.T, text string) {
+		if names, err := ParseClasses([]byte(text)); err == nil && len(names) > len(text) {
+			t.Errorf("%d names in %d bytes", len(names), len(text))
+		}
+		configClasses(text)
+		for _, read := range []func(string, int) (*preprocess.Spec, error){timmPreprocess, processorPreprocess} {
+			if s, err := read(text, 224); err == nil && s != nil && s.Resize < 0 {
+				t.Errorf("%+v", s)
+			}
+		}
+	})
+}
