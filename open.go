@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/weights"
 )
@@ -28,6 +29,13 @@ type OpenOptions struct {
 	// takes BGR; its channels are swapped while it is read. A file that [Model.Save] wrote
 	// is in RGB whatever its preprocessing.
 	Preprocess string
+	// Fit, unless nil, is Preprocess.Fit in place of what the file tells. Squash makes
+	// Preprocess.Resize the side of the crop, unless the file says squash too or Preprocess
+	// names a "resize".
+	Fit *preprocess.Fit
+	// Orient, unless nil, is Preprocess.Orient in place of what the file tells. A file that
+	// tells nothing, from elsewhere or of an earlier version, is [preprocess.Upright].
+	Orient *preprocess.Orient
 	// Classes are the names of the classes, by index. Nil: those of the file; ImageNet's
 	// for a release that was trained on it; otherwise the indices, "0", "1", ….
 	Classes []string

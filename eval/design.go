@@ -66,7 +66,10 @@ func (d design) check(s Setting) error {
 	if len(d.classes) == 0 {
 		return errors.New("eval: a network without classes, want one that ends in a soft-max")
 	}
-	return s.Validate(d.input)
+	if err := s.Validate(d.input); err != nil {
+		return err
+	}
+	return s.CheckFit(d.preprocess.Fit, d.input)
 }
 
 // classesFor returns the network's class names as the set spells them: ImageNet's classes

@@ -6,6 +6,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/architecture"
+	"github.com/verydeep/vgg/preprocess"
 )
 
 // modelFlags are shared by the commands that take weights from anywhere.
@@ -20,11 +21,18 @@ type fileFlags struct {
 	Labels     string `placeholder:"FILE" help:"Class names: imagenet, or a file with one name a line or a JSON list (as the weights tell)."`
 	Structure  string `name:"structure" placeholder:"CONFIG" help:"Configuration, or a row of layers, if the tensors don't tell it."`
 	leftoverFlags
+	shownFlags
+}
+
+// shownFlags tell how image files are shown to a network.
+type shownFlags struct {
+	Resize *preprocess.Fit    `placeholder:"HOW" help:"Rescaling before the crop: squash makes images square whatever their aspect, for networks trained on squashed images, at the crop's side unless a scale is given; keep keeps the aspect (as the weights tell)."`
+	Orient *preprocess.Orient `placeholder:"WAY" help:"upright turns images by their EXIF data; stored ignores it, as published figures do (as the weights tell, else upright)."`
 }
 
 // options returns what the flags tell of a file.
 func (f fileFlags) options() (vgg.OpenOptions, error) {
-	o := vgg.OpenOptions{Preprocess: f.Preprocess, Config: f.Structure, Ignore: f.Ignore, Prefix: f.Prefix}
+	o := vgg.OpenOptions{Preprocess: f.Preprocess, Config: f.Structure, Ignore: f.Ignore, Prefix: f.Prefix, Fit: f.Resize, Orient: f.Orient}
 	if f.Preprocess != "" {
 		if err := vgg.CheckPreprocess(f.Preprocess); err != nil {
 			return o, usageError{err}
@@ -44,7 +52,7 @@ func (f fileFlags) options() (vgg.OpenOptions, error) {
 	return o, nil
 }
 
-// readLabels reads class names: a JSON list, Keras's class index or one name a line. imagenet
+// readLabels reads class names from a file in a form of [vgg.ParseClasses]. The word imagenet
 // stands for ImageNet's.
 func readLabels(file string) ([]string, error) {
 	if file == "imagenet" {

@@ -23,6 +23,8 @@ type Outline struct {
 	// Complete tells whether the outline has every layer of the network. Names of tensors
 	// give only those that have tensors.
 	Complete bool
+	// Left describes what DropHead left out beside the head.
+	Left []string
 	// Rescale is what the file's first layer does to pixels; nil if there is none.
 	Rescale *preprocess.Spec
 	// EndsEarly tells that the layers are the beginning of a configuration's. The outline
@@ -34,9 +36,10 @@ type Outline struct {
 	layers  []fileLayer
 	lrn     nn.LRNForm
 	bnEps   float32
-	input   int      // side of the input, where the file gives it
-	dropout float32  // ratio, where the file gives it
-	unused  []string // tensors that belong to no layer
+	input   int             // side of the input, where the file gives it
+	dropout float32         // ratio, where the file gives it
+	unused  []string        // tensors that belong to no layer
+	sides   []*layerTensors // convolutions beside the chain
 }
 
 // fileLayer is a layer in the file, with its normalisation and its rectification.
@@ -259,8 +262,12 @@ func (o *Outline) inputSide(head, poolings int) (int, error) {
 	return side << poolings, nil
 }
 
-// DropHead removes the fully connected layers.
+// DropHead removes the fully connected layers, and convolutions beside the chain. These
+// are then in Left.
 func (o *Outline) DropHead() {
+	if len(o.sides) > 0 {
+		o.Left, o.sides = append(o.Left, o.sideNames()), nil
+	}
 	for i, l := range o.layers {
 		if l.Kind == architecture.Connected {
 			o.layers = o.layers[:i]
@@ -334,6 +341,9 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 	}
 	for _, l := range layers {
 		m.errs = append(m.errs, fmt.Errorf("vgg: %s: %s: the network has no such layer", file, l.name))
+	}
+	if len(o.sides) > 0 {
+		m.errs = append(m.errs, fmt.Errorf("vgg: %s: %s: --headless opens the chain without them", file, o.sideNames()))
 	}
 	for _, name := range o.unused {
 		m.errs = append(m.errs, fmt.Errorf("vgg: %s: %s: the network has no such parameter", file, name))
