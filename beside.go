@@ -120,6 +120,9 @@ func besidePreprocess(f *weights.File, side int) (*configPreprocess, error) {
 		if s == nil {
 			continue
 		}
+		if err := s.Validate(); err != nil {
+			return nil, fmt.Errorf("%s: %w: say the preprocessing (--preprocess)", of.file, err)
+		}
 		if found != nil && !sameValues(found.spec, *s) {
 			return nil, fmt.Errorf("%s and %s describe different preprocessing: choose one (--preprocess)", found.source, of.file)
 		}

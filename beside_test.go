@@ -71,19 +71,19 @@ func openBeside(fsys fs.FS, o OpenOptions) (*Model, error) {
 
 const (
 	plainWeights = "testdata/foreign/labels/best.pth" // tells neither classes nor preprocessing
-	timmText     = `{"architecture": %q, "num_classes": 3, "pretrained_cfg": {"input_size": [3, 32, 32], "interpolation": %q, "crop_pct": 0.8, "crop_mode": %q, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}`
-	processor    = `{"image_processor_type": %q, "size": %s, "crop_size": {"height": 32, "width": 32}, "do_center_crop": true, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25], "resample": 2}`
+	timmText     = `{"architecture": %q, "num_classes": 3, "pretrained_cfg": {"input_size": [3, 224, 224], "interpolation": %q, "crop_pct": 0.8, "crop_mode": %q, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}`
+	processor    = `{"image_processor_type": %q, "size": %s, "crop_size": {"height": 224, "width": 224}, "do_center_crop": true, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25], "resample": 2}`
 )
 
 func TestBesidePreprocess(t *testing.T) {
 	half := [3]float32{0.5, 0.5, 0.5}
 	quarter := [3]float32{0.25, 0.25, 0.25}
-	bilinear := preprocess.Spec{Scale: 1.0 / 255, Mean: half, Std: quarter, Crop: 32, Resize: 40, Orient: preprocess.Upright}
+	bilinear := preprocess.Spec{Scale: 1.0 / 255, Mean: half, Std: quarter, Crop: 224, Resize: 280, Orient: preprocess.Upright}
 	bicubic, larger, grey, squash, whole := bilinear, bilinear, bilinear, bilinear, bilinear
 	squash.Fit = preprocess.Squash
-	whole.Fit, whole.Resize = preprocess.Squash, 32
+	whole.Fit, whole.Resize = preprocess.Squash, 224
 	bicubic.Filter = preprocess.Bicubic
-	larger.Crop, larger.Resize = 50, 62
+	larger.Crop, larger.Resize = 250, 312
 	grey.Scale, grey.Mean, grey.Std = 1, [3]float32{}, [3]float32{1, 1, 1}
 	text := fmt.Sprintf(timmText, "mine", "bilinear", "center")
 	for name, c := range map[string]struct {
@@ -93,13 +93,13 @@ func TestBesidePreprocess(t *testing.T) {
 		"timm":         {map[string]string{"config.json": text}, bilinear},
 		"bicubic":      {map[string]string{"config.json": fmt.Sprintf(timmText, "mine", "bicubic", "")}, bicubic},
 		"squash":       {map[string]string{"config.json": fmt.Sprintf(timmText, "mine", "bilinear", "squash")}, squash},
-		"square":       {map[string]string{"preprocessor_config.json": fmt.Sprintf(processor, "ViTImageProcessor", `{"height": 40, "width": 40}`)}, squash},
-		"whole square": {map[string]string{"preprocessor_config.json": strings.Replace(fmt.Sprintf(processor, "ViTImageProcessor", `{"height": 32, "width": 32}`), "true", "false", 1)}, whole},
-		"larger crop":  {map[string]string{"config.json": strings.ReplaceAll(text, "32, 32", "50, 50")}, larger},
-		"transformers": {map[string]string{"preprocessor_config.json": fmt.Sprintf(processor, "CLIPImageProcessor", `{"shortest_edge": 40}`)}, bilinear},
-		"both":         {map[string]string{"config.json": text, "preprocessor_config.json": fmt.Sprintf(processor, "CLIPImageProcessor", `{"shortest_edge": 40}`)}, bilinear},
-		"ConvNext":     {map[string]string{"preprocessor_config.json": strings.Replace(fmt.Sprintf(processor, "ConvNextImageProcessor", `{"shortest_edge": 32}`), `"resample"`, `"crop_pct": 0.8, "resample"`, 1)}, bilinear},
-		"no rescaling": {map[string]string{"preprocessor_config.json": `{"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}, "do_rescale": false, "do_normalize": false, "resample": 2}`}, grey},
+		"square":       {map[string]string{"preprocessor_config.json": fmt.Sprintf(processor, "ViTImageProcessor", `{"height": 280, "width": 280}`)}, squash},
+		"whole square": {map[string]string{"preprocessor_config.json": strings.Replace(fmt.Sprintf(processor, "ViTImageProcessor", `{"height": 224, "width": 224}`), "true", "false", 1)}, whole},
+		"larger crop":  {map[string]string{"config.json": strings.ReplaceAll(text, "224, 224", "250, 250")}, larger},
+		"transformers": {map[string]string{"preprocessor_config.json": fmt.Sprintf(processor, "CLIPImageProcessor", `{"shortest_edge": 280}`)}, bilinear},
+		"both":         {map[string]string{"config.json": text, "preprocessor_config.json": fmt.Sprintf(processor, "CLIPImageProcessor", `{"shortest_edge": 280}`)}, bilinear},
+		"ConvNext":     {map[string]string{"preprocessor_config.json": strings.Replace(fmt.Sprintf(processor, "ConvNextImageProcessor", `{"shortest_edge": 224}`), `"resample"`, `"crop_pct": 0.8, "resample"`, 1)}, bilinear},
+		"no rescaling": {map[string]string{"preprocessor_config.json": `{"size": {"shortest_edge": 280}, "crop_size": {"height": 224, "width": 224}, "do_rescale": false, "do_normalize": false, "resample": 2}`}, grey},
 	} {
 		m, err := openBeside(besideFolder(t, plainWeights, c.texts), OpenOptions{})
 		if err != nil {
@@ -123,7 +123,7 @@ func TestConvNextSquashes(t *testing.T) {
 
 func TestBesideErrors(t *testing.T) {
 	text := fmt.Sprintf(timmText, "mine", "bilinear", "center")
-	clip := fmt.Sprintf(processor, "CLIPImageProcessor", `{"shortest_edge": 40}`)
+	clip := fmt.Sprintf(processor, "CLIPImageProcessor", `{"shortest_edge": 280}`)
 	for _, c := range []struct {
 		name  string
 		texts map[string]string
@@ -134,17 +134,17 @@ func TestBesideErrors(t *testing.T) {
 		{"malformed", map[string]string{"config.json": "{"}, "config.json: unexpected end"},
 		{"border", map[string]string{"config.json": fmt.Sprintf(timmText, "mine", "bilinear", "border")}, `crop_mode "border"`},
 		{"nearest", map[string]string{"config.json": fmt.Sprintf(timmText, "mine", "nearest", "center")}, `interpolation "nearest", want bilinear or bicubic`},
-		{"no square", map[string]string{"config.json": strings.ReplaceAll(text, "32, 32", "32, 48")}, "input_size [3 32 48], want 3 channels and a square"},
+		{"no square", map[string]string{"config.json": strings.ReplaceAll(text, "224, 224", "224, 48")}, "input_size [3 224 48], want 3 channels and a square"},
 		{"share", map[string]string{"config.json": strings.ReplaceAll(text, "0.8", "1.5")}, "crop_pct 1.5"},
 		{"mean", map[string]string{"config.json": strings.ReplaceAll(text, "[0.5, 0.5, 0.5]", "[0.5]")}, "mean [0.5], standard deviation"},
-		{"side", map[string]string{"config.json": strings.ReplaceAll(text, "32, 32", "64, 64")}, "crops of 64 pixels in config.json, but the weights of the first fully connected layer are for 32 to 63"},
+		{"side", map[string]string{"config.json": strings.ReplaceAll(text, "224, 224", "64, 64")}, "crops of 64 pixels in config.json, but the weights of the first fully connected layer are for 224 to 255"},
 		{"architecture", map[string]string{"config.json": fmt.Sprintf(timmText, "vgg16.tv_in1k", "bilinear", "center")}, `architecture "vgg16.tv_in1k" in config.json, but the weights are those of 2 M 4 M`},
 		{"classes", map[string]string{"config.json": strings.Replace(text, `"num_classes": 3`, `"num_classes": 5`, 1)}, "num_classes 5 in config.json, but the weights have 3"},
 		{"names", map[string]string{"config.json": strings.Replace(text, `"num_classes"`, `"label_names": ["a", "b"], "num_classes"`, 1)}, "label_names of config.json: 2 classes, want the network's 3"},
 		{"id2label", map[string]string{"config.json": strings.Replace(text, `"num_classes"`, `"id2label": {"0": "a", "2": "b"}, "num_classes"`, 1)}, "config.json: id2label: 2 classes, but none of index 1: name the classes (--labels)"},
-		{"two configs", map[string]string{"config.json": text, "preprocessor_config.json": strings.Replace(clip, "40", "41", 1)}, "config.json and preprocessor_config.json describe different preprocessing: choose one (--preprocess)"},
+		{"two configs", map[string]string{"config.json": text, "preprocessor_config.json": strings.Replace(clip, "280", "281", 1)}, "config.json and preprocessor_config.json describe different preprocessing: choose one (--preprocess)"},
 		{"oblong", map[string]string{"preprocessor_config.json": fmt.Sprintf(processor, "ViTImageProcessor", `{"height": 40, "width": 44}`)}, `want {"shortest_edge": 256} or`},
-		{"squashed and not", map[string]string{"config.json": text, "preprocessor_config.json": fmt.Sprintf(processor, "ViTImageProcessor", `{"height": 40, "width": 40}`)}, "describe different preprocessing"},
+		{"squashed and not", map[string]string{"config.json": text, "preprocessor_config.json": fmt.Sprintf(processor, "ViTImageProcessor", `{"height": 280, "width": 280}`)}, "describe different preprocessing"},
 		{"one size", map[string]string{"preprocessor_config.json": fmt.Sprintf(processor, "Unknown", "40")}, "size 40, want "},
 		{"lanczos", map[string]string{"preprocessor_config.json": strings.Replace(clip, `"resample": 2`, `"resample": 1`, 1)}, "resample 1, want 2 (bilinear) or 3 (bicubic)"},
 		{"no crop", map[string]string{"preprocessor_config.json": strings.Replace(clip, "true", "false", 1)}, "want a square crop"},
@@ -179,16 +179,37 @@ func TestNormalizedTwice(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "config.json and normalize.mean, normalize.std both normalise the pixels") {
 		t.Error(err)
 	}
-	text := fmt.Sprintf(processor, "CLIPImageProcessor", `{"shortest_edge": 40}`)
+	text := fmt.Sprintf(processor, "CLIPImageProcessor", `{"shortest_edge": 280}`)
 	text = strings.Replace(text, "true", `true, "do_normalize": false`, 1)
 	m, err := openBeside(besideFolder(t, inside, map[string]string{"preprocessor_config.json": text}), OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p := m.Preprocess; p.Resize != 40 || p.Mean != [3]float32{0.485, 0.456, 0.406} || p.Scale != 1.0/255 {
+	if p := m.Preprocess; p.Resize != 280 || p.Mean != [3]float32{0.485, 0.456, 0.406} || p.Scale != 1.0/255 {
 		t.Errorf("%+v", p)
 	}
 	if m, err = openBeside(besideFolder(t, inside, nil), OpenOptions{Preprocess: "unit"}); err != nil || m.Preprocess.Mean != [3]float32{} {
 		t.Errorf("given: %+v, %v", m.Preprocess, err)
 	}
+}
+
+// FuzzBeside reads any text as each of the files beside weights. Classes that are read have
+// one name for each index.
+func FuzzBeside(f *testing.F) {
+	f.Add(fmt.Sprintf(timmText, "vgg16", "bicubic", "center"))
+	f.Add(fmt.Sprintf(processor, "CLIPImageProcessor", `{"shortest_edge": 280}`))
+	f.Add(`{"0": ["n1", "cat"], "1": "dog"}`)
+	f.Add(`{"cat": 0, "dog": 9223372036854775807}`)
+	f.Add("0 cat\n1 dog")
+	f.Fuzz(func(t *testing.T, text string) {
+		if names, err := ParseClasses([]byte(text)); err == nil && len(names) > len(text) {
+			t.Errorf("%d names in %d bytes", len(names), len(text))
+		}
+		configClasses(text)
+		for _, read := range []func(string, int) (*preprocess.Spec, error){timmPreprocess, processorPreprocess} {
+			if s, err := read(text, 224); err == nil && s != nil && s.Resize < 0 {
+				t.Errorf("%+v", s)
+			}
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package vgg
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"math"
@@ -20,7 +21,9 @@ import (
 type foreignCase struct {
 	Classes     []string
 	Posteriors  []float64 // of photo.png
-	Preprocess  string    // to be given; images are then rescaled to 36 pixels
+	Preprocess  string    // to be given; images are then rescaled to Scale pixels
+	Scale       int       // 240 if it is 0
+	Structure   string    // to be given
 	Source      string    // of the preprocessing that came with the weights
 	ClassesFrom string    `json:"classes_from"`
 	NamesAs     string    `json:"names_as"`
@@ -86,14 +89,14 @@ func TestForeign(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			file, _, _ := strings.Cut(name, "#")
 			var d *Description
-			o := OpenOptions{Preprocess: c.Preprocess, Prefix: c.WithPrefix, Ignore: c.WithIgnore, Described: func(of *Description) { d = of }}
+			o := OpenOptions{Preprocess: c.Preprocess, Config: c.Structure, Prefix: c.WithPrefix, Ignore: c.WithIgnore, Described: func(of *Description) { d = of }}
 			m, err := Open(context.Background(), filepath.Join("testdata/foreign", file), o)
 			if err != nil {
 				t.Fatal(err)
 			}
 			scale := m.Preprocess.Resize
 			if c.Preprocess != "" {
-				scale = 36
+				scale = cmp.Or(c.Scale, 240)
 			}
 			p, err := m.Posteriors(photo, scale)
 			if err != nil {

@@ -1,6 +1,7 @@
 package weights
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -125,7 +126,7 @@ func (k *kerasFile) read(r io.ReaderAt, chain []kerasLayer) error {
 		if ok && len(config) == 1 {
 			return describeConfig(k.h, []byte(config[0]))
 		}
-		return nil
+		return k.noteLayerNames(names)
 	}
 	found, err := k.readVariables(root, chain)
 	if err != nil {
@@ -143,6 +144,25 @@ func (k *kerasFile) note(o *hdf5.Object, name string) error {
 	if ok && len(values) == 1 {
 		k.h.meta[name] = values[0]
 	}
+	return err
+}
+
+// MetaLayerNames is the key of the metadata that has, as a JSON list, the names of all layers
+// of a file of Keras 1 or 2 that holds only weights, in their order. Names that Keras gave
+// tell the kinds of layers without weights: max_pooling2d_1.
+const MetaLayerNames = "keras.layer_names"
+
+// noteLayerNames adds the names of the layers to the metadata, if Keras gave those of the
+// convolutions.
+func (k *kerasFile) noteLayerNames(names []string) error {
+	automatic := func(name string) bool {
+		return strings.HasPrefix(name, "conv2d") || strings.HasPrefix(name, "convolution2d")
+	}
+	if !slices.ContainsFunc(names, automatic) {
+		return nil
+	}
+	text, err := json.Marshal(names)
+	k.h.meta[MetaLayerNames] = string(text)
 	return err
 }
 

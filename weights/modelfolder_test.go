@@ -170,3 +170,23 @@ func TestSubset(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func FuzzShardIndex(f *testing.F) {
+	f.Add([]byte(`{"metadata": {"total_size": 24}, "weight_map": {"a": "a.safetensors", "b": "b.safetensors"}}`))
+	f.Add([]byte(`{"weight_map": {"a": "model.safetensors.index.json"}}`))
+	f.Add([]byte(`{"weight_map": {"a": "../a", "": ""}}`))
+	f.Fuzz(func(t *testing.T, index []byte) {
+		files := shardedFolder(t)
+		files["m/model.safetensors.index.json"] = &fstest.MapFile{Data: index}
+		file, err := OpenFS(files, "m")
+		if err != nil {
+			return
+		}
+		defer file.Close()
+		for _, e := range file.Tensors() {
+			if _, err := file.Read(e.Name); err != nil {
+				t.Errorf("%s: %v", e.Name, err)
+			}
+		}
+	})
+}

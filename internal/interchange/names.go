@@ -24,6 +24,8 @@ const (
 	Paper       Scheme = "conv1_1"          // conv1_1/weight, conv1_1_W, fc6.weight
 	subclassed  Scheme = "subclassed Keras" // block1/conv2d_1/kernel: attributes of a model
 	OpenMMLab   Scheme = "OpenMMLab"        // features.0.conv.weight, features.0.bn.weight
+	// kerasNumbered names layers by their kinds and numbers: conv2d_1/kernel.
+	kerasNumbered Scheme = "Keras, numbered"
 )
 
 // roles are the words for a layer's tensors.
@@ -101,6 +103,7 @@ func (g *layerTensors) isNorm() bool {
 // configuration is known, the names need not tell what lies between them.
 func readNames(f *weights.File, known bool) (*Outline, error) {
 	o := &Outline{keras: channelsLastFormat(f.Format())}
+	chain := kerasPositions(f)
 	groups := map[string]*layerTensors{}
 	var order []*layerTensors
 	schemes := map[Scheme]int{}
@@ -117,6 +120,9 @@ func readNames(f *weights.File, known bool) (*Outline, error) {
 		g := groups[layer]
 		if g == nil {
 			p, scheme := positionOf(layer)
+			if of, ok := chain[layer]; ok && scheme == "" {
+				p, scheme = of, kerasNumbered
+			}
 			schemes[scheme]++
 			g = &layerTensors{position: p, name: layer, tensors: map[string]weights.Entry{}}
 			groups[layer] = g
@@ -207,7 +213,7 @@ func positionOf(layer string) (position, Scheme) {
 // commonest returns the scheme that names most layers.
 func commonest(count map[Scheme]int) Scheme {
 	best := Scheme("")
-	for _, s := range []Scheme{Timm, Torchvision, Keras, subclassed, Paper, OpenMMLab} {
+	for _, s := range []Scheme{Timm, Torchvision, Keras, subclassed, Paper, OpenMMLab, kerasNumbered} {
 		switch {
 		case count[s] == 0:
 		case s == Timm: // its features are named as torchvision's

@@ -4,21 +4,22 @@ folders of timm and of Hugging Face's Transformers, networks inside larger model
 
 Writes testdata/foreign: each case is a file or a folder, and expected.json has, for each, the
 names of the classes and the posteriors of photo.png by the framework that wrote the case, or
-for a headless network its activation of tiny noise. All networks are tiny VGGs for 32×32
-pixels with random weights.
+for a headless network its activation of tiny noise. All networks are tiny VGGs with
+random weights.
 
-OpenMMLab's and thop's layouts are written by hand, with PyTorch alone, as their sources
-document them: a ConvModule has conv and bn, thop adds total_ops and total_params to every
-module. All else is written by the tool itself.
+OpenMMLab's, thop's and VGG-Face's layouts are written by hand, with PyTorch and h5py alone,
+as their sources have them: a ConvModule has conv and bn, thop adds total_ops and
+total_params to every module. All else is written by the tool itself.
 
-Needs torch, torchvision, timm, transformers, kornia and Pillow:
-    python3 -m venv venv && venv/bin/pip install torch torchvision timm transformers kornia
+Needs torch, torchvision, timm, transformers, kornia, h5py and Pillow:
+    python3 -m venv venv && venv/bin/pip install torch torchvision timm transformers kornia h5py
 """
 import argparse
 import json
 import pathlib
 import shutil
 
+import h5py
 import kornia
 import numpy as np
 import timm
@@ -71,7 +72,7 @@ def randomise(model, seed):
 def network(seed, bn=False, classes=3):
     net = VGG(features(bn=bn), num_classes=classes)
     net.avgpool = nn.Identity()
-    net.classifier = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, classes))
+    net.classifier = nn.Sequential(nn.Linear(6 * 49, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, classes))
     return randomise(net, seed)
 
 
@@ -81,8 +82,8 @@ def photo():
     return Image.fromarray(rgb.clip(0, 255).astype(np.uint8))
 
 
-def usual(size=36, interpolation=transforms.InterpolationMode.BILINEAR, normalize=True):
-    steps = [transforms.Resize(size, interpolation=interpolation), transforms.CenterCrop(32), transforms.ToTensor()]
+def usual(size=240, interpolation=transforms.InterpolationMode.BILINEAR, normalize=True):
+    steps = [transforms.Resize(size, interpolation=interpolation), transforms.CenterCrop(224), transforms.ToTensor()]
     return transforms.Compose(steps + ([transforms.Normalize(MEAN, STD)] if normalize else []))
 
 
@@ -175,21 +176,21 @@ def normalised():
     inside = nn.Module()
     inside.normalize, inside.backbone = Normalize(), net
     save_file(inside.state_dict(), OUT / "normalize.safetensors")
-    case("normalize.safetensors", nn.Sequential(inside.normalize, net), usual(size=32, normalize=False), ["0", "1", "2"], source="normalize.mean, normalize.std")
+    case("normalize.safetensors", nn.Sequential(inside.normalize, net), usual(size=224, normalize=False), ["0", "1", "2"], source="normalize.mean, normalize.std")
 
     for name, layer in {"kornia": kornia.enhance.Normalize(torch.tensor(MEAN), torch.tensor(STD)), "torchvision": transforms.Normalize(MEAN, STD)}.items():
         model = nn.Sequential(layer, net).eval()
         torch.save(model, OUT / f"{name}.pth")
-        case(f"{name}.pth", model, usual(size=32, normalize=False), ["0", "1", "2"], source="0")
+        case(f"{name}.pth", model, usual(size=224, normalize=False), ["0", "1", "2"], source="0")
 
 
 def folders():
     def tiny(seed):
         net = TimmVGG(ROW, num_classes=3)
-        net.pre_logits = ConvMlp(6, 8, 1)
+        net.pre_logits = ConvMlp(6, 8, 7)
         net.num_features = net.head_hidden_size = 8
         net.head.fc = nn.Linear(8, 3)
-        net.pretrained_cfg = dict(architecture="tiny_vgg", input_size=(3, 32, 32), interpolation="bicubic", crop_pct=0.9, crop_mode="center", mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), num_classes=3)
+        net.pretrained_cfg = dict(architecture="tiny_vgg", input_size=(3, 224, 224), interpolation="bicubic", crop_pct=0.9, crop_mode="center", mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), num_classes=3)
         net.architecture = "tiny_vgg"
         return randomise(net, seed)
 
@@ -209,10 +210,10 @@ def folders():
             self.vgg = network(5)
             self.post_init()
 
-    model = Model(Config(id2label=dict(enumerate(NAMES)), label2id={n: i for i, n in enumerate(NAMES)}, image_size=32))
+    model = Model(Config(id2label=dict(enumerate(NAMES)), label2id={n: i for i, n in enumerate(NAMES)}, image_size=224))
     randomise(model, 6)
-    processor = CLIPImageProcessor(size={"shortest_edge": 38}, crop_size={"height": 32, "width": 32}, image_mean=[0.5, 0.45, 0.4], image_std=[0.3, 0.31, 0.32], resample=2, do_convert_rgb=True)
-    for name, more in {"transformers": {}, "transformers_shards": {"max_shard_size": "3KB"}}.items():
+    processor = CLIPImageProcessor(size={"shortest_edge": 236}, crop_size={"height": 224, "width": 224}, image_mean=[0.5, 0.45, 0.4], image_std=[0.3, 0.31, 0.32], resample=2, do_convert_rgb=True)
+    for name, more in {"transformers": {}, "transformers_shards": {"max_shard_size": "8KB"}}.items():
         model.save_pretrained(OUT / name, **more)
         processor.save_pretrained(OUT / name)
         case(name, model.vgg, lambda im: torch.tensor(np.asarray(processor(im).pixel_values[0])), source="preprocessor_config.json", classes_from="id2label of config.json, label2id of config.json")
@@ -229,6 +230,46 @@ def folders():
         torch.save(net.state_dict(), OUT / name / "best.pth")
         (OUT / name / file).write_text(text)
         case(name, net, usual(), preprocess="torchvision", classes_from=file)
+
+
+def vgg_face():
+    """The layout of VGG-Face's vgg_face_weights.h5, written by h5py: weights of Keras 1 under
+    the names that it gave, zero-padding before each convolution, and the fully connected
+    layers as convolutions."""
+    side = 7 * 32  # 7×7 filters of fc6 after five poolings, as there
+    rows = features([1, "M", 2, "M", 2, 2, "M", 3, "M", 3, "M"])
+    head = [nn.Conv2d(3, 4, 7), nn.ReLU(), nn.Dropout(), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Dropout(), nn.Conv2d(4, 3, 1)]
+    net = randomise(nn.Sequential(*rows, *head, nn.Flatten()), 10)
+    names, weights, count = [], {}, {}
+
+    def name(kind):
+        count[kind] = count.get(kind, 0) + 1
+        names.append(f"{kind}_{count[kind]}")
+        return names[-1]
+
+    for layer in net:
+        if isinstance(layer, nn.MaxPool2d):
+            name("maxpooling2d")
+        elif isinstance(layer, nn.Dropout):
+            name("dropout")
+        elif isinstance(layer, nn.Conv2d):
+            if layer.padding != (0, 0):
+                name("zeropadding2d")
+            weights[name("convolution2d")] = [layer.weight.detach().permute(2, 3, 1, 0).numpy(), layer.bias.detach().numpy()]
+    name("flatten")
+    name("activation")
+    with h5py.File(OUT / "vgg_face.h5", "w") as f:
+        f.attrs["layer_names"] = [n.encode() for n in names]
+        f.attrs["backend"], f.attrs["keras_version"] = b"tensorflow", b"1.2.2"
+        for n in names:
+            g = f.create_group(n)
+            parts = [f"{n}_{what}:0" for what, _ in zip("Wb", weights.get(n, []))]
+            g.attrs["weight_names"] = [p.encode() for p in parts]
+            for p, w in zip(parts, weights.get(n, [])):
+                g[p] = w
+    tool = transforms.Compose([transforms.Resize(side), transforms.CenterCrop(side), lambda im: torch.tensor(np.asarray(im, np.float64)[..., ::-1].copy()).permute(2, 0, 1),
+                               lambda x: x - torch.tensor([93.594, 104.7624, 129.1863]).view(3, 1, 1)])
+    case("vgg_face.h5", net, tool, ["0", "1", "2"], preprocess='{"name": "caffe", "mean": [129.1863, 104.7624, 93.594]}', scale=side, names_as="Keras, numbered", structure="1 M 2 M 2 2 M 3 M 3 M")
 
 
 def cut():
@@ -259,6 +300,7 @@ if __name__ == "__main__":
     wrapped()
     normalised()
     folders()
+    vgg_face()
     cut()
     (OUT / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n")
     for f in OUT.rglob("*"):
