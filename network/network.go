@@ -4,6 +4,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -404,6 +405,9 @@ func (n *Network) checkSize(x *tensor.Tensor) error {
 // headless. Up to the last pooling it takes any image that leaves a pixel, from fc6 on
 // those that n takes. It can be saved and opened again.
 func (n *Network) Until(layer string, rectified bool) (*Network, error) {
+	if n.chain == nil {
+		return nil, errors.New("vgg: a network without layers")
+	}
 	chain, err := n.chain.Until(layer, rectified)
 	if err != nil {
 		return nil, fmt.Errorf("vgg: %w", err)
