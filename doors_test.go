@@ -16,6 +16,7 @@ import (
 
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/tensor"
 )
 
 // TestDoors: every way to classify a picture gives the same classes.
@@ -107,6 +108,8 @@ func TestEmptyDoors(t *testing.T) {
 		{"Until without a network", func() error { _, err := new(Model).Until("fc6", true); return err }},
 		{"Save without a network", func() error { return new(Model).Save(ctx, file) }},
 		{"Until of an empty network", func() error { _, err := (&Model{Net: &network.Network{}}).Until("fc6", true); return err }},
+		{"Forward of an empty network", func() error { _, err := new(network.Network).Forward(tensor.New(1, 3, 4, 4)); return err }},
+		{"Forward of nil", func() error { _, err := whole.Net.Forward(nil); return err }},
 		{"Save of an empty network", func() error { return (&Model{Net: &network.Network{}}).Save(ctx, file) }},
 		{"Classify without class names", func() error { _, err := nameless.Classify(im, 1); return err }},
 		{"ClassifyBatch without class names", func() error { _, err := nameless.ClassifyBatch(ctx, []image.Image{im}, 1); return err }},

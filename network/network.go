@@ -388,7 +388,16 @@ func (n *Network) ForwardContext(ctx context.Context, y, x *tensor.Tensor) error
 	return n.chain.ForwardContext(ctx, y, x)
 }
 
+// errNoLayers is the error of using the zero value of Network.
+var errNoLayers = errors.New("vgg: a network without layers")
+
 func (n *Network) checkSize(x *tensor.Tensor) error {
+	if n.chain == nil {
+		return errNoLayers
+	}
+	if x == nil {
+		return errors.New("vgg: a nil input")
+	}
 	if len(x.Shape) != 4 || x.Shape[1] != 3 {
 		return fmt.Errorf("vgg: input of shape %v, want [N 3 H W]", x.Shape)
 	}
@@ -406,7 +415,7 @@ func (n *Network) checkSize(x *tensor.Tensor) error {
 // those that n takes. It can be saved and opened again.
 func (n *Network) Until(layer string, rectified bool) (*Network, error) {
 	if n.chain == nil {
-		return nil, errors.New("vgg: a network without layers")
+		return nil, errNoLayers
 	}
 	chain, err := n.chain.Until(layer, rectified)
 	if err != nil {
