@@ -6,10 +6,15 @@ import (
 	"io"
 	"io/fs"
 
+	"github.com/verydeep/vgg/internal/interchange"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/weights"
 )
+
+// AmbiguousError is the error of opening weights that fit several networks, which give
+// other numbers. [OpenOptions].Head and Input say which it is.
+type AmbiguousError = interchange.AmbiguousError
 
 // OpenOptions gives what a file of weights doesn't tell, and chooses how the weights are
 // kept in memory. The zero value takes everything from the file.

@@ -17,11 +17,12 @@ type design struct {
 	classes    []string // by index of the outputs; empty without a classifier
 	preprocess preprocess.Spec
 	chain      *nn.Chain // tells shapes and sizes; it may have no weights
+	posterior  network.Posterior
 }
 
 // designOf describes a network in memory.
 func designOf(m *vgg.Model) design {
-	d := design{input: m.Net.Options().Input, preprocess: m.Preprocess, chain: m.Net.Chain()}
+	d := design{input: m.Net.Options().Input, preprocess: m.Preprocess, chain: m.Net.Chain(), posterior: m.Net.Options().Posterior()}
 	if !m.Net.Options().Headless() {
 		d.classes = m.Classes
 	}
@@ -44,7 +45,7 @@ func (n Net) design() (design, error) {
 	if err := chain.StoreFC(n.storage()); err != nil {
 		return design{}, err
 	}
-	return design{n.Description.Options.Input, n.Description.Classes, n.Description.Preprocess, chain}, nil
+	return design{n.Description.Options.Input, n.Description.Classes, n.Description.Preprocess, chain, n.Description.Options.Posterior()}, nil
 }
 
 // storage returns the format of the fully connected weights in memory.
@@ -65,6 +66,12 @@ func (n Net) id(d design, s Setting) NetID {
 func (d design) check(s Setting) error {
 	if len(d.classes) == 0 {
 		return errors.New("eval: a network without classes, want one that ends in a soft-max")
+	}
+	switch d.posterior {
+	case network.NoPosterior:
+		return fmt.Errorf("eval: %w", vgg.ErrScores)
+	case network.ByLabel:
+		return errors.New("eval: each class of the network is a label of its own (FC SIGMOID at the end of its head), of which an image may have any number: top-1 and top-5 errors have no meaning")
 	}
 	return s.Validate(d.input)
 }

@@ -25,7 +25,7 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 	if c.InitFrom == nil || c.Recipe != "" || c.Config != nil || c.InitRule != nil || c.boxes != nil || from != nil || c.sample() {
 		return nil, nil
 	}
-	contents, path, err := c.describe(e, *c.InitFrom, vgg.OpenOptions{})
+	contents, path, err := c.describe(e, *c.InitFrom, vgg.OpenOptions{Headless: c.Head != nil})
 	if err != nil {
 		return nil, err
 	}

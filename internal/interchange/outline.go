@@ -190,6 +190,14 @@ func (o *Outline) architecture() (a architecture.Architecture, head int, err err
 	return a, head, nil
 }
 
+// AmbiguousError is the error of weights that fit several networks, which give other
+// numbers. Whoever knows the network says which.
+type AmbiguousError struct {
+	Reason string // what fits, and which flags say it
+}
+
+func (e *AmbiguousError) Error() string { return e.Reason }
+
 // Options infers the network's options.
 func (o *Outline) Options() (network.Options, error) {
 	opts := network.Options{Width: 1, Dropout: 0.5, LRN: o.lrn, BNEps: o.bnEps}
