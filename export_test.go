@@ -194,7 +194,7 @@ func TestExportKeras(t *testing.T) {
 		if err := m.Export(t.Context(), path, ExportOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		got, err := Open(t.Context(), path, OpenOptions{Config: config, Preprocess: "vgg"})
+		got, err := Open(t.Context(), path, OpenOptions{Config: config, Input: 32, Preprocess: "vgg"})
 		if err != nil {
 			t.Fatal(err)
 		}

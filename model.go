@@ -32,6 +32,7 @@ const (
 	metaClasses    = "vgg.classes"
 	metaPreprocess = "vgg.preprocess"
 	metaProvenance = "vgg.provenance"
+	metaInput      = "vgg.input" // side of the input, in ONNX files
 
 	metaLocalisation = "vgg.localisation" // only in localisation networks
 )

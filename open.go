@@ -33,6 +33,12 @@ type OpenOptions struct {
 	// takes BGR; its channels are swapped while it is read. A file that [Model.Save] wrote
 	// is in RGB whatever its preprocessing.
 	Preprocess string
+	// Head is the network's head, in the language of package architecture ("GAP FC"), for
+	// files whose tensors don't tell it. A file that tells another is an error.
+	Head string
+	// Input is the side of the network's input in pixels, for files that don't tell it; 0
+	// where the caller doesn't know it. A file that contradicts it is an error.
+	Input int
 	// Classes are the names of the classes, by index. Nil: those of the file; ImageNet's
 	// for a release that was trained on it; otherwise the indices, "0", "1", ….
 	Classes []string

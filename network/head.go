@@ -75,7 +75,7 @@ func (b *headBuilder) add(a architecture.Architecture, i int, l architecture.Lay
 			b.append(b.o.batchNorm(b.layers[len(b.layers)-1].Name()+".bn", b.channels, false))
 			return nil
 		}
-		b.append(b.o.batchNorm(b.name("bn"), b.channels, false))
+		b.append(b.o.batchNorm(b.name("norm"), b.channels, false))
 	case architecture.Dropout:
 		ratio := l.Value
 		if ratio == 0 {

@@ -159,14 +159,14 @@ func TestHeadLayers(t *testing.T) {
 			}
 		}
 	}
-	want := strings.Fields("conv1_1 pool1 conv2_1 pool2 drop2 bn2 tanh2 gmp2 relu2 l2_2 fc3 fc3.bn drop3 fc4 drop4 fc5 leaky5 bn5 fc6 tanh6 bn6")
+	want := strings.Fields("conv1_1 pool1 conv2_1 pool2 drop2 norm2 tanh2 gmp2 relu2 l2_2 fc3 fc3.bn drop3 fc4 drop4 fc5 leaky5 norm5 fc6 tanh6 norm6")
 	if !slices.Equal(got, want) {
 		t.Errorf("layers %v, want %v", got, want)
 	}
-	if n.DescriptorLayer() != "bn5" {
-		t.Errorf("descriptor layer %q, want bn5", n.DescriptorLayer())
+	if n.DescriptorLayer() != "norm5" {
+		t.Errorf("descriptor layer %q, want norm5", n.DescriptorLayer())
 	}
-	for layer, shape := range map[string][]int{"gmp2": {2, 8, 1, 1}, "fc5": {2, 9, 1, 1}, "bn5": {2, 9, 1, 1}, "conv2_1": {2, 8, 7, 8}} {
+	for layer, shape := range map[string][]int{"gmp2": {2, 8, 1, 1}, "fc5": {2, 9, 1, 1}, "norm5": {2, 9, 1, 1}, "conv2_1": {2, 8, 7, 8}} {
 		u, err := n.Until(layer, true)
 		if err != nil {
 			t.Fatal(err)

@@ -240,6 +240,12 @@ func (c *onnxChain) operator(n *onnxNode, chain int) (same bool, err error) {
 		return true, nil
 	case "Relu":
 		c.emit(n, "relu", nil, nil)
+	case "Tanh", "Sigmoid":
+		c.emit(n, strings.ToLower(n.op), nil, nil)
+	case "LeakyRelu":
+		c.emit(n, "leakyrelu", nil, map[string][]float64{"alpha": n.numbers("alpha", 0.01)})
+	case "Elu":
+		c.emit(n, "elu", nil, map[string][]float64{"alpha": n.numbers("alpha", 1)})
 	case "Dropout":
 		return false, c.dropout(n)
 	case "Transpose":
@@ -250,6 +256,11 @@ func (c *onnxChain) operator(n *onnxNode, chain int) (same bool, err error) {
 		return false, c.conv(n)
 	case "MaxPool", "AveragePool":
 		return c.pool(n)
+	case "GlobalMaxPool":
+		if err := c.images(n); err != nil {
+			return false, err
+		}
+		c.emit(n, "globalmaxpool", nil, nil)
 	case "GlobalAveragePool", "ReduceMean":
 		return false, c.globalPool(n)
 	case "LRN":
@@ -278,7 +289,7 @@ func (c *onnxChain) operator(n *onnxNode, chain int) (same bool, err error) {
 		return c.reshape(n)
 	case "Squeeze":
 		return c.squeeze(n)
-	case "Softmax":
+	case "Softmax", "LogSoftmax":
 		return false, c.softmax(n)
 	default:
 		return false, n.refuse("not an operator of a chain of Conv, Relu, MaxPool, LRN, BatchNormalization, Gemm, MatMul, Flatten, Reshape, Dropout and Softmax")
@@ -415,6 +426,6 @@ func (c *onnxChain) softmax(n *onnxNode) error {
 	if axis != 1 {
 		return n.refuse("axis %v, want that of the classes", n.number("axis", otherwise))
 	}
-	c.emit(n, "softmax", nil, map[string][]float64{"axis": {1}})
+	c.emit(n, strings.ToLower(n.op), nil, map[string][]float64{"axis": {1}})
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/architecture"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/releases"
@@ -30,6 +31,8 @@ type modelFlags struct {
 type fileFlags struct {
 	Preprocess string `placeholder:"NAME" help:"Pixel values as vgg, caffe, keras, torchvision or unit (pixel/255) has them, or as a JSON object says; of weights that don't tell, or in place of what they tell. caffe and keras say of weights from elsewhere that they take BGR."`
 	Labels     string `placeholder:"FILE" help:"Names of the classes: imagenet, or a file with one a line or a JSON list; the weights say unless given."`
+	Head       string `placeholder:"ROW" help:"Head of weights whose tensors don't tell it: 'gap FC', 'FC256 relu FC', 'gap FC1 sigmoid'."`
+	Input      int    `placeholder:"PIXELS" help:"Side of the network's input, of weights that don't tell it."`
 	Structure  string `name:"structure" placeholder:"CONFIG" help:"Configuration, or a row of layers, of weights whose tensors don't tell it."`
 }
 
@@ -41,7 +44,15 @@ type releaseFlags struct {
 
 // options are what the flags say of a file.
 func (f fileFlags) options() (vgg.OpenOptions, error) {
-	o := vgg.OpenOptions{Preprocess: f.Preprocess, Config: f.Structure}
+	o := vgg.OpenOptions{Preprocess: f.Preprocess, Config: f.Structure, Head: f.Head, Input: f.Input}
+	if f.Head != "" {
+		if _, err := architecture.ParseHead(f.Head); err != nil {
+			return o, usageError{err}
+		}
+	}
+	if f.Input < 0 || f.Input > network.MaxInput {
+		return o, usagef("--input %d, want 1 to %d", f.Input, network.MaxInput)
+	}
 	if f.Preprocess != "" {
 		if err := vgg.CheckPreprocess(f.Preprocess); err != nil {
 			return o, usageError{err}

@@ -69,6 +69,8 @@ var patterns = []struct {
 	{Keras, regexp.MustCompile(`^(?:.*[./])?predictions$`), func([]int) position { return position{part: classifier, index: lastIndex} }},
 	{Paper, regexp.MustCompile(`^(?:.*[./])?conv(\d{1,4})_(\d{1,4})$`), func(n []int) position { return position{block: n[0], index: n[1]} }},
 	{Paper, regexp.MustCompile(`^(?:.*[./])?(?:conv(\d{1,4})_(\d{1,4})[./_]bn|bn(\d{1,4})_(\d{1,4}))$`), func(n []int) position { return position{block: n[0], index: n[1], norm: true} }},
+	{Paper, regexp.MustCompile(`^(?:.*[./])?fc_?(\d{1,4})[._]bn$`), func(n []int) position { return position{part: classifier, index: n[0], norm: true} }},
+	{Paper, regexp.MustCompile(`^(?:.*[./])?norm(\d{1,4})(?:_\d{1,4})?$`), func(n []int) position { return position{part: classifier, index: n[0], norm: true} }},
 	{Paper, regexp.MustCompile(`^(?:.*[./])?fc_?(\d{1,4})(?:[_-][A-Za-z].*)?$`), func(n []int) position { return position{part: classifier, index: n[0]} }},
 }
 
@@ -201,6 +203,10 @@ func (o *Outline) addLayers(order []*layerTensors, known bool) error {
 	previous := position{}
 	named := false // whether a convolution's name tells its position
 	for _, g := range order {
+		if g.isNorm() && (g.part == classifier || g.part == elsewhere && len(o.layers) > 0) {
+			o.addHeadNorm(g)
+			continue
+		}
 		if g.isNorm() {
 			if err := o.normalise(g, previous); err != nil {
 				return err
@@ -235,10 +241,10 @@ func (o *Outline) addLayers(order []*layerTensors, known bool) error {
 		o.layers = append(o.layers, l)
 	}
 	slices.SortStableFunc(o.layers, func(a, b fileLayer) int {
-		return compareBool(a.Kind == architecture.Connected, b.Kind == architecture.Connected)
+		return compareBool(a.inHead(), b.inHead())
 	})
 	// The features end with a pooling.
-	if at := slices.IndexFunc(o.layers, func(l fileLayer) bool { return l.Kind == architecture.Connected }); named {
+	if at := slices.IndexFunc(o.layers, fileLayer.inHead); named {
 		if at < 0 {
 			at = len(o.layers)
 		}
@@ -271,6 +277,13 @@ func (o *Outline) addPooling(g *layerTensors, previous position) error {
 	return nil
 }
 
+// addHeadNorm appends a batch normalisation of the head.
+func (o *Outline) addHeadNorm(g *layerTensors) {
+	l := fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, name: g.name, tensors: map[string]weights.Entry{}, columns: g.columns}
+	o.addNorm(g, &l)
+	o.layers = append(o.layers, l)
+}
+
 // normalise adds batch normalisation g to the convolution before it.
 func (o *Outline) normalise(g *layerTensors, previous position) error {
 	misplaced := func() error {
@@ -284,6 +297,12 @@ func (o *Outline) normalise(g *layerTensors, previous position) error {
 		return misplaced()
 	}
 	l.BatchNorm = true
+	o.addNorm(g, l)
+	return nil
+}
+
+// addNorm adds the tensors of batch normalisation g to l.
+func (o *Outline) addNorm(g *layerTensors, l *fileLayer) {
 	for role, e := range g.tensors {
 		switch role { // PyTorch has weight and bias here, too
 		case "weight":
@@ -297,7 +316,6 @@ func (o *Outline) normalise(g *layerTensors, previous position) error {
 	if g.columns || o.scheme == Keras {
 		o.bnEps = kerasBNEps
 	}
-	return nil
 }
 
 // kerasBNEps is ε of Keras's batch normalisation, unless a model says another.

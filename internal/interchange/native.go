@@ -30,7 +30,7 @@ func NativeLocations(f *weights.File, params []*nn.Param, more bool) ([]Location
 		e, err := f.Lookup(p.Name)
 		if err != nil {
 			errs = append(errs, err)
-		} else if !slices.Equal(e.Shape, p.Shape) {
+		} else if !slices.Equal(e.Shape, p.Shape) && !(len(p.Shape) == 2 && len(e.Shape) == 4 && e.Shape[0] == p.Shape[0] && e.Shape[1]*e.Shape[2]*e.Shape[3] == p.Shape[1]) {
 			errs = append(errs, &weights.ShapeError{File: f.Name(), Tensor: p.Name, Shape: e.Shape, Want: p.Shape})
 		}
 		locations = append(locations, Location{Tensor: p.Name})

@@ -58,7 +58,7 @@ def build(head):
             m, c, name, fc = nn.Linear(c, k), k, f"fc{fc}", fc + 1
         elif t == "BN":
             m = nn.BatchNorm1d(c) if flat else nn.BatchNorm2d(c)
-            name = f"{last}.bn" if last and last.startswith("fc") else f"bn{fc - 1}"
+            name = f"{last}.bn" if last and last.startswith("fc") else f"norm{fc - 1}"
         else:
             m = {"RELU": nn.ReLU(), "TANH": nn.Tanh(), "ELU": nn.ELU(), "GELU": nn.GELU(), "SILU": nn.SiLU(),
                  "SIGMOID": nn.Sigmoid(), "LINEAR": nn.Identity()}.get(t) or nn.LeakyReLU(float(t[5:]))
@@ -79,8 +79,8 @@ def main():
             with torch.no_grad():
                 for key, p in m.named_parameters():
                     std = 0.4 if p.dim() > 1 else 0.3
-                    p.copy_(short(torch.randn(p.shape) * std) + (1 if name and "bn" in name and key == "weight" else 0))
-                if name and "bn" in name:
+                    p.copy_(short(torch.randn(p.shape) * std) + (1 if name and ("bn" in name or "norm" in name) and key == "weight" else 0))
+                if name and ("bn" in name or "norm" in name):
                     m.running_mean.copy_(short(torch.randn(m.running_mean.shape) * 0.3))
                     m.running_var.copy_(short(torch.rand(m.running_var.shape) + 0.5))
             if name:
