@@ -56,15 +56,24 @@ func (m *onnxModel) header() (*header, error) {
 	if err := c.start(); err != nil {
 		return nil, err
 	}
-	for i := range m.graph.nodes {
-		if err := c.node(&m.graph.nodes[i]); err != nil {
+	if err := c.follow(); err != nil {
+		if m.meta["vgg.options"] == "" {
 			return nil, err
 		}
-	}
-	if err := c.finish(); err != nil {
-		return nil, err
+		// The options in the file describe its network, which need not be a chain.
+		return &header{meta: m.meta, entries: c.entries}, nil
 	}
 	return &header{meta: m.meta, entries: c.kept(), layers: c.layers}, nil
+}
+
+// follow follows the nodes.
+func (c *onnxChain) follow() error {
+	for i := range c.m.graph.nodes {
+		if err := c.node(&c.m.graph.nodes[i]); err != nil {
+			return err
+		}
+	}
+	return c.finish()
 }
 
 // kept returns the tensors of layers, and those that no node takes. The others are shapes,

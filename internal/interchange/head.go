@@ -145,7 +145,7 @@ func units(a *architecture.Architecture, head []fileLayer) (classes, fc int, err
 		}
 	}
 	classes = sizes[n-1]
-	if three := architecture.PaperHead(); len(a.Head) == 3 && sizes[0] == sizes[1] {
+	if three := architecture.PaperHead(); len(a.Head) == 3 && len(sizes) == 3 && sizes[0] == sizes[1] {
 		three[0].Channels, three[1].Channels = sizes[0], sizes[0]
 		if slices.Equal(a.Head, three) { // the paper's head, whose units the options give
 			a.Head, fc = architecture.PaperHead(), sizes[0]
@@ -308,8 +308,9 @@ func (o *Outline) guessedHead(head []fileLayer, channels, poolings int, g Given)
 	if own, ok := ownNames(head, poolings); ok {
 		return own, o.oneReading(head[0], channels, poolings, own.HeadName(), g)
 	}
-	if len(head) != 1 && !o.paperNames(head) || connected == 0 {
-		return architecture.Architecture{}, &AmbiguousError{fmt.Sprintf("names and shapes of tensors don't tell the activations between the %d fully connected layers of the head: say it (--head '%s', if they are rectified, and pooling, dropout and normalisation are as this says)", connected, likely)}
+	named := strings.HasPrefix(head[0].name[strings.LastIndexByte(head[0].name, '/')+1:], ownHead)
+	if len(head) != 1 && !o.paperNames(head) || connected == 0 || named {
+		return architecture.Architecture{}, &AmbiguousError{fmt.Sprintf("names and shapes of tensors don't tell the head, its activations above all: say it (--head '%s', if the map is flattened and its %d fully connected layers are rectified)", likely, connected)}
 	}
 	a := architecture.Architecture{Head: architecture.PaperHead()}
 	if len(head) == 1 {

@@ -70,8 +70,21 @@ var patterns = []struct {
 	{Paper, regexp.MustCompile(`^(?:.*[./])?conv(\d{1,4})_(\d{1,4})$`), func(n []int) position { return position{block: n[0], index: n[1]} }},
 	{Paper, regexp.MustCompile(`^(?:.*[./])?(?:conv(\d{1,4})_(\d{1,4})[./_]bn|bn(\d{1,4})_(\d{1,4}))$`), func(n []int) position { return position{block: n[0], index: n[1], norm: true} }},
 	{Paper, regexp.MustCompile(`^(?:.*[./])?fc_?(\d{1,4})[._]bn$`), func(n []int) position { return position{part: classifier, index: n[0], norm: true} }},
+	{Keras, regexp.MustCompile(`^(?:.*[./])?` + ownHead + `fc(\d{1,3})$`), func(n []int) position { return position{part: classifier, index: ownIndex(n, 0)} }},
+	{Keras, regexp.MustCompile(`^(?:.*[./])?` + ownHead + `fc(\d{1,3})\.bn$`), func(n []int) position { return position{part: classifier, index: ownIndex(n, 1), norm: true} }},
+	{Keras, regexp.MustCompile(`^(?:.*[./])?` + ownHead + `norm(\d{1,3})(?:_(\d{1,3}))?$`), func(n []int) position { return position{part: classifier, index: ownIndex(n, 2), norm: true} }},
 	{Paper, regexp.MustCompile(`^(?:.*[./])?norm(\d{1,4})(?:_\d{1,4})?$`), func(n []int) position { return position{part: classifier, index: n[0], norm: true} }},
 	{Paper, regexp.MustCompile(`^(?:.*[./])?fc_?(\d{1,4})(?:[_-][A-Za-z].*)?$`), func(n []int) position { return position{part: classifier, index: n[0]} }},
+}
+
+// ownIndex returns the index of a layer with a name in this library's own heads: by the
+// number of the fully connected layer, then by kind, then by the normalisation's number.
+func ownIndex(n []int, kind int) int {
+	index := n[0]*2000 + kind
+	if len(n) > 1 {
+		index += n[1]
+	}
+	return index - 1_000_000 // below lastIndex
 }
 
 // lastIndex is the index of layers whose name says that they are the last.
