@@ -17,7 +17,7 @@ import (
 	"github.com/verydeep/vgg/preprocess"
 )
 
-// TestDoors: a picture has the same classes by every door.
+// TestDoors: every way to classify a picture gives the same classes.
 func TestDoors(t *testing.T) {
 	m := tinyModel(t, "D-BN")
 	im := noise(70, 45, 9)
@@ -48,7 +48,7 @@ func TestDoors(t *testing.T) {
 	}
 }
 
-// TestClassifyBatch: a batch gives what its images give, to the bit.
+// TestClassifyBatch: a batch gives its images' results, to the bit.
 func TestClassifyBatch(t *testing.T) {
 	m := tinyModel(t, "A")
 	var images []image.Image

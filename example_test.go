@@ -21,9 +21,9 @@ import (
 	"github.com/verydeep/vgg/weights"
 )
 
-// Open weights that a training run left and classify an image.
+// Open the weights of a training run and classify an image.
 func ExampleOpen() {
-	dir := trainedOnSkies() // holds a run directory, and an image that is new to it
+	dir := trainedOnSkies() // has a run directory and an image that is not in the training set
 	defer os.RemoveAll(dir)
 
 	model, err := vgg.Open(context.Background(), filepath.Join(dir, "run", "best.safetensors"), vgg.OpenOptions{})
@@ -69,7 +69,7 @@ func ExampleOpenReader() {
 	// Output: [blue green red]
 }
 
-// Find out what a file of weights holds, and open it if it is wanted.
+// See what a file of weights holds, then open it.
 func ExampleIdentify() {
 	f, err := weights.Open("testdata/compat/v0/net.pth")
 	if err != nil {
@@ -145,7 +145,7 @@ func ExampleModel_ClassifyBatch() {
 	// green
 }
 
-// Cut a network off at a layer, to describe images by its activation.
+// End a network at a layer, whose activation is the descriptor of an image.
 func ExampleModel_Until() {
 	model, err := vgg.OpenFS(context.Background(), files, "testdata/compat/v0/net.safetensors", vgg.OpenOptions{})
 	if err != nil {
@@ -164,9 +164,9 @@ func ExampleModel_Until() {
 	// Output: fc4 [1 8 1 1]
 }
 
-// trainedOnSkies trains a tiny network to tell bright pictures from dark ones. It
-// returns a directory with the run directory and new.png, a dark picture that the
-// network hasn't seen.
+// trainedOnSkies trains a tiny network to distinguish bright pictures from dark ones. It
+// returns a directory with the run directory and new.png, a dark picture that is not in the
+// training set.
 func trainedOnSkies() string {
 	dir, err := os.MkdirTemp("", "vgg-example-")
 	if err != nil {

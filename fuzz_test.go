@@ -10,8 +10,8 @@ import (
 	"github.com/verydeep/vgg/weights"
 )
 
-// FuzzIdentify: whatever a file says, it is an error or a network that can be built, from
-// tensors that are there.
+// FuzzIdentify: any file is an error or a network that can be built from the tensors in the
+// file.
 func FuzzIdentify(f *testing.F) {
 	for _, pattern := range []string{"caffe/*.caffemodel", "torch/?_*.pth", "keras/nested.*", "onnx/torch_*.onnx"} {
 		paths, err := filepath.Glob(filepath.Join("weights", "testdata", filepath.FromSlash(pattern)))

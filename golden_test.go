@@ -30,9 +30,9 @@ func readCSV(t *testing.T, path string) [][]string {
 	return rows
 }
 
-// TestTrainedOnTheSample compares the class probabilities of a network that was trained on
-// the embedded photographs with PyTorch's (tools/oracle/trained.py), on all hundred
-// validation images, and its error with what PyTorch's probabilities come to.
+// TestTrainedOnTheSample compares a network that was trained on the embedded photographs
+// with PyTorch (tools/oracle/trained.py): its class probabilities on all hundred validation
+// images, and its error.
 func TestTrainedOnTheSample(t *testing.T) {
 	var oracle struct {
 		Images []struct {
@@ -99,8 +99,8 @@ func TestTrainedOnTheSample(t *testing.T) {
 
 // TestTrainedNetwork opens a network that others trained and published, a TensorFlow.js
 // model of three blocks with batch normalisation in some layers. On the first 1000 test
-// images of CIFAR-10 it must give the probabilities of an independent forward pass in numpy,
-// and the accuracy that follows.
+// images of CIFAR-10 it must give the probabilities and the accuracy of an independent
+// forward pass in numpy.
 func TestTrainedNetwork(t *testing.T) {
 	model := vggtest.Shared(t, "weights/cifar10-vgg6-bn-tfjs/model.json")
 	images := vggtest.Shared(t, "cifar10/png-batches/cifar10_batch_50.png")
@@ -133,7 +133,7 @@ func TestTrainedNetwork(t *testing.T) {
 	if s := m.Preprocess; s.Scale != 1./255 || s.Mean != [3]float32{} || s.Std != [3]float32{1, 1, 1} || s.Crop != 32 || s.Resize != 32 {
 		t.Errorf("preprocessing %+v, want pixel/255 on crops of 32", s)
 	}
-	// Through a file of our own, which must hold all of it.
+	// The same through a native file.
 	if m, err = Open(t.Context(), save(t, m), OpenOptions{}); err != nil {
 		t.Fatal(err)
 	}

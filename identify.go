@@ -36,17 +36,28 @@ type Description struct {
 	BGR bool `json:"bgr,omitempty"`
 	// Localisation is set for a localisation network.
 	Localisation *Localisation `json:"localisation,omitempty"`
+	// Ignored describes the tensors that are left out, each group with the reason.
+	Ignored []string `json:"ignored,omitempty"`
+	// Prefix is what all names of the network's tensors begin with, and was removed.
+	Prefix string `json:"prefix,omitempty"`
 
 	file     *weights.File
 	progress progress.Func
 	from     []interchange.Location
 	exported *network.Options // the options that Export left in a file under others' names
+
+	preprocessFrom string                 // where the preprocessing is from, unless it is told by the layout
+	normalize      *interchange.Normalize // the normalisation of pixels inside the model
 }
 
 // Identify recognises what a file of weights holds; o gives what the file doesn't tell.
 // Only the descriptions of the tensors are read, and a few of their values.
 func Identify(f *weights.File, o OpenOptions) (*Description, error) {
-	d := &Description{Format: f.Format(), Provenance: map[string]string{}, file: f, progress: o.Progress}
+	d := &Description{Format: f.Format(), Provenance: map[string]string{}, progress: o.Progress}
+	if err := d.selectTensors(f, o); err != nil {
+		return nil, err
+	}
+	f = d.file
 	identify := d.identifyNative
 	if text, ok := f.Metadata()[metaOptions]; !ok || !interchange.HasNativeNames(f) && len(f.Tensors()) > 0 {
 		identify = d.identifyForeign
@@ -185,12 +196,17 @@ func (d *Description) identifyForeign(f *weights.File, o OpenOptions) error {
 			return fail(err)
 		}
 	} else {
-		if side, err := strconv.Atoi(f.Metadata()[metaInput]); err == nil && given.Input == 0 {
-			given.Input = side
+		if given.Input == 0 {
+			if given.Input, err = toldInput(f, o); err != nil {
+				return fail(err)
+			}
 		}
 		if d.Options, err = outline.Options(interchange.Given(given)); err != nil {
 			return fail(err)
 		}
+	}
+	if err := d.agree(f, outline.Count(architecture.Pooling), o); err != nil {
+		return fail(err)
 	}
 	if err := d.Options.Validate(); err != nil {
 		return fail(err)
@@ -207,9 +223,12 @@ func (d *Description) identifyForeign(f *weights.File, o OpenOptions) error {
 	if err := d.foreignPreprocess(f, outline, o); err != nil {
 		return err
 	}
-	d.Classes = d.foreignClasses(f)
 	d.foreignProvenance(f)
-	return nil
+	if outline.EndsEarly {
+		d.note("end", "with the last convolution: names don't tell whether a pooling follows")
+	}
+	d.note("preprocessing", d.preprocessFrom)
+	return d.foreignClasses(f, o)
 }
 
 // given is what the caller says of the network.
@@ -239,6 +258,29 @@ func (o OpenOptions) given() (given, error) {
 		g.Input = s.Crop
 	}
 	return g, nil
+}
+
+// toldInput returns the input side that the file's metadata or the files beside it tell; 0
+// where they don't.
+func toldInput(f *weights.File, o OpenOptions) (int, error) {
+	if side, err := strconv.Atoi(f.Metadata()[metaInput]); err == nil {
+		return side, nil
+	}
+	if o.Preprocess != "" {
+		return 0, nil
+	}
+	var sides [2]int // of files that tell no side, the one asked for
+	for i := range sides {
+		beside, err := besidePreprocess(f, network.DefaultInput+i)
+		if beside == nil || err != nil {
+			return 0, err
+		}
+		sides[i] = beside.spec.Crop
+	}
+	if sides[0] != sides[1] {
+		return 0, nil
+	}
+	return sides[0], nil
 }
 
 // check reports what contradicts the options in a file that this library wrote.
@@ -278,7 +320,7 @@ func readOutline(f *weights.File, config string, headless bool) (*interchange.Ou
 			return nil, err
 		}
 		return outline, outline.Within(a)
-	case !outline.Complete && outline.Count(architecture.Pooling) == 0:
+	case !outline.Complete && !outline.EndsEarly && outline.Count(architecture.Pooling) == 0:
 		return nil, errors.New("the names of the tensors don't tell where the poolings are: say the configuration (--structure)")
 	}
 	return outline, nil
@@ -290,6 +332,13 @@ func (d *Description) foreignPreprocess(f *weights.File, outline *interchange.Ou
 	fail := func(err error) error { return fmt.Errorf("vgg: %s: %w", f.Name(), err) }
 	side := d.Options.Input
 	text, inFile := f.Metadata()[metaPreprocess]
+	var travelled *configPreprocess
+	if o.Preprocess == "" && !inFile {
+		var err error
+		if travelled, err = d.travelledPreprocess(f, d.normalize, outline); err != nil {
+			return fail(err)
+		}
+	}
 	switch {
 	case o.Preprocess != "":
 		s, err := givenPreprocess(o.Preprocess, side)
@@ -301,6 +350,8 @@ func (d *Description) foreignPreprocess(f *weights.File, outline *interchange.Ou
 		if err := json.Unmarshal([]byte(text), &d.Preprocess); err != nil {
 			return fail(fmt.Errorf("metadata %s: %w", metaPreprocess, err))
 		}
+	case travelled != nil:
+		d.Preprocess, d.preprocessFrom = travelled.spec, travelled.source
 	case outline.Rescale != nil:
 		d.Preprocess = *outline.Rescale
 		d.Preprocess.Crop, d.Preprocess.Resize = side, side
@@ -348,26 +399,35 @@ func (d *Description) hasPaperSizes() bool {
 	return o.Headless() || o.Classes == imageNetClasses && o.FC == 4096 && o.Input == network.DefaultInput
 }
 
-// foreignClasses names the classes.
-func (d *Description) foreignClasses(f *weights.File) []string {
-	if d.Options.Headless() {
+// foreignClasses names the classes: by the list that came with the weights, unless o gives
+// one; as ImageNet's, for its releases; by their indices.
+func (d *Description) foreignClasses(f *weights.File, o OpenOptions) error {
+	if d.Options.Headless() || o.Classes != nil {
 		return nil
 	}
 	n := d.Options.Classes
-	for _, key := range []string{metaClasses, "classes", "labels"} {
-		var names []string
-		if json.Unmarshal([]byte(f.Metadata()[key]), &names) == nil && len(names) == n {
-			return names
+	var synsets []string // of MatConvNet's releases, whose descriptions have commas
+	if json.Unmarshal([]byte(f.Metadata()["synsets"]), &synsets) == nil && n == imageNetClasses && slices.Equal(synsets, ImageNetSynsets()) {
+		d.Classes = ImageNetClasses()
+		return nil
+	}
+	names, source, err := givenClasses(f, n)
+	switch {
+	case err != nil:
+		return fmt.Errorf("vgg: %s: %w", f.Name(), err)
+	case names != nil:
+		d.Classes = names
+		if source != metaClasses+" of the metadata" {
+			d.note("classes", source)
+		}
+	case d.hasPaperSizes() && (d.Release != nil || d.knownLayout() != ""):
+		d.Classes = ImageNetClasses()
+	default:
+		for i := range n {
+			d.Classes = append(d.Classes, fmt.Sprint(i))
 		}
 	}
-	if d.hasPaperSizes() && (d.Release != nil || d.knownLayout() != "") {
-		return ImageNetClasses()
-	}
-	names := make([]string, n)
-	for i := range names {
-		names[i] = fmt.Sprint(i)
-	}
-	return names
+	return nil
 }
 
 // foreignProvenance takes the provenance from the file, or records the file itself.

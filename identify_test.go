@@ -45,8 +45,8 @@ func TestImageNetNames(t *testing.T) {
 	}
 }
 
-// TestKnownLayouts: what only the releases of a project look like has their
-// preprocessing and ImageNet's classes; torchvision's names are everybody's.
+// TestKnownLayouts: a layout that only a project's releases have gets their preprocessing
+// and ImageNet's classes. Torchvision's names are used by everybody, and tell neither.
 func TestKnownLayouts(t *testing.T) {
 	paper := network.Options{Config: "D", Classes: 1000, Width: 1, FC: 4096, Input: 224}
 	other := func(change func(*network.Options)) network.Options { o := paper; change(&o); return o }

@@ -15,8 +15,8 @@ import (
 	"github.com/verydeep/vgg/weights"
 )
 
-// oracleImage is tiny.image() of tools/oracle: the input that the logits beside the
-// fixtures of package weights are of.
+// oracleImage is tiny.image() of tools/oracle, the input of the logits beside the fixtures
+// of package weights.
 func oracleImage(n, h, w int) *tensor.Tensor {
 	x := tensor.New(n, 3, h, w)
 	for i := range x.Data {
@@ -25,7 +25,7 @@ func oracleImage(n, h, w int) *tensor.Tensor {
 	return x
 }
 
-// bgrImage has the first and the last channel exchanged.
+// bgrImage is oracleImage with the first and the last channel swapped.
 func bgrImage(x *tensor.Tensor) *tensor.Tensor {
 	y := tensor.New(x.Shape...)
 	plane := x.Shape[2] * x.Shape[3]
@@ -51,8 +51,8 @@ func goldenLogits(t *testing.T, path string) []float32 {
 	return y.Data
 }
 
-// TestImport opens files that other tools wrote: the configuration is inferred, and the
-// class scores are the tool's own.
+// TestImport opens files that other tools wrote. The configuration is inferred, and the
+// class scores equal the tool's.
 func TestImport(t *testing.T) {
 	for _, c := range []struct{ file, golden, config string }{
 		{"torch/a_zip.pth", "a", "A"},
@@ -123,13 +123,13 @@ func testImport(t *testing.T, path, golden, config string) {
 	if !slices.Equal(m.Classes, []string{"0", "1", "2", "3", "4"}) || m.Preprocess.Crop != 64 || m.Preprocess.Resize != 73 {
 		t.Errorf("classes %v, preprocessing %+v", m.Classes, m.Preprocess)
 	}
-	// The same weights, said to take BGR, see the channels exchanged.
+	// The same weights, opened as BGR, see the channels swapped.
 	m, err = Open(t.Context(), path, OpenOptions{Preprocess: "caffe", Config: config, Input: 64, Classes: []string{"a", "b", "c", "d", "e"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	near(t, "logits of BGR", forward(t, m.Net, bgrImage(x)).Data, want)
-	// Saved and opened, nothing tells where they are from.
+	// Saved and opened again, the channels are not swapped a second time.
 	again, err := Open(t.Context(), save(t, m), OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -154,7 +154,7 @@ func testImport(t *testing.T, path, golden, config string) {
 	}
 }
 
-// withoutLogits copies a fixture of safetensors without what is no weight.
+// withoutLogits copies a fixture of safetensors without the tensors that are no weights.
 func withoutLogits(t *testing.T, path string) string {
 	t.Helper()
 	f, err := weights.Open(path)
@@ -180,14 +180,14 @@ func withoutLogits(t *testing.T, path string) string {
 	return out
 }
 
-// source is a tensor of that shape, every value of it drawn.
+// source is a tensor of a shape, with random values.
 func source(name string, shape ...int) weights.Source {
 	x := tensor.New(shape...)
 	return weights.FromTensor(name, ramp(x))
 }
 
-// torchTensors are those of a tiny VGG as torchvision names them: indices and channels
-// of the convolutions, then units of the classifier.
+// torchTensors returns the tensors of a tiny VGG with the names of torchvision, from the
+// indices and channels of the convolutions and the units of the classifier.
 func torchTensors(side int, convs [][2]int, units ...int) []weights.Source {
 	var s []weights.Source
 	c := 3
@@ -216,7 +216,7 @@ func written(t *testing.T, meta map[string]string, s []weights.Source) string {
 	return path
 }
 
-// TestInferred: networks of other sizes than the table's are found out, too.
+// TestInferred: networks of other sizes than the table's are recognised, too.
 func TestInferred(t *testing.T) {
 	a := [][2]int{{0, 4}, {3, 8}, {6, 16}, {8, 16}, {11, 32}, {13, 32}, {16, 32}, {18, 32}}
 	for _, c := range []struct {
@@ -256,8 +256,8 @@ func TestInferred(t *testing.T) {
 	}
 }
 
-// TestNaNClassifier: a classifier that is not a number is none, as torchvision's
-// vgg16_features has it.
+// TestNaNClassifier: a network whose classifier is NaN, such as torchvision's
+// vgg16_features, is headless.
 func TestNaNClassifier(t *testing.T) {
 	s := torchTensors(1, [][2]int{{0, 4}, {2, 4}}, 6, 6, 3)
 	for i := range s {
@@ -279,7 +279,7 @@ func TestNaNClassifier(t *testing.T) {
 	}
 }
 
-// TestMisfits: each is an error that names the file and what doesn't fit.
+// TestMisfits: a file that doesn't fit is an error that names the file and the tensor.
 func TestMisfits(t *testing.T) {
 	a := [][2]int{{0, 4}, {3, 8}, {6, 16}, {8, 16}, {11, 32}, {13, 32}, {16, 32}, {18, 32}}
 	good := func() []weights.Source { return torchTensors(1, a, 7, 7, 3) }
@@ -340,7 +340,7 @@ func TestMisfits(t *testing.T) {
 	}
 }
 
-// TestForeignMetadata: preprocessing and class names travel in any safetensors file.
+// TestForeignMetadata: preprocessing and class names are read from any safetensors file.
 func TestForeignMetadata(t *testing.T) {
 	meta := map[string]string{
 		metaPreprocess: `{"name":"own","scale":0.5,"mean":[1,2,3],"std":[4,5,6],"filter":"bicubic","crop":8,"resize":9}`,

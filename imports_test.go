@@ -32,13 +32,13 @@ var levels = map[string]int{
 	"internal/atomicfile":   0,
 	"internal/hdf5":         0,
 	"internal/lockfile":     0,
+	"internal/matfile":      0,
 	"internal/pickle":       0,
 	"internal/protoscan":    0,
 	"metrics":               0,
 	"internal/prefetch":     0,
 	"progress":              0,
 	"tensor":                0,
-	"comm/mpi":              1,
 	"internal/journal":      1,
 	"internal/kernel":       1,
 	"preprocess":            1,
@@ -62,6 +62,10 @@ var levels = map[string]int{
 	"cmd/vgg":               11,
 }
 
+// targets are the systems that the packages are listed for, since a file may be built on one
+// of them only.
+var targets = []string{"linux/amd64", "linux/arm64", "darwin/arm64", "windows/amd64"}
+
 // listedPackage is what the test reads of a package in go list's output.
 type listedPackage struct {
 	ImportPath string
@@ -73,8 +77,7 @@ func TestImportLevels(t *testing.T) {
 		vggtest.Skip(t, "the go command")
 	}
 	watchTree(t)
-	// A file may be built on one system only.
-	for _, target := range []string{"linux/amd64", "linux/arm64", "darwin/arm64", "windows/amd64"} {
+	for _, target := range targets {
 		packages := listPackages(t, target)
 		if len(packages) < 2 {
 			t.Fatalf("%s: go list names %d packages", target, len(packages))
@@ -85,8 +88,8 @@ func TestImportLevels(t *testing.T) {
 	}
 }
 
-// testsPackage is for tests, whose packages all use it where they reach the kernels, so that
-// VGG_CPU chooses the instruction set of them all.
+// testsPackage is for tests only. Every package whose tests reach the kernels uses it, so
+// that VGG_CPU chooses the instruction set of them all.
 const testsPackage = "internal/vggtest"
 
 func TestTestsHeedVGGCPU(t *testing.T) {
@@ -176,7 +179,8 @@ func heedsVGGCPU(source string) bool {
 	return found
 }
 
-// listTests lists the packages that have tests, with what their test binaries link.
+// listTests lists the packages that have tests, with the dependencies of their test
+// binaries.
 func listTests(t *testing.T) []listedTest {
 	t.Helper()
 	list := exec.Command("go", "list", "-test", "-json=ImportPath,Dir,Deps,TestGoFiles,XTestGoFiles", "./...")
@@ -257,8 +261,8 @@ func TestImportViolationsAreFound(t *testing.T) {
 	}
 }
 
-// importViolations names every package without a level and every import that
-// does not go down.
+// importViolations lists every package without a level and every import of a package that
+// is not of a lower level.
 func importViolations(packages []listedPackage) []string {
 	var found []string
 	for _, p := range packages {
@@ -314,8 +318,8 @@ func describe(relative string) string {
 	return relative
 }
 
-// listPackages lists the module's packages as the target (GOOS/GOARCH) builds
-// them; with cgo, so that a file that needs it is seen.
+// listPackages lists the module's packages as built for a target (GOOS/GOARCH), with cgo,
+// so that files that need it are included.
 func listPackages(t *testing.T, target string) []listedPackage {
 	t.Helper()
 	goos, goarch, _ := strings.Cut(target, "/")
@@ -339,8 +343,8 @@ func listPackages(t *testing.T, target string) []listedPackage {
 	}
 }
 
-// watchTree opens every folder of the module, since go test caches a result
-// by the files that the test itself opens, not by those that go list reads.
+// watchTree opens every folder of the module. The cache of go test knows the files that the
+// test itself opens, not those that go list reads.
 func watchTree(t *testing.T) {
 	t.Helper()
 	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {

@@ -27,8 +27,8 @@ import (
 	"github.com/verydeep/vgg/weights"
 )
 
-// tinyModel is a network of three classes at a sixteenth of its width, on crops of
-// 32×32, every value of which is drawn, statistics of batch normalisation too.
+// tinyModel is a network of three classes at a sixteenth of its width, on crops of 32×32,
+// with random values, also of the statistics of batch normalisation.
 func tinyModel(t testing.TB, config string) *Model {
 	t.Helper()
 	n, err := network.New(network.Options{Config: config, Classes: 3, Width: 1.0 / 16, FC: 12, Input: 32, Dropout: 0.5, LRN: nn.Caffe})
@@ -38,7 +38,7 @@ func tinyModel(t testing.TB, config string) *Model {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, p := range n.Params() {
 		v := make([]float32, p.Len())
-		std := math.Sqrt(2 / float64(p.Len()/p.Shape[0])) // He's, and about 1 for a bias
+		std := math.Sqrt(2 / float64(p.Len()/p.Shape[0])) // that of He et al.; about 1 for a bias
 		for i := range v {
 			v[i] = float32(std * rng.NormFloat64())
 			if p.Running || strings.HasSuffix(p.Name, ".bn.weight") {
@@ -234,7 +234,7 @@ func TestClassifyFile(t *testing.T) {
 	}
 }
 
-// TestConcurrentUse: eight goroutines with one model get what one gets, for images of
+// TestConcurrentUse: eight goroutines with one model get the results of one, for images of
 // any sizes in any order.
 func TestConcurrentUse(t *testing.T) {
 	m := tinyModel(t, "A-BN")
@@ -267,7 +267,7 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-// edited is a copy of a tiny model's file with its metadata and tensors changed.
+// edited is a copy of a tiny model's file with changed metadata and tensors.
 func edited(t *testing.T, config string, edit func(meta map[string]string, tensors []weights.Source) []weights.Source) string {
 	t.Helper()
 	m := tinyModel(t, config)
@@ -305,8 +305,8 @@ func replaced(t *testing.T, old, new string) string {
 	})
 }
 
-// TestUnfitFiles: each is an error that names the file and what doesn't fit, and takes
-// no memory for what the file only claims.
+// TestUnfitFiles: a file that doesn't fit is an error that names the file and the value,
+// and no memory is allocated for a size that the file only claims.
 func TestUnfitFiles(t *testing.T) {
 	whole := readFile(t, save(t, tinyModel(t, "A")))
 	raw := func(data []byte) string {
@@ -382,7 +382,7 @@ func TestUnfitFiles(t *testing.T) {
 	}
 }
 
-// TestWithoutProvenance: a file may lack it.
+// TestWithoutProvenance: a file may lack provenance.
 func TestWithoutProvenance(t *testing.T) {
 	m, err := Open(t.Context(), withMeta(t, func(meta map[string]string) { delete(meta, metaProvenance) }), OpenOptions{})
 	if err != nil || len(m.Provenance) != 0 {
@@ -390,7 +390,8 @@ func TestWithoutProvenance(t *testing.T) {
 	}
 }
 
-// TestSaveUnfit: what couldn't be opened again is not saved, and an earlier file stays.
+// TestSaveUnfit: a model that couldn't be opened again is not saved, and the earlier file
+// stays.
 func TestSaveUnfit(t *testing.T) {
 	m := tinyModel(t, "A")
 	path := save(t, m)
@@ -445,7 +446,7 @@ func TestDenseIsTheClassifier(t *testing.T) {
 	}
 }
 
-// TestHeadless: the features alone are those of the whole network.
+// TestHeadless: the features of a headless network are those of the whole one.
 func TestHeadless(t *testing.T) {
 	for _, config := range []string{"A", "D-BN", "8 M 8bn 8 FC"} {
 		o := network.Options{Config: config, Classes: 0, Width: 1.0 / 16, FC: 0, Input: 32, LRN: nn.Caffe}

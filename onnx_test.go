@@ -20,8 +20,8 @@ import (
 	"github.com/verydeep/vgg/weights"
 )
 
-// onnxModel is a tiny model of a configuration for crops of 64 pixels, every parameter of
-// it drawn.
+// onnxModel is a tiny model of a configuration for crops of 64 pixels, with random
+// parameters.
 func onnxModel(t *testing.T, config string, form nn.LRNForm) *Model {
 	t.Helper()
 	n, err := network.New(network.Options{Config: config, Classes: 5, Width: 1. / 64, FC: 7, Input: 64, Dropout: 0.5, LRN: form})
@@ -61,7 +61,7 @@ func saveONNX(t *testing.T, m *Model, o ExportOptions) string {
 	return path
 }
 
-// TestExportONNXAndOpen: what is saved in any form is opened again as the same model.
+// TestExportONNXAndOpen: every form of ONNX file opens as the same model.
 func TestExportONNXAndOpen(t *testing.T) {
 	x := oracleImage(2, 64, 64)
 	for _, c := range onnxConfigs {
@@ -129,14 +129,14 @@ func TestExportONNXLayers(t *testing.T) {
 		t.Errorf("tensors %v\nwant %v", tensors, params)
 	}
 	for _, l := range f.Layers() {
-		alpha := float32(1e-4) // not divided by the size, by which ONNX divides
+		alpha := float32(1e-4) // ONNX divides by the size, this value isn't divided
 		if l.Name == "lrn1" && fmt.Sprint(l.Attributes["alpha"], l.Attributes["size"], l.Attributes["bias"]) != fmt.Sprint([]float64{float64(5 * alpha)}, []float64{5}, []float64{2}) {
 			t.Errorf("LRN %v", l.Attributes)
 		}
 	}
 }
 
-// TestONNXRuntime: ONNX Runtime computes of what is saved what the network computes.
+// TestONNXRuntime: ONNX Runtime gives the scores of the network.
 func TestONNXRuntime(t *testing.T) {
 	python := vggtest.Python(t, "numpy", "onnx", "onnxruntime")
 	type saved struct {
@@ -179,7 +179,7 @@ func TestONNXRuntime(t *testing.T) {
 	}
 	for i, f := range files {
 		t.Run(f.name, func(t *testing.T) {
-			// In half precision, the network with the weights that the file holds.
+			// In half precision, the network of the rounded weights.
 			net := f.m.Net
 			if f.o.DType != "" {
 				again, err := Open(t.Context(), f.path, OpenOptions{})
@@ -247,7 +247,7 @@ func TestExportONNXErrors(t *testing.T) {
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
-	// The features alone are a graph, too.
+	// A headless network is a graph, too.
 	if err := (&Model{Net: headless, Preprocess: m.Preprocess}).Export(t.Context(), path, ExportOptions{ONNX: ONNXOptions{Dense: true}}); err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +277,7 @@ func TestExportONNXTwice(t *testing.T) {
 	}
 }
 
-// TestImportONNX opens what other tools exported: the class scores are the tools' own.
+// TestImportONNX opens files that other tools exported. The class scores equal the tools'.
 func TestImportONNX(t *testing.T) {
 	for file, config := range map[string]string{
 		"torch_a_op9": "A", "torch_b_dynamic_op16": "B", "torch_c_unfolded_op11": "C", "torch_d-bn_op14": "D-BN", "torch_e_op7": "E", "dynamo_b_op18": "B",

@@ -45,16 +45,26 @@ type OpenOptions struct {
 	// Headless leaves the fully connected layers in the file: they are neither read nor
 	// built.
 	Headless bool
+	// Prefix takes the tensors below a prefix of names, such as "backbone.", and leaves out
+	// the rest of the file.
+	Prefix string
+	// Ignore leaves out the tensors whose names match one of these patterns, in which *
+	// stands for any text and ? for any character.
+	Ignore []string
 	// Localiser asks for a localisation network, and makes any other an error. Without it,
 	// a localisation network is an error, unless Headless.
 	Localiser bool
+	// Described is told what the file was taken for, before its weights are read.
+	Described func(*Description)
 	// Progress is told the values that are read and those in all.
 	Progress progress.Func
 }
 
 // Open reads a model from a file of weights in any format that package weights reads: one
 // that [Model.Save] wrote, or one from elsewhere, whose configuration, width, classes and
-// input side are inferred from its tensors. Errors name the file and each tensor that
+// input side are inferred from its tensors. The path may be that of a folder, as timm and
+// Hugging Face's tools write it: the file of weights in it is read, with the preprocessing
+// and the classes that the files beside it describe. Errors name the file and each tensor that
 // doesn't fit. The end of ctx ends the reading with its cause.
 func Open(ctx context.Context, path string, o OpenOptions) (*Model, error) {
 	f, err := weights.Open(path)
@@ -96,6 +106,9 @@ func openFile(ctx context.Context, f *weights.File, o OpenOptions) (*Model, erro
 		return nil, fmt.Errorf("vgg: %s: %w: vgg localize train makes one of it", f.Name(), ErrNotLocaliser)
 	case !o.Localiser && !o.Headless && d.Localisation != nil:
 		return nil, fmt.Errorf("vgg: %s: %w", f.Name(), d.Localisation.refusal(len(d.Classes)))
+	}
+	if o.Described != nil {
+		o.Described(d)
 	}
 	return d.Open(ctx)
 }

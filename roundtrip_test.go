@@ -15,9 +15,9 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// TestRoundTrip: what is exported gives the scores of this network in the tool that it is
-// for: in torchvision's own VGG, which takes every tensor by its name, and computed as
-// TensorFlow does.
+// TestRoundTrip: an exported file gives the scores of this network in the tool that it is
+// for. That is torchvision's own VGG, which takes every tensor by its name, and
+// TensorFlow's way of computing.
 func TestRoundTrip(t *testing.T) {
 	vggtest.SkipShort(t, "starts PyTorch")
 	python := vggtest.Python(t, "torch", "torchvision")

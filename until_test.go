@@ -46,8 +46,8 @@ func TestSaveNetworkThatEndsEarly(t *testing.T) {
 	}
 }
 
-// TestPartOfNetworkInOthersNames: a network that ends early is exported for others, and
-// opened again from the formats that keep its options.
+// TestPartOfNetworkInOthersNames: a network that ends early is exported for other tools,
+// and opens again from the formats that keep its options.
 func TestPartOfNetworkInOthersNames(t *testing.T) {
 	m := tinyModel(t, "D-BN")
 	x := ramp(tensor.New(1, 3, 32, 32))
@@ -97,7 +97,7 @@ func TestHeadOfNetworkThatEndsEarly(t *testing.T) {
 	}
 }
 
-// TestOpenFromMemory: a file's bytes give the model that its path gives.
+// TestOpenFromMemory: a file's bytes give the same model as its path.
 func TestOpenFromMemory(t *testing.T) {
 	m := tinyModel(t, "B-BN")
 	path := save(t, m)
@@ -115,7 +115,7 @@ func TestOpenFromMemory(t *testing.T) {
 	}
 }
 
-// TestOpenEnds: opening and saving stop with the context's cause.
+// TestOpenEnds: when the context ends, opening and saving stop with its cause.
 func TestOpenEnds(t *testing.T) {
 	m := tinyModel(t, "A")
 	cause := errors.New("no longer wanted")

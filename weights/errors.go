@@ -25,10 +25,17 @@ func (e *FormatError) Error() string {
 	return fmt.Sprintf("weights: %s: %s", e.File, e.Reason)
 }
 
-// UnsupportedError says that a file is of none of the [Formats].
+// UnsupportedError says that a file or folder is of none of the [Formats].
 type UnsupportedError struct {
-	File  string
-	Found string // what the file looks like: "an HDF5 file (Keras .h5)"
+	File string
+	// Kind is a word for what was found: savedmodel, graphdef, tensorflow-checkpoint, tflite,
+	// mxnet, coreml, gguf, lfs-pointer, html, gzip, zip, tar, archive, pickle, npy, matlab,
+	// json, image, text or unknown.
+	Kind string
+	// Found says what the file looks like: "an HTML page in place of the file".
+	Found string
+	// Convert says how to make a file of it that can be read; "" if it can't be said.
+	Convert string
 }
 
 func (e *UnsupportedError) Error() string {
@@ -36,8 +43,12 @@ func (e *UnsupportedError) Error() string {
 	for _, f := range Formats() {
 		names = append(names, string(f))
 	}
-	return fmt.Sprintf("weights: %s: found %s, want %s or %s", e.File, e.Found,
+	text := fmt.Sprintf("weights: %s: found %s, want %s or %s", e.File, e.Found,
 		strings.Join(names[:len(names)-1], ", "), names[len(names)-1])
+	if e.Convert != "" {
+		text += ": " + e.Convert
+	}
+	return text
 }
 
 // FolderError says that a file's data is in another file beside it, which [OpenReader] has

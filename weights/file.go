@@ -54,6 +54,8 @@ type File struct {
 	layers  []Layer
 	entries []entry // in the order of Tensors
 	byName  map[string]int
+	beside  map[string]string // texts beside the file, by name
+	shards  []*folderFile     // of an index, in the order of their names
 }
 
 // entry is an Entry with its data: bytes [begin, end) of the file, little-endian and
@@ -71,7 +73,11 @@ type entry struct {
 // that keeps its data in several files, as TensorFlow.js and ONNX with external data do,
 // has the others in the same folder.
 //
-// It is an *UnsupportedError if the file is of another format, and a *FormatError if its
+// If path is a folder, the file of weights in it is opened: model.safetensors,
+// model.safetensors.index.json with its shards, pytorch_model.bin and their like, or the
+// only one that there is. [File.Beside] then returns the texts beside it.
+//
+// It is an *UnsupportedError if the file or folder is of another format, and a *FormatError if its
 // header is malformed or claims what the file doesn't contain. Open allocates in
 // proportion to the header that is there, never to what the header claims.
 func Open(path string) (*File, error) {
@@ -80,8 +86,11 @@ func Open(path string) (*File, error) {
 	if err != nil {
 		return nil, openError(path, err)
 	}
+	if info.IsDir() {
+		return openDir(path)
+	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("weights: %s: %s, want a file", path, kind(info.Mode()))
+		return nil, notFile(path, info.Mode())
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -107,7 +116,8 @@ func OpenReader(name string, r io.ReaderAt, size int64) (*File, error) {
 	return newFile(name, r, size, nil, nil)
 }
 
-// OpenFS opens the file of weights of that name in fsys, for example an embed.FS. If its
+// OpenFS opens the file of weights of that name in fsys, for example an embed.FS, or that
+// in the folder of that name, as Open does. If its
 // data is in other files beside it, these are opened in fsys too. Errors are those of
 // Open.
 //
@@ -116,6 +126,9 @@ func OpenReader(name string, r io.ReaderAt, size int64) (*File, error) {
 // stays there until the File is closed. It is an error if that file is larger than
 // [MaxBuffered].
 func OpenFS(fsys fs.FS, name string) (*File, error) {
+	if info, err := fs.Stat(fsys, name); err == nil && info.IsDir() {
+		return openDirFS(fsys, name)
+	}
 	f, closer, err := openFS(fsys, name)
 	if err != nil {
 		return nil, openError(name, err)
@@ -133,6 +146,9 @@ func newFile(name string, r io.ReaderAt, size int64, closer io.Closer, beside *f
 	h, format, err := readAny(r, size, beside)
 	if err != nil {
 		opened.Close()
+		if checkpointShard.MatchString(name) {
+			err = &UnsupportedError{Kind: "tensorflow-checkpoint", Found: "the data of a TensorFlow checkpoint (.data-00000-of-00001)", Convert: fromCheckpoint}
+		}
 		return nil, inFile(name, err)
 	}
 	f := &File{
@@ -144,6 +160,7 @@ func newFile(name string, r io.ReaderAt, size int64, closer io.Closer, beside *f
 		meta:    h.meta,
 		layers:  h.layers,
 		entries: h.entries,
+		shards:  h.shards,
 		byName:  make(map[string]int, len(h.entries)),
 	}
 	for i, e := range h.entries {
@@ -284,15 +301,18 @@ func (f *File) ReadRange(name string, start int, dst []float32) error {
 }
 
 // SHA256 returns the SHA-256 of the whole file in lower-case hexadecimal, as sha256sum
-// prints it. A run records it as the provenance of its weights.
+// prints it. An index of shards is followed by the shards, in the order of their names. A
+// run records it as the provenance of its weights.
 func (f *File) SHA256() (string, error) {
 	h := sha256.New()
-	n, err := io.Copy(h, io.NewSectionReader(f.r, 0, f.size))
-	if err == nil && n != f.size {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil {
-		return "", fmt.Errorf("weights: %s: %w", f.name, err)
+	for _, part := range append([]*folderFile{{f.r, f.size}}, f.shards...) {
+		n, err := io.Copy(h, io.NewSectionReader(part, 0, part.size))
+		if err == nil && n != part.size {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return "", fmt.Errorf("weights: %s: %w", f.name, err)
+		}
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -16,6 +16,7 @@ const (
 	ONNX        Format = "ONNX"          // .onnx
 	NPZ         Format = "npz"           // numpy.savez
 	TFJS        Format = "TensorFlow.js" // layers-model: model.json and its shards
+	MATLAB      Format = "MATLAB"        // .mat: MatConvNet's networks, or arrays
 )
 
 // Layer is one layer of the chain that some formats describe besides their tensors.
@@ -51,6 +52,7 @@ var formats = []reader{
 	{NPZ, isNPZ, readNPZ},
 	{CaffeModel, isCaffe, readCaffe},
 	{TFJS, isTFJS, readTFJS},
+	{MATLAB, isMAT, readMAT},
 	{Keras, isHDF5, readKerasHDF5},
 	{Keras, isKerasZip, readKerasZip},
 }
@@ -71,6 +73,12 @@ func readAny(r io.ReaderAt, size int64, beside *folder) (*header, Format, error)
 	head := make([]byte, min(size, sniffBytes))
 	if err := readFull(r, head, 0); err != nil {
 		return nil, "", err
+	}
+	if isShardIndex(head, r, size) {
+		return readShardIndex(r, size, beside)
+	}
+	if e := foreign(head, r, size); e != nil {
+		return nil, "", e
 	}
 	for _, f := range formats {
 		if f.is(head, r, size) {

@@ -26,7 +26,8 @@ const (
 type header struct {
 	meta    map[string]string
 	entries []entry
-	layers  []Layer // of formats that describe the network, first to last
+	layers  []Layer       // of formats that describe the network, first to last
+	shards  []*folderFile // of an index of shards, in the order of their names
 }
 
 // readHeader reads and checks the header of a file of size bytes. Its errors
@@ -36,7 +37,7 @@ func readHeader(r io.ReaderAt, size int64) (*header, error) {
 	if err := readFull(r, opening, 0); err != nil {
 		return nil, err
 	}
-	length, err := sniff(opening)
+	length, err := sniff(opening, r, size)
 	if err != nil {
 		return nil, err
 	}

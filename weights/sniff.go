@@ -1,8 +1,7 @@
 package weights
 
 import (
-	"bytes"
-	"fmt"
+	"io"
 	"unicode/utf8"
 )
 
@@ -10,9 +9,9 @@ import (
 const sniffBytes = 512
 
 // sniff returns the length of the header of a safetensors file that begins with b, its
-// first sniffBytes or all of it. The length is as the file claims, unchecked. If the file
-// is no safetensors file, the error says what it looks like.
-func sniff(b []byte) (uint64, error) {
+// first sniffBytes or all of it. The length is as the file claims, unchecked. If the file,
+// of size bytes of r, is no safetensors file, the error says what it looks like.
+func sniff(b []byte, r io.ReaderAt, size int64) (uint64, error) {
 	if len(b) == 0 {
 		return 0, malformed("", "empty file")
 	}
@@ -22,8 +21,8 @@ func sniff(b []byte) (uint64, error) {
 	if brace && headerLength(b) <= maxHeader {
 		return headerLength(b), nil
 	}
-	if found := otherFormat(b); found != "" {
-		return 0, &UnsupportedError{Found: found}
+	if e := otherFormat(b, r, size); e != nil {
+		return 0, e
 	}
 	if len(b) < lengthBytes {
 		return 0, malformed("", "truncated: %d bytes, want at least the %d of the header's length", len(b), lengthBytes)
@@ -34,48 +33,8 @@ func sniff(b []byte) (uint64, error) {
 	case length <= maxHeader:
 		return 0, malformed("", "header begins with byte %#02x, want %q", b[lengthBytes], '{')
 	default:
-		return 0, &UnsupportedError{Found: fmt.Sprintf("an unknown format (as safetensors, a header of %d bytes)", length)}
+		return 0, &UnsupportedError{Kind: "unknown", Found: "an unknown format"}
 	}
-}
-
-// otherFormat returns the name of the format of a file that begins with b, "" if unknown.
-func otherFormat(b []byte) string {
-	for _, f := range []struct {
-		at    int
-		magic string
-		name  string
-	}{
-		{0, "\x93NUMPY", "a NumPy array (.npy)"},
-		{0, "MATLAB 5.0 MAT-file", "a MATLAB file (MatConvNet .mat; scipy.io.loadmat and numpy.savez make an .npz of it)"},
-		{0, "\x80\x02", "a Python pickle that isn't torch.save's"},
-		{0, "\x80\x03", "a Python pickle that isn't torch.save's"},
-		{0, "\x80\x04", "a Python pickle that isn't torch.save's"},
-		{0, "\x80\x05", "a Python pickle that isn't torch.save's"},
-		{0, "\x1f\x8b", "a gzip file"},
-		{0, "GGUF", "a GGUF file"},
-		{0, "\xff\xd8\xff", "a JPEG image"},
-		{0, "\x89PNG", "a PNG image"},
-		{257, "ustar", "a tar archive"},
-		{0, "version https://git-lfs", "a Git LFS pointer in place of the file (git lfs pull fetches it)"},
-	} {
-		if len(b) >= f.at && bytes.HasPrefix(b[f.at:], []byte(f.magic)) {
-			return f.name
-		}
-	}
-	switch {
-	case bytes.HasPrefix(b, []byte("PK\x03\x04")):
-		return "a zip archive that holds no weights"
-	}
-	start := bytes.ToLower(bytes.TrimSpace(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))))
-	switch {
-	case !isText(b):
-		return ""
-	case bytes.HasPrefix(start, []byte("<!doctype html")), bytes.HasPrefix(start, []byte("<html")):
-		return "an HTML page in place of the file"
-	case bytes.HasPrefix(start, []byte("{")):
-		return "JSON text"
-	}
-	return "text"
 }
 
 // isText reports whether b looks like the beginning of a text: UTF-8 without control

@@ -20,10 +20,8 @@ func otherFiles() map[string]struct {
 	}
 	b := func(s string) []byte { return []byte(s) }
 	return map[string]c{
-		"zip":         {b("PK\x03\x04\x14\x00\x00\x00\x00\x00\x00\x00readme"), "a zip archive"},
 		"pickle":      {b("\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00}"), "a Python pickle"},
 		"npy":         {b("\x93NUMPY\x01\x00v\x00{'descr': '<f4'"), "a NumPy array (.npy)"},
-		"mat":         {b("MATLAB 5.0 MAT-file, Platform: GLNXA64"), "a MATLAB file"},
 		"gguf":        {b("GGUF\x03\x00\x00\x00\x00\x00\x00\x00"), "a GGUF file"},
 		"gzip":        {b("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03"), "a gzip file"},
 		"tar":         {append(append(b("vgg16.safetensors"), make([]byte, 240)...), "ustar\x0000"...), "a tar archive"},

@@ -1,6 +1,7 @@
 package weights
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -39,6 +40,14 @@ func (f *torchFile) header(root any, length int64) (*header, error) {
 		h.meta["torch.state_dict"] = path
 	}
 	noteCheckpoint(h.meta, root)
+	noteClasses(h.meta, root, length)
+	if len(c.normalize) > 0 {
+		text, err := json.Marshal(c.normalize)
+		if err != nil {
+			return nil, malformed("", "a normalisation of the input: %v", err)
+		}
+		h.meta["torch.normalize"] = string(text)
+	}
 	names, stripped := stripWrappers(c.names)
 	if stripped != "" {
 		h.meta["torch.stripped"] = stripped
@@ -63,6 +72,8 @@ type stateCollector struct {
 	names   []string
 	tensors []*torchTensor
 	budget  int64 // bytes left for names, and keys left to look at
+	// normalize lists the modules that normalise the model's input by numbers of their own.
+	normalize []torchNormalize
 }
 
 // spend takes n from the budget.
@@ -146,6 +157,9 @@ func (c *stateCollector) module(prefix string, m *pickle.Object, depth int) erro
 		return nil
 	}
 	if err := c.spend(len(prefix) + len(m.Attributes.Keys)); err != nil {
+		return err
+	}
+	if err := c.noteNormalize(prefix, m); err != nil {
 		return err
 	}
 	modules := m.Attributes

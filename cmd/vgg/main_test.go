@@ -74,7 +74,7 @@ func TestSignals(t *testing.T) {
 			}
 		}
 		err = cmd.Wait()
-		if code := cmd.ProcessState.ExitCode(); code != 130 || !strings.Contains(stderr.String(), "vgg train --resume --out "+run+" goes on") {
+		if code := cmd.ProcessState.ExitCode(); code != 130 || !strings.Contains(stderr.String(), "vgg train --resume --out "+run+" continues from there") {
 			t.Fatalf("%v: %v, exit code %d, standard error %q", signal, err, code, stderr.String())
 		}
 		checkpoints, err := filepath.Glob(filepath.Join(run, "checkpoints", "checkpoint-*.safetensors"))

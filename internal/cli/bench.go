@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -14,16 +15,16 @@ import (
 )
 
 type benchCommand struct {
-	Config string `default:"D" placeholder:"C" help:"Configuration: ${configs}; with -BN or -LRN behind it (D)."`
+	Config string `default:"D" placeholder:"C" help:"Configuration: ${configs}, each also with -BN or -LRN (D)."`
 	Mode   string `default:"infer" enum:"infer,dense,train" help:"infer: the forward pass over crops; dense: over whole images; train: a training step (infer)."`
-	Batch  int    `default:"1" placeholder:"N" help:"Images at a time (1)."`
-	Size   int    `placeholder:"PIXELS" help:"Side of the square images (224; dense: 256)."`
-	Iters  int    `default:"10" placeholder:"N" help:"Passes that are timed (10)."`
-	Warmup int    `default:"2" placeholder:"N" help:"Passes before them (2)."`
-	Layers bool   `help:"Add a table of the layers: the best time of each, its speed, and its share of what the machine can do."`
-	Tune   bool   `help:"Add tables of the ways to compute each 3×3 layer, timed, the chosen one marked."`
-	// A pointer, so that 0 is told from no flag.
-	Assert *float64 `placeholder:"PERCENT" help:"As --tune, and exit with 1 if a layer's chosen plan takes this much more time than the best."`
+	Batch  int    `default:"1" placeholder:"N" help:"Batch size (1)."`
+	Size   int    `placeholder:"PIXELS" help:"Side of the square images (224, for dense 256)."`
+	Iters  int    `default:"10" placeholder:"N" help:"Number of passes that are timed (10)."`
+	Warmup int    `default:"2" placeholder:"N" help:"Number of passes before them (2)."`
+	Layers bool   `help:"Add a table of the layers: best time, speed, and share of what the machine can do."`
+	Tune   bool   `help:"Add tables of the ways to compute each 3×3 layer, timed, with the chosen one marked."`
+	// A pointer tells 0 from no flag.
+	Assert *float64 `placeholder:"PERCENT" help:"Like --tune, and exit with 1 if the chosen plan of a layer takes this many per cent longer than the best."`
 	networkFlags
 	storageFlag
 	threadsFlag
@@ -31,13 +32,26 @@ type benchCommand struct {
 }
 
 func (benchCommand) Help() string {
-	return `The weights are random. Effective GFLOP/s counts two operations for each multiplication of the direct convolution, whatever is really computed; a training step counts three times a forward pass, less the gradient of the first layer's input, which nobody needs.
+	return `Measures speed and memory of a network with random weights. Effective GFLOP/s counts two operations for each multiplication of the direct convolution, whatever is really computed. A training step counts three times a forward pass, without the gradient of the first layer's input, which is not computed.
 
---layers: effective GFLOP/s count as above; real GFLOP/s count what is multiplied, by Winograd (M+2)² products a tile of M×M pixels, and fewer of the narrow ones at an image's right and lower end; peak is the share of the machine's in that, measured on a tile in the first-level cache, and bandwidth the share of its streaming read from memory that reading the weights takes.
+--layers adds a table of the layers:
 
-In training the columns are the forward pass, the gradient of the input (data), that of the weights, and the update. Of layers at the front, some images go through forward or backward together, as the algorithm says; what is computed again for the backward pass counts as forward. Fully connected layers, whose weights come from memory once for gradients and update, have all of it under update. Bandwidth counts the weights read forward, and they and their momentum read and written by the update.
+  - Real GFLOP/s counts the multiplications that are computed: for Winograd (M+2)² products a tile of M×M pixels, and fewer for the narrow tiles at the right and lower end of an image.
+  - Peak is the share of the machine's peak, which is measured on a tile in the first-level cache.
+  - Bandwidth is the share of the machine's streaming read from memory that reading the weights takes. In training it counts the weights read forward, and the weights and their momentum read and written by the update.
+  - In training the columns are the forward pass, the gradient of the input (data), the gradient of the weights, and the update. What is computed again for the backward pass counts as forward. Fully connected layers do gradients and update in one pass over their weights, which counts as update.
 
---tune runs the network --iters times by each candidate, in turns, and compares medians. Candidates are the tile blocks and loop orders of Winograd and the direct algorithm; of Winograd's tile sizes only the one that the layer's shape commands, as results must not depend on the machine. The model is what the plan was chosen by: the time it expects of the candidate at the machine's measured peak. Under --assert a layer whose plan is behind is measured against those ahead of it up to three times more, and counts only if one is ahead each time.` + exitHelp
+--tune times the ways to compute each 3×3 layer:
+
+  - The network runs --iters times with each candidate, in turns, and medians are compared.
+  - Candidates are the tile blocks and loop orders of Winograd, and the direct algorithm. Winograd's tile size follows from the layer's shape alone, so that results don't depend on the machine.
+  - Model is the expected time, by which the plan is chosen, at the machine's measured peak.
+  - --assert measures a layer whose plan is behind up to three times more, and counts it only if a candidate is ahead each time.
+
+Examples:
+
+    vgg bench --config D --batch 8
+    vgg bench --config A --mode train --batch 16 --layers` + exitHelp
 }
 
 // benchResult has the JSON keys of `vgg bench --json`.
@@ -61,13 +75,13 @@ type benchResult struct {
 	Tune    []benchTuning `json:"tune,omitempty"`
 }
 
-// benchPlan is how a layer is computed.
+// benchPlan is the algorithm of a layer.
 type benchPlan struct {
 	Layer     string `json:"layer"`
 	Algorithm string `json:"algorithm"`
 }
 
-// denseInput is the side that fc6 is built for when whole images are timed.
+// denseInput is the input side for which fc6 is built in dense mode.
 const denseInput = 224
 
 func (c *benchCommand) Run(e *environment) error {
@@ -92,30 +106,13 @@ func (c *benchCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	times := make([]float64, 0, c.Iters)
-	for i := range c.Warmup + c.Iters {
-		if e.ctx.Err() != nil {
-			return e.ctx.Err()
-		}
-		start := time.Now()
-		if err := pass(); err != nil {
-			return err
-		}
-		if i >= c.Warmup {
-			times = append(times, float64(time.Since(start))/float64(time.Millisecond))
-		}
-	}
-	macs, err := c.macs(net)
+	times, err := c.time(e.ctx, pass)
 	if err != nil {
 		return err
 	}
-	slices.Sort(times)
-	median := (times[(len(times)-1)/2] + times[len(times)/2]) / 2
-	r := benchResult{
-		Config: net.Options().Config, Mode: c.Mode, Batch: c.Batch, Size: c.Size, Threads: threads,
-		Median: median, Min: times[0], Max: times[len(times)-1],
-		Images: float64(c.Batch) / median * 1e3, GFLOPS: 2 * float64(macs) * float64(c.Batch) / median / 1e6,
-		PeakRSS: peakRSS(), ISA: kernel.Current().Name(),
+	r, err := c.result(net, times, threads)
+	if err != nil {
+		return err
 	}
 	var plans []nn.LayerPlan
 	if training != nil {
@@ -141,8 +138,38 @@ func (c *benchCommand) Run(e *environment) error {
 	return behind
 }
 
-// explain fills in what --layers, --tune and --assert ask for. behind is the error of
-// --assert.
+// time returns the times of --iters passes in milliseconds, sorted.
+func (c *benchCommand) time(ctx context.Context, pass func() error) ([]float64, error) {
+	times := make([]float64, 0, c.Iters)
+	for i := range c.Warmup + c.Iters {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		start := time.Now()
+		if err := pass(); err != nil {
+			return nil, err
+		}
+		if i >= c.Warmup {
+			times = append(times, float64(time.Since(start))/float64(time.Millisecond))
+		}
+	}
+	slices.Sort(times)
+	return times, nil
+}
+
+// result returns speed and memory by the sorted times of the passes in milliseconds.
+func (c *benchCommand) result(net *network.Network, times []float64, threads int) (benchResult, error) {
+	macs, err := c.macs(net)
+	median := (times[(len(times)-1)/2] + times[len(times)/2]) / 2
+	return benchResult{
+		Config: net.Options().Config, Mode: c.Mode, Batch: c.Batch, Size: c.Size, Threads: threads,
+		Median: median, Min: times[0], Max: times[len(times)-1],
+		Images: float64(c.Batch) / median * 1e3, GFLOPS: 2 * float64(macs) * float64(c.Batch) / median / 1e6,
+		PeakRSS: peakRSS(), ISA: kernel.Current().Name(),
+	}, err
+}
+
+// explain adds the results of --layers, --tune and --assert. behind is the error of --assert.
 func (c *benchCommand) explain(e *environment, chain *nn.Chain, training *trainBench, plans []nn.LayerPlan, r *benchResult) (behind, err error) {
 	tune := c.Tune || c.Assert != nil
 	if !c.Layers && !tune {
@@ -238,7 +265,7 @@ func (c *benchCommand) input() *tensor.Tensor {
 	return x
 }
 
-// pass returns what is timed, and the training that it is a step of, if it is one.
+// pass returns the pass to time and, in training, the training whose step it is.
 func (c *benchCommand) pass(net *network.Network) (func() error, *trainBench, error) {
 	x := c.input()
 	if c.Mode != "train" {

@@ -12,7 +12,7 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// benchMachine is what the machine was measured to do.
+// benchMachine is the measured speed of the machine.
 type benchMachine struct {
 	GFLOPS float64 `json:"peak_gflops"`
 	Read   float64 `json:"read_gigabytes_per_second,omitempty"` // from memory
@@ -27,8 +27,8 @@ func measureMachine(threads int, memory bool) *benchMachine {
 	return m
 }
 
-// benchLayer is a step of inference. What has no multiplications has only a time; only
-// fully connected layers have weights read.
+// benchLayer is a step of inference. Steps without multiplications have only a time, and only
+// fully connected layers have a bandwidth.
 type benchLayer struct {
 	Layer     string  `json:"layer"`
 	Algorithm string  `json:"algorithm,omitempty"`
@@ -51,7 +51,7 @@ type benchStep struct {
 	Update  float64 `json:"update_ms"`
 }
 
-// layers times every step of inference, the best of the passes.
+// layers returns the best time of every step of inference over the passes.
 func (c *benchCommand) layers(ctx context.Context, chain *nn.Chain, x *tensor.Tensor, plans []nn.LayerPlan, m benchMachine) ([]benchLayer, error) {
 	var best []nn.StepTime
 	for range c.Iters {
@@ -72,7 +72,7 @@ func (c *benchCommand) layers(ctx context.Context, chain *nn.Chain, x *tensor.Te
 	return layerRates(best, plans, m), nil
 }
 
-// layerRates relates the times of the steps to what the plans take.
+// layerRates computes the speed of each step from its time and its plan.
 func layerRates(times []nn.StepTime, plans []nn.LayerPlan, m benchMachine) []benchLayer {
 	byName := map[string]nn.LayerPlan{}
 	for _, p := range plans {
@@ -89,8 +89,8 @@ func layerRates(times []nn.StepTime, plans []nn.LayerPlan, m benchMachine) []ben
 	return layers
 }
 
-// rate fills in the rates of a layer whose plan ran a number of times, and which moved
-// fully connected weights a number of times.
+// rate sets the speed of a layer that ran its plan passes times. A fully connected layer
+// moved its weights moves times.
 func (l *benchLayer) rate(p nn.LayerPlan, passes, moves float64, m benchMachine) {
 	seconds := l.Best / 1e3
 	l.Algorithm = p.Algorithm
@@ -104,15 +104,8 @@ func (l *benchLayer) rate(p nn.LayerPlan, passes, moves float64, m benchMachine)
 }
 
 func printLayers(w io.Writer, layers []benchLayer, m benchMachine) error {
-	t := report.NewTable(
-		report.Column{Title: "Layer"},
-		report.Column{Title: "Algorithm"},
-		report.Column{Title: "Best ms", Align: report.Right},
-		report.Column{Title: "Effective GFLOP/s", Align: report.Right},
-		report.Column{Title: "Real GFLOP/s", Align: report.Right},
-		report.Column{Title: "Peak", Align: report.Right},
-		report.Column{Title: "Bandwidth", Align: report.Right},
-	)
+	columns := []report.Column{left("Layer"), left("Algorithm")}
+	t := report.NewTable(append(columns, rights("Best ms", "Effective GFLOP/s", "Real GFLOP/s", "Peak", "Bandwidth")...)...)
 	number, percent := numberOr, percentOr
 	total, effective, actual := 0.0, 0.0, 0.0
 	for _, l := range layers {
@@ -127,7 +120,7 @@ func printLayers(w io.Writer, layers []benchLayer, m benchMachine) error {
 	return err
 }
 
-// numberOr is nothing for zero.
+// numberOr formats a number; zero is empty.
 func numberOr(v float64, digits int) string {
 	if v == 0 {
 		return ""
@@ -135,7 +128,7 @@ func numberOr(v float64, digits int) string {
 	return strconv.FormatFloat(v, 'f', digits, 64)
 }
 
-// percentOr is nothing for zero.
+// percentOr formats a fraction in per cent; zero is empty.
 func percentOr(v float64) string {
 	if v == 0 {
 		return ""
@@ -143,7 +136,7 @@ func percentOr(v float64) string {
 	return report.Percent(v)
 }
 
-// stepName is a step of inference as tables show it.
+// stepName returns the name of a step in tables.
 func stepName(layer string, pool bool) string {
 	if pool {
 		return layer + " + pool"

@@ -13,7 +13,7 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// trainBench is a training to be timed.
+// trainBench is a training that is timed.
 type trainBench struct {
 	state     *nn.Training
 	sgd       *nn.SGD
@@ -36,8 +36,8 @@ func newTrainBench(net *network.Network, x *tensor.Tensor) (*trainBench, error) 
 	return b, nil
 }
 
-// next is the values of the next step: too small a rate for the weights to leave their
-// range.
+// next returns the values of the next step. The learning rate is so small that the weights
+// keep their range.
 func (b *trainBench) next() (nn.Pass, nn.Update) {
 	b.iteration++
 	return nn.Pass{Seed: 1, Iteration: b.iteration}, nn.Update{Rate: 1e-6, Momentum: 0.9, Decay: 5e-4, DecayBiases: true}
@@ -49,7 +49,7 @@ func (b *trainBench) step() error {
 	return err
 }
 
-// layers times every layer's part of a step, the best of the passes.
+// layers returns the best time of every layer's part of a step over the passes.
 func (b *trainBench) layers(ctx context.Context, passes int, m benchMachine) ([]benchLayer, error) {
 	var best []nn.TrainTime
 	for range passes {
@@ -73,10 +73,10 @@ func (b *trainBench) layers(ctx context.Context, passes int, m benchMachine) ([]
 	return trainRates(best, b.state.Plans(), m), nil
 }
 
-// trainRates relates the times of the layers to what they take: as many multiplications
-// for the gradient of the input, which the first layer doesn't compute, and for that of the
-// weights as for the forward pass; and of fully connected weights one read forward, and one
-// read and one write of them and of their momentum backward.
+// trainRates computes the speed of each layer from its time and its plan. The gradient of the
+// input, which the first layer doesn't compute, and that of the weights have as many
+// multiplications as the forward pass. Fully connected weights are read forward; backward,
+// they and their momentum are read and written.
 func trainRates(times []nn.TrainTime, plans []nn.LayerPlan, m benchMachine) []benchLayer {
 	const weightMoves = 5
 	var layers []benchLayer
@@ -101,11 +101,8 @@ func trainRates(times []nn.TrainTime, plans []nn.LayerPlan, m benchMachine) []be
 }
 
 func printTrainLayers(w io.Writer, layers []benchLayer, m benchMachine) error {
-	columns := []report.Column{{Title: "Layer"}, {Title: "Algorithm"}}
-	for _, title := range []string{"Forward ms", "Data ms", "Weights ms", "Update ms", "Sum ms", "Effective GFLOP/s", "Real GFLOP/s", "Peak", "Bandwidth"} {
-		columns = append(columns, report.Column{Title: title, Align: report.Right})
-	}
-	t := report.NewTable(columns...)
+	columns := []report.Column{left("Layer"), left("Algorithm")}
+	t := report.NewTable(append(columns, rights("Forward ms", "Data ms", "Weights ms", "Update ms", "Sum ms", "Effective GFLOP/s", "Real GFLOP/s", "Peak", "Bandwidth")...)...)
 	ms := func(v float64) string {
 		if v < 0.005 {
 			return ""

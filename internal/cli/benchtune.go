@@ -10,8 +10,7 @@ import (
 	"github.com/verydeep/vgg/report"
 )
 
-// benchTuning is the timed ways to compute a layer, what the model expects to be the
-// fastest first.
+// benchTuning lists the timed ways to compute a layer, the fastest by the model first.
 type benchTuning struct {
 	Layer      string           `json:"layer"`
 	Pool       bool             `json:"pool"` // the max-pooling after the layer is part of it
@@ -26,7 +25,7 @@ type benchCandidate struct {
 	Best      float64 `json:"best_ms"`
 }
 
-// tuneResult turns a tuning to milliseconds; the model's at the measured peak.
+// tuneResult converts tunings to milliseconds. The model's times are those at the measured peak.
 func tuneResult(tunings []nn.Tuning, m benchMachine, threads int) []benchTuning {
 	multiplications := m.GFLOPS * 1e6 / 2 / float64(threads) // of a thread in a millisecond
 	result := []benchTuning{}
@@ -52,11 +51,11 @@ func tuneResult(tunings []nn.Tuning, m benchMachine, threads int) []benchTuning 
 func printTunings(w io.Writer, tunings []benchTuning) error {
 	for _, l := range tunings {
 		t := report.NewTable(
-			report.Column{Title: stepName(l.Layer, l.Pool)},
-			report.Column{Title: "Model ms", Align: report.Right},
-			report.Column{Title: "Median ms", Align: report.Right},
-			report.Column{Title: "Best ms", Align: report.Right},
-			report.Column{Title: "Against the chosen", Align: report.Right},
+			left(stepName(l.Layer, l.Pool)),
+			right("Model ms"),
+			right("Median ms"),
+			right("Best ms"),
+			right("Against the chosen"),
 			report.Column{},
 		)
 		chosen, fastest := 0.0, l.Candidates[0].Median
@@ -88,11 +87,11 @@ func printTunings(w io.Writer, tunings []benchTuning) error {
 	return nil
 }
 
-// confirmations is how often a layer that is behind is measured again before it counts.
+// confirmations is the number of measurements that must confirm that a layer is behind.
 const confirmations = 3
 
 // confirm returns the layers whose chosen plan is behind a candidate by more than the
-// fraction now and whenever it is measured again.
+// fraction, in tunings and in every further measurement.
 func confirm(tunings []nn.Tuning, fraction float64, measure func(only []nn.Tuning) ([]nn.Tuning, error)) ([]nn.Tuning, error) {
 	for again := 0; ; again++ {
 		var behind []nn.Tuning
@@ -111,7 +110,7 @@ func confirm(tunings []nn.Tuning, fraction float64, measure func(only []nn.Tunin
 	}
 }
 
-// behindError names the layers that are behind, or is nil.
+// behindError returns an error that names the layers that are behind; nil if there are none.
 func behindError(behind []nn.Tuning, percent float64) error {
 	if len(behind) == 0 {
 		return nil

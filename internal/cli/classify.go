@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,10 +15,10 @@ import (
 )
 
 type classifyCommand struct {
-	Weights string   `arg:"" help:"File of weights of any format that vgg convert reads, or a configuration's name for its public release, which is downloaded on its first use."`
+	Weights string   `arg:"" help:"File of weights, or a configuration's name for its public release, which is downloaded on first use."`
 	Images  []string `arg:"" name:"image" help:"Image files, globs, or - for standard input."`
-	Top     int      `default:"5" placeholder:"K" help:"Classes shown of each image (5)."`
-	Scale   int      `placeholder:"S" help:"Smallest side, in pixels, that images are rescaled to before the central crop; the weights say unless given."`
+	Top     int      `default:"5" placeholder:"K" help:"Number of classes for each image (5)."`
+	Scale   int      `placeholder:"S" help:"Smallest side to which images are rescaled before the crop, in pixels (as the weights tell)."`
 	modelFlags
 	storageFlag
 	threadsFlag
@@ -27,10 +26,18 @@ type classifyCommand struct {
 }
 
 func (classifyCommand) Help() string {
-	return `Prints the most probable classes of each image, best first, by the central crop. Images are turned upright as their EXIF data says. An image that can't be read has its error in its place, and the others go on.` + exitHelp
+	return `Prints the most probable classes of each image, best first. The network sees the central crop.
+
+  - Images are turned upright by their EXIF data.
+  - An unreadable image has its error in the place of its classes.
+
+Examples:
+
+    vgg classify D photo.jpg
+    vgg classify best.safetensors 'photos/*.jpg' --top 1 --json` + exitHelp
 }
 
-// classifyLine is what `vgg classify --json` prints of an image.
+// classifyLine is a line of `vgg classify --json`.
 type classifyLine struct {
 	File  string           `json:"file"`
 	Top   []vgg.Prediction `json:"top,omitempty"`
@@ -45,17 +52,20 @@ func (c *classifyCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	m, err := c.open(e, c.Weights, c.FCWeights)
+	open, err := c.opener(e, c.FCWeights, threads)
 	if err != nil {
 		return err
 	}
-	m.Net.SetThreads(threads)
+	m, err := open.open(c.Weights)
+	if err != nil {
+		return err
+	}
 	scale := m.Preprocess.Resize
 	if c.Scale != 0 {
 		scale = c.Scale
 	}
-	if side := m.Net.Options().Input; scale < side {
-		return usagef("--scale %d, want at least the network's input side %d", scale, side)
+	if err := checkScales("--scale", m.Net.Options(), scale); err != nil {
+		return err
 	}
 	files := expand(c.Images)
 	bad := 0
@@ -64,18 +74,28 @@ func (c *classifyCommand) Run(e *environment) error {
 			return e.ctx.Err()
 		}
 		line := classifyLine{File: file}
-		p, err := e.classify(m, file, scale)
-		if err != nil {
+		if line.Top, err = c.top(e, m, file, scale); err != nil {
 			bad++
 			line.Error = err.Error()
-		} else {
-			line.Top = m.Top(p, c.Top)
 		}
 		if err := c.print(e, line); err != nil {
 			return err
 		}
 	}
 	return unreadable(bad, len(files))
+}
+
+// top returns the most probable classes of an image file, or of standard input.
+func (c *classifyCommand) top(e *environment, m *vgg.Model, file string, scale int) ([]vgg.Prediction, error) {
+	im, err := e.decodeImage(file)
+	if err != nil {
+		return nil, err
+	}
+	p, err := m.Posteriors(im, scale)
+	if err != nil {
+		return nil, err
+	}
+	return m.Top(p, c.Top), nil
 }
 
 func (c *classifyCommand) print(e *environment, line classifyLine) error {
@@ -85,7 +105,7 @@ func (c *classifyCommand) print(e *environment, line classifyLine) error {
 	if line.Error != "" {
 		return e.skipped(line.File, line.Error)
 	}
-	t := report.NewTable(report.Column{Title: line.File}, report.Column{Title: "Probability", Align: report.Right})
+	t := report.NewTable(left(line.File), right("Probability"))
 	for _, p := range line.Top {
 		t.Row(p.Class, report.Percent(float64(p.Probability)))
 	}
@@ -93,23 +113,10 @@ func (c *classifyCommand) print(e *environment, line classifyLine) error {
 	return err
 }
 
-// classify returns the class posteriors of an image file, or of standard input.
-func (e *environment) classify(m *vgg.Model, file string, scale int) ([]float32, error) {
-	data, err := e.readImage(file)
-	if err != nil {
-		return nil, err
-	}
-	im, err := preprocess.Decode(data, preprocess.DecodeOptions{AutoOrient: true})
-	if err != nil {
-		return nil, err
-	}
-	return m.Posteriors(im, scale)
-}
-
-// readImage reads a whole file, but no endless one.
-func (e *environment) readImage(file string) ([]byte, error) {
-	const most = 1 << 28
-	var r io.Reader = e.stdin
+// decodeImage decodes an image file, or standard input for -. Its errors don't name the
+// file.
+func (e *environment) decodeImage(file string) (*preprocess.Image, error) {
+	r := e.stdin
 	if file != "-" {
 		f, err := os.Open(file)
 		if err != nil {
@@ -121,18 +128,11 @@ func (e *environment) readImage(file string) ([]byte, error) {
 		}
 		r = f
 	}
-	data, err := io.ReadAll(io.LimitReader(r, most+1))
-	switch {
-	case err != nil:
-		return nil, pathless(err)
-	case len(data) > most:
-		return nil, fmt.Errorf("more than %s, want an image file", report.Bytes(most))
-	}
-	return data, nil
+	return preprocess.DecodeReader(r, preprocess.DecodeOptions{AutoOrient: true})
 }
 
-// pathless drops the file's name from an error of package os, where it stands in front
-// already.
+// pathless returns an error of package os without the file's name, for messages that begin
+// with it.
 func pathless(err error) error {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return pe.Err
@@ -140,8 +140,8 @@ func pathless(err error) error {
 	return err
 }
 
-// expand replaces globs that the shell left alone by the files they match, sorted. What
-// is a file's name as it stands, or matches nothing, stays.
+// expand replaces globs that the shell left alone by the files that they match, sorted. Names
+// of files, and globs that match nothing, stay.
 func expand(args []string) []string {
 	var files []string
 	for _, a := range args {

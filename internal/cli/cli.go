@@ -1,5 +1,5 @@
-// Package cli is the vgg command line: it turns flags into options and options into
-// library calls, one file a command.
+// Package cli is the vgg command line. Each command has a file, which turns flags into
+// options and options into library calls.
 package cli
 
 import (
@@ -17,6 +17,7 @@ import (
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/localize"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 )
 
@@ -29,34 +30,34 @@ const (
 	exitInterrupted = 130
 )
 
-// exitHelp ends every command's help.
+// exitHelp is the end of every command's help.
 const exitHelp = `
 
 Exit codes: 0 done, 1 error, 2 usage, 3 done but some images were unreadable, 130 interrupted. VGG_CPU=avx512, avx2 or go in the environment chooses the instruction set; the default is the best that the processor has.`
 
 type commands struct {
 	Summary   summaryCommand   `cmd:"" help:"Show a network's layers, parameters and memory."`
-	Train     trainCommand     `cmd:"" help:"Train a network; without arguments, on the photographs that are built in."`
+	Train     trainCommand     `cmd:"" help:"Train a network (without arguments, on the built-in photographs)."`
 	Eval      evalCommand      `cmd:"" help:"Measure top-1 and top-5 error on a folder of images."`
 	Classify  classifyCommand  `cmd:"" help:"Name the classes of photographs."`
 	Features  featuresCommand  `cmd:"" help:"Describe images by a network's activations."`
 	Transfer  transferCommand  `cmd:"" help:"Train and measure linear SVMs on descriptors."`
-	Localize  localizeCommand  `cmd:"" help:"Find the boxes of objects; train and measure networks that do."`
-	Index     indexCommand     `cmd:"" help:"Describe images for vgg similar, and list near-duplicates."`
-	Similar   similarCommand   `cmd:"" help:"Find images that are similar to others."`
-	Convert   convertCommand   `cmd:"" help:"Turn weights of any format into another."`
+	Localize  localizeCommand  `cmd:"" help:"Find the boxes of objects; train and evaluate networks for it."`
+	Index     indexCommand     `cmd:"" help:"Index images for vgg similar, and list near-duplicates."`
+	Similar   similarCommand   `cmd:"" help:"Find similar images."`
+	Convert   convertCommand   `cmd:"" help:"Convert weights between formats."`
 	Inspect   inspectCommand   `cmd:"" help:"Show what a file of weights holds."`
 	Pull      pullCommand      `cmd:"" help:"Download and check public releases of weights."`
-	Reproduce reproduceCommand `cmd:"" help:"Reproduce a table of the paper with the weights there are."`
-	Explain   explainCommand   `cmd:"" help:"Show where in a photograph a network sees its best classes."`
+	Reproduce reproduceCommand `cmd:"" help:"Reproduce a table of the paper."`
+	Explain   explainCommand   `cmd:"" help:"Show where in a photograph a network sees its most probable classes."`
 	Compare   compareCommand   `cmd:"" help:"Compare two evaluations image by image."`
-	Stats     statsCommand     `cmd:"" help:"Show mean RGB, colour eigenvectors, image sizes and class balance of images."`
+	Stats     statsCommand     `cmd:"" help:"Show mean RGB, colour eigenvectors, sizes and class balance of images."`
 	Shard     shardCommand     `cmd:"" help:"Pack images into tar shards."`
 	Bench     benchCommand     `cmd:"" help:"Measure a network's speed and memory on this machine."`
 	Version   versionCommand   `cmd:"" help:"Show version and processor."`
 }
 
-// environment is what a command may touch of the world.
+// environment is all that a command uses of the world outside.
 type environment struct {
 	ctx            context.Context
 	stdin          io.Reader
@@ -64,8 +65,8 @@ type environment struct {
 	getenv         func(string) string
 }
 
-// Main runs the command line and returns the exit code. When ctx is cancelled the
-// command stops as soon as it can, saving what it has.
+// Main runs the command line and returns the exit code. At the end of ctx the command saves
+// its results and stops.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
 	out := &checkedWriter{w: stdout}
 	e := &environment{ctx, stdin, out, stderr, getenv}
@@ -96,18 +97,7 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 	if bare {
 		args, help = []string{"--help"}, e.stderr
 	}
-	parser, err := kong.New(&commands{},
-		kong.Name("vgg"),
-		kong.Description("The VGG networks of Simonyan & Zisserman (ICLR 2015): train, evaluate, classify."+exitHelp),
-		kong.Writers(help, e.stderr),
-		kong.Exit(func(int) { helped = true }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
-		kong.Vars{
-			"configs": strings.Join(architecture.Names(), ", "), "merge": fmt.Sprint(localize.MergeThreshold), "boxrule": localize.DefaultRule().String(),
-		},
-		trainingDefaults(),
-		kong.Bind(e),
-	)
+	parser, err := newParser(e, help, func(int) { helped = true })
 	if err != nil {
 		return err
 	}
@@ -118,12 +108,29 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 	case helped:
 		return nil
 	case err != nil:
-		return usageError{fmt.Errorf("%w (vgg --help tells more)", err)}
+		return usageError{fmt.Errorf("%w (see vgg --help)", err)}
 	}
 	return command.Run()
 }
 
-// usageError is a command line that can't be followed.
+// newParser returns the parser of the command line. The parser writes help texts to help and
+// then calls exit.
+func newParser(e *environment, help io.Writer, exit func(code int)) (*kong.Kong, error) {
+	return kong.New(&commands{},
+		kong.Name("vgg"),
+		kong.Description("The VGG networks of Simonyan & Zisserman (ICLR 2015): train, evaluate, classify."+exitHelp),
+		kong.Writers(help, e.stderr),
+		kong.Exit(exit),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
+		kong.Vars{
+			"configs": strings.Join(architecture.Names(), ", "), "merge": fmt.Sprint(localize.MergeThreshold), "boxrule": localize.DefaultRule().String(),
+		},
+		trainingDefaults(),
+		kong.Bind(e),
+	)
+}
+
+// usageError is an error in the command line.
 type usageError struct{ error }
 
 func (u usageError) Unwrap() error { return u.error }
@@ -132,7 +139,7 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
-// errUnreadable ends a command that did its work without some images.
+// errUnreadable is the error of a command that did its work without some images.
 var errUnreadable = errors.New("unreadable")
 
 // unreadable is errUnreadable with numbers, or nil if all images could be read.
@@ -143,7 +150,7 @@ func unreadable(bad, total int) error {
 	return unreadableError{bad, total}
 }
 
-// skipped says in an image's place why it could not be read.
+// skipped prints why an image could not be read, in the place of its result.
 func (e *environment) skipped(file, why string) error {
 	_, err := fmt.Fprintf(e.stderr, "%s: %s\n\n", file, why)
 	return err
@@ -172,8 +179,26 @@ func exitCode(ctx context.Context, err error) int {
 	return exitError
 }
 
-// wantsJSON looks for --json itself, since a command line that can't be parsed has its
-// error in JSON too.
+// interrupted returns the error of a run that writes out. After an interruption it tells how
+// to continue.
+func (e *environment) interrupted(err error, out string) error {
+	if out != "" && e.ctx.Err() != nil {
+		return fmt.Errorf("interrupted; the same command continues from %s", out)
+	}
+	return err
+}
+
+// human returns the stream for text that accompanies results: standard error if the results
+// are JSON.
+func (e *environment) human(asJSON bool) io.Writer {
+	if asJSON {
+		return e.stderr
+	}
+	return e.stdout
+}
+
+// wantsJSON looks for --json itself, because the error of a command line that can't be
+// parsed is printed as JSON too.
 func wantsJSON(args []string) bool {
 	if end := slices.Index(args, "--"); end >= 0 {
 		args = args[:end]
@@ -187,8 +212,7 @@ func writeJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// checkedWriter remembers the first error, so that output to a full disk is not lost
-// in silence.
+// checkedWriter keeps the first error, so that the end of the command reports a full disk.
 type checkedWriter struct {
 	w   io.Writer
 	err error
@@ -205,20 +229,42 @@ func (c *checkedWriter) Write(p []byte) (int, error) {
 
 // jsonFlag is shared by all commands.
 type jsonFlag struct {
-	JSON bool `name:"json" help:"Print results and errors as JSON, and nothing else, on standard output."`
+	JSON bool `name:"json" help:"Print results and errors as JSON on standard output, and nothing else."`
+}
+
+// maxBatch bounds batches from the command line, so that no size overflows.
+const maxBatch = 1 << 16
+
+// checkBatch returns an error for a batch out of range; 0 is the default.
+func checkBatch(n int) error {
+	if n < 0 || n > maxBatch {
+		return usagef("--batch %d, want 1 to %d", n, maxBatch)
+	}
+	return nil
+}
+
+// checkScales returns an error for a scale below the network's input side.
+func checkScales(flag string, o network.Options, scales ...int) error {
+	for _, q := range scales {
+		if q < o.Input {
+			return usagef("%s %d, want at least the network's input side %d", flag, q, o.Input)
+		}
+	}
+	return nil
 }
 
 // storageFlag is shared by all commands that infer.
 type storageFlag struct {
-	FCWeights nn.Storage `name:"fc-weights" default:"f32" enum:"f32,f16,bf16" placeholder:"FORMAT" help:"How the weights of the fully connected layers lie in memory: f32, f16 or bf16. 16 bits halve what they take and what a single image waits for, and round them (f32)."`
+	FCWeights nn.Storage `name:"fc-weights" default:"f32" enum:"f32,f16,bf16" placeholder:"FORMAT" help:"Format of the fully connected layers' weights in memory: f32, f16 or bf16. 16 bits need half the memory and time, and round the weights (f32)."`
 }
 
 // threadsFlag is shared by all commands that compute.
 type threadsFlag struct {
-	Threads int `placeholder:"N" help:"Processor threads; as many as the process may use unless given."`
+	Threads int `placeholder:"N" help:"Number of processor threads (all that the process may use)."`
 }
 
-// apply limits the process to the threads asked for, and returns how many those are.
+// apply limits the process to the number of threads of the flag, and returns the number in
+// use.
 func (f threadsFlag) apply() (int, error) {
 	const most = 1024
 	if f.Threads < 0 || f.Threads > most {

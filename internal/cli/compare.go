@@ -11,14 +11,14 @@ import (
 type compareCommand struct {
 	A    string `arg:"" help:"Result file of vgg eval --out, of all images."`
 	B    string `arg:"" help:"Another result file of the same images."`
-	Show int    `default:"20" placeholder:"N" help:"Number of images to show whose predicted classes differ, the surest first; --json lists all (20)."`
+	Show int    `default:"20" placeholder:"N" help:"Number of images with different predictions to show, the most confident first. --json lists all (20)."`
 	jsonFlag
 }
 
 func (compareCommand) Help() string {
-	return `Counts the images that both evaluations, only one of them and neither of them get right. p is that of McNemar's test, exact and two-sided: the probability of a split at least as uneven if both are equally good.
+	return `Compares two evaluations image by image: it counts the images that both get right, only one of them, and neither. p is that of McNemar's test, exact and two-sided: the probability of a split at least as uneven if both are equally good.
 
-Example:
+Examples:
 
     vgg eval D.safetensors --data pets --out centre.jsonl
     vgg eval D.safetensors --data pets --protocol dense --out dense.jsonl
@@ -61,10 +61,7 @@ func (c *compareCommand) Run(e *environment) error {
 }
 
 func (c *compareCommand) print(e *environment, r *eval.Comparison) error {
-	right := report.Right
-	t := report.NewTable(report.Column{Title: ""}, report.Column{Title: "Error of A", Align: right}, report.Column{Title: "of B", Align: right},
-		report.Column{Title: "Both right", Align: right}, report.Column{Title: "Only A", Align: right}, report.Column{Title: "Only B", Align: right},
-		report.Column{Title: "Both wrong", Align: right}, report.Column{Title: "McNemar's p", Align: right})
+	t := report.NewTable(append([]report.Column{left("")}, rights("Error of A", "of B", "Both right", "Only A", "Only B", "Both wrong", "McNemar's p")...)...)
 	for _, row := range []struct {
 		name string
 		a    eval.Agreement
@@ -77,8 +74,7 @@ func (c *compareCommand) print(e *environment, r *eval.Comparison) error {
 	changed := eval.Surest(r.Changed)
 	changed = changed[:min(c.Show, len(changed))]
 	if len(changed) > 0 {
-		t := report.NewTable(report.Column{Title: "Image"}, report.Column{Title: "True class"}, report.Column{Title: "By A"},
-			report.Column{Title: "", Align: right}, report.Column{Title: "By B"}, report.Column{Title: "", Align: right})
+		t := report.NewTable(left("Image"), left("True class"), left("By A"), right(""), left("By B"), right(""))
 		for _, g := range changed {
 			t.Row(g.File, g.Truth, g.A, report.Percent(float64(g.ProbabilityA)), g.B, report.Percent(float64(g.ProbabilityB)))
 		}

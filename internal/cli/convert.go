@@ -7,25 +7,35 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/weights"
 )
 
 type convertCommand struct {
-	In       string `arg:"" help:"Weights: a file of any format that is read, or a configuration's name for its public release."`
+	In       string `arg:"" help:"File of weights, or a configuration's name for its public release, which is downloaded on first use."`
 	Out      string `arg:"" help:"File to write: .safetensors, .pth, .weights.h5, .npz or .onnx."`
-	To       string `placeholder:"FORM" enum:",native,torchvision,conv1_1,safetensors,pth,keras,npz,onnx" default:"" help:"Names of the tensors, native (conv1_1.weight), torchvision (features.0.weight) or conv1_1 (conv1_1_W, of shape (H,W,in,out)); or the format safetensors, pth, keras, npz or onnx, whatever the extension."`
-	DType    string `name:"dtype" default:"f32" enum:"f32,f16,bf16" placeholder:"TYPE" help:"Type of the weights in the file: f32, f16 or bf16; biases and normalisations stay f32 (f32)."`
+	To       string `placeholder:"FORM" enum:",native,torchvision,conv1_1,safetensors,pth,keras,npz,onnx" default:"" help:"Names of the tensors: native (conv1_1.weight), torchvision (features.0.weight) or conv1_1 (conv1_1_W, of shape (H,W,in,out)). Or the format, whatever the extension: safetensors, pth, keras, npz or onnx."`
+	DType    string `name:"dtype" default:"f32" enum:"f32,f16,bf16" placeholder:"TYPE" help:"Type of the weights in the file: f32, f16 or bf16. Biases and normalisations stay f32 (f32)."`
 	Headless bool   `help:"Leave out the fully connected layers."`
 	Dense    bool   `help:"ONNX: fully connected layers as convolutions, for images of any size."`
-	Batch    int    `placeholder:"N" help:"ONNX: images that the graph takes at a time; any number unless given."`
+	Batch    int    `placeholder:"N" help:"ONNX: batch size of the graph (any)."`
 	Softmax  bool   `help:"ONNX: end with the soft-max."`
 	modelFlags
 	jsonFlag
 }
 
 func (convertCommand) Help() string {
-	return `Reads PyTorch (.pth), safetensors, Keras (.h5, .weights.h5, .keras), TensorFlow.js (model.json), Caffe (.caffemodel), ONNX and npz, each recognised by its content; the configuration, its width and its classes are inferred from the tensors. Class names and preprocessing travel in the file's metadata, for which Keras's .weights.h5 has no place. A first convolution that takes BGR is turned to RGB.` + exitHelp
+	return `Converts weights between formats. It reads PyTorch (.pth), safetensors, Keras (.h5, .weights.h5, .keras), TensorFlow.js (model.json), Caffe (.caffemodel), ONNX and npz.
+
+  - The format is recognised by the file's content; configuration, width and classes follow from the tensors.
+  - Class names and preprocessing are written to the file's metadata. Keras's .weights.h5 has none.
+  - A first convolution that takes BGR is converted to RGB.
+
+Examples:
+
+    vgg convert vgg16.h5 vgg16.safetensors
+    vgg convert D vgg16.onnx --dense --softmax` + exitHelp
 }
 
 // convertResult has the JSON keys of `vgg convert --json`.
@@ -42,6 +52,38 @@ type convertResult struct {
 }
 
 func (c *convertCommand) Run(e *environment) error {
+	x, err := c.exportOptions()
+	if err != nil {
+		return err
+	}
+	open, err := c.opener(e, nn.F32, 0)
+	if err != nil {
+		return err
+	}
+	open.headless, open.options.Headless = true, c.Headless
+	release, err := claim(c.Out)
+	if err != nil {
+		return err
+	}
+	defer release()
+	path, err := open.path(c.In)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	m, err := open.open(path)
+	if err != nil {
+		return err
+	}
+	read := time.Since(start)
+	if err := c.export(e, m, x); err != nil {
+		return err
+	}
+	return c.finish(e, path, m.Net.Options(), read, time.Since(start)-read)
+}
+
+// exportOptions returns the form to write.
+func (c *convertCommand) exportOptions() (vgg.ExportOptions, error) {
 	x := vgg.ExportOptions{DType: c.DType, ONNX: vgg.ONNXOptions{Dense: c.Dense, Batch: c.Batch, Softmax: c.Softmax}}
 	switch c.To {
 	case "native", "torchvision", "conv1_1":
@@ -52,56 +94,33 @@ func (c *convertCommand) Run(e *environment) error {
 	if x.Format == "" {
 		var err error
 		if x.Format, err = vgg.FormatOf(c.Out); err != nil {
-			return usageError{err}
+			return x, usageError{err}
 		}
 	}
 	if x.Format != weights.ONNX && (c.Dense || c.Batch != 0 || c.Softmax) {
-		return usagef("--dense, --batch and --softmax are of ONNX, not of %s", x.Format)
+		return x, usagef("--dense, --batch and --softmax are for ONNX, not for %s", x.Format)
 	}
-	if c.Batch < 0 || c.Batch > maxBatch {
-		return usagef("--batch %d, want 1 to %d", c.Batch, maxBatch)
-	}
-	o, err := c.options()
-	if err != nil {
-		return err
-	}
-	o.Headless = c.Headless
-	release, err := claim(c.Out)
-	if err != nil {
-		return err
-	}
-	defer release()
-	path, err := c.path(e, c.In)
-	if err != nil {
-		return err
-	}
-	start := time.Now()
-	m, err := openWeights(e, path, o)
-	if err != nil {
-		return err
-	}
+	return x, checkBatch(c.Batch)
+}
+
+// export writes the network.
+func (c *convertCommand) export(e *environment, m *vgg.Model, x vgg.ExportOptions) error {
 	if e.ctx.Err() != nil {
 		return e.ctx.Err()
 	}
-	read := time.Since(start)
-	var bar *progressBar
-	x.Progress = func(done, total int64) {
-		if bar == nil {
-			bar = newProgress(e.stderr, int(total), "values")
-		}
-		bar.set(int(done), "writing")
-	}
-	err = m.Export(e.ctx, c.Out, x)
-	if bar != nil {
-		bar.close()
-	}
+	bar := e.newProgress()
+	defer bar.close()
+	x.Progress = bar.stage("writing", unitMillions)
+	err := m.Export(e.ctx, c.Out, x)
 	if e.ctx.Err() != nil {
 		return e.ctx.Err()
 	}
-	if err != nil {
-		return err
-	}
-	s, err := network.Summarise(m.Net.Options())
+	return err
+}
+
+// finish prints what was written.
+func (c *convertCommand) finish(e *environment, in string, o network.Options, read, write time.Duration) error {
+	s, err := network.Summarise(o)
 	if err != nil {
 		return err
 	}
@@ -110,18 +129,18 @@ func (c *convertCommand) Run(e *environment) error {
 		return err
 	}
 	r := convertResult{
-		In: path, Out: c.Out, Config: s.Config, Classes: m.Net.Options().Classes, Parameters: s.Parameters, Bytes: info.Size(),
-		Read: read.Seconds(), Write: (time.Since(start) - read).Seconds(), PeakRSS: peakRSS(),
+		In: in, Out: c.Out, Config: s.Config, Classes: o.Classes, Parameters: s.Parameters, Bytes: info.Size(),
+		Read: read.Seconds(), Write: write.Seconds(), PeakRSS: peakRSS(),
 	}
 	if c.JSON {
 		return writeJSON(e.stdout, r)
 	}
-	_, err = fmt.Fprintf(e.stdout, "%s: %s, %s parameters, %s; read in %s, written in %s\n", r.Out, describeNet(m.Net.Options()),
-		report.Count(r.Parameters), report.Bytes(r.Bytes), report.Duration(read), report.Duration(time.Since(start)-read))
+	_, err = fmt.Fprintf(e.stdout, "%s: %s, %s parameters, %s; read in %s, written in %s\n", r.Out, describeNet(o),
+		report.Count(r.Parameters), report.Bytes(r.Bytes), report.Duration(read), report.Duration(write))
 	return err
 }
 
-// describeNet says in a few words what a network is.
+// describeNet describes a network in a few words.
 func describeNet(o network.Options) string {
 	text := "configuration " + o.Config
 	if o.Width != 1 {

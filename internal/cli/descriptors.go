@@ -6,41 +6,40 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"time"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/transfer"
 )
 
 // descriptorFlags are shared by the commands that make files of descriptors.
 type descriptorFlags struct {
-	With        []string `sep:"none" placeholder:"WEIGHTS" help:"Another network, perhaps with scales behind it, whose descriptors are stacked behind. Can be given more than once."`
-	Scales      []int    `placeholder:"Q" help:"Smallest side, in pixels, that images are rescaled to; the weights say unless given. Of several, separated by commas, the descriptors are stacked."`
-	Average     bool     `help:"Average the descriptors of several scales in place of stacking them."`
-	Layer       string   `placeholder:"NAME" help:"Layer whose activation is taken: conv5_3, pool5, fc6 (the one before the last: fc7)."`
+	With        []string `sep:"none" placeholder:"WEIGHTS" help:"Another network, with scales behind it if wanted, whose descriptors are stacked after the first one's. Can be given more than once."`
+	Scales      []int    `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels. The descriptors of several are stacked (as the weights tell)."`
+	Average     bool     `help:"Average the descriptors of several scales instead of stacking them."`
+	Layer       string   `placeholder:"NAME" help:"Layer of the activation: conv5_3, pool5, fc6 (the penultimate one: fc7)."`
 	Unrectified bool     `help:"Take the activation before its rectification."`
-	Pool        string   `default:"average" enum:"average,max" placeholder:"HOW" help:"Over the places of the image: average or max (average)."`
-	Flip        bool     `default:"true" negatable:"" help:"Average with the descriptor of the mirrored image; --no-flip doesn't."`
-	Normalise   bool     `default:"true" negatable:"" help:"Divide every scale's descriptor by its Euclidean norm, and then the whole; --no-normalise doesn't."`
+	Pool        string   `default:"average" enum:"average,max" placeholder:"HOW" help:"Pooling over positions: average or max (average)."`
+	Flip        bool     `default:"true" negatable:"" help:"Average with the descriptor of the mirror image."`
+	Normalise   bool     `default:"true" negatable:"" help:"Divide the descriptor of each scale, and then the whole, by its Euclidean norm."`
 	Batch       int      `placeholder:"N" help:"Images of one size that go through the network together (as many as hold 800,000 pixels)."`
 	ranksFlag
-	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB; an image that needs more is unreadable (what the weights take and 2 GiB)."`
+	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB. An image that needs more is unreadable (the memory of the weights and 2 GiB)."`
 	modelFlags
 	storageFlag
 	threadsFlag
 }
 
 func (f *descriptorFlags) check() error {
-	if f.Batch < 0 || f.Batch > maxBatch {
-		return usagef("--batch %d, want 1 to %d", f.Batch, maxBatch)
+	if err := checkBatch(f.Batch); err != nil {
+		return err
 	}
 	return f.ranksFlag.check()
 }
 
-// options are what the flags say of a descriptor, and of what making it may take.
+// options returns the options of a run, apart from its networks.
 func (f *descriptorFlags) options() transfer.Options {
 	return transfer.Options{
 		Flip: f.Flip, Average: f.Average, Raw: !f.Normalise, Max: f.Pool == "max", Unrectified: f.Unrectified,
@@ -48,75 +47,83 @@ func (f *descriptorFlags) options() transfer.Options {
 	}
 }
 
-// nets are the networks of the command line, on the threads that the flags say.
+// nets returns the networks of the command line.
 func (f *descriptorFlags) nets(e *environment, first string) ([]transfer.Net, error) {
 	threads, err := f.apply()
 	if err != nil {
 		return nil, err
 	}
-	open := &opener{fc: f.FCWeights, threads: threads, flags: &f.modelFlags, env: e, headless: true}
+	open, err := f.opener(e, f.FCWeights, threads)
+	if err != nil {
+		return nil, err
+	}
+	open.headless = true
 	var nets []transfer.Net
 	for _, arg := range append([]string{first}, f.With...) {
-		spec, err := parseNet(arg)
+		n, err := f.net(open, arg)
 		if err != nil {
 			return nil, err
 		}
-		if spec.protocol != nil {
-			return nil, usagef("%s: descriptors are dense always, want scales alone", arg)
-		}
-		n, err := open.net(spec.file, eval.Setting{}, true)
-		if err != nil {
-			return nil, err
-		}
-		// A release's name stands for its file, which is found again.
-		path, err := f.path(e, spec.file)
-		if err != nil {
-			return nil, err
-		}
-		scales := f.Scales
-		if spec.scales != nil {
-			scales = spec.scales
-		}
-		m, err := n.Open()
-		if err != nil {
-			return nil, err
-		}
-		for _, q := range scales {
-			if side := m.Net.Options().Input; q < side {
-				return nil, usagef("--scales %d, want at least the network's input side %d", q, side)
-			}
-		}
-		nets = append(nets, transfer.Net{Weights: path, SHA256: n.SHA256, FCWeights: n.FCWeights, Layer: f.Layer, Scales: scales, Open: n.Open})
+		nets = append(nets, n)
 	}
 	return nets, nil
 }
 
-// making makes descriptors within a bound of memory, and shows how far it has come.
-func (f *descriptorFlags) making(e *environment, nets []transfer.Net, images *transfer.Images, out string, o transfer.Options, run func(transfer.Options) (*transfer.Summary, error)) (*transfer.Summary, error) {
-	bound, err := f.announce(e, nets, images, o)
+// net returns a network of the command line. Its name is the path of its file, by which
+// later commands find it.
+func (f *descriptorFlags) net(open *opener, arg string) (transfer.Net, error) {
+	spec, err := parseNet(arg)
+	if err != nil {
+		return transfer.Net{}, err
+	}
+	if spec.protocol != nil {
+		return transfer.Net{}, usagef("%s: descriptors are always dense, want scales only", arg)
+	}
+	path, err := open.path(spec.name)
+	if err != nil {
+		return transfer.Net{}, err
+	}
+	n, err := open.net(path, eval.Setting{}, true)
+	if err != nil {
+		return transfer.Net{}, err
+	}
+	scales := f.Scales
+	if spec.scales != nil {
+		scales = spec.scales
+	}
+	m, err := n.Open()
+	if err != nil {
+		return transfer.Net{}, err
+	}
+	if err := checkScales("--scales", m.Net.Options(), scales...); err != nil {
+		return transfer.Net{}, err
+	}
+	return transfer.Net{Weights: path, SHA256: n.SHA256, FCWeights: n.FCWeights, Layer: f.Layer, Scales: scales, Open: n.Open}, nil
+}
+
+// making makes descriptors by run, within a bound of memory, and shows the progress.
+func (f *descriptorFlags) making(e *environment, nets []transfer.Net, pictures *transfer.Images, out string, o transfer.Options, run func(transfer.Options) (*transfer.Summary, error)) (*transfer.Summary, error) {
+	bound, err := f.announce(e, nets, pictures, o)
 	if err != nil {
 		return nil, err
 	}
 	defer boundHeap(bound)()
-	bar := newProgress(e.stderr, len(nets)*max(1, len(o.Regions))*o.Shard.Images(images.Len()), "images")
+	bar := e.newProgress()
 	defer bar.close()
-	o.OnImage = func(done, _ int) { bar.set(done, "describing") }
+	o.OnImage = counted(bar.stage("describing", unitImages))
 	s, err := run(o)
 	bar.close()
 	if err != nil {
-		if e.ctx.Err() != nil {
-			return nil, fmt.Errorf("interrupted; the same command goes on with %s", out)
-		}
-		return nil, err
+		return nil, e.interrupted(err, out)
 	}
 	if s.ImagesPerSecond > 0 {
-		fmt.Fprintf(e.stderr, "%.4g images/s, %s in all, peak memory %s\n", s.ImagesPerSecond, report.Duration(time.Duration(s.Seconds*float64(time.Second))), report.Bytes(peakRSS()))
+		fmt.Fprintf(e.stderr, "%.4g images/s, %s in all, peak memory %s\n", s.ImagesPerSecond, seconds(s.Seconds), report.Bytes(peakRSS()))
 	}
 	return s, nil
 }
 
-// announce says what is described, and within which memory.
-func (f *descriptorFlags) announce(e *environment, nets []transfer.Net, images *transfer.Images, o transfer.Options) (bound int64, err error) {
+// announce prints the images to describe and the bound of memory, and returns the bound.
+func (f *descriptorFlags) announce(e *environment, nets []transfer.Net, pictures *transfer.Images, o transfer.Options) (bound int64, err error) {
 	bound = int64(f.Memory)
 	for i := range nets {
 		m, err := nets[i].Open()
@@ -128,17 +135,17 @@ func (f *descriptorFlags) announce(e *environment, nets []transfer.Net, images *
 		}
 	}
 	what := "without labels"
-	switch labelsOf(images) {
+	switch labelsOf(pictures) {
 	case oneClass:
-		what = fmt.Sprintf("of %d classes", len(images.Classes))
+		what = fmt.Sprintf("of %d classes", len(pictures.Classes))
 	case severalClasses:
-		what = fmt.Sprintf("of %d classes, several an image", len(images.Classes))
+		what = fmt.Sprintf("of %d classes, several an image", len(pictures.Classes))
 	}
-	_, err = fmt.Fprintf(e.stderr, "%s images of %s, %s; memory within %s\n", report.Count(int64(o.Shard.Images(images.Len()))), images.Name, what, report.Bytes(bound))
+	_, err = fmt.Fprintf(e.stderr, "%s images of %s, %s; memory within %s\n", report.Count(int64(o.Shard.Images(pictures.Len()))), pictures.Name, what, report.Bytes(bound))
 	return bound, err
 }
 
-// What featuresResult says of labels.
+// The labels that featuresResult can name.
 const (
 	oneClass       = "one class"
 	severalClasses = "several classes"
@@ -154,99 +161,127 @@ func labelsOf(images *transfer.Images) string {
 	return ""
 }
 
-// describeFlags are shared by the commands that describe pictures as a file's were.
+// describeFlags are shared by the commands that describe images as those of a file were.
 type describeFlags struct {
-	Structure string   `placeholder:"CONFIG" help:"Configuration, or a row of layers, of weights whose tensors don't tell it."`
-	Weights   []string `sep:"none" placeholder:"FILE" help:"Files of weights, where they are no longer where they were."`
+	Structure string   `placeholder:"CONFIG" help:"Configuration, or a row of layers, if the tensors of the weights don't tell it."`
+	Weights   []string `sep:"none" placeholder:"WEIGHTS" help:"Weights that are no longer where the file says: a file, or a configuration's name for its public release. Can be given more than once."`
+	releaseFlags
 	threadsFlag
 }
 
-// described is a picture with its descriptor, or why there is none.
+// described is an image with its descriptor or its error.
 type described struct {
 	file string
 	x    []float32
 	err  error
 }
 
-// describe describes files, globs' files and folders' images as the header of a file says.
-func (f *describeFlags) describe(e *environment, file string, h transfer.Header, args []string) ([]described, error) {
-	var out []described
-	var there []string
-	at := map[string]int{} // of a file that is there
+// listed returns the images that the arguments name (files, globs and folders) without
+// descriptors, and the paths of those that exist, each once. at tells where in those paths a
+// clean path is.
+func listed(e *environment, args []string) (all []described, paths []string, at map[string]int, err error) {
+	at = map[string]int{}
 	add := func(name string) {
-		out = append(out, described{file: name})
+		all = append(all, described{file: name})
 		name = filepath.Clean(name)
 		if _, ok := at[name]; !ok {
-			at[name] = len(there)
-			there = append(there, name)
+			at[name] = len(paths)
+			paths = append(paths, name)
 		}
 	}
 	for _, arg := range expand(args) {
 		info, err := os.Stat(arg)
 		switch {
 		case err != nil:
-			out = append(out, described{file: arg, err: pathless(err)})
+			all = append(all, described{file: arg, err: pathless(err)})
 		case info.IsDir():
-			images, err := transfer.OpenImages(e.ctx, transfer.Files, arg)
+			folder, err := transfer.OpenImages(e.ctx, transfer.Files, arg)
 			if err != nil {
-				return nil, err
+				return nil, nil, nil, err
 			}
-			for _, s := range images.Samples {
+			for _, s := range folder.Samples {
 				add(filepath.FromSlash(s.Name))
 			}
 		default:
 			add(arg)
 		}
 	}
+	return all, paths, at, nil
+}
+
+// describe describes the images that the arguments name in the way of a file's header.
+func (f *describeFlags) describe(e *environment, file string, h transfer.Header, args []string) ([]described, error) {
+	all, paths, at, err := listed(e, args)
+	if err != nil {
+		return nil, err
+	}
 	threads, err := f.apply()
-	if err != nil || len(there) == 0 {
-		return out, err
+	if err != nil || len(paths) == 0 {
+		return all, err
 	}
-	images, err := transfer.OpenImages(e.ctx, transfer.Files, there...)
+	pictures, err := transfer.OpenImages(e.ctx, transfer.Files, paths...)
 	if err != nil {
 		return nil, err
 	}
-	bar := newProgress(e.stderr, images.Len()*len(h.Nets), "images")
+	bar := e.newProgress()
 	defer bar.close()
-	o := transfer.Options{OnImage: func(done, _ int) { bar.set(done, "describing") }}
-	rows, errs, err := transfer.Describe(e.ctx, h, images, o, f.opener(e, file, threads))
+	o := transfer.Options{OnImage: counted(bar.stage("describing", unitImages))}
+	rows, errs, err := transfer.Describe(e.ctx, h, pictures, o, f.openAs(e, file, threads))
 	if err != nil {
 		return nil, err
 	}
-	for i := range out {
-		if d := &out[i]; d.err == nil {
+	for i := range all {
+		if d := &all[i]; d.err == nil {
 			r := at[filepath.Clean(d.file)]
 			d.x, d.err = rows[r], errs[r]
 		}
 	}
-	return out, nil
+	return all, nil
 }
 
-// opener opens the networks that a file names by where they were, or --weights says they
-// are; the hash tells whether they are the same.
-func (f *describeFlags) opener(e *environment, file string, threads int) func(transfer.NetID) (*vgg.Model, error) {
-	open := &opener{threads: threads, headless: true, env: e}
+// openAs returns a function that opens the networks of a file: those of --weights, or those
+// at the paths that the file tells. Their hash decides.
+func (f *describeFlags) openAs(e *environment, file string, threads int) func(transfer.NetID) (*vgg.Model, error) {
+	open := f.opener(e, nn.F32, threads)
+	open.headless, open.options.Config = true, f.Structure
 	return func(n transfer.NetID) (*vgg.Model, error) {
-		for _, path := range append(slices.Clone(f.Weights), n.Weights) {
-			sum, err := fileSHA256(path)
-			if err != nil || sum != n.SHA256 {
-				continue
-			}
-			spec, err := json.Marshal(n.Preprocess)
-			if err != nil {
-				return nil, err
-			}
-			open.fc, open.flags = n.FCWeights, &modelFlags{fileFlags: fileFlags{Preprocess: string(spec), Structure: f.Structure}}
-			return open.open(path)
+		path, err := f.weightsOf(open, n)
+		if err != nil {
+			return nil, err
 		}
-		return nil, fmt.Errorf("%s: made by the weights %s with SHA-256 %.12s, which are not there, or changed; --weights FILE says where they are", file, n.Weights, n.SHA256)
+		if path == "" {
+			return nil, fmt.Errorf("%s: made by the weights %s with SHA-256 %.12s, which are not there, or changed; --weights names them", file, n.Weights, n.SHA256)
+		}
+		spec, err := json.Marshal(n.Preprocess)
+		if err != nil {
+			return nil, err
+		}
+		open.options.FCStorage, open.options.Preprocess = n.FCWeights, string(spec)
+		return open.open(path)
 	}
 }
 
-// updateHint says how to go on with a file of other images.
+// weightsOf returns the path of the weights that have a network's hash, or "".
+func (f *describeFlags) weightsOf(open *opener, n transfer.NetID) (string, error) {
+	for _, name := range f.Weights {
+		path, err := open.path(name)
+		if err != nil {
+			return "", err
+		}
+		if sum, err := fileSHA256(path); err != nil || sum == n.SHA256 {
+			return path, err
+		}
+	}
+	if sum, err := fileSHA256(n.Weights); err != nil || sum != n.SHA256 {
+		return "", nil
+	}
+	return n.Weights, nil
+}
+
+// updateHint adds to the error of a file of other images how to bring it up to date.
 func updateHint(err error) error {
 	if _, ok := errors.AsType[*transfer.OtherRunError](err); ok {
-		return fmt.Errorf("%w; if images have come, gone or changed since, --update describes these alone", err)
+		return fmt.Errorf("%w; if images were added, removed or changed since, --update describes only those", err)
 	}
 	return err
 }

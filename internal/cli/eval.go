@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
@@ -13,10 +12,10 @@ import (
 )
 
 type evalCommand struct {
-	Weights     []string `arg:"" name:"weights" help:"Files of weights, or names of configurations for their public releases. Each may have scales and a protocol of its own: D.safetensors@256,384,512:dense. The class posteriors of several are averaged. With --merge: result files."`
+	Weights     []string `arg:"" name:"weights" help:"Files of weights, or configurations' names for their public releases. Each may have scales and a protocol of its own: D.safetensors@256,384,512:dense. The class posteriors of several are averaged. With --merge: result files."`
 	Data        string   `placeholder:"DIR" help:"Images: a folder with one folder for each class, ILSVRC's layout, shards or a list. Of a folder with train and val, val is used. The word sample stands for the embedded validation images, the default for weights that were trained on them."`
 	Protocol    string   `default:"centre" help:"centre: the central crop; dense: the whole image; multi-crop: 5×5 crops and their mirror images; multi-crop-dense: the mean of these two; ten-crop: corners, centre and mirror images (centre)."`
-	Scales      []int    `placeholder:"Q" help:"Smallest side, in pixels, that images are rescaled to. The class posteriors of several, separated by commas, are averaged (the scale of the weights)."`
+	Scales      []int    `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels. The class posteriors of several are averaged (as the weights tell)."`
 	TrainScale  string   `placeholder:"S" help:"Instead of --scales: the paper's three test scales for a training scale S, as 256 (S−32, S, S+32) or 256-512 (both ends and their mean)."`
 	SingleScale bool     `help:"With --train-scale: the paper's one test scale, S or the mean of both ends."`
 	Flip        bool     `help:"Average the class posteriors with those of the mirrored image. Multi-crop and ten-crop always do."`
@@ -73,7 +72,10 @@ func (c *evalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	open := &opener{fc: c.FCWeights, threads: threads, flags: &c.modelFlags, env: e}
+	open, err := c.opener(e, c.FCWeights, threads)
+	if err != nil {
+		return err
+	}
 	nets, err := c.nets(open)
 	if err != nil {
 		return err
@@ -95,33 +97,37 @@ func (c *evalCommand) Run(e *environment) error {
 		defer os.Remove(temporary.Name())
 		options.Out = temporary.Name()
 	}
-	bound, restore, err := e.announce(nets, data, options)
-	defer restore()
+	r, err := c.evaluate(e, nets, data, options)
 	if err != nil {
 		return err
 	}
-	shard := options.Shard.Images(data.Len())
-	progress := newProgress(e.stderr, shard*len(nets), "images")
-	defer progress.close()
-	options.OnImage = func(done, _ int) { progress.set(done, "evaluating") }
-	r, err := eval.RunNets(e.ctx, nets, data, options)
-	if err != nil {
-		progress.close()
-		if c.Out != "" && e.ctx.Err() != nil {
-			return fmt.Errorf("interrupted; the same command continues from %s", c.Out)
-		}
-		return err
-	}
-	progress.close()
 	if c.CSV != "" {
 		if err := writeCSV(c.CSV, options.Out); err != nil {
 			return err
 		}
 	}
-	if r.ImagesPerSecond > 0 {
-		fmt.Fprintf(e.stderr, "%.4g images/s, %s in all, peak memory %s\n", r.ImagesPerSecond, report.Duration(time.Duration(r.Seconds*float64(time.Second))), report.Bytes(peakRSS()))
+	return c.finish(e, r)
+}
+
+// evaluate runs the networks over the images, and shows cost, progress and speed.
+func (c *evalCommand) evaluate(e *environment, nets []eval.Net, data *dataset.Dataset, o eval.Options) (evalResult, error) {
+	bound, restore, err := e.announce(nets, data, o)
+	defer restore()
+	if err != nil {
+		return evalResult{}, err
 	}
-	return c.finish(e, evalResult{Result: r, Memory: bound, PeakRSS: peakRSS()})
+	bar := e.newProgress()
+	defer bar.close()
+	o.OnImage = counted(bar.stage("evaluating", unitImages))
+	r, err := eval.RunNets(e.ctx, nets, data, o)
+	bar.close()
+	if err != nil {
+		return evalResult{}, e.interrupted(err, c.Out)
+	}
+	if r.ImagesPerSecond > 0 {
+		fmt.Fprintf(e.stderr, "%.4g images/s, %s in all, peak memory %s\n", r.ImagesPerSecond, seconds(r.Seconds), report.Bytes(peakRSS()))
+	}
+	return evalResult{Result: r, Memory: bound, PeakRSS: peakRSS()}, nil
 }
 
 // check returns an error for flags that are out of range or contradict one another.
@@ -131,16 +137,17 @@ func (c *evalCommand) check() error {
 		return usagef("--mistakes %d, want at least 0", c.Mistakes)
 	case c.Confusions < 0:
 		return usagef("--confusions %d, want at least 0", c.Confusions)
-	case c.Batch < 0 || c.Batch > maxBatch:
-		return usagef("--batch %d, want 1 to %d", c.Batch, maxBatch)
 	case c.TrainScale != "" && c.Scales != nil:
 		return usagef("--scales and --train-scale both, want one of them")
 	case c.SingleScale && c.TrainScale == "":
-		return usagef("--single-scale is about --train-scale, which is not given")
+		return usagef("--single-scale without --train-scale, want both")
 	case c.Merge && (c.Data != "" || c.Out != "" || c.Shard != ""):
-		return usagef("--merge reads result files, and has no use for --data, --out and --shard")
+		return usagef("--merge reads result files, want no --data, --out or --shard")
 	case c.Shard != "" && c.CSV != "":
-		return usagef("--csv of a shard, want it of all with --merge")
+		return usagef("--csv with --shard, want it with --merge, for all images")
+	}
+	if err := checkBatch(c.Batch); err != nil {
+		return err
 	}
 	return c.ranksFlag.check()
 }
@@ -157,7 +164,8 @@ func (c *evalCommand) nets(open *opener) ([]eval.Net, error) {
 		if err != nil {
 			return nil, err
 		}
-		if spec.file, err = c.path(open.env, spec.file); err != nil {
+		path, err := open.path(spec.name)
+		if err != nil {
 			return nil, err
 		}
 		s := common
@@ -167,21 +175,19 @@ func (c *evalCommand) nets(open *opener) ([]eval.Net, error) {
 		if spec.protocol != nil {
 			s.Protocol = *spec.protocol
 		}
-		n, err := open.identified(spec.file, s, c.Out != "" || c.CSV != "")
+		n, err := open.identified(path, s, c.Out != "" || c.CSV != "")
 		if err != nil {
 			return nil, err
 		}
-		for _, q := range s.Scales {
-			if side := n.Description.Options.Input; q < side {
-				return nil, usagef("--scales %d, want at least the network's input side %d", q, side)
-			}
+		if err := checkScales("--scales", n.Description.Options, s.Scales...); err != nil {
+			return nil, err
 		}
 		nets = append(nets, n)
 	}
 	return nets, nil
 }
 
-// setting returns how networks without scales and protocol of their own are shown images.
+// setting returns the protocol and scales of networks without their own.
 func (c *evalCommand) setting() (eval.Setting, error) {
 	protocol, err := eval.ParseProtocol(c.Protocol)
 	if err != nil {
@@ -214,7 +220,7 @@ func (c *evalCommand) options() (eval.Options, error) {
 	return o, nil
 }
 
-// lists returns the default options with the lengths of the lists that the flags want.
+// lists returns the default options with the lengths of lists from the flags.
 func (c *evalCommand) lists() eval.Options {
 	length := func(n int) int {
 		if n == 0 {
@@ -236,7 +242,7 @@ func openImages(ctx context.Context, path string, classes []string, weights stri
 			return nil, err
 		}
 		if path == "" && !slices.Equal(slices.Sorted(slices.Values(classes)), slices.Sorted(slices.Values(val.Classes))) {
-			return nil, usagef("--data DIR is needed: %s was not trained on the images that are built in", weights)
+			return nil, usagef("--data DIR is needed: %s was not trained on the built-in photographs", weights)
 		}
 		return val, nil
 	}
@@ -247,7 +253,7 @@ func openImages(ctx context.Context, path string, classes []string, weights stri
 	return val, nil
 }
 
-// measuredFrom is the least number of images that are worth a measurement beforehand.
+// measuredFrom is the least number of images for which the speed is measured beforehand.
 const measuredFrom = 64
 
 // announce prints the expected cost of a run, and tunes the garbage collector to the bound

@@ -22,7 +22,7 @@ func printEval(w io.Writer, r *eval.Result) error {
 		return err
 	}
 	if len(r.Confusions) > 0 {
-		t := report.NewTable(report.Column{Title: "True class"}, report.Column{Title: "Taken for"}, report.Column{Title: "Images", Align: report.Right})
+		t := report.NewTable(left("True class"), left("Taken for"), right("Images"))
 		for _, c := range r.Confusions {
 			t.Row(c.Truth, c.Predicted, report.Count(int64(c.Images)))
 		}
@@ -36,15 +36,10 @@ func printEval(w io.Writer, r *eval.Result) error {
 		fmt.Fprintf(w, "\nWorst mistakes\n%s", report.MistakeTable(mistakes))
 	}
 	if len(r.Bad) > 0 {
-		t := report.NewTable(report.Column{Title: "Unreadable image"}, report.Column{Title: "Why"})
-		for _, b := range r.Bad {
-			t.Row(b.Name, b.Err.Error())
-		}
-		fmt.Fprintf(w, "\n%s", t)
+		fmt.Fprintf(w, "\n%s", unreadableTable(r.Bad))
 	}
 	if len(r.Nets) > 1 {
-		t := report.NewTable(report.Column{Title: "Network"}, report.Column{Title: "Shown"},
-			report.Column{Title: "Top-1 error", Align: report.Right}, report.Column{Title: "Top-5 error", Align: report.Right})
+		t := report.NewTable(left("Network"), left("Shown"), right("Top-1 error"), right("Top-5 error"))
 		for _, n := range r.Nets {
 			t.Row(n.Weights, shown(n.Setting), report.Percent(n.Top1Error), report.Percent(n.Top5Error))
 		}
@@ -71,7 +66,7 @@ func interval(r [2]float64) string {
 	return fmt.Sprintf("%s to %s", strings.TrimSuffix(report.Percent(r[0]), " %"), strings.TrimSuffix(report.Percent(r[1]), " %"))
 }
 
-// shown describes in words how a network is shown images.
+// shown describes protocol and scales in words.
 func shown(s eval.Setting) string {
 	text := map[eval.Protocol]string{
 		eval.Centre: "central crop", eval.Dense: "dense", eval.MultiCrop: "multi-crop",
@@ -85,19 +80,8 @@ func shown(s eval.Setting) string {
 	return text + ", scale " + joinInts(s.Scales)
 }
 
-func joinInts(v []int) string {
-	text := ""
-	for i, n := range v {
-		if i > 0 {
-			text += ", "
-		}
-		text += fmt.Sprint(n)
-	}
-	return text
-}
-
-// writeCSV writes every image of result files with its posteriors, in the shortest form
-// that restores their bits; an unreadable image has none, but its error.
+// writeCSV writes the posteriors of every image of result files, in the shortest form that
+// restores their bits. An unreadable image has its error instead.
 func writeCSV(path string, results ...string) error {
 	r, err := eval.OpenResults(results...)
 	if err != nil {

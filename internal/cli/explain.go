@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
@@ -13,10 +14,10 @@ import (
 
 type explainCommand struct {
 	Image   string `arg:"" help:"Image file, or - for standard input."`
-	Weights string `required:"" placeholder:"FILE" help:"File of weights."`
-	Scales  []int  `placeholder:"Q" help:"Smallest sides, in pixels, that the image is rescaled to, separated by commas (what the weights say, one and a half times and twice that)."`
-	Top     int    `default:"3" placeholder:"K" help:"Classes shown (3)."`
-	Out     string `placeholder:"FILE" help:"Picture to write, PNG (the image's name with -explained.png behind it)."`
+	Weights string `required:"" placeholder:"FILE" help:"File of weights, or a configuration's name for its public release, which is downloaded on first use."`
+	Scales  []int  `placeholder:"Q" help:"Smallest sides to which the image is rescaled, in pixels (once, one and a half times and twice what the weights tell)."`
+	Top     int    `default:"3" placeholder:"K" help:"Number of classes (3)."`
+	Out     string `placeholder:"FILE" help:"Picture to write, as PNG (the image's name with -explained.png)."`
 	modelFlags
 	storageFlag
 	threadsFlag
@@ -24,7 +25,15 @@ type explainCommand struct {
 }
 
 func (explainCommand) Help() string {
-	return `Runs the network densely over the image (the fully connected layers as convolutions) and lays the class score map over it, for the most probable classes at several scales: at each place the probability of the class in the window of the network's input side round it. The classes are the best by the mean over the scales.` + exitHelp
+	return `Shows where in a photograph a network sees its most probable classes. It runs the network densely over the image and lays the class score map over it, for each class at several scales.
+
+  - A point of the map is the posterior of the class in the window around it, of the network's input side.
+  - The classes are the best by the mean over the scales.
+
+Examples:
+
+    vgg explain photo.jpg --weights D
+    vgg explain photo.jpg --weights best.safetensors --scales 256,512 --top 1 --out map.png` + exitHelp
 }
 
 // explainResult has the JSON keys of `vgg explain --json`.
@@ -65,32 +74,51 @@ func (c *explainCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	m, err := (&opener{fc: c.FCWeights, threads: threads, flags: &c.modelFlags, env: e}).open(c.Weights)
+	open, err := c.opener(e, c.FCWeights, threads)
 	if err != nil {
 		return err
 	}
+	m, err := open.open(c.Weights)
+	if err != nil {
+		return err
+	}
+	im, maps, err := c.scoreMaps(e, m)
+	if err != nil {
+		return err
+	}
+	r := c.result(m, maps)
+	if err := writeFile(r.Out, c.draw(r, maps, im).EncodePNG); err != nil {
+		return err
+	}
+	if c.JSON {
+		return writeJSON(e.stdout, r)
+	}
+	return r.print(e)
+}
+
+// scoreMaps decodes the image and computes its class score maps, one for each scale.
+func (c *explainCommand) scoreMaps(e *environment, m *vgg.Model) (*preprocess.Image, []eval.ScoreMap, error) {
 	scales := c.Scales
 	if scales == nil {
 		q := m.Preprocess.Resize
 		scales = []int{q, q * 3 / 2, 2 * q}
 	}
-	for _, q := range scales {
-		if side := m.Net.Options().Input; q < side {
-			return usagef("--scales %d, want at least the network's input side %d", q, side)
-		}
+	if err := checkScales("--scales", m.Net.Options(), scales...); err != nil {
+		return nil, nil, err
 	}
-	data, err := e.readImage(c.Image)
+	im, err := e.decodeImage(c.Image)
 	if err != nil {
-		return fmt.Errorf("%s: %w", c.Image, err)
-	}
-	im, err := preprocess.Decode(data, preprocess.DecodeOptions{AutoOrient: true})
-	if err != nil {
-		return fmt.Errorf("%s: %w", c.Image, err)
+		return nil, nil, fmt.Errorf("%s: %w", c.Image, err)
 	}
 	maps, err := eval.ScoreMaps(m, im, scales)
 	if err != nil {
-		return fmt.Errorf("%s: %w", c.Image, err)
+		return nil, nil, fmt.Errorf("%s: %w", c.Image, err)
 	}
+	return im, maps, nil
+}
+
+// result returns the most probable classes by the mean over the scales.
+func (c *explainCommand) result(m *vgg.Model, maps []eval.ScoreMap) explainResult {
 	posteriors := make([][]float32, len(maps))
 	for i, s := range maps {
 		posteriors[i] = s.Posterior
@@ -106,16 +134,10 @@ func (c *explainCommand) Run(e *environment) error {
 	for _, s := range maps {
 		r.Scales = append(r.Scales, explainScale{s.Scale, s.W, s.H, s.OH, s.OW, s.Window, s.Stride})
 	}
-	if err := writeFile(r.Out, c.draw(r, maps, im).EncodePNG); err != nil {
-		return err
-	}
-	if c.JSON {
-		return writeJSON(e.stdout, r)
-	}
-	return r.print(e)
+	return r
 }
 
-// out is the picture's name.
+// out returns the picture's name.
 func (c *explainCommand) out() string {
 	switch {
 	case c.Out != "":
@@ -153,9 +175,9 @@ func (c *explainCommand) draw(r explainResult, maps []eval.ScoreMap, im *preproc
 }
 
 func (r explainResult) print(e *environment) error {
-	columns := []report.Column{{Title: r.File}, {Title: "Probability", Align: report.Right}}
+	columns := []report.Column{left(r.File), right("Probability")}
 	for _, s := range r.Scales {
-		columns = append(columns, report.Column{Title: fmt.Sprintf("Q = %d", s.Scale), Align: report.Right})
+		columns = append(columns, right(fmt.Sprintf("Q = %d", s.Scale)))
 	}
 	t := report.NewTable(columns...)
 	for _, class := range r.Top {

@@ -12,19 +12,29 @@ import (
 )
 
 type featuresCommand struct {
-	Weights string   `arg:"" help:"File of weights of any format that vgg convert reads, or a configuration's name for its public release, perhaps with scales behind it: D.safetensors@256,384,512. With --merge, files of descriptors, the shards of one run."`
-	Images  []string `arg:"" name:"image" help:"Image files, or a folder: class folders, PASCAL VOC, shards, a list, or images at any depth."`
-	Out     string   `required:"" placeholder:"FILE" help:"FILE.npy, beside which FILE.npy.jsonl has names and labels; FILE.safetensors; or FILE.jsonl, an image a line. A run that was interrupted goes on with it."`
-	Merge   bool     `help:"Put the files of shards together in --out in place of running."`
+	Weights string   `arg:"" help:"Weights, with scales behind them if wanted: D.safetensors@256,384. A file, or a configuration's name for its public release. With --merge: files of descriptors, the shards of one run."`
+	Images  []string `arg:"" name:"image" help:"Image files or a folder: class folders, PASCAL VOC, shards, a list, or images at any depth."`
+	Out     string   `required:"" placeholder:"FILE" help:"FILE.npy, with names and labels in FILE.npy.jsonl; FILE.safetensors; or FILE.jsonl with one image a line. An interrupted run continues from it."`
+	Merge   bool     `help:"Combine the shards of one run in --out, instead of running."`
 	descriptorFlags
-	Region string          `default:"image" enum:"image,box,image+box" placeholder:"WHAT" help:"Of voc-action's persons: image, box, or both stacked, image+box (image)."`
-	Layout transfer.Layout `default:"auto" enum:"auto,files,classes,voc,voc-action" placeholder:"NAME" help:"How labels lie beside the images: classes (folders, lists, shards), voc (several classes an image), voc-action (persons), files (none) or auto (auto)."`
-	Shard  string          `placeholder:"I/N" help:"Describe every Nth image only, from the Ith on; --merge puts the parts together."`
+	Region string          `default:"image" enum:"image,box,image+box" placeholder:"WHAT" help:"Region of the persons of voc-action: image, box, or both stacked, image+box (image)."`
+	Layout transfer.Layout `default:"auto" enum:"auto,files,classes,voc,voc-action" placeholder:"NAME" help:"Layout of images and labels: classes (folders, lists, shards), voc (several classes an image), voc-action (persons), files (no labels) or auto (auto)."`
+	Shard  string          `placeholder:"I/N" help:"Describe only every Nth image, from the Ith on. --merge combines the shards."`
 	jsonFlag
 }
 
 func (featuresCommand) Help() string {
-	return `The activation of the layer, by default the penultimate one after its rectification, is computed over the whole image at each scale, averaged over places and with the mirror image's, and divided by its Euclidean norm; scales and networks are stacked (appendix B of the paper). Unreadable images have zeros and are listed.` + exitHelp
+	return `Computes a descriptor of each image: the activation of a layer over the whole image, averaged over positions and with that of the mirror image, divided by its Euclidean norm (appendix B of the paper).
+
+  - The default layer is the penultimate one, after its rectification.
+  - The descriptors of several scales and networks are stacked.
+  - Unreadable images have zeros and are listed.
+
+Examples:
+
+    vgg features D photos --out photos.npy
+    vgg features D@256,384,512 VOC2007 --average --with E@256,384,512 --out voc.npy
+    vgg features 1.npy 2.npy --merge --out all.npy` + exitHelp
 }
 
 // featuresResult has the JSON keys of `vgg features --json`.
@@ -51,7 +61,7 @@ func (c *featuresCommand) Run(e *environment) error {
 		o.Regions = append(o.Regions, transfer.Region(r))
 	}
 	if slices.Contains(o.Regions, transfer.Box) && c.Layout != transfer.VOCActions {
-		return usagef("--region %s wants --layout %s, whose images have boxes", c.Region, transfer.VOCActions)
+		return usagef("--region %s needs --layout %s, whose images have boxes", c.Region, transfer.VOCActions)
 	}
 	if c.Shard != "" {
 		var err error
@@ -76,10 +86,10 @@ func (c *featuresCommand) Run(e *environment) error {
 	return c.finish(e, featuresResult{Out: c.Out, Data: images.Name, Labels: labelsOf(images), Summary: s, PeakRSS: peakRSS()})
 }
 
-// merge puts shards together.
+// merge combines shards.
 func (c *featuresCommand) merge(e *environment) error {
 	if c.Shard != "" || len(c.With) > 0 {
-		return usagef("--merge reads files of descriptors, and has no use for --shard and --with")
+		return usagef("--merge reads files of descriptors, want no --shard and no --with")
 	}
 	d, err := transfer.OpenMerged(append([]string{c.Weights}, c.Images...)...)
 	if err != nil {
@@ -87,7 +97,7 @@ func (c *featuresCommand) merge(e *environment) error {
 	}
 	defer d.Close()
 	if _, err := os.Stat(c.Out); err == nil {
-		return fmt.Errorf("--out %s: is there already", c.Out)
+		return fmt.Errorf("--out %s: exists already", c.Out)
 	}
 	if err := d.Write(c.Out); err != nil {
 		return err
@@ -95,18 +105,14 @@ func (c *featuresCommand) merge(e *environment) error {
 	return c.finish(e, featuresResult{Out: c.Out, Data: d.Header.Data.Name, Labels: d.Header.Layout, Summary: d.Summary()})
 }
 
-// finish prints what came of it.
+// finish prints the result.
 func (c *featuresCommand) finish(e *environment, r featuresResult) error {
 	var err error
 	if c.JSON {
 		err = writeJSON(e.stdout, r)
 	} else {
 		if len(r.Unreadable) > 0 {
-			t := report.NewTable(report.Column{Title: "Unreadable image"}, report.Column{Title: "Why"})
-			for _, b := range r.Unreadable {
-				t.Row(b.Name, b.Err.Error())
-			}
-			fmt.Fprintf(e.stdout, "%s\n", t)
+			fmt.Fprintf(e.stdout, "%s\n", unreadableTable(r.Unreadable))
 		}
 		next := ""
 		if r.Labels != "" && !strings.HasSuffix(r.Out, ".jsonl") {

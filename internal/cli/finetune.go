@@ -5,27 +5,28 @@ import (
 	"io"
 	"slices"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
 )
 
-// fineTuning is the start of a run whose command line names weights and images, and nothing
-// else of the network.
+// fineTuning is a run whose command line names initial weights and images, but no recipe and
+// no configuration.
 type fineTuning struct {
 	recipe train.Recipe
 	config string // of the weights
 	side   int    // typical smallest side of the images
 }
 
-// fineTune returns the recipe for the weights and images of the command line; nil if the
-// command line isn't one of fine-tuning.
+// fineTune returns the fine-tuning of the command line; nil if it asks for none.
 func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fineTuning, error) {
 	if c.InitFrom == nil || c.Recipe != "" || c.Config != nil || c.InitRule != nil || c.boxes != nil || from != nil || c.sample() {
 		return nil, nil
 	}
-	contents, path, err := c.describe(e, *c.InitFrom, vgg.OpenOptions{Headless: c.Head != nil})
+	open := c.opener(e, nn.F32, 0)
+	open.options.Headless = c.Head != nil
+	weights, path, err := open.identify(*c.InitFrom)
 	if err != nil {
 		return nil, err
 	}
@@ -33,16 +34,16 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 	if err != nil {
 		return nil, err
 	}
-	t := &fineTuning{config: contents.Options.Config}
+	t := &fineTuning{config: weights.Options.Config}
 	if t.side, err = data.TypicalSide(e.ctx); err != nil {
 		return nil, err
 	}
-	t.recipe, err = train.FineTuneRecipe(path, contents.Options, contents.Preprocess, t.side)
+	t.recipe, err = train.FineTuneRecipe(path, weights.Options, weights.Preprocess, t.side)
 	return t, err
 }
 
-// unbalanced is the ratio of the largest class to the smallest from which the output mentions
-// it.
+// unbalanced is the least ratio of the largest class to the smallest that the output
+// mentions.
 const unbalanced = 3
 
 // balance prints the network that is fine-tuned, the scales and the sizes of the classes.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"slices"
@@ -9,20 +10,26 @@ import (
 	"unicode/utf8"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/weights"
 )
 
 type inspectCommand struct {
-	Weights string `arg:"" help:"File of weights, or a configuration's name for its public release."`
-	Stats   bool   `default:"true" negatable:"" help:"Read all values for their least, greatest, mean and standard deviation, and for the file's SHA-256; --no-stats reads the header alone."`
+	Weights string `arg:"" help:"File of weights, or a configuration's name for its public release, which is downloaded on first use."`
+	Stats   bool   `default:"true" negatable:"" help:"Read all values for minimum, maximum, mean, standard deviation and the file's SHA-256. --no-stats reads only the header."`
 	modelFlags
 	jsonFlag
 }
 
 func (inspectCommand) Help() string {
-	return `Shows the format, the tensors with their types, shapes and statistics, the metadata, and the network that they are taken for. The file is read piece by piece. With --json: one object.` + exitHelp
+	return `Shows what a file of weights holds: its format, its tensors with types, shapes and statistics, its metadata, and the network that the tensors are recognised as. The file is read piece by piece. --json prints one object.
+
+Examples:
+
+    vgg inspect VGG_ILSVRC_16_layers.caffemodel
+    vgg inspect D --no-stats` + exitHelp
 }
 
 // inspection has the JSON keys of `vgg inspect --json`.
@@ -35,12 +42,12 @@ type inspection struct {
 	Tensors  []tensorInfo      `json:"tensors"`
 	Elements int64             `json:"elements"` // of all tensors
 	Network  *vgg.Description  `json:"network,omitempty"`
-	Unknown  string            `json:"network_error,omitempty"` // why the tensors are taken for no network
+	Unknown  string            `json:"network_error,omitempty"` // why no network is recognised
 	PeakRSS  int64             `json:"peak_rss_bytes"`
 }
 
-// tensorInfo is one tensor; without statistics where they were not asked for or the type
-// is none that is read. Those that are not finite are left out.
+// tensorInfo describes a tensor. Statistics exclude values that are not finite; with
+// --no-stats, and for types that are not read, there are none.
 type tensorInfo struct {
 	Name      string   `json:"name"`
 	DType     string   `json:"dtype"`
@@ -53,11 +60,11 @@ type tensorInfo struct {
 }
 
 func (c *inspectCommand) Run(e *environment) error {
-	o, err := c.options()
+	open, err := c.opener(e, nn.F32, 0)
 	if err != nil {
 		return err
 	}
-	path, err := c.path(e, c.Weights)
+	path, err := open.path(c.Weights)
 	if err != nil {
 		return err
 	}
@@ -66,7 +73,7 @@ func (c *inspectCommand) Run(e *environment) error {
 		return err
 	}
 	defer f.Close()
-	i := inspection{File: path, Format: f.Format(), Bytes: f.Size(), Metadata: f.Metadata(), Tensors: []tensorInfo{}}
+	i := inspection{File: f.Name(), Format: f.Format(), Bytes: f.Size(), Metadata: f.Metadata(), Tensors: []tensorInfo{}}
 	for _, t := range f.Tensors() {
 		n, _ := tensor.Size(t.Shape...)
 		i.Elements += int64(n)
@@ -75,7 +82,7 @@ func (c *inspectCommand) Run(e *environment) error {
 		}
 		i.Tensors = append(i.Tensors, tensorInfo{Name: t.Name, DType: t.DType, Shape: t.Shape})
 	}
-	if i.Network, err = vgg.Identify(f, o); err != nil {
+	if i.Network, err = vgg.Identify(f, open.options); err != nil {
 		i.Unknown = err.Error()
 	}
 	if c.Stats {
@@ -93,11 +100,12 @@ func (c *inspectCommand) Run(e *environment) error {
 	return i.print(e)
 }
 
-// measure computes the statistics of every tensor, a piece at a time.
+// measure computes the statistics of every tensor, piece by piece.
 func (i *inspection) measure(e *environment, f *weights.File) error {
-	const most, unit = 1 << 18, 1_000_000
-	bar := newProgress(e.stderr, int(i.Elements/unit)+1, "million values")
+	const most = 1 << 18
+	bar := e.newProgress()
 	defer bar.close()
+	read := bar.stage("reading", unitMillions)
 	buf := make([]float32, most)
 	done := 0
 	for k := range i.Tensors {
@@ -117,15 +125,15 @@ func (i *inspection) measure(e *environment, f *weights.File) error {
 			}
 			s.add(part)
 			done += len(part)
-			bar.set(done/unit, "reading")
+			read(int64(done), i.Elements)
 		}
 		s.into(t)
 	}
 	return nil
 }
 
-// moments are sums over the finite values, taken round the first of them so that
-// nothing cancels.
+// moments sums the finite values. The first one is subtracted from all against
+// cancellation.
 type moments struct {
 	n, other        int
 	first, sum, sq  float64
@@ -167,43 +175,63 @@ func (i *inspection) print(e *environment) error {
 	if i.SHA256 != "" {
 		fmt.Fprintf(out, "SHA-256 %s\n", i.SHA256)
 	}
-	if n := i.Network; n != nil {
-		fmt.Fprintf(out, "Network: %s\n", describeNet(n.Options))
-		if l := n.Localisation; l != nil {
-			fmt.Fprintf(out, "Boxes: %s of %d classes, box rule %s\n", regressionName(l.Regression), len(n.Classes), l.Rule)
-		}
-		if n.Names != "" {
-			fmt.Fprintf(out, "Names: as %s has them\n", n.Names)
-		}
-		if n.Release != nil {
-			fmt.Fprintf(out, "Release: %s of %s\n", n.Release.Name, n.Release.URL)
-		}
-		p := n.Preprocess
-		channels := "RGB"
-		if n.BGR {
-			channels = "BGR in the file, RGB once it is opened"
-		}
-		fmt.Fprintf(out, "Preprocessing: %s: (pixel × %.6g − %.6g) / %.6g, %s\n", p.Name, p.Scale, p.Mean, p.Std, channels)
-		if len(n.Classes) > 0 {
-			fmt.Fprintf(out, "Classes: %s\n", brief(strings.Join(n.Classes[:min(8, len(n.Classes))], ", "), 100))
-		}
+	if i.Network != nil {
+		printNetwork(out, i.Network)
 	} else {
 		fmt.Fprintf(out, "Network: unknown: %s\n", strings.ReplaceAll(i.Unknown, "\n", "\n  "))
 	}
 	for _, k := range slices.Sorted(maps.Keys(i.Metadata)) {
 		fmt.Fprintf(out, "Metadata %s: %s\n", k, brief(i.Metadata[k], 100))
 	}
-	columns := []report.Column{{Title: "Tensor"}, {Title: "Type"}, {Title: "Shape", Align: report.Right}}
+	_, err := fmt.Fprintf(out, "\n%s", i.table())
+	return err
+}
+
+// printNetwork prints the network that the tensors are recognised as.
+func printNetwork(out io.Writer, n *vgg.Description) {
+	fmt.Fprintf(out, "Network: %s\n", describeNet(n.Options))
+	if l := n.Localisation; l != nil {
+		fmt.Fprintf(out, "Boxes: %s of %d classes, box rule %s\n", regressionName(l.Regression), len(n.Classes), l.Rule)
+	}
+	if n.Names != "" {
+		fmt.Fprintf(out, "Names: as %s has them\n", n.Names)
+	}
+	if n.Release != nil {
+		fmt.Fprintf(out, "Release: %s of %s\n", n.Release.Name, n.Release.URL)
+	}
+	p := n.Preprocess
+	channels := "RGB"
+	if n.BGR {
+		channels = "BGR in the file, RGB once it is opened"
+	}
+	fmt.Fprintf(out, "Preprocessing: %s: (pixel × %.6g − %.6g) / %.6g, %s\n", p.Name, p.Scale, p.Mean, p.Std, channels)
+	if n.Prefix != "" {
+		fmt.Fprintf(out, "Prefix: %s (removed from the names)\n", n.Prefix)
+	}
+	for _, key := range []string{"preprocessing", "classes", "end"} {
+		if from := n.Provenance[key]; from != "" {
+			fmt.Fprintf(out, "Provenance of %s: %s\n", key, from)
+		}
+	}
+	for _, line := range n.Ignored {
+		fmt.Fprintf(out, "Left out: %s\n", line)
+	}
+	if len(n.Classes) > 0 {
+		fmt.Fprintf(out, "Classes: %s\n", brief(strings.Join(n.Classes[:min(8, len(n.Classes))], ", "), 100))
+	}
+}
+
+// table lists the tensors, with their statistics if they were measured.
+func (i *inspection) table() *report.Table {
+	columns := []report.Column{left("Tensor"), left("Type"), right("Shape")}
 	measured := i.SHA256 != ""
 	if measured {
-		for _, title := range []string{"Min", "Max", "Mean", "Std", "Not finite"} {
-			columns = append(columns, report.Column{Title: title, Align: report.Right})
-		}
+		columns = append(columns, rights("Min", "Max", "Mean", "Std", "Not finite")...)
 	}
 	t := report.NewTable(columns...)
 	for _, x := range i.Tensors {
-		row := []string{brief(fmt.Sprintf("%q", x.Name)[1:], 60), x.DType, strings.Trim(strings.Join(strings.Fields(fmt.Sprint(x.Shape)), "×"), "[]")}
-		row[0] = strings.TrimSuffix(row[0], `"`)
+		quoted := brief(fmt.Sprintf("%q", x.Name)[1:], 60)
+		row := []string{strings.TrimSuffix(quoted, `"`), x.DType, strings.Trim(strings.Join(strings.Fields(fmt.Sprint(x.Shape)), "×"), "[]")}
 		if measured {
 			for _, v := range []*float64{x.Min, x.Max, x.Mean, x.Std} {
 				text := "–"
@@ -216,11 +244,10 @@ func (i *inspection) print(e *environment) error {
 		}
 		t.Row(row...)
 	}
-	_, err := fmt.Fprintf(out, "\n%s", t)
-	return err
+	return t
 }
 
-// brief cuts a text off that is too long for a line.
+// brief shortens a text that is too long for a line.
 func brief(s string, most int) string {
 	s = strings.Join(strings.Fields(s), " ")
 	if utf8.RuneCountInString(s) <= most {

@@ -18,7 +18,7 @@ import (
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
 )
 
-// environment has VGG_CPU only, which is for the whole process.
+// environment returns VGG_CPU, which holds for the whole process, and nothing else.
 func environment(key string) string {
 	if key == vggtest.CPU {
 		return os.Getenv(key)
@@ -26,7 +26,7 @@ func environment(key string) string {
 	return ""
 }
 
-// tinyRecipe makes training a matter of milliseconds.
+// tinyRecipe trains within milliseconds.
 var tinyRecipe = []string{"--config=A", "--input=32", "--scale-min=32", "--scale-max=36", "--test-scale=32", "--batch=4", "--epochs=1000", "--init=he", "--learning-rate=1e-5"}
 
 // trainFolder makes a folder of two classes.
@@ -61,7 +61,8 @@ func (w *onText) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// An interrupted training run exits with 130 and leaves weights that can be used.
+// TestInterruptedTraining checks that an interrupted training run exits with 130 and leaves
+// weights that open.
 func TestInterruptedTraining(t *testing.T) {
 	for _, asJSON := range []bool{false, true} {
 		run := filepath.Join(t.TempDir(), "run")
@@ -95,7 +96,7 @@ func TestInterruptedTraining(t *testing.T) {
 	}
 }
 
-// Every command that computes stops when it is interrupted.
+// TestInterrupted checks that every command that computes stops at an interruption.
 func TestInterrupted(t *testing.T) {
 	dir := trainFolder(t)
 	weights := filepath.Join(t.TempDir(), "w.safetensors")

@@ -9,7 +9,6 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/localize"
 	"github.com/verydeep/vgg/nn"
-	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 )
 
@@ -21,13 +20,13 @@ type localizeCommand struct {
 
 type localizeImagesCommand struct {
 	Images   []string `arg:"" name:"image" help:"Image files, globs, or - for standard input."`
-	Boxes    []string `required:"" sep:"none" placeholder:"FILE" help:"Localisation network that vgg localize train made, with its scales behind it if need be: PCR.safetensors@256,384. Given more than once, their boxes are merged."`
-	Class    []string `sep:"none" placeholder:"NAME" help:"Class to find the box of, in place of the most probable ones. Can be given more than once."`
-	Top      int      `default:"5" placeholder:"K" help:"Classes whose boxes are shown (5)."`
-	All      bool     `help:"Every merged box of each class, not only the best."`
-	Unmerged bool     `help:"The box of every window, before merging."`
-	Draw     string   `placeholder:"FILE" help:"Draw the boxes on the image, a PNG; of several images, with their names before the file's."`
-	DrawBest int      `default:"1" placeholder:"K" help:"Classes that are drawn, of those shown (1)."`
+	Boxes    []string `required:"" sep:"none" placeholder:"FILE" help:"Localisation network (vgg localize train), with scales behind it if wanted: PCR.safetensors@256,384. Boxes of several are merged."`
+	Class    []string `sep:"none" placeholder:"NAME" help:"Class to find, instead of the most probable ones. Can be given more than once."`
+	Top      int      `default:"5" placeholder:"K" help:"Number of classes whose boxes are shown (5)."`
+	All      bool     `help:"Show every merged box of each class, not only the best."`
+	Unmerged bool     `help:"Show the box of every window, before merging."`
+	Draw     string   `placeholder:"FILE" help:"Draw the boxes on the image, as PNG. For several images, their names precede the file's."`
+	DrawBest int      `default:"1" placeholder:"K" help:"Number of shown classes that are drawn (1)."`
 	storageFlag
 	denseFlags
 	threadsFlag
@@ -37,15 +36,25 @@ type localizeImagesCommand struct {
 // denseFlags choose how boxes are rated and merged.
 type denseFlags struct {
 	releaseFlags
-	Classifier []string `sep:"none" placeholder:"WEIGHTS" help:"Classification network that rates the boxes, a file or a release such as D: the one that the localisation network was trained from. Given more than once, posteriors are averaged."`
-	Merge      float64  `default:"${merge}" placeholder:"SCORE" help:"Match score from which on boxes are left apart: distance of the centres in units of the boxes' side, plus 1 − IoU; 0: nothing is merged (${merge})."`
+	Classifier []string `sep:"none" placeholder:"WEIGHTS" help:"Classification network that rates the boxes: the one that the localisation network was trained from. A file, or a configuration's name for its public release. Posteriors of several are averaged."`
+	Merge      float64  `default:"${merge}" placeholder:"SCORE" help:"Match score below which boxes are merged: distance of the centres in units of the boxes' side, plus 1 − IoU; 0 merges nothing (${merge})."`
 }
 
 func (localizeImagesCommand) Help() string {
-	return `Runs the localisation network densely over the whole image; every window gives a box, and boxes that match are merged greedily. The classifier names the most probable classes and rates each box by the sum of its posteriors in the box's windows. Without one, name the classes, or let a single-class network give the box of the object whatever it is, rated by the number of windows. Boxes are x0, y0, x1, y1 in pixels of the image, turned upright as its EXIF data says. An image that can't be read has its error in its place, and the others go on.` + exitHelp
+	return `Finds the boxes of objects. The localisation network runs densely over the whole image, each window gives a box, and boxes that match are merged greedily.
+
+  - The classifier names the most probable classes. It rates each box by the sum of its posteriors in the box's windows.
+  - Without a classifier, --class names the classes. A single-class network needs none: it gives the box of the object, rated by the number of windows.
+  - Boxes are x0, y0, x1, y1 in pixels of the image, turned upright by its EXIF data.
+  - An unreadable image has its error in the place of its boxes.
+
+Examples:
+
+    vgg localize photo.jpg --boxes PCR.safetensors --classifier D --draw boxes.png
+    vgg localize photo.jpg --boxes PCR.safetensors@256,384 --class dog --all` + exitHelp
 }
 
-// localizeLine is what `vgg localize --json` prints of an image.
+// localizeLine is a line of `vgg localize --json`.
 type localizeLine struct {
 	File   string        `json:"file"`
 	Width  int           `json:"width,omitempty"`
@@ -55,7 +64,7 @@ type localizeLine struct {
 }
 
 type localizeBox struct {
-	Class       string     `json:"class,omitempty"` // none: whatever it is
+	Class       string     `json:"class,omitempty"` // empty: any class
 	Index       *int       `json:"index,omitempty"`
 	Probability *float32   `json:"probability,omitempty"` // of the class, in the image
 	Box         [4]float64 `json:"box"`
@@ -105,27 +114,27 @@ func (c *localizeImagesCommand) Run(e *environment) error {
 // locator opens the networks.
 func (f denseFlags) locator(e *environment, boxes []string, fc nn.Storage, threads int) (*localize.Locator, error) {
 	l := &localize.Locator{Threshold: f.Merge}
+	classifiers, localisers := f.opener(e, fc, threads), f.opener(e, fc, threads)
+	localisers.options.Localiser = true
 	for _, arg := range boxes {
 		spec, err := parseNet(arg)
 		if err != nil {
 			return nil, err
 		}
 		if spec.protocol != nil {
-			return nil, usagef("%s: a protocol behind the weights, want scales alone", arg)
+			return nil, usagef("%s: a protocol behind the weights, want scales only", arg)
 		}
-		m, err := f.open(e, spec.file, vgg.OpenOptions{Localiser: true, FCStorage: fc})
+		m, err := localisers.read(spec.name)
 		if err != nil {
 			return nil, err
 		}
-		m.Net.SetThreads(threads)
 		l.Nets = append(l.Nets, localize.Net{Model: m, Scales: spec.scales})
 	}
-	for _, file := range f.Classifier {
-		m, err := f.open(e, file, vgg.OpenOptions{FCStorage: fc})
+	for _, name := range f.Classifier {
+		m, err := classifiers.read(name)
 		if err != nil {
 			return nil, err
 		}
-		m.Net.SetThreads(threads)
 		l.Classifiers = append(l.Classifiers, m)
 	}
 	if err := l.Check(); err != nil {
@@ -134,13 +143,13 @@ func (f denseFlags) locator(e *environment, boxes []string, fc nn.Storage, threa
 	return l, nil
 }
 
-// classes are the classes to find, by index; nil: the most probable ones.
+// classes returns the indices of the classes to find; nil for the most probable ones.
 func (c *localizeImagesCommand) classes(l *localize.Locator) ([]int, error) {
 	var classes []int
 	for _, name := range c.Class {
 		i := slices.Index(l.Classes(), name)
 		if i < 0 {
-			return nil, usagef("--class %q: the network knows no such class, want one of its %d: %s", name, len(l.Classes()), strings.Join(l.Classes()[:min(10, len(l.Classes()))], ", "))
+			return nil, usagef("--class %q: not a class of the network, want one of its %d: %s", name, len(l.Classes()), strings.Join(l.Classes()[:min(10, len(l.Classes()))], ", "))
 		}
 		classes = append(classes, i)
 	}
@@ -148,21 +157,17 @@ func (c *localizeImagesCommand) classes(l *localize.Locator) ([]int, error) {
 		return classes, nil
 	}
 	if !l.SingleClass() {
-		return nil, usagef("a network with a box for each class wants to be told which: --classifier FILE, or --class NAME")
+		return nil, usagef("no class for a network with a box for each class, want --classifier FILE or --class NAME")
 	}
 	return []int{anyClass}, nil
 }
 
-// anyClass stands for the object, whatever it is.
+// anyClass is the index for an object of any class.
 const anyClass = -1
 
 // locate finds the boxes of an image and draws them.
 func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, classes []int, line *localizeLine, many bool) error {
-	data, err := e.readImage(line.File)
-	if err != nil {
-		return err
-	}
-	im, err := preprocess.Decode(data, preprocess.DecodeOptions{AutoOrient: true})
+	im, err := e.decodeImage(line.File)
 	if err != nil {
 		return err
 	}
@@ -179,16 +184,7 @@ func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, clas
 	picture := report.BoxImage{W: im.W, H: im.H, Pix: im.Pix}
 	for rank, class := range classes {
 		for i, d := range c.found(a, class) {
-			b := localizeBox{Box: d.Box, Score: d.Score, Windows: d.Windows}
-			label := ""
-			if class != anyClass {
-				b.Class, b.Index = l.Classes()[class], &class
-				label = b.Class
-				if a.Posterior != nil {
-					b.Probability = &a.Posterior[class]
-					label += " " + report.Percent(float64(a.Posterior[class]))
-				}
-			}
+			b, label := boxOf(d, l, a, class)
 			line.Boxes = append(line.Boxes, b)
 			if rank < c.DrawBest {
 				if i > 0 {
@@ -202,17 +198,36 @@ func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, clas
 		return nil
 	}
 	slices.Reverse(picture.Boxes) // the best one on top
-	out := c.Draw
-	if many {
-		base := filepath.Base(line.File)
-		out = filepath.Join(filepath.Dir(c.Draw), strings.TrimSuffix(base, filepath.Ext(base))+"-"+filepath.Base(c.Draw))
-	}
-	return writeFile(out, picture.EncodePNG)
+	return writeFile(c.drawnTo(line.File, many), picture.EncodePNG)
 }
 
-// found are the boxes of a class that are wanted.
+// boxOf returns a box of a class as JSON and its label in the picture.
+func boxOf(d localize.Detection, l *localize.Locator, a *localize.Answer, class int) (b localizeBox, label string) {
+	b = localizeBox{Box: d.Box, Score: d.Score, Windows: d.Windows}
+	if class == anyClass {
+		return b, ""
+	}
+	b.Class, b.Index = l.Classes()[class], &class
+	if a.Posterior == nil {
+		return b, b.Class
+	}
+	b.Probability = &a.Posterior[class]
+	return b, b.Class + " " + report.Percent(float64(a.Posterior[class]))
+}
+
+// drawnTo returns the picture's file: --draw, of several images with the image's name before
+// it.
+func (c *localizeImagesCommand) drawnTo(image string, many bool) string {
+	if !many {
+		return c.Draw
+	}
+	base := filepath.Base(image)
+	return filepath.Join(filepath.Dir(c.Draw), strings.TrimSuffix(base, filepath.Ext(base))+"-"+filepath.Base(c.Draw))
+}
+
+// found returns the boxes of a class that the flags ask for.
 func (c *localizeImagesCommand) found(a *localize.Answer, class int) []localize.Detection {
-	class = max(class, 0) // by single-class regression all classes have the same
+	class = max(class, 0) // single-class regression has the same boxes for all classes
 	if c.Unmerged {
 		return a.Unmerged(class)
 	}
@@ -230,11 +245,7 @@ func (c *localizeImagesCommand) print(e *environment, line localizeLine) error {
 	if line.Error != "" {
 		return e.skipped(line.File, line.Error)
 	}
-	columns := []report.Column{{Title: line.File}}
-	for _, title := range []string{"Probability", "x0", "y0", "x1", "y1", "Score", "Windows"} {
-		columns = append(columns, report.Column{Title: title, Align: report.Right})
-	}
-	t := report.NewTable(columns...)
+	t := report.NewTable(append([]report.Column{left(line.File)}, rights("Probability", "x0", "y0", "x1", "y1", "Score", "Windows")...)...)
 	for _, b := range line.Boxes {
 		name, p := b.Class, "–"
 		if name == "" {
@@ -243,10 +254,7 @@ func (c *localizeImagesCommand) print(e *environment, line localizeLine) error {
 		if b.Probability != nil {
 			p = report.Percent(float64(*b.Probability))
 		}
-		row := []string{name, p}
-		for _, x := range b.Box {
-			row = append(row, fmt.Sprintf("%.1f", x))
-		}
+		row := append([]string{name, p}, figures(b.Box[:], "%.1f")...)
 		t.Row(append(row, fmt.Sprintf("%.3g", b.Score), fmt.Sprint(b.Windows))...)
 	}
 	_, err := fmt.Fprintln(e.stdout, t)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -16,13 +17,13 @@ import (
 )
 
 type localizeEvalCommand struct {
-	Boxes    []string `arg:"" name:"boxes" help:"Localisation networks that vgg localize train made, with their scales behind them if need be: PCR.safetensors@256,384. Of several the boxes are merged."`
-	Data     string   `required:"" placeholder:"DIR" help:"Images with boxes: as of vgg eval; of one with train and val, val."`
-	Protocol string   `default:"centre" enum:"centre,center,dense,multi-crop" placeholder:"NAME" help:"centre: the central crop gives the box of the true class; dense: the whole image, boxes merged, and with --classifier the five most probable classes; multi-crop: the same with 5×5 crops (centre)."`
-	Scales   []int    `placeholder:"Q" help:"Smallest sides, in pixels, that images are rescaled to, of networks that have none behind them; the weights say unless given."`
-	Out      string   `placeholder:"FILE" help:"Result file: every image's boxes, as soon as they are known. A run that was interrupted goes on with it."`
-	Draw     string   `placeholder:"FILE" help:"Draw the best and the worst boxes, beside the true ones, a PNG."`
-	Shown    int      `default:"12" placeholder:"N" help:"Images drawn, half of them the best (12)."`
+	Boxes    []string `arg:"" name:"boxes" help:"Localisation networks (vgg localize train), with scales behind them if wanted: PCR.safetensors@256,384. Boxes of several are merged."`
+	Data     string   `required:"" placeholder:"DIR" help:"Images with boxes, in any layout of vgg eval. Of a folder with train and val, val is used."`
+	Protocol string   `default:"centre" enum:"centre,center,dense,multi-crop" placeholder:"NAME" help:"centre: the box of the true class from the central crop; dense: the whole image, with merged boxes and, with --classifier, the five most probable classes; multi-crop: the same with 5×5 crops (centre)."`
+	Scales   []int    `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels, for networks without scales of their own (as the weights tell)."`
+	Out      string   `placeholder:"FILE" help:"Result file: the boxes of every image, as soon as they are known. An interrupted run continues from it."`
+	Draw     string   `placeholder:"FILE" help:"Draw the best and the worst boxes beside the true ones, as PNG."`
+	Shown    int      `default:"12" placeholder:"N" help:"Number of images to draw, half of them the best (12)."`
 	boxFlags
 	storageFlag
 	denseFlags
@@ -31,7 +32,17 @@ type localizeEvalCommand struct {
 }
 
 func (localizeEvalCommand) Help() string {
-	return `A box is right if its intersection over union with a true box of the image's class is above one half. Given the class, the box is the one that the network has for the true class; the top-5 error asks for the class too: one of the five most probable classes must be the true one, with a right box. Images without a box of their class are left out, unreadable ones are counted apart, and boxes beyond the image are cut to it. Three rules that see no pixel stand beside the result: the whole image, the mean box of the training images, and that of the class.` + exitHelp
+	return `Measures the localisation error. A box is right if its intersection over union (IoU) with a true box of the image's class is above one half.
+
+  - The error given the class is that of the box for the true class.
+  - The top-5 error also asks for the class: one of the five most probable classes must be the true one, with a right box.
+  - Unreadable images are counted separately, images without a box of their class are left out, and boxes that extend beyond the image are cut to it.
+  - Three baselines that see no pixel stand beside the result: the whole image, the mean box of the training images, and the mean box of the class.
+
+Examples:
+
+    vgg localize eval PCR.safetensors --data ILSVRC
+    vgg localize eval PCR.safetensors@256,384 --classifier D --data ILSVRC --protocol dense --out boxes.jsonl` + exitHelp
 }
 
 // localizeResult has the JSON keys of `vgg localize eval --json`.
@@ -71,33 +82,20 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	human := e.stdout
-	if c.JSON {
-		human = e.stderr
-	}
-	data, err := c.read(e, human, "", images)
+	data, err := c.read(e, e.human(c.JSON), "", images)
 	if err != nil {
 		return err
 	}
-	o := localize.EvalOptions{Protocol: protocol, Workers: threads, Out: c.Out}
-	if c.Out != "" {
-		if o.RunID, err = c.runID(e, l); err != nil {
-			return err
-		}
-	}
-	bar := newProgress(e.stderr, data.Len(), "images")
-	defer bar.close()
-	o.OnImage = func(done, _ int) { bar.set(done, "locating") }
-	r, err := localize.Evaluate(e.ctx, l, data, o)
-	bar.close()
+	r, err := c.evaluate(e, l, data, localize.EvalOptions{Protocol: protocol, Workers: threads, Out: c.Out})
 	if err != nil {
-		if c.Out != "" && e.ctx.Err() != nil {
-			return fmt.Errorf("interrupted; the same command goes on with %s", c.Out)
-		}
 		return err
 	}
 	if c.Draw != "" {
-		if err := c.draw(r, data); err != nil {
+		sheet, err := c.sheet(r, data)
+		if err != nil {
+			return err
+		}
+		if err := writeFile(c.Draw, sheet.EncodePNG); err != nil {
 			return err
 		}
 	}
@@ -116,30 +114,38 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	return unreadable(r.Unreadable, r.Images+r.Unreadable)
 }
 
-// runID names the networks by their content, and how they are run.
+// evaluate locates the objects of all images.
+func (c *localizeEvalCommand) evaluate(e *environment, l *localize.Locator, data *dataset.Dataset, o localize.EvalOptions) (*localize.Result, error) {
+	if o.Out != "" {
+		var err error
+		if o.RunID, err = c.runID(e, l); err != nil {
+			return nil, err
+		}
+	}
+	bar := e.newProgress()
+	defer bar.close()
+	o.OnImage = counted(bar.stage("locating", unitImages))
+	r, err := localize.Evaluate(e.ctx, l, data, o)
+	return r, e.interrupted(err, o.Out)
+}
+
+// runID returns a text that identifies the networks, by their content, and their settings.
 func (c *localizeEvalCommand) runID(e *environment, l *localize.Locator) (string, error) {
+	open := c.opener(e, c.FCWeights, 0)
 	var parts []string
 	for i, arg := range c.Boxes {
 		spec, err := parseNet(arg)
 		if err != nil {
 			return "", err
 		}
-		path, err := c.path(e, spec.file)
-		if err != nil {
-			return "", err
-		}
-		sum, err := fileSHA256(path)
+		sum, err := open.sha256(spec.name)
 		if err != nil {
 			return "", err
 		}
 		parts = append(parts, fmt.Sprintf("%.16s@%s", sum, strings.ReplaceAll(joinInts(l.Nets[i].UsedScales()), ", ", ",")))
 	}
 	for _, name := range c.Classifier {
-		path, err := c.path(e, name)
-		if err != nil {
-			return "", err
-		}
-		sum, err := fileSHA256(path)
+		sum, err := open.sha256(name)
 		if err != nil {
 			return "", err
 		}
@@ -148,47 +154,13 @@ func (c *localizeEvalCommand) runID(e *environment, l *localize.Locator) (string
 	return fmt.Sprintf("%s, merge %g, weights %s", strings.Join(parts, " + "), c.Merge, c.FCWeights), nil
 }
 
+// printLocalisation prints a result as text.
 func printLocalisation(w io.Writer, r *localize.Result, l *localize.Locator) error {
-	right := func(title string) report.Column { return report.Column{Title: title, Align: report.Right} }
-	iou := func(v float64) string {
-		if math.IsNaN(v) {
-			return "–"
-		}
-		return fmt.Sprintf("%.3f", v)
-	}
-	percent := func(v float64) string {
-		if math.IsNaN(v) {
-			return "–"
-		}
-		return report.Percent(v)
-	}
-	t := report.NewTable(report.Column{Title: "Class"}, right("Images"), right("Error"), right("Mean IoU"))
-	for _, c := range r.Classes {
-		t.Row(c.Class, report.Count(int64(c.Images)), percent(c.Error), iou(c.MeanIoU))
-	}
-	fmt.Fprintf(w, "\n%s", t)
-	t = report.NewTable(report.Column{Title: "Box's share of the image"}, right("Images"), right("Error"), right("Mean IoU"))
-	for _, s := range r.Sizes {
-		t.Row(fmt.Sprintf("%.0f to %.0f %%", 100*s.From, 100*s.To), report.Count(int64(s.Images)), percent(s.Error), iou(s.MeanIoU))
-	}
-	fmt.Fprintf(w, "\n%s", t)
-	t = report.NewTable(report.Column{Title: "Box"}, right("Error"), right("95 % interval"), right("Mean IoU"))
-	name := string(l.Nets[0].Model.Localisation.Regression)
-	if len(l.Nets) > 1 {
-		name = fmt.Sprintf("%d networks", len(l.Nets))
-	}
-	t.Row(name, report.Percent(r.Error), interval(r.Range), iou(r.MeanIoU))
-	t.Rule()
-	for _, b := range r.Baselines {
-		t.Row(b.Name, report.Percent(b.Error), "", iou(b.MeanIoU))
-	}
-	fmt.Fprintf(w, "\nGiven the class\n%s", t)
-	if len(r.Bad) > 0 {
-		t := report.NewTable(report.Column{Title: "Unreadable image"}, report.Column{Title: "Why"})
-		for _, b := range r.Bad {
-			t.Row(b.Name, b.Err.Error())
-		}
+	for _, t := range localisationTables(r, l) {
 		fmt.Fprintf(w, "\n%s", t)
+	}
+	if len(r.Bad) > 0 {
+		fmt.Fprintf(w, "\n%s", unreadableTable(r.Bad))
 	}
 	if r.Without > 0 {
 		fmt.Fprintf(w, "\n%s images without a box of their class are left out.\n", report.Count(int64(r.Without)))
@@ -211,29 +183,51 @@ func printLocalisation(w io.Writer, r *localize.Result, l *localize.Locator) err
 	return err
 }
 
-// draw draws the best and the worst boxes.
-func (c *localizeEvalCommand) draw(r *localize.Result, data *dataset.Dataset) error {
-	index := map[string]int{}
-	for i, s := range data.Samples {
-		index[s.Name] = i
+// localisationTables returns the errors by class, by size of the box, and of all images
+// beside the baselines.
+func localisationTables(r *localize.Result, l *localize.Locator) []string {
+	iou := func(v float64) string {
+		if math.IsNaN(v) {
+			return "–"
+		}
+		return fmt.Sprintf("%.3f", v)
 	}
+	percent := func(v float64) string {
+		if math.IsNaN(v) {
+			return "–"
+		}
+		return report.Percent(v)
+	}
+	classes := report.NewTable(left("Class"), right("Images"), right("Error"), right("Mean IoU"))
+	for _, c := range r.Classes {
+		classes.Row(c.Class, report.Count(int64(c.Images)), percent(c.Error), iou(c.MeanIoU))
+	}
+	sizes := report.NewTable(left("Box's share of the image"), right("Images"), right("Error"), right("Mean IoU"))
+	for _, s := range r.Sizes {
+		sizes.Row(fmt.Sprintf("%.0f to %.0f %%", 100*s.From, 100*s.To), report.Count(int64(s.Images)), percent(s.Error), iou(s.MeanIoU))
+	}
+	all := report.NewTable(left("Box"), right("Error"), right("95 % interval"), right("Mean IoU"))
+	name := string(l.Nets[0].Model.Localisation.Regression)
+	if len(l.Nets) > 1 {
+		name = fmt.Sprintf("%d networks", len(l.Nets))
+	}
+	all.Row(name, report.Percent(r.Error), interval(r.Range), iou(r.MeanIoU))
+	all.Rule()
+	for _, b := range r.Baselines {
+		all.Row(b.Name, report.Percent(b.Error), "", iou(b.MeanIoU))
+	}
+	return []string{classes.String(), sizes.String(), "Given the class\n" + all.String()}
+}
+
+// sheet draws the best and the worst boxes.
+func (c *localizeEvalCommand) sheet(r *localize.Result, data *dataset.Dataset) (report.BoxSheet, error) {
 	var sorted []*localize.Record
 	for _, rec := range r.Records {
 		if rec.Error == "" {
 			sorted = append(sorted, rec)
 		}
 	}
-	slices.SortStableFunc(sorted, func(a, b *localize.Record) int {
-		switch {
-		case a.GivenIoU > b.GivenIoU:
-			return -1
-		case a.GivenIoU < b.GivenIoU:
-			return 1
-		}
-		return 0
-	})
-	n := min((c.Shown+1)/2, len(sorted))
-	const perRow = 6
+	slices.SortStableFunc(sorted, func(a, b *localize.Record) int { return cmp.Compare(b.GivenIoU, a.GivenIoU) })
 	var names []string
 	for _, arg := range c.Boxes {
 		names = append(names, filepath.Join(filepath.Base(filepath.Dir(arg)), filepath.Base(arg)))
@@ -242,32 +236,41 @@ func (c *localizeEvalCommand) draw(r *localize.Result, data *dataset.Dataset) er
 		Title:    fmt.Sprintf("Boxes by %s on %s", strings.Join(names, ", "), filepath.Base(r.Data)),
 		Subtitle: fmt.Sprintf("Given the class; the true box is white. Localisation error %s, mean IoU %.3f.", report.Percent(r.Error), r.MeanIoU),
 	}
-	for _, part := range []struct {
-		heading string
-		records []*localize.Record
-	}{{"The best", sorted[:n]}, {"The worst", sorted[len(sorted)-n:]}} {
-		heading := part.heading
-		for records := range slices.Chunk(part.records, perRow) {
-			row := report.BoxRow{Heading: heading}
-			heading = ""
-			for _, rec := range records {
-				raw, err := data.Read(index[rec.File])
-				if err != nil {
-					return err
-				}
-				im, err := preprocess.Decode(raw, preprocess.DecodeOptions{})
-				if err != nil {
-					return err
-				}
-				b := report.BoxImage{W: im.W, H: im.H, Pix: im.Pix, Caption: fmt.Sprintf("%s, IoU %.2f", data.Classes[data.Samples[index[rec.File]].Label], rec.GivenIoU)}
-				for _, t := range rec.Truths {
-					b.Boxes = append(b.Boxes, report.DrawnBox{Box: t, Truth: true})
-				}
-				b.Boxes = append(b.Boxes, report.DrawnBox{Box: rec.Given})
-				row.Images = append(row.Images, b)
-			}
-			sheet.Rows = append(sheet.Rows, row)
-		}
+	n := min((c.Shown+1)/2, len(sorted))
+	var err error
+	if sheet.Rows, err = boxRows(sheet.Rows, "The best", sorted[:n], data); err == nil {
+		sheet.Rows, err = boxRows(sheet.Rows, "The worst", sorted[len(sorted)-n:], data)
 	}
-	return writeFile(c.Draw, sheet.EncodePNG)
+	return sheet, err
+}
+
+// boxRows appends rows of images with their boxes, the first of them under a heading.
+func boxRows(rows []report.BoxRow, heading string, records []*localize.Record, data *dataset.Dataset) ([]report.BoxRow, error) {
+	const perRow = 6
+	index := map[string]int{}
+	for i, s := range data.Samples {
+		index[s.Name] = i
+	}
+	for part := range slices.Chunk(records, perRow) {
+		row := report.BoxRow{Heading: heading}
+		heading = ""
+		for _, rec := range part {
+			raw, err := data.Read(index[rec.File])
+			if err != nil {
+				return nil, err
+			}
+			im, err := preprocess.Decode(raw, preprocess.DecodeOptions{})
+			if err != nil {
+				return nil, err
+			}
+			b := report.BoxImage{W: im.W, H: im.H, Pix: im.Pix, Caption: fmt.Sprintf("%s, IoU %.2f", data.Classes[data.Samples[index[rec.File]].Label], rec.GivenIoU)}
+			for _, t := range rec.Truths {
+				b.Boxes = append(b.Boxes, report.DrawnBox{Box: t, Truth: true})
+			}
+			b.Boxes = append(b.Boxes, report.DrawnBox{Box: rec.Given})
+			row.Images = append(row.Images, b)
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
 }

@@ -9,15 +9,16 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/localize"
+	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
 )
 
 type localizeTrainCommand struct {
 	Regression string `default:"PCR" enum:"SCR,PCR,scr,pcr" placeholder:"NAME" help:"SCR: single-class regression, one box for all classes; PCR: per-class regression, a box for each class (PCR)."`
-	Layers     string `default:"all" enum:"all,fc" placeholder:"NAME" help:"Layers that are fine-tuned: all, or fc, only the fully connected ones (all)."`
-	BoxRule    string `default:"${boxrule}" placeholder:"RULE" help:"Rule for boxes that extend beyond the crop: whole learns them as they are, clip cuts them to the crop; a number after a colon is the least share of a box that the crop must show (${boxrule})."`
-	S          *int   `name:"scale" placeholder:"S" help:"Smallest side to which images are rescaled in training and validation, for --scale-min, --scale-max and --test-scale (that of the classification network)."`
+	Layers     string `default:"all" enum:"all,fc" placeholder:"NAME" help:"Layers to fine-tune: all, or fc for the fully connected ones (all)."`
+	BoxRule    string `default:"${boxrule}" placeholder:"RULE" help:"Target for boxes that extend beyond the crop: whole keeps them, clip cuts them to the crop. A number after a colon is the least share of a box that the crop must show (${boxrule})."`
+	S          *int   `name:"scale" placeholder:"S" help:"Training and validation scale, for --scale-min, --scale-max and --test-scale (that of the classification network)."`
 	boxFlags
 	trainCommand `embed:""`
 }
@@ -25,16 +26,22 @@ type localizeTrainCommand struct {
 // boxFlags choose the boxes of images.
 type boxFlags struct {
 	Annotations  string `placeholder:"PATH" help:"Bounding boxes: a table, or an XML file or a folder of them as in ILSVRC and PASCAL VOC (those beside the images)."`
-	Strict       bool   `help:"Stop at the first bad annotation or box that extends beyond its image, which are otherwise counted, named and skipped or cut."`
+	Strict       bool   `help:"Stop at the first bad annotation or box that extends beyond its image, instead of skipping or cutting it."`
 	RescaleBoxes bool   `help:"Rescale boxes whose annotations give another size of the image."`
 }
 
 func (localizeTrainCommand) Help() string {
-	return `Fine-tunes the classification network --init-from to give boxes: its last layer is replaced, and the loss is Euclidean. The recipe is the paper's, with learning rate 1e-3; --recipe, --set and the other flags change it. The configuration is the classification network's. Images without a box of their class are left out.
+	return `Fine-tunes the classification network --init-from to give boxes: its last layer is replaced, and the loss is Euclidean. The recipe is the paper's, with learning rate 1e-3; --recipe, --set and the other flags change it.
 
-Run directory, interruption and --resume are as in vgg train. The best weights are those with the least localisation error on the central crops of the validation images.
+  - The configuration is the classification network's.
+  - Images without a box of their class are left out.
+  - Run directory, interruption and --resume are as in vgg train.
+  - The best weights have the least localisation error on the central crops of the validation images.
 
-  vgg localize train --init-from D --data photos` + exitHelp
+Examples:
+
+    vgg localize train --init-from D --data photos
+    vgg localize train --init-from best.safetensors --data photos --regression SCR --layers fc` + exitHelp
 }
 
 // boxTraining makes a training run learn boxes.
@@ -69,7 +76,7 @@ func (c *localizeTrainCommand) Run(e *environment) error {
 	b := &boxTraining{boxFlags: c.boxFlags}
 	if from != nil {
 		if from.Note[noteRegression] == "" {
-			return fmt.Errorf("%s: a checkpoint of a classification network, which vgg train goes on with", from.Path)
+			return fmt.Errorf("%s: a checkpoint of a classification network, want vgg train to continue from it", from.Path)
 		}
 		c.Regression, c.BoxRule, b.base = from.Note[noteRegression], from.Note[noteRule], from.Recipe
 		b.RescaleBoxes = from.Note[noteRescale] != ""
@@ -110,7 +117,7 @@ func (c *localizeTrainCommand) Run(e *environment) error {
 
 // base returns the paper's recipe for the classification network.
 func (c *localizeTrainCommand) base(e *environment) (train.Recipe, error) {
-	net, path, err := c.describe(e, *c.InitFrom, vgg.OpenOptions{})
+	net, path, err := c.opener(e, nn.F32, 0).identify(*c.InitFrom)
 	if err != nil {
 		return train.Recipe{}, err
 	}
@@ -145,16 +152,9 @@ func (b *boxTraining) prepare(e *environment, out io.Writer, trainSet, valSet *d
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	var bar *progressBar
-	head, err := localize.MeanBoxes(e.ctx, trainSet, b.regression, threads, func(done, total int) {
-		if bar == nil {
-			bar = newProgress(e.stderr, total, "images")
-		}
-		bar.set(done, "reading the images' sizes")
-	})
-	if bar != nil {
-		bar.close()
-	}
+	bar := e.newProgress()
+	defer bar.close()
+	head, err := localize.MeanBoxes(e.ctx, trainSet, b.regression, threads, counted(bar.stage("reading the images' sizes", unitImages)))
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -41,8 +41,8 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// TestScripts runs every command, good and bad. A script begins with colours.safetensors,
-// weights that tell red, green and blue pictures apart.
+// TestScripts runs every command, with right and wrong arguments. A script finds
+// colours.safetensors, weights that tell red, green and blue pictures apart.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",

@@ -12,8 +12,8 @@ import (
 	"github.com/verydeep/vgg/network"
 )
 
-// What summary says that a network needs is what the process then takes, within 15 per
-// cent.
+// TestMemoryEstimate checks that a process takes the memory that vgg summary tells, within 15
+// per cent.
 func TestMemoryEstimate(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {

@@ -2,14 +2,16 @@ package cli
 
 import (
 	"bufio"
+	"errors"
+	"fmt"
 	"io"
+	"os"
 
 	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/internal/lockfile"
 )
 
-// writeFile replaces the file at path by what write writes, or writes to the pipe or device
-// at path.
+// writeFile lets write replace the file at path, or write to the pipe or device at path.
 func writeFile(path string, write func(io.Writer) error) error {
 	return atomicfile.WriteOrStream(path, func(w io.Writer) error {
 		buffered := bufio.NewWriter(w)
@@ -20,11 +22,33 @@ func writeFile(path string, write func(io.Writer) error) error {
 	})
 }
 
-// claim keeps other processes from writing the file at path until release is called. A
-// command claims its output before it begins what takes long.
+// claim keeps other processes from writing the file at path until release is called. Commands
+// claim their output before long work.
 func claim(path string) (release func(), err error) {
 	if atomicfile.IsStream(path) {
 		return func() {}, nil
 	}
 	return lockfile.Beside(path)
+}
+
+// makeEmpty makes the folder of --out, unless there is one and it is empty. The error of
+// another one is that of held, if another process writes it, or names what is wanted. made
+// is false if the folder existed.
+func makeEmpty(dir string, held func(dir string) error, want string) (made bool, err error) {
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return false, fmt.Errorf("--out: %w", err)
+		}
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("--out: %w", err)
+	case len(entries) > 0:
+		if err := held(dir); err != nil {
+			return false, fmt.Errorf("--out %w", err)
+		}
+		return false, fmt.Errorf("--out %s: the folder is not empty, want %s", dir, want)
+	}
+	return false, nil
 }

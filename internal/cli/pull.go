@@ -10,29 +10,35 @@ import (
 )
 
 type pullCommand struct {
-	Names   []string `arg:"" optional:"" name:"name" help:"Configurations: A, B, D, E, with -BN behind them, or vgg16_bn and the like; with -features the release without a classifier. Without any, the releases are listed."`
-	Source  string   `default:"torchvision" enum:"torchvision,keras,caffe" placeholder:"NAME" help:"Whose release: torchvision, keras or caffe (torchvision)."`
-	Offline bool     `help:"Download nothing: tell where a release is, or that it isn't there."`
+	Names []string `arg:"" optional:"" name:"name" help:"Configurations: A, B, D or E, each also with -BN, or vgg16_bn and the like. -features names the release without a classifier (D-features)."`
+	releaseFlags
 	jsonFlag
 }
 
 func (pullCommand) Help() string {
-	return `Downloads public releases from their official addresses, checks them against their published hashes, and keeps them, converted to safetensors, in vgg in the user's cache directory ($XDG_CACHE_HOME). An interrupted download goes on where it stopped. Proxies are heeded as HTTPS_PROXY and NO_PROXY say; VGG_MIRROR=https://mirror.example/weights takes the place of the official hosts. Other commands do the same when they are given a configuration's name in place of a file. Published accuracies are those of the central crop, of caffe those of the paper's dense multi-scale evaluation.` + exitHelp
+	return `Downloads public releases, checks them against their published hashes and converts them to safetensors, in the folder vgg of the user's cache directory ($XDG_CACHE_HOME). Without names it lists the releases.
+
+  - Other commands do the same for a configuration's name in the place of a file.
+  - An interrupted download continues from its last byte.
+  - Published accuracies are those of the central crop; Caffe's are those of the paper's dense multi-scale evaluation.
+  - HTTPS_PROXY and NO_PROXY choose the proxy. VGG_MIRROR=https://mirror.example/weights replaces the official hosts.
+
+Examples:
+
+    vgg pull
+    vgg pull D E-BN
+    vgg pull vgg19 --source keras` + exitHelp
 }
 
-// pulled is what `vgg pull --json` prints of a release.
+// pulled is a line of `vgg pull --json`.
 type pulled struct {
 	releases.Release
-	Path string `json:"path"` // where it is; empty: not there yet
+	Path string `json:"path"` // of the file; empty before its download
 }
 
 func (c *pullCommand) Run(e *environment) error {
-	dir, err := pull.DefaultDir()
-	if err != nil {
-		return err
-	}
 	if len(c.Names) == 0 {
-		return c.list(e, dir)
+		return c.list(e)
 	}
 	var wanted []releases.Release
 	for _, name := range c.Names {
@@ -43,7 +49,7 @@ func (c *pullCommand) Run(e *environment) error {
 		wanted = append(wanted, r)
 	}
 	for _, r := range wanted {
-		path, err := pullRelease(e, r, dir, c.Offline)
+		path, err := e.pull(r, c.Offline)
 		if err != nil {
 			return err
 		}
@@ -59,9 +65,13 @@ func (c *pullCommand) Run(e *environment) error {
 	return nil
 }
 
-func (c *pullCommand) list(e *environment, dir string) error {
-	t := report.NewTable(report.Column{Title: "Name"}, report.Column{Title: "Source"}, report.Column{Title: "Parameters", Align: report.Right},
-		report.Column{Title: "Top-1", Align: report.Right}, report.Column{Title: "Top-5", Align: report.Right}, report.Column{Title: "Licence"}, report.Column{Title: "Here"})
+// list lists all releases.
+func (c *pullCommand) list(e *environment) error {
+	dir, err := pull.DefaultDir()
+	if err != nil {
+		return err
+	}
+	t := report.NewTable(left("Name"), left("Source"), right("Parameters"), right("Top-1"), right("Top-5"), left("Licence"), left("Here"))
 	for _, r := range releases.All() {
 		path := pull.Path(dir, r)
 		if _, err := os.Stat(path); err != nil {
@@ -85,6 +95,6 @@ func (c *pullCommand) list(e *environment, dir string) error {
 	if c.JSON {
 		return nil
 	}
-	_, err := fmt.Fprint(e.stdout, t)
+	_, err = fmt.Fprint(e.stdout, t)
 	return err
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/releases"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/reproduce"
 )
@@ -18,7 +19,7 @@ import (
 type reproduceCommand struct {
 	Table    string `arg:"" optional:"" help:"Table of the paper. Classification: table3 to table7. Localisation: table8 and table9. Transfer: table11 and table12, whose --data is a folder of sets (VOC2007, VOC2012, 101_ObjectCategories, 256_ObjectCategories). Not needed with --plan."`
 	Data     string `required:"" placeholder:"DIR" help:"ILSVRC's validation images, or any other labelled set that vgg eval takes."`
-	Weights  string `required:"" placeholder:"DIR" help:"Folder of weights, named by configuration and training scale, as D-256.safetensors, A-LRN-256.npz and E-256-512.pth, with any ending that vgg reads."`
+	Weights  string `required:"" placeholder:"DIR" help:"Folder of weights, named by configuration and training scale: D-256.safetensors, A-LRN-256.npz, E-256-512.pth. A name that the folder lacks may be a public release's."`
 	Plan     string `placeholder:"FILE" help:"YAML file of a table of your own, instead of the paper's."`
 	Results  string `placeholder:"DIR" help:"Folder of result files, one for each network, protocol and scale. All tables share them (results in the folder of weights)."`
 	Markdown string `placeholder:"FILE" help:"Also write the table as Markdown, and its plot to a file of the same name that ends in .svg."`
@@ -26,7 +27,7 @@ type reproduceCommand struct {
 	Batch    int    `placeholder:"N" help:"Crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
 	ranksFlag
 	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB (the memory of the largest network and 2 GiB)."`
-	fileFlags
+	modelFlags
 	storageFlag
 	boxFlags
 	threadsFlag
@@ -54,8 +55,8 @@ func (c *reproduceCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	if c.Batch < 0 || c.Batch > maxBatch {
-		return usagef("--batch %d, want 1 to %d", c.Batch, maxBatch)
+	if err := checkBatch(c.Batch); err != nil {
+		return err
 	}
 	if err := c.ranksFlag.check(); err != nil {
 		return err
@@ -79,11 +80,14 @@ func (c *reproduceCommand) Run(e *environment) error {
 
 // classify reproduces a table of classification.
 func (c *reproduceCommand) classify(e *environment, plan reproduce.Plan, data *dataset.Dataset, threads int) error {
-	found, err := c.find(e, plan, data)
+	open, err := c.opener(e, c.FCWeights, threads)
 	if err != nil {
 		return err
 	}
-	open := &opener{fc: c.FCWeights, threads: threads, flags: &modelFlags{fileFlags: c.fileFlags}, env: e}
+	found, err := c.find(open, plan, data)
+	if err != nil {
+		return err
+	}
 	nets := map[string]eval.Net{}
 	options := reproduce.ClassificationOptions{
 		Results: c.results(), Resources: c.resources(),
@@ -107,40 +111,18 @@ func (c *reproduceCommand) classify(e *environment, plan reproduce.Plan, data *d
 	if work.Images > 0 {
 		fmt.Fprintf(e.stderr, "to do: %s images by all networks%s\n", report.Count(int64(work.Images)), takes(work))
 	}
-	bars := &namedBars{e: e}
-	defer bars.close()
-	options.OnImage = bars.set
+	bar := e.newProgress()
+	defer bar.close()
+	options.OnImage = bar.named(unitImages)
 	r, err := reproduce.Classification(e.ctx, plan, data, options)
-	bars.close()
+	bar.close()
 	if err != nil {
-		return c.interrupted(e, err)
+		return e.interrupted(err, c.results())
 	}
 	return c.finish(e, r)
 }
 
-// namedBars shows a bar for each name, one at a time.
-type namedBars struct {
-	e    *environment
-	name string
-	bar  *progressBar
-}
-
-func (b *namedBars) set(name string, done, total int) {
-	if b.bar == nil || b.name != name {
-		b.close()
-		b.name, b.bar = name, newProgress(b.e.stderr, total, "images")
-	}
-	b.bar.set(done, name)
-}
-
-func (b *namedBars) close() {
-	if b.bar != nil {
-		b.bar.close()
-		b.bar = nil
-	}
-}
-
-// folder returns an error if a flag's path is no folder.
+// folder returns an error if a flag's path is not a folder.
 func folder(flag, path string) error {
 	if info, err := os.Stat(path); err != nil || !info.IsDir() {
 		return fmt.Errorf("%s %s: no such folder", flag, path)
@@ -161,21 +143,13 @@ func (c *reproduceCommand) results() string {
 	return filepath.Join(c.Weights, "results")
 }
 
-// interrupted returns the error of a run, which after an interruption says how to continue.
-func (c *reproduceCommand) interrupted(e *environment, err error) error {
-	if e.ctx.Err() != nil {
-		return fmt.Errorf("interrupted; the same command continues from %s", c.results())
-	}
-	return err
-}
-
 // find returns the files of the weights that a plan needs, "" for missing ones, and prints
-// how many there are.
-func (c *reproduceCommand) find(e *environment, plan reproduce.Plan, data *dataset.Dataset) (map[string]string, error) {
+// their number.
+func (c *reproduceCommand) find(open *opener, plan reproduce.Plan, data *dataset.Dataset) (map[string]string, error) {
 	files := map[string]string{}
 	found := 0
 	for _, name := range plan.Weights() {
-		file, err := findWeights(c.Weights, name)
+		file, err := c.findWeights(open, name)
 		if err != nil {
 			return nil, err
 		}
@@ -183,9 +157,23 @@ func (c *reproduceCommand) find(e *environment, plan reproduce.Plan, data *datas
 			found++
 		}
 	}
-	fmt.Fprintf(e.stderr, "%s\n%s images of %s; %d of %d networks found in %s; results in %s\n", plan.Title,
+	fmt.Fprintf(open.env.stderr, "%s\n%s images of %s; %d of %d networks found in %s; results in %s\n", plan.Title,
 		report.Count(int64(data.Len())), data.Name, found, len(files), c.Weights, c.results())
 	return files, nil
+}
+
+// findWeights returns the file of a name of weights: the folder's or, if it has none, that of
+// the public release of this name. It returns "" if there is neither.
+func (c *reproduceCommand) findWeights(open *opener, name string) (string, error) {
+	file, err := fileNamed(c.Weights, name)
+	if err != nil || file != "" {
+		return file, err
+	}
+	r, err := releases.Find(name, c.Source)
+	if err != nil {
+		return "", nil // a name of the folder's convention, such as D-256
+	}
+	return open.env.pull(r, c.Offline)
 }
 
 // plan returns the plan that the arguments name.
@@ -205,8 +193,8 @@ func (c *reproduceCommand) plan() (reproduce.Plan, error) {
 	return p, nil
 }
 
-// findWeights returns the file of a name of weights in a folder, or "".
-func findWeights(dir, name string) (string, error) {
+// fileNamed returns the file of a name of weights in a folder, or "".
+func fileNamed(dir, name string) (string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return "", err

@@ -16,38 +16,37 @@ func (c *reproduceCommand) localise(e *environment, plan reproduce.Plan, images 
 	if err != nil {
 		return err
 	}
-	found, err := c.find(e, plan, data)
+	open, err := c.opener(e, c.FCWeights, threads)
 	if err != nil {
 		return err
 	}
-	bars := &namedBars{e: e}
-	defer bars.close()
+	found, err := c.find(open, plan, data)
+	if err != nil {
+		return err
+	}
+	bar := e.newProgress()
+	defer bar.close()
 	r, err := reproduce.Localisation(e.ctx, plan, data, reproduce.LocalisationOptions{
-		Results: c.results(), Threshold: localize.MergeThreshold, Workers: threads, OnImage: bars.set,
+		Results: c.results(), Threshold: localize.MergeThreshold, Workers: threads, OnImage: bar.named(unitImages),
 		Open: func(name string, boxes bool) (*vgg.Model, string, bool, error) {
 			file := found[name]
 			if file == "" {
 				return nil, "", false, nil
 			}
-			m, err := c.openModel(e, file, boxes)
+			open.options.Localiser = boxes
+			m, err := open.read(file)
 			if err != nil {
 				return nil, "", false, err
 			}
-			m.Net.SetThreads(threads)
-			sum, err := fileSHA256(file)
+			sum, err := open.sha256(file)
 			return m, sum, err == nil, err
 		},
 	})
-	bars.close()
+	bar.close()
 	if err != nil {
-		return c.interrupted(e, err)
+		return e.interrupted(err, c.results())
 	}
 	return c.finish(e, r)
-}
-
-// openModel opens a localisation network if boxes is set, else a classification network.
-func (c *reproduceCommand) openModel(e *environment, file string, boxes bool) (*vgg.Model, error) {
-	return openWeights(e, file, vgg.OpenOptions{Localiser: boxes, FCStorage: c.FCWeights})
 }
 
 // boxTraining returns the commands that train localisation weights of a conventional name.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/reproduce"
 	"github.com/verydeep/vgg/transfer"
 )
@@ -24,18 +25,22 @@ func (c *reproduceCommand) transfer(e *environment) error {
 	if err != nil {
 		return err
 	}
-	open := &opener{fc: c.FCWeights, threads: threads, flags: &modelFlags{fileFlags: c.fileFlags}, env: e, headless: true}
-	bars := &namedBars{e: e}
-	defer bars.close()
-	stage := ""
+	open, err := c.opener(e, c.FCWeights, threads)
+	if err != nil {
+		return err
+	}
+	open.headless = true
+	bar := e.newProgress()
+	defer bar.close()
+	var described progress.Func
 	r, err := reproduce.Transfer(e.ctx, plan, reproduce.TransferOptions{
 		Data: c.Data, Results: c.results(), Train: transfer.DefaultTraining(),
 		Extract: transfer.Options{
 			Resources: c.resources(),
-			OnImage:   func(done, total int) { bars.set(stage, done, total) },
+			OnImage:   counted(func(done, total int64) { described.Report(done, total) }),
 		},
 		Find: func(name string) (transfer.Net, bool, error) {
-			file, err := findWeights(c.Weights, name)
+			file, err := c.findWeights(open, name)
 			if err != nil || file == "" {
 				return transfer.Net{}, false, err
 			}
@@ -43,14 +48,13 @@ func (c *reproduceCommand) transfer(e *environment) error {
 			return transfer.Net{Weights: file, SHA256: n.SHA256, FCWeights: n.FCWeights, Open: n.Open}, true, err
 		},
 		OnStage: func(name string) {
-			bars.close()
-			stage = name
+			described = bar.stage(name, unitImages)
 			fmt.Fprintf(e.stderr, "%s\n", name)
 		},
 	})
-	bars.close()
+	bar.close()
 	if err != nil {
-		return c.interrupted(e, err)
+		return e.interrupted(err, c.results())
 	}
 	table := r.Report(plan, c.Data)
 	for _, name := range r.Missing {

@@ -2,7 +2,7 @@ package cli
 
 import "syscall"
 
-// peakRSS is the most memory, in bytes, that the process has had resident, or 0.
+// peakRSS returns the largest resident memory of the process, in bytes, or 0 if it is unknown.
 func peakRSS() int64 {
 	var usage syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) != nil {

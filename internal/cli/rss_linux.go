@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// peakRSS is the most memory, in bytes, that the process has had resident, or 0.
+// peakRSS returns the largest resident memory of the process, in bytes, or 0 if it is unknown.
 func peakRSS() int64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {

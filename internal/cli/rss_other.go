@@ -2,5 +2,5 @@
 
 package cli
 
-// peakRSS is 0 where the system doesn't tell.
+// peakRSS returns 0, as the system doesn't tell the resident memory.
 func peakRSS() int64 { return 0 }

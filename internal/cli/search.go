@@ -13,22 +13,27 @@ import (
 )
 
 type indexCommand struct {
-	Weights string   `arg:"" help:"File of weights of any format that vgg convert reads, or a configuration's name for its public release, perhaps with scales behind it: D.safetensors@256,384."`
-	Images  []string `arg:"" name:"folder" help:"Folders, whose images count at any depth, and image files."`
-	Out     string   `default:"index.npy" placeholder:"FILE" help:"Index: FILE.npy, beside which FILE.npy.jsonl has the images' names (index.npy). A run that was interrupted goes on with it."`
-	Update  bool     `help:"Bring the index up to date: pictures that are new or changed, in size or time, are described, those that are gone are dropped, and the others are kept as they are."`
+	Weights string   `arg:"" help:"Weights, with scales behind them if wanted: D.safetensors@256,384. A file, or a configuration's name for its public release."`
+	Images  []string `arg:"" name:"folder" help:"Folders, with images at any depth, and image files."`
+	Out     string   `default:"index.npy" placeholder:"FILE" help:"Index: FILE.npy, with the names of the images in FILE.npy.jsonl (index.npy). An interrupted run continues from it."`
+	Update  bool     `help:"Update the index: describe images that are new or changed (in size or time) and drop those that are gone."`
 	descriptorFlags
 	duplicateFlags
 	jsonFlag
 }
 
 func (indexCommand) Help() string {
-	return `Describes images for vgg similar: by the activation of the layer averaged over the image and its mirror image, of length 1. Images that are nearly the same are listed. Paths and weights are kept as absolute paths.` + exitHelp
+	return `Describes images for vgg similar, and lists near-duplicates. A descriptor is the activation of the layer averaged over the image and its mirror image, of length 1. The index keeps absolute paths of images and weights.
+
+Examples:
+
+    vgg index D photos --out photos.npy
+    vgg index D photos --out photos.npy --update` + exitHelp
 }
 
 // duplicateFlags are shared by the commands that list near-duplicates.
 type duplicateFlags struct {
-	Duplicates float64 `default:"0.99" placeholder:"X" help:"Images whose similarity to another is at least X are listed as near-duplicates; 0: none are looked for (0.99)."`
+	Duplicates float64 `default:"0.99" placeholder:"X" help:"Least similarity of images that are listed as near-duplicates; 0 looks for none (0.99)."`
 }
 
 func (f duplicateFlags) check() error {
@@ -56,25 +61,9 @@ func (c *indexCommand) Run(e *environment) error {
 	if e.ctx.Err() != nil {
 		return e.ctx.Err()
 	}
-	paths := slices.Clone(c.Images)
-	for i, p := range paths {
-		var err error
-		if paths[i], err = filepath.Abs(p); err != nil {
-			return err
-		}
-	}
-	images, err := transfer.OpenImages(e.ctx, transfer.Files, paths...)
+	nets, images, err := c.inputs(e)
 	if err != nil {
 		return err
-	}
-	nets, err := c.nets(e, c.Weights)
-	if err != nil {
-		return err
-	}
-	for i := range nets {
-		if nets[i].Weights, err = filepath.Abs(nets[i].Weights); err != nil {
-			return err
-		}
 	}
 	o := c.options()
 	o.Stamp = true
@@ -99,6 +88,36 @@ func (c *indexCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
+	return c.finish(e, d, groups, s, changes)
+}
+
+// inputs opens the images and the networks, by absolute paths.
+func (c *indexCommand) inputs(e *environment) ([]transfer.Net, *transfer.Images, error) {
+	paths := slices.Clone(c.Images)
+	for i, p := range paths {
+		var err error
+		if paths[i], err = filepath.Abs(p); err != nil {
+			return nil, nil, err
+		}
+	}
+	images, err := transfer.OpenImages(e.ctx, transfer.Files, paths...)
+	if err != nil {
+		return nil, nil, err
+	}
+	nets, err := c.nets(e, c.Weights)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range nets {
+		if nets[i].Weights, err = filepath.Abs(nets[i].Weights); err != nil {
+			return nil, nil, err
+		}
+	}
+	return nets, images, nil
+}
+
+// finish prints what the index holds and how it changed.
+func (c *indexCommand) finish(e *environment, d *transfer.Descriptors, groups [][]int, s *transfer.Summary, changes *transfer.Changes) error {
 	if c.JSON {
 		if err := writeJSON(e.stdout, indexResult{c.Out, s, changes, filesOf(d, groups)}); err != nil {
 			return err
@@ -106,7 +125,7 @@ func (c *indexCommand) Run(e *environment) error {
 		return unreadable(len(s.Unreadable), s.Images+len(s.Unreadable))
 	}
 	printGroups(e, d, groups)
-	err = (&featuresCommand{}).finish(e, featuresResult{Out: c.Out, Summary: s})
+	err := (&featuresCommand{}).finish(e, featuresResult{Out: c.Out, Summary: s})
 	if err != nil && !errors.Is(err, errUnreadable) {
 		return err
 	}
@@ -117,21 +136,21 @@ func (c *indexCommand) Run(e *environment) error {
 	return err
 }
 
-// find looks for near-duplicates.
+// find returns the pairs of near-duplicates and the groups that they form.
 func (f duplicateFlags) find(e *environment, d *transfer.Descriptors) ([]transfer.Pair, [][]int, error) {
 	if f.Duplicates == 0 {
 		return nil, nil, nil
 	}
-	bar := newProgress(e.stderr, d.Len(), "images")
+	bar := e.newProgress()
 	defer bar.close()
-	pairs, err := d.Duplicates(e.ctx, f.Duplicates, transfer.SearchOptions{OnRows: func(done, _ int) { bar.set(done, "looking for near-duplicates") }})
+	pairs, err := d.Duplicates(e.ctx, f.Duplicates, transfer.SearchOptions{OnRows: counted(bar.stage("looking for near-duplicates", unitImages))})
 	if err != nil {
 		return nil, nil, err
 	}
 	return pairs, transfer.Groups(pairs), nil
 }
 
-// filesOf names the files of groups of rows.
+// filesOf returns the files of groups of rows.
 func filesOf(d *transfer.Descriptors, groups [][]int) [][]string {
 	names := [][]string{}
 	for _, g := range groups {
@@ -149,7 +168,7 @@ func printGroups(e *environment, d *transfer.Descriptors, groups [][]int) {
 	if len(groups) == 0 {
 		return
 	}
-	t := report.NewTable(right("Group"), report.Column{Title: "Near-duplicates"})
+	t := report.NewTable(right("Group"), left("Near-duplicates"))
 	for i, g := range groups[:min(len(groups), mostGroups)] {
 		for j, r := range g {
 			number := ""
@@ -165,25 +184,33 @@ func printGroups(e *environment, d *transfer.Descriptors, groups [][]int) {
 	}
 }
 
-// mostGroups is how many groups of near-duplicates people are shown.
+// mostGroups is the number of groups of near-duplicates that the text lists.
 const mostGroups = 25
 
 type similarCommand struct {
 	Index   string   `arg:"" help:"Index (vgg index), or another file of descriptors of whole images (vgg features)."`
-	Images  []string `arg:"" optional:"" name:"image" help:"Image files, globs or folders to find similar images of."`
-	Top     int      `default:"10" placeholder:"K" help:"Images found for each (10)."`
-	Least   float64  `default:"-1" placeholder:"X" help:"Least similarity of what is shown (any)."`
-	HTML    string   `name:"html" placeholder:"FILE" help:"Write a contact sheet, a page of HTML with thumbnails."`
-	NearDup float64  `name:"duplicates" default:"0" placeholder:"X" help:"List, too, the images of the index whose similarity is at least X (0: none)."`
+	Images  []string `arg:"" optional:"" name:"image" help:"Image files, globs or folders for which similar images are found."`
+	Top     int      `default:"10" placeholder:"K" help:"Number of images found for each (10)."`
+	Least   float64  `default:"-1" placeholder:"X" help:"Least similarity of the images shown (any)."`
+	HTML    string   `name:"html" placeholder:"FILE" help:"Also write a contact sheet: a page of HTML with thumbnails."`
+	NearDup float64  `name:"duplicates" default:"0" placeholder:"X" help:"Also list images of the index with at least this similarity; 0 looks for none (0)."`
 	describeFlags
 	jsonFlag
 }
 
 func (similarCommand) Help() string {
-	return `Describes each image as the index's were and compares it with every one of them: the similarity is the cosine of the angle between the descriptors, 1 for the same image. Nothing is approximate. Images are turned as they are stored, not as their EXIF data say.` + exitHelp
+	return `Finds the images of an index that are similar to others. The similarity is the cosine of the angle between two descriptors: 1 for the same image.
+
+  - Images are described like those of the index and compared with every one of them. Nothing is approximate.
+  - Images are not turned by their EXIF data.
+
+Examples:
+
+    vgg similar photos.npy holiday.jpg --html found.html
+    vgg similar photos.npy --duplicates 0.99` + exitHelp
 }
 
-// similarLine is what `vgg similar --json` prints of an image.
+// similarLine is a line of `vgg similar --json`.
 type similarLine struct {
 	File  string         `json:"file"`
 	Found []similarImage `json:"found,omitempty"`
@@ -200,7 +227,7 @@ func (c *similarCommand) Run(e *environment) error {
 	case c.Top < 1:
 		return usagef("--top %d, want at least 1", c.Top)
 	case len(c.Images) == 0 && c.NearDup == 0:
-		return usagef("no image to find similar ones of, and no --duplicates")
+		return usagef("no images, want some to find similar ones of, or --duplicates")
 	}
 	if err := (duplicateFlags{c.NearDup}).check(); err != nil {
 		return err
@@ -211,46 +238,15 @@ func (c *similarCommand) Run(e *environment) error {
 	}
 	defer d.Close()
 	sheet := report.Sheet{Title: "Similar images", About: fmt.Sprintf("%s images of %s.", report.Count(int64(d.Summary().Images)), d.Header.Data.Name)}
-	bad := 0
-	asked := 0
+	bad, asked := 0, 0
 	if len(c.Images) > 0 {
-		lines, err := c.search(e, d)
-		if err != nil {
+		if bad, asked, err = c.answer(e, d, &sheet); err != nil {
 			return err
-		}
-		asked = len(lines)
-		for _, l := range lines {
-			if l.Error != "" {
-				bad++
-			}
-			if err := c.print(e, l); err != nil {
-				return err
-			}
-			if c.HTML != "" {
-				sheet.Strips = append(sheet.Strips, stripOf(l))
-			}
 		}
 	}
 	if c.NearDup > 0 {
-		pairs, groups, err := (duplicateFlags{c.NearDup}).find(e, d)
-		if err != nil {
+		if err := c.duplicates(e, d, &sheet); err != nil {
 			return err
-		}
-		if c.JSON {
-			err = writeJSON(e.stdout, map[string][][]string{"duplicates": filesOf(d, groups)})
-		} else {
-			printGroups(e, d, groups)
-			_, err = fmt.Fprintf(e.stdout, "%d pairs in %d groups have a similarity of at least %g\n", len(pairs), len(groups), c.NearDup)
-		}
-		if err != nil {
-			return err
-		}
-		for i, g := range groups {
-			strip := report.Strip{Title: fmt.Sprintf("Near-duplicates, group %d", i+1)}
-			for _, r := range g {
-				strip.Cells = append(strip.Cells, cellOf(d.Rows[r].File, "", false))
-			}
-			sheet.Strips = append(sheet.Strips, strip)
 		}
 	}
 	if c.HTML != "" {
@@ -261,7 +257,52 @@ func (c *similarCommand) Run(e *environment) error {
 	return unreadable(bad, asked)
 }
 
-// search finds the images similar to those asked about.
+// answer prints the images similar to each of the command line, and adds them to the sheet.
+func (c *similarCommand) answer(e *environment, d *transfer.Descriptors, sheet *report.Sheet) (bad, asked int, err error) {
+	lines, err := c.search(e, d)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, l := range lines {
+		if l.Error != "" {
+			bad++
+		}
+		if err := c.print(e, l); err != nil {
+			return 0, 0, err
+		}
+		if c.HTML != "" {
+			sheet.Strips = append(sheet.Strips, stripOf(l))
+		}
+	}
+	return bad, len(lines), nil
+}
+
+// duplicates prints the near-duplicates in the index, and adds them to the sheet.
+func (c *similarCommand) duplicates(e *environment, d *transfer.Descriptors, sheet *report.Sheet) error {
+	pairs, groups, err := (duplicateFlags{c.NearDup}).find(e, d)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = writeJSON(e.stdout, map[string][][]string{"duplicates": filesOf(d, groups)})
+	} else {
+		printGroups(e, d, groups)
+		_, err = fmt.Fprintf(e.stdout, "%d pairs in %d groups have a similarity of at least %g\n", len(pairs), len(groups), c.NearDup)
+	}
+	if err != nil {
+		return err
+	}
+	for i, g := range groups {
+		strip := report.Strip{Title: fmt.Sprintf("Near-duplicates, group %d", i+1)}
+		for _, r := range g {
+			strip.Cells = append(strip.Cells, cellOf(d.Rows[r].File, "", false))
+		}
+		sheet.Strips = append(sheet.Strips, strip)
+	}
+	return nil
+}
+
+// search finds the images similar to each of the command line.
 func (c *similarCommand) search(e *environment, d *transfer.Descriptors) ([]similarLine, error) {
 	pictures, err := c.describe(e, c.Index, d.Header, c.Images)
 	if err != nil {
@@ -281,10 +322,10 @@ func (c *similarCommand) search(e *environment, d *transfer.Descriptors) ([]simi
 	if len(of) == 0 {
 		return lines, nil
 	}
-	bar := newProgress(e.stderr, d.Len(), "images")
+	bar := e.newProgress()
 	defer bar.close()
 	start := time.Now()
-	found, err := d.Search(e.ctx, queries, min(c.Top, d.Len()), transfer.SearchOptions{OnRows: func(done, _ int) { bar.set(done, "comparing") }})
+	found, err := d.Search(e.ctx, queries, min(c.Top, d.Len()), transfer.SearchOptions{OnRows: counted(bar.stage("comparing", unitImages))})
 	bar.close()
 	if err != nil {
 		return nil, err
@@ -312,7 +353,7 @@ func (c *similarCommand) print(e *environment, l similarLine) error {
 	if l.Error != "" {
 		return e.skipped(l.File, l.Error)
 	}
-	t := report.NewTable(right("Similarity"), report.Column{Title: l.File})
+	t := report.NewTable(right("Similarity"), left(l.File))
 	for _, f := range l.Found {
 		t.Row(fmt.Sprintf("%.4f", f.Similarity), f.File)
 	}
@@ -320,7 +361,7 @@ func (c *similarCommand) print(e *environment, l similarLine) error {
 	return err
 }
 
-// stripOf is a query and what was found, with thumbnails.
+// stripOf returns a strip of thumbnails: an image, then those found for it.
 func stripOf(l similarLine) report.Strip {
 	s := report.Strip{Title: l.File}
 	caption := "query"
@@ -334,7 +375,7 @@ func stripOf(l similarLine) report.Strip {
 	return s
 }
 
-// cellOf is a file's picture, if it can be read.
+// cellOf returns a cell of the sheet, with a thumbnail if the file can be read.
 func cellOf(file, caption string, query bool) report.SheetCell {
 	cell := report.SheetCell{File: file, Caption: caption, Query: query}
 	if data, err := os.ReadFile(file); err == nil {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,16 +11,24 @@ import (
 )
 
 type shardCommand struct {
-	Data    string `arg:"" placeholder:"DIR" help:"Images in any layout that vgg reads, or the word sample for the photographs that are built in."`
+	Data    string `arg:"" placeholder:"DIR" help:"Images in any layout that vgg reads, or the word sample for the built-in photographs."`
 	Out     string `required:"" placeholder:"DIR" help:"Folder for the shards, new or empty."`
-	Size    size   `default:"${shardsize}" placeholder:"BYTES" help:"Bytes that a shard has at most, such as 500MB or 1GiB (${shardsize})."`
-	Shuffle bool   `help:"Put the images into a random order, for programs that read shards from end to end. To vgg it makes no difference."`
-	Seed    uint64 `placeholder:"N" help:"Of the order (0)."`
+	Size    size   `default:"${shardsize}" placeholder:"BYTES" help:"Largest size of a shard, as 500MB or 1GiB (${shardsize})."`
+	Shuffle bool   `help:"Shuffle the images, for programs that read shards from end to end. vgg doesn't need it."`
+	Seed    uint64 `placeholder:"N" help:"Seed of --shuffle (0)."`
 	jsonFlag
 }
 
 func (shardCommand) Help() string {
-	return `Packs images, byte for byte, into tar files in the WebDataset convention (NAME.jpg and NAME.cls), each with an index, and lists the classes in classes.txt; train and val have a folder each. vgg reads the shards as it reads the images themselves: training on them gives the same bits. Interrupted, it removes what it has written.` + exitHelp
+	return `Packs images, byte for byte, into tar files by the WebDataset convention (NAME.jpg and NAME.cls). Each shard has an index, classes.txt lists the classes, and train and val have a folder each.
+
+  - vgg reads shards like the images themselves: training on them gives the same bits.
+  - An interruption removes what was written.
+
+Examples:
+
+    vgg shard photos --out shards
+    vgg shard ILSVRC --out shards --size 1GB --shuffle` + exitHelp
 }
 
 // shardResult has the JSON keys of `vgg shard --json`.
@@ -42,7 +49,7 @@ func (c *shardCommand) Run(e *environment) (err error) {
 	if val != nil {
 		parts = []part{{train, filepath.Join(c.Out, "train")}, {val, filepath.Join(c.Out, "val")}}
 	}
-	made, err := c.makeOut()
+	made, err := makeEmpty(c.Out, dataset.ShardsHeld, "a new or empty one")
 	if err != nil {
 		return err
 	}
@@ -50,17 +57,18 @@ func (c *shardCommand) Run(e *environment) (err error) {
 	for _, p := range parts {
 		total += p.data.Len()
 	}
-	bar := newProgress(e.stderr, total, "images")
+	bar := e.newProgress()
 	defer bar.close()
+	packed := bar.stage("packing", unitImages)
 	r := shardResult{Parts: []dataset.ShardReport{}, Unreadable: []dataset.BadImage{}}
 	before := 0
 	for _, p := range parts {
 		report, err := dataset.WriteShards(e.ctx, p.data, p.dir, dataset.ShardOptions{
 			Size: int64(c.Size), Shuffle: c.Shuffle, Seed: c.Seed,
-			Progress: func(done, _ int64) { bar.set(before+int(done), "packing") },
+			Progress: func(done, _ int64) { packed(int64(before)+done, int64(total)) },
 		})
 		if err != nil {
-			// A part that is done goes too: alone it would pass for the whole.
+			// Without the other part, a finished one looks like the whole.
 			for _, p := range parts[:len(r.Parts)] {
 				os.RemoveAll(p.dir)
 			}
@@ -90,26 +98,6 @@ type part struct {
 	dir  string
 }
 
-// makeOut makes the folder, and says whether it wasn't there.
-func (c *shardCommand) makeOut() (made bool, err error) {
-	if err := dataset.ShardsHeld(c.Out); err != nil {
-		return false, fmt.Errorf("--out %w", err)
-	}
-	entries, err := os.ReadDir(c.Out)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		if err := os.MkdirAll(c.Out, 0o777); err != nil {
-			return false, fmt.Errorf("--out: %w", err)
-		}
-		return true, nil
-	case err != nil:
-		return false, fmt.Errorf("--out: %w", err)
-	case len(entries) > 0:
-		return false, fmt.Errorf("--out %s: the folder is not empty; shards want a new one", c.Out)
-	}
-	return false, nil
-}
-
 func (r shardResult) print(out io.Writer, dir string) error {
 	t := report.NewTable(report.Column{Title: "Folder"}, right("Shards"), right("Images"), right("Size"))
 	for _, p := range r.Parts {
@@ -119,11 +107,7 @@ func (r shardResult) print(out io.Writer, dir string) error {
 		return err
 	}
 	if len(r.Unreadable) > 0 {
-		t := report.NewTable(report.Column{Title: "Unreadable image"}, report.Column{Title: "Why"})
-		for _, b := range r.Unreadable {
-			t.Row(b.Name, b.Err.Error())
-		}
-		if _, err := fmt.Fprintf(out, "\n%s", t); err != nil {
+		if _, err := fmt.Fprintf(out, "\n%s", unreadableTable(r.Unreadable)); err != nil {
 			return err
 		}
 	}

@@ -13,15 +13,24 @@ import (
 )
 
 type statsCommand struct {
-	Data  string `arg:"" placeholder:"DIR" help:"Images in any layout that vgg reads, or the word sample for the photographs that are built in."`
-	Part  string `default:"train" enum:"train,val" placeholder:"PART" help:"train or val (train). Images without parts are all taken."`
-	Fresh bool   `help:"Decode the images even if the result of a former time is there."`
+	Data  string `arg:"" placeholder:"DIR" help:"Images in any layout that vgg reads, or the word sample for the built-in photographs."`
+	Part  string `default:"train" enum:"train,val" placeholder:"PART" help:"Part of the images: train or val. A set without parts is taken whole (train)."`
+	Fresh bool   `help:"Decode the images even if there is a stored result."`
 	threadsFlag
 	jsonFlag
 }
 
 func (statsCommand) Help() string {
-	return `Decodes every image once and shows the mean RGB, which training subtracts, the eigenvalues and eigenvectors of the RGB covariance, by which it shifts colours, the sizes of the images and how many each class has. The result is kept in .vgg-stats.json beside the images (or in the user's cache, where that can't be written) and used again, by vgg train too, until names, sizes or dates of the files change. Training on images without parts keeps some for validation and counts the others.` + exitHelp
+	return `Decodes every image once and shows the mean RGB (which training subtracts), the eigenvalues and eigenvectors of the RGB covariance (by which training shifts colours), the sizes of the images and the images of each class.
+
+  - The result is stored in .vgg-stats.json beside the images, or in the user's cache if that folder is read-only.
+  - Later runs, also of vgg train, use it until names, sizes or dates of the files change.
+  - Training on images without parts keeps some for validation and measures the others.
+
+Examples:
+
+    vgg stats photos
+    vgg stats ILSVRC --part val --json` + exitHelp
 }
 
 // statsResult has the JSON keys of `vgg stats --json`.
@@ -29,7 +38,7 @@ type statsResult struct {
 	Data string `json:"data"`
 	dataset.Survey
 	Std  [3]float64 `json:"std"`
-	Kept bool       `json:"kept"` // from a former time
+	Kept bool       `json:"kept"` // stored by an earlier run
 }
 
 func (c *statsCommand) Run(e *environment) error {
@@ -41,9 +50,9 @@ func (c *statsCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	bar := newProgress(e.stderr, d.Len(), "images")
+	bar := e.newProgress()
 	defer bar.close()
-	o := dataset.StatsOptions{Workers: threads, CacheDir: cacheDir(), Progress: func(done, _ int64) { bar.set(int(done), "measuring") }}
+	o := dataset.StatsOptions{Workers: threads, CacheDir: cacheDir(), Progress: bar.stage("measuring", unitImages)}
 	r := statsResult{Data: d.Name}
 	if c.Fresh {
 		r.Survey, err = dataset.ComputeSurvey(e.ctx, d, o)
@@ -69,8 +78,8 @@ func (c *statsCommand) Run(e *environment) error {
 	return unreadable(len(r.Unreadable), d.Len())
 }
 
-// cacheDir is where results are kept that can't lie beside the data; "" if the
-// user has no such folder.
+// cacheDir returns the folder for results that can't be stored beside the data; "" if the
+// user has none.
 func cacheDir() string {
 	dir, err := os.UserCacheDir()
 	if err != nil {
@@ -79,7 +88,7 @@ func cacheDir() string {
 	return filepath.Join(dir, "vgg")
 }
 
-// openPart opens the images of a part, of sets without parts all.
+// openPart opens a part of the images. A set without parts is train.
 func openPart(ctx context.Context, path, part string) (*dataset.Dataset, error) {
 	train, val, err := openData(ctx, path)
 	if err != nil || part == "train" {
@@ -120,16 +129,13 @@ func (c *statsCommand) print(e *environment, r statsResult) error {
 	_, err := fmt.Fprintf(e.stdout, "%s: %s images of %d classes, %s pixels%s\n\n%s\n%s\n%s",
 		r.Data, report.Count(int64(r.Images)), len(r.Classes), report.Count(r.Pixels), kept, pixels, sizes, classBalance(r.Classes))
 	if len(r.Unreadable) > 0 {
-		t := report.NewTable(report.Column{Title: "Unreadable image"}, report.Column{Title: "Why"})
-		for _, b := range r.Unreadable {
-			t.Row(b.Name, b.Err.Error())
-		}
-		_, err = fmt.Fprintf(e.stdout, "\n%s", t)
+		_, err = fmt.Fprintf(e.stdout, "\n%s", unreadableTable(r.Unreadable))
 	}
 	return err
 }
 
-// mostClasses is how many classes are listed; of more, those at either end.
+// mostClasses is the number of classes that are listed. Of more, only the largest and the
+// smallest are.
 const mostClasses = 30
 
 func classBalance(classes []dataset.ClassCount) *report.Table {
@@ -157,14 +163,4 @@ func classBalance(classes []dataset.ClassCount) *report.Table {
 		row(c)
 	}
 	return t
-}
-
-func right(title string) report.Column { return report.Column{Title: title, Align: report.Right} }
-
-func figures[T any](v []T, format string) []string {
-	out := make([]string, len(v))
-	for i, x := range v {
-		out[i] = fmt.Sprintf(format, x)
-	}
-	return out
 }

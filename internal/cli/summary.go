@@ -5,30 +5,41 @@ import (
 	"os"
 	"strings"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/releases"
 	"github.com/verydeep/vgg/report"
 )
 
 type summaryCommand struct {
-	Config string `arg:"" help:"Configuration: ${configs}; with -BN or -LRN behind it for its normalised form; a row of layers such as '32bn 32 M 64 M FC256 FC'; or a file of weights."`
+	Config string `arg:"" help:"Configuration: ${configs}, each also with -BN or -LRN. Or a row of layers, such as '32bn 32 M 64 M FC256 FC'; a file of weights; or a release without a classifier (D-features)."`
 	networkFlags
-	Input  *int `placeholder:"PIXELS" help:"Side of the square crop that fc6 is built for (224)."`
-	Memory bool `help:"Add the memory that inference and a training step need."`
-	Batch  int  `default:"1" placeholder:"N" help:"Images in the batch that --memory is for (1)."`
+	Input  *int `placeholder:"PIXELS" help:"Side of the square input, for which fc6 is built (224)."`
+	Memory bool `help:"Also show the memory for inference and for a training step."`
+	Batch  int  `default:"1" placeholder:"N" help:"Batch size for --memory (1)."`
+	releaseFlags
 	storageFlag
 	threadsFlag
 	jsonFlag
 }
 
 func (summaryCommand) Help() string {
-	return `Nothing is allocated or computed: the figures come from the configuration. Weights are without biases, parameters with them; a MAC is one multiplication with its addition, for one image.` + exitHelp
+	return `Shows the layers of a network with the shapes of their outputs, their weights and their multiplications. Nothing is allocated or computed.
+
+  - Weights are counted without biases, parameters with them.
+  - A MAC is one multiplication with its addition, for one image.
+
+Examples:
+
+    vgg summary D --memory --batch 8
+    vgg summary '32bn 32 M 64bn 64 M FC256 FC' --classes 10 --input 32
+    vgg summary best.safetensors` + exitHelp
 }
 
 // networkFlags change the paper's network.
 type networkFlags struct {
-	Classes *int     `placeholder:"N" help:"Outputs of fc8; 0: the features alone (1000)."`
-	Width   *float64 `placeholder:"X" help:"Multiplies the channels of every convolution (1)."`
+	Classes *int     `placeholder:"N" help:"Outputs of fc8; 0 for the features alone (1000)."`
+	Width   *float64 `placeholder:"X" help:"Factor for the channels of every convolution (1)."`
 	FC      *int     `name:"fc" placeholder:"N" help:"Units of fc6 and fc7 (4096)."`
 }
 
@@ -52,24 +63,33 @@ func set[T any](to, flag *T) {
 	}
 }
 
-// network is that of a configuration, or the one that a file of weights holds, with the
-// flags' changes.
+// network returns the network to show: that of a configuration, a release or a file of
+// weights, with the flags' changes.
 func (c *summaryCommand) network(e *environment) (network.Options, error) {
 	if info, err := os.Stat(c.Config); err != nil || info.IsDir() {
-		return c.options(c.Config), nil
+		return c.named(), nil
 	}
-	// Sizes do not depend on the preprocessing.
-	contents, _, err := releaseFlags{}.describe(e, c.Config, vgg.OpenOptions{Preprocess: "unit"})
+	open := c.opener(e, nn.F32, 0)
+	open.options.Preprocess = "unit" // sizes do not depend on it
+	weights, _, err := open.identify(c.Config)
 	if err != nil {
 		return network.Options{}, err
 	}
-	o := contents.Options
+	o := weights.Options
 	c.set(&o)
 	return o, nil
 }
 
-// maxBatch bounds batches from the command line, so that no size overflows.
-const maxBatch = 1 << 16
+// named returns the network of a configuration or of a release without a classifier, which
+// needs no file of weights.
+func (c *summaryCommand) named() network.Options {
+	o := network.DefaultOptions(c.Config)
+	if r, err := releases.Find(c.Config, c.Source); err == nil && r.Headless {
+		o.Config, o.Classes = r.Name, 0
+	}
+	c.set(&o)
+	return o
+}
 
 func (c *summaryCommand) Run(e *environment) error {
 	o, err := c.network(e)
@@ -106,6 +126,11 @@ func (c *summaryCommand) Run(e *environment) error {
 			*network.Memory
 		}{s, memory})
 	}
+	return c.print(e, o, s, memory, threads)
+}
+
+// print prints the table of layers, and the memory unless it is nil.
+func (c *summaryCommand) print(e *environment, o network.Options, s network.Summary, memory *network.Memory, threads int) error {
 	classes := fmt.Sprintf("%d classes", o.Classes)
 	if o.Headless() {
 		classes = "features only"
@@ -122,7 +147,7 @@ func (c *summaryCommand) Run(e *environment) error {
 	return nil
 }
 
-// layerRows lists the input and the layers as the table shows them.
+// layerRows returns the rows of the table: the input and the layers.
 func layerRows(s network.Summary, input int) []report.Layer {
 	rows := []report.Layer{{Name: "input", Output: []int{3, input, input}}}
 	for _, l := range s.Layers {

@@ -21,42 +21,43 @@ import (
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
 )
 
 type trainCommand struct {
-	Data   string `placeholder:"DIR" help:"Images: one folder a class, or train and val with such folders; ILSVRC as it is distributed; tar shards; a ZIP file (the built-in photographs)."`
-	MaxBad share  `default:"${maxbad}" placeholder:"SHARE" help:"Share of the images that may be unreadable, 0.1% or 0.001; past it the run stops (${maxbad})."`
-	Recipe string `placeholder:"NAME|FILE" help:"Recipe: paper, paper-384, paper-multiscale or sample; or a YAML file with changes to the default, which is paper with --data, else sample."`
+	Data   string `placeholder:"DIR" help:"Images: a folder with one folder for each class, or with train and val that have such folders; ILSVRC's layout; tar shards; or a ZIP file (the built-in photographs)."`
+	MaxBad share  `default:"${maxbad}" placeholder:"SHARE" help:"Largest share of unreadable images, as 0.1% or 0.001. Above it the run stops (${maxbad})."`
+	Recipe string `placeholder:"NAME|FILE" help:"Recipe: paper, paper-384, paper-multiscale or sample; or a YAML file with changes to the default (paper with --data, otherwise sample)."`
 	Out    string `placeholder:"DIR" help:"Run directory, new or empty (a new one in runs)."`
 
-	Resume          bool          `help:"Continue the run in --out from its newest checkpoint, to the same bits as if it had not stopped; without a checkpoint, start it."`
-	CheckpointEvery time.Duration `default:"${checkpointevery}" placeholder:"TIME" help:"Time between checkpoints, besides those at the end of every epoch (${checkpointevery})."`
-	Keep            int           `default:"${keep}" placeholder:"N" help:"Checkpoints that stay; 0: none is written (${keep})."`
+	Resume          bool          `help:"Continue from the newest checkpoint in --out, to the same bits as an uninterrupted run. Without a checkpoint the run starts."`
+	CheckpointEvery time.Duration `default:"${checkpointevery}" placeholder:"TIME" help:"Time between checkpoints. One is also written at the end of every epoch (${checkpointevery})."`
+	Keep            int           `default:"${keep}" placeholder:"N" help:"Number of checkpoints to keep; 0 writes none (${keep})."`
 
-	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Sets a value of the recipe by its key: schedule.name=cosine. Can be given more than once."`
+	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Value of the recipe by its key, as schedule.name=cosine. Can be given more than once."`
 
-	Config       *string         `placeholder:"C" help:"Configuration: ${configs}; with -BN or -LRN behind it."`
-	Width        *float64        `placeholder:"X" help:"Multiplies the channels of every convolution."`
+	Config       *string         `placeholder:"C" help:"Configuration: ${configs}, each also with -BN or -LRN."`
+	Width        *float64        `placeholder:"X" help:"Factor for the channels of every convolution."`
 	Head         *string         `placeholder:"ROW" help:"Layers after the convolutions, in place of the configuration's: 'gap FC256 bn relu FC', 'FC1 sigmoid'."`
 	FC           *int            `name:"fc" placeholder:"N" help:"Units of fc6 and fc7."`
 	Input        *int            `placeholder:"PIXELS" help:"Side of the square crop."`
 	Init         *network.Init   `placeholder:"NAME" help:"Initialisation: he, glorot, normal-0.1 or normal-0.01."`
 	InitFrom     *string         `placeholder:"FILE" help:"Initial weights: a file, or a configuration's name for its public release."`
-	InitRule     *train.InitRule `placeholder:"NAME" help:"Layers taken from --init-from: pre-initialisation, the first four convolutional layers and the fully connected ones; or fine-tune, all (pre-initialisation if the configurations differ)."`
-	Freeze       []string        `placeholder:"PATTERN" help:"Layers that are not learnt, by a pattern: conv1_*, fc[67]. Can be given more than once."`
-	Epochs       *int            `placeholder:"N" help:"Most passes over the training images."`
-	Batch        *int            `placeholder:"N" help:"Images of a mini-batch."`
+	InitRule     *train.InitRule `placeholder:"NAME" help:"Layers taken from --init-from: pre-initialisation (the first four convolutional layers and the fully connected ones) or fine-tune (all; pre-initialisation if the configurations differ)."`
+	Freeze       []string        `placeholder:"PATTERN" help:"Pattern of layers that are not trained, as conv1_* or fc[67]. Can be given more than once."`
+	Epochs       *int            `placeholder:"N" help:"Largest number of epochs."`
+	Batch        *int            `placeholder:"N" help:"Mini-batch size."`
 	LearningRate *float64        `placeholder:"X" help:"Initial learning rate."`
-	ScaleMin     *int            `placeholder:"PIXELS" help:"Least value of the smallest side S to which training images are rescaled."`
-	ScaleMax     *int            `placeholder:"PIXELS" help:"Greatest value of S."`
-	TestScale    *int            `placeholder:"PIXELS" help:"Smallest side Q to which validation images are rescaled."`
-	Seed         *uint64         `placeholder:"N" help:"Seed of initialisation, order, augmentation and dropout."`
+	ScaleMin     *int            `placeholder:"PIXELS" help:"Least training scale S, in pixels of the smallest side."`
+	ScaleMax     *int            `placeholder:"PIXELS" help:"Greatest training scale S."`
+	TestScale    *int            `placeholder:"PIXELS" help:"Test scale Q of the validation images."`
+	Seed         *uint64         `placeholder:"N" help:"Seed of initialisation, image order, augmentation and dropout."`
 
-	Groups *int `placeholder:"N" help:"Parts of the batch whose gradients are summed separately; any number of ranks that divides it gives the same bits (the number of ranks)."`
+	Groups *int `placeholder:"N" help:"Parts of the batch whose gradients are summed separately. Any number of ranks that divides it gives the same bits (the number of ranks)."`
 	Ranks  int  `default:"1" placeholder:"N" help:"Copies of the network, which share the groups and the threads (1)."`
-	Memory size `placeholder:"SIZE" help:"Bound of the run's memory, such as 8GiB: the batch is computed in parts that are small enough, to the same bits."`
+	Memory size `placeholder:"SIZE" help:"Bound of the run's memory, as 8GiB. The batch is computed in parts that fit, to the same bits."`
 
 	releaseFlags
 	threadsFlag
@@ -66,35 +67,38 @@ type trainCommand struct {
 }
 
 func (trainCommand) Help() string {
-	return `Trains a network by the paper's recipe. --recipe changes the recipe, --set changes the result, and the other flags come last. The whole recipe is printed and written to the run directory, with:
+	return `Trains a network by the paper's recipe. --recipe changes the recipe, --set changes the result, and the other flags come last. The whole recipe is printed. The run directory gets:
 
-  metrics.jsonl, curve.png, events for TensorBoard
-  best.safetensors (least validation error), last.safetensors
-  checkpoints
+  - recipe.yaml, the recipe
+  - metrics.jsonl, curve.png and events for TensorBoard
+  - best.safetensors (least validation error) and last.safetensors
+  - checkpoints
 
-Of a folder without a val part, a fifth is kept for validation. The built-in photographs are ten categories of Caltech-101, CC BY 4.0.
+A folder without a val part keeps a fifth of its images for validation. The built-in photographs are ten categories of Caltech-101, CC BY 4.0.
 
-With --init-from and --data, and neither --recipe nor --config, the network of that file is fine-tuned: its last layer is drawn at random and learnt ten times as fast as the others, and S follows from the sizes of the images.
+With --init-from and --data, and without --recipe and --config, the network of that file is fine-tuned: its last layer is initialised at random and has ten times the learning rate of the others, and S follows from the sizes of the images.
 
-An interruption saves a checkpoint and last.safetensors, and --resume goes on from there. A second interruption stops at once.
+An interruption saves a checkpoint and last.safetensors, and --resume continues from there. A second interruption stops at once.
 
-  vgg train --data photos --epochs 30
-  vgg train --data photos --init-from D
-  vgg train --data photos --init-from D --head 'gap FC256 bn relu FC'
-  vgg train --resume --out runs/photos` + exitHelp
+Examples:
+
+    vgg train --data photos --epochs 30
+    vgg train --data photos --init-from D
+    vgg train --data photos --init-from D --head 'gap FC256 bn relu FC'
+    vgg train --resume --out runs/photos` + exitHelp
 }
 
-// sampleName names the embedded photographs in place of a folder.
+// sampleName is the word for the embedded photographs in the place of a folder.
 const sampleName = "sample"
 
 // valFraction is the share of a folder without a val part that is kept for validation.
 const valFraction = 0.2
 
-// outsideHeap is the memory of the process that the collector doesn't manage: its code.
+// outsideHeap is the memory outside the heap in bytes: code and stacks.
 const outsideHeap = 32 << 20
 
-// heapLimit returns the collector's limit for a process that must stay within a bound. The
-// collector may exceed its limit for a moment.
+// heapLimit returns the collector's limit for a process that must stay within a bound. It
+// leaves a margin, because the collector may exceed its limit for a moment.
 func heapLimit(bound int64) int64 { return max(bound-bound/50-outsideHeap, outsideHeap) }
 
 // boundHeap keeps the process within a bound of memory while images go through a network.
@@ -125,10 +129,7 @@ func trainingDefaults() kong.Vars {
 }
 
 func (c *trainCommand) Run(e *environment) error {
-	human := e.stdout
-	if c.JSON {
-		human = e.stderr
-	}
+	human := e.human(c.JSON)
 	o, err := c.options(e, human)
 	if err != nil {
 		return err
@@ -138,14 +139,14 @@ func (c *trainCommand) Run(e *environment) error {
 		defer debug.SetMemoryLimit(debug.SetMemoryLimit(heapLimit(int64(c.Memory))))
 	}
 	result, err := train.Run(e.ctx, o)
-	p.close()
+	p.bar.close()
 	if drawErr := p.draw(); err == nil {
 		err = drawErr
 	}
 	if err != nil {
 		os.Remove(o.Dir) // succeeds only if it is empty
 		if result != nil && err == context.Cause(e.ctx) {
-			return fmt.Errorf("interrupted; the weights so far are in %s%s", filepath.Join(o.Dir, train.LastFile), c.goOn(o.Dir))
+			return fmt.Errorf("interrupted; the weights so far are in %s%s", filepath.Join(o.Dir, train.LastFile), c.continuing(o.Dir))
 		}
 		return err
 	}
@@ -160,8 +161,8 @@ func (c *trainCommand) Run(e *environment) error {
 	return unreadable(result.Unreadable, o.Train.Len()+o.Val.Len())
 }
 
-// options turns the flags into the options of the run: it opens the images, makes the run
-// directory, and prints what it found.
+// options returns the options of the run. It opens the images, makes the run directory and
+// prints both.
 func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, error) {
 	o := train.DefaultOptions()
 	fail := func(err error) (train.Options, error) { return o, err }
@@ -194,7 +195,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 		tuning.balance(human, o.Train)
 	}
 	o.Ranks, o.Memory, o.Resume, o.StatsDir = c.Ranks, int64(c.Memory), c.Resume, cacheDir()
-	// To the library 0 is the default, on the command line it is none.
+	// 0 is the default in the library, and none on the command line.
 	if o.MaxBad = float64(c.MaxBad); c.MaxBad == 0 {
 		o.MaxBad = train.NoneBad
 	}
@@ -209,7 +210,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 	return o, nil
 }
 
-// check reports flags that can't be followed.
+// check returns an error for a flag out of range.
 func (c *trainCommand) check() error {
 	switch {
 	case c.Ranks < 1:
@@ -222,8 +223,8 @@ func (c *trainCommand) check() error {
 	return nil
 }
 
-// resolveRecipe returns the recipe of the run, which may resume from a checkpoint or
-// fine-tune. Weights to begin with are downloaded if they are a release.
+// resolveRecipe returns the recipe of the run, which may continue from a checkpoint or
+// fine-tune. Initial weights that are a release are downloaded.
 func (c *trainCommand) resolveRecipe(e *environment) (train.Recipe, *fineTuning, error) {
 	from, err := c.checkpoint()
 	if err != nil {
@@ -235,7 +236,7 @@ func (c *trainCommand) resolveRecipe(e *environment) (train.Recipe, *fineTuning,
 	}
 	recipe, err := c.recipe(from, tuning)
 	if err == nil && recipe.InitFrom != "" && from == nil {
-		recipe.InitFrom, err = c.path(e, recipe.InitFrom)
+		recipe.InitFrom, err = c.opener(e, nn.F32, 0).path(recipe.InitFrom)
 	}
 	return recipe, tuning, err
 }
@@ -243,18 +244,19 @@ func (c *trainCommand) resolveRecipe(e *environment) (train.Recipe, *fineTuning,
 // showProgress makes the run report to the terminal and to the curve.
 func (c *trainCommand) showProgress(e *environment, human io.Writer, o *train.Options) *trainProgress {
 	p := &trainProgress{
-		out: human, errors: e.stderr, dir: o.Dir, perEpoch: (o.Train.Len() + o.Recipe.Batch - 1) / o.Recipe.Batch,
+		out: human, errors: e.stderr, bar: e.newProgress(), dir: o.Dir, perEpoch: (o.Train.Len() + o.Recipe.Batch - 1) / o.Recipe.Batch,
 		curve: report.Curve{Title: curveTitle(o.Recipe, o.Train.Name)},
 	}
 	if c.boxes != nil {
 		p.showBoxes(string(o.Task.Localisation().Regression))
 	}
-	o.Log, o.OnSurvey, o.OnStart, o.OnIteration, o.OnEpoch = slog.New(p.warnings()), p.survey, p.start, p.iteration, p.epoch
+	o.Log, o.OnSurvey, o.OnStart, o.OnIteration, o.OnEpoch = slog.New(p.warnings()), p.bar.stage("measuring the images' colours", unitImages), p.start, p.iteration, p.epoch
 	return p
 }
 
-// goOn returns the command that resumes an interrupted run, for the end of a message.
-func (c *trainCommand) goOn(dir string) string {
+// continuing returns the end of a message on an interrupted run: the command that continues
+// it.
+func (c *trainCommand) continuing(dir string) string {
 	if c.Keep == 0 {
 		return ""
 	}
@@ -262,21 +264,21 @@ func (c *trainCommand) goOn(dir string) string {
 	if c.boxes != nil {
 		command = "localize train"
 	}
-	return fmt.Sprintf("; vgg %s --resume --out %s goes on", command, dir)
+	return fmt.Sprintf("; vgg %s --resume --out %s continues from there", command, dir)
 }
 
 // noteData is the key of the folder of images in a checkpoint's note.
 const noteData = "data"
 
-// checkpoint describes the checkpoint that the run resumes from; nil if it begins.
+// checkpoint describes the checkpoint from which the run continues; nil if it starts.
 func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
 	switch {
 	case !c.Resume:
 		return nil, nil
 	case c.Out == "":
-		return nil, usagef("--resume wants the run directory, --out DIR")
+		return nil, usagef("--resume without --out DIR, want the run directory")
 	case c.Keep == 0:
-		return nil, usagef("--resume with --keep 0: a run without checkpoints can't go on")
+		return nil, usagef("--resume with --keep 0: a run without checkpoints can't continue")
 	}
 	from, err := train.LatestCheckpoint(c.Out)
 	switch {
@@ -370,7 +372,7 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 
 func (c *trainCommand) sample() bool { return c.Data == "" || c.Data == sampleName }
 
-// open returns the images for training and validation, and prints where they are from.
+// open returns the images for training and validation, and prints their source.
 func (c *trainCommand) open(ctx context.Context, out io.Writer, seed uint64) (trainSet, valSet *dataset.Dataset, err error) {
 	if c.sample() {
 		fmt.Fprintf(out, "Data: %s\n", dataset.SampleCredit)
@@ -394,20 +396,11 @@ func (c *trainCommand) open(ctx context.Context, out io.Writer, seed uint64) (tr
 // runDir makes the run directory.
 func (c *trainCommand) runDir() (string, error) {
 	if c.Out != "" {
-		entries, err := os.ReadDir(c.Out)
-		switch {
-		case err == nil && len(entries) > 0 && !c.Resume:
-			if err := train.Held(c.Out); err != nil {
-				return "", fmt.Errorf("--out %w", err)
-			}
-			return "", fmt.Errorf("--out %s: the folder is not empty; a run wants a new one, or --resume", c.Out)
-		case err != nil && !errors.Is(err, os.ErrNotExist):
-			return "", fmt.Errorf("--out: %w", err)
+		if c.Resume {
+			return c.Out, os.MkdirAll(c.Out, 0o777)
 		}
-		if err := os.MkdirAll(c.Out, 0o777); err != nil {
-			return "", fmt.Errorf("--out: %w", err)
-		}
-		return c.Out, nil
+		_, err := makeEmpty(c.Out, train.Held, "a new or empty one, or --resume")
+		return c.Out, err
 	}
 	name := sampleName
 	if !c.sample() {
@@ -444,13 +437,13 @@ func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 	if c.boxes != nil {
 		_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: localisation error %s, mean IoU %.3f.\n\n"+
 			"Next: vgg localize --boxes %[8]s --draw boxes.png PHOTO.jpg\n      vgg localize eval %[8]s%[9]s\n",
-			r.Epochs, r.Iterations, report.Duration(time.Duration(r.Seconds*float64(time.Second))), waited,
+			r.Epochs, r.Iterations, seconds(r.Seconds), waited,
 			r.BestEpoch, report.Percent(r.LocalisationError), r.MeanIoU, r.BestWeights, data)
 		return err
 	}
 	_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: top-1 error %s, top-5 error %s.\n\n"+
 		"Next: vgg classify %[8]s PHOTO.jpg\n      vgg eval %[8]s%[9]s\n",
-		r.Epochs, r.Iterations, report.Duration(time.Duration(r.Seconds*float64(time.Second))), waited,
+		r.Epochs, r.Iterations, seconds(r.Seconds), waited,
 		r.BestEpoch, report.Percent(r.Top1Error), report.Percent(r.Top5Error), r.BestWeights, data)
 	return err
 }

@@ -21,13 +21,14 @@ type trainProgress struct {
 	out      io.Writer
 	errors   io.Writer
 	dir      string
-	bar      *progressBar // nil before the run has begun
-	perEpoch int          // iterations
-	from     int          // iteration that the run resumed from
-	header   bool         // the header of the epochs is printed
+	bar      *progressBar
+	perEpoch int  // iterations
+	from     int  // iteration that the run continues from
+	left     int  // iterations from there
+	header   bool // the header of the epochs is printed
 	curve    report.Curve
 	drawn    time.Time
-	boxes    bool // the run is judged by boxes
+	boxes    bool // the run learns boxes
 }
 
 // showBoxes shows the errors of box regression.
@@ -45,23 +46,15 @@ func (p *trainProgress) judged(e train.Epoch) (a, b float64) {
 	return e.Top1Error, e.Top5Error
 }
 
-// drawEvery is the least time between two drawings of the curve, which would take a good
-// part of the time of short epochs.
+// drawEvery is the least time between two drawings of the curve. Drawing after every short
+// epoch would take a good part of the run.
 const drawEvery = 5 * time.Second
 
-// survey shows the progress of measuring the training images.
-func (p *trainProgress) survey(done, total int64) {
-	if p.bar == nil {
-		p.bar = newProgress(p.errors, int(total), "images")
-	}
-	p.bar.set(int(done), "measuring the images' colours")
-}
-
-// start prints what the run begins with, and its memory and time.
+// start prints the beginning of the run: its weights, memory and time.
 func (p *trainProgress) start(s train.Start) {
-	p.close()
+	p.bar.close()
 	if s.Checkpoint != "" {
-		fmt.Fprintf(p.out, "Going on from %s: epoch %d, after iteration %d\n", s.Checkpoint, s.Epoch, s.Iteration)
+		fmt.Fprintf(p.out, "Continuing from %s: epoch %d, after iteration %d\n", s.Checkpoint, s.Epoch, s.Iteration)
 		p.from = s.Iteration
 		if err := p.earlier(); err != nil {
 			p.warn(fmt.Sprintf("the curve begins here: %v", err))
@@ -75,10 +68,10 @@ func (p *trainProgress) start(s train.Start) {
 		parts = fmt.Sprintf(", %d images at a time", s.Micro)
 	}
 	fmt.Fprintf(p.out, "Memory  at most about %s%s\n", report.Bytes(s.Memory), parts)
-	left := s.Iterations - s.Iteration
+	p.left = s.Iterations - s.Iteration
 	fmt.Fprintf(p.out, "Time    about %s for %d iterations: an estimate from a forward pass, if images are ready when they are needed\n\n",
-		report.Duration(time.Duration(s.Seconds*float64(time.Second))), left)
-	p.bar = newProgress(p.errors, left, "iterations")
+		seconds(s.Seconds), p.left)
+	p.bar.begin()
 }
 
 // list joins names, or returns a word for none.
@@ -89,7 +82,7 @@ func list(names []string) string {
 	return strings.Join(names, " ")
 }
 
-// earlier reads the curve of the run up to its resumption.
+// earlier reads the curve of the run up to the checkpoint.
 func (p *trainProgress) earlier() error {
 	f, err := os.Open(filepath.Join(p.dir, train.MetricsFile))
 	if err != nil {
@@ -138,7 +131,7 @@ func (p *trainProgress) addEpoch(e train.Epoch) {
 
 func (p *trainProgress) iteration(i train.Iteration) {
 	p.addIteration(i)
-	p.bar.set(i.Iteration-p.from, fmt.Sprintf("epoch %d, loss %.3g, %.0f images/s", i.Epoch, i.Loss, i.ImagesPerSecond))
+	p.bar.set(int64(i.Iteration-p.from), int64(p.left), fmt.Sprintf("epoch %d, loss %.3g, %.0f images/s", i.Epoch, i.Loss, i.ImagesPerSecond), unitIterations)
 }
 
 func (p *trainProgress) epoch(e train.Epoch) {
@@ -161,7 +154,7 @@ func (p *trainProgress) epoch(e train.Epoch) {
 	}
 	fmt.Fprintf(p.out, columns, fmt.Sprintf("%d/%d", e.Epoch, e.Epochs),
 		fmt.Sprintf(losses, e.TrainLoss), fmt.Sprintf(losses, e.Loss), judged[0], judged[1],
-		fmt.Sprintf("%.2g", e.LearningRate), report.Duration(time.Duration(e.Seconds*float64(time.Second))), best)
+		fmt.Sprintf("%.2g", e.LearningRate), seconds(e.Seconds), best)
 	if time.Since(p.drawn) >= drawEvery {
 		_ = p.draw() // the last drawing reports errors
 		p.drawn = time.Now()
@@ -176,17 +169,9 @@ func (p *trainProgress) draw() error {
 	return p.curve.WritePNG(filepath.Join(p.dir, "curve.png"))
 }
 
-func (p *trainProgress) close() {
-	if p.bar != nil {
-		p.bar.close()
-	}
-}
-
-// warn prints a line of its own, clear of the bar.
+// warn prints a warning on a line of its own.
 func (p *trainProgress) warn(text string) {
-	if p.bar != nil {
-		p.bar.clear()
-	}
+	p.bar.clear()
 	fmt.Fprintf(p.errors, "vgg: warning: %s\n", text)
 }
 

@@ -5,29 +5,29 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"time"
 
 	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/transfer"
 )
 
 type transferCommand struct {
 	Train   transferTrainCommand   `cmd:"" help:"Train linear SVMs on descriptors."`
-	Eval    transferEvalCommand    `cmd:"" help:"Measure linear SVMs on descriptors: a file of them, or trained on parts or random splits."`
-	Predict transferPredictCommand `cmd:"" help:"Tell the classes of pictures by linear SVMs."`
+	Eval    transferEvalCommand    `cmd:"" help:"Measure linear SVMs on descriptors."`
+	Predict transferPredictCommand `cmd:"" help:"Predict the classes of images by linear SVMs."`
 }
 
 // svmFlags are shared by the commands that train SVMs.
 type svmFlags struct {
-	Loss      transfer.Loss `default:"l2" enum:"l2,l1" placeholder:"NAME" help:"Of a margin below 1: l2, its square, or l1 (l2)."`
-	C         []float64     `name:"c" default:"0.01,0.1,1,10,100" placeholder:"C" help:"Price of a margin below 1. Of several, separated by commas, the one that is best on the images held out (0.01,0.1,1,10,100)."`
-	HoldOut   share         `default:"20%" placeholder:"SHARE" help:"Share of the training images of each class that choose C (20%)."`
-	Balance   bool          `help:"Let rare classes count as much as common ones."`
-	Bias      float64       `default:"1" placeholder:"X" help:"Constant that every descriptor ends with; 0: no bias (1)."`
-	Tolerance float64       `default:"1e-4" placeholder:"X" help:"Violation of the optimality conditions that is left (1e-4)."`
-	Passes    int           `default:"1000" placeholder:"N" help:"Passes over the images, at most (1000)."`
-	Seed      uint64        `default:"0" placeholder:"N" help:"Of splits and of the order of images (0)."`
+	Loss      transfer.Loss `default:"l2" enum:"l2,l1" placeholder:"NAME" help:"Loss of a margin below 1: l1, linear, or l2, squared (l2)."`
+	C         []float64     `name:"c" default:"0.01,0.1,1,10,100" placeholder:"C" help:"Weight of the loss. Of several, the one is taken that is best on the held-out images (0.01,0.1,1,10,100)."`
+	HoldOut   share         `default:"20%" placeholder:"SHARE" help:"Share of each class's training images that chooses C (20%)."`
+	Balance   bool          `help:"Weight the classes equally, whatever their number of images."`
+	Bias      float64       `default:"1" placeholder:"X" help:"Constant at the end of every descriptor; 0 for no bias (1)."`
+	Tolerance float64       `default:"1e-4" placeholder:"X" help:"Violation of the optimality conditions at which training stops (1e-4)."`
+	Passes    int           `default:"1000" placeholder:"N" help:"Largest number of passes over the images (1000)."`
+	Seed      uint64        `default:"0" placeholder:"N" help:"Seed of the splits and of the image order (0)."`
 }
 
 func (f svmFlags) options() (transfer.TrainOptions, error) {
@@ -52,40 +52,35 @@ func (f svmFlags) options() (transfer.TrainOptions, error) {
 	return o, nil
 }
 
-// watch shows on standard error how far training has come.
+// watch shows the progress of training until stop is called.
 func (e *environment) watch(o *transfer.TrainOptions) (stop func()) {
-	var bar *progressBar
-	what := ""
-	stop = func() {
-		if bar != nil {
-			bar.close()
-			bar = nil
-		}
-	}
-	o.OnStage = func(stage string) {
-		stop()
-		what = stage
-	}
-	o.OnClass = func(done, total int) {
-		if bar == nil {
-			bar = newProgress(e.stderr, total, "classes")
-		}
-		bar.set(done, what)
-	}
-	return stop
+	bar := e.newProgress()
+	var report progress.Func
+	o.OnStage = func(stage string) { report = bar.stage(stage, unitClasses) }
+	o.OnClass = counted(func(done, total int64) { report.Report(done, total) })
+	return bar.close
 }
 
 type transferTrainCommand struct {
-	Descriptors []string `arg:"" help:"File of descriptors (vgg features), or those of all its shards."`
+	Descriptors []string `arg:"" help:"File of descriptors (vgg features), or all shards of one."`
 	Out         string   `required:"" placeholder:"FILE" help:"File for the SVMs, FILE.safetensors."`
-	All         bool     `help:"Train on all images, those of val and test too."`
+	All         bool     `help:"Train on all images, also those of val and test."`
 	svmFlags
 	threadsFlag
 	jsonFlag
 }
 
 func (transferTrainCommand) Help() string {
-	return `Trains one SVM against the rest for each class, by dual coordinate descent; C is chosen on a part of the training images, which are then all trained on. Of a set with parts the training part is used: train, and val too if there is test. Images that are marked difficult for a class have no part in its SVM.` + exitHelp
+	return `Trains a linear SVM for each class against the rest, by dual coordinate descent.
+
+  - C is chosen on a part of the training images; the final SVMs are trained on all of them.
+  - A set with parts is trained on train, and also on val if it has test.
+  - Images that are marked difficult for a class have no part in its SVM.
+
+Examples:
+
+    vgg transfer train photos.npy --out svm.safetensors
+    vgg transfer train 1.npy 2.npy --c 1 --out svm.safetensors` + exitHelp
 }
 
 // svmResult has the JSON keys of `vgg transfer train --json`.
@@ -132,7 +127,7 @@ func (c *transferTrainCommand) Run(e *environment) error {
 		return writeJSON(e.stdout, svmResult{c.Out, s.Info})
 	}
 	if len(s.Info.Tried) > 0 {
-		t := report.NewTable(report.Column{Title: "C", Align: report.Right}, right(scoreName(s.Info.Multi)+" on images held out"))
+		t := report.NewTable(right("C"), right(scoreName(s.Info.Multi)+" on images held out"))
 		for _, trial := range s.Info.Tried {
 			t.Row(fmt.Sprint(trial.C), report.Percent(trial.Score))
 		}
@@ -142,11 +137,11 @@ func (c *transferTrainCommand) Run(e *environment) error {
 		fmt.Fprintf(e.stderr, "not all classes converged in %d passes\n", s.Info.MaxIterations)
 	}
 	_, err = fmt.Fprintf(e.stdout, "SVMs of %d classes on %s images, C %g, in %s\n\nNext: vgg transfer eval --svm %s DESCRIPTORS\n      vgg transfer predict %s PHOTO.jpg\n",
-		len(s.Info.Classes), report.Count(int64(s.Info.Images)), s.Info.C, report.Duration(time.Duration(s.Info.Seconds*float64(time.Second))), c.Out, c.Out)
+		len(s.Info.Classes), report.Count(int64(s.Info.Images)), s.Info.C, seconds(s.Info.Seconds), c.Out, c.Out)
 	return err
 }
 
-// load reads descriptors with all numbers.
+// load reads labelled descriptors into memory.
 func load(paths []string) (*transfer.Descriptors, []float32, error) {
 	d, err := transfer.OpenMerged(paths...)
 	if err != nil {
@@ -171,11 +166,11 @@ func scoreName(multi bool) string {
 }
 
 type transferEvalCommand struct {
-	Descriptors  []string `arg:"" help:"File of descriptors (vgg features), or those of all its shards."`
-	SVM          string   `name:"svm" placeholder:"FILE" help:"SVMs to measure (vgg transfer train); without them, they are trained."`
-	Splits       int      `placeholder:"N" help:"Random splits that are trained and tested on (3 unless the set has parts)."`
-	TrainImages  int      `default:"30" placeholder:"N" help:"Training images of each class of a random split (30)."`
-	TestImages   int      `default:"50" placeholder:"N" help:"Test images of each class of a random split, at most; 0: all others (50)."`
+	Descriptors  []string `arg:"" help:"File of descriptors (vgg features), or all shards of one."`
+	SVM          string   `name:"svm" placeholder:"FILE" help:"SVMs to measure, from vgg transfer train (they are trained)."`
+	Splits       int      `placeholder:"N" help:"Number of random splits (3, or the parts of the set)."`
+	TrainImages  int      `default:"30" placeholder:"N" help:"Training images of each class in a random split (30)."`
+	TestImages   int      `default:"50" placeholder:"N" help:"Largest number of test images of each class in a random split; 0 for all others (50)."`
 	ClassResults bool     `help:"Show every class."`
 	svmFlags
 	threadsFlag
@@ -183,7 +178,17 @@ type transferEvalCommand struct {
 }
 
 func (transferEvalCommand) Help() string {
-	return `Of images that have one class each the result is mean class recall, of images with several, mean average precision: PASCAL VOC's until 2009 (11-point) and from 2010 on (area), and scikit-learn's (step). Of random splits it is the mean with the deviation of one split. The numbers of images are those of the paper's protocol for Caltech-101; 60 of its for Caltech-256. With --svm, a set with parts is tested on test, or val, and other images all.` + exitHelp
+	return `Measures linear SVMs: those of --svm, or those that it trains on the set's own parts or on random splits.
+
+  - Images with one class each: mean class recall.
+  - Images with several: mean average precision, by PASCAL VOC's definition until 2009 (11-point), by that from 2010 on (area) and by scikit-learn's (step).
+  - Random splits: mean and standard deviation of one split. The defaults are the paper's protocol for Caltech-101; --train-images 60 is that for Caltech-256.
+  - With --svm, a set with parts is tested on test (or val), any other on all images.
+
+Examples:
+
+    vgg transfer eval caltech101.npy
+    vgg transfer eval voc.npy --svm svm.safetensors --class-results` + exitHelp
 }
 
 func (c *transferEvalCommand) Run(e *environment) error {
@@ -298,9 +303,9 @@ func printMeasured(e *environment, m *transfer.Measured, how string, classes boo
 	return err
 }
 
-// printClasses prints the first split class by class.
+// printClasses prints the classes of the first split.
 func printClasses(e *environment, m *transfer.Measured, multi bool) {
-	columns := []report.Column{{Title: "Class"}, right("Test images")}
+	columns := []report.Column{left("Class"), right("Test images")}
 	if multi {
 		for _, form := range metrics.APForms() {
 			columns = append(columns, right("AP ("+string(form)+")"))

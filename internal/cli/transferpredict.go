@@ -10,16 +10,25 @@ import (
 type transferPredictCommand struct {
 	SVM    string   `arg:"" name:"svm" help:"SVMs (vgg transfer train)."`
 	Images []string `arg:"" name:"image" help:"Image files, globs or folders."`
-	Top    int      `default:"5" placeholder:"K" help:"Classes shown of each image (5)."`
+	Top    int      `default:"5" placeholder:"K" help:"Number of classes for each image (5)."`
 	describeFlags
 	jsonFlag
 }
 
 func (transferPredictCommand) Help() string {
-	return `Describes each image as those were that the SVMs were trained on, by the same weights, layer and scales, which the file of SVMs names, and prints the classes with the highest scores, best first. A score is the distance from the class's plane in margins: above 0 the image is of the class. An image that can't be read has its error in its place, and the others go on. Images are turned as they are stored, not as their EXIF data say.` + exitHelp
+	return `Prints the classes with the highest SVM scores for each image, best first. Images are described like the training images: by the weights, layer and scales that the SVMs' file names.
+
+  - A score is the distance from the class's plane in margins; above 0 the image is of the class.
+  - An unreadable image has its error in the place of its classes.
+  - Images are not turned by their EXIF data.
+
+Examples:
+
+    vgg transfer predict svm.safetensors photo.jpg
+    vgg transfer predict svm.safetensors photos --weights D --json` + exitHelp
 }
 
-// predictLine is what `vgg transfer predict --json` prints of an image.
+// predictLine is a line of `vgg transfer predict --json`.
 type predictLine struct {
 	File  string                `json:"file"`
 	Top   []transfer.Prediction `json:"top,omitempty"`
@@ -61,7 +70,7 @@ func (c *transferPredictCommand) print(e *environment, l predictLine) error {
 	if l.Error != "" {
 		return e.skipped(l.File, l.Error)
 	}
-	t := report.NewTable(report.Column{Title: l.File}, right("Score"))
+	t := report.NewTable(left(l.File), right("Score"))
 	for _, p := range l.Top {
 		t.Row(p.Class, fmt.Sprintf("%.3f", p.Score))
 	}

@@ -12,7 +12,12 @@ import (
 type versionCommand struct{ jsonFlag }
 
 func (versionCommand) Help() string {
-	return `Shows the program's version, the Go release it was built with, and the instruction sets that it can use here, the one in use first.` + exitHelp
+	return `Shows the version of the program, the Go release that built it, and the instruction sets that it can use on this machine, the one in use first.
+
+Examples:
+
+    vgg version
+    vgg version --json` + exitHelp
 }
 
 // versionResult has the JSON keys of `vgg version --json`.

@@ -14,6 +14,12 @@ func (o *Object) Strings(name string) (values []string, found bool, err error) {
 	return values, true, within(err, "attribute %s", name)
 }
 
+// HasAttribute reports whether the object has an attribute of that name.
+func (o *Object) HasAttribute(name string) (bool, error) {
+	a, err := o.attribute(name)
+	return a != nil, within(err, "attribute %s", name)
+}
+
 // attribute is an attribute's elements as they are in the file.
 type attribute struct {
 	kind  Type

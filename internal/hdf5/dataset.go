@@ -92,7 +92,7 @@ func (d *Dataset) Bytes() int64 { return d.bytes }
 
 // Contiguous returns the byte of the file at which the elements begin, if they are in one
 // piece.
-func (d *Dataset) Contiguous() (at int64, ok bool) { return d.at, d.at >= 0 }
+func (d *Dataset) Contiguous() (at int64, ok bool) { return d.f.base + d.at, d.at >= 0 }
 
 // ReadAt reads len(b) bytes of the elements, from byte start of them on, as they are in
 // the file. start and len(b) are multiples of the element's size.
@@ -107,6 +107,29 @@ func (d *Dataset) ReadAt(b []byte, start int64) error {
 		return nil
 	}
 	return d.readChunked(b, start)
+}
+
+// References returns the objects that the elements of a dataset refer to, in their order.
+func (f *File) References(d *Dataset) ([]*Object, error) {
+	if d.Type.Name != "reference" || d.Type.Size != f.width {
+		return nil, formatError("type %s, want references to objects", d.Type.Name)
+	}
+	if err := f.spend(d.bytes); err != nil {
+		return nil, err
+	}
+	b := make([]byte, d.bytes)
+	if err := d.ReadAt(b, 0); err != nil {
+		return nil, err
+	}
+	var all []*Object
+	for c := (&cursor{b: b}); c.left() > 0; {
+		o, err := f.object(f.address(c))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, o)
+	}
+	return all, nil
 }
 
 // strides returns the bytes from one element to the next along each axis of an array.

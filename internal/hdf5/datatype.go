@@ -5,7 +5,7 @@ import "math"
 // Type is the type of the elements of a dataset or an attribute.
 type Type struct {
 	// Name is float16, bfloat16, float32, float64, int8 … int64, uint8 … uint64, bool,
-	// string, varstring, or opaque for any other type.
+	// string, varstring, reference (to an object), or opaque for any other type.
 	Name string
 	// Size is the bytes of an element in the file.
 	Size      int
@@ -56,6 +56,10 @@ func parseType(c *cursor) (Type, error) {
 		}
 	case 3: // string
 		t.Name, t.padding = "string", flags&0x0f
+	case 7: // reference
+		if flags&0x0f == 0 {
+			t.Name = "reference"
+		}
 	case 8: // enumeration, in which h5py writes booleans
 		base, err := parseType(c)
 		if err == nil && base.Size == 1 {

@@ -37,8 +37,9 @@ func within(err error, format string, args ...any) error {
 // File is an open file. Only one goroutine at a time may use it or its objects. Any number
 // of goroutines may read a Dataset of it.
 type File struct {
-	r    io.ReaderAt
+	r    io.ReaderAt // from the superblock on
 	size int64
+	base int64 // bytes before the superblock
 	// width and length are the bytes of an address and of a length.
 	width, length int
 	root          uint64
@@ -49,11 +50,28 @@ type File struct {
 	heaps   map[uint64]map[uint16][]byte // global heap collections by address
 }
 
+// userBlock returns the bytes before the superblock: none, or 512, 1024, 2048, … that a
+// user's own data takes.
+func userBlock(r io.ReaderAt, size int64) int64 {
+	b := make([]byte, len(Signature))
+	for at := int64(0); at <= size-int64(len(b)); at = max(512, 2*at) {
+		if readFull(r, b, at) == nil && string(b) == Signature {
+			return at
+		}
+	}
+	return 0
+}
+
 // Open reads the superblock of a file of size bytes. The errors of the file and of its
 // objects are those of r and *FormatErrors.
 func Open(r io.ReaderAt, size int64) (*File, error) {
+	user := userBlock(r, size)
+	if user > 0 {
+		size -= user
+		r = io.NewSectionReader(r, user, size)
+	}
 	f := &File{
-		r: r, size: size,
+		r: r, size: size, base: user,
 		budget:  4*size + 64<<10,
 		objects: make(map[uint64]*Object),
 		heaps:   make(map[uint64]map[uint16][]byte),
@@ -97,10 +115,10 @@ func Open(r io.ReaderAt, size int64) (*File, error) {
 	switch {
 	case c.short:
 		return nil, formatError("superblock: truncated")
-	case base != 0:
-		return nil, formatError("superblock: base address %d, want 0", base)
-	case end > uint64(size):
-		return nil, formatError("truncated: the superblock claims %d bytes, the file has %d", end, size)
+	case base != uint64(user):
+		return nil, formatError("superblock: base address %d, want %d", base, user)
+	case end > uint64(size)+base:
+		return nil, formatError("truncated: the superblock claims %d bytes, the file has %d", end, uint64(size)+base)
 	}
 	return f, nil
 }

@@ -326,12 +326,13 @@ func (r *layerReader) conv(l weights.Layer, a attributes) error {
 	if err != nil {
 		return err
 	}
-	if len(e.Shape) != 4 {
+	shape := weightShape(e.Shape, columns)
+	if len(shape) != 4 {
 		return fmt.Errorf("%s: shape %v, want 4 axes", e.Name, e.Shape)
 	}
-	side := e.Shape[2]
+	side := shape[2]
 	if columns {
-		side = e.Shape[0]
+		side = shape[0]
 	}
 	pad, known := r.padOf(a, side)
 	r.pad = 0

@@ -22,6 +22,7 @@ const (
 	Timm        Scheme = "timm"        // features.0.weight, pre_logits.fc1.weight, head.fc.weight
 	Keras       Scheme = "Keras"       // block1_conv1/kernel, fc1/kernel, predictions/bias
 	Paper       Scheme = "conv1_1"     // conv1_1/weight, conv1_1_W, fc6.weight
+	OpenMMLab   Scheme = "OpenMMLab"   // features.0.conv.weight, features.0.bn.weight
 )
 
 // roles are the words for a layer's tensors.
@@ -51,6 +52,7 @@ type position struct {
 	block int // 0 where the name has none
 	index int
 	norm  bool // batch normalisation that is named after its convolution
+	unit  bool // the index counts a convolution with its normalisation and rectification as one
 }
 
 // patterns hold the names that schemes give to layers.
@@ -60,6 +62,10 @@ var patterns = []struct {
 	position func(n []int) position
 }{
 	{Torchvision, regexp.MustCompile(`^(?:.*[./])?features[./](\d{1,4})$`), func(n []int) position { return position{part: features, index: n[0]} }},
+	{Torchvision, regexp.MustCompile(`^(\d{1,4})$`), func(n []int) position { return position{part: features, index: n[0]} }},
+	{Torchvision, regexp.MustCompile(`^(?:.*[./])?slice\d{1,2}[./](\d{1,4})$`), func(n []int) position { return position{part: features, index: n[0]} }},
+	{OpenMMLab, regexp.MustCompile(`^(?:.*[./])?features[./](\d{1,4})[./]conv$`), func(n []int) position { return position{part: features, index: n[0], unit: true} }},
+	{OpenMMLab, regexp.MustCompile(`^(?:.*[./])?features[./](\d{1,4})[./]bn$`), func(n []int) position { return position{part: features, index: n[0], norm: true, unit: true} }},
 	{Torchvision, regexp.MustCompile(`^(?:.*[./])?classifier[./](\d{1,4})$`), func(n []int) position { return position{part: classifier, index: n[0]} }},
 	{Torchvision, regexp.MustCompile(`^(?:.*[./])?classifier$`), func([]int) position { return position{part: classifier} }},
 	{Timm, regexp.MustCompile(`^(?:.*[./])?pre_logits[./]fc(\d{1,4})$`), func(n []int) position { return position{part: classifier, index: n[0]} }},
@@ -69,22 +75,22 @@ var patterns = []struct {
 	{Keras, regexp.MustCompile(`^(?:.*[./])?predictions$`), func([]int) position { return position{part: classifier, index: lastIndex} }},
 	{Paper, regexp.MustCompile(`^(?:.*[./])?conv(\d{1,4})_(\d{1,4})$`), func(n []int) position { return position{block: n[0], index: n[1]} }},
 	{Paper, regexp.MustCompile(`^(?:.*[./])?(?:conv(\d{1,4})_(\d{1,4})[./_]bn|bn(\d{1,4})_(\d{1,4}))$`), func(n []int) position { return position{block: n[0], index: n[1], norm: true} }},
-	{Paper, regexp.MustCompile(`^(?:.*[./])?fc_?(\d{1,4})[._]bn$`), func(n []int) position { return position{part: classifier, index: n[0], norm: true} }},
+	{Paper, regexp.MustCompile(`^(?:.*[./])?fc_?(\d{1,4})[._]bn$`), func(n []int) position { return position{part: classifier, index: ownIndex(n, 1), norm: true} }},
 	{Keras, regexp.MustCompile(`^(?:.*[./])?` + ownHead + `fc(\d{1,3})$`), func(n []int) position { return position{part: classifier, index: ownIndex(n, 0)} }},
 	{Keras, regexp.MustCompile(`^(?:.*[./])?` + ownHead + `fc(\d{1,3})\.bn$`), func(n []int) position { return position{part: classifier, index: ownIndex(n, 1), norm: true} }},
 	{Keras, regexp.MustCompile(`^(?:.*[./])?` + ownHead + `norm(\d{1,3})(?:_(\d{1,3}))?$`), func(n []int) position { return position{part: classifier, index: ownIndex(n, 2), norm: true} }},
-	{Paper, regexp.MustCompile(`^(?:.*[./])?norm(\d{1,4})(?:_\d{1,4})?$`), func(n []int) position { return position{part: classifier, index: n[0], norm: true} }},
-	{Paper, regexp.MustCompile(`^(?:.*[./])?fc_?(\d{1,4})(?:[_-][A-Za-z].*)?$`), func(n []int) position { return position{part: classifier, index: n[0]} }},
+	{Paper, regexp.MustCompile(`^(?:.*[./])?norm(\d{1,4})(?:_(\d{1,3}))?$`), func(n []int) position { return position{part: classifier, index: ownIndex(n, 2), norm: true} }},
+	{Paper, regexp.MustCompile(`^(?:.*[./])?fc_?(\d{1,4})(?:[_-][A-Za-z].*)?$`), func(n []int) position { return position{part: classifier, index: ownIndex(n, 0)} }},
 }
 
-// ownIndex returns the index of a layer with a name in this library's own heads: by the
-// number of the fully connected layer, then by kind, then by the normalisation's number.
+// ownIndex returns the index of a layer of a head by the number of the fully connected
+// layer in its name, then by its kind, then by the normalisation's number.
 func ownIndex(n []int, kind int) int {
 	index := n[0]*2000 + kind
 	if len(n) > 1 {
 		index += n[1]
 	}
-	return index - 1_000_000 // below lastIndex
+	return index - 100_000_000 // below lastIndex
 }
 
 // lastIndex is the index of layers whose name says that they are the last.
@@ -107,7 +113,7 @@ func (g *layerTensors) isNorm() bool {
 // readNames recognises the layers of a file by the names of its tensors. If the
 // configuration is known, the names need not tell what lies between them.
 func readNames(f *weights.File, known bool) (*Outline, error) {
-	o := &Outline{}
+	o := &Outline{keras: channelsLastFormat(f.Format())}
 	groups := map[string]*layerTensors{}
 	var order []*layerTensors
 	schemes := map[Scheme]int{}
@@ -139,6 +145,9 @@ func readNames(f *weights.File, known bool) (*Outline, error) {
 	slices.SortStableFunc(order, func(a, b *layerTensors) int {
 		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.block, b.block), cmp.Compare(a.index, b.index), compareBool(a.position.norm, b.position.norm))
 	})
+	if err := oneNetwork(order); err != nil {
+		return nil, err
+	}
 	return o, o.addLayers(order, known)
 }
 
@@ -199,7 +208,7 @@ func positionOf(layer string) (position, Scheme) {
 // commonest returns the scheme that names most layers.
 func commonest(count map[Scheme]int) Scheme {
 	best := Scheme("")
-	for _, s := range []Scheme{Timm, Torchvision, Keras, Paper} {
+	for _, s := range []Scheme{Timm, Torchvision, Keras, Paper, OpenMMLab} {
 		switch {
 		case count[s] == 0:
 		case s == Timm: // its features are named as torchvision's
@@ -228,7 +237,7 @@ func (o *Outline) addLayers(order []*layerTensors, known bool) error {
 			continue
 		}
 		w, ok := g.tensors["weight"]
-		if !ok || g.part == elsewhere && len(w.Shape) != 2 && len(w.Shape) != 4 {
+		if !ok || g.part == elsewhere && len(w.Shape) != 2 && (len(w.Shape) != 4 || named) {
 			for _, e := range g.tensors {
 				o.unused = append(o.unused, e.Name)
 			}
@@ -256,7 +265,10 @@ func (o *Outline) addLayers(order []*layerTensors, known bool) error {
 	slices.SortStableFunc(o.layers, func(a, b fileLayer) int {
 		return compareBool(a.inHead(), b.inHead())
 	})
-	// The features end with a pooling.
+	// The features end with a pooling, unless they are cut off before that.
+	if o.cutOff() {
+		o.EndsEarly, named = true, false
+	}
 	if at := slices.IndexFunc(o.layers, fileLayer.inHead); named {
 		if at < 0 {
 			at = len(o.layers)
@@ -280,7 +292,11 @@ func (o *Outline) addPooling(g *layerTensors, previous position) error {
 		return nil
 	}
 	// Behind the convolution or its normalisation stands the rectification.
-	switch g.index - previous.index {
+	room := g.index - previous.index
+	if g.unit {
+		room++
+	}
+	switch room {
 	case 2:
 	case 3:
 		o.layers = append(o.layers, pool)
@@ -306,7 +322,7 @@ func (o *Outline) normalise(g *layerTensors, previous position) error {
 		return misplaced()
 	}
 	l := &o.layers[len(o.layers)-1]
-	if l.BatchNorm || g.part != features || g.block == 0 && g.index != previous.index+1 || g.block > 0 && (g.block != previous.block || g.index != previous.index) {
+	if l.BatchNorm || g.part != features || g.block == 0 && !g.unit && g.index != previous.index+1 || g.unit && g.index != previous.index || g.block > 0 && (g.block != previous.block || g.index != previous.index) {
 		return misplaced()
 	}
 	l.BatchNorm = true
@@ -326,7 +342,7 @@ func (o *Outline) addNorm(g *layerTensors, l *fileLayer) {
 		l.tensors[role] = e
 	}
 	o.bnEps = network.DefaultBNEps
-	if g.columns || o.scheme == Keras {
+	if g.columns || o.keras || o.scheme == Keras {
 		o.bnEps = kerasBNEps
 	}
 }

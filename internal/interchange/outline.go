@@ -14,6 +14,7 @@ import (
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/weights"
 )
 
@@ -25,8 +26,12 @@ type Outline struct {
 	Complete bool
 	// Rescale is what the file's first layer does to pixels; nil if there is none.
 	Rescale *preprocess.Spec
+	// EndsEarly tells that the layers are the beginning of a configuration's. The outline
+	// then ends with the last convolution, and names don't tell whether a pooling follows.
+	EndsEarly bool
 
 	scheme Scheme // of the tensors' names
+	keras  bool   // a format of Keras's
 	layers []fileLayer
 	lrn    nn.LRNForm
 	bnEps  float32
@@ -73,7 +78,7 @@ func Read(f *weights.File, known bool) (*Outline, error) {
 // convolution, or a fully connected layer if head; 2 axes are a fully connected layer.
 func newFileLayer(name string, w weights.Entry, head, columns, channelsLast bool) (fileLayer, error) {
 	l := fileLayer{name: name, tensors: map[string]weights.Entry{"weight": w}, columns: columns, channelsLast: channelsLast}
-	s := w.Shape
+	s := weightShape(w.Shape, columns)
 	wrong := func(want string) error {
 		return fmt.Errorf("%s: shape %v, want %s", w.Name, s, want)
 	}
@@ -191,10 +196,11 @@ func (o *Outline) EmptyHead(f *weights.File) (bool, error) {
 	}
 	last := o.layers[len(o.layers)-1]
 	e, ok := last.tensors["bias"]
-	if last.Kind != architecture.Connected || !ok || len(e.Shape) != 1 || e.Shape[0] > architecture.MaxUnits {
+	n, err := tensor.Size(e.Shape...)
+	if last.Kind != architecture.Connected || !ok || err != nil || n < 1 || n > architecture.MaxUnits {
 		return false, nil
 	}
-	b := make([]float32, e.Shape[0])
+	b := make([]float32, n)
 	if err := f.ReadInto(e.Name, b); err != nil {
 		return false, err
 	}
@@ -257,6 +263,9 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 	for _, name := range o.unused {
 		m.errs = append(m.errs, fmt.Errorf("vgg: %s: %s: the network has no such parameter", file, name))
 	}
+	if len(layers)+len(o.unused) > 0 {
+		return m.locations, fmt.Errorf("%w\nleave out what isn't the network's with --ignore PATTERN, or take what is below one prefix with --prefix", joinFirst(file, m.errs))
+	}
 	return m.locations, joinFirst(file, m.errs)
 }
 
@@ -281,12 +290,38 @@ func (m *matcher) match(l fileLayer, role string, p *nn.Param, optional bool) {
 	want := p.Shape
 	if role == "weight" {
 		at.columns, at.channelsLast = l.columns, l.channelsLast
-		at.channels, at.side, want = expectedShape(e.Shape, p.Shape, l)
+		at.channels, at.side, want = expectedShape(weightShape(e.Shape, l.columns), p.Shape, l)
 	}
-	if !slices.Equal(e.Shape, want) {
+	if !slices.Equal(withoutOnes(e.Shape), withoutOnes(want)) {
 		m.errs = append(m.errs, &weights.ShapeError{File: m.file, Tensor: e.Name, Shape: e.Shape, Want: want})
 	}
 	m.locations = append(m.locations, at)
+}
+
+// withoutOnes returns a shape without its axes of length 1. These change neither the
+// number of values nor their order: MATLAB has vectors of shape (1,n), NumPy keeps them so.
+func withoutOnes(shape []int) []int {
+	var s []int
+	for _, n := range shape {
+		if n != 1 {
+			s = append(s, n)
+		}
+	}
+	return s
+}
+
+// weightShape returns the shape of a weight without axes of length 1 beyond the fourth, and
+// with the one that MATLAB drops where a convolution has a single out-channel, the last of
+// its columns.
+func weightShape(shape []int, columns bool) []int {
+	s := slices.Clone(shape)
+	for len(s) > 4 && s[len(s)-1] == 1 {
+		s = s[:len(s)-1]
+	}
+	if columns && len(s) == 3 && s[0] == s[1] {
+		s = append(s, 1)
+	}
+	return s
 }
 
 // expectedShape returns the shape of the tensor that holds a weight of the parameter's

@@ -1,21 +1,21 @@
 #!/usr/bin/env python3
-"""Compares vgg with what people use for the same work on a CPU.
+"""Compares vgg with other libraries doing the same work on a CPU.
 
     python3 tools/compare/compare.py
 
-sets the peers up, builds vgg, lets all of them take turns and writes tables of times,
-peak memory and ratios into docs/performance.md, between markers. Needs Linux, Go and
-Python 3.9; the peers come from Debian 12 (python3-torch; libdnnl-dev and g++;
-libopenblas0-openmp) and npm (onnxruntime-node), into ${XDG_CACHE_HOME:-~/.cache}/vgg-compare.
-As root it installs missing Debian packages; otherwise it says which. A peer that cannot
-be set up is named and left out. The machine should have nothing else to do: the tables
-say how busy other processes were.
+sets the other libraries (the peers) up, builds vgg, runs all of them in turns, and writes
+tables of times, peak memory and ratios into docs/performance.md, between markers. It needs
+Linux, Go and Python 3.9. The peers come from Debian 12 (python3-torch; libdnnl-dev and g++;
+libopenblas0-openmp) and npm (onnxruntime-node), and go into
+${XDG_CACHE_HOME:-~/.cache}/vgg-compare. As root it installs missing Debian packages;
+otherwise it lists them. A peer that cannot be set up is named and left out. The machine
+should be idle: the tables show how busy other processes were.
 
 Fairness. All have the same network with random He weights, fp32, two threads and inputs
-of the same shape; what is timed is one pass from the image tensor to class scores, or one
-training step (forward, cross-entropy, backward, SGD with momentum and weight decay,
-dropout on), after passes that are not. Two never run at once, and who begins changes from
-round to round. Each peer runs as we found it fastest:
+of the same shape. One pass from the image tensor to class scores is timed, or one training
+step (forward, cross-entropy, backward, SGD with momentum and weight decay, dropout on),
+after some passes of warm-up. Two never run at once, and the order changes from round to
+round. Each peer runs in its fastest configuration that was found:
   ONNX Runtime  two intra-op threads, all graph optimisations, shapes known in advance
   oneDNN        layouts of its own choice, weights reordered in advance, rectification
                 fused, Winograd for every 3×3 layer but the first
@@ -23,7 +23,7 @@ round to round. Each peer runs as we found it fastest:
                 rounds: for inference channels_last with and without
                 torch.jit.optimize_for_inference, and to_mkldnn; for training with and
                 without channels_last. Linear layers on OpenBLAS; freed memory is kept.
-All three get huge pages, as vgg asks for them.
+All three get huge pages, as vgg does.
 """
 import argparse
 import json
@@ -149,7 +149,7 @@ def arguments():
                    help="some works only: " + ", ".join(works))
     p.add_argument("--peers", type=lambda s: listed(s, peers, "peer"), default=list(PEERS), metavar="PEER[,PEER]",
                    help="some peers only: " + ", ".join(peers))
-    p.add_argument("--quick", action="store_true", help="a pass or three each: to see that all works, not to quote")
+    p.add_argument("--quick", action="store_true", help="one to three passes each: a test of the set-up; the figures mean nothing")
     p.add_argument("--out", metavar="FILE", help="Markdown file to write the tables into, - for standard output "
                    "(docs/performance.md; with --only, --peers or --quick: -)")
     o = p.parse_args()

@@ -1,11 +1,11 @@
-"""vgg and its peers: how each is set up and called.
+"""vgg and its peers, with the way to set each up and to run it.
 
 A contestant has key, title and
     setup()               prepares everything that is not to be timed, or raises Unavailable
-    variants(work)        the ways to run a work that are worth a try; none: not for this peer
+    variants(work)        the configurations to try for a work; none: the peer can't do it
     command(work, variant, iters, warmup)  → argv and what the environment has in addition
-    describe(result)      its version, once a run has told
-The program called prints one JSON object with median_ms and, of a peer, output and
+    describe(result)      its version, from the result of a run
+The program prints one JSON object with median_ms and, if it is a peer's, output and
 version.
 """
 import glob
@@ -20,12 +20,12 @@ from work import THREADS
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
-# vgg asks for huge pages itself; glibc asks for the peers, which gains them up to 3 %.
+# vgg asks for huge pages itself. For the peers glibc does; they gain up to 3 %.
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
 
 
 class Unavailable(Exception):
-    """A contestant cannot be set up here; says what is missing."""
+    """A contestant cannot be set up here. The message names what is missing."""
 
 
 def call(*argv, **options):
@@ -53,7 +53,7 @@ def debian(*packages):
 
 
 def current(target, *sources):
-    """Tells whether target is newer than what it is made from."""
+    """Tells whether target is newer than its sources."""
     return target.exists() and all(target.stat().st_mtime >= s.stat().st_mtime for s in sources)
 
 
@@ -97,9 +97,9 @@ class Torch:
             debian("python3-torch")
 
     def openblas(self):
-        """The folder of OpenBLAS, without which Debian's PyTorch runs linear layers on
-        the reference BLAS, more than ten times slower for a batch. Unpacked beside the
-        peers where it is missing, so that the system's choice of a BLAS stays.
+        """The folder of OpenBLAS. Without it Debian's PyTorch runs linear layers on the reference
+    BLAS, more than ten times slower for a batch. If it is missing it is unpacked beside the
+    peers, so that the system's choice of a BLAS stays.
         """
         pattern = "usr/lib/*/openblas-*/libblas.so.3"
         unpacked = self.cache / "openblas"
@@ -126,7 +126,7 @@ class Torch:
                 "--warmup", str(warmup), "--threads", str(THREADS), *variant], {
             "LD_LIBRARY_PATH": self.blas,
             "OMP_NUM_THREADS": str(THREADS), "OPENBLAS_NUM_THREADS": str(THREADS),
-            # Keep freed memory, or every pass faults its activations in again.
+            # Keep freed memory; otherwise every pass faults its activations in again.
             "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=4294967296:"
                               "glibc.malloc.trim_threshold=4294967296:" + HUGE_PAGES,
         }
@@ -150,7 +150,7 @@ class ONNXRuntime:
         if not shutil.which("npm"):
             debian("nodejs", "npm")
         if not (self.modules / "onnxruntime-node").exists():
-            # The scripts left out fetch the libraries for GPUs.
+            # Skips the install scripts, which fetch the libraries for GPUs.
             call("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund",
                  "--prefix", self.cache / "ort", self.package)
         torch = Torch(self.cache)  # exports the models

@@ -3,8 +3,8 @@
 //   g++ -O2 -std=c++17 -fopenmp dnnl_vgg.cpp -o dnnl_vgg -ldnnl
 //   OMP_NUM_THREADS=2 OMP_PROC_BIND=true ./dnnl_vgg CONFIG crop|dense BATCH SIZE ITERS WARMUP
 //
-// As somebody who knows the library writes it: every layout is oneDNN's choice, weights
-// are reordered once, rectification is fused, and Winograd is asked for by name.
+// As an expert user writes it: every layout is oneDNN's choice, weights are reordered
+// once, rectification is fused, and Winograd is asked for by name.
 #include <dnnl.hpp>
 
 #include <algorithm>

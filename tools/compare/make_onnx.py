@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """make_onnx.py CONFIG crop|dense FILE: writes VGG with random He weights for ort_vgg.js.
 
-The batch is left free, and height and width too when dense.
+The batch size is free; height and width are, too, when dense.
 """
 import sys
 import warnings

@@ -1,4 +1,4 @@
-"""Runs one program and says how long its passes took, its memory, and who else was busy."""
+"""Runs one program and measures the time of its passes, its memory, and the load of others."""
 import json
 import os
 import subprocess
@@ -11,7 +11,7 @@ TIMEOUT = 1800  # seconds for a process
 
 
 class Failed(Exception):
-    """A program did not do the work."""
+    """A program failed."""
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Measurement:
 
 
 def busy():
-    """Seconds that all processors have worked, or been taken away by the hypervisor."""
+    """Seconds that all processors have worked or that the hypervisor has taken from them."""
     with open("/proc/stat") as stat:
         user, nice, system, _, _, irq, softirq, steal = map(int, stat.readline().split()[1:9])
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")

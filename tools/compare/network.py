@@ -1,4 +1,4 @@
-"""VGG as a PyTorch user writes it: the network that PyTorch runs and that ONNX Runtime gets."""
+"""VGG as a PyTorch user writes it. PyTorch and ONNX Runtime run this network."""
 import torch
 from torch import nn
 
@@ -15,7 +15,7 @@ CLASSES, FC, CROP = 1000, 4096, 224
 def vgg(config, dense=False):
     """Configuration with random He weights; dense: fc6 to fc8 as convolutions.
 
-    Dropout is there only where fc6 to fc8 are linear; eval() switches it off.
+    There is dropout only where fc6 to fc8 are linear; eval() switches it off.
     """
     torch.manual_seed(1)
     layers, channels = [], 3

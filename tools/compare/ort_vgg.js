@@ -24,7 +24,8 @@ async function main() {
     executionMode: 'sequential',
     enableCpuMemArena: true,
     enableMemPattern: true,
-    // Shapes known when the graph is optimised; a model of crops has no h and w.
+    // With these the shapes are known when the graph is optimised; a model of crops has no
+    // h and w.
     freeDimensionOverrides: {n: batch, h: size, w: size},
     logSeverityLevel: 3,
   });

@@ -14,7 +14,7 @@ HEAD = "# Performance\n\n"
 
 
 def insert(path, tables):
-    """Replaces what stands between the markers of a file; a new file gets them."""
+    """Replaces the text between the markers of a file; a new file gets the markers."""
     text = path.read_text() if path.exists() else HEAD
     block = f"{BEGIN}\n{tables}{END}"
     before, begin, rest = text.partition(BEGIN)
@@ -69,7 +69,7 @@ def processor():
 
 
 def shown(argv, env, cache):
-    """A command as it is typed, without this machine's folders."""
+    """A command as one types it, without this machine's folders."""
     root = str(Path(__file__).resolve().parent.parent.parent)
     words = [f"{k}={shlex.quote(v)}" for k, v in env.items()] + [shlex.quote(a) for a in argv]
     return " ".join(words).replace(str(cache), "$CACHE").replace(root + "/", "")

@@ -57,7 +57,7 @@ def step(o, x):
 
 
 def blas():
-    """The BLAS that PyTorch's own linear layers call, from what is mapped."""
+    """The BLAS that PyTorch's own linear layers call, from the process's mapped files."""
     with open("/proc/self/maps") as maps:
         text = maps.read()
     if found := re.search(r"libopenblas\w*-r([\d.]+)\.so", text):

@@ -1,4 +1,4 @@
-"""What is timed: the rows of the tables."""
+"""The works that are timed, which are the rows of the tables."""
 from dataclasses import dataclass
 
 THREADS = 2

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes one small file of each kind that vgg writes, and what vgg then prints of them:
+# Makes one small file of each kind that vgg writes, and records vgg's output for them:
 #
 #   bash tools/compat/make.sh VGG DIR
 #
-# VGG is a built binary, DIR a new folder such as testdata/compat/v1. TestCompat of
-# cmd/vgg opens what is there; a file that was released is never made again.
+# VGG is a built binary, DIR a new folder such as testdata/compat/v1. TestCompat of cmd/vgg
+# opens the files. A released version's files are never made again.
 set -euo pipefail
 
 vgg=$(realpath "$1")
@@ -12,14 +12,15 @@ out=$(realpath -m "$2")
 root=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../..")
 if [ -e "$out" ]; then echo "$out: there already" >&2; exit 1; fi
 
-# An index names its weights and pictures by absolute paths: here, the same everywhere.
+# An index has the absolute paths of its weights and pictures, so the work is done in a
+# folder that is the same everywhere.
 work=/tmp/vgg-compat
 rm -rf "$work"
 mkdir "$work"
 cd "$work"
 export VGG_CPU=go # the same bits on every amd64 machine
 (cd "$root" && go run ./tools/compat/pictures "$work/data")
-# The statistics are known by the dates of the files, which the test sets likewise.
+# The cache of statistics depends on the dates of the files. The test sets the same dates.
 find data -exec touch -d 2026-01-01T00:00:00Z {} +
 
 cat >recipe.yaml <<'RECIPE'
@@ -44,8 +45,8 @@ RECIPE
 
 {
   "$vgg" stats data
-  # A checkpoint after every iteration, of which the 20th stays: a run that
-  # was killed in its seventh epoch. last.safetensors is how it must end.
+  # A checkpoint after every iteration, of which the 20th is kept: a run that was killed in
+  # its seventh epoch. last.safetensors holds the weights that it must end with.
   "$vgg" train --data data --recipe recipe.yaml --checkpoint-every 1ns --keep 100 --out run
   "$vgg" localize train --learning-rate 0.01 --epochs 30 --set schedule.name=cosine --init-from run/best.safetensors --data data --recipe recipe.yaml --checkpoint-every 1ns --keep 100 --out boxes
   for dir in run boxes; do
@@ -72,7 +73,7 @@ RECIPE
   "$vgg" shard data --out shards
 } >&2
 
-# What is printed of each.
+# The output for each.
 mkdir want
 "$vgg" classify net.safetensors data/val/*/*.png --json >want/classify.json
 "$vgg" eval net.safetensors --data data --protocol dense --flip --out eval.jsonl --json >want/eval.json

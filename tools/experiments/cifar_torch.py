@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains the network of cifar-a.yaml by the same recipe in PyTorch, and prints its errors.
+"""Trains the network of cifar-a.yaml with the same recipe in PyTorch, and prints its errors.
 
     python3 tools/experiments/cifar_torch.py FOLDER SEED [EPOCHS]
 

@@ -3,8 +3,8 @@
 
     python3 tools/experiments/curves.py OUT.png TITLE LABEL=FILE[,FILE …] [LABEL=…]
 
-FILE is a run's metrics.jsonl or what cifar_torch.py prints. The files of one label, which
-differ in the seed, have one colour, with their mean as the strong line. Needs matplotlib.
+FILE is a run's metrics.jsonl or the output of cifar_torch.py. The files of one label, which
+differ in the seed, have one colour, and their mean is the thick line. Needs matplotlib.
 """
 import json
 import sys

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Lays the data sets of docs/results.md out as folders of images: OUT/<set>/{train,val}/<class>/.
+"""Makes folders of images of docs/results.md's data sets: OUT/<set>/{train,val}/<class>/.
 
     python3 tools/experiments/prepare.py DATA OUT
 
@@ -18,7 +18,7 @@ def cifar10(data, out):
             for member in z.namelist():
                 _, cls, file = member.split("/")
                 put(out / "cifar10" / part / cls / file, z.read(member))
-    # A fifth of the test images, for what takes long.
+    # A fifth of the test images, for evaluations that take long.
     for cls in sorted((out / "cifar10" / "val").iterdir()):
         for file in sorted(cls.iterdir())[:200]:
             put(out / "cifar10-2000" / cls.name / file.name, file.read_bytes())

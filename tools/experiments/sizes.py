@@ -1,9 +1,9 @@
 #!/usr/bin/python3
-"""Images with the sizes of ILSVRC's validation images, to measure evaluation by.
+"""Makes images with the sizes of ILSVRC's validation images, to measure evaluation with.
 
     sizes.py SAMPLE SIZES N OUT
 
-SAMPLE is a folder of ImageNet photographs, called by synset; SIZES a list "file,width,
+SAMPLE is a folder of ImageNet photographs, named by synset; SIZES a list "file,width,
 height", gzipped (wsolevaluation's ILSVRC2012_val image sizes). OUT becomes class folders
 with N JPEGs: the photographs in turn, rescaled to the first N sizes. Needs PIL.
 """

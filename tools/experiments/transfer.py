@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Transfer to small data sets, as docs/results.md has it.
+"""Measures transfer to small data sets, for docs/results.md.
 
     transfer.py VGG DATA WORK --row 'NAME=WEIGHTS@Q,Q… [arguments of vgg features]' …
                               --train 'NAME=arguments of vgg train' … [--splits 3]
 
-VGG is the binary, DATA holds caltech101/ and flowers17/, WORK takes what is made. Every row
-is measured on the same random splits of each set (Caltech-101: 30 training and 20 test
-images a class; Flowers-17: 44 and 16), by mean class recall: an SVM on descriptors, whose C
-a fifth of the training images choose, on 32x32 RGB thumbnails (the row pixels), or a
-training, which is measured by its last epoch. Everything is `vgg`; numpy and PIL are
-needed for the thumbnails alone.
+VGG is the binary, DATA holds caltech101/ and flowers17/, WORK is for the files made. Every row
+is measured by mean class recall on the same random splits of each set (Caltech-101: 30
+training and 20 test images a class; Flowers-17: 44 and 16). A row is an SVM on descriptors,
+whose C is chosen on a fifth of the training images; the same on 32x32 RGB thumbnails (the row
+pixels); or a training, measured after its last epoch. `vgg` does all of it; only the
+thumbnails need numpy and PIL.
 """
 import argparse
 import csv
@@ -40,7 +40,7 @@ def link(target, folder):
 
 
 def split(data, name, number):
-    """The part, train or val, of every image, as class/file."""
+    """The part, train or val, of every image by class/file."""
     train, test = SETS[name]
     rng = random.Random(f"{name} {number}")
     part = {}
@@ -57,7 +57,7 @@ def run(*args):
 
 
 def features(vgg, folder, out, arguments):
-    """Descriptors of all images; the splits say later which part they are of."""
+    """Descriptors of all images; the splits give their parts later."""
     if not out.with_suffix(".done").exists():
         weights, *flags = shlex.split(arguments)
         run(vgg, "features", weights, folder, "--out", out, "--threads", "1", *flags)

@@ -1,13 +1,13 @@
-// Command killtest shows that a training run can't be lost: it kills one again and
-// again at random moments, goes on with it each time, and compares what it ends with, bit
-// for bit, with a run that was left alone.
+// Command killtest shows that a training run can't be lost. It kills a run again and again
+// at random moments, resumes it each time, and compares the final weights and metrics, bit
+// for bit, with those of an undisturbed run.
 //
 //	go build -o vgg ./cmd/vgg
 //	go run ./tools/killtest -vgg ./vgg -kills 30
 //
-// A checkpoint is written after nearly every iteration, so that many kills find one
-// being written. A run that ends before all kills are done is compared, and another
-// begun. The exit code is 0 if all bits are the same.
+// A checkpoint is written after nearly every iteration, so that many kills happen while one
+// is being written. If a run ends before all kills are done, it is compared and another one
+// begins. The exit code is 0 if all bits are the same.
 package main
 
 import (
@@ -34,9 +34,9 @@ import (
 func main() {
 	t := killTest{out: os.Stdout}
 	flag.StringVar(&t.vgg, "vgg", "vgg", "the program")
-	flag.IntVar(&t.kills, "kills", 30, "how often to kill it")
+	flag.IntVar(&t.kills, "kills", 30, "number of kills")
 	flag.IntVar(&t.epochs, "epochs", 40, "epochs of the run")
-	flag.Uint64Var(&t.seed, "seed", 1, "of the moments")
+	flag.Uint64Var(&t.seed, "seed", 1, "seed of the moments")
 	flag.StringVar(&t.config, "config", "A-BN", "configuration to train")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "killtest-")
@@ -64,10 +64,10 @@ type killTest struct {
 	rng *rand.Rand
 }
 
-// outcome is what a run leaves that must not depend on kills.
+// outcome is the part of a run's files that must not depend on kills.
 type outcome struct {
 	last, best [sha256.Size]byte
-	metrics    string // without what is measured of time
+	metrics    string // without measured times
 }
 
 func (t *killTest) run() error {
@@ -123,9 +123,8 @@ func (t *killTest) run() error {
 	return nil
 }
 
-// train begins a run in dir or goes on with it, until it ends or, unless within is 0, is
-// killed at a random moment of that time: from the first iteration on, or from the
-// beginning of the process.
+// train begins or resumes a run in dir. Unless within is 0, the run is killed at a random
+// moment of that time, which begins with the process (early) or with the first iteration.
 func (t *killTest) train(dir string, within time.Duration, early bool) (killed bool, err error) {
 	cmd := exec.Command(t.vgg, "train", "--data", filepath.Join(t.dir, "pictures"), "--out", dir, "--resume",
 		"--config", t.config, "--width", "0.0625", "--fc", "16", "--input", "32", "--init", "he",
@@ -167,7 +166,8 @@ func (t *killTest) train(dir string, within time.Duration, early bool) (killed b
 	return false, nil
 }
 
-// stateOf says what a killed process has left, and whether it was writing weights.
+// stateOf describes the files that a killed process has left, and tells whether it was
+// writing weights.
 func stateOf(dir string) (text string, temporary bool) {
 	checkpoints, _ := filepath.Glob(filepath.Join(dir, "checkpoints", "checkpoint-*.safetensors"))
 	text = "before the first checkpoint"

@@ -3,7 +3,7 @@
 //
 //	go run ./tools/pack -from DIR -out dataset/sample/caltech101.zip
 //
-// The same images make the same bytes. Exit code 0: done, 1: error, 2: usage.
+// The same images give the same bytes. Exit code 0: done, 1: error, 2: usage.
 package main
 
 import (

@@ -11,10 +11,10 @@ import (
 	"strings"
 )
 
-// pack says what goes into the sample: of every class folder under from, the
-// first train+val images by name, the last val of which are the validation
-// part. An image of trainOnly (CLASS/NAME) stays in the training part, and the
-// last one before the validation part takes its place there.
+// pack chooses the images of the sample. From every class folder under from it takes the
+// first train+val images by name; the last val of these are the validation part. An image
+// of trainOnly (CLASS/NAME) stays in the training part, and the image before the validation
+// part takes its place.
 type pack struct {
 	from, readme string
 	train, val   int
@@ -103,8 +103,7 @@ func (p pack) class(class string) ([]member, error) {
 	return ms, nil
 }
 
-// names returns the folders or the files of a folder in order, without hidden
-// ones.
+// names returns the folders or the files of a folder, sorted, without hidden ones.
 func names(dir string, folders bool) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -120,8 +119,8 @@ func names(dir string, folders bool) ([]string, error) {
 	return out, nil
 }
 
-// stored writes members without compression and without times: JPEG doesn't
-// get smaller, and the bytes depend on names and contents alone.
+// stored writes members without compression, which doesn't make JPEG smaller, and without
+// times, so that the bytes depend on names and contents alone.
 func stored(members []member) ([]byte, error) {
 	var buf bytes.Buffer
 	w := zip.NewWriter(&buf)

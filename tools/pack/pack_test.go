@@ -12,8 +12,7 @@ import (
 	"github.com/verydeep/vgg/internal/vggtest"
 )
 
-// tree makes a folder of files whose contents are their names, or what follows
-// a "=".
+// tree makes a folder of files. The content of a file is its name, or the text after a "=".
 func tree(t *testing.T, files ...string) string {
 	t.Helper()
 	root := t.TempDir()

@@ -6,6 +6,5 @@ import "time"
 
 var began = time.Now()
 
-// processorTime is the time on the clock where the system doesn't tell that of
-// the process.
+// processorTime is the wall-clock time, on systems that don't tell the process's.
 func processorTime() time.Duration { return time.Since(began) }

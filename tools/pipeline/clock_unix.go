@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// processorTime is what the process has used of the processors, which others
-// on the machine change little.
+// processorTime is the processor time of the process, on which other processes have little
+// effect.
 func processorTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

@@ -1,7 +1,7 @@
-// Command pipeline measures what becomes of an image before a network sees
-// it, on one thread: decoding, rescaling, augmentation and all of it. It reads
-// the JPEG files of a folder and prints milliseconds of processor time an image as JSON, the
-// median over rounds. pipeline.py runs it against its peers.
+// Command pipeline measures the preparation of an image for a network, on one thread:
+// decoding, rescaling, augmentation, and all of them. It reads the JPEG files of a folder
+// and prints the milliseconds of processor time for an image as JSON, the median over
+// rounds. pipeline.py compares it with other libraries.
 package main
 
 import (

@@ -1,4 +1,4 @@
-"""Measures PIL and torchvision at what main.go measures; prints JSON likewise.
+"""Measures PIL and torchvision as main.go measures vgg; prints the same JSON.
 
     peer.py pil|torchvision DIR ROUNDS
 """

@@ -1,11 +1,11 @@
-"""Measures the way of an image to the network against PIL and torchvision, on one thread.
+"""Compares the preparation of an image with PIL's and torchvision's, on one thread.
 
     pipeline.py DIR [--turns N] [--rounds N] [--write docs/pipeline.md]
 
-DIR has JPEG files (*.JPEG) of original size. All take turns, each in a process of its own;
-the medians over the turns are printed as a table, or written between the marks of a file.
-Needs Go, and a Python that has PIL, numpy, torch and torchvision (Debian: python3-pil,
-python3-torchvision): the one that runs this script.
+DIR has JPEG files (*.JPEG) of original size. All three take turns, each in a process of its
+own. The medians over the turns are printed as a table, or written between the marks of a file.
+Needs Go; the Python that runs this script needs PIL, numpy, torch and torchvision (Debian:
+python3-pil, python3-torchvision).
 """
 import argparse
 import datetime

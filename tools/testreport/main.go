@@ -1,10 +1,10 @@
-// Testreport reads what go test -json prints, prints what go test would, and ends with the
-// list of the tests that were skipped, by reason.
+// Testreport reads the output of go test -json, prints that of go test, and ends with a
+// list of the skipped tests by reason.
 //
 //	go test -json ./... | go run ./tools/testreport [-skipped FILE]
 //
 // With -skipped the list goes to that file. The exit code is 1 if a test or a build failed,
-// and 2 if the input isn't that of go test -json.
+// and 2 if the input isn't the output of go test -json.
 package main
 
 import (

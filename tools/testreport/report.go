@@ -20,17 +20,17 @@ type event struct {
 
 type test struct{ pkg, name string }
 
-// report is what a run of tests came to.
+// report is the result of a run of tests.
 type report struct {
 	failed  bool
-	reasons map[string][]test // why tests were skipped, and which
+	reasons map[string][]test // skipped tests by reason
 }
 
 // read reads events to the end and writes the packages' results and the output of the tests
 // that failed.
 func read(in io.Reader, out io.Writer) (*report, error) {
 	r := &report{reasons: map[string][]test{}}
-	output := map[test]string{} // of those that have not ended
+	output := map[test]string{} // of the tests that have not ended
 	events := 0
 	lines := bufio.NewReader(in)
 	for {
@@ -38,7 +38,7 @@ func read(in io.Reader, out io.Writer) (*report, error) {
 		if len(bytes.TrimSpace(line)) > 0 {
 			var e event
 			if json.Unmarshal(line, &e) != nil || e.Action == "" {
-				out.Write(line) // of the go command
+				out.Write(line) // the go command's own output
 			} else {
 				events++
 				r.add(e, output, out)
@@ -80,7 +80,7 @@ func (r *report) add(e event, output map[test]string, out io.Writer) {
 		r.failed = true
 		io.WriteString(out, text)
 	case e.Test == "":
-		if e.Action == "pass" { // without what passing tests printed
+		if e.Action == "pass" { // the output of passing tests is dropped
 			text = lastLine(text)
 		}
 		if !strings.HasSuffix(text, "[no test files]\n") {
@@ -98,7 +98,8 @@ func lastLine(text string) string {
 
 var logged = regexp.MustCompile(`^ +\S+\.go:\d+: (.*)$`)
 
-// reason finds in a skipped test's output what t.Skip said, which is the last that was logged.
+// reason returns the message of t.Skip from a skipped test's output: the last one that was
+// logged.
 func reason(output string) string {
 	why := "without a reason"
 	for line := range strings.Lines(output) {
@@ -109,7 +110,7 @@ func reason(output string) string {
 	return why
 }
 
-// skipped lists the skipped tests, a reason a line; subtests are counted only.
+// skipped lists the skipped tests, one line for each reason. Subtests are only counted.
 func (r *report) skipped() string {
 	if len(r.reasons) == 0 {
 		return "No test was skipped.\n"

@@ -1,5 +1,5 @@
-// Pictures writes the images of testdata/compat: eight by class and part, noise that is
-// tinted red, green or blue and has one bright square, whose box the tables name.
+// Pictures writes the images of testdata/compat, eight for each class and part: noise that
+// is tinted red, green or blue, with one bright square, whose box is in the tables.
 //
 //	go run ./tools/compat/pictures DIR
 package main

@@ -1,0 +1,185 @@
+package vgg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/verydeep/vgg/preprocess"
+)
+
+func TestParseClasses(t *testing.T) {
+	want := []string{"cat", "dog", "a b"}
+	for _, text := range []string{
+		"cat\ndog\na b\n",
+		"\ufeffcat\r\ndog\r\na b",
+		"0 cat\n1 dog\n2 a b",
+		"0: cat\n1: dog\n2: a b",
+		`["cat", "dog", "a b"]`,
+		`{"dog": 1, "a b": 2, "cat": 0}`,
+		`{"2": "a b", "0": "cat", "1": "dog"}`,
+		`{"0": ["n1", "cat"], "1": ["n2", "dog"], "2": ["n3", "a_b"]}`,
+	} {
+		if got, err := ParseClasses([]byte(text)); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+	// Names that happen to be numbers: the values are the indices.
+	if got, err := ParseClasses([]byte(`{"10": 1, "1": 0, "2": 2}`)); err != nil || !slices.Equal(got, []string{"1", "10", "2"}) {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got, err := ParseClasses([]byte("0 cat\n2 dog")); err != nil || got[1] != "2 dog" {
+		t.Errorf("numbers that are no indices: %q, %v", got, err)
+	}
+	for text, want := range map[string]string{
+		" \n":                  "empty",
+		`[1, 2]`:               "want a list of names",
+		`{"cat": 0, "dog": 2}`: "2 classes, but none of index 1",
+		`{"cat": 0, "dog": 0}`: `"cat" and "dog" both have index 0`,
+		`{"cat": "dog"}`:       `"cat": "dog", want `,
+		`{"0": []}`:            `"0": [], want `,
+		`{"cat": 0`:            "unexpected end of JSON input",
+	} {
+		if got, err := ParseClasses([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %q, error %v, want %q", text, got, err, want)
+		}
+	}
+}
+
+// besideFolder is a folder with a network of 3 classes, and texts beside it.
+func besideFolder(t *testing.T, weights string, texts map[string]string) fstest.MapFS {
+	t.Helper()
+	data, err := os.ReadFile(weights)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := fstest.MapFS{"m/best.pth": {Data: data}}
+	for name, text := range texts {
+		files["m/"+name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	return files
+}
+
+func openBeside(fsys fs.FS, o OpenOptions) (*Model, error) {
+	m, err := OpenFS(context.Background(), fsys, "m", o)
+	if errors.As(err, new(*AmbiguousError)) { // the files beside the weights don't tell the side
+		o.Input = 32
+		return OpenFS(context.Background(), fsys, "m", o)
+	}
+	return m, err
+}
+
+const (
+	plainWeights = "testdata/foreign/labels/best.pth" // tells neither classes nor preprocessing
+	timmText     = `{"architecture": %q, "num_classes": 3, "pretrained_cfg": {"input_size": [3, 32, 32], "interpolation": %q, "crop_pct": 0.8, "crop_mode": %q, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}`
+	processor    = `{"image_processor_type": %q, "size": %s, "crop_size": {"height": 32, "width": 32}, "do_center_crop": true, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25], "resample": 2}`
+)
+
+func TestBesidePreprocess(t *testing.T) {
+	half := [3]float32{0.5, 0.5, 0.5}
+	quarter := [3]float32{0.25, 0.25, 0.25}
+	bilinear := preprocess.Spec{Scale: 1.0 / 255, Mean: half, Std: quarter, Crop: 32, Resize: 40}
+	bicubic, larger, grey := bilinear, bilinear, bilinear
+	bicubic.Filter = preprocess.Bicubic
+	larger.Crop, larger.Resize = 50, 62
+	grey.Scale, grey.Mean, grey.Std = 1, [3]float32{}, [3]float32{1, 1, 1}
+	text := fmt.Sprintf(timmText, "mine", "bilinear", "center")
+	for name, c := range map[string]struct {
+		texts map[string]string
+		want  preprocess.Spec
+	}{
+		"timm":         {map[string]string{"config.json": text}, bilinear},
+		"bicubic":      {map[string]string{"config.json": fmt.Sprintf(timmText, "mine", "bicubic", "")}, bicubic},
+		"larger crop":  {map[string]string{"config.json": strings.ReplaceAll(text, "32, 32", "50, 50")}, larger},
+		"transformers": {map[string]string{"preprocessor_config.json": fmt.Sprintf(processor, "CLIPImageProcessor", `{"shortest_edge": 40}`)}, bilinear},
+		"both":         {map[string]string{"config.json": text, "preprocessor_config.json": fmt.Sprintf(processor, "CLIPImageProcessor", `{"shortest_edge": 40}`)}, bilinear},
+		"ConvNext":     {map[string]string{"preprocessor_config.json": strings.Replace(fmt.Sprintf(processor, "ConvNextImageProcessor", `{"shortest_edge": 32}`), `"resample"`, `"crop_pct": 0.8, "resample"`, 1)}, bilinear},
+		"no rescaling": {map[string]string{"preprocessor_config.json": `{"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}, "do_rescale": false, "do_normalize": false, "resample": 2}`}, grey},
+	} {
+		m, err := openBeside(besideFolder(t, plainWeights, c.texts), OpenOptions{})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		c.want.Name = m.Preprocess.Name
+		if m.Preprocess != c.want || m.Net.Options().Input != c.want.Crop {
+			t.Errorf("%s: %+v for an input of %d, want %+v", name, m.Preprocess, m.Net.Options().Input, c.want)
+		}
+	}
+}
+
+func TestBesideErrors(t *testing.T) {
+	text := fmt.Sprintf(timmText, "mine", "bilinear", "center")
+	clip := fmt.Sprintf(processor, "CLIPImageProcessor", `{"shortest_edge": 40}`)
+	for _, c := range []struct {
+		name  string
+		texts map[string]string
+		want  string
+	}{
+		{"nothing", nil, "nothing tells what preprocessing"},
+		{"empty config", map[string]string{"config.json": "{}"}, "nothing tells what preprocessing"},
+		{"malformed", map[string]string{"config.json": "{"}, "config.json: unexpected end"},
+		{"border", map[string]string{"config.json": fmt.Sprintf(timmText, "mine", "bilinear", "border")}, `crop_mode "border"`},
+		{"nearest", map[string]string{"config.json": fmt.Sprintf(timmText, "mine", "nearest", "center")}, `interpolation "nearest", want bilinear or bicubic`},
+		{"no square", map[string]string{"config.json": strings.ReplaceAll(text, "32, 32", "32, 48")}, "input_size [3 32 48], want 3 channels and a square"},
+		{"share", map[string]string{"config.json": strings.ReplaceAll(text, "0.8", "1.5")}, "crop_pct 1.5"},
+		{"mean", map[string]string{"config.json": strings.ReplaceAll(text, "[0.5, 0.5, 0.5]", "[0.5]")}, "mean [0.5], standard deviation"},
+		{"side", map[string]string{"config.json": strings.ReplaceAll(text, "32, 32", "64, 64")}, "crops of 64 pixels in config.json"},
+		{"architecture", map[string]string{"config.json": fmt.Sprintf(timmText, "vgg16.tv_in1k", "bilinear", "center")}, `architecture "vgg16.tv_in1k" in config.json, but the weights are those of 2 M 4 M`},
+		{"classes", map[string]string{"config.json": strings.Replace(text, `"num_classes": 3`, `"num_classes": 5`, 1)}, "num_classes 5 in config.json, but the weights have 3"},
+		{"names", map[string]string{"config.json": strings.Replace(text, `"num_classes"`, `"label_names": ["a", "b"], "num_classes"`, 1)}, "label_names of config.json: 2 classes, want the network's 3"},
+		{"id2label", map[string]string{"config.json": strings.Replace(text, `"num_classes"`, `"id2label": {"0": "a", "2": "b"}, "num_classes"`, 1)}, "config.json: id2label: 2 classes, but none of index 1: name the classes (--labels)"},
+		{"two configs", map[string]string{"config.json": text, "preprocessor_config.json": strings.Replace(clip, "40", "41", 1)}, "config.json and preprocessor_config.json describe different preprocessing: choose one (--preprocess)"},
+		{"one size", map[string]string{"preprocessor_config.json": fmt.Sprintf(processor, "Unknown", "40")}, "size 40, want "},
+		{"lanczos", map[string]string{"preprocessor_config.json": strings.Replace(clip, `"resample": 2`, `"resample": 1`, 1)}, "resample 1, want 2 (bilinear) or 3 (bicubic)"},
+		{"no crop", map[string]string{"preprocessor_config.json": strings.Replace(clip, "true", "false", 1)}, "want a square crop"},
+		{"lists", map[string]string{"config.json": text, "labels.txt": "a\nb\nc", "class_indices.json": `{"a": 0, "c": 1, "b": 2}`}, `labels.txt and class_indices.json name different classes: of index 1, "b" and "c": choose one (--labels)`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := openBeside(besideFolder(t, plainWeights, c.texts), OpenOptions{})
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want %q in it", err, c.want)
+			}
+		})
+	}
+}
+
+// Names that tools write where they know none tell nothing.
+func TestPlaceholderClasses(t *testing.T) {
+	text := strings.Replace(fmt.Sprintf(timmText, "mine", "bilinear", "center"), `"num_classes"`, `"id2label": {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}, "num_classes"`, 1)
+	m, err := openBeside(besideFolder(t, plainWeights, map[string]string{"config.json": text}), OpenOptions{})
+	if err != nil || !slices.Equal(m.Classes, []string{"0", "1", "2"}) {
+		t.Fatalf("%v, %v", m, err)
+	}
+	files := besideFolder(t, plainWeights, map[string]string{"config.json": text, "labels.txt": "a\nb\nc"})
+	if m, err = openBeside(files, OpenOptions{}); err != nil || !slices.Equal(m.Classes, []string{"a", "b", "c"}) {
+		t.Fatalf("%v, %v", m, err)
+	}
+}
+
+// A normalisation inside the model and one beside it would both apply.
+func TestNormalizedTwice(t *testing.T) {
+	const inside = "testdata/foreign/normalize.safetensors"
+	_, err := openBeside(besideFolder(t, inside, map[string]string{"config.json": fmt.Sprintf(timmText, "mine", "bilinear", "center")}), OpenOptions{})
+	if err == nil || !strings.Contains(err.Error(), "config.json and normalize.mean, normalize.std both normalise the pixels") {
+		t.Error(err)
+	}
+	text := fmt.Sprintf(processor, "CLIPImageProcessor", `{"shortest_edge": 40}`)
+	text = strings.Replace(text, "true", `true, "do_normalize": false`, 1)
+	m, err := openBeside(besideFolder(t, inside, map[string]string{"preprocessor_config.json": text}), OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := m.Preprocess; p.Resize != 40 || p.Mean != [3]float32{0.485, 0.456, 0.406} || p.Scale != 1.0/255 {
+		t.Errorf("%+v", p)
+	}
+	if m, err = openBeside(besideFolder(t, inside, nil), OpenOptions{Preprocess: "unit"}); err != nil || m.Preprocess.Mean != [3]float32{} {
+		t.Errorf("given: %+v, %v", m.Preprocess, err)
+	}
+}

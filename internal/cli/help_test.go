@@ -1,0 +1,131 @@
+package cli
+
+import (
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+)
+
+// parser returns the parser of the command line, for its model.
+func parser(t *testing.T) *kong.Kong {
+	t.Helper()
+	k, err := newParser(&environment{stderr: io.Discard}, io.Discard, func(code int) { t.Errorf("the parser exits with %d", code) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// weightsArguments are the commands that take weights, by name or file, with the arguments
+// and flags that do.
+var weightsArguments = map[string][]string{
+	"classify":         {"weights"},
+	"convert":          {"in"},
+	"eval":             {"weights"},
+	"explain":          {"--weights"},
+	"features":         {"weights", "--with"},
+	"index":            {"weights", "--with"},
+	"inspect":          {"weights"},
+	"localize eval":    {"boxes", "--classifier"},
+	"localize images":  {"--classifier", "--boxes"},
+	"localize train":   {"--init-from"},
+	"reproduce":        {"--weights"},
+	"similar":          {"--weights"},
+	"summary":          {"config"},
+	"train":            {"--init-from"},
+	"transfer predict": {"--weights"},
+}
+
+// TestWeightsArguments checks that every command that takes weights takes releases too: it
+// has --source and --offline.
+func TestWeightsArguments(t *testing.T) {
+	positional := []string{"weights", "in", "config", "boxes"}
+	named := []string{"weights", "boxes", "with", "classifier", "init-from"}
+	found := map[string][]string{}
+	for _, command := range parser(t).Model.Leaves(false) {
+		path := command.Path()
+		flags := map[string]bool{}
+		for _, p := range command.Positional {
+			if slices.Contains(positional, p.Name) {
+				found[path] = append(found[path], p.Name)
+			}
+		}
+		for _, f := range command.Flags {
+			flags[f.Name] = true
+			if slices.Contains(named, f.Name) || f.PlaceHolder == "WEIGHTS" {
+				found[path] = append(found[path], "--"+f.Name)
+			}
+		}
+		slices.SortFunc(found[path], func(a, b string) int { return strings.Compare(b, a) }) // arguments before flags
+		if len(found[path]) > 0 && !(flags["source"] && flags["offline"]) {
+			t.Errorf("vgg %s takes weights by %v, but has no --source and --offline", path, found[path])
+		}
+		if want := weightsArguments[path]; !slices.Equal(found[path], want) {
+			t.Errorf("vgg %s takes weights by %v, want %v", path, found[path], want)
+		}
+	}
+	for path := range weightsArguments {
+		if _, ok := found[path]; !ok {
+			t.Errorf("no command vgg %s", path)
+		}
+	}
+}
+
+// TestExamples checks that the help of every command ends with examples and the exit codes,
+// and that the examples can be parsed.
+func TestExamples(t *testing.T) {
+	leaves := parser(t).Model.Leaves(false)
+	if len(leaves) < 20 {
+		t.Fatalf("%d commands, want all", len(leaves))
+	}
+	for _, command := range leaves {
+		path := command.Path()
+		text, ok := strings.CutSuffix(command.Detail, exitHelp)
+		if !ok {
+			t.Errorf("the help of %s doesn't end with the exit codes", path)
+		}
+		_, block, ok := strings.Cut(text, "\n\nExamples:\n\n")
+		if !ok {
+			t.Errorf("the help of %s has no examples", path)
+			continue
+		}
+		own := 0
+		for line := range strings.Lines(block) {
+			args, err := words(strings.TrimSpace(line))
+			if err != nil || !strings.HasPrefix(line, "    vgg ") {
+				t.Errorf("%s: example %q, want a command line of vgg: %v", path, line, err)
+				continue
+			}
+			parsed, err := parser(t).Parse(args[1:])
+			if err != nil {
+				t.Errorf("%s: example %q: %v", path, line, err)
+				continue
+			}
+			if parsed.Selected().Path() == path {
+				own++
+			}
+		}
+		if own == 0 {
+			t.Errorf("%s: no example is of this command", path)
+		}
+	}
+}
+
+// words splits a command line as a shell does, with single quotes.
+func words(line string) ([]string, error) {
+	var args []string
+	for i, part := range strings.Split(line, "'") {
+		if i%2 == 1 {
+			args = append(args, part)
+		} else {
+			args = append(args, strings.Fields(part)...)
+		}
+	}
+	if strings.Count(line, "'")%2 != 0 {
+		return nil, io.ErrUnexpectedEOF
+	}
+	return args, nil
+}

@@ -1,0 +1,220 @@
+package cli
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/architecture"
+	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/progress"
+	"github.com/verydeep/vgg/releases"
+	"github.com/verydeep/vgg/releases/pull"
+	"github.com/verydeep/vgg/weights"
+)
+
+// releaseFlags are shared by the commands that take a release for a file of weights.
+type releaseFlags struct {
+	Source  string `default:"torchvision" enum:"torchvision,keras,caffe" placeholder:"NAME" help:"Publisher of the releases: torchvision, keras or caffe (torchvision)."`
+	Offline bool   `help:"Download nothing. A release that was not downloaded before is an error."`
+}
+
+// opener opens weights. Every command that reads weights has one, made of its flags. It
+// takes the name of a file or, where there is no such file, of a public release (D,
+// vgg16_bn, E-features), which it downloads on its first use.
+type opener struct {
+	env      *environment
+	releases releaseFlags
+	options  vgg.OpenOptions // what files don't tell, and what to read of them
+	threads  int             // of the networks; 0: the default
+	headless bool            // accept networks without a classifier
+
+	name  string     // the latest network's
+	model *vgg.Model // the latest network, kept until another is opened
+}
+
+// opener returns an opener of classification networks.
+func (f releaseFlags) opener(e *environment, fc nn.Storage, threads int) *opener {
+	return &opener{env: e, releases: f, options: vgg.OpenOptions{FCStorage: fc}, threads: threads}
+}
+
+// opener returns an opener of classification networks that knows of them what the flags
+// tell.
+func (f modelFlags) opener(e *environment, fc nn.Storage, threads int) (*opener, error) {
+	o := f.releaseFlags.opener(e, fc, threads)
+	var err error
+	o.options, err = f.options()
+	o.options.FCStorage = fc
+	return o, err
+}
+
+// open returns the network of that name: the latest one, if it is that.
+func (o *opener) open(name string) (*vgg.Model, error) {
+	if o.model != nil && o.name == name {
+		return o.model, nil
+	}
+	o.name, o.model = "", nil // free the old network before the new one is read
+	m, err := o.read(name)
+	if err != nil {
+		return nil, err
+	}
+	o.name, o.model = name, m
+	return m, nil
+}
+
+// read reads the network of that name, and shows the progress if it takes long.
+func (o *opener) read(name string) (*vgg.Model, error) {
+	path, err := o.path(name)
+	if err != nil {
+		return nil, err
+	}
+	bar := o.env.newProgress()
+	defer bar.close()
+	options := o.options
+	options.Progress = bar.stage("reading "+filepath.Base(path), unitMillions)
+	options.Described = func(d *vgg.Description) { o.env.reportIgnored(path, d) }
+	m, err := vgg.Open(o.env.ctx, path, options)
+	if err != nil {
+		return nil, err
+	}
+	if m.Net.Options().Headless() && !o.headless && !options.Headless && !options.Localiser {
+		return nil, fmt.Errorf("%s: features only, without a classifier, want a network with classes", name)
+	}
+	if o.threads > 0 {
+		m.Net.SetThreads(o.threads)
+	}
+	return m, nil
+}
+
+// identify describes a network that open accepts, without reading its weights. It returns
+// the path of the file too.
+func (o *opener) identify(name string) (*vgg.Description, string, error) {
+	path, err := o.path(name)
+	if err != nil {
+		return nil, "", err
+	}
+	f, err := weights.Open(path)
+	if err != nil {
+		return nil, path, err
+	}
+	defer f.Close()
+	d, err := vgg.Identify(f, o.options)
+	return d, path, err
+}
+
+// net describes a network for package eval by name and hash. The hash is left out unless
+// hashed is set.
+func (o *opener) net(name string, s eval.Setting, hashed bool) (n eval.Net, err error) {
+	n = eval.Net{Weights: name, FCWeights: o.options.FCStorage, Setting: s, Open: func() (*vgg.Model, error) { return o.open(name) }}
+	if hashed {
+		n.SHA256, err = o.sha256(name)
+	}
+	return n, err
+}
+
+// identified is net with the description of the file, which all checks use.
+func (o *opener) identified(name string, s eval.Setting, hashed bool) (eval.Net, error) {
+	d, _, err := o.identify(name)
+	if err != nil {
+		return eval.Net{}, err
+	}
+	if d.Localisation != nil || d.Options.Headless() && !o.headless {
+		if _, err := o.open(name); err != nil { // the error tells why the network is refused
+			return eval.Net{}, err
+		}
+	}
+	n, err := o.net(name, s, hashed)
+	n.Description = d
+	return n, err
+}
+
+// sha256 returns the SHA-256 of the file of that name, in hexadecimal.
+func (o *opener) sha256(name string) (string, error) {
+	path, err := o.path(name)
+	if err != nil {
+		return "", err
+	}
+	return fileSHA256(path)
+}
+
+// path returns the path of a file, or that of a release after its download.
+func (o *opener) path(name string) (string, error) {
+	r, ok, err := o.releases.find(name)
+	if err != nil || !ok {
+		return name, err
+	}
+	return o.env.pull(r, o.releases.Offline)
+}
+
+// find returns the release of that name. ok is false for the name of a file, and for
+// anything that is no configuration's name, which then is a file that doesn't exist.
+func (f releaseFlags) find(name string) (r releases.Release, ok bool, err error) {
+	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) || strings.ContainsAny(name, `/\`) {
+		return r, false, nil
+	}
+	if r, err = releases.Find(name, f.Source); err != nil {
+		if _, bad := architecture.Canonical(name); bad != nil {
+			return r, false, nil
+		}
+		return r, false, err
+	}
+	return r, true, nil
+}
+
+// pull returns the path of a release in the user's cache, and announces a download.
+func (e *environment) pull(r releases.Release, offline bool) (string, error) {
+	dir, err := pull.DefaultDir()
+	if err != nil {
+		return "", err
+	}
+	if path := pull.Path(dir, r); offline {
+		return pull.Release(e.ctx, r, pull.Options{Dir: dir, Offline: true})
+	} else if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	mirror := e.getenv("VGG_MIRROR")
+	from := r.URL
+	if mirror != "" {
+		from = fmt.Sprintf("%s from the mirror %s", r.File, mirror)
+	}
+	fmt.Fprintf(e.stderr, "%s by %s is not in %s yet: downloading %s (licence: %s)\n", r.FullName(), r.Source, dir, from, r.Licence)
+	if r.SHA256 == "" && r.MD5 == "" {
+		fmt.Fprintf(e.stderr, "its publisher gives no hash to check it by\n")
+	}
+	bar := e.newProgress()
+	defer bar.close()
+	return pull.Release(e.ctx, r, pull.Options{Dir: dir, Mirror: mirror, OnStage: func(stage string) progress.Func {
+		if stage == "converting" {
+			bar.close()
+			fmt.Fprintln(e.stderr, "converting it to safetensors, once")
+			return bar.stage(stage, unitMillions)
+		}
+		return bar.stage(stage, unitMegabytes)
+	}})
+}
+
+// fileSHA256 returns the SHA-256 of a file, or of the file of weights in a folder, in
+// hexadecimal.
+func fileSHA256(path string) (string, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return folderSHA256(path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}

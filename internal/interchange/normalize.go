@@ -1,0 +1,119 @@
+package interchange
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/weights"
+)
+
+// Normalize is a step of the model that normalises its input: y = (x − Mean)/Std.
+type Normalize struct {
+	Source    string // the step's tensors, or its class
+	Mean, Std [3]float32
+}
+
+// normalizeName matches the names of a normalisation's buffers.
+var normalizeName = regexp.MustCompile(`^(.*[./])?_?((?:pixel|image|img|imagenet|input|norm)_)?(mean|std)s?$`)
+
+// normalize takes a normalisation of pixels out of the tensors: two buffers of three
+// values, the mean and the standard deviation.
+func (s *Selection) normalize(f *weights.File, names map[string]string) error {
+	type pair struct{ mean, std string }
+	pairs := map[string]*pair{}
+	for _, e := range f.Tensors() {
+		name, ok := names[e.Name]
+		m := normalizeName.FindStringSubmatch(name)
+		if !ok || m == nil || !threeValues(e.Shape) {
+			continue
+		}
+		p := pairs[m[1]+m[2]]
+		if p == nil {
+			p = &pair{}
+			pairs[m[1]+m[2]] = p
+		}
+		if m[3] == "mean" {
+			p.mean = e.Name
+		} else {
+			p.std = e.Name
+		}
+	}
+	for _, p := range pairs {
+		if p.mean == "" || p.std == "" {
+			continue
+		}
+		n := &Normalize{Source: p.mean + ", " + p.std}
+		for name, to := range map[string][]float32{p.mean: n.Mean[:], p.std: n.Std[:]} {
+			if err := f.ReadInto(name, to); err != nil {
+				return err
+			}
+			delete(names, name)
+		}
+		if err := s.add(n); err != nil {
+			return err
+		}
+	}
+	if text, ok := f.Metadata()["torch.normalize"]; ok {
+		var of []struct {
+			Source    string
+			Mean, Std [3]float32
+		}
+		if err := json.Unmarshal([]byte(text), &of); err != nil {
+			return fmt.Errorf("metadata torch.normalize: %w", err)
+		}
+		for _, n := range of {
+			if err := s.add(&Normalize{n.Source, n.Mean, n.Std}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// add notes a normalisation, of which there can be one.
+func (s *Selection) add(n *Normalize) error {
+	if s.Normalize != nil {
+		both := []string{s.Normalize.Source, n.Source}
+		slices.Sort(both)
+		return fmt.Errorf("two normalisations of the input, %s: choose a network (--prefix) or leave one out (--ignore)", strings.Join(both, " and "))
+	}
+	s.Normalize = n
+	return nil
+}
+
+// threeValues tells whether a shape is that of three values: (3), (3,1,1), (1,3,1,1).
+func threeValues(shape []int) bool {
+	n := 1
+	for _, d := range shape {
+		if d != 1 && d != 3 {
+			return false
+		}
+		n *= d
+	}
+	return n == 3
+}
+
+// Spec returns the normalisation as the preprocessing of pixels 0 … 255. Its values tell
+// whether it takes those, or pixels 0 … 1; values that don't are an error.
+func (n *Normalize) Spec() (preprocess.Spec, error) {
+	s := preprocess.Spec{Name: "normalize", Scale: 1, Mean: n.Mean, Std: n.Std, Filter: preprocess.Bilinear}
+	unit, grey := true, true // takes pixels 0 … 1, or 0 … 255
+	for c := range 3 {
+		mean, std := n.Mean[c], n.Std[c]
+		unit = unit && mean >= 0 && mean <= 1 && std > 0 && std <= 1
+		grey = grey && (mean > 1.5 && mean < 255 && std > 0 || mean == 0 && std > 1.5)
+	}
+	identity := n.Mean == [3]float32{} && n.Std == [3]float32{1, 1, 1}
+	turned := grey && n.Mean[0] < 110 && n.Mean[2] > 118 // the means of ImageNet in the order BGR
+	switch {
+	case unit && !identity:
+		s.Scale = 1.0 / 255
+	case !grey || identity || turned:
+		return s, fmt.Errorf("%s: mean %v and standard deviation %v don't tell the range of the pixels or the order of the channels: say the preprocessing (--preprocess)", n.Source, n.Mean, n.Std)
+	}
+	return s, nil
+}
