@@ -138,7 +138,7 @@ func sameValues(a, b preprocess.Spec) bool {
 			return false
 		}
 	}
-	return near(a.Scale, b.Scale) && a.Filter == b.Filter && a.Crop == b.Crop && a.Resize == b.Resize
+	return near(a.Scale, b.Scale) && a.Filter == b.Filter && a.Fit == b.Fit && a.Crop == b.Crop && a.Resize == b.Resize
 }
 
 // timmPreprocess returns the preprocessing of timm's config.json; nil if it has none.
@@ -163,8 +163,10 @@ func timmPreprocess(text string, side int) (*preprocess.Spec, error) {
 	}
 	switch c.CropMode {
 	case "", "center":
+	case "squash":
+		s.Fit = preprocess.Squash
 	default:
-		return nil, fmt.Errorf("crop_mode %q, want center", c.CropMode)
+		return nil, fmt.Errorf("crop_mode %q, want center or squash", c.CropMode)
 	}
 	share := 0.875 // timm's default
 	if c.CropPct != nil {
@@ -240,10 +242,22 @@ func (c processorConfig) sizes(s *preprocess.Spec, side int) error {
 	if err != nil {
 		return fmt.Errorf("crop_size %s: %w", c.CropSize, err)
 	}
+	cropped := c.DoCenterCrop != nil && *c.DoCenterCrop || c.DoCenterCrop == nil && c.CropSize != nil
 	convNext := strings.HasPrefix(c.Type+c.OldType, "ConvNext")
 	switch {
-	case size.shortest == 0:
-		return fmt.Errorf("size %s, want {\"shortest_edge\": 256}: anything else changes the aspect ratio", c.Size)
+	case size.shortest == 0 && (size.height == 0 || size.height != size.width || c.Size[0] != '{'):
+		// A number alone is the shorter side to some image processors, a square to others.
+		return fmt.Errorf("size %s, want {\"shortest_edge\": 256} or {\"height\": 224, \"width\": 224}", c.Size)
+	case size.shortest == 0: // squashed to a square
+		s.Fit, s.Resize, s.Crop = preprocess.Squash, size.height, size.height
+		if !cropped {
+			return nil
+		}
+		if crop.height == 0 || crop.height != crop.width {
+			return fmt.Errorf("crop_size %s, want a square", c.CropSize)
+		}
+		s.Crop = crop.height
+		return nil
 	case convNext && size.shortest < 384: // it cuts a share out, and squashes larger images
 		share := 224.0 / 256
 		if c.CropPct != nil {
@@ -255,10 +269,11 @@ func (c processorConfig) sizes(s *preprocess.Spec, side int) error {
 		s.Crop, s.Resize = size.shortest, int(float64(size.shortest)/share)
 		return nil
 	case convNext:
-		return fmt.Errorf("size %d, at which ConvNextImageProcessor changes the aspect ratio", size.shortest)
+		s.Fit, s.Resize, s.Crop = preprocess.Squash, size.shortest, size.shortest
+		return nil
 	}
 	s.Resize, s.Crop = size.shortest, side
-	if c.DoCenterCrop != nil && *c.DoCenterCrop || c.DoCenterCrop == nil && c.CropSize != nil {
+	if cropped {
 		if crop.height == 0 || crop.height != crop.width {
 			return fmt.Errorf("crop_size %s, want a square", c.CropSize)
 		}
@@ -373,7 +388,7 @@ func (d *Description) travelledPreprocess(f *weights.File, n *interchange.Normal
 		if s.Scale != given.spec.Scale {
 			return nil, fmt.Errorf("%s scales pixels by %.6g, %s takes them scaled by %.6g: choose (--preprocess)", given.source, given.spec.Scale, inside, s.Scale)
 		}
-		s.Crop, s.Resize, s.Filter = given.spec.Crop, given.spec.Resize, given.spec.Filter
+		s.Crop, s.Resize, s.Filter, s.Fit = given.spec.Crop, given.spec.Resize, given.spec.Filter, given.spec.Fit
 		inside += ", " + given.source
 	}
 	return &configPreprocess{inside, s}, nil

@@ -84,8 +84,10 @@ const (
 func TestBesidePreprocess(t *testing.T) {
 	half := [3]float32{0.5, 0.5, 0.5}
 	quarter := [3]float32{0.25, 0.25, 0.25}
-	bilinear := preprocess.Spec{Scale: 1.0 / 255, Mean: half, Std: quarter, Crop: 32, Resize: 40}
-	bicubic, larger, grey := bilinear, bilinear, bilinear
+	bilinear := preprocess.Spec{Scale: 1.0 / 255, Mean: half, Std: quarter, Crop: 32, Resize: 40, Orient: preprocess.Upright}
+	bicubic, larger, grey, squash, whole := bilinear, bilinear, bilinear, bilinear, bilinear
+	squash.Fit = preprocess.Squash
+	whole.Fit, whole.Resize = preprocess.Squash, 32
 	bicubic.Filter = preprocess.Bicubic
 	larger.Crop, larger.Resize = 50, 62
 	grey.Scale, grey.Mean, grey.Std = 1, [3]float32{}, [3]float32{1, 1, 1}
@@ -96,6 +98,9 @@ func TestBesidePreprocess(t *testing.T) {
 	}{
 		"timm":         {map[string]string{"config.json": text}, bilinear},
 		"bicubic":      {map[string]string{"config.json": fmt.Sprintf(timmText, "mine", "bicubic", "")}, bicubic},
+		"squash":       {map[string]string{"config.json": fmt.Sprintf(timmText, "mine", "bilinear", "squash")}, squash},
+		"square":       {map[string]string{"preprocessor_config.json": fmt.Sprintf(processor, "ViTImageProcessor", `{"height": 40, "width": 40}`)}, squash},
+		"whole square": {map[string]string{"preprocessor_config.json": strings.Replace(fmt.Sprintf(processor, "ViTImageProcessor", `{"height": 32, "width": 32}`), "true", "false", 1)}, whole},
 		"larger crop":  {map[string]string{"config.json": strings.ReplaceAll(text, "32, 32", "50, 50")}, larger},
 		"transformers": {map[string]string{"preprocessor_config.json": fmt.Sprintf(processor, "CLIPImageProcessor", `{"shortest_edge": 40}`)}, bilinear},
 		"both":         {map[string]string{"config.json": text, "preprocessor_config.json": fmt.Sprintf(processor, "CLIPImageProcessor", `{"shortest_edge": 40}`)}, bilinear},
@@ -111,6 +116,14 @@ func TestBesidePreprocess(t *testing.T) {
 		if m.Preprocess != c.want || m.Net.Options().Input != c.want.Crop {
 			t.Errorf("%s: %+v for an input of %d, want %+v", name, m.Preprocess, m.Net.Options().Input, c.want)
 		}
+	}
+}
+
+// ConvNextImageProcessor squashes images to 384 pixels or more, and crops smaller ones.
+func TestConvNextSquashes(t *testing.T) {
+	s, err := processorPreprocess(fmt.Sprintf(processor, "ConvNextImageProcessor", `{"shortest_edge": 384}`), 384)
+	if err != nil || s == nil || s.Fit != preprocess.Squash || s.Resize != 384 || s.Crop != 384 {
+		t.Errorf("%+v, %v", s, err)
 	}
 }
 
@@ -136,6 +149,8 @@ func TestBesideErrors(t *testing.T) {
 		{"names", map[string]string{"config.json": strings.Replace(text, `"num_classes"`, `"label_names": ["a", "b"], "num_classes"`, 1)}, "label_names of config.json: 2 classes, want the network's 3"},
 		{"id2label", map[string]string{"config.json": strings.Replace(text, `"num_classes"`, `"id2label": {"0": "a", "2": "b"}, "num_classes"`, 1)}, "config.json: id2label: 2 classes, but none of index 1: name the classes (--labels)"},
 		{"two configs", map[string]string{"config.json": text, "preprocessor_config.json": strings.Replace(clip, "40", "41", 1)}, "config.json and preprocessor_config.json describe different preprocessing: choose one (--preprocess)"},
+		{"oblong", map[string]string{"preprocessor_config.json": fmt.Sprintf(processor, "ViTImageProcessor", `{"height": 40, "width": 44}`)}, `want {"shortest_edge": 256} or`},
+		{"squashed and not", map[string]string{"config.json": text, "preprocessor_config.json": fmt.Sprintf(processor, "ViTImageProcessor", `{"height": 40, "width": 40}`)}, "describe different preprocessing"},
 		{"one size", map[string]string{"preprocessor_config.json": fmt.Sprintf(processor, "Unknown", "40")}, "size 40, want "},
 		{"lanczos", map[string]string{"preprocessor_config.json": strings.Replace(clip, `"resample": 2`, `"resample": 1`, 1)}, "resample 1, want 2 (bilinear) or 3 (bicubic)"},
 		{"no crop", map[string]string{"preprocessor_config.json": strings.Replace(clip, "true", "false", 1)}, "want a square crop"},

@@ -20,8 +20,9 @@ type Prediction struct {
 }
 
 // Classify returns the k most probable classes of an image, best first, by its central
-// crop: the image is rescaled isotropically to smallest side Preprocess.Resize, and the
-// soft-max is taken over the scores of the central square of Options.Input pixels.
+// crop: the image is rescaled to smallest side Preprocess.Resize, or squashed to a square of
+// that side (Preprocess.Fit), and the soft-max is taken over the scores of the central square
+// of Options.Input pixels.
 //
 // The image is any that [preprocess.FromImage] takes. For a JPEG or WebP file use
 // [Model.ClassifyFile] or [Model.ClassifyReader], which decode as training does.
@@ -71,9 +72,9 @@ func (m *Model) ClassifyBatch(ctx context.Context, images []image.Image, k int) 
 const MaxBatch = 32
 
 // ClassifyFile is [Model.Classify] for an image file, which is turned upright by its EXIF
-// orientation.
+// orientation unless Preprocess.Orient says that pixels are taken as they are stored.
 func (m *Model) ClassifyFile(path string, k int) ([]Prediction, error) {
-	im, err := preprocess.DecodeFile(path, preprocess.DecodeOptions{AutoOrient: true})
+	im, err := preprocess.DecodeFile(path, preprocess.DecodeOptions{Orient: m.Preprocess.Orient})
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +83,7 @@ func (m *Model) ClassifyFile(path string, k int) ([]Prediction, error) {
 
 // ClassifyReader is [Model.ClassifyFile] for the image file that r yields.
 func (m *Model) ClassifyReader(r io.Reader, k int) ([]Prediction, error) {
-	im, err := preprocess.DecodeReader(r, preprocess.DecodeOptions{AutoOrient: true})
+	im, err := preprocess.DecodeReader(r, preprocess.DecodeOptions{Orient: m.Preprocess.Orient})
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +100,7 @@ func (m *Model) Top(p []float32, k int) []Prediction {
 }
 
 // Posteriors returns the class posteriors, one for each class, of the central crop of an
-// image that is rescaled isotropically to smallest side q in pixels. They are those of
+// image that is rescaled to smallest side q in pixels, or squashed to q×q. They are those of
 // [network.Options.Posterior]: where each class is a label of its own, they don't sum to 1.
 func (m *Model) Posteriors(im image.Image, q int) ([]float32, error) {
 	if err := m.checkClassifier(q); err != nil {
@@ -134,17 +135,15 @@ func (m *Model) checkClassifier(q int) error {
 	return nil
 }
 
-// centralCrop writes the preprocessed central crop of an image, rescaled isotropically to
-// smallest side q, into x: (3,S,S) values for an input of S pixels a side.
+// centralCrop writes the preprocessed central crop of an image, rescaled to scale q, into x:
+// (3,S,S) values for an input of S pixels a side.
 func (m *Model) centralCrop(x []float32, im image.Image, q int) error {
 	pixels, err := preprocess.FromImage(im)
 	if err != nil {
 		return err
 	}
-	side := m.Net.Options().Input
-	w, h := preprocess.ShortSide(pixels.W, pixels.H, q)
-	x0, y0 := preprocess.CentreCrop(w, h, side)
-	crop, err := preprocess.ResizeRegion(pixels, w, h, m.Preprocess.Filter, x0, y0, x0+side, y0+side)
+	s := m.Preprocess
+	crop, err := s.Fit.CentreWindow(pixels.W, pixels.H, q, m.Net.Options().Input).Cut(pixels, s.Filter)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/weights"
 )
@@ -103,6 +104,7 @@ func exported(t *testing.T, config string, classes int) *Model {
 	m.Net = n
 	if classes == 0 {
 		m.Classes = nil
+		m.Preprocess.Fit, m.Preprocess.Orient = preprocess.Squash, preprocess.Upright
 	}
 	return m
 }

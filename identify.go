@@ -72,6 +72,9 @@ func Identify(f *weights.File, o OpenOptions) (*Description, error) {
 		return nil, err
 	}
 	d.Options.FCStorage = o.FCStorage
+	if err := o.show(&d.Preprocess); err != nil {
+		return nil, fmt.Errorf("vgg: %s: %w", f.Name(), err)
+	}
 	if o.Classes != nil && !d.Options.Headless() {
 		want := d.Options.Classes
 		if d.Localisation != nil {
@@ -136,8 +139,7 @@ func (d *Description) identifyNative(f *weights.File, o OpenOptions) error {
 		if err != nil {
 			return err
 		}
-		s.Crop, s.Resize = d.Preprocess.Crop, d.Preprocess.Resize
-		d.Preprocess = s
+		d.Preprocess = shownAs(s, d.Preprocess, o.Preprocess)
 	}
 	if o.Headless {
 		d.Options, d.Classes, d.Localisation = d.Options.WithoutHead(), nil, nil
@@ -153,6 +155,7 @@ func (d *Description) identifyNative(f *weights.File, o OpenOptions) error {
 
 // readMetadata reads the description that Save left in the file.
 func (d *Description) readMetadata(f *weights.File) error {
+	d.Preprocess.Orient = preprocess.Upright // where the file, of an earlier version, doesn't say
 	for key, to := range map[string]any{metaOptions: &d.Options, metaClasses: &d.Classes, metaPreprocess: &d.Preprocess, metaProvenance: &d.Provenance, metaLocalisation: &d.Localisation} {
 		text, ok := f.Metadata()[key]
 		if !ok {
@@ -188,6 +191,7 @@ func (d *Description) identifyForeign(f *weights.File, o OpenOptions) error {
 	if err != nil {
 		return fail(err)
 	}
+	d.Ignored = append(d.Ignored, outline.Left...)
 	if d.exported != nil {
 		if d.Options = *d.exported; o.Headless {
 			d.Options = d.Options.WithoutHead()
@@ -347,14 +351,16 @@ func (d *Description) foreignPreprocess(f *weights.File, outline *interchange.Ou
 		}
 		d.Preprocess, d.BGR = s, takesBGR(s.Name)
 	case inFile:
+		d.Preprocess.Orient = preprocess.Upright // as in readMetadata
 		if err := json.Unmarshal([]byte(text), &d.Preprocess); err != nil {
 			return fail(fmt.Errorf("metadata %s: %w", metaPreprocess, err))
 		}
 	case travelled != nil:
 		d.Preprocess, d.preprocessFrom = travelled.spec, travelled.source
+		d.Preprocess.Orient = preprocess.Upright
 	case outline.Rescale != nil:
 		d.Preprocess = *outline.Rescale
-		d.Preprocess.Crop, d.Preprocess.Resize = side, side
+		d.Preprocess.Crop, d.Preprocess.Resize, d.Preprocess.Orient = side, side, preprocess.Upright
 	case d.Release != nil:
 		d.Preprocess, d.BGR = d.Release.Preprocess, takesBGR(d.Release.Preprocess.Name)
 	default:

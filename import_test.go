@@ -1,9 +1,11 @@
 package vgg
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -350,12 +352,72 @@ func TestForeignMetadata(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := preprocess.Spec{Name: "own", Scale: 0.5, Mean: [3]float32{1, 2, 3}, Std: [3]float32{4, 5, 6}, Filter: preprocess.Bicubic, Crop: 8, Resize: 9}
+	want := preprocess.Spec{Name: "own", Scale: 0.5, Mean: [3]float32{1, 2, 3}, Std: [3]float32{4, 5, 6}, Filter: preprocess.Bicubic, Crop: 8, Resize: 9, Orient: preprocess.Upright}
 	if m.Preprocess != want || !slices.Equal(m.Classes, []string{"x", "y"}) {
 		t.Errorf("preprocessing %+v, classes %v", m.Preprocess, m.Classes)
 	}
 	m, err = Open(t.Context(), written(t, meta, torchTensors(2, [][2]int{{0, 4}, {2, 4}}, 2)), OpenOptions{Input: 4, Preprocess: `{"scale": 2, "mean": [1, 1, 1]}`})
 	if err != nil || m.Preprocess.Scale != 2 || m.Preprocess.Std != [3]float32{1, 1, 1} || m.Preprocess.Crop != 4 {
 		t.Errorf("%+v, %v", m, err)
+	}
+}
+
+// What a file says of aspect and orientation, what options say, and what neither says.
+func TestShownAs(t *testing.T) {
+	squash, keep, stored, upright := preprocess.Squash, preprocess.Keep, preprocess.Stored, preprocess.Upright
+	native := func(fit preprocess.Fit, orient preprocess.Orient, earlier bool) string {
+		m := tinyModel(t, "A")
+		m.Preprocess.Resize, m.Preprocess.Fit, m.Preprocess.Orient = m.Preprocess.Crop+4, fit, orient
+		path := filepath.Join(t.TempDir(), "net.safetensors")
+		if err := m.Save(t.Context(), path); err != nil {
+			t.Fatal(err)
+		}
+		if earlier { // of the same length, as the header's length is at its beginning
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := []byte(`\"orient\":\"stored\"`)
+			if !bytes.Contains(data, said) {
+				t.Fatal("the file doesn't say its orientation")
+			}
+			data = bytes.Replace(data, said, []byte(`\"unsaid\":\"stored\"`), 1)
+			if err := os.WriteFile(path, data, 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return path
+	}
+	crop := tinyModel(t, "A").Preprocess.Crop
+	for _, c := range []struct {
+		what   string
+		path   string
+		o      OpenOptions
+		resize int
+		fit    preprocess.Fit
+		orient preprocess.Orient
+	}{
+		{"an earlier version's", native(keep, stored, true), OpenOptions{}, crop + 4, keep, upright},
+		{"an earlier version's, stored", native(keep, stored, true), OpenOptions{Orient: &stored}, crop + 4, keep, stored},
+		{"stored", native(keep, stored, false), OpenOptions{}, crop + 4, keep, stored},
+		{"squashed", native(squash, upright, false), OpenOptions{}, crop + 4, squash, upright},
+		{"squashed, another preprocessing", native(squash, stored, false), OpenOptions{Preprocess: "torchvision"}, crop + 4, squash, stored},
+		{"squashed, told so", native(squash, upright, false), OpenOptions{Fit: &squash}, crop + 4, squash, upright},
+		{"squashed, told otherwise", native(squash, upright, false), OpenOptions{Fit: &keep, Orient: &stored}, crop + 4, keep, stored},
+		{"kept, told to squash", native(keep, upright, false), OpenOptions{Fit: &squash}, crop, squash, upright},
+		{"kept, told to squash to more", native(keep, upright, false), OpenOptions{Fit: &squash, Preprocess: fmt.Sprintf(`{"resize":%d}`, crop+8)}, crop + 8, squash, upright},
+		{"JSON", native(keep, upright, false), OpenOptions{Preprocess: `{"fit":"squash","orient":"stored"}`}, crop + 4, squash, stored},
+	} {
+		m, err := Open(t.Context(), c.path, c.o)
+		if err != nil {
+			t.Errorf("%s: %v", c.what, err)
+			continue
+		}
+		if p := m.Preprocess; p.Resize != c.resize || p.Fit != c.fit || p.Orient != c.orient {
+			t.Errorf("%s: %+v, want resize %d, %v, %v", c.what, p, c.resize, c.fit, c.orient)
+		}
+	}
+	if m, err := Open(t.Context(), written(t, nil, torchTensors(2, [][2]int{{0, 4}, {2, 4}}, 2)), OpenOptions{Input: 4, Preprocess: "torchvision", Fit: &squash}); err != nil || m.Preprocess.Orient != upright || m.Preprocess.Resize != m.Preprocess.Crop {
+		t.Errorf("from elsewhere: %+v, %v", m.Preprocess, err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/verydeep/vgg/internal/vggtest"
@@ -281,5 +282,71 @@ func TestMatConvNetFullSize(t *testing.T) {
 	}
 	if found != 3 {
 		t.Errorf("%d values other than 0, want 3", found)
+	}
+}
+
+// TestSubclassedKeras: the weights of subclassed models are in groups named after
+// attributes, which don't tell the layers' order.
+func TestSubclassedKeras(t *testing.T) {
+	folder := filepath.Join("weights", "testdata", "keras")
+	// An edge network on VGG-16 gives its backbone, and the side outputs are listed.
+	edges := filepath.Join(folder, "subclassed_edges.weights.h5")
+	f, err := weights.Open(edges)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	d, err := Identify(f, OpenOptions{Preprocess: "vgg", Headless: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Options.Config != "D" || d.Options.Width != 1.0/32 || !d.Options.Headless() {
+		t.Errorf("taken for %+v, want the features of D", d.Options)
+	}
+	if left := strings.Join(d.Ignored, "; "); !strings.Contains(left, "fuse") || !strings.Contains(left, "1×1 convolutions beside the chain") || strings.Contains(left, "block") {
+		t.Errorf("left out %q, want the side outputs", left)
+	}
+	m, err := d.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := weights.Open(filepath.Join(folder, "subclassed_edges.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	want, err := g.Read("features") // (N,H,W,C)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := forward(t, m.Net, oracleImage(2, 64, 64))
+	if !slices.Equal(got.Shape, []int{2, 16, 2, 2}) {
+		t.Fatalf("features of shape %v", got.Shape)
+	}
+	ordered := make([]float32, len(got.Data))
+	for i := range ordered {
+		n, h, w, c := i/64, i/32%2, i/16%2, i%16
+		ordered[i] = got.Data[((n*16+c)*2+h)*2+w]
+	}
+	near(t, "features", ordered, want.Data)
+	if _, err := Identify(f, OpenOptions{Preprocess: "vgg"}); err == nil || !strings.Contains(err.Error(), "--headless opens the chain without them") {
+		t.Errorf("with its side outputs: %v", err)
+	}
+
+	// Convolutions in a list follow by their shapes. Poolings are asked for.
+	list := filepath.Join(folder, "subclassed_list.weights.h5")
+	if _, err := Open(t.Context(), list, OpenOptions{Preprocess: "vgg"}); err == nil || !strings.Contains(err.Error(), "--structure") {
+		t.Errorf("without a structure: %v", err)
+	}
+	m, err = Open(t.Context(), list, OpenOptions{Preprocess: "vgg", Config: "4 M 6 M 6 M FC", Input: 16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	near(t, "logits", forward(t, m.Net, oracleImage(2, 16, 16)).Data, goldenLogits(t, filepath.Join(folder, "subclassed_list.safetensors")))
+
+	// Two orders fit: an error with both.
+	_, err = Open(t.Context(), filepath.Join(folder, "subclassed_twins.weights.h5"), OpenOptions{Preprocess: "vgg", Config: "4 M 4 M 4 M FC"})
+	if err == nil || !strings.Contains(err.Error(), "entry → back → front; or entry → front → back") {
+		t.Errorf("two convolutions of one shape: %v", err)
 	}
 }

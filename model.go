@@ -83,7 +83,11 @@ func checkModel(o network.Options, classes []string, s preprocess.Spec, l *Local
 
 // metadata returns what travels with the weights, each value in JSON.
 func (m *Model) metadata() (map[string]string, error) {
-	values := map[string]any{metaOptions: m.Net.Options(), metaClasses: m.Classes, metaPreprocess: m.Preprocess, metaProvenance: m.Provenance}
+	s := struct {
+		preprocess.Spec
+		Orient preprocess.Orient `json:"orient"` // stored too, as a file without it is of an earlier version
+	}{m.Preprocess, m.Preprocess.Orient}
+	values := map[string]any{metaOptions: m.Net.Options(), metaClasses: m.Classes, metaPreprocess: s, metaProvenance: m.Provenance}
 	if m.Localisation != nil {
 		values[metaLocalisation] = m.Localisation
 	}

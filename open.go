@@ -8,6 +8,7 @@ import (
 
 	"github.com/verydeep/vgg/internal/interchange"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/weights"
 )
@@ -39,6 +40,13 @@ type OpenOptions struct {
 	// Input is the side of the network's input in pixels, for files that don't tell it; 0
 	// where the caller doesn't know it. A file that contradicts it is an error.
 	Input int
+	// Fit, unless nil, is Preprocess.Fit in place of what the file tells. Squash makes
+	// Preprocess.Resize the side of the crop, unless the file says squash too or Preprocess
+	// names a "resize".
+	Fit *preprocess.Fit
+	// Orient, unless nil, is Preprocess.Orient in place of what the file tells. A file that
+	// tells nothing, from elsewhere or of an earlier version, is [preprocess.Upright].
+	Orient *preprocess.Orient
 	// Classes are the names of the classes, by index. Nil: those of the file; ImageNet's
 	// for a release that was trained on it; otherwise the indices, "0", "1", ….
 	Classes []string

@@ -13,6 +13,7 @@
 package dataset
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 
@@ -110,23 +111,47 @@ func (d *Dataset) Size(i int) (w, h int, err error) {
 
 // decoder is a file system that has decoded images at hand.
 type decoder interface {
-	decode(name string, maxPixels int) (*preprocess.Image, error)
+	decode(name string, o preprocess.DecodeOptions) (turned, error)
 }
 
-// decode reads and decodes sample i; 0 for maxPixels takes
-// preprocess.DefaultMaxPixels. EXIF orientation is ignored, in training as in
-// evaluation.
-func (d *Dataset) decode(i, maxPixels int) (*preprocess.Image, error) {
+// decode reads and decodes sample i.
+func (d *Dataset) decode(i int, o preprocess.DecodeOptions) (turned, error) {
 	if m, ok := d.fsys.(decoder); ok {
-		im, err := m.decode(d.Samples[i].Name, maxPixels)
+		im, err := m.decode(d.Samples[i].Name, o)
 		if err != nil {
-			return nil, fmt.Errorf("dataset: %s: %w", d.Name, err)
+			return turned{}, fmt.Errorf("dataset: %s: %w", d.Name, err)
 		}
 		return im, nil
 	}
 	data, err := d.Read(i)
 	if err != nil {
-		return nil, err
+		return turned{}, err
 	}
-	return preprocess.Decode(data, preprocess.DecodeOptions{MaxPixels: maxPixels})
+	return decodeFile(data, o)
+}
+
+// decodeFile decodes an image file.
+func decodeFile(data []byte, o preprocess.DecodeOptions) (turned, error) {
+	orientation := o.Orient.Orientation(data)
+	o.Orient = preprocess.Stored
+	im, err := preprocess.Decode(data, o)
+	if err != nil {
+		return turned{}, err
+	}
+	return turned{preprocess.Turn(im, orientation), orientation}, nil
+}
+
+// AnyTurned reports whether the EXIF data of an image turns or mirrors it: whether
+// [preprocess.Upright] and [preprocess.Stored] differ on the dataset. It reads the files up to
+// the first such image. Unreadable images don't count. It is an error if ctx ends.
+func (d *Dataset) AnyTurned(ctx context.Context) (bool, error) {
+	for i := range d.Samples {
+		if ctx.Err() != nil {
+			return false, fmt.Errorf("dataset: %s: %w", d.Name, context.Cause(ctx))
+		}
+		if data, err := d.Read(i); err == nil && preprocess.Upright.Orientation(data) > 1 {
+			return true, nil
+		}
+	}
+	return false, nil
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/preprocess"
 )
 
 // layout writes files into a new folder: name, content, name, content …
@@ -253,7 +255,7 @@ func TestOpenZIP(t *testing.T) {
 		if got := names(d); !slices.Equal(got, []string{"cat/1.png=cat", "dog/1.png=dog", "dog/2.png=dog"}) {
 			t.Errorf("round it %q: %v", round, got)
 		}
-		if _, err := d.decode(2, 0); err != nil {
+		if _, err := d.decode(2, preprocess.DecodeOptions{}); err != nil {
 			t.Error(err)
 		}
 	}

@@ -17,7 +17,7 @@ import (
 //
 // Training (Train true) follows section 3.1 of the paper: the samples come in a
 // new random order each epoch; each image is rescaled isotropically to a smallest
-// side S, drawn uniformly from [SMin, SMax]; of it a random Crop×Crop crop is
+// side S, drawn uniformly from [SMin, SMax], or to S×S if Spec.Fit is Squash; of it a random Crop×Crop crop is
 // taken, flipped horizontally with probability 0.5, and shifted in its RGB
 // colours. The numbers drawn for an image are a pure function of Seed, epoch and
 // the sample's index: neither Workers nor Batch nor CacheBytes changes a bit, and
@@ -27,7 +27,7 @@ import (
 // smallest side Q and takes its central crop. Every epoch is the same.
 type Loader struct {
 	Data  *Dataset
-	Spec  preprocess.Spec // pixel values, and the rescaling filter
+	Spec  preprocess.Spec // pixel values, rescaling filter, aspect and orientation
 	Batch int             // images in a mini-batch
 	Crop  int             // side of the crop in pixels; 0: Spec.Crop
 

@@ -17,7 +17,8 @@ import (
 // Picture is a sample of a dataset that is in memory. Exactly one of Image,
 // Encoded and Load is set.
 type Picture struct {
-	// Image is a decoded picture. It must not change while the dataset is used.
+	// Image is a decoded picture, the way up that it is: it has no EXIF data. It must not change
+	// while the dataset is used.
 	Image image.Image
 	// Encoded is an image file: JPEG, PNG, GIF, WebP or BMP. It is decoded
 	// whenever it is used, and must not change either.
@@ -92,19 +93,19 @@ func (m *memoryFS) find(op, name string) (*Picture, error) {
 }
 
 // decode implements decoder.
-func (m *memoryFS) decode(name string, maxPixels int) (*preprocess.Image, error) {
+func (m *memoryFS) decode(name string, o preprocess.DecodeOptions) (turned, error) {
 	p, err := m.find("open", name)
 	if err != nil {
-		return nil, err
+		return turned{}, err
 	}
 	if p.Encoded != nil {
-		return preprocess.Decode(p.Encoded, preprocess.DecodeOptions{MaxPixels: maxPixels})
+		return decodeFile(p.Encoded, o)
 	}
 	im, err := p.pixels()
-	if err == nil && maxPixels > 0 && im.H > maxPixels/im.W {
-		return nil, &preprocess.SizeError{What: "image of", W: im.W, H: im.H, Limit: maxPixels}
+	if err == nil && o.MaxPixels > 0 && im.H > o.MaxPixels/im.W {
+		return turned{}, &preprocess.SizeError{What: "image of", W: im.W, H: im.H, Limit: o.MaxPixels}
 	}
-	return im, err
+	return turned{Image: im}, err
 }
 
 // pixels converts a picture that isn't encoded.

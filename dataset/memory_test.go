@@ -67,7 +67,7 @@ func TestFromPictures(t *testing.T) {
 		t.Errorf("samples %+v", d.Samples)
 	}
 	for i := range d.Samples {
-		fast, err := d.decode(i, 0)
+		fast, err := d.decode(i, preprocess.DecodeOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,14 +76,14 @@ func TestFromPictures(t *testing.T) {
 			t.Fatal(err)
 		}
 		slow, err := preprocess.Decode(file, preprocess.DecodeOptions{})
-		if err != nil || !reflect.DeepEqual(slow, fast) {
+		if err != nil || !reflect.DeepEqual(slow, fast.Image) {
 			t.Errorf("picture %d: its file has other pixels (%v)", i, err)
 		}
 		if w, h, err := d.Size(i); err != nil || w != fast.W || h != fast.H {
 			t.Errorf("picture %d: size %d×%d, %v, want %d×%d", i, w, h, err, fast.W, fast.H)
 		}
 		var size *preprocess.SizeError
-		if _, err := d.decode(i, 100); !errors.As(err, &size) {
+		if _, err := d.decode(i, preprocess.DecodeOptions{MaxPixels: 100}); !errors.As(err, &size) {
 			t.Errorf("picture %d: more pixels than allowed: %v", i, err)
 		}
 	}

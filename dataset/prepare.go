@@ -10,7 +10,8 @@ import (
 // View describes the part of an image that the network sees: a square crop of the
 // rescaled image, mirrored or not.
 type View struct {
-	ImageW, ImageH int  // size of the image as it is stored, pixels
+	ImageW, ImageH int  // size of the image, turned by Orientation, pixels
+	Orientation    int  // by which [preprocess.Turn] turned the stored image; 0 or 1: not at all
 	W, H           int  // size of the rescaled image
 	X, Y           int  // upper left corner of the crop in it
 	Side           int  // side of the crop
@@ -23,11 +24,11 @@ type view struct {
 	shift [3]float32
 }
 
-// rescaled returns the view of a w×h image rescaled to smallest side s. The caller
+// rescaled returns the view of a w×h image rescaled to scale s. The caller
 // sets the crop's corner.
 func (l *Loader) rescaled(w, h, s int) view {
 	v := View{ImageW: w, ImageH: h, Side: l.crop()}
-	v.W, v.H = preprocess.ShortSide(w, h, s)
+	v.W, v.H = l.Spec.Fit.Size(w, h, s)
 	return view{View: v}
 }
 
@@ -49,7 +50,7 @@ func (l *Loader) augment(w, h int, rng *rand.Rand) view {
 
 // centre returns the evaluation view of a w×h image.
 func (l *Loader) centre(w, h int) view {
-	c := preprocess.CentreWindow(w, h, l.testScale(), l.crop())
+	c := l.Spec.Fit.CentreWindow(w, h, l.testScale(), l.crop())
 	return view{View: View{ImageW: w, ImageH: h, W: c.W, H: c.H, X: c.X, Y: c.Y, Side: c.Side}}
 }
 
@@ -75,7 +76,8 @@ func (p *preparer) prepare(dst []float32, i int) (View, error) {
 	} else {
 		v = l.centre(im.W, im.H)
 	}
-	if err := p.resizer.ResizeRegion(&p.crop, im, v.W, v.H, l.Spec.Filter, v.X, v.Y, v.X+v.Side, v.Y+v.Side); err != nil {
+	v.Orientation = im.orientation
+	if err := p.resizer.ResizeRegion(&p.crop, im.Image, v.W, v.H, l.Spec.Filter, v.X, v.Y, v.X+v.Side, v.Y+v.Side); err != nil {
 		return View{}, err
 	}
 	crop := &p.crop
@@ -88,13 +90,13 @@ func (p *preparer) prepare(dst []float32, i int) (View, error) {
 
 // decode returns sample i's image, from the cache if it is there. Images in
 // the cache are shared and must not be changed.
-func (l *Loader) decode(i int) (*preprocess.Image, error) {
-	if im := l.decoded.get(i); im != nil {
+func (l *Loader) decode(i int) (turned, error) {
+	if im := l.decoded.get(i); im.Image != nil {
 		return im, nil
 	}
-	im, err := l.Data.decode(i, l.MaxPixels)
+	im, err := l.Data.decode(i, preprocess.DecodeOptions{Orient: l.Spec.Orient, MaxPixels: l.MaxPixels})
 	if err != nil {
-		return nil, err
+		return im, err
 	}
 	l.decoded.put(i, im, l.cacheBytes())
 	return im, nil

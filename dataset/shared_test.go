@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/preprocess"
 )
 
 // Public collections open as they were downloaded.
@@ -51,7 +52,7 @@ func TestOpenPublicCollections(t *testing.T) {
 					t.Errorf("%d validation images, want %d, of %v", d.Len(), c.val, d.Classes)
 				}
 				for _, i := range []int{0, d.Len() / 2, d.Len() - 1} {
-					if _, err := d.decode(i, 0); err != nil {
+					if _, err := d.decode(i, preprocess.DecodeOptions{}); err != nil {
 						t.Error(err)
 					}
 				}

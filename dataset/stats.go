@@ -56,7 +56,8 @@ type StatsOptions struct {
 
 // ComputeSurvey decodes every image of d and returns the mean RGB of all pixels, the
 // eigenvectors and eigenvalues of their RGB covariance, the images' sizes and the
-// classes' counts. Pixels are those of the images as they are stored, in grey levels.
+// classes' counts. Pixels are those of the images as they are stored, in grey levels; turning
+// an image by its EXIF data changes only which of its sides is the width.
 // [CachedSurvey] does the same and keeps the result.
 //
 // Unreadable images are left out and listed. It is an error if none is readable, which
@@ -88,9 +89,9 @@ func ComputeSurvey(ctx context.Context, d *Dataset, o StatsOptions) (Survey, err
 		wg.Go(func() {
 			var own preprocess.StatsAccumulator
 			for i := take(); i < d.Len() && ctx.Err() == nil; i = take() {
-				im, err := d.decode(i, 0)
+				im, err := d.decode(i, preprocess.DecodeOptions{})
 				if err == nil {
-					own.Add(im)
+					own.Add(im.Image)
 					sizes[i] = [2]int{im.W, im.H}
 				}
 				bad[i] = err

@@ -73,7 +73,10 @@ func (d design) check(s Setting) error {
 	case network.ByLabel:
 		return errors.New("eval: each class of the network is a label of its own (FC SIGMOID at the end of its head), of which an image may have any number: top-1 and top-5 errors have no meaning")
 	}
-	return s.Validate(d.input)
+	if err := s.Validate(d.input); err != nil {
+		return err
+	}
+	return s.CheckFit(d.preprocess.Fit, d.input)
 }
 
 // classesFor returns the network's class names as the set spells them: ImageNet's classes

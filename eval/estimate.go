@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/verydeep/vgg/dataset"
-	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -168,14 +167,18 @@ func (w *viewWork) sampleSizes() [][]size {
 		if err != nil || header.Width < 1 || header.Height < 1 {
 			continue
 		}
-		if _, err := prep.check(header.Width, header.Height, image.Pt(header.Width, header.Height), every); err != nil {
+		shown, err := prep.shown(i, raw, header.Width, header.Height)
+		if err != nil {
+			continue
+		}
+		if _, err := prep.check(header.Width, header.Height, shown, every); err != nil {
 			continue
 		}
 		s := make([]size, len(w.views))
 		for v, view := range w.views {
 			s[v] = size{w.design.input, w.design.input}
 			if view.Protocol == Dense {
-				s[v].w, s[v].h = preprocess.ShortSide(header.Width, header.Height, view.Scale)
+				s[v].w, s[v].h = w.design.preprocess.Fit.Size(shown.X, shown.Y, view.Scale)
 			}
 		}
 		shapes = append(shapes, s)

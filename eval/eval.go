@@ -169,6 +169,9 @@ func newRun(ctx context.Context, nets []Net, data *dataset.Dataset, o Options) (
 		if r.header.Data.Fingerprint, err = dataset.Fingerprint(ctx, data); err != nil {
 			return nil, err
 		}
+		if err := r.header.keepOrientation(ctx, o.Out, data); err != nil {
+			return nil, err
+		}
 	}
 	return r, nil
 }

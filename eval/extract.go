@@ -20,8 +20,8 @@ type Extraction struct {
 	Scales []int
 	Flip   bool // average with the activations of the mirror image
 	Max    bool // take the maximum over space instead of the mean
-	// Region, where set, returns the part of an image, in its pixels, that takes the
-	// image's place. An empty one is the whole image.
+	// Region, where set, returns the part of an image, in pixels of the image as it is stored,
+	// that takes the image's place. An empty one is the whole image.
 	Region func(image int) image.Rectangle
 
 	Resources

@@ -1,12 +1,15 @@
 package eval
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
+	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/journal"
 	"github.com/verydeep/vgg/internal/lockfile"
 )
@@ -102,6 +105,28 @@ func createFile(path string, h Header) (*file, error) {
 		r.header = h
 	}
 	return r, nil
+}
+
+// keepOrientation gives h the orientation that the result file at path was made with, if the
+// images are the same the one way and the other. Files of earlier versions were made with
+// pixels as they are stored.
+func (h *Header) keepOrientation(ctx context.Context, path string, data *dataset.Dataset) error {
+	was, ok := newFile(path).kind().Peek(path)
+	if !ok || len(was.Nets) != len(h.Nets) {
+		return nil
+	}
+	nets := slices.Clone(h.Nets)
+	for i := range nets {
+		nets[i].Preprocess.Orient = was.Nets[i].Preprocess.Orient
+	}
+	if slices.EqualFunc(nets, h.Nets, func(a, b NetID) bool { return a.Preprocess.Orient == b.Preprocess.Orient }) {
+		return nil
+	}
+	turned, err := data.AnyTurned(ctx)
+	if err == nil && !turned {
+		h.Nets = nets
+	}
+	return err
 }
 
 // check reports a line that the header doesn't allow.

@@ -129,6 +129,8 @@ func (h Header) Difference(want Header) string {
 			return differ(w.Weights+": scales", n.Scales, w.Scales)
 		case n.Flip != w.Flip:
 			return differ(w.Weights+": flip", n.Flip, w.Flip)
+		case n.Preprocess.Orient != w.Preprocess.Orient:
+			return differ(w.Weights+": orientation", n.Preprocess.Orient, w.Preprocess.Orient)
 		case n.Preprocess != w.Preprocess:
 			return differ(w.Weights+": preprocessing", n.Preprocess, w.Preprocess)
 		case n.FCWeights != w.FCWeights:

@@ -73,7 +73,7 @@ func OutputMaps(m *vgg.Model, im *preprocess.Image, scales []int) ([]OutputMap, 
 	}
 	var maps []OutputMap
 	for _, q := range scales {
-		w, h := preprocess.ShortSide(im.W, im.H, q)
+		w, h := m.Preprocess.Fit.Size(im.W, im.H, q)
 		if need := 12 * float64(w) * float64(h); need > float64(limits.pass) {
 			return nil, fmt.Errorf("eval: %d×%d pixels rescaled to %d×%d take %.0f MiB, want at most %s", im.W, im.H, w, h, need/(1<<20), mebibytes(limits.pass))
 		}

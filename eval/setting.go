@@ -3,13 +3,15 @@ package eval
 import (
 	"fmt"
 	"slices"
+
+	"github.com/verydeep/vgg/preprocess"
 )
 
 // Setting is how a network is shown images.
 type Setting struct {
 	Protocol Protocol `json:"protocol" yaml:"protocol"`
 	// Scales lists the test scales Q: smallest sides, in pixels, that an image is rescaled
-	// to. The soft-max posteriors are averaged over them (§4.2).
+	// to, or for a network whose Fit is Squash both sides. The soft-max posteriors are averaged over them (§4.2).
 	Scales []int `json:"scales" yaml:"scales"`
 	// Flip averages the posteriors of the central crop or the dense pass with those of
 	// the mirrored image (§3.2). Multi-crop and ten-crop contain mirror images anyway.
@@ -47,6 +49,21 @@ func (s Setting) Validate(side int) error {
 		}
 		if slices.Contains(s.Scales[:i], q) {
 			return fmt.Errorf("eval: scale %d twice, want each once", q)
+		}
+	}
+	return nil
+}
+
+// CheckFit returns an error where the setting has no meaning for a network of the given input
+// side whose images are rescaled by f. A squashed image of that side is one crop, so several
+// crops want a larger scale.
+func (s Setting) CheckFit(f preprocess.Fit, side int) error {
+	if f != preprocess.Squash {
+		return nil
+	}
+	for _, p := range s.Protocol.parts() {
+		if p.Mirrors() && slices.Contains(s.Scales, side) {
+			return fmt.Errorf("eval: protocol %v of images squashed to %d×%d, which hold one crop of the network's input side: want larger scales, or centre or dense", s.Protocol, side, side)
 		}
 	}
 	return nil

@@ -73,7 +73,7 @@ type preparer struct {
 	limits limits
 	room   *semaphore.Weighted // limits.decode bytes
 	heap   *heapGuard
-	// region, where set, returns the part of an image that is shown; empty: all.
+	// region, where set, returns the part of an image, as it is stored, that is shown; empty: all.
 	region func(image int) image.Rectangle
 }
 
@@ -95,12 +95,12 @@ func (p *preparer) prepare(ctx context.Context, i int, wanted []int, pass int64)
 	need := int64(0)
 	header, _, headerErr := image.DecodeConfig(bytes.NewReader(raw))
 	if headerErr == nil && header.Width > 0 && header.Height > 0 {
-		shown, err := p.part(i, header.Width, header.Height)
+		shown, err := p.shown(i, raw, header.Width, header.Height)
 		if err != nil {
 			out.err = err
 			return out
 		}
-		sizes, err := p.check(header.Width, header.Height, shown.Size(), wanted)
+		sizes, err := p.check(header.Width, header.Height, shown, wanted)
 		if err != nil {
 			out.err = err
 			return out
@@ -133,10 +133,19 @@ func (p *preparer) show(out *prepared, i int, raw []byte, wanted []int, bytes in
 	if im, err = p.cut(i, im); err != nil {
 		return err
 	}
+	im = preprocess.Turn(im, p.design.preprocess.Orient.Orientation(raw))
 	return p.cutPieces(out, im, wanted)
 }
 
-// part returns the region that is shown of an image of w×h pixels.
+// shown returns the size of what is shown of image i, of w×h pixels as it is stored: of the
+// whole image or its region, turned if the network wants it.
+func (p *preparer) shown(i int, raw []byte, w, h int) (image.Point, error) {
+	r, err := p.part(i, w, h)
+	w, h = preprocess.TurnSize(r.Dx(), r.Dy(), p.design.preprocess.Orient.Orientation(raw))
+	return image.Pt(w, h), err
+}
+
+// part returns the region that is shown of an image of w×h pixels, as it is stored.
 func (p *preparer) part(i, w, h int) (image.Rectangle, error) {
 	whole := image.Rect(0, 0, w, h)
 	if p.region == nil {
@@ -182,7 +191,7 @@ func (p *preparer) check(w, h int, shown image.Point, wanted []int) (sizes, erro
 	seen := map[int]bool{}
 	for _, v := range wanted {
 		view := p.views[v]
-		rw, rh := preprocess.ShortSide(w, h, view.Scale)
+		rw, rh := p.design.preprocess.Fit.Size(w, h, view.Scale)
 		if view.Protocol == Centre {
 			if !p.wholeAt(view.Scale, wanted) {
 				side := int64(p.design.input)
@@ -246,19 +255,19 @@ func (p *preparer) wholeAt(q int, wanted []int) bool {
 // cutPieces rescales a decoded image and cuts the pieces of the wanted views.
 func (p *preparer) cutPieces(out *prepared, im *preprocess.Image, wanted []int) error {
 	whole := map[int]*preprocess.Image{} // by scale
-	side, filter := p.design.input, p.design.preprocess.Filter
+	side, fit, filter := p.design.input, p.design.preprocess.Fit, p.design.preprocess.Filter
 	for _, v := range wanted {
 		view := p.views[v]
 		var pieces []piece
 		if view.Protocol == Centre && whole[view.Scale] == nil && !p.wholeAt(view.Scale, wanted) {
-			crop, err := preprocess.CentreWindow(im.W, im.H, view.Scale, side).Cut(im, filter)
+			crop, err := fit.CentreWindow(im.W, im.H, view.Scale, side).Cut(im, filter)
 			if err != nil {
 				return err
 			}
 			pieces = []piece{{of: crop, w: side, h: side}, {of: crop, w: side, h: side, flip: true}}
 		} else {
 			if whole[view.Scale] == nil {
-				w, h := preprocess.ShortSide(im.W, im.H, view.Scale)
+				w, h := fit.Size(im.W, im.H, view.Scale)
 				var err error
 				if whole[view.Scale], err = preprocess.Resize(im, w, h, filter); err != nil {
 					return err

@@ -7,6 +7,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/prefetch"
+	"github.com/verydeep/vgg/preprocess"
 )
 
 // Boxed returns d, whose boxes have been read, without the images that have no box of their
@@ -25,21 +26,22 @@ const meanImages = 50_000
 
 // MeanBoxes returns a localisation network's description with the mean box of all of d's
 // images and of each class's. Every box counts once. A class without images has the mean of
-// all. It reads the sizes of the images, of large sets those of 50,000 images spread evenly.
+// all. It reads the sizes of the images, of large sets those of 50,000 images spread evenly, and
+// turns them as the network wants them.
 // Unreadable images don't count; it is an error if none is readable. onImage, if it isn't nil,
 // hears of the images done.
-func MeanBoxes(ctx context.Context, d *dataset.Dataset, r vgg.Regression, workers int, onImage func(done, total int)) (vgg.Localisation, error) {
+func MeanBoxes(ctx context.Context, d *dataset.Dataset, r vgg.Regression, orient preprocess.Orient, workers int, onImage func(done, total int)) (vgg.Localisation, error) {
 	head := vgg.Localisation{Regression: r, ClassBoxes: make([][4]float64, len(d.Classes))}
 	step := (d.Len() + meanImages - 1) / meanImages
 	total := (d.Len() + step - 1) / step
-	sizes, errs := make([][2]int, total), make([]error, total)
+	sizes, errs := make([]turnedSize, total), make([]error, total)
 	picked := make([]int, total)
 	for k := range picked {
 		picked[k] = k
 	}
 	done := 0
 	for range prefetch.Unordered(ctx, prefetch.List(picked), workers, func(_ context.Context, k int) int {
-		sizes[k][0], sizes[k][1], errs[k] = d.Size(k * step)
+		sizes[k], errs[k] = sizeOf(d, k*step, orient)
 		return k
 	}) {
 		if done++; onImage != nil {
@@ -56,8 +58,8 @@ func MeanBoxes(ctx context.Context, d *dataset.Dataset, r vgg.Regression, worker
 			continue
 		}
 		s := d.Samples[k*step]
-		w, h := float64(size[0]), float64(size[1])
-		for _, b := range truths(s) {
+		w, h := float64(size.w), float64(size.h)
+		for _, b := range turn(truths(s), size.w, size.h, size.orientation) {
 			share := corners{b[0] / w, b[1] / h, b[2] / w, b[3] / h}
 			all.add(share)
 			of[s.Label].add(share)
@@ -79,6 +81,24 @@ func MeanBoxes(ctx context.Context, d *dataset.Dataset, r vgg.Regression, worker
 		}
 	}
 	return head, nil
+}
+
+// turnedSize is the size of an image after it is turned by its EXIF orientation.
+type turnedSize struct{ w, h, orientation int }
+
+// sizeOf returns the size of image i, turned as the network wants it.
+func sizeOf(d *dataset.Dataset, i int, o preprocess.Orient) (turnedSize, error) {
+	data, err := d.Read(i)
+	if err != nil {
+		return turnedSize{}, err
+	}
+	w, h, err := preprocess.Size(data)
+	if err != nil {
+		return turnedSize{}, err
+	}
+	orientation := o.Orientation(data)
+	w, h = preprocess.TurnSize(w, h, orientation)
+	return turnedSize{w, h, orientation}, nil
 }
 
 // mean computes the mean of boxes.

@@ -16,6 +16,9 @@ import (
 // The paper compares the two for classification (§3.2). The posterior of the image is the mean
 // over the crops, then over the scales.
 func (l *Locator) MultiCrop(im *preprocess.Image) (*Answer, error) {
+	if err := l.checkCrops(); err != nil {
+		return nil, err
+	}
 	a := &Answer{locator: l, merged: map[int][]merged{}}
 	side := l.Nets[0].Model.Net.Options().Input
 	for _, m := range l.models() {
@@ -76,6 +79,17 @@ func (l *Locator) MultiCrop(im *preprocess.Image) (*Answer, error) {
 	return a, nil
 }
 
+// checkCrops returns an error where several crops have no meaning for a network.
+func (l *Locator) checkCrops() error {
+	s := eval.Setting{Protocol: eval.MultiCrop, Scales: l.allScales()}
+	for _, m := range l.models() {
+		if err := s.CheckFit(m.Preprocess.Fit, m.Net.Options().Input); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // cropCount returns the number of crops that the first classifier saw; 0 without one.
 func cropCount(each [][][]float32) int {
 	if len(each) == 0 {
@@ -100,7 +114,7 @@ const cropBatch = 25
 // side q. It returns the outputs and the view of each crop.
 func runCrops(m *vgg.Model, im *preprocess.Image, q int) ([][]float32, []dataset.View, error) {
 	side := m.Net.Options().Input
-	w, h := preprocess.ShortSide(im.W, im.H, q)
+	w, h := m.Preprocess.Fit.Size(im.W, im.H, q)
 	rescaled, err := preprocess.Resize(im, w, h, m.Preprocess.Filter)
 	if err != nil {
 		return nil, nil, err

@@ -31,6 +31,8 @@ type EvalOptions struct {
 }
 
 // Record is the result for one image. Its JSON keys are those of the lines of a result file.
+// Size and boxes are those of the image as the networks see it: where they want images upright,
+// the true boxes are turned with the image, whose annotations are of the stored pixels.
 type Record struct {
 	Image  int          `json:"image"` // index in the set
 	File   string       `json:"file"`
@@ -63,6 +65,11 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 	if o.Protocol == eval.Centre && (len(l.Nets) > 1 || len(l.Nets[0].Scales) > 1) {
 		return nil, errors.New("localize: several networks or scales with the centre protocol, want one of each, or the dense protocol")
 	}
+	if o.Protocol == eval.MultiCrop {
+		if err := l.checkCrops(); err != nil {
+			return nil, err
+		}
+	}
 	labels, err := eval.MatchClasses(l.Nets[0].Model, data)
 	if err != nil {
 		return nil, err
@@ -78,7 +85,10 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 		if err != nil {
 			return nil, err
 		}
-		h := resultHeader{Format: resultFormat, Run: o.RunID, Protocol: o.Protocol, Data: data.Name, Fingerprint: print, Boxes: boxesHash(boxed), Images: boxed.Len(), Classes: len(l.Classes())}
+		h := resultHeader{Format: resultFormat, Run: o.RunID, Protocol: o.Protocol, Data: data.Name, Fingerprint: print, Boxes: boxesHash(boxed), Images: boxed.Len(), Classes: len(l.Classes()), Orient: l.Orient(), Fit: l.fit()}
+		if err := h.keepOrientation(ctx, o.Out, boxed); err != nil {
+			return nil, err
+		}
 		if file, err = openResults(o.Out, h, records); err != nil {
 			return nil, err
 		}
@@ -93,7 +103,7 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 			done++
 		}
 	}
-	for im := range prefetch.Ordered(ctx, todo, o.workers(), func(_ context.Context, i int) decoded { return decodeImage(boxed, i) }) {
+	for im := range prefetch.Ordered(ctx, todo, o.workers(), func(_ context.Context, i int) decoded { return decodeImage(boxed, i, l.Orient()) }) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -101,6 +111,7 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 		r := &Record{Image: im.index, File: s.Name, Label: labels[s.Label], Truths: truths(s)}
 		err := im.err
 		if err == nil {
+			r.Truths = turn(r.Truths, im.image.W, im.image.H, im.orientation)
 			err = l.record(r, im.image, o.Protocol)
 		}
 		if errors.Is(err, errNotFinite) {
@@ -193,17 +204,22 @@ func (r *Record) share() float64 {
 
 // decoded is an image, or the error that kept it from being decoded.
 type decoded struct {
-	index int
-	image *preprocess.Image
-	err   error
+	index       int
+	image       *preprocess.Image // turned by its orientation
+	orientation int
+	err         error
 }
 
 // decodeImage reads and decodes an image.
-func decodeImage(d *dataset.Dataset, i int) decoded {
+func decodeImage(d *dataset.Dataset, i int, o preprocess.Orient) decoded {
 	im := decoded{index: i}
 	var data []byte
-	if data, im.err = d.Read(i); im.err == nil {
-		im.image, im.err = preprocess.Decode(data, preprocess.DecodeOptions{})
+	if data, im.err = d.Read(i); im.err != nil {
+		return im
+	}
+	if im.image, im.err = preprocess.Decode(data, preprocess.DecodeOptions{}); im.err == nil {
+		im.orientation = o.Orientation(data)
+		im.image = preprocess.Turn(im.image, im.orientation)
 	}
 	return im
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/preprocess"
 )
 
 // corners is a box as x0, y0, x1, y1.
@@ -20,7 +21,21 @@ func decode(v [4]float64) corners {
 	return corners{v[0] - w, v[1] - h, v[0] + w, v[1] + h}
 }
 
-// toCrop converts a box from pixels of the stored image to coordinates of the crop, in units
+// turn returns boxes of the stored image, in pixels, in those of the image of w×h pixels that an
+// EXIF orientation made of it.
+func turn(boxes []corners, w, h, orientation int) []corners {
+	if orientation < 2 {
+		return boxes
+	}
+	w, h = preprocess.TurnSize(w, h, orientation) // as it is stored
+	turned := make([]corners, len(boxes))
+	for i, b := range boxes {
+		turned[i] = preprocess.TurnBox(b, w, h, orientation)
+	}
+	return turned
+}
+
+// toCrop converts a box from pixels of the image to coordinates of the crop, in units
 // of its side: the crop covers [0,1] in x and in y.
 func toCrop(v dataset.View, b corners) corners {
 	sx, sy := float64(v.W)/float64(v.ImageW), float64(v.H)/float64(v.ImageH)

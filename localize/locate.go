@@ -86,6 +86,9 @@ func (l *Locator) Check() error {
 		if !sameClasses(n.Model.Classes, l.Classes()) {
 			return fmt.Errorf("localize: network %d has other classes than the first", i+1)
 		}
+		if err := l.sameImages(n.Model); err != nil {
+			return fmt.Errorf("localize: network %d: %w", i+1, err)
+		}
 		for _, q := range n.UsedScales() {
 			if side := n.Model.Net.Options().Input; q < side {
 				return fmt.Errorf("localize: scale %d, want at least the network's input side %d", q, side)
@@ -99,11 +102,31 @@ func (l *Locator) Check() error {
 		if l.order(c) == nil {
 			return fmt.Errorf("localize: classifier %d has other classes than the localisation network: want the one that it was trained from", i+1)
 		}
+		if err := l.sameImages(c); err != nil {
+			return fmt.Errorf("localize: classifier %d: %w", i+1, err)
+		}
 		for _, q := range l.allScales() {
 			if side := c.Net.Options().Input; q < side {
 				return fmt.Errorf("localize: scale %d, want at least the classifier's input side %d", q, side)
 			}
 		}
+	}
+	return nil
+}
+
+// Orient tells which way up the networks want images.
+func (l *Locator) Orient() preprocess.Orient { return l.Nets[0].Model.Preprocess.Orient }
+
+func (l *Locator) fit() preprocess.Fit { return l.Nets[0].Model.Preprocess.Fit }
+
+// sameImages returns an error if a network wants images another way up, or rescaled otherwise,
+// than the first network: their windows then show different parts of the image.
+func (l *Locator) sameImages(m *vgg.Model) error {
+	switch p := m.Preprocess; {
+	case p.Orient != l.Orient():
+		return fmt.Errorf("orientation %v, want that of the first network, %v", p.Orient, l.Orient())
+	case p.Fit != l.fit():
+		return fmt.Errorf("images are rescaled by %v, want as for the first network, %v", p.Fit, l.fit())
 	}
 	return nil
 }
@@ -159,7 +182,7 @@ func (l *Locator) Centre(im *preprocess.Image) ([]Detection, error) {
 	n := l.Nets[0]
 	m := n.Model
 	side := m.Net.Options().Input
-	c := preprocess.CentreWindow(im.W, im.H, n.UsedScales()[0], side)
+	c := m.Preprocess.Fit.CentreWindow(im.W, im.H, n.UsedScales()[0], side)
 	v := dataset.View{ImageW: im.W, ImageH: im.H, W: c.W, H: c.H, X: c.X, Y: c.Y, Side: side}
 	crop, err := c.Cut(im, m.Preprocess.Filter)
 	if err != nil {

@@ -1,6 +1,7 @@
 package localize
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/internal/journal"
 	"github.com/verydeep/vgg/internal/lockfile"
+	"github.com/verydeep/vgg/preprocess"
 )
 
 // Errors of result files.
@@ -33,6 +35,9 @@ type resultHeader struct {
 	Boxes       string        `json:"boxes"`
 	Images      int           `json:"images"`
 	Classes     int           `json:"classes"` // of the networks
+	// Orient and Fit are the networks'; files of earlier versions have neither: Stored, Keep.
+	Orient preprocess.Orient `json:"orient,omitzero"`
+	Fit    preprocess.Fit    `json:"fit,omitzero"`
 }
 
 // difference says in which respect h is the header of another run than want; "" of the same
@@ -51,6 +56,10 @@ func (h resultHeader) difference(want resultHeader) string {
 		return "other boxes on the same images"
 	case h.Classes != want.Classes:
 		return fmt.Sprintf("%d classes, want %d", h.Classes, want.Classes)
+	case h.Orient != want.Orient:
+		return fmt.Sprintf("orientation %v, want %v", h.Orient, want.Orient)
+	case h.Fit != want.Fit:
+		return fmt.Sprintf("images rescaled by %v, want %v", h.Fit, want.Fit)
 	}
 	return ""
 }
@@ -76,7 +85,30 @@ type resultFile struct{ lines *journal.File }
 // is none, it makes one. The error is a [*HeldError], an [*OtherRunError] or a [*FormatError]
 // if the file isn't this run's to write.
 func openResults(path string, h resultHeader, records []*Record) (*resultFile, error) {
-	kind := journal.Kind[resultHeader, Record]{
+	lines, err := resultKind(h, records).Resume(path, h)
+	if err != nil {
+		return nil, fmt.Errorf("localize: %w", err)
+	}
+	return &resultFile{lines}, nil
+}
+
+// keepOrientation gives h the orientation that the result file at path was made with, if the
+// images are the same the one way and the other.
+func (h *resultHeader) keepOrientation(ctx context.Context, path string, data *dataset.Dataset) error {
+	was, ok := resultKind(*h, nil).Peek(path)
+	if !ok || was.Orient == h.Orient {
+		return nil
+	}
+	turned, err := data.AnyTurned(ctx)
+	if err == nil && !turned {
+		h.Orient = was.Orient
+	}
+	return err
+}
+
+// resultKind describes the result files of a run. What one holds goes into records.
+func resultKind(h resultHeader, records []*Record) journal.Kind[resultHeader, Record] {
+	return journal.Kind[resultHeader, Record]{
 		Format:     resultFormat,
 		Name:       "a file of localisation results",
 		Holds:      "results",
@@ -90,11 +122,6 @@ func openResults(path string, h resultHeader, records []*Record) (*resultFile, e
 			return nil
 		},
 	}
-	lines, err := kind.Resume(path, h)
-	if err != nil {
-		return nil, fmt.Errorf("localize: %w", err)
-	}
-	return &resultFile{lines}, nil
 }
 
 // add writes an image's line. It writes none for an unreadable image, which the next run

@@ -57,7 +57,7 @@ func (t *Task) Loss(s dataset.Sample, v dataset.View, outputs, d []float32, scal
 // ok is false if the view shows no box.
 func (t *Task) target(s dataset.Sample, v dataset.View) (target [4]float32, ok bool) {
 	most := -1.0
-	for _, b := range truths(s) {
+	for _, b := range turn(truths(s), v.ImageW, v.ImageH, v.Orientation) {
 		box, shown, fits := t.rule.apply(toCrop(v, b))
 		if !fits || shown <= most {
 			continue
@@ -74,11 +74,11 @@ func (t *Task) target(s dataset.Sample, v dataset.View) (target [4]float32, ok b
 // sample's class, cut to the image, and the most similar box of that class.
 func (t *Task) IoU(s dataset.Sample, v dataset.View, outputs []float32) float64 {
 	at := slot(t.head.Regression, s.Label)
-	return bestIoU(predicted(v, outputs[at:at+4]), truths(s))
+	return bestIoU(predicted(v, outputs[at:at+4]), turn(truths(s), v.ImageW, v.ImageH, v.Orientation))
 }
 
-// truths returns the true boxes of a sample: those of its own class that aren't marked
-// difficult.
+// truths returns the true boxes of a sample, in pixels of the image as it is stored: those of
+// its own class that aren't marked difficult.
 func truths(s dataset.Sample) []corners {
 	var boxes []corners
 	for _, b := range s.Boxes {

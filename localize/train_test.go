@@ -23,11 +23,11 @@ func tinyOptions(t *testing.T, r vgg.Regression) train.Options {
 	if err := m.Save(t.Context(), file); err != nil {
 		t.Fatal(err)
 	}
-	recipe := PaperRecipe(file, m.Net.Options(), 36)
+	recipe := PaperRecipe(file, m.Net.Options(), m.Preprocess, 36)
 	recipe.Batch, recipe.Epochs, recipe.LearningRate, recipe.Dropout = 16, 30, 0.02, 0
 	recipe.Schedule.Name = "constant"
 	trainSet, valSet := squares(t, "train", 64), squares(t, "val", 80).Select(func(s dataset.Sample) bool { return s.Name >= "064" })
-	head, err := MeanBoxes(t.Context(), trainSet, r, 2, nil)
+	head, err := MeanBoxes(t.Context(), trainSet, r, preprocess.Stored, 2, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func TestBoxed(t *testing.T) {
 		t.Errorf("no boxes at all: %d, %v", left, err)
 	}
 	told := 0
-	head, err := MeanBoxes(t.Context(), boxed, vgg.SCR, 2, func(done, total int) { told = max(told, done*10+total) })
+	head, err := MeanBoxes(t.Context(), boxed, vgg.SCR, preprocess.Stored, 2, func(done, total int) { told = max(told, done*10+total) })
 	if err != nil || told != 33 {
 		t.Fatalf("%v, told %d", err, told)
 	}
@@ -218,7 +218,7 @@ func TestBoxed(t *testing.T) {
 	if !closeTo(head.ClassBoxes[0], want[0], 1e-12) || !closeTo(head.ClassBoxes[1], want[1], 1e-12) || !closeTo(head.MeanBox, all, 1e-12) {
 		t.Errorf("means %+v, want %v and %v", head, want, all)
 	}
-	if _, err := MeanBoxes(t.Context(), boxed.Select(func(s dataset.Sample) bool { return s.Name == "001.png" }), vgg.SCR, 1, nil); err == nil || !strings.Contains(err.Error(), "001.png") {
+	if _, err := MeanBoxes(t.Context(), boxed.Select(func(s dataset.Sample) bool { return s.Name == "001.png" }), vgg.SCR, preprocess.Stored, 1, nil); err == nil || !strings.Contains(err.Error(), "001.png") {
 		t.Errorf("nothing readable: %v", err)
 	}
 }

@@ -42,15 +42,6 @@ type Window struct {
 	Side int // of the crop
 }
 
-// CentreWindow returns the central side×side crop of a w×h image rescaled isotropically to
-// smallest side q, at least side.
-func CentreWindow(w, h, q, side int) Window {
-	c := Window{Side: side}
-	c.W, c.H = ShortSide(w, h, q)
-	c.X, c.Y = CentreCrop(c.W, c.H, side)
-	return c
-}
-
 // Cut returns the window's crop of an image, rescaled with a filter: the bits of [Resize]
 // followed by [Crop], at the cost of the crop alone.
 func (c Window) Cut(im *Image, f Filter) (*Image, error) {

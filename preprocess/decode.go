@@ -16,11 +16,9 @@ import (
 
 // DecodeOptions chooses how an image file is decoded.
 type DecodeOptions struct {
-	// AutoOrient turns and mirrors the image as its EXIF orientation says.
-	// The paper's evaluation doesn't; a service for people's photographs
-	// should. Without EXIF data, or with broken EXIF data, the image stays as
-	// it is stored.
-	AutoOrient bool
+	// Orient is Spec.Orient of the network that the image is for: Stored, as in the
+	// paper's evaluation, or Upright, as people's photographs want it.
+	Orient Orient
 	// MaxPixels is the most pixels that an image may have. The header tells, so
 	// larger images are refused without being decoded. 0 means
 	// [DefaultMaxPixels].
@@ -81,10 +79,7 @@ func Decode(data []byte, o DecodeOptions) (*Image, error) {
 		}
 		return nil, fmt.Errorf("preprocess: decode %s: %w", format, err)
 	}
-	if o.AutoOrient && codec.metadata != 0 {
-		im = orient(im, orientation(data, codec.metadata))
-	}
-	return im, nil
+	return Turn(im, o.Orient.Orientation(data)), nil
 }
 
 // Size returns the width and height that the header of an image file gives, for

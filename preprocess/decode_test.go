@@ -65,7 +65,7 @@ func TestDecodeRefusesTruncatedFiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			data := readTestFile(t, name)
 			for _, n := range cuts(len(data) - spare) {
-				im, err := Decode(data[:n], DecodeOptions{AutoOrient: true})
+				im, err := Decode(data[:n], DecodeOptions{Orient: Upright})
 				if err == nil {
 					t.Fatalf("%d of %d bytes: an image of %d×%d, want an error", n, len(data), im.W, im.H)
 				}
@@ -107,7 +107,7 @@ func TestDecodeSurvivesDamage(t *testing.T) {
 			for j := at; j < min(at+8, len(data)); j++ {
 				damaged[j] ^= 0xa5
 			}
-			im, err := Decode(damaged, DecodeOptions{AutoOrient: true, MaxPixels: 1 << 20})
+			im, err := Decode(damaged, DecodeOptions{Orient: Upright, MaxPixels: 1 << 20})
 			if err != nil {
 				failed++
 			} else if im.validate() != nil {
@@ -204,7 +204,7 @@ func TestBrokenEXIFIsIgnored(t *testing.T) {
 		for j := i; j < 26; j++ {
 			broken[at+6+j] = 0xff
 		}
-		im, err := Decode(broken, DecodeOptions{AutoOrient: true})
+		im, err := Decode(broken, DecodeOptions{Orient: Upright})
 		if err != nil {
 			t.Fatalf("broken from byte %d: %v", i, err)
 		}
@@ -321,7 +321,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte("text"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		const limit = 1 << 18
-		im, err := Decode(data, DecodeOptions{AutoOrient: true, MaxPixels: limit})
+		im, err := Decode(data, DecodeOptions{Orient: Upright, MaxPixels: limit})
 		if (im == nil) == (err == nil) {
 			t.Fatalf("image %v and error %v, want one of them", im, err)
 		}

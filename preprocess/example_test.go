@@ -14,7 +14,7 @@ import (
 
 // An image file becomes the input tensor of a network with 224×224 inputs.
 func ExampleDecodeFile() {
-	im, err := preprocess.DecodeFile("testdata/decode/photo-420.jpg", preprocess.DecodeOptions{AutoOrient: true})
+	im, err := preprocess.DecodeFile("testdata/decode/photo-420.jpg", preprocess.DecodeOptions{Orient: preprocess.Upright})
 	if err != nil {
 		log.Fatal(err)
 	}

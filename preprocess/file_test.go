@@ -16,7 +16,7 @@ import (
 // Bytes, a reader and a path give the same image.
 func TestDecodeDoors(t *testing.T) {
 	for _, name := range []string{"photo-420.jpg", "1.png", "p.gif", "lossy.webp", "rgb.bmp", "orientation6.jpg"} {
-		o := DecodeOptions{AutoOrient: true}
+		o := DecodeOptions{Orient: Upright}
 		want := readImage(t, "decode/"+name, o)
 		got, err := DecodeReader(iotest.HalfReader(bytes.NewReader(readTestFile(t, name))), o)
 		if err != nil || !reflect.DeepEqual(got, want) {

@@ -16,6 +16,9 @@ import (
 //
 // An *Image is returned as it is, not copied.
 //
+// A decoded image has no EXIF data: m is taken as it is, whatever Spec.Orient says. Package
+// image turns nothing, so a photograph that image.Decode returned may lie on its side.
+//
 // Of a JPEG or lossy WebP that image.Decode returned, the pixels aren't those of Decode:
 // package image repeats subsampled chroma and rounds otherwise. Where m comes from a file,
 // [DecodeReader] and [DecodeFile] give the pixels that networks were trained on.

@@ -32,12 +32,39 @@ func TestOrientationsUndoThemselves(t *testing.T) {
 	inverse := map[int]int{1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}
 	im := noise(5, 3, 1)
 	for o, back := range inverse {
-		if got := orient(orient(im, o), back); got.W != im.W || !bytes.Equal(got.Pix, im.Pix) {
+		if got := Turn(Turn(im, o), back); got.W != im.W || !bytes.Equal(got.Pix, im.Pix) {
 			t.Errorf("orientation %d, then %d: not the image again", o, back)
 		}
 	}
-	if !bytes.Equal(orient(im, 2).Pix, FlipH(im).Pix) {
+	if !bytes.Equal(Turn(im, 2).Pix, FlipH(im).Pix) {
 		t.Error("orientation 2 is not the horizontal flip")
+	}
+}
+
+// A box is turned as the pixels under it are.
+func TestTurnBox(t *testing.T) {
+	const w, h = 9, 5
+	stored := [4]float64{2, 1, 5, 3}
+	im := NewImage(w, h)
+	for y := 1; y < 3; y++ {
+		for x := 2; x < 5; x++ {
+			im.Pix[3*(y*w+x)] = 255
+		}
+	}
+	for o := 0; o <= 8; o++ {
+		turned := Turn(im, o)
+		if tw, th := TurnSize(w, h, o); tw != turned.W || th != turned.H {
+			t.Errorf("orientation %d: %d×%d, want %d×%d", o, tw, th, turned.W, turned.H)
+		}
+		b := TurnBox(stored, w, h, o)
+		for y := range turned.H {
+			for x := range turned.W {
+				inside := b[0] <= float64(x) && float64(x) < b[2] && b[1] <= float64(y) && float64(y) < b[3]
+				if inside != (turned.Pix[3*(y*turned.W+x)] == 255) {
+					t.Fatalf("orientation %d: box %v doesn't hold the pixels that %v held: (%d,%d)", o, b, stored, x, y)
+				}
+			}
+		}
 	}
 }
 

@@ -74,6 +74,35 @@ func TestResizeEqualsPIL(t *testing.T) {
 	}
 }
 
+// Squashed images are torchvision's Resize((s, s)) and CenterCrop of the share that timm calls
+// crop_pct, to the bit.
+func TestSquashEqualsTorchvision(t *testing.T) {
+	var cases []struct {
+		Source, Want string
+		Share        float64
+		Resize, Crop int
+		Filter       Filter
+	}
+	readJSON(t, "squash.json", &cases)
+	if len(cases) < 14 {
+		t.Fatalf("%d cases, want at least 14", len(cases))
+	}
+	for _, c := range cases {
+		if q := int(float64(c.Crop) / c.Share); q != c.Resize {
+			t.Errorf("%s: a share of %v is %d pixels, want %d", c.Want, c.Share, q, c.Resize)
+		}
+		source := readImage(t, "resize/"+c.Source, DecodeOptions{})
+		want := readImage(t, "squash/"+c.Want, DecodeOptions{})
+		got, err := Squash.CentreWindow(source.W, source.H, c.Resize, c.Crop).Cut(source, c.Filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if most, mean := difference(t, got, want); most > 0 {
+			t.Errorf("%s: differs by up to %d grey levels, %.4f on average, want the same bits", c.Want, most, mean)
+		}
+	}
+}
+
 func TestDecodeEqualsPIL(t *testing.T) {
 	var cases []struct {
 		File, Want string
@@ -85,8 +114,12 @@ func TestDecodeEqualsPIL(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.File, func(t *testing.T) {
+			var o DecodeOptions
+			if c.Orient {
+				o.Orient = Upright
+			}
 			want := readImage(t, "decode/"+c.Want, DecodeOptions{})
-			got := readImage(t, "decode/"+c.File, DecodeOptions{AutoOrient: c.Orient})
+			got := readImage(t, "decode/"+c.File, o)
 			most, mean := difference(t, got, want)
 			mostAllowed, meanAllowed := 0, 0.0
 			if filepath.Ext(c.File) == ".jpg" {

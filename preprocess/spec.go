@@ -18,7 +18,14 @@ type Spec struct {
 	Std    [3]float32 `json:"std"`    // in scaled units; 1 for no division
 	Filter Filter     `json:"filter"` // rescaling filter
 	Crop   int        `json:"crop"`   // side of the square that the network was trained on, in pixels
-	Resize int        `json:"resize"` // default smallest side Q of the rescaled image, in pixels
+	// Resize is the default Q, in pixels: the smallest side of the rescaled image, or with Squash
+	// both its sides. timm's crop_pct is Crop/Resize: Resize is ⌊Crop/crop_pct⌋.
+	Resize int `json:"resize"`
+	// Fit tells what of the aspect is kept. Keep is left out of the JSON.
+	Fit Fit `json:"fit,omitzero"`
+	// Orient tells which way up image files are read. Stored is left out of the JSON, but written
+	// to files of weights: of weights that don't say it package vgg takes Upright.
+	Orient Orient `json:"orient,omitzero"`
 }
 
 // presets returns the preprocessing of the public VGG weights. The mean is that of
@@ -53,6 +60,8 @@ func presets() []Spec {
 //   - "caffe", "keras": the same numbers; the weights released for these take
 //     BGR, which the import of the weights corrects (see [Spec])
 //   - "torchvision": pixel/255, minus mean, over standard deviation
+//
+// The aspect is kept, and images are taken as they are stored.
 func Preset(name string) (Spec, error) {
 	var known []string
 	for _, s := range presets() {
@@ -81,6 +90,12 @@ func (s Spec) Validate() error {
 		}
 	}
 	if err := s.Filter.validate(); err != nil {
+		return fmt.Errorf("preprocess: spec %q: %w", s.Name, err)
+	}
+	if err := s.Fit.validate(); err != nil {
+		return fmt.Errorf("preprocess: spec %q: %w", s.Name, err)
+	}
+	if err := s.Orient.validate(); err != nil {
 		return fmt.Errorf("preprocess: spec %q: %w", s.Name, err)
 	}
 	if s.Crop < 1 {

@@ -46,6 +46,37 @@ func TestSpecSurvivesJSON(t *testing.T) {
 	}
 }
 
+// Files of earlier versions have neither field, and their pixels were never squashed or turned.
+func TestSpecOfEarlierVersions(t *testing.T) {
+	s, err := Preset("vgg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := string(data); strings.Contains(text, "fit") || strings.Contains(text, "orient") {
+		t.Errorf("JSON %s, want the fields of earlier versions alone", text)
+	}
+	got := Spec{Orient: Upright}
+	if err := json.Unmarshal(data, &got); err != nil || got.Fit != Keep || got.Orient != Upright {
+		t.Errorf("%+v, %v: want the reader's own orientation", got, err)
+	}
+	s.Fit, s.Orient = Squash, Upright
+	if data, err = json.Marshal(s); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &got); err != nil || got != s {
+		t.Errorf("%s gives %+v, %v", data, got, err)
+	}
+	for _, bad := range []string{`{"fit":"pad"}`, `{"orient":"sideways"}`} {
+		if err := json.Unmarshal([]byte(bad), new(Spec)); err == nil {
+			t.Errorf("%s: no error", bad)
+		}
+	}
+}
+
 func TestSpecValidate(t *testing.T) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
 	for want, change := range map[string]func(*Spec){
@@ -57,6 +88,8 @@ func TestSpecValidate(t *testing.T) {
 		"filter":     func(s *Spec) { s.Filter = 5 },
 		"crop 0":     func(s *Spec) { s.Crop = 0 },
 		"resize 223": func(s *Spec) { s.Resize = 223 },
+		"fit":        func(s *Spec) { s.Fit = 2 },
+		"orient":     func(s *Spec) { s.Orient = -1 },
 	} {
 		s := presets()[0]
 		change(&s)

@@ -46,6 +46,7 @@ func All() []Release {
 		if err != nil {
 			spec = authorsTorchvision()
 		}
+		spec.Orient = preprocess.Upright // photographs are meant
 		list = append(list, Release{
 			Name: r.name, Source: r.source, File: r.file, URL: releaseBase[r.source] + r.folder + r.file,
 			SHA256: r.sha256, MD5: r.md5, Headless: r.headless, Parameters: r.parameters,

@@ -52,7 +52,7 @@ const thumbnailSide = 320
 
 // Thumbnail decodes an image file and returns a small JPEG of it as a data URL.
 func Thumbnail(data []byte) (template.URL, error) {
-	im, err := preprocess.Decode(data, preprocess.DecodeOptions{AutoOrient: true})
+	im, err := preprocess.Decode(data, preprocess.DecodeOptions{Orient: preprocess.Upright})
 	if err != nil {
 		return "", err
 	}

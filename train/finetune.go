@@ -42,7 +42,7 @@ func FineTuneRecipe(file string, o network.Options, s preprocess.Spec, side int)
 	r.Batch, r.Epochs, r.LearningRate = 32, 30, 1e-2
 	r.Schedule.Name, r.Schedule.Steps = "step", []int{20, 27}
 	r.Schedule.Decreases = len(r.Schedule.Steps)
-	r.Filter = s.Filter
+	r.Filter, r.Resize, r.Orient = s.Filter, s.Fit, s.Orient
 	r.ScaleMin = max(s.Resize, o.Input)
 	r.ScaleMax = max(r.ScaleMin, min(side, r.ScaleMin*3/2))
 	r.TestScale = (r.ScaleMin + r.ScaleMax) / 2

@@ -50,6 +50,8 @@ type Recipe struct {
 	Flip        bool              `yaml:"flip"`         // mirror half of the crops
 	ColourShift float64           `yaml:"colour_shift"` // standard deviation of αᵢ; 0: none
 	Filter      preprocess.Filter `yaml:"filter"`       // of rescaling
+	Resize      preprocess.Fit    `yaml:"resize"`       // keep the aspect, or squash images to S×S
+	Orient      preprocess.Orient `yaml:"orient"`       // images as they are stored, or upright by their EXIF data
 	Standardise bool              `yaml:"standardise"`  // divide pixels by the training set's standard deviation
 	TestScale   int               `yaml:"test_scale"`   // Q, pixels: smallest side for validation's central crop
 
@@ -74,6 +76,8 @@ const (
 // momentum 0.9, weight decay 5e-4, dropout 0.5, learning rate 1e-2 divided by 10 when
 // validation accuracy stops improving, three times in all, at most 74 epochs or 370 000
 // iterations; crops of 224 from images rescaled to S = 256.
+//
+// Images are taken as they are stored: EXIF data has no part in published figures.
 //
 // Deviation: weights are drawn by Glorot & Bengio's (2010) rule, which the paper found to
 // make its pre-initialisation from A unnecessary. Patience and threshold are not in the

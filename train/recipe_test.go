@@ -24,7 +24,7 @@ func otherRecipe() Recipe {
 		ClipNorm: 2, LabelSmoothing: 0.1,
 		Schedule: Schedule{Name: "step", Factor: 0.3, Decreases: 5, Patience: 2, Threshold: 0.02, Steps: []int{2, 5}, FinalRate: 1e-6,
 			WarmupIterations: 3, WarmupEpochs: 2, WarmupFactor: 0.5},
-		ScaleMin: 41, ScaleMax: 80, Flip: false, ColourShift: 0.5, Filter: preprocess.Bicubic, Standardise: true, TestScale: 50,
+		ScaleMin: 41, ScaleMax: 80, Flip: false, ColourShift: 0.5, Filter: preprocess.Bicubic, Resize: preprocess.Squash, Orient: preprocess.Upright, Standardise: true, TestScale: 50,
 		Seed: math.MaxUint64,
 	}
 }
@@ -171,6 +171,8 @@ func TestImpossibleRecipes(t *testing.T) {
 		{"colour_shift: NaN", func(r *Recipe) { r.ColourShift = nan }},
 		{"colour_shift: 11", func(r *Recipe) { r.ColourShift = 11 }},
 		{"filter", func(r *Recipe) { r.Filter = 7 }},
+		{"fit", func(r *Recipe) { r.Resize = 7 }},
+		{"orient", func(r *Recipe) { r.Orient = 7 }},
 		{"scale_min: 31", func(r *Recipe) { r.ScaleMin = 31 }},
 		{"scale_max: 31", func(r *Recipe) { r.ScaleMax = 31 }},
 		{"test_scale: 31", func(r *Recipe) { r.TestScale = 31 }},

@@ -241,6 +241,7 @@ func preprocessing(rec Recipe, stats preprocess.Stats, fileSpec *preprocess.Spec
 		}
 	}
 	spec.Filter, spec.Crop, spec.Resize = rec.Filter, rec.Input, rec.TestScale
+	spec.Fit, spec.Orient = rec.Resize, rec.Orient
 	return spec
 }
 

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"encoding"
 	"fmt"
 	"math"
 	"path"
@@ -14,8 +15,10 @@ func (r Recipe) Validate() error {
 	if err := r.Init.Validate(); err != nil {
 		return fmt.Errorf("train: recipe: %w", err)
 	}
-	if _, err := r.Filter.MarshalText(); err != nil {
-		return fmt.Errorf("train: recipe: %w", err)
+	for _, v := range []encoding.TextMarshaler{r.Filter, r.Resize, r.Orient} {
+		if _, err := v.MarshalText(); err != nil {
+			return fmt.Errorf("train: recipe: %w", err)
+		}
 	}
 	bad := func(key string, value any, want string) error {
 		return fmt.Errorf("train: recipe: %s: %v, want %s", key, value, want)

@@ -80,7 +80,7 @@ func Extract(ctx context.Context, nets []Net, images *Images, out string, o Opti
 	if err != nil {
 		return nil, err
 	}
-	if err := p.identify(ctx); err != nil {
+	if err := p.identify(ctx, out); err != nil {
 		return nil, err
 	}
 	f, err := createFile(out, p.header)
@@ -91,14 +91,33 @@ func Extract(ctx context.Context, nets []Net, images *Images, out string, o Opti
 	return p.into(ctx, f)
 }
 
-// identify computes the fingerprint of the images and, if asked for, their stamps.
-func (p *extraction) identify(ctx context.Context) (err error) {
+// identify computes the fingerprint of the images and, if asked for, their stamps. Where out
+// was made with images another way up, and none of them is turned, the header says what out
+// says: files of earlier versions were made with pixels as they are stored.
+func (p *extraction) identify(ctx context.Context, out string) (err error) {
 	if p.o.Stamp {
 		if p.images, err = p.images.stamped(ctx); err != nil {
 			return err
 		}
 	}
-	p.header.Data.Fingerprint, err = dataset.Fingerprint(ctx, p.images.Dataset)
+	if p.header.Data.Fingerprint, err = dataset.Fingerprint(ctx, p.images.Dataset); err != nil {
+		return err
+	}
+	nets := slices.Clone(p.header.Nets)
+	differ := false
+	if was, ok := headerOf(out); ok && len(was.Nets) == len(nets) {
+		for i := range nets {
+			differ = differ || nets[i].Preprocess.Orient != was.Nets[i].Preprocess.Orient
+			nets[i].Preprocess.Orient = was.Nets[i].Preprocess.Orient
+		}
+	}
+	if !differ {
+		return nil
+	}
+	turned, err := p.images.AnyTurned(ctx)
+	if err == nil && !turned {
+		p.header.Nets = nets
+	}
 	return err
 }
 

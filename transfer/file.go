@@ -168,6 +168,23 @@ func createUnlocked(out string, h Header) (_ *file, err error) {
 	return f, nil
 }
 
+// headerOf returns the header of the descriptors that out, or the file of an interrupted run,
+// holds; ok is false if there are none.
+func headerOf(out string) (h Header, ok bool) {
+	name := out
+	switch strings.ToLower(filepath.Ext(out)) {
+	case ".safetensors":
+		if d, err := Open(out); err == nil {
+			d.Close()
+			return d.Header, true
+		}
+		fallthrough
+	case ".jsonl":
+		name = out + workSuffix
+	}
+	return indexKind(Header.validate, nil).Peek(name + indexSuffix)
+}
+
 func withoutIndex(name string) error {
 	return fmt.Errorf("transfer: %s: is there, but not its index %s: remove it, or choose another name", name, name+indexSuffix)
 }

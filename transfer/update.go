@@ -39,7 +39,7 @@ func Update(ctx context.Context, nets []Net, images *Images, out string, o Optio
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := p.identify(ctx); err != nil {
+	if err := p.identify(ctx, out); err != nil {
 		return nil, nil, err
 	}
 	release, err := lockfile.Beside(out)

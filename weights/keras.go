@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,7 +22,9 @@ import (
 //   - whole models of Keras 1 and 2 (.h5): the same in the group model_weights, with the
 //     layers as JSON in the attribute model_config;
 //   - weights of Keras 3 (.weights.h5): datasets layers/conv2d_1/vars/0, without the
-//     layers' order. A .keras file has these and the layers (keraszip.go).
+//     layers' order. A .keras file has these and the layers (keraszip.go). Layers that are
+//     attributes of a subclassed model, or in lists, are under the attribute's name:
+//     block1/layers/conv2d/vars/0, convs/conv2d_1/vars/0, fc/vars/0.
 
 // isHDF5 reports whether a file is HDF5.
 func isHDF5(head []byte, _ io.ReaderAt, _ int64) bool {
@@ -64,6 +67,7 @@ type kerasFile struct {
 	bytes  int64 // of all tensors so far
 	layers []kerasGroup
 	paths  map[string]int // index in layers
+	full   bool           // tensors have their layers' whole paths as names
 }
 
 // kerasGroup is a layer and its tensors.
@@ -272,7 +276,11 @@ func (k *kerasFile) readVariables(root *hdf5.Object, chain []kerasLayer) (found 
 	return w.found, nil
 }
 
+// kerasState are groups that hold no layer's weights.
+var kerasState = []string{"vars", "optimizer", "seed_generator", "random_generator", "metrics", "loss_tracker"}
+
 // model reads the layers of the model that o is, unless it is a layer of another kind.
+// Without a config, these are also the groups that are named after attributes.
 func (w *variableWalk) model(o *hdf5.Object, path []string, depth int) error {
 	for _, container := range kerasContainers {
 		ok, err := o.Has(container)
@@ -287,18 +295,32 @@ func (w *variableWalk) model(o *hdf5.Object, path []string, depth int) error {
 		if err != nil {
 			return err
 		}
-		names, err := layers.Sorted()
+		if err := w.children(layers, path, "layers", depth); err != nil {
+			return err
+		}
+	}
+	if len(w.chain) > 0 || o.IsDataset() {
+		return nil
+	}
+	return w.children(o, path, "", depth)
+}
+
+// children reads the layers in a group: all of a container, or those that are attributes.
+func (w *variableWalk) children(group *hdf5.Object, path []string, container string, depth int) error {
+	names, err := group.Sorted()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if container == "" && (strings.HasPrefix(name, "_") || slices.Contains(kerasState, name) || slices.Contains(kerasContainers, name)) {
+			continue
+		}
+		layer, err := group.Child(name)
 		if err != nil {
 			return err
 		}
-		for _, name := range names {
-			layer, err := layers.Child(name)
-			if err != nil {
-				return err
-			}
-			if err := w.layer(layer, append(path[:len(path):len(path)], "layers", name), depth); err != nil {
-				return inLayer(strings.Join(path, "/")+"/"+name, err)
-			}
+		if err := w.layer(layer, append(path[:len(path):len(path)], container, name), depth); err != nil {
+			return inLayer(strings.Join(path, "/")+"/"+name, err)
 		}
 	}
 	return nil
@@ -318,6 +340,9 @@ func (w *variableWalk) layer(o *hdf5.Object, path []string, depth int) error {
 	}
 	if ok, err := o.Has("vars"); !ok || err != nil {
 		return err
+	}
+	if path[len(path)-2] == "" {
+		w.found, w.k.full = true, true
 	}
 	var known *kerasLayer
 	if i, ok := w.inChain[strings.Join(path, "/")]; ok {
@@ -346,18 +371,31 @@ func (k *kerasFile) readVars(layer *hdf5.Object, path []string, known *kerasLaye
 	if err != nil {
 		return err
 	}
+	class := path[len(path)-1]
 	if ok && len(own) == 1 && own[0] != "" {
-		named[len(named)-1] = own[0]
+		// An attribute's name says more than one that Keras made of the class.
+		if attribute := path[len(path)-2] == ""; !attribute || !automatic.MatchString(own[0]) {
+			named[len(named)-1] = own[0]
+		} else {
+			class = own[0]
+		}
 	}
 	if known != nil {
 		named = known.path
 	}
-	roles := variableNames(path[len(path)-1], len(names), known)
+	var objects []*hdf5.Object
 	for i := range names {
 		o, err := vars.Child(strconv.Itoa(i))
 		if err != nil {
 			return err
 		}
+		objects = append(objects, o)
+	}
+	roles := variableNames(class, len(names), known)
+	if roles == nil && known == nil {
+		roles = rolesByShape(objects)
+	}
+	for i, o := range objects {
 		name := strconv.Itoa(i)
 		if i < len(roles) {
 			name = roles[i]
@@ -402,6 +440,28 @@ func variableNames(group string, n int, known *kerasLayer) []string {
 		return nil
 	}
 	return names
+}
+
+// automatic matches the names that Keras gives to layers without one.
+var automatic = regexp.MustCompile(`^(?:conv2d|dense|batch_normalization)(?:_\d+)?$`)
+
+// rolesByShape returns the names of a layer's variables where nothing tells its class: a
+// kernel of two or four axes, perhaps with a bias, is a convolution's or a fully connected
+// layer's. It returns nil for any others.
+func rolesByShape(vars []*hdf5.Object) []string {
+	if len(vars) < 1 || len(vars) > 2 {
+		return nil
+	}
+	kernel, err := vars[0].Dataset()
+	if err != nil || len(kernel.Shape) != 2 && len(kernel.Shape) != 4 {
+		return nil
+	}
+	if len(vars) == 2 {
+		if bias, err := vars[1].Dataset(); err != nil || len(bias.Shape) != 1 || bias.Shape[0] != kernel.Shape[len(kernel.Shape)-1] {
+			return nil
+		}
+	}
+	return []string{"kernel", "bias"}
 }
 
 // compareUnordered orders the layers of a file that doesn't give their order:
@@ -498,6 +558,11 @@ func (k *kerasFile) finish() error {
 		paths[i] = l.path
 	}
 	names := shortNames(paths)
+	if k.full {
+		for i, path := range paths {
+			names[i] = strings.Join(path, "/")
+		}
+	}
 	seen := make(map[string]bool)
 	for i, l := range k.layers {
 		for _, t := range l.tensors {

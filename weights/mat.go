@@ -463,6 +463,7 @@ type matPreprocess struct {
 	Filter string     `json:"filter"`
 	Crop   int        `json:"crop"`
 	Resize int        `json:"resize"`
+	Fit    string     `json:"fit,omitempty"`
 }
 
 // normalization adds the preprocessing to the metadata: RGB minus the mean, of an image
@@ -509,7 +510,7 @@ func (m *matReader) normalization(a *matfile.Array) (side int, err error) {
 		p.Resize = int(math.Round(float64(side) / share))
 	}
 	if v, err := a.Field(0, "keepAspect").Numbers(); err == nil && len(v) == 1 && v[0] == 0 {
-		m.h.meta["keepAspect"] = "0: the network was trained on images that were squashed to a square"
+		p.Fit = "squash"
 	}
 	text, err := json.Marshal(p)
 	if err != nil { // a mean that is no number

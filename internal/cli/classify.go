@@ -28,7 +28,7 @@ type classifyCommand struct {
 func (classifyCommand) Help() string {
 	return `Prints the most probable classes of each image, best first. The network sees the central crop.
 
-  - Images are turned upright by their EXIF data.
+  - Images are turned upright by their EXIF data, unless the weights or --orient tell otherwise.
   - An unreadable image has its error in the place of its classes.
 
 Examples:
@@ -67,27 +67,18 @@ func (c *classifyCommand) Run(e *environment) error {
 	if err := checkScales("--scale", m.Net.Options(), scale); err != nil {
 		return err
 	}
-	files := expand(c.Images)
-	bad := 0
-	for _, file := range files {
-		if e.ctx.Err() != nil {
-			return e.ctx.Err()
-		}
+	return e.forEach(expand(c.Images), func(file string) (bad bool, err error) {
 		line := classifyLine{File: file}
 		if line.Top, err = c.top(e, m, file, scale); err != nil {
-			bad++
 			line.Error = err.Error()
 		}
-		if err := c.print(e, line); err != nil {
-			return err
-		}
-	}
-	return unreadable(bad, len(files))
+		return line.Error != "", e.printImage(c.JSON, line, file, line.Error, line.table)
+	})
 }
 
 // top returns the most probable classes of an image file, or of standard input.
 func (c *classifyCommand) top(e *environment, m *vgg.Model, file string, scale int) ([]vgg.Prediction, error) {
-	im, err := e.decodeImage(file)
+	im, err := e.decodeImage(file, m.Preprocess.Orient)
 	if err != nil {
 		return nil, err
 	}
@@ -98,24 +89,18 @@ func (c *classifyCommand) top(e *environment, m *vgg.Model, file string, scale i
 	return m.Top(p, c.Top), nil
 }
 
-func (c *classifyCommand) print(e *environment, line classifyLine) error {
-	if c.JSON {
-		return writeJSON(e.stdout, line)
-	}
-	if line.Error != "" {
-		return e.skipped(line.File, line.Error)
-	}
-	t := report.NewTable(left(line.File), right("Probability"))
-	for _, p := range line.Top {
+// table shows the classes as text.
+func (l classifyLine) table() *report.Table {
+	t := report.NewTable(left(l.File), right("Probability"))
+	for _, p := range l.Top {
 		t.Row(p.Class, report.Percent(float64(p.Probability)))
 	}
-	_, err := fmt.Fprintln(e.stdout, t)
-	return err
+	return t
 }
 
 // decodeImage decodes an image file, or standard input for -. Its errors don't name the
 // file.
-func (e *environment) decodeImage(file string) (*preprocess.Image, error) {
+func (e *environment) decodeImage(file string, o preprocess.Orient) (*preprocess.Image, error) {
 	r := e.stdin
 	if file != "-" {
 		f, err := os.Open(file)
@@ -128,7 +113,7 @@ func (e *environment) decodeImage(file string) (*preprocess.Image, error) {
 		}
 		r = f
 	}
-	return preprocess.DecodeReader(r, preprocess.DecodeOptions{AutoOrient: true})
+	return preprocess.DecodeReader(r, preprocess.DecodeOptions{Orient: o})
 }
 
 // pathless returns an error of package os without the file's name, for messages that begin

@@ -19,6 +19,7 @@ import (
 	"github.com/verydeep/vgg/localize"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/report"
 )
 
 // Exit codes, the same for every command.
@@ -150,9 +151,36 @@ func unreadable(bad, total int) error {
 	return unreadableError{bad, total}
 }
 
-// skipped prints why an image could not be read, in the place of its result.
-func (e *environment) skipped(file, why string) error {
-	_, err := fmt.Fprintf(e.stderr, "%s: %s\n\n", file, why)
+// forEach calls do for every image file. do returns whether the file is unreadable, which is
+// counted, or an error, which ends the command.
+func (e *environment) forEach(files []string, do func(file string) (bad bool, err error)) error {
+	count := 0
+	for _, file := range files {
+		if e.ctx.Err() != nil {
+			return e.ctx.Err()
+		}
+		bad, err := do(file)
+		if err != nil {
+			return err
+		}
+		if bad {
+			count++
+		}
+	}
+	return unreadable(count, len(files))
+}
+
+// printImage prints the result of an image file: a line of JSON or a table. failed is why the
+// image is unreadable, or "".
+func (e *environment) printImage(asJSON bool, line any, file, failed string, table func() *report.Table) error {
+	if asJSON {
+		return writeJSON(e.stdout, line)
+	}
+	if failed != "" {
+		_, err := fmt.Fprintf(e.stderr, "%s: %s\n\n", file, failed)
+		return err
+	}
+	_, err := fmt.Fprintln(e.stdout, table())
 	return err
 }
 
@@ -179,10 +207,10 @@ func exitCode(ctx context.Context, err error) int {
 	return exitError
 }
 
-// interrupted returns the error of a run that writes out. After an interruption it tells how
-// to continue.
+// interrupted returns the error of a run that writes out; nil stays nil. After an
+// interruption it tells how to continue.
 func (e *environment) interrupted(err error, out string) error {
-	if out != "" && e.ctx.Err() != nil {
+	if err != nil && out != "" && e.ctx.Err() != nil {
 		return fmt.Errorf("interrupted; the same command continues from %s", out)
 	}
 	return err

@@ -26,7 +26,7 @@ type convertCommand struct {
 }
 
 func (convertCommand) Help() string {
-	return `Converts weights between formats. It reads PyTorch (.pth), safetensors, Keras (.h5, .weights.h5, .keras), TensorFlow.js (model.json), Caffe (.caffemodel), ONNX and npz.
+	return `Converts weights between formats. It reads PyTorch (.pth), safetensors, Keras (.h5, .weights.h5, .keras), TensorFlow.js (model.json), Caffe (.caffemodel), MatConvNet (.mat), ONNX and npz.
 
   - The format is recognised by the file's content; configuration, width and classes follow from the tensors.
   - Class names and preprocessing are written to the file's metadata. Keras's .weights.h5 has none.

@@ -165,6 +165,7 @@ func labelsOf(images *transfer.Images) string {
 type describeFlags struct {
 	Structure string   `placeholder:"CONFIG" help:"Configuration, or a row of layers, if the tensors of the weights don't tell it."`
 	Weights   []string `sep:"none" placeholder:"WEIGHTS" help:"Weights that are no longer where the file says: a file, or a configuration's name for its public release. Can be given more than once."`
+	leftoverFlags
 	releaseFlags
 	threadsFlag
 }
@@ -243,7 +244,8 @@ func (f *describeFlags) describe(e *environment, file string, h transfer.Header,
 // at the paths that the file tells. Their hash decides.
 func (f *describeFlags) openAs(e *environment, file string, threads int) func(transfer.NetID) (*vgg.Model, error) {
 	open := f.opener(e, nn.F32, threads)
-	open.headless, open.options.Config = true, f.Structure
+	open.headless = true
+	open.options.Config, open.options.Ignore, open.options.Prefix = f.Structure, f.Ignore, f.Prefix
 	return func(n transfer.NetID) (*vgg.Model, error) {
 		path, err := f.weightsOf(open, n)
 		if err != nil {
@@ -257,6 +259,7 @@ func (f *describeFlags) openAs(e *environment, file string, threads int) func(tr
 			return nil, err
 		}
 		open.options.FCStorage, open.options.Preprocess = n.FCWeights, string(spec)
+		open.options.Fit, open.options.Orient = &n.Preprocess.Fit, &n.Preprocess.Orient
 		return open.open(path)
 	}
 }

@@ -106,7 +106,7 @@ func (c *explainCommand) scoreMaps(e *environment, m *vgg.Model) (*preprocess.Im
 	if err := checkScales("--scales", m.Net.Options(), scales...); err != nil {
 		return nil, nil, err
 	}
-	im, err := e.decodeImage(c.Image)
+	im, err := e.decodeImage(c.Image, m.Preprocess.Orient)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", c.Image, err)
 	}

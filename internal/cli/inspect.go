@@ -11,6 +11,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/weights"
@@ -205,6 +206,7 @@ func printNetwork(out io.Writer, n *vgg.Description) {
 		channels = "BGR in the file, RGB once it is opened"
 	}
 	fmt.Fprintf(out, "Preprocessing: %s: (pixel × %.6g − %.6g) / %.6g, %s\n", p.Name, p.Scale, p.Mean, p.Std, channels)
+	fmt.Fprintf(out, "Images: %s\n", shownAs(p))
 	if n.Prefix != "" {
 		fmt.Fprintf(out, "Prefix: %s (removed from the names)\n", n.Prefix)
 	}
@@ -254,4 +256,16 @@ func brief(s string, most int) string {
 		return s
 	}
 	return string([]rune(s)[:most]) + "…"
+}
+
+// shownAs describes how image files are shown to a network of preprocessing p.
+func shownAs(p preprocess.Spec) string {
+	rescaled, turned := fmt.Sprintf("smallest side %d", p.Resize), "upright by EXIF"
+	if p.Fit == preprocess.Squash {
+		rescaled = fmt.Sprintf("squashed to %d×%d", p.Resize, p.Resize)
+	}
+	if p.Orient == preprocess.Stored {
+		turned = "as they are stored"
+	}
+	return fmt.Sprintf("%s, %s, central crop %d×%d", turned, rescaled, p.Crop, p.Crop)
 }

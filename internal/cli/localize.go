@@ -36,6 +36,7 @@ type localizeImagesCommand struct {
 // denseFlags choose how boxes are rated and merged.
 type denseFlags struct {
 	releaseFlags
+	shownFlags
 	Classifier []string `sep:"none" placeholder:"WEIGHTS" help:"Classification network that rates the boxes: the one that the localisation network was trained from. A file, or a configuration's name for its public release. Posteriors of several are averaged."`
 	Merge      float64  `default:"${merge}" placeholder:"SCORE" help:"Match score below which boxes are merged: distance of the centres in units of the boxes' side, plus 1 − IoU; 0 merges nothing (${merge})."`
 }
@@ -45,7 +46,7 @@ func (localizeImagesCommand) Help() string {
 
   - The classifier names the most probable classes. It rates each box by the sum of its posteriors in the box's windows.
   - Without a classifier, --class names the classes. A single-class network needs none: it gives the box of the object, rated by the number of windows.
-  - Boxes are x0, y0, x1, y1 in pixels of the image, turned upright by its EXIF data.
+  - Boxes are x0, y0, x1, y1 in pixels of the image, turned upright by its EXIF data unless the weights or --orient tell otherwise.
   - An unreadable image has its error in the place of its boxes.
 
 Examples:
@@ -94,21 +95,13 @@ func (c *localizeImagesCommand) Run(e *environment) error {
 		return err
 	}
 	files := expand(c.Images)
-	bad := 0
-	for _, file := range files {
-		if e.ctx.Err() != nil {
-			return e.ctx.Err()
-		}
+	return e.forEach(files, func(file string) (bad bool, err error) {
 		line := localizeLine{File: file, Boxes: []localizeBox{}}
 		if err := c.locate(e, l, classes, &line, len(files) > 1); err != nil {
-			bad++
 			line.Error = err.Error()
 		}
-		if err := c.print(e, line); err != nil {
-			return err
-		}
-	}
-	return unreadable(bad, len(files))
+		return line.Error != "", e.printImage(c.JSON, line, file, line.Error, line.table)
+	})
 }
 
 // locator opens the networks.
@@ -116,6 +109,9 @@ func (f denseFlags) locator(e *environment, boxes []string, fc nn.Storage, threa
 	l := &localize.Locator{Threshold: f.Merge}
 	classifiers, localisers := f.opener(e, fc, threads), f.opener(e, fc, threads)
 	localisers.options.Localiser = true
+	for _, o := range []*opener{classifiers, localisers} {
+		o.options.Fit, o.options.Orient = f.Resize, f.Orient
+	}
 	for _, arg := range boxes {
 		spec, err := parseNet(arg)
 		if err != nil {
@@ -167,7 +163,7 @@ const anyClass = -1
 
 // locate finds the boxes of an image and draws them.
 func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, classes []int, line *localizeLine, many bool) error {
-	im, err := e.decodeImage(line.File)
+	im, err := e.decodeImage(line.File, l.Orient())
 	if err != nil {
 		return err
 	}
@@ -238,15 +234,10 @@ func (c *localizeImagesCommand) found(a *localize.Answer, class int) []localize.
 	return found
 }
 
-func (c *localizeImagesCommand) print(e *environment, line localizeLine) error {
-	if c.JSON {
-		return writeJSON(e.stdout, line)
-	}
-	if line.Error != "" {
-		return e.skipped(line.File, line.Error)
-	}
-	t := report.NewTable(append([]report.Column{left(line.File)}, rights("Probability", "x0", "y0", "x1", "y1", "Score", "Windows")...)...)
-	for _, b := range line.Boxes {
+// table shows the boxes as text.
+func (l localizeLine) table() *report.Table {
+	t := report.NewTable(append([]report.Column{left(l.File)}, rights("Probability", "x0", "y0", "x1", "y1", "Score", "Windows")...)...)
+	for _, b := range l.Boxes {
 		name, p := b.Class, "–"
 		if name == "" {
 			name = "object"
@@ -257,6 +248,5 @@ func (c *localizeImagesCommand) print(e *environment, line localizeLine) error {
 		row := append([]string{name, p}, figures(b.Box[:], "%.1f")...)
 		t.Row(append(row, fmt.Sprintf("%.3g", b.Score), fmt.Sprint(b.Windows))...)
 	}
-	_, err := fmt.Fprintln(e.stdout, t)
-	return err
+	return t
 }

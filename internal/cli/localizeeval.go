@@ -37,6 +37,7 @@ func (localizeEvalCommand) Help() string {
   - The error given the class is that of the box for the true class.
   - The top-5 error also asks for the class: one of the five most probable classes must be the true one, with a right box.
   - Unreadable images are counted separately, images without a box of their class are left out, and boxes that extend beyond the image are cut to it.
+  - Annotations are of the image as it is stored. Where the network wants it upright, they are turned with it.
   - Three baselines that see no pixel stand beside the result: the whole image, the mean box of the training images, and the mean box of the class.
 
 Examples:
@@ -91,7 +92,7 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 		return err
 	}
 	if c.Draw != "" {
-		sheet, err := c.sheet(r, data)
+		sheet, err := c.sheet(r, data, l.Orient())
 		if err != nil {
 			return err
 		}
@@ -220,7 +221,7 @@ func localisationTables(r *localize.Result, l *localize.Locator) []string {
 }
 
 // sheet draws the best and the worst boxes.
-func (c *localizeEvalCommand) sheet(r *localize.Result, data *dataset.Dataset) (report.BoxSheet, error) {
+func (c *localizeEvalCommand) sheet(r *localize.Result, data *dataset.Dataset, o preprocess.Orient) (report.BoxSheet, error) {
 	var sorted []*localize.Record
 	for _, rec := range r.Records {
 		if rec.Error == "" {
@@ -238,14 +239,14 @@ func (c *localizeEvalCommand) sheet(r *localize.Result, data *dataset.Dataset) (
 	}
 	n := min((c.Shown+1)/2, len(sorted))
 	var err error
-	if sheet.Rows, err = boxRows(sheet.Rows, "The best", sorted[:n], data); err == nil {
-		sheet.Rows, err = boxRows(sheet.Rows, "The worst", sorted[len(sorted)-n:], data)
+	if sheet.Rows, err = boxRows(sheet.Rows, "The best", sorted[:n], data, o); err == nil {
+		sheet.Rows, err = boxRows(sheet.Rows, "The worst", sorted[len(sorted)-n:], data, o)
 	}
 	return sheet, err
 }
 
 // boxRows appends rows of images with their boxes, the first of them under a heading.
-func boxRows(rows []report.BoxRow, heading string, records []*localize.Record, data *dataset.Dataset) ([]report.BoxRow, error) {
+func boxRows(rows []report.BoxRow, heading string, records []*localize.Record, data *dataset.Dataset, o preprocess.Orient) ([]report.BoxRow, error) {
 	const perRow = 6
 	index := map[string]int{}
 	for i, s := range data.Samples {
@@ -259,7 +260,7 @@ func boxRows(rows []report.BoxRow, heading string, records []*localize.Record, d
 			if err != nil {
 				return nil, err
 			}
-			im, err := preprocess.Decode(raw, preprocess.DecodeOptions{})
+			im, err := preprocess.Decode(raw, preprocess.DecodeOptions{Orient: o})
 			if err != nil {
 				return nil, err
 			}

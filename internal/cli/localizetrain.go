@@ -10,6 +10,7 @@ import (
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/localize"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
 )
@@ -124,7 +125,7 @@ func (c *localizeTrainCommand) base(e *environment) (train.Recipe, error) {
 	if net.Options.Headless() || net.Localisation != nil {
 		return train.Recipe{}, fmt.Errorf("--init-from %s: want a classification network", path)
 	}
-	r := localize.PaperRecipe(path, net.Options, max(net.Preprocess.Resize, net.Options.Input))
+	r := localize.PaperRecipe(path, net.Options, net.Preprocess, max(net.Preprocess.Resize, net.Options.Input))
 	r.Groups = max(1, c.Ranks)
 	return r, nil
 }
@@ -144,7 +145,7 @@ func (b *boxTraining) note(note map[string]string) error {
 }
 
 // prepare reads the boxes and computes their means.
-func (b *boxTraining) prepare(e *environment, out io.Writer, trainSet, valSet *dataset.Dataset, threads int) (train.Task, *dataset.Dataset, *dataset.Dataset, error) {
+func (b *boxTraining) prepare(e *environment, out io.Writer, trainSet, valSet *dataset.Dataset, orient preprocess.Orient, threads int) (train.Task, *dataset.Dataset, *dataset.Dataset, error) {
 	trainSet, err := b.boxed(e, out, "training", trainSet)
 	if err == nil {
 		valSet, err = b.boxed(e, out, "validation", valSet)
@@ -154,7 +155,7 @@ func (b *boxTraining) prepare(e *environment, out io.Writer, trainSet, valSet *d
 	}
 	bar := e.newProgress()
 	defer bar.close()
-	head, err := localize.MeanBoxes(e.ctx, trainSet, b.regression, threads, counted(bar.stage("reading the images' sizes", unitImages)))
+	head, err := localize.MeanBoxes(e.ctx, trainSet, b.regression, orient, threads, counted(bar.stage("reading the images' sizes", unitImages)))
 	if err != nil {
 		return nil, nil, nil, err
 	}

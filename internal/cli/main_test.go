@@ -28,6 +28,7 @@ import (
 	"github.com/verydeep/vgg/internal/lockfile"
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
+	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/weights"
 )
 
@@ -234,14 +235,17 @@ func writeWeights(ts *testscript.TestScript, _ bool, args []string) {
 	case "bare": // without metadata, as others write them
 		bare(ts, ts.MkAbs(args[1]))
 		return
+	case "auxiliary": // the same with the tensor of something else
+		bare(ts, ts.MkAbs(args[1]), weights.FromTensor("aux.0.conv.weight", tensor.New(5, 7)))
+		return
 	default:
 		ts.Fatalf("no weights are wrong like that: %s", args[0])
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), raw, 0o666))
 }
 
-// bare drops a file's metadata.
-func bare(ts *testscript.TestScript, path string) {
+// bare drops a file's metadata and adds tensors.
+func bare(ts *testscript.TestScript, path string, more ...weights.Source) {
 	f, err := weights.Open(path)
 	ts.Check(err)
 	var sources []weights.Source
@@ -251,5 +255,5 @@ func bare(ts *testscript.TestScript, path string) {
 		sources = append(sources, weights.FromTensor(e.Name, x))
 	}
 	ts.Check(f.Close())
-	ts.Check(weights.WriteSafetensors(path, nil, sources))
+	ts.Check(weights.WriteSafetensors(path, nil, append(sources, more...)))
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/preprocess"
 )
 
 // modelFlags are shared by the commands that take weights from anywhere.
@@ -23,11 +24,18 @@ type fileFlags struct {
 	Input      int    `placeholder:"PIXELS" help:"Side of the network's input, if the tensors don't tell it."`
 	Structure  string `name:"structure" placeholder:"CONFIG" help:"Configuration, or a row of layers, if the tensors don't tell it."`
 	leftoverFlags
+	shownFlags
+}
+
+// shownFlags tell how image files are shown to a network.
+type shownFlags struct {
+	Resize *preprocess.Fit    `placeholder:"HOW" help:"Rescaling before the crop: squash makes images square whatever their aspect, for networks trained on squashed images, at the crop's side unless a scale is given; keep keeps the aspect (as the weights tell)."`
+	Orient *preprocess.Orient `placeholder:"WAY" help:"upright turns images by their EXIF data; stored ignores it, as published figures do (as the weights tell, else upright)."`
 }
 
 // options returns what the flags tell of a file.
 func (f fileFlags) options() (vgg.OpenOptions, error) {
-	o := vgg.OpenOptions{Preprocess: f.Preprocess, Config: f.Structure, Head: f.Head, Input: f.Input, Ignore: f.Ignore, Prefix: f.Prefix}
+	o := vgg.OpenOptions{Preprocess: f.Preprocess, Config: f.Structure, Head: f.Head, Input: f.Input, Ignore: f.Ignore, Prefix: f.Prefix, Fit: f.Resize, Orient: f.Orient}
 	if f.Head != "" {
 		if _, err := architecture.ParseHead(f.Head); err != nil {
 			return o, usageError{err}
@@ -55,7 +63,7 @@ func (f fileFlags) options() (vgg.OpenOptions, error) {
 	return o, nil
 }
 
-// readLabels reads class names: a JSON list, Keras's class index or one name a line. imagenet
+// readLabels reads class names from a file in a form of [vgg.ParseClasses]. The word imagenet
 // stands for ImageNet's.
 func readLabels(file string) ([]string, error) {
 	if file == "imagenet" {

@@ -1,11 +1,8 @@
 package cli
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -79,8 +76,8 @@ func (o *opener) read(name string) (*vgg.Model, error) {
 	bar := o.env.newProgress()
 	defer bar.close()
 	options := o.options
-	options.Progress = bar.stage("reading "+filepath.Base(path), unitMillions)
 	options.Described = func(d *vgg.Description) { o.env.reportIgnored(path, d) }
+	options.Progress = bar.stage("reading "+filepath.Base(path), unitMillions)
 	m, err := vgg.Open(o.env.ctx, path, options)
 	if err != nil {
 		return nil, err
@@ -201,20 +198,12 @@ func (e *environment) pull(r releases.Release, offline bool) (string, error) {
 	}})
 }
 
-// fileSHA256 returns the SHA-256 of a file, or of the file of weights in a folder, in
-// hexadecimal.
+// fileSHA256 returns the SHA-256 of a file of weights, in hexadecimal.
 func fileSHA256(path string) (string, error) {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return folderSHA256(path)
-	}
-	f, err := os.Open(path)
+	f, err := weights.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return f.SHA256()
 }

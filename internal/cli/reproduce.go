@@ -11,6 +11,7 @@ import (
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/releases"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/reproduce"
@@ -38,6 +39,7 @@ func (reproduceCommand) Help() string {
 	return `Runs every row of a table for which there are weights. If the classes are ILSVRC's 1000, the paper's figures stand beside the results.
 
   - Missing weights are listed with the commands that train them.
+  - Images are taken as they are stored, as for published figures, unless --orient upright turns them by their EXIF data.
   - Results are kept: another table that needs the same network at the same scale reuses them, and an interrupted run continues.
 
 Examples:
@@ -48,6 +50,10 @@ Examples:
 }
 
 func (c *reproduceCommand) Run(e *environment) error {
+	if c.Orient == nil {
+		stored := preprocess.Stored
+		c.Orient = &stored
+	}
 	if slices.Contains(reproduce.TransferPlanNames(), c.Table) && c.Plan == "" {
 		return c.transfer(e)
 	}

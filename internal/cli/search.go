@@ -202,7 +202,7 @@ func (similarCommand) Help() string {
 	return `Finds the images of an index that are similar to others. The similarity is the cosine of the angle between two descriptors: 1 for the same image.
 
   - Images are described like those of the index and compared with every one of them. Nothing is approximate.
-  - Images are not turned by their EXIF data.
+  - Images are turned by their EXIF data, or taken as they are stored, as those were that the file describes.
 
 Examples:
 
@@ -267,7 +267,7 @@ func (c *similarCommand) answer(e *environment, d *transfer.Descriptors, sheet *
 		if l.Error != "" {
 			bad++
 		}
-		if err := c.print(e, l); err != nil {
+		if err := e.printImage(c.JSON, l, l.File, l.Error, l.table); err != nil {
 			return 0, 0, err
 		}
 		if c.HTML != "" {
@@ -346,19 +346,13 @@ func (c *similarCommand) search(e *environment, d *transfer.Descriptors) ([]simi
 	return lines, nil
 }
 
-func (c *similarCommand) print(e *environment, l similarLine) error {
-	if c.JSON {
-		return writeJSON(e.stdout, l)
-	}
-	if l.Error != "" {
-		return e.skipped(l.File, l.Error)
-	}
+// table shows the images found as text.
+func (l similarLine) table() *report.Table {
 	t := report.NewTable(right("Similarity"), left(l.File))
 	for _, f := range l.Found {
 		t.Row(fmt.Sprintf("%.4f", f.Similarity), f.File)
 	}
-	_, err := fmt.Fprintln(e.stdout, t)
-	return err
+	return t
 }
 
 // stripOf returns a strip of thumbnails: an image, then those found for it.

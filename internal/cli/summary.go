@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/releases"
@@ -66,7 +67,12 @@ func set[T any](to, flag *T) {
 // network returns the network to show: that of a configuration, a release or a file of
 // weights, with the flags' changes.
 func (c *summaryCommand) network(e *environment) (network.Options, error) {
-	if info, err := os.Stat(c.Config); err != nil || info.IsDir() {
+	info, err := os.Stat(c.Config)
+	if err != nil {
+		return c.named(), nil
+	}
+	// A folder may have the name of a configuration by chance.
+	if _, err := architecture.Canonical(c.Config); info.IsDir() && err == nil {
 		return c.named(), nil
 	}
 	open := c.opener(e, nn.F32, 0)

@@ -22,6 +22,7 @@ import (
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
 )
@@ -38,22 +39,24 @@ type trainCommand struct {
 
 	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Value of the recipe by its key, as schedule.name=cosine. Can be given more than once."`
 
-	Config       *string         `placeholder:"C" help:"Configuration: ${configs}, each also with -BN or -LRN."`
-	Width        *float64        `placeholder:"X" help:"Factor for the channels of every convolution."`
-	Head         *string         `placeholder:"ROW" help:"Layers after the convolutions, in place of the configuration's: 'gap FC256 bn relu FC', 'FC1 sigmoid'."`
-	FC           *int            `name:"fc" placeholder:"N" help:"Units of fc6 and fc7."`
-	Input        *int            `placeholder:"PIXELS" help:"Side of the square crop."`
-	Init         *network.Init   `placeholder:"NAME" help:"Initialisation: he, glorot, normal-0.1 or normal-0.01."`
-	InitFrom     *string         `placeholder:"FILE" help:"Initial weights: a file, or a configuration's name for its public release."`
-	InitRule     *train.InitRule `placeholder:"NAME" help:"Layers taken from --init-from: pre-initialisation (the first four convolutional layers and the fully connected ones) or fine-tune (all; pre-initialisation if the configurations differ)."`
-	Freeze       []string        `placeholder:"PATTERN" help:"Pattern of layers that are not trained, as conv1_* or fc[67]. Can be given more than once."`
-	Epochs       *int            `placeholder:"N" help:"Largest number of epochs."`
-	Batch        *int            `placeholder:"N" help:"Mini-batch size."`
-	LearningRate *float64        `placeholder:"X" help:"Initial learning rate."`
-	ScaleMin     *int            `placeholder:"PIXELS" help:"Least training scale S, in pixels of the smallest side."`
-	ScaleMax     *int            `placeholder:"PIXELS" help:"Greatest training scale S."`
-	TestScale    *int            `placeholder:"PIXELS" help:"Test scale Q of the validation images."`
-	Seed         *uint64         `placeholder:"N" help:"Seed of initialisation, image order, augmentation and dropout."`
+	Config       *string            `placeholder:"C" help:"Configuration: ${configs}, each also with -BN or -LRN."`
+	Width        *float64           `placeholder:"X" help:"Factor for the channels of every convolution."`
+	Head         *string            `placeholder:"ROW" help:"Layers after the convolutions, in place of the configuration's: 'gap FC256 bn relu FC', 'FC1 sigmoid'."`
+	FC           *int               `name:"fc" placeholder:"N" help:"Units of fc6 and fc7."`
+	Input        *int               `placeholder:"PIXELS" help:"Side of the square crop."`
+	Init         *network.Init      `placeholder:"NAME" help:"Initialisation: he, glorot, normal-0.1 or normal-0.01."`
+	InitFrom     *string            `placeholder:"FILE" help:"Initial weights: a file, or a configuration's name for its public release."`
+	InitRule     *train.InitRule    `placeholder:"NAME" help:"Layers taken from --init-from: pre-initialisation (the first four convolutional layers and the fully connected ones) or fine-tune (all; pre-initialisation if the configurations differ)."`
+	Freeze       []string           `placeholder:"PATTERN" help:"Pattern of layers that are not trained, as conv1_* or fc[67]. Can be given more than once."`
+	Epochs       *int               `placeholder:"N" help:"Largest number of epochs."`
+	Batch        *int               `placeholder:"N" help:"Mini-batch size."`
+	LearningRate *float64           `placeholder:"X" help:"Initial learning rate."`
+	ScaleMin     *int               `placeholder:"PIXELS" help:"Least training scale S, in pixels of the smallest side."`
+	ScaleMax     *int               `placeholder:"PIXELS" help:"Greatest training scale S."`
+	Resize       *preprocess.Fit    `placeholder:"HOW" help:"keep keeps the aspect of images, squash makes them S×S, or Q×Q (keep; in fine-tuning, as the weights tell)."`
+	Orient       *preprocess.Orient `placeholder:"WAY" help:"upright turns images by their EXIF data, stored ignores it (upright; in a named recipe, stored; in fine-tuning, as the weights tell)."`
+	TestScale    *int               `placeholder:"PIXELS" help:"Test scale Q of the validation images."`
+	Seed         *uint64            `placeholder:"N" help:"Seed of initialisation, image order, augmentation and dropout."`
 
 	Groups *int `placeholder:"N" help:"Parts of the batch whose gradients are summed separately. Any number of ranks that divides it gives the same bits (the number of ranks)."`
 	Ranks  int  `default:"1" placeholder:"N" help:"Copies of the network, which share the groups and the threads (1)."`
@@ -187,7 +190,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 		return fail(err)
 	}
 	if c.boxes != nil {
-		if o.Task, o.Train, o.Val, err = c.boxes.prepare(e, human, o.Train, o.Val, o.Threads); err != nil {
+		if o.Task, o.Train, o.Val, err = c.boxes.prepare(e, human, o.Train, o.Val, o.Recipe.Orient, o.Threads); err != nil {
 			return fail(err)
 		}
 	}
@@ -316,6 +319,8 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 		r = c.boxes.base
 	} else if c.sample() {
 		r = train.SampleRecipe()
+	} else {
+		r.Orient = preprocess.Upright // people's own photographs
 	}
 	if c.Ranks > 1 {
 		r.Groups = c.Ranks
@@ -363,6 +368,8 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 	set(&r.ScaleMin, c.ScaleMin)
 	set(&r.ScaleMax, c.ScaleMax)
 	set(&r.TestScale, c.TestScale)
+	set(&r.Resize, c.Resize)
+	set(&r.Orient, c.Orient)
 	set(&r.Seed, c.Seed)
 	if err := r.Validate(); err != nil {
 		return r, usageError{err}

@@ -20,7 +20,7 @@ func (transferPredictCommand) Help() string {
 
   - A score is the distance from the class's plane in margins; above 0 the image is of the class.
   - An unreadable image has its error in the place of its classes.
-  - Images are not turned by their EXIF data.
+  - Images are turned by their EXIF data, or taken as they are stored, as those were that the file describes.
 
 Examples:
 
@@ -56,24 +56,18 @@ func (c *transferPredictCommand) Run(e *environment) error {
 		} else {
 			line.Top = s.Top(p.x, c.Top)
 		}
-		if err := c.print(e, line); err != nil {
+		if err := e.printImage(c.JSON, line, line.File, line.Error, line.table); err != nil {
 			return err
 		}
 	}
 	return unreadable(bad, len(pictures))
 }
 
-func (c *transferPredictCommand) print(e *environment, l predictLine) error {
-	if c.JSON {
-		return writeJSON(e.stdout, l)
-	}
-	if l.Error != "" {
-		return e.skipped(l.File, l.Error)
-	}
+// table shows the classes as text.
+func (l predictLine) table() *report.Table {
 	t := report.NewTable(left(l.File), right("Score"))
 	for _, p := range l.Top {
 		t.Row(p.Class, fmt.Sprintf("%.3f", p.Score))
 	}
-	_, err := fmt.Fprintln(e.stdout, t)
-	return err
+	return t
 }

@@ -17,12 +17,13 @@ import (
 type Scheme string
 
 const (
-	Native      Scheme = "native"      // conv1_1.weight, as Model.Save writes them
-	Torchvision Scheme = "torchvision" // features.0.weight, classifier.6.bias
-	Timm        Scheme = "timm"        // features.0.weight, pre_logits.fc1.weight, head.fc.weight
-	Keras       Scheme = "Keras"       // block1_conv1/kernel, fc1/kernel, predictions/bias
-	Paper       Scheme = "conv1_1"     // conv1_1/weight, conv1_1_W, fc6.weight
-	OpenMMLab   Scheme = "OpenMMLab"   // features.0.conv.weight, features.0.bn.weight
+	Native      Scheme = "native"           // conv1_1.weight, as Model.Save writes them
+	Torchvision Scheme = "torchvision"      // features.0.weight, classifier.6.bias
+	Timm        Scheme = "timm"             // features.0.weight, pre_logits.fc1.weight, head.fc.weight
+	Keras       Scheme = "Keras"            // block1_conv1/kernel, fc1/kernel, predictions/bias
+	Paper       Scheme = "conv1_1"          // conv1_1/weight, conv1_1_W, fc6.weight
+	Subclassed  Scheme = "subclassed Keras" // block1/conv2d_1/kernel: attributes of a model
+	OpenMMLab   Scheme = "OpenMMLab"        // features.0.conv.weight, features.0.bn.weight
 )
 
 // roles are the words for a layer's tensors.
@@ -72,6 +73,7 @@ var patterns = []struct {
 	{Timm, regexp.MustCompile(`^(?:.*[./])?head[./]fc$`), func([]int) position { return position{part: classifier, index: lastIndex} }},
 	{Keras, regexp.MustCompile(`^(?:.*[./])?block(\d{1,4})_conv(\d{1,4})$`), func(n []int) position { return position{block: n[0], index: n[1]} }},
 	{Keras, regexp.MustCompile(`^(?:.*[./])?block(\d{1,4})_conv(\d{1,4})_bn$`), func(n []int) position { return position{block: n[0], index: n[1], norm: true} }},
+	{Subclassed, regexp.MustCompile(`^(?:.*/)?block_?(\d{1,4})/conv2d(?:_(\d{1,4}))?$`), func(n []int) position { return position{block: n[0], index: append(n, 0)[1]} }},
 	{Keras, regexp.MustCompile(`^(?:.*[./])?predictions$`), func([]int) position { return position{part: classifier, index: lastIndex} }},
 	{Paper, regexp.MustCompile(`^(?:.*[./])?conv(\d{1,4})_(\d{1,4})$`), func(n []int) position { return position{block: n[0], index: n[1]} }},
 	{Paper, regexp.MustCompile(`^(?:.*[./])?(?:conv(\d{1,4})_(\d{1,4})[./_]bn|bn(\d{1,4})_(\d{1,4}))$`), func(n []int) position { return position{block: n[0], index: n[1], norm: true} }},
@@ -148,7 +150,19 @@ func readNames(f *weights.File, known bool) (*Outline, error) {
 	if err := oneNetwork(order); err != nil {
 		return nil, err
 	}
-	return o, o.addLayers(order, known)
+	if o.keras {
+		var err error
+		if order, err = o.followShapes(order); err != nil {
+			return nil, err
+		}
+	}
+	if err := o.addLayers(order, known); err != nil {
+		return nil, err
+	}
+	if o.scheme == Subclassed && !o.EndsEarly {
+		o.blockOnly()
+	}
+	return o, nil
 }
 
 // rank orders the parts: features, fully connected layers with known names, layers with
@@ -208,7 +222,7 @@ func positionOf(layer string) (position, Scheme) {
 // commonest returns the scheme that names most layers.
 func commonest(count map[Scheme]int) Scheme {
 	best := Scheme("")
-	for _, s := range []Scheme{Timm, Torchvision, Keras, Paper, OpenMMLab} {
+	for _, s := range []Scheme{Timm, Torchvision, Keras, Subclassed, Paper, OpenMMLab} {
 		switch {
 		case count[s] == 0:
 		case s == Timm: // its features are named as torchvision's

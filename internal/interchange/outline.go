@@ -24,6 +24,8 @@ type Outline struct {
 	// Complete tells whether the outline has every layer of the network. Names of tensors
 	// give only those that have tensors.
 	Complete bool
+	// Left describes what DropHead left out beside the head.
+	Left []string
 	// Rescale is what the file's first layer does to pixels; nil if there is none.
 	Rescale *preprocess.Spec
 	// EndsEarly tells that the layers are the beginning of a configuration's. The outline
@@ -37,7 +39,8 @@ type Outline struct {
 	bnEps  float32
 	input  int // side of the input, where the file gives it
 	ending architecture.Ending
-	unused []string // tensors that belong to no layer
+	unused []string        // tensors that belong to no layer
+	sides  []*layerTensors // convolutions beside the chain
 }
 
 // fileLayer is a layer in the file, with its normalisation and its rectification.
@@ -181,8 +184,12 @@ func (o *Outline) row() string {
 	return strings.Join(tokens, " ")
 }
 
-// DropHead removes the head.
+// DropHead removes the fully connected layers, and convolutions beside the chain. These
+// are then in Left.
 func (o *Outline) DropHead() {
+	if len(o.sides) > 0 {
+		o.Left, o.sides = append(o.Left, o.sideNames()), nil
+	}
 	if i := slices.IndexFunc(o.layers, fileLayer.inHead); i >= 0 {
 		o.layers = o.layers[:i]
 	}
@@ -259,6 +266,9 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 	}
 	for _, l := range layers {
 		m.errs = append(m.errs, fmt.Errorf("vgg: %s: %s: the network has no such layer", file, l.name))
+	}
+	if len(o.sides) > 0 {
+		m.errs = append(m.errs, fmt.Errorf("vgg: %s: %s: --headless opens the chain without them", file, o.sideNames()))
 	}
 	for _, name := range o.unused {
 		m.errs = append(m.errs, fmt.Errorf("vgg: %s: %s: the network has no such parameter", file, name))

@@ -76,6 +76,25 @@ func (k Kind[H, L]) Open(path string) (*File, error) {
 	return &File{Path: path, Resumed: true, log: &Log{file: f, end: end}}, nil
 }
 
+// Peek returns the header of the journal at path; ok is false if there is no such journal, or
+// no whole header in it.
+func (k Kind[H, L]) Peek(path string) (h H, ok bool) {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return h, false
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return h, false
+	}
+	defer f.Close()
+	text, err := bufio.NewReader(f).ReadBytes('\n')
+	if err != nil || !k.begins(text) {
+		return h, false
+	}
+	h, err = k.header(text)
+	return h, err == nil
+}
+
 // Resume opens the journal of the run with this header to append to it. If there is one, it
 // is read and a last line that was cut off is removed; if not, it is made. No other run can
 // resume the journal until it is closed.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -69,4 +70,13 @@ func WriteFiles(t testing.TB, dir string, files map[string][]byte) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// Turned returns a JPEG file with an EXIF block that says its orientation, 1 to 8.
+func Turned(jpeg []byte, orientation byte) []byte {
+	const head, segment = 2, "\xff\xe1\x00\x22Exif\x00\x00" // the start of the image, then APP1 of 34 bytes
+	tiff := "II*\x00\x08\x00\x00\x00" +                     // little-endian; the first directory is at byte 8
+		"\x01\x00" + "\x12\x01\x03\x00\x01\x00\x00\x00" + string([]byte{orientation}) + "\x00\x00\x00" + // one entry
+		"\x00\x00\x00\x00" // no other directory
+	return slices.Concat(jpeg[:head], []byte(segment+tiff), jpeg[head:])
 }

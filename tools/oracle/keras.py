@@ -3,6 +3,11 @@
 
     keras.py make     write the files of tiny networks in every layout, each with the
                       tensors that a reader must find in it and the network's scores
+    keras.py subclassed
+                      write weights of subclassed models: edges, an edge network on
+                      VGG-16's convolutions in blocks, with a 1×1 side output of each
+                      block and one that fuses them; list, convolutions in a list; twins,
+                      two attributes of the same shape, whose order nothing tells
     keras.py full DIR write DIR/vgg16.h5, .keras and .weights.h5: a full-size VGG-16
                       with random weights (553 MB each)
 
@@ -78,6 +83,80 @@ def normalised():
             L.Dense(5, activation="softmax"),
         ]
     )
+
+
+class Edges(keras.Model):
+    """VGG-16's convolutions in five blocks, at a 32nd of the width, and six side outputs."""
+
+    def __init__(self, dtype):
+        super().__init__(dtype=dtype)
+        conv = lambda k, r=3: L.Conv2D(k, r, padding="same", activation="relu" if r == 3 else None, dtype=dtype)
+        for i, (n, k) in enumerate([(2, 2), (2, 4), (3, 8), (3, 16), (3, 16)], 1):
+            setattr(self, f"block{i}", keras.Sequential([conv(k) for _ in range(n)]))
+        self.sides = [conv(1, 1) for _ in range(5)]
+        self.fuse = conv(1, 1)
+        self.pool = L.MaxPooling2D()
+
+    def call(self, x, features=False):
+        outputs = []
+        for i in range(1, 6):
+            x = getattr(self, f"block{i}")(x if i == 1 else self.pool(x))
+            outputs.append(L.UpSampling2D(2 ** (i - 1))(self.sides[i - 1](x)))
+        return self.pool(x) if features else self.fuse(L.Concatenate()(outputs))
+
+
+class List(keras.Model):
+    """Convolutions in a list, with poolings between them, and a classifier."""
+
+    def __init__(self, twins=False):
+        super().__init__()
+        conv = lambda k: L.Conv2D(k, 3, padding="same", activation="relu")
+        if twins:
+            self.entry, self.back, self.front = conv(4), conv(4), conv(4)
+        else:
+            self.entry, self.deep = conv(4), [conv(6), conv(6)]
+        self.last = L.Dense(3)
+
+    def call(self, x):
+        convs = [self.entry, self.back, self.front] if hasattr(self, "back") else [self.entry, *self.deep]
+        for c in convs:
+            x = L.MaxPooling2D()(c(x))
+        return self.last(L.Flatten()(x))
+
+
+def compact(path):
+    """Writes a file again in the newer form of HDF5, whose groups take fewer bytes."""
+    with h5py.File(path) as old, h5py.File(path + ".new", "w", libver="latest") as new:
+
+        def put(name, o):
+            made = new.create_dataset(name, data=o[()], **(dict(compression="gzip") if o.size > 500 else {})) if isinstance(o, h5py.Dataset) else new.create_group(name)
+            for k, v in o.attrs.items():
+                made.attrs[k] = v
+
+        old.visititems(put)
+    os.replace(path + ".new", path)
+
+
+def subclassed():
+    rng = np.random.default_rng(2016)
+    keras.utils.clear_session()
+    x = image()
+    model, half = Edges("float32"), Edges("float16")
+    model(x), half(x)
+    fill(model, rng)
+    model.set_weights([np.round(w * 32) / 32 for w in model.get_weights()])  # few bits, that a small file holds
+    half.set_weights(model.get_weights())
+    path = os.path.join(FOLDER, "subclassed_edges.weights.h5")
+    half.save_weights(path)
+    compact(path)
+    golden("subclassed_edges", [], features=np.asarray(model(x, features=True)))
+    for name in ("list", "twins"):
+        keras.utils.clear_session()
+        model = List(name == "twins")
+        model(x[:, :16, :16])
+        fill(model, rng)
+        model.save_weights(os.path.join(FOLDER, f"subclassed_{name}.weights.h5"))
+        golden("subclassed_" + name, [], logits=run(model, image(2, 16)))
 
 
 def fill(model, rng, dtype="<f2"):
@@ -241,6 +320,8 @@ def full(folder):
 if __name__ == "__main__":
     if sys.argv[1:] == ["make"]:
         make()
+    elif sys.argv[1:] == ["subclassed"]:
+        subclassed()
     elif len(sys.argv) == 3 and sys.argv[1] == "full":
         full(sys.argv[2])
     else:

@@ -2,10 +2,13 @@
 """Makes the fixtures of package preprocess with PIL and numpy.
 
     preprocess.py CALTECH101
+    preprocess.py squash [timm]
 
 Writes preprocess/testdata/{decode,resize}/* and preprocess/testdata/*.json. CALTECH101 is
 the folder of the Caltech-101 pictures (CC BY 4.0, Li, Andreetto, Ranzato, Perona); two of
-them are used, reduced. Images that PIL decodes or rescales are stored as RGB PNG. numpy
+them are used, reduced. Images that PIL decodes or rescales are stored as RGB PNG. "squash" makes only squash/ and squash.json, of the images in resize/,
+by torchvision's transforms on PIL images; with "timm" it compares them with timm's transforms
+and writes nothing. numpy
 converts 16-bit images, which PIL would clip. Needs numpy and PIL >= 9.4 with WebP.
 """
 import json
@@ -70,6 +73,38 @@ def resize(photo):
                 save_png(out / want, im.resize((w, h), method))
                 cases.append(dict(source=f"{name}.png", w=w, h=h, filter=label, want=want))
     save_json("resize.json", cases)
+
+
+# ---- squashed images ----
+
+# image, crop, timm's crop_pct
+SQUASHES = [("photo", 64, 1.0), ("photo", 56, 0.875), ("photo", 57, 0.9), ("edges", 40, 1.0), ("tall", 24, 0.75), ("wide", 33, 0.96), ("noise", 43, 1.0)]
+
+
+def squash(compare):
+    from torchvision import transforms
+    from torchvision.transforms import InterpolationMode
+
+    out = ROOT / "squash"
+    out.mkdir(parents=True, exist_ok=True)
+    cases = []
+    for name, crop, share in SQUASHES:
+        im = Image.open(ROOT / "resize" / f"{name}.png").convert("RGB")
+        side = int(crop / share)
+        for label in FILTERS:
+            want = f"{name}-{side}-{crop}-{label}.png"
+            seen = transforms.Compose([transforms.Resize((side, side), InterpolationMode(label)), transforms.CenterCrop(crop)])(im)
+            if compare:
+                from timm.data import create_transform
+                t = create_transform((3, crop, crop), interpolation=label, crop_pct=share, crop_mode="squash", mean=(0, 0, 0), std=(1, 1, 1))
+                other = (t(im).numpy() * 255).round().astype(np.uint8).transpose(1, 2, 0)
+                assert (other == np.asarray(seen)).all() and (other == np.asarray(Image.open(out / want))).all(), want
+                print(want, "equals timm's")
+                continue
+            save_png(out / want, seen)
+            cases.append(dict(source=f"{name}.png", share=share, resize=side, crop=crop, filter=label, want=want))
+    if not compare:
+        save_json("squash.json", cases)
 
 
 # ---- decoding ----
@@ -206,6 +241,8 @@ def stats():
 
 
 def main():
+    if sys.argv[1] == "squash":
+        return squash(sys.argv[2:] == ["timm"])
     caltech = pathlib.Path(sys.argv[1])
     photo = Image.open(caltech / "butterfly" / "image_0003.jpg").convert("RGB")
     other = Image.open(caltech / "sunflower" / "image_0001.jpg").convert("RGB")
