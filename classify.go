@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -59,9 +60,9 @@ func (m *Model) ClassifyBatch(ctx context.Context, images []image.Image, k int) 
 		if err := m.Net.ForwardContext(ctx, y, x); err != nil {
 			return nil, err
 		}
-		p := make([]float32, len(m.Classes))
+		p, posterior := make([]float32, len(m.Classes)), m.Net.Options().Posterior()
 		for i := range batch {
-			metrics.Softmax(p, y.Data[i*len(p):][:len(p)])
+			posterior.Of(p, y.Data[i*len(p):][:len(p)])
 			result = append(result, m.Top(p, k))
 		}
 	}
@@ -100,8 +101,9 @@ func (m *Model) Top(p []float32, k int) []Prediction {
 	return top
 }
 
-// Posteriors returns the soft-max class posteriors, one for each class, of the central
-// crop of an image that is rescaled to smallest side q in pixels, or squashed to q×q.
+// Posteriors returns the class posteriors, one for each class, of the central crop of an
+// image that is rescaled to smallest side q in pixels, or squashed to q×q. They are those of
+// [network.Options.Posterior]: where each class is a label of its own, they don't sum to 1.
 func (m *Model) Posteriors(im image.Image, q int) ([]float32, error) {
 	if err := m.checkClassifier(q); err != nil {
 		return nil, err
@@ -116,7 +118,7 @@ func (m *Model) Posteriors(im image.Image, q int) ([]float32, error) {
 		return nil, err
 	}
 	p := make([]float32, len(y.Data))
-	metrics.Softmax(p, y.Data)
+	m.Net.Options().Posterior().Of(p, y.Data)
 	return p, nil
 }
 
@@ -127,6 +129,8 @@ func (m *Model) checkClassifier(q int) error {
 		return ErrHeadless
 	case m.Localisation != nil:
 		return fmt.Errorf("vgg: %w", m.Localisation.refusal(len(m.Classes)))
+	case m.Net.Options().Posterior() == network.NoPosterior:
+		return ErrScores
 	case q < side:
 		return fmt.Errorf("vgg: scale %d, want at least the network's input side %d", q, side)
 	}

@@ -32,12 +32,16 @@ const (
 	metaClasses    = "vgg.classes"
 	metaPreprocess = "vgg.preprocess"
 	metaProvenance = "vgg.provenance"
+	metaInput      = "vgg.input" // side of the input, in ONNX files
 
 	metaLocalisation = "vgg.localisation" // only in localisation networks
 )
 
 // ErrHeadless is the error of asking a network without a classifier for classes.
 var ErrHeadless = errors.New("vgg: the network has features only and no classifier: no classes to tell")
+
+// ErrScores is the error of asking a network that ends with scores for posteriors.
+var ErrScores = errors.New("vgg: the network ends with scores (SCORES at the end of its head), not with posteriors")
 
 // Until returns the model whose network ends with a layer; see [network.Network.Until]. It
 // shares m's parameters, has no classes, and can be saved and opened again.
