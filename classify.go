@@ -24,6 +24,8 @@ type Prediction struct {
 // that side (Preprocess.Fit), and the soft-max is taken over the scores of the central square
 // of Options.Input pixels.
 //
+// All classes are returned if there are fewer than k.
+//
 // The image is any that [preprocess.FromImage] takes. For a JPEG or WebP file use
 // [Model.ClassifyFile] or [Model.ClassifyReader], which decode as training does.
 func (m *Model) Classify(im image.Image, k int) ([]Prediction, error) {

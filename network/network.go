@@ -13,6 +13,7 @@ import (
 )
 
 // Options chooses the network to build. [DefaultOptions] returns the paper's values.
+// Start from them: a zero Width, FC or Input is an error.
 type Options struct {
 	// Config is a name of [architecture.Names], perhaps with -BN or -LRN behind it, or a
 	// row of layers: "32bn 32 M 64bn 64 M 128bn 128 M FC256 FC" is a network with batch
