@@ -340,6 +340,9 @@ func (d *Description) agree(f *weights.File, poolings int, o OpenOptions) error 
 		return err
 	}
 	crop := given.spec.Crop
+	if o.Input != 0 && crop != o.Input {
+		return fmt.Errorf("crops of %d pixels in %s, want the given input side, %d", crop, given.source, o.Input)
+	}
 	least := d.Options.Input >> poolings << poolings
 	switch {
 	case d.Options.Headless() && crop < 1<<poolings:

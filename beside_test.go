@@ -137,7 +137,7 @@ func TestBesideErrors(t *testing.T) {
 		{"no square", map[string]string{"config.json": strings.ReplaceAll(text, "224, 224", "224, 48")}, "input_size [3 224 48], want 3 channels and a square"},
 		{"share", map[string]string{"config.json": strings.ReplaceAll(text, "0.8", "1.5")}, "crop_pct 1.5"},
 		{"mean", map[string]string{"config.json": strings.ReplaceAll(text, "[0.5, 0.5, 0.5]", "[0.5]")}, "mean [0.5], standard deviation"},
-		{"side", map[string]string{"config.json": strings.ReplaceAll(text, "224, 224", "64, 64")}, "crops of 64 pixels in config.json, but the weights of the first fully connected layer are for 224 to 255"},
+		{"side", map[string]string{"config.json": strings.ReplaceAll(text, "224, 224", "64, 64")}, "crops of 64 pixels in the metadata or in a config beside the weights: classifier.0.weight: fan-in 294, 6 channels of 7×7 pixels, is that of inputs of 224 to 255 pixels, want 64"},
 		{"architecture", map[string]string{"config.json": fmt.Sprintf(timmText, "vgg16.tv_in1k", "bilinear", "center")}, `architecture "vgg16.tv_in1k" in config.json, but the weights are those of 2 M 4 M`},
 		{"classes", map[string]string{"config.json": strings.Replace(text, `"num_classes": 3`, `"num_classes": 5`, 1)}, "num_classes 5 in config.json, but the weights have 3"},
 		{"names", map[string]string{"config.json": strings.Replace(text, `"num_classes"`, `"label_names": ["a", "b"], "num_classes"`, 1)}, "label_names of config.json: 2 classes, want the network's 3"},

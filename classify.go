@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -23,6 +24,8 @@ type Prediction struct {
 // crop: the image is rescaled to smallest side Preprocess.Resize, or squashed to a square of
 // that side (Preprocess.Fit), and the soft-max is taken over the scores of the central square
 // of Options.Input pixels.
+//
+// All classes are returned if there are fewer than k.
 //
 // The image is any that [preprocess.FromImage] takes. For a JPEG or WebP file use
 // [Model.ClassifyFile] or [Model.ClassifyReader], which decode as training does.
@@ -58,9 +61,9 @@ func (m *Model) ClassifyBatch(ctx context.Context, images []image.Image, k int) 
 		if err := m.Net.ForwardContext(ctx, y, x); err != nil {
 			return nil, err
 		}
-		p := make([]float32, len(m.Classes))
+		p, posterior := make([]float32, len(m.Classes)), m.Net.Options().Posterior()
 		for i := range batch {
-			metrics.Softmax(p, y.Data[i*len(p):][:len(p)])
+			posterior.Of(p, y.Data[i*len(p):][:len(p)])
 			result = append(result, m.Top(p, k))
 		}
 	}
@@ -104,8 +107,9 @@ func (m *Model) Top(p []float32, k int) []Prediction {
 	return top
 }
 
-// Posteriors returns the soft-max class posteriors, one for each class, of the central
-// crop of an image that is rescaled to smallest side q in pixels, or squashed to q×q.
+// Posteriors returns the class posteriors, one for each class, of the central crop of an
+// image that is rescaled to smallest side q in pixels, or squashed to q×q. They are those of
+// [network.Options.Posterior]: where each class is a label of its own, they don't sum to 1.
 func (m *Model) Posteriors(im image.Image, q int) ([]float32, error) {
 	if err := m.checkClassifier(q); err != nil {
 		return nil, err
@@ -120,7 +124,7 @@ func (m *Model) Posteriors(im image.Image, q int) ([]float32, error) {
 		return nil, err
 	}
 	p := make([]float32, len(y.Data))
-	metrics.Softmax(p, y.Data)
+	m.Net.Options().Posterior().Of(p, y.Data)
 	return p, nil
 }
 
@@ -134,6 +138,8 @@ func (m *Model) checkClassifier(q int) error {
 		return ErrHeadless
 	case m.Localisation != nil:
 		return fmt.Errorf("vgg: %w", m.Localisation.refusal(len(m.Classes)))
+	case o.Posterior() == network.NoPosterior:
+		return ErrScores
 	case len(m.Classes) != o.Classes:
 		return fmt.Errorf("vgg: %d class names, want %d", len(m.Classes), o.Classes)
 	case q < o.Input:

@@ -1,6 +1,7 @@
 package vgg_test
 
 import (
+	"bytes"
 	"errors"
 	"image/color"
 	"io/fs"
@@ -95,6 +96,7 @@ func TestErrors(t *testing.T) {
 		"classifier: evaluation": {locate(&localize.Locator{Nets: []localize.Net{{Model: model}}}, ""), is(vgg.ErrNotLocaliser)},
 
 		"unreadable: file":       {second(model.ClassifyFile(text, 1)), as[*preprocess.FormatError]},
+		"unreadable: damaged":    {second(model.ClassifyReader(bytes.NewReader(red[:len(red)/2]), 1)), as[*preprocess.DecodeError]},
 		"unreadable: evaluation": {evaluate(model, broken, ""), as[*dataset.BadImage]},
 		"unreadable: survey":     {second(dataset.ComputeSurvey(t.Context(), broken, dataset.StatsOptions{})), as[*dataset.BadImage]},
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/train"
 	"github.com/verydeep/vgg/weights"
@@ -145,7 +146,8 @@ func ExampleModel_ClassifyBatch() {
 	// green
 }
 
-// End a network at a layer, whose activation is the descriptor of an image.
+// End a network at a layer, whose activation over a picture is its descriptor. The picture
+// is preprocessed as for the whole network; what is left of a map over space can be averaged.
 func ExampleModel_Until() {
 	model, err := vgg.OpenFS(context.Background(), files, "testdata/compat/v0/net.safetensors", vgg.OpenOptions{})
 	if err != nil {
@@ -155,13 +157,24 @@ func ExampleModel_Until() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	side := model.Net.Options().Input
-	y, err := descriptor.Net.Forward(tensor.New(1, 3, side, side))
+	picture := image.NewGray(image.Rect(0, 0, 30, 40)) // or any image.Image
+	im, err := preprocess.FromImage(picture)
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(model.Net.DescriptorLayer(), y.Shape)
-	// Output: fc4 [1 8 1 1]
+	spec := model.Preprocess
+	im, err = preprocess.ResizeShort(im, spec.Resize, spec.Filter)
+	if err != nil {
+		log.Fatal(err)
+	}
+	x := tensor.New(1, 3, im.H, im.W)
+	spec.Tensor(x.Data, im, [3]float32{})
+	y, err := descriptor.Net.Forward(x)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("picture", x.Shape, model.Net.DescriptorLayer(), y.Shape)
+	// Output: picture [1 3 24 18] fc4 [1 8 2 1]
 }
 
 // trainedOnSkies trains a tiny network to distinguish bright pictures from dark ones. It

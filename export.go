@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/internal/interchange"
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/weights"
@@ -174,7 +175,10 @@ func (m *Model) exportONNX(path string, meta map[string]string, tensors []weight
 	if err != nil {
 		return fmt.Errorf("vgg: %s: %w", path, err)
 	}
-	delete(meta, metaOptions) // the graph tells them
+	if a, err := architecture.Parse(m.Net.Options().Config); err == nil && slices.Equal(a.Head, architecture.PaperHead()) && a.Ending == architecture.Softmax {
+		delete(meta, metaOptions) // the graph tells them
+	}
+	meta[metaInput] = fmt.Sprint(m.Net.Options().Input)
 	g.Metadata = meta
 	return weights.WriteONNX(path, g)
 }

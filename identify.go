@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/verydeep/vgg/architecture"
@@ -121,6 +122,13 @@ func (d *Description) identifyNative(_ context.Context, f *weights.File, o OpenO
 	if err := checkModel(d.Options, d.Classes, d.Preprocess, d.Localisation); err != nil {
 		return fmt.Errorf("vgg: %s: %w", f.Name(), err)
 	}
+	given, err := OpenOptions{Head: o.Head, Input: o.Input}.given()
+	if err != nil {
+		return err
+	}
+	if err := given.check(d.Options); err != nil {
+		return fmt.Errorf("vgg: %s: %w", f.Name(), err)
+	}
 	if o.Config != "" {
 		want, err := architecture.Canonical(o.Config)
 		if err != nil {
@@ -170,7 +178,16 @@ func (d *Description) readMetadata(f *weights.File) error {
 // identifyForeign recognises a file from elsewhere.
 func (d *Description) identifyForeign(ctx context.Context, f *weights.File, o OpenOptions) error {
 	fail := func(err error) error { return fmt.Errorf("vgg: %s: %w", f.Name(), err) }
+	given, err := o.given()
+	if err != nil {
+		return err
+	}
 	config := o.Config
+	if config != "" && o.Head != "" {
+		if config, err = architecture.WithHead(config, o.Head); err != nil {
+			return err
+		}
+	}
 	if config == "" && d.exported != nil && d.exported.Until == "" {
 		config = d.exported.Config
 	}
@@ -179,12 +196,26 @@ func (d *Description) identifyForeign(ctx context.Context, f *weights.File, o Op
 		return fail(err)
 	}
 	d.Ignored = append(d.Ignored, outline.Left...)
-	if d.Options, err = outline.Options(); err != nil {
-		return fail(err)
-	}
 	if d.exported != nil {
 		if d.Options = *d.exported; o.Headless {
 			d.Options = d.Options.WithoutHead()
+		}
+		if err := given.check(d.Options); err != nil {
+			return fail(err)
+		}
+	} else {
+		told := 0
+		if given.Input == 0 {
+			if told, err = toldInput(f, o); err != nil {
+				return fail(err)
+			}
+			given.Input = told
+		}
+		if d.Options, err = outline.Options(interchange.Given(given)); err != nil {
+			if told != 0 {
+				err = fmt.Errorf("crops of %d pixels in the metadata or in a config beside the weights: %w", told, err)
+			}
+			return fail(err)
 		}
 	}
 	if err := d.agree(f, outline.Count(architecture.Pooling), o); err != nil {
@@ -211,6 +242,71 @@ func (d *Description) identifyForeign(ctx context.Context, f *weights.File, o Op
 	}
 	d.note("preprocessing", d.preprocessFrom)
 	return d.foreignClasses(f, o)
+}
+
+// given is what the caller says of the network.
+type given interchange.Given
+
+// given returns what the options say of the head and the input side: the crop of a
+// preprocessing counts, too.
+func (o OpenOptions) given() (given, error) {
+	g := given{o.Head, o.Input}
+	switch {
+	case o.Head != "":
+		if _, err := architecture.ParseHead(o.Head); err != nil {
+			return g, err
+		}
+	case o.Config != "":
+		a, err := architecture.Parse(o.Config)
+		if err != nil {
+			return g, err
+		}
+		g.Head = a.HeadName()
+	}
+	var s struct{ Crop int }
+	if strings.HasPrefix(strings.TrimSpace(o.Preprocess), "{") && json.Unmarshal([]byte(o.Preprocess), &s) == nil && s.Crop != 0 {
+		if o.Input != 0 && o.Input != s.Crop {
+			return g, fmt.Errorf("vgg: crops of %d pixels by the preprocessing, want the input side, %d", s.Crop, o.Input)
+		}
+		g.Input = s.Crop
+	}
+	return g, nil
+}
+
+// toldInput returns the input side that the file's metadata or the files beside it tell; 0
+// where they don't.
+func toldInput(f *weights.File, o OpenOptions) (int, error) {
+	if side, err := strconv.Atoi(f.Metadata()[metaInput]); err == nil {
+		return side, nil
+	}
+	if o.Preprocess != "" {
+		return 0, nil
+	}
+	var sides [2]int // of files that tell no side, the one asked for
+	for i := range sides {
+		beside, err := besidePreprocess(f, network.DefaultInput+i)
+		if beside == nil || err != nil {
+			return 0, err
+		}
+		sides[i] = beside.spec.Crop
+	}
+	if sides[0] != sides[1] {
+		return 0, nil
+	}
+	return sides[0], nil
+}
+
+// check reports what contradicts the options in a file that this library wrote.
+func (g given) check(o network.Options) error {
+	if g.Input != 0 && g.Input != o.Input {
+		return fmt.Errorf("input side %d by the file, want %d", o.Input, g.Input)
+	}
+	if g.Head != "" && !o.Headless() {
+		if a, err := architecture.ParseHead(g.Head); err != nil || a.HeadName() != o.Head() {
+			return fmt.Errorf("head %q by the file, want %q", o.Head(), a.HeadName())
+		}
+	}
+	return nil
 }
 
 // readOutline recognises the network in the file, without a head if headless or if the

@@ -2,6 +2,7 @@ package vgg
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -113,7 +114,7 @@ func testImport(t *testing.T, path, golden, config string) {
 	t.Helper()
 	want := goldenLogits(t, golden)
 	x := oracleImage(2, 64, 64)
-	m, err := Open(t.Context(), path, OpenOptions{Preprocess: "vgg"})
+	m, err := Open(t.Context(), path, OpenOptions{Preprocess: "vgg", Input: 64})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +127,7 @@ func testImport(t *testing.T, path, golden, config string) {
 		t.Errorf("classes %v, preprocessing %+v", m.Classes, m.Preprocess)
 	}
 	// The same weights, opened as BGR, see the channels swapped.
-	m, err = Open(t.Context(), path, OpenOptions{Preprocess: "caffe", Config: config, Classes: []string{"a", "b", "c", "d", "e"}})
+	m, err = Open(t.Context(), path, OpenOptions{Preprocess: "caffe", Config: config, Input: 64, Classes: []string{"a", "b", "c", "d", "e"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +149,7 @@ func testImport(t *testing.T, path, golden, config string) {
 	if got := head.Net.Options(); !got.Headless() || got.Config != config {
 		t.Errorf("without its head: %+v", got)
 	}
-	if _, err := Open(t.Context(), path, OpenOptions{}); err == nil || !strings.Contains(err.Error(), "say vgg, caffe, keras, torchvision, unit") {
+	if _, err := Open(t.Context(), path, OpenOptions{Input: 64}); err == nil || !strings.Contains(err.Error(), "say vgg, caffe, keras, torchvision, unit") {
 		t.Errorf("opened without preprocessing: %v", err)
 	}
 	if _, err := Open(t.Context(), path, OpenOptions{Preprocess: "vgg", Config: "B-shallow"}); err == nil || !strings.Contains(err.Error(), path) {
@@ -236,7 +237,13 @@ func TestInferred(t *testing.T) {
 		{"odd channels", torchTensors(3, [][2]int{{0, 5}, {2, 7}, {5, 9}}, 2), network.Options{Config: "5 7 M 9 M FC", Classes: 2, Width: 1, Input: 12}},
 		{"a width that rounds", torchTensors(1, [][2]int{{0, 6}, {3, 13}, {6, 26}, {8, 26}, {11, 51}, {13, 51}, {16, 51}, {18, 51}}, 7, 7, 3), network.Options{Config: "A", Classes: 3, Width: 51. / 512, FC: 7, Input: 32}},
 	} {
-		m, err := Open(t.Context(), written(t, nil, c.s), OpenOptions{Preprocess: "unit"})
+		path, input := written(t, nil, c.s), c.want.Input
+		if c.want.Headless() {
+			input = 0
+		} else if _, err := Open(t.Context(), path, OpenOptions{Preprocess: "unit"}); !errors.As(err, new(*AmbiguousError)) {
+			t.Errorf("%s: %v, want an error that asks for the input side", c.what, err)
+		}
+		m, err := Open(t.Context(), path, OpenOptions{Preprocess: "unit", Input: input})
 		if err != nil {
 			t.Errorf("%s: %v", c.what, err)
 			continue
@@ -319,6 +326,7 @@ func TestMisfits(t *testing.T) {
 		if c.o.Preprocess == "" {
 			c.o.Preprocess = "vgg"
 		}
+		c.o.Input = 32
 		m, err := Open(t.Context(), path, c.o)
 		if err == nil {
 			t.Errorf("%s: opened as %+v", c.what, m.Net.Options())
@@ -341,7 +349,7 @@ func TestForeignMetadata(t *testing.T) {
 		metaPreprocess: `{"name":"own","scale":0.5,"mean":[1,2,3],"std":[4,5,6],"filter":"bicubic","crop":8,"resize":9}`,
 		"classes":      `["x","y"]`,
 	}
-	m, err := Open(t.Context(), written(t, meta, torchTensors(2, [][2]int{{0, 4}, {2, 4}}, 2)), OpenOptions{})
+	m, err := Open(t.Context(), written(t, meta, torchTensors(2, [][2]int{{0, 4}, {2, 4}}, 2)), OpenOptions{Input: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,7 +357,7 @@ func TestForeignMetadata(t *testing.T) {
 	if m.Preprocess != want || !slices.Equal(m.Classes, []string{"x", "y"}) {
 		t.Errorf("preprocessing %+v, classes %v", m.Preprocess, m.Classes)
 	}
-	m, err = Open(t.Context(), written(t, meta, torchTensors(2, [][2]int{{0, 4}, {2, 4}}, 2)), OpenOptions{Preprocess: `{"scale": 2, "mean": [1, 1, 1]}`})
+	m, err = Open(t.Context(), written(t, meta, torchTensors(2, [][2]int{{0, 4}, {2, 4}}, 2)), OpenOptions{Input: 4, Preprocess: `{"scale": 2, "mean": [1, 1, 1]}`})
 	if err != nil || m.Preprocess.Scale != 2 || m.Preprocess.Std != [3]float32{1, 1, 1} || m.Preprocess.Crop != 4 {
 		t.Errorf("%+v, %v", m, err)
 	}
@@ -410,7 +418,7 @@ func TestShownAs(t *testing.T) {
 			t.Errorf("%s: %+v, want resize %d, %v, %v", c.what, p, c.resize, c.fit, c.orient)
 		}
 	}
-	if m, err := Open(t.Context(), written(t, nil, torchTensors(2, [][2]int{{0, 4}, {2, 4}}, 2)), OpenOptions{Preprocess: "torchvision", Fit: &squash}); err != nil || m.Preprocess.Orient != upright || m.Preprocess.Resize != m.Preprocess.Crop {
+	if m, err := Open(t.Context(), written(t, nil, torchTensors(2, [][2]int{{0, 4}, {2, 4}}, 2)), OpenOptions{Input: 4, Preprocess: "torchvision", Fit: &squash}); err != nil || m.Preprocess.Orient != upright || m.Preprocess.Resize != m.Preprocess.Crop {
 		t.Errorf("from elsewhere: %+v, %v", m.Preprocess, err)
 	}
 }

@@ -72,7 +72,7 @@ func TestImportMatConvNet(t *testing.T) {
 func TestImportLoadmat(t *testing.T) {
 	want := goldenLogits(t, filepath.Join("weights", "testdata", "mat", "d_old.safetensors"))
 	for _, name := range []string{"d_loadmat.npz", "d_arrays.mat"} {
-		m, err := Open(t.Context(), filepath.Join("weights", "testdata", "mat", name), OpenOptions{Preprocess: "vgg"})
+		m, err := Open(t.Context(), filepath.Join("weights", "testdata", "mat", name), OpenOptions{Preprocess: "vgg", Input: 64})
 		if err != nil {
 			t.Error(err)
 			continue
@@ -157,7 +157,7 @@ func TestAxesOfLengthOne(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := Open(t.Context(), path, OpenOptions{Preprocess: "vgg"})
+			got, err := Open(t.Context(), path, OpenOptions{Preprocess: "vgg", Input: 32})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -338,7 +338,7 @@ func TestSubclassedKeras(t *testing.T) {
 	if _, err := Open(t.Context(), list, OpenOptions{Preprocess: "vgg"}); err == nil || !strings.Contains(err.Error(), "--structure") {
 		t.Errorf("without a structure: %v", err)
 	}
-	m, err = Open(t.Context(), list, OpenOptions{Preprocess: "vgg", Config: "4 M 6 M 6 M FC"})
+	m, err = Open(t.Context(), list, OpenOptions{Preprocess: "vgg", Config: "4 M 6 M 6 M FC", Input: 16})
 	if err != nil {
 		t.Fatal(err)
 	}

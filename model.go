@@ -32,6 +32,7 @@ const (
 	metaClasses    = "vgg.classes"
 	metaPreprocess = "vgg.preprocess"
 	metaProvenance = "vgg.provenance"
+	metaInput      = "vgg.input" // side of the input, in ONNX files
 
 	metaLocalisation = "vgg.localisation" // only in localisation networks
 )
@@ -41,6 +42,9 @@ var ErrHeadless = errors.New("vgg: the network has features only and no classifi
 
 // errNoNetwork is the error of using a Model without a network, such as the zero value.
 var errNoNetwork = errors.New("vgg: a model without a network")
+
+// ErrScores is the error of asking a network that ends with scores for posteriors.
+var ErrScores = errors.New("vgg: the network ends with scores (SCORES at the end of its head), not with posteriors")
 
 // Until returns the model whose network ends with a layer; see [network.Network.Until]. It
 // shares m's parameters, has no classes, and can be saved and opened again.

@@ -335,7 +335,7 @@ func TestUnfitFiles(t *testing.T) {
 		{"impossible preprocessing", withMeta(t, func(meta map[string]string) {
 			meta[metaPreprocess] = strings.Replace(meta[metaPreprocess], `"crop":32`, `"crop":0`, 1)
 		}), []string{"crop 0"}},
-		{"no metadata", withMeta(t, func(meta map[string]string) { clear(meta) }), []string{"preprocessing"}},
+		{"no metadata", withMeta(t, func(meta map[string]string) { clear(meta) }), []string{"--input 32", "--head"}},
 		{"options that are no JSON", withMeta(t, func(meta map[string]string) { meta[metaOptions] = "{" }), []string{metaOptions}},
 		{"a tensor left out", withTensors(t, func(s []weights.Source) []weights.Source { return s[1:] }), []string{"conv1_1.weight: no such tensor"}},
 		{"one too many", withTensors(t, func(s []weights.Source) []weights.Source { return append(s, extra) }), []string{"conv9_9.weight: the network has no such parameter"}},

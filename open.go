@@ -6,11 +6,16 @@ import (
 	"io"
 	"io/fs"
 
+	"github.com/verydeep/vgg/internal/interchange"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/weights"
 )
+
+// AmbiguousError is the error of opening weights that fit several networks, which give
+// other numbers. [OpenOptions].Head and Input say which it is.
+type AmbiguousError = interchange.AmbiguousError
 
 // OpenOptions gives what a file of weights doesn't tell, and chooses how the weights are
 // kept in memory. The zero value takes everything from the file.
@@ -29,6 +34,12 @@ type OpenOptions struct {
 	// takes BGR; its channels are swapped while it is read. A file that [Model.Save] wrote
 	// is in RGB whatever its preprocessing.
 	Preprocess string
+	// Head is the network's head, in the language of package architecture ("GAP FC"), for
+	// files whose tensors don't tell it. A file that tells another is an error.
+	Head string
+	// Input is the side of the network's input in pixels, for files that don't tell it; 0
+	// where the caller doesn't know it. A file that contradicts it is an error.
+	Input int
 	// Fit, unless nil, is Preprocess.Fit in place of what the file tells. Squash makes
 	// Preprocess.Resize the side of the crop, unless the file says squash too or Preprocess
 	// names a "resize".

@@ -65,10 +65,55 @@ const (
 	Normalisation
 	Pooling
 	Connected
+	// The other kinds stand in the head only.
+	GlobalAverage // mean of each channel over the map
+	GlobalMax     // maximum of each channel over the map
+	Flatten       // the map as one vector, in (C,H,W) order
+	Euclidean     // division of all units by their Euclidean norm
+	BatchNorm     // batch normalisation of each unit, or of each channel of a map
+	Dropout
+	Activation
 )
 
-// Layer is one layer of a row. A convolution and a fully connected layer include their
-// batch normalisation and their rectification.
+// Function is an activation function. [Linear] is none.
+type Function string
+
+const (
+	ReLU    Function = "RELU"
+	Leaky   Function = "LEAKY" // x, or Value·x below 0
+	ELU     Function = "ELU"   // x, or eˣ − 1 below 0
+	GELU    Function = "GELU"  // x·Φ(x), Φ by the error function
+	SiLU    Function = "SILU"  // x·σ(x)
+	Tanh    Function = "TANH"
+	Sigmoid Function = "SIGMOID"
+	Linear  Function = "LINEAR"
+)
+
+// Ending tells what turns the network's scores into posteriors.
+type Ending int
+
+const (
+	// Softmax is the soft-max over the classes.
+	Softmax Ending = iota
+	// LogSoftmax is the logarithm of the soft-max. The posteriors are the same.
+	LogSoftmax
+	// Sigmoids is the logistic function of each score. A last layer FC1 gives the
+	// probability p of the second of two classes; that of the first is 1 − p. After FC every
+	// class is a label of its own, which an image has or has not.
+	Sigmoids
+	// Scores is nothing: the outputs are scores, and there are no posteriors.
+	Scores
+)
+
+// endings are the tokens of the endings.
+var endings = []string{Softmax: "SOFTMAX", LogSoftmax: "LOGSOFTMAX", Sigmoids: "SIGMOID", Scores: "SCORES"}
+
+// String returns the ending's token.
+func (e Ending) String() string { return endings[e] }
+
+// Layer is one layer of a row. A convolution includes its batch normalisation and its
+// rectification. A fully connected layer includes its batch normalisation, its
+// rectification and its dropout, unless it is Bare or the last one.
 type Layer struct {
 	Kind Kind
 	// Side is the side of a convolution's filters in pixels.
@@ -80,6 +125,14 @@ type Layer struct {
 	BatchNorm bool
 	// LRN holds the values of a local response normalisation.
 	LRN LRN
+	// Bare tells that a fully connected layer has only what the layers after it say: no
+	// rectification and no dropout of its own.
+	Bare bool
+	// Function is the function of an activation.
+	Function Function
+	// Value is the slope of a Leaky activation, or the ratio of a dropout, 0 where the
+	// network's options give it.
+	Value float32
 }
 
 // LRN holds n, k, α and β of a local response normalisation (§3.3 of Krizhevsky et al.
@@ -101,8 +154,64 @@ type Architecture struct {
 	Name string
 	// Features are the layers before the fully connected ones.
 	Features []Layer
-	// Head are the fully connected layers. The units of the last one are the classes.
+	// Head are the fully connected layers and what stands between them. The units of the
+	// last fully connected one are the classes; see [Architecture.Binary] for the exception.
 	Head []Layer
+	// Ending turns the scores into posteriors.
+	Ending Ending
+}
+
+// LastConnected returns the index in Head of the last fully connected layer.
+func (a Architecture) LastConnected() int {
+	last := len(a.Head) - 1
+	for last >= 0 && a.Head[last].Kind != Connected {
+		last--
+	}
+	return last
+}
+
+// Binary tells whether one unit with a sigmoid tells two classes apart.
+func (a Architecture) Binary() bool {
+	last := a.LastConnected()
+	return a.Ending == Sigmoids && last >= 0 && a.Head[last].Channels == 1
+}
+
+// plain tells whether the head is the paper's.
+func (a Architecture) plain() bool {
+	return a.Ending == Softmax && slices.Equal(a.Head, PaperHead())
+}
+
+// WithHead returns the canonical name of a configuration's features with another head, in
+// the language of rows: "GAP FC256 BN RELU FC".
+func WithHead(config, head string) (string, error) {
+	a, err := Parse(config)
+	if err != nil {
+		return "", err
+	}
+	b, err := ParseHead(head)
+	if err != nil {
+		return "", err
+	}
+	a.Head, a.Ending = b.Head, b.Ending
+	a.Name = a.rowName()
+	return a.canonical().Name, nil
+}
+
+// ParseHead reads a head alone: an architecture without features. The error names the
+// layer that can't be read.
+func ParseHead(head string) (Architecture, error) {
+	a, err := parseRow("1 " + head)
+	if err == nil && len(a.Features) > 1 {
+		err = fmt.Errorf("%q, want a head without convolutions, poolings and LRN", a.Features[1])
+	}
+	if err == nil && strings.TrimSpace(head) == "" {
+		err = errors.New("empty")
+	}
+	if err != nil {
+		return Architecture{}, fmt.Errorf("vgg: head %q: %w, want a head such as \"GAP FC256 BN RELU FC\"", head, err)
+	}
+	a.Name, a.Features = a.HeadName(), nil
+	return a, nil
 }
 
 // PaperHead returns the head of every row without FC: fc6, fc7 and fc8, whose units the
@@ -119,16 +228,10 @@ func Parse(name string) (Architecture, error) {
 	if a, ok := aliases[strings.ToLower(name)]; ok {
 		full = a
 	}
-	for _, c := range table {
-		suffix, ok := cutPrefixFold(full, c.name)
-		if !ok {
-			continue
-		}
-		if a, ok := named(c.name, strings.ToUpper(suffix)); ok {
-			return a, nil
-		}
+	if a, ok := byName(full); ok {
+		return a, nil
 	}
-	a, err := parseRow(name)
+	a, err := parseWithHead(name)
 	switch {
 	case err == nil:
 		return a.canonical(), nil
@@ -136,6 +239,38 @@ func Parse(name string) (Architecture, error) {
 		return Architecture{}, fmt.Errorf("vgg: configuration %q: %w", name, err)
 	}
 	return Architecture{}, fmt.Errorf("vgg: configuration %q: want one of %s, with -BN or -LRN behind it for its normalised form, or a row such as \"32bn 32 M 64bn 64 M FC256 FC\"", name, strings.Join(Names(), ", "))
+}
+
+// byName returns the configuration of that name, perhaps with a suffix.
+func byName(name string) (Architecture, bool) {
+	for _, c := range table {
+		suffix, ok := cutPrefixFold(name, c.name)
+		if !ok {
+			continue
+		}
+		if a, ok := named(c.name, strings.ToUpper(suffix)); ok {
+			return a, true
+		}
+	}
+	return Architecture{}, false
+}
+
+// parseWithHead reads a row. Its features may be written as the name of a configuration:
+// "D GAP FC".
+func parseWithHead(row string) (Architecture, error) {
+	first, head, ok := strings.Cut(strings.TrimSpace(row), " ")
+	if full, alias := aliases[strings.ToLower(first)]; alias {
+		first = full
+	}
+	if a, named := byName(first); named && ok {
+		b, err := ParseHead(head)
+		if err != nil {
+			return b, err
+		}
+		a.Head, a.Ending = b.Head, b.Ending
+		return parseRow(a.rowName())
+	}
+	return parseRow(row)
 }
 
 // Canonical returns the canonical name of what [Parse] reads: D for vgg16, the row in
@@ -179,7 +314,7 @@ func named(name, suffix string) (Architecture, bool) {
 
 // canonical returns the row of the table that has the layers of a, or a itself.
 func (a Architecture) canonical() Architecture {
-	if !slices.Equal(a.Head, PaperHead()) {
+	if !a.plain() {
 		return a
 	}
 	for _, c := range table {
@@ -209,7 +344,7 @@ func (a Architecture) Count(k Kind) int {
 // Fit returns the configuration of the table and the width that have the layers of a.
 // Where none has, it returns a's row and width 1.
 func (a Architecture) Fit() (config string, width float64) {
-	if slices.Equal(a.Head, PaperHead()) {
+	if a.plain() {
 		for _, c := range table {
 			for _, suffix := range suffixes {
 				n, ok := named(c.name, suffix)
@@ -222,11 +357,7 @@ func (a Architecture) Fit() (config string, width float64) {
 			}
 		}
 	}
-	var tokens []string
-	for _, l := range slices.Concat(a.Features, a.Head) {
-		tokens = append(tokens, l.String())
-	}
-	text := strings.Join(tokens, " ")
+	text := a.rowName()
 	row, err := parseRow(text)
 	if err != nil {
 		return text, 1 // Parse says why

@@ -20,12 +20,37 @@ import (
 //	FC            the same with the options' units; the last one has the options' classes,
 //	              and neither rectification nor dropout
 //
-// Fully connected layers end the row, the last of them without a number. A row without
-// any has the paper's three: FC FC FC.
+// The head begins with the first of these, or with one of the following layers:
+//
+//	GAP, GMP      global average or maximum pooling of each channel
+//	FLATTEN       the map as one vector; implied where FC follows a map
+//	L2            division of all units by their Euclidean norm
+//	BN            batch normalisation of each unit, or of each channel of a map
+//	DROP, DROP0.3 dropout of the options' ratio, or of its own
+//	RELU, LEAKY0.2, ELU, GELU, SILU, TANH, SIGMOID  activations
+//	LINEAR        no activation
+//
+// A fully connected layer that BN or an activation follows has just what follows: neither
+// rectification nor dropout of its own. Where DROP follows it, that dropout takes the place
+// of its own, after the rectification. So FC256 is short for FC256 RELU DROP.
+//
+// The last fully connected layer has no number. A row without any has the paper's head: FC
+// FC FC. The last token of a row may be the ending, which turns scores into posteriors:
+//
+//	SOFTMAX       soft-max, which need not be written
+//	LOGSOFTMAX    its logarithm
+//	SIGMOID       FC1 SIGMOID: one unit p, and two classes of 1 − p and p;
+//	              FC SIGMOID: every class is a label of its own
+//	SCORES        no posteriors
+//
+// The first token may be the name of a configuration, which stands for its features: D GAP
+// FC. Tokens are read in any case.
 
 var (
 	convToken = regexp.MustCompile(`^(?:([0-9]{1,2})[×xX])?([0-9]{1,6})((?i)bn)?$`)
 	fcToken   = regexp.MustCompile(`^(?i:FC)([0-9]{1,7})?((?i)bn)?$`)
+	dropToken = regexp.MustCompile(`^(?i:DROP)([0-9.]+(?i:e-?[0-9]+)?)?$`)
+	leakToken = regexp.MustCompile(`^(?i:LEAKY)([0-9.]+(?i:e-?[0-9]+)?)$`)
 	lrnToken  = regexp.MustCompile(`^(?i:LRN)(?:\(([^,()]+),([^,()]+),([^,()]+),([^,()]+)\))?$`)
 )
 
@@ -34,49 +59,194 @@ func looksLikeRow(s string) bool {
 	return strings.ContainsAny(s, " \t\n") || s != "" && strings.Trim(s, "0123456789xX×bnBN") == ""
 }
 
+// plainTokens are the layers of a head that are written without a number.
+var plainTokens = map[string]Layer{
+	"GAP": {Kind: GlobalAverage}, "GMP": {Kind: GlobalMax}, "FLATTEN": {Kind: Flatten}, "L2": {Kind: Euclidean}, "BN": {Kind: BatchNorm},
+	"RELU": {Kind: Activation, Function: ReLU}, "ELU": {Kind: Activation, Function: ELU}, "GELU": {Kind: Activation, Function: GELU},
+	"SILU": {Kind: Activation, Function: SiLU}, "TANH": {Kind: Activation, Function: Tanh}, "SIGMOID": {Kind: Activation, Function: Sigmoid},
+	"LINEAR": {Kind: Activation, Function: Linear},
+}
+
 // parseRow reads a row. Its name is the row in canonical spelling.
 func parseRow(s string) (Architecture, error) {
 	var a Architecture
-	var names []string
 	fields := strings.Fields(s)
 	if len(fields) > MaxLayers {
 		return a, fmt.Errorf("%d layers, want at most %d", len(fields), MaxLayers)
 	}
-	for i, f := range fields {
+	tokens := fields
+	if n := len(fields); n > 0 {
+		if e := slices.Index(endings, strings.ToUpper(fields[n-1])); e >= 0 {
+			a.Ending, tokens = Ending(e), fields[:n-1]
+		}
+	}
+	var head []Layer
+	lastFC := ""
+	for i, f := range tokens {
 		l, err := parseLayer(f)
 		if err != nil {
 			return a, fmt.Errorf("layer %d: %w", i+1, err)
 		}
-		if l.Kind != Connected {
-			names = append(names, l.String())
-		}
 		switch {
-		case l.Kind == Connected:
-			a.Head = append(a.Head, l)
-		case len(a.Head) > 0:
+		case l.Kind >= Connected:
+			head = append(head, l)
+			if l.Kind == Connected {
+				lastFC = f
+			}
+		case len(head) > 0 && lastFC != "":
 			return a, fmt.Errorf("layer %d: %q after a fully connected layer, want those last", i+1, f)
+		case len(head) > 0:
+			return a, fmt.Errorf("layer %d: %q after %s, which begins the head", i+1, f, head[0])
 		default:
 			a.Features = append(a.Features, l)
 		}
 	}
-	switch last := len(a.Head) - 1; {
+	switch {
 	case a.Count(Convolution) == 0:
 		return a, errNoConvolution
 	case a.Poolings() > MaxPoolings:
 		return a, fmt.Errorf("%d poolings, want at most %d", a.Poolings(), MaxPoolings)
-	case last < 0:
+	case len(head) == 0:
 		a.Head = PaperHead()
-	case a.Head[last] != Layer{Kind: Connected}:
-		return a, fmt.Errorf("layer %d: %q is last, want FC, which has as many units as there are classes", len(fields), fields[len(fields)-1])
-	}
-	if !slices.Equal(a.Head, PaperHead()) {
-		for _, l := range a.Head {
-			names = append(names, l.String())
+	default:
+		var err error
+		if a.Head, err = normalHead(head, a.Ending); err != nil {
+			return a, fmt.Errorf("layer %d: %q: %w", len(fields), fields[len(fields)-1], err)
 		}
 	}
-	a.Name = strings.Join(names, " ")
+	switch last := a.Head[a.LastConnected()]; {
+	case last == Layer{Kind: Connected}, last == Layer{Kind: Connected, Channels: 1} && a.Ending == Sigmoids:
+	default:
+		return a, fmt.Errorf("layer %d: %q is last, want FC, which has as many units as there are classes", len(fields), lastFC)
+	}
+	if a.Binary() && a.LastConnected() != len(a.Head)-1 {
+		return a, fmt.Errorf("layer %d: layers between FC1 and SIGMOID, want none", len(fields))
+	}
+	a.Name = a.rowName()
+	if n := len(strings.Fields(a.Name)); n > MaxLayers {
+		return a, fmt.Errorf("%d layers, want at most %d", n, MaxLayers)
+	}
 	return a, nil
 }
+
+// shapesUnits tells whether a layer says what follows a fully connected one.
+func (l Layer) shapesUnits() bool { return l.Kind == BatchNorm || l.Kind == Activation }
+
+// normalHead brings the layers of a head into the one order in which each head is written:
+// fully connected layers include their rectification and dropout where they can, LINEAR
+// and needless FLATTENs are left out.
+func normalHead(layers []Layer, ending Ending) ([]Layer, error) {
+	last := -1
+	for i, l := range layers {
+		if l.Kind == Connected {
+			last = i
+		}
+	}
+	if last < 0 {
+		return nil, fmt.Errorf("no fully connected layer, want FC, which has as many units as there are classes")
+	}
+	var full []Layer // with nothing implied
+	vector := false
+	for i := 0; i < len(layers); i++ {
+		l := layers[i]
+		switch {
+		case (l.Kind == GlobalAverage || l.Kind == GlobalMax) && vector:
+			return nil, fmt.Errorf("%s of a vector, want it of a map", l)
+		case l.Kind == GlobalAverage || l.Kind == GlobalMax:
+			vector = true
+		case l.Kind == Flatten:
+			if vector || !slices.ContainsFunc(layers[i:slices.IndexFunc(layers, func(l Layer) bool { return l.Kind == Connected })], func(l Layer) bool { return l.Kind == BatchNorm }) {
+				continue
+			}
+			vector = true
+		case l.Kind == Activation && l.Function == Linear:
+			continue
+		case l.Kind == Connected && i == last:
+			vector = true
+		case l.Kind == Connected:
+			vector = true
+			next := layers[i+1]
+			implied := !next.shapesUnits()
+			norm := l.BatchNorm
+			l.BatchNorm, l.Bare = false, true
+			full = append(full, l)
+			if norm {
+				full = append(full, Layer{Kind: BatchNorm})
+			}
+			if implied {
+				full = append(full, Layer{Kind: Activation, Function: ReLU})
+				if next.Kind != Dropout {
+					full = append(full, Layer{Kind: Dropout})
+				}
+			}
+			continue
+		}
+		full = append(full, l)
+	}
+	return shortened(full), nil
+}
+
+// shortened writes FC256 for FC256 RELU DROP, and FC256bn for FC256 BN RELU DROP.
+func shortened(full []Layer) []Layer {
+	var head []Layer
+	at := func(i int) Layer {
+		if i < len(full) {
+			return full[i]
+		}
+		return Layer{}
+	}
+	relu, drop := Layer{Kind: Activation, Function: ReLU}, Layer{Kind: Dropout}
+	for i := 0; i < len(full); i++ {
+		l := full[i]
+		if l.Kind == Connected && l.Bare {
+			n := 0
+			if at(i+1).Kind == BatchNorm {
+				n = 1
+			}
+			if after := at(i + n + 3); at(i+n+1) == relu && at(i+n+2) == drop && !after.shapesUnits() && after.Kind != Dropout {
+				l.Bare, l.BatchNorm = false, n == 1
+				i += n + 2
+			}
+		}
+		head = append(head, l)
+	}
+	return head
+}
+
+// rowName returns the row in canonical spelling.
+func (a Architecture) rowName() string {
+	var names []string
+	for _, l := range a.Features {
+		names = append(names, l.String())
+	}
+	if !a.plain() {
+		names = append(names, a.HeadName())
+	}
+	return strings.Join(names, " ")
+}
+
+// HeadName returns the head in canonical spelling, with its ending unless that is the
+// soft-max.
+func (a Architecture) HeadName() string {
+	var names []string
+	for i, l := range a.Head {
+		names = append(names, l.String())
+		if l.Bare && (i+1 == len(a.Head) || !a.Head[i+1].shapesUnits()) {
+			names = append(names, string(Linear))
+		}
+	}
+	last := ""
+	if len(names) > 0 {
+		last = names[len(names)-1]
+	}
+	if a.Ending != Softmax || slices.Contains(endings, last) {
+		names = append(names, a.Ending.String())
+	}
+	return strings.Join(names, " ")
+}
+
+// kindTokens are the tokens of the kinds of layers that have neither number nor function.
+var kindTokens = map[Kind]string{GlobalAverage: "GAP", GlobalMax: "GMP", Flatten: "FLATTEN", Euclidean: "L2", BatchNorm: "BN"}
 
 func parseLayer(f string) (Layer, error) {
 	if strings.EqualFold(f, "M") {
@@ -94,9 +264,30 @@ func parseLayer(f string) (Layer, error) {
 		}
 		return l, nil
 	}
+	if l, ok := plainTokens[strings.ToUpper(f)]; ok {
+		return l, nil
+	}
+	if m := dropToken.FindStringSubmatch(f); m != nil {
+		l := Layer{Kind: Dropout}
+		if m[1] == "" {
+			return l, nil
+		}
+		ratio, err := strconv.ParseFloat(m[1], 32)
+		if l.Value = float32(ratio); err != nil || !(l.Value > 0 && l.Value < 1) {
+			return l, fmt.Errorf("%q: want a ratio above 0 and below 1", f)
+		}
+		return l, nil
+	}
+	if m := leakToken.FindStringSubmatch(f); m != nil {
+		slope, err := strconv.ParseFloat(m[1], 32)
+		if err != nil || !(slope >= 0 && slope <= 1) {
+			return Layer{}, fmt.Errorf("%q: want a slope from 0 to 1", f)
+		}
+		return Layer{Kind: Activation, Function: Leaky, Value: float32(slope)}, nil
+	}
 	m := convToken.FindStringSubmatch(f)
 	if m == nil {
-		return Layer{}, fmt.Errorf("%q, want a convolution (64, 1×64, 64bn), M, LRN or FC", f)
+		return Layer{}, fmt.Errorf("%q, want a convolution (64, 1×64, 64bn), M, LRN, FC or a layer of the head (GAP, GMP, FLATTEN, L2, BN, DROP0.3, RELU, …)", f)
 	}
 	l := Layer{Kind: Convolution, Side: 3, BatchNorm: m[3] != ""}
 	if m[1] != "" {
@@ -144,6 +335,16 @@ func (l Layer) String() string {
 		return "LRN"
 	case l.Kind == Normalisation:
 		return fmt.Sprintf("LRN(%d,%g,%g,%g)", l.LRN.Size, l.LRN.K, l.LRN.Alpha, l.LRN.Beta)
+	case l.Kind == Dropout && l.Value == 0:
+		return "DROP"
+	case l.Kind == Dropout:
+		return fmt.Sprintf("DROP%g", l.Value)
+	case l.Kind == Activation && l.Function == Leaky:
+		return fmt.Sprintf("LEAKY%g", l.Value)
+	case l.Kind == Activation:
+		return string(l.Function)
+	case l.Kind > Connected:
+		return kindTokens[l.Kind]
 	case l.Kind == Connected && l.Channels == 0:
 		return "FC" + bn
 	case l.Kind == Connected:

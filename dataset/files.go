@@ -39,7 +39,7 @@ func OpenFiles(ctx context.Context, paths ...string) (*Dataset, error) {
 		info, err := os.Stat(p)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			return nil, fmt.Errorf("dataset: %s: no such folder or file: %w", p, fs.ErrNotExist)
+			return nil, &missingError{p}
 		case err != nil:
 			return nil, fmt.Errorf("dataset: %w", err)
 		case !info.IsDir():

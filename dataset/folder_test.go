@@ -133,7 +133,7 @@ func TestOpenFolderErrors(t *testing.T) {
 func TestOpenNothing(t *testing.T) {
 	root := folder(t, "a.jpg")
 	_, _, err := Open(t.Context(), filepath.Join(root, "none"), OpenOptions{})
-	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "none: no such folder") {
+	if !errors.Is(err, fs.ErrNotExist) || !strings.HasSuffix(err.Error(), "none: no such folder or file") {
 		t.Errorf("missing folder: %v", err)
 	}
 	_, _, err = Open(t.Context(), filepath.Join(root, "a.jpg"), OpenOptions{})

@@ -65,12 +65,19 @@ func Open(ctx context.Context, path string, o OpenOptions) (train, val *Dataset,
 	return train, val, err
 }
 
+// missingError is the error of a path at which there is nothing.
+type missingError struct{ path string }
+
+func (e *missingError) Error() string { return "dataset: " + e.path + ": no such folder or file" }
+
+func (e *missingError) Unwrap() error { return fs.ErrNotExist }
+
 // openOnDisk opens a path of the operating system.
 func (s *search) openOnDisk(path string) (train, val *Dataset, err error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil, fmt.Errorf("dataset: %s: no such folder or file: %w", path, fs.ErrNotExist)
+		return nil, nil, &missingError{path}
 	case err != nil:
 		return nil, nil, fmt.Errorf("dataset: %w", err)
 	}
@@ -96,7 +103,7 @@ func (s *search) openIn(name string, fsys fs.FS) (train, val *Dataset, err error
 	info, err := fs.Stat(fsys, name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil, fmt.Errorf("dataset: %s: no such folder or file: %w", name, fs.ErrNotExist)
+		return nil, nil, &missingError{name}
 	case err != nil:
 		return nil, nil, fmt.Errorf("dataset: %w", err)
 	}

@@ -139,7 +139,8 @@ func ShardsHeld(dir string) error {
 	return nil
 }
 
-// HeldError is the error for a folder of shards that another run is writing.
+// HeldError is the error for a folder of shards that another run is writing:
+// Path names it, and PID the process, 0 if not known.
 type HeldError = lockfile.HeldError
 
 // shardWriter writes one shard after another.

@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/verydeep/vgg"
@@ -17,11 +18,12 @@ type design struct {
 	preprocess preprocess.Spec
 	chain      *nn.Chain         // tells shapes and sizes; it may have no weights
 	boxes      *vgg.Localisation // set for a localisation network
+	posterior  network.Posterior
 }
 
 // designOf describes a network in memory.
 func designOf(m *vgg.Model) design {
-	d := design{input: m.Net.Options().Input, preprocess: m.Preprocess, chain: m.Net.Chain(), boxes: m.Localisation}
+	d := design{input: m.Net.Options().Input, preprocess: m.Preprocess, chain: m.Net.Chain(), boxes: m.Localisation, posterior: m.Net.Options().Posterior()}
 	if !m.Net.Options().Headless() {
 		d.classes = m.Classes
 	}
@@ -44,7 +46,7 @@ func (n Net) design() (design, error) {
 	if err := chain.StoreFC(n.storage()); err != nil {
 		return design{}, err
 	}
-	return design{n.Description.Options.Input, n.Description.Classes, n.Description.Preprocess, chain, n.Description.Localisation}, nil
+	return design{n.Description.Options.Input, n.Description.Classes, n.Description.Preprocess, chain, n.Description.Localisation, n.Description.Options.Posterior()}, nil
 }
 
 // storage returns the format of the fully connected weights in memory.
@@ -68,6 +70,12 @@ func (d design) check(s Setting) error {
 	}
 	if len(d.classes) == 0 {
 		return fmt.Errorf("eval: %w", vgg.ErrHeadless)
+	}
+	switch d.posterior {
+	case network.NoPosterior:
+		return fmt.Errorf("eval: %w", vgg.ErrScores)
+	case network.ByLabel:
+		return errors.New("eval: each class of the network is a label of its own (FC SIGMOID at the end of its head), of which an image may have any number: top-1 and top-5 errors have no meaning")
 	}
 	if err := s.Validate(d.input); err != nil {
 		return err

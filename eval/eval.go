@@ -148,6 +148,8 @@ func newRun(ctx context.Context, nets []Net, data *dataset.Dataset, o Options) (
 	switch {
 	case len(nets) == 0:
 		return nil, errors.New("eval: no networks, want at least one")
+	case data == nil:
+		return nil, errors.New("eval: no data set: dataset.Open returns none for validation where the images have no such part")
 	case data.Len() == 0:
 		return nil, fmt.Errorf("eval: %s: no images, want at least one", data.Name)
 	}

@@ -278,6 +278,7 @@ func TestErrors(t *testing.T) {
 		"class that the model lacks": {m, tiny.Set(t, []string{"red", "ketch"}, tiny.Image("red", picture), tiny.Image("ketch", picture)), eval.Options{}, []string{"ketch", "red, green, blue"}},
 		"class of two indices":       {&twins, tiny.Set(t, []string{"crane"}, tiny.Image("crane", picture)), eval.Options{}, []string{"crane", "several"}},
 		"no images":                  {m, tiny.Set(t, []string{"red"}), eval.Options{}, []string{"no images"}},
+		"no data set":                {m, nil, eval.Options{}, []string{"no data set", "validation"}},
 		"nothing readable":           {m, tiny.Set(t, []string{"red"}, tiny.Image("red", nil), tiny.Image("red", nil)), eval.Options{}, []string{"none of 2", "red/0.png"}},
 		"scale under the input":      {m, good, eval.Options{Scales: []int{64, 31}}, []string{"31", "32"}},
 		"negative batch":             {m, good, eval.Options{Resources: resources.Resources{Batch: -1}}, []string{"batch", "-1"}},

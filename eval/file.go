@@ -16,7 +16,8 @@ import (
 
 // Errors of result files.
 type (
-	// HeldError is the error for a result file that another run is writing.
+	// HeldError is the error for a result file that another run is writing:
+	// Path names it, and PID the process, 0 if not known.
 	HeldError = lockfile.HeldError
 	// OtherRunError is the error for a result file of another run.
 	OtherRunError = journal.OtherRunError

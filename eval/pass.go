@@ -10,7 +10,6 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/prefetch"
-	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -24,7 +23,7 @@ type pass struct {
 	workers int // images prepared at once
 
 	// reduce computes the answer for a piece from the network's output, (K,OH,OW); nil:
-	// the class posteriors.
+	// the class posteriors of the map's mean over space.
 	reduce func(answer, output []float32)
 	region func(image int) image.Rectangle // part of an image that is shown; nil: all
 
@@ -101,7 +100,11 @@ func (p *pass) run(ctx context.Context, prep *preparer, next func() (image int, 
 	}
 	p.score = make([]float32, shape[1]) // K
 	if p.reduce == nil {
-		p.reduce = posterior
+		posterior := p.model.Net.Options().Posterior()
+		p.reduce = func(p, scores []float32) {
+			spatialMean(p, scores)
+			posterior.Of(p, p)
+		}
 	}
 	for im := range prefetch.Unordered(ctx, next, p.workers, func(ctx context.Context, i int) prepared {
 		return prep.prepare(ctx, i, wanted(i), p.limits.pass)
@@ -300,13 +303,6 @@ func grow(s []float32, n int) []float32 {
 		return make([]float32, n)
 	}
 	return s[:n]
-}
-
-// posterior computes the soft-max of the spatial mean of a class score map: p is (K),
-// scores (K,OH,OW).
-func posterior(p, scores []float32) {
-	spatialMean(p, scores)
-	metrics.Softmax(p, p)
 }
 
 // spatialMean averages a class score map over space: dst is (K), scores (K,OH,OW).

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/verydeep/vgg"
-	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
@@ -25,7 +24,7 @@ type OutputMap struct {
 }
 
 // ScoreMap is the class score map of an image rescaled to one scale (§3.2), as
-// posteriors: at each place the soft-max of the scores of the window there.
+// posteriors: at each place those of the scores of the window there.
 type ScoreMap struct {
 	Scale  int // Q
 	W, H   int // size of the rescaled image, pixels
@@ -34,7 +33,7 @@ type ScoreMap struct {
 	OH, OW int // rows and columns
 	// Posteriors is (K,OH,OW): class by class, rows from top to bottom.
 	Posteriors []float32
-	// Posterior is the image's at this scale: the soft-max of the map's mean over space.
+	// Posterior is the image's at this scale: the posteriors of the map's mean over space.
 	Posterior []float32
 }
 
@@ -44,13 +43,14 @@ func ScoreMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales [
 	if err != nil {
 		return nil, err
 	}
+	posterior := m.Net.Options().Posterior()
 	var maps []ScoreMap
 	for _, o := range outputs {
 		k := len(o.Outputs) / (o.OH * o.OW)
 		s := ScoreMap{Scale: o.Scale, W: o.W, H: o.H, Window: o.Window, Stride: o.Stride, OH: o.OH, OW: o.OW, Posterior: make([]float32, k)}
 		spatialMean(s.Posterior, o.Outputs)
-		metrics.Softmax(s.Posterior, s.Posterior)
-		s.Posteriors = softmaxMap(o.Outputs, k)
+		posterior.Of(s.Posterior, s.Posterior)
+		s.Posteriors = posteriorMap(posterior, o.Outputs, k)
 		maps = append(maps, s)
 	}
 	return maps, nil
@@ -105,9 +105,8 @@ func OutputMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales 
 	return maps, nil
 }
 
-// softmaxMap returns the soft-max over the classes at every place: scores and the result
-// are (K,places).
-func softmaxMap(scores []float32, classes int) []float32 {
+// posteriorMap returns the posteriors at every place: scores and the result are (K,places).
+func posteriorMap(posterior network.Posterior, scores []float32, classes int) []float32 {
 	places := len(scores) / classes
 	out := make([]float32, len(scores))
 	p := make([]float32, classes)
@@ -115,7 +114,7 @@ func softmaxMap(scores []float32, classes int) []float32 {
 		for k := range p {
 			p[k] = scores[k*places+at]
 		}
-		metrics.Softmax(p, p)
+		posterior.Of(p, p)
 		for k, v := range p {
 			out[k*places+at] = v
 		}
@@ -136,5 +135,5 @@ func strideOf(net *network.Network) (int, error) {
 			return stride, nil
 		}
 	}
-	return 0, fmt.Errorf("eval: a class score map without a second place")
+	return 0, fmt.Errorf("eval: a class score map without a second place: the network's head pools the whole image")
 }

@@ -7,7 +7,6 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
-	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -40,8 +39,9 @@ func (l *Locator) MultiCrop(ctx context.Context, im *preprocess.Image) (*Answer,
 				return nil, err
 			}
 			order := l.order(c)
+			posterior := c.Net.Options().Posterior()
 			for _, s := range scores {
-				metrics.Softmax(s, s)
+				posterior.Of(s, s)
 			}
 			for i, s := range scores {
 				scores[i] = arrange(s, order, 1)

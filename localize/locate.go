@@ -31,6 +31,7 @@ func (n Net) UsedScales() []int {
 }
 
 // Locator finds the boxes of objects in images. Several goroutines may use one at once.
+// Call [Locator.Check] once before: Centre and Dense assume that the networks go together.
 type Locator struct {
 	// Nets are the localisation networks, whose boxes are merged together (§A.2).
 	Nets []Net

@@ -14,6 +14,7 @@ import (
 )
 
 // Options chooses the network to build. [DefaultOptions] returns the paper's values.
+// Start from them: a zero Width, FC or Input is an error.
 type Options struct {
 	// Config is a name of [architecture.Names], perhaps with -BN or -LRN behind it, or a
 	// row of layers: "32bn 32 M 64bn 64 M 128bn 128 M FC256 FC" is a network with batch
@@ -21,7 +22,7 @@ type Options struct {
 	// docs/weights.md describes the language.
 	Config string `json:"config" yaml:"config"`
 	// Classes is the number of outputs of the last fully connected layer: 1000 in the
-	// paper. A network of 0 classes is headless: it ends with the last layer before the
+	// paper. A network whose row ends with FC1 SIGMOID has 2 classes of one output. A network of 0 classes is headless: it ends with the last layer before the
 	// fully connected ones, and [Network.Forward] returns that layer's activation.
 	Classes int `json:"classes" yaml:"classes"`
 	// Width multiplies the channels of every convolution; 1 in the paper.
@@ -109,6 +110,8 @@ func (o Options) validate(a architecture.Architecture) error {
 		return fmt.Errorf("vgg: LRN form %q, want %q or %q", o.LRN, nn.Krizhevsky, nn.Caffe)
 	case !(o.BNEps >= 0 && o.BNEps <= 1):
 		return fmt.Errorf("vgg: epsilon of batch normalisation %v, want above 0 and at most 1", o.BNEps)
+	case a.Binary() && o.Until == "" && o.Classes != 0 && o.Classes != 2:
+		return fmt.Errorf("vgg: %d classes, want the 2 that one unit with a sigmoid (FC1 SIGMOID) tells apart", o.Classes)
 	}
 	return o.checkSums(a)
 }
@@ -123,7 +126,9 @@ func (o Options) hasHead(a architecture.Architecture) bool {
 
 // unitsNeeded tells whether a fully connected layer has its units from the options.
 func (o Options) unitsNeeded(a architecture.Architecture) bool {
-	return o.hasHead(a) && slices.ContainsFunc(a.Head[:len(a.Head)-1], func(l architecture.Layer) bool { return l.Channels == 0 })
+	return o.hasHead(a) && slices.ContainsFunc(a.Head[:a.LastConnected()], func(l architecture.Layer) bool {
+		return l.Kind == architecture.Connected && l.Channels == 0
+	})
 }
 
 // checkSums refuses networks so large that a size computed from them could overflow.
@@ -143,10 +148,15 @@ func (o Options) checkSums(a architecture.Architecture) error {
 		}
 	}
 	if o.hasHead(a) {
-		for i := range a.Head {
-			units := o.units(a, i)
-			params += float64(c) * float64(side) * float64(side) * float64(units)
-			c, side = units, 1
+		for i, l := range a.Head {
+			switch l.Kind {
+			case architecture.Connected:
+				units := o.units(a, i)
+				params += float64(c) * float64(side) * float64(side) * float64(units)
+				c, side = units, 1
+			case architecture.GlobalAverage, architecture.GlobalMax:
+				side = 1
+			}
 		}
 	}
 	if params > maxParams || activation > maxActivation {
@@ -155,13 +165,13 @@ func (o Options) checkSums(a architecture.Architecture) error {
 	return nil
 }
 
-// units returns the number of outputs of fully connected layer i.
+// units returns the number of outputs of layer i of the head, a fully connected one.
 func (o Options) units(a architecture.Architecture, i int) int {
 	switch {
-	case i == len(a.Head)-1:
-		return o.Classes
 	case a.Head[i].Channels > 0:
 		return a.Head[i].Channels
+	case i == a.LastConnected():
+		return o.Classes
 	}
 	return o.FC
 }
@@ -199,7 +209,11 @@ func (o Options) plan() (architecture.Architecture, *nn.Chain, error) {
 		return a, nil, err
 	}
 	if o.hasHead(a) {
-		layers = append(layers, o.head(a, channels)...)
+		head, err := o.head(a, channels)
+		if err != nil {
+			return a, nil, err
+		}
+		layers = append(layers, head...)
 	}
 	chain := nn.Plan(3, layers...)
 	if o.Until != "" {
@@ -220,7 +234,7 @@ func (o Options) features(a architecture.Architecture) ([]nn.Layer, int, error) 
 			k := architecture.Widen(l.Channels, o.Width)
 			layers = append(layers, nn.NewConv(name, channels, k, l.Side, l.Side/2, !l.BatchNorm))
 			if l.BatchNorm {
-				layers = append(layers, o.batchNorm(name, k))
+				layers = append(layers, o.batchNorm(name+".bn", k, true))
 			}
 			channels = k
 		case architecture.Normalisation:
@@ -236,33 +250,9 @@ func (o Options) features(a architecture.Architecture) ([]nn.Layer, int, error) 
 	return layers, channels, nil
 }
 
-// head builds the fully connected layers on features of that many channels.
-func (o Options) head(a architecture.Architecture, channels int) []nn.Layer {
-	var layers []nn.Layer
-	side := o.Input >> a.Poolings()
-	first := a.Poolings() + 1 // fc6 follows block 5
-	if a.Features[len(a.Features)-1].Kind != architecture.Pooling {
-		first++
-	}
-	for i, l := range a.Head {
-		name, last := fmt.Sprintf("fc%d", first+i), i == len(a.Head)-1
-		k := max(1, o.units(a, i)) // a network that ends before the last layer has 0 classes
-		layers = append(layers, nn.NewFC(name, channels, side, k, !last && !l.BatchNorm))
-		if l.BatchNorm {
-			layers = append(layers, o.batchNorm(name, k))
-		}
-		if !last {
-			layers = append(layers, nn.NewDropout(fmt.Sprintf("drop%d", first+i), o.Dropout, first+i))
-		}
-		channels, side = k, 1
-	}
-	return layers
-}
-
-// batchNorm builds the batch normalisation, with its rectification, of the layer of that
-// name and k channels.
-func (o Options) batchNorm(name string, k int) nn.Layer {
-	bn := nn.NewBatchNorm(name+".bn", k, true)
+// batchNorm builds the batch normalisation of k channels, with its rectification if relu.
+func (o Options) batchNorm(name string, k int, relu bool) nn.Layer {
+	bn := nn.NewBatchNorm(name, k, relu)
 	if o.BNEps > 0 {
 		bn.Eps = o.BNEps
 	}
@@ -320,11 +310,13 @@ func (o Options) storage() nn.Storage {
 }
 
 // leastSide returns the side of the smallest image that a chain takes: the input's if it
-// has a fully connected layer, else one that leaves a pixel after the last pooling.
+// has a fully connected layer on a map, else one that leaves a pixel after the last pooling.
 func leastSide(chain *nn.Chain, input int) int {
 	least := 1
 	for _, l := range chain.Layers() {
 		switch l := l.(type) {
+		case *nn.GlobalPool:
+			return least
 		case *nn.MaxPool:
 			least *= 2
 		case *nn.Conv:
@@ -360,6 +352,10 @@ func (n *Network) Share(threads int) *Network {
 // (N,K,OH,OW), K classes, before the soft-max. For H = W = Options.Input the map is
 // 1×1; for a larger image of any aspect the fully connected layers run as convolutions
 // (§3.2). A smaller image is an error.
+//
+// With a global pooling in the head the map is 1×1 for any image that leaves a pixel of the
+// features: the pooling is over the whole image. A head that normalises a flattened map, or
+// divides it by its norm, takes images of Options.Input pixels a side only.
 //
 // A headless network returns the activation of its last layer, (N,C,OH,OW), for any
 // image that leaves a pixel of it.

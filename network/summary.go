@@ -58,6 +58,24 @@ func Summarise(o Options) (Summary, error) {
 			row.Type = "maxpool"
 		case *nn.LRN:
 			row.Type = "LRN"
+		case *nn.GlobalPool:
+			row.Type = "global avgpool"
+			if l.Max {
+				row.Type = "global maxpool"
+			}
+		case *nn.Flatten:
+			row.Type = "flatten"
+		case *nn.Euclidean:
+			row.Type = "L2"
+		case *nn.ReLU:
+			row.Type = "ReLU"
+		case *nn.Activation:
+			row.Type = string(l.Function)
+			if l.Function == nn.LeakyReLU {
+				row.Type = fmt.Sprintf("%s %g", l.Function, l.Slope)
+			}
+		case *nn.Binary:
+			row.Type = "two classes"
 		case *nn.Dropout:
 			continue // has neither parameters nor a shape of its own
 		}

@@ -187,7 +187,22 @@ func TestGradient(t *testing.T) {
 		problem{name: "relu", layer: NewReLU("relu"), n: 2, in: relu, step: 0x1p-7, x: spaced(2*17*3*4, 0x1p-5)},
 		problem{name: "dropout", layer: NewDropout("drop", 0.4, 1), n: 3, in: Shape{18, 2, 3}, step: 0x1p-7,
 			pass: Pass{Seed: 7, Iteration: 3, Image: 5}},
+		problem{name: "global_average", layer: NewGlobalPool("gap", false), n: 2, in: Shape{18, 3, 5}, step: 0x1p-7},
+		problem{name: "global_max", layer: NewGlobalPool("gmp", true), n: 2, in: Shape{17, 3, 4}, step: 0x1p-7, x: spaced(2*17*3*4, 0x1p-5)},
+		problem{name: "flatten", layer: NewFlatten("flatten", 3), n: 2, in: Shape{18, 3, 3}, step: 0x1p-7},
+		problem{name: "euclidean_vector", layer: NewEuclidean("l2", 1), n: 3, in: Shape{18, 1, 1}, step: 0x1p-7},
+		problem{name: "euclidean_pixels", layer: NewEuclidean("l2", 1), n: 2, in: Shape{5, 2, 3}, step: 0x1p-8},
+		problem{name: "euclidean_map", layer: NewEuclidean("l2", 3), n: 2, in: Shape{5, 3, 3}, step: 0x1p-7},
+		problem{name: "binary", layer: NewBinary("binary"), n: 3, in: Shape{1, 2, 1}, step: 0x1p-7},
+		problem{name: "batchnorm_vector", layer: NewBatchNorm("bn", 18, false), n: 5, in: Shape{18, 1, 1}, step: 0x1p-8},
 	)
+	for _, f := range []Function{LeakyReLU, ELU, GELU, SiLU, Tanh, Sigmoid} {
+		a, err := NewActivation("act", f, 0.2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		problems = append(problems, problem{name: string(f), layer: a, n: 2, in: relu, step: 0x1p-7, x: spaced(2*17*3*4, 0x1p-6)})
+	}
 	for _, p := range problems {
 		t.Run(p.name, func(t *testing.T) {
 			if err := checkGradient(p); err != nil {

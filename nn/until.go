@@ -7,7 +7,7 @@ import (
 
 // Until returns the chain of the layers up to the one called layer. Its output is that
 // layer's activation, (N,C,OH,OW), after the layer's batch normalisation and, if rectified,
-// its rectification. It shares c's parameters, what inference derives from them, and c's
+// its rectification or other activation function. It shares c's parameters, what inference derives from them, and c's
 // threads. It is not for training. It is an error if there is no such layer.
 func (c *Chain) Until(layer string, rectified bool) (*Chain, error) {
 	for i, l := range c.layers {
@@ -33,8 +33,13 @@ func (c *Chain) Until(layer string, rectified bool) (*Chain, error) {
 				norm = &plain
 			}
 		}
+		next := i + 1
 		if norm != nil {
 			layers = append(layers, norm)
+			next++
+		}
+		if rectified && next < len(c.layers) && isActivation(c.layers[next]) {
+			layers = append(layers, c.layers[next])
 		}
 		return &Chain{in: c.in, layers: layers, team: c.team}, nil
 	}
@@ -46,12 +51,19 @@ func (c *Chain) names() []string {
 	var names []string
 	for _, l := range c.layers {
 		switch l.(type) {
-		case *Dropout, *BatchNorm:
+		case *Dropout, *BatchNorm, *Activation, *Binary:
 		default:
 			names = append(names, l.Name())
 		}
 	}
 	return names
+}
+
+// isActivation tells whether a layer is an activation function that belongs to the layer
+// before it.
+func isActivation(l Layer) bool {
+	_, ok := l.(*Activation)
+	return ok
 }
 
 // Penultimate names the layer whose rectified activation is the input of the last layer
@@ -63,12 +75,25 @@ func (c *Chain) Penultimate() string {
 			break
 		}
 	}
-	for i := last - 1; i >= 0; i-- {
-		switch c.layers[i].(type) {
-		case *Dropout, *BatchNorm:
-		default:
-			return c.layers[i].Name()
+	i := last - 1
+	for ; i >= 0; i-- {
+		if _, ok := c.layers[i].(*Dropout); !ok {
+			break
 		}
 	}
-	return ""
+	if i < 0 {
+		return ""
+	}
+	// A convolution goes by its own name with the normalisation and activation after it.
+	j := i
+	if isActivation(c.layers[j]) && j > 0 {
+		j--
+	}
+	if _, ok := c.layers[j].(*BatchNorm); ok && j > 0 {
+		j--
+	}
+	if _, ok := c.layers[j].(*Conv); ok {
+		return c.layers[j].Name()
+	}
+	return c.layers[i].Name()
 }

@@ -34,6 +34,17 @@ func (e *FormatError) Error() string {
 	return "preprocess: image: " + e.Found + ", want JPEG, PNG, GIF, WebP or BMP"
 }
 
+// DecodeError reports a damaged image file: it is truncated, malformed, or of a kind that
+// its format has and this package doesn't read.
+type DecodeError struct {
+	Format string // "JPEG", "PNG", "GIF", "WebP" or "BMP"
+	Err    error  // the decoder's
+}
+
+func (e *DecodeError) Error() string { return "preprocess: decode " + e.Format + ": " + e.Err.Error() }
+
+func (e *DecodeError) Unwrap() error { return e.Err }
+
 // Decode reads an image file, whatever its name: JPEG (baseline and
 // progressive), PNG, GIF (the first frame), WebP (not animated) or BMP. Every
 // image becomes 8-bit RGB:
@@ -54,9 +65,8 @@ func (e *FormatError) Error() string {
 //     image: [FromImage] makes the same of what image.Decode returns.
 //
 // Errors: a [*FormatError] if the data is no image, a [*SizeError] if the image
-// is too large, and otherwise an error that names the format and wraps the
-// decoder's. A truncated or damaged file is an error; the part of it that can
-// be read is not returned.
+// is too large, and otherwise a [*DecodeError]. A truncated or damaged file is an
+// error; the part of it that can be read is not returned.
 func Decode(data []byte, o DecodeOptions) (*Image, error) {
 	format := sniff(data)
 	codec, ok := codecFor(format)
@@ -77,7 +87,7 @@ func Decode(data []byte, o DecodeOptions) (*Image, error) {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
-		return nil, fmt.Errorf("preprocess: decode %s: %w", format, err)
+		return nil, &DecodeError{format, err}
 	}
 	return Turn(im, o.Orient.Orientation(data)), nil
 }
@@ -93,7 +103,7 @@ func Size(data []byte) (w, h int, err error) {
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			w, h, err = 0, 0, fmt.Errorf("preprocess: decode %s: malformed: the decoder failed with: %v", format, r)
+			w, h, err = 0, 0, &DecodeError{format, fmt.Errorf("malformed: the decoder failed with: %v", r)}
 		}
 	}()
 	header, err := codec.config(bytes.NewReader(data))
@@ -101,7 +111,7 @@ func Size(data []byte) (w, h int, err error) {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
-		return 0, 0, fmt.Errorf("preprocess: decode %s: %w", format, err)
+		return 0, 0, &DecodeError{format, err}
 	}
 	return header.Width, header.Height, nil
 }

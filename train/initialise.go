@@ -2,11 +2,13 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
@@ -27,7 +29,7 @@ type InitReport struct {
 const preConvolutions = 4
 
 // initialise sets the network's initial weights: random values, replaced by those that the
-// recipe's rule takes from another model. It resolves the recipe's rule Auto, and returns the
+// recipe's rule takes from another model, or its features alone where only the heads differ. It resolves the recipe's rule Auto, and returns the
 // file's preprocessing. The last layer stays random with lastRandom, when its outputs mean
 // something else than the file's, and where the file has other classes, by name.
 func initialise(ctx context.Context, net *network.Network, r *Recipe, lastRandom bool, classes []string) (*InitReport, *preprocess.Spec, error) {
@@ -37,15 +39,16 @@ func initialise(ctx context.Context, net *network.Network, r *Recipe, lastRandom
 	if r.InitFrom == "" {
 		return nil, nil, nil
 	}
-	from, err := vgg.Open(ctx, r.InitFrom, vgg.OpenOptions{})
+	from, err := openInitial(ctx, r.InitFrom)
 	if err != nil {
 		return nil, nil, fmt.Errorf("train: init_from: %w", err)
 	}
 	lastRandom = lastRandom || !slices.Equal(from.Classes, classes)
 	config := from.Net.Options().Config
+	otherHead := config != net.Options().Config && sameFeatures(config, net.Options().Config)
 	if r.InitRule == Auto {
 		r.InitRule = FineTune
-		if config != net.Options().Config {
+		if config != net.Options().Config && !otherHead {
 			r.InitRule = PreInitialisation
 		}
 	}
@@ -53,7 +56,7 @@ func initialise(ctx context.Context, net *network.Network, r *Recipe, lastRandom
 	wanted := wantedLayers(from.Net, r.InitRule)
 	sources := map[string]*nn.Param{}
 	for _, p := range from.Net.Params() {
-		if wanted == nil || wanted[layerOf(p)] {
+		if wanted == nil && !(otherHead && !strings.HasPrefix(p.Name, "conv")) || wanted[layerOf(p)] {
 			sources[p.Name] = p
 		}
 	}
@@ -88,6 +91,24 @@ func initialise(ctx context.Context, net *network.Network, r *Recipe, lastRandom
 		return nil, nil, fmt.Errorf("train: init_from: %s: no layer of configuration %s has the name and shape of one of %s", r.InitFrom, config, net.Options().Config)
 	}
 	return report, &from.Preprocess, nil
+}
+
+// sameFeatures reports whether two configurations differ in their heads alone.
+func sameFeatures(a, b string) bool {
+	x, err := architecture.Parse(a)
+	y, err2 := architecture.Parse(b)
+	return err == nil && err2 == nil && slices.Equal(x.Features, y.Features)
+}
+
+// openInitial opens the model whose weights a run begins with. Of a file that doesn't tell
+// its head, the features are opened.
+func openInitial(ctx context.Context, path string) (*vgg.Model, error) {
+	m, err := vgg.Open(ctx, path, vgg.OpenOptions{})
+	var ambiguous *vgg.AmbiguousError
+	if errors.As(err, &ambiguous) {
+		return vgg.Open(ctx, path, vgg.OpenOptions{Headless: true})
+	}
+	return m, err
 }
 
 // otherClasses reports whether the shapes of a parameter of the last layer differ only in

@@ -13,7 +13,8 @@ import (
 // process. The system drops the lock when the process ends, for whatever reason.
 const LockFile = "lock"
 
-// HeldError is the error for a run directory that another run is writing.
+// HeldError is the error for a run directory that another run is writing:
+// Path names it, and PID the process, 0 if not known.
 type HeldError = lockfile.HeldError
 
 // Held returns a [*HeldError] if a run is writing the run directory dir.

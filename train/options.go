@@ -97,6 +97,9 @@ func resolve[T int | int64 | float64 | time.Duration](v *T, byDefault, off T) {
 
 // validate reports the first option with which no run is possible.
 func (o Options) validate() error {
+	if o.Recipe.Config == "" {
+		return errors.New("train: no recipe with a configuration: set Options.Recipe, to PaperRecipe() or SampleRecipe() for instance")
+	}
 	if err := o.Recipe.Validate(); err != nil {
 		return err
 	}
@@ -105,7 +108,9 @@ func (o Options) validate() error {
 	}
 	switch {
 	case o.Train == nil:
-		return errors.New("train: no training images")
+		return errors.New("train: no training images: set Options.Train")
+	case o.Dir == "":
+		return errors.New("train: no run directory: set Options.Dir")
 	case o.Memory > 0 && o.Batch > 0:
 		return fmt.Errorf("train: memory of %d bytes with micro-batches of %d: want one of them", o.Memory, o.Batch)
 	case o.CacheBytes < 0 && o.CacheBytes != NoCache:

@@ -75,6 +75,21 @@ func TestZeroOptions(t *testing.T) {
 	}
 }
 
+// TestMissingOptions: the error of options that only the caller can give names the field.
+func TestMissingOptions(t *testing.T) {
+	for field, remove := range map[string]func(*Options){
+		"Options.Recipe": func(o *Options) { o.Recipe = Recipe{} },
+		"Options.Train":  func(o *Options) { o.Train = nil },
+		"Options.Dir":    func(o *Options) { o.Dir = "" },
+	} {
+		o := tinyOptions(t)
+		remove(&o)
+		if _, err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "set "+field) {
+			t.Errorf("%v, want an error that says to set %s", err, field)
+		}
+	}
+}
+
 // TestTypedErrors: errors.As finds what a caller tells apart.
 func TestTypedErrors(t *testing.T) {
 	o := resumeOptions(t)

@@ -54,7 +54,7 @@ func makeRunDir(path string, resume bool) error {
 		if err := Held(path); err != nil {
 			return fmt.Errorf("train: run directory %w", err)
 		}
-		return &OtherRunError{Dir: path, Reason: fmt.Sprintf("run directory %s holds %s: want a new or empty directory", path, entries[0].Name())}
+		return &OtherRunError{Dir: path, Reason: fmt.Sprintf("run directory %s holds %s: want a new or empty directory, or Options.Resume", path, entries[0].Name())}
 	}
 	if _, err := os.Stat(filepath.Join(path, RecipeFile)); err != nil {
 		return &OtherRunError{Dir: path, Reason: fmt.Sprintf("run directory %s holds %s and no %s: want a directory of an earlier run, a new or an empty one", path, entries[0].Name(), RecipeFile)}

@@ -4,8 +4,10 @@ import (
 	"fmt"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 )
 
@@ -56,8 +58,20 @@ func (o Options) identity() string {
 	return o.Task.Identity()
 }
 
-// validateTask reports an option that doesn't go with a task.
+// validateTask reports an option that doesn't go with the task.
 func (o Options) validateTask() error {
+	opts := o.Recipe.Options(o.outputs())
+	a, err := architecture.Parse(opts.Config)
+	switch posterior := opts.Posterior(); {
+	case err != nil:
+		return err
+	case o.Task != nil && a.Ending != architecture.Softmax:
+		return fmt.Errorf("train: recipe: config: %q ends with %s, want nothing after the last fully connected layer, whose outputs are boxes", a.Name, a.Ending)
+	case posterior == network.NoPosterior:
+		return fmt.Errorf("train: recipe: config: %q ends with SCORES: nothing tells a loss, want SOFTMAX or SIGMOID", a.Name)
+	case posterior == network.ByLabel && opts.Classes == 2:
+		return fmt.Errorf("train: recipe: config: %q makes two labels of two classes of which each image has one, want FC1 SIGMOID or the soft-max", a.Name)
+	}
 	if o.Task != nil && o.Recipe.LabelSmoothing > 0 {
 		return fmt.Errorf("train: recipe: label_smoothing: %v, want 0: there is no label among the outputs", o.Recipe.LabelSmoothing)
 	}
@@ -91,13 +105,17 @@ type judge interface {
 
 // classJudge judges the scores of classes.
 type classJudge struct {
-	ranks []int
-	loss  float64
+	ranks  []int
+	loss   float64
+	labels bool // each class is a label of its own
 }
 
 func (c *classJudge) add(s dataset.Sample, _ dataset.View, scores []float32) {
-	d := make([]float32, len(scores))                   // the derivatives are not used
-	c.loss += nn.CrossEntropy(scores, s.Label, 0, 1, d) // image by image, so that the batch size changes no bit
+	d, loss := make([]float32, len(scores)), nn.CrossEntropy // the derivatives are not used
+	if c.labels {
+		loss = nn.LabelsCrossEntropy
+	}
+	c.loss += loss(scores, s.Label, 0, 1, d) // image by image, so that the batch size changes no bit
 	c.ranks = append(c.ranks, metrics.Rank(scores, s.Label))
 }
 
@@ -132,7 +150,7 @@ func (r *run) newJudge() judge {
 	if r.o.Task != nil {
 		return &boxJudge{task: r.o.Task}
 	}
-	return &classJudge{}
+	return &classJudge{labels: r.model.Net.Options().Posterior() == network.ByLabel}
 }
 
 // judged returns the error by which epochs are compared, and which the plateau schedule

@@ -9,7 +9,7 @@ import (
 
 // Validate reports the first value with which no training is possible.
 func (r Recipe) Validate() error {
-	if err := r.Options(1).Validate(); err != nil {
+	if err := r.Options(2).Validate(); err != nil {
 		return fmt.Errorf("train: recipe: %w", err)
 	}
 	if err := r.Init.Validate(); err != nil {

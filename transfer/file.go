@@ -19,7 +19,8 @@ import (
 
 // Errors of files of descriptors.
 type (
-	// HeldError is the error for a file that another run is writing.
+	// HeldError is the error for a file that another run is writing:
+	// Path names it, and PID the process, 0 if not known.
 	HeldError = lockfile.HeldError
 	// OtherRunError is the error for a file with descriptors of other images, or made in
 	// another way.

@@ -56,15 +56,24 @@ func (m *onnxModel) header() (*header, error) {
 	if err := c.start(); err != nil {
 		return nil, err
 	}
-	for i := range m.graph.nodes {
-		if err := c.node(&m.graph.nodes[i]); err != nil {
+	if err := c.follow(); err != nil {
+		if m.meta["vgg.options"] == "" {
 			return nil, err
 		}
-	}
-	if err := c.finish(); err != nil {
-		return nil, err
+		// The options in the file describe its network, which need not be a chain.
+		return &header{meta: m.meta, entries: c.entries}, nil
 	}
 	return &header{meta: m.meta, entries: c.kept(), layers: c.layers}, nil
+}
+
+// follow follows the nodes.
+func (c *onnxChain) follow() error {
+	for i := range c.m.graph.nodes {
+		if err := c.node(&c.m.graph.nodes[i]); err != nil {
+			return err
+		}
+	}
+	return c.finish()
 }
 
 // kept returns the tensors of layers, and those that no node takes. The others are shapes,
@@ -240,6 +249,12 @@ func (c *onnxChain) operator(n *onnxNode, chain int) (same bool, err error) {
 		return true, nil
 	case "Relu":
 		c.emit(n, "relu", nil, nil)
+	case "Tanh", "Sigmoid":
+		c.emit(n, strings.ToLower(n.op), nil, nil)
+	case "LeakyRelu":
+		c.emit(n, "leakyrelu", nil, map[string][]float64{"alpha": n.numbers("alpha", 0.01)})
+	case "Elu":
+		c.emit(n, "elu", nil, map[string][]float64{"alpha": n.numbers("alpha", 1)})
 	case "Dropout":
 		return false, c.dropout(n)
 	case "Transpose":
@@ -250,6 +265,11 @@ func (c *onnxChain) operator(n *onnxNode, chain int) (same bool, err error) {
 		return false, c.conv(n)
 	case "MaxPool", "AveragePool":
 		return c.pool(n)
+	case "GlobalMaxPool":
+		if err := c.images(n); err != nil {
+			return false, err
+		}
+		c.emit(n, "globalmaxpool", nil, nil)
 	case "GlobalAveragePool", "ReduceMean":
 		return false, c.globalPool(n)
 	case "LRN":
@@ -278,7 +298,7 @@ func (c *onnxChain) operator(n *onnxNode, chain int) (same bool, err error) {
 		return c.reshape(n)
 	case "Squeeze":
 		return c.squeeze(n)
-	case "Softmax":
+	case "Softmax", "LogSoftmax":
 		return false, c.softmax(n)
 	default:
 		return false, n.refuse("not an operator of a chain of Conv, Relu, MaxPool, LRN, BatchNormalization, Gemm, MatMul, Flatten, Reshape, Dropout and Softmax")
@@ -415,6 +435,6 @@ func (c *onnxChain) softmax(n *onnxNode) error {
 	if axis != 1 {
 		return n.refuse("axis %v, want that of the classes", n.number("axis", otherwise))
 	}
-	c.emit(n, "softmax", nil, map[string][]float64{"axis": {1}})
+	c.emit(n, strings.ToLower(n.op), nil, map[string][]float64{"axis": {1}})
 	return nil
 }

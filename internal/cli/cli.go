@@ -109,9 +109,17 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 	case helped:
 		return nil
 	case err != nil:
-		return usageError{fmt.Errorf("%w (see vgg --help)", err)}
+		return usageError{fmt.Errorf("%w (see %s --help)", err, askedFor(err))}
 	}
 	return command.Run()
+}
+
+// askedFor returns the command that a command line with an error begins with, or "vgg".
+func askedFor(err error) string {
+	if e, ok := errors.AsType[*kong.ParseError](err); ok && e.Context.Selected() != nil {
+		return e.Context.Selected().FullPath()
+	}
+	return "vgg"
 }
 
 // newParser returns the parser of the command line. The parser writes help texts to help and

@@ -24,7 +24,9 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 	if c.InitFrom == nil || c.Recipe != "" || c.Config != nil || c.InitRule != nil || c.boxes != nil || from != nil || c.sample() {
 		return nil, nil
 	}
-	weights, path, err := c.opener(e, nn.F32, 0).identify(*c.InitFrom)
+	open := c.opener(e, nn.F32, 0)
+	open.options.Headless = c.Head != nil
+	weights, path, err := open.identify(*c.InitFrom)
 	if err != nil {
 		return nil, err
 	}

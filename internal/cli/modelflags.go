@@ -6,6 +6,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/architecture"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
 
@@ -19,6 +20,8 @@ type modelFlags struct {
 type fileFlags struct {
 	Preprocess string `placeholder:"NAME" help:"Preprocessing: vgg, caffe, keras, torchvision, unit (pixel/255) or a JSON object. caffe and keras also mean that weights from elsewhere take BGR (as the weights tell)."`
 	Labels     string `placeholder:"FILE" help:"Class names: imagenet, or a file with one name a line or a JSON list (as the weights tell)."`
+	Head       string `placeholder:"ROW" help:"Head of the network, if the tensors don't tell it: 'gap FC', 'FC256 relu FC', 'gap FC1 sigmoid'."`
+	Input      int    `placeholder:"PIXELS" help:"Side of the network's input, if the tensors don't tell it."`
 	Structure  string `name:"structure" placeholder:"CONFIG" help:"Configuration, or a row of layers, if the tensors don't tell it."`
 	leftoverFlags
 	shownFlags
@@ -32,7 +35,15 @@ type shownFlags struct {
 
 // options returns what the flags tell of a file.
 func (f fileFlags) options() (vgg.OpenOptions, error) {
-	o := vgg.OpenOptions{Preprocess: f.Preprocess, Config: f.Structure, Ignore: f.Ignore, Prefix: f.Prefix, Fit: f.Resize, Orient: f.Orient}
+	o := vgg.OpenOptions{Preprocess: f.Preprocess, Config: f.Structure, Head: f.Head, Input: f.Input, Ignore: f.Ignore, Prefix: f.Prefix, Fit: f.Resize, Orient: f.Orient}
+	if f.Head != "" {
+		if _, err := architecture.ParseHead(f.Head); err != nil {
+			return o, usageError{err}
+		}
+	}
+	if f.Input < 0 || f.Input > network.MaxInput {
+		return o, usagef("--input %d, want 1 to %d", f.Input, network.MaxInput)
+	}
 	if f.Preprocess != "" {
 		if err := vgg.CheckPreprocess(f.Preprocess); err != nil {
 			return o, usageError{err}

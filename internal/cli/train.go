@@ -18,6 +18,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
@@ -40,6 +41,7 @@ type trainCommand struct {
 
 	Config       *string            `placeholder:"C" help:"Configuration: ${configs}, each also with -BN or -LRN."`
 	Width        *float64           `placeholder:"X" help:"Factor for the channels of every convolution."`
+	Head         *string            `placeholder:"ROW" help:"Layers after the convolutions, in place of the configuration's: 'gap FC256 bn relu FC', 'FC1 sigmoid'."`
 	FC           *int               `name:"fc" placeholder:"N" help:"Units of fc6 and fc7."`
 	Input        *int               `placeholder:"PIXELS" help:"Side of the square crop."`
 	Init         *network.Init      `placeholder:"NAME" help:"Initialisation: he, glorot, normal-0.1 or normal-0.01."`
@@ -85,6 +87,7 @@ Examples:
 
     vgg train --data photos --epochs 30
     vgg train --data photos --init-from D
+    vgg train --data photos --init-from D --head 'gap FC256 bn relu FC'
     vgg train --resume --out runs/photos` + exitHelp
 }
 
@@ -343,6 +346,12 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 		}
 	}
 	set(&r.Config, c.Config)
+	if c.Head != nil {
+		var err error
+		if r.Config, err = architecture.WithHead(r.Config, *c.Head); err != nil {
+			return r, usageError{fmt.Errorf("--head: %w", err)}
+		}
+	}
 	set(&r.Width, c.Width)
 	set(&r.FC, c.FC)
 	set(&r.Input, c.Input)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/network"
@@ -18,7 +20,8 @@ type layerReader struct {
 	o *Outline
 	// channelsLast: the activation is flattened in (H,W,C) order.
 	channelsLast bool
-	head         bool    // whether the fully connected layers have begun
+	head         bool    // whether the head has begun: a flattening, a global pooling, a fully connected layer
+	flat         bool    // whether the activation is a flattened map
 	pad          float64 // padding by a layer of its own, for the convolution that follows
 	ended        string  // name of the soft-max
 }
@@ -27,6 +30,7 @@ type layerReader struct {
 func readLayers(f *weights.File) (*Outline, error) {
 	r := &layerReader{f: f, o: &Outline{Complete: true}}
 	r.channelsLast = channelsLastFormat(f.Format())
+	r.o.input = onnxSide(f.Metadata()["onnx.input"])
 	for _, l := range f.Layers() {
 		if err := r.add(l); err != nil {
 			return nil, fmt.Errorf("layer %s (%s): %w", l.Name, l.Op, err)
@@ -36,8 +40,27 @@ func readLayers(f *weights.File) (*Outline, error) {
 	if err := r.rectified(); err != nil {
 		return nil, err
 	}
+	r.end()
 	r.unused()
 	return r.o, r.normalisations()
+}
+
+// onnxSide returns the side of the input of an ONNX graph, "N 3 224 224" or "N 224 224 3";
+// 0 where it isn't square or not told.
+func onnxSide(shape string) int {
+	axes := strings.Fields(shape)
+	if len(axes) != 4 {
+		return 0
+	}
+	h, w := axes[2], axes[3]
+	if axes[1] != "3" && w == "3" {
+		h, w = axes[1], axes[2]
+	}
+	side, err := strconv.Atoi(h)
+	if err != nil || h != w || side < 1 || side > network.MaxInput {
+		return 0
+	}
+	return side
 }
 
 // channelsLastFormat tells whether the weights of a format have axes (in…,out), channels
@@ -63,15 +86,26 @@ func (r *layerReader) add(l weights.Layer) error {
 	case "batchnorm":
 		return r.batchNorm(l, a)
 	case "relu":
-		if w := r.last(); w != nil {
+		if w := r.last(); w != nil && w.Kind == architecture.Convolution {
 			w.relu = true
 			return nil
 		}
-		return fmt.Errorf("a rectification before the first convolution")
+		if len(r.o.layers) == 0 {
+			return fmt.Errorf("a rectification before the first convolution")
+		}
+		return r.inHead(architecture.Layer{Kind: architecture.Activation, Function: architecture.ReLU})
+	case "leakyrelu", "elu", "gelu", "silu", "tanh", "sigmoid":
+		return r.activation(l.Op, a)
+	case "l2":
+		return r.inHead(architecture.Layer{Kind: architecture.Euclidean})
 	case "maxpool":
 		return r.maxPool(a)
-	case "avgpool", "globalavgpool", "globalmaxpool":
-		return r.averagePool(l.Op, a)
+	case "globalavgpool":
+		return r.globalPool(architecture.GlobalAverage)
+	case "globalmaxpool":
+		return r.globalPool(architecture.GlobalMax)
+	case "avgpool":
+		return r.averagePool(a)
 	case "lrn":
 		return r.lrn(a)
 	case "transpose":
@@ -79,16 +113,23 @@ func (r *layerReader) add(l weights.Layer) error {
 	case "pad":
 		return r.padding(a)
 	case "dropout":
-		if r.head {
-			if x, ok := a.one("ratio"); ok && x > 0 && x < 1 {
-				r.o.dropout = float32(x)
-			}
+		if x, ok := a.one("ratio"); ok && x > 0 && x < 1 && r.head {
+			return r.inHead(architecture.Layer{Kind: architecture.Dropout, Value: float32(x)})
 		}
 		return nil
-	case "softmax":
+	case "softmax", "logsoftmax":
 		r.ended = l.Name
+		if l.Op == "logsoftmax" {
+			r.o.ending = architecture.LogSoftmax
+		}
 		return nil
-	case "flatten", "reshape", "linear", "identity":
+	case "flatten", "reshape":
+		if !r.head {
+			r.head, r.flat = true, true
+			return r.inHead(architecture.Layer{Kind: architecture.Flatten})
+		}
+		return nil
+	case "linear", "identity":
 		return nil
 	}
 	return fmt.Errorf("no layer of a VGG network: want convolutions, rectifications, max-poolings, normalisations and fully connected layers, one after another")
@@ -127,29 +168,79 @@ func (r *layerReader) last() *fileLayer {
 // them gives scores: it isn't rectified.
 func (r *layerReader) connectLast() {
 	layers := r.o.layers
+	for len(layers) > 0 && layers[len(layers)-1].Kind == architecture.Flatten {
+		layers = layers[:len(layers)-1]
+	}
 	if n := len(layers); n == 0 || layers[n-1].Kind != architecture.Convolution || layers[n-1].relu {
 		return
 	}
 	for i := len(layers) - 1; i >= 0 && layers[i].Kind == architecture.Convolution && layers[i].Side == 1; i-- {
 		layers[i].Kind, layers[i].Side = architecture.Connected, 0
 	}
+	r.o.layers = layers
 }
 
-// rectified checks that every layer with tensors is rectified, except for the last fully
-// connected one.
+// rectified checks that every convolution is rectified, and the last fully connected layer
+// is not.
 func (r *layerReader) rectified() error {
 	n := len(r.o.layers)
 	for i, l := range r.o.layers {
-		last := i == n-1 && l.Kind == architecture.Connected
 		switch {
-		case !l.hasWeight():
-		case last && l.relu:
-			return fmt.Errorf("layer %s: the last fully connected layer is rectified, want scores", l.name)
-		case !last && !l.relu:
+		case l.Kind == architecture.Convolution && !l.relu:
 			return fmt.Errorf("layer %s: no rectification after it", l.name)
+		case l.Kind == architecture.Connected && i == n-2 && r.o.layers[n-1].Function == architecture.ReLU:
+			return fmt.Errorf("layer %s: the last fully connected layer is rectified, want scores", l.name)
 		}
 	}
 	return nil
+}
+
+// inHead appends a layer of the head, which has no tensors.
+func (r *layerReader) inHead(l architecture.Layer) error {
+	switch w := r.last(); {
+	case len(r.o.layers) == 0:
+		return fmt.Errorf("want it after the convolutions")
+	case !r.head && w != nil && l.Kind == architecture.Activation:
+		return fmt.Errorf("%s after the convolution %s, want a rectification", l.Function, w.name)
+	}
+	r.head = true
+	r.o.layers = append(r.o.layers, fileLayer{Layer: l})
+	return nil
+}
+
+// activation appends an activation function.
+func (r *layerReader) activation(op string, a attributes) error {
+	l := architecture.Layer{Kind: architecture.Activation, Function: map[string]architecture.Function{
+		"leakyrelu": architecture.Leaky, "elu": architecture.ELU, "gelu": architecture.GELU,
+		"silu": architecture.SiLU, "tanh": architecture.Tanh, "sigmoid": architecture.Sigmoid,
+	}[op]}
+	alpha, ok := a.one("alpha")
+	switch {
+	case op == "leakyrelu" && !(ok && alpha >= 0 && alpha <= 1):
+		return fmt.Errorf("slope %v, want 0 to 1", a["alpha"])
+	case op == "leakyrelu":
+		l.Value = float32(alpha)
+	case op == "elu" && ok && alpha != 1:
+		return fmt.Errorf("alpha %v, want 1", alpha)
+	case op == "gelu" && !a.all("approximate", 0):
+		return fmt.Errorf("an approximation of GELU, want the function itself")
+	}
+	return r.inHead(l)
+}
+
+// globalPool appends a global pooling.
+func (r *layerReader) globalPool(k architecture.Kind) error {
+	if w := r.last(); w != nil && w.Kind == architecture.Convolution && !w.relu {
+		return fmt.Errorf("it follows the convolution %s without a rectification, want one", w.name)
+	}
+	return r.inHead(architecture.Layer{Kind: k})
+}
+
+// end takes a sigmoid at the end for the ending.
+func (r *layerReader) end() {
+	if n := len(r.o.layers); r.ended == "" && n > 0 && r.o.layers[n-1].Function == architecture.Sigmoid {
+		r.o.layers, r.o.ending = r.o.layers[:n-1], architecture.Sigmoids
+	}
 }
 
 func (r *layerReader) input(a attributes) error {
@@ -287,23 +378,31 @@ func (r *layerReader) connected(l weights.Layer, a attributes) error {
 	}
 	first := !r.head
 	r.head = true
+	first = first || r.flat
+	r.flat = false
 	_, err := r.weight(l, true, columns, r.channelsLast && first)
 	return err
 }
 
 func (r *layerReader) batchNorm(l weights.Layer, a attributes) error {
 	w := r.last()
-	if w == nil || w.BatchNorm || w.relu {
-		return fmt.Errorf("want batch normalisation between a convolution and its rectification")
-	}
 	tensors, err := r.entries(l)
 	if err != nil {
 		return err
 	}
-	for role, e := range tensors {
-		w.tensors[role] = e
+	switch {
+	case r.head && r.flat && r.channelsLast:
+		return fmt.Errorf("batch normalisation of a map flattened in (H,W,C) order, want it before the flattening or after a fully connected layer")
+	case r.head:
+		r.o.layers = append(r.o.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, name: l.Name, tensors: tensors})
+	case w == nil || w.BatchNorm || w.relu:
+		return fmt.Errorf("want batch normalisation between a convolution and its rectification")
+	default:
+		for role, e := range tensors {
+			w.tensors[role] = e
+		}
+		w.BatchNorm = true
 	}
-	w.BatchNorm = true
 	eps, ok := a.one("epsilon")
 	if !ok {
 		eps = network.DefaultBNEps
@@ -329,8 +428,8 @@ func (r *layerReader) maxPool(a attributes) error {
 
 // averagePool ignores the 1×1 pooling that torchvision's export leaves, which changes
 // nothing at the side that the classifier was made for.
-func (r *layerReader) averagePool(op string, a attributes) error {
-	if op == "avgpool" && len(a["kernel_shape"]) > 0 && a.all("kernel_shape", 1) && a.all("strides", 1) && a.all("pads", 0) {
+func (r *layerReader) averagePool(a attributes) error {
+	if len(a["kernel_shape"]) > 0 && a.all("kernel_shape", 1) && a.all("strides", 1) && a.all("pads", 0) {
 		return nil
 	}
 	return fmt.Errorf("windows %v: want max-pooling, 2×2 with stride 2", a["kernel_shape"])

@@ -79,7 +79,22 @@ var patterns = []struct {
 	{Keras, regexp.MustCompile(`^(?:.*[./])?predictions$`), func([]int) position { return position{part: classifier, index: lastIndex} }},
 	{Paper, regexp.MustCompile(`^(?:.*[./])?conv(\d{1,4})_(\d{1,4})$`), func(n []int) position { return position{block: n[0], index: n[1]} }},
 	{Paper, regexp.MustCompile(`^(?:.*[./])?(?:conv(\d{1,4})_(\d{1,4})[./_]bn|bn(\d{1,4})_(\d{1,4}))$`), func(n []int) position { return position{block: n[0], index: n[1], norm: true} }},
-	{Paper, regexp.MustCompile(`^(?:.*[./])?fc_?(\d{1,4})(?:[_-][A-Za-z].*)?$`), func(n []int) position { return position{part: classifier, index: n[0]} }},
+	{Paper, regexp.MustCompile(`^(?:.*[./])?fc_?(\d{1,4})[._]bn$`), func(n []int) position { return position{part: classifier, index: ownIndex(n, 1), norm: true} }},
+	{Keras, regexp.MustCompile(`^(?:.*[./])?` + ownHead + `fc(\d{1,3})$`), func(n []int) position { return position{part: classifier, index: ownIndex(n, 0)} }},
+	{Keras, regexp.MustCompile(`^(?:.*[./])?` + ownHead + `fc(\d{1,3})\.bn$`), func(n []int) position { return position{part: classifier, index: ownIndex(n, 1), norm: true} }},
+	{Keras, regexp.MustCompile(`^(?:.*[./])?` + ownHead + `norm(\d{1,3})(?:_(\d{1,3}))?$`), func(n []int) position { return position{part: classifier, index: ownIndex(n, 2), norm: true} }},
+	{Paper, regexp.MustCompile(`^(?:.*[./])?norm(\d{1,4})(?:_(\d{1,3}))?$`), func(n []int) position { return position{part: classifier, index: ownIndex(n, 2), norm: true} }},
+	{Paper, regexp.MustCompile(`^(?:.*[./])?fc_?(\d{1,4})(?:[_-][A-Za-z].*)?$`), func(n []int) position { return position{part: classifier, index: ownIndex(n, 0)} }},
+}
+
+// ownIndex returns the index of a layer of a head by the number of the fully connected
+// layer in its name, then by its kind, then by the normalisation's number.
+func ownIndex(n []int, kind int) int {
+	index := n[0]*2000 + kind
+	if len(n) > 1 {
+		index += n[1]
+	}
+	return index - 100_000_000 // below lastIndex
 }
 
 // lastIndex is the index of layers whose name says that they are the last.
@@ -230,6 +245,10 @@ func (o *Outline) addLayers(order []*layerTensors, known bool) error {
 	previous := position{}
 	named := false // whether a convolution's name tells its position
 	for _, g := range order {
+		if g.isNorm() && (g.part == classifier || g.part == elsewhere && len(o.layers) > 0) {
+			o.addHeadNorm(g)
+			continue
+		}
 		if g.isNorm() {
 			if err := o.normalise(g, previous); err != nil {
 				return err
@@ -264,13 +283,13 @@ func (o *Outline) addLayers(order []*layerTensors, known bool) error {
 		o.layers = append(o.layers, l)
 	}
 	slices.SortStableFunc(o.layers, func(a, b fileLayer) int {
-		return compareBool(a.Kind == architecture.Connected, b.Kind == architecture.Connected)
+		return compareBool(a.inHead(), b.inHead())
 	})
 	// The features end with a pooling, unless they are cut off before that.
 	if o.cutOff() {
 		o.EndsEarly, named = true, false
 	}
-	if at := slices.IndexFunc(o.layers, func(l fileLayer) bool { return l.Kind == architecture.Connected }); named {
+	if at := slices.IndexFunc(o.layers, fileLayer.inHead); named {
 		if at < 0 {
 			at = len(o.layers)
 		}
@@ -307,6 +326,13 @@ func (o *Outline) addPooling(g *layerTensors, previous position) error {
 	return nil
 }
 
+// addHeadNorm appends a batch normalisation of the head.
+func (o *Outline) addHeadNorm(g *layerTensors) {
+	l := fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, name: g.name, tensors: map[string]weights.Entry{}, columns: g.columns}
+	o.addNorm(g, &l)
+	o.layers = append(o.layers, l)
+}
+
 // normalise adds batch normalisation g to the convolution before it.
 func (o *Outline) normalise(g *layerTensors, previous position) error {
 	misplaced := func() error {
@@ -320,6 +346,12 @@ func (o *Outline) normalise(g *layerTensors, previous position) error {
 		return misplaced()
 	}
 	l.BatchNorm = true
+	o.addNorm(g, l)
+	return nil
+}
+
+// addNorm adds the tensors of batch normalisation g to l.
+func (o *Outline) addNorm(g *layerTensors, l *fileLayer) {
 	for role, e := range g.tensors {
 		switch role { // PyTorch has weight and bias here, too
 		case "weight":
@@ -333,7 +365,6 @@ func (o *Outline) normalise(g *layerTensors, previous position) error {
 	if g.columns || o.keras || o.scheme == Keras {
 		o.bnEps = kerasBNEps
 	}
-	return nil
 }
 
 // kerasBNEps is ε of Keras's batch normalisation, unless a model says another.

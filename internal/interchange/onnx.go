@@ -52,6 +52,11 @@ func ONNX(n *network.Network, tensors []weights.Source, o ONNXOptions) (weights.
 	}
 	output := "scores"
 	switch {
+	case o.Softmax && opts.Posterior() == network.ByLabel:
+		b.node("Sigmoid", "prob", nil)
+		output = "posteriors"
+	case o.Softmax && opts.Posterior() == network.NoPosterior:
+		return weights.ONNXModel{}, errors.New("a soft-max of a network that ends with scores")
 	case o.Softmax:
 		b.node("Softmax", "prob", map[string]any{"axis": 1})
 		output = "posteriors"
@@ -135,12 +140,81 @@ func (b *onnxBuilder) add(l nn.Layer, in, out nn.Shape) error {
 	case *nn.MaxPool:
 		b.node("MaxPool", l.Name(), map[string]any{"kernel_shape": []int{2, 2}, "strides": []int{2, 2}})
 	case *nn.ReLU:
-		b.relu(l.Name())
+		b.node("Relu", l.Name(), nil)
+	case *nn.GlobalPool:
+		op := "GlobalAveragePool"
+		if l.Max {
+			op = "GlobalMaxPool"
+		}
+		b.node(op, l.Name(), nil)
+	case *nn.Flatten:
+		b.node("Flatten", l.Name(), map[string]any{"axis": 1})
+		b.flat = true
+	case *nn.Euclidean:
+		axes := []int{1}
+		if in.H > 1 || in.W > 1 {
+			axes = []int{1, 2, 3}
+		}
+		x := b.value
+		b.node("ReduceL2", l.Name()+".length", map[string]any{"axes": axes, "keepdims": 1})
+		b.node("Max", l.Name()+".divisor", nil, b.constant("least", 1e-12))
+		b.join("Div", l.Name(), nil, x, b.value)
+	case *nn.Activation:
+		b.activation(l)
+	case *nn.Binary:
+		x := b.value
+		b.join("Sub", l.Name()+".zero", nil, x, x)
+		b.join("Concat", l.Name(), map[string]any{"axis": 1}, b.value, x)
 	case *nn.Dropout:
 	default:
 		return fmt.Errorf("layer %s: no operator of ONNX for a %T", l.Name(), l)
 	}
 	return nil
+}
+
+// constantPrefix begins the names of tensors that are no parameters.
+const constantPrefix = "constant."
+
+// constant returns the name of a tensor of one number.
+func (b *onnxBuilder) constant(name string, x float32) string {
+	name = constantPrefix + name
+	for _, t := range b.tensors {
+		if t.Name == name {
+			return name
+		}
+	}
+	b.tensors = append(b.tensors, weights.Source{Name: name, Shape: []int{1}, Data: func(yield func([]float32) bool) { yield([]float32{x}) }})
+	return name
+}
+
+// join appends a node that takes two values.
+func (b *onnxBuilder) join(op, name string, attributes map[string]any, x, y string) {
+	b.nodes = append(b.nodes, weights.ONNXNode{Op: op, Name: name, Inputs: []string{x, y}, Outputs: []string{name}, Attributes: attributes})
+	b.value = name
+}
+
+// activation appends an activation function. Opset 13 has no operators for GELU and SiLU.
+func (b *onnxBuilder) activation(l *nn.Activation) {
+	x := b.value
+	switch l.Function {
+	case nn.LeakyReLU:
+		b.node("LeakyRelu", l.Name(), map[string]any{"alpha": l.Slope})
+	case nn.ELU:
+		b.node("Elu", l.Name(), map[string]any{"alpha": float32(1)})
+	case nn.Tanh:
+		b.node("Tanh", l.Name(), nil)
+	case nn.Sigmoid:
+		b.node("Sigmoid", l.Name(), nil)
+	case nn.SiLU:
+		b.node("Sigmoid", l.Name()+".sigmoid", nil)
+		b.join("Mul", l.Name(), nil, x, b.value)
+	case nn.GELU: // x·(1 + erf(x/√2))/2
+		b.node("Mul", l.Name()+".scaled", nil, b.constant("half_root", math.Sqrt2/2))
+		b.node("Erf", l.Name()+".erf", nil)
+		b.node("Add", l.Name()+".sum", nil, b.constant("one", 1))
+		b.join("Mul", l.Name()+".double", nil, x, b.value)
+		b.node("Mul", l.Name(), nil, b.constant("half", 0.5))
+	}
 }
 
 // conv appends a convolution, or a fully connected layer, whose weight has two axes.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/network"
@@ -31,15 +32,15 @@ type Outline struct {
 	// then ends with the last convolution, and names don't tell whether a pooling follows.
 	EndsEarly bool
 
-	scheme  Scheme // of the tensors' names
-	keras   bool   // a format of Keras's
-	layers  []fileLayer
-	lrn     nn.LRNForm
-	bnEps   float32
-	input   int             // side of the input, where the file gives it
-	dropout float32         // ratio, where the file gives it
-	unused  []string        // tensors that belong to no layer
-	sides   []*layerTensors // convolutions beside the chain
+	scheme Scheme // of the tensors' names
+	keras  bool   // a format of Keras's
+	layers []fileLayer
+	lrn    nn.LRNForm
+	bnEps  float32
+	input  int // side of the input, where the file gives it
+	ending architecture.Ending
+	unused []string        // tensors that belong to no layer
+	sides  []*layerTensors // convolutions beside the chain
 }
 
 // fileLayer is a layer in the file, with its normalisation and its rectification.
@@ -53,6 +54,12 @@ type fileLayer struct {
 	// columns and channelsLast are the order of the weight's values; see Location.
 	columns, channelsLast bool
 }
+
+// inHead tells whether the layer is one of the head.
+func (l fileLayer) inHead() bool { return l.Kind >= architecture.Connected }
+
+// hasTensors tells whether the layer has tensors of its own.
+func (l fileLayer) hasTensors() bool { return l.hasWeight() || l.Kind == architecture.BatchNorm }
 
 // hasWeight tells whether the layer is a convolution or a fully connected layer.
 func (l fileLayer) hasWeight() bool {
@@ -127,18 +134,18 @@ func (o *Outline) Count(k architecture.Kind) int {
 func (o *Outline) Within(a architecture.Architecture) error {
 	var convs, head []fileLayer
 	for _, l := range o.layers {
-		switch l.Kind {
-		case architecture.Convolution:
+		switch {
+		case l.Kind == architecture.Convolution:
 			convs = append(convs, l)
-		case architecture.Connected:
+		case l.inHead():
 			head = append(head, l)
 		}
 	}
 	if want := a.Count(architecture.Convolution); len(convs) != want {
 		return fmt.Errorf("%d convolutions, want the %d of configuration %q", len(convs), want, a.Name)
 	}
-	if len(head) > 0 && len(head) != len(a.Head) {
-		return fmt.Errorf("%d fully connected layers, want the %d of configuration %q", len(head), len(a.Head), a.Name)
+	if n, want := o.Count(architecture.Connected), connectedOf(a.Head); n > 0 && n != want {
+		return fmt.Errorf("%d fully connected layers, want the %d of configuration %q", n, want, a.Name)
 	}
 	var layers []fileLayer
 	for _, s := range a.Features {
@@ -166,100 +173,15 @@ func (o *Outline) Within(a architecture.Architecture) error {
 
 // row returns the outline as a row.
 func (o *Outline) row() string {
-	text := ""
+	var tokens []string
 	for i, l := range o.layers {
 		s := l.Layer
 		if s.Kind == architecture.Connected && i == len(o.layers)-1 {
 			s.Channels = 0
 		}
-		if i > 0 {
-			text += " "
-		}
-		text += s.String()
+		tokens = append(tokens, s.String())
 	}
-	return text
-}
-
-// architecture returns the layers as an architecture, and the index of the first fully
-// connected one, or the number of layers.
-func (o *Outline) architecture() (a architecture.Architecture, head int, err error) {
-	head = len(o.layers)
-	for i, l := range o.layers {
-		switch {
-		case l.Kind == architecture.Connected:
-			head = min(head, i)
-			a.Head = append(a.Head, l.Layer)
-		case i > head:
-			return a, head, fmt.Errorf("%s: after a fully connected layer, want those last", l.name)
-		default:
-			a.Features = append(a.Features, l.Layer)
-		}
-	}
-	return a, head, nil
-}
-
-// Options infers the network's options.
-func (o *Outline) Options() (network.Options, error) {
-	opts := network.Options{Width: 1, Dropout: 0.5, LRN: o.lrn, BNEps: o.bnEps}
-	if opts.LRN == "" {
-		opts.LRN = nn.Krizhevsky
-	}
-	if opts.BNEps == network.DefaultBNEps {
-		opts.BNEps = 0
-	}
-	if o.dropout > 0 {
-		opts.Dropout = o.dropout
-	}
-	a, head, err := o.architecture()
-	if err != nil {
-		return opts, err
-	}
-	if n := len(a.Head); n > 0 {
-		opts.Classes = a.Head[n-1].Channels
-		if n == 3 && a.Head[0] == a.Head[1] && !a.Head[0].BatchNorm && !a.Head[2].BatchNorm {
-			opts.FC = a.Head[0].Channels
-			a.Head = architecture.PaperHead()
-		} else {
-			a.Head = slices.Clone(a.Head)
-			a.Head[n-1].Channels = 0
-		}
-	} else {
-		a.Head = architecture.PaperHead()
-	}
-	opts.Config, opts.Width = a.Fit()
-	if _, err := architecture.Parse(opts.Config); err != nil {
-		return opts, err
-	}
-	if opts.Headless() {
-		opts.Input = network.DefaultInput
-		if o.input > 0 {
-			opts.Input = o.input
-		}
-		opts.Input = max(opts.Input, 1<<a.Poolings())
-		return opts, nil
-	}
-	opts.Input, err = o.inputSide(head, a.Poolings())
-	return opts, err
-}
-
-// inputSide returns the side of the input: the first fully connected layer, at index
-// head, tells the side of the activation that it reads.
-func (o *Outline) inputSide(head, poolings int) (int, error) {
-	channels := 3
-	for _, l := range o.layers[:head] {
-		if l.Kind == architecture.Convolution {
-			channels = l.Channels
-		}
-	}
-	fanIn := o.layers[head].in
-	side := int(math.Round(math.Sqrt(float64(fanIn / channels))))
-	if fanIn%channels != 0 || side < 1 || side*side*channels != fanIn {
-		return 0, fmt.Errorf("%s: fan-in %d, want the %d channels of the convolution before it times a square", o.layers[head].tensors["weight"].Name, fanIn, channels)
-	}
-	if o.input>>poolings == side {
-		return o.input, nil
-	}
-	return side << poolings, nil
+	return strings.Join(tokens, " ")
 }
 
 // DropHead removes the fully connected layers, and convolutions beside the chain. These
@@ -268,11 +190,8 @@ func (o *Outline) DropHead() {
 	if len(o.sides) > 0 {
 		o.Left, o.sides = append(o.Left, o.sideNames()), nil
 	}
-	for i, l := range o.layers {
-		if l.Kind == architecture.Connected {
-			o.layers = o.layers[:i]
-			return
-		}
+	if i := slices.IndexFunc(o.layers, fileLayer.inHead); i >= 0 {
+		o.layers = o.layers[:i]
 	}
 }
 
@@ -318,13 +237,13 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 		return nil, err
 	}
 	m := matcher{file: file}
-	layers := slices.DeleteFunc(slices.Clone(o.layers), func(l fileLayer) bool { return !l.hasWeight() })
+	layers := slices.DeleteFunc(slices.Clone(o.layers), func(l fileLayer) bool { return !l.hasTensors() })
 	var current fileLayer
 	channels := 3
 	for _, l := range chain.Layers() {
 		switch l := l.(type) {
 		case *nn.Conv:
-			if len(layers) == 0 {
+			if len(layers) == 0 || !layers[0].hasWeight() {
 				return nil, fmt.Errorf("vgg: %s: no tensors for %s, want those of configuration %q", file, l.Name(), opts.Config)
 			}
 			current, layers = layers[0], layers[1:]
@@ -333,6 +252,12 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 			m.match(current, "bias", l.Bias, true)
 			channels = l.Bias.Len()
 		case *nn.BatchNorm:
+			if !current.BatchNorm { // else its tensors are the convolution's
+				if len(layers) == 0 || layers[0].Kind != architecture.BatchNorm {
+					return nil, fmt.Errorf("vgg: %s: no tensors for %s, want those of configuration %q", file, l.Name(), opts.Config)
+				}
+				current, layers = layers[0], layers[1:]
+			}
 			m.match(current, "scale", l.Gamma, true)
 			m.match(current, "shift", l.Beta, true)
 			m.match(current, "mean", l.RunningMean, false)

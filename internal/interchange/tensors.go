@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/weights"
@@ -18,6 +19,13 @@ import (
 func Tensors(n *network.Network, scheme Scheme, dtype string) ([]weights.Source, error) {
 	var tensors []weights.Source
 	var err error
+	if scheme == Paper || scheme == Keras {
+		for _, l := range n.Chain().Layers() {
+			if _, ok := l.(*nn.Flatten); ok {
+				return nil, fmt.Errorf("%s: the layer after it normalises a map flattened in (C,H,W) order, and names %s want (H,W,C)", l.Name(), scheme)
+			}
+		}
+	}
 	switch scheme {
 	case Native:
 		tensors = NativeTensors(n)
@@ -63,6 +71,24 @@ func NativeTensors(n *network.Network) []weights.Source {
 	return sources
 }
 
+// inHead tells whether a layer is the first of a head.
+func inHead(l nn.Layer) bool {
+	switch l := l.(type) {
+	case *nn.Conv:
+		return len(l.Weight.Shape) == 2
+	case *nn.BatchNorm:
+		return strings.HasPrefix(l.Name(), "norm")
+	case *nn.MaxPool, *nn.LRN:
+		return false
+	}
+	return true
+}
+
+// normalises tells whether a layer of that name is a batch normalisation.
+func normalises(layer string) bool {
+	return strings.HasSuffix(layer, ".bn") || strings.HasPrefix(layer, "norm")
+}
+
 // torchvisionTensors names the tensors by the indices of torchvision's layers. In features
 // every convolution, normalisation, rectification and pooling counts, in the classifier
 // every layer, rectification and dropout.
@@ -70,22 +96,24 @@ func torchvisionTensors(n *network.Network) ([]weights.Source, error) {
 	names := map[string]string{}
 	part, index := "features", 0
 	for _, l := range n.Chain().Layers() {
+		if part == "features" && inHead(l) {
+			part, index = "classifier", 0
+		}
 		switch l := l.(type) {
+		case *nn.GlobalPool, *nn.Flatten: // a module of its own before the classifier
+		case *nn.Binary:
 		case *nn.Conv:
-			if len(l.Weight.Shape) == 2 && part == "features" {
-				part, index = "classifier", 0
-			}
 			names[l.Name()] = fmt.Sprintf("%s.%d", part, index)
 			index++
 			if l.ReLU {
 				index++
 			}
 		case *nn.BatchNorm:
-			if part != "features" {
-				return nil, fmt.Errorf("%s: torchvision has no names for batch normalisation in the classifier", l.Name())
-			}
 			names[l.Name()] = fmt.Sprintf("%s.%d", part, index)
-			index += 2 // the normalisation and the rectification
+			index++
+			if l.ReLU {
+				index++
+			}
 		default:
 			index++
 		}
@@ -106,7 +134,7 @@ func columnTensors(n *network.Network) []weights.Source {
 		s := &tensors[i]
 		layer, word := splitName(s.Name)
 		switch {
-		case strings.HasSuffix(layer, ".bn"):
+		case normalises(layer):
 			words := map[string]string{"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 			s.Name = layer + "." + words[word]
 		case word == "bias":
@@ -142,11 +170,24 @@ func columnLocation(n *network.Network, p *nn.Param) Location {
 	return l
 }
 
+// ownHead begins the names of layers in Keras's files of heads that names can't tell. Such
+// files are only opened with the head given.
+const ownHead = "head_"
+
 // kerasTensors lists the tensors of columnTensors under Keras's names: conv1_1/kernel,
 // conv1_1/bias, conv1_1.bn/gamma.
 func kerasTensors(n *network.Network) []weights.Source {
 	tensors := columnTensors(n)
+	a, err := architecture.Parse(n.Options().Config)
+	usual := err != nil || a.Ending == architecture.Softmax || a.Ending == architecture.LogSoftmax
+	for i, l := range a.Head {
+		usual = usual && l.Kind == architecture.Connected && (!l.Bare || i == len(a.Head)-1)
+	}
 	for i, s := range tensors {
+		if !usual && !strings.HasPrefix(s.Name, "conv") {
+			s.Name = ownHead + s.Name
+			tensors[i].Name = s.Name
+		}
 		if layer, ok := strings.CutSuffix(s.Name, "_W"); ok {
 			tensors[i].Name = layer + "/kernel"
 		} else if layer, ok := strings.CutSuffix(s.Name, "_b"); ok {

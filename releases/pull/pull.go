@@ -57,7 +57,8 @@ func Path(dir string, r releases.Release) string {
 	return filepath.Join(dir, r.FullName()+"-"+r.Source+".safetensors")
 }
 
-// HeldError is the error for a release that another process is downloading.
+// HeldError is the error for a release that another process is downloading: Path is its
+// file, and PID the process, 0 if not known.
 type HeldError = lockfile.HeldError
 
 // Release returns the path of a release in the folder, a file that [vgg.Open] opens. A

@@ -36,6 +36,7 @@ func tiny(t *testing.T) (releases.Release, []byte) {
 	}
 	sum := sha256.Sum256(data)
 	r.SHA256, r.File = hex.EncodeToString(sum[:4]), "vgg11-"+hex.EncodeToString(sum[:4])+".pth"
+	r.Preprocess.Crop, r.Preprocess.Resize = 64, 73 // the sides of the tiny network
 	r.URL = "https://download.example/models/" + r.File
 	return r, data
 }

@@ -1,0 +1,226 @@
+package vgg
+
+import (
+	"errors"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/verydeep/vgg/architecture"
+	"github.com/verydeep/vgg/internal/interchange"
+	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/tensor"
+	"github.com/verydeep/vgg/weights"
+)
+
+// headModel returns a model with that head on tiny features, every parameter drawn.
+func headModel(t interface{ Fatal(...any) }, config string, input, classes int, eps float32) *Model {
+	n, err := network.New(network.Options{Config: config, Classes: classes, Width: 1, FC: 5, Input: input, Dropout: 0.25, BNEps: eps})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, p := range n.Params() {
+		v := make([]float32, p.Len())
+		for i := range v {
+			v[i] = float32(rng.NormFloat64()) / 2
+			if p.Running || strings.Contains(p.Name, "norm") || strings.Contains(p.Name, ".bn") {
+				v[i] = 1 + v[i]*v[i]
+			}
+		}
+		if err := p.Set(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := &Model{Net: n, Preprocess: preprocess.Spec{Name: "own", Scale: 1, Std: [3]float32{1, 1, 1}, Filter: preprocess.Bilinear, Crop: input, Resize: input}}
+	for i := range classes {
+		m.Classes = append(m.Classes, string(rune('a'+i)))
+	}
+	return m
+}
+
+// drawHead draws a head, in canonical spelling.
+func drawHead(t *rapid.T) string {
+	var tokens []string
+	tokens = append(tokens, rapid.SampledFrom([]string{"", "", "BN", "L2", "TANH", "DROP0.1"}).Draw(t, "before"))
+	tokens = append(tokens, rapid.SampledFrom([]string{"", "GAP", "GMP", "GAP", "GAP L2", "FLATTEN BN", "GAP BN"}).Draw(t, "pooling"))
+	middle := []string{"FC5", "FC5bn", "FC7", "FC5 BN RELU", "FC5 RELU", "FC6 TANH", "FC5 LEAKY0.2 DROP0.3", "FC4 ELU BN", "FC5 GELU", "FC5 SILU", "FC7 SIGMOID", "FC3 LINEAR", "FC5 L2", "FC5 BN"}
+	tokens = append(tokens, rapid.SliceOfN(rapid.SampledFrom(middle), 0, 3).Draw(t, "middle")...)
+	tokens = append(tokens, rapid.SampledFrom([]string{"FC", "FC", "FC", "FC TANH", "FC BN", "FC LOGSOFTMAX", "FC1 SIGMOID", "FC SIGMOID", "FC SCORES"}).Draw(t, "ending"))
+	a, err := architecture.ParseHead(strings.Join(tokens, " "))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.HeadName()
+}
+
+// posteriorsOf returns the posteriors of two drawn images.
+func posteriorsOf(t interface{ Fatal(...any) }, m *Model, input int) []float32 {
+	rng := rand.New(rand.NewPCG(3, 4))
+	x := tensor.New(2, 3, input, input)
+	for i := range x.Data {
+		x.Data[i] = float32(rng.NormFloat64())
+	}
+	y, err := m.Net.Forward(x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := m.Net.Options().Classes
+	for i := 0; i < len(y.Data); i += k {
+		m.Net.Options().Posterior().Of(y.Data[i:i+k], y.Data[i:i+k])
+	}
+	return y.Data
+}
+
+func samePosteriors(a, b []float32) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if !(math.Abs(float64(a[i]-b[i])) <= 1e-5) {
+			return false
+		}
+	}
+	return true
+}
+
+// bareTensors writes a model's tensors without anything beside them, under torchvision's
+// names.
+func bareTensors(t interface{ Fatal(...any) }, m *Model, path string) {
+	s, err := interchange.Tensors(m.Net, interchange.Torchvision, "F32")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := weights.WriteSafetensors(path, nil, s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestHeadsTravel: a network with any head, written in any form, is opened as the same
+// network or not at all; and with its head and input side given, where the file doesn't tell
+// them, it is the same.
+func TestHeadsTravel(t *testing.T) {
+	dir := t.TempDir()
+	rapid.Check(t, func(t *rapid.T) {
+		head := drawHead(t)
+		poolings := rapid.IntRange(1, 2).Draw(t, "poolings")
+		side := rapid.IntRange(1, 3).Draw(t, "side")
+		input := side<<poolings + rapid.IntRange(0, 1<<poolings-1).Draw(t, "more")
+		classes := 3
+		if strings.Contains(head, "FC1 SIGMOID") {
+			classes = 2
+		}
+		features := strings.TrimSpace(strings.Repeat("4 M ", poolings))
+		flattened := strings.Contains(head, "FLATTEN")
+		for _, file := range []string{"a.safetensors", "a.pth", "t.safetensors", "a.npz", "a.onnx", "dense.onnx", "a.weights.h5", "bare.safetensors"} {
+			eps := float32(0)
+			if file == "a.weights.h5" { // which doesn't tell it, and Keras's is this
+				eps = 1e-3
+			}
+			m := headModel(t, features+" "+head, input, classes, eps)
+			want := posteriorsOf(t, m, input)
+			path := filepath.Join(dir, file)
+			o := ExportOptions{ONNX: ONNXOptions{Dense: file == "dense.onnx"}}
+			if file == "t.safetensors" {
+				o.Names = "torchvision"
+			}
+			if file == "bare.safetensors" {
+				bareTensors(t, m, path)
+			} else if err := m.Export(t.Context(), path, o); err != nil {
+				if flattened && (file == "a.npz" || file == "a.weights.h5") && strings.Contains(err.Error(), "(H,W,C)") {
+					continue
+				}
+				t.Fatalf("%s: %s: %v", head, file, err)
+			}
+			alone := file != "a.weights.h5" && file != "bare.safetensors"
+			open := OpenOptions{}
+			if !alone {
+				open.Preprocess = "unit"
+			}
+			// Convention: the scores of several classes in bare tensors go through a soft-max.
+			asked := !alone && m.Net.Options().Posterior() != network.BySoftmax
+			if !asked {
+				got, err := Open(t.Context(), path, open)
+				switch {
+				case err != nil && !alone && errors.As(err, new(*AmbiguousError)):
+				case err != nil:
+					t.Fatalf("%s: %s: %v", head, file, err)
+				case got.Net.Options().Input != input:
+					t.Fatalf("%s: %s: input side %d, want %d", head, file, got.Net.Options().Input, input)
+				case !samePosteriors(posteriorsOf(t, got, input), want):
+					t.Fatalf("%s: %s: opened as %q with other posteriors", head, file, got.Net.Options().Config)
+				case alone && got.Net.Options().Head() != m.Net.Options().Head():
+					t.Fatalf("%s: %s: head %q", head, file, got.Net.Options().Head())
+				}
+			}
+			if alone {
+				continue
+			}
+			open.Head, open.Input = head, input
+			got, err := Open(t.Context(), path, open)
+			if err != nil {
+				t.Fatalf("%s: %s with its head given: %v", head, file, err)
+			}
+			if !samePosteriors(posteriorsOf(t, got, input), want) {
+				t.Fatalf("%s: %s with its head given: opened as %+v with other posteriors", head, file, got.Net.Options())
+			}
+		}
+	})
+}
+
+// TestAmbiguousHeads: what fits several networks is an error that names them, and what is
+// given settles it or is refused.
+func TestAmbiguousHeads(t *testing.T) {
+	const d = "1 1 M 1 1 M 1 1 1 M 2 2 2 M 4 4 4 M "
+	for _, c := range []struct {
+		head  string
+		input int
+		open  OpenOptions
+		err   string // "" if it is opened
+	}{
+		{"GAP FC", 224, OpenOptions{}, "--input 32"},
+		{"GAP FC", 224, OpenOptions{}, "--head 'GAP FC'"},
+		{"GAP FC", 224, OpenOptions{Head: "gap fc"}, ""},
+		{"GAP FC", 224, OpenOptions{Input: 224}, "want a head that pools"},
+		{"FC", 32, OpenOptions{Input: 32}, ""},
+		{"FC", 180, OpenOptions{}, "inputs of 160 to 191 pixels: say which (--input 160)"},
+		{"FC", 180, OpenOptions{Input: 180}, ""},
+		{"FC", 180, OpenOptions{Preprocess: `{"crop":180}`}, ""},
+		{"FC", 180, OpenOptions{Input: 192}, "inputs of 160 to 191 pixels, want 192"},
+		{"FC", 180, OpenOptions{Input: 180, Preprocess: `{"crop":170}`}, "crops of 170"},
+		{"FC", 224, OpenOptions{}, ""},
+		{"FC", 180, OpenOptions{Head: "GAP FC"}, "global pooling leaves"},
+		{"GAP FC1 SIGMOID", 224, OpenOptions{}, "FC1"},
+		{"GAP FC1 SIGMOID", 224, OpenOptions{Head: "GAP FC"}, "a soft-max tells nothing"},
+		{"GAP FC1 SIGMOID", 224, OpenOptions{Head: "GAP FC1 SIGMOID"}, ""},
+		{"GAP FC5 BN RELU FC", 224, OpenOptions{}, "don't tell the head"},
+		{"GAP FC5 BN RELU FC", 224, OpenOptions{Head: "GAP FC RELU FC"}, "are those of FC BN FC, want FC FC"},
+		{"GAP FC5 BN RELU FC", 224, OpenOptions{Head: "GAP FC5 BN RELU FC"}, ""},
+		{"GAP FC5 BN RELU FC", 224, OpenOptions{Head: "GAP FC6 BN RELU FC"}, "5 units"},
+	} {
+		classes := 3
+		if strings.Contains(c.head, "FC1") {
+			classes = 2
+		}
+		m := headModel(t, d+c.head, c.input, classes, 0)
+		path := filepath.Join(t.TempDir(), "bare.safetensors")
+		bareTensors(t, m, path)
+		if c.open.Preprocess == "" {
+			c.open.Preprocess = "unit"
+		}
+		got, err := Open(t.Context(), path, c.open)
+		switch {
+		case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
+			t.Errorf("%s of %d pixels, %+v: %v, want %q", c.head, c.input, c.open, err, c.err)
+		case c.err == "" && err != nil:
+			t.Errorf("%s of %d pixels, %+v: %v", c.head, c.input, c.open, err)
+		case c.err == "" && (got.Net.Options().Input != c.input || got.Net.Options().Head() != m.Net.Options().Head() || !samePosteriors(posteriorsOf(t, got, c.input), posteriorsOf(t, m, c.input))):
+			t.Errorf("%s of %d pixels, %+v: opened as %+v", c.head, c.input, c.open, got.Net.Options())
+		}
+	}
+}
