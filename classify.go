@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"image"
 	"io"
+	"strconv"
 
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/network"
@@ -40,10 +41,10 @@ func (m *Model) Classify(im image.Image, k int) ([]Prediction, error) {
 // together, at most MaxBatch at a time. The results are those of Classify to the bit. An
 // error names the image's index.
 func (m *Model) ClassifyBatch(ctx context.Context, images []image.Image, k int) ([][]Prediction, error) {
-	side := m.Net.Options().Input
 	if err := m.checkClassifier(m.Preprocess.Resize); err != nil {
 		return nil, err
 	}
+	side := m.Net.Options().Input
 	result := make([][]Prediction, 0, len(images))
 	for start := 0; start < len(images); start += MaxBatch {
 		if ctx.Err() != nil {
@@ -92,11 +93,16 @@ func (m *Model) ClassifyReader(r io.Reader, k int) ([]Prediction, error) {
 	return m.Classify(im, k)
 }
 
-// Top names the k best of the posteriors p, best first.
+// Top names the k best of the posteriors p, best first. A class beyond Classes is named by
+// its index.
 func (m *Model) Top(p []float32, k int) []Prediction {
 	var top []Prediction
 	for _, i := range metrics.TopK(p, min(k, len(p))) {
-		top = append(top, Prediction{m.Classes[i], i, p[i]})
+		name := strconv.Itoa(i)
+		if i < len(m.Classes) {
+			name = m.Classes[i]
+		}
+		top = append(top, Prediction{name, i, p[i]})
 	}
 	return top
 }
@@ -124,15 +130,20 @@ func (m *Model) Posteriors(im image.Image, q int) ([]float32, error) {
 
 // checkClassifier reports why the network gives no posteriors at scale q.
 func (m *Model) checkClassifier(q int) error {
-	switch side := m.Net.Options().Input; {
-	case m.Net.Options().Headless():
+	if m.Net == nil {
+		return errNoNetwork
+	}
+	switch o := m.Net.Options(); {
+	case o.Headless():
 		return ErrHeadless
 	case m.Localisation != nil:
 		return fmt.Errorf("vgg: %w", m.Localisation.refusal(len(m.Classes)))
-	case m.Net.Options().Posterior() == network.NoPosterior:
+	case o.Posterior() == network.NoPosterior:
 		return ErrScores
-	case q < side:
-		return fmt.Errorf("vgg: scale %d, want at least the network's input side %d", q, side)
+	case len(m.Classes) != o.Classes:
+		return fmt.Errorf("vgg: %d class names, want %d", len(m.Classes), o.Classes)
+	case q < o.Input:
+		return fmt.Errorf("vgg: scale %d, want at least the network's input side %d", q, o.Input)
 	}
 	return nil
 }

@@ -14,7 +14,9 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/tensor"
 )
 
 // TestDoors: every way to classify a picture gives the same classes.
@@ -85,5 +87,50 @@ func TestNoPicture(t *testing.T) {
 		if top, err := m.Classify(im, 1); err == nil {
 			t.Errorf("%T: %v, want an error", im, top)
 		}
+	}
+}
+
+// TestEmptyDoors: what is nil, empty or without a network is an error, not a panic.
+func TestEmptyDoors(t *testing.T) {
+	ctx := t.Context()
+	im := image.NewRGBA(image.Rect(0, 0, 40, 40))
+	file := filepath.Join(t.TempDir(), "x.safetensors")
+	whole := tinyModel(t, "A")
+	nameless := *whole
+	nameless.Classes = nil
+	for _, c := range []struct {
+		name string
+		call func() error
+	}{
+		{"Classify without a network", func() error { _, err := new(Model).Classify(im, 1); return err }},
+		{"ClassifyBatch without a network", func() error { _, err := new(Model).ClassifyBatch(ctx, []image.Image{im}, 1); return err }},
+		{"Posteriors without a network", func() error { _, err := new(Model).Posteriors(im, 40); return err }},
+		{"Until without a network", func() error { _, err := new(Model).Until("fc6", true); return err }},
+		{"Save without a network", func() error { return new(Model).Save(ctx, file) }},
+		{"Until of an empty network", func() error { _, err := (&Model{Net: &network.Network{}}).Until("fc6", true); return err }},
+		{"Forward of an empty network", func() error { _, err := new(network.Network).Forward(tensor.New(1, 3, 4, 4)); return err }},
+		{"Forward of nil", func() error { _, err := whole.Net.Forward(nil); return err }},
+		{"Save of an empty network", func() error { return (&Model{Net: &network.Network{}}).Save(ctx, file) }},
+		{"Classify without class names", func() error { _, err := nameless.Classify(im, 1); return err }},
+		{"ClassifyBatch without class names", func() error { _, err := nameless.ClassifyBatch(ctx, []image.Image{im}, 1); return err }},
+		{"ClassifyReader of nil", func() error { _, err := whole.ClassifyReader(nil, 1); return err }},
+		{"OpenReader of nil", func() error { _, err := OpenReader(ctx, "net", nil, 100, OpenOptions{}); return err }},
+		{"OpenFS of nil", func() error { _, err := OpenFS(ctx, nil, "net", OpenOptions{}); return err }},
+		{"Identify of nil", func() error { _, err := Identify(ctx, nil, OpenOptions{}); return err }},
+		{"Open of an empty description", func() error { _, err := new(Description).Open(ctx); return err }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			defer func() {
+				if p := recover(); p != nil {
+					t.Errorf("panic: %v", p)
+				}
+			}()
+			if err := c.call(); err == nil {
+				t.Error("no error")
+			}
+		})
+	}
+	if top := new(Model).Top([]float32{0.25, 0.75}, 2); len(top) != 2 || top[0].Class != "1" || top[1].Class != "0" {
+		t.Errorf("classes without names: %v, want their indices", top)
 	}
 }

@@ -54,6 +54,9 @@ type Description struct {
 // Only the descriptions of the tensors are read, and a few of their values; the whole file only
 // where its hash alone can tell a release.
 func Identify(ctx context.Context, f *weights.File, o OpenOptions) (*Description, error) {
+	if f == nil {
+		return nil, errors.New("vgg: a nil file of weights")
+	}
 	d := &Description{Format: f.Format(), Provenance: map[string]string{}, progress: o.Progress}
 	if err := d.selectTensors(f, o); err != nil {
 		return nil, err

@@ -17,6 +17,9 @@ import (
 // The paper compares the two for classification (§3.2). The posterior of the image is the mean
 // over the crops, then over the scales.
 func (l *Locator) MultiCrop(ctx context.Context, im *preprocess.Image) (*Answer, error) {
+	if err := l.checkCall(im); err != nil {
+		return nil, err
+	}
 	if err := l.checkCrops(); err != nil {
 		return nil, err
 	}

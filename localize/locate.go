@@ -93,6 +93,9 @@ func (l *Locator) Check() error {
 		return fmt.Errorf("localize: merge threshold %v, want at least 0, or NoMerge", l.Threshold)
 	}
 	for i, n := range l.Nets {
+		if n.Model == nil || n.Model.Net == nil {
+			return fmt.Errorf("localize: network %d is nil", i+1)
+		}
 		if n.Model.Localisation == nil {
 			return fmt.Errorf("localize: network %d is %w", i+1, vgg.ErrNotLocaliser)
 		}
@@ -110,6 +113,8 @@ func (l *Locator) Check() error {
 	}
 	for i, c := range l.Classifiers {
 		switch {
+		case c == nil || c.Net == nil:
+			return fmt.Errorf("localize: classifier %d is nil", i+1)
 		case c.Localisation != nil:
 			return fmt.Errorf("localize: classifier %d is %w", i+1, &vgg.LocaliserError{Regression: c.Localisation.Regression, Classes: len(c.Classes)})
 		case c.Net.Options().Headless():
@@ -128,6 +133,15 @@ func (l *Locator) Check() error {
 		}
 	}
 	return nil
+}
+
+// checkCall returns an error if the networks can't be used together or im is no picture.
+func (l *Locator) checkCall(im *preprocess.Image) error {
+	if err := l.Check(); err != nil {
+		return err
+	}
+	_, err := preprocess.FromImage(im)
+	return err
 }
 
 // Orient tells which way up the networks want images.
@@ -195,6 +209,9 @@ func (l *Locator) SingleClass() bool {
 // at its first scale. It returns one box for each class, cut to the image; with single-class
 // regression they are the same. Every score is 1.
 func (l *Locator) Centre(ctx context.Context, im *preprocess.Image) ([]Detection, error) {
+	if err := l.checkCall(im); err != nil {
+		return nil, err
+	}
 	n := l.Nets[0]
 	m := n.Model
 	side := m.Net.Options().Input
@@ -230,6 +247,9 @@ func (l *Locator) Centre(ctx context.Context, im *preprocess.Image) ([]Detection
 // the windows that the box comes from. A classifier with another input size has its windows at
 // other positions; the one whose centre is nearest counts.
 func (l *Locator) Dense(ctx context.Context, im *preprocess.Image) (*Answer, error) {
+	if err := l.checkCall(im); err != nil {
+		return nil, err
+	}
 	a := &Answer{locator: l, merged: map[int][]merged{}}
 	var maps [][]eval.ScoreMap // by classifier and scale
 	scales := l.allScales()

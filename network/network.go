@@ -4,6 +4,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -383,7 +384,16 @@ func (n *Network) ForwardContext(ctx context.Context, y, x *tensor.Tensor) error
 	return n.chain.ForwardContext(ctx, y, x)
 }
 
+// errNoLayers is the error of using the zero value of Network.
+var errNoLayers = errors.New("vgg: a network without layers")
+
 func (n *Network) checkSize(x *tensor.Tensor) error {
+	if n.chain == nil {
+		return errNoLayers
+	}
+	if x == nil {
+		return errors.New("vgg: a nil input")
+	}
 	if len(x.Shape) != 4 || x.Shape[1] != 3 {
 		return fmt.Errorf("vgg: input of shape %v, want [N 3 H W]", x.Shape)
 	}
@@ -400,6 +410,9 @@ func (n *Network) checkSize(x *tensor.Tensor) error {
 // headless. Up to the last pooling it takes any image that leaves a pixel, from fc6 on
 // those that n takes. It can be saved and opened again.
 func (n *Network) Until(layer string, rectified bool) (*Network, error) {
+	if n.chain == nil {
+		return nil, errNoLayers
+	}
 	chain, err := n.chain.Until(layer, rectified)
 	if err != nil {
 		return nil, fmt.Errorf("vgg: %w", err)

@@ -21,6 +21,9 @@ var ErrFileTooLarge = errors.New("preprocess: image: more than 256 MiB, want an 
 // Decode it has those of r, and [ErrFileTooLarge]. What begins like no image is refused
 // without reading the rest.
 func DecodeReader(r io.Reader, o DecodeOptions) (*Image, error) {
+	if r == nil {
+		return nil, errors.New("preprocess: image: nil reader")
+	}
 	data, err := readFile(r, 0, MaxFileBytes)
 	if err != nil {
 		return nil, err

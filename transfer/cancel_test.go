@@ -51,6 +51,9 @@ func TestCancelledFiles(t *testing.T) {
 		vggtest.Cancel(t, 3, func(ctx context.Context) error { _, err := d.Load(ctx); return err })
 	})
 	t.Run("Stack", func(t *testing.T) {
+		if _, _, err := Stack(t.Context()); err == nil {
+			t.Error("a stack of nothing: no error")
+		}
 		vggtest.Cancel(t, 6, func(ctx context.Context) error { _, _, err := Stack(ctx, d, d); return err })
 	})
 }

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -11,6 +12,9 @@ import (
 // stacked numbers too, row by row. An image that is unreadable in one of them is
 // unreadable in the stack. Descriptors of different images are an error.
 func Stack(ctx context.Context, parts ...*Descriptors) (*Descriptors, []float32, error) {
+	if len(parts) == 0 {
+		return nil, nil, errors.New("transfer: no descriptors to stack, want at least one part")
+	}
 	if len(parts) == 1 {
 		x, err := parts[0].Load(ctx)
 		return parts[0], x, err

@@ -127,6 +127,9 @@ func OpenReader(name string, r io.ReaderAt, size int64) (*File, error) {
 // stays there until the File is closed. It is an error if that file is larger than
 // [MaxBuffered].
 func OpenFS(fsys fs.FS, name string) (*File, error) {
+	if fsys == nil {
+		return nil, fmt.Errorf("weights: %s: a nil file system", name)
+	}
 	if info, err := fs.Stat(fsys, name); err == nil && info.IsDir() {
 		return openDirFS(fsys, name)
 	}
