@@ -75,6 +75,8 @@ func FormatOf(path string) (weights.Format, error) {
 //
 // An ONNX model has opset 13, an input of preprocessed RGB, (N,3,H,W), and the layers'
 // names for its nodes and tensors. Dropout, which does nothing in inference, is left out.
+// The graph tells the network itself, so that its dropout and the units of absent layers
+// are not restored, and a network that ends early is a graph for others only.
 //
 // A localisation network is written as native safetensors only.
 func (m *Model) Export(ctx context.Context, path string, o ExportOptions) error {

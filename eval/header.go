@@ -130,7 +130,7 @@ func (h Header) difference(want Header) string {
 		case n.Flip != w.Flip:
 			return differ(w.Weights+": flip", n.Flip, w.Flip)
 		case n.Preprocess.Orient != w.Preprocess.Orient:
-			return differ(w.Weights+": orientation", n.Preprocess.Orient, w.Preprocess.Orient)
+			return differ(w.Weights+": orientation", n.Preprocess.Orient, w.Preprocess.Orient) + fmt.Sprintf(" (--orient %v)", n.Preprocess.Orient)
 		case n.Preprocess != w.Preprocess:
 			return differ(w.Weights+": preprocessing", n.Preprocess, w.Preprocess)
 		case n.FCWeights != w.FCWeights:

@@ -58,7 +58,7 @@ func (h resultHeader) difference(want resultHeader) string {
 	case h.Classes != want.Classes:
 		return fmt.Sprintf("%d classes, want %d", h.Classes, want.Classes)
 	case h.Orient != want.Orient:
-		return fmt.Sprintf("orientation %v, want %v", h.Orient, want.Orient)
+		return fmt.Sprintf("orientation %v, want %v (--orient %v)", h.Orient, want.Orient, h.Orient)
 	case h.Fit != want.Fit:
 		return fmt.Sprintf("images rescaled by %v, want %v", h.Fit, want.Fit)
 	}

@@ -143,7 +143,7 @@ func (h Header) recipe(want Header) string {
 		case !slices.Equal(n.Scales, w.Scales):
 			return differ(w.Weights+": scales", n.Scales, w.Scales)
 		case n.Preprocess.Orient != w.Preprocess.Orient:
-			return differ(w.Weights+": orientation", n.Preprocess.Orient, w.Preprocess.Orient)
+			return differ(w.Weights+": orientation", n.Preprocess.Orient, w.Preprocess.Orient) + fmt.Sprintf(" (--orient %v)", n.Preprocess.Orient)
 		case n.Preprocess != w.Preprocess:
 			return differ(w.Weights+": preprocessing", n.Preprocess, w.Preprocess)
 		case n.FCWeights != w.FCWeights:
