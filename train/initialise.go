@@ -29,9 +29,10 @@ type InitReport struct {
 const preConvolutions = 4
 
 // initialise sets the network's initial weights: random values, replaced by those that the
-// recipe's rule takes from another model, or its features alone where only the heads differ. It resolves the recipe's rule Auto, and returns the
-// file's preprocessing. The last layer stays random with lastRandom, when its outputs mean
-// something else than the file's, and where the file has other classes, by name.
+// recipe's rule takes from another model. Of a model with another head it takes the features
+// alone. It resolves the recipe's rule Auto, and returns the file's preprocessing. The last
+// layer stays random with lastRandom, when its outputs mean something else than the file's,
+// and where the file has other classes, by name.
 func initialise(ctx context.Context, net *network.Network, r *Recipe, lastRandom bool, classes []string) (*InitReport, *preprocess.Spec, error) {
 	if err := net.Init(r.Init, r.Seed); err != nil {
 		return nil, nil, err
