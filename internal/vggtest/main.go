@@ -5,8 +5,10 @@
 package vggtest
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"testing"
 
@@ -55,6 +57,9 @@ func logCPU() (err error) {
 		return nil
 	}
 	log, err := os.OpenFile(f.Value.String(), os.O_APPEND|os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // no test has run, as with -list
+	}
 	if err != nil {
 		return err
 	}

@@ -73,6 +73,18 @@ func TestChangedInstructionSet(t *testing.T) {
 	}
 }
 
+// Listing tests runs none and writes no log.
+func TestListing(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(self, "-test.list=TestListing", "-test.testlogfile="+filepath.Join(t.TempDir(), "log")).CombinedOutput()
+	if err != nil || !strings.HasPrefix(string(out), "TestListing\n") {
+		t.Errorf("%v:\n%s", err, out)
+	}
+}
+
 // The go command caches a result by the environment variables in its log.
 func TestCacheKnowsCPU(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
