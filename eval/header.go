@@ -76,6 +76,7 @@ func ParseShard(text string) (Shard, error) {
 	return s, s.validate()
 }
 
+// String returns the shard as the command line has it: 1/2.
 func (s Shard) String() string { return fmt.Sprintf("%d/%d", s.Index, s.Count) }
 
 func (s Shard) validate() error {

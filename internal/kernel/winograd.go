@@ -40,6 +40,7 @@ const (
 	sharedV
 )
 
+// String returns the order as plans print it.
 func (o Order) String() string { return [...]string{"by panel", "by position", "shared"}[o] }
 
 // positions is the number of products of a tile.
