@@ -54,6 +54,9 @@ func (r *read) kind() Kind[header, line] {
 			if was.Run != want.Run {
 				return "run " + was.Run + ", want " + want.Run
 			}
+			if was.Lines != want.Lines {
+				return fmt.Sprintf("%d lines, want %d", was.Lines, want.Lines)
+			}
 			return ""
 		},
 	}
@@ -334,6 +337,7 @@ func FuzzResume(f *testing.F) {
 	f.Add([]byte(whole))
 	f.Add([]byte(whole[:60]))
 	f.Add([]byte("{}\n{}\n"))
+	f.Add([]byte(strings.Replace(whole[:51], "100", "0", 1)))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		path := filepath.Join(t.TempDir(), "j.jsonl")
 		if err := os.WriteFile(path, text, 0o666); err != nil {
