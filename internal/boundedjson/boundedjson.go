@@ -19,27 +19,27 @@ const (
 	maxLevels = 100
 )
 
-// LimitError is the error for a text beyond a limit.
-type LimitError struct {
+// limitError is the error for a text beyond a limit.
+type limitError struct {
 	What string // "bytes", "values" or "levels"
 	Most int
 }
 
-func (e *LimitError) Error() string { return fmt.Sprintf("JSON of more than %d %s", e.Most, e.What) }
+func (e *limitError) Error() string { return fmt.Sprintf("JSON of more than %d %s", e.Most, e.What) }
 
-// Unmarshal is [json.Unmarshal] of a text within the limits, and a [*LimitError] beyond them.
+// Unmarshal is [json.Unmarshal] of a text within the limits, and an error beyond them.
 func Unmarshal(text []byte, v any) error {
-	if err := Check(text); err != nil {
+	if err := check(text); err != nil {
 		return err
 	}
 	return json.Unmarshal(text, v)
 }
 
-// Check reports a text that is beyond the limits. It takes no memory and doesn't tell whether
+// check reports a text that is beyond the limits. It takes no memory and doesn't tell whether
 // the text is JSON.
-func Check(text []byte) error {
+func check(text []byte) error {
 	if len(text) > maxBytes {
-		return &LimitError{"bytes", maxBytes}
+		return &limitError{"bytes", maxBytes}
 	}
 	values, depth, quoted := 0, 0, false
 	for i := 0; i < len(text); i++ {
@@ -61,10 +61,10 @@ func Check(text []byte) error {
 			depth--
 		}
 		if values > maxValues {
-			return &LimitError{"values", maxValues}
+			return &limitError{"values", maxValues}
 		}
 		if depth > maxLevels {
-			return &LimitError{"levels", maxLevels}
+			return &limitError{"levels", maxLevels}
 		}
 	}
 	return nil

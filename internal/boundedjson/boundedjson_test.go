@@ -27,7 +27,7 @@ func TestUnmarshal(t *testing.T) {
 		var v any
 		err := Unmarshal([]byte(c.text), &v)
 		what := ""
-		if e, ok := errors.AsType[*LimitError](err); ok {
+		if e, ok := errors.AsType[*limitError](err); ok {
 			what = e.What
 		} else if err != nil {
 			what = "syntax"
