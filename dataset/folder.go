@@ -214,11 +214,10 @@ func openClasses(s *search, name string, fsys fs.FS, part string) (*Dataset, err
 		return nil, fmt.Errorf("dataset: %s: %w", where, err)
 	}
 	if len(l.folders) == 0 {
-		what := "empty"
 		if len(l.images) > 0 {
-			what = fmt.Sprintf("%d images without a class folder", len(l.images))
+			return nil, unlabelled(where, l)
 		}
-		return nil, fmt.Errorf("dataset: %s: %s, want one folder of images for each class", where, what)
+		return nil, fmt.Errorf("dataset: %s: empty, want one folder of images for each class", where)
 	}
 	for _, e := range l.skipped {
 		if e.folder && e.kind == kindName {
@@ -255,6 +254,13 @@ func openClasses(s *search, name string, fsys fs.FS, part string) (*Dataset, err
 		s.source.Empty = append(s.source.Empty, path.Join(part, class))
 	}
 	return d, nil
+}
+
+// unlabelled is the error of images in a folder without class folders.
+func unlabelled(where string, l listing) error {
+	e := &UnlabelledError{Path: where, Images: len(l.images)}
+	e.Pattern, e.Classes, _ = suggestPattern(l.images)
+	return e
 }
 
 // someClasses is "class a" or "classes a, b".

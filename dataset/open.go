@@ -25,6 +25,8 @@ type OpenOptions struct {
 	FS fs.FS
 	// Layout decides what folders are that can be read in several ways.
 	Layout Layout
+	// Labels, unless it is nil, takes the classes from the names of the files.
+	Labels *LabelPattern
 	// Progress hears of the images found so far, of an unknown total.
 	Progress progress.Func
 }
@@ -61,7 +63,7 @@ type OpenOptions struct {
 // lacks. Images are not decoded: a [Loader] finds the unreadable ones.
 // [Dataset.Source] says what was understood and what left out.
 func Open(ctx context.Context, path string, o OpenOptions) (train, val *Dataset, err error) {
-	s := &search{ctx: ctx, progress: o.Progress, layout: o.Layout}
+	s := &search{ctx: ctx, progress: o.Progress, layout: o.Layout, pattern: o.Labels}
 	if o.FS != nil {
 		train, val, err = s.openIn(path, o.FS)
 	} else {
@@ -193,6 +195,14 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
 	}
+	if o.pattern != nil {
+		if len(root.folders) == 1 && len(root.images) == 0 && o.depth < maxWrappers {
+			if part, _, _ := namedPart(root.folders[0]); part < 0 {
+				return o.goInto(name, fsys, root, root.folders[0])
+			}
+		}
+		return openPattern(o.search, name, fsys, root)
+	}
 	if !o.inArchive && !root.unpacked(o.search, fsys) {
 		if train, val, ok, err := openShardFolder(o.search, name, fsys, root); ok || err != nil {
 			return train, val, err
@@ -219,18 +229,7 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
 	}
 	if wraps && parts == nil && o.depth < maxWrappers {
-		sub, err := fs.Sub(fsys, inner)
-		if err != nil {
-			return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
-		}
-		for _, f := range root.folders {
-			if f != inner {
-				o.source.Empty = append(o.source.Empty, f)
-			}
-		}
-		o.enter(fsys)
-		next := opener{search: o.search, inArchive: o.inArchive, depth: o.depth + 1}
-		return next.open(strings.TrimRight(name, `/\`)+"/"+inner, sub)
+		return o.goInto(name, fsys, root, inner)
 	}
 	train, val, err = openFolders(o.search, name, fsys)
 	if err != nil {
@@ -238,6 +237,22 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 	}
 	setTitles(fsys, train, val)
 	return train, val, nil
+}
+
+// goInto opens the folder of root that wraps the images.
+func (o opener) goInto(name string, fsys fs.FS, root listing, inner string) (train, val *Dataset, err error) {
+	sub, err := fs.Sub(fsys, inner)
+	if err != nil {
+		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
+	}
+	for _, f := range root.folders {
+		if f != inner {
+			o.source.Empty = append(o.source.Empty, f)
+		}
+	}
+	o.enter(fsys)
+	next := opener{search: o.search, inArchive: o.inArchive, depth: o.depth + 1}
+	return next.open(strings.TrimRight(name, `/\`)+"/"+inner, sub)
 }
 
 // unpacked reports whether there are class folders to train on. They are read

@@ -18,6 +18,7 @@ type search struct {
 	ctx      context.Context
 	progress progress.Func
 	layout   Layout
+	pattern  *LabelPattern
 	found    int64
 	source   Source
 	above    []fs.FileInfo // folders that were looked through, the outermost first
