@@ -282,9 +282,16 @@ func (d *Dataset) takeClasses(train []string) error {
 		labels[i] = slices.Index(train, c)
 	}
 	for i := range d.Samples {
-		d.Samples[i].Label = labels[d.Samples[i].Label]
+		sample := &d.Samples[i]
+		sample.Label = labels[sample.Label]
+		for j, label := range sample.Labels {
+			sample.Labels[j] = labels[label]
+		}
 	}
 	d.Classes = train
+	if d.MultiLabel {
+		return d.setMultiLabel()
+	}
 	d.sortSamples()
 	return nil
 }

@@ -28,17 +28,6 @@ var otherExts = []string{
 	".py", ".ipynb", ".sh", ".m", ".r", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".mp3", ".wav",
 }
 
-// junk are files and folders that operating systems and programs leave among pictures.
-var junk = []string{
-	"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found",
-	"Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r", "__pycache__",
-}
-
-// hidden reports whether a file or folder is passed over by its name.
-func hidden(name string) bool {
-	return strings.HasPrefix(name, ".") || slices.ContainsFunc(junk, func(j string) bool { return strings.EqualFold(j, name) })
-}
-
 // isImage reports whether a file's name has the extension of an image.
 func isImage(name string) bool { return slices.Contains(imageExts, strings.ToLower(path.Ext(name))) }
 

@@ -53,8 +53,10 @@ type OpenOptions struct {
 // folder of a part, too. Where there are no parts, val is nil: [Split] makes one. Files
 // count as images by their extension or, if that is unknown, by their first bytes.
 //
+// A table may give several labels an image (see Dataset.MultiLabel).
+//
 // The order of the classes is the same in every layout, and samples are sorted by
-// class and name. So the same images give the same dataset however they are packed.
+// class and name, those of several labels by name. So the same images give the same dataset however they are packed.
 // A dataset keeps the archives of its images open.
 //
 // It is an error that wraps [fs.ErrNotExist] if there is nothing at path; that wraps
@@ -363,10 +365,11 @@ func setLayout(root fs.FS, train, val *Dataset) {
 	}
 }
 
-// sortSamples sorts the samples by class and name, as they are in every layout.
+// sortSamples sorts the samples by class and name, as they are in every layout; those of
+// several labels by name.
 func (d *Dataset) sortSamples() {
 	slices.SortFunc(d.Samples, func(a, b Sample) int {
-		if a.Label != b.Label {
+		if a.Label != b.Label && !d.MultiLabel {
 			return a.Label - b.Label
 		}
 		return strings.Compare(a.Name, b.Name)
