@@ -49,6 +49,7 @@ type Dataset struct {
 	part    string // train or val, where the layout has parts
 	partial bool   // other samples of the same part are left out
 	path    string // on disk, a folder or an archive; "" if there is none
+	source  *Source
 }
 
 // subset returns a dataset of some of d's samples.
@@ -58,6 +59,10 @@ func (d *Dataset) subset(name string, samples []Sample) *Dataset {
 	part.partial = part.partial || len(samples) != len(d.Samples)
 	return &part
 }
+
+// Source returns what [Open] understood of the collection that d is from, nil if it is from
+// elsewhere. It is shared by the parts of the collection and must not be changed.
+func (d *Dataset) Source() *Source { return d.source }
 
 // Select returns d with the samples for which keep returns true.
 func (d *Dataset) Select(keep func(Sample) bool) *Dataset {

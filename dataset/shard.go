@@ -108,7 +108,7 @@ func openShardFolder(s *search, name string, fsys fs.FS, root listing) (train, v
 	if val, err = openShards(s, where+"/val", fsys, parts[1]); err != nil {
 		return nil, nil, false, err
 	}
-	if err := sameClasses(train.Classes, val.Classes); err != nil {
+	if err := val.takeClasses(train.Classes); err != nil {
 		return nil, nil, false, fmt.Errorf("dataset: %s: %w", name, err)
 	}
 	setLayout(fsys, train, val)
