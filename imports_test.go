@@ -30,6 +30,7 @@ var levels = map[string]int{
 	"architecture":          0,
 	"comm":                  0,
 	"internal/atomicfile":   0,
+	"internal/boundedjson":  0,
 	"internal/hdf5":         0,
 	"internal/lockfile":     0,
 	"internal/matfile":      0,

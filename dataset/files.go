@@ -57,7 +57,7 @@ func OpenFiles(ctx context.Context, paths ...string) (*Dataset, error) {
 		}
 	}
 	if d.Len() == 0 {
-		return nil, fmt.Errorf("dataset: %s: no images, want jpg, jpeg, png, gif, webp or bmp files", strings.Join(paths, ", "))
+		return nil, fmt.Errorf("dataset: %s: no images, want %s files", strings.Join(paths, ", "), imageKinds)
 	}
 	return d, nil
 }
@@ -84,8 +84,11 @@ func Join(name string, parts ...*Dataset) (*Dataset, error) {
 	seen := map[string]bool{}
 	same := true
 	for i, p := range parts {
-		if err := sameClasses(out.Classes, p.Classes); err != nil || !slices.Equal(out.Classes, p.Classes) {
+		if !slices.Equal(out.Classes, p.Classes) {
 			return nil, fmt.Errorf("dataset: %s and %s: want the same classes in both", parts[0].Name, p.Name)
+		}
+		if out.MultiLabel != p.MultiLabel {
+			return nil, fmt.Errorf("dataset: %s and %s: several labels an image in one alone, want the same in both", parts[0].Name, p.Name)
 		}
 		joined[i] = p.fsys
 		same = same && sameFS(parts[0].fsys, p.fsys)

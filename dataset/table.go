@@ -22,6 +22,7 @@ import (
 type table struct {
 	name    string
 	columns []string // lower case; nil without a header
+	written []string // the columns as they are written
 	rows    [][]string
 	lines   []int // of the rows, from 1
 }
@@ -95,7 +96,7 @@ func parseTable(name string, data []byte) (*table, error) {
 			header[i] = strings.ToLower(c)
 		}
 		if slices.ContainsFunc(header, func(c string) bool { return slices.Contains(fileColumns, c) || c == "name" }) {
-			t.columns, t.rows, t.lines = header, t.rows[1:], t.lines[1:]
+			t.columns, t.written, t.rows, t.lines = header, t.rows[0], t.rows[1:], t.lines[1:]
 		}
 	}
 	return t, nil

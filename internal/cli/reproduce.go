@@ -75,7 +75,7 @@ func (c *reproduceCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	data, err := openImages(e.ctx, c.Data, nil, "")
+	data, err := (dataFlags{}).images(e.ctx, c.Data, nil, "")
 	if err != nil {
 		return err
 	}
