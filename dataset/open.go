@@ -23,6 +23,9 @@ type OpenOptions struct {
 	// a [zip.Reader], an object store. The path is then slash-separated, "." being
 	// the root. Archives in it are read if its files are [io.ReaderAt]s.
 	FS fs.FS
+	// Annotations is where the boxes of images lie that aren't in class folders, as
+	// [BoxOptions] has it; "" looks for them beside the images.
+	Annotations string
 	// Progress hears of the images found so far, of an unknown total.
 	Progress progress.Func
 }
@@ -35,7 +38,8 @@ type OpenOptions struct {
 //     and the folders of Kaggle's copy; also Tiny ImageNet;
 //   - images with a file labels.csv beside them or above them, or that file
 //     itself;
-//   - PASCAL VOC: a folder of images beside a folder of annotations;
+//   - images with boxes, whose names are the classes: XML as in PASCAL VOC, COCO's
+//     JSON or YOLO's text files, in the folders of the images or in any others;
 //   - tar shards in the WebDataset convention, or one of them;
 //   - a ZIP file of any of these but shards, or a folder with one ZIP file a
 //     part, such as train.zip and val.zip.
@@ -53,7 +57,7 @@ type OpenOptions struct {
 // is missing or contradicts itself, a class has no images, or the parts have different
 // classes. Images are not decoded: a [Loader] finds the unreadable ones.
 func Open(ctx context.Context, path string, o OpenOptions) (train, val *Dataset, err error) {
-	s := &search{ctx: ctx, progress: o.Progress}
+	s := &search{ctx: ctx, progress: o.Progress, annotations: o.Annotations}
 	if o.FS != nil {
 		train, val, err = s.openIn(path, o.FS)
 	} else {
@@ -189,10 +193,10 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 			return train, val, err
 		}
 	}
-	if train, val, ok, err := openILSVRC(o.search, name, fsys, root); ok || err != nil {
+	if train, val, ok, err := o.openBoxes(name, fsys, root); ok || err != nil {
 		return train, val, err
 	}
-	if train, val, ok, err := openVOC(o.search, name, fsys, root); ok || err != nil {
+	if train, val, ok, err := openILSVRC(o.search, name, fsys, root); ok || err != nil {
 		return train, val, err
 	}
 	split, err := root.isSplit(o.search, fsys)

@@ -15,6 +15,8 @@ type search struct {
 	ctx      context.Context
 	progress progress.Func
 	found    int64
+
+	annotations string // OpenOptions.Annotations
 }
 
 // err is the context's cause once it is done.

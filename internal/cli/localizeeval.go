@@ -80,7 +80,7 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err := l.Check(); err != nil {
 		return usageError{err}
 	}
-	images, err := openImages(e.ctx, c.Data, l.Nets[0].Model.Classes, c.Boxes[0])
+	images, err := c.images(e, l.Nets[0].Model.Classes)
 	if err != nil {
 		return err
 	}
@@ -114,6 +114,18 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 		return err
 	}
 	return unreadable(r.Unreadable, r.Images+r.Unreadable)
+}
+
+// images returns the images to evaluate on.
+func (c *localizeEvalCommand) images(e *environment, classes []string) (*dataset.Dataset, error) {
+	if c.Annotations == "" {
+		return openImages(e.ctx, c.Data, classes, c.Boxes[0])
+	}
+	all, val, err := dataset.Open(e.ctx, c.Data, dataset.OpenOptions{Annotations: c.Annotations})
+	if err != nil || val == nil {
+		return all, err
+	}
+	return val, nil
 }
 
 // evaluate locates the objects of all images.

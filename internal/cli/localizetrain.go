@@ -26,7 +26,7 @@ type localizeTrainCommand struct {
 
 // boxFlags choose the boxes of images.
 type boxFlags struct {
-	Annotations  string `placeholder:"PATH" help:"Bounding boxes: a table, or an XML file or a folder of them as in ILSVRC and PASCAL VOC (those beside the images)."`
+	Annotations  string `placeholder:"PATH" help:"Bounding boxes: a table, COCO's JSON, YOLO's data.yaml, an XML file as in ILSVRC and PASCAL VOC, or a folder of such files (those beside the images)."`
 	Strict       bool   `help:"Stop at the first bad annotation or box that extends beyond its image, instead of skipping or cutting it."`
 	RescaleBoxes bool   `help:"Rescale boxes whose annotations give another size of the image."`
 }
@@ -182,9 +182,15 @@ func (f boxFlags) read(e *environment, out io.Writer, what string, d *dataset.Da
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(out, "Boxes: %s of %s %simages\n", report.Count(int64(r.Boxes)), report.Count(int64(r.Images)), strings.TrimPrefix(what+" ", " "))
+	fmt.Fprintf(out, "Boxes: %s of %s %simages, from %s (%s)\n", report.Count(int64(r.Boxes)), report.Count(int64(r.Images)), strings.TrimPrefix(what+" ", " "), r.Format, r.Corners)
 	if r.Clipped > 0 {
 		fmt.Fprintf(out, "  %s reached beyond their image and were cut to it\n", report.Count(int64(r.Clipped)))
+	}
+	if r.Crowds > 0 {
+		fmt.Fprintf(out, "  %s are round crowds and, like difficult ones, not used\n", report.Count(int64(r.Crowds)))
+	}
+	if r.Others > 0 {
+		fmt.Fprintf(out, "  %s more are of classes that are never an image's largest, and left out\n", report.Count(int64(r.Others)))
 	}
 	if n := len(r.Bad); n > 0 {
 		fmt.Fprintf(out, "  %s bad annotations are skipped:\n", report.Count(int64(n)))

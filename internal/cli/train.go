@@ -385,7 +385,11 @@ func (c *trainCommand) open(ctx context.Context, out io.Writer, seed uint64) (tr
 		fmt.Fprintf(out, "Data: %s\n", dataset.SampleCredit)
 		return dataset.OpenSample()
 	}
-	trainSet, valSet, err = dataset.Open(ctx, c.Data, dataset.OpenOptions{})
+	var o dataset.OpenOptions
+	if c.boxes != nil {
+		o.Annotations = c.boxes.Annotations
+	}
+	trainSet, valSet, err = dataset.Open(ctx, c.Data, o)
 	if err != nil {
 		return nil, nil, err
 	}
