@@ -80,13 +80,16 @@ type object struct {
 	class            string
 	difficult, crowd bool
 	corners          [4]float64 // as the annotation has them
-	number           int64      // the annotation's number in its file, 0 if it has none
+	number           int64      // the annotation's id or line in its file, 0 if it has none
 }
 
 // at returns where an object stands, for errors.
 func (n annotation) at(o object) string {
-	if o.number == 0 {
+	switch {
+	case o.number == 0:
 		return n.source
+	case n.rule == shares:
+		return fmt.Sprintf("%s: line %d", n.source, o.number)
 	}
 	return fmt.Sprintf("%s: annotation %d", n.source, o.number)
 }
@@ -318,10 +321,6 @@ func (a *attacher) attach(note annotation, ours bool) error {
 	}
 	sample := &a.out.Samples[i]
 	for _, o := range note.objects {
-		if a.others[o.class] {
-			a.report.Others++
-			continue
-		}
 		b, clipped, err := a.box(frame, o, sample.Label)
 		if err == nil && clipped && a.options.Strict {
 			err = fmt.Errorf("%w: %s", errBeyond, frame.describe(o))
@@ -330,6 +329,10 @@ func (a *attacher) attach(note annotation, ours bool) error {
 			if err := a.bad(note.at(o), err); err != nil {
 				return err
 			}
+			continue
+		}
+		if a.others[o.class] {
+			a.report.Others++
 			continue
 		}
 		if clipped {
@@ -383,6 +386,25 @@ func (a *attacher) frame(note annotation, i int) (frame, error) {
 	return f, nil
 }
 
+// emptyBox returns the error of an object without an extent.
+func emptyBox(o object) error {
+	if c := o.corners; !(c[0] < c[2] && c[1] < c[3]) {
+		return fmt.Errorf("%w: (%g, %g, %g, %g), want x0 < x1 and y0 < y1", errEmptyBox, c[0], c[1], c[2], c[3])
+	}
+	return nil
+}
+
+// cutTo cuts a box to an image of w×h pixels, of which 0 are unknown. ok is false if nothing
+// is left.
+func cutTo(c [4]float64, w, h int) (cut [4]float64, ok bool) {
+	right, lower := math.Inf(1), math.Inf(1)
+	if w > 0 {
+		right, lower = float64(w), float64(h)
+	}
+	c = [4]float64{max(c[0], 0), max(c[1], 0), min(c[2], right), min(c[3], lower)}
+	return c, c[0] < c[2] && c[1] < c[3]
+}
+
 // turnBack returns the orientation that undoes another.
 func turnBack(orientation int) int {
 	switch orientation {
@@ -402,21 +424,17 @@ func (a *attacher) box(f frame, o object, label int) (b Box, clipped bool, err e
 	b = Box{Class: label, Difficult: o.difficult || o.crowd}
 	if o.class != "" {
 		class, ok := a.classes[o.class]
-		if !ok {
+		if !ok && !a.others[o.class] {
 			return b, false, fmt.Errorf("%w %q", errUnknownClass, o.class)
 		}
 		b.Class = class
 	}
-	if c := o.corners; !(c[0] < c[2] && c[1] < c[3]) {
-		return b, false, fmt.Errorf("%w: (%g, %g, %g, %g), want x0 < x1 and y0 < y1", errEmptyBox, c[0], c[1], c[2], c[3])
+	if err := emptyBox(o); err != nil {
+		return b, false, err
 	}
 	whole := f.rule.edges(o.corners, float64(f.w), float64(f.h))
-	w, h := math.Inf(1), math.Inf(1)
-	if f.w > 0 {
-		w, h = float64(f.w), float64(f.h)
-	}
-	cut := [4]float64{max(whole[0], 0), max(whole[1], 0), min(whole[2], w), min(whole[3], h)}
-	if cut[0] >= cut[2] || cut[1] >= cut[3] {
+	cut, ok := cutTo(whole, f.w, f.h)
+	if !ok {
 		return b, false, fmt.Errorf("%w: %s", errOutside, f.describe(o))
 	}
 	for i := range cut {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -254,7 +255,7 @@ func (m *matcher) find(note, alias, part string) (int, error) {
 			candidates = m.stems[strings.ToLower(name)]
 		}
 	}
-	best, bestScore, rival := -1, -1, -1
+	best, bestScore, rival := -1, math.MinInt, -1
 	for _, i := range candidates {
 		score := m.near(m.images[i], note, alias, part)
 		switch {
@@ -292,10 +293,9 @@ func (m *matcher) near(image, note, alias, part string) int {
 	if path.Base(image) == path.Base(note) || path.Base(image) == path.Base(alias) {
 		score += 4
 	}
-	for _, f := range a {
-		if f = strings.ToLower(f); strings.Contains(f, "mask") || strings.Contains(f, "segmentation") || strings.Contains(f, "trimap") {
-			return score
-		}
+	dir := strings.ToLower(path.Dir(image))
+	if strings.Contains(dir, "mask") || strings.Contains(dir, "segmentation") || strings.Contains(dir, "trimap") {
+		score -= 1000 // a picture of the objects' outlines
 	}
-	return score + 8
+	return score
 }

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -30,11 +32,11 @@ type boxSet struct {
 // called.
 //
 // ok is false if the layout is another one, such as class folders with boxes.
-func openBoxed(s *search, name string, fsys fs.FS, root listing, source *boxSource) (train, val *Dataset, ok bool, err error) {
+func openBoxed(s *search, name string, fsys fs.FS, root listing, source *boxSource, beside bool) (train, val *Dataset, ok bool, err error) {
 	fail := func(err error) (*Dataset, *Dataset, bool, error) {
 		return nil, nil, false, fmt.Errorf("dataset: %s: %w", name, err)
 	}
-	b := &boxer{search: s, fsys: fsys, from: s.annotations}
+	b := &boxer{search: s, fsys: fsys, from: s.annotations, beside: beside}
 	if source == nil {
 		if source, err = s.lookForBoxes(fsys, root); err != nil {
 			return fail(err)
@@ -54,7 +56,7 @@ func openBoxed(s *search, name string, fsys fs.FS, root listing, source *boxSour
 		return fail(err)
 	}
 	b.label()
-	if source.fsys == fsys {
+	if b.beside {
 		if classes, err := b.classFolders(); err != nil || classes {
 			return nil, nil, false, err
 		}
@@ -81,7 +83,8 @@ const (
 type boxer struct {
 	*search
 	fsys   fs.FS
-	from   string
+	from   string // where the annotations were said to be
+	beside bool   // they were found beside the images
 	kind   boxKind
 	images []string
 	set    *noteSet
@@ -101,6 +104,7 @@ type boxLabel struct {
 // match finds the image of every note.
 func (b *boxer) match(source *boxSource) error {
 	m := newMatcher(b.images)
+	taken := map[int]string{} // sources, by image
 	b.known = make([]int, len(b.set.notes))
 	for i := range b.set.notes {
 		n := &b.set.notes[i]
@@ -116,10 +120,27 @@ func (b *boxer) match(source *boxSource) error {
 			b.lost = append(b.lost, BadBox{n.source, err})
 			continue
 		}
-		b.known[i] = at
+		if by, ok := taken[at]; ok {
+			b.lost = append(b.lost, BadBox{n.source, fmt.Errorf("%s is annotated by %s already", b.images[at], by)})
+			continue
+		}
+		taken[at], b.known[i] = n.source, at
 		n.image, n.found = b.images[at], true
 	}
 	return b.err()
+}
+
+// visible returns the part of an object that lies in the image, in the unit of its corners, and
+// whether there is any.
+func (n annotation) visible(o object) ([4]float64, bool) {
+	if emptyBox(o) != nil {
+		return o.corners, false
+	}
+	w, h := n.w, n.h
+	if n.rule == shares {
+		w, h = 1, 1
+	}
+	return cutTo(n.rule.edges(o.corners, 1, 1), w, h)
 }
 
 // label finds the label of every image.
@@ -131,8 +152,8 @@ func (b *boxer) label() {
 			continue
 		}
 		for _, o := range n.objects {
-			c := o.corners
-			if !(c[0] < c[2] && c[1] < c[3]) {
+			c, ok := n.visible(o)
+			if !ok {
 				continue
 			}
 			now := boxLabel{o.class, (c[2] - c[0]) * (c[3] - c[1]), o.difficult || o.crowd}
@@ -155,8 +176,11 @@ func (b *boxer) label() {
 			b.lost = append(b.lost, BadBox{n.source, fault})
 		}
 		for _, o := range n.objects {
-			c := o.corners
-			b.lost = append(b.lost, BadBox{n.at(o), fmt.Errorf("%w: (%g, %g, %g, %g), want x0 < x1 and y0 < y1", errEmptyBox, c[0], c[1], c[2], c[3])})
+			err := emptyBox(o)
+			if err == nil {
+				err = fmt.Errorf("%w: %s", errOutside, frame{rule: n.rule, w: n.w, h: n.h}.describe(o))
+			}
+			b.lost = append(b.lost, BadBox{n.at(o), err})
 		}
 	}
 }
@@ -273,7 +297,10 @@ func (b *boxer) findParts(root listing) error {
 	if err != nil {
 		return err
 	}
-	listed := b.set.parts
+	var listed map[string]int
+	if b.beside {
+		listed = b.set.parts
+	}
 	for i, f := range b.images {
 		switch {
 		case members[0] != nil && members[1] != nil:
@@ -367,7 +394,7 @@ func (o opener) openBoxes(name string, fsys fs.FS, root listing) (train, val *Da
 		if listsLabels(root) {
 			return nil, nil, false, nil
 		}
-		return openBoxed(o.search, name, fsys, root, nil)
+		return openBoxed(o.search, name, fsys, root, nil, true)
 	}
 	sources, err := namedBoxes(o.ctx, o.annotations)
 	if err != nil {
@@ -376,7 +403,7 @@ func (o opener) openBoxes(name string, fsys fs.FS, root listing) (train, val *Da
 	if sources[0].kind == tableBoxes { // of images in another layout
 		return nil, nil, false, nil
 	}
-	return openBoxed(o.search, name, fsys, root, &sources[0])
+	return openBoxed(o.search, name, fsys, root, &sources[0], false)
 }
 
 // listsLabels reports whether a folder has a list of the labels of its images, which tells
@@ -391,4 +418,36 @@ func listsVal(root listing) bool {
 		base := strings.TrimSuffix(strings.ToLower(f), ".gz")
 		return path.Ext(base) == ".txt" && folderPart(f) == boxVal
 	})
+}
+
+// openBoxFile reads the images of a COCO file or of YOLO's data.yaml, which lie below its
+// folder. A data.yaml may name another folder of the disk.
+func (o opener) openBoxFile(name string, fsys fs.FS, file string) (train, val *Dataset, err error) {
+	var source *boxSource
+	if path.Ext(file) == ".json" {
+		source = &boxSource{fsys: fsys, name: file, kind: cocoBoxes, files: []string{file}}
+	} else {
+		names, err := readYOLONames(fsys, []string{file}, nil)
+		if err != nil {
+			return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
+		}
+		if dir := filepath.Join(filepath.Dir(name), filepath.FromSlash(names.lists.Path)); o.onDisk && names.lists.Path != "" {
+			if filepath.IsAbs(names.lists.Path) {
+				dir = names.lists.Path
+			}
+			if info, err := os.Stat(dir); err == nil && info.IsDir() {
+				fsys, names.lists.Path = os.DirFS(dir), ""
+			}
+		}
+		source = &boxSource{fsys: fsys, name: ".", kind: yoloBoxes, names: names}
+	}
+	root, err := o.list(fsys, ".")
+	if err != nil {
+		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
+	}
+	train, val, ok, err := openBoxed(o.search, name, fsys, root, source, true)
+	if err == nil && !ok {
+		err = fmt.Errorf("dataset: %s: the images lie in class folders, want their folder: the boxes beside them are found", name)
+	}
+	return train, val, err
 }

@@ -85,7 +85,7 @@ func (s *search) openOnDisk(path string) (train, val *Dataset, err error) {
 	case err != nil:
 		return nil, nil, fmt.Errorf("dataset: %w", err)
 	}
-	o := opener{search: s}
+	o := opener{search: s, onDisk: true}
 	if info.IsDir() {
 		train, val, err = o.open(path, os.DirFS(path))
 	} else {
@@ -130,6 +130,7 @@ func (s *search) openIn(name string, fsys fs.FS) (train, val *Dataset, err error
 type opener struct {
 	*search
 	inArchive bool // the folder lies in a ZIP file, in which archives can't be read
+	onDisk    bool // the file system is the disk's
 	depth     int  // of folders looked through
 }
 
@@ -148,8 +149,10 @@ func (o opener) openFile(name string, fsys fs.FS, file string) (train, val *Data
 		return train, nil, err
 	case ".csv":
 		return openTable(o.search, name, fsys, file)
+	case ".json", ".yaml", ".yml":
+		return o.openBoxFile(name, fsys, file)
 	}
-	return nil, nil, fmt.Errorf("dataset: %s: a file, want a folder, a .zip or .tar file or a labels.csv", name)
+	return nil, nil, fmt.Errorf("dataset: %s: a file, want a folder, a .zip or .tar file, a labels.csv, COCO's JSON or YOLO's data.yaml", name)
 }
 
 // openZip returns the files of an archive, which stays open.
@@ -211,7 +214,7 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
 		}
-		next := opener{search: o.search, inArchive: o.inArchive, depth: o.depth + 1}
+		next := opener{search: o.search, inArchive: o.inArchive, onDisk: o.onDisk, depth: o.depth + 1}
 		return next.open(strings.TrimRight(name, `/\`)+"/"+inner, sub)
 	}
 	train, val, err = openFolders(o.search, name, fsys)

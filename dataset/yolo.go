@@ -179,6 +179,7 @@ func parseYOLO(source string, data []byte, n *yoloNames) annotation {
 			note.faults = append(note.faults, fmt.Errorf("line %d: %w", number, err))
 			continue
 		}
+		o.number = number
 		note.objects = append(note.objects, o)
 	}
 	return note
