@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // Bounds of the look for annotations: it must cost little where there are none.
@@ -168,7 +170,7 @@ func namedBoxes(ctx context.Context, from string) ([]boxSource, error) {
 		return nil, err
 	}
 	if info.IsDir() {
-		fsys := os.DirFS(from)
+		fsys := wholefile.Dir(from)
 		s := &search{ctx: ctx}
 		root, err := s.list(fsys, ".")
 		if err != nil {
@@ -183,7 +185,7 @@ func namedBoxes(ctx context.Context, from string) ([]boxSource, error) {
 		}
 		return []boxSource{*source}, nil
 	}
-	s := boxSource{fsys: os.DirFS(filepath.Dir(from)), name: filepath.Base(from), kind: tableBoxes}
+	s := boxSource{fsys: wholefile.Dir(filepath.Dir(from)), name: filepath.Base(from), kind: tableBoxes}
 	switch strings.ToLower(path.Ext(s.name)) {
 	case ".xml":
 		s.kind = xmlBoxes
@@ -200,32 +202,34 @@ func namedBoxes(ctx context.Context, from string) ([]boxSource, error) {
 // files are the files at any depth below a folder, sorted.
 type files struct{ images, files []string }
 
-// tree lists the files at any depth below a folder.
+// tree lists the files at any depth below a folder. Links to folders are not followed.
 func (s *search) tree(fsys fs.FS, dir string) (files, error) {
 	var t files
-	entries := 0
-	err := fs.WalkDir(fsys, dir, func(p string, e fs.DirEntry, err error) error {
-		if entries++; entries%checkEvery == 0 && s.err() != nil {
-			return s.err()
-		}
-		switch {
-		case err != nil:
-			return err
-		case p != dir && hidden(e.Name()):
-			if e.IsDir() {
-				return fs.SkipDir
-			}
-		case e.IsDir():
-		case isImage(p):
-			t.images = append(t.images, p)
-		default:
-			t.files = append(t.files, p)
-		}
-		return nil
-	})
+	err := s.grow(fsys, dir, &t)
 	slices.Sort(t.images)
 	slices.Sort(t.files)
 	return t, err
+}
+
+func (s *search) grow(fsys fs.FS, dir string, t *files) error {
+	l, err := s.list(fsys, dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range l.images {
+		t.images = append(t.images, join(dir, f))
+	}
+	for _, f := range l.files {
+		t.files = append(t.files, join(dir, f))
+	}
+	for _, f := range l.folders {
+		if p := join(dir, f); !isLink(fsys, p) {
+			if err := s.grow(fsys, p, t); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // matcher finds the images of annotations.

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // boxSet is the annotations that a collection was opened by.
@@ -45,7 +47,8 @@ func openBoxed(s *search, name string, fsys fs.FS, root listing, source *boxSour
 			return nil, nil, false, nil
 		}
 	}
-	if b.images, err = s.images(fsys, "."); err != nil {
+	aside := &search{ctx: s.ctx} // what it skips counts if the layout is this one
+	if b.images, err = aside.images(fsys, "."); err != nil {
 		return fail(err)
 	}
 	if b.set, err = source.read(s); err != nil {
@@ -56,8 +59,8 @@ func openBoxed(s *search, name string, fsys fs.FS, root listing, source *boxSour
 		return fail(err)
 	}
 	b.label()
-	if b.beside {
-		if classes, err := b.classFolders(); err != nil || classes {
+	if b.beside && s.layout != LayoutBoxes {
+		if classes, err := b.classFolders(name); err != nil || classes {
 			return nil, nil, false, err
 		}
 	}
@@ -67,17 +70,11 @@ func openBoxed(s *search, name string, fsys fs.FS, root listing, source *boxSour
 	if err := b.findParts(root); err != nil {
 		return fail(err)
 	}
-	train, val, err = b.datasets(name)
-	return train, val, err == nil, err
+	s.add(len(b.images))
+	b.tell(aside.source.Skipped)
+	train, val = b.datasets(name)
+	return train, val, true, nil
 }
-
-// The parts of a collection with boxes.
-const (
-	boxTrain = iota
-	boxVal
-	boxTest
-	boxParts
-)
 
 // boxer makes datasets of images and annotations.
 type boxer struct {
@@ -195,7 +192,7 @@ func (b *boxer) noneUsable(source string) error {
 
 // classFolders reports whether the images lie in class folders beside which there are boxes.
 // It is an error if folders and boxes give different classes.
-func (b *boxer) classFolders() (bool, error) {
+func (b *boxer) classFolders(name string) (bool, error) {
 	byFolder := map[string]map[string]bool{} // classes of the boxes
 	for at, class := range b.labels {
 		f := ownFolder(b.images[at])
@@ -205,24 +202,7 @@ func (b *boxer) classFolders() (bool, error) {
 		byFolder[f][class] = true
 	}
 	if len(byFolder) < 2 {
-		// Annotated images in one place, beside class folders: ILSVRC's val.
-		bare := map[string]bool{}
-		for _, f := range b.images {
-			bare[ownFolder(f)] = true
-		}
-		for f := range byFolder {
-			delete(bare, f)
-		}
-		stems := map[string]bool{}
-		for at := range b.labels {
-			stems[stem(b.images[at])] = true
-		}
-		for _, f := range b.images { // masks of the annotated images
-			if stems[stem(f)] {
-				delete(bare, ownFolder(f))
-			}
-		}
-		return b.kind == xmlBoxes && len(bare) >= 2, nil
+		return b.bareFolders(byFolder), nil
 	}
 	same, single := true, true
 	seen := map[string]bool{}
@@ -240,13 +220,29 @@ func (b *boxer) classFolders() (bool, error) {
 	case single:
 		return false, nil
 	}
-	folders := slices.Sorted(maps.Keys(byFolder))
-	var names []string
-	for c := range seen {
-		names = append(names, c)
+	return false, &AmbiguousError{Path: name, Readings: []Reading{
+		{Layout: LayoutFolders, Means: "the classes are " + some(slices.Sorted(maps.Keys(byFolder)))},
+		{Layout: LayoutBoxes, Means: "the classes are the names of the boxes: " + some(slices.Sorted(maps.Keys(seen)))},
+	}}
+}
+
+// bareFolders reports whether most images lie in several folders without annotations: classes
+// beside a few images with boxes, as ILSVRC's val.
+func (b *boxer) bareFolders(annotated map[string]map[string]bool) bool {
+	stems := map[string]bool{}
+	for at := range b.labels {
+		stems[stem(b.images[at])] = true
 	}
-	slices.Sort(names)
-	return false, fmt.Errorf("dataset: the images lie in folders %s, and their boxes are called %s: want folders that are called like the boxes, or images in one folder", some(folders), some(names))
+	bare := map[string]bool{}
+	images := 0
+	for _, f := range b.images {
+		own := ownFolder(f)
+		if annotated[own] == nil && !stems[stem(f)] { // or a mask of an annotated image
+			bare[own] = true
+			images++
+		}
+	}
+	return len(bare) >= 2 && images > len(b.labels)
 }
 
 // plainFolders say nothing about the images in them.
@@ -266,18 +262,8 @@ func ownFolder(file string) string {
 
 // folderPart returns the part that the name of a folder or file says, -1 if it says none.
 func folderPart(name string) int {
-	if findPart([]string{name}, 0) != "" {
-		return boxTrain
-	}
-	if findPart([]string{name}, 1) == "" {
-		return -1
-	}
-	for w := range strings.FieldsFuncSeq(strings.ToLower(name), func(r rune) bool { return r < 'a' || r > 'z' }) {
-		if w == "test" {
-			return boxTest
-		}
-	}
-	return boxVal
+	part, _, _ := namedPart(name)
+	return part
 }
 
 // pathPart returns the part that the folders round a file say, -1 if they say none.
@@ -328,8 +314,29 @@ func (b *boxer) findParts(root listing) error {
 	return nil
 }
 
+// tell says what was understood, and counts what is left out: the files that were skipped,
+// without those of the annotations, and the images without a box.
+func (b *boxer) tell(skipped map[string]int) {
+	b.source.Layout = "boxes in " + b.kind.String()
+	seen := map[string]bool{}
+	for _, n := range b.set.notes {
+		file, _, _ := strings.Cut(n.source, ": ")
+		if ext := strings.ToLower(path.Ext(file)); !seen[file] && path.Dir(file) != "." && skipped[ext] > 0 {
+			skipped[ext]--
+		}
+		seen[file] = true
+	}
+	for kind, n := range skipped {
+		b.skip(kind, n)
+	}
+	b.skip("image without a box", len(b.images)-len(b.labels))
+	if len(b.lost) > 0 {
+		b.note("%d annotations can't be used; the first: %s: %v", len(b.lost), b.lost[0].Source, b.lost[0].Err)
+	}
+}
+
 // datasets makes the datasets.
-func (b *boxer) datasets(name string) (train, val *Dataset, err error) {
+func (b *boxer) datasets(name string) (train, val *Dataset) {
 	set := &boxSet{kind: b.kind, from: b.from, bad: b.lost, others: map[string]bool{}, without: len(b.images) - len(b.labels)}
 	used := map[string]bool{}
 	for _, c := range b.labels {
@@ -345,6 +352,9 @@ func (b *boxer) datasets(name string) (train, val *Dataset, err error) {
 			}
 		}
 	}
+	if len(set.others) > 0 {
+		b.note("classes that are never an image's largest box are left out: %s", some(slices.Sorted(maps.Keys(set.others))))
+	}
 	all := &Dataset{Name: name, fsys: b.fsys, root: b.fsys, boxes: set}
 	if b.set.classes == nil {
 		all.Classes = slices.Sorted(maps.Keys(used))
@@ -355,7 +365,7 @@ func (b *boxer) datasets(name string) (train, val *Dataset, err error) {
 	for i, c := range all.Classes {
 		number[c] = i
 	}
-	var parts [boxParts][]Sample
+	var parts [partCount][]Sample
 	var none []Sample
 	for i, f := range b.images {
 		class, ok := b.labels[i]
@@ -369,27 +379,38 @@ func (b *boxer) datasets(name string) (train, val *Dataset, err error) {
 			none = append(none, sample)
 		}
 	}
-	valPart := boxVal
-	if parts[boxVal] == nil {
-		valPart = boxTest
+	valPart := partVal
+	if parts[partVal] == nil {
+		valPart = partTest
 	}
-	if parts[boxTrain] == nil || parts[valPart] == nil {
-		all.Samples = slices.Concat(parts[boxTrain], parts[boxVal], parts[boxTest], none)
+	if parts[partTrain] == nil || parts[valPart] == nil {
+		all.Samples = slices.Concat(parts[partTrain], parts[partVal], parts[partTest], none)
 		all.sortSamples()
-		return all, nil, nil
+		return all, nil
 	}
 	where := strings.TrimRight(name, `/\`)
-	train = all.subset(where+" (train)", parts[boxTrain])
-	val = all.subset(where+" ("+[]string{"train", "val", "test"}[valPart]+")", parts[valPart])
+	train = all.subset(where+" (train)", parts[partTrain])
+	val = all.subset(where+" ("+partNames[valPart]+")", parts[valPart])
 	for i, d := range []*Dataset{train, val} {
 		d.part, d.partial = partWords[i][0], true
 		d.sortSamples()
 	}
-	return train, val, nil
+	b.source.Parts = []Part{
+		{Name: partNames[partTrain], Folder: partNames[partTrain], Images: train.Len(), Used: true},
+		{Name: partNames[valPart], Folder: partNames[valPart], Images: val.Len(), Used: true},
+	}
+	if n := len(parts[partTest]); n > 0 && valPart != partTest {
+		b.source.Parts = append(b.source.Parts, Part{Name: partNames[partTest], Folder: partNames[partTest], Images: n})
+	}
+	b.skip("image of no part", len(none))
+	return train, val
 }
 
 // openBoxes is [openBoxed] with the annotations that were named, or those in the folder.
 func (o opener) openBoxes(name string, fsys fs.FS, root listing) (train, val *Dataset, ok bool, err error) {
+	if o.layout == LayoutFolders || o.layout == LayoutParts {
+		return nil, nil, false, nil
+	}
 	if o.annotations == "" {
 		if listsLabels(root) {
 			return nil, nil, false, nil
@@ -416,7 +437,7 @@ func listsLabels(root listing) bool {
 func listsVal(root listing) bool {
 	return slices.ContainsFunc(root.files, func(f string) bool {
 		base := strings.TrimSuffix(strings.ToLower(f), ".gz")
-		return path.Ext(base) == ".txt" && folderPart(f) == boxVal
+		return path.Ext(base) == ".txt" && folderPart(f) == partVal
 	})
 }
 
@@ -436,7 +457,7 @@ func (o opener) openBoxFile(name string, fsys fs.FS, file string) (train, val *D
 				dir = names.lists.Path
 			}
 			if info, err := os.Stat(dir); err == nil && info.IsDir() {
-				fsys, names.lists.Path = os.DirFS(dir), ""
+				fsys, names.lists.Path = wholefile.Dir(dir), ""
 			}
 		}
 		source = &boxSource{fsys: fsys, name: ".", kind: yoloBoxes, names: names}

@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -338,9 +339,26 @@ func TestClassFoldersWithBoxes(t *testing.T) {
 	if _, report, err := ReadBoxes(t.Context(), d, BoxOptions{Strict: true}); err != nil || report.Boxes != 2 {
 		t.Errorf("report %+v, %v", report, err)
 	}
-	_, _, err := Open(t.Context(), layout(t, "one/a.jpg", png, "one/a.xml", xmlOf("", "cat"), "two/b.jpg", png, "two/b.xml", xmlOf("", "cat"), "two/c.jpg", png, "two/c.xml", xmlOf("", "dog")), OpenOptions{})
-	if err == nil || !strings.Contains(err.Error(), "folders one, two") || !strings.Contains(err.Error(), "cat, dog") {
+	// Where folders and boxes give other classes, the layout decides.
+	dir := layout(t, "one/a.jpg", png, "one/a.xml", xmlOf("", "cat"), "two/b.jpg", png, "two/b.xml", xmlOf("", "cat"), "two/c.jpg", png, "two/c.xml", xmlOf("", "dog"))
+	_, _, err := Open(t.Context(), dir, OpenOptions{})
+	ambiguous, ok := errors.AsType[*AmbiguousError](err)
+	if !ok || len(ambiguous.Readings) != 2 || !strings.Contains(err.Error(), "one, two") || !strings.Contains(err.Error(), "cat, dog") {
 		t.Errorf("folders and boxes of different names: %v", err)
+	}
+	for layout, want := range map[Layout][]string{
+		LayoutFolders: {"one/a.jpg=one", "two/b.jpg=two", "two/c.jpg=two"},
+		LayoutBoxes:   {"one/a.jpg=cat", "two/b.jpg=cat", "two/c.jpg=dog"},
+	} {
+		d, _, err := Open(t.Context(), dir, OpenOptions{Layout: layout})
+		if err != nil || !slices.Equal(names(d), want) {
+			t.Errorf("layout %s: %v, want %v", layout, err, want)
+		}
+	}
+	// A few annotations don't make boxes of class folders.
+	d = opened(t, layout(t, "cat/a.jpg", png, "cat/b.jpg", png, "dog/c.jpg", png, "eel/d.jpg", png, "cat/a.xml", xmlOf("", "nose")))
+	if want := []string{"cat", "dog", "eel"}; !slices.Equal(d.Classes, want) {
+		t.Errorf("classes %v, want %v", d.Classes, want)
 	}
 }
 

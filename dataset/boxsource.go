@@ -10,6 +10,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // boxKind is a kind of annotation files.
@@ -205,7 +207,7 @@ func (s boxSource) readXML(search *search) (*noteSet, error) {
 		if i%checkEvery == 0 && search.err() != nil {
 			return nil, search.err()
 		}
-		data, err := fs.ReadFile(s.fsys, p)
+		data, err := wholefile.ReadFS(search.ctx, s.fsys, p, wholefile.MaxText)
 		if err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +13,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // yoloNames are the classes of YOLO's text files, and the lists of images.
@@ -43,14 +46,7 @@ func isYOLO(fsys fs.FS, file string) bool {
 }
 
 func readYAML(fsys fs.FS, file string) (*yoloYAML, error) {
-	info, err := fs.Stat(fsys, file)
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > maxYAML {
-		return nil, fmt.Errorf("%d bytes, want at most %d", info.Size(), maxYAML)
-	}
-	data, err := fs.ReadFile(fsys, file)
+	data, err := wholefile.ReadFS(context.Background(), fsys, file, maxYAML)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +80,7 @@ func readYOLONames(fsys fs.FS, yamls, lists []string) (*yoloNames, error) {
 	}
 	var found *yoloNames
 	for _, file := range lists {
-		data, err := fs.ReadFile(fsys, file)
+		data, err := wholefile.ReadFS(context.Background(), fsys, file, wholefile.MaxText)
 		if err != nil {
 			return nil, err
 		}
@@ -252,7 +248,7 @@ func (s boxSource) readYOLO(search *search) (*noteSet, error) {
 			(len(t.images) > 0 || !looksYOLO(beginning(s.fsys, f))) {
 			continue
 		}
-		data, err := fs.ReadFile(s.fsys, f)
+		data, err := wholefile.ReadFS(search.ctx, s.fsys, f, wholefile.MaxText)
 		if err != nil {
 			return nil, err
 		}
@@ -293,7 +289,7 @@ func (n *yoloNames) parts(fsys fs.FS, images []string) (map[string]int, error) {
 			}
 			found, err := n.images(fsys, e, images)
 			if err != nil {
-				if part == boxTest { // often named and not there
+				if part == partTest { // often named and not there
 					continue
 				}
 				return nil, fmt.Errorf("%s: %w", []string{"train", "val", "test"}[part], err)
@@ -316,7 +312,7 @@ func (n *yoloNames) images(fsys fs.FS, entry string, images []string) ([]string,
 	}
 	var found []string
 	if strings.EqualFold(path.Ext(at), ".txt") && !isFolder(fsys, at) {
-		data, err := fs.ReadFile(fsys, at)
+		data, err := wholefile.ReadFS(context.Background(), fsys, at, wholefile.MaxTable)
 		if err != nil {
 			return nil, err
 		}
