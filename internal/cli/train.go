@@ -437,7 +437,11 @@ func (c *trainCommand) openParts(ctx context.Context, out io.Writer, seed uint64
 		fmt.Fprintf(out, "Data: %s\n", dataset.SampleCredit)
 		return dataset.OpenSample()
 	}
-	trainSet, valSet, err = c.dataFlags.open(ctx, c.Data)
+	flags := c.dataFlags
+	if c.boxes != nil {
+		flags.Annotations = c.boxes.annotations
+	}
+	trainSet, valSet, err = flags.open(ctx, c.Data)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -488,6 +492,9 @@ func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 	data := ""
 	if !c.sample() || c.MultiLabel && c.Data != "" {
 		data = " --data " + c.Data
+	}
+	if c.Annotations != "" {
+		data += " --annotations " + c.Annotations
 	}
 	waited := ""
 	if r.Seconds > 0 {
