@@ -197,7 +197,7 @@ func TestReadBoxesTable(t *testing.T) {
 		},
 		{
 			"an image that can't be read", "file,width,height,x0,y0,x1,y1\na/2.png,40,40,4,8,20,40\nb/1.png,20,10,1,1,2,2\n", true,
-			map[string][]Box{"b/1.png": {{1, 1, 2, 2, 1, false}}}, []string{"t.csv:2: preprocess: image: empty, want JPEG, PNG, GIF, WebP or BMP"},
+			map[string][]Box{"b/1.png": {{1, 1, 2, 2, 1, false}}}, []string{"t.csv:2: preprocess: image: empty, want JPEG, PNG, GIF, WebP, BMP, TIFF or PNM"},
 		},
 		{
 			"without a header", "a/1.png,1,2,3,4\nb/1.png,5,6,7,8\n", false,
