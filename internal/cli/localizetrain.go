@@ -182,6 +182,12 @@ func (f boxFlags) read(e *environment, out io.Writer, what string, d *dataset.Da
 	if err != nil {
 		return nil, err
 	}
+	printBoxes(out, what, r)
+	return d, nil
+}
+
+// printBoxes prints the numbers of boxes.
+func printBoxes(out io.Writer, what string, r dataset.BoxReport) {
 	fmt.Fprintf(out, "Boxes: %s of %s %simages, from %s (%s)\n", report.Count(int64(r.Boxes)), report.Count(int64(r.Images)), strings.TrimPrefix(what+" ", " "), r.Format, r.Corners)
 	if r.Clipped > 0 {
 		fmt.Fprintf(out, "  %s reached beyond their image and were cut to it\n", report.Count(int64(r.Clipped)))
@@ -202,5 +208,4 @@ func (f boxFlags) read(e *environment, out io.Writer, what string, d *dataset.Da
 			fmt.Fprintf(out, "    and %s more\n", report.Count(int64(n-shown)))
 		}
 	}
-	return d, nil
 }
