@@ -41,6 +41,7 @@ type trainCommand struct {
 	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Value of the recipe by its key, as schedule.name=cosine. Can be given more than once."`
 
 	MultiLabel bool `help:"Take the class of each image as the only one of its labels. The network then ends with a sigmoid for each class, as it does by itself where the data have several labels an image."`
+	mapFlag
 
 	Config       *string            `placeholder:"C" help:"Configuration: ${configs}, each also with -BN or -LRN."`
 	Width        *float64           `placeholder:"X" help:"Factor for the channels of every convolution."`
@@ -301,6 +302,7 @@ func (c *trainCommand) continuing(dir string) string {
 const (
 	noteData       = "data"        // folder of images
 	noteMultiLabel = "multi_label" // set if --multi-label was given
+	noteMap        = "map"         // file of --map
 )
 
 // checkpoint describes the checkpoint from which the run continues; nil if it starts.
@@ -324,6 +326,9 @@ func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
 		c.Data = from.Note[noteData]
 	}
 	c.MultiLabel = c.MultiLabel || from.Note[noteMultiLabel] != ""
+	if c.Map == "" {
+		c.Map = from.Note[noteMap]
+	}
 	return &from, nil
 }
 
@@ -332,6 +337,11 @@ func (c *trainCommand) note() (map[string]string, error) {
 	note, err := map[string]string{noteData: sampleName}, error(nil)
 	if c.MultiLabel {
 		note[noteMultiLabel] = "true"
+	}
+	if c.Map != "" {
+		if note[noteMap], err = filepath.Abs(c.Map); err != nil {
+			return nil, err
+		}
 	}
 	if c.sample() {
 		return note, nil
@@ -425,8 +435,12 @@ func (c *trainCommand) sample() bool { return c.Data == "" || c.Data == sampleNa
 // open returns the images for training and validation, and prints their source.
 func (c *trainCommand) open(ctx context.Context, out io.Writer, seed uint64) (trainSet, valSet *dataset.Dataset, err error) {
 	trainSet, valSet, err = c.openParts(ctx, out, seed)
-	if err == nil && c.MultiLabel {
-		trainSet, valSet = trainSet.AsMultiLabel(), valSet.AsMultiLabel()
+	images := imagesFlags{c.MultiLabel, c.mapFlag}
+	if err == nil {
+		trainSet, err = images.adapt(out, trainSet)
+	}
+	if err == nil {
+		valSet, err = images.adapt(io.Discard, valSet)
 	}
 	return trainSet, valSet, err
 }
