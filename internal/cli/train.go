@@ -43,6 +43,7 @@ type trainCommand struct {
 	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Value of the recipe by its key, as schedule.name=cosine. Can be given more than once."`
 
 	MultiLabel bool `help:"Take the class of each image as the only one of its labels. The network then ends with a sigmoid for each class, as it does by itself where the data have several labels an image."`
+	mapFlag
 
 	Config       *string            `placeholder:"C" help:"Configuration: ${configs}, each also with -BN or -LRN."`
 	Width        *float64           `placeholder:"X" help:"Factor for the channels of every convolution."`
@@ -303,6 +304,7 @@ func (c *trainCommand) continuing(dir string) string {
 const (
 	noteData       = "data"        // folder of images
 	noteMultiLabel = "multi_label" // set if --multi-label was given
+	noteMap        = "map"         // file of --map
 )
 
 // checkpoint describes the checkpoint from which the run continues; nil if it starts.
@@ -326,6 +328,9 @@ func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
 		c.Data = from.Note[noteData]
 	}
 	c.MultiLabel = c.MultiLabel || from.Note[noteMultiLabel] != ""
+	if c.Map == "" {
+		c.Map = from.Note[noteMap]
+	}
 	return &from, nil
 }
 
@@ -334,6 +339,11 @@ func (c *trainCommand) note() (map[string]string, error) {
 	note, err := map[string]string{noteData: sampleName}, error(nil)
 	if c.MultiLabel {
 		note[noteMultiLabel] = "true"
+	}
+	if c.Map != "" {
+		if note[noteMap], err = filepath.Abs(c.Map); err != nil {
+			return nil, err
+		}
 	}
 	if c.sample() {
 		return note, nil
@@ -428,11 +438,10 @@ func (c *trainCommand) sample() bool { return c.Data == "" || c.Data == sampleNa
 func (c *trainCommand) open(e *environment, out io.Writer, seed uint64, threads int) (trainSet, valSet *dataset.Dataset, err error) {
 	if c.sample() {
 		fmt.Fprintf(out, "Data: %s\n", dataset.SampleCredit)
-		trainSet, valSet, err = dataset.OpenSample()
-		if err == nil && c.MultiLabel {
-			trainSet, valSet = trainSet.AsMultiLabel(), valSet.AsMultiLabel()
+		if trainSet, valSet, err = dataset.OpenSample(); err != nil {
+			return nil, nil, err
 		}
-		return trainSet, valSet, err
+		return c.adapted(out, trainSet, valSet)
 	}
 	flags := c.dataFlags
 	if c.boxes != nil {
@@ -442,10 +451,8 @@ func (c *trainCommand) open(e *environment, out io.Writer, seed uint64, threads 
 	if err != nil {
 		return nil, nil, err
 	}
-	if c.MultiLabel {
-		if trainSet = trainSet.AsMultiLabel(); valSet != nil {
-			valSet = valSet.AsMultiLabel()
-		}
+	if trainSet, valSet, err = c.adapted(out, trainSet, valSet); err != nil {
+		return nil, nil, err
 	}
 	if err := c.trainable(trainSet); err != nil {
 		return nil, nil, err
@@ -460,6 +467,15 @@ func (c *trainCommand) open(e *environment, out io.Writer, seed uint64, threads 
 	}
 	summary := dataSummary{train: trainSet, val: valSet, leakFlag: c.leakFlag, threads: threads}
 	return trainSet, valSet, summary.print(e, out)
+}
+
+// adapted applies the flags about labels to the images of both parts; valSet may be nil.
+func (c *trainCommand) adapted(out io.Writer, trainSet, valSet *dataset.Dataset) (_, _ *dataset.Dataset, err error) {
+	images := imagesFlags{c.MultiLabel, c.mapFlag}
+	if trainSet, err = images.adapt(out, trainSet); err == nil && valSet != nil {
+		valSet, err = images.adapt(io.Discard, valSet)
+	}
+	return trainSet, valSet, err
 }
 
 // trainable returns an error for images that can't teach a network anything.
