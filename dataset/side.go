@@ -22,6 +22,9 @@ func (d *Dataset) TypicalSide(ctx context.Context) (int, error) {
 		}
 		at := (2*i + 1) * d.Len() / (2 * n)
 		raw, err := d.Read(at)
+		if Environment(ctx, err) {
+			return 0, err
+		}
 		if err == nil {
 			var w, h int
 			if w, h, err = preprocess.Size(raw); err == nil {
