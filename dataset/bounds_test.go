@@ -3,6 +3,7 @@ package dataset
 import (
 	"archive/zip"
 	"bytes"
+	"compress/flate"
 	"context"
 	"errors"
 	"fmt"
@@ -105,22 +106,31 @@ func TestHostileFiles(t *testing.T) {
 
 // A ZIP entry that inflates to more than an image may have.
 func TestZipEntryBomb(t *testing.T) {
-	var archive bytes.Buffer
+	var archive, deflated bytes.Buffer
+	c, err := flate.NewWriter(&deflated, flate.DefaultCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write(make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
 	w := zip.NewWriter(&archive)
-	for name, size := range map[string]int{"a/1.png": 0, "b/bomb.png": preprocess.MaxFileBytes + 1} {
-		f, err := w.Create(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		content := picture(12, 10, 1)
-		if size > 0 {
-			content = make([]byte, 1<<20)
-		}
-		for n := 0; n < max(size, 1); n += len(content) {
-			if _, err := f.Write(content); err != nil {
-				t.Fatal(err)
-			}
-		}
+	good, err := w.Create("a/1.png")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := good.Write(picture(12, 10, 1)); err != nil {
+		t.Fatal(err)
+	}
+	bomb, err := w.CreateRaw(&zip.FileHeader{Name: "b/bomb.png", Method: zip.Deflate, UncompressedSize64: 4_800_000_000, CompressedSize64: uint64(deflated.Len())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bomb.Write(deflated.Bytes()); err != nil {
+		t.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
@@ -164,10 +174,10 @@ func TestShardIndexBomb(t *testing.T) {
 
 // However many goroutines decode, of however many loaders, the images fit into one room.
 func TestDecodingSharesOneRoom(t *testing.T) {
-	data := vggtest.PNG(1000, 1000, vggtest.Plain(vggtest.Red))
+	data := vggtest.PNG(400, 400, vggtest.Plain(vggtest.Red))
 	files := fstest.MapFS{}
 	var samples []Sample
-	for i := range 24 {
+	for i := range 8 {
 		name := fmt.Sprintf("%02d.png", i)
 		files[name] = &fstest.MapFile{Data: data}
 		samples = append(samples, Sample{Name: name})
@@ -180,7 +190,7 @@ func TestDecodingSharesOneRoom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	room := resources.NewRoom(h.DecodeBytes * 7 / 2 * 16 / 3) // for three images: 3/16 are for pixels
+	room := resources.NewRoom(h.DecodeBytes*7/2*4/3, 1<<30) // for three images: three quarters are for pixels
 	var now, most atomic.Int64
 	peak := func(im Decoded) {
 		n := now.Add(1)
@@ -213,14 +223,14 @@ func TestDecodingSharesOneRoom(t *testing.T) {
 		t.Errorf("%d images at once, want at most the 3 that there is room for", m)
 	}
 	// What can't fit is unreadable, with that reason, and such a survey isn't kept.
-	small := resources.NewRoom(h.DecodeBytes)
+	small := resources.NewRoom(h.DecodeBytes, 1<<30)
 	_, err = d.Decode(t.Context(), 0, DecodeOptions{Room: small})
-	if _, ok := errors.AsType[*resources.RoomError](err); !ok || !strings.Contains(err.Error(), "PNG image of 1000×1000 pixels: decoding takes") {
+	if _, ok := errors.AsType[*resources.RoomError](err); !ok || !strings.Contains(err.Error(), "PNG image of 400×400 pixels: decoding takes") {
 		t.Errorf("an image larger than the room: %v", err)
 	}
 	l := &Loader{Data: d, Spec: paperSpec(t, 8, 8), Batch: 4, Room: small}
 	for _, err := range l.Epoch(t.Context(), 0) {
-		if err != nil && !strings.Contains(err.Error(), "none of 24 images is readable") {
+		if err != nil && !strings.Contains(err.Error(), "none of 8 images is readable") {
 			t.Error(err)
 		}
 	}

@@ -50,21 +50,35 @@ func (d *Dataset) Decode(ctx context.Context, i int, o DecodeOptions) (Decoded, 
 		}
 		return im, nil
 	}
-	f, size, err := d.open(name)
-	if err != nil {
-		return Decoded{}, err
-	}
-	defer f.Close()
-	release, err := room.File(ctx, size)
+	data, release, err := d.ReadIn(ctx, i, room)
 	if err != nil {
 		return Decoded{}, err
 	}
 	defer release()
-	data, err := wholefile.ReadAll(ctx, f, size, preprocess.MaxFileBytes)
-	if err != nil {
-		return Decoded{}, d.readError(name, err)
-	}
 	return decodeFile(ctx, data, o.DecodeOptions, room)
+}
+
+// ReadIn is [Dataset.Read] of a file that takes its part of a room, for which it waits until
+// ctx is done. The caller releases it when the bytes are no longer used.
+func (d *Dataset) ReadIn(ctx context.Context, i int, room *resources.Room) (data []byte, release func(), err error) {
+	if _, ok := d.fsys.(*memoryFS); ok {
+		data, err = d.Read(i)
+		return data, func() {}, err
+	}
+	name := d.Samples[i].Name
+	f, size, err := d.open(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	if release, err = room.File(ctx, size); err != nil {
+		return nil, nil, err
+	}
+	if data, err = wholefile.ReadAll(ctx, f, size, preprocess.MaxFileBytes); err != nil {
+		release()
+		return nil, nil, d.readError(name, err)
+	}
+	return data, release, nil
 }
 
 // open opens an image file and returns its size in bytes.

@@ -245,7 +245,7 @@ func (r *run) limits(d design, views []View) (limits, error) {
 	if r.o.Out == "" {
 		classes = len(r.header.Classes)
 	}
-	return limitsBeside(d, anySize(views), r.o.Memory, answersBytes(len(r.images), len(r.nets), classes))
+	return limitsBeside(d, anySize(views), r.o.Resources, answersBytes(len(r.images), len(r.nets), classes))
 }
 
 // todo lists the images that a network has still to see.

@@ -30,10 +30,9 @@ const (
 	mostRoom = 5 << 30
 )
 
-// NewRoom returns the room for decoding that a process has with a bound of its memory in bytes:
-// a quarter.
-func NewRoom(memory int64) *Room {
-	return newRoom(memory/decodeShare, "the "+mebibytes(memory)+" of memory allowed")
+// NewRoom returns a room of so many bytes, which are a part of a bound of the process's memory.
+func NewRoom(bytes, memory int64) *Room {
+	return newRoom(bytes, "the "+mebibytes(memory)+" of memory allowed")
 }
 
 func newRoom(bytes int64, of string) *Room {
@@ -54,10 +53,11 @@ var machineRoom = sync.OnceValue(func() *Room {
 	return newRoom(min(memory/decodeShare, mostRoom), "the machine's "+mebibytes(memory))
 })
 
-// DecodeRoom returns the room of a bounded Memory, new with each call, or the machine's.
+// DecodeRoom returns the room of a bounded Memory, a quarter, new with each call; or the
+// machine's.
 func (r Resources) DecodeRoom() *Room {
 	if r.Memory > 0 {
-		return NewRoom(r.Memory)
+		return NewRoom(r.Memory/decodeShare, r.Memory)
 	}
 	return MachineRoom()
 }

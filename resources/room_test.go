@@ -45,7 +45,7 @@ func TestRoom(t *testing.T) {
 }
 
 func TestRoomRefuses(t *testing.T) {
-	room := NewRoom(16 << 20)
+	room := NewRoom(4<<20, 16<<20)
 	_, err := room.Pixels(t.Context(), 4<<20)
 	if want := "decoding takes 4 MiB of memory, want at most 3 MiB, a part of the 16 MiB of memory allowed"; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
@@ -59,8 +59,8 @@ func TestRoomRefuses(t *testing.T) {
 }
 
 func TestRoomIsCancelled(t *testing.T) {
-	room, cause := NewRoom(1<<20), errors.New("signal")
-	if _, err := room.Pixels(t.Context(), 192<<10); err != nil {
+	room, cause := NewRoom(1<<20, 1<<20), errors.New("signal")
+	if _, err := room.Pixels(t.Context(), 768<<10); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
