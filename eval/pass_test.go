@@ -175,7 +175,7 @@ func TestMemoryOfAnswers(t *testing.T) {
 // to be done; how many ranks there are makes none unreadable.
 func TestLargeImagesOnRanks(t *testing.T) {
 	m := narrowModel(t, "A")
-	sizes := [][2]int{{700, 32}}
+	sizes := [][2]int{{600, 32}}
 	for range 12 {
 		sizes = append(sizes, [2]int{40, 40})
 	}
@@ -184,7 +184,7 @@ func TestLargeImagesOnRanks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	need, err := designOf(m).passBytes(1, 64, 1400)
+	need, err := designOf(m).passBytes(1, 64, 1200)
 	if err != nil {
 		t.Fatal(err)
 	}
