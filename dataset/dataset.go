@@ -13,8 +13,10 @@
 package dataset
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 
@@ -44,10 +46,11 @@ type Dataset struct {
 
 	fsys fs.FS // the image files by Sample.Name
 
-	root    fs.FS  // of the layout, with the lists and annotations beside the images
-	part    string // train or val, where the layout has parts
-	partial bool   // other samples of the same part are left out
-	path    string // on disk, a folder or an archive; "" if there is none
+	root    fs.FS   // of the layout, with the lists and annotations beside the images
+	part    string  // train or val, where the layout has parts
+	partial bool    // other samples of the same part are left out
+	boxes   *boxSet // annotations, where the layout is recognised by them
+	path    string  // on disk, a folder or an archive; "" if there is none
 	source  *Source
 }
 
@@ -146,6 +149,36 @@ func (d *Dataset) Size(i int) (w, h int, err error) {
 		return 0, 0, err
 	}
 	return preprocess.Size(data)
+}
+
+// stored returns the width and height in pixels of sample i's image as it is stored, and its
+// EXIF orientation. Of a JPEG file it reads the beginning only, if that has both.
+func (d *Dataset) stored(i int) (w, h, orientation int, err error) {
+	data, err := d.beginning(i)
+	if err == nil && len(data) > 0 {
+		if w, h, err = preprocess.Size(data); err == nil {
+			return w, h, preprocess.Upright.Orientation(data), nil
+		}
+	}
+	if data, err = d.Read(i); err != nil {
+		return 0, 0, 0, err
+	}
+	w, h, err = preprocess.Size(data)
+	return w, h, preprocess.Upright.Orientation(data), err
+}
+
+// beginning returns the first bytes of a JPEG file, none of another.
+func (d *Dataset) beginning(i int) ([]byte, error) {
+	f, _, err := d.open(d.Samples[i].Name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, 256<<10))
+	if err != nil || !bytes.HasPrefix(data, []byte{0xff, 0xd8}) {
+		return nil, err
+	}
+	return data, nil
 }
 
 // AnyTurned reports whether the EXIF data of an image turns or mirrors it: whether
