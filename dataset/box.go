@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // Box is the bounding box of one object in pixels of the image as it is
@@ -328,9 +330,9 @@ func namedBoxes(from string) ([]boxSource, error) {
 		return nil, err
 	}
 	if info.IsDir() {
-		return []boxSource{{fsys: os.DirFS(from), name: ".", kind: xmlBoxes}}, nil
+		return []boxSource{{fsys: wholefile.Dir(from), name: ".", kind: xmlBoxes}}, nil
 	}
-	s := boxSource{fsys: os.DirFS(filepath.Dir(from)), name: filepath.Base(from), kind: tableBoxes}
+	s := boxSource{fsys: wholefile.Dir(filepath.Dir(from)), name: filepath.Base(from), kind: tableBoxes}
 	if strings.EqualFold(path.Ext(s.name), ".xml") {
 		s.kind = xmlBoxes
 	}

@@ -10,6 +10,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // boxKind is a kind of annotation files.
@@ -134,7 +136,7 @@ func (s boxSource) annotations(ctx context.Context) iter.Seq2[annotation, error]
 			if e.IsDir() || hidden(e.Name()) || !strings.EqualFold(path.Ext(p), ".xml") {
 				return ctx.Err()
 			}
-			data, err := fs.ReadFile(s.fsys, p)
+			data, err := wholefile.ReadFS(ctx, s.fsys, p, wholefile.MaxText)
 			if err != nil {
 				return err
 			}

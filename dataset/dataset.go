@@ -14,10 +14,12 @@ package dataset
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
 
+	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/preprocess"
 )
 
@@ -113,14 +115,40 @@ func (d *Dataset) Counts() []int {
 }
 
 // Read returns the bytes of sample i's image file; of a picture that was never a
-// file, those of a BMP file with its pixels. It panics if there is no such sample.
-func (d *Dataset) Read(i int) ([]byte, error) {
-	data, err := fs.ReadFile(d.fsys, d.Samples[i].Name)
+// file, those of a BMP file with its pixels. What isn't a regular file is an error, and so
+// are more than [preprocess.MaxFileBytes], which wrap [preprocess.ErrFileTooLarge]. It panics
+// if there is no such sample.
+func (d *Dataset) Read(i int) ([]byte, error) { return d.read(context.Background(), i) }
+
+// read is Read until ctx is done.
+func (d *Dataset) read(ctx context.Context, i int) (data []byte, err error) {
+	name := d.Samples[i].Name
+	switch fsys := d.fsys.(type) {
+	case *memoryFS: // what is in memory has no limit
+		data, err = fsys.ReadFile(name)
+	case *shardFS:
+		data, err = fsys.ReadFile(name)
+	default:
+		data, err = wholefile.ReadFS(ctx, d.fsys, name, preprocess.MaxFileBytes)
+	}
+	if size, ok := errors.AsType[*wholefile.SizeError](err); ok {
+		err = &tooLargeError{name, size}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("dataset: %s: %w", d.Name, err)
 	}
 	return data, nil
 }
+
+// tooLargeError is the error of an image file with too many bytes.
+type tooLargeError struct {
+	name string
+	size *wholefile.SizeError
+}
+
+func (e *tooLargeError) Error() string { return e.name + ": " + e.size.Error() }
+
+func (e *tooLargeError) Is(target error) bool { return target == preprocess.ErrFileTooLarge }
 
 // Size returns the width and height in pixels of sample i's image as it is
 // stored, from its header.

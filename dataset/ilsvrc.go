@@ -1,12 +1,15 @@
 package dataset
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // kaggleFolders hold the images of Kaggle's copy of ILSVRC, seen from the folder
@@ -306,7 +309,7 @@ func (v *labelValues) names() []string {
 func readSynsets(fsys fs.FS, folders []string) ([]synset, error) {
 	var withoutIDs []synset
 	for _, dir := range folders {
-		if data, err := fs.ReadFile(fsys, join(dir, "meta.mat")); err == nil {
+		if data, err := wholefile.ReadFS(context.Background(), fsys, join(dir, "meta.mat"), wholefile.MaxText); err == nil {
 			list, err := parseMeta(data)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", join(dir, "meta.mat"), err)
@@ -314,7 +317,7 @@ func readSynsets(fsys fs.FS, folders []string) ([]synset, error) {
 			return list, nil
 		}
 		for _, name := range synsetFiles {
-			data, err := fs.ReadFile(fsys, join(dir, name))
+			data, err := wholefile.ReadFS(context.Background(), fsys, join(dir, name), wholefile.MaxText)
 			if err != nil {
 				continue
 			}

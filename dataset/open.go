@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/progress"
 )
 
@@ -99,9 +100,9 @@ func (s *search) openOnDisk(path string) (train, val *Dataset, err error) {
 	}
 	o := opener{search: s}
 	if info.IsDir() {
-		train, val, err = o.open(path, os.DirFS(path))
+		train, val, err = o.open(path, wholefile.Dir(path))
 	} else {
-		train, val, err = o.openFile(path, os.DirFS(filepath.Dir(path)), filepath.Base(path))
+		train, val, err = o.openFile(path, wholefile.Dir(filepath.Dir(path)), filepath.Base(path))
 	}
 	if err != nil {
 		return nil, nil, err

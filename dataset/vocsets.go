@@ -7,11 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // MultiLabel is a dataset of several labels an image with the parts of its samples and the
@@ -72,7 +73,7 @@ type vocSets struct {
 
 func openVOCSets(ctx context.Context, dir, sets string) (*vocSets, error) {
 	s := &search{ctx: ctx}
-	fsys := os.DirFS(dir)
+	fsys := wholefile.Dir(dir)
 	for depth := 0; !isFolder(fsys, sets); depth++ {
 		l, err := s.list(fsys, ".")
 		if err != nil {
@@ -131,7 +132,7 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 // rows reads a list: the words of each line that isn't empty. It returns nil if there is
 // no such list.
 func (v *vocSets) rows(list string, columns int) ([][]string, error) {
-	data, err := fs.ReadFile(v.fsys, v.sets+"/"+list+".txt")
+	data, err := wholefile.ReadFS(v.ctx, v.fsys, v.sets+"/"+list+".txt", wholefile.MaxText)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -259,7 +260,7 @@ func (v *vocSets) note(image string) (vocNote, error) {
 		return n, err
 	}
 	for _, folder := range vocAnnotations {
-		data, err := fs.ReadFile(v.fsys, path.Join(folder, image+".xml"))
+		data, err := wholefile.ReadFS(v.ctx, v.fsys, path.Join(folder, image+".xml"), wholefile.MaxText)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

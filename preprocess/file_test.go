@@ -62,14 +62,14 @@ func TestReadFileLimit(t *testing.T) {
 	photo := readTestFile(t, "photo-420.jpg")
 	n := int64(len(photo))
 	for _, size := range []int64{0, 1, n} { // hints
-		if got, err := readFile(bytes.NewReader(photo), size, n); err != nil || !bytes.Equal(got, photo) {
+		if got, err := readFile(t.Context(), bytes.NewReader(photo), size, n); err != nil || !bytes.Equal(got, photo) {
 			t.Errorf("a file of exactly the limit, said to have %d bytes: %v", size, err)
 		}
-		if _, err := readFile(bytes.NewReader(photo), size, n-1); err != ErrFileTooLarge {
+		if _, err := readFile(t.Context(), bytes.NewReader(photo), size, n-1); err != ErrFileTooLarge {
 			t.Errorf("a file a byte over the limit, said to have %d: %v", size, err)
 		}
 	}
-	if _, err := readFile(iotest.ErrReader(errors.New("was read")), MaxFileBytes+1, MaxFileBytes); err != ErrFileTooLarge {
+	if _, err := readFile(t.Context(), iotest.ErrReader(errors.New("was read")), MaxFileBytes+1, MaxFileBytes); err != ErrFileTooLarge {
 		t.Errorf("a file that is said to be over the limit: %v", err)
 	}
 }

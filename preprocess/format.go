@@ -38,6 +38,12 @@ func codecFor(format string) (codec, bool) {
 	return codec{}, false
 }
 
+// known reports whether there is a codec for a format that sniff names.
+func known(format string) bool {
+	_, ok := codecFor(format)
+	return ok
+}
+
 // sniff returns the name of what data looks like by its first bytes.
 func sniff(data []byte) string {
 	if len(data) == 0 {

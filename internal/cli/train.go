@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -40,6 +41,8 @@ type trainCommand struct {
 	Keep            int           `default:"${keep}" placeholder:"N" help:"Number of checkpoints to keep; 0 writes none (${keep})."`
 
 	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Value of the recipe by its key, as schedule.name=cosine. Can be given more than once."`
+
+	MultiLabel bool `help:"Take the class of each image as the only one of its labels. The network then ends with a sigmoid for each class, as it does by itself where the data have several labels an image."`
 
 	Config       *string            `placeholder:"C" help:"Configuration: ${configs}, each also with -BN or -LRN."`
 	Width        *float64           `placeholder:"X" help:"Factor for the channels of every convolution."`
@@ -196,6 +199,9 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 			return fail(err)
 		}
 	}
+	if err := c.endWithLabels(human, &o); err != nil {
+		return fail(err)
+	}
 	if tuning != nil {
 		tuning.print(human)
 	}
@@ -210,9 +216,27 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 	if o.Keep = c.Keep; c.Keep == 0 {
 		o.Keep = train.KeepNone
 	}
-	fmt.Fprintf(human, "%d training and %d validation images of %d classes\nRun directory %s\n\nRecipe\n%s\n",
-		o.Train.Len(), o.Val.Len(), len(o.Train.Classes), o.Dir, indent(o.Recipe.YAML()))
+	what := "classes"
+	if o.Train.MultiLabel {
+		what = fmt.Sprintf("labels, %.2f an image", labelsEach(o.Train))
+	}
+	fmt.Fprintf(human, "%d training and %d validation images of %d %s\nRun directory %s\n\nRecipe\n%s\n",
+		o.Train.Len(), o.Val.Len(), len(o.Train.Classes), what, o.Dir, indent(o.Recipe.YAML()))
 	return o, nil
+}
+
+// endWithLabels ends the network with a sigmoid for each class if the images have several
+// labels, unless the command line says how it ends.
+func (c *trainCommand) endWithLabels(human io.Writer, o *train.Options) error {
+	if !o.Train.MultiLabel || c.Head != nil || c.boxes != nil {
+		return nil
+	}
+	config, err := architecture.WithSigmoids(o.Recipe.Config)
+	if err == nil && config != o.Recipe.Config {
+		fmt.Fprintf(human, "An image has any number of labels: the network ends with a sigmoid for each (%s)\n", config)
+		o.Recipe.Config = config
+	}
+	return err
 }
 
 // check returns an error for a flag out of range.
@@ -252,6 +276,9 @@ func (c *trainCommand) showProgress(e *environment, human io.Writer, o *train.Op
 		out: human, errors: e.stderr, bar: e.newProgress(), dir: o.Dir, perEpoch: (o.Train.Len() + o.Recipe.Batch - 1) / o.Recipe.Batch,
 		curve: report.Curve{Title: curveTitle(o.Recipe, o.Train.Name)},
 	}
+	if o.Train.MultiLabel {
+		p.showLabels()
+	}
 	if c.boxes != nil {
 		p.showBoxes(string(o.Task.Localisation().Regression))
 	}
@@ -272,8 +299,11 @@ func (c *trainCommand) continuing(dir string) string {
 	return fmt.Sprintf("; vgg %s --resume --out %s continues from there", command, dir)
 }
 
-// noteData is the key of the folder of images in a checkpoint's note.
-const noteData = "data"
+// Keys of a checkpoint's note.
+const (
+	noteData       = "data"        // folder of images
+	noteMultiLabel = "multi_label" // set if --multi-label was given
+)
 
 // checkpoint describes the checkpoint from which the run continues; nil if it starts.
 func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
@@ -295,16 +325,20 @@ func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
 	if c.Data == "" {
 		c.Data = from.Note[noteData]
 	}
+	c.MultiLabel = c.MultiLabel || from.Note[noteMultiLabel] != ""
 	return &from, nil
 }
 
 // note returns the part of the command line that checkpoints keep.
 func (c *trainCommand) note() (map[string]string, error) {
-	if c.sample() {
-		return map[string]string{noteData: sampleName}, nil
+	note, err := map[string]string{noteData: sampleName}, error(nil)
+	if c.MultiLabel {
+		note[noteMultiLabel] = "true"
 	}
-	path, err := filepath.Abs(c.Data)
-	note := map[string]string{noteData: path}
+	if c.sample() {
+		return note, nil
+	}
+	note[noteData], err = filepath.Abs(c.Data)
 	if c.boxes != nil {
 		err = errors.Join(err, c.boxes.note(note))
 	}
@@ -379,10 +413,27 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 	return r, nil
 }
 
+// labelsEach returns the mean number of labels of an image.
+func labelsEach(d *dataset.Dataset) float64 {
+	sum := 0
+	for _, n := range d.Counts() {
+		sum += n
+	}
+	return float64(sum) / float64(max(1, d.Len()))
+}
+
 func (c *trainCommand) sample() bool { return c.Data == "" || c.Data == sampleName }
 
 // open returns the images for training and validation, and prints their source.
 func (c *trainCommand) open(e *environment, out io.Writer, seed uint64, threads int) (trainSet, valSet *dataset.Dataset, err error) {
+	trainSet, valSet, err = c.openParts(e, out, seed, threads)
+	if err == nil && c.MultiLabel {
+		trainSet, valSet = trainSet.AsMultiLabel(), valSet.AsMultiLabel()
+	}
+	return trainSet, valSet, err
+}
+
+func (c *trainCommand) openParts(e *environment, out io.Writer, seed uint64, threads int) (trainSet, valSet *dataset.Dataset, err error) {
 	if c.sample() {
 		fmt.Fprintf(out, "Data: %s\n", dataset.SampleCredit)
 		return dataset.OpenSample()
@@ -413,7 +464,7 @@ func (c *trainCommand) trainable(set *dataset.Dataset) error {
 		return fmt.Errorf("%s: a part %s and none to train on, want a folder train beside it; to train on the images of %[2]s, say --data %s",
 			c.Data, part.Name, filepath.Join(c.Data, part.Folder))
 	}
-	if len(set.Classes) == 1 && c.boxes == nil && !set.MultiLabel {
+	if len(set.Classes) == 1 && c.boxes == nil && !c.MultiLabel && !set.MultiLabel {
 		return fmt.Errorf("%s: 1 class, %s, want two or more to tell apart: a folder of images for each class, a table of labels, or --label-pattern", set.Name, set.Classes[0])
 	}
 	return nil
@@ -453,7 +504,7 @@ func (c *trainCommand) runDir() (string, error) {
 
 func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 	data := ""
-	if !c.sample() {
+	if !c.sample() || c.MultiLabel && c.Data != "" {
 		data = " --data " + c.Data
 	}
 	waited := ""
@@ -465,6 +516,16 @@ func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 			"Next: vgg localize --boxes %[8]s --draw boxes.png PHOTO.jpg\n      vgg localize eval %[8]s%[9]s\n",
 			r.Epochs, r.Iterations, seconds(r.Seconds), waited,
 			r.BestEpoch, report.Percent(r.LocalisationError), r.MeanIoU, r.BestWeights, data)
+		return err
+	}
+	if !math.IsNaN(r.MeanAP) {
+		if c.MultiLabel {
+			data += " --multi-label"
+		}
+		_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: mean average precision %s, F1 %s at probability 0.5.\n\n"+
+			"Next: vgg classify %[8]s PHOTO.jpg\n      vgg eval %[8]s%[9]s\n",
+			r.Epochs, r.Iterations, seconds(r.Seconds), waited,
+			r.BestEpoch, report.Percent(r.MeanAP), report.Percent(r.MicroF1), r.BestWeights, data)
 		return err
 	}
 	_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: top-1 error %s, top-5 error %s.\n\n"+
