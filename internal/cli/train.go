@@ -485,7 +485,7 @@ func (c *trainCommand) trainable(set *dataset.Dataset) error {
 		return fmt.Errorf("%s: a part %s and none to train on, want a folder train beside it; to train on the images of %[2]s, say --data %s",
 			c.Data, part.Name, filepath.Join(c.Data, part.Folder))
 	}
-	if len(set.Classes) == 1 && c.boxes == nil && !set.MultiLabel {
+	if len(set.Classes) == 1 && c.boxes == nil && !c.MultiLabel && !set.MultiLabel {
 		return fmt.Errorf("%s: 1 class, %s, want two or more to tell apart: a folder of images for each class, a table of labels, or --label-pattern", set.Name, set.Classes[0])
 	}
 	return nil
