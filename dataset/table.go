@@ -18,7 +18,9 @@ import (
 // separated by blanks.
 type table struct {
 	name    string
+	divider rune     // of the fields; 0: blanks
 	columns []string // lower case; nil without a header
+	written []string // the columns as they are written
 	rows    [][]string
 	lines   []int // of the rows, from 1
 }
@@ -57,48 +59,72 @@ func readTable(fsys fs.FS, name string) (*table, error) {
 	return parseTable(name, data)
 }
 
-// parseTable reads a file as CSV if its first line has a comma, else as words.
+// parseTable reads rows, and takes the first for a header if it has a name of a column of
+// files.
 func parseTable(name string, data []byte) (*table, error) {
-	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	t := &table{name: name}
-	first, _, _ := bytes.Cut(data, []byte("\n"))
-	if !bytes.ContainsRune(first, ',') {
+	t, err := parseRows(name, data)
+	if err != nil {
+		return nil, err
+	}
+	if len(t.rows) > 0 && slices.ContainsFunc(t.rows[0], func(c string) bool {
+		c = strings.ToLower(c)
+		return slices.Contains(fileColumns, c) || c == "name"
+	}) {
+		t.takeHeader()
+	}
+	return t, nil
+}
+
+// parseRows reads fields divided by commas, tabs or semicolons, with quotes as in CSV, or
+// words divided by blanks. Rows without content are left out.
+func parseRows(name string, data []byte) (*table, error) {
+	text, err := decodeText(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	t := &table{name: name, divider: dividerOf(name, text)}
+	if t.divider == 0 {
 		line := 0
-		for text := range strings.Lines(string(data)) {
+		for text := range strings.Lines(text) {
 			line++
 			if words := strings.Fields(text); len(words) > 0 {
 				t.rows, t.lines = append(t.rows, words), append(t.lines, line)
 			}
 		}
-	} else {
-		r := csv.NewReader(bytes.NewReader(data))
-		r.FieldsPerRecord = -1
-		r.TrimLeadingSpace = true
-		for {
-			row, err := r.Read()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
-			line, _ := r.FieldPos(0)
-			for i := range row {
-				row[i] = strings.TrimSpace(row[i])
-			}
+		return t, nil
+	}
+	r := csv.NewReader(strings.NewReader(text))
+	r.Comma = t.divider
+	r.FieldsPerRecord = -1
+	r.TrimLeadingSpace = t.divider != '\t'
+	for {
+		row, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			return t, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		line, _ := r.FieldPos(0)
+		empty := true
+		for i := range row {
+			row[i] = strings.TrimSpace(row[i])
+			empty = empty && row[i] == ""
+		}
+		if !empty {
 			t.rows, t.lines = append(t.rows, row), append(t.lines, line)
 		}
 	}
-	if len(t.rows) > 0 {
-		header := make([]string, len(t.rows[0]))
-		for i, c := range t.rows[0] {
-			header[i] = strings.ToLower(c)
-		}
-		if slices.ContainsFunc(header, func(c string) bool { return slices.Contains(fileColumns, c) || c == "name" }) {
-			t.columns, t.rows, t.lines = header, t.rows[1:], t.lines[1:]
-		}
+}
+
+// takeHeader makes the first row the names of the columns.
+func (t *table) takeHeader() {
+	t.written = t.rows[0]
+	t.columns = make([]string, len(t.written))
+	for i, c := range t.written {
+		t.columns[i] = strings.ToLower(c)
 	}
-	return t, nil
+	t.rows, t.lines = t.rows[1:], t.lines[1:]
 }
 
 // column returns the column with the first of the names that is there, or -1.
