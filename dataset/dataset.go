@@ -16,15 +16,17 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/verydeep/vgg/preprocess"
 )
 
-// Sample is one image and its class.
+// Sample is one image and its class, or its labels.
 type Sample struct {
-	Name  string // slash-separated path below the root of the collection
-	Label int    // index into Dataset.Classes
-	Boxes []Box  // bounding boxes of objects, if they were read
+	Name   string // slash-separated path below the root of the collection
+	Label  int    // index into Dataset.Classes; with several labels the first, or 0 of none
+	Labels []int  // with Dataset.MultiLabel the classes that the image shows, ascending; else nil
+	Boxes  []Box  // bounding boxes of objects, if they were read
 }
 
 // Dataset is a list of samples and the place of their images: a folder, an
@@ -35,8 +37,13 @@ type Dataset struct {
 	Classes []string // in the order of the labels
 	Titles  []string // readable names of the classes, where a list of synsets has them; else nil
 	Samples []Sample
-	fsys    fs.FS // the image files by Sample.Name
+	// MultiLabel says that an image shows any number of the classes, its Sample.Labels,
+	// rather than one.
+	MultiLabel bool
 
+	fsys fs.FS // the image files by Sample.Name
+
+	notes   []string
 	root    fs.FS  // of the layout, with the lists and annotations beside the images
 	part    string // train or val, where the layout has parts
 	partial bool   // other samples of the same part are left out
@@ -62,9 +69,11 @@ func (d *Dataset) Select(keep func(Sample) bool) *Dataset {
 	return d.subset(d.Name, kept)
 }
 
-// New returns a dataset of samples whose files lie in fsys. It is an error
-// if a label is not the index of a class or a name is not a path that [fs.FS]
-// takes.
+// New returns a dataset of samples whose files lie in fsys. It has several labels an
+// image if every sample has Labels that aren't nil; an empty list is of an image that
+// shows none of the classes, and each sample's Label follows from the list. It is an error
+// if only some samples have Labels, if a label is not the index of a class, and if a name
+// is not a path that [fs.FS] takes.
 func New(name string, fsys fs.FS, classes []string, samples []Sample) (*Dataset, error) {
 	for _, s := range samples {
 		if s.Label < 0 || s.Label >= len(classes) {
@@ -74,17 +83,30 @@ func New(name string, fsys fs.FS, classes []string, samples []Sample) (*Dataset,
 			return nil, fmt.Errorf("dataset: %s: %q, want a slash-separated path below the root", name, s.Name)
 		}
 	}
-	return &Dataset{Name: name, Classes: classes, Samples: samples, fsys: fsys}, nil
+	d := &Dataset{Name: name, Classes: classes, Samples: samples, fsys: fsys}
+	if slices.ContainsFunc(samples, func(s Sample) bool { return s.Labels != nil }) {
+		d.Samples = slices.Clone(samples)
+		if err := d.setMultiLabel(); err != nil {
+			return nil, fmt.Errorf("dataset: %s: %w", name, err)
+		}
+	}
+	return d, nil
 }
+
+// Notes are sentences for the user on how [Open] read the collection.
+func (d *Dataset) Notes() []string { return d.notes }
 
 // Len returns the number of samples.
 func (d *Dataset) Len() int { return len(d.Samples) }
 
-// Counts returns the number of samples of each class.
+// Counts returns the number of samples of each class. With several labels a sample counts
+// for each of them.
 func (d *Dataset) Counts() []int {
 	n := make([]int, len(d.Classes))
-	for _, s := range d.Samples {
-		n[s.Label]++
+	for i := range d.Samples {
+		for _, label := range d.LabelsOf(i) {
+			n[label]++
+		}
 	}
 	return n
 }

@@ -82,6 +82,9 @@ func Join(name string, parts ...*Dataset) (*Dataset, error) {
 		if err := sameClasses(out.Classes, p.Classes); err != nil || !slices.Equal(out.Classes, p.Classes) {
 			return nil, fmt.Errorf("dataset: %s and %s: want the same classes in both", parts[0].Name, p.Name)
 		}
+		if out.MultiLabel != p.MultiLabel {
+			return nil, fmt.Errorf("dataset: %s and %s: several labels an image in one alone, want the same in both", parts[0].Name, p.Name)
+		}
 		joined[i] = p.fsys
 		same = same && sameFS(parts[0].fsys, p.fsys)
 		for _, s := range p.Samples {

@@ -120,8 +120,6 @@ func openClasses(s *search, name string, fsys fs.FS, part string) (*Dataset, err
 	return d, nil
 }
 
-func hidden(name string) bool { return strings.HasPrefix(name, ".") }
-
 func isImage(name string) bool {
 	switch strings.ToLower(path.Ext(name)) {
 	case ".jpg", ".jpeg", ".jpe", ".png", ".gif", ".webp", ".bmp":

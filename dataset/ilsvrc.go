@@ -35,6 +35,9 @@ func openILSVRC(s *search, name string, fsys fs.FS, root listing) (train, val *D
 		}
 	}
 	fail := func(err error) (*Dataset, *Dataset, bool, error) { return nil, nil, false, err }
+	if l, err := s.list(fsys, join(base, "train")); err == nil && len(l.images) > 0 && len(l.folders) == 0 {
+		return nil, nil, false, nil // both parts are flat: tables have their classes
+	}
 	flat := flatPart(s, fsys, base, root)
 	if flat == "" {
 		if base == "." {

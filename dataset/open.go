@@ -23,6 +23,8 @@ type OpenOptions struct {
 	// a [zip.Reader], an object store. The path is then slash-separated, "." being
 	// the root. Archives in it are read if its files are [io.ReaderAt]s.
 	FS fs.FS
+	// Columns says which columns of a table hold what.
+	Columns Columns
 	// Progress hears of the images found so far, of an unknown total.
 	Progress progress.Func
 }
@@ -44,8 +46,10 @@ type OpenOptions struct {
 // A folder that holds nothing but one folder is looked through. Where there are no
 // parts, val is nil: [Split] makes one.
 //
+// A table may give several labels an image (see Dataset.MultiLabel).
+//
 // The order of the classes is the same in every layout, and samples are sorted by
-// class and name. So the same images give the same dataset however they are packed.
+// class and name, those of several labels by name. So the same images give the same dataset however they are packed.
 // A dataset keeps the archives of its images open.
 //
 // It is an error that wraps [fs.ErrNotExist] if there is nothing at path; that wraps
@@ -53,7 +57,7 @@ type OpenOptions struct {
 // is missing or contradicts itself, a class has no images, or the parts have different
 // classes. Images are not decoded: a [Loader] finds the unreadable ones.
 func Open(ctx context.Context, path string, o OpenOptions) (train, val *Dataset, err error) {
-	s := &search{ctx: ctx, progress: o.Progress}
+	s := &search{ctx: ctx, progress: o.Progress, columns: o.Columns}
 	if o.FS != nil {
 		train, val, err = s.openIn(path, o.FS)
 	} else {
@@ -61,6 +65,11 @@ func Open(ctx context.Context, path string, o OpenOptions) (train, val *Dataset,
 	}
 	if s.err() != nil { // which may have hidden a folder
 		return nil, nil, fmt.Errorf("dataset: %s: %w", path, s.err())
+	}
+	for _, d := range []*Dataset{train, val} {
+		if d != nil {
+			d.notes = s.notes
+		}
 	}
 	return train, val, err
 }
@@ -142,10 +151,10 @@ func (o opener) openFile(name string, fsys fs.FS, file string) (train, val *Data
 	case shardExt:
 		train, err = openShards(o.search, name, fsys, []string{file})
 		return train, nil, err
-	case ".csv":
+	case ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt", ".lst", ".gz":
 		return openTable(o.search, name, fsys, file)
 	}
-	return nil, nil, fmt.Errorf("dataset: %s: a file, want a folder, a .zip or .tar file or a labels.csv", name)
+	return nil, nil, fmt.Errorf("dataset: %s: a file, want a folder, a .zip or .tar file, or a table such as labels.csv", name)
 }
 
 // openZip returns the files of an archive, which stays open.
@@ -195,12 +204,12 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 	if train, val, ok, err := openVOC(o.search, name, fsys, root); ok || err != nil {
 		return train, val, err
 	}
+	if train, val, ok, err := openTables(o.search, name, fsys, root); ok || err != nil {
+		return train, val, err
+	}
 	split, err := root.isSplit(o.search, fsys)
 	if err != nil {
 		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
-	}
-	if !split && slices.Contains(root.files, labelsFile) {
-		return openTable(o.search, name, fsys, labelsFile)
 	}
 	if inner, ok := root.wrapper(o.search, fsys); ok && !split && o.depth < maxWrappers {
 		sub, err := fs.Sub(fsys, inner)
@@ -316,10 +325,11 @@ func setLayout(root fs.FS, train, val *Dataset) {
 	}
 }
 
-// sortSamples sorts the samples by class and name, as they are in every layout.
+// sortSamples sorts the samples by class and name, as they are in every layout; those of
+// several labels by name.
 func (d *Dataset) sortSamples() {
 	slices.SortFunc(d.Samples, func(a, b Sample) int {
-		if a.Label != b.Label {
+		if a.Label != b.Label && !d.MultiLabel {
 			return a.Label - b.Label
 		}
 		return strings.Compare(a.Name, b.Name)

@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"path"
 	"slices"
@@ -14,7 +15,9 @@ import (
 type search struct {
 	ctx      context.Context
 	progress progress.Func
+	columns  Columns
 	found    int64
+	notes    []string
 }
 
 // err is the context's cause once it is done.
@@ -102,4 +105,9 @@ func (s *search) images(fsys fs.FS, dir string) ([]string, error) {
 func (s *search) add(n int) {
 	s.found += int64(n)
 	s.progress.Report(s.found, 0)
+}
+
+// note adds a sentence for the user.
+func (s *search) note(format string, args ...any) {
+	s.notes = append(s.notes, fmt.Sprintf(format, args...))
 }

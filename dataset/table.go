@@ -30,7 +30,6 @@ var (
 	fileColumns  = []string{"file", "filename", "file_name", "image", "path", "image_path", "imageid", "image_id", "img"}
 	classColumns = []string{"wnid", "synset", "class", "class_name", "category", "name"}
 	indexColumns = []string{"label", "label10", "class_index", "class_id", "class_index1000", "target", "index"}
-	splitColumns = []string{"split", "repo_split", "set", "subset", "part", "partition"}
 	boxColumns   = [][4]string{{"x0", "y0", "x1", "y1"}, {"xmin", "ymin", "xmax", "ymax"}, {"x1", "y1", "x2", "y2"}}
 	sizeColumns  = [][2]string{{"orig_w", "orig_h"}, {"width", "height"}, {"image_width", "image_height"}}
 )
@@ -40,23 +39,30 @@ const maxTable = 1 << 30
 
 // readTable reads a table from a file; one ending in .gz is unpacked.
 func readTable(fsys fs.FS, name string) (*table, error) {
-	data, err := fs.ReadFile(fsys, name)
+	data, err := readUnpacked(fsys, name)
 	if err != nil {
 		return nil, err
 	}
-	if strings.EqualFold(path.Ext(name), ".gz") {
-		z, err := gzip.NewReader(bytes.NewReader(data))
-		if err == nil {
-			data, err = io.ReadAll(io.LimitReader(z, maxTable+1))
-		}
-		if err == nil && len(data) > maxTable {
-			err = fmt.Errorf("more than %d bytes when unpacked", maxTable)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: gzip: %w", name, err)
-		}
-	}
 	return parseTable(name, data)
+}
+
+// readUnpacked reads a file; one ending in .gz is unpacked.
+func readUnpacked(fsys fs.FS, name string) ([]byte, error) {
+	data, err := fs.ReadFile(fsys, name)
+	if err != nil || !strings.EqualFold(path.Ext(name), ".gz") {
+		return data, err
+	}
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	if err == nil {
+		data, err = io.ReadAll(io.LimitReader(z, maxTable+1))
+	}
+	if err == nil && len(data) > maxTable {
+		err = fmt.Errorf("more than %d bytes when unpacked", maxTable)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: gzip: %w", name, err)
+	}
+	return data, nil
 }
 
 // parseTable reads rows, and takes the first for a header if it has a name of a column of

@@ -24,15 +24,17 @@ type Columns struct {
 	Ignore bool
 }
 
-// ParseColumns reads "image=COLUMN,label=COLUMN,split=COLUMN", each of which may be left out,
-// or "none", which ignores tables.
-func ParseColumns(s string) (Columns, error) {
-	var c Columns
+// UnmarshalText reads "image=COLUMN,label=COLUMN,split=COLUMN", each of which may be left
+// out, or "none", which ignores tables.
+func (c *Columns) UnmarshalText(text []byte) error {
+	*c = Columns{}
+	s := string(text)
 	if s == "" {
-		return c, nil
+		return nil
 	}
 	if s == "none" {
-		return Columns{Ignore: true}, nil
+		c.Ignore = true
+		return nil
 	}
 	for item := range strings.SplitSeq(s, ",") {
 		key, value, ok := strings.Cut(item, "=")
@@ -40,24 +42,38 @@ func ParseColumns(s string) (Columns, error) {
 		field := map[string]*string{"image": &c.Image, "label": &c.Label, "split": &c.Split}[strings.TrimSpace(key)]
 		switch {
 		case !ok || field == nil || value == "":
-			return c, fmt.Errorf("%q, want image=COLUMN,label=COLUMN,split=COLUMN or some of them, or none", item)
+			return fmt.Errorf("%q, want image=COLUMN,label=COLUMN,split=COLUMN or some of them, or none", item)
 		case *field != "":
-			return c, fmt.Errorf("%q, and %s=%s before it, want one", item, key, *field)
+			return fmt.Errorf("%q, and %s=%s before it, want one", item, key, *field)
 		}
 		*field = value
 	}
-	return c, nil
+	return nil
+}
+
+// String writes what UnmarshalText reads.
+func (c Columns) String() string {
+	if c.Ignore {
+		return "none"
+	}
+	var items []string
+	for _, item := range [][2]string{{"image", c.Image}, {"label", c.Label}, {"split", c.Split}} {
+		if item[1] != "" {
+			items = append(items, item[0]+"="+item[1])
+		}
+	}
+	return strings.Join(items, ",")
 }
 
 // roles says what the columns of a table hold; -1 is none.
 type roles struct {
-	image   int
-	labels  []int  // one column of classes, or one of 0 and 1 for each class
-	number  int    // numbers of the classes whose names are in labels[0]
-	title   int    // readable names of them
-	divider string // of several labels in a cell; "": there is one
-	split   int
-	valIs   string // value of split that makes the validation part; "": values say parts
+	image     int
+	labels    []int  // one column of classes, or one of 0 and 1 for each class
+	number    int    // numbers of the classes whose names are in labels[0]
+	title     int    // readable names of them
+	separator string // of several labels in a cell; "": there is one
+	split     int
+	valIs     string // value of split that makes the validation part; "": values say parts
 }
 
 // Names of columns, as plainName has them.
@@ -282,7 +298,7 @@ func (t *table) noImages(files *tableFiles) error {
 			if _, err := files.find(t.cell(0, i)); err != nil {
 				return t.errorf(0, "%w", err)
 			}
-			return fmt.Errorf("%s: none of its %d images is there; the first: %s", t.name, len(t.rows), t.cell(0, i))
+			return &noImagesError{fmt.Errorf("%s: none of its %d images is there; the first: %s", t.name, len(t.rows), t.cell(0, i))}
 		}
 	}
 	if len(t.rows) == 0 {
@@ -292,8 +308,11 @@ func (t *table) noImages(files *tableFiles) error {
 	for i := range t.width() {
 		all = append(all, i)
 	}
-	return t.askColumns(roles{image: -1}, fmt.Sprintf("no column of files: no value of its columns names one of the %d images", len(files.names)), all)
+	return &noImagesError{t.askColumns(roles{image: -1}, fmt.Sprintf("no column of files: no value of its columns names one of the %d images", len(files.names)), all)}
 }
+
+// noImagesError is that of a table that names none of the images.
+type noImagesError struct{ error }
 
 // sameFiles reports whether columns lead to the same file in each row.
 func (t *table) sameFiles(files *tableFiles, columns []int) bool {

@@ -21,25 +21,60 @@ func (t *table) labelRole(r *roles, c Columns, files *tableFiles) error {
 			known = append(known, i)
 		}
 	}
-	flags := t.flagColumns(left)
-	switch {
-	case len(known) == 0 && len(flags) > 1 && len(flags) == len(left):
-		r.labels = flags
-		return t.checkFlags(*r)
-	case len(known) == 0 && len(left) == 0:
-		return t.noLabels(*r)
-	case len(known) == 0 && len(left) == 1:
-		if values, rows := t.values(left[0]); len(values) == rows && rows > 2 && t.columns != nil {
-			return t.askColumns(*r, "no column of classes: the only one left has another value in every row", left)
+	if len(known) == 0 {
+		if flags := t.flagColumns(left); len(flags) > 1 && len(flags) == len(left) {
+			r.labels = flags
+			return t.checkFlags(*r)
 		}
-		known = left
-	case len(known) == 0:
-		return t.askColumns(*r, "no column of classes: none has a name such as label or class, and any of these may be it", left)
+		only, err := t.onlyLabel(*r, left)
+		if err != nil {
+			return err
+		}
+		known = []int{only}
 	}
 	if err := t.pairLabels(r, known); err != nil {
 		return err
 	}
 	return t.listRole(r)
+}
+
+// onlyLabel returns the only column that may have classes where none is called so.
+func (t *table) onlyLabel(r roles, left []int) (int, error) {
+	if len(left) == 0 {
+		return -1, &noLabelsError{t.name}
+	}
+	var plausible []int
+	for _, i := range left {
+		if t.columns == nil || t.repeats(i) && !slices.Contains(otherNames, plainName(t.columns[i])) {
+			plausible = append(plausible, i)
+		}
+	}
+	switch len(plausible) {
+	case 1:
+		return plausible[0], nil
+	case 0:
+		return -1, t.askColumns(r, "no column of classes: none has a name such as label or class, or few values", left)
+	}
+	return -1, t.askColumns(r, "no column of classes: none has a name such as label or class, and any of these may be it", plausible)
+}
+
+// otherNames are names of columns with few values that aren't classes.
+var otherNames = []string{
+	"size", "width", "height", "w", "h", "channels", "depth", "age", "score", "rating", "weight", "date", "year", "month", "time", "source", "license",
+	"filesize", "format", "extension", "ext", "mode", "count", "quality", "lat", "lon", "title", "caption", "text", "url",
+}
+
+// repeats reports whether a column may be one of classes by its values: the rows don't all
+// have another, and none is a fraction.
+func (t *table) repeats(column int) bool {
+	values, rows := t.values(column)
+	for _, v := range values {
+		_, whole := wholeValue(v)
+		if _, err := strconv.ParseFloat(v, 64); err == nil && !whole {
+			return false
+		}
+	}
+	return len(values) < rows || rows == 2
 }
 
 // isLabelName reports whether a column may be one of classes by its name.
@@ -52,16 +87,11 @@ func isLabelName(column string) bool {
 }
 
 // noLabelsError is that of a table of images without classes.
-type noLabelsError struct {
-	table string
-	rows  int
-}
+type noLabelsError struct{ table string }
 
 func (e *noLabelsError) Error() string {
 	return fmt.Sprintf("%s: no column of classes, want one called %s, or label with their numbers", e.table, strings.Join(classColumns, ", "))
 }
-
-func (t *table) noLabels(roles) error { return &noLabelsError{t.name, len(t.rows)} }
 
 // chosenLabel takes the columns that the user chose.
 func (t *table) chosenLabel(r *roles, label string) error {
@@ -72,7 +102,7 @@ func (t *table) chosenLabel(r *roles, label string) error {
 	name, form, ok := cutLast(label, ":")
 	if divider, known := map[string]string{"words": " ", "commas": ",", "whole": ""}[form]; ok && known {
 		i, err := t.named("--columns label", name)
-		r.labels, r.divider = []int{i}, divider
+		r.labels, r.separator = []int{i}, divider
 		return err
 	}
 	for name := range strings.SplitSeq(label, "+") {
@@ -262,7 +292,7 @@ func (t *table) listRole(r *roles) error {
 	for _, divider := range []string{"[", "|", ";"} {
 		for row := range t.rows {
 			if v := t.cell(row, column); strings.Contains(v, divider) && (divider != "[" || isList(v)) {
-				r.divider = divider
+				r.separator = divider
 				return nil
 			}
 		}
@@ -272,7 +302,7 @@ func (t *table) listRole(r *roles) error {
 	}
 	switch plainName(t.columns[column]) {
 	case "tags":
-		r.divider = " "
+		r.separator = " "
 	case "labels", "classes", "categories", "attributeids":
 	default:
 		return nil
@@ -282,16 +312,16 @@ func (t *table) listRole(r *roles) error {
 			if !strings.Contains(t.cell(row, column), divider) {
 				continue
 			}
-			if r.divider == "" {
+			if r.separator == "" {
 				form, name := map[string]string{",": "commas", " ": "words"}[divider], t.columnName(column)
 				return t.errorf(row, "column %s: %q may be one class or several labels; say which by --columns image=%s,label=%s:whole or label=%s:%s",
 					name, t.cell(row, column), t.columnName(r.image), name, name, form)
 			}
-			r.divider = divider
+			r.separator = divider
 			return nil
 		}
 	}
-	r.divider = ""
+	r.separator = ""
 	return nil
 }
 

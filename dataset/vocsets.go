@@ -14,11 +14,10 @@ import (
 	"strings"
 )
 
-// MultiLabel is a dataset in which an image may show several classes, such as PASCAL VOC.
-// The Label of a sample is the first class that it shows, or 0.
+// MultiLabel is a dataset of several labels an image with the parts of its samples and the
+// labels that are left open, such as PASCAL VOC.
 type MultiLabel struct {
 	*Dataset
-	Present   [][]int  // classes that a sample shows, ascending
 	Difficult [][]int  // classes of which a sample only shows objects marked difficult; evaluation ignores them
 	Parts     []string // part of each sample: train, val or test
 }
@@ -171,8 +170,8 @@ func (v *vocSets) add(image, part string, boxes []Box) (int, error) {
 		return 0, fmt.Errorf("%s: no image %s", part, image)
 	}
 	o := v.out
-	o.Samples = append(o.Samples, Sample{Name: v.names[at], Boxes: boxes})
-	o.Present, o.Difficult, o.Parts = append(o.Present, nil), append(o.Difficult, nil), append(o.Parts, part)
+	o.Samples = append(o.Samples, Sample{Name: v.names[at], Labels: []int{}, Boxes: boxes})
+	o.Difficult, o.Parts = append(o.Difficult, nil), append(o.Parts, part)
 	return len(o.Samples) - 1, nil
 }
 
@@ -180,7 +179,8 @@ func (v *vocSets) add(image, part string, boxes []Box) (int, error) {
 func (v *vocSets) set(i, class, mark int) {
 	switch mark {
 	case 1:
-		v.out.Present[i] = append(v.out.Present[i], class)
+		s := &v.out.Samples[i]
+		s.Labels = append(s.Labels, class)
 	case 0:
 		v.out.Difficult[i] = append(v.out.Difficult[i], class)
 	}
@@ -381,16 +381,11 @@ func (v *vocSets) person(image, number string) (Box, error) {
 	return Box{X0: o.x0, Y0: o.y0, X1: o.x1, Y1: o.y1}, nil
 }
 
-// finish sets the samples' labels to the first class that they show.
+// finish completes the samples' labels.
 func (v *vocSets) finish() error {
 	o := v.out
 	if len(o.Classes) == 0 || o.Len() == 0 {
 		return fmt.Errorf("no labelled images in the lists of %s", v.sets)
 	}
-	for i := range o.Samples {
-		if len(o.Present[i]) > 0 {
-			o.Samples[i].Label = o.Present[i][0]
-		}
-	}
-	return nil
+	return o.setMultiLabel()
 }

@@ -62,7 +62,7 @@ func check(t *testing.T, m *MultiLabel, want ...string) {
 		t.Fatalf("%d samples, want %d", m.Len(), len(want))
 	}
 	for i, s := range m.Samples {
-		got := fmt.Sprintf("%s %s %v%v%v%v", s.Name, m.Parts[i], m.Present[i], m.Difficult[i], s.Label, s.Boxes)
+		got := fmt.Sprintf("%s %s %v%v%v%v", s.Name, m.Parts[i], s.Labels, m.Difficult[i], s.Label, s.Boxes)
 		if got != want[i] {
 			t.Errorf("sample %d: %s, want %s", i, got, want[i])
 		}

@@ -1,6 +1,8 @@
 package train
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,7 +78,11 @@ func openRunDir(path string, from *runState, log *slog.Logger) (*runDir, error) 
 	if err != nil {
 		return nil, err
 	}
-	if d.metrics, err = openAppendLog(filepath.Join(path, MetricsFile), s.MetricsBytes, log); err != nil {
+	kept, err := keptOfLog(filepath.Join(path, MetricsFile), s.MetricsBytes, log)
+	if err != nil {
+		return nil, err
+	}
+	if d.metrics, err = openAppendLog(filepath.Join(path, MetricsFile), kept, log); err != nil {
 		return nil, err
 	}
 	if d.events, err = newEvents(path, s.Iteration, from != nil, log, time.Now); err != nil {
@@ -84,6 +90,51 @@ func openRunDir(path string, from *runState, log *slog.Logger) (*runDir, error) 
 		return nil, err
 	}
 	return d, nil
+}
+
+// keptOfLog returns how much of the log a run that resumes keeps: what it had when the
+// checkpoint was taken. If it has been cut or deleted since, that is its whole lines. Nothing
+// in the log is needed to go on.
+func keptOfLog(path string, had int64, log *slog.Logger) (int64, error) {
+	info, err := os.Stat(path)
+	if err == nil && info.Size() >= had || errors.Is(err, fs.ErrNotExist) && had == 0 {
+		return had, nil
+	}
+	var text []byte
+	if err == nil {
+		text, err = os.ReadFile(path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("train: %w", err)
+	}
+	kept := int64(bytes.LastIndexByte(text, '\n') + 1)
+	log.Warn("the log was cut or deleted: it goes on with the epochs that are left to do", "file", path, "bytes", kept, "bytes when the checkpoint was taken", had)
+	return kept, nil
+}
+
+// loggedEpochs returns how many epochs the log in a run directory tells of.
+func loggedEpochs(dir string) (int, error) {
+	f, err := os.Open(filepath.Join(dir, MetricsFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("train: %w", err)
+	}
+	defer f.Close()
+	n := 0
+	for in := bufio.NewReader(f); ; {
+		line, err := in.ReadBytes('\n')
+		if bytes.HasPrefix(line, []byte(`{"kind":"epoch",`)) {
+			n++
+		}
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return n, fmt.Errorf("train: %w", err)
+		}
+	}
 }
 
 func bestPath(dir string) string { return filepath.Join(dir, BestFile) }

@@ -99,7 +99,7 @@ func npzEntry(r io.ReaderAt, m member) (entry, error) {
 	if int64(n)*width != end-begin-h.length {
 		return entry{}, malformed(name, "%s of shape %v is %d bytes, but the array has %d", h.descr, h.shape, int64(n)*width, end-begin-h.length)
 	}
-	v := &view{r: source, begin: begin + h.length, end: end, dtype: dtype, big: big, shape: h.shape, strides: make([]int, len(h.shape))}
+	v := &view{r: source, begin: begin + h.length, end: end, dtype: dtype, big: big, shape: h.shape, strides: make([]int, len(h.shape)), compressed: m.Method != zip.Store}
 	stride := 1
 	for i := range h.shape {
 		a := i

@@ -28,6 +28,7 @@ type evalCommand struct {
 	CSV        string `name:"csv" placeholder:"FILE" help:"Write the posteriors of every image as a table."`
 	Mistakes   int    `default:"10" placeholder:"N" help:"Number of worst mistakes to show (10)."`
 	Confusions int    `default:"10" placeholder:"N" help:"Number of pairs of classes most often confused to show (10)."`
+	columnsFlag
 	modelFlags
 	storageFlag
 	threadsFlag
@@ -80,7 +81,7 @@ func (c *evalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	data, err := openImages(e.ctx, c.Data, nets[0].Description.Classes, nets[0].Weights)
+	data, err := openImages(e.ctx, c.Data, c.columnsFlag.options(), nets[0].Description.Classes, nets[0].Weights)
 	if err != nil {
 		return err
 	}
@@ -235,7 +236,7 @@ func (c *evalCommand) lists() eval.Options {
 
 // openImages returns the images to evaluate on: those that --data names or, without it, the
 // embedded photographs if the classes of the weights are theirs.
-func openImages(ctx context.Context, path string, classes []string, weights string) (*dataset.Dataset, error) {
+func openImages(ctx context.Context, path string, o dataset.OpenOptions, classes []string, weights string) (*dataset.Dataset, error) {
 	if path == "" || path == sampleName {
 		_, val, err := dataset.OpenSample()
 		if err != nil {
@@ -246,7 +247,7 @@ func openImages(ctx context.Context, path string, classes []string, weights stri
 		}
 		return val, nil
 	}
-	all, val, err := dataset.Open(ctx, path, dataset.OpenOptions{})
+	all, val, err := dataset.Open(ctx, path, o)
 	if err != nil || val == nil {
 		return all, err
 	}

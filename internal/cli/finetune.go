@@ -30,7 +30,7 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 	if err != nil {
 		return nil, err
 	}
-	data, _, err := dataset.Open(e.ctx, c.Data, dataset.OpenOptions{})
+	data, _, err := dataset.Open(e.ctx, c.Data, c.columnsFlag.options())
 	if err != nil {
 		return nil, err
 	}

@@ -75,7 +75,7 @@ func (c *reproduceCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	data, err := openImages(e.ctx, c.Data, nil, "")
+	data, err := openImages(e.ctx, c.Data, dataset.OpenOptions{}, nil, "")
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ type statsCommand struct {
 	Data  string `arg:"" placeholder:"DIR" help:"Images in any layout that vgg reads, or the word sample for the built-in photographs."`
 	Part  string `default:"train" enum:"train,val" placeholder:"PART" help:"Part of the images: train or val. A set without parts is taken whole (train)."`
 	Fresh bool   `help:"Decode the images even if there is a stored result."`
+	columnsFlag
 	threadsFlag
 	jsonFlag
 }
@@ -46,7 +47,7 @@ func (c *statsCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	d, err := openPart(e.ctx, c.Data, c.Part)
+	d, err := openPart(e.ctx, c.Data, c.Part, c.columnsFlag.options())
 	if err != nil {
 		return err
 	}
@@ -89,8 +90,8 @@ func cacheDir() string {
 }
 
 // openPart opens a part of the images. A set without parts is train.
-func openPart(ctx context.Context, path, part string) (*dataset.Dataset, error) {
-	train, val, err := openData(ctx, path)
+func openPart(ctx context.Context, path, part string, o dataset.OpenOptions) (*dataset.Dataset, error) {
+	train, val, err := openData(ctx, path, o)
 	if err != nil || part == "train" {
 		return train, err
 	}
@@ -101,11 +102,11 @@ func openPart(ctx context.Context, path, part string) (*dataset.Dataset, error) 
 }
 
 // openData opens images in any layout, or the built-in ones.
-func openData(ctx context.Context, path string) (train, val *dataset.Dataset, err error) {
+func openData(ctx context.Context, path string, o dataset.OpenOptions) (train, val *dataset.Dataset, err error) {
 	if path == sampleName {
 		return dataset.OpenSample()
 	}
-	return dataset.Open(ctx, path, dataset.OpenOptions{})
+	return dataset.Open(ctx, path, o)
 }
 
 func (c *statsCommand) print(e *environment, r statsResult) error {

@@ -62,6 +62,7 @@ type trainCommand struct {
 	Ranks  int  `default:"1" placeholder:"N" help:"Copies of the network, which share the groups and the threads (1)."`
 	Memory size `placeholder:"SIZE" help:"Bound of the run's memory, as 8GiB. The batch is computed in parts that fit, to the same bits."`
 
+	columnsFlag
 	releaseFlags
 	threadsFlag
 	jsonFlag
@@ -270,8 +271,11 @@ func (c *trainCommand) continuing(dir string) string {
 	return fmt.Sprintf("; vgg %s --resume --out %s continues from there", command, dir)
 }
 
-// noteData is the key of the folder of images in a checkpoint's note.
-const noteData = "data"
+// Keys of a checkpoint's note: the folder of images, and the columns of their table.
+const (
+	noteData    = "data"
+	noteColumns = "columns"
+)
 
 // checkpoint describes the checkpoint from which the run continues; nil if it starts.
 func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
@@ -292,6 +296,11 @@ func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
 	}
 	if c.Data == "" {
 		c.Data = from.Note[noteData]
+		if c.Columns == (dataset.Columns{}) {
+			if err := c.Columns.UnmarshalText([]byte(from.Note[noteColumns])); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return &from, nil
 }
@@ -303,6 +312,9 @@ func (c *trainCommand) note() (map[string]string, error) {
 	}
 	path, err := filepath.Abs(c.Data)
 	note := map[string]string{noteData: path}
+	if c.Columns != (dataset.Columns{}) {
+		note[noteColumns] = c.Columns.String()
+	}
 	if c.boxes != nil {
 		err = errors.Join(err, c.boxes.note(note))
 	}
@@ -385,7 +397,7 @@ func (c *trainCommand) open(ctx context.Context, out io.Writer, seed uint64) (tr
 		fmt.Fprintf(out, "Data: %s\n", dataset.SampleCredit)
 		return dataset.OpenSample()
 	}
-	trainSet, valSet, err = dataset.Open(ctx, c.Data, dataset.OpenOptions{})
+	trainSet, valSet, err = dataset.Open(ctx, c.Data, c.columnsFlag.options())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -394,9 +406,11 @@ func (c *trainCommand) open(ctx context.Context, out io.Writer, seed uint64) (tr
 			return nil, nil, err
 		}
 		fmt.Fprintf(out, "Data: %s; it has no val part, so %.0f %% of each class are kept for validation\n", c.Data, 100*valFraction)
+		printNotes(out, trainSet)
 		return trainSet, valSet, nil
 	}
 	fmt.Fprintf(out, "Data: %s\n", c.Data)
+	printNotes(out, trainSet)
 	return trainSet, valSet, nil
 }
 
