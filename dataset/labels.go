@@ -34,9 +34,6 @@ func (r *tableRow) errorf(format string, args ...any) error {
 	return r.table.errorf(r.row, format, args...)
 }
 
-// where names the table and the line.
-func (r *tableRow) where() string { return fmt.Sprintf("%s:%d", r.name, r.lines[r.row]) }
-
 // openTable reads a table and the images beside or below it. One column names the images,
 // by a path, the end of one, or a name without extension; one has their classes, by name
 // or number, or there is a column of 0 and 1 for each class; and perhaps one has parts.
@@ -45,7 +42,7 @@ func openTable(s *search, name string, fsys fs.FS, file string) (train, val *Dat
 	if err == nil {
 		var t *tableSource
 		if t, err = s.readSource(fsys, file, newTableFiles(all, path.Dir(file)), ""); err == nil {
-			train, val, err = s.tableDatasets(name, fsys, []*tableSource{t}, all)
+			train, val, err = s.tableDatasets(name, fsys, fsys, []*tableSource{t}, all)
 		}
 	}
 	var other *noImagesError
@@ -152,14 +149,15 @@ func (t *table) joinWords(files *tableFiles) {
 	}
 }
 
-// tableDatasets makes datasets of the rows of tables. all are the images of the layout.
-func (s *search) tableDatasets(name string, fsys fs.FS, sources []*tableSource, all []string) (train, val *Dataset, err error) {
+// tableDatasets makes datasets of the rows of tables. all are the images of the layout, which
+// lie in fsys; lists is where the tables lie.
+func (s *search) tableDatasets(name string, fsys, lists fs.FS, sources []*tableSource, all []string) (train, val *Dataset, err error) {
 	rows, err := s.tableRows(sources)
 	if err != nil {
 		return nil, nil, err
 	}
 	s.noteTables(sources, rows, all)
-	labels, err := s.readLabels(fsys, rows)
+	labels, err := s.readLabels(lists, rows)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -175,8 +173,8 @@ func (s *search) tableDatasets(name string, fsys fs.FS, sources []*tableSource, 
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", sources[0].name, err)
 	}
-	setLayout(fsys, train, val)
-	setTitles(fsys, train, val)
+	setLayout(lists, train, val)
+	setTitles(lists, train, val)
 	return train, val, nil
 }
 
@@ -320,7 +318,7 @@ func (r *tableRow) agrees(f *tableRow) error {
 	if r.ofBoxes() {
 		hint = "; a table of boxes says what is in an image, not its class"
 	}
-	return fmt.Errorf("%s and %s: %s is %s there and %s here, want one class an image%s", f.where(), r.where(), r.file, say(f), say(r), hint)
+	return fmt.Errorf("%s and %s: %s is %s there and %s here, want one class an image%s", f.where(f.row), r.where(r.row), r.file, say(f), say(r), hint)
 }
 
 // partOf normalises the name that a table has for a part.

@@ -159,7 +159,7 @@ func readAsLabels(t *testing.T, data []byte) {
 	if err != nil {
 		return
 	}
-	train, val, err := s.tableDatasets("x", fstest.MapFS{}, []*tableSource{source}, all)
+	train, val, err := s.tableDatasets("x", fstest.MapFS{}, fstest.MapFS{}, []*tableSource{source}, all)
 	for _, d := range []*Dataset{train, val} {
 		if err != nil || d == nil {
 			continue

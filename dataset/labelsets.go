@@ -52,10 +52,24 @@ func (s *search) readLabels(fsys fs.FS, rows []*tableRow) (l rowLabels, err erro
 			return l, err
 		}
 	}
-	if l.titles == nil {
+	if names := first.classNames[first.columnName(first.labels[0])]; names != nil {
+		err = l.useNames(names)
+	} else if l.titles == nil {
 		err = s.nameNumbers(fsys, path.Dir(first.name), &l)
 	}
 	return l, err
+}
+
+// useNames names classes that are places in a list.
+func (l *rowLabels) useNames(names []string) error {
+	for i, c := range l.classes {
+		n, err := strconv.Atoi(c)
+		if err != nil || n < 0 || n >= len(names) {
+			return fmt.Errorf("class %q, want a number below %d, since the file names %d classes", c, len(names), len(names))
+		}
+		l.classes[i] = names[n]
+	}
+	return nil
 }
 
 // readFlags reads columns of 0 and 1, whose names are the classes, in their order. If each

@@ -151,6 +151,11 @@ func (o opener) openFile(name string, fsys fs.FS, file string) (train, val *Data
 	case shardExt:
 		train, err = openShards(o.search, name, fsys, []string{file})
 		return train, nil, err
+	case parquetExt:
+		if train, val, ok, err := o.openParquetFiles(name, fsys, []string{file}); ok || err != nil {
+			return train, val, err
+		}
+		return openTable(o.search, name, fsys, file)
 	case ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt", ".lst", ".gz":
 		return openTable(o.search, name, fsys, file)
 	}
@@ -202,6 +207,9 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 		return train, val, err
 	}
 	if train, val, ok, err := openVOC(o.search, name, fsys, root); ok || err != nil {
+		return train, val, err
+	}
+	if train, val, ok, err := openParquetFolder(o.search, name, fsys, root); ok || err != nil {
 		return train, val, err
 	}
 	if train, val, ok, err := openTables(o.search, name, fsys, root); ok || err != nil {

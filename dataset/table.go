@@ -23,6 +23,9 @@ type table struct {
 	written []string // the columns as they are written
 	rows    [][]string
 	lines   []int // of the rows, from 1
+
+	classNames map[string][]string // of columns of class numbers, where the file says them
+	record     string              // what stands before the number of a row in errors; "" of a line
 }
 
 // Names of columns; the first one found is taken.
@@ -214,5 +217,13 @@ func (t *table) cell(row, i int) string {
 
 // errorf names the table and the line of a row.
 func (t *table) errorf(row int, format string, args ...any) error {
-	return fmt.Errorf("%s:%d: %w", t.name, t.lines[row], fmt.Errorf(format, args...))
+	return fmt.Errorf("%s: %w", t.where(row), fmt.Errorf(format, args...))
+}
+
+// where names the table and the line of a row.
+func (t *table) where(row int) string {
+	if t.record != "" {
+		return fmt.Sprintf("%s: %s%d", t.name, t.record, t.lines[row])
+	}
+	return fmt.Sprintf("%s:%d", t.name, t.lines[row])
 }

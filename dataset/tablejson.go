@@ -11,9 +11,16 @@ import (
 	"strings"
 )
 
-// readRecords reads a table of images: text, JSON lines, or a JSON array of records.
+// readRecords reads a table of images: text, JSON lines, a JSON array of records, or Parquet.
 func readRecords(fsys fs.FS, name string) (*table, error) {
-	if !isJSONTable(name) {
+	switch {
+	case strings.EqualFold(path.Ext(name), parquetExt):
+		p, err := openParquet(fsys, name)
+		if err != nil {
+			return nil, err
+		}
+		return p.table()
+	case !isJSONTable(name):
 		return readTable(fsys, name)
 	}
 	data, err := readUnpacked(fsys, name)
@@ -63,7 +70,7 @@ func parseJSON(name string, data []byte) (*table, error) {
 			return nil, fmt.Errorf("%s:%d: JSON: %w", name, lineOf(), err)
 		}
 		end := lineOf()
-		row, err := t.record(record, column)
+		row, err := t.addRecord(record, column)
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", name, end, err)
 		}
@@ -81,8 +88,8 @@ func parseJSON(name string, data []byte) (*table, error) {
 // maxRecordColumns is the most keys of all records of a file.
 const maxRecordColumns = 10_000
 
-// record reads an object, and adds columns for keys that are new.
-func (t *table) record(raw json.RawMessage, column map[string]int) ([]string, error) {
+// addRecord reads an object, and adds columns for keys that are new.
+func (t *table) addRecord(raw json.RawMessage, column map[string]int) ([]string, error) {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	if open, err := d.Token(); err != nil || open != json.Delim('{') {
 		return nil, fmt.Errorf("JSON: %.40s, want an object of an image's name and class", raw)
@@ -140,7 +147,7 @@ func tableNames(files []string) []string {
 	for _, f := range files {
 		base := strings.TrimSuffix(strings.ToLower(f), ".gz")
 		switch path.Ext(base) {
-		case ".csv", ".tsv", ".jsonl", ".ndjson":
+		case ".csv", ".tsv", ".jsonl", ".ndjson", parquetExt:
 			out = append(out, f)
 		case ".json", ".txt", ".lst", ".list":
 			if isListName(base) {

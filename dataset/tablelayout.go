@@ -44,9 +44,12 @@ func openTables(s *search, name string, fsys fs.FS, root listing) (train, val *D
 		return fail(err)
 	}
 	undo := func() { s.found = before }
-	if len(all) == 0 {
+	if len(all) == 0 && len(root.folders) > 0 {
 		undo()
 		return nil, nil, false, nil
+	}
+	if len(all) == 0 {
+		return fail(fmt.Errorf("no images beside %s, want those that it names", candidates[0].file))
 	}
 	classFolders := s.classFolders(fsys, root)
 	for _, c := range candidates {
@@ -64,14 +67,17 @@ func openTables(s *search, name string, fsys fs.FS, root listing) (train, val *D
 		undo()
 		return nil, nil, false, nil
 	}
-	if train, val, err = s.tableDatasets(name, fsys, chosen, all); err != nil {
+	if train, val, err = s.tableDatasets(name, fsys, fsys, chosen, all); err != nil {
 		return fail(err)
 	}
-	folders, err := compareFolders(chosen, train, val)
-	if err != nil && s.columns == (Columns{}) {
-		return fail(err)
+	if s.columns != (Columns{}) {
+		return train, val, true, nil
 	}
 	parts := s.classParts(fsys, root)
+	folders, err := compareFolders(chosen, train, val, parts)
+	if err != nil {
+		return fail(err)
+	}
 	if folders && (parts || !isLabels(chosen[0].name) && val == nil) {
 		undo()
 		s.notes = append(s.notes[:notes], fmt.Sprintf("%s says the same classes as the folders", chosen[0].name))
@@ -296,10 +302,11 @@ func (s *search) classParts(fsys fs.FS, root listing) bool {
 }
 
 // compareFolders compares the classes that tables give with the folders of the images. same
-// means that the folders divide the images in the same way. It is an error if the folders
+// means that the folders divide the images in the same way, and are called like the classes,
+// which may be numbers, or lie in parts. It is an error if the folders
 // are called like the classes, and an image lies in that of another class; and if they may
 // be other classes.
-func compareFolders(chosen []*tableSource, train, val *Dataset) (same bool, err error) {
+func compareFolders(chosen []*tableSource, train, val *Dataset, parts bool) (same bool, err error) {
 	folders, toFolder := map[string]string{}, map[string]string{}
 	bijective, called := true, false
 	type contradiction struct{ file, folder, class string }
@@ -338,7 +345,12 @@ func compareFolders(chosen []*tableSource, train, val *Dataset) (same bool, err 
 	case len(folders) < 2:
 		return false, nil
 	case bijective && len(train.Classes) > 1:
-		return true, nil
+		for folder, label := range folders {
+			_, number := wholeValue(label)
+			parts = parts || number
+			called = called && plainName(folder) == plainName(label)
+		}
+		return parts || called, nil
 	case train.MultiLabel:
 		return false, nil
 	case called && differs != nil:
