@@ -161,6 +161,7 @@ func (s *search) tableDatasets(name string, fsys, lists fs.FS, sources []*tableS
 	if err != nil {
 		return nil, nil, err
 	}
+	s.source.Layout = "table " + sources[0].name
 	parts := map[string][]Sample{}
 	for i, r := range rows {
 		parts[r.part] = append(parts[r.part], labels.sample(r.file, i))
@@ -198,8 +199,10 @@ func (s *search) divide(name string, parts map[string][]Sample, make func(string
 			return make(name, samples), nil, nil
 		}
 	}
-	if valPart == "val" && parts["test"] != nil {
-		s.note("%s of part test aren't used: part val is there to validate on", count(len(parts["test"]), "image"))
+	for i, p := range partNames {
+		if samples := parts[p]; samples != nil {
+			s.foundPart(i, "", p == "train" || p == valPart, len(samples))
+		}
 	}
 	where := strings.TrimRight(name, `/\`)
 	return make(where+" (train)", parts["train"]), make(where+" ("+valPart+")", parts[valPart]), nil

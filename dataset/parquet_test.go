@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -189,4 +190,50 @@ func TestParquetOfPaths(t *testing.T) {
 	if got, want := strings.Join(names(d), " "), "a/1.png=cat a/2.png=cat b/3.png=dog b/4.png=dog"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
+}
+
+// Reading a picture reads its page and the page's dictionary, wherever in the file it lies.
+func TestParquetReadsOnePage(t *testing.T) {
+	for _, c := range []struct {
+		file string
+		most int64 // bytes
+	}{
+		{"pages/train.parquet", 2000},
+		{"hub/data/train-00000-of-00002.parquet", 3000},
+	} {
+		data, err := os.ReadFile(filepath.Join("testdata/parquet", c.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := openParquet(onlyFile{"x.parquet", data}, "x.parquet")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := p.setPictures(Columns{}); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		read := &countingReader{ReaderAt: p.r}
+		p.r = read
+		for row := range int(p.file.NumRows()) {
+			read.bytes = 0
+			if _, err := p.pictures.read(row); err != nil {
+				t.Fatal(err)
+			}
+			if read.bytes == 0 || read.bytes > c.most {
+				t.Errorf("%s: row %d: %d bytes were read of %d, want at most %d", c.file, row, read.bytes, len(data), c.most)
+			}
+		}
+	}
+}
+
+// countingReader counts the bytes that are read.
+type countingReader struct {
+	io.ReaderAt
+	bytes int64
+}
+
+func (r *countingReader) ReadAt(b []byte, at int64) (int, error) {
+	n, err := r.ReaderAt.ReadAt(b, at)
+	r.bytes += int64(n)
+	return n, err
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 )
 
@@ -45,31 +44,13 @@ func (f *tableFiles) of(dir, part string) *tableFiles {
 	return newTableFiles(names, dir)
 }
 
-// partOfName returns the part that a name of a file or folder has in it, "" if none or
-// several.
+// partOfName returns the part that the name of a file or folder says, "" if it says none.
 func partOfName(name string) string {
-	found := ""
-	for _, words := range partWords {
-		for _, word := range words {
-			if findWord(name, word) {
-				part, _ := partOf(word)
-				if part == "validation" || part == "valid" {
-					part = "val"
-				}
-				if found != "" && found != part {
-					return ""
-				}
-				found = part
-			}
-		}
+	part, _, _ := namedPart(strings.TrimSuffix(name, path.Ext(name)))
+	if part < 0 {
+		return ""
 	}
-	return found
-}
-
-// findWord reports whether a word is in a name, delimited by characters other than letters.
-func findWord(name, word string) bool {
-	words := strings.FieldsFunc(strings.ToLower(strings.TrimSuffix(name, path.Ext(name))), func(r rune) bool { return r < 'a' || r > 'z' })
-	return slices.Contains(words, word)
+	return partNames[part]
 }
 
 // Errors of values that should name an image.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -38,12 +39,13 @@ func openTables(s *search, name string, fsys fs.FS, root listing) (train, val *D
 	if len(candidates) == 0 {
 		return nil, nil, false, nil
 	}
-	before := s.found
+	found, source := s.found, s.source
+	source.Skipped, source.Notes = maps.Clone(source.Skipped), slices.Clone(source.Notes)
 	all, err := s.images(fsys, ".")
 	if err != nil {
 		return fail(err)
 	}
-	undo := func() { s.found = before }
+	undo := func() { s.found, s.source = found, source }
 	if len(all) == 0 && len(root.folders) > 0 {
 		undo()
 		return nil, nil, false, nil
@@ -58,13 +60,14 @@ func openTables(s *search, name string, fsys fs.FS, root listing) (train, val *D
 			c.err = &noLabelsError{c.file}
 		}
 	}
-	notes := len(s.notes)
 	chosen, err := s.chooseTables(candidates, classFolders)
 	if err != nil {
 		return fail(err)
 	}
 	if chosen == nil {
+		notes := s.source.Notes
 		undo()
+		s.source.Notes = notes
 		return nil, nil, false, nil
 	}
 	if train, val, err = s.tableDatasets(name, fsys, fsys, chosen, all); err != nil {
@@ -80,7 +83,7 @@ func openTables(s *search, name string, fsys fs.FS, root listing) (train, val *D
 	}
 	if folders && (parts || !isLabels(chosen[0].name) && val == nil) {
 		undo()
-		s.notes = append(s.notes[:notes], fmt.Sprintf("%s says the same classes as the folders", chosen[0].name))
+		s.note("%s says the same classes as the folders", chosen[0].name)
 		return nil, nil, false, nil
 	}
 	return train, val, true, nil
