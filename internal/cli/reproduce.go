@@ -76,7 +76,7 @@ func (c *reproduceCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	data, err := (dataFlags{}).images(e.ctx, c.Data, nil, "")
+	data, err := (readFlags{}).images(e, c.Data, nil, "", threads)
 	if err != nil {
 		return err
 	}
