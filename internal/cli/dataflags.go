@@ -18,7 +18,7 @@ type dataFlags struct {
 
 // options returns the options with which images are opened.
 func (f dataFlags) options() (dataset.OpenOptions, error) {
-	o := dataset.OpenOptions{Annotations: f.Annotations}
+	o := dataset.OpenOptions{Annotations: f.Annotations, Columns: f.Columns}
 	if f.Layout != "auto" {
 		o.Layout = dataset.Layout(f.Layout)
 	}
