@@ -305,6 +305,7 @@ const (
 	noteData       = "data"        // folder of images
 	noteMultiLabel = "multi_label" // set if --multi-label was given
 	noteMap        = "map"         // file of --map
+	noteColumns    = "columns"     // of the table beside the images
 )
 
 // checkpoint describes the checkpoint from which the run continues; nil if it starts.
@@ -326,6 +327,11 @@ func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
 	}
 	if c.Data == "" {
 		c.Data = from.Note[noteData]
+		if c.Columns == (dataset.Columns{}) {
+			if err := c.Columns.UnmarshalText([]byte(from.Note[noteColumns])); err != nil {
+				return nil, err
+			}
+		}
 	}
 	c.MultiLabel = c.MultiLabel || from.Note[noteMultiLabel] != ""
 	if c.Map == "" {
@@ -349,6 +355,9 @@ func (c *trainCommand) note() (map[string]string, error) {
 		return note, nil
 	}
 	note[noteData], err = filepath.Abs(c.Data)
+	if c.Columns != (dataset.Columns{}) {
+		note[noteColumns] = c.Columns.String()
+	}
 	if c.boxes != nil {
 		err = errors.Join(err, c.boxes.note(note))
 	}
