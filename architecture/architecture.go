@@ -66,11 +66,12 @@ const (
 	Pooling
 	Connected
 	// The other kinds stand in the head only.
-	GlobalAverage // mean of each channel over the map
-	GlobalMax     // maximum of each channel over the map
-	Flatten       // the map as one vector, in (C,H,W) order
-	Euclidean     // division of all units by their Euclidean norm
-	BatchNorm     // batch normalisation of each unit, or of each channel of a map
+	GlobalAverage    // mean of each channel over the map
+	GlobalMax        // maximum of each channel over the map
+	GlobalMaxAverage // the maximum of each channel, then the mean of each: fastai's AdaptiveConcatPool2d
+	Flatten          // the map as one vector, in (C,H,W) order
+	Euclidean        // division of all units by their Euclidean norm
+	BatchNorm        // batch normalisation of each unit, or of each channel of a map
 	Dropout
 	Activation
 )

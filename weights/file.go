@@ -58,12 +58,14 @@ type File struct {
 	byName  map[string]int
 	beside  map[string]string // texts beside the file, by name
 	shards  []*folderFile     // of an index, in the order of their names
+	last    *wholeTensor
+}
 
-	mu   sync.Mutex
-	last struct { // the last tensor of which all was read at once
-		name   string
-		values []float32
-	}
+// wholeTensor is the last tensor of which all was read at once.
+type wholeTensor struct {
+	mu     sync.Mutex
+	name   string
+	values []float32 // nil if it isn't kept
 }
 
 // entry is an Entry with its data: bytes [begin, end) of the file, little-endian and
@@ -174,6 +176,7 @@ func newFile(name string, r io.ReaderAt, size int64, closer io.Closer, beside *f
 		layers:  h.layers,
 		entries: h.entries,
 		shards:  h.shards,
+		last:    &wholeTensor{},
 		byName:  make(map[string]int, len(h.entries)),
 	}
 	for i, e := range h.entries {
@@ -323,8 +326,8 @@ func (f *File) readWhole(e *entry, start int, dst []float32) error {
 	if len(dst) == n {
 		return f.callRead(e, 0, dst)
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.last.mu.Lock()
+	defer f.last.mu.Unlock()
 	if f.last.values == nil || f.last.name != e.Name {
 		f.last.values = nil // before the next is allocated
 		values := make([]float32, n)

@@ -4,13 +4,13 @@ import (
 	"archive/zip"
 	"cmp"
 	"encoding/binary"
-	"encoding/json"
 	"io"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/verydeep/vgg/internal/boundedjson"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -54,7 +54,7 @@ func readNPZ(r io.ReaderAt, size int64, _ *folder) (*header, error) {
 	// The comment is the metadata in files that this package wrote, and any text in others.
 	if strings.HasPrefix(comment, "{") {
 		var own map[string]string
-		if json.Unmarshal([]byte(comment), &own) == nil && own != nil {
+		if boundedjson.Unmarshal([]byte(comment), &own) == nil && own != nil {
 			h.meta = own
 		}
 	}

@@ -32,6 +32,7 @@ type reproduceCommand struct {
 	mapFlag
 	modelFlags
 	storageFlag
+	Annotations string `placeholder:"PATH" help:"Bounding boxes: a table, or an XML file or a folder of them as in ILSVRC (those beside the images)."`
 	boxFlags
 	threadsFlag
 	jsonFlag
@@ -76,7 +77,7 @@ func (c *reproduceCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	data, err := openImages(e.ctx, c.Data, nil, "")
+	data, err := (readFlags{}).images(e, c.Data, nil, "", threads)
 	if err == nil {
 		data, err = c.rename(e.stderr, data)
 	}
