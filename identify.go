@@ -241,6 +241,9 @@ func (d *Description) identifyForeign(ctx context.Context, f *weights.File, o Op
 		d.note("end", "with the last convolution: names don't tell whether a pooling follows")
 	}
 	d.note("preprocessing", d.preprocessFrom)
+	if !d.Options.Headless() && d.exported == nil {
+		d.note("ending", outline.EndingFrom())
+	}
 	return d.foreignClasses(f, o)
 }
 
@@ -347,6 +350,9 @@ func (d *Description) foreignPreprocess(f *weights.File, outline *interchange.Ou
 	text, inFile := f.Metadata()[metaPreprocess]
 	var travelled *configPreprocess
 	if o.Preprocess == "" && !inFile {
+		if outline.Steps != nil && outline.Steps.Refused != nil {
+			return fail(outline.Steps.Refused)
+		}
 		var err error
 		if travelled, err = d.travelledPreprocess(f, d.normalize, outline); err != nil {
 			return fail(err)
@@ -367,9 +373,12 @@ func (d *Description) foreignPreprocess(f *weights.File, outline *interchange.Ou
 	case travelled != nil:
 		d.Preprocess, d.preprocessFrom = travelled.spec, travelled.source
 		d.Preprocess.Orient = preprocess.Upright
-	case outline.Rescale != nil:
-		d.Preprocess = *outline.Rescale
-		d.Preprocess.Crop, d.Preprocess.Resize, d.Preprocess.Orient = side, side, preprocess.Upright
+	case outline.Steps.Values():
+		d.Preprocess, d.BGR, d.preprocessFrom = outline.Steps.Spec, outline.Steps.BGR, outline.Steps.Source
+		d.Preprocess.Orient = preprocess.Upright
+		if !outline.Steps.Sized {
+			d.Preprocess.Crop, d.Preprocess.Resize = side, side
+		}
 	case d.Release != nil:
 		d.Preprocess, d.BGR = d.Release.Preprocess, takesBGR(d.Release.Preprocess.Name)
 	default:

@@ -124,6 +124,13 @@ func (k *kerasFile) read(r io.ReaderAt, chain []kerasLayer) error {
 			return err
 		}
 		if ok && len(config) == 1 {
+			if training, ok, err := longStrings(root, "training_config"); err != nil {
+				return err
+			} else if ok && len(training) == 1 {
+				if err := noteLoss(k.h, []byte(training[0])); err != nil {
+					return err
+				}
+			}
 			return describeConfig(k.h, []byte(config[0]))
 		}
 		return k.noteLayerNames(names)
@@ -438,6 +445,8 @@ func variableNames(group string, n int, known *kerasLayer) []string {
 	switch class {
 	case "conv2d", "dense":
 		return []string{"kernel", "bias"}
+	case "normalization":
+		return []string{"mean", "variance", "count"}
 	case "batch_normalization":
 	default:
 		return nil

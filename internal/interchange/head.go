@@ -207,6 +207,9 @@ func (o *Outline) ownHead(head []fileLayer, given string) (architecture.Architec
 			ratio = l.Value
 		}
 	}
+	if err := o.tellEnding(head, given); err != nil {
+		return architecture.Architecture{}, 0, err
+	}
 	a, err := architecture.ParseHead(text(head, ratio, o.ending == architecture.Sigmoids) + " " + o.ending.String())
 	if err != nil {
 		return a, 0, err
@@ -226,6 +229,25 @@ func (o *Outline) ownHead(head []fileLayer, given string) (architecture.Architec
 		return g, 0, fmt.Errorf("the file's layers are the head %q, want %q", a.HeadName(), g.HeadName())
 	}
 	return g, ratio, nil
+}
+
+// tellEnding settles the ending of a file whose layers don't tell it: the given head's, or a
+// soft-max of the outputs of a last fully connected layer.
+func (o *Outline) tellEnding(head []fileLayer, given string) error {
+	if !o.untold {
+		return nil
+	}
+	if given != "" {
+		g, err := architecture.ParseHead(given)
+		o.ending = g.Ending
+		return err
+	}
+	last := head[len(head)-1]
+	if last.Kind == architecture.Activation {
+		return &AmbiguousError{fmt.Sprintf("the last layer is %s, which doesn't tell what the outputs are: say it (--head '%s SCORES', if they are scores, SOFTMAX in place of SCORES, if a soft-max follows)", last.Layer, text(head, 0.5, false))}
+	}
+	o.endingFrom = "a soft-max by convention: no activation at the end, and no loss function in the file that tells it"
+	return nil
 }
 
 // withDropout makes FC256 of FC256 RELU where no dropout or activation follows.

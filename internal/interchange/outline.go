@@ -13,7 +13,6 @@ import (
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
-	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/weights"
 )
@@ -26,8 +25,9 @@ type Outline struct {
 	Complete bool
 	// Left describes what DropHead left out beside the head.
 	Left []string
-	// Rescale is what the file's first layer does to pixels; nil if there is none.
-	Rescale *preprocess.Spec
+	// Steps is what the file's layers before the first convolution do to pixels; nil if
+	// there are none.
+	Steps *Steps
 	// EndsEarly tells that the layers are the beginning of a configuration's. The outline
 	// then ends with the last convolution, and names don't tell whether a pooling follows.
 	EndsEarly bool
@@ -39,8 +39,11 @@ type Outline struct {
 	bnEps  float32
 	input  int // side of the input, where the file gives it
 	ending architecture.Ending
-	unused []string        // tensors that belong to no layer
-	sides  []*layerTensors // convolutions beside the chain
+	untold bool // the file's layers don't tell the ending
+	// endingFrom says what tells the ending, unless it is a layer.
+	endingFrom string
+	unused     []string        // tensors that belong to no layer
+	sides      []*layerTensors // convolutions beside the chain
 }
 
 // fileLayer is a layer in the file, with its normalisation and its rectification.
@@ -117,6 +120,9 @@ func newFileLayer(name string, w weights.Entry, head, columns, channelsLast bool
 	}
 	return l, nil
 }
+
+// EndingFrom says what the ending was taken from, if no layer of the file is one.
+func (o *Outline) EndingFrom() string { return o.endingFrom }
 
 // Count returns the number of layers of a kind.
 func (o *Outline) Count(k architecture.Kind) int {
@@ -252,11 +258,14 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 			m.match(current, "bias", l.Bias, true)
 			channels = l.Bias.Len()
 		case *nn.BatchNorm:
-			if !current.BatchNorm { // else its tensors are the convolution's
+			own := current.BatchNorm // of the convolution, whose tensors are in current
+			current.BatchNorm = false
+			if !own {
 				if len(layers) == 0 || layers[0].Kind != architecture.BatchNorm {
 					return nil, fmt.Errorf("vgg: %s: no tensors for %s, want those of configuration %q", file, l.Name(), opts.Config)
 				}
 				current, layers = layers[0], layers[1:]
+				current.in = channels
 			}
 			m.match(current, "scale", l.Gamma, true)
 			m.match(current, "shift", l.Beta, true)
@@ -301,6 +310,10 @@ func (m *matcher) match(l fileLayer, role string, p *nn.Param, optional bool) {
 	if role == "weight" {
 		at.columns, at.channelsLast = l.columns, l.channelsLast
 		at.channels, at.side, want = expectedShape(weightShape(e.Shape, l.columns), p.Shape, l)
+	}
+	if role != "weight" && l.Kind == architecture.BatchNorm && l.channelsLast { // of a flattened map
+		at.channelsLast, at.channels = true, max(1, l.in)
+		at.side = max(1, int(math.Round(math.Sqrt(float64(p.Len()/at.channels)))))
 	}
 	if !slices.Equal(withoutOnes(e.Shape), withoutOnes(want)) {
 		m.errs = append(m.errs, &weights.ShapeError{File: m.file, Tensor: e.Name, Shape: e.Shape, Want: want})
