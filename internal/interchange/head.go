@@ -458,13 +458,6 @@ func (o *Outline) fits(a architecture.Architecture, head []fileLayer) error {
 	if have, want := kinds(layersOf(head)), kinds(inference(a)); have != want {
 		return fmt.Errorf("the head's tensors are those of %s, want %s for the head %q", have, want, a.HeadName())
 	}
-	flat := false
-	for _, l := range a.Head {
-		flat = flat || l.Kind == architecture.Flatten
-	}
-	if flat && head[0].Kind == architecture.BatchNorm && slices.ContainsFunc(head, func(l fileLayer) bool { return l.columns }) {
-		return fmt.Errorf("%s: batch normalisation of a map flattened in (H,W,C) order, want it before the flattening or after a fully connected layer", head[0].name)
-	}
 	return nil
 }
 

@@ -419,10 +419,16 @@ func (r *layerReader) rectify() error {
 	return r.inHead(architecture.Layer{Kind: architecture.Activation, Function: architecture.ReLU})
 }
 
-// euclidean adds the division by the Euclidean norm, in Keras that over one axis.
+// euclidean adds the division by the Euclidean norm. In Keras it is over given axes, which
+// must be all.
 func (r *layerReader) euclidean(a attributes) error {
-	if axis := a["axis"]; r.keras() && (!r.vector || len(axis) > 1 || len(axis) == 1 && axis[0] != -1 && axis[0] != 1) {
-		return fmt.Errorf("over axis %v, want the last one of a vector", axis)
+	axis := slices.Sorted(slices.Values(a["axis"]))
+	all := len(axis) == 0 || len(axis) == 1 && (axis[0] == -1 || axis[0] == 1)
+	if !r.vector {
+		all = slices.Equal(axis, []float64{1, 2, 3})
+	}
+	if r.keras() && !all {
+		return fmt.Errorf("over the axes %v, want all of the activation: -1 of a vector, 1, 2 and 3 of a map", axis)
 	}
 	return r.inHead(architecture.Layer{Kind: architecture.Euclidean})
 }
@@ -462,7 +468,7 @@ func (r *layerReader) batchNorm(l weights.Layer, a attributes) error {
 			return fmt.Errorf("a second batch normalisation of the convolution %s, want one", w.name)
 		}
 		r.head = true
-		r.o.layers = append(r.o.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, name: l.Name, tensors: tensors, channelsLast: r.flat && r.channelsLast})
+		r.o.layers = append(r.o.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, name: l.Name, tensors: tensors})
 	}
 	eps, ok := a.one("epsilon")
 	if !ok {

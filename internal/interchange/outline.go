@@ -245,7 +245,7 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 	m := matcher{file: file}
 	layers := slices.DeleteFunc(slices.Clone(o.layers), func(l fileLayer) bool { return !l.hasTensors() })
 	var current fileLayer
-	channels := 3
+	channels, flat := 3, false
 	for _, l := range chain.Layers() {
 		switch l := l.(type) {
 		case *nn.Conv:
@@ -256,7 +256,9 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 			current.in = channels
 			m.match(current, "weight", l.Weight, false)
 			m.match(current, "bias", l.Bias, true)
-			channels = l.Bias.Len()
+			channels, flat = l.Bias.Len(), false
+		case *nn.Flatten:
+			flat = true
 		case *nn.BatchNorm:
 			own := current.BatchNorm // of the convolution, whose tensors are in current
 			current.BatchNorm = false
@@ -265,7 +267,7 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 					return nil, fmt.Errorf("vgg: %s: no tensors for %s, want those of configuration %q", file, l.Name(), opts.Config)
 				}
 				current, layers = layers[0], layers[1:]
-				current.in = channels
+				current.in, current.channelsLast = channels, flat && lastOf(layers)
 			}
 			m.match(current, "scale", l.Gamma, true)
 			m.match(current, "shift", l.Beta, true)
@@ -286,6 +288,13 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 		return m.locations, fmt.Errorf("%w\nleave out what isn't the network's with --ignore PATTERN, or take what is below one prefix with --prefix", joinFirst(file, m.errs))
 	}
 	return m.locations, joinFirst(file, m.errs)
+}
+
+// lastOf tells whether the units of a flattened map are in (H,W,C) order, as the first fully
+// connected layer tells it.
+func lastOf(layers []fileLayer) bool {
+	i := slices.IndexFunc(layers, fileLayer.hasWeight)
+	return i >= 0 && layers[i].channelsLast
 }
 
 // matcher collects the parameters' locations, and the tensors that don't fit.
