@@ -329,6 +329,9 @@ func readOutline(f *weights.File, config string, headless bool) (*interchange.Ou
 	if headless || empty {
 		outline.DropHead()
 	}
+	if err := outline.Broken(); err != nil {
+		return nil, fmt.Errorf("%w (--headless opens the convolutions before it)", err)
+	}
 	switch {
 	case config != "":
 		a, err := architecture.Parse(config)

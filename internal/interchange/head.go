@@ -477,6 +477,9 @@ func (o *Outline) inputSide(a architecture.Architecture, fc fileLayer, channels,
 			if fc.in != channels {
 				return 0, fmt.Errorf("%s: fan-in %d, want the %d channels that a global pooling leaves", name, fc.in, channels)
 			}
+			if o.oblong != "" && given == 0 {
+				return 0, &AmbiguousError{fmt.Sprintf("the model's images have %s pixels, and images here are square: say their side (--input 224)", o.oblong)}
+			}
 			return max(firstOf(given, o.input, network.DefaultInput), 1<<poolings), nil
 		}
 	}
@@ -492,6 +495,9 @@ func (o *Outline) inputSide(a architecture.Architecture, fc fileLayer, channels,
 		if s > 0 && s>>poolings == side {
 			return s, nil
 		}
+	}
+	if o.Complete && o.keras && o.input > 0 {
+		return 0, fmt.Errorf("%s: fan-in %d, %d channels of %d×%d pixels, is that of inputs of %d to %d pixels, but the model's have %d", name, fc.in, channels, side, side, least, most, o.input)
 	}
 	if least == most {
 		return least, nil

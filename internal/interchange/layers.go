@@ -1,6 +1,7 @@
 package interchange
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -28,24 +29,52 @@ type layerReader struct {
 	ended        string      // name of the soft-max
 }
 
-// readLayers recognises the network in the chain of layers that a file describes.
+// readLayers recognises the network in the chain of layers that a file describes. A layer of
+// the head that can't be followed ends the outline, whose use is then without its head.
 func readLayers(f *weights.File) (*Outline, error) {
-	r := &layerReader{f: f, o: &Outline{Complete: true}, pixels: newPixelReader()}
+	r := &layerReader{f: f, o: &Outline{Complete: true, keras: channelsLastFormat(f.Format())}, pixels: newPixelReader()}
 	r.channelsLast = channelsLastFormat(f.Format())
 	r.o.input = onnxSide(f.Metadata()["onnx.input"])
-	for _, l := range f.Layers() {
-		if err := r.add(l); err != nil {
-			return nil, fmt.Errorf("layer %s (%s): %w", l.Name, l.Op, err)
+	layers := f.Layers()
+	for i, l := range layers {
+		err := r.add(l)
+		if err == nil {
+			continue
 		}
+		err = fmt.Errorf("layer %s (%s): %w", l.Name, l.Op, err)
+		if !r.keras() || slices.ContainsFunc(layers[i:], func(l weights.Layer) bool { return l.Op == "conv" }) || len(r.o.layers) == 0 {
+			return nil, err
+		}
+		r.o.broken = err
+		break
 	}
 	r.o.Steps = r.pixels.steps()
-	r.connectLast()
+	if r.o.broken == nil {
+		r.connectLast()
+	}
 	if err := r.rectified(); err != nil {
-		return nil, err
+		return nil, cmp.Or(r.o.broken, err)
 	}
 	r.end()
 	r.unused()
+	r.dropTail()
 	return r.o, r.normalisations()
+}
+
+// dropTail leaves out what follows the last map of a model of Keras's that has no fully
+// connected layer: a global pooling, as of an extractor of features.
+func (r *layerReader) dropTail() {
+	i := slices.IndexFunc(r.o.layers, fileLayer.inHead)
+	if !r.keras() || r.o.broken != nil || i < 0 || r.o.Count(architecture.Connected) > 0 {
+		return
+	}
+	tail := r.o.layers[i:]
+	var tokens []string
+	for _, l := range tail {
+		tokens = append(tokens, l.Layer.String())
+	}
+	r.o.layers = r.o.layers[:i]
+	r.o.Left = append(r.o.Left, strings.Join(tokens, " ")+": no fully connected layer follows, and the network ends with the last map")
 }
 
 // onnxSide returns the side of the input of an ONNX graph, "N 3 224 224" or "N 224 224 3";
@@ -291,6 +320,9 @@ func (r *layerReader) input(a attributes) error {
 	if !r.channelsLast {
 		h, w = s[1], s[2]
 	}
+	if r.keras() && h != w && h > 0 && w > 0 {
+		r.o.oblong = fmt.Sprintf("%v×%v", h, w)
+	}
 	if h == w && h > 0 && h <= network.MaxInput {
 		r.o.input = int(h)
 	}
@@ -441,6 +473,9 @@ func (r *layerReader) flatten(a attributes) error {
 	if r.vector || r.head && !r.keras() {
 		return nil
 	}
+	if r.o.oblong != "" {
+		return fmt.Errorf("images of %s pixels, want square ones", r.o.oblong)
+	}
 	r.head, r.vector, r.flat = true, true, true
 	return r.inHead(architecture.Layer{Kind: architecture.Flatten})
 }
@@ -482,6 +517,9 @@ func (r *layerReader) batchNorm(l weights.Layer, a attributes) error {
 }
 
 func (r *layerReader) maxPool(a attributes) error {
+	if r.coversMap(a) && !a.all("kernel_shape", 2) {
+		return r.globalPool(architecture.GlobalMax)
+	}
 	if r.head || len(r.o.layers) == 0 {
 		return fmt.Errorf("want it between convolutions")
 	}
@@ -490,7 +528,18 @@ func (r *layerReader) maxPool(a attributes) error {
 		return fmt.Errorf("windows %v, strides %v, padding %v, want 2×2 with stride 2", a["kernel_shape"], strides, a["pads"])
 	}
 	r.o.layers = append(r.o.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.Pooling}})
+	poolings := r.o.Count(architecture.Pooling)
+	if same, _ := a.one("padding"); same == 1 && r.o.input%(1<<poolings) != 0 || same == 1 && r.o.input == 0 {
+		return fmt.Errorf("padding \"same\" of a map of an odd or unknown side, want \"valid\", or an input whose side is a multiple of %d", 1<<poolings)
+	}
 	return nil
+}
+
+// coversMap tells whether a pooling of Keras's is over the whole map, which is one window.
+func (r *layerReader) coversMap(a attributes) bool {
+	side := r.o.input >> r.o.Count(architecture.Pooling)
+	k := a["kernel_shape"]
+	return r.keras() && !r.vector && r.o.input > 0 && side > 0 && len(k) == 2 && a.all("kernel_shape", float64(side))
 }
 
 // averagePool ignores the 1×1 pooling that torchvision's export leaves, which changes
@@ -499,7 +548,10 @@ func (r *layerReader) averagePool(a attributes) error {
 	if len(a["kernel_shape"]) > 0 && a.all("kernel_shape", 1) && a.all("strides", 1) && a.all("pads", 0) {
 		return nil
 	}
-	return fmt.Errorf("windows %v: want max-pooling, 2×2 with stride 2", a["kernel_shape"])
+	if r.coversMap(a) {
+		return r.globalPool(architecture.GlobalAverage)
+	}
+	return fmt.Errorf("windows %v: want max-pooling, 2×2 with stride 2, or a pooling of the whole map", a["kernel_shape"])
 }
 
 // lrn adds local response normalisation in ONNX's form: y = x/(bias + α/size·Σx²)^β.

@@ -37,7 +37,9 @@ type Outline struct {
 	layers []fileLayer
 	lrn    nn.LRNForm
 	bnEps  float32
-	input  int // side of the input, where the file gives it
+	input  int    // side of the input, where the file gives it
+	oblong string // the input, where it isn't square
+	broken error  // why the head isn't followed
 	ending architecture.Ending
 	untold bool // the file's layers don't tell the ending
 	// endingFrom says what tells the ending, unless it is a layer.
@@ -190,9 +192,16 @@ func (o *Outline) row() string {
 	return strings.Join(tokens, " ")
 }
 
+// Broken tells why the head can't be followed; nil if it can, or is dropped.
+func (o *Outline) Broken() error { return o.broken }
+
 // DropHead removes the fully connected layers, and convolutions beside the chain. These
 // are then in Left.
 func (o *Outline) DropHead() {
+	if o.broken != nil {
+		o.Left = append(o.Left, fmt.Sprintf("the head, with %d tensors: not followed: %v", len(o.unused), o.broken))
+		o.broken, o.unused = nil, nil
+	}
 	if len(o.sides) > 0 {
 		o.Left, o.sides = append(o.Left, o.sideNames()), nil
 	}
