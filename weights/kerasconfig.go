@@ -1,11 +1,11 @@
 package weights
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/boundedjson"
 )
 
 // kerasDepth is the most levels of models in models.
@@ -80,35 +80,9 @@ func (s *kerasSizes) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// The limits of a model's config in JSON. They are far above what any network has.
-const (
-	kerasMostParts = 2_000_000 // objects, lists, keys and values
-	kerasMostDepth = 200       // levels of objects and lists
-)
-
-// decodeKeras decodes a text in JSON, unless it is too large. Errors begin with what it is.
+// decodeKeras decodes a text in JSON within limits. Errors begin with what it is.
 func decodeKeras(what string, text []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(text))
-	depth := 0
-	for parts := 0; ; parts++ {
-		t, err := d.Token()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return malformed("", "%s: %v", what, err)
-		}
-		switch t {
-		case json.Delim('{'), json.Delim('['):
-			depth++
-		case json.Delim('}'), json.Delim(']'):
-			depth--
-		}
-		if parts > kerasMostParts || depth > kerasMostDepth {
-			return malformed("", "%s: over %d parts or %d levels of JSON", what, kerasMostParts, kerasMostDepth)
-		}
-	}
-	if err := json.Unmarshal(text, v); err != nil {
+	if err := boundedjson.Unmarshal(text, v); err != nil {
 		return malformed("", "%s: %v", what, err)
 	}
 	return nil

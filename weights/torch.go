@@ -2,9 +2,10 @@ package weights
 
 import (
 	"archive/zip"
-	"encoding/json"
 	"io"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/boundedjson"
 )
 
 // torchFile is a file of torch.save, up to its pickle.
@@ -177,7 +178,7 @@ func (a *torchArchive) addMetadata(h *header) error {
 		return err
 	}
 	var own map[string]string
-	if err := json.Unmarshal(text, &own); err != nil {
+	if err := boundedjson.Unmarshal(text, &own); err != nil {
 		return malformed("", "member %s: %v", display(a.folder+torchMetadata), err)
 	}
 	for k, v := range own {

@@ -3,11 +3,8 @@ package cli
 import (
 	"fmt"
 	"io"
-	"slices"
 
-	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/nn"
-	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
 )
 
@@ -30,7 +27,7 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 	if err != nil {
 		return nil, err
 	}
-	data, _, err := dataset.Open(e.ctx, c.Data, dataset.OpenOptions{})
+	data, _, err := c.dataFlags.open(e.ctx, c.Data)
 	if err != nil {
 		return nil, err
 	}
@@ -42,18 +39,7 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 	return t, err
 }
 
-// unbalanced is the least ratio of the largest class to the smallest that the output
-// mentions.
-const unbalanced = 3
-
-// balance prints the network that is fine-tuned, the scales and the sizes of the classes.
-func (t *fineTuning) balance(out io.Writer, data *dataset.Dataset) {
-	counts := data.Counts()
-	least, most := slices.Min(counts), slices.Max(counts)
-	fmt.Fprintf(out, "Fine-tuning %s: smallest side of the images %d pixels, S %d to %d\nClasses of %s to %s training images",
-		t.config, t.side, t.recipe.ScaleMin, t.recipe.ScaleMax, report.Count(int64(least)), report.Count(int64(most)))
-	if most >= unbalanced*least {
-		fmt.Fprintf(out, ": unbalanced, the fewest are of %s", data.Classes[slices.Index(counts, least)])
-	}
-	fmt.Fprintln(out)
+// print writes the network that is fine-tuned and the scales.
+func (t *fineTuning) print(out io.Writer) {
+	fmt.Fprintf(out, "Fine-tuning %s: smallest side of the images %d pixels, S %d to %d\n", t.config, t.side, t.recipe.ScaleMin, t.recipe.ScaleMax)
 }

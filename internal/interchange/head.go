@@ -96,6 +96,9 @@ func (o *Outline) Options(g Given) (network.Options, error) {
 	if _, err := architecture.Parse(opts.Config); err != nil {
 		return opts, err
 	}
+	if err := o.poolingInput(a, firstOf(g.Input, o.input)); err != nil {
+		return opts, err
+	}
 	opts.Input, err = o.inputSide(a, head[first], channels, g.Input)
 	return opts, err
 }
@@ -210,7 +213,13 @@ func (o *Outline) ownHead(head []fileLayer, given string) (architecture.Architec
 	if err := o.tellEnding(head, given); err != nil {
 		return architecture.Architecture{}, 0, err
 	}
-	a, err := architecture.ParseHead(text(head, ratio, o.ending == architecture.Sigmoids) + " " + o.ending.String())
+	ending := o.ending
+	if given != "" && !o.ended { // the caller knows what follows the scores
+		if g, err := architecture.ParseHead(given); err == nil {
+			ending = g.Ending
+		}
+	}
+	a, err := architecture.ParseHead(text(head, ratio, ending == architecture.Sigmoids) + " " + ending.String())
 	if err != nil {
 		return a, 0, err
 	}
@@ -234,7 +243,7 @@ func (o *Outline) ownHead(head []fileLayer, given string) (architecture.Architec
 // tellEnding settles the ending of a file whose layers don't tell it: the given head's, or a
 // soft-max of the outputs of a last fully connected layer.
 func (o *Outline) tellEnding(head []fileLayer, given string) error {
-	if !o.untold {
+	if o.ended || !o.keras {
 		return nil
 	}
 	if given != "" {
@@ -246,7 +255,7 @@ func (o *Outline) tellEnding(head []fileLayer, given string) error {
 	if last.Kind == architecture.Activation {
 		return &AmbiguousError{fmt.Sprintf("the last layer is %s, which doesn't tell what the outputs are: say it (--head '%s SCORES', if they are scores, SOFTMAX in place of SCORES, if a soft-max follows)", last.Layer, text(head, 0.5, false))}
 	}
-	o.endingFrom = "a soft-max by convention: no activation at the end, and no loss function in the file that tells it"
+	o.infer("ending", "a soft-max by convention: no activation at the end, and no loss function in the file that tells it")
 	return nil
 }
 
@@ -327,6 +336,9 @@ func (o *Outline) guessedHead(head []fileLayer, channels, poolings int, g Given)
 	}
 	likely := likelyHead(head)
 	connected := connectedOf(layersOf(head))
+	if o.untold != "" {
+		return architecture.Architecture{}, &AmbiguousError{fmt.Sprintf("%s: say the head (--head '%s', if the map is flattened and its %d fully connected layers are rectified)", o.untold, likely, connected)}
+	}
 	if own, ok := ownNames(head, poolings); ok {
 		return own, o.oneReading(head[0], channels, poolings, own.HeadName(), g)
 	}
@@ -473,7 +485,10 @@ func (o *Outline) inputSide(a architecture.Architecture, fc fileLayer, channels,
 		if l.Kind == architecture.Connected {
 			break
 		}
-		if l.Kind == architecture.GlobalAverage || l.Kind == architecture.GlobalMax {
+		if l.Kind == architecture.GlobalAverage || l.Kind == architecture.GlobalMax || l.Kind == architecture.GlobalMaxAverage {
+			if l.Kind == architecture.GlobalMaxAverage {
+				channels *= 2
+			}
 			if fc.in != channels {
 				return 0, fmt.Errorf("%s: fan-in %d, want the %d channels that a global pooling leaves", name, fc.in, channels)
 			}

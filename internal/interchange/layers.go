@@ -21,6 +21,7 @@ type layerReader struct {
 	o *Outline
 	// channelsLast: the activation is flattened in (H,W,C) order.
 	channelsLast bool
+	index        int         // of the layer that is read
 	pixels       pixelReader // of the layers before the first convolution
 	head         bool        // whether the head has begun: a flattening, a global pooling, a fully connected layer
 	vector       bool        // whether the activation is a vector
@@ -37,6 +38,7 @@ func readLayers(f *weights.File) (*Outline, error) {
 	r.o.input = onnxSide(f.Metadata()["onnx.input"])
 	layers := f.Layers()
 	for i, l := range layers {
+		r.index = i
 		err := r.add(l)
 		if err == nil {
 			continue
@@ -56,6 +58,7 @@ func readLayers(f *weights.File) (*Outline, error) {
 		return nil, cmp.Or(r.o.broken, err)
 	}
 	r.end()
+	r.o.ended = r.o.ended || r.ended != "" || r.o.ending != architecture.Softmax
 	r.unused()
 	r.dropTail()
 	return r.o, r.normalisations()
@@ -141,6 +144,14 @@ func (r *layerReader) add(l weights.Layer) error {
 		return r.globalPool(architecture.GlobalMax)
 	case "avgpool":
 		return r.averagePool(a)
+	case "globalmaxavgpool":
+		return r.adaptivePool(architecture.GlobalMaxAverage, a)
+	case "adaptiveavgpool":
+		return r.adaptivePool(architecture.GlobalAverage, a)
+	case "adaptivemaxpool":
+		return r.adaptivePool(architecture.GlobalMax, a)
+	case "normalize":
+		return r.normalize()
 	case "lrn":
 		return r.lrn(a)
 	case "transpose":
@@ -291,17 +302,16 @@ func (r *layerReader) end() {
 func (r *layerReader) endByLoss() {
 	loss, logits := strings.CutSuffix(r.f.Metadata()[weights.MetaLoss], " from_logits")
 	categorical, binary := strings.Contains(loss, "categorical"), strings.Contains(loss, "binary")
-	r.o.untold = true
 	switch {
-	case logits && categorical, logits && binary:
-		r.o.untold = false
-		r.o.endingFrom = fmt.Sprintf("no activation at the end, and the loss function %s takes scores", loss)
+	case logits && (categorical || binary):
+		r.o.ended = true
+		r.o.infer("ending", fmt.Sprintf("no activation at the end, and the loss function %s takes scores", loss))
 		if binary {
 			r.o.ending = architecture.Sigmoids
 		}
 	case slices.Contains(regressions, loss):
-		r.o.untold, r.o.ending = false, architecture.Scores
-		r.o.endingFrom = fmt.Sprintf("no activation at the end, and the loss function %s", loss)
+		r.o.ended, r.o.ending = true, architecture.Scores
+		r.o.infer("ending", fmt.Sprintf("no activation at the end, and the loss function %s", loss))
 	}
 }
 
@@ -540,18 +550,6 @@ func (r *layerReader) coversMap(a attributes) bool {
 	side := r.o.input >> r.o.Count(architecture.Pooling)
 	k := a["kernel_shape"]
 	return r.keras() && !r.vector && r.o.input > 0 && side > 0 && len(k) == 2 && a.all("kernel_shape", float64(side))
-}
-
-// averagePool ignores the 1×1 pooling that torchvision's export leaves, which changes
-// nothing at the side that the classifier was made for.
-func (r *layerReader) averagePool(a attributes) error {
-	if len(a["kernel_shape"]) > 0 && a.all("kernel_shape", 1) && a.all("strides", 1) && a.all("pads", 0) {
-		return nil
-	}
-	if r.coversMap(a) {
-		return r.globalPool(architecture.GlobalAverage)
-	}
-	return fmt.Errorf("windows %v: want max-pooling, 2×2 with stride 2, or a pooling of the whole map", a["kernel_shape"])
 }
 
 // lrn adds local response normalisation in ONNX's form: y = x/(bias + α/size·Σx²)^β.

@@ -31,21 +31,23 @@ type Outline struct {
 	// EndsEarly tells that the layers are the beginning of a configuration's. The outline
 	// then ends with the last convolution, and names don't tell whether a pooling follows.
 	EndsEarly bool
+	// Inferred says what the file doesn't tell, and from what it was inferred.
+	Inferred []string
 
-	scheme Scheme // of the tensors' names
-	keras  bool   // a format of Keras's
-	layers []fileLayer
-	lrn    nn.LRNForm
-	bnEps  float32
-	input  int    // side of the input, where the file gives it
-	oblong string // the input, where it isn't square
-	broken error  // why the head isn't followed
-	ending architecture.Ending
-	untold bool // the file's layers don't tell the ending
-	// endingFrom says what tells the ending, unless it is a layer.
-	endingFrom string
-	unused     []string        // tensors that belong to no layer
-	sides      []*layerTensors // convolutions beside the chain
+	scheme  Scheme // of the tensors' names
+	keras   bool   // a format of Keras's
+	layers  []fileLayer
+	lrn     nn.LRNForm
+	bnEps   float32
+	input   int    // side of the input, where the file gives it
+	oblong  string // the input, where it isn't square
+	broken  error  // why the head isn't followed
+	ending  architecture.Ending
+	ended   bool            // whether the file's layers tell the ending
+	untold  string          // why the layers that the file has are not followed
+	mapSide int             // of the last map, which a pooling in the file leaves as it is; 0 if none does
+	unused  []string        // tensors that belong to no layer
+	sides   []*layerTensors // convolutions beside the chain
 }
 
 // fileLayer is a layer in the file, with its normalisation and its rectification.
@@ -77,6 +79,9 @@ func (l fileLayer) hasWeight() bool {
 // the tensor, not the file.
 func Read(f *weights.File, known bool) (*Outline, error) {
 	if len(f.Layers()) > 0 {
+		if order, ok := f.Metadata()[weights.MetaLayerOrder]; ok {
+			return readModules(f, order, known)
+		}
 		return readLayers(f)
 	}
 	return readNames(f, known)
@@ -122,9 +127,6 @@ func newFileLayer(name string, w weights.Entry, head, columns, channelsLast bool
 	}
 	return l, nil
 }
-
-// EndingFrom says what the ending was taken from, if no layer of the file is one.
-func (o *Outline) EndingFrom() string { return o.endingFrom }
 
 // Count returns the number of layers of a kind.
 func (o *Outline) Count(k architecture.Kind) int {
@@ -396,3 +398,6 @@ func joinFirst(file string, errs []error) error {
 	}
 	return errors.Join(errs...)
 }
+
+// infer notes what was inferred, and from what.
+func (o *Outline) infer(what, from string) { o.Inferred = append(o.Inferred, what+": "+from) }
