@@ -15,7 +15,7 @@ import (
 // openLists reads collections whose classes and parts are in lists of their own form, made
 // into one table. ok is false if there are none.
 func openLists(s *search, name string, fsys fs.FS, root listing) (train, val *Dataset, ok bool, err error) {
-	if s.columns != (Columns{}) {
+	if s.columns != (Columns{}) || s.layout != LayoutAuto || s.annotations != "" {
 		return nil, nil, false, nil
 	}
 	for _, read := range []func(fs.FS, listing) (*table, error){birdLists, petLists, flowerLists} {

@@ -233,6 +233,9 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 			return train, val, err
 		}
 	}
+	if train, val, ok, err := openLists(o.search, name, fsys, root); ok || err != nil {
+		return train, val, err
+	}
 	if train, val, ok, err := o.openBoxes(name, fsys, root); ok || err != nil {
 		return train, val, err
 	}
@@ -242,9 +245,6 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 		return train, val, err
 	}
 	if train, val, ok, err := openParquetFolder(o.search, name, fsys, root); ok || err != nil {
-		return train, val, err
-	}
-	if train, val, ok, err := openLists(o.search, name, fsys, root); ok || err != nil {
 		return train, val, err
 	}
 	if train, val, ok, err := openTables(o.search, name, fsys, root); ok || err != nil {

@@ -25,10 +25,16 @@ type boxContents struct {
 	report dataset.BoxReport
 }
 
-// boxes reads the boxes of d. It returns nil where there are none.
+// boxes reads the boxes of d. It returns nil where there are none, or none that fit the images
+// unless --annotations names them.
 func (f dataFlags) boxes(e *environment, d *dataset.Dataset) (*boxContents, error) {
 	boxed, r, err := dataset.ReadBoxes(e.ctx, d, dataset.BoxOptions{From: f.Annotations})
 	if errors.Is(err, dataset.ErrNoAnnotations) && f.Annotations == "" {
+		return nil, nil
+	}
+	if err != nil && f.Annotations == "" && e.ctx.Err() == nil {
+		// Nobody asked for what lies beside the images, and it may be of something else.
+		fmt.Fprintf(e.stderr, "Boxes are left out: %v\n", err)
 		return nil, nil
 	}
 	if err != nil {

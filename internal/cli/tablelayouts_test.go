@@ -520,6 +520,7 @@ var listLayouts = []layout{
 			b.write("annotations/trainval.txt", trainval)
 			b.write("annotations/test.txt", test)
 			b.write("annotations/trimaps/bonsai_0.txt", "a mask\n")
+			b.write("annotations/xmls/ketch_1.xml", "<annotation><filename>ketch_1.jpg</filename><size><width>40</width><height>40</height></size><object><name>dog</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>20</xmax><ymax>20</ymax></bndbox></object></annotation>")
 		},
 		classes: each(3), parts: map[string]int{"train": 9, "test": 3},
 	},
