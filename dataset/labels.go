@@ -182,11 +182,11 @@ func (t *table) joinWords(files *tableFiles) {
 // tableDatasets makes datasets of the rows of tables. all are the images of the layout, which
 // lie in fsys; lists is where the tables lie.
 func (s *search) tableDatasets(name string, fsys, lists fs.FS, sources []*tableSource, all []string) (train, val *Dataset, err error) {
-	rows, err := s.tableRows(sources)
+	rows, named, err := s.tableRows(sources)
 	if err != nil {
 		return nil, nil, err
 	}
-	s.noteTables(sources, rows, all)
+	s.noteTables(sources, named, all)
 	labels, err := s.readLabels(lists, rows)
 	if err != nil {
 		return nil, nil, err
@@ -244,25 +244,25 @@ func (s *search) divide(name string, parts map[string][]Sample, make func(string
 
 // tableRows finds the images of the rows. A row whose image is missing names a file that
 // isn't there, which counts as unreadable. Of rows that say the same of an image one is
-// left; rows that contradict each other are an error.
-func (s *search) tableRows(sources []*tableSource) ([]*tableRow, error) {
-	var rows []*tableRow
+// left; rows that contradict each other are an error. named are the images of all rows.
+func (s *search) tableRows(sources []*tableSource) (rows []*tableRow, named map[string]bool, err error) {
+	named = map[string]bool{}
 	first := map[string]*tableRow{}
 	twice, bare, found := 0, 0, 0
 	var missing []string
 	for _, t := range sources {
 		for i := range t.rows {
 			if i%checkEvery == 0 && s.err() != nil {
-				return nil, s.err()
+				return nil, nil, s.err()
 			}
 			r, there, err := t.imageOf(i)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
-			if there {
+			if named[r.file] = true; there {
 				found++
 			} else if missing = append(missing, r.file); !fs.ValidPath(r.file) {
-				return nil, r.errorf("file %q, want a path below the table's folder", r.file)
+				return nil, nil, r.errorf("file %q, want a path below the table's folder", r.file)
 			}
 			if r.part == "test" && r.unlabelled() {
 				bare++
@@ -270,7 +270,7 @@ func (s *search) tableRows(sources []*tableSource) ([]*tableRow, error) {
 			}
 			if f, ok := first[r.file]; ok {
 				if err := r.agrees(f); err != nil {
-					return nil, err
+					return nil, nil, err
 				}
 				twice++
 				continue
@@ -281,13 +281,13 @@ func (s *search) tableRows(sources []*tableSource) ([]*tableRow, error) {
 	}
 	if found == 0 && len(missing) > 0 {
 		t := sources[0]
-		return nil, fmt.Errorf("%s: none of its %d images is there; the first: %s", t.name, len(missing), t.cell(0, t.image))
+		return nil, nil, fmt.Errorf("%s: none of its %d images is there; the first: %s", t.name, len(missing), t.cell(0, t.image))
 	}
 	s.noteRows(twice, bare, missing)
 	if len(rows) == 0 {
-		return nil, fmt.Errorf("%s: no rows with a class, want one an image", sources[0].name)
+		return nil, nil, fmt.Errorf("%s: no rows with a class, want one an image", sources[0].name)
 	}
-	return rows, nil
+	return rows, named, nil
 }
 
 // imageOf finds the image of a row and its part.

@@ -37,7 +37,7 @@ func (s *search) readLabels(fsys fs.FS, rows []*tableRow) (l rowLabels, err erro
 	first := rows[0].tableSource
 	for _, r := range rows {
 		if len(r.labels) != len(first.labels) || r.number < 0 != (first.number < 0) || len(r.labels) > 1 && r.columnName(r.labels[0]) != first.columnName(first.labels[0]) {
-			return l, fmt.Errorf("%s and %s: columns of classes differ: %s and %s", first.name, r.name, first.reading(), r.reading())
+			return l, fmt.Errorf("%s and %s: columns of classes differ: %s; and %s", first.name, r.name, first.reading(), r.reading())
 		}
 	}
 	separator := ""

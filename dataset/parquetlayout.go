@@ -72,6 +72,7 @@ func (s *search) openParquetFiles(name string, fsys fs.FS, files []string) (trai
 	if train, val, err = s.tableDatasets(name, newParquetFS(pictures), fsys, sources, all); err != nil {
 		return fail(err)
 	}
+	s.source.Layout = "Parquet"
 	for _, d := range []*Dataset{train, val} {
 		if d != nil {
 			d.root = nil // no lists or annotations lie beside the pictures

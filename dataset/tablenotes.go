@@ -16,16 +16,23 @@ func count(n int, what string) string {
 }
 
 // noteTables says what the columns of tables were taken for, and which images no row names.
-func (s *search) noteTables(sources []*tableSource, rows []*tableRow, all []string) {
+func (s *search) noteTables(sources []*tableSource, named map[string]bool, all []string) {
+	more := map[string]int{} // tables that are read like an earlier one
 	for _, t := range sources {
-		s.note("%s", t.reading())
+		more[t.reading()]++
+	}
+	for _, t := range sources {
+		if n := more[t.reading()]; n > 0 {
+			name := t.name
+			if n > 1 {
+				name = fmt.Sprintf("%s and %d more", name, n-1)
+			}
+			s.note("%s: %s", name, t.reading())
+			more[t.reading()] = 0
+		}
 		if t.files.loose {
 			s.note("%s: its folders are those of another machine; images were found by their names alone", t.name)
 		}
-	}
-	named := make(map[string]bool, len(rows))
-	for _, r := range rows {
-		named[r.file] = true
 	}
 	unnamed := map[string][]string{}
 	for _, f := range all {
@@ -57,7 +64,7 @@ func (s *search) noteTables(sources []*tableSource, rows []*tableRow, all []stri
 
 // reading says what the columns of a table were taken for.
 func (t *tableSource) reading() string {
-	text := fmt.Sprintf("%s: images by column %s, ", t.name, t.columnName(t.image))
+	text := fmt.Sprintf("images by column %s, ", t.columnName(t.image))
 	switch {
 	case len(t.labels) > 1:
 		var names []string
