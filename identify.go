@@ -392,6 +392,9 @@ func (d *Description) foreignPreprocess(f *weights.File, outline *interchange.Ou
 		}
 		d.Preprocess, d.BGR = s, takesBGR(name)
 	}
+	if s := outline.Steps; s != nil && s.Sized && s.Refused == nil && !inFile {
+		sizedBy(&d.Preprocess, s.Spec, o.Preprocess)
+	}
 	return d.Preprocess.Validate()
 }
 

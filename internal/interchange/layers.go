@@ -43,7 +43,9 @@ func readLayers(f *weights.File) (*Outline, error) {
 		if err == nil {
 			continue
 		}
-		err = fmt.Errorf("layer %s (%s): %w", l.Name, l.Op, err)
+		if err = fmt.Errorf("layer %s (%s): %w", l.Name, l.Op, err); l.Op == "no chain" {
+			err = fmt.Errorf("%s: %s", l.Name, l.Problem)
+		}
 		if !r.keras() || slices.ContainsFunc(layers[i:], func(l weights.Layer) bool { return l.Op == "conv" }) || len(r.o.layers) == 0 {
 			return nil, err
 		}
@@ -109,6 +111,8 @@ func (r *layerReader) add(l weights.Layer) error {
 	switch {
 	case r.ended != "" && !slices.Contains([]string{"identity", "linear", "dropout", "flatten", "reshape"}, l.Op):
 		return fmt.Errorf("after the soft-max %s, want it last", r.ended)
+	case l.Op == "no chain":
+		return errors.New(l.Problem)
 	case len(r.o.layers) == 0 && (slices.Contains(pixelOps, l.Op) || l.Problem != "" || l.Op == "batchnorm"):
 		r.pixels.add(r, l)
 		return nil
