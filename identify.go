@@ -336,6 +336,8 @@ func readOutline(f *weights.File, config string, headless bool) (*interchange.Ou
 			return nil, err
 		}
 		return outline, outline.Within(a)
+	case outline.BlindNorm() != nil && f.Metadata()[metaOptions] == "":
+		return nil, outline.BlindNorm()
 	case !outline.Complete && !outline.EndsEarly && outline.Count(architecture.Pooling) == 0:
 		return nil, errors.New("the names of the tensors don't tell where the poolings are: say the configuration (--structure)")
 	}

@@ -52,6 +52,7 @@ func readLayers(f *weights.File) (*Outline, error) {
 		r.o.broken = err
 		break
 	}
+	r.o.between()
 	r.o.Steps = r.pixels.steps()
 	if r.o.broken == nil {
 		r.connectLast()
@@ -64,6 +65,19 @@ func readLayers(f *weights.File) (*Outline, error) {
 	r.unused()
 	r.dropTail()
 	return r.o, r.normalisations()
+}
+
+// between marks the batch normalisations that stand between layers of the features.
+func (o *Outline) between() {
+	last := len(o.layers) - 1
+	for last >= 0 && o.layers[last].inHead() {
+		last--
+	}
+	for i := range o.layers[:max(0, last)] {
+		if o.layers[i].Kind == architecture.BatchNorm {
+			o.layers[i].between = true
+		}
+	}
 }
 
 // dropTail leaves out what follows the last map of a model of Keras's that has no fully
@@ -249,7 +263,7 @@ func (r *layerReader) inHead(l architecture.Layer) error {
 	switch w := r.last(); {
 	case len(r.o.layers) == 0:
 		return fmt.Errorf("want it after the convolutions")
-	case !r.head && w != nil && l.Kind == architecture.Activation:
+	case !r.head && w != nil && !w.relu && l.Kind == architecture.Activation:
 		return fmt.Errorf("%s after the convolution %s, want a rectification", l.Function, w.name)
 	}
 	r.head = true
@@ -516,7 +530,7 @@ func (r *layerReader) batchNorm(l weights.Layer, a attributes) error {
 		if !r.head && w != nil && !w.relu {
 			return fmt.Errorf("a second batch normalisation of the convolution %s, want one", w.name)
 		}
-		r.head = true
+		r.head = r.head || r.vector
 		r.o.layers = append(r.o.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, name: l.Name, tensors: tensors})
 	}
 	eps, ok := a.one("epsilon")

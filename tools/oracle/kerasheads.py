@@ -186,14 +186,17 @@ def drawn(K, rng):
     x = i = K.Input((SIDE, SIDE, 3))
     x = pick(lambda x: L.Rescaling(1 / 64.0, offset=-2.0)(x), lambda x: (x - 128.0) / 64.0, lambda x: L.Rescaling([1 / 60.0, 1 / 61.0, 1 / 62.0])(x))(x)
     for k in (4, 6):
-        form = rng.integers(4)
+        form = rng.integers(5)
         x = L.Conv2D(k, 3, padding="same", activation="relu" if form == 0 else None, use_bias=form != 1)(x)
         if form == 1:
             x = L.BatchNormalization()(x)
-        if form:
+        if form == 4:
+            x = L.BatchNormalization()(L.Activation("relu")(x))
+        elif form:
             x = pick(L.ReLU(), L.Activation("relu"), L.Activation(K.activations.relu))(x)
         x = pick(L.Dropout(0.25), L.SpatialDropout2D(0.2), L.GaussianNoise(0.1))(x)
         x = L.MaxPooling2D(padding=pick("same", "valid"))(x)
+        x = pick(lambda x: x, lambda x: x, L.BatchNormalization())(x)
     before = pick(None, L.BatchNormalization(), L.Activation("tanh"), L.UnitNormalization(axis=[1, 2, 3]), L.LeakyReLU(0.3))
     x = before(x) if before else x
     for l in pick([L.GlobalAveragePooling2D()], [L.GlobalMaxPooling2D()], [L.Flatten()], [L.GlobalAveragePooling2D(keepdims=True), L.Flatten()], [L.Reshape((96,))], [L.AveragePooling2D(4), L.Flatten()], [L.Flatten(), L.BatchNormalization()]):
