@@ -4,14 +4,18 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"io"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
@@ -160,4 +164,87 @@ func TestKerasRefused(t *testing.T) {
 		}
 		t.Log(err)
 	})
+}
+
+// TestKerasLoadsWhatIsWritten: Keras 3 loads a .keras file and a .weights.h5 file that Export
+// wrote, and predicts the same from the pixels.
+func TestKerasLoadsWhatIsWritten(t *testing.T) {
+	python := vggtest.Python(t, "keras", "h5py")
+	const script = `
+import json, os, sys
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import keras, numpy as np
+x = np.load(sys.argv[1])
+for i in range(int(sys.argv[2])):
+    model = keras.saving.load_model(f"{sys.argv[3]}/{i}.keras")
+    y = model.predict(x, verbose=0)
+    model.set_weights([w * 0 for w in model.get_weights()])
+    model.load_weights(f"{sys.argv[3]}/{i}.weights.h5")
+    print(json.dumps([y.tolist(), model.predict(x, verbose=0).tolist()]))`
+	rows := []string{
+		"4 M 6 M FC5 FC5 FC", "4bn BN M 6 M GAP FC5 BN RELU FC", "4 M BN 6 M FLATTEN BN FC5 LEAKY0.2 FC SIGMOID", "4 M 6 M L2 GMP FC5 ELU FC5 GELU DROP0.3 FC LOGSOFTMAX",
+		"4 M 6 M TANH GAP L2 FC5 SILU FC5 SIGMOID FC1 SIGMOID", "4 M 6 M GAP FC SCORES",
+	}
+	dir, im := t.TempDir(), kerasImage(t, "image.png")
+	side := im.W
+	pixels := make([]float32, len(im.Pix))
+	for i, v := range im.Pix {
+		pixels[i] = float32(v)
+	}
+	writeNPY(t, filepath.Join(dir, "x.npy"), pixels, 1, side, side, 3)
+	var want [][]float32
+	for i, row := range rows {
+		classes := 3
+		if strings.Contains(row, "FC1 ") {
+			classes = 2
+		}
+		m := headModel(t, row, side, classes, 2e-3)
+		m.Preprocess.Scale, m.Preprocess.Mean, m.Preprocess.Std = 1.0/255, [3]float32{0.4, 0.5, 0.6}, [3]float32{0.2, 0.3, 0.4}
+		for _, ext := range []string{".keras", ".weights.h5"} {
+			if err := m.Export(t.Context(), filepath.Join(dir, fmt.Sprint(i)+ext), ExportOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p := kerasPosteriors(t, m, im)
+		if m.Net.Options().Posterior() == network.BySoftmax && strings.Contains(row, "FC1 ") {
+			p = p[1:]
+		}
+		if strings.Contains(row, "LOGSOFTMAX") {
+			for c := range p {
+				p[c] = float32(math.Log(float64(p[c])))
+			}
+		}
+		want = append(want, p)
+	}
+	out, err := exec.Command(python, "-c", script, filepath.Join(dir, "x.npy"), fmt.Sprint(len(rows)), dir).Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, err.(*exec.ExitError).Stderr)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if len(lines) != len(rows) {
+		t.Fatalf("%d lines of %d models: %s", len(lines), len(rows), out)
+	}
+	for i, line := range lines {
+		var got [2][1][]float64
+		if err := json.Unmarshal([]byte(line), &got); err != nil {
+			t.Fatal(err)
+		}
+		nearTool(t, rows[i]+", .keras", want[i], got[0][0])
+		nearTool(t, rows[i]+", .weights.h5", want[i], got[1][0])
+	}
+}
+
+// writeNPY writes an array of float32 as NumPy does.
+func writeNPY(t *testing.T, path string, v []float32, shape ...int) {
+	t.Helper()
+	dims := strings.Trim(strings.ReplaceAll(fmt.Sprint(shape), " ", ", "), "[]")
+	head := fmt.Sprintf("{'descr': '<f4', 'fortran_order': False, 'shape': (%s,), }\n", dims)
+	b := append([]byte("\x93NUMPY\x01\x00"), byte(len(head)), byte(len(head)>>8))
+	b = append(b, head...)
+	for _, x := range v {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
