@@ -24,6 +24,7 @@ type classifyCommand struct {
 	Scale   int      `placeholder:"S" help:"Smallest side to which images are rescaled before the crop, in pixels (as the weights tell)."`
 	modelFlags
 	storageFlag
+	pixelsFlag
 	threadsFlag
 	jsonFlag
 }
@@ -83,7 +84,7 @@ func (c *classifyCommand) Run(e *environment) error {
 
 // top returns the most probable classes of an image file, or of standard input.
 func (c *classifyCommand) top(e *environment, m *vgg.Model, file string, scale int) ([]vgg.Prediction, error) {
-	im, err := e.decodeImage(file, m.Preprocess.Orient)
+	im, err := e.decodeImage(file, m.Preprocess.Orient, c.pixels())
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +106,7 @@ func (l classifyLine) table() *report.Table {
 
 // decodeImage decodes an image file, or standard input for -. Its errors don't name the
 // file.
-func (e *environment) decodeImage(file string, o preprocess.Orient) (*preprocess.Image, error) {
+func (e *environment) decodeImage(file string, o preprocess.Orient, maxPixels int) (*preprocess.Image, error) {
 	var r io.Reader = &waitingReader{e.ctx, e.stdin}
 	if file != "-" {
 		if info, err := os.Stat(file); err == nil && info.IsDir() {
@@ -122,7 +123,7 @@ func (e *environment) decodeImage(file string, o preprocess.Orient) (*preprocess
 	if err != nil {
 		return nil, err
 	}
-	return preprocess.Decode(data, preprocess.DecodeOptions{Orient: o})
+	return preprocess.DecodeContext(e.ctx, data, preprocess.DecodeOptions{Orient: o, MaxPixels: maxPixels})
 }
 
 // waitingReader reads what may wait for ever, as a terminal or a pipe does, until ctx is done.

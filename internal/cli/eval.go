@@ -210,7 +210,7 @@ func (c *evalCommand) setting() (eval.Setting, error) {
 // options returns the options of the run, apart from the networks' settings.
 func (c *evalCommand) options() (eval.Options, error) {
 	o := c.lists()
-	o.Batch, o.Ranks, o.Memory, o.Out = c.Batch, c.Ranks, int64(c.Memory), c.Out
+	o.Batch, o.Ranks, o.Memory, o.MaxPixels, o.Out = c.Batch, c.Ranks, int64(c.Memory), c.pixels(), c.Out
 	if c.Shard != "" {
 		var err error
 		if o.Shard, err = eval.ParseShard(c.Shard); err != nil {

@@ -62,7 +62,7 @@ func (c *statsCommand) Run(e *environment) error {
 	}
 	bar := e.newProgress()
 	defer bar.close()
-	o := dataset.StatsOptions{Workers: threads, CacheDir: cacheDir(), Progress: bar.stage("measuring", unitImages)}
+	o := dataset.StatsOptions{Workers: threads, MaxPixels: c.pixels(), CacheDir: cacheDir(), Progress: bar.stage("measuring", unitImages)}
 	r := statsResult{Data: d.Name, contents: contentsOf(d.Source())}
 	if c.Fresh {
 		r.Survey, err = dataset.ComputeSurvey(e.ctx, d, o)

@@ -205,7 +205,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 	if tuning != nil {
 		tuning.print(human)
 	}
-	o.Ranks, o.Memory, o.Resume, o.StatsDir = c.Ranks, int64(c.Memory), c.Resume, cacheDir()
+	o.Ranks, o.Memory, o.MaxPixels, o.Resume, o.StatsDir = c.Ranks, int64(c.Memory), c.pixels(), c.Resume, cacheDir()
 	// 0 is the default in the library, and none on the command line.
 	if o.MaxBad = float64(c.MaxBad); c.MaxBad == 0 {
 		o.MaxBad = train.NoneBad
