@@ -41,6 +41,9 @@ func newRun(ctx context.Context, o Options) (_ *run, err error) {
 	if from != nil {
 		defer from.file.Close()
 	}
+	if err := r.checkMachine(); err != nil {
+		return nil, err
+	}
 	fileSpec, err := r.buildNetwork(ctx, from)
 	if err != nil {
 		return nil, err
