@@ -242,6 +242,9 @@ func (r *run) choosePreprocessing(ctx context.Context, from *savedRun, fileSpec 
 				return err
 			}
 		}
+		if survey.Grey16 > 0 {
+			r.o.Log.Warn(fmt.Sprintf("%d training images: %s", survey.Grey16, preprocess.Grey16Remark))
+		}
 		r.stats = survey.Stats
 		r.spec = preprocessing(r.o.Recipe, r.stats, fileSpec)
 	}

@@ -186,6 +186,9 @@ func (e *environment) decodeImage(file string, o preprocess.Orient, maxPixels in
 	if err != nil {
 		return nil, err
 	}
+	if h, err := preprocess.ReadHeader(data); err == nil && h.Grey16 {
+		e.grey16.Do(func() { e.remark(preprocess.Grey16Remark) })
+	}
 	return preprocess.DecodeContext(e.ctx, data, preprocess.DecodeOptions{Orient: o, MaxPixels: maxPixels})
 }
 

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/alecthomas/kong"
 
@@ -66,13 +67,17 @@ type environment struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
+	grey16         sync.Once // remarked on
 }
+
+// remark says on standard error what a reader of the result should know.
+func (e *environment) remark(text string) { fmt.Fprintf(e.stderr, "note: %s\n", text) }
 
 // Main runs the command line and returns the exit code. At the end of ctx the command saves
 // its results and stops.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
 	out := &checkedWriter{w: stdout}
-	e := &environment{ctx, stdin, out, stderr, getenv}
+	e := &environment{ctx: ctx, stdin: stdin, stdout: out, stderr: stderr, getenv: getenv}
 	err := e.run(args, getenv)
 	if out.err != nil {
 		err = fmt.Errorf("standard output: %w", out.err)

@@ -119,6 +119,7 @@ func (c *evalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
+	options.OnRemark = e.remark
 	if options.Thresholds, err = c.thresholds(first.Options, first.Classes, first.Thresholds); err != nil {
 		return err
 	}
