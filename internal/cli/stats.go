@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 )
 
@@ -39,6 +40,7 @@ type statsResult struct {
 	Data string `json:"data"`
 	contents
 	dataset.Survey
+	Boxes *boxContents   `json:"boxes"` // null where there are none
 	Leaks *dataset.Leaks `json:"leaks"` // null without a part to validate on
 	Std   [3]float64     `json:"std"`
 	Kept  bool           `json:"kept"` // stored by an earlier run
@@ -61,7 +63,7 @@ func (c *statsCommand) Run(e *environment) error {
 	}
 	bar := e.newProgress()
 	defer bar.close()
-	o := dataset.StatsOptions{Workers: threads, CacheDir: cacheDir(), Progress: bar.stage("measuring", unitImages)}
+	o := dataset.StatsOptions{Workers: threads, MaxPixels: c.pixels(), CacheDir: cacheDir(), Progress: bar.stage("measuring", unitImages)}
 	r := statsResult{Data: d.Name, contents: contentsOf(d.Source())}
 	if c.Fresh {
 		r.Survey, err = dataset.ComputeSurvey(e.ctx, d, o)
@@ -73,6 +75,9 @@ func (c *statsCommand) Run(e *environment) error {
 		return err
 	}
 	r.Std = r.Stats.Std()
+	if r.Boxes, err = c.boxes(e, d); err != nil {
+		return err
+	}
 	if val != nil {
 		leaks, err := c.leaks(e, train, val, threads, 0)
 		if err != nil {
@@ -124,6 +129,12 @@ func (c *statsCommand) print(e *environment, r statsResult) error {
 	}
 	_, err := fmt.Fprintf(e.stdout, "%s: %s images of %d classes, %s pixels%s\n\n%s\n%s\n%s",
 		r.Data, report.Count(int64(r.Images)), len(r.Classes), report.Count(r.Pixels), kept, pixels, sizes, classBalance(r.Classes))
+	if r.Boxes != nil {
+		_, err = fmt.Fprintf(e.stdout, "\n%s", r.Boxes)
+	}
+	if r.Grey16 > 0 {
+		_, err = fmt.Fprintf(e.stdout, "\n%s images: %s\n", report.Count(int64(r.Grey16)), preprocess.Grey16Remark)
+	}
 	if len(r.Unreadable) > 0 {
 		_, err = fmt.Fprintf(e.stdout, "\n%s", unreadableTable(r.Unreadable))
 	}
