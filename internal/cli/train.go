@@ -235,7 +235,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 		return fail(err)
 	}
 	o.Initial.Described = func(d *vgg.Description) { e.reportIgnored(o.Recipe.InitFrom, d) }
-	o.Ranks, o.Memory, o.Resume, o.StatsDir = c.Ranks, int64(c.Memory), c.Resume, cacheDir()
+	o.Ranks, o.Memory, o.MaxPixels, o.Resume, o.StatsDir = c.Ranks, int64(c.Memory), c.pixels(), c.Resume, cacheDir()
 	// 0 is the default in the library, and none on the command line.
 	if o.MaxBad = float64(c.MaxBad); c.MaxBad == 0 {
 		o.MaxBad = train.NoneBad
