@@ -191,6 +191,7 @@ func (s *search) tableDatasets(name string, fsys, lists fs.FS, sources []*tableS
 	if err != nil {
 		return nil, nil, err
 	}
+	s.noteAlike(labels.classes)
 	s.source.Layout = "table " + sources[0].name
 	parts := map[string][]Sample{}
 	for i, r := range rows {

@@ -176,3 +176,40 @@ func readAsLabels(t *testing.T, data []byte) {
 		}
 	}
 }
+
+// FuzzRecords: JSON records of any content are a table or an error.
+func FuzzRecords(f *testing.F) {
+	f.Add([]byte(`{"file_name": "1.jpg", "label": 3, "tags": ["a", "b"]}` + "\n" + `{"file_name": "2.jpg", "label": null}`))
+	f.Add([]byte(`[{"image": "1.jpg", "class": "x"}, {"class": "y", "image": "a/2.jpg"}]`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		table, err := parseJSON("t.jsonl", data)
+		if err != nil {
+			return
+		}
+		for _, row := range table.rows {
+			if len(row) != len(table.columns) || len(table.rows) != len(table.lines) {
+				t.Fatalf("%d fields of %d columns, %d lines of %d rows", len(row), len(table.columns), len(table.lines), len(table.rows))
+			}
+		}
+	})
+}
+
+// Classes that differ in case alone, and other oddities of tables, are told.
+func TestTableNotes(t *testing.T) {
+	dir := layout(t, "a/1.jpg", "", "a/2.jpg", "", "a/3.jpg", "", "a/4.jpg", "",
+		"labels.csv", "file,class\n1.jpg,Rose\n2.jpg,rose\n2.jpg,rose\n9.jpg,aster\n8.jpg,aster\n")
+	d, _, err := Open(t.Context(), dir, OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"1 row given more than once, each time the same",
+		"2 rows without a file, which count as unreadable: 9.jpg, 8.jpg",
+		"labels.csv: images by column file, classes by column class",
+		"2 images in a without a row, left out: 3.jpg, 4.jpg",
+		`classes "Rose" and "rose" differ in case or signs alone`,
+	}
+	if got := d.Source().Notes; !slices.Equal(got, want) {
+		t.Errorf("%q\nwant %q", got, want)
+	}
+}

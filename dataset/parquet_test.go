@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/verydeep/vgg/internal/vggtest"
@@ -236,4 +237,38 @@ func (r *countingReader) ReadAt(b []byte, at int64) (int, error) {
 	n, err := r.ReaderAt.ReadAt(b, at)
 	r.bytes += int64(n)
 	return n, err
+}
+
+// Several goroutines read at once, with room for a few pages alone.
+func TestParquetAtOnce(t *testing.T) {
+	d, _, err := Open(t.Context(), "testdata/parquet/hub", OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := d.fsys.(*parquetFS)
+	f.most = 1500
+	var want [][]byte
+	for i := range d.Samples {
+		data, err := d.Read(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, data)
+	}
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(g), 0))
+			for range 200 {
+				i := rng.IntN(d.Len())
+				if data, err := d.Read(i); err != nil || !bytes.Equal(data, want[i]) {
+					t.Errorf("picture %d: %v, %d bytes, want %d", i, err, len(data), len(want[i]))
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if f.bytes > f.most || len(f.kept) == 0 {
+		t.Errorf("%d bytes of %d pages are kept, want at most %d", f.bytes, len(f.kept), f.most)
+	}
 }

@@ -259,6 +259,7 @@ const parquetCache = 64 << 20
 type parquetFS struct {
 	files map[string]*parquetPictures
 	turns chan struct{} // bounds the pages that are unpacked at once
+	most  int64         // bytes of pages kept
 
 	mu    sync.Mutex
 	kept  []*keptPage // the one used last is the last
@@ -273,7 +274,7 @@ type keptPage struct {
 }
 
 func newParquetFS(files []*parquetPictures) *parquetFS {
-	f := &parquetFS{files: map[string]*parquetPictures{}, turns: make(chan struct{}, 4)}
+	f := &parquetFS{files: map[string]*parquetPictures{}, turns: make(chan struct{}, 4), most: parquetCache}
 	for _, p := range files {
 		f.files[p.name] = p
 	}
@@ -341,11 +342,11 @@ func (f *parquetFS) unpack(p *parquetPictures, i, row int) ([]byte, error) {
 	size := p.pages[i].uncompressed
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if size > parquetCache {
+	if size > f.most {
 		parquet.Release(page)
 		return data, err
 	}
-	for len(f.kept) > 0 && f.bytes+size > parquetCache {
+	for len(f.kept) > 0 && f.bytes+size > f.most {
 		old := f.kept[0]
 		f.bytes -= old.file.pages[old.page].uncompressed
 		parquet.Release(old.data)

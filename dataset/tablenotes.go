@@ -108,3 +108,15 @@ func (s *search) noteRows(twice, bare int, missing []string) {
 		s.note("%s without a file, which count as unreadable: %s", count(len(missing), "row"), some(missing))
 	}
 }
+
+// noteAlike names classes that differ in case and signs alone, which may be meant to be one.
+func (s *search) noteAlike(classes []string) {
+	first := map[string]string{}
+	for _, c := range classes {
+		p := plainName(c)
+		if other, ok := first[p]; ok && p != "" {
+			s.note("classes %q and %q differ in case or signs alone", other, c)
+		}
+		first[p] = c
+	}
+}
