@@ -31,6 +31,7 @@ import (
 type trainCommand struct {
 	Data string `placeholder:"DIR" help:"Images: a folder with one folder for each class, or with train and val that have such folders; ILSVRC's layout; tar shards; or a ZIP file (the built-in photographs)."`
 	dataFlags
+	leakFlag
 	MaxBad share  `default:"${maxbad}" placeholder:"SHARE" help:"Largest share of unreadable images, as 0.1% or 0.001. Above it the run stops (${maxbad})."`
 	Recipe string `placeholder:"NAME|FILE" help:"Recipe: paper, paper-384, paper-multiscale or sample; or a YAML file with changes to the default (paper with --data, otherwise sample)."`
 	Out    string `placeholder:"DIR" help:"Run directory, new or empty (a new one in runs)."`
@@ -42,6 +43,7 @@ type trainCommand struct {
 	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Value of the recipe by its key, as schedule.name=cosine. Can be given more than once."`
 
 	MultiLabel bool `help:"Take the class of each image as the only one of its labels. The network then ends with a sigmoid for each class, as it does by itself where the data have several labels an image."`
+	mapFlag
 
 	Config       *string            `placeholder:"C" help:"Configuration: ${configs}, each also with -BN or -LRN."`
 	Width        *float64           `placeholder:"X" help:"Factor for the channels of every convolution."`
@@ -184,7 +186,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 	if o.Recipe, tuning, err = c.resolveRecipe(e); err != nil {
 		return fail(err)
 	}
-	if o.Train, o.Val, err = c.open(e.ctx, human, o.Recipe.Seed); err != nil {
+	if o.Train, o.Val, err = c.open(e, human, o.Recipe.Seed, o.Workers); err != nil {
 		return fail(err)
 	}
 	if o.Dir, err = c.runDir(); err != nil {
@@ -202,7 +204,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 		return fail(err)
 	}
 	if tuning != nil {
-		tuning.balance(human, o.Train)
+		tuning.print(human)
 	}
 	o.Ranks, o.Memory, o.Resume, o.StatsDir = c.Ranks, int64(c.Memory), c.Resume, cacheDir()
 	// 0 is the default in the library, and none on the command line.
@@ -302,6 +304,7 @@ func (c *trainCommand) continuing(dir string) string {
 const (
 	noteData       = "data"        // folder of images
 	noteMultiLabel = "multi_label" // set if --multi-label was given
+	noteMap        = "map"         // file of --map
 )
 
 // checkpoint describes the checkpoint from which the run continues; nil if it starts.
@@ -325,6 +328,9 @@ func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
 		c.Data = from.Note[noteData]
 	}
 	c.MultiLabel = c.MultiLabel || from.Note[noteMultiLabel] != ""
+	if c.Map == "" {
+		c.Map = from.Note[noteMap]
+	}
 	return &from, nil
 }
 
@@ -333,6 +339,11 @@ func (c *trainCommand) note() (map[string]string, error) {
 	note, err := map[string]string{noteData: sampleName}, error(nil)
 	if c.MultiLabel {
 		note[noteMultiLabel] = "true"
+	}
+	if c.Map != "" {
+		if note[noteMap], err = filepath.Abs(c.Map); err != nil {
+			return nil, err
+		}
 	}
 	if c.sample() {
 		return note, nil
@@ -424,25 +435,26 @@ func labelsEach(d *dataset.Dataset) float64 {
 func (c *trainCommand) sample() bool { return c.Data == "" || c.Data == sampleName }
 
 // open returns the images for training and validation, and prints their source.
-func (c *trainCommand) open(ctx context.Context, out io.Writer, seed uint64) (trainSet, valSet *dataset.Dataset, err error) {
-	trainSet, valSet, err = c.openParts(ctx, out, seed)
-	if err == nil && c.MultiLabel {
-		trainSet, valSet = trainSet.AsMultiLabel(), valSet.AsMultiLabel()
-	}
-	return trainSet, valSet, err
-}
-
-func (c *trainCommand) openParts(ctx context.Context, out io.Writer, seed uint64) (trainSet, valSet *dataset.Dataset, err error) {
+func (c *trainCommand) open(e *environment, out io.Writer, seed uint64, threads int) (trainSet, valSet *dataset.Dataset, err error) {
 	if c.sample() {
 		fmt.Fprintf(out, "Data: %s\n", dataset.SampleCredit)
-		return dataset.OpenSample()
+		if trainSet, valSet, err = dataset.OpenSample(); err != nil {
+			return nil, nil, err
+		}
+		return c.adapted(out, trainSet, valSet)
 	}
 	flags := c.dataFlags
 	if c.boxes != nil {
 		flags.Annotations = c.boxes.annotations
 	}
-	trainSet, valSet, err = flags.open(ctx, c.Data)
+	trainSet, valSet, err = flags.open(e.ctx, c.Data)
 	if err != nil {
+		return nil, nil, err
+	}
+	if trainSet, valSet, err = c.adapted(out, trainSet, valSet); err != nil {
+		return nil, nil, err
+	}
+	if err := c.trainable(trainSet); err != nil {
 		return nil, nil, err
 	}
 	if valSet == nil {
@@ -450,10 +462,33 @@ func (c *trainCommand) openParts(ctx context.Context, out io.Writer, seed uint64
 			return nil, nil, err
 		}
 		fmt.Fprintf(out, "Data: %s; it has no val part, so %.0f %% of each class are kept for validation\n", c.Data, 100*valFraction)
-		return trainSet, valSet, nil
+	} else {
+		fmt.Fprintf(out, "Data: %s\n", c.Data)
 	}
-	fmt.Fprintf(out, "Data: %s\n", c.Data)
-	return trainSet, valSet, nil
+	summary := dataSummary{train: trainSet, val: valSet, leakFlag: c.leakFlag, threads: threads}
+	return trainSet, valSet, summary.print(e, out)
+}
+
+// adapted applies the flags about labels to the images of both parts; valSet may be nil.
+func (c *trainCommand) adapted(out io.Writer, trainSet, valSet *dataset.Dataset) (_, _ *dataset.Dataset, err error) {
+	images := imagesFlags{c.MultiLabel, c.mapFlag}
+	if trainSet, err = images.adapt(out, trainSet); err == nil && valSet != nil {
+		valSet, err = images.adapt(io.Discard, valSet)
+	}
+	return trainSet, valSet, err
+}
+
+// trainable returns an error for images that can't teach a network anything.
+func (c *trainCommand) trainable(set *dataset.Dataset) error {
+	if s := set.Source(); s != nil && len(s.Parts) > 0 && s.Parts[0].Used && s.Parts[0].Name != "" && s.Parts[0].Name != "train" {
+		part := s.Parts[0]
+		return fmt.Errorf("%s: a part %s and none to train on, want a folder train beside it; to train on the images of %[2]s, say --data %s",
+			c.Data, part.Name, filepath.Join(c.Data, part.Folder))
+	}
+	if len(set.Classes) == 1 && c.boxes == nil && !c.MultiLabel && !set.MultiLabel {
+		return fmt.Errorf("%s: 1 class, %s, want two or more to tell apart: a folder of images for each class, a table of labels, or --label-pattern", set.Name, set.Classes[0])
+	}
+	return nil
 }
 
 // runDir makes the run directory.
