@@ -22,6 +22,8 @@ type OpenOptions struct {
 	// a [zip.Reader], an object store. The path is then slash-separated, "." being
 	// the root. Archives in it are read if its files are [io.ReaderAt]s.
 	FS fs.FS
+	// Columns says which columns of a table hold what.
+	Columns Columns
 	// Annotations is where the boxes of images lie that aren't in class folders, as
 	// [BoxOptions] has it; "" looks for them beside the images.
 	Annotations string
@@ -70,7 +72,7 @@ type OpenOptions struct {
 // lacks. Images are not decoded: a [Loader] finds the unreadable ones.
 // [Dataset.Source] says what was understood and what left out.
 func Open(ctx context.Context, path string, o OpenOptions) (train, val *Dataset, err error) {
-	s := &search{ctx: ctx, progress: o.Progress, layout: o.Layout, pattern: o.Labels, annotations: o.Annotations}
+	s := &search{ctx: ctx, progress: o.Progress, layout: o.Layout, pattern: o.Labels, annotations: o.Annotations, columns: o.Columns}
 	if o.FS != nil {
 		train, val, err = s.openIn(path, o.FS)
 	} else {
@@ -174,14 +176,24 @@ func (o opener) openFile(name string, fsys fs.FS, file string) (train, val *Data
 		return opener{search: o.search, inArchive: true}.open(name, archive)
 	}
 	switch strings.ToLower(path.Ext(file)) {
-	case ".7z", ".rar", ".gz", ".xz", ".bz2", ".zst", ".lz4", ".z01":
+	case ".7z", ".rar", ".xz", ".bz2", ".zst", ".lz4", ".z01":
 		return nil, nil, fmt.Errorf("dataset: %s: an archive of a kind that can't be read here, want a .zip or .tar file or the folder that it unpacks to", name)
-	case ".csv":
+	case parquetExt:
+		if train, val, ok, err := o.openParquetFiles(name, fsys, []string{file}); ok || err != nil {
+			return train, val, err
+		}
 		return openTable(o.search, name, fsys, file)
-	case ".json", ".yaml", ".yml":
+	case ".json":
+		if isCOCO(fsys, file) {
+			return o.openBoxFile(name, fsys, file)
+		}
+		return openTable(o.search, name, fsys, file)
+	case ".csv", ".tsv", ".jsonl", ".ndjson", ".txt", ".lst", ".gz":
+		return openTable(o.search, name, fsys, file)
+	case ".yaml", ".yml":
 		return o.openBoxFile(name, fsys, file)
 	}
-	return nil, nil, fmt.Errorf("dataset: %s: a file, want a folder, a .zip or .tar file, a labels.csv, COCO's JSON or YOLO's data.yaml", name)
+	return nil, nil, fmt.Errorf("dataset: %s: a file, want a folder, a .zip or .tar file, a table such as labels.csv, COCO's JSON or YOLO's data.yaml", name)
 }
 
 // maxWrappers is the most folders, each the only entry of the one round it, that are
@@ -220,8 +232,11 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if parts == nil && slices.Contains(root.files, labelsFile) {
-		return openTable(o.search, name, fsys, labelsFile)
+	if train, val, ok, err := openParquetFolder(o.search, name, fsys, root); ok || err != nil {
+		return train, val, err
+	}
+	if train, val, ok, err := openTables(o.search, name, fsys, root); ok || err != nil {
+		return train, val, err
 	}
 	inner, wraps, err := root.wrapper(o.search, fsys)
 	if err != nil {
