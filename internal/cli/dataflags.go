@@ -14,10 +14,13 @@ type dataFlags struct {
 	LabelPattern string `placeholder:"PATTERN" help:"Take the classes from the files' names: a template such as {label}.#.jpg, with * for anything and # for a number, or a regular expression with a group (?P<label>…)."`
 }
 
+// autoLayout is the default of --layout.
+const autoLayout = "auto"
+
 // options returns the options with which images are opened.
 func (f dataFlags) options() (dataset.OpenOptions, error) {
 	var o dataset.OpenOptions
-	if f.Layout != "auto" {
+	if f.Layout != autoLayout {
 		o.Layout = dataset.Layout(f.Layout)
 	}
 	if f.LabelPattern != "" {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -78,6 +79,9 @@ func (c *evalCommand) Run(e *environment) error {
 	}
 	nets, err := c.nets(open)
 	if err != nil {
+		return err
+	}
+	if err := errors.Join(outside("--out", c.Out, c.Data), outside("--csv", c.CSV, c.Data)); err != nil {
 		return err
 	}
 	data, err := c.images(e, c.Data, nets[0].Description.Classes, nets[0].Weights, threads)

@@ -303,6 +303,8 @@ func (c *trainCommand) continuing(dir string) string {
 const (
 	noteData       = "data"        // folder of images
 	noteMultiLabel = "multi_label" // set if --multi-label was given
+	noteLayout     = "layout"      // of --layout, if it was given
+	notePattern    = "label_pattern"
 )
 
 // checkpoint describes the checkpoint from which the run continues; nil if it starts.
@@ -325,6 +327,12 @@ func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
 	if c.Data == "" {
 		c.Data = from.Note[noteData]
 	}
+	if from.Note[noteLayout] != "" && c.Layout == autoLayout {
+		c.Layout = from.Note[noteLayout]
+	}
+	if c.LabelPattern == "" {
+		c.LabelPattern = from.Note[notePattern]
+	}
 	c.MultiLabel = c.MultiLabel || from.Note[noteMultiLabel] != ""
 	return &from, nil
 }
@@ -334,6 +342,12 @@ func (c *trainCommand) note() (map[string]string, error) {
 	note, err := map[string]string{noteData: sampleName}, error(nil)
 	if c.MultiLabel {
 		note[noteMultiLabel] = "true"
+	}
+	if c.Layout != autoLayout {
+		note[noteLayout] = c.Layout
+	}
+	if c.LabelPattern != "" {
+		note[notePattern] = c.LabelPattern
 	}
 	if c.sample() {
 		return note, nil
