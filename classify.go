@@ -107,6 +107,18 @@ func (m *Model) Top(p []float32, k int) []Prediction {
 	return top
 }
 
+// Shown lists the labels whose posteriors are at least their thresholds, by index; nil
+// thresholds are [DefaultThreshold] each.
+func Shown(posteriors, thresholds []float32) []int {
+	var shown []int
+	for i, p := range posteriors {
+		if thresholds == nil && p >= DefaultThreshold || thresholds != nil && p >= thresholds[i] {
+			shown = append(shown, i)
+		}
+	}
+	return shown
+}
+
 // Posteriors returns the class posteriors, one for each class, of the central crop of an
 // image that is rescaled to smallest side q in pixels, or squashed to q×q. They are those of
 // [network.Options.Posterior]: where each class is a label of its own, they don't sum to 1.

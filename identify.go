@@ -30,6 +30,7 @@ type Description struct {
 	Release    *releases.Release `json:"release,omitempty"`
 	Options    network.Options   `json:"options"`
 	Classes    []string          `json:"classes,omitempty"`
+	Thresholds []float32         `json:"thresholds,omitempty"` // as in [Model]
 	Preprocess preprocess.Spec   `json:"preprocess"`
 	Provenance map[string]string `json:"provenance,omitempty"`
 	// BGR tells that the first convolution takes BGR in the file.
@@ -89,6 +90,15 @@ func Identify(ctx context.Context, f *weights.File, o OpenOptions) (*Description
 		}
 		d.Classes = slices.Clone(o.Classes)
 	}
+	if text, ok := f.Metadata()[metaThresholds]; ok && !d.Options.Headless() {
+		err := boundedjson.Unmarshal([]byte(text), &d.Thresholds)
+		if err == nil {
+			err = checkLabelThresholds(d.Options, d.Thresholds)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("vgg: %s: metadata %s: %w", f.Name(), metaThresholds, err)
+		}
+	}
 	return d, nil
 }
 
@@ -107,7 +117,7 @@ func (d *Description) Open(ctx context.Context) (*Model, error) {
 			return nil, err
 		}
 	}
-	return &Model{Net: n, Classes: d.Classes, Preprocess: d.Preprocess, Provenance: d.Provenance, Localisation: d.Localisation}, nil
+	return &Model{Net: n, Classes: d.Classes, Thresholds: d.Thresholds, Preprocess: d.Preprocess, Provenance: d.Provenance, Localisation: d.Localisation}, nil
 }
 
 // identifyNative recognises a file that Save wrote.

@@ -13,6 +13,7 @@ const (
 	LayoutAuto    Layout = ""        // as the folders show
 	LayoutFolders Layout = "folders" // every folder is a class, whatever its name
 	LayoutParts   Layout = "parts"   // folders called train, val, test … are parts, others are left out
+	LayoutBoxes   Layout = "boxes"   // the classes are the names of the bounding boxes
 )
 
 // Reading is one of the ways to read a collection.

@@ -13,9 +13,10 @@
 package dataset
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 
@@ -45,10 +46,11 @@ type Dataset struct {
 
 	fsys fs.FS // the image files by Sample.Name
 
-	root    fs.FS  // of the layout, with the lists and annotations beside the images
-	part    string // train or val, where the layout has parts
-	partial bool   // other samples of the same part are left out
-	path    string // on disk, a folder or an archive; "" if there is none
+	root    fs.FS   // of the layout, with the lists and annotations beside the images
+	part    string  // train or val, where the layout has parts
+	partial bool    // other samples of the same part are left out
+	boxes   *boxSet // annotations, where the layout is recognised by them
+	path    string  // on disk, a folder or an archive; "" if there is none
 	source  *Source
 }
 
@@ -118,37 +120,26 @@ func (d *Dataset) Counts() []int {
 // file, those of a BMP file with its pixels. What isn't a regular file is an error, and so
 // are more than [preprocess.MaxFileBytes], which wrap [preprocess.ErrFileTooLarge]. It panics
 // if there is no such sample.
-func (d *Dataset) Read(i int) ([]byte, error) { return d.read(context.Background(), i) }
-
-// read is Read until ctx is done.
-func (d *Dataset) read(ctx context.Context, i int) (data []byte, err error) {
+func (d *Dataset) Read(i int) ([]byte, error) {
 	name := d.Samples[i].Name
-	switch fsys := d.fsys.(type) {
-	case *memoryFS: // what is in memory has no limit
-		data, err = fsys.ReadFile(name)
-	case *shardFS:
-		data, err = fsys.ReadFile(name)
-	default:
-		data, err = wholefile.ReadFS(ctx, d.fsys, name, preprocess.MaxFileBytes)
+	if m, ok := d.fsys.(*memoryFS); ok { // what is in memory has no limit
+		data, err := m.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("dataset: %s: %w", d.Name, err)
+		}
+		return data, nil
 	}
-	if size, ok := errors.AsType[*wholefile.SizeError](err); ok {
-		err = &tooLargeError{name, size}
-	}
+	f, size, err := d.open(name)
 	if err != nil {
-		return nil, fmt.Errorf("dataset: %s: %w", d.Name, err)
+		return nil, err
+	}
+	defer f.Close()
+	data, err := wholefile.ReadAll(context.Background(), f, size, preprocess.MaxFileBytes)
+	if err != nil {
+		return nil, d.readError(name, err)
 	}
 	return data, nil
 }
-
-// tooLargeError is the error of an image file with too many bytes.
-type tooLargeError struct {
-	name string
-	size *wholefile.SizeError
-}
-
-func (e *tooLargeError) Error() string { return e.name + ": " + e.size.Error() }
-
-func (e *tooLargeError) Is(target error) bool { return target == preprocess.ErrFileTooLarge }
 
 // Size returns the width and height in pixels of sample i's image as it is
 // stored, from its header.
@@ -160,36 +151,34 @@ func (d *Dataset) Size(i int) (w, h int, err error) {
 	return preprocess.Size(data)
 }
 
-// decoder is a file system that has decoded images at hand.
-type decoder interface {
-	decode(name string, o preprocess.DecodeOptions) (turned, error)
-}
-
-// decode reads and decodes sample i.
-func (d *Dataset) decode(i int, o preprocess.DecodeOptions) (turned, error) {
-	if m, ok := d.fsys.(decoder); ok {
-		im, err := m.decode(d.Samples[i].Name, o)
-		if err != nil {
-			return turned{}, fmt.Errorf("dataset: %s: %w", d.Name, err)
+// stored returns the width and height in pixels of sample i's image as it is stored, and its
+// EXIF orientation. Of a JPEG file it reads the beginning only, if that has both.
+func (d *Dataset) stored(i int) (w, h, orientation int, err error) {
+	data, err := d.beginning(i)
+	if err == nil && len(data) > 0 {
+		if w, h, err = preprocess.Size(data); err == nil {
+			return w, h, preprocess.Upright.Orientation(data), nil
 		}
-		return im, nil
 	}
-	data, err := d.Read(i)
-	if err != nil {
-		return turned{}, err
+	if data, err = d.Read(i); err != nil {
+		return 0, 0, 0, err
 	}
-	return decodeFile(data, o)
+	w, h, err = preprocess.Size(data)
+	return w, h, preprocess.Upright.Orientation(data), err
 }
 
-// decodeFile decodes an image file.
-func decodeFile(data []byte, o preprocess.DecodeOptions) (turned, error) {
-	orientation := o.Orient.Orientation(data)
-	o.Orient = preprocess.Stored
-	im, err := preprocess.Decode(data, o)
+// beginning returns the first bytes of a JPEG file, none of another.
+func (d *Dataset) beginning(i int) ([]byte, error) {
+	f, _, err := d.open(d.Samples[i].Name)
 	if err != nil {
-		return turned{}, err
+		return nil, err
 	}
-	return turned{preprocess.Turn(im, orientation), orientation}, nil
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, 256<<10))
+	if err != nil || !bytes.HasPrefix(data, []byte{0xff, 0xd8}) {
+		return nil, err
+	}
+	return data, nil
 }
 
 // AnyTurned reports whether the EXIF data of an image turns or mirrors it: whether
@@ -200,7 +189,11 @@ func (d *Dataset) AnyTurned(ctx context.Context) (bool, error) {
 		if ctx.Err() != nil {
 			return false, fmt.Errorf("dataset: %s: %w", d.Name, context.Cause(ctx))
 		}
-		if data, err := d.Read(i); err == nil && preprocess.Upright.Orientation(data) > 1 {
+		data, err := d.Read(i)
+		if Environment(ctx, err) {
+			return false, err
+		}
+		if err == nil && preprocess.Upright.Orientation(data) > 1 {
 			return true, nil
 		}
 	}

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/verydeep/vgg/preprocess"
 )
 
 // layout writes files into a new folder: name, content, name, content …
@@ -144,8 +142,8 @@ func TestOpenTinyImageNet(t *testing.T) {
 		d    *Dataset
 		want []Box
 	}{
-		{train, []Box{{0, 10, 63, 42, 0, false}, {0, 0, 10, 11, 1, false}}},
-		{val, []Box{{52, 55, 57, 59, 0, false}, {0, 32, 44, 62, 1, false}}},
+		{train, []Box{{0, 10, 64, 43, 0, false}, {0, 0, 11, 12, 1, false}}},
+		{val, []Box{{52, 55, 58, 60, 0, false}, {0, 32, 45, 63, 1, false}}},
 	} {
 		boxed, report, err := ReadBoxes(t.Context(), c.d, BoxOptions{Strict: true})
 		if err != nil {
@@ -255,7 +253,7 @@ func TestOpenZIP(t *testing.T) {
 		if got := names(d); !slices.Equal(got, []string{"cat/1.png=cat", "dog/1.png=dog", "dog/2.png=dog"}) {
 			t.Errorf("round it %q: %v", round, got)
 		}
-		if _, err := d.decode(2, preprocess.DecodeOptions{}); err != nil {
+		if _, err := d.Decode(t.Context(), 2, DecodeOptions{}); err != nil {
 			t.Error(err)
 		}
 	}

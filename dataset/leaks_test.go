@@ -127,7 +127,7 @@ func TestLooks(t *testing.T) {
 	}
 	var all []*looks
 	for i := 0; i < train.Len(); i += 4 {
-		l, err := train.looks(i)
+		l, err := train.looks(t.Context(), i, DecodeOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

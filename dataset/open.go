@@ -24,6 +24,9 @@ type OpenOptions struct {
 	// a [zip.Reader], an object store. The path is then slash-separated, "." being
 	// the root. Archives in it are read if its files are [io.ReaderAt]s.
 	FS fs.FS
+	// Annotations is where the boxes of images lie that aren't in class folders, as
+	// [BoxOptions] has it; "" looks for them beside the images.
+	Annotations string
 	// Layout decides what folders are that can be read in several ways.
 	Layout Layout
 	// Labels, unless it is nil, takes the classes from the names of the files.
@@ -41,7 +44,8 @@ type OpenOptions struct {
 //     and the folders of Kaggle's copy; also Tiny ImageNet;
 //   - images with a file labels.csv beside them or above them, or that file
 //     itself;
-//   - PASCAL VOC: a folder of images beside a folder of annotations;
+//   - images with boxes, whose names are the classes: XML as in PASCAL VOC, COCO's
+//     JSON or YOLO's text files, in the folders of the images or in any others;
 //   - tar shards in the WebDataset convention, or one of them;
 //   - a ZIP file of any of these but shards, or a folder with one ZIP file a
 //     part, such as train.zip and val.zip.
@@ -66,7 +70,7 @@ type OpenOptions struct {
 // lacks. Images are not decoded: a [Loader] finds the unreadable ones.
 // [Dataset.Source] says what was understood and what left out.
 func Open(ctx context.Context, path string, o OpenOptions) (train, val *Dataset, err error) {
-	s := &search{ctx: ctx, progress: o.Progress, layout: o.Layout, pattern: o.Labels}
+	s := &search{ctx: ctx, progress: o.Progress, layout: o.Layout, pattern: o.Labels, annotations: o.Annotations}
 	if o.FS != nil {
 		train, val, err = s.openIn(path, o.FS)
 	} else {
@@ -98,7 +102,7 @@ func (s *search) openOnDisk(path string) (train, val *Dataset, err error) {
 	case err != nil:
 		return nil, nil, fmt.Errorf("dataset: %w", err)
 	}
-	o := opener{search: s}
+	o := opener{search: s, onDisk: true}
 	if info.IsDir() {
 		train, val, err = o.open(path, wholefile.Dir(path))
 	} else {
@@ -143,6 +147,7 @@ func (s *search) openIn(name string, fsys fs.FS) (train, val *Dataset, err error
 type opener struct {
 	*search
 	inArchive bool // the folder lies in a ZIP file, in which archives can't be read
+	onDisk    bool // the file system is the disk's
 	depth     int  // of folders looked through
 }
 
@@ -161,8 +166,10 @@ func (o opener) openFile(name string, fsys fs.FS, file string) (train, val *Data
 		return train, nil, err
 	case ".csv":
 		return openTable(o.search, name, fsys, file)
+	case ".json", ".yaml", ".yml":
+		return o.openBoxFile(name, fsys, file)
 	}
-	return nil, nil, fmt.Errorf("dataset: %s: a file, want a folder, a .zip or .tar file or a labels.csv", name)
+	return nil, nil, fmt.Errorf("dataset: %s: a file, want a folder, a .zip or .tar file, a labels.csv, COCO's JSON or YOLO's data.yaml", name)
 }
 
 // openZip returns the files of an archive, which stays open.
@@ -214,10 +221,10 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 			return train, val, err
 		}
 	}
-	if train, val, ok, err := openILSVRC(o.search, name, fsys, root); ok || err != nil {
+	if train, val, ok, err := o.openBoxes(name, fsys, root); ok || err != nil {
 		return train, val, err
 	}
-	if train, val, ok, err := openVOC(o.search, name, fsys, root); ok || err != nil {
+	if train, val, ok, err := openILSVRC(o.search, name, fsys, root); ok || err != nil {
 		return train, val, err
 	}
 	parts, err := o.parts(name, fsys, root)
@@ -254,7 +261,7 @@ func (o opener) goInto(name string, fsys fs.FS, root listing, inner string) (tra
 		}
 	}
 	o.enter(fsys)
-	next := opener{search: o.search, inArchive: o.inArchive, depth: o.depth + 1}
+	next := opener{search: o.search, inArchive: o.inArchive, onDisk: o.onDisk, depth: o.depth + 1}
 	return next.open(strings.TrimRight(name, `/\`)+"/"+inner, sub)
 }
 

@@ -23,6 +23,8 @@ type search struct {
 	found    int64
 	source   Source
 	above    []fs.FileInfo // folders that were looked through, the outermost first
+
+	annotations string // OpenOptions.Annotations
 }
 
 // err is the context's cause once it is done.

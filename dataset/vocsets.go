@@ -372,14 +372,15 @@ func (v *vocSets) person(image, number string) (Box, error) {
 		return Box{}, fmt.Errorf("%s.xml: no object %s with a box among %d", image, number, len(note.Objects))
 	}
 	b := note.Objects[n-1].Box
-	o := object{corners: [4]string{b.X0, b.Y0, b.X1, b.Y1}}
-	if err := o.parse(); err != nil {
+	c, err := parseCorners([4]string{b.X0, b.Y0, b.X1, b.Y1})
+	if err != nil {
 		return Box{}, fmt.Errorf("%s.xml: object %s: %w", image, number, err)
 	}
-	if !(o.x0 < o.x1 && o.y0 < o.y1) {
+	if !(c[0] < c[2] && c[1] < c[3]) {
 		return Box{}, fmt.Errorf("%s.xml: object %s: %w", image, number, errEmptyBox)
 	}
-	return Box{X0: o.x0, Y0: o.y0, X1: o.x1, Y1: o.y1}, nil
+	c = fromOne.edges(c, 0, 0)
+	return Box{X0: c[0], Y0: c[1], X1: c[2], Y1: c[3]}, nil
 }
 
 // finish completes the samples' labels.

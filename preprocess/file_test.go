@@ -92,7 +92,7 @@ func TestDecodeFileErrors(t *testing.T) {
 		is   func(error) bool
 		want string
 	}{
-		text:  {isError[*FormatError], "preprocess: " + text + ": image: text, want JPEG, PNG, GIF, WebP or BMP"},
+		text:  {isError[*FormatError], "preprocess: " + text + ": image: text, want JPEG, PNG, GIF, WebP, BMP, TIFF or PNM"},
 		none:  {func(err error) bool { return errors.Is(err, fs.ErrNotExist) }, "preprocess: " + none + ": "},
 		large: {func(err error) bool { return errors.Is(err, ErrFileTooLarge) }, "preprocess: " + large + ": image: more than 256 MiB, want an image file"},
 		dir:   {func(error) bool { return true }, "preprocess: " + dir + ": a folder, want an image file"},

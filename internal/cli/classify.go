@@ -20,8 +20,9 @@ import (
 type classifyCommand struct {
 	Weights string   `arg:"" help:"File of weights, or a configuration's name for its public release, which is downloaded on first use."`
 	Images  []string `arg:"" name:"image" help:"Image files, globs, or - for standard input."`
-	Top     int      `default:"5" placeholder:"K" help:"Number of classes for each image (5)."`
+	Top     *int     `placeholder:"K" help:"Number of classes for each image (5; of a network of several labels an image, those from the threshold on)."`
 	Scale   int      `placeholder:"S" help:"Smallest side to which images are rescaled before the crop, in pixels (as the weights tell)."`
+	thresholdFlag
 	modelFlags
 	storageFlag
 	threadsFlag
@@ -31,6 +32,7 @@ type classifyCommand struct {
 func (classifyCommand) Help() string {
 	return `Prints the most probable classes of each image, best first. The network sees the central crop.
 
+  - Of a network of several labels an image (FC SIGMOID at the end of its head), the labels whose probability is at least the threshold are printed; with --top, the K most probable.
   - Images are turned upright by their EXIF data, unless the weights or --orient tell otherwise.
   - An unreadable image has its error in the place of its classes.
 
@@ -42,14 +44,16 @@ Examples:
 
 // classifyLine is a line of `vgg classify --json`.
 type classifyLine struct {
-	File  string           `json:"file"`
-	Top   []vgg.Prediction `json:"top,omitempty"`
-	Error string           `json:"error,omitempty"`
+	File string           `json:"file"`
+	Top  []vgg.Prediction `json:"top,omitempty"`
+	// Labels are those from the threshold on, of a network of several labels an image.
+	Labels *[]vgg.Prediction `json:"labels,omitempty"`
+	Error  string            `json:"error,omitempty"`
 }
 
 func (c *classifyCommand) Run(e *environment) error {
-	if c.Top < 1 {
-		return usagef("--top %d, want at least 1", c.Top)
+	if c.Top != nil && *c.Top < 1 {
+		return usagef("--top %d, want at least 1", *c.Top)
 	}
 	threads, err := c.apply()
 	if err != nil {
@@ -70,9 +74,13 @@ func (c *classifyCommand) Run(e *environment) error {
 	if err := checkScales("--scale", m.Net.Options(), scale); err != nil {
 		return err
 	}
+	thresholds, err := c.thresholds(m.Net.Options(), m.Classes, m.Thresholds)
+	if err != nil {
+		return err
+	}
 	return e.forEach(expand(c.Images), func(file string) (bad bool, err error) {
 		line := classifyLine{File: file}
-		if line.Top, err = c.top(e, m, file, scale); e.stops(err) {
+		if err = c.classify(e, m, thresholds, scale, &line); e.stops(err) {
 			return false, err
 		} else if err != nil {
 			line.Error = err.Error()
@@ -81,23 +89,46 @@ func (c *classifyCommand) Run(e *environment) error {
 	})
 }
 
-// top returns the most probable classes of an image file, or of standard input.
-func (c *classifyCommand) top(e *environment, m *vgg.Model, file string, scale int) ([]vgg.Prediction, error) {
-	im, err := e.decodeImage(file, m.Preprocess.Orient)
+// classify completes the line of an image file, or of standard input. thresholds are those
+// of labels, nil for a network of one class an image.
+func (c *classifyCommand) classify(e *environment, m *vgg.Model, thresholds []float32, scale int, line *classifyLine) error {
+	im, err := e.decodeImage(line.File, m.Preprocess.Orient)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p, err := m.Posteriors(im, scale)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return m.Top(p, c.Top), nil
+	if thresholds != nil {
+		labels := []vgg.Prediction{}
+		for _, t := range m.Top(p, len(p)) {
+			if t.Probability >= thresholds[t.Index] {
+				labels = append(labels, t)
+			}
+		}
+		line.Labels = &labels
+	}
+	const byDefault = 5
+	switch {
+	case c.Top != nil:
+		line.Top = m.Top(p, *c.Top)
+	case thresholds == nil:
+		line.Top = m.Top(p, byDefault)
+	}
+	return nil
 }
 
 // table shows the classes as text.
 func (l classifyLine) table() *report.Table {
 	t := report.NewTable(left(l.File), right("Probability"))
-	for _, p := range l.Top {
+	list := l.Top
+	if list == nil && l.Labels != nil {
+		if list = *l.Labels; len(list) == 0 {
+			t.Row("none of the labels", "–")
+		}
+	}
+	for _, p := range list {
 		t.Row(p.Class, report.Percent(float64(p.Probability)))
 	}
 	return t

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -21,6 +23,8 @@ type evalCommand struct {
 	SingleScale bool   `help:"With --train-scale: the paper's one test scale, S or the mean of both ends."`
 	Flip        bool   `help:"Average the class posteriors with those of the mirrored image. Multi-crop and ten-crop always do."`
 	Batch       int    `placeholder:"N" help:"Crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
+	thresholdFlag
+	imagesFlags
 	ranksFlag
 	Memory     size   `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB. An image that needs more is unreadable (the memory of the weights and 2 GiB)."`
 	Shard      string `placeholder:"I/N" help:"Evaluate only every Nth image, from the Ith on. --merge combines the shards."`
@@ -53,10 +57,33 @@ Examples:
 
 // evalResult is the result with the JSON keys of `vgg eval --json`.
 type evalResult struct {
-	Weights string `json:"weights"` // of the first network
+	Weights string // of the first network
 	*eval.Result
-	Memory  int64 `json:"memory_bytes,omitempty"`   // bound of the process's memory
-	PeakRSS int64 `json:"peak_rss_bytes,omitempty"` // largest resident memory of the process
+	Memory  int64 // bound of the process's memory, bytes
+	PeakRSS int64 // largest resident memory of the process, bytes
+}
+
+// MarshalJSON writes the keys of the result, which depend on the images, between its own.
+func (r evalResult) MarshalJSON() ([]byte, error) {
+	var parts [3][]byte
+	for i, part := range []any{
+		struct {
+			Weights string `json:"weights"`
+		}{r.Weights},
+		r.Result,
+		struct {
+			Memory  int64 `json:"memory_bytes,omitempty"`
+			PeakRSS int64 `json:"peak_rss_bytes,omitempty"`
+		}{r.Memory, r.PeakRSS},
+	} {
+		var err error
+		if parts[i], err = json.Marshal(part); err != nil {
+			return nil, err
+		}
+		parts[i] = parts[i][1 : len(parts[i])-1]
+	}
+	inner := bytes.Join(slices.DeleteFunc(parts[:], func(p []byte) bool { return len(p) == 0 }), []byte(","))
+	return slices.Concat([]byte("{"), inner, []byte("}")), nil
 }
 
 func (c *evalCommand) Run(e *environment) error {
@@ -84,13 +111,26 @@ func (c *evalCommand) Run(e *environment) error {
 	if err := errors.Join(outside("--out", c.Out, c.Data), outside("--csv", c.CSV, c.Data)); err != nil {
 		return err
 	}
-	data, err := c.images(e, c.Data, nets[0].Description.Classes, nets[0].Weights, threads)
+	first := nets[0].Description
+	data, err := c.images(e, c.Data, first.Classes, nets[0].Weights, threads)
+	if err == nil {
+		data, err = c.adapt(e.stderr, data)
+	}
 	if err != nil {
 		return err
+	}
+	if have, want := len(data.Classes), len(first.Classes); have < want && !data.MultiLabel {
+		fmt.Fprintf(e.stderr, "%s has %d of the network's %d classes; an answer of any other is a wrong one\n", data.Name, have, want)
 	}
 	options, err := c.options()
 	if err != nil {
 		return err
+	}
+	if options.Thresholds, err = c.thresholds(first.Options, first.Classes, first.Thresholds); err != nil {
+		return err
+	}
+	if !data.MultiLabel {
+		options.Thresholds = nil // refused for another reason
 	}
 	if c.CSV != "" && options.Out == "" {
 		temporary, err := os.CreateTemp("", "vgg-eval-*.jsonl")
@@ -145,6 +185,8 @@ func (c *evalCommand) check() error {
 		return usagef("--scales and --train-scale both, want one of them")
 	case c.SingleScale && c.TrainScale == "":
 		return usagef("--single-scale without --train-scale, want both")
+	case c.Merge && (c.Map != "" || c.MultiLabel):
+		return usagef("--merge reads result files, want no --map and no --multi-label")
 	case c.Merge && (c.Data != "" || c.Out != "" || c.Shard != ""):
 		return usagef("--merge reads result files, want no --data, --out or --shard")
 	case c.Shard != "" && c.CSV != "":
@@ -316,7 +358,15 @@ func (c *evalCommand) merge(e *environment) error {
 		return err
 	}
 	defer results.Close()
-	r, err := results.Evaluate(e.ctx, c.lists())
+	o := c.lists()
+	if h := results.Header; c.Threshold != nil && !h.Data.MultiLabel {
+		return usagef("--threshold %s: the results are of images of one class each, want none", c.Threshold[0])
+	} else if c.Threshold != nil {
+		if o.Thresholds, err = c.of(h.Classes, h.Thresholds); err != nil {
+			return err
+		}
+	}
+	r, err := results.Evaluate(e.ctx, o)
 	if err != nil {
 		return err
 	}

@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/train"
 )
@@ -22,10 +25,15 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 		return nil, nil
 	}
 	open := c.opener(e, nn.F32, 0)
-	open.options.Headless = c.Head != nil
 	weights, path, err := open.identify(*c.InitFrom)
-	if err != nil {
-		return nil, err
+	if otherHead, headErr := c.otherHead(weights); err != nil || otherHead || headErr != nil {
+		if c.Head == nil || headErr != nil {
+			return nil, errors.Join(err, headErr)
+		}
+		open.options.Headless = true
+		if weights, path, err = open.identify(*c.InitFrom); err != nil {
+			return nil, err
+		}
 	}
 	data, _, err := c.dataFlags.open(e.ctx, c.Data)
 	if err != nil {
@@ -37,6 +45,20 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 	}
 	t.recipe, err = train.FineTuneRecipe(path, weights.Options, weights.Preprocess, t.side)
 	return t, err
+}
+
+// otherHead reports whether the command line gives a head that isn't that of the weights; nil
+// weights have none.
+func (c *trainCommand) otherHead(weights *vgg.Description) (bool, error) {
+	if c.Head == nil || weights == nil {
+		return c.Head != nil, nil
+	}
+	config, err := architecture.WithHead(weights.Options.Config, *c.Head)
+	if err != nil {
+		return false, usageError{fmt.Errorf("--head: %w", err)}
+	}
+	own, err := architecture.Canonical(weights.Options.Config)
+	return config != own, err
 }
 
 // print writes the network that is fine-tuned and the scales.

@@ -89,7 +89,7 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	data, err := c.read(e, e.human(c.JSON), "", images)
+	data, err := c.read(e, e.human(c.JSON), "", images, c.Annotations)
 	if err != nil {
 		return err
 	}

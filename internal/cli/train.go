@@ -43,6 +43,7 @@ type trainCommand struct {
 	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Value of the recipe by its key, as schedule.name=cosine. Can be given more than once."`
 
 	MultiLabel bool `help:"Take the class of each image as the only one of its labels. The network then ends with a sigmoid for each class, as it does by itself where the data have several labels an image."`
+	mapFlag
 
 	Config       *string            `placeholder:"C" help:"Configuration: ${configs}, each also with -BN or -LRN."`
 	Width        *float64           `placeholder:"X" help:"Factor for the channels of every convolution."`
@@ -305,6 +306,7 @@ const (
 	noteMultiLabel = "multi_label" // set if --multi-label was given
 	noteLayout     = "layout"      // of --layout, if it was given
 	notePattern    = "label_pattern"
+	noteMap        = "map" // file of --map
 )
 
 // checkpoint describes the checkpoint from which the run continues; nil if it starts.
@@ -334,6 +336,9 @@ func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
 		c.LabelPattern = from.Note[notePattern]
 	}
 	c.MultiLabel = c.MultiLabel || from.Note[noteMultiLabel] != ""
+	if c.Map == "" {
+		c.Map = from.Note[noteMap]
+	}
 	return &from, nil
 }
 
@@ -348,6 +353,11 @@ func (c *trainCommand) note() (map[string]string, error) {
 	}
 	if c.LabelPattern != "" {
 		note[notePattern] = c.LabelPattern
+	}
+	if c.Map != "" {
+		if note[noteMap], err = filepath.Abs(c.Map); err != nil {
+			return nil, err
+		}
 	}
 	if c.sample() {
 		return note, nil
@@ -440,20 +450,22 @@ func (c *trainCommand) sample() bool { return c.Data == "" || c.Data == sampleNa
 
 // open returns the images for training and validation, and prints their source.
 func (c *trainCommand) open(e *environment, out io.Writer, seed uint64, threads int) (trainSet, valSet *dataset.Dataset, err error) {
-	trainSet, valSet, err = c.openParts(e, out, seed, threads)
-	if err == nil && c.MultiLabel {
-		trainSet, valSet = trainSet.AsMultiLabel(), valSet.AsMultiLabel()
-	}
-	return trainSet, valSet, err
-}
-
-func (c *trainCommand) openParts(e *environment, out io.Writer, seed uint64, threads int) (trainSet, valSet *dataset.Dataset, err error) {
 	if c.sample() {
 		fmt.Fprintf(out, "Data: %s\n", dataset.SampleCredit)
-		return dataset.OpenSample()
+		if trainSet, valSet, err = dataset.OpenSample(); err != nil {
+			return nil, nil, err
+		}
+		return c.adapted(out, trainSet, valSet)
 	}
-	trainSet, valSet, err = c.dataFlags.open(e.ctx, c.Data)
+	flags := c.dataFlags
+	if c.boxes != nil {
+		flags.Annotations = c.boxes.annotations
+	}
+	trainSet, valSet, err = flags.open(e.ctx, c.Data)
 	if err != nil {
+		return nil, nil, err
+	}
+	if trainSet, valSet, err = c.adapted(out, trainSet, valSet); err != nil {
 		return nil, nil, err
 	}
 	if err := c.trainable(trainSet); err != nil {
@@ -469,6 +481,15 @@ func (c *trainCommand) openParts(e *environment, out io.Writer, seed uint64, thr
 	}
 	summary := dataSummary{train: trainSet, val: valSet, leakFlag: c.leakFlag, threads: threads}
 	return trainSet, valSet, summary.print(e, out)
+}
+
+// adapted applies the flags about labels to the images of both parts; valSet may be nil.
+func (c *trainCommand) adapted(out io.Writer, trainSet, valSet *dataset.Dataset) (_, _ *dataset.Dataset, err error) {
+	images := imagesFlags{c.MultiLabel, c.mapFlag}
+	if trainSet, err = images.adapt(out, trainSet); err == nil && valSet != nil {
+		valSet, err = images.adapt(io.Discard, valSet)
+	}
+	return trainSet, valSet, err
 }
 
 // trainable returns an error for images that can't teach a network anything.
@@ -520,6 +541,9 @@ func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 	data := ""
 	if !c.sample() || c.MultiLabel && c.Data != "" {
 		data = " --data " + c.Data
+	}
+	if c.Annotations != "" {
+		data += " --annotations " + c.Annotations
 	}
 	waited := ""
 	if r.Seconds > 0 {
