@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path"
@@ -40,7 +41,7 @@ func (c *statsCommand) writeSheets(e *environment, train, val *dataset.Dataset) 
 		sheet := report.BoxSheet{Title: train.Classes[class], Subtitle: sheetSubtitle(train, class)}
 		for _, part := range []*dataset.Dataset{train, val} {
 			if part != nil {
-				sheet.Rows = append(sheet.Rows, classRows(part, class)...)
+				sheet.Rows = append(sheet.Rows, classRows(e.ctx, part, class)...)
 			}
 		}
 		if len(sheet.Rows) > 0 {
@@ -62,7 +63,7 @@ func sheetSubtitle(d *dataset.Dataset, class int) string {
 }
 
 // classRows returns the rows of a class's images in a part.
-func classRows(d *dataset.Dataset, class int) []report.BoxRow {
+func classRows(ctx context.Context, d *dataset.Dataset, class int) []report.BoxRow {
 	var of []int
 	for i := range d.Samples {
 		for _, label := range d.LabelsOf(i) {
@@ -83,32 +84,37 @@ func classRows(d *dataset.Dataset, class int) []report.BoxRow {
 			heading = ""
 		}
 		row := &rows[len(rows)-1]
-		row.Images = append(row.Images, sheetPhoto(d, of[(2*k+1)*len(of)/(2*shown)]))
+		row.Images = append(row.Images, sheetPhoto(ctx, d, of[(2*k+1)*len(of)/(2*shown)]))
 	}
 	return rows
 }
 
 // sheetPhoto returns a sample's photograph, or a grey picture that says that it can't be
 // read.
-func sheetPhoto(d *dataset.Dataset, i int) report.BoxImage {
+func sheetPhoto(ctx context.Context, d *dataset.Dataset, i int) report.BoxImage {
 	caption := path.Base(d.Samples[i].Name)
 	if r := []rune(caption); len(r) > captionLength {
 		caption = "…" + string(r[len(r)-captionLength+1:])
 	}
-	data, err := d.Read(i)
-	var im *preprocess.Image
-	if err == nil {
-		im, err = preprocess.Decode(data, preprocess.DecodeOptions{Orient: preprocess.Upright})
-	}
-	if long := 0; err == nil {
-		if long = max(im.W, im.H); long > sheetSide {
-			im, err = preprocess.Resize(im, max(1, im.W*sheetSide/long), max(1, im.H*sheetSide/long), preprocess.Bilinear)
-		}
-	}
+	im, err := smallPhoto(ctx, d, i)
 	if err != nil {
 		return report.BoxImage{W: 1, H: 1, Pix: []uint8{200, 200, 200}, Caption: "unreadable: " + caption}
 	}
 	return report.BoxImage{W: im.W, H: im.H, Pix: im.Pix, Caption: caption}
+}
+
+// smallPhoto decodes a sample, upright and not larger than a sheet needs it.
+func smallPhoto(ctx context.Context, d *dataset.Dataset, i int) (*preprocess.Image, error) {
+	im, err := d.Decode(ctx, i, dataset.DecodeOptions{DecodeOptions: preprocess.DecodeOptions{Orient: preprocess.Upright}})
+	if err != nil {
+		return nil, err
+	}
+	defer im.Release()
+	long := max(im.W, im.H)
+	if long <= sheetSide {
+		return im.Image, nil
+	}
+	return preprocess.Resize(im.Image, max(1, im.W*sheetSide/long), max(1, im.H*sheetSide/long), preprocess.Bilinear)
 }
 
 // sheetName returns the file of a class's sheet, another one each time whatever the file
