@@ -33,6 +33,21 @@ func (f dataFlags) options() (dataset.OpenOptions, error) {
 	return o, nil
 }
 
+// text writes the flags that were given, for the command that comes next.
+func (f dataFlags) text() string {
+	text := ""
+	if f.Layout != autoLayout {
+		text += " --layout " + f.Layout
+	}
+	if f.LabelPattern != "" {
+		text += " --label-pattern '" + f.LabelPattern + "'"
+	}
+	if f.Annotations != "" {
+		text += " --annotations " + f.Annotations
+	}
+	return text
+}
+
 // open opens images in any layout, or the built-in ones. An error that a flag resolves names
 // the flag.
 func (f dataFlags) open(ctx context.Context, path string) (train, val *dataset.Dataset, err error) {

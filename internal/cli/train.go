@@ -540,7 +540,7 @@ func (c *trainCommand) runDir() (string, error) {
 func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 	data := ""
 	if !c.sample() || c.MultiLabel && c.Data != "" {
-		data = " --data " + c.Data
+		data = " --data " + c.Data + c.dataFlags.text()
 	}
 	if c.Annotations != "" {
 		data += " --annotations " + c.Annotations
