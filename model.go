@@ -48,7 +48,8 @@ var ErrHeadless = errors.New("vgg: the network has features only and no classifi
 var errNoNetwork = errors.New("vgg: a model without a network")
 
 // ErrScores is the error of asking a network that ends with scores for posteriors.
-var ErrScores = errors.New("vgg: the network ends with scores (SCORES at the end of its head), not with posteriors")
+// [Model.Scores] gives the scores.
+var ErrScores = errors.New("vgg: the network ends with scores (SCORES at the end of its head), not with posteriors: vgg classify shows the scores; for posteriors open the original weights with a head that ends with FC (soft-max) or FC SIGMOID (--head)")
 
 // Until returns the model whose network ends with a layer; see [network.Network.Until]. It
 // shares m's parameters, has no classes, and can be saved and opened again.

@@ -226,7 +226,7 @@ func (e *UnlabelledError) Error() string {
 		text += "; " + some(e.Tables) + " beside them can't be read as such a table"
 	}
 	if e.Pattern != "" {
-		text += fmt.Sprintf("; by their names, %s makes %d classes: %s", e.Pattern, len(e.Classes), some(e.Classes))
+		text += fmt.Sprintf("; by their names, label pattern %s makes %d classes: %s", e.Pattern, len(e.Classes), some(e.Classes))
 	}
 	return text
 }

@@ -40,6 +40,9 @@ type ScoreMap struct {
 
 // ScoreMaps returns the class score maps of an image at several scales.
 func ScoreMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales []int) ([]ScoreMap, error) {
+	if m.Net.Options().Posterior() == network.NoPosterior {
+		return nil, fmt.Errorf("eval: %w", vgg.ErrScores)
+	}
 	outputs, err := OutputMaps(ctx, m, im, scales)
 	if err != nil {
 		return nil, err

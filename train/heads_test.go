@@ -186,7 +186,7 @@ func TestBeginWithAnotherHead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		report, _, err := initialise(t.Context(), net, &r, false, classes)
+		report, _, err := initialise(t.Context(), net, &r, vgg.OpenOptions{}, false, classes)
 		if err != nil {
 			t.Errorf("%s to %s: %v", c.from, c.to, err)
 			continue
@@ -218,7 +218,7 @@ func TestClassesInAnotherOrder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		report, _, err := initialise(t.Context(), net, &r, false, c.classes)
+		report, _, err := initialise(t.Context(), net, &r, vgg.OpenOptions{}, false, c.classes)
 		if err != nil {
 			t.Fatal(err)
 		}

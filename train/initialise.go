@@ -34,14 +34,14 @@ const preConvolutions = 4
 // layer, with what follows it, stays random with lastRandom, when its outputs mean something
 // else than the file's, and where the file has other classes, by name. The same classes in
 // another order have their weights in that order.
-func initialise(ctx context.Context, net *network.Network, r *Recipe, lastRandom bool, classes []string) (*InitReport, *preprocess.Spec, error) {
+func initialise(ctx context.Context, net *network.Network, r *Recipe, open vgg.OpenOptions, lastRandom bool, classes []string) (*InitReport, *preprocess.Spec, error) {
 	if err := net.Init(r.Init, r.Seed); err != nil {
 		return nil, nil, err
 	}
 	if r.InitFrom == "" {
 		return nil, nil, nil
 	}
-	from, err := openInitial(ctx, r.InitFrom)
+	from, err := openInitial(ctx, r.InitFrom, open)
 	if err != nil {
 		return nil, nil, fmt.Errorf("train: init_from: %w", err)
 	}
@@ -131,11 +131,12 @@ func sameLayers(a, b string) (features, head bool) {
 
 // openInitial opens the model whose weights a run begins with. Of a file that doesn't tell
 // its head, the features are opened.
-func openInitial(ctx context.Context, path string) (*vgg.Model, error) {
-	m, err := vgg.Open(ctx, path, vgg.OpenOptions{})
+func openInitial(ctx context.Context, path string, o vgg.OpenOptions) (*vgg.Model, error) {
+	m, err := vgg.Open(ctx, path, o)
 	var ambiguous *vgg.AmbiguousError
-	if errors.As(err, &ambiguous) {
-		return vgg.Open(ctx, path, vgg.OpenOptions{Headless: true})
+	if errors.As(err, &ambiguous) && o.Head == "" {
+		o.Headless, o.Classes = true, nil
+		return vgg.Open(ctx, path, o)
 	}
 	return m, err
 }

@@ -159,7 +159,7 @@ func (r *run) buildNetwork(ctx context.Context, from *savedRun) (*preprocess.Spe
 		return nil, nil
 	}
 	var fileSpec *preprocess.Spec
-	if r.init, fileSpec, err = initialise(ctx, net, rec, o.Task != nil, o.Train.Classes); err != nil {
+	if r.init, fileSpec, err = initialise(ctx, net, rec, o.Initial, o.Task != nil, o.Train.Classes); err != nil {
 		return nil, err
 	}
 	if o.Resume {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/wholefile"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 )
@@ -33,6 +34,7 @@ func (classifyCommand) Help() string {
 	return `Prints the most probable classes of each image, best first. The network sees the central crop.
 
   - Of a network of several labels an image (FC SIGMOID at the end of its head), the labels whose probability is at least the threshold are printed; with --top, the K most probable.
+  - Of a network that ends with scores (SCORES), the classes with the highest scores.
   - Images are turned upright by their EXIF data, unless the weights or --orient tell otherwise.
   - An unreadable image has its error in the place of its classes.
 
@@ -48,7 +50,16 @@ type classifyLine struct {
 	Top  []vgg.Prediction `json:"top,omitempty"`
 	// Labels are those from the threshold on, of a network of several labels an image.
 	Labels *[]vgg.Prediction `json:"labels,omitempty"`
-	Error  string            `json:"error,omitempty"`
+	// Scores are in the place of Top where the network has no posteriors.
+	Scores []classScore `json:"scores,omitempty"`
+	Error  string       `json:"error,omitempty"`
+}
+
+// classScore is a class with its score.
+type classScore struct {
+	Class string  `json:"class"`
+	Index int     `json:"index"`
+	Score float32 `json:"score"`
 }
 
 func (c *classifyCommand) Run(e *environment) error {
@@ -96,6 +107,21 @@ func (c *classifyCommand) classify(e *environment, m *vgg.Model, thresholds []fl
 	if err != nil {
 		return err
 	}
+	const byDefault = 5
+	if m.Net.Options().Posterior() == network.NoPosterior && !m.Net.Options().Headless() {
+		s, err := m.Scores(im, scale)
+		if err != nil {
+			return err
+		}
+		n := byDefault
+		if c.Top != nil {
+			n = *c.Top
+		}
+		for _, t := range m.Top(s, n) {
+			line.Scores = append(line.Scores, classScore{t.Class, t.Index, t.Probability})
+		}
+		return nil
+	}
 	p, err := m.Posteriors(im, scale)
 	if err != nil {
 		return err
@@ -109,7 +135,6 @@ func (c *classifyCommand) classify(e *environment, m *vgg.Model, thresholds []fl
 		}
 		line.Labels = &labels
 	}
-	const byDefault = 5
 	switch {
 	case c.Top != nil:
 		line.Top = m.Top(p, *c.Top)
@@ -121,6 +146,13 @@ func (c *classifyCommand) classify(e *environment, m *vgg.Model, thresholds []fl
 
 // table shows the classes as text.
 func (l classifyLine) table() *report.Table {
+	if l.Scores != nil {
+		t := report.NewTable(left(l.File), right("Score"))
+		for _, s := range l.Scores {
+			t.Row(s.Class, fmt.Sprintf("%.4g", s.Score))
+		}
+		return t
+	}
 	t := report.NewTable(left(l.File), right("Probability"))
 	list := l.Top
 	if list == nil && l.Labels != nil {

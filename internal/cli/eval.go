@@ -119,9 +119,6 @@ func (c *evalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	if have, want := len(data.Classes), len(first.Classes); have < want && !data.MultiLabel {
-		fmt.Fprintf(e.stderr, "%s has %d of the network's %d classes; an answer of any other is a wrong one\n", data.Name, have, want)
-	}
 	options, err := c.options()
 	if err != nil {
 		return err
@@ -144,6 +141,9 @@ func (c *evalCommand) Run(e *environment) error {
 	r, err := c.evaluate(e, nets, data, options)
 	if err != nil {
 		return err
+	}
+	if have, want := len(data.Classes), len(first.Classes); have < want && !data.MultiLabel {
+		fmt.Fprintf(e.stderr, "%s has %d of the network's %d classes; an answer of any other is a wrong one\n", data.Name, have, want)
 	}
 	if c.CSV != "" {
 		if err := writeCSV(e.ctx, c.CSV, options.Out); err != nil {

@@ -22,6 +22,7 @@ type featuresCommand struct {
 	Region       string          `default:"image" enum:"image,box,image+box" placeholder:"WHAT" help:"Region of the persons of voc-action: image, box, or both stacked, image+box (image)."`
 	Layout       transfer.Layout `default:"auto" enum:"auto,files,classes,folders,parts,boxes,voc,voc-action" placeholder:"NAME" help:"Layout of images and labels: classes (folders, lists, shards; folders, parts and boxes are those of vgg train), voc (several classes an image), voc-action (persons), files (no labels) or auto (auto)."`
 	LabelPattern string          `placeholder:"PATTERN" help:"Take the classes from the files' names, as vgg train does."`
+	Columns      dataset.Columns `placeholder:"image=NAME,label=NAME" help:"Columns of the table beside the images, as of vgg train."`
 	Annotations  string          `placeholder:"PATH" help:"Bounding boxes that tell the classes, as of vgg train."`
 	leakFlag
 	Shard string `placeholder:"I/N" help:"Describe only every Nth image, from the Ith on. --merge combines the shards."`
@@ -93,15 +94,15 @@ func (c *featuresCommand) Run(e *environment) error {
 
 // open opens the images and describes those that have classes.
 func (c *featuresCommand) open(e *environment) (*transfer.Images, error) {
-	flags := dataFlags{Layout: autoLayout, LabelPattern: c.LabelPattern, Annotations: c.Annotations}
+	flags := dataFlags{Layout: autoLayout, LabelPattern: c.LabelPattern, Columns: c.Columns, Annotations: c.Annotations}
 	o := transfer.ImageOptions{Layout: c.Layout}
 	switch layout := dataset.Layout(c.Layout); layout {
 	case dataset.LayoutFolders, dataset.LayoutParts, dataset.LayoutBoxes:
 		flags.Layout, o.Layout = string(layout), transfer.Classes
 	}
-	if c.LabelPattern != "" || c.Annotations != "" {
+	if c.LabelPattern != "" || c.Annotations != "" || c.Columns != (dataset.Columns{}) {
 		if o.Layout != transfer.Auto && o.Layout != transfer.Classes {
-			return nil, usagef("--layout %s takes no --label-pattern and no --annotations", c.Layout)
+			return nil, usagef("--layout %s takes no --label-pattern, --columns or --annotations", c.Layout)
 		}
 		o.Layout = transfer.Classes
 	}

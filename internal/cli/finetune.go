@@ -7,7 +7,6 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/architecture"
-	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/train"
 )
 
@@ -24,13 +23,16 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 	if c.InitFrom == nil || c.Recipe != "" || c.Config != nil || c.InitRule != nil || c.boxes != nil || from != nil || c.sample() {
 		return nil, nil
 	}
-	open := c.opener(e, nn.F32, 0)
+	open, err := c.initial(e)
+	if err != nil {
+		return nil, err
+	}
 	weights, path, err := open.identify(*c.InitFrom)
 	if otherHead, headErr := c.otherHead(weights); err != nil || otherHead || headErr != nil {
 		if c.Head == nil || headErr != nil {
 			return nil, errors.Join(err, headErr)
 		}
-		open.options.Headless = true
+		open.options.Headless, open.options.Head = true, ""
 		if weights, path, err = open.identify(*c.InitFrom); err != nil {
 			return nil, err
 		}

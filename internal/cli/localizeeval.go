@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -157,6 +158,9 @@ func (c *localizeEvalCommand) runID(e *environment, l *localize.Locator) (string
 			return "", err
 		}
 		parts = append(parts, fmt.Sprintf("classifier %.16s", sum))
+	}
+	if given := (fileFlags{Preprocess: c.Preprocess, Labels: c.Labels, Head: c.Head, Input: c.Input, Structure: c.Structure, leftoverFlags: c.leftoverFlags}); !reflect.DeepEqual(given, fileFlags{}) {
+		parts = append(parts, fmt.Sprintf("classifiers opened by %q", []string{given.Preprocess, given.Labels, given.Head, fmt.Sprint(given.Input), given.Structure, strings.Join(given.Ignore, " "), given.Prefix}))
 	}
 	return fmt.Sprintf("%s, merge %g, weights %s", strings.Join(parts, " + "), c.Merge, c.FCWeights), nil
 }

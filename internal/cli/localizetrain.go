@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/localize"
-	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
@@ -118,12 +118,20 @@ func (c *localizeTrainCommand) Run(e *environment) error {
 
 // base returns the paper's recipe for the classification network.
 func (c *localizeTrainCommand) base(e *environment) (train.Recipe, error) {
-	net, path, err := c.opener(e, nn.F32, 0).identify(*c.InitFrom)
+	open, err := c.initial(e)
+	if err != nil {
+		return train.Recipe{}, err
+	}
+	net, path, err := open.identify(*c.InitFrom)
 	if err != nil {
 		return train.Recipe{}, err
 	}
 	if net.Options.Headless() || net.Localisation != nil {
 		return train.Recipe{}, fmt.Errorf("--init-from %s: want a classification network", path)
+	}
+	// The outputs are boxes, whatever the classes' scores became.
+	if net.Options.Config, err = architecture.WithEnding(net.Options.Config, architecture.Softmax); err != nil {
+		return train.Recipe{}, err
 	}
 	r := localize.PaperRecipe(path, net.Options, net.Preprocess, max(net.Preprocess.Resize, net.Options.Input))
 	r.Groups = max(1, c.Ranks)

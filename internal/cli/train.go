@@ -19,6 +19,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/network"
@@ -45,13 +46,14 @@ type trainCommand struct {
 	MultiLabel bool `help:"Take the class of each image as the only one of its labels. The network then ends with a sigmoid for each class, as it does by itself where the data have several labels an image."`
 	mapFlag
 
-	Config       *string            `placeholder:"C" help:"Configuration: ${configs}, each also with -BN or -LRN."`
-	Width        *float64           `placeholder:"X" help:"Factor for the channels of every convolution."`
-	Head         *string            `placeholder:"ROW" help:"Layers after the convolutions, in place of the configuration's: 'gap FC256 bn relu FC', 'FC1 sigmoid'."`
-	FC           *int               `name:"fc" placeholder:"N" help:"Units of fc6 and fc7."`
-	Input        *int               `placeholder:"PIXELS" help:"Side of the square crop."`
-	Init         *network.Init      `placeholder:"NAME" help:"Initialisation: he, glorot, normal-0.1 or normal-0.01."`
-	InitFrom     *string            `placeholder:"FILE" help:"Initial weights: a file, or a configuration's name for its public release."`
+	Config   *string       `placeholder:"C" help:"Configuration: ${configs}, each also with -BN or -LRN."`
+	Width    *float64      `placeholder:"X" help:"Factor for the channels of every convolution."`
+	Head     *string       `placeholder:"ROW" help:"Layers after the convolutions, in place of the configuration's: 'gap FC256 bn relu FC', 'FC1 sigmoid'."`
+	FC       *int          `name:"fc" placeholder:"N" help:"Units of fc6 and fc7."`
+	Input    *int          `placeholder:"PIXELS" help:"Side of the square crop."`
+	Init     *network.Init `placeholder:"NAME" help:"Initialisation: he, glorot, normal-0.1 or normal-0.01."`
+	InitFrom *string       `placeholder:"FILE" help:"Initial weights: a file, or a configuration's name for its public release."`
+	initFlags
 	InitRule     *train.InitRule    `placeholder:"NAME" help:"Layers taken from --init-from: pre-initialisation (the first four convolutional layers and the fully connected ones) or fine-tune (all; pre-initialisation if the configurations differ)."`
 	Freeze       []string           `placeholder:"PATTERN" help:"Pattern of layers that are not trained, as conv1_* or fc[67]. Can be given more than once."`
 	Epochs       *int               `placeholder:"N" help:"Largest number of epochs."`
@@ -73,6 +75,29 @@ type trainCommand struct {
 	jsonFlag
 
 	boxes *boxTraining `kong:"-"` // of vgg localize train
+}
+
+// initFlags complete what the file of --init-from doesn't tell about itself.
+type initFlags struct {
+	InitHead  string `placeholder:"ROW" help:"Head of the network in --init-from, if the tensors don't tell it and it is to be taken: 'gap FC'."`
+	InitInput int    `placeholder:"PIXELS" help:"Side of the input of the network in --init-from, if the tensors don't tell it."`
+	// Preprocess replaces what the file tells.
+	Preprocess string `placeholder:"NAME" help:"Preprocessing of --init-from, which the new network goes on with: vgg, caffe, keras, torchvision, unit (pixel/255) or a JSON object (as the weights tell)."`
+	leftoverFlags
+}
+
+// options returns what the flags tell of the file.
+func (f initFlags) options() (vgg.OpenOptions, error) {
+	return fileFlags{Preprocess: f.Preprocess, Head: f.InitHead, Input: f.InitInput, leftoverFlags: f.leftoverFlags}.options()
+}
+
+// initial returns an opener of the network in --init-from.
+func (c *trainCommand) initial(e *environment) (*opener, error) {
+	o := c.opener(e, nn.F32, 0)
+	given, err := c.initFlags.options()
+	given.FCStorage = nn.F32
+	o.options = given
+	return o, err
 }
 
 func (trainCommand) Help() string {
@@ -200,12 +225,16 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 			return fail(err)
 		}
 	}
-	if err := c.endWithLabels(human, &o); err != nil {
+	if err := c.chooseEnding(human, tuning != nil, &o); err != nil {
 		return fail(err)
 	}
 	if tuning != nil {
 		tuning.print(human)
 	}
+	if o.Initial, err = c.initFlags.options(); err != nil {
+		return fail(err)
+	}
+	o.Initial.Described = func(d *vgg.Description) { e.reportIgnored(o.Recipe.InitFrom, d) }
 	o.Ranks, o.Memory, o.Resume, o.StatsDir = c.Ranks, int64(c.Memory), c.Resume, cacheDir()
 	// 0 is the default in the library, and none on the command line.
 	if o.MaxBad = float64(c.MaxBad); c.MaxBad == 0 {
@@ -226,16 +255,27 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 	return o, nil
 }
 
-// endWithLabels ends the network with a sigmoid for each class if the images have several
-// labels, unless the command line says how it ends.
-func (c *trainCommand) endWithLabels(human io.Writer, o *train.Options) error {
-	if !o.Train.MultiLabel || c.Head != nil || c.boxes != nil {
+// chooseEnding ends the network as the images ask for, unless the command line says how: with
+// a sigmoid for each class if an image has several labels, and with the soft-max if it has one
+// class and the network of --init-from ends in a way that can't be trained on them.
+func (c *trainCommand) chooseEnding(human io.Writer, tuned bool, o *train.Options) error {
+	a, err := architecture.Parse(o.Recipe.Config)
+	if err != nil || c.Head != nil || c.boxes != nil {
+		return err
+	}
+	ending, word := architecture.Softmax, "An image has one class: the network ends with the soft-max"
+	if o.Train.MultiLabel {
+		ending, word = architecture.Sigmoids, "An image has any number of labels: the network ends with a sigmoid for each"
+	}
+	labels := a.Ending == architecture.Sigmoids && !a.Binary()
+	switch {
+	case o.Train.MultiLabel == labels && a.Ending != architecture.Scores && !(a.Binary() && len(o.Train.Classes) != 2):
+		return nil
+	case !o.Train.MultiLabel && !tuned: // the recipe says so
 		return nil
 	}
-	config, err := architecture.WithSigmoids(o.Recipe.Config)
-	if err == nil && config != o.Recipe.Config {
-		fmt.Fprintf(human, "An image has any number of labels: the network ends with a sigmoid for each (%s)\n", config)
-		o.Recipe.Config = config
+	if o.Recipe.Config, err = architecture.WithEnding(o.Recipe.Config, ending); err == nil {
+		fmt.Fprintf(human, "%s (%s)\n", word, o.Recipe.Config)
 	}
 	return err
 }
@@ -306,7 +346,8 @@ const (
 	noteMultiLabel = "multi_label" // set if --multi-label was given
 	noteLayout     = "layout"      // of --layout, if it was given
 	notePattern    = "label_pattern"
-	noteMap        = "map" // file of --map
+	noteMap        = "map"     // file of --map
+	noteColumns    = "columns" // of the table beside the images
 )
 
 // checkpoint describes the checkpoint from which the run continues; nil if it starts.
@@ -328,6 +369,11 @@ func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
 	}
 	if c.Data == "" {
 		c.Data = from.Note[noteData]
+		if c.Columns == (dataset.Columns{}) {
+			if err := c.Columns.UnmarshalText([]byte(from.Note[noteColumns])); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if from.Note[noteLayout] != "" && c.Layout == autoLayout {
 		c.Layout = from.Note[noteLayout]
@@ -363,6 +409,9 @@ func (c *trainCommand) note() (map[string]string, error) {
 		return note, nil
 	}
 	note[noteData], err = filepath.Abs(c.Data)
+	if c.Columns != (dataset.Columns{}) {
+		note[noteColumns] = c.Columns.String()
+	}
 	if c.boxes != nil {
 		err = errors.Join(err, c.boxes.note(note))
 	}
@@ -541,9 +590,6 @@ func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 	data := ""
 	if !c.sample() || c.MultiLabel && c.Data != "" {
 		data = " --data " + c.Data + c.dataFlags.text()
-	}
-	if c.Annotations != "" {
-		data += " --annotations " + c.Annotations
 	}
 	waited := ""
 	if r.Seconds > 0 {
