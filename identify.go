@@ -344,6 +344,9 @@ func readOutline(f *weights.File, config string, headless bool) (*interchange.Ou
 	if headless || empty {
 		outline.DropHead()
 	}
+	if err := outline.Broken(); err != nil {
+		return nil, fmt.Errorf("%w (--headless opens the convolutions before it)", err)
+	}
 	switch {
 	case config != "":
 		a, err := architecture.Parse(config)
@@ -365,6 +368,9 @@ func (d *Description) foreignPreprocess(f *weights.File, outline *interchange.Ou
 	text, inFile := f.Metadata()[metaPreprocess]
 	var travelled *configPreprocess
 	if o.Preprocess == "" && !inFile {
+		if outline.Steps != nil && outline.Steps.Refused != nil {
+			return fail(outline.Steps.Refused)
+		}
 		var err error
 		if travelled, err = d.travelledPreprocess(f, d.normalize, outline); err != nil {
 			return fail(err)
@@ -385,9 +391,12 @@ func (d *Description) foreignPreprocess(f *weights.File, outline *interchange.Ou
 	case travelled != nil:
 		d.Preprocess, d.preprocessFrom = travelled.spec, travelled.source
 		d.Preprocess.Orient = preprocess.Upright
-	case outline.Rescale != nil:
-		d.Preprocess = *outline.Rescale
-		d.Preprocess.Crop, d.Preprocess.Resize, d.Preprocess.Orient = side, side, preprocess.Upright
+	case outline.Steps.Values():
+		d.Preprocess, d.BGR, d.preprocessFrom = outline.Steps.Spec, outline.Steps.BGR, outline.Steps.Source
+		d.Preprocess.Orient = preprocess.Upright
+		if !outline.Steps.Sized {
+			d.Preprocess.Crop, d.Preprocess.Resize = side, side
+		}
 	case d.Release != nil:
 		d.Preprocess, d.BGR = d.Release.Preprocess, takesBGR(d.Release.Preprocess.Name)
 	default:

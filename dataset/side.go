@@ -53,6 +53,9 @@ func (d *Dataset) someSizes(ctx context.Context) ([][2]int, error) {
 		}
 		at := (2*i + 1) * d.Len() / (2 * n)
 		raw, err := d.Read(at)
+		if Environment(ctx, err) {
+			return nil, err
+		}
 		if err == nil {
 			var w, h int
 			if w, h, err = preprocess.Size(raw); err == nil {

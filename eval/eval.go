@@ -273,7 +273,7 @@ func (r *run) limits(d design, views []View) (limits, error) {
 	if r.data.MultiLabel { // all posteriors are ranked at the end
 		classes += 2 * len(r.data.Classes)
 	}
-	return limitsBeside(d, anySize(views), r.o.Memory, answersBytes(len(r.images), len(r.nets), classes))
+	return limitsBeside(d, anySize(views), r.o.Resources, answersBytes(len(r.images), len(r.nets), classes))
 }
 
 // todo lists the images that a network has still to see.

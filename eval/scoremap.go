@@ -8,6 +8,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/resources"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -77,7 +78,7 @@ func OutputMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales 
 		return nil, err
 	}
 	d := designOf(m)
-	limits, err := newLimits(d, true, 0)
+	limits, err := newLimits(d, true, resources.Resources{})
 	if err != nil {
 		return nil, err
 	}

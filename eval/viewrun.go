@@ -82,7 +82,7 @@ func OpenViews(ctx context.Context, net Net, views []View, data *dataset.Dataset
 	if _, err := matchClasses(data.Name, data.Classes, r.classes); err != nil {
 		return nil, ofWeights(err, net.Weights)
 	}
-	if r.limits, err = limitsBeside(r.design, anySize(views), o.Memory, answersBytes(data.Len(), len(views), 0)); err != nil {
+	if r.limits, err = limitsBeside(r.design, anySize(views), o.Resources, answersBytes(data.Len(), len(views), 0)); err != nil {
 		return nil, ofWeights(err, net.Weights)
 	}
 	for _, v := range views {

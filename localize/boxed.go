@@ -53,6 +53,11 @@ func MeanBoxes(ctx context.Context, d *dataset.Dataset, r vgg.Regression, orient
 	if ctx.Err() != nil {
 		return head, context.Cause(ctx)
 	}
+	for _, err := range errs {
+		if dataset.Environment(ctx, err) {
+			return head, err
+		}
+	}
 	var all mean
 	of := make([]mean, len(d.Classes))
 	for k, size := range sizes {

@@ -235,7 +235,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 		return fail(err)
 	}
 	o.Initial.Described = func(d *vgg.Description) { e.reportIgnored(o.Recipe.InitFrom, d) }
-	o.Ranks, o.Memory, o.Resume, o.StatsDir = c.Ranks, int64(c.Memory), c.Resume, cacheDir()
+	o.Ranks, o.Memory, o.MaxPixels, o.Resume, o.StatsDir = c.Ranks, int64(c.Memory), c.pixels(), c.Resume, cacheDir()
 	// 0 is the default in the library, and none on the command line.
 	if o.MaxBad = float64(c.MaxBad); c.MaxBad == 0 {
 		o.MaxBad = train.NoneBad
@@ -345,6 +345,7 @@ const (
 	noteData       = "data"        // folder of images
 	noteMultiLabel = "multi_label" // set if --multi-label was given
 	noteMap        = "map"         // file of --map
+	noteColumns    = "columns"     // of the table beside the images
 )
 
 // checkpoint describes the checkpoint from which the run continues; nil if it starts.
@@ -366,6 +367,11 @@ func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
 	}
 	if c.Data == "" {
 		c.Data = from.Note[noteData]
+		if c.Columns == (dataset.Columns{}) {
+			if err := c.Columns.UnmarshalText([]byte(from.Note[noteColumns])); err != nil {
+				return nil, err
+			}
+		}
 	}
 	c.MultiLabel = c.MultiLabel || from.Note[noteMultiLabel] != ""
 	if c.Map == "" {
@@ -389,6 +395,9 @@ func (c *trainCommand) note() (map[string]string, error) {
 		return note, nil
 	}
 	note[noteData], err = filepath.Abs(c.Data)
+	if c.Columns != (dataset.Columns{}) {
+		note[noteColumns] = c.Columns.String()
+	}
 	if c.boxes != nil {
 		err = errors.Join(err, c.boxes.note(note))
 	}
@@ -525,7 +534,7 @@ func (c *trainCommand) trainable(set *dataset.Dataset) error {
 		return fmt.Errorf("%s: a part %s and none to train on, want a folder train beside it; to train on the images of %[2]s, say --data %s",
 			c.Data, part.Name, filepath.Join(c.Data, part.Folder))
 	}
-	if len(set.Classes) == 1 && c.boxes == nil && !set.MultiLabel {
+	if len(set.Classes) == 1 && c.boxes == nil && !c.MultiLabel && !set.MultiLabel {
 		return fmt.Errorf("%s: 1 class, %s, want two or more to tell apart: a folder of images for each class, a table of labels, or --label-pattern", set.Name, set.Classes[0])
 	}
 	return nil
