@@ -62,7 +62,7 @@ func (c *featuresCommand) Run(e *environment) error {
 	if e.ctx.Err() != nil {
 		return e.ctx.Err()
 	}
-	o := c.options()
+	o := c.options(c.pixels())
 	o.OnRemark = e.remark
 	for r := range strings.SplitSeq(c.Region, "+") {
 		o.Regions = append(o.Regions, transfer.Region(r))
