@@ -337,6 +337,15 @@ func (b *boxer) tell(skipped map[string]int) {
 		b.skip(kind, n)
 	}
 	b.skip("image without a box", len(b.images)-len(b.labels))
+	if len(b.labels) < len(b.images) {
+		var names []string
+		for _, f := range b.images {
+			names = append(names, path.Base(f))
+		}
+		if pattern, classes, ok := suggestPattern(names); ok && len(classes) > 1 {
+			b.note("by their names, %s makes %d classes of all %d images: %s", pattern, len(classes), len(b.images), some(classes))
+		}
+	}
 	if len(b.lost) > 0 {
 		b.note("%d annotations can't be used; the first: %s: %v", len(b.lost), b.lost[0].Source, b.lost[0].Err)
 	}

@@ -35,6 +35,7 @@ type boxSource struct {
 	name  string
 	kind  boxKind
 	ours  bool       // annotates the dataset's images and no others
+	ext   string     // of XML files below a folder: ".xml", or "" as Stanford's dogs have it
 	files []string   // of the annotations, if they are known; else those at any depth below name
 	names *yoloNames // classes and parts of YOLO's
 }
@@ -90,7 +91,7 @@ func (d *Dataset) xmlFolder() []boxSource {
 			dir, ours = strings.ReplaceAll(dir, "%s", d.part), !d.partial
 		}
 		if isFolder(d.root, dir) {
-			return []boxSource{{fsys: d.root, name: dir, kind: xmlBoxes, ours: ours}}
+			return []boxSource{{fsys: d.root, name: dir, kind: xmlBoxes, ext: ".xml", ours: ours}}
 		}
 	}
 	return nil
@@ -180,9 +181,8 @@ func (s boxSource) read(search *search) (*noteSet, error) {
 	return s.readXML(search)
 }
 
-// list returns the files of the source, which have the extension where they are below a
-// folder.
-func (s boxSource) list(search *search, ext string) ([]string, error) {
+// list returns the files of the source: those with its extension where they are below a folder.
+func (s boxSource) list(search *search) ([]string, error) {
 	if s.files != nil {
 		return s.files, nil
 	}
@@ -197,11 +197,11 @@ func (s boxSource) list(search *search, ext string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(t.files, func(f string) bool { return !strings.EqualFold(path.Ext(f), ext) }), nil
+	return slices.DeleteFunc(t.files, func(f string) bool { return !strings.EqualFold(path.Ext(f), s.ext) }), nil
 }
 
 func (s boxSource) readXML(search *search) (*noteSet, error) {
-	files, err := s.list(search, ".xml")
+	files, err := s.list(search)
 	if err != nil {
 		return nil, err
 	}
