@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -107,6 +108,9 @@ func (c *evalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
+	if err := errors.Join(outside("--out", c.Out, c.Data), outside("--csv", c.CSV, c.Data)); err != nil {
+		return err
+	}
 	first := nets[0].Description
 	data, err := c.images(e, c.Data, first.Classes, nets[0].Weights, threads)
 	if err == nil {
@@ -119,6 +123,7 @@ func (c *evalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
+	options.OnRemark = e.remark
 	if options.Thresholds, err = c.thresholds(first.Options, first.Classes, first.Thresholds); err != nil {
 		return err
 	}
@@ -252,7 +257,7 @@ func (c *evalCommand) setting() (eval.Setting, error) {
 // options returns the options of the run, apart from the networks' settings.
 func (c *evalCommand) options() (eval.Options, error) {
 	o := c.lists()
-	o.Batch, o.Ranks, o.Memory, o.Out = c.Batch, c.Ranks, int64(c.Memory), c.Out
+	o.Batch, o.Ranks, o.Memory, o.MaxPixels, o.Out = c.Batch, c.Ranks, int64(c.Memory), c.pixels(), c.Out
 	if c.Shard != "" {
 		var err error
 		if o.Shard, err = eval.ParseShard(c.Shard); err != nil {

@@ -34,6 +34,7 @@ type reproduceCommand struct {
 	storageFlag
 	Annotations string `placeholder:"PATH" help:"Bounding boxes: a table, or an XML file or a folder of them as in ILSVRC (those beside the images)."`
 	boxFlags
+	pixelsFlag
 	threadsFlag
 	jsonFlag
 }
@@ -76,6 +77,11 @@ func (c *reproduceCommand) Run(e *environment) error {
 	threads, err := c.apply()
 	if err != nil {
 		return err
+	}
+	for flag, path := range map[string]string{"--results": c.Results, "--markdown": c.Markdown, "--html": c.HTML} {
+		if err := outside(flag, path, c.Data); err != nil {
+			return err
+		}
 	}
 	data, err := (readFlags{}).images(e, c.Data, nil, "", threads)
 	if err == nil {
@@ -144,7 +150,7 @@ func folder(flag, path string) error {
 
 // resources returns the share of the machine that the flags give.
 func (c *reproduceCommand) resources() resources.Resources {
-	return resources.Resources{Batch: c.Batch, Ranks: c.Ranks, Memory: int64(c.Memory)}
+	return resources.Resources{Batch: c.Batch, Ranks: c.Ranks, Memory: int64(c.Memory), MaxPixels: c.pixels()}
 }
 
 // results returns the folder of result files.
