@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"math"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/verydeep/vgg/internal/wholefile"
@@ -242,6 +244,21 @@ func tinyList(name string) bool {
 	return strings.HasSuffix(base, "_boxes.txt") || base == "val_annotations.txt"
 }
 
+// ofShares reports whether all corners are 0 to 1 and some are between, which pixels are not.
+func (t *table) ofShares(corners [4]int) bool {
+	between := false
+	for row := range t.rows {
+		for _, c := range corners {
+			v, err := strconv.ParseFloat(t.cell(row, c), 64)
+			if err != nil || v < 0 || v > 1 {
+				return false
+			}
+			between = between || v != math.Trunc(v)
+		}
+	}
+	return between
+}
+
 // annotations yields one annotation a row.
 func (t *table) annotations(yield func(annotation, error) bool) {
 	corners, boxed := t.box()
@@ -258,6 +275,8 @@ func (t *table) annotations(yield func(annotation, error) bool) {
 	rule := edges
 	if !boxed || t.columns == nil && tinyList(t.name) {
 		rule = fromZero // Kaggle's solution, Tiny ImageNet's lists
+	} else if t.ofShares(corners) {
+		rule = shares // as in Open Images
 	}
 	for row := range t.rows {
 		note := annotation{source: fmt.Sprintf("%s:%d", t.name, t.lines[row]), image: t.cell(row, file), rule: rule}
