@@ -236,18 +236,23 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 	if train, val, ok, err := o.openBoxes(name, fsys, root); ok || err != nil {
 		return train, val, err
 	}
-	if train, val, ok, err := openILSVRC(o.search, name, fsys, root); ok || err != nil {
+	train, val, ok, err := openILSVRC(o.search, name, fsys, root)
+	var ambiguous *AmbiguousError
+	if ok || err != nil && !errors.As(err, &ambiguous) {
+		return train, val, err
+	}
+	if train, val, ok, err := openParquetFolder(o.search, name, fsys, root); ok || err != nil {
+		return train, val, err
+	}
+	if train, val, ok, err := openLists(o.search, name, fsys, root); ok || err != nil {
+		return train, val, err
+	}
+	if train, val, ok, err := openTables(o.search, name, fsys, root); ok || err != nil {
 		return train, val, err
 	}
 	parts, err := o.parts(name, fsys, root)
 	if err != nil {
 		return nil, nil, err
-	}
-	if train, val, ok, err := openParquetFolder(o.search, name, fsys, root); ok || err != nil {
-		return train, val, err
-	}
-	if train, val, ok, err := openTables(o.search, name, fsys, root); ok || err != nil {
-		return train, val, err
 	}
 	inner, wraps, err := root.wrapper(o.search, fsys)
 	if err != nil {

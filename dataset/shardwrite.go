@@ -170,6 +170,9 @@ func (w *shardWriter) writeAll(ctx context.Context, d *Dataset, o ShardOptions, 
 			return context.Cause(ctx)
 		}
 		data, err := d.Read(i)
+		if Environment(ctx, err) {
+			return err
+		}
 		if err != nil {
 			r.Bad = append(r.Bad, BadImage{Name: d.Samples[i].Name, Index: i, Err: err})
 		} else if err := w.add(d.Samples[i], data); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/resources"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -298,6 +299,9 @@ func New(o Options) (*Network, error) {
 	o.Config = a.Name
 	if err := chain.StoreFC(o.storage()); err != nil {
 		return nil, err
+	}
+	if err := resources.Fits("a network of "+o.Config, chain.ParamBytes()); err != nil {
+		return nil, fmt.Errorf("vgg: %w", err)
 	}
 	chain.Alloc()
 	return &Network{o, leastSide(chain, o.Input), chain}, nil

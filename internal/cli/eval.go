@@ -123,6 +123,7 @@ func (c *evalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
+	options.OnRemark = e.remark
 	if options.Thresholds, err = c.thresholds(first.Options, first.Classes, first.Thresholds); err != nil {
 		return err
 	}
@@ -256,7 +257,7 @@ func (c *evalCommand) setting() (eval.Setting, error) {
 // options returns the options of the run, apart from the networks' settings.
 func (c *evalCommand) options() (eval.Options, error) {
 	o := c.lists()
-	o.Batch, o.Ranks, o.Memory, o.Out = c.Batch, c.Ranks, int64(c.Memory), c.Out
+	o.Batch, o.Ranks, o.Memory, o.MaxPixels, o.Out = c.Batch, c.Ranks, int64(c.Memory), c.pixels(), c.Out
 	if c.Shard != "" {
 		var err error
 		if o.Shard, err = eval.ParseShard(c.Shard); err != nil {
@@ -301,7 +302,7 @@ func (f readFlags) images(e *environment, path string, classes []string, weights
 	if val != nil {
 		used = val
 	}
-	summary := dataSummary{train: all, val: val, used: used, leakFlag: f.leakFlag, threads: threads}
+	summary := dataSummary{train: all, val: val, used: used, leakFlag: f.leakFlag, threads: threads, maxPixels: f.pixels()}
 	return used, summary.print(e, e.stderr)
 }
 

@@ -63,6 +63,7 @@ func (c *featuresCommand) Run(e *environment) error {
 		return e.ctx.Err()
 	}
 	o := c.options()
+	o.OnRemark = e.remark
 	for r := range strings.SplitSeq(c.Region, "+") {
 		o.Regions = append(o.Regions, transfer.Region(r))
 	}
@@ -121,7 +122,7 @@ func (c *featuresCommand) open(e *environment) (*transfer.Images, error) {
 	if images.Source() == nil {
 		return images, nil
 	}
-	summary := dataSummary{train: images.Part("train"), val: images.Part("val"), used: images.Dataset, leakFlag: c.leakFlag}
+	summary := dataSummary{train: images.Part("train"), val: images.Part("val"), used: images.Dataset, leakFlag: c.leakFlag, maxPixels: c.pixels()}
 	if summary.train == nil {
 		summary.train = images.Dataset
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 )
 
@@ -17,8 +18,7 @@ type statsCommand struct {
 	Part   string `default:"train" enum:"train,val" placeholder:"PART" help:"Part of the images: train or val. A set without parts is taken whole (train)."`
 	Sheets string `placeholder:"DIR" help:"Also write a contact sheet of each class, as PNG, into this folder."`
 	Fresh  bool   `help:"Decode the images even if there is a stored result."`
-	dataFlags
-	leakFlag
+	readFlags
 	threadsFlag
 	jsonFlag
 }
@@ -69,7 +69,7 @@ func (c *statsCommand) Run(e *environment) error {
 	}
 	bar := e.newProgress()
 	defer bar.close()
-	o := dataset.StatsOptions{Workers: threads, CacheDir: cacheDir(), Progress: bar.stage("measuring", unitImages)}
+	o := dataset.StatsOptions{Workers: threads, MaxPixels: c.pixels(), CacheDir: cacheDir(), Progress: bar.stage("measuring", unitImages)}
 	r := statsResult{Data: d.Name, contents: contentsOf(d.Source())}
 	if c.Fresh {
 		r.Survey, err = dataset.ComputeSurvey(e.ctx, d, o)
@@ -85,7 +85,7 @@ func (c *statsCommand) Run(e *environment) error {
 		return err
 	}
 	if val != nil {
-		leaks, err := c.leaks(e, train, val, threads, 0)
+		leaks, err := c.leaks(e, train, val, threads, c.pixels(), 0)
 		if err != nil {
 			return err
 		}
@@ -161,6 +161,9 @@ func (c *statsCommand) print(e *environment, r statsResult, found string) error 
 		r.Data, report.Count(int64(r.Images)), len(r.Classes), report.Count(r.Pixels), kept, found, pixels, sizes, classBalance(r.Classes))
 	if r.Boxes != nil {
 		_, err = fmt.Fprintf(e.stdout, "\n%s", r.Boxes)
+	}
+	if r.Grey16 > 0 {
+		_, err = fmt.Fprintf(e.stdout, "\n%s images: %s\n", report.Count(int64(r.Grey16)), preprocess.Grey16Remark)
 	}
 	if len(r.Unreadable) > 0 {
 		_, err = fmt.Fprintf(e.stdout, "\n%s", unreadableTable(r.Unreadable))
