@@ -25,7 +25,7 @@ type layout struct {
 	name  string
 	build func(b *builder)
 	data  string   // what --data names, below the folder; "": the folder
-	flags []string // of stats and train
+	flags []string // of stats and train; {dir} is the folder
 
 	classes map[string]int // images of each class of the training part
 	parts   map[string]int
@@ -317,13 +317,17 @@ func TestLayouts(t *testing.T) {
 				t.Skip(b.missing)
 			}
 			data := filepath.Join(b.dir, l.data)
-			out, errs, code := program(t, append([]string{"stats", data, "--json"}, l.flags...)...)
+			var flags []string
+			for _, f := range l.flags {
+				flags = append(flags, strings.ReplaceAll(f, "{dir}", b.dir))
+			}
+			out, errs, code := program(t, append([]string{"stats", data, "--json"}, flags...)...)
 			if l.refused != "" {
 				refuses(t, "stats", out, code, l.refused)
 			} else {
 				l.compare(t, out, errs, code)
 			}
-			out, errs, code = program(t, append(tinyTraining(data, t.TempDir()), l.flags...)...)
+			out, errs, code = program(t, append(tinyTraining(data, t.TempDir()), flags...)...)
 			switch {
 			case l.refused != "":
 				refuses(t, "train", out, code, l.refused)

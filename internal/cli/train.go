@@ -548,6 +548,9 @@ func (c *trainCommand) trainable(set *dataset.Dataset) error {
 			c.Data, part.Name, filepath.Join(c.Data, part.Folder))
 	}
 	if len(set.Classes) == 1 && c.boxes == nil && !c.MultiLabel && !set.MultiLabel {
+		if src := set.Source(); src != nil && strings.HasPrefix(src.Layout, "boxes in ") {
+			return fmt.Errorf("%s: 1 class, %s, want boxes of two or more classes to tell apart, or vgg localize train, which learns the boxes", set.Name, set.Classes[0])
+		}
 		return fmt.Errorf("%s: 1 class, %s, want two or more to tell apart: a folder of images for each class, a table of labels, or --label-pattern", set.Name, set.Classes[0])
 	}
 	return nil
