@@ -122,7 +122,7 @@ func (c *featuresCommand) open(e *environment) (*transfer.Images, error) {
 	if images.Source() == nil {
 		return images, nil
 	}
-	summary := dataSummary{train: images.Part("train"), val: images.Part("val"), used: images.Dataset, leakFlag: c.leakFlag}
+	summary := dataSummary{train: images.Part("train"), val: images.Part("val"), used: images.Dataset, leakFlag: c.leakFlag, maxPixels: c.pixels()}
 	if summary.train == nil {
 		summary.train = images.Dataset
 	}
