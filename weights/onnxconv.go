@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 )
 
 // conv follows a convolution.
@@ -55,7 +56,34 @@ func (c *onnxChain) conv(n *onnxNode) error {
 		}
 	}
 	c.emit(n, "conv", tensors, a)
+	c.slide(a, int64(t.Shape[0]))
 	return nil
+}
+
+// slide sets the shape after a window has moved over the map, to so many channels; to as
+// many as before if that is -1.
+func (c *onnxChain) slide(a map[string][]float64, channels int64) {
+	if len(c.shape) != 4 {
+		c.shape = []int64{-1, -1, -1, -1}
+	}
+	c.shape = slices.Clone(c.shape)
+	if channels >= 0 {
+		c.shape[1] = channels
+	}
+	for i := range 2 {
+		side := &c.shape[2+i]
+		if *side < 0 || a["dilations"] != nil {
+			*side = -1
+			continue
+		}
+		steps := (float64(*side) + a["pads"][i] + a["pads"][i+2] - a["kernel_shape"][i]) / a["strides"][i]
+		if ceil := a["ceil_mode"]; len(ceil) > 0 && ceil[0] != 0 {
+			steps = math.Ceil(steps)
+		}
+		if *side = int64(math.Floor(steps)) + 1; *side < 1 || steps > math.MaxInt32 {
+			*side = -1
+		}
+	}
 }
 
 // windowed returns the attributes that convolution and pooling share: kernel, strides and
@@ -115,21 +143,44 @@ func (c *onnxChain) pool(n *onnxNode) (same bool, err error) {
 		op = "avgpool"
 		a["count_include_pad"] = n.numbers("count_include_pad", 0)
 	}
+	if len(c.shape) == 4 && slices.Equal(kernel, []float64{float64(c.shape[2]), float64(c.shape[3])}) && slices.Equal(a["pads"], []float64{0, 0, 0, 0}) && (op == "avgpool" || !isPooling(a)) {
+		c.whole(n, "global"+op[:3]+"pool") // the window is the whole map
+		return false, nil
+	}
 	c.emit(n, op, nil, a)
+	c.slide(a, -1)
 	return false, nil
 }
 
-// globalPool follows an average over all pixels.
+// isPooling tells whether a window is 2×2 pixels with stride 2.
+func isPooling(a map[string][]float64) bool {
+	two := []float64{2, 2}
+	return slices.Equal(a["kernel_shape"], two) && slices.Equal(a["strides"], two)
+}
+
+// whole appends a pooling of the whole map.
+func (c *onnxChain) whole(n *onnxNode, op string) {
+	c.emit(n, op, nil, nil)
+	if len(c.shape) != 4 {
+		c.shape = []int64{-1, -1, 1, 1}
+	}
+	c.shape = []int64{c.shape[0], c.shape[1], 1, 1}
+}
+
+// globalPool follows an average or a maximum over all pixels.
 func (c *onnxChain) globalPool(n *onnxNode) error {
 	keep := true
-	if n.op == "ReduceMean" {
+	if strings.HasPrefix(n.op, "Reduce") {
 		keep = n.number("keepdims", 1) != 0
 		axes, err := c.ints(n, "axes", 1)
 		if err != nil {
 			return err
 		}
 		if c.spatial(axes) != nil {
-			return n.refuse("the mean over axes %v, want the two of the image", axes)
+			return n.refuse("the mean or maximum over axes %v, want the two of the image", axes)
+		}
+		if err := c.wantChannelsAfter(n); err != nil {
+			return err
 		}
 		if !keep {
 			c.perm = nil // N and C are left, always in this order
@@ -137,10 +188,22 @@ func (c *onnxChain) globalPool(n *onnxNode) error {
 	} else if err := c.images(n); err != nil {
 		return err
 	}
-	c.emit(n, "globalavgpool", nil, nil)
+	op := "globalavgpool"
+	if strings.HasSuffix(n.op, "Max") || n.op == "GlobalMaxPool" {
+		op = "globalmaxpool"
+	}
+	c.whole(n, op)
 	if !keep {
 		c.emit(n, "flatten", nil, nil)
-		c.rank = 2
+		c.rank, c.shape = 2, c.shape[:2]
+	}
+	return nil
+}
+
+// wantChannelsAfter refuses an operator that pools pixels.
+func (c *onnxChain) wantChannelsAfter(n *onnxNode) error {
+	if !slices.ContainsFunc(c.layers, func(l Layer) bool { return l.Op == "conv" }) {
+		return n.refuse("before the first convolution")
 	}
 	return nil
 }

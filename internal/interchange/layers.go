@@ -28,7 +28,7 @@ type layerReader struct {
 
 // readLayers recognises the network in the chain of layers that a file describes.
 func readLayers(f *weights.File) (*Outline, error) {
-	r := &layerReader{f: f, o: &Outline{Complete: true}}
+	r := &layerReader{f: f, o: &Outline{Complete: true, Left: f.Notes()}}
 	r.channelsLast = channelsLastFormat(f.Format())
 	r.o.input = onnxSide(f.Metadata()["onnx.input"])
 	for _, l := range f.Layers() {
@@ -83,7 +83,7 @@ func (r *layerReader) add(l weights.Layer) error {
 		return r.conv(l, a)
 	case "fc":
 		return r.connected(l, a)
-	case "batchnorm":
+	case "batchnorm", "affine":
 		return r.batchNorm(l, a)
 	case "relu":
 		if w := r.last(); w != nil && w.Kind == architecture.Convolution {
@@ -117,9 +117,13 @@ func (r *layerReader) add(l weights.Layer) error {
 			return r.inHead(architecture.Layer{Kind: architecture.Dropout, Value: float32(x)})
 		}
 		return nil
+	case "preprocess":
+		return r.preprocess(l.Name, a)
+	case "twoclasses":
+		return r.twoClasses()
 	case "softmax", "logsoftmax":
 		r.ended = l.Name
-		if l.Op == "logsoftmax" {
+		if l.Op == "logsoftmax" && r.o.ending == architecture.Softmax {
 			r.o.ending = architecture.LogSoftmax
 		}
 		return nil
@@ -394,14 +398,17 @@ func (r *layerReader) batchNorm(l weights.Layer, a attributes) error {
 	case r.head && r.flat && r.channelsLast:
 		return fmt.Errorf("batch normalisation of a map flattened in (H,W,C) order, want it before the flattening or after a fully connected layer")
 	case r.head:
-		r.o.layers = append(r.o.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, name: l.Name, tensors: tensors})
+		r.o.layers = append(r.o.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, name: l.Name, tensors: tensors, affine: l.Op == "affine"})
 	case w == nil || w.BatchNorm || w.relu:
-		return fmt.Errorf("want batch normalisation between a convolution and its rectification")
+		return fmt.Errorf("want batch normalisation between a convolution and its rectification, or in the head")
 	default:
 		for role, e := range tensors {
 			w.tensors[role] = e
 		}
-		w.BatchNorm = true
+		w.BatchNorm, w.affine = true, l.Op == "affine"
+	}
+	if l.Op == "affine" {
+		return nil
 	}
 	eps, ok := a.one("epsilon")
 	if !ok {

@@ -28,6 +28,12 @@ type Outline struct {
 	Left []string
 	// Rescale is what the file's first layer does to pixels; nil if there is none.
 	Rescale *preprocess.Spec
+	// Normalize is the normalisation of pixels that the file's first layers are; nil if there
+	// is none.
+	Normalize *Normalize
+	// BGR tells that the first convolution takes BGR, since layers before it exchange the
+	// channels of RGB pixels.
+	BGR bool
 	// EndsEarly tells that the layers are the beginning of a configuration's. The outline
 	// then ends with the last convolution, and names don't tell whether a pooling follows.
 	EndsEarly bool
@@ -49,6 +55,8 @@ type fileLayer struct {
 	name string // as the file has it
 	in   int    // in-channels of a convolution, fan-in of a fully connected layer
 	relu bool
+	// affine: the normalisation has only a scale and a shift, those of its statistics.
+	affine bool
 	// tensors are the layer's tensors by role: weight, bias, scale, shift, mean, variance.
 	tensors map[string]weights.Entry
 	// columns and channelsLast are the order of the weight's values; see Location.
@@ -260,8 +268,11 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 			}
 			m.match(current, "scale", l.Gamma, true)
 			m.match(current, "shift", l.Beta, true)
-			m.match(current, "mean", l.RunningMean, false)
-			m.match(current, "variance", l.RunningVar, false)
+			m.match(current, "mean", l.RunningMean, current.affine)
+			m.match(current, "variance", l.RunningVar, current.affine)
+			if current.affine {
+				m.locations[len(m.locations)-1].fill = 1 - l.Eps
+			}
 		}
 	}
 	for _, l := range layers {

@@ -1,0 +1,173 @@
+package vgg
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/tensor"
+)
+
+// onnxCase is what tools/oracle/onnxheads.py says of a file.
+type onnxCase struct {
+	Error      string
+	Input      string // noise, unit or pixels
+	Shape      [3]int // images, height, width
+	Posteriors [][]float64
+	Quantised  [][]float64 // with the activations in whole numbers
+}
+
+// onnxCases reads the expectations of the files in testdata/onnx.
+func onnxCases(t *testing.T) map[string]onnxCase {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", "onnx", "expected.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases map[string]json.RawMessage
+	if err := json.Unmarshal(text, &cases); err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]onnxCase{}
+	for name, raw := range cases {
+		var c onnxCase
+		if name != "t_class_only" && json.Unmarshal(raw, &c) != nil {
+			t.Fatal(name)
+		}
+		all[name] = c
+	}
+	return all
+}
+
+// input returns the case's input, as m's preprocessing makes it.
+func (c onnxCase) input(m *Model) *tensor.Tensor {
+	n, h, w := c.Shape[0], c.Shape[1], c.Shape[2]
+	if c.Input == "noise" {
+		x := oracleImage(n, h, w)
+		for i := range x.Data {
+			x.Data[i] /= 64
+		}
+		return x
+	}
+	x := tensor.New(n, 3, h, w)
+	size := 3 * h * w
+	for k := range n {
+		im := &preprocess.Image{W: w, H: h, Pix: make([]uint8, size)}
+		for i := range im.Pix {
+			im.Pix[i] = uint8((k*size + i) * 40503 % 65536 / 256)
+		}
+		m.Preprocess.Tensor(x.Data[k*size:][:size], im, [3]float32{})
+	}
+	return x
+}
+
+// posteriors returns the model's posteriors of the case's input.
+func (c onnxCase) posteriors(t *testing.T, m *Model) [][]float64 {
+	t.Helper()
+	y, err := m.Net.Forward(c.input(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := m.Net.Options().Classes
+	var all [][]float64
+	for i := 0; i < len(y.Data); i += k {
+		row := y.Data[i : i+k]
+		m.Net.Options().Posterior().Of(row, row)
+		var p []float64
+		for _, v := range row {
+			p = append(p, float64(v))
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// apart returns the largest difference of posteriors.
+func apart(a, b [][]float64) float64 {
+	if len(a) != len(b) {
+		return math.Inf(1)
+	}
+	most := 0.0
+	for i := range a {
+		if len(a[i]) != len(b[i]) {
+			return math.Inf(1)
+		}
+		for j := range a[i] {
+			if d := math.Abs(a[i][j] - b[i][j]); !(d <= most) {
+				most = d
+			}
+		}
+	}
+	return most
+}
+
+// openONNX opens a file of testdata/onnx. Noise is taken as it is.
+func openONNX(t *testing.T, name string, c onnxCase) (*Model, *Description, error) {
+	t.Helper()
+	var d *Description
+	o := OpenOptions{Described: func(is *Description) { d = is }}
+	if c.Input == "noise" {
+		o.Preprocess = "unit"
+	}
+	path := filepath.Join("testdata", "onnx", name+".onnx")
+	m, err := Open(t.Context(), path, o)
+	if name == "t_view_sizes" && errors.As(err, new(*AmbiguousError)) { // any side, and a head for some
+		o.Input = c.Shape[1]
+		m, err = Open(t.Context(), path, o)
+	}
+	return m, d, err
+}
+
+// TestONNXHeads: files of other tools, with heads, preprocessing and quantisation of all
+// kinds, give the posteriors of ONNX Runtime, or an error that says what isn't followed.
+func TestONNXHeads(t *testing.T) {
+	for name, c := range onnxCases(t) {
+		t.Run(name, func(t *testing.T) {
+			m, _, err := openONNX(t, name, c)
+			if c.Error != "" {
+				if err == nil || !strings.Contains(err.Error(), c.Error) {
+					t.Errorf("%v, want %q", err, c.Error)
+				}
+				return
+			}
+			if name == "t_class_only" {
+				m, err = Open(t.Context(), filepath.Join("testdata", "onnx", name+".onnx"), OpenOptions{Preprocess: "unit"})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name == "t_class_only" {
+				return
+			}
+			got := c.posteriors(t, m)
+			if d := apart(got, c.Posteriors); !(d <= 1e-4) {
+				t.Errorf("head %q: posteriors differ by %.2g: %.4f, want %.4f", m.Net.Options().Head(), d, got, c.Posteriors)
+			}
+			if c.Quantised != nil {
+				if d := apart(got, c.Quantised); !(d <= 0.05) {
+					t.Errorf("head %q: posteriors differ from the quantised network's by %.2g", m.Net.Options().Head(), d)
+				}
+			}
+		})
+	}
+}
+
+// TestONNXNotes: what is left out of a graph is told.
+func TestONNXNotes(t *testing.T) {
+	cases := onnxCases(t)
+	for name, want := range map[string]string{} {
+		_, d, err := openONNX(t, name, cases[name])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(d.Ignored, func(s string) bool { return strings.Contains(s, want) }) {
+			t.Errorf("%s: left out %q, want %q", name, d.Ignored, want)
+		}
+	}
+}
