@@ -36,6 +36,7 @@ var levels = map[string]int{
 	"internal/matfile":      0,
 	"internal/pickle":       0,
 	"internal/protoscan":    0,
+	"internal/wholefile":    0,
 	"metrics":               0,
 	"internal/prefetch":     0,
 	"progress":              0,

@@ -66,11 +66,12 @@ const (
 	Pooling
 	Connected
 	// The other kinds stand in the head only.
-	GlobalAverage // mean of each channel over the map
-	GlobalMax     // maximum of each channel over the map
-	Flatten       // the map as one vector, in (C,H,W) order
-	Euclidean     // division of all units by their Euclidean norm
-	BatchNorm     // batch normalisation of each unit, or of each channel of a map
+	GlobalAverage    // mean of each channel over the map
+	GlobalMax        // maximum of each channel over the map
+	GlobalMaxAverage // the maximum of each channel, then the mean of each: fastai's AdaptiveConcatPool2d
+	Flatten          // the map as one vector, in (C,H,W) order
+	Euclidean        // division of all units by their Euclidean norm
+	BatchNorm        // batch normalisation of each unit, or of each channel of a map
 	Dropout
 	Activation
 )
@@ -195,6 +196,21 @@ func WithHead(config, head string) (string, error) {
 	a.Head, a.Ending = b.Head, b.Ending
 	a.Name = a.rowName()
 	return a.canonical().Name, nil
+}
+
+// WithSigmoids returns the canonical name of a configuration whose soft-max is replaced by a
+// sigmoid of each score: every class is a label of its own. Another ending stays.
+func WithSigmoids(config string) (string, error) {
+	a, err := Parse(config)
+	if err != nil {
+		return "", err
+	}
+	if a.Ending == Softmax || a.Ending == LogSoftmax {
+		a.Ending = Sigmoids
+		a.Name = a.rowName()
+		a = a.canonical()
+	}
+	return a.Name, nil
 }
 
 // ParseHead reads a head alone: an architecture without features. The error names the

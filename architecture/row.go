@@ -23,6 +23,7 @@ import (
 // The head begins with the first of these, or with one of the following layers:
 //
 //	GAP, GMP      global average or maximum pooling of each channel
+//	GMAP          both: the maxima, then the means
 //	FLATTEN       the map as one vector; implied where FC follows a map
 //	L2            division of all units by their Euclidean norm
 //	BN            batch normalisation of each unit, or of each channel of a map
@@ -61,7 +62,7 @@ func looksLikeRow(s string) bool {
 
 // plainTokens are the layers of a head that are written without a number.
 var plainTokens = map[string]Layer{
-	"GAP": {Kind: GlobalAverage}, "GMP": {Kind: GlobalMax}, "FLATTEN": {Kind: Flatten}, "L2": {Kind: Euclidean}, "BN": {Kind: BatchNorm},
+	"GAP": {Kind: GlobalAverage}, "GMP": {Kind: GlobalMax}, "GMAP": {Kind: GlobalMaxAverage}, "FLATTEN": {Kind: Flatten}, "L2": {Kind: Euclidean}, "BN": {Kind: BatchNorm},
 	"RELU": {Kind: Activation, Function: ReLU}, "ELU": {Kind: Activation, Function: ELU}, "GELU": {Kind: Activation, Function: GELU},
 	"SILU": {Kind: Activation, Function: SiLU}, "TANH": {Kind: Activation, Function: Tanh}, "SIGMOID": {Kind: Activation, Function: Sigmoid},
 	"LINEAR": {Kind: Activation, Function: Linear},
@@ -129,6 +130,11 @@ func parseRow(s string) (Architecture, error) {
 	return a, nil
 }
 
+// poolsAll tells whether a layer pools the whole map.
+func (l Layer) poolsAll() bool {
+	return l.Kind == GlobalAverage || l.Kind == GlobalMax || l.Kind == GlobalMaxAverage
+}
+
 // shapesUnits tells whether a layer says what follows a fully connected one.
 func (l Layer) shapesUnits() bool { return l.Kind == BatchNorm || l.Kind == Activation }
 
@@ -150,9 +156,9 @@ func normalHead(layers []Layer, ending Ending) ([]Layer, error) {
 	for i := 0; i < len(layers); i++ {
 		l := layers[i]
 		switch {
-		case (l.Kind == GlobalAverage || l.Kind == GlobalMax) && vector:
+		case l.poolsAll() && vector:
 			return nil, fmt.Errorf("%s of a vector, want it of a map", l)
-		case l.Kind == GlobalAverage || l.Kind == GlobalMax:
+		case l.poolsAll():
 			vector = true
 		case l.Kind == Flatten:
 			if vector || !slices.ContainsFunc(layers[i:slices.IndexFunc(layers, func(l Layer) bool { return l.Kind == Connected })], func(l Layer) bool { return l.Kind == BatchNorm }) {
@@ -246,7 +252,7 @@ func (a Architecture) HeadName() string {
 }
 
 // kindTokens are the tokens of the kinds of layers that have neither number nor function.
-var kindTokens = map[Kind]string{GlobalAverage: "GAP", GlobalMax: "GMP", Flatten: "FLATTEN", Euclidean: "L2", BatchNorm: "BN"}
+var kindTokens = map[Kind]string{GlobalAverage: "GAP", GlobalMax: "GMP", GlobalMaxAverage: "GMAP", Flatten: "FLATTEN", Euclidean: "L2", BatchNorm: "BN"}
 
 func parseLayer(f string) (Layer, error) {
 	if strings.EqualFold(f, "M") {

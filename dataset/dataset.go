@@ -13,11 +13,15 @@
 package dataset
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 
+	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/preprocess"
 )
 
@@ -43,10 +47,12 @@ type Dataset struct {
 
 	fsys fs.FS // the image files by Sample.Name
 
-	root    fs.FS  // of the layout, with the lists and annotations beside the images
-	part    string // train or val, where the layout has parts
-	partial bool   // other samples of the same part are left out
-	path    string // on disk, a folder or an archive; "" if there is none
+	root    fs.FS   // of the layout, with the lists and annotations beside the images
+	part    string  // train or val, where the layout has parts
+	partial bool    // other samples of the same part are left out
+	boxes   *boxSet // annotations, where the layout is recognised by them
+	path    string  // on disk, a folder or an archive; "" if there is none
+	source  *Source
 }
 
 // subset returns a dataset of some of d's samples.
@@ -56,6 +62,10 @@ func (d *Dataset) subset(name string, samples []Sample) *Dataset {
 	part.partial = part.partial || len(samples) != len(d.Samples)
 	return &part
 }
+
+// Source returns what [Open] understood of the collection that d is from, nil if it is from
+// elsewhere. It is shared by the parts of the collection and must not be changed.
+func (d *Dataset) Source() *Source { return d.source }
 
 // Select returns d with the samples for which keep returns true.
 func (d *Dataset) Select(keep func(Sample) bool) *Dataset {
@@ -108,14 +118,40 @@ func (d *Dataset) Counts() []int {
 }
 
 // Read returns the bytes of sample i's image file; of a picture that was never a
-// file, those of a BMP file with its pixels. It panics if there is no such sample.
-func (d *Dataset) Read(i int) ([]byte, error) {
-	data, err := fs.ReadFile(d.fsys, d.Samples[i].Name)
+// file, those of a BMP file with its pixels. What isn't a regular file is an error, and so
+// are more than [preprocess.MaxFileBytes], which wrap [preprocess.ErrFileTooLarge]. It panics
+// if there is no such sample.
+func (d *Dataset) Read(i int) ([]byte, error) { return d.read(context.Background(), i) }
+
+// read is Read until ctx is done.
+func (d *Dataset) read(ctx context.Context, i int) (data []byte, err error) {
+	name := d.Samples[i].Name
+	switch fsys := d.fsys.(type) {
+	case *memoryFS: // what is in memory has no limit
+		data, err = fsys.ReadFile(name)
+	case *shardFS:
+		data, err = fsys.ReadFile(name)
+	default:
+		data, err = wholefile.ReadFS(ctx, d.fsys, name, preprocess.MaxFileBytes)
+	}
+	if size, ok := errors.AsType[*wholefile.SizeError](err); ok {
+		err = &tooLargeError{name, size}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("dataset: %s: %w", d.Name, err)
 	}
 	return data, nil
 }
+
+// tooLargeError is the error of an image file with too many bytes.
+type tooLargeError struct {
+	name string
+	size *wholefile.SizeError
+}
+
+func (e *tooLargeError) Error() string { return e.name + ": " + e.size.Error() }
+
+func (e *tooLargeError) Is(target error) bool { return target == preprocess.ErrFileTooLarge }
 
 // Size returns the width and height in pixels of sample i's image as it is
 // stored, from its header.
@@ -125,6 +161,36 @@ func (d *Dataset) Size(i int) (w, h int, err error) {
 		return 0, 0, err
 	}
 	return preprocess.Size(data)
+}
+
+// stored returns the width and height in pixels of sample i's image as it is stored, and its
+// EXIF orientation. Of a JPEG file it reads the beginning only, if that has both.
+func (d *Dataset) stored(i int) (w, h, orientation int, err error) {
+	data, err := d.beginning(i)
+	if err == nil && len(data) > 0 {
+		if w, h, err = preprocess.Size(data); err == nil {
+			return w, h, preprocess.Upright.Orientation(data), nil
+		}
+	}
+	if data, err = d.Read(i); err != nil {
+		return 0, 0, 0, err
+	}
+	w, h, err = preprocess.Size(data)
+	return w, h, preprocess.Upright.Orientation(data), err
+}
+
+// beginning returns the first bytes of a JPEG file, none of another.
+func (d *Dataset) beginning(i int) ([]byte, error) {
+	f, err := d.fsys.Open(d.Samples[i].Name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, 256<<10))
+	if err != nil || !bytes.HasPrefix(data, []byte{0xff, 0xd8}) {
+		return nil, err
+	}
+	return data, nil
 }
 
 // decoder is a file system that has decoded images at hand.

@@ -20,7 +20,7 @@ type Picture struct {
 	// Image is a decoded picture, the way up that it is: it has no EXIF data. It must not change
 	// while the dataset is used.
 	Image image.Image
-	// Encoded is an image file: JPEG, PNG, GIF, WebP or BMP. It is decoded
+	// Encoded is an image file that preprocess.Decode reads. It is decoded
 	// whenever it is used, and must not change either.
 	Encoded []byte
 	// Load makes the picture whenever it is used: it reads a database, draws, or

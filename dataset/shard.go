@@ -3,6 +3,7 @@ package dataset
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/verydeep/vgg/internal/wholefile"
+	"github.com/verydeep/vgg/preprocess"
 )
 
 // A shard is a tar file in the WebDataset convention: the members of a sample
@@ -104,7 +108,7 @@ func openShardFolder(s *search, name string, fsys fs.FS, root listing) (train, v
 	if val, err = openShards(s, where+"/val", fsys, parts[1]); err != nil {
 		return nil, nil, false, err
 	}
-	if err := sameClasses(train.Classes, val.Classes); err != nil {
+	if err := val.takeClasses(train.Classes); err != nil {
 		return nil, nil, false, fmt.Errorf("dataset: %s: %w", name, err)
 	}
 	setLayout(fsys, train, val)
@@ -197,7 +201,11 @@ func openShards(search *search, name string, fsys fs.FS, shards []string) (*Data
 const maxShardClasses = 1 << 20
 
 func shardClasses(fsys fs.FS, dir string, samples []shardSample) ([]string, error) {
-	if data, err := fs.ReadFile(fsys, join(dir, classesTxt)); err == nil {
+	data, err := wholefile.ReadFS(context.Background(), fsys, join(dir, classesTxt), wholefile.MaxText)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err == nil {
 		var classes []string
 		for line := range strings.Lines(string(data)) {
 			if c := strings.TrimRight(line, "\r\n"); c != "" {
@@ -253,7 +261,7 @@ func (s *shardFS) read(search *search, i int) ([]shardSample, error) {
 	s.dates[i] = info.ModTime()
 	var samples []shardSample
 	current := false
-	if data, err := fs.ReadFile(s.fsys, s.shards[i]+indexExt); err == nil {
+	if data, err := wholefile.ReadFS(search.ctx, s.fsys, s.shards[i]+indexExt, wholefile.MaxTable); err == nil {
 		if samples, current, err = parseIndex(data, info.Size()); err != nil {
 			return nil, fmt.Errorf("%s: %w", path.Base(s.shards[i])+indexExt, err)
 		}
@@ -463,6 +471,9 @@ func (s *shardFS) ReadFile(name string) ([]byte, error) {
 	at, ok := f.(io.ReaderAt)
 	if !ok {
 		return fail(errors.New("a shard within an archive can't be read"))
+	}
+	if e.size > preprocess.MaxFileBytes {
+		return fail(preprocess.ErrFileTooLarge)
 	}
 	data := make([]byte, tarBlock+e.size)
 	if _, err := at.ReadAt(data, e.offset-tarBlock); err != nil {

@@ -3,6 +3,7 @@ package dataset
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // table is a text file of rows: CSV with or without a header, or words
@@ -34,22 +37,19 @@ var (
 	sizeColumns  = [][2]string{{"orig_w", "orig_h"}, {"width", "height"}, {"image_width", "image_height"}}
 )
 
-// maxTable bounds what a table may unpack to.
-const maxTable = 1 << 30
+// maxTable bounds a table, and what it may unpack to.
+const maxTable = wholefile.MaxTable
 
 // readTable reads a table from a file; one ending in .gz is unpacked.
 func readTable(fsys fs.FS, name string) (*table, error) {
-	data, err := fs.ReadFile(fsys, name)
+	data, err := wholefile.ReadFS(context.Background(), fsys, name, maxTable)
 	if err != nil {
 		return nil, err
 	}
 	if strings.EqualFold(path.Ext(name), ".gz") {
 		z, err := gzip.NewReader(bytes.NewReader(data))
 		if err == nil {
-			data, err = io.ReadAll(io.LimitReader(z, maxTable+1))
-		}
-		if err == nil && len(data) > maxTable {
-			err = fmt.Errorf("more than %d bytes when unpacked", maxTable)
+			data, err = wholefile.ReadAll(context.Background(), z, 0, maxTable)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: gzip: %w", name, err)

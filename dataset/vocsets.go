@@ -7,11 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // MultiLabel is a dataset of several labels an image with the parts of its samples and the
@@ -72,7 +73,7 @@ type vocSets struct {
 
 func openVOCSets(ctx context.Context, dir, sets string) (*vocSets, error) {
 	s := &search{ctx: ctx}
-	fsys := os.DirFS(dir)
+	fsys := wholefile.Dir(dir)
 	for depth := 0; !isFolder(fsys, sets); depth++ {
 		l, err := s.list(fsys, ".")
 		if err != nil {
@@ -131,7 +132,7 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 // rows reads a list: the words of each line that isn't empty. It returns nil if there is
 // no such list.
 func (v *vocSets) rows(list string, columns int) ([][]string, error) {
-	data, err := fs.ReadFile(v.fsys, v.sets+"/"+list+".txt")
+	data, err := wholefile.ReadFS(v.ctx, v.fsys, v.sets+"/"+list+".txt", wholefile.MaxText)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -259,7 +260,7 @@ func (v *vocSets) note(image string) (vocNote, error) {
 		return n, err
 	}
 	for _, folder := range vocAnnotations {
-		data, err := fs.ReadFile(v.fsys, path.Join(folder, image+".xml"))
+		data, err := wholefile.ReadFS(v.ctx, v.fsys, path.Join(folder, image+".xml"), wholefile.MaxText)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -371,14 +372,15 @@ func (v *vocSets) person(image, number string) (Box, error) {
 		return Box{}, fmt.Errorf("%s.xml: no object %s with a box among %d", image, number, len(note.Objects))
 	}
 	b := note.Objects[n-1].Box
-	o := object{corners: [4]string{b.X0, b.Y0, b.X1, b.Y1}}
-	if err := o.parse(); err != nil {
+	c, err := parseCorners([4]string{b.X0, b.Y0, b.X1, b.Y1})
+	if err != nil {
 		return Box{}, fmt.Errorf("%s.xml: object %s: %w", image, number, err)
 	}
-	if !(o.x0 < o.x1 && o.y0 < o.y1) {
+	if !(c[0] < c[2] && c[1] < c[3]) {
 		return Box{}, fmt.Errorf("%s.xml: object %s: %w", image, number, errEmptyBox)
 	}
-	return Box{X0: o.x0, Y0: o.y0, X1: o.x1, Y1: o.y1}, nil
+	c = fromOne.edges(c, 0, 0)
+	return Box{X0: c[0], Y0: c[1], X1: c[2], Y1: c[3]}, nil
 }
 
 // finish completes the samples' labels.

@@ -65,6 +65,9 @@ func (b *headBuilder) add(a architecture.Architecture, i int, l architecture.Lay
 	case architecture.GlobalMax:
 		b.append(nn.NewGlobalPool(b.name("gmp"), true))
 		b.side = 1
+	case architecture.GlobalMaxAverage:
+		b.append(nn.NewGlobalMaxAverage(b.name("gmap")))
+		b.channels, b.side = 2*b.channels, 1
 	case architecture.Flatten:
 		b.append(nn.NewFlatten(b.name("flatten"), b.side))
 		b.channels, b.side = b.channels*b.side*b.side, 1

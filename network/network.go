@@ -156,6 +156,8 @@ func (o Options) checkSums(a architecture.Architecture) error {
 				c, side = units, 1
 			case architecture.GlobalAverage, architecture.GlobalMax:
 				side = 1
+			case architecture.GlobalMaxAverage:
+				c, side = 2*c, 1
 			}
 		}
 	}
@@ -315,7 +317,7 @@ func leastSide(chain *nn.Chain, input int) int {
 	least := 1
 	for _, l := range chain.Layers() {
 		switch l := l.(type) {
-		case *nn.GlobalPool:
+		case *nn.GlobalPool, *nn.GlobalMaxAverage:
 			return least
 		case *nn.MaxPool:
 			least *= 2

@@ -63,6 +63,8 @@ func Summarise(o Options) (Summary, error) {
 			if l.Max {
 				row.Type = "global maxpool"
 			}
+		case *nn.GlobalMaxAverage:
+			row.Type = "global max+avgpool"
 		case *nn.Flatten:
 			row.Type = "flatten"
 		case *nn.Euclidean:

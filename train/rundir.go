@@ -186,6 +186,9 @@ func (d *runDir) logEpoch(e Epoch) error {
 	if !math.IsNaN(e.MeanIoU) {
 		judged = []scalar{{"epoch/localisation_error", e.LocalisationError}, {"epoch/mean_iou", e.MeanIoU}}
 	}
+	if !math.IsNaN(e.MeanAP) {
+		judged = []scalar{{"epoch/mean_ap", e.MeanAP}, {"epoch/micro_f1", e.MicroF1}}
+	}
 	err := d.events.scalars(e.Iterations, append([]scalar{{"epoch/train_loss", e.TrainLoss}, {"epoch/validation_loss", e.Loss}}, judged...)...)
 	return errors.Join(err, d.log("epoch", e))
 }
@@ -204,7 +207,10 @@ func (e Epoch) MarshalJSON() ([]byte, error) {
 		Top5Error         *float64 `json:"top5_error"`
 		LocalisationError *float64 `json:"localisation_error,omitempty"`
 		MeanIoU           *float64 `json:"mean_iou,omitempty"`
-	}{plain(e), metrics.OrNil(e.Loss), metrics.OrNil(e.Top1Error), metrics.OrNil(e.Top5Error), metrics.OrNil(e.LocalisationError), metrics.OrNil(e.MeanIoU)})
+		MeanAP            *float64 `json:"mean_ap,omitempty"`
+		MicroF1           *float64 `json:"micro_f1,omitempty"`
+	}{plain(e), metrics.OrNil(e.Loss), metrics.OrNil(e.Top1Error), metrics.OrNil(e.Top5Error), metrics.OrNil(e.LocalisationError), metrics.OrNil(e.MeanIoU),
+		metrics.OrNil(e.MeanAP), metrics.OrNil(e.MicroF1)})
 }
 
 // UnmarshalJSON is the inverse of MarshalJSON.
@@ -217,13 +223,16 @@ func (e *Epoch) UnmarshalJSON(text []byte) error {
 		Top5Error         *float64 `json:"top5_error"`
 		LocalisationError *float64 `json:"localisation_error"`
 		MeanIoU           *float64 `json:"mean_iou"`
+		MeanAP            *float64 `json:"mean_ap"`
+		MicroF1           *float64 `json:"micro_f1"`
 	}
 	if err := json.Unmarshal(text, &v); err != nil {
 		return err
 	}
 	*e = Epoch(v.plain)
 	for to, from := range map[*float64]*float64{&e.Loss: v.Loss, &e.Top1Error: v.Top1Error, &e.Top5Error: v.Top5Error,
-		&e.LocalisationError: v.LocalisationError, &e.MeanIoU: v.MeanIoU} {
+		&e.LocalisationError: v.LocalisationError, &e.MeanIoU: v.MeanIoU,
+		&e.MeanAP: v.MeanAP, &e.MicroF1: v.MicroF1} {
 		*to = math.NaN()
 		if from != nil {
 			*to = *from
@@ -241,5 +250,8 @@ func (r Result) MarshalJSON() ([]byte, error) {
 		Top5Error         *float64 `json:"top5_error"`
 		LocalisationError *float64 `json:"localisation_error,omitempty"`
 		MeanIoU           *float64 `json:"mean_iou,omitempty"`
-	}{plain(r), metrics.OrNil(r.Top1Error), metrics.OrNil(r.Top5Error), metrics.OrNil(r.LocalisationError), metrics.OrNil(r.MeanIoU)})
+		MeanAP            *float64 `json:"mean_ap,omitempty"`
+		MicroF1           *float64 `json:"micro_f1,omitempty"`
+	}{plain(r), metrics.OrNil(r.Top1Error), metrics.OrNil(r.Top5Error), metrics.OrNil(r.LocalisationError), metrics.OrNil(r.MeanIoU),
+		metrics.OrNil(r.MeanAP), metrics.OrNil(r.MicroF1)})
 }

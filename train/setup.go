@@ -315,7 +315,8 @@ func (r *run) prepareSteps() error {
 // done anything.
 func (r *run) prepareReports() {
 	r.checkpoints = &checkpoints{dir: r.o.Dir, keep: r.o.Keep, every: r.o.CheckpointEvery, log: r.o.Log, last: time.Now()}
-	r.result = Result{Run: r.o.Dir, Top1Error: math.NaN(), Top5Error: math.NaN(), LocalisationError: math.NaN(), MeanIoU: math.NaN(), Init: r.init}
+	r.result = Result{Run: r.o.Dir, Top1Error: math.NaN(), Top5Error: math.NaN(), LocalisationError: math.NaN(), MeanIoU: math.NaN(),
+		MeanAP: math.NaN(), MicroF1: math.NaN(), Init: r.init}
 }
 
 // takeDirectory makes and locks the run directory and opens its logs.

@@ -52,6 +52,11 @@ func (f *torchFile) header(root any, length int64) (*header, error) {
 	if stripped != "" {
 		h.meta["torch.stripped"] = stripped
 	}
+	if c.root != nil {
+		if err := c.describe(h, names); err != nil {
+			return nil, err
+		}
+	}
 	seen := make(map[string]bool, len(names))
 	for i, name := range names {
 		if seen[name] {
@@ -74,6 +79,36 @@ type stateCollector struct {
 	budget  int64 // bytes left for names, and keys left to look at
 	// normalize lists the modules that normalise the model's input by numbers of their own.
 	normalize []torchNormalize
+	// root is the module that has the tensors; nil if they are those of a state dict.
+	root *pickle.Object
+}
+
+// describe adds the layers of the module that has the tensors. These have names in the file,
+// in the order of c.names.
+func (c *stateCollector) describe(h *header, names []string) error {
+	r, err := readModule(c.root, c.spend)
+	if err != nil {
+		return err
+	}
+	as := make(map[string]string, len(names))
+	for i, name := range c.names {
+		as[name] = names[i]
+	}
+	for i := range r.layers {
+		l := &r.layers[i]
+		for role, name := range l.Tensors {
+			if l.Tensors[role] = as[name]; as[name] == "" {
+				delete(l.Tensors, role)
+				continue
+			}
+			l.Name = strings.TrimSuffix(as[name], name[strings.LastIndexByte(name, '.'):])
+		}
+	}
+	h.layers = r.layers
+	if len(r.own) > 0 {
+		h.meta[MetaLayerOrder] = "that of attributes: the file doesn't hold the forward of " + strings.Join(r.own, ", ")
+	}
+	return nil
 }
 
 // spend takes n from the budget.
@@ -95,6 +130,9 @@ func (c *stateCollector) collect(v any, path []string) ([]string, error) {
 		err := c.module("", v, 0)
 		if err != nil || len(c.names) == 0 {
 			return nil, err
+		}
+		if !strings.HasPrefix(v.Class.Module, "__torch__") {
+			c.root = v
 		}
 		return append(path, "module "+v.Class.Name), nil
 	case *pickle.Dict:

@@ -96,6 +96,9 @@ func (o *Outline) Options(g Given) (network.Options, error) {
 	if _, err := architecture.Parse(opts.Config); err != nil {
 		return opts, err
 	}
+	if err := o.poolingInput(a, firstOf(g.Input, o.input)); err != nil {
+		return opts, err
+	}
 	opts.Input, err = o.inputSide(a, head[first], channels, g.Input)
 	return opts, err
 }
@@ -207,7 +210,13 @@ func (o *Outline) ownHead(head []fileLayer, given string) (architecture.Architec
 			ratio = l.Value
 		}
 	}
-	a, err := architecture.ParseHead(text(head, ratio, o.ending == architecture.Sigmoids) + " " + o.ending.String())
+	ending := o.ending
+	if given != "" && !o.ended { // the caller knows what follows the scores
+		if g, err := architecture.ParseHead(given); err == nil {
+			ending = g.Ending
+		}
+	}
+	a, err := architecture.ParseHead(text(head, ratio, ending == architecture.Sigmoids) + " " + ending.String())
 	if err != nil {
 		return a, 0, err
 	}
@@ -305,6 +314,9 @@ func (o *Outline) guessedHead(head []fileLayer, channels, poolings int, g Given)
 	}
 	likely := likelyHead(head)
 	connected := connectedOf(layersOf(head))
+	if o.untold != "" {
+		return architecture.Architecture{}, &AmbiguousError{fmt.Sprintf("%s: say the head (--head '%s', if the map is flattened and its %d fully connected layers are rectified)", o.untold, likely, connected)}
+	}
 	if own, ok := ownNames(head, poolings); ok {
 		return own, o.oneReading(head[0], channels, poolings, own.HeadName(), g)
 	}
@@ -458,7 +470,10 @@ func (o *Outline) inputSide(a architecture.Architecture, fc fileLayer, channels,
 		if l.Kind == architecture.Connected {
 			break
 		}
-		if l.Kind == architecture.GlobalAverage || l.Kind == architecture.GlobalMax {
+		if l.Kind == architecture.GlobalAverage || l.Kind == architecture.GlobalMax || l.Kind == architecture.GlobalMaxAverage {
+			if l.Kind == architecture.GlobalMaxAverage {
+				channels *= 2
+			}
 			if fc.in != channels {
 				return 0, fmt.Errorf("%s: fan-in %d, want the %d channels that a global pooling leaves", name, fc.in, channels)
 			}

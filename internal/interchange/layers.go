@@ -20,6 +20,7 @@ type layerReader struct {
 	o *Outline
 	// channelsLast: the activation is flattened in (H,W,C) order.
 	channelsLast bool
+	index        int     // of the layer that is read
 	head         bool    // whether the head has begun: a flattening, a global pooling, a fully connected layer
 	flat         bool    // whether the activation is a flattened map
 	pad          float64 // padding by a layer of its own, for the convolution that follows
@@ -31,7 +32,8 @@ func readLayers(f *weights.File) (*Outline, error) {
 	r := &layerReader{f: f, o: &Outline{Complete: true, Left: f.Notes()}}
 	r.channelsLast = channelsLastFormat(f.Format())
 	r.o.input = onnxSide(f.Metadata()["onnx.input"])
-	for _, l := range f.Layers() {
+	for i, l := range f.Layers() {
+		r.index = i
 		if err := r.add(l); err != nil {
 			return nil, fmt.Errorf("layer %s (%s): %w", l.Name, l.Op, err)
 		}
@@ -41,6 +43,7 @@ func readLayers(f *weights.File) (*Outline, error) {
 		return nil, err
 	}
 	r.end()
+	r.o.ended = r.ended != "" || r.o.ending != architecture.Softmax
 	r.unused()
 	return r.o, r.normalisations()
 }
@@ -106,6 +109,14 @@ func (r *layerReader) add(l weights.Layer) error {
 		return r.globalPool(architecture.GlobalMax)
 	case "avgpool":
 		return r.averagePool(a)
+	case "globalmaxavgpool":
+		return r.adaptivePool(architecture.GlobalMaxAverage, a)
+	case "adaptiveavgpool":
+		return r.adaptivePool(architecture.GlobalAverage, a)
+	case "adaptivemaxpool":
+		return r.adaptivePool(architecture.GlobalMax, a)
+	case "normalize":
+		return r.normalize()
 	case "lrn":
 		return r.lrn(a)
 	case "transpose":
@@ -431,15 +442,6 @@ func (r *layerReader) maxPool(a attributes) error {
 	}
 	r.o.layers = append(r.o.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.Pooling}})
 	return nil
-}
-
-// averagePool ignores the 1×1 pooling that torchvision's export leaves, which changes
-// nothing at the side that the classifier was made for.
-func (r *layerReader) averagePool(a attributes) error {
-	if len(a["kernel_shape"]) > 0 && a.all("kernel_shape", 1) && a.all("strides", 1) && a.all("pads", 0) {
-		return nil
-	}
-	return fmt.Errorf("windows %v: want max-pooling, 2×2 with stride 2", a["kernel_shape"])
 }
 
 // lrn adds local response normalisation in ONNX's form: y = x/(bias + α/size·Σx²)^β.

@@ -147,6 +147,13 @@ func (b *onnxBuilder) add(l nn.Layer, in, out nn.Shape) error {
 			op = "GlobalMaxPool"
 		}
 		b.node(op, l.Name(), nil)
+	case *nn.GlobalMaxAverage:
+		x := b.value
+		b.node("GlobalMaxPool", l.Name()+".max", nil)
+		most := b.value
+		b.value = x
+		b.node("GlobalAveragePool", l.Name()+".mean", nil)
+		b.join("Concat", l.Name(), map[string]any{"axis": 1}, most, b.value)
 	case *nn.Flatten:
 		b.node("Flatten", l.Name(), map[string]any{"axis": 1})
 		b.flat = true

@@ -37,16 +37,21 @@ type Outline struct {
 	// EndsEarly tells that the layers are the beginning of a configuration's. The outline
 	// then ends with the last convolution, and names don't tell whether a pooling follows.
 	EndsEarly bool
+	// Inferred says what the file doesn't tell, and from what it was inferred.
+	Inferred []string
 
-	scheme Scheme // of the tensors' names
-	keras  bool   // a format of Keras's
-	layers []fileLayer
-	lrn    nn.LRNForm
-	bnEps  float32
-	input  int // side of the input, where the file gives it
-	ending architecture.Ending
-	unused []string        // tensors that belong to no layer
-	sides  []*layerTensors // convolutions beside the chain
+	scheme  Scheme // of the tensors' names
+	keras   bool   // a format of Keras's
+	layers  []fileLayer
+	lrn     nn.LRNForm
+	bnEps   float32
+	input   int // side of the input, where the file gives it
+	ending  architecture.Ending
+	ended   bool            // whether the file's layers tell the ending
+	untold  string          // why the layers that the file has are not followed
+	mapSide int             // of the last map, which a pooling in the file leaves as it is; 0 if none does
+	unused  []string        // tensors that belong to no layer
+	sides   []*layerTensors // convolutions beside the chain
 }
 
 // fileLayer is a layer in the file, with its normalisation and its rectification.
@@ -80,6 +85,9 @@ func (l fileLayer) hasWeight() bool {
 // the tensor, not the file.
 func Read(f *weights.File, known bool) (*Outline, error) {
 	if len(f.Layers()) > 0 {
+		if order, ok := f.Metadata()[weights.MetaLayerOrder]; ok {
+			return readModules(f, order, known)
+		}
 		return readLayers(f)
 	}
 	return readNames(f, known)
@@ -376,3 +384,6 @@ func joinFirst(file string, errs []error) error {
 	}
 	return errors.Join(errs...)
 }
+
+// infer notes what was inferred, and from what.
+func (o *Outline) infer(what, from string) { o.Inferred = append(o.Inferred, what+": "+from) }

@@ -1,0 +1,116 @@
+package vgg
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/verydeep/vgg/tensor"
+)
+
+// moduleCase is what tools/oracle/modules.py expects of a file in testdata/modules.
+type moduleCase struct {
+	Side       int
+	Posteriors []float64 // of moduleImage
+	Head       string
+	Eps        float32
+	Normalize  bool // the file tells torchvision's preprocessing
+	Unit       bool // the file's code takes pixels 0 … 1 by (x − 0.5)/0.25
+	Input      int  // to be given, without which it is no error
+	Error      string
+	Refused    bool // nothing that is given opens it
+	GiveHead   string `json:"give_head"`
+	GiveInput  int    `json:"give_input"`
+	Ignore     []string
+}
+
+// moduleImage is the picture of the expectations.
+func moduleImage(side int) *tensor.Tensor {
+	x := tensor.New(1, 3, side, side)
+	for i := range x.Data {
+		c, r, col := float64(i/side/side), float64(i/side%side), float64(i%side)
+		x.Data[i] = float32(math.Sin(0.9*c + 0.13*r + 0.07*col + 0.001*r*col))
+	}
+	return x
+}
+
+// TestModules opens what torch.save, torch.jit.script and torch.jit.trace wrote of whole
+// models. Posteriors are PyTorch's; what a file doesn't tell is an error that names what to
+// give, and with that the posteriors are PyTorch's, too.
+func TestModules(t *testing.T) {
+	data, err := os.ReadFile("testdata/modules/expected.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases map[string]moduleCase
+	if err := json.Unmarshal(data, &cases); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("testdata/modules/*.p*t*")
+	if err != nil || len(files) != len(cases) {
+		t.Fatalf("%d files, %v, want the %d of expected.json", len(files), err, len(cases))
+	}
+	for name, c := range cases {
+		if strings.HasSuffix(name, ".pt") {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			o := OpenOptions{Preprocess: "unit", Input: c.Input}
+			if c.Normalize || c.Unit {
+				o.Preprocess = ""
+			}
+			path := filepath.Join("testdata/modules", name)
+			m, err := Open(t.Context(), path, o)
+			if c.Error != "" {
+				if err == nil || !strings.Contains(err.Error(), c.Error) {
+					t.Fatalf("%v, want %q", err, c.Error)
+				}
+				if asks := strings.Contains(err.Error(), "--"); !asks && !c.Refused {
+					t.Errorf("%v: names no flag", err)
+				}
+				ambiguous := errors.As(err, new(*AmbiguousError))
+				if want := c.Ignore == nil && !c.Refused; ambiguous != want && !strings.Contains(c.Error, "activation of first") {
+					t.Errorf("%v: ambiguous %v, want %v", err, ambiguous, want)
+				}
+			}
+			if c.Refused {
+				return
+			}
+			if c.Error != "" || c.GiveHead != "" {
+				o.Head, o.Ignore = c.GiveHead, c.Ignore
+				if c.GiveInput != 0 {
+					o.Input = c.GiveInput
+				}
+				m, err = Open(t.Context(), path, o)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			opts := m.Net.Options()
+			if c.Head != opts.Head() || opts.BNEps != c.Eps {
+				t.Errorf("head %q, epsilon %g, want %q, %g", opts.Head(), opts.BNEps, c.Head, c.Eps)
+			}
+			if c.Normalize && m.Preprocess.Name != "normalize" {
+				t.Errorf("preprocessing %+v", m.Preprocess)
+			}
+			x := moduleImage(c.Side)
+			switch {
+			case c.Normalize || c.Unit:
+				for i := range x.Data {
+					ch := i / c.Side / c.Side % 3
+					x.Data[i] = (x.Data[i] - m.Preprocess.Mean[ch]) / m.Preprocess.Std[ch]
+				}
+			}
+			y, err := m.Net.Forward(x)
+			if err != nil {
+				t.Fatal(err)
+			}
+			opts.Posterior().Of(y.Data, y.Data)
+			nearTool(t, "posteriors", y.Data, c.Posteriors)
+		})
+	}
+}
