@@ -22,6 +22,9 @@ func (c *onnxChain) constant(n *onnxNode) *onnxValue {
 
 // compute returns the value of a node that takes nothing from the chain except shapes.
 func (c *onnxChain) compute(n *onnxNode) (*onnxValue, error) {
+	if advice[n.op] != "" {
+		return nil, n.refuse("%s", advice[n.op])
+	}
 	var in []*onnxValue
 	for _, name := range n.inputs {
 		v := &onnxValue{}
@@ -34,9 +37,6 @@ func (c *onnxChain) compute(n *onnxNode) (*onnxValue, error) {
 		in = append(in, v)
 	}
 	unknown := n.refuse("not an operator that constants and shapes can be followed through: want them folded (onnxsim, or ONNX Runtime's optimized_model_filepath)")
-	if advice[n.op] != "" {
-		return nil, n.refuse("%s", advice[n.op])
-	}
 	if n.foreign() || len(in) == 0 && n.op != "Constant" {
 		return nil, unknown
 	}

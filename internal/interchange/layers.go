@@ -352,7 +352,7 @@ func (r *layerReader) conv(l weights.Layer, a attributes) error {
 	pad, known := r.padOf(a, side)
 	r.pad = 0
 	switch {
-	case !known || 2*pad == float64(side-1) && !(r.head && side == 1):
+	case !known || 2*pad == float64(side-1) && !r.head:
 	case pad == 0 && (side > 1 || r.head) && len(r.o.layers) > 0:
 		r.head = true // a fully connected layer as a convolution
 	default:
@@ -408,15 +408,16 @@ func (r *layerReader) batchNorm(l weights.Layer, a attributes) error {
 	switch {
 	case r.head && r.flat && r.channelsLast:
 		return fmt.Errorf("batch normalisation of a map flattened in (H,W,C) order, want it before the flattening or after a fully connected layer")
-	case r.head:
-		r.o.layers = append(r.o.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, name: l.Name, tensors: tensors, affine: l.Op == "affine"})
-	case w == nil || w.BatchNorm || w.relu:
-		return fmt.Errorf("want batch normalisation between a convolution and its rectification, or in the head")
-	default:
+	case !r.head && w != nil && w.Kind == architecture.Convolution && !w.BatchNorm && !w.relu:
 		for role, e := range tensors {
 			w.tensors[role] = e
 		}
 		w.BatchNorm, w.affine = true, l.Op == "affine"
+	case !r.head && w != nil && !w.relu:
+		return fmt.Errorf("a second batch normalisation of the convolution %s, want one", w.name)
+	default:
+		r.head = true
+		r.o.layers = append(r.o.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, name: l.Name, tensors: tensors, affine: l.Op == "affine"})
 	}
 	if l.Op == "affine" {
 		return nil
