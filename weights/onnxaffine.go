@@ -32,6 +32,7 @@ func (c *onnxChain) arithmetic(n *onnxNode, chain int) (same bool, err error) {
 		}
 		c.affine = &onnxAffine{node: n, scale: slices.Repeat([]float64{1}, len(by)), shift: make([]float64, len(by))}
 	}
+	c.nonnegative = false
 	if len(c.affine.scale) != len(by) {
 		return false, n.refuse("a constant of %d channels, want %d", len(by), len(c.affine.scale))
 	}

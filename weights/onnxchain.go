@@ -106,7 +106,7 @@ func (c *onnxChain) follow() error {
 func (c *onnxChain) fold(nodes []*onnxNode) (left []*onnxNode, err error) {
 	made := map[string]bool{} // by the nodes that are left
 	for _, in := range c.m.graph.inputs {
-		made[in.name] = c.values[in.name].tensor == nil
+		made[in.name] = c.values[in.name].tensor == nil && c.values[in.name].bad == nil
 	}
 	for _, n := range nodes {
 		depends := false
@@ -199,12 +199,23 @@ func (t *onnxTensor) value() *onnxValue {
 // start finds the input that the chain begins with. Files of IR version 3 list the
 // initialisers among the inputs.
 func (c *onnxChain) start() error {
+	taken := map[string]bool{}
+	for _, n := range c.m.graph.nodes {
+		for _, name := range n.inputs {
+			taken[name] = true
+		}
+	}
 	var names []string
 	for _, in := range c.m.graph.inputs {
 		if c.values[in.name] != nil {
 			continue
 		}
-		names = append(names, in.name)
+		if names = append(names, in.name); len(names) > 1 && !taken[in.name] {
+			names = names[:len(names)-1]
+			c.values[in.name] = &onnxValue{bad: refused("", "input %s", display(in.name))}
+			c.note([]string{in.name}, "an input that no node takes")
+			continue
+		}
 		c.values[in.name] = &onnxValue{pixels: c.inputPixels(in.dims)}
 		if c.values[in.name].pixels == nil {
 			c.values[in.name].step = c.step
@@ -251,7 +262,7 @@ func (c *onnxChain) finish() error {
 		c.notes = append(c.notes, "quantisation: "+plural(c.quantized, "tensor", "tensors")+" of whole numbers, read as float32")
 	}
 	if c.rounded+c.dynamic > 0 {
-		c.notes = append(c.notes, "quantisation of the values between layers, in "+plural(c.rounded+c.dynamic, "place", "places")+": the network is computed in float32, and differs from the quantised one by its rounding")
+		c.notes = append(c.notes, "quantisation of the values between layers, in "+plural(c.rounded+c.dynamic, "place", "places")+": the network is computed in float32, and differs from the quantised one by the rounding and the largest values")
 	}
 	for _, out := range c.m.graph.outputs {
 		if v := c.values[out.name]; v != nil && v.step == c.step {

@@ -132,7 +132,7 @@ func (c *onnxChain) reshape(n *onnxNode) (same bool, err error) {
 		return false, err
 	}
 	isBatch := func(b onnxDim) bool {
-		return b.of == batch || b.of == known && (b.n == 0 || b.n == -1 || b.n == 1 || b.n == c.batch)
+		return b.of == batch || b.of == known && (b.n == 0 || b.n == -1 || b.n == 1 && c.batch < 0 || b.n == c.batch)
 	}
 	is := func(i int, n int64) bool { return target[i].of == known && target[i].n == n }
 	units := func(i int) bool {

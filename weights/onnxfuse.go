@@ -22,7 +22,7 @@ type onnxGroup struct {
 var onnxPatterns = map[string][]func(g *onnxGroup, n *onnxNode) *onnxNode{
 	"Mul":        {(*onnxGroup).gelu, (*onnxGroup).swish, (*onnxGroup).integerProduct, (*onnxGroup).euclidean},
 	"Div":        {(*onnxGroup).euclidean, (*onnxGroup).gelu, (*onnxGroup).softmax},
-	"Concat":     {(*onnxGroup).twoClasses},
+	"Concat":     {(*onnxGroup).twoClasses, (*onnxGroup).twoPools},
 	"ReduceMean": {(*onnxGroup).twoSteps},
 	"ReduceMax":  {(*onnxGroup).twoSteps},
 	"Squeeze":    {(*onnxGroup).twoSteps},
@@ -446,6 +446,31 @@ func (g *onnxGroup) twoClasses(n *onnxNode) *onnxNode {
 		return &onnxNode{op: "TwoClasses", inputs: []string{x}, attributes: []onnxAttribute{axis}}
 	}
 	return nil
+}
+
+// twoPools matches the maximum and the mean of each channel over the map, one after the
+// other.
+func (g *onnxGroup) twoPools(n *onnxNode) *onnxNode {
+	if len(n.inputs) != 2 {
+		return nil
+	}
+	flat := 0.0
+	var of [2]string
+	for i, in := range n.inputs {
+		if f := g.by(in, "Flatten"); f != nil && f.number("axis", 1) == 1 {
+			in = f.inputs[0]
+			flat++
+		}
+		pool := g.by(in, []string{"GlobalMaxPool", "GlobalAveragePool"}[i])
+		if pool == nil {
+			return nil
+		}
+		of[i] = pool.inputs[0]
+	}
+	if axis := n.number("axis", 1); of[0] != of[1] || flat == 1 || axis != 1 && axis != flat-3 && !(flat == 2 && axis == -1) {
+		return nil
+	}
+	return &onnxNode{op: "MaxAveragePool", inputs: of[:1], attributes: []onnxAttribute{{name: "flat", numbers: []float64{flat}}}}
 }
 
 // twoSteps matches two reductions, Squeeze or Unsqueeze in a row, of one axis each.

@@ -61,6 +61,7 @@ func init() { // not a literal: integerLayer calls operator
 		"Log":              layer((*onnxChain).log),
 		"LpNormalization":  layer((*onnxChain).euclidean),
 		"TwoClasses":       layer((*onnxChain).twoClasses),
+		"MaxAveragePool":   layer((*onnxChain).maxAverage),
 		"QuantizeLinear":   layer((*onnxChain).quantizeValues),
 		"DequantizeLinear": layer((*onnxChain).dequantizeValues),
 		"QLinearConv":      layer((*onnxChain).integerLayer),
@@ -76,6 +77,9 @@ var whole = []string{"Identity", "Transpose", "MaxPool", "Flatten", "Reshape", "
 
 // microsoft are the operators of ONNX Runtime's own domain that are followed.
 var microsoft = []string{"QGemm", "QLinearGlobalAveragePool"}
+
+// ended are the operators that a soft-max may stand before.
+var ended = []string{"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Dropout", "Log", "QuantizeLinear", "DequantizeLinear"}
 
 // padded are the operators that zero padding may stand before.
 var padded = []string{"Conv", "Transpose", "Identity", "Cast", "QuantizeLinear", "DequantizeLinear"}
@@ -109,6 +113,9 @@ func (c *onnxChain) operator(n *onnxNode, chain int) (same bool, err error) {
 	}
 	if c.scale != nil && !slices.Contains(whole, n.op) {
 		return false, n.refuse("on quantised values, want one of %s: quantise in the form of QuantizeLinear and DequantizeLinear (QuantFormat.QDQ)", strings.Join(whole, ", "))
+	}
+	if i := len(c.layers) - 1; i >= 0 && strings.HasSuffix(c.layers[i].Op, "softmax") && !slices.Contains(ended, n.op) {
+		return false, n.refuse("after the soft-max %s, want that last", display(c.layers[i].Name))
 	}
 	follow := onnxOps[n.op]
 	switch {

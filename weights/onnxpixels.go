@@ -395,12 +395,15 @@ func (c *onnxChain) begin(n *onnxNode, v *onnxValue) error {
 	if c.shape == nil {
 		c.shape = []int64{-1, -1, -1, -1}
 	}
-	if same {
+	if same && !c.bytePixels {
 		c.channels = -1
 		return nil
 	}
 	if c.bytePixels {
 		a["bytes"] = []float64{1}
+	}
+	if c.pixelsNode == nil {
+		c.pixelsNode = n
 	}
 	c.layers = append(c.layers, Layer{Name: c.pixelsNode.label(), Op: "preprocess", Tensors: map[string]string{}, Attributes: a})
 	return nil

@@ -155,6 +155,9 @@ func (c *onnxChain) quantizedAs(n *onnxNode, s onnxScale) error {
 	if len(s.scale) > 1 {
 		return n.refuse("%d scales for the layer's values, want one", len(s.scale))
 	}
+	if high := map[string]float64{"U8": math.MaxUint8, "I8": math.MaxInt8}[s.dtype]; s.zero[0] == s.lowest() && near(s.scale[0]*(high-s.zero[0]), 6, 1e-5) && len(c.layers) > 0 {
+		return n.refuse("a range from 0 to 6, as of a ReLU6 that the quantiser left out: another function than ReLU")
+	}
 	c.scale = &s
 	c.rounded++
 	if s.zero[0] == s.lowest() && !c.nonnegative && len(c.layers) > 0 {

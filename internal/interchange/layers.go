@@ -43,6 +43,7 @@ func readLayers(f *weights.File) (*Outline, error) {
 		return nil, err
 	}
 	r.end()
+	r.leaveHead()
 	r.o.ended = r.ended != "" || r.o.ending != architecture.Softmax
 	r.unused()
 	return r.o, r.normalisations()
@@ -249,6 +250,24 @@ func (r *layerReader) globalPool(k architecture.Kind) error {
 		return fmt.Errorf("it follows the convolution %s without a rectification, want one", w.name)
 	}
 	return r.inHead(architecture.Layer{Kind: k})
+}
+
+// leaveHead leaves out a head without a fully connected layer: the network is one without a
+// classifier.
+func (r *layerReader) leaveHead() {
+	i := slices.IndexFunc(r.o.layers, fileLayer.inHead)
+	if i < 0 || r.o.Count(architecture.Connected) > 0 {
+		return
+	}
+	var tokens []string
+	for _, l := range r.o.layers[i:] {
+		tokens = append(tokens, l.Layer.String())
+	}
+	if r.ended != "" || r.o.ending != architecture.Softmax {
+		tokens = append(tokens, r.o.ending.String())
+	}
+	r.o.Left = append(r.o.Left, strings.Join(tokens, " ")+": after the last map, and no fully connected layer follows")
+	r.o.layers, r.o.ending = r.o.layers[:i], architecture.Softmax
 }
 
 // end takes a sigmoid at the end for the ending.

@@ -30,7 +30,7 @@ func (r *layerReader) preprocess(name string, a attributes) error {
 		n.Mean[c], n.Std[c] = float32(-shift[i]/scale[i]), float32(1/scale[i])
 		same = same && scale[i] == 1 && shift[i] == 0
 	}
-	if !same {
+	if !same || n.Bytes {
 		r.o.Normalize = n
 	}
 	return nil

@@ -294,18 +294,23 @@ class Graph:
             self.then("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
         return self
 
+    def pools(self, *ops):
+        self.features()
+        self.x = self.node("Concat", *[self.node(op, self.x) for op in ops], axis=1)
+        return self
+
     def gap(self):
         return self.then("GlobalAveragePool").then("Flatten")
 
     def fc(self, i, o):
         return self.then("Gemm", self.constant(self.draw(o, i)), self.constant(self.draw(o)), transB=1)
 
-    def save(self, path, opset=13, ir=8, metadata={}, shape=("N", 3, SIDE, SIDE), inputs=(), outputs=("output",), domains={}, functions=(), checked=True):
+    def save(self, path, opset=13, ir=8, metadata={}, shape=("N", 3, SIDE, SIDE), inputs=(), outputs=("output",), domains={}, functions=(), checked=True, elem=1):
         import onnx
 
         h = self.helper
         self.nodes[-1].output[0] = "output"
-        ports = [h.make_tensor_value_info(n, 1, shape) for n in ("input", *inputs)]
+        ports = [h.make_tensor_value_info(n, elem, shape) for n in ("input", *inputs)]
         graph = h.make_graph(self.nodes, "g", ports, [h.make_tensor_value_info(n, 1, ["N", "K"]) for n in outputs], self.tensors)
         model = h.make_model(graph, ir_version=ir, functions=list(functions), opset_imports=[h.make_opsetid("", opset)] + [h.make_opsetid(d, v) for d, v in domains.items()])
         h.set_model_props(model, metadata)
@@ -379,7 +384,35 @@ def helper_models(folder):
     g = graph().features().gap().fc(6, 3)
     g.tensors[0].name = g.nodes[0].input[1] = "conv1_1/weight"
     write("h_names", g.then("Softmax"), metadata={"names": "{0: 'tabby cat', 1: \"dog's\", 2: 'écureuil'}", "task": "classify", "imgsz": "[12, 12]"})
-    write("h_classes", graph().features().gap().fc(6, 3).then("Softmax"), metadata={"classes": "cat,dog,squirrel"})
+    write("h_classes", graph().features().gap().fc(6, 3).then("Softmax"), metadata={"class_names": '["tabby cat", "dog\'s", "écureuil"]'})
+    write("h_max_average", graph().pools("GlobalMaxPool", "GlobalAveragePool").then("Flatten").fc(12, 3).then("Softmax"))
+    g = graph().features()
+    pools = [g.node("Flatten", g.node("GlobalMaxPool", g.x)), g.node("Flatten", g.node("GlobalAveragePool", g.x))]
+    g.x = g.node("Concat", *pools, axis=-1)
+    write("h_max_average_flat", g.fc(12, 3).then("Softmax"))
+    write("h_average_max", graph().pools("GlobalAveragePool", "GlobalMaxPool").then("Flatten").fc(12, 3).then("Softmax"))
+    g = graph()
+    for c, k in ((3, 4), (4, 6)):
+        g.then("Conv", g.constant(g.draw(k, c, 3, 3)), g.constant(g.draw(k)), auto_pad="SAME_UPPER").then("Relu")
+        g.then("MaxPool", kernel_shape=[2, 2], strides=[2, 2], auto_pad="SAME_UPPER")
+    write("h_same", g.gap().fc(6, 3).then("Softmax"))
+    g = graph()
+    g.then("Conv", g.constant(g.draw(4, 3, 3, 3)), g.constant(g.draw(4)), pads=[1] * 4).then("Relu").then("MaxPool", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+    write("h_ceil", g.gap().fc(4, 3).then("Softmax"))
+    g = graph()
+    for c, k in ((3, 4), (4, 6)):
+        g.then("Conv", g.constant(g.draw(k, c, 3, 3)), g.constant(g.draw(k)), pads=[1] * 4).then("Relu").then("MaxPool", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+    write("h_ceil_odd", g.gap().fc(6, 3).then("Softmax"), shape=("N", 3, 14, 14))
+    write("h_softmax_tanh", graph().features().gap().fc(6, 3).then("Softmax").then("Tanh"))
+    g = graph().then("Cast", to=1)
+    write("h_bytes", g.features().gap().fc(6, 3).then("Softmax"), elem=2)
+    write("h_unused_input", graph().features().gap().fc(6, 3).then("Softmax"), inputs=["keras_learning_phase"])
+    write("h_headless", graph().features().then("GlobalAveragePool").then("Flatten"))
+    g = graph().features().gap().fc(6, 8)
+    six = [g.constant(6 / 255), g.constant(0, "u1")]
+    q = g.node("QuantizeLinear", g.x, *six)
+    g.x = g.node("DequantizeLinear", q, *six)
+    write("h_relu6_quantised", g.fc(8, 3))
     g = graph().features().gap().fc(6, 3)
     g.constant(np.zeros(5))
     g.node("Relu", g.x, value="unused")
@@ -495,14 +528,15 @@ ERRORS = {
     "h_domain": "operator of domain com.example", "h_function": "onnx.inliner", "h_hardsigmoid": "hard sigmoid", "h_selu": "SELU", "h_celu": "(Celu)",
     "h_softplus": "(Softplus)", "h_elu": "alpha 0.5, want 1", "h_thresholdedrelu": "(ThresholdedRelu)", "h_two_inputs": "2 inputs (input, second)",
     "h_dynamic_weight": "(Reshape)", "h_softmax_op9": "in opset 9, over all axes", "h_integer_alone": "(MatMulInteger)",
+    "h_average_max": "a second branch", "h_ceil_odd": "ceil_mode 1", "h_softmax_tanh": "after the soft-max", "h_relu6_quantised": "ReLU6",
     "t_transform_input": "don't tell the range of the pixels",
 }
 ENDINGS = {"softmax": lambda y: np.exp(y - y.max(1, keepdims=True)) / np.exp(y - y.max(1, keepdims=True)).sum(1, keepdims=True), "": lambda y: y, "log": np.exp, "one": lambda p: np.concatenate([1 - p, p], 1)}
 END = {
     "log": ["t_gmp_leaky_logsoftmax", "t_softmax_log", "k_log_softmax"], "one": ["t_one_sigmoid", "k_one_sigmoid"],
-    "": ["t_mean_elu_softmax", "t_labels", "t_own_softmax", "t_probabilities", "t_argmax", "h_reduce_op18", "h_max_op22", "h_float16", "h_names", "h_idle", "h_classes"],
+    "": ["t_mean_elu_softmax", "t_labels", "t_own_softmax", "t_probabilities", "t_argmax", "h_reduce_op18", "h_max_op22", "h_float16", "h_names", "h_bytes", "h_idle", "h_classes", "h_max_average", "h_max_average_flat", "h_same", "h_ceil", "h_unused_input"],
 }
-PIXELS = ["t_255_normalize", "t_flip_mean", "t_bytes", "k_rescaling", "k_normalization", "k_caffe", "k_torch", "k_tf"]
+PIXELS = ["t_255_normalize", "t_flip_mean", "t_bytes", "k_rescaling", "k_normalization", "k_caffe", "k_torch", "k_tf", "h_bytes"]
 UNIT = ["t_unit_normalize", "t_bgr_mean", "t_each_channel", "h_input_bn"]
 
 
@@ -511,7 +545,7 @@ def expected(path):
     import onnxruntime
 
     name = path.stem
-    if ERRORS.get(name):
+    if name in ERRORS:
         return {"error": ERRORS[name]}
     model = onnx.load(path)
     for n in model.graph.node:  # of tf2onnx, which ONNX doesn't have
@@ -535,8 +569,8 @@ def expected(path):
 
     def posteriors(file):
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-        y = session.run(None, {port.name: x})[0]
-        if name == "t_class_only":
+        y = session.run(None, {p.name: x for p in session.get_inputs()})[0]
+        if name in ("t_class_only", "h_headless"):
             return y.tolist()
         return ENDINGS[end](y.astype("f8")).tolist()
 
