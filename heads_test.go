@@ -132,6 +132,9 @@ func TestHeadsTravel(t *testing.T) {
 			if file == "bare.safetensors" {
 				bareTensors(t, m, path)
 			} else if err := m.Export(t.Context(), path, o); err != nil {
+				if file == "dense.onnx" && strings.Contains(err.Error(), "which has no meaning on other maps") {
+					continue
+				}
 				if flattened && (file == "a.npz" || file == "a.weights.h5") && strings.Contains(err.Error(), "(H,W,C)") {
 					continue
 				}

@@ -10,8 +10,13 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
+	"github.com/verydeep/vgg/internal/interchange"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
+	"github.com/verydeep/vgg/weights"
 )
 
 // onnxCase is what tools/oracle/onnxheads.py says of a file.
@@ -202,4 +207,60 @@ func TestONNXClasses(t *testing.T) {
 			t.Errorf("%s: classes %q, want %q", name, m.Classes, want)
 		}
 	}
+}
+
+// bareONNX writes a model's graph without anything beside it.
+func bareONNX(t interface{ Fatal(...any) }, m *Model, path string, o interchange.ONNXOptions) error {
+	s, err := interchange.Tensors(m.Net, interchange.Native, "F32")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := interchange.ONNX(m.Net, s, o)
+	if err != nil {
+		return err
+	}
+	return weights.WriteONNX(path, g)
+}
+
+// TestONNXGraphTellsHead: the graph of a network with any head, with nothing beside it,
+// opens as the same network. A dense one, whose layers are all convolutions, is opened as the
+// same or not at all.
+func TestONNXGraphTellsHead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m.onnx")
+	rapid.Check(t, func(t *rapid.T) {
+		head := drawHead(t)
+		poolings := rapid.IntRange(1, 2).Draw(t, "poolings")
+		input := rapid.IntRange(1, 3).Draw(t, "side")<<poolings + rapid.IntRange(0, 1<<poolings-1).Draw(t, "more")
+		classes := 3
+		if strings.Contains(head, "FC1 SIGMOID") {
+			classes = 2
+		}
+		bn := rapid.SampledFrom([]string{"", "bn"}).Draw(t, "normalised")
+		m := headModel(t, strings.Repeat("4"+bn+" M ", poolings)+head, input, classes, 0)
+		posterior := m.Net.Options().Posterior()
+		o := interchange.ONNXOptions{Softmax: posterior != network.NoPosterior, Dense: rapid.Bool().Draw(t, "dense")}
+		if err := bareONNX(t, m, path, o); err != nil {
+			if !o.Dense || !strings.Contains(err.Error(), "which has no meaning on other maps") {
+				t.Fatalf("%s, %+v: %v", head, o, err)
+			}
+			return
+		}
+		open := OpenOptions{Preprocess: "unit"}
+		if posterior == network.NoPosterior {
+			open.Head = m.Net.Options().Head()
+		}
+		if o.Dense {
+			open.Input = input
+		}
+		got, err := Open(t.Context(), path, open)
+		switch {
+		case err != nil && o.Dense: // a convolution of 1×1 may be one of the features
+			return
+		case err != nil:
+			t.Fatalf("%s, %+v: %v", head, o, err)
+		}
+		if !samePosteriors(posteriorsOf(t, got, input), posteriorsOf(t, m, input)) {
+			t.Fatalf("%s, %+v: opened as %q with other posteriors", head, o, got.Net.Options().Config)
+		}
+	})
 }

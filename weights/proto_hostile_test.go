@@ -188,7 +188,7 @@ func hostileONNX() map[string]hostileFile {
 		"opset 6":                 {pbJoin(pbInt(1, 8), pbBytes(7, pbIn, pbOut, relu), pbBytes(8, pbInt(2, 6))), "opset 6, want 7 to"},
 		"opset of 2^62":           {pbJoin(pbInt(1, 8), pbBytes(7, pbIn, pbOut, relu), pbBytes(8, pbInt(2, 1<<62))), "opset 4611686018427387904"},
 		"no input":                {pbModel(pbOut, relu), "a graph with 0 inputs"},
-		"two inputs":              {pbModel(pbIn, pbBytes(11, pbText(1, "z")), pbOut, relu), "a graph with 2 inputs (x, z)"},
+		"two inputs":              {pbModel(pbIn, pbBytes(11, pbText(1, "z")), pbOut, relu, pbNode("Relu", "s", []string{"z"}, []string{"q"})), "a graph with 2 inputs (x, z)"},
 		"no layers":               {pbModel(pbIn, pbOut), "a graph without layers"},
 		"output from elsewhere":   {pbModel(pbIn, pbBytes(12, pbText(1, "q")), relu), "last layer, r, isn't its output"},
 		"sparse":                  {pbModel(pbIn, pbOut, relu, pbBytes(15)), "sparse initialiser"},

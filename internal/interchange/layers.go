@@ -22,6 +22,7 @@ type layerReader struct {
 	channelsLast bool
 	index        int     // of the layer that is read
 	head         bool    // whether the head has begun: a flattening, a global pooling, a fully connected layer
+	vector       bool    // whether the activation is a vector
 	flat         bool    // whether the activation is a flattened map
 	pad          float64 // padding by a layer of its own, for the convolution that follows
 	ended        string  // name of the soft-max
@@ -140,11 +141,11 @@ func (r *layerReader) add(l weights.Layer) error {
 		}
 		return nil
 	case "flatten", "reshape":
-		if !r.head {
-			r.head, r.flat = true, true
-			return r.inHead(architecture.Layer{Kind: architecture.Flatten})
+		if r.vector {
+			return nil
 		}
-		return nil
+		r.head, r.vector, r.flat = true, true, true
+		return r.inHead(architecture.Layer{Kind: architecture.Flatten})
 	case "linear", "identity":
 		return nil
 	}
@@ -249,6 +250,7 @@ func (r *layerReader) globalPool(k architecture.Kind) error {
 	if w := r.last(); w != nil && w.Kind == architecture.Convolution && !w.relu {
 		return fmt.Errorf("it follows the convolution %s without a rectification, want one", w.name)
 	}
+	r.vector = true
 	return r.inHead(architecture.Layer{Kind: k})
 }
 
@@ -377,6 +379,7 @@ func (r *layerReader) conv(l weights.Layer, a attributes) error {
 	default:
 		return fmt.Errorf("padding %v of %d×%d filters, want %d", pad, side, side, (side-1)/2)
 	}
+	r.vector = r.head
 	_, err = r.weight(l, r.head, columns, columns)
 	return err
 }
@@ -411,7 +414,7 @@ func (r *layerReader) connected(l weights.Layer, a attributes) error {
 		columns = t == 0
 	}
 	first := !r.head
-	r.head = true
+	r.head, r.vector = true, true
 	first = first || r.flat
 	r.flat = false
 	_, err := r.weight(l, true, columns, r.channelsLast && first)

@@ -268,11 +268,14 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 			m.match(current, "bias", l.Bias, true)
 			channels = l.Bias.Len()
 		case *nn.BatchNorm:
-			if !current.BatchNorm { // else its tensors are the convolution's
+			own := current.BatchNorm // of the convolution, whose tensors are in current
+			current.BatchNorm = false
+			if !own {
 				if len(layers) == 0 || layers[0].Kind != architecture.BatchNorm {
 					return nil, fmt.Errorf("vgg: %s: no tensors for %s, want those of configuration %q", file, l.Name(), opts.Config)
 				}
 				current, layers = layers[0], layers[1:]
+				current.in = channels
 			}
 			m.match(current, "scale", l.Gamma, true)
 			m.match(current, "shift", l.Beta, true)
