@@ -9,7 +9,9 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/progress"
+	"github.com/verydeep/vgg/resources"
 )
 
 // Leak is a picture of the validation part that is in the training part, too. Its JSON keys
@@ -40,6 +42,9 @@ type LeakOptions struct {
 	Near bool
 	// Workers is the number of goroutines; 0: GOMAXPROCS.
 	Workers int
+	// MaxPixels and Room are those of a [Loader].
+	MaxPixels int
+	Room      *resources.Room
 	// Progress hears of the images read.
 	Progress progress.Func
 }
@@ -186,7 +191,7 @@ func nearImages(ctx context.Context, train, val *Dataset, same []Leak, o LeakOpt
 			all[i] = i
 		}
 		err := eachOf(ctx, d, all, o.Workers, func(i int) {
-			of[i], _ = d.looks(i)
+			of[i], _ = d.looks(ctx, i, DecodeOptions{preprocess.DecodeOptions{MaxPixels: o.MaxPixels}, o.Room})
 			o.Progress.Report(done.Add(1), total)
 		})
 		return of, err

@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"context"
 	"math/bits"
 
 	"github.com/verydeep/vgg/preprocess"
@@ -24,11 +25,13 @@ const (
 )
 
 // looks computes the hash of sample i, upright.
-func (d *Dataset) looks(i int) (*looks, error) {
-	im, err := d.decode(i, preprocess.DecodeOptions{Orient: preprocess.Upright})
+func (d *Dataset) looks(ctx context.Context, i int, o DecodeOptions) (*looks, error) {
+	o.Orient = preprocess.Upright
+	im, err := d.Decode(ctx, i, o)
 	if err != nil {
 		return nil, err
 	}
+	defer im.Release()
 	return looksOf(im.Image)
 }
 

@@ -24,6 +24,8 @@ type OpenOptions struct {
 	// a [zip.Reader], an object store. The path is then slash-separated, "." being
 	// the root. Archives in it are read if its files are [io.ReaderAt]s.
 	FS fs.FS
+	// Columns says which columns of a table hold what.
+	Columns Columns
 	// Annotations is where the boxes of images lie that aren't in class folders, as
 	// [BoxOptions] has it; "" looks for them beside the images.
 	Annotations string
@@ -70,7 +72,7 @@ type OpenOptions struct {
 // lacks. Images are not decoded: a [Loader] finds the unreadable ones.
 // [Dataset.Source] says what was understood and what left out.
 func Open(ctx context.Context, path string, o OpenOptions) (train, val *Dataset, err error) {
-	s := &search{ctx: ctx, progress: o.Progress, layout: o.Layout, pattern: o.Labels, annotations: o.Annotations}
+	s := &search{ctx: ctx, progress: o.Progress, layout: o.Layout, pattern: o.Labels, annotations: o.Annotations, columns: o.Columns}
 	if o.FS != nil {
 		train, val, err = s.openIn(path, o.FS)
 	} else {
@@ -164,12 +166,22 @@ func (o opener) openFile(name string, fsys fs.FS, file string) (train, val *Data
 	case shardExt:
 		train, err = openShards(o.search, name, fsys, []string{file})
 		return train, nil, err
-	case ".csv":
+	case parquetExt:
+		if train, val, ok, err := o.openParquetFiles(name, fsys, []string{file}); ok || err != nil {
+			return train, val, err
+		}
 		return openTable(o.search, name, fsys, file)
-	case ".json", ".yaml", ".yml":
+	case ".json":
+		if isCOCO(fsys, file) {
+			return o.openBoxFile(name, fsys, file)
+		}
+		return openTable(o.search, name, fsys, file)
+	case ".csv", ".tsv", ".jsonl", ".ndjson", ".txt", ".lst", ".gz":
+		return openTable(o.search, name, fsys, file)
+	case ".yaml", ".yml":
 		return o.openBoxFile(name, fsys, file)
 	}
-	return nil, nil, fmt.Errorf("dataset: %s: a file, want a folder, a .zip or .tar file, a labels.csv, COCO's JSON or YOLO's data.yaml", name)
+	return nil, nil, fmt.Errorf("dataset: %s: a file, want a folder, a .zip or .tar file, a table such as labels.csv, COCO's JSON or YOLO's data.yaml", name)
 }
 
 // openZip returns the files of an archive, which stays open.
@@ -231,8 +243,11 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if parts == nil && slices.Contains(root.files, labelsFile) {
-		return openTable(o.search, name, fsys, labelsFile)
+	if train, val, ok, err := openParquetFolder(o.search, name, fsys, root); ok || err != nil {
+		return train, val, err
+	}
+	if train, val, ok, err := openTables(o.search, name, fsys, root); ok || err != nil {
+		return train, val, err
 	}
 	inner, wraps, err := root.wrapper(o.search, fsys)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 type search struct {
 	ctx      context.Context
 	progress progress.Func
+	columns  Columns
 	layout   Layout
 	pattern  *LabelPattern
 	found    int64

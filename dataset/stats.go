@@ -9,6 +9,7 @@ import (
 
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/progress"
+	"github.com/verydeep/vgg/resources"
 )
 
 // Survey describes a dataset's images: the statistics of their pixels, their sizes
@@ -47,6 +48,9 @@ type StatsOptions struct {
 	// Workers is the number of goroutines that decode images; 0: GOMAXPROCS. It
 	// doesn't change a bit of the result.
 	Workers int
+	// MaxPixels and Room are those of a [Loader].
+	MaxPixels int
+	Room      *resources.Room
 	// Progress hears of the images done.
 	Progress progress.Func
 	// CacheDir is the folder in which [CachedSurvey] keeps the surveys of datasets
@@ -61,7 +65,8 @@ type StatsOptions struct {
 // [CachedSurvey] does the same and keeps the result.
 //
 // Unreadable images are left out and listed. It is an error if none is readable, which
-// wraps a [*BadImage], the first one; and if ctx is done.
+// wraps a [*BadImage], the first one; if one can't be read for want of open files
+// ([Environment]); and if ctx is done.
 func ComputeSurvey(ctx context.Context, d *Dataset, o StatsOptions) (Survey, error) {
 	workers := o.Workers
 	if workers < 0 {
@@ -79,6 +84,9 @@ func ComputeSurvey(ctx context.Context, d *Dataset, o StatsOptions) (Survey, err
 		sizes = make([][2]int, d.Len())
 		bad   = make([]error, d.Len())
 	)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	decode := DecodeOptions{preprocess.DecodeOptions{MaxPixels: o.MaxPixels}, o.Room}
 	take := func() int {
 		mu.Lock()
 		defer mu.Unlock()
@@ -89,13 +97,17 @@ func ComputeSurvey(ctx context.Context, d *Dataset, o StatsOptions) (Survey, err
 		wg.Go(func() {
 			var own preprocess.StatsAccumulator
 			for i := take(); i < d.Len() && ctx.Err() == nil; i = take() {
-				im, err := d.decode(i, preprocess.DecodeOptions{})
+				im, err := d.Decode(ctx, i, decode)
 				if err == nil {
 					own.Add(im.Image)
 					sizes[i] = [2]int{im.W, im.H}
+					im.Release()
 				}
 				bad[i] = err
 				mu.Lock()
+				if Environment(ctx, err) {
+					stop(err)
+				}
 				done++
 				o.Progress.Report(int64(done), int64(d.Len()))
 				mu.Unlock()

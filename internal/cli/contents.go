@@ -38,6 +38,12 @@ type leakFlag struct {
 	CheckLeaks bool `help:"Look for near-duplicates between the parts, too, which decodes every image, and for equal files however many there are."`
 }
 
+// readFlags are shared by the commands that read a part of labelled images.
+type readFlags struct {
+	dataFlags
+	leakFlag
+}
+
 // leaks returns the validation images that are in the training part, too. Without
 // --check-leaks most bounds the bytes of files that are read; 0: no limit.
 func (f leakFlag) leaks(e *environment, train, val *dataset.Dataset, threads int, most int64) (dataset.Leaks, error) {

@@ -21,6 +21,7 @@ type convertCommand struct {
 	Dense    bool   `help:"ONNX: fully connected layers as convolutions, for images of any size."`
 	Batch    int    `placeholder:"N" help:"ONNX: batch size of the graph (any)."`
 	Softmax  bool   `help:"ONNX: end with the soft-max."`
+	thresholdFlag
 	modelFlags
 	jsonFlag
 }
@@ -74,6 +75,11 @@ func (c *convertCommand) Run(e *environment) error {
 	m, err := open.open(path)
 	if err != nil {
 		return err
+	}
+	if c.Threshold != nil {
+		if m.Thresholds, err = c.thresholds(m.Net.Options(), m.Classes, m.Thresholds); err != nil {
+			return err
+		}
 	}
 	read := time.Since(start)
 	if err := c.export(e, m, x); err != nil {

@@ -10,14 +10,15 @@ import (
 
 // dataFlags are shared by the commands that read labelled images.
 type dataFlags struct {
-	Layout       string `default:"auto" enum:"auto,folders,parts,boxes" placeholder:"NAME" help:"What folders are that can be read in several ways: folders, all are classes; parts, those called train, val, test … are parts, and others are left out; boxes, the classes are the names of the bounding boxes (auto, which asks if in doubt)."`
-	LabelPattern string `placeholder:"PATTERN" help:"Take the classes from the files' names: a template such as {label}.#.jpg, with * for anything and # for a number, or a regular expression with a group (?P<label>…)."`
-	Annotations  string `placeholder:"PATH" help:"Bounding boxes: COCO's JSON, YOLO's data.yaml, an XML file as in ILSVRC and PASCAL VOC, a folder of such files, or a table (those beside the images). Images without class folders have the class of their largest box."`
+	Layout       string          `default:"auto" enum:"auto,folders,parts,boxes" placeholder:"NAME" help:"What folders are that can be read in several ways: folders, all are classes; parts, those called train, val, test … are parts, and others are left out; boxes, the classes are the names of the bounding boxes (auto, which asks if in doubt)."`
+	Columns      dataset.Columns `placeholder:"image=NAME,label=NAME" help:"Columns of the table beside the images: image, label, and split for the parts (split=fold:0 validates on fold 0). none reads no table (as values and names tell)."`
+	LabelPattern string          `placeholder:"PATTERN" help:"Take the classes from the files' names: a template such as {label}.#.jpg, with * for anything and # for a number, or a regular expression with a group (?P<label>…)."`
+	Annotations  string          `placeholder:"PATH" help:"Bounding boxes: COCO's JSON, YOLO's data.yaml, an XML file as in ILSVRC and PASCAL VOC, a folder of such files, or a table (those beside the images). Images without class folders have the class of their largest box."`
 }
 
 // options returns the options with which images are opened.
 func (f dataFlags) options() (dataset.OpenOptions, error) {
-	o := dataset.OpenOptions{Annotations: f.Annotations}
+	o := dataset.OpenOptions{Annotations: f.Annotations, Columns: f.Columns}
 	if f.Layout != "auto" {
 		o.Layout = dataset.Layout(f.Layout)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -25,7 +26,7 @@ type localizeEvalCommand struct {
 	Out      string   `placeholder:"FILE" help:"Result file: the boxes of every image, as soon as they are known. An interrupted run continues from it."`
 	Draw     string   `placeholder:"FILE" help:"Draw the best and the worst boxes beside the true ones, as PNG."`
 	Shown    int      `default:"12" placeholder:"N" help:"Number of images to draw, half of them the best (12)."`
-	dataFlags
+	readFlags
 	boxFlags
 	storageFlag
 	denseFlags
@@ -81,7 +82,7 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err := l.Check(); err != nil {
 		return usageError{err}
 	}
-	images, err := c.images(e.ctx, c.Data, l.Nets[0].Model.Classes, c.Boxes[0])
+	images, err := c.images(e, c.Data, l.Nets[0].Model.Classes, c.Boxes[0], threads)
 	if err != nil {
 		return err
 	}
@@ -153,6 +154,9 @@ func (c *localizeEvalCommand) runID(e *environment, l *localize.Locator) (string
 			return "", err
 		}
 		parts = append(parts, fmt.Sprintf("classifier %.16s", sum))
+	}
+	if given := (fileFlags{Preprocess: c.Preprocess, Labels: c.Labels, Head: c.Head, Input: c.Input, Structure: c.Structure, leftoverFlags: c.leftoverFlags}); !reflect.DeepEqual(given, fileFlags{}) {
+		parts = append(parts, fmt.Sprintf("classifiers opened by %q", []string{given.Preprocess, given.Labels, given.Head, fmt.Sprint(given.Input), given.Structure, strings.Join(given.Ignore, " "), given.Prefix}))
 	}
 	return fmt.Sprintf("%s, merge %g, weights %s", strings.Join(parts, " + "), c.Merge, c.FCWeights), nil
 }

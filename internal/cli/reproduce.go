@@ -29,6 +29,7 @@ type reproduceCommand struct {
 	Batch    int    `placeholder:"N" help:"Crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
 	ranksFlag
 	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB (the memory of the largest network and 2 GiB)."`
+	mapFlag
 	modelFlags
 	storageFlag
 	Annotations string `placeholder:"PATH" help:"Bounding boxes: a table, or an XML file or a folder of them as in ILSVRC (those beside the images)."`
@@ -76,7 +77,10 @@ func (c *reproduceCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	data, err := (dataFlags{}).images(e.ctx, c.Data, nil, "")
+	data, err := (readFlags{}).images(e, c.Data, nil, "", threads)
+	if err == nil {
+		data, err = c.rename(e.stderr, data)
+	}
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,7 @@ type statsResult struct {
 	Data string `json:"data"`
 	contents
 	dataset.Survey
+	Boxes *boxContents   `json:"boxes"` // null where there are none
 	Leaks *dataset.Leaks `json:"leaks"` // null without a part to validate on
 	Std   [3]float64     `json:"std"`
 	Kept  bool           `json:"kept"` // stored by an earlier run
@@ -73,6 +74,9 @@ func (c *statsCommand) Run(e *environment) error {
 		return err
 	}
 	r.Std = r.Stats.Std()
+	if r.Boxes, err = c.boxes(e, d); err != nil {
+		return err
+	}
 	if val != nil {
 		leaks, err := c.leaks(e, train, val, threads, 0)
 		if err != nil {
@@ -124,6 +128,9 @@ func (c *statsCommand) print(e *environment, r statsResult) error {
 	}
 	_, err := fmt.Fprintf(e.stdout, "%s: %s images of %d classes, %s pixels%s\n\n%s\n%s\n%s",
 		r.Data, report.Count(int64(r.Images)), len(r.Classes), report.Count(r.Pixels), kept, pixels, sizes, classBalance(r.Classes))
+	if r.Boxes != nil {
+		_, err = fmt.Fprintf(e.stdout, "\n%s", r.Boxes)
+	}
 	if len(r.Unreadable) > 0 {
 		_, err = fmt.Fprintf(e.stdout, "\n%s", unreadableTable(r.Unreadable))
 	}

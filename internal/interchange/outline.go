@@ -13,7 +13,6 @@ import (
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
-	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/weights"
 )
@@ -26,14 +25,15 @@ type Outline struct {
 	Complete bool
 	// Left describes what DropHead left out beside the head.
 	Left []string
-	// Rescale is what the file's first layer does to pixels; nil if there is none.
-	Rescale *preprocess.Spec
 	// Normalize is the normalisation of pixels that the file's first layers are; nil if there
 	// is none.
 	Normalize *Normalize
 	// BGR tells that the first convolution takes BGR, since layers before it exchange the
 	// channels of RGB pixels.
 	BGR bool
+	// Steps is what the file's layers before the first convolution do to pixels; nil if
+	// there are none.
+	Steps *Steps
 	// EndsEarly tells that the layers are the beginning of a configuration's. The outline
 	// then ends with the last convolution, and names don't tell whether a pooling follows.
 	EndsEarly bool
@@ -45,7 +45,9 @@ type Outline struct {
 	layers  []fileLayer
 	lrn     nn.LRNForm
 	bnEps   float32
-	input   int // side of the input, where the file gives it
+	input   int    // side of the input, where the file gives it
+	oblong  string // the input, where it isn't square
+	broken  error  // why the head isn't followed
 	ending  architecture.Ending
 	ended   bool            // whether the file's layers tell the ending
 	untold  string          // why the layers that the file has are not followed
@@ -200,9 +202,16 @@ func (o *Outline) row() string {
 	return strings.Join(tokens, " ")
 }
 
+// Broken tells why the head can't be followed; nil if it can, or is dropped.
+func (o *Outline) Broken() error { return o.broken }
+
 // DropHead removes the fully connected layers, and convolutions beside the chain. These
 // are then in Left.
 func (o *Outline) DropHead() {
+	if o.broken != nil {
+		o.Left = append(o.Left, fmt.Sprintf("the head, with %d tensors: not followed: %v", len(o.unused), o.broken))
+		o.broken, o.unused = nil, nil
+	}
 	if len(o.sides) > 0 {
 		o.Left, o.sides = append(o.Left, o.sideNames()), nil
 	}
@@ -255,7 +264,7 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 	m := matcher{file: file}
 	layers := slices.DeleteFunc(slices.Clone(o.layers), func(l fileLayer) bool { return !l.hasTensors() })
 	var current fileLayer
-	channels := 3
+	channels, flat := 3, false
 	for _, l := range chain.Layers() {
 		switch l := l.(type) {
 		case *nn.Conv:
@@ -266,7 +275,9 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 			current.in = channels
 			m.match(current, "weight", l.Weight, false)
 			m.match(current, "bias", l.Bias, true)
-			channels = l.Bias.Len()
+			channels, flat = l.Bias.Len(), false
+		case *nn.Flatten:
+			flat = true
 		case *nn.BatchNorm:
 			own := current.BatchNorm // of the convolution, whose tensors are in current
 			current.BatchNorm = false
@@ -275,7 +286,7 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 					return nil, fmt.Errorf("vgg: %s: no tensors for %s, want those of configuration %q", file, l.Name(), opts.Config)
 				}
 				current, layers = layers[0], layers[1:]
-				current.in = channels
+				current.in, current.channelsLast = channels, flat && lastOf(layers)
 			}
 			m.match(current, "scale", l.Gamma, true)
 			m.match(current, "shift", l.Beta, true)
@@ -301,6 +312,13 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 	return m.locations, joinFirst(file, m.errs)
 }
 
+// lastOf tells whether the units of a flattened map are in (H,W,C) order, as the first fully
+// connected layer tells it.
+func lastOf(layers []fileLayer) bool {
+	i := slices.IndexFunc(layers, fileLayer.hasWeight)
+	return i >= 0 && layers[i].channelsLast
+}
+
 // matcher collects the parameters' locations, and the tensors that don't fit.
 type matcher struct {
 	file      string
@@ -323,6 +341,10 @@ func (m *matcher) match(l fileLayer, role string, p *nn.Param, optional bool) {
 	if role == "weight" {
 		at.columns, at.channelsLast = l.columns, l.channelsLast
 		at.channels, at.side, want = expectedShape(weightShape(e.Shape, l.columns), p.Shape, l)
+	}
+	if role != "weight" && l.Kind == architecture.BatchNorm && l.channelsLast { // of a flattened map
+		at.channelsLast, at.channels = true, max(1, l.in)
+		at.side = max(1, int(math.Round(math.Sqrt(float64(p.Len()/at.channels)))))
 	}
 	if !slices.Equal(withoutOnes(e.Shape), withoutOnes(want)) {
 		m.errs = append(m.errs, &weights.ShapeError{File: m.file, Tensor: e.Name, Shape: e.Shape, Want: want})
