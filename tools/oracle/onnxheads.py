@@ -582,7 +582,7 @@ def expected(path):
 
 def make():
     OUT.mkdir(parents=True, exist_ok=True)
-    for old in OUT.glob("*"):
+    for old in OUT.glob("*.onnx"):
         old.unlink()
     subprocess.run([os.environ.get("TORCH_PYTHON", sys.executable), __file__, "torch", str(OUT)], check=True)
     keras_models(OUT)
