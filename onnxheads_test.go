@@ -264,3 +264,21 @@ func TestONNXGraphTellsHead(t *testing.T) {
 		}
 	})
 }
+
+// TestONNXDenseRectified: fully connected layers as convolutions of 1×1 keep their
+// rectification.
+func TestONNXDenseRectified(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m.onnx")
+	for _, head := range []string{"FC5 FC", "FC5bn FC", "FC5 BN RELU FC6 FC"} {
+		m := headModel(t, "4 M "+head, 2, 3, 0)
+		if err := bareONNX(t, m, path, interchange.ONNXOptions{Dense: true, Softmax: true}); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Open(t.Context(), path, OpenOptions{Preprocess: "unit", Input: 2})
+		if err != nil {
+			t.Errorf("%s: %v", head, err)
+		} else if !samePosteriors(posteriorsOf(t, got, 2), posteriorsOf(t, m, 2)) {
+			t.Errorf("%s: opened as %q with other posteriors", head, got.Net.Options().Config)
+		}
+	}
+}

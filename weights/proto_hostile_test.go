@@ -177,11 +177,35 @@ func hostileONNX() map[string]hostileFile {
 		nodes = append(nodes, pbNode("Relu", "r", []string{"x"}, []string{fmt.Sprint(i)})...)
 	}
 	inputs := make([]string, maxProtoParts)
+	// Sums that double, each of all elements.
+	doubling := [][]byte{pbIn, pbOut, pbTensor("w", 512, 512)}
+	for i := range 200 {
+		from := "w"
+		if i > 0 {
+			from = fmt.Sprint(i - 1)
+		}
+		doubling = append(doubling, pbNode("Add", fmt.Sprint("a", i), []string{from, from}, []string{fmt.Sprint(i)}))
+	}
+	doubling = append(doubling, pbNode("Relu", "r", []string{"x"}, []string{"z"}), pbNode("Mul", "m", []string{"z", "199"}, []string{"y"}))
+	// Vectors of one element each that a sum repeats.
+	wide := after(pbTensor("w", 2000, 2000, 1), pbTensor("v", 2000, 1, 2000), pbNode("Add", "a", []string{"w", "v"}, []string{"q"}), pbNode("Relu", "r", []string{"x"}, []string{"z"}), pbNode("Mul", "m", []string{"z", "q"}, []string{"y"}))
+	quantised := func(n ...[]byte) []byte {
+		return after(append([][]byte{pbTensor("s", 1), pbTensor("t", 2, 2), pbTensor("w", 9, 1, 1, 3, 3)}, n...)...)
+	}
 	nested := []byte{}
 	for range 3000 {
 		nested = pbBytes(6, pbBytes(1, pbBytes(5, nested))) // a subgraph's node's attribute's subgraph …
 	}
 	return map[string]hostileFile{
+		"sums that add up":        {pbModel(doubling...), "are more than the file has bytes"},
+		"a sum that repeats":      {wide, "not an operator that constants"},
+		"scales of nowhere":       {quantised(pbNode("DequantizeLinear", "d", []string{"w", "t"}, []string{"q"}), pbNode("Conv", "c", []string{"x", "q"}, []string{"y"})), "2 scales on axis 1 of w"},
+		"an axis of nowhere":      {quantised(pbNode("DequantizeLinear", "d", []string{"w", "t"}, []string{"q"}, pbInts("axis", 1<<40)), pbNode("Conv", "c", []string{"x", "q"}, []string{"y"})), "2 scales on axis"},
+		"values not quantised":    {quantised(pbNode("DequantizeLinear", "d", []string{"x", "s"}, []string{"y"})), "of values that aren't quantised"},
+		"quantised twice":         {quantised(pbNode("QuantizeLinear", "d", []string{"x", "s"}, []string{"a"}), pbNode("QuantizeLinear", "e", []string{"a", "s"}, []string{"y"})), "node e (QuantizeLinear): on quantised values"},
+		"channels of nowhere":     {after(pbConstant("i", 7), pbNode("Gather", "g", []string{"x", "i"}, []string{"y"}, pbInts("axis", 1))), "an index outside the 3 channels"},
+		"a split of nowhere":      {after(pbConstant("i", 1<<62, 1<<62), pbNode("Split", "s", []string{"x", "i"}, []string{"y", "z"}, pbInts("axis", 1))), "splits 3 channels"},
+		"strides of 0":            {after(pbNode("MaxPool", "m", []string{"x"}, []string{"y"}, pbInts("kernel_shape", 2, 2), pbInts("strides", 0, 0))), "strides [0 0]"},
 		"graph of 2^63 bytes":     {pbJoin(pbInt(1, 8), pbLength(7, 1<<63, 1)), "truncated: field 7 of 9223372036854775808 bytes, 1 follow"},
 		"no graph":                {pbJoin(pbInt(1, 8), pbText(2, "p")), "without a graph"},
 		"two graphs":              {pbJoin(pbInt(1, 8), pbBytes(7), pbBytes(7)), "a second graph"},
@@ -462,6 +486,15 @@ func FuzzONNX(f *testing.F) {
 	}
 	for _, b := range smallONNX() {
 		f.Add(b)
+	}
+	whole, err := filepath.Glob("../testdata/onnx/*.onnx")
+	if err != nil || len(whole) == 0 {
+		f.Fatalf("%d files, %v", len(whole), err)
+	}
+	for _, path := range whole {
+		if b, err := os.ReadFile(path); err == nil && len(b) < 4096 {
+			f.Add(b)
+		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) { fuzzProto(t, b, ONNX) })
 }

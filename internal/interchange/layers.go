@@ -223,10 +223,38 @@ func (r *layerReader) connectLast() {
 	if n := len(layers); n == 0 || layers[n-1].Kind != architecture.Convolution || layers[n-1].relu {
 		return
 	}
-	for i := len(layers) - 1; i >= 0 && layers[i].Kind == architecture.Convolution && layers[i].Side == 1; i-- {
-		layers[i].Kind, layers[i].Side = architecture.Connected, 0
+	first := len(layers)
+	for first > 0 && layers[first-1].Kind == architecture.Convolution && layers[first-1].Side == 1 {
+		first--
 	}
-	r.o.layers = layers
+	r.o.layers = slices.Clone(layers[:first])
+	for _, l := range layers[first:] {
+		r.o.layers = append(r.o.layers, l.connected()...)
+	}
+}
+
+// connected returns a convolution of 1×1 filters as a fully connected layer, with its
+// normalisation and its rectification as layers of their own.
+func (l fileLayer) connected() []fileLayer {
+	fc := l
+	fc.Layer = architecture.Layer{Kind: architecture.Connected, Channels: l.Channels}
+	fc.relu, fc.affine, fc.tensors = false, false, map[string]weights.Entry{}
+	norm := fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, name: l.name, affine: l.affine, tensors: map[string]weights.Entry{}}
+	for role, e := range l.tensors {
+		if role == "weight" || role == "bias" {
+			fc.tensors[role] = e
+		} else {
+			norm.tensors[role] = e
+		}
+	}
+	list := []fileLayer{fc}
+	if l.BatchNorm {
+		list = append(list, norm)
+	}
+	if l.relu {
+		list = append(list, fileLayer{Layer: architecture.Layer{Kind: architecture.Activation, Function: architecture.ReLU}})
+	}
+	return list
 }
 
 // rectified checks that every convolution is rectified, and the last fully connected layer
