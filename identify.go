@@ -356,6 +356,8 @@ func readOutline(f *weights.File, config string, headless bool) (*interchange.Ou
 			return nil, err
 		}
 		return outline, outline.Within(a)
+	case outline.BlindNorm() != nil && f.Metadata()[metaOptions] == "":
+		return nil, outline.BlindNorm()
 	case !outline.Complete && !outline.EndsEarly && outline.Count(architecture.Pooling) == 0:
 		return nil, errors.New("the names of the tensors don't tell where the poolings are: say the configuration (--structure)")
 	}
@@ -411,6 +413,9 @@ func (d *Description) foreignPreprocess(f *weights.File, outline *interchange.Ou
 			return err
 		}
 		d.Preprocess, d.BGR = s, takesBGR(name)
+	}
+	if s := outline.Steps; s != nil && s.Sized && s.Refused == nil && !inFile {
+		sizedBy(&d.Preprocess, s.Spec, o.Preprocess)
 	}
 	return d.Preprocess.Validate()
 }

@@ -65,7 +65,8 @@ const (
 	Normalisation
 	Pooling
 	Connected
-	// The other kinds stand in the head only.
+	// The other kinds stand in the head only, except for batch normalisation after a
+	// rectification.
 	GlobalAverage    // mean of each channel over the map
 	GlobalMax        // maximum of each channel over the map
 	GlobalMaxAverage // the maximum of each channel, then the mean of each: fastai's AdaptiveConcatPool2d

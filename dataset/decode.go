@@ -17,6 +17,9 @@ type DecodeOptions struct {
 	// Room is the memory that the files and images share which are decoded at one time;
 	// nil: resources.MachineRoom(). Pictures of [FromPictures] that aren't encoded need none.
 	Room *resources.Room
+	// OnHeader hears of an image file's header before it is decoded. Several goroutines call it;
+	// nil: nobody.
+	OnHeader func(preprocess.Header)
 }
 
 // Decoded is an image, turned by its EXIF orientation if that was wanted.
@@ -44,7 +47,7 @@ func (d *Dataset) Decode(ctx context.Context, i int, o DecodeOptions) (Decoded, 
 	}
 	name := d.Samples[i].Name
 	if m, ok := d.fsys.(*memoryFS); ok {
-		im, err := m.decode(ctx, name, o.DecodeOptions, room)
+		im, err := m.decode(ctx, name, o, room)
 		if err != nil {
 			return Decoded{}, fmt.Errorf("dataset: %s: %w", d.Name, err)
 		}
@@ -55,7 +58,7 @@ func (d *Dataset) Decode(ctx context.Context, i int, o DecodeOptions) (Decoded, 
 		return Decoded{}, err
 	}
 	defer release()
-	return decodeFile(ctx, data, o.DecodeOptions, room)
+	return decodeFile(ctx, data, o, room)
 }
 
 // ReadIn is [Dataset.Read] of a file that takes its part of a room, for which it waits until
@@ -109,13 +112,16 @@ func (e *tooLargeError) Error() string { return e.name + ": " + e.size.Error() }
 func (e *tooLargeError) Is(target error) bool { return target == preprocess.ErrFileTooLarge }
 
 // decodeFile decodes an image file.
-func decodeFile(ctx context.Context, data []byte, o preprocess.DecodeOptions, room *resources.Room) (Decoded, error) {
+func decodeFile(ctx context.Context, data []byte, o DecodeOptions, room *resources.Room) (Decoded, error) {
 	h, err := preprocess.ReadHeader(data)
 	if err == nil {
 		err = h.Check(o.MaxPixels)
 	}
 	if err != nil {
 		return Decoded{}, err
+	}
+	if o.OnHeader != nil {
+		o.OnHeader(h)
 	}
 	orientation := o.Orient.Orientation(data)
 	need := h.DecodeBytes
@@ -130,7 +136,7 @@ func decodeFile(ctx context.Context, data []byte, o preprocess.DecodeOptions, ro
 		return Decoded{}, err
 	}
 	o.Orient = preprocess.Stored
-	im, err := preprocess.DecodeContext(ctx, data, o)
+	im, err := preprocess.DecodeContext(ctx, data, o.DecodeOptions)
 	if err != nil {
 		release()
 		return Decoded{}, err

@@ -46,7 +46,9 @@ func openTable(s *search, name string, fsys fs.FS, file string) (train, val *Dat
 		}
 	}
 	var other *noImagesError
-	if errors.As(err, &other) && !slices.Contains([]string{".csv", ".tsv"}, path.Ext(file)) {
+	if errors.As(err, &other) && len(all) == 0 {
+		err = fmt.Errorf("no images beside or below it; open the folder that has both: %w", err)
+	} else if errors.As(err, &other) && !slices.Contains([]string{".csv", ".tsv"}, path.Ext(file)) {
 		err = fmt.Errorf("a file, want a folder, a .zip or .tar file, or a table of images such as labels.csv: %w", err)
 	}
 	if err != nil {
@@ -92,6 +94,7 @@ func (t *table) takeAnyHeader(files *tableFiles, c Columns) error {
 		t.joinWords(files)
 	}
 	if t.columns == nil {
+		t.addFolders(files)
 		return nil
 	}
 	n := len(t.columns)
@@ -105,6 +108,33 @@ func (t *table) takeAnyHeader(files *tableFiles, c Columns) error {
 		}
 	}
 	return nil
+}
+
+// addFolders adds the folders of the images, which are their classes, to a list of paths
+// alone.
+func (t *table) addFolders(files *tableFiles) {
+	if slices.ContainsFunc(t.rows, func(row []string) bool { return len(row) != 1 }) {
+		return
+	}
+	folders := make([]string, len(t.rows))
+	seen := map[string]bool{}
+	for row := range t.rows {
+		name := plainPath(t.cell(row, 0))
+		if i, err := files.find(name); err == nil && i >= 0 {
+			name = files.names[i]
+		}
+		if folders[row] = path.Base(path.Dir(name)); folders[row] == "." || isContainer(folders[row]) {
+			return
+		}
+		seen[folders[row]] = true
+	}
+	if len(seen) < 2 {
+		return
+	}
+	t.columns, t.written = []string{"image", "folder"}, []string{"image", "folder"}
+	for row := range t.rows {
+		t.rows[row] = append(t.rows[row], folders[row])
+	}
 }
 
 func (t *table) dividerText() string {
@@ -194,14 +224,18 @@ func (s *search) divide(name string, parts map[string][]Sample, make func(string
 	if parts["train"] == nil && len(parts) > 1 {
 		return nil, nil, errors.New("no row says train, want some, or none that says another part")
 	}
-	if parts["train"] == nil || valPart == "" {
-		for _, samples := range parts {
-			return make(name, samples), nil, nil
-		}
-	}
 	for i, p := range partNames {
 		if samples := parts[p]; samples != nil {
 			s.foundPart(i, "", p == "train" || p == valPart, len(samples))
+		}
+	}
+	if parts["train"] == nil || valPart == "" {
+		for part, samples := range parts {
+			d := make(name, samples)
+			if part != "" && part != partNames[partTrain] {
+				d.part = partNames[partVal]
+			}
+			return d, nil, nil
 		}
 	}
 	where := strings.TrimRight(name, `/\`)

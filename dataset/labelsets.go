@@ -40,11 +40,18 @@ func (s *search) readLabels(fsys fs.FS, rows []*tableRow) (l rowLabels, err erro
 			return l, fmt.Errorf("%s and %s: columns of classes differ: %s and %s", first.name, r.name, first.reading(), r.reading())
 		}
 	}
+	separator := ""
+	for _, r := range rows {
+		if separator != "" && r.separator != "" && separator != r.separator {
+			return l, fmt.Errorf("%s and %s: labels are divided by %q and by %q, want the same in both", first.name, r.name, separator, r.separator)
+		}
+		separator = cmp.Or(separator, r.separator)
+	}
 	switch {
 	case len(first.labels) > 1:
 		return s.readFlags(rows)
-	case first.separator != "":
-		if l, err = splitLabels(rows); err != nil {
+	case separator != "":
+		if l, err = splitLabels(rows, separator); err != nil {
 			return l, err
 		}
 	default:
@@ -114,9 +121,9 @@ func (s *search) readFlags(rows []*tableRow) (l rowLabels, err error) {
 	return l, nil
 }
 
-// splitLabels reads a column of lists of labels. If none has more than one and none is
+// splitLabels reads a column of lists of labels, which something divides. If none has more than one and none is
 // empty, the tables give one class an image.
-func splitLabels(rows []*tableRow) (l rowLabels, err error) {
+func splitLabels(rows []*tableRow, separator string) (l rowLabels, err error) {
 	lists := make([][]string, len(rows))
 	single := true
 	for i, r := range rows {
@@ -125,7 +132,7 @@ func splitLabels(rows []*tableRow) (l rowLabels, err error) {
 			single = false
 			continue
 		}
-		for _, label := range splitCell(cell, r.separator) {
+		for _, label := range splitCell(cell, separator) {
 			if slices.Contains(lists[i], label) {
 				return l, r.errorf("label %s is given twice", label)
 			}

@@ -191,7 +191,7 @@ func nearImages(ctx context.Context, train, val *Dataset, same []Leak, o LeakOpt
 			all[i] = i
 		}
 		err := eachOf(ctx, d, all, o.Workers, func(i int) {
-			of[i], _ = d.looks(ctx, i, DecodeOptions{preprocess.DecodeOptions{MaxPixels: o.MaxPixels}, o.Room})
+			of[i], _ = d.looks(ctx, i, DecodeOptions{DecodeOptions: preprocess.DecodeOptions{MaxPixels: o.MaxPixels}, Room: o.Room})
 			o.Progress.Report(done.Add(1), total)
 		})
 		return of, err

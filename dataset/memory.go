@@ -102,7 +102,7 @@ func (m *memoryFS) find(op, name string) (*Picture, error) {
 }
 
 // decode decodes a picture, or converts it.
-func (m *memoryFS) decode(ctx context.Context, name string, o preprocess.DecodeOptions, room *resources.Room) (Decoded, error) {
+func (m *memoryFS) decode(ctx context.Context, name string, o DecodeOptions, room *resources.Room) (Decoded, error) {
 	p, err := m.find("open", name)
 	if err != nil {
 		return Decoded{}, err

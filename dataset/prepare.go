@@ -96,7 +96,7 @@ func (l *Loader) decode(ctx context.Context, i int) (Decoded, error) {
 	if im := l.decoded.get(i); im.Image != nil {
 		return im, nil
 	}
-	o := DecodeOptions{preprocess.DecodeOptions{Orient: l.Spec.Orient, MaxPixels: l.MaxPixels}, l.Room}
+	o := DecodeOptions{DecodeOptions: preprocess.DecodeOptions{Orient: l.Spec.Orient, MaxPixels: l.MaxPixels}, Room: l.Room}
 	im, err := l.Data.Decode(ctx, i, o)
 	if err != nil {
 		return im, err

@@ -25,6 +25,7 @@ type search struct {
 	above    []fs.FileInfo // folders that were looked through, the outermost first
 
 	annotations string // OpenOptions.Annotations
+	unpacked    int64  // bytes of compressed archives that are in memory
 }
 
 // err is the context's cause once it is done.

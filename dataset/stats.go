@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/progress"
@@ -22,6 +23,7 @@ type Survey struct {
 	ShortSide  Distribution `json:"short_side"` // the smaller of width and height
 	Classes    []ClassCount `json:"classes"`
 	Unreadable []BadImage   `json:"unreadable"`
+	Grey16     int          `json:"grey16,omitempty"` // images with 16-bit grey levels, for which preprocess.Grey16Remark holds
 }
 
 // Distribution describes the values of a length, in pixels, over the images.
@@ -86,7 +88,12 @@ func ComputeSurvey(ctx context.Context, d *Dataset, o StatsOptions) (Survey, err
 	)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	decode := DecodeOptions{preprocess.DecodeOptions{MaxPixels: o.MaxPixels}, o.Room}
+	var grey16 atomic.Int64
+	decode := DecodeOptions{DecodeOptions: preprocess.DecodeOptions{MaxPixels: o.MaxPixels}, Room: o.Room, OnHeader: func(h preprocess.Header) {
+		if h.Grey16 {
+			grey16.Add(1)
+		}
+	}}
 	take := func() int {
 		mu.Lock()
 		defer mu.Unlock()
@@ -128,6 +135,7 @@ func ComputeSurvey(ctx context.Context, d *Dataset, o StatsOptions) (Survey, err
 	if err != nil {
 		return Survey{}, err
 	}
+	s.Grey16 = int(grey16.Load())
 	if s.Stats, err = total.Stats(); err != nil {
 		return Survey{}, fmt.Errorf("dataset: %s: %w", d.Name, err)
 	}

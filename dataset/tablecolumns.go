@@ -261,9 +261,12 @@ func (t *table) imageColumn(files *tableFiles, c Columns) (int, error) {
 // columnsOfFiles returns the columns whose values lead to files. once leaves out columns of
 // which several rows lead to the same file.
 func (t *table) columnsOfFiles(files *tableFiles, once bool) []int {
-	type evidence struct{ column, files int }
+	type evidence struct {
+		column, files int
+		once          bool
+	}
 	var fit []evidence
-	most := 0
+	most, single := 0, false
 	for i := range t.width() {
 		found := map[int]bool{}
 		rows := 0
@@ -274,14 +277,15 @@ func (t *table) columnsOfFiles(files *tableFiles, once bool) []int {
 			}
 		}
 		if len(found) > 0 && (!once || len(found) == rows) {
-			fit = append(fit, evidence{i, len(found)})
+			fit = append(fit, evidence{i, len(found), len(found) == rows})
 			most = max(most, len(found))
+			single = single || len(found) == rows
 		}
 	}
 	var columns []int
 	for _, e := range fit {
 		// A column of class numbers may lead to the few files that are called so.
-		if 2*e.files >= most {
+		if 2*e.files >= most && (e.once || !single) {
 			columns = append(columns, e.column)
 		}
 	}

@@ -138,7 +138,7 @@ func (t *table) labelCandidates(r roles, files *tableFiles) []int {
 			continue
 		}
 		values, rows := t.values(i)
-		if len(values) == 1 && values[0] == "" || t.columns != nil && isFold(t.columns[i]) {
+		if len(values) == 1 && values[0] == "" || t.columns != nil && (isFold(t.columns[i]) || slices.Contains(splitNames, plainName(t.columns[i]))) {
 			continue
 		}
 		// Another path of the image, such as that of a mask.

@@ -22,6 +22,14 @@ type tableCandidate struct {
 	err    error // why it isn't one
 }
 
+// rank puts tables of the training part first.
+func (c *tableCandidate) rank() int {
+	if c.part == "train" {
+		return 0
+	}
+	return 1
+}
+
 // openTables reads a folder of images whose classes are in tables: labels.csv, metadata.csv
 // or metadata.jsonl in the folder or that of a part, tables named after parts, or a single
 // one of any name. ok is false if there are no tables, or class folders say the same.
@@ -54,8 +62,13 @@ func openTables(s *search, name string, fsys fs.FS, root listing) (train, val *D
 		return fail(fmt.Errorf("no images beside %s, want those that it names", candidates[0].file))
 	}
 	classFolders := s.classFolders(fsys, root)
+	var trained *tableSource
+	slices.SortStableFunc(candidates, func(a, b *tableCandidate) int { return a.rank() - b.rank() })
 	for _, c := range candidates {
-		s.tryTable(fsys, c, newTableFiles(all, path.Dir(c.file)))
+		s.tryTable(fsys, c, newTableFiles(all, path.Dir(c.file)), trained)
+		if c.err == nil && c.part == "train" && trained == nil {
+			trained = c.source
+		}
 		if c.err == nil && classFolders && c.source.ofBoxes() {
 			c.err = &noLabelsError{c.file}
 		}
@@ -117,8 +130,9 @@ func (s *search) tableCandidates(fsys fs.FS, root listing) ([]*tableCandidate, e
 	return out, nil
 }
 
-// tryTable reads a candidate.
-func (s *search) tryTable(fsys fs.FS, c *tableCandidate, files *tableFiles) {
+// tryTable reads a candidate. A table of another part with the columns of the training
+// part's is read as that is.
+func (s *search) tryTable(fsys fs.FS, c *tableCandidate, files *tableFiles, trained *tableSource) {
 	if strings.Contains(strings.ToLower(path.Base(c.file)), "submission") {
 		c.err = errSubmission
 		return
@@ -133,6 +147,9 @@ func (s *search) tryTable(fsys fs.FS, c *tableCandidate, files *tableFiles) {
 		copied := *t
 		copied.rows = slices.Clone(t.rows)
 		c.source, c.err = copied.source(within, c.part, s.columns)
+		if trained != nil && c.part != "" && copied.columns != nil && slices.Equal(copied.written, trained.written) && copied.columnsOfFiles(within, false) != nil {
+			c.source, c.err = &tableSource{table: &copied, roles: trained.roles, files: within, part: c.part}, nil
+		}
 		if c.err == nil || len(within.names) == len(files.names) {
 			return
 		}
@@ -199,6 +216,10 @@ func (s *search) chooseTables(candidates []*tableCandidate, classFolders bool) (
 		}
 	}
 	parts := slices.Concat(byPart["train"], byPart["val"], byPart["test"])
+	if len(byPart["train"]) > 0 && len(byPart[""]) > 0 && !byPart["train"][0].shares(byPart[""][0]) {
+		s.note("%s isn't used: it names none of the images of %s", byPart[""][0].name, byPart["train"][0].name)
+		byPart[""] = nil
+	}
 	var chosen []*tableSource
 	switch {
 	case len(byPart["train"]) > 0 && len(byPart[""]) > 0:
@@ -215,12 +236,31 @@ func (s *search) chooseTables(candidates []*tableCandidate, classFolders bool) (
 	}
 	for _, c := range bad {
 		var none *noLabelsError
-		if errors.As(c.err, &none) && c.part != "test" && !errors.Is(c.err, errSubmission) {
+		var other *noImagesError
+		switch {
+		case errors.As(c.err, &none) && c.part != "test":
 			continue // such as a table of boxes
+		case chosen[0].part != "" && (c.part == "train" || c.part == "val") && !errors.As(c.err, &other) && !errors.Is(c.err, errSubmission):
+			return nil, c.err
 		}
 		s.note("%s isn't used: %v", c.file, trimTable(c))
 	}
 	return chosen, nil
+}
+
+// shares reports whether two tables name the same image.
+func (t *tableSource) shares(other *tableSource) bool {
+	files := func(t *tableSource, visit func(string) bool) bool {
+		for row := range t.rows {
+			if i, err := t.files.find(t.cell(row, t.image)); err == nil && i >= 0 && visit(t.files.names[i]) {
+				return true
+			}
+		}
+		return false
+	}
+	seen := map[string]bool{}
+	files(t, func(f string) bool { seen[f] = true; return false })
+	return files(other, func(f string) bool { return seen[f] })
 }
 
 // trimTable is a candidate's error without the name of its file.
@@ -240,7 +280,7 @@ func severalTables(list []*tableSource) error {
 	for _, t := range list {
 		names = append(names, t.name)
 	}
-	return fmt.Errorf("several tables give classes: %s; open one of them, as --data DIR/%s, or call one %s", strings.Join(names, ", "), names[0], labelsFile)
+	return fmt.Errorf("several tables give classes: %s; open one of them, as --data DIR/%s, or call one %s, or read the folders by --columns none", strings.Join(names, ", "), names[0], labelsFile)
 }
 
 // noTable is the error of tables none of which can be used. It is nil where there are class

@@ -37,7 +37,8 @@ type limits struct {
 	decode int64 // images that are being decoded and rescaled
 	queue  int64 // rescaled images that wait for others of their size
 
-	maxPixels int // of an image; 0: preprocess.DefaultMaxPixels
+	maxPixels int          // of an image; 0: preprocess.DefaultMaxPixels
+	onRemark  func(string) // resources.Resources.OnRemark
 }
 
 // anySize reports whether any view shows images at sizes of their own.
@@ -63,7 +64,7 @@ func limitsBeside(d design, anySize bool, r resources.Resources, beside int64) (
 	if images < leastImageBytes {
 		return limits{}, tooLittle(memory, fixed+leastImageBytes, network, beside)
 	}
-	l := limits{maxPixels: r.MaxPixels, total: memory, fixed: fixed, pass: images * passShare / 100, decode: images * decodeShare / 100, queue: images * queueShare / 100}
+	l := limits{maxPixels: r.MaxPixels, onRemark: r.OnRemark, total: memory, fixed: fixed, pass: images * passShare / 100, decode: images * decodeShare / 100, queue: images * queueShare / 100}
 	if need, err := d.passBytes(1, d.input, d.input); err != nil {
 		return limits{}, err
 	} else if need > l.pass {

@@ -186,11 +186,16 @@ func (t *tally) result(o Options) (*Result, error) {
 	for _, m := range t.confusion.Mistakes(firstOf(o.Confusions, len(all))) {
 		r.Confusions = append(r.Confusions, Confusion{t.h.Classes[m.Truth], t.h.Classes[m.Predicted], m.Count})
 	}
+	confused := t.confusion.MostConfused()
 	for i, truth := range t.labels {
+		with := ""
+		if p := confused[truth].Predicted; p >= 0 {
+			with = t.h.Classes[p]
+		}
 		r.Classes = append(r.Classes, Class{
 			Class: t.h.Data.Classes[i], Images: len(t.ranks[i]), Unreadable: t.badOf[i],
 			Top1Error: metrics.TopKError(t.ranks[i], 1), Top5Error: metrics.TopKError(t.ranks[i], 5),
-			ConfusedWith: t.confusedWith(truth),
+			ConfusedWith: with,
 		})
 	}
 	return r, nil
@@ -206,17 +211,6 @@ func interval(ranks []int, k int) [2]float64 {
 	}
 	low, high := metrics.Wilson(wrong, len(ranks))
 	return [2]float64{low, high}
-}
-
-// confusedWith returns the class most often predicted in place of the true class, or "".
-func (t *tally) confusedWith(truth int) string {
-	most, name := 0, ""
-	for p := range t.h.Classes {
-		if n := t.confusion.Count(truth, p); p != truth && n > most {
-			most, name = n, t.h.Classes[p]
-		}
-	}
-	return name
 }
 
 // lossOf returns the multinomial logistic loss of a posterior. A probability too small for a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"image"
+	"sync"
 
 	"golang.org/x/sync/semaphore"
 
@@ -69,6 +70,7 @@ type preparer struct {
 	limits limits
 	files  *resources.Room
 	room   *semaphore.Weighted // limits.decode bytes
+	grey16 sync.Once
 	heap   *heapGuard
 	// region, where set, returns the part of an image, as it is stored, that is shown; empty: all.
 	region func(image int) image.Rectangle
@@ -119,6 +121,9 @@ func (p *preparer) sizes(i int, raw []byte, wanted []int) (sizes, error) {
 	}
 	if err := h.Check(p.limits.maxPixels); err != nil {
 		return sizes{}, err
+	}
+	if h.Grey16 && p.limits.onRemark != nil {
+		p.grey16.Do(func() { p.limits.onRemark(preprocess.Grey16Remark) })
 	}
 	shown, err := p.shown(i, raw, h.W, h.H)
 	if err != nil {

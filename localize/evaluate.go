@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
@@ -102,6 +103,7 @@ type evaluation struct {
 	labels  []int            // index of the network's class for each of the set's
 	records []*Record        // by image of boxed; nil: not done
 	file    *resultFile      // nil: there is none
+	grey16  sync.Once
 }
 
 // open opens the result file and takes over the records that it holds.
@@ -132,6 +134,11 @@ func (e *evaluation) run(ctx context.Context) error {
 	done := len(e.records) - len(todo)
 	decode := dataset.DecodeOptions{
 		DecodeOptions: preprocess.DecodeOptions{Orient: e.l.Orient(), MaxPixels: e.o.MaxPixels}, Room: e.o.DecodeRoom(),
+		OnHeader: func(h preprocess.Header) {
+			if h.Grey16 && e.o.OnRemark != nil {
+				e.grey16.Do(func() { e.o.OnRemark(preprocess.Grey16Remark) })
+			}
+		},
 	}
 	for im := range prefetch.Ordered(ctx, todo, e.o.AllWorkers(), func(ctx context.Context, i int) decoded { return decodeImage(ctx, e.boxed, i, decode) }) {
 		if err := e.add(ctx, im); err != nil {

@@ -103,6 +103,9 @@ type Header struct {
 	Grey16 bool
 }
 
+// Grey16Remark says what [Decode] does with 16-bit grey levels, and who else does what.
+const Grey16Remark = "of 16-bit grey levels the high byte is taken, as OpenCV does; PIL's convert(\"RGB\") would clip them at 255"
+
 // Check returns a [*SizeError] if the image has more than maxPixels pixels; 0 means
 // [DefaultMaxPixels].
 func (h Header) Check(maxPixels int) error {

@@ -16,6 +16,9 @@ type Resources struct {
 	// MaxPixels is the most pixels of an image; a larger one is unreadable. 0:
 	// preprocess.DefaultMaxPixels.
 	MaxPixels int
+	// OnRemark hears once, of whatever a reader of the result should know about how images were
+	// read, such as preprocess.Grey16Remark; nil: nobody.
+	OnRemark func(text string)
 }
 
 // Validate returns an error for a negative value. The error begins with the name of the

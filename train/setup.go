@@ -41,6 +41,9 @@ func newRun(ctx context.Context, o Options) (_ *run, err error) {
 	if from != nil {
 		defer from.file.Close()
 	}
+	if err := r.checkMachine(); err != nil {
+		return nil, err
+	}
 	fileSpec, err := r.buildNetwork(ctx, from)
 	if err != nil {
 		return nil, err
@@ -238,6 +241,9 @@ func (r *run) choosePreprocessing(ctx context.Context, from *savedRun, fileSpec 
 			if err := r.o.checkBad(n, survey.Unreadable[n-1]); err != nil {
 				return err
 			}
+		}
+		if survey.Grey16 > 0 {
+			r.o.Log.Warn(fmt.Sprintf("%d training images: %s", survey.Grey16, preprocess.Grey16Remark))
 		}
 		r.stats = survey.Stats
 		r.spec = preprocessing(r.o.Recipe, r.stats, fileSpec)

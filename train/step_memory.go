@@ -193,6 +193,31 @@ func (r *run) boundMemory() error {
 	return err
 }
 
+// checkMachine returns an error if the machine hasn't the memory that the run takes, or that
+// its smallest micro-batches take where its memory is bounded. Nothing is allocated for it.
+func (r *run) checkMachine() error {
+	f := r.footprint()
+	f.Other = 0 // decoded images are kept where there is room
+	_, least, err := f.least()
+	if err != nil {
+		return err
+	}
+	if err := resources.Fits("training", least); err != nil {
+		return fmt.Errorf("train: %w: a smaller width, input or fc of the recipe takes less", err)
+	}
+	if r.o.Memory > 0 {
+		return nil
+	}
+	whole, err := f.Bytes()
+	if err != nil {
+		return err
+	}
+	if err := resources.Fits("training", whole); err != nil {
+		return fmt.Errorf("train: %w: bound it (Options.Memory, --memory), which computes a batch in parts, to the same bits; the least is %s", err, mebibytes(least))
+	}
+	return nil
+}
+
 // footprint returns what the run needs memory for.
 func (r *run) footprint() Footprint {
 	threads := r.o.Workers
@@ -209,6 +234,9 @@ func (r *run) footprint() Footprint {
 
 // copyBytes returns the bytes of the copies from which checkpoints are written.
 func (r *run) copyBytes() int64 {
+	if r.model == nil {
+		return 0 // not built yet
+	}
 	var bytes int64
 	for _, p := range r.model.Net.Params() {
 		bytes += 4 * int64(p.Len())

@@ -193,7 +193,8 @@ func (l *Layer) attribute(name string, v ...float64) {
 // kerasFunctions maps names of activation functions to operations.
 var kerasFunctions = map[string]string{
 	"": "linear", "linear": "linear", "relu": "relu", "elu": "elu", "gelu": "gelu", "silu": "silu", "swish": "silu", "tanh": "tanh",
-	"sigmoid": "sigmoid", "softmax": "softmax", "log_softmax": "logsoftmax", "leaky_relu": "leakyrelu",
+	"sigmoid": "sigmoid", "softmax": "softmax", "softmax_v2": "softmax", "log_softmax": "logsoftmax", "log_softmax_v2": "logsoftmax",
+	"leaky_relu": "leakyrelu",
 }
 
 // activation makes the layer the config's activation function, which is a name, an object

@@ -85,7 +85,7 @@ var ended = []string{"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Dropo
 var padded = []string{"Conv", "Transpose", "Identity", "Cast", "QuantizeLinear", "DequantizeLinear"}
 
 // wanted describes the operators that a chain has.
-const wanted = "not an operator of a chain of Conv, Relu, MaxPool, LRN, BatchNormalization, Gemm, MatMul, Flatten, Reshape, Dropout and Softmax, global pooling, L2 normalisation and the activations LeakyRelu, Elu, Gelu, SiLU, Tanh and Sigmoid"
+const wanted = "not an operator of a chain of Conv, Relu, MaxPool, LRN, BatchNormalization, Gemm, MatMul, Flatten, Reshape, Dropout and Softmax, global pooling, L2 normalisation and the activations LeakyRelu, Elu, Gelu, SiLU, Tanh and Sigmoid: if it is no part of the network, cut the graph before it (onnx.utils.extract_model)"
 
 // advice says of other operators what they are, and what to do.
 var advice = map[string]string{
@@ -190,7 +190,7 @@ func (c *onnxChain) clip(n *onnxNode) (same bool, err error) {
 	case high >= math.MaxFloat32 && low <= -math.MaxFloat32:
 		return true, nil
 	case low == 0 && high == 6:
-		return false, n.refuse("not an operator that is followed: a rectification bounded by 6 (ReLU6), another function than ReLU")
+		return false, n.refuse("not an operator that is followed: a rectification bounded by 6 (ReLU6), another function than ReLU, and no layer of this library")
 	}
 	return false, n.refuse("not an operator that is followed: bounds %g and %g, want 0 and none (ReLU)", low, high)
 }

@@ -26,6 +26,7 @@ type classifyCommand struct {
 	thresholdFlag
 	modelFlags
 	storageFlag
+	pixelsFlag
 	threadsFlag
 	jsonFlag
 }
@@ -103,7 +104,7 @@ func (c *classifyCommand) Run(e *environment) error {
 // classify completes the line of an image file, or of standard input. thresholds are those
 // of labels, nil for a network of one class an image.
 func (c *classifyCommand) classify(e *environment, m *vgg.Model, thresholds []float32, scale int, line *classifyLine) error {
-	im, err := e.decodeImage(line.File, m.Preprocess.Orient)
+	im, err := e.decodeImage(line.File, m.Preprocess.Orient, c.pixels())
 	if err != nil {
 		return err
 	}
@@ -168,7 +169,7 @@ func (l classifyLine) table() *report.Table {
 
 // decodeImage decodes an image file, or standard input for -. Its errors don't name the
 // file.
-func (e *environment) decodeImage(file string, o preprocess.Orient) (*preprocess.Image, error) {
+func (e *environment) decodeImage(file string, o preprocess.Orient, maxPixels int) (*preprocess.Image, error) {
 	var r io.Reader = &waitingReader{e.ctx, e.stdin}
 	if file != "-" {
 		if info, err := os.Stat(file); err == nil && info.IsDir() {
@@ -185,7 +186,10 @@ func (e *environment) decodeImage(file string, o preprocess.Orient) (*preprocess
 	if err != nil {
 		return nil, err
 	}
-	return preprocess.Decode(data, preprocess.DecodeOptions{Orient: o})
+	if h, err := preprocess.ReadHeader(data); err == nil && h.Grey16 {
+		e.grey16.Do(func() { e.remark(preprocess.Grey16Remark) })
+	}
+	return preprocess.DecodeContext(e.ctx, data, preprocess.DecodeOptions{Orient: o, MaxPixels: maxPixels})
 }
 
 // waitingReader reads what may wait for ever, as a terminal or a pipe does, until ctx is done.

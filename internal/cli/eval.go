@@ -119,6 +119,7 @@ func (c *evalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
+	options.OnRemark = e.remark
 	if options.Thresholds, err = c.thresholds(first.Options, first.Classes, first.Thresholds); err != nil {
 		return err
 	}
@@ -252,7 +253,7 @@ func (c *evalCommand) setting() (eval.Setting, error) {
 // options returns the options of the run, apart from the networks' settings.
 func (c *evalCommand) options() (eval.Options, error) {
 	o := c.lists()
-	o.Batch, o.Ranks, o.Memory, o.Out = c.Batch, c.Ranks, int64(c.Memory), c.Out
+	o.Batch, o.Ranks, o.Memory, o.MaxPixels, o.Out = c.Batch, c.Ranks, int64(c.Memory), c.pixels(), c.Out
 	if c.Shard != "" {
 		var err error
 		if o.Shard, err = eval.ParseShard(c.Shard); err != nil {

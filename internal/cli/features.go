@@ -57,6 +57,7 @@ func (c *featuresCommand) Run(e *environment) error {
 		return e.ctx.Err()
 	}
 	o := c.options()
+	o.OnRemark = e.remark
 	for r := range strings.SplitSeq(c.Region, "+") {
 		o.Regions = append(o.Regions, transfer.Region(r))
 	}

@@ -25,12 +25,14 @@ type layout struct {
 	name  string
 	build func(b *builder)
 	data  string   // what --data names, below the folder; "": the folder
-	flags []string // of stats and train
+	flags []string // of stats and train; {dir} is the folder
 
 	classes map[string]int // images of each class of the training part
 	parts   map[string]int
 	skipped map[string]int // nil: not compared
 	empty   []string
+
+	ordered bool // the classes have an order of their own
 
 	refused      string // words of the error of stats and train, instead of the above
 	trainRefused string // words of the error of train alone
@@ -282,13 +284,17 @@ func TestLayouts(t *testing.T) {
 				t.Skip(b.missing)
 			}
 			data := filepath.Join(b.dir, l.data)
-			out, errs, code := program(t, append([]string{"stats", data, "--json"}, l.flags...)...)
+			var flags []string
+			for _, f := range l.flags {
+				flags = append(flags, strings.ReplaceAll(f, "{dir}", b.dir))
+			}
+			out, errs, code := program(t, append([]string{"stats", data, "--json"}, flags...)...)
 			if l.refused != "" {
 				refuses(t, "stats", out, code, l.refused)
 			} else {
 				l.compare(t, out, errs, code)
 			}
-			out, errs, code = program(t, append(tinyTraining(data, t.TempDir()), l.flags...)...)
+			out, errs, code = program(t, append(tinyTraining(data, t.TempDir()), flags...)...)
 			switch {
 			case l.refused != "":
 				refuses(t, "train", out, code, l.refused)
@@ -297,7 +303,7 @@ func TestLayouts(t *testing.T) {
 			case code != 0:
 				t.Errorf("train: exit code %d: %s%s", code, out, errs)
 			default:
-				if want := fmt.Sprintf(" of %d classes", len(l.classes)); !strings.Contains(errs, want) {
+				if want := fmt.Sprintf(" of %d classes", len(l.classes)); !strings.Contains(errs, want) && !strings.Contains(errs, strings.Replace(want, "classes", "labels", 1)) {
 					t.Errorf("train: no %q in %s", want, errs)
 				}
 			}
@@ -342,7 +348,7 @@ func (l layout) compare(t *testing.T, out, errs string, code int) {
 		classes[c.Class] = c.Images
 		names = append(names, c.Class)
 	}
-	if !maps.Equal(classes, l.classes) || !slices.IsSorted(names) {
+	if !maps.Equal(classes, l.classes) || !l.ordered && !slices.IsSorted(names) {
 		t.Errorf("classes %v in the order %v, want %v", classes, names, l.classes)
 	}
 	if !maps.Equal(got.Parts, l.parts) {

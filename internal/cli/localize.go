@@ -29,6 +29,7 @@ type localizeImagesCommand struct {
 	DrawBest int      `default:"1" placeholder:"K" help:"Number of shown classes that are drawn (1)."`
 	storageFlag
 	denseFlags
+	pixelsFlag
 	threadsFlag
 	jsonFlag
 }
@@ -177,7 +178,7 @@ const anyClass = -1
 
 // locate finds the boxes of an image and draws them.
 func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, classes []int, line *localizeLine, many bool) error {
-	im, err := e.decodeImage(line.File, l.Orient())
+	im, err := e.decodeImage(line.File, l.Orient(), c.pixels())
 	if err != nil {
 		return err
 	}

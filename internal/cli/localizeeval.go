@@ -90,7 +90,7 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	r, err := c.evaluate(e, l, data, localize.EvalOptions{Protocol: protocol, Resources: resources.Resources{Workers: threads}, Out: c.Out})
+	r, err := c.evaluate(e, l, data, localize.EvalOptions{Protocol: protocol, Resources: resources.Resources{Workers: threads, MaxPixels: c.pixels(), OnRemark: e.remark}, Out: c.Out})
 	if err != nil {
 		return err
 	}
@@ -227,7 +227,8 @@ func localisationTables(r *localize.Result, l *localize.Locator) []string {
 }
 
 // sheet draws the best and the worst boxes.
-func (c *localizeEvalCommand) sheet(r *localize.Result, data *dataset.Dataset, o preprocess.Orient) (report.BoxSheet, error) {
+func (c *localizeEvalCommand) sheet(r *localize.Result, data *dataset.Dataset, orient preprocess.Orient) (report.BoxSheet, error) {
+	o := preprocess.DecodeOptions{Orient: orient, MaxPixels: c.pixels()}
 	var sorted []*localize.Record
 	for _, rec := range r.Records {
 		if rec.Error == "" {
@@ -252,7 +253,7 @@ func (c *localizeEvalCommand) sheet(r *localize.Result, data *dataset.Dataset, o
 }
 
 // boxRows appends rows of images with their boxes, the first of them under a heading.
-func boxRows(rows []report.BoxRow, heading string, records []*localize.Record, data *dataset.Dataset, o preprocess.Orient) ([]report.BoxRow, error) {
+func boxRows(rows []report.BoxRow, heading string, records []*localize.Record, data *dataset.Dataset, o preprocess.DecodeOptions) ([]report.BoxRow, error) {
 	const perRow = 6
 	index := map[string]int{}
 	for i, s := range data.Samples {
@@ -266,7 +267,7 @@ func boxRows(rows []report.BoxRow, heading string, records []*localize.Record, d
 			if err != nil {
 				return nil, err
 			}
-			im, err := preprocess.Decode(raw, preprocess.DecodeOptions{Orient: o})
+			im, err := preprocess.Decode(raw, o)
 			if err != nil {
 				return nil, err
 			}

@@ -34,6 +34,7 @@ type reproduceCommand struct {
 	storageFlag
 	Annotations string `placeholder:"PATH" help:"Bounding boxes: a table, or an XML file or a folder of them as in ILSVRC (those beside the images)."`
 	boxFlags
+	pixelsFlag
 	threadsFlag
 	jsonFlag
 }
@@ -144,7 +145,7 @@ func folder(flag, path string) error {
 
 // resources returns the share of the machine that the flags give.
 func (c *reproduceCommand) resources() resources.Resources {
-	return resources.Resources{Batch: c.Batch, Ranks: c.Ranks, Memory: int64(c.Memory)}
+	return resources.Resources{Batch: c.Batch, Ranks: c.Ranks, Memory: int64(c.Memory), MaxPixels: c.pixels()}
 }
 
 // results returns the folder of result files.

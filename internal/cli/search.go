@@ -67,6 +67,7 @@ func (c *indexCommand) Run(e *environment) error {
 		return err
 	}
 	o := c.options()
+	o.OnRemark = e.remark
 	o.Stamp = true
 	var changes *transfer.Changes
 	s, err := c.making(e, nets, images, c.Out, o, func(o transfer.Options) (s *transfer.Summary, err error) {

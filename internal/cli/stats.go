@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 )
 
@@ -62,7 +63,7 @@ func (c *statsCommand) Run(e *environment) error {
 	}
 	bar := e.newProgress()
 	defer bar.close()
-	o := dataset.StatsOptions{Workers: threads, CacheDir: cacheDir(), Progress: bar.stage("measuring", unitImages)}
+	o := dataset.StatsOptions{Workers: threads, MaxPixels: c.pixels(), CacheDir: cacheDir(), Progress: bar.stage("measuring", unitImages)}
 	r := statsResult{Data: d.Name, contents: contentsOf(d.Source())}
 	if c.Fresh {
 		r.Survey, err = dataset.ComputeSurvey(e.ctx, d, o)
@@ -130,6 +131,9 @@ func (c *statsCommand) print(e *environment, r statsResult) error {
 		r.Data, report.Count(int64(r.Images)), len(r.Classes), report.Count(r.Pixels), kept, pixels, sizes, classBalance(r.Classes))
 	if r.Boxes != nil {
 		_, err = fmt.Fprintf(e.stdout, "\n%s", r.Boxes)
+	}
+	if r.Grey16 > 0 {
+		_, err = fmt.Fprintf(e.stdout, "\n%s images: %s\n", report.Count(int64(r.Grey16)), preprocess.Grey16Remark)
 	}
 	if len(r.Unreadable) > 0 {
 		_, err = fmt.Fprintf(e.stdout, "\n%s", unreadableTable(r.Unreadable))

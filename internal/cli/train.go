@@ -235,7 +235,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 		return fail(err)
 	}
 	o.Initial.Described = func(d *vgg.Description) { e.reportIgnored(o.Recipe.InitFrom, d) }
-	o.Ranks, o.Memory, o.Resume, o.StatsDir = c.Ranks, int64(c.Memory), c.Resume, cacheDir()
+	o.Ranks, o.Memory, o.MaxPixels, o.Resume, o.StatsDir = c.Ranks, int64(c.Memory), c.pixels(), c.Resume, cacheDir()
 	// 0 is the default in the library, and none on the command line.
 	if o.MaxBad = float64(c.MaxBad); c.MaxBad == 0 {
 		o.MaxBad = train.NoneBad
@@ -535,6 +535,9 @@ func (c *trainCommand) trainable(set *dataset.Dataset) error {
 			c.Data, part.Name, filepath.Join(c.Data, part.Folder))
 	}
 	if len(set.Classes) == 1 && c.boxes == nil && !c.MultiLabel && !set.MultiLabel {
+		if src := set.Source(); src != nil && strings.HasPrefix(src.Layout, "boxes in ") {
+			return fmt.Errorf("%s: 1 class, %s, want boxes of two or more classes to tell apart, or vgg localize train, which learns the boxes", set.Name, set.Classes[0])
+		}
 		return fmt.Errorf("%s: 1 class, %s, want two or more to tell apart: a folder of images for each class, a table of labels, or --label-pattern", set.Name, set.Classes[0])
 	}
 	return nil

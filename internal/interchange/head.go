@@ -36,6 +36,30 @@ func connectedOf(layers []architecture.Layer) int {
 	return n
 }
 
+// BlindNorm reports that names of tensors don't tell whether batch normalisation stands before
+// the rectification or after it; nil if there is no such question.
+func (o *Outline) BlindNorm() error {
+	if o.blind == "" {
+		return nil
+	}
+	var after []string
+	var features []fileLayer
+	for _, l := range o.layers {
+		if l.inHead() {
+			break
+		}
+		features = append(features, l)
+		norm := l.BatchNorm
+		l.BatchNorm = false
+		after = append(after, l.Layer.String())
+		if norm {
+			after = append(after, "BN")
+		}
+	}
+	before := (&Outline{layers: features}).row()
+	return &AmbiguousError{fmt.Sprintf("%s: names don't tell whether batch normalisation stands before the rectification (--structure '%s FC', with the head in place of FC) or after it (--structure '%s FC')", o.blind, before, strings.Join(after, " "))}
+}
+
 // split returns the features, the layers of the head, and the channels that the head reads.
 func (o *Outline) split() (features []architecture.Layer, head []fileLayer, channels int, err error) {
 	channels = 3

@@ -43,13 +43,16 @@ func readLayers(f *weights.File) (*Outline, error) {
 		if err == nil {
 			continue
 		}
-		err = fmt.Errorf("layer %s (%s): %w", l.Name, l.Op, err)
+		if err = fmt.Errorf("layer %s (%s): %w", l.Name, l.Op, err); l.Op == "no chain" {
+			err = fmt.Errorf("%s: %s", l.Name, l.Problem)
+		}
 		if !r.keras() || slices.ContainsFunc(layers[i:], func(l weights.Layer) bool { return l.Op == "conv" }) || len(r.o.layers) == 0 {
 			return nil, err
 		}
 		r.o.broken = err
 		break
 	}
+	r.o.between()
 	r.o.Steps = r.pixels.steps()
 	if r.o.broken == nil {
 		r.connectLast()
@@ -62,6 +65,19 @@ func readLayers(f *weights.File) (*Outline, error) {
 	r.unused()
 	r.dropTail()
 	return r.o, r.normalisations()
+}
+
+// between marks the batch normalisations that stand between layers of the features.
+func (o *Outline) between() {
+	last := len(o.layers) - 1
+	for last >= 0 && o.layers[last].inHead() {
+		last--
+	}
+	for i := range o.layers[:max(0, last)] {
+		if o.layers[i].Kind == architecture.BatchNorm {
+			o.layers[i].between = true
+		}
+	}
 }
 
 // dropTail leaves out what follows the last map of a model of Keras's that has no fully
@@ -109,6 +125,8 @@ func (r *layerReader) add(l weights.Layer) error {
 	switch {
 	case r.ended != "" && !slices.Contains([]string{"identity", "linear", "dropout", "flatten", "reshape"}, l.Op):
 		return fmt.Errorf("after the soft-max %s, want it last", r.ended)
+	case l.Op == "no chain":
+		return errors.New(l.Problem)
 	case len(r.o.layers) == 0 && (slices.Contains(pixelOps, l.Op) || l.Problem != "" || l.Op == "batchnorm"):
 		r.pixels.add(r, l)
 		return nil
@@ -277,7 +295,7 @@ func (r *layerReader) inHead(l architecture.Layer) error {
 	switch w := r.last(); {
 	case len(r.o.layers) == 0:
 		return fmt.Errorf("want it after the convolutions")
-	case !r.head && w != nil && l.Kind == architecture.Activation:
+	case !r.head && w != nil && !w.relu && l.Kind == architecture.Activation:
 		return fmt.Errorf("%s after the convolution %s, want a rectification", l.Function, w.name)
 	}
 	r.head = true
@@ -545,7 +563,7 @@ func (r *layerReader) batchNorm(l weights.Layer, a attributes) error {
 		if !r.head && w != nil && !w.relu {
 			return fmt.Errorf("a second batch normalisation of the convolution %s, want one", w.name)
 		}
-		r.head = true
+		r.head = r.head || r.vector
 		r.o.layers = append(r.o.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, name: l.Name, tensors: tensors, affine: l.Op == "affine"})
 	}
 	if l.Op == "affine" {

@@ -47,6 +47,7 @@ type Outline struct {
 	bnEps   float32
 	input   int    // side of the input, where the file gives it
 	oblong  string // the input, where it isn't square
+	blind   string // a batch normalisation before or after its rectification, which names don't tell
 	broken  error  // why the head isn't followed
 	ending  architecture.Ending
 	ended   bool            // whether the file's layers tell the ending
@@ -64,6 +65,8 @@ type fileLayer struct {
 	relu bool
 	// affine: the normalisation has only a scale and a shift, those of its statistics.
 	affine bool
+	// between: the layer is a batch normalisation between layers of the features.
+	between bool
 	// tensors are the layer's tensors by role: weight, bias, scale, shift, mean, variance.
 	tensors map[string]weights.Entry
 	// columns and channelsLast are the order of the weight's values; see Location.
@@ -71,7 +74,7 @@ type fileLayer struct {
 }
 
 // inHead tells whether the layer is one of the head.
-func (l fileLayer) inHead() bool { return l.Kind >= architecture.Connected }
+func (l fileLayer) inHead() bool { return l.Kind >= architecture.Connected && !l.between }
 
 // hasTensors tells whether the layer has tensors of its own.
 func (l fileLayer) hasTensors() bool { return l.hasWeight() || l.Kind == architecture.BatchNorm }
@@ -150,11 +153,13 @@ func (o *Outline) Count(k architecture.Kind) int {
 // Within inserts the poolings and normalisations of a configuration between the layers
 // that have tensors.
 func (o *Outline) Within(a architecture.Architecture) error {
-	var convs, head []fileLayer
+	var convs, norms, head []fileLayer
 	for _, l := range o.layers {
 		switch {
 		case l.Kind == architecture.Convolution:
 			convs = append(convs, l)
+		case l.between:
+			norms = append(norms, l)
 		case l.inHead():
 			head = append(head, l)
 		}
@@ -167,6 +172,13 @@ func (o *Outline) Within(a architecture.Architecture) error {
 	}
 	var layers []fileLayer
 	for _, s := range a.Features {
+		if s.Kind == architecture.BatchNorm {
+			if len(norms) == 0 {
+				return fmt.Errorf("no batch normalisation after a rectification, want that of configuration %q", a.Name)
+			}
+			layers, norms = append(layers, norms[0]), norms[1:]
+			continue
+		}
 		if s.Kind != architecture.Convolution {
 			layers = append(layers, fileLayer{Layer: s})
 			continue
@@ -180,6 +192,9 @@ func (o *Outline) Within(a architecture.Architecture) error {
 			return fmt.Errorf("%s: filters of side %d, want %d in configuration %q", c.name, c.Side, s.Side, a.Name)
 		}
 		layers = append(layers, c)
+	}
+	if len(norms) > 0 {
+		return fmt.Errorf("%s: batch normalisation after a rectification, want none in configuration %q", norms[0].name, a.Name)
 	}
 	sameKind := func(a, b fileLayer) bool { return a.Kind == b.Kind }
 	if o.Complete && !slices.EqualFunc(layers, o.layers[:len(o.layers)-len(head)], sameKind) {

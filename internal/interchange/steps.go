@@ -272,9 +272,16 @@ func (p *pixelReader) resizing(r *layerReader, a attributes) error {
 	p.sized, p.resize, p.fit = true, side, preprocess.Squash
 	if a["crop_to_aspect"] != nil {
 		p.fit = preprocess.Keep
+		r.o.infer("size of images", "a Resizing that crops to the aspect: the place of the crop is Keras's up to half a pixel")
 	}
-	if a["bicubic"] != nil {
+	p.filter = preprocess.BilinearAliased
+	switch cubic, smooth := a["bicubic"] != nil, a["antialias"] != nil; {
+	case cubic && smooth:
 		p.filter = preprocess.Bicubic
+	case cubic:
+		p.filter = preprocess.BicubicAliased
+	case smooth:
+		p.filter = preprocess.Bilinear
 	}
 	r.o.input = side
 	return nil

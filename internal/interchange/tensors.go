@@ -79,7 +79,7 @@ func inHead(l nn.Layer) bool {
 
 // normalises tells whether a layer of that name is a batch normalisation.
 func normalises(layer string) bool {
-	return strings.HasSuffix(layer, ".bn") || strings.HasPrefix(layer, "norm")
+	return strings.HasSuffix(layer, ".bn") || strings.HasPrefix(layer, "norm") || strings.HasPrefix(layer, "post")
 }
 
 // torchvisionTensors names the tensors by the indices of torchvision's layers. In features
@@ -217,7 +217,7 @@ func kerasTensors(n *network.Network) []weights.Source {
 		usual = usual && l.Kind == architecture.Connected && (!l.Bare || i == len(a.Head)-1)
 	}
 	for i, s := range tensors {
-		if !usual && !strings.HasPrefix(s.Name, "conv") {
+		if !usual && !strings.HasPrefix(s.Name, "conv") && !strings.HasPrefix(s.Name, "post") {
 			s.Name = ownHead + s.Name
 			tensors[i].Name = s.Name
 		}
