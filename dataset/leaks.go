@@ -17,9 +17,9 @@ import (
 // Leak is a picture of the validation part that is in the training part, too. Its JSON keys
 // are those of `vgg stats --json`.
 type Leak struct {
-	Val      string `json:"val"`                // Sample.Name
-	Train    string `json:"train"`              // the first such, by the order of the samples
-	Distance int    `json:"distance,omitempty"` // of the perceptual hashes in bits; of near-duplicates
+	Val        string  `json:"val"`                  // Sample.Name
+	Train      string  `json:"train"`                // the first such, by the order of the samples
+	Difference float64 `json:"difference,omitempty"` // of near-duplicates: of the hashes that compare them, 0 to 1
 }
 
 // Leaks is the result of [FindLeaks].
@@ -32,6 +32,10 @@ type Leaks struct {
 	// Near are near-duplicates, which look the same, apart from those of Same.
 	Near []Leak `json:"near"`
 }
+
+// nearDifference is the largest difference of the hashes of near-duplicates. A picture that
+// was rescaled or compressed again differs from itself by less, other pictures by more.
+const nearDifference = 0.03
 
 // LeakOptions chooses how [FindLeaks] looks.
 type LeakOptions struct {
@@ -213,12 +217,12 @@ func nearImages(ctx context.Context, train, val *Dataset, same []Leak, o LeakOpt
 		if b[i] == nil || known[val.Samples[i].Name] {
 			return
 		}
-		best, at := maxLooks+1, -1
+		best, at := nearDifference, -1
 		for j, l := range a {
 			if l == nil {
 				continue
 			}
-			if n := l.distance(b[i]); n < best {
+			if n := l.difference(b[i]); n <= best {
 				best, at = n, j
 			}
 		}

@@ -46,7 +46,7 @@ func (s dataSummary) print(e *environment, w io.Writer) error {
 		of = s.train
 	}
 	if src := of.Source(); src != nil {
-		add("Layout: %s", describeLayout(src, s.used, s.val))
+		add("Layout: %s", describeLayout(src))
 	}
 	add("%s", describeClasses(of))
 	if least, most, ok := balance(of); ok {
@@ -80,9 +80,9 @@ func (s dataSummary) print(e *environment, w io.Writer) error {
 	return nil
 }
 
-// describeLayout writes the layout and the parts: "class folders; train (Training) 12, test
-// (Testing) 6, of which test is read".
-func describeLayout(src *dataset.Source, used, val *dataset.Dataset) string {
+// describeLayout writes the layout and the parts: "class folders; images of train (Training)
+// 12, test (Testing) 6; left out: samples 3".
+func describeLayout(src *dataset.Source) string {
 	text := src.Layout
 	var parts, left []string
 	for _, p := range src.Parts {

@@ -199,7 +199,7 @@ func listed(e *environment, args []string) (all []described, paths []string, at 
 		case err != nil:
 			all = append(all, described{file: arg, err: pathless(err)})
 		case info.IsDir():
-			folder, err := transfer.OpenImages(e.ctx, transfer.Files, arg)
+			folder, err := transfer.OpenImages(e.ctx, transfer.ImageOptions{Layout: transfer.Files}, arg)
 			if err != nil {
 				return nil, nil, nil, err
 			}
@@ -223,7 +223,7 @@ func (f *describeFlags) describe(e *environment, file string, h transfer.Header,
 	if err != nil || len(paths) == 0 {
 		return all, err
 	}
-	pictures, err := transfer.OpenImages(e.ctx, transfer.Files, paths...)
+	pictures, err := transfer.OpenImages(e.ctx, transfer.ImageOptions{Layout: transfer.Files}, paths...)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -105,6 +106,9 @@ func (c *evalCommand) Run(e *environment) error {
 	}
 	nets, err := c.nets(open)
 	if err != nil {
+		return err
+	}
+	if err := errors.Join(outside("--out", c.Out, c.Data), outside("--csv", c.CSV, c.Data)); err != nil {
 		return err
 	}
 	first := nets[0].Description

@@ -32,7 +32,8 @@ type layout struct {
 	skipped map[string]int // nil: not compared
 	empty   []string
 
-	ordered bool // the classes have an order of their own
+	ordered bool   // the classes have an order of their own
+	gallery string // heading in docs/data.md, if the layout is shown there
 
 	refused      string // words of the error of stats and train, instead of the above
 	trainRefused string // words of the error of train alone
@@ -54,6 +55,7 @@ func each(n int) map[string]int {
 // archives are in files of their own, which append to the list.
 var layouts = []layout{
 	{
+		gallery: "Class folders",
 		name:    "class folders",
 		build:   func(b *builder) { b.folders("%s/%d.jpg", 4) },
 		classes: each(4), parts: map[string]int{"all": 12}, skipped: map[string]int{},
@@ -64,6 +66,7 @@ var layouts = []layout{
 		classes: each(4), parts: map[string]int{"train": 12, "val": 6},
 	},
 	{
+		gallery: "Parts under any of their names",
 		name:    "Training and Testing, as of the brain-tumour MRI",
 		build:   func(b *builder) { b.folders("Training/%s/Tr_%04d.jpg", 4); b.folders("Testing/%s/Te_%04d.jpg", 2) },
 		classes: each(4), parts: map[string]int{"train": 12, "test": 6},
@@ -78,7 +81,8 @@ var layouts = []layout{
 		classes: each(4), parts: map[string]int{"train": 12, "val": 6, "test": 3},
 	},
 	{
-		name: "seg_train and seg_test, as of Intel's scenes",
+		gallery: "Parts in folders of their own",
+		name:    "seg_train and seg_test, as of Intel's scenes",
 		build: func(b *builder) {
 			b.folders("seg_train/seg_train/%s/%d.jpg", 4)
 			b.folders("seg_test/seg_test/%s/%d.jpg", 2)
@@ -112,6 +116,7 @@ var layouts = []layout{
 		classes: each(4), parts: map[string]int{"train": 12, "val": 3, "test": 6, "chest_xray": 21}, skipped: map[string]int{},
 	},
 	{
+		gallery: "Parts in the class folders",
 		name:    "parts in the classes",
 		build:   func(b *builder) { b.folders("%s/train/%d.jpg", 4); b.folders("%s/test/%d.jpg", 2) },
 		classes: each(4), parts: map[string]int{"train": 12, "test": 6},
@@ -138,9 +143,10 @@ var layouts = []layout{
 		classes: map[string]int{"bonsai": 4, "ketch": 4, "watch": 4, "train": 4}, parts: map[string]int{"all": 16},
 	},
 	{
+		gallery: "Folders that could be parts or classes",
 		name:    "classes called train and test among others",
 		build:   func(b *builder) { b.folders("%s/%d.jpg", 4); b.flat("train/%d.jpg", 4); b.flat("test/%d.jpg", 4) },
-		refused: "layout parts (train is a part of the images, and bonsai, ketch, watch left out) or layout folders (train and bonsai, ketch, watch are classes); the flag is --layout",
+		refused: "layout parts (train is a part of the images, and bonsai, ketch, watch left out) or --layout folders (train and bonsai, ketch, watch are classes)",
 	},
 	{
 		name:    "classes called train and test, as the flag says",
@@ -160,21 +166,24 @@ var layouts = []layout{
 		classes: each(4), parts: map[string]int{"train": 12, "samples": 3},
 	},
 	{
+		gallery: "Folders that all have the same folders",
 		name:    "folds that all have the classes",
 		build:   func(b *builder) { b.folders("fold1/%s/%d.jpg", 2); b.folders("fold2/%s/%d.jpg", 2) },
-		refused: "layout folders (the classes are fold1, fold2) or open ",
+		refused: "--layout folders (the classes are fold1, fold2) or --data ",
 	},
 	{
-		name: "cat.0.jpg and dog.0.jpg",
+		gallery: "Classes in the files' names",
+		name:    "cat.0.jpg and dog.0.jpg",
 		build: func(b *builder) {
 			b.folders("train/%s.%d.jpg", 4)
 			b.flat("test1/%d.jpg", 3)
 			b.write("sampleSubmission.csv", "id,label\n0,0.5\n")
 		},
-		refused: "by their names, {label}.#.* makes 3 classes: bonsai, ketch, watch; add --label-pattern '{label}.#.*'",
+		refused: "by their names, --label-pattern '{label}.#.*' makes 3 classes: bonsai, ketch, watch",
 	},
 	{
-		name: "cat.0.jpg and dog.0.jpg, with the pattern",
+		gallery: "Classes in the files' names, with a pattern",
+		name:    "cat.0.jpg and dog.0.jpg, with the pattern",
 		build: func(b *builder) {
 			b.folders("train/%s.%d.jpg", 4)
 			b.flat("test1/%d.jpg", 3)
@@ -196,7 +205,8 @@ var layouts = []layout{
 		refused: "1 of 13 names don't fit the label pattern {label}_#.jpg: odd 0.jpg",
 	},
 	{
-		name: "files of every name",
+		gallery: "Files of every kind",
+		name:    "files of every name",
 		build: func(b *builder) {
 			b.folders("%s/%d.jpg", 3)
 			b.photo("bonsai/no extension", "bonsai")
@@ -223,7 +233,8 @@ var layouts = []layout{
 		classes: each(4), parts: map[string]int{"all": 12}, empty: []string{"lists"},
 	},
 	{
-		name: "a class that val lacks",
+		gallery: "A class without validation images",
+		name:    "a class that val lacks",
 		build: func(b *builder) {
 			b.folders("train/%s/%d.jpg", 4)
 			b.photo("val/watch/9.jpg", "watch")
@@ -380,6 +391,108 @@ func program(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	var out, errs bytes.Buffer
 	code = cli.Main(context.Background(), args, strings.NewReader(""), &out, &errs, func(string) string { return "" })
 	return out.String(), errs.String(), code
+}
+
+// TestGallery compares the gallery of docs/data.md with what vgg prints; -update rewrites it.
+func TestGallery(t *testing.T) {
+	const file, begin, end = "../../docs/data.md", "<!-- gallery -->\n", "<!-- end of gallery -->\n"
+	doc, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(doc), begin)
+	got, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s: no gallery between %q and %q", file, begin, end)
+	}
+	var want strings.Builder
+	for _, l := range layouts {
+		if l.gallery != "" {
+			want.WriteString(exhibit(t, l))
+		}
+	}
+	switch {
+	case got == want.String():
+	case *update:
+		if err := os.WriteFile(file, []byte(before+begin+want.String()+end+after), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		t.Errorf("%s: the gallery is\n%s\nwant\n%s\n(go test ./internal/cli -run TestGallery -update rewrites it)", file, got, want.String())
+	}
+}
+
+// exhibit describes a layout: the files, the command and what it prints about them.
+func exhibit(t *testing.T, l layout) string {
+	t.Helper()
+	root := t.TempDir()
+	b := &builder{t: t, dir: filepath.Join(root, "photos")}
+	l.build(b)
+	if b.missing != "" {
+		t.Skip(b.missing)
+	}
+	tree := b.tree(root)
+	args := tinyTraining(filepath.Join(b.dir, l.data), root)
+	args = append(args[:len(args)-1], l.flags...) // without --json
+	out, errs, _ := program(t, args...)
+	printed := errs
+	if l.refused == "" {
+		_, printed, _ = strings.Cut(out, "\n")
+		printed, _, _ = strings.Cut(printed, "Run directory")
+	}
+	printed = strings.ReplaceAll(printed, root+string(filepath.Separator), "")
+	command := []string{"vgg", "train", "--data", filepath.ToSlash(filepath.Join("photos", l.data))}
+	for _, f := range l.flags {
+		if strings.ContainsAny(f, " {}*()#") {
+			f = "'" + f + "'"
+		}
+		command = append(command, f)
+	}
+	return fmt.Sprintf("#### %s\n\n```\n%s```\n\n```\n%s\n```\n\n```\n%s```\n\n", l.gallery, tree, strings.Join(command, " "), printed)
+}
+
+// tree lists the files below a folder, those of one folder on one line.
+func (b *builder) tree(root string) string {
+	var dirs []string
+	in := map[string][]string{}
+	err := filepath.WalkDir(root, func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(root, path)
+		dir := filepath.ToSlash(filepath.Dir(rel))
+		if in[dir] == nil {
+			dirs = append(dirs, dir)
+		}
+		in[dir] = append(in[dir], filepath.Base(rel))
+		return err
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var text strings.Builder
+	for _, dir := range dirs {
+		files := in[dir]
+		kind := func(f string) string {
+			ext := filepath.Ext(f)
+			return strings.TrimRight(strings.TrimSuffix(f, ext), "0123456789") + "#" + ext
+		}
+		var line []string
+		for len(files) > 0 {
+			n := 1
+			for n < len(files) && kind(files[n]) == kind(files[0]) {
+				n++
+			}
+			if n > 2 {
+				line = append(line, files[0]+" … "+files[n-1])
+			} else {
+				line = append(line, files[:n]...)
+			}
+			files = files[n:]
+		}
+		fmt.Fprintf(&text, "%s/%s\n", dir, strings.Join(line, ", "))
+	}
+	return text.String()
 }
 
 // builder makes the folder of a layout.

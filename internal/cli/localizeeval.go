@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -81,6 +82,9 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	}
 	if err := l.Check(); err != nil {
 		return usageError{err}
+	}
+	if err := errors.Join(outside("--out", c.Out, c.Data), outside("--draw", c.Draw, c.Data)); err != nil {
+		return err
 	}
 	images, err := c.images(e, c.Data, l.Nets[0].Model.Classes, c.Boxes[0], threads)
 	if err != nil {

@@ -78,6 +78,11 @@ func (c *reproduceCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
+	for flag, path := range map[string]string{"--results": c.Results, "--markdown": c.Markdown, "--html": c.HTML} {
+		if err := outside(flag, path, c.Data); err != nil {
+			return err
+		}
+	}
 	data, err := (readFlags{}).images(e, c.Data, nil, "", threads)
 	if err == nil {
 		data, err = c.rename(e.stderr, data)

@@ -102,7 +102,7 @@ func (c *indexCommand) inputs(e *environment) ([]transfer.Net, *transfer.Images,
 			return nil, nil, err
 		}
 	}
-	images, err := transfer.OpenImages(e.ctx, transfer.Files, paths...)
+	images, err := transfer.OpenImages(e.ctx, transfer.ImageOptions{Layout: transfer.Files}, paths...)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -43,6 +43,9 @@ func (c *shardCommand) Run(e *environment) (err error) {
 	if c.Size < 1 {
 		return usagef("--size %d, want at least 1 byte", c.Size)
 	}
+	if err := outside("--out", c.Out, c.Data); err != nil {
+		return err
+	}
 	train, val, err := c.open(e.ctx, c.Data)
 	if err != nil {
 		return err

@@ -344,8 +344,10 @@ func (c *trainCommand) continuing(dir string) string {
 const (
 	noteData       = "data"        // folder of images
 	noteMultiLabel = "multi_label" // set if --multi-label was given
-	noteMap        = "map"         // file of --map
-	noteColumns    = "columns"     // of the table beside the images
+	noteLayout     = "layout"      // of --layout, if it was given
+	notePattern    = "label_pattern"
+	noteMap        = "map"     // file of --map
+	noteColumns    = "columns" // of the table beside the images
 )
 
 // checkpoint describes the checkpoint from which the run continues; nil if it starts.
@@ -373,6 +375,12 @@ func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
 			}
 		}
 	}
+	if from.Note[noteLayout] != "" && c.Layout == autoLayout {
+		c.Layout = from.Note[noteLayout]
+	}
+	if c.LabelPattern == "" {
+		c.LabelPattern = from.Note[notePattern]
+	}
 	c.MultiLabel = c.MultiLabel || from.Note[noteMultiLabel] != ""
 	if c.Map == "" {
 		c.Map = from.Note[noteMap]
@@ -385,6 +393,12 @@ func (c *trainCommand) note() (map[string]string, error) {
 	note, err := map[string]string{noteData: sampleName}, error(nil)
 	if c.MultiLabel {
 		note[noteMultiLabel] = "true"
+	}
+	if c.Layout != autoLayout {
+		note[noteLayout] = c.Layout
+	}
+	if c.LabelPattern != "" {
+		note[notePattern] = c.LabelPattern
 	}
 	if c.Map != "" {
 		if note[noteMap], err = filepath.Abs(c.Map); err != nil {
@@ -578,10 +592,7 @@ func (c *trainCommand) runDir() (string, error) {
 func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 	data := ""
 	if !c.sample() || c.MultiLabel && c.Data != "" {
-		data = " --data " + c.Data
-	}
-	if c.Annotations != "" {
-		data += " --annotations " + c.Annotations
+		data = " --data " + c.Data + c.dataFlags.text()
 	}
 	waited := ""
 	if r.Seconds > 0 {

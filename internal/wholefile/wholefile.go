@@ -60,8 +60,8 @@ func inBytes(n int64) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
-// regular returns a [*KindError] unless info is of a regular file.
-func regular(info fs.FileInfo) error {
+// Regular returns a [*KindError] unless info is of a regular file.
+func Regular(info fs.FileInfo) error {
 	switch mode := info.Mode(); {
 	case mode.IsRegular():
 		return nil
@@ -82,7 +82,7 @@ func regular(info fs.FileInfo) error {
 func Open(path string) (*os.File, error) {
 	info, err := os.Stat(path)
 	if err == nil {
-		err = regular(info)
+		err = Regular(info)
 	}
 	if err != nil {
 		return nil, openError(path, err)
@@ -129,7 +129,7 @@ func OpenFS(fsys fs.FS, name string, most int64) (fs.File, int64, error) {
 	}
 	info, err := f.Stat()
 	if err == nil {
-		err = regular(info)
+		err = Regular(info)
 	}
 	if err == nil && info.Size() > most {
 		err = &SizeError{info.Size(), most}
@@ -156,7 +156,7 @@ func open(fsys fs.FS, name string) (fs.File, error) {
 	if s, ok := fsys.(fs.StatFS); ok {
 		info, err := s.Stat(name)
 		if err == nil {
-			err = regular(info)
+			err = Regular(info)
 		}
 		if err != nil {
 			return nil, openError(name, err)
@@ -206,7 +206,7 @@ type dir string
 func (d dir) Open(name string) (fs.File, error) {
 	info, err := d.Stat(name)
 	if err == nil && !info.IsDir() {
-		err = regular(info)
+		err = Regular(info)
 	}
 	if err != nil {
 		return nil, openError(name, err)
