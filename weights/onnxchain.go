@@ -398,9 +398,9 @@ func (c *onnxChain) constantInput(n *onnxNode, i int) (*onnxValue, error) {
 	}
 	v := c.values[n.inputs[i]]
 	switch {
-	case v.bad != nil:
+	case v != nil && v.bad != nil:
 		return nil, v.bad
-	case v.tensor == nil:
+	case v == nil || v.tensor == nil:
 		return nil, n.refuse("input %s isn't a constant", display(n.inputs[i]))
 	}
 	return v, nil

@@ -255,6 +255,9 @@ func (c *onnxChain) ints(n *onnxNode, attribute string, i int) ([]int64, error) 
 		return nil, nil
 	}
 	v := c.values[n.inputs[i]]
+	if v == nil { // made by a node that isn't followed yet
+		return nil, n.refuse("%s: %s isn't a constant", attribute, display(n.inputs[i]))
+	}
 	if v.bad != nil {
 		return nil, v.bad
 	}

@@ -31,6 +31,9 @@ func (c *onnxChain) compute(n *onnxNode) (*onnxValue, error) {
 		if name != "" {
 			v = c.values[name]
 		}
+		if v == nil {
+			return nil, n.refuse("input %s isn't a constant", display(name))
+		}
 		if v.bad != nil {
 			return nil, v.bad
 		}
