@@ -223,8 +223,8 @@ func bareONNX(t interface{ Fatal(...any) }, m *Model, path string, o interchange
 }
 
 // TestONNXGraphTellsHead: the graph of a network with any head, with nothing beside it,
-// opens as the same network. A dense one, whose layers are all convolutions, is opened as the
-// same or not at all.
+// opens as the same network. One with an adaptive pooling, and a dense one, whose layers are
+// all convolutions, is opened as the same or not at all.
 func TestONNXGraphTellsHead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "m.onnx")
 	rapid.Check(t, func(t *rapid.T) {
@@ -240,7 +240,7 @@ func TestONNXGraphTellsHead(t *testing.T) {
 		posterior := m.Net.Options().Posterior()
 		o := interchange.ONNXOptions{Softmax: posterior != network.NoPosterior, Dense: rapid.Bool().Draw(t, "dense")}
 		if err := bareONNX(t, m, path, o); err != nil {
-			if !o.Dense || !strings.Contains(err.Error(), "which has no meaning on other maps") {
+			if !o.Dense || !strings.Contains(err.Error(), "which has no meaning on other maps") && !strings.Contains(err.Error(), "maps of any size") {
 				t.Fatalf("%s, %+v: %v", head, o, err)
 			}
 			return
@@ -254,6 +254,8 @@ func TestONNXGraphTellsHead(t *testing.T) {
 		}
 		got, err := Open(t.Context(), path, open)
 		switch {
+		case err != nil && strings.Contains(head, "ADAPT"): // products of matrices, which aren't followed
+			return
 		case err != nil && o.Dense: // a convolution of 1×1 may be one of the features
 			return
 		case err != nil:

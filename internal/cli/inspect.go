@@ -215,6 +215,9 @@ func printNetwork(out io.Writer, n *vgg.Description) {
 			fmt.Fprintf(out, "Provenance of %s: %s\n", key, from)
 		}
 	}
+	if n.Adapted != "" {
+		fmt.Fprintf(out, "Input: %s\n", n.Adapted)
+	}
 	for _, line := range n.Ignored {
 		fmt.Fprintf(out, "Left out: %s\n", line)
 	}
