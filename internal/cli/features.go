@@ -62,7 +62,7 @@ func (c *featuresCommand) Run(e *environment) error {
 	if e.ctx.Err() != nil {
 		return e.ctx.Err()
 	}
-	o := c.options()
+	o := c.options(c.pixels())
 	o.OnRemark = e.remark
 	for r := range strings.SplitSeq(c.Region, "+") {
 		o.Regions = append(o.Regions, transfer.Region(r))
@@ -122,7 +122,7 @@ func (c *featuresCommand) open(e *environment) (*transfer.Images, error) {
 	if images.Source() == nil {
 		return images, nil
 	}
-	summary := dataSummary{train: images.Part("train"), val: images.Part("val"), used: images.Dataset, leakFlag: c.leakFlag}
+	summary := dataSummary{train: images.Part("train"), val: images.Part("val"), used: images.Dataset, leakFlag: c.leakFlag, maxPixels: c.pixels()}
 	if summary.train == nil {
 		summary.train = images.Dataset
 	}
