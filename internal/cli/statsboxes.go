@@ -25,16 +25,14 @@ type boxContents struct {
 	report dataset.BoxReport
 }
 
-// boxes reads the boxes of d. It returns nil where there are none, or none that fit the images
-// unless --annotations names them.
+// boxes reads the boxes of d. It returns nil where there are none.
 func (f dataFlags) boxes(e *environment, d *dataset.Dataset) (*boxContents, error) {
 	boxed, r, err := dataset.ReadBoxes(e.ctx, d, dataset.BoxOptions{From: f.Annotations})
 	if errors.Is(err, dataset.ErrNoAnnotations) && f.Annotations == "" {
 		return nil, nil
 	}
 	if err != nil && f.Annotations == "" && e.ctx.Err() == nil {
-		// Nobody asked for what lies beside the images, and it may be of something else.
-		fmt.Fprintf(e.stderr, "Boxes are left out: %v\n", err)
+		fmt.Fprintf(e.stderr, "Boxes are not shown: %v\n", err) // what looked like them may be something else
 		return nil, nil
 	}
 	if err != nil {
