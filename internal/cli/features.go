@@ -25,6 +25,7 @@ type featuresCommand struct {
 	Columns      dataset.Columns `placeholder:"image=NAME,label=NAME" help:"Columns of the table beside the images, as of vgg train."`
 	Annotations  string          `placeholder:"PATH" help:"Bounding boxes that tell the classes, as of vgg train."`
 	leakFlag
+	pixelsFlag
 	Shard string `placeholder:"I/N" help:"Describe only every Nth image, from the Ith on. --merge combines the shards."`
 	jsonFlag
 }
