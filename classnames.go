@@ -144,6 +144,11 @@ func classLists(f *weights.File) ([]classList, error) {
 			}
 		}
 	}
+	if text := meta["names"]; f.Format() == weights.ONNX && strings.HasPrefix(text, "{") { // Ultralytics' exporter
+		if err := add("names of the metadata", pythonJSON(text)); err != nil {
+			return nil, err
+		}
+	}
 	for _, key := range slices.Sorted(maps.Keys(meta)) {
 		name, ok := strings.CutPrefix(key, "checkpoint.")
 		last := strings.ToLower(name[strings.LastIndexByte(name, '.')+1:])

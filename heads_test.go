@@ -137,6 +137,9 @@ func TestHeadsTravel(t *testing.T) {
 					continue
 				}
 			} else if err := m.Export(t.Context(), path, o); err != nil {
+				if file == "dense.onnx" && strings.Contains(err.Error(), "which has no meaning on other maps") {
+					continue
+				}
 				if pooled := strings.Contains(head, "ADAPT") || strings.Contains(head, "GMAP"); pooled && (file == "dense.onnx" && strings.Contains(err.Error(), "maps of any size") || strings.Contains(err.Error(), "Keras has no such layer")) {
 					continue
 				}

@@ -214,6 +214,9 @@ func (d *Description) identifyForeign(ctx context.Context, f *weights.File, o Op
 		return fail(err)
 	}
 	d.Ignored, d.outline = append(d.Ignored, outline.Left...), outline
+	if outline.Normalize != nil {
+		d.normalize = outline.Normalize
+	}
 	if d.exported != nil {
 		if d.Options = *d.exported; o.Headless {
 			d.Options = d.Options.WithoutHead()
@@ -253,6 +256,13 @@ func (d *Description) identifyForeign(ctx context.Context, f *weights.File, o Op
 	}
 	if err := d.foreignPreprocess(f, outline, o); err != nil {
 		return err
+	}
+	if outline.BGR && d.BGR {
+		return fail(fmt.Errorf("preprocessing %q is for pixels in BGR, but the file's first layers exchange the channels of RGB: say %q in its place (--preprocess)", d.Preprocess.Name, "vgg"))
+	}
+	d.BGR = d.BGR || outline.BGR
+	if d.normalize != nil && o.Preprocess != "" {
+		d.Ignored = append(d.Ignored, d.normalize.Source+": normalises the pixels, which --preprocess replaces")
 	}
 	if s := outline.Steps; s != nil && (s.Valued || s.Refused != nil) && o.Preprocess != "" {
 		d.Ignored = append(d.Ignored, s.Source+": what is done to pixels, in whose place --preprocess was given")

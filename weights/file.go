@@ -54,6 +54,7 @@ type File struct {
 	format  Format
 	meta    map[string]string
 	layers  []Layer
+	notes   []string
 	entries []entry // in the order of Tensors
 	byName  map[string]int
 	beside  map[string]string // texts beside the file, by name
@@ -174,6 +175,7 @@ func newFile(name string, r io.ReaderAt, size int64, closer io.Closer, beside *f
 		format:  format,
 		meta:    h.meta,
 		layers:  h.layers,
+		notes:   h.notes,
 		entries: h.entries,
 		shards:  h.shards,
 		last:    &wholeTensor{},
@@ -211,6 +213,10 @@ func (f *File) Format() Format { return f.format }
 // Layers returns the chain of layers that the file describes besides its tensors, first to
 // last; nil for formats that hold only tensors.
 func (f *File) Layers() []Layer { return slices.Clone(f.layers) }
+
+// Notes describes what of the file's network is no part of Layers, each with the reason:
+// nodes of an ONNX graph that its output doesn't need, the rounding of a quantised one.
+func (f *File) Notes() []string { return slices.Clone(f.notes) }
 
 // Metadata returns a copy of the file's metadata. It isn't nil.
 func (f *File) Metadata() map[string]string {

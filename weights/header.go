@@ -28,6 +28,7 @@ type header struct {
 	meta    map[string]string
 	entries []entry
 	layers  []Layer       // of formats that describe the network, first to last
+	notes   []string      // what of the network is left out, and why
 	shards  []*folderFile // of an index of shards, in the order of their names
 }
 

@@ -28,7 +28,10 @@ type onnxModel struct {
 	opset  int64
 	meta   map[string]string
 	graph  onnxGraph
-	parts  int // inputs, outputs and attributes of the nodes
+	size   int64
+	// external is the size of the largest file of external data.
+	external int64
+	parts    int // inputs, outputs and attributes of the nodes
 }
 
 // onnxGraph is a GraphProto.
@@ -38,12 +41,19 @@ type onnxGraph struct {
 	tensors         []*onnxTensor // the initialisers
 }
 
+// bytes returns the bytes of the model and its data.
+func (m *onnxModel) bytes() int64 { return m.size + m.external }
+
 // onnxPort is a ValueInfoProto: an input or output. dims is nil if the file doesn't give
 // the shape. A symbolic or unknown length is -1.
 type onnxPort struct {
 	name string
+	elem int64 // TensorProto.DataType
 	dims []int64
 }
+
+// Values of TensorProto.DataType.
+const typeUint8, typeInt8, typeUint64 = 2, 3, 13
 
 // onnxNode is a NodeProto.
 type onnxNode struct {
@@ -63,7 +73,7 @@ type onnxAttribute struct {
 }
 
 func readONNX(r io.ReaderAt, size int64, beside *folder) (*header, error) {
-	m := &onnxModel{r: r, p: protoscan.New(r), beside: beside, meta: map[string]string{}}
+	m := &onnxModel{r: r, p: protoscan.New(r), beside: beside, size: size, meta: map[string]string{}}
 	graph := false
 	err := m.p.Fields(protoscan.Span{End: size}, func(f protoscan.Field) (err error) {
 		switch f.Num {
@@ -263,6 +273,13 @@ func (m *onnxModel) readPort(f protoscan.Field) (v onnxPort, err error) {
 			v.name, err = m.p.Text(f, maxProtoName)
 		case 2:
 			err = m.within(f, 1, func(f protoscan.Field) error {
+				err := m.within(f, 1, func(f protoscan.Field) (err error) {
+					v.elem, err = f.Integer()
+					return err
+				})
+				if err != nil {
+					return err
+				}
 				return m.within(f, 2, func(f protoscan.Field) error {
 					v.dims = []int64{}
 					return m.within(f, 1, func(f protoscan.Field) error {

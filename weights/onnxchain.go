@@ -16,7 +16,8 @@ type onnxValue struct {
 	tensor *onnxTensor
 	perm   []int // order in which the tensor's axes are taken; nil for their own
 	dims   []onnxDim
-	scalar bool  // dims is one number, not a vector
+	scalar bool // dims is one number, not a vector
+	pixels *onnxPixels
 	bad    error // why no chain can be built from it
 }
 
@@ -32,17 +33,33 @@ type onnxChain struct {
 	listed   map[string]int // index in entries, by name
 	layers   []Layer
 	step     int
-	rank     int   // axes of the chain's value; 0 if unknown
-	batch    int64 // -1 if unknown
-	perm     []int // axis i of the value is axis perm[i] of the last layer's output; nil for the same
+	rank     int     // axes of the chain's value; 0 if unknown
+	batch    int64   // -1 if unknown
+	shape    []int64 // of the last layer's output; -1 for what isn't known, nil if nothing is
+	perm     []int   // axis i of the value is axis perm[i] of the last layer's output; nil for the same
 	permName string
 	pads     []float64 // zeros to add before each axis of the last layer's output, then after each
 	padNode  *onnxNode // the node that pads are from; nil if there are none
+
+	affine      *onnxAffine // to apply to the last layer's output; nil if there is none
+	nonnegative bool        // whether no value can be below 0
+	scale       *onnxScale  // of the quantised value; nil if it isn't quantised
+
+	channels   int       // axis of the input that preprocessing took for the channels; -1 if it took none
+	pixelsNode *onnxNode // the first of the preprocessing
+	bytePixels bool      // whether the input is of bytes
+
+	end       string   // the value that the chain ends with
+	notes     []string // what is left out, and why
+	spent     int64    // elements computed
+	quantized int      // weights of whole numbers
+	rounded   int      // quantised values between layers
+	dynamic   int      // products of values quantised as they come
 }
 
 // header lists the tensors and the layers.
 func (m *onnxModel) header() (*header, error) {
-	c := &onnxChain{m: m, values: map[string]*onnxValue{}, listed: map[string]int{}, step: 1, batch: -1}
+	c := &onnxChain{m: m, values: map[string]*onnxValue{}, listed: map[string]int{}, step: 1, batch: -1, channels: -1}
 	for _, t := range m.graph.tensors {
 		if t.Name == "" {
 			return nil, malformed("", "an initialiser without a name")
@@ -53,6 +70,7 @@ func (m *onnxModel) header() (*header, error) {
 		c.values[t.Name] = t.value()
 		c.list(t)
 	}
+	stored := slices.Clone(c.entries)
 	if err := c.start(); err != nil {
 		return nil, err
 	}
@@ -61,23 +79,62 @@ func (m *onnxModel) header() (*header, error) {
 			return nil, err
 		}
 		// The options in the file describe its network, which need not be a chain.
-		return &header{meta: m.meta, entries: c.entries}, nil
+		return &header{meta: m.meta, entries: stored}, nil
 	}
-	return &header{meta: m.meta, entries: c.kept(), layers: c.layers}, nil
+	entries := c.kept()
+	return &header{meta: m.meta, entries: entries, layers: c.layers, notes: c.notes}, nil
 }
 
 // follow follows the nodes.
 func (c *onnxChain) follow() error {
-	for i := range c.m.graph.nodes {
-		if err := c.node(&c.m.graph.nodes[i]); err != nil {
+	nodes, err := c.needed()
+	if err != nil {
+		return err
+	}
+	if nodes, err = c.fold(nodes); err != nil {
+		return err
+	}
+	for _, n := range c.fuse(nodes) {
+		if err := c.node(n); err != nil {
 			return err
 		}
 	}
 	return c.finish()
 }
 
-// kept returns the tensors of layers, and those that no node takes. The others are shapes,
-// and tensors that constants were computed from.
+// fold computes what doesn't depend on the graph's input, and returns the other nodes.
+func (c *onnxChain) fold(nodes []*onnxNode) (left []*onnxNode, err error) {
+	made := map[string]bool{} // by the nodes that are left
+	for _, in := range c.m.graph.inputs {
+		made[in.name] = c.values[in.name].tensor == nil && c.values[in.name].bad == nil
+	}
+	for _, n := range nodes {
+		depends := false
+		for _, in := range n.inputs {
+			if in != "" && !made[in] && c.values[in] == nil {
+				return nil, malformed("", "%s: input %s, which nothing before it makes", n.describe(), display(in))
+			}
+			depends = depends || made[in]
+		}
+		if depends {
+			left = append(left, n)
+		}
+		for i, out := range n.outputs {
+			switch {
+			case depends:
+				made[out] = true
+			case i == 0:
+				c.values[out] = c.constant(n)
+			default:
+				c.values[out] = &onnxValue{bad: n.refuse("its output %s is used, want it folded (onnxsim)", display(out))}
+			}
+		}
+	}
+	return left, nil
+}
+
+// kept returns the tensors of layers. The others are shapes, tensors that constants were
+// computed from, and what no node takes, which is noted.
 func (c *onnxChain) kept() []entry {
 	of, taken := map[string]bool{}, map[string]bool{}
 	for _, l := range c.layers {
@@ -90,7 +147,32 @@ func (c *onnxChain) kept() []entry {
 			taken[name] = true
 		}
 	}
-	return slices.DeleteFunc(c.entries, func(e entry) bool { return !of[e.Name] && taken[e.Name] })
+	var idle []string
+	kept := slices.DeleteFunc(c.entries, func(e entry) bool {
+		if !of[e.Name] && !taken[e.Name] {
+			idle = append(idle, e.Name)
+		}
+		return !of[e.Name]
+	})
+	c.note(idle, "initialisers that no node takes")
+	return kept
+}
+
+// note records what is left out, and why.
+func (c *onnxChain) note(names []string, why string) {
+	const most = 3
+	if len(names) == 0 {
+		return
+	}
+	var shown []string
+	for _, name := range names[:min(len(names), most)] {
+		shown = append(shown, display(name))
+	}
+	text := strings.Join(shown, ", ")
+	if len(names) > most {
+		text += fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	c.notes = append(c.notes, text+": "+why)
 }
 
 // list adds a tensor to the file's, unless there is one of the same name.
@@ -117,21 +199,39 @@ func (t *onnxTensor) value() *onnxValue {
 // start finds the input that the chain begins with. Files of IR version 3 list the
 // initialisers among the inputs.
 func (c *onnxChain) start() error {
+	taken := map[string]bool{}
+	for _, n := range c.m.graph.nodes {
+		for _, name := range n.inputs {
+			taken[name] = true
+		}
+	}
 	var names []string
 	for _, in := range c.m.graph.inputs {
 		if c.values[in.name] != nil {
 			continue
 		}
-		names = append(names, in.name)
-		c.values[in.name] = &onnxValue{step: c.step}
-		c.rank = len(in.dims)
+		if names = append(names, in.name); len(names) > 1 && !taken[in.name] {
+			names = names[:len(names)-1]
+			c.values[in.name] = &onnxValue{bad: refused("", "input %s", display(in.name))}
+			c.note([]string{in.name}, "an input that no node takes")
+			continue
+		}
+		c.values[in.name] = &onnxValue{pixels: c.inputPixels(in.dims)}
+		if c.values[in.name].pixels == nil {
+			c.values[in.name].step = c.step
+		}
+		c.rank, c.shape = len(in.dims), in.dims
+		c.bytePixels = in.elem == typeUint8
+		if in.elem == typeInt8 || in.elem > typeInt8 && !isFloat(in.elem) && in.elem <= typeUint64 {
+			return refused("", "a graph whose input %s is of whole numbers of type %d, want floating point or bytes", display(in.name), in.elem)
+		}
 		if len(in.dims) > 0 {
 			c.batch = in.dims[0]
 			c.m.meta["onnx.input"] = strings.Trim(strings.ReplaceAll(fmt.Sprint(in.dims), "-1", "?"), "[]")
 		}
 	}
 	if len(names) != 1 {
-		return refused("", "a graph with %d inputs (%s), want one", len(names), display(strings.Join(names, ", ")))
+		return refused("", "a graph with %d inputs (%s), want one: cut the part of one out (onnx.utils.extract_model)", len(names), display(strings.Join(names, ", ")))
 	}
 	if c.rank != 0 && c.rank != 4 && c.rank != 2 {
 		return refused("", "a graph whose input has %d axes, want images of 4", c.rank)
@@ -144,51 +244,78 @@ func (c *onnxChain) finish() error {
 	if c.padNode != nil {
 		return c.padNode.refuse("pads no convolution")
 	}
+	if v := c.values[c.end]; v != nil && v.bad != nil {
+		return v.bad
+	}
+	c.flush()
 	if len(c.layers) == 0 {
 		return refused("", "a graph without layers")
 	}
 	c.settle()
+	plural := func(n int, one, many string) string {
+		if n == 1 {
+			return "1 " + one
+		}
+		return fmt.Sprintf("%d %s", n, many)
+	}
+	if c.quantized > 0 {
+		c.notes = append(c.notes, "quantisation: "+plural(c.quantized, "tensor", "tensors")+" of whole numbers, read as float32")
+	}
+	if c.rounded+c.dynamic > 0 {
+		c.notes = append(c.notes, "quantisation of the values between layers, in "+plural(c.rounded+c.dynamic, "place", "places")+": the network is computed in float32, and differs from the quantised one by the rounding and the largest values")
+	}
 	for _, out := range c.m.graph.outputs {
 		if v := c.values[out.name]; v != nil && v.step == c.step {
 			return nil
 		}
 	}
+	if v := c.values[c.end]; v != nil && v.step == c.step {
+		return nil
+	}
 	return refused("", "a graph whose last layer, %s, isn't its output: want a chain of layers", display(c.layers[len(c.layers)-1].Name))
 }
 
+// foreign tells whether the node's operator is none of ONNX's own.
+func (n *onnxNode) foreign() bool { return n.domain != "" && n.domain != "ai.onnx" }
+
 // node follows one node.
 func (c *onnxChain) node(n *onnxNode) error {
-	if len(n.outputs) == 0 {
-		return malformed("", "%s: no output", n.describe())
-	}
-	for _, out := range n.outputs {
-		if out != "" && c.values[out] != nil {
-			return malformed("", "%s: output %s given twice", n.describe(), display(out))
-		}
-	}
-	chain := -1 // index of the input that is the chain's
+	chain, pixels := -1, -1 // indices of the inputs that are the chain's, or pixels
 	for i, in := range n.inputs {
 		if in == "" {
 			continue
 		}
 		v := c.values[in]
-		if v == nil {
+		switch {
+		case v == nil:
 			return malformed("", "%s: input %s, which nothing before it makes", n.describe(), display(in))
-		}
-		if v.step == 0 {
-			continue
-		}
-		if chain >= 0 {
+		case v.pixels != nil && pixels < 0:
+			pixels = i
+		case v.step == 0:
+		case chain >= 0:
 			return n.refuse("joins two branches: want a chain of layers")
+		default:
+			chain = i
 		}
-		chain = i
 	}
-	if chain < 0 || n.op == "Shape" {
+	if chain < 0 && pixels < 0 || n.op == "Shape" && !n.foreign() {
 		c.values[n.outputs[0]] = c.constant(n)
 		return nil
 	}
-	if n.domain != "" && n.domain != "ai.onnx" {
-		return n.refuse("an operator of domain %s, want ONNX's own", display(n.domain))
+	if pixels >= 0 {
+		if chain >= 0 {
+			return n.refuse("joins two branches: want a chain of layers")
+		}
+		if done, err := c.pixelNode(n); done || err != nil {
+			return err
+		}
+		if err := c.begin(n, c.values[n.inputs[pixels]]); err != nil {
+			return err
+		}
+		chain = pixels
+	}
+	if n.foreign() && !(n.domain == "com.microsoft" && slices.Contains(microsoft, n.op)) {
+		return n.refuse("an operator of domain %s, want ONNX's own: export the model without it, inline functions (onnx.inliner.inline_local_functions), or quantise in the form of QuantizeLinear and DequantizeLinear (QuantFormat.QDQ)", display(n.domain))
 	}
 	if c.values[n.inputs[chain]].step != c.step {
 		return n.refuse("a second branch from %s: want a chain of layers", display(n.inputs[chain]))
@@ -212,98 +339,34 @@ func (c *onnxChain) settle() {
 	if c.perm == nil {
 		return
 	}
+	c.flush()
 	p := make([]float64, len(c.perm))
+	var shape []int64
 	for i, a := range c.perm {
 		p[i] = float64(a)
+		if c.shape != nil {
+			shape = append(shape, c.shape[a])
+		}
 	}
 	c.layers = append(c.layers, Layer{Name: c.permName, Op: "transpose", Tensors: map[string]string{}, Attributes: map[string][]float64{"perm": p}})
-	c.perm = nil
+	c.perm, c.shape = nil, shape
 }
+
+// keepSign are the layers after which values are non-negative if they were before.
+var keepSign = []string{"maxpool", "avgpool", "globalavgpool", "globalmaxpool", "flatten", "dropout", "lrn", "l2", "leakyrelu", "elu", "gelu", "silu", "tanh"}
 
 // emit appends the layer that a node is.
 func (c *onnxChain) emit(n *onnxNode, op string, tensors map[string]string, attributes map[string][]float64) {
+	c.flush()
 	if tensors == nil {
 		tensors = map[string]string{}
 	}
 	if attributes == nil {
 		attributes = map[string][]float64{}
 	}
+	positive := op == "relu" || op == "sigmoid" || op == "softmax"
+	c.nonnegative = positive || c.nonnegative && slices.Contains(keepSign, op)
 	c.layers = append(c.layers, Layer{Name: n.label(), Op: op, Tensors: tensors, Attributes: attributes})
-}
-
-// operator follows a node of the chain. It reports whether the node changes nothing.
-func (c *onnxChain) operator(n *onnxNode, chain int) (same bool, err error) {
-	if c.padNode != nil && n.op != "Conv" && n.op != "Transpose" && n.op != "Identity" && n.op != "Cast" {
-		return false, c.padNode.refuse("pads no convolution, but %s", n.describe())
-	}
-	if chain != 0 && n.op != "Add" {
-		return false, n.refuse("the layer's values are its input %d, want the first", chain+1)
-	}
-	switch n.op {
-	case "Identity":
-		return true, nil
-	case "Cast":
-		if to := int64(n.number("to", 0)); to != 1 && to != 10 && to != 11 && to != 16 {
-			return false, n.refuse("casts the layer's values to type %d, want floating point", to)
-		}
-		return true, nil
-	case "Relu":
-		c.emit(n, "relu", nil, nil)
-	case "Tanh", "Sigmoid":
-		c.emit(n, strings.ToLower(n.op), nil, nil)
-	case "LeakyRelu":
-		c.emit(n, "leakyrelu", nil, map[string][]float64{"alpha": n.numbers("alpha", 0.01)})
-	case "Elu":
-		c.emit(n, "elu", nil, map[string][]float64{"alpha": n.numbers("alpha", 1)})
-	case "Dropout":
-		return false, c.dropout(n)
-	case "Transpose":
-		return false, c.transpose(n)
-	case "Pad":
-		return false, c.pad(n)
-	case "Conv":
-		return false, c.conv(n)
-	case "MaxPool", "AveragePool":
-		return c.pool(n)
-	case "GlobalMaxPool":
-		if err := c.images(n); err != nil {
-			return false, err
-		}
-		c.emit(n, "globalmaxpool", nil, nil)
-	case "GlobalAveragePool", "ReduceMean":
-		return false, c.globalPool(n)
-	case "LRN":
-		if err := c.images(n); err != nil {
-			return false, err
-		}
-		if n.attribute("size") == nil {
-			return false, malformed("", "%s: no size", n.describe())
-		}
-		c.emit(n, "lrn", nil, map[string][]float64{"size": n.numbers("size", 0), "alpha": n.numbers("alpha", 1e-4),
-			"beta": n.numbers("beta", 0.75), "bias": n.numbers("bias", 1)})
-	case "BatchNormalization":
-		return false, c.batchNorm(n)
-	case "Gemm":
-		return false, c.gemm(n)
-	case "MatMul":
-		return false, c.matmul(n)
-	case "Add":
-		return false, c.add(n, chain)
-	case "Flatten":
-		if axis := n.number("axis", 1); axis != 1 && axis != 1-float64(c.rank) {
-			return false, n.refuse("axis %v, want 1", axis)
-		}
-		return c.flatten(n), nil
-	case "Reshape":
-		return c.reshape(n)
-	case "Squeeze":
-		return c.squeeze(n)
-	case "Softmax", "LogSoftmax":
-		return false, c.softmax(n)
-	default:
-		return false, n.refuse("not an operator of a chain of Conv, Relu, MaxPool, LRN, BatchNormalization, Gemm, MatMul, Flatten, Reshape, Dropout and Softmax")
-	}
-	return false, nil
 }
 
 // images prepares the chain for an operator on (N,C,H,W).
@@ -312,6 +375,9 @@ func (c *onnxChain) images(n *onnxNode) error {
 		return n.refuse("wants images, but follows a fully connected layer or a flattening")
 	}
 	c.rank = 4
+	if err := c.wantChannels(n); err != nil {
+		return err
+	}
 	c.settle()
 	return nil
 }
@@ -332,9 +398,9 @@ func (c *onnxChain) constantInput(n *onnxNode, i int) (*onnxValue, error) {
 	}
 	v := c.values[n.inputs[i]]
 	switch {
-	case v.bad != nil:
+	case v != nil && v.bad != nil:
 		return nil, v.bad
-	case v.tensor == nil:
+	case v == nil || v.tensor == nil:
 		return nil, n.refuse("input %s isn't a constant", display(n.inputs[i]))
 	}
 	return v, nil
@@ -409,6 +475,11 @@ func (c *onnxChain) batchNorm(n *onnxNode) error {
 // dropout follows a Dropout, which is the identity in inference. Its ratio is an attribute
 // or, from opset 12 on, an input.
 func (c *onnxChain) dropout(n *onnxNode) error {
+	if len(n.inputs) > 2 && n.inputs[2] != "" {
+		if training, ok := c.scalar(n.inputs[2]); !ok || training != 0 {
+			return n.refuse("in training mode, want a network exported for inference")
+		}
+	}
 	ratio := n.numbers("ratio", 0.5)
 	if v, err := c.constantInput(n, 1); err == nil && v != nil {
 		if few := c.few(v.tensor); len(few) == 1 {
@@ -426,6 +497,9 @@ func (c *onnxChain) softmax(n *onnxNode) error {
 		otherwise = 1
 	}
 	axis := int(n.number("axis", otherwise))
+	if c.m.opset < 13 && n.attribute("one") == nil && c.rank == 4 && !c.single() {
+		return n.refuse("in opset %d, over all axes from %d on, want that of the classes", c.m.opset, axis)
+	}
 	if axis < 0 {
 		axis += max(c.rank, 2)
 	}

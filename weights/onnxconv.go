@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 )
 
 // conv follows a convolution.
@@ -55,13 +56,40 @@ func (c *onnxChain) conv(n *onnxNode) error {
 		}
 	}
 	c.emit(n, "conv", tensors, a)
+	c.slide(a, int64(t.Shape[0]))
 	return nil
+}
+
+// slide sets the shape after a window has moved over the map, to so many channels; to as
+// many as before if that is -1.
+func (c *onnxChain) slide(a map[string][]float64, channels int64) {
+	if len(c.shape) != 4 {
+		c.shape = []int64{-1, -1, -1, -1}
+	}
+	c.shape = slices.Clone(c.shape)
+	if channels >= 0 {
+		c.shape[1] = channels
+	}
+	for i := range 2 {
+		side := &c.shape[2+i]
+		if *side < 0 || a["dilations"] != nil {
+			*side = -1
+			continue
+		}
+		steps := (float64(*side) + a["pads"][i] + a["pads"][i+2] - a["kernel_shape"][i]) / a["strides"][i]
+		if *side = int64(math.Floor(steps)) + 1; *side < 1 || steps > math.MaxInt32 {
+			*side = -1
+		}
+	}
 }
 
 // windowed returns the attributes that convolution and pooling share: kernel, strides and
 // pads.
 func (c *onnxChain) windowed(n *onnxNode, kernel []float64) (map[string][]float64, error) {
 	strides := n.numbers("strides", 1, 1)
+	if slices.ContainsFunc(strides, func(s float64) bool { return s < 1 }) {
+		return nil, n.refuse("strides %v, want 1 or more", strides)
+	}
 	pads := slices.Clone(n.numbers("pads", 0, 0, 0, 0))
 	if len(kernel) != 2 || len(strides) != 2 || len(pads) != 4 {
 		return nil, n.refuse("a window over %d axes, want 2", len(kernel))
@@ -71,11 +99,20 @@ func (c *onnxChain) windowed(n *onnxNode, kernel []float64) (map[string][]float6
 	case "VALID":
 		pads = []float64{0, 0, 0, 0}
 	case "SAME_UPPER", "SAME_LOWER":
-		if strides[0] != 1 || strides[1] != 1 || n.attribute("dilations") != nil {
-			return nil, n.refuse("auto_pad %s with strides %v, want pads", mode, strides)
+		if err := c.images(n); err != nil {
+			return nil, err
+		}
+		known := len(c.shape) == 4 && min(c.shape[2], c.shape[3]) > 0
+		if !known && (strides[0] != 1 || strides[1] != 1) || slices.ContainsFunc(n.numbers("dilations"), func(d float64) bool { return d != 1 }) {
+			return nil, n.refuse("auto_pad %s with strides %v, want pads, or an input of known size", mode, strides)
 		}
 		for i, k := range kernel {
-			small, large := math.Floor((k-1)/2), math.Ceil((k-1)/2)
+			total := k - 1
+			if s := strides[i]; s != 1 {
+				side := float64(c.shape[2+i])
+				total = max((math.Ceil(side/s)-1)*s+k-side, 0)
+			}
+			small, large := math.Floor(total/2), math.Ceil(total/2)
 			pads[i], pads[i+2] = small, large
 			if mode == "SAME_LOWER" {
 				pads[i], pads[i+2] = large, small
@@ -107,29 +144,82 @@ func (c *onnxChain) pool(n *onnxNode) (same bool, err error) {
 			return false, n.refuse("dilations %v, want 1", n.numbers("dilations"))
 		}
 	}
-	if ceil := n.numbers("ceil_mode"); len(ceil) > 0 {
-		a["ceil_mode"] = ceil
+	if n.number("ceil_mode", 0) != 0 && !c.exact(a) {
+		return false, n.refuse("ceil_mode 1, which rounds the size of the map up, want 0, or an input whose maps have even sides")
 	}
 	op := "maxpool"
 	if n.op == "AveragePool" {
 		op = "avgpool"
 		a["count_include_pad"] = n.numbers("count_include_pad", 0)
 	}
+	if len(c.shape) == 4 && slices.Equal(kernel, []float64{float64(c.shape[2]), float64(c.shape[3])}) && slices.Equal(a["pads"], []float64{0, 0, 0, 0}) && (op == "avgpool" || !isPooling(a)) {
+		c.whole(n, "global"+op[:3]+"pool") // the window is the whole map
+		return false, nil
+	}
 	c.emit(n, op, nil, a)
+	c.slide(a, -1)
 	return false, nil
 }
 
-// globalPool follows an average over all pixels.
+// exact tells whether windows cover the map to its last pixel, so that sizes need no
+// rounding.
+func (c *onnxChain) exact(a map[string][]float64) bool {
+	for i := range 2 {
+		if len(c.shape) != 4 || c.shape[2+i] < 1 {
+			return false
+		}
+		if math.Mod(float64(c.shape[2+i])+a["pads"][i]+a["pads"][i+2]-a["kernel_shape"][i], a["strides"][i]) != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// maxAverage follows the maximum of each channel over the map, then the mean of each.
+func (c *onnxChain) maxAverage(n *onnxNode) error {
+	if err := c.images(n); err != nil {
+		return err
+	}
+	c.whole(n, "globalmaxavgpool")
+	c.layers[len(c.layers)-1].Attributes["size"] = []float64{1, 1}
+	if c.shape[1] > 0 {
+		c.shape[1] *= 2
+	}
+	if n.number("flat", 0) != 0 {
+		c.flatten(n)
+	}
+	return nil
+}
+
+// isPooling tells whether a window is 2×2 pixels with stride 2.
+func isPooling(a map[string][]float64) bool {
+	two := []float64{2, 2}
+	return slices.Equal(a["kernel_shape"], two) && slices.Equal(a["strides"], two)
+}
+
+// whole appends a pooling of the whole map.
+func (c *onnxChain) whole(n *onnxNode, op string) {
+	c.emit(n, op, nil, nil)
+	if len(c.shape) != 4 {
+		c.shape = []int64{-1, -1, 1, 1}
+	}
+	c.shape = []int64{c.shape[0], c.shape[1], 1, 1}
+}
+
+// globalPool follows an average or a maximum over all pixels.
 func (c *onnxChain) globalPool(n *onnxNode) error {
 	keep := true
-	if n.op == "ReduceMean" {
+	if strings.HasPrefix(n.op, "Reduce") {
 		keep = n.number("keepdims", 1) != 0
 		axes, err := c.ints(n, "axes", 1)
 		if err != nil {
 			return err
 		}
 		if c.spatial(axes) != nil {
-			return n.refuse("the mean over axes %v, want the two of the image", axes)
+			return n.refuse("the mean or maximum over axes %v, want the two of the image", axes)
+		}
+		if err := c.wantChannelsAfter(n); err != nil {
+			return err
 		}
 		if !keep {
 			c.perm = nil // N and C are left, always in this order
@@ -137,10 +227,22 @@ func (c *onnxChain) globalPool(n *onnxNode) error {
 	} else if err := c.images(n); err != nil {
 		return err
 	}
-	c.emit(n, "globalavgpool", nil, nil)
+	op := "globalavgpool"
+	if strings.HasSuffix(n.op, "Max") || n.op == "GlobalMaxPool" {
+		op = "globalmaxpool"
+	}
+	c.whole(n, op)
 	if !keep {
 		c.emit(n, "flatten", nil, nil)
-		c.rank = 2
+		c.rank, c.shape = 2, c.shape[:2]
+	}
+	return nil
+}
+
+// wantChannelsAfter refuses an operator that pools pixels.
+func (c *onnxChain) wantChannelsAfter(n *onnxNode) error {
+	if !slices.ContainsFunc(c.layers, func(l Layer) bool { return l.Op == "conv" }) {
+		return n.refuse("before the first convolution")
 	}
 	return nil
 }

@@ -1,6 +1,10 @@
 package weights
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // weight lists input 1 of a node as a layer's matrix. It returns the layer's tensors, its
 // outputs, and the attribute transB: 1 if the tensor in the file is (out,in), 0 if it is
@@ -28,22 +32,59 @@ func (c *onnxChain) gemm(n *onnxNode) error {
 	if err := c.vectors(n); err != nil {
 		return err
 	}
-	if n.number("transA", 0) != 0 || n.number("alpha", 1) != 1 || n.number("beta", 1) != 1 {
-		return n.refuse("transA %v, alpha %v, beta %v, want 0, 1, 1", n.number("transA", 0), n.number("alpha", 1), n.number("beta", 1))
+	if n.number("transA", 0) != 0 {
+		return n.refuse("transA %v multiplies across pictures, want 0", n.number("transA", 0))
 	}
 	tensors, out, a, err := c.weight(n, n.number("transB", 0) != 0)
 	if err != nil {
 		return err
 	}
-	bias, err := c.vector(n, 2, out)
-	if err != nil {
+	if tensors["weight"], err = c.multiplied(n, tensors["weight"], n.number("alpha", 1)); err != nil {
 		return err
 	}
-	if bias != "" {
-		tensors["bias"] = bias
+	beta := n.number("beta", 1)
+	bias := ""
+	if beta != 0 {
+		if bias, err = c.vector(n, 2, out); err != nil {
+			return err
+		}
 	}
-	c.emit(n, "fc", tensors, a)
+	if bias != "" {
+		if tensors["bias"], err = c.multiplied(n, bias, beta); err != nil {
+			return err
+		}
+	}
+	c.connected(n, tensors, out, a)
 	return nil
+}
+
+// multiplied lists a listed tensor times a number, and returns the name.
+func (c *onnxChain) multiplied(n *onnxNode, name string, by float64) (string, error) {
+	if by == 1 {
+		return name, nil
+	}
+	t := c.entries[c.listed[name]]
+	read := c.m.reader(&onnxTensor{entry: t})
+	if read == nil {
+		return "", n.refuse("%s: dtype %s times %g, want F32, F16, BF16 or F64", display(name), t.DType, by)
+	}
+	t.Name, t.DType = c.unused(name+".scaled"), "F32"
+	t.read = func(start int, dst []float32) error {
+		if err := read(start, dst); err != nil {
+			return err
+		}
+		for i := range dst {
+			dst[i] = float32(float64(dst[i]) * by)
+		}
+		return nil
+	}
+	return c.use(&onnxTensor{entry: t}), nil
+}
+
+// connected appends a fully connected layer.
+func (c *onnxChain) connected(n *onnxNode, tensors map[string]string, out int, a map[string][]float64) {
+	c.emit(n, "fc", tensors, a)
+	c.shape = []int64{c.batch, int64(out)}
 }
 
 // matmul follows a fully connected layer without a bias, which an Add may give it.
@@ -51,49 +92,20 @@ func (c *onnxChain) matmul(n *onnxNode) error {
 	if err := c.vectors(n); err != nil {
 		return err
 	}
-	tensors, _, a, err := c.weight(n, false)
+	tensors, out, a, err := c.weight(n, false)
 	if err != nil {
 		return err
 	}
-	c.emit(n, "fc", tensors, a)
+	c.connected(n, tensors, out, a)
 	return nil
 }
 
-// add follows an Add that gives a convolution or a fully connected layer its bias.
-func (c *onnxChain) add(n *onnxNode, chain int) error {
-	v, err := c.constantInput(n, 1-chain)
-	if err != nil {
-		return err
+// flattenAxis follows a Flatten.
+func (c *onnxChain) flattenAxis(n *onnxNode) (same bool, err error) {
+	if axis := n.number("axis", 1); axis != 1 && axis != 1-float64(c.rank) {
+		return false, n.refuse("axis %v, want 1", axis)
 	}
-	if len(n.inputs) != 2 || v == nil || len(c.layers) == 0 {
-		return n.refuse("want it to add a bias")
-	}
-	last := &c.layers[len(c.layers)-1]
-	if last.Op != "conv" && last.Op != "fc" || last.Tensors["bias"] != "" {
-		return n.refuse("adds to a layer that takes no bias (%s), want a convolution or a product of matrices before it", last.Op)
-	}
-	weight := c.entries[c.listed[last.Tensors["weight"]]]
-	out, axis := weight.Shape[0], 1 // axis of the value that the bias is along
-	if last.Op == "fc" && last.Attributes["transB"][0] == 0 {
-		out = weight.Shape[1]
-	}
-	if c.perm != nil {
-		axis = slices.Index(c.perm, 1)
-	}
-	rank := 2
-	if last.Op == "conv" {
-		rank = 4
-	}
-	shape := v.axes()
-	if at := len(shape) - rank + axis; v.perm != nil || len(shape) > rank || at < 0 || at >= len(shape) || shape[at] != out {
-		return n.refuse("adds a constant of shape %v, want a bias of %d channels on axis %d of %d", shape, out, axis, rank)
-	}
-	bias, err := c.vector(n, 1-chain, out)
-	if err != nil {
-		return err
-	}
-	last.Tensors["bias"] = bias
-	return nil
+	return c.flatten(n), nil
 }
 
 // flatten joins all axes but the first. It reports whether the value is flat already.
@@ -104,21 +116,35 @@ func (c *onnxChain) flatten(n *onnxNode) (same bool) {
 	c.settle()
 	c.emit(n, "flatten", nil, nil)
 	c.rank = 2
+	units := int64(-1)
+	if len(c.shape) == 4 && min(c.shape[1], c.shape[2], c.shape[3]) > 0 && max(c.shape[1], c.shape[2], c.shape[3]) < 1<<20 {
+		units = c.shape[1] * c.shape[2] * c.shape[3]
+	}
+	c.shape = []int64{c.batch, units}
 	return false
 }
 
-// reshape follows a Reshape that flattens the value or changes nothing. Any other is an
-// error.
+// reshape follows a Reshape that flattens the value, makes a map of one pixel of it, or
+// changes nothing. Any other is an error.
 func (c *onnxChain) reshape(n *onnxNode) (same bool, err error) {
 	target, err := c.target(n)
 	if err != nil {
 		return false, err
 	}
-	if len(target) == 2 {
-		b := target[0]
-		if b.of == batch || b.of == known && (b.n == 0 || b.n == -1 || b.n == 1 || b.n == c.batch) {
-			return c.flatten(n), nil
-		}
+	isBatch := func(b onnxDim) bool {
+		return b.of == batch || b.of == known && (b.n == 0 || b.n == -1 || b.n == 1 && c.batch < 0 || b.n == c.batch)
+	}
+	is := func(i int, n int64) bool { return target[i].of == known && target[i].n == n }
+	units := func(i int) bool {
+		return target[i].of != known || target[i].n == -1 || c.units() < 0 || target[i].n == c.units()
+	}
+	switch {
+	case len(target) == 2 && isBatch(target[0]) && (units(1) || is(1, 0) && c.rank == 2):
+		return c.flatten(n), nil
+	case len(target) == 4 && isBatch(target[0]) && is(2, 1) && is(3, 1) && units(1):
+		return false, c.onePixel(n, []int64{2, 3})
+	case len(target) == 4 && isBatch(target[0]) && is(1, 1) && is(2, 1) && units(3):
+		return false, c.onePixel(n, []int64{1, 2})
 	}
 	var shape []any
 	for _, d := range target {
@@ -128,7 +154,65 @@ func (c *onnxChain) reshape(n *onnxNode) (same bool, err error) {
 			shape = append(shape, d.n)
 		}
 	}
-	return false, n.refuse("reshapes to %v, want a flattening to (N, …)", shape)
+	of := ""
+	if c.units() >= 0 {
+		of = fmt.Sprintf(" of %d", c.units())
+	}
+	return false, n.refuse("reshapes to %v, want a flattening to (N, …)%s", shape, of)
+}
+
+// units returns the number of values of a picture, -1 if it isn't known.
+func (c *onnxChain) units() int64 {
+	if len(c.shape) < 2 {
+		return -1
+	}
+	product := int64(1)
+	for _, d := range c.shape[1:] {
+		if d < 0 || d > 1<<20 {
+			return -1
+		}
+		product *= d
+	}
+	return product
+}
+
+// onePixel makes a map of one pixel of units, with axes of length 1 at those places: 2 and 3
+// in (N,C,H,W), 1 and 2 in (N,H,W,C).
+func (c *onnxChain) onePixel(n *onnxNode, ones []int64) error {
+	if c.rank != 2 && !(c.rank == 4 && len(c.shape) == 4 && c.shape[2] == 1 && c.shape[3] == 1) {
+		return n.refuse("makes one pixel of a map, want it of a vector, or of a map of one pixel")
+	}
+	if !slices.ContainsFunc(c.layers, func(l Layer) bool { return l.Op == "flatten" || strings.HasPrefix(l.Op, "global") }) {
+		return n.refuse("before a flattening or a global pooling")
+	}
+	c.perm, c.permName = nil, n.label()
+	if slices.Equal(ones, []int64{1, 2}) {
+		c.perm = []int{0, 2, 3, 1}
+	}
+	if c.rank == 2 {
+		c.shape = []int64{c.batch, c.shape[1], 1, 1}
+	}
+	c.rank = 4
+	return nil
+}
+
+// unsqueeze follows an Unsqueeze of a vector to a map of one pixel.
+func (c *onnxChain) unsqueeze(n *onnxNode) error {
+	axes, err := c.ints(n, "axes", 1)
+	if err != nil {
+		return err
+	}
+	at := slices.Clone(axes)
+	for i, a := range at {
+		if a < 0 {
+			at[i] += 4
+		}
+	}
+	slices.Sort(at)
+	if c.rank != 2 || !slices.Equal(at, []int64{2, 3}) && !slices.Equal(at, []int64{1, 2}) {
+		return n.refuse("axes %v, want the two of a map of one pixel", axes)
+	}
+	return c.onePixel(n, at)
 }
 
 // target returns the shape that a Reshape gives.
@@ -155,6 +239,9 @@ func (c *onnxChain) squeeze(n *onnxNode) (same bool, err error) {
 	if c.spatial(axes) != nil {
 		return false, n.refuse("squeezes axes %v, want the two of the image", axes)
 	}
+	if len(c.shape) == 4 && (c.shape[2] > 1 || c.shape[3] > 1) {
+		return false, n.refuse("squeezes a map of %d×%d pixels, want one", c.shape[2], c.shape[3])
+	}
 	c.perm = nil // one pixel, in whatever order
 	return c.flatten(n), nil
 }
@@ -168,6 +255,9 @@ func (c *onnxChain) ints(n *onnxNode, attribute string, i int) ([]int64, error) 
 		return nil, nil
 	}
 	v := c.values[n.inputs[i]]
+	if v == nil { // made by a node that isn't followed yet
+		return nil, n.refuse("%s: %s isn't a constant", attribute, display(n.inputs[i]))
+	}
 	if v.bad != nil {
 		return nil, v.bad
 	}

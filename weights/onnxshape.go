@@ -21,81 +21,6 @@ const (
 	other              // a number that depends on the image's size
 )
 
-// constant follows a node that takes nothing from the chain except shapes. If its value
-// can't be computed, that is an error only for a layer that needs the value.
-func (c *onnxChain) constant(n *onnxNode) *onnxValue {
-	v, err := c.compute(n)
-	if err != nil {
-		return &onnxValue{bad: err}
-	}
-	return v
-}
-
-// compute returns the value of a node that takes nothing from the chain except shapes.
-func (c *onnxChain) compute(n *onnxNode) (*onnxValue, error) {
-	unknown := n.refuse("not an operator that constants and shapes can be followed through")
-	var in []*onnxValue
-	for _, name := range n.inputs {
-		v := &onnxValue{}
-		if name != "" {
-			v = c.values[name]
-		}
-		if v.bad != nil {
-			return nil, v.bad
-		}
-		in = append(in, v)
-	}
-	if n.domain != "" && n.domain != "ai.onnx" || len(in) == 0 && n.op != "Constant" {
-		return nil, unknown
-	}
-	switch n.op {
-	case "Constant":
-		return n.literal()
-	case "Identity":
-		return in[0], nil
-	case "Cast":
-		if v := c.cast(int64(n.number("to", 0)), in[0]); v != nil {
-			return v, nil
-		}
-	case "Shape":
-		return c.shapeOf(n, in[0]), nil
-	case "Transpose":
-		if in[0].tensor == nil {
-			return nil, unknown
-		}
-		perm, err := n.permutation(len(in[0].tensor.Shape))
-		if err != nil {
-			return nil, err
-		}
-		return &onnxValue{tensor: in[0].tensor, perm: composed(in[0].perm, perm)}, nil
-	case "Squeeze", "Unsqueeze":
-		if in[0].dims != nil {
-			return &onnxValue{dims: in[0].dims, scalar: n.op == "Squeeze"}, nil
-		}
-	case "Reshape":
-		if in[0].tensor != nil && in[0].perm == nil && len(in) > 1 {
-			return c.reshaped(n, in[0].tensor)
-		}
-	case "Gather":
-		if len(in) == 2 && in[0].dims != nil && in[1].dims != nil && n.number("axis", 0) == 0 {
-			return gather(n, in[0].dims, in[1])
-		}
-	case "Slice":
-		if in[0].dims != nil {
-			return c.slice(n, in[0].dims)
-		}
-	case "Concat":
-		if v := concat(in); v != nil {
-			return v, nil
-		}
-	case "Mul", "ReduceProd":
-		if in[0].dims != nil { // the size of what is flattened, which the chain itself tells
-			return &onnxValue{dims: []onnxDim{{of: other}}, scalar: in[0].scalar}, nil
-		}
-	}
-	return nil, unknown
-}
-
 // cast returns v as the type of that number in TensorProto.DataType, nil if it can't be
 // followed. Numbers computed from shapes stay whole numbers, and tensors stay as they are.
 func (c *onnxChain) cast(to int64, v *onnxValue) *onnxValue {
@@ -154,6 +79,14 @@ func (n *onnxNode) literal() (*onnxValue, error) {
 				v.dims = append(v.dims, onnxDim{n: i})
 			}
 			return v, nil
+		case "value_float", "value_floats":
+			shape := []int{}
+			if a.name == "value_floats" {
+				shape = []int{len(a.numbers)}
+			}
+			if len(a.numbers) > 0 {
+				return &onnxValue{tensor: newONNXTensor(n.outputs[0], shape, a.numbers)}, nil
+			}
 		}
 	}
 	return nil, n.refuse("a constant that is neither a tensor nor whole numbers")
@@ -163,7 +96,7 @@ func (n *onnxNode) literal() (*onnxValue, error) {
 func (c *onnxChain) shapeOf(n *onnxNode, v *onnxValue) *onnxValue {
 	var dims []onnxDim
 	switch {
-	case v.step > 0:
+	case v.step > 0 || v.pixels != nil:
 		dims = []onnxDim{{of: batch}, {of: other}, {of: other}, {of: other}}
 		if v.step == c.step && c.rank == 2 {
 			dims = dims[:2]
@@ -234,33 +167,51 @@ func (c *onnxChain) slice(n *onnxNode, dims []onnxDim) (*onnxValue, error) {
 	return &onnxValue{dims: dims[start:end]}, nil
 }
 
-// reshaped returns a constant in the shape that the node's second input gives.
-func (c *onnxChain) reshaped(n *onnxNode, t *onnxTensor) (*onnxValue, error) {
-	target, err := c.ints(n, "shape", 1)
+// reshapedBy returns a constant in the shape that a Reshape, Squeeze, Unsqueeze or Flatten
+// gives it.
+func (c *onnxChain) reshapedBy(n *onnxNode, t *onnxTensor) (*onnxValue, error) {
+	shape := slices.Clone(t.Shape)
+	name := "axes"
+	if n.op == "Reshape" {
+		name = "shape"
+	}
+	given, err := c.ints(n, name, 1)
 	if err != nil {
 		return nil, err
 	}
-	whole, _ := tensor.Size(t.Shape...)
-	shape, rest, unknown := []int{}, int64(whole), -1
-	for i, d := range target {
-		switch {
-		case d == -1 && unknown < 0:
-			unknown = i
-			d = 1
-		case d == 0 && i < len(t.Shape):
-			d = int64(t.Shape[i])
+	switch n.op {
+	case "Reshape":
+		if shape = reshapedTo(t.Shape, given); shape == nil {
+			return nil, n.refuse("reshapes %v to %v", t.Shape, given)
 		}
-		if d <= 0 || rest%d != 0 {
-			return nil, n.refuse("reshapes %v to %v", t.Shape, target)
+	case "Flatten":
+		return nil, nil
+	default:
+		length := len(shape)
+		if n.op == "Unsqueeze" {
+			length += len(given)
 		}
-		rest /= d
-		shape = append(shape, int(d))
-	}
-	switch {
-	case unknown >= 0:
-		shape[unknown] = int(rest)
-	case rest != 1:
-		return nil, n.refuse("reshapes %v to %v", t.Shape, target)
+		var at []int
+		for _, a := range given {
+			if a < 0 {
+				a += int64(length)
+			}
+			if a < 0 || a >= int64(length) || length > maxAxes || slices.Contains(at, int(a)) || n.op == "Squeeze" && shape[a] != 1 {
+				return nil, n.refuse("axes %v of a constant of shape %v", given, t.Shape)
+			}
+			at = append(at, int(a))
+		}
+		slices.Sort(at)
+		if n.op == "Squeeze" && given == nil {
+			shape = slices.DeleteFunc(shape, func(d int) bool { return d == 1 })
+		}
+		for i, a := range at {
+			if n.op == "Unsqueeze" {
+				shape = slices.Insert(shape, a, 1)
+			} else {
+				shape = slices.Delete(shape, a-i, a-i+1)
+			}
+		}
 	}
 	if slices.Equal(shape, t.Shape) {
 		return t.value(), nil
@@ -270,19 +221,29 @@ func (c *onnxChain) reshaped(n *onnxNode, t *onnxTensor) (*onnxValue, error) {
 	return t.value(), nil
 }
 
-// few returns the elements of a tensor of few floating-point numbers, nil for any other
-// tensor.
-func (c *onnxChain) few(t *onnxTensor) []float32 {
-	if t == nil || !readable(t.DType) {
+// reshapedTo returns the shape that a Reshape gives a tensor, nil if it can't.
+func reshapedTo(from []int, target []int64) []int {
+	whole, _ := tensor.Size(from...)
+	shape, rest, unknown := []int{}, int64(whole), -1
+	for i, d := range target {
+		switch {
+		case d == -1 && unknown < 0:
+			unknown = i
+			d = 1
+		case d == 0 && i < len(from):
+			d = int64(from[i])
+		}
+		if d <= 0 || rest%d != 0 {
+			return nil
+		}
+		rest /= d
+		shape = append(shape, int(d))
+	}
+	if unknown >= 0 {
+		shape[unknown], rest = int(rest), 1
+	}
+	if rest != 1 {
 		return nil
 	}
-	n, _ := tensor.Size(t.Shape...)
-	if n == 0 || n > maxAxes {
-		return nil
-	}
-	few := make([]float32, n)
-	if (&File{r: c.m.r}).decode(&t.entry, few) != nil {
-		return nil
-	}
-	return few
+	return shape
 }

@@ -25,6 +25,10 @@ type onnxTensor struct {
 	ints []int64
 	// data is the file of which the data is bytes [begin, end); nil for the model itself.
 	data io.ReaderAt
+	// varints are the elements of whole numbers that aren't bytes of the file.
+	varints []protoscan.Span
+	// rounded: the elements are numbers that a QuantizeLinear made.
+	rounded bool
 }
 
 // onnxData is the fields of a TensorProto that are, or point to, its data.
@@ -126,6 +130,8 @@ func (m *onnxModel) setData(t *onnxTensor, d onnxData, ints []int64) error {
 		d.double.describe(&t.entry, m.r)
 	case t.DType == "F16" || t.DType == "BF16":
 		return m.setHalves(t, d.halves, want)
+	case integer && want > maxAxes, slices.Contains([]string{"U8", "I8", "U16", "I16", "BOOL"}, t.DType):
+		return m.setVarints(t, d.halves, want)
 	case integer && want <= maxAxes:
 		if len(ints) != want {
 			return malformed(t.Name, "shape %v has %d elements, but the data %d", t.Shape, want, len(ints))
@@ -155,6 +161,21 @@ func (m *onnxModel) shortInts(t *onnxTensor, size int64) error {
 	return nil
 }
 
+// setVarints sets data that is one varint for each element.
+func (m *onnxModel) setVarints(t *onnxTensor, parts []protoscan.Span, want int) error {
+	count := 0
+	for _, s := range parts {
+		if err := m.p.Varints(s.Packed(), func(uint64) error { count++; return nil }); err != nil {
+			return err
+		}
+	}
+	if count != want {
+		return malformed(t.Name, "shape %v has %d elements, but the data %d", t.Shape, want, count)
+	}
+	t.varints, t.whole = append([]protoscan.Span{}, parts...), true
+	return nil
+}
+
 // setHalves sets data that is varints, each of which is the bits of one element.
 func (m *onnxModel) setHalves(t *onnxTensor, parts []protoscan.Span, want int) error {
 	count := 0
@@ -173,6 +194,7 @@ func (m *onnxModel) setHalves(t *onnxTensor, parts []protoscan.Span, want int) e
 		return malformed(t.Name, "shape %v has %d elements, but int32_data %d", t.Shape, want, count)
 	}
 	r, dtype := m.r, t.DType
+	t.whole = true
 	t.read = func(start int, dst []float32) error {
 		p := protoscan.New(r)
 		for _, s := range parts {
@@ -234,6 +256,7 @@ func (m *onnxModel) setExternal(t *onnxTensor, d onnxData, size int64) error {
 	if d.offset > f.size-size {
 		return malformed(t.Name, "external data of %d bytes from byte %d of %s, which has %d", size, d.offset, display(name), f.size)
 	}
+	m.external = max(m.external, f.size)
 	t.data = f
 	t.begin, t.end = d.offset, d.offset+size
 	dtype, width := t.DType, int64(dtypeBits(t.DType)/8)

@@ -177,34 +177,61 @@ func hostileONNX() map[string]hostileFile {
 		nodes = append(nodes, pbNode("Relu", "r", []string{"x"}, []string{fmt.Sprint(i)})...)
 	}
 	inputs := make([]string, maxProtoParts)
+	// Sums that double, each of all elements.
+	doubling := [][]byte{pbIn, pbOut, pbTensor("w", 512, 512)}
+	for i := range 200 {
+		from := "w"
+		if i > 0 {
+			from = fmt.Sprint(i - 1)
+		}
+		doubling = append(doubling, pbNode("Add", fmt.Sprint("a", i), []string{from, from}, []string{fmt.Sprint(i)}))
+	}
+	doubling = append(doubling, pbNode("Relu", "r", []string{"x"}, []string{"z"}), pbNode("Mul", "m", []string{"z", "199"}, []string{"y"}))
+	// Vectors of one element each that a sum repeats.
+	wide := after(pbTensor("w", 2000, 2000, 1), pbTensor("v", 2000, 1, 2000), pbNode("Add", "a", []string{"w", "v"}, []string{"q"}), pbNode("Relu", "r", []string{"x"}, []string{"z"}), pbNode("Mul", "m", []string{"z", "q"}, []string{"y"}))
+	quantised := func(n ...[]byte) []byte {
+		return after(append([][]byte{pbTensor("s", 1), pbTensor("t", 2, 2), pbTensor("w", 9, 1, 1, 3, 3)}, n...)...)
+	}
 	nested := []byte{}
 	for range 3000 {
 		nested = pbBytes(6, pbBytes(1, pbBytes(5, nested))) // a subgraph's node's attribute's subgraph …
 	}
 	return map[string]hostileFile{
+		"sums that add up":     {pbModel(doubling...), "are more than the file has bytes"},
+		"a sum that repeats":   {wide, "not an operator that constants"},
+		"scales of nowhere":    {quantised(pbNode("DequantizeLinear", "d", []string{"w", "t"}, []string{"q"}), pbNode("Conv", "c", []string{"x", "q"}, []string{"y"})), "2 scales on axis 1 of w"},
+		"an axis of nowhere":   {quantised(pbNode("DequantizeLinear", "d", []string{"w", "t"}, []string{"q"}, pbInts("axis", 1<<40)), pbNode("Conv", "c", []string{"x", "q"}, []string{"y"})), "2 scales on axis"},
+		"values not quantised": {quantised(pbNode("DequantizeLinear", "d", []string{"x", "s"}, []string{"y"})), "of values that aren't quantised"},
+		"quantised twice":      {quantised(pbNode("QuantizeLinear", "d", []string{"x", "s"}, []string{"a"}), pbNode("QuantizeLinear", "e", []string{"a", "s"}, []string{"y"})), "node e (QuantizeLinear): on quantised values"},
+		"channels of nowhere":  {after(pbConstant("i", 7), pbNode("Gather", "g", []string{"x", "i"}, []string{"y"}, pbInts("axis", 1))), "an index outside the 3 channels"},
+		"a split of nowhere":   {after(pbConstant("i", 1<<62, 1<<62), pbNode("Split", "s", []string{"x", "i"}, []string{"y", "z"}, pbInts("axis", 1))), "splits 3 channels"},
+		"axes from the values": {after(pbNode("Relu", "r", []string{"x"}, []string{"a"}), pbNode("Shape", "q", []string{"a"}, []string{"s"}), pbNode("ReduceMean", "m", []string{"a", "s"}, []string{"b"}), pbNode("ReduceMean", "n", []string{"b", "s"}, []string{"y"})), "node m (ReduceMean): axes depend on the input's shape"},
+		"a scale from the values": {quantised(pbNode("DynamicQuantizeLinear", "d", []string{"x"}, []string{"q", "qs", "qz"}), pbNode("MatMulInteger", "m", []string{"q", "w", "qz"}, []string{"a"}), pbNode("Cast", "c", []string{"a"}, []string{"b"}),
+			pbNode("Mul", "k", []string{"qs", "qs"}, []string{"e"}), pbNode("Mul", "l", []string{"b", "e"}, []string{"y"})), "multiplies images"},
+		"strides of 0":            {after(pbNode("MaxPool", "m", []string{"x"}, []string{"y"}, pbInts("kernel_shape", 2, 2), pbInts("strides", 0, 0))), "strides [0 0]"},
 		"graph of 2^63 bytes":     {pbJoin(pbInt(1, 8), pbLength(7, 1<<63, 1)), "truncated: field 7 of 9223372036854775808 bytes, 1 follow"},
 		"no graph":                {pbJoin(pbInt(1, 8), pbText(2, "p")), "without a graph"},
 		"two graphs":              {pbJoin(pbInt(1, 8), pbBytes(7), pbBytes(7)), "a second graph"},
 		"opset 6":                 {pbJoin(pbInt(1, 8), pbBytes(7, pbIn, pbOut, relu), pbBytes(8, pbInt(2, 6))), "opset 6, want 7 to"},
 		"opset of 2^62":           {pbJoin(pbInt(1, 8), pbBytes(7, pbIn, pbOut, relu), pbBytes(8, pbInt(2, 1<<62))), "opset 4611686018427387904"},
 		"no input":                {pbModel(pbOut, relu), "a graph with 0 inputs"},
-		"two inputs":              {pbModel(pbIn, pbBytes(11, pbText(1, "z")), pbOut, relu), "a graph with 2 inputs (x, z)"},
+		"two inputs":              {pbModel(pbIn, pbBytes(11, pbText(1, "z")), pbOut, relu, pbNode("Relu", "s", []string{"z"}, []string{"q"})), "a graph with 2 inputs (x, z)"},
 		"no layers":               {pbModel(pbIn, pbOut), "a graph without layers"},
 		"output from elsewhere":   {pbModel(pbIn, pbBytes(12, pbText(1, "q")), relu), "last layer, r, isn't its output"},
 		"sparse":                  {pbModel(pbIn, pbOut, relu, pbBytes(15)), "sparse initialiser"},
 		"too many nodes":          {pbModel(pbIn, pbOut, nodes), "more than 4000 nodes"},
 		"too many inputs":         {after(pbNode("Relu", "r", inputs, []string{"y"})), "more than 20000 inputs"},
-		"deep nesting":            {after(pbNode("If", "i", []string{"x"}, []string{"y"}, pbBytes(5, nested))), "node i (If): not an operator"},
+		"deep nesting":            {after(pbNode("If", "i", []string{"x"}, []string{"y"}, pbBytes(5, nested))), "node i (If): a choice made while the graph runs"},
 		"input of nowhere":        {after(pbNode("Relu", "r", []string{"q"}, []string{"y"})), "node r (Relu): input q, which nothing before it makes"},
 		"itself for an input":     {after(pbNode("Relu", "r", []string{"y"}, []string{"y"})), "input y, which nothing before it makes"},
 		"no output":               {after(pbNode("Relu", "r", []string{"x"}, nil)), "no output"},
 		"output twice":            {after(relu, pbNode("Relu", "r2", []string{"y"}, []string{"y"})), "output y given twice"},
 		"initialiser twice":       {pbModel(pbIn, pbOut, pbTensor("w", 1, 1), pbTensor("w", 1, 1), relu), "w: name given to two initialisers"},
 		"initialiser, no name":    {pbModel(pbIn, pbOut, pbTensor("", 1, 1), relu), "an initialiser without a name"},
-		"a branch":                {after(pbNode("Relu", "r", []string{"x"}, []string{"a"}), pbNode("Relu", "s", []string{"x"}, []string{"y"})), "node s (Relu): a second branch from x"},
+		"a branch":                {after(pbNode("Relu", "r", []string{"x"}, []string{"a"}), pbNode("Relu", "s", []string{"x"}, []string{"b"}), pbNode("Add", "j", []string{"a", "b"}, []string{"y"})), "node s (Relu): a second branch from x"},
 		"a join":                  {after(pbNode("Relu", "r", []string{"x"}, []string{"a"}), pbNode("Add", "s", []string{"x", "a"}, []string{"y"})), "node s (Add): joins two branches"},
 		"an operator":             {after(pbNode("LSTM", "l", []string{"x"}, []string{"y"})), "node l (LSTM): not an operator of a chain"},
-		"an operator, no name":    {after(pbNode("Clip", "", []string{"x"}, []string{"y"})), "node of output y (Clip): not an operator"},
+		"an operator, no name":    {after(pbNode("Celu", "", []string{"x"}, []string{"y"})), "node of output y (Celu): not an operator"},
 		"a domain":                {after(pbBytes(1, pbText(1, "x"), pbText(2, "y"), pbText(4, "Relu"), pbText(7, "com.microsoft"))), "domain com.microsoft"},
 		"shape overflows":         {conv(pbTensor("w", 1, 1<<32, 1<<32, 1, 1)), "w: shape [4294967296 4294967296 1 1] has too many elements"},
 		"negative length":         {conv(pbTensor("w", 1, -1, 1, 1, 1)), "length -1"},
@@ -235,7 +262,7 @@ func hostileONNX() map[string]hostileFile {
 			"node g (Gather): an index outside the shape"},
 		"gemm of images":            {after(pbTensor("w", 1, 1, 1), pbNode("Conv", "c", []string{"x", "w4"}, []string{"a"}), pbNode("Gemm", "g", []string{"a", "w"}, []string{"y"})), "input w4, which nothing"},
 		"bias of another length":    {after(pbTensor("w", 9, 1, 1, 3, 3), pbTensor("b", 2, 2), pbNode("Conv", "c", []string{"x", "w", "b"}, []string{"y"})), "node c (Conv): b: shape [2], want a vector of 1"},
-		"add to nothing":            {after(pbTensor("b", 2, 2), pbNode("Add", "a", []string{"x", "b"}, []string{"y"})), "node a (Add): want it to add a bias"},
+		"add to nothing":            {after(pbTensor("b", 2, 2), pbNode("Add", "a", []string{"x", "b"}, []string{"y"})), "node a (Add): a constant of shape [2] for pixels, want one number for each channel"},
 		"weight that isn't there":   {after(pbNode("Conv", "c", []string{"x", ""}, []string{"y"})), "node c (Conv): want a weight of 4 axes"},
 		"external without a path":   {external("w.bin"), "its data is in w.bin, a file beside it: open it by its path or from an fs.FS"},
 		"external above":            {external("../w.bin"), `w: external data in ../w.bin, want the name of a file beside the model`},
@@ -462,6 +489,15 @@ func FuzzONNX(f *testing.F) {
 	}
 	for _, b := range smallONNX() {
 		f.Add(b)
+	}
+	whole, err := filepath.Glob("../testdata/onnx/*.onnx")
+	if err != nil || len(whole) == 0 {
+		f.Fatalf("%d files, %v", len(whole), err)
+	}
+	for _, path := range whole {
+		if b, err := os.ReadFile(path); err == nil && len(b) < 4096 {
+			f.Add(b)
+		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) { fuzzProto(t, b, ONNX) })
 }

@@ -33,7 +33,7 @@ type layerReader struct {
 // readLayers recognises the network in the chain of layers that a file describes. A layer of
 // the head that can't be followed ends the outline, whose use is then without its head.
 func readLayers(f *weights.File) (*Outline, error) {
-	r := &layerReader{f: f, o: &Outline{Complete: true, keras: channelsLastFormat(f.Format())}, pixels: newPixelReader()}
+	r := &layerReader{f: f, o: &Outline{Complete: true, keras: channelsLastFormat(f.Format()), Left: f.Notes()}, pixels: newPixelReader()}
 	r.channelsLast = channelsLastFormat(f.Format())
 	r.o.input = onnxSide(f.Metadata()["onnx.input"])
 	layers := f.Layers()
@@ -84,7 +84,7 @@ func (o *Outline) between() {
 // connected layer: a global pooling, as of an extractor of features.
 func (r *layerReader) dropTail() {
 	i := slices.IndexFunc(r.o.layers, fileLayer.inHead)
-	if !r.keras() || r.o.broken != nil || i < 0 || r.o.Count(architecture.Connected) > 0 {
+	if !r.keras() && r.f.Format() != weights.ONNX || r.o.broken != nil || i < 0 || r.o.Count(architecture.Connected) > 0 {
 		return
 	}
 	tail := r.o.layers[i:]
@@ -146,7 +146,7 @@ func (r *layerReader) add(l weights.Layer) error {
 		return r.conv(l, a)
 	case "fc":
 		return r.connected(l, a)
-	case "batchnorm":
+	case "batchnorm", "affine":
 		return r.batchNorm(l, a)
 	case "relu":
 		return r.rectify()
@@ -181,12 +181,16 @@ func (r *layerReader) add(l weights.Layer) error {
 			return r.inHead(architecture.Layer{Kind: architecture.Dropout, Value: float32(x)})
 		}
 		return nil
+	case "preprocess":
+		return r.preprocess(l.Name, a)
+	case "twoclasses":
+		return r.twoClasses()
 	case "softmax", "logsoftmax":
 		if axis := a["axis"]; r.keras() && len(axis) > 0 && (len(axis) > 1 || axis[0] != -1 && axis[0] != 1) {
 			return fmt.Errorf("over axis %v, want the last one, -1", axis)
 		}
 		r.ended = l.Name
-		if l.Op == "logsoftmax" {
+		if l.Op == "logsoftmax" && r.o.ending == architecture.Softmax {
 			r.o.ending = architecture.LogSoftmax
 		}
 		return nil
@@ -237,10 +241,38 @@ func (r *layerReader) connectLast() {
 	if n := len(layers); n == 0 || layers[n-1].Kind != architecture.Convolution || layers[n-1].relu {
 		return
 	}
-	for i := len(layers) - 1; i >= 0 && layers[i].Kind == architecture.Convolution && layers[i].Side == 1; i-- {
-		layers[i].Kind, layers[i].Side = architecture.Connected, 0
+	first := len(layers)
+	for first > 0 && layers[first-1].Kind == architecture.Convolution && layers[first-1].Side == 1 {
+		first--
 	}
-	r.o.layers = layers
+	r.o.layers = slices.Clone(layers[:first])
+	for _, l := range layers[first:] {
+		r.o.layers = append(r.o.layers, l.connected()...)
+	}
+}
+
+// connected returns a convolution of 1×1 filters as a fully connected layer, with its
+// normalisation and its rectification as layers of their own.
+func (l fileLayer) connected() []fileLayer {
+	fc := l
+	fc.Layer = architecture.Layer{Kind: architecture.Connected, Channels: l.Channels}
+	fc.relu, fc.affine, fc.tensors = false, false, map[string]weights.Entry{}
+	norm := fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, name: l.name, affine: l.affine, tensors: map[string]weights.Entry{}}
+	for role, e := range l.tensors {
+		if role == "weight" || role == "bias" {
+			fc.tensors[role] = e
+		} else {
+			norm.tensors[role] = e
+		}
+	}
+	list := []fileLayer{fc}
+	if l.BatchNorm {
+		list = append(list, norm)
+	}
+	if l.relu {
+		list = append(list, fileLayer{Layer: architecture.Layer{Kind: architecture.Activation, Function: architecture.ReLU}})
+	}
+	return list
 }
 
 // rectified checks that every convolution is rectified, and the last fully connected layer
@@ -408,12 +440,13 @@ func (r *layerReader) conv(l weights.Layer, a attributes) error {
 	pad, known := r.padOf(a, side)
 	r.pad = 0
 	switch {
-	case !known || 2*pad == float64(side-1) && !(r.head && side == 1):
+	case !known || 2*pad == float64(side-1) && !r.head:
 	case pad == 0 && (side > 1 || r.head) && len(r.o.layers) > 0:
 		r.head = true // a fully connected layer as a convolution
 	default:
 		return fmt.Errorf("padding %v of %d×%d filters, want %d", pad, side, side, (side-1)/2)
 	}
+	r.vector = r.vector || r.head && !r.keras()
 	_, err = r.weight(l, r.head, columns, columns)
 	return err
 }
@@ -498,7 +531,7 @@ func (r *layerReader) flatten(a attributes) error {
 	if to := a["to"]; r.keras() && len(to) > 1 && !(r.vector && !r.flat && len(to) == 3 && to[0] == 1 && to[1] == 1) {
 		return fmt.Errorf("to the shape %v, want a vector", to)
 	}
-	if r.vector || r.head && !r.keras() {
+	if r.vector {
 		return nil
 	}
 	if r.o.oblong != "" {
@@ -525,13 +558,16 @@ func (r *layerReader) batchNorm(l weights.Layer, a attributes) error {
 		for role, e := range tensors {
 			w.tensors[role] = e
 		}
-		w.BatchNorm = true
+		w.BatchNorm, w.affine = true, l.Op == "affine"
 	} else {
 		if !r.head && w != nil && !w.relu {
 			return fmt.Errorf("a second batch normalisation of the convolution %s, want one", w.name)
 		}
 		r.head = r.head || r.vector
-		r.o.layers = append(r.o.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, name: l.Name, tensors: tensors})
+		r.o.layers = append(r.o.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, name: l.Name, tensors: tensors, affine: l.Op == "affine"})
+	}
+	if l.Op == "affine" {
+		return nil
 	}
 	eps, ok := a.one("epsilon")
 	if !ok {

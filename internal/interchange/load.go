@@ -3,6 +3,7 @@ package interchange
 import (
 	"context"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -19,6 +20,8 @@ type Location struct {
 	// columns: the tensor's axes are (in…,out), as TensorFlow and MATLAB have them;
 	// otherwise (out,in…).
 	columns bool
+	// fill, unless 0, is the value of every element, where the file has no tensor.
+	fill float32
 	// channelsLast: the in-units are in (H,W,C) order rather than (C,H,W), for channels C
 	// on side × side pixels.
 	channelsLast   bool
@@ -86,6 +89,13 @@ func pieces(params []*nn.Param, from []Location) []piece {
 // Load fills the parameters from the tensors of f, whose shapes were checked. It stops
 // with ctx's cause when ctx ends, and reports the values that are read.
 func Load(ctx context.Context, f *weights.File, params []*nn.Param, from []Location, report progress.Func) error {
+	for i, p := range params {
+		if v := from[i].fill; v != 0 {
+			if err := p.Set(slices.Repeat([]float32{v}, p.Len())); err != nil {
+				return err
+			}
+		}
+	}
 	list := pieces(params, from)
 	total := int64(0)
 	for _, p := range list {

@@ -16,6 +16,8 @@ import (
 type Normalize struct {
 	Source    string // the step's tensors, or its class
 	Mean, Std [3]float32
+	// Bytes tells that the pixels are 0 … 255.
+	Bytes bool
 }
 
 // normalizeName matches the names of a normalisation's buffers.
@@ -70,7 +72,7 @@ func (s *Selection) normalize(f *weights.File, names map[string]string) error {
 			return fmt.Errorf("metadata torch.normalize: %w", err)
 		}
 		for _, n := range of {
-			if err := s.add(&Normalize{n.Source, n.Mean, n.Std}); err != nil {
+			if err := s.add(&Normalize{Source: n.Source, Mean: n.Mean, Std: n.Std}); err != nil {
 				return err
 			}
 		}
@@ -150,6 +152,7 @@ func (n *Normalize) Spec() (preprocess.Spec, error) {
 	identity := n.Mean == [3]float32{} && n.Std == [3]float32{1, 1, 1}
 	turned := grey && n.Mean[0] < 110 && n.Mean[2] > 118 // the means of ImageNet in the order BGR
 	switch {
+	case n.Bytes && !turned:
 	case unit && !identity:
 		s.Scale = 1.0 / 255
 	case !grey || identity || turned:

@@ -157,11 +157,17 @@ func (b *onnxBuilder) add(l nn.Layer, in, out nn.Shape) error {
 	case *nn.AdaptivePool:
 		return b.adaptive(l, in)
 	case *nn.Flatten:
+		if b.dense {
+			return fmt.Errorf("layer %s flattens a map of %d×%d pixels, which has no meaning on other maps: want a graph that isn't dense", l.Name(), in.H, in.W)
+		}
 		b.node("Flatten", l.Name(), map[string]any{"axis": 1})
 		b.flat = true
 	case *nn.Euclidean:
 		axes := []int{1}
 		if in.H > 1 || in.W > 1 {
+			if b.dense {
+				return fmt.Errorf("layer %s divides by the norm of a map of %d×%d pixels, which has no meaning on other maps: want a graph that isn't dense", l.Name(), in.H, in.W)
+			}
 			axes = []int{1, 2, 3}
 		}
 		x := b.value

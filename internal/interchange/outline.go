@@ -25,6 +25,12 @@ type Outline struct {
 	Complete bool
 	// Left describes what DropHead left out beside the head.
 	Left []string
+	// Normalize is the normalisation of pixels that the file's first layers are; nil if there
+	// is none.
+	Normalize *Normalize
+	// BGR tells that the first convolution takes BGR, since layers before it exchange the
+	// channels of RGB pixels.
+	BGR bool
 	// Steps is what the file's layers before the first convolution do to pixels; nil if
 	// there are none.
 	Steps *Steps
@@ -58,6 +64,8 @@ type fileLayer struct {
 	name string // as the file has it
 	in   int    // in-channels of a convolution, fan-in of a fully connected layer
 	relu bool
+	// affine: the normalisation has only a scale and a shift, those of its statistics.
+	affine bool
 	// between: the layer is a batch normalisation between layers of the features.
 	between bool
 	// tensors are the layer's tensors by role: weight, bias, scale, shift, mean, variance.
@@ -316,8 +324,11 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 			}
 			m.match(current, "scale", l.Gamma, true)
 			m.match(current, "shift", l.Beta, true)
-			m.match(current, "mean", l.RunningMean, false)
-			m.match(current, "variance", l.RunningVar, false)
+			m.match(current, "mean", l.RunningMean, current.affine)
+			m.match(current, "variance", l.RunningVar, current.affine)
+			if current.affine {
+				m.locations[len(m.locations)-1].fill = 1 - l.Eps
+			}
 		}
 	}
 	for _, l := range layers {

@@ -127,7 +127,7 @@ func TestNormalizeSpec(t *testing.T) {
 		{[3]float32{0.5, 0.5, 0.5}, [3]float32{0, 1, 1}, 0},
 		{[3]float32{127.5, 127.5, 127.5}, [3]float32{127.5, 127.5, 127.5}, 1},
 	} {
-		s, err := (&Normalize{"n", c.mean, c.std}).Spec()
+		s, err := (&Normalize{Source: "n", Mean: c.mean, Std: c.std}).Spec()
 		if c.scale == 0 {
 			if err == nil || !strings.Contains(err.Error(), "--preprocess") {
 				t.Errorf("%v, %v: %+v, error %v", c.mean, c.std, s, err)
