@@ -32,8 +32,12 @@ func readLayers(f *weights.File) (*Outline, error) {
 	r := &layerReader{f: f, o: &Outline{Complete: true}}
 	r.channelsLast = channelsLastFormat(f.Format())
 	r.o.input = onnxSide(f.Metadata()["onnx.input"])
+	_, guessed := f.Metadata()[weights.MetaLayerOrder]
 	for i, l := range f.Layers() {
 		r.index = i
+		if guessed && len(l.Tensors) == 0 && slices.Contains([]string{"conv", "fc", "batchnorm"}, l.Op) {
+			continue // left out by --ignore or --prefix
+		}
 		if err := r.add(l); err != nil {
 			return nil, fmt.Errorf("layer %s (%s): %w", l.Name, l.Op, err)
 		}
