@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg/architecture"
+	"github.com/verydeep/vgg/internal/boundedjson"
 	"github.com/verydeep/vgg/internal/interchange"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
@@ -57,7 +58,7 @@ type processorConfig struct {
 // readConfig reads config.json.
 func readConfig(text string) (modelConfig, error) {
 	var c modelConfig
-	err := json.Unmarshal([]byte(text), &c)
+	err := boundedjson.Unmarshal([]byte(text), &c)
 	if c.Pretrained == nil {
 		c.Pretrained = &c.timmConfig
 	}
@@ -201,7 +202,7 @@ func setMeanStd(s *preprocess.Spec, mean, std []float32) error {
 // processorPreprocess returns the preprocessing of Transformers' preprocessor_config.json.
 func processorPreprocess(text string, side int) (*preprocess.Spec, error) {
 	var c processorConfig
-	if err := json.Unmarshal([]byte(text), &c); err != nil {
+	if err := boundedjson.Unmarshal([]byte(text), &c); err != nil {
 		return nil, err
 	}
 	if c.Mean == nil && c.Size == nil && c.CropSize == nil {
@@ -294,7 +295,7 @@ func readSides(text json.RawMessage) (s sides, err error) {
 	if text == nil || string(text) == "null" {
 		return s, nil
 	}
-	if json.Unmarshal(text, &s.height) == nil {
+	if boundedjson.Unmarshal(text, &s.height) == nil {
 		s.width = s.height
 	} else {
 		var object struct {
@@ -302,7 +303,7 @@ func readSides(text json.RawMessage) (s sides, err error) {
 			Height   int `json:"height"`
 			Width    int `json:"width"`
 		}
-		if err := json.Unmarshal(text, &object); err != nil {
+		if err := boundedjson.Unmarshal(text, &object); err != nil {
 			return s, err
 		}
 		s = sides{object.Shortest, object.Height, object.Width}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/verydeep/vgg/internal/boundedjson"
 	"github.com/verydeep/vgg/weights"
 )
 
@@ -31,7 +32,7 @@ func ParseClasses(data []byte) ([]string, error) {
 		return nil, errors.New("empty, want a list of names")
 	case text[0] == '[':
 		var names []string
-		if err := json.Unmarshal(text, &names); err != nil {
+		if err := boundedjson.Unmarshal(text, &names); err != nil {
 			return nil, fmt.Errorf("want a list of names: %w", err)
 		}
 		return names, nil
@@ -61,7 +62,7 @@ func withoutIndices(names []string) []string {
 // parseClassObject reads indices by name or names by index.
 func parseClassObject(text []byte) ([]string, error) {
 	var object map[string]json.RawMessage
-	if err := json.Unmarshal(text, &object); err != nil {
+	if err := boundedjson.Unmarshal(text, &object); err != nil {
 		return nil, err
 	}
 	byIndex := map[int]string{}
@@ -89,16 +90,16 @@ func parseClassObject(text []byte) ([]string, error) {
 // classItem returns the index and the name of an item of a class object. A number as value
 // is the index.
 func classItem(key string, value json.RawMessage) (index int, name string, err error) {
-	if json.Unmarshal(value, &index) == nil {
+	if boundedjson.Unmarshal(value, &index) == nil {
 		return index, key, nil
 	}
 	index, err = strconv.Atoi(key)
 	if err == nil {
-		if json.Unmarshal(value, &name) == nil {
+		if boundedjson.Unmarshal(value, &name) == nil {
 			return index, name, nil
 		}
 		var entry []string // Keras' synset and name, with _ for a space
-		if json.Unmarshal(value, &entry) == nil && len(entry) > 0 {
+		if boundedjson.Unmarshal(value, &entry) == nil && len(entry) > 0 {
 			return index, strings.ReplaceAll(entry[len(entry)-1], "_", " "), nil
 		}
 	}

@@ -2,7 +2,6 @@ package vgg
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg/architecture"
+	"github.com/verydeep/vgg/internal/boundedjson"
 	"github.com/verydeep/vgg/internal/interchange"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
@@ -67,7 +67,7 @@ func Identify(ctx context.Context, f *weights.File, o OpenOptions) (*Description
 		identify = d.identifyForeign
 		if ok {
 			d.exported = new(network.Options)
-			if err := json.Unmarshal([]byte(text), d.exported); err != nil {
+			if err := boundedjson.Unmarshal([]byte(text), d.exported); err != nil {
 				return nil, fmt.Errorf("vgg: %s: metadata %s: %w", f.Name(), metaOptions, err)
 			}
 		}
@@ -168,7 +168,7 @@ func (d *Description) readMetadata(f *weights.File) error {
 			}
 			return fmt.Errorf("vgg: %s: no %s in the metadata: not a model written by this library", f.Name(), key)
 		}
-		if err := json.Unmarshal([]byte(text), to); err != nil {
+		if err := boundedjson.Unmarshal([]byte(text), to); err != nil {
 			return fmt.Errorf("vgg: %s: metadata %s: %w", f.Name(), key, err)
 		}
 	}
@@ -264,7 +264,7 @@ func (o OpenOptions) given() (given, error) {
 		g.Head = a.HeadName()
 	}
 	var s struct{ Crop int }
-	if strings.HasPrefix(strings.TrimSpace(o.Preprocess), "{") && json.Unmarshal([]byte(o.Preprocess), &s) == nil && s.Crop != 0 {
+	if strings.HasPrefix(strings.TrimSpace(o.Preprocess), "{") && boundedjson.Unmarshal([]byte(o.Preprocess), &s) == nil && s.Crop != 0 {
 		if o.Input != 0 && o.Input != s.Crop {
 			return g, fmt.Errorf("vgg: crops of %d pixels by the preprocessing, want the input side, %d", s.Crop, o.Input)
 		}
@@ -361,7 +361,7 @@ func (d *Description) foreignPreprocess(f *weights.File, outline *interchange.Ou
 		d.Preprocess, d.BGR = s, takesBGR(s.Name)
 	case inFile:
 		d.Preprocess.Orient = preprocess.Upright // as in readMetadata
-		if err := json.Unmarshal([]byte(text), &d.Preprocess); err != nil {
+		if err := boundedjson.Unmarshal([]byte(text), &d.Preprocess); err != nil {
 			return fail(fmt.Errorf("metadata %s: %w", metaPreprocess, err))
 		}
 	case travelled != nil:
@@ -422,7 +422,7 @@ func (d *Description) foreignClasses(f *weights.File, o OpenOptions) error {
 	}
 	n := d.Options.Classes
 	var synsets []string // of MatConvNet's releases, whose descriptions have commas
-	if json.Unmarshal([]byte(f.Metadata()["synsets"]), &synsets) == nil && n == imageNetClasses && slices.Equal(synsets, ImageNetSynsets()) {
+	if boundedjson.Unmarshal([]byte(f.Metadata()["synsets"]), &synsets) == nil && n == imageNetClasses && slices.Equal(synsets, ImageNetSynsets()) {
 		d.Classes = ImageNetClasses()
 		return nil
 	}
@@ -447,7 +447,7 @@ func (d *Description) foreignClasses(f *weights.File, o OpenOptions) error {
 
 // foreignProvenance takes the provenance from the file, or records the file itself.
 func (d *Description) foreignProvenance(f *weights.File) {
-	if text, ok := f.Metadata()[metaProvenance]; ok && json.Unmarshal([]byte(text), &d.Provenance) == nil && d.Provenance != nil {
+	if text, ok := f.Metadata()[metaProvenance]; ok && boundedjson.Unmarshal([]byte(text), &d.Provenance) == nil && d.Provenance != nil {
 		return
 	}
 	d.Provenance = map[string]string{"source": filepath.Base(f.Name()), "format": string(f.Format())}

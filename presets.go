@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/verydeep/vgg/internal/boundedjson"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
@@ -27,7 +28,7 @@ func givenPreprocess(text string, side int) (preprocess.Spec, error) {
 	var s preprocess.Spec
 	if strings.HasPrefix(strings.TrimSpace(text), "{") {
 		s = preprocess.Spec{Name: "own", Scale: 1, Std: [3]float32{1, 1, 1}, Filter: preprocess.Bilinear, Crop: side, Resize: side, Orient: preprocess.Upright}
-		if err := json.Unmarshal([]byte(text), &s); err != nil {
+		if err := boundedjson.Unmarshal([]byte(text), &s); err != nil {
 			return s, fmt.Errorf("vgg: preprocessing %s: %w", text, err)
 		}
 		return s, s.Validate()
@@ -63,7 +64,7 @@ func shownAs(s, file preprocess.Spec, text string) preprocess.Spec {
 // names reports whether text is a JSON object with a key.
 func names(text, key string) bool {
 	var object map[string]json.RawMessage
-	return json.Unmarshal([]byte(text), &object) == nil && object[key] != nil
+	return boundedjson.Unmarshal([]byte(text), &object) == nil && object[key] != nil
 }
 
 // show makes the preprocessing s follow o.Fit and o.Orient.

@@ -198,6 +198,21 @@ func WithHead(config, head string) (string, error) {
 	return a.canonical().Name, nil
 }
 
+// WithSigmoids returns the canonical name of a configuration whose soft-max is replaced by a
+// sigmoid of each score: every class is a label of its own. Another ending stays.
+func WithSigmoids(config string) (string, error) {
+	a, err := Parse(config)
+	if err != nil {
+		return "", err
+	}
+	if a.Ending == Softmax || a.Ending == LogSoftmax {
+		a.Ending = Sigmoids
+		a.Name = a.rowName()
+		a = a.canonical()
+	}
+	return a.Name, nil
+}
+
 // ParseHead reads a head alone: an architecture without features. The error names the
 // layer that can't be read.
 func ParseHead(head string) (Architecture, error) {

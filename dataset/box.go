@@ -2,46 +2,96 @@ package dataset
 
 import (
 	"context"
-	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math"
-	"os"
-	"path"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/verydeep/vgg/preprocess"
 )
 
-// Box is the bounding box of one object in pixels of the image as it is
-// stored: it covers x0 ≤ x < x1, y0 ≤ y < y1. Corners of annotations that count
-// pixels from 1, as PASCAL VOC's do, are not changed.
+// Box is the bounding box of one object in pixels of the image as it is stored, edges
+// counted from 0: it covers x0 ≤ x < x1, y0 ≤ y < y1, and the pixel in column i covers
+// i ≤ x < i+1. So the box of a whole image of w×h pixels is (0, 0, w, h). Annotations of
+// every format are converted to this, once:
+//
+//   - PASCAL VOC's XML counts pixels from 1 and names the last one: (xmin−1, ymin−1, xmax, ymax);
+//   - ILSVRC's XML, Kaggle's solution tables and Tiny ImageNet's lists count pixels from 0 and
+//     name the last one: (xmin, ymin, xmax+1, ymax+1);
+//   - COCO's x, y, width and height are edges: (x, y, x+width, y+height);
+//   - YOLO's centre and size are shares of the upright image's sides, and give edges;
+//   - tables of corners are edges.
 type Box struct {
 	X0, Y0, X1, Y1 float64
 	Class          int  // index into Dataset.Classes
-	Difficult      bool // PASCAL VOC's mark of objects that evaluation ignores
+	Difficult      bool // PASCAL VOC's mark of objects that evaluation ignores, or COCO's of crowds
+}
+
+// pixelRule says how an annotation's corners count pixels.
+type pixelRule int
+
+const (
+	edges    pixelRule = iota // from 0, as Box does
+	fromOne                   // pixels from 1, the last one named
+	fromZero                  // pixels from 0, the last one named
+	shares                    // edges, as shares of the upright image's width and height
+)
+
+// String returns what a user is told of the rule.
+func (r pixelRule) String() string {
+	return [...]string{"edges from 0", "pixels from 1", "pixels from 0", "shares of the sides"}[r]
+}
+
+// edges converts corners to a Box's; w and h are the sides that shares are of.
+func (r pixelRule) edges(c [4]float64, w, h float64) [4]float64 {
+	switch r {
+	case fromOne:
+		c[0]--
+		c[1]--
+	case fromZero:
+		c[2]++
+		c[3]++
+	case shares:
+		c = [4]float64{c[0] * w, c[1] * h, c[2] * w, c[3] * h}
+	}
+	return c
 }
 
 // annotation is the content of one file or row: the objects of an image.
 type annotation struct {
-	image   string // name of the image in the annotation
+	image   string // name of the image in the annotation, or its path if it is found
 	alias   string // another name of it, or ""
+	found   bool   // image is the path of a file of the collection
 	source  string // file, or file:line, for errors
+	part    string // a name that says the part; "" if none does
 	w, h    int    // size of the image; 0 if it isn't given
+	rule    pixelRule
 	objects []object
+	faults  []error // of objects that can't be used
+	broken  bool    // the whole can't: objects is empty
 }
 
 // object is one box and its class as the annotation names it; "" is the image's
 // class.
 type object struct {
-	source         string
-	class          string
-	corners        [4]string
-	difficult      bool
-	x0, y0, x1, y1 float64
+	class            string
+	difficult, crowd bool
+	corners          [4]float64 // as the annotation has them
+	number           int64      // the annotation's id or line in its file, 0 if it has none
+}
+
+// at returns where an object stands, for errors.
+func (n annotation) at(o object) string {
+	switch {
+	case o.number == 0:
+		return n.source
+	case n.rule == shares:
+		return fmt.Sprintf("%s: line %d", n.source, o.number)
+	}
+	return fmt.Sprintf("%s: annotation %d", n.source, o.number)
 }
 
 // BadBox is an annotation that is not usable.
@@ -52,10 +102,14 @@ type BadBox struct {
 
 // BoxReport counts the bounding boxes that were read, and lists the bad ones.
 type BoxReport struct {
-	Boxes   int // read
-	Images  int // images with boxes
-	Without int // images without
-	Clipped int // boxes that extended beyond their image and were cut to it
+	Boxes   int    // read
+	Images  int    // images with boxes
+	Without int    // images without
+	Clipped int    // boxes that extended beyond their image and were cut to it
+	Crowds  int    // boxes that COCO marks as crowds, among Boxes
+	Others  int    // boxes left out because their class labels no image
+	Format  string // of the annotations, as "COCO JSON"
+	Corners string // how they count pixels, as "pixels from 1"
 	Bad     []BadBox
 }
 
@@ -63,8 +117,9 @@ type BoxReport struct {
 type BoxOptions struct {
 	// From is a table (CSV with a header: columns of files, of corners called
 	// x0 y0 x1 y1, xmin ymin xmax ymax or x1 y1 x2 y2, and perhaps of classes
-	// and of the size of the image), or an XML file or a folder of them as in ILSVRC
-	// and PASCAL VOC. "": the place that the layout has for them.
+	// and of the size of the image); COCO's JSON or YOLO's data.yaml; an XML file as in
+	// ILSVRC and PASCAL VOC; or a folder of XML files, of COCO's JSON or of YOLO's text
+	// files. "": the place that the layout has for them.
 	From string
 	// Strict makes the first bad annotation an error, and the first box that
 	// extends beyond its image.
@@ -100,31 +155,15 @@ func ReadBoxes(ctx context.Context, d *Dataset, o BoxOptions) (*Dataset, BoxRepo
 	fail := func(err error) (*Dataset, BoxReport, error) {
 		return nil, r, fmt.Errorf("dataset: %s: boxes: %w", d.Name, err)
 	}
-	var sources []boxSource
+	a := newAttacher(d, o, &r)
 	var err error
-	if o.From != "" {
-		sources, err = namedBoxes(o.From)
+	if d.boxes != nil && (o.From == "" || o.From == d.boxes.from) {
+		err = a.attachKnown(ctx, d.boxes)
 	} else {
-		sources, err = d.findBoxes(ctx)
+		err = a.attachSources(ctx)
 	}
 	if err != nil {
 		return fail(err)
-	}
-	a := newAttacher(d, o, &r)
-	for _, s := range sources {
-		for note, err := range s.annotations(ctx) {
-			if ctx.Err() != nil {
-				return fail(context.Cause(ctx))
-			}
-			if err == nil {
-				err = a.attach(note, s.ours)
-			} else {
-				err = a.bad(note.source, err)
-			}
-			if err != nil {
-				return fail(err)
-			}
-		}
 	}
 	out := a.out
 	for _, s := range out.Samples {
@@ -143,6 +182,56 @@ func ReadBoxes(ctx context.Context, d *Dataset, o BoxOptions) (*Dataset, BoxRepo
 	return out, r, nil
 }
 
+// attachSources reads the annotations that the options name, or those beside the images.
+func (a *attacher) attachSources(ctx context.Context) error {
+	var sources []boxSource
+	var err error
+	if a.options.From != "" {
+		sources, err = namedBoxes(ctx, a.options.From)
+	} else {
+		sources, err = a.out.findBoxes(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	for _, s := range sources {
+		for note, err := range s.annotations(ctx) {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err != nil {
+				note = annotation{source: note.source, faults: []error{err}, broken: true}
+			}
+			a.report.Format = s.kind.String()
+			if err := a.attach(note, s.ours); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// attachKnown attaches the annotations that the collection was opened by.
+func (a *attacher) attachKnown(ctx context.Context, b *boxSet) error {
+	a.report.Format, a.others = b.kind.String(), b.others
+	if a.out.part != partWords[1][0] { // the training part reports what is of no part
+		for _, bad := range b.bad {
+			if err := a.bad(bad.Source, bad.Err); err != nil {
+				return err
+			}
+		}
+	}
+	for i, note := range b.notes {
+		if i%checkEvery == 0 && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := a.attach(note, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // attacher adds annotations to their samples.
 type attacher struct {
 	out     *Dataset
@@ -150,16 +239,16 @@ type attacher struct {
 	report  *BoxReport
 	find    *finder
 	classes map[string]int
+	others  map[string]bool // classes of boxes that the dataset leaves out
+	samples map[string]int  // by path
 }
 
 func newAttacher(d *Dataset, o BoxOptions, r *BoxReport) *attacher {
-	a := &attacher{out: d.subset(d.Name, slices.Clone(d.Samples)), options: o, report: r, classes: map[string]int{}}
-	names := make([]string, d.Len())
+	a := &attacher{out: d.subset(d.Name, slices.Clone(d.Samples)), options: o, report: r, classes: map[string]int{}, samples: make(map[string]int, d.Len())}
 	for i, s := range d.Samples {
-		names[i] = s.Name
+		a.samples[s.Name] = i
 		a.out.Samples[i].Boxes = nil
 	}
-	a.find = newFinder(names)
 	for i, t := range d.Titles {
 		a.classes[t] = i
 	}
@@ -178,163 +267,196 @@ func (a *attacher) bad(source string, err error) error {
 	return nil
 }
 
-// attach adds an annotation's boxes to its image. ours means that the source
-// annotates this dataset's images and no others.
-func (a *attacher) attach(note annotation, ours bool) error {
+// sample returns the index of the sample that an annotation is of, -1 if there is none.
+func (a *attacher) sample(note annotation) int {
+	if i, ok := a.samples[note.image]; ok {
+		return i
+	}
+	if note.found {
+		return -1
+	}
+	if a.find == nil {
+		names := make([]string, a.out.Len())
+		for i, s := range a.out.Samples {
+			names[i] = s.Name
+		}
+		a.find = newFinder(names)
+	}
 	i := a.find.find(note.image)
 	if i < 0 && note.alias != "" {
 		i = a.find.find(note.alias)
 	}
+	return i
+}
+
+// attach adds an annotation's boxes to its image. ours means that the source
+// annotates this dataset's images and no others.
+func (a *attacher) attach(note annotation, ours bool) error {
+	i := -1
+	if !note.broken {
+		i = a.sample(note)
+	}
+	if i >= 0 || !note.found {
+		for _, fault := range note.faults {
+			if err := a.bad(note.source, fault); err != nil {
+				return err
+			}
+		}
+	}
 	if i < 0 {
+		if note.broken {
+			return nil
+		}
 		if ours {
 			return a.bad(note.source, fmt.Errorf("%w: %s", errNoImage, note.image))
 		}
 		return nil
 	}
-	sample := &a.out.Samples[i]
-	scaleX, scaleY := 1.0, 1.0
-	if a.options.Rescale && note.w > 0 {
-		w, h, err := a.out.Size(i)
-		if err != nil {
-			return a.bad(note.source, err)
-		}
-		scaleX, scaleY = float64(w)/float64(note.w), float64(h)/float64(note.h)
+	if len(note.objects) > 0 {
+		a.report.Corners = note.rule.String()
 	}
+	frame, err := a.frame(note, i)
+	if err != nil {
+		return a.bad(note.source, err)
+	}
+	sample := &a.out.Samples[i]
 	for _, o := range note.objects {
-		b, clipped, err := a.box(note, o, sample.Label)
+		b, clipped, err := a.box(frame, o, sample.Label)
 		if err == nil && clipped && a.options.Strict {
-			err = fmt.Errorf("%w: (%g, %g, %g, %g) of %d×%d pixels", errBeyond, o.x0, o.y0, o.x1, o.y1, note.w, note.h)
+			err = fmt.Errorf("%w: %s", errBeyond, frame.describe(o))
 		}
 		if err != nil {
-			if err := a.bad(o.source, err); err != nil {
+			if err := a.bad(note.at(o), err); err != nil {
 				return err
 			}
+			continue
+		}
+		if a.others[o.class] {
+			a.report.Others++
 			continue
 		}
 		if clipped {
 			a.report.Clipped++
 		}
-		b.X0, b.X1 = b.X0*scaleX, b.X1*scaleX
-		b.Y0, b.Y1 = b.Y0*scaleY, b.Y1*scaleY
+		if o.crowd {
+			a.report.Crowds++
+		}
 		sample.Boxes = append(sample.Boxes, b)
 	}
 	return nil
 }
 
-// box checks one object of an annotation.
-func (a *attacher) box(note annotation, o object, label int) (b Box, clipped bool, err error) {
-	b = Box{Class: label, Difficult: o.difficult}
-	if o.class != "" {
-		class, ok := a.classes[o.class]
-		if !ok {
-			return b, false, fmt.Errorf("%w %q", errUnknownClass, o.class)
-		}
-		b.Class = class
-	}
-	if !(o.x0 < o.x1 && o.y0 < o.y1) {
-		return b, false, fmt.Errorf("%w: (%g, %g, %g, %g), want x0 < x1 and y0 < y1", errEmptyBox, o.x0, o.y0, o.x1, o.y1)
-	}
-	b.X0, b.Y0, b.X1, b.Y1 = o.x0, o.y0, o.x1, o.y1
-	w, h := math.Inf(1), math.Inf(1)
-	if note.w > 0 {
-		w, h = float64(note.w), float64(note.h)
-	}
-	b.X0, b.Y0, b.X1, b.Y1 = max(b.X0, 0), max(b.Y0, 0), min(b.X1, w), min(b.Y1, h)
-	if b.X0 >= b.X1 || b.Y0 >= b.Y1 {
-		return b, false, fmt.Errorf("%w: (%g, %g, %g, %g) of %g×%g pixels", errOutside, o.x0, o.y0, o.x1, o.y1, w, h)
-	}
-	clipped = b.X0 != o.x0 || b.Y0 != o.y0 || b.X1 != o.x1 || b.Y1 != o.y1
-	return b, clipped, nil
+// frame is what an image's boxes are measured in.
+type frame struct {
+	rule           pixelRule
+	w, h           int // size that the annotation is of; 0 if it isn't known
+	scaleX, scaleY float64
+	orientation    int // by which the boxes are turned back to the stored image
 }
 
-// parse reads an object's corners.
-func (o *object) parse() error {
-	for i, p := range []*float64{&o.x0, &o.y0, &o.x1, &o.y1} {
-		v, err := strconv.ParseFloat(strings.TrimSpace(o.corners[i]), 64)
-		if err != nil || !(v > -1e9 && v < 1e9) {
-			return fmt.Errorf("corner %q, want a number", o.corners[i])
-		}
-		*p = v
+// describe writes an object's corners and the image that they are of, for errors.
+func (f frame) describe(o object) string {
+	c := o.corners
+	if f.rule == shares {
+		return fmt.Sprintf("(%g, %g, %g, %g) of the sides", c[0], c[1], c[2], c[3])
+	}
+	if f.w == 0 {
+		return fmt.Sprintf("(%g, %g, %g, %g)", c[0], c[1], c[2], c[3])
+	}
+	return fmt.Sprintf("(%g, %g, %g, %g) of %d×%d pixels", c[0], c[1], c[2], c[3], f.w, f.h)
+}
+
+// frame returns the frame of an annotation of sample i. The image's header is read where
+// the annotation alone doesn't say which pixels it means.
+func (a *attacher) frame(note annotation, i int) (frame, error) {
+	f := frame{rule: note.rule, w: note.w, h: note.h, scaleX: 1, scaleY: 1}
+	if note.rule != shares && !(a.options.Rescale && note.w > 0) {
+		return f, nil
+	}
+	w, h, orientation, err := a.out.stored(i)
+	if err != nil {
+		return f, err
+	}
+	if note.rule == shares {
+		f.orientation = orientation
+		f.w, f.h = preprocess.TurnSize(w, h, orientation)
+		return f, nil
+	}
+	f.scaleX, f.scaleY = float64(w)/float64(note.w), float64(h)/float64(note.h)
+	return f, nil
+}
+
+// emptyBox returns the error of an object without an extent.
+func emptyBox(o object) error {
+	if c := o.corners; !(c[0] < c[2] && c[1] < c[3]) {
+		return fmt.Errorf("%w: (%g, %g, %g, %g), want x0 < x1 and y0 < y1", errEmptyBox, c[0], c[1], c[2], c[3])
 	}
 	return nil
 }
 
-// voc is an annotation of PASCAL VOC or ILSVRC.
-type voc struct {
-	XMLName  xml.Name `xml:"annotation"`
-	Filename string   `xml:"filename"`
-	Size     *struct {
-		Width  string `xml:"width"`
-		Height string `xml:"height"`
-	} `xml:"size"`
-	Objects []struct {
-		Name      string `xml:"name"`
-		Difficult string `xml:"difficult"`
-		Box       *struct {
-			X0 string `xml:"xmin"`
-			Y0 string `xml:"ymin"`
-			X1 string `xml:"xmax"`
-			Y1 string `xml:"ymax"`
-		} `xml:"bndbox"`
-	} `xml:"object"`
+// cutTo cuts a box to an image of w×h pixels, of which 0 are unknown. ok is false if nothing
+// is left.
+func cutTo(c [4]float64, w, h int) (cut [4]float64, ok bool) {
+	right, lower := math.Inf(1), math.Inf(1)
+	if w > 0 {
+		right, lower = float64(w), float64(h)
+	}
+	c = [4]float64{max(c[0], 0), max(c[1], 0), min(c[2], right), min(c[3], lower)}
+	return c, c[0] < c[2] && c[1] < c[3]
 }
 
-// parseVOC reads an XML annotation: its usable objects, and an error for each that
-// isn't. Its last result is the error of a file that is unusable as a whole.
-func parseVOC(source string, r io.Reader) (annotation, []error, error) {
-	note := annotation{source: source}
-	var v voc
-	if err := xml.NewDecoder(r).Decode(&v); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return note, nil, fmt.Errorf("XML: %w", err)
+// turnBack returns the orientation that undoes another.
+func turnBack(orientation int) int {
+	switch orientation {
+	case 6:
+		return 8
+	case 8:
+		return 6
 	}
-	note.image = v.Filename
-	if v.Size == nil {
-		return note, nil, errNoSize
-	}
-	var errW, errH error
-	note.w, errW = strconv.Atoi(strings.TrimSpace(v.Size.Width))
-	note.h, errH = strconv.Atoi(strings.TrimSpace(v.Size.Height))
-	if errW != nil || errH != nil || note.w < 1 || note.h < 1 {
-		return note, nil, fmt.Errorf("%w: width %q, height %q", errNoSize, v.Size.Width, v.Size.Height)
-	}
-	var bad []error
-	for _, obj := range v.Objects {
-		o := object{source: source, class: strings.TrimSpace(obj.Name), difficult: strings.TrimSpace(obj.Difficult) == "1"}
-		if obj.Box == nil {
-			bad = append(bad, fmt.Errorf("object %s without a bndbox", o.class))
-			continue
-		}
-		o.corners = [4]string{obj.Box.X0, obj.Box.Y0, obj.Box.X1, obj.Box.Y1}
-		if err := o.parse(); err != nil {
-			bad = append(bad, fmt.Errorf("object %s: %w", o.class, err))
-			continue
-		}
-		if o.class == "" {
-			bad = append(bad, errors.New("object without a name"))
-			continue
-		}
-		note.objects = append(note.objects, o)
-	}
-	return note, bad, nil
+	return orientation
 }
 
-// namedBoxes returns the source at a path.
-func namedBoxes(from string) ([]boxSource, error) {
-	info, err := os.Stat(from)
-	if err != nil {
-		return nil, err
+// slack is by how many pixels a box may reach beyond its image through rounding alone.
+const slack = 0.01
+
+// box checks and converts one object of an annotation.
+func (a *attacher) box(f frame, o object, label int) (b Box, clipped bool, err error) {
+	b = Box{Class: label, Difficult: o.difficult || o.crowd}
+	if o.class != "" {
+		class, ok := a.classes[o.class]
+		if !ok && !a.others[o.class] {
+			return b, false, fmt.Errorf("%w %q", errUnknownClass, o.class)
+		}
+		b.Class = class
 	}
-	if info.IsDir() {
-		return []boxSource{{fsys: os.DirFS(from), name: ".", kind: xmlBoxes}}, nil
+	if err := emptyBox(o); err != nil {
+		return b, false, err
 	}
-	s := boxSource{fsys: os.DirFS(filepath.Dir(from)), name: filepath.Base(from), kind: tableBoxes}
-	if strings.EqualFold(path.Ext(s.name), ".xml") {
-		s.kind = xmlBoxes
+	whole := f.rule.edges(o.corners, float64(f.w), float64(f.h))
+	cut, ok := cutTo(whole, f.w, f.h)
+	if !ok {
+		return b, false, fmt.Errorf("%w: %s", errOutside, f.describe(o))
 	}
-	return []boxSource{s}, nil
+	for i := range cut {
+		clipped = clipped || math.Abs(cut[i]-whole[i]) > slack
+	}
+	if f.orientation > 1 {
+		cut = preprocess.TurnBox(cut, f.w, f.h, turnBack(f.orientation))
+	}
+	b.X0, b.Y0, b.X1, b.Y1 = cut[0]*f.scaleX, cut[1]*f.scaleY, cut[2]*f.scaleX, cut[3]*f.scaleY
+	return b, clipped, nil
+}
+
+// parseCorners reads an object's corners.
+func parseCorners(texts [4]string) (c [4]float64, err error) {
+	for i, text := range texts {
+		v, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+		if err != nil || !(v > -1e9 && v < 1e9) {
+			return c, fmt.Errorf("corner %q, want a number", text)
+		}
+		c[i] = v
+	}
+	return c, nil
 }
 
 // isFolder reports whether fsys has a folder of that name.

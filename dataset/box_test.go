@@ -103,8 +103,8 @@ func TestReadBoxesXML(t *testing.T) {
 	if err != nil || report.Clipped != 1 || got.Samples[1].Boxes[1] != (Box{0, 2, 100, 4, 2, false}) {
 		t.Errorf("report %+v, %v, boxes %v, want one cut to the image", report, err, got.Samples[1].Boxes)
 	}
-	// Strictly, the first bad one is an error.
-	if _, _, err := ReadBoxes(t.Context(), d, BoxOptions{Strict: true}); !errors.Is(err, errEmptyBox) || !strings.Contains(err.Error(), "Annotations/a.xml") {
+	// Strictly, the first bad one is an error: those of images without a usable box come first.
+	if _, _, err := ReadBoxes(t.Context(), d, BoxOptions{Strict: true}); !errors.Is(err, errNoSize) || !strings.Contains(err.Error(), "Annotations/c.xml") {
 		t.Errorf("strict: %v", err)
 	}
 	for name, c := range map[string]struct {
@@ -112,7 +112,7 @@ func TestReadBoxesXML(t *testing.T) {
 		want error
 	}{
 		"beyond":  {vocXML("a.jpg", size100x80, "cat 10 20 101 40 0"), errBeyond},
-		"outside": {vocXML("a.jpg", size100x80, "cat 10 80 20 90 0"), errOutside},
+		"outside": {vocXML("a.jpg", size100x80, "cat 10 81 20 90 0"), errOutside},
 		"unknown": {vocXML("a.jpg", size100x80, "eel 10 20 30 40 0"), errUnknownClass},
 		"size":    {vocXML("a.jpg", "", "cat 10 20 30 40 0"), errNoSize},
 	} {
@@ -147,8 +147,8 @@ func TestReadBoxesILSVRC(t *testing.T) {
 		d    *Dataset
 		want map[string][]Box
 	}{
-		{train, map[string][]Box{"train/" + tench + "/" + tench + "_1.JPEG": {{1, 2, 3, 4, 0, false}}}},
-		{val, map[string][]Box{"val/v1.JPEG": {{5, 6, 7, 8, 1, false}, {6, 6, 9, 9, 1, false}}}},
+		{train, map[string][]Box{"train/" + tench + "/" + tench + "_1.JPEG": {{1, 2, 4, 5, 0, false}}}},
+		{val, map[string][]Box{"val/v1.JPEG": {{5, 6, 8, 9, 1, false}, {6, 6, 10, 10, 1, false}}}},
 	} {
 		boxed, report, err := ReadBoxes(t.Context(), c.d, BoxOptions{Strict: true})
 		if err != nil {
@@ -168,7 +168,7 @@ func TestReadBoxesILSVRC(t *testing.T) {
 	if err != nil || report.Boxes != 2 || len(report.Bad) != 1 || report.Bad[0].Source != "LOC_val_solution.csv:3" {
 		t.Fatalf("Kaggle's table: %+v, %v", report, err)
 	}
-	if want := []Box{{1, 2, 3, 4, 1, false}, {5, 6, 7, 8, 0, false}}; !slices.Equal(boxed.Samples[1].Boxes, want) {
+	if want := []Box{{1, 2, 4, 5, 1, false}, {5, 6, 8, 9, 0, false}}; !slices.Equal(boxed.Samples[1].Boxes, want) {
 		t.Errorf("Kaggle's table: %v, want %v", boxed.Samples[1].Boxes, want)
 	}
 }
@@ -197,7 +197,7 @@ func TestReadBoxesTable(t *testing.T) {
 		},
 		{
 			"an image that can't be read", "file,width,height,x0,y0,x1,y1\na/2.png,40,40,4,8,20,40\nb/1.png,20,10,1,1,2,2\n", true,
-			map[string][]Box{"b/1.png": {{1, 1, 2, 2, 1, false}}}, []string{"t.csv:2: preprocess: image: empty, want JPEG, PNG, GIF, WebP or BMP"},
+			map[string][]Box{"b/1.png": {{1, 1, 2, 2, 1, false}}}, []string{"t.csv:2: preprocess: image: empty, want JPEG, PNG, GIF, WebP, BMP, TIFF or PNM"},
 		},
 		{
 			"without a header", "a/1.png,1,2,3,4\nb/1.png,5,6,7,8\n", false,
@@ -262,7 +262,7 @@ func TestReadBoxesOfImagenette(t *testing.T) {
 	if _, err := readTable(d.root, "../boxes.csv"); err == nil {
 		t.Fatal("a path that leads out of the folder is read")
 	}
-	sources, err := namedBoxes(file)
+	sources, err := namedBoxes(t.Context(), file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // boxKind is a kind of annotation files.
@@ -18,14 +20,30 @@ type boxKind int
 const (
 	xmlBoxes   boxKind = iota // an XML file, or a folder with XML files at any depth
 	tableBoxes                // a table
+	cocoBoxes                 // COCO's JSON files
+	yoloBoxes                 // YOLO's text files, one an image
 )
+
+// String returns the name of the format.
+func (k boxKind) String() string {
+	return [...]string{"XML", "table", "COCO JSON", "YOLO"}[k]
+}
 
 // boxSource is a file or folder of annotations.
 type boxSource struct {
-	fsys fs.FS
-	name string
-	kind boxKind
-	ours bool // annotates the dataset's images and no others
+	fsys  fs.FS
+	name  string
+	kind  boxKind
+	ours  bool       // annotates the dataset's images and no others
+	files []string   // of the annotations, if they are known; else those at any depth below name
+	names *yoloNames // classes and parts of YOLO's
+}
+
+// noteSet is what a source has.
+type noteSet struct {
+	notes   []annotation
+	classes []string       // in the format's own order; nil: by name
+	parts   map[string]int // of the images, if there are lists
 }
 
 // annotationFolders are folders of XML files: of the part whose name replaces %s, or
@@ -47,8 +65,16 @@ func (d *Dataset) findBoxes(ctx context.Context) ([]boxSource, error) {
 		if s := d.tinyBoxes(); s != nil {
 			return s, nil
 		}
+		search := &search{ctx: ctx}
+		root, err := search.list(d.root, ".")
+		if err != nil {
+			return nil, err
+		}
+		if s, err := search.lookForBoxes(d.root, root); s != nil || err != nil {
+			return []boxSource{*s}, err
+		}
 	}
-	return nil, errors.New("no annotations beside the images, want a folder Annotations with XML or a table boxes.csv")
+	return nil, errors.New("no annotations beside the images, want a folder Annotations with XML, COCO's JSON, YOLO's text files or a table boxes.csv")
 }
 
 func (d *Dataset) xmlFolder() []boxSource {
@@ -61,7 +87,7 @@ func (d *Dataset) xmlFolder() []boxSource {
 			dir, ours = strings.ReplaceAll(dir, "%s", d.part), !d.partial
 		}
 		if isFolder(d.root, dir) {
-			return []boxSource{{d.root, dir, xmlBoxes, ours}}
+			return []boxSource{{fsys: d.root, name: dir, kind: xmlBoxes, ours: ours}}
 		}
 	}
 	return nil
@@ -90,7 +116,7 @@ func (d *Dataset) boxTables(ctx context.Context) ([]boxSource, error) {
 		if _, ok := t.box(); !ok && t.column("predictionstring") < 0 {
 			continue
 		}
-		s := boxSource{d.root, f, tableBoxes, !d.partial && (mine || d.part == "")}
+		s := boxSource{fsys: d.root, name: f, kind: tableBoxes, ours: !d.partial && (mine || d.part == "")}
 		if mine {
 			return []boxSource{s}, nil
 		}
@@ -114,7 +140,7 @@ func (d *Dataset) tinyBoxes() []boxSource {
 			continue
 		}
 		for _, n := range names {
-			found = append(found, boxSource{d.root, n, tableBoxes, !d.partial})
+			found = append(found, boxSource{fsys: d.root, name: n, kind: tableBoxes, ours: !d.partial})
 		}
 	}
 	return found
@@ -127,38 +153,75 @@ func (s boxSource) annotations(ctx context.Context) iter.Seq2[annotation, error]
 		return s.fromTable
 	}
 	return func(yield func(annotation, error) bool) {
-		err := fs.WalkDir(s.fsys, s.name, func(p string, e fs.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			if e.IsDir() || hidden(e.Name()) || !strings.EqualFold(path.Ext(p), ".xml") {
-				return ctx.Err()
-			}
-			data, err := fs.ReadFile(s.fsys, p)
-			if err != nil {
-				return err
-			}
-			note, bad, err := parseVOC(p, bytes.NewReader(data))
-			// The file's name tells more than the name in it, which has no folders and
-			// no extension.
-			note.image, note.alias = p, note.image
-			if err != nil {
-				bad = append(bad, err)
-			}
-			for _, b := range bad {
-				if !yield(note, b) {
-					return fs.SkipAll
-				}
-			}
-			if err == nil && !yield(note, nil) {
-				return fs.SkipAll
-			}
-			return nil
-		})
+		set, err := s.read(&search{ctx: ctx})
 		if err != nil {
 			yield(annotation{source: s.name}, err)
+			return
+		}
+		for _, n := range set.notes {
+			if !yield(n, nil) {
+				return
+			}
 		}
 	}
+}
+
+// read reads all annotations of a source that is no table.
+func (s boxSource) read(search *search) (*noteSet, error) {
+	switch s.kind {
+	case cocoBoxes:
+		return s.readCOCO(search)
+	case yoloBoxes:
+		return s.readYOLO(search)
+	}
+	return s.readXML(search)
+}
+
+// list returns the files of the source, which have the extension where they are below a
+// folder.
+func (s boxSource) list(search *search, ext string) ([]string, error) {
+	if s.files != nil {
+		return s.files, nil
+	}
+	info, err := fs.Stat(s.fsys, s.name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return []string{s.name}, nil
+	}
+	t, err := search.tree(s.fsys, s.name)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(t.files, func(f string) bool { return !strings.EqualFold(path.Ext(f), ext) }), nil
+}
+
+func (s boxSource) readXML(search *search) (*noteSet, error) {
+	files, err := s.list(search, ".xml")
+	if err != nil {
+		return nil, err
+	}
+	set := &noteSet{notes: make([]annotation, 0, len(files))}
+	for i, p := range files {
+		if i%checkEvery == 0 && search.err() != nil {
+			return nil, search.err()
+		}
+		data, err := wholefile.ReadFS(search.ctx, s.fsys, p, wholefile.MaxText)
+		if err != nil {
+			return nil, err
+		}
+		note, faults, err := parseVOC(p, bytes.NewReader(data))
+		// The file's name tells more than the name in it, which has no folders and
+		// no extension.
+		note.image, note.alias, note.faults = p, note.image, faults
+		if err != nil {
+			note.faults, note.broken = append(faults, err), true
+		}
+		set.notes = append(set.notes, note)
+	}
+	settleRule(set.notes, s.name)
+	return set, nil
 }
 
 func (s boxSource) fromTable(yield func(annotation, error) bool) {
@@ -168,6 +231,12 @@ func (s boxSource) fromTable(yield func(annotation, error) bool) {
 		return
 	}
 	t.annotations(yield)
+}
+
+// tinyList reports whether a list has the name of one of Tiny ImageNet's.
+func tinyList(name string) bool {
+	base := path.Base(name)
+	return strings.HasSuffix(base, "_boxes.txt") || base == "val_annotations.txt"
 }
 
 // annotations yields one annotation a row.
@@ -183,30 +252,32 @@ func (t *table) annotations(yield func(annotation, error) bool) {
 		class = 1
 	}
 	width, height, sized := t.size()
+	rule := edges
+	if !boxed || t.columns == nil && tinyList(t.name) {
+		rule = fromZero // Kaggle's solution, Tiny ImageNet's lists
+	}
 	for row := range t.rows {
-		note := annotation{source: fmt.Sprintf("%s:%d", t.name, t.lines[row]), image: t.cell(row, file)}
+		note := annotation{source: fmt.Sprintf("%s:%d", t.name, t.lines[row]), image: t.cell(row, file), rule: rule}
 		err := error(nil)
 		if sized {
-			var size object
-			size.corners = [4]string{"0", "0", t.cell(row, width), t.cell(row, height)}
-			if err = size.parse(); err == nil && (size.x1 < 1 || size.y1 < 1) {
-				err = fmt.Errorf("%w: width %g, height %g", errNoSize, size.x1, size.y1)
+			var size [4]float64
+			if size, err = parseCorners([4]string{"0", "0", t.cell(row, width), t.cell(row, height)}); err == nil && (size[2] < 1 || size[3] < 1) {
+				err = fmt.Errorf("%w: width %g, height %g", errNoSize, size[2], size[3])
 			}
-			note.w, note.h = int(size.x1), int(size.y1)
+			note.w, note.h = int(size[2]), int(size[3])
 		}
-		if err == nil {
-			if boxed {
-				o := object{source: note.source, class: t.cell(row, class), difficult: t.cell(row, t.column("difficult")) == "1"}
-				for i, c := range corners {
-					o.corners[i] = t.cell(row, c)
-				}
-				note.objects = []object{o}
-			} else {
-				err = note.addSolution(t.cell(row, solution))
+		switch {
+		case err != nil:
+		case boxed:
+			o := object{class: t.cell(row, class), difficult: t.cell(row, t.column("difficult")) == "1"}
+			var texts [4]string
+			for i, c := range corners {
+				texts[i] = t.cell(row, c)
 			}
-		}
-		for i := range note.objects {
-			err = errors.Join(err, note.objects[i].parse())
+			o.corners, err = parseCorners(texts)
+			note.objects = []object{o}
+		default:
+			err = note.addSolution(t.cell(row, solution))
 		}
 		if !yield(note, err) {
 			return
@@ -221,7 +292,11 @@ func (a *annotation) addSolution(text string) error {
 		if len(words) != 5 {
 			return fmt.Errorf("%q, want a class and four corners for each box", text)
 		}
-		a.objects = append(a.objects, object{source: a.source, class: words[0], corners: [4]string(words[1:])})
+		corners, err := parseCorners([4]string(words[1:]))
+		if err != nil {
+			return err
+		}
+		a.objects = append(a.objects, object{class: words[0], corners: corners})
 	}
 	return nil
 }

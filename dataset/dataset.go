@@ -13,18 +13,24 @@
 package dataset
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"slices"
 
+	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/preprocess"
 )
 
-// Sample is one image and its class.
+// Sample is one image and its class, or its labels.
 type Sample struct {
-	Name  string // slash-separated path below the root of the collection
-	Label int    // index into Dataset.Classes
-	Boxes []Box  // bounding boxes of objects, if they were read
+	Name   string // slash-separated path below the root of the collection
+	Label  int    // index into Dataset.Classes; with several labels the first, or 0 of none
+	Labels []int  // with Dataset.MultiLabel the classes that the image shows, ascending; else nil
+	Boxes  []Box  // bounding boxes of objects, if they were read
 }
 
 // Dataset is a list of samples and the place of their images: a folder, an
@@ -35,12 +41,18 @@ type Dataset struct {
 	Classes []string // in the order of the labels
 	Titles  []string // readable names of the classes, where a list of synsets has them; else nil
 	Samples []Sample
-	fsys    fs.FS // the image files by Sample.Name
+	// MultiLabel says that an image shows any number of the classes, its Sample.Labels,
+	// rather than one.
+	MultiLabel bool
 
-	root    fs.FS  // of the layout, with the lists and annotations beside the images
-	part    string // train or val, where the layout has parts
-	partial bool   // other samples of the same part are left out
-	path    string // on disk, a folder or an archive; "" if there is none
+	fsys fs.FS // the image files by Sample.Name
+
+	root    fs.FS   // of the layout, with the lists and annotations beside the images
+	part    string  // train or val, where the layout has parts
+	partial bool    // other samples of the same part are left out
+	boxes   *boxSet // annotations, where the layout is recognised by them
+	path    string  // on disk, a folder or an archive; "" if there is none
+	source  *Source
 }
 
 // subset returns a dataset of some of d's samples.
@@ -50,6 +62,10 @@ func (d *Dataset) subset(name string, samples []Sample) *Dataset {
 	part.partial = part.partial || len(samples) != len(d.Samples)
 	return &part
 }
+
+// Source returns what [Open] understood of the collection that d is from, nil if it is from
+// elsewhere. It is shared by the parts of the collection and must not be changed.
+func (d *Dataset) Source() *Source { return d.source }
 
 // Select returns d with the samples for which keep returns true.
 func (d *Dataset) Select(keep func(Sample) bool) *Dataset {
@@ -62,9 +78,11 @@ func (d *Dataset) Select(keep func(Sample) bool) *Dataset {
 	return d.subset(d.Name, kept)
 }
 
-// New returns a dataset of samples whose files lie in fsys. It is an error
-// if a label is not the index of a class or a name is not a path that [fs.FS]
-// takes.
+// New returns a dataset of samples whose files lie in fsys. It has several labels an
+// image if every sample has Labels that aren't nil; an empty list is of an image that
+// shows none of the classes, and each sample's Label follows from the list. It is an error
+// if only some samples have Labels, if a label is not the index of a class, and if a name
+// is not a path that [fs.FS] takes.
 func New(name string, fsys fs.FS, classes []string, samples []Sample) (*Dataset, error) {
 	for _, s := range samples {
 		if s.Label < 0 || s.Label >= len(classes) {
@@ -74,30 +92,66 @@ func New(name string, fsys fs.FS, classes []string, samples []Sample) (*Dataset,
 			return nil, fmt.Errorf("dataset: %s: %q, want a slash-separated path below the root", name, s.Name)
 		}
 	}
-	return &Dataset{Name: name, Classes: classes, Samples: samples, fsys: fsys}, nil
+	d := &Dataset{Name: name, Classes: classes, Samples: samples, fsys: fsys}
+	if slices.ContainsFunc(samples, func(s Sample) bool { return s.Labels != nil }) {
+		d.Samples = slices.Clone(samples)
+		if err := d.setMultiLabel(); err != nil {
+			return nil, fmt.Errorf("dataset: %s: %w", name, err)
+		}
+	}
+	return d, nil
 }
 
 // Len returns the number of samples.
 func (d *Dataset) Len() int { return len(d.Samples) }
 
-// Counts returns the number of samples of each class.
+// Counts returns the number of samples of each class. With several labels a sample counts
+// for each of them.
 func (d *Dataset) Counts() []int {
 	n := make([]int, len(d.Classes))
-	for _, s := range d.Samples {
-		n[s.Label]++
+	for i := range d.Samples {
+		for _, label := range d.LabelsOf(i) {
+			n[label]++
+		}
 	}
 	return n
 }
 
 // Read returns the bytes of sample i's image file; of a picture that was never a
-// file, those of a BMP file with its pixels. It panics if there is no such sample.
-func (d *Dataset) Read(i int) ([]byte, error) {
-	data, err := fs.ReadFile(d.fsys, d.Samples[i].Name)
+// file, those of a BMP file with its pixels. What isn't a regular file is an error, and so
+// are more than [preprocess.MaxFileBytes], which wrap [preprocess.ErrFileTooLarge]. It panics
+// if there is no such sample.
+func (d *Dataset) Read(i int) ([]byte, error) { return d.read(context.Background(), i) }
+
+// read is Read until ctx is done.
+func (d *Dataset) read(ctx context.Context, i int) (data []byte, err error) {
+	name := d.Samples[i].Name
+	switch fsys := d.fsys.(type) {
+	case *memoryFS: // what is in memory has no limit
+		data, err = fsys.ReadFile(name)
+	case *shardFS:
+		data, err = fsys.ReadFile(name)
+	default:
+		data, err = wholefile.ReadFS(ctx, d.fsys, name, preprocess.MaxFileBytes)
+	}
+	if size, ok := errors.AsType[*wholefile.SizeError](err); ok {
+		err = &tooLargeError{name, size}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("dataset: %s: %w", d.Name, err)
 	}
 	return data, nil
 }
+
+// tooLargeError is the error of an image file with too many bytes.
+type tooLargeError struct {
+	name string
+	size *wholefile.SizeError
+}
+
+func (e *tooLargeError) Error() string { return e.name + ": " + e.size.Error() }
+
+func (e *tooLargeError) Is(target error) bool { return target == preprocess.ErrFileTooLarge }
 
 // Size returns the width and height in pixels of sample i's image as it is
 // stored, from its header.
@@ -107,6 +161,36 @@ func (d *Dataset) Size(i int) (w, h int, err error) {
 		return 0, 0, err
 	}
 	return preprocess.Size(data)
+}
+
+// stored returns the width and height in pixels of sample i's image as it is stored, and its
+// EXIF orientation. Of a JPEG file it reads the beginning only, if that has both.
+func (d *Dataset) stored(i int) (w, h, orientation int, err error) {
+	data, err := d.beginning(i)
+	if err == nil && len(data) > 0 {
+		if w, h, err = preprocess.Size(data); err == nil {
+			return w, h, preprocess.Upright.Orientation(data), nil
+		}
+	}
+	if data, err = d.Read(i); err != nil {
+		return 0, 0, 0, err
+	}
+	w, h, err = preprocess.Size(data)
+	return w, h, preprocess.Upright.Orientation(data), err
+}
+
+// beginning returns the first bytes of a JPEG file, none of another.
+func (d *Dataset) beginning(i int) ([]byte, error) {
+	f, err := d.fsys.Open(d.Samples[i].Name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, 256<<10))
+	if err != nil || !bytes.HasPrefix(data, []byte{0xff, 0xd8}) {
+		return nil, err
+	}
+	return data, nil
 }
 
 // decoder is a file system that has decoded images at hand.

@@ -11,6 +11,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // OpenFiles returns images without labels: files, and the images at any depth below
@@ -46,7 +48,7 @@ func OpenFiles(ctx context.Context, paths ...string) (*Dataset, error) {
 			add(p)
 			continue
 		}
-		files, err := s.images(os.DirFS(p), ".")
+		files, err := s.images(wholefile.Dir(p), ".")
 		if err != nil {
 			return nil, fmt.Errorf("dataset: %s: %w", p, err)
 		}
@@ -55,7 +57,7 @@ func OpenFiles(ctx context.Context, paths ...string) (*Dataset, error) {
 		}
 	}
 	if d.Len() == 0 {
-		return nil, fmt.Errorf("dataset: %s: no images, want jpg, jpeg, png, gif, webp or bmp files", strings.Join(paths, ", "))
+		return nil, fmt.Errorf("dataset: %s: no images, want %s files", strings.Join(paths, ", "), imageKinds)
 	}
 	return d, nil
 }
@@ -63,8 +65,11 @@ func OpenFiles(ctx context.Context, paths ...string) (*Dataset, error) {
 // diskFS opens paths of the operating system, relative or absolute, written with slashes.
 type diskFS struct{}
 
-// Open implements [fs.FS].
-func (diskFS) Open(name string) (fs.File, error) { return os.Open(filepath.FromSlash(name)) }
+// Open implements [fs.FS]. It opens regular files.
+func (diskFS) Open(name string) (fs.File, error) { return wholefile.Open(filepath.FromSlash(name)) }
+
+// Stat implements [fs.StatFS].
+func (diskFS) Stat(name string) (fs.FileInfo, error) { return os.Stat(filepath.FromSlash(name)) }
 
 // Join returns the samples of parts as one dataset, part after part. The parts must have
 // the same classes. Names stay as they are if all parts lie in one file system and no name
@@ -79,8 +84,11 @@ func Join(name string, parts ...*Dataset) (*Dataset, error) {
 	seen := map[string]bool{}
 	same := true
 	for i, p := range parts {
-		if err := sameClasses(out.Classes, p.Classes); err != nil || !slices.Equal(out.Classes, p.Classes) {
+		if !slices.Equal(out.Classes, p.Classes) {
 			return nil, fmt.Errorf("dataset: %s and %s: want the same classes in both", parts[0].Name, p.Name)
+		}
+		if out.MultiLabel != p.MultiLabel {
+			return nil, fmt.Errorf("dataset: %s and %s: several labels an image in one alone, want the same in both", parts[0].Name, p.Name)
 		}
 		joined[i] = p.fsys
 		same = same && sameFS(parts[0].fsys, p.fsys)

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 )
 
-// Fingerprint returns a hash of d's classes and of every sample's name, label
+// Fingerprint returns a hash of d's classes and of every sample's name, label or labels
 // and size in bytes, in their order, as 64 hexadecimal digits; of pictures in
 // memory ([FromPictures]) it covers the contents, too. Contents of files are not
 // read: two datasets with the same fingerprint are the same unless a file was edited
@@ -36,10 +36,18 @@ func (d *Dataset) fingerprint(ctx context.Context, more func(*fieldWriter, fs.Fi
 	for _, c := range d.Classes {
 		w.text(c)
 	}
+	if d.MultiLabel {
+		w.number(-1) // which no number of samples is
+	}
 	w.number(int64(len(d.Samples)))
 	for i, s := range d.Samples {
 		w.text(s.Name)
-		w.number(int64(s.Label))
+		if d.MultiLabel {
+			w.number(int64(len(s.Labels)))
+		}
+		for _, label := range d.LabelsOf(i) {
+			w.number(int64(label))
+		}
 		if infos[i] == nil {
 			w.number(-1)
 			continue

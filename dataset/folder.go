@@ -1,86 +1,206 @@
 package dataset
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
 )
 
-// openFolders reads class folders in one of two layouts:
+// openFolders reads class folders in one of these layouts:
 //
-//	train/CLASS/…  and, if there is one, val/CLASS/… (or validation, valid or test)
+//	train/CLASS/…  with or without val/CLASS/… or test/CLASS/…, under any of their names
 //	CLASS/…        (val is then nil)
+//	CLASS/train/… and CLASS/val/…
 //
-// A class's images may lie at any depth below its folder. Files count as images by
-// their extension; their contents aren't looked at. Names that begin with a dot are
-// skipped. Links are followed to parts, to class folders and to images, but not to
-// folders inside a class. Classes are sorted by name, samples by class and path.
+// A class's images may lie at any depth below its folder. Links are followed to parts, to
+// class folders and to images, but not to folders inside a class. Classes are sorted by
+// name, samples by class and path. Class folders without images are passed over. Where
+// there is only a part to validate on, it is returned as train.
 //
-// It is an error if there are no class folders, if a class folder holds no images, and
-// if the two parts have different classes.
+// It is an error if there are no class folders, if none has images, if the folders can be
+// read in several ways, and if val has a class that train lacks.
 func openFolders(s *search, name string, fsys fs.FS) (train, val *Dataset, err error) {
 	root, err := s.list(fsys, ".")
 	if err != nil {
 		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
 	}
-	split, err := root.isSplit(s, fsys)
+	parts, err := s.parts(name, fsys, root)
 	if err != nil {
-		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
-	}
-	if !split {
-		if train, err = openClasses(s, name, fsys, "."); err != nil {
-			return nil, nil, err
-		}
-		setLayout(fsys, train, nil)
-		return train, nil, nil
-	}
-	if train, err = openClasses(s, name, fsys, "train"); err != nil {
 		return nil, nil, err
 	}
-	if part := root.valPart(s, fsys); part != "" {
-		if val, err = openClasses(s, name, fsys, part); err != nil {
+	if parts == nil {
+		return openWhole(s, name, fsys, root)
+	}
+	part := parts.val()
+	if parts.dirs[partTrain] == "" {
+		if train, err = openPart(s, name, fsys, parts.dirs[part]); err != nil {
 			return nil, nil, err
 		}
-		if err := sameClasses(train.Classes, val.Classes); err != nil {
+		train.root, train.part = fsys, partNames[partVal]
+		s.foundPart(part, parts.dirs[part], true, train.Len())
+		return train, nil, s.leaveOut(fsys, parts)
+	}
+	if train, err = openPart(s, name, fsys, parts.dirs[partTrain]); err != nil {
+		return nil, nil, err
+	}
+	if part == partTest {
+		if sh, err := s.shape(fsys, parts.dirs[part]); err != nil || !sh.nested {
+			part = -1 // without labels, as in competitions
+		}
+	}
+	if part >= 0 {
+		if val, err = openPart(s, name, fsys, parts.dirs[part]); err != nil {
+			return nil, nil, err
+		}
+		if err := val.takeClasses(train.Classes); err != nil {
 			return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
 		}
+	}
+	setLayout(fsys, train, val)
+	s.foundPart(partTrain, parts.dirs[partTrain], true, train.Len())
+	if val != nil {
+		s.foundPart(part, parts.dirs[part], true, val.Len())
+	}
+	return train, val, s.leaveOut(fsys, parts)
+}
+
+// foundPart notes a part of the collection.
+func (s *search) foundPart(part int, dir string, used bool, images int) {
+	s.source.Parts = append(s.source.Parts, Part{Name: partNames[part], Folder: dir, Images: images, Used: used})
+}
+
+// leaveOut counts the images of folders beside the parts that are used.
+func (s *search) leaveOut(fsys fs.FS, p *parts) error {
+	used := map[string]bool{}
+	for _, part := range s.source.Parts {
+		used[part.Folder] = true
+	}
+	count := func(dir string) (int, error) {
+		aside := &search{ctx: s.ctx}
+		files, err := aside.images(fsys, dir)
+		return len(files), err
+	}
+	for part, dir := range p.dirs {
+		if dir == "" || used[dir] {
+			continue
+		}
+		n, err := count(dir)
+		if err != nil {
+			return err
+		}
+		s.foundPart(part, dir, false, n)
+	}
+	for _, dir := range slices.Concat(p.more, p.other) {
+		n, err := count(dir)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			s.source.Parts = append(s.source.Parts, Part{Name: dir, Folder: dir, Images: n})
+		}
+	}
+	return nil
+}
+
+// openWhole reads class folders that aren't in parts, or have the parts below them.
+func openWhole(s *search, name string, fsys fs.FS, root listing) (train, val *Dataset, err error) {
+	all, err := openClasses(s, name, fsys, ".")
+	if err != nil {
+		return nil, nil, err
+	}
+	if s.layout != LayoutFolders {
+		if train, val, err = all.partsInClasses(); err == nil && val == nil {
+			err = all.checkLevels(name)
+		} else if err != nil {
+			err = fmt.Errorf("dataset: %s: %w", name, err)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+	} else {
+		train = all
 	}
 	setLayout(fsys, train, val)
 	return train, val, nil
 }
 
-// valPart returns the folder of the validation part: val, or one with another of
-// its names that holds folders. It returns "" if there is none.
-func (root listing) valPart(s *search, fsys fs.FS) string {
-	for _, word := range partWords[1] {
-		if !slices.Contains(root.folders, word) {
-			continue
-		}
-		if word == "val" {
-			return word
-		}
-		if l, err := s.list(fsys, word); err == nil && len(l.folders) > 0 {
-			return word
-		}
+// openPart reads the class folders of a part.
+func openPart(s *search, name string, fsys fs.FS, dir string) (*Dataset, error) {
+	inner, err := s.unwrap(fsys, dir)
+	if err != nil {
+		return nil, fmt.Errorf("dataset: %s: %w", name, err)
 	}
-	return ""
+	return openClasses(s, name, fsys, inner)
 }
 
-// isSplit distinguishes a layout with a training part from one in which "train" is
-// a class, as in COCO and CIFAR-100.
-func (root listing) isSplit(s *search, fsys fs.FS) (bool, error) {
-	hasVal := slices.Contains(root.folders, "val")
-	if !slices.Contains(root.folders, "train") {
-		if hasVal && len(root.folders) == 1 {
-			return false, errors.New("a folder val without a folder train beside it")
-		}
-		return false, nil
+// checkLevels returns an error if all class folders consist of the same two or more folders,
+// so that these may be the classes: amazon/{bike, mug}, webcam/{bike, mug}.
+func (d *Dataset) checkLevels(name string) error {
+	if len(d.Classes) < 2 {
+		return nil
 	}
-	train, err := s.list(fsys, "train")
-	return hasVal || len(train.images) == 0, err
+	below := make([]map[string]bool, len(d.Classes))
+	for _, s := range d.Samples {
+		_, rest, _ := strings.Cut(s.Name, "/")
+		folder, _, ok := strings.Cut(rest, "/")
+		if !ok {
+			return nil
+		}
+		if below[s.Label] == nil {
+			below[s.Label] = map[string]bool{}
+		}
+		below[s.Label][folder] = true
+	}
+	for _, b := range below {
+		if len(b) < 2 || !maps.Equal(b, below[0]) {
+			return nil
+		}
+	}
+	inner := some(slices.Sorted(maps.Keys(below[0])))
+	return &AmbiguousError{Path: name, Readings: []Reading{
+		{Layout: LayoutFolders, Means: "the classes are " + some(d.Classes)},
+		{Path: strings.TrimRight(name, `/\`) + "/" + d.Classes[0], Means: "or another of its kind; the classes are " + inner},
+	}}
+}
+
+// partsInClasses divides class folders that all have folders called train, and val or
+// test, in them, and nothing else. Others are returned whole.
+func (d *Dataset) partsInClasses() (train, val *Dataset, err error) {
+	var found [partCount][]Sample
+	for _, s := range d.Samples {
+		_, below, _ := strings.Cut(s.Name, "/")
+		folder, _, ok := strings.Cut(below, "/")
+		part, _, rest := namedPart(folder)
+		if !ok || part < 0 || rest != "" {
+			return d, nil, nil
+		}
+		found[part] = append(found[part], s)
+	}
+	if len(found[partTrain]) == 0 {
+		return d, nil, nil
+	}
+	part := partVal
+	if len(found[partVal]) == 0 {
+		part = partTest
+	}
+	if len(found[part]) == 0 {
+		return d, nil, nil
+	}
+	sub := func(part int) *Dataset {
+		out := *d
+		out.Name, out.Samples = d.Name+" ("+partNames[part]+")", found[part]
+		return &out
+	}
+	train, val = sub(partTrain), sub(part)
+	for label, n := range train.Counts() {
+		if n == 0 {
+			return nil, nil, fmt.Errorf("class %s has no part train, want one as the others have", d.Classes[label])
+		}
+	}
+	return train, val, nil
 }
 
 // openClasses reads the class folders of one part; "." is the only part.
@@ -94,53 +214,85 @@ func openClasses(s *search, name string, fsys fs.FS, part string) (*Dataset, err
 		return nil, fmt.Errorf("dataset: %s: %w", where, err)
 	}
 	if len(l.folders) == 0 {
-		what := "empty"
 		if len(l.images) > 0 {
-			what = fmt.Sprintf("%d images without a class folder", len(l.images))
+			return nil, unlabelled(where, l)
 		}
-		return nil, fmt.Errorf("dataset: %s: %s, want one folder of images for each class", where, what)
+		return nil, fmt.Errorf("dataset: %s: empty, want one folder of images for each class", where)
 	}
-	d := &Dataset{Name: where, Classes: l.folders, fsys: fsys}
+	for _, e := range l.skipped {
+		if e.folder && e.kind == kindName {
+			return nil, fmt.Errorf("dataset: %s: class folder %q, want a name in UTF-8", where, e.name)
+		}
+		if !slices.Contains(l.files, e.name) {
+			s.skip(e.kind, 1)
+		}
+	}
+	s.skip(kindOutside, len(l.images))
+	d := &Dataset{Name: where, fsys: fsys}
 	var barren []string
-	for label, class := range l.folders {
+	for _, class := range l.folders {
+		runs := s.source.Skipped[kindRun]
 		files, err := s.images(fsys, path.Join(part, class))
 		if err != nil {
 			return nil, fmt.Errorf("dataset: %s: %w", where, err)
 		}
 		if len(files) == 0 {
-			barren = append(barren, class)
+			if runs == s.source.Skipped[kindRun] {
+				barren = append(barren, class)
+			}
+			continue
 		}
 		for _, f := range files {
-			d.Samples = append(d.Samples, Sample{Name: f, Label: label})
+			d.Samples = append(d.Samples, Sample{Name: f, Label: len(d.Classes)})
 		}
+		d.Classes = append(d.Classes, class)
 	}
-	if len(barren) > 0 {
-		return nil, fmt.Errorf("dataset: %s: no images in class folder %s, want jpg, jpeg, png, gif, webp or bmp files", where, some(barren))
+	if len(d.Classes) == 0 {
+		return nil, fmt.Errorf("dataset: %s: no images in class folder %s, want %s files", where, some(barren), imageKinds)
+	}
+	for _, class := range barren {
+		s.source.Empty = append(s.source.Empty, path.Join(part, class))
 	}
 	return d, nil
 }
 
-func hidden(name string) bool { return strings.HasPrefix(name, ".") }
-
-func isImage(name string) bool {
-	switch strings.ToLower(path.Ext(name)) {
-	case ".jpg", ".jpeg", ".jpe", ".png", ".gif", ".webp", ".bmp":
-		return true
-	}
-	return false
+// unlabelled is the error of images in a folder without class folders.
+func unlabelled(where string, l listing) error {
+	e := &UnlabelledError{Path: where, Images: len(l.images)}
+	e.Pattern, e.Classes, _ = suggestPattern(l.images)
+	return e
 }
 
-func sameClasses(train, val []string) error {
-	var diff []string
-	if only := without(train, val); len(only) > 0 {
-		diff = append(diff, "only in train: "+some(only))
+// someClasses is "class a" or "classes a, b".
+func someClasses(names []string) string {
+	if len(names) == 1 {
+		return "class " + names[0]
 	}
-	if only := without(val, train); len(only) > 0 {
-		diff = append(diff, "only in val: "+some(only))
+	return "classes " + some(names)
+}
+
+// takeClasses gives d, the part to validate on, the classes of the training part. It may
+// lack some of them; having others is an error.
+func (d *Dataset) takeClasses(train []string) error {
+	if only := without(d.Classes, train); len(only) > 0 {
+		return fmt.Errorf("%s: %s, which train lacks, want only classes of train: %s", d.Name, someClasses(only), some(train))
 	}
-	if diff != nil {
-		return fmt.Errorf("classes %s; want the same in both", strings.Join(diff, "; "))
+	labels := make([]int, len(d.Classes))
+	for i, c := range d.Classes {
+		labels[i] = slices.Index(train, c)
 	}
+	for i := range d.Samples {
+		sample := &d.Samples[i]
+		sample.Label = labels[sample.Label]
+		for j, label := range sample.Labels {
+			sample.Labels[j] = labels[label]
+		}
+	}
+	d.Classes = train
+	if d.MultiLabel {
+		return d.setMultiLabel()
+	}
+	d.sortSamples()
 	return nil
 }
 

@@ -1,12 +1,15 @@
 package dataset
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // kaggleFolders hold the images of Kaggle's copy of ILSVRC, seen from the folder
@@ -17,7 +20,6 @@ var kaggleFolders = []string{"ILSVRC/Data/CLS-LOC", "Data/CLS-LOC"}
 // train and val.
 var listFolders = []string{
 	".", "devkit", "devkit/data", "ILSVRC2012_devkit_t12", "ILSVRC2012_devkit_t12/data", "data", "meta",
-	"val", "validation", "valid",
 }
 
 // join is path.Join: it keeps "." a valid path for fs.FS.
@@ -35,22 +37,31 @@ func openILSVRC(s *search, name string, fsys fs.FS, root listing) (train, val *D
 		}
 	}
 	fail := func(err error) (*Dataset, *Dataset, bool, error) { return nil, nil, false, err }
-	flat := flatPart(s, fsys, base, root)
+	sub, err := fs.Sub(fsys, base)
+	if err != nil {
+		return fail(fmt.Errorf("dataset: %s: %w", name, err))
+	}
+	parts, err := s.parts(name, sub, root)
+	if err != nil {
+		return fail(err)
+	}
+	flat := ""
+	if parts != nil {
+		if flat, err = s.flatPart(fsys, base, parts.dirs[partVal]); err != nil {
+			return fail(fmt.Errorf("dataset: %s: %w", name, err))
+		}
+	}
 	if flat == "" {
 		if base == "." {
 			return nil, nil, false, nil
-		}
-		sub, err := fs.Sub(fsys, base)
-		if err != nil {
-			return fail(fmt.Errorf("dataset: %s: %w", name, err))
 		}
 		if train, val, err = openFolders(s, strings.TrimRight(name, `/\`)+"/"+base, sub); err != nil {
 			return fail(err)
 		}
 	} else {
 		var classes []string
-		if slices.Contains(root.folders, "train") {
-			if train, err = openClasses(s, name, fsys, join(base, "train")); err != nil {
+		if parts.dirs[partTrain] != "" {
+			if train, err = openPart(s, name, fsys, join(base, parts.dirs[partTrain])); err != nil {
 				return fail(err)
 			}
 			classes = train.Classes
@@ -59,14 +70,16 @@ func openILSVRC(s *search, name string, fsys fs.FS, root listing) (train, val *D
 		if base != "." {
 			lists = append(lists, base)
 		}
+		lists = append(lists, join(base, parts.dirs[partVal]))
 		where := strings.TrimRight(name, `/\`) + "/" + flat
 		if val, err = openFlat(s, where, fsys, flat, fsys, lists, classes); err != nil {
 			return fail(err)
 		}
 	}
+	s.source.Layout = "ILSVRC"
 	if train == nil {
 		train, val = val, nil
-		train.root, train.part = fsys, partWords[1][0]
+		train.root, train.part = fsys, partNames[partVal]
 	} else {
 		setLayout(fsys, train, val)
 	}
@@ -74,25 +87,24 @@ func openILSVRC(s *search, name string, fsys fs.FS, root listing) (train, val *D
 	return train, val, true, nil
 }
 
-// flatPart returns the folder of validation images that aren't in class
-// folders: val itself, or images in it, as in Tiny ImageNet. It returns "" if there
-// is none.
-func flatPart(s *search, fsys fs.FS, base string, root listing) string {
-	for _, part := range partWords[1][:3] {
-		if !slices.Contains(root.folders, part) {
-			continue
-		}
-		dir := join(base, part)
-		l, err := s.list(fsys, dir)
-		switch {
-		case err != nil:
-		case len(l.images) > 0 && len(l.folders) == 0:
-			return dir
-		case slices.Equal(l.folders, []string{"images"}) && len(l.images) == 0 && len(l.files) > 0:
-			return join(dir, "images")
-		}
+// flatPart returns the folder of validation images that aren't in class folders: val, or
+// images in it, as in Tiny ImageNet. It returns "" if val, "" if there is none, has class
+// folders.
+func (s *search) flatPart(fsys fs.FS, base, val string) (string, error) {
+	if val == "" {
+		return "", nil
 	}
-	return ""
+	dir := join(base, val)
+	l, err := s.list(fsys, dir)
+	switch {
+	case err != nil:
+		return "", err
+	case len(l.images) > 0 && len(l.folders) == 0:
+		return dir, nil
+	case slices.Equal(l.folders, []string{"images"}) && len(l.images) == 0 && len(l.files) > 0:
+		return join(dir, "images"), nil
+	}
+	return "", nil
 }
 
 // openFlat reads validation images that lie in one folder, with their labels
@@ -297,7 +309,7 @@ func (v *labelValues) names() []string {
 func readSynsets(fsys fs.FS, folders []string) ([]synset, error) {
 	var withoutIDs []synset
 	for _, dir := range folders {
-		if data, err := fs.ReadFile(fsys, join(dir, "meta.mat")); err == nil {
+		if data, err := wholefile.ReadFS(context.Background(), fsys, join(dir, "meta.mat"), wholefile.MaxText); err == nil {
 			list, err := parseMeta(data)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", join(dir, "meta.mat"), err)
@@ -305,7 +317,7 @@ func readSynsets(fsys fs.FS, folders []string) ([]synset, error) {
 			return list, nil
 		}
 		for _, name := range synsetFiles {
-			data, err := fs.ReadFile(fsys, join(dir, name))
+			data, err := wholefile.ReadFS(context.Background(), fsys, join(dir, name), wholefile.MaxText)
 			if err != nil {
 				continue
 			}

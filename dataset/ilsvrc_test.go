@@ -144,8 +144,8 @@ func TestOpenTinyImageNet(t *testing.T) {
 		d    *Dataset
 		want []Box
 	}{
-		{train, []Box{{0, 10, 63, 42, 0, false}, {0, 0, 10, 11, 1, false}}},
-		{val, []Box{{52, 55, 57, 59, 0, false}, {0, 32, 44, 62, 1, false}}},
+		{train, []Box{{0, 10, 64, 43, 0, false}, {0, 0, 11, 12, 1, false}}},
+		{val, []Box{{52, 55, 58, 60, 0, false}, {0, 32, 45, 63, 1, false}}},
 	} {
 		boxed, report, err := ReadBoxes(t.Context(), c.d, BoxOptions{Strict: true})
 		if err != nil {

@@ -36,7 +36,7 @@ func (t *table) datasets(s *search, name string, fsys fs.FS) (train, val *Datase
 	if t.columns == nil || files < 0 {
 		return nil, nil, fmt.Errorf("%s: no header with a column of files, want one called %s", t.name, strings.Join(fileColumns[:4], ", "))
 	}
-	classes, names, labels, err := t.classes()
+	labels, err := t.readLabels()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -69,13 +69,13 @@ func (t *table) datasets(s *search, name string, fsys fs.FS) (train, val *Datase
 		if err != nil {
 			return nil, nil, t.errorf(row, "column %s: %w", t.columns[split], err)
 		}
-		parts[part] = append(parts[part], Sample{Name: file, Label: labels[row]})
+		parts[part] = append(parts[part], labels.sample(file, row))
 	}
 	if found == 0 {
 		return nil, nil, fmt.Errorf("%s: none of its %d images is there; the first: %s", t.name, len(t.rows), t.cell(0, files))
 	}
 	make := func(name string, samples []Sample) *Dataset {
-		d := &Dataset{Name: name, Classes: classes, Titles: names, Samples: samples, fsys: fsys}
+		d := &Dataset{Name: name, Classes: labels.classes, Titles: labels.titles, Samples: samples, MultiLabel: labels.sets != nil, fsys: fsys}
 		d.sortSamples()
 		return d
 	}

@@ -144,7 +144,7 @@ func FuzzTable(f *testing.F) {
 		}
 		table.annotations(func(a annotation, err error) bool {
 			for _, o := range a.objects {
-				if err == nil && (o.x0 != o.x0 || o.y1 != o.y1) {
+				if c := o.corners; err == nil && (c[0] != c[0] || c[3] != c[3]) {
 					t.Fatalf("corners %v", o)
 				}
 			}

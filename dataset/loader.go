@@ -60,6 +60,7 @@ const (
 type Batch struct {
 	X         *tensor.Tensor // (N,3,Crop,Crop), as Spec says
 	Labels    []int          // class of each image, length N
+	LabelSets [][]int        // with Data.MultiLabel all labels of each image, length N; else nil
 	Indices   []int          // index of each image in Data.Samples, length N
 	Positions []int          // place of each image in the epoch's order, ascending, length N
 	Views     []View         // part of each image that X shows, length N

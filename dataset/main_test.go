@@ -58,14 +58,14 @@ type countingFS struct {
 	delay  time.Duration // of a read
 }
 
-func (c *countingFS) ReadFile(name string) ([]byte, error) {
+func (c *countingFS) Open(name string) (fs.File, error) {
 	c.active.Add(1)
 	defer c.active.Add(-1)
 	time.Sleep(c.delay)
 	c.mu.Lock()
 	c.reads[name]++
 	c.mu.Unlock()
-	return fs.ReadFile(c.FS, name)
+	return c.FS.Open(name)
 }
 
 func (c *countingFS) total() int {

@@ -20,7 +20,7 @@ type Picture struct {
 	// Image is a decoded picture, the way up that it is: it has no EXIF data. It must not change
 	// while the dataset is used.
 	Image image.Image
-	// Encoded is an image file: JPEG, PNG, GIF, WebP or BMP. It is decoded
+	// Encoded is an image file that preprocess.Decode reads. It is decoded
 	// whenever it is used, and must not change either.
 	Encoded []byte
 	// Load makes the picture whenever it is used: it reads a database, draws, or
@@ -28,9 +28,12 @@ type Picture struct {
 	// time. Several goroutines call it at once. An error makes the image bad.
 	Load func() (image.Image, error)
 
-	Label int    // index into the classes
-	Name  string // slash-separated path, used in errors; "": its number, such as 000042.bmp
-	Boxes []Box  // bounding boxes of objects, if there are any
+	Label int // index into the classes
+	// Labels, unless nil, are all the classes that the picture shows, perhaps none; Label
+	// is then not used. All pictures of a dataset have such a list, or none has.
+	Labels []int
+	Name   string // slash-separated path, used in errors; "": its number, such as 000042.bmp
+	Boxes  []Box  // bounding boxes of objects, if there are any
 }
 
 // FromPictures returns a dataset of pictures in memory, in their order. It does
@@ -41,7 +44,8 @@ type Picture struct {
 // the encoded bytes, or the pixels. To compute it, Load is called once for every
 // picture that has one.
 //
-// It is an error if a label is not the index of a class, if a name is given twice
+// It is an error if a label is not the index of a class, if only some pictures have a
+// list of Labels, if a name is given twice
 // or is not a path that [fs.FS] takes, and if not exactly one of Image, Encoded and
 // Load is set.
 func FromPictures(name string, classes []string, pictures []Picture) (*Dataset, error) {
@@ -65,7 +69,10 @@ func FromPictures(name string, classes []string, pictures []Picture) (*Dataset, 
 			return nil, fmt.Errorf("dataset: %s: %s: the name is given twice", name, p.Name)
 		}
 		m.pictures[p.Name] = &p
-		samples[i] = Sample{Name: p.Name, Label: p.Label, Boxes: p.Boxes}
+		samples[i] = Sample{Name: p.Name, Label: p.Label, Labels: p.Labels, Boxes: p.Boxes}
+		if p.Labels != nil {
+			samples[i].Label = 0
+		}
 	}
 	return New(name, m, classes, samples)
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/progress"
 )
 
@@ -23,37 +24,53 @@ type OpenOptions struct {
 	// a [zip.Reader], an object store. The path is then slash-separated, "." being
 	// the root. Archives in it are read if its files are [io.ReaderAt]s.
 	FS fs.FS
+	// Annotations is where the boxes of images lie that aren't in class folders, as
+	// [BoxOptions] has it; "" looks for them beside the images.
+	Annotations string
+	// Layout decides what folders are that can be read in several ways.
+	Layout Layout
+	// Labels, unless it is nil, takes the classes from the names of the files.
+	Labels *LabelPattern
 	// Progress hears of the images found so far, of an unknown total.
 	Progress progress.Func
 }
 
 // Open reads the images at path in one of these layouts, which it recognises:
 //
-//   - class folders: CLASS/…, or train/CLASS/… with or without val/CLASS/…;
+//   - class folders: CLASS/…, or train/CLASS/… with or without val/CLASS/…, or
+//     CLASS/train/… and CLASS/val/…;
 //   - ILSVRC as it is distributed: train/nXXXXXXXX/*.JPEG, a flat val with a
 //     list of labels (the devkit's ground truth, or one that names the files),
 //     and the folders of Kaggle's copy; also Tiny ImageNet;
 //   - images with a file labels.csv beside them or above them, or that file
 //     itself;
-//   - PASCAL VOC: a folder of images beside a folder of annotations;
+//   - images with boxes, whose names are the classes: XML as in PASCAL VOC, COCO's
+//     JSON or YOLO's text files, in the folders of the images or in any others;
 //   - tar shards in the WebDataset convention, or one of them;
 //   - a ZIP file of any of these but shards, or a folder with one ZIP file a
 //     part, such as train.zip and val.zip.
 //
-// Where there is no part val, one called validation, valid or test takes its place.
-// A folder that holds nothing but one folder is looked through. Where there are no
-// parts, val is nil: [Split] makes one.
+// Parts are known by their names in any case: train or training; val, validation,
+// valid, dev or eval; test or testing, which takes the place of val where there is none; with
+// words beside them that say nothing (training_set) or are the same for all (seg_train,
+// seg_test). Folders that could be parts or classes are an error, an [*AmbiguousError],
+// unless o.Layout decides. A folder that holds nothing but one folder is looked through, the
+// folder of a part, too. Where there are no parts, val is nil: [Split] makes one. Files
+// count as images by their extension or, if that is unknown, by their first bytes.
+//
+// A table may give several labels an image (see Dataset.MultiLabel).
 //
 // The order of the classes is the same in every layout, and samples are sorted by
-// class and name. So the same images give the same dataset however they are packed.
+// class and name, those of several labels by name. So the same images give the same dataset however they are packed.
 // A dataset keeps the archives of its images open.
 //
 // It is an error that wraps [fs.ErrNotExist] if there is nothing at path; that wraps
 // the cause of ctx, once ctx is done; and if no layout is recognised, a list of labels
-// is missing or contradicts itself, a class has no images, or the parts have different
-// classes. Images are not decoded: a [Loader] finds the unreadable ones.
+// is missing or contradicts itself, there are no images, or val has a class that train
+// lacks. Images are not decoded: a [Loader] finds the unreadable ones.
+// [Dataset.Source] says what was understood and what left out.
 func Open(ctx context.Context, path string, o OpenOptions) (train, val *Dataset, err error) {
-	s := &search{ctx: ctx, progress: o.Progress}
+	s := &search{ctx: ctx, progress: o.Progress, layout: o.Layout, pattern: o.Labels, annotations: o.Annotations}
 	if o.FS != nil {
 		train, val, err = s.openIn(path, o.FS)
 	} else {
@@ -62,7 +79,11 @@ func Open(ctx context.Context, path string, o OpenOptions) (train, val *Dataset,
 	if s.err() != nil { // which may have hidden a folder
 		return nil, nil, fmt.Errorf("dataset: %s: %w", path, s.err())
 	}
-	return train, val, err
+	if err != nil {
+		return nil, nil, err
+	}
+	s.finish(train, val)
+	return train, val, nil
 }
 
 // missingError is the error of a path at which there is nothing.
@@ -81,11 +102,11 @@ func (s *search) openOnDisk(path string) (train, val *Dataset, err error) {
 	case err != nil:
 		return nil, nil, fmt.Errorf("dataset: %w", err)
 	}
-	o := opener{search: s}
+	o := opener{search: s, onDisk: true}
 	if info.IsDir() {
-		train, val, err = o.open(path, os.DirFS(path))
+		train, val, err = o.open(path, wholefile.Dir(path))
 	} else {
-		train, val, err = o.openFile(path, os.DirFS(filepath.Dir(path)), filepath.Base(path))
+		train, val, err = o.openFile(path, wholefile.Dir(filepath.Dir(path)), filepath.Base(path))
 	}
 	if err != nil {
 		return nil, nil, err
@@ -126,6 +147,7 @@ func (s *search) openIn(name string, fsys fs.FS) (train, val *Dataset, err error
 type opener struct {
 	*search
 	inArchive bool // the folder lies in a ZIP file, in which archives can't be read
+	onDisk    bool // the file system is the disk's
 	depth     int  // of folders looked through
 }
 
@@ -144,8 +166,10 @@ func (o opener) openFile(name string, fsys fs.FS, file string) (train, val *Data
 		return train, nil, err
 	case ".csv":
 		return openTable(o.search, name, fsys, file)
+	case ".json", ".yaml", ".yml":
+		return o.openBoxFile(name, fsys, file)
 	}
-	return nil, nil, fmt.Errorf("dataset: %s: a file, want a folder, a .zip or .tar file or a labels.csv", name)
+	return nil, nil, fmt.Errorf("dataset: %s: a file, want a folder, a .zip or .tar file, a labels.csv, COCO's JSON or YOLO's data.yaml", name)
 }
 
 // openZip returns the files of an archive, which stays open.
@@ -181,6 +205,14 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
 	}
+	if o.pattern != nil {
+		if len(root.folders) == 1 && len(root.images) == 0 && o.depth < maxWrappers {
+			if part, _, _ := namedPart(root.folders[0]); part < 0 {
+				return o.goInto(name, fsys, root, root.folders[0])
+			}
+		}
+		return openPattern(o.search, name, fsys, root)
+	}
 	if !o.inArchive && !root.unpacked(o.search, fsys) {
 		if train, val, ok, err := openShardFolder(o.search, name, fsys, root); ok || err != nil {
 			return train, val, err
@@ -189,26 +221,25 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 			return train, val, err
 		}
 	}
+	if train, val, ok, err := o.openBoxes(name, fsys, root); ok || err != nil {
+		return train, val, err
+	}
 	if train, val, ok, err := openILSVRC(o.search, name, fsys, root); ok || err != nil {
 		return train, val, err
 	}
-	if train, val, ok, err := openVOC(o.search, name, fsys, root); ok || err != nil {
-		return train, val, err
+	parts, err := o.parts(name, fsys, root)
+	if err != nil {
+		return nil, nil, err
 	}
-	split, err := root.isSplit(o.search, fsys)
+	if parts == nil && slices.Contains(root.files, labelsFile) {
+		return openTable(o.search, name, fsys, labelsFile)
+	}
+	inner, wraps, err := root.wrapper(o.search, fsys)
 	if err != nil {
 		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
 	}
-	if !split && slices.Contains(root.files, labelsFile) {
-		return openTable(o.search, name, fsys, labelsFile)
-	}
-	if inner, ok := root.wrapper(o.search, fsys); ok && !split && o.depth < maxWrappers {
-		sub, err := fs.Sub(fsys, inner)
-		if err != nil {
-			return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
-		}
-		next := opener{search: o.search, inArchive: o.inArchive, depth: o.depth + 1}
-		return next.open(strings.TrimRight(name, `/\`)+"/"+inner, sub)
+	if wraps && parts == nil && o.depth < maxWrappers {
+		return o.goInto(name, fsys, root, inner)
 	}
 	train, val, err = openFolders(o.search, name, fsys)
 	if err != nil {
@@ -218,46 +249,72 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 	return train, val, nil
 }
 
+// goInto opens the folder of root that wraps the images.
+func (o opener) goInto(name string, fsys fs.FS, root listing, inner string) (train, val *Dataset, err error) {
+	sub, err := fs.Sub(fsys, inner)
+	if err != nil {
+		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
+	}
+	for _, f := range root.folders {
+		if f != inner {
+			o.source.Empty = append(o.source.Empty, f)
+		}
+	}
+	o.enter(fsys)
+	next := opener{search: o.search, inArchive: o.inArchive, onDisk: o.onDisk, depth: o.depth + 1}
+	return next.open(strings.TrimRight(name, `/\`)+"/"+inner, sub)
+}
+
 // unpacked reports whether there are class folders to train on. They are read
 // rather than the archives that they may have come from.
 func (root listing) unpacked(s *search, fsys fs.FS) bool {
-	if !slices.Contains(root.folders, "train") {
-		return false
-	}
-	train, err := s.list(fsys, "train")
-	return err == nil && len(train.folders) > 0
-}
-
-// wrapper returns the only folder of root, if it holds class folders or
-// another layout and is not a class itself.
-func (root listing) wrapper(s *search, fsys fs.FS) (string, bool) {
-	if len(root.folders) != 1 || len(root.images) > 0 {
-		return "", false
-	}
-	inner, err := s.list(fsys, root.folders[0])
-	if err != nil || slices.Contains(inner.files, labelsFile) {
-		return root.folders[0], err == nil
-	}
-	return root.folders[0], len(inner.folders) > 0 && len(inner.images) == 0 && root.folders[0] != "train"
-}
-
-// partWords are the names of the parts, in the order in which they are looked for.
-var partWords = [][]string{{"train", "training"}, {"val", "validation", "valid", "test"}}
-
-// findPart returns the name that stands for part 0 (train) or 1 (val): one that
-// has a word of the part in it, delimited by characters other than letters. It
-// returns "" if there is none.
-func findPart(names []string, part int) string {
-	for _, word := range partWords[part] {
-		for _, n := range names {
-			stem := strings.ToLower(strings.TrimSuffix(n, path.Ext(n)))
-			words := strings.FieldsFunc(stem, func(r rune) bool { return r < 'a' || r > 'z' })
-			if slices.Contains(words, word) {
-				return n
-			}
+	for _, f := range root.folders {
+		if part, _, _ := namedPart(f); part == partTrain {
+			train, err := s.list(fsys, f)
+			return err == nil && len(train.folders) > 0
 		}
 	}
-	return ""
+	return false
+}
+
+// wrapper returns the only folder of root that has images, if it holds class folders or
+// another layout and is not a class itself.
+func (root listing) wrapper(s *search, fsys fs.FS) (string, bool, error) {
+	const most = 16 // of folders of which one wraps the images
+	if len(root.folders) == 0 || len(root.folders) > most || len(root.images) > 0 {
+		return "", false, nil
+	}
+	if len(root.folders) == 1 {
+		// Shards and archives count, too.
+		return root.soleWrapper(s, fsys)
+	}
+	only := ""
+	for _, f := range root.folders {
+		sh, err := s.shape(fsys, f)
+		switch {
+		case err != nil:
+			return "", false, err
+		case sh == (shape{}):
+			continue
+		case only != "":
+			return "", false, nil
+		}
+		only = f
+	}
+	if only == "" {
+		return "", false, nil
+	}
+	classes, err := s.folderClasses(fsys, only)
+	return only, classes >= 2, err
+}
+
+func (root listing) soleWrapper(s *search, fsys fs.FS) (string, bool, error) {
+	only := root.folders[0]
+	inner, err := s.list(fsys, only)
+	if err != nil || slices.Contains(inner.files, labelsFile) {
+		return only, err == nil, err
+	}
+	return only, len(inner.folders) > 0 && len(inner.images) == 0, nil
 }
 
 // openParts reads a folder with one ZIP file a part.
@@ -295,7 +352,7 @@ func (o opener) openParts(name string, fsys fs.FS, root listing) (train, val *Da
 		if err != nil {
 			return fail(err)
 		}
-		if err := sameClasses(train.Classes, val.Classes); err != nil {
+		if err := val.takeClasses(train.Classes); err != nil {
 			return fail(fmt.Errorf("dataset: %s: %w", name, err))
 		}
 	}
@@ -316,10 +373,11 @@ func setLayout(root fs.FS, train, val *Dataset) {
 	}
 }
 
-// sortSamples sorts the samples by class and name, as they are in every layout.
+// sortSamples sorts the samples by class and name, as they are in every layout; those of
+// several labels by name.
 func (d *Dataset) sortSamples() {
 	slices.SortFunc(d.Samples, func(a, b Sample) int {
-		if a.Label != b.Label {
+		if a.Label != b.Label && !d.MultiLabel {
 			return a.Label - b.Label
 		}
 		return strings.Compare(a.Name, b.Name)

@@ -22,5 +22,9 @@ func OpenSample() (train, val *Dataset, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("dataset: embedded sample: %w", err)
 	}
-	return openFolders(&search{ctx: context.Background()}, "caltech101-sample", z)
+	s := &search{ctx: context.Background()}
+	if train, val, err = openFolders(s, "caltech101-sample", z); err == nil {
+		s.finish(train, val)
+	}
+	return train, val, err
 }

@@ -2,9 +2,12 @@ package dataset
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/verydeep/vgg/progress"
 )
@@ -14,7 +17,13 @@ import (
 type search struct {
 	ctx      context.Context
 	progress progress.Func
+	layout   Layout
+	pattern  *LabelPattern
 	found    int64
+	source   Source
+	above    []fs.FileInfo // folders that were looked through, the outermost first
+
+	annotations string // OpenOptions.Annotations
 }
 
 // err is the context's cause once it is done.
@@ -28,8 +37,25 @@ func (s *search) err() error {
 // checkEvery is the number of folder entries between two looks at the context.
 const checkEvery = 256
 
+// The files by which a run directory of vgg train is known.
+const (
+	runRecipe = "recipe.yaml"
+	runLog    = "metrics.jsonl"
+)
+
 // listing holds the entries of a folder, each kind sorted by name.
-type listing struct{ folders, images, files []string } // files are those that are no images
+type listing struct {
+	folders, images []string
+	files           []string // those that are no images
+	skipped         []skipped
+	run             bool // the folder is a run directory; it has no images of the collection
+}
+
+// skipped is an entry of a folder that can't be used, and why: one of the kinds.
+type skipped struct {
+	name, kind string
+	folder     bool
+}
 
 // list reads a folder, without those below it.
 func (s *search) list(fsys fs.FS, dir string) (listing, error) {
@@ -45,57 +71,145 @@ func (s *search) list(fsys fs.FS, dir string) (listing, error) {
 		if i%checkEvery == 0 && s.err() != nil {
 			return l, s.err()
 		}
-		name := e.Name()
-		if hidden(name) {
-			continue
-		}
-		isDir := e.IsDir()
-		if e.Type()&fs.ModeSymlink != 0 {
-			// A link to nothing counts as a file: as an image it is unreadable.
-			info, err := fs.Stat(fsys, path.Join(dir, name))
-			isDir = err == nil && info.IsDir()
-		}
-		switch {
-		case isDir:
-			l.folders = append(l.folders, name)
-		case isImage(name):
-			l.images = append(l.images, name)
-		default:
-			l.files = append(l.files, name)
+		if !hidden(e.Name()) {
+			s.sort(&l, fsys, dir, e)
 		}
 	}
 	slices.Sort(l.folders)
 	slices.Sort(l.images)
 	slices.Sort(l.files)
+	if slices.Contains(l.files, runRecipe) && slices.Contains(l.files, runLog) {
+		return listing{run: true}, nil
+	}
 	return l, nil
 }
 
-// images returns the paths of the images at any depth below dir, sorted.
+// sort adds an entry of dir to its listing.
+func (s *search) sort(l *listing, fsys fs.FS, dir string, e fs.DirEntry) {
+	name := e.Name()
+	kind := e.Type()
+	skip := func(why string) { l.skipped = append(l.skipped, skipped{name, why, kind.IsDir()}) }
+	if !utf8.ValidString(name) {
+		skip(kindName)
+		return
+	}
+	p := path.Join(dir, name)
+	if kind&fs.ModeSymlink != 0 {
+		// A link to nothing counts as a file: as an image it is unreadable.
+		if info, err := fs.Stat(fsys, p); err == nil {
+			kind = info.Mode().Type()
+			if kind.IsDir() && s.isAbove(fsys, dir, info) {
+				skip(kindLoop)
+				return
+			}
+		} else {
+			kind = 0
+		}
+	}
+	switch {
+	case kind.IsDir():
+		l.folders = append(l.folders, name)
+		return
+	case kind != 0:
+		skip(kindSpecial)
+		return
+	}
+	switch ok, why := imageFile(fsys, p); {
+	case ok:
+		l.images = append(l.images, name)
+	default:
+		l.files = append(l.files, name)
+		skip(why)
+	}
+}
+
+// isAbove reports whether a folder is dir or one round it.
+func (s *search) isAbove(fsys fs.FS, dir string, folder fs.FileInfo) bool {
+	for _, info := range s.above {
+		if os.SameFile(info, folder) {
+			return true
+		}
+	}
+	for ; ; dir = path.Dir(dir) {
+		if info, err := fs.Stat(fsys, dir); err == nil && os.SameFile(info, folder) {
+			return true
+		}
+		if dir == "." {
+			return false
+		}
+	}
+}
+
+// enter notes that the folder is looked through.
+func (s *search) enter(fsys fs.FS) {
+	if info, err := fs.Stat(fsys, "."); err == nil {
+		s.above = append(s.above, info)
+	}
+}
+
+// images returns the paths of the images at any depth below dir, sorted. What else lies
+// there is counted as skipped, apart from the files of the root. Links to folders are not
+// followed.
 func (s *search) images(fsys fs.FS, dir string) ([]string, error) {
-	if err := s.err(); err != nil {
+	var files []string
+	if err := s.collect(fsys, dir, &files); err != nil {
 		return nil, err
 	}
-	var files []string
-	entries := 0
-	err := fs.WalkDir(fsys, dir, func(p string, e fs.DirEntry, err error) error {
-		if entries++; entries%checkEvery == 0 && s.err() != nil {
-			return s.err()
-		}
-		switch {
-		case err != nil:
-			return err
-		case p != dir && hidden(e.Name()):
-			if e.IsDir() {
-				return fs.SkipDir
-			}
-		case !e.IsDir() && isImage(p):
-			files = append(files, p)
-		}
-		return nil
-	})
 	slices.Sort(files)
 	s.add(len(files))
-	return files, err
+	return files, nil
+}
+
+func (s *search) collect(fsys fs.FS, dir string, files *[]string) error {
+	l, err := s.list(fsys, dir)
+	if err != nil {
+		return err
+	}
+	if l.run {
+		s.skip(kindRun, 1)
+		return nil
+	}
+	for _, e := range l.skipped {
+		if dir != "." || !slices.Contains(l.files, e.name) {
+			s.skip(e.kind, 1)
+		}
+	}
+	for _, f := range l.images {
+		*files = append(*files, path.Join(dir, f))
+	}
+	for _, f := range l.folders {
+		p := path.Join(dir, f)
+		if isLink(fsys, p) {
+			s.skip(kindLink, 1)
+			continue
+		}
+		if err := s.collect(fsys, p, files); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isLink reports whether p is a symbolic link.
+func isLink(fsys fs.FS, p string) bool {
+	info, err := fs.Lstat(fsys, p)
+	return err == nil && info.Mode()&fs.ModeSymlink != 0
+}
+
+// skip counts what is left out.
+func (s *search) skip(kind string, n int) {
+	if n == 0 {
+		return
+	}
+	if s.source.Skipped == nil {
+		s.source.Skipped = map[string]int{}
+	}
+	s.source.Skipped[kind] += n
+}
+
+// note adds a sentence for the user.
+func (s *search) note(format string, args ...any) {
+	s.source.Notes = append(s.source.Notes, fmt.Sprintf(format, args...))
 }
 
 // add counts images found.

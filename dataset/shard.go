@@ -3,6 +3,7 @@ package dataset
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,13 +14,17 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/verydeep/vgg/internal/wholefile"
+	"github.com/verydeep/vgg/preprocess"
 )
 
 // A shard is a tar file in the WebDataset convention: the members of a sample
 // follow each other and have one key, which is the name up to the first dot of
 // its last part. One member is an image. The class, a number or a name, is in a
 // member with extension cls, or in one with extension json under label, cls, class
-// or class_name.
+// or class_name. A sample of several labels, or none, has them as numbers separated by blanks
+// in the member cls, or as a list in the member json, under the same names or labels.
 
 const (
 	shardExt   = ".tar"
@@ -35,12 +40,26 @@ type shardEntry struct {
 	size   int64
 }
 
-// shardSample is an image of a shard and its class as the shard gives it.
-type shardSample struct {
-	name  string
+// shardClass is a class as a shard gives it.
+type shardClass struct {
 	label int    // -1 if the shard gives a name
 	class string // "" if the shard gives a number
+}
+
+// shardSample is an image of a shard and its class, or its labels.
+type shardSample struct {
+	name string
+	shardClass
+	labels []shardClass // nil if the shard gives one class
 	shardEntry
+}
+
+// given returns the sample's labels, or its only one.
+func (s *shardSample) given() []shardClass {
+	if s.labels != nil {
+		return s.labels
+	}
+	return []shardClass{s.shardClass}
 }
 
 // shardFS is the file system of the images of some shards. A shard is opened for
@@ -89,7 +108,7 @@ func openShardFolder(s *search, name string, fsys fs.FS, root listing) (train, v
 	if val, err = openShards(s, where+"/val", fsys, parts[1]); err != nil {
 		return nil, nil, false, err
 	}
-	if err := sameClasses(train.Classes, val.Classes); err != nil {
+	if err := val.takeClasses(train.Classes); err != nil {
 		return nil, nil, false, fmt.Errorf("dataset: %s: %w", name, err)
 	}
 	setLayout(fsys, train, val)
@@ -133,27 +152,41 @@ func openShards(search *search, name string, fsys fs.FS, shards []string) (*Data
 		return fail(err)
 	}
 	d := &Dataset{Name: name, Classes: classes, fsys: s, root: fsys}
-	labels := map[string]int{}
+	numbers := map[string]int{}
 	for i, c := range classes {
-		labels[c] = i
+		numbers[c] = i
 	}
+	several := slices.ContainsFunc(samples, func(s shardSample) bool { return s.labels != nil })
 	for _, sample := range samples {
 		where := shards[sample.shard]
 		if _, ok := s.entries[sample.name]; ok {
 			return fail(fmt.Errorf("%s: %s is in the shards twice", where, sample.name))
 		}
 		s.entries[sample.name] = sample.shardEntry
-		label := sample.label
-		if sample.class != "" {
-			ok := false
-			if label, ok = labels[sample.class]; !ok {
-				return fail(fmt.Errorf("%s: %s: class %q is not in %s", where, sample.name, sample.class, classesTxt))
+		labels := []int{}
+		for _, c := range sample.given() {
+			label := c.label
+			if c.class != "" {
+				ok := false
+				if label, ok = numbers[c.class]; !ok {
+					return fail(fmt.Errorf("%s: %s: class %q is not in %s", where, sample.name, c.class, classesTxt))
+				}
 			}
+			if label < 0 || label >= len(classes) {
+				return fail(fmt.Errorf("%s: %s: label %d, want 0 to %d", where, sample.name, label, len(classes)-1))
+			}
+			labels = append(labels, label)
 		}
-		if label < 0 || label >= len(classes) {
-			return fail(fmt.Errorf("%s: %s: label %d, want 0 to %d", where, sample.name, label, len(classes)-1))
+		if several {
+			d.Samples = append(d.Samples, Sample{Name: sample.name, Labels: labels})
+		} else {
+			d.Samples = append(d.Samples, Sample{Name: sample.name, Label: labels[0]})
 		}
-		d.Samples = append(d.Samples, Sample{Name: sample.name, Label: label})
+	}
+	if several {
+		if err := d.setMultiLabel(); err != nil {
+			return fail(err)
+		}
 	}
 	d.sortSamples()
 	sub, err := fs.Sub(fsys, dir)
@@ -168,7 +201,11 @@ func openShards(search *search, name string, fsys fs.FS, shards []string) (*Data
 const maxShardClasses = 1 << 20
 
 func shardClasses(fsys fs.FS, dir string, samples []shardSample) ([]string, error) {
-	if data, err := fs.ReadFile(fsys, join(dir, classesTxt)); err == nil {
+	data, err := wholefile.ReadFS(context.Background(), fsys, join(dir, classesTxt), wholefile.MaxText)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err == nil {
 		var classes []string
 		for line := range strings.Lines(string(data)) {
 			if c := strings.TrimRight(line, "\r\n"); c != "" {
@@ -179,10 +216,12 @@ func shardClasses(fsys fs.FS, dir string, samples []shardSample) ([]string, erro
 	}
 	most, named := -1, map[string]bool{}
 	for _, s := range samples {
-		if s.class != "" {
-			named[s.class] = true
+		for _, c := range s.given() {
+			if c.class != "" {
+				named[c.class] = true
+			}
+			most = max(most, c.label)
 		}
-		most = max(most, s.label)
 	}
 	if len(named) > 0 {
 		if most >= 0 {
@@ -222,7 +261,7 @@ func (s *shardFS) read(search *search, i int) ([]shardSample, error) {
 	s.dates[i] = info.ModTime()
 	var samples []shardSample
 	current := false
-	if data, err := fs.ReadFile(s.fsys, s.shards[i]+indexExt); err == nil {
+	if data, err := wholefile.ReadFS(search.ctx, s.fsys, s.shards[i]+indexExt, wholefile.MaxTable); err == nil {
 		if samples, current, err = parseIndex(data, info.Size()); err != nil {
 			return nil, fmt.Errorf("%s: %w", path.Base(s.shards[i])+indexExt, err)
 		}
@@ -254,12 +293,12 @@ func scanShard(search *search, r io.ReadSeeker) ([]shardSample, error) {
 	end := func() error {
 		switch {
 		case now.name == "":
-		case now.label < 0 && now.class == "":
+		case !now.classified():
 			return fmt.Errorf("%s: no class, want a member %s.cls or %s.json", now.name, key, key)
 		default:
 			samples = append(samples, now)
 		}
-		now = shardSample{label: -1}
+		now = shardSample{shardClass: shardClass{label: -1}}
 		return nil
 	}
 	now.label = -1
@@ -319,24 +358,47 @@ func shardKey(name string) (key, ext string) {
 	return dir + stem, strings.ToLower(ext)
 }
 
-func (s *shardSample) setClass(text string) error {
-	if text == "" {
-		return errors.New("empty, want a class")
+// classified reports whether a class, or a list of labels, is known.
+func (s *shardSample) classified() bool { return s.label >= 0 || s.class != "" || s.labels != nil }
+
+// setClass takes a class, or numbers separated by blanks.
+func (s *shardSample) setClass(text string) (err error) {
+	words := strings.Fields(text)
+	if len(words) < 2 || slices.ContainsFunc(words, func(w string) bool { _, err := strconv.Atoi(w); return err != nil }) {
+		s.labels = nil
+		s.shardClass, err = parseShardClass(text)
+		return err
 	}
-	s.label, s.class = -1, ""
-	n, err := strconv.Atoi(text)
-	switch {
-	case err != nil:
-		s.class = text
-	case n < 0:
-		return fmt.Errorf("label %d, want 0 or more", n)
-	default:
-		s.label = n
+	return s.setLabels(words)
+}
+
+// setLabels takes several labels, or none.
+func (s *shardSample) setLabels(texts []string) error {
+	s.shardClass, s.labels = shardClass{label: -1}, make([]shardClass, len(texts))
+	for i, text := range texts {
+		var err error
+		if s.labels[i], err = parseShardClass(text); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// setJSON takes the class from an object, if it has one.
+func parseShardClass(text string) (shardClass, error) {
+	if text == "" {
+		return shardClass{}, errors.New("empty, want a class")
+	}
+	n, err := strconv.Atoi(text)
+	switch {
+	case err != nil:
+		return shardClass{-1, text}, nil
+	case n < 0:
+		return shardClass{}, fmt.Errorf("label %d, want 0 or more", n)
+	}
+	return shardClass{n, ""}, nil
+}
+
+// setJSON takes the class or the labels from an object, if it has some.
 func (s *shardSample) setJSON(data []byte) error {
 	var object map[string]any
 	d := json.NewDecoder(bytes.NewReader(data))
@@ -344,11 +406,22 @@ func (s *shardSample) setJSON(data []byte) error {
 	if err := d.Decode(&object); err != nil {
 		return fmt.Errorf("JSON: %w", err)
 	}
-	if s.label >= 0 || s.class != "" {
+	if s.classified() {
 		return nil
 	}
-	for _, k := range []string{"label", "cls", "class", "class_name"} {
+	for _, k := range []string{"label", "cls", "class", "class_name", "labels"} {
 		switch v := object[k].(type) {
+		case []any:
+			texts := make([]string, len(v))
+			for i, one := range v {
+				switch one.(type) {
+				case json.Number, string:
+					texts[i] = fmt.Sprint(one)
+				default:
+					return fmt.Errorf("%s: %v, want a list of classes", k, v)
+				}
+			}
+			return s.setLabels(texts)
 		case json.Number:
 			return s.setClass(v.String())
 		case string:
@@ -398,6 +471,9 @@ func (s *shardFS) ReadFile(name string) ([]byte, error) {
 	at, ok := f.(io.ReaderAt)
 	if !ok {
 		return fail(errors.New("a shard within an archive can't be read"))
+	}
+	if e.size > preprocess.MaxFileBytes {
+		return fail(preprocess.ErrFileTooLarge)
 	}
 	data := make([]byte, tarBlock+e.size)
 	if _, err := at.ReadAt(data, e.offset-tarBlock); err != nil {

@@ -12,8 +12,8 @@ import (
 
 // An index lists the images of a shard, so that its headers needn't be read. It
 // is text: a line with the version of the format and the shard's size in bytes,
-// then a line for each image with offset, size, label and name. Fields are
-// separated by tabs.
+// then a line for each image with offset, size, label (several as a list, [2,5])
+// and name. Fields are separated by tabs.
 const indexVersion = "vgg-shard-index-1"
 
 // parseIndex reads the index of a shard of the given size. current is false if
@@ -49,6 +49,10 @@ func parseIndexLine(text string, shardSize int64) (shardSample, error) {
 	if len(fields) != 4 {
 		return s, fmt.Errorf("%.80q, want offset, size, label and name", text)
 	}
+	labels, list := fields[2], strings.HasPrefix(fields[2], "[") && strings.HasSuffix(fields[2], "]")
+	if list {
+		fields[2] = "0"
+	}
 	var numbers [3]int64
 	for i := range numbers {
 		v, err := strconv.ParseInt(fields[i], 10, 64)
@@ -60,6 +64,11 @@ func parseIndexLine(text string, shardSize int64) (shardSample, error) {
 	s.offset, s.size, s.label, s.name = numbers[0], numbers[1], int(numbers[2]), fields[3]
 	if s.offset < tarBlock || s.offset+s.size > shardSize {
 		return s, fmt.Errorf("bytes %d to %d of a shard of %d", s.offset, s.offset+s.size, shardSize)
+	}
+	if list {
+		if err := s.setLabels(strings.FieldsFunc(labels, func(r rune) bool { return strings.ContainsRune("[,]", r) })); err != nil {
+			return s, err
+		}
 	}
 	if !fs.ValidPath(s.name) || !isImage(s.name) {
 		return s, fmt.Errorf("%q, want the path of an image", s.name)
@@ -73,7 +82,15 @@ func formatIndex(samples []shardSample, shardSize int64) []byte {
 	w := bufio.NewWriter(&b)
 	fmt.Fprintf(w, "%s\t%d\n", indexVersion, shardSize)
 	for _, s := range samples {
-		fmt.Fprintf(w, "%d\t%d\t%d\t%s\n", s.offset, s.size, s.label, s.name)
+		label := strconv.Itoa(s.label)
+		if s.labels != nil {
+			numbers := make([]int, len(s.labels))
+			for i, l := range s.labels {
+				numbers[i] = l.label
+			}
+			label = numberList(numbers)
+		}
+		fmt.Fprintf(w, "%d\t%d\t%s\t%s\n", s.offset, s.size, label, s.name)
 	}
 	w.Flush()
 	return b.Bytes()

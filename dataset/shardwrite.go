@@ -42,7 +42,8 @@ type ShardReport struct {
 
 // WriteShards writes d's images, byte for byte, as tar shards in the WebDataset
 // convention into dir, which must be empty or not exist: shard-000000.tar
-// and so on, with members NAME.EXT and NAME.cls (the label) for each image,
+// and so on, with members NAME.EXT and NAME.cls (the label) or, of several labels,
+// NAME.json ({"labels": […]}) for each image,
 // and an index beside each shard. classes.txt has the classes in the order of
 // their labels, synset_words.txt their titles, if d has some.
 //
@@ -251,7 +252,14 @@ func memberBytes(size int) int64 {
 
 // add writes one sample, into a new shard if the current one would grow too large.
 func (w *shardWriter) add(s Sample, data []byte) error {
-	label := strconv.Itoa(s.Label)
+	ext, label, sample := ".cls", strconv.Itoa(s.Label), shardSample{name: s.Name, shardClass: shardClass{label: s.Label}}
+	if s.Labels != nil {
+		ext, label = ".json", `{"labels":`+numberList(s.Labels)+"}"
+		sample.labels = make([]shardClass, len(s.Labels))
+		for i, l := range s.Labels {
+			sample.labels[i].label = l
+		}
+	}
 	if w.file != nil && w.at+memberBytes(len(data))+memberBytes(len(label))+shardSlack > w.size {
 		if err := w.finish(); err != nil {
 			return err
@@ -266,11 +274,15 @@ func (w *shardWriter) add(s Sample, data []byte) error {
 	if err := w.member(name, data); err != nil {
 		return err
 	}
-	w.samples = append(w.samples, shardSample{name: s.Name, label: s.Label, shardEntry: shardEntry{
-		offset: w.at - memberBytes(len(data)) + tarBlock, size: int64(len(data)),
-	}})
+	sample.shardEntry = shardEntry{offset: w.at - memberBytes(len(data)) + tarBlock, size: int64(len(data))}
+	w.samples = append(w.samples, sample)
 	key, _ := shardKey(name)
-	return w.member(key+".cls", []byte(label))
+	return w.member(key+ext, []byte(label))
+}
+
+// numberList writes labels as a list of JSON.
+func numberList(labels []int) string {
+	return strings.ReplaceAll(fmt.Sprint(labels), " ", ",")
 }
 
 // member writes a file into the shard. The date is a constant, so that the same

@@ -30,6 +30,9 @@ func (l *Loader) newSlot() *slot {
 	s.x = make([]float32, n*s.image)
 	s.batch.X = &tensor.Tensor{Shape: []int{n, 3, side, side}}
 	s.batch.Labels = make([]int, 0, n)
+	if l.Data.MultiLabel {
+		s.batch.LabelSets = make([][]int, 0, n)
+	}
 	s.batch.Indices = make([]int, 0, n)
 	s.batch.Positions = make([]int, 0, n)
 	s.batch.Views = make([]View, 0, n)
@@ -57,6 +60,7 @@ func (s *slot) done(i int, v View, err error) {
 // assemble fills in the batch, without gaps where images are bad.
 func (s *slot) assemble(d *Dataset) {
 	b := &s.batch
+	b.LabelSets = b.LabelSets[:0]
 	b.Labels, b.Indices, b.Positions, b.Views = b.Labels[:0], b.Indices[:0], b.Positions[:0], b.Views[:0]
 	b.Bad = nil
 	n := 0
@@ -69,6 +73,9 @@ func (s *slot) assemble(d *Dataset) {
 			copy(s.at(n), s.at(i))
 		}
 		b.Labels = append(b.Labels, d.Samples[index].Label)
+		if d.MultiLabel {
+			b.LabelSets = append(b.LabelSets, d.Samples[index].Labels)
+		}
 		b.Indices = append(b.Indices, index)
 		b.Positions = append(b.Positions, s.first+i)
 		b.Views = append(b.Views, s.views[i])

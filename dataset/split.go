@@ -7,7 +7,8 @@ import (
 
 // Split divides d into a training and a validation part, class by class: of a
 // class with n images, valFraction·n (rounded, at least one, and never all)
-// become validation images. A class with one image keeps it for training. The
+// become validation images. A class with one image keeps it for training. An image of
+// several labels belongs to the rarest of them. The
 // division is a pure function of d, valFraction and seed, and keeps the order of
 // the samples. It is an error if valFraction isn't between 0 and 1, or if no
 // class has two images.
@@ -15,13 +16,9 @@ func Split(d *Dataset, valFraction float64, seed uint64) (train, val *Dataset, e
 	if !(valFraction > 0 && valFraction < 1) {
 		return nil, nil, fmt.Errorf("dataset: %s: validation fraction %v, want more than 0 and less than 1", d.Name, valFraction)
 	}
-	byClass := make([][]int, len(d.Classes))
-	for i, s := range d.Samples {
-		byClass[s.Label] = append(byClass[s.Label], i)
-	}
 	var rng stream
 	inVal := make([]bool, len(d.Samples))
-	for label, indices := range byClass {
+	for label, indices := range d.strata() {
 		n := len(indices)
 		nVal := max(1, int(math.Round(valFraction*float64(n))))
 		rng.start(seed, useSplit, uint64(label), 0)

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/verydeep/vgg/internal/atomicfile"
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // StatsFile is the file that keeps surveys, in the dataset's folder or beside its
@@ -99,7 +100,7 @@ func (d *Dataset) surveyKey(ctx context.Context) (string, error) {
 
 // readSurveys returns the surveys in a file; a broken file has none.
 func readSurveys(file string) []keptSurvey {
-	data, err := os.ReadFile(file)
+	data, err := wholefile.Read(file, wholefile.MaxTable)
 	if err != nil {
 		return nil
 	}

@@ -1,10 +1,13 @@
 package dataset
 
 import (
+	"context"
 	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // synset is a class of ImageNet.
@@ -67,7 +70,7 @@ func setTitles(root fs.FS, sets ...*Dataset) {
 	}
 	for _, dir := range listFolders {
 		for _, name := range synsetFiles {
-			data, err := fs.ReadFile(root, join(dir, name))
+			data, err := wholefile.ReadFS(context.Background(), root, join(dir, name), wholefile.MaxText)
 			if err != nil {
 				continue
 			}

@@ -3,6 +3,7 @@ package dataset
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // table is a text file of rows: CSV with or without a header, or words
@@ -19,6 +22,7 @@ import (
 type table struct {
 	name    string
 	columns []string // lower case; nil without a header
+	written []string // the columns as they are written
 	rows    [][]string
 	lines   []int // of the rows, from 1
 }
@@ -33,22 +37,19 @@ var (
 	sizeColumns  = [][2]string{{"orig_w", "orig_h"}, {"width", "height"}, {"image_width", "image_height"}}
 )
 
-// maxTable bounds what a table may unpack to.
-const maxTable = 1 << 30
+// maxTable bounds a table, and what it may unpack to.
+const maxTable = wholefile.MaxTable
 
 // readTable reads a table from a file; one ending in .gz is unpacked.
 func readTable(fsys fs.FS, name string) (*table, error) {
-	data, err := fs.ReadFile(fsys, name)
+	data, err := wholefile.ReadFS(context.Background(), fsys, name, maxTable)
 	if err != nil {
 		return nil, err
 	}
 	if strings.EqualFold(path.Ext(name), ".gz") {
 		z, err := gzip.NewReader(bytes.NewReader(data))
 		if err == nil {
-			data, err = io.ReadAll(io.LimitReader(z, maxTable+1))
-		}
-		if err == nil && len(data) > maxTable {
-			err = fmt.Errorf("more than %d bytes when unpacked", maxTable)
+			data, err = wholefile.ReadAll(context.Background(), z, 0, maxTable)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: gzip: %w", name, err)
@@ -95,7 +96,7 @@ func parseTable(name string, data []byte) (*table, error) {
 			header[i] = strings.ToLower(c)
 		}
 		if slices.ContainsFunc(header, func(c string) bool { return slices.Contains(fileColumns, c) || c == "name" }) {
-			t.columns, t.rows, t.lines = header, t.rows[1:], t.lines[1:]
+			t.columns, t.written, t.rows, t.lines = header, t.rows[0], t.rows[1:], t.lines[1:]
 		}
 	}
 	return t, nil

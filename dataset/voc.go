@@ -1,10 +1,14 @@
 package dataset
 
 import (
+	"encoding/xml"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -13,122 +17,94 @@ var (
 	vocAnnotations = []string{"Annotations", "annotations"}
 )
 
-// openVOC reads a folder of images beside one of XML annotations, as in PASCAL
-// VOC. An image's label is the class of its largest box, of those that aren't
-// marked difficult if there are any. Images without a usable box are left out. The
-// parts are those of ImageSets/Main, or of tables train_labels.csv and
-// val_labels.csv or test_labels.csv. ok is false if the layout is another one.
-func openVOC(s *search, name string, fsys fs.FS, root listing) (train, val *Dataset, ok bool, err error) {
-	first := func(names []string) string {
-		for _, n := range names {
-			if slices.Contains(root.folders, n) {
-				return n
-			}
-		}
-		return ""
-	}
-	imageFolder, noteFolder := first(vocImages), first(vocAnnotations)
-	if imageFolder == "" || noteFolder == "" || slices.Contains(root.folders, "train") {
-		return nil, nil, false, nil
-	}
-	notes, err := s.list(fsys, noteFolder)
-	if err != nil || !slices.ContainsFunc(notes.files, func(f string) bool { return strings.EqualFold(path.Ext(f), ".xml") }) {
-		return nil, nil, false, err
-	}
-	fail := func(err error) (*Dataset, *Dataset, bool, error) {
-		return nil, nil, false, fmt.Errorf("dataset: %s: %w", name, err)
-	}
-	files, err := s.images(fsys, imageFolder)
-	if err != nil {
-		return fail(err)
-	}
-	d, err := largestBoxes(s, name, fsys, boxSource{fsys: fsys, name: noteFolder, kind: xmlBoxes}, files)
-	if err != nil {
-		return fail(err)
-	}
-	members, err := vocParts(fsys, root)
-	if err != nil {
-		return fail(err)
-	}
-	setLayout(fsys, d, nil)
-	if members[0] == nil || members[1] == nil {
-		return d, nil, true, nil
-	}
-	train, val = d.subset(d.Name+" (train)", nil), d.subset(d.Name+" (val)", nil)
-	for _, sample := range d.Samples {
-		if members[0][stem(sample.Name)] {
-			train.Samples = append(train.Samples, sample)
-		} else if members[1][stem(sample.Name)] {
-			val.Samples = append(val.Samples, sample)
-		}
-	}
-	for i, part := range []*Dataset{train, val} {
-		if part.Len() == 0 {
-			return fail(fmt.Errorf("part %s: none of its %d images is there", partWords[i][0], len(members[i])))
-		}
-		part.partial = true
-	}
-	return train, val, true, nil
+// voc is an annotation of PASCAL VOC or ILSVRC.
+type voc struct {
+	XMLName  xml.Name `xml:"annotation"`
+	Filename string   `xml:"filename"`
+	Database string   `xml:"source>database"`
+	Size     *struct {
+		Width  string `xml:"width"`
+		Height string `xml:"height"`
+	} `xml:"size"`
+	Objects []struct {
+		Name      string `xml:"name"`
+		Difficult string `xml:"difficult"`
+		Box       *struct {
+			X0 string `xml:"xmin"`
+			Y0 string `xml:"ymin"`
+			X1 string `xml:"xmax"`
+			Y1 string `xml:"ymax"`
+		} `xml:"bndbox"`
+	} `xml:"object"`
 }
 
-// largestBoxes makes samples of the images that have annotations, labelled by their
-// largest boxes.
-func largestBoxes(s *search, name string, fsys fs.FS, source boxSource, files []string) (*Dataset, error) {
-	type labelled struct {
-		class     string
-		area      float64
-		difficult bool
+// vocRule returns how an XML annotation counts pixels, by the database that it names.
+func vocRule(database string) pixelRule {
+	d := strings.ToLower(database)
+	if strings.Contains(d, "ilsvrc") || strings.Contains(d, "imagenet") {
+		return fromZero
 	}
-	find := newFinder(files)
-	of := map[string]labelled{}
-	seen := map[string]bool{}
-	var firstBad error
-	for note, err := range source.annotations(s.ctx) {
-		if s.err() != nil {
-			return nil, s.err()
+	return fromOne
+}
+
+// settleRule returns the notes of one source of XML with the rule that its corners show. PASCAL
+// VOC's count pixels from 1, and most programs that write its format do. A corner below 1
+// shows that one doesn't: then all corners of the source are edges.
+func settleRule(notes []annotation, name string) {
+	ilsvrc := strings.Contains(name, "CLS-LOC") || path.Base(name) == "bbox"
+	zero := slices.ContainsFunc(notes, func(n annotation) bool {
+		return n.rule == fromOne && slices.ContainsFunc(n.objects, func(o object) bool { return o.corners[0] < 1 || o.corners[1] < 1 })
+	})
+	for i := range notes {
+		switch {
+		case ilsvrc:
+			notes[i].rule = fromZero
+		case zero && notes[i].rule == fromOne:
+			notes[i].rule = edges
 		}
-		if err != nil {
-			if firstBad == nil {
-				firstBad = fmt.Errorf("%s: %w", note.source, err)
-			}
+	}
+}
+
+// parseVOC reads an XML annotation: its usable objects, and an error for each that
+// isn't. Its last result is the error of a file that is unusable as a whole.
+func parseVOC(source string, r io.Reader) (annotation, []error, error) {
+	note := annotation{source: source, rule: fromOne}
+	var v voc
+	if err := xml.NewDecoder(r).Decode(&v); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return note, nil, fmt.Errorf("XML: %w", err)
+	}
+	note.image, note.rule = v.Filename, vocRule(v.Database)
+	if v.Size == nil {
+		return note, nil, errNoSize
+	}
+	var errW, errH error
+	note.w, errW = strconv.Atoi(strings.TrimSpace(v.Size.Width))
+	note.h, errH = strconv.Atoi(strings.TrimSpace(v.Size.Height))
+	if errW != nil || errH != nil || note.w < 1 || note.h < 1 {
+		return note, nil, fmt.Errorf("%w: width %q, height %q", errNoSize, v.Size.Width, v.Size.Height)
+	}
+	var bad []error
+	for _, obj := range v.Objects {
+		o := object{class: strings.TrimSpace(obj.Name), difficult: strings.TrimSpace(obj.Difficult) == "1"}
+		if obj.Box == nil {
+			bad = append(bad, fmt.Errorf("object %s without a bndbox", o.class))
 			continue
 		}
-		i := find.find(path.Base(note.image))
-		if i < 0 {
-			i = find.find(note.alias)
-		}
-		if i < 0 {
+		var err error
+		if o.corners, err = parseCorners([4]string{obj.Box.X0, obj.Box.Y0, obj.Box.X1, obj.Box.Y1}); err != nil {
+			bad = append(bad, fmt.Errorf("object %s: %w", o.class, err))
 			continue
 		}
-		for _, o := range note.objects {
-			best, ok := of[files[i]]
-			area := (o.x1 - o.x0) * (o.y1 - o.y0)
-			better := !ok || best.difficult && !o.difficult || best.difficult == o.difficult && area > best.area
-			if o.x0 < o.x1 && o.y0 < o.y1 && better {
-				of[files[i]] = labelled{o.class, area, o.difficult}
-			}
+		if o.class == "" {
+			bad = append(bad, errors.New("object without a name"))
+			continue
 		}
-		if l, ok := of[files[i]]; ok {
-			seen[l.class] = true
-		}
+		note.objects = append(note.objects, o)
 	}
-	if len(of) == 0 {
-		if firstBad != nil {
-			return nil, fmt.Errorf("%s: no annotation with a box of one of the %d images; the first bad one: %w", source.name, len(files), firstBad)
-		}
-		return nil, fmt.Errorf("%s: no annotation with a box of one of the %d images", source.name, len(files))
-	}
-	d := &Dataset{Name: name, fsys: fsys}
-	for c := range seen {
-		d.Classes = append(d.Classes, c)
-	}
-	slices.Sort(d.Classes)
-	for file, l := range of {
-		label, _ := slices.BinarySearch(d.Classes, l.class)
-		d.Samples = append(d.Samples, Sample{Name: file, Label: label})
-	}
-	d.sortSamples()
-	return d, nil
+	return note, bad, nil
 }
 
 // vocParts returns the base names, without extension, of each part's images, nil

@@ -7,18 +7,18 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
-// MultiLabel is a dataset in which an image may show several classes, such as PASCAL VOC.
-// The Label of a sample is the first class that it shows, or 0.
+// MultiLabel is a dataset of several labels an image with the parts of its samples and the
+// labels that are left open, such as PASCAL VOC.
 type MultiLabel struct {
 	*Dataset
-	Present   [][]int  // classes that a sample shows, ascending
 	Difficult [][]int  // classes of which a sample only shows objects marked difficult; evaluation ignores them
 	Parts     []string // part of each sample: train, val or test
 }
@@ -73,7 +73,7 @@ type vocSets struct {
 
 func openVOCSets(ctx context.Context, dir, sets string) (*vocSets, error) {
 	s := &search{ctx: ctx}
-	fsys := os.DirFS(dir)
+	fsys := wholefile.Dir(dir)
 	for depth := 0; !isFolder(fsys, sets); depth++ {
 		l, err := s.list(fsys, ".")
 		if err != nil {
@@ -132,7 +132,7 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 // rows reads a list: the words of each line that isn't empty. It returns nil if there is
 // no such list.
 func (v *vocSets) rows(list string, columns int) ([][]string, error) {
-	data, err := fs.ReadFile(v.fsys, v.sets+"/"+list+".txt")
+	data, err := wholefile.ReadFS(v.ctx, v.fsys, v.sets+"/"+list+".txt", wholefile.MaxText)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -171,8 +171,8 @@ func (v *vocSets) add(image, part string, boxes []Box) (int, error) {
 		return 0, fmt.Errorf("%s: no image %s", part, image)
 	}
 	o := v.out
-	o.Samples = append(o.Samples, Sample{Name: v.names[at], Boxes: boxes})
-	o.Present, o.Difficult, o.Parts = append(o.Present, nil), append(o.Difficult, nil), append(o.Parts, part)
+	o.Samples = append(o.Samples, Sample{Name: v.names[at], Labels: []int{}, Boxes: boxes})
+	o.Difficult, o.Parts = append(o.Difficult, nil), append(o.Parts, part)
 	return len(o.Samples) - 1, nil
 }
 
@@ -180,7 +180,8 @@ func (v *vocSets) add(image, part string, boxes []Box) (int, error) {
 func (v *vocSets) set(i, class, mark int) {
 	switch mark {
 	case 1:
-		v.out.Present[i] = append(v.out.Present[i], class)
+		s := &v.out.Samples[i]
+		s.Labels = append(s.Labels, class)
 	case 0:
 		v.out.Difficult[i] = append(v.out.Difficult[i], class)
 	}
@@ -259,7 +260,7 @@ func (v *vocSets) note(image string) (vocNote, error) {
 		return n, err
 	}
 	for _, folder := range vocAnnotations {
-		data, err := fs.ReadFile(v.fsys, path.Join(folder, image+".xml"))
+		data, err := wholefile.ReadFS(v.ctx, v.fsys, path.Join(folder, image+".xml"), wholefile.MaxText)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -371,26 +372,22 @@ func (v *vocSets) person(image, number string) (Box, error) {
 		return Box{}, fmt.Errorf("%s.xml: no object %s with a box among %d", image, number, len(note.Objects))
 	}
 	b := note.Objects[n-1].Box
-	o := object{corners: [4]string{b.X0, b.Y0, b.X1, b.Y1}}
-	if err := o.parse(); err != nil {
+	c, err := parseCorners([4]string{b.X0, b.Y0, b.X1, b.Y1})
+	if err != nil {
 		return Box{}, fmt.Errorf("%s.xml: object %s: %w", image, number, err)
 	}
-	if !(o.x0 < o.x1 && o.y0 < o.y1) {
+	if !(c[0] < c[2] && c[1] < c[3]) {
 		return Box{}, fmt.Errorf("%s.xml: object %s: %w", image, number, errEmptyBox)
 	}
-	return Box{X0: o.x0, Y0: o.y0, X1: o.x1, Y1: o.y1}, nil
+	c = fromOne.edges(c, 0, 0)
+	return Box{X0: c[0], Y0: c[1], X1: c[2], Y1: c[3]}, nil
 }
 
-// finish sets the samples' labels to the first class that they show.
+// finish completes the samples' labels.
 func (v *vocSets) finish() error {
 	o := v.out
 	if len(o.Classes) == 0 || o.Len() == 0 {
 		return fmt.Errorf("no labelled images in the lists of %s", v.sets)
 	}
-	for i := range o.Samples {
-		if len(o.Present[i]) > 0 {
-			o.Samples[i].Label = o.Present[i][0]
-		}
-	}
-	return nil
+	return o.setMultiLabel()
 }

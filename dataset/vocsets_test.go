@@ -62,7 +62,7 @@ func check(t *testing.T, m *MultiLabel, want ...string) {
 		t.Fatalf("%d samples, want %d", m.Len(), len(want))
 	}
 	for i, s := range m.Samples {
-		got := fmt.Sprintf("%s %s %v%v%v%v", s.Name, m.Parts[i], m.Present[i], m.Difficult[i], s.Label, s.Boxes)
+		got := fmt.Sprintf("%s %s %v%v%v%v", s.Name, m.Parts[i], s.Labels, m.Difficult[i], s.Label, s.Boxes)
 		if got != want[i] {
 			t.Errorf("sample %d: %s, want %s", i, got, want[i])
 		}
@@ -129,8 +129,8 @@ func TestOpenVOCActions(t *testing.T) {
 		t.Errorf("classes %v", m.Classes)
 	}
 	check(t, m,
-		"JPEGImages/000001.jpg train [0][1]0[{1 2 11 20 0 false}]", "JPEGImages/000001.jpg train [1][]1[{3 2 13 20 0 false}]",
-		"JPEGImages/000003.jpg val [0][]0[{1 2 11 20 0 false}]")
+		"JPEGImages/000001.jpg train [0][1]0[{0 1 11 20 0 false}]", "JPEGImages/000001.jpg train [1][]1[{2 1 13 20 0 false}]",
+		"JPEGImages/000003.jpg val [0][]0[{0 1 11 20 0 false}]")
 	f["ImageSets/Action/jumping_val.txt"] = "000003 2 1\n"
 	if _, err := OpenVOCActions(t.Context(), vocTree(t, f)); err == nil || !strings.Contains(err.Error(), "000003.xml: no object 2 with a box among 1") {
 		t.Errorf("an object that isn't there: %v", err)

@@ -369,8 +369,9 @@ func TestFirstVersion(t *testing.T) {
 
 // FuzzResults reads whatever bytes as a result file.
 func FuzzResults(f *testing.F) {
-	d, _ := randomSet(f)
-	name := filepath.Join(f.TempDir(), "seed.jsonl")
+	d := tiny.Set(f, []string{"a", "c"}, tiny.Image("a", vggtest.PNG(40, 33, vggtest.Noise(1))), tiny.Image("c", []byte("no image")))
+	dir := f.TempDir()
+	name := filepath.Join(dir, "seed.jsonl")
 	if _, err := eval.RunNets(f.Context(), twoNets(f), d, eval.Options{Out: name}); err != nil {
 		f.Fatal(err)
 	}
@@ -382,7 +383,7 @@ func FuzzResults(f *testing.F) {
 	f.Add(text[:len(text)/2])
 	f.Add([]byte("{}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		name := filepath.Join(t.TempDir(), "r.jsonl")
+		name := filepath.Join(dir, "r.jsonl")
 		if err := os.WriteFile(name, data, 0o666); err != nil {
 			t.Fatal(err)
 		}

@@ -437,9 +437,10 @@ func FuzzResults(f *testing.F) {
 	f.Add([]byte("x\n"))
 	l := locator(f, 1, vgg.PCR)
 	d := &dataset.Dataset{Name: "d", Classes: []string{"red", "blue"}}
+	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, text []byte) {
 		records := make([]*Record, 2)
-		path := filepath.Join(t.TempDir(), "r.jsonl")
+		path := filepath.Join(dir, "r.jsonl")
 		if err := os.WriteFile(path, text, 0o666); err != nil {
 			t.Fatal(err)
 		}

@@ -42,14 +42,15 @@ func CrossEntropy(scores []float32, label int, smoothing, scale float32, d []flo
 
 // LabelsCrossEntropy is the logistic loss of K labels of one image, each of which the image
 // has or has not: −Σ t·ln σ(score) + (1−t)·ln(1−σ(score)), summed over the labels. The
-// image has one of them, label; smoothing moves the targets t from 1 and 0 towards ½ by so
-// much of the way. It writes the K derivatives of the loss, times scale, to d.
-func LabelsCrossEntropy(scores []float32, label int, smoothing, scale float32, d []float32) float64 {
+// image has those of labels, which ascend; smoothing moves the targets t from 1 and 0
+// towards ½ by so much of the way. It writes the K derivatives of the loss, times scale,
+// to d.
+func LabelsCrossEntropy(scores []float32, labels []int, smoothing, scale float32, d []float32) float64 {
 	var loss float64
 	for j, v := range scores {
 		x, target := float64(v), float64(smoothing)/2
-		if j == label {
-			target = 1 - target
+		if len(labels) > 0 && labels[0] == j {
+			target, labels = 1-target, labels[1:]
 		}
 		// ln(1 + eˣ) − t·x, without overflow
 		loss += math.Max(x, 0) + math.Log1p(math.Exp(-math.Abs(x))) - target*x

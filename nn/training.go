@@ -41,8 +41,6 @@ type Training struct {
 	// Smoothing is the share of the target that all classes divide evenly, in Step and
 	// StepSGD: label smoothing (Szegedy et al. 2016). 0: the label takes all of it.
 	Smoothing float32
-	// Labels chooses [LabelsCrossEntropy] rather than [CrossEntropy] in Step and StepSGD.
-	Labels bool
 
 	// Hook is for tests and visualisation. If set, it is called for every layer of the
 	// backward pass, last to first, with the layer's output and the gradient with respect to
@@ -197,8 +195,6 @@ func (t *Training) sumLosses(labels []int, loss Loss, scale float32) float64 {
 		s, d := t.scores.Data[i*k:(i+1)*k], t.d[i*k:(i+1)*k]
 		if loss != nil {
 			t.losses[i] = loss(i, s, d, scale)
-		} else if t.Labels {
-			t.losses[i] = LabelsCrossEntropy(s, labels[i], t.Smoothing, scale, d)
 		} else {
 			t.losses[i] = CrossEntropy(s, labels[i], t.Smoothing, scale, d)
 		}

@@ -2,16 +2,10 @@ package preprocess
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
-	"image"
-	"image/gif"
-	"image/jpeg"
-	"image/png"
 	"io"
-
-	"golang.org/x/image/bmp"
-	"golang.org/x/image/webp"
 )
 
 // DecodeOptions chooses how an image file is decoded.
@@ -31,13 +25,17 @@ type FormatError struct {
 }
 
 func (e *FormatError) Error() string {
-	return "preprocess: image: " + e.Found + ", want JPEG, PNG, GIF, WebP or BMP"
+	text := "preprocess: image: " + e.Found + ", want JPEG, PNG, GIF, WebP, BMP, TIFF or PNM"
+	if advice := adviceFor(e.Found); advice != "" {
+		text += ": " + advice
+	}
+	return text
 }
 
 // DecodeError reports a damaged image file: it is truncated, malformed, or of a kind that
 // its format has and this package doesn't read.
 type DecodeError struct {
-	Format string // "JPEG", "PNG", "GIF", "WebP" or "BMP"
+	Format string // "JPEG", "PNG", "GIF", "WebP", "BMP", "TIFF" or "PNM"
 	Err    error  // the decoder's
 }
 
@@ -46,20 +44,23 @@ func (e *DecodeError) Error() string { return "preprocess: decode " + e.Format +
 func (e *DecodeError) Unwrap() error { return e.Err }
 
 // Decode reads an image file, whatever its name: JPEG (baseline and
-// progressive), PNG, GIF (the first frame), WebP (not animated) or BMP. Every
-// image becomes 8-bit RGB:
+// progressive), PNG, GIF and animated WebP (the first frame), WebP, BMP, TIFF (the
+// first page) or PNM. Every image becomes 8-bit RGB:
 //
 //   - Grey levels are repeated, palettes looked up.
 //   - Alpha is dropped, not composited, as by PIL's convert("RGB"): a
 //     transparent pixel has the colour stored for it.
-//   - Of a 16-bit channel the high byte is kept. (PIL does so for RGB, but
-//     clips 16-bit grey levels to 255.)
-//   - CMYK and YCCK JPEGs, in Adobe's inverted form, are converted without a
-//     colour profile, as by PIL. No embedded profile is applied.
+//   - Of a 16-bit channel the high byte is kept, as by OpenCV. PIL does so for RGB,
+//     but its convert("RGB") clips 16-bit grey levels at 255; [Header].Grey16 tells
+//     where the two differ.
+//   - CMYK and YCCK JPEGs, in Adobe's inverted form even where Adobe's marker is
+//     missing, are converted without a colour profile, as by PIL. No embedded
+//     profile is applied.
 //   - Chroma subsampled by two is interpolated as libjpeg and libwebp do by
 //     default; package image repeats it. A WebP is decoded to the same bits as
 //     by libwebp. A JPEG differs from libjpeg by the rounding of the inverse
 //     DCT.
+//   - Levels of a PNM up to another maximum than 255 are scaled and rounded as by PIL.
 //   - The pixels of PNG, BMP, lossless WebP and grey JPEG files, and of a GIF
 //     whose first frame is opaque and fills the screen, are those of package
 //     image: [FromImage] makes the same of what image.Decode returns.
@@ -68,170 +69,119 @@ func (e *DecodeError) Unwrap() error { return e.Err }
 // is too large, and otherwise a [*DecodeError]. A truncated or damaged file is an
 // error; the part of it that can be read is not returned.
 func Decode(data []byte, o DecodeOptions) (*Image, error) {
-	format := sniff(data)
-	codec, ok := codecFor(format)
-	if !ok {
-		return nil, &FormatError{Found: format}
+	return DecodeContext(context.Background(), data, o)
+}
+
+// DecodeContext is [Decode] until ctx is done, with whose cause it then ends.
+func DecodeContext(ctx context.Context, data []byte, o DecodeOptions) (*Image, error) {
+	h, err := ReadHeader(data)
+	if err != nil {
+		return nil, err
 	}
 	limit := o.MaxPixels
 	if limit == 0 {
 		limit = DefaultMaxPixels
 	}
-	im, err := codec.decode(data, limit)
+	if tooMany(h.W, h.H, limit) {
+		return nil, &SizeError{What: h.Format + " image of", W: h.W, H: h.H, Limit: limit}
+	}
+	im, err := h.decode(ctx, data)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
-		var size *SizeError
-		if errors.As(err, &size) {
-			size.What = format + " image of"
-			return nil, err
-		}
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, &DecodeError{format, err}
+		return nil, decodeError(h.Format, err)
 	}
 	return Turn(im, o.Orient.Orientation(data)), nil
 }
 
-// Size returns the width and height that the header of an image file gives, for
-// the pixels as they are stored. The errors are [Decode]'s, except that no size
-// is too large.
-func Size(data []byte) (w, h int, err error) {
+// Header is what the header of an image file tells. Nothing is decoded for it.
+type Header struct {
+	Format string // as in [DecodeError]
+	W, H   int    // of the pixels as they are stored, at least 1×1
+	// DecodeBytes is the most memory, in bytes, that decoding takes beside the file: what
+	// the decoder holds, the image, and its copy that is turned upright.
+	DecodeBytes int64
+	// Grey16 tells that the image has grey levels of 16 bits, whose high bytes [Decode] keeps,
+	// as OpenCV does, where PIL's convert("RGB") clips them at 255.
+	Grey16 bool
+}
+
+// ReadHeader returns the header of an image file. The errors are [Decode]'s, except that
+// no size is too large.
+func ReadHeader(data []byte) (h Header, err error) {
 	format := sniff(data)
 	codec, ok := codecFor(format)
 	if !ok {
-		return 0, 0, &FormatError{Found: format}
+		return h, &FormatError{Found: format}
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			w, h, err = 0, 0, &DecodeError{format, fmt.Errorf("malformed: the decoder failed with: %v", r)}
+			h, err = Header{}, &DecodeError{format, fmt.Errorf("malformed: the decoder failed with: %v", r)}
 		}
 	}()
-	header, err := codec.config(bytes.NewReader(data))
-	if err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return 0, 0, &DecodeError{format, err}
+	if h, err = codec.header(data); err != nil {
+		return Header{}, decodeError(format, err)
 	}
-	return header.Width, header.Height, nil
+	if h.W < 1 || h.H < 1 {
+		return Header{}, &DecodeError{format, fmt.Errorf("header: %d×%d pixels, want at least 1×1", h.W, h.H)}
+	}
+	h.Format = format
+	return h, nil
 }
 
-// decode reads the header, then the image. If a decoder panics on a malformed
-// file, that is an error.
-func (c codec) decode(data []byte, limit int) (im *Image, err error) {
+// decodeError returns a decoder's error with the format.
+func decodeError(format string, err error) error {
+	if other, ok := errors.AsType[*FormatError](err); ok {
+		return other
+	}
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return &DecodeError{format, err}
+}
+
+// Size returns the width and height that the header of an image file gives, for
+// the pixels as they are stored. The errors are those of [ReadHeader].
+func Size(data []byte) (w, h int, err error) {
+	header, err := ReadHeader(data)
+	return header.W, header.H, err
+}
+
+// decode decodes the image of a header. If a decoder panics on a malformed file, that is an
+// error.
+func (h Header) decode(ctx context.Context, data []byte) (im *Image, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			im, err = nil, fmt.Errorf("malformed: the decoder failed with: %v", r)
 		}
 	}()
-	header, err := c.config(bytes.NewReader(data))
-	if err != nil {
-		return nil, err
-	}
-	if header.Width < 1 || header.Height < 1 {
-		return nil, fmt.Errorf("header: %d×%d pixels, want at least 1×1", header.Width, header.Height)
-	}
-	if tooMany(header.Width, header.Height, limit) {
-		return nil, &SizeError{W: header.Width, H: header.Height, Limit: limit}
-	}
-	return c.pixels(data, header)
+	codec, _ := codecFor(h.Format)
+	return codec.pixels(data, &cancelled{ctx, bytes.NewReader(data)}, h)
 }
 
-func decodeJPEG(data []byte, _ image.Config) (*Image, error) {
-	m, err := jpeg.Decode(bytes.NewReader(data))
-	if err != nil {
-		return nil, err
-	}
-	return convert(m, jfif)
+// cancelled reads a file for a decoder until ctx is done. It gives little at a time, so
+// that it is asked often.
+type cancelled struct {
+	ctx  context.Context
+	data *bytes.Reader
 }
 
-func decodePNG(data []byte, _ image.Config) (*Image, error) {
-	m, err := png.Decode(bytes.NewReader(data))
-	if err != nil {
-		return nil, err
+// readStep is the most bytes between two looks at the context.
+const readStep = 512
+
+// Read implements [io.Reader].
+func (c *cancelled) Read(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
 	}
-	return convert(m, jfif)
+	return c.data.Read(p[:min(len(p), readStep)])
 }
 
-func decodeWebP(data []byte, _ image.Config) (*Image, error) {
-	m, err := webp.Decode(bytes.NewReader(data))
-	if err != nil {
-		return nil, err
+// ReadAt implements [io.ReaderAt].
+func (c *cancelled) ReadAt(p []byte, at int64) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
 	}
-	return convert(m, vp8)
-}
-
-func decodeBMP(data []byte, _ image.Config) (*Image, error) {
-	m, err := bmp.Decode(bytes.NewReader(data))
-	if err != nil {
-		return nil, err
-	}
-	return convert(m, jfif)
-}
-
-// decodeGIF draws the first frame on the logical screen. The rest of the screen
-// has the transparent colour or, if there is none, the palette's first, as in
-// PIL.
-func decodeGIF(data []byte, screen image.Config) (*Image, error) {
-	data, background := opaqueGIF(data)
-	m, err := gif.Decode(bytes.NewReader(data))
-	if err != nil {
-		return nil, err
-	}
-	frame, err := convert(m, jfif)
-	if err != nil {
-		return nil, err
-	}
-	at := m.Bounds()
-	if at == image.Rect(0, 0, screen.Width, screen.Height) {
-		return frame, nil
-	}
-	out := NewImage(screen.Width, screen.Height)
-	if p, ok := m.(*image.Paletted); ok {
-		colour := paletteTable(p.Palette)[background]
-		for i := 0; i < len(out.Pix); i += 3 {
-			copy(out.Pix[i:], colour[:])
-		}
-	}
-	for y := range frame.H {
-		copy(out.Pix[3*((at.Min.Y+y)*out.W+at.Min.X):], frame.Pix[3*y*frame.W:3*(y+1)*frame.W])
-	}
-	return out, nil
-}
-
-// opaqueGIF returns the file without the transparency of its first frame, and
-// the index of the colour that was transparent. Package gif would replace that
-// colour by black. Malformed data is returned unchanged; the decoder reports
-// it.
-func opaqueGIF(data []byte) ([]byte, uint8) {
-	const (
-		headerLen     = 13
-		hasTable      = 0x80
-		extension     = 0x21
-		control       = 0xf9
-		isTransparent = 1
-	)
-	if len(data) < headerLen {
-		return data, 0
-	}
-	at := headerLen
-	if flags := data[10]; flags&hasTable != 0 {
-		at += 3 << (flags&7 + 1)
-	}
-	var background uint8
-	for at+7 < len(data) && data[at] == extension {
-		if data[at+1] == control && data[at+2] == 4 {
-			background = 0
-			if data[at+3]&isTransparent != 0 {
-				background = data[at+6]
-				data = bytes.Clone(data)
-				data[at+3] &^= isTransparent
-			}
-		}
-		for at += 2; at < len(data) && data[at] != 0; {
-			at += 1 + int(data[at])
-		}
-		at++
-	}
-	return data, background
+	return c.data.ReadAt(p, at)
 }

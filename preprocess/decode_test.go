@@ -35,10 +35,19 @@ func TestDecodeRefusesOtherData(t *testing.T) {
 		{"Git LFS pointer", "version https://git-lfs.github.com/spec/v1\n"},
 		{"zeros", strings.Repeat("\x00", 1000)},
 		{"PDF", "%PDF-1.7\n"},
-		{"TIFF", "II*\x00\x08\x00\x00\x00"},
+		{"JPEG XL", "\xff\x0a\x00"},
+		{"JPEG 2000", "\x00\x00\x00\x0cjP  \r\n\x87\n\x00"},
+		{"AVIF", "\x00\x00\x00\x18ftypavif\x00\x00\x00\x00"},
+		{"SVG", "<?xml version='1.0'?>\n<!-- drawn --><svg/>"},
+		{"camera raw (CR2)", "II*\x00\x10\x00\x00\x00CR\x02\x00\x00"},
+		{"camera raw (CR3)", "\x00\x00\x00\x18ftypcrx \x00"},
+		{"Windows icon", "\x00\x00\x01\x00\x01"},
+		{"BigTIFF", "II+\x00\x08\x00"},
+		{"PAM", "P7\nWIDTH 1\n"},
+		{"DICOM", strings.Repeat("\x00", 128) + "DICM\x02\x00"},
 		{"HEIC", "\x00\x00\x00\x18ftypheic\x00\x00\x00\x00"},
 		{"zip archive", "PK\x03\x04\x00"},
-		{"unknown data", "\x93NUMPY\x01\x00v\x00"},
+		{"NumPy array", "\x93NUMPY\x01\x00v\x00"},
 		{"unknown data", "\x00\x01\x02\x03"},
 	} {
 		t.Run(c.found, func(t *testing.T) {
@@ -47,7 +56,11 @@ func TestDecodeRefusesOtherData(t *testing.T) {
 			if !errors.As(err, &format) || format.Found != c.found {
 				t.Fatalf("error %v, want a FormatError that found %s", err, c.found)
 			}
-			if want := "preprocess: image: " + c.found + ", want JPEG, PNG, GIF, WebP or BMP"; err.Error() != want {
+			want := "preprocess: image: " + c.found + ", want JPEG, PNG, GIF, WebP, BMP, TIFF or PNM"
+			if advice := adviceFor(c.found); advice != "" {
+				want += ": " + advice
+			}
+			if err.Error() != want {
 				t.Errorf("error %q, want %q", err, want)
 			}
 		})

@@ -2,7 +2,7 @@
 // a network.
 //
 // The steps, in the order of the data: [Decode], [DecodeReader] or [DecodeFile]
-// makes an 8-bit RGB [Image] of a JPEG, PNG, GIF, WebP or BMP file, [FromImage]
+// makes an 8-bit RGB [Image] of a JPEG, PNG, GIF, WebP, BMP, TIFF or PNM file, [FromImage]
 // of an image.Image; [ResizeShort] or [ResizeRegion] rescales it, isotropically
 // in the paper's protocol, so that its smallest side is S (training) or Q
 // (testing); a crop and a horizontal flip follow; [Spec.Tensor] adds the RGB

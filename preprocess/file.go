@@ -2,12 +2,14 @@ package preprocess
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // MaxFileBytes is the size in bytes of the largest image file that [DecodeReader] and
@@ -24,14 +26,22 @@ func DecodeReader(r io.Reader, o DecodeOptions) (*Image, error) {
 	if r == nil {
 		return nil, errors.New("preprocess: image: nil reader")
 	}
-	data, err := readFile(r, 0, MaxFileBytes)
+	data, err := Read(context.Background(), r)
 	if err != nil {
 		return nil, err
 	}
 	return Decode(data, o)
 }
 
-// DecodeFile is [DecodeReader] of the file at path, which its errors name.
+// Read returns the image file that r gives up to its end, with the errors of
+// [DecodeReader] before any decoding. It ends with the context's cause once ctx is done,
+// unless r itself waits.
+func Read(ctx context.Context, r io.Reader) ([]byte, error) {
+	return readFile(ctx, r, 0, MaxFileBytes)
+}
+
+// DecodeFile is [DecodeReader] of the file at path, which its errors name. Anything but a
+// regular file is an error, and isn't opened.
 func DecodeFile(path string, o DecodeOptions) (*Image, error) {
 	im, err := decodeFile(path, o)
 	if err != nil {
@@ -41,7 +51,10 @@ func DecodeFile(path string, o DecodeOptions) (*Image, error) {
 }
 
 func decodeFile(path string, o DecodeOptions) (*Image, error) {
-	f, err := os.Open(path)
+	f, err := wholefile.Open(path)
+	if kind, ok := errors.AsType[*wholefile.KindError](err); ok {
+		return nil, errors.New(kind.Kind + ", want an image file")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -50,43 +63,39 @@ func decodeFile(path string, o DecodeOptions) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info.IsDir() {
-		return nil, errors.New("a folder, want an image file")
-	}
-	data, err := readFile(f, info.Size(), MaxFileBytes)
+	data, err := readFile(context.Background(), f, info.Size(), MaxFileBytes)
 	if err != nil {
 		return nil, err
 	}
 	return Decode(data, o)
 }
 
+// opening is the number of bytes by which a format is told; sniff looks at less.
+const opening = 1 << 10
+
 // readFile reads an image file of at most so many bytes. size is its length where that
 // is known, and only ever a hint.
-func readFile(r io.Reader, size, most int64) ([]byte, error) {
+func readFile(ctx context.Context, r io.Reader, size, most int64) ([]byte, error) {
 	if size > most {
 		return nil, ErrFileTooLarge
 	}
-	// sniff looks at less than this.
-	const opening = 1 << 10
-	var b bytes.Buffer
-	if size > 0 {
-		b.Grow(int(size) + bytes.MinRead)
-	}
-	if _, err := b.ReadFrom(io.LimitReader(r, min(opening, most+1))); err != nil {
+	head, err := wholefile.ReadAll(ctx, io.LimitReader(r, min(opening, most+1)), 0, opening)
+	if err != nil {
 		return nil, readError(err)
 	}
-	if format := sniff(b.Bytes()); b.Len() == opening {
-		if _, ok := codecFor(format); !ok {
+	if len(head) == opening {
+		if format := sniff(head); !known(format) {
 			return nil, &FormatError{Found: format}
 		}
 	}
-	if _, err := b.ReadFrom(io.LimitReader(r, most+1-int64(b.Len()))); err != nil {
-		return nil, readError(err)
-	}
-	if int64(b.Len()) > most {
+	data, err := wholefile.ReadAll(ctx, io.MultiReader(bytes.NewReader(head), r), size, most)
+	if _, tooLarge := errors.AsType[*wholefile.SizeError](err); tooLarge {
 		return nil, ErrFileTooLarge
 	}
-	return b.Bytes(), nil
+	if err != nil {
+		return nil, readError(err)
+	}
+	return data, nil
 }
 
 func readError(err error) error { return fmt.Errorf("preprocess: image: %w", pathless(err)) }

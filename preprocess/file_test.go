@@ -62,14 +62,14 @@ func TestReadFileLimit(t *testing.T) {
 	photo := readTestFile(t, "photo-420.jpg")
 	n := int64(len(photo))
 	for _, size := range []int64{0, 1, n} { // hints
-		if got, err := readFile(bytes.NewReader(photo), size, n); err != nil || !bytes.Equal(got, photo) {
+		if got, err := readFile(t.Context(), bytes.NewReader(photo), size, n); err != nil || !bytes.Equal(got, photo) {
 			t.Errorf("a file of exactly the limit, said to have %d bytes: %v", size, err)
 		}
-		if _, err := readFile(bytes.NewReader(photo), size, n-1); err != ErrFileTooLarge {
+		if _, err := readFile(t.Context(), bytes.NewReader(photo), size, n-1); err != ErrFileTooLarge {
 			t.Errorf("a file a byte over the limit, said to have %d: %v", size, err)
 		}
 	}
-	if _, err := readFile(iotest.ErrReader(errors.New("was read")), MaxFileBytes+1, MaxFileBytes); err != ErrFileTooLarge {
+	if _, err := readFile(t.Context(), iotest.ErrReader(errors.New("was read")), MaxFileBytes+1, MaxFileBytes); err != ErrFileTooLarge {
 		t.Errorf("a file that is said to be over the limit: %v", err)
 	}
 }
@@ -92,7 +92,7 @@ func TestDecodeFileErrors(t *testing.T) {
 		is   func(error) bool
 		want string
 	}{
-		text:  {isError[*FormatError], "preprocess: " + text + ": image: text, want JPEG, PNG, GIF, WebP or BMP"},
+		text:  {isError[*FormatError], "preprocess: " + text + ": image: text, want JPEG, PNG, GIF, WebP, BMP, TIFF or PNM"},
 		none:  {func(err error) bool { return errors.Is(err, fs.ErrNotExist) }, "preprocess: " + none + ": "},
 		large: {func(err error) bool { return errors.Is(err, ErrFileTooLarge) }, "preprocess: " + large + ": image: more than 256 MiB, want an image file"},
 		dir:   {func(error) bool { return true }, "preprocess: " + dir + ": a folder, want an image file"},

@@ -1,11 +1,14 @@
 package preprocess
 
-import "fmt"
+import (
+	"fmt"
+	"image"
+)
 
 // DefaultMaxPixels is the most pixels of a decoded or rescaled image, unless an
-// option gives another limit. Above this size, 256 MiB of RGB, PIL warns of a
-// decompression bomb.
-const DefaultMaxPixels = 1 << 30 / 4 / 3
+// option gives another limit: 178,956,970, half a gigabyte of RGB. Above this size PIL
+// refuses an image as a decompression bomb.
+const DefaultMaxPixels = 2 * (1 << 30 / 4 / 3)
 
 // Image is a picture of W by H pixels, 8 bits a channel. Pix holds the rows
 // from top to bottom, each pixel as R, G, B: pixel (x, y) starts at
@@ -79,3 +82,10 @@ func (e *SizeError) Error() string {
 
 // tooMany reports whether w·h > limit, without overflowing; w is at least 1.
 func tooMany(w, h, limit int) bool { return h > limit/w }
+
+// paste writes part into im with its upper left corner at p. It must lie inside im.
+func (im *Image) paste(part *Image, p image.Point) {
+	for y := range part.H {
+		copy(im.Pix[3*((p.Y+y)*im.W+p.X):], part.Pix[3*y*part.W:3*(y+1)*part.W])
+	}
+}

@@ -2,7 +2,6 @@ package preprocess
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/bep/imagemeta"
@@ -132,19 +131,17 @@ func orientation(data []byte, format imagemeta.ImageFormat) (value int) {
 // is none. It replaces imagemeta's own search, which fails after a chunk of odd
 // length.
 func webpEXIF(data []byte) []byte {
-	const riffHeader, chunkHeader = 12, 8
-	for at := riffHeader; at+chunkHeader <= len(data); {
-		size := int64(binary.LittleEndian.Uint32(data[at+4:]))
-		body := data[at+chunkHeader:]
-		if size > int64(len(body)) {
+	rest := data[min(riffHeader, len(data)):]
+	for {
+		name, body, after, ok := nextChunk(rest)
+		if !ok {
 			return nil
 		}
-		if string(data[at:at+4]) == "EXIF" {
-			return bytes.TrimPrefix(body[:size], []byte("Exif\x00\x00"))
+		if name == "EXIF" {
+			return bytes.TrimPrefix(body, []byte("Exif\x00\x00"))
 		}
-		at += chunkHeader + int(size+size&1)
+		rest = after
 	}
-	return nil
 }
 
 // Turn returns im turned upright. Its EXIF orientation is 1 for upright, 2 for

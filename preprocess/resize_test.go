@@ -162,7 +162,7 @@ func TestResizeExtremes(t *testing.T) {
 	if !errors.As(err, &size) {
 		t.Fatalf("1×20000 to smallest side 256: error %v, want a SizeError", err)
 	}
-	if want := "preprocess: 1×20000 image rescaled to 256×5120000 pixels, want at most 89478485 in all"; err.Error() != want {
+	if want := "preprocess: 1×20000 image rescaled to 256×5120000 pixels, want at most 178956970 in all"; err.Error() != want {
 		t.Errorf("error %q, want %q", err, want)
 	}
 	w, h := ShortSide(1, 20000, 256)

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // Plan is a table of classification or localisation errors: a row for each evaluation,
@@ -95,7 +95,7 @@ func NamedPlan(name string) (Plan, error) {
 
 // LoadPlan reads a plan from a YAML file. An unknown key is an error.
 func LoadPlan(path string) (Plan, error) {
-	data, err := os.ReadFile(path)
+	data, err := wholefile.Read(path, wholefile.MaxText)
 	if err != nil {
 		return Plan{}, fmt.Errorf("reproduce: plan: %w", err)
 	}

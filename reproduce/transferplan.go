@@ -3,10 +3,10 @@ package reproduce
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
+	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/transfer"
 )
@@ -73,7 +73,7 @@ func NamedTransferPlan(name string) (TransferPlan, error) {
 
 // LoadTransferPlan reads a transfer plan from a YAML file. An unknown key is an error.
 func LoadTransferPlan(path string) (TransferPlan, error) {
-	data, err := os.ReadFile(path)
+	data, err := wholefile.Read(path, wholefile.MaxText)
 	if err != nil {
 		return TransferPlan{}, fmt.Errorf("reproduce: plan: %w", err)
 	}

@@ -52,7 +52,11 @@ func cutEvents(dir, name string, bytes int64) error {
 	for _, path := range files {
 		switch base := filepath.Base(path); {
 		case base == name:
-			err = os.Truncate(path, bytes)
+			var info os.FileInfo
+			// A file that was cut since has nothing to remove, and Truncate would lengthen it.
+			if info, err = os.Stat(path); err == nil && info.Size() > bytes {
+				err = os.Truncate(path, bytes)
+			}
 		case base > name:
 			err = os.Remove(path)
 		}

@@ -121,6 +121,8 @@ func (o Options) validate() error {
 		return fmt.Errorf("train: a share of %v of unreadable images, want 0 to 1, or NoneBad", o.MaxBad)
 	case o.CheckpointEvery < 0 && o.CheckpointEvery != EpochsOnly:
 		return fmt.Errorf("train: a checkpoint every %v, want 0 or more, or EpochsOnly", o.CheckpointEvery)
+	case o.Val != nil && o.Val.MultiLabel != o.Train.MultiLabel:
+		return fmt.Errorf("train: %s and %s: several labels an image in one alone, want the same in both", o.Train.Name, o.Val.Name)
 	case o.Val != nil && !slices.Equal(o.Val.Classes, o.Train.Classes):
 		return fmt.Errorf("train: %s: validation images of %s, want those of the training images, %s", o.Val.Name, classNames(o.Val.Classes), classNames(o.Train.Classes))
 	}

@@ -5,18 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // LoadRecipe reads a YAML file over base: keys that the file doesn't have keep base's
 // values. An unknown key is an error. [Recipe.Validate] finds impossible values.
 func LoadRecipe(path string, base Recipe) (Recipe, error) {
-	data, err := os.ReadFile(path)
+	data, err := wholefile.Read(path, wholefile.MaxText)
 	if err != nil {
 		return base, fmt.Errorf("train: recipe: %w", err)
 	}

@@ -52,6 +52,12 @@ type Epoch struct {
 	LocalisationError float64 `json:"localisation_error"`
 	MeanIoU           float64 `json:"mean_iou"`
 
+	// Images of several labels have these instead of top-k errors: the mean average precision
+	// over the labels ([metrics.Step]), and the F1 of all labels together at the probability ½.
+	// Otherwise they are NaN and not in the JSON.
+	MeanAP  float64 `json:"mean_ap"`
+	MicroF1 float64 `json:"micro_f1"`
+
 	Seconds     float64            `json:"seconds"`
 	WaitSeconds float64            `json:"wait_seconds"` // part of Seconds in which the run waited for images
 	Best        bool               `json:"best"`
@@ -72,6 +78,8 @@ type Result struct {
 
 	LocalisationError float64 `json:"localisation_error"` // as in [Epoch]
 	MeanIoU           float64 `json:"mean_iou"`
+	MeanAP            float64 `json:"mean_ap"`
+	MicroF1           float64 `json:"micro_f1"`
 
 	Unreadable int `json:"unreadable"` // different images that could not be read
 

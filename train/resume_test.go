@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -373,5 +374,88 @@ func TestIterationsEndARun(t *testing.T) {
 	text, err := json.Marshal(res)
 	if err != nil || !strings.Contains(string(text), `"iterations":5`) {
 		t.Errorf("%s, %v", text, err)
+	}
+}
+
+// A run directory whose path holds what patterns treat specially keeps and finds its
+// checkpoints.
+func TestResumeInOddDirectory(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("such names are not allowed")
+	}
+	o := resumeOptions(t)
+	o.Dir = filepath.Join(t.TempDir(), `a\b[c]*?{d}`, `\run`)
+	stopAt(t, o, 8)
+	paths, err := listCheckpoints(o.Dir)
+	if err != nil || len(paths) != o.Keep {
+		t.Fatalf("%d checkpoints (%v), want %d", len(paths), err, o.Keep)
+	}
+	o.Resume = true
+	first := 0
+	o.OnIteration = func(it Iteration) {
+		if first == 0 {
+			first = it.Iteration
+		}
+	}
+	if _, err := Run(t.Context(), o); err != nil || first != 9 {
+		t.Errorf("went on at iteration %d (%v), want 9", first, err)
+	}
+}
+
+func TestResumeWithoutCheckpoints(t *testing.T) {
+	o := resumeOptions(t)
+	if _, err := Run(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(o.Dir, CheckpointDir)); err != nil {
+		t.Fatal(err)
+	}
+	o.Resume = true
+	_, err := Run(t.Context(), o)
+	if _, ok := errors.AsType[*OtherRunError](err); !ok || !strings.Contains(err.Error(), "has 3 epochs") {
+		t.Errorf("%v, want an error that names the log", err)
+	}
+	if n, err := loggedEpochs(o.Dir); n != 3 || err != nil {
+		t.Errorf("%d epochs are left in the log (%v), want 3", n, err)
+	}
+}
+
+// The log may be deleted or cut: nothing that the run needs is in it.
+func TestResumeWithoutLog(t *testing.T) {
+	for _, kept := range []int64{-1, 100} {
+		o := resumeOptions(t)
+		stopAt(t, o, 5)
+		path := filepath.Join(o.Dir, MetricsFile)
+		err := os.Remove(path)
+		if kept >= 0 {
+			err = os.WriteFile(path, bytes.Repeat([]byte(`{"kind":"other","padding":"----------"}`+"\n"), 4)[:kept], 0o666)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		events, err := filesIn(o.Dir, eventsPattern)
+		if err != nil || len(events) == 0 {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(events[0], 20); err != nil {
+			t.Fatal(err)
+		}
+		var said bytes.Buffer
+		o.Resume, o.Log = true, slog.New(slog.NewTextHandler(&said, nil))
+		r, err := Run(t.Context(), o)
+		if err != nil || r.Epochs != 3 {
+			t.Fatalf("%d epochs: %v", r.Epochs, err)
+		}
+		if !strings.Contains(said.String(), "cut or deleted") {
+			t.Errorf("no word of the log in %q", &said)
+		}
+		if info, err := os.Stat(events[0]); err != nil || info.Size() != 20 {
+			t.Errorf("the cut file of events has %d bytes (%v), want 20", info.Size(), err)
+		}
+		for _, line := range metricsLines(t, o.Dir) {
+			if line["kind"] == "iteration" && line["iteration"].(float64) <= 5 {
+				t.Errorf("line of iteration %v", line["iteration"])
+			}
+		}
 	}
 }

@@ -142,6 +142,7 @@ func (r *run) setBest(e Epoch) {
 	r.result.BestEpoch, r.result.BestWeights = e.Epoch, bestPath(r.o.Dir)
 	r.result.Top1Error, r.result.Top5Error = e.Top1Error, e.Top5Error
 	r.result.LocalisationError, r.result.MeanIoU = e.LocalisationError, e.MeanIoU
+	r.result.MeanAP, r.result.MicroF1 = e.MeanAP, e.MicroF1
 }
 
 // saveEpoch saves the weights and the checkpoint at the end of an epoch. The checkpoint
@@ -310,6 +311,7 @@ func (r *run) diverged(what string, iteration int, layer string) error {
 func (r *run) validate(ctx context.Context, e *Epoch) error {
 	e.Loss, e.Top1Error, e.Top5Error = math.NaN(), math.NaN(), math.NaN()
 	e.LocalisationError, e.MeanIoU = math.NaN(), math.NaN()
+	e.MeanAP, e.MicroF1 = math.NaN(), math.NaN()
 	if r.valLoader == nil {
 		return nil
 	}

@@ -1,6 +1,8 @@
 package train
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,7 +78,11 @@ func openRunDir(path string, from *runState, log *slog.Logger) (*runDir, error) 
 	if err != nil {
 		return nil, err
 	}
-	if d.metrics, err = openAppendLog(filepath.Join(path, MetricsFile), s.MetricsBytes, log); err != nil {
+	kept, err := keptOfLog(filepath.Join(path, MetricsFile), s.MetricsBytes, log)
+	if err != nil {
+		return nil, err
+	}
+	if d.metrics, err = openAppendLog(filepath.Join(path, MetricsFile), kept, log); err != nil {
 		return nil, err
 	}
 	if d.events, err = newEvents(path, s.Iteration, from != nil, log, time.Now); err != nil {
@@ -84,6 +90,51 @@ func openRunDir(path string, from *runState, log *slog.Logger) (*runDir, error) 
 		return nil, err
 	}
 	return d, nil
+}
+
+// keptOfLog returns how much of the log a run that resumes keeps: what it had when the
+// checkpoint was taken. If it has been cut or deleted since, that is its whole lines. Nothing
+// in the log is needed to go on.
+func keptOfLog(path string, had int64, log *slog.Logger) (int64, error) {
+	info, err := os.Stat(path)
+	if err == nil && info.Size() >= had || errors.Is(err, fs.ErrNotExist) && had == 0 {
+		return had, nil
+	}
+	var text []byte
+	if err == nil {
+		text, err = os.ReadFile(path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("train: %w", err)
+	}
+	kept := int64(bytes.LastIndexByte(text, '\n') + 1)
+	log.Warn("the log was cut or deleted: it goes on with the epochs that are left to do", "file", path, "bytes", kept, "bytes when the checkpoint was taken", had)
+	return kept, nil
+}
+
+// loggedEpochs returns how many epochs the log in a run directory tells of.
+func loggedEpochs(dir string) (int, error) {
+	f, err := os.Open(filepath.Join(dir, MetricsFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("train: %w", err)
+	}
+	defer f.Close()
+	n := 0
+	for in := bufio.NewReader(f); ; {
+		line, err := in.ReadBytes('\n')
+		if bytes.HasPrefix(line, []byte(`{"kind":"epoch",`)) {
+			n++
+		}
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return n, fmt.Errorf("train: %w", err)
+		}
+	}
 }
 
 func bestPath(dir string) string { return filepath.Join(dir, BestFile) }
@@ -135,6 +186,9 @@ func (d *runDir) logEpoch(e Epoch) error {
 	if !math.IsNaN(e.MeanIoU) {
 		judged = []scalar{{"epoch/localisation_error", e.LocalisationError}, {"epoch/mean_iou", e.MeanIoU}}
 	}
+	if !math.IsNaN(e.MeanAP) {
+		judged = []scalar{{"epoch/mean_ap", e.MeanAP}, {"epoch/micro_f1", e.MicroF1}}
+	}
 	err := d.events.scalars(e.Iterations, append([]scalar{{"epoch/train_loss", e.TrainLoss}, {"epoch/validation_loss", e.Loss}}, judged...)...)
 	return errors.Join(err, d.log("epoch", e))
 }
@@ -153,7 +207,10 @@ func (e Epoch) MarshalJSON() ([]byte, error) {
 		Top5Error         *float64 `json:"top5_error"`
 		LocalisationError *float64 `json:"localisation_error,omitempty"`
 		MeanIoU           *float64 `json:"mean_iou,omitempty"`
-	}{plain(e), metrics.OrNil(e.Loss), metrics.OrNil(e.Top1Error), metrics.OrNil(e.Top5Error), metrics.OrNil(e.LocalisationError), metrics.OrNil(e.MeanIoU)})
+		MeanAP            *float64 `json:"mean_ap,omitempty"`
+		MicroF1           *float64 `json:"micro_f1,omitempty"`
+	}{plain(e), metrics.OrNil(e.Loss), metrics.OrNil(e.Top1Error), metrics.OrNil(e.Top5Error), metrics.OrNil(e.LocalisationError), metrics.OrNil(e.MeanIoU),
+		metrics.OrNil(e.MeanAP), metrics.OrNil(e.MicroF1)})
 }
 
 // UnmarshalJSON is the inverse of MarshalJSON.
@@ -166,13 +223,16 @@ func (e *Epoch) UnmarshalJSON(text []byte) error {
 		Top5Error         *float64 `json:"top5_error"`
 		LocalisationError *float64 `json:"localisation_error"`
 		MeanIoU           *float64 `json:"mean_iou"`
+		MeanAP            *float64 `json:"mean_ap"`
+		MicroF1           *float64 `json:"micro_f1"`
 	}
 	if err := json.Unmarshal(text, &v); err != nil {
 		return err
 	}
 	*e = Epoch(v.plain)
 	for to, from := range map[*float64]*float64{&e.Loss: v.Loss, &e.Top1Error: v.Top1Error, &e.Top5Error: v.Top5Error,
-		&e.LocalisationError: v.LocalisationError, &e.MeanIoU: v.MeanIoU} {
+		&e.LocalisationError: v.LocalisationError, &e.MeanIoU: v.MeanIoU,
+		&e.MeanAP: v.MeanAP, &e.MicroF1: v.MicroF1} {
 		*to = math.NaN()
 		if from != nil {
 			*to = *from
@@ -190,5 +250,8 @@ func (r Result) MarshalJSON() ([]byte, error) {
 		Top5Error         *float64 `json:"top5_error"`
 		LocalisationError *float64 `json:"localisation_error,omitempty"`
 		MeanIoU           *float64 `json:"mean_iou,omitempty"`
-	}{plain(r), metrics.OrNil(r.Top1Error), metrics.OrNil(r.Top5Error), metrics.OrNil(r.LocalisationError), metrics.OrNil(r.MeanIoU)})
+		MeanAP            *float64 `json:"mean_ap,omitempty"`
+		MicroF1           *float64 `json:"micro_f1,omitempty"`
+	}{plain(r), metrics.OrNil(r.Top1Error), metrics.OrNil(r.Top5Error), metrics.OrNil(r.LocalisationError), metrics.OrNil(r.MeanIoU),
+		metrics.OrNil(r.MeanAP), metrics.OrNil(r.MicroF1)})
 }

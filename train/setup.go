@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math"
 	"os"
 	"path"
@@ -98,8 +99,11 @@ func (r *run) openCheckpoint(ctx context.Context) (*savedRun, error) {
 		}
 	}
 	f, s, err := openCheckpoint(ctx, o.Dir, o.Log)
-	if err != nil || f == nil {
+	if err != nil {
 		return nil, err
+	}
+	if f == nil {
+		return nil, checkNoCheckpoint(o.Dir, o.Log)
 	}
 	err = s.checkTask(*o, f.Name())
 	if err == nil {
@@ -110,6 +114,23 @@ func (r *run) openCheckpoint(ctx context.Context) (*savedRun, error) {
 		return nil, err
 	}
 	return &savedRun{f, s}, nil
+}
+
+// checkNoCheckpoint reports a run whose checkpoints have been taken away. The first one is on
+// disk before the third epoch is logged: of a run that was killed earlier there need be none,
+// and it begins anew.
+func checkNoCheckpoint(dir string, log *slog.Logger) error {
+	n, err := loggedEpochs(dir)
+	if err != nil {
+		return err
+	}
+	if n > 2 {
+		return &OtherRunError{Dir: dir, Reason: fmt.Sprintf("%s: the log %s has %d epochs and %s no checkpoint: bring the checkpoints back, or begin anew in another directory", dir, MetricsFile, n, filepath.Join(dir, CheckpointDir))}
+	}
+	if _, err := os.Stat(filepath.Join(dir, RecipeFile)); err == nil {
+		log.Info("the earlier run came to no checkpoint: this one begins at the first epoch", "dir", dir)
+	}
+	return nil
 }
 
 // buildNetwork makes the network, with the weights that a new run begins with. It returns
@@ -294,7 +315,8 @@ func (r *run) prepareSteps() error {
 // done anything.
 func (r *run) prepareReports() {
 	r.checkpoints = &checkpoints{dir: r.o.Dir, keep: r.o.Keep, every: r.o.CheckpointEvery, log: r.o.Log, last: time.Now()}
-	r.result = Result{Run: r.o.Dir, Top1Error: math.NaN(), Top5Error: math.NaN(), LocalisationError: math.NaN(), MeanIoU: math.NaN(), Init: r.init}
+	r.result = Result{Run: r.o.Dir, Top1Error: math.NaN(), Top5Error: math.NaN(), LocalisationError: math.NaN(), MeanIoU: math.NaN(),
+		MeanAP: math.NaN(), MicroF1: math.NaN(), Init: r.init}
 }
 
 // takeDirectory makes and locks the run directory and opens its logs.

@@ -114,7 +114,6 @@ func (s *stepper) newReplica(rank int, group comm.Group, net *network.Network) (
 		return nil, err
 	}
 	r.training.Smoothing = float32(o.Recipe.LabelSmoothing)
-	r.training.Labels = net.Options().Posterior() == network.ByLabel
 	r.sgd = nn.NewSGD(chain)
 	chain.SetThreads(all)
 	r.sums = newSums(r.sgd, chain.StatisticsLen(), o.Threads/o.Ranks)

@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/architecture"
@@ -69,8 +70,12 @@ func (o Options) validateTask() error {
 		return fmt.Errorf("train: recipe: config: %q ends with %s, want nothing after the last fully connected layer, whose outputs are boxes", a.Name, a.Ending)
 	case posterior == network.NoPosterior:
 		return fmt.Errorf("train: recipe: config: %q ends with SCORES: nothing tells a loss, want SOFTMAX or SIGMOID", a.Name)
-	case posterior == network.ByLabel && opts.Classes == 2:
-		return fmt.Errorf("train: recipe: config: %q makes two labels of two classes of which each image has one, want FC1 SIGMOID or the soft-max", a.Name)
+	case o.Task != nil && o.Train.MultiLabel:
+		return fmt.Errorf("train: %s: several labels an image, want one class an image, whose boxes are learnt", o.Train.Name)
+	case o.Task == nil && posterior == network.ByLabel && !o.Train.MultiLabel:
+		return fmt.Errorf("train: recipe: config: %q makes each class a label of its own, but each image of %s has one class: want a head that ends with FC, or the class as an image's only label (--multi-label)", a.Name, o.Train.Name)
+	case posterior != network.ByLabel && o.Train.MultiLabel:
+		return fmt.Errorf("train: recipe: config: %q takes each image for one of the classes, but an image of %s has any number of labels: want a head that ends with FC SIGMOID", a.Name, o.Train.Name)
 	}
 	if o.Task != nil && o.Recipe.LabelSmoothing > 0 {
 		return fmt.Errorf("train: recipe: label_smoothing: %v, want 0: there is no label among the outputs", o.Recipe.LabelSmoothing)
@@ -86,11 +91,17 @@ func (s runState) checkTask(o Options, file string) error {
 	return nil
 }
 
-// loss returns the task's loss of the images of b, counted from the one at from; nil for
-// classification.
+// loss returns the loss of the images of b, counted from the one at from: the task's, or
+// that of several labels; nil for one class an image.
 func (o stepOptions) loss(b *dataset.Batch, from int) nn.Loss {
-	if o.Task == nil {
+	switch {
+	case o.Task == nil && b.LabelSets == nil:
 		return nil
+	case o.Task == nil:
+		smoothing := float32(o.Recipe.LabelSmoothing)
+		return func(i int, scores, d []float32, scale float32) float64 {
+			return nn.LabelsCrossEntropy(scores, b.LabelSets[from+i], smoothing, scale, d)
+		}
 	}
 	return func(i int, outputs, d []float32, scale float32) float64 {
 		return o.Task.Loss(o.Samples[b.Indices[from+i]], b.Views[from+i], outputs, d, scale)
@@ -105,23 +116,51 @@ type judge interface {
 
 // classJudge judges the scores of classes.
 type classJudge struct {
-	ranks  []int
-	loss   float64
-	labels bool // each class is a label of its own
+	ranks []int
+	loss  float64
 }
 
 func (c *classJudge) add(s dataset.Sample, _ dataset.View, scores []float32) {
-	d, loss := make([]float32, len(scores)), nn.CrossEntropy // the derivatives are not used
-	if c.labels {
-		loss = nn.LabelsCrossEntropy
-	}
-	c.loss += loss(scores, s.Label, 0, 1, d) // image by image, so that the batch size changes no bit
+	d := make([]float32, len(scores))                   // not used
+	c.loss += nn.CrossEntropy(scores, s.Label, 0, 1, d) // image by image, so that the batch size changes no bit
 	c.ranks = append(c.ranks, metrics.Rank(scores, s.Label))
 }
 
 func (c *classJudge) into(e *Epoch) {
 	e.Loss = c.loss / float64(len(c.ranks))
 	e.Top1Error, e.Top5Error = metrics.TopKError(c.ranks, 1), metrics.TopKError(c.ranks, 5)
+}
+
+// labelJudge judges the scores of labels. It keeps all of them.
+type labelJudge struct {
+	n        int
+	loss     float64
+	scores   [][]float32 // by label and image
+	positive [][]bool
+}
+
+func (l *labelJudge) add(s dataset.Sample, _ dataset.View, scores []float32) {
+	l.n++
+	l.loss += nn.LabelsCrossEntropy(scores, s.Labels, 0, 1, make([]float32, len(scores)))
+	if l.scores == nil {
+		l.scores, l.positive = make([][]float32, len(scores)), make([][]bool, len(scores))
+	}
+	for k, score := range scores {
+		l.scores[k] = append(l.scores[k], score)
+		l.positive[k] = append(l.positive[k], slices.Contains(s.Labels, k))
+	}
+}
+
+// into takes the mean average precision over the labels that an image shows, and the F1 of
+// all labels together at the probability ½, which is the score 0.
+func (l *labelJudge) into(e *Epoch) {
+	e.Loss = l.loss / float64(l.n)
+	var all metrics.Decisions
+	e.MeanAP = metrics.MeanAveragePrecision(l.scores, l.positive, metrics.Step)
+	for k := range l.scores {
+		all = all.Add(metrics.Decide(l.scores[k], l.positive[k], 0))
+	}
+	e.MicroF1 = all.F1()
 }
 
 // boxJudge judges the boxes of a task.
@@ -150,14 +189,20 @@ func (r *run) newJudge() judge {
 	if r.o.Task != nil {
 		return &boxJudge{task: r.o.Task}
 	}
-	return &classJudge{labels: r.model.Net.Options().Posterior() == network.ByLabel}
+	if r.o.Train.MultiLabel {
+		return &labelJudge{}
+	}
+	return &classJudge{}
 }
 
 // judged returns the error by which epochs are compared, and which the plateau schedule
 // watches.
 func (r *run) judged(e Epoch) float64 {
-	if r.o.Task != nil {
+	switch {
+	case r.o.Task != nil:
 		return e.LocalisationError
+	case r.o.Train.MultiLabel:
+		return 1 - e.MeanAP
 	}
 	return e.Top1Error
 }

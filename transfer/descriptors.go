@@ -20,6 +20,7 @@ import (
 	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/internal/journal"
 	"github.com/verydeep/vgg/internal/lockfile"
+	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/weights"
 )
 
@@ -81,7 +82,7 @@ func openBegun(ctx context.Context, path string) (*Descriptors, *descriptorFile,
 	if !exists(path + indexSuffix) {
 		return fail(fmt.Errorf("the index beside it: %w", &fs.PathError{Op: "open", Path: path + indexSuffix, Err: fs.ErrNotExist}))
 	}
-	f, err := os.Open(numbersAt(path))
+	f, err := wholefile.Open(numbersAt(path))
 	if err != nil {
 		return fail(err)
 	}

@@ -179,7 +179,7 @@ func newExtraction(nets []Net, images *Images, o Options) (*extraction, error) {
 		ISA: kernel.Current().Name(), Shard: o.Shard,
 	}}
 	switch {
-	case images.Multi:
+	case images.MultiLabel:
 		p.header.Layout = severalClasses
 	case images.Labelled:
 		p.header.Layout = oneClass

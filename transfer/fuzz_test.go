@@ -15,8 +15,9 @@ func FuzzIndex(f *testing.F) {
 	f.Add([]byte(head + `{"column":0,"image":1,"file":"x","labels":[0]}` + "\n" + `{"column":`))
 	f.Add([]byte(`{"format":"vgg descriptors 1","data":{"images":1099511627776},"nets":[{"scales":[1],"channels":16777216}],"regions":["box"],"shard":{"index":1,"count":1},"dim":16777216}` + "\n"))
 	f.Add([]byte("{}\n{}\n"))
+	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, index []byte) {
-		path := filepath.Join(t.TempDir(), "f.npy")
+		path := filepath.Join(dir, "f.npy")
 		if err := os.WriteFile(path, append(weights.NPYHeader(2, 3), make([]byte, 24)...), 0o666); err != nil {
 			t.Fatal(err)
 		}

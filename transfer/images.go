@@ -20,9 +20,7 @@ import (
 type Images struct {
 	*dataset.Dataset
 	Labelled  bool     // samples have classes
-	Multi     bool     // a sample may show several classes, or none
-	Present   [][]int  // with Multi: the classes that each sample shows
-	Difficult [][]int  // with Multi: the classes that evaluation ignores for each sample
+	Difficult [][]int  // the classes that evaluation ignores for each sample; nil: none
 	Parts     []string // train, val or test, of each sample; nil: no parts
 	Boxed     bool     // a sample is its first box rather than its image
 
@@ -71,7 +69,7 @@ func OpenImages(ctx context.Context, layout Layout, paths ...string) (*Images, e
 		if err != nil {
 			return nil, err
 		}
-		return &Images{Dataset: m.Dataset, Labelled: true, Multi: true, Present: m.Present, Difficult: m.Difficult, Parts: m.Parts, Boxed: layout == VOCActions}, nil
+		return &Images{Dataset: m.Dataset, Labelled: true, Difficult: m.Difficult, Parts: m.Parts, Boxed: layout == VOCActions}, nil
 	case Auto:
 	default:
 		return nil, fmt.Errorf("transfer: layout %q, want one of %v", layout, Layouts())
@@ -123,10 +121,10 @@ const (
 // labels returns the classes of sample i, and those that evaluation ignores.
 func (m *Images) labels(i int) (present, difficult []int) {
 	switch {
-	case m.Multi:
-		return m.Present[i], m.Difficult[i]
+	case m.Difficult != nil:
+		return m.LabelsOf(i), m.Difficult[i]
 	case m.Labelled:
-		return []int{m.Samples[i].Label}, nil
+		return m.LabelsOf(i), nil
 	}
 	return nil, nil
 }

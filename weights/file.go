@@ -31,6 +31,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync"
 
 	"github.com/verydeep/vgg/tensor"
 )
@@ -57,6 +58,14 @@ type File struct {
 	byName  map[string]int
 	beside  map[string]string // texts beside the file, by name
 	shards  []*folderFile     // of an index, in the order of their names
+	last    *wholeTensor
+}
+
+// wholeTensor is the last tensor of which all was read at once.
+type wholeTensor struct {
+	mu     sync.Mutex
+	name   string
+	values []float32 // nil if it isn't kept
 }
 
 // entry is an Entry with its data: bytes [begin, end) of the file, little-endian and
@@ -68,6 +77,8 @@ type entry struct {
 	// read, if it isn't nil, reads elements from number start on, in row-major order. It is
 	// safe for concurrent use. Its errors lack the names of the file and the tensor.
 	read func(start int, dst []float32) error
+	// whole says that reading a part of the elements takes as long as reading all.
+	whole bool
 }
 
 // Open opens the file of weights at path. The format is recognised by content. A format
@@ -165,6 +176,7 @@ func newFile(name string, r io.ReaderAt, size int64, closer io.Closer, beside *f
 		layers:  h.layers,
 		entries: h.entries,
 		shards:  h.shards,
+		last:    &wholeTensor{},
 		byName:  make(map[string]int, len(h.entries)),
 	}
 	for i, e := range h.entries {
@@ -295,6 +307,9 @@ func (f *File) ReadRange(name string, start int, dst []float32) error {
 	if n, _ := tensor.Size(e.Shape...); start < 0 || start > n || len(dst) > n-start {
 		return fmt.Errorf("weights: %s: %s: shape %v has no elements %d to %d", f.name, display(name), e.Shape, start, start+len(dst))
 	}
+	if e.whole {
+		return f.readWhole(e, start, dst)
+	}
 	part := *e
 	if part.read != nil {
 		return f.callRead(e, start, dst)
@@ -302,6 +317,30 @@ func (f *File) ReadRange(name string, start int, dst []float32) error {
 	part.begin += int64(start) * int64(dtypeBits(e.DType)/8)
 	part.end = part.begin + int64(len(dst))*int64(dtypeBits(e.DType)/8)
 	return f.decode(&part, dst)
+}
+
+// readWhole is ReadRange of a tensor that is read at once. Its values are kept until another
+// such tensor is read, or its last element.
+func (f *File) readWhole(e *entry, start int, dst []float32) error {
+	n, _ := tensor.Size(e.Shape...)
+	if len(dst) == n {
+		return f.callRead(e, 0, dst)
+	}
+	f.last.mu.Lock()
+	defer f.last.mu.Unlock()
+	if f.last.values == nil || f.last.name != e.Name {
+		f.last.values = nil // before the next is allocated
+		values := make([]float32, n)
+		if err := f.callRead(e, 0, values); err != nil {
+			return err
+		}
+		f.last.name, f.last.values = e.Name, values
+	}
+	copy(dst, f.last.values[start:])
+	if start+len(dst) == n {
+		f.last.values = nil
+	}
+	return nil
 }
 
 // SHA256 returns the SHA-256 of the whole file in lower-case hexadecimal, as sha256sum

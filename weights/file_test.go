@@ -19,8 +19,9 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/verydeep/vgg/internal/vggtest"
 	"pgregory.net/rapid"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 
 	"github.com/verydeep/vgg/tensor"
 )

@@ -11,8 +11,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/verydeep/vgg/internal/atomicfile"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/verydeep/vgg/internal/atomicfile"
 )
 
 // How formats that are not read become ones that are.

@@ -17,6 +17,7 @@ const (
 	lengthBytes = 8           // the header's length, which opens the file
 	maxHeader   = 100_000_000 // bytes, the limit of the reference implementation
 	maxAxes     = 64
+	maxMetadata = 1 << 16 // keys of it
 	metadataKey = "__metadata__"
 )
 

@@ -59,6 +59,9 @@ func (p *parser) metadata(h *header) error {
 		if _, ok := h.meta[key]; ok {
 			return malformed("", "metadata: key %s given twice", display(key))
 		}
+		if len(h.meta) == maxMetadata {
+			return malformed("", "metadata of more than %d keys", maxMetadata)
+		}
 		value, err := p.str()
 		h.meta[key] = value
 		return err

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/boundedjson"
 )
 
 // kerasDepth is the most levels of models in models.
@@ -70,7 +72,7 @@ func (s *kerasSizes) UnmarshalJSON(b []byte) error {
 // config is another error.
 func kerasChain(config []byte) ([]kerasLayer, error) {
 	var model kerasObject
-	if err := json.Unmarshal(config, &model); err != nil {
+	if err := boundedjson.Unmarshal(config, &model); err != nil {
 		return nil, malformed("", "model's config: %v", err)
 	}
 	var chain []kerasLayer

@@ -2,9 +2,10 @@ package weights
 
 import (
 	"archive/zip"
-	"encoding/json"
 	"errors"
 	"io"
+
+	"github.com/verydeep/vgg/internal/boundedjson"
 )
 
 // The members of a .keras file.
@@ -79,7 +80,7 @@ func addKerasMetadata(h *header, m member, size int64) error {
 		KerasVersion string `json:"keras_version"`
 		DateSaved    string `json:"date_saved"`
 	}
-	if err := json.Unmarshal(text, &metadata); err != nil {
+	if err := boundedjson.Unmarshal(text, &metadata); err != nil {
 		return malformed("", "%s: %v", kerasZipMetadata, err)
 	}
 	if metadata.KerasVersion != "" {

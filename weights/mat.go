@@ -183,6 +183,7 @@ func (m *matReader) add(name string, a *matfile.Array, shape, strides []int) (re
 	var inFile bool
 	v.r, v.begin, inFile = a.Floats()
 	v.end = v.begin + n*width
+	v.compressed = !inFile
 	if why := v.check(); why != "" {
 		return nil, malformed(name, "%s: shape %v", why, a.Shape)
 	}

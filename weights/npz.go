@@ -4,13 +4,13 @@ import (
 	"archive/zip"
 	"cmp"
 	"encoding/binary"
-	"encoding/json"
 	"io"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/verydeep/vgg/internal/boundedjson"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -54,7 +54,7 @@ func readNPZ(r io.ReaderAt, size int64, _ *folder) (*header, error) {
 	// The comment is the metadata in files that this package wrote, and any text in others.
 	if strings.HasPrefix(comment, "{") {
 		var own map[string]string
-		if json.Unmarshal([]byte(comment), &own) == nil && own != nil {
+		if boundedjson.Unmarshal([]byte(comment), &own) == nil && own != nil {
 			h.meta = own
 		}
 	}
@@ -99,7 +99,7 @@ func npzEntry(r io.ReaderAt, m member) (entry, error) {
 	if int64(n)*width != end-begin-h.length {
 		return entry{}, malformed(name, "%s of shape %v is %d bytes, but the array has %d", h.descr, h.shape, int64(n)*width, end-begin-h.length)
 	}
-	v := &view{r: source, begin: begin + h.length, end: end, dtype: dtype, big: big, shape: h.shape, strides: make([]int, len(h.shape))}
+	v := &view{r: source, begin: begin + h.length, end: end, dtype: dtype, big: big, shape: h.shape, strides: make([]int, len(h.shape)), compressed: m.Method != zip.Store}
 	stride := 1
 	for i := range h.shape {
 		a := i

@@ -2,10 +2,11 @@ package weights
 
 import (
 	"bytes"
-	"encoding/json"
 	"io"
 	"maps"
 	"slices"
+
+	"github.com/verydeep/vgg/internal/boundedjson"
 )
 
 // shardIndex is Hugging Face's model.safetensors.index.json or pytorch_model.bin.index.json:
@@ -33,7 +34,7 @@ func readShardIndex(r io.ReaderAt, size int64, beside *folder) (*header, Format,
 		return nil, "", err
 	}
 	var index shardIndex
-	if err := json.Unmarshal(text, &index); err != nil {
+	if err := boundedjson.Unmarshal(text, &index); err != nil {
 		return nil, "", malformed("", "index of shards: %v", err)
 	}
 	if len(index.WeightMap) == 0 {

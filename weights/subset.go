@@ -7,7 +7,7 @@ import "fmt"
 // error. The view shares f's data: it is valid until f is closed, and needs no closing.
 func (f *File) Subset(rename func(name string) (as string, keep bool)) (*File, error) {
 	v := *f
-	v.closer = closers{}
+	v.closer, v.last = closers{}, &wholeTensor{}
 	v.entries, v.byName = nil, make(map[string]int, len(f.entries))
 	for _, e := range f.entries {
 		name, keep := rename(e.Name)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+
+	"github.com/verydeep/vgg/internal/boundedjson"
 )
 
 // tfjsModel is the model.json of a TensorFlow.js layers model: the model's config as
@@ -74,7 +76,7 @@ func readTFJS(r io.ReaderAt, size int64, beside *folder) (*header, error) {
 		return nil, err
 	}
 	var m tfjsModel
-	if err := json.Unmarshal(text, &m); err != nil {
+	if err := boundedjson.Unmarshal(text, &m); err != nil {
 		return nil, malformed("", "model.json: %v", err)
 	}
 	if m.Format != "" && m.Format != "layers-model" {

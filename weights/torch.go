@@ -2,10 +2,10 @@ package weights
 
 import (
 	"archive/zip"
-	"encoding/json"
 	"io"
 	"strings"
 
+	"github.com/verydeep/vgg/internal/boundedjson"
 	"github.com/verydeep/vgg/internal/pickle"
 )
 
@@ -189,7 +189,7 @@ func (a *torchArchive) addMetadata(h *header) error {
 		return err
 	}
 	var own map[string]string
-	if err := json.Unmarshal(text, &own); err != nil {
+	if err := boundedjson.Unmarshal(text, &own); err != nil {
 		return malformed("", "member %s: %v", display(a.folder+torchMetadata), err)
 	}
 	for k, v := range own {

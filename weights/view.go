@@ -19,6 +19,7 @@ type view struct {
 	offset     int
 	shape      []int
 	strides    []int // in elements, none negative
+	compressed bool  // reading backwards in r takes as long as reading r again
 }
 
 // check returns what is wrong with the view, "" if it is inside its storage. A view with
@@ -92,6 +93,7 @@ func (v *view) entry(name string, inFile bool) entry {
 		return e
 	}
 	e.read = v.read
+	e.whole = v.compressed && !v.contiguous()
 	return e
 }
 

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 )
@@ -69,7 +72,9 @@ func (c *classifyCommand) Run(e *environment) error {
 	}
 	return e.forEach(expand(c.Images), func(file string) (bad bool, err error) {
 		line := classifyLine{File: file}
-		if line.Top, err = c.top(e, m, file, scale); err != nil {
+		if line.Top, err = c.top(e, m, file, scale); e.stops(err) {
+			return false, err
+		} else if err != nil {
 			line.Error = err.Error()
 		}
 		return line.Error != "", e.printImage(c.JSON, line, file, line.Error, line.table)
@@ -101,19 +106,48 @@ func (l classifyLine) table() *report.Table {
 // decodeImage decodes an image file, or standard input for -. Its errors don't name the
 // file.
 func (e *environment) decodeImage(file string, o preprocess.Orient) (*preprocess.Image, error) {
-	r := e.stdin
+	var r io.Reader = &waitingReader{e.ctx, e.stdin}
 	if file != "-" {
-		f, err := os.Open(file)
+		if info, err := os.Stat(file); err == nil && info.IsDir() {
+			return nil, fmt.Errorf("a folder: name its images, as in %s, or measure the error on it with vgg eval", filepath.Join(file, "*.jpg"))
+		}
+		f, err := wholefile.Open(file)
 		if err != nil {
 			return nil, pathless(err)
 		}
 		defer f.Close()
-		if info, err := f.Stat(); err == nil && info.IsDir() {
-			return nil, fmt.Errorf("a folder: name its images, as in %s, or measure the error on it with vgg eval", filepath.Join(file, "*.jpg"))
-		}
 		r = f
 	}
-	return preprocess.DecodeReader(r, preprocess.DecodeOptions{Orient: o})
+	data, err := preprocess.Read(e.ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return preprocess.Decode(data, preprocess.DecodeOptions{Orient: o})
+}
+
+// waitingReader reads what may wait for ever, as a terminal or a pipe does, until ctx is done.
+type waitingReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (w *waitingReader) Read(p []byte) (int, error) {
+	type result struct {
+		data []byte
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() { // it stays behind where r never returns, and p must not be its then
+		own := make([]byte, min(len(p), 1<<16))
+		n, err := w.r.Read(own)
+		read <- result{own[:n], err}
+	}()
+	select {
+	case r := <-read:
+		return copy(p, r.data), r.err
+	case <-w.ctx.Done():
+		return 0, context.Cause(w.ctx)
+	}
 }
 
 // pathless returns an error of package os without the file's name, for messages that begin

@@ -16,6 +16,7 @@ import (
 
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/localize"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
@@ -78,6 +79,9 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	code := exitCode(ctx, err)
 	if code == exitInterrupted && errors.Is(err, context.Cause(ctx)) {
 		err = errors.New("interrupted")
+	}
+	if wholefile.Exhausted(err) {
+		err = fmt.Errorf("%w: the process may open no more files; raise its limit (ulimit -n) or lower --threads", err)
 	}
 	switch {
 	case err == nil:
@@ -176,6 +180,12 @@ func (e *environment) forEach(files []string, do func(file string) (bad bool, er
 		}
 	}
 	return unreadable(count, len(files))
+}
+
+// stops reports whether an error of reading an image is not the image's own: the command was
+// interrupted, or the process can't open any file.
+func (e *environment) stops(err error) bool {
+	return err != nil && e.ctx.Err() != nil || wholefile.Exhausted(err)
 }
 
 // printImage prints the result of an image file: a line of JSON or a table. failed is why the

@@ -154,7 +154,7 @@ const (
 
 func labelsOf(images *transfer.Images) string {
 	switch {
-	case images.Multi:
+	case images.MultiLabel:
 		return severalClasses
 	case images.Labelled:
 		return oneClass

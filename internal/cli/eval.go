@@ -12,14 +12,15 @@ import (
 )
 
 type evalCommand struct {
-	Weights     []string `arg:"" name:"weights" help:"Files of weights, or configurations' names for their public releases. Each may have scales and a protocol of its own: D.safetensors@256,384,512:dense. The class posteriors of several are averaged. With --merge: result files."`
-	Data        string   `placeholder:"DIR" help:"Images: a folder with one folder for each class, ILSVRC's layout, shards or a list. Of a folder with train and val, val is used. The word sample stands for the embedded validation images, the default for weights that were trained on them."`
-	Protocol    string   `default:"centre" help:"centre: the central crop; dense: the whole image; multi-crop: 5×5 crops and their mirror images; multi-crop-dense: the mean of these two; ten-crop: corners, centre and mirror images (centre)."`
-	Scales      []int    `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels. The class posteriors of several are averaged (as the weights tell)."`
-	TrainScale  string   `placeholder:"S" help:"Instead of --scales: the paper's three test scales for a training scale S, as 256 (S−32, S, S+32) or 256-512 (both ends and their mean)."`
-	SingleScale bool     `help:"With --train-scale: the paper's one test scale, S or the mean of both ends."`
-	Flip        bool     `help:"Average the class posteriors with those of the mirrored image. Multi-crop and ten-crop always do."`
-	Batch       int      `placeholder:"N" help:"Crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
+	Weights []string `arg:"" name:"weights" help:"Files of weights, or configurations' names for their public releases. Each may have scales and a protocol of its own: D.safetensors@256,384,512:dense. The class posteriors of several are averaged. With --merge: result files."`
+	Data    string   `placeholder:"DIR" help:"Images: a folder with one folder for each class, ILSVRC's layout, shards or a list. Of a folder with train and val, val is used. The word sample stands for the embedded validation images, the default for weights that were trained on them."`
+	dataFlags
+	Protocol    string `default:"centre" help:"centre: the central crop; dense: the whole image; multi-crop: 5×5 crops and their mirror images; multi-crop-dense: the mean of these two; ten-crop: corners, centre and mirror images (centre)."`
+	Scales      []int  `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels. The class posteriors of several are averaged (as the weights tell)."`
+	TrainScale  string `placeholder:"S" help:"Instead of --scales: the paper's three test scales for a training scale S, as 256 (S−32, S, S+32) or 256-512 (both ends and their mean)."`
+	SingleScale bool   `help:"With --train-scale: the paper's one test scale, S or the mean of both ends."`
+	Flip        bool   `help:"Average the class posteriors with those of the mirrored image. Multi-crop and ten-crop always do."`
+	Batch       int    `placeholder:"N" help:"Crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
 	ranksFlag
 	Memory     size   `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB. An image that needs more is unreadable (the memory of the weights and 2 GiB)."`
 	Shard      string `placeholder:"I/N" help:"Evaluate only every Nth image, from the Ith on. --merge combines the shards."`
@@ -80,7 +81,7 @@ func (c *evalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	data, err := openImages(e.ctx, c.Data, nets[0].Description.Classes, nets[0].Weights)
+	data, err := c.images(e.ctx, c.Data, nets[0].Description.Classes, nets[0].Weights)
 	if err != nil {
 		return err
 	}
@@ -233,9 +234,9 @@ func (c *evalCommand) lists() eval.Options {
 	return o
 }
 
-// openImages returns the images to evaluate on: those that --data names or, without it, the
+// images returns the images to evaluate on: those that --data names or, without it, the
 // embedded photographs if the classes of the weights are theirs.
-func openImages(ctx context.Context, path string, classes []string, weights string) (*dataset.Dataset, error) {
+func (f dataFlags) images(ctx context.Context, path string, classes []string, weights string) (*dataset.Dataset, error) {
 	if path == "" || path == sampleName {
 		_, val, err := dataset.OpenSample()
 		if err != nil {
@@ -246,7 +247,7 @@ func openImages(ctx context.Context, path string, classes []string, weights stri
 		}
 		return val, nil
 	}
-	all, val, err := dataset.Open(ctx, path, dataset.OpenOptions{})
+	all, val, err := f.open(ctx, path)
 	if err != nil || val == nil {
 		return all, err
 	}

@@ -30,7 +30,7 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 	if err != nil {
 		return nil, err
 	}
-	data, _, err := dataset.Open(e.ctx, c.Data, dataset.OpenOptions{})
+	data, _, err := c.dataFlags.open(e.ctx, c.Data)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/cli"
@@ -121,5 +122,34 @@ func TestInterrupted(t *testing.T) {
 	}
 	if _, err := os.Stat(run); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the run directory is left behind: %v", err)
+	}
+}
+
+// blocked is a standard input that nobody writes to.
+type blocked struct{}
+
+func (blocked) Read([]byte) (int, error) { select {} }
+
+// TestInterruptedWaiting checks that the first signal ends a command that waits for its
+// standard input, and that named pipes and devices are refused at once.
+func TestInterruptedWaiting(t *testing.T) {
+	weights := filepath.Join(t.TempDir(), "w.safetensors")
+	if err := tiny.Colours(3).Save(t.Context(), weights); err != nil {
+		t.Fatal(err)
+	}
+	ctx, interrupt := context.WithCancelCause(t.Context())
+	time.AfterFunc(100*time.Millisecond, func() { interrupt(errors.New("signal")) })
+	var stdout, stderr bytes.Buffer
+	done := make(chan int)
+	go func() {
+		done <- cli.Main(ctx, []string{"classify", weights, "-"}, blocked{}, &stdout, &stderr, environment)
+	}()
+	select {
+	case code := <-done:
+		if code != 130 {
+			t.Errorf("exit code %d, %q", code, stderr.String())
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("a signal while it waits for standard input isn't heard")
 	}
 }

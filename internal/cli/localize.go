@@ -97,7 +97,9 @@ func (c *localizeImagesCommand) Run(e *environment) error {
 	files := expand(c.Images)
 	return e.forEach(files, func(file string) (bad bool, err error) {
 		line := localizeLine{File: file, Boxes: []localizeBox{}}
-		if err := c.locate(e, l, classes, &line, len(files) > 1); err != nil {
+		if err := c.locate(e, l, classes, &line, len(files) > 1); e.stops(err) {
+			return false, err
+		} else if err != nil {
 			line.Error = err.Error()
 		}
 		return line.Error != "", e.printImage(c.JSON, line, file, line.Error, line.table)

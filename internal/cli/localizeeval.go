@@ -25,6 +25,7 @@ type localizeEvalCommand struct {
 	Out      string   `placeholder:"FILE" help:"Result file: the boxes of every image, as soon as they are known. An interrupted run continues from it."`
 	Draw     string   `placeholder:"FILE" help:"Draw the best and the worst boxes beside the true ones, as PNG."`
 	Shown    int      `default:"12" placeholder:"N" help:"Number of images to draw, half of them the best (12)."`
+	dataFlags
 	boxFlags
 	storageFlag
 	denseFlags
@@ -80,11 +81,11 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err := l.Check(); err != nil {
 		return usageError{err}
 	}
-	images, err := openImages(e.ctx, c.Data, l.Nets[0].Model.Classes, c.Boxes[0])
+	images, err := c.images(e.ctx, c.Data, l.Nets[0].Model.Classes, c.Boxes[0])
 	if err != nil {
 		return err
 	}
-	data, err := c.read(e, e.human(c.JSON), "", images)
+	data, err := c.read(e, e.human(c.JSON), "", images, c.Annotations)
 	if err != nil {
 		return err
 	}

@@ -26,9 +26,8 @@ type localizeTrainCommand struct {
 
 // boxFlags choose the boxes of images.
 type boxFlags struct {
-	Annotations  string `placeholder:"PATH" help:"Bounding boxes: a table, or an XML file or a folder of them as in ILSVRC and PASCAL VOC (those beside the images)."`
-	Strict       bool   `help:"Stop at the first bad annotation or box that extends beyond its image, instead of skipping or cutting it."`
-	RescaleBoxes bool   `help:"Rescale boxes whose annotations give another size of the image."`
+	Strict       bool `help:"Stop at the first bad annotation or box that extends beyond its image, instead of skipping or cutting it."`
+	RescaleBoxes bool `help:"Rescale boxes whose annotations give another size of the image."`
 }
 
 func (localizeTrainCommand) Help() string {
@@ -48,9 +47,10 @@ Examples:
 // boxTraining makes a training run learn boxes.
 type boxTraining struct {
 	boxFlags
-	regression vgg.Regression
-	rule       localize.Rule
-	base       train.Recipe
+	annotations string // where the boxes are
+	regression  vgg.Regression
+	rule        localize.Rule
+	base        train.Recipe
 }
 
 // Keys of the flags of boxes in a checkpoint's note.
@@ -74,15 +74,15 @@ func (c *localizeTrainCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	b := &boxTraining{boxFlags: c.boxFlags}
+	b := &boxTraining{boxFlags: c.boxFlags, annotations: c.Annotations}
 	if from != nil {
 		if from.Note[noteRegression] == "" {
 			return fmt.Errorf("%s: a checkpoint of a classification network, want vgg train to continue from it", from.Path)
 		}
 		c.Regression, c.BoxRule, b.base = from.Note[noteRegression], from.Note[noteRule], from.Recipe
 		b.RescaleBoxes = from.Note[noteRescale] != ""
-		if b.Annotations == "" {
-			b.Annotations = from.Note[noteAnnotations]
+		if b.annotations == "" {
+			b.annotations = from.Note[noteAnnotations]
 		}
 	}
 	if b.regression, err = vgg.ParseRegression(c.Regression); err != nil {
@@ -136,19 +136,19 @@ func (b *boxTraining) note(note map[string]string) error {
 	if b.RescaleBoxes {
 		note[noteRescale] = "true"
 	}
-	if b.Annotations == "" {
+	if b.annotations == "" {
 		return nil
 	}
-	path, err := filepath.Abs(b.Annotations)
+	path, err := filepath.Abs(b.annotations)
 	note[noteAnnotations] = path
 	return err
 }
 
 // prepare reads the boxes and computes their means.
 func (b *boxTraining) prepare(e *environment, out io.Writer, trainSet, valSet *dataset.Dataset, orient preprocess.Orient, threads int) (train.Task, *dataset.Dataset, *dataset.Dataset, error) {
-	trainSet, err := b.boxed(e, out, "training", trainSet)
+	trainSet, err := b.boxed(e, out, "training", trainSet, b.annotations)
 	if err == nil {
-		valSet, err = b.boxed(e, out, "validation", valSet)
+		valSet, err = b.boxed(e, out, "validation", valSet, b.annotations)
 	}
 	if err != nil {
 		return nil, nil, nil, err
@@ -164,8 +164,8 @@ func (b *boxTraining) prepare(e *environment, out io.Writer, trainSet, valSet *d
 
 // boxed returns a dataset with its boxes, without the images that have none, and prints
 // their numbers.
-func (f boxFlags) boxed(e *environment, out io.Writer, what string, d *dataset.Dataset) (*dataset.Dataset, error) {
-	d, err := f.read(e, out, what, d)
+func (f boxFlags) boxed(e *environment, out io.Writer, what string, d *dataset.Dataset, annotations string) (*dataset.Dataset, error) {
+	d, err := f.read(e, out, what, d, annotations)
 	if err != nil {
 		return nil, err
 	}
@@ -177,14 +177,20 @@ func (f boxFlags) boxed(e *environment, out io.Writer, what string, d *dataset.D
 }
 
 // read reads the boxes of a dataset, and prints their numbers.
-func (f boxFlags) read(e *environment, out io.Writer, what string, d *dataset.Dataset) (*dataset.Dataset, error) {
-	d, r, err := dataset.ReadBoxes(e.ctx, d, dataset.BoxOptions{From: f.Annotations, Strict: f.Strict, Rescale: f.RescaleBoxes})
+func (f boxFlags) read(e *environment, out io.Writer, what string, d *dataset.Dataset, annotations string) (*dataset.Dataset, error) {
+	d, r, err := dataset.ReadBoxes(e.ctx, d, dataset.BoxOptions{From: annotations, Strict: f.Strict, Rescale: f.RescaleBoxes})
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(out, "Boxes: %s of %s %simages\n", report.Count(int64(r.Boxes)), report.Count(int64(r.Images)), strings.TrimPrefix(what+" ", " "))
+	fmt.Fprintf(out, "Boxes: %s of %s %simages, from %s (%s)\n", report.Count(int64(r.Boxes)), report.Count(int64(r.Images)), strings.TrimPrefix(what+" ", " "), r.Format, r.Corners)
 	if r.Clipped > 0 {
 		fmt.Fprintf(out, "  %s reached beyond their image and were cut to it\n", report.Count(int64(r.Clipped)))
+	}
+	if r.Crowds > 0 {
+		fmt.Fprintf(out, "  %s are round crowds and, like difficult ones, not used\n", report.Count(int64(r.Crowds)))
+	}
+	if r.Others > 0 {
+		fmt.Fprintf(out, "  %s more are of classes that are never an image's largest, and left out\n", report.Count(int64(r.Others)))
 	}
 	if n := len(r.Bad); n > 0 {
 		fmt.Fprintf(out, "  %s bad annotations are skipped:\n", report.Count(int64(n)))

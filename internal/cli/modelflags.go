@@ -2,10 +2,10 @@ package cli
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/architecture"
+	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
@@ -69,11 +69,7 @@ func readLabels(file string) ([]string, error) {
 	if file == "imagenet" {
 		return vgg.ImageNetClasses(), nil
 	}
-	const most = 64 << 20
-	if info, err := os.Stat(file); err == nil && info.Size() > most {
-		return nil, fmt.Errorf("%d bytes, want a list of names", info.Size())
-	}
-	data, err := os.ReadFile(file)
+	data, err := wholefile.Read(file, wholefile.MaxText)
 	if err != nil {
 		return nil, pathless(err)
 	}

@@ -31,6 +31,7 @@ type reproduceCommand struct {
 	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB (the memory of the largest network and 2 GiB)."`
 	modelFlags
 	storageFlag
+	Annotations string `placeholder:"PATH" help:"Bounding boxes: a table, or an XML file or a folder of them as in ILSVRC (those beside the images)."`
 	boxFlags
 	threadsFlag
 	jsonFlag
@@ -75,7 +76,7 @@ func (c *reproduceCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	data, err := openImages(e.ctx, c.Data, nil, "")
+	data, err := (dataFlags{}).images(e.ctx, c.Data, nil, "")
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 
 // localise reproduces a table of localisation.
 func (c *reproduceCommand) localise(e *environment, plan reproduce.Plan, images *dataset.Dataset, threads int) error {
-	data, err := c.read(e, e.stderr, "", images)
+	data, err := c.read(e, e.stderr, "", images, c.Annotations)
 	if err != nil {
 		return err
 	}

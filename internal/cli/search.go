@@ -3,11 +3,12 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
+	"github.com/verydeep/vgg/internal/wholefile"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/transfer"
 )
@@ -372,7 +373,7 @@ func stripOf(l similarLine) report.Strip {
 // cellOf returns a cell of the sheet, with a thumbnail if the file can be read.
 func cellOf(file, caption string, query bool) report.SheetCell {
 	cell := report.SheetCell{File: file, Caption: caption, Query: query}
-	if data, err := os.ReadFile(file); err == nil {
+	if data, err := wholefile.Read(file, preprocess.MaxFileBytes); err == nil {
 		cell.Thumbnail, _ = report.Thumbnail(data)
 	}
 	return cell

@@ -16,6 +16,7 @@ type shardCommand struct {
 	Size    size   `default:"${shardsize}" placeholder:"BYTES" help:"Largest size of a shard, as 500MB or 1GiB (${shardsize})."`
 	Shuffle bool   `help:"Shuffle the images, for programs that read shards from end to end. vgg doesn't need it."`
 	Seed    uint64 `placeholder:"N" help:"Seed of --shuffle (0)."`
+	dataFlags
 	jsonFlag
 }
 
@@ -41,7 +42,7 @@ func (c *shardCommand) Run(e *environment) (err error) {
 	if c.Size < 1 {
 		return usagef("--size %d, want at least 1 byte", c.Size)
 	}
-	train, val, err := openData(e.ctx, c.Data)
+	train, val, err := c.open(e.ctx, c.Data)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"os"
@@ -16,6 +15,8 @@ type statsCommand struct {
 	Data  string `arg:"" placeholder:"DIR" help:"Images in any layout that vgg reads, or the word sample for the built-in photographs."`
 	Part  string `default:"train" enum:"train,val" placeholder:"PART" help:"Part of the images: train or val. A set without parts is taken whole (train)."`
 	Fresh bool   `help:"Decode the images even if there is a stored result."`
+	dataFlags
+	leakFlag
 	threadsFlag
 	jsonFlag
 }
@@ -36,9 +37,11 @@ Examples:
 // statsResult has the JSON keys of `vgg stats --json`.
 type statsResult struct {
 	Data string `json:"data"`
+	contents
 	dataset.Survey
-	Std  [3]float64 `json:"std"`
-	Kept bool       `json:"kept"` // stored by an earlier run
+	Leaks *dataset.Leaks `json:"leaks"` // null without a part to validate on
+	Std   [3]float64     `json:"std"`
+	Kept  bool           `json:"kept"` // stored by an earlier run
 }
 
 func (c *statsCommand) Run(e *environment) error {
@@ -46,14 +49,20 @@ func (c *statsCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	d, err := openPart(e.ctx, c.Data, c.Part)
+	train, val, err := c.open(e.ctx, c.Data)
 	if err != nil {
 		return err
+	}
+	d := train
+	if c.Part == "val" {
+		if d = val; val == nil {
+			return fmt.Errorf("--part %s: %s has no such part", c.Part, c.Data)
+		}
 	}
 	bar := e.newProgress()
 	defer bar.close()
 	o := dataset.StatsOptions{Workers: threads, CacheDir: cacheDir(), Progress: bar.stage("measuring", unitImages)}
-	r := statsResult{Data: d.Name}
+	r := statsResult{Data: d.Name, contents: contentsOf(d.Source())}
 	if c.Fresh {
 		r.Survey, err = dataset.ComputeSurvey(e.ctx, d, o)
 	} else {
@@ -64,6 +73,13 @@ func (c *statsCommand) Run(e *environment) error {
 		return err
 	}
 	r.Std = r.Stats.Std()
+	if val != nil {
+		leaks, err := c.leaks(e, train, val, threads, 0)
+		if err != nil {
+			return err
+		}
+		r.Leaks = &leaks
+	}
 	if c.JSON {
 		if r.Unreadable == nil {
 			r.Unreadable = []dataset.BadImage{}
@@ -86,26 +102,6 @@ func cacheDir() string {
 		return ""
 	}
 	return filepath.Join(dir, "vgg")
-}
-
-// openPart opens a part of the images. A set without parts is train.
-func openPart(ctx context.Context, path, part string) (*dataset.Dataset, error) {
-	train, val, err := openData(ctx, path)
-	if err != nil || part == "train" {
-		return train, err
-	}
-	if val == nil {
-		return nil, fmt.Errorf("--part %s: %s has no such part", part, path)
-	}
-	return val, nil
-}
-
-// openData opens images in any layout, or the built-in ones.
-func openData(ctx context.Context, path string) (train, val *dataset.Dataset, err error) {
-	if path == sampleName {
-		return dataset.OpenSample()
-	}
-	return dataset.Open(ctx, path, dataset.OpenOptions{})
 }
 
 func (c *statsCommand) print(e *environment, r statsResult) error {

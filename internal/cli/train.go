@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -28,7 +29,8 @@ import (
 )
 
 type trainCommand struct {
-	Data   string `placeholder:"DIR" help:"Images: a folder with one folder for each class, or with train and val that have such folders; ILSVRC's layout; tar shards; or a ZIP file (the built-in photographs)."`
+	Data string `placeholder:"DIR" help:"Images: a folder with one folder for each class, or with train and val that have such folders; ILSVRC's layout; tar shards; or a ZIP file (the built-in photographs)."`
+	dataFlags
 	MaxBad share  `default:"${maxbad}" placeholder:"SHARE" help:"Largest share of unreadable images, as 0.1% or 0.001. Above it the run stops (${maxbad})."`
 	Recipe string `placeholder:"NAME|FILE" help:"Recipe: paper, paper-384, paper-multiscale or sample; or a YAML file with changes to the default (paper with --data, otherwise sample)."`
 	Out    string `placeholder:"DIR" help:"Run directory, new or empty (a new one in runs)."`
@@ -38,6 +40,8 @@ type trainCommand struct {
 	Keep            int           `default:"${keep}" placeholder:"N" help:"Number of checkpoints to keep; 0 writes none (${keep})."`
 
 	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Value of the recipe by its key, as schedule.name=cosine. Can be given more than once."`
+
+	MultiLabel bool `help:"Take the class of each image as the only one of its labels. The network then ends with a sigmoid for each class, as it does by itself where the data have several labels an image."`
 
 	Config       *string            `placeholder:"C" help:"Configuration: ${configs}, each also with -BN or -LRN."`
 	Width        *float64           `placeholder:"X" help:"Factor for the channels of every convolution."`
@@ -194,6 +198,9 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 			return fail(err)
 		}
 	}
+	if err := c.endWithLabels(human, &o); err != nil {
+		return fail(err)
+	}
 	if tuning != nil {
 		tuning.balance(human, o.Train)
 	}
@@ -208,9 +215,27 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 	if o.Keep = c.Keep; c.Keep == 0 {
 		o.Keep = train.KeepNone
 	}
-	fmt.Fprintf(human, "%d training and %d validation images of %d classes\nRun directory %s\n\nRecipe\n%s\n",
-		o.Train.Len(), o.Val.Len(), len(o.Train.Classes), o.Dir, indent(o.Recipe.YAML()))
+	what := "classes"
+	if o.Train.MultiLabel {
+		what = fmt.Sprintf("labels, %.2f an image", labelsEach(o.Train))
+	}
+	fmt.Fprintf(human, "%d training and %d validation images of %d %s\nRun directory %s\n\nRecipe\n%s\n",
+		o.Train.Len(), o.Val.Len(), len(o.Train.Classes), what, o.Dir, indent(o.Recipe.YAML()))
 	return o, nil
+}
+
+// endWithLabels ends the network with a sigmoid for each class if the images have several
+// labels, unless the command line says how it ends.
+func (c *trainCommand) endWithLabels(human io.Writer, o *train.Options) error {
+	if !o.Train.MultiLabel || c.Head != nil || c.boxes != nil {
+		return nil
+	}
+	config, err := architecture.WithSigmoids(o.Recipe.Config)
+	if err == nil && config != o.Recipe.Config {
+		fmt.Fprintf(human, "An image has any number of labels: the network ends with a sigmoid for each (%s)\n", config)
+		o.Recipe.Config = config
+	}
+	return err
 }
 
 // check returns an error for a flag out of range.
@@ -250,6 +275,9 @@ func (c *trainCommand) showProgress(e *environment, human io.Writer, o *train.Op
 		out: human, errors: e.stderr, bar: e.newProgress(), dir: o.Dir, perEpoch: (o.Train.Len() + o.Recipe.Batch - 1) / o.Recipe.Batch,
 		curve: report.Curve{Title: curveTitle(o.Recipe, o.Train.Name)},
 	}
+	if o.Train.MultiLabel {
+		p.showLabels()
+	}
 	if c.boxes != nil {
 		p.showBoxes(string(o.Task.Localisation().Regression))
 	}
@@ -270,8 +298,11 @@ func (c *trainCommand) continuing(dir string) string {
 	return fmt.Sprintf("; vgg %s --resume --out %s continues from there", command, dir)
 }
 
-// noteData is the key of the folder of images in a checkpoint's note.
-const noteData = "data"
+// Keys of a checkpoint's note.
+const (
+	noteData       = "data"        // folder of images
+	noteMultiLabel = "multi_label" // set if --multi-label was given
+)
 
 // checkpoint describes the checkpoint from which the run continues; nil if it starts.
 func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
@@ -293,16 +324,20 @@ func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
 	if c.Data == "" {
 		c.Data = from.Note[noteData]
 	}
+	c.MultiLabel = c.MultiLabel || from.Note[noteMultiLabel] != ""
 	return &from, nil
 }
 
 // note returns the part of the command line that checkpoints keep.
 func (c *trainCommand) note() (map[string]string, error) {
-	if c.sample() {
-		return map[string]string{noteData: sampleName}, nil
+	note, err := map[string]string{noteData: sampleName}, error(nil)
+	if c.MultiLabel {
+		note[noteMultiLabel] = "true"
 	}
-	path, err := filepath.Abs(c.Data)
-	note := map[string]string{noteData: path}
+	if c.sample() {
+		return note, nil
+	}
+	note[noteData], err = filepath.Abs(c.Data)
 	if c.boxes != nil {
 		err = errors.Join(err, c.boxes.note(note))
 	}
@@ -377,15 +412,36 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 	return r, nil
 }
 
+// labelsEach returns the mean number of labels of an image.
+func labelsEach(d *dataset.Dataset) float64 {
+	sum := 0
+	for _, n := range d.Counts() {
+		sum += n
+	}
+	return float64(sum) / float64(max(1, d.Len()))
+}
+
 func (c *trainCommand) sample() bool { return c.Data == "" || c.Data == sampleName }
 
 // open returns the images for training and validation, and prints their source.
 func (c *trainCommand) open(ctx context.Context, out io.Writer, seed uint64) (trainSet, valSet *dataset.Dataset, err error) {
+	trainSet, valSet, err = c.openParts(ctx, out, seed)
+	if err == nil && c.MultiLabel {
+		trainSet, valSet = trainSet.AsMultiLabel(), valSet.AsMultiLabel()
+	}
+	return trainSet, valSet, err
+}
+
+func (c *trainCommand) openParts(ctx context.Context, out io.Writer, seed uint64) (trainSet, valSet *dataset.Dataset, err error) {
 	if c.sample() {
 		fmt.Fprintf(out, "Data: %s\n", dataset.SampleCredit)
 		return dataset.OpenSample()
 	}
-	trainSet, valSet, err = dataset.Open(ctx, c.Data, dataset.OpenOptions{})
+	flags := c.dataFlags
+	if c.boxes != nil {
+		flags.Annotations = c.boxes.annotations
+	}
+	trainSet, valSet, err = flags.open(ctx, c.Data)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -434,8 +490,11 @@ func (c *trainCommand) runDir() (string, error) {
 
 func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 	data := ""
-	if !c.sample() {
+	if !c.sample() || c.MultiLabel && c.Data != "" {
 		data = " --data " + c.Data
+	}
+	if c.Annotations != "" {
+		data += " --annotations " + c.Annotations
 	}
 	waited := ""
 	if r.Seconds > 0 {
@@ -446,6 +505,16 @@ func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 			"Next: vgg localize --boxes %[8]s --draw boxes.png PHOTO.jpg\n      vgg localize eval %[8]s%[9]s\n",
 			r.Epochs, r.Iterations, seconds(r.Seconds), waited,
 			r.BestEpoch, report.Percent(r.LocalisationError), r.MeanIoU, r.BestWeights, data)
+		return err
+	}
+	if !math.IsNaN(r.MeanAP) {
+		if c.MultiLabel {
+			data += " --multi-label"
+		}
+		_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: mean average precision %s, F1 %s at probability 0.5.\n\n"+
+			"Next: vgg classify %[8]s PHOTO.jpg\n      vgg eval %[8]s%[9]s\n",
+			r.Epochs, r.Iterations, seconds(r.Seconds), waited,
+			r.BestEpoch, report.Percent(r.MeanAP), report.Percent(r.MicroF1), r.BestWeights, data)
 		return err
 	}
 	_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: top-1 error %s, top-5 error %s.\n\n"+

@@ -29,6 +29,13 @@ type trainProgress struct {
 	curve    report.Curve
 	drawn    time.Time
 	boxes    bool // the run learns boxes
+	labels   bool // an image has several labels
+}
+
+// showLabels shows the errors of several labels an image.
+func (p *trainProgress) showLabels() {
+	p.labels = true
+	p.curve.Errors = [2]string{"1 − mean average precision", "1 − F1"}
 }
 
 // showBoxes shows the errors of box regression.
@@ -40,8 +47,11 @@ func (p *trainProgress) showBoxes(regression string) {
 
 // judged returns the two errors of an epoch that the curve shows.
 func (p *trainProgress) judged(e train.Epoch) (a, b float64) {
-	if p.boxes {
+	switch {
+	case p.boxes:
 		return e.LocalisationError, 1 - e.MeanIoU
+	case p.labels:
+		return 1 - e.MeanAP, 1 - e.MicroF1
 	}
 	return e.Top1Error, e.Top5Error
 }
@@ -143,6 +153,10 @@ func (p *trainProgress) epoch(e train.Epoch) {
 	if p.boxes {
 		first, second = "loc. error", "mean IoU"
 		losses, judged = "%.4f", [2]string{report.Percent(e.LocalisationError), fmt.Sprintf("%.3f", e.MeanIoU)}
+	}
+	if p.labels {
+		first, second = "mAP", "F1"
+		judged = [2]string{report.Percent(e.MeanAP), report.Percent(e.MicroF1)}
 	}
 	if !p.header {
 		fmt.Fprintf(p.out, columns, "epoch", "loss", "validation", first, second, "rate", "time", "")

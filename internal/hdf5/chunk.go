@@ -2,6 +2,7 @@ package hdf5
 
 import (
 	"bytes"
+	"cmp"
 	"compress/zlib"
 	"io"
 	"math"
@@ -289,55 +290,113 @@ func (d *Dataset) checkChunks(count int64) error {
 	return nil
 }
 
-// readChunked is ReadAt of a dataset in chunks. It decompresses each chunk once.
+// readChunked is ReadAt of a dataset in chunks. A chunk with elements past those that are
+// read is kept until they are read, so that reading forwards decompresses each chunk once.
 func (d *Dataset) readChunked(b []byte, start int64) error {
 	if len(b) == 0 {
 		return nil
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	end := start + int64(len(b))
 	step := strides(d.Shape, d.Type.Size)
-	inside := strides(d.grid.shape, d.Type.Size)
-	rank := len(d.Shape)
-	for _, c := range d.chunks {
-		// The part of the chunk that is within the dataset.
-		part := make([]int, rank)
-		first, last := int64(0), int64(d.Type.Size)
-		for i := range part {
-			part[i] = min(d.grid.shape[i], d.Shape[i]-c.origin[i])
-			first += int64(c.origin[i]) * step[i]
-			last += int64(c.origin[i]+part[i]-1) * step[i]
+	band := step[0] * int64(d.grid.shape[0]) // chunks that begin further back end before start
+	from, _ := slices.BinarySearchFunc(d.chunks, start-band, func(c chunk, at int64) int { return cmp.Compare(d.first(c, step), at) })
+	kept := d.kept
+	d.kept = nil
+	for i := from; i < len(d.chunks); i++ {
+		c := d.chunks[i]
+		first, last := d.first(c, step), int64(d.Type.Size)
+		if first >= end {
+			break
 		}
-		if first >= end || last <= start {
+		last += first
+		for a := range step {
+			last += int64(d.part(c, a)-1) * step[a]
+		}
+		if last <= start {
 			continue
 		}
-		data, err := d.undo(c)
-		if err != nil {
-			return within(err, "chunk at %v", c.origin)
+		data, ok := kept[i]
+		if !ok {
+			var err error
+			if data, err = d.undo(c); err != nil {
+				return within(err, "chunk at %v", c.origin)
+			}
 		}
-		run := int64(part[rank-1]) * int64(d.Type.Size)
-		at := make([]int, rank-1) // the row within the part
-		for {
-			to, from := int64(c.origin[rank-1])*step[rank-1], int64(0)
-			for i, n := range at {
-				to += int64(c.origin[i]+n) * step[i]
-				from += int64(n) * inside[i]
+		d.copyRows(b, start, c, data, step)
+		if last > end && len(d.grid.filters) > 0 {
+			if d.kept == nil {
+				d.kept = map[int][]byte{}
 			}
-			if lo, hi := max(to, start), min(to+run, end); lo < hi {
-				copy(b[lo-start:hi-start], data[from+lo-to:])
-			}
-			i := rank - 2
-			for ; i >= 0; i-- {
-				if at[i]++; at[i] < part[i] {
-					break
-				}
-				at[i] = 0
-			}
-			if i < 0 {
-				break
-			}
+			d.kept[i] = data
 		}
 	}
 	return nil
+}
+
+// first returns the byte of the dataset at which a chunk begins.
+func (d *Dataset) first(c chunk, step []int64) int64 {
+	at := int64(0)
+	for a, o := range c.origin {
+		at += int64(o) * step[a]
+	}
+	return at
+}
+
+// part returns the length along an axis of what a chunk has of the dataset.
+func (d *Dataset) part(c chunk, axis int) int {
+	return min(d.grid.shape[axis], d.Shape[axis]-c.origin[axis])
+}
+
+// copyRows copies from a chunk's data what belongs into b, the bytes of the dataset from
+// start on.
+func (d *Dataset) copyRows(b []byte, start int64, c chunk, data []byte, step []int64) {
+	end, rank := start+int64(len(b)), len(d.Shape)
+	inside := strides(d.grid.shape, d.Type.Size)
+	run := int64(d.part(c, rank-1)) * int64(d.Type.Size)
+	at := d.firstRow(c, start, step)
+	for {
+		to, from := int64(c.origin[rank-1])*step[rank-1], int64(0)
+		for i, n := range at {
+			to += int64(c.origin[i]+n) * step[i]
+			from += int64(n) * inside[i]
+		}
+		if to >= end {
+			return
+		}
+		if lo, hi := max(to, start), min(to+run, end); lo < hi {
+			copy(b[lo-start:hi-start], data[from+lo-to:])
+		}
+		i := rank - 2
+		for ; i >= 0; i-- {
+			if at[i]++; at[i] < d.part(c, i) {
+				break
+			}
+			at[i] = 0
+		}
+		if i < 0 {
+			return
+		}
+	}
+}
+
+// firstRow returns where in a chunk the rows begin that may have bytes from start on: rows
+// before it end before start.
+func (d *Dataset) firstRow(c chunk, start int64, step []int64) []int {
+	at := make([]int, len(d.Shape)-1)
+	for i := range at {
+		n := int(start/step[i]) - c.origin[i] // along axis i, in the part
+		start %= step[i]
+		if n < 0 {
+			break
+		}
+		at[i] = min(n, d.part(c, i)-1)
+		if at[i] < n {
+			break
+		}
+	}
+	return at
 }
 
 // undo reads a chunk and undoes its filters, from the last to the first.

@@ -1,6 +1,9 @@
 package hdf5
 
-import "slices"
+import (
+	"slices"
+	"sync"
+)
 
 // Dataset is an array in row-major order. Any number of goroutines may read it at once.
 type Dataset struct {
@@ -13,6 +16,9 @@ type Dataset struct {
 	inline []byte
 	chunks []chunk
 	grid   chunkGrid
+
+	mu   sync.Mutex
+	kept map[int][]byte // data of chunks that the last ReadAt didn't read to the end
 }
 
 // Dataset returns the array that the object is.

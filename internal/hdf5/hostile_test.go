@@ -2,6 +2,7 @@ package hdf5
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"os"
@@ -225,4 +226,37 @@ func FuzzHDF5(f *testing.F) {
 			}
 		}
 	})
+}
+
+// manyMessages is a file whose root group has n empty messages of a kind.
+func manyMessages(kind byte, n int) []byte {
+	b := []byte(Signature)
+	b = append(b, 2, 8, 8, 0)
+	for _, address := range []uint64{0, 1<<64 - 1, 0, 48} { // base, extension, end, root
+		b = binary.LittleEndian.AppendUint64(b, address)
+	}
+	b = append(b, 0, 0, 0, 0)
+	b = append(b, "OHDR\x02\x02"...)
+	b = binary.LittleEndian.AppendUint32(b, uint32(4*n))
+	return append(append(b, bytes.Repeat([]byte{kind, 0, 0, 0}, n)...), 0, 0, 0, 0)
+}
+
+// Messages that take four bytes in the file take little memory.
+func TestManyMessages(t *testing.T) {
+	for kind, want := range map[byte]string{0: "", messageLink: "more than 131072 messages", messageAttribute: "more than 131072 messages"} {
+		b := manyMessages(kind, 10<<18)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		f, err := Open(bytes.NewReader(b), int64(len(b)))
+		if err == nil {
+			_, err = f.Root()
+		}
+		runtime.ReadMemStats(&after)
+		if err == nil && want != "" || err != nil && (want == "" || !strings.Contains(err.Error(), want)) {
+			t.Errorf("kind %#x: %v, want %q", kind, err, want)
+		}
+		if used := after.TotalAlloc - before.TotalAlloc; used > 5*uint64(len(b)) {
+			t.Errorf("kind %#x: %d bytes allocated for %d", kind, used, len(b))
+		}
+	}
 }

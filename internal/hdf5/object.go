@@ -14,6 +14,16 @@ const (
 	messageAttributeInfo = 0x15
 )
 
+// readMessages are the types of messages that this package reads.
+var readMessages = map[uint64]bool{
+	messageDataspace: true, messageLinkInfo: true, messageDatatype: true, messageLink: true, messageLayout: true, messageFilters: true,
+	messageAttribute: true, messageContinuation: true, messageSymbolTable: true, messageAttributeInfo: true,
+}
+
+// maxMessages is the most messages of an object: the links or attributes of a group that keeps
+// them in its header. HDF5 moves them elsewhere if there are more than some.
+const maxMessages = 1 << 17
+
 // Object is a group or a dataset.
 type Object struct {
 	f        *File
@@ -145,7 +155,13 @@ func (o *Object) add(at, kind, flags uint64, data []byte, short bool) (*cursor, 
 	if short {
 		return nil, formatError("object header at byte %d: message of type %#x ends after its block", at, kind)
 	}
+	if !readMessages[kind] {
+		return nil, nil
+	}
 	if kind != messageContinuation {
+		if len(o.messages) == maxMessages {
+			return nil, formatError("object header at byte %d: more than %d messages", at, maxMessages)
+		}
 		o.messages = append(o.messages, message{kind, flags&0x02 != 0, data})
 		return nil, nil
 	}

@@ -1,9 +1,9 @@
 package interchange
 
 import (
-	"encoding/json"
 	"regexp"
 
+	"github.com/verydeep/vgg/internal/boundedjson"
 	"github.com/verydeep/vgg/weights"
 )
 
@@ -21,7 +21,7 @@ var kerasKinds = map[string]string{
 // places of the poolings, is in the file. It is empty if a layer is of another kind.
 func kerasPositions(f *weights.File) map[string]position {
 	var names []string
-	if json.Unmarshal([]byte(f.Metadata()[weights.MetaLayerNames]), &names) != nil {
+	if boundedjson.Unmarshal([]byte(f.Metadata()[weights.MetaLayerNames]), &names) != nil {
 		return nil
 	}
 	kinds := make([]string, len(names))

@@ -1,12 +1,12 @@
 package interchange
 
 import (
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/verydeep/vgg/internal/boundedjson"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/weights"
 )
@@ -62,7 +62,7 @@ func (s *Selection) normalize(f *weights.File, names map[string]string) error {
 			Source    string
 			Mean, Std [3]float32
 		}
-		if err := json.Unmarshal([]byte(text), &of); err != nil {
+		if err := boundedjson.Unmarshal([]byte(text), &of); err != nil {
 			return fmt.Errorf("metadata torch.normalize: %w", err)
 		}
 		for _, n := range of {

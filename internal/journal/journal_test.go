@@ -338,8 +338,9 @@ func FuzzResume(f *testing.F) {
 	f.Add([]byte(whole[:60]))
 	f.Add([]byte("{}\n{}\n"))
 	f.Add([]byte(strings.Replace(whole[:51], "100", "0", 1)))
+	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, text []byte) {
-		path := filepath.Join(t.TempDir(), "j.jsonl")
+		path := filepath.Join(dir, "j.jsonl")
 		if err := os.WriteFile(path, text, 0o666); err != nil {
 			t.Fatal(err)
 		}

@@ -180,7 +180,7 @@ func TestLoadReadError(t *testing.T) {
 	if _, _, err := Load(iotest.ErrReader(bad), 10, Library{}); err != bad {
 		t.Errorf("%v, want %v", err, bad)
 	}
-	_, _, err := Load(strings.NewReader("}"+strings.Repeat("0}", maxLength)), 3*maxLength, Library{})
+	_, _, err := Load(strings.NewReader("}"+strings.Repeat("\x95\x00\x00\x00\x00\x00\x00\x00\x00", maxLength/4)), 3*maxLength, Library{})
 	if err == nil || !strings.HasSuffix(err.Error(), ": over 16777216 bytes") {
 		t.Errorf("a pickle without an end: %v", err)
 	}

@@ -11,10 +11,20 @@ const maxLength = 16 << 20
 const (
 	maxNameLength = 1 << 10 // of a module, a class, a function or a number in digits
 
-	// The memory that a pickle's values may take, in bytes: memorySlack, and memoryRatio
-	// times the bytes of the pickle.
-	memorySlack, memoryRatio = 64 << 10, 40
+	// The memory that a pickle's values may take, in bytes: memorySlack, memoryRatio times
+	// the first memoryFirst bytes of the pickle, and longRatio times the others. A module of
+	// many small parts takes 24 bytes for each of its pickle.
+	memorySlack, memoryRatio, memoryFirst, longRatio = 64 << 10, 40, 1 << 20, 8
+
+	// maxStack is the most values on the stack. Picklers write long lists in parts of a
+	// thousand.
+	maxStack = 1 << 20
 )
+
+// allowance returns the memory that the values of a pickle's first bytes may take.
+func allowance(at int64) int64 {
+	return memorySlack + memoryRatio*min(at, memoryFirst) + longRatio*max(0, at-memoryFirst)
+}
 
 // machine carries out a pickle.
 type machine struct {
@@ -44,7 +54,7 @@ func Load(r io.Reader, size int64, library Library) (value any, length int64, er
 		if err == nil {
 			err = m.step(op)
 		}
-		if err == nil && m.spent > memorySlack+memoryRatio*m.at {
+		if err == nil && m.spent > allowance(m.at) {
 			err = Errorf("more values than its length allows")
 		}
 		if err != nil {
@@ -163,6 +173,9 @@ func (m *machine) get(n int64, err error) error {
 func (m *machine) push(v any, bytes int, err error) error {
 	if err != nil {
 		return err
+	}
+	if len(m.stack) == maxStack {
+		return Errorf("more than %d values on the stack", maxStack)
 	}
 	m.spent += 16 + int64(bytes)
 	m.stack = append(m.stack, v)

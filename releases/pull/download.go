@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg/internal/atomicfile"
+	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/progress"
 )
 
@@ -78,7 +79,7 @@ func (d *download) originFile() string { return d.part + ".json" }
 // known returns the origin of the part, if it is known and the part may be continued.
 func (d *download) known(hashed bool) (origin, bool) {
 	var o origin
-	text, err := os.ReadFile(d.originFile())
+	text, err := wholefile.Read(d.originFile(), wholefile.MaxText)
 	if err != nil || json.Unmarshal(text, &o) != nil || o.Address != d.address {
 		return origin{}, false
 	}

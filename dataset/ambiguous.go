@@ -1,0 +1,42 @@
+package dataset
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Layout chooses how [Open] reads folders that can be read in several ways.
+type Layout string
+
+// The layouts that can be chosen. Others are recognised.
+const (
+	LayoutAuto    Layout = ""        // as the folders show
+	LayoutFolders Layout = "folders" // every folder is a class, whatever its name
+	LayoutParts   Layout = "parts"   // folders called train, val, test … are parts, others are left out
+	LayoutBoxes   Layout = "boxes"   // the classes are the names of the bounding boxes
+)
+
+// Reading is one of the ways to read a collection.
+type Reading struct {
+	Layout Layout // chooses it
+	Path   string // or, if it isn't "", opening this folder instead does
+	Means  string // what it makes of the folders
+}
+
+// AmbiguousError is the error of folders that can be read in several ways.
+type AmbiguousError struct {
+	Path     string
+	Readings []Reading
+}
+
+func (e *AmbiguousError) Error() string {
+	var ways []string
+	for _, r := range e.Readings {
+		how := fmt.Sprintf("layout %s", r.Layout)
+		if r.Path != "" {
+			how = "open " + r.Path
+		}
+		ways = append(ways, fmt.Sprintf("%s (%s)", how, r.Means))
+	}
+	return fmt.Sprintf("dataset: %s: the folders can be read in %d ways, want a choice: %s", e.Path, len(ways), strings.Join(ways, " or "))
+}

@@ -1,0 +1,77 @@
+package dataset
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/verydeep/vgg/preprocess"
+)
+
+// imageExts are the extensions of files that are images by their name. Whether such a file
+// can be decoded shows when it is.
+var imageExts = []string{
+	".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
+}
+
+// imageKinds are the formats, for errors.
+const imageKinds = "JPEG, PNG, GIF, WebP, BMP, TIFF or PNM"
+
+// otherExts are the extensions of files that are no images; they aren't opened to see.
+var otherExts = []string{
+	".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xml", ".yaml", ".yml", ".toml", ".md", ".html", ".htm", ".pdf", ".log", ".names",
+	".gz", ".tgz", ".zst", ".xz", ".bz2", ".zip", ".tar", ".7z", ".rar", ".parquet", ".arrow", ".tfrecord", ".index",
+	".mat", ".npy", ".npz", ".h5", ".hdf5", ".pkl", ".pt", ".pth", ".safetensors", ".onnx",
+	".py", ".ipynb", ".sh", ".m", ".r", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".mp3", ".wav",
+}
+
+// isImage reports whether a file's name has the extension of an image.
+func isImage(name string) bool { return slices.Contains(imageExts, strings.ToLower(path.Ext(name))) }
+
+// headBytes is how much of a file tells its format.
+const headBytes = 512
+
+// imageFile reports whether the file at p is an image: by its extension or, if that is
+// none that is known, by its first bytes. Else kind says what it is: its extension, or
+// what it holds.
+func imageFile(fsys fs.FS, p string) (ok bool, kind string) {
+	ext := strings.ToLower(path.Ext(p))
+	switch {
+	case slices.Contains(imageExts, ext):
+		return true, ""
+	case slices.Contains(otherExts, ext):
+		return false, ext
+	}
+	f, err := fsys.Open(p)
+	if err != nil {
+		return false, "unreadable"
+	}
+	defer f.Close()
+	head := make([]byte, headBytes)
+	n, err := io.ReadFull(f, head)
+	switch {
+	case n == 0 && errors.Is(err, io.EOF):
+		return false, kindEmpty
+	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
+		return false, "unreadable"
+	case preprocess.IsImage(head[:n]):
+		return true, ""
+	case ext == "" || ext == "."+path.Base(p):
+		return false, "without extension"
+	}
+	return false, ext
+}
+
+// Kinds of what is skipped, beside extensions.
+const (
+	kindEmpty   = "empty"
+	kindSpecial = "not a regular file"
+	kindName    = "name that isn't UTF-8"
+	kindLoop    = "link to a folder round it"
+	kindLink    = "link to a folder"
+	kindRun     = "run of vgg"
+	kindOutside = "outside class folders"
+)

@@ -1,0 +1,59 @@
+// Fuzz runs the module's fuzz targets one after the other and tells how many inputs each ran.
+//
+//	go run ./tools/fuzz [-time 10s] [-least 5000] [-run REGEXP] [-corpus FOLDER]
+//
+// Inputs that reach new code are kept in the corpus folder, outside the repository, and the
+// next run begins with them. An input that makes a target fail is written below the package's
+// testdata/fuzz, where go test runs it from then on. The exit code is 1 if a target failed or
+// ran fewer inputs than -least, 2 on a wrong use.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"time"
+)
+
+func main() {
+	log.SetFlags(0)
+	o := options{out: os.Stdout}
+	run := flag.String("run", "", "only the targets whose package and name match, as in weights.FuzzONNX")
+	flag.DurationVar(&o.time, "time", 10*time.Second, "how long each target runs")
+	flag.Int64Var(&o.least, "least", 0, "fail if a target ran fewer inputs than this")
+	flag.StringVar(&o.corpus, "corpus", "", "folder of inputs that are kept (the user's cache)")
+	flag.IntVar(&o.parallel, "parallel", 0, "processes of a target (the number of cores)")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		log.Printf("unexpected argument %q", flag.Arg(0))
+		os.Exit(2)
+	}
+	var err error
+	if o.run, err = regexp.Compile(*run); err != nil {
+		log.Printf("-run: %v", err)
+		os.Exit(2)
+	}
+	if o.corpus == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			log.Printf("%v; name a folder with -corpus", err)
+			os.Exit(2)
+		}
+		o.corpus = filepath.Join(cache, "vgg", "fuzz")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := o.fuzz(ctx); err != nil {
+		if !errors.Is(err, errFailed) {
+			log.Print(err)
+		}
+		fmt.Fprintln(os.Stderr, "fuzz: failed")
+		os.Exit(1)
+	}
+}
