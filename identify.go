@@ -38,12 +38,15 @@ type Description struct {
 	Localisation *Localisation `json:"localisation,omitempty"`
 	// Ignored describes the tensors that are left out, each group with the reason.
 	Ignored []string `json:"ignored,omitempty"`
+	// Inferred says what the file doesn't tell, each with what it was inferred from.
+	Inferred []string `json:"inferred,omitempty"`
 	// Prefix is what all names of the network's tensors begin with, and was removed.
 	Prefix string `json:"prefix,omitempty"`
 
 	file     *weights.File
 	progress progress.Func
 	from     []interchange.Location
+	placed   bool             // whether from has all parameters
 	exported *network.Options // the options that Export left in a file under others' names
 
 	preprocessFrom string                 // where the preprocessing is from, unless it is told by the layout
@@ -51,6 +54,8 @@ type Description struct {
 }
 
 // Identify recognises what a file of weights holds; o gives what the file doesn't tell.
+// An error comes with the description as far as it goes if the network is recognised, and only
+// its preprocessing or its classes are not; such a description can't be opened.
 // Only the descriptions of the tensors are read, and a few of their values; the whole file only
 // where its hash alone can tell a release.
 func Identify(ctx context.Context, f *weights.File, o OpenOptions) (*Description, error) {
@@ -73,7 +78,10 @@ func Identify(ctx context.Context, f *weights.File, o OpenOptions) (*Description
 		}
 	}
 	if err := identify(ctx, f, o); err != nil {
-		return nil, err
+		if !d.placed {
+			return nil, err
+		}
+		return d, err
 	}
 	d.Options.FCStorage = o.FCStorage
 	if err := o.show(&d.Preprocess); err != nil {
@@ -154,6 +162,7 @@ func (d *Description) identifyNative(_ context.Context, f *weights.File, o OpenO
 		return err
 	}
 	d.from, err = interchange.NativeLocations(f, chain.Params(), o.Headless)
+	d.placed = err == nil
 	return err
 }
 
@@ -227,6 +236,7 @@ func (d *Description) identifyForeign(ctx context.Context, f *weights.File, o Op
 	if d.from, err = outline.Locations(f.Name(), d.Options); err != nil {
 		return err
 	}
+	d.placed, d.Inferred = true, outline.Inferred
 	d.Names = string(outline.Scheme())
 	if d.hasPaperSizes() {
 		if d.Release, err = releases.Identify(ctx, f, d.Options.Config, d.Options.Headless()); err != nil {

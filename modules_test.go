@@ -22,7 +22,7 @@ type moduleCase struct {
 	Unit       bool // the file's code takes pixels 0 … 1 by (x − 0.5)/0.25
 	Input      int  // to be given, without which it is no error
 	Error      string
-	Refused    bool // nothing that is given opens it
+	Refused    bool   // nothing that is given opens it
 	GiveHead   string `json:"give_head"`
 	GiveInput  int    `json:"give_input"`
 	Ignore     []string

@@ -58,6 +58,14 @@ func (o *Outline) split() (features []architecture.Layer, head []fileLayer, chan
 // Options infers the network's options. It is an [*AmbiguousError] where several networks
 // fit the file, and g doesn't say which it is.
 func (o *Outline) Options(g Given) (network.Options, error) {
+	opts, err := o.options(g)
+	if err == nil {
+		o.inferAll(opts, g)
+	}
+	return opts, err
+}
+
+func (o *Outline) options(g Given) (network.Options, error) {
 	opts := network.Options{Width: 1, Dropout: 0.5, LRN: o.lrn, BNEps: o.bnEps}
 	if opts.LRN == "" {
 		opts.LRN = nn.Krizhevsky

@@ -42,6 +42,7 @@ type Outline struct {
 	input   int // side of the input, where the file gives it
 	ending  architecture.Ending
 	ended   bool            // whether the file's layers tell the ending
+	given   bool            // whether the configuration was given
 	untold  string          // why the layers that the file has are not followed
 	mapSide int             // of the last map, which a pooling in the file leaves as it is; 0 if none does
 	unused  []string        // tensors that belong to no layer
@@ -175,7 +176,7 @@ func (o *Outline) Within(a architecture.Architecture) error {
 	if o.Complete && !slices.EqualFunc(layers, o.layers[:len(o.layers)-len(head)], sameKind) {
 		return fmt.Errorf("the file's layers are %q, want configuration %q", o.row(), a.Name)
 	}
-	o.layers = append(layers, head...)
+	o.layers, o.given = append(layers, head...), true
 	return nil
 }
 
