@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,6 +27,7 @@ type moduleCase struct {
 	GiveHead   string `json:"give_head"`
 	GiveInput  int    `json:"give_input"`
 	Ignore     []string
+	Classes    []string // that came with the weights
 }
 
 // moduleImage is the picture of the expectations.
@@ -50,7 +52,7 @@ func TestModules(t *testing.T) {
 	if err := json.Unmarshal(data, &cases); err != nil {
 		t.Fatal(err)
 	}
-	files, err := filepath.Glob("testdata/modules/*.p*t*")
+	files, err := filepath.Glob("testdata/modules/*.p*")
 	if err != nil || len(files) != len(cases) {
 		t.Fatalf("%d files, %v, want the %d of expected.json", len(files), err, len(cases))
 	}
@@ -93,6 +95,9 @@ func TestModules(t *testing.T) {
 			}
 			if c.Normalize && m.Preprocess.Name != "normalize" {
 				t.Errorf("preprocessing %+v", m.Preprocess)
+			}
+			if c.Classes != nil && !slices.Equal(m.Classes, c.Classes) {
+				t.Errorf("classes %q, want %q", m.Classes, c.Classes)
 			}
 			x := moduleImage(c.Side)
 			switch {

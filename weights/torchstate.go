@@ -138,8 +138,14 @@ func (c *stateCollector) collect(v any, path []string) ([]string, error) {
 			return c.collect(&v.Dict, path)
 		}
 		err := c.module("", v, 0)
-		if err != nil || len(c.names) == 0 {
+		if err != nil {
 			return nil, err
+		}
+		if len(c.names) == 0 { // not a module, but perhaps what trains one, as fastai's Learner
+			if v.Attributes == nil || len(path) > 0 {
+				return nil, nil
+			}
+			return c.inObject(v)
 		}
 		c.root = v
 		return append(path, "module "+v.Class.Name), nil
@@ -162,6 +168,19 @@ func (c *stateCollector) collect(v any, path []string) ([]string, error) {
 			return nil, err
 		}
 		return append([]string{}, path...), nil
+	}
+	return nil, nil
+}
+
+// inObject finds the module among the attributes of an object that holds one.
+func (c *stateCollector) inObject(v *pickle.Object) ([]string, error) {
+	for _, key := range torchStateKeys {
+		if of, ok := v.Attributes.Get(key).(*pickle.Object); ok {
+			found, err := c.collect(of, []string{v.Class.Name, key})
+			if found != nil || err != nil {
+				return found, err
+			}
+		}
 	}
 	return nil, nil
 }

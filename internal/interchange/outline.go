@@ -260,6 +260,8 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 			m.match(current, "weight", l.Weight, false)
 			m.match(current, "bias", l.Bias, true)
 			channels = l.Bias.Len()
+		case *nn.GlobalMaxAverage:
+			channels *= 2
 		case *nn.BatchNorm:
 			if !current.BatchNorm { // else its tensors are the convolution's
 				if len(layers) == 0 || layers[0].Kind != architecture.BatchNorm {
@@ -267,6 +269,7 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 				}
 				current, layers = layers[0], layers[1:]
 			}
+			current.BatchNorm = false
 			m.match(current, "scale", l.Gamma, true)
 			m.match(current, "shift", l.Beta, true)
 			m.match(current, "mean", l.RunningMean, false)
