@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg/tensor"
+	"github.com/verydeep/vgg/weights"
 )
 
 // moduleCase is what tools/oracle/modules.py expects of a file in testdata/modules.
@@ -114,5 +115,36 @@ func TestModules(t *testing.T) {
 			opts.Posterior().Of(y.Data, y.Data)
 			nearTool(t, "posteriors", y.Data, c.Posteriors)
 		})
+	}
+}
+
+// TestSlices: a part of a network that doesn't begin with an image is an error that says
+// which part it is.
+func TestSlices(t *testing.T) {
+	type conv struct {
+		name    string
+		out, in int
+	}
+	for _, c := range []struct {
+		convs []conv
+		err   string
+	}{
+		{[]conv{{"10", 16, 8}, {"12", 16, 16}, {"14", 16, 16}, {"17", 32, 16}}, `10.weight: it takes 8 channels: a part of a network without its beginning, that of D after "64 64 M 128 128 M"`},
+		{[]conv{{"features.0", 128, 64}, {"features.2", 128, 128}, {"features.5", 256, 128}}, `that of B after "64 64 M"`},
+		{[]conv{{"features.0", 8, 6}, {"features.2", 8, 8}}, "features.0.weight: it takes 6 channels: a part of a network without its beginning: want"},
+		{[]conv{{"0", 8, 1}, {"2", 8, 8}}, "0.weight: it takes 1 channels, want the 3 of RGB images"},
+	} {
+		var s []weights.Source
+		for _, l := range c.convs {
+			zeros := make([]float32, l.out*l.in*9)
+			s = append(s, weights.Source{Name: l.name + ".weight", Shape: []int{l.out, l.in, 3, 3}, Data: func(yield func([]float32) bool) { yield(zeros) }})
+		}
+		path := filepath.Join(t.TempDir(), "slice.safetensors")
+		if err := weights.WriteSafetensors(path, nil, s); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(t.Context(), path, OpenOptions{Preprocess: "torchvision"}); err == nil || !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%v: %v, want %q", c.convs, err, c.err)
+		}
 	}
 }

@@ -74,6 +74,9 @@ func (o *Outline) options(g Given) (network.Options, error) {
 	if opts.BNEps == network.DefaultBNEps {
 		opts.BNEps = 0
 	}
+	if err := o.checkStart(); err != nil {
+		return opts, err
+	}
 	features, head, channels, err := o.split()
 	if err != nil {
 		return opts, err

@@ -49,6 +49,7 @@ func readLayers(f *weights.File) (*Outline, error) {
 	r.end()
 	r.o.ended = r.ended != "" || r.o.ending != architecture.Softmax
 	r.unused()
+	r.o.leaveEnd()
 	return r.o, r.normalisations()
 }
 
