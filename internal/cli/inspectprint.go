@@ -286,5 +286,9 @@ func shownAs(p preprocess.Spec) string {
 	if p.Orient == preprocess.Stored {
 		turned = "as they are stored"
 	}
-	return fmt.Sprintf("%s, %s, central crop %d×%d", turned, rescaled, p.Crop, p.Crop)
+	text := fmt.Sprintf("%s, %s, central crop %d×%d", turned, rescaled, p.Crop, p.Crop)
+	if p.Centre == preprocess.Floor {
+		text += " from half the margin rounded down"
+	}
+	return text
 }
