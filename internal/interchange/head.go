@@ -337,7 +337,7 @@ func (o *Outline) guessedHead(head []fileLayer, channels, poolings int, g Given)
 		return own, o.oneReading(head[0], channels, poolings, own.HeadName(), g)
 	}
 	named := strings.HasPrefix(head[0].name[strings.LastIndexByte(head[0].name, '/')+1:], ownHead)
-	if len(head) != 1 && !o.paperNames(head) || connected == 0 || named {
+	if len(head) != 1 && !o.paperNames(head) || len(head) == 1 && followsLayer(head[0].name) || connected == 0 || named {
 		return architecture.Architecture{}, &AmbiguousError{fmt.Sprintf("names and shapes of tensors don't tell the head, its activations above all: say it (--head '%s', %s)", likely, usual)}
 	}
 	a := architecture.Architecture{Head: architecture.PaperHead()}
@@ -438,6 +438,13 @@ func likelyHead(head []fileLayer, channels int) string {
 		tokens = append(tokens, "SIGMOID")
 	}
 	return strings.Join(tokens, " ")
+}
+
+// followsLayer tells whether a layer's number says that others, without tensors, come before
+// it in its part of the network.
+func followsLayer(name string) bool {
+	n, err := strconv.Atoi(name[strings.LastIndexAny(name, "./")+1:])
+	return err == nil && n > 0
 }
 
 // roomBetween tells whether the numbers of two layers' names leave room for a layer without

@@ -23,7 +23,7 @@ func (o *Outline) inferAll(opts network.Options, g Given) {
 		o.infer("head", fmt.Sprintf("%q, of the names of its tensors", a.HeadName()))
 	}
 	if !o.ended && g.Head == "" {
-		o.infer("ending", "a soft-max over the classes, by convention; if classes are labels of their own, say so (--head '… SIGMOID')")
+		o.infer("ending", "the scores of the last layer go through a soft-max, by convention; if classes are labels of their own, say so (--head '… SIGMOID')")
 	}
 	if o.input == 0 && g.Input == 0 {
 		from := fmt.Sprintf("%d pixels, the paper's", opts.Input)
