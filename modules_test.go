@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/interchange"
 	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/weights"
 )
@@ -145,6 +146,51 @@ func TestSlices(t *testing.T) {
 		}
 		if _, err := Open(t.Context(), path, OpenOptions{Preprocess: "torchvision"}); err == nil || !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%v: %v, want %q", c.convs, err, c.err)
+		}
+	}
+}
+
+// TestLeftovers: what training leaves in a checkpoint is listed with its reason and left out,
+// in every format of state dicts, and the network is the same.
+func TestLeftovers(t *testing.T) {
+	m := headModel(t, "4bn M 4 M FC5 FC5 FC", 8, 3, 0)
+	want := posteriorsOf(t, m, 8)
+	for name, reason := range map[string]string{
+		"criterion.weight": "of the loss function", "loss_fn.pos_weight": "of the loss function", "n_averaged": "counter of averaged models",
+		"features.1.num_batches_tracked": "counter of batches", "total_ops": "thop", "features.0.total_params": "thop",
+		"optimizer.state.0.exp_avg": "state of the optimiser", "features.0.weight.momentum_buffer": "state of the optimiser",
+		"lr_scheduler.last": "state of training", "global_step": "counter of training", "val_acc.correct": "a metric's state",
+	} {
+		for _, ext := range []string{".safetensors", ".pth", ".npz"} {
+			s, err := interchange.Tensors(m.Net, interchange.Torchvision, "F32")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s = append(s, weights.Source{Name: name, Shape: []int{2}, Data: func(yield func([]float32) bool) { yield([]float32{3, 4}) }})
+			path := filepath.Join(t.TempDir(), "checkpoint"+ext)
+			switch ext {
+			case ".pth":
+				err = weights.WritePyTorch(path, nil, s)
+			case ".npz":
+				err = weights.WriteNPZ(path, nil, s)
+			default:
+				err = weights.WriteSafetensors(path, nil, s)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var d *Description
+			got, err := Open(t.Context(), path, OpenOptions{Preprocess: "unit", Head: "FC5 FC5 FC", Input: 8, Described: func(of *Description) { d = of }})
+			if err != nil {
+				t.Errorf("%s in %s: %v", name, ext, err)
+				continue
+			}
+			if left := strings.Join(d.Ignored, "\n"); !strings.Contains(left, name+": ") || !strings.Contains(left, reason) {
+				t.Errorf("%s in %s: left out %q, want the name and %q", name, ext, left, reason)
+			}
+			if !samePosteriors(posteriorsOf(t, got, 8), want) {
+				t.Errorf("%s in %s: other posteriors", name, ext)
+			}
 		}
 	}
 }

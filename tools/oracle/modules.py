@@ -146,6 +146,26 @@ class Unit(nn.Module):
         return self.net((x - 0.5) / 0.25)
 
 
+class Buffered(nn.Module):
+    """Normalises the pixels by buffers."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = vgg(nn.AdaptiveAvgPool2d(1), nn.Linear(4, 3))
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1))
+
+    def forward(self, x):
+        return self.net((x - self.mean) / self.std)
+
+
+class Inverse(Buffered):
+    """Undoes a normalisation."""
+
+    def forward(self, x):
+        return self.net(x * self.std + self.mean)
+
+
 def randomise(net, seed):
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -234,6 +254,9 @@ def main():
          ignore=["first.*"], head="GAP FC")
     case("named", Named(), side=12, forms="script trace", posterior=torch.exp, head="GMP BN LEAKY0.3 DROP FC LOGSOFTMAX", eps=1e-4, input=12)
     case("unit", Unit(), forms="trace", head="GAP FC", unit=True)
+
+    case("buffered", Buffered(), head="GAP FC", normalize=True)
+    case("inverse", Inverse(), forms="trace", error="two normalisations of the input", refused=True)
 
     refused = dict(forms="whole", refused=True)
     case("relu6", vgg(nn.AdaptiveAvgPool2d(1), nn.Sequential(nn.Linear(4, 4), nn.ReLU6(), nn.Linear(4, 3))), error="classifier.1 (ReLU6)", **refused)
