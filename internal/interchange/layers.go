@@ -246,6 +246,9 @@ func (r *layerReader) activation(op string, a attributes) error {
 
 // globalPool appends a global pooling.
 func (r *layerReader) globalPool(k architecture.Kind) error {
+	if slices.ContainsFunc(r.o.layers, fileLayer.isConnected) { // of the one pixel that is left, as timm's
+		return nil
+	}
 	if w := r.last(); w != nil && w.Kind == architecture.Convolution && !w.relu {
 		return fmt.Errorf("it follows the convolution %s without a rectification, want one", w.name)
 	}

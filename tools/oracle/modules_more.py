@@ -1,33 +1,49 @@
 #!/usr/bin/python3
-"""Writes what fastai saves of a small VGG: learn.export, and learn.save with and without the
-optimiser's state.
+"""Writes what fastai saves of a small VGG (learn.export, and learn.save with and without the
+optimiser's state), and timm's VGG as a whole module and traced.
 
-Adds testdata/modules/fastai.* to the files of modules.py, and their cases to expected.json.
+Adds testdata/modules/fastai.* and timm.* to the files of modules.py, and their cases to
+expected.json. It runs after modules.py, which removes them.
 
-Needs fastai (2.7) beside what modules.py needs:
+Needs fastai and timm beside what modules.py needs:
     pip install --no-deps --target lib fastai==2.7.12 fastcore==1.5.29 fastprogress==1.0.3 fastdownload pandas==1.5.3 pytz
-    PYTHONPATH=lib tools/oracle/fastai.py
+    pip install --no-deps --target lib timm==0.9.16 huggingface_hub==0.24 filelock fsspec tqdm safetensors
+    PYTHONPATH=lib tools/oracle/modules_more.py
 """
-import importlib.util
+import io
 import json
 import pathlib
 import shutil
-import sys
 import tempfile
-
-HERE = pathlib.Path(__file__).resolve().parent
-sys.path = [p for p in sys.path if pathlib.Path(p or ".").resolve() != HERE]  # this file isn't the package
 
 import torch
 from fastai.vision.all import ImageDataLoaders, Learner, create_head
 from PIL import Image
+from timm.models import vgg
 from torch import nn
 
-sys.path.append(str(HERE))
-from modules import OUT, features, image, randomise
+from modules import OUT, ROW, features, image, lean, randomise
 
 
-def main():
+def timm():
+    net = vgg.VGG(ROW, num_classes=3)
+    net.pre_logits = vgg.ConvMlp(4, 6, 7, mlp_ratio=1.0, drop_rate=0.0, act_layer=nn.ReLU, conv_layer=nn.Conv2d)
+    net.head.fc = nn.Linear(6, 3)
+    randomise(net, 98)
+    with torch.no_grad():
+        y = torch.softmax(net.double()(image(224)), 1)[0].tolist()
+    net.float()
+    torch.save(net, OUT / "timm.pth")
+    b = io.BytesIO()
+    torch.jit.save(torch.jit.trace(net, image(224).float()), b)
+    (OUT / "timm.trace.pt").write_bytes(lean(b.getvalue()))
+    expected = json.loads((OUT / "expected.json").read_text())
+    for name in ("timm.pth", "timm.trace.pt"):
+        expected[name] = {"side": 224, "posteriors": y, "head": "FC FC FC"}
+    (OUT / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
+
+
+def fastai():
     folder = pathlib.Path(tempfile.mkdtemp())
     for name in ("cat", "dog", "fox"):
         (folder / name).mkdir()
@@ -56,4 +72,5 @@ def main():
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main()
+    fastai()
+    timm()
