@@ -368,8 +368,8 @@ func (d *Description) travelledPreprocess(f *weights.File, n *interchange.Normal
 	switch {
 	case n != nil:
 		inside = n.Source
-	case outline.Rescale != nil:
-		inside = "the model's first layer"
+	case outline.Steps.Values():
+		inside = outline.Steps.Source
 	}
 	if given != nil && inside != "" {
 		s := given.spec
@@ -378,7 +378,7 @@ func (d *Description) travelledPreprocess(f *weights.File, n *interchange.Normal
 		}
 	}
 	if n == nil {
-		if outline.Rescale != nil {
+		if outline.Steps.Values() {
 			return nil, nil
 		}
 		return given, nil

@@ -2,6 +2,7 @@ package vgg
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"image"
 	"io"
@@ -107,6 +108,18 @@ func (m *Model) Top(p []float32, k int) []Prediction {
 	return top
 }
 
+// Shown lists the labels whose posteriors are at least their thresholds, by index; nil
+// thresholds are [DefaultThreshold] each.
+func Shown(posteriors, thresholds []float32) []int {
+	var shown []int
+	for i, p := range posteriors {
+		if thresholds == nil && p >= DefaultThreshold || thresholds != nil && p >= thresholds[i] {
+			shown = append(shown, i)
+		}
+	}
+	return shown
+}
+
 // Posteriors returns the class posteriors, one for each class, of the central crop of an
 // image that is rescaled to smallest side q in pixels, or squashed to q×q. They are those of
 // [network.Options.Posterior]: where each class is a label of its own, they don't sum to 1.
@@ -114,6 +127,24 @@ func (m *Model) Posteriors(im image.Image, q int) ([]float32, error) {
 	if err := m.checkClassifier(q); err != nil {
 		return nil, err
 	}
+	p, err := m.scores(im, q)
+	if err != nil {
+		return nil, err
+	}
+	m.Net.Options().Posterior().Of(p, p)
+	return p, nil
+}
+
+// Scores returns the scores of the classes, from which [Model.Posteriors] follow, for a
+// network of any ending.
+func (m *Model) Scores(im image.Image, q int) ([]float32, error) {
+	if err := m.checkClassifier(q); err != nil && !errors.Is(err, ErrScores) {
+		return nil, err
+	}
+	return m.scores(im, q)
+}
+
+func (m *Model) scores(im image.Image, q int) ([]float32, error) {
 	side := m.Net.Options().Input
 	x := tensor.New(1, 3, side, side)
 	if err := m.centralCrop(x.Data, im, q); err != nil {
@@ -123,9 +154,7 @@ func (m *Model) Posteriors(im image.Image, q int) ([]float32, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := make([]float32, len(y.Data))
-	m.Net.Options().Posterior().Of(p, y.Data)
-	return p, nil
+	return y.Data, nil
 }
 
 // checkClassifier reports why the network gives no posteriors at scale q.
@@ -138,12 +167,12 @@ func (m *Model) checkClassifier(q int) error {
 		return ErrHeadless
 	case m.Localisation != nil:
 		return fmt.Errorf("vgg: %w", m.Localisation.refusal(len(m.Classes)))
-	case o.Posterior() == network.NoPosterior:
-		return ErrScores
 	case len(m.Classes) != o.Classes:
 		return fmt.Errorf("vgg: %d class names, want %d", len(m.Classes), o.Classes)
 	case q < o.Input:
 		return fmt.Errorf("vgg: scale %d, want at least the network's input side %d", q, o.Input)
+	case o.Posterior() == network.NoPosterior:
+		return ErrScores
 	}
 	return nil
 }

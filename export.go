@@ -47,9 +47,9 @@ type ONNXOptions struct {
 }
 
 // FormatOf returns the format that a path's extension asks for: .safetensors, .pth and
-// .pt, .weights.h5, .npz, .onnx.
+// .pt, .weights.h5, .keras, .npz, .onnx.
 func FormatOf(path string) (weights.Format, error) {
-	if strings.HasSuffix(path, ".weights.h5") {
+	if strings.HasSuffix(path, ".weights.h5") || strings.HasSuffix(path, ".keras") {
 		return weights.Keras, nil
 	}
 	ext := strings.ToLower(filepath.Ext(path))
@@ -60,13 +60,13 @@ func FormatOf(path string) (weights.Format, error) {
 			return f, nil
 		}
 	}
-	return "", fmt.Errorf("vgg: %s: extension %q, want .safetensors, .pth, .weights.h5, .npz or .onnx", path, ext)
+	return "", fmt.Errorf("vgg: %s: extension %q, want .safetensors, .pth, .keras, .weights.h5, .npz or .onnx", path, ext)
 }
 
 // Export writes the model to a file that other tools read. Class names, preprocessing and
 // options are in the file's metadata, which those tools ignore and from which [Open]
-// restores them; Keras's files have no place for metadata. The file appears under its name
-// only when it is complete; an earlier file stays until then, and also if ctx ends.
+// restores them. The file appears under its name only when it is complete; an earlier file
+// stays until then, and also if ctx ends.
 //
 // The weights are those of the network: for pixels in RGB, preprocessed by
 // Model.Preprocess. The standard deviation could be folded into the first convolution, but
@@ -77,6 +77,10 @@ func FormatOf(path string) (weights.Format, error) {
 // names for its nodes and tensors. Dropout, which does nothing in inference, is left out.
 // The graph tells the network itself, so that its dropout and the units of absent layers
 // are not restored, and a network that ends early is a graph for others only.
+//
+// A .keras file is a whole model of Keras 3, which takes RGB pixels of 0 … 255: the
+// preprocessing of their values and the ending are layers of it. A .weights.h5 file has the
+// weights alone, for pixels that are preprocessed.
 //
 // A localisation network is written as native safetensors only.
 func (m *Model) Export(ctx context.Context, path string, o ExportOptions) error {
@@ -118,7 +122,7 @@ func (m *Model) Export(ctx context.Context, path string, o ExportOptions) error 
 	case weights.NPZ:
 		err = weights.WriteNPZ(path, meta, tensors)
 	case weights.Keras:
-		err = weights.WriteKeras(path, tensors)
+		err = m.exportKeras(path, meta, tensors)
 	case weights.ONNX:
 		err = m.exportONNX(path, meta, tensors, o.ONNX)
 	}
@@ -183,6 +187,18 @@ func (m *Model) exportONNX(path string, meta map[string]string, tensors []weight
 	meta[metaInput] = fmt.Sprint(m.Net.Options().Input)
 	g.Metadata = meta
 	return weights.WriteONNX(path, g)
+}
+
+// exportKeras writes the weights for Keras, or the whole model if the path ends in .keras.
+func (m *Model) exportKeras(path string, meta map[string]string, tensors []weights.Source) error {
+	if !strings.HasSuffix(path, ".keras") {
+		return weights.WriteKeras(path, meta, tensors)
+	}
+	config, err := interchange.KerasModel(m.Net, m.Preprocess)
+	if err != nil {
+		return fmt.Errorf("vgg: %s: %w", path, err)
+	}
+	return weights.WriteKerasModel(path, meta, config, tensors)
 }
 
 // watchSources makes the tensors report to report as they are written, and end early when

@@ -170,7 +170,7 @@ func TestExportErrors(t *testing.T) {
 		o    ExportOptions
 		want string
 	}{
-		{m, "a.txt", ExportOptions{}, `extension ".txt", want .safetensors, .pth, .weights.h5, .npz or .onnx`},
+		{m, "a.txt", ExportOptions{}, `extension ".txt", want .safetensors, .pth, .keras, .weights.h5, .npz or .onnx`},
 		{m, "a.pth", ExportOptions{DType: "f64"}, `dtype "f64", want f32, f16 or bf16`},
 		{m, "a.pth", ExportOptions{Names: "timm"}, `names "timm", want native, torchvision or conv1_1`},
 		{m, "a.onnx", ExportOptions{Names: "native"}, "ONNX has its own"},
@@ -186,18 +186,21 @@ func TestExportErrors(t *testing.T) {
 	}
 }
 
-// TestExportKeras: a .weights.h5 has no place for configuration and preprocessing. With
-// these it opens as the same network.
+// TestExportKeras: Keras's files open as the same network, and nothing is asked.
 func TestExportKeras(t *testing.T) {
-	for _, config := range []string{"A", "D"} {
+	for _, file := range []string{"A a.weights.h5", "D a.weights.h5", "A a.keras", "D-BN a.keras"} {
+		config, name, _ := strings.Cut(file, " ")
 		m := exported(t, config, 3)
-		path := filepath.Join(t.TempDir(), "a.weights.h5")
+		path := filepath.Join(t.TempDir(), name)
 		if err := m.Export(t.Context(), path, ExportOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		got, err := Open(t.Context(), path, OpenOptions{Config: config, Input: 32, Preprocess: "vgg"})
+		got, err := Open(t.Context(), path, OpenOptions{})
 		if err != nil {
 			t.Fatal(err)
+		}
+		if got.Net.Options() != m.Net.Options() || got.Preprocess != m.Preprocess || !slices.Equal(got.Classes, m.Classes) {
+			t.Errorf("%s: opened as %+v, %+v, %q, want %+v, %+v, %q", file, got.Net.Options(), got.Preprocess, got.Classes, m.Net.Options(), m.Preprocess, m.Classes)
 		}
 		x := tensor.New(1, 3, m.Net.Options().Input, m.Net.Options().Input)
 		for i := range x.Data {
@@ -228,7 +231,7 @@ func TestExportProgress(t *testing.T) {
 	for _, p := range m.Net.Params() {
 		values += int64(p.Len())
 	}
-	for _, file := range []string{"a.safetensors", "a.pth", "a.npz", "a.onnx", "a.weights.h5"} {
+	for _, file := range []string{"a.safetensors", "a.pth", "a.npz", "a.onnx", "a.weights.h5", "a.keras"} {
 		path := filepath.Join(t.TempDir(), file)
 		var last int64
 		o := ExportOptions{Progress: func(done, total int64) {

@@ -30,6 +30,7 @@ type Description struct {
 	Release    *releases.Release `json:"release,omitempty"`
 	Options    network.Options   `json:"options"`
 	Classes    []string          `json:"classes,omitempty"`
+	Thresholds []float32         `json:"thresholds,omitempty"` // as in [Model]
 	Preprocess preprocess.Spec   `json:"preprocess"`
 	Provenance map[string]string `json:"provenance,omitempty"`
 	// BGR tells that the first convolution takes BGR in the file.
@@ -97,6 +98,15 @@ func Identify(ctx context.Context, f *weights.File, o OpenOptions) (*Description
 		}
 		d.Classes = slices.Clone(o.Classes)
 	}
+	if text, ok := f.Metadata()[metaThresholds]; ok && !d.Options.Headless() {
+		err := boundedjson.Unmarshal([]byte(text), &d.Thresholds)
+		if err == nil {
+			err = checkLabelThresholds(d.Options, d.Thresholds)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("vgg: %s: metadata %s: %w", f.Name(), metaThresholds, err)
+		}
+	}
 	return d, nil
 }
 
@@ -115,7 +125,7 @@ func (d *Description) Open(ctx context.Context) (*Model, error) {
 			return nil, err
 		}
 	}
-	return &Model{Net: n, Classes: d.Classes, Preprocess: d.Preprocess, Provenance: d.Provenance, Localisation: d.Localisation}, nil
+	return &Model{Net: n, Classes: d.Classes, Thresholds: d.Thresholds, Preprocess: d.Preprocess, Provenance: d.Provenance, Localisation: d.Localisation}, nil
 }
 
 // identifyNative recognises a file that Save wrote.
@@ -336,6 +346,9 @@ func readOutline(f *weights.File, config string, headless bool) (*interchange.Ou
 	if headless || empty {
 		outline.DropHead()
 	}
+	if err := outline.Broken(); err != nil {
+		return nil, fmt.Errorf("%w (--headless opens the convolutions before it)", err)
+	}
 	switch {
 	case config != "":
 		a, err := architecture.Parse(config)
@@ -343,6 +356,8 @@ func readOutline(f *weights.File, config string, headless bool) (*interchange.Ou
 			return nil, err
 		}
 		return outline, outline.Within(a)
+	case outline.BlindNorm() != nil && f.Metadata()[metaOptions] == "":
+		return nil, outline.BlindNorm()
 	case !outline.Complete && !outline.EndsEarly && outline.Count(architecture.Pooling) == 0:
 		return nil, errors.New("the names of the tensors don't tell where the poolings are: say the configuration (--structure)")
 	}
@@ -357,6 +372,9 @@ func (d *Description) foreignPreprocess(f *weights.File, outline *interchange.Ou
 	text, inFile := f.Metadata()[metaPreprocess]
 	var travelled *configPreprocess
 	if o.Preprocess == "" && !inFile {
+		if outline.Steps != nil && outline.Steps.Refused != nil {
+			return fail(outline.Steps.Refused)
+		}
 		var err error
 		if travelled, err = d.travelledPreprocess(f, d.normalize, outline); err != nil {
 			return fail(err)
@@ -377,9 +395,12 @@ func (d *Description) foreignPreprocess(f *weights.File, outline *interchange.Ou
 	case travelled != nil:
 		d.Preprocess, d.preprocessFrom = travelled.spec, travelled.source
 		d.Preprocess.Orient = preprocess.Upright
-	case outline.Rescale != nil:
-		d.Preprocess = *outline.Rescale
-		d.Preprocess.Crop, d.Preprocess.Resize, d.Preprocess.Orient = side, side, preprocess.Upright
+	case outline.Steps.Values():
+		d.Preprocess, d.BGR, d.preprocessFrom = outline.Steps.Spec, outline.Steps.BGR, outline.Steps.Source
+		d.Preprocess.Orient = preprocess.Upright
+		if !outline.Steps.Sized {
+			d.Preprocess.Crop, d.Preprocess.Resize = side, side
+		}
 	case d.Release != nil:
 		d.Preprocess, d.BGR = d.Release.Preprocess, takesBGR(d.Release.Preprocess.Name)
 	default:
@@ -392,6 +413,9 @@ func (d *Description) foreignPreprocess(f *weights.File, outline *interchange.Ou
 			return err
 		}
 		d.Preprocess, d.BGR = s, takesBGR(name)
+	}
+	if s := outline.Steps; s != nil && s.Sized && s.Refused == nil && !inFile {
+		sizedBy(&d.Preprocess, s.Spec, o.Preprocess)
 	}
 	return d.Preprocess.Validate()
 }

@@ -150,7 +150,7 @@ func TestAxesOfLengthOne(t *testing.T) {
 			case "a.npz":
 				err = weights.WriteNPZ(path, f.Metadata(), sources)
 			case "a.weights.h5":
-				err = weights.WriteKeras(path, sources)
+				err = weights.WriteKeras(path, nil, sources)
 			default:
 				err = writeTFJS(path, sources)
 			}

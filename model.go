@@ -18,6 +18,9 @@ type Model struct {
 	// Classes are the class names by index of the last layer's outputs; in a localisation
 	// network, by index of the class; nil in a headless one.
 	Classes []string
+	// Thresholds are the least probabilities from which a label counts as shown, by class, of a
+	// network whose classes are labels of their own; nil: [DefaultThreshold] for each.
+	Thresholds []float32
 	// Preprocess is the preprocessing that the weights were trained with.
 	Preprocess preprocess.Spec
 	// Provenance records where the weights are from: keys such as source, format, licence.
@@ -32,7 +35,8 @@ const (
 	metaClasses    = "vgg.classes"
 	metaPreprocess = "vgg.preprocess"
 	metaProvenance = "vgg.provenance"
-	metaInput      = "vgg.input" // side of the input, in ONNX files
+	metaThresholds = "vgg.thresholds" // of labels, where they are given
+	metaInput      = "vgg.input"      // side of the input, in ONNX files
 
 	metaLocalisation = "vgg.localisation" // only in localisation networks
 )
@@ -44,7 +48,8 @@ var ErrHeadless = errors.New("vgg: the network has features only and no classifi
 var errNoNetwork = errors.New("vgg: a model without a network")
 
 // ErrScores is the error of asking a network that ends with scores for posteriors.
-var ErrScores = errors.New("vgg: the network ends with scores (SCORES at the end of its head), not with posteriors")
+// [Model.Scores] gives the scores.
+var ErrScores = errors.New("vgg: the network ends with scores (SCORES at the end of its head), not with posteriors: vgg classify shows the scores; for posteriors open the original weights with a head that ends with FC (soft-max) or FC SIGMOID (--head)")
 
 // Until returns the model whose network ends with a layer; see [network.Network.Until]. It
 // shares m's parameters, has no classes, and can be saved and opened again.
@@ -68,7 +73,38 @@ func (m *Model) Save(ctx context.Context, path string) error {
 
 // check reports what makes the model one that [Open] would refuse.
 func (m *Model) check() error {
-	return checkModel(m.Net.Options(), m.Classes, m.Preprocess, m.Localisation)
+	if err := checkModel(m.Net.Options(), m.Classes, m.Preprocess, m.Localisation); err != nil {
+		return err
+	}
+	return checkLabelThresholds(m.Net.Options(), m.Thresholds)
+}
+
+// DefaultThreshold is the least probability from which a label counts as shown where neither
+// the weights nor the caller tell another.
+const DefaultThreshold = 0.5
+
+// CheckThresholds reports thresholds that are not one probability for each of n labels.
+func CheckThresholds(thresholds []float32, n int) error {
+	if len(thresholds) != n {
+		return fmt.Errorf("%d thresholds, want one for each of %d labels", len(thresholds), n)
+	}
+	for i, t := range thresholds {
+		if !(t > 0 && t <= 1) {
+			return fmt.Errorf("threshold %v of label %d, want more than 0 and at most 1", t, i)
+		}
+	}
+	return nil
+}
+
+// checkLabelThresholds reports thresholds that don't fit a network of options o.
+func checkLabelThresholds(o network.Options, thresholds []float32) error {
+	if thresholds == nil {
+		return nil
+	}
+	if o.Posterior() != network.ByLabel {
+		return fmt.Errorf("thresholds of labels, but the network doesn't end with FC SIGMOID: want none")
+	}
+	return CheckThresholds(thresholds, o.Classes)
 }
 
 // checkModel reports class names or preprocessing that don't fit a network of options o.
@@ -94,6 +130,9 @@ func (m *Model) metadata() (map[string]string, error) {
 		Orient preprocess.Orient `json:"orient"` // stored too, as a file without it is of an earlier version
 	}{m.Preprocess, m.Preprocess.Orient}
 	values := map[string]any{metaOptions: m.Net.Options(), metaClasses: m.Classes, metaPreprocess: s, metaProvenance: m.Provenance}
+	if m.Thresholds != nil {
+		values[metaThresholds] = m.Thresholds
+	}
 	if m.Localisation != nil {
 		values[metaLocalisation] = m.Localisation
 	}

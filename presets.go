@@ -64,6 +64,21 @@ func shownAs(s, file preprocess.Spec, text string) preprocess.Spec {
 	return s
 }
 
+// sizedBy takes into s the filter and the sizes of the model's own layers, where text, the
+// preprocessing that was given, doesn't name them.
+func sizedBy(s *preprocess.Spec, model preprocess.Spec, text string) {
+	s.Crop = model.Crop
+	if !names(text, "resize") {
+		s.Resize = model.Resize
+	}
+	if !names(text, "fit") {
+		s.Fit = model.Fit
+	}
+	if !names(text, "filter") {
+		s.Filter = model.Filter
+	}
+}
+
 // names reports whether text is a JSON object with a key.
 func names(text, key string) bool {
 	var object map[string]json.RawMessage

@@ -65,7 +65,8 @@ const (
 	Normalisation
 	Pooling
 	Connected
-	// The other kinds stand in the head only.
+	// The other kinds stand in the head only, except for batch normalisation after a
+	// rectification.
 	GlobalAverage    // mean of each channel over the map
 	GlobalMax        // maximum of each channel over the map
 	GlobalMaxAverage // the maximum of each channel, then the mean of each: fastai's AdaptiveConcatPool2d
@@ -198,19 +199,19 @@ func WithHead(config, head string) (string, error) {
 	return a.canonical().Name, nil
 }
 
-// WithSigmoids returns the canonical name of a configuration whose soft-max is replaced by a
-// sigmoid of each score: every class is a label of its own. Another ending stays.
-func WithSigmoids(config string) (string, error) {
+// WithEnding returns the canonical name of a configuration with another ending. The last
+// layer then has a unit for each class: one unit that tells two classes apart becomes two.
+func WithEnding(config string, e Ending) (string, error) {
 	a, err := Parse(config)
 	if err != nil {
 		return "", err
 	}
-	if a.Ending == Softmax || a.Ending == LogSoftmax {
-		a.Ending = Sigmoids
-		a.Name = a.rowName()
-		a = a.canonical()
+	if a.Binary() {
+		a.Head[a.LastConnected()].Channels = 0
 	}
-	return a.Name, nil
+	a.Ending = e
+	a.Name = a.rowName()
+	return a.canonical().Name, nil
 }
 
 // ParseHead reads a head alone: an architecture without features. The error names the

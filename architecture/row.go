@@ -16,6 +16,7 @@ import (
 //	LRN           local response normalisation with the paper's values
 //	LRN(5,1,1e-4,0.75)  the same with its own n, k, α and β
 //	M             2×2 max-pooling
+//	BN            batch normalisation of each channel, after the rectification or a pooling
 //	FC256         fully connected layer of 256 units, its rectification and dropout; FC256bn
 //	FC            the same with the options' units; the last one has the options' classes,
 //	              and neither rectification nor dropout
@@ -94,6 +95,8 @@ func parseRow(s string) (Architecture, error) {
 			if l.Kind == Connected {
 				lastFC = f
 			}
+		case len(head) == 1 && head[0].Kind == BatchNorm && len(a.Features) > 0: // between layers of the features
+			a.Features, head = append(a.Features, head[0], l), nil
 		case len(head) > 0 && lastFC != "":
 			return a, fmt.Errorf("layer %d: %q after a fully connected layer, want those last", i+1, f)
 		case len(head) > 0:

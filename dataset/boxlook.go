@@ -223,8 +223,8 @@ func (s *search) grow(fsys fs.FS, dir string, t *files) error {
 		t.files = append(t.files, join(dir, f))
 	}
 	for _, f := range l.folders {
-		if p := join(dir, f); !isLink(fsys, p) {
-			if err := s.grow(fsys, p, t); err != nil {
+		if !slices.Contains(l.links, f) {
+			if err := s.grow(fsys, join(dir, f), t); err != nil {
 				return err
 			}
 		}

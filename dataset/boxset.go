@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -16,11 +17,12 @@ import (
 // boxSet is the annotations that a collection was opened by.
 type boxSet struct {
 	kind    boxKind
-	from    string       // where they were said to be; "" if they lie beside the images
-	notes   []annotation // of images of the collection
-	bad     []BadBox     // those of images that are not there, or without a usable box
-	others  map[string]bool
-	without int // images that are left out since no usable box is theirs
+	from    string          // where they were said to be; "" if they lie beside the images
+	notes   []annotation    // of images of the collection
+	bad     []BadBox        // those of images that are not there, or without a usable box
+	classes []string        // in the order of their numbers, with the others
+	others  map[string]bool // those that are no image's label
+	without int             // images that are left out since no usable box is theirs
 }
 
 // openBoxed reads images whose classes are the names of their boxes: in XML as in PASCAL VOC,
@@ -39,6 +41,7 @@ func openBoxed(s *search, name string, fsys fs.FS, root listing, source *boxSour
 		return nil, nil, false, fmt.Errorf("dataset: %s: %w", name, err)
 	}
 	b := &boxer{search: s, fsys: fsys, from: s.annotations, beside: beside}
+	looked := source == nil
 	if source == nil {
 		if source, err = s.lookForBoxes(fsys, root); err != nil {
 			return fail(err)
@@ -52,6 +55,10 @@ func openBoxed(s *search, name string, fsys fs.FS, root listing, source *boxSour
 		return fail(err)
 	}
 	if b.set, err = source.read(s); err != nil {
+		if looked && errors.Is(err, errNoBoxes) {
+			s.note("%v", err)
+			return nil, nil, false, nil
+		}
 		return fail(err)
 	}
 	b.kind = source.kind
@@ -356,11 +363,12 @@ func (b *boxer) datasets(name string) (train, val *Dataset) {
 		b.note("classes that are never an image's largest box are left out: %s", some(slices.Sorted(maps.Keys(set.others))))
 	}
 	all := &Dataset{Name: name, fsys: b.fsys, root: b.fsys, boxes: set}
-	if b.set.classes == nil {
-		all.Classes = slices.Sorted(maps.Keys(used))
-	} else {
-		all.Classes = slices.DeleteFunc(slices.Clone(b.set.classes), func(c string) bool { return !used[c] })
+	if set.classes = b.set.classes; set.classes == nil {
+		set.classes = slices.Sorted(maps.Keys(used))
+		set.classes = append(set.classes, slices.Collect(maps.Keys(set.others))...)
+		slices.Sort(set.classes)
 	}
+	all.Classes = slices.DeleteFunc(slices.Clone(set.classes), func(c string) bool { return !used[c] })
 	number := make(map[string]int, len(all.Classes))
 	for i, c := range all.Classes {
 		number[c] = i
@@ -471,4 +479,44 @@ func (o opener) openBoxFile(name string, fsys fs.FS, file string) (train, val *D
 		err = fmt.Errorf("dataset: %s: the images lie in class folders, want their folder: the boxes beside them are found", name)
 	}
 	return train, val, err
+}
+
+// labelsOfBoxes returns d with the classes of all boxes of an image, also those that are never
+// an image's largest.
+func (d *Dataset) labelsOfBoxes() *Dataset {
+	shown := map[string]map[string]bool{} // by image
+	seen := map[string]bool{}
+	for _, n := range d.boxes.notes {
+		for _, o := range n.objects {
+			if _, ok := n.visible(o); !ok || o.difficult {
+				continue
+			}
+			if shown[n.image] == nil {
+				shown[n.image] = map[string]bool{}
+			}
+			shown[n.image][o.class], seen[o.class] = true, true
+		}
+	}
+	out := *d
+	out.MultiLabel = true
+	out.Titles = nil
+	out.Classes = slices.DeleteFunc(slices.Clone(d.boxes.classes), func(c string) bool { return !seen[c] && !slices.Contains(d.Classes, c) })
+	set := *d.boxes
+	set.others = nil
+	out.boxes = &set
+	out.Samples = slices.Clone(d.Samples)
+	for i := range out.Samples {
+		s := &out.Samples[i]
+		s.Labels = []int{}
+		for number, c := range out.Classes {
+			if shown[s.Name][c] {
+				s.Labels = append(s.Labels, number)
+			}
+		}
+		if s.Label = 0; len(s.Labels) > 0 {
+			s.Label = s.Labels[0]
+		}
+	}
+	out.sortSamples()
+	return &out
 }

@@ -374,7 +374,6 @@ func TestBoxErrors(t *testing.T) {
 		"list different classes":                             {"x/images/a.jpg", png, "x/labels/a.txt", dogLine, "x/classes.txt", "cat\ndog\n", "classes.txt", "dog\ncat\n"},
 		"both list images and boxes":                         {"images/a.jpg", png, "a.json", cocoOf("a.jpg dog"), "b.json", cocoOf("a.jpg dog")},
 		"a.json: COCO: annotations: entry 2: unexpected EOF": {"images/a.jpg", png, "a.json", cocoOf("a.jpg dog", "b.jpg dog")[:310]},
-		"a.json: COCO: no list categories":                   {"images/a.jpg", png, "a.json", `{"images":[{"file_name":"a.jpg","id":1}],"annotations":[]}`},
 		"id 1 is a.jpg already":                              {"images/a.jpg", png, "a.json", `{"images":[{"file_name":"a.jpg","id":1},{"file_name":"b.jpg","id":1}],"annotations":[],"categories":[]}`},
 		"no annotation with a box of one of the 1 images":    {"images/a.jpg", png, "annots/b.xml", xmlOf("", "dog")},
 	} {
@@ -382,6 +381,19 @@ func TestBoxErrors(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want it to say %q", err, want)
 		}
+	}
+}
+
+// A file of captions is no file of boxes.
+func TestCaptionsBesideClasses(t *testing.T) {
+	png := string(picture(100, 80, 1))
+	dir := layout(t, "cat/a.jpg", png, "dog/b.jpg", png, "captions.json", `{"images":[{"file_name":"a.jpg","id":1}],"annotations":[{"image_id":1,"caption":"a cat"}]}`)
+	d := opened(t, dir)
+	if !slices.Equal(d.Classes, []string{"cat", "dog"}) || !slices.ContainsFunc(d.Source().Notes, func(n string) bool { return strings.Contains(n, "captions.json: COCO: no boxes: no list categories") }) {
+		t.Errorf("classes %v, notes %v", d.Classes, d.Source().Notes)
+	}
+	if _, _, err := Open(t.Context(), filepath.Join(dir, "captions.json"), OpenOptions{}); err == nil || !strings.Contains(err.Error(), "no list categories") {
+		t.Errorf("the file itself: %v", err)
 	}
 }
 
@@ -480,5 +492,22 @@ func TestOpenBoxFile(t *testing.T) {
 		if _, report, err := ReadBoxes(t.Context(), val, BoxOptions{Strict: true}); err != nil || report.Boxes != 1 {
 			t.Errorf("%s: %+v, %v", file, report, err)
 		}
+	}
+}
+
+// With several labels an image has the classes of all its boxes.
+func TestLabelsOfBoxes(t *testing.T) {
+	png := string(picture(100, 80, 1))
+	d := opened(t, layout(t, "images/a.jpg", png, "images/b.jpg", png,
+		"annots/a.xml", vocXML("a.jpg", size100x80, "dog 1 1 90 70 0", "cat 10 10 20 20 0", "bird 1 1 5 5 0", "eel 1 1 5 5 1"), "annots/b.xml", xmlOf("", "cat")))
+	if !slices.Equal(d.Classes, []string{"cat", "dog"}) || !d.boxes.others["bird"] {
+		t.Errorf("classes %v, others %v", d.Classes, d.boxes.others)
+	}
+	m := d.AsMultiLabel()
+	if want := []string{"bird", "cat", "dog"}; !slices.Equal(m.Classes, want) || m.Samples[0].Name != "images/a.jpg" || !slices.Equal(m.LabelsOf(0), []int{0, 1, 2}) || !slices.Equal(m.LabelsOf(1), []int{1}) {
+		t.Errorf("classes %v, samples %+v", m.Classes, m.Samples)
+	}
+	if d.MultiLabel || d.Samples[0].Labels != nil {
+		t.Error("the dataset itself has changed")
 	}
 }

@@ -53,6 +53,9 @@ var annotationFolders = []string{
 	"Annotations", "annotations", "bbox",
 }
 
+// ErrNoAnnotations is wrapped by the error of [ReadBoxes] where no annotations are found.
+var ErrNoAnnotations = errors.New("no annotations beside the images, want a folder with XML, COCO's JSON, YOLO's text files or a table boxes.csv")
+
 // findBoxes looks for annotations in the places that the layouts have for them.
 func (d *Dataset) findBoxes(ctx context.Context) ([]boxSource, error) {
 	if d.root != nil {
@@ -74,7 +77,7 @@ func (d *Dataset) findBoxes(ctx context.Context) ([]boxSource, error) {
 			return []boxSource{*s}, err
 		}
 	}
-	return nil, errors.New("no annotations beside the images, want a folder Annotations with XML, COCO's JSON, YOLO's text files or a table boxes.csv")
+	return nil, ErrNoAnnotations
 }
 
 func (d *Dataset) xmlFolder() []boxSource {

@@ -153,11 +153,14 @@ func (r *cocoReader) read(search *search, from io.Reader) error {
 	}
 	for _, want := range []string{"images", "categories", "annotations"} {
 		if !seen[want] {
-			return fmt.Errorf("no list %s, want images, categories and annotations", want)
+			return fmt.Errorf("%w: no list %s, want images, categories and annotations", errNoBoxes, want)
 		}
 	}
 	return nil
 }
+
+// errNoBoxes is the error of COCO's files of other tasks.
+var errNoBoxes = errors.New("no boxes")
 
 // entries gives take every entry of a list.
 func entries[T any](search *search, d *json.Decoder, name string, take func(at int, entry *T, err error) error) error {

@@ -15,7 +15,6 @@ package dataset
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -121,37 +120,26 @@ func (d *Dataset) Counts() []int {
 // file, those of a BMP file with its pixels. What isn't a regular file is an error, and so
 // are more than [preprocess.MaxFileBytes], which wrap [preprocess.ErrFileTooLarge]. It panics
 // if there is no such sample.
-func (d *Dataset) Read(i int) ([]byte, error) { return d.read(context.Background(), i) }
-
-// read is Read until ctx is done.
-func (d *Dataset) read(ctx context.Context, i int) (data []byte, err error) {
+func (d *Dataset) Read(i int) ([]byte, error) {
 	name := d.Samples[i].Name
-	switch fsys := d.fsys.(type) {
-	case *memoryFS: // what is in memory has no limit
-		data, err = fsys.ReadFile(name)
-	case *shardFS:
-		data, err = fsys.ReadFile(name)
-	default:
-		data, err = wholefile.ReadFS(ctx, d.fsys, name, preprocess.MaxFileBytes)
+	if m, ok := d.fsys.(*memoryFS); ok { // what is in memory has no limit
+		data, err := m.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("dataset: %s: %w", d.Name, err)
+		}
+		return data, nil
 	}
-	if size, ok := errors.AsType[*wholefile.SizeError](err); ok {
-		err = &tooLargeError{name, size}
-	}
+	f, size, err := d.open(name)
 	if err != nil {
-		return nil, fmt.Errorf("dataset: %s: %w", d.Name, err)
+		return nil, err
+	}
+	defer f.Close()
+	data, err := wholefile.ReadAll(context.Background(), f, size, preprocess.MaxFileBytes)
+	if err != nil {
+		return nil, d.readError(name, err)
 	}
 	return data, nil
 }
-
-// tooLargeError is the error of an image file with too many bytes.
-type tooLargeError struct {
-	name string
-	size *wholefile.SizeError
-}
-
-func (e *tooLargeError) Error() string { return e.name + ": " + e.size.Error() }
-
-func (e *tooLargeError) Is(target error) bool { return target == preprocess.ErrFileTooLarge }
 
 // Size returns the width and height in pixels of sample i's image as it is
 // stored, from its header.
@@ -181,7 +169,7 @@ func (d *Dataset) stored(i int) (w, h, orientation int, err error) {
 
 // beginning returns the first bytes of a JPEG file, none of another.
 func (d *Dataset) beginning(i int) ([]byte, error) {
-	f, err := d.fsys.Open(d.Samples[i].Name)
+	f, _, err := d.open(d.Samples[i].Name)
 	if err != nil {
 		return nil, err
 	}
@@ -193,38 +181,6 @@ func (d *Dataset) beginning(i int) ([]byte, error) {
 	return data, nil
 }
 
-// decoder is a file system that has decoded images at hand.
-type decoder interface {
-	decode(name string, o preprocess.DecodeOptions) (turned, error)
-}
-
-// decode reads and decodes sample i.
-func (d *Dataset) decode(i int, o preprocess.DecodeOptions) (turned, error) {
-	if m, ok := d.fsys.(decoder); ok {
-		im, err := m.decode(d.Samples[i].Name, o)
-		if err != nil {
-			return turned{}, fmt.Errorf("dataset: %s: %w", d.Name, err)
-		}
-		return im, nil
-	}
-	data, err := d.Read(i)
-	if err != nil {
-		return turned{}, err
-	}
-	return decodeFile(data, o)
-}
-
-// decodeFile decodes an image file.
-func decodeFile(data []byte, o preprocess.DecodeOptions) (turned, error) {
-	orientation := o.Orient.Orientation(data)
-	o.Orient = preprocess.Stored
-	im, err := preprocess.Decode(data, o)
-	if err != nil {
-		return turned{}, err
-	}
-	return turned{preprocess.Turn(im, orientation), orientation}, nil
-}
-
 // AnyTurned reports whether the EXIF data of an image turns or mirrors it: whether
 // [preprocess.Upright] and [preprocess.Stored] differ on the dataset. It reads the files up to
 // the first such image. Unreadable images don't count. It is an error if ctx ends.
@@ -233,7 +189,11 @@ func (d *Dataset) AnyTurned(ctx context.Context) (bool, error) {
 		if ctx.Err() != nil {
 			return false, fmt.Errorf("dataset: %s: %w", d.Name, context.Cause(ctx))
 		}
-		if data, err := d.Read(i); err == nil && preprocess.Upright.Orientation(data) > 1 {
+		data, err := d.Read(i)
+		if Environment(ctx, err) {
+			return false, err
+		}
+		if err == nil && preprocess.Upright.Orientation(data) > 1 {
 			return true, nil
 		}
 	}

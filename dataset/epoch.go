@@ -18,7 +18,7 @@ import (
 // the loop over the batches ends, however it ends.
 //
 // An error ends the sequence, with a nil batch: a field that Validate refuses,
-// a context that is done, or, after the last batch, an epoch in which no image was
+// a context that is done, an image that can't be read for want of open files ([Environment]), or, after the last batch, an epoch in which no image was
 // readable; the last wraps a [*BadImage], the first one.
 func (l *Loader) Epoch(ctx context.Context, epoch int) iter.Seq2[*Batch, error] {
 	return l.EpochFrom(ctx, epoch, 0)
@@ -113,7 +113,7 @@ func (l *Loader) start(ctx context.Context, epoch, batch int) *pipeline {
 		p.wg.Go(func() {
 			prep := preparer{loader: l, epoch: epoch}
 			for j := range jobs {
-				v, err := prep.prepare(j.slot.at(j.i), j.slot.indices[j.i])
+				v, err := prep.prepare(p.ctx, j.slot.at(j.i), j.slot.indices[j.i])
 				j.slot.done(j.i, v, err)
 			}
 		})
@@ -137,6 +137,14 @@ func (p *pipeline) next() (*slot, error) {
 	case <-s.ready:
 	case <-p.ctx.Done():
 		return nil, context.Cause(p.ctx)
+	}
+	for _, err := range s.errs[:len(s.indices)] {
+		if Environment(p.ctx, err) {
+			if p.ctx.Err() != nil {
+				err = context.Cause(p.ctx)
+			}
+			return nil, err
+		}
 	}
 	s.batch.Wait = time.Since(asked)
 	return s, nil

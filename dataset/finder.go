@@ -32,6 +32,16 @@ func stem(name string) string {
 // several files the one with the most folders in common is taken, then the one with
 // the same extension; if two are equal in this, none.
 func (f *finder) find(name string) int {
+	i, rival := f.look(name)
+	if rival >= 0 {
+		return -1
+	}
+	return i
+}
+
+// look is find that returns, of two files that are equal in this, both: otherwise rival
+// is -1.
+func (f *finder) look(name string) (i, rival int) {
 	name = path.Clean(strings.ReplaceAll(name, `\`, "/"))
 	if saysPart(path.Dir(name)) {
 		name = path.Base(name)
@@ -41,20 +51,18 @@ func (f *finder) find(name string) int {
 		// The apparent extension may be part of a name without one.
 		candidates = f.stems[path.Base(name)]
 	}
-	best, bestScore, tied := -1, -1, false
+	best, bestScore := -1, -1
+	rival = -1
 	for _, i := range candidates {
 		switch score := likeness(f.names[i], name); {
 		case score < 2 && path.Dir(name) != "." && path.Dir(f.names[i]) != ".":
 		case score > bestScore:
-			best, bestScore, tied = i, score, false
+			best, bestScore, rival = i, score, -1
 		case score == bestScore:
-			tied = true
+			rival = i
 		}
 	}
-	if tied {
-		return -1
-	}
-	return best
+	return best, rival
 }
 
 // saysPart reports whether a folder only names the part: it is a part's word, or the

@@ -112,7 +112,7 @@ func openWhole(s *search, name string, fsys fs.FS, root listing) (train, val *Da
 		return nil, nil, err
 	}
 	if s.layout != LayoutFolders {
-		if train, val, err = all.partsInClasses(); err == nil && val == nil {
+		if train, val, err = s.partsInClasses(all); err == nil && val == nil {
 			err = all.checkLevels(name)
 		} else if err != nil {
 			err = fmt.Errorf("dataset: %s: %w", name, err)
@@ -168,16 +168,16 @@ func (d *Dataset) checkLevels(name string) error {
 
 // partsInClasses divides class folders that all have folders called train, and val or
 // test, in them, and nothing else. Others are returned whole.
-func (d *Dataset) partsInClasses() (train, val *Dataset, err error) {
+func (s *search) partsInClasses(d *Dataset) (train, val *Dataset, err error) {
 	var found [partCount][]Sample
-	for _, s := range d.Samples {
-		_, below, _ := strings.Cut(s.Name, "/")
+	for _, sample := range d.Samples {
+		_, below, _ := strings.Cut(sample.Name, "/")
 		folder, _, ok := strings.Cut(below, "/")
 		part, _, rest := namedPart(folder)
 		if !ok || part < 0 || rest != "" {
 			return d, nil, nil
 		}
-		found[part] = append(found[part], s)
+		found[part] = append(found[part], sample)
 	}
 	if len(found[partTrain]) == 0 {
 		return d, nil, nil
@@ -195,6 +195,11 @@ func (d *Dataset) partsInClasses() (train, val *Dataset, err error) {
 		return &out
 	}
 	train, val = sub(partTrain), sub(part)
+	for p, samples := range found {
+		if len(samples) > 0 {
+			s.foundPart(p, "", p == partTrain || p == part, len(samples))
+		}
+	}
 	for label, n := range train.Counts() {
 		if n == 0 {
 			return nil, nil, fmt.Errorf("class %s has no part train, want one as the others have", d.Classes[label])

@@ -45,6 +45,12 @@ func openILSVRC(s *search, name string, fsys fs.FS, root listing) (train, val *D
 	if err != nil {
 		return fail(err)
 	}
+	if parts != nil && parts.dirs[partTrain] != "" {
+		l, err := s.list(sub, parts.dirs[partTrain])
+		if err == nil && len(l.images) > 0 && len(l.folders) == 0 {
+			return nil, nil, false, nil // both parts are flat: tables have their classes
+		}
+	}
 	flat := ""
 	if parts != nil {
 		if flat, err = s.flatPart(fsys, base, parts.dirs[partVal]); err != nil {

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/verydeep/vgg/preprocess"
 )
 
 // layout writes files into a new folder: name, content, name, content …
@@ -255,7 +253,7 @@ func TestOpenZIP(t *testing.T) {
 		if got := names(d); !slices.Equal(got, []string{"cat/1.png=cat", "dog/1.png=dog", "dog/2.png=dog"}) {
 			t.Errorf("round it %q: %v", round, got)
 		}
-		if _, err := d.decode(2, preprocess.DecodeOptions{}); err != nil {
+		if _, err := d.Decode(t.Context(), 2, DecodeOptions{}); err != nil {
 			t.Error(err)
 		}
 	}

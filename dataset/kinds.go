@@ -67,11 +67,12 @@ func imageFile(fsys fs.FS, p string) (ok bool, kind string) {
 
 // Kinds of what is skipped, beside extensions.
 const (
-	kindEmpty   = "empty"
-	kindSpecial = "not a regular file"
-	kindName    = "name that isn't UTF-8"
-	kindLoop    = "link to a folder round it"
-	kindLink    = "link to a folder"
-	kindRun     = "run of vgg"
-	kindOutside = "outside class folders"
+	kindEmpty     = "empty"
+	kindSpecial   = "not a regular file"
+	kindName      = "name that isn't UTF-8"
+	kindLoop      = "link to a folder round it"
+	kindLink      = "link to a folder"
+	kindRun       = "run of vgg"
+	kindExplained = "picture of vgg explain"
+	kindOutside   = "outside class folders"
 )

@@ -1,186 +1,376 @@
 package dataset
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
-	"strconv"
 	"strings"
 )
 
 // labelsFile is the name of the table that gives the classes of a folder of images.
 const labelsFile = "labels.csv"
 
-// openTable reads a table with a header and the images beside or below it. The
-// table has a column of files (file, filename, image, path …) and one of class
-// names (wnid, class, name …), of class numbers (label, class_index …), or
-// both; and perhaps one of parts (split, set …) with the values train, and val or
-// test. A file is named by its path or the end of it.
+// tableSource is a table of a collection, with what its columns hold.
+type tableSource struct {
+	*table
+	roles
+	files *tableFiles
+	part  string // of all rows; "" if none, or a column says it
+}
+
+// tableRow is a row about an image.
+type tableRow struct {
+	*tableSource
+	row  int
+	file string // path of the image
+	part string
+}
+
+func (r *tableRow) value(column int) string { return r.cell(r.row, column) }
+
+func (r *tableRow) errorf(format string, args ...any) error {
+	return r.table.errorf(r.row, format, args...)
+}
+
+// openTable reads a table and the images beside or below it. One column names the images,
+// by a path, the end of one, or a name without extension; one has their classes, by name
+// or number, or there is a column of 0 and 1 for each class; and perhaps one has parts.
 func openTable(s *search, name string, fsys fs.FS, file string) (train, val *Dataset, err error) {
-	t, err := readTable(fsys, file)
+	all, err := s.images(fsys, ".")
 	if err == nil {
-		train, val, err = t.datasets(s, name, fsys)
+		var t *tableSource
+		if t, err = s.readSource(fsys, file, newTableFiles(all, path.Dir(file)), ""); err == nil {
+			train, val, err = s.tableDatasets(name, fsys, fsys, []*tableSource{t}, all)
+		}
+	}
+	var other *noImagesError
+	if errors.As(err, &other) && len(all) == 0 {
+		err = fmt.Errorf("no images beside or below it; open the folder that has both: %w", err)
+	} else if errors.As(err, &other) && !slices.Contains([]string{".csv", ".tsv"}, path.Ext(file)) {
+		err = fmt.Errorf("a file, want a folder, a .zip or .tar file, or a table of images such as labels.csv: %w", err)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
 	}
-	setLayout(fsys, train, val)
-	setTitles(fsys, train, val)
 	return train, val, nil
 }
 
-func (t *table) datasets(s *search, name string, fsys fs.FS) (train, val *Dataset, err error) {
-	files := t.fileColumn()
-	if t.columns == nil || files < 0 {
-		return nil, nil, fmt.Errorf("%s: no header with a column of files, want one called %s", t.name, strings.Join(fileColumns[:4], ", "))
-	}
-	labels, err := t.readLabels()
+// readSource reads a table and tells its columns apart.
+func (s *search) readSource(fsys fs.FS, file string, files *tableFiles, part string) (*tableSource, error) {
+	t, err := readRecords(fsys, file)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	all, err := s.images(fsys, ".")
+	return t.source(files, part, s.columns)
+}
+
+// source tells the columns of a table apart.
+func (t *table) source(files *tableFiles, part string, c Columns) (*tableSource, error) {
+	if err := t.takeAnyHeader(files, c); err != nil {
+		return nil, err
+	}
+	r, err := t.rolesOf(files, c)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	find := newFinder(all)
-	split := t.column(splitColumns...)
-	parts := map[string][]Sample{}
-	found := 0
-	seen := map[string]int{}
+	if part != "" && c.Split == "" {
+		r.split = -1
+	}
+	return &tableSource{table: t, roles: r, files: files, part: part}, nil
+}
+
+// takeAnyHeader takes the first row as a header unless it names one of the files. Rows of
+// another length than the header are an error: their values would stand in wrong columns.
+func (t *table) takeAnyHeader(files *tableFiles, c Columns) error {
+	if t.columns == nil && len(t.rows) > 0 && !slices.ContainsFunc(t.rows[0], func(v string) bool {
+		i, err := files.find(v)
+		return i >= 0 || err != nil
+	}) && t.looksLikeHeader(c) {
+		t.takeHeader()
+	}
+	if t.divider == 0 {
+		t.joinWords(files)
+	}
+	if t.columns == nil {
+		t.addFolders(files)
+		return nil
+	}
+	n := len(t.columns)
+	for row, cells := range t.rows {
+		for len(cells) > n && cells[len(cells)-1] == "" {
+			cells = cells[:len(cells)-1]
+		}
+		t.rows[row] = cells
+		if len(cells) != n {
+			return t.errorf(row, "%d fields, want %d as in the header; a field with %q in it stands in quotes", len(cells), n, t.dividerText())
+		}
+	}
+	return nil
+}
+
+// addFolders adds the folders of the images, which are their classes, to a list of paths
+// alone.
+func (t *table) addFolders(files *tableFiles) {
+	if slices.ContainsFunc(t.rows, func(row []string) bool { return len(row) != 1 }) {
+		return
+	}
+	folders := make([]string, len(t.rows))
+	seen := map[string]bool{}
 	for row := range t.rows {
-		file := t.cell(row, files)
-		if i := find.find(file); i >= 0 {
-			file = all[i]
-			found++
+		name := plainPath(t.cell(row, 0))
+		if i, err := files.find(name); err == nil && i >= 0 {
+			name = files.names[i]
 		}
-		if row%checkEvery == 0 && s.err() != nil {
-			return nil, nil, s.err()
+		if folders[row] = path.Base(path.Dir(name)); folders[row] == "." || isContainer(folders[row]) {
+			return
 		}
-		if !fs.ValidPath(file) {
-			return nil, nil, t.errorf(row, "file %q, want a path below the table's folder", file)
-		}
-		if first, ok := seen[file]; ok {
-			return nil, nil, t.errorf(row, "%s is in line %d already", file, t.lines[first])
-		}
-		seen[file] = row
-		part, err := partOf(t.cell(row, split))
-		if err != nil {
-			return nil, nil, t.errorf(row, "column %s: %w", t.columns[split], err)
-		}
-		parts[part] = append(parts[part], labels.sample(file, row))
+		seen[folders[row]] = true
 	}
-	if found == 0 {
-		return nil, nil, fmt.Errorf("%s: none of its %d images is there; the first: %s", t.name, len(t.rows), t.cell(0, files))
+	if len(seen) < 2 {
+		return
 	}
-	make := func(name string, samples []Sample) *Dataset {
+	t.columns, t.written = []string{"image", "folder"}, []string{"image", "folder"}
+	for row := range t.rows {
+		t.rows[row] = append(t.rows[row], folders[row])
+	}
+}
+
+func (t *table) dividerText() string {
+	if t.divider == 0 {
+		return " "
+	}
+	return string(t.divider)
+}
+
+// looksLikeHeader reports whether the first row may be names of columns: each is another,
+// and none is a number.
+func (t *table) looksLikeHeader(c Columns) bool {
+	seen := map[string]bool{}
+	for i, v := range t.rows[0] {
+		if _, number := wholeValue(v); number || seen[v] || v == "" && i > 0 {
+			return false
+		}
+		if seen[v] = true; v != "" && (v == c.Image || v == c.Label) {
+			return true
+		}
+	}
+	return len(t.rows) > 1
+}
+
+// joinWords makes rows of an image's name and its class where blanks divide them and the
+// name has blanks in it, too.
+func (t *table) joinWords(files *tableFiles) {
+	if t.columns != nil || !slices.ContainsFunc(t.rows, func(row []string) bool { return len(row) != 2 }) {
+		return
+	}
+	for _, row := range t.rows {
+		if len(row) < 2 {
+			return
+		}
+		if i, _ := files.find(strings.Join(row[:len(row)-1], " ")); i < 0 && len(row) > 2 {
+			return
+		}
+	}
+	for i, row := range t.rows {
+		last := len(row) - 1
+		t.rows[i] = []string{strings.Join(row[:last], " "), row[last]}
+	}
+}
+
+// tableDatasets makes datasets of the rows of tables. all are the images of the layout, which
+// lie in fsys; lists is where the tables lie.
+func (s *search) tableDatasets(name string, fsys, lists fs.FS, sources []*tableSource, all []string) (train, val *Dataset, err error) {
+	rows, err := s.tableRows(sources)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.noteTables(sources, rows, all)
+	labels, err := s.readLabels(lists, rows)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.source.Layout = "table " + sources[0].name
+	parts := map[string][]Sample{}
+	for i, r := range rows {
+		parts[r.part] = append(parts[r.part], labels.sample(r.file, i))
+	}
+	train, val, err = s.divide(name, parts, func(name string, samples []Sample) *Dataset {
 		d := &Dataset{Name: name, Classes: labels.classes, Titles: labels.titles, Samples: samples, MultiLabel: labels.sets != nil, fsys: fsys}
 		d.sortSamples()
 		return d
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", sources[0].name, err)
+	}
+	setLayout(lists, train, val)
+	setTitles(lists, train, val)
+	return train, val, nil
+}
+
+// divide makes datasets of the parts' samples. A part named test takes the place of val
+// where there is none.
+func (s *search) divide(name string, parts map[string][]Sample, make func(string, []Sample) *Dataset) (train, val *Dataset, err error) {
+	if rest := parts[""]; rest != nil && len(parts) > 1 {
+		return nil, nil, fmt.Errorf("%d rows say no part, want train, val or test as in the others", len(rest))
 	}
 	valPart := ""
-	for _, p := range partWords[1] {
+	for _, p := range []string{"val", "test"} {
 		if valPart == "" && parts[p] != nil {
 			valPart = p
 		}
 	}
-	if parts["train"] == nil || valPart == "" {
-		if len(parts) > 1 {
-			return nil, nil, fmt.Errorf("%s: column %s: no row says train, want some, or none that says another part", t.name, t.columns[split])
+	if parts["train"] == nil && len(parts) > 1 {
+		return nil, nil, errors.New("no row says train, want some, or none that says another part")
+	}
+	for i, p := range partNames {
+		if samples := parts[p]; samples != nil {
+			s.foundPart(i, "", p == "train" || p == valPart, len(samples))
 		}
-		for _, samples := range parts {
-			return make(name, samples), nil, nil
+	}
+	if parts["train"] == nil || valPart == "" {
+		for part, samples := range parts {
+			d := make(name, samples)
+			if part != "" && part != partNames[partTrain] {
+				d.part = partNames[partVal]
+			}
+			return d, nil, nil
 		}
 	}
 	where := strings.TrimRight(name, `/\`)
 	return make(where+" (train)", parts["train"]), make(where+" ("+valPart+")", parts[valPart]), nil
 }
 
+// tableRows finds the images of the rows. A row whose image is missing names a file that
+// isn't there, which counts as unreadable. Of rows that say the same of an image one is
+// left; rows that contradict each other are an error.
+func (s *search) tableRows(sources []*tableSource) ([]*tableRow, error) {
+	var rows []*tableRow
+	first := map[string]*tableRow{}
+	twice, bare, found := 0, 0, 0
+	var missing []string
+	for _, t := range sources {
+		for i := range t.rows {
+			if i%checkEvery == 0 && s.err() != nil {
+				return nil, s.err()
+			}
+			r, there, err := t.imageOf(i)
+			if err != nil {
+				return nil, err
+			}
+			if there {
+				found++
+			} else if missing = append(missing, r.file); !fs.ValidPath(r.file) {
+				return nil, r.errorf("file %q, want a path below the table's folder", r.file)
+			}
+			if r.part == "test" && r.unlabelled() {
+				bare++
+				continue
+			}
+			if f, ok := first[r.file]; ok {
+				if err := r.agrees(f); err != nil {
+					return nil, err
+				}
+				twice++
+				continue
+			}
+			first[r.file] = r
+			rows = append(rows, r)
+		}
+	}
+	if found == 0 && len(missing) > 0 {
+		t := sources[0]
+		return nil, fmt.Errorf("%s: none of its %d images is there; the first: %s", t.name, len(missing), t.cell(0, t.image))
+	}
+	s.noteRows(twice, bare, missing)
+	if len(rows) == 0 {
+		return nil, fmt.Errorf("%s: no rows with a class, want one an image", sources[0].name)
+	}
+	return rows, nil
+}
+
+// imageOf finds the image of a row and its part.
+func (t *tableSource) imageOf(row int) (r *tableRow, there bool, err error) {
+	r = &tableRow{tableSource: t, row: row, part: t.part}
+	value := t.cell(row, t.image)
+	at, err := t.files.find(value)
+	switch {
+	case err != nil:
+		return nil, false, r.errorf("%w", err)
+	case value == "":
+		return nil, false, r.errorf("no image in column %s", t.columnName(t.image))
+	case at >= 0:
+		r.file = t.files.names[at]
+	default:
+		r.file = path.Clean(strings.ReplaceAll(value, `\`, "/"))
+	}
+	if t.split < 0 {
+		return r, at >= 0, nil
+	}
+	said := t.cell(row, t.split)
+	if t.valIs != "" {
+		r.part = "train"
+		if said == t.valIs {
+			r.part = "val"
+		}
+		return r, at >= 0, nil
+	}
+	if r.part, err = t.partOf(t.split, said); err != nil {
+		return nil, false, r.errorf("column %s: %w", t.columnName(t.split), err)
+	}
+	return r, at >= 0, nil
+}
+
+// unlabelled reports whether the row has no class.
+func (r *tableRow) unlabelled() bool {
+	for _, c := range r.labels {
+		if v := r.value(c); v != "" && v != "-1" {
+			return false
+		}
+	}
+	return true
+}
+
+// agrees is an error if an earlier row says something else of the same image.
+func (r *tableRow) agrees(f *tableRow) error {
+	same := len(r.labels) == len(f.labels) && r.part == f.part
+	for i := range min(len(r.labels), len(f.labels)) {
+		same = same && r.value(r.labels[i]) == f.value(f.labels[i])
+	}
+	if same {
+		return nil
+	}
+	say := func(r *tableRow) string {
+		var values []string
+		for _, c := range r.labels {
+			values = append(values, r.value(c))
+		}
+		if r.part != "" {
+			values = append(values, "in part "+r.part)
+		}
+		return strings.Join(values, " ")
+	}
+	hint := ""
+	if r.ofBoxes() {
+		hint = "; a table of boxes says what is in an image, not its class"
+	}
+	return fmt.Errorf("%s and %s: %s is %s there and %s here, want one class an image%s", f.where(f.row), r.where(r.row), r.file, say(f), say(r), hint)
+}
+
 // partOf normalises the name that a table has for a part.
 func partOf(s string) (string, error) {
 	switch s := strings.ToLower(s); s {
-	case "train", "training":
+	case "train", "training", "trn":
 		return "train", nil
-	case "", "val", "validation", "valid", "test":
-		return s, nil
+	case "val", "validation", "valid", "validate", "dev", "eval", "evaluation", "publictest":
+		return "val", nil
+	case "test", "testing", "privatetest":
+		return "test", nil
+	case "":
+		return "", nil
 	}
 	return "", fmt.Errorf("%q, want train, val or test", s)
-}
-
-// classes returns the classes of a table, their readable names if it has both
-// names and WordNet ids, and every row's label. Classes are in the order of their
-// numbers, or of their names where the table gives no numbers.
-func (t *table) classes() (classes, titles []string, labels []int, err error) {
-	if len(t.rows) == 0 {
-		return nil, nil, nil, fmt.Errorf("%s: no rows, want one an image", t.name)
-	}
-	nameColumn, indexColumn := t.classColumn(), t.column(indexColumns...)
-	if indexColumn >= 0 && nameColumn < 0 {
-		// A label that isn't a number is a name.
-		if _, err := strconv.Atoi(t.cell(0, indexColumn)); err != nil {
-			nameColumn, indexColumn = indexColumn, -1
-		}
-	}
-	if nameColumn < 0 && indexColumn < 0 {
-		return nil, nil, nil, fmt.Errorf("%s: no column of classes, want one called %s, or label with their numbers", t.name, strings.Join(classColumns, ", "))
-	}
-	type class struct {
-		name, title string
-		index       int
-	}
-	byName := map[string]class{}
-	byIndex := map[int]string{}
-	keys := make([]string, len(t.rows))
-	titleColumn := t.column("name")
-	if nameColumn < 0 || titleColumn == nameColumn || titleColumn == t.fileColumn() {
-		titleColumn = -1
-	}
-	for row := range t.rows {
-		c := class{name: t.cell(row, nameColumn), title: t.cell(row, titleColumn)}
-		if indexColumn >= 0 {
-			if c.index, err = strconv.Atoi(t.cell(row, indexColumn)); err != nil || c.index < 0 {
-				return nil, nil, nil, t.errorf(row, "column %s: %q, want a class number", t.columns[indexColumn], t.cell(row, indexColumn))
-			}
-			if nameColumn < 0 {
-				c.name = strconv.Itoa(c.index)
-			}
-		}
-		if c.name == "" {
-			return nil, nil, nil, t.errorf(row, "no class in column %s", t.columns[nameColumn])
-		}
-		known, ok := byName[c.name]
-		if !ok {
-			byName[c.name], known = c, c
-		}
-		if known.index != c.index {
-			return nil, nil, nil, t.errorf(row, "class %s has number %d, and %d further up", c.name, c.index, known.index)
-		}
-		if other, ok := byIndex[c.index]; indexColumn >= 0 && ok && other != c.name {
-			return nil, nil, nil, t.errorf(row, "class number %d is %s, and %s further up", c.index, c.name, other)
-		}
-		byIndex[c.index] = c.name
-		keys[row] = c.name
-	}
-	sorted := make([]class, 0, len(byName))
-	for _, c := range byName {
-		sorted = append(sorted, c)
-	}
-	slices.SortFunc(sorted, func(a, b class) int {
-		return cmp.Or(a.index-b.index, strings.Compare(a.name, b.name))
-	})
-	label := make(map[string]int, len(sorted))
-	for i, c := range sorted {
-		label[c.name] = i
-		classes, titles = append(classes, c.name), append(titles, c.title)
-	}
-	for _, k := range keys {
-		labels = append(labels, label[k])
-	}
-	if titleColumn < 0 || slices.Contains(titles, "") {
-		titles = nil
-	}
-	return classes, titles, labels, nil
 }
 
 // errNoLabels is the error of images without class folders and without a list of

@@ -1,10 +1,12 @@
 package dataset
 
 import (
+	"io/fs"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 )
 
 func TestOpenTable(t *testing.T) {
@@ -74,20 +76,19 @@ func TestOpenTable(t *testing.T) {
 
 func TestOpenTableRefuses(t *testing.T) {
 	for want, table := range map[string]string{
-		"no header with a column of files":                     "1.jpg,rose\n2.jpg,aster\n",
-		"no rows":                                              "file,class\n",
-		"no column of classes":                                 "file,size\n1.jpg,3\n",
-		"labels.csv:3: no class in column class":               "file,class\n1.jpg,rose\n2.jpg,\n",
+		"no rows":                                "file,class\n",
+		"no column of classes":                   "file,size\n1.jpg,3\n",
+		"labels.csv:3: no class in column class": "file,class\n1.jpg,rose\n2.jpg,\n",
 		`labels.csv:3: column label: "x", want a class number`: "file,label,name\n1.jpg,0,rose\n2.jpg,x,aster\n",
 		"labels.csv:3: class rose has number 1, and 0 further": "file,label,name\n1.jpg,0,rose\n2.jpg,1,rose\n",
 		"labels.csv:3: class number 0 is aster, and rose":      "file,label,name\n1.jpg,0,rose\n2.jpg,0,aster\n",
 		`labels.csv:2: column split: "some", want train`:       "file,class,split\n1.jpg,rose,some\n",
-		"no row says train":                                    "file,class,split\n1.jpg,rose,val\n2.jpg,rose,test\n",
-		"labels.csv:3: jpg/1.jpg is in line 2 already":         "file,class\n1.jpg,rose\njpg/1.jpg,rose\n",
-		`labels.csv:2: file "../1.png", want a path below`:     "file,class\n../1.png,rose\n",
-		"none of its 1 images is there; the first: 7.jpg":      "file,class\n7.jpg,rose\n",
-		"labels.csv: record on line 2: wrong number":           "",
-		"labels.csv: parse error on line 2, column":            "file,class\n1.jpg,\"rose\n",
+		"no row says train": "file,class,split\n1.jpg,rose,val\n2.jpg,rose,test\n",
+		"labels.csv:2 and labels.csv:3: jpg/1.jpg is rose there and aster here": "file,class\n1.jpg,rose\njpg/1.jpg,aster\n",
+		`labels.csv:3: file "../9.png", want a path below`:                      "file,class\n1.jpg,rose\n../9.png,rose\n",
+		"none of its 1 images is there; the first: 7.jpg":                       "file,class\n7.jpg,rose\n",
+		"labels.csv: record on line 2: wrong number":                            "",
+		"labels.csv: parse error on line 2, column":                             "file,class\n1.jpg,\"rose\n",
 	} {
 		if table == "" {
 			continue
@@ -127,15 +128,7 @@ func FuzzTable(f *testing.F) {
 		if len(table.rows) != len(table.lines) {
 			t.Fatal("rows and lines")
 		}
-		if classes, _, labels, err := table.classes(); err == nil && len(labels) != len(table.rows) {
-			t.Fatalf("%d labels of %d rows", len(labels), len(table.rows))
-		} else if err == nil {
-			for _, l := range labels {
-				if l < 0 || l >= len(classes) {
-					t.Fatalf("label %d of %d classes", l, len(classes))
-				}
-			}
-		}
+		readAsLabels(t, data)
 		if v := table.labelValues([]string{"1.jpg", "2.jpg"}); v != nil {
 			d := &Dataset{}
 			if v.label(d, []string{"1.jpg", "2.jpg"}, []string{"a", "b"}, nil) == nil && d.Len() != 2 {
@@ -151,4 +144,35 @@ func FuzzTable(f *testing.F) {
 			return true
 		})
 	})
+}
+
+// readAsLabels reads a table of labels of three images, and checks what is accepted.
+func readAsLabels(t *testing.T, data []byte) {
+	t.Helper()
+	s := &search{ctx: t.Context()}
+	all := []string{"1.jpg", "a/2.jpg", "b/2.jpg"}
+	table, err := parseTable("t.csv", data)
+	if err != nil {
+		return
+	}
+	source, err := table.source(newTableFiles(all, "."), "", Columns{})
+	if err != nil {
+		return
+	}
+	train, val, err := s.tableDatasets("x", fstest.MapFS{}, fstest.MapFS{}, []*tableSource{source}, all)
+	for _, d := range []*Dataset{train, val} {
+		if err != nil || d == nil {
+			continue
+		}
+		for i, sample := range d.Samples {
+			if !fs.ValidPath(sample.Name) {
+				t.Fatalf("sample %q", sample.Name)
+			}
+			for _, l := range d.LabelsOf(i) {
+				if l < 0 || l >= len(d.Classes) {
+					t.Fatalf("label %d of %d classes", l, len(d.Classes))
+				}
+			}
+		}
+	}
 }

@@ -1,23 +1,19 @@
 package dataset
 
 import (
+	"cmp"
 	"fmt"
+	"io/fs"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// A table gives several labels an image in one column of them, or in a column of 0 and 1
-// for each.
-
-// labelsColumns are the names of a column of several labels. In one of class names, too,
-// there may be several, separated by | or ;.
-var labelsColumns = []string{"labels", "tags", "classes", "categories", "finding labels", "attributes"}
-
 // noLabels is what a column of labels says of an image that shows none.
-var noLabels = []string{"", "[]", "no finding"}
+var noLabels = []string{"", "[]", "no finding", "none", "nan"}
 
-// rowLabels are the classes of a table, and what its rows say of the images.
+// rowLabels are the classes of tables, and what their rows say of the images.
 type rowLabels struct {
 	classes, titles []string
 	labels          []int   // of each row; or
@@ -36,129 +32,131 @@ func (l rowLabels) sample(name string, row int) Sample {
 	return s
 }
 
-// readLabels reads the classes, or the several labels, of the rows.
-func (t *table) readLabels() (l rowLabels, err error) {
-	if i, separator := t.labelsColumn(); i >= 0 {
-		return t.splitLabels(i, separator)
-	}
-	if t.classColumn() < 0 && t.column(indexColumns...) < 0 {
-		if flags := t.flagColumns(); len(flags) > 1 {
-			return t.readFlags(flags), nil
+// readLabels reads the classes, or the several labels, of rows.
+func (s *search) readLabels(fsys fs.FS, rows []*tableRow) (l rowLabels, err error) {
+	first := rows[0].tableSource
+	for _, r := range rows {
+		if len(r.labels) != len(first.labels) || r.number < 0 != (first.number < 0) || len(r.labels) > 1 && r.columnName(r.labels[0]) != first.columnName(first.labels[0]) {
+			return l, fmt.Errorf("%s and %s: columns of classes differ: %s and %s", first.name, r.name, first.reading(), r.reading())
 		}
 	}
-	l.classes, l.titles, l.labels, err = t.classes()
+	separator := ""
+	for _, r := range rows {
+		if separator != "" && r.separator != "" && separator != r.separator {
+			return l, fmt.Errorf("%s and %s: labels are divided by %q and by %q, want the same in both", first.name, r.name, separator, r.separator)
+		}
+		separator = cmp.Or(separator, r.separator)
+	}
+	switch {
+	case len(first.labels) > 1:
+		return s.readFlags(rows)
+	case separator != "":
+		if l, err = splitLabels(rows, separator); err != nil {
+			return l, err
+		}
+	default:
+		if l, err = readClasses(rows); err != nil {
+			return l, err
+		}
+	}
+	if names := first.classNames[first.columnName(first.labels[0])]; names != nil {
+		err = l.useNames(names)
+	} else if l.titles == nil {
+		err = s.nameNumbers(fsys, path.Dir(first.name), &l)
+	}
 	return l, err
 }
 
-// labelsColumn returns a column of lists of labels, and what separates them; -1 if there is
-// none.
-func (t *table) labelsColumn() (column int, separator string) {
-	plural := t.column(labelsColumns...)
-	i, name, number := plural, t.classColumn(), t.column(indexColumns...)
-	switch {
-	case plural >= 0:
-	case name >= 0 && number >= 0:
-		return -1, "" // a class, its number and perhaps its title
-	default:
-		i = max(name, number)
-	}
-	if i < 0 {
-		return -1, ""
-	}
-	for _, separator := range []string{"|", ";"} {
-		for row := range t.rows {
-			if strings.Contains(t.cell(row, i), separator) {
-				return i, separator
-			}
+// useNames names classes that are places in a list.
+func (l *rowLabels) useNames(names []string) error {
+	for i, c := range l.classes {
+		n, err := strconv.Atoi(c)
+		if err != nil || n < 0 || n >= len(names) {
+			return fmt.Errorf("class %q, want a number below %d, since the file names %d classes", c, len(names), len(names))
 		}
+		l.classes[i] = names[n]
 	}
-	if plural < 0 {
-		return -1, ""
-	}
-	for row := range t.rows {
-		if strings.Contains(t.cell(row, i), ",") {
-			return i, ","
-		}
-	}
-	return i, " "
+	return nil
 }
 
-// splitLabels reads a column of lists of labels.
-func (t *table) splitLabels(column int, separator string) (l rowLabels, err error) {
-	lists := make([][]string, len(t.rows))
-	for row := range t.rows {
-		cell := t.cell(row, column)
-		if slices.Contains(noLabels, strings.ToLower(cell)) {
+// readFlags reads columns of 0 and 1, whose names are the classes, in their order. If each
+// row has a single 1, the tables give one class an image.
+func (s *search) readFlags(rows []*tableRow) (l rowLabels, err error) {
+	single := true
+	l.sets = make([][]int, len(rows))
+	seen := make([]bool, len(rows[0].labels))
+	for i, r := range rows {
+		l.sets[i] = []int{}
+		for label, c := range r.labels {
+			if r.flag(r.row, c) {
+				l.sets[i] = append(l.sets[i], label)
+				seen[label] = true
+			}
+		}
+		single = single && len(l.sets[i]) == 1
+	}
+	for _, c := range rows[0].labels {
+		l.classes = append(l.classes, rows[0].columnName(c))
+	}
+	if !single {
+		return l, nil
+	}
+	label := make([]int, len(seen))
+	var classes, barren []string
+	for i, c := range l.classes {
+		if !seen[i] {
+			barren = append(barren, c)
 			continue
 		}
-		for label := range strings.SplitSeq(strings.Trim(cell, "[]"), separator) {
-			label = strings.Trim(label, ` '"`)
-			if label == "" {
-				continue
-			}
-			if slices.Contains(lists[row], label) {
-				return l, t.errorf(row, "label %s is given twice", label)
-			}
-			lists[row] = append(lists[row], label)
-		}
-		l.classes = append(l.classes, lists[row]...)
+		label[i] = len(classes)
+		classes = append(classes, c)
 	}
-	slices.Sort(l.classes)
-	l.classes = slices.Compact(l.classes)
-	if len(l.classes) == 0 {
-		return l, fmt.Errorf("%s: column %s: no labels", t.name, t.columns[column])
+	for _, set := range l.sets {
+		l.labels = append(l.labels, label[set[0]])
 	}
-	l.sets = make([][]int, len(lists))
-	for row, labels := range lists {
-		l.sets[row] = []int{}
-		for _, label := range labels {
-			at, _ := slices.BinarySearch(l.classes, label)
-			l.sets[row] = append(l.sets[row], at)
-		}
-		slices.Sort(l.sets[row])
+	l.classes, l.sets = classes, nil
+	if barren != nil {
+		s.note("classes without images, left out: %s", some(barren))
 	}
 	return l, nil
 }
 
-// flagColumns returns the columns that hold nothing but 0 and 1, and are not of the file,
-// the part or a box.
-func (t *table) flagColumns() []int {
-	corners, _ := t.box()
-	w, h, _ := t.size()
-	others := append([]int{t.fileColumn(), t.column(splitColumns...), w, h}, corners[:]...)
-	var flags []int
-	for i := range t.columns {
-		if slices.Contains(others, i) {
+// splitLabels reads a column of lists of labels, which something divides. If none has more than one and none is
+// empty, the tables give one class an image.
+func splitLabels(rows []*tableRow, separator string) (l rowLabels, err error) {
+	lists := make([][]string, len(rows))
+	single := true
+	for i, r := range rows {
+		cell := r.value(r.tableSource.labels[0])
+		if slices.Contains(noLabels, strings.ToLower(cell)) {
+			single = false
 			continue
 		}
-		flag := true
-		for row := range t.rows {
-			v, err := strconv.ParseFloat(t.cell(row, i), 64)
-			flag = flag && err == nil && (v == 0 || v == 1)
-		}
-		if flag {
-			flags = append(flags, i)
-		}
-	}
-	return flags
-}
-
-// readFlags reads columns of 0 and 1, whose names are the classes, in their order. If each
-// row has a single 1, the table gives one class an image.
-func (t *table) readFlags(columns []int) (l rowLabels) {
-	single := true
-	l.sets = make([][]int, len(t.rows))
-	for row := range t.rows {
-		l.sets[row] = []int{}
-		for label, i := range columns {
-			if v, _ := strconv.ParseFloat(t.cell(row, i), 64); v == 1 {
-				l.sets[row] = append(l.sets[row], label)
+		for _, label := range splitCell(cell, separator) {
+			if slices.Contains(lists[i], label) {
+				return l, r.errorf("label %s is given twice", label)
 			}
+			lists[i] = append(lists[i], label)
 		}
-		single = single && len(l.sets[row]) == 1
+		single = single && len(lists[i]) == 1
+		l.classes = append(l.classes, lists[i]...)
 	}
-	for _, i := range columns {
-		l.classes = append(l.classes, t.written[i])
+	slices.SortFunc(l.classes, byNumber(l.classes))
+	l.classes = slices.Compact(l.classes)
+	if len(l.classes) == 0 {
+		return l, fmt.Errorf("%s: column %s: no labels", rows[0].name, rows[0].columnName(rows[0].tableSource.labels[0]))
+	}
+	at := make(map[string]int, len(l.classes))
+	for i, c := range l.classes {
+		at[c] = i
+	}
+	l.sets = make([][]int, len(lists))
+	for i, labels := range lists {
+		l.sets[i] = []int{}
+		for _, label := range labels {
+			l.sets[i] = append(l.sets[i], at[label])
+		}
+		slices.Sort(l.sets[i])
 	}
 	if single {
 		for _, set := range l.sets {
@@ -166,5 +164,127 @@ func (t *table) readFlags(columns []int) (l rowLabels) {
 		}
 		l.sets = nil
 	}
-	return l
+	return l, nil
+}
+
+// byNumber orders names as numbers if all are, else as text.
+func byNumber(names []string) func(a, b string) int {
+	for _, n := range names {
+		if _, err := strconv.Atoi(n); err != nil {
+			return strings.Compare
+		}
+	}
+	return func(a, b string) int {
+		x, _ := strconv.Atoi(a)
+		y, _ := strconv.Atoi(b)
+		return cmp.Or(x-y, strings.Compare(a, b))
+	}
+}
+
+// tableClass is a class as a row has it.
+type tableClass struct {
+	name, title string
+	number      int
+}
+
+// readClasses reads a column of classes: their names or numbers, or both, and their readable
+// names if there are both. Classes are in the order of their numbers, or of their names
+// where there are no numbers.
+func readClasses(rows []*tableRow) (l rowLabels, err error) {
+	numbers := rows[0].number >= 0
+	if !numbers {
+		numbers = !slices.ContainsFunc(rows, func(r *tableRow) bool {
+			_, ok := wholeValue(r.value(r.tableSource.labels[0]))
+			return !ok
+		})
+	}
+	if !numbers && rows[0].isNumbers(rows[0].tableSource.labels[0]) {
+		if err := mixed(rows); err != nil {
+			return l, err
+		}
+	}
+	byName, byNumber := map[string]tableClass{}, map[int]string{}
+	keys := make([]string, len(rows))
+	for i, r := range rows {
+		c, err := r.class(numbers)
+		if err != nil {
+			return l, err
+		}
+		known, ok := byName[c.name]
+		if !ok {
+			byName[c.name], known = c, c
+		}
+		if known.number != c.number {
+			return l, r.errorf("class %s has number %d, and %d further up", c.name, c.number, known.number)
+		}
+		if other, ok := byNumber[c.number]; numbers && ok && other != c.name {
+			return l, r.errorf("class number %d is %s, and %s further up", c.number, c.name, other)
+		}
+		byNumber[c.number] = c.name
+		keys[i] = c.name
+	}
+	sorted := make([]tableClass, 0, len(byName))
+	for _, c := range byName {
+		sorted = append(sorted, c)
+	}
+	slices.SortFunc(sorted, func(a, b tableClass) int { return cmp.Or(a.number-b.number, strings.Compare(a.name, b.name)) })
+	label := make(map[string]int, len(sorted))
+	for i, c := range sorted {
+		label[c.name] = i
+		l.classes, l.titles = append(l.classes, c.name), append(l.titles, c.title)
+	}
+	for _, k := range keys {
+		l.labels = append(l.labels, label[k])
+	}
+	if slices.Contains(l.titles, "") {
+		l.titles = nil
+	}
+	return l, nil
+}
+
+// class reads the class of a row.
+func (r *tableRow) class(numbers bool) (c tableClass, err error) {
+	c = tableClass{name: r.value(r.tableSource.labels[0]), title: r.value(r.title)}
+	column := r.tableSource.labels[0]
+	if r.number >= 0 {
+		column = r.number
+	}
+	if c.name == "" {
+		return c, r.errorf("no class in column %s", r.columnName(r.tableSource.labels[0]))
+	}
+	if numbers {
+		n, ok := wholeValue(r.value(column))
+		if !ok || n < 0 {
+			return c, r.errorf("column %s: %q, want a class number", r.columnName(column), r.value(column))
+		}
+		if c.number = n; r.number < 0 {
+			c.name = strconv.Itoa(n)
+		}
+	}
+	return c, nil
+}
+
+// mixed is an error if a column has numbers and fractions, which aren't classes, or is
+// mostly numbers with a value that isn't one.
+func mixed(rows []*tableRow) error {
+	column := rows[0].tableSource.labels[0]
+	whole, floats := 0, 0
+	var other *tableRow
+	for _, r := range rows {
+		v := r.value(r.tableSource.labels[0])
+		if _, ok := wholeValue(v); ok {
+			whole++
+		} else if _, err := strconv.ParseFloat(v, 64); err == nil {
+			floats++
+		} else if other == nil {
+			other = r
+		}
+	}
+	if floats > 0 && other == nil {
+		return fmt.Errorf("%s: column %s has fractions, which aren't classes", rows[0].name, rows[0].columnName(column))
+	}
+	if other != nil && whole+floats == len(rows)-1 && whole > 1 {
+		return other.errorf("column %s: %q, want a class number as in the other rows", other.columnName(column), other.value(other.tableSource.labels[0]))
+	}
+	return nil
 }

@@ -9,15 +9,17 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/progress"
+	"github.com/verydeep/vgg/resources"
 )
 
 // Leak is a picture of the validation part that is in the training part, too. Its JSON keys
 // are those of `vgg stats --json`.
 type Leak struct {
-	Val      string `json:"val"`                // Sample.Name
-	Train    string `json:"train"`              // the first such, by the order of the samples
-	Distance int    `json:"distance,omitempty"` // of the perceptual hashes in bits; of near-duplicates
+	Val        string  `json:"val"`                  // Sample.Name
+	Train      string  `json:"train"`                // the first such, by the order of the samples
+	Difference float64 `json:"difference,omitempty"` // of near-duplicates: of the hashes that compare them, 0 to 1
 }
 
 // Leaks is the result of [FindLeaks].
@@ -31,6 +33,10 @@ type Leaks struct {
 	Near []Leak `json:"near"`
 }
 
+// nearDifference is the largest difference of the hashes of near-duplicates. A picture that
+// was rescaled or compressed again differs from itself by less, other pictures by more.
+const nearDifference = 0.03
+
 // LeakOptions chooses how [FindLeaks] looks.
 type LeakOptions struct {
 	// MaxBytes is the most bytes of files that are read to compare them; 0: no limit. Only
@@ -40,6 +46,9 @@ type LeakOptions struct {
 	Near bool
 	// Workers is the number of goroutines; 0: GOMAXPROCS.
 	Workers int
+	// MaxPixels and Room are those of a [Loader].
+	MaxPixels int
+	Room      *resources.Room
 	// Progress hears of the images read.
 	Progress progress.Func
 }
@@ -186,7 +195,7 @@ func nearImages(ctx context.Context, train, val *Dataset, same []Leak, o LeakOpt
 			all[i] = i
 		}
 		err := eachOf(ctx, d, all, o.Workers, func(i int) {
-			of[i], _ = d.looks(i)
+			of[i], _ = d.looks(ctx, i, DecodeOptions{DecodeOptions: preprocess.DecodeOptions{MaxPixels: o.MaxPixels}, Room: o.Room})
 			o.Progress.Report(done.Add(1), total)
 		})
 		return of, err
@@ -208,12 +217,12 @@ func nearImages(ctx context.Context, train, val *Dataset, same []Leak, o LeakOpt
 		if b[i] == nil || known[val.Samples[i].Name] {
 			return
 		}
-		best, at := maxLooks+1, -1
+		best, at := nearDifference, -1
 		for j, l := range a {
 			if l == nil {
 				continue
 			}
-			if n := l.distance(b[i]); n < best {
+			if n := l.difference(b[i]); n <= best {
 				best, at = n, j
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/resources"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -42,9 +43,10 @@ type Loader struct {
 	Seed     uint64
 	DropLast bool // leave out the last images of the order that don't fill a batch
 
-	Workers    int   // images prepared at once; 0: GOMAXPROCS
-	CacheBytes int64 // most bytes of decoded images kept for the next epochs; 0: [DefaultCacheBytes]; [NoCache]: none
-	MaxPixels  int   // larger images are bad; 0: preprocess.DefaultMaxPixels
+	Workers    int             // images prepared at once; 0: GOMAXPROCS
+	CacheBytes int64           // most bytes of decoded images kept for the next epochs; 0: [DefaultCacheBytes]; [NoCache]: none
+	MaxPixels  int             // larger images are bad; 0: preprocess.DefaultMaxPixels
+	Room       *resources.Room // memory of the images that are decoded at once, by whomever; nil: resources.MachineRoom()
 
 	decoded cache
 }

@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/resources"
 )
 
 // Picture is a sample of a dataset that is in memory. Exactly one of Image,
@@ -99,20 +101,20 @@ func (m *memoryFS) find(op, name string) (*Picture, error) {
 	return p, nil
 }
 
-// decode implements decoder.
-func (m *memoryFS) decode(name string, o preprocess.DecodeOptions) (turned, error) {
+// decode decodes a picture, or converts it.
+func (m *memoryFS) decode(ctx context.Context, name string, o DecodeOptions, room *resources.Room) (Decoded, error) {
 	p, err := m.find("open", name)
 	if err != nil {
-		return turned{}, err
+		return Decoded{}, err
 	}
 	if p.Encoded != nil {
-		return decodeFile(p.Encoded, o)
+		return decodeFile(ctx, p.Encoded, o, room)
 	}
 	im, err := p.pixels()
 	if err == nil && o.MaxPixels > 0 && im.H > o.MaxPixels/im.W {
-		return turned{}, &preprocess.SizeError{What: "image of", W: im.W, H: im.H, Limit: o.MaxPixels}
+		return Decoded{}, &preprocess.SizeError{What: "image of", W: im.W, H: im.H, Limit: o.MaxPixels}
 	}
-	return turned{Image: im}, err
+	return Decoded{Image: im}, err
 }
 
 // pixels converts a picture that isn't encoded.

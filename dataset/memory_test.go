@@ -67,7 +67,7 @@ func TestFromPictures(t *testing.T) {
 		t.Errorf("samples %+v", d.Samples)
 	}
 	for i := range d.Samples {
-		fast, err := d.decode(i, preprocess.DecodeOptions{})
+		fast, err := d.Decode(t.Context(), i, DecodeOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,7 +83,7 @@ func TestFromPictures(t *testing.T) {
 			t.Errorf("picture %d: size %d×%d, %v, want %d×%d", i, w, h, err, fast.W, fast.H)
 		}
 		var size *preprocess.SizeError
-		if _, err := d.decode(i, preprocess.DecodeOptions{MaxPixels: 100}); !errors.As(err, &size) {
+		if _, err := d.Decode(t.Context(), i, DecodeOptions{DecodeOptions: preprocess.DecodeOptions{MaxPixels: 100}}); !errors.As(err, &size) {
 			t.Errorf("picture %d: more pixels than allowed: %v", i, err)
 		}
 	}

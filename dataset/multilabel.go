@@ -16,10 +16,14 @@ func (d *Dataset) LabelsOf(i int) []int {
 }
 
 // AsMultiLabel returns d with each image's class as the only one of its labels; a dataset
-// of several labels as it is.
+// of several labels as it is. Images whose classes are those of their boxes have the classes
+// of all of them, apart from boxes that are marked difficult.
 func (d *Dataset) AsMultiLabel() *Dataset {
 	if d.MultiLabel {
 		return d
+	}
+	if d.boxes != nil {
+		return d.labelsOfBoxes()
 	}
 	out := *d
 	out.MultiLabel = true

@@ -31,7 +31,7 @@ func TestTablesOfSeveralLabels(t *testing.T) {
 		{"blanks in a column of tags", "image,tags\n1.jpg,sky sea\n2.jpg,sky\n3.jpg,tree\n", "sea sky tree", "1.jpg=sea+sky 2.jpg=sky 3.jpg=tree"},
 		{"quoted lists", "image,tags\n1.jpg,\"['sky', 'open sea']\"\n2.jpg,sky\n3.jpg,[]\n", "open sea sky", "1.jpg=open sea+sky 2.jpg=sky 3.jpg="},
 		{"no finding", "image,finding labels\n1.jpg,Mass|Hernia\n2.jpg,No Finding\n3.jpg,Mass\n", "Hernia Mass", "1.jpg=Hernia+Mass 2.jpg= 3.jpg=Mass"},
-		{"columns of ones", "image,Sky,Sea\n1.jpg,1,1\n2.jpg,1,0\n3.jpg,0,0\n", "Sky Sea", "1.jpg=Sky+Sea 2.jpg=Sky 3.jpg="},
+		{"columns of ones", "image,Sky,Sea,Tree\n1.jpg,1,1,0\n2.jpg,1,0,0\n3.jpg,0,0,0\n", "Sky Sea Tree", "1.jpg=Sky+Sea 2.jpg=Sky 3.jpg="},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := layout(t, append(slices.Clone(files), "labels.csv", c.table)...)

@@ -1,11 +1,9 @@
 package dataset
 
 import (
-	"archive/zip"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -24,6 +22,8 @@ type OpenOptions struct {
 	// a [zip.Reader], an object store. The path is then slash-separated, "." being
 	// the root. Archives in it are read if its files are [io.ReaderAt]s.
 	FS fs.FS
+	// Columns says which columns of a table hold what.
+	Columns Columns
 	// Annotations is where the boxes of images lie that aren't in class folders, as
 	// [BoxOptions] has it; "" looks for them beside the images.
 	Annotations string
@@ -46,9 +46,11 @@ type OpenOptions struct {
 //     itself;
 //   - images with boxes, whose names are the classes: XML as in PASCAL VOC, COCO's
 //     JSON or YOLO's text files, in the folders of the images or in any others;
-//   - tar shards in the WebDataset convention, or one of them;
-//   - a ZIP file of any of these but shards, or a folder with one ZIP file a
-//     part, such as train.zip and val.zip.
+//   - tar shards in the WebDataset convention, one of them, or those that a pattern names:
+//     shards/*.tar, train-{000000..000009}.tar;
+//   - a ZIP or tar file of any of these but shards, or a folder with one archive a
+//     part, such as train.zip and val.zip. A tar file compressed by gzip, bzip2 or
+//     Zstandard is held in memory, up to 1 GiB.
 //
 // Parts are known by their names in any case: train or training; val, validation,
 // valid, dev or eval; test or testing, which takes the place of val where there is none; with
@@ -70,7 +72,7 @@ type OpenOptions struct {
 // lacks. Images are not decoded: a [Loader] finds the unreadable ones.
 // [Dataset.Source] says what was understood and what left out.
 func Open(ctx context.Context, path string, o OpenOptions) (train, val *Dataset, err error) {
-	s := &search{ctx: ctx, progress: o.Progress, layout: o.Layout, pattern: o.Labels, annotations: o.Annotations}
+	s := &search{ctx: ctx, progress: o.Progress, layout: o.Layout, pattern: o.Labels, annotations: o.Annotations, columns: o.Columns}
 	if o.FS != nil {
 		train, val, err = s.openIn(path, o.FS)
 	} else {
@@ -97,6 +99,8 @@ func (e *missingError) Unwrap() error { return fs.ErrNotExist }
 func (s *search) openOnDisk(path string) (train, val *Dataset, err error) {
 	info, err := os.Stat(path)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && isShardPattern(path):
+		return s.openShardPattern(path)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil, &missingError{path}
 	case err != nil:
@@ -154,45 +158,42 @@ type opener struct {
 // openFile reads a single file of fsys: an archive or a table. name is what errors and
 // reports call it.
 func (o opener) openFile(name string, fsys fs.FS, file string) (train, val *Dataset, err error) {
-	switch strings.ToLower(path.Ext(file)) {
-	case ".zip":
-		archive, err := openZip(name, fsys, file)
+	if isTar(file) {
+		shard, err := looksSharded(o.search, fsys, file)
+		if err != nil {
+			return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
+		}
+		if shard {
+			train, err = openShards(o.search, name, fsys, []string{file})
+			return train, nil, err
+		}
+	}
+	if isArchive(file) {
+		archive, err := o.openArchive(name, fsys, file)
 		if err != nil {
 			return nil, nil, err
 		}
 		return opener{search: o.search, inArchive: true}.open(name, archive)
-	case shardExt:
-		train, err = openShards(o.search, name, fsys, []string{file})
-		return train, nil, err
-	case ".csv":
+	}
+	switch strings.ToLower(path.Ext(file)) {
+	case ".7z", ".rar", ".xz", ".bz2", ".zst", ".lz4", ".z01":
+		return nil, nil, fmt.Errorf("dataset: %s: an archive of a kind that can't be read here, want a .zip or .tar file or the folder that it unpacks to", name)
+	case parquetExt:
+		if train, val, ok, err := o.openParquetFiles(name, fsys, []string{file}); ok || err != nil {
+			return train, val, err
+		}
 		return openTable(o.search, name, fsys, file)
-	case ".json", ".yaml", ".yml":
+	case ".json":
+		if isCOCO(fsys, file) {
+			return o.openBoxFile(name, fsys, file)
+		}
+		return openTable(o.search, name, fsys, file)
+	case ".csv", ".tsv", ".jsonl", ".ndjson", ".txt", ".lst", ".gz":
+		return openTable(o.search, name, fsys, file)
+	case ".yaml", ".yml":
 		return o.openBoxFile(name, fsys, file)
 	}
-	return nil, nil, fmt.Errorf("dataset: %s: a file, want a folder, a .zip or .tar file, a labels.csv, COCO's JSON or YOLO's data.yaml", name)
-}
-
-// openZip returns the files of an archive, which stays open.
-func openZip(name string, fsys fs.FS, file string) (fs.FS, error) {
-	fail := func(err error) (fs.FS, error) { return nil, fmt.Errorf("dataset: %s: ZIP file: %w", name, err) }
-	f, err := fsys.Open(file)
-	if err != nil {
-		return fail(err)
-	}
-	at, ok := f.(io.ReaderAt)
-	info, err := f.Stat()
-	if err == nil && !ok {
-		err = errors.New("the file system can't read it at any place, as an io.ReaderAt can")
-	}
-	var archive *zip.Reader
-	if err == nil {
-		archive, err = zip.NewReader(at, info.Size())
-	}
-	if err != nil {
-		f.Close()
-		return fail(err)
-	}
-	return archive, nil
+	return nil, nil, fmt.Errorf("dataset: %s: a file, want a folder, a .zip or .tar file, a table such as labels.csv, COCO's JSON or YOLO's data.yaml", name)
 }
 
 // maxWrappers is the most folders, each the only entry of the one round it, that are
@@ -224,15 +225,23 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 	if train, val, ok, err := o.openBoxes(name, fsys, root); ok || err != nil {
 		return train, val, err
 	}
-	if train, val, ok, err := openILSVRC(o.search, name, fsys, root); ok || err != nil {
+	train, val, ok, err := openILSVRC(o.search, name, fsys, root)
+	var ambiguous *AmbiguousError
+	if ok || err != nil && !errors.As(err, &ambiguous) {
+		return train, val, err
+	}
+	if train, val, ok, err := openParquetFolder(o.search, name, fsys, root); ok || err != nil {
+		return train, val, err
+	}
+	if train, val, ok, err := openLists(o.search, name, fsys, root); ok || err != nil {
+		return train, val, err
+	}
+	if train, val, ok, err := openTables(o.search, name, fsys, root); ok || err != nil {
 		return train, val, err
 	}
 	parts, err := o.parts(name, fsys, root)
 	if err != nil {
 		return nil, nil, err
-	}
-	if parts == nil && slices.Contains(root.files, labelsFile) {
-		return openTable(o.search, name, fsys, labelsFile)
 	}
 	inner, wraps, err := root.wrapper(o.search, fsys)
 	if err != nil {
@@ -317,26 +326,55 @@ func (root listing) soleWrapper(s *search, fsys fs.FS) (string, bool, error) {
 	return only, len(inner.folders) > 0 && len(inner.images) == 0, nil
 }
 
-// openParts reads a folder with one ZIP file a part.
+// isArchive reports whether a file has the name of a ZIP or tar file.
+func isArchive(name string) bool { return strings.EqualFold(path.Ext(name), ".zip") || isTar(name) }
+
+// openArchive returns the files of a ZIP or tar file, which stays open.
+func (o opener) openArchive(name string, fsys fs.FS, file string) (fs.FS, error) {
+	if !isTar(file) {
+		return openZip(name, fsys, file)
+	}
+	t, err := openTar(o.search, fsys, file)
+	var files fs.FS
+	if err == nil {
+		files, err = tarTree(o.search, t)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("dataset: %s: %w", name, err)
+	}
+	if t.unpacked {
+		o.note("%s is held unpacked in memory: %d MB", name, t.size/1e6)
+	}
+	return files, nil
+}
+
+// openParts reads a folder with one archive a part, or with a single archive.
 func (o opener) openParts(name string, fsys fs.FS, root listing) (train, val *Dataset, ok bool, err error) {
 	var archives []string
 	for _, f := range root.files {
-		if strings.EqualFold(path.Ext(f), ".zip") {
+		if isArchive(f) {
 			archives = append(archives, f)
 		}
 	}
-	trainFile, valFile := findPart(archives, 0), findPart(archives, 1)
-	if trainFile == "" || trainFile == valFile {
-		return nil, nil, false, nil
-	}
 	fail := func(err error) (*Dataset, *Dataset, bool, error) { return nil, nil, false, err }
 	where := func(file string) string { return filepath.Join(name, file) }
+	trainFile, valFile := findPart(archives, 0), findPart(archives, 1)
+	if trainFile == "" || trainFile == valFile {
+		if len(archives) == 0 || len(root.folders) > 0 || len(root.images) > 0 {
+			return nil, nil, false, nil
+		}
+		if len(archives) > 1 {
+			return fail(fmt.Errorf("dataset: %s: %d archives and no images (%s), want one of them, or archives that are called train and val", name, len(archives), some(archives)))
+		}
+		train, val, err = o.openFile(where(archives[0]), fsys, archives[0])
+		return train, val, err == nil, err
+	}
 	if train, _, err = o.openFile(where(trainFile), fsys, trainFile); err != nil {
 		return fail(err)
 	}
 	if valFile != "" {
 		file := where(valFile)
-		archive, err := openZip(file, fsys, valFile)
+		archive, err := o.openArchive(file, fsys, valFile)
 		if err != nil {
 			return fail(err)
 		}

@@ -43,14 +43,14 @@ func ParseLabelPattern(text string) (*LabelPattern, error) {
 	}
 	re, err := regexp.Compile("^(?:" + expr + ")$")
 	if err != nil {
-		return fail(fmt.Sprintf("%s or a regular expression: %v", labelWord, err))
+		return fail(fmt.Sprintf("a template with %s or a regular expression with a group (?P<label>…): %v", labelWord, err))
 	}
 	group := re.SubexpIndex("label")
 	switch {
 	case group < 0 && re.NumSubexp() == 1:
 		group = 1
 	case group < 0:
-		return fail(labelWord + ", or a regular expression with a group (?P<label>…)")
+		return fail(fmt.Sprintf("a template with %s or a regular expression with a group (?P<label>…)", labelWord))
 	}
 	return &LabelPattern{text, re, group, strings.Contains(text, "/")}, nil
 }
@@ -226,7 +226,7 @@ func (e *UnlabelledError) Error() string {
 		text += "; " + some(e.Tables) + " beside them can't be read as such a table"
 	}
 	if e.Pattern != "" {
-		text += fmt.Sprintf("; by their names, %s makes %d classes: %s", e.Pattern, len(e.Classes), some(e.Classes))
+		text += fmt.Sprintf("; by their names, label pattern %s makes %d classes: %s", e.Pattern, len(e.Classes), some(e.Classes))
 	}
 	return text
 }

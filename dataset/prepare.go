@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 
@@ -64,19 +65,20 @@ type preparer struct {
 }
 
 // prepare writes sample i into dst, (3,Crop,Crop), and returns its view.
-func (p *preparer) prepare(dst []float32, i int) (View, error) {
+func (p *preparer) prepare(ctx context.Context, dst []float32, i int) (View, error) {
 	l := p.loader
-	im, err := l.decode(i)
+	im, err := l.decode(ctx, i)
 	if err != nil {
 		return View{}, err
 	}
+	defer im.Release()
 	var v view
 	if l.Train {
 		v = l.augment(im.W, im.H, p.random.start(l.Seed, useAugment, uint64(p.epoch), uint64(i)))
 	} else {
 		v = l.centre(im.W, im.H)
 	}
-	v.Orientation = im.orientation
+	v.Orientation = im.Orientation
 	if err := p.resizer.ResizeRegion(&p.crop, im.Image, v.W, v.H, l.Spec.Filter, v.X, v.Y, v.X+v.Side, v.Y+v.Side); err != nil {
 		return View{}, err
 	}
@@ -90,11 +92,12 @@ func (p *preparer) prepare(dst []float32, i int) (View, error) {
 
 // decode returns sample i's image, from the cache if it is there. Images in
 // the cache are shared and must not be changed.
-func (l *Loader) decode(i int) (turned, error) {
+func (l *Loader) decode(ctx context.Context, i int) (Decoded, error) {
 	if im := l.decoded.get(i); im.Image != nil {
 		return im, nil
 	}
-	im, err := l.Data.decode(i, preprocess.DecodeOptions{Orient: l.Spec.Orient, MaxPixels: l.MaxPixels})
+	o := DecodeOptions{DecodeOptions: preprocess.DecodeOptions{Orient: l.Spec.Orient, MaxPixels: l.MaxPixels}, Room: l.Room}
+	im, err := l.Data.Decode(ctx, i, o)
 	if err != nil {
 		return im, err
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/verydeep/vgg/progress"
@@ -17,6 +18,7 @@ import (
 type search struct {
 	ctx      context.Context
 	progress progress.Func
+	columns  Columns
 	layout   Layout
 	pattern  *LabelPattern
 	found    int64
@@ -24,6 +26,7 @@ type search struct {
 	above    []fs.FileInfo // folders that were looked through, the outermost first
 
 	annotations string // OpenOptions.Annotations
+	unpacked    int64  // bytes of compressed archives that are in memory
 }
 
 // err is the context's cause once it is done.
@@ -43,10 +46,14 @@ const (
 	runLog    = "metrics.jsonl"
 )
 
+// explainedSuffix ends the names that vgg explain gives its pictures.
+const explainedSuffix = "-explained.png"
+
 // listing holds the entries of a folder, each kind sorted by name.
 type listing struct {
 	folders, images []string
 	files           []string // those that are no images
+	links           []string // folders that are symbolic links
 	skipped         []skipped
 	run             bool // the folder is a run directory; it has no images of the collection
 }
@@ -93,6 +100,10 @@ func (s *search) sort(l *listing, fsys fs.FS, dir string, e fs.DirEntry) {
 		skip(kindName)
 		return
 	}
+	if strings.HasSuffix(name, explainedSuffix) {
+		skip(kindExplained)
+		return
+	}
 	p := path.Join(dir, name)
 	if kind&fs.ModeSymlink != 0 {
 		// A link to nothing counts as a file: as an image it is unreadable.
@@ -109,6 +120,9 @@ func (s *search) sort(l *listing, fsys fs.FS, dir string, e fs.DirEntry) {
 	switch {
 	case kind.IsDir():
 		l.folders = append(l.folders, name)
+		if e.Type()&fs.ModeSymlink != 0 {
+			l.links = append(l.links, name)
+		}
 		return
 	case kind != 0:
 		skip(kindSpecial)
@@ -179,7 +193,7 @@ func (s *search) collect(fsys fs.FS, dir string, files *[]string) error {
 	}
 	for _, f := range l.folders {
 		p := path.Join(dir, f)
-		if isLink(fsys, p) {
+		if slices.Contains(l.links, f) {
 			s.skip(kindLink, 1)
 			continue
 		}
@@ -188,12 +202,6 @@ func (s *search) collect(fsys fs.FS, dir string, files *[]string) error {
 		}
 	}
 	return nil
-}
-
-// isLink reports whether p is a symbolic link.
-func isLink(fsys fs.FS, p string) bool {
-	info, err := fs.Lstat(fsys, p)
-	return err == nil && info.Mode()&fs.ModeSymlink != 0
 }
 
 // skip counts what is left out.

@@ -68,6 +68,7 @@ type shardFS struct {
 	fsys    fs.FS
 	shards  []string
 	dates   []time.Time // of the shards when they were opened
+	held    []*tarFile  // what compressed shards unpack to; nil for others
 	entries map[string]shardEntry
 }
 
@@ -85,6 +86,9 @@ func openShardFolder(s *search, name string, fsys fs.FS, root listing) (train, v
 		}
 		if len(all) == 0 {
 			if folder := findPart(root.folders, part); folder != "" {
+				if err := checkComplete(fsys, folder); err != nil {
+					return nil, nil, false, fmt.Errorf("dataset: %s/%s: %w", strings.TrimRight(name, `/\`), folder, err)
+				}
 				if l, err := s.list(fsys, folder); err == nil {
 					parts[part] = shardsOf(l, folder)
 				}
@@ -96,6 +100,12 @@ func openShardFolder(s *search, name string, fsys fs.FS, root listing) (train, v
 	}
 	if len(parts[0]) == 0 {
 		return nil, nil, false, nil
+	}
+	if shard, err := looksSharded(s, fsys, parts[0][0]); err != nil || !shard {
+		if err != nil {
+			err = fmt.Errorf("dataset: %s: %s: %w", name, parts[0][0], err)
+		}
+		return nil, nil, false, err
 	}
 	where := strings.TrimRight(name, `/\`)
 	if len(parts[1]) == 0 {
@@ -115,10 +125,18 @@ func openShardFolder(s *search, name string, fsys fs.FS, root listing) (train, v
 	return train, val, true, nil
 }
 
+// checkComplete returns an error for a folder whose shards aren't all written.
+func checkComplete(fsys fs.FS, dir string) error {
+	if _, err := fs.Stat(fsys, join(dir, incomplete)); err == nil {
+		return errors.New("the shards are not complete: writing them was interrupted, want them made again by the same vgg shard, which removes them first")
+	}
+	return nil
+}
+
 func shardsOf(l listing, dir string) []string {
 	var found []string
 	for _, f := range l.files {
-		if strings.EqualFold(path.Ext(f), shardExt) {
+		if isTar(f) {
 			found = append(found, join(dir, f))
 		}
 	}
@@ -130,10 +148,10 @@ func shardsOf(l listing, dir string) []string {
 // that the shards give; else the numbers up to the largest label.
 func openShards(search *search, name string, fsys fs.FS, shards []string) (*Dataset, error) {
 	fail := func(err error) (*Dataset, error) { return nil, fmt.Errorf("dataset: %s: %w", name, err) }
-	s := &shardFS{fsys: fsys, shards: shards, dates: make([]time.Time, len(shards)), entries: map[string]shardEntry{}}
+	s := &shardFS{fsys: fsys, shards: shards, dates: make([]time.Time, len(shards)), held: make([]*tarFile, len(shards)), entries: map[string]shardEntry{}}
 	dir := path.Dir(shards[0])
-	if _, err := fs.Stat(fsys, join(dir, incomplete)); err == nil {
-		return fail(errors.New("the shards are not complete: writing them was interrupted"))
+	if err := checkComplete(fsys, dir); err != nil {
+		return fail(err)
 	}
 	var samples []shardSample
 	for i, shard := range shards {
@@ -144,6 +162,7 @@ func openShards(search *search, name string, fsys fs.FS, shards []string) (*Data
 		search.add(len(found))
 		samples = append(samples, found...)
 	}
+	nameApart(samples, shards)
 	if len(samples) == 0 {
 		return fail(fmt.Errorf("no images in %s, want members such as 0001.jpg with 0001.cls or 0001.json", some(shards)))
 	}
@@ -195,6 +214,30 @@ func openShards(search *search, name string, fsys fs.FS, shards []string) (*Data
 	}
 	setTitles(sub, d)
 	return d, nil
+}
+
+// nameApart puts the shard's name before the images' names if different images of several
+// shards have one name, as WebDataset allows.
+func nameApart(samples []shardSample, shards []string) {
+	first := make(map[string]*shardSample, len(samples))
+	apart := false
+	for i := range samples {
+		now := &samples[i]
+		if old := first[now.name]; old == nil {
+			first[now.name] = now
+		} else if old.shard == now.shard || old.size == now.size {
+			return // the same image twice, which is an error
+		} else {
+			apart = true
+		}
+	}
+	if !apart {
+		return
+	}
+	for i := range samples {
+		base := path.Base(shards[samples[i].shard])
+		samples[i].name = join(strings.TrimSuffix(base, tarExt(base)), samples[i].name)
+	}
 }
 
 // maxShardClasses bounds the classes of shards that only have numbers.
@@ -249,29 +292,29 @@ func (s *shardFS) read(search *search, i int) ([]shardSample, error) {
 	if err := search.err(); err != nil {
 		return nil, err
 	}
-	f, err := s.fsys.Open(s.shards[i])
+	info, err := fs.Stat(s.fsys, s.shards[i])
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
+	t, err := openTar(search, s.fsys, s.shards[i])
 	if err != nil {
 		return nil, err
+	}
+	if t.unpacked {
+		s.held[i] = t
+	} else {
+		defer t.close()
 	}
 	s.dates[i] = info.ModTime()
 	var samples []shardSample
 	current := false
 	if data, err := wholefile.ReadFS(search.ctx, s.fsys, s.shards[i]+indexExt, wholefile.MaxTable); err == nil {
-		if samples, current, err = parseIndex(data, info.Size()); err != nil {
+		if samples, current, err = parseIndex(data, t.size); err != nil {
 			return nil, fmt.Errorf("%s: %w", path.Base(s.shards[i])+indexExt, err)
 		}
 	}
 	if !current {
-		at, ok := f.(io.ReaderAt)
-		if !ok {
-			return nil, errors.New("a shard within an archive can't be read")
-		}
-		if samples, err = scanShard(search, io.NewSectionReader(at, 0, info.Size())); err != nil {
+		if samples, err = scanShard(search, io.NewSectionReader(t, 0, t.size)); err != nil {
 			return nil, err
 		}
 	}
@@ -463,14 +506,16 @@ func (s *shardFS) ReadFile(name string) ([]byte, error) {
 	fail := func(err error) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %s: %w", s.shards[e.shard], name, err)
 	}
-	f, err := s.fsys.Open(s.shards[e.shard])
-	if err != nil {
-		return fail(err)
-	}
-	defer f.Close()
-	at, ok := f.(io.ReaderAt)
-	if !ok {
-		return fail(errors.New("a shard within an archive can't be read"))
+	var at io.ReaderAt = s.held[e.shard]
+	if s.held[e.shard] == nil {
+		f, err := s.fsys.Open(s.shards[e.shard])
+		if err != nil {
+			return fail(err)
+		}
+		defer f.Close()
+		if at, ok = f.(io.ReaderAt); !ok {
+			return fail(errors.New("a shard within an archive can't be read"))
+		}
 	}
 	if e.size > preprocess.MaxFileBytes {
 		return fail(preprocess.ErrFileTooLarge)

@@ -9,7 +9,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -117,13 +120,87 @@ func WriteShards(ctx context.Context, d *Dataset, dir string, o ShardOptions) (S
 	return fail(err)
 }
 
+// ownShardFile matches the names of the files that WriteShards writes.
+var ownShardFile = regexp.MustCompile(`^(shard-[0-9]{6,}\.tar(\.index)?|classes\.txt|synset_words\.txt|INCOMPLETE)$`)
+
+// ClearShards removes what an interrupted run has left in dir and in its parts train and val:
+// shards with a file INCOMPLETE beside them, which nobody can use. removed is false where
+// there is none. It is an error if another process is writing them, a [*HeldError], and if dir
+// has other files.
+func ClearShards(dir string) (removed bool, err error) {
+	if err := ShardsHeld(dir); err != nil {
+		return false, err
+	}
+	parts := []string{"val", "train", "."}
+	marked := func(part string) bool {
+		_, err := os.Lstat(filepath.Join(dir, part, incomplete))
+		return err == nil
+	}
+	if !slices.ContainsFunc(parts, marked) {
+		return false, nil
+	}
+	var own []string
+	for _, part := range parts {
+		entries, err := os.ReadDir(filepath.Join(dir, part))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, fmt.Errorf("dataset: %w", err)
+		}
+		for _, e := range entries {
+			switch {
+			case e.IsDir() && part == "." && slices.Contains(parts, e.Name()):
+			case e.Type().IsRegular() && (ownShardFile.MatchString(e.Name()) || e.Name() == StatsFile || atomicfile.IsTemporary(e.Name())):
+				own = append(own, filepath.Join(dir, part, e.Name()))
+			default:
+				return false, fmt.Errorf("dataset: %s: the shards of an interrupted run and other files (%s), want these moved, or another folder", dir, path.Join(part, e.Name()))
+			}
+		}
+	}
+	// The mark goes last, so that an interruption leaves it.
+	slices.SortStableFunc(own, func(a, b string) int {
+		mark := func(f string) int {
+			if filepath.Base(f) == incomplete {
+				return 1
+			}
+			return 0
+		}
+		return mark(a) - mark(b)
+	})
+	for _, f := range own {
+		if err := os.Remove(f); err != nil {
+			return false, fmt.Errorf("dataset: %w", err)
+		}
+	}
+	for _, part := range parts[:2] {
+		if err := os.Remove(filepath.Join(dir, part)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, fmt.Errorf("dataset: %w", err)
+		}
+	}
+	return true, nil
+}
+
+// MarkShards marks a folder, which it makes, as one whose shards aren't complete, before
+// [WriteShards] comes to it: so that the parts before it don't look like the whole.
+func MarkShards(dir string) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return fmt.Errorf("dataset: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, incomplete), []byte("vgg is writing shards here\n"), 0o666); err != nil {
+		return fmt.Errorf("dataset: %w", err)
+	}
+	return nil
+}
+
 // wantEmpty returns an error if dir holds anything but the mark of incomplete shards.
 func wantEmpty(dir string) error {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
-		if e.Name() != incomplete {
-			return fmt.Errorf("%s: the folder is not empty", dir)
+		if e.Name() == incomplete {
+			continue
 		}
+		if _, err := os.Lstat(filepath.Join(dir, incomplete)); err == nil {
+			return fmt.Errorf("%s: the shards of an interrupted run, want them removed", dir)
+		}
+		return fmt.Errorf("%s: the folder is not empty", dir)
 	}
 	return err
 }
@@ -170,6 +247,9 @@ func (w *shardWriter) writeAll(ctx context.Context, d *Dataset, o ShardOptions, 
 			return context.Cause(ctx)
 		}
 		data, err := d.Read(i)
+		if Environment(ctx, err) {
+			return err
+		}
 		if err != nil {
 			r.Bad = append(r.Bad, BadImage{Name: d.Samples[i].Name, Index: i, Err: err})
 		} else if err := w.add(d.Samples[i], data); err != nil {

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg/internal/vggtest"
-	"github.com/verydeep/vgg/preprocess"
 )
 
 // Public collections open as they were downloaded.
@@ -52,7 +51,7 @@ func TestOpenPublicCollections(t *testing.T) {
 					t.Errorf("%d validation images, want %d, of %v", d.Len(), c.val, d.Classes)
 				}
 				for _, i := range []int{0, d.Len() / 2, d.Len() - 1} {
-					if _, err := d.decode(i, preprocess.DecodeOptions{}); err != nil {
+					if _, err := d.Decode(t.Context(), i, DecodeOptions{}); err != nil {
 						t.Error(err)
 					}
 				}

@@ -29,20 +29,20 @@ func (s *search) finish(train, val *Dataset) {
 	if src.Layout == "" {
 		src.Layout = layoutFolders
 	}
-	add := func(d *Dataset, name string) {
-		for i := range src.Parts {
-			if p := &src.Parts[i]; p.Used && (p.Name == partNames[partTrain]) == (name == partNames[partTrain]) {
-				p.Images = d.Len()
-				return
-			}
+	used := 0
+	for _, p := range src.Parts {
+		if p.Used {
+			used++
 		}
-		src.Parts = append(src.Parts, Part{Name: name, Images: d.Len(), Used: true})
 	}
-	add(train, train.part)
-	train.source = src
-	if val != nil {
-		add(val, val.part)
-		val.source = src
+	for _, d := range []*Dataset{train, val} {
+		if d == nil {
+			continue
+		}
+		d.source = src
+		if used == 0 {
+			src.Parts = append(src.Parts, Part{Name: d.part, Images: d.Len(), Used: true})
+		}
 	}
 }
 

@@ -6,9 +6,11 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/progress"
+	"github.com/verydeep/vgg/resources"
 )
 
 // Survey describes a dataset's images: the statistics of their pixels, their sizes
@@ -21,6 +23,7 @@ type Survey struct {
 	ShortSide  Distribution `json:"short_side"` // the smaller of width and height
 	Classes    []ClassCount `json:"classes"`
 	Unreadable []BadImage   `json:"unreadable"`
+	Grey16     int          `json:"grey16,omitempty"` // images with 16-bit grey levels, for which preprocess.Grey16Remark holds
 }
 
 // Distribution describes the values of a length, in pixels, over the images.
@@ -47,6 +50,9 @@ type StatsOptions struct {
 	// Workers is the number of goroutines that decode images; 0: GOMAXPROCS. It
 	// doesn't change a bit of the result.
 	Workers int
+	// MaxPixels and Room are those of a [Loader].
+	MaxPixels int
+	Room      *resources.Room
 	// Progress hears of the images done.
 	Progress progress.Func
 	// CacheDir is the folder in which [CachedSurvey] keeps the surveys of datasets
@@ -61,7 +67,8 @@ type StatsOptions struct {
 // [CachedSurvey] does the same and keeps the result.
 //
 // Unreadable images are left out and listed. It is an error if none is readable, which
-// wraps a [*BadImage], the first one; and if ctx is done.
+// wraps a [*BadImage], the first one; if one can't be read for want of open files
+// ([Environment]); and if ctx is done.
 func ComputeSurvey(ctx context.Context, d *Dataset, o StatsOptions) (Survey, error) {
 	workers := o.Workers
 	if workers < 0 {
@@ -79,6 +86,14 @@ func ComputeSurvey(ctx context.Context, d *Dataset, o StatsOptions) (Survey, err
 		sizes = make([][2]int, d.Len())
 		bad   = make([]error, d.Len())
 	)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var grey16 atomic.Int64
+	decode := DecodeOptions{DecodeOptions: preprocess.DecodeOptions{MaxPixels: o.MaxPixels}, Room: o.Room, OnHeader: func(h preprocess.Header) {
+		if h.Grey16 {
+			grey16.Add(1)
+		}
+	}}
 	take := func() int {
 		mu.Lock()
 		defer mu.Unlock()
@@ -89,13 +104,17 @@ func ComputeSurvey(ctx context.Context, d *Dataset, o StatsOptions) (Survey, err
 		wg.Go(func() {
 			var own preprocess.StatsAccumulator
 			for i := take(); i < d.Len() && ctx.Err() == nil; i = take() {
-				im, err := d.decode(i, preprocess.DecodeOptions{})
+				im, err := d.Decode(ctx, i, decode)
 				if err == nil {
 					own.Add(im.Image)
 					sizes[i] = [2]int{im.W, im.H}
+					im.Release()
 				}
 				bad[i] = err
 				mu.Lock()
+				if Environment(ctx, err) {
+					stop(err)
+				}
 				done++
 				o.Progress.Report(int64(done), int64(d.Len()))
 				mu.Unlock()
@@ -116,6 +135,7 @@ func ComputeSurvey(ctx context.Context, d *Dataset, o StatsOptions) (Survey, err
 	if err != nil {
 		return Survey{}, err
 	}
+	s.Grey16 = int(grey16.Load())
 	if s.Stats, err = total.Stats(); err != nil {
 		return Survey{}, fmt.Errorf("dataset: %s: %w", d.Name, err)
 	}

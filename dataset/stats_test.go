@@ -18,7 +18,7 @@ func TestSurveyStatistics(t *testing.T) {
 	var sum [3]float64
 	var pixels int64
 	for i := range d.Samples {
-		if im, err := d.decode(i, preprocess.DecodeOptions{}); err == nil {
+		if im, err := d.Decode(t.Context(), i, DecodeOptions{}); err == nil {
 			for k, v := range im.Pix {
 				sum[k%3] += float64(v)
 			}

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/internal/wholefile"
+	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/resources"
 )
 
 // StatsFile is the file that keeps surveys, in the dataset's folder or beside its
@@ -21,7 +24,7 @@ const StatsFile = ".vgg-stats.json"
 const (
 	// surveyVersion is part of the key. It changes with the way of decoding or
 	// counting.
-	surveyVersion = 1
+	surveyVersion = 2
 	// keptSurveys is the most surveys in a file; the oldest are dropped.
 	keptSurveys = 16
 )
@@ -39,7 +42,7 @@ type keptSurvey struct {
 // the survey and keeps it, in a [StatsFile] beside the images or, where that can't
 // be written, in o.CacheDir. Being unable to keep it is not an error.
 func CachedSurvey(ctx context.Context, d *Dataset, o StatsOptions) (s Survey, kept bool, err error) {
-	key, err := d.surveyKey(ctx)
+	key, err := d.surveyKey(ctx, o.MaxPixels)
 	if err != nil {
 		return s, false, err
 	}
@@ -55,12 +58,23 @@ func CachedSurvey(ctx context.Context, d *Dataset, o StatsOptions) (s Survey, ke
 	if s, err = ComputeSurvey(ctx, d, o); err != nil {
 		return s, false, err
 	}
+	if s.lacksRoom() {
+		return s, false, nil // another run may have more
+	}
 	for _, f := range files {
 		if writeSurvey(f, keptSurvey{key, d.Name, s}) == nil {
 			break
 		}
 	}
 	return s, false, nil
+}
+
+// lacksRoom reports whether an image is unreadable because it didn't fit into memory.
+func (s *Survey) lacksRoom() bool {
+	return slices.ContainsFunc(s.Unreadable, func(b BadImage) bool {
+		_, ok := errors.AsType[*resources.RoomError](b.Err)
+		return ok
+	})
 }
 
 // locate finds the indices of the unreadable images, which JSON doesn't have.
@@ -88,9 +102,12 @@ func (d *Dataset) statsFiles(cacheDir string) []string {
 }
 
 // surveyKey returns a key that differs between datasets whose surveys may differ.
-func (d *Dataset) surveyKey(ctx context.Context) (string, error) {
+func (d *Dataset) surveyKey(ctx context.Context, maxPixels int) (string, error) {
 	return d.fingerprint(ctx, func(w *fieldWriter, info fs.FileInfo) {
 		w.number(surveyVersion)
+		if maxPixels != 0 && maxPixels != preprocess.DefaultMaxPixels {
+			w.number(int64(maxPixels))
+		}
 		w.number(info.ModTime().UnixNano())
 		if h, ok := info.Sys().(*zip.FileHeader); ok {
 			w.number(int64(h.CRC32))

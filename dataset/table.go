@@ -21,10 +21,14 @@ import (
 // separated by blanks.
 type table struct {
 	name    string
+	divider rune     // of the fields; 0: blanks
 	columns []string // lower case; nil without a header
 	written []string // the columns as they are written
 	rows    [][]string
 	lines   []int // of the rows, from 1
+
+	classNames map[string][]string // of columns of class numbers, where the file says them
+	record     string              // what stands before the number of a row in errors; "" of a line
 }
 
 // Names of columns; the first one found is taken.
@@ -32,7 +36,6 @@ var (
 	fileColumns  = []string{"file", "filename", "file_name", "image", "path", "image_path", "imageid", "image_id", "img"}
 	classColumns = []string{"wnid", "synset", "class", "class_name", "category", "name"}
 	indexColumns = []string{"label", "label10", "class_index", "class_id", "class_index1000", "target", "index"}
-	splitColumns = []string{"split", "repo_split", "set", "subset", "part", "partition"}
 	boxColumns   = [][4]string{{"x0", "y0", "x1", "y1"}, {"xmin", "ymin", "xmax", "ymax"}, {"x1", "y1", "x2", "y2"}}
 	sizeColumns  = [][2]string{{"orig_w", "orig_h"}, {"width", "height"}, {"image_width", "image_height"}}
 )
@@ -42,64 +45,95 @@ const maxTable = wholefile.MaxTable
 
 // readTable reads a table from a file; one ending in .gz is unpacked.
 func readTable(fsys fs.FS, name string) (*table, error) {
-	data, err := wholefile.ReadFS(context.Background(), fsys, name, maxTable)
+	data, err := readUnpacked(fsys, name)
 	if err != nil {
 		return nil, err
-	}
-	if strings.EqualFold(path.Ext(name), ".gz") {
-		z, err := gzip.NewReader(bytes.NewReader(data))
-		if err == nil {
-			data, err = wholefile.ReadAll(context.Background(), z, 0, maxTable)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: gzip: %w", name, err)
-		}
 	}
 	return parseTable(name, data)
 }
 
-// parseTable reads a file as CSV if its first line has a comma, else as words.
+// readUnpacked reads a file; one ending in .gz is unpacked.
+func readUnpacked(fsys fs.FS, name string) ([]byte, error) {
+	data, err := wholefile.ReadFS(context.Background(), fsys, name, maxTable)
+	if err != nil || !strings.EqualFold(path.Ext(name), ".gz") {
+		return data, err
+	}
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	if err == nil {
+		data, err = wholefile.ReadAll(context.Background(), z, 0, maxTable)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: gzip: %w", name, err)
+	}
+	return data, nil
+}
+
+// parseTable reads rows, and takes the first for a header if it has a name of a column of
+// files.
 func parseTable(name string, data []byte) (*table, error) {
-	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	t := &table{name: name}
-	first, _, _ := bytes.Cut(data, []byte("\n"))
-	if !bytes.ContainsRune(first, ',') {
+	t, err := parseRows(name, data)
+	if err != nil {
+		return nil, err
+	}
+	if len(t.rows) > 0 && slices.ContainsFunc(t.rows[0], func(c string) bool {
+		c = strings.ToLower(c)
+		return slices.Contains(fileColumns, c) || c == "name"
+	}) {
+		t.takeHeader()
+	}
+	return t, nil
+}
+
+// parseRows reads fields divided by commas, tabs or semicolons, with quotes as in CSV, or
+// words divided by blanks. Rows without content are left out.
+func parseRows(name string, data []byte) (*table, error) {
+	text, err := decodeText(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	t := &table{name: name, divider: dividerOf(name, text)}
+	if t.divider == 0 {
 		line := 0
-		for text := range strings.Lines(string(data)) {
+		for text := range strings.Lines(text) {
 			line++
 			if words := strings.Fields(text); len(words) > 0 {
 				t.rows, t.lines = append(t.rows, words), append(t.lines, line)
 			}
 		}
-	} else {
-		r := csv.NewReader(bytes.NewReader(data))
-		r.FieldsPerRecord = -1
-		r.TrimLeadingSpace = true
-		for {
-			row, err := r.Read()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
-			line, _ := r.FieldPos(0)
-			for i := range row {
-				row[i] = strings.TrimSpace(row[i])
-			}
+		return t, nil
+	}
+	r := csv.NewReader(strings.NewReader(text))
+	r.Comma = t.divider
+	r.FieldsPerRecord = -1
+	r.TrimLeadingSpace = t.divider != '\t'
+	for {
+		row, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			return t, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		line, _ := r.FieldPos(0)
+		empty := true
+		for i := range row {
+			row[i] = strings.TrimSpace(row[i])
+			empty = empty && row[i] == ""
+		}
+		if !empty {
 			t.rows, t.lines = append(t.rows, row), append(t.lines, line)
 		}
 	}
-	if len(t.rows) > 0 {
-		header := make([]string, len(t.rows[0]))
-		for i, c := range t.rows[0] {
-			header[i] = strings.ToLower(c)
-		}
-		if slices.ContainsFunc(header, func(c string) bool { return slices.Contains(fileColumns, c) || c == "name" }) {
-			t.columns, t.written, t.rows, t.lines = header, t.rows[0], t.rows[1:], t.lines[1:]
-		}
+}
+
+// takeHeader makes the first row the names of the columns.
+func (t *table) takeHeader() {
+	t.written = t.rows[0]
+	t.columns = make([]string, len(t.written))
+	for i, c := range t.written {
+		t.columns[i] = strings.ToLower(c)
 	}
-	return t, nil
+	t.rows, t.lines = t.rows[1:], t.lines[1:]
 }
 
 // column returns the column with the first of the names that is there, or -1.
@@ -183,5 +217,13 @@ func (t *table) cell(row, i int) string {
 
 // errorf names the table and the line of a row.
 func (t *table) errorf(row int, format string, args ...any) error {
-	return fmt.Errorf("%s:%d: %w", t.name, t.lines[row], fmt.Errorf(format, args...))
+	return fmt.Errorf("%s: %w", t.where(row), fmt.Errorf(format, args...))
+}
+
+// where names the table and the line of a row.
+func (t *table) where(row int) string {
+	if t.record != "" {
+		return fmt.Sprintf("%s: %s%d", t.name, t.record, t.lines[row])
+	}
+	return fmt.Sprintf("%s:%d", t.name, t.lines[row])
 }

@@ -6,13 +6,14 @@ import "github.com/verydeep/vgg/dataset"
 type Answer struct {
 	File      string    // name of the image in the data set
 	Label     int       // index into the data set's classes
+	Labels    []int     // of a set with several labels an image, ascending
 	Posterior []float32 // by the network's classes; nil for an unreadable image
 	Err       error     // the reason why the image is unreadable, or nil
 }
 
 // answerTo returns an answer without a posterior.
 func answerTo(s dataset.Sample, err error) Answer {
-	return Answer{File: s.Name, Label: s.Label, Err: err}
+	return Answer{File: s.Name, Label: s.Label, Labels: s.Labels, Err: err}
 }
 
 // source returns the answers for the images of a set by their index. ok is false for an
@@ -110,5 +111,5 @@ type memoryNet struct {
 func (s memoryNet) answer(image int) (Answer, bool, error) {
 	f, ok := s.m.nets[s.n][image]
 	sample := s.m.data.Samples[image]
-	return Answer{sample.Name, sample.Label, f.posterior, f.err}, ok, nil
+	return Answer{sample.Name, sample.Label, sample.Labels, f.posterior, f.err}, ok, nil
 }

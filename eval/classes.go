@@ -3,6 +3,8 @@ package eval
 import (
 	"fmt"
 	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
@@ -31,17 +33,63 @@ func matchClasses(name string, set, classes []string) ([]int, error) {
 		}
 	}
 	labels := make([]int, len(set))
+	var unknown []string
 	for i, c := range set {
 		at, ok := index[c]
 		switch {
 		case !ok:
-			return nil, fmt.Errorf("eval: %s: class %q: the weights know no such class, want one of their %d: %s", name, c, len(classes), some(classes))
+			unknown = append(unknown, c)
 		case twice[c]:
 			return nil, fmt.Errorf("eval: %s: class %q: the weights have several classes of this name, want one", name, c)
 		}
 		labels[i] = at
 	}
+	if len(unknown) > 0 {
+		return nil, unknownClasses(name, len(set), unknown, classes)
+	}
 	return labels, nil
+}
+
+// unknownClasses returns the error of a set's classes that the weights have no class of the
+// same name for, with the names that may be meant.
+func unknownClasses(name string, n int, unknown, classes []string) error {
+	const most = 10
+	var list []string
+	for _, c := range unknown[:min(most, len(unknown))] {
+		text := fmt.Sprintf("%q", c)
+		if like := alike(c, classes); like != "" {
+			text += fmt.Sprintf(" (perhaps their %q)", like)
+		}
+		list = append(list, text)
+	}
+	if more := len(unknown) - most; more > 0 {
+		list = append(list, fmt.Sprintf("and %d more", more))
+	}
+	return fmt.Errorf("eval: %s: %d of %d classes: the weights know no class %s; want one of their %d: %s, given in a file of lines \"data class,network class\" (--map)",
+		name, len(unknown), n, strings.Join(list, ", "), len(classes), some(classes))
+}
+
+// alike returns the class whose name differs from a name in case, blanks and punctuation, or
+// in a number before it, alone; "" if there is none.
+func alike(name string, classes []string) string {
+	for _, plain := range []func(string) string{plainName, func(s string) string { return strings.TrimLeft(plainName(s), "0123456789") }} {
+		for _, c := range classes {
+			if p := plain(name); p != "" && p == plain(c) {
+				return c
+			}
+		}
+	}
+	return ""
+}
+
+// plainName returns the letters and digits of a name in lower case.
+func plainName(name string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			return -1
+		}
+		return unicode.ToLower(r)
+	}, name)
 }
 
 // sameNames returns an error that names the first class in which two networks differ,

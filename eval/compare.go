@@ -73,6 +73,9 @@ func Compare(ctx context.Context, a, b *Results) (*Comparison, error) {
 		return nil, fmt.Errorf("eval: %s: %d images with fingerprint %s, want %d with %s as %s has", b.files[0].path,
 			b.Header.Data.Images, short(b.Header.Data.Fingerprint), a.Header.Data.Images, short(a.Header.Data.Fingerprint), a.files[0].path)
 	}
+	if a.Header.Data.MultiLabel {
+		return nil, fmt.Errorf("eval: %s: results on images of several labels, which have no one class to compare: vgg eval --merge measures each run", a.files[0].path)
+	}
 	c := &comparer{results: [2]*Results{a, b}, out: &Comparison{Data: a.Header.Data.Name, Changed: []Change{}}}
 	for i, r := range c.results {
 		var err error

@@ -1,7 +1,6 @@
 package eval
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/verydeep/vgg"
@@ -19,11 +18,12 @@ type design struct {
 	chain      *nn.Chain         // tells shapes and sizes; it may have no weights
 	boxes      *vgg.Localisation // set for a localisation network
 	posterior  network.Posterior
+	thresholds []float32 // of labels; nil: ½ each
 }
 
 // designOf describes a network in memory.
 func designOf(m *vgg.Model) design {
-	d := design{input: m.Net.Options().Input, preprocess: m.Preprocess, chain: m.Net.Chain(), boxes: m.Localisation, posterior: m.Net.Options().Posterior()}
+	d := design{input: m.Net.Options().Input, preprocess: m.Preprocess, chain: m.Net.Chain(), boxes: m.Localisation, posterior: m.Net.Options().Posterior(), thresholds: m.Thresholds}
 	if !m.Net.Options().Headless() {
 		d.classes = m.Classes
 	}
@@ -46,7 +46,7 @@ func (n Net) design() (design, error) {
 	if err := chain.StoreFC(n.storage()); err != nil {
 		return design{}, err
 	}
-	return design{n.Description.Options.Input, n.Description.Classes, n.Description.Preprocess, chain, n.Description.Localisation, n.Description.Options.Posterior()}, nil
+	return design{n.Description.Options.Input, n.Description.Classes, n.Description.Preprocess, chain, n.Description.Localisation, n.Description.Options.Posterior(), n.Description.Thresholds}, nil
 }
 
 // storage returns the format of the fully connected weights in memory.
@@ -63,19 +63,22 @@ func (n Net) id(d design, s Setting) NetID {
 }
 
 // check returns an error if the network gives no classes, [vgg.ErrHeadless] or a
-// [*vgg.LocaliserError], or can't be shown images by a setting.
-func (d design) check(s Setting) error {
+// [*vgg.LocaliserError], if its posteriors don't fit the images' labels, or if it can't be
+// shown images by a setting.
+func (d design) check(s Setting, data *dataset.Dataset) error {
 	if d.boxes != nil {
 		return fmt.Errorf("eval: %w", &vgg.LocaliserError{Regression: d.boxes.Regression, Classes: len(d.classes)})
 	}
 	if len(d.classes) == 0 {
 		return fmt.Errorf("eval: %w", vgg.ErrHeadless)
 	}
-	switch d.posterior {
-	case network.NoPosterior:
+	switch labels := d.posterior == network.ByLabel; {
+	case d.posterior == network.NoPosterior:
 		return fmt.Errorf("eval: %w", vgg.ErrScores)
-	case network.ByLabel:
-		return errors.New("eval: each class of the network is a label of its own (FC SIGMOID at the end of its head), of which an image may have any number: top-1 and top-5 errors have no meaning")
+	case labels && !data.MultiLabel:
+		return fmt.Errorf("eval: each class of the network is a label of its own (FC SIGMOID at the end of its head), but each image of %s has one class: want images with lists of labels, or the class as an image's only label (--multi-label)", data.Name)
+	case !labels && data.MultiLabel:
+		return fmt.Errorf("eval: the network takes each image for one of its classes, but an image of %s has any number of labels: want a network that ends with FC SIGMOID, as vgg train makes one of such images", data.Name)
 	}
 	if err := s.Validate(d.input); err != nil {
 		return err

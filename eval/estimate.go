@@ -1,17 +1,16 @@
 package eval
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"image"
 	"math"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -163,15 +162,15 @@ func (w *viewWork) sampleSizes() [][]size {
 		if err != nil {
 			continue
 		}
-		header, _, err := image.DecodeConfig(bytes.NewReader(raw))
-		if err != nil || header.Width < 1 || header.Height < 1 {
+		header, err := preprocess.ReadHeader(raw)
+		if err != nil || header.Check(w.limits.maxPixels) != nil {
 			continue
 		}
-		shown, err := prep.shown(i, raw, header.Width, header.Height)
+		shown, err := prep.shown(i, raw, header.W, header.H)
 		if err != nil {
 			continue
 		}
-		if _, err := prep.check(header.Width, header.Height, shown, every); err != nil {
+		if _, err := prep.check(header, shown, every); err != nil {
 			continue
 		}
 		s := make([]size, len(w.views))

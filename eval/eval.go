@@ -35,6 +35,9 @@ type Options struct {
 	// Flip averages the posteriors of the central crop or the dense pass with those of
 	// the mirrored image (§3.2).
 	Flip bool
+	// Thresholds are the least probabilities from which a label counts as shown, by class of
+	// the first network, for images of several labels. Nil: those of the weights, else ½ each.
+	Thresholds []float32
 	// Mistakes is the number of worst mistakes that the result lists, Confusions that of
 	// the pairs of classes most often confused. 0: all; negative: none.
 	Mistakes, Confusions int
@@ -192,7 +195,7 @@ func newRun(ctx context.Context, nets []Net, data *dataset.Dataset, o Options) (
 func newHeader(data *dataset.Dataset, s Shard) Header {
 	return Header{
 		Format: fileFormat, ISA: kernel.Current().Name(), Shard: s,
-		Data: DataID{Name: data.Name, Images: data.Len(), Classes: data.Classes},
+		Data: DataID{Name: data.Name, Images: data.Len(), Classes: data.Classes, MultiLabel: data.MultiLabel},
 	}
 }
 
@@ -211,12 +214,15 @@ func (r *run) add(n *Net) error {
 		}
 		return err
 	}
-	if err := d.check(n.Setting); err != nil {
+	if err := d.check(n.Setting, r.data); err != nil {
 		return wrap(err)
 	}
 	classes := d.classesFor(r.data)
 	if len(r.header.Nets) == 0 {
 		r.header.Classes = classes
+		if r.header.Thresholds, err = r.thresholds(d); err != nil {
+			return err
+		}
 	} else if err := sameNames(classes, r.header.Classes); err != nil {
 		return fmt.Errorf("eval: %s: %w as %s has", n.Weights, err, r.nets[0].Weights)
 	}
@@ -225,6 +231,25 @@ func (r *run) add(n *Net) error {
 	}
 	r.header.Nets = append(r.header.Nets, n.id(d, n.Setting))
 	return nil
+}
+
+// thresholds returns the thresholds of labels, nil for images of one class each.
+func (r *run) thresholds(d design) ([]float32, error) {
+	given := r.o.Thresholds
+	switch {
+	case !r.data.MultiLabel && given != nil:
+		return nil, fmt.Errorf("eval: %s: thresholds for images of one class each, want none", r.data.Name)
+	case !r.data.MultiLabel:
+		return nil, nil
+	case given == nil && d.thresholds != nil:
+		given = d.thresholds
+	case given == nil:
+		given = slices.Repeat([]float32{vgg.DefaultThreshold}, len(d.classes))
+	}
+	if err := vgg.CheckThresholds(given, len(d.classes)); err != nil {
+		return nil, fmt.Errorf("eval: %w", err)
+	}
+	return given, nil
 }
 
 // openStore opens the result file, or a store in memory where there is none.
@@ -245,7 +270,10 @@ func (r *run) limits(d design, views []View) (limits, error) {
 	if r.o.Out == "" {
 		classes = len(r.header.Classes)
 	}
-	return limitsBeside(d, anySize(views), r.o.Memory, answersBytes(len(r.images), len(r.nets), classes))
+	if r.data.MultiLabel { // all posteriors are ranked at the end
+		classes += 2 * len(r.data.Classes)
+	}
+	return limitsBeside(d, anySize(views), r.o.Resources, answersBytes(len(r.images), len(r.nets), classes))
 }
 
 // todo lists the images that a network has still to see.

@@ -40,7 +40,7 @@ func (x Extraction) Validate() error {
 	if err := x.setting().Validate(d.input); err != nil {
 		return err
 	}
-	_, err := newLimits(d, true, x.Memory)
+	_, err := newLimits(d, true, x.Resources)
 	return err
 }
 
@@ -56,7 +56,7 @@ func (x Extraction) Run(ctx context.Context, images []int, done func(image int, 
 	if err := x.Validate(); err != nil {
 		return err
 	}
-	limits, err := newLimits(designOf(x.Model), true, x.Memory)
+	limits, err := newLimits(designOf(x.Model), true, x.Resources)
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,7 @@ type line struct {
 	Net       int    `json:"net"`
 	File      string `json:"file"`
 	Label     int    `json:"label"`
+	Labels    []int  `json:"labels,omitempty"`    // of a set with several labels an image
 	Posterior string `json:"posterior,omitempty"` // float32, little-endian, in base64
 	Error     string `json:"error,omitempty"`
 }
@@ -139,6 +140,8 @@ func (r *resultFile) check(l line) error {
 		return fmt.Errorf("image %d, want one of shard %v of %d", l.Image, r.header.Shard, r.header.Data.Images)
 	case l.Label < 0 || l.Label >= len(r.header.Data.Classes):
 		return fmt.Errorf("label %d, want 0 to %d", l.Label, len(r.header.Data.Classes)-1)
+	case slices.ContainsFunc(l.Labels, func(label int) bool { return label < 0 || label >= len(r.header.Data.Classes) }):
+		return fmt.Errorf("labels %v, want 0 to %d", l.Labels, len(r.header.Data.Classes)-1)
 	case l.Error == "" && base64.StdEncoding.DecodedLen(len(l.Posterior)) < 4*len(r.header.Classes):
 		return fmt.Errorf("image %d: a posterior of %d characters, want %d numbers", l.Image, len(l.Posterior), len(r.header.Classes))
 	}
@@ -156,7 +159,7 @@ func (r *resultFile) has(net, image int) answerState {
 }
 
 func (r *resultFile) put(net, image int, a Answer) error {
-	l := line{Image: image, Net: net, File: a.File, Label: a.Label}
+	l := line{Image: image, Net: net, File: a.File, Label: a.Label, Labels: a.Labels}
 	if a.Err != nil {
 		l.Error = a.Err.Error()
 		if r.has(net, image) == unreadable {
@@ -189,7 +192,7 @@ func (s resultFileNet) answer(image int) (Answer, bool, error) {
 	if err := s.r.lines.Read(e.at, &l); err != nil {
 		return Answer{}, false, fmt.Errorf("eval: image %d: %w", image, err)
 	}
-	a := Answer{File: l.File, Label: l.Label}
+	a := Answer{File: l.File, Label: l.Label, Labels: l.Labels}
 	if l.Error != "" {
 		a.Err = errors.New(l.Error)
 		return a, true, nil

@@ -15,9 +15,12 @@ type Header struct {
 	Format  string   `json:"format"` // fileFormat
 	Data    DataID   `json:"data"`
 	Classes []string `json:"classes"` // class of each number of a posterior
-	Nets    []NetID  `json:"nets"`
-	ISA     string   `json:"isa"` // instruction set: the last bits of a posterior depend on it
-	Shard   Shard    `json:"shard"`
+	// Thresholds are the least probabilities from which a label counts as shown, by class of a
+	// posterior; nil for images of one class each.
+	Thresholds []float32 `json:"thresholds,omitempty"`
+	Nets       []NetID   `json:"nets"`
+	ISA        string    `json:"isa"` // instruction set: the last bits of a posterior depend on it
+	Shard      Shard     `json:"shard"`
 }
 
 // fileFormat is the format of the result files that this version writes and reads.
@@ -29,6 +32,7 @@ type DataID struct {
 	Fingerprint string   `json:"fingerprint"`
 	Images      int      `json:"images"`
 	Classes     []string `json:"classes"` // by label
+	MultiLabel  bool     `json:"multi_label,omitempty"`
 }
 
 // Difference describes in words how the images of d differ from those of want; "" if they
@@ -161,6 +165,8 @@ func (h Header) validate() error {
 		return fmt.Errorf("no networks, want at least one")
 	case len(h.Classes) == 0:
 		return fmt.Errorf("no classes, want at least one")
+	case h.Thresholds != nil && len(h.Thresholds) != len(h.Classes):
+		return fmt.Errorf("%d thresholds, want one for each of %d classes", len(h.Thresholds), len(h.Classes))
 	}
 	for _, n := range h.Nets {
 		if err := n.Setting.Validate(1); err != nil {

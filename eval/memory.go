@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/resources"
 )
 
 const (
@@ -28,13 +29,16 @@ const (
 	queueShare  = 15
 )
 
-// limits divides a bound of the process's memory. All values are in bytes.
+// limits divides a bound of the process's memory, in bytes.
 type limits struct {
 	total  int64 // the bound
 	fixed  int64 // process, weights, and answers that are kept in memory
 	pass   int64 // one pass of a batch: activations, scratch, input, output
 	decode int64 // images that are being decoded and rescaled
 	queue  int64 // rescaled images that wait for others of their size
+
+	maxPixels int          // of an image; 0: preprocess.DefaultMaxPixels
+	onRemark  func(string) // resources.Resources.OnRemark
 }
 
 // anySize reports whether any view shows images at sizes of their own.
@@ -42,14 +46,15 @@ func anySize(views []View) bool {
 	return slices.ContainsFunc(views, func(v View) bool { return v.Protocol == Dense })
 }
 
-// newLimits divides a bound of memory, or the default bound where memory is 0, for images
+// newLimits divides r.Memory, or the default bound where that is 0, for images
 // of any size or for crops alone.
-func newLimits(d design, anySize bool, memory int64) (limits, error) {
-	return limitsBeside(d, anySize, memory, 0)
+func newLimits(d design, anySize bool, r resources.Resources) (limits, error) {
+	return limitsBeside(d, anySize, r, 0)
 }
 
 // limitsBeside is [newLimits] where other data take so many bytes besides.
-func limitsBeside(d design, anySize bool, memory, beside int64) (limits, error) {
+func limitsBeside(d design, anySize bool, r resources.Resources, beside int64) (limits, error) {
+	memory := r.Memory
 	network := d.fixedBytes(anySize)
 	fixed := network + beside
 	if memory == 0 {
@@ -59,7 +64,7 @@ func limitsBeside(d design, anySize bool, memory, beside int64) (limits, error) 
 	if images < leastImageBytes {
 		return limits{}, tooLittle(memory, fixed+leastImageBytes, network, beside)
 	}
-	l := limits{total: memory, fixed: fixed, pass: images * passShare / 100, decode: images * decodeShare / 100, queue: images * queueShare / 100}
+	l := limits{maxPixels: r.MaxPixels, onRemark: r.OnRemark, total: memory, fixed: fixed, pass: images * passShare / 100, decode: images * decodeShare / 100, queue: images * queueShare / 100}
 	if need, err := d.passBytes(1, d.input, d.input); err != nil {
 		return limits{}, err
 	} else if need > l.pass {

@@ -16,6 +16,7 @@ import (
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/resources"
 )
 
 type oracle struct {
@@ -116,7 +117,7 @@ func compareWithOracle(t *testing.T, m *vgg.Model, data *dataset.Dataset, o orac
 		}
 		return list
 	}
-	l, err := newLimits(designOf(m), true, 0)
+	l, err := newLimits(designOf(m), true, resources.Resources{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -116,6 +116,8 @@ func (p *pass) run(ctx context.Context, prep *preparer, next func() (image int, 
 		switch {
 		case im.large:
 			p.large = append(p.large, im.index)
+		case dataset.Environment(ctx, im.err):
+			return im.err
 		case im.err != nil:
 			if err := p.done(im.index, nil, im.err); err != nil {
 				return err

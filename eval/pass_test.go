@@ -113,7 +113,7 @@ func TestMemoryBound(t *testing.T) {
 	fixed := designOf(m).fixedBytes(true) + answersBytes(d.Len(), 1, 3)
 	var first *Result
 	for _, images := range []int64{2 << 30, 100 << 20, leastImageBytes} {
-		l, err := newLimits(designOf(m), true, fixed+images)
+		l, err := newLimits(designOf(m), true, resources.Resources{Memory: fixed + images})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,10 +162,10 @@ func TestMemoryOfAnswers(t *testing.T) {
 	if posteriors := int64(50_000) * 2 * 1000 * 4; beside < posteriors || beside > posteriors*11/10 {
 		t.Errorf("%d bytes of answers, want a little more than %d", beside, posteriors)
 	}
-	if _, err := limitsBeside(d, true, fixed+beside, beside); err == nil || !strings.Contains(err.Error(), "a result file keeps them out of memory") {
+	if _, err := limitsBeside(d, true, resources.Resources{Memory: fixed + beside}, beside); err == nil || !strings.Contains(err.Error(), "a result file keeps them out of memory") {
 		t.Errorf("no memory beside the answers: %v", err)
 	}
-	l, err := limitsBeside(d, true, 0, beside)
+	l, err := limitsBeside(d, true, resources.Resources{}, beside)
 	if err != nil || l.total != fixed+beside+imageBytes {
 		t.Errorf("%+v, %v; want %d bytes by default", l, err, fixed+beside+imageBytes)
 	}
@@ -175,16 +175,16 @@ func TestMemoryOfAnswers(t *testing.T) {
 // to be done; how many ranks there are makes none unreadable.
 func TestLargeImagesOnRanks(t *testing.T) {
 	m := narrowModel(t, "A")
-	sizes := [][2]int{{700, 32}}
+	sizes := [][2]int{{600, 32}}
 	for range 12 {
 		sizes = append(sizes, [2]int{40, 40})
 	}
 	d := noisy(t, sizes)
-	l, err := newLimits(designOf(m), true, designOf(m).fixedBytes(true)+leastImageBytes)
+	l, err := newLimits(designOf(m), true, resources.Resources{Memory: designOf(m).fixedBytes(true) + leastImageBytes})
 	if err != nil {
 		t.Fatal(err)
 	}
-	need, err := designOf(m).passBytes(1, 64, 1400)
+	need, err := designOf(m).passBytes(1, 64, 1200)
 	if err != nil {
 		t.Fatal(err)
 	}

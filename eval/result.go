@@ -8,7 +8,9 @@ import (
 )
 
 // Result is the outcome of an evaluation. Errors are fractions. The JSON keys are those of
-// `vgg eval --json`.
+// `vgg eval --json`. For images of several labels each, Labels has the measures; errors,
+// intervals, loss and calibration error are then NaN, the lists of classes empty, and none of
+// them is in the JSON.
 type Result struct {
 	Data       string             `json:"data"` // name of the set
 	Shard      string             `json:"shard,omitempty"`
@@ -23,6 +25,7 @@ type Result struct {
 	Top5Range  [2]float64         `json:"top5_interval"`
 	Loss       float64            `json:"loss"`              // multinomial logistic loss, mean over the images
 	ECE        float64            `json:"calibration_error"` // expected calibration error, 15 bins
+	Labels     *LabelsResult      `json:"labels,omitempty"`
 	Nets       []NetResult        `json:"nets"`
 	Classes    []Class            `json:"classes"`    // in the order of the set
 	Confusions []Confusion        `json:"confusions"` // pairs of classes, the most often confused first
@@ -41,6 +44,39 @@ type NetResult struct {
 	Setting
 	Top1Error float64 `json:"top1_error"`
 	Top5Error float64 `json:"top5_error"`
+	// MeanAP is the mean average precision on images of several labels, whose errors are NaN and
+	// not in the JSON; nil on others.
+	MeanAP *float64 `json:"mean_ap,omitempty"`
+}
+
+// MarshalJSON leaves out what is NaN.
+func (n NetResult) MarshalJSON() ([]byte, error) {
+	type plain NetResult
+	return json.Marshal(struct {
+		plain
+		Top1Error *float64 `json:"top1_error,omitempty"`
+		Top5Error *float64 `json:"top5_error,omitempty"`
+	}{plain(n), metrics.OrNil(n.Top1Error), metrics.OrNil(n.Top5Error)})
+}
+
+// MarshalJSON leaves out what images of several labels don't have.
+func (r *Result) MarshalJSON() ([]byte, error) {
+	type plain Result
+	if r.Labels == nil {
+		return json.Marshal((*plain)(r))
+	}
+	return json.Marshal(struct {
+		*plain
+		Top1Error  *float64  `json:"top1_error,omitempty"`
+		Top5Error  *float64  `json:"top5_error,omitempty"`
+		Top1Range  *struct{} `json:"top1_interval,omitempty"`
+		Top5Range  *struct{} `json:"top5_interval,omitempty"`
+		Loss       *float64  `json:"loss,omitempty"`
+		ECE        *float64  `json:"calibration_error,omitempty"`
+		Classes    *struct{} `json:"classes,omitempty"`
+		Confusions *struct{} `json:"confusions,omitempty"`
+		Mistakes   *struct{} `json:"mistakes,omitempty"`
+	}{plain: (*plain)(r)})
 }
 
 // Class is the result on one class's images. Without images its errors are NaN, null in

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/journal"
 )
 
@@ -108,8 +109,17 @@ func (r *Results) Answer(image int) (Answer, error) {
 }
 
 // Evaluate computes the errors of the whole run. They are the same to the bit for any number
-// of shards. It uses the options Mistakes and Confusions alone.
+// of shards. It uses the options Mistakes, Confusions and Thresholds alone.
 func (r *Results) Evaluate(ctx context.Context, o Options) (*Result, error) {
+	if o.Thresholds != nil {
+		if err := vgg.CheckThresholds(o.Thresholds, len(r.Header.Classes)); err != nil {
+			return nil, fmt.Errorf("eval: %w", err)
+		}
+		if !r.Header.Data.MultiLabel {
+			return nil, fmt.Errorf("eval: %s: thresholds for images of one class each, want none", r.Header.Data.Name)
+		}
+		r.Header.Thresholds = o.Thresholds
+	}
 	return evaluate(ctx, r.Header, r, whole().images(r.Header.Data.Images), o)
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/resources"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -39,6 +40,9 @@ type ScoreMap struct {
 
 // ScoreMaps returns the class score maps of an image at several scales.
 func ScoreMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales []int) ([]ScoreMap, error) {
+	if m.Net.Options().Posterior() == network.NoPosterior {
+		return nil, fmt.Errorf("eval: %w", vgg.ErrScores)
+	}
 	outputs, err := OutputMaps(ctx, m, im, scales)
 	if err != nil {
 		return nil, err
@@ -64,7 +68,7 @@ func OutputMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales 
 		return nil, err
 	}
 	d := designOf(m)
-	limits, err := newLimits(d, true, 0)
+	limits, err := newLimits(d, true, resources.Resources{})
 	if err != nil {
 		return nil, err
 	}

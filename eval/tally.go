@@ -18,7 +18,10 @@ func evaluate(ctx context.Context, h Header, st interface{ net(int) source }, im
 		return nil, err
 	}
 	each := nets(st, len(h.Nets))
-	t := newTally(h, labels, len(each))
+	var t tallier = newTally(h, labels, len(each))
+	if h.Data.MultiLabel {
+		t = newLabelTally(h, labels, len(each))
+	}
 	for _, i := range images {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -28,6 +31,12 @@ func evaluate(ctx context.Context, h Header, st interface{ net(int) source }, im
 		}
 	}
 	return t.result(o)
+}
+
+// tallier computes the measures of answers.
+type tallier interface {
+	image(i int, each []source) error // adds image i by the mean of the networks' posteriors
+	result(o Options) (*Result, error)
 }
 
 // tally counts right and wrong answers.
@@ -86,27 +95,39 @@ func newTally(h Header, labels []int, nets int) *tally {
 	}
 }
 
-// image adds image i by the mean of the networks' posteriors.
-func (t *tally) image(i int, each []source) error {
-	var first Answer
-	posteriors := make([][]float32, len(each))
+// answersOf returns the first network's answer for image i, and the posteriors of all. If
+// one of them couldn't read the image, its answer is returned.
+func answersOf(h Header, i int, each []source) (first Answer, posteriors [][]float32, err error) {
+	posteriors = make([][]float32, len(each))
 	for n, s := range each {
 		a, ok, err := s.answer(i)
 		switch {
 		case err != nil:
-			return err
+			return a, nil, err
 		case !ok:
-			return fmt.Errorf("eval: %s: image %d has no result by %s", t.h.Data.Name, i, t.h.Nets[n].Weights)
+			return a, nil, fmt.Errorf("eval: %s: image %d has no result by %s", h.Data.Name, i, h.Nets[n].Weights)
 		case a.Err != nil:
-			t.bad = append(t.bad, dataset.BadImage{Name: a.File, Index: i, Err: a.Err})
-			t.badOf[a.Label]++
-			t.outcomes = append(t.outcomes, notRead)
-			return nil
+			return a, nil, nil
 		}
 		if n == 0 {
 			first = a
 		}
 		posteriors[n] = a.Posterior
+	}
+	return first, posteriors, nil
+}
+
+// image implements tallier.
+func (t *tally) image(i int, each []source) error {
+	first, posteriors, err := answersOf(t.h, i, each)
+	switch {
+	case err != nil:
+		return err
+	case first.Err != nil:
+		t.bad = append(t.bad, dataset.BadImage{Name: first.File, Index: i, Err: first.Err})
+		t.badOf[first.Label]++
+		t.outcomes = append(t.outcomes, notRead)
+		return nil
 	}
 	truth := t.labels[first.Label]
 	for n, p := range posteriors {
@@ -160,16 +181,21 @@ func (t *tally) result(o Options) (*Result, error) {
 	}
 	r.ECE, _ = metrics.Calibration(t.best, t.right, metrics.CalibrationBins)
 	for n, net := range t.h.Nets {
-		r.Nets = append(r.Nets, NetResult{net.Weights, net.Setting, metrics.TopKError(t.netRanks[n], 1), metrics.TopKError(t.netRanks[n], 5)})
+		r.Nets = append(r.Nets, NetResult{net.Weights, net.Setting, metrics.TopKError(t.netRanks[n], 1), metrics.TopKError(t.netRanks[n], 5), nil})
 	}
 	for _, m := range t.confusion.Mistakes(firstOf(o.Confusions, len(all))) {
 		r.Confusions = append(r.Confusions, Confusion{t.h.Classes[m.Truth], t.h.Classes[m.Predicted], m.Count})
 	}
+	confused := t.confusion.MostConfused()
 	for i, truth := range t.labels {
+		with := ""
+		if p := confused[truth].Predicted; p >= 0 {
+			with = t.h.Classes[p]
+		}
 		r.Classes = append(r.Classes, Class{
 			Class: t.h.Data.Classes[i], Images: len(t.ranks[i]), Unreadable: t.badOf[i],
 			Top1Error: metrics.TopKError(t.ranks[i], 1), Top5Error: metrics.TopKError(t.ranks[i], 5),
-			ConfusedWith: t.confusedWith(truth),
+			ConfusedWith: with,
 		})
 	}
 	return r, nil
@@ -185,17 +211,6 @@ func interval(ranks []int, k int) [2]float64 {
 	}
 	low, high := metrics.Wilson(wrong, len(ranks))
 	return [2]float64{low, high}
-}
-
-// confusedWith returns the class most often predicted in place of the true class, or "".
-func (t *tally) confusedWith(truth int) string {
-	most, name := 0, ""
-	for p := range t.h.Classes {
-		if n := t.confusion.Count(truth, p); p != truth && n > most {
-			most, name = n, t.h.Classes[p]
-		}
-	}
-	return name
 }
 
 // lossOf returns the multinomial logistic loss of a posterior. A probability too small for a

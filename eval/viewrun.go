@@ -54,6 +54,9 @@ func OpenViews(ctx context.Context, net Net, views []View, data *dataset.Dataset
 	if err := o.Resources.Validate("eval"); err != nil {
 		return nil, err
 	}
+	if data.MultiLabel {
+		return nil, fmt.Errorf("eval: %s: several labels an image, want one class an image, which a table of top-1 and top-5 errors is about", data.Name)
+	}
 	r := &ViewRun{net: net, data: data, o: o, views: views}
 	if r.design, err = net.design(); err != nil {
 		return nil, err
@@ -62,7 +65,7 @@ func OpenViews(ctx context.Context, net Net, views []View, data *dataset.Dataset
 		if !slices.Equal(v.setting().Views(), []View{v}) {
 			return nil, fmt.Errorf("eval: %s: %v is not a single view", net.Weights, v.setting())
 		}
-		if err := r.design.check(v.setting()); err != nil {
+		if err := r.design.check(v.setting(), data); err != nil {
 			return nil, ofWeights(err, net.Weights)
 		}
 	}
@@ -79,7 +82,7 @@ func OpenViews(ctx context.Context, net Net, views []View, data *dataset.Dataset
 	if _, err := matchClasses(data.Name, data.Classes, r.classes); err != nil {
 		return nil, ofWeights(err, net.Weights)
 	}
-	if r.limits, err = limitsBeside(r.design, anySize(views), o.Memory, answersBytes(data.Len(), len(views), 0)); err != nil {
+	if r.limits, err = limitsBeside(r.design, anySize(views), o.Resources, answersBytes(data.Len(), len(views), 0)); err != nil {
 		return nil, ofWeights(err, net.Weights)
 	}
 	for _, v := range views {

@@ -1,15 +1,16 @@
 package eval
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"image"
+	"sync"
 
 	"golang.org/x/sync/semaphore"
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/resources"
 )
 
 // piece is one input of the network: a region of a rescaled image or of its mirror image.
@@ -61,24 +62,22 @@ type viewPieces struct {
 	pieces []piece
 }
 
-// decodeBytes is the memory, in bytes a pixel, of decoding: the coefficients, planes and
-// RGB of a progressive JPEG.
-const decodeBytes = 18
-
 // preparer reads and rescales images within a bound of memory.
 type preparer struct {
 	design design
 	data   *dataset.Dataset
 	views  []View
 	limits limits
+	files  *resources.Room
 	room   *semaphore.Weighted // limits.decode bytes
+	grey16 sync.Once
 	heap   *heapGuard
 	// region, where set, returns the part of an image, as it is stored, that is shown; empty: all.
 	region func(image int) image.Rectangle
 }
 
 func newPreparer(d design, data *dataset.Dataset, views []View, l limits) *preparer {
-	return &preparer{design: d, data: data, views: views, limits: l, room: semaphore.NewWeighted(l.decode), heap: newHeapGuard(l)}
+	return &preparer{design: d, data: data, views: views, limits: l, files: resources.NewRoom(l.decode, l.total), room: semaphore.NewWeighted(l.decode), heap: newHeapGuard(l)}
 }
 
 // prepare reads image i, rescales it once for each scale, and cuts the pieces of the
@@ -87,46 +86,56 @@ func newPreparer(d design, data *dataset.Dataset, views []View, l limits) *prepa
 // marked large.
 func (p *preparer) prepare(ctx context.Context, i int, wanted []int, pass int64) prepared {
 	out := prepared{index: i}
-	raw, err := p.data.Read(i)
+	raw, closeFile, err := p.data.ReadIn(ctx, i, p.files)
 	if err != nil {
 		out.err = err
 		return out
 	}
-	need := int64(0)
-	header, _, headerErr := image.DecodeConfig(bytes.NewReader(raw))
-	if headerErr == nil && header.Width > 0 && header.Height > 0 {
-		shown, err := p.shown(i, raw, header.Width, header.Height)
-		if err != nil {
-			out.err = err
-			return out
-		}
-		sizes, err := p.check(header.Width, header.Height, shown, wanted)
-		if err != nil {
-			out.err = err
-			return out
-		}
-		if sizes.pass > pass {
-			out.large = true
-			return out
-		}
-		need, out.kept = sizes.most, sizes.kept
-	}
-	held := min(max(need, int64(len(raw))), p.limits.decode)
-	if err := p.room.Acquire(ctx, held); err != nil {
-		out.err, out.kept = err, 0
+	defer closeFile()
+	sizes, err := p.sizes(i, raw, wanted)
+	switch {
+	case err != nil:
+		out.err = err
+		return out
+	case sizes.pass > pass:
+		out.large = true
 		return out
 	}
-	if err := p.show(&out, i, raw, wanted, held); err != nil {
+	if err := p.room.Acquire(ctx, sizes.most); err != nil {
+		out.err = err
+		return out
+	}
+	out.kept = sizes.kept
+	if err := p.show(ctx, &out, i, raw, wanted, sizes.most); err != nil {
 		out.err, out.views, out.kept = err, nil, 0
 	}
-	p.room.Release(held - out.kept)
+	p.room.Release(sizes.most - out.kept)
 	return out
 }
 
+// sizes returns the memory that image i takes, or the error that makes it unreadable.
+func (p *preparer) sizes(i int, raw []byte, wanted []int) (sizes, error) {
+	h, err := preprocess.ReadHeader(raw)
+	if err != nil {
+		return sizes{}, err
+	}
+	if err := h.Check(p.limits.maxPixels); err != nil {
+		return sizes{}, err
+	}
+	if h.Grey16 && p.limits.onRemark != nil {
+		p.grey16.Do(func() { p.limits.onRemark(preprocess.Grey16Remark) })
+	}
+	shown, err := p.shown(i, raw, h.W, h.H)
+	if err != nil {
+		return sizes{}, err
+	}
+	return p.check(h, shown, wanted)
+}
+
 // show decodes image i, which takes so many bytes of memory, and cuts its pieces.
-func (p *preparer) show(out *prepared, i int, raw []byte, wanted []int, bytes int64) error {
+func (p *preparer) show(ctx context.Context, out *prepared, i int, raw []byte, wanted []int, bytes int64) error {
 	defer p.heap.makeRoom(bytes)()
-	im, err := preprocess.Decode(raw, preprocess.DecodeOptions{})
+	im, err := preprocess.DecodeContext(ctx, raw, preprocess.DecodeOptions{MaxPixels: p.limits.maxPixels})
 	if err != nil {
 		return err
 	}
@@ -177,14 +186,17 @@ func (p *preparer) release(im prepared) { p.room.Release(im.kept) }
 // in a pass of the largest of its pieces.
 type sizes struct{ most, kept, pass int64 }
 
-// check returns an error if an image of w×h pixels, of which a part is shown, doesn't fit
-// into the memory at some wanted view.
-func (p *preparer) check(w, h int, shown image.Point, wanted []int) (sizes, error) {
+// check returns an error if an image, of which a part is shown, doesn't fit into the memory
+// at some wanted view.
+func (p *preparer) check(header preprocess.Header, shown image.Point, wanted []int) (sizes, error) {
 	var s sizes
-	pixels := int64(w) * int64(h)
-	s.most = decodeBytes * pixels
-	// A header may claim any size: multiply no further unless the image can be decoded.
-	if pixels > preprocess.DefaultMaxPixels || s.most > p.limits.decode {
+	w, h := header.W, header.H
+	s.most = header.DecodeBytes
+	// Multiply no further unless the image can be decoded. It may be cut or turned, a copy.
+	if s.most <= p.limits.decode {
+		s.most += 3 * int64(w) * int64(h)
+	}
+	if s.most > p.limits.decode {
 		return s, fmt.Errorf("eval: %d×%d pixels take %s to decode, want at most %s, a part of the %s of memory allowed", w, h, mebibytes(s.most), mebibytes(p.limits.decode), mebibytes(p.limits.total))
 	}
 	w, h = shown.X, shown.Y

@@ -13,8 +13,11 @@ import (
 
 // Boxed returns d, whose boxes have been read, without the images that have no box of their
 // own class, apart from boxes marked difficult. left is the number of images left out. It is
-// an error if no image remains.
+// an error if no image remains, and if an image has several labels.
 func Boxed(d *dataset.Dataset) (boxed *dataset.Dataset, left int, err error) {
+	if d.MultiLabel {
+		return nil, 0, fmt.Errorf("localize: %s: several labels an image, want one class an image, whose boxes count", d.Name)
+	}
 	boxed = d.Select(func(s dataset.Sample) bool { return len(truths(s)) > 0 })
 	if boxed.Len() == 0 {
 		return nil, d.Len(), fmt.Errorf("localize: %s: none of %d images has a box of its class", d.Name, d.Len())
@@ -49,6 +52,11 @@ func MeanBoxes(ctx context.Context, d *dataset.Dataset, r vgg.Regression, orient
 	}
 	if ctx.Err() != nil {
 		return head, context.Cause(ctx)
+	}
+	for _, err := range errs {
+		if dataset.Environment(ctx, err) {
+			return head, err
+		}
 	}
 	var all mean
 	of := make([]mean, len(d.Classes))

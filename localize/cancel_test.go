@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/preprocess"
@@ -33,7 +34,7 @@ func TestLocatorCancelled(t *testing.T) {
 func TestCancelledImageIsNotUnreadable(t *testing.T) {
 	l := locator(t, 1, vgg.PCR)
 	d := squares(t, "squares", 2)
-	im := decodeImage(d, 0, preprocess.Stored)
+	im := decodeImage(t.Context(), d, 0, dataset.DecodeOptions{})
 	cause := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(cause)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
@@ -102,6 +103,7 @@ type evaluation struct {
 	labels  []int            // index of the network's class for each of the set's
 	records []*Record        // by image of boxed; nil: not done
 	file    *resultFile      // nil: there is none
+	grey16  sync.Once
 }
 
 // open opens the result file and takes over the records that it holds.
@@ -130,7 +132,15 @@ func (e *evaluation) run(ctx context.Context) error {
 		}
 	}
 	done := len(e.records) - len(todo)
-	for im := range prefetch.Ordered(ctx, todo, e.o.AllWorkers(), func(_ context.Context, i int) decoded { return decodeImage(e.boxed, i, e.l.Orient()) }) {
+	decode := dataset.DecodeOptions{
+		DecodeOptions: preprocess.DecodeOptions{Orient: e.l.Orient(), MaxPixels: e.o.MaxPixels}, Room: e.o.DecodeRoom(),
+		OnHeader: func(h preprocess.Header) {
+			if h.Grey16 && e.o.OnRemark != nil {
+				e.grey16.Do(func() { e.o.OnRemark(preprocess.Grey16Remark) })
+			}
+		},
+	}
+	for im := range prefetch.Ordered(ctx, todo, e.o.AllWorkers(), func(ctx context.Context, i int) decoded { return decodeImage(ctx, e.boxed, i, decode) }) {
 		if err := e.add(ctx, im); err != nil {
 			return err
 		}
@@ -159,6 +169,8 @@ func (e *evaluation) add(ctx context.Context, im decoded) error {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case dataset.Environment(ctx, err):
+		return err
 	case errors.Is(err, eval.ErrNotFinite):
 		return fmt.Errorf("localize: %s: %w", s.Name, err)
 	case err != nil:
@@ -248,17 +260,15 @@ type decoded struct {
 }
 
 // decodeImage reads and decodes an image.
-func decodeImage(d *dataset.Dataset, i int, o preprocess.Orient) decoded {
-	im := decoded{index: i}
-	var data []byte
-	if data, im.err = d.Read(i); im.err != nil {
-		return im
+func decodeImage(ctx context.Context, d *dataset.Dataset, i int, o dataset.DecodeOptions) decoded {
+	im, err := d.Decode(ctx, i, o)
+	if err != nil {
+		return decoded{index: i, err: err}
 	}
-	if im.image, im.err = preprocess.Decode(data, preprocess.DecodeOptions{}); im.err == nil {
-		im.orientation = o.Orientation(data)
-		im.image = preprocess.Turn(im.image, im.orientation)
-	}
-	return im
+	// The images wait for their turn in order. One that kept its room could keep an earlier
+	// one from being decoded.
+	im.Release()
+	return decoded{i, im.Image, im.Orientation, nil}
 }
 
 // wilson returns the 95 % confidence interval of a share.

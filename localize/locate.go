@@ -12,6 +12,7 @@ import (
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -119,6 +120,8 @@ func (l *Locator) Check() error {
 			return fmt.Errorf("localize: classifier %d is %w", i+1, &vgg.LocaliserError{Regression: c.Localisation.Regression, Classes: len(c.Classes)})
 		case c.Net.Options().Headless():
 			return fmt.Errorf("localize: classifier %d: %w", i+1, vgg.ErrHeadless)
+		case c.Net.Options().Posterior() == network.NoPosterior:
+			return fmt.Errorf("localize: classifier %d: %w", i+1, vgg.ErrScores)
 		}
 		if l.order(c) == nil {
 			return fmt.Errorf("localize: classifier %d has other classes than the localisation network: want the one that it was trained from", i+1)

@@ -1,6 +1,9 @@
 package metrics
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Decisions counts the answers to a question of yes or no, such as whether an image shows a
 // label.
@@ -79,4 +82,44 @@ func MeanAveragePrecision(scores [][]float32, positive [][]bool, form APForm) fl
 		}
 	}
 	return sum / float64(n)
+}
+
+// BestThreshold returns the threshold of [Decide] with the greatest [Decisions.F1], the
+// highest of those that are equally good, and that F1. It is NaN and 0 if nothing is
+// positive. A NaN is never yes. It panics if the lengths differ.
+func BestThreshold(scores []float32, positive []bool) (threshold float32, f1 float64) {
+	if len(scores) != len(positive) {
+		panic("metrics: BestThreshold: lengths of scores and positive differ")
+	}
+	var order []int
+	var d Decisions
+	for i, s := range scores {
+		if s == s {
+			order = append(order, i)
+		}
+		if positive[i] {
+			d.FalseNegatives++
+		}
+	}
+	slices.SortFunc(order, func(i, j int) int {
+		if ahead(scores, i, j) {
+			return -1
+		}
+		return 1
+	})
+	threshold = float32(math.NaN())
+	for n, i := range order {
+		if positive[i] {
+			d.TruePositives, d.FalseNegatives = d.TruePositives+1, d.FalseNegatives-1
+		} else {
+			d.FalsePositives++
+		}
+		if n+1 < len(order) && scores[order[n+1]] == scores[i] {
+			continue
+		}
+		if now := d.F1(); now > f1 {
+			threshold, f1 = scores[i], now
+		}
+	}
+	return threshold, f1
 }

@@ -3,6 +3,8 @@ package metrics
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -180,6 +182,53 @@ func TestConfusionOfNothing(t *testing.T) {
 }
 
 // The matrix's error is the top-1 error of the same predictions.
+// The sparse matrix is the dense one, and of 20,000 classes takes no 400 million counts.
+func TestConfusionIsSparse(t *testing.T) {
+	const classes, images = 30, 5000
+	rng := rand.New(rand.NewPCG(3, 4))
+	var dense [classes][classes]int
+	c := NewConfusion(classes)
+	for range images {
+		truth, predicted := rng.IntN(classes), rng.IntN(classes)*rng.IntN(2)
+		dense[truth][predicted]++
+		c.Add(truth, predicted)
+	}
+	var mistakes []Mistake
+	for truth := range dense {
+		most := Mistake{truth, -1, 0}
+		row, column := 0, 0
+		for p, n := range dense[truth] {
+			if c.Count(truth, p) != n {
+				t.Errorf("count of %d as %d: %d, want %d", truth, p, c.Count(truth, p), n)
+			}
+			if row, column = row+n, column+dense[p][truth]; p != truth && n > 0 {
+				mistakes = append(mistakes, Mistake{truth, p, n})
+				if n > most.Count {
+					most = Mistake{truth, p, n}
+				}
+			}
+		}
+		if c.Images(truth) != row || c.Predicted(truth) != column || c.MostConfused()[truth] != most {
+			t.Errorf("class %d: %d images, %d predicted, %v; want %d, %d, %v", truth, c.Images(truth), c.Predicted(truth), c.MostConfused()[truth], row, column, most)
+		}
+	}
+	slices.SortStableFunc(mistakes, func(a, b Mistake) int { return b.Count - a.Count })
+	if got := c.Mistakes(images); !slices.Equal(got, mistakes) {
+		t.Errorf("mistakes %v, want %v", got, mistakes)
+	}
+	if c.Total() != images {
+		t.Errorf("%d images in all", c.Total())
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	large := NewConfusion(20_000)
+	large.Add(19_999, 3)
+	runtime.ReadMemStats(&after)
+	if taken := after.TotalAlloc - before.TotalAlloc; taken > 1<<20 || large.MostConfused()[19_999].Predicted != 3 {
+		t.Errorf("20,000 classes take %d bytes", taken)
+	}
+}
+
 func TestConfusionAgreesWithTopKError(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		classes := rapid.IntRange(1, 6).Draw(t, "classes")

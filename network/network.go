@@ -10,6 +10,7 @@ import (
 
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/resources"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -189,6 +190,8 @@ func featureNames(a architecture.Architecture) []string {
 			i++
 		case architecture.Normalisation:
 			names[at] = fmt.Sprintf("lrn%d", block)
+		case architecture.BatchNorm: // of what is before it, not of a convolution's scores
+			names[at] = fmt.Sprintf("post%d_%d", block, i-1)
 		case architecture.Pooling:
 			names[at] = fmt.Sprintf("pool%d", block)
 			block, i = block+1, 1
@@ -245,6 +248,8 @@ func (o Options) features(a architecture.Architecture) ([]nn.Layer, int, error) 
 				return nil, 0, err
 			}
 			layers = append(layers, lrn)
+		case architecture.BatchNorm:
+			layers = append(layers, o.batchNorm(name, channels, false))
 		case architecture.Pooling:
 			layers = append(layers, nn.NewMaxPool(name))
 		}
@@ -298,6 +303,9 @@ func New(o Options) (*Network, error) {
 	o.Config = a.Name
 	if err := chain.StoreFC(o.storage()); err != nil {
 		return nil, err
+	}
+	if err := resources.Fits("a network of "+o.Config, chain.ParamBytes()); err != nil {
+		return nil, fmt.Errorf("vgg: %w", err)
 	}
 	chain.Alloc()
 	return &Network{o, leastSide(chain, o.Input), chain}, nil

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/verydeep/vgg/internal/kernel"
@@ -18,10 +19,17 @@ import (
 type Chain struct {
 	in     int // channels
 	layers []Layer
-	team   *kernel.Team
+	team   atomic.Pointer[kernel.Team]
 
 	mu   sync.Mutex
-	free []*workspace
+	free []*workspace // the longest unused first; all of the team
+}
+
+// newChain returns a chain without memory for workspaces.
+func newChain(in int, layers []Layer, team *kernel.Team) *Chain {
+	c := &Chain{in: in, layers: layers}
+	c.team.Store(team)
+	return c
 }
 
 // NewChain returns the chain of layers over images of c channels. It runs on as many
@@ -42,24 +50,26 @@ func (c *Chain) Alloc() {
 // Plan is [NewChain] without memory for the weights. Its shapes and sizes can be asked for
 // at once; it must not be run before [Chain.Alloc].
 func Plan(c int, layers ...Layer) *Chain {
-	return &Chain{in: c, layers: layers, team: kernel.NewTeam(runtime.GOMAXPROCS(0))}
+	return newChain(c, layers, kernel.NewTeam(runtime.GOMAXPROCS(0)))
 }
 
 // SetThreads sets how many threads share the work of one pass. Results do not depend
-// on it. It must not be called while a pass runs.
+// on it. Passes that run, and training that has begun, go on with the threads that they have.
 func (c *Chain) SetThreads(n int) {
-	c.team = kernel.NewTeam(n)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.team.Store(kernel.NewTeam(n))
 	c.free = nil
 }
 
 // Share returns a chain of the same layers, with the same parameters, whose passes run on
 // other threads, of the given number.
 func (c *Chain) Share(threads int) *Chain {
-	return &Chain{in: c.in, layers: c.layers, team: kernel.NewTeam(threads)}
+	return newChain(c.in, c.layers, kernel.NewTeam(threads))
 }
 
 // Threads is the number of threads that share the work of one pass.
-func (c *Chain) Threads() int { return c.team.Threads() }
+func (c *Chain) Threads() int { return c.team.Load().Threads() }
 
 // Layers lists the layers, first to last.
 func (c *Chain) Layers() []Layer { return c.layers }
@@ -117,7 +127,7 @@ func (s inferenceStep) conv() *Conv {
 
 // inferenceSteps lists the steps of inference on n images, and the shapes of the input and
 // of each step's output.
-func (c *Chain) inferenceSteps(n, h, w int) ([]inferenceStep, []Shape, error) {
+func (c *Chain) inferenceSteps(n, h, w, threads int) ([]inferenceStep, []Shape, error) {
 	all, err := c.Shapes(h, w)
 	if err != nil {
 		return nil, nil, err
@@ -138,7 +148,7 @@ func (c *Chain) inferenceSteps(n, h, w int) ([]inferenceStep, []Shape, error) {
 			}
 		}
 		if ok && i+1 < len(c.layers) {
-			if _, ok := c.layers[i+1].(*MaxPool); ok && conv.fusesPool(n, in, c.Threads()) {
+			if _, ok := c.layers[i+1].(*MaxPool); ok && conv.fusesPool(n, in, threads) {
 				s.pool = true
 				i++
 			}
@@ -182,11 +192,12 @@ func (ws *workspace) plan(c *Chain, n, h, w int) error {
 	if ws.n == n && ws.h == h && ws.w == w {
 		return nil
 	}
-	steps, shapes, err := c.inferenceSteps(n, h, w)
+	threads := ws.work.Team.Threads()
+	steps, shapes, err := c.inferenceSteps(n, h, w, threads)
 	if err != nil {
 		return err
 	}
-	lens, _, _ := inferenceLens(steps, shapes, n, c.Threads())
+	lens, _, _ := inferenceLens(steps, shapes, n, threads)
 	for i, l := range lens {
 		if cap(ws.buf[i]) < l {
 			ws.buf[i] = nil // free the old one before the new one is allocated
@@ -197,7 +208,7 @@ func (ws *workspace) plan(c *Chain, n, h, w int) error {
 	ws.n, ws.h, ws.w, ws.steps = n, h, w, steps
 	ws.acts = make([]kernel.Act, len(shapes))
 	for i, sh := range shapes {
-		b := borderOf(steps, shapes, i, n, c.Threads())
+		b := borderOf(steps, shapes, i, n, threads)
 		ws.acts[i].Bordered(n, sh.C, sh.H, sh.W, b.pad, b.end, ws.buf[i%2])
 	}
 	return nil
@@ -214,13 +225,11 @@ func (c *Chain) take(n, h, w int) (*workspace, error) {
 		}
 	}
 	if ws == nil {
-		ws = &workspace{work: kernel.NewWork(c.team)}
+		ws = &workspace{work: kernel.NewWork(c.team.Load())}
 	} else {
 		for i, f := range c.free {
 			if f == ws {
-				last := len(c.free) - 1
-				c.free[i], c.free[last] = c.free[last], nil
-				c.free = c.free[:last]
+				c.free = slices.Delete(c.free, i, i+1)
 				break
 			}
 		}
@@ -232,15 +241,32 @@ func (c *Chain) take(n, h, w int) (*workspace, error) {
 	return ws, nil
 }
 
-// maxFree is the number of workspaces that are kept for reuse.
-const maxFree = 16
+// Bounds of the workspaces that are kept for reuse. One is always kept.
+const (
+	maxFree      = 16
+	maxFreeBytes = 256 << 20
+)
 
 func (c *Chain) give(ws *workspace) {
 	c.mu.Lock()
-	if len(c.free) < maxFree {
-		c.free = append(c.free, ws)
+	defer c.mu.Unlock()
+	if ws.work.Team != c.team.Load() {
+		return // it is planned for other threads
 	}
-	c.mu.Unlock()
+	c.free = append(c.free, ws)
+	bytes := int64(0)
+	for _, f := range c.free {
+		bytes += f.bytes()
+	}
+	for len(c.free) > 1 && (len(c.free) > maxFree || bytes > maxFreeBytes) {
+		bytes -= c.free[0].bytes()
+		c.free = slices.Delete(c.free, 0, 1)
+	}
+}
+
+// bytes is the memory of a workspace.
+func (ws *workspace) bytes() int64 {
+	return 4 * int64(cap(ws.buf[0])+cap(ws.buf[1])+ws.work.Floats())
 }
 
 // checkInput returns the batch size, height and width of x.
@@ -376,10 +402,11 @@ func (c *Chain) LearntFloats() int {
 // InferenceFloats is the memory, in floats, of a forward pass over n images of h × w:
 // buffers, scratch and transformed weights, without the parameters.
 func (c *Chain) InferenceFloats(n, h, w int) (int, error) {
-	steps, shapes, err := c.inferenceSteps(n, h, w)
+	threads := c.Threads()
+	steps, shapes, err := c.inferenceSteps(n, h, w, threads)
 	if err != nil {
 		return 0, err
 	}
-	lens, s, filters := inferenceLens(steps, shapes, n, c.Threads())
-	return lens[0] + lens[1] + s.Floats(c.Threads()) + filters, nil
+	lens, s, filters := inferenceLens(steps, shapes, n, threads)
+	return lens[0] + lens[1] + s.Floats(threads) + filters, nil
 }

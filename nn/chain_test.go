@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -125,6 +126,115 @@ func TestForwardDense(t *testing.T) {
 		if inside := i%5 >= 3; changed != inside {
 			t.Fatalf("score %d is %g, then %g; pixels in its receptive field changed: %v", i, y.Data[i], z.Data[i], inside)
 		}
+	}
+}
+
+// SetThreads is safe while passes and training steps run, and changes no bit of them. The race
+// detector sees to the rest.
+func TestSetThreadsDuringPasses(t *testing.T) {
+	c := testChain(t, 2, true)
+	want := map[int][]float32{}
+	for i, s := range sizes {
+		y, err := c.Forward(images(3, s[0], s[1], s[2]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[i] = y.Data
+	}
+	stop := make(chan struct{})
+	var changing sync.WaitGroup
+	changing.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+				c.SetThreads(1 + n%4)
+				c.Release()
+				runtime.Gosched()
+			}
+		}
+	})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for round := range 10 {
+				i := round % len(sizes)
+				y, err := c.Forward(images(3, sizes[i][0], sizes[i][1], sizes[i][2]))
+				if err == nil {
+					err = sameBits(y.Data, want[i])
+				}
+				if err == nil {
+					err = c.Prepare(sizes[i][0], sizes[i][1], sizes[i][2])
+				}
+				if err != nil {
+					t.Errorf("input %v: %v", sizes[i], err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	training, err := c.NewTraining(3, 8, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if _, err := training.Step(images(3, 3, 8, 8), labelsOf(3), Pass{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	changing.Wait()
+}
+
+// However many passes ran at once, only so many workspaces are kept, and one always.
+func TestWorkspacesAreBounded(t *testing.T) {
+	c := testChain(t, 1, true)
+	var taken []*workspace
+	for range 3 * maxFree {
+		ws, err := c.take(1, 64, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ws.step(0)
+		if floats, err := c.WorkspaceFloats(1, 64, 64); err != nil || ws.bytes() > 4*int64(floats) || ws.bytes() < int64(floats) {
+			t.Errorf("a workspace of %d bytes, want about %d, %v", ws.bytes(), 4*floats, err)
+		}
+		taken = append(taken, ws)
+	}
+	for _, ws := range taken {
+		c.give(ws)
+	}
+	if n := len(c.free); n != maxFree {
+		t.Errorf("%d workspaces are kept, want %d", n, maxFree)
+	}
+	kept := func() (bytes int64) {
+		for _, ws := range c.free {
+			bytes += ws.bytes()
+		}
+		return bytes
+	}
+	for side := range 4 {
+		ws := &workspace{work: kernel.NewWork(c.team.Load()), n: side}
+		ws.buf[0] = make([]float32, (maxFreeBytes/4/5)*2) // two fifths: two fit
+		c.give(ws)
+		if kept() > maxFreeBytes || c.free[len(c.free)-1] != ws {
+			t.Errorf("%d bytes are kept, want at most %d, and the newest", kept(), maxFreeBytes)
+		}
+	}
+	huge := &workspace{work: kernel.NewWork(c.team.Load())}
+	huge.buf[0] = make([]float32, maxFreeBytes/4+1)
+	c.give(huge)
+	if len(c.free) != 1 || c.free[0] != huge {
+		t.Errorf("%d workspaces beside one that is larger than the bound", len(c.free))
+	}
+	old, err := c.take(1, 8, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SetThreads(2)
+	if c.give(old); len(c.free) != 0 {
+		t.Error("a workspace for other threads is kept")
 	}
 }
 

@@ -7,17 +7,17 @@ import "github.com/verydeep/vgg/internal/kernel"
 // chains that share the weights ([Chain.Share]) wait for it. It is an error if a layer
 // can't run on its input.
 func (c *Chain) Prepare(n, h, w int) error {
-	steps, shapes, err := c.inferenceSteps(n, h, w)
+	work := kernel.NewWork(c.team.Load())
+	steps, shapes, err := c.inferenceSteps(n, h, w, work.Team.Threads())
 	if err != nil {
 		return err
 	}
-	work := kernel.NewWork(c.team)
 	for i, s := range steps {
 		if _, ok := s.layer.(*Conv); !ok {
 			continue
 		}
 		conv := s.conv()
-		if p, ok := conv.winograd(n, shapes[i], c.Threads(), false); ok {
+		if p, ok := conv.winograd(n, shapes[i], work.Team.Threads(), false); ok {
 			conv.filter(work, p)
 		}
 	}

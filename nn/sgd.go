@@ -50,7 +50,7 @@ func (u Update) rate(p *Param) float32 {
 
 // NewSGD returns the optimiser of the chain's learnt parameters.
 func NewSGD(c *Chain) *SGD {
-	s := &SGD{work: kernel.NewWork(c.team), velocity: map[*Param][]float32{}}
+	s := &SGD{work: kernel.NewWork(c.team.Load()), velocity: map[*Param][]float32{}}
 	for _, p := range c.Params() {
 		if p.Learnt() {
 			s.params = append(s.params, p)

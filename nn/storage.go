@@ -36,10 +36,10 @@ func (c *Chain) StoreFC(s Storage) error {
 	}
 	for _, l := range c.layers {
 		if conv, ok := l.(*Conv); ok && conv.connected() {
-			conv.Weight.narrow(format, c.team)
+			conv.Weight.narrow(format, c.team.Load())
 		}
 	}
-	c.free = nil // workspaces are planned for the other format
+	c.Release() // workspaces are planned for the other format
 	return nil
 }
 

@@ -63,7 +63,8 @@ func (c *Chain) firstLearnt() int {
 // accumulated are lost. It is an error if the chain can't run on such images, if every
 // parameter is frozen, or if a learnt one is stored in 16 bits.
 func (c *Chain) NewTraining(n, h, w int) (*Training, error) {
-	t := &Training{chain: c, work: kernel.NewWork(c.team), n: n, h: h, w: w}
+	c = newChain(c.in, c.layers, c.team.Load()) // whose threads don't change
+	t := &Training{chain: c, work: kernel.NewWork(c.team.Load()), n: n, h: h, w: w}
 	out, err := c.Shapes(h, w)
 	if err != nil {
 		return nil, err

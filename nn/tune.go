@@ -180,20 +180,22 @@ type tuned struct {
 }
 
 func (c *Chain) newTuner(n, h, w int, only []Tuning) (*tuner, error) {
-	steps, shapes, err := c.inferenceSteps(n, h, w)
+	work := kernel.NewWork(c.team.Load())
+	threads := work.Team.Threads()
+	steps, shapes, err := c.inferenceSteps(n, h, w, threads)
 	if err != nil {
 		return nil, err
 	}
 	t := &tuner{
-		ws:     &workspace{work: kernel.NewWork(c.team), n: n, h: h, w: w, steps: steps, acts: make([]kernel.Act, len(shapes))},
+		ws:     &workspace{work: work, n: n, h: h, w: w, steps: steps, acts: make([]kernel.Act, len(shapes))},
 		layers: make([]*tuned, len(steps)),
 	}
 	borders, whole := make([]border, len(shapes)), 0
 	var lens [2]int
 	for i, in := range shapes {
-		b := borderOf(steps, shapes, i, n, c.Threads())
+		b := borderOf(steps, shapes, i, n, threads)
 		if i < len(steps) {
-			if l := newTuned(steps[i], n, in, c.Threads(), only); l != nil {
+			if l := newTuned(steps[i], n, in, threads, only); l != nil {
 				t.layers[i] = l
 				for _, p := range l.plans {
 					if p != nil { // Winograd needs a wider border than the direct algorithm

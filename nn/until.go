@@ -17,7 +17,7 @@ func (c *Chain) Until(layer string, rectified bool) (*Chain, error) {
 		layers := append([]Layer(nil), c.layers[:i+1]...)
 		conv, ok := l.(*Conv)
 		if !ok {
-			return &Chain{in: c.in, layers: layers, team: c.team}, nil
+			return newChain(c.in, layers, c.team.Load()), nil
 		}
 		var norm *BatchNorm
 		if i+1 < len(c.layers) {
@@ -41,7 +41,7 @@ func (c *Chain) Until(layer string, rectified bool) (*Chain, error) {
 		if rectified && next < len(c.layers) && isActivation(c.layers[next]) {
 			layers = append(layers, c.layers[next])
 		}
-		return &Chain{in: c.in, layers: layers, team: c.team}, nil
+		return newChain(c.in, layers, c.team.Load()), nil
 	}
 	return nil, fmt.Errorf("nn: layer %q, want one of %s", layer, strings.Join(c.names(), ", "))
 }

@@ -33,12 +33,13 @@ func (c *Chain) FilterFloats() int {
 // WorkspaceFloats is the memory, in floats, of the buffers and scratch of a forward
 // pass over n images of h × w: [Chain.InferenceFloats] without transformed weights.
 func (c *Chain) WorkspaceFloats(n, h, w int) (int, error) {
-	steps, shapes, err := c.inferenceSteps(n, h, w)
+	threads := c.Threads()
+	steps, shapes, err := c.inferenceSteps(n, h, w, threads)
 	if err != nil {
 		return 0, err
 	}
-	lens, s, _ := inferenceLens(steps, shapes, n, c.Threads())
-	return lens[0] + lens[1] + s.Floats(c.Threads()), nil
+	lens, s, _ := inferenceLens(steps, shapes, n, threads)
+	return lens[0] + lens[1] + s.Floats(threads), nil
 }
 
 // Release frees the buffers that are kept for further passes.

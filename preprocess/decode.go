@@ -78,12 +78,8 @@ func DecodeContext(ctx context.Context, data []byte, o DecodeOptions) (*Image, e
 	if err != nil {
 		return nil, err
 	}
-	limit := o.MaxPixels
-	if limit == 0 {
-		limit = DefaultMaxPixels
-	}
-	if tooMany(h.W, h.H, limit) {
-		return nil, &SizeError{What: h.Format + " image of", W: h.W, H: h.H, Limit: limit}
+	if err := h.Check(o.MaxPixels); err != nil {
+		return nil, err
 	}
 	im, err := h.decode(ctx, data)
 	if ctx.Err() != nil {
@@ -100,11 +96,26 @@ type Header struct {
 	Format string // as in [DecodeError]
 	W, H   int    // of the pixels as they are stored, at least 1×1
 	// DecodeBytes is the most memory, in bytes, that decoding takes beside the file: what
-	// the decoder holds, the image, and its copy that is turned upright.
+	// the decoder holds, and the image. Turning it upright takes as much as the image again.
 	DecodeBytes int64
 	// Grey16 tells that the image has grey levels of 16 bits, whose high bytes [Decode] keeps,
 	// as OpenCV does, where PIL's convert("RGB") clips them at 255.
 	Grey16 bool
+}
+
+// Grey16Remark says what [Decode] does with 16-bit grey levels, and who else does what.
+const Grey16Remark = "of 16-bit grey levels the high byte is taken, as OpenCV does; PIL's convert(\"RGB\") would clip them at 255"
+
+// Check returns a [*SizeError] if the image has more than maxPixels pixels; 0 means
+// [DefaultMaxPixels].
+func (h Header) Check(maxPixels int) error {
+	if maxPixels == 0 {
+		maxPixels = DefaultMaxPixels
+	}
+	if tooMany(h.W, h.H, maxPixels) {
+		return &SizeError{What: h.Format + " image of", W: h.W, H: h.H, Limit: maxPixels}
+	}
+	return nil
 }
 
 // ReadHeader returns the header of an image file. The errors are [Decode]'s, except that

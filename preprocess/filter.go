@@ -3,26 +3,41 @@ package preprocess
 import (
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 )
 
-// Filter is an antialiased rescaling filter as PIL defines it: the more an
-// image is reduced, the wider its support, so that every source pixel counts.
+// Filter is a rescaling filter. [Bilinear] and [Bicubic] are antialiased as PIL defines
+// them: the more an image is reduced, the wider their support, so that every source pixel
+// counts. The others have the same support at every scale, as TensorFlow's and Keras's
+// resize without antialias: a reduced image is made of a few source pixels.
 type Filter int
 
 const (
-	Bilinear Filter = iota // triangle, support 1
-	Bicubic                // Keys's cubic with a = -0.5, support 2
+	Bilinear        Filter = iota // triangle, support 1
+	Bicubic                       // Keys's cubic with a = -0.5, support 2
+	BilinearAliased               // Bilinear without antialiasing
+	BicubicAliased                // Bicubic without antialiasing
 )
+
+// filterNames are the filters' names, in their order.
+var filterNames = []string{"bilinear", "bicubic", "bilinear-aliased", "bicubic-aliased"}
+
+// wantFilter lists them.
+var wantFilter = strings.Join(filterNames[:len(filterNames)-1], ", ") + " or " + filterNames[len(filterNames)-1]
+
+// cubic tells whether the filter is one of the cubic ones.
+func (f Filter) cubic() bool { return f == Bicubic || f == BicubicAliased }
+
+// aliased tells whether the filter's support stays the same where an image is reduced.
+func (f Filter) aliased() bool { return f == BilinearAliased || f == BicubicAliased }
 
 // String returns the filter's name.
 func (f Filter) String() string {
-	switch f {
-	case Bilinear:
-		return "bilinear"
-	case Bicubic:
-		return "bicubic"
+	if f.validate() != nil {
+		return fmt.Sprintf("Filter(%d)", int(f))
 	}
-	return fmt.Sprintf("Filter(%d)", int(f))
+	return filterNames[f]
 }
 
 // MarshalText writes the filter's name.
@@ -33,20 +48,19 @@ func (f Filter) MarshalText() ([]byte, error) {
 	return []byte(f.String()), nil
 }
 
-// UnmarshalText reads a filter's name, "bilinear" or "bicubic".
+// UnmarshalText reads a filter's name.
 func (f *Filter) UnmarshalText(text []byte) error {
-	for _, known := range []Filter{Bilinear, Bicubic} {
-		if string(text) == known.String() {
-			*f = known
-			return nil
-		}
+	i := slices.Index(filterNames, string(text))
+	if i < 0 {
+		return fmt.Errorf("preprocess: filter: %q, want %s", text, wantFilter)
 	}
-	return fmt.Errorf("preprocess: filter: %q, want bilinear or bicubic", text)
+	*f = Filter(i)
+	return nil
 }
 
 func (f Filter) validate() error {
-	if f != Bilinear && f != Bicubic {
-		return fmt.Errorf("preprocess: filter: %v, want bilinear or bicubic", f)
+	if f < 0 || int(f) >= len(filterNames) {
+		return fmt.Errorf("preprocess: filter: Filter(%d), want %s", int(f), wantFilter)
 	}
 	return nil
 }
@@ -55,7 +69,7 @@ func (f Filter) validate() error {
 // whichever is wider.
 func (f Filter) at(x float64) float64 {
 	x = math.Abs(x)
-	if f == Bilinear {
+	if !f.cubic() {
 		return max(1-x, 0)
 	}
 	const a = -0.5

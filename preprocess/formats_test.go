@@ -220,7 +220,7 @@ func TestHeaderDecodeBytes(t *testing.T) {
 				continue
 			}
 			files++
-			if least := int64(2 * rgb * h.W * h.H); h.DecodeBytes < least || h.DecodeBytes > 20*least+1<<16 {
+			if least := int64(rgb * h.W * h.H); h.DecodeBytes < least || h.DecodeBytes > 40*least+1<<16 {
 				t.Errorf("%s: %d×%d pixels take %d bytes", e.Name(), h.W, h.H, h.DecodeBytes)
 			}
 		}

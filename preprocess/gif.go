@@ -8,8 +8,8 @@ import (
 
 func headerGIF(data []byte) (Header, error) {
 	c, err := gif.DecodeConfig(bytes.NewReader(data))
-	// A frame of indices and its colours, the screen, and that turned.
-	return Header{W: c.Width, H: c.Height, DecodeBytes: pixelBytes(c.Width, c.Height, 1+3*rgb)}, err
+	// A frame of indices and its colours, and the screen.
+	return Header{W: c.Width, H: c.Height, DecodeBytes: pixelBytes(c.Width, c.Height, 1+2*rgb)}, err
 }
 
 // decodeGIF draws the first frame on the logical screen. The rest of the screen

@@ -119,7 +119,7 @@ func (m jpegMarkers) bytes(w, h int) int64 {
 	case m.adobe:
 		total += pixelBytes(w, h, 4)
 	}
-	return total + pixelBytes(w, h, 2*rgb)
+	return total + pixelBytes(w, h, rgb)
 }
 
 func headerJPEG(data []byte) (Header, error) {

@@ -25,7 +25,7 @@ func headerPNG(data []byte) (Header, error) {
 	if data[interlaceAt] != 0 { // each pass is an image, too
 		each *= 2
 	}
-	return Header{W: c.Width, H: c.Height, DecodeBytes: pixelBytes(c.Width, c.Height, each+2*rgb), Grey16: depth == 16 && colour == 0}, nil
+	return Header{W: c.Width, H: c.Height, DecodeBytes: pixelBytes(c.Width, c.Height, each+rgb), Grey16: depth == 16 && colour == 0}, nil
 }
 
 func decodePNG(_ []byte, r *cancelled, _ Header) (*Image, error) {
@@ -41,7 +41,7 @@ func headerBMP(data []byte) (Header, error) {
 	if errors.Is(err, bmp.ErrUnsupported) {
 		err = unreadBMP(data)
 	}
-	return Header{W: c.Width, H: c.Height, DecodeBytes: pixelBytes(c.Width, c.Height, 4+2*rgb)}, err
+	return Header{W: c.Width, H: c.Height, DecodeBytes: pixelBytes(c.Width, c.Height, 4+rgb)}, err
 }
 
 // unreadBMP names the kind of a bitmap that package bmp doesn't read.

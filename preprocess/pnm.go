@@ -100,7 +100,7 @@ func headerPNM(data []byte) (Header, error) {
 	if err != nil {
 		return Header{}, err
 	}
-	return Header{W: p.w, H: p.h, DecodeBytes: pixelBytes(p.w, p.h, 2*rgb), Grey16: p.channels() == 1 && p.max > math.MaxUint8}, nil
+	return Header{W: p.w, H: p.h, DecodeBytes: pixelBytes(p.w, p.h, rgb), Grey16: p.channels() == 1 && p.max > math.MaxUint8}, nil
 }
 
 func decodePNM(data []byte, r *cancelled, _ Header) (*Image, error) {

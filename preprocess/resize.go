@@ -134,13 +134,16 @@ type taps struct {
 func (t *taps) plan(f Filter, in, out, from, to int) {
 	scale := float64(in) / float64(out)
 	stretch := max(scale, 1)
+	if f.aliased() {
+		stretch = 1
+	}
 	support := 1.0
-	if f == Bicubic {
+	if f.cubic() {
 		support = 2
 	}
 	support *= stretch
 	t.width = int(math.Ceil(support))*2 + 1
-	t.positive = f == Bilinear
+	t.positive = !f.cubic()
 	n := to - from
 	t.first, t.count = grow(t.first, n), grow(t.count, n)
 	t.coefficients = grow(t.coefficients, n*t.width)

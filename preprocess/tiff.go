@@ -225,7 +225,7 @@ func headerTIFF(data []byte) (Header, error) {
 	if t.get(tagTileWidth, 0) == 0 {
 		blockW, blockH = h.W, min(h.H, t.get(tagRowsPerStrip, math.MaxInt32))
 	}
-	h.DecodeBytes = pixelBytes(h.W, h.H, each+2*rgb)
+	h.DecodeBytes = pixelBytes(h.W, h.H, each+rgb)
 	if block := pixelBytes(blockW, blockH, inflated); h.DecodeBytes < math.MaxInt64-block {
 		h.DecodeBytes += block
 	}

@@ -99,14 +99,14 @@ func headerWebP(data []byte) (Header, error) {
 		return Header{}, err
 	}
 	// A lossless frame, or an alpha channel, which is coded as one, and its copy.
-	bytes := pixelBytes(c.Width, c.Height, 4+4+2+2*rgb)
+	bytes := pixelBytes(c.Width, c.Height, 4+4+2+rgb)
 	if !animated {
 		return Header{W: c.Width, H: c.Height, DecodeBytes: bytes}, nil
 	}
 	if c.Width != f.at.Dx() || c.Height != f.at.Dy() {
 		return Header{}, fmt.Errorf("animated, with a first frame of %d×%d pixels, want %d×%d", c.Width, c.Height, f.at.Dx(), f.at.Dy())
 	}
-	return Header{W: f.canvas.X, H: f.canvas.Y, DecodeBytes: bytes + pixelBytes(f.canvas.X, f.canvas.Y, 2*rgb)}, nil
+	return Header{W: f.canvas.X, H: f.canvas.Y, DecodeBytes: bytes + pixelBytes(f.canvas.X, f.canvas.Y, rgb)}, nil
 }
 
 // decodeWebP decodes a still image, or the first frame of an animation on its canvas, which

@@ -116,7 +116,7 @@ func (s TransferSet) find(dir string) string {
 // column measures all rows of a plan on one set, and counts its images. A row whose weights
 // are missing is nil.
 func (o TransferOptions) column(ctx context.Context, p TransferPlan, set TransferSet, nets map[string]transfer.Net, s *TransferSetResult) ([]*TransferMean, error) {
-	images, err := transfer.OpenImages(ctx, set.Layout, s.Folder)
+	images, err := transfer.OpenImages(ctx, transfer.ImageOptions{Layout: set.Layout}, s.Folder)
 	if err != nil {
 		return nil, err
 	}

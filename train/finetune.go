@@ -3,6 +3,7 @@ package train
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,11 +34,9 @@ func FineTuneRecipe(file string, o network.Options, s preprocess.Spec, side int)
 	r.InitFrom, r.InitRule = file, FineTune
 	r.LayerRates = []string{"conv*=0.1"}
 	if !o.Headless() {
-		summary, err := network.Summarise(o)
-		if err != nil {
+		if err := r.rateHead(o); err != nil {
 			return r, err
 		}
-		r.LayerRates = append(r.LayerRates, "fc*=0.1", summary.Layers[len(summary.Layers)-1].Name+"=1")
 	}
 	r.Batch, r.Epochs, r.LearningRate = 32, 30, 1e-2
 	r.Schedule.Name, r.Schedule.Steps = "step", []int{20, 27}
@@ -47,6 +46,29 @@ func FineTuneRecipe(file string, o network.Options, s preprocess.Spec, side int)
 	r.ScaleMax = max(r.ScaleMin, min(side, r.ScaleMin*3/2))
 	r.TestScale = (r.ScaleMin + r.ScaleMax) / 2
 	return r, nil
+}
+
+// rateHead adds the learning rates of the head's layers: a tenth for all of them, but the last
+// fully connected layer and what follows it, which is drawn at random.
+func (r *Recipe) rateHead(o network.Options) error {
+	summary, err := network.Summarise(o)
+	if err != nil {
+		return err
+	}
+	var layers []string
+	for _, l := range summary.Layers {
+		if l.Weights+l.Biases > 0 {
+			layers = append(layers, l.Name)
+		}
+	}
+	r.LayerRates = append(r.LayerRates, "fc*=0.1")
+	if slices.ContainsFunc(layers, func(l string) bool { return strings.HasPrefix(l, "norm") }) {
+		r.LayerRates = append(r.LayerRates, "norm*=0.1")
+	}
+	for _, l := range lastLayers(layers) {
+		r.LayerRates = append(r.LayerRates, l+"=1")
+	}
+	return nil
 }
 
 // layerRate parses PATTERN=FACTOR.

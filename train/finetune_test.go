@@ -5,9 +5,39 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
+
+// TestFineTuneHeads: the rates of every head are of layers that it has, the greatest those of
+// the layers that are drawn at random.
+func TestFineTuneHeads(t *testing.T) {
+	for config, want := range map[string]string{
+		"A":                             "conv*=0.1 fc*=0.1 fc8=1",
+		"A GAP FC1 SIGMOID":             "conv*=0.1 fc*=0.1 fc6=1",
+		"A GAP FC16 BN RELU FC SIGMOID": "conv*=0.1 fc*=0.1 fc7=1",
+		"A FC16 TANH BN FC BN":          "conv*=0.1 fc*=0.1 norm*=0.1 fc7=1 fc7.bn=1",
+		"A GAP L2 FC TANH SCORES":       "conv*=0.1 fc*=0.1 fc6=1",
+	} {
+		o := tinyRecipe().Options(2)
+		o.Config = config
+		r, err := FineTuneRecipe("f", o, preprocess.Spec{Resize: 32}, 50)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(r.LayerRates, " "); got != want {
+			t.Errorf("%s: %s, want %s", config, got, want)
+		}
+		net, err := network.New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := setRates(net.Params(), r.LayerRates); err != nil {
+			t.Errorf("%s: %v", config, err)
+		}
+	}
+}
 
 func TestFineTuneRecipe(t *testing.T) {
 	spec := preprocess.Spec{Resize: 256, Crop: 224, Filter: preprocess.Bicubic}
@@ -87,7 +117,7 @@ func TestOtherNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, _, err := initialise(t.Context(), net, &r, false, []string{"a", "b", "z"})
+	report, _, err := initialise(t.Context(), net, &r, vgg.OpenOptions{}, false, []string{"a", "b", "z"})
 	if err != nil || strings.Join(report.Random, " ") != "fc8" || strings.Join(report.Left, " ") != "fc8" {
 		t.Errorf("%+v, %v", report, err)
 	}

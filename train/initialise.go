@@ -31,25 +31,30 @@ const preConvolutions = 4
 // initialise sets the network's initial weights: random values, replaced by those that the
 // recipe's rule takes from another model. Of a model with another head it takes the features
 // alone. It resolves the recipe's rule Auto, and returns the file's preprocessing. The last
-// layer stays random with lastRandom, when its outputs mean something else than the file's,
-// and where the file has other classes, by name.
-func initialise(ctx context.Context, net *network.Network, r *Recipe, lastRandom bool, classes []string) (*InitReport, *preprocess.Spec, error) {
+// layer, with what follows it, stays random with lastRandom, when its outputs mean something
+// else than the file's, and where the file has other classes, by name. The same classes in
+// another order have their weights in that order.
+func initialise(ctx context.Context, net *network.Network, r *Recipe, open vgg.OpenOptions, lastRandom bool, classes []string) (*InitReport, *preprocess.Spec, error) {
 	if err := net.Init(r.Init, r.Seed); err != nil {
 		return nil, nil, err
 	}
 	if r.InitFrom == "" {
 		return nil, nil, nil
 	}
-	from, err := openInitial(ctx, r.InitFrom)
+	from, err := openInitial(ctx, r.InitFrom, open)
 	if err != nil {
 		return nil, nil, fmt.Errorf("train: init_from: %w", err)
 	}
-	lastRandom = lastRandom || !slices.Equal(from.Classes, classes)
+	order := classOrder(from.Classes, classes)
+	sorted := slices.IsSorted(order)
+	// One unit that tells two classes apart has no rows to put in another order.
+	lastRandom = lastRandom || order == nil || !sorted && isBinary(net.Options().Config)
 	config := from.Net.Options().Config
-	otherHead := config != net.Options().Config && sameFeatures(config, net.Options().Config)
+	features, head := sameLayers(config, net.Options().Config)
+	otherHead := features && !head
 	if r.InitRule == Auto {
 		r.InitRule = FineTune
-		if config != net.Options().Config && !otherHead {
+		if !features {
 			r.InitRule = PreInitialisation
 		}
 	}
@@ -63,16 +68,21 @@ func initialise(ctx context.Context, net *network.Network, r *Recipe, lastRandom
 	}
 	used := map[string]bool{}
 	layers := layersOf(net.Params())
+	last := lastLayers(layers)
 	for _, p := range net.Params() {
-		src := sources[p.Name]
+		src, isLast := sources[p.Name], slices.Contains(last, layerOf(p))
 		switch {
-		case src == nil || lastRandom && layerOf(p) == layers[len(layers)-1]:
+		case src == nil || lastRandom && isLast:
 		case slices.Equal(src.Shape, p.Shape):
-			if err := copyParam(p, src); err != nil {
+			rows := order
+			if !isLast || sorted {
+				rows = nil
+			}
+			if err := copyParam(p, src, rows); err != nil {
 				return nil, nil, fmt.Errorf("train: init_from: %s: %w", r.InitFrom, err)
 			}
 			used[layerOf(p)] = true
-		case layerOf(p) != layers[len(layers)-1] || !otherClasses(p, src):
+		case !isLast || !otherClasses(p, src):
 			return nil, nil, fmt.Errorf("train: init_from: %s: %s: shape %v, want %v", r.InitFrom, p.Name, src.Shape, p.Shape)
 		}
 	}
@@ -94,20 +104,39 @@ func initialise(ctx context.Context, net *network.Network, r *Recipe, lastRandom
 	return report, &from.Preprocess, nil
 }
 
-// sameFeatures reports whether two configurations differ in their heads alone.
-func sameFeatures(a, b string) bool {
+// isBinary reports whether one unit tells two classes apart.
+func isBinary(config string) bool {
+	a, err := architecture.Parse(config)
+	return err == nil && a.Binary()
+}
+
+// sameLayers reports whether two configurations have the same features, and whether their
+// heads are the same but for the units of the last fully connected layer and the ending.
+func sameLayers(a, b string) (features, head bool) {
 	x, err := architecture.Parse(a)
 	y, err2 := architecture.Parse(b)
-	return err == nil && err2 == nil && slices.Equal(x.Features, y.Features)
+	if err != nil || err2 != nil {
+		return false, false
+	}
+	for _, head := range [][]architecture.Layer{x.Head, y.Head} {
+		for i := len(head) - 1; i >= 0; i-- {
+			if head[i].Kind == architecture.Connected {
+				head[i].Channels = 0
+				break
+			}
+		}
+	}
+	return slices.Equal(x.Features, y.Features), slices.Equal(x.Head, y.Head)
 }
 
 // openInitial opens the model whose weights a run begins with. Of a file that doesn't tell
 // its head, the features are opened.
-func openInitial(ctx context.Context, path string) (*vgg.Model, error) {
-	m, err := vgg.Open(ctx, path, vgg.OpenOptions{})
+func openInitial(ctx context.Context, path string, o vgg.OpenOptions) (*vgg.Model, error) {
+	m, err := vgg.Open(ctx, path, o)
 	var ambiguous *vgg.AmbiguousError
-	if errors.As(err, &ambiguous) {
-		return vgg.Open(ctx, path, vgg.OpenOptions{Headless: true})
+	if errors.As(err, &ambiguous) && o.Head == "" {
+		o.Headless, o.Classes = true, nil
+		return vgg.Open(ctx, path, o)
 	}
 	return m, err
 }
@@ -152,9 +181,49 @@ func layersOf(params []*nn.Param) []string {
 	return names
 }
 
-func copyParam(dst, src *nn.Param) error {
+// lastLayers returns the last fully connected layer with the layers behind it; of a network
+// without one, the last layer.
+func lastLayers(layers []string) []string {
+	at := len(layers) - 1
+	for i, l := range layers {
+		if strings.HasPrefix(l, "fc") && !strings.Contains(l, ".") {
+			at = i
+		}
+	}
+	return layers[at:]
+}
+
+// classOrder returns the index in was of each class; nil unless both are the same classes,
+// each once.
+func classOrder(was, classes []string) []int {
+	if len(was) != len(classes) {
+		return nil
+	}
+	order := make([]int, len(classes))
+	for i, c := range classes {
+		if order[i] = slices.Index(was, c); order[i] < 0 || slices.Contains(order[:i], order[i]) {
+			return nil
+		}
+	}
+	return order
+}
+
+// copyParam copies src to dst, row i from row order[i] unless order is nil.
+func copyParam(dst, src *nn.Param, order []int) error {
 	var buf []float32
 	var err error
+	if order != nil {
+		buf = make([]float32, src.Len()/src.Shape[0])
+		for i, at := range order {
+			if err := src.GetRows(at, buf); err != nil {
+				return err
+			}
+			if err := dst.SetRows(i, buf); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	rowsOf(src, func(k0, n, row int) bool {
 		buf = slices.Grow(buf[:0], n*row)[:n*row]
 		if err = src.GetRows(k0, buf); err == nil {

@@ -129,7 +129,7 @@ func TestBeginWithWeights(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		report, spec, err := initialise(t.Context(), net, &r, false, []string{"a", "b", "c"})
+		report, spec, err := initialise(t.Context(), net, &r, vgg.OpenOptions{}, false, []string{"a", "b", "c"})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/resources"
@@ -22,6 +23,10 @@ type Options struct {
 	Train  *dataset.Dataset // training images
 	Val    *dataset.Dataset // validation images; nil: there are none, and the last weights count as the best
 	Dir    string           // run directory; made, and must be empty if it exists
+
+	// Initial gives what the file of Recipe.InitFrom doesn't tell, and chooses what is read of
+	// it. A run that resumes doesn't read the file.
+	Initial vgg.OpenOptions
 
 	// Resources: Batch is a micro-batch, the most images of a group that a rank computes at a
 	// time; 0: a whole group, or what fits into Memory. Ranks share the recipe's groups, whose

@@ -13,6 +13,7 @@ import (
 	"github.com/verydeep/vgg/internal/interchange"
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/resources"
 )
 
 // run is the state of a training run.
@@ -32,6 +33,7 @@ type run struct {
 	rate        *rate
 	trainLoader *dataset.Loader
 	valLoader   *dataset.Loader // nil without validation images
+	room        *resources.Room // of the images that are decoded
 
 	position
 	iterations int             // of the run at most

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/verydeep/vgg/internal/atomicfile"
+	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/metrics"
 )
 
@@ -102,7 +103,7 @@ func keptOfLog(path string, had int64, log *slog.Logger) (int64, error) {
 	}
 	var text []byte
 	if err == nil {
-		text, err = os.ReadFile(path)
+		text, err = wholefile.Read(path, wholefile.MaxText)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, fmt.Errorf("train: %w", err)
@@ -114,7 +115,7 @@ func keptOfLog(path string, had int64, log *slog.Logger) (int64, error) {
 
 // loggedEpochs returns how many epochs the log in a run directory tells of.
 func loggedEpochs(dir string) (int, error) {
-	f, err := os.Open(filepath.Join(dir, MetricsFile))
+	f, err := wholefile.Open(filepath.Join(dir, MetricsFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}

@@ -28,7 +28,7 @@ func newRun(ctx context.Context, o Options) (_ *run, err error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	r := &run{o: o.withDefaults(), bad: map[string]bool{}, position: position{epoch: 1}}
+	r := &run{o: o.withDefaults(), bad: map[string]bool{}, position: position{epoch: 1}, room: o.DecodeRoom()}
 	defer func() {
 		if err != nil {
 			r.abandon()
@@ -40,6 +40,9 @@ func newRun(ctx context.Context, o Options) (_ *run, err error) {
 	}
 	if from != nil {
 		defer from.file.Close()
+	}
+	if err := r.checkMachine(); err != nil {
+		return nil, err
 	}
 	fileSpec, err := r.buildNetwork(ctx, from)
 	if err != nil {
@@ -159,7 +162,7 @@ func (r *run) buildNetwork(ctx context.Context, from *savedRun) (*preprocess.Spe
 		return nil, nil
 	}
 	var fileSpec *preprocess.Spec
-	if r.init, fileSpec, err = initialise(ctx, net, rec, o.Task != nil, o.Train.Classes); err != nil {
+	if r.init, fileSpec, err = initialise(ctx, net, rec, o.Initial, o.Task != nil, o.Train.Classes); err != nil {
 		return nil, err
 	}
 	if o.Resume {
@@ -230,7 +233,7 @@ func (r *run) choosePreprocessing(ctx context.Context, from *savedRun, fileSpec 
 	if from != nil {
 		r.stats, r.spec = from.Stats, from.Spec
 	} else {
-		survey, _, err := dataset.CachedSurvey(ctx, r.o.Train, dataset.StatsOptions{Workers: r.o.Workers, Progress: r.o.OnSurvey, CacheDir: r.o.StatsDir})
+		survey, _, err := dataset.CachedSurvey(ctx, r.o.Train, dataset.StatsOptions{Workers: r.o.Workers, MaxPixels: r.o.MaxPixels, Room: r.room, Progress: r.o.OnSurvey, CacheDir: r.o.StatsDir})
 		if err != nil {
 			return err
 		}
@@ -238,6 +241,9 @@ func (r *run) choosePreprocessing(ctx context.Context, from *savedRun, fileSpec 
 			if err := r.o.checkBad(n, survey.Unreadable[n-1]); err != nil {
 				return err
 			}
+		}
+		if survey.Grey16 > 0 {
+			r.o.Log.Warn(fmt.Sprintf("%d training images: %s", survey.Grey16, preprocess.Grey16Remark))
 		}
 		r.stats = survey.Stats
 		r.spec = preprocessing(r.o.Recipe, r.stats, fileSpec)
@@ -295,12 +301,12 @@ func (r *run) prepareSteps() error {
 		cache = dataset.NoCache
 	}
 	r.trainLoader = &dataset.Loader{Data: o.Train, Spec: r.spec, Batch: rec.Batch, Crop: rec.Input, SMin: rec.ScaleMin, SMax: rec.ScaleMax,
-		Flip: rec.Flip, ShiftStd: rec.ColourShift, Seed: rec.Seed, Workers: o.Workers, CacheBytes: cache, Train: true}
+		Flip: rec.Flip, ShiftStd: rec.ColourShift, Seed: rec.Seed, Workers: o.Workers, CacheBytes: cache, Train: true, MaxPixels: o.MaxPixels, Room: r.room}
 	if rec.ColourShift > 0 {
 		r.trainLoader.Shift = r.stats.Shift
 	}
 	if o.Val != nil {
-		r.valLoader = &dataset.Loader{Data: o.Val, Spec: r.spec, Batch: validationBatch(rec, o.Batch), Crop: rec.Input, Workers: o.Workers, CacheBytes: cache}
+		r.valLoader = &dataset.Loader{Data: o.Val, Spec: r.spec, Batch: validationBatch(rec, o.Batch), Crop: rec.Input, Workers: o.Workers, CacheBytes: cache, MaxPixels: o.MaxPixels, Room: r.room}
 	}
 	perEpoch := r.trainLoader.Batches()
 	r.iterations = min(perEpoch*rec.Epochs, rec.MaxIterations)

@@ -7,6 +7,7 @@ import (
 	"github.com/verydeep/vgg/comm"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/resources"
 )
 
 // Footprint lists what a run needs memory for.
@@ -20,9 +21,13 @@ type Footprint struct {
 	Other   int64 // bytes of decoded images and of copies for checkpoints
 }
 
-// processBytes is the memory of the process besides: code, runtime, images that are being
-// decoded, and garbage that is not yet collected.
-const processBytes = 64 << 20
+const (
+	// processBytes is the memory of the process besides: code, runtime, images that are being
+	// decoded, and garbage that is not yet collected.
+	processBytes = 64 << 20
+	// decodeBytes is the part of it for images that are being decoded.
+	decodeBytes = 32 << 20
+)
 
 // valImages is the most images that are validated at a time.
 const valImages = 64
@@ -113,19 +118,11 @@ func MicroBatch(f Footprint, memory int64) (int, error) {
 		return 0, groupsError(f.Recipe.Groups, max(1, f.Ranks))
 	}
 	group := f.group()
-	chain, err := f.plan()
-	if err != nil {
-		return 0, err
-	}
-	least := 1
-	if chain.StatisticsLen() > 0 {
-		least = group
-	}
 	bytes := func(micro int) (int64, error) {
 		f.Micro = micro
 		return f.Bytes()
 	}
-	smallest, err := bytes(least)
+	least, smallest, err := f.least()
 	if err != nil {
 		return 0, err
 	}
@@ -152,8 +149,26 @@ func MicroBatch(f Footprint, memory int64) (int, error) {
 	return low, nil
 }
 
+// least returns the smallest micro-batch that a run can have, and its bytes.
+func (f Footprint) least() (micro int, bytes int64, err error) {
+	chain, err := f.plan()
+	if err != nil {
+		return 0, 0, err
+	}
+	f.Micro = 1
+	if chain.StatisticsLen() > 0 {
+		f.Micro = f.group()
+	}
+	bytes, err = f.Bytes()
+	return f.Micro, bytes, err
+}
+
 // mebibytes formats bytes, rounded up.
 func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20) }
+
+// decodeShare is the divisor of a bounded memory that gives the room for images that are being
+// decoded, where the network leaves as much.
+const decodeShare = 4
 
 // cacheShare is the divisor of a bounded memory that gives the decoded images which each of
 // the two loaders may keep.
@@ -166,9 +181,41 @@ func (r *run) boundMemory() error {
 		return nil
 	}
 	r.o.CacheBytes = min(r.o.CacheBytes, r.o.Memory/cacheShare)
-	var err error
-	r.o.Batch, err = MicroBatch(r.footprint(), r.o.Memory)
+	f := r.footprint()
+	_, least, err := f.least()
+	if err != nil {
+		return err
+	}
+	decode := max(min(r.o.Memory/decodeShare, r.o.Memory-least), decodeBytes)
+	r.room = resources.NewRoom(decode, r.o.Memory)
+	f.Other += decode - decodeBytes
+	r.o.Batch, err = MicroBatch(f, r.o.Memory)
 	return err
+}
+
+// checkMachine returns an error if the machine hasn't the memory that the run takes, or that
+// its smallest micro-batches take where its memory is bounded. Nothing is allocated for it.
+func (r *run) checkMachine() error {
+	f := r.footprint()
+	f.Other = 0 // decoded images are kept where there is room
+	_, least, err := f.least()
+	if err != nil {
+		return err
+	}
+	if err := resources.Fits("training", least); err != nil {
+		return fmt.Errorf("train: %w: a smaller width, input or fc of the recipe takes less", err)
+	}
+	if r.o.Memory > 0 {
+		return nil
+	}
+	whole, err := f.Bytes()
+	if err != nil {
+		return err
+	}
+	if err := resources.Fits("training", whole); err != nil {
+		return fmt.Errorf("train: %w: bound it (Options.Memory, --memory), which computes a batch in parts, to the same bits; the least is %s", err, mebibytes(least))
+	}
+	return nil
 }
 
 // footprint returns what the run needs memory for.
@@ -187,6 +234,9 @@ func (r *run) footprint() Footprint {
 
 // copyBytes returns the bytes of the copies from which checkpoints are written.
 func (r *run) copyBytes() int64 {
+	if r.model == nil {
+		return 0 // not built yet
+	}
 	var bytes int64
 	for _, p := range r.model.Net.Params() {
 		bytes += 4 * int64(p.Len())

@@ -5,12 +5,15 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"image"
 	"io/fs"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/verydeep/vgg/dataset"
@@ -42,16 +45,28 @@ const (
 // Layouts returns all layouts.
 func Layouts() []Layout { return []Layout{Auto, Files, Classes, VOC, VOCActions} }
 
+// ImageOptions chooses how [OpenImages] reads.
+type ImageOptions struct {
+	Layout Layout // "" is Auto
+	// Classes is how images are opened that have classes.
+	Classes dataset.OpenOptions
+}
+
 // OpenImages opens images. With Auto the layout is VOC for a folder with ImageSets/Main,
-// Classes for what [dataset.Open] reads, and Files for anything else and for several paths.
-func OpenImages(ctx context.Context, layout Layout, paths ...string) (*Images, error) {
+// Classes for what [dataset.Open] reads, and Files for images of which nothing tells the
+// classes, for image files and for several paths. Folders whose classes are in doubt are an
+// error, as of [dataset.Open].
+func OpenImages(ctx context.Context, o ImageOptions, paths ...string) (*Images, error) {
 	if len(paths) == 0 {
 		return nil, fmt.Errorf("transfer: no images, want files or a folder")
 	}
-	if layout != Auto && layout != Files && len(paths) > 1 {
-		return nil, fmt.Errorf("transfer: layout %s: %d paths, want one folder", layout, len(paths))
+	if o.Layout == "" {
+		o.Layout = Auto
 	}
-	switch layout {
+	if o.Layout != Auto && o.Layout != Files && len(paths) > 1 {
+		return nil, fmt.Errorf("transfer: layout %s: %d paths, want one folder", o.Layout, len(paths))
+	}
+	switch o.Layout {
 	case Files:
 		d, err := dataset.OpenFiles(ctx, paths...)
 		if err != nil {
@@ -59,30 +74,46 @@ func OpenImages(ctx context.Context, layout Layout, paths ...string) (*Images, e
 		}
 		return &Images{Dataset: d}, nil
 	case Classes:
-		return openClasses(ctx, paths[0])
+		return openClasses(ctx, o.Classes, paths[0])
 	case VOC, VOCActions:
 		read := dataset.OpenVOC
-		if layout == VOCActions {
+		if o.Layout == VOCActions {
 			read = dataset.OpenVOCActions
 		}
 		m, err := read(ctx, paths[0])
 		if err != nil {
 			return nil, err
 		}
-		return &Images{Dataset: m.Dataset, Labelled: true, Difficult: m.Difficult, Parts: m.Parts, Boxed: layout == VOCActions}, nil
+		return &Images{Dataset: m.Dataset, Labelled: true, Difficult: m.Difficult, Parts: m.Parts, Boxed: o.Layout == VOCActions}, nil
 	case Auto:
 	default:
-		return nil, fmt.Errorf("transfer: layout %q, want one of %v", layout, Layouts())
+		return nil, fmt.Errorf("transfer: layout %q, want one of %v", o.Layout, Layouts())
 	}
 	if len(paths) == 1 {
 		if isVOC(paths[0]) {
-			return OpenImages(ctx, VOC, paths[0])
+			o.Layout = VOC
+			return OpenImages(ctx, o, paths[0])
 		}
-		if labelled, err := openClasses(ctx, paths[0]); err == nil || ctx.Err() != nil {
+		labelled, err := openClasses(ctx, o.Classes, paths[0])
+		if err == nil || ctx.Err() != nil || !unlabelled(paths[0], err) {
 			return labelled, err
 		}
 	}
-	return OpenImages(ctx, Files, paths...)
+	o.Layout = Files
+	return OpenImages(ctx, o, paths...)
+}
+
+// unlabelled reports whether the error of opening classes says that there are none.
+func unlabelled(path string, err error) bool {
+	if info, statErr := os.Stat(path); statErr == nil && !info.IsDir() {
+		switch strings.ToLower(filepath.Ext(path)) {
+		case ".zip", ".tar", ".csv", ".json", ".yaml", ".yml":
+			return false
+		}
+		return true
+	}
+	var none *dataset.UnlabelledError
+	return errors.As(err, &none)
 }
 
 // isVOC reports whether a folder, or one up to two levels below it, has VOC's lists.
@@ -95,8 +126,8 @@ func isVOC(dir string) bool {
 	return false
 }
 
-func openClasses(ctx context.Context, path string) (*Images, error) {
-	train, val, err := dataset.Open(ctx, path, dataset.OpenOptions{})
+func openClasses(ctx context.Context, o dataset.OpenOptions, path string) (*Images, error) {
+	train, val, err := dataset.Open(ctx, path, o)
 	if err != nil {
 		return nil, err
 	}
@@ -109,6 +140,16 @@ func openClasses(ctx context.Context, path string) (*Images, error) {
 	}
 	parts := append(slices.Repeat([]string{partTrain}, train.Len()), slices.Repeat([]string{partVal}, val.Len())...)
 	return &Images{Dataset: both, Labelled: true, Parts: parts}, nil
+}
+
+// Part returns the images of a part; nil if there are none.
+func (m *Images) Part(name string) *dataset.Dataset {
+	i := -1
+	part := m.Select(func(dataset.Sample) bool { i++; return m.part(i) == name })
+	if part.Len() == 0 {
+		return nil
+	}
+	return part
 }
 
 // Parts of a set.

@@ -44,7 +44,7 @@ func smallNet(seed uint64) Net {
 // open opens a folder's images.
 func open(t testing.TB, layout Layout, dir string) *Images {
 	t.Helper()
-	images, err := OpenImages(t.Context(), layout, dir)
+	images, err := OpenImages(t.Context(), ImageOptions{Layout: layout}, dir)
 	if err != nil {
 		t.Fatal(err)
 	}

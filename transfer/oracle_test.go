@@ -72,7 +72,7 @@ func TestOracle(t *testing.T) {
 		vggtest.WriteFiles(t, dir, map[string][]byte{im.File: data})
 		files = append(files, filepath.Join(dir, filepath.FromSlash(im.File)))
 	}
-	images, err := OpenImages(t.Context(), Files, files...)
+	images, err := OpenImages(t.Context(), ImageOptions{Layout: Files}, files...)
 	if err != nil {
 		t.Fatal(err)
 	}

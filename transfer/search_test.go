@@ -176,7 +176,7 @@ func TestDescribe(t *testing.T) {
 			}
 			return nil, fmt.Errorf("no %s", n.Weights)
 		}
-		query, err := OpenImages(t.Context(), Files, filepath.Join(dir, "b", "04.png"), filepath.Join(dir, "a", "06.png"))
+		query, err := OpenImages(t.Context(), ImageOptions{Layout: Files}, filepath.Join(dir, "b", "04.png"), filepath.Join(dir, "a", "06.png"))
 		if err != nil {
 			t.Fatal(err)
 		}

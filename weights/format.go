@@ -1,6 +1,7 @@
 package weights
 
 import (
+	"fmt"
 	"io"
 	"slices"
 )
@@ -23,7 +24,7 @@ const (
 type Layer struct {
 	Name string // in the file
 	// Op is conv, fc, batchnorm, lrn, relu, maxpool, avgpool, flatten, dropout, softmax,
-	// transpose or pad.
+	// transpose, pad or another operation; identity for what does nothing in inference.
 	Op string
 	// Tensors maps roles to the names of the layer's tensors. Roles are weight and bias, and
 	// for batchnorm scale, shift, mean and variance.
@@ -31,6 +32,17 @@ type Layer struct {
 	// Attributes are the numbers that define the layer, under the names that ONNX's
 	// operators have: kernel_shape, strides, pads, epsilon, size, alpha, beta, bias, perm …
 	Attributes map[string][]float64
+	// Problem says why the layer can't be followed, and what to do; "" if it can.
+	Problem string
+}
+
+// String shows the layer's name, its operation, its tensors and its numbers.
+func (l Layer) String() string {
+	text := fmt.Sprintf("{%s %s %v %v}", l.Name, l.Op, l.Tensors, l.Attributes)
+	if l.Problem != "" {
+		text += ": " + l.Problem
+	}
+	return text
 }
 
 // reader recognises and reads a format.

@@ -100,6 +100,9 @@ func (k *kerasFile) read(r io.ReaderAt, chain []kerasLayer) error {
 			return err
 		}
 	}
+	if err := k.readMeta(root); err != nil {
+		return err
+	}
 	models := root
 	if ok, err := root.Has("model_weights"); err != nil {
 		return err
@@ -124,6 +127,13 @@ func (k *kerasFile) read(r io.ReaderAt, chain []kerasLayer) error {
 			return err
 		}
 		if ok && len(config) == 1 {
+			if training, ok, err := longStrings(root, "training_config"); err != nil {
+				return err
+			} else if ok && len(training) == 1 {
+				if err := noteLoss(k.h, []byte(training[0])); err != nil {
+					return err
+				}
+			}
 			return describeConfig(k.h, []byte(config[0]))
 		}
 		return k.noteLayerNames(names)
@@ -145,6 +155,52 @@ func (k *kerasFile) note(o *hdf5.Object, name string) error {
 		k.h.meta[name] = values[0]
 	}
 	return err
+}
+
+// kerasMeta is the group of a file's own metadata, which Keras ignores: arrays of bytes by
+// their keys.
+const kerasMeta = "metadata"
+
+// readMeta adds the metadata that [WriteKeras] wrote.
+func (k *kerasFile) readMeta(root *hdf5.Object) error {
+	const most = 16 << 20 // bytes of all
+	if ok, err := root.Has(kerasMeta); !ok || err != nil {
+		return err
+	}
+	group, err := root.Child(kerasMeta)
+	if err != nil || group.IsDataset() {
+		return err
+	}
+	keys, err := group.Sorted()
+	if err != nil {
+		return err
+	}
+	total := int64(0)
+	for _, key := range keys {
+		o, err := group.Child(key)
+		if err != nil {
+			return inLayer(kerasMeta+"/"+key, err)
+		}
+		if !o.IsDataset() {
+			return nil // a layer of that name
+		}
+		d, err := o.Dataset()
+		if err != nil {
+			return inLayer(kerasMeta+"/"+key, err)
+		}
+		if d.Type.Size != 1 || len(d.Shape) != 1 {
+			return nil
+		}
+		if total += d.Bytes(); total > most || d.Bytes() > k.size {
+			return malformed("", "metadata of over %d bytes", min(most, k.size))
+		}
+		text := make([]byte, d.Bytes())
+		if err := d.ReadAt(text, 0); err != nil {
+			return inLayer(kerasMeta+"/"+key, err)
+		}
+		k.h.meta[key] = string(text)
+	}
+	return nil
 }
 
 // MetaLayerNames is the key of the metadata that has, as a JSON list, the names of all layers
@@ -297,7 +353,7 @@ func (k *kerasFile) readVariables(root *hdf5.Object, chain []kerasLayer) (found 
 }
 
 // kerasState are groups that hold no layer's weights.
-var kerasState = []string{"vars", "optimizer", "seed_generator", "random_generator", "metrics", "loss_tracker"}
+var kerasState = []string{"vars", kerasMeta, "optimizer", "seed_generator", "random_generator", "metrics", "loss_tracker"}
 
 // model reads the layers of the model that o is, unless it is a layer of another kind.
 // Without a config, these are also the groups that are named after attributes.
@@ -438,6 +494,8 @@ func variableNames(group string, n int, known *kerasLayer) []string {
 	switch class {
 	case "conv2d", "dense":
 		return []string{"kernel", "bias"}
+	case "normalization":
+		return []string{"mean", "variance", "count"}
 	case "batch_normalization":
 	default:
 		return nil

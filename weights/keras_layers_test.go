@@ -81,8 +81,9 @@ predictions:fc weight=predictions/kernel bias=predictions/bias
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if why := f.Metadata()["layers"]; f.Layers() != nil || why != "no chain: layers left and right have the same input" {
-		t.Errorf("a graph with branches: %v, %q", f.Layers(), why)
+	want := "[{input_layer input map[] map[shape:[4 4 3]]} {the model no chain map[] map[]}: layers left (Conv2D) and right (Conv2D) have the same input, want layers one after another]"
+	if got := fmt.Sprint(f.Layers()); got != want {
+		t.Errorf("a graph with branches: %s, want %s", got, want)
 	}
 }
 
@@ -101,14 +102,14 @@ func TestKerasConfigForms(t *testing.T) {
 			{"class_name":"LayerNormalization","config":{"name":"l"}}]}}`, "l:layernormalization"},
 		{"a rectifier with a bound", `{"class_name":"Sequential","config":{"layers":[
 			{"class_name":"ReLU","config":{"name":"r","max_value":6.0,"negative_slope":0.0,"threshold":0.0}},
-			{"class_name":"ReLU","config":{"name":"s","max_value":null,"negative_slope":0.0,"threshold":0.0}}]}}`, "r:boundedrelu s:relu"},
+			{"class_name":"ReLU","config":{"name":"s","max_value":null,"negative_slope":0.0,"threshold":0.0}}]}}`, "r:relu (a rectification with the bound 6, want one without) s:relu"},
 		{"a loop", `{"class_name":"Functional","config":{"layers":[
 			{"class_name":"Flatten","name":"a","config":{},"inbound_nodes":[[["b",0,0]]]},
 			{"class_name":"Flatten","name":"b","config":{},"inbound_nodes":[[["a",0,0]]]}]}}`, "0 of 2 layers follow the input"},
 		{"a custom class of model", `{"class_name":"MyModel","config":{}}`, "a model of class MyModel, want Sequential or Functional"},
 		{"two inputs", `{"class_name":"Functional","config":{"layers":[
 			{"class_name":"InputLayer","name":"i","config":{},"inbound_nodes":[]},
-			{"class_name":"Add","name":"a","config":{},"inbound_nodes":[[["i",0,0,{}],["i",0,0,{}]]]}]}}`, "layer a has 2 inputs"},
+			{"class_name":"Add","name":"a","config":{},"inbound_nodes":[[["i",0,0,{}],["i",0,0,{}]]]}]}}`, "layer a (Add) has 2 inputs"},
 	} {
 		chain, err := kerasChain([]byte(c.config))
 		if err != nil {
@@ -122,6 +123,9 @@ func TestKerasConfigForms(t *testing.T) {
 		var got []string
 		for _, l := range h.layers {
 			got = append(got, l.Name+":"+l.Op)
+			if l.Problem != "" {
+				got[len(got)-1] += " (" + l.Problem + ")"
+			}
 		}
 		if strings.Join(got, " ") != c.want {
 			t.Errorf("%s: %q, want %s", c.name, got, c.want)

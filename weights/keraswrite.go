@@ -4,7 +4,11 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"io"
+	"maps"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -26,17 +30,75 @@ var kerasOrder = []string{"kernel", "bias", "gamma", "beta", "moving_mean", "mov
 // are in the order rows, columns, channels. The tensors of a layer tell whether it is a
 // convolution, a fully connected layer or a batch normalisation.
 //
+// The metadata are arrays of bytes in a group of their own, [kerasMeta], which Keras ignores.
 // The file appears as that of [WriteSafetensors] does, and the errors are the same.
 // WriteKeras needs memory for the largest tensor.
-func WriteKeras(path string, tensors []Source) error {
+func WriteKeras(path string, metadata map[string]string, tensors []Source) error {
 	if !strings.HasSuffix(path, ".weights.h5") {
 		return fmt.Errorf("weights: %s: want a name that ends in .weights.h5, as Keras does", path)
 	}
+	return writeKerasFile(path, tensors, func(name string, layers []kerasWriteLayer) error {
+		return writeKeras(name, metadata, layers)
+	})
+}
+
+// WriteKerasModel writes a .keras file at path, which keras.saving.load_model reads: config is
+// the model as Keras 3 describes it in JSON, and the rest is as in [WriteKeras]. The layers
+// that have tensors are those of the model, which is Sequential, in its order.
+func WriteKerasModel(path string, metadata map[string]string, config []byte, tensors []Source) error {
+	return writeKerasFile(path, tensors, func(name string, layers []kerasWriteLayer) error {
+		// The HDF5 file is complete before it becomes a member of the zip file.
+		inner, err := os.CreateTemp(filepath.Dir(path), ".*.weights.h5")
+		if err != nil {
+			return err
+		}
+		defer os.Remove(inner.Name())
+		defer inner.Close()
+		if err := writeKeras(inner.Name(), metadata, layers); err != nil {
+			return err
+		}
+		out, err := os.Create(name)
+		if err != nil {
+			return err
+		}
+		if err := zipKeras(out, config, inner); err != nil {
+			out.Close()
+			return err
+		}
+		return out.Close()
+	})
+}
+
+// kerasVersion is the version of Keras whose formats are written.
+const kerasVersion = "3.0.0"
+
+// zipKeras writes a .keras file with the HDF5 file of its weights.
+func zipKeras(w io.Writer, config []byte, inner io.Reader) error {
+	z := newZipEncoder(w)
+	if err := z.text(kerasZipMetadata, 0, []byte(`{"keras_version": "`+kerasVersion+`"}`)); err != nil {
+		return err
+	}
+	if err := z.text(kerasZipConfig, 0, config); err != nil {
+		return err
+	}
+	m, err := z.member(kerasZipWeights, 0)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(m, inner); err != nil {
+		return err
+	}
+	return z.Close()
+}
+
+// writeKerasFile checks the tensors and writes a file of them, which appears when it is
+// complete.
+func writeKerasFile(path string, tensors []Source, write func(name string, layers []kerasWriteLayer) error) error {
 	layers, err := kerasWriteLayers(tensors)
 	if err != nil {
 		return fmt.Errorf("weights: %s: %w", path, err)
 	}
-	if err := atomicfile.WriteNamed(path, func(name string) error { return writeKeras(name, layers) }); err != nil {
+	if err := atomicfile.WriteNamed(path, func(name string) error { return write(name, layers) }); err != nil {
 		return fmt.Errorf("weights: %s: %w", path, pathless(err))
 	}
 	return nil
@@ -94,7 +156,7 @@ func kerasWriteLayers(tensors []Source) ([]kerasWriteLayer, error) {
 }
 
 // writeKeras writes an HDF5 file of the layers.
-func writeKeras(path string, layers []kerasWriteLayer) (err error) {
+func writeKeras(path string, metadata map[string]string, layers []kerasWriteLayer) (err error) {
 	w, err := hdf5.CreateForWrite(path, hdf5.CreateTruncate)
 	if err != nil {
 		return err
@@ -104,6 +166,9 @@ func writeKeras(path string, layers []kerasWriteLayer) (err error) {
 			err = e
 		}
 	}()
+	if err := writeKerasMeta(w, metadata); err != nil {
+		return err
+	}
 	if _, err := w.CreateGroup("/layers"); err != nil {
 		return err
 	}
@@ -128,6 +193,33 @@ func writeKeras(path string, layers []kerasWriteLayer) (err error) {
 			if err := writeKerasVariable(w, fmt.Sprintf("%s/vars/%d", group, i), v); err != nil {
 				return fmt.Errorf("%s: %w", display(v.Name), err)
 			}
+		}
+	}
+	return nil
+}
+
+// writeKerasMeta writes the metadata as arrays of bytes, each under its key.
+func writeKerasMeta(w *hdf5.FileWriter, metadata map[string]string) error {
+	if len(metadata) == 0 {
+		return nil
+	}
+	if _, err := w.CreateGroup("/" + kerasMeta); err != nil {
+		return err
+	}
+	for _, key := range slices.Sorted(maps.Keys(metadata)) {
+		if key == "" || strings.ContainsAny(key, "/\x00") {
+			return fmt.Errorf("metadata %s: want a key without slashes", display(key))
+		}
+		text := metadata[key]
+		if text == "" {
+			continue // HDF5 has no arrays of no bytes
+		}
+		set, err := w.CreateDataset("/"+kerasMeta+"/"+key, hdf5.Uint8, []uint64{uint64(len(text))})
+		if err == nil {
+			err = set.WriteRaw([]byte(text))
+		}
+		if err != nil {
+			return fmt.Errorf("metadata %s: %w", display(key), err)
 		}
 	}
 	return nil

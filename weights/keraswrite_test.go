@@ -29,7 +29,7 @@ func TestWriteKeras(t *testing.T) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, "w.weights.h5")
 	want := kerasSources()
-	if err := WriteKeras(path, want); err != nil {
+	if err := WriteKeras(path, nil, want); err != nil {
 		t.Fatal(err)
 	}
 	f, err := Open(path)
@@ -69,7 +69,7 @@ func TestWriteKerasErrors(t *testing.T) {
 		{"w.weights.h5", []Source{source("c/kernel", 2, 2), source("c/kernel", 2, 2)}, "c/kernel: name given twice"},
 		{"w.weights.h5", []Source{{Name: "c/kernel", Shape: []int{2, 2}, Data: slices.Values([][]float32{{1, 2, 3}})}}, "c/kernel: 3 elements given, want 4"},
 	} {
-		err := WriteKeras(filepath.Join(folder, c.file), c.tensors)
+		err := WriteKeras(filepath.Join(folder, c.file), nil, c.tensors)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %q in it", err, c.want)
 		}
@@ -90,7 +90,7 @@ with h5py.File(sys.argv[1]) as f:
 	python := vggtest.Python(t, "h5py")
 	path := filepath.Join(t.TempDir(), "w.weights.h5")
 	all := kerasSources()
-	if err := WriteKeras(path, all); err != nil {
+	if err := WriteKeras(path, nil, all); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.Command(python, "-c", script, path).CombinedOutput()

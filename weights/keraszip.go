@@ -2,6 +2,7 @@ package weights
 
 import (
 	"archive/zip"
+	"encoding/json"
 	"errors"
 	"io"
 
@@ -40,10 +41,10 @@ func readKerasZip(r io.ReaderAt, size int64, _ *folder) (*header, error) {
 		return nil, err
 	}
 	chain, err := kerasChain(text)
-	why, branched := errors.AsType[*unchainedError](err)
-	if err != nil && !branched {
+	if _, branched := errors.AsType[*unchainedError](err); err != nil && !branched {
 		return nil, err
 	}
+	ends := err
 	data, ok := members[kerasZipWeights]
 	if !ok {
 		return nil, malformed("", "no member %s", kerasZipWeights)
@@ -62,12 +63,14 @@ func readKerasZip(r io.ReaderAt, size int64, _ *folder) (*header, error) {
 			e.end += data.begin
 		}
 	}
-	if branched {
-		unchained(h, why)
-	} else {
-		describeLayers(h, chain)
+	var model struct {
+		Training json.RawMessage `json:"compile_config"`
 	}
-	return h, nil
+	_ = json.Unmarshal(text, &model) // kerasChain has decoded it
+	if err := noteLoss(h, model.Training); err != nil {
+		return nil, err
+	}
+	return h, describeChain(h, chain, ends)
 }
 
 // addKerasMetadata adds the metadata of a .keras file of that size to h.

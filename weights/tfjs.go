@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-
-	"github.com/verydeep/vgg/internal/boundedjson"
 )
 
 // tfjsModel is the model.json of a TensorFlow.js layers model: the model's config as
@@ -24,8 +22,10 @@ type tfjsModel struct {
 		ModelConfig  json.RawMessage `json:"model_config"`
 		ClassName    string          `json:"class_name"` // a model_config itself
 		Config       json.RawMessage `json:"config"`
+		Training     json.RawMessage `json:"training_config"`
 	} `json:"modelTopology"`
-	Manifest []tfjsGroup `json:"weightsManifest"`
+	Training json.RawMessage `json:"trainingConfig"`
+	Manifest []tfjsGroup     `json:"weightsManifest"`
 }
 
 type tfjsGroup struct {
@@ -76,8 +76,8 @@ func readTFJS(r io.ReaderAt, size int64, beside *folder) (*header, error) {
 		return nil, err
 	}
 	var m tfjsModel
-	if err := boundedjson.Unmarshal(text, &m); err != nil {
-		return nil, malformed("", "model.json: %v", err)
+	if err := decodeKeras("model.json", text, &m); err != nil {
+		return nil, err
 	}
 	if m.Format != "" && m.Format != "layers-model" {
 		return nil, malformed("", "format %s, want layers-model", display(m.Format))
@@ -86,6 +86,11 @@ func readTFJS(r io.ReaderAt, size int64, beside *folder) (*header, error) {
 	shards, err := m.addEntries(h)
 	if err != nil {
 		return nil, err
+	}
+	for _, training := range []json.RawMessage{m.Topology.Training, m.Training} {
+		if err := noteLoss(h, training); err != nil {
+			return nil, err
+		}
 	}
 	if config := m.config(); config != nil {
 		if err := describeConfig(h, config); err != nil {
@@ -279,16 +284,8 @@ func (s *tfjsShards) readQuantised(dst []float32, at int64, width int, scale, le
 	return nil
 }
 
-// describeConfig adds the layers of a model's config to h, or the reason why they are no
-// chain.
+// describeConfig adds the layers of a model's config to h.
 func describeConfig(h *header, config []byte) error {
 	chain, err := kerasChain(config)
-	if why, ok := errors.AsType[*unchainedError](err); ok {
-		unchained(h, why)
-		return nil
-	}
-	if err == nil {
-		describeLayers(h, chain)
-	}
-	return err
+	return describeChain(h, chain, err)
 }

@@ -467,7 +467,7 @@ func (s *scope) positional(name string, args []any, keys []string) ([]any, error
 		}
 		n = min(n, i)
 		switch {
-		case args[i] == nil || key == "approximate" && args[i] == "none" || key == "alpha" && slices.Equal(numbersOf(args[i]), []float64{1}):
+		case args[i] == nil || key == "approximate" && args[i] == "none" || key == "alpha" && slices.Equal(scriptNumbers(args[i]), []float64{1}):
 		case slices.Contains([]string{"dtype", "memory_format", "keepdim", "device", "pin_memory", "layout"}, key):
 		default:
 			return nil, s.errorf("%s with %s %v", display(name), display(key), args[i])

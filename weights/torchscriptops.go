@@ -126,7 +126,7 @@ func (s *scope) constantOf(op string, args []any) (any, error) {
 			return t, nil
 		}
 	case len(args) == 2:
-		a, b := numbersOf(args[0]), numbersOf(args[1])
+		a, b := scriptNumbers(args[0]), scriptNumbers(args[1])
 		if len(a) != 1 || len(b) != 1 {
 			return scriptUnknown{}, nil
 		}
@@ -148,15 +148,15 @@ func (s *scope) constantOf(op string, args []any) (any, error) {
 	return scriptUnknown{}, nil
 }
 
-// numbersOf returns the numbers of a constant or a list of constants, nil of anything else.
-func numbersOf(v any) []float64 {
+// scriptNumbers returns the numbers of a constant or a list of constants, nil of anything else.
+func scriptNumbers(v any) []float64 {
 	switch v := v.(type) {
 	case float64, int64, bool:
 		return torchNumbers(v)
 	case []any:
 		list := make([]float64, 0, len(v))
 		for _, x := range v {
-			n := numbersOf(x)
+			n := scriptNumbers(x)
 			if len(n) != 1 {
 				return nil
 			}
@@ -205,9 +205,9 @@ func (s *scope) arithmetic(op string, args []any, at int) (any, error) {
 	case scriptTensor:
 		by = s.read(v)
 	default:
-		by = numbersOf(v)
+		by = scriptNumbers(v)
 	}
-	if len(args) > 2 && !slices.Equal(numbersOf(args[2]), []float64{1}) || len(by) != 1 && len(by) != 3 {
+	if len(args) > 2 && !slices.Equal(scriptNumbers(args[2]), []float64{1}) || len(by) != 1 && len(by) != 3 {
 		return nil, s.errorf("arithmetic on the pixels with something else than one number or three")
 	}
 	p := &s.pixels
@@ -289,7 +289,7 @@ var scriptOperators = map[string]func(s *scope, l *Layer, args []any) (op, why s
 		if args[5] != false {
 			return "", "that normalises by each batch, as in training"
 		}
-		l.Attributes["epsilon"] = numbersOf(args[7])
+		l.Attributes["epsilon"] = scriptNumbers(args[7])
 		return "batchnorm", parameters(l, []string{"scale", "shift", "mean", "variance"}, args[1:])
 	},
 	"relu": plainOperator("relu"), "silu": plainOperator("silu"), "tanh": plainOperator("tanh"), "sigmoid": plainOperator("sigmoid"),
@@ -300,17 +300,17 @@ var scriptOperators = map[string]func(s *scope, l *Layer, args []any) (op, why s
 		return "gelu", ""
 	},
 	"leaky_relu": func(s *scope, l *Layer, args []any) (string, string) {
-		l.Attributes["alpha"] = numbersOf(args[1])
+		l.Attributes["alpha"] = scriptNumbers(args[1])
 		return "leakyrelu", ""
 	},
 	"elu": func(s *scope, l *Layer, args []any) (string, string) {
 		for _, scale := range args[2:4] {
-			if scale != nil && !slices.Equal(numbersOf(scale), []float64{1}) {
+			if scale != nil && !slices.Equal(scriptNumbers(scale), []float64{1}) {
 				return "", "with a scale"
 			}
 		}
 		if args[1] != nil {
-			l.Attributes["alpha"] = numbersOf(args[1])
+			l.Attributes["alpha"] = scriptNumbers(args[1])
 		}
 		return "elu", ""
 	},
@@ -328,7 +328,7 @@ var scriptOperators = map[string]func(s *scope, l *Layer, args []any) (op, why s
 	"adaptive_avg_pool2d": adaptiveOperator("adaptiveavgpool"), "adaptive_max_pool2d": adaptiveOperator("adaptivemaxpool"),
 	"mean": globalOperator("globalavgpool"), "amax": globalOperator("globalmaxpool"),
 	"flatten": func(s *scope, l *Layer, args []any) (string, string) {
-		if end := args[2]; !slices.Equal(numbersOf(args[1]), []float64{1}) || end != nil && end != int64(-1) && end != int64(3) {
+		if end := args[2]; !slices.Equal(scriptNumbers(args[1]), []float64{1}) || end != nil && end != int64(-1) && end != int64(3) {
 			return "", "of other axes than 1 to -1"
 		}
 		return "flatten", ""
@@ -336,13 +336,13 @@ var scriptOperators = map[string]func(s *scope, l *Layer, args []any) (op, why s
 	"view": reshapeOperator, "reshape": reshapeOperator, "squeeze": squeezeOperator,
 	"local_response_norm": func(s *scope, l *Layer, args []any) (string, string) {
 		for i, name := range []string{"size", "alpha", "beta", "bias"} {
-			l.Attributes[name] = numbersOf(args[i+1])
+			l.Attributes[name] = scriptNumbers(args[i+1])
 		}
 		return "lrn", ""
 	},
 	"normalize": func(s *scope, l *Layer, args []any) (string, string) {
 		for i, want := range []float64{2, 1, 1e-12} {
-			if args[i+1] != nil && !slices.Equal(numbersOf(args[i+1]), []float64{want}) {
+			if args[i+1] != nil && !slices.Equal(scriptNumbers(args[i+1]), []float64{want}) {
 				return "", "by another norm than the Euclidean one over axis 1"
 			}
 		}
@@ -357,19 +357,19 @@ func plainOperator(op string) func(s *scope, l *Layer, args []any) (string, stri
 // convolution reads the arguments of a convolution, of which the groups are the last.
 func convolution(l *Layer, args []any, groups int) (string, string) {
 	a := l.Attributes
-	a["strides"], a["dilations"] = numbersOf(args[3]), numbersOf(args[5])
+	a["strides"], a["dilations"] = scriptNumbers(args[3]), scriptNumbers(args[5])
 	switch p := args[4].(type) {
 	case string:
 		a["padding"] = map[string][]float64{"same": {1}, "valid": {0}}[p]
 	default:
-		n := numbersOf(p)
+		n := scriptNumbers(p)
 		if len(n) != 2 {
 			return "", "with a padding that isn't two numbers"
 		}
 		a["pads"] = []float64{n[0], n[1], n[0], n[1]}
 	}
 	if args[groups] != nil {
-		a["group"] = numbersOf(args[groups])
+		a["group"] = scriptNumbers(args[groups])
 	}
 	return "conv", parameters(l, []string{"weight", "bias"}, args[1:])
 }
@@ -378,7 +378,7 @@ func dropoutOperator(_ *scope, l *Layer, args []any) (string, string) {
 	if args[2] != false {
 		return "", "as in training: trace the model after model.eval()"
 	}
-	l.Attributes["ratio"] = numbersOf(args[1])
+	l.Attributes["ratio"] = scriptNumbers(args[1])
 	return "dropout", ""
 }
 
@@ -394,7 +394,7 @@ func softmaxOperator(op string) func(s *scope, l *Layer, args []any) (string, st
 // pooling reads the arguments of a pooling by windows.
 func pooling(l *Layer, op string, kernel, stride, padding, dilation, ceil any) (string, string) {
 	a := l.Attributes
-	a["kernel_shape"], a["strides"], a["pads"] = numbersOf(kernel), numbersOf(stride), numbersOf(padding)
+	a["kernel_shape"], a["strides"], a["pads"] = scriptNumbers(kernel), scriptNumbers(stride), scriptNumbers(padding)
 	if a["kernel_shape"] == nil {
 		return "", "with windows that only a run could tell"
 	}
@@ -402,7 +402,7 @@ func pooling(l *Layer, op string, kernel, stride, padding, dilation, ceil any) (
 		a["strides"] = a["kernel_shape"]
 	}
 	if dilation != nil {
-		a["dilations"] = numbersOf(dilation)
+		a["dilations"] = scriptNumbers(dilation)
 	}
 	if ceil != nil && ceil != false {
 		return "", "with ceil_mode True"
@@ -412,7 +412,7 @@ func pooling(l *Layer, op string, kernel, stride, padding, dilation, ceil any) (
 
 func adaptiveOperator(op string) func(s *scope, l *Layer, args []any) (string, string) {
 	return func(_ *scope, l *Layer, args []any) (string, string) {
-		n := numbersOf(args[1])
+		n := scriptNumbers(args[1])
 		if len(n) == 1 {
 			n = []float64{n[0], n[0]}
 		}
@@ -426,7 +426,7 @@ func adaptiveOperator(op string) func(s *scope, l *Layer, args []any) (string, s
 
 func globalOperator(op string) func(s *scope, l *Layer, args []any) (string, string) {
 	return func(_ *scope, _ *Layer, args []any) (string, string) {
-		axes := numbersOf(args[1])
+		axes := scriptNumbers(args[1])
 		for i := range axes {
 			if axes[i] < 0 {
 				axes[i] += 4

@@ -11,6 +11,7 @@ import (
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
+	"github.com/verydeep/vgg/resources"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -84,6 +85,26 @@ type benchPlan struct {
 // denseInput is the input side for which fc6 is built in dense mode.
 const denseInput = 224
 
+// fits returns an error if the machine hasn't the memory that the benchmark takes.
+func (c *benchCommand) fits(o network.Options, threads int) error {
+	chain, err := network.Plan(o)
+	if err != nil {
+		return err
+	}
+	chain.SetThreads(threads)
+	floats := chain.InferenceFloats
+	fixed := chain.ParamFloats()
+	if c.Mode == "train" {
+		floats = chain.TrainingFloats
+		fixed += chain.LearntFloats()
+	}
+	pass, err := floats(c.Batch, c.Size, c.Size)
+	if err != nil {
+		return err
+	}
+	return resources.Fits("the benchmark", 4*int64(fixed+pass+3*c.Batch*c.Size*c.Size))
+}
+
 func (c *benchCommand) Run(e *environment) error {
 	o, err := c.network()
 	if err != nil {
@@ -94,6 +115,9 @@ func (c *benchCommand) Run(e *environment) error {
 		return err
 	}
 	o.FCStorage = c.FCWeights
+	if err := c.fits(o, threads); err != nil {
+		return err
+	}
 	net, err := network.New(o)
 	if err != nil {
 		return err

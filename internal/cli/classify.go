@@ -13,6 +13,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/wholefile"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 )
@@ -20,10 +21,12 @@ import (
 type classifyCommand struct {
 	Weights string   `arg:"" help:"File of weights, or a configuration's name for its public release, which is downloaded on first use."`
 	Images  []string `arg:"" name:"image" help:"Image files, globs, or - for standard input."`
-	Top     int      `default:"5" placeholder:"K" help:"Number of classes for each image (5)."`
+	Top     *int     `placeholder:"K" help:"Number of classes for each image (5; of a network of several labels an image, those from the threshold on)."`
 	Scale   int      `placeholder:"S" help:"Smallest side to which images are rescaled before the crop, in pixels (as the weights tell)."`
+	thresholdFlag
 	modelFlags
 	storageFlag
+	pixelsFlag
 	threadsFlag
 	jsonFlag
 }
@@ -31,6 +34,8 @@ type classifyCommand struct {
 func (classifyCommand) Help() string {
 	return `Prints the most probable classes of each image, best first. The network sees the central crop.
 
+  - Of a network of several labels an image (FC SIGMOID at the end of its head), the labels whose probability is at least the threshold are printed; with --top, the K most probable.
+  - Of a network that ends with scores (SCORES), the classes with the highest scores.
   - Images are turned upright by their EXIF data, unless the weights or --orient tell otherwise.
   - An unreadable image has its error in the place of its classes.
 
@@ -42,14 +47,25 @@ Examples:
 
 // classifyLine is a line of `vgg classify --json`.
 type classifyLine struct {
-	File  string           `json:"file"`
-	Top   []vgg.Prediction `json:"top,omitempty"`
-	Error string           `json:"error,omitempty"`
+	File string           `json:"file"`
+	Top  []vgg.Prediction `json:"top,omitempty"`
+	// Labels are those from the threshold on, of a network of several labels an image.
+	Labels *[]vgg.Prediction `json:"labels,omitempty"`
+	// Scores are in the place of Top where the network has no posteriors.
+	Scores []classScore `json:"scores,omitempty"`
+	Error  string       `json:"error,omitempty"`
+}
+
+// classScore is a class with its score.
+type classScore struct {
+	Class string  `json:"class"`
+	Index int     `json:"index"`
+	Score float32 `json:"score"`
 }
 
 func (c *classifyCommand) Run(e *environment) error {
-	if c.Top < 1 {
-		return usagef("--top %d, want at least 1", c.Top)
+	if c.Top != nil && *c.Top < 1 {
+		return usagef("--top %d, want at least 1", *c.Top)
 	}
 	threads, err := c.apply()
 	if err != nil {
@@ -70,9 +86,13 @@ func (c *classifyCommand) Run(e *environment) error {
 	if err := checkScales("--scale", m.Net.Options(), scale); err != nil {
 		return err
 	}
+	thresholds, err := c.thresholds(m.Net.Options(), m.Classes, m.Thresholds)
+	if err != nil {
+		return err
+	}
 	return e.forEach(expand(c.Images), func(file string) (bad bool, err error) {
 		line := classifyLine{File: file}
-		if line.Top, err = c.top(e, m, file, scale); e.stops(err) {
+		if err = c.classify(e, m, thresholds, scale, &line); e.stops(err) {
 			return false, err
 		} else if err != nil {
 			line.Error = err.Error()
@@ -81,23 +101,67 @@ func (c *classifyCommand) Run(e *environment) error {
 	})
 }
 
-// top returns the most probable classes of an image file, or of standard input.
-func (c *classifyCommand) top(e *environment, m *vgg.Model, file string, scale int) ([]vgg.Prediction, error) {
-	im, err := e.decodeImage(file, m.Preprocess.Orient)
+// classify completes the line of an image file, or of standard input. thresholds are those
+// of labels, nil for a network of one class an image.
+func (c *classifyCommand) classify(e *environment, m *vgg.Model, thresholds []float32, scale int, line *classifyLine) error {
+	im, err := e.decodeImage(line.File, m.Preprocess.Orient, c.pixels())
 	if err != nil {
-		return nil, err
+		return err
+	}
+	const byDefault = 5
+	if m.Net.Options().Posterior() == network.NoPosterior && !m.Net.Options().Headless() {
+		s, err := m.Scores(im, scale)
+		if err != nil {
+			return err
+		}
+		n := byDefault
+		if c.Top != nil {
+			n = *c.Top
+		}
+		for _, t := range m.Top(s, n) {
+			line.Scores = append(line.Scores, classScore{t.Class, t.Index, t.Probability})
+		}
+		return nil
 	}
 	p, err := m.Posteriors(im, scale)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return m.Top(p, c.Top), nil
+	if thresholds != nil {
+		labels := []vgg.Prediction{}
+		for _, t := range m.Top(p, len(p)) {
+			if t.Probability >= thresholds[t.Index] {
+				labels = append(labels, t)
+			}
+		}
+		line.Labels = &labels
+	}
+	switch {
+	case c.Top != nil:
+		line.Top = m.Top(p, *c.Top)
+	case thresholds == nil:
+		line.Top = m.Top(p, byDefault)
+	}
+	return nil
 }
 
 // table shows the classes as text.
 func (l classifyLine) table() *report.Table {
+	if l.Scores != nil {
+		t := report.NewTable(left(l.File), right("Score"))
+		for _, s := range l.Scores {
+			t.Row(s.Class, fmt.Sprintf("%.4g", s.Score))
+		}
+		return t
+	}
 	t := report.NewTable(left(l.File), right("Probability"))
-	for _, p := range l.Top {
+	list := l.Top
+	if list == nil && l.Labels != nil {
+		if list = *l.Labels; len(list) == 0 {
+			t.Row("none of the labels", "–")
+		}
+	}
+	for _, p := range list {
 		t.Row(p.Class, report.Percent(float64(p.Probability)))
 	}
 	return t
@@ -105,7 +169,7 @@ func (l classifyLine) table() *report.Table {
 
 // decodeImage decodes an image file, or standard input for -. Its errors don't name the
 // file.
-func (e *environment) decodeImage(file string, o preprocess.Orient) (*preprocess.Image, error) {
+func (e *environment) decodeImage(file string, o preprocess.Orient, maxPixels int) (*preprocess.Image, error) {
 	var r io.Reader = &waitingReader{e.ctx, e.stdin}
 	if file != "-" {
 		if info, err := os.Stat(file); err == nil && info.IsDir() {
@@ -122,7 +186,10 @@ func (e *environment) decodeImage(file string, o preprocess.Orient) (*preprocess
 	if err != nil {
 		return nil, err
 	}
-	return preprocess.Decode(data, preprocess.DecodeOptions{Orient: o})
+	if h, err := preprocess.ReadHeader(data); err == nil && h.Grey16 {
+		e.grey16.Do(func() { e.remark(preprocess.Grey16Remark) })
+	}
+	return preprocess.DecodeContext(e.ctx, data, preprocess.DecodeOptions{Orient: o, MaxPixels: maxPixels})
 }
 
 // waitingReader reads what may wait for ever, as a terminal or a pipe does, until ctx is done.

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/alecthomas/kong"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/verydeep/vgg/localize"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 )
 
@@ -65,13 +67,17 @@ type environment struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
+	grey16         sync.Once // remarked on
 }
+
+// remark says on standard error what a reader of the result should know.
+func (e *environment) remark(text string) { fmt.Fprintf(e.stderr, "note: %s\n", text) }
 
 // Main runs the command line and returns the exit code. At the end of ctx the command saves
 // its results and stops.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
 	out := &checkedWriter{w: stdout}
-	e := &environment{ctx, stdin, out, stderr, getenv}
+	e := &environment{ctx: ctx, stdin: stdin, stdout: out, stderr: stderr, getenv: getenv}
 	err := e.run(args, getenv)
 	if out.err != nil {
 		err = fmt.Errorf("standard output: %w", out.err)
@@ -138,6 +144,7 @@ func newParser(e *environment, help io.Writer, exit func(code int)) (*kong.Kong,
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
 		kong.Vars{
 			"configs": strings.Join(architecture.Names(), ", "), "merge": fmt.Sprint(localize.MergeThreshold), "boxrule": localize.DefaultRule().String(),
+			"maxpixels": fmt.Sprint(preprocess.DefaultMaxPixels),
 		},
 		trainingDefaults(),
 		kong.Bind(e),
@@ -307,6 +314,14 @@ func checkScales(flag string, o network.Options, scales ...int) error {
 type storageFlag struct {
 	FCWeights nn.Storage `name:"fc-weights" default:"f32" enum:"f32,f16,bf16" placeholder:"FORMAT" help:"Format of the fully connected layers' weights in memory: f32, f16 or bf16. 16 bits need half the memory and time, and round the weights (f32)."`
 }
+
+// pixelsFlag is shared by the commands that decode images.
+type pixelsFlag struct {
+	MaxPixels uint32 `placeholder:"N" help:"Most pixels of an image. A larger one is unreadable (${maxpixels})."`
+}
+
+// pixels returns the limit for the library's options.
+func (f pixelsFlag) pixels() int { return int(f.MaxPixels) }
 
 // threadsFlag is shared by all commands that compute.
 type threadsFlag struct {

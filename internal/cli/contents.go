@@ -35,7 +35,14 @@ func contentsOf(s *dataset.Source) contents {
 
 // leakFlag is shared by the commands that show what they read.
 type leakFlag struct {
+	pixelsFlag
 	CheckLeaks bool `help:"Look for near-duplicates between the parts, too, which decodes every image, and for equal files however many there are."`
+}
+
+// readFlags are shared by the commands that read a part of labelled images.
+type readFlags struct {
+	dataFlags
+	leakFlag
 }
 
 // leaks returns the validation images that are in the training part, too. Without
@@ -43,7 +50,7 @@ type leakFlag struct {
 func (f leakFlag) leaks(e *environment, train, val *dataset.Dataset, threads int, most int64) (dataset.Leaks, error) {
 	bar := e.newProgress()
 	defer bar.close()
-	o := dataset.LeakOptions{MaxBytes: most, Near: f.CheckLeaks, Workers: threads, Progress: bar.stage("comparing the parts", unitImages)}
+	o := dataset.LeakOptions{MaxBytes: most, Near: f.CheckLeaks, Workers: threads, MaxPixels: f.pixels(), Progress: bar.stage("comparing the parts", unitImages)}
 	if f.CheckLeaks {
 		o.MaxBytes = 0
 	}

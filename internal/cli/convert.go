@@ -17,13 +17,14 @@ import (
 
 type convertCommand struct {
 	In       string `arg:"" help:"File of weights, or a configuration's name for its public release, which is downloaded on first use."`
-	Out      string `arg:"" help:"File to write: .safetensors, .pth, .weights.h5, .npz or .onnx."`
+	Out      string `arg:"" help:"File to write: .safetensors, .pth, .keras, .weights.h5, .npz or .onnx."`
 	To       string `placeholder:"FORM" enum:",native,torchvision,conv1_1,safetensors,pth,keras,npz,onnx" default:"" help:"Names of the tensors: native (conv1_1.weight), torchvision (features.0.weight) or conv1_1 (conv1_1_W, of shape (H,W,in,out)). Or the format, whatever the extension: safetensors, pth, keras, npz or onnx."`
 	DType    string `name:"dtype" default:"f32" enum:"f32,f16,bf16" placeholder:"TYPE" help:"Type of the weights in the file: f32, f16 or bf16. Biases and normalisations stay f32 (f32)."`
 	Headless bool   `help:"Leave out the fully connected layers."`
 	Dense    bool   `help:"ONNX: fully connected layers as convolutions, for images of any size."`
 	Batch    int    `placeholder:"N" help:"ONNX: batch size of the graph (any)."`
 	Softmax  bool   `help:"ONNX: end with the soft-max."`
+	thresholdFlag
 	modelFlags
 	jsonFlag
 }
@@ -32,7 +33,8 @@ func (convertCommand) Help() string {
 	return `Converts weights between formats. It reads PyTorch (.pth), safetensors, Keras (.h5, .weights.h5, .keras), TensorFlow.js (model.json), Caffe (.caffemodel), MatConvNet (.mat), ONNX and npz.
 
   - The format is recognised by the file's content; configuration, width and classes follow from the tensors.
-  - Class names and preprocessing are written to the file's metadata. Keras's .weights.h5 has none.
+  - Class names, preprocessing and configuration are written to the file's metadata.
+  - A .keras file is a model of Keras 3 that takes pixels of 0 to 255; a .weights.h5 file has its weights alone.
   - A first convolution that takes BGR is converted to RGB.
 
 Examples:
@@ -77,6 +79,11 @@ func (c *convertCommand) Run(e *environment) error {
 	m, err := open.open(path)
 	if err != nil {
 		return err
+	}
+	if c.Threshold != nil {
+		if m.Thresholds, err = c.thresholds(m.Net.Options(), m.Classes, m.Thresholds); err != nil {
+			return err
+		}
 	}
 	read := time.Since(start)
 	if err := c.export(e, m, x); err != nil {

@@ -4,21 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/verydeep/vgg/dataset"
 )
 
 // dataFlags are shared by the commands that read labelled images.
 type dataFlags struct {
-	Layout       string `default:"auto" enum:"auto,folders,parts,boxes" placeholder:"NAME" help:"What folders are that can be read in several ways: folders, all are classes; parts, those called train, val, test … are parts, and others are left out; boxes, the classes are the names of the bounding boxes (auto, which asks if in doubt)."`
-	LabelPattern string `placeholder:"PATTERN" help:"Take the classes from the files' names: a template such as {label}.#.jpg, with * for anything and # for a number, or a regular expression with a group (?P<label>…)."`
-	Annotations  string `placeholder:"PATH" help:"Bounding boxes: COCO's JSON, YOLO's data.yaml, an XML file as in ILSVRC and PASCAL VOC, a folder of such files, or a table (those beside the images). Images without class folders have the class of their largest box."`
+	Layout       string          `default:"auto" enum:"auto,folders,parts,boxes" placeholder:"NAME" help:"What folders are that can be read in several ways: folders, all are classes; parts, those called train, val, test … are parts, and others are left out; boxes, the classes are the names of the bounding boxes (auto, which asks if in doubt)."`
+	Columns      dataset.Columns `placeholder:"image=NAME,label=NAME" help:"Columns of the table beside the images: image, label, and split for the parts (split=fold:0 validates on fold 0). none reads no table (as values and names tell)."`
+	LabelPattern string          `placeholder:"PATTERN" help:"Take the classes from the files' names: a template such as {label}.#.jpg, with * for anything and # for a number, or a regular expression with a group (?P<label>…)."`
+	Annotations  string          `placeholder:"PATH" help:"Bounding boxes: COCO's JSON, YOLO's data.yaml, an XML file as in ILSVRC and PASCAL VOC, a folder of such files, or a table (those beside the images). Images without class folders have the class of their largest box."`
 }
+
+// autoLayout is the default of --layout.
+const autoLayout = "auto"
 
 // options returns the options with which images are opened.
 func (f dataFlags) options() (dataset.OpenOptions, error) {
-	o := dataset.OpenOptions{Annotations: f.Annotations}
-	if f.Layout != "auto" {
+	o := dataset.OpenOptions{Annotations: f.Annotations, Columns: f.Columns}
+	if f.Layout != autoLayout {
 		o.Layout = dataset.Layout(f.Layout)
 	}
 	if f.LabelPattern != "" {
@@ -28,6 +33,24 @@ func (f dataFlags) options() (dataset.OpenOptions, error) {
 		}
 	}
 	return o, nil
+}
+
+// text writes the flags that were given, for the command that comes next.
+func (f dataFlags) text() string {
+	text := ""
+	if f.Layout != autoLayout {
+		text += " --layout " + f.Layout
+	}
+	if f.LabelPattern != "" {
+		text += " --label-pattern '" + f.LabelPattern + "'"
+	}
+	if f.Columns != (dataset.Columns{}) {
+		text += " --columns " + f.Columns.String()
+	}
+	if f.Annotations != "" {
+		text += " --annotations " + f.Annotations
+	}
+	return text
 }
 
 // open opens images in any layout, or the built-in ones. An error that a flag resolves names
@@ -44,17 +67,32 @@ func (f dataFlags) open(ctx context.Context, path string) (train, val *dataset.D
 	return train, val, withFlag(err)
 }
 
-// withFlag adds to the error of opening images the flags that resolve it.
+// flagError is an error in the words of the command line.
+type flagError struct {
+	text string
+	err  error
+}
+
+func (e flagError) Error() string { return e.text }
+func (e flagError) Unwrap() error { return e.err }
+
+// withFlag puts the error of opening images into the words of the command line, if a flag
+// resolves it.
 func withFlag(err error) error {
+	replace := func(library, flag string) error {
+		return flagError{strings.ReplaceAll(err.Error(), library, flag), err}
+	}
 	if ambiguous, ok := errors.AsType[*dataset.AmbiguousError](err); ok {
 		for _, r := range ambiguous.Readings {
-			if r.Path == "" {
-				return fmt.Errorf("%w; the flag is --layout", err)
+			if r.Path != "" {
+				err = replace("open "+r.Path, "--data "+r.Path)
+			} else {
+				err = replace("layout "+string(r.Layout), "--layout "+string(r.Layout))
 			}
 		}
 	}
 	if unlabelled, ok := errors.AsType[*dataset.UnlabelledError](err); ok && unlabelled.Pattern != "" {
-		return fmt.Errorf("%w; add --label-pattern '%s'", err, unlabelled.Pattern)
+		err = replace("label pattern "+unlabelled.Pattern, "--label-pattern '"+unlabelled.Pattern+"'")
 	}
 	return err
 }

@@ -30,6 +30,7 @@ type descriptorFlags struct {
 	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB. An image that needs more is unreadable (the memory of the weights and 2 GiB)."`
 	modelFlags
 	storageFlag
+	pixelsFlag
 	threadsFlag
 }
 
@@ -44,7 +45,7 @@ func (f *descriptorFlags) check() error {
 func (f *descriptorFlags) options() transfer.Options {
 	return transfer.Options{
 		Flip: f.Flip, Average: f.Average, Raw: !f.Normalise, Max: f.Pool == "max", Unrectified: f.Unrectified,
-		Resources: resources.Resources{Batch: f.Batch, Ranks: f.Ranks, Memory: int64(f.Memory)},
+		Resources: resources.Resources{Batch: f.Batch, Ranks: f.Ranks, Memory: int64(f.Memory), MaxPixels: f.pixels()},
 	}
 }
 
@@ -168,6 +169,7 @@ type describeFlags struct {
 	Weights   []string `sep:"none" placeholder:"WEIGHTS" help:"Weights that are no longer where the file says: a file, or a configuration's name for its public release. Can be given more than once."`
 	leftoverFlags
 	releaseFlags
+	pixelsFlag
 	threadsFlag
 }
 
@@ -197,7 +199,7 @@ func listed(e *environment, args []string) (all []described, paths []string, at 
 		case err != nil:
 			all = append(all, described{file: arg, err: pathless(err)})
 		case info.IsDir():
-			folder, err := transfer.OpenImages(e.ctx, transfer.Files, arg)
+			folder, err := transfer.OpenImages(e.ctx, transfer.ImageOptions{Layout: transfer.Files}, arg)
 			if err != nil {
 				return nil, nil, nil, err
 			}
@@ -221,13 +223,13 @@ func (f *describeFlags) describe(e *environment, file string, h transfer.Header,
 	if err != nil || len(paths) == 0 {
 		return all, err
 	}
-	pictures, err := transfer.OpenImages(e.ctx, transfer.Files, paths...)
+	pictures, err := transfer.OpenImages(e.ctx, transfer.ImageOptions{Layout: transfer.Files}, paths...)
 	if err != nil {
 		return nil, err
 	}
 	bar := e.newProgress()
 	defer bar.close()
-	o := transfer.Options{OnImage: bar.stage("describing", unitImages)}
+	o := transfer.Options{Resources: resources.Resources{MaxPixels: f.pixels()}, OnImage: bar.stage("describing", unitImages)}
 	rows, errs, err := transfer.Describe(e.ctx, h, pictures, o, f.openAs(e, file, threads))
 	if err != nil {
 		return nil, err

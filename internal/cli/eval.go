@@ -1,7 +1,9 @@
 package cli
 
 import (
-	"context"
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -14,13 +16,15 @@ import (
 type evalCommand struct {
 	Weights []string `arg:"" name:"weights" help:"Files of weights, or configurations' names for their public releases. Each may have scales and a protocol of its own: D.safetensors@256,384,512:dense. The class posteriors of several are averaged. With --merge: result files."`
 	Data    string   `placeholder:"DIR" help:"Images: a folder with one folder for each class, ILSVRC's layout, shards or a list. Of a folder with train and val, val is used. The word sample stands for the embedded validation images, the default for weights that were trained on them."`
-	dataFlags
+	readFlags
 	Protocol    string `default:"centre" help:"centre: the central crop; dense: the whole image; multi-crop: 5×5 crops and their mirror images; multi-crop-dense: the mean of these two; ten-crop: corners, centre and mirror images (centre)."`
 	Scales      []int  `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels. The class posteriors of several are averaged (as the weights tell)."`
 	TrainScale  string `placeholder:"S" help:"Instead of --scales: the paper's three test scales for a training scale S, as 256 (S−32, S, S+32) or 256-512 (both ends and their mean)."`
 	SingleScale bool   `help:"With --train-scale: the paper's one test scale, S or the mean of both ends."`
 	Flip        bool   `help:"Average the class posteriors with those of the mirrored image. Multi-crop and ten-crop always do."`
 	Batch       int    `placeholder:"N" help:"Crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
+	thresholdFlag
+	imagesFlags
 	ranksFlag
 	Memory     size   `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB. An image that needs more is unreadable (the memory of the weights and 2 GiB)."`
 	Shard      string `placeholder:"I/N" help:"Evaluate only every Nth image, from the Ith on. --merge combines the shards."`
@@ -53,10 +57,33 @@ Examples:
 
 // evalResult is the result with the JSON keys of `vgg eval --json`.
 type evalResult struct {
-	Weights string `json:"weights"` // of the first network
+	Weights string // of the first network
 	*eval.Result
-	Memory  int64 `json:"memory_bytes,omitempty"`   // bound of the process's memory
-	PeakRSS int64 `json:"peak_rss_bytes,omitempty"` // largest resident memory of the process
+	Memory  int64 // bound of the process's memory, bytes
+	PeakRSS int64 // largest resident memory of the process, bytes
+}
+
+// MarshalJSON writes the keys of the result, which depend on the images, between its own.
+func (r evalResult) MarshalJSON() ([]byte, error) {
+	var parts [3][]byte
+	for i, part := range []any{
+		struct {
+			Weights string `json:"weights"`
+		}{r.Weights},
+		r.Result,
+		struct {
+			Memory  int64 `json:"memory_bytes,omitempty"`
+			PeakRSS int64 `json:"peak_rss_bytes,omitempty"`
+		}{r.Memory, r.PeakRSS},
+	} {
+		var err error
+		if parts[i], err = json.Marshal(part); err != nil {
+			return nil, err
+		}
+		parts[i] = parts[i][1 : len(parts[i])-1]
+	}
+	inner := bytes.Join(slices.DeleteFunc(parts[:], func(p []byte) bool { return len(p) == 0 }), []byte(","))
+	return slices.Concat([]byte("{"), inner, []byte("}")), nil
 }
 
 func (c *evalCommand) Run(e *environment) error {
@@ -81,13 +108,27 @@ func (c *evalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	data, err := c.images(e.ctx, c.Data, nets[0].Description.Classes, nets[0].Weights)
+	if err := errors.Join(outside("--out", c.Out, c.Data), outside("--csv", c.CSV, c.Data)); err != nil {
+		return err
+	}
+	first := nets[0].Description
+	data, err := c.images(e, c.Data, first.Classes, nets[0].Weights, threads)
+	if err == nil {
+		data, err = c.adapt(e.stderr, data)
+	}
 	if err != nil {
 		return err
 	}
 	options, err := c.options()
 	if err != nil {
 		return err
+	}
+	options.OnRemark = e.remark
+	if options.Thresholds, err = c.thresholds(first.Options, first.Classes, first.Thresholds); err != nil {
+		return err
+	}
+	if !data.MultiLabel {
+		options.Thresholds = nil // refused for another reason
 	}
 	if c.CSV != "" && options.Out == "" {
 		temporary, err := os.CreateTemp("", "vgg-eval-*.jsonl")
@@ -101,6 +142,9 @@ func (c *evalCommand) Run(e *environment) error {
 	r, err := c.evaluate(e, nets, data, options)
 	if err != nil {
 		return err
+	}
+	if have, want := len(data.Classes), len(first.Classes); have < want && !data.MultiLabel {
+		fmt.Fprintf(e.stderr, "%s has %d of the network's %d classes; an answer of any other is a wrong one\n", data.Name, have, want)
 	}
 	if c.CSV != "" {
 		if err := writeCSV(e.ctx, c.CSV, options.Out); err != nil {
@@ -142,6 +186,8 @@ func (c *evalCommand) check() error {
 		return usagef("--scales and --train-scale both, want one of them")
 	case c.SingleScale && c.TrainScale == "":
 		return usagef("--single-scale without --train-scale, want both")
+	case c.Merge && (c.Map != "" || c.MultiLabel):
+		return usagef("--merge reads result files, want no --map and no --multi-label")
 	case c.Merge && (c.Data != "" || c.Out != "" || c.Shard != ""):
 		return usagef("--merge reads result files, want no --data, --out or --shard")
 	case c.Shard != "" && c.CSV != "":
@@ -211,7 +257,7 @@ func (c *evalCommand) setting() (eval.Setting, error) {
 // options returns the options of the run, apart from the networks' settings.
 func (c *evalCommand) options() (eval.Options, error) {
 	o := c.lists()
-	o.Batch, o.Ranks, o.Memory, o.Out = c.Batch, c.Ranks, int64(c.Memory), c.Out
+	o.Batch, o.Ranks, o.Memory, o.MaxPixels, o.Out = c.Batch, c.Ranks, int64(c.Memory), c.pixels(), c.Out
 	if c.Shard != "" {
 		var err error
 		if o.Shard, err = eval.ParseShard(c.Shard); err != nil {
@@ -235,8 +281,9 @@ func (c *evalCommand) lists() eval.Options {
 }
 
 // images returns the images to evaluate on: those that --data names or, without it, the
-// embedded photographs if the classes of the weights are theirs.
-func (f dataFlags) images(ctx context.Context, path string, classes []string, weights string) (*dataset.Dataset, error) {
+// embedded photographs if the classes of the weights are theirs. It describes them on
+// standard error.
+func (f readFlags) images(e *environment, path string, classes []string, weights string, threads int) (*dataset.Dataset, error) {
 	if path == "" || path == sampleName {
 		_, val, err := dataset.OpenSample()
 		if err != nil {
@@ -247,11 +294,16 @@ func (f dataFlags) images(ctx context.Context, path string, classes []string, we
 		}
 		return val, nil
 	}
-	all, val, err := f.open(ctx, path)
-	if err != nil || val == nil {
-		return all, err
+	all, val, err := f.open(e.ctx, path)
+	if err != nil {
+		return nil, err
 	}
-	return val, nil
+	used := all
+	if val != nil {
+		used = val
+	}
+	summary := dataSummary{train: all, val: val, used: used, leakFlag: f.leakFlag, threads: threads}
+	return used, summary.print(e, e.stderr)
 }
 
 // measuredFrom is the least number of images for which the speed is measured beforehand.
@@ -307,7 +359,15 @@ func (c *evalCommand) merge(e *environment) error {
 		return err
 	}
 	defer results.Close()
-	r, err := results.Evaluate(e.ctx, c.lists())
+	o := c.lists()
+	if h := results.Header; c.Threshold != nil && !h.Data.MultiLabel {
+		return usagef("--threshold %s: the results are of images of one class each, want none", c.Threshold[0])
+	} else if c.Threshold != nil {
+		if o.Thresholds, err = c.of(h.Classes, h.Thresholds); err != nil {
+			return err
+		}
+	}
+	r, err := results.Evaluate(e.ctx, o)
 	if err != nil {
 		return err
 	}

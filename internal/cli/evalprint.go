@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/report"
@@ -15,6 +16,9 @@ import (
 
 // printEval prints a result as text.
 func printEval(w io.Writer, r *eval.Result) error {
+	if r.Labels != nil {
+		return printLabels(w, r)
+	}
 	classes := make([]report.Class, len(r.Classes))
 	for i, k := range r.Classes {
 		classes[i] = report.Class{Name: k.Class, Images: int64(k.Images), Top1: k.Top1Error, Top5: k.Top5Error, ConfusedWith: k.ConfusedWith}
@@ -48,18 +52,23 @@ func printEval(w io.Writer, r *eval.Result) error {
 		t.Row("their mean", "", report.Percent(r.Top1Error), report.Percent(r.Top5Error))
 		fmt.Fprintf(w, "\n%s", t)
 	}
-	how := shown(r.Nets[0].Setting)
-	if len(r.Nets) > 1 {
-		how = fmt.Sprintf("fusion of %d networks", len(r.Nets))
-	}
-	set := r.Data
-	if r.Shard != "" {
-		set = "shard " + r.Shard + " of " + set
-	}
+	set, how := measuredSet(r)
 	_, err := fmt.Fprintf(w, "\nTop-1 error %s (%s), top-5 error %s (%s), loss %.4f, calibration error %s on %d images of %s: %s.\n",
 		report.Percent(r.Top1Error), interval(r.Top1Range), report.Percent(r.Top5Error), interval(r.Top5Range),
 		r.Loss, report.Percent(r.ECE), r.Images, set, how)
 	return err
+}
+
+// measuredSet names the images that were measured on, and the way that they were shown.
+func measuredSet(r *eval.Result) (set, how string) {
+	set, how = r.Data, shown(r.Nets[0].Setting)
+	if r.Shard != "" {
+		set = "shard " + r.Shard + " of " + set
+	}
+	if len(r.Nets) > 1 {
+		how = fmt.Sprintf("fusion of %d networks", len(r.Nets))
+	}
+	return set, how
 }
 
 // interval formats a confidence interval in per cent.
@@ -94,7 +103,8 @@ func writeCSV(ctx context.Context, path string, results ...string) error {
 
 func encodeCSV(out io.Writer, r *eval.Results) error {
 	w := csv.NewWriter(out)
-	if err := w.Write(append([]string{"file", "truth", "predicted", "error"}, r.Header.Classes...)); err != nil {
+	h := r.Header
+	if err := w.Write(append([]string{"file", "truth", "predicted", "error"}, h.Classes...)); err != nil {
 		return err
 	}
 	for i := range r.Header.Data.Images {
@@ -102,12 +112,19 @@ func encodeCSV(out io.Writer, r *eval.Results) error {
 		if err != nil {
 			return err
 		}
-		row := make([]string, 4+len(r.Header.Classes))
-		row[0], row[1] = a.File, r.Header.Data.Classes[a.Label]
+		row := make([]string, 4+len(h.Classes))
+		row[0] = a.File
+		if row[1] = h.Data.Classes[a.Label]; h.Data.MultiLabel {
+			row[1] = joinLabels(h.Data.Classes, a.Labels)
+		}
 		if a.Err != nil {
 			row[3] = a.Err.Error()
 		} else {
-			row[2] = r.Header.Classes[metrics.TopK(a.Posterior, 1)[0]]
+			if h.Data.MultiLabel {
+				row[2] = joinLabels(h.Classes, vgg.Shown(a.Posterior, h.Thresholds))
+			} else {
+				row[2] = h.Classes[metrics.TopK(a.Posterior, 1)[0]]
+			}
 			for k, p := range a.Posterior {
 				row[4+k] = strconv.FormatFloat(float64(p), 'g', -1, 32)
 			}
@@ -118,4 +135,13 @@ func encodeCSV(out io.Writer, r *eval.Results) error {
 	}
 	w.Flush()
 	return w.Error()
+}
+
+// joinLabels writes the names of labels as tables have them.
+func joinLabels(names []string, labels []int) string {
+	var shown []string
+	for _, l := range labels {
+		shown = append(shown, names[l])
+	}
+	return strings.Join(shown, "|")
 }

@@ -20,6 +20,7 @@ type explainCommand struct {
 	Out     string `placeholder:"FILE" help:"Picture to write, as PNG (the image's name with -explained.png)."`
 	modelFlags
 	storageFlag
+	pixelsFlag
 	threadsFlag
 	jsonFlag
 }
@@ -106,7 +107,7 @@ func (c *explainCommand) scoreMaps(e *environment, m *vgg.Model) (*preprocess.Im
 	if err := checkScales("--scales", m.Net.Options(), scales...); err != nil {
 		return nil, nil, err
 	}
-	im, err := e.decodeImage(c.Image, m.Preprocess.Orient)
+	im, err := e.decodeImage(c.Image, m.Preprocess.Orient, c.pixels())
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", c.Image, err)
 	}

@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 
+	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/transfer"
@@ -17,9 +19,13 @@ type featuresCommand struct {
 	Out     string   `required:"" placeholder:"FILE" help:"FILE.npy, with names and labels in FILE.npy.jsonl; FILE.safetensors; or FILE.jsonl with one image a line. An interrupted run continues from it."`
 	Merge   bool     `help:"Combine the shards of one run in --out, instead of running."`
 	descriptorFlags
-	Region string          `default:"image" enum:"image,box,image+box" placeholder:"WHAT" help:"Region of the persons of voc-action: image, box, or both stacked, image+box (image)."`
-	Layout transfer.Layout `default:"auto" enum:"auto,files,classes,voc,voc-action" placeholder:"NAME" help:"Layout of images and labels: classes (folders, lists, shards), voc (several classes an image), voc-action (persons), files (no labels) or auto (auto)."`
-	Shard  string          `placeholder:"I/N" help:"Describe only every Nth image, from the Ith on. --merge combines the shards."`
+	Region       string          `default:"image" enum:"image,box,image+box" placeholder:"WHAT" help:"Region of the persons of voc-action: image, box, or both stacked, image+box (image)."`
+	Layout       transfer.Layout `default:"auto" enum:"auto,files,classes,folders,parts,boxes,voc,voc-action" placeholder:"NAME" help:"Layout of images and labels: classes (folders, lists, shards; folders, parts and boxes are those of vgg train), voc (several classes an image), voc-action (persons), files (no labels) or auto (auto)."`
+	LabelPattern string          `placeholder:"PATTERN" help:"Take the classes from the files' names, as vgg train does."`
+	Columns      dataset.Columns `placeholder:"image=NAME,label=NAME" help:"Columns of the table beside the images, as of vgg train."`
+	Annotations  string          `placeholder:"PATH" help:"Bounding boxes that tell the classes, as of vgg train."`
+	leakFlag
+	Shard string `placeholder:"I/N" help:"Describe only every Nth image, from the Ith on. --merge combines the shards."`
 	jsonFlag
 }
 
@@ -57,6 +63,7 @@ func (c *featuresCommand) Run(e *environment) error {
 		return e.ctx.Err()
 	}
 	o := c.options()
+	o.OnRemark = e.remark
 	for r := range strings.SplitSeq(c.Region, "+") {
 		o.Regions = append(o.Regions, transfer.Region(r))
 	}
@@ -69,7 +76,7 @@ func (c *featuresCommand) Run(e *environment) error {
 			return usageError{err}
 		}
 	}
-	images, err := transfer.OpenImages(e.ctx, c.Layout, c.Images...)
+	images, err := c.open(e)
 	if err != nil {
 		return err
 	}
@@ -84,6 +91,42 @@ func (c *featuresCommand) Run(e *environment) error {
 		return err
 	}
 	return c.finish(e, featuresResult{Out: c.Out, Data: images.Name, Labels: labelsOf(images), Summary: s, PeakRSS: peakRSS()})
+}
+
+// open opens the images and describes those that have classes.
+func (c *featuresCommand) open(e *environment) (*transfer.Images, error) {
+	flags := dataFlags{Layout: autoLayout, LabelPattern: c.LabelPattern, Columns: c.Columns, Annotations: c.Annotations}
+	o := transfer.ImageOptions{Layout: c.Layout}
+	switch layout := dataset.Layout(c.Layout); layout {
+	case dataset.LayoutFolders, dataset.LayoutParts, dataset.LayoutBoxes:
+		flags.Layout, o.Layout = string(layout), transfer.Classes
+	}
+	if c.LabelPattern != "" || c.Annotations != "" || c.Columns != (dataset.Columns{}) {
+		if o.Layout != transfer.Auto && o.Layout != transfer.Classes {
+			return nil, usagef("--layout %s takes no --label-pattern, --columns or --annotations", c.Layout)
+		}
+		o.Layout = transfer.Classes
+	}
+	var err error
+	if o.Classes, err = flags.options(); err != nil {
+		return nil, err
+	}
+	images, err := transfer.OpenImages(e.ctx, o, c.Images...)
+	if err != nil {
+		err = withFlag(err)
+		if _, ambiguous := errors.AsType[*dataset.AmbiguousError](err); ambiguous {
+			err = fmt.Errorf("%w; --layout files takes the images without labels", err)
+		}
+		return nil, err
+	}
+	if images.Source() == nil {
+		return images, nil
+	}
+	summary := dataSummary{train: images.Part("train"), val: images.Part("val"), used: images.Dataset, leakFlag: c.leakFlag}
+	if summary.train == nil {
+		summary.train = images.Dataset
+	}
+	return images, summary.print(e, e.stderr)
 }
 
 // merge combines shards.

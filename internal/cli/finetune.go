@@ -1,13 +1,12 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
-	"slices"
 
-	"github.com/verydeep/vgg/dataset"
-	"github.com/verydeep/vgg/nn"
-	"github.com/verydeep/vgg/report"
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/train"
 )
 
@@ -24,11 +23,19 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 	if c.InitFrom == nil || c.Recipe != "" || c.Config != nil || c.InitRule != nil || c.boxes != nil || from != nil || c.sample() {
 		return nil, nil
 	}
-	open := c.opener(e, nn.F32, 0)
-	open.options.Headless = c.Head != nil
-	weights, path, err := open.identify(*c.InitFrom)
+	open, err := c.initial(e)
 	if err != nil {
 		return nil, err
+	}
+	weights, path, err := open.identify(*c.InitFrom)
+	if otherHead, headErr := c.otherHead(weights); err != nil || otherHead || headErr != nil {
+		if c.Head == nil || headErr != nil {
+			return nil, errors.Join(err, headErr)
+		}
+		open.options.Headless, open.options.Head = true, ""
+		if weights, path, err = open.identify(*c.InitFrom); err != nil {
+			return nil, err
+		}
 	}
 	data, _, err := c.dataFlags.open(e.ctx, c.Data)
 	if err != nil {
@@ -42,18 +49,21 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 	return t, err
 }
 
-// unbalanced is the least ratio of the largest class to the smallest that the output
-// mentions.
-const unbalanced = 3
-
-// balance prints the network that is fine-tuned, the scales and the sizes of the classes.
-func (t *fineTuning) balance(out io.Writer, data *dataset.Dataset) {
-	counts := data.Counts()
-	least, most := slices.Min(counts), slices.Max(counts)
-	fmt.Fprintf(out, "Fine-tuning %s: smallest side of the images %d pixels, S %d to %d\nClasses of %s to %s training images",
-		t.config, t.side, t.recipe.ScaleMin, t.recipe.ScaleMax, report.Count(int64(least)), report.Count(int64(most)))
-	if most >= unbalanced*least {
-		fmt.Fprintf(out, ": unbalanced, the fewest are of %s", data.Classes[slices.Index(counts, least)])
+// otherHead reports whether the command line gives a head that isn't that of the weights; nil
+// weights have none.
+func (c *trainCommand) otherHead(weights *vgg.Description) (bool, error) {
+	if c.Head == nil || weights == nil {
+		return c.Head != nil, nil
 	}
-	fmt.Fprintln(out)
+	config, err := architecture.WithHead(weights.Options.Config, *c.Head)
+	if err != nil {
+		return false, usageError{fmt.Errorf("--head: %w", err)}
+	}
+	own, err := architecture.Canonical(weights.Options.Config)
+	return config != own, err
+}
+
+// print writes the network that is fine-tuned and the scales.
+func (t *fineTuning) print(out io.Writer) {
+	fmt.Fprintf(out, "Fine-tuning %s: smallest side of the images %d pixels, S %d to %d\n", t.config, t.side, t.recipe.ScaleMin, t.recipe.ScaleMax)
 }

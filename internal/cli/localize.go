@@ -29,6 +29,7 @@ type localizeImagesCommand struct {
 	DrawBest int      `default:"1" placeholder:"K" help:"Number of shown classes that are drawn (1)."`
 	storageFlag
 	denseFlags
+	pixelsFlag
 	threadsFlag
 	jsonFlag
 }
@@ -36,7 +37,7 @@ type localizeImagesCommand struct {
 // denseFlags choose how boxes are rated and merged.
 type denseFlags struct {
 	releaseFlags
-	shownFlags
+	fileFlags
 	Classifier []string `sep:"none" placeholder:"WEIGHTS" help:"Classification network that rates the boxes: the one that the localisation network was trained from. A file, or a configuration's name for its public release. Posteriors of several are averaged."`
 	Merge      float64  `default:"${merge}" placeholder:"SCORE" help:"Match score below which boxes are merged: distance of the centres in units of the boxes' side, plus 1 − IoU; 0 merges nothing (${merge})."`
 }
@@ -115,11 +116,17 @@ func (f denseFlags) locator(e *environment, boxes []string, fc nn.Storage, threa
 	case !(f.Merge > 0):
 		return nil, usagef("localize: merge threshold %v, want at least 0", f.Merge)
 	}
-	classifiers, localisers := f.opener(e, fc, threads), f.opener(e, fc, threads)
-	localisers.options.Localiser = true
-	for _, o := range []*opener{classifiers, localisers} {
-		o.options.Fit, o.options.Orient = f.Resize, f.Orient
+	given, err := f.options()
+	if err != nil {
+		return nil, err
 	}
+	if len(f.Classifier) == 0 && (f.Preprocess != "" || f.Labels != "" || f.Head != "" || f.Input != 0 || f.Structure != "" || f.Ignore != nil || f.Prefix != "") {
+		return nil, usagef("--preprocess, --labels, --head, --input, --structure, --ignore and --prefix are of a classifier, want --classifier FILE too")
+	}
+	classifiers, localisers := f.opener(e, fc, threads), f.opener(e, fc, threads)
+	given.FCStorage = fc
+	classifiers.options, localisers.options.Localiser = given, true
+	localisers.options.Fit, localisers.options.Orient = f.Resize, f.Orient
 	for _, arg := range boxes {
 		spec, err := parseNet(arg)
 		if err != nil {
@@ -171,7 +178,7 @@ const anyClass = -1
 
 // locate finds the boxes of an image and draws them.
 func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, classes []int, line *localizeLine, many bool) error {
-	im, err := e.decodeImage(line.File, l.Orient())
+	im, err := e.decodeImage(line.File, l.Orient(), c.pixels())
 	if err != nil {
 		return err
 	}

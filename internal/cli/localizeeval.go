@@ -2,10 +2,12 @@ package cli
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -25,7 +27,7 @@ type localizeEvalCommand struct {
 	Out      string   `placeholder:"FILE" help:"Result file: the boxes of every image, as soon as they are known. An interrupted run continues from it."`
 	Draw     string   `placeholder:"FILE" help:"Draw the best and the worst boxes beside the true ones, as PNG."`
 	Shown    int      `default:"12" placeholder:"N" help:"Number of images to draw, half of them the best (12)."`
-	dataFlags
+	readFlags
 	boxFlags
 	storageFlag
 	denseFlags
@@ -81,7 +83,10 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err := l.Check(); err != nil {
 		return usageError{err}
 	}
-	images, err := c.images(e.ctx, c.Data, l.Nets[0].Model.Classes, c.Boxes[0])
+	if err := errors.Join(outside("--out", c.Out, c.Data), outside("--draw", c.Draw, c.Data)); err != nil {
+		return err
+	}
+	images, err := c.images(e, c.Data, l.Nets[0].Model.Classes, c.Boxes[0], threads)
 	if err != nil {
 		return err
 	}
@@ -89,7 +94,7 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	r, err := c.evaluate(e, l, data, localize.EvalOptions{Protocol: protocol, Resources: resources.Resources{Workers: threads}, Out: c.Out})
+	r, err := c.evaluate(e, l, data, localize.EvalOptions{Protocol: protocol, Resources: resources.Resources{Workers: threads, MaxPixels: c.pixels(), OnRemark: e.remark}, Out: c.Out})
 	if err != nil {
 		return err
 	}
@@ -153,6 +158,9 @@ func (c *localizeEvalCommand) runID(e *environment, l *localize.Locator) (string
 			return "", err
 		}
 		parts = append(parts, fmt.Sprintf("classifier %.16s", sum))
+	}
+	if given := (fileFlags{Preprocess: c.Preprocess, Labels: c.Labels, Head: c.Head, Input: c.Input, Structure: c.Structure, leftoverFlags: c.leftoverFlags}); !reflect.DeepEqual(given, fileFlags{}) {
+		parts = append(parts, fmt.Sprintf("classifiers opened by %q", []string{given.Preprocess, given.Labels, given.Head, fmt.Sprint(given.Input), given.Structure, strings.Join(given.Ignore, " "), given.Prefix}))
 	}
 	return fmt.Sprintf("%s, merge %g, weights %s", strings.Join(parts, " + "), c.Merge, c.FCWeights), nil
 }
@@ -223,7 +231,8 @@ func localisationTables(r *localize.Result, l *localize.Locator) []string {
 }
 
 // sheet draws the best and the worst boxes.
-func (c *localizeEvalCommand) sheet(r *localize.Result, data *dataset.Dataset, o preprocess.Orient) (report.BoxSheet, error) {
+func (c *localizeEvalCommand) sheet(r *localize.Result, data *dataset.Dataset, orient preprocess.Orient) (report.BoxSheet, error) {
+	o := preprocess.DecodeOptions{Orient: orient, MaxPixels: c.pixels()}
 	var sorted []*localize.Record
 	for _, rec := range r.Records {
 		if rec.Error == "" {
@@ -248,7 +257,7 @@ func (c *localizeEvalCommand) sheet(r *localize.Result, data *dataset.Dataset, o
 }
 
 // boxRows appends rows of images with their boxes, the first of them under a heading.
-func boxRows(rows []report.BoxRow, heading string, records []*localize.Record, data *dataset.Dataset, o preprocess.Orient) ([]report.BoxRow, error) {
+func boxRows(rows []report.BoxRow, heading string, records []*localize.Record, data *dataset.Dataset, o preprocess.DecodeOptions) ([]report.BoxRow, error) {
 	const perRow = 6
 	index := map[string]int{}
 	for i, s := range data.Samples {
@@ -262,7 +271,7 @@ func boxRows(rows []report.BoxRow, heading string, records []*localize.Record, d
 			if err != nil {
 				return nil, err
 			}
-			im, err := preprocess.Decode(raw, preprocess.DecodeOptions{Orient: o})
+			im, err := preprocess.Decode(raw, o)
 			if err != nil {
 				return nil, err
 			}

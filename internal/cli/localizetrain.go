@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/localize"
-	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
@@ -118,12 +118,20 @@ func (c *localizeTrainCommand) Run(e *environment) error {
 
 // base returns the paper's recipe for the classification network.
 func (c *localizeTrainCommand) base(e *environment) (train.Recipe, error) {
-	net, path, err := c.opener(e, nn.F32, 0).identify(*c.InitFrom)
+	open, err := c.initial(e)
+	if err != nil {
+		return train.Recipe{}, err
+	}
+	net, path, err := open.identify(*c.InitFrom)
 	if err != nil {
 		return train.Recipe{}, err
 	}
 	if net.Options.Headless() || net.Localisation != nil {
 		return train.Recipe{}, fmt.Errorf("--init-from %s: want a classification network", path)
+	}
+	// The outputs are boxes, whatever the classes' scores became.
+	if net.Options.Config, err = architecture.WithEnding(net.Options.Config, architecture.Softmax); err != nil {
+		return train.Recipe{}, err
 	}
 	r := localize.PaperRecipe(path, net.Options, net.Preprocess, max(net.Preprocess.Resize, net.Options.Input))
 	r.Groups = max(1, c.Ranks)
@@ -182,6 +190,12 @@ func (f boxFlags) read(e *environment, out io.Writer, what string, d *dataset.Da
 	if err != nil {
 		return nil, err
 	}
+	printBoxes(out, what, r)
+	return d, nil
+}
+
+// printBoxes prints the numbers of boxes.
+func printBoxes(out io.Writer, what string, r dataset.BoxReport) {
 	fmt.Fprintf(out, "Boxes: %s of %s %simages, from %s (%s)\n", report.Count(int64(r.Boxes)), report.Count(int64(r.Images)), strings.TrimPrefix(what+" ", " "), r.Format, r.Corners)
 	if r.Clipped > 0 {
 		fmt.Fprintf(out, "  %s reached beyond their image and were cut to it\n", report.Count(int64(r.Clipped)))
@@ -202,5 +216,4 @@ func (f boxFlags) read(e *environment, out io.Writer, what string, d *dataset.Da
 			fmt.Fprintf(out, "    and %s more\n", report.Count(int64(n-shown)))
 		}
 	}
-	return d, nil
 }

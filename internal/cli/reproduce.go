@@ -29,10 +29,12 @@ type reproduceCommand struct {
 	Batch    int    `placeholder:"N" help:"Crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
 	ranksFlag
 	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB (the memory of the largest network and 2 GiB)."`
+	mapFlag
 	modelFlags
 	storageFlag
 	Annotations string `placeholder:"PATH" help:"Bounding boxes: a table, or an XML file or a folder of them as in ILSVRC (those beside the images)."`
 	boxFlags
+	pixelsFlag
 	threadsFlag
 	jsonFlag
 }
@@ -76,7 +78,15 @@ func (c *reproduceCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	data, err := (dataFlags{}).images(e.ctx, c.Data, nil, "")
+	for flag, path := range map[string]string{"--results": c.Results, "--markdown": c.Markdown, "--html": c.HTML} {
+		if err := outside(flag, path, c.Data); err != nil {
+			return err
+		}
+	}
+	data, err := (readFlags{}).images(e, c.Data, nil, "", threads)
+	if err == nil {
+		data, err = c.rename(e.stderr, data)
+	}
 	if err != nil {
 		return err
 	}
@@ -140,7 +150,7 @@ func folder(flag, path string) error {
 
 // resources returns the share of the machine that the flags give.
 func (c *reproduceCommand) resources() resources.Resources {
-	return resources.Resources{Batch: c.Batch, Ranks: c.Ranks, Memory: int64(c.Memory)}
+	return resources.Resources{Batch: c.Batch, Ranks: c.Ranks, Memory: int64(c.Memory), MaxPixels: c.pixels()}
 }
 
 // results returns the folder of result files.

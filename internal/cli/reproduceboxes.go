@@ -28,7 +28,7 @@ func (c *reproduceCommand) localise(e *environment, plan reproduce.Plan, images 
 	bar := e.newProgress()
 	defer bar.close()
 	r, err := reproduce.Localisation(e.ctx, plan, data, reproduce.LocalisationOptions{
-		Results: c.results(), Threshold: localize.MergeThreshold, Resources: resources.Resources{Workers: threads}, OnRow: bar.named(unitImages),
+		Results: c.results(), Threshold: localize.MergeThreshold, Resources: resources.Resources{Workers: threads, MaxPixels: c.pixels()}, OnRow: bar.named(unitImages),
 		Open: func(name string, boxes bool) (*vgg.Model, string, bool, error) {
 			file := found[name]
 			if file == "" {

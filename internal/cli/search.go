@@ -67,6 +67,7 @@ func (c *indexCommand) Run(e *environment) error {
 		return err
 	}
 	o := c.options()
+	o.OnRemark = e.remark
 	o.Stamp = true
 	var changes *transfer.Changes
 	s, err := c.making(e, nets, images, c.Out, o, func(o transfer.Options) (s *transfer.Summary, err error) {
@@ -101,7 +102,7 @@ func (c *indexCommand) inputs(e *environment) ([]transfer.Net, *transfer.Images,
 			return nil, nil, err
 		}
 	}
-	images, err := transfer.OpenImages(e.ctx, transfer.Files, paths...)
+	images, err := transfer.OpenImages(e.ctx, transfer.ImageOptions{Layout: transfer.Files}, paths...)
 	if err != nil {
 		return nil, nil, err
 	}

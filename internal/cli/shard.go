@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,7 +25,7 @@ func (shardCommand) Help() string {
 	return `Packs images, byte for byte, into tar files by the WebDataset convention (NAME.jpg and NAME.cls). Each shard has an index, classes.txt lists the classes, and train and val have a folder each.
 
   - vgg reads shards like the images themselves: training on them gives the same bits.
-  - An interruption removes what was written.
+  - An interruption removes what was written. What a killed run leaves is marked INCOMPLETE, refused by every command, and made anew by the next run.
 
 Examples:
 
@@ -42,6 +43,9 @@ func (c *shardCommand) Run(e *environment) (err error) {
 	if c.Size < 1 {
 		return usagef("--size %d, want at least 1 byte", c.Size)
 	}
+	if err := outside("--out", c.Out, c.Data); err != nil {
+		return err
+	}
 	train, val, err := c.open(e.ctx, c.Data)
 	if err != nil {
 		return err
@@ -50,9 +54,24 @@ func (c *shardCommand) Run(e *environment) (err error) {
 	if val != nil {
 		parts = []part{{train, filepath.Join(c.Out, "train")}, {val, filepath.Join(c.Out, "val")}}
 	}
+	removed, err := dataset.ClearShards(c.Out)
+	_, held := errors.AsType[*dataset.HeldError](err)
+	switch {
+	case held:
+		return fmt.Errorf("--out %w", err)
+	case err != nil:
+		return err
+	case removed:
+		fmt.Fprintf(e.stderr, "%s: the shards of an interrupted run are removed, and made anew\n", c.Out)
+	}
 	made, err := makeEmpty(c.Out, dataset.ShardsHeld, "a new or empty one")
 	if err != nil {
 		return err
+	}
+	for _, p := range parts[1:] {
+		if err := dataset.MarkShards(p.dir); err != nil {
+			return err
+		}
 	}
 	total := 0
 	for _, p := range parts {
@@ -70,8 +89,13 @@ func (c *shardCommand) Run(e *environment) (err error) {
 		})
 		if err != nil {
 			// Without the other part, a finished one looks like the whole.
-			for _, p := range parts[:len(r.Parts)] {
-				os.RemoveAll(p.dir)
+			for i, p := range parts {
+				if i < len(r.Parts) {
+					os.RemoveAll(p.dir)
+				} else if i > 0 { // marked above
+					dataset.ClearShards(p.dir)
+					os.Remove(p.dir)
+				}
 			}
 			if made {
 				os.Remove(c.Out)

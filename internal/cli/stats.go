@@ -6,15 +6,18 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 )
 
 type statsCommand struct {
-	Data  string `arg:"" placeholder:"DIR" help:"Images in any layout that vgg reads, or the word sample for the built-in photographs."`
-	Part  string `default:"train" enum:"train,val" placeholder:"PART" help:"Part of the images: train or val. A set without parts is taken whole (train)."`
-	Fresh bool   `help:"Decode the images even if there is a stored result."`
+	Data   string `arg:"" placeholder:"DIR" help:"Images in any layout that vgg reads, or the word sample for the built-in photographs."`
+	Part   string `default:"train" enum:"train,val" placeholder:"PART" help:"Part of the images: train or val. A set without parts is taken whole (train)."`
+	Sheets string `placeholder:"DIR" help:"Also write a contact sheet of each class, as PNG, into this folder."`
+	Fresh  bool   `help:"Decode the images even if there is a stored result."`
 	dataFlags
 	leakFlag
 	threadsFlag
@@ -24,6 +27,7 @@ type statsCommand struct {
 func (statsCommand) Help() string {
 	return `Decodes every image once and shows the mean RGB (which training subtracts), the eigenvalues and eigenvectors of the RGB covariance (by which training shifts colours), the sizes of the images and the images of each class.
 
+  - What was understood of the folders comes first: layout, parts, what was left out, and the pictures that are in both parts.
   - The result is stored in .vgg-stats.json beside the images, or in the user's cache if that folder is read-only.
   - Later runs, also of vgg train, use it until names, sizes or dates of the files change.
   - Training on images without parts keeps some for validation and measures the others.
@@ -31,6 +35,7 @@ func (statsCommand) Help() string {
 Examples:
 
     vgg stats photos
+    vgg stats photos --sheets sheets --check-leaks
     vgg stats ILSVRC --part val --json` + exitHelp
 }
 
@@ -39,6 +44,7 @@ type statsResult struct {
 	Data string `json:"data"`
 	contents
 	dataset.Survey
+	Boxes *boxContents   `json:"boxes"` // null where there are none
 	Leaks *dataset.Leaks `json:"leaks"` // null without a part to validate on
 	Std   [3]float64     `json:"std"`
 	Kept  bool           `json:"kept"` // stored by an earlier run
@@ -47,6 +53,9 @@ type statsResult struct {
 func (c *statsCommand) Run(e *environment) error {
 	threads, err := c.apply()
 	if err != nil {
+		return err
+	}
+	if err := c.checkSheets(); err != nil {
 		return err
 	}
 	train, val, err := c.open(e.ctx, c.Data)
@@ -61,7 +70,7 @@ func (c *statsCommand) Run(e *environment) error {
 	}
 	bar := e.newProgress()
 	defer bar.close()
-	o := dataset.StatsOptions{Workers: threads, CacheDir: cacheDir(), Progress: bar.stage("measuring", unitImages)}
+	o := dataset.StatsOptions{Workers: threads, MaxPixels: c.pixels(), CacheDir: cacheDir(), Progress: bar.stage("measuring", unitImages)}
 	r := statsResult{Data: d.Name, contents: contentsOf(d.Source())}
 	if c.Fresh {
 		r.Survey, err = dataset.ComputeSurvey(e.ctx, d, o)
@@ -73,6 +82,9 @@ func (c *statsCommand) Run(e *environment) error {
 		return err
 	}
 	r.Std = r.Stats.Std()
+	if r.Boxes, err = c.boxes(e, d); err != nil {
+		return err
+	}
 	if val != nil {
 		leaks, err := c.leaks(e, train, val, threads, 0)
 		if err != nil {
@@ -80,13 +92,18 @@ func (c *statsCommand) Run(e *environment) error {
 		}
 		r.Leaks = &leaks
 	}
+	if c.Sheets != "" {
+		if err := c.writeSheets(e, train, val); err != nil {
+			return err
+		}
+	}
 	if c.JSON {
 		if r.Unreadable == nil {
 			r.Unreadable = []dataset.BadImage{}
 		}
 		err = writeJSON(e.stdout, r)
 	} else {
-		err = c.print(e, r)
+		err = c.print(e, r, c.found(train, val, d, r.Leaks))
 	}
 	if err != nil {
 		return err
@@ -104,7 +121,26 @@ func cacheDir() string {
 	return filepath.Join(dir, "vgg")
 }
 
-func (c *statsCommand) print(e *environment, r statsResult) error {
+// found describes the collection in lines.
+func (c *statsCommand) found(train, val, d *dataset.Dataset, leaks *dataset.Leaks) string {
+	var lines []string
+	if src := d.Source(); src != nil {
+		lines = append(lines, "Layout: "+describeLayout(src))
+		lines = append(lines, describeSkipped(src)...)
+	}
+	if missing := missingClasses(train, val); len(missing) > 0 {
+		lines = append(lines, "Without validation images: "+shorten(missing, allClasses))
+	}
+	if leaks != nil {
+		lines = append(lines, leakLines(*leaks, val.Len())...)
+	}
+	if c.Sheets != "" {
+		lines = append(lines, fmt.Sprintf("Contact sheets of %s classes in %s", report.Count(int64(len(train.Classes))), c.Sheets))
+	}
+	return "  " + strings.Join(lines, "\n  ") + "\n"
+}
+
+func (c *statsCommand) print(e *environment, r statsResult, found string) error {
 	pixels := report.NewTable(report.Column{Title: ""}, right("R"), right("G"), right("B"), right("Eigenvalue"))
 	pixels.Row(append([]string{"Mean"}, figures(r.Mean[:], "%.3f")...)...)
 	pixels.Row(append([]string{"Standard deviation"}, figures(r.Std[:], "%.3f")...)...)
@@ -122,8 +158,14 @@ func (c *statsCommand) print(e *environment, r statsResult) error {
 	if r.Kept {
 		kept = ", as measured before"
 	}
-	_, err := fmt.Fprintf(e.stdout, "%s: %s images of %d classes, %s pixels%s\n\n%s\n%s\n%s",
-		r.Data, report.Count(int64(r.Images)), len(r.Classes), report.Count(r.Pixels), kept, pixels, sizes, classBalance(r.Classes))
+	_, err := fmt.Fprintf(e.stdout, "%s: %s images of %d classes, %s pixels%s\n%s\n%s\n%s\n%s",
+		r.Data, report.Count(int64(r.Images)), len(r.Classes), report.Count(r.Pixels), kept, found, pixels, sizes, classBalance(r.Classes))
+	if r.Boxes != nil {
+		_, err = fmt.Fprintf(e.stdout, "\n%s", r.Boxes)
+	}
+	if r.Grey16 > 0 {
+		_, err = fmt.Fprintf(e.stdout, "\n%s images: %s\n", report.Count(int64(r.Grey16)), preprocess.Grey16Remark)
+	}
 	if len(r.Unreadable) > 0 {
 		_, err = fmt.Fprintf(e.stdout, "\n%s", unreadableTable(r.Unreadable))
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/network"
@@ -31,6 +32,7 @@ import (
 type trainCommand struct {
 	Data string `placeholder:"DIR" help:"Images: a folder with one folder for each class, or with train and val that have such folders; ILSVRC's layout; tar shards; or a ZIP file (the built-in photographs)."`
 	dataFlags
+	leakFlag
 	MaxBad share  `default:"${maxbad}" placeholder:"SHARE" help:"Largest share of unreadable images, as 0.1% or 0.001. Above it the run stops (${maxbad})."`
 	Recipe string `placeholder:"NAME|FILE" help:"Recipe: paper, paper-384, paper-multiscale or sample; or a YAML file with changes to the default (paper with --data, otherwise sample)."`
 	Out    string `placeholder:"DIR" help:"Run directory, new or empty (a new one in runs)."`
@@ -42,14 +44,16 @@ type trainCommand struct {
 	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Value of the recipe by its key, as schedule.name=cosine. Can be given more than once."`
 
 	MultiLabel bool `help:"Take the class of each image as the only one of its labels. The network then ends with a sigmoid for each class, as it does by itself where the data have several labels an image."`
+	mapFlag
 
-	Config       *string            `placeholder:"C" help:"Configuration: ${configs}, each also with -BN or -LRN."`
-	Width        *float64           `placeholder:"X" help:"Factor for the channels of every convolution."`
-	Head         *string            `placeholder:"ROW" help:"Layers after the convolutions, in place of the configuration's: 'gap FC256 bn relu FC', 'FC1 sigmoid'."`
-	FC           *int               `name:"fc" placeholder:"N" help:"Units of fc6 and fc7."`
-	Input        *int               `placeholder:"PIXELS" help:"Side of the square crop."`
-	Init         *network.Init      `placeholder:"NAME" help:"Initialisation: he, glorot, normal-0.1 or normal-0.01."`
-	InitFrom     *string            `placeholder:"FILE" help:"Initial weights: a file, or a configuration's name for its public release."`
+	Config   *string       `placeholder:"C" help:"Configuration: ${configs}, each also with -BN or -LRN."`
+	Width    *float64      `placeholder:"X" help:"Factor for the channels of every convolution."`
+	Head     *string       `placeholder:"ROW" help:"Layers after the convolutions, in place of the configuration's: 'gap FC256 bn relu FC', 'FC1 sigmoid'."`
+	FC       *int          `name:"fc" placeholder:"N" help:"Units of fc6 and fc7."`
+	Input    *int          `placeholder:"PIXELS" help:"Side of the square crop."`
+	Init     *network.Init `placeholder:"NAME" help:"Initialisation: he, glorot, normal-0.1 or normal-0.01."`
+	InitFrom *string       `placeholder:"FILE" help:"Initial weights: a file, or a configuration's name for its public release."`
+	initFlags
 	InitRule     *train.InitRule    `placeholder:"NAME" help:"Layers taken from --init-from: pre-initialisation (the first four convolutional layers and the fully connected ones) or fine-tune (all; pre-initialisation if the configurations differ)."`
 	Freeze       []string           `placeholder:"PATTERN" help:"Pattern of layers that are not trained, as conv1_* or fc[67]. Can be given more than once."`
 	Epochs       *int               `placeholder:"N" help:"Largest number of epochs."`
@@ -71,6 +75,29 @@ type trainCommand struct {
 	jsonFlag
 
 	boxes *boxTraining `kong:"-"` // of vgg localize train
+}
+
+// initFlags complete what the file of --init-from doesn't tell about itself.
+type initFlags struct {
+	InitHead  string `placeholder:"ROW" help:"Head of the network in --init-from, if the tensors don't tell it and it is to be taken: 'gap FC'."`
+	InitInput int    `placeholder:"PIXELS" help:"Side of the input of the network in --init-from, if the tensors don't tell it."`
+	// Preprocess replaces what the file tells.
+	Preprocess string `placeholder:"NAME" help:"Preprocessing of --init-from, which the new network goes on with: vgg, caffe, keras, torchvision, unit (pixel/255) or a JSON object (as the weights tell)."`
+	leftoverFlags
+}
+
+// options returns what the flags tell of the file.
+func (f initFlags) options() (vgg.OpenOptions, error) {
+	return fileFlags{Preprocess: f.Preprocess, Head: f.InitHead, Input: f.InitInput, leftoverFlags: f.leftoverFlags}.options()
+}
+
+// initial returns an opener of the network in --init-from.
+func (c *trainCommand) initial(e *environment) (*opener, error) {
+	o := c.opener(e, nn.F32, 0)
+	given, err := c.initFlags.options()
+	given.FCStorage = nn.F32
+	o.options = given
+	return o, err
 }
 
 func (trainCommand) Help() string {
@@ -184,7 +211,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 	if o.Recipe, tuning, err = c.resolveRecipe(e); err != nil {
 		return fail(err)
 	}
-	if o.Train, o.Val, err = c.open(e.ctx, human, o.Recipe.Seed); err != nil {
+	if o.Train, o.Val, err = c.open(e, human, o.Recipe.Seed, o.Workers); err != nil {
 		return fail(err)
 	}
 	if o.Dir, err = c.runDir(); err != nil {
@@ -198,13 +225,17 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 			return fail(err)
 		}
 	}
-	if err := c.endWithLabels(human, &o); err != nil {
+	if err := c.chooseEnding(human, tuning != nil, &o); err != nil {
 		return fail(err)
 	}
 	if tuning != nil {
-		tuning.balance(human, o.Train)
+		tuning.print(human)
 	}
-	o.Ranks, o.Memory, o.Resume, o.StatsDir = c.Ranks, int64(c.Memory), c.Resume, cacheDir()
+	if o.Initial, err = c.initFlags.options(); err != nil {
+		return fail(err)
+	}
+	o.Initial.Described = func(d *vgg.Description) { e.reportIgnored(o.Recipe.InitFrom, d) }
+	o.Ranks, o.Memory, o.MaxPixels, o.Resume, o.StatsDir = c.Ranks, int64(c.Memory), c.pixels(), c.Resume, cacheDir()
 	// 0 is the default in the library, and none on the command line.
 	if o.MaxBad = float64(c.MaxBad); c.MaxBad == 0 {
 		o.MaxBad = train.NoneBad
@@ -224,16 +255,27 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 	return o, nil
 }
 
-// endWithLabels ends the network with a sigmoid for each class if the images have several
-// labels, unless the command line says how it ends.
-func (c *trainCommand) endWithLabels(human io.Writer, o *train.Options) error {
-	if !o.Train.MultiLabel || c.Head != nil || c.boxes != nil {
+// chooseEnding ends the network as the images ask for, unless the command line says how: with
+// a sigmoid for each class if an image has several labels, and with the soft-max if it has one
+// class and the network of --init-from ends in a way that can't be trained on them.
+func (c *trainCommand) chooseEnding(human io.Writer, tuned bool, o *train.Options) error {
+	a, err := architecture.Parse(o.Recipe.Config)
+	if err != nil || c.Head != nil || c.boxes != nil {
+		return err
+	}
+	ending, word := architecture.Softmax, "An image has one class: the network ends with the soft-max"
+	if o.Train.MultiLabel {
+		ending, word = architecture.Sigmoids, "An image has any number of labels: the network ends with a sigmoid for each"
+	}
+	labels := a.Ending == architecture.Sigmoids && !a.Binary()
+	switch {
+	case o.Train.MultiLabel == labels && a.Ending != architecture.Scores && !(a.Binary() && len(o.Train.Classes) != 2):
+		return nil
+	case !o.Train.MultiLabel && !tuned: // the recipe says so
 		return nil
 	}
-	config, err := architecture.WithSigmoids(o.Recipe.Config)
-	if err == nil && config != o.Recipe.Config {
-		fmt.Fprintf(human, "An image has any number of labels: the network ends with a sigmoid for each (%s)\n", config)
-		o.Recipe.Config = config
+	if o.Recipe.Config, err = architecture.WithEnding(o.Recipe.Config, ending); err == nil {
+		fmt.Fprintf(human, "%s (%s)\n", word, o.Recipe.Config)
 	}
 	return err
 }
@@ -302,6 +344,10 @@ func (c *trainCommand) continuing(dir string) string {
 const (
 	noteData       = "data"        // folder of images
 	noteMultiLabel = "multi_label" // set if --multi-label was given
+	noteLayout     = "layout"      // of --layout, if it was given
+	notePattern    = "label_pattern"
+	noteMap        = "map"     // file of --map
+	noteColumns    = "columns" // of the table beside the images
 )
 
 // checkpoint describes the checkpoint from which the run continues; nil if it starts.
@@ -323,8 +369,22 @@ func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
 	}
 	if c.Data == "" {
 		c.Data = from.Note[noteData]
+		if c.Columns == (dataset.Columns{}) {
+			if err := c.Columns.UnmarshalText([]byte(from.Note[noteColumns])); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if from.Note[noteLayout] != "" && c.Layout == autoLayout {
+		c.Layout = from.Note[noteLayout]
+	}
+	if c.LabelPattern == "" {
+		c.LabelPattern = from.Note[notePattern]
 	}
 	c.MultiLabel = c.MultiLabel || from.Note[noteMultiLabel] != ""
+	if c.Map == "" {
+		c.Map = from.Note[noteMap]
+	}
 	return &from, nil
 }
 
@@ -334,10 +394,24 @@ func (c *trainCommand) note() (map[string]string, error) {
 	if c.MultiLabel {
 		note[noteMultiLabel] = "true"
 	}
+	if c.Layout != autoLayout {
+		note[noteLayout] = c.Layout
+	}
+	if c.LabelPattern != "" {
+		note[notePattern] = c.LabelPattern
+	}
+	if c.Map != "" {
+		if note[noteMap], err = filepath.Abs(c.Map); err != nil {
+			return nil, err
+		}
+	}
 	if c.sample() {
 		return note, nil
 	}
 	note[noteData], err = filepath.Abs(c.Data)
+	if c.Columns != (dataset.Columns{}) {
+		note[noteColumns] = c.Columns.String()
+	}
 	if c.boxes != nil {
 		err = errors.Join(err, c.boxes.note(note))
 	}
@@ -424,25 +498,26 @@ func labelsEach(d *dataset.Dataset) float64 {
 func (c *trainCommand) sample() bool { return c.Data == "" || c.Data == sampleName }
 
 // open returns the images for training and validation, and prints their source.
-func (c *trainCommand) open(ctx context.Context, out io.Writer, seed uint64) (trainSet, valSet *dataset.Dataset, err error) {
-	trainSet, valSet, err = c.openParts(ctx, out, seed)
-	if err == nil && c.MultiLabel {
-		trainSet, valSet = trainSet.AsMultiLabel(), valSet.AsMultiLabel()
-	}
-	return trainSet, valSet, err
-}
-
-func (c *trainCommand) openParts(ctx context.Context, out io.Writer, seed uint64) (trainSet, valSet *dataset.Dataset, err error) {
+func (c *trainCommand) open(e *environment, out io.Writer, seed uint64, threads int) (trainSet, valSet *dataset.Dataset, err error) {
 	if c.sample() {
 		fmt.Fprintf(out, "Data: %s\n", dataset.SampleCredit)
-		return dataset.OpenSample()
+		if trainSet, valSet, err = dataset.OpenSample(); err != nil {
+			return nil, nil, err
+		}
+		return c.adapted(out, trainSet, valSet)
 	}
 	flags := c.dataFlags
 	if c.boxes != nil {
 		flags.Annotations = c.boxes.annotations
 	}
-	trainSet, valSet, err = flags.open(ctx, c.Data)
+	trainSet, valSet, err = flags.open(e.ctx, c.Data)
 	if err != nil {
+		return nil, nil, err
+	}
+	if trainSet, valSet, err = c.adapted(out, trainSet, valSet); err != nil {
+		return nil, nil, err
+	}
+	if err := c.trainable(trainSet); err != nil {
 		return nil, nil, err
 	}
 	if valSet == nil {
@@ -450,10 +525,36 @@ func (c *trainCommand) openParts(ctx context.Context, out io.Writer, seed uint64
 			return nil, nil, err
 		}
 		fmt.Fprintf(out, "Data: %s; it has no val part, so %.0f %% of each class are kept for validation\n", c.Data, 100*valFraction)
-		return trainSet, valSet, nil
+	} else {
+		fmt.Fprintf(out, "Data: %s\n", c.Data)
 	}
-	fmt.Fprintf(out, "Data: %s\n", c.Data)
-	return trainSet, valSet, nil
+	summary := dataSummary{train: trainSet, val: valSet, leakFlag: c.leakFlag, threads: threads}
+	return trainSet, valSet, summary.print(e, out)
+}
+
+// adapted applies the flags about labels to the images of both parts; valSet may be nil.
+func (c *trainCommand) adapted(out io.Writer, trainSet, valSet *dataset.Dataset) (_, _ *dataset.Dataset, err error) {
+	images := imagesFlags{c.MultiLabel, c.mapFlag}
+	if trainSet, err = images.adapt(out, trainSet); err == nil && valSet != nil {
+		valSet, err = images.adapt(io.Discard, valSet)
+	}
+	return trainSet, valSet, err
+}
+
+// trainable returns an error for images that can't teach a network anything.
+func (c *trainCommand) trainable(set *dataset.Dataset) error {
+	if s := set.Source(); s != nil && len(s.Parts) > 0 && s.Parts[0].Used && s.Parts[0].Name != "" && s.Parts[0].Name != "train" {
+		part := s.Parts[0]
+		return fmt.Errorf("%s: a part %s and none to train on, want a folder train beside it; to train on the images of %[2]s, say --data %s",
+			c.Data, part.Name, filepath.Join(c.Data, part.Folder))
+	}
+	if len(set.Classes) == 1 && c.boxes == nil && !c.MultiLabel && !set.MultiLabel {
+		if src := set.Source(); src != nil && strings.HasPrefix(src.Layout, "boxes in ") {
+			return fmt.Errorf("%s: 1 class, %s, want boxes of two or more classes to tell apart, or vgg localize train, which learns the boxes", set.Name, set.Classes[0])
+		}
+		return fmt.Errorf("%s: 1 class, %s, want two or more to tell apart: a folder of images for each class, a table of labels, or --label-pattern", set.Name, set.Classes[0])
+	}
+	return nil
 }
 
 // runDir makes the run directory.
@@ -491,10 +592,7 @@ func (c *trainCommand) runDir() (string, error) {
 func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 	data := ""
 	if !c.sample() || c.MultiLabel && c.Data != "" {
-		data = " --data " + c.Data
-	}
-	if c.Annotations != "" {
-		data += " --annotations " + c.Annotations
+		data = " --data " + c.Data + c.dataFlags.text()
 	}
 	waited := ""
 	if r.Seconds > 0 {

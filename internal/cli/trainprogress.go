@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
 )
@@ -94,7 +94,7 @@ func list(names []string) string {
 
 // earlier reads the curve of the run up to the checkpoint.
 func (p *trainProgress) earlier() error {
-	f, err := os.Open(filepath.Join(p.dir, train.MetricsFile))
+	f, err := wholefile.Open(filepath.Join(p.dir, train.MetricsFile))
 	if err != nil {
 		return err
 	}

@@ -37,6 +37,30 @@ func connectedOf(layers []architecture.Layer) int {
 	return n
 }
 
+// BlindNorm reports that names of tensors don't tell whether batch normalisation stands before
+// the rectification or after it; nil if there is no such question.
+func (o *Outline) BlindNorm() error {
+	if o.blind == "" {
+		return nil
+	}
+	var after []string
+	var features []fileLayer
+	for _, l := range o.layers {
+		if l.inHead() {
+			break
+		}
+		features = append(features, l)
+		norm := l.BatchNorm
+		l.BatchNorm = false
+		after = append(after, l.Layer.String())
+		if norm {
+			after = append(after, "BN")
+		}
+	}
+	before := (&Outline{layers: features}).row()
+	return &AmbiguousError{fmt.Sprintf("%s: names don't tell whether batch normalisation stands before the rectification (--structure '%s FC', with the head in place of FC) or after it (--structure '%s FC')", o.blind, before, strings.Join(after, " "))}
+}
+
 // split returns the features, the layers of the head, and the channels that the head reads.
 func (o *Outline) split() (features []architecture.Layer, head []fileLayer, channels int, err error) {
 	channels = 3
@@ -222,6 +246,9 @@ func (o *Outline) ownHead(head []fileLayer, given string) (architecture.Architec
 			ratio = l.Value
 		}
 	}
+	if err := o.tellEnding(head, given); err != nil {
+		return architecture.Architecture{}, 0, err
+	}
 	ending := o.ending
 	if given != "" && !o.ended { // the caller knows what follows the scores
 		if g, err := architecture.ParseHead(given); err == nil {
@@ -247,6 +274,25 @@ func (o *Outline) ownHead(head []fileLayer, given string) (architecture.Architec
 		return g, 0, fmt.Errorf("the file's layers are the head %q, want %q", a.HeadName(), g.HeadName())
 	}
 	return g, ratio, nil
+}
+
+// tellEnding settles the ending of a file whose layers don't tell it: the given head's, or a
+// soft-max of the outputs of a last fully connected layer.
+func (o *Outline) tellEnding(head []fileLayer, given string) error {
+	if o.ended || !o.keras {
+		return nil
+	}
+	if given != "" {
+		g, err := architecture.ParseHead(given)
+		o.ending = g.Ending
+		return err
+	}
+	last := head[len(head)-1]
+	if last.Kind == architecture.Activation {
+		return &AmbiguousError{fmt.Sprintf("the last layer is %s, which doesn't tell what the outputs are: say it (--head '%s SCORES', if they are scores, SOFTMAX in place of SCORES, if a soft-max follows)", last.Layer, text(head, 0.5, false))}
+	}
+	o.infer("ending", "a soft-max by convention: no activation at the end, and no loss function in the file that tells it")
+	return nil
 }
 
 // withDropout makes FC256 of FC256 RELU where no dropout or activation follows.
@@ -495,13 +541,6 @@ func (o *Outline) fits(a architecture.Architecture, head []fileLayer) error {
 	if have, want := kinds(layersOf(head)), kinds(inference(a)); have != want {
 		return fmt.Errorf("the head's tensors are those of %s, want %s for the head %q", have, want, a.HeadName())
 	}
-	flat := false
-	for _, l := range a.Head {
-		flat = flat || l.Kind == architecture.Flatten
-	}
-	if flat && head[0].Kind == architecture.BatchNorm && slices.ContainsFunc(head, func(l fileLayer) bool { return l.columns }) {
-		return fmt.Errorf("%s: batch normalisation of a map flattened in (H,W,C) order, want it before the flattening or after a fully connected layer", head[0].name)
-	}
 	return nil
 }
 
@@ -524,6 +563,9 @@ func (o *Outline) inputSide(a architecture.Architecture, fc fileLayer, channels,
 			if fc.in != channels {
 				return 0, fmt.Errorf("%s: fan-in %d, want the %d channels that a global pooling leaves", name, fc.in, channels)
 			}
+			if o.oblong != "" && given == 0 {
+				return 0, &AmbiguousError{fmt.Sprintf("the model's images have %s pixels, and images here are square: say their side (--input 224)", o.oblong)}
+			}
 			return max(firstOf(given, o.input, network.DefaultInput), 1<<poolings), nil
 		}
 	}
@@ -542,6 +584,9 @@ func (o *Outline) inputSide(a architecture.Architecture, fc fileLayer, channels,
 		if s > 0 && s>>poolings == side {
 			return s, nil
 		}
+	}
+	if o.Complete && o.keras && o.input > 0 {
+		return 0, fmt.Errorf("%s: fan-in %d, %d channels of %d×%d pixels, is that of inputs of %d to %d pixels, but the model's have %d", name, fc.in, channels, side, side, least, most, o.input)
 	}
 	if least == most {
 		return least, nil

@@ -1,6 +1,8 @@
 package interchange
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -10,7 +12,6 @@ import (
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
-	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/weights"
 )
 
@@ -20,37 +21,83 @@ type layerReader struct {
 	o *Outline
 	// channelsLast: the activation is flattened in (H,W,C) order.
 	channelsLast bool
-	index        int     // of the layer that is read
-	head         bool    // whether the head has begun: a flattening, a global pooling, a fully connected layer
-	flat         bool    // whether the activation is a flattened map
-	pad          float64 // padding by a layer of its own, for the convolution that follows
-	ended        string  // name of the soft-max
+	index        int         // of the layer that is read
+	pixels       pixelReader // of the layers before the first convolution
+	head         bool        // whether the head has begun: a flattening, a global pooling, a fully connected layer
+	vector       bool        // whether the activation is a vector
+	flat         bool        // whether the activation is a flattened map
+	pad          float64     // padding by a layer of its own, for the convolution that follows
+	ended        string      // name of the soft-max
 }
 
-// readLayers recognises the network in the chain of layers that a file describes.
+// readLayers recognises the network in the chain of layers that a file describes. A layer of
+// the head that can't be followed ends the outline, whose use is then without its head.
 func readLayers(f *weights.File) (*Outline, error) {
-	r := &layerReader{f: f, o: &Outline{Complete: true}}
+	r := &layerReader{f: f, o: &Outline{Complete: true, keras: channelsLastFormat(f.Format())}, pixels: newPixelReader()}
 	r.channelsLast = channelsLastFormat(f.Format())
 	r.o.input = onnxSide(f.Metadata()["onnx.input"])
 	_, guessed := f.Metadata()[weights.MetaLayerOrder]
-	for i, l := range f.Layers() {
+	layers := f.Layers()
+	for i, l := range layers {
 		r.index = i
 		if guessed && len(l.Tensors) == 0 && slices.Contains([]string{"conv", "fc", "batchnorm"}, l.Op) {
 			continue // left out by --ignore or --prefix
 		}
-		if err := r.add(l); err != nil {
-			return nil, fmt.Errorf("layer %s (%s): %w", l.Name, l.Op, err)
+		err := r.add(l)
+		if err == nil {
+			continue
 		}
+		if err = fmt.Errorf("layer %s (%s): %w", l.Name, l.Op, err); l.Op == "no chain" {
+			err = fmt.Errorf("%s: %s", l.Name, l.Problem)
+		}
+		if !r.keras() || slices.ContainsFunc(layers[i:], func(l weights.Layer) bool { return l.Op == "conv" }) || len(r.o.layers) == 0 {
+			return nil, err
+		}
+		r.o.broken = err
+		break
 	}
-	r.connectLast()
+	r.o.between()
+	r.o.Steps = r.pixels.steps()
+	if r.o.broken == nil {
+		r.connectLast()
+	}
 	if err := r.rectified(); err != nil {
-		return nil, err
+		return nil, cmp.Or(r.o.broken, err)
 	}
 	r.end()
-	r.o.ended = r.ended != "" || r.o.ending != architecture.Softmax
+	r.o.ended = r.o.ended || r.ended != "" || r.o.ending != architecture.Softmax
 	r.unused()
-	r.o.leaveEnd()
+	r.dropTail()
 	return r.o, r.normalisations()
+}
+
+// between marks the batch normalisations that stand between layers of the features.
+func (o *Outline) between() {
+	last := len(o.layers) - 1
+	for last >= 0 && o.layers[last].inHead() {
+		last--
+	}
+	for i := range o.layers[:max(0, last)] {
+		if o.layers[i].Kind == architecture.BatchNorm {
+			o.layers[i].between = true
+		}
+	}
+}
+
+// dropTail leaves out what follows the last map of a model that has no fully connected
+// layer: a global pooling, as of an extractor of features.
+func (r *layerReader) dropTail() {
+	i := slices.IndexFunc(r.o.layers, fileLayer.inHead)
+	if r.o.broken != nil || i < 0 || r.o.Count(architecture.Connected) > 0 {
+		return
+	}
+	tail := r.o.layers[i:]
+	var tokens []string
+	for _, l := range tail {
+		tokens = append(tokens, l.Layer.String())
+	}
+	r.o.layers = r.o.layers[:i]
+	r.o.Left = append(r.o.Left, strings.Join(tokens, " ")+": no fully connected layer follows, and the network ends with the last map")
 }
 
 // onnxSide returns the side of the input of an ONNX graph, "N 3 224 224" or "N 224 224 3";
@@ -78,15 +125,27 @@ func channelsLastFormat(f weights.Format) bool {
 }
 
 func (r *layerReader) add(l weights.Layer) error {
-	if r.ended != "" && len(l.Tensors) > 0 {
-		return fmt.Errorf("after the soft-max %s, want it last", r.ended)
-	}
 	a := attributes(l.Attributes)
+	switch {
+	case r.ended != "" && !slices.Contains([]string{"identity", "linear", "dropout", "flatten", "reshape"}, l.Op):
+		return fmt.Errorf("after the soft-max %s, want it last", r.ended)
+	case l.Op == "no chain":
+		return errors.New(l.Problem)
+	case len(r.o.layers) == 0 && (slices.Contains(pixelOps, l.Op) || l.Problem != "" || l.Op == "batchnorm"):
+		r.pixels.add(r, l)
+		return nil
+	case l.Problem != "":
+		return errors.New(l.Problem)
+	case a["channels_first"] != nil:
+		return fmt.Errorf("channels first, want Keras's default, channels last")
+	case r.pad != 0 && !slices.Contains([]string{"conv", "pad", "dropout", "identity", "linear"}, l.Op):
+		return fmt.Errorf("padding of a layer before it, want that before a convolution alone")
+	}
 	switch l.Op {
 	case "input":
 		return r.input(a)
-	case "rescaling":
-		return r.rescaling(a)
+	case "rescaling", "normalization", "channels", "resizing", "centercrop":
+		return fmt.Errorf("want it before the first convolution")
 	case "conv":
 		return r.conv(l, a)
 	case "fc":
@@ -94,18 +153,11 @@ func (r *layerReader) add(l weights.Layer) error {
 	case "batchnorm":
 		return r.batchNorm(l, a)
 	case "relu":
-		if w := r.last(); w != nil && w.Kind == architecture.Convolution {
-			w.relu = true
-			return nil
-		}
-		if len(r.o.layers) == 0 {
-			return fmt.Errorf("a rectification before the first convolution")
-		}
-		return r.inHead(architecture.Layer{Kind: architecture.Activation, Function: architecture.ReLU})
+		return r.rectify()
 	case "leakyrelu", "elu", "gelu", "silu", "tanh", "sigmoid":
 		return r.activation(l.Op, a)
 	case "l2":
-		return r.inHead(architecture.Layer{Kind: architecture.Euclidean})
+		return r.euclidean(a)
 	case "maxpool":
 		return r.maxPool(a)
 	case "globalavgpool":
@@ -134,17 +186,16 @@ func (r *layerReader) add(l weights.Layer) error {
 		}
 		return nil
 	case "softmax", "logsoftmax":
+		if axis := a["axis"]; r.keras() && len(axis) > 0 && (len(axis) > 1 || axis[0] != -1 && axis[0] != 1) {
+			return fmt.Errorf("over axis %v, want the last one, -1", axis)
+		}
 		r.ended = l.Name
 		if l.Op == "logsoftmax" {
 			r.o.ending = architecture.LogSoftmax
 		}
 		return nil
 	case "flatten", "reshape":
-		if !r.head {
-			r.head, r.flat = true, true
-			return r.inHead(architecture.Layer{Kind: architecture.Flatten})
-		}
-		return nil
+		return r.flatten(a)
 	case "linear", "identity":
 		return nil
 	}
@@ -216,7 +267,7 @@ func (r *layerReader) inHead(l architecture.Layer) error {
 	switch w := r.last(); {
 	case len(r.o.layers) == 0:
 		return fmt.Errorf("want it after the convolutions")
-	case !r.head && w != nil && l.Kind == architecture.Activation:
+	case !r.head && w != nil && !w.relu && l.Kind == architecture.Activation:
 		return fmt.Errorf("%s after the convolution %s, want a rectification", l.Function, w.name)
 	}
 	r.head = true
@@ -252,14 +303,47 @@ func (r *layerReader) globalPool(k architecture.Kind) error {
 	if w := r.last(); w != nil && w.Kind == architecture.Convolution && !w.relu {
 		return fmt.Errorf("it follows the convolution %s without a rectification, want one", w.name)
 	}
+	if r.keras() && r.vector {
+		return fmt.Errorf("a global pooling of a vector, want it of a map")
+	}
+	r.vector = true
 	return r.inHead(architecture.Layer{Kind: k})
 }
 
-// end takes a sigmoid at the end for the ending.
+// end tells the ending: a soft-max, or a sigmoid at the end. A model of Keras's that ends with
+// neither was trained with a loss function that takes its scores.
 func (r *layerReader) end() {
-	if n := len(r.o.layers); r.ended == "" && n > 0 && r.o.layers[n-1].Function == architecture.Sigmoid {
+	n := len(r.o.layers)
+	switch {
+	case r.ended != "":
+	case n > 0 && r.o.layers[n-1].Function == architecture.Sigmoid:
 		r.o.layers, r.o.ending = r.o.layers[:n-1], architecture.Sigmoids
+	case r.keras():
+		r.endByLoss()
 	}
+}
+
+// endByLoss tells the ending by the loss function in the file's metadata, if that tells it.
+func (r *layerReader) endByLoss() {
+	loss, logits := strings.CutSuffix(r.f.Metadata()[weights.MetaLoss], " from_logits")
+	categorical, binary := strings.Contains(loss, "categorical"), strings.Contains(loss, "binary")
+	switch {
+	case logits && (categorical || binary):
+		r.o.ended = true
+		r.o.infer("ending", fmt.Sprintf("no activation at the end, and the loss function %s takes scores", loss))
+		if binary {
+			r.o.ending = architecture.Sigmoids
+		}
+	case slices.Contains(regressions, loss):
+		r.o.ended, r.o.ending = true, architecture.Scores
+		r.o.infer("ending", fmt.Sprintf("no activation at the end, and the loss function %s", loss))
+	}
+}
+
+// regressions are loss functions whose outputs are no classes' scores before a soft-max.
+var regressions = []string{
+	"mse", "mean_squared_error", "mae", "mean_absolute_error", "mape", "mean_absolute_percentage_error", "msle", "mean_squared_logarithmic_error",
+	"huber", "log_cosh", "logcosh", "hinge", "squared_hinge", "categorical_hinge", "cosine_similarity",
 }
 
 func (r *layerReader) input(a attributes) error {
@@ -271,34 +355,12 @@ func (r *layerReader) input(a attributes) error {
 	if !r.channelsLast {
 		h, w = s[1], s[2]
 	}
+	if r.keras() && h != w && h > 0 && w > 0 {
+		r.o.oblong = fmt.Sprintf("%v×%v", h, w)
+	}
 	if h == w && h > 0 && h <= network.MaxInput {
 		r.o.input = int(h)
 	}
-	return nil
-}
-
-// rescaling adds y = x·scale + offset of the pixels x.
-func (r *layerReader) rescaling(a attributes) error {
-	if len(r.o.layers) > 0 || r.o.Rescale != nil {
-		return fmt.Errorf("want it once, before the first convolution")
-	}
-	scale, ok := a.one("scale")
-	if !ok || !(scale > 0) {
-		return fmt.Errorf("scale %v, want one number above 0", a["scale"])
-	}
-	s := preprocess.Spec{Name: "rescaling", Scale: float32(scale), Std: [3]float32{1, 1, 1}, Filter: preprocess.Bilinear}
-	for c := range 3 {
-		switch offset := a["offset"]; len(offset) {
-		case 0:
-		case 1:
-			s.Mean[c] = -float32(offset[0])
-		case 3:
-			s.Mean[c] = -float32(offset[c])
-		default:
-			return fmt.Errorf("offset %v, want one number or three", offset)
-		}
-	}
-	r.o.Rescale = &s
 	return nil
 }
 
@@ -334,9 +396,6 @@ func (r *layerReader) weight(l weights.Layer, head, columns, channelsLast bool) 
 }
 
 func (r *layerReader) conv(l weights.Layer, a attributes) error {
-	if a["channels_first"] != nil {
-		return fmt.Errorf("channels first, want Keras's default, channels last")
-	}
 	if !a.all("strides", 1) || !a.all("dilations", 1) || !a.all("group", 1) {
 		return fmt.Errorf("strides %v, dilations %v, groups %v, want 1", a["strides"], a["dilations"], a["group"])
 	}
@@ -395,12 +454,65 @@ func (r *layerReader) connected(l weights.Layer, a attributes) error {
 	if t, ok := a.one("transB"); ok {
 		columns = t == 0
 	}
+	if r.keras() && !r.vector {
+		return fmt.Errorf("it is applied to each position of a map, want a flattening or a global pooling before it")
+	}
 	first := !r.head
-	r.head = true
+	r.head, r.vector = true, true
 	first = first || r.flat
 	r.flat = false
 	_, err := r.weight(l, true, columns, r.channelsLast && first)
 	return err
+}
+
+// keras tells whether the layers are those of a model of Keras's.
+func (r *layerReader) keras() bool { return channelsLastFormat(r.f.Format()) }
+
+// rectify adds a rectification. Maximum pooling before it makes no difference: the two can
+// change places.
+func (r *layerReader) rectify() error {
+	n := len(r.o.layers)
+	if n == 0 {
+		return fmt.Errorf("a rectification before the first convolution")
+	}
+	w := &r.o.layers[n-1]
+	if w.Kind == architecture.Pooling && n > 1 {
+		w = &r.o.layers[n-2]
+	}
+	if w.Kind == architecture.Convolution {
+		w.relu = true
+		return nil
+	}
+	return r.inHead(architecture.Layer{Kind: architecture.Activation, Function: architecture.ReLU})
+}
+
+// euclidean adds the division by the Euclidean norm. In Keras it is over given axes, which
+// must be all.
+func (r *layerReader) euclidean(a attributes) error {
+	axis := slices.Sorted(slices.Values(a["axis"]))
+	all := len(axis) == 0 || len(axis) == 1 && (axis[0] == -1 || axis[0] == 1)
+	if !r.vector {
+		all = slices.Equal(axis, []float64{1, 2, 3})
+	}
+	if r.keras() && !all {
+		return fmt.Errorf("over the axes %v, want all of the activation: -1 of a vector, 1, 2 and 3 of a map", axis)
+	}
+	return r.inHead(architecture.Layer{Kind: architecture.Euclidean})
+}
+
+// flatten makes a vector of the map. A vector stays one.
+func (r *layerReader) flatten(a attributes) error {
+	if to := a["to"]; r.keras() && len(to) > 1 && !(r.vector && !r.flat && len(to) == 3 && to[0] == 1 && to[1] == 1) {
+		return fmt.Errorf("to the shape %v, want a vector", to)
+	}
+	if r.vector || r.head && !r.keras() {
+		return nil
+	}
+	if r.o.oblong != "" {
+		return fmt.Errorf("images of %s pixels, want square ones", r.o.oblong)
+	}
+	r.head, r.vector, r.flat = true, true, true
+	return r.inHead(architecture.Layer{Kind: architecture.Flatten})
 }
 
 func (r *layerReader) batchNorm(l weights.Layer, a attributes) error {
@@ -409,18 +521,24 @@ func (r *layerReader) batchNorm(l weights.Layer, a attributes) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case r.head && r.flat && r.channelsLast:
-		return fmt.Errorf("batch normalisation of a map flattened in (H,W,C) order, want it before the flattening or after a fully connected layer")
-	case r.head:
-		r.o.layers = append(r.o.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, name: l.Name, tensors: tensors})
-	case w == nil || w.BatchNorm || w.relu:
-		return fmt.Errorf("want batch normalisation between a convolution and its rectification")
-	default:
+	last := 3.0
+	if r.vector {
+		last = 1
+	}
+	if axis := a["axis"]; r.keras() && len(axis) > 0 && (len(axis) > 1 || axis[0] != -1 && axis[0] != last) {
+		return fmt.Errorf("over axis %v, want that of the channels, -1", axis)
+	}
+	if !r.head && w != nil && w.Kind == architecture.Convolution && !w.BatchNorm && !w.relu {
 		for role, e := range tensors {
 			w.tensors[role] = e
 		}
 		w.BatchNorm = true
+	} else {
+		if !r.head && w != nil && !w.relu {
+			return fmt.Errorf("a second batch normalisation of the convolution %s, want one", w.name)
+		}
+		r.head = r.head || r.vector
+		r.o.layers = append(r.o.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, name: l.Name, tensors: tensors})
 	}
 	eps, ok := a.one("epsilon")
 	if !ok {
@@ -434,6 +552,9 @@ func (r *layerReader) batchNorm(l weights.Layer, a attributes) error {
 }
 
 func (r *layerReader) maxPool(a attributes) error {
+	if r.coversMap(a) && !a.all("kernel_shape", 2) {
+		return r.globalPool(architecture.GlobalMax)
+	}
 	if r.head || len(r.o.layers) == 0 {
 		return fmt.Errorf("want it between convolutions")
 	}
@@ -442,7 +563,18 @@ func (r *layerReader) maxPool(a attributes) error {
 		return fmt.Errorf("windows %v, strides %v, padding %v, want 2×2 with stride 2", a["kernel_shape"], strides, a["pads"])
 	}
 	r.o.layers = append(r.o.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.Pooling}})
+	poolings := r.o.Count(architecture.Pooling)
+	if same, _ := a.one("padding"); same == 1 && r.o.input%(1<<poolings) != 0 || same == 1 && r.o.input == 0 {
+		return fmt.Errorf("padding \"same\" of a map of an odd or unknown side, want \"valid\", or an input whose side is a multiple of %d", 1<<poolings)
+	}
 	return nil
+}
+
+// coversMap tells whether a pooling of Keras's is over the whole map, which is one window.
+func (r *layerReader) coversMap(a attributes) bool {
+	side := r.o.input >> r.o.Count(architecture.Pooling)
+	k := a["kernel_shape"]
+	return r.keras() && !r.vector && r.o.input > 0 && side > 0 && len(k) == 2 && a.all("kernel_shape", float64(side))
 }
 
 // lrn adds local response normalisation in ONNX's form: y = x/(bias + α/size·Σx²)^β.
@@ -523,6 +655,14 @@ func (r *layerReader) padding(a attributes) error {
 // unused collects the file's tensors that belong to no layer.
 func (r *layerReader) unused() {
 	used := map[string]bool{}
+	for _, l := range r.f.Layers() {
+		if l.Op == "conv" || l.Op == "fc" {
+			break
+		}
+		for _, name := range l.Tensors { // of the layers before the first convolution
+			used[name] = true
+		}
+	}
 	for _, l := range r.o.layers {
 		for _, e := range l.tensors {
 			used[e.Name] = true

@@ -197,6 +197,13 @@ func (b *loadBuffers) read(f *weights.File, p piece) error {
 
 func (b *loadBuffers) pack(p piece) error {
 	switch {
+	case len(p.param.Shape) == 1 && p.from.channelsLast:
+		for j := range p.n {
+			if err := p.param.SetRows(p.from.inUnit(p.start+j), b.values[j:j+1]); err != nil {
+				return err
+			}
+		}
+		return nil
 	case len(p.param.Shape) == 1 || !p.from.columns && !p.from.channelsLast:
 		return p.param.SetRows(p.start, b.values)
 	case p.from.columns && !p.from.channelsLast:

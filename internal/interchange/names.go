@@ -55,6 +55,7 @@ type position struct {
 	block int // 0 where the name has none
 	index int
 	norm  bool // batch normalisation that is named after its convolution
+	after bool // batch normalisation after the rectification, or after the pooling before the block
 	unit  bool // the index counts a convolution with its normalisation and rectification as one
 }
 
@@ -81,6 +82,7 @@ var patterns = []struct {
 	{Keras, regexp.MustCompile(`^(?:.*[./])?predictions$`), func([]int) position { return position{part: classifier, index: lastIndex} }},
 	{Paper, regexp.MustCompile(`^(?:.*[./])?conv(\d{1,4})_(\d{1,4})$`), func(n []int) position { return position{block: n[0], index: n[1]} }},
 	{Paper, regexp.MustCompile(`^(?:.*[./])?(?:conv(\d{1,4})_(\d{1,4})[./_]bn|bn(\d{1,4})_(\d{1,4}))$`), func(n []int) position { return position{block: n[0], index: n[1], norm: true} }},
+	{Paper, regexp.MustCompile(`^(?:.*[./])?post(\d{1,4})_(\d{1,4})$`), func(n []int) position { return position{block: n[0], index: n[1], norm: true, after: true} }},
 	{Paper, regexp.MustCompile(`^(?:.*[./])?fc_?(\d{1,4})[._]bn$`), func(n []int) position { return position{part: classifier, index: ownIndex(n, 1), norm: true} }},
 	{Keras, regexp.MustCompile(`^(?:.*[./])?` + ownHead + `fc(\d{1,3})$`), func(n []int) position { return position{part: classifier, index: ownIndex(n, 0)} }},
 	{Keras, regexp.MustCompile(`^(?:.*[./])?` + ownHead + `fc(\d{1,3})\.bn$`), func(n []int) position { return position{part: classifier, index: ownIndex(n, 1), norm: true} }},
@@ -153,7 +155,7 @@ func readNames(f *weights.File, known bool) (*Outline, error) {
 	}
 	o.scheme = commonest(schemes)
 	slices.SortStableFunc(order, func(a, b *layerTensors) int {
-		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.block, b.block), cmp.Compare(a.index, b.index), compareBool(a.position.norm, b.position.norm))
+		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.block, b.block), cmp.Compare(a.index, b.index), compareBool(a.position.norm, b.position.norm), compareBool(a.after, b.after))
 	})
 	if err := oneNetwork(order); err != nil {
 		return nil, err
@@ -251,6 +253,18 @@ func (o *Outline) addLayers(order []*layerTensors, known bool) error {
 			o.addHeadNorm(g)
 			continue
 		}
+		// Torchvision's numbers leave room for a rectification before it, which the known
+		// configuration has.
+		late := known && g.isNorm() && g.part == features && g.block == 0 && !g.unit && g.index > previous.index+1
+		if g.after || late {
+			if err := o.addPooling(g, previous); err != nil && !known {
+				return err
+			}
+			o.addHeadNorm(g)
+			o.layers[len(o.layers)-1].between = true
+			previous = g.position
+			continue
+		}
 		if g.isNorm() {
 			if err := o.normalise(g, previous); err != nil {
 				return err
@@ -323,7 +337,7 @@ func (o *Outline) addPooling(g *layerTensors, previous position) error {
 	case 3:
 		o.layers = append(o.layers, pool)
 	default:
-		return fmt.Errorf("%s: the layer before it with tensors is number %d: want room for a rectification, and perhaps a pooling, between them", g.tensors["weight"].Name, previous.index)
+		return fmt.Errorf("%s: the layer before it with tensors is number %d: want room for a rectification, and perhaps a pooling, between them, or the configuration (--structure)", g.tensors["weight"].Name, previous.index)
 	}
 	return nil
 }
@@ -338,7 +352,7 @@ func (o *Outline) addHeadNorm(g *layerTensors) {
 // normalise adds batch normalisation g to the convolution before it.
 func (o *Outline) normalise(g *layerTensors, previous position) error {
 	misplaced := func() error {
-		return fmt.Errorf("%s: batch normalisation that follows no convolution at once", g.name)
+		return fmt.Errorf("%s: batch normalisation that follows no convolution at once: say the configuration (--structure '64 BN M … FC' has one after a rectification)", g.name)
 	}
 	if len(o.layers) == 0 {
 		return misplaced()
@@ -348,6 +362,9 @@ func (o *Outline) normalise(g *layerTensors, previous position) error {
 		return misplaced()
 	}
 	l.BatchNorm = true
+	if o.keras && !strings.HasSuffix(g.name, ".bn") { // this library's own names do tell
+		o.blind = g.name
+	}
 	o.addNorm(g, l)
 	return nil
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
-	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/weights"
 )
@@ -26,8 +25,9 @@ type Outline struct {
 	Complete bool
 	// Left describes what DropHead left out beside the head.
 	Left []string
-	// Rescale is what the file's first layer does to pixels; nil if there is none.
-	Rescale *preprocess.Spec
+	// Steps is what the file's layers before the first convolution do to pixels; nil if
+	// there are none.
+	Steps *Steps
 	// EndsEarly tells that the layers are the beginning of a configuration's. The outline
 	// then ends with the last convolution, and names don't tell whether a pooling follows.
 	EndsEarly bool
@@ -39,7 +39,10 @@ type Outline struct {
 	layers  []fileLayer
 	lrn     nn.LRNForm
 	bnEps   float32
-	input   int // side of the input, where the file gives it
+	input   int    // side of the input, where the file gives it
+	oblong  string // the input, where it isn't square
+	blind   string // a batch normalisation before or after its rectification, which names don't tell
+	broken  error  // why the head isn't followed
 	ending  architecture.Ending
 	ended   bool            // whether the file's layers tell the ending
 	given   bool            // whether the configuration was given
@@ -55,6 +58,8 @@ type fileLayer struct {
 	name string // as the file has it
 	in   int    // in-channels of a convolution, fan-in of a fully connected layer
 	relu bool
+	// between: the layer is a batch normalisation between layers of the features.
+	between bool
 	// tensors are the layer's tensors by role: weight, bias, scale, shift, mean, variance.
 	tensors map[string]weights.Entry
 	// columns and channelsLast are the order of the weight's values; see Location.
@@ -62,7 +67,7 @@ type fileLayer struct {
 }
 
 // inHead tells whether the layer is one of the head.
-func (l fileLayer) inHead() bool { return l.Kind >= architecture.Connected }
+func (l fileLayer) inHead() bool { return l.Kind >= architecture.Connected && !l.between }
 
 // hasTensors tells whether the layer has tensors of its own.
 func (l fileLayer) hasTensors() bool { return l.hasWeight() || l.Kind == architecture.BatchNorm }
@@ -141,11 +146,13 @@ func (o *Outline) Count(k architecture.Kind) int {
 // Within inserts the poolings and normalisations of a configuration between the layers
 // that have tensors.
 func (o *Outline) Within(a architecture.Architecture) error {
-	var convs, head []fileLayer
+	var convs, norms, head []fileLayer
 	for _, l := range o.layers {
 		switch {
 		case l.Kind == architecture.Convolution:
 			convs = append(convs, l)
+		case l.between:
+			norms = append(norms, l)
 		case l.inHead():
 			head = append(head, l)
 		}
@@ -158,6 +165,13 @@ func (o *Outline) Within(a architecture.Architecture) error {
 	}
 	var layers []fileLayer
 	for _, s := range a.Features {
+		if s.Kind == architecture.BatchNorm {
+			if len(norms) == 0 {
+				return fmt.Errorf("no batch normalisation after a rectification, want that of configuration %q", a.Name)
+			}
+			layers, norms = append(layers, norms[0]), norms[1:]
+			continue
+		}
 		if s.Kind != architecture.Convolution {
 			layers = append(layers, fileLayer{Layer: s})
 			continue
@@ -171,6 +185,9 @@ func (o *Outline) Within(a architecture.Architecture) error {
 			return fmt.Errorf("%s: filters of side %d, want %d in configuration %q", c.name, c.Side, s.Side, a.Name)
 		}
 		layers = append(layers, c)
+	}
+	if len(norms) > 0 {
+		return fmt.Errorf("%s: batch normalisation after a rectification, want none in configuration %q", norms[0].name, a.Name)
 	}
 	sameKind := func(a, b fileLayer) bool { return a.Kind == b.Kind }
 	if o.Complete && !slices.EqualFunc(layers, o.layers[:len(o.layers)-len(head)], sameKind) {
@@ -193,9 +210,16 @@ func (o *Outline) row() string {
 	return strings.Join(tokens, " ")
 }
 
+// Broken tells why the head can't be followed; nil if it can, or is dropped.
+func (o *Outline) Broken() error { return o.broken }
+
 // DropHead removes the fully connected layers, and convolutions beside the chain. These
 // are then in Left.
 func (o *Outline) DropHead() {
+	if o.broken != nil {
+		o.Left = append(o.Left, fmt.Sprintf("the head, with %d tensors: not followed: %v", len(o.unused), o.broken))
+		o.broken, o.unused = nil, nil
+	}
 	if len(o.sides) > 0 {
 		o.Left, o.sides = append(o.Left, o.sideNames()), nil
 	}
@@ -248,7 +272,7 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 	m := matcher{file: file}
 	layers := slices.DeleteFunc(slices.Clone(o.layers), func(l fileLayer) bool { return !l.hasTensors() })
 	var current fileLayer
-	channels := 3
+	channels, flat := 3, false
 	for _, l := range chain.Layers() {
 		switch l := l.(type) {
 		case *nn.Conv:
@@ -259,17 +283,21 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 			current.in = channels
 			m.match(current, "weight", l.Weight, false)
 			m.match(current, "bias", l.Bias, true)
-			channels = l.Bias.Len()
+			channels, flat = l.Bias.Len(), false
 		case *nn.GlobalMaxAverage:
 			channels *= 2
+		case *nn.Flatten:
+			flat = true
 		case *nn.BatchNorm:
-			if !current.BatchNorm { // else its tensors are the convolution's
+			own := current.BatchNorm // of the convolution, whose tensors are in current
+			current.BatchNorm = false
+			if !own {
 				if len(layers) == 0 || layers[0].Kind != architecture.BatchNorm {
 					return nil, fmt.Errorf("vgg: %s: no tensors for %s, want those of configuration %q", file, l.Name(), opts.Config)
 				}
 				current, layers = layers[0], layers[1:]
+				current.in, current.channelsLast = channels, flat && lastOf(layers)
 			}
-			current.BatchNorm = false
 			m.match(current, "scale", l.Gamma, true)
 			m.match(current, "shift", l.Beta, true)
 			m.match(current, "mean", l.RunningMean, false)
@@ -289,6 +317,13 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 		return m.locations, fmt.Errorf("%w\nleave out what isn't the network's with --ignore PATTERN, or take what is below one prefix with --prefix", joinFirst(file, m.errs))
 	}
 	return m.locations, joinFirst(file, m.errs)
+}
+
+// lastOf tells whether the units of a flattened map are in (H,W,C) order, as the first fully
+// connected layer tells it.
+func lastOf(layers []fileLayer) bool {
+	i := slices.IndexFunc(layers, fileLayer.hasWeight)
+	return i >= 0 && layers[i].channelsLast
 }
 
 // matcher collects the parameters' locations, and the tensors that don't fit.
@@ -313,6 +348,10 @@ func (m *matcher) match(l fileLayer, role string, p *nn.Param, optional bool) {
 	if role == "weight" {
 		at.columns, at.channelsLast = l.columns, l.channelsLast
 		at.channels, at.side, want = expectedShape(weightShape(e.Shape, l.columns), p.Shape, l)
+	}
+	if role != "weight" && l.Kind == architecture.BatchNorm && l.channelsLast { // of a flattened map
+		at.channelsLast, at.channels = true, max(1, l.in)
+		at.side = max(1, int(math.Round(math.Sqrt(float64(p.Len()/at.channels)))))
 	}
 	if !slices.Equal(withoutOnes(e.Shape), withoutOnes(want)) {
 		m.errs = append(m.errs, &weights.ShapeError{File: m.file, Tensor: e.Name, Shape: e.Shape, Want: want})

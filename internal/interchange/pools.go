@@ -29,6 +29,8 @@ func (r *layerReader) averagePool(a attributes) error {
 	switch {
 	case square && windows[0] == 1 && a.all("strides", 1):
 		return nil
+	case r.coversMap(a):
+		return r.globalPool(architecture.GlobalAverage)
 	case square && windows[0] > 1 && r.f.Format() == "PyTorch" && r.poolsLast():
 		if err := r.onMap(int(windows[0])); err != nil {
 			return err

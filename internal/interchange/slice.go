@@ -90,23 +90,3 @@ func (o *Outline) follows(features []architecture.Layer, start int, width float6
 	}
 	return true
 }
-
-// leaveEnd leaves out the layers after the features if no fully connected layer is among
-// them, as of a network that describes images.
-func (o *Outline) leaveEnd() {
-	if o.Count(architecture.Connected) > 0 {
-		return
-	}
-	for i, l := range o.layers {
-		if !l.inHead() {
-			continue
-		}
-		var names []string
-		for _, l := range o.layers[i:] {
-			names = append(names, l.Layer.String())
-		}
-		o.Left = append(o.Left, strings.Join(names, " ")+" after the features: no fully connected layer follows")
-		o.layers = o.layers[:i]
-		return
-	}
-}

@@ -19,13 +19,6 @@ import (
 func Tensors(n *network.Network, scheme Scheme, dtype string) ([]weights.Source, error) {
 	var tensors []weights.Source
 	var err error
-	if scheme == Paper || scheme == Keras {
-		for _, l := range n.Chain().Layers() {
-			if _, ok := l.(*nn.Flatten); ok {
-				return nil, fmt.Errorf("%s: the layer after it normalises a map flattened in (C,H,W) order, and names %s want (H,W,C)", l.Name(), scheme)
-			}
-		}
-	}
 	switch scheme {
 	case Native:
 		tensors = NativeTensors(n)
@@ -86,7 +79,7 @@ func inHead(l nn.Layer) bool {
 
 // normalises tells whether a layer of that name is a batch normalisation.
 func normalises(layer string) bool {
-	return strings.HasSuffix(layer, ".bn") || strings.HasPrefix(layer, "norm")
+	return strings.HasSuffix(layer, ".bn") || strings.HasPrefix(layer, "norm") || strings.HasPrefix(layer, "post")
 }
 
 // torchvisionTensors names the tensors by the indices of torchvision's layers. In features
@@ -137,6 +130,9 @@ func columnTensors(n *network.Network) []weights.Source {
 		case normalises(layer):
 			words := map[string]string{"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 			s.Name = layer + "." + words[word]
+			if l := flattenedLocation(n, layer); l.channelsLast {
+				s.Data = permuted(n.Params()[i], l)
+			}
 		case word == "bias":
 			s.Name = layer + "_b"
 		default:
@@ -145,6 +141,43 @@ func columnTensors(n *network.Network) []weights.Source {
 		}
 	}
 	return tensors
+}
+
+// flattenedLocation returns the order of the units of a batch normalisation of that name, if it
+// normalises a flattened map: (H,W,C).
+func flattenedLocation(n *network.Network, name string) Location {
+	channels, side, flat := 3, n.Options().Input, false
+	for _, l := range n.Chain().Layers() {
+		if l.Name() == name && flat {
+			return Location{channelsLast: true, channels: channels, side: side}
+		}
+		switch l := l.(type) {
+		case *nn.Flatten:
+			flat = true
+		case *nn.MaxPool:
+			side /= 2
+		case *nn.Conv:
+			if len(l.Weight.Shape) == 2 {
+				return Location{}
+			}
+			channels = l.Weight.Shape[0]
+		}
+	}
+	return Location{}
+}
+
+// permuted yields the values of a vector in the order of the file.
+func permuted(p *nn.Param, from Location) iter.Seq[[]float32] {
+	return func(yield func([]float32) bool) {
+		values, ordered := make([]float32, p.Len()), make([]float32, p.Len())
+		if p.Get(values) != nil {
+			return
+		}
+		for j := range ordered {
+			ordered[j] = values[from.inUnit(j)]
+		}
+		yield(ordered)
+	}
 }
 
 // columnShape returns the shape of a weight's tensor with axes (in…,out).
@@ -184,7 +217,7 @@ func kerasTensors(n *network.Network) []weights.Source {
 		usual = usual && l.Kind == architecture.Connected && (!l.Bare || i == len(a.Head)-1)
 	}
 	for i, s := range tensors {
-		if !usual && !strings.HasPrefix(s.Name, "conv") {
+		if !usual && !strings.HasPrefix(s.Name, "conv") && !strings.HasPrefix(s.Name, "post") {
 			s.Name = ownHead + s.Name
 			tensors[i].Name = s.Name
 		}

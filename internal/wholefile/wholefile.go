@@ -101,20 +101,54 @@ func openError(path string, err error) error {
 // Read returns the contents of the regular file at path. More than most bytes are a
 // [*SizeError], which names the path as do all its errors.
 func Read(path string, most int64) ([]byte, error) {
-	f, err := Open(path)
-	if err != nil {
-		return nil, err
-	}
-	return readOpen(context.Background(), f, path, most)
+	return ReadFS(context.Background(), disk{}, path, most)
 }
+
+// disk has the paths of the operating system as names.
+type disk struct{}
+
+// Open implements [fs.FS].
+func (disk) Open(path string) (fs.File, error) { return Open(path) }
 
 // ReadFS is [Read] of a file in fsys. It ends with the context's cause once ctx is done.
 func ReadFS(ctx context.Context, fsys fs.FS, name string, most int64) ([]byte, error) {
-	f, err := open(fsys, name)
+	f, size, err := OpenFS(fsys, name, most)
 	if err != nil {
 		return nil, err
 	}
-	return readOpen(ctx, f, name, most)
+	defer f.Close()
+	return named(name)(ReadAll(ctx, f, size, most))
+}
+
+// OpenFS opens a regular file in fsys and returns its size. More than most bytes are a
+// [*SizeError] in an [*fs.PathError].
+func OpenFS(fsys fs.FS, name string, most int64) (fs.File, int64, error) {
+	f, err := open(fsys, name)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		err = Regular(info)
+	}
+	if err == nil && info.Size() > most {
+		err = &SizeError{info.Size(), most}
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, openError(name, err)
+	}
+	return f, info.Size(), nil
+}
+
+// named adds the file's name to a [*SizeError].
+func named(name string) func([]byte, error) ([]byte, error) {
+	return func(data []byte, err error) ([]byte, error) {
+		if size, ok := errors.AsType[*SizeError](err); ok {
+			return nil, &fs.PathError{Op: "read", Path: name, Err: size}
+		}
+		return data, err
+	}
 }
 
 // open opens a file in fsys, which is looked at before where fsys allows it.
@@ -129,23 +163,6 @@ func open(fsys fs.FS, name string) (fs.File, error) {
 		}
 	}
 	return fsys.Open(name)
-}
-
-// readOpen reads a file, and closes it.
-func readOpen(ctx context.Context, f fs.File, name string, most int64) ([]byte, error) {
-	defer f.Close()
-	info, err := f.Stat()
-	if err == nil {
-		err = Regular(info)
-	}
-	if err != nil {
-		return nil, openError(name, err)
-	}
-	data, err := ReadAll(ctx, f, info.Size(), most)
-	if size, ok := errors.AsType[*SizeError](err); ok {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: size}
-	}
-	return data, err
 }
 
 const (

@@ -193,7 +193,9 @@ func TestReadAllIsCancelled(t *testing.T) {
 }
 
 func TestExhausted(t *testing.T) {
-	open := func(err error) error { return fmt.Errorf("reading: %w", &fs.PathError{Op: "open", Path: "x", Err: err}) }
+	open := func(err error) error {
+		return fmt.Errorf("reading: %w", &fs.PathError{Op: "open", Path: "x", Err: err})
+	}
 	for _, err := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
 		if !Exhausted(open(err)) {
 			t.Errorf("%v doesn't count", err)
