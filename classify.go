@@ -31,6 +31,9 @@ type Prediction struct {
 // The image is any that [preprocess.FromImage] takes. For a JPEG or WebP file use
 // [Model.ClassifyFile] or [Model.ClassifyReader], which decode as training does.
 func (m *Model) Classify(im image.Image, k int) ([]Prediction, error) {
+	if m == nil {
+		return nil, ErrNoNetwork
+	}
 	p, err := m.Posteriors(im, m.Preprocess.Resize)
 	if err != nil {
 		return nil, err
@@ -42,6 +45,9 @@ func (m *Model) Classify(im image.Image, k int) ([]Prediction, error) {
 // together, at most MaxBatch at a time. The results are those of Classify to the bit. An
 // error names the image's index.
 func (m *Model) ClassifyBatch(ctx context.Context, images []image.Image, k int) ([][]Prediction, error) {
+	if m == nil {
+		return nil, ErrNoNetwork
+	}
 	if err := m.checkClassifier(m.Preprocess.Resize); err != nil {
 		return nil, err
 	}
@@ -159,8 +165,8 @@ func (m *Model) scores(im image.Image, q int) ([]float32, error) {
 
 // checkClassifier reports why the network gives no posteriors at scale q.
 func (m *Model) checkClassifier(q int) error {
-	if m.Net == nil {
-		return errNoNetwork
+	if m == nil || m.Net == nil {
+		return ErrNoNetwork
 	}
 	switch o := m.Net.Options(); {
 	case o.Headless():

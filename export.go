@@ -85,7 +85,7 @@ func FormatOf(path string) (weights.Format, error) {
 // A localisation network is written as native safetensors only.
 func (m *Model) Export(ctx context.Context, path string, o ExportOptions) error {
 	fail := func(err error) error { return fmt.Errorf("vgg: %s: %w", path, err) }
-	if m.Net == nil {
+	if m == nil || m.Net == nil {
 		return fail(errors.New("a model without a network"))
 	}
 	if o.Format == "" {

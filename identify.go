@@ -41,6 +41,9 @@ type Description struct {
 	Ignored []string `json:"ignored,omitempty"`
 	// Inferred says what the file doesn't tell, each with what it was inferred from.
 	Inferred []string `json:"inferred,omitempty"`
+	// Adapted says what the network does otherwise, since its input isn't that of the weights;
+	// empty if it is.
+	Adapted string `json:"adapted,omitempty"`
 	// Prefix is what all names of the network's tensors begin with, and was removed.
 	Prefix string `json:"prefix,omitempty"`
 
@@ -50,6 +53,7 @@ type Description struct {
 	placed   bool             // whether from has all parameters
 	exported *network.Options // the options that Export left in a file under others' names
 
+	outline        *interchange.Outline   // of a file from elsewhere
 	preprocessFrom string                 // where the preprocessing is from, unless it is told by the layout
 	normalize      *interchange.Normalize // the normalisation of pixels inside the model
 }
@@ -63,6 +67,10 @@ func Identify(ctx context.Context, f *weights.File, o OpenOptions) (*Description
 	if f == nil {
 		return nil, errors.New("vgg: a nil file of weights")
 	}
+	return identifyInput(ctx, f, o)
+}
+
+func identify(ctx context.Context, f *weights.File, o OpenOptions) (*Description, error) {
 	d := &Description{Format: f.Format(), Provenance: map[string]string{}, progress: o.Progress}
 	if err := d.selectTensors(f, o); err != nil {
 		return nil, err
@@ -214,7 +222,7 @@ func (d *Description) identifyForeign(ctx context.Context, f *weights.File, o Op
 	if err != nil {
 		return fail(err)
 	}
-	d.Ignored = append(d.Ignored, outline.Left...)
+	d.Ignored, d.outline = append(d.Ignored, outline.Left...), outline
 	if d.exported != nil {
 		if d.Options = *d.exported; o.Headless {
 			d.Options = d.Options.WithoutHead()

@@ -44,8 +44,9 @@ const (
 // ErrHeadless is the error of asking a network without a classifier for classes.
 var ErrHeadless = errors.New("vgg: the network has features only and no classifier: no classes to tell")
 
-// errNoNetwork is the error of using a Model without a network, such as the zero value.
-var errNoNetwork = errors.New("vgg: a model without a network")
+// ErrNoNetwork is the error of using a Model without a network, such as the zero value, or a
+// nil one.
+var ErrNoNetwork = errors.New("vgg: a model without a network")
 
 // ErrScores is the error of asking a network that ends with scores for posteriors.
 // [Model.Scores] gives the scores.
@@ -54,8 +55,8 @@ var ErrScores = errors.New("vgg: the network ends with scores (SCORES at the end
 // Until returns the model whose network ends with a layer; see [network.Network.Until]. It
 // shares m's parameters, has no classes, and can be saved and opened again.
 func (m *Model) Until(layer string, rectified bool) (*Model, error) {
-	if m.Net == nil {
-		return nil, errNoNetwork
+	if m == nil || m.Net == nil {
+		return nil, ErrNoNetwork
 	}
 	net, err := m.Net.Until(layer, rectified)
 	if err != nil {

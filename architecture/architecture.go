@@ -42,6 +42,7 @@ const (
 	MaxChannels   = 1 << 15 // channels of a convolution at width 1
 	MaxUnits      = 1 << 20 // units of a fully connected layer
 	MaxFilterSide = 15      // side of a filter in pixels
+	MaxAdaptive   = 64      // side of an adaptively pooled map in pixels
 	MaxWidth      = 64      // factor on the channels of every convolution
 )
 
@@ -70,6 +71,7 @@ const (
 	GlobalAverage    // mean of each channel over the map
 	GlobalMax        // maximum of each channel over the map
 	GlobalMaxAverage // the maximum of each channel, then the mean of each: fastai's AdaptiveConcatPool2d
+	Adaptive         // average pooling of the map to one of Side×Side pixels
 	Flatten          // the map as one vector, in (C,H,W) order
 	Euclidean        // division of all units by their Euclidean norm
 	BatchNorm        // batch normalisation of each unit, or of each channel of a map
@@ -118,7 +120,8 @@ func (e Ending) String() string { return endings[e] }
 // rectification and its dropout, unless it is Bare or the last one.
 type Layer struct {
 	Kind Kind
-	// Side is the side of a convolution's filters in pixels.
+	// Side is the side of a convolution's filters, or of the map that an adaptive pooling
+	// leaves, in pixels.
 	Side int
 	// Channels is the number of out-channels of a convolution at width 1, or of units of a
 	// fully connected layer; 0 where the network's options give the units.

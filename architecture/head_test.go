@@ -29,6 +29,8 @@ func TestHeads(t *testing.T) {
 		"fc256 relu drop tanh fc":         "FC256 RELU DROP TANH FC",
 		"fc256 relu drop drop0.1 fc":      "FC256 RELU DROP DROP0.1 FC",
 		"gap fc1 sigmoid":                 "GAP FC1 SIGMOID",
+		"adapt7 fc fc fc":                 "ADAPT7 FC FC FC",
+		"adapt3 gap fc":                   "ADAPT3 GAP FC",
 		"gap fc sigmoid":                  "GAP FC SIGMOID",
 		"gap fc sigmoid softmax":          "GAP FC SIGMOID SOFTMAX",
 		"gap fc tanh softmax":             "GAP FC TANH",
@@ -45,6 +47,9 @@ func TestHeads(t *testing.T) {
 	for head, want := range map[string]string{
 		"gap":                 "no fully connected layer",
 		"fc gap fc":           "GAP of a vector",
+		"gap adapt7 fc":       "ADAPT7 of a vector",
+		"adapt0 fc":           "want a map of 1 to 64 pixels a side",
+		"adapt fc":            `"adapt"`,
 		"fc2 sigmoid":         `"fc2" is last, want FC`,
 		"fc1":                 `"fc1" is last, want FC`,
 		"fc1 tanh sigmoid":    "layers between FC1 and SIGMOID",
@@ -92,7 +97,7 @@ func TestHeadRoundTrip(t *testing.T) {
 	tokens := []string{"FC", "FC7", "FC9bn", "L2", "BN", "DROP", "DROP0.3", "RELU", "LEAKY0.2", "ELU", "GELU", "SILU", "TANH", "SIGMOID", "LINEAR", "FLATTEN"}
 	rapid.Check(t, func(t *rapid.T) {
 		row := []string{"8", "M"}
-		row = append(row, rapid.SliceOfN(rapid.SampledFrom([]string{"GAP", "GMP", "GMAP", "FLATTEN", "BN", "L2", "DROP0.1", "TANH"}), 0, 3).Draw(t, "before")...)
+		row = append(row, rapid.SliceOfN(rapid.SampledFrom([]string{"GAP", "GMP", "GMAP", "ADAPT7", "FLATTEN", "BN", "L2", "DROP0.1", "TANH"}), 0, 3).Draw(t, "before")...)
 		row = append(row, rapid.SliceOfN(rapid.SampledFrom(tokens), 0, 8).Draw(t, "middle")...)
 		row = append(row, "FC")
 		row = append(row, rapid.SliceOfN(rapid.SampledFrom([]string{"TANH", "SIGMOID", "BN", "DROP", "LINEAR"}), 0, 2).Draw(t, "after")...)
@@ -100,7 +105,7 @@ func TestHeadRoundTrip(t *testing.T) {
 		text := strings.Join(row, " ")
 		a, err := Parse(text)
 		if err != nil {
-			if count := strings.Count(text, "GAP") + strings.Count(text, "GMP") + strings.Count(text, "GMAP"); count == 0 {
+			if count := strings.Count(text, "GAP") + strings.Count(text, "GMP") + strings.Count(text, "GMAP") + strings.Count(text, "ADAPT7"); count == 0 {
 				t.Fatalf("%q: %v", text, err)
 			}
 			return // several global poolings

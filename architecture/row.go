@@ -25,6 +25,8 @@ import (
 //
 //	GAP, GMP      global average or maximum pooling of each channel
 //	GMAP          both: the maxima, then the means
+//	ADAPT7        average pooling of the map to 7×7 pixels, whatever its size: the mean of rows
+//	              ⌊i·H/7⌋ to ⌈(i+1)·H/7⌉ − 1 and of columns likewise, as PyTorch pools
 //	FLATTEN       the map as one vector; implied where FC follows a map
 //	L2            division of all units by their Euclidean norm
 //	BN            batch normalisation of each unit, or of each channel of a map
@@ -49,11 +51,12 @@ import (
 // FC. Tokens are read in any case.
 
 var (
-	convToken = regexp.MustCompile(`^(?:([0-9]{1,2})[×xX])?([0-9]{1,6})((?i)bn)?$`)
-	fcToken   = regexp.MustCompile(`^(?i:FC)([0-9]{1,7})?((?i)bn)?$`)
-	dropToken = regexp.MustCompile(`^(?i:DROP)([0-9.]+(?i:e-?[0-9]+)?)?$`)
-	leakToken = regexp.MustCompile(`^(?i:LEAKY)([0-9.]+(?i:e-?[0-9]+)?)$`)
-	lrnToken  = regexp.MustCompile(`^(?i:LRN)(?:\(([^,()]+),([^,()]+),([^,()]+),([^,()]+)\))?$`)
+	convToken  = regexp.MustCompile(`^(?:([0-9]{1,2})[×xX])?([0-9]{1,6})((?i)bn)?$`)
+	fcToken    = regexp.MustCompile(`^(?i:FC)([0-9]{1,7})?((?i)bn)?$`)
+	adaptToken = regexp.MustCompile(`^(?i:ADAPT)([0-9]{1,3})$`)
+	dropToken  = regexp.MustCompile(`^(?i:DROP)([0-9.]+(?i:e-?[0-9]+)?)?$`)
+	leakToken  = regexp.MustCompile(`^(?i:LEAKY)([0-9.]+(?i:e-?[0-9]+)?)$`)
+	lrnToken   = regexp.MustCompile(`^(?i:LRN)(?:\(([^,()]+),([^,()]+),([^,()]+),([^,()]+)\))?$`)
 )
 
 // looksLikeRow tells a row with a mistake in it from a name with one.
@@ -159,7 +162,7 @@ func normalHead(layers []Layer, ending Ending) ([]Layer, error) {
 	for i := 0; i < len(layers); i++ {
 		l := layers[i]
 		switch {
-		case l.poolsAll() && vector:
+		case (l.poolsAll() || l.Kind == Adaptive) && vector:
 			return nil, fmt.Errorf("%s of a vector, want it of a map", l)
 		case l.poolsAll():
 			vector = true
@@ -273,6 +276,13 @@ func parseLayer(f string) (Layer, error) {
 		}
 		return l, nil
 	}
+	if m := adaptToken.FindStringSubmatch(f); m != nil {
+		l := Layer{Kind: Adaptive}
+		if l.Side, _ = strconv.Atoi(m[1]); l.Side < 1 || l.Side > MaxAdaptive {
+			return l, fmt.Errorf("%q: want a map of 1 to %d pixels a side", f, MaxAdaptive)
+		}
+		return l, nil
+	}
 	if l, ok := plainTokens[strings.ToUpper(f)]; ok {
 		return l, nil
 	}
@@ -352,6 +362,8 @@ func (l Layer) String() string {
 		return fmt.Sprintf("LEAKY%g", l.Value)
 	case l.Kind == Activation:
 		return string(l.Function)
+	case l.Kind == Adaptive:
+		return fmt.Sprintf("ADAPT%d", l.Side)
 	case l.Kind > Connected:
 		return kindTokens[l.Kind]
 	case l.Kind == Connected && l.Channels == 0:

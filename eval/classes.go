@@ -14,6 +14,9 @@ import (
 // the same name or, of ImageNet's classes, of the same synset. A class that the model
 // lacks, or has twice, is an error.
 func MatchClasses(m *vgg.Model, data *dataset.Dataset) ([]int, error) {
+	if m == nil {
+		return nil, fmt.Errorf("eval: %w", vgg.ErrNoNetwork)
+	}
 	return matchClasses(data.Name, data.Classes, classesFor(m.Classes, data))
 }
 

@@ -37,6 +37,9 @@ func (n Net) design() (design, error) {
 		if err != nil {
 			return design{}, err
 		}
+		if m == nil || m.Net == nil {
+			return design{}, fmt.Errorf("eval: %w", vgg.ErrNoNetwork)
+		}
 		return designOf(m), nil
 	}
 	chain, err := network.Plan(n.Description.Options)

@@ -2,6 +2,7 @@ package eval
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/verydeep/vgg"
@@ -40,6 +41,9 @@ type ScoreMap struct {
 
 // ScoreMaps returns the class score maps of an image at several scales.
 func ScoreMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales []int) ([]ScoreMap, error) {
+	if m == nil || m.Net == nil {
+		return nil, fmt.Errorf("eval: %w", vgg.ErrNoNetwork)
+	}
 	if m.Net.Options().Posterior() == network.NoPosterior {
 		return nil, fmt.Errorf("eval: %w", vgg.ErrScores)
 	}
@@ -63,6 +67,12 @@ func ScoreMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales [
 // OutputMaps runs a network densely over an image at several scales. An image that needs
 // more than [DefaultMemory] is an error.
 func OutputMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales []int) ([]OutputMap, error) {
+	if m == nil || m.Net == nil {
+		return nil, fmt.Errorf("eval: %w", vgg.ErrNoNetwork)
+	}
+	if im == nil {
+		return nil, errors.New("eval: no image to make a map of")
+	}
 	side := m.Net.Options().Input
 	if err := (Setting{Dense, scales, false}).Validate(side); err != nil {
 		return nil, err

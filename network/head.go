@@ -68,6 +68,9 @@ func (b *headBuilder) add(a architecture.Architecture, i int, l architecture.Lay
 	case architecture.GlobalMaxAverage:
 		b.append(nn.NewGlobalMaxAverage(b.name("gmap")))
 		b.channels, b.side = 2*b.channels, 1
+	case architecture.Adaptive:
+		b.append(nn.NewAdaptivePool(b.name("adapt"), l.Side))
+		b.side = l.Side
 	case architecture.Flatten:
 		b.append(nn.NewFlatten(b.name("flatten"), b.side))
 		b.channels, b.side = b.channels*b.side*b.side, 1

@@ -157,6 +157,8 @@ func (o Options) checkSums(a architecture.Architecture) error {
 				c, side = units, 1
 			case architecture.GlobalAverage, architecture.GlobalMax:
 				side = 1
+			case architecture.Adaptive:
+				side = l.Side
 			case architecture.GlobalMaxAverage:
 				c, side = 2*c, 1
 			}
@@ -325,7 +327,7 @@ func leastSide(chain *nn.Chain, input int) int {
 	least := 1
 	for _, l := range chain.Layers() {
 		switch l := l.(type) {
-		case *nn.GlobalPool, *nn.GlobalMaxAverage:
+		case *nn.GlobalPool, *nn.GlobalMaxAverage, *nn.AdaptivePool:
 			return least
 		case *nn.MaxPool:
 			least *= 2

@@ -65,6 +65,8 @@ func Summarise(o Options) (Summary, error) {
 			}
 		case *nn.GlobalMaxAverage:
 			row.Type = "global max+avgpool"
+		case *nn.AdaptivePool:
+			row.Type = "adaptive avgpool"
 		case *nn.Flatten:
 			row.Type = "flatten"
 		case *nn.Euclidean:

@@ -94,6 +94,81 @@ func (l *GlobalPool) backward(w *kernel.Work, x, y, dy, dx *kernel.Act, _ Pass) 
 	})
 }
 
+// AdaptivePool is the mean of each channel over the cells of a grid of Side×Side cells, which
+// may overlap or repeat: x is (N,C,H,W), y is (N,C,Side,Side). Cell i has the rows ⌊i·H/Side⌋
+// to ⌈(i+1)·H/Side⌉ − 1, and columns likewise, as PyTorch's AdaptiveAvgPool2d.
+type AdaptivePool struct {
+	base
+	Side int
+}
+
+// NewAdaptivePool returns an adaptive average pooling to maps of side × side pixels.
+func NewAdaptivePool(name string, side int) *AdaptivePool { return &AdaptivePool{base{name}, side} }
+
+// Out implements [Layer].
+func (l *AdaptivePool) Out(in Shape) (Shape, error) {
+	if in.H < 1 || in.W < 1 {
+		return Shape{}, fmt.Errorf("nn: %s: input of %d×%d pixels, want at least 1×1", l.name, in.H, in.W)
+	}
+	return Shape{in.C, l.Side, l.Side}, nil
+}
+
+// Cell returns the first row of cell i of a side of n pixels, and the one after the last.
+func (l *AdaptivePool) Cell(i, n int) (from, to int) {
+	return i * n / l.Side, ((i+1)*n + l.Side - 1) / l.Side
+}
+
+// eachPair calls f for each pixel of the map in each cell, with the cell's share of it.
+func (l *AdaptivePool) eachPair(h, w int, f func(i, j, r, c int, share float64)) {
+	for i := range l.Side {
+		r0, r1 := l.Cell(i, h)
+		for j := range l.Side {
+			c0, c1 := l.Cell(j, w)
+			share := 1 / float64((r1-r0)*(c1-c0))
+			for r := r0; r < r1; r++ {
+				for c := c0; c < c1; c++ {
+					f(i, j, r, c, share)
+				}
+			}
+		}
+	}
+}
+
+func (l *AdaptivePool) forward(w *kernel.Work, x, y *kernel.Act, _ Pass) {
+	eachBlock(w, x, func(n, b int) {
+		sums := make([][kernel.Block]float64, l.Side*l.Side)
+		l.eachPair(x.H, x.W, func(i, j, r, c int, share float64) {
+			for k, v := range pixel(x, n, b, r, c) {
+				sums[i*l.Side+j][k] += share * float64(v)
+			}
+		})
+		for at := range sums {
+			for k, out := 0, pixel(y, n, b, at/l.Side, at%l.Side); k < kernel.Block; k++ {
+				out[k] = float32(sums[at][k])
+			}
+		}
+	})
+}
+
+func (l *AdaptivePool) backward(w *kernel.Work, x, _, dy, dx *kernel.Act, _ Pass) {
+	if dx == nil {
+		return
+	}
+	eachBlock(w, x, func(n, b int) {
+		sums := make([][kernel.Block]float64, x.H*x.W)
+		l.eachPair(x.H, x.W, func(i, j, r, c int, share float64) {
+			for k, v := range pixel(dy, n, b, i, j) {
+				sums[r*x.W+c][k] += share * float64(v)
+			}
+		})
+		for at := range sums {
+			for k, out := 0, pixel(dx, n, b, at/x.W, at%x.W); k < kernel.Block; k++ {
+				out[k] = float32(sums[at][k])
+			}
+		}
+	})
+}
+
 // Flatten makes a vector of the map: x is (N,C,S,S), y is (N,C·S·S,1,1), units in (C,H,W)
 // order. A network needs it only where each unit is then normalised by itself, and such a
 // network takes no larger image.

@@ -111,13 +111,15 @@ func isBinary(config string) bool {
 }
 
 // sameLayers reports whether two configurations have the same features, and whether their
-// heads are the same but for the units of the last fully connected layer and the ending.
+// heads are the same but for the units of the last fully connected layer, adaptive poolings and the ending.
 func sameLayers(a, b string) (features, head bool) {
 	x, err := architecture.Parse(a)
 	y, err2 := architecture.Parse(b)
 	if err != nil || err2 != nil {
 		return false, false
 	}
+	adaptive := func(l architecture.Layer) bool { return l.Kind == architecture.Adaptive }
+	x.Head, y.Head = slices.DeleteFunc(x.Head, adaptive), slices.DeleteFunc(y.Head, adaptive)
 	for _, head := range [][]architecture.Layer{x.Head, y.Head} {
 		for i := len(head) - 1; i >= 0; i-- {
 			if head[i].Kind == architecture.Connected {

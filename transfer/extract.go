@@ -208,6 +208,9 @@ func (p *extraction) add(n *Net) error {
 	if err != nil {
 		return err
 	}
+	if m == nil || m.Net == nil {
+		return fmt.Errorf("transfer: %s: %w", n.Weights, vgg.ErrNoNetwork)
+	}
 	if len(n.Scales) == 0 {
 		n.Scales = []int{m.Preprocess.Resize}
 	}

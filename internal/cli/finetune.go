@@ -30,7 +30,7 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 	weights, path, err := open.identify(*c.InitFrom)
 	if otherHead, headErr := c.otherHead(weights); err != nil || otherHead || headErr != nil {
 		if c.Head == nil || headErr != nil {
-			return nil, errors.Join(err, headErr)
+			return nil, errors.Join(ofInitial(err), headErr)
 		}
 		open.options.Headless, open.options.Head = true, ""
 		if weights, path, err = open.identify(*c.InitFrom); err != nil {
@@ -47,6 +47,15 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 	}
 	t.recipe, err = train.FineTuneRecipe(path, weights.Options, weights.Preprocess, t.side)
 	return t, err
+}
+
+// ofInitial adds to the error of weights that fit several networks the flags that settle it
+// for initial weights.
+func ofInitial(err error) error {
+	if _, ok := errors.AsType[*vgg.AmbiguousError](err); ok {
+		return fmt.Errorf("%w (of initial weights, --init-head and --init-input)", err)
+	}
+	return err
 }
 
 // otherHead reports whether the command line gives a head that isn't that of the weights; nil

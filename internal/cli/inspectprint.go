@@ -124,6 +124,9 @@ func printNetwork(out *strings.Builder, n *vgg.Description) {
 	if end := n.Provenance["end"]; end != "" {
 		fact(out, "End", end)
 	}
+	if n.Adapted != "" {
+		fact(out, "Input", n.Adapted)
+	}
 	if n.Prefix != "" {
 		fact(out, "Prefix", n.Prefix+" (of all names below)")
 	}

@@ -124,7 +124,7 @@ func (c *localizeTrainCommand) base(e *environment) (train.Recipe, error) {
 	}
 	net, path, err := open.identify(*c.InitFrom)
 	if err != nil {
-		return train.Recipe{}, err
+		return train.Recipe{}, ofInitial(err)
 	}
 	if net.Options.Headless() || net.Localisation != nil {
 		return train.Recipe{}, fmt.Errorf("--init-from %s: want a classification network", path)

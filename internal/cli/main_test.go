@@ -66,6 +66,7 @@ func TestScripts(t *testing.T) {
 			"held":     held,
 			"json":     checkJSON,
 			"lines":    countLines,
+			"pairs":    pairs,
 			"picture":  picture,
 			"serve":    serve,
 			"tensors":  sameTensors,

@@ -556,6 +556,12 @@ func (o *Outline) inputSide(a architecture.Architecture, fc fileLayer, channels,
 		if l.Kind == architecture.Connected {
 			break
 		}
+		if l.Kind == architecture.Adaptive {
+			if want := l.Side * l.Side * channels; fc.in != want {
+				return 0, fmt.Errorf("%s: fan-in %d, want the %d values of %d channels pooled to %d×%[5]d pixels", name, fc.in, want, channels, l.Side)
+			}
+			return max(firstOf(given, o.input, network.DefaultInput), 1<<poolings), nil
+		}
 		if l.Kind == architecture.GlobalAverage || l.Kind == architecture.GlobalMax || l.Kind == architecture.GlobalMaxAverage {
 			if l.Kind == architecture.GlobalMaxAverage {
 				channels *= 2

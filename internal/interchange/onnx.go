@@ -154,6 +154,8 @@ func (b *onnxBuilder) add(l nn.Layer, in, out nn.Shape) error {
 		b.value = x
 		b.node("GlobalAveragePool", l.Name()+".mean", nil)
 		b.join("Concat", l.Name(), map[string]any{"axis": 1}, most, b.value)
+	case *nn.AdaptivePool:
+		return b.adaptive(l, in)
 	case *nn.Flatten:
 		b.node("Flatten", l.Name(), map[string]any{"axis": 1})
 		b.flat = true
@@ -191,6 +193,35 @@ func (b *onnxBuilder) constant(name string, x float32) string {
 		}
 	}
 	b.tensors = append(b.tensors, weights.Source{Name: name, Shape: []int{1}, Data: func(yield func([]float32) bool) { yield([]float32{x}) }})
+	return name
+}
+
+// adaptive appends an adaptive pooling of a map of known size, for which ONNX has no operator:
+// its columns and its rows are multiplied by the matrices of the cells' shares.
+func (b *onnxBuilder) adaptive(l *nn.AdaptivePool, in nn.Shape) error {
+	if b.dense {
+		return fmt.Errorf("layer %s: no operator of ONNX pools maps of any size to %d×%[2]d pixels, want inputs of one size, not --dense", l.Name(), l.Side)
+	}
+	columns, rows := make([]float32, in.W*l.Side), make([]float32, l.Side*in.H)
+	for i := range l.Side {
+		from, to := l.Cell(i, in.W)
+		for c := from; c < to; c++ {
+			columns[c*l.Side+i] = 1 / float32(to-from)
+		}
+		from, to = l.Cell(i, in.H)
+		for r := from; r < to; r++ {
+			rows[i*in.H+r] = 1 / float32(to-from)
+		}
+	}
+	b.node("MatMul", l.Name()+".columns", nil, b.matrix(l.Name()+".columns", columns, in.W, l.Side))
+	b.join("MatMul", l.Name(), nil, b.matrix(l.Name()+".rows", rows, l.Side, in.H), b.value)
+	return nil
+}
+
+// matrix appends a matrix of constants, and returns its name.
+func (b *onnxBuilder) matrix(name string, values []float32, shape ...int) string {
+	name = constantPrefix + name
+	b.tensors = append(b.tensors, weights.Source{Name: name, Shape: shape, Data: func(yield func([]float32) bool) { yield(values) }})
 	return name
 }
 

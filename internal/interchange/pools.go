@@ -18,7 +18,18 @@ func (r *layerReader) adaptivePool(k architecture.Kind, a attributes) error {
 	case size[0] == 1:
 		return r.globalPool(k)
 	}
+	r.o.adaptive = k == architecture.GlobalAverage
 	return r.onMap(int(size[0]))
+}
+
+// PoolsAdaptively tells whether the framework pools the last map to the size that the head
+// reads, by averages, whatever the size of the map: an AdaptiveAvgPool2d is in the file, or the
+// names are those of torchvision's VGGs, which have one to 7×7 pixels.
+func (o *Outline) PoolsAdaptively(side int) bool {
+	if o.Complete {
+		return o.adaptive && o.mapSide == side
+	}
+	return o.scheme == Torchvision && side == network.DefaultInput>>o.Count(architecture.Pooling)
 }
 
 // averagePool follows a pooling by windows of averages: one of the whole map is a global

@@ -93,7 +93,7 @@ func torchvisionTensors(n *network.Network) ([]weights.Source, error) {
 			part, index = "classifier", 0
 		}
 		switch l := l.(type) {
-		case *nn.GlobalPool, *nn.GlobalMaxAverage, *nn.Flatten: // a module of its own before the classifier
+		case *nn.GlobalPool, *nn.GlobalMaxAverage, *nn.AdaptivePool, *nn.Flatten: // a module of its own before the classifier
 		case *nn.Binary:
 		case *nn.Conv:
 			names[l.Name()] = fmt.Sprintf("%s.%d", part, index)
