@@ -264,6 +264,9 @@ func (d *Description) identifyForeign(ctx context.Context, f *weights.File, o Op
 	if err := d.foreignPreprocess(f, outline, o); err != nil {
 		return err
 	}
+	if s := outline.Steps; s != nil && (s.Valued || s.Refused != nil) && o.Preprocess != "" {
+		d.Ignored = append(d.Ignored, s.Source+": what is done to pixels, in whose place --preprocess was given")
+	}
 	d.foreignProvenance(f)
 	if outline.EndsEarly {
 		d.note("end", "with the last convolution: names don't tell whether a pooling follows")

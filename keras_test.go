@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -47,6 +48,7 @@ func TestKerasModels(t *testing.T) {
 	}
 	var cases map[string]struct {
 		Image      string // that the model rescales; "" for image.png
+		Structure  string // to be said for weights alone
 		Posteriors []float64
 	}
 	if err := json.Unmarshal(data, &cases); err != nil {
@@ -54,7 +56,18 @@ func TestKerasModels(t *testing.T) {
 	}
 	for file, c := range cases {
 		t.Run(file, func(t *testing.T) {
-			m, err := Open(context.Background(), filepath.Join(kerasFolder, file), OpenOptions{})
+			path, o := filepath.Join(kerasFolder, file), OpenOptions{}
+			if c.Structure != "" {
+				o.Input = 16
+				if !strings.Contains(file, "norm") { // which has its preprocessing
+					o.Preprocess = "unit"
+				}
+				if m, err := Open(context.Background(), path, o); !errors.As(err, new(*AmbiguousError)) || m != nil {
+					t.Errorf("weights alone: %v, want a question", err)
+				}
+				o.Config = c.Structure
+			}
+			m, err := Open(context.Background(), path, o)
 			if err != nil {
 				t.Fatal(err)
 			}

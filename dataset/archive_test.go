@@ -5,6 +5,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -324,3 +326,26 @@ const petsBZ2 = "" +
 	"FEXFfHBOBBj8jQLXDEwd5bsbWT3UjDWiJpkq/OlC9cQ/sGWseVJCgYG4U/2iAW1w45H9emRGNIsU5j/MkiENuvkrUkude74jWG26WcIZGCMEuP" +
 	"UFEosBFCbMjNJEhoX5qtcieS/O0QlJkyuk/z+QA8mYGjOH5NcgYVKv5nMoYk9t3i8MOwj7FtuAXRb81Ei77h99AwQV70KfD/71/lzOeTXIKKfp" +
 	"HQRgNQzdyNCM3cYfToo8b7UShqHwoxIvWUrjgGrtesCAANlaws5yOFthcwRSz0z/gwP8XckU4UJBBScFLA=="
+
+func FuzzArchives(f *testing.F) {
+	small := []string{"pets/cat/a.png", "x", "pets/dog/b.png", "y"}
+	plain := tarOf(f, small...)
+	f.Add(plain)
+	f.Add(tarOf(f, "cat.tar", string(tarOf(f, "a.png", "x")), "dog/b.png", "link:cat/a.png"))
+	f.Add(gzipped(f, plain))
+	f.Add(zstandard(f, plain))
+	f.Add(zipOf(f, nil, small...))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, name := range []string{"a.tar", "a.zip"} {
+			d, _, err := Open(context.Background(), name, OpenOptions{FS: fstest.MapFS{name: {Data: data}}})
+			if err != nil {
+				continue
+			}
+			for i := range d.Samples {
+				if got, err := d.Read(i); err == nil && len(got) > 1<<20 && len(data) < 1<<10 {
+					t.Fatalf("%d bytes of an archive of %d", len(got), len(data))
+				}
+			}
+		}
+	})
+}

@@ -23,7 +23,7 @@ import (
 //     name the last one: (xmin, ymin, xmax+1, ymax+1);
 //   - COCO's x, y, width and height are edges: (x, y, x+width, y+height);
 //   - YOLO's centre and size are shares of the upright image's sides, and give edges;
-//   - tables of corners are edges.
+//   - tables of corners are edges; if all are 0 to 1, shares as YOLO's.
 type Box struct {
 	X0, Y0, X1, Y1 float64
 	Class          int  // index into Dataset.Classes

@@ -200,6 +200,10 @@ func TestReadBoxesTable(t *testing.T) {
 			map[string][]Box{"b/1.png": {{1, 1, 2, 2, 1, false}}}, []string{"t.csv:2: preprocess: image: empty, want JPEG, PNG, GIF, WebP, BMP, TIFF or PNM"},
 		},
 		{
+			"shares of the sides, as Open Images has them", "ImageID,XMin,XMax,YMin,YMax\n1,0.25,0.5,0,1\nb/1.png,0.1,0.2,0.3,0.4\n", false,
+			map[string][]Box{"b/1.png": {{2, 3, 4, 4, 1, false}}}, nil,
+		},
+		{
 			"without a header", "a/1.png,1,2,3,4\nb/1.png,5,6,7,8\n", false,
 			map[string][]Box{"a/1.png": {{1, 2, 3, 4, 0, false}}, "b/1.png": {{5, 6, 7, 8, 1, false}}}, nil,
 		},

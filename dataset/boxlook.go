@@ -95,6 +95,11 @@ func (b *boxFinds) look(fsys fs.FS, dir string, l listing) error {
 			}
 		case ".labels":
 			b.names = append(b.names, file)
+		case "":
+			if b.xml == "" && !xmlSeen && bytes.HasPrefix(bytes.TrimSpace(beginning(fsys, file)), []byte("<annotation")) {
+				b.xml = file
+			}
+			xmlSeen = true
 		}
 	}
 	return nil
@@ -144,7 +149,7 @@ func (b *boxFinds) source(fsys fs.FS) (*boxSource, error) {
 		names, err := readYOLONames(fsys, b.yaml, b.names)
 		return &boxSource{fsys: fsys, name: ".", kind: yoloBoxes, names: names}, err
 	case b.xml != "":
-		return &boxSource{fsys: fsys, name: ".", kind: xmlBoxes}, nil
+		return &boxSource{fsys: fsys, name: ".", kind: xmlBoxes, ext: path.Ext(b.xml)}, nil
 	}
 	return nil, nil
 }
@@ -181,7 +186,7 @@ func namedBoxes(ctx context.Context, from string) ([]boxSource, error) {
 			return nil, fmt.Errorf("%s: %w", from, err)
 		}
 		if source == nil {
-			source = &boxSource{fsys: fsys, name: ".", kind: xmlBoxes}
+			source = &boxSource{fsys: fsys, name: ".", kind: xmlBoxes, ext: ".xml"}
 		}
 		return []boxSource{*source}, nil
 	}

@@ -62,7 +62,7 @@ func openBoxed(s *search, name string, fsys fs.FS, root listing, source *boxSour
 		return fail(err)
 	}
 	b.kind = source.kind
-	if err := b.match(source); err != nil {
+	if err := b.match(); err != nil {
 		return fail(err)
 	}
 	b.label()
@@ -106,7 +106,7 @@ type boxLabel struct {
 }
 
 // match finds the image of every note.
-func (b *boxer) match(source *boxSource) error {
+func (b *boxer) match() error {
 	m := newMatcher(b.images)
 	taken := map[int]string{} // sources, by image
 	b.known = make([]int, len(b.set.notes))
@@ -337,38 +337,52 @@ func (b *boxer) tell(skipped map[string]int) {
 		b.skip(kind, n)
 	}
 	b.skip("image without a box", len(b.images)-len(b.labels))
+	if len(b.labels) < len(b.images) {
+		var names []string
+		for _, f := range b.images {
+			names = append(names, path.Base(f))
+		}
+		if pattern, classes, ok := suggestPattern(names); ok && len(classes) > 1 {
+			b.note("by their names, %s makes %d classes of all %d images: %s", pattern, len(classes), len(b.images), some(classes))
+		}
+	}
 	if len(b.lost) > 0 {
 		b.note("%d annotations can't be used; the first: %s: %v", len(b.lost), b.lost[0].Source, b.lost[0].Err)
 	}
 }
 
-// datasets makes the datasets.
-func (b *boxer) datasets(name string) (train, val *Dataset) {
-	set := &boxSet{kind: b.kind, from: b.from, bad: b.lost, others: map[string]bool{}, without: len(b.images) - len(b.labels)}
-	used := map[string]bool{}
-	for _, c := range b.labels {
-		used[c] = true
-	}
+// boxSet returns the annotations of the images, and says which classes are left out.
+func (b *boxer) boxSet(used map[string]bool) *boxSet {
+	set := &boxSet{kind: b.kind, from: b.from, bad: b.lost, classes: b.set.classes, others: map[string]bool{}, without: len(b.images) - len(b.labels)}
 	for i, n := range b.set.notes {
-		if b.known[i] >= 0 {
-			set.notes = append(set.notes, n)
-			for _, o := range n.objects {
-				if !used[o.class] {
-					set.others[o.class] = true
-				}
+		if b.known[i] < 0 {
+			continue
+		}
+		set.notes = append(set.notes, n)
+		for _, o := range n.objects {
+			if !used[o.class] {
+				set.others[o.class] = true
 			}
 		}
+	}
+	if set.classes == nil {
+		set.classes = slices.Concat(slices.Collect(maps.Keys(used)), slices.Collect(maps.Keys(set.others)))
+		slices.Sort(set.classes)
 	}
 	if len(set.others) > 0 {
 		b.note("classes that are never an image's largest box are left out: %s", some(slices.Sorted(maps.Keys(set.others))))
 	}
-	all := &Dataset{Name: name, fsys: b.fsys, root: b.fsys, boxes: set}
-	if set.classes = b.set.classes; set.classes == nil {
-		set.classes = slices.Sorted(maps.Keys(used))
-		set.classes = append(set.classes, slices.Collect(maps.Keys(set.others))...)
-		slices.Sort(set.classes)
+	return set
+}
+
+// datasets makes the datasets.
+func (b *boxer) datasets(name string) (train, val *Dataset) {
+	used := map[string]bool{}
+	for _, c := range b.labels {
+		used[c] = true
 	}
-	all.Classes = slices.DeleteFunc(slices.Clone(set.classes), func(c string) bool { return !used[c] })
+	all := &Dataset{Name: name, fsys: b.fsys, root: b.fsys, boxes: b.boxSet(used)}
+	all.Classes = slices.DeleteFunc(slices.Clone(all.boxes.classes), func(c string) bool { return !used[c] })
 	number := make(map[string]int, len(all.Classes))
 	for i, c := range all.Classes {
 		number[c] = i

@@ -195,6 +195,11 @@ func TestBoxLayouts(t *testing.T) {
 			train: "images/b.jpg=cat images/a.jpg=dog", without: 2,
 		},
 		{
+			name: "Stanford's dogs, in files without an extension", classes: "beagle pug",
+			files: []string{"Images/n1-beagle/n1_7.jpg", png, "Images/n2-pug/n2_7.jpg", png, "Annotation/n1-beagle/n1_7", xmlOf("n1_7", "beagle"), "Annotation/n2-pug/n2_7", xmlOf("%s", "pug")},
+			train: "Images/n1-beagle/n1_7.jpg=beagle Images/n2-pug/n2_7.jpg=pug",
+		},
+		{
 			name: "Roboflow's VOC", classes: "cat dog",
 			files: []string{"README.roboflow.txt", "text", "train/a.jpg", png, "train/a.xml", xmlOf("a.jpg", "dog"), "train/b.jpg", png, "train/b.xml", xmlOf("b.jpg", "cat"), "valid/a.jpg", png, "valid/a.xml", xmlOf("a.jpg", "cat"), "test/t.jpg", png, "test/t.xml", xmlOf("t.jpg", "cat")},
 			train: "train/b.jpg=cat train/a.jpg=dog", val: "valid/a.jpg=cat",
@@ -492,6 +497,17 @@ func TestOpenBoxFile(t *testing.T) {
 		if _, report, err := ReadBoxes(t.Context(), val, BoxOptions{Strict: true}); err != nil || report.Boxes != 1 {
 			t.Errorf("%s: %+v, %v", file, report, err)
 		}
+	}
+}
+
+// Where many images have no box, their names may say more.
+func TestNamesBesideBoxes(t *testing.T) {
+	png := string(picture(100, 80, 1))
+	d := opened(t, layout(t, "images/pug_1.jpg", png, "images/pug_2.jpg", png, "images/beagle_2.jpg", png, "images/beagle_3.jpg", png, "images/siamese_3.jpg", png, "images/siamese_4.jpg", png, "xmls/pug_1.xml", xmlOf("", "dog")))
+	if notes := d.Source().Notes; !slices.ContainsFunc(notes, func(n string) bool {
+		return strings.HasSuffix(n, "makes 3 classes of all 6 images: beagle, pug, siamese")
+	}) {
+		t.Errorf("notes %q", notes)
 	}
 }
 

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"math"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/verydeep/vgg/internal/wholefile"
@@ -35,6 +37,7 @@ type boxSource struct {
 	name  string
 	kind  boxKind
 	ours  bool       // annotates the dataset's images and no others
+	ext   string     // of XML files below a folder: ".xml", or "" as Stanford's dogs have it
 	files []string   // of the annotations, if they are known; else those at any depth below name
 	names *yoloNames // classes and parts of YOLO's
 }
@@ -90,7 +93,7 @@ func (d *Dataset) xmlFolder() []boxSource {
 			dir, ours = strings.ReplaceAll(dir, "%s", d.part), !d.partial
 		}
 		if isFolder(d.root, dir) {
-			return []boxSource{{fsys: d.root, name: dir, kind: xmlBoxes, ours: ours}}
+			return []boxSource{{fsys: d.root, name: dir, kind: xmlBoxes, ext: ".xml", ours: ours}}
 		}
 	}
 	return nil
@@ -180,9 +183,8 @@ func (s boxSource) read(search *search) (*noteSet, error) {
 	return s.readXML(search)
 }
 
-// list returns the files of the source, which have the extension where they are below a
-// folder.
-func (s boxSource) list(search *search, ext string) ([]string, error) {
+// list returns the files of the source: those with its extension where they are below a folder.
+func (s boxSource) list(search *search) ([]string, error) {
 	if s.files != nil {
 		return s.files, nil
 	}
@@ -197,11 +199,11 @@ func (s boxSource) list(search *search, ext string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(t.files, func(f string) bool { return !strings.EqualFold(path.Ext(f), ext) }), nil
+	return slices.DeleteFunc(t.files, func(f string) bool { return !strings.EqualFold(path.Ext(f), s.ext) }), nil
 }
 
 func (s boxSource) readXML(search *search) (*noteSet, error) {
-	files, err := s.list(search, ".xml")
+	files, err := s.list(search)
 	if err != nil {
 		return nil, err
 	}
@@ -242,6 +244,21 @@ func tinyList(name string) bool {
 	return strings.HasSuffix(base, "_boxes.txt") || base == "val_annotations.txt"
 }
 
+// ofShares reports whether all corners are 0 to 1 and some are between, which pixels are not.
+func (t *table) ofShares(corners [4]int) bool {
+	between := false
+	for row := range t.rows {
+		for _, c := range corners {
+			v, err := strconv.ParseFloat(t.cell(row, c), 64)
+			if err != nil || v < 0 || v > 1 {
+				return false
+			}
+			between = between || v != math.Trunc(v)
+		}
+	}
+	return between
+}
+
 // annotations yields one annotation a row.
 func (t *table) annotations(yield func(annotation, error) bool) {
 	corners, boxed := t.box()
@@ -258,6 +275,8 @@ func (t *table) annotations(yield func(annotation, error) bool) {
 	rule := edges
 	if !boxed || t.columns == nil && tinyList(t.name) {
 		rule = fromZero // Kaggle's solution, Tiny ImageNet's lists
+	} else if t.ofShares(corners) {
+		rule = shares // as in Open Images
 	}
 	for row := range t.rows {
 		note := annotation{source: fmt.Sprintf("%s:%d", t.name, t.lines[row]), image: t.cell(row, file), rule: rule}

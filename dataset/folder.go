@@ -35,6 +35,9 @@ func openFolders(s *search, name string, fsys fs.FS) (train, val *Dataset, err e
 		return openWhole(s, name, fsys, root)
 	}
 	part := parts.val()
+	if parts.dirs[partTrain] == "" && len(parts.other) > 0 {
+		return openBeside(s, name, fsys, root, parts)
+	}
 	if parts.dirs[partTrain] == "" {
 		if train, err = openPart(s, name, fsys, parts.dirs[part]); err != nil {
 			return nil, nil, err
@@ -46,18 +49,8 @@ func openFolders(s *search, name string, fsys fs.FS) (train, val *Dataset, err e
 	if train, err = openPart(s, name, fsys, parts.dirs[partTrain]); err != nil {
 		return nil, nil, err
 	}
-	if part == partTest {
-		if sh, err := s.shape(fsys, parts.dirs[part]); err != nil || !sh.nested {
-			part = -1 // without labels, as in competitions
-		}
-	}
-	if part >= 0 {
-		if val, err = openPart(s, name, fsys, parts.dirs[part]); err != nil {
-			return nil, nil, err
-		}
-		if err := val.takeClasses(train.Classes); err != nil {
-			return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
-		}
+	if val, err = openVal(s, name, fsys, parts, train.Classes); err != nil {
+		return nil, nil, err
 	}
 	setLayout(fsys, train, val)
 	s.foundPart(partTrain, parts.dirs[partTrain], true, train.Len())
@@ -65,6 +58,52 @@ func openFolders(s *search, name string, fsys fs.FS) (train, val *Dataset, err e
 		s.foundPart(part, parts.dirs[part], true, val.Len())
 	}
 	return train, val, s.leaveOut(fsys, parts)
+}
+
+// openVal reads the part to validate on. It returns nil if there is none, or only a test part
+// without class folders, as in competitions.
+func openVal(s *search, name string, fsys fs.FS, p *parts, classes []string) (*Dataset, error) {
+	part := p.val()
+	if part == partTest {
+		sh, err := s.shape(fsys, p.dirs[part])
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("dataset: %s: %w", name, err)
+		case !sh.nested:
+			return nil, nil
+		}
+	}
+	if part < 0 {
+		return nil, nil
+	}
+	val, err := openPart(s, name, fsys, p.dirs[part])
+	if err != nil {
+		return nil, err
+	}
+	if err := val.takeClasses(classes); err != nil {
+		return nil, fmt.Errorf("dataset: %s: %w", name, err)
+	}
+	return val, nil
+}
+
+// openBeside reads class folders to train on that lie beside a part to validate on.
+func openBeside(s *search, name string, fsys fs.FS, root listing, p *parts) (train, val *Dataset, err error) {
+	isPart := func(f string) bool { return slices.Contains(p.dirs[:], f) || slices.Contains(p.more, f) }
+	root.folders = slices.DeleteFunc(slices.Clone(root.folders), isPart)
+	if train, err = s.classes(name, fsys, ".", root); err != nil {
+		return nil, nil, err
+	}
+	train.Name = name + " (train)"
+	if val, err = openVal(s, name, fsys, p, train.Classes); err != nil {
+		return nil, nil, err
+	}
+	setLayout(fsys, train, val)
+	s.foundPart(partTrain, ".", true, train.Len())
+	if val != nil {
+		s.foundPart(p.val(), p.dirs[p.val()], true, val.Len())
+	}
+	p.other = nil
+	return train, val, s.leaveOut(fsys, p)
 }
 
 // foundPart notes a part of the collection.
@@ -218,6 +257,11 @@ func openClasses(s *search, name string, fsys fs.FS, part string) (*Dataset, err
 	if err != nil {
 		return nil, fmt.Errorf("dataset: %s: %w", where, err)
 	}
+	return s.classes(where, fsys, part, l)
+}
+
+// classes reads the class folders of a listing of part.
+func (s *search) classes(where string, fsys fs.FS, part string, l listing) (*Dataset, error) {
 	if len(l.folders) == 0 {
 		if len(l.images) > 0 {
 			return nil, unlabelled(where, l)

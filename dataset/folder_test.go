@@ -53,9 +53,9 @@ func TestOpenFolderLayouts(t *testing.T) {
 		},
 		{
 			"a class called train",
-			[]string{"bus/1.jpg", "train/1.jpg"},
-			[]string{"bus", "train"},
-			[]string{"bus/1.jpg=bus", "train/1.jpg=train"}, nil,
+			[]string{"bus/1.jpg", "car/1.jpg", "train/1.jpg"},
+			[]string{"bus", "car", "train"},
+			[]string{"bus/1.jpg=bus", "car/1.jpg=car", "train/1.jpg=train"}, nil,
 		},
 		{
 			"images below sub-folders, as in Tiny ImageNet",

@@ -52,7 +52,7 @@ func openILSVRC(s *search, name string, fsys fs.FS, root listing) (train, val *D
 		}
 	}
 	flat := ""
-	if parts != nil {
+	if parts != nil && (parts.dirs[partTrain] != "" || len(parts.other) == 0) {
 		if flat, err = s.flatPart(fsys, base, parts.dirs[partVal]); err != nil {
 			return fail(fmt.Errorf("dataset: %s: %w", name, err))
 		}

@@ -200,6 +200,17 @@ func TestShardsOfOthersWithSeveralLabels(t *testing.T) {
 	}
 }
 
+// Classes of a list are in Python's order of strings: by code point, which is not UTF-16's.
+func TestOrderOfClasses(t *testing.T) {
+	// sorted(["apple", "Zebra", "\u00e4pfel", "~", "\U0001d538", "\ufb01", "10", "9"])
+	want := "10 9 Zebra apple ~ \u00e4pfel \ufb01 \U0001d538"
+	table := "image,labels\n1.jpg,apple|\U0001d538|\ufb01|~|10\n2.jpg,Zebra|\u00e4pfel|9\n"
+	d, _, err := Open(t.Context(), layout(t, "1.jpg", "", "2.jpg", "", "labels.csv", table), OpenOptions{})
+	if err != nil || strings.Join(d.Classes, " ") != want {
+		t.Errorf("%v, %v, want %s", d, err, want)
+	}
+}
+
 func TestJoinSeveralLabels(t *testing.T) {
 	d := severalLabels(t, 4)
 	one := *d

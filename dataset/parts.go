@@ -159,13 +159,14 @@ func (p *parts) val() int {
 // names, as "train" is in COCO and CIFAR-100. It returns nil if the folders are classes.
 // It is an error if they can be read both ways: then s.layout decides.
 //
-// Folders are parts if one of them is called like a training part and
+// Folders are parts if
 //
-//   - no other folder has images, but for further parts; or
-//   - it has folders, and so has a second part, in which one is called the same.
+//   - one of them is called like a training part, and no others have images but further
+//     parts;
+//   - or two parts, or a part and the folders beside it, have class folders of the same name.
 //
-// They are classes if none is called like a training part, or if that one, which has no
-// second part beside it, has images like the others.
+// They are classes if none is called like a part, or if one alone is called like a training
+// part, and its images lie in it as those of two or more others do.
 func (s *search) parts(name string, fsys fs.FS, root listing) (*parts, error) {
 	if s.layout == LayoutFolders {
 		return nil, nil
@@ -255,26 +256,28 @@ func (p *parts) score() int {
 
 // decide is parts for folders that are called like parts.
 func (s *search) decide(name string, fsys fs.FS, p *parts) (*parts, error) {
-	train := p.dirs[partTrain]
-	if train == "" {
-		if p.val() < 0 || len(p.other) > 0 {
-			return nil, nil
-		}
+	fail := func(err error) (*parts, error) { return nil, fmt.Errorf("dataset: %s: %w", name, err) }
+	train, v := p.dirs[partTrain], p.val()
+	switch {
+	case train == "" && v < 0:
+		return nil, nil
+	case len(p.other) == 0:
 		return p, nil
-	}
-	if len(p.other) == 0 {
-		return p, nil
+	case train == "":
+		return s.decideBeside(name, fsys, p)
 	}
 	sh, err := s.shape(fsys, train)
 	if err != nil {
-		return nil, fmt.Errorf("dataset: %s: %w", name, err)
+		return fail(err)
 	}
-	if v := p.val(); v >= 0 && sh.nested && !sh.flat {
-		if common, err := s.commonFolder(fsys, train, p.dirs[v]); err != nil || common {
-			return p, err
+	if v >= 0 && sh.nested && !sh.flat {
+		if common, err := s.commonFolder(fsys, train, p.dirs[v]); common {
+			return p, nil
+		} else if err != nil {
+			return fail(err)
 		}
 	}
-	if p.val() < 0 && (!sh.nested || sh.flat) {
+	if v < 0 && (!sh.nested || sh.flat) && len(p.other) > 1 {
 		return nil, nil
 	}
 	return nil, &AmbiguousError{
@@ -282,6 +285,30 @@ func (s *search) decide(name string, fsys fs.FS, p *parts) (*parts, error) {
 		Readings: []Reading{
 			{Layout: LayoutParts, Means: fmt.Sprintf("%s is a part of the images, and %s left out", train, some(p.other))},
 			{Layout: LayoutFolders, Means: fmt.Sprintf("%s and %s are classes", train, some(p.other))},
+		},
+	}
+}
+
+// decideBeside is decide for a part that lies beside the class folders to train on.
+func (s *search) decideBeside(name string, fsys fs.FS, p *parts) (*parts, error) {
+	dir := p.dirs[p.val()]
+	inner, err := s.inner(fsys, dir)
+	if err != nil {
+		return nil, fmt.Errorf("dataset: %s: %w", name, err)
+	}
+	for _, f := range inner.folders {
+		if slices.Contains(p.other, f) {
+			return p, nil
+		}
+	}
+	if _, _, rest := namedPart(dir); rest != "" { // test_tube
+		return nil, nil
+	}
+	return nil, &AmbiguousError{
+		Path: name,
+		Readings: []Reading{
+			{Layout: LayoutParts, Means: fmt.Sprintf("%s is a part of the images, and %s are the classes to train on", dir, some(p.other))},
+			{Layout: LayoutFolders, Means: fmt.Sprintf("%s and %s are classes", dir, some(p.other))},
 		},
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/resources"
@@ -125,6 +126,9 @@ func ComputeSurvey(ctx context.Context, d *Dataset, o StatsOptions) (Survey, err
 		})
 	}
 	wg.Wait()
+	if err := context.Cause(ctx); wholefile.Exhausted(err) {
+		return Survey{}, err
+	}
 	if ctx.Err() != nil {
 		return Survey{}, fmt.Errorf("dataset: %s: %w", d.Name, context.Cause(ctx))
 	}

@@ -318,10 +318,11 @@ func fill(p []uint8) {
 }
 
 func FuzzDecode(f *testing.F) {
-	files, err := filepath.Glob("testdata/decode/*")
+	files, err := filepath.Glob("testdata/*/*")
 	if err != nil || len(files) == 0 {
 		f.Fatalf("no seeds: %v", err)
 	}
+	files = slices.DeleteFunc(files, func(file string) bool { return strings.HasSuffix(file, ".want.png") })
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {

@@ -114,6 +114,8 @@ func (o Options) validate() error {
 	switch {
 	case o.Train == nil:
 		return errors.New("train: no training images: set Options.Train")
+	case o.Train.Len() == 0:
+		return fmt.Errorf("train: %s: no images to train on, want at least one", o.Train.Name)
 	case o.Dir == "":
 		return errors.New("train: no run directory: set Options.Dir")
 	case o.Memory > 0 && o.Batch > 0:

@@ -48,6 +48,9 @@ func newRun(ctx context.Context, o Options) (_ *run, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := r.boundMemory(); err != nil {
+		return nil, err
+	}
 	if err := r.identifyImages(ctx, from); err != nil {
 		return nil, err
 	}
@@ -287,9 +290,6 @@ func deviation(s preprocess.Stats, c int) float32 {
 
 // prepareSteps makes the stepper, the loaders and the schedule.
 func (r *run) prepareSteps() error {
-	if err := r.boundMemory(); err != nil {
-		return err
-	}
 	o, rec := r.o, r.o.Recipe
 	steps := stepOptions{Recipe: rec, Task: o.Task, Samples: o.Train.Samples, Batch: min(rec.Batch, o.Train.Len()), Micro: o.Batch, Ranks: o.Ranks, Threads: o.Workers}
 	var err error

@@ -166,9 +166,13 @@ func (f Footprint) least() (micro int, bytes int64, err error) {
 // mebibytes formats bytes, rounded up.
 func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20) }
 
-// decodeShare is the divisor of a bounded memory that gives the room for images that are being
-// decoded, where the network leaves as much.
-const decodeShare = 4
+// decodeShare is the divisor of a bounded memory that gives the room reserved for images that
+// are being decoded, up to mostReserved, where the network leaves as much. What the largest
+// micro-batch leaves is added.
+const (
+	decodeShare  = 4
+	mostReserved = 256 << 20
+)
 
 // cacheShare is the divisor of a bounded memory that gives the decoded images which each of
 // the two loaders may keep.
@@ -186,11 +190,18 @@ func (r *run) boundMemory() error {
 	if err != nil {
 		return err
 	}
-	decode := max(min(r.o.Memory/decodeShare, r.o.Memory-least), decodeBytes)
-	r.room = resources.NewRoom(decode, r.o.Memory)
-	f.Other += decode - decodeBytes
-	r.o.Batch, err = MicroBatch(f, r.o.Memory)
-	return err
+	reserved := max(min(r.o.Memory-least, r.o.Memory/decodeShare, mostReserved)-decodeBytes, 0)
+	f.Other += reserved
+	if r.o.Batch, err = MicroBatch(f, r.o.Memory); err != nil {
+		return err
+	}
+	f.Micro = r.o.Batch
+	taken, err := f.Bytes()
+	if err != nil {
+		return err
+	}
+	r.room = resources.NewRoom(decodeBytes+reserved+r.o.Memory-taken, r.o.Memory)
+	return nil
 }
 
 // checkMachine returns an error if the machine hasn't the memory that the run takes, or that
@@ -224,7 +235,7 @@ func (r *run) footprint() Footprint {
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	f := Footprint{Recipe: r.o.Recipe, Classes: r.o.outputs(), Images: r.o.Train.Len(), Ranks: r.o.Ranks, Threads: threads, Micro: r.o.Batch}
+	f := Footprint{Recipe: r.o.Recipe, Classes: r.o.outputs(), Images: max(1, r.o.Train.Len()), Ranks: r.o.Ranks, Threads: threads, Micro: r.o.Batch}
 	f.Other = r.o.CacheBytes + r.copyBytes()
 	if r.o.Val != nil {
 		f.Other += r.o.CacheBytes

@@ -239,7 +239,7 @@ var boxLayouts = []layout{
 			b.xml("one/%s%d.jpg", "one/%s%d.xml", 2)
 			b.xml("two/%s%d.jpg", "two/%s%d.xml", 2)
 		},
-		refused: "layout folders (the classes are one, two) or layout boxes (the classes are the names of the boxes: bonsai, ketch, watch); the flag is --layout",
+		refused: "--layout folders (the classes are one, two) or --layout boxes (the classes are the names of the boxes: bonsai, ketch, watch)",
 	},
 	{
 		name: "class folders that have other names than the boxes, as the flag says",

@@ -35,7 +35,6 @@ func contentsOf(s *dataset.Source) contents {
 
 // leakFlag is shared by the commands that show what they read.
 type leakFlag struct {
-	pixelsFlag
 	CheckLeaks bool `help:"Look for near-duplicates between the parts, too, which decodes every image, and for equal files however many there are."`
 }
 
@@ -43,14 +42,15 @@ type leakFlag struct {
 type readFlags struct {
 	dataFlags
 	leakFlag
+	pixelsFlag
 }
 
 // leaks returns the validation images that are in the training part, too. Without
 // --check-leaks most bounds the bytes of files that are read; 0: no limit.
-func (f leakFlag) leaks(e *environment, train, val *dataset.Dataset, threads int, most int64) (dataset.Leaks, error) {
+func (f leakFlag) leaks(e *environment, train, val *dataset.Dataset, threads, maxPixels int, most int64) (dataset.Leaks, error) {
 	bar := e.newProgress()
 	defer bar.close()
-	o := dataset.LeakOptions{MaxBytes: most, Near: f.CheckLeaks, Workers: threads, MaxPixels: f.pixels(), Progress: bar.stage("comparing the parts", unitImages)}
+	o := dataset.LeakOptions{MaxBytes: most, Near: f.CheckLeaks, Workers: threads, MaxPixels: maxPixels, Progress: bar.stage("comparing the parts", unitImages)}
 	if f.CheckLeaks {
 		o.MaxBytes = 0
 	}

@@ -34,7 +34,8 @@ type dataSummary struct {
 	used       *dataset.Dataset // the part that the command is about to read; nil: both
 	kept       bool             // val was kept from train, which had no parts
 	leakFlag
-	threads int
+	threads   int
+	maxPixels int // of an image
 }
 
 // print writes the summary in a few lines.
@@ -203,7 +204,7 @@ func (s dataSummary) describeLeaks(e *environment) ([]string, error) {
 	if n := s.train.Len() + s.val.Len(); n > comparedImages && !s.CheckLeaks {
 		return []string{"Whether validation images are in the training part, too, is not checked for so many; --check-leaks does"}, nil
 	}
-	leaks, err := s.leaks(e, s.train, s.val, s.threads, comparedBytes)
+	leaks, err := s.leaks(e, s.train, s.val, s.threads, s.maxPixels, comparedBytes)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,6 @@ type descriptorFlags struct {
 	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB. An image that needs more is unreadable (the memory of the weights and 2 GiB)."`
 	modelFlags
 	storageFlag
-	pixelsFlag
 	threadsFlag
 }
 
@@ -42,10 +41,10 @@ func (f *descriptorFlags) check() error {
 }
 
 // options returns the options of a run, apart from its networks.
-func (f *descriptorFlags) options() transfer.Options {
+func (f *descriptorFlags) options(maxPixels int) transfer.Options {
 	return transfer.Options{
 		Flip: f.Flip, Average: f.Average, Raw: !f.Normalise, Max: f.Pool == "max", Unrectified: f.Unrectified,
-		Resources: resources.Resources{Batch: f.Batch, Ranks: f.Ranks, Memory: int64(f.Memory), MaxPixels: f.pixels()},
+		Resources: resources.Resources{Batch: f.Batch, Ranks: f.Ranks, Memory: int64(f.Memory), MaxPixels: maxPixels},
 	}
 }
 

@@ -302,7 +302,7 @@ func (f readFlags) images(e *environment, path string, classes []string, weights
 	if val != nil {
 		used = val
 	}
-	summary := dataSummary{train: all, val: val, used: used, leakFlag: f.leakFlag, threads: threads}
+	summary := dataSummary{train: all, val: val, used: used, leakFlag: f.leakFlag, threads: threads, maxPixels: f.pixels()}
 	return used, summary.print(e, e.stderr)
 }
 

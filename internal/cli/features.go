@@ -25,6 +25,7 @@ type featuresCommand struct {
 	Columns      dataset.Columns `placeholder:"image=NAME,label=NAME" help:"Columns of the table beside the images, as of vgg train."`
 	Annotations  string          `placeholder:"PATH" help:"Bounding boxes that tell the classes, as of vgg train."`
 	leakFlag
+	pixelsFlag
 	Shard string `placeholder:"I/N" help:"Describe only every Nth image, from the Ith on. --merge combines the shards."`
 	jsonFlag
 }
@@ -62,7 +63,7 @@ func (c *featuresCommand) Run(e *environment) error {
 	if e.ctx.Err() != nil {
 		return e.ctx.Err()
 	}
-	o := c.options()
+	o := c.options(c.pixels())
 	o.OnRemark = e.remark
 	for r := range strings.SplitSeq(c.Region, "+") {
 		o.Regions = append(o.Regions, transfer.Region(r))
@@ -122,7 +123,7 @@ func (c *featuresCommand) open(e *environment) (*transfer.Images, error) {
 	if images.Source() == nil {
 		return images, nil
 	}
-	summary := dataSummary{train: images.Part("train"), val: images.Part("val"), used: images.Dataset, leakFlag: c.leakFlag}
+	summary := dataSummary{train: images.Part("train"), val: images.Part("val"), used: images.Dataset, leakFlag: c.leakFlag, maxPixels: c.pixels()}
 	if summary.train == nil {
 		summary.train = images.Dataset
 	}

@@ -32,8 +32,8 @@ type layout struct {
 	skipped map[string]int // nil: not compared
 	empty   []string
 
-	ordered bool   // the classes have an order of their own
 	gallery string // heading in docs/data.md, if the layout is shown there
+	ordered bool   // the classes have an order of their own
 
 	refused      string // words of the error of stats and train, instead of the above
 	trainRefused string // words of the error of train alone
@@ -133,9 +133,31 @@ var layouts = []layout{
 		trainRefused: "a part val and none to train on",
 	},
 	{
-		name:    "a class called test among others",
+		name:    "a class called test among others, or a part",
 		build:   func(b *builder) { b.folders("%s/%d.jpg", 4); b.flat("test/%d.jpg", 4) },
+		refused: "--layout parts (test is a part of the images, and bonsai, ketch, watch are the classes to train on) or --layout folders (test and bonsai, ketch, watch are classes)",
+	},
+	{
+		name:    "a class called test among others, as the flag says",
+		build:   func(b *builder) { b.folders("%s/%d.jpg", 4); b.flat("test/%d.jpg", 4) },
+		flags:   []string{"--layout", "folders"},
 		classes: map[string]int{"bonsai": 4, "ketch": 4, "watch": 4, "test": 4}, parts: map[string]int{"all": 16},
+	},
+	{
+		name:    "a part test beside the classes, as the flag says",
+		build:   func(b *builder) { b.folders("%s/%d.jpg", 4); b.flat("test/%d.jpg", 5) },
+		flags:   []string{"--layout", "parts"},
+		classes: each(4), parts: map[string]int{"train": 12, "test": 5},
+	},
+	{
+		name:    "a part test with the classes beside them",
+		build:   func(b *builder) { b.folders("%s/%d.jpg", 4); b.folders("test/%s/%d.jpg", 2) },
+		classes: each(4), parts: map[string]int{"train": 12, "test": 6},
+	},
+	{
+		name:    "a class called test_tube among others",
+		build:   func(b *builder) { b.folders("%s/%d.jpg", 4); b.flat("test_tube/%d.jpg", 4) },
+		classes: map[string]int{"bonsai": 4, "ketch": 4, "watch": 4, "test_tube": 4}, parts: map[string]int{"all": 16},
 	},
 	{
 		name:    "a class called train among others",

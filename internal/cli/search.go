@@ -19,6 +19,7 @@ type indexCommand struct {
 	Out     string   `default:"index.npy" placeholder:"FILE" help:"Index: FILE.npy, with the names of the images in FILE.npy.jsonl (index.npy). An interrupted run continues from it."`
 	Update  bool     `help:"Update the index: describe images that are new or changed (in size or time) and drop those that are gone."`
 	descriptorFlags
+	pixelsFlag
 	duplicateFlags
 	jsonFlag
 }
@@ -66,7 +67,7 @@ func (c *indexCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	o := c.options()
+	o := c.options(c.pixels())
 	o.OnRemark = e.remark
 	o.Stamp = true
 	var changes *transfer.Changes

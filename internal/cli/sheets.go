@@ -41,7 +41,7 @@ func (c *statsCommand) writeSheets(e *environment, train, val *dataset.Dataset) 
 		sheet := report.BoxSheet{Title: train.Classes[class], Subtitle: sheetSubtitle(train, class)}
 		for _, part := range []*dataset.Dataset{train, val} {
 			if part != nil {
-				sheet.Rows = append(sheet.Rows, classRows(e.ctx, part, class)...)
+				sheet.Rows = append(sheet.Rows, classRows(e.ctx, part, class, c.pixels())...)
 			}
 		}
 		if len(sheet.Rows) > 0 {
@@ -63,7 +63,7 @@ func sheetSubtitle(d *dataset.Dataset, class int) string {
 }
 
 // classRows returns the rows of a class's images in a part.
-func classRows(ctx context.Context, d *dataset.Dataset, class int) []report.BoxRow {
+func classRows(ctx context.Context, d *dataset.Dataset, class, maxPixels int) []report.BoxRow {
 	var of []int
 	for i := range d.Samples {
 		for _, label := range d.LabelsOf(i) {
@@ -84,19 +84,19 @@ func classRows(ctx context.Context, d *dataset.Dataset, class int) []report.BoxR
 			heading = ""
 		}
 		row := &rows[len(rows)-1]
-		row.Images = append(row.Images, sheetPhoto(ctx, d, of[(2*k+1)*len(of)/(2*shown)]))
+		row.Images = append(row.Images, sheetPhoto(ctx, d, of[(2*k+1)*len(of)/(2*shown)], maxPixels))
 	}
 	return rows
 }
 
 // sheetPhoto returns a sample's photograph, or a grey picture that says that it can't be
 // read.
-func sheetPhoto(ctx context.Context, d *dataset.Dataset, i int) report.BoxImage {
+func sheetPhoto(ctx context.Context, d *dataset.Dataset, i, maxPixels int) report.BoxImage {
 	caption := path.Base(d.Samples[i].Name)
 	if r := []rune(caption); len(r) > captionLength {
 		caption = "…" + string(r[len(r)-captionLength+1:])
 	}
-	im, err := smallPhoto(ctx, d, i)
+	im, err := smallPhoto(ctx, d, i, maxPixels)
 	if err != nil {
 		return report.BoxImage{W: 1, H: 1, Pix: []uint8{200, 200, 200}, Caption: "unreadable: " + caption}
 	}
@@ -104,8 +104,8 @@ func sheetPhoto(ctx context.Context, d *dataset.Dataset, i int) report.BoxImage 
 }
 
 // smallPhoto decodes a sample, upright and not larger than a sheet needs it.
-func smallPhoto(ctx context.Context, d *dataset.Dataset, i int) (*preprocess.Image, error) {
-	im, err := d.Decode(ctx, i, dataset.DecodeOptions{DecodeOptions: preprocess.DecodeOptions{Orient: preprocess.Upright}})
+func smallPhoto(ctx context.Context, d *dataset.Dataset, i, maxPixels int) (*preprocess.Image, error) {
+	im, err := d.Decode(ctx, i, dataset.DecodeOptions{DecodeOptions: preprocess.DecodeOptions{Orient: preprocess.Upright, MaxPixels: maxPixels}})
 	if err != nil {
 		return nil, err
 	}

@@ -18,8 +18,7 @@ type statsCommand struct {
 	Part   string `default:"train" enum:"train,val" placeholder:"PART" help:"Part of the images: train or val. A set without parts is taken whole (train)."`
 	Sheets string `placeholder:"DIR" help:"Also write a contact sheet of each class, as PNG, into this folder."`
 	Fresh  bool   `help:"Decode the images even if there is a stored result."`
-	dataFlags
-	leakFlag
+	readFlags
 	threadsFlag
 	jsonFlag
 }
@@ -86,7 +85,7 @@ func (c *statsCommand) Run(e *environment) error {
 		return err
 	}
 	if val != nil {
-		leaks, err := c.leaks(e, train, val, threads, 0)
+		leaks, err := c.leaks(e, train, val, threads, c.pixels(), 0)
 		if err != nil {
 			return err
 		}

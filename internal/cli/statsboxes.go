@@ -31,6 +31,10 @@ func (f dataFlags) boxes(e *environment, d *dataset.Dataset) (*boxContents, erro
 	if errors.Is(err, dataset.ErrNoAnnotations) && f.Annotations == "" {
 		return nil, nil
 	}
+	if err != nil && f.Annotations == "" && e.ctx.Err() == nil {
+		fmt.Fprintf(e.stderr, "Boxes are not shown: %v\n", err) // what looked like them may be something else
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

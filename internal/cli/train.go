@@ -31,8 +31,7 @@ import (
 
 type trainCommand struct {
 	Data string `placeholder:"DIR" help:"Images: a folder with one folder for each class, or with train and val that have such folders; ILSVRC's layout; tar shards; or a ZIP file (the built-in photographs)."`
-	dataFlags
-	leakFlag
+	readFlags
 	MaxBad share  `default:"${maxbad}" placeholder:"SHARE" help:"Largest share of unreadable images, as 0.1% or 0.001. Above it the run stops (${maxbad})."`
 	Recipe string `placeholder:"NAME|FILE" help:"Recipe: paper, paper-384, paper-multiscale or sample; or a YAML file with changes to the default (paper with --data, otherwise sample)."`
 	Out    string `placeholder:"DIR" help:"Run directory, new or empty (a new one in runs)."`
@@ -528,7 +527,7 @@ func (c *trainCommand) open(e *environment, out io.Writer, seed uint64, threads 
 	} else {
 		fmt.Fprintf(out, "Data: %s\n", c.Data)
 	}
-	summary := dataSummary{train: trainSet, val: valSet, leakFlag: c.leakFlag, threads: threads}
+	summary := dataSummary{train: trainSet, val: valSet, leakFlag: c.leakFlag, threads: threads, maxPixels: c.pixels()}
 	return trainSet, valSet, summary.print(e, out)
 }
 

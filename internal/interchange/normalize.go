@@ -58,6 +58,9 @@ func (s *Selection) normalize(f *weights.File, names map[string]string) error {
 			return err
 		}
 	}
+	if err := s.kerasNormalize(f, names); err != nil {
+		return err
+	}
 	if text, ok := f.Metadata()["torch.normalize"]; ok {
 		var of []struct {
 			Source    string
@@ -73,6 +76,42 @@ func (s *Selection) normalize(f *weights.File, names map[string]string) error {
 			if err := s.add(&Normalize{n.Source, n.Mean, n.Std}); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// kerasNormalization matches the names of the numbers that Keras's Normalization has found in
+// data.
+var kerasNormalization = regexp.MustCompile(`^((?:.*/)?normalization(?:_\d+)?)/mean$`)
+
+// kerasNormalize takes a Normalization of pixels out of the tensors of a file of Keras that has
+// weights alone: its mean, its variance and the number of values that they were found in.
+func (s *Selection) kerasNormalize(f *weights.File, names map[string]string) error {
+	if f.Format() != weights.Keras || len(f.Layers()) > 0 {
+		return nil
+	}
+	for _, e := range f.Tensors() {
+		m := kerasNormalization.FindStringSubmatch(names[e.Name])
+		variance, err := f.Lookup(strings.TrimSuffix(e.Name, "mean") + "variance")
+		if m == nil || err != nil || !threeValues(e.Shape) || !threeValues(variance.Shape) {
+			continue
+		}
+		n := &Normalize{Source: e.Name + ", " + variance.Name}
+		if err := f.ReadInto(e.Name, n.Mean[:]); err != nil {
+			return err
+		}
+		if err := f.ReadInto(variance.Name, n.Std[:]); err != nil {
+			return err
+		}
+		for c, v := range n.Std {
+			n.Std[c] = float32(max(math.Sqrt(float64(v)), kerasLeastDeviation))
+		}
+		delete(names, e.Name)
+		delete(names, variance.Name)
+		delete(names, strings.TrimSuffix(e.Name, "mean")+"count")
+		if err := s.add(n); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -179,6 +179,9 @@ func (o *Outline) Within(a architecture.Architecture) error {
 		}
 		c := convs[0]
 		convs = convs[1:]
+		if o.blind != "" && c.BatchNorm && !s.BatchNorm { // the configuration tells where it stands
+			norms = append(norms, c.splitNorm())
+		}
 		if c.BatchNorm != s.BatchNorm {
 			return fmt.Errorf("%s: batch normalisation %v, want %v in configuration %q", c.name, c.BatchNorm, s.BatchNorm, a.Name)
 		}
@@ -196,6 +199,21 @@ func (o *Outline) Within(a architecture.Architecture) error {
 	}
 	o.layers, o.given = append(layers, head...), true
 	return nil
+}
+
+// splitNorm makes a layer of its own of a convolution's batch normalisation.
+func (l *fileLayer) splitNorm() fileLayer {
+	norm := fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, name: l.name, tensors: map[string]weights.Entry{}, between: true}
+	tensors := map[string]weights.Entry{}
+	for role, e := range l.tensors {
+		if role == "weight" || role == "bias" {
+			tensors[role] = e
+		} else {
+			norm.tensors[role] = e
+		}
+	}
+	l.tensors, l.BatchNorm = tensors, false
+	return norm
 }
 
 // row returns the outline as a row.

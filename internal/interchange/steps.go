@@ -161,6 +161,9 @@ func (r *layerReader) values(l weights.Layer, role string) ([]float64, error) {
 	return x, nil
 }
 
+// kerasLeastDeviation is the least standard deviation of Keras's Normalization.
+const kerasLeastDeviation = 1e-7
+
 // normalise follows Keras's Normalization, (x − mean)/√variance, whose numbers are in the
 // model's config, or among its weights once it was adapted to data.
 func (p *pixelReader) normalise(r *layerReader, l weights.Layer) error {
@@ -192,7 +195,7 @@ func (p *pixelReader) normalise(r *layerReader, l weights.Layer) error {
 	}
 	scale, offset := make([]float64, 3), make([]float64, 3)
 	for c := range 3 {
-		deviation := max(math.Sqrt(variance[c]), 1e-7) // Keras's least one
+		deviation := max(math.Sqrt(variance[c]), kerasLeastDeviation)
 		scale[c], offset[c] = 1/deviation, -mean[c]/deviation
 		if a["invert"] != nil {
 			scale[c], offset[c] = deviation, mean[c]

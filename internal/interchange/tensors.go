@@ -3,6 +3,7 @@ package interchange
 import (
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"strings"
 
@@ -146,16 +147,15 @@ func columnTensors(n *network.Network) []weights.Source {
 // flattenedLocation returns the order of the units of a batch normalisation of that name, if it
 // normalises a flattened map: (H,W,C).
 func flattenedLocation(n *network.Network, name string) Location {
-	channels, side, flat := 3, n.Options().Input, false
+	channels, flat := 3, false
 	for _, l := range n.Chain().Layers() {
-		if l.Name() == name && flat {
-			return Location{channelsLast: true, channels: channels, side: side}
-		}
 		switch l := l.(type) {
+		case *nn.BatchNorm:
+			if l.Name() == name && flat {
+				return Location{channelsLast: true, channels: channels, side: int(math.Round(math.Sqrt(float64(l.Gamma.Len() / channels))))}
+			}
 		case *nn.Flatten:
 			flat = true
-		case *nn.MaxPool:
-			side /= 2
 		case *nn.Conv:
 			if len(l.Weight.Shape) == 2 {
 				return Location{}

@@ -165,6 +165,30 @@ def sized(K):
         yield "antialias", K.Model(i, tail(L.Resizing(SIDE, SIDE, antialias=True)(i)))
 
 
+def alone(out, x):
+    """Weights without their model, whose expected.json has the row that must be said."""
+    rng = np.random.default_rng(2022)
+    keras.backend.clear_session()
+    m, L = Maker(keras), keras.layers
+    for name, before, bn, row in (("norm", L.Normalization(), False, "4 M 6 M GAP FC"), ("bn", lambda x: x / 255.0, True, "4bn M 6bn M GAP FC"), ("post", lambda x: x / 255.0, None, "4 BN M 6 BN M GAP FC")):
+        if name == "norm":
+            before.adapt(np.random.default_rng(1).uniform(0, 255, (4, SIDE, SIDE, 3)).astype("f4"))
+        y = i = m.input()
+        y = before(y)
+        for b, k in enumerate((4, 6), 1):
+            y = L.Conv2D(k, 3, padding="same", name=f"block{b}_conv1")(y)
+            y = L.BatchNormalization(name=f"block{b}_conv1_bn")(y) if bn else y
+            y = L.ReLU()(y)
+            y = L.BatchNormalization(name=f"block{b}_conv1_bn")(y) if bn is None else y
+            y = L.MaxPooling2D()(y)
+        model = keras.Model(i, L.Dense(3, activation="softmax")(L.GlobalAveragePooling2D()(y)))
+        fill(model, rng)
+        y = temper(model, name, x)
+        file = f"k3_{name}.weights.h5"
+        model.save_weights(out / file)
+        expected[file] = {"posteriors": posteriors(name, y), "structure": row}
+
+
 def wide():
     """An image that is wider than high."""
     rng = np.random.default_rng(6)
@@ -332,6 +356,7 @@ def main(out):
                 file = f"{prefix}_{name}.{form}"
                 model.save(out / file)
                 expected[file] = {"posteriors": posteriors(name, y)}
+    alone(out, x[None].astype("float32"))
     x = wide()
     Image.fromarray(x).save(out / "wide.png")
     for prefix, K in (("k3", keras), ("k2", tf_keras)):
