@@ -172,7 +172,7 @@ func TestStateDicts(t *testing.T) {
 // globalHead tells whether a head pools the whole map, so that the side of the input is that of
 // the crop alone.
 func globalHead(head string) bool {
-	return strings.Contains(head, "GAP") || strings.Contains(head, "GMP") || strings.Contains(head, "GMAP")
+	return strings.Contains(head, "GAP") || strings.Contains(head, "GMP") || strings.Contains(head, "GMAP") || strings.Contains(head, "ADAPT")
 }
 
 // scoresOf returns the scores of two drawn images.

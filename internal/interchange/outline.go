@@ -437,4 +437,8 @@ func joinFirst(file string, errs []error) error {
 }
 
 // infer notes what was inferred, and from what.
-func (o *Outline) infer(what, from string) { o.Inferred = append(o.Inferred, what+": "+from) }
+func (o *Outline) infer(what, from string) {
+	if !slices.ContainsFunc(o.Inferred, func(line string) bool { return strings.HasPrefix(line, what+":") }) {
+		o.Inferred = append(o.Inferred, what+": "+from)
+	}
+}
