@@ -16,7 +16,7 @@ import (
 // side, as torchvision does, the network does so, too.
 func identifyInput(ctx context.Context, f *weights.File, o OpenOptions) (*Description, error) {
 	d, err := identify(ctx, f, o)
-	if err == nil || o.Input == 0 {
+	if err == nil || o.Input == 0 || d != nil {
 		return d, err
 	}
 	own := o

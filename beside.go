@@ -209,7 +209,7 @@ func processorPreprocess(text string, side int) (*preprocess.Spec, error) {
 		return nil, nil
 	}
 	off := func(flag *bool) bool { return flag != nil && !*flag }
-	s := preprocess.Spec{Name: "transformers", Scale: 1.0 / 255, Std: [3]float32{1, 1, 1}}
+	s := preprocess.Spec{Name: "transformers", Scale: 1.0 / 255, Std: [3]float32{1, 1, 1}, Centre: preprocess.Floor}
 	if c.RescaleFactor != nil {
 		s.Scale = float32(*c.RescaleFactor)
 	}
@@ -392,7 +392,7 @@ func (d *Description) travelledPreprocess(f *weights.File, n *interchange.Normal
 		if s.Scale != given.spec.Scale {
 			return nil, fmt.Errorf("%s scales pixels by %.6g, %s takes them scaled by %.6g: choose (--preprocess)", given.source, given.spec.Scale, inside, s.Scale)
 		}
-		s.Crop, s.Resize, s.Filter, s.Fit = given.spec.Crop, given.spec.Resize, given.spec.Filter, given.spec.Fit
+		s.Crop, s.Resize, s.Filter, s.Fit, s.Centre = given.spec.Crop, given.spec.Resize, given.spec.Filter, given.spec.Fit, given.spec.Centre
 		inside += ", " + given.source
 	}
 	return &configPreprocess{inside, s}, nil

@@ -11,6 +11,7 @@ import (
 	"testing/fstest"
 
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/tensor"
 )
 
 func TestParseClasses(t *testing.T) {
@@ -107,6 +108,9 @@ func TestBesidePreprocess(t *testing.T) {
 			continue
 		}
 		c.want.Name = m.Preprocess.Name
+		if c.texts["config.json"] == "" { // Transformers'
+			c.want.Centre = preprocess.Floor
+		}
 		if m.Preprocess != c.want || m.Net.Options().Input != c.want.Crop {
 			t.Errorf("%s: %+v for an input of %d, want %+v", name, m.Preprocess, m.Net.Options().Input, c.want)
 		}
@@ -212,4 +216,27 @@ func FuzzBeside(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestTransformersCrop: where an odd number of pixels is cut off, the crop is that of
+// Transformers' image processors to the pixel (tools/oracle/centrecrop.py).
+func TestTransformersCrop(t *testing.T) {
+	s, err := processorPreprocess(`{"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 239}, "crop_size": {"height": 224, "width": 224}, "resample": 2,
+		"do_resize": true, "do_center_crop": true, "do_normalize": true, "image_mean": [0.5, 0.45, 0.4], "image_std": [0.3, 0.31, 0.32]}`, 224)
+	if err != nil {
+		t.Fatal(err)
+	}
+	im := foreignPhoto(t)
+	window := s.CentreWindow(im.W, im.H, s.Resize, s.Crop)
+	if window.Y != 7 { // of a margin of 15
+		t.Errorf("%+v, want a crop from row 7 on", window)
+	}
+	crop, err := window.Cut(im, s.Filter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := tensor.New(1, 3, 224, 224)
+	s.Tensor(x.Data, crop, [3]float32{})
+	got := []float32{x.At(0, 0, 0, 0), x.At(0, 1, 10, 200), x.At(0, 2, 223, 5), x.At(0, 0, 100, 117)}
+	nearTool(t, "pixels", got, []float32{0.85620916, 0.45857063, 1.4460784, 0.7908497})
 }

@@ -191,7 +191,7 @@ func (m *Model) centralCrop(x []float32, im image.Image, q int) error {
 		return err
 	}
 	s := m.Preprocess
-	crop, err := s.Fit.CentreWindow(pixels.W, pixels.H, q, m.Net.Options().Input).Cut(pixels, s.Filter)
+	crop, err := s.CentreWindow(pixels.W, pixels.H, q, m.Net.Options().Input).Cut(pixels, s.Filter)
 	if err != nil {
 		return err
 	}

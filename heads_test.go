@@ -48,7 +48,7 @@ func headModel(t interface{ Fatal(...any) }, config string, input, classes int, 
 func drawHead(t *rapid.T) string {
 	var tokens []string
 	tokens = append(tokens, rapid.SampledFrom([]string{"", "", "BN", "L2", "TANH", "DROP0.1"}).Draw(t, "before"))
-	tokens = append(tokens, rapid.SampledFrom([]string{"", "GAP", "GMP", "GAP", "GAP L2", "FLATTEN BN", "GAP BN", "ADAPT2", "ADAPT3 L2", "ADAPT3 BN"}).Draw(t, "pooling"))
+	tokens = append(tokens, rapid.SampledFrom([]string{"", "GAP", "GMP", "GAP", "GAP L2", "GMAP", "FLATTEN BN", "GAP BN", "ADAPT2", "ADAPT3 L2", "ADAPT3 BN"}).Draw(t, "pooling"))
 	middle := []string{"FC5", "FC5bn", "FC7", "FC5 BN RELU", "FC5 RELU", "FC6 TANH", "FC5 LEAKY0.2 DROP0.3", "FC4 ELU BN", "FC5 GELU", "FC5 SILU", "FC7 SIGMOID", "FC3 LINEAR", "FC5 L2", "FC5 BN"}
 	tokens = append(tokens, rapid.SliceOfN(rapid.SampledFrom(middle), 0, 3).Draw(t, "middle")...)
 	tokens = append(tokens, rapid.SampledFrom([]string{"FC", "FC", "FC", "FC TANH", "FC BN", "FC LOGSOFTMAX", "FC1 SIGMOID", "FC SIGMOID", "FC SCORES"}).Draw(t, "ending"))
@@ -99,6 +99,94 @@ func bareTensors(t interface{ Fatal(...any) }, m *Model, path string) {
 	if err := weights.WriteSafetensors(path, nil, s); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestStateDicts: the tensors of a network with any head, as a state dict of PyTorch alone, in
+// any file that holds one, with the names that people give: the answer is right, or an error.
+// With torchvision's names and the head and input side given, it is right.
+func TestStateDicts(t *testing.T) {
+	dir := t.TempDir()
+	rapid.Check(t, func(t *rapid.T) {
+		head := drawHead(t)
+		poolings, side := rapid.IntRange(1, 2).Draw(t, "poolings"), rapid.IntRange(1, 3).Draw(t, "side")
+		input := side<<poolings + rapid.IntRange(0, 1<<poolings-1).Draw(t, "more")
+		classes := 3
+		if strings.Contains(head, "FC1 SIGMOID") {
+			classes = 2
+		}
+		norm := rapid.SampledFrom([]string{"4 M ", "4bn M ", "4 4bn M "}).Draw(t, "features")
+		m := headModel(t, strings.Repeat(norm, poolings)+head, input, classes, 0)
+		want := posteriorsOf(t, m, input)
+		s, err := interchange.Tensors(m.Net, interchange.Torchvision, "F32")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wrapper := rapid.SampledFrom([]string{"", "", "module.", "model.", "net.backbone."}).Draw(t, "wrapper")
+		classifier := rapid.SampledFrom([]string{"classifier.", "classifier.", "head.", "fc."}).Draw(t, "classifier")
+		for i := range s {
+			if rest, ok := strings.CutPrefix(s[i].Name, "classifier."); ok {
+				s[i].Name = classifier + rest
+			}
+			s[i].Name = wrapper + s[i].Name
+		}
+		file := rapid.SampledFrom([]string{"state.safetensors", "state.pth", "state.npz"}).Draw(t, "file")
+		path := filepath.Join(dir, file)
+		switch file {
+		case "state.pth":
+			err = weights.WritePyTorch(path, nil, s)
+		case "state.npz":
+			err = weights.WriteNPZ(path, nil, s)
+		default:
+			err = weights.WriteSafetensors(path, nil, s)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range []OpenOptions{{}, {Input: input}, {Head: head}, {Head: head, Input: input}} {
+			o.Preprocess = "unit"
+			got, err := Open(t.Context(), path, o)
+			told := o.Head != "" && o.Input != 0
+			switch {
+			case err != nil && told && classifier == "classifier.":
+				t.Fatalf("%s: %s: %v", head, file, err)
+			case err != nil:
+			case o.Head == "" && strings.HasSuffix(head, "TANH"): // Convention: nothing follows the last layer
+			case o.Head == "" && m.Net.Options().Posterior() != network.BySoftmax:
+				// Convention: the scores of several classes go through a soft-max, and the file can't
+				// say otherwise. Everything before it is the same.
+				d := got.Net.Options()
+				if a, b := scoresOf(t, got, input), scoresOf(t, m, input); d.Posterior() != network.BySoftmax || d.Input == input && !samePosteriors(a, b) {
+					t.Fatalf("%s: %s: opened as %q with other scores", head, file, d.Config)
+				}
+			case got.Net.Options().Input != input && o.Input == 0:
+				if !globalHead(head) {
+					t.Fatalf("%s: %s, %+v: input side %d, want %d", head, file, o, got.Net.Options().Input, input)
+				}
+			case !samePosteriors(posteriorsOf(t, got, input), want):
+				t.Fatalf("%s: %s, %+v: opened as %q with other posteriors", head, file, o, got.Net.Options().Config)
+			}
+		}
+	})
+}
+
+// globalHead tells whether a head pools the whole map, so that the side of the input is that of
+// the crop alone.
+func globalHead(head string) bool {
+	return strings.Contains(head, "GAP") || strings.Contains(head, "GMP") || strings.Contains(head, "GMAP") || strings.Contains(head, "ADAPT")
+}
+
+// scoresOf returns the scores of two drawn images.
+func scoresOf(t interface{ Fatal(...any) }, m *Model, input int) []float32 {
+	rng := rand.New(rand.NewPCG(3, 4))
+	x := tensor.New(2, 3, input, input)
+	for i := range x.Data {
+		x.Data[i] = float32(rng.NormFloat64())
+	}
+	y, err := m.Net.Forward(x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return y.Data
 }
 
 // TestHeadsTravel: a network with any head, written in any form, is opened as the same

@@ -39,6 +39,8 @@ type Description struct {
 	Localisation *Localisation `json:"localisation,omitempty"`
 	// Ignored describes the tensors that are left out, each group with the reason.
 	Ignored []string `json:"ignored,omitempty"`
+	// Inferred says what the file doesn't tell, each with what it was inferred from.
+	Inferred []string `json:"inferred,omitempty"`
 	// Adapted says what the network does otherwise, since its input isn't that of the weights;
 	// empty if it is.
 	Adapted string `json:"adapted,omitempty"`
@@ -48,6 +50,7 @@ type Description struct {
 	file     *weights.File
 	progress progress.Func
 	from     []interchange.Location
+	placed   bool             // whether from has all parameters
 	exported *network.Options // the options that Export left in a file under others' names
 
 	outline        *interchange.Outline   // of a file from elsewhere
@@ -56,6 +59,8 @@ type Description struct {
 }
 
 // Identify recognises what a file of weights holds; o gives what the file doesn't tell.
+// An error comes with the description as far as it goes if the network is recognised, and only
+// its preprocessing or its classes are not; such a description can't be opened.
 // Only the descriptions of the tensors are read, and a few of their values; the whole file only
 // where its hash alone can tell a release.
 func Identify(ctx context.Context, f *weights.File, o OpenOptions) (*Description, error) {
@@ -82,7 +87,10 @@ func identify(ctx context.Context, f *weights.File, o OpenOptions) (*Description
 		}
 	}
 	if err := identify(ctx, f, o); err != nil {
-		return nil, err
+		if !d.placed {
+			return nil, err
+		}
+		return d, err
 	}
 	d.Options.FCStorage = o.FCStorage
 	if err := o.show(&d.Preprocess); err != nil {
@@ -172,6 +180,7 @@ func (d *Description) identifyNative(_ context.Context, f *weights.File, o OpenO
 		return err
 	}
 	d.from, err = interchange.NativeLocations(f, chain.Params(), o.Headless)
+	d.placed = err == nil
 	return err
 }
 
@@ -248,6 +257,7 @@ func (d *Description) identifyForeign(ctx context.Context, f *weights.File, o Op
 	if d.from, err = outline.Locations(f.Name(), d.Options); err != nil {
 		return err
 	}
+	d.placed, d.Inferred = true, outline.Inferred
 	d.Names = string(outline.Scheme())
 	if d.hasPaperSizes() {
 		if d.Release, err = releases.Identify(ctx, f, d.Options.Config, d.Options.Headless()); err != nil {

@@ -55,6 +55,9 @@ func shownAs(s, file preprocess.Spec, text string) preprocess.Spec {
 	if !names(text, "fit") {
 		s.Fit = file.Fit
 	}
+	if !names(text, "centre") {
+		s.Centre = file.Centre
+	}
 	if !names(text, "orient") {
 		s.Orient = file.Orient
 	}

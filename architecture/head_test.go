@@ -12,6 +12,7 @@ import (
 func TestHeads(t *testing.T) {
 	for head, want := range map[string]string{
 		"gap FC256 bn relu FC":            "GAP FC256 BN RELU FC",
+		"gmap bn FC5 relu fc":             "GMAP BN FC5 RELU FC",
 		"GMP FC logsoftmax":               "GMP FC LOGSOFTMAX",
 		"flatten FC":                      "FC",
 		"flatten bn FC":                   "FLATTEN BN FC",
@@ -96,7 +97,7 @@ func TestHeadRoundTrip(t *testing.T) {
 	tokens := []string{"FC", "FC7", "FC9bn", "L2", "BN", "DROP", "DROP0.3", "RELU", "LEAKY0.2", "ELU", "GELU", "SILU", "TANH", "SIGMOID", "LINEAR", "FLATTEN"}
 	rapid.Check(t, func(t *rapid.T) {
 		row := []string{"8", "M"}
-		row = append(row, rapid.SliceOfN(rapid.SampledFrom([]string{"GAP", "GMP", "ADAPT7", "FLATTEN", "BN", "L2", "DROP0.1", "TANH"}), 0, 3).Draw(t, "before")...)
+		row = append(row, rapid.SliceOfN(rapid.SampledFrom([]string{"GAP", "GMP", "GMAP", "ADAPT7", "FLATTEN", "BN", "L2", "DROP0.1", "TANH"}), 0, 3).Draw(t, "before")...)
 		row = append(row, rapid.SliceOfN(rapid.SampledFrom(tokens), 0, 8).Draw(t, "middle")...)
 		row = append(row, "FC")
 		row = append(row, rapid.SliceOfN(rapid.SampledFrom([]string{"TANH", "SIGMOID", "BN", "DROP", "LINEAR"}), 0, 2).Draw(t, "after")...)
@@ -104,7 +105,7 @@ func TestHeadRoundTrip(t *testing.T) {
 		text := strings.Join(row, " ")
 		a, err := Parse(text)
 		if err != nil {
-			if count := strings.Count(text, "GAP") + strings.Count(text, "GMP") + strings.Count(text, "ADAPT7"); count == 0 {
+			if count := strings.Count(text, "GAP") + strings.Count(text, "GMP") + strings.Count(text, "GMAP") + strings.Count(text, "ADAPT7"); count == 0 {
 				t.Fatalf("%q: %v", text, err)
 			}
 			return // several global poolings

@@ -51,7 +51,7 @@ func (l *Loader) augment(w, h int, rng *rand.Rand) view {
 
 // centre returns the evaluation view of a w×h image.
 func (l *Loader) centre(w, h int) view {
-	c := l.Spec.Fit.CentreWindow(w, h, l.testScale(), l.crop())
+	c := l.Spec.CentreWindow(w, h, l.testScale(), l.crop())
 	return view{View: View{ImageW: w, ImageH: h, W: c.W, H: c.H, X: c.X, Y: c.Y, Side: c.Side}}
 }
 

@@ -267,25 +267,25 @@ func (p *preparer) wholeAt(q int, wanted []int) bool {
 // cutPieces rescales a decoded image and cuts the pieces of the wanted views.
 func (p *preparer) cutPieces(out *prepared, im *preprocess.Image, wanted []int) error {
 	whole := map[int]*preprocess.Image{} // by scale
-	side, fit, filter := p.design.input, p.design.preprocess.Fit, p.design.preprocess.Filter
+	side, spec := p.design.input, p.design.preprocess
 	for _, v := range wanted {
 		view := p.views[v]
 		var pieces []piece
 		if view.Protocol == Centre && whole[view.Scale] == nil && !p.wholeAt(view.Scale, wanted) {
-			crop, err := fit.CentreWindow(im.W, im.H, view.Scale, side).Cut(im, filter)
+			crop, err := spec.CentreWindow(im.W, im.H, view.Scale, side).Cut(im, spec.Filter)
 			if err != nil {
 				return err
 			}
 			pieces = []piece{{of: crop, w: side, h: side}, {of: crop, w: side, h: side, flip: true}}
 		} else {
 			if whole[view.Scale] == nil {
-				w, h := fit.Size(im.W, im.H, view.Scale)
+				w, h := spec.Fit.Size(im.W, im.H, view.Scale)
 				var err error
-				if whole[view.Scale], err = preprocess.Resize(im, w, h, filter); err != nil {
+				if whole[view.Scale], err = preprocess.Resize(im, w, h, spec.Filter); err != nil {
 					return err
 				}
 			}
-			pieces = piecesOf(view.Protocol, whole[view.Scale], side)
+			pieces = piecesOf(view.Protocol, whole[view.Scale], side, spec.Centre)
 		}
 		if !view.Flip && !view.Protocol.Mirrors() {
 			pieces = pieces[:len(pieces)/2]
@@ -297,14 +297,14 @@ func (p *preparer) cutPieces(out *prepared, im *preprocess.Image, wanted []int) 
 
 // piecesOf lists the pieces that a protocol shows of a rescaled image: first those of the
 // image, then as many of its mirror image.
-func piecesOf(p Protocol, im *preprocess.Image, side int) []piece {
+func piecesOf(p Protocol, im *preprocess.Image, side int, centre preprocess.Centre) []piece {
 	if p == Dense {
 		return []piece{{of: im, w: im.W, h: im.H}, {of: im, w: im.W, h: im.H, flip: true}}
 	}
 	var corners, mirrored []Corner
 	switch p {
 	case Centre:
-		x, y := preprocess.CentreCrop(im.W, im.H, side)
+		x, y := centre.Crop(im.W, im.H, side)
 		// The mirror image of the central crop, not the central crop of the mirror
 		// image, which may lie one pixel beside it.
 		corners, mirrored = []Corner{{x, y}}, []Corner{{im.W - x - side, y}}

@@ -218,7 +218,7 @@ func (l *Locator) Centre(ctx context.Context, im *preprocess.Image) ([]Detection
 	n := l.Nets[0]
 	m := n.Model
 	side := m.Net.Options().Input
-	c := m.Preprocess.Fit.CentreWindow(im.W, im.H, n.UsedScales()[0], side)
+	c := m.Preprocess.CentreWindow(im.W, im.H, n.UsedScales()[0], side)
 	v := dataset.View{ImageW: im.W, ImageH: im.H, W: c.W, H: c.H, X: c.X, Y: c.Y, Side: side}
 	crop, err := c.Cut(im, m.Preprocess.Filter)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 var oracleHeads = []string{
 	"GAP FC", "GAP FC5 BN RELU FC", "GMP FC5 TANH FC", "L2 FC5 LEAKY0.2 FC", "FLATTEN BN FC5 GELU FC LOGSOFTMAX",
 	"GAP L2 FC5 ELU BN FC", "BN SILU GAP FC5 SIGMOID FC7 LINEAR L2 FC SIGMOID", "GAP FC1 SIGMOID", "FC5 RELU FC TANH",
+	"GMAP BN FC5 RELU BN FC",
 }
 
 // oracleHead returns the tensors of net i and the network with its parameters.

@@ -189,6 +189,7 @@ func TestGradient(t *testing.T) {
 			pass: Pass{Seed: 7, Iteration: 3, Image: 5}},
 		problem{name: "global_average", layer: NewGlobalPool("gap", false), n: 2, in: Shape{18, 3, 5}, step: 0x1p-7},
 		problem{name: "global_max", layer: NewGlobalPool("gmp", true), n: 2, in: Shape{17, 3, 4}, step: 0x1p-7, x: spaced(2*17*3*4, 0x1p-5)},
+		problem{name: "global_max_average", layer: NewGlobalMaxAverage("gmap"), n: 2, in: Shape{18, 3, 4}, step: 0x1p-7, x: spaced(2*18*3*4, 0x1p-5)},
 		problem{name: "flatten", layer: NewFlatten("flatten", 3), n: 2, in: Shape{18, 3, 3}, step: 0x1p-7},
 		problem{name: "euclidean_vector", layer: NewEuclidean("l2", 1), n: 3, in: Shape{18, 1, 1}, step: 0x1p-7},
 		problem{name: "euclidean_pixels", layer: NewEuclidean("l2", 1), n: 2, in: Shape{5, 2, 3}, step: 0x1p-8},

@@ -1,9 +1,6 @@
 package preprocess
 
-import (
-	"math"
-	"math/rand/v2"
-)
+import "math/rand/v2"
 
 // ShortSide returns the size of a w×h image rescaled isotropically so that its
 // smallest side is s (section 3.1's S, section 3.2's Q). The other side is
@@ -20,11 +17,7 @@ func ShortSide(w, h, s int) (int, int) {
 // a w×h image. Halves are rounded to even, as torchvision's CenterCrop does.
 // If the image is smaller than the crop, the corner is negative.
 func CentreCrop(w, h, crop int) (x0, y0 int) {
-	return centreOffset(w, crop), centreOffset(h, crop)
-}
-
-func centreOffset(n, crop int) int {
-	return int(math.RoundToEven(float64(n-crop) / 2))
+	return Round.Crop(w, h, crop)
 }
 
 // RandomCrop returns the upper left corner of a crop×crop square, drawn

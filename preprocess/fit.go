@@ -59,12 +59,3 @@ func (f Fit) Size(w, h, q int) (int, int) {
 	}
 	return ShortSide(w, h, q)
 }
-
-// CentreWindow returns the central side×side crop of a w×h image rescaled to [Fit.Size];
-// q is at least side.
-func (f Fit) CentreWindow(w, h, q, side int) Window {
-	c := Window{Side: side}
-	c.W, c.H = f.Size(w, h, q)
-	c.X, c.Y = CentreCrop(c.W, c.H, side)
-	return c
-}

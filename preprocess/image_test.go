@@ -3,6 +3,7 @@ package preprocess
 import (
 	"bytes"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -99,6 +100,37 @@ func TestCentreCrop(t *testing.T) {
 		if x, y := CentreCrop(c.w, c.h, c.crop); x != c.x || y != c.y {
 			t.Errorf("%d of %d×%d: (%d,%d), want (%d,%d)", c.crop, c.w, c.h, x, y, c.x, c.y)
 		}
+	}
+}
+
+// The offsets are those of transformers.image_transforms.center_crop (tools/oracle/centrecrop.py):
+// halves rounded down.
+func TestCentreFloor(t *testing.T) {
+	for _, c := range []struct{ w, h, crop, x, y int }{
+		{256, 256, 224, 16, 16},
+		{341, 256, 224, 58, 16},
+		{343, 257, 224, 59, 16},
+		{224, 225, 224, 0, 0},
+		{227, 224, 224, 1, 0},
+		{301, 299, 224, 38, 37},
+		{101, 224, 224, -62, 0}, // rounded down, not towards zero
+	} {
+		if x, y := Floor.Crop(c.w, c.h, c.crop); x != c.x || y != c.y {
+			t.Errorf("%d of %d×%d: (%d,%d), want (%d,%d)", c.crop, c.w, c.h, x, y, c.x, c.y)
+		}
+	}
+	for _, c := range []Centre{Round, Floor} {
+		text, err := c.MarshalText()
+		var again Centre
+		if err == nil {
+			err = again.UnmarshalText(text)
+		}
+		if err != nil || again != c {
+			t.Errorf("%v: %v, %v", c, again, err)
+		}
+	}
+	if err := new(Centre).UnmarshalText([]byte("ceil")); err == nil || !strings.Contains(err.Error(), "want round or floor") {
+		t.Errorf("ceil: %v", err)
 	}
 }
 

@@ -93,7 +93,7 @@ func TestSquashEqualsTorchvision(t *testing.T) {
 		}
 		source := readImage(t, "resize/"+c.Source, DecodeOptions{})
 		want := readImage(t, "squash/"+c.Want, DecodeOptions{})
-		got, err := Squash.CentreWindow(source.W, source.H, c.Resize, c.Crop).Cut(source, c.Filter)
+		got, err := Spec{Fit: Squash}.CentreWindow(source.W, source.H, c.Resize, c.Crop).Cut(source, c.Filter)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -227,7 +227,7 @@ func TestCentreWindow(t *testing.T) {
 	for _, size := range [][2]int{{50, 41}, {41, 50}, {48, 48}, {200, 33}} {
 		im := noise(size[0], size[1], 3)
 		for _, q := range []int{32, 47} {
-			c := Keep.CentreWindow(im.W, im.H, q, 32)
+			c := Spec{}.CentreWindow(im.W, im.H, q, 32)
 			got, err := c.Cut(im, Bilinear)
 			if err != nil {
 				t.Fatal(err)

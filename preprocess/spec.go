@@ -26,6 +26,9 @@ type Spec struct {
 	// Orient tells which way up image files are read. Stored is left out of the JSON, but written
 	// to files of weights: of weights that don't say it package vgg takes Upright.
 	Orient Orient `json:"orient,omitzero"`
+	// Centre tells where the central crop begins if an odd number of pixels is cut off. Round is
+	// left out of the JSON.
+	Centre Centre `json:"centre,omitzero"`
 }
 
 // presets returns the preprocessing of the public VGG weights. The mean is that of
@@ -96,6 +99,9 @@ func (s Spec) Validate() error {
 		return fmt.Errorf("preprocess: spec %q: %w", s.Name, err)
 	}
 	if err := s.Orient.validate(); err != nil {
+		return fmt.Errorf("preprocess: spec %q: %w", s.Name, err)
+	}
+	if err := s.Centre.validate(); err != nil {
 		return fmt.Errorf("preprocess: spec %q: %w", s.Name, err)
 	}
 	if s.Crop < 1 {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg/internal/boundedjson"
+	"github.com/verydeep/vgg/internal/pickle"
 )
 
 // torchFile is a file of torch.save, up to its pickle.
@@ -97,7 +98,7 @@ func readTorchZip(r io.ReaderAt, size int64, _ *folder) (*header, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := f.header(root, length)
+	h, err := f.header(root, length, func(h *header, root *pickle.Object) error { return a.describeScript(h, f, root, size) })
 	if err != nil {
 		return nil, err
 	}
@@ -166,6 +167,16 @@ func (a *torchArchive) findStorage(s *torchStorage) (begin, end int64, err error
 	}
 	if !ok {
 		return 0, 0, malformed("", "no member %s for its storage", display(a.folder+"data/"+s.key))
+	}
+	m, err = stored(m)
+	return m.begin, m.end, err
+}
+
+// findConstant returns where the storage of a constant of TorchScript's code is.
+func (a *torchArchive) findConstant(s *torchStorage) (begin, end int64, err error) {
+	m, ok := a.members[a.folder+"constants/"+s.key]
+	if !ok {
+		return 0, 0, malformed("", "no member %s for its storage", display(a.folder+"constants/"+s.key))
 	}
 	m, err = stored(m)
 	return m.begin, m.end, err

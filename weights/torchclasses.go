@@ -36,6 +36,57 @@ type classNotes struct {
 func noteClasses(meta map[string]string, root any, length int64) {
 	n := &classNotes{meta, namesSlack + namesRatio*length}
 	n.note("checkpoint.", root, 0)
+	if o, ok := root.(*pickle.Object); ok && strings.HasPrefix(o.Class.Module, "fastai.") {
+		n.noteVocabulary(o, make(map[any]bool), 0)
+	}
+}
+
+// noteVocabulary notes the classes of a Learner of fastai, which are deep in its data loaders.
+// If there are several lists, it is the first.
+func (n *classNotes) noteVocabulary(v any, seen map[any]bool, depth int) {
+	const key = "checkpoint.vocab"
+	if n.budget -= 16; n.budget < 0 || depth > maxModuleDepth || n.meta[key] != "" {
+		return
+	}
+	switch v := v.(type) {
+	case *pickle.Object:
+		if seen[v] {
+			return
+		}
+		seen[v] = true
+		if v.Class.String() == "fastai.data.transforms.CategoryMap" {
+			items := v.Attributes.Get("items")
+			if l, ok := items.(*pickle.Object); ok { // a list of fastcore
+				items = l.Attributes.Get("items")
+			}
+			if text := n.json(items); text != "" {
+				n.meta[key] = text
+			}
+			return
+		}
+		if v.Attributes != nil {
+			n.noteVocabulary(v.Attributes, seen, depth+1)
+		}
+		for _, of := range v.List.Items {
+			n.noteVocabulary(of, seen, depth+1)
+		}
+	case *pickle.Dict:
+		if seen[v] {
+			return
+		}
+		seen[v] = true
+		for _, of := range v.Values {
+			n.noteVocabulary(of, seen, depth+1)
+		}
+	case *pickle.List, *pickle.Tuple:
+		if seen[v] {
+			return
+		}
+		seen[v] = true
+		for _, of := range pickle.Items(v) {
+			n.noteVocabulary(of, seen, depth+1)
+		}
+	}
 }
 
 func (n *classNotes) note(prefix string, v any, depth int) {

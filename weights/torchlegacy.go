@@ -62,7 +62,7 @@ func readTorchLegacy(r io.ReaderAt, size int64, _ *folder) (*header, error) {
 		}
 		return d.begin, d.end, nil
 	}
-	return f.header(root, length)
+	return f.header(root, length, nil)
 }
 
 // byteRange is the bytes [begin, end) of a file.

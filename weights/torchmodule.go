@@ -69,7 +69,9 @@ func (r *moduleReader) module(prefix string, m *pickle.Object, depth int) error 
 		return r.torchvision(prefix, names, modules, depth)
 	case class.String() == "torch.nn.modules.container.Sequential", parallelClasses[class.Name] && strings.HasPrefix(class.Module, "torch."):
 	case len(names) == 0 && isFlatten(class):
-		r.note(class.Name)
+		if class.String() != "fastai.layers.Flatten" {
+			r.note(class.Name)
+		}
 		r.layers = append(r.layers, Layer{Name: name, Op: "flatten"})
 		return nil
 	case len(names) == 0:

@@ -25,7 +25,8 @@ const (
 
 // header lists the tensors of the state dict in a pickle's value: a state dict by itself,
 // a checkpoint that has one under a key, or a module. length is the pickle's in bytes.
-func (f *torchFile) header(root any, length int64) (*header, error) {
+// script adds the layers of a module of TorchScript; nil where there can be none.
+func (f *torchFile) header(root any, length int64, script func(h *header, root *pickle.Object) error) (*header, error) {
 	h := &header{meta: make(map[string]string)}
 	c := &stateCollector{budget: namesSlack + namesRatio*length}
 	found, err := c.collect(root, nil)
@@ -41,6 +42,10 @@ func (f *torchFile) header(root any, length int64) (*header, error) {
 	}
 	noteCheckpoint(h.meta, root)
 	noteClasses(h.meta, root, length)
+	names, stripped := stripWrappers(c.names)
+	if stripped != "" {
+		h.meta["torch.stripped"] = stripped
+	}
 	if len(c.normalize) > 0 {
 		text, err := json.Marshal(c.normalize)
 		if err != nil {
@@ -48,12 +53,8 @@ func (f *torchFile) header(root any, length int64) (*header, error) {
 		}
 		h.meta["torch.normalize"] = string(text)
 	}
-	names, stripped := stripWrappers(c.names)
-	if stripped != "" {
-		h.meta["torch.stripped"] = stripped
-	}
 	if c.root != nil {
-		if err := c.describe(h, names); err != nil {
+		if err := c.describe(h, names, script); err != nil {
 			return nil, err
 		}
 	}
@@ -85,17 +86,30 @@ type stateCollector struct {
 
 // describe adds the layers of the module that has the tensors. These have names in the file,
 // in the order of c.names.
-func (c *stateCollector) describe(h *header, names []string) error {
-	r, err := readModule(c.root, c.spend)
-	if err != nil {
-		return err
+func (c *stateCollector) describe(h *header, names []string, script func(h *header, root *pickle.Object) error) error {
+	if strings.HasPrefix(c.root.Class.Module, "__torch__") {
+		if script == nil {
+			return nil
+		}
+		if err := script(h, c.root); err != nil {
+			return err
+		}
+	} else {
+		r, err := readModule(c.root, c.spend)
+		if err != nil {
+			return err
+		}
+		h.layers = r.layers
+		if len(r.own) > 0 {
+			h.meta[MetaLayerOrder] = "that of attributes: the file doesn't hold the forward of " + strings.Join(r.own, ", ")
+		}
 	}
 	as := make(map[string]string, len(names))
 	for i, name := range c.names {
 		as[name] = names[i]
 	}
-	for i := range r.layers {
-		l := &r.layers[i]
+	for i := range h.layers {
+		l := &h.layers[i]
 		for role, name := range l.Tensors {
 			if l.Tensors[role] = as[name]; as[name] == "" {
 				delete(l.Tensors, role)
@@ -103,10 +117,6 @@ func (c *stateCollector) describe(h *header, names []string) error {
 			}
 			l.Name = strings.TrimSuffix(as[name], name[strings.LastIndexByte(name, '.'):])
 		}
-	}
-	h.layers = r.layers
-	if len(r.own) > 0 {
-		h.meta[MetaLayerOrder] = "that of attributes: the file doesn't hold the forward of " + strings.Join(r.own, ", ")
 	}
 	return nil
 }
@@ -128,12 +138,16 @@ func (c *stateCollector) collect(v any, path []string) ([]string, error) {
 			return c.collect(&v.Dict, path)
 		}
 		err := c.module("", v, 0)
-		if err != nil || len(c.names) == 0 {
+		if err != nil {
 			return nil, err
 		}
-		if !strings.HasPrefix(v.Class.Module, "__torch__") {
-			c.root = v
+		if len(c.names) == 0 { // not a module, but perhaps what trains one, as fastai's Learner
+			if v.Attributes == nil || len(path) > 0 {
+				return nil, nil
+			}
+			return c.inObject(v)
 		}
+		c.root = v
 		return append(path, "module "+v.Class.Name), nil
 	case *pickle.Dict:
 		if err := c.spend(len(v.Keys)); err != nil {
@@ -154,6 +168,19 @@ func (c *stateCollector) collect(v any, path []string) ([]string, error) {
 			return nil, err
 		}
 		return append([]string{}, path...), nil
+	}
+	return nil, nil
+}
+
+// inObject finds the module among the attributes of an object that holds one.
+func (c *stateCollector) inObject(v *pickle.Object) ([]string, error) {
+	for _, key := range torchStateKeys {
+		if of, ok := v.Attributes.Get(key).(*pickle.Object); ok {
+			found, err := c.collect(of, []string{v.Class.Name, key})
+			if found != nil || err != nil {
+				return found, err
+			}
+		}
 	}
 	return nil, nil
 }

@@ -89,8 +89,9 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	if wholefile.Exhausted(err) {
 		err = fmt.Errorf("%w: the process may open no more files; raise its limit (ulimit -n) or lower --threads", err)
 	}
+	_, shown := errors.AsType[shownError](err)
 	switch {
-	case err == nil:
+	case err == nil || shown:
 	case wantsJSON(args) && code != exitUnreadable && out.err == nil:
 		_ = writeJSON(out, map[string]string{"error": err.Error()})
 	default:
@@ -158,6 +159,9 @@ func (u usageError) Unwrap() error { return u.error }
 func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
+
+// shownError is an error that the command's output tells already.
+type shownError struct{ error }
 
 // errUnreadable is the error of a command that did its work without some images.
 var errUnreadable = errors.New("unreadable")

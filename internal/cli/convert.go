@@ -3,9 +3,12 @@ package cli
 import (
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
@@ -147,12 +150,29 @@ func (c *convertCommand) finish(e *environment, in string, o network.Options, re
 	return err
 }
 
+// configName names the configuration: D, also of its features with another head, or the row.
+func configName(o network.Options) string {
+	a, err := architecture.Parse(o.Config)
+	width, with := o.Width, ""
+	if err == nil && width == 1 {
+		b := a
+		b.Head, b.Ending = architecture.PaperHead(), architecture.Softmax
+		if name, fit := b.Fit(); slices.Contains(architecture.Names(), strings.TrimSuffix(name, "-BN")) {
+			if o.Config != name && !o.Headless() {
+				with = " with the head " + a.HeadName()
+			}
+			o.Config, width = name, fit
+		}
+	}
+	if width != 1 {
+		o.Config += fmt.Sprintf(" of width %.4g", width)
+	}
+	return o.Config + with
+}
+
 // describeNet describes a network in a few words.
 func describeNet(o network.Options) string {
-	text := "configuration " + o.Config
-	if o.Width != 1 {
-		text += fmt.Sprintf(" of width %.4g", o.Width)
-	}
+	text := "configuration " + configName(o)
 	if o.Headless() {
 		return text + ", features only"
 	}

@@ -1,18 +1,15 @@
 package cli
 
 import (
-	"fmt"
+	"errors"
 	"io"
-	"maps"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/nn"
-	"github.com/verydeep/vgg/preprocess"
-	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/weights"
 )
@@ -25,7 +22,7 @@ type inspectCommand struct {
 }
 
 func (inspectCommand) Help() string {
-	return `Shows what a file of weights holds: its format, its tensors with types, shapes and statistics, its metadata, and the network that the tensors are recognised as. The file is read piece by piece. --json prints one object.
+	return `Shows what a file of weights holds: its format, the network that is recognised in it, layer by layer with the tensors of each, what is inferred, left out or open, its metadata, and the tensors with their statistics. The file is read piece by piece. If no network is recognised, the tensors are listed all the same, and the exit code is 1. --json prints one object.
 
 Examples:
 
@@ -43,8 +40,13 @@ type inspection struct {
 	Tensors  []tensorInfo      `json:"tensors"`
 	Elements int64             `json:"elements"` // of all tensors
 	Network  *vgg.Description  `json:"network,omitempty"`
-	Unknown  string            `json:"network_error,omitempty"` // why no network is recognised
-	PeakRSS  int64             `json:"peak_rss_bytes"`
+	// Layers are the network's, each with the tensors that it is read from.
+	Layers []vgg.LayerDescription `json:"layers,omitempty"`
+	// Unknown says why the network, or its preprocessing or classes, are not known.
+	Unknown string `json:"network_error,omitempty"`
+	// Flags are those that Unknown names, by which the caller says what the file doesn't.
+	Flags   []string `json:"flags,omitempty"`
+	PeakRSS int64    `json:"peak_rss_bytes"`
 }
 
 // tensorInfo describes a tensor. Statistics exclude values that are not finite; with
@@ -83,22 +85,47 @@ func (c *inspectCommand) Run(e *environment) error {
 		}
 		i.Tensors = append(i.Tensors, tensorInfo{Name: t.Name, DType: t.DType, Shape: t.Shape})
 	}
-	if i.Network, err = vgg.Identify(e.ctx, f, open.options); err != nil {
-		i.Unknown = err.Error()
-	}
+	failed := i.identify(e, f, open.options)
 	if c.Stats {
-		if err := i.measure(e, f); err != nil {
-			return err
+		err = i.measure(e, f)
+		if err == nil {
+			i.SHA256, err = f.SHA256(e.ctx)
 		}
-		if i.SHA256, err = f.SHA256(e.ctx); err != nil {
+		if e.ctx.Err() != nil {
 			return err
 		}
 	}
 	i.PeakRSS = peakRSS()
+	show := i.print
 	if c.JSON {
-		return writeJSON(e.stdout, i)
+		show = func(out io.Writer) error { return writeJSON(out, i) }
 	}
-	return i.print(e)
+	if err := errors.Join(show(e.stdout), err); err != nil {
+		return err
+	}
+	if failed {
+		return shownError{errors.New(i.Unknown)}
+	}
+	return nil
+}
+
+// identify recognises the network. failed tells that there is none.
+func (i *inspection) identify(e *environment, f *weights.File, o vgg.OpenOptions) (failed bool) {
+	var err error
+	if i.Network, err = vgg.Identify(e.ctx, f, o); i.Network != nil {
+		var layersErr error
+		i.Layers, layersErr = i.Network.Layers()
+		err = errors.Join(err, layersErr)
+	}
+	if err != nil {
+		i.Unknown = strings.TrimPrefix(strings.ReplaceAll(err.Error(), "vgg: "+f.Name()+": ", ""), "vgg: ")
+		for _, flag := range regexp.MustCompile(`--[a-z]+`).FindAllString(i.Unknown, -1) {
+			if !slices.Contains(i.Flags, flag) {
+				i.Flags = append(i.Flags, flag)
+			}
+		}
+	}
+	return i.Network == nil
 }
 
 // measure computes the statistics of every tensor, piece by piece.
@@ -168,107 +195,4 @@ func (s *moments) into(t *tensorInfo) {
 	mean := s.first + s.sum/n
 	std := math.Sqrt(max(0, s.sq/n-(s.sum/n)*(s.sum/n)))
 	t.Min, t.Max, t.Mean, t.Std = &s.least, &s.greatest, &mean, &std
-}
-
-func (i *inspection) print(e *environment) error {
-	out := e.stdout
-	fmt.Fprintf(out, "%s: %s, %s, %d tensors, %s values\n", i.File, i.Format, report.Bytes(i.Bytes), len(i.Tensors), report.Count(i.Elements))
-	if i.SHA256 != "" {
-		fmt.Fprintf(out, "SHA-256 %s\n", i.SHA256)
-	}
-	if i.Network != nil {
-		printNetwork(out, i.Network)
-	} else {
-		fmt.Fprintf(out, "Network: unknown: %s\n", strings.ReplaceAll(i.Unknown, "\n", "\n  "))
-	}
-	for _, k := range slices.Sorted(maps.Keys(i.Metadata)) {
-		fmt.Fprintf(out, "Metadata %s: %s\n", k, brief(i.Metadata[k], 100))
-	}
-	_, err := fmt.Fprintf(out, "\n%s", i.table())
-	return err
-}
-
-// printNetwork prints the network that the tensors are recognised as.
-func printNetwork(out io.Writer, n *vgg.Description) {
-	fmt.Fprintf(out, "Network: %s\n", describeNet(n.Options))
-	if l := n.Localisation; l != nil {
-		fmt.Fprintf(out, "Boxes: %s of %d classes, box rule %s\n", regressionName(l.Regression), len(n.Classes), l.Rule)
-	}
-	if n.Names != "" {
-		fmt.Fprintf(out, "Names: as %s has them\n", n.Names)
-	}
-	if n.Release != nil {
-		fmt.Fprintf(out, "Release: %s of %s\n", n.Release.Name, n.Release.URL)
-	}
-	p := n.Preprocess
-	channels := "RGB"
-	if n.BGR {
-		channels = "BGR in the file, RGB once it is opened"
-	}
-	fmt.Fprintf(out, "Preprocessing: %s: (pixel × %.6g − %.6g) / %.6g, %s\n", p.Name, p.Scale, p.Mean, p.Std, channels)
-	fmt.Fprintf(out, "Images: %s\n", shownAs(p))
-	if n.Prefix != "" {
-		fmt.Fprintf(out, "Prefix: %s (removed from the names)\n", n.Prefix)
-	}
-	for _, key := range []string{"preprocessing", "classes", "end"} {
-		if from := n.Provenance[key]; from != "" {
-			fmt.Fprintf(out, "Provenance of %s: %s\n", key, from)
-		}
-	}
-	if n.Adapted != "" {
-		fmt.Fprintf(out, "Input: %s\n", n.Adapted)
-	}
-	for _, line := range n.Ignored {
-		fmt.Fprintf(out, "Left out: %s\n", line)
-	}
-	if len(n.Classes) > 0 {
-		fmt.Fprintf(out, "Classes: %s\n", brief(strings.Join(n.Classes[:min(8, len(n.Classes))], ", "), 100))
-	}
-}
-
-// table lists the tensors, with their statistics if they were measured.
-func (i *inspection) table() *report.Table {
-	columns := []report.Column{left("Tensor"), left("Type"), right("Shape")}
-	measured := i.SHA256 != ""
-	if measured {
-		columns = append(columns, rights("Min", "Max", "Mean", "Std", "Not finite")...)
-	}
-	t := report.NewTable(columns...)
-	for _, x := range i.Tensors {
-		quoted := brief(fmt.Sprintf("%q", x.Name)[1:], 60)
-		row := []string{strings.TrimSuffix(quoted, `"`), x.DType, strings.Trim(strings.Join(strings.Fields(fmt.Sprint(x.Shape)), "×"), "[]")}
-		if measured {
-			for _, v := range []*float64{x.Min, x.Max, x.Mean, x.Std} {
-				text := "–"
-				if v != nil {
-					text = fmt.Sprintf("%.4g", *v)
-				}
-				row = append(row, text)
-			}
-			row = append(row, report.Count(int64(x.NotFinite)))
-		}
-		t.Row(row...)
-	}
-	return t
-}
-
-// brief shortens a text that is too long for a line.
-func brief(s string, most int) string {
-	s = strings.Join(strings.Fields(s), " ")
-	if utf8.RuneCountInString(s) <= most {
-		return s
-	}
-	return string([]rune(s)[:most]) + "…"
-}
-
-// shownAs describes how image files are shown to a network of preprocessing p.
-func shownAs(p preprocess.Spec) string {
-	rescaled, turned := fmt.Sprintf("smallest side %d", p.Resize), "upright by EXIF"
-	if p.Fit == preprocess.Squash {
-		rescaled = fmt.Sprintf("squashed to %d×%d", p.Resize, p.Resize)
-	}
-	if p.Orient == preprocess.Stored {
-		turned = "as they are stored"
-	}
-	return fmt.Sprintf("%s, %s, central crop %d×%d", turned, rescaled, p.Crop, p.Crop)
 }

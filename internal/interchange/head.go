@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/verydeep/vgg/architecture"
@@ -82,12 +83,23 @@ func (o *Outline) split() (features []architecture.Layer, head []fileLayer, chan
 // Options infers the network's options. It is an [*AmbiguousError] where several networks
 // fit the file, and g doesn't say which it is.
 func (o *Outline) Options(g Given) (network.Options, error) {
+	opts, err := o.options(g)
+	if err == nil {
+		o.inferAll(opts, g)
+	}
+	return opts, err
+}
+
+func (o *Outline) options(g Given) (network.Options, error) {
 	opts := network.Options{Width: 1, Dropout: 0.5, LRN: o.lrn, BNEps: o.bnEps}
 	if opts.LRN == "" {
 		opts.LRN = nn.Krizhevsky
 	}
 	if opts.BNEps == network.DefaultBNEps {
 		opts.BNEps = 0
+	}
+	if err := o.checkStart(); err != nil {
+		return opts, err
 	}
 	features, head, channels, err := o.split()
 	if err != nil {
@@ -358,17 +370,21 @@ func (o *Outline) guessedHead(head []fileLayer, channels, poolings int, g Given)
 		}
 		return a, o.fits(a, head)
 	}
-	likely := likelyHead(head)
+	likely := likelyHead(head, channels)
 	connected := connectedOf(layersOf(head))
+	usual := fmt.Sprintf("if the map is flattened and its %d fully connected layers are rectified", connected)
+	if strings.HasPrefix(likely, "GMAP") {
+		usual = fmt.Sprintf("if its %d fully connected layers are rectified, as fastai's are", connected)
+	}
 	if o.untold != "" {
-		return architecture.Architecture{}, &AmbiguousError{fmt.Sprintf("%s: say the head (--head '%s', if the map is flattened and its %d fully connected layers are rectified)", o.untold, likely, connected)}
+		return architecture.Architecture{}, &AmbiguousError{fmt.Sprintf("%s: say the head (--head '%s', %s)", o.untold, likely, usual)}
 	}
 	if own, ok := ownNames(head, poolings); ok {
 		return own, o.oneReading(head[0], channels, poolings, own.HeadName(), g)
 	}
 	named := strings.HasPrefix(head[0].name[strings.LastIndexByte(head[0].name, '/')+1:], ownHead)
-	if len(head) != 1 && !o.paperNames(head) || connected == 0 || named {
-		return architecture.Architecture{}, &AmbiguousError{fmt.Sprintf("names and shapes of tensors don't tell the head, its activations above all: say it (--head '%s', if the map is flattened and its %d fully connected layers are rectified)", likely, connected)}
+	if len(head) != 1 && !o.paperNames(head) || len(head) == 1 && followsLayer(head[0].name) || connected == 0 || named {
+		return architecture.Architecture{}, &AmbiguousError{fmt.Sprintf("names and shapes of tensors don't tell the head, its activations above all: say it (--head '%s', %s)", likely, usual)}
 	}
 	a := architecture.Architecture{Head: architecture.PaperHead()}
 	if len(head) == 1 {
@@ -434,8 +450,11 @@ func layersOf(head []fileLayer) []architecture.Layer {
 }
 
 // likelyHead returns the usual head of those tensors.
-func likelyHead(head []fileLayer) string {
+func likelyHead(head []fileLayer, channels int) string {
 	var tokens []string
+	if first := slices.IndexFunc(head, fileLayer.isConnected); first >= 0 && head[first].in == 2*channels {
+		tokens = append(tokens, architecture.Layer{Kind: architecture.GlobalMaxAverage}.String())
+	}
 	last := 0
 	for i, l := range head {
 		if l.Kind == architecture.Connected {
@@ -451,7 +470,12 @@ func likelyHead(head []fileLayer) string {
 		default:
 			tokens = append(tokens, l.Layer.String())
 			norm := i+1 < len(head) && head[i+1].Kind == architecture.BatchNorm
-			if i < last && !norm && slices.ContainsFunc(head[:i+1], func(l fileLayer) bool { return l.Kind == architecture.Connected }) {
+			if norm && roomBetween(l.name, head[i+1].name) { // a rectification comes before it
+				tokens = append(tokens, "RELU")
+				continue
+			}
+			rectified := l.Kind == architecture.BatchNorm && i > 0 && roomBetween(head[i-1].name, l.name)
+			if i < last && !norm && !rectified && slices.ContainsFunc(head[:i+1], func(l fileLayer) bool { return l.Kind == architecture.Connected }) {
 				tokens = append(tokens, "RELU")
 			}
 		}
@@ -460,6 +484,29 @@ func likelyHead(head []fileLayer) string {
 		tokens = append(tokens, "SIGMOID")
 	}
 	return strings.Join(tokens, " ")
+}
+
+// followsLayer tells whether a layer's number says that others, without tensors, come before
+// it in its part of the network.
+func followsLayer(name string) bool {
+	n, err := strconv.Atoi(name[strings.LastIndexAny(name, "./")+1:])
+	return err == nil && n > 0
+}
+
+// roomBetween tells whether the numbers of two layers' names leave room for a layer without
+// tensors between them.
+func roomBetween(a, b string) bool {
+	number := func(name string) (string, int) {
+		at := strings.LastIndexAny(name, "./")
+		n, err := strconv.Atoi(name[at+1:])
+		if err != nil {
+			n = -1
+		}
+		return name[:at+1], n
+	}
+	of, i := number(a)
+	same, j := number(b)
+	return of == same && i >= 0 && j > i+1
 }
 
 // paperNames tells whether the head is the paper's by its names: those of torchvision,
@@ -529,6 +576,9 @@ func (o *Outline) inputSide(a architecture.Architecture, fc fileLayer, channels,
 		}
 	}
 	side := int(math.Round(math.Sqrt(float64(fc.in / channels))))
+	if fc.in == 2*channels && !o.Complete {
+		return 0, &AmbiguousError{fmt.Sprintf("%s: fan-in %d, twice the channels before it, as of maxima and means of the whole map: say the head (--head 'GMAP %s')", name, fc.in, a.HeadName())}
+	}
 	if fc.in%channels != 0 || side < 1 || side*side*channels != fc.in {
 		return 0, fmt.Errorf("%s: fan-in %d, want the %d channels of the convolution before it times a square", name, fc.in, channels)
 	}

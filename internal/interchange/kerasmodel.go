@@ -116,7 +116,7 @@ func (w *kerasWriter) layer(l nn.Layer) error {
 		return w.function(l)
 	case *nn.Binary: // the model gives the probability of the second class
 	default:
-		return fmt.Errorf("%s: Keras has no such layer, want a network without local response normalisation and adaptive pooling (.weights.h5 files have the weights alone)", l.Name())
+		return fmt.Errorf("%s: Keras has no such layer in a chain, want a network without local response normalisation, adaptive pooling and GMAP (.weights.h5 files have the weights alone)", l.Name())
 	}
 	if rectified {
 		w.add("ReLU", l.Name()+".relu", map[string]any{})

@@ -36,9 +36,13 @@ func readLayers(f *weights.File) (*Outline, error) {
 	r := &layerReader{f: f, o: &Outline{Complete: true, keras: channelsLastFormat(f.Format()), Left: f.Notes()}, pixels: newPixelReader()}
 	r.channelsLast = channelsLastFormat(f.Format())
 	r.o.input = onnxSide(f.Metadata()["onnx.input"])
+	_, guessed := f.Metadata()[weights.MetaLayerOrder]
 	layers := f.Layers()
 	for i, l := range layers {
 		r.index = i
+		if guessed && len(l.Tensors) == 0 && slices.Contains([]string{"conv", "fc", "batchnorm"}, l.Op) {
+			continue // left out by --ignore or --prefix
+		}
 		err := r.add(l)
 		if err == nil {
 			continue
@@ -80,11 +84,11 @@ func (o *Outline) between() {
 	}
 }
 
-// dropTail leaves out what follows the last map of a model of Keras's that has no fully
-// connected layer: a global pooling, as of an extractor of features.
+// dropTail leaves out what follows the last map of a model that has no fully connected
+// layer: a global pooling, as of an extractor of features.
 func (r *layerReader) dropTail() {
 	i := slices.IndexFunc(r.o.layers, fileLayer.inHead)
-	if !r.keras() && r.f.Format() != weights.ONNX || r.o.broken != nil || i < 0 || r.o.Count(architecture.Connected) > 0 {
+	if r.o.broken != nil || i < 0 || r.o.Count(architecture.Connected) > 0 {
 		return
 	}
 	tail := r.o.layers[i:]
@@ -325,6 +329,9 @@ func (r *layerReader) activation(op string, a attributes) error {
 
 // globalPool appends a global pooling.
 func (r *layerReader) globalPool(k architecture.Kind) error {
+	if slices.ContainsFunc(r.o.layers, fileLayer.isConnected) { // of the one pixel that is left, as timm's
+		return nil
+	}
 	if w := r.last(); w != nil && w.Kind == architecture.Convolution && !w.relu {
 		return fmt.Errorf("it follows the convolution %s without a rectification, want one", w.name)
 	}

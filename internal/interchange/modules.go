@@ -3,6 +3,7 @@ package interchange
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/network"
@@ -16,7 +17,7 @@ func readModules(f *weights.File, order string, known bool) (*Outline, error) {
 	o, err := readLayers(f)
 	why := ""
 	switch {
-	case otherFeatures(f):
+	case err != nil && otherFeatures(f):
 		return nil, err
 	case err != nil:
 		why = err.Error()
@@ -34,6 +35,9 @@ func readModules(f *weights.File, order string, known bool) (*Outline, error) {
 			return nil, fmt.Errorf("%w (%s)", nameErr, why)
 		}
 		return nil, nameErr
+	}
+	if err != nil && notFollowed(f) < named.Count(architecture.Convolution) {
+		return nil, err
 	}
 	named.untold = fmt.Sprintf("the order of the layers is %s: %s", order, why)
 	return named, nil
@@ -56,6 +60,21 @@ func otherFeatures(f *weights.File) bool {
 		}
 	}
 	return false
+}
+
+// notFollowed returns the number of convolutions before a layer or a line of code that isn't
+// understood; all of them if there is none.
+func notFollowed(f *weights.File) int {
+	n := 0
+	for _, l := range f.Layers() {
+		switch {
+		case l.Op == "conv":
+			n++
+		case strings.Contains(l.Op, " ") || strings.ToLower(l.Op) != l.Op:
+			return n
+		}
+	}
+	return n
 }
 
 // openQuestion says what another forward over the same layers could do otherwise; "" if

@@ -68,6 +68,8 @@ var patterns = []struct {
 	{Torchvision, regexp.MustCompile(`^(?:.*[./])?features[./](\d{1,4})$`), func(n []int) position { return position{part: features, index: n[0]} }},
 	{Torchvision, regexp.MustCompile(`^(\d{1,4})$`), func(n []int) position { return position{part: features, index: n[0]} }},
 	{Torchvision, regexp.MustCompile(`^(?:.*[./])?slice\d{1,2}[./](\d{1,4})$`), func(n []int) position { return position{part: features, index: n[0]} }},
+	{Torchvision, regexp.MustCompile(`^0[./]0[./](\d{1,4})$`), func(n []int) position { return position{part: features, index: n[0]} }}, // fastai's body and head
+	{Torchvision, regexp.MustCompile(`^1[./](\d{1,4})$`), func(n []int) position { return position{part: classifier, index: n[0]} }},
 	{OpenMMLab, regexp.MustCompile(`^(?:.*[./])?features[./](\d{1,4})[./]conv$`), func(n []int) position { return position{part: features, index: n[0], unit: true} }},
 	{OpenMMLab, regexp.MustCompile(`^(?:.*[./])?features[./](\d{1,4})[./]bn$`), func(n []int) position { return position{part: features, index: n[0], norm: true, unit: true} }},
 	{Torchvision, regexp.MustCompile(`^(?:.*[./])?classifier[./](\d{1,4})$`), func(n []int) position { return position{part: classifier, index: n[0]} }},

@@ -72,6 +72,9 @@ func (s *Selection) normalize(f *weights.File, names map[string]string) error {
 			return fmt.Errorf("metadata torch.normalize: %w", err)
 		}
 		for _, n := range of {
+			if s.Normalize != nil && s.Normalize.same(n.Mean, n.Std) { // the code's, by the buffers
+				continue
+			}
 			if err := s.add(&Normalize{Source: n.Source, Mean: n.Mean, Std: n.Std}); err != nil {
 				return err
 			}
@@ -125,6 +128,17 @@ func (s *Selection) add(n *Normalize) error {
 	}
 	s.Normalize = n
 	return nil
+}
+
+// same tells whether the values are those but for rounding.
+func (n *Normalize) same(mean, std [3]float32) bool {
+	near := func(a, b float32) bool { return math.Abs(float64(a-b)) <= 1e-5*(1+math.Abs(float64(b))) }
+	for c := range 3 {
+		if !near(n.Mean[c], mean[c]) || !near(n.Std[c], std[c]) {
+			return false
+		}
+	}
+	return true
 }
 
 // threeValues tells whether a shape is that of three values: (3), (3,1,1), (1,3,1,1).

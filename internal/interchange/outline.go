@@ -51,6 +51,7 @@ type Outline struct {
 	broken   error  // why the head isn't followed
 	ending   architecture.Ending
 	ended    bool            // whether the file's layers tell the ending
+	given    bool            // whether the configuration was given
 	untold   string          // why the layers that the file has are not followed
 	adaptive bool            // the pooling of mapSide is PyTorch's adaptive average pooling
 	mapSide  int             // of the last map, which a pooling in the file leaves as it is; 0 if none does
@@ -204,7 +205,7 @@ func (o *Outline) Within(a architecture.Architecture) error {
 	if o.Complete && !slices.EqualFunc(layers, o.layers[:len(o.layers)-len(head)], sameKind) {
 		return fmt.Errorf("the file's layers are %q, want configuration %q", o.row(), a.Name)
 	}
-	o.layers = append(layers, head...)
+	o.layers, o.given = append(layers, head...), true
 	return nil
 }
 
@@ -310,6 +311,8 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 			m.match(current, "weight", l.Weight, false)
 			m.match(current, "bias", l.Bias, true)
 			channels, flat = l.Bias.Len(), false
+		case *nn.GlobalMaxAverage:
+			channels *= 2
 		case *nn.Flatten:
 			flat = true
 		case *nn.BatchNorm:
@@ -445,4 +448,8 @@ func joinFirst(file string, errs []error) error {
 }
 
 // infer notes what was inferred, and from what.
-func (o *Outline) infer(what, from string) { o.Inferred = append(o.Inferred, what+": "+from) }
+func (o *Outline) infer(what, from string) {
+	if !slices.ContainsFunc(o.Inferred, func(line string) bool { return strings.HasPrefix(line, what+":") }) {
+		o.Inferred = append(o.Inferred, what+": "+from)
+	}
+}

@@ -246,6 +246,9 @@ func firstConnected(n *network.Network, p *nn.Param) (channels int, ok bool) {
 		case isConv:
 			channels = conv.Weight.Shape[0]
 		}
+		if _, both := l.(*nn.GlobalMaxAverage); both {
+			channels *= 2
+		}
 	}
 	return 0, false
 }

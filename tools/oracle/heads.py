@@ -25,12 +25,20 @@ HEADS = [
     "BN SILU GAP FC5 SIGMOID FC7 LINEAR L2 FC SIGMOID",
     "GAP FC1 SIGMOID",
     "FC5 RELU FC TANH",
+    "GMAP BN FC5 RELU BN FC",
 ]
 
 
 class L2(nn.Module):
     def forward(self, x):
         return F.normalize(x.flatten(1), dim=1).reshape(x.shape)
+
+
+class MaxAverage(nn.Module):
+    """fastai's AdaptiveConcatPool2d, flattened."""
+
+    def forward(self, x):
+        return torch.cat([F.adaptive_max_pool2d(x, 1), F.adaptive_avg_pool2d(x, 1)], 1).flatten(1)
 
 
 def build(head):
@@ -46,6 +54,8 @@ def build(head):
             m, flat = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), True
         elif t == "GMP":
             m, flat = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()), True
+        elif t == "GMAP":
+            m, flat, c = MaxAverage(), True, 2 * c
         elif t == "L2":
             m = L2()
         elif t == "FLATTEN":

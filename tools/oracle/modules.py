@@ -146,6 +146,26 @@ class Unit(nn.Module):
         return self.net((x - 0.5) / 0.25)
 
 
+class Buffered(nn.Module):
+    """Normalises the pixels by buffers."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = vgg(nn.AdaptiveAvgPool2d(1), nn.Linear(4, 3))
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1))
+
+    def forward(self, x):
+        return self.net((x - self.mean) / self.std)
+
+
+class Inverse(Buffered):
+    """Undoes a normalisation."""
+
+    def forward(self, x):
+        return self.net(x * self.std + self.mean)
+
+
 def randomise(net, seed):
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -162,7 +182,7 @@ def lean(data):
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
         for info in old.infolist():
             if not info.filename.endswith(".debug_pkl"):
-                new.writestr(zipfile.ZipInfo(info.filename), old.read(info))
+                new.writestr(zipfile.ZipInfo(info.filename), old.read(info), compress_type=info.compress_type)
     return out.getvalue()
 
 
@@ -215,7 +235,8 @@ def main():
     case("bn", nn.DataParallel(vgg(nn.AdaptiveAvgPool2d(1), nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.BatchNorm1d(6, eps=1e-4), nn.Linear(6, 3)), features(bn=1e-4))),
          forms="whole", head="GAP FC6 RELU BN FC", eps=1e-4)
     case("checkpoint", vgg(), save=lambda n: {"epoch": 3, "model": n}, forms="whole", head="FC FC FC")
-    case("lrn", nn.Sequential(features(lrn=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)), head="GAP FC", forms="whole trace")
+    case("lrn", nn.Sequential(features(lrn=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)), head="GAP FC", forms="whole script")
+    case("lrntrace", nn.Sequential(features(lrn=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)), forms="trace", error="LocalResponseNorm.forward", refused=True)
     unused = vgg(nn.AdaptiveAvgPool2d(1), nn.Linear(4, 3))
     unused.fc = nn.Linear(4, 7)  # which the forward doesn't call
     case("unused", unused, forms="whole", error="fc.weight: the network has no such parameter", ignore=["fc.*"], head="GAP FC")
@@ -231,8 +252,11 @@ def main():
     case("mean", Mean(), forms="script trace", head="GAP FC")
     case("two", Two(), forms="whole trace", errors={"whole": "no module is the activation of first", "trace": "first.weight: the network has no such"},
          ignore=["first.*"], head="GAP FC")
-    case("named", Named(), side=12, forms="script trace", posterior=torch.exp, head="GMP BN LEAKY0.3 FC LOGSOFTMAX", eps=1e-4, input=12)
+    case("named", Named(), side=12, forms="script trace", posterior=torch.exp, head="GMP BN LEAKY0.3 DROP FC LOGSOFTMAX", eps=1e-4, input=12)
     case("unit", Unit(), forms="trace", head="GAP FC", unit=True)
+
+    case("buffered", Buffered(), head="GAP FC", normalize=True)
+    case("inverse", Inverse(), forms="trace", error="two normalisations of the input", refused=True)
 
     refused = dict(forms="whole", refused=True)
     case("relu6", vgg(nn.AdaptiveAvgPool2d(1), nn.Sequential(nn.Linear(4, 4), nn.ReLU6(), nn.Linear(4, 3))), error="classifier.1 (ReLU6)", **refused)
@@ -243,7 +267,7 @@ def main():
     case("ceil", vgg(nn.AdaptiveAvgPool2d(1), nn.Linear(4, 3), nn.Sequential(*features()[:-1], nn.MaxPool2d(2, ceil_mode=True))), error="MaxPool2d with ceil_mode True", **refused)
     hooked = vgg(nn.AdaptiveAvgPool2d(1), nn.Linear(4, 3))
     hooked.classifier.register_forward_hook(scale)
-    case("hooked", hooked, forms="whole", error="hooks of its forward", give_head="GAP FC", refused=True)
+    case("hooked", hooked, forms="whole", error="hooks of its forward", refused=True)
     (OUT / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
 
 

@@ -1,0 +1,57 @@
+package interchange
+
+import (
+	"fmt"
+
+	"github.com/verydeep/vgg/architecture"
+	"github.com/verydeep/vgg/network"
+)
+
+// inferAll notes what the options of the network have that the file doesn't tell.
+func (o *Outline) inferAll(opts network.Options, g Given) {
+	a, err := architecture.Parse(opts.Config)
+	if err != nil {
+		return
+	}
+	if !o.Complete {
+		o.inferFeatures(opts)
+	}
+	if opts.Headless() {
+		return
+	}
+	if !o.Complete && g.Head == "" {
+		o.infer("head", fmt.Sprintf("%q, of the names of its tensors", a.HeadName()))
+	}
+	if !o.ended && g.Head == "" {
+		o.infer("ending", "the scores of the last layer go through a soft-max, by convention; if classes are labels of their own, say so (--head '… SIGMOID')")
+	}
+	if o.input == 0 && g.Input == 0 {
+		from := fmt.Sprintf("%d pixels, the paper's", opts.Input)
+		if opts.Input != network.DefaultInput {
+			from = fmt.Sprintf("%d pixels, the only one that fits the first fully connected layer", opts.Input)
+		}
+		o.infer("input side", from)
+	}
+}
+
+// inferFeatures notes what names of tensors don't tell of the features.
+func (o *Outline) inferFeatures(opts network.Options) {
+	switch {
+	case o.given:
+		o.infer("poolings", "of the given configuration")
+	case o.EndsEarly:
+		o.infer("poolings", "of the names; a pooling may follow the last convolution")
+	case o.scheme == Torchvision || o.scheme == Timm || o.scheme == OpenMMLab:
+		o.infer("poolings", "where the numbers of features leave room for one, and after the last convolution")
+	default:
+		o.infer("poolings", "between the blocks of the names, and after the last")
+	}
+	o.infer("activations", "every convolution is rectified, as in all of the paper's networks")
+	if o.bnEps != 0 {
+		whose := "PyTorch's"
+		if o.bnEps == kerasBNEps {
+			whose = "Keras's"
+		}
+		o.infer("epsilon of BN", fmt.Sprintf("%g, %s default", o.bnEps, whose))
+	}
+}
