@@ -99,7 +99,7 @@ func (c *localizeImagesCommand) Run(e *environment) error {
 	return e.forEach(files, func(file string) (bad bool, err error) {
 		line := localizeLine{File: file, Boxes: []localizeBox{}}
 		if err := c.locate(e, l, classes, &line, len(files) > 1); e.stops(err) {
-			return false, err
+			return false, fmt.Errorf("%s: %w", file, err)
 		} else if err != nil {
 			line.Error = err.Error()
 		}
