@@ -225,10 +225,11 @@ func corrupt(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o666))
 }
 
-// weights KIND FILE: writes a file of weights that is wrong in some way.
+// weights KIND FILE: writes a file of weights that is wrong in some way, or a localisation
+// network (boxes).
 func writeWeights(ts *testscript.TestScript, _ bool, args []string) {
-	if value, ok := map[string]float64{"nan": math.NaN(), "infinity": math.Inf(1), "nan-boxes": math.NaN()}[args[0]]; ok {
-		ts.Check(notFinite(value, args[0] == "nan-boxes").Save(context.Background(), ts.MkAbs(args[1])))
+	if value, ok := map[string]float64{"nan": math.NaN(), "infinity": math.Inf(1), "nan-boxes": math.NaN(), "boxes": 1}[args[0]]; ok {
+		ts.Check(withValue(value, strings.HasSuffix(args[0], "boxes")).Save(context.Background(), ts.MkAbs(args[1])))
 		return
 	}
 	raw, err := os.ReadFile(ts.MkAbs("colours.safetensors"))
@@ -260,9 +261,9 @@ func writeWeights(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), raw, 0o666))
 }
 
-// notFinite returns the network of colours.safetensors with a value in its first weights, as a
+// withValue returns the network of colours.safetensors with a value in its first weights, as a
 // localisation network if wanted.
-func notFinite(value float64, boxes bool) *vgg.Model {
+func withValue(value float64, boxes bool) *vgg.Model {
 	m := tiny.Colours(3)
 	if boxes {
 		o := m.Net.Options()
