@@ -305,10 +305,10 @@ func TestMisfits(t *testing.T) {
 		want []string
 	}{
 		{"another number of in-channels", replace("features.8.weight", 16, 15, 3, 3), OpenOptions{}, []string{"features.8.weight: shape [16 15 3 3], want [16 16 3 3]"}},
-		{"grey images", replace("features.0.weight", 4, 1, 3, 3), OpenOptions{}, []string{"features.0.weight: shape [4 1 3 3], want [4 3 3 3]"}},
+		{"grey images", replace("features.0.weight", 4, 1, 3, 3), OpenOptions{}, []string{"features.0.weight: it takes 1 channel, want the 3 of RGB images"}},
 		{"another length of a bias", replace("features.3.bias", 9), OpenOptions{}, []string{"features.3.bias: shape [9], want [8]"}},
 		{"another fan-in of fc7", replace("classifier.3.weight", 7, 8), OpenOptions{}, []string{"classifier.3.weight: shape [7 8], want [7 7]"}},
-		{"a fan-in of fc6 that is no square", replace("classifier.0.weight", 7, 64), OpenOptions{}, []string{"classifier.0.weight: fan-in 64, want the 32 channels"}},
+		{"a fan-in of fc6 that is no square", replace("classifier.0.weight", 7, 96), OpenOptions{}, []string{"classifier.0.weight: fan-in 96, want the 32 channels"}},
 		{"two at once", append(replace("features.3.bias", 9), source("other.weight", 2), source("thing", 2)), OpenOptions{}, []string{"features.3.bias: shape [9], want [8]", "thing: the network has no such parameter"}},
 		{"oblong filters", replace("features.3.weight", 8, 4, 3, 5), OpenOptions{}, []string{"features.3.weight: shape [8 4 3 5], want square filters"}},
 		{"filters of an even side", replace("features.3.weight", 8, 4, 4, 4), OpenOptions{}, []string{"features.3.weight", "odd side"}},

@@ -352,7 +352,7 @@ func (p *parquetFile) cells(leaf *parquet.Column, list bool) ([]string, error) {
 		cells = append(cells, string(text))
 	}
 	if len(cells) != n {
-		return nil, fmt.Errorf("Parquet: %d values, want %d, one a row", len(cells), n)
+		return nil, fmt.Errorf("parquet: %d values, want %d, one a row", len(cells), n)
 	}
 	return cells, nil
 }
@@ -421,11 +421,11 @@ func cellOf(v parquet.Value) string {
 // leafIndex finds a leaf's metadata in a row group.
 func chunkMeta(g *format.RowGroup, leaf int) (*format.ColumnMetaData, error) {
 	if leaf >= len(g.Columns) {
-		return nil, fmt.Errorf("Parquet: %d columns in a row group, want more than %d", len(g.Columns), leaf)
+		return nil, fmt.Errorf("parquet: %d columns in a row group, want more than %d", len(g.Columns), leaf)
 	}
 	c := &g.Columns[leaf]
 	if c.FilePath != "" {
-		return nil, fmt.Errorf("Parquet: the column lies in another file, %q", c.FilePath)
+		return nil, fmt.Errorf("parquet: the column lies in another file, %q", c.FilePath)
 	}
 	return &c.MetaData, nil
 }

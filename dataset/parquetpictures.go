@@ -70,7 +70,7 @@ func (p *parquetPictures) scanGroup(group int, g *format.RowGroup, row *int) err
 	}
 	end := at + meta.TotalCompressedSize
 	if at < 4 || meta.TotalCompressedSize < 0 || end > p.size {
-		return fmt.Errorf("Parquet: bytes %d to %d of a file of %d", at, end, p.size)
+		return fmt.Errorf("parquet: bytes %d to %d of a file of %d", at, end, p.size)
 	}
 	var dict span
 	var header thrift.CompactProtocol
@@ -82,7 +82,7 @@ func (p *parquetPictures) scanGroup(group int, g *format.RowGroup, row *int) err
 		}
 		next := at + n + int64(h.CompressedPageSize)
 		if h.CompressedPageSize < 0 || next > end || h.UncompressedPageSize < 0 || int64(h.UncompressedPageSize) > maxParquetPage {
-			return fmt.Errorf("Parquet: page at byte %d of %d bytes, unpacked %d", at, h.CompressedPageSize, h.UncompressedPageSize)
+			return fmt.Errorf("parquet: page at byte %d of %d bytes, unpacked %d", at, h.CompressedPageSize, h.UncompressedPageSize)
 		}
 		values, encoding := int32(-1), format.Plain
 		switch {
@@ -95,9 +95,10 @@ func (p *parquetPictures) scanGroup(group int, g *format.RowGroup, row *int) err
 		}
 		if values > 0 {
 			if int(values) > last-*row {
-				return fmt.Errorf("Parquet: page at byte %d has %d rows, where %d are left", at, values, last-*row)
+				return fmt.Errorf("parquet: page at byte %d has %d rows, where %d are left", at, values, last-*row)
 			}
 			page := parquetPage{group: group, first: *row, rows: int(values), begin: at, end: next, uncompressed: int64(h.UncompressedPageSize)}
+			//lint:ignore SA1019 Older writers have it.
 			if encoding == format.PlainDictionary || encoding == format.RLEDictionary {
 				page.dict = dict
 				page.uncompressed += dict.end - dict.begin
@@ -108,7 +109,7 @@ func (p *parquetPictures) scanGroup(group int, g *format.RowGroup, row *int) err
 		at = next
 	}
 	if *row != last {
-		return fmt.Errorf("Parquet: its pages end %d rows early", last-*row)
+		return fmt.Errorf("parquet: its pages end %d rows early", last-*row)
 	}
 	return nil
 }
@@ -130,9 +131,9 @@ func (p *parquetPictures) pageHeader(protocol *thrift.CompactProtocol, at, end i
 		if size < end-at && int64(len(buffer)) == size {
 			continue
 		}
-		return nil, 0, fmt.Errorf("Parquet: header: %w", err)
+		return nil, 0, fmt.Errorf("parquet: header: %w", err)
 	}
-	return nil, 0, errors.New("Parquet: no header in 16 MiB")
+	return nil, 0, errors.New("parquet: no header in 16 MiB")
 }
 
 // names returns a name for each row's picture.
@@ -198,7 +199,7 @@ func (p *parquetPictures) pick(page parquet.Page, row int) (data []byte, err err
 	defer parquet.Release(part)
 	n, err := part.Values().ReadValues(value[:])
 	if n != 1 {
-		return nil, fmt.Errorf("Parquet: no value of the row: %w", err)
+		return nil, fmt.Errorf("parquet: no value of the row: %w", err)
 	}
 	if value[0].IsNull() {
 		return nil, errNoPicture
@@ -210,7 +211,7 @@ func (p *parquetPictures) pick(page parquet.Page, row int) (data []byte, err err
 func (p *parquetPictures) read(row int) ([]byte, error) {
 	i := p.pageOf(row)
 	if i < 0 {
-		return nil, fmt.Errorf("Parquet: no row %d, want less than %d", row, p.file.NumRows())
+		return nil, fmt.Errorf("parquet: no row %d, want less than %d", row, p.file.NumRows())
 	}
 	page, err := p.decode(i)
 	if err != nil {

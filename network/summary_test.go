@@ -39,7 +39,8 @@ func TestEstimateMemory(t *testing.T) {
 		if eight := estimate(o, 8, 1); eight.Inference <= one.Inference || eight.Training <= one.Training {
 			t.Errorf("%s: batch 8 needs %+v, batch 1 %+v", config, eight, one)
 		}
-		if more := estimate(o, 1, 4); more.Inference < one.Inference || more.Training < one.Training {
+		// The plan for more threads may have a form that takes a little less.
+		if more := estimate(o, 1, 4); 50*more.Inference < 49*one.Inference || 50*more.Training < 49*one.Training {
 			t.Errorf("%s: 4 threads need %+v, 1 thread %+v", config, more, one)
 		}
 	}

@@ -276,8 +276,20 @@ func TestFilesOfVersion0(t *testing.T) {
 		unchanged(t, "index.npy")
 	})
 	t.Run("statistics", func(t *testing.T) {
-		commands(t, "stats", "stats data") // "kept": true
-		unchanged(t, "data/.vgg-stats.json")
+		// Images are measured anew, as more of them can be read than by that version.
+		text, _ := vggIn(t, dir, "stats", "data", "--json")
+		var facts map[string]any
+		if err := json.Unmarshal([]byte(text), &facts); err != nil {
+			t.Fatal(err)
+		}
+		for _, later := range []string{"layout", "parts", "skipped", "empty", "boxes", "leaks"} {
+			delete(facts, later)
+		}
+		got, err := json.Marshal(facts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sameJSON(t, "stats", string(got), strings.Replace(want("stats"), `"kept":true`, `"kept":false`, 1), tolerance)
 	})
 	t.Run("shards", func(t *testing.T) {
 		got, _ := vggIn(t, dir, strings.Fields("eval net.safetensors --data shards --protocol dense --flip --json")...)

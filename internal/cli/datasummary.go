@@ -32,7 +32,6 @@ const (
 type dataSummary struct {
 	train, val *dataset.Dataset // val is nil without a part to validate on
 	used       *dataset.Dataset // the part that the command is about to read; nil: both
-	kept       bool             // val was kept from train, which had no parts
 	leakFlag
 	threads   int
 	maxPixels int // of an image

@@ -20,9 +20,9 @@ func (o *Outline) checkStart() error {
 	}
 	switch first.in {
 	case 1, 2, 4:
-		return fmt.Errorf("%s: it takes %d channels, want the 3 of RGB images", name, first.in)
+		return fmt.Errorf("%s: it takes %s, want the 3 of RGB images", name, channels(first.in))
 	}
-	text := fmt.Sprintf("%s: it takes %d channels: a part of a network without its beginning", name, first.in)
+	text := fmt.Sprintf("%s: it takes %s: a part of a network without its beginning", name, channels(first.in))
 	if at := o.startOf(); at != "" {
 		text += ", " + at
 	}
@@ -89,4 +89,11 @@ func (o *Outline) follows(features []architecture.Layer, start int, width float6
 		}
 	}
 	return true
+}
+
+func channels(n int) string {
+	if n == 1 {
+		return "1 channel"
+	}
+	return fmt.Sprintf("%d channels", n)
 }
