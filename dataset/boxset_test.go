@@ -374,6 +374,7 @@ func TestBoxErrors(t *testing.T) {
 		"boxes in several formats (annots/a.xml, coco.json)": {"images/a.jpg", png, "annots/a.xml", xmlOf("", "dog"), "coco.json", cocoOf("a.jpg dog")},
 		"want a data.yaml or a classes.txt with their names": {"images/a.jpg", png, "labels/a.txt", dogLine},
 		"nc: 3, and names has 2":                             {"images/a.jpg", png, "labels/a.txt", dogLine, "data.yaml", "names: [cat, dog]\nnc: 3\ntrain: images\n"},
+		"more than one YAML document, want one":              {"images/a.jpg", png, "labels/a.txt", dogLine, "classes.txt", "cat\ndog\n", "data.yaml", zooYAML + "train: images\n---\nnames: [dog, cat]\n"},
 		"train: pictures: no such folder or list":            {"images/a.jpg", png, "labels/a.txt", dogLine, "data.yaml", zooYAML + "train: pictures\n"},
 		"both describe a dataset":                            {"images/a.jpg", png, "labels/a.txt", dogLine, "data.yaml", zooYAML + "train: images\n", "other.yaml", zooYAML + "train: images\n"},
 		"list different classes":                             {"x/images/a.jpg", png, "x/labels/a.txt", dogLine, "x/classes.txt", "cat\ndog\n", "classes.txt", "dog\ncat\n"},

@@ -184,7 +184,11 @@ func MarkShards(dir string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("dataset: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, incomplete), []byte("vgg is writing shards here\n"), 0o666); err != nil {
+	err := atomicfile.Write(filepath.Join(dir, incomplete), func(w io.Writer) error {
+		_, err := io.WriteString(w, "vgg is writing shards here\n")
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("dataset: %w", err)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"path"
@@ -42,7 +43,7 @@ const maxYAML = 1 << 20
 // isYOLO reports whether a YAML file describes a dataset of YOLO.
 func isYOLO(fsys fs.FS, file string) bool {
 	y, err := readYAML(fsys, file)
-	return err == nil && !y.Names.IsZero() && !(y.Train.IsZero() && y.Val.IsZero() && y.Test.IsZero())
+	return (err == nil || errors.Is(err, errDocuments)) && !y.Names.IsZero() && !(y.Train.IsZero() && y.Val.IsZero() && y.Test.IsZero())
 }
 
 func readYAML(fsys fs.FS, file string) (*yoloYAML, error) {
@@ -53,9 +54,17 @@ func readYAML(fsys fs.FS, file string) (*yoloYAML, error) {
 	return parseYAML(data)
 }
 
+// errDocuments is returned with the first of several documents.
+var errDocuments = errors.New("more than one YAML document, want one: remove what follows the second ---")
+
 func parseYAML(data []byte) (*yoloYAML, error) {
 	var y yoloYAML
-	if err := yaml.Unmarshal(data, &y); err != nil {
+	d := yaml.NewDecoder(bytes.NewReader(data))
+	err := d.Decode(&y)
+	if err == nil && !errors.Is(d.Decode(new(any)), io.EOF) {
+		return &y, errDocuments
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	return &y, nil

@@ -50,9 +50,14 @@ type Options struct {
 	Shard Shard // part of the set; zero: all
 
 	// Out, where set, is the result file. The run continues from what the file holds and
-	// appends every image as it is done. Weights and data are identified by fingerprints.
+	// appends every image as it is done. Weights and data are identified by fingerprints. An
+	// image whose file has another time than the result file says is read again, and evaluated
+	// again if its contents are others.
 	// Without a file the posteriors of all images stay in memory.
 	Out string
+	// Verify compares the contents of all images with what Out says of them, whatever their
+	// times. Those of which it says nothing are evaluated again.
+	Verify bool
 
 	// OnImage is told the images that are done, readable or not. An image counts once for
 	// every network. What the result file holds already counts as done.
@@ -260,6 +265,14 @@ func (r *run) openStore(ctx context.Context) (store, error) {
 	f, err := createFile(ctx, r.o.Out, r.header)
 	if err != nil {
 		return nil, err // not a *file that is nil
+	}
+	changed, err := f.follow(ctx, r.data, r.o.Verify)
+	if err != nil {
+		f.close()
+		return nil, err
+	}
+	if changed > 0 && r.o.OnRemark != nil {
+		r.o.OnRemark(changedRemark(changed, r.o.Out))
 	}
 	return f, nil
 }

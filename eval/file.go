@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/journal"
@@ -33,7 +34,8 @@ type line struct {
 	Label     int    `json:"label"`
 	Labels    []int  `json:"labels,omitempty"`    // of a set with several labels an image
 	Posterior string `json:"posterior,omitempty"` // float32, little-endian, in base64
-	Error     string `json:"error,omitempty"`
+	version
+	Error string `json:"error,omitempty"`
 }
 
 // resultFile is a result file: a header and one line for every image and network, in the order
@@ -43,6 +45,11 @@ type resultFile struct {
 	header Header
 	lines  *journal.File
 	index  map[key]entry
+
+	// What follow compares the images with.
+	versions map[key]version // of the lines; nil of a reader and after follow
+	data     *dataset.Dataset
+	times    []time.Time // of the images' last changes, at the beginning of the run
 }
 
 type key struct{ net, image int }
@@ -51,6 +58,7 @@ type key struct{ net, image int }
 type entry struct {
 	at         journal.Place
 	unreadable bool
+	changed    bool // errChanged
 }
 
 func newFile(path string) *resultFile { return &resultFile{path: path, index: map[key]entry{}} }
@@ -69,7 +77,14 @@ func (r *resultFile) kind() journal.Kind[Header, line] {
 			if err := r.check(l); err != nil {
 				return err
 			}
-			r.index[key{l.Net, l.Image}] = entry{at, l.Error != ""}
+			k := key{l.Net, l.Image}
+			r.index[k] = entry{at, l.Error != "", l.Error == errChanged.Error()}
+			if r.versions == nil {
+				return nil
+			}
+			if delete(r.versions, k); l.Error == "" {
+				r.versions[k] = l.version
+			}
 			return nil
 		},
 		Difference: func(was, want Header) string {
@@ -99,6 +114,7 @@ func openFile(ctx context.Context, path string) (*resultFile, error) {
 // this run's to write.
 func createFile(ctx context.Context, path string, h Header) (*resultFile, error) {
 	r := newFile(path)
+	r.versions = map[key]version{}
 	var err error
 	if r.lines, err = r.kind().Resume(ctx, path, h); err != nil {
 		return nil, fmt.Errorf("eval: %w", err)
@@ -150,7 +166,7 @@ func (r *resultFile) check(l line) error {
 
 func (r *resultFile) has(net, image int) answerState {
 	switch e, ok := r.index[key{net, image}]; {
-	case !ok:
+	case !ok || e.changed:
 		return absent
 	case e.unreadable:
 		return unreadable
@@ -166,13 +182,13 @@ func (r *resultFile) put(net, image int, a Answer) error {
 			return nil // the file says so already
 		}
 	} else {
-		l.Posterior = encodePosterior(a.Posterior)
+		l.Posterior, l.version = encodePosterior(a.Posterior), r.version(image)
 	}
 	at, err := r.lines.Append(l)
 	if err != nil {
 		return fmt.Errorf("eval: results: %w", err)
 	}
-	r.index[key{net, image}] = entry{at, l.Error != ""}
+	r.index[key{net, image}] = entry{at, l.Error != "", a.Err == errChanged}
 	return nil
 }
 

@@ -94,6 +94,14 @@ func OpenViews(ctx context.Context, net Net, views []View, data *dataset.Dataset
 			return nil, err
 		}
 		r.files = append(r.files, f)
+		changed, err := f.follow(ctx, data, false)
+		if err != nil {
+			r.Close()
+			return nil, err
+		}
+		if changed > 0 && o.OnRemark != nil {
+			o.OnRemark(changedRemark(changed, f.path))
+		}
 	}
 	return r, nil
 }

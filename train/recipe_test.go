@@ -98,6 +98,8 @@ func TestMalformedRecipes(t *testing.T) {
 		"epochs: 3\nfilter: nearest\n":         {"nearest", "bilinear"},
 		"epochs: 3\nepochs: 4\n":               {"line 2", "epochs"},
 		"- 1\n":                                {"line 1"},
+		"batch: 8\n---\nbatch: 9\n":            {"more than one document, want one"},
+		"batch: 8\n---\n: [\n":                 {"more than one document, want one"},
 		"epochs: [\n":                          {"line"},
 	} {
 		path := writeRecipe(t, text)

@@ -15,7 +15,7 @@ import (
 )
 
 // LoadRecipe reads a YAML file over base: keys that the file doesn't have keep base's
-// values. An unknown key is an error. [Recipe.Validate] finds impossible values.
+// values. An unknown key and a second document are errors. [Recipe.Validate] finds impossible values.
 func LoadRecipe(path string, base Recipe) (Recipe, error) {
 	data, err := wholefile.Read(path, wholefile.MaxText)
 	if err != nil {
@@ -33,7 +33,11 @@ func ParseRecipe(text []byte, base Recipe) (Recipe, error) {
 	r := base
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
-	if err := d.Decode(&r); err != nil && !errors.Is(err, io.EOF) {
+	err := d.Decode(&r)
+	if err == nil && !errors.Is(d.Decode(new(any)), io.EOF) {
+		err = errors.New("more than one document, want one: remove what follows the second ---")
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
 		return base, errors.New(unknownField.ReplaceAllString(err.Error(), "unknown key $1"))
 	}
 	return r, nil

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -37,8 +36,8 @@ func WriteKeras(path string, metadata map[string]string, tensors []Source) error
 	if !strings.HasSuffix(path, ".weights.h5") {
 		return fmt.Errorf("weights: %s: want a name that ends in .weights.h5, as Keras does", path)
 	}
-	return writeKerasFile(path, tensors, func(name string, layers []kerasWriteLayer) error {
-		return writeKeras(name, metadata, layers)
+	return writeKerasFile(path, tensors, func(layers []kerasWriteLayer) error {
+		return atomicfile.WriteNamed(path, func(name string) error { return writeKeras(name, metadata, layers) })
 	})
 }
 
@@ -46,26 +45,19 @@ func WriteKeras(path string, metadata map[string]string, tensors []Source) error
 // the model as Keras 3 describes it in JSON, and the rest is as in [WriteKeras]. The layers
 // that have tensors are those of the model, which is Sequential, in its order.
 func WriteKerasModel(path string, metadata map[string]string, config []byte, tensors []Source) error {
-	return writeKerasFile(path, tensors, func(name string, layers []kerasWriteLayer) error {
+	return writeKerasFile(path, tensors, func(layers []kerasWriteLayer) error {
 		// The HDF5 file is complete before it becomes a member of the zip file.
-		inner, err := os.CreateTemp(filepath.Dir(path), ".*.weights.h5")
-		if err != nil {
-			return err
-		}
-		defer os.Remove(inner.Name())
-		defer inner.Close()
-		if err := writeKeras(inner.Name(), metadata, layers); err != nil {
-			return err
-		}
-		out, err := os.Create(name)
-		if err != nil {
-			return err
-		}
-		if err := zipKeras(out, config, inner); err != nil {
-			out.Close()
-			return err
-		}
-		return out.Close()
+		return atomicfile.Scratch(path+".weights.h5", func(name string) error {
+			if err := writeKeras(name, metadata, layers); err != nil {
+				return err
+			}
+			inner, err := os.Open(name)
+			if err != nil {
+				return err
+			}
+			defer inner.Close()
+			return atomicfile.Write(path, func(w io.Writer) error { return zipKeras(w, config, inner) })
+		})
 	})
 }
 
@@ -93,12 +85,12 @@ func zipKeras(w io.Writer, config []byte, inner io.Reader) error {
 
 // writeKerasFile checks the tensors and writes a file of them, which appears when it is
 // complete.
-func writeKerasFile(path string, tensors []Source, write func(name string, layers []kerasWriteLayer) error) error {
+func writeKerasFile(path string, tensors []Source, write func(layers []kerasWriteLayer) error) error {
 	layers, err := kerasWriteLayers(tensors)
 	if err != nil {
 		return fmt.Errorf("weights: %s: %w", path, err)
 	}
-	if err := atomicfile.WriteNamed(path, func(name string) error { return write(name, layers) }); err != nil {
+	if err := write(layers); err != nil {
 		return fmt.Errorf("weights: %s: %w", path, pathless(err))
 	}
 	return nil

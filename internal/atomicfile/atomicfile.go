@@ -76,6 +76,18 @@ func WriteNamed(path string, write func(name string) error) error {
 	return f.Commit()
 }
 
+// Scratch gives use the name of an empty file beside path and removes it afterwards. The file
+// of a process that was killed is removed by the next process that calls Scratch or [Write]
+// with the same path.
+func Scratch(path string, use func(name string) error) error {
+	f, err := Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	return f.mapped(use(f.temporary))
+}
+
 func replace(sys system, path string, write func(io.Writer) error) error {
 	f, err := create(sys, path)
 	if err != nil {

@@ -361,6 +361,26 @@ func TestWriteNamed(t *testing.T) {
 	wantContent(t, path, "new")
 }
 
+// A scratch file is gone afterwards, also that of a process that was killed.
+func TestScratch(t *testing.T) {
+	dir := t.TempDir()
+	path, failing := filepath.Join(dir, "w.part"), errors.New("failing")
+	if err := os.WriteFile(filepath.Join(dir, temporaryName("w.part", 0)), []byte("half"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	err := Scratch(path, func(name string) error {
+		wantContent(t, name, "")
+		if err := os.WriteFile(name, []byte("new"), 0o666); err != nil {
+			t.Error(err)
+		}
+		return failing
+	})
+	if err != failing {
+		t.Errorf("%v, want %v", err, failing)
+	}
+	wantFiles(t, dir)
+}
+
 // A directory that can't be synced is reported, with the new file whole.
 func TestDirectorySyncFails(t *testing.T) {
 	dir := t.TempDir()

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -142,6 +143,7 @@ func newParser(e *environment, help io.Writer, exit func(code int)) (*kong.Kong,
 		kong.Description("The VGG networks of Simonyan & Zisserman (ICLR 2015): train, evaluate, classify."+exitHelp),
 		kong.Writers(help, e.stderr),
 		kong.Exit(exit),
+		kong.KindMapper(reflect.String, kong.MapperFunc(asGiven)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
 		kong.Vars{
 			"configs": strings.Join(architecture.Names(), ", "), "merge": fmt.Sprint(localize.MergeThreshold), "boxrule": localize.DefaultRule().String(),
@@ -150,6 +152,17 @@ func newParser(e *environment, help io.Writer, exit func(code int)) (*kong.Kong,
 		trainingDefaults(),
 		kong.Bind(e),
 	)
+}
+
+// asGiven decodes a string of the command line byte by byte. Kong's own decoder goes by way of
+// JSON, which has no names of files that aren't UTF-8.
+func asGiven(ctx *kong.DecodeContext, target reflect.Value) error {
+	t, err := ctx.Scan.PopValue("string")
+	if err != nil {
+		return err
+	}
+	target.SetString(fmt.Sprint(t.Value))
+	return nil
 }
 
 // usageError is an error in the command line.

@@ -29,6 +29,7 @@ type evalCommand struct {
 	Memory size   `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB. An image that needs more is unreadable (the memory of the weights and 2 GiB)."`
 	Shard  string `placeholder:"I/N" help:"Evaluate only every Nth image, from the Ith on. --merge combines the shards."`
 	Out    string `placeholder:"FILE" help:"Result file: the posteriors of every image, as soon as they are known. An interrupted run continues from it."`
+	Verify bool   `help:"With --out: compare the contents of all images with those that the file is of. Without it, the contents of images whose time of change is another."`
 	Merge  bool   `help:"Report on result files, the shards of one run, instead of running."`
 	CSV    string `name:"csv" placeholder:"FILE" help:"Write the posteriors of every image as a table."`
 	overwriteFlag
@@ -210,6 +211,8 @@ func (c *evalCommand) check() error {
 		return usagef("--merge reads result files, want no --map and no --multi-label")
 	case c.Merge && (c.Data != "" || c.Out != "" || c.Shard != ""):
 		return usagef("--merge reads result files, want no --data, --out or --shard")
+	case c.Verify && c.Out == "":
+		return usagef("--verify without --out, want both: it compares the images with the result file")
 	case c.Shard != "" && c.CSV != "":
 		return usagef("--csv with --shard, want it with --merge, for all images")
 	}
@@ -278,6 +281,7 @@ func (c *evalCommand) setting() (eval.Setting, error) {
 func (c *evalCommand) options() (eval.Options, error) {
 	o := c.lists()
 	o.Batch, o.Ranks, o.Memory, o.MaxPixels, o.Out = c.Batch, c.Ranks, int64(c.Memory), c.pixels(), c.Out
+	o.Verify = c.Verify
 	if c.Shard != "" {
 		var err error
 		if o.Shard, err = eval.ParseShard(c.Shard); err != nil {

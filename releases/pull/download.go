@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/internal/wholefile"
@@ -23,6 +25,7 @@ type download struct {
 	part     string
 	client   *http.Client
 	progress progress.Func // bytes
+	idle     time.Duration // the longest that the server may send nothing
 }
 
 // origin describes the file that a part belongs to. It is stored beside the part.
@@ -106,6 +109,8 @@ func (d *download) attempt(ctx context.Context, hashed bool) error {
 	if start > 0 && start == was.Length {
 		return nil
 	}
+	ctx, watch := d.watch(ctx)
+	defer watch.end()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.address, nil)
 	if err != nil {
 		return err
@@ -119,7 +124,7 @@ func (d *download) attempt(ctx context.Context, hashed bool) error {
 	}
 	resp, err := d.client.Do(req)
 	if err != nil {
-		return &brokenError{err}
+		return &brokenError{cmp.Or(watch.stalled(ctx), err)}
 	}
 	defer resp.Body.Close()
 	now := origin{Address: d.address, ETag: resp.Header.Get("ETag"), Date: resp.Header.Get("Last-Modified"), Length: resp.ContentLength}
@@ -143,8 +148,71 @@ func (d *download) attempt(ctx context.Context, hashed bool) error {
 		}
 		return err
 	}
-	return d.write(resp.Body, start, now)
+	err = d.write(watch.reader(resp.Body), start, now)
+	if stalled := watch.stalled(ctx); err != nil && stalled != nil {
+		return &brokenError{fmt.Errorf("%w, with %d bytes there", stalled, d.size())}
+	}
+	return err
 }
+
+// watchdog ends an attempt in which the server sends nothing for too long.
+type watchdog struct {
+	idle  time.Duration
+	timer *time.Timer // nil: it may take as long as it likes
+	stop  context.CancelCauseFunc
+}
+
+// stallError is the cause of the end of an attempt's context by its watchdog.
+type stallError struct {
+	address string
+	idle    time.Duration
+}
+
+func (e *stallError) Error() string {
+	return fmt.Sprintf("%s: the server sent nothing for %v", e.address, e.idle)
+}
+
+// watch returns a context for an attempt that the watchdog ends.
+func (d *download) watch(ctx context.Context) (context.Context, *watchdog) {
+	ctx, stop := context.WithCancelCause(ctx)
+	w := &watchdog{idle: d.idle, stop: stop}
+	if d.idle > 0 {
+		w.timer = time.AfterFunc(d.idle, func() { stop(&stallError{d.address, d.idle}) })
+	}
+	return ctx, w
+}
+
+// stalled returns the error of a server that sent nothing, or nil.
+func (w *watchdog) stalled(ctx context.Context) error {
+	if e, ok := errors.AsType[*stallError](context.Cause(ctx)); ok {
+		return e
+	}
+	return nil
+}
+
+// reader returns r, with which the time begins anew whenever something arrives.
+func (w *watchdog) reader(r io.Reader) io.Reader {
+	if w.timer == nil {
+		return r
+	}
+	return readerFunc(func(p []byte) (int, error) {
+		w.timer.Reset(w.idle)
+		n, err := r.Read(p)
+		w.timer.Stop() // a slow disk is no stalled server
+		return n, err
+	})
+}
+
+func (w *watchdog) end() {
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	w.stop(nil)
+}
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // discard removes a part that can't be continued.
 func (d *download) discard() {

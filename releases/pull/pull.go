@@ -3,6 +3,7 @@
 package pull
 
 import (
+	"cmp"
 	"context"
 	"crypto/md5"
 	"crypto/sha256"
@@ -17,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/atomicfile"
@@ -36,6 +38,9 @@ type Options struct {
 	Offline bool
 	// Client makes the requests; nil for one that uses the environment's proxies.
 	Client *http.Client
+	// Idle is the longest that the server may send nothing before the attempt counts as broken;
+	// 0 for a minute. An attempt that got further is followed by another.
+	Idle time.Duration
 	// OnStage, where set, is called at the beginning of each stage, "downloading",
 	// "checking" and "converting", and returns what is told the stage's progress: bytes, of
 	// the conversion values.
@@ -87,7 +92,10 @@ func Release(ctx context.Context, r releases.Release, o Options) (string, error)
 		return fail(err)
 	}
 	file := filepath.Join(downloads, filepath.Base(r.File))
-	d := download{address: address, part: file + ".part", client: o.client(), progress: o.stage("downloading")}
+	d := download{
+		address: address, part: file + ".part", client: o.client(), progress: o.stage("downloading"),
+		idle: cmp.Or(o.Idle, time.Minute),
+	}
 	unlock, err := lockfile.Beside(file)
 	if err != nil {
 		return fail(err)

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -175,6 +176,55 @@ func TestOneProcessDownloads(t *testing.T) {
 	if _, err := pull(t, s, r, dir); err != nil {
 		t.Error(err)
 	}
+}
+
+// A server that stops sending is asked again, from where it stopped, and not waited for longer
+// than Idle; one that never answers is an error that says so.
+func TestStalled(t *testing.T) {
+	r, data := tiny(t)
+	third, silent := len(data)/3+1, false
+	var ranges []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		ranges = append(ranges, q.Header.Get("Range"))
+		if silent {
+			<-q.Context().Done()
+			return
+		}
+		w.Header().Set("ETag", `"one"`)
+		http.ServeContent(&stalling{w, q.Context(), third}, q, "", time.Time{}, bytes.NewReader(data))
+	}))
+	defer s.Close()
+	dir := t.TempDir()
+	o := Options{Dir: dir, Mirror: s.URL, Client: s.Client(), Idle: 200 * time.Millisecond}
+	if _, err := Release(t.Context(), r, o); err != nil {
+		t.Fatal(err)
+	}
+	if len(ranges) != 3 || ranges[1] != fmt.Sprintf("bytes=%d-", third) || ranges[2] != fmt.Sprintf("bytes=%d-", 2*third) {
+		t.Errorf("requests for %q, want each to continue after %d bytes more", ranges, third)
+	}
+	silent, ranges, o.Dir = true, nil, t.TempDir()
+	_, err := Release(t.Context(), r, o)
+	if err == nil || !strings.Contains(err.Error(), "the server sent nothing for 200ms") || len(ranges) != attempts {
+		t.Errorf("%v after %d requests, want %d and an error that says what happened", err, len(ranges), attempts)
+	}
+}
+
+// stalling sends so many bytes and then nothing more, on an open connection.
+type stalling struct {
+	http.ResponseWriter
+	request context.Context
+	left    int
+}
+
+func (s *stalling) Write(b []byte) (int, error) {
+	if len(b) > s.left {
+		_, _ = s.ResponseWriter.Write(b[:s.left])
+		s.ResponseWriter.(http.Flusher).Flush()
+		<-s.request.Done()
+		return s.left, s.request.Err()
+	}
+	s.left -= len(b)
+	return s.ResponseWriter.Write(b)
 }
 
 // TestInterrupted: a connection that breaks is made again, from where it broke.
