@@ -26,7 +26,8 @@ type Prediction struct {
 // that side (Preprocess.Fit), and the soft-max is taken over the scores of the central square
 // of Options.Input pixels.
 //
-// All classes are returned if there are fewer than k.
+// All classes are returned if there are fewer than k. Scores that are NaN or infinite are
+// [ErrNotFinite], here and wherever a model is asked for classes.
 //
 // The image is any that [preprocess.FromImage] takes. For a JPEG or WebP file use
 // [Model.ClassifyFile] or [Model.ClassifyReader], which decode as training does.
@@ -67,6 +68,11 @@ func (m *Model) ClassifyBatch(ctx context.Context, images []image.Image, k int) 
 		y := tensor.New(len(batch), len(m.Classes), 1, 1)
 		if err := m.Net.ForwardContext(ctx, y, x); err != nil {
 			return nil, err
+		}
+		for i := range batch {
+			if !tensor.Finite(y.Index(i).Data) {
+				return nil, fmt.Errorf("image %d: %w", start+i, ErrNotFinite)
+			}
 		}
 		p, posterior := make([]float32, len(m.Classes)), m.Net.Options().Posterior()
 		for i := range batch {
@@ -159,6 +165,9 @@ func (m *Model) scores(im image.Image, q int) ([]float32, error) {
 	y, err := m.Net.Forward(x)
 	if err != nil {
 		return nil, err
+	}
+	if !tensor.Finite(y.Data) {
+		return nil, ErrNotFinite
 	}
 	return y.Data, nil
 }

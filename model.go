@@ -52,6 +52,10 @@ var ErrNoNetwork = errors.New("vgg: a model without a network")
 // [Model.Scores] gives the scores.
 var ErrScores = errors.New("vgg: the network ends with scores (SCORES at the end of its head), not with posteriors: vgg classify shows the scores; for posteriors open the original weights with a head that ends with FC (soft-max) or FC SIGMOID (--head)")
 
+// ErrNotFinite is the error of a network that gives NaN or infinite scores, boxes or
+// activations.
+var ErrNotFinite = errors.New("scores that are not finite: the weights are of a training that diverged")
+
 // Until returns the model whose network ends with a layer; see [network.Network.Until]. It
 // shares m's parameters, has no classes, and can be saved and opened again.
 func (m *Model) Until(layer string, rectified bool) (*Model, error) {

@@ -86,8 +86,8 @@ type Net struct {
 	Setting
 }
 
-// ErrNotFinite is the error of a network that gives NaN or infinite scores.
-var ErrNotFinite = errors.New("scores that are not finite: the weights are of a training that diverged")
+// ErrNotFinite is [vgg.ErrNotFinite].
+var ErrNotFinite = vgg.ErrNotFinite
 
 // Run evaluates a model on a set of images. Every image counts exactly once: as right, as
 // wrong, or separately as unreadable.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"image"
-	"math"
 	"runtime"
 
 	"github.com/verydeep/vgg"
@@ -231,11 +230,12 @@ func (p *pass) forward(ctx context.Context, s size, q *queue) error {
 		return fmt.Errorf("eval: %s: %w", batch[0].of.name, err)
 	}
 	for i, b := range batch {
-		p.reduce(p.score, y.Index(i).Data)
+		output := y.Index(i).Data
+		if !tensor.Finite(output) { // soft-max, sigmoid and maximum may hide an infinity
+			return fmt.Errorf("eval: %s: %s: %w", p.data.Name, b.of.name, vgg.ErrNotFinite)
+		}
+		p.reduce(p.score, output)
 		for k, v := range p.score {
-			if math.IsNaN(float64(v - v)) {
-				return fmt.Errorf("eval: %s: %s: %w", p.data.Name, b.of.name, ErrNotFinite)
-			}
 			b.target.p[k] += float64(v)
 		}
 		b.of.left--

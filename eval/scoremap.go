@@ -39,7 +39,8 @@ type ScoreMap struct {
 	Posterior []float32
 }
 
-// ScoreMaps returns the class score maps of an image at several scales.
+// ScoreMaps returns the class score maps of an image at several scales. The error of scores
+// that are not finite is [vgg.ErrNotFinite].
 func ScoreMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales []int) ([]ScoreMap, error) {
 	if m == nil || m.Net == nil {
 		return nil, fmt.Errorf("eval: %w", vgg.ErrNoNetwork)
@@ -65,7 +66,7 @@ func ScoreMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales [
 }
 
 // OutputMaps runs a network densely over an image at several scales. An image that needs
-// more than [DefaultMemory] is an error.
+// more than [DefaultMemory] is an error, and outputs that are not finite are [vgg.ErrNotFinite].
 func OutputMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales []int) ([]OutputMap, error) {
 	if m == nil || m.Net == nil {
 		return nil, fmt.Errorf("eval: %w", vgg.ErrNoNetwork)
@@ -113,6 +114,9 @@ func OutputMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales 
 		y := tensor.New(shape...)
 		if err := m.Net.ForwardContext(ctx, y, x); err != nil {
 			return nil, err
+		}
+		if !tensor.Finite(y.Data) {
+			return nil, vgg.ErrNotFinite
 		}
 		maps = append(maps, OutputMap{Scale: q, W: w, H: h, Window: side, Stride: stride, OH: y.Dim(2), OW: y.Dim(3), Outputs: y.Data})
 	}

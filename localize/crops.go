@@ -145,8 +145,8 @@ func runCrops(ctx context.Context, m *vgg.Model, im *preprocess.Image, q int) ([
 		if err := m.Net.ForwardContext(ctx, y, x); err != nil {
 			return nil, nil, err
 		}
-		if !finite(y.Data) {
-			return nil, nil, eval.ErrNotFinite
+		if !tensor.Finite(y.Data) {
+			return nil, nil, vgg.ErrNotFinite
 		}
 		for i := range part {
 			outputs = append(outputs, y.Index(i).Data)

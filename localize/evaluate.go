@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/internal/prefetch"
@@ -61,7 +62,7 @@ const topClasses = 5
 //
 // These errors are told apart: [vgg.ErrNotLocaliser] of a network that gives no boxes, a
 // [*vgg.LocaliserError] or [vgg.ErrHeadless] of a classifier that gives no classes,
-// [eval.ErrNotFinite], and of o.Out a [*HeldError], an [*OtherRunError] and a [*FormatError].
+// [vgg.ErrNotFinite], and of o.Out a [*HeldError], an [*OtherRunError] and a [*FormatError].
 func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOptions) (*Result, error) {
 	if err := l.Check(); err != nil {
 		return nil, err
@@ -171,7 +172,7 @@ func (e *evaluation) add(ctx context.Context, im decoded) error {
 		return context.Cause(ctx)
 	case dataset.Environment(ctx, err):
 		return err
-	case errors.Is(err, eval.ErrNotFinite):
+	case errors.Is(err, vgg.ErrNotFinite):
 		return fmt.Errorf("localize: %s: %w", s.Name, err)
 	case err != nil:
 		r.Error = err.Error()

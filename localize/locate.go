@@ -230,8 +230,8 @@ func (l *Locator) Centre(ctx context.Context, im *preprocess.Image) ([]Detection
 	if err := m.Net.ForwardContext(ctx, y, x); err != nil {
 		return nil, err
 	}
-	if !finite(y.Data) {
-		return nil, eval.ErrNotFinite
+	if !tensor.Finite(y.Data) {
+		return nil, vgg.ErrNotFinite
 	}
 	var found []Detection
 	for class := range m.Classes {
@@ -281,9 +281,6 @@ func (l *Locator) Dense(ctx context.Context, im *preprocess.Image) (*Answer, err
 			return nil, err
 		}
 		for _, o := range outputs {
-			if !finite(o.Outputs) {
-				return nil, eval.ErrNotFinite
-			}
 			at := slices.Index(scales, o.Scale)
 			for i := range within(o.H, o.Window, o.Stride, o.OH) {
 				for j := range within(o.W, o.Window, o.Stride, o.OW) {
@@ -304,10 +301,6 @@ func (l *Locator) Dense(ctx context.Context, im *preprocess.Image) (*Answer, err
 		}
 	}
 	return a, nil
-}
-
-func finite(values []float32) bool {
-	return !slices.ContainsFunc(values, func(v float32) bool { return v-v != 0 })
 }
 
 // arrange puts the classes of a (K,positions) map into another order.

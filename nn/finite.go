@@ -1,12 +1,12 @@
 package nn
 
-import "math"
+import "github.com/verydeep/vgg/tensor"
 
 // NonFinite returns the name of the first parameter that holds a NaN or an infinity; ""
 // if none does.
 func (c *Chain) NonFinite() string {
 	for _, p := range c.Params() {
-		if !finite(p.Value) {
+		if !tensor.Finite(p.Value) {
 			return p.Name
 		}
 	}
@@ -18,12 +18,12 @@ func (c *Chain) NonFinite() string {
 // though its parameters and its input have none. It is "" if there is none. It looks at
 // the parameters as they are after the step's update.
 func (t *Training) NonFinite() string {
-	if !finite(t.x) {
+	if !tensor.Finite(t.x) {
 		return "input"
 	}
 	for i, k := range t.layout.fused {
 		for _, p := range k.layer.Params() {
-			if !finite(p.Value) {
+			if !tensor.Finite(p.Value) {
 				return p.Name
 			}
 		}
@@ -43,16 +43,7 @@ func (t *Training) finiteOutput(j int) bool {
 		if !t.layout.kept[j+1] {
 			t.forward(j+1, true, Pass{Train: true})
 		}
-		if !finite(t.acts[j+1].Data) {
-			return false
-		}
-	}
-	return true
-}
-
-func finite(v []float32) bool {
-	for _, x := range v {
-		if math.Float32bits(x)&0x7f800000 == 0x7f800000 {
+		if !tensor.Finite(t.acts[j+1].Data) {
 			return false
 		}
 	}

@@ -158,3 +158,13 @@ func (t *Tensor) Clone() *Tensor {
 
 // String returns the shape, such as "[64 3 3 3]".
 func (t *Tensor) String() string { return fmt.Sprint(t.Shape) }
+
+// Finite reports whether none of the numbers is a NaN or an infinity.
+func Finite(v []float32) bool {
+	for _, x := range v {
+		if math.Float32bits(x)&0x7f800000 == 0x7f800000 {
+			return false
+		}
+	}
+	return true
+}

@@ -179,3 +179,19 @@ func TestRowMajor(t *testing.T) {
 		}
 	})
 }
+
+func TestFinite(t *testing.T) {
+	for _, x := range []float32{0, -1, math.MaxFloat32, -math.MaxFloat32, math.SmallestNonzeroFloat32} {
+		if !Finite([]float32{1, x}) {
+			t.Errorf("%v is finite", x)
+		}
+	}
+	for _, x := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
+		if Finite([]float32{1, float32(x)}) {
+			t.Errorf("%v is not finite", x)
+		}
+	}
+	if !Finite(nil) {
+		t.Error("no numbers are finite")
+	}
+}

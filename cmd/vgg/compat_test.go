@@ -248,7 +248,7 @@ func TestFilesOfVersion0(t *testing.T) {
 		}
 		// A .jsonl file is for other programs and is written anew.
 		before := readFile(t, dir, "f.jsonl")
-		vggIn(t, dir, "features", "net.safetensors", "data", "--out", "f.jsonl")
+		vggIn(t, dir, "features", "net.safetensors", "data", "--out", "f.jsonl", "--overwrite")
 		sameJSON(t, "f.jsonl", readFile(t, dir, "f.jsonl"), before, tolerance)
 		before = cut(t, "f.npy.jsonl")
 		if _, stderr := vggIn(t, dir, "features", "net.safetensors", "data", "--out", "f.npy"); !strings.Contains(stderr, "images/s") {

@@ -93,7 +93,7 @@ func (c *classifyCommand) Run(e *environment) error {
 	return e.forEach(expand(c.Images), func(file string) (bad bool, err error) {
 		line := classifyLine{File: file}
 		if err = c.classify(e, m, thresholds, scale, &line); e.stops(err) {
-			return false, err
+			return false, fmt.Errorf("%s: %w", file, err)
 		} else if err != nil {
 			line.Error = err.Error()
 		}

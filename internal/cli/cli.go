@@ -16,6 +16,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/internal/wholefile"
@@ -206,10 +207,10 @@ func (e *environment) forEach(files []string, do func(file string) (bad bool, er
 	return unreadable(count, len(files))
 }
 
-// stops reports whether an error of reading an image is not the image's own: the command was
-// interrupted, or the process can't open any file.
+// stops reports whether an error of an image is not the image's own: the command was
+// interrupted, the process can't open any file, or the network gives no finite scores.
 func (e *environment) stops(err error) bool {
-	return err != nil && e.ctx.Err() != nil || wholefile.Exhausted(err)
+	return err != nil && e.ctx.Err() != nil || wholefile.Exhausted(err) || errors.Is(err, vgg.ErrNotFinite)
 }
 
 // printImage prints the result of an image file: a line of JSON or a table. failed is why the

@@ -24,6 +24,7 @@ type convertCommand struct {
 	Dense    bool   `help:"ONNX: fully connected layers as convolutions, for images of any size."`
 	Batch    int    `placeholder:"N" help:"ONNX: batch size of the graph (any)."`
 	Softmax  bool   `help:"ONNX: end with the soft-max."`
+	overwriteFlag
 	thresholdFlag
 	modelFlags
 	jsonFlag
@@ -66,12 +67,16 @@ func (c *convertCommand) Run(e *environment) error {
 		return err
 	}
 	open.headless, open.options.Headless = true, c.Headless
-	release, err := claim(c.Out)
+	outputs := []output{{"", c.Out}}
+	release, err := c.claim(outputs, c.In, c.Labels)
 	if err != nil {
 		return err
 	}
 	defer release()
 	path, err := open.path(c.In)
+	if err == nil {
+		err = distinct(outputs, []string{path})
+	}
 	if err != nil {
 		return err
 	}

@@ -26,14 +26,15 @@ type evalCommand struct {
 	thresholdFlag
 	imagesFlags
 	ranksFlag
-	Memory     size   `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB. An image that needs more is unreadable (the memory of the weights and 2 GiB)."`
-	Shard      string `placeholder:"I/N" help:"Evaluate only every Nth image, from the Ith on. --merge combines the shards."`
-	Out        string `placeholder:"FILE" help:"Result file: the posteriors of every image, as soon as they are known. An interrupted run continues from it."`
-	Verify     bool   `help:"With --out: compare the contents of all images with those that the file is of. Without it, the contents of images whose time of change is another."`
-	Merge      bool   `help:"Report on result files, the shards of one run, instead of running."`
-	CSV        string `name:"csv" placeholder:"FILE" help:"Write the posteriors of every image as a table."`
-	Mistakes   int    `default:"10" placeholder:"N" help:"Number of worst mistakes to show (10)."`
-	Confusions int    `default:"10" placeholder:"N" help:"Number of pairs of classes most often confused to show (10)."`
+	Memory size   `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB. An image that needs more is unreadable (the memory of the weights and 2 GiB)."`
+	Shard  string `placeholder:"I/N" help:"Evaluate only every Nth image, from the Ith on. --merge combines the shards."`
+	Out    string `placeholder:"FILE" help:"Result file: the posteriors of every image, as soon as they are known. An interrupted run continues from it."`
+	Verify bool   `help:"With --out: compare the contents of all images with those that the file is of. Without it, the contents of images whose time of change is another."`
+	Merge  bool   `help:"Report on result files, the shards of one run, instead of running."`
+	CSV    string `name:"csv" placeholder:"FILE" help:"Write the posteriors of every image as a table."`
+	overwriteFlag
+	Mistakes   int `default:"10" placeholder:"N" help:"Number of worst mistakes to show (10)."`
+	Confusions int `default:"10" placeholder:"N" help:"Number of pairs of classes most often confused to show (10)."`
 	modelFlags
 	storageFlag
 	threadsFlag
@@ -91,6 +92,11 @@ func (c *evalCommand) Run(e *environment) error {
 	if err := c.check(); err != nil {
 		return err
 	}
+	release, err := c.claimCSV()
+	if err != nil {
+		return err
+	}
+	defer release()
 	if c.Merge {
 		return c.merge(e)
 	}
@@ -132,13 +138,10 @@ func (c *evalCommand) Run(e *environment) error {
 		options.Thresholds = nil // refused for another reason
 	}
 	if c.CSV != "" && options.Out == "" {
-		temporary, err := os.CreateTemp("", "vgg-eval-*.jsonl")
-		if err != nil {
+		if options.Out, err = temporaryFile(); err != nil {
 			return err
 		}
-		temporary.Close()
-		defer os.Remove(temporary.Name())
-		options.Out = temporary.Name()
+		defer os.Remove(options.Out)
 	}
 	r, err := c.evaluate(e, nets, data, options)
 	if err != nil {
@@ -153,6 +156,23 @@ func (c *evalCommand) Run(e *environment) error {
 		}
 	}
 	return c.finish(e, r)
+}
+
+// claimCSV claims the table.
+func (c *evalCommand) claimCSV() (release func(), err error) {
+	if err := distinct([]output{{"--out", c.Out}, {"--csv", c.CSV}}, nil); err != nil {
+		return nil, err
+	}
+	return c.claim([]output{{"--csv", c.CSV}}, append(namesOf(c.Weights), c.Data, c.Out, c.Map, c.Labels)...)
+}
+
+// temporaryFile makes an empty result file.
+func temporaryFile() (string, error) {
+	f, err := os.CreateTemp("", "vgg-eval-*.jsonl")
+	if err != nil {
+		return "", err
+	}
+	return f.Name(), f.Close()
 }
 
 // evaluate runs the networks over the images, and shows cost, progress and speed.

@@ -18,6 +18,7 @@ type explainCommand struct {
 	Scales  []int  `placeholder:"Q" help:"Smallest sides to which the image is rescaled, in pixels (once, one and a half times and twice what the weights tell)."`
 	Top     int    `default:"3" placeholder:"K" help:"Number of classes (3)."`
 	Out     string `placeholder:"FILE" help:"Picture to write, as PNG (the image's name with -explained.png)."`
+	overwriteFlag
 	modelFlags
 	storageFlag
 	pixelsFlag
@@ -66,7 +67,7 @@ func (c *explainCommand) Run(e *environment) error {
 	if c.Top < 1 || c.Top > 20 {
 		return usagef("--top %d, want 1 to 20", c.Top)
 	}
-	release, err := claim(c.out())
+	release, err := c.claim([]output{{"--out", c.out()}}, c.Image, c.Weights, c.Labels)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -26,6 +26,7 @@ type featuresCommand struct {
 	Annotations  string          `placeholder:"PATH" help:"Bounding boxes that tell the classes, as of vgg train."`
 	leakFlag
 	pixelsFlag
+	overwriteFlag
 	Shard string `placeholder:"I/N" help:"Describe only every Nth image, from the Ith on. --merge combines the shards."`
 	jsonFlag
 }
@@ -36,6 +37,7 @@ func (featuresCommand) Help() string {
   - The default layer is the penultimate one, after its rectification.
   - The descriptors of several scales and networks are stacked.
   - Unreadable images have zeros and are listed.
+  - --overwrite is for FILE.jsonl and for --merge. The other forms say which run they are of, and another's are refused.
 
 Examples:
 
@@ -54,11 +56,14 @@ type featuresResult struct {
 }
 
 func (c *featuresCommand) Run(e *environment) error {
-	if err := c.check(); err != nil {
+	if err := c.descriptorFlags.check(); err != nil {
 		return err
 	}
 	if c.Merge {
 		return c.merge(e)
+	}
+	if err := c.checkOut(); err != nil {
+		return err
 	}
 	if e.ctx.Err() != nil {
 		return e.ctx.Err()
@@ -130,19 +135,31 @@ func (c *featuresCommand) open(e *environment) (*transfer.Images, error) {
 	return images, summary.print(e, e.stderr)
 }
 
+// checkOut returns an error if --out is one of the inputs, or lines of text that exist and
+// don't tell whose they are. The other forms tell it themselves.
+func (c *featuresCommand) checkOut() error {
+	outputs := []output{{"--out", c.Out}}
+	inputs := append(namesOf([]string{c.Weights}, c.With), c.Images...)
+	if strings.ToLower(filepath.Ext(c.Out)) != ".jsonl" {
+		return distinct(outputs, inputs)
+	}
+	return c.overwriteFlag.check(outputs, inputs...)
+}
+
 // merge combines shards.
 func (c *featuresCommand) merge(e *environment) error {
 	if c.Shard != "" || len(c.With) > 0 {
 		return usagef("--merge reads files of descriptors, want no --shard and no --with")
 	}
-	d, err := transfer.OpenMerged(e.ctx, append([]string{c.Weights}, c.Images...)...)
+	shards := append([]string{c.Weights}, c.Images...)
+	if err := c.overwriteFlag.check([]output{{"--out", c.Out}}, shards...); err != nil {
+		return err
+	}
+	d, err := transfer.OpenMerged(e.ctx, shards...)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	if _, err := os.Stat(c.Out); err == nil {
-		return fmt.Errorf("--out %s: exists already", c.Out)
-	}
 	if err := d.Write(e.ctx, c.Out); err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ type localizeImagesCommand struct {
 	Unmerged bool     `help:"Show the box of every window, before merging."`
 	Draw     string   `placeholder:"FILE" help:"Draw the boxes on the image, as PNG. For several images, their names precede the file's."`
 	DrawBest int      `default:"1" placeholder:"K" help:"Number of shown classes that are drawn (1)."`
+	overwriteFlag
 	storageFlag
 	denseFlags
 	pixelsFlag
@@ -96,10 +97,13 @@ func (c *localizeImagesCommand) Run(e *environment) error {
 		return err
 	}
 	files := expand(c.Images)
+	if err := c.checkDraw(files); err != nil {
+		return err
+	}
 	return e.forEach(files, func(file string) (bad bool, err error) {
 		line := localizeLine{File: file, Boxes: []localizeBox{}}
 		if err := c.locate(e, l, classes, &line, len(files) > 1); e.stops(err) {
-			return false, err
+			return false, fmt.Errorf("%s: %w", file, err)
 		} else if err != nil {
 			line.Error = err.Error()
 		}
@@ -224,6 +228,18 @@ func boxOf(d localize.Detection, l *localize.Locator, a *localize.Answer, class 
 	}
 	b.Probability = &a.Posterior[class]
 	return b, b.Class + " " + report.Percent(float64(a.Posterior[class]))
+}
+
+// checkDraw returns an error if a picture would replace a file or another picture.
+func (c *localizeImagesCommand) checkDraw(files []string) error {
+	if c.Draw == "" {
+		return nil
+	}
+	var outputs []output
+	for _, file := range files {
+		outputs = append(outputs, output{"--draw", c.drawnTo(file, len(files) > 1)})
+	}
+	return c.overwriteFlag.check(outputs, append(namesOf(c.Boxes, c.Classifier), files...)...)
 }
 
 // drawnTo returns the picture's file: --draw, of several images with the image's name before

@@ -27,6 +27,7 @@ type localizeEvalCommand struct {
 	Out      string   `placeholder:"FILE" help:"Result file: the boxes of every image, as soon as they are known. An interrupted run continues from it."`
 	Draw     string   `placeholder:"FILE" help:"Draw the best and the worst boxes beside the true ones, as PNG."`
 	Shown    int      `default:"12" placeholder:"N" help:"Number of images to draw, half of them the best (12)."`
+	overwriteFlag
 	readFlags
 	boxFlags
 	storageFlag
@@ -67,6 +68,11 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err != nil {
 		return usageError{err}
 	}
+	release, err := c.claimDraw()
+	if err != nil {
+		return err
+	}
+	defer release()
 	threads, err := c.apply()
 	if err != nil {
 		return err
@@ -120,6 +126,14 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 		return err
 	}
 	return unreadable(r.Unreadable, r.Images+r.Unreadable)
+}
+
+// claimDraw claims the picture.
+func (c *localizeEvalCommand) claimDraw() (release func(), err error) {
+	if err := distinct([]output{{"--out", c.Out}, {"--draw", c.Draw}}, nil); err != nil {
+		return nil, err
+	}
+	return c.claim([]output{{"--draw", c.Draw}}, append(namesOf(c.Boxes, c.Classifier), c.Data, c.Out, c.Annotations, c.Labels)...)
 }
 
 // evaluate locates the objects of all images.

@@ -12,6 +12,7 @@ import (
 	"image/gif"
 	"image/jpeg"
 	"image/png"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -24,10 +25,12 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/cli"
 	"github.com/verydeep/vgg/internal/lockfile"
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/weights"
 )
@@ -222,8 +225,13 @@ func corrupt(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o666))
 }
 
-// weights KIND FILE: writes a file of weights that is wrong in some way.
+// weights KIND FILE: writes a file of weights that is wrong in some way, or a localisation
+// network (boxes).
 func writeWeights(ts *testscript.TestScript, _ bool, args []string) {
+	if value, ok := map[string]float64{"nan": math.NaN(), "infinity": math.Inf(1), "nan-boxes": math.NaN(), "boxes": 1}[args[0]]; ok {
+		ts.Check(withValue(value, strings.HasSuffix(args[0], "boxes")).Save(context.Background(), ts.MkAbs(args[1])))
+		return
+	}
 	raw, err := os.ReadFile(ts.MkAbs("colours.safetensors"))
 	ts.Check(err)
 	replace := func(old, replacement string) {
@@ -251,6 +259,29 @@ func writeWeights(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("no weights are wrong like that: %s", args[0])
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), raw, 0o666))
+}
+
+// withValue returns the network of colours.safetensors with a value in its first weights, as a
+// localisation network if wanted.
+func withValue(value float64, boxes bool) *vgg.Model {
+	m := tiny.Colours(3)
+	if boxes {
+		o := m.Net.Options()
+		o.Classes = 4
+		net, err := network.New(o)
+		if err != nil {
+			panic(err)
+		}
+		m.Net = net
+		m.Localisation = &vgg.Localisation{Regression: vgg.SCR, MeanBox: [4]float64{0, 0, 1, 1}, Rule: "whole:0.5", ClassBoxes: make([][4]float64, 3)}
+	}
+	p := m.Net.Params()[0]
+	v := make([]float32, p.Len())
+	v[4] = float32(value)
+	if err := p.Set(v); err != nil {
+		panic(err)
+	}
+	return m
 }
 
 // bare drops a file's metadata and adds tensors.

@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"github.com/verydeep/vgg/internal/atomicfile"
-	"github.com/verydeep/vgg/internal/lockfile"
 )
 
 // writeFile lets write replace the file at path, or write to the pipe or device at path.
@@ -20,15 +19,6 @@ func writeFile(path string, write func(io.Writer) error) error {
 		}
 		return buffered.Flush()
 	})
-}
-
-// claim keeps other processes from writing the file at path until release is called. Commands
-// claim their output before long work.
-func claim(path string) (release func(), err error) {
-	if atomicfile.IsStream(path) {
-		return func() {}, nil
-	}
-	return lockfile.Beside(path)
 }
 
 // makeEmpty makes the folder of --out, unless there is one and it is empty. The error of

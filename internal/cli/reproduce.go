@@ -11,6 +11,7 @@ import (
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/releases"
 	"github.com/verydeep/vgg/report"
@@ -26,7 +27,8 @@ type reproduceCommand struct {
 	Results  string `placeholder:"DIR" help:"Folder of result files, one for each network, protocol and scale. All tables share them (results in the folder of weights)."`
 	Markdown string `placeholder:"FILE" help:"Also write the table as Markdown, and its plot to a file of the same name that ends in .svg."`
 	HTML     string `name:"html" placeholder:"FILE" help:"Also write the table and its plot as a page of HTML."`
-	Batch    int    `placeholder:"N" help:"Crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
+	overwriteFlag
+	Batch int `placeholder:"N" help:"Crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
 	ranksFlag
 	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB (the memory of the largest network and 2 GiB)."`
 	mapFlag
@@ -58,6 +60,11 @@ func (c *reproduceCommand) Run(e *environment) error {
 		stored := preprocess.Stored
 		c.Orient = &stored
 	}
+	release, err := c.claim(c.outputs(), c.Plan, c.Map, c.Labels, c.Annotations)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if slices.Contains(reproduce.TransferPlanNames(), c.Table) && c.Plan == "" {
 		return c.transfer(e)
 	}
@@ -275,6 +282,20 @@ func (c *reproduceCommand) write(e *environment, table report.Reproduction, resu
 	return err
 }
 
+// outputs returns the files that the table is written to.
+func (c *reproduceCommand) outputs() []output {
+	list := []output{{"--markdown", c.Markdown}, {"--html", c.HTML}}
+	if c.Markdown != "" && !atomicfile.IsStream(c.Markdown) {
+		list = append(list, output{"--markdown", plotBeside(c.Markdown)})
+	}
+	return list
+}
+
+// plotBeside returns the path of the plot of a table in Markdown.
+func plotBeside(markdown string) string {
+	return strings.TrimSuffix(markdown, filepath.Ext(markdown)) + ".svg"
+}
+
 // writeMarkdown writes the table, and its plot into a file beside it.
 func writeMarkdown(path string, table report.Reproduction) error {
 	var svg bytes.Buffer
@@ -284,7 +305,7 @@ func writeMarkdown(path string, table report.Reproduction) error {
 	}
 	link := ""
 	if drawn {
-		plot := strings.TrimSuffix(path, filepath.Ext(path)) + ".svg"
+		plot := plotBeside(path)
 		if err := writeFile(plot, func(w io.Writer) error { _, err := svg.WriteTo(w); return err }); err != nil {
 			return err
 		}

@@ -197,6 +197,7 @@ type similarCommand struct {
 	Least   float64  `default:"-1" placeholder:"X" help:"Least similarity of the images shown (any)."`
 	HTML    string   `name:"html" placeholder:"FILE" help:"Also write a contact sheet: a page of HTML with thumbnails."`
 	NearDup float64  `name:"duplicates" default:"0" placeholder:"X" help:"Also list images of the index with at least this similarity; 0 looks for none (0)."`
+	overwriteFlag
 	describeFlags
 	jsonFlag
 }
@@ -235,6 +236,11 @@ func (c *similarCommand) Run(e *environment) error {
 	if err := (duplicateFlags{c.NearDup}).check(); err != nil {
 		return err
 	}
+	release, err := c.claim([]output{{"--html", c.HTML}}, append(append(namesOf(c.Weights), c.Index), c.Images...)...)
+	if err != nil {
+		return err
+	}
+	defer release()
 	d, err := transfer.OpenMerged(e.ctx, c.Index)
 	if err != nil {
 		return err

@@ -66,6 +66,7 @@ type transferTrainCommand struct {
 	Descriptors []string `arg:"" help:"File of descriptors (vgg features), or all shards of one."`
 	Out         string   `required:"" placeholder:"FILE" help:"File for the SVMs, FILE.safetensors."`
 	All         bool     `help:"Train on all images, also those of val and test."`
+	overwriteFlag
 	svmFlags
 	threadsFlag
 	jsonFlag
@@ -98,7 +99,7 @@ func (c *transferTrainCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	release, err := claim(c.Out)
+	release, err := c.claim([]output{{"--out", c.Out}}, c.Descriptors...)
 	if err != nil {
 		return err
 	}

@@ -376,9 +376,6 @@ func (o *Outline) guessedHead(head []fileLayer, channels, poolings int, g Given)
 	if strings.HasPrefix(likely, "GMAP") {
 		usual = fmt.Sprintf("if its %d fully connected layers are rectified, as fastai's are", connected)
 	}
-	if o.untold != "" {
-		return architecture.Architecture{}, &AmbiguousError{fmt.Sprintf("%s: say the head (--head '%s', %s)", o.untold, likely, usual)}
-	}
 	if own, ok := ownNames(head, poolings); ok {
 		return own, o.oneReading(head[0], channels, poolings, own.HeadName(), g)
 	}

@@ -11,70 +11,63 @@ import (
 )
 
 // readModules recognises the network in a PyTorch module with classes whose forward isn't
-// in the file. The layers in the order of the attributes are followed if no other reading
-// fits them; else the names of the tensors are, and the head is asked for.
+// in the file, or in code of which a line isn't understood. A forward may call its modules in
+// any order, twice, and add or normalise between them, so the order of the attributes is
+// taken only if the caller gives the configuration.
 func readModules(f *weights.File, order string, known bool) (*Outline, error) {
 	o, err := readLayers(f)
-	why := ""
-	switch {
-	case err != nil && otherFeatures(f):
+	if err != nil { // a layer that no network of this library has: its name doesn't change that
 		return nil, err
-	case err != nil:
-		why = err.Error()
-	default:
-		why = o.openQuestion(f)
 	}
+	why := o.openQuestion(f)
 	if why == "" {
+		if !known {
+			return nil, askStructure(order, o.row())
+		}
 		o.infer("order of the layers", order)
 		return o, nil
 	}
-	// What layers do is known by names alone.
-	named, nameErr := readNames(f, known)
-	if nameErr != nil {
+	named, err := readNames(f, known)
+	if err != nil {
+		return nil, fmt.Errorf("%w (%s)", err, why)
+	}
+	if !known {
+		features, head, channels, err := named.split()
 		if err != nil {
-			return nil, fmt.Errorf("%w (%s)", nameErr, why)
+			return nil, err
 		}
-		return nil, nameErr
+		var tokens []string
+		for _, l := range features {
+			tokens = append(tokens, l.String())
+		}
+		return nil, askStructure(order+": "+why, strings.Join(append(tokens, likelyHead(head, channels)), " "))
 	}
-	if err != nil && notFollowed(f) < named.Count(architecture.Convolution) {
-		return nil, err
+	named.bnEps = o.bnEps
+	for _, l := range o.layers {
+		if l.Kind == architecture.Activation && l.inHead() {
+			named.functions = append(named.functions, l.Layer)
+		}
 	}
-	named.untold = fmt.Sprintf("the order of the layers is %s: %s", order, why)
 	return named, nil
 }
 
-// otherFeatures tells whether a convolution goes through another function than the
-// rectification, so that the file can't be the weights of a VGG network.
-func otherFeatures(f *weights.File) bool {
-	layers := f.Layers()
-	for i, l := range layers {
-		if l.Op != "conv" {
-			continue
-		}
-		next := i + 1
-		if next < len(layers) && layers[next].Op == "batchnorm" {
-			next++
-		}
-		if next < len(layers) && slices.Contains([]string{"leakyrelu", "elu", "gelu", "silu", "tanh", "sigmoid"}, layers[next].Op) {
-			return true
-		}
-	}
-	return false
+// askStructure asks for the whole network. row is what it may be.
+func askStructure(order, row string) error {
+	return &AmbiguousError{fmt.Sprintf("the order of the layers is %s: say the network (--structure '%s', if that is it), or save it with its code (torch.jit.script(model).save)", order, row)}
 }
 
-// notFollowed returns the number of convolutions before a layer or a line of code that isn't
-// understood; all of them if there is none.
-func notFollowed(f *weights.File) int {
-	n := 0
-	for _, l := range f.Layers() {
-		switch {
-		case l.Op == "conv":
-			n++
-		case strings.Contains(l.Op, " ") || strings.ToLower(l.Op) != l.Op:
-			return n
+// checkFunctions reports an activation among a module's attributes that a given
+// configuration's head lacks.
+func (o *Outline) checkFunctions(a architecture.Architecture) error {
+	for _, l := range o.functions {
+		if !slices.ContainsFunc(a.Head, func(h architecture.Layer) bool {
+			return h.Kind == l.Kind && h.Function == l.Function && h.Value == l.Value
+		}) &&
+			!(l.Function == architecture.Sigmoid && a.Ending == architecture.Sigmoids) {
+			return fmt.Errorf("a module %s, which the head %q lacks", l, a.HeadName())
 		}
 	}
-	return n
+	return nil
 }
 
 // openQuestion says what another forward over the same layers could do otherwise; "" if

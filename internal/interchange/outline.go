@@ -40,23 +40,24 @@ type Outline struct {
 	// Inferred says what the file doesn't tell, and from what it was inferred.
 	Inferred []string
 
-	scheme   Scheme // of the tensors' names
-	keras    bool   // a format of Keras's
-	layers   []fileLayer
-	lrn      nn.LRNForm
-	bnEps    float32
-	input    int    // side of the input, where the file gives it
-	oblong   string // the input, where it isn't square
-	blind    string // a batch normalisation before or after its rectification, which names don't tell
-	broken   error  // why the head isn't followed
-	ending   architecture.Ending
-	ended    bool            // whether the file's layers tell the ending
-	given    bool            // whether the configuration was given
-	untold   string          // why the layers that the file has are not followed
-	adaptive bool            // the pooling of mapSide is PyTorch's adaptive average pooling
-	mapSide  int             // of the last map, which a pooling in the file leaves as it is; 0 if none does
-	unused   []string        // tensors that belong to no layer
-	sides    []*layerTensors // convolutions beside the chain
+	scheme Scheme // of the tensors' names
+	keras  bool   // a format of Keras's
+	layers []fileLayer
+	lrn    nn.LRNForm
+	bnEps  float32
+	input  int    // side of the input, where the file gives it
+	oblong string // the input, where it isn't square
+	blind  string // a batch normalisation before or after its rectification, which names don't tell
+	broken error  // why the head isn't followed
+	ending architecture.Ending
+	ended  bool // whether the file's layers tell the ending
+	given  bool // whether the configuration was given
+	// functions are activations among a module's attributes that are in its head.
+	functions []architecture.Layer
+	adaptive  bool            // the pooling of mapSide is PyTorch's adaptive average pooling
+	mapSide   int             // of the last map, which a pooling in the file leaves as it is; 0 if none does
+	unused    []string        // tensors that belong to no layer
+	sides     []*layerTensors // convolutions beside the chain
 }
 
 // fileLayer is a layer in the file, with its normalisation and its rectification.
@@ -168,6 +169,9 @@ func (o *Outline) Within(a architecture.Architecture) error {
 	}
 	if want := a.Count(architecture.Convolution); len(convs) != want {
 		return fmt.Errorf("%d convolutions, want the %d of configuration %q", len(convs), want, a.Name)
+	}
+	if err := o.checkFunctions(a); err != nil {
+		return err
 	}
 	if n, want := o.Count(architecture.Connected), connectedOf(a.Head); n > 0 && n != want {
 		return fmt.Errorf("%d fully connected layers, want the %d of configuration %q", n, want, a.Name)

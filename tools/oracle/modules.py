@@ -245,17 +245,17 @@ def main():
     case("binary", vgg(nn.AdaptiveAvgPool2d(1), nn.Linear(4, 1)), posterior=lambda y: one(torch.sigmoid(y)), forms="whole script",
          error="one output, of which a soft-max tells nothing", give_head="GAP FC1 SIGMOID", head="GAP FC1 SIGMOID")
     case("adaptive2", forms="whole script", net=vgg(nn.AdaptiveAvgPool2d(2), nn.Linear(16, 3)), side=64, error="pooling to 2×2 pixels", give_input=64, head="FC")
-    case("own", Own(features(), nn.AdaptiveAvgPool2d(1), Flatten(), nn.Sequential(nn.Linear(4, 6), nn.SiLU(), nn.Linear(6, 3))), forms="whole trace", head="GAP FC6 SILU FC")
-    case("functional", Functional(), errors={"whole": "no module is the activation of fc1: say the head (--head"},
-         give_head="FC5 TANH FC", head="FC5 TANH FC")
-    case("pooled", Pooled(), forms="whole script", errors={"whole": "no module pools the map or flattens 7×7 pixels for fc, of fan-in 4"}, give_head="GAP FC", head="GAP FC")
+    asked = {"whole": "doesn't hold the forward of"}
+    case("own", Own(features(), nn.AdaptiveAvgPool2d(1), Flatten(), nn.Sequential(nn.Linear(4, 6), nn.SiLU(), nn.Linear(6, 3))), forms="whole trace", errors=asked, head="GAP FC6 SILU FC")
+    case("functional", Functional(), errors=asked, head="FC5 TANH FC")
+    case("pooled", Pooled(), forms="whole script", errors=asked, head="GAP FC")
     case("mean", Mean(), forms="script trace", head="GAP FC")
-    case("two", Two(), forms="whole trace", errors={"whole": "no module is the activation of first", "trace": "first.weight: the network has no such"},
+    case("two", Two(), forms="whole trace", errors=asked | {"trace": "first.weight: the network has no such"},
          ignore=["first.*"], head="GAP FC")
     case("named", Named(), side=12, forms="script trace", posterior=torch.exp, head="GMP BN LEAKY0.3 DROP FC LOGSOFTMAX", eps=1e-4, input=12)
     case("unit", Unit(), forms="trace", head="GAP FC", unit=True)
 
-    case("buffered", Buffered(), head="GAP FC", normalize=True)
+    case("buffered", Buffered(), errors=asked, head="GAP FC", normalize=True)
     case("inverse", Inverse(), forms="trace", error="two normalisations of the input", refused=True)
 
     refused = dict(forms="whole", refused=True)
