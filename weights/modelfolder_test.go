@@ -11,7 +11,7 @@ import (
 )
 
 // shardedFolder writes the tensors a and b into two shards with their index.
-func shardedFolder(t *testing.T) fstest.MapFS {
+func shardedFolder(t testing.TB) fstest.MapFS {
 	t.Helper()
 	dir := t.TempDir()
 	files := fstest.MapFS{}
@@ -175,8 +175,9 @@ func FuzzShardIndex(f *testing.F) {
 	f.Add([]byte(`{"metadata": {"total_size": 24}, "weight_map": {"a": "a.safetensors", "b": "b.safetensors"}}`))
 	f.Add([]byte(`{"weight_map": {"a": "model.safetensors.index.json"}}`))
 	f.Add([]byte(`{"weight_map": {"a": "../a", "": ""}}`))
+	shards := shardedFolder(f)
 	f.Fuzz(func(t *testing.T, index []byte) {
-		files := shardedFolder(t)
+		files := maps.Clone(shards)
 		files["m/model.safetensors.index.json"] = &fstest.MapFile{Data: index}
 		file, err := OpenFS(files, "m")
 		if err != nil {
