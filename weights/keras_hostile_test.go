@@ -186,7 +186,8 @@ func FuzzKeras(f *testing.F) {
 		if !isHDF5(b, nil, 0) && !isKerasZip(b, bytes.NewReader(b), int64(len(b))) {
 			return
 		}
-		if err := readWhole(b); err != nil && strings.Count(err.Error(), "weights: ") != 1 {
+		// The path in the file may end with that word, too: /model_weights.
+		if err := readWhole(b); err != nil && (!strings.HasPrefix(err.Error(), "weights: ") || strings.Contains(err.Error(), ": weights: ")) {
 			t.Fatalf("%q", err)
 		}
 	})
