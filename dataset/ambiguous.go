@@ -29,6 +29,7 @@ type AmbiguousError struct {
 	Readings []Reading
 }
 
+// Error implements error.
 func (e *AmbiguousError) Error() string {
 	var ways []string
 	for _, r := range e.Readings {

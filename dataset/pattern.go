@@ -220,6 +220,7 @@ type UnlabelledError struct {
 	Tables  []string // tables beside the images that could be meant
 }
 
+// Error implements error.
 func (e *UnlabelledError) Error() string {
 	text := fmt.Sprintf("dataset: %s: %d images without a class folder, want one folder of images for each class, a table of labels beside them, or a label pattern", e.Path, e.Images)
 	if len(e.Tables) > 0 {
