@@ -67,7 +67,7 @@ predictions:fc weight=predictions/kernel bias=predictions/bias
 		"nested.keras":     nested,
 		"a.h5":             "",
 	} {
-		f, err := Open(filepath.Join(kerasFolder, file))
+		f, err := Open(t.Context(), filepath.Join(kerasFolder, file))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +76,7 @@ predictions:fc weight=predictions/kernel bias=predictions/bias
 			t.Errorf("%s:\n%s\nwant\n%s", file, got, want)
 		}
 	}
-	f, err := Open(filepath.Join(kerasFolder, "branched.keras"))
+	f, err := Open(t.Context(), filepath.Join(kerasFolder, "branched.keras"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ func TestCompressedTransposedReadsOnce(t *testing.T) {
 	}
 	file := npzZip(zip.Deflate, npyOf("<f4", "True", "(64, 2048)", data...), npyOf("<f4", "True", "(64, 2048)", data...))
 	c := &counting{ReaderAt: bytes.NewReader(file)}
-	f, err := OpenReader("a.npz", c, int64(len(file)))
+	f, err := OpenReader(t.Context(), "a.npz", c, int64(len(file)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,12 +16,12 @@ import (
 func TestNPZFiles(t *testing.T) {
 	for _, name := range []string{"stored", "deflated"} {
 		t.Run(name, func(t *testing.T) {
-			f, err := Open(filepath.Join("testdata/npz", name+".npz"))
+			f, err := Open(t.Context(), filepath.Join("testdata/npz", name+".npz"))
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			golden, err := Open(filepath.Join("testdata/npz", name+".safetensors"))
+			golden, err := Open(t.Context(), filepath.Join("testdata/npz", name+".safetensors"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -57,7 +57,7 @@ func TestNPZFiles(t *testing.T) {
 // A large compressed array can be read in pieces, in any order. In order, it is
 // decompressed once.
 func TestNPZDeflatedPieces(t *testing.T) {
-	f, err := Open("testdata/npz/deflated.npz")
+	f, err := Open(t.Context(), "testdata/npz/deflated.npz")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestNPYHeaderVersions(t *testing.T) {
 
 // Goroutines may read a compressed array at once.
 func TestNPZDeflatedTogether(t *testing.T) {
-	f, err := Open("testdata/npz/deflated.npz")
+	f, err := Open(t.Context(), "testdata/npz/deflated.npz")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 
 func openTorch(t *testing.T, name string) *File {
 	t.Helper()
-	f, err := Open(filepath.Join("testdata/torch", name))
+	f, err := Open(t.Context(), filepath.Join("testdata/torch", name))
 	if err != nil {
 		t.Fatal(err)
 	}
