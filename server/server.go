@@ -62,6 +62,9 @@ type Server struct {
 	mux      *http.ServeMux
 	stop     context.CancelFunc
 	watching sync.WaitGroup
+
+	following sync.Mutex
+	followers []*follower
 }
 
 // New returns a server without models.
@@ -187,6 +190,11 @@ func (s *Server) watch(ctx context.Context) {
 			delete(pending, name)
 			_ = s.Reload(ctx, name) // told in the log and in metrics
 		}
+		s.following.Lock()
+		for _, f := range s.followers {
+			_ = f.look(ctx) // a folder that can't be read for a moment changes nothing
+		}
+		s.following.Unlock()
 	}
 }
 

@@ -33,11 +33,8 @@ type versionResult struct {
 
 func (c *versionCommand) Run(e *environment) error {
 	r := versionResult{
-		Version: "(devel)", Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
+		Version: programVersion(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
 		Threads: runtime.GOMAXPROCS(0), ISA: kernel.Current().Name(),
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		r.Version = info.Main.Version
 	}
 	for _, s := range kernel.ISAs() {
 		r.ISAs = append(r.ISAs, s.Name())
@@ -48,4 +45,12 @@ func (c *versionCommand) Run(e *environment) error {
 	_, err := fmt.Fprintf(e.stdout, "vgg %s, %s %s/%s\n%d threads, instruction set %s (of %s)\n",
 		r.Version, r.Go, r.OS, r.Arch, r.Threads, r.ISA, strings.Join(r.ISAs, ", "))
 	return err
+}
+
+// programVersion is the version that the program was built from.
+func programVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
 }
