@@ -3,6 +3,7 @@ module github.com/verydeep/vgg
 go 1.26.0
 
 require (
+	connectrpc.com/connect v1.21.1
 	github.com/alecthomas/kong v1.17.0
 	github.com/bep/imagemeta v1.0.1
 	github.com/coreos/go-systemd/v22 v22.7.0

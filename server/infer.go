@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -218,14 +217,7 @@ func (r *inferResponse) write(w http.ResponseWriter) error {
 		}
 		anyBinary = true
 		before := len(binaries)
-		if t.Datatype == bytesType {
-			for _, text := range t.texts {
-				binaries = binary.LittleEndian.AppendUint32(binaries, uint32(len(text)))
-				binaries = append(binaries, text...)
-			}
-		} else {
-			binaries = appendFloats(binaries, t.floats)
-		}
+		binaries = append(binaries, t.raw()...)
 		t.Parameters = map[string]any{"binary_data_size": len(binaries) - before}
 	}
 	text, err := json.Marshal(r)

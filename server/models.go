@@ -12,10 +12,13 @@ const serverName = "vgg"
 // platform is what the protocol calls the kind of all models.
 const platform = "vgg_go"
 
+// extensions are those of the protocol that the server has.
+var extensions = []string{"binary_tensor_data", "classification", "model_configuration", "statistics", "model_repository"}
+
 func (s *Server) serverMetadata(w http.ResponseWriter, _ *http.Request) error {
 	writeJSON(w, http.StatusOK, map[string]any{
 		"name": serverName, "version": s.options.Version,
-		"extensions": []string{"binary_tensor_data", "classification", "model_configuration", "statistics", "model_repository"},
+		"extensions": extensions,
 	})
 	return nil
 }
@@ -25,9 +28,12 @@ func (s *Server) live(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
+// isReady tells whether requests are accepted.
+func (s *Server) isReady() bool { return !s.draining.Load() && len(s.models.names()) > 0 }
+
 // ready tells whether requests are accepted. A reload changes nothing of it.
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) error {
-	ready := !s.draining.Load() && len(s.models.names()) > 0
+	ready := s.isReady()
 	code := http.StatusOK
 	if !ready {
 		code = http.StatusServiceUnavailable
@@ -58,6 +64,9 @@ type tensorMetadata struct {
 	Shape    []int  `json:"shape"`
 }
 
+// inputMetadata describes the input of every model.
+var inputMetadata = tensorMetadata{inputName, fp32, []int{-1, 3, -1, -1}}
+
 // outputMetadata describes the outputs of a model.
 func outputMetadata(m *vgg.Model) []tensorMetadata {
 	k, err := m.Net.OutputShape(1, m.Net.Options().Input, m.Net.Options().Input)
@@ -84,7 +93,7 @@ func (s *Server) modelMetadata(w http.ResponseWriter, r *http.Request) error {
 	defer release()
 	writeJSON(w, http.StatusOK, map[string]any{
 		"name": h.source.Name, "versions": []string{g.version}, "platform": platform,
-		"inputs":  []tensorMetadata{{inputName, fp32, []int{-1, 3, -1, -1}}},
+		"inputs":  []tensorMetadata{inputMetadata},
 		"outputs": outputMetadata(g.model),
 		// Beyond the protocol: what a client needs for tensors of its own.
 		"parameters": map[string]any{
@@ -150,22 +159,33 @@ func (s *Server) repositoryIndex(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	list := []map[string]string{}
+	writeJSON(w, http.StatusOK, s.index(q.Ready))
+	return nil
+}
+
+// indexed is a model of the repository.
+type indexed struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	State   string `json:"state"`
+	Reason  string `json:"reason"`
+}
+
+// index lists the models, or only those that are ready.
+func (s *Server) index(ready bool) []indexed {
+	list := []indexed{}
 	for _, name := range s.models.names() {
 		h, err := s.models.find(name)
 		if err != nil {
 			continue
 		}
-		ready, reason := h.ready()
-		switch {
-		case ready:
-			list = append(list, map[string]string{"name": name, "version": "1", "state": "READY", "reason": ""})
-		case !q.Ready:
-			list = append(list, map[string]string{"name": name, "version": "1", "state": "UNAVAILABLE", "reason": reason})
+		if ok, reason := h.ready(); ok {
+			list = append(list, indexed{name, "1", "READY", ""})
+		} else if !ready {
+			list = append(list, indexed{name, "1", "UNAVAILABLE", reason})
 		}
 	}
-	writeJSON(w, http.StatusOK, list)
-	return nil
+	return list
 }
 
 // errNoLoading is the failure where models can't be loaded by requests.

@@ -226,6 +226,7 @@ func (s *Server) route() {
 		s.mux.HandleFunc(pattern, s.answering(handle))
 	}
 	s.mux.Handle("GET /metrics", s.metrics.handler())
+	s.routeGRPC()
 }
 
 // request is what is known of a request beside itself.
@@ -258,21 +259,32 @@ func (s *Server) answering(handle func(http.ResponseWriter, *http.Request) error
 
 // fail sends an error.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	ctx := r.Context()
+	s.failureOf(r.Context(), err).write(w)
+}
+
+// statusGone is the code, for metrics and the log alone, of requests whose clients have gone.
+const statusGone = 499
+
+// failureOf returns the failure that an error of a request is, and counts it.
+func (s *Server) failureOf(ctx context.Context, err error) *failure {
 	switch {
 	case errors.Is(context.Cause(ctx), errTimeOver):
 		err = refuse(http.StatusServiceUnavailable, "time", "the request took longer than %v", s.options.Limits.Time)
 	case ctx.Err() != nil:
-		err = &failure{code: 499, reason: "gone", err: errors.New("the client has gone")}
+		err = &failure{code: statusGone, reason: "gone", err: errors.New("the client has gone")}
 	}
 	f := asFailure(err)
 	if f.reason != "" {
 		s.metrics.refused.WithLabelValues(f.reason).Inc()
 	}
 	if f.code == http.StatusInternalServerError {
-		s.options.Log.Error("internal error", "request", about(r).id, "error", err.Error())
+		id := ""
+		if a, ok := ctx.Value(requestKey{}).(*request); ok {
+			id = a.id
+		}
+		s.options.Log.Error("internal error", "request", id, "error", err.Error())
 	}
-	f.write(w)
+	return f
 }
 
 // errTimeOver is the cause of the end of requests that take too long.
@@ -387,11 +399,15 @@ func plainID(id string) bool {
 
 // find returns the model that a request asks for, and its release.
 func (s *Server) find(r *http.Request, name, version string) (*hosted, *generation, func(), error) {
+	return s.findFor(about(r), name, version)
+}
+
+func (s *Server) findFor(a *request, name, version string) (*hosted, *generation, func(), error) {
 	h, err := s.models.find(name)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	about(r).model = h.source.Name
+	a.model = h.source.Name
 	g, release, err := h.use()
 	if err != nil {
 		return nil, nil, nil, err

@@ -661,7 +661,7 @@ func TestProtocol(t *testing.T) {
 		"GET /v2/models/tiny/config":     `"dims":[3,32,32]`,
 		"GET /v2/models/tiny/stats":      `"inference_count":1`,
 		"GET /v2/models/stats":           `"batch_size":1`,
-		"POST /v2/repository/index":      `[{"name":"tiny","reason":"","state":"READY","version":"1"}]`,
+		"POST /v2/repository/index":      `[{"name":"tiny","version":"1","state":"READY","reason":""}]`,
 	} {
 		method, address, _ := strings.Cut(path, " ")
 		code, body, _ := ask(t, method, h.URL+address, nil)

@@ -530,6 +530,10 @@ func (c *serveCommand) listenAndServe(e *environment, s *server.Server, listener
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: c.Timeout, WriteTimeout: 2 * c.Timeout, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
+	h.Protocols = new(http.Protocols)
+	h.Protocols.SetHTTP1(true)
+	h.Protocols.SetHTTP2(true)
+	h.Protocols.SetUnencryptedHTTP2(true) // for gRPC without TLS
 	scheme := "http"
 	if secure != nil {
 		scheme = "https"
