@@ -69,7 +69,6 @@ func (c *indexCommand) Run(e *environment) error {
 	}
 	o := c.options(c.pixels())
 	o.OnRemark = e.remark
-	o.Stamp = true
 	var changes *transfer.Changes
 	s, err := c.making(e, nets, images, c.Out, o, func(o transfer.Options) (s *transfer.Summary, err error) {
 		if c.Update {
