@@ -17,6 +17,7 @@ type featuresCommand struct {
 	Weights string   `arg:"" help:"Weights, with scales behind them if wanted: D.safetensors@256,384. A file, or a configuration's name for its public release. With --merge: files of descriptors, the shards of one run."`
 	Images  []string `arg:"" name:"image" help:"Image files or a folder: class folders, PASCAL VOC, shards, a list, or images at any depth."`
 	Out     string   `required:"" placeholder:"FILE" help:"FILE.npy, with names and labels in FILE.npy.jsonl; FILE.safetensors; or FILE.jsonl with one image a line. An interrupted run continues from it."`
+	Verify  bool     `help:"Compare the contents of all images with those that --out is of. Without it, the contents of images whose time of change is another."`
 	Merge   bool     `help:"Combine the shards of one run in --out, instead of running."`
 	descriptorFlags
 	Region       string          `default:"image" enum:"image,box,image+box" placeholder:"WHAT" help:"Region of the persons of voc-action: image, box, or both stacked, image+box (image)."`
@@ -69,7 +70,7 @@ func (c *featuresCommand) Run(e *environment) error {
 		return e.ctx.Err()
 	}
 	o := c.options(c.pixels())
-	o.OnRemark = e.remark
+	o.OnRemark, o.Verify = e.remark, c.Verify
 	for r := range strings.SplitSeq(c.Region, "+") {
 		o.Regions = append(o.Regions, transfer.Region(r))
 	}

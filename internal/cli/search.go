@@ -17,7 +17,8 @@ type indexCommand struct {
 	Weights string   `arg:"" help:"Weights, with scales behind them if wanted: D.safetensors@256,384. A file, or a configuration's name for its public release."`
 	Images  []string `arg:"" name:"folder" help:"Folders, with images at any depth, and image files."`
 	Out     string   `default:"index.npy" placeholder:"FILE" help:"Index: FILE.npy, with the names of the images in FILE.npy.jsonl (index.npy). An interrupted run continues from it."`
-	Update  bool     `help:"Update the index: describe images that are new or changed (in size or time) and drop those that are gone."`
+	Update  bool     `help:"Update the index: describe images that are new or changed and drop those that are gone."`
+	Verify  bool     `help:"Compare the contents of all images with those that the index is of. Without it, the contents of images whose time of change is another."`
 	descriptorFlags
 	pixelsFlag
 	duplicateFlags
@@ -68,7 +69,7 @@ func (c *indexCommand) Run(e *environment) error {
 		return err
 	}
 	o := c.options(c.pixels())
-	o.OnRemark = e.remark
+	o.OnRemark, o.Verify = e.remark, c.Verify
 	var changes *transfer.Changes
 	s, err := c.making(e, nets, images, c.Out, o, func(o transfer.Options) (s *transfer.Summary, err error) {
 		if c.Update {
