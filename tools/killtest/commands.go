@@ -125,7 +125,7 @@ func commands() []*command {
 		},
 		{
 			name: "features --merge", args: []string{"features", "--merge", in("d1.npy"), in("d2.npy"), "--out", "d.npy"},
-			again: overwrite, grows: []string{"d.npy.jsonl"}, refused: []string{"d.npy", "transfer", "train", "d.npy", "--out", "never.safetensors"},
+			again: overwrite, grows: []string{"d.npy.*"}, refused: []string{"d.npy", "transfer", "train", "d.npy", "--out", "never.safetensors"},
 		},
 		{
 			name: "index", args: []string{"index", in("net.safetensors"), in("photos"), "--out", "i.npy"},
