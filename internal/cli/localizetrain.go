@@ -70,7 +70,7 @@ func regressionName(r vgg.Regression) string {
 }
 
 func (c *localizeTrainCommand) Run(e *environment) error {
-	from, err := c.checkpoint()
+	from, err := c.checkpoint(e.ctx)
 	if err != nil {
 		return err
 	}
