@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -125,7 +126,7 @@ func opens(file string) error {
 		}
 		return nil
 	}
-	f, err := weights.Open(file)
+	f, err := weights.Open(context.Background(), file)
 	if err != nil {
 		return err
 	}

@@ -9,8 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"io"
+	"maps"
 	"math"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"testing/fstest"
@@ -48,20 +51,11 @@ func kinds(dir string) ([]*kind, error) {
 	files := func(patterns ...string) [][]byte {
 		var found [][]byte
 		for _, p := range patterns {
-			paths, _ := filepath.Glob(filepath.FromSlash(p))
-			slices.Sort(paths)
-			for _, path := range paths {
-				info, err := os.Stat(path)
-				if err != nil || info.Size() > largestSeed || !info.Mode().IsRegular() {
-					continue
-				}
-				if b, err := os.ReadFile(path); err == nil {
-					found = append(found, b)
-				}
+			f, err := fixtures(p)
+			if err != nil && errs == nil {
+				errs = err
 			}
-		}
-		if len(found) == 0 {
-			errs = fmt.Errorf("no files %q: want to be run in the module's folder", patterns)
+			found = append(found, f...)
 		}
 		return found
 	}
@@ -71,12 +65,12 @@ func kinds(dir string) ([]*kind, error) {
 		"safetensors": {v0 + "*.safetensors", "testdata/foreign/*.safetensors"},
 		"pth":         {v0 + "net.pth", "weights/testdata/torch/*.pth", "testdata/modules/*.pth", "testdata/foreign/*.pth"}, "TorchScript": {"testdata/modules/*.pt"},
 		"npz": {v0 + "net.npz", "weights/testdata/npz/*.npz"}, "mat": {"weights/testdata/mat/*.mat"}, "caffemodel": {"weights/testdata/caffe/*.caffemodel"},
-		"h5": {v0 + "net.weights.h5", "testdata/keras/*.h5"}, "keras": {"testdata/keras/*.keras"}, "onnx": {v0 + "net.onnx", "testdata/onnx/*.onnx"},
+		"h5": {"testdata/keras/*.h5"}, "keras": {"testdata/keras/*.keras"}, "onnx": {v0 + "net.onnx", "testdata/onnx/*.onnx"},
 	} {
 		add(name, readWeights, files(patterns...)...)
 	}
 	add("checkpoint", func(b []byte) error {
-		f, err := weights.OpenReader("file", bytes.NewReader(b), int64(len(b)))
+		f, err := weights.OpenReader(context.Background(), "file", bytes.NewReader(b), int64(len(b)))
 		if err != nil {
 			return err
 		}
@@ -137,18 +131,18 @@ func kinds(dir string) ([]*kind, error) {
 		}, ".")
 	}, files(v0+"shards/train/*.index")...)
 
-	named := func(name string, read func(path string) error) func([]byte) error {
-		path := filepath.Join(dir, name)
+	named := func(name string, read func(string) error) func([]byte) error {
+		file := filepath.Join(dir, name)
 		return func(b []byte) error {
-			if err := os.WriteFile(path, b, 0o666); err != nil {
+			if err := os.WriteFile(file, b, 0o666); err != nil {
 				panic(err)
 			}
-			return read(path)
+			return read(file)
 		}
 	}
 	ctx := context.Background()
-	add("results", named("r.jsonl", func(path string) error {
-		r, err := eval.OpenResults(ctx, path)
+	add("results", named("r.jsonl", func(file string) error {
+		r, err := eval.OpenResults(ctx, file)
 		if err != nil {
 			return err
 		}
@@ -163,8 +157,8 @@ func kinds(dir string) ([]*kind, error) {
 	if errs != nil {
 		return nil, errs
 	}
-	descriptors := func(path string) error {
-		d, err := transfer.Open(ctx, path)
+	descriptors := func(file string) error {
+		d, err := transfer.Open(ctx, file)
 		if err != nil {
 			return err
 		}
@@ -186,8 +180,8 @@ func kinds(dir string) ([]*kind, error) {
 		return descriptors(npy)
 	}, numbers...)
 	add("descriptors safetensors", named("f.safetensors", descriptors), files(v0+"f.safetensors")...)
-	add("SVMs", named("svm.safetensors", func(path string) error {
-		_, err := transfer.OpenSVM(path)
+	add("SVMs", named("svm.safetensors", func(file string) error {
+		_, err := transfer.OpenSVM(ctx, file)
 		return err
 	}), files(v0+"svm.safetensors")...)
 	runDir := filepath.Join(dir, "run")
@@ -198,7 +192,7 @@ func kinds(dir string) ([]*kind, error) {
 		if err := os.WriteFile(filepath.Join(runDir, "checkpoints", "checkpoint-0000000020.safetensors"), b, 0o666); err != nil {
 			panic(err)
 		}
-		_, err := train.LatestCheckpoint(runDir)
+		_, err := train.LatestCheckpoint(ctx, runDir)
 		return err
 	}, files(v0+"run/checkpoints/*")...)
 	add("recipe", func(b []byte) error {
@@ -207,6 +201,63 @@ func kinds(dir string) ([]*kind, error) {
 	}, files(v0+"recipe.yaml")...)
 	slices.SortFunc(all, func(a, b *kind) int { return bytes.Compare([]byte(a.name), []byte(b.name)) })
 	return all, errs
+}
+
+// fixtures returns the files of the repository that match a pattern and are small enough, in
+// the order of their names. Those of a folder may be packed in FOLDER.tar.zst.
+func fixtures(pattern string) ([][]byte, error) {
+	byName := map[string][]byte{}
+	take := func(name string, size int64, read func() ([]byte, error)) error {
+		if size > largestSeed {
+			return nil
+		}
+		b, err := read()
+		byName[name] = b
+		return err
+	}
+	archive := path.Dir(pattern) + ".tar.zst"
+	f, err := os.Open(archive)
+	if err == nil {
+		defer f.Close()
+		z, err := zstd.NewReader(f)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", archive, err)
+		}
+		defer z.Close()
+		for r := tar.NewReader(z); ; {
+			h, err := r.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", archive, err)
+			}
+			if ok, _ := path.Match(path.Base(pattern), h.Name); ok {
+				if err := take(h.Name, h.Size, func() ([]byte, error) { return io.ReadAll(r) }); err != nil {
+					return nil, fmt.Errorf("%s: %w", archive, err)
+				}
+			}
+		}
+	} else {
+		names, _ := filepath.Glob(filepath.FromSlash(pattern))
+		for _, name := range names {
+			info, err := os.Stat(name)
+			if err != nil {
+				return nil, err
+			}
+			if err := take(name, info.Size(), func() ([]byte, error) { return os.ReadFile(name) }); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(byName) == 0 {
+		return nil, fmt.Errorf("no files %s: want to be run in the module's folder", pattern)
+	}
+	var found [][]byte
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		found = append(found, byName[name])
+	}
+	return found, nil
 }
 
 // writeBoth writes two files.
@@ -224,7 +275,7 @@ var grey = image.NewGray(image.Rect(0, 0, 48, 40))
 
 // readWeights reads every tensor, and the network if there is one.
 func readWeights(b []byte) error {
-	f, err := weights.OpenReader("file", bytes.NewReader(b), int64(len(b)))
+	f, err := weights.OpenReader(context.Background(), "file", bytes.NewReader(b), int64(len(b)))
 	if err != nil {
 		return err
 	}
@@ -289,7 +340,7 @@ func tfjs() (models [][]byte, shard []byte) {
 
 func readTFJS(model, shard []byte) error {
 	fsys := fstest.MapFS{"model.json": {Data: model}, "s.bin": {Data: shard}}
-	f, err := weights.OpenFS(fsys, "model.json")
+	f, err := weights.OpenFS(context.Background(), fsys, "model.json")
 	if err != nil {
 		return err
 	}
