@@ -61,6 +61,10 @@ func openBoxed(s *search, name string, fsys fs.FS, root listing, source *boxSour
 		}
 		return fail(err)
 	}
+	if b.set.whole != nil && !slices.ContainsFunc(b.set.notes, func(n annotation) bool { return len(n.objects) > 0 }) {
+		train, val, err = s.openCOCOClasses(name, fsys, b.set.whole)
+		return train, val, err == nil, err
+	}
 	b.kind = source.kind
 	if err := b.match(); err != nil {
 		return fail(err)
