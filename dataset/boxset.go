@@ -257,7 +257,7 @@ func (b *boxer) bareFolders(annotated map[string]map[string]bool) bool {
 }
 
 // plainFolders say nothing about the images in them.
-var plainFolders = []string{"", ".", "images", "image", "imgs", "img", "jpegimages", "jpegs", "photos", "pictures", "data", "dataset", "obj_train_data", "labels"}
+var plainFolders = []string{"", ".", "images", "image", "imgs", "img", "jpegimages", "jpegs", "jpg", "png", "photos", "pictures", "data", "dataset", "obj_train_data", "labels"}
 
 // ownFolder returns the folder of a file without the names of parts and those that say
 // nothing.

@@ -99,8 +99,12 @@ func (t *table) takeAnyHeader(files *tableFiles, c Columns) error {
 		return nil
 	}
 	n := len(t.columns)
-	if longest := slices.MaxFunc(append(t.rows, nil), func(a, b []string) int { return len(a) - len(b) }); len(longest) < n && !slices.ContainsFunc(t.columns[len(longest):], func(c string) bool { return c != "" }) {
-		n = len(longest) // the header ends in commas
+	longest := 0
+	for _, cells := range t.rows {
+		longest = max(longest, len(cells))
+	}
+	if longest < n && len(t.rows) > 0 && !slices.ContainsFunc(t.columns[longest:], func(c string) bool { return c != "" }) {
+		n = longest // the header ends in commas
 		t.columns, t.written = t.columns[:n], t.written[:n]
 	}
 	for row, cells := range t.rows {

@@ -230,8 +230,11 @@ func (t *table) askColumns(r roles, what string, columns []int) error {
 		}
 		flag = t.columnsFlag(r.image, label, "")
 	}
-	return fmt.Errorf("%s: %s: %s; say which by %s", t.name, what, t.candidates(columns), flag)
+	return &askError{fmt.Errorf("%s: %s: %s; say which by %s", t.name, what, t.candidates(columns), flag)}
 }
+
+// askError is that of a table of which only the user can say what its columns are.
+type askError struct{ error }
 
 // rolesOf tells the columns of a table apart: the images by comparing values with the files
 // found, the classes by the column's name or by its being the only one left.

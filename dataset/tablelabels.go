@@ -88,7 +88,7 @@ func (t *table) repeats(column int) bool {
 
 // isLabelName reports whether a column may be one of classes by its name.
 func isLabelName(column string) bool {
-	if slices.Contains(labelNames, plainName(column)) || column == "name" {
+	if n := plainName(column); slices.Contains(labelNames, n) && (n != "y" || column == n) || column == "name" {
 		return true
 	}
 	words := strings.FieldsFunc(strings.ToLower(column), func(r rune) bool { return r == '_' || r == ' ' || r == '-' || r == '.' })

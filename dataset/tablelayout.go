@@ -20,7 +20,7 @@ type tableCandidate struct {
 	part   string // that its name says, "" if none
 	source *tableSource
 	boxes  *boxTable // its rows are boxes; else nil
-	err    error // why it isn't one
+	err    error     // why it isn't one
 }
 
 // rank puts tables of the training part first.
@@ -80,7 +80,10 @@ func openTables(s *search, name string, fsys fs.FS, root listing) (train, val *D
 		}
 	}
 	// A table of classes tells more than one of boxes.
-	if slices.ContainsFunc(candidates, func(c *tableCandidate) bool { return c.err == nil && c.boxes == nil }) {
+	if slices.ContainsFunc(candidates, func(c *tableCandidate) bool {
+		var ask *askError
+		return c.boxes == nil && (c.err == nil || errors.As(c.err, &ask))
+	}) {
 		for _, c := range candidates {
 			if c.boxes != nil {
 				c.err = &noLabelsError{c.file}
@@ -321,6 +324,9 @@ func (s *search) noTable(bad []*tableCandidate, classFolders bool) error {
 	}
 	for _, c := range bad {
 		s.note("%s isn't used: %v", c.file, trimTable(c))
+		if !errors.Is(c.err, errSubmission) {
+			s.unread = append(s.unread, fmt.Sprintf("%s isn't used: %v", c.file, trimTable(c)))
+		}
 	}
 	return nil
 }
