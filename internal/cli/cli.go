@@ -390,3 +390,8 @@ func (f threadsFlag) apply() (int, error) {
 	}
 	return runtime.GOMAXPROCS(0), nil
 }
+
+// verifyFlag is shared by the commands that go on from an earlier run of theirs.
+type verifyFlag struct {
+	Verify bool `help:"Compare the contents of all images with those of the earlier run that goes on. Without it, the contents of images whose time of change is another."`
+}
