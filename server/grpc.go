@@ -27,11 +27,10 @@ func (s *Server) routeGRPC() {
 		return &oip.ServerReadyResponse{Ready: s.isReady()}, nil
 	})
 	unary(s, "ModelReady", func(ctx context.Context, q *oip.ModelReadyRequest) (*oip.ModelReadyResponse, error) {
-		h, err := s.models.find(q.Name)
-		if err != nil {
-			return nil, err
+		ready := false // nor is an unknown model
+		if h, err := s.models.find(q.Name); err == nil {
+			ready, _ = h.ready()
 		}
-		ready, _ := h.ready()
 		return &oip.ModelReadyResponse{Ready: ready}, nil
 	})
 	unary(s, "ServerMetadata", func(context.Context, *oip.ServerMetadataRequest) (*oip.ServerMetadataResponse, error) {
