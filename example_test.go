@@ -72,7 +72,7 @@ func ExampleOpenReader() {
 
 // See what a file of weights holds, then open it.
 func ExampleIdentify() {
-	f, err := weights.Open("testdata/compat/v0/net.pth")
+	f, err := weights.Open(context.Background(), "testdata/compat/v0/net.pth")
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -199,7 +199,7 @@ func TestResumeWithoutCheckpoint(t *testing.T) {
 		t.Errorf("%v, want an error that names what is there", err)
 	}
 	wantFiles(t, other.Dir, "notes.txt")
-	if _, err := LatestCheckpoint(other.Dir); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := LatestCheckpoint(t.Context(), other.Dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v, want that there is none", err)
 	}
 }
@@ -351,7 +351,7 @@ func TestLatestCheckpoint(t *testing.T) {
 	o.Note = map[string]string{"data": "/somewhere"}
 	o.Dir = filepath.Join(t.TempDir(), "run [1]*")
 	stopAt(t, o, 5)
-	c, err := LatestCheckpoint(o.Dir)
+	c, err := LatestCheckpoint(t.Context(), o.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}

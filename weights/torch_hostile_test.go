@@ -3,16 +3,18 @@ package weights
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // torchMember is a member of a zip file that a test puts together.
@@ -351,7 +353,7 @@ func TestTorchAllocations(t *testing.T) {
 // A truncated file doesn't open, or its tensors can't be read. Nothing panics.
 func TestTorchTruncatedAnywhere(t *testing.T) {
 	for _, name := range []string{"views.pth", "views_legacy.pth"} {
-		b, err := os.ReadFile(filepath.Join("testdata/torch", name))
+		b, err := os.ReadFile(vggtest.Fixture(t, "testdata/torch/"+name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -364,7 +366,7 @@ func TestTorchTruncatedAnywhere(t *testing.T) {
 }
 
 func ExampleOpen_pytorch() {
-	f, err := Open("testdata/torch/d_checkpoint.pth")
+	f, err := Open(context.Background(), "testdata/example/d_checkpoint.pth")
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -345,7 +345,7 @@ func TestFilesOfVersion0InTheLibrary(t *testing.T) {
 		t.Errorf("boxes.safetensors: %+v of %v, want PCR of 3 classes", m.Localisation, m.Classes)
 	}
 
-	checkpoint, err := train.LatestCheckpoint(filepath.Join(dir, "run"))
+	checkpoint, err := train.LatestCheckpoint(t.Context(), filepath.Join(dir, "run"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -378,7 +378,7 @@ func TestFilesOfVersion0InTheLibrary(t *testing.T) {
 		t.Errorf("f.npy: %d numbers, %v, want 18 descriptors of 8", len(numbers), err)
 	}
 	descriptors.Close()
-	svm, err := transfer.OpenSVM(filepath.Join(dir, "svm.safetensors"))
+	svm, err := transfer.OpenSVM(t.Context(), filepath.Join(dir, "svm.safetensors"))
 	if err != nil {
 		t.Fatal(err)
 	}

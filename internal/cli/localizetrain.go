@@ -72,7 +72,7 @@ func (c *localizeTrainCommand) Run(e *environment) error {
 	if err := c.take(""); err != nil {
 		return err
 	}
-	from, err := c.checkpoint()
+	from, err := c.checkpoint(e.ctx)
 	if err != nil {
 		return err
 	}

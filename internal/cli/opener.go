@@ -99,7 +99,7 @@ func (o *opener) identify(name string) (*vgg.Description, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	f, err := weights.Open(path)
+	f, err := weights.Open(o.env.ctx, path)
 	if err != nil {
 		return nil, path, err
 	}
@@ -204,7 +204,7 @@ func (e *environment) pull(r releases.Release, offline bool) (string, error) {
 
 // fileSHA256 returns the SHA-256 of a file of weights, or of that in a folder, in hexadecimal.
 func fileSHA256(ctx context.Context, path string) (string, error) {
-	f, err := weights.Open(path)
+	f, err := weights.Open(ctx, path)
 	if err != nil {
 		return "", err
 	}

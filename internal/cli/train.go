@@ -296,7 +296,7 @@ func (c *trainCommand) check() error {
 // resolveRecipe returns the recipe of the run, which may continue from a checkpoint or
 // fine-tune. Initial weights that are a release are downloaded.
 func (c *trainCommand) resolveRecipe(e *environment) (train.Recipe, *fineTuning, error) {
-	from, err := c.checkpoint()
+	from, err := c.checkpoint(e.ctx)
 	if err != nil {
 		return train.Recipe{}, nil, err
 	}
@@ -351,7 +351,7 @@ const (
 )
 
 // checkpoint describes the checkpoint from which the run continues; nil if it starts.
-func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
+func (c *trainCommand) checkpoint(ctx context.Context) (*train.CheckpointInfo, error) {
 	switch {
 	case !c.Resume:
 		return nil, nil
@@ -360,7 +360,7 @@ func (c *trainCommand) checkpoint() (*train.CheckpointInfo, error) {
 	case c.Keep == 0:
 		return nil, usagef("--resume with --keep 0: a run without checkpoints can't continue")
 	}
-	from, err := train.LatestCheckpoint(c.Out)
+	from, err := train.LatestCheckpoint(ctx, c.Out)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil

@@ -228,7 +228,7 @@ func (c *transferEvalCommand) Run(e *environment) error {
 // measure measures the SVMs of a file, or trains them.
 func (c *transferEvalCommand) measure(e *environment, d *transfer.Descriptors, x []float32, o transfer.TrainOptions) (m *transfer.Measured, how string, err error) {
 	if c.SVM != "" {
-		s, err := transfer.OpenSVM(c.SVM)
+		s, err := transfer.OpenSVM(e.ctx, c.SVM)
 		if err != nil {
 			return nil, "", err
 		}

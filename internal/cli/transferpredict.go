@@ -39,7 +39,7 @@ func (c *transferPredictCommand) Run(e *environment) error {
 	if c.Top < 1 {
 		return usagef("--top %d, want at least 1", c.Top)
 	}
-	s, err := transfer.OpenSVM(c.SVM)
+	s, err := transfer.OpenSVM(e.ctx, c.SVM)
 	if err != nil {
 		return err
 	}
