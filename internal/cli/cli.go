@@ -89,7 +89,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		err = fmt.Errorf("standard output: %w", out.err)
 	}
 	code := exitCode(ctx, err)
-	if code == exitInterrupted && errors.Is(err, context.Cause(ctx)) {
+	if code == exitInterrupted && (errors.Is(err, context.Cause(ctx)) || errors.Is(err, ctx.Err())) {
 		err = errors.New("interrupted")
 	}
 	if wholefile.Exhausted(err) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/dataset/sample"
 )
 
 // dataFlags are shared by the commands that read labelled images.
@@ -71,7 +72,7 @@ func (f dataFlags) open(ctx context.Context, path string) (train, val *dataset.D
 		return nil, nil, err
 	}
 	if path == sampleName {
-		return dataset.OpenSample()
+		return sample.Open()
 	}
 	train, val, err = dataset.Open(ctx, path, o)
 	return train, val, flagged(err)

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/dataset/sample"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/report"
 )
@@ -328,7 +329,7 @@ func (c *evalCommand) lists() eval.Options {
 // standard error.
 func (f readFlags) images(e *environment, path string, classes []string, weights string, threads int) (*dataset.Dataset, error) {
 	if path == "" || path == sampleName {
-		_, val, err := dataset.OpenSample()
+		_, val, err := sample.Open()
 		if err != nil {
 			return nil, err
 		}
