@@ -119,7 +119,6 @@ func (c *featuresCommand) open(e *environment) (*transfer.Images, error) {
 	}
 	images, err := transfer.OpenImages(e.ctx, o, c.Images...)
 	if err != nil {
-		err = withFlag(err)
 		if _, ambiguous := errors.AsType[*dataset.AmbiguousError](err); ambiguous {
 			err = fmt.Errorf("%w; --layout files takes the images without labels", err)
 		}
