@@ -42,7 +42,7 @@ func bgrImage(x *tensor.Tensor) *tensor.Tensor {
 
 func goldenLogits(t *testing.T, path string) []float32 {
 	t.Helper()
-	f, err := weights.Open(path)
+	f, err := weights.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func testImport(t *testing.T, path, golden, config string) {
 // withoutLogits copies a fixture of safetensors without the tensors that are no weights.
 func withoutLogits(t *testing.T, path string) string {
 	t.Helper()
-	f, err := weights.Open(path)
+	f, err := weights.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

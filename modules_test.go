@@ -44,7 +44,7 @@ func moduleImage(side int) *tensor.Tensor {
 	return x
 }
 
-var asked = regexp.MustCompile(`--structure '([^']+)'`)
+var asked = regexp.MustCompile(`--config '([^']+)'`)
 
 // TestModules opens what torch.save, torch.jit.script and torch.jit.trace wrote of whole
 // models. Posteriors are PyTorch's; what a file doesn't tell is an error that names what to

@@ -64,8 +64,8 @@ func groupSize(batch, groups int) int { return (batch + groups - 1) / groups }
 // groupStart returns the place in a batch of n images at which group g begins.
 func (s *stepper) groupStart(g, n int) int { return g * n / s.o.Recipe.Groups }
 
-// newStepper returns the stepper of a network whose parameters are set, with those that
-// are not learnt marked as frozen. The network becomes rank 0's; between steps it may be
+// newStepper returns the stepper of a network whose parameters and factors of rates are set,
+// with those that are not learnt marked as frozen. The network becomes rank 0's; between steps it may be
 // run and saved.
 func newStepper(net *network.Network, o stepOptions) (*stepper, error) {
 	groups := o.Recipe.Groups
@@ -103,7 +103,7 @@ func (s *stepper) newReplica(rank int, group comm.Group, net *network.Network) (
 		}
 	}
 	for i, p := range r.net.Params() {
-		p.Frozen = net.Params()[i].Frozen
+		p.Frozen, p.RateFactor = net.Params()[i].Frozen, net.Params()[i].RateFactor
 	}
 	chain, in := r.net.Chain(), nn.Shape{H: o.Recipe.Input, W: o.Recipe.Input}
 	if o.Front > 0 {

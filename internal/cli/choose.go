@@ -139,15 +139,34 @@ func (c *trainCommand) recordedRecipe() (*train.Recipe, error) {
 	return &r, err
 }
 
-// nearChance returns the error of always answering the commonest class of the validation
-// images, and whether a network's error is not surely below it: whether it lies in the 95 %
-// confidence interval, or below.
-func nearChance(val *dataset.Dataset, top1 float64) (chance float64, near bool) {
+// besideChance is what the errors of a trained network say beside chance.
+type besideChance struct {
+	chance float64 // error of always answering the commonest class of the validation images
+	images int     // of the validation
+	near   bool    // chance, or worse, lies in the error's 95 % confidence interval
+}
+
+// chanceOf compares a top-1 error on validation images of one class each with chance.
+func chanceOf(val *dataset.Dataset, top1 float64) besideChance {
 	if val == nil || val.Len() == 0 || val.MultiLabel || len(val.Classes) < 2 {
-		return 0, false
+		return besideChance{}
 	}
 	n := val.Len()
-	chance = 1 - float64(slices.Max(val.Counts()))/float64(n)
+	c := besideChance{chance: 1 - float64(slices.Max(val.Counts()))/float64(n), images: n}
 	_, high := metrics.Wilson(min(int(top1*float64(n)+0.5), n), n)
-	return chance, high >= chance
+	c.near = high >= c.chance
+	return c
+}
+
+// text tells a result that may be chance, with what to try; "" for one that is better.
+func (c besideChance) text(top1 float64, epochs int, data string) string {
+	switch {
+	case !c.near:
+		return ""
+	case top1 < c.chance/2:
+		return fmt.Sprintf("On %d validation images that may be chance: always answering their commonest class errs on %s. More validation images tell.\n\n", c.images, report.Percent(c.chance))
+	}
+	return fmt.Sprintf("That is no better than chance: always answering the commonest class of the %d validation images errs on %s. Nothing was learnt that they show.\n"+
+		"Try weights to begin with (--init-from D), more epochs (--epochs %d) or images; and check that images and classes belong together: vgg stats %s\n",
+		c.images, report.Percent(c.chance), 4*max(1, epochs), data)
 }
