@@ -218,7 +218,7 @@ func (d *Description) identifyForeign(ctx context.Context, f *weights.File, o Op
 	if config == "" && d.exported != nil && d.exported.Until == "" {
 		config = d.exported.Config
 	}
-	outline, err := readOutline(f, config, o.Headless)
+	outline, err := readOutline(f, config, given.Head, o.Headless)
 	if err != nil {
 		return fail(err)
 	}
@@ -351,8 +351,9 @@ func (g given) check(o network.Options) error {
 }
 
 // readOutline recognises the network in the file, without a head if headless or if the
-// head is unusable, and checks it against the configuration unless that is "".
-func readOutline(f *weights.File, config string, headless bool) (*interchange.Outline, error) {
+// head is unusable, and checks it against the configuration unless that is "". head is what
+// the caller says of the head.
+func readOutline(f *weights.File, config, head string, headless bool) (*interchange.Outline, error) {
 	outline, err := interchange.Read(f, config != "")
 	if err != nil {
 		return nil, err
@@ -377,10 +378,8 @@ func readOutline(f *weights.File, config string, headless bool) (*interchange.Ou
 			return nil, err
 		}
 		return outline, outline.Within(a)
-	case outline.BlindNorm() != nil && f.Metadata()[metaOptions] == "":
-		return nil, outline.BlindNorm()
-	case !outline.Complete && !outline.EndsEarly && outline.Count(architecture.Pooling) == 0:
-		return nil, errors.New("the names of the tensors don't tell where the poolings are: say the configuration (--structure)")
+	case f.Metadata()[metaOptions] == "":
+		return outline, outline.Question(head)
 	}
 	return outline, nil
 }

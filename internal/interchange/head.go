@@ -37,30 +37,6 @@ func connectedOf(layers []architecture.Layer) int {
 	return n
 }
 
-// BlindNorm reports that names of tensors don't tell whether batch normalisation stands before
-// the rectification or after it; nil if there is no such question.
-func (o *Outline) BlindNorm() error {
-	if o.blind == "" {
-		return nil
-	}
-	var after []string
-	var features []fileLayer
-	for _, l := range o.layers {
-		if l.inHead() {
-			break
-		}
-		features = append(features, l)
-		norm := l.BatchNorm
-		l.BatchNorm = false
-		after = append(after, l.Layer.String())
-		if norm {
-			after = append(after, "BN")
-		}
-	}
-	before := (&Outline{layers: features}).row()
-	return &AmbiguousError{fmt.Sprintf("%s: names don't tell whether batch normalisation stands before the rectification (--structure '%s FC', with the head in place of FC) or after it (--structure '%s FC')", o.blind, before, strings.Join(after, " "))}
-}
-
 // split returns the features, the layers of the head, and the channels that the head reads.
 func (o *Outline) split() (features []architecture.Layer, head []fileLayer, channels int, err error) {
 	channels = 3
@@ -493,17 +469,20 @@ func followsLayer(name string) bool {
 // roomBetween tells whether the numbers of two layers' names leave room for a layer without
 // tensors between them.
 func roomBetween(a, b string) bool {
-	number := func(name string) (string, int) {
-		at := strings.LastIndexAny(name, "./")
-		n, err := strconv.Atoi(name[at+1:])
-		if err != nil {
-			n = -1
-		}
-		return name[:at+1], n
-	}
-	of, i := number(a)
-	same, j := number(b)
+	of, i := lastNumber(a)
+	same, j := lastNumber(b)
 	return of == same && i >= 0 && j > i+1
+}
+
+// lastNumber returns the number at the end of a layer's name, −1 if there is none, and what
+// stands before it.
+func lastNumber(name string) (before string, n int) {
+	at := strings.LastIndexAny(name, "./")
+	n, err := strconv.Atoi(name[at+1:])
+	if err != nil {
+		n = -1
+	}
+	return name[:at+1], n
 }
 
 // paperNames tells whether the head is the paper's by its names: those of torchvision,

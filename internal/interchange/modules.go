@@ -27,7 +27,7 @@ func readModules(f *weights.File, order string, known bool) (*Outline, error) {
 		o.infer("order of the layers", order)
 		return o, nil
 	}
-	named, err := readNames(f, known)
+	named, err := readNames(f)
 	if err != nil {
 		return nil, fmt.Errorf("%w (%s)", err, why)
 	}

@@ -57,7 +57,7 @@ func (o *Outline) followShapes(order []*layerTensors) ([]*layerTensors, error) {
 			others = append(others, g)
 		}
 	}
-	if unknown == 0 || slices.ContainsFunc(others, (*layerTensors).isNorm) {
+	if unknown == 0 || unknown < len(convs) && slices.ContainsFunc(others, (*layerTensors).isNorm) {
 		return order, nil
 	}
 	found := orders(runs(convs))

@@ -1,0 +1,269 @@
+package interchange
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/verydeep/vgg/architecture"
+	"github.com/verydeep/vgg/weights"
+)
+
+// Tensors whose names are those of no scheme (conv1, bn1; block1.0, block1.1; 0.0, 0.2) give
+// convolutions, batch normalisations and fully connected layers, each in an order. Which of
+// them a normalisation follows is the caller's to say; what the names and the order in the
+// file tell of it must not contradict that.
+
+// looseNorm is a batch normalisation that isn't placed yet.
+type looseNorm struct {
+	fileLayer
+	at int // its place among the layers of the file
+}
+
+// digits matches a number in a name.
+var digits = regexp.MustCompile(`\d+`)
+
+// naturalKey returns a text whose alphabetical order is that of name, with the numbers in it
+// by value.
+func naturalKey(name string) string {
+	return digits.ReplaceAllStringFunc(name, func(n string) string { return fmt.Sprintf("%020s", n) })
+}
+
+// unnamed tells whether no convolution's name tells its position.
+func unnamed(order []*layerTensors) bool {
+	found := false
+	for _, g := range order {
+		if _, _, _, ok := g.convolution(); ok && g.part != classifier {
+			if g.part != elsewhere {
+				return false
+			}
+			found = true
+		}
+	}
+	return found
+}
+
+// addUnplaced appends layers whose names tell no position, in the order of the file or, if the
+// file has none, of the numbers in their names.
+func (o *Outline) addUnplaced(order []*layerTensors, ordered bool) error {
+	if !ordered {
+		order = slices.Clone(order)
+		slices.SortStableFunc(order, func(a, b *layerTensors) int { return strings.Compare(naturalKey(a.name), naturalKey(b.name)) })
+	}
+	o.unplaced, o.ordered = true, ordered
+	var connected []fileLayer
+	for at, g := range order {
+		w, ok := g.tensors["weight"]
+		switch {
+		case g.isNorm():
+			l := fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, name: g.name, tensors: map[string]weights.Entry{}, columns: g.columns}
+			o.addNorm(g, &l)
+			o.loose = append(o.loose, looseNorm{l, at})
+			continue
+		case !ok || len(w.Shape) != 2 && len(w.Shape) != 4:
+			for _, e := range g.tensors {
+				o.unused = append(o.unused, e.Name)
+			}
+			continue
+		}
+		l, err := newFileLayer(g.name, w, g.part == classifier, g.columns, g.columns)
+		if err != nil {
+			return err
+		}
+		if b, ok := g.tensors["bias"]; ok {
+			l.tensors["bias"] = b
+		}
+		l.relu, l.at = true, at
+		if l.Kind == architecture.Connected {
+			connected = append(connected, l)
+		} else {
+			o.layers = append(o.layers, l)
+		}
+	}
+	slices.SortStableFunc(connected, func(a, b fileLayer) int { // predictions, where that is a name
+		last := func(l fileLayer) bool { return strings.HasSuffix(l.name, "predictions") }
+		return compareBool(last(a), last(b))
+	})
+	o.layers = append(o.layers, connected...)
+	slices.Sort(o.unused)
+	return nil
+}
+
+// interleaved tells whether the order in the file is that of the layers with their
+// normalisations, not one of kinds.
+func (o *Outline) interleaved() bool {
+	if !o.ordered || len(o.loose) == 0 {
+		return false
+	}
+	last := 0
+	for _, l := range o.layers {
+		last = max(last, l.at)
+	}
+	return o.loose[0].at < last && slices.ContainsFunc(o.layers, func(l fileLayer) bool { return l.at > o.loose[0].at && l.Kind == architecture.Convolution })
+}
+
+// likelyPlaces returns the layers with normalisations and poolings where names and order
+// suggest them.
+func (o *Outline) likelyPlaces() []fileLayer {
+	loose := slices.Clone(o.loose)
+	convs := o.Count(architecture.Convolution)
+	var list []fileLayer
+	for i, l := range o.layers {
+		if l.Kind == architecture.Convolution && i > 0 && o.poolsBetween(o.layers[i-1], l) {
+			list = append(list, fileLayer{Layer: architecture.Layer{Kind: architecture.Pooling}})
+		}
+		if i == convs && i > 0 {
+			list = append(list, fileLayer{Layer: architecture.Layer{Kind: architecture.Pooling}})
+		}
+		next := -1
+		switch {
+		case len(loose) == 0:
+		case o.interleaved():
+			if loose[0].at > l.at && (i+1 == len(o.layers) || loose[0].at < o.layers[i+1].at) {
+				next = 0
+			}
+		case len(o.loose) >= convs:
+			next = 0
+		default:
+			next = slices.IndexFunc(loose, func(n looseNorm) bool { return numbersOf(n.name) == numbersOf(l.name) })
+		}
+		if next < 0 {
+			list = append(list, l)
+			continue
+		}
+		norm := loose[next].fileLayer
+		loose = slices.Delete(loose, next, next+1)
+		if l.Kind == architecture.Convolution && !roomBetween(l.name, norm.name) {
+			l.BatchNorm = true
+			list = append(list, l)
+			continue
+		}
+		norm.between = l.Kind == architecture.Convolution
+		list = append(list, l, norm)
+	}
+	if convs == len(o.layers) {
+		list = append(list, fileLayer{Layer: architecture.Layer{Kind: architecture.Pooling}})
+	}
+	return list
+}
+
+// poolsBetween tells whether names suggest a pooling between two convolutions: other groups, or
+// numbers that leave room for more than a normalisation and a rectification.
+func (o *Outline) poolsBetween(a, b fileLayer) bool {
+	of, i := lastNumber(a.name)
+	same, j := lastNumber(b.name)
+	if of != same {
+		return true
+	}
+	usual := 2
+	if slices.ContainsFunc(o.loose, func(n looseNorm) bool { return atOnce(a.name, n.name) }) {
+		usual++
+	}
+	return i >= 0 && j > i+usual && strings.ContainsAny(a.name, "./")
+}
+
+// place puts the normalisations where configuration a has them.
+func (o *Outline) place(a architecture.Architecture) error {
+	layers, loose := o.layers, o.loose
+	fail := func(format string, args ...any) error { return fmt.Errorf(format, args...) }
+	var list []fileLayer
+	var owner *fileLayer // the layer with a weight before
+	next := func(after bool) (fileLayer, error) {
+		if len(loose) == 0 {
+			return fileLayer{}, fail("%d batch normalisations, want more of configuration %q", len(o.loose), a.Name)
+		}
+		n := loose[0]
+		loose = loose[1:]
+		if owner == nil {
+			return n.fileLayer, nil
+		}
+		i := slices.IndexFunc(o.layers, func(l fileLayer) bool { return l.name == owner.name })
+		follows := n.at > owner.at && (i+1 == len(o.layers) || n.at < o.layers[i+1].at)
+		sameNumber := func(l fileLayer) bool { return numbersOf(l.name) == numbersOf(n.name) }
+		switch {
+		case o.interleaved() && !follows:
+			return n.fileLayer, fail("%s: the file has it elsewhere than behind %s, where configuration %q has batch normalisation", n.name, owner.name, a.Name)
+		case !o.interleaved() && !o.keras && len(o.loose) < len(o.layers) && slices.ContainsFunc(o.layers, sameNumber) && !sameNumber(*owner):
+			return n.fileLayer, fail("%s: its name has another number than that of %s, behind which configuration %q has batch normalisation", n.name, owner.name, a.Name)
+		case !after && roomBetween(owner.name, n.name):
+			return n.fileLayer, fail("%s: its number leaves room for a layer between %s and it, want none in configuration %q", n.name, owner.name, a.Name)
+		case after && owner.Kind == architecture.Convolution && atOnce(owner.name, n.name):
+			return n.fileLayer, fail("%s: its number is that behind %s, want room for a rectification between them in configuration %q", n.name, owner.name, a.Name)
+		}
+		return n.fileLayer, nil
+	}
+	take := func(kind architecture.Kind) bool {
+		if len(layers) == 0 || layers[0].Kind != kind {
+			return false
+		}
+		list = append(list, layers[0])
+		owner, layers = &list[len(list)-1], layers[1:]
+		return true
+	}
+	for _, s := range a.Features {
+		switch s.Kind {
+		case architecture.Convolution:
+			if !take(s.Kind) {
+				return o.countError(a)
+			}
+			if !s.BatchNorm {
+				continue
+			}
+			n, err := next(false)
+			if err != nil {
+				return err
+			}
+			c := &list[len(list)-1]
+			c.BatchNorm = true
+			for role, e := range n.tensors {
+				c.tensors[role] = e
+			}
+		case architecture.BatchNorm:
+			n, err := next(true)
+			if err != nil {
+				return err
+			}
+			n.between = true
+			list = append(list, n)
+		}
+	}
+	if len(layers) > 0 && layers[0].Kind == architecture.Convolution {
+		return o.countError(a)
+	}
+	if len(layers) > 0 {
+		for _, s := range inference(a) {
+			switch s.Kind {
+			case architecture.Connected:
+				take(s.Kind)
+			case architecture.BatchNorm:
+				n, err := next(true)
+				if err != nil {
+					return err
+				}
+				list = append(list, n)
+			}
+		}
+	}
+	if len(loose) > 0 && o.dropped {
+		o.Left = append(o.Left, fmt.Sprintf("%s and what follows: batch normalisation of the head", loose[0].name))
+		loose = nil
+	}
+	if len(loose) > 0 {
+		return fail("%s: batch normalisation, want none more in configuration %q", loose[0].name, a.Name)
+	}
+	o.layers, o.loose = append(list, layers...), nil
+	return nil
+}
+
+// countError reports another number of convolutions than a configuration has.
+func (o *Outline) countError(a architecture.Architecture) error {
+	return fmt.Errorf("%d convolutions, want the %d of configuration %q", o.Count(architecture.Convolution), a.Count(architecture.Convolution), a.Name)
+}
+
+// atOnce tells whether the numbers of two layers' names follow each other.
+func atOnce(a, b string) bool {
+	of, i := lastNumber(a)
+	same, j := lastNumber(b)
+	return of == same && i >= 0 && j == i+1
+}
