@@ -41,6 +41,9 @@ type Description struct {
 	Ignored []string `json:"ignored,omitempty"`
 	// Inferred says what the file doesn't tell, each with what it was inferred from.
 	Inferred []string `json:"inferred,omitempty"`
+	// Assumed says what nothing but convention tells, though it changes the numbers, and how to
+	// say it; empty if there is no such thing.
+	Assumed string `json:"assumed,omitempty"`
 	// Adapted says what the network does otherwise, since its input isn't that of the weights;
 	// empty if it is.
 	Adapted string `json:"adapted,omitempty"`
@@ -257,7 +260,7 @@ func (d *Description) identifyForeign(ctx context.Context, f *weights.File, o Op
 	if d.from, err = outline.Locations(f.Name(), d.Options); err != nil {
 		return err
 	}
-	d.placed, d.Inferred = true, outline.Inferred
+	d.placed, d.Inferred, d.Assumed = true, outline.Inferred, outline.Assumed
 	d.Names = string(outline.Scheme())
 	if d.hasPaperSizes() {
 		if d.Release, err = releases.Identify(ctx, f, d.Options.Config, d.Options.Headless()); err != nil {

@@ -42,7 +42,7 @@ func readModules(f *weights.File, order string, known bool) (*Outline, error) {
 		}
 		return nil, askStructure(order+": "+why, strings.Join(append(tokens, likelyHead(head, channels)), " "))
 	}
-	named.bnEps = o.bnEps
+	named.bnEps, named.modules = o.bnEps, true
 	for _, l := range o.layers {
 		if l.Kind == architecture.Activation && l.inHead() {
 			named.functions = append(named.functions, l.Layer)

@@ -392,7 +392,7 @@ func (o *Outline) normalise(g *layerTensors, previous position) error {
 		return fmt.Errorf("%s: batch normalisation that follows no convolution: say the configuration (--structure '64 BN M … FC' has one after a rectification)", g.name)
 	}
 	if len(o.layers) == 0 {
-		return misplaced()
+		return fmt.Errorf("%s: batch normalisation before the first convolution: leave it out (--ignore '%[1]s*') and give its numbers as mean and std (--preprocess '{\"mean\": […], \"std\": […]}'), or save the whole model", g.name)
 	}
 	l := &o.layers[len(o.layers)-1]
 	if l.BatchNorm || g.part != features || g.block == 0 && !g.unit && g.index != previous.index+1 || g.unit && g.index != previous.index || g.block > 0 && (g.block != previous.block || g.index != previous.index) {

@@ -39,6 +39,8 @@ type Outline struct {
 	EndsEarly bool
 	// Inferred says what the file doesn't tell, and from what it was inferred.
 	Inferred []string
+	// Assumed is what was inferred by convention alone, though it may well be otherwise.
+	Assumed string
 
 	scheme Scheme // of the tensors' names
 	keras  bool   // a format of Keras's
@@ -59,6 +61,7 @@ type Outline struct {
 	given                      bool // whether the configuration was given
 	// functions are activations among a module's attributes that are in its head.
 	functions []architecture.Layer
+	modules   bool            // the names are of a module's tensors
 	adaptive  bool            // the pooling of mapSide is PyTorch's adaptive average pooling
 	mapSide   int             // of the last map, which a pooling in the file leaves as it is; 0 if none does
 	unused    []string        // tensors that belong to no layer
@@ -167,6 +170,7 @@ func (o *Outline) Count(k architecture.Kind) int {
 // Within inserts the poolings and normalisations of a configuration between the layers
 // that have tensors.
 func (o *Outline) Within(a architecture.Architecture) error {
+	o.own = !o.Complete && !o.modules && o.question() != ""
 	if o.unplaced {
 		if err := o.place(a); err != nil {
 			return err

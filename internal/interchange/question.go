@@ -22,18 +22,46 @@ func (o *Outline) Question(head string) error {
 	if err := o.blindNorm(head); err != nil {
 		return err
 	}
-	why := ""
+	why := o.question()
+	if why == "" {
+		return nil
+	}
+	row := o.likelyRow(head)
+	return &AmbiguousError{fmt.Sprintf("%s: say the network (--structure '%s', if every convolution keeps the size of its map and is rectified, M is a max-pooling of 2×2 pixels, and no other layer counts in inference%s)", why, row, sideAdvice(row))}
+}
+
+// question says what names of tensors leave open, "" if that is nothing.
+func (o *Outline) question() string {
 	switch {
 	case o.unplaced:
-		why = "names of tensors don't tell where the poolings are and what else stands between the layers"
+		return "names of tensors don't tell where the poolings are and what else stands between the layers"
 	case o.doubt != "":
-		why = o.doubt
+		return o.doubt
 	case o.EndsEarly || o.isPaper():
-		return nil
-	default:
-		why = "names of tensors tell only the order of the layers that have some, and the places that they leave for poolings are those of none of the paper's configurations"
+		return ""
 	}
-	return &AmbiguousError{fmt.Sprintf("%s: say the network (--structure '%s', if every convolution keeps the size of its map and is rectified, M is a max-pooling of 2×2 pixels, and no other layer counts in inference)", why, o.likelyRow(head))}
+	return "names of tensors tell no layer without tensors, and " + o.likelyPoolings() + ", as in none of the paper's configurations"
+}
+
+// sideAdvice says how to give the side of the input to a network that takes any.
+func sideAdvice(row string) string {
+	if !strings.Contains(row, "GAP") && !strings.Contains(row, "GMP") && !strings.Contains(row, "GMAP") {
+		return ""
+	}
+	return "; with --input and the side of its images"
+}
+
+// likelyPoolings says where names leave room for poolings.
+func (o *Outline) likelyPoolings() string {
+	for i, l := range o.layers {
+		if i > 0 && l.Kind == architecture.Convolution && l.numbered && o.layers[i-1].Kind == architecture.Pooling {
+			return fmt.Sprintf("the number of %s leaves room for a pooling, a dropout or another layer beside a rectification", l.name)
+		}
+	}
+	if o.Count(architecture.Pooling) < 2 {
+		return "these leave room for no pooling between convolutions"
+	}
+	return "these have their groups of convolutions"
 }
 
 // isPaper tells whether the features are those of one of the paper's configurations, with the
@@ -147,7 +175,7 @@ func (o *Outline) blindNorm(head string) error {
 			after.layers = append(after.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, between: true})
 		}
 	}
-	return &AmbiguousError{fmt.Sprintf("%s: names don't tell whether batch normalisation stands before the rectification (--structure '%s') or after it (--structure '%s')", o.blind, o.likelyRow(head), after.likelyRow(head))}
+	return &AmbiguousError{fmt.Sprintf("%s: names don't tell whether batch normalisation stands before the rectification (--structure '%s') or after it (--structure '%s')%s", o.blind, o.likelyRow(head), after.likelyRow(head), sideAdvice(after.likelyRow(head)))}
 }
 
 // checkRoom reports a configuration that has more layers between two of the file's than the
