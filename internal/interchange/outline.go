@@ -59,6 +59,7 @@ type Outline struct {
 	ending                     architecture.Ending
 	ended                      bool // whether the file's layers tell the ending
 	given                      bool // whether the configuration was given
+	own                        bool // tensors alone, of none of the configurations of the paper as far as names tell
 	// functions are activations among a module's attributes that are in its head.
 	functions []architecture.Layer
 	modules   bool            // the names are of a module's tensors
