@@ -180,14 +180,18 @@ func readNames(f *weights.File) (*Outline, error) {
 	if unknown {
 		order = inFile
 	}
-	if o.keras && f.Metadata()[weights.MetaLayerNames] == "" {
+	unordered := f.Format() == weights.Safetensors || o.keras && f.Metadata()[weights.MetaLayerNames] == ""
+	if f.Format() == weights.Safetensors && unknown { // which its library sorts by name
+		slices.SortStableFunc(order, func(a, b *layerTensors) int { return strings.Compare(naturalKey(a.name), naturalKey(b.name)) })
+	}
+	if unordered && (o.keras || unknown) {
 		var err error
 		if order, err = o.followShapes(order); err != nil {
 			return nil, err
 		}
 	}
 	if unknown {
-		return o, o.addUnplaced(order, f.Format() != weights.Safetensors)
+		return o, o.addUnplaced(order, !unordered)
 	}
 	if err := o.addLayers(order); err != nil {
 		return nil, err

@@ -1,9 +1,11 @@
 package interchange
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/verydeep/vgg/architecture"
@@ -44,13 +46,9 @@ func unnamed(order []*layerTensors) bool {
 	return found
 }
 
-// addUnplaced appends layers whose names tell no position, in the order of the file or, if the
-// file has none, of the numbers in their names.
+// addUnplaced appends layers whose names tell no position, in their order. ordered tells that
+// this is the file's, in which layers of all kinds follow each other as in the model.
 func (o *Outline) addUnplaced(order []*layerTensors, ordered bool) error {
-	if !ordered {
-		order = slices.Clone(order)
-		slices.SortStableFunc(order, func(a, b *layerTensors) int { return strings.Compare(naturalKey(a.name), naturalKey(b.name)) })
-	}
 	o.unplaced, o.ordered = true, ordered
 	var connected []fileLayer
 	for at, g := range order {
@@ -87,7 +85,36 @@ func (o *Outline) addUnplaced(order []*layerTensors, ordered bool) error {
 	})
 	o.layers = append(o.layers, connected...)
 	slices.Sort(o.unused)
+	if ordered || o.keras {
+		return nil
+	}
+	for i, l := range connected {
+		for _, m := range connected[:i] {
+			if l.in == m.in && l.Channels == m.Channels && stem(l.name) != stem(m.name) {
+				return fmt.Errorf("%s and %s have the same shape, and nothing tells which is first: save the tensors with torch.save, which keeps the model's order", m.name, l.name)
+			}
+		}
+	}
+	slices.SortStableFunc(o.loose, func(a, b looseNorm) int {
+		return cmp.Or(cmp.Compare(o.nearest(a.name), o.nearest(b.name)), strings.Compare(naturalKey(a.name), naturalKey(b.name)))
+	})
 	return nil
+}
+
+// nearest returns the index of the layer whose name is most like that of a normalisation: the
+// last before it of those that share its beginning, or the first.
+func (o *Outline) nearest(norm string) int {
+	best, longest := 0, 0
+	for i, l := range o.layers {
+		shared := 0
+		for shared < min(len(l.name), len(norm)) && l.name[shared] == norm[shared] {
+			shared++
+		}
+		if shared > longest || shared == longest && naturalKey(l.name) <= naturalKey(norm) {
+			best, longest = i, shared
+		}
+	}
+	return best
 }
 
 // interleaved tells whether the order in the file is that of the layers with their
@@ -169,6 +196,7 @@ func (o *Outline) place(a architecture.Architecture) error {
 	fail := func(format string, args ...any) error { return fmt.Errorf(format, args...) }
 	var list []fileLayer
 	var owner *fileLayer // the layer with a weight before
+	inHead := false
 	next := func(after bool) (fileLayer, error) {
 		if len(loose) == 0 {
 			return fileLayer{}, fail("%d batch normalisations, want more of configuration %q", len(o.loose), a.Name)
@@ -184,7 +212,7 @@ func (o *Outline) place(a architecture.Architecture) error {
 		switch {
 		case o.interleaved() && !follows:
 			return n.fileLayer, fail("%s: the file has it elsewhere than behind %s, where configuration %q has batch normalisation", n.name, owner.name, a.Name)
-		case !o.interleaved() && !o.keras && len(o.loose) < len(o.layers) && slices.ContainsFunc(o.layers, sameNumber) && !sameNumber(*owner):
+		case !o.interleaved() && !o.keras && !counted(o.loose) && !inHead && slices.ContainsFunc(o.layers, sameNumber) && !sameNumber(*owner):
 			return n.fileLayer, fail("%s: its name has another number than that of %s, behind which configuration %q has batch normalisation", n.name, owner.name, a.Name)
 		case !after && roomBetween(owner.name, n.name):
 			return n.fileLayer, fail("%s: its number leaves room for a layer between %s and it, want none in configuration %q", n.name, owner.name, a.Name)
@@ -231,7 +259,7 @@ func (o *Outline) place(a architecture.Architecture) error {
 	if len(layers) > 0 && layers[0].Kind == architecture.Convolution {
 		return o.countError(a)
 	}
-	if len(layers) > 0 {
+	if inHead = true; len(layers) > 0 {
 		for _, s := range inference(a) {
 			switch s.Kind {
 			case architecture.Connected:
@@ -254,6 +282,19 @@ func (o *Outline) place(a architecture.Architecture) error {
 	}
 	o.layers, o.loose = append(list, layers...), nil
 	return nil
+}
+
+// counted tells whether normalisations are numbered one after another, whatever they follow.
+func counted(loose []looseNorm) bool {
+	last := -1
+	for _, l := range loose {
+		n, err := strconv.Atoi(numbersOf(l.name))
+		if err != nil || last >= 0 && n != last+1 {
+			return false
+		}
+		last = n
+	}
+	return true
 }
 
 // countError reports another number of convolutions than a configuration has.
