@@ -176,22 +176,23 @@ func readNames(f *weights.File) (*Outline, error) {
 	if err := oneNetwork(order); err != nil {
 		return nil, err
 	}
-	unknown := unnamed(order)
-	if unknown {
+	named := looseNorms(order) // which leaves the convolutions in their order
+	unknown := named || unnamed(order)
+	if unknown && !named {
 		order = inFile
 	}
 	unordered := f.Format() == weights.Safetensors || o.keras && f.Metadata()[weights.MetaLayerNames] == ""
-	if f.Format() == weights.Safetensors && unknown { // which its library sorts by name
+	if f.Format() == weights.Safetensors && unknown && !named { // which its library sorts by name
 		slices.SortStableFunc(order, func(a, b *layerTensors) int { return strings.Compare(naturalKey(a.name), naturalKey(b.name)) })
 	}
-	if unordered && (o.keras || unknown) {
+	if unordered && (o.keras || unknown) && !named {
 		var err error
 		if order, err = o.followShapes(order); err != nil {
 			return nil, err
 		}
 	}
 	if unknown {
-		return o, o.addUnplaced(order, !unordered)
+		return o, o.addUnplaced(order, inFile, !unordered)
 	}
 	if err := o.addLayers(order); err != nil {
 		return nil, err

@@ -27,7 +27,13 @@ func (o *Outline) Question(head string) error {
 		return nil
 	}
 	row := o.likelyRow(head)
-	return &AmbiguousError{fmt.Sprintf("%s: say the network (--structure '%s', if every convolution keeps the size of its map and is rectified, M is a max-pooling of 2×2 pixels, and no other layer counts in inference%s)", why, row, sideAdvice(row))}
+	other := ""
+	if o.unplaced {
+		if list, blind := o.likelyPlaces(true); blind {
+			other = fmt.Sprintf(", or --structure '%s' with batch normalisation behind the rectification", (&Outline{layers: list}).likelyRow(head))
+		}
+	}
+	return &AmbiguousError{fmt.Sprintf("%s: say the network (--structure '%s'%s, if every convolution keeps the size of its map and is rectified, M is a max-pooling of 2×2 pixels, no other layer counts in inference, and the head is this one%s)", why, row, other, sideAdvice(row))}
 }
 
 // question says what names of tensors leave open, "" if that is nothing.
@@ -122,13 +128,46 @@ func paperName(layers []fileLayer) string {
 	return ""
 }
 
+// paperPoolings returns the layers with the poolings of the paper's configuration that has these
+// convolutions, if there is one.
+func paperPoolings(layers []fileLayer) []fileLayer {
+	var convs, list []fileLayer
+	for _, l := range layers {
+		if l.Kind == architecture.Convolution {
+			l.BatchNorm = false
+			convs = append(convs, l)
+		}
+	}
+	a, err := architecture.Parse(paperName(convs))
+	if err != nil {
+		return layers
+	}
+	for _, l := range layers {
+		if l.Kind == architecture.Pooling {
+			continue
+		}
+		if l.Kind == architecture.Convolution {
+			for len(a.Features) > 0 && a.Features[0].Kind != architecture.Convolution {
+				list = append(list, fileLayer{Layer: a.Features[0]})
+				a.Features = a.Features[1:]
+			}
+			a.Features = a.Features[1:]
+		}
+		list = append(list, l)
+	}
+	for _, m := range a.Features {
+		list = append(list, fileLayer{Layer: m})
+	}
+	return list
+}
+
 // likelyRow returns the row that the network may be: the paper's configuration with these
 // convolutions, or else the poolings that the names leave room for. head is that of the row,
 // if it is known.
 func (o *Outline) likelyRow(head string) string {
 	layers, connected, channels := o.layers, []fileLayer(nil), 3
 	if o.unplaced {
-		layers = o.likelyPlaces()
+		layers, _ = o.likelyPlaces(false)
 	}
 	if i := slices.IndexFunc(layers, fileLayer.inHead); i >= 0 {
 		layers, connected = layers[:i], layers[i:]
@@ -141,7 +180,7 @@ func (o *Outline) likelyRow(head string) string {
 	name := paperName(layers)
 	features := name
 	if name == "" {
-		features = (&Outline{layers: layers}).row()
+		features = (&Outline{layers: paperPoolings(layers)}).row()
 	}
 	switch {
 	case head != "":

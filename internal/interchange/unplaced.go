@@ -46,12 +46,23 @@ func unnamed(order []*layerTensors) bool {
 	return found
 }
 
-// addUnplaced appends layers whose names tell no position, in their order. ordered tells that
-// this is the file's, in which layers of all kinds follow each other as in the model.
-func (o *Outline) addUnplaced(order []*layerTensors, ordered bool) error {
+// looseNorms tells whether convolutions are named by their blocks, and normalisations beside
+// them by no scheme.
+func looseNorms(order []*layerTensors) bool {
+	blocks := slices.ContainsFunc(order, func(g *layerTensors) bool {
+		_, _, _, ok := g.convolution()
+		return ok && g.part == features && g.block > 0
+	})
+	return blocks && slices.ContainsFunc(order, func(g *layerTensors) bool { return g.isNorm() && g.part == elsewhere })
+}
+
+// addUnplaced appends layers of which not all names tell the position, in their order. ordered
+// tells that in the file layers of all kinds follow each other as in the model.
+func (o *Outline) addUnplaced(order, inFile []*layerTensors, ordered bool) error {
 	o.unplaced, o.ordered = true, ordered
 	var connected []fileLayer
-	for at, g := range order {
+	for _, g := range order {
+		at := slices.Index(inFile, g)
 		w, ok := g.tensors["weight"]
 		switch {
 		case g.isNorm():
@@ -78,6 +89,9 @@ func (o *Outline) addUnplaced(order []*layerTensors, ordered bool) error {
 		} else {
 			o.layers = append(o.layers, l)
 		}
+	}
+	if ordered || o.keras { // the order of the file, not of parts of names
+		slices.SortStableFunc(o.loose, func(a, b looseNorm) int { return cmp.Compare(a.at, b.at) })
 	}
 	slices.SortStableFunc(connected, func(a, b fileLayer) int { // predictions, where that is a name
 		last := func(l fileLayer) bool { return strings.HasSuffix(l.name, "predictions") }
@@ -131,48 +145,63 @@ func (o *Outline) interleaved() bool {
 }
 
 // likelyPlaces returns the layers with normalisations and poolings where names and order
-// suggest them.
-func (o *Outline) likelyPlaces() []fileLayer {
-	loose := slices.Clone(o.loose)
+// suggest them. after puts normalisations behind the rectification where nothing tells. blind
+// tells that there are such.
+func (o *Outline) likelyPlaces(after bool) (list []fileLayer, blind bool) {
+	owners := o.likelyOwners()
 	convs := o.Count(architecture.Convolution)
-	var list []fileLayer
+	pool := fileLayer{Layer: architecture.Layer{Kind: architecture.Pooling}}
 	for i, l := range o.layers {
-		if l.Kind == architecture.Convolution && i > 0 && o.poolsBetween(o.layers[i-1], l) {
-			list = append(list, fileLayer{Layer: architecture.Layer{Kind: architecture.Pooling}})
+		if i > 0 && (i == convs || l.Kind == architecture.Convolution && o.poolsBetween(o.layers[i-1], l)) {
+			list = append(list, pool)
 		}
-		if i == convs && i > 0 {
-			list = append(list, fileLayer{Layer: architecture.Layer{Kind: architecture.Pooling}})
-		}
-		next := -1
-		switch {
-		case len(loose) == 0:
-		case o.interleaved():
-			if loose[0].at > l.at && (i+1 == len(o.layers) || loose[0].at < o.layers[i+1].at) {
-				next = 0
+		list = append(list, l)
+		for n, norm := range o.loose {
+			if owners[n] != i {
+				continue
 			}
-		case len(o.loose) >= convs:
-			next = 0
-		default:
-			next = slices.IndexFunc(loose, func(n looseNorm) bool { return numbersOf(n.name) == numbersOf(l.name) })
+			told := roomBetween(l.name, norm.name) || atOnce(l.name, norm.name)
+			own := &list[len(list)-1]
+			if own.Kind == architecture.Convolution && !own.BatchNorm {
+				blind = blind || !told
+				if told && atOnce(l.name, norm.name) || !told && !after {
+					own.BatchNorm = true
+					continue
+				}
+			}
+			norm.between = l.Kind == architecture.Convolution
+			list = append(list, norm.fileLayer)
 		}
-		if next < 0 {
-			list = append(list, l)
-			continue
-		}
-		norm := loose[next].fileLayer
-		loose = slices.Delete(loose, next, next+1)
-		if l.Kind == architecture.Convolution && !roomBetween(l.name, norm.name) {
-			l.BatchNorm = true
-			list = append(list, l)
-			continue
-		}
-		norm.between = l.Kind == architecture.Convolution
-		list = append(list, l, norm)
 	}
 	if convs == len(o.layers) {
-		list = append(list, fileLayer{Layer: architecture.Layer{Kind: architecture.Pooling}})
+		list = append(list, pool)
 	}
-	return list
+	return list, blind
+}
+
+// likelyOwners returns, for each normalisation that isn't placed, the index of the layer that
+// it may follow, −1 if there is none.
+func (o *Outline) likelyOwners() []int {
+	owners := make([]int, len(o.loose))
+	next := 0
+	for n, norm := range o.loose {
+		owners[n] = -1
+		fits := func(i int) bool {
+			e, ok := norm.tensors["mean"]
+			return !ok || len(e.Shape) == 1 && e.Shape[0] == o.layers[i].Channels
+		}
+		for i := range o.layers {
+			switch l := o.layers[i]; {
+			case o.interleaved():
+				if l.at < norm.at {
+					owners[n] = i
+				}
+			case i >= next && fits(i) && owners[n] < 0:
+				owners[n], next = i, i+1
+			}
+		}
+	}
+	return owners
 }
 
 // poolsBetween tells whether names suggest a pooling between two convolutions: other groups, or
@@ -180,14 +209,21 @@ func (o *Outline) likelyPlaces() []fileLayer {
 func (o *Outline) poolsBetween(a, b fileLayer) bool {
 	of, i := lastNumber(a.name)
 	same, j := lastNumber(b.name)
+	if p, _ := positionOf(a.name); p.block > 0 {
+		q, _ := positionOf(b.name)
+		return p.block != q.block
+	}
 	if of != same {
 		return true
+	}
+	if !strings.ContainsAny(a.name, "./") { // which have no group
+		return a.Channels != b.Channels
 	}
 	usual := 2
 	if slices.ContainsFunc(o.loose, func(n looseNorm) bool { return atOnce(a.name, n.name) }) {
 		usual++
 	}
-	return i >= 0 && j > i+usual && strings.ContainsAny(a.name, "./")
+	return i >= 0 && j > i+usual
 }
 
 // place puts the normalisations where configuration a has them.
