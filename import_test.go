@@ -42,7 +42,7 @@ func bgrImage(x *tensor.Tensor) *tensor.Tensor {
 
 func goldenLogits(t *testing.T, path string) []float32 {
 	t.Helper()
-	f, err := weights.Open(path)
+	f, err := weights.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestImport(t *testing.T) {
 		{"onnx/zoo_e_caffe2_op7.onnx", "zoo_e_caffe2_op7", "E"},
 	} {
 		t.Run(c.file, func(t *testing.T) {
-			path := filepath.Join("weights", "testdata", c.file)
+			path := vggtest.Fixture(t, "weights/testdata/"+c.file)
 			golden := filepath.Join(filepath.Dir(path), c.golden+".safetensors")
 			if strings.HasSuffix(c.file, ".safetensors") {
 				path = withoutLogits(t, path)
@@ -160,7 +160,7 @@ func testImport(t *testing.T, path, golden, config string) {
 // withoutLogits copies a fixture of safetensors without the tensors that are no weights.
 func withoutLogits(t *testing.T, path string) string {
 	t.Helper()
-	f, err := weights.Open(path)
+	f, err := weights.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +245,7 @@ func TestInferred(t *testing.T) {
 		}
 		o := OpenOptions{Preprocess: "unit", Input: input}
 		if c.what == "odd channels" { // in none of the paper's configurations
-			if _, err := Open(t.Context(), path, o); err == nil || !strings.Contains(err.Error(), "--structure '"+c.want.Config+"'") {
+			if _, err := Open(t.Context(), path, o); err == nil || !strings.Contains(err.Error(), "--config '"+c.want.Config+"'") {
 				t.Errorf("%s: %v, want an error that asks for the structure", c.what, err)
 			}
 			o.Config = c.want.Config

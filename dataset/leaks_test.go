@@ -46,7 +46,7 @@ func again(t *testing.T, im *preprocess.Image, w, h, quality int, bright float64
 // The sample's parts share no picture; put into the other part, a file is found by its bytes
 // and a picture that was changed a little by its looks.
 func TestFindLeaks(t *testing.T) {
-	train, val, err := OpenSample()
+	train, val, err := openSample()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestFindLeaks(t *testing.T) {
 }
 
 func TestFindLeaksCancelled(t *testing.T) {
-	train, val, err := OpenSample()
+	train, val, err := openSample()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestFindLeaksCancelled(t *testing.T) {
 // Other photographs differ by more than the same one compressed again, and a picture
 // without contrast looks like none.
 func TestLooks(t *testing.T) {
-	train, _, err := OpenSample()
+	train, _, err := openSample()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,4 +154,9 @@ func TestLooks(t *testing.T) {
 	if d := l.difference(l); d != 1 {
 		t.Errorf("pictures without contrast differ by %g, want 1: nothing tells that they are the same", d)
 	}
+}
+
+// openSample opens the photographs of package sample, which imports this one.
+func openSample() (train, val *Dataset, err error) {
+	return Open(context.Background(), "sample/caltech101.zip", OpenOptions{})
 }

@@ -26,14 +26,14 @@ type CheckpointInfo struct {
 
 // LatestCheckpoint describes the newest readable checkpoint in a run directory. The error
 // wraps fs.ErrNotExist if there is none.
-func LatestCheckpoint(dir string) (CheckpointInfo, error) {
+func LatestCheckpoint(ctx context.Context, dir string) (CheckpointInfo, error) {
 	paths, err := listCheckpoints(dir)
 	if err != nil {
 		return CheckpointInfo{}, err
 	}
 	var errs []error
 	for _, path := range paths {
-		s, err := stateOf(path)
+		s, err := stateOf(ctx, path)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -55,8 +55,8 @@ func (s runState) recipe() (Recipe, error) {
 	return ParseRecipe([]byte(s.Recipe), PaperRecipe())
 }
 
-func stateOf(path string) (runState, error) {
-	f, err := weights.Open(path)
+func stateOf(ctx context.Context, path string) (runState, error) {
+	f, err := weights.Open(ctx, path)
 	if err != nil {
 		return runState{}, err
 	}
@@ -117,7 +117,7 @@ func openCheckpoint(ctx context.Context, dir string, log *slog.Logger) (*weights
 }
 
 func openWhole(ctx context.Context, path string) (*weights.File, runState, error) {
-	f, err := weights.Open(path)
+	f, err := weights.Open(ctx, path)
 	if err != nil {
 		return nil, runState{}, err
 	}

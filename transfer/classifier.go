@@ -186,16 +186,16 @@ func (s *SVM) Save(path string) error {
 }
 
 // OpenSVM reads a classifier. The error is a [*FormatError] if the file holds none.
-func OpenSVM(path string) (*SVM, error) {
-	s, err := openSVM(path)
+func OpenSVM(ctx context.Context, path string) (*SVM, error) {
+	s, err := openSVM(ctx, path)
 	if err != nil {
 		return nil, ofFile(path, err)
 	}
 	return s, nil
 }
 
-func openSVM(path string) (*SVM, error) {
-	f, err := weights.Open(path)
+func openSVM(ctx context.Context, path string) (*SVM, error) {
+	f, err := weights.Open(ctx, path)
 	if err != nil {
 		return nil, err
 	}

@@ -46,7 +46,7 @@ func Open(ctx context.Context, path string) (*Descriptors, error) {
 	var d *Descriptors
 	var err error
 	if strings.EqualFold(filepath.Ext(path), ".safetensors") {
-		d, err = openSafetensors(path)
+		d, err = openSafetensors(ctx, path)
 	} else {
 		d, err = openNPY(ctx, path)
 	}
@@ -135,8 +135,8 @@ func readFloats(r io.ReaderAt, at int64, dst []float32) error {
 	return nil
 }
 
-func openSafetensors(path string) (*Descriptors, error) {
-	f, err := weights.Open(path)
+func openSafetensors(ctx context.Context, path string) (*Descriptors, error) {
+	f, err := weights.Open(ctx, path)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package weights
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -84,17 +85,17 @@ func openModelFolder(name string, fsys fs.FS, open func(file string) (*File, err
 
 // openDir opens the file of weights in a folder of the operating system. Links may lead out
 // of it, as those of Hugging Face's cache do: the caller names the folder, not a file.
-func openDir(dir string) (*File, error) {
-	return openModelFolder(dir, os.DirFS(dir), func(file string) (*File, error) { return Open(filepath.Join(dir, file)) })
+func openDir(ctx context.Context, dir string) (*File, error) {
+	return openModelFolder(dir, os.DirFS(dir), func(file string) (*File, error) { return Open(ctx, filepath.Join(dir, file)) })
 }
 
 // openDirFS is openDir in fsys.
-func openDirFS(fsys fs.FS, dir string) (*File, error) {
+func openDirFS(ctx context.Context, fsys fs.FS, dir string) (*File, error) {
 	sub, err := fs.Sub(fsys, dir)
 	if err != nil {
 		return nil, openError(dir, err)
 	}
-	return openModelFolder(dir, sub, func(file string) (*File, error) { return OpenFS(fsys, path.Join(dir, file)) })
+	return openModelFolder(dir, sub, func(file string) (*File, error) { return OpenFS(ctx, fsys, path.Join(dir, file)) })
 }
 
 // findModel returns the name of the file of weights in a folder.

@@ -53,7 +53,7 @@ func (o *Outline) assume(a architecture.Architecture, g Given) {
 		for _, l := range a.Features[:last] {
 			tokens = append(tokens, l.String())
 		}
-		of = append(of, fmt.Sprintf("a max-pooling behind the last convolution (if there is none: --structure '%s %s')", strings.Join(tokens, " "), a.HeadName()))
+		of = append(of, fmt.Sprintf("a max-pooling behind the last convolution (if there is none: --config '%s %s')", strings.Join(tokens, " "), a.HeadName()))
 	}
 	if o.input == 0 && g.Input == 0 {
 		of = append(of, fmt.Sprintf("images of %d pixels (else --input)", network.DefaultInput))

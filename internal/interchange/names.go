@@ -394,7 +394,7 @@ func (o *Outline) addHeadNorm(g *layerTensors) {
 // normalise adds batch normalisation g to the convolution before it.
 func (o *Outline) normalise(g *layerTensors, previous position) error {
 	misplaced := func() error {
-		return fmt.Errorf("%s: batch normalisation that follows no convolution: say the configuration (--structure '64 BN M … FC' has one after a rectification)", g.name)
+		return fmt.Errorf("%s: batch normalisation that follows no convolution: say the configuration (--config '64 BN M … FC' has one after a rectification)", g.name)
 	}
 	if len(o.layers) == 0 {
 		return fmt.Errorf("%s: batch normalisation before the first convolution: leave it out (--ignore '%[1]s*') and give its numbers as mean and std (--preprocess '{\"mean\": […], \"std\": […]}'), or save the whole model", g.name)

@@ -107,6 +107,14 @@ func (l fileLayer) hasWeight() bool {
 // [Outline.Question] asks for and [Outline.Within] adds. known tells that it will. Errors name
 // the layer or the tensor, not the file.
 func Read(f *weights.File, known bool) (*Outline, error) {
+	o, err := read(f, known)
+	if of, ok := f.Metadata()[weights.MetaComputed]; ok && err == nil {
+		o.infer("weights", "computed as torch.nn.utils does, "+of)
+	}
+	return o, err
+}
+
+func read(f *weights.File, known bool) (*Outline, error) {
 	if len(f.Layers()) > 0 {
 		if order, ok := f.Metadata()[weights.MetaLayerOrder]; ok {
 			return readModules(f, order, known)
@@ -195,7 +203,7 @@ func (o *Outline) Within(a architecture.Architecture) error {
 		return err
 	}
 	if n, want := o.Count(architecture.Connected), connectedOf(a.Head); n > 0 && n != want {
-		return fmt.Errorf("%d fully connected layers, want the %d of configuration %q (--structure '%s' has the file's, if they are rectified)", n, want, a.Name, o.likelyRow(""))
+		return fmt.Errorf("%d fully connected layers, want the %d of configuration %q (--config '%s' has the file's, if they are rectified)", n, want, a.Name, o.likelyRow(""))
 	}
 	var layers []fileLayer
 	for _, s := range a.Features {

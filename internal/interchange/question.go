@@ -30,10 +30,10 @@ func (o *Outline) Question(head string) error {
 	other := ""
 	if o.unplaced {
 		if list, blind := o.likelyPlaces(true); blind {
-			other = fmt.Sprintf(", or --structure '%s' with batch normalisation behind the rectification", (&Outline{layers: list}).likelyRow(head))
+			other = fmt.Sprintf(", or --config '%s' with batch normalisation behind the rectification", (&Outline{layers: list}).likelyRow(head))
 		}
 	}
-	return &AmbiguousError{fmt.Sprintf("%s: say the network (--structure '%s'%s, if every convolution keeps the size of its map and is rectified, M is a max-pooling of 2×2 pixels, no other layer counts in inference, and the head is this one%s)", why, row, other, sideAdvice(row))}
+	return &AmbiguousError{fmt.Sprintf("%s: say the network (--config '%s'%s, if every convolution keeps the size of its map and is rectified, M is a max-pooling of 2×2 pixels, no other layer counts in inference, and the head is this one%s)", why, row, other, sideAdvice(row))}
 }
 
 // question says what names of tensors leave open, "" if that is nothing.
@@ -214,7 +214,7 @@ func (o *Outline) blindNorm(head string) error {
 			after.layers = append(after.layers, fileLayer{Layer: architecture.Layer{Kind: architecture.BatchNorm}, between: true})
 		}
 	}
-	return &AmbiguousError{fmt.Sprintf("%s: names don't tell whether batch normalisation stands before the rectification (--structure '%s') or after it (--structure '%s')%s", o.blind, o.likelyRow(head), after.likelyRow(head), sideAdvice(after.likelyRow(head)))}
+	return &AmbiguousError{fmt.Sprintf("%s: names don't tell whether batch normalisation stands before the rectification (--config '%s') or after it (--config '%s')%s", o.blind, o.likelyRow(head), after.likelyRow(head), sideAdvice(after.likelyRow(head)))}
 }
 
 // checkRoom reports a configuration that has more layers between two of the file's than the
