@@ -324,6 +324,9 @@ func (o *Outline) place(a architecture.Architecture) error {
 func counted(loose []looseNorm) bool {
 	last := -1
 	for _, l := range loose {
+		if stem(l.name) != stem(loose[0].name) { // those of the head
+			continue
+		}
 		n, err := strconv.Atoi(numbersOf(l.name))
 		if err != nil || last >= 0 && n != last+1 {
 			return false
