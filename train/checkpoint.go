@@ -70,6 +70,10 @@ type imageSet struct {
 	Images      int      `json:"images"`
 	Classes     []string `json:"classes"`
 	Fingerprint string   `json:"fingerprint"` // of names, labels and sizes
+	// Times and Contents are hashes of [dataset.Versions]. Checkpoints of earlier versions have
+	// neither, those of runs without Options.Verify no Contents.
+	Times    string `json:"times,omitempty"`
+	Contents string `json:"contents,omitempty"`
 }
 
 // difference describes how the images of a run that resumes differ from the checkpoint's;

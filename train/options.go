@@ -41,6 +41,10 @@ type Options struct {
 	// Resume continues from the newest intact checkpoint in Dir, to the same bits as if the
 	// run had not stopped. If there is no checkpoint yet, the run starts from the beginning.
 	Resume bool
+	// Verify keeps a hash of the contents of all images in the checkpoints, for which it reads all
+	// of them at the beginning, and compares them when the run resumes: other contents are an
+	// [*OtherRunError]. Without it, images with another time of change are a warning.
+	Verify bool
 	Note   map[string]string // kept in every checkpoint
 
 	// MaxBad is the greatest share of the images, of training and validation together, that

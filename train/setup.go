@@ -203,11 +203,11 @@ func freeze(params []*nn.Param, patterns []string) error {
 // checkpoint's.
 func (r *run) identifyImages(ctx context.Context, from *savedRun) error {
 	var err error
-	if r.trainSet, err = identify(ctx, r.o.Train); err != nil {
+	if r.trainSet, err = r.identify(ctx, r.o.Train); err != nil {
 		return err
 	}
 	if r.o.Val != nil {
-		v, err := identify(ctx, r.o.Val)
+		v, err := r.identify(ctx, r.o.Val)
 		if err != nil {
 			return err
 		}
@@ -219,14 +219,66 @@ func (r *run) identifyImages(ctx context.Context, from *savedRun) error {
 	if err := from.checkImages(r.o.Dir, r.trainSet, r.valSet); err != nil {
 		return err
 	}
-	r.trainSet, r.valSet = from.Train, from.Val // under their first names
+	if err := r.checkContents(ctx, &r.trainSet, from.Train, r.o.Train); err != nil {
+		return err
+	}
+	r.trainSet.Name = from.Train.Name // the first one
+	if r.valSet == nil {
+		return nil
+	}
+	if err := r.checkContents(ctx, r.valSet, *from.Val, r.o.Val); err != nil {
+		return err
+	}
+	r.valSet.Name = from.Val.Name
 	return nil
 }
 
 // identify returns the identity of a dataset.
-func identify(ctx context.Context, d *dataset.Dataset) (imageSet, error) {
-	print, err := dataset.Fingerprint(ctx, d)
-	return imageSet{Name: d.Name, Images: d.Len(), Classes: d.Classes, Fingerprint: print}, err
+func (r *run) identify(ctx context.Context, d *dataset.Dataset) (imageSet, error) {
+	s := imageSet{Name: d.Name, Images: d.Len(), Classes: d.Classes}
+	var err error
+	if s.Fingerprint, err = dataset.Fingerprint(ctx, d); err != nil {
+		return s, err
+	}
+	versions, err := dataset.NewVersions(ctx, d)
+	if err != nil {
+		return s, err
+	}
+	s.Times = versions.Times()
+	if r.o.Verify {
+		s.Contents, err = versions.Contents(ctx)
+	}
+	return s, err
+}
+
+// checkContents compares the contents of images that have the checkpoint's names, labels and
+// sizes. They are read if the times of their last change are others, or with Options.Verify;
+// without a hash in the checkpoint, the log warns of other times.
+func (r *run) checkContents(ctx context.Context, now *imageSet, was imageSet, d *dataset.Dataset) error {
+	touched := was.Times != "" && now.Times != was.Times
+	switch {
+	case was.Contents == "" && r.o.Verify:
+		r.o.Log.Warn("the checkpoint has no hash of the images' contents, since the run began without verifying: they are compared from now on", "images", now.Name)
+		return nil
+	case was.Contents == "" && touched:
+		r.o.Log.Warn("images have other times of change than at the checkpoint, and the same names and sizes: if their contents changed, the run goes on with other bits than it would have had; a run that verifies from its beginning compares contents", "images", now.Name)
+		return nil
+	case !touched && !r.o.Verify:
+		now.Contents = was.Contents
+		return nil
+	case now.Contents == "":
+		versions, err := dataset.NewVersions(ctx, d)
+		if err == nil {
+			now.Contents, err = versions.Contents(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if now.Contents != was.Contents {
+		return &OtherRunError{Dir: r.o.Dir, Reason: fmt.Sprintf("images of %s have other contents than those of the checkpoint", now.Name)}
+	}
+	return nil
 }
 
 // choosePreprocessing surveys the training images and derives the preprocessing, or takes

@@ -170,7 +170,7 @@ type memory struct {
 
 func (m *memory) has(int, int) bool { return false }
 
-func (m *memory) put(row, c int, numbers []float32, _ *Images, err error) error {
+func (m *memory) put(row, c int, numbers []float32, _ *Images, _ Stamp, err error) error {
 	if err != nil {
 		m.errs[row] = err
 		return nil

@@ -16,8 +16,9 @@ import (
 type featuresCommand struct {
 	Weights string `arg:"" help:"File of weights, or a configuration's name for its public release, with scales behind it if wanted: D.safetensors@256,384. With --merge: files of descriptors."`
 	manyFlags
-	Out   string `required:"" placeholder:"FILE" help:"Output: FILE.npy, with names and labels in FILE.npy.jsonl; FILE.safetensors; or FILE.jsonl with one image a line. An interrupted run continues from it."`
-	Merge bool   `help:"Combine the shards of one run, which the arguments name, instead of running."`
+	Out string `required:"" placeholder:"FILE" help:"Output: FILE.npy, with names and labels in FILE.npy.jsonl; FILE.safetensors; or FILE.jsonl with one image a line. An interrupted run continues from it."`
+	verifyFlag
+	Merge bool `help:"Combine the shards of one run, which the arguments name, instead of running."`
 	descriptorFlags
 	Region string          `default:"image" enum:"image,box,image+box" placeholder:"WHAT" help:"Region of the persons of voc-action: image, box, or both stacked, image+box (image)."`
 	Layout transfer.Layout `default:"auto" enum:"auto,files,classes,folders,parts,boxes,voc,voc-action" placeholder:"NAME" help:"Layout, of folders that can be read in several ways: folders, parts and boxes as of vgg train; classes, any of these, lists and shards; voc, several classes an image; voc-action, persons; files, no labels (auto, which asks if in doubt)."`
@@ -67,7 +68,7 @@ func (c *featuresCommand) Run(e *environment) error {
 		return e.ctx.Err()
 	}
 	o := c.options(c.pixels())
-	o.OnRemark = e.remark
+	o.OnRemark, o.Verify = e.remark, c.Verify
 	for r := range strings.SplitSeq(c.Region, "+") {
 		o.Regions = append(o.Regions, transfer.Region(r))
 	}

@@ -23,9 +23,10 @@ type localizeEvalCommand struct {
 	Weights string `arg:"" help:"Localisation network (vgg localize train), with scales behind it if wanted: PCR.safetensors@256,384."`
 	setFlags
 	withFlag
-	Protocol   string `default:"centre" enum:"centre,center,dense,multi-crop" placeholder:"NAME" help:"Views of an image: centre, the box of the true class from the central crop; dense, the whole image, with merged boxes and, with --classifier, the five most probable classes; multi-crop, the same with 5×5 crops (centre)."`
-	Scales     []int  `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels (as the weights tell)."`
-	Out        string `placeholder:"FILE" help:"Output: a result file with the boxes of every image, as soon as they are known. An interrupted run continues from it."`
+	Protocol string `default:"centre" enum:"centre,center,dense,multi-crop" placeholder:"NAME" help:"Views of an image: centre, the box of the true class from the central crop; dense, the whole image, with merged boxes and, with --classifier, the five most probable classes; multi-crop, the same with 5×5 crops (centre)."`
+	Scales   []int  `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels (as the weights tell)."`
+	Out      string `placeholder:"FILE" help:"Output: a result file with the boxes of every image, as soon as they are known. An interrupted run continues from it."`
+	verifyFlag
 	Draw       string `placeholder:"FILE" help:"Draw the boxes, as PNG: the best and the worst beside the true ones."`
 	DrawImages int    `default:"12" placeholder:"N" help:"Number of images to draw, half of them the best (12)."`
 	overwriteFlag
@@ -69,6 +70,9 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err := c.take("images with boxes to measure the error on"); err != nil {
 		return err
 	}
+	if c.Verify && c.Out == "" {
+		return usagef("--verify without --out, want both: it compares the images with the result file")
+	}
 	protocol, err := eval.ParseProtocol(c.Protocol)
 	if err != nil {
 		return usageError{err}
@@ -105,7 +109,7 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	r, err := c.evaluate(e, l, data, localize.EvalOptions{Protocol: protocol, Resources: resources.Resources{Workers: threads, MaxPixels: c.pixels(), OnRemark: e.remark}, Out: c.Out})
+	r, err := c.evaluate(e, l, data, localize.EvalOptions{Protocol: protocol, Resources: resources.Resources{Workers: threads, MaxPixels: c.pixels(), OnRemark: e.remark}, Out: c.Out, Verify: c.Verify})
 	if err != nil {
 		return err
 	}

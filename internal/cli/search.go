@@ -16,7 +16,8 @@ type indexCommand struct {
 	Weights string `arg:"" help:"File of weights, or a configuration's name for its public release, with scales behind it if wanted: D.safetensors@256,384."`
 	manyFlags
 	Out    string `default:"index.npy" placeholder:"FILE" help:"Output: FILE.npy, with the names of the images in FILE.npy.jsonl (index.npy). An interrupted run continues from it."`
-	Update bool   `help:"Update the index: describe images that are new or changed (in size or time) and drop those that are gone."`
+	Update bool   `help:"Update the index: describe images that are new or changed and drop those that are gone."`
+	verifyFlag
 	descriptorFlags
 	pixelsFlag
 	duplicateFlags
@@ -67,8 +68,7 @@ func (c *indexCommand) Run(e *environment) error {
 		return err
 	}
 	o := c.options(c.pixels())
-	o.OnRemark = e.remark
-	o.Stamp = true
+	o.OnRemark, o.Verify = e.remark, c.Verify
 	var changes *transfer.Changes
 	s, err := c.making(e, nets, images, c.Out, o, func(o transfer.Options) (s *transfer.Summary, err error) {
 		if c.Update {

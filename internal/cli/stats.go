@@ -18,6 +18,7 @@ type statsCommand struct {
 	Part   string `default:"train" enum:"train,val" placeholder:"PART" help:"Part of the images: train or val. A set without parts is taken whole (train)."`
 	Sheets string `placeholder:"DIR" help:"Also write a contact sheet of each class, as PNG, into this folder."`
 	Fresh  bool   `help:"Decode the images even if there is a stored result."`
+	overwriteFlag
 	readFlags
 	threadsFlag
 	jsonFlag

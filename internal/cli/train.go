@@ -36,7 +36,8 @@ type trainCommand struct {
 	Recipe string `placeholder:"NAME|FILE" help:"Recipe: paper, paper-384, paper-multiscale or sample; or a YAML file with changes to the default (paper with --data, otherwise sample)."`
 	Out    string `placeholder:"DIR" help:"Output: the run directory, new or empty (a new one in runs)."`
 
-	Resume          bool          `help:"Continue from the newest checkpoint in --out, to the same bits as an uninterrupted run. Without a checkpoint the run starts."`
+	Resume bool `help:"Continue from the newest checkpoint in --out, to the same bits as an uninterrupted run. Without a checkpoint the run starts."`
+	verifyFlag
 	CheckpointEvery time.Duration `default:"${checkpointevery}" placeholder:"TIME" help:"Time between checkpoints. One is also written at the end of every epoch (${checkpointevery})."`
 	Keep            int           `default:"${keep}" placeholder:"N" help:"Number of checkpoints to keep; 0 writes none (${keep})."`
 
@@ -236,6 +237,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 	}
 	o.Initial.Described = func(d *vgg.Description) { e.reportIgnored(o.Recipe.InitFrom, d) }
 	o.Ranks, o.Memory, o.MaxPixels, o.Resume, o.StatsDir = c.Ranks, int64(c.Memory), c.pixels(), c.Resume, cacheDir()
+	o.Verify = c.Verify
 	// 0 is the default in the library, and none on the command line.
 	if o.MaxBad = float64(c.MaxBad); c.MaxBad == 0 {
 		o.MaxBad = train.NoneBad
