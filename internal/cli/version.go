@@ -31,6 +31,14 @@ type versionResult struct {
 	ISAs    []string `json:"isas"` // that this machine can run, best first
 }
 
+// programVersion returns the version that the build tells.
+func programVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
 func (c *versionCommand) Run(e *environment) error {
 	r := versionResult{
 		Version: programVersion(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
