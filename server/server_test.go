@@ -10,9 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"image"
-	"image/color"
-	"image/png"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -29,6 +26,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
@@ -52,23 +50,6 @@ func serve(t *testing.T, o Options, m *vgg.Model) (*Server, *httptest.Server) {
 		http.DefaultClient.CloseIdleConnections()
 	})
 	return s, h
-}
-
-// photo returns a PNG of random pixels.
-func photo(t testing.TB, w, h int, seed uint64) []byte {
-	t.Helper()
-	rng := rand.New(rand.NewPCG(seed, 0))
-	im := image.NewNRGBA(image.Rect(0, 0, w, h))
-	for y := range h {
-		for x := range w {
-			im.Set(x, y, color.NRGBA{uint8(rng.IntN(256)), uint8(rng.IntN(256)), uint8(rng.IntN(256)), 255})
-		}
-	}
-	var b bytes.Buffer
-	if err := png.Encode(&b, im); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
 }
 
 // ask sends a request and returns the answer's code, body and header.
@@ -126,7 +107,7 @@ func classifyJSON(t *testing.T, m *vgg.Model, data []byte) vgg.Answer {
 func TestClassify(t *testing.T) {
 	m := tiny.Random(16, 1)
 	_, h := serve(t, Options{}, m)
-	data := photo(t, 60, 50, 2)
+	data := vggtest.PNG(60, 50, vggtest.Noise(2))
 	want := classifyJSON(t, m, data)
 
 	form := &bytes.Buffer{}
@@ -169,7 +150,7 @@ func TestClassify(t *testing.T) {
 	t.Run("several", func(t *testing.T) {
 		form := &bytes.Buffer{}
 		writer := multipart.NewWriter(form)
-		for _, c := range [][]byte{data, []byte("no picture"), photo(t, 44, 90, 3)} {
+		for _, c := range [][]byte{data, []byte("no picture"), vggtest.PNG(44, 90, vggtest.Noise(3))} {
 			part, _ := writer.CreateFormFile("image", "x")
 			part.Write(c)
 		}
@@ -188,12 +169,12 @@ func TestClassify(t *testing.T) {
 func TestClassifyRefusals(t *testing.T) {
 	m := tiny.Random(16, 1)
 	_, h := serve(t, Options{Limits: Limits{Body: 100_000, Pixels: 10_000, Images: 2}}, m)
-	data := photo(t, 60, 50, 2)
+	data := vggtest.PNG(60, 50, vggtest.Noise(2))
 	bomb := &bytes.Buffer{}
 	z := gzip.NewWriter(bomb)
 	z.Write(make([]byte, 10<<20))
 	z.Close()
-	huge := photo(t, 8, 8, 1)
+	huge := vggtest.PNG(8, 8, vggtest.Noise(1))
 	binary.BigEndian.PutUint32(huge[16:], 100_000) // width and height of the header
 	binary.BigEndian.PutUint32(huge[20:], 100_000)
 	binary.BigEndian.PutUint32(huge[29:], crc32.ChecksumIEEE(huge[12:29]))
@@ -294,7 +275,7 @@ func TestInfer(t *testing.T) {
 		}
 	})
 	t.Run("pictures", func(t *testing.T) {
-		data := photo(t, 60, 50, 2)
+		data := vggtest.PNG(60, 50, vggtest.Noise(2))
 		im, err := preprocess.Decode(data, preprocess.DecodeOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -476,7 +457,7 @@ func TestQueueBound(t *testing.T) {
 	m := tiny.Random(16, 1)
 	s, h := serve(t, Options{Limits: Limits{Queue: 2}}, m)
 	s.models.turn <- struct{}{} // another model runs
-	data := photo(t, 60, 50, 2)
+	data := vggtest.PNG(60, 50, vggtest.Noise(2))
 	var wg sync.WaitGroup
 	codes := make([]int, 6)
 	for i := range codes {
@@ -528,7 +509,7 @@ func TestGone(t *testing.T) {
 	s, h := serve(t, Options{}, m)
 	s.models.turn <- struct{}{}
 	ctx, cancel := context.WithCancel(t.Context())
-	r, _ := http.NewRequestWithContext(ctx, "POST", h.URL+"/v1/classify", bytes.NewReader(photo(t, 60, 50, 2)))
+	r, _ := http.NewRequestWithContext(ctx, "POST", h.URL+"/v1/classify", bytes.NewReader(vggtest.PNG(60, 50, vggtest.Noise(2))))
 	failed := make(chan error)
 	go func() {
 		_, err := http.DefaultClient.Do(r)
@@ -552,7 +533,7 @@ func TestTimeOver(t *testing.T) {
 	m := tiny.Random(16, 1)
 	s, h := serve(t, Options{Limits: Limits{Time: 50 * time.Millisecond}}, m)
 	s.models.turn <- struct{}{}
-	code, body, _ := ask(t, "POST", h.URL+"/v1/classify", photo(t, 60, 50, 2))
+	code, body, _ := ask(t, "POST", h.URL+"/v1/classify", vggtest.PNG(60, 50, vggtest.Noise(2)))
 	refused(t, code, body, 503, "longer than 50ms")
 	<-s.models.turn
 }
@@ -590,7 +571,7 @@ func TestKeys(t *testing.T) {
 // TestReload swaps weights under load, with a broken file among them.
 func TestReload(t *testing.T) {
 	models := []*vgg.Model{tiny.Random(16, 1), tiny.Random(16, 2)}
-	data := photo(t, 60, 50, 2)
+	data := vggtest.PNG(60, 50, vggtest.Noise(2))
 	want := []vgg.Answer{classifyJSON(t, models[0], data), classifyJSON(t, models[1], data)}
 	s, err := New(Options{})
 	if err != nil {
@@ -650,7 +631,7 @@ func TestReload(t *testing.T) {
 func TestProtocol(t *testing.T) {
 	m := tiny.Random(16, 1)
 	s, h := serve(t, Options{Version: "1.2.3"}, m)
-	ask(t, "POST", h.URL+"/v1/classify", photo(t, 60, 50, 2))
+	ask(t, "POST", h.URL+"/v1/classify", vggtest.PNG(60, 50, vggtest.Noise(2)))
 	for path, want := range map[string]string{
 		"GET /v2":                        `"version":"1.2.3"`,
 		"GET /v2/health/live":            `{"live":true}`,
@@ -693,7 +674,7 @@ func TestProtocol(t *testing.T) {
 
 func TestLoadAndUnload(t *testing.T) {
 	_, h := serve(t, Options{AllowLoad: true}, tiny.Random(16, 1))
-	data := photo(t, 60, 50, 2)
+	data := vggtest.PNG(60, 50, vggtest.Noise(2))
 	if code, body, _ := ask(t, "POST", h.URL+"/v2/repository/models/tiny/unload", nil); code != 200 {
 		t.Fatalf("code %d: %s", code, body)
 	}

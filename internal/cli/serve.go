@@ -66,13 +66,14 @@ func (serveCommand) Help() string {
   - Requests that wait together go through the network together. An answer has the same bits whatever it went with.
   - A file of weights that changes, and SIGHUP, make the service read it anew. The old network answers until the new one is ready, and stays if the new one can't be read.
   - SIGTERM refuses what comes from then on, and answers what was accepted.
-  - Every flag can be given in the environment, as VGG_ADDR is for --addr.
+  - curl -T photo.jpg http://127.0.0.1:8080/v1/classify asks for the classes of a picture.
+  - Every flag of the service can be given in the environment, as VGG_ADDR is for --addr.
 
 Examples:
 
     vgg serve D
     vgg serve flowers=runs/flowers/best.safetensors --addr :8080 --api-key-file keys.txt
-    curl -T photo.jpg http://127.0.0.1:8080/v1/classify` + exitHelp
+    vgg serve models --plan` + exitHelp
 }
 
 func (c *serveCommand) Run(e *environment) error {

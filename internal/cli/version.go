@@ -54,11 +54,3 @@ func (c *versionCommand) Run(e *environment) error {
 		r.Version, r.Go, r.OS, r.Arch, r.Threads, r.ISA, strings.Join(r.ISAs, ", "))
 	return err
 }
-
-// programVersion is the version that the program was built from.
-func programVersion() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
-}
