@@ -383,7 +383,7 @@ func readOutline(f *weights.File, config string, headless bool) (*interchange.Ou
 	case outline.BlindNorm() != nil && f.Metadata()[metaOptions] == "":
 		return nil, outline.BlindNorm()
 	case !outline.Complete && !outline.EndsEarly && outline.Count(architecture.Pooling) == 0:
-		return nil, errors.New("the names of the tensors don't tell where the poolings are: say the configuration (--structure)")
+		return nil, errors.New("the names of the tensors don't tell where the poolings are: say the configuration (--config)")
 	}
 	return outline, nil
 }

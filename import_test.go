@@ -100,7 +100,7 @@ func TestImport(t *testing.T) {
 		{"onnx/zoo_e_caffe2_op7.onnx", "zoo_e_caffe2_op7", "E"},
 	} {
 		t.Run(c.file, func(t *testing.T) {
-			path := filepath.Join("weights", "testdata", c.file)
+			path := vggtest.Fixture(t, "weights/testdata/"+c.file)
 			golden := filepath.Join(filepath.Dir(path), c.golden+".safetensors")
 			if strings.HasSuffix(c.file, ".safetensors") {
 				path = withoutLogits(t, path)

@@ -285,7 +285,7 @@ func TestImportONNX(t *testing.T) {
 		"a-lrn_float_data_op22": "A-LRN", "a_half_op13": "A", "a_bhalf_op13": "A", "a_external_op17": "A",
 	} {
 		t.Run(file, func(t *testing.T) {
-			path := filepath.Join("weights", "testdata", "onnx", file)
+			path := vggtest.Fixture(t, "weights/testdata/onnx/"+file)
 			m, err := Open(t.Context(), path+".onnx", OpenOptions{Preprocess: "torchvision"})
 			if err != nil {
 				t.Fatal(err)

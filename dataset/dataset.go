@@ -3,9 +3,9 @@
 //
 // [Open] reads images in the layouts that people keep them in (class folders,
 // ILSVRC as it is distributed, files with a CSV of labels, ZIP files, tar
-// shards). [FromPictures] takes images that are in memory or made on demand,
-// [OpenSample] returns the photographs that are embedded in the binary, and
-// [ReadBoxes] adds bounding boxes. [Split] divides a collection into training and
+// shards). [FromPictures] takes images that are in memory or made on demand, and
+// [ReadBoxes] adds bounding boxes. Package sample below this one holds photographs to try
+// things with. [Split] divides a collection into training and
 // validation parts. A [Loader] decodes, augments and assembles batches ahead of
 // their use; order and augmentation of the images depend on seed and epoch
 // alone. [CachedSurvey] measures what preprocessing needs to know about a

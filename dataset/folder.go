@@ -264,7 +264,7 @@ func openClasses(s *search, name string, fsys fs.FS, part string) (*Dataset, err
 func (s *search) classes(where string, fsys fs.FS, part string, l listing) (*Dataset, error) {
 	if len(l.folders) == 0 {
 		if len(l.images) > 0 {
-			return nil, unlabelled(where, l)
+			return nil, s.unlabelled(where, l.images)
 		}
 		return nil, fmt.Errorf("dataset: %s: empty, want one folder of images for each class", where)
 	}
@@ -299,6 +299,13 @@ func (s *search) classes(where string, fsys fs.FS, part string, l listing) (*Dat
 	if len(d.Classes) == 0 {
 		return nil, fmt.Errorf("dataset: %s: no images in class folder %s, want %s files", where, some(barren), imageKinds)
 	}
+	if only := d.Classes[0]; len(d.Classes) == 1 && slices.Contains(plainFolders, strings.ToLower(only)) && s.layout != LayoutFolders {
+		var images []string
+		for _, sample := range d.Samples {
+			images = append(images, path.Base(sample.Name))
+		}
+		return nil, s.unlabelled(strings.TrimRight(where, `/\`)+"/"+only, images)
+	}
 	for _, class := range barren {
 		s.source.Empty = append(s.source.Empty, path.Join(part, class))
 	}
@@ -306,9 +313,11 @@ func (s *search) classes(where string, fsys fs.FS, part string, l listing) (*Dat
 }
 
 // unlabelled is the error of images in a folder without class folders.
-func unlabelled(where string, l listing) error {
-	e := &UnlabelledError{Path: where, Images: len(l.images)}
-	e.Pattern, e.Classes, _ = suggestPattern(l.images)
+func (s *search) unlabelled(where string, images []string) error {
+	e := &UnlabelledError{Path: where, Images: len(images), Masks: s.masked, Tables: s.unread}
+	if !s.masked {
+		e.Pattern, e.Classes, _ = suggestPattern(images)
+	}
 	return e
 }
 

@@ -84,6 +84,7 @@ func (t *table) source(files *tableFiles, part string, c Columns) (*tableSource,
 // takeAnyHeader takes the first row as a header unless it names one of the files. Rows of
 // another length than the header are an error: their values would stand in wrong columns.
 func (t *table) takeAnyHeader(files *tableFiles, c Columns) error {
+	t.takeCornersLast()
 	if t.columns == nil && len(t.rows) > 0 && !slices.ContainsFunc(t.rows[0], func(v string) bool {
 		i, err := files.find(v)
 		return i >= 0 || err != nil
@@ -98,6 +99,14 @@ func (t *table) takeAnyHeader(files *tableFiles, c Columns) error {
 		return nil
 	}
 	n := len(t.columns)
+	longest := 0
+	for _, cells := range t.rows {
+		longest = max(longest, len(cells))
+	}
+	if longest < n && len(t.rows) > 0 && !slices.ContainsFunc(t.columns[longest:], func(c string) bool { return c != "" }) {
+		n = longest // the header ends in commas
+		t.columns, t.written = t.columns[:n], t.written[:n]
+	}
 	for row, cells := range t.rows {
 		for len(cells) > n && cells[len(cells)-1] == "" {
 			cells = cells[:len(cells)-1]
@@ -149,7 +158,7 @@ func (t *table) dividerText() string {
 func (t *table) looksLikeHeader(c Columns) bool {
 	seen := map[string]bool{}
 	for i, v := range t.rows[0] {
-		if _, number := wholeValue(v); number || seen[v] || v == "" && i > 0 {
+		if _, number := wholeValue(v); number || v != "" && seen[v] || v == "" && i > 0 && slices.ContainsFunc(t.rows[0][i:], func(v string) bool { return v != "" }) {
 			return false
 		}
 		if seen[v] = true; v != "" && (v == c.Image || v == c.Label) {

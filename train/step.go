@@ -62,8 +62,8 @@ func groupSize(batch, groups int) int { return (batch + groups - 1) / groups }
 // groupStart returns the place in a batch of n images at which group g begins.
 func (s *stepper) groupStart(g, n int) int { return g * n / s.o.Recipe.Groups }
 
-// newStepper returns the stepper of a network whose parameters are set, with those that
-// are not learnt marked as frozen. The network becomes rank 0's; between steps it may be
+// newStepper returns the stepper of a network whose parameters and factors of rates are set,
+// with those that are not learnt marked as frozen. The network becomes rank 0's; between steps it may be
 // run and saved.
 func newStepper(net *network.Network, o stepOptions) (*stepper, error) {
 	groups := o.Recipe.Groups
@@ -102,7 +102,7 @@ func (s *stepper) newReplica(rank int, group comm.Group, net *network.Network) (
 	}
 	chain := r.net.Chain()
 	for i, p := range chain.Params() {
-		p.Frozen = net.Params()[i].Frozen
+		p.Frozen, p.RateFactor = net.Params()[i].Frozen, net.Params()[i].RateFactor
 	}
 	if chain.StatisticsLen() > 0 && o.Micro < s.size {
 		return nil, fmt.Errorf("train: micro-batches of %d images: batch normalisation takes its statistics from whole groups, of %d (batch %d in %d groups): want micro-batches of at least %d, or more groups",

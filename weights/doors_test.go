@@ -20,6 +20,7 @@ import (
 	"testing/fstest"
 	"testing/iotest"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -31,7 +32,12 @@ func doorsFolder(t *testing.T) (folder string, names []string) {
 		{"paths":["b.bin"],"weights":[{"name":"y","shape":[2],"dtype":"float32","quantization":{"dtype":"uint16","min":1,"scale":0.5}}]}]`,
 		map[string][]byte{"a.bin": {0, 0, 0x80, 0x3f, 1, 2, 3, 4}, "b.bin": {5, 6, 7, 8}})
 	folder = filepath.Dir(model)
-	if err := os.CopyFS(filepath.Join(folder, "fixtures"), os.DirFS("testdata")); err != nil {
+	for name, dir := range map[string]string{"fixtures": "testdata", "caffe": "testdata/caffe", "keras": "testdata/keras", "mat": "testdata/mat", "npz": "testdata/npz", "onnx": "testdata/onnx", "torch": "testdata/torch"} {
+		if err := os.CopyFS(filepath.Join(folder, name), os.DirFS(vggtest.Fixture(t, dir))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(folder, "fixtures", "example")); err != nil { // copies
 		t.Fatal(err)
 	}
 	err := fs.WalkDir(os.DirFS(folder), ".", func(name string, d fs.DirEntry, err error) error {

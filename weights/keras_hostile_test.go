@@ -9,15 +9,16 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 func kerasFixture(t testing.TB, name string) []byte {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(kerasFolder, name))
+	b, err := os.ReadFile(vggtest.Fixture(t, kerasFolder+"/"+name))
 	if err != nil {
 		t.Fatal(err)
 	}

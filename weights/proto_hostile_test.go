@@ -490,7 +490,7 @@ func FuzzONNX(f *testing.F) {
 	for _, b := range smallONNX() {
 		f.Add(b)
 	}
-	whole, err := filepath.Glob("../testdata/onnx/*.onnx")
+	whole, err := filepath.Glob(vggtest.Fixture(f, "../testdata/onnx/*.onnx"))
 	if err != nil || len(whole) == 0 {
 		f.Fatalf("%d files, %v", len(whole), err)
 	}

@@ -93,9 +93,10 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		err = fmt.Errorf("%w: the process may open no more files; raise its limit (ulimit -n) or lower --threads", err)
 	}
 	_, shown := errors.AsType[shownError](err)
+	_, bad := errors.AsType[unreadableError](err) // the results tell, too
 	switch {
 	case err == nil || shown:
-	case wantsJSON(args) && code != exitUnreadable && out.err == nil:
+	case wantsJSON(args) && !bad && out.err == nil:
 		_ = writeJSON(out, map[string]string{"error": err.Error()})
 	default:
 		// The library's root package begins its errors with the program's name.
@@ -123,7 +124,11 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 	case helped:
 		return nil
 	case err != nil:
-		return usageError{fmt.Errorf("%w (see %s --help)", err, askedFor(err))}
+		command := askedFor(err)
+		if image := imageFirst(args, err); image != "" {
+			return usageError{weightsMissing(command, image)}
+		}
+		return usageError{fmt.Errorf("%w (see %s --help)", err, command)}
 	}
 	return command.Run()
 }
@@ -134,6 +139,28 @@ func askedFor(err error) string {
 		return e.Context.Selected().FullPath()
 	}
 	return "vgg"
+}
+
+// imageFirst returns the image that stands in the place of the weights, on a command line that
+// lacks images behind it; "" if that is not what is wrong.
+func imageFirst(args []string, err error) string {
+	if !strings.HasPrefix(err.Error(), `expected "<input>`) {
+		return ""
+	}
+	for _, arg := range args {
+		if !strings.HasPrefix(arg, "-") && isImageFile(arg) {
+			return arg
+		}
+	}
+	return ""
+}
+
+// weightsMissing is the error of an image in the place of the weights of a command.
+func weightsMissing(command, image string) error {
+	if command == "vgg localize images" {
+		return fmt.Errorf("%s: an image in the place of a localisation network, want vgg localize BOXES.safetensors %[1]s; vgg localize train makes such a network of a classification network and images with boxes", quoted(image))
+	}
+	return fmt.Errorf("%s: an image in the place of weights, want %s WEIGHTS %[1]s, such as %[2]s D %[1]s", quoted(image), command)
 }
 
 // newParser returns the parser of the command line. The parser writes help texts to help and
@@ -189,15 +216,15 @@ func unreadable(bad, total int) error {
 	return unreadableError{bad, total}
 }
 
-// forEach calls do for every image file. do returns whether the file is unreadable, which is
-// counted, or an error, which ends the command.
-func (e *environment) forEach(files []string, do func(file string) (bad bool, err error)) error {
+// forEach calls do for every image. do returns whether it is unreadable, which is counted, or
+// an error, which ends the command.
+func (e *environment) forEach(pictures []picture, do func(picture) (bad bool, err error)) error {
 	count := 0
-	for _, file := range files {
+	for _, p := range pictures {
 		if e.ctx.Err() != nil {
 			return e.ctx.Err()
 		}
-		bad, err := do(file)
+		bad, err := do(p)
 		if err != nil {
 			return err
 		}
@@ -205,7 +232,7 @@ func (e *environment) forEach(files []string, do func(file string) (bad bool, er
 			count++
 		}
 	}
-	return unreadable(count, len(files))
+	return unreadable(count, len(pictures))
 }
 
 // stops reports whether an error of an image is not the image's own: the command was
@@ -231,10 +258,19 @@ func (e *environment) printImage(asJSON bool, line any, file, failed string, tab
 type unreadableError struct{ bad, total int }
 
 func (u unreadableError) Error() string {
+	switch {
+	case u.bad < u.total:
+	case u.total == 1:
+		return "the image could not be read"
+	default:
+		return fmt.Sprintf("none of the %d images could be read", u.total)
+	}
 	return fmt.Sprintf("%d of %d images could not be read", u.bad, u.total)
 }
 
-func (u unreadableError) Is(target error) bool { return target == errUnreadable }
+// Is reports whether the command did some work: without any image that could be read, it
+// failed.
+func (u unreadableError) Is(target error) bool { return target == errUnreadable && u.bad < u.total }
 
 func exitCode(ctx context.Context, err error) int {
 	var usage usageError
@@ -373,4 +409,9 @@ func (f threadsFlag) apply() (int, error) {
 		runtime.GOMAXPROCS(f.Threads)
 	}
 	return runtime.GOMAXPROCS(0), nil
+}
+
+// verifyFlag is shared by the commands that go on from an earlier run of theirs.
+type verifyFlag struct {
+	Verify bool `help:"Compare the contents of all images with those of the earlier run that goes on. Without it, the contents of images whose time of change is another."`
 }

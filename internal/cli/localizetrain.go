@@ -17,9 +17,8 @@ import (
 
 type localizeTrainCommand struct {
 	Regression string `default:"PCR" enum:"SCR,PCR,scr,pcr" placeholder:"NAME" help:"SCR: single-class regression, one box for all classes; PCR: per-class regression, a box for each class (PCR)."`
-	Layers     string `default:"all" enum:"all,fc" placeholder:"NAME" help:"Layers to fine-tune: all, or fc for the fully connected ones (all)."`
 	BoxRule    string `default:"${boxrule}" placeholder:"RULE" help:"Target for boxes that extend beyond the crop: whole keeps them, clip cuts them to the crop. A number after a colon is the least share of a box that the crop must show (${boxrule})."`
-	S          *int   `name:"scale" placeholder:"S" help:"Training and validation scale, for --scale-min, --scale-max and --test-scale (that of the classification network)."`
+	S          *int   `name:"scale" placeholder:"S" help:"Smallest side to which images are rescaled, in pixels, for --scale-min, --scale-max and --test-scale (that of the classification network)."`
 	boxFlags
 	trainCommand `embed:""`
 }
@@ -33,7 +32,7 @@ type boxFlags struct {
 func (localizeTrainCommand) Help() string {
 	return `Fine-tunes the classification network --init-from to give boxes: its last layer is replaced, and the loss is Euclidean. The recipe is the paper's, with learning rate 1e-3; --recipe, --set and the other flags change it.
 
-  - The configuration is the classification network's.
+  - The configuration is the classification network's. --freeze 'conv*' fine-tunes the fully connected layers alone.
   - Images without a box of their class are left out.
   - Run directory, interruption and --resume are as in vgg train.
   - The best weights have the least localisation error on the central crops of the validation images.
@@ -41,7 +40,7 @@ func (localizeTrainCommand) Help() string {
 Examples:
 
     vgg localize train --init-from D --data photos
-    vgg localize train --init-from best.safetensors --data photos --regression SCR --layers fc` + exitHelp
+    vgg localize train --init-from best.safetensors --data photos --regression SCR --freeze 'conv*'` + exitHelp
 }
 
 // boxTraining makes a training run learn boxes.
@@ -70,6 +69,9 @@ func regressionName(r vgg.Regression) string {
 }
 
 func (c *localizeTrainCommand) Run(e *environment) error {
+	if err := c.take(""); err != nil {
+		return err
+	}
 	from, err := c.checkpoint(e.ctx)
 	if err != nil {
 		return err
@@ -92,7 +94,7 @@ func (c *localizeTrainCommand) Run(e *environment) error {
 		return usageError{err}
 	}
 	if c.sample() {
-		return usagef("--data DIR is needed: images with bounding boxes")
+		return usagef("--data SET is needed: images with bounding boxes")
 	}
 	if from == nil {
 		if c.InitFrom == nil || *c.InitFrom == "" {
@@ -100,9 +102,6 @@ func (c *localizeTrainCommand) Run(e *environment) error {
 		}
 		if b.base, err = c.base(e); err != nil {
 			return err
-		}
-		if c.Layers == "fc" {
-			b.base.Freeze = localize.ConnectedOnly()
 		}
 	}
 	if c.S != nil {

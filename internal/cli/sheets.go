@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/resources"
@@ -24,13 +25,13 @@ const (
 	captionLength = 30
 )
 
-// writeSheets writes a contact sheet of each class into an empty folder: images of all
-// parts, spread evenly.
+// writeSheets writes a contact sheet of each class into an empty folder, or with --overwrite
+// into any: images of all parts, spread evenly.
 func (c *statsCommand) writeSheets(e *environment, room *resources.Room, train, val *dataset.Dataset) error {
-	free := func(string) error { return nil }
-	if _, err := makeEmpty(c.Sheets, free, "a new or empty one"); err != nil {
-		return err
+	if err := os.MkdirAll(c.Sheets, 0o777); err != nil {
+		return fmt.Errorf("--sheets: %w", err)
 	}
+	atomicfile.Clean(c.Sheets) // what a killed run left
 	bar := e.newProgress()
 	defer bar.close()
 	drawn := bar.stage("drawing", unitClasses)
@@ -148,8 +149,8 @@ func (c *statsCommand) checkSheets() error {
 	if err := outside("--sheets", c.Sheets, c.Data); err != nil {
 		return err
 	}
-	if entries, err := os.ReadDir(c.Sheets); err == nil && len(entries) > 0 {
-		return fmt.Errorf("--sheets %s: the folder is not empty, want a new or empty one", c.Sheets)
+	if entries, err := os.ReadDir(c.Sheets); err == nil && len(entries) > 0 && !c.Overwrite {
+		return fmt.Errorf("--sheets %s: the folder is not empty, want a new or empty one, or --overwrite to replace the sheets in it", c.Sheets)
 	}
 	return nil
 }

@@ -14,10 +14,11 @@ import (
 )
 
 type statsCommand struct {
-	Data   string `arg:"" placeholder:"DIR" help:"Images in any layout that vgg reads, or the word sample for the built-in photographs."`
+	setFlags
 	Part   string `default:"train" enum:"train,val" placeholder:"PART" help:"Part of the images: train or val. A set without parts is taken whole (train)."`
 	Sheets string `placeholder:"DIR" help:"Also write a contact sheet of each class, as PNG, into this folder."`
 	Fresh  bool   `help:"Decode the images even if there is a stored result."`
+	overwriteFlag
 	readFlags
 	memoryFlag
 	threadsFlag
@@ -51,6 +52,9 @@ type statsResult struct {
 }
 
 func (c *statsCommand) Run(e *environment) error {
+	if err := c.take("a set to measure"); err != nil {
+		return err
+	}
 	threads, err := c.apply()
 	if err != nil {
 		return err

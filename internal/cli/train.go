@@ -30,45 +30,45 @@ import (
 )
 
 type trainCommand struct {
-	Data string `placeholder:"DIR" help:"Images: a folder with one folder for each class, or with train and val that have such folders; ILSVRC's layout; tar shards; or a ZIP file (the built-in photographs)."`
+	setFlags
 	readFlags
 	MaxBad share  `default:"${maxbad}" placeholder:"SHARE" help:"Largest share of unreadable images, as 0.1% or 0.001. Above it the run stops (${maxbad})."`
 	Recipe string `placeholder:"NAME|FILE" help:"Recipe: paper, paper-384, paper-multiscale or sample; or a YAML file with changes to the default (paper with --data, otherwise sample)."`
-	Out    string `placeholder:"DIR" help:"Run directory, new or empty (a new one in runs)."`
+	Out    string `placeholder:"DIR" help:"Output: the run directory, new or empty (a new one in runs)."`
 
-	Resume          bool          `help:"Continue from the newest checkpoint in --out, to the same bits as an uninterrupted run. Without a checkpoint the run starts."`
-	Verify          bool          `help:"Keep a hash of the contents of all images, and compare them when the run continues. Without it, images with another time of change are a warning."`
+	Resume bool `help:"Continue from the newest checkpoint in --out, to the same bits as an uninterrupted run. Without a checkpoint the run starts."`
+	verifyFlag
 	CheckpointEvery time.Duration `default:"${checkpointevery}" placeholder:"TIME" help:"Time between checkpoints. One is also written at the end of every epoch (${checkpointevery})."`
 	Keep            int           `default:"${keep}" placeholder:"N" help:"Number of checkpoints to keep; 0 writes none (${keep})."`
 
 	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Value of the recipe by its key, as schedule.name=cosine. Can be given more than once."`
 
-	MultiLabel bool `help:"Take the class of each image as the only one of its labels. The network then ends with a sigmoid for each class, as it does by itself where the data have several labels an image."`
+	MultiLabel bool `help:"Take the class of each image as the only one of its labels, for a network of several labels an image. It then ends with a sigmoid for each class, as it does by itself where the data have several labels an image."`
 	mapFlag
 
-	Config   *string       `placeholder:"C" help:"Configuration: ${configs}, each also with -BN or -LRN."`
-	Width    *float64      `placeholder:"X" help:"Factor for the channels of every convolution."`
-	Head     *string       `placeholder:"ROW" help:"Layers after the convolutions, in place of the configuration's: 'gap FC256 bn relu FC', 'FC1 sigmoid'."`
-	FC       *int          `name:"fc" placeholder:"N" help:"Units of fc6 and fc7."`
-	Input    *int          `placeholder:"PIXELS" help:"Side of the square crop."`
+	Config   *string       `placeholder:"CONFIG" help:"Configuration, or a row of layers: ${configs}, each also with -BN or -LRN (D)."`
+	Width    *float64      `placeholder:"X" help:"Factor for the channels of every convolution (1)."`
+	Head     *string       `placeholder:"ROW" help:"Head, the layers after the convolutions: 'gap FC256 bn relu FC', 'FC1 sigmoid' (the configuration's)."`
+	FC       *int          `name:"fc" placeholder:"N" help:"Units of fc6 and fc7 (4096)."`
+	Input    *int          `placeholder:"PIXELS" help:"Side of the network's square input, which is that of the crop (224)."`
 	Init     *network.Init `placeholder:"NAME" help:"Initialisation: he, glorot, normal-0.1 or normal-0.01."`
 	InitFrom *string       `placeholder:"FILE" help:"Initial weights: a file, or a configuration's name for its public release."`
 	initFlags
 	InitRule     *train.InitRule    `placeholder:"NAME" help:"Layers taken from --init-from: pre-initialisation (the first four convolutional layers and the fully connected ones) or fine-tune (all; pre-initialisation if the configurations differ)."`
 	Freeze       []string           `placeholder:"PATTERN" help:"Pattern of layers that are not trained, as conv1_* or fc[67]. Can be given more than once."`
 	Epochs       *int               `placeholder:"N" help:"Largest number of epochs."`
-	Batch        *int               `placeholder:"N" help:"Mini-batch size."`
+	Batch        *int               `placeholder:"N" help:"Batch size: images of a mini-batch."`
 	LearningRate *float64           `placeholder:"X" help:"Initial learning rate."`
 	ScaleMin     *int               `placeholder:"PIXELS" help:"Least training scale S, in pixels of the smallest side."`
 	ScaleMax     *int               `placeholder:"PIXELS" help:"Greatest training scale S."`
-	Resize       *preprocess.Fit    `placeholder:"HOW" help:"keep keeps the aspect of images, squash makes them S×S, or Q×Q (keep; in fine-tuning, as the weights tell)."`
-	Orient       *preprocess.Orient `placeholder:"WAY" help:"upright turns images by their EXIF data, stored ignores it (upright; in a named recipe, stored; in fine-tuning, as the weights tell)."`
+	Resize       *preprocess.Fit    `placeholder:"HOW" help:"Rescaling: keep keeps the aspect of images, squash makes them square (keep; in fine-tuning, as the weights tell)."`
+	Orient       *preprocess.Orient `placeholder:"WAY" help:"Orientation: upright turns images by their EXIF data, stored ignores it, as published figures do (upright; in a named recipe, stored; in fine-tuning, as the weights tell)."`
 	TestScale    *int               `placeholder:"PIXELS" help:"Test scale Q of the validation images."`
-	Seed         *uint64            `placeholder:"N" help:"Seed of initialisation, image order, augmentation and dropout."`
+	Seed         *uint64            `placeholder:"N" help:"Seed of what is random: initialisation, image order, augmentation and dropout."`
 
 	Groups *int `placeholder:"N" help:"Parts of the batch whose gradients are summed separately. Any number of ranks that divides it gives the same bits (the number of ranks)."`
-	Ranks  int  `default:"1" placeholder:"N" help:"Copies of the network, which share the groups and the threads (1)."`
-	Memory size `placeholder:"SIZE" help:"Bound of the run's memory, as 8GiB. The batch is computed in parts that fit, to the same bits."`
+	Ranks  int  `default:"1" placeholder:"N" help:"Ranks, which work at the same time: copies of the network, which share the groups and the threads (1)."`
+	Memory size `placeholder:"SIZE" help:"Bound of the memory, as 4GiB. The batch is computed in parts that fit, to the same bits."`
 
 	releaseFlags
 	threadsFlag
@@ -82,7 +82,7 @@ type initFlags struct {
 	InitHead  string `placeholder:"ROW" help:"Head of the network in --init-from, if the tensors don't tell it and it is to be taken: 'gap FC'."`
 	InitInput int    `placeholder:"PIXELS" help:"Side of the input of the network in --init-from, if the tensors don't tell it."`
 	// Preprocess replaces what the file tells.
-	Preprocess string `placeholder:"NAME" help:"Preprocessing of --init-from, which the new network goes on with: vgg, caffe, keras, torchvision, unit (pixel/255) or a JSON object (as the weights tell)."`
+	Preprocess string `placeholder:"NAME" help:"Preprocessing of the weights: vgg, caffe, keras, torchvision, unit (pixel/255) or a JSON object. The network that is trained from --init-from goes on with it (as the weights tell)."`
 	leftoverFlags
 }
 
@@ -116,6 +116,7 @@ An interruption saves a checkpoint and last.safetensors, and --resume continues 
 
 Examples:
 
+    vgg train
     vgg train --data photos --epochs 30
     vgg train --data photos --init-from D
     vgg train --data photos --init-from D --head 'gap FC256 bn relu FC'
@@ -204,7 +205,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 	if o.Workers, err = c.apply(); err != nil {
 		return fail(err)
 	}
-	if err := c.check(); err != nil {
+	if err := errors.Join(c.take(""), c.check()); err != nil {
 		return fail(err)
 	}
 	var tuning *fineTuning
@@ -539,7 +540,7 @@ func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 	}
 	if c.boxes != nil {
 		_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: localisation error %s, mean IoU %.3f.\n\n"+
-			"Next: vgg localize --boxes %[8]s --draw boxes.png PHOTO.jpg\n      vgg localize eval %[8]s%[9]s\n",
+			"Next: vgg localize %[8]s PHOTO.jpg --draw boxes.png\n      vgg localize eval %[8]s%[9]s\n",
 			r.Epochs, r.Iterations, seconds(r.Seconds), waited,
 			r.BestEpoch, report.Percent(r.LocalisationError), r.MeanIoU, r.BestWeights, data)
 		return err

@@ -58,7 +58,7 @@ func (o *Outline) BlindNorm() error {
 		}
 	}
 	before := (&Outline{layers: features}).row()
-	return &AmbiguousError{fmt.Sprintf("%s: names don't tell whether batch normalisation stands before the rectification (--structure '%s FC', with the head in place of FC) or after it (--structure '%s FC')", o.blind, before, strings.Join(after, " "))}
+	return &AmbiguousError{fmt.Sprintf("%s: names don't tell whether batch normalisation stands before the rectification (--config '%s FC', with the head in place of FC) or after it (--config '%s FC')", o.blind, before, strings.Join(after, " "))}
 }
 
 // split returns the features, the layers of the head, and the channels that the head reads.

@@ -53,7 +53,7 @@ func readModules(f *weights.File, order string, known bool) (*Outline, error) {
 
 // askStructure asks for the whole network. row is what it may be.
 func askStructure(order, row string) error {
-	return &AmbiguousError{fmt.Sprintf("the order of the layers is %s: say the network (--structure '%s', if that is it), or save it with its code (torch.jit.script(model).save)", order, row)}
+	return &AmbiguousError{fmt.Sprintf("the order of the layers is %s: say the network (--config '%s', if that is it), or save it with its code (torch.jit.script(model).save)", order, row)}
 }
 
 // checkFunctions reports an activation among a module's attributes that a given

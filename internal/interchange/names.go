@@ -337,7 +337,7 @@ func (o *Outline) addPooling(g *layerTensors, previous position) error {
 	case 3:
 		o.layers = append(o.layers, pool)
 	default:
-		return fmt.Errorf("%s: the layer before it with tensors is number %d: want room for a rectification, and perhaps a pooling, between them, or the configuration (--structure)", g.tensors["weight"].Name, previous.index)
+		return fmt.Errorf("%s: the layer before it with tensors is number %d: want room for a rectification, and perhaps a pooling, between them, or the configuration (--config)", g.tensors["weight"].Name, previous.index)
 	}
 	return nil
 }
@@ -352,7 +352,7 @@ func (o *Outline) addHeadNorm(g *layerTensors) {
 // normalise adds batch normalisation g to the convolution before it.
 func (o *Outline) normalise(g *layerTensors, previous position) error {
 	misplaced := func() error {
-		return fmt.Errorf("%s: batch normalisation that follows no convolution at once: say the configuration (--structure '64 BN M … FC' has one after a rectification)", g.name)
+		return fmt.Errorf("%s: batch normalisation that follows no convolution at once: say the configuration (--config '64 BN M … FC' has one after a rectification)", g.name)
 	}
 	if len(o.layers) == 0 {
 		return misplaced()

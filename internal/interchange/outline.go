@@ -92,6 +92,14 @@ func (l fileLayer) hasWeight() bool {
 // lies between the tensors' layers; [Outline.Within] adds it. Errors name the layer or
 // the tensor, not the file.
 func Read(f *weights.File, known bool) (*Outline, error) {
+	o, err := read(f, known)
+	if of, ok := f.Metadata()[weights.MetaComputed]; ok && err == nil {
+		o.infer("weights", "computed as torch.nn.utils does, "+of)
+	}
+	return o, err
+}
+
+func read(f *weights.File, known bool) (*Outline, error) {
 	if len(f.Layers()) > 0 {
 		if order, ok := f.Metadata()[weights.MetaLayerOrder]; ok {
 			return readModules(f, order, known)
