@@ -16,7 +16,7 @@ import (
 
 // nameFiles are lists of class names beside tables of class numbers. Any JSON file that
 // maps the numbers to names, or names to the numbers, is one, too.
-var nameFiles = []string{"classes.txt", "class_names.txt", "classnames.txt", "labels.txt", "names.txt", "label_names.txt", "categories.txt"}
+var nameFiles = []string{"classes.txt", "class_names.txt", "classnames.txt", "labels.txt", "names.txt", "label_names.txt", "categories.txt", "categories_places365.txt"}
 
 // maxNames bounds a JSON file that may hold names of classes.
 const maxNames = 4 << 20
@@ -65,6 +65,30 @@ func (s *search) nameNumbers(fsys fs.FS, dir string, l *rowLabels) error {
 	}
 	l.classes = names
 	s.note("%s: names of the classes, %d is %s", from, numbers[0], names[0])
+	return nil
+}
+
+// titleNumbers gives class folders called by numbers their names, by a list in the folder or in
+// one that was looked through.
+func (s *search) titleNumbers(fsys fs.FS, sets ...*Dataset) error {
+	if sets[0].Titles != nil {
+		return nil
+	}
+	for _, root := range append(slices.Clone(s.outer), fsys) {
+		l := rowLabels{classes: slices.Clone(sets[0].Classes)}
+		if err := s.nameNumbers(root, ".", &l); err != nil {
+			return err
+		}
+		if slices.Equal(l.classes, sets[0].Classes) {
+			continue
+		}
+		for _, d := range sets {
+			if d != nil {
+				d.Titles = l.classes
+			}
+		}
+		return nil
+	}
 	return nil
 }
 
@@ -132,6 +156,19 @@ func listedNames(data []byte, numbers []int) (map[int]string, error) {
 			break
 		}
 		numbered[n] = rest
+	}
+	if len(numbered) > 0 {
+		return numbered, nil
+	}
+	numbered = map[int]string{}
+	for _, line := range lines { // name and number, as of Places365
+		name, last, _ := cutLast(line, " ")
+		n, err := strconv.Atoi(last)
+		if _, twice := numbered[n]; err != nil || twice || name == "" {
+			numbered = nil
+			break
+		}
+		numbered[n] = strings.TrimSpace(name)
 	}
 	if len(numbered) > 0 {
 		return numbered, nil

@@ -61,7 +61,11 @@ type commands struct {
 	Stats     statsCommand     `cmd:"" help:"Show mean RGB, colour eigenvectors, sizes and class balance of images."`
 	Shard     shardCommand     `cmd:"" help:"Pack images into tar shards."`
 	Bench     benchCommand     `cmd:"" help:"Measure a network's speed and memory on this machine."`
-	Version   versionCommand   `cmd:"" help:"Show version and processor."`
+	Version   versionCommand   `cmd:"" help:"Show version and processor (also vgg --version)."`
+
+	Help       helpCommand       `cmd:"" help:"Show the help of a command, or a text on a topic."`
+	Completion completionCommand `cmd:"" help:"Print a script that completes command lines in a shell."`
+	Man        manCommand        `cmd:"" help:"Write manual pages."`
 }
 
 // environment is all that a command uses of the world outside.
@@ -108,6 +112,12 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 func (e *environment) run(args []string, getenv func(string) string) error {
 	if err := kernel.Use(getenv("VGG_CPU")); err != nil {
 		return usageError{fmt.Errorf("VGG_CPU: %w", err)}
+	}
+	switch {
+	case len(args) > 0 && args[0] == completeWord:
+		return e.complete(args[1:])
+	case len(args) > 0 && args[0] == "--version":
+		args = append([]string{"version"}, args[1:]...)
 	}
 	helped, bare, help := false, len(args) == 0, e.stdout
 	if bare {
@@ -168,14 +178,14 @@ func weightsMissing(command, image string) error {
 func newParser(e *environment, help io.Writer, exit func(code int)) (*kong.Kong, error) {
 	return kong.New(&commands{},
 		kong.Name("vgg"),
-		kong.Description("The VGG networks of Simonyan & Zisserman (ICLR 2015): train, evaluate, classify."+exitHelp),
+		kong.Description("The VGG networks of Simonyan & Zisserman (ICLR 2015): train, evaluate, classify.\n\nvgg COMMAND --help shows a command, vgg help TOPIC a text on "+topicList()+"."+exitHelp),
 		kong.Writers(help, e.stderr),
 		kong.Exit(exit),
 		kong.KindMapper(reflect.String, kong.MapperFunc(asGiven)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
 		kong.Vars{
 			"configs": strings.Join(architecture.Names(), ", "), "merge": fmt.Sprint(localize.MergeThreshold), "boxrule": localize.DefaultRule().String(),
-			"maxpixels": fmt.Sprint(preprocess.DefaultMaxPixels),
+			"maxpixels": fmt.Sprint(preprocess.DefaultMaxPixels), "topics": topicList(),
 		},
 		trainingDefaults(),
 		kong.Bind(e),
