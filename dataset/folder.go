@@ -253,6 +253,9 @@ func (s *search) classes(where string, fsys fs.FS, part string, l listing) (*Dat
 		if len(l.images) > 0 {
 			return nil, s.unlabelled(where, l.images)
 		}
+		if text := s.foreignFile(fsys, part); text != "" {
+			return nil, fmt.Errorf("dataset: %s: no images; %s", where, text)
+		}
 		return nil, fmt.Errorf("dataset: %s: empty, want one folder of images for each class", where)
 	}
 	for _, e := range l.skipped {
@@ -284,6 +287,9 @@ func (s *search) classes(where string, fsys fs.FS, part string, l listing) (*Dat
 		d.Classes = append(d.Classes, class)
 	}
 	if len(d.Classes) == 0 {
+		if text := s.foreignFile(fsys, part); text != "" {
+			return nil, fmt.Errorf("dataset: %s: no images; %s", where, text)
+		}
 		return nil, fmt.Errorf("dataset: %s: no images in class folder %s, want %s files", where, some(barren), imageKinds)
 	}
 	if only := d.Classes[0]; len(d.Classes) == 1 && slices.Contains(plainFolders, strings.ToLower(only)) && s.layout != LayoutFolders {

@@ -168,7 +168,7 @@ var layouts = []layout{
 		gallery: "Folders that could be parts or classes",
 		name:    "classes called train and test among others",
 		build:   func(b *builder) { b.folders("%s/%d.jpg", 4); b.flat("train/%d.jpg", 4); b.flat("test/%d.jpg", 4) },
-		refused: "layout parts (train is a part of the images, and bonsai, ketch, watch left out) or --layout folders (train and bonsai, ketch, watch are classes)",
+		refused: "labels by a table or a label pattern (train is a part of the images, and bonsai, ketch, watch left out) or --layout folders (train and bonsai, ketch, watch are classes)",
 	},
 	{
 		name:    "classes called train and test, as the flag says",
