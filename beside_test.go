@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -55,7 +56,7 @@ func TestParseClasses(t *testing.T) {
 // besideFolder is a folder with a network of 3 classes, and texts beside it.
 func besideFolder(t *testing.T, weights string, texts map[string]string) fstest.MapFS {
 	t.Helper()
-	data, err := os.ReadFile(weights)
+	data, err := os.ReadFile(vggtest.Fixture(t, weights))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/weights"
@@ -40,7 +41,7 @@ type foreignCase struct {
 // word for other options.
 func foreignCases(t *testing.T) map[string]foreignCase {
 	t.Helper()
-	data, err := os.ReadFile("testdata/foreign/expected.json")
+	data, err := os.ReadFile(vggtest.Fixture(t, "testdata/foreign/expected.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +55,7 @@ func foreignCases(t *testing.T) map[string]foreignCase {
 // foreignPhoto is the photograph that the expectations are of.
 func foreignPhoto(t *testing.T) *preprocess.Image {
 	t.Helper()
-	data, err := os.ReadFile("testdata/foreign/photo.png")
+	data, err := os.ReadFile(vggtest.Fixture(t, "testdata/foreign/photo.png"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +91,7 @@ func TestForeign(t *testing.T) {
 			file, _, _ := strings.Cut(name, "#")
 			var d *Description
 			o := OpenOptions{Preprocess: c.Preprocess, Config: c.Structure, Prefix: c.WithPrefix, Ignore: c.WithIgnore, Described: func(of *Description) { d = of }}
-			m, err := Open(context.Background(), filepath.Join("testdata/foreign", file), o)
+			m, err := Open(context.Background(), vggtest.Fixture(t, "testdata/foreign/"+file), o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -125,7 +126,7 @@ func TestForeign(t *testing.T) {
 				t.Errorf("prefix %q, want %q", d.Prefix, c.Prefix)
 			}
 
-			again, err := OpenFS(context.Background(), os.DirFS("testdata/foreign"), file, o)
+			again, err := OpenFS(context.Background(), os.DirFS(vggtest.Fixture(t, "testdata/foreign")), file, o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -154,7 +155,7 @@ func TestForeignErrors(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			path := filepath.Join("testdata/foreign", name)
+			path := vggtest.Fixture(t, "testdata/foreign/"+name)
 			_, err := Open(context.Background(), path, OpenOptions{Preprocess: c.Preprocess})
 			if err == nil || !strings.Contains(err.Error(), c.Error) {
 				t.Fatalf("error %v, want %q in it", err, c.Error)
@@ -186,7 +187,7 @@ func TestCutOff(t *testing.T) {
 		"cut_relu4_3.safetensors": "1 1 M 2 2 M 4 4 4 M 8 8 8", "slices.pth": "1 1 M 2 2 M 4 4 4 M 8 8 8",
 	} {
 		t.Run(file, func(t *testing.T) {
-			m, err := Open(context.Background(), filepath.Join("testdata/foreign", file), OpenOptions{Preprocess: "torchvision"})
+			m, err := Open(context.Background(), vggtest.Fixture(t, "testdata/foreign/"+file), OpenOptions{Preprocess: "torchvision"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -204,7 +205,7 @@ func TestCutOff(t *testing.T) {
 		})
 	}
 	// All of D's features end with its last pooling.
-	d := identified(t, "testdata/foreign/cut_relu5_3.safetensors", OpenOptions{Preprocess: "torchvision"})
+	d := identified(t, vggtest.Fixture(t, "testdata/foreign/cut_relu5_3.safetensors"), OpenOptions{Preprocess: "torchvision"})
 	if d.Options.Config != "D" || d.Provenance["end"] != "" {
 		t.Errorf("all convolutions: %s, %v", d.Options.Config, d.Provenance)
 	}
@@ -213,7 +214,7 @@ func TestCutOff(t *testing.T) {
 // identified describes a file or a folder.
 func identified(t *testing.T, path string, o OpenOptions) *Description {
 	t.Helper()
-	f, err := weights.Open(path)
+	f, err := weights.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

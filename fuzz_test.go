@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg/internal/interchange"
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/weights"
 )
@@ -14,7 +15,7 @@ import (
 // file.
 func FuzzIdentify(f *testing.F) {
 	for _, pattern := range []string{"caffe/*.caffemodel", "torch/?_*.pth", "keras/nested.*", "onnx/torch_*.onnx"} {
-		paths, err := filepath.Glob(filepath.Join("weights", "testdata", filepath.FromSlash(pattern)))
+		paths, err := filepath.Glob(vggtest.Fixture(f, "weights/testdata/"+pattern))
 		if err != nil || len(paths) == 0 {
 			f.Fatalf("no seeds %s: %v", pattern, err)
 		}
@@ -26,7 +27,7 @@ func FuzzIdentify(f *testing.F) {
 		f.Add(readFile(f, save(f, tinyModel(f, config))), config)
 	}
 	f.Fuzz(func(t *testing.T, data []byte, config string) {
-		w, err := weights.OpenReader("fuzz", bytes.NewReader(data), int64(len(data)))
+		w, err := weights.OpenReader(t.Context(), "fuzz", bytes.NewReader(data), int64(len(data)))
 		if err != nil {
 			return
 		}

@@ -1,14 +1,11 @@
 package vgg
 
 import (
-	"archive/zip"
-	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"os/exec"
@@ -28,7 +25,7 @@ const kerasFolder = "testdata/keras"
 // kerasImage is an image that their posteriors are of.
 func kerasImage(t *testing.T, name string) *preprocess.Image {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(kerasFolder, name))
+	data, err := os.ReadFile(vggtest.Fixture(t, kerasFolder+"/"+name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +39,7 @@ func kerasImage(t *testing.T, name string) *preprocess.Image {
 // TestKerasModels: a model of Keras's is followed layer by layer, with the preprocessing in it.
 // Nothing is asked, and the posteriors are those of Keras.
 func TestKerasModels(t *testing.T) {
-	data, err := os.ReadFile(filepath.Join(kerasFolder, "expected.json"))
+	data, err := os.ReadFile(vggtest.Fixture(t, kerasFolder+"/expected.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +53,7 @@ func TestKerasModels(t *testing.T) {
 	}
 	for file, c := range cases {
 		t.Run(file, func(t *testing.T) {
-			path, o := filepath.Join(kerasFolder, file), OpenOptions{}
+			path, o := vggtest.Fixture(t, kerasFolder+"/"+file), OpenOptions{}
 			if c.Structure != "" {
 				o.Input = 16
 				if !strings.Contains(file, "norm") { // which has its preprocessing
@@ -107,36 +104,21 @@ func kerasPosteriors(t *testing.T, m *Model, im *preprocess.Image) []float32 {
 	return y.Data
 }
 
-// kerasZip calls f with each file that tools/oracle/kerasheads.py packed, and with what it
-// expects of it.
-func kerasZip[T any](t *testing.T, name string, f func(t *testing.T, file string, content []byte, expected T)) {
+// eachKeras calls f with each file of a folder that tools/oracle/kerasheads.py wrote, and with
+// what it expects of it.
+func eachKeras[T any](t *testing.T, folder string, f func(t *testing.T, path string, expected T)) {
 	t.Helper()
-	z, err := zip.OpenReader(filepath.Join(kerasFolder, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer z.Close()
-	read := func(name string) []byte {
-		r, err := z.Open(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Close()
-		b, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
+	folder = vggtest.Fixture(t, kerasFolder+"/"+folder)
 	var expected map[string]T
-	if err := json.Unmarshal(read("expected.json"), &expected); err != nil {
+	if err := json.Unmarshal(readFile(t, filepath.Join(folder, "expected.json")), &expected); err != nil {
 		t.Fatal(err)
 	}
-	if len(expected) != len(z.File)-1 || len(expected) < 20 {
-		t.Fatalf("%d expectations of %d files, want at least 20", len(expected), len(z.File)-1)
+	entries, err := os.ReadDir(folder)
+	if err != nil || len(expected) != len(entries)-1 || len(expected) < 20 {
+		t.Fatalf("%d expectations of %d files, want at least 20; %v", len(expected), len(entries)-1, err)
 	}
 	for file, want := range expected {
-		t.Run(file, func(t *testing.T) { f(t, file, read(file), want) })
+		t.Run(file, func(t *testing.T) { f(t, filepath.Join(folder, file), want) })
 	}
 }
 
@@ -144,8 +126,8 @@ func kerasZip[T any](t *testing.T, name string, f func(t *testing.T, file string
 // posteriors, and give them again once they are written for Keras.
 func TestKerasDrawn(t *testing.T) {
 	im := kerasImage(t, "image.png")
-	kerasZip(t, "drawn.zip", func(t *testing.T, file string, content []byte, want []float64) {
-		m, err := OpenReader(t.Context(), file, bytes.NewReader(content), int64(len(content)), OpenOptions{})
+	eachKeras(t, "drawn", func(t *testing.T, path string, want []float64) {
+		m, err := Open(t.Context(), path, OpenOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -167,8 +149,8 @@ func TestKerasDrawn(t *testing.T) {
 // TestKerasRefused: what can't be followed is an error that names the layer or asks, for
 // Keras 3 and Keras 2.
 func TestKerasRefused(t *testing.T) {
-	kerasZip(t, "refused.zip", func(t *testing.T, file string, content []byte, want string) {
-		m, err := OpenReader(t.Context(), file, bytes.NewReader(content), int64(len(content)), OpenOptions{})
+	eachKeras(t, "refused", func(t *testing.T, path string, want string) {
+		m, err := Open(t.Context(), path, OpenOptions{})
 		if err == nil {
 			t.Fatalf("opened as %q with %+v", m.Net.Options().Config, m.Preprocess)
 		}

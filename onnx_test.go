@@ -104,7 +104,7 @@ func TestExportONNXAndOpen(t *testing.T) {
 // TestExportONNXLayers: nodes and tensors have the names of the layers.
 func TestExportONNXLayers(t *testing.T) {
 	m := onnxModel(t, "A-LRN", nn.Krizhevsky)
-	f, err := weights.Open(saveONNX(t, m, ExportOptions{ONNX: ONNXOptions{Softmax: true}}))
+	f, err := weights.Open(t.Context(), saveONNX(t, m, ExportOptions{ONNX: ONNXOptions{Softmax: true}}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func TestImportONNX(t *testing.T) {
 		"a-lrn_float_data_op22": "A-LRN", "a_half_op13": "A", "a_bhalf_op13": "A", "a_external_op17": "A",
 	} {
 		t.Run(file, func(t *testing.T) {
-			path := filepath.Join("weights", "testdata", "onnx", file)
+			path := vggtest.Fixture(t, "weights/testdata/onnx/"+file)
 			m, err := Open(t.Context(), path+".onnx", OpenOptions{Preprocess: "torchvision"})
 			if err != nil {
 				t.Fatal(err)

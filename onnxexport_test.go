@@ -20,7 +20,7 @@ import (
 	"github.com/verydeep/vgg/weights"
 )
 
-var updateONNX = flag.Bool("update-onnx", false, "rewrite testdata/onnx/exported.json by ONNX Runtime")
+var updateONNX = flag.Bool("update-onnx", false, "rewrite testdata/onnxexported.json by ONNX Runtime")
 
 // exportedHeads are heads with every layer and every ending of the language.
 var exportedHeads = []string{
@@ -71,9 +71,9 @@ func exportHead(t *testing.T, head, path string) *Model {
 
 // TestONNXHeadsInONNXRuntime: ONNX Runtime gives the posteriors of networks with any head,
 // and the graphs come back equal. Where ONNX Runtime isn't there, what it gave for the same
-// bytes is in testdata/onnx/exported.json; -update-onnx writes it.
+// bytes is in testdata/onnxexported.json; -update-onnx writes it.
 func TestONNXHeadsInONNXRuntime(t *testing.T) {
-	golden := filepath.Join("testdata", "onnx", "exported.json")
+	golden := filepath.Join("testdata", "onnxexported.json")
 	dir := t.TempDir()
 	models := make([]*Model, len(exportedHeads))
 	paths := make([]string, len(exportedHeads))

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/verydeep/vgg/internal/interchange"
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
@@ -31,7 +32,7 @@ type onnxCase struct {
 // onnxCases reads the expectations of the files in testdata/onnx.
 func onnxCases(t *testing.T) map[string]onnxCase {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("testdata", "onnx", "expected.json"))
+	text, err := os.ReadFile(vggtest.Fixture(t, "testdata/onnx/expected.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +121,7 @@ func openONNX(t *testing.T, name string, c onnxCase) (*Model, *Description, erro
 	if c.Input == "noise" {
 		o.Preprocess = "unit"
 	}
-	path := filepath.Join("testdata", "onnx", name+".onnx")
+	path := vggtest.Fixture(t, "testdata/onnx/"+name+".onnx")
 	m, err := Open(t.Context(), path, o)
 	if name == "t_view_sizes" && errors.As(err, new(*AmbiguousError)) { // any side, and a head for some
 		o.Input = c.Shape[1]

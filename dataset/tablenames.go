@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // nameFiles are lists of class names beside tables of class numbers. Any JSON file that
@@ -100,7 +103,7 @@ func namesIn(fsys fs.FS, file string, numbers []int) ([]string, error) {
 	if info, err := fs.Stat(fsys, file); err != nil || info.Size() > maxNames {
 		return nil, nil
 	}
-	data, err := fs.ReadFile(fsys, file)
+	data, err := wholefile.ReadFS(context.Background(), fsys, file, maxNames)
 	if err != nil {
 		return nil, err
 	}

@@ -15,18 +15,18 @@ import (
 )
 
 // The files under testdata/oracle were computed by PyTorch in float64
-// (tools/oracle/network.py); testdata/oracle/README.md has their contents.
+// (tools/oracle/network.py); testdata/oracle.md says their contents.
 
 // oracle reads all tensors of a net's files whose name starts with prefix.
 func oracle(t *testing.T, net, prefix string) map[string]*tensor.Tensor {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join("..", "testdata", "oracle", net, prefix+"*.safetensors"))
+	paths, err := filepath.Glob(vggtest.Fixture(t, "../testdata/oracle/"+net+"/"+prefix+"*.safetensors"))
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no oracle files %s/%s: %v", net, prefix, err)
 	}
 	all := map[string]*tensor.Tensor{}
 	for _, p := range paths {
-		f, err := weights.Open(p)
+		f, err := weights.Open(t.Context(), p)
 		if err != nil {
 			t.Fatal(err)
 		}

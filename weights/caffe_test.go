@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // The files under testdata/caffe were written by protobuf's own encoder
@@ -15,7 +16,7 @@ import (
 
 func openProto(t *testing.T, path string) *File {
 	t.Helper()
-	f, err := Open(path)
+	f, err := Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,11 +92,11 @@ func TestCaffe(t *testing.T) {
 		{"e_v1", vggChain("ccMccMccccMccccMccccM", "conv relu")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f := openProto(t, filepath.Join("testdata/caffe", c.name+".caffemodel"))
+			f := openProto(t, vggtest.Fixture(t, "testdata/caffe/"+c.name+".caffemodel"))
 			if f.Format() != CaffeModel {
 				t.Errorf("format %s", f.Format())
 			}
-			golden := openProto(t, filepath.Join("testdata/caffe", c.name+".safetensors"))
+			golden := openProto(t, vggtest.Fixture(t, "testdata/caffe/"+c.name+".safetensors"))
 			sameTensors(t, f, golden)
 			if got := chainOf(f); got != c.chain {
 				t.Errorf("layers %s\nwant %s", got, c.chain)
@@ -120,7 +121,7 @@ func TestCaffeAttributes(t *testing.T) {
 		{"d-bn_v2", "conv1_1.bn", "{conv1_1.bn batchnorm map[mean:conv1_1.bn/mean scale:conv1_1.scale/scale shift:conv1_1.scale/shift variance:conv1_1.bn/variance] map[epsilon:[1e-05]]}"},
 		{"a-lrn_v1", "lrn1", "{lrn1 lrn map[] map[alpha:[0.0005000000237487257] beta:[0.75] bias:[2] size:[5]]}"},
 	} {
-		f := openProto(t, filepath.Join("testdata/caffe", c.file+".caffemodel"))
+		f := openProto(t, vggtest.Fixture(t, "testdata/caffe/"+c.file+".caffemodel"))
 		i := slices.IndexFunc(f.Layers(), func(l Layer) bool { return l.Name == c.layer })
 		if i < 0 {
 			t.Errorf("%s: no layer %s", c.file, c.layer)
@@ -133,7 +134,7 @@ func TestCaffeAttributes(t *testing.T) {
 // A truncated file is an error or a shorter chain, never a panic, and its format is still
 // recognised.
 func TestCaffeTruncated(t *testing.T) {
-	whole, err := os.ReadFile("testdata/caffe/d_v1.caffemodel")
+	whole, err := os.ReadFile(vggtest.Fixture(t, "testdata/caffe/d_v1.caffemodel"))
 	if err != nil {
 		t.Fatal(err)
 	}

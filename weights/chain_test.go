@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // evaluated is a value of the obvious evaluator below: row-major, in float64.
@@ -208,7 +210,7 @@ func goldenLogits(t *testing.T, f *File, x evaluated, golden string) {
 
 // The chains that Caffe models describe compute what PyTorch computes.
 func TestCaffeLogits(t *testing.T) {
-	files, err := filepath.Glob("testdata/caffe/*.caffemodel")
+	files, err := filepath.Glob(vggtest.Fixture(t, "testdata/caffe/*.caffemodel"))
 	if err != nil || len(files) < 8 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
@@ -222,7 +224,7 @@ func TestCaffeLogits(t *testing.T) {
 // The chains of ONNX models, from any exporter, compute what PyTorch and ONNX Runtime
 // compute.
 func TestONNXLogits(t *testing.T) {
-	files, err := filepath.Glob("testdata/onnx/*.onnx")
+	files, err := filepath.Glob(vggtest.Fixture(t, "testdata/onnx/*.onnx"))
 	if err != nil || len(files) < 14 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
@@ -264,7 +266,7 @@ func TestONNXChains(t *testing.T) {
 		{"a-lrn_float_data_op22", flat(vggChain("cLMcMccMccMccM", "conv relu"))},
 		{"a_half_op13", flat(vggChain("cMcMccMccMccM", "conv relu"))},
 	} {
-		f := openProto(t, filepath.Join("testdata/onnx", c.name+".onnx"))
+		f := openProto(t, vggtest.Fixture(t, "testdata/onnx/"+c.name+".onnx"))
 		if got := chainOf(f); got != c.chain {
 			t.Errorf("%s: layers %s\nwant %s", c.name, got, c.chain)
 		}
@@ -284,7 +286,7 @@ func TestONNXLayers(t *testing.T) {
 		{"a-lrn_float_data_op22", "lrn1", "{lrn1 lrn map[] map[alpha:[0.0005000000237487257] beta:[0.75] bias:[2] size:[5]]}"},
 		{"a_half_op13", "drop7", "{drop7 dropout map[] map[ratio:[0.5]]}"},
 	} {
-		f := openProto(t, filepath.Join("testdata/onnx", c.file+".onnx"))
+		f := openProto(t, vggtest.Fixture(t, "testdata/onnx/"+c.file+".onnx"))
 		i := slices.IndexFunc(f.Layers(), func(l Layer) bool { return l.Name == c.layer })
 		if i < 0 {
 			var names []string

@@ -2,6 +2,7 @@ package weights_test
 
 import (
 	"bytes"
+	"context"
 	"embed"
 	"errors"
 	"fmt"
@@ -13,7 +14,7 @@ import (
 
 // The content of the file tells which of the Formats it has.
 func ExampleOpen() {
-	f, err := weights.Open("testdata/torch/b_legacy.pth")
+	f, err := weights.Open(context.Background(), "testdata/example/d_checkpoint.pth")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -23,7 +24,7 @@ func ExampleOpen() {
 		log.Fatal(err)
 	}
 	fmt.Println(f.Format(), len(f.Tensors()), w.Shape)
-	// Output: PyTorch 26 [1 3 3 3]
+	// Output: PyTorch 32 [1 3 3 3]
 }
 
 // Weights in memory, or in an object store, are read through an io.ReaderAt.
@@ -32,7 +33,7 @@ func ExampleOpenReader() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	f, err := weights.OpenReader("f32.safetensors", bytes.NewReader(data), int64(len(data)))
+	f, err := weights.OpenReader(context.Background(), "f32.safetensors", bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -44,12 +45,12 @@ func ExampleOpenReader() {
 	// Output: no fc9.weight among 4 tensors
 }
 
-//go:embed testdata/onnx/a_external_op17.onnx testdata/onnx/a_external_op17.onnx_data
+//go:embed testdata/example/a_external_op17.onnx testdata/example/a_external_op17.onnx_data
 var model embed.FS
 
 // A program can embed its weights. The data of this model is in a second file.
 func ExampleOpenFS() {
-	f, err := weights.OpenFS(model, "testdata/onnx/a_external_op17.onnx")
+	f, err := weights.OpenFS(context.Background(), model, "testdata/example/a_external_op17.onnx")
 	if err != nil {
 		log.Fatal(err)
 	}

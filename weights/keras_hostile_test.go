@@ -3,20 +3,22 @@ package weights
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 func kerasFixture(t testing.TB, name string) []byte {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(kerasFolder, name))
+	b, err := os.ReadFile(vggtest.Fixture(t, kerasFolder+"/"+name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +27,7 @@ func kerasFixture(t testing.TB, name string) []byte {
 
 // readWhole opens a file and reads every tensor that can be read.
 func readWhole(b []byte) error {
-	f, err := OpenReader("k.h5", bytes.NewReader(b), int64(len(b)))
+	f, err := OpenReader(context.Background(), "k.h5", bytes.NewReader(b), int64(len(b)))
 	if err != nil {
 		return err
 	}
@@ -164,7 +166,7 @@ func TestKerasReadFails(t *testing.T) {
 	b := kerasFixture(t, "a.h5")
 	bad := errors.New("bad sector")
 	for n := 0; n < len(b); n += 997 {
-		f, err := OpenReader("k.h5", failing{bytes.NewReader(b), int64(n), bad}, int64(len(b)))
+		f, err := OpenReader(t.Context(), "k.h5", failing{bytes.NewReader(b), int64(n), bad}, int64(len(b)))
 		if err == nil {
 			for _, e := range f.Tensors() {
 				if _, err = f.Read(e.Name); err != nil {

@@ -2,10 +2,11 @@ package weights
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // kerasChainText writes a chain of layers: name:op attribute=numbers role=tensor.
@@ -67,7 +68,7 @@ predictions:fc weight=predictions/kernel bias=predictions/bias
 		"nested.keras":     nested,
 		"a.h5":             "",
 	} {
-		f, err := Open(filepath.Join(kerasFolder, file))
+		f, err := Open(t.Context(), vggtest.Fixture(t, kerasFolder+"/"+file))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +77,7 @@ predictions:fc weight=predictions/kernel bias=predictions/bias
 			t.Errorf("%s:\n%s\nwant\n%s", file, got, want)
 		}
 	}
-	f, err := Open(filepath.Join(kerasFolder, "branched.keras"))
+	f, err := Open(t.Context(), vggtest.Fixture(t, kerasFolder+"/"+"branched.keras"))
 	if err != nil {
 		t.Fatal(err)
 	}

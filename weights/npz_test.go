@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // The files under testdata/npz were written by numpy.savez (tools/oracle/npz.py).
@@ -16,12 +17,12 @@ import (
 func TestNPZFiles(t *testing.T) {
 	for _, name := range []string{"stored", "deflated"} {
 		t.Run(name, func(t *testing.T) {
-			f, err := Open(filepath.Join("testdata/npz", name+".npz"))
+			f, err := Open(t.Context(), vggtest.Fixture(t, "testdata/npz/"+name+".npz"))
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			golden, err := Open(filepath.Join("testdata/npz", name+".safetensors"))
+			golden, err := Open(t.Context(), vggtest.Fixture(t, "testdata/npz/"+name+".safetensors"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -57,7 +58,7 @@ func TestNPZFiles(t *testing.T) {
 // A large compressed array can be read in pieces, in any order. In order, it is
 // decompressed once.
 func TestNPZDeflatedPieces(t *testing.T) {
-	f, err := Open("testdata/npz/deflated.npz")
+	f, err := Open(t.Context(), vggtest.Fixture(t, "testdata/npz/deflated.npz"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +86,7 @@ func TestNPYHeaderVersions(t *testing.T) {
 		"version2.npy": "{<f4 false [3 3 3 8] 128}",
 		"version3.npy": "{[('é', '<f4')] false [2] 128}",
 	} {
-		b, err := os.ReadFile(filepath.Join("testdata/npz", name))
+		b, err := os.ReadFile(vggtest.Fixture(t, "testdata/npz/"+name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,7 +99,7 @@ func TestNPYHeaderVersions(t *testing.T) {
 
 // Goroutines may read a compressed array at once.
 func TestNPZDeflatedTogether(t *testing.T) {
-	f, err := Open("testdata/npz/deflated.npz")
+	f, err := Open(t.Context(), vggtest.Fixture(t, "testdata/npz/deflated.npz"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,16 +3,18 @@ package weights
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // torchMember is a member of a zip file that a test puts together.
@@ -162,7 +164,7 @@ func torchBad() map[string]struct{ pickle, want string } {
 		"storage too large":        {stateOf(torchTensorOf(torchStorageID(float, "0", "K\x05"), "K\x00", "K\x04", "K\x01")), "w: truncated: storage 0 has 5 elements of F32, but 16 bytes"},
 		"storage of doubles":       {stateOf(torchTensorOf(torchStorageID("torch\nDoubleStorage", "0", "K\x04"), "K\x00", "K\x04", "K\x01")), "w: truncated: storage 0 has 4 elements of F64, but 16 bytes"},
 		"no such storage":          {stateOf(torchTensorOf(torchStorageID(float, "../../etc/passwd", "K\x04"), "K\x00", "K\x04", "K\x01")), "w: no member archive/data/../../etc/passwd"},
-		"storage of no type":       {stateOf(torchTensorOf(torchStorageID("torch\nQInt8Storage", "0", "K\x04"), "K\x00", "K\x04", "K\x01")), "a storage of class torch.QInt8Storage, which isn't known"},
+		"storage of no type":       {stateOf(torchTensorOf(torchStorageID("torch\nQInt8Storage", "0", "K\x04"), "K\x00", "K\x04", "K\x01")), "quantised weights of torch.ao.quantization (QInt8Storage)"},
 		"storage of anyone's":      {stateOf(torchTensorOf(torchStorageID("evil\nFloatStorage", "0", "K\x04"), "K\x00", "K\x04", "K\x01")), "a storage of class evil.FloatStorage"},
 		"tensor without a storage": {stateOf("ctorch\nFloatTensor\n)R"), "w: tensor without a storage"},
 		"name twice":               {"\x80\x02}(" + strings.Repeat(short("w")+torchTensorOf(four, "K\x00", "K\x04", "K\x01"), 2) + "u.", "w: name given twice"},
@@ -351,7 +353,7 @@ func TestTorchAllocations(t *testing.T) {
 // A truncated file doesn't open, or its tensors can't be read. Nothing panics.
 func TestTorchTruncatedAnywhere(t *testing.T) {
 	for _, name := range []string{"views.pth", "views_legacy.pth"} {
-		b, err := os.ReadFile(filepath.Join("testdata/torch", name))
+		b, err := os.ReadFile(vggtest.Fixture(t, "testdata/torch/"+name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -364,7 +366,7 @@ func TestTorchTruncatedAnywhere(t *testing.T) {
 }
 
 func ExampleOpen_pytorch() {
-	f, err := Open("testdata/torch/d_checkpoint.pth")
+	f, err := Open(context.Background(), "testdata/example/d_checkpoint.pth")
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -2,17 +2,18 @@ package weights
 
 import (
 	"math"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // The files under testdata/torch were written by torch.save (tools/oracle/pth.py).
 
 func openTorch(t *testing.T, name string) *File {
 	t.Helper()
-	f, err := Open(filepath.Join("testdata/torch", name))
+	f, err := Open(t.Context(), vggtest.Fixture(t, "testdata/torch/"+name))
 	if err != nil {
 		t.Fatal(err)
 	}

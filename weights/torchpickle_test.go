@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg/internal/pickle"
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // PyTorch's own values that a checkpoint has besides its tensors.
@@ -32,7 +33,7 @@ func TestTorchLibrary(t *testing.T) {
 
 func FuzzPyTorch(f *testing.F) {
 	// Seeds are small: the fuzzer spends its time on making large ones smaller.
-	b, err := os.ReadFile("testdata/torch/views_legacy.pth")
+	b, err := os.ReadFile(vggtest.Fixture(f, "testdata/torch/views_legacy.pth"))
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -5,14 +5,25 @@ import (
 	"fmt"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/dataset/sample"
 )
 
 // dataFlags are shared by the commands that read labelled images.
 type dataFlags struct {
-	Layout       string          `default:"auto" enum:"auto,folders,parts,boxes" placeholder:"NAME" help:"What folders are that can be read in several ways: folders, all are classes; parts, those called train, val, test … are parts, and others are left out; boxes, the classes are the names of the bounding boxes (auto, which asks if in doubt)."`
+	Layout string `default:"auto" enum:"auto,folders,parts,boxes" placeholder:"NAME" help:"Layout, of folders that can be read in several ways: folders, all are classes; parts, those called train, val, test … are parts, and others are left out; boxes, the classes are the names of the bounding boxes (auto, which asks if in doubt)."`
+	classFlags
+}
+
+// classFlags tell the classes of images that folders don't.
+type classFlags struct {
 	Columns      dataset.Columns `placeholder:"image=NAME,label=NAME" help:"Columns of the table beside the images: image, label, and split for the parts (split=fold:0 validates on fold 0). none reads no table (as values and names tell)."`
 	LabelPattern string          `placeholder:"PATTERN" help:"Take the classes from the files' names: a template such as {label}.#.jpg, with * for anything and # for a number, or a regular expression with a group (?P<label>…)."`
-	Annotations  string          `placeholder:"PATH" help:"Bounding boxes: COCO's JSON, YOLO's data.yaml, an XML file as in ILSVRC and PASCAL VOC, a folder of such files, or a table (those beside the images). Images without class folders have the class of their largest box."`
+	annotationsFlag
+}
+
+// annotationsFlag is shared by the commands that read bounding boxes.
+type annotationsFlag struct {
+	Annotations string `placeholder:"PATH" help:"Bounding boxes: COCO's JSON, YOLO's data.yaml, an XML file as in ILSVRC and PASCAL VOC, a folder of such files, or a table (those beside the images). Images without class folders have the class of their largest box."`
 }
 
 // autoLayout is the default of --layout.
@@ -58,7 +69,7 @@ func (f dataFlags) open(ctx context.Context, path string) (train, val *dataset.D
 		return nil, nil, err
 	}
 	if path == sampleName {
-		return dataset.OpenSample()
+		return sample.Open()
 	}
 	return dataset.Open(ctx, path, o)
 }

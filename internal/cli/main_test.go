@@ -47,19 +47,18 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs every command, with right and wrong arguments. A script finds
 // colours.safetensors, weights that tell red, green and blue pictures apart, and in $FOREIGN,
-// $MODULES and $WEIGHTS the files of tools/oracle/foreign.py, modules.py and the others.
+// $MODULES, $CAFFE and the like the files of tools/oracle/foreign.py, modules.py and the others.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
-			for name, dir := range map[string]string{"FOREIGN": "../../testdata/foreign", "MODULES": "../../testdata/modules", "WEIGHTS": "../../weights/testdata"} {
-				path, err := filepath.Abs(dir)
-				if err != nil {
-					return err
-				}
-				e.Setenv(name, path)
+			for name, dir := range map[string]string{
+				"FOREIGN": "../../testdata/foreign", "MODULES": "../../testdata/modules", "CAFFE": "../../weights/testdata/caffe",
+				"KERAS": "../../weights/testdata/keras", "MAT": "../../weights/testdata/mat", "ONNX": "../../weights/testdata/onnx",
+			} {
+				e.Setenv(name, vggtest.Fixture(t, dir))
 			}
 			return tiny.Colours(3).Save(context.Background(), filepath.Join(e.WorkDir, "colours.safetensors"))
 		},
@@ -286,7 +285,7 @@ func withValue(value float64, boxes bool) *vgg.Model {
 
 // bare drops a file's metadata and adds tensors.
 func bare(ts *testscript.TestScript, path string, more ...weights.Source) {
-	f, err := weights.Open(path)
+	f, err := weights.Open(context.Background(), path)
 	ts.Check(err)
 	var sources []weights.Source
 	for _, e := range f.Tensors() {

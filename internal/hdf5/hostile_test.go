@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // readAll reads every object of a file. It returns their number and the first error.
@@ -59,7 +61,7 @@ func readAll(b []byte) (objects int, err error) {
 }
 
 func fixtures(t testing.TB) map[string][]byte {
-	paths, err := filepath.Glob("testdata/*.h5")
+	paths, err := filepath.Glob(vggtest.Fixture(t, "testdata/files/*.h5"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // object is what h5py found at a path.
@@ -39,7 +41,7 @@ func open(t testing.TB, path string) *File {
 
 // Files of h5py are read as h5py reads them.
 func TestReadsAsH5py(t *testing.T) {
-	paths, err := filepath.Glob("testdata/*.h5")
+	paths, err := filepath.Glob(vggtest.Fixture(t, "testdata/files/*.h5"))
 	if err != nil || len(paths) < 7 {
 		t.Fatal(paths, err)
 	}

@@ -38,6 +38,10 @@ func (s suite) Run() int {
 		return 2
 	}
 	code := s.M.Run()
+	if err := removeFolders(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
 	if got := kernel.Current().Name(); code == 0 && name != "" && got != name {
 		fmt.Fprintf(os.Stderr, "%s: the tests began on %s and ended on %s\n", CPU, name, got)
 		code = 1

@@ -20,6 +20,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/lockfile"
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/releases"
 )
@@ -27,7 +28,7 @@ import (
 // tiny is a release of a tiny network, and the file of it that torch.save wrote.
 func tiny(t *testing.T) (releases.Release, []byte) {
 	t.Helper()
-	data, err := os.ReadFile(filepath.FromSlash("../../weights/testdata/torch/a_zip.pth"))
+	data, err := os.ReadFile(vggtest.Fixture(t, "../../weights/testdata/torch/a_zip.pth"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import torch
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from nn import ROOT
+from pack import packed
 from tiny import Tiny
 
 FOLDER = ROOT / "weights/testdata/caffe"
@@ -205,4 +206,5 @@ def varint(n):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with packed(FOLDER):
+        main()

@@ -8,6 +8,7 @@ import pathlib
 
 import numpy as np
 from PIL import Image
+from pack import packed
 from transformers import CLIPImageProcessor
 from transformers.image_transforms import center_crop
 
@@ -19,6 +20,7 @@ for w, h, crop in [(256, 256, 224), (341, 256, 224), (343, 257, 224), (224, 225,
     print((w, h, crop), out[0, 0, 0], out[1, 0, 0])
 
 processor = CLIPImageProcessor(size={"shortest_edge": 239}, crop_size={"height": 224, "width": 224}, image_mean=[0.5, 0.45, 0.4], image_std=[0.3, 0.31, 0.32], resample=2)
-v = processor(Image.open(ROOT / "testdata/foreign/photo.png").convert("RGB"), return_tensors="np")["pixel_values"][0]
+with packed(ROOT / "testdata/foreign") as folder:
+    v = processor(Image.open(folder / "photo.png").convert("RGB"), return_tensors="np")["pixel_values"][0]
 for c, y, x in [(0, 0, 0), (1, 10, 200), (2, 223, 5), (0, 100, 117)]:
     print((c, y, x), v[c, y, x])

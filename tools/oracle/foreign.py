@@ -17,7 +17,6 @@ Needs torch, torchvision, timm, transformers, kornia, h5py and Pillow:
 import argparse
 import json
 import pathlib
-import shutil
 
 import h5py
 import kornia
@@ -33,6 +32,8 @@ from torch import nn
 from torchvision import transforms
 from torchvision.models.vgg import VGG
 from transformers import CLIPImageProcessor, PretrainedConfig, PreTrainedModel
+
+from pack import renewed
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 OUT = ROOT / "testdata/foreign"
@@ -293,15 +294,14 @@ def cut():
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir(parents=True)
-    photo().save(OUT / "photo.png")
-    checkpoints()
-    wrapped()
-    normalised()
-    folders()
-    vgg_face()
-    cut()
-    (OUT / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n")
-    for f in OUT.rglob("*"):
-        assert f.is_dir() or f.stat().st_size <= 50 * 1024, f
+    with renewed(OUT):
+        photo().save(OUT / "photo.png")
+        checkpoints()
+        wrapped()
+        normalised()
+        folders()
+        vgg_face()
+        cut()
+        (OUT / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n")
+        for f in OUT.rglob("*"):
+            assert f.is_dir() or f.stat().st_size <= 50 * 1024, f

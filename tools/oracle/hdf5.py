@@ -2,7 +2,7 @@
 """Makes the fixtures of package internal/hdf5 with h5py: every kind of group, attribute
 and dataset.
 
-Writes internal/hdf5/testdata/NAME.h5, and NAME.json with what h5py reads in it: for each
+Writes internal/hdf5/testdata/files/NAME.h5, and NAME.json with what h5py reads in it: for each
 object, by path, its string attributes and the bytes of its elements.
 
 Needs h5py.
@@ -14,7 +14,9 @@ import os
 import h5py
 import numpy as np
 
-FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "internal", "hdf5", "testdata")
+from pack import packed
+
+FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "internal", "hdf5", "testdata", "files")
 
 
 def describe(path):
@@ -123,4 +125,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with packed(FOLDER):
+        main()

@@ -12,6 +12,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from nn import ROOT, draw, save, short
+from pack import packed
 
 CLASSES, N, SIDE = 3, 4, 8
 C, S = 6, 2  # channels and side of the last map
@@ -123,4 +124,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with packed(ROOT / "testdata/oracle"):
+        main()

@@ -19,6 +19,8 @@ import os
 import struct
 import sys
 
+from pack import packed
+
 # Otherwise `import keras` would import this file.
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path = [p for p in sys.path if os.path.abspath(p or ".") != here]
@@ -319,9 +321,11 @@ def full(folder):
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["make"]:
-        make()
+        with packed(FOLDER):
+            make()
     elif sys.argv[1:] == ["subclassed"]:
-        subclassed()
+        with packed(FOLDER):
+            subclassed()
     elif len(sys.argv) == 3 and sys.argv[1] == "full":
         full(sys.argv[2])
     else:

@@ -14,7 +14,8 @@ import os
 import pathlib
 import sys
 import tempfile
-import zipfile
+
+from pack import packed
 
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path = [p for p in sys.path if os.path.abspath(p or ".") != here]  # keras.py is there
@@ -299,16 +300,14 @@ def refused(K):
     yield "tanh_last", "--head 'GAP FC TANH SCORES'", tanh
 
 
-def packed(out, file, models):
-    """Writes models, (name, what is expected, model), into a zip file with expected.json."""
+def folder(path, models):
+    """Writes models, (name, what is expected, model), into a folder with expected.json."""
+    path.mkdir(exist_ok=True)
     told = {}
-    with zipfile.ZipFile(out / file, "w", zipfile.ZIP_DEFLATED) as z, tempfile.TemporaryDirectory() as t:
-        for name, expects, model in models:
-            path = pathlib.Path(t) / name
-            model.save(path)
-            z.write(path, name)
-            told[name] = expects
-        z.writestr("expected.json", json.dumps(told, indent=1))
+    for name, expects, model in models:
+        model.save(path / name)
+        told[name] = expects
+    (path / "expected.json").write_text(json.dumps(told, indent=1))
 
 
 def many():
@@ -340,8 +339,8 @@ def errors():
 
 
 def main(out):
-    packed(out, "drawn.zip", many())
-    packed(out, "refused.zip", errors())
+    folder(out / "drawn", many())
+    folder(out / "refused", errors())
     x = picture()
     Image.fromarray(x).save(out / "image.png")
     for prefix, K in (("k3", keras), ("k2", tf_keras)):
@@ -372,4 +371,8 @@ def main(out):
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else OUT)
+    if len(sys.argv) > 1:
+        main(pathlib.Path(sys.argv[1]))
+    else:
+        with packed(OUT):
+            main(OUT)

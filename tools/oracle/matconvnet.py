@@ -21,6 +21,8 @@ import h5py
 import numpy as np
 import scipy.io
 
+from pack import packed
+
 FOLDER = pathlib.Path(__file__).parents[2] / "weights/testdata/mat"
 SIDE, WIDTH = 64, 64
 ROWS = {
@@ -240,7 +242,6 @@ def mat(name, variables, compressed=True):
 
 
 def make():
-    FOLDER.mkdir(exist_ok=True)
     meta = {"classes": LABELS, "mean": MEAN}
 
     d = draw("D", 1)
@@ -313,4 +314,5 @@ def full(path):
 if sys.argv[1:2] == ["full"]:
     full(sys.argv[2])
 else:
-    make()
+    with packed(FOLDER):
+        make()

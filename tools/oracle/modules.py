@@ -10,7 +10,6 @@ Needs torch and torchvision (1.13 and 0.14 of Debian 12, and any later ones).
 """
 import io
 import json
-import shutil
 import zipfile
 from collections import OrderedDict
 
@@ -22,6 +21,7 @@ from torchvision import transforms
 from torchvision.models.vgg import VGG
 
 from nn import ROOT
+from pack import renewed
 
 OUT = ROOT / "testdata/modules"
 ROW = [1, "M", 2, "M", 2, "M", 3, "M", 4, "M"]
@@ -277,6 +277,5 @@ def scale(module, x, y):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir(parents=True)
-    main()
+    with renewed(OUT):
+        main()

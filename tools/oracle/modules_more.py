@@ -22,6 +22,7 @@ from PIL import Image
 from timm.models import vgg
 from torch import nn
 
+from pack import packed
 from modules import OUT, ROW, features, image, lean, randomise
 
 
@@ -72,5 +73,6 @@ def fastai():
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    fastai()
-    timm()
+    with packed(OUT):
+        fastai()
+        timm()

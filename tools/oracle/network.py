@@ -5,7 +5,7 @@ Writes testdata/oracle/NET/*.safetensors: tiny networks of every configuration w
 their parameters, activations, gradients, ten steps of SGD and dense class score maps.
 Images and parameters are drawn at random and rounded to bfloat16, which halves their size.
 Everything else is computed in float64 and rounded to float32 once.
-testdata/oracle/README.md lists the files and their tensors.
+testdata/oracle.md lists the files and their tensors.
 """
 import argparse
 import math
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from nn import ROOT, save, short
+from pack import packed
 
 CLASSES, FC, STEPS = 5, 8, 10
 RATE, MOMENTUM, DECAY = 1e-2, 0.9, 5e-4
@@ -265,4 +266,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with packed(ROOT / "testdata/oracle"):
+        main()

@@ -57,6 +57,10 @@ if __name__ == "__main__":
     if len(sys.argv) == 3 and sys.argv[1] == "read":
         read(sys.argv[2])
     elif len(sys.argv) == 1:
-        make()
+        from nn import ROOT
+        from pack import packed
+
+        with packed(ROOT / "weights/testdata/npz"):
+            make()
     else:
         sys.exit(__doc__)

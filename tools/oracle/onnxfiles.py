@@ -297,7 +297,10 @@ def make():
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["make"]:
-        make()
+        from pack import packed
+
+        with packed(tiny.ROOT / "weights/testdata/onnx"):
+            make()
     elif len(sys.argv) > 2 and sys.argv[1] == "check":
         args = iter(sys.argv[2:])
         print(json.dumps([check(path, *map(int, size)) for path, *size in zip(args, args, args, args)]))

@@ -621,7 +621,10 @@ def make():
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["make"]:
-        make()
+        from pack import packed
+
+        with packed(OUT):
+            make()
     elif len(sys.argv) == 3 and sys.argv[1] == "torch":
         import warnings
 

@@ -217,6 +217,9 @@ if __name__ == "__main__":
     if len(sys.argv) == 3 and sys.argv[1] == "read":
         read(sys.argv[2])
     elif len(sys.argv) == 1:
-        make()
+        from pack import packed
+
+        with packed(FOLDER):
+            make()
     else:
         sys.exit(__doc__)
