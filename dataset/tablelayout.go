@@ -272,7 +272,7 @@ func (s *search) chooseTables(where string, candidates []*tableCandidate, classF
 				continue
 			}
 			if c.err != nil {
-				if classFolders || c.part == "test" {
+				if classFolders || c.part == "test" || c.boxes != nil {
 					s.note("%s isn't used: %v", c.file, trimTable(c))
 					continue
 				}

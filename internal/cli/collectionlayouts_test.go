@@ -347,6 +347,23 @@ var collectionLayouts = []layout{
 		refused: "--data ",
 	},
 	{
+		name: collected + "classes of val that train lacks: miniImageNet",
+		build: func(b *builder) {
+			list := b.rows("images/%d.jpg", 3)
+			train, val := "filename,label\n", "filename,label\n"
+			for i, r := range list {
+				if r.class < 2 {
+					train += named(i, row{r.id + ".jpg", r.class}) + "\n"
+				} else {
+					val += named(i, row{r.id + ".jpg", r.class}) + "\n"
+				}
+			}
+			b.write("train.csv", train)
+			b.write("val.csv", val)
+		},
+		refused: "train.csv: class watch, of which no image is in part train",
+	},
+	{
 		name: collected + "column names with blanks, asked for",
 		build: func(b *builder) {
 			b.table("my data.csv", "image file,skin colour,hair colour", b.rows("images/%d.jpg", 4), func(i int, r row) string { return fmt.Sprintf("%s.jpg,%s,%d", r.id, three[r.class], i%2) })
