@@ -26,6 +26,9 @@ func openFolders(s *search, name string, fsys fs.FS) (train, val *Dataset, err e
 	if err != nil {
 		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
 	}
+	if err := s.dropCopies(fsys, ".", &root); err != nil {
+		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
+	}
 	parts, err := s.parts(name, fsys, root)
 	if err != nil {
 		return nil, nil, err

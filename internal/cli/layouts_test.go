@@ -191,7 +191,7 @@ var layouts = []layout{
 		gallery: "Folders that all have the same folders",
 		name:    "folds that all have the classes",
 		build:   func(b *builder) { b.folders("fold1/%s/%d.jpg", 2); b.folders("fold2/%s/%d.jpg", 2) },
-		refused: "--layout folders (the classes are fold1, fold2) or --data ",
+		refused: "--layout folders (the classes are fold1, fold2) or --label-pattern '**/{label}/*' (the classes are bonsai, ketch, watch) or --data ",
 	},
 	{
 		gallery: "Classes in the files' names",
