@@ -33,7 +33,11 @@ func (o *Outline) Question(head string) error {
 			other = fmt.Sprintf(", or --config '%s' with batch normalisation behind the rectification", (&Outline{layers: list}).likelyRow(head))
 		}
 	}
-	return &AmbiguousError{fmt.Sprintf("%s: say the network (--config '%s'%s, if every convolution keeps the size of its map and is rectified, M is a max-pooling of 2×2 pixels, no other layer counts in inference, and the head is this one%s)", why, row, other, sideAdvice(row))}
+	last := ""
+	if o.unplaced && strings.Contains(row, " BN RELU") {
+		last = ", with RELU BN in place of BN RELU where it is so"
+	}
+	return &AmbiguousError{fmt.Sprintf("%s: say the network (--config '%s'%s, if every convolution keeps the size of its map and is rectified, M is a max-pooling of 2×2 pixels, no other layer counts in inference, and the head is this one%s%s)", why, row, other, last, sideAdvice(row))}
 }
 
 // question says what names of tensors leave open, "" if that is nothing.
