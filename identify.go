@@ -124,6 +124,9 @@ func identify(ctx context.Context, f *weights.File, o OpenOptions) (*Description
 // Open builds the described network and reads its weights from the file, which must still
 // be open. The end of ctx ends the reading with its cause.
 func (d *Description) Open(ctx context.Context) (*Model, error) {
+	if d == nil || d.file == nil {
+		return nil, errors.New("vgg: an empty description, want one that Identify returns")
+	}
 	n, err := network.New(d.Options)
 	if err != nil {
 		return nil, err
