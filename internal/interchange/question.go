@@ -261,9 +261,6 @@ func (o *Outline) checkRoom(config string) error {
 // numbersOf returns the numbers in a layer's name, without those of its kind.
 func numbersOf(name string) string {
 	name = strings.NewReplacer("conv2d", "conv", "Conv2d", "conv", "2d", "", "1d", "").Replace(name)
-	var numbers []string
-	for _, f := range strings.FieldsFunc(name, func(r rune) bool { return r < '0' || '9' < r }) {
-		numbers = append(numbers, f)
-	}
+	numbers := strings.FieldsFunc(name, func(r rune) bool { return r < '0' || '9' < r })
 	return strings.Join(numbers, ".")
 }
