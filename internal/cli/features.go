@@ -122,7 +122,6 @@ func (c *featuresCommand) open(e *environment) (*transfer.Images, error) {
 	}
 	images, err := transfer.OpenImages(e.ctx, o, paths...)
 	if err != nil {
-		err = flagged(err)
 		if _, ambiguous := errors.AsType[*dataset.AmbiguousError](err); ambiguous {
 			err = fmt.Errorf("%w; --layout files takes the images without labels", err)
 		}

@@ -34,6 +34,7 @@ type localizeEvalCommand struct {
 	boxFlags
 	storageFlag
 	denseFlags
+	memoryFlag
 	threadsFlag
 	jsonFlag
 }
@@ -109,7 +110,8 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	r, err := c.evaluate(e, l, data, localize.EvalOptions{Protocol: protocol, Resources: resources.Resources{Workers: threads, MaxPixels: c.pixels(), OnRemark: e.remark}, Out: c.Out, Verify: c.Verify})
+	defer c.bound()()
+	r, err := c.evaluate(e, l, data, localize.EvalOptions{Protocol: protocol, Resources: resources.Resources{Workers: threads, Memory: int64(c.Memory), MaxPixels: c.pixels(), OnRemark: e.remark}, Out: c.Out, Verify: c.Verify})
 	if err != nil {
 		return err
 	}
