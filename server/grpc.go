@@ -74,6 +74,9 @@ func unary[Q, A any](s *Server, method string, answer func(context.Context, *Q) 
 // grpcFailure returns an error with the code of gRPC that its code of HTTP stands for.
 func (s *Server) grpcFailure(ctx context.Context, err error) error {
 	f := s.failureOf(ctx, err)
+	if a, ok := ctx.Value(requestKey{}).(*request); ok {
+		a.code = f.code
+	}
 	code, ok := map[int]connect.Code{
 		http.StatusBadRequest: connect.CodeInvalidArgument, http.StatusUnauthorized: connect.CodeUnauthenticated, http.StatusForbidden: connect.CodePermissionDenied,
 		http.StatusNotFound: connect.CodeNotFound, http.StatusRequestEntityTooLarge: connect.CodeInvalidArgument, http.StatusTooManyRequests: connect.CodeResourceExhausted,

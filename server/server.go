@@ -234,6 +234,7 @@ type request struct {
 	id       string
 	model    string // once found
 	endpoint string
+	code     int // of a failure, where the answer's own doesn't tell it, as in gRPC
 }
 
 type requestKey struct{}
@@ -316,9 +317,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		s.metrics.open.Dec()
 		took := time.Since(start)
-		s.metrics.request(a.model, a.endpoint, out.status(), took)
+		code := out.status()
+		if a.code != 0 {
+			code = a.code
+		}
+		s.metrics.request(a.model, a.endpoint, code, took)
 		s.options.Log.Info("request", "request", a.id, "traceparent", r.Header.Get("Traceparent"), "method", r.Method, "endpoint", a.endpoint, "model", a.model,
-			"code", out.status(), "bytes", out.bytes, "milliseconds", float64(took.Microseconds())/1000)
+			"code", code, "bytes", out.bytes, "milliseconds", float64(took.Microseconds())/1000)
 	}()
 	defer s.open.Add(-1)
 	switch n := s.open.Add(1); {

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -313,5 +314,36 @@ func TestServePlan(t *testing.T) {
 	}
 	if want := 2*p.Models[0].Parameters + p.Passes + p.Queues + p.Bodies + p.Decode + p.Cache; p.Bytes != want || p.Models[0].Parameters == 0 {
 		t.Errorf("%+v: %d bytes, want %d", p, p.Bytes, want)
+	}
+}
+
+// TestServeClients asks the service by Triton's and KServe's own clients, if VGG_CLIENTS names
+// a Python that has them: see tools/clients/oip.py.
+func TestServeClients(t *testing.T) {
+	python := os.Getenv("VGG_CLIENTS")
+	if python == "" {
+		vggtest.Skip(t, "VGG_CLIENTS, a Python with tritonclient and kserve")
+	}
+	dir := t.TempDir()
+	path := save(t, tiny.Random(16, 1), filepath.Join(dir, "tiny.safetensors"))
+	picture := filepath.Join(dir, "noise.png")
+	if err := os.WriteFile(picture, vggtest.PNG(60, 50, vggtest.Noise(1)), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	if code := cli.Main(t.Context(), []string{"classify", path, picture, "--json"}, strings.NewReader(""), &stdout, &stderr, os.Getenv); code != 0 {
+		t.Fatalf("exit code %d: %s", code, &stderr)
+	}
+	classes := filepath.Join(dir, "classes.json")
+	if err := os.WriteFile(classes, stdout.Bytes(), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	s := startService(t, path)
+	for _, client := range []string{"triton", "kserve"} {
+		out, err := exec.CommandContext(t.Context(), python, "../../tools/clients/oip.py", client, strings.TrimPrefix(s.address, "http://"), "tiny", picture, classes).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v\n%s", client, err, out)
+		}
+		t.Logf("%s: %d questions answered alike", client, bytes.Count(out, []byte("ok ")))
 	}
 }
