@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from timm.models import vgg as timm_vgg
 from torch import nn
-from torchvision import transforms
 
 from modules import MEAN, STD, features, image, lean, randomise, vgg
 from nn import ROOT
@@ -82,9 +81,10 @@ def main():
     onnx("flat_softmax", nn.Sequential(vgg(), nn.Softmax(1)), probabilities=True)
     onnx("gap", Gap(0), batch=True)
     onnx("gap_bn", Gap(1e-4))
-    onnx("normalize", Before(Gap(0), transforms.Normalize(MEAN, STD)), normalize=True)
-    mean_image = torch.rand(1, 3, 224, 1) + torch.rand(1, 1, 1, 224)
-    onnx("mean_image", Before(Gap(0), lambda x: x - mean_image), error="a mean image, with a number for each pixel, isn't read")
+    mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (MEAN, STD))
+    onnx("normalize", Before(Gap(0), lambda x: (x - mean) / std), normalize=True)
+    mean_image = torch.rand(1, 3, 32, 1) + torch.rand(1, 1, 1, 32)
+    onnx("mean_image", Before(Gap(0), lambda x: x - mean_image), side=32, error="a mean image, with a number for each pixel, isn't read")
     onnx("resize", Before(Gap(0), lambda x: F.interpolate(x, size=(224, 224), mode="bilinear")), side=256, error="resizes the pictures inside the graph: resizing is a part of the preprocessing here")
     onnx("adaptive", vgg(), side=320, error="export the model with an input of 224×224 pixels")
     timm()
