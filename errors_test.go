@@ -106,7 +106,7 @@ func TestErrors(t *testing.T) {
 		"no results to go on": {evaluate(model, data, text), as[*eval.FormatError]},
 		"no boxes":            {locate(locator, text), as[*localize.FormatError]},
 		"no descriptors":      {second(transfer.Open(t.Context(), saved(t, model))), as[*transfer.FormatError]},
-		"no SVM":              {second(transfer.OpenSVM(saved(t, model))), as[*transfer.FormatError]},
+		"no SVM":              {second(transfer.OpenSVM(t.Context(), saved(t, model))), as[*transfer.FormatError]},
 		"no file":             {second(vgg.Open(t.Context(), filepath.Join(dir, "missing.safetensors"), vgg.OpenOptions{})), is(fs.ErrNotExist)},
 	} {
 		if test.err == nil || !test.want(test.err) {

@@ -122,7 +122,7 @@ func TestExportHalf(t *testing.T) {
 			if err := m.Export(t.Context(), path, ExportOptions{DType: dtype}); err != nil {
 				t.Fatal(err)
 			}
-			f, err := weights.Open(path)
+			f, err := weights.Open(t.Context(), path)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -214,7 +214,7 @@ func TestCutOff(t *testing.T) {
 // identified describes a file or a folder.
 func identified(t *testing.T, path string, o OpenOptions) *Description {
 	t.Helper()
-	f, err := weights.Open(path)
+	f, err := weights.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

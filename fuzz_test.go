@@ -27,7 +27,7 @@ func FuzzIdentify(f *testing.F) {
 		f.Add(readFile(f, save(f, tinyModel(f, config))), config)
 	}
 	f.Fuzz(func(t *testing.T, data []byte, config string) {
-		w, err := weights.OpenReader("fuzz", bytes.NewReader(data), int64(len(data)))
+		w, err := weights.OpenReader(t.Context(), "fuzz", bytes.NewReader(data), int64(len(data)))
 		if err != nil {
 			return
 		}

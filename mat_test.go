@@ -83,7 +83,7 @@ func TestImportLoadmat(t *testing.T) {
 
 // The names of ImageNet's synsets in a file make its classes those of ImageNet.
 func TestMatConvNetSynsets(t *testing.T) {
-	f, err := weights.Open(vggtest.Fixture(t, "weights/testdata/mat/a_new.mat"))
+	f, err := weights.Open(t.Context(), vggtest.Fixture(t, "weights/testdata/mat/a_new.mat"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestAxesOfLengthOne(t *testing.T) {
 			if err := m.Export(t.Context(), plain, ExportOptions{Names: names}); err != nil {
 				t.Fatal(err)
 			}
-			f, err := weights.Open(plain)
+			f, err := weights.Open(t.Context(), plain)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -246,7 +246,7 @@ func TestMatConvNetFullSize(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	f, err := weights.Open(path)
+	f, err := weights.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,7 +291,7 @@ func TestSubclassedKeras(t *testing.T) {
 	folder := vggtest.Fixture(t, "weights/testdata/keras")
 	// An edge network on VGG-16 gives its backbone, and the side outputs are listed.
 	edges := filepath.Join(folder, "subclassed_edges.weights.h5")
-	f, err := weights.Open(edges)
+	f, err := weights.Open(t.Context(), edges)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +310,7 @@ func TestSubclassedKeras(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := weights.Open(filepath.Join(folder, "subclassed_edges.safetensors"))
+	g, err := weights.Open(t.Context(), filepath.Join(folder, "subclassed_edges.safetensors"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -335,7 +335,7 @@ func TestSubclassedKeras(t *testing.T) {
 
 	// Convolutions in a list follow by their shapes. Poolings are asked for.
 	list := filepath.Join(folder, "subclassed_list.weights.h5")
-	if _, err := Open(t.Context(), list, OpenOptions{Preprocess: "vgg"}); err == nil || !strings.Contains(err.Error(), "--structure") {
+	if _, err := Open(t.Context(), list, OpenOptions{Preprocess: "vgg"}); err == nil || !strings.Contains(err.Error(), "--config") {
 		t.Errorf("without a structure: %v", err)
 	}
 	m, err = Open(t.Context(), list, OpenOptions{Preprocess: "vgg", Config: "4 M 6 M 6 M FC", Input: 16})

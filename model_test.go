@@ -116,7 +116,7 @@ func TestSaveAndOpen(t *testing.T) {
 
 // TestParameterNames has the names and shapes that other programs rely on.
 func TestParameterNames(t *testing.T) {
-	f, err := weights.Open(save(t, tinyModel(t, "A-BN")))
+	f, err := weights.Open(t.Context(), save(t, tinyModel(t, "A-BN")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +259,7 @@ func TestConcurrentUse(t *testing.T) {
 func edited(t *testing.T, config string, edit func(meta map[string]string, tensors []weights.Source) []weights.Source) string {
 	t.Helper()
 	m := tinyModel(t, config)
-	f, err := weights.Open(save(t, m))
+	f, err := weights.Open(t.Context(), save(t, m))
 	if err != nil {
 		t.Fatal(err)
 	}

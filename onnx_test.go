@@ -104,7 +104,7 @@ func TestExportONNXAndOpen(t *testing.T) {
 // TestExportONNXLayers: nodes and tensors have the names of the layers.
 func TestExportONNXLayers(t *testing.T) {
 	m := onnxModel(t, "A-LRN", nn.Krizhevsky)
-	f, err := weights.Open(saveONNX(t, m, ExportOptions{ONNX: ONNXOptions{Softmax: true}}))
+	f, err := weights.Open(t.Context(), saveONNX(t, m, ExportOptions{ONNX: ONNXOptions{Softmax: true}}))
 	if err != nil {
 		t.Fatal(err)
 	}

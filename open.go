@@ -75,7 +75,7 @@ type OpenOptions struct {
 // and the classes that the files beside it describe. Errors name the file and each tensor that
 // doesn't fit. The end of ctx ends the reading with its cause.
 func Open(ctx context.Context, path string, o OpenOptions) (*Model, error) {
-	f, err := weights.Open(path)
+	f, err := weights.Open(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func Open(ctx context.Context, path string, o OpenOptions) (*Model, error) {
 // store, in an archive. The name stands for it in errors, and helps to recognise
 // releases.
 func OpenReader(ctx context.Context, name string, r io.ReaderAt, size int64, o OpenOptions) (*Model, error) {
-	f, err := weights.OpenReader(name, r, size)
+	f, err := weights.OpenReader(ctx, name, r, size)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func OpenReader(ctx context.Context, name string, r io.ReaderAt, size int64, o O
 
 // OpenFS is [Open] for a file in a file system, such as an embed.FS.
 func OpenFS(ctx context.Context, fsys fs.FS, name string, o OpenOptions) (*Model, error) {
-	f, err := weights.OpenFS(fsys, name)
+	f, err := weights.OpenFS(ctx, fsys, name)
 	if err != nil {
 		return nil, err
 	}

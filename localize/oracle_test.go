@@ -19,7 +19,7 @@ import (
 // oracle reads a file of tools/oracle/localize.py.
 func oracle(t *testing.T, name string) (map[string]*tensor.Tensor, map[string]string) {
 	t.Helper()
-	f, err := weights.Open("testdata/oracle/" + name + ".safetensors")
+	f, err := weights.Open(t.Context(), "testdata/oracle/"+name+".safetensors")
 	if err != nil {
 		t.Fatal(err)
 	}

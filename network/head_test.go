@@ -140,7 +140,7 @@ func TestHeadsOfPyTorch(t *testing.T) {
 
 // TestHeadsOfOracle: the oracle's file holds the heads of this list.
 func TestHeadsOfOracle(t *testing.T) {
-	f, err := weights.Open(vggtest.Fixture(t, "../testdata/oracle/heads/heads-1.safetensors"))
+	f, err := weights.Open(t.Context(), vggtest.Fixture(t, "../testdata/oracle/heads/heads-1.safetensors"))
 	if err != nil {
 		t.Fatal(err)
 	}

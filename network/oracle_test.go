@@ -26,7 +26,7 @@ func oracle(t *testing.T, net, prefix string) map[string]*tensor.Tensor {
 	}
 	all := map[string]*tensor.Tensor{}
 	for _, p := range paths {
-		f, err := weights.Open(p)
+		f, err := weights.Open(t.Context(), p)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -53,7 +53,7 @@ func readFixtures(t *testing.T) []*fixture {
 			i = len(all)
 			all = append(all, &fixture{name: name, tensors: map[string]*tensor.Tensor{}, used: map[string]bool{}})
 		}
-		f, err := weights.Open(path)
+		f, err := weights.Open(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}

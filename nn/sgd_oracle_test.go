@@ -16,7 +16,7 @@ const sgdTolerance = 1e-4
 // readSGD reads a fixture of tools/oracle/sgd.py.
 func readSGD(t *testing.T, name string) *fixture {
 	t.Helper()
-	f, err := weights.Open("testdata/sgd/" + name + ".safetensors")
+	f, err := weights.Open(t.Context(), "testdata/sgd/"+name+".safetensors")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,14 +26,14 @@ type CheckpointInfo struct {
 
 // LatestCheckpoint describes the newest readable checkpoint in a run directory. The error
 // wraps fs.ErrNotExist if there is none.
-func LatestCheckpoint(dir string) (CheckpointInfo, error) {
+func LatestCheckpoint(ctx context.Context, dir string) (CheckpointInfo, error) {
 	paths, err := listCheckpoints(dir)
 	if err != nil {
 		return CheckpointInfo{}, err
 	}
 	var errs []error
 	for _, path := range paths {
-		s, err := stateOf(path)
+		s, err := stateOf(ctx, path)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -55,8 +55,8 @@ func (s runState) recipe() (Recipe, error) {
 	return ParseRecipe([]byte(s.Recipe), PaperRecipe())
 }
 
-func stateOf(path string) (runState, error) {
-	f, err := weights.Open(path)
+func stateOf(ctx context.Context, path string) (runState, error) {
+	f, err := weights.Open(ctx, path)
 	if err != nil {
 		return runState{}, err
 	}
@@ -117,7 +117,7 @@ func openCheckpoint(ctx context.Context, dir string, log *slog.Logger) (*weights
 }
 
 func openWhole(ctx context.Context, path string) (*weights.File, runState, error) {
-	f, err := weights.Open(path)
+	f, err := weights.Open(ctx, path)
 	if err != nil {
 		return nil, runState{}, err
 	}
@@ -222,7 +222,31 @@ func (c *checkpoints) copy(tensors []weights.Source) []weights.Source {
 	return copied
 }
 
-// write writes a checkpoint, and then removes the oldest beyond the number kept.
+// endsEpoch reports whether a checkpoint was taken between two epochs.
+func endsEpoch(path string) bool {
+	s, err := stateOf(context.Background(), path)
+	return err == nil && s.Batches == 0
+}
+
+// removeAfter removes the checkpoints of later iterations, from which a run has gone back.
+func (c *checkpoints) removeAfter(iteration int) error {
+	paths, err := listCheckpoints(c.dir)
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		if path <= checkpointPath(c.dir, iteration) {
+			break
+		}
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("train: checkpoint: %w", err)
+		}
+	}
+	return nil
+}
+
+// write writes a checkpoint, and then removes the oldest beyond the number kept, but for the
+// newest that ends an epoch.
 func (c *checkpoints) write(path string, s runState, tensors []weights.Source) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return fmt.Errorf("train: checkpoint: %w", err)
@@ -235,7 +259,13 @@ func (c *checkpoints) write(path string, s runState, tensors []weights.Source) e
 	if err != nil {
 		return err
 	}
-	for _, old := range paths[min(c.keep, len(paths)):] {
+	ended := false // the end of an epoch is kept, to which a run that diverges goes back
+	for i, old := range paths {
+		whole := !ended && endsEpoch(old)
+		ended = ended || whole
+		if i < c.keep || whole {
+			continue
+		}
 		if err := os.Remove(old); err != nil {
 			return fmt.Errorf("train: checkpoint: %w", err)
 		}

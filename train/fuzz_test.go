@@ -30,7 +30,7 @@ func FuzzCheckpoint(f *testing.F) {
 	f.Add(bytes.Replace(whole, []byte(`\"epoch\":2`), []byte(`\"epoch\":0`), 1))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		file, err := weights.OpenReader("fuzz", bytes.NewReader(data), int64(len(data)))
+		file, err := weights.OpenReader(t.Context(), "fuzz", bytes.NewReader(data), int64(len(data)))
 		if err != nil {
 			return
 		}
@@ -68,7 +68,7 @@ func TestEveryBitOfACheckpointCounts(t *testing.T) {
 	for i := range whole {
 		for bit := range 8 {
 			whole[i] ^= 1 << bit
-			f, err := weights.OpenReader("flipped", bytes.NewReader(whole), int64(len(whole)))
+			f, err := weights.OpenReader(t.Context(), "flipped", bytes.NewReader(whole), int64(len(whole)))
 			if err == nil {
 				if _, err = readState(f); err == nil {
 					err = verify(t.Context(), f)

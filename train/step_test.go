@@ -75,6 +75,9 @@ var stepBatches = []int{24, 12, 7}
 func trainSteps(t testing.TB, o stepOptions, batches ...int) trained {
 	t.Helper()
 	net := stepNetwork(t, o.Recipe)
+	if err := setRates(net.Params(), o.Recipe.LayerRates); err != nil {
+		t.Fatal(err)
+	}
 	s := newTestStepper(t, net, o)
 	var got trained
 	for i, n := range batches {
@@ -133,6 +136,7 @@ func TestSameBitsOfSteps(t *testing.T) {
 		{"C-BN", 12, []int{1, 2, 3, 4}, []int{2, 8}, nil}, // a micro-batch holds a group of 2
 		{"C-LRN", 1, []int{1}, []int{0, 1, 2, 8, 24}, nil},
 		{"C-LRN", 5, []int{1, 5}, []int{0, 3}, func(r *Recipe) { r.Nesterov, r.ClipNorm, r.LabelSmoothing, r.DecayBiases = true, 0.1, 0.1, false }},
+		{"C-LRN", 4, []int{1, 2, 4}, []int{3}, func(r *Recipe) { r.LayerRates = []string{"conv*=0.1", "fc8=10"} }},
 		{"C-LRN", 1, []int{1}, []int{0, 7}, func(r *Recipe) { r.Nesterov, r.ClipNorm, r.LabelSmoothing, r.DecayBiases = true, 0.1, 0.1, false }},
 	} {
 		name := fmt.Sprintf("%s_%d_groups", test.config, test.groups)

@@ -69,6 +69,9 @@ type Trial struct {
 
 // Train trains a classifier on rows of d, whose descriptors are x (Len × Header.Dim).
 func Train(ctx context.Context, d *Descriptors, x []float32, rows []int, o TrainOptions) (*SVM, error) {
+	if d == nil {
+		return nil, errNoDescriptors
+	}
 	if !d.Header.Labelled() {
 		return nil, fmt.Errorf("transfer: %s: no labels, want descriptors of labelled images", d.Header.Data.Name)
 	}
@@ -186,16 +189,16 @@ func (s *SVM) Save(path string) error {
 }
 
 // OpenSVM reads a classifier. The error is a [*FormatError] if the file holds none.
-func OpenSVM(path string) (*SVM, error) {
-	s, err := openSVM(path)
+func OpenSVM(ctx context.Context, path string) (*SVM, error) {
+	s, err := openSVM(ctx, path)
 	if err != nil {
 		return nil, ofFile(path, err)
 	}
 	return s, nil
 }
 
-func openSVM(path string) (*SVM, error) {
-	f, err := weights.Open(path)
+func openSVM(ctx context.Context, path string) (*SVM, error) {
+	f, err := weights.Open(ctx, path)
 	if err != nil {
 		return nil, err
 	}

@@ -40,13 +40,16 @@ const (
 	tensorName = "descriptors"
 )
 
+// errNoDescriptors is the error of descriptors that are missing.
+var errNoDescriptors = errors.New("transfer: nil descriptors, want those that Open returns")
+
 // Open opens a complete file of descriptors: .npy with its index beside it, or .safetensors.
 // The error is a [*FormatError] if it is no such file, or a damaged one.
 func Open(ctx context.Context, path string) (*Descriptors, error) {
 	var d *Descriptors
 	var err error
 	if strings.EqualFold(filepath.Ext(path), ".safetensors") {
-		d, err = openSafetensors(path)
+		d, err = openSafetensors(ctx, path)
 	} else {
 		d, err = openNPY(ctx, path)
 	}
@@ -135,8 +138,8 @@ func readFloats(r io.ReaderAt, at int64, dst []float32) error {
 	return nil
 }
 
-func openSafetensors(path string) (*Descriptors, error) {
-	f, err := weights.Open(path)
+func openSafetensors(ctx context.Context, path string) (*Descriptors, error) {
+	f, err := weights.Open(ctx, path)
 	if err != nil {
 		return nil, err
 	}

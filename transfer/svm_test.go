@@ -24,7 +24,7 @@ type svmOracle struct {
 
 func readSVMOracle(t *testing.T) svmOracle {
 	t.Helper()
-	f, err := weights.Open("testdata/svm.safetensors")
+	f, err := weights.Open(t.Context(), "testdata/svm.safetensors")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -83,7 +83,7 @@ func TestBombs(t *testing.T) {
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		f, err := OpenReader(name, bytes.NewReader(file), int64(len(file)))
+		f, err := OpenReader(t.Context(), name, bytes.NewReader(file), int64(len(file)))
 		if err == nil {
 			f.Close()
 			t.Errorf("%s: opened", name)

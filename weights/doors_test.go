@@ -83,7 +83,7 @@ func TestDoors(t *testing.T) {
 				inMemory[n] = &fstest.MapFile{Data: b}
 			}
 		}
-		want, err := Open(file)
+		want, err := Open(t.Context(), file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,14 +91,14 @@ func TestDoors(t *testing.T) {
 		formats[want.Format()] = true
 		data := inMemory[name].Data
 		for door, open := range map[string]func() (*File, error){
-			"reader": func() (*File, error) { return OpenReader(name, bytes.NewReader(data), int64(len(data))) },
+			"reader": func() (*File, error) { return OpenReader(t.Context(), name, bytes.NewReader(data), int64(len(data))) },
 			"part of a reader": func() (*File, error) {
 				longer := append(slices.Clone(data), "more"...)
-				return OpenReader(name, bytes.NewReader(longer), int64(len(data)))
+				return OpenReader(t.Context(), name, bytes.NewReader(longer), int64(len(data)))
 			},
-			"folder":  func() (*File, error) { return OpenFS(os.DirFS(folder), name) },
-			"memory":  func() (*File, error) { return OpenFS(inMemory, name) },
-			"archive": func() (*File, error) { return OpenFS(zipped, name) }, // without io.ReaderAt
+			"folder":  func() (*File, error) { return OpenFS(t.Context(), os.DirFS(folder), name) },
+			"memory":  func() (*File, error) { return OpenFS(t.Context(), inMemory, name) },
+			"archive": func() (*File, error) { return OpenFS(t.Context(), zipped, name) }, // without io.ReaderAt
 		} {
 			got, err := open()
 			if apartError, ok := errors.AsType[*FolderError](err); ok && strings.HasSuffix(door, "reader") {
@@ -160,13 +160,13 @@ func sameFile(t *testing.T, door string, got, want *File) {
 }
 
 func TestOpenReaderErrors(t *testing.T) {
-	if _, err := OpenReader("f", nil, 8); err == nil {
+	if _, err := OpenReader(t.Context(), "f", nil, 8); err == nil {
 		t.Error("a nil reader was opened")
 	}
-	if _, err := OpenReader("f", strings.NewReader("text"), -1); err == nil || !strings.HasPrefix(err.Error(), "weights: f: ") {
+	if _, err := OpenReader(t.Context(), "f", strings.NewReader("text"), -1); err == nil || !strings.HasPrefix(err.Error(), "weights: f: ") {
 		t.Errorf("a negative size: %v", err)
 	}
-	if _, err := OpenReader("f", strings.NewReader("text"), 5); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := OpenReader(t.Context(), "f", strings.NewReader("text"), 5); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("a reader shorter than its size: %v", err)
 	}
 }
@@ -178,15 +178,15 @@ func TestOpenFSErrors(t *testing.T) {
 		"none":       os.DirFS(t.TempDir()),
 		"model.json": os.DirFS(filepath.Dir(shard)),
 	} {
-		_, err := OpenFS(fsys, name)
+		_, err := OpenFS(t.Context(), fsys, name)
 		if !errors.Is(err, fs.ErrNotExist) || strings.Count(err.Error(), name) != 1 {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := OpenFS(os.DirFS("."), "testdata"); err == nil || !strings.HasPrefix(err.Error(), "weights: testdata: a folder with 3 files of weights: name one of ") {
+	if _, err := OpenFS(t.Context(), os.DirFS("."), "testdata"); err == nil || !strings.HasPrefix(err.Error(), "weights: testdata: a folder with 3 files of weights: name one of ") {
 		t.Errorf("directory: %v", err)
 	}
-	if _, err := OpenFS(os.DirFS("."), "../go.mod"); !errors.Is(err, fs.ErrInvalid) {
+	if _, err := OpenFS(t.Context(), os.DirFS("."), "../go.mod"); !errors.Is(err, fs.ErrInvalid) {
 		t.Errorf("path out of the file system: %v", err)
 	}
 }
@@ -214,7 +214,7 @@ func TestOpenFSClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, fsys := range []fs.FS{zipped, os.DirFS("testdata")} {
-		f, err := OpenFS(fsys, "f32.safetensors")
+		f, err := OpenFS(t.Context(), fsys, "f32.safetensors")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -275,7 +275,7 @@ func TestManyFilesBeside(t *testing.T) {
 		fsys[fmt.Sprintf("%d.bin", i)] = &fstest.MapFile{}
 	}
 	fsys["model.json"] = &fstest.MapFile{Data: []byte(`{"weightsManifest":[{"paths":[` + strings.Join(paths, ",") + `]}]}`)}
-	if _, err := OpenFS(fsys, "model.json"); err == nil || !strings.Contains(err.Error(), "data in more than 1024 files") {
+	if _, err := OpenFS(t.Context(), fsys, "model.json"); err == nil || !strings.Contains(err.Error(), "data in more than 1024 files") {
 		t.Errorf("%v", err)
 	}
 }

@@ -124,7 +124,7 @@ func TestWriteDTypes(t *testing.T) {
 			if err := write(path, meta, sources); err != nil {
 				t.Fatal(err)
 			}
-			f, err := Open(path)
+			f, err := Open(t.Context(), path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -220,7 +220,7 @@ func TestFormatsMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 			runtime.ReadMemStats(&middle)
-			f, err := Open(path)
+			f, err := Open(t.Context(), path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -316,7 +316,7 @@ func TestToolsReadWhatIsWritten(t *testing.T) {
 			if err := json.Unmarshal(out, &got); err != nil {
 				t.Fatal(err)
 			}
-			f, err := Open(path)
+			f, err := Open(t.Context(), path)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -2,6 +2,7 @@ package weights_test
 
 import (
 	"bytes"
+	"context"
 	"embed"
 	"errors"
 	"fmt"
@@ -13,7 +14,7 @@ import (
 
 // The content of the file tells which of the Formats it has.
 func ExampleOpen() {
-	f, err := weights.Open("testdata/example/d_checkpoint.pth")
+	f, err := weights.Open(context.Background(), "testdata/example/d_checkpoint.pth")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -32,7 +33,7 @@ func ExampleOpenReader() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	f, err := weights.OpenReader("f32.safetensors", bytes.NewReader(data), int64(len(data)))
+	f, err := weights.OpenReader(context.Background(), "f32.safetensors", bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -49,7 +50,7 @@ var model embed.FS
 
 // A program can embed its weights. The data of this model is in a second file.
 func ExampleOpenFS() {
-	f, err := weights.OpenFS(model, "testdata/example/a_external_op17.onnx")
+	f, err := weights.OpenFS(context.Background(), model, "testdata/example/a_external_op17.onnx")
 	if err != nil {
 		log.Fatal(err)
 	}

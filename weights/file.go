@@ -47,6 +47,7 @@ type Entry struct {
 // is read when a method asks for it, and isn't kept. Any number of goroutines may use a
 // File at once.
 type File struct {
+	ctx     context.Context // of all reads
 	name    string
 	r       io.ReaderAt
 	size    int64
@@ -93,14 +94,17 @@ type entry struct {
 // It is an *UnsupportedError if the file or folder is of another format, and a *FormatError if its
 // header is malformed or claims what the file doesn't contain. Open allocates in
 // proportion to the header that is there, never to what the header claims.
-func Open(path string) (*File, error) {
+//
+// The context is that of the File, not of Open alone: once it is done, opening and every
+// later read end with its cause, at the latest after the next megabyte of the file.
+func Open(ctx context.Context, path string) (*File, error) {
 	// Opening a FIFO would wait for its writer, so the kind is checked first.
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, openError(path, err)
 	}
 	if info.IsDir() {
-		return openDir(path)
+		return openDir(ctx, path)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, notFile(path, info.Mode())
@@ -113,7 +117,7 @@ func Open(path string) (*File, error) {
 		f.Close()
 		return nil, openError(path, err)
 	}
-	return newFile(path, f, info.Size(), f, folderOf(path))
+	return newFile(ctx, path, f, info.Size(), f, folderOf(ctx, path))
 }
 
 // OpenReader opens the file of weights that is the first size bytes of r, which may be in
@@ -122,11 +126,11 @@ func Open(path string) (*File, error) {
 //
 // r must serve parallel calls if the File is used by several goroutines. Closing the
 // File doesn't close r.
-func OpenReader(name string, r io.ReaderAt, size int64) (*File, error) {
+func OpenReader(ctx context.Context, name string, r io.ReaderAt, size int64) (*File, error) {
 	if r == nil || size < 0 {
 		return nil, fmt.Errorf("weights: %s: a reader of %d bytes, want one that isn't nil, of 0 or more", name, size)
 	}
-	return newFile(name, r, size, nil, nil)
+	return newFile(ctx, name, r, size, nil, nil)
 }
 
 // OpenFS opens the file of weights of that name in fsys, for example an embed.FS, or that
@@ -138,36 +142,41 @@ func OpenReader(name string, r io.ReaderAt, size int64) (*File, error) {
 // calls if the File is used by several goroutines. Any other file is read into memory, and
 // stays there until the File is closed. It is an error if that file is larger than
 // [MaxBuffered].
-func OpenFS(fsys fs.FS, name string) (*File, error) {
+func OpenFS(ctx context.Context, fsys fs.FS, name string) (*File, error) {
 	if fsys == nil {
 		return nil, fmt.Errorf("weights: %s: a nil file system", name)
 	}
 	if info, err := fs.Stat(fsys, name); err == nil && info.IsDir() {
-		return openDirFS(fsys, name)
+		return openDirFS(ctx, fsys, name)
 	}
-	f, closer, err := openFS(fsys, name)
+	f, closer, err := openFS(ctx, fsys, name)
 	if err != nil {
 		return nil, openError(name, err)
 	}
-	return newFile(name, f, f.size, closer, folderIn(fsys, name))
+	return newFile(ctx, name, f, f.size, closer, folderIn(ctx, fsys, name))
 }
 
 // newFile reads the header of r. The File closes closer, unless it is nil, and beside;
 // on an error they are closed at once.
-func newFile(name string, r io.ReaderAt, size int64, closer io.Closer, beside *folder) (*File, error) {
+func newFile(ctx context.Context, name string, r io.ReaderAt, size int64, closer io.Closer, beside *folder) (*File, error) {
 	opened := closers{beside}
 	if closer != nil {
 		opened = closers{closer, beside}
 	}
+	r = readerUntil{ctx, r}
 	h, format, err := readAny(r, size, beside)
 	if err != nil {
 		opened.Close()
+		if ctx.Err() != nil { // whatever a reader made of it
+			return nil, inFile(name, context.Cause(ctx))
+		}
 		if checkpointShard.MatchString(name) {
 			err = &UnsupportedError{Kind: "tensorflow-checkpoint", Found: "the data of a TensorFlow checkpoint (.data-00000-of-00001)", Convert: fromCheckpoint}
 		}
 		return nil, inFile(name, err)
 	}
 	f := &File{
+		ctx:     ctx,
 		name:    name,
 		r:       r,
 		size:    size,
@@ -372,19 +381,6 @@ func (f *File) SHA256(ctx context.Context) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// untilDone is a reader whose error is the context's cause once the context is done.
-type untilDone struct {
-	ctx  context.Context
-	from io.Reader
-}
-
-func (u untilDone) Read(p []byte) (int, error) {
-	if u.ctx.Err() != nil {
-		return 0, context.Cause(u.ctx)
-	}
-	return u.from.Read(p)
-}
-
 // Close closes the file. After that, reading from it is an error.
 func (f *File) Close() error {
 	if err := f.closer.Close(); err != nil {
@@ -422,7 +418,7 @@ func (f *File) decode(e *entry, dst []float32) error {
 	size := int64(dtypeBits(e.DType) / 8)
 	if e.DType == "F32" && littleEndian {
 		if err := readFull(f.r, memory(dst[:(e.end-e.begin)/size]), e.begin); err != nil {
-			return fmt.Errorf("weights: %s: %s: %w", f.name, display(e.Name), pathless(err))
+			return f.readError(e, err)
 		}
 		return nil
 	}
@@ -430,7 +426,7 @@ func (f *File) decode(e *entry, dst []float32) error {
 	for at := e.begin; at < e.end; {
 		b := buf[:min(int64(len(buf)), e.end-at)]
 		if err := readFull(f.r, b, at); err != nil {
-			return fmt.Errorf("weights: %s: %s: %w", f.name, display(e.Name), pathless(err))
+			return f.readError(e, err)
 		}
 		n := int64(len(b)) / size
 		convert(dst[:n], b, e.DType)
@@ -443,7 +439,16 @@ func (f *File) decode(e *entry, dst []float32) error {
 // callRead reads elements by the entry's own function.
 func (f *File) callRead(e *entry, start int, dst []float32) error {
 	if err := e.read(start, dst); err != nil {
-		return fmt.Errorf("weights: %s: %s: %w", f.name, display(e.Name), pathless(err))
+		return f.readError(e, err)
 	}
 	return nil
+}
+
+// readError names the file and the tensor in an error of reading it. It is the context's cause
+// once that is done, whatever a reader made of it.
+func (f *File) readError(e *entry, err error) error {
+	if f.ctx.Err() != nil {
+		err = context.Cause(f.ctx)
+	}
+	return fmt.Errorf("weights: %s: %s: %w", f.name, display(e.Name), pathless(err))
 }

@@ -43,7 +43,7 @@ func raw(header string, data ...byte) []byte {
 }
 
 func open(b []byte) (*File, error) {
-	return OpenReader("t.safetensors", bytes.NewReader(b), int64(len(b)))
+	return OpenReader(context.Background(), "t.safetensors", bytes.NewReader(b), int64(len(b)))
 }
 
 func written(t *testing.T, meta map[string]string, sources ...Source) *File {
@@ -52,7 +52,7 @@ func written(t *testing.T, meta map[string]string, sources ...Source) *File {
 	if err := WriteSafetensors(path, meta, sources); err != nil {
 		t.Fatal(err)
 	}
-	f, err := Open(path)
+	f, err := Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,10 +173,10 @@ func TestReadErrors(t *testing.T) {
 
 func TestOpenErrors(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := Open(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) || strings.Count(err.Error(), "none") != 1 {
+	if _, err := Open(t.Context(), filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) || strings.Count(err.Error(), "none") != 1 {
 		t.Errorf("no such file: %v", err)
 	}
-	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "a directory, want a file") {
+	if _, err := Open(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "a directory, want a file") {
 		t.Errorf("directory: %v", err)
 	}
 }
@@ -212,7 +212,7 @@ func TestReadFails(t *testing.T) {
 				want = io.ErrUnexpectedEOF
 			}
 			r := failing{bytes.NewReader(b.Bytes()), int64(n), cause}
-			f, err := OpenReader("f", r, int64(b.Len()))
+			f, err := OpenReader(t.Context(), "f", r, int64(b.Len()))
 			if f == nil {
 				if !errors.Is(err, want) {
 					t.Fatalf("header cut at %d: %v, want %v", n, err, want)
@@ -243,7 +243,7 @@ func TestLongHeaderFails(t *testing.T) {
 	if _, err := open(b); err != nil {
 		t.Fatal(err)
 	}
-	_, err := OpenReader("f", failing{bytes.NewReader(b), sniffBytes + 1, io.EOF}, int64(len(b)))
+	_, err := OpenReader(t.Context(), "f", failing{bytes.NewReader(b), sniffBytes + 1, io.EOF}, int64(len(b)))
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("%v, want %v", err, io.ErrUnexpectedEOF)
 	}

@@ -2,6 +2,7 @@ package weights
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"io/fs"
@@ -25,6 +26,7 @@ const maxFolderFiles = 1024
 // Each is opened once, by its name, and stays open until the folder is closed. A nil
 // folder stands for a file that came from a lone reader.
 type folder struct {
+	ctx   context.Context
 	enter func() (fs.FS, io.Closer, error) // called before the first file is opened
 	fsys  fs.FS
 	files map[string]*folderFile
@@ -39,8 +41,8 @@ type folderFile struct {
 
 // folderOf returns the folder of the file at a path of the operating system. No link
 // leads out of it.
-func folderOf(name string) *folder {
-	return &folder{enter: func() (fs.FS, io.Closer, error) {
+func folderOf(ctx context.Context, name string) *folder {
+	return &folder{ctx: ctx, enter: func() (fs.FS, io.Closer, error) {
 		root, err := os.OpenRoot(filepath.Dir(name))
 		if err != nil {
 			return nil, nil, err
@@ -50,8 +52,8 @@ func folderOf(name string) *folder {
 }
 
 // folderIn returns the folder of a file of fsys.
-func folderIn(fsys fs.FS, name string) *folder {
-	return &folder{enter: func() (fs.FS, io.Closer, error) {
+func folderIn(ctx context.Context, fsys fs.FS, name string) *folder {
+	return &folder{ctx: ctx, enter: func() (fs.FS, io.Closer, error) {
 		sub, err := fs.Sub(fsys, path.Dir(name))
 		return sub, nil, err
 	}}
@@ -84,10 +86,11 @@ func (d *folder) file(name string) (*folderFile, error) {
 			d.open = append(d.open, closer)
 		}
 	}
-	f, closer, err := openFS(d.fsys, name)
+	f, closer, err := openFS(d.ctx, d.fsys, name)
 	if err != nil {
 		return nil, err
 	}
+	f.ReaderAt = readerUntil{d.ctx, f.ReaderAt}
 	d.open = append(d.open, closer)
 	if d.files == nil {
 		d.files = make(map[string]*folderFile)
@@ -106,7 +109,7 @@ func (d *folder) Close() error {
 
 // openFS opens a regular file of fsys. One that doesn't implement io.ReaderAt is read
 // into memory. Errors lack the file's name.
-func openFS(fsys fs.FS, name string) (*folderFile, io.Closer, error) {
+func openFS(ctx context.Context, fsys fs.FS, name string) (*folderFile, io.Closer, error) {
 	info, err := fs.Stat(fsys, name) // opening a FIFO would wait for its writer
 	if err != nil {
 		return nil, nil, err
@@ -125,7 +128,7 @@ func openFS(fsys fs.FS, name string) (*folderFile, io.Closer, error) {
 	if r, ok := f.(io.ReaderAt); ok {
 		return &folderFile{r, info.Size()}, f, nil
 	}
-	data, err := readBuffered(f, info.Size(), MaxBuffered)
+	data, err := readBuffered(untilDone{ctx, f}, info.Size(), MaxBuffered)
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
 	}

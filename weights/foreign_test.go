@@ -128,7 +128,7 @@ func TestForeignFiles(t *testing.T) {
 				if err := os.WriteFile(path, c.file, 0o644); err != nil {
 					t.Fatal(err)
 				}
-				_, err := Open(path)
+				_, err := Open(t.Context(), path)
 				e, ok := errors.AsType[*UnsupportedError](err)
 				if !ok {
 					t.Fatalf("%v, want an *UnsupportedError", err)
@@ -161,7 +161,7 @@ func TestForeignFolders(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		_, err := Open(folder)
+		_, err := Open(t.Context(), folder)
 		e, ok := errors.AsType[*UnsupportedError](err)
 		if !ok || e.File != folder || e.Kind != c.kind || !strings.HasPrefix(e.Found, c.found) || e.Convert == "" {
 			t.Errorf("%s: %#v, %v, want %s", name, e, err, c.found)
@@ -172,7 +172,7 @@ func TestForeignFolders(t *testing.T) {
 	if err := os.WriteFile(path, bytes.Repeat([]byte{0x3a, 0x5c, 0x91, 0xbd}, 500), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Open(path)
+	_, err := Open(t.Context(), path)
 	if e, ok := errors.AsType[*UnsupportedError](err); !ok || e.Kind != "tensorflow-checkpoint" {
 		t.Errorf("%v, want an *UnsupportedError", err)
 	}
@@ -187,14 +187,14 @@ func TestTruncatedDownloads(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		whole, err := OpenFS(os.DirFS(folder), name)
+		whole, err := OpenFS(t.Context(), os.DirFS(folder), name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		whole.Close()
 		for _, share := range []float64{0.1, 0.3, 0.5, 0.9, 0.99} {
 			part := b[:int(float64(len(b))*share)]
-			f, err := OpenReader(name, bytes.NewReader(part), int64(len(part)))
+			f, err := OpenReader(t.Context(), name, bytes.NewReader(part), int64(len(part)))
 			if err == nil { // protobuf and MAT-files may end after any whole field
 				if f.Format() != whole.Format() {
 					t.Errorf("%.0f %% of %s: taken for %s", 100*share, name, f.Format())

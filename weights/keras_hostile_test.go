@@ -3,6 +3,7 @@ package weights
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ func kerasFixture(t testing.TB, name string) []byte {
 
 // readWhole opens a file and reads every tensor that can be read.
 func readWhole(b []byte) error {
-	f, err := OpenReader("k.h5", bytes.NewReader(b), int64(len(b)))
+	f, err := OpenReader(context.Background(), "k.h5", bytes.NewReader(b), int64(len(b)))
 	if err != nil {
 		return err
 	}
@@ -165,7 +166,7 @@ func TestKerasReadFails(t *testing.T) {
 	b := kerasFixture(t, "a.h5")
 	bad := errors.New("bad sector")
 	for n := 0; n < len(b); n += 997 {
-		f, err := OpenReader("k.h5", failing{bytes.NewReader(b), int64(n), bad}, int64(len(b)))
+		f, err := OpenReader(t.Context(), "k.h5", failing{bytes.NewReader(b), int64(n), bad}, int64(len(b)))
 		if err == nil {
 			for _, e := range f.Tensors() {
 				if _, err = f.Read(e.Name); err != nil {

@@ -68,7 +68,7 @@ predictions:fc weight=predictions/kernel bias=predictions/bias
 		"nested.keras":     nested,
 		"a.h5":             "",
 	} {
-		f, err := Open(vggtest.Fixture(t, kerasFolder+"/"+file))
+		f, err := Open(t.Context(), vggtest.Fixture(t, kerasFolder+"/"+file))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +77,7 @@ predictions:fc weight=predictions/kernel bias=predictions/bias
 			t.Errorf("%s:\n%s\nwant\n%s", file, got, want)
 		}
 	}
-	f, err := Open(vggtest.Fixture(t, kerasFolder+"/"+"branched.keras"))
+	f, err := Open(t.Context(), vggtest.Fixture(t, kerasFolder+"/"+"branched.keras"))
 	if err != nil {
 		t.Fatal(err)
 	}

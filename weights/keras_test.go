@@ -15,7 +15,7 @@ const kerasFolder = "testdata/keras"
 // outputs.
 func kerasGolden(t *testing.T, name string) (*File, []Entry) {
 	t.Helper()
-	f, err := Open(vggtest.Fixture(t, kerasFolder+"/"+name+".safetensors"))
+	f, err := Open(t.Context(), vggtest.Fixture(t, kerasFolder+"/"+name+".safetensors"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestKerasFiles(t *testing.T) {
 	} {
 		t.Run(c.file, func(t *testing.T) {
 			g, want := kerasGolden(t, c.golden)
-			f, err := Open(vggtest.Fixture(t, kerasFolder+"/"+c.file))
+			f, err := Open(t.Context(), vggtest.Fixture(t, kerasFolder+"/"+c.file))
 			if err != nil {
 				t.Fatal(err)
 			}

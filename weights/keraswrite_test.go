@@ -32,7 +32,7 @@ func TestWriteKeras(t *testing.T) {
 	if err := WriteKeras(path, nil, want); err != nil {
 		t.Fatal(err)
 	}
-	f, err := Open(path)
+	f, err := Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,12 +17,12 @@ import (
 // them, as (out,in,height,width).
 func TestMAT(t *testing.T) {
 	for _, name := range []string{"d_old", "a_plain", "a_new", "a-lrn_old", "d-bn_new", "v73"} {
-		f, err := Open(vggtest.Fixture(t, "testdata/mat/"+name+".mat"))
+		f, err := Open(t.Context(), vggtest.Fixture(t, "testdata/mat/"+name+".mat"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		golden, err := Open(vggtest.Fixture(t, "testdata/mat/"+name+".safetensors"))
+		golden, err := Open(t.Context(), vggtest.Fixture(t, "testdata/mat/"+name+".safetensors"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,7 +112,7 @@ func TestMATRefused(t *testing.T) {
 		"dagnn": {"a DagNN of MatConvNet", "scipy.io.loadmat", "conv1_1_W"},
 	} {
 		path := vggtest.Fixture(t, "testdata/mat/"+name+".mat")
-		_, err := Open(path)
+		_, err := Open(t.Context(), path)
 		if _, ok := errors.AsType[*LayerError](err); !ok {
 			t.Errorf("%s: %v, want a *LayerError", name, err)
 			continue

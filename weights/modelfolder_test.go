@@ -35,7 +35,7 @@ func TestShards(t *testing.T) {
 	files := shardedFolder(t)
 	files["m/config.json"] = &fstest.MapFile{Data: []byte(`{}`)}
 	files["m/labels.txt"] = &fstest.MapFile{Data: []byte("cat\n")}
-	f, err := OpenFS(files, "m")
+	f, err := OpenFS(t.Context(), files, "m")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestShardErrors(t *testing.T) {
 			if test.change != nil {
 				test.change(files)
 			}
-			f, err := OpenFS(files, "m")
+			f, err := OpenFS(t.Context(), files, "m")
 			if err == nil {
 				f.Close()
 			}
@@ -92,7 +92,7 @@ func TestShardErrors(t *testing.T) {
 	}
 	files := shardedFolder(t)
 	data := files["m/model.safetensors.index.json"].Data
-	if _, err := OpenReader("index", strings.NewReader(string(data)), int64(len(data))); err == nil || !strings.Contains(err.Error(), "a.safetensors, a file beside it") {
+	if _, err := OpenReader(t.Context(), "index", strings.NewReader(string(data)), int64(len(data))); err == nil || !strings.Contains(err.Error(), "a.safetensors, a file beside it") {
 		t.Errorf("from a lone reader: %v", err)
 	}
 }
@@ -114,7 +114,7 @@ func TestModelFolder(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "pytorch_model.bin"), []byte("the same weights again"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	f, err := Open(dir)
+	f, err := Open(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,24 +125,24 @@ func TestModelFolder(t *testing.T) {
 
 	two := t.TempDir()
 	source(filepath.Join(two, "first.safetensors"))
-	if f, err = Open(two); err != nil {
+	if f, err = Open(t.Context(), two); err != nil {
 		t.Fatal(err)
 	}
 	f.Close()
 	source(filepath.Join(two, "second.safetensors"))
-	if _, err := Open(two); err == nil || !strings.Contains(err.Error(), "a folder with 2 files of weights: name one of first.safetensors, second.safetensors") {
+	if _, err := Open(t.Context(), two); err == nil || !strings.Contains(err.Error(), "a folder with 2 files of weights: name one of first.safetensors, second.safetensors") {
 		t.Error(err)
 	}
 	if err := os.Mkdir(filepath.Join(dir, "labels.txt"), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "labels.txt: a directory, want a file") {
+	if _, err := Open(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "labels.txt: a folder, want a regular file") {
 		t.Error(err)
 	}
 }
 
 func TestSubset(t *testing.T) {
-	f, err := OpenFS(shardedFolder(t), "m")
+	f, err := OpenFS(t.Context(), shardedFolder(t), "m")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func FuzzShardIndex(f *testing.F) {
 	f.Fuzz(func(t *testing.T, index []byte) {
 		files := maps.Clone(shards)
 		files["m/model.safetensors.index.json"] = &fstest.MapFile{Data: index}
-		file, err := OpenFS(files, "m")
+		file, err := OpenFS(t.Context(), files, "m")
 		if err != nil {
 			return
 		}

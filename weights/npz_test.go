@@ -17,12 +17,12 @@ import (
 func TestNPZFiles(t *testing.T) {
 	for _, name := range []string{"stored", "deflated"} {
 		t.Run(name, func(t *testing.T) {
-			f, err := Open(vggtest.Fixture(t, "testdata/npz/"+name+".npz"))
+			f, err := Open(t.Context(), vggtest.Fixture(t, "testdata/npz/"+name+".npz"))
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			golden, err := Open(vggtest.Fixture(t, "testdata/npz/"+name+".safetensors"))
+			golden, err := Open(t.Context(), vggtest.Fixture(t, "testdata/npz/"+name+".safetensors"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -58,7 +58,7 @@ func TestNPZFiles(t *testing.T) {
 // A large compressed array can be read in pieces, in any order. In order, it is
 // decompressed once.
 func TestNPZDeflatedPieces(t *testing.T) {
-	f, err := Open(vggtest.Fixture(t, "testdata/npz/deflated.npz"))
+	f, err := Open(t.Context(), vggtest.Fixture(t, "testdata/npz/deflated.npz"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestNPYHeaderVersions(t *testing.T) {
 
 // Goroutines may read a compressed array at once.
 func TestNPZDeflatedTogether(t *testing.T) {
-	f, err := Open(vggtest.Fixture(t, "testdata/npz/deflated.npz"))
+	f, err := Open(t.Context(), vggtest.Fixture(t, "testdata/npz/deflated.npz"))
 	if err != nil {
 		t.Fatal(err)
 	}

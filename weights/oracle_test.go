@@ -76,7 +76,7 @@ func TestReferenceFiles(t *testing.T) {
 			if err := json.Unmarshal(text, &d); err != nil {
 				t.Fatal(err)
 			}
-			f, err := Open(filepath.Join("testdata", name+".safetensors"))
+			f, err := Open(t.Context(), filepath.Join("testdata", name+".safetensors"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -94,7 +94,7 @@ func TestReferenceBytes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, err := Open(path)
+		f, err := Open(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +142,7 @@ func TestReferenceReadsWhatIsWritten(t *testing.T) {
 	if err := json.Unmarshal(out, &d); err != nil {
 		t.Fatal(err)
 	}
-	f, err := Open(path)
+	f, err := Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -335,7 +335,7 @@ func TestONNXExternalEscapes(t *testing.T) {
 	good := model("data", offset("offset", "4"))
 	file("sub/data", 12)
 	file("secret", 1024)
-	f, err := Open(good)
+	f, err := Open(t.Context(), good)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -358,7 +358,7 @@ func TestONNXExternalEscapes(t *testing.T) {
 	for location, want := range map[string]string{
 		"none": "none", "link": "link", "folder": "a directory, want a file", "..": "want the name of a file beside the model", "data\x00": "data",
 	} {
-		if f, err := Open(model(location)); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "w: external data") {
+		if f, err := Open(t.Context(), model(location)); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "w: external data") {
 			t.Errorf("%q: %v, %v, want %q", location, f, err, want)
 		}
 	}
@@ -366,11 +366,11 @@ func TestONNXExternalEscapes(t *testing.T) {
 		"offset": {"8", "external data of 8 bytes from byte 8 of data, which has 12"},
 		"length": {"12", "is 8 bytes, but its external data 12"},
 	} {
-		if _, err := Open(model("data", offset(key, c.value))); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Open(t.Context(), model("data", offset(key, c.value))); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s %s: %v, want %q", key, c.value, err, c.want)
 		}
 	}
-	if _, err := Open(model("data", offset("offset", "9223372036854775807"))); err == nil {
+	if _, err := Open(t.Context(), model("data", offset("offset", "9223372036854775807"))); err == nil {
 		t.Error("an offset of 2⁶³-1 was taken")
 	}
 }

@@ -47,7 +47,7 @@ func TestOtherFormats(t *testing.T) {
 			if err := os.WriteFile(path, c.file, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			_, err := Open(path)
+			_, err := Open(t.Context(), path)
 			ue, ok := errors.AsType[*UnsupportedError](err)
 			if !ok {
 				t.Fatalf("%v, want an *UnsupportedError", err)

@@ -48,7 +48,7 @@ func TestTFJSShards(t *testing.T) {
 		{"name":"f16","shape":[],"dtype":"float32","quantization":{"dtype":"float16","original_dtype":"float32"}}]},
 		{"paths":["c.bin"],"weights":[{"name":"second","shape":[1],"dtype":"float32"}]}]`,
 		map[string][]byte{"a.bin": data[:9], "b.bin": data[9:], "c.bin": {0, 0, 0, 0x40}})
-	f, err := Open(path)
+	f, err := Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestTFJSHostile(t *testing.T) {
 			if err := os.Mkdir(filepath.Join(folder, "folder"), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			f, err := Open(path)
+			f, err := Open(t.Context(), path)
 			if err == nil {
 				t.Fatalf("opened, with %v", f.Tensors())
 			}
@@ -120,7 +120,7 @@ func TestTFJSHostile(t *testing.T) {
 		})
 	}
 	b := []byte(`{"weightsManifest":[{"paths":["s.bin"],` + one + `}]}`)
-	_, err := OpenReader("model.json", bytes.NewReader(b), int64(len(b)))
+	_, err := OpenReader(t.Context(), "model.json", bytes.NewReader(b), int64(len(b)))
 	if err == nil || err.Error() != "weights: model.json: its data is in s.bin, a file beside it: open it by its path or from an fs.FS" {
 		t.Errorf("from a reader: %v", err)
 	}
@@ -142,7 +142,7 @@ func FuzzTFJS(f *testing.F) {
 		if !isTFJS(b, bytes.NewReader(b), int64(len(b))) {
 			return
 		}
-		beside := folderOf(model)
+		beside := folderOf(t.Context(), model)
 		defer beside.Close()
 		h, err := readTFJS(bytes.NewReader(b), int64(len(b)), beside)
 		if err != nil {

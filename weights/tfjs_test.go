@@ -17,7 +17,7 @@ const tfjsTrained = "weights/cifar10-vgg6-bn-tfjs"
 
 func openTrained(t *testing.T) *File {
 	t.Helper()
-	f, err := Open(filepath.Join(vggtest.Shared(t, tfjsTrained), "model.json"))
+	f, err := Open(t.Context(), filepath.Join(vggtest.Shared(t, tfjsTrained), "model.json"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package weights
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -365,7 +366,7 @@ func TestTorchTruncatedAnywhere(t *testing.T) {
 }
 
 func ExampleOpen_pytorch() {
-	f, err := Open("testdata/example/d_checkpoint.pth")
+	f, err := Open(context.Background(), "testdata/example/d_checkpoint.pth")
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -13,7 +13,7 @@ import (
 
 func openTorch(t *testing.T, name string) *File {
 	t.Helper()
-	f, err := Open(vggtest.Fixture(t, "testdata/torch/"+name))
+	f, err := Open(t.Context(), vggtest.Fixture(t, "testdata/torch/"+name))
 	if err != nil {
 		t.Fatal(err)
 	}

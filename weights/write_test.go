@@ -123,7 +123,7 @@ func TestReplace(t *testing.T) {
 		if err := WriteSafetensors(path, nil, []Source{source("x", n)}); err != nil {
 			t.Fatal(err)
 		}
-		f, err := Open(path)
+		f, err := Open(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +150,7 @@ func TestWriteThroughALink(t *testing.T) {
 	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
 		t.Errorf("the link was replaced: %v, %v", info, err)
 	}
-	if f, err := Open(real); err != nil {
+	if f, err := Open(t.Context(), real); err != nil {
 		t.Error(err)
 	} else {
 		f.Close()

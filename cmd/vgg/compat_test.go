@@ -203,7 +203,7 @@ func TestFilesOfVersion0(t *testing.T) {
 		sameJSON(t, "half.safetensors", got, want("classify"), 2e-3)
 	})
 	t.Run("localisation", func(t *testing.T) {
-		commands(t, "localize", "localize data/val/*/*.png --boxes boxes.safetensors --classifier net.safetensors")
+		commands(t, "localize", "localize boxes.safetensors data/val/*/*.png --classifier net.safetensors")
 	})
 	t.Run("headless", func(t *testing.T) {
 		for _, name := range []string{"net", "headless"} {
@@ -345,7 +345,7 @@ func TestFilesOfVersion0InTheLibrary(t *testing.T) {
 		t.Errorf("boxes.safetensors: %+v of %v, want PCR of 3 classes", m.Localisation, m.Classes)
 	}
 
-	checkpoint, err := train.LatestCheckpoint(filepath.Join(dir, "run"))
+	checkpoint, err := train.LatestCheckpoint(t.Context(), filepath.Join(dir, "run"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -378,7 +378,7 @@ func TestFilesOfVersion0InTheLibrary(t *testing.T) {
 		t.Errorf("f.npy: %d numbers, %v, want 18 descriptors of 8", len(numbers), err)
 	}
 	descriptors.Close()
-	svm, err := transfer.OpenSVM(filepath.Join(dir, "svm.safetensors"))
+	svm, err := transfer.OpenSVM(t.Context(), filepath.Join(dir, "svm.safetensors"))
 	if err != nil {
 		t.Fatal(err)
 	}

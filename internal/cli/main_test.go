@@ -285,7 +285,7 @@ func withValue(value float64, boxes bool) *vgg.Model {
 
 // bare drops a file's metadata and adds tensors.
 func bare(ts *testscript.TestScript, path string, more ...weights.Source) {
-	f, err := weights.Open(path)
+	f, err := weights.Open(context.Background(), path)
 	ts.Check(err)
 	var sources []weights.Source
 	for _, e := range f.Tensors() {

@@ -99,7 +99,7 @@ func (o *opener) identify(name string) (*vgg.Description, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	f, err := weights.Open(path)
+	f, err := weights.Open(o.env.ctx, path)
 	if err != nil {
 		return nil, path, err
 	}
@@ -145,6 +145,9 @@ func (o *opener) sha256(name string) (string, error) {
 
 // path returns the path of a file, or that of a release after its download.
 func (o *opener) path(name string) (string, error) {
+	if isImageFile(name) {
+		return "", usagef("%s: an image, want a file of weights in its place; weights come before images", name)
+	}
 	r, ok, err := o.releases.find(name)
 	if err != nil || !ok {
 		return name, err
@@ -201,7 +204,7 @@ func (e *environment) pull(r releases.Release, offline bool) (string, error) {
 
 // fileSHA256 returns the SHA-256 of a file of weights, or of that in a folder, in hexadecimal.
 func fileSHA256(ctx context.Context, path string) (string, error) {
-	f, err := weights.Open(path)
+	f, err := weights.Open(ctx, path)
 	if err != nil {
 		return "", err
 	}

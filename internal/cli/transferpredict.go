@@ -8,9 +8,9 @@ import (
 )
 
 type transferPredictCommand struct {
-	SVM    string   `arg:"" name:"svm" help:"SVMs (vgg transfer train)."`
-	Images []string `arg:"" name:"image" help:"Image files, globs or folders."`
-	Top    int      `default:"5" placeholder:"K" help:"Number of classes for each image (5)."`
+	SVM string `arg:"" name:"svm" help:"SVMs (vgg transfer train)."`
+	picturesArg
+	Top int `default:"5" placeholder:"K" help:"Number of answers for each image (5)."`
 	describeFlags
 	jsonFlag
 }
@@ -39,7 +39,7 @@ func (c *transferPredictCommand) Run(e *environment) error {
 	if c.Top < 1 {
 		return usagef("--top %d, want at least 1", c.Top)
 	}
-	s, err := transfer.OpenSVM(c.SVM)
+	s, err := transfer.OpenSVM(e.ctx, c.SVM)
 	if err != nil {
 		return err
 	}

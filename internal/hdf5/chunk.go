@@ -1,6 +1,7 @@
 package hdf5
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"compress/zlib"
@@ -37,6 +38,8 @@ const (
 	filterShuffle    = 2
 	filterFletcher32 = 3
 )
+
+const checksumBytes = 4 // of fletcher32, after the data
 
 type filter struct{ id uint64 }
 
@@ -399,26 +402,38 @@ func (d *Dataset) firstRow(c chunk, start int64, step []int64) []int {
 	return at
 }
 
-// undo reads a chunk and undoes its filters, from the last to the first.
+// undo reads a chunk and undoes its filters, from the last to the first. It inflates
+// while it reads, so that an error of the file's reader ends it soon.
 func (d *Dataset) undo(c chunk) ([]byte, error) {
-	data := make([]byte, c.stored)
-	if err := readFull(d.f.r, data, c.at); err != nil {
-		return nil, err
-	}
+	stored := io.NewSectionReader(d.f.r, c.at, c.stored)
+	var data []byte // nil before the first filter that changes more than the end
 	for i, f := range slices.Backward(d.grid.filters) {
 		if c.mask&(1<<i) != 0 {
 			continue
 		}
 		var err error
-		switch f.id {
-		case filterDeflate:
-			data, err = inflate(data, d.grid.bytes+8)
-		case filterShuffle:
+		switch {
+		case f.id == filterFletcher32 && data == nil:
+			stored = io.NewSectionReader(d.f.r, c.at, max(0, stored.Size()-checksumBytes))
+		case f.id == filterFletcher32:
+			data = data[:max(0, len(data)-checksumBytes)]
+		case f.id == filterDeflate && data == nil:
+			data, err = inflate(stored, stored.Size(), d.grid.bytes+8)
+		case f.id == filterDeflate:
+			data, err = inflate(bytes.NewReader(data), int64(len(data)), d.grid.bytes+8)
+		default:
+			if data == nil {
+				data, err = readSection(stored)
+			}
 			data = unshuffle(data, d.Type.Size)
-		case filterFletcher32:
-			data = data[:max(0, len(data)-4)]
 		}
 		if err != nil {
+			return nil, err
+		}
+	}
+	if data == nil {
+		var err error
+		if data, err = readSection(stored); err != nil {
 			return nil, err
 		}
 	}
@@ -428,28 +443,66 @@ func (d *Dataset) undo(c chunk) ([]byte, error) {
 	return data, nil
 }
 
-// inflate undoes deflate. It returns at most so many bytes.
-func inflate(data []byte, most int64) ([]byte, error) {
-	z, err := zlib.NewReader(bytes.NewReader(data))
+func readSection(s *io.SectionReader) ([]byte, error) {
+	data := make([]byte, s.Size())
+	return data, readFull(s, data, 0)
+}
+
+// inflate undoes deflate of size bytes. It returns at most so many, and takes memory as they
+// come.
+func inflate(r io.Reader, size, most int64) ([]byte, error) {
+	const piece = 64 << 10
+	from := &errorKeeper{r: r}
+	z, err := zlib.NewReader(bufio.NewReaderSize(from, piece))
 	if err != nil {
-		return nil, formatError("deflate: %v", err)
+		return nil, cmp.Or(from.err, formatError("deflate: %v", err))
 	}
-	out, err := io.ReadAll(io.LimitReader(z, most))
-	if err != nil {
-		return nil, formatError("deflate: %v", err)
+	out := make([]byte, 0, min(most, 2*size+piece))
+	for int64(len(out)) < most {
+		if len(out) == cap(out) {
+			out = slices.Grow(out, int(min(int64(len(out)), most-int64(len(out)))))
+		}
+		n, err := z.Read(out[len(out):min(int64(cap(out)), most)])
+		out = out[:len(out)+n]
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, cmp.Or(from.err, formatError("deflate: %v", err))
+		}
 	}
 	return out, nil
+}
+
+// errorKeeper keeps the error of a file's reader apart from those of what it holds.
+type errorKeeper struct {
+	r   io.Reader
+	err error
+}
+
+// Read implements [io.Reader].
+func (n *errorKeeper) Read(b []byte) (int, error) {
+	k, err := n.r.Read(b)
+	if err != nil && err != io.EOF {
+		n.err = err
+	}
+	return k, err
 }
 
 // unshuffle undoes the shuffle filter, which puts the first bytes of all elements before
 // their second bytes, and so on.
 func unshuffle(data []byte, size int) []byte {
+	const block = 4096 // elements that fit into a cache
 	n := len(data) / size
 	out := make([]byte, len(data))
-	for j := range size {
-		plane := data[j*n : (j+1)*n]
-		for i, v := range plane {
-			out[i*size+j] = v
+	for start := 0; start < n; start += block {
+		end := min(start+block, n)
+		for j := range size {
+			to := start*size + j
+			for _, v := range data[j*n+start : j*n+end] {
+				out[to] = v
+				to += size
+			}
 		}
 	}
 	copy(out[n*size:], data[n*size:])

@@ -42,7 +42,7 @@ func TestKerasPositions(t *testing.T) {
 			if err := weights.WriteSafetensors(path, map[string]string{weights.MetaLayerNames: string(text)}, sources); err != nil {
 				t.Fatal(err)
 			}
-			file, err := weights.Open(path)
+			file, err := weights.Open(t.Context(), path)
 			if err != nil {
 				t.Fatal(err)
 			}

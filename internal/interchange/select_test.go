@@ -27,7 +27,7 @@ func fileOf(t *testing.T, names []string, values map[string][]float32) *weights.
 	if err := weights.WriteSafetensors(path, nil, sources); err != nil {
 		t.Fatal(err)
 	}
-	f, err := weights.Open(path)
+	f, err := weights.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

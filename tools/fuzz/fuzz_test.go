@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/verydeep/vgg/internal/vggtest"
@@ -18,6 +20,31 @@ func TestInputs(t *testing.T) {
 		if n := inputs([]byte(log)); n != want {
 			t.Errorf("%d inputs, want %d of\n%s", n, want, log)
 		}
+	}
+}
+
+// Counts add up over runs.
+func TestCounts(t *testing.T) {
+	path := filepath.Join(t.TempDir(), countsFile)
+	for run := range 3 {
+		c, err := readCounts(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.sum() != int64(run*12) {
+			t.Errorf("run %d: %d inputs before", run, c.sum())
+		}
+		for target, n := range map[string]int64{"weights FuzzONNX": 5, "train FuzzCheckpoint": 7} {
+			if err := c.add(path, target, n); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := os.WriteFile(path, []byte("{"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readCounts(path); err == nil {
+		t.Error("a damaged file of counts is read")
 	}
 }
 
