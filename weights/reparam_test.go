@@ -24,7 +24,7 @@ func reparamFile(t *testing.T, tensors map[string][]float32, shapes map[string][
 	if err := WriteSafetensors(path, nil, list); err != nil {
 		t.Fatal(err)
 	}
-	f, err := Open(path)
+	f, err := Open(t.Context(), path)
 	if err == nil {
 		t.Cleanup(func() { f.Close() })
 	}
