@@ -136,7 +136,7 @@ func (c *indexCommand) finish(e *environment, d *transfer.Descriptors, groups []
 	if n := changes; n != nil {
 		fmt.Fprintf(e.stdout, "%s kept as they were, %s described again, %s new, %s gone\n", report.Count(int64(n.Kept)), report.Count(int64(n.Redone)), report.Count(int64(n.Added)), report.Count(int64(n.Removed)))
 	}
-	fmt.Fprintf(e.stdout, "\nNext: vgg similar %s PHOTO.jpg\n", c.Out)
+	fmt.Fprintf(e.stdout, "\nNext: %s\n", commandLine("similar", c.Out, anyFile(d.Rows)))
 	return err
 }
 

@@ -75,6 +75,7 @@ type trainCommand struct {
 	jsonFlag
 
 	boxes *boxTraining `kong:"-"` // of vgg localize train
+	photo string       `kong:"-"` // a validation image, for the command that comes next
 }
 
 // initFlags complete what the file of --init-from doesn't tell about itself.
@@ -188,6 +189,7 @@ func (c *trainCommand) Run(e *environment) error {
 	if c.JSON {
 		err = writeJSON(e.stdout, result)
 	} else {
+		c.photo = photoOf(c.Data, o.Val)
 		err = c.print(human, result)
 	}
 	if err != nil {
@@ -339,7 +341,7 @@ func (c *trainCommand) continuing(dir string) string {
 	if c.boxes != nil {
 		command = "localize train"
 	}
-	return fmt.Sprintf("; vgg %s --resume --out %s continues from there", command, dir)
+	return fmt.Sprintf("; %s %s --resume --out %s continues from there", program(), command, quoted(dir))
 }
 
 // Keys of a checkpoint's note.
@@ -532,7 +534,7 @@ func (c *trainCommand) runDir() (string, error) {
 func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 	data := ""
 	if !c.sample() || c.MultiLabel && c.Data != "" {
-		data = " --data " + c.Data + c.dataFlags.text()
+		data = " --data " + quoted(c.Data) + c.dataFlags.text()
 	}
 	waited := ""
 	if r.Seconds > 0 {
@@ -540,9 +542,9 @@ func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 	}
 	if c.boxes != nil {
 		_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: localisation error %s, mean IoU %.3f.\n\n"+
-			"Next: vgg localize %[8]s PHOTO.jpg --draw boxes.png\n      vgg localize eval %[8]s%[9]s\n",
+			"Next: %[10]s localize %[8]s %[11]s --draw boxes.png\n      %[10]s localize eval %[8]s%[9]s\n",
 			r.Epochs, r.Iterations, seconds(r.Seconds), waited,
-			r.BestEpoch, report.Percent(r.LocalisationError), r.MeanIoU, r.BestWeights, data)
+			r.BestEpoch, report.Percent(r.LocalisationError), r.MeanIoU, quoted(r.BestWeights), data, program(), quoted(c.photo))
 		return err
 	}
 	if !math.IsNaN(r.MeanAP) {
@@ -550,15 +552,15 @@ func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 			data += " --multi-label"
 		}
 		_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: mean average precision %s, F1 %s at probability 0.5.\n\n"+
-			"Next: vgg classify %[8]s PHOTO.jpg\n      vgg eval %[8]s%[9]s\n",
+			"Next: %[10]s classify %[8]s %[11]s\n      %[10]s eval %[8]s%[9]s\n",
 			r.Epochs, r.Iterations, seconds(r.Seconds), waited,
-			r.BestEpoch, report.Percent(r.MeanAP), report.Percent(r.MicroF1), r.BestWeights, data)
+			r.BestEpoch, report.Percent(r.MeanAP), report.Percent(r.MicroF1), quoted(r.BestWeights), data, program(), quoted(c.photo))
 		return err
 	}
 	_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: top-1 error %s, top-5 error %s.\n\n"+
-		"Next: vgg classify %[8]s PHOTO.jpg\n      vgg eval %[8]s%[9]s\n",
+		"Next: %[10]s classify %[8]s %[11]s\n      %[10]s eval %[8]s%[9]s\n",
 		r.Epochs, r.Iterations, seconds(r.Seconds), waited,
-		r.BestEpoch, report.Percent(r.Top1Error), report.Percent(r.Top5Error), r.BestWeights, data)
+		r.BestEpoch, report.Percent(r.Top1Error), report.Percent(r.Top5Error), quoted(r.BestWeights), data, program(), quoted(c.photo))
 	return err
 }
 
