@@ -15,7 +15,7 @@ import (
 )
 
 // pictured is a dataset of files in memory.
-func pictured(t *testing.T, files map[string][]byte) *Dataset {
+func pictureSet(t *testing.T, files map[string][]byte) *Dataset {
 	t.Helper()
 	dir := t.TempDir()
 	vggtest.WriteFiles(t, dir, files)
@@ -81,7 +81,7 @@ func TestFindLeaks(t *testing.T) {
 			want = append(want, "made/"+name+" "+s.Name)
 		}
 	}
-	leaks, err = FindLeaks(t.Context(), train, pictured(t, files), LeakOptions{Near: true, Workers: 3})
+	leaks, err = FindLeaks(t.Context(), train, pictureSet(t, files), LeakOptions{Near: true, Workers: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestFindLeaks(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("near-duplicates\n%q, want\n%q", got, want)
 	}
-	bounded, err := FindLeaks(t.Context(), train, pictured(t, files), LeakOptions{MaxBytes: 100})
+	bounded, err := FindLeaks(t.Context(), train, pictureSet(t, files), LeakOptions{MaxBytes: 100})
 	if err != nil || bounded.Checked || len(bounded.Same) > 0 {
 		t.Errorf("within 100 bytes: %+v, %v", bounded, err)
 	}

@@ -47,6 +47,8 @@ type runState struct {
 	Seconds    float64      `json:"seconds"`
 	Wait       float64      `json:"wait_seconds"`
 	Unreadable []string     `json:"unreadable"`
+	Rescues    []Rescue     `json:"rescues,omitempty"`
+	FirstLoss  float64      `json:"first_loss,omitempty"` // of the first iteration
 
 	MetricsBytes int64  `json:"metrics_bytes"`
 	EventsFile   string `json:"events_file,omitempty"`

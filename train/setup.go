@@ -343,7 +343,7 @@ func deviation(s preprocess.Stats, c int) float32 {
 // prepareSteps makes the stepper, the loaders and the schedule.
 func (r *run) prepareSteps() error {
 	o, rec := r.o, r.o.Recipe
-	steps := stepOptions{Recipe: rec, Task: o.Task, Samples: o.Train.Samples, Batch: min(rec.Batch, o.Train.Len()), Micro: o.Batch, Ranks: o.Ranks, Threads: o.Workers}
+	steps := stepOptions{Recipe: rec, Task: o.Task, Samples: o.Train.Samples, Batch: min(rec.Batch, o.Train.Len()), Micro: o.Batch, Ranks: o.Ranks, Threads: o.Workers, Front: rec.frontLayers(r.model.Net.Chain())}
 	var err error
 	if r.stepper, err = newStepper(r.model.Net, steps); err != nil {
 		return err
@@ -353,20 +353,29 @@ func (r *run) prepareSteps() error {
 		cache = dataset.NoCache
 	}
 	r.trainLoader = &dataset.Loader{Data: o.Train, Spec: r.spec, Batch: rec.Batch, Crop: rec.Input, SMin: rec.ScaleMin, SMax: rec.ScaleMax,
-		Flip: rec.Flip, ShiftStd: rec.ColourShift, Seed: rec.Seed, Workers: o.Workers, CacheBytes: cache, Train: true, MaxPixels: o.MaxPixels, Room: r.room}
+		Flip: rec.Flip, ShiftStd: rec.ColourShift, Seed: rec.Seed, Views: rec.Views, Workers: o.Workers, CacheBytes: cache, Train: true, MaxPixels: o.MaxPixels, Room: r.room}
 	if rec.ColourShift > 0 {
 		r.trainLoader.Shift = r.stats.Shift
 	}
 	if o.Val != nil {
 		r.valLoader = &dataset.Loader{Data: o.Val, Spec: r.spec, Batch: validationBatch(rec, o.Batch), Crop: rec.Input, Workers: o.Workers, CacheBytes: cache, MaxPixels: o.MaxPixels, Room: r.room}
 	}
+	if err := r.prepareFeatures(); err != nil {
+		return err
+	}
 	perEpoch := r.trainLoader.Batches()
 	r.iterations = min(perEpoch*rec.Epochs, rec.MaxIterations)
-	r.rate = newRate(rec.Schedule, rec.LearningRate, perEpoch, r.iterations)
+	r.rate = r.newRate()
 	if o.Val == nil && rec.Schedule.Name == "plateau" {
 		o.Log.Warn("no validation images: the plateau schedule keeps the learning rate as it is")
 	}
 	return nil
+}
+
+// newRate returns the state of the schedule at the beginning of the run.
+func (r *run) newRate() *rate {
+	rec := r.o.Recipe
+	return newRate(rec.Schedule, rec.LearningRate, r.trainLoader.Batches(), r.iterations)
 }
 
 // prepareReports sets up the writer of checkpoints, and the result of a run that has not
@@ -428,6 +437,11 @@ func (r *run) announce(from *savedRun) error {
 func (r *run) logBeginning() error {
 	if err := r.dir.events.text(0, "recipe", "```\n"+string(r.o.Recipe.YAML())+"```"); err != nil {
 		return err
+	}
+	if r.o.Choice != nil {
+		if err := r.dir.log("choice", r.o.Choice); err != nil {
+			return err
+		}
 	}
 	if r.init == nil {
 		return nil
@@ -526,6 +540,7 @@ func (r *run) restore(from *savedRun) error {
 	r.stepper.sync()
 	r.position = position{epoch: from.Epoch, batches: from.Batches, iteration: from.Iteration, stopped: from.Stopped, partial: from.Partial}
 	r.rate.restore(from.Schedule)
+	r.rescues, r.firstLoss = from.Rescues, from.FirstLoss
 	r.seconds, r.wait = from.Seconds, from.Wait
 	for _, name := range from.Unreadable {
 		r.bad[name] = true

@@ -25,6 +25,7 @@ import (
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
+	"github.com/verydeep/vgg/resources"
 )
 
 // Exit codes, the same for every command.
@@ -383,6 +384,25 @@ type pixelsFlag struct {
 	MaxPixels uint32 `placeholder:"N" help:"Most pixels of an image. A larger one is unreadable (${maxpixels})."`
 }
 
+// memoryFlag is shared by the commands that decode many images at once, without a bound of their
+// own.
+type memoryFlag struct {
+	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB. A quarter is for images that are being decoded, and one that needs more is unreadable (a quarter of the machine's memory, at most 5 GiB, for decoding)."`
+}
+
+// room returns the room of the images that are being decoded.
+func (f memoryFlag) room() *resources.Room {
+	return resources.Resources{Memory: int64(f.Memory)}.DecodeRoom()
+}
+
+// bound bounds the heap until restore is called.
+func (f memoryFlag) bound() (restore func()) {
+	if f.Memory == 0 {
+		return func() {}
+	}
+	return boundHeap(int64(f.Memory))
+}
+
 // pixels returns the limit for the library's options.
 func (f pixelsFlag) pixels() int { return int(f.MaxPixels) }
 
@@ -402,4 +422,9 @@ func (f threadsFlag) apply() (int, error) {
 		runtime.GOMAXPROCS(f.Threads)
 	}
 	return runtime.GOMAXPROCS(0), nil
+}
+
+// verifyFlag is shared by the commands that go on from an earlier run of theirs.
+type verifyFlag struct {
+	Verify bool `help:"Compare the contents of all images with those of the earlier run that goes on. Without it, the contents of images whose time of change is another."`
 }

@@ -30,7 +30,7 @@ type boxFlags struct {
 }
 
 func (localizeTrainCommand) Help() string {
-	return `Fine-tunes the classification network --init-from to give boxes: its last layer is replaced, and the loss is Euclidean. The recipe is the paper's, with learning rate 1e-3; --recipe, --set and the other flags change it.
+	return `Fine-tunes the classification network --init-from to give boxes: its last layer is replaced, and the loss is Euclidean. The recipe is the paper's, with learning rate 1e-3; --recipe, --set and the other flags change it. Without --init-from, or with weights of features alone, the recipe suits the images and the machine, as in vgg train.
 
   - The configuration is the classification network's. --freeze 'conv*' fine-tunes the fully connected layers alone.
   - Images without a box of their class are left out.
@@ -39,6 +39,7 @@ func (localizeTrainCommand) Help() string {
 
 Examples:
 
+    vgg localize train --data photos
     vgg localize train --init-from D --data photos
     vgg localize train --init-from best.safetensors --data photos --regression SCR --freeze 'conv*'` + exitHelp
 }
@@ -50,6 +51,7 @@ type boxTraining struct {
 	regression  vgg.Regression
 	rule        localize.Rule
 	base        train.Recipe
+	choice      *train.Choice // by which base was chosen; nil if the weights tell it
 }
 
 // Keys of the flags of boxes in a checkpoint's note.
@@ -97,10 +99,8 @@ func (c *localizeTrainCommand) Run(e *environment) error {
 		return usagef("--data SET is needed: images with bounding boxes")
 	}
 	if from == nil {
-		if c.InitFrom == nil || *c.InitFrom == "" {
-			return usagef("--init-from FILE is needed: a classification network to fine-tune")
-		}
-		if b.base, err = c.base(e); err != nil {
+		c.boxes = b
+		if err = c.begin(e); err != nil {
 			return err
 		}
 	}
@@ -113,6 +113,60 @@ func (c *localizeTrainCommand) Run(e *environment) error {
 	}
 	c.boxes = b
 	return c.trainCommand.Run(e)
+}
+
+// begin sets the recipe that a run begins with: the paper's for a classification network, else
+// one by the images, the weights and the machine.
+func (c *localizeTrainCommand) begin(e *environment) (err error) {
+	b := c.boxes
+	if c.unspecific() && c.Layers == "all" {
+		weights, path, err := c.boxWeights(e)
+		if err != nil {
+			return err
+		}
+		if c.InitFrom == nil || weights.Options.Headless() {
+			return c.chooseBoxes(e, weights, path)
+		}
+	}
+	if c.InitFrom == nil || *c.InitFrom == "" {
+		return usagef("--init-from FILE is needed with a network or recipe of your own: a classification network to fine-tune")
+	}
+	b.base, err = c.base(e)
+	return err
+}
+
+// boxWeights describes the weights of the command line as they are, or those of a release that
+// was downloaded before; nil if there are none.
+func (c *localizeTrainCommand) boxWeights(e *environment) (*vgg.Description, string, error) {
+	if c.InitFrom == nil {
+		return c.initialWeights(e)
+	}
+	open, err := c.initial(e)
+	if err != nil {
+		return nil, "", err
+	}
+	weights, path, err := open.identify(*c.InitFrom)
+	return weights, path, ofInitial(err)
+}
+
+// chooseBoxes sets the recipe by images, weights and machine.
+func (c *localizeTrainCommand) chooseBoxes(e *environment, weights *vgg.Description, path string) error {
+	if was, err := c.recordedRecipe(); was != nil || err != nil {
+		if was != nil {
+			c.boxes.base = *was
+		}
+		return err
+	}
+	trainSet, valSet, err := c.dataFlags.open(e.ctx, c.Data)
+	if err != nil {
+		return err
+	}
+	choice, err := c.choose(e, weights, path, trainSet, valSet, c.boxes.regression.Outputs(len(trainSet.Classes)))
+	if err == nil {
+		c.boxes.choice, c.boxes.base = choice, choice.Recipe
+		c.boxes.base.Groups = max(1, c.Ranks)
+	}
+	return err
 }
 
 // base returns the paper's recipe for the classification network.

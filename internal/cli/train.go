@@ -33,15 +33,17 @@ type trainCommand struct {
 	setFlags
 	readFlags
 	MaxBad share  `default:"${maxbad}" placeholder:"SHARE" help:"Largest share of unreadable images, as 0.1% or 0.001. Above it the run stops (${maxbad})."`
-	Recipe string `placeholder:"NAME|FILE" help:"Recipe: paper, paper-384, paper-multiscale or sample; or a YAML file with changes to the default (paper with --data, otherwise sample)."`
+	Recipe string `placeholder:"NAME|FILE" help:"Recipe: paper, paper-384, paper-multiscale, sample, or fine-tune (all layers of --init-from); or a YAML file with changes to paper, or to sample without --data (with --data alone, a recipe by the images, the weights and the machine)."`
 	Out    string `placeholder:"DIR" help:"Output: the run directory, new or empty (a new one in runs)."`
 
-	Resume          bool          `help:"Continue from the newest checkpoint in --out, to the same bits as an uninterrupted run. Without a checkpoint the run starts."`
-	Verify          bool          `help:"Keep a hash of the contents of all images, and compare them when the run continues. Without it, images with another time of change are a warning."`
+	Resume bool `help:"Continue from the newest checkpoint in --out, to the same bits as an uninterrupted run. Without a checkpoint the run starts."`
+	verifyFlag
 	CheckpointEvery time.Duration `default:"${checkpointevery}" placeholder:"TIME" help:"Time between checkpoints. One is also written at the end of every epoch (${checkpointevery})."`
 	Keep            int           `default:"${keep}" placeholder:"N" help:"Number of checkpoints to keep; 0 writes none (${keep})."`
 
 	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Value of the recipe by its key, as schedule.name=cosine. Can be given more than once."`
+
+	NoRescue bool `help:"Stop with an error when training diverges, instead of going back to the end of the last epoch with a tenth of the learning rate, up to three times."`
 
 	MultiLabel bool `help:"Take the class of each image as the only one of its labels, for a network of several labels an image. It then ends with a sigmoid for each class, as it does by itself where the data have several labels an image."`
 	mapFlag
@@ -75,7 +77,6 @@ type trainCommand struct {
 	jsonFlag
 
 	boxes *boxTraining `kong:"-"` // of vgg localize train
-	photo string       `kong:"-"` // a validation image, for the command that comes next
 }
 
 // initFlags complete what the file of --init-from doesn't tell about itself.
@@ -102,7 +103,7 @@ func (c *trainCommand) initial(e *environment) (*opener, error) {
 }
 
 func (trainCommand) Help() string {
-	return `Trains a network by the paper's recipe. --recipe changes the recipe, --set changes the result, and the other flags come last. The whole recipe is printed. The run directory gets:
+	return `Trains a network. With --data alone, the recipe suits the number of the images, their classes and sizes, the memory and the processor's speed, and is finished in minutes; a line tells the choice, what it takes, and what to add for another. --recipe paper is the paper's recipe; --set changes a recipe, and the other flags come last. The whole recipe is printed. The run directory gets:
 
   - recipe.yaml, the recipe
   - metrics.jsonl, curve.png and events for TensorBoard
@@ -111,14 +112,16 @@ func (trainCommand) Help() string {
 
 A folder without a val part keeps a fifth of its images for validation. The built-in photographs are ten categories of Caltech-101, CC BY 4.0.
 
-With --init-from and --data, and without --recipe and --config, the network of that file is fine-tuned: its last layer is initialised at random and has ten times the learning rate of the others, and S follows from the sizes of the images.
+With --init-from, or a release that was downloaded before (vgg pull D), a small head is trained on the frozen convolutions of these weights, which see each image a few times. --recipe fine-tune trains all layers; so do --head and --freeze. The last layer then is initialised at random and has ten times the learning rate of the others.
+
+Training that diverges goes back and on with a tenth of the learning rate, up to three times; --no-rescue stops it.
 
 An interruption saves a checkpoint and last.safetensors, and --resume continues from there. A second interruption stops at once.
 
 Examples:
 
     vgg train
-    vgg train --data photos --epochs 30
+    vgg train --data photos
     vgg train --data photos --init-from D
     vgg train --data photos --init-from D --head 'gap FC256 bn relu FC'
     vgg train --resume --out runs/photos` + exitHelp
@@ -189,8 +192,7 @@ func (c *trainCommand) Run(e *environment) error {
 	if c.JSON {
 		err = writeJSON(e.stdout, result)
 	} else {
-		c.photo = photoOf(c.Data, o.Val)
-		err = c.print(human, result)
+		err = c.print(human, result, o.Val)
 	}
 	if err != nil {
 		return err
@@ -228,12 +230,18 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 			return fail(err)
 		}
 	}
-	if err := c.chooseEnding(human, tuning != nil, &o); err != nil {
+	if err := c.chooseEnding(human, tuning != nil && c.InitFrom != nil, &o); err != nil {
 		return fail(err)
 	}
 	if tuning != nil {
 		tuning.print(human)
+		o.Choice = tuning.choice
 	}
+	if c.boxes != nil && c.boxes.choice != nil {
+		o.Choice = c.boxes.choice
+		printChoice(human, o.Choice)
+	}
+	o.NoRescue = c.NoRescue
 	if o.Initial, err = c.initFlags.options(); err != nil {
 		return fail(err)
 	}
@@ -328,6 +336,7 @@ func (c *trainCommand) showProgress(e *environment, human io.Writer, o *train.Op
 		p.showBoxes(string(o.Task.Localisation().Regression))
 	}
 	o.Log, o.OnSurvey, o.OnStart, o.OnIteration, o.OnEpoch = slog.New(p.warnings()), p.bar.stage("measuring the images' colours", unitImages), p.start, p.iteration, p.epoch
+	o.OnRescue = p.rescue
 	return p
 }
 
@@ -441,7 +450,9 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 	if from != nil {
 		r = from.Recipe
 	}
-	if named, err := train.NamedRecipe(c.Recipe); err == nil {
+	if c.Recipe == fineTuneName {
+		// tuning.recipe is it
+	} else if named, err := train.NamedRecipe(c.Recipe); err == nil {
 		named.Groups = max(1, c.Ranks)
 		r = named
 	} else if c.Recipe != "" {
@@ -531,8 +542,8 @@ func (c *trainCommand) runDir() (string, error) {
 	}
 }
 
-func (c *trainCommand) print(out io.Writer, r *train.Result) error {
-	data := ""
+func (c *trainCommand) print(out io.Writer, r *train.Result, val *dataset.Dataset) error {
+	data, photo := "", quoted(photoOf(c.Data, val))
 	if !c.sample() || c.MultiLabel && c.Data != "" {
 		data = " --data " + quoted(c.Data) + c.dataFlags.text()
 	}
@@ -544,7 +555,7 @@ func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 		_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: localisation error %s, mean IoU %.3f.\n\n"+
 			"Next: %[10]s localize %[8]s %[11]s --draw boxes.png\n      %[10]s localize eval %[8]s%[9]s\n",
 			r.Epochs, r.Iterations, seconds(r.Seconds), waited,
-			r.BestEpoch, report.Percent(r.LocalisationError), r.MeanIoU, quoted(r.BestWeights), data, program(), quoted(c.photo))
+			r.BestEpoch, report.Percent(r.LocalisationError), r.MeanIoU, quoted(r.BestWeights), data, program(), photo)
 		return err
 	}
 	if !math.IsNaN(r.MeanAP) {
@@ -554,13 +565,19 @@ func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 		_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: mean average precision %s, F1 %s at probability 0.5.\n\n"+
 			"Next: %[10]s classify %[8]s %[11]s\n      %[10]s eval %[8]s%[9]s\n",
 			r.Epochs, r.Iterations, seconds(r.Seconds), waited,
-			r.BestEpoch, report.Percent(r.MeanAP), report.Percent(r.MicroF1), quoted(r.BestWeights), data, program(), quoted(c.photo))
+			r.BestEpoch, report.Percent(r.MeanAP), report.Percent(r.MicroF1), quoted(r.BestWeights), data, program(), photo)
 		return err
 	}
-	_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: top-1 error %s, top-5 error %s.\n\n"+
-		"Next: %[10]s classify %[8]s %[11]s\n      %[10]s eval %[8]s%[9]s\n",
+	chance := chanceOf(val, r.Top1Error)
+	next := fmt.Sprintf("Next: %[3]s classify %[1]s %[4]s\n      %[3]s eval %[1]s%[2]s\n", quoted(r.BestWeights), data, program(), photo)
+	if text := chance.text(r.Top1Error, r.Epochs, c.Data); text != "" && r.Top1Error >= chance.chance/2 {
+		next = text
+	} else {
+		next = text + next
+	}
+	_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: top-1 error %s, top-5 error %s.\n\n%s",
 		r.Epochs, r.Iterations, seconds(r.Seconds), waited,
-		r.BestEpoch, report.Percent(r.Top1Error), report.Percent(r.Top5Error), quoted(r.BestWeights), data, program(), quoted(c.photo))
+		r.BestEpoch, report.Percent(r.Top1Error), report.Percent(r.Top5Error), next)
 	return err
 }
 
