@@ -36,6 +36,7 @@ var weightsArguments = map[string][]string{
 	"localize images":  {"weights", "--with", "--classifier"},
 	"localize train":   {"--init-from"},
 	"reproduce":        {"weights"},
+	"serve":            {"weights"},
 	"similar":          {"--weights"},
 	"summary":          {"config"},
 	"train":            {"--init-from"},
