@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"image"
 	"image/png"
@@ -115,6 +116,62 @@ func ExampleModel_ClassifyReader() {
 	// Output: green
 }
 
+// Classify a picture whose bytes are in memory, from a message queue for instance.
+func ExampleModel_ClassifyReader_bytes() {
+	model, err := vgg.OpenFS(context.Background(), files, "testdata/compat/v0/net.safetensors", vgg.OpenOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	picture, err := os.ReadFile("testdata/compat/v0/data/val/red/0.png")
+	if err != nil {
+		log.Fatal(err)
+	}
+	top, err := model.ClassifyReader(bytes.NewReader(picture), 1)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(top[0].Class)
+	_, err = model.ClassifyReader(bytes.NewReader([]byte("no picture")), 1)
+	var format *preprocess.FormatError
+	fmt.Println("another format:", errors.As(err, &format))
+	// Output:
+	// red
+	// another format: true
+}
+
+// Find the picture that is most like another: the one whose descriptor has the greatest dot
+// product with its descriptor.
+func ExampleModel_Descriptor() {
+	model, err := vgg.OpenFS(context.Background(), files, "testdata/compat/v0/net.safetensors", vgg.OpenOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	describe := func(path string) []float32 {
+		im, err := preprocess.DecodeFile(path, preprocess.DecodeOptions{Orient: model.Preprocess.Orient})
+		if err != nil {
+			log.Fatal(err)
+		}
+		d, err := model.Descriptor(context.Background(), im)
+		if err != nil {
+			log.Fatal(err)
+		}
+		return d
+	}
+	query := describe("testdata/compat/v0/data/val/green/0.png")
+	best, nearest := float32(-1), ""
+	for _, class := range []string{"blue", "green", "red"} {
+		cosine := float32(0)
+		for i, x := range describe("testdata/compat/v0/data/train/" + class + "/0.png") {
+			cosine += x * query[i]
+		}
+		if cosine > best {
+			best, nearest = cosine, class
+		}
+	}
+	fmt.Println(len(query), "numbers, nearest:", nearest)
+	// Output: 8 numbers, nearest: green
+}
+
 // Classify pictures of package image together.
 func ExampleModel_ClassifyBatch() {
 	model, err := vgg.OpenFS(context.Background(), files, "testdata/compat/v0/net.safetensors", vgg.OpenOptions{})
@@ -146,8 +203,8 @@ func ExampleModel_ClassifyBatch() {
 	// green
 }
 
-// End a network at a layer, whose activation over a picture is its descriptor. The picture
-// is preprocessed as for the whole network; what is left of a map over space can be averaged.
+// End a network at a layer, here the one that [vgg.Model.Descriptor] averages over space. The
+// picture is preprocessed as for the whole network.
 func ExampleModel_Until() {
 	model, err := vgg.OpenFS(context.Background(), files, "testdata/compat/v0/net.safetensors", vgg.OpenOptions{})
 	if err != nil {

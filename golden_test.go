@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/dataset/sample"
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/network"
@@ -49,7 +49,7 @@ func TestTrainedOnTheSample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, val, err := dataset.OpenSample()
+	_, val, err := sample.Open()
 	if err != nil {
 		t.Fatal(err)
 	}

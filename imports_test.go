@@ -49,6 +49,7 @@ var levels = map[string]int{
 	"dataset":               2,
 	"internal/vggtest":      2,
 	"nn":                    2,
+	"dataset/sample":        3,
 	"network":               3,
 	"releases":              3,
 	"internal/interchange":  4,
@@ -270,7 +271,7 @@ func importViolations(packages []listedPackage) []string {
 	var found []string
 	for _, p := range packages {
 		from, ok := withinModule(p.ImportPath)
-		if !ok || strings.HasPrefix(from, "tools/") {
+		if !ok || outside(from) {
 			continue
 		}
 		level, ok := levels[from]
@@ -359,4 +360,58 @@ func watchTree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// The photographs are megabytes, which a program that trains on its own doesn't want.
+func TestOnlySampleEmbedsMuch(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		vggtest.Skip(t, "the go command")
+	}
+	watchTree(t)
+	const most = 64 << 10 // bytes that a package may embed
+	out, err := exec.Command("go", "list", "-json=ImportPath,Dir,EmbedFiles,Deps", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := map[string]int64{}
+	deps := map[string][]string{}
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p struct {
+			ImportPath, Dir  string
+			EmbedFiles, Deps []string
+		}
+		if err := d.Decode(&p); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		size := int64(0)
+		for _, file := range p.EmbedFiles {
+			info, err := os.Stat(filepath.Join(p.Dir, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			size += info.Size()
+		}
+		if size > most {
+			large[p.ImportPath] = size
+		}
+		deps[p.ImportPath] = p.Deps
+	}
+	if len(large) != 1 || large[modulePath+"/dataset/sample"] == 0 {
+		t.Fatalf("packages that embed more than %d bytes: %v, want dataset/sample alone", most, large)
+	}
+	for path, imports := range deps {
+		name := strings.TrimPrefix(path, modulePath+"/")
+		free := name == "internal/cli" || name == "cmd/vgg" || outside(name)
+		if !free && slices.Contains(imports, modulePath+"/dataset/sample") {
+			t.Errorf("%s imports dataset/sample, and a program that uses it grows by %d bytes", name, large[modulePath+"/dataset/sample"])
+		}
+	}
+}
+
+// outside tells whether a package is outside the order of levels: programs that nothing
+// imports.
+func outside(name string) bool {
+	return strings.HasPrefix(name, "tools/") || strings.HasPrefix(name, "examples/")
 }

@@ -335,7 +335,7 @@ func TestSubclassedKeras(t *testing.T) {
 
 	// Convolutions in a list follow by their shapes. Poolings are asked for.
 	list := filepath.Join(folder, "subclassed_list.weights.h5")
-	if _, err := Open(t.Context(), list, OpenOptions{Preprocess: "vgg"}); err == nil || !strings.Contains(err.Error(), "--structure") {
+	if _, err := Open(t.Context(), list, OpenOptions{Preprocess: "vgg"}); err == nil || !strings.Contains(err.Error(), "--config") {
 		t.Errorf("without a structure: %v", err)
 	}
 	m, err = Open(t.Context(), list, OpenOptions{Preprocess: "vgg", Config: "4 M 6 M 6 M FC", Input: 16})

@@ -61,6 +61,10 @@ func openBoxed(s *search, name string, fsys fs.FS, root listing, source *boxSour
 		}
 		return fail(err)
 	}
+	if b.set.whole != nil && !slices.ContainsFunc(b.set.notes, func(n annotation) bool { return len(n.objects) > 0 }) {
+		train, val, err = s.openCOCOClasses(name, fsys, b.set.whole)
+		return train, val, err == nil, err
+	}
 	b.kind = source.kind
 	if err := b.match(); err != nil {
 		return fail(err)
@@ -253,7 +257,7 @@ func (b *boxer) bareFolders(annotated map[string]map[string]bool) bool {
 }
 
 // plainFolders say nothing about the images in them.
-var plainFolders = []string{"", ".", "images", "image", "imgs", "img", "jpegimages", "jpegs", "photos", "pictures", "data", "dataset", "obj_train_data", "labels"}
+var plainFolders = []string{"", ".", "images", "image", "imgs", "img", "jpegimages", "jpegs", "jpg", "png", "photos", "pictures", "data", "dataset", "obj_train_data", "labels"}
 
 // ownFolder returns the folder of a file without the names of parts and those that say
 // nothing.

@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"math"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/verydeep/vgg/internal/wholefile"
@@ -40,6 +38,8 @@ type boxSource struct {
 	ext   string     // of XML files below a folder: ".xml", or "" as Stanford's dogs have it
 	files []string   // of the annotations, if they are known; else those at any depth below name
 	names *yoloNames // classes and parts of YOLO's
+
+	tables []*boxTable // that the images were opened by
 }
 
 // noteSet is what a source has.
@@ -47,6 +47,7 @@ type noteSet struct {
 	notes   []annotation
 	classes []string       // in the format's own order; nil: by name
 	parts   map[string]int // of the images, if there are lists
+	whole   []*cocoLabels  // files of COCO's form that give the classes of whole images
 }
 
 // annotationFolders are folders of XML files: of the part whose name replaces %s, or
@@ -179,6 +180,8 @@ func (s boxSource) read(search *search) (*noteSet, error) {
 		return s.readCOCO(search)
 	case yoloBoxes:
 		return s.readYOLO(search)
+	case tableBoxes:
+		return s.readTables(), nil
 	}
 	return s.readXML(search)
 }
@@ -244,27 +247,12 @@ func tinyList(name string) bool {
 	return strings.HasSuffix(base, "_boxes.txt") || base == "val_annotations.txt"
 }
 
-// ofShares reports whether all corners are 0 to 1 and some are between, which pixels are not.
-func (t *table) ofShares(corners [4]int) bool {
-	between := false
-	for row := range t.rows {
-		for _, c := range corners {
-			v, err := strconv.ParseFloat(t.cell(row, c), 64)
-			if err != nil || v < 0 || v > 1 {
-				return false
-			}
-			between = between || v != math.Trunc(v)
-		}
-	}
-	return between
-}
-
 // annotations yields one annotation a row.
 func (t *table) annotations(yield func(annotation, error) bool) {
 	corners, boxed := t.box()
 	solution := t.column("predictionstring")
 	if !boxed && solution < 0 {
-		yield(annotation{source: t.name}, errors.New("no columns of corners, want x0, y0, x1, y1 or xmin, ymin, xmax, ymax"))
+		yield(annotation{source: t.name}, errCorners)
 		return
 	}
 	file, class := t.fileColumn(), t.classColumn()
@@ -272,6 +260,9 @@ func (t *table) annotations(yield func(annotation, error) bool) {
 		class = 1
 	}
 	width, height, sized := t.size()
+	if corners.form == cornerSize && slices.Contains(corners.at[:], width) {
+		sized = false
+	}
 	rule := edges
 	if !boxed || t.columns == nil && tinyList(t.name) {
 		rule = fromZero // Kaggle's solution, Tiny ImageNet's lists
@@ -292,11 +283,10 @@ func (t *table) annotations(yield func(annotation, error) bool) {
 		case err != nil:
 		case boxed:
 			o := object{class: t.cell(row, class), difficult: t.cell(row, t.column("difficult")) == "1"}
-			var texts [4]string
-			for i, c := range corners {
-				texts[i] = t.cell(row, c)
+			if t.boxless(row, corners) {
+				break
 			}
-			o.corners, err = parseCorners(texts)
+			o.corners, err = t.corners(row, corners)
 			note.objects = []object{o}
 		default:
 			err = note.addSolution(t.cell(row, solution))

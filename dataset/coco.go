@@ -88,6 +88,7 @@ type cocoReader struct {
 	names      []string // of categories, by the number of the id
 	order      []cocoCategory
 	boxes      []cocoBox
+	whole      []cocoLabel // annotations without a box
 	faults     []annotation
 }
 
@@ -104,8 +105,19 @@ func (s boxSource) readCOCO(search *search) (*noteSet, error) {
 		r := &cocoReader{name: file, ids: map[cocoID]int{}, categories: map[cocoID]int{}}
 		err = r.read(search, f)
 		f.Close()
+		if errors.Is(err, errNoBoxes) && len(s.files) > 1 {
+			search.note("%s isn't used: %v", file, err)
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: COCO: %w", file, err)
+		}
+		whole, err := r.wholeImages()
+		if err != nil {
+			return nil, err
+		}
+		if whole != nil {
+			set.whole = append(set.whole, whole)
 		}
 		set.notes = append(set.notes, r.notes()...)
 		categories = append(categories, r.order...)
@@ -257,8 +269,12 @@ func (r *cocoReader) category(_ int, c *cocoCategory, err error) error {
 }
 
 func (r *cocoReader) annotation(at int, a *cocoAnnotation, err error) error {
+	if err == nil && len(a.Box) == 0 && a.Category != "" {
+		r.whole = append(r.whole, cocoLabel{r.imageNumber(a.Image), r.categoryNumber(a.Category), at})
+		return nil
+	}
 	if err == nil && len(a.Box) != 4 {
-		err = fmt.Errorf("bbox of %d numbers, want x, y, width and height", len(a.Box))
+		err = errBoxOf(len(a.Box))
 	}
 	if err == nil {
 		for _, v := range a.Box {
@@ -280,6 +296,10 @@ func (r *cocoReader) annotation(at int, a *cocoAnnotation, err error) error {
 		corners: [4]float64{a.Box[0], a.Box[1], a.Box[0] + a.Box[2], a.Box[1] + a.Box[3]},
 	}})
 	return nil
+}
+
+func errBoxOf(n int) error {
+	return fmt.Errorf("bbox of %d numbers, want x, y, width and height", n)
 }
 
 // notes returns an annotation for every image of the file.
@@ -307,6 +327,9 @@ func (r *cocoReader) notes() []annotation {
 		out = append(out, note)
 	}
 	out = append(out, r.faults...)
+	for _, l := range r.whole {
+		out = append(out, annotation{source: fmt.Sprintf("%s: annotation %d", r.name, l.at), faults: []error{errBoxOf(0)}, broken: true})
+	}
 	for _, b := range r.boxes {
 		o := b.object
 		source := fmt.Sprintf("%s: annotation %d", r.name, o.number)
@@ -361,7 +384,7 @@ func isCOCO(fsys fs.FS, file string) bool {
 		if d.Decode(&first) != nil {
 			return false
 		}
-		return first["file_name"] != nil || first["image_id"] != nil && first["bbox"] != nil
+		return first["file_name"] != nil || first["image_id"] != nil && (first["bbox"] != nil || first["category_id"] != nil)
 	}
 	return false
 }

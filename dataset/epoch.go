@@ -89,7 +89,7 @@ func (l *Loader) start(ctx context.Context, epoch, batch int) *pipeline {
 	jobs := make(chan job)
 	p.wg.Go(func() {
 		defer close(jobs)
-		order := epochOrder(l.Data.Len(), l.Train, l.Seed, epoch)
+		order := l.Order(epoch)
 		for b := batch; b < l.Batches(); b++ {
 			var s *slot
 			select {
@@ -111,7 +111,7 @@ func (l *Loader) start(ctx context.Context, epoch, batch int) *pipeline {
 	})
 	for range workers {
 		p.wg.Go(func() {
-			prep := preparer{loader: l, epoch: epoch}
+			prep := preparer{loader: l, view: l.View(epoch)}
 			for j := range jobs {
 				v, err := prep.prepare(p.ctx, j.slot.at(j.i), j.slot.indices[j.i])
 				j.slot.done(j.i, v, err)

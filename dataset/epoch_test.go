@@ -163,7 +163,7 @@ func TestBatchIsValidUntilTheNext(t *testing.T) {
 }
 
 func BenchmarkEpoch(b *testing.B) {
-	train, _, err := OpenSample()
+	train, _, err := openSample()
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -8,12 +8,13 @@ import (
 	"log"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/dataset/sample"
 	"github.com/verydeep/vgg/preprocess"
 )
 
 // Augmented training batches from the embedded sample: crops of 64×64 from images rescaled to a smallest side of 72 to 96.
 func ExampleLoader() {
-	train, _, err := dataset.OpenSample()
+	train, _, err := sample.Open()
 	if err != nil {
 		fmt.Println(err)
 		return

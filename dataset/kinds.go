@@ -74,5 +74,7 @@ const (
 	kindLink      = "link to a folder"
 	kindRun       = "run of vgg"
 	kindExplained = "picture of vgg explain"
+	kindMask      = "mask of an image"
+	kindMasks     = "folder of masks"
 	kindOutside   = "outside class folders"
 )

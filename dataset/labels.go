@@ -71,6 +71,7 @@ func (t *table) source(files *tableFiles, part string, c Columns) (*tableSource,
 	if err := t.takeAnyHeader(files, c); err != nil {
 		return nil, err
 	}
+	t.expandFolders(files)
 	r, err := t.rolesOf(files, c)
 	if err != nil {
 		return nil, err
@@ -84,6 +85,7 @@ func (t *table) source(files *tableFiles, part string, c Columns) (*tableSource,
 // takeAnyHeader takes the first row as a header unless it names one of the files. Rows of
 // another length than the header are an error: their values would stand in wrong columns.
 func (t *table) takeAnyHeader(files *tableFiles, c Columns) error {
+	t.takeCornersLast()
 	if t.columns == nil && len(t.rows) > 0 && !slices.ContainsFunc(t.rows[0], func(v string) bool {
 		i, err := files.find(v)
 		return i >= 0 || err != nil
@@ -98,6 +100,14 @@ func (t *table) takeAnyHeader(files *tableFiles, c Columns) error {
 		return nil
 	}
 	n := len(t.columns)
+	longest := 0
+	for _, cells := range t.rows {
+		longest = max(longest, len(cells))
+	}
+	if longest < n && len(t.rows) > 0 && !slices.ContainsFunc(t.columns[longest:], func(c string) bool { return c != "" }) {
+		n = longest // the header ends in commas
+		t.columns, t.written = t.columns[:n], t.written[:n]
+	}
 	for row, cells := range t.rows {
 		for len(cells) > n && cells[len(cells)-1] == "" {
 			cells = cells[:len(cells)-1]
@@ -131,9 +141,51 @@ func (t *table) addFolders(files *tableFiles) {
 	if len(seen) < 2 {
 		return
 	}
-	t.columns, t.written = []string{"image", "folder"}, []string{"image", "folder"}
+	t.columns, t.written, t.fromFolders = []string{"image", "folder"}, []string{"image", "folder"}, true
 	for row := range t.rows {
 		t.rows[row] = append(t.rows[row], folders[row])
+	}
+}
+
+// expandFolders makes a row for each image of rows that name folders of images, as the studies of
+// MURA.
+func (t *table) expandFolders(files *tableFiles) {
+	if t.columnsOfFiles(files, false) != nil || len(t.rows) == 0 {
+		return
+	}
+	in := map[string][]int{}
+	for i, f := range files.names {
+		in[path.Dir(f)] = append(in[path.Dir(f)], i)
+	}
+	of := func(value string) []int {
+		dir := plainPath(value)
+		for strings.Contains(dir, "/") {
+			if found := in[dir]; found != nil {
+				return found
+			}
+			_, dir, _ = strings.Cut(dir, "/")
+		}
+		return nil
+	}
+	for c := range t.width() {
+		if slices.ContainsFunc(slices.Collect(t.someRows), func(row int) bool { return of(t.cell(row, c)) == nil }) {
+			continue
+		}
+		var rows [][]string
+		var lines []int
+		for row, cells := range t.rows {
+			images := of(cells[c])
+			if images == nil { // counts as a missing image
+				rows, lines = append(rows, cells), append(lines, t.lines[row])
+			}
+			for _, i := range images {
+				cells = slices.Clone(cells)
+				cells[c] = files.names[i]
+				rows, lines = append(rows, cells), append(lines, t.lines[row])
+			}
+		}
+		t.rows, t.lines, t.ofFolders = rows, lines, true
+		return
 	}
 }
 
@@ -149,7 +201,7 @@ func (t *table) dividerText() string {
 func (t *table) looksLikeHeader(c Columns) bool {
 	seen := map[string]bool{}
 	for i, v := range t.rows[0] {
-		if _, number := wholeValue(v); number || seen[v] || v == "" && i > 0 {
+		if _, number := wholeValue(v); number || v != "" && seen[v] || v == "" && i > 0 && slices.ContainsFunc(t.rows[0][i:], func(v string) bool { return v != "" }) {
 			return false
 		}
 		if seen[v] = true; v != "" && (v == c.Image || v == c.Label) {

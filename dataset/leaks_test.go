@@ -15,7 +15,7 @@ import (
 )
 
 // pictured is a dataset of files in memory.
-func pictured(t *testing.T, files map[string][]byte) *Dataset {
+func pictureSet(t *testing.T, files map[string][]byte) *Dataset {
 	t.Helper()
 	dir := t.TempDir()
 	vggtest.WriteFiles(t, dir, files)
@@ -46,7 +46,7 @@ func again(t *testing.T, im *preprocess.Image, w, h, quality int, bright float64
 // The sample's parts share no picture; put into the other part, a file is found by its bytes
 // and a picture that was changed a little by its looks.
 func TestFindLeaks(t *testing.T) {
-	train, val, err := OpenSample()
+	train, val, err := openSample()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestFindLeaks(t *testing.T) {
 			want = append(want, "made/"+name+" "+s.Name)
 		}
 	}
-	leaks, err = FindLeaks(t.Context(), train, pictured(t, files), LeakOptions{Near: true, Workers: 3})
+	leaks, err = FindLeaks(t.Context(), train, pictureSet(t, files), LeakOptions{Near: true, Workers: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,14 +101,14 @@ func TestFindLeaks(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("near-duplicates\n%q, want\n%q", got, want)
 	}
-	bounded, err := FindLeaks(t.Context(), train, pictured(t, files), LeakOptions{MaxBytes: 100})
+	bounded, err := FindLeaks(t.Context(), train, pictureSet(t, files), LeakOptions{MaxBytes: 100})
 	if err != nil || bounded.Checked || len(bounded.Same) > 0 {
 		t.Errorf("within 100 bytes: %+v, %v", bounded, err)
 	}
 }
 
 func TestFindLeaksCancelled(t *testing.T) {
-	train, val, err := OpenSample()
+	train, val, err := openSample()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestFindLeaksCancelled(t *testing.T) {
 // Other photographs differ by more than the same one compressed again, and a picture
 // without contrast looks like none.
 func TestLooks(t *testing.T) {
-	train, _, err := OpenSample()
+	train, _, err := openSample()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,4 +154,9 @@ func TestLooks(t *testing.T) {
 	if d := l.difference(l); d != 1 {
 		t.Errorf("pictures without contrast differ by %g, want 1: nothing tells that they are the same", d)
 	}
+}
+
+// openSample opens the photographs of package sample, which imports this one.
+func openSample() (train, val *Dataset, err error) {
+	return Open(context.Background(), "sample/caltech101.zip", OpenOptions{})
 }

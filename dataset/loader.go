@@ -41,6 +41,7 @@ type Loader struct {
 	Shift    func(alpha [3]float64) (rgb [3]float32) // colour shift in grey levels, as preprocess.Stats.Shift; nil: no shift; several goroutines call it at once
 	ShiftStd float64                                 // standard deviation of alpha; 0.1 in the paper
 	Seed     uint64
+	Views    int  // crops of each image: epoch e shows crop 1 + (e−1) mod Views of every image; 0: new crops each epoch
 	DropLast bool // leave out the last images of the order that don't fill a batch
 
 	Workers    int             // images prepared at once; 0: GOMAXPROCS
@@ -125,12 +126,31 @@ func (l *Loader) validate() error {
 		return fmt.Errorf("field SMin %d, want at least Crop, %d", l.SMin, l.crop())
 	case l.SMax < l.SMin:
 		return fmt.Errorf("field SMax %d, want at least SMin, %d", l.SMax, l.SMin)
+	case l.Views < 0:
+		return fmt.Errorf("field Views %d, want 0 or more", l.Views)
 	case !(l.ShiftStd >= 0) || math.IsInf(l.ShiftStd, 0):
 		return fmt.Errorf("field ShiftStd %v, want 0 or more", l.ShiftStd)
 	case l.Batches() == 0:
 		return fmt.Errorf("DropLast leaves none of %d images, want at least Batch, %d", l.Data.Len(), l.Batch)
 	}
 	return nil
+}
+
+// View returns the number of the crops that an epoch shows, from 1: the epoch's own number
+// unless Views makes crops return. An evaluation has one view.
+func (l *Loader) View(epoch int) int {
+	switch {
+	case !l.Train:
+		return 1
+	case l.Views == 0:
+		return epoch
+	}
+	return 1 + (epoch-1)%l.Views
+}
+
+// Order returns the indices of the samples in the order of an epoch.
+func (l *Loader) Order(epoch int) []int {
+	return epochOrder(l.Data.Len(), l.Train, l.Seed, epoch)
 }
 
 func (l *Loader) crop() int {

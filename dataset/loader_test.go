@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -116,6 +117,40 @@ func TestBitsDependOnSeedAndEpochAlone(t *testing.T) {
 
 // A resumed run and the records of a run depend on the order, so a new version of Go or
 // of this package must not change it.
+// TestViews: with Views the crops of an image return, in another order of the images, and the
+// first ones are those without Views.
+func TestViews(t *testing.T) {
+	d, _ := pictures(t, 23, 5)
+	crops := func(l *Loader, epoch int) (byImage map[int]string, indices []int) {
+		s := mustCollect(t, l, epoch)
+		byImage = map[int]string{}
+		for i, index := range s.indices {
+			byImage[index] = fmt.Sprint(s.x[i*192 : (i+1)*192])
+		}
+		return byImage, s.indices
+	}
+	l, plain := trainLoader(t, d), trainLoader(t, d)
+	l.Views = 2
+	first, order := crops(l, 1)
+	if want, _ := crops(plain, 1); !maps.Equal(first, want) {
+		t.Error("the first epoch has other crops than without Views")
+	}
+	third, again := crops(l, 3)
+	if !maps.Equal(first, third) || slices.Equal(order, again) {
+		t.Errorf("epoch 3: crops as in epoch 1 %v, order %v, then %v; want the same crops in another order", maps.Equal(first, third), order, again)
+	}
+	second, _ := crops(l, 2)
+	same := 0
+	for i, c := range second {
+		if c == first[i] {
+			same++
+		}
+	}
+	if same > 5 {
+		t.Errorf("epoch 2 has %d of 22 crops of epoch 1", same)
+	}
+}
+
 func TestOrderIsFrozen(t *testing.T) {
 	for _, c := range []struct {
 		epoch int
@@ -419,6 +454,7 @@ func TestValidate(t *testing.T) {
 		{"Spec: ", func(l *Loader) { l.Spec.Std[1] = 0 }},
 		{"SMin 7, want at least Crop, 8", func(l *Loader) { l.SMin = 7 }},
 		{"SMax 7, want at least SMin, 8", func(l *Loader) { l.SMax = 7 }},
+		{"Views -1", func(l *Loader) { l.Views = -1 }},
 		{"ShiftStd -1", func(l *Loader) { l.ShiftStd = -1 }},
 		{"ShiftStd NaN", func(l *Loader) { l.ShiftStd = math.NaN() }},
 		{"DropLast leaves none of 5 images", func(l *Loader) { l.Batch, l.DropLast = 6, true }},

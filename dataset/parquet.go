@@ -218,7 +218,7 @@ func (p *parquetFile) setPictures(c Columns) (ok bool, err error) {
 	case len(names) == 0 || c.Image != "":
 		return false, nil
 	case len(names) > 1:
-		return false, fmt.Errorf("%s: several columns of pictures: %s; say which by --columns image=%s", p.name, strings.Join(names, ", "), names[0])
+		return false, fmt.Errorf("%s: several columns of pictures: %s; say which by --columns %s", p.name, strings.Join(names, ", "), shellWord("image="+names[0]))
 	default:
 		column = names[0]
 	}

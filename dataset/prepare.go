@@ -58,7 +58,7 @@ func (l *Loader) centre(w, h int) view {
 // preparer turns samples into network input. Each worker has its own.
 type preparer struct {
 	loader  *Loader
-	epoch   int
+	view    int // of the epoch
 	random  stream
 	resizer preprocess.Resizer
 	crop    preprocess.Image
@@ -74,7 +74,7 @@ func (p *preparer) prepare(ctx context.Context, dst []float32, i int) (View, err
 	defer im.Release()
 	var v view
 	if l.Train {
-		v = l.augment(im.W, im.H, p.random.start(l.Seed, useAugment, uint64(p.epoch), uint64(i)))
+		v = l.augment(im.W, im.H, p.random.start(l.Seed, useAugment, uint64(p.view), uint64(i)))
 	} else {
 		v = l.centre(im.W, im.H)
 	}

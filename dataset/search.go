@@ -25,8 +25,12 @@ type search struct {
 	source   Source
 	above    []fs.FileInfo // folders that were looked through, the outermost first
 
-	annotations string // OpenOptions.Annotations
-	unpacked    int64  // bytes of compressed archives that are in memory
+	copies      []string // folders left out since they have those beside them again
+	unread      []string // tables that aren't used, and why
+	masked      bool     // pictures of masks were left out
+	outer       []fs.FS // folders that were looked through, the outermost first
+	annotations string   // OpenOptions.Annotations
+	unpacked    int64    // bytes of compressed archives that are in memory
 }
 
 // err is the context's cause once it is done.
@@ -55,6 +59,7 @@ type listing struct {
 	files           []string // those that are no images
 	links           []string // folders that are symbolic links
 	skipped         []skipped
+	masks           bool // pictures of masks were left out
 	run             bool // the folder is a run directory; it has no images of the collection
 }
 
@@ -88,6 +93,8 @@ func (s *search) list(fsys fs.FS, dir string) (listing, error) {
 	if slices.Contains(l.files, runRecipe) && slices.Contains(l.files, runLog) {
 		return listing{run: true}, nil
 	}
+	s.dropMasks(&l, fsys, dir)
+	s.masked = s.masked || l.masks
 	return l, nil
 }
 

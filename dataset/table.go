@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/verydeep/vgg/internal/wholefile"
@@ -27,6 +26,9 @@ type table struct {
 	rows    [][]string
 	lines   []int // of the rows, from 1
 
+	ofFolders   bool // each row was of the images of a folder
+	fromFolders bool // the classes are the folders of a list of paths
+
 	classNames map[string][]string // of columns of class numbers, where the file says them
 	record     string              // what stands before the number of a row in errors; "" of a line
 }
@@ -36,7 +38,6 @@ var (
 	fileColumns  = []string{"file", "filename", "file_name", "image", "path", "image_path", "imageid", "image_id", "img"}
 	classColumns = []string{"wnid", "synset", "class", "class_name", "category", "name"}
 	indexColumns = []string{"label", "label10", "class_index", "class_id", "class_index1000", "target", "index"}
-	boxColumns   = [][4]string{{"x0", "y0", "x1", "y1"}, {"xmin", "ymin", "xmax", "ymax"}, {"x1", "y1", "x2", "y2"}}
 	sizeColumns  = [][2]string{{"orig_w", "orig_h"}, {"width", "height"}, {"image_width", "image_height"}}
 )
 
@@ -166,35 +167,6 @@ func (t *table) classColumn() int {
 		}
 	}
 	return -1
-}
-
-// box returns the columns of corners, and whether there are any. Without a header
-// they are the last four: file, corners; or file, class, corners.
-func (t *table) box() (corners [4]int, ok bool) {
-	for _, names := range boxColumns {
-		for i, n := range names {
-			corners[i] = t.column(n)
-		}
-		if slices.Min(corners[:]) >= 0 {
-			return corners, true
-		}
-	}
-	if t.columns != nil || len(t.rows) == 0 {
-		return corners, false
-	}
-	n := len(t.rows[0])
-	for i := range corners {
-		corners[i] = n - 4 + i
-	}
-	if n != 5 && n != 6 {
-		return corners, false
-	}
-	for _, v := range t.rows[0][n-4:] {
-		if _, err := strconv.ParseFloat(v, 64); err != nil {
-			return corners, false
-		}
-	}
-	return corners, true
 }
 
 // size returns the columns of the image's size, and whether there are any.

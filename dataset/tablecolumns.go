@@ -83,8 +83,8 @@ var (
 		"img", "imgid", "imgname", "imgpath", "imgfile", "path", "picture", "photo", "id", "idcode", "relativeimpath", "relpath", "imageindex", "imagelink",
 	}
 	labelNames = []string{
-		"label", "labels", "class", "classes", "classname", "classid", "classindex", "classlabel", "category", "categories", "categoryname", "categoryid",
-		"target", "targets", "y", "tag", "tags", "wnid", "synset", "diagnosis", "dx", "breed", "species", "index", "label10", "classindex1000",
+		"label", "labels", "class", "classes", "classname", "classid", "classindex", "classlabel", "category", "categories", "categoryname", "labelname", "categoryid",
+		"target", "targets", "y", "tag", "tags", "wnid", "synset", "diagnosis", "dx", "breed", "species", "index", "label10", "classindex1000", "diagnostic", "findinglabel", "findinglabels",
 	}
 	labelWords = []string{"label", "labels", "class", "category", "target", "tag", "tags", "species", "breed", "diagnosis"}
 	splitNames = []string{"split", "reposplit", "set", "subset", "part", "partition", "dataset", "usage", "phase"}
@@ -197,20 +197,44 @@ func (t *table) candidates(columns []int) string {
 	return strings.Join(list, ", ")
 }
 
-// askColumns is the error of a table that can be read in several ways, or in none.
-func (t *table) askColumns(r roles, what string, columns []int) error {
-	say := func(i int) string {
-		if i < 0 {
-			return "…"
-		}
-		return t.columnName(i)
+// flagName is what --columns calls a column: its name, or its number where the name has signs
+// that the flag's value divides by.
+func (t *table) flagName(i int) string {
+	if name := t.columnName(i); !strings.ContainsAny(name, ",=+:") {
+		return name
 	}
-	label := -1
-	if len(r.labels) > 0 {
-		label = r.labels[0]
-	}
-	return fmt.Errorf("%s: %s: %s; say which by --columns image=%s,label=%s", t.name, what, t.candidates(columns), say(r.image), say(label))
+	return strconv.Itoa(i + 1)
 }
+
+// columnsFlag is --columns for a column of images and one of classes, either of which may be -1.
+// form follows the latter.
+func (t *table) columnsFlag(image, label int, form string) string {
+	var items []string
+	if image >= 0 {
+		items = append(items, "image="+t.flagName(image))
+	}
+	if label >= 0 {
+		items = append(items, "label="+t.flagName(label)+form)
+	}
+	return "--columns " + shellWord(strings.Join(items, ","))
+}
+
+// askColumns is the error of a table that can be read in several ways, or in none. The flag
+// that it shows chooses the first.
+func (t *table) askColumns(r roles, what string, columns []int) error {
+	flag := t.columnsFlag(columns[0], -1, "")
+	if r.image >= 0 {
+		label := columns[0]
+		if len(r.labels) > 0 {
+			label = r.labels[0]
+		}
+		flag = t.columnsFlag(r.image, label, "")
+	}
+	return &askError{fmt.Errorf("%s: %s: %s; say which by %s", t.name, what, t.candidates(columns), flag)}
+}
+
+// askError is that of a table of which only the user can say what its columns are.
+type askError struct{ error }
 
 // rolesOf tells the columns of a table apart: the images by comparing values with the files
 // found, the classes by the column's name or by its being the only one left.
@@ -312,7 +336,7 @@ func (t *table) noImages(files *tableFiles) error {
 	for i := range t.width() {
 		all = append(all, i)
 	}
-	return &noImagesError{t.askColumns(roles{image: -1}, fmt.Sprintf("no column of files: no value of its columns names one of the %d images", len(files.names)), all)}
+	return &noImagesError{fmt.Errorf("%s: no column of files: no value of its columns names one of the %d images: %s", t.name, len(files.names), t.candidates(all))}
 }
 
 // noImagesError is that of a table that names none of the images.
@@ -346,7 +370,7 @@ func (t *table) splitRole(r *roles, c Columns) error {
 				continue
 			}
 			if r.split >= 0 {
-				return fmt.Errorf("%s: columns %s both say parts, want --columns split=%s or split=%s", t.name, t.candidates([]int{r.split, i}), t.columnName(r.split), t.columnName(i))
+				return fmt.Errorf("%s: columns %s both say parts, want --columns %s or --columns %s", t.name, t.candidates([]int{r.split, i}), shellWord("split="+t.flagName(r.split)), shellWord("split="+t.flagName(i)))
 			}
 			r.split = i
 		}
@@ -368,7 +392,7 @@ func (t *table) splitRole(r *roles, c Columns) error {
 	if !t.saysParts(i) {
 		all, _ := t.values(i)
 		slices.Sort(all)
-		return fmt.Errorf("%s: --columns split=%s: values %s, want train, val and test, or split=%s:%s to validate on the rows with one value", t.name, c.Split, some(all), name, all[0])
+		return fmt.Errorf("%s: --columns split=%s: values %s, want train, val and test, or --columns %s to validate on the rows with one value", t.name, c.Split, some(all), shellWord("split="+name+":"+all[0]))
 	}
 	return nil
 }

@@ -24,8 +24,8 @@ func newTableFiles(names []string, dir string) *tableFiles {
 	return f
 }
 
-// of returns the files for a table of another folder, of those below folders of a part if
-// there are such.
+// of returns the files for a table of another folder: those below folders of the part, if there
+// are such.
 func (f *tableFiles) of(dir, part string) *tableFiles {
 	out := *f
 	out.dir = dir
@@ -34,7 +34,7 @@ func (f *tableFiles) of(dir, part string) *tableFiles {
 	}
 	var names []string
 	for _, n := range f.names {
-		if top, _, below := strings.Cut(n, "/"); below && partOfName(top) == part {
+		if p := pathPart(n); p >= 0 && partNames[p] == part {
 			names = append(names, n)
 		}
 	}

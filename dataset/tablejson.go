@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -56,6 +57,9 @@ func parseJSON(name string, data []byte) (*table, error) {
 		at = end
 		return line
 	}
+	if t := mapTable(name, text); t != nil {
+		return t, nil
+	}
 	array := strings.HasPrefix(strings.TrimSpace(text), "[")
 	if array {
 		if _, err := d.Token(); err != nil {
@@ -83,6 +87,38 @@ func parseJSON(name string, data []byte) (*table, error) {
 		t.columns = append(t.columns, strings.ToLower(c))
 	}
 	return t, nil
+}
+
+// mapTable reads one object that maps images to classes, {"1.jpg": "cat"}, or classes to images,
+// {"cat": ["1.jpg"]}; nil if the text is something else.
+func mapTable(name, text string) *table {
+	var object map[string]json.RawMessage
+	if json.Unmarshal([]byte(text), &object) != nil || len(object) < 2 {
+		return nil
+	}
+	t := newList(name, "")
+	t.columns, t.written, t.record = t.columns[:2], t.written[:2], "entry "
+	lists := 0
+	for _, key := range slices.Sorted(maps.Keys(object)) {
+		var images []string
+		switch value := jsonCell(object[key]); {
+		case slices.Contains(imageNames, plainName(key)): // a single record
+			return nil
+		case json.Unmarshal(object[key], &images) == nil && isList(value):
+			for _, image := range images {
+				t.addRow(len(t.rows)+1, image, key)
+			}
+			lists++
+		case isList(value) || isRecord(value):
+			return nil
+		default:
+			t.addRow(len(t.rows)+1, key, value)
+		}
+	}
+	if lists > 0 && lists < len(object) {
+		return nil
+	}
+	return t
 }
 
 // maxRecordColumns is the most keys of all records of a file.

@@ -26,6 +26,9 @@ func (t *table) labelRole(r *roles, c Columns, files *tableFiles) error {
 			r.labels = flags
 			return t.checkFlags(*r)
 		}
+		if err := t.findings(*r, left); err != nil {
+			return err
+		}
 		only, err := t.onlyLabel(*r, left)
 		if err != nil {
 			return err
@@ -35,7 +38,46 @@ func (t *table) labelRole(r *roles, c Columns, files *tableFiles) error {
 	if err := t.pairLabels(r, known); err != nil {
 		return err
 	}
+	if err := t.noRecords(r.labels[0]); err != nil {
+		return err
+	}
 	return t.listRole(r)
+}
+
+// findingsError is that of a table of findings, of which some are left open.
+type findingsError struct{ error }
+
+// findings asks about columns of 1, 0, -1 and blanks, as of CheXpert: which labels they are, and
+// what is uncertain, isn't for vgg to say.
+func (t *table) findings(r roles, left []int) error {
+	var flags []int
+	open := false
+	for _, i := range left {
+		one, other := false, t.columns == nil
+		blank := false
+		for row := range t.rows {
+			switch v := t.cell(row, i); {
+			case v == "":
+				blank = true
+			default:
+				n, err := strconv.ParseFloat(v, 64)
+				one, other = one || n == 1, other || err != nil || n != 0 && n != 1 && n != -1
+			}
+		}
+		if one && !other {
+			flags = append(flags, i)
+			open = open || blank
+		}
+	}
+	if len(flags) < 2 || !open {
+		return nil
+	}
+	rest := ""
+	for _, i := range flags[1:] {
+		rest += "+" + t.flagName(i)
+	}
+	return &findingsError{fmt.Errorf("%s: columns of 1, 0, -1 or nothing may be labels, several an image: %s; %s takes 1 as a label and all else, -1 for uncertain as well, as none",
+		t.name, t.candidates(flags), t.columnsFlag(r.image, flags[0], rest))}
 }
 
 // onlyLabel returns the only column that may have classes where none is called so.
@@ -53,15 +95,21 @@ func (t *table) onlyLabel(r roles, left []int) (int, error) {
 	case 1:
 		return plausible[0], nil
 	case 0:
-		return -1, t.askColumns(r, "no column of classes: none has a name such as label or class, or few values", left)
+		return -1, &unclearError{fmt.Errorf("%s: no column of classes: none has a name such as label or class, or few values: %s", t.name, t.candidates(left))}
 	}
-	return -1, t.askColumns(r, "no column of classes: none has a name such as label or class, and any of these may be it", plausible)
+	return -1, &unclearError{t.askColumns(r, "no column of classes: none has a name such as label or class, and any of these may be it", plausible)}
 }
+
+// unclearError is that of a table of images none of whose columns is called like classes.
+type unclearError struct{ error }
+
+func (e *unclearError) Unwrap() error { return e.error }
 
 // otherNames are names of columns with few values that aren't classes.
 var otherNames = []string{
+	"encodedpixels", "rle", "rlemask", "maskrle", "pixels", "caption", "captions", "comment", "description",
 	"size", "width", "height", "w", "h", "channels", "depth", "age", "score", "rating", "weight", "date", "year", "month", "time", "source", "license",
-	"filesize", "format", "extension", "ext", "mode", "count", "quality", "lat", "lon", "title", "caption", "text", "url",
+	"filesize", "format", "extension", "ext", "mode", "count", "quality", "lat", "lon", "title", "text", "url",
 }
 
 // repeats reports whether a column may be one of classes by its values: the rows don't all
@@ -79,7 +127,7 @@ func (t *table) repeats(column int) bool {
 
 // isLabelName reports whether a column may be one of classes by its name.
 func isLabelName(column string) bool {
-	if slices.Contains(labelNames, plainName(column)) || column == "name" {
+	if n := plainName(column); slices.Contains(labelNames, n) && (n != "y" || column == n) || column == "name" {
 		return true
 	}
 	words := strings.FieldsFunc(strings.ToLower(column), func(r rune) bool { return r == '_' || r == ' ' || r == '-' || r == '.' })
@@ -97,11 +145,17 @@ func (e *noLabelsError) Error() string {
 func (t *table) chosenLabel(r *roles, label string) error {
 	if i, err := t.named("--columns label", label); err == nil {
 		r.labels = []int{i}
+		if err := t.noRecords(i); err != nil {
+			return err
+		}
 		return t.listRole(r)
 	}
 	name, form, ok := cutLast(label, ":")
 	if divider, known := map[string]string{"words": " ", "commas": ",", "whole": ""}[form]; ok && known {
 		i, err := t.named("--columns label", name)
+		if err == nil {
+			err = t.noRecords(i)
+		}
 		r.labels, r.separator = []int{i}, divider
 		return err
 	}
@@ -112,10 +166,12 @@ func (t *table) chosenLabel(r *roles, label string) error {
 		}
 		r.labels = append(r.labels, i)
 	}
-	if flags := t.flagColumns(r.labels); len(flags) != len(r.labels) {
-		for _, i := range r.labels {
-			if !slices.Contains(flags, i) {
-				return fmt.Errorf("%s: --columns label=%s: %s, want columns of 0 and 1 alone", t.name, label, t.candidates([]int{i}))
+	for _, i := range r.labels {
+		for row := range t.rows {
+			if v := t.cell(row, i); v != "" {
+				if n, err := strconv.ParseFloat(v, 64); err != nil || n != 0 && n != 1 && n != -1 {
+					return fmt.Errorf("%s: --columns label=%s: %s, want columns of 1, 0, -1 or nothing", t.name, label, t.candidates([]int{i}))
+				}
 			}
 		}
 	}
@@ -127,7 +183,7 @@ func (t *table) chosenLabel(r *roles, label string) error {
 func (t *table) labelCandidates(r roles, files *tableFiles) []int {
 	others := []int{r.image, r.split}
 	if corners, ok := t.box(); ok && t.columns != nil {
-		others = append(others, corners[:]...)
+		others = append(others, corners.at[:]...)
 	}
 	if w, h, ok := t.size(); ok {
 		others = append(others, w, h)
@@ -139,6 +195,9 @@ func (t *table) labelCandidates(r roles, files *tableFiles) []int {
 		}
 		values, rows := t.values(i)
 		if len(values) == 1 && values[0] == "" || t.columns != nil && (isFold(t.columns[i]) || slices.Contains(splitNames, plainName(t.columns[i]))) {
+			continue
+		}
+		if isBoxName(t.columns, i) || slices.ContainsFunc(values, isRecord) {
 			continue
 		}
 		// Another path of the image, such as that of a mask.
@@ -179,7 +238,7 @@ func (t *table) checkFlags(r roles) error {
 	}
 	for row := range t.rows {
 		if t.flag(row, r.labels[0]) == t.flag(row, r.labels[1]) {
-			return fmt.Errorf("%w, or label=%s+%s for both", t.askColumns(r, "no column of classes: any of these may be it", r.labels), t.columnName(r.labels[0]), t.columnName(r.labels[1]))
+			return fmt.Errorf("%w, or %s for both", t.askColumns(r, "no column of classes: any of these may be it", r.labels), t.columnsFlag(r.image, r.labels[0], "+"+t.flagName(r.labels[1])))
 		}
 	}
 	return nil
@@ -313,15 +372,39 @@ func (t *table) listRole(r *roles) error {
 				continue
 			}
 			if r.separator == "" {
-				form, name := map[string]string{",": "commas", " ": "words"}[divider], t.columnName(column)
-				return t.errorf(row, "column %s: %q may be one class or several labels; say which by --columns image=%s,label=%s:whole or label=%s:%s",
-					name, t.cell(row, column), t.columnName(r.image), name, name, form)
+				form := map[string]string{",": ":commas", " ": ":words"}[divider]
+				return t.errorf(row, "column %s: %q may be one class or several labels; say which by %s or %s",
+					t.columnName(column), t.cell(row, column), t.columnsFlag(r.image, column, ":whole"), t.columnsFlag(r.image, column, form))
 			}
 			r.separator = divider
 			return nil
 		}
 	}
 	r.separator = ""
+	return nil
+}
+
+// isBoxName reports whether a column is called like one of boxes.
+func isBoxName(columns []string, i int) bool {
+	return columns != nil && slices.Contains([]string{"bbox", "bboxes", "box", "boxes", "boundingbox", "boundingboxes"}, plainName(columns[i]))
+}
+
+// isRecord reports whether a cell holds an object of JSON, or a list of objects or lists, which
+// is no class.
+func isRecord(v string) bool {
+	if strings.HasPrefix(v, "{") && strings.HasSuffix(v, "}") {
+		return true
+	}
+	return isList(v) && strings.HasPrefix(strings.TrimSpace(v[1:]), "{") || isList(v) && strings.HasPrefix(strings.TrimSpace(v[1:]), "[")
+}
+
+// noRecords is an error if a column has values that are no classes.
+func (t *table) noRecords(column int) error {
+	for row := range t.rows {
+		if v := t.cell(row, column); isRecord(v) {
+			return t.errorf(row, "column %s: %.60s, want a class or a list of classes, not a record; write the classes into a table of images and labels", t.columnName(column), v)
+		}
+	}
 	return nil
 }
 

@@ -19,7 +19,8 @@ type tableCandidate struct {
 	file   string
 	part   string // that its name says, "" if none
 	source *tableSource
-	err    error // why it isn't one
+	boxes  *boxTable // its rows are boxes; else nil
+	err    error     // why it isn't one
 }
 
 // rank puts tables of the training part first.
@@ -73,7 +74,31 @@ func openTables(s *search, name string, fsys fs.FS, root listing) (train, val *D
 			c.err = &noLabelsError{c.file}
 		}
 	}
-	chosen, err := s.chooseTables(candidates, classFolders)
+	if !classFolders {
+		if train, val, ok, err := s.openBoxTables(name, fsys, root, candidates); ok || err != nil {
+			return train, val, ok, err
+		}
+	}
+	// A table of classes tells more than a list of paths in folders.
+	for _, c := range candidates {
+		if c.err == nil && c.source.fromFolders && slices.ContainsFunc(candidates, func(o *tableCandidate) bool {
+			return o.err == nil && !o.source.fromFolders && o.part == c.part
+		}) {
+			c.err = &noLabelsError{table: c.file}
+		}
+	}
+	// And more than one of boxes.
+	if slices.ContainsFunc(candidates, func(c *tableCandidate) bool {
+		var ask *askError
+		return c.boxes == nil && (c.err == nil || errors.As(c.err, &ask))
+	}) {
+		for _, c := range candidates {
+			if c.boxes != nil {
+				c.err = &noLabelsError{c.file}
+			}
+		}
+	}
+	chosen, err := s.chooseTables(name, candidates, classFolders)
 	if err != nil {
 		return fail(err)
 	}
@@ -102,6 +127,10 @@ func openTables(s *search, name string, fsys fs.FS, root listing) (train, val *D
 	return train, val, true, nil
 }
 
+// partTables are tables in the folders of the images: of Hugging Face, and those of Roboflow's
+// exports of classes and boxes.
+var partTables = []string{"metadata.csv", "metadata.jsonl", "_classes.csv", "_annotations.csv"}
+
 // tableCandidates lists the files that may be tables: in the root, in folders for tables,
 // and metadata in the folders of the images.
 func (s *search) tableCandidates(fsys fs.FS, root listing) ([]*tableCandidate, error) {
@@ -121,7 +150,7 @@ func (s *search) tableCandidates(fsys fs.FS, root listing) ([]*tableCandidate, e
 			}
 			continue
 		}
-		for _, f := range []string{"metadata.csv", "metadata.jsonl"} {
+		for _, f := range partTables {
 			if info, err := fs.Stat(fsys, path.Join(folder, f)); err == nil && !info.IsDir() {
 				add(path.Join(folder, f), partOfName(folder))
 			}
@@ -147,6 +176,7 @@ func (s *search) tryTable(fsys fs.FS, c *tableCandidate, files *tableFiles, trai
 		copied := *t
 		copied.rows = slices.Clone(t.rows)
 		c.source, c.err = copied.source(within, c.part, s.columns)
+		c.boxes = copied.boxTable(within, c.part, s.columns)
 		if trained != nil && c.part != "" && copied.columns != nil && slices.Equal(copied.written, trained.written) && copied.columnsOfFiles(within, false) != nil {
 			c.source, c.err = &tableSource{table: &copied, roles: trained.roles, files: within, part: c.part}, nil
 		}
@@ -181,7 +211,7 @@ func isLabels(file string) bool {
 // chooseTables returns the tables that say the classes: labels.csv, or else metadata, or
 // else those of parts, or else the only one. It is an error if several do, and nil if none
 // does and the folders may be classes.
-func (s *search) chooseTables(candidates []*tableCandidate, classFolders bool) ([]*tableSource, error) {
+func (s *search) chooseTables(where string, candidates []*tableCandidate, classFolders bool) ([]*tableSource, error) {
 	for _, name := range []string{labelsFile, "metadata.csv", "metadata.jsonl"} {
 		var chosen []*tableSource
 		for _, c := range candidates {
@@ -212,7 +242,7 @@ func (s *search) chooseTables(candidates []*tableCandidate, classFolders bool) (
 	}
 	for _, part := range []string{"train", "val", "test", ""} {
 		if list := byPart[part]; len(list) > 1 {
-			return nil, severalTables(list)
+			return nil, severalTables(where, list)
 		}
 	}
 	parts := slices.Concat(byPart["train"], byPart["val"], byPart["test"])
@@ -223,7 +253,7 @@ func (s *search) chooseTables(candidates []*tableCandidate, classFolders bool) (
 	var chosen []*tableSource
 	switch {
 	case len(byPart["train"]) > 0 && len(byPart[""]) > 0:
-		return nil, severalTables(append(parts, byPart[""]...))
+		return nil, severalTables(where, append(parts, byPart[""]...))
 	case len(byPart["train"]) > 0:
 		chosen = parts
 	case len(byPart[""]) > 0:
@@ -237,10 +267,11 @@ func (s *search) chooseTables(candidates []*tableCandidate, classFolders bool) (
 	for _, c := range bad {
 		var none *noLabelsError
 		var other *noImagesError
+		var unclear *unclearError
 		switch {
 		case errors.As(c.err, &none) && c.part != "test":
 			continue // such as a table of boxes
-		case chosen[0].part != "" && (c.part == "train" || c.part == "val") && !errors.As(c.err, &other) && !errors.Is(c.err, errSubmission):
+		case chosen[0].part != "" && (c.part == "train" || c.part == "val") && !errors.As(c.err, &other) && !errors.As(c.err, &unclear) && !errors.Is(c.err, errSubmission):
 			return nil, c.err
 		}
 		s.note("%s isn't used: %v", c.file, trimTable(c))
@@ -266,6 +297,9 @@ func (t *tableSource) shares(other *tableSource) bool {
 // trimTable is a candidate's error without the name of its file.
 func trimTable(c *tableCandidate) error {
 	var none *noLabelsError
+	if unclear := new(*unclearError); errors.As(c.err, unclear) {
+		return errors.New("no column is called like classes")
+	}
 	if errors.As(c.err, &none) {
 		return errors.New("it has no classes")
 	}
@@ -275,18 +309,22 @@ func trimTable(c *tableCandidate) error {
 	return c.err
 }
 
-func severalTables(list []*tableSource) error {
+func severalTables(where string, list []*tableSource) error {
 	var names []string
 	for _, t := range list {
 		names = append(names, t.name)
 	}
-	return fmt.Errorf("several tables give classes: %s; open one of them, as --data DIR/%s, or call one %s, or read the folders by --columns none", strings.Join(names, ", "), names[0], labelsFile)
+	return fmt.Errorf("several tables give classes: %s; open one of them, as --data %s, or call one %s", strings.Join(names, ", "), shellWord(strings.TrimRight(where, `/\`)+"/"+names[0]), labelsFile)
 }
 
 // noTable is the error of tables none of which can be used. It is nil where there are class
 // folders: tables may be about something else.
 func (s *search) noTable(bad []*tableCandidate, classFolders bool) error {
 	for _, c := range bad {
+		var findings *findingsError
+		if errors.As(c.err, &findings) {
+			return c.err
+		}
 		if classFolders || errors.Is(c.err, errSubmission) {
 			continue
 		}
@@ -298,6 +336,9 @@ func (s *search) noTable(bad []*tableCandidate, classFolders bool) error {
 	}
 	for _, c := range bad {
 		s.note("%s isn't used: %v", c.file, trimTable(c))
+		if !errors.Is(c.err, errSubmission) {
+			s.unread = append(s.unread, fmt.Sprintf("%s isn't used: %v", c.file, trimTable(c)))
+		}
 	}
 	return nil
 }
@@ -363,7 +404,7 @@ func compareFolders(chosen []*tableSource, train, val *Dataset, parts bool) (sam
 			continue
 		}
 		for _, sample := range d.Samples {
-			folder, label := path.Base(path.Dir(sample.Name)), d.Classes[sample.Label]
+			folder, label := path.Base(ownFolder(sample.Name)), d.Classes[sample.Label]
 			if f, ok := folders[folder]; ok && f != label {
 				bijective = false
 			}
@@ -385,7 +426,7 @@ func compareFolders(chosen []*tableSource, train, val *Dataset, parts bool) (sam
 	}
 	t := chosen[0]
 	switch {
-	case len(folders) < 2:
+	case len(folders) < 2 || t.ofFolders:
 		return false, nil
 	case bijective && len(train.Classes) > 1:
 		for folder, label := range folders {
@@ -397,16 +438,16 @@ func compareFolders(chosen []*tableSource, train, val *Dataset, parts bool) (sam
 	case train.MultiLabel:
 		return false, nil
 	case called && differs != nil:
-		return false, fmt.Errorf("%s lies in folder %s, and %s says %s; say which holds: --columns image=%s,label=%s for the table, --columns none for the folders",
-			differs.file, differs.folder, t.name, differs.class, t.columnName(t.image), t.columnName(t.labels[0]))
+		return false, fmt.Errorf("%s lies in folder %s, and %s says %s; say which holds: %s for the table, --columns none for the folders",
+			differs.file, differs.folder, t.name, differs.class, t.columnsFlag(t.image, t.labels[0], ""))
 	case containers == 0 && !isLabels(t.name):
 		names := make([]string, 0, len(folders))
 		for f := range folders {
 			names = append(names, f)
 		}
 		slices.Sort(names)
-		return false, fmt.Errorf("folders (%s) and %s (%s) may both be the classes; say which: --columns image=%s,label=%s for the table, --columns none for the folders",
-			some(names), t.name, some(train.Classes), t.columnName(t.image), t.columnName(t.labels[0]))
+		return false, fmt.Errorf("folders (%s) and %s (%s) may both be the classes; say which: %s for the table, --columns none for the folders",
+			some(names), t.name, some(train.Classes), t.columnsFlag(t.image, t.labels[0], ""))
 	}
 	return false, nil
 }

@@ -90,7 +90,7 @@ func (t *tableSource) reading() string {
 	for i, c := range t.columns {
 		if i != t.split && isFold(c) && !strings.HasPrefix(c, "unnamed") {
 			values, _ := t.values(i)
-			text += fmt.Sprintf("; column %s isn't used (--columns split=%s:%s validates on one fold)", t.columnName(i), t.columnName(i), values[0])
+			text += fmt.Sprintf("; column %s isn't used (--columns %s validates on one fold)", t.columnName(i), shellWord("split="+t.flagName(i)+":"+values[0]))
 		}
 	}
 	return text

@@ -6,14 +6,14 @@ import (
 	"log"
 
 	"github.com/verydeep/vgg"
-	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/dataset/sample"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
 
 func ExampleRun() {
-	_, val, err := dataset.OpenSample()
+	_, val, err := sample.Open()
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/journal"
@@ -34,7 +33,7 @@ type line struct {
 	Label     int    `json:"label"`
 	Labels    []int  `json:"labels,omitempty"`    // of a set with several labels an image
 	Posterior string `json:"posterior,omitempty"` // float32, little-endian, in base64
-	version
+	dataset.Version
 	Error string `json:"error,omitempty"`
 }
 
@@ -47,9 +46,8 @@ type resultFile struct {
 	index  map[key]entry
 
 	// What follow compares the images with.
-	versions map[key]version // of the lines; nil of a reader and after follow
-	data     *dataset.Dataset
-	times    []time.Time // of the images' last changes, at the beginning of the run
+	versions map[key]dataset.Version // of the lines; nil of a reader and after follow
+	follows  *dataset.Versions       // of the images; nil before follow
 }
 
 type key struct{ net, image int }
@@ -83,7 +81,7 @@ func (r *resultFile) kind() journal.Kind[Header, line] {
 				return nil
 			}
 			if delete(r.versions, k); l.Error == "" {
-				r.versions[k] = l.version
+				r.versions[k] = l.Version
 			}
 			return nil
 		},
@@ -114,7 +112,7 @@ func openFile(ctx context.Context, path string) (*resultFile, error) {
 // this run's to write.
 func createFile(ctx context.Context, path string, h Header) (*resultFile, error) {
 	r := newFile(path)
-	r.versions = map[key]version{}
+	r.versions = map[key]dataset.Version{}
 	var err error
 	if r.lines, err = r.kind().Resume(ctx, path, h); err != nil {
 		return nil, fmt.Errorf("eval: %w", err)
@@ -182,7 +180,7 @@ func (r *resultFile) put(net, image int, a Answer) error {
 			return nil // the file says so already
 		}
 	} else {
-		l.Posterior, l.version = encodePosterior(a.Posterior), r.version(image)
+		l.Posterior, l.Version = encodePosterior(a.Posterior), r.version(image)
 	}
 	at, err := r.lines.Append(l)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/dataset/sample"
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
 	"github.com/verydeep/vgg/network"
@@ -164,7 +165,7 @@ func compareWithOracle(t *testing.T, m *vgg.Model, data *dataset.Dataset, o orac
 // photographs are the oracle's images, of the embedded sample, as a set of one class.
 func photographs(t *testing.T, o oracle) *dataset.Dataset {
 	t.Helper()
-	_, val, err := dataset.OpenSample()
+	_, val, err := sample.Open()
 	if err != nil {
 		t.Fatal(err)
 	}

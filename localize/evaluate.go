@@ -23,14 +23,18 @@ type EvalOptions struct {
 	// Protocol is [eval.Centre], the paper's first (§A.1), [eval.Dense], its second (§A.2), or
 	// [eval.MultiCrop], the second with crops in place of dense windows.
 	Protocol eval.Protocol
-	// Resources: Workers decode images, which then go through the networks one by one. There
-	// are no batches and ranks, and Memory isn't bounded: Batch, Ranks and Memory must be 0.
+	// Resources: Workers decode images, within a quarter of Memory, which then go through the
+	// networks one by one. There are no batches and ranks: Batch and Ranks must be 0.
 	resources.Resources
 
 	// Out, if set, is the result file: the run skips the images that it holds and adds the
 	// others as they are done. RunID names the networks and how they are run; a file with
 	// another RunID is an [*OtherRunError].
 	Out, RunID string
+	// Verify compares the contents of all images with what Out says of them, whatever their
+	// times. Without it, those of the images whose time of change is another. Images that changed
+	// are located again, and OnRemark hears how many.
+	Verify bool
 
 	// OnImage is told the images that are done, readable or not.
 	OnImage progress.Func
@@ -51,6 +55,7 @@ type Record struct {
 	GivenIoU float64     `json:"given_iou"`
 	Top      []Detection `json:"top,omitempty"` // dense with classifiers: up to five classes, best first
 	Error    string      `json:"error,omitempty"`
+	dataset.Version
 }
 
 // topClasses is the number of classes that an answer may name (ILSVRC).
@@ -104,6 +109,7 @@ type evaluation struct {
 	labels  []int            // index of the network's class for each of the set's
 	records []*Record        // by image of boxed; nil: not done
 	file    *resultFile      // nil: there is none
+	follows *dataset.Versions
 	grey16  sync.Once
 }
 
@@ -120,8 +126,38 @@ func (e *evaluation) open(ctx context.Context) error {
 	if err := h.keepOrientation(ctx, e.o.Out, e.boxed); err != nil {
 		return err
 	}
-	e.file, err = openResults(ctx, e.o.Out, h, e.records)
-	return err
+	if e.file, err = openResults(ctx, e.o.Out, h, e.records); err != nil {
+		return err
+	}
+	if err := e.forgetChanged(ctx); err != nil {
+		e.file.close()
+		return err
+	}
+	return nil
+}
+
+// forgetChanged drops the records of images that have changed since.
+func (e *evaluation) forgetChanged(ctx context.Context) (err error) {
+	if e.follows, err = dataset.NewVersions(ctx, e.boxed); err != nil {
+		return err
+	}
+	var held []int
+	for i, r := range e.records {
+		if r != nil {
+			held = append(held, i)
+		}
+	}
+	changed, err := e.follows.Changed(ctx, held, func(i int) dataset.Version { return e.records[i].Version }, e.o.Verify)
+	if err != nil {
+		return err
+	}
+	for _, i := range changed {
+		e.records[i] = nil
+	}
+	if len(changed) > 0 && e.o.OnRemark != nil {
+		e.o.OnRemark(dataset.ChangedRemark(len(changed), e.o.Out, "evaluated again"))
+	}
+	return nil
 }
 
 // run makes the records that are left.
@@ -178,6 +214,9 @@ func (e *evaluation) add(ctx context.Context, im decoded) error {
 		r.Error = err.Error()
 	}
 	if e.file != nil {
+		if r.Error == "" {
+			r.Version = e.follows.Of(im.index)
+		}
 		if err := e.file.add(r); err != nil {
 			return err
 		}
@@ -192,8 +231,8 @@ func (o EvalOptions) validate(l *Locator) error {
 		return err
 	}
 	switch {
-	case o.Batch > 0 || o.Ranks > 0 || o.Memory > 0:
-		return fmt.Errorf("localize: batch %d, ranks %d, memory %d, want 0: images go through the networks one by one", o.Batch, o.Ranks, o.Memory)
+	case o.Batch > 0 || o.Ranks > 0:
+		return fmt.Errorf("localize: batch %d, ranks %d, want 0: images go through the networks one by one", o.Batch, o.Ranks)
 	case !slices.Contains([]eval.Protocol{eval.Centre, eval.Dense, eval.MultiCrop}, o.Protocol):
 		return fmt.Errorf("localize: protocol %v, want centre, dense or multi-crop", o.Protocol)
 	case o.Protocol == eval.Centre && (len(l.Nets) > 1 || len(l.Nets[0].Scales) > 1):

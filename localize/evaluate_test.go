@@ -11,10 +11,12 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
@@ -471,9 +473,62 @@ func FuzzResults(f *testing.F) {
 func TestEvaluateRefusesResources(t *testing.T) {
 	d := squares(t, "squares", 4)
 	l := locator(t, 1, vgg.SCR)
-	for _, r := range []resources.Resources{{Batch: 2}, {Ranks: 1}, {Memory: 1 << 30}, {Workers: -1}} {
+	for _, r := range []resources.Resources{{Batch: 2}, {Ranks: 1}, {Memory: -1}, {Workers: -1}} {
 		if _, err := Evaluate(t.Context(), l, d, EvalOptions{Resources: r}); err == nil || !strings.Contains(err.Error(), "want") {
 			t.Errorf("%+v: %v, want it refused", r, err)
 		}
 	}
+}
+
+// A picture that changes between runs is located again, also if its size stays.
+func TestChangedPicturesAreLocatedAgain(t *testing.T) {
+	dir, out := t.TempDir(), filepath.Join(t.TempDir(), "boxes.jsonl")
+	at := time.Date(2020, 2, 3, 4, 5, 6, 7000, time.UTC)
+	change := func(picture string, seed uint64, at time.Time) {
+		t.Helper()
+		b := vggtest.PNG(40, 44, vggtest.Noise(seed))
+		vggtest.WriteFiles(t, dir, map[string][]byte{picture: append(b, make([]byte, 20_000-len(b))...)})
+		if err := os.Chtimes(filepath.Join(dir, picture), at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, picture := range []string{"red/1.png", "red/2.png", "blue/3.png"} {
+		change(picture, uint64(i), at)
+	}
+	l := locator(t, 1, vgg.SCR)
+	run := func(what string, verify bool, changed int) {
+		t.Helper()
+		d, _, err := dataset.Open(t.Context(), dir, dataset.OpenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range d.Samples {
+			d.Samples[i].Boxes = []dataset.Box{{Class: d.Samples[i].Label, X0: 3, Y0: 4, X1: 20, Y1: 30}}
+		}
+		located, remarks := 0, []string(nil)
+		o := EvalOptions{Protocol: eval.Dense, Out: out, Verify: verify, OnImage: func(int64, int64) { located++ }}
+		o.OnRemark = func(text string) { remarks = append(remarks, text) }
+		r, err := Evaluate(t.Context(), l, d, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fresh, err := Evaluate(t.Context(), l, d, EvalOptions{Protocol: eval.Dense})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.MeanIoU != fresh.MeanIoU {
+			t.Errorf("%s: mean IoU %v, want %v", what, r.MeanIoU, fresh.MeanIoU)
+		}
+		if located != changed || changed < 3 && (len(remarks) > 0) != (changed > 0) {
+			t.Errorf("%s: %d pictures located, remarks %q, want %d", what, located, remarks, changed)
+		}
+	}
+	run("nothing is there", false, 3)
+	run("nothing changed", true, 0)
+	change("red/2.png", 1, at.Add(time.Hour))
+	run("a copy", false, 0)
+	change("red/1.png", 91, at.Add(time.Hour))
+	run("one picture", false, 1)
+	change("blue/3.png", 93, at)
+	run("one that looks as before", true, 1)
 }

@@ -92,3 +92,50 @@ func near(t *testing.T, what string, got, want *tensor.Tensor, tolerance float64
 		}
 	}
 }
+
+// TestSplit: the two parts of a chain one after the other are the chain, wherever it is cut.
+func TestSplit(t *testing.T) {
+	c := testChain(t, 2, true)
+	s := sizes[0]
+	x := images(5, s[0], s[1], s[2])
+	want := forward(t, c, x)
+	for n := 1; n < len(c.layers); n++ {
+		front, rest, between, err := c.Split(n, s[1], s[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		y := forward(t, front, x)
+		if got := (Shape{y.Dim(1), y.Dim(2), y.Dim(3)}); got != between {
+			t.Errorf("split after %d: the front gives %v, said %v", n, got, between)
+		}
+		near(t, "split", forward(t, rest, y), want, 1e-4) // a normalisation may be folded or not
+	}
+	for _, n := range []int{0, len(c.layers)} {
+		if _, _, _, err := c.Split(n, s[1], s[2]); err == nil {
+			t.Errorf("split after %d layers: no error", n)
+		}
+	}
+}
+
+// TestFront: the front ends before the first learnt layer and before the first dropout.
+func TestFront(t *testing.T) {
+	c := testChain(t, 2, false)
+	if n := c.Front(); n != 0 {
+		t.Errorf("%d layers before the first learnt one, want none", n)
+	}
+	for i, l := range c.layers {
+		for _, p := range l.Params() {
+			p.Frozen = true
+		}
+		if _, ok := l.(*Dropout); ok {
+			break
+		}
+		if n := c.Front(); n <= i {
+			t.Errorf("layers 0 to %d are frozen, the front has %d", i, n)
+		}
+	}
+	drop := NewChain(3, append([]Layer{c.layers[0], NewDropout("drop", 0.5, 1)}, c.layers[1:]...)...)
+	if n := drop.Front(); n != 1 {
+		t.Errorf("%d layers before the dropout, want 1", n)
+	}
+}

@@ -47,6 +47,8 @@ type runState struct {
 	Seconds    float64      `json:"seconds"`
 	Wait       float64      `json:"wait_seconds"`
 	Unreadable []string     `json:"unreadable"`
+	Rescues    []Rescue     `json:"rescues,omitempty"`
+	FirstLoss  float64      `json:"first_loss,omitempty"` // of the first iteration
 
 	MetricsBytes int64  `json:"metrics_bytes"`
 	EventsFile   string `json:"events_file,omitempty"`
@@ -70,6 +72,10 @@ type imageSet struct {
 	Images      int      `json:"images"`
 	Classes     []string `json:"classes"`
 	Fingerprint string   `json:"fingerprint"` // of names, labels and sizes
+	// Times and Contents are hashes of [dataset.Versions]. Checkpoints of earlier versions have
+	// neither, those of runs without Options.Verify no Contents.
+	Times    string `json:"times,omitempty"`
+	Contents string `json:"contents,omitempty"`
 }
 
 // difference describes how the images of a run that resumes differ from the checkpoint's;

@@ -222,7 +222,31 @@ func (c *checkpoints) copy(tensors []weights.Source) []weights.Source {
 	return copied
 }
 
-// write writes a checkpoint, and then removes the oldest beyond the number kept.
+// endsEpoch reports whether a checkpoint was taken between two epochs.
+func endsEpoch(path string) bool {
+	s, err := stateOf(path)
+	return err == nil && s.Batches == 0
+}
+
+// removeAfter removes the checkpoints of later iterations, from which a run has gone back.
+func (c *checkpoints) removeAfter(iteration int) error {
+	paths, err := listCheckpoints(c.dir)
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		if path <= checkpointPath(c.dir, iteration) {
+			break
+		}
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("train: checkpoint: %w", err)
+		}
+	}
+	return nil
+}
+
+// write writes a checkpoint, and then removes the oldest beyond the number kept, but for the
+// newest that ends an epoch.
 func (c *checkpoints) write(path string, s runState, tensors []weights.Source) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return fmt.Errorf("train: checkpoint: %w", err)
@@ -235,7 +259,13 @@ func (c *checkpoints) write(path string, s runState, tensors []weights.Source) e
 	if err != nil {
 		return err
 	}
-	for _, old := range paths[min(c.keep, len(paths)):] {
+	ended := false // the end of an epoch is kept, to which a run that diverges goes back
+	for i, old := range paths {
+		whole := !ended && endsEpoch(old)
+		ended = ended || whole
+		if i < c.keep || whole {
+			continue
+		}
 		if err := os.Remove(old); err != nil {
 			return fmt.Errorf("train: checkpoint: %w", err)
 		}

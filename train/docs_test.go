@@ -74,7 +74,7 @@ func TestStepForwards(t *testing.T) {
 // TestReadmeExample: README's training is ExampleRun's, which keeps checkpoints.
 func TestReadmeExample(t *testing.T) {
 	readme, example := string(read(t, "..", "README.md")), string(read(t, "example_test.go"))
-	for _, line := range []string{"dataset.OpenSample()", "o := train.DefaultOptions()", "o.Recipe, o.Train, o.Val, o.Dir = ", "train.Run("} {
+	for _, line := range []string{"sample.Open()", "o := train.DefaultOptions()", "o.Recipe, o.Train, o.Val, o.Dir = ", "train.Run("} {
 		if !strings.Contains(readme, line) || !strings.Contains(example, line) {
 			t.Errorf("%q: want it in README.md and in the example", line)
 		}

@@ -6,8 +6,8 @@ import (
 	"github.com/verydeep/vgg/dataset"
 )
 
-// DivergedError is the error of a run that met a number that is NaN or infinite: in the
-// loss, or in a weight. Weights that are not finite are never saved.
+// DivergedError is the error of a run whose loss grew out of bounds ([Run] has them), or that
+// met a number that is NaN or infinite: in the loss, or in a weight. Weights that are not finite are never saved.
 type DivergedError struct {
 	What         string  // the number and the iteration: "the loss is NaN at iteration 7"
 	Layer        string  // where such a number was first met: the input, a parameter, or a layer by its output; "": not known
@@ -15,6 +15,7 @@ type DivergedError struct {
 	Iteration    int     // the update that failed or broke the weights, from 1 over the run
 	LearningRate float64 // of the next iteration
 	Checkpoint   string  // path of the last good checkpoint; "" if there is none
+	Rescues      int     // times that the run went back and lowered its learning rate before
 	Kept         bool    // without a checkpoint: the run directory has the weights of the epoch before
 }
 
@@ -31,7 +32,11 @@ func (e *DivergedError) Error() string {
 	case e.Kept:
 		kept = "the weights before this epoch are kept"
 	}
-	return fmt.Sprintf("train: %s (epoch %d, learning rate %g): %s; try a lower learning rate or another initialisation", what, e.Epoch, e.LearningRate, kept)
+	rescued := ""
+	if e.Rescues > 0 {
+		rescued = fmt.Sprintf(", after going back %d times with a tenth of the rate each", e.Rescues)
+	}
+	return fmt.Sprintf("train: %s (epoch %d, learning rate %g%s): %s; try a lower learning rate or another initialisation", what, e.Epoch, e.LearningRate, rescued, kept)
 }
 
 // TooManyBadError is the error of a run in which more images than [Options].MaxBad allows

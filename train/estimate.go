@@ -36,14 +36,19 @@ func (r *run) estimate() (float64, error) {
 		}
 	}
 	perImage := time.Since(start).Seconds() / float64(passes*n)
-	forwards := stepForwards
-	if r.model.Net.Chain().StatisticsLen() > 0 {
-		forwards = normalisedStepForwards
+	if f := r.trainFeatures; f != nil && f.keeps { // the rest of the network takes next to nothing
+		epochs := min(f.loader.Views, rec.Epochs)
+		images := epochs * r.o.Train.Len()
+		if r.o.Val != nil {
+			images += r.o.Val.Len()
+		}
+		return perImage * float64(images), nil
 	}
 	left := float64(r.iterations - r.iteration)
 	validated := 0. // images, for each iteration
 	if r.o.Val != nil {
 		validated = float64(r.o.Val.Len()) / float64(r.trainLoader.Batches())
 	}
+	forwards := trainingForwards(r.model.Net.Chain().StatisticsLen() > 0)
 	return left * perImage * (forwards*float64(min(rec.Batch, r.o.Train.Len())) + validated), nil
 }

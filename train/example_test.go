@@ -12,13 +12,14 @@ import (
 	"path/filepath"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/dataset/sample"
 	"github.com/verydeep/vgg/train"
 )
 
 // Train a small network on the photographs embedded in the library, here for one epoch
 // and so small that it takes a second; [train.SampleRecipe] as it is learns more.
 func ExampleRun() {
-	photos, val, err := dataset.OpenSample()
+	photos, val, err := sample.Open()
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -100,9 +101,42 @@ func ExampleRun_pictures() {
 	// Output: top-1 error 0.00
 }
 
+// Fine-tune a trained network on other classes. Its convolutions are kept as they are; its last
+// layer is of the old classes, so a new one is drawn at random.
+func ExampleRun_fineTuning() {
+	colours, val, err := dataset.Open(context.Background(), "../testdata/compat/v0/data", dataset.OpenOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "vgg-run-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+
+	const file = "../testdata/trained/sample.safetensors" // any file that vgg.Open reads
+	r, err := train.LoadRecipe("../testdata/trained/recipe.yaml", train.SampleRecipe())
+	if err != nil {
+		log.Fatal(err)
+	}
+	r.InitFrom, r.InitRule, r.Freeze = file, train.FineTune, []string{"conv*"}
+	r.Batch, r.Epochs = 4, 3
+	o := train.DefaultOptions()
+	o.Recipe, o.Train, o.Val, o.Dir = r, colours, val, dir
+	o.OnStart = func(s train.Start) { fmt.Println("new:", s.Init.Random) }
+	result, err := train.Run(context.Background(), o)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(colours.Classes, result.Top1Error < 0.5)
+	// Output:
+	// new: [fc6]
+	// [blue green red] true
+}
+
 // Find out why a run stopped.
 func ExampleDivergedError() {
-	photos, _, err := dataset.OpenSample()
+	photos, _, err := sample.Open()
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -297,7 +297,7 @@ func TestLastGoodCheckpoint(t *testing.T) {
 	if err := writeCheckpoint(good, s, tensors); err != nil {
 		t.Fatal(err)
 	}
-	o.Resume = true
+	o.Resume, o.NoRescue = true, true
 	_, err = Run(context.Background(), o)
 	if err == nil || !strings.Contains(err.Error(), "the last good checkpoint is "+good) || !strings.Contains(err.Error(), "first met in ") {
 		t.Errorf("%v, want an error that names %s", err, good)

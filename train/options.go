@@ -41,7 +41,15 @@ type Options struct {
 	// Resume continues from the newest intact checkpoint in Dir, to the same bits as if the
 	// run had not stopped. If there is no checkpoint yet, the run starts from the beginning.
 	Resume bool
+	// Verify keeps a hash of the contents of all images in the checkpoints, for which it reads all
+	// of them at the beginning, and compares them when the run resumes: other contents are an
+	// [*OtherRunError]. Without it, images with another time of change are a warning.
+	Verify bool
 	Note   map[string]string // kept in every checkpoint
+	Choice *Choice           // by which Recipe was chosen, for the log; nil: by somebody
+	// NoRescue makes a training that diverges an error at once, as does KeepNone. Without it
+	// the run goes back and lowers its learning rate.
+	NoRescue bool
 
 	// MaxBad is the greatest share of the images, of training and validation together, that
 	// may be unreadable, 0 to 1. The run stops with a [*TooManyBadError] when there are more;
@@ -51,12 +59,13 @@ type Options struct {
 
 	Log *slog.Logger // nil: nothing is logged
 	// OnSurvey hears of the training images whose colours have been measured. OnStart,
-	// OnIteration and OnEpoch hear of the run. All are called by the goroutine of Run, but
+	// OnIteration, OnEpoch and OnRescue hear of the run. All are called by the goroutine of Run, but
 	// for OnSurvey, and may be nil.
 	OnSurvey    progress.Func
 	OnStart     func(Start)
 	OnIteration func(Iteration)
 	OnEpoch     func(Epoch)
+	OnRescue    func(Rescue) // what was reported after iteration Rescue.Back no longer counts
 }
 
 // Values that switch off a part of a run.

@@ -95,6 +95,7 @@ func TestTypedErrors(t *testing.T) {
 	o := resumeOptions(t)
 	o.Val = nil
 	o.Recipe.Batch, o.Recipe.Epochs, o.Recipe.LearningRate = 10, 9, 1e12
+	o.NoRescue = true
 	var last Iteration
 	o.OnIteration = func(it Iteration) { last = it }
 	_, err := Run(t.Context(), o)

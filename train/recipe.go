@@ -53,6 +53,7 @@ type Recipe struct {
 	Resize      preprocess.Fit    `yaml:"resize"`       // keep the aspect, or squash images to S×S
 	Orient      preprocess.Orient `yaml:"orient"`       // images as they are stored, or upright by their EXIF data
 	Standardise bool              `yaml:"standardise"`  // divide pixels by the training set's standard deviation
+	Views       int               `yaml:"views"`        // different crops of each image, shown in turn; 0: new ones each epoch
 	TestScale   int               `yaml:"test_scale"`   // Q, pixels: smallest side for validation's central crop
 
 	Seed uint64 `yaml:"seed"`

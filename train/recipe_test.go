@@ -19,7 +19,7 @@ import (
 func otherRecipe() Recipe {
 	return Recipe{
 		Config: "A-LRN", Width: 0.1, FC: 24, Input: 40, Dropout: 0.25, LRN: nn.Caffe, Init: network.Normal001,
-		InitFrom: "a.safetensors", InitRule: FineTune, Freeze: []string{"conv1_*", "fc6"}, LayerRates: []string{"conv*=0.1", "fc8=2"},
+		Views: 3, InitFrom: "a.safetensors", InitRule: FineTune, Freeze: []string{"conv1_*", "fc6"}, LayerRates: []string{"conv*=0.1", "fc8=2"},
 		Batch: 3, Groups: 3, Epochs: 7, MaxIterations: 9, LearningRate: 3e-3, Momentum: 0.5, Nesterov: true, WeightDecay: 1e-5,
 		ClipNorm: 2, LabelSmoothing: 0.1,
 		Schedule: Schedule{Name: "step", Factor: 0.3, Decreases: 5, Patience: 2, Threshold: 0.02, Steps: []int{2, 5}, FinalRate: 1e-6,

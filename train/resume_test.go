@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/internal/vggtest"
 )
@@ -456,6 +457,68 @@ func TestResumeWithoutLog(t *testing.T) {
 			if line["kind"] == "iteration" && line["iteration"].(float64) <= 5 {
 				t.Errorf("line of iteration %v", line["iteration"])
 			}
+		}
+	}
+}
+
+// TestChangedImages: a run that resumes tells of images that may have changed, and refuses those
+// that have, if it can know.
+func TestChangedImages(t *testing.T) {
+	at := time.Date(2020, 2, 3, 4, 5, 6, 7000, time.UTC)
+	change := func(file string, seed uint64, at time.Time) {
+		t.Helper()
+		b := vggtest.PNG(40, 44, vggtest.Noise(seed))
+		if err := os.WriteFile(file, append(b, make([]byte, 20_000-len(b))...), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(file, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		first, then bool // Verify
+		seed        uint64
+		at          time.Time
+		warning     string
+		refused     bool
+	}{
+		"nothing":                      {seed: 0, at: at},
+		"nothing, verified":            {first: true, then: true, seed: 0, at: at},
+		"a copy":                       {seed: 0, at: at.Add(time.Hour), warning: "other times of change"},
+		"a copy, verified":             {first: true, seed: 0, at: at.Add(time.Hour)},
+		"contents":                     {seed: 9, at: at.Add(time.Hour), warning: "other times of change"},
+		"contents, verified":           {first: true, seed: 9, at: at.Add(time.Hour), refused: true},
+		"contents, of the same time":   {first: true, then: true, seed: 9, at: at, refused: true},
+		"verified without a hash":      {then: true, seed: 0, at: at, warning: "no hash"},
+		"contents that nobody can see": {seed: 9, at: at},
+	} {
+		dir := t.TempDir()
+		var files []string
+		for i := range 8 {
+			class := filepath.Join(dir, string(rune('a'+i%2)))
+			if err := os.MkdirAll(class, 0o777); err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, filepath.Join(class, fmt.Sprint(i, ".png")))
+			change(files[i], uint64(100+i), at)
+		}
+		change(files[0], 0, at)
+		o := resumeOptions(t)
+		var err error
+		if o.Train, o.Val, err = dataset.Open(t.Context(), dir, dataset.OpenOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		o.Verify = c.first
+		stopAt(t, o, 3)
+		change(files[0], c.seed, c.at)
+		var log bytes.Buffer
+		o.Log, o.Resume, o.Verify = slog.New(slog.NewTextHandler(&log, nil)), true, c.then
+		_, err = Run(t.Context(), o)
+		if other, ok := errors.AsType[*OtherRunError](err); c.refused != ok || ok && !strings.Contains(other.Reason, "other contents than those of the checkpoint") {
+			t.Errorf("%s: %v, refused: want %v", name, err, c.refused)
+		}
+		if warned := strings.Contains(log.String(), "level=WARN"); warned != (c.warning != "") || !strings.Contains(log.String(), c.warning) {
+			t.Errorf("%s: the log is %q, want %q in it", name, log.String(), c.warning)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/interchange"
 	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/resources"
 )
@@ -33,7 +34,11 @@ type run struct {
 	rate        *rate
 	trainLoader *dataset.Loader
 	valLoader   *dataset.Loader // nil without validation images
-	room        *resources.Room // of the images that are decoded
+	// Of a network with a frozen front that is computed apart; else nil. rest is what follows
+	// the front.
+	trainFeatures, valFeatures *features
+	rest                       *nn.Chain
+	room                       *resources.Room // of the images that are decoded
 
 	position
 	iterations int             // of the run at most
@@ -43,6 +48,9 @@ type run struct {
 	started    time.Time
 	result     Result
 	best       Epoch
+	begins     bool // rather than continuing from a checkpoint
+	rescues    []Rescue
+	firstLoss  float64 // of the first iteration; 0 before it
 }
 
 // position is the progress of a run.
@@ -62,8 +70,13 @@ type position struct {
 // When ctx is done, Run saves a checkpoint and, as last.safetensors, the weights of that
 // moment, and returns ctx's cause together with the result so far.
 //
-// Errors: a [*DivergedError] if the loss or a weight is not finite, where the last epoch's
-// weights and earlier checkpoints stay; a [*TooManyBadError] if too many images are
+// Training has diverged if the loss passes ten times that of outputs of zero (ln K for one of
+// K classes), and twice that of the first iteration, or if a number is not finite. The run then
+// goes back to the end of the last whole epoch, or to its beginning, and on with a tenth of the
+// learning rate, up to three times.
+//
+// Errors: a [*DivergedError] if training diverges after that or o.NoRescue is set, where the
+// last epoch's weights and earlier checkpoints stay; a [*TooManyBadError] if too many images are
 // unreadable; an [*OtherRunError] if o.Dir belongs to another run. A checkpoint that can't be
 // written is logged as a warning, training goes on, and earlier checkpoints stay; it is an
 // error only at the end of a run and when it is cancelled.
@@ -114,7 +127,10 @@ func (r *run) runEpochs(ctx context.Context) error {
 	for !r.done() {
 		e, err := r.runEpoch(ctx)
 		if err != nil {
-			return err
+			if err = r.rescue(ctx, err); err != nil {
+				return err
+			}
+			continue
 		}
 		if e.Best {
 			r.setBest(e)
@@ -173,7 +189,7 @@ func (r *run) runEpoch(ctx context.Context) (Epoch, error) {
 		return e, err
 	}
 	e.Iterations = r.iteration
-	e.LearningRate = r.rate.at(r.iteration)
+	e.LearningRate = r.rateAt(r.iteration)
 	e.TrainLoss = r.partial.Loss / float64(r.partial.Images)
 	if err := r.finiteWeights(); err != nil { // after the epoch's last update
 		return e, err
@@ -193,7 +209,8 @@ func (r *run) runEpoch(ctx context.Context) (Epoch, error) {
 // trainEpoch updates the weights by the epoch's remaining mini-batches. clock notes the
 // time that has passed, before a checkpoint may be written.
 func (r *run) trainEpoch(ctx context.Context, e *Epoch, clock func()) error {
-	for b, err := range r.trainLoader.EpochFrom(ctx, r.epoch, r.batches) {
+	began := time.Now() // of the iteration, with waiting for its images and computing their features
+	for b, err := range r.trainBatches(ctx, r.epoch, r.batches) {
 		if err != nil {
 			return err
 		}
@@ -208,9 +225,10 @@ func (r *run) trainEpoch(ctx context.Context, e *Epoch, clock func()) error {
 			r.batches++
 			continue
 		}
-		if err := r.iterate(ctx, b); err != nil {
+		if err := r.iterate(ctx, b, began); err != nil {
 			return err
 		}
+		began = time.Now()
 		clock()
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -219,6 +237,7 @@ func (r *run) trainEpoch(ctx context.Context, e *Epoch, clock func()) error {
 			if err := r.saveCheckpoint(false); err != nil {
 				return err
 			}
+			began = time.Now()
 		}
 	}
 	return nil
@@ -231,25 +250,24 @@ func (r *run) isBest(e Epoch) bool {
 	return r.best.Epoch == 0 || now < best || now == best && e.Loss < r.best.Loss || math.IsNaN(now)
 }
 
-// iterate updates the weights by a mini-batch.
-func (r *run) iterate(ctx context.Context, b *dataset.Batch) error {
-	began := time.Now()
+// iterate updates the weights by a mini-batch, for which work began at a time.
+func (r *run) iterate(ctx context.Context, b *dataset.Batch, began time.Time) error {
 	next := r.iteration + 1
-	rate := r.rate.at(next)
+	rate := r.rateAt(next)
 	sum, err := r.stepper.step(ctx, b, next, rate)
 	if err != nil {
 		return err
 	}
 	mean := sum / float64(len(b.Labels))
-	if !finite(mean) {
-		return r.diverged(fmt.Sprintf("the loss is %v at iteration %d", mean, next), next, r.stepper.nonFinite())
+	if err := r.checkLoss(b, mean, next); err != nil {
+		return err
 	}
 	r.iteration = next
 	r.batches++
 	r.partial.Loss += sum
 	r.partial.Images += len(b.Labels)
 	it := Iteration{Epoch: r.epoch, Iteration: next, Iterations: r.iterations, Loss: mean, LearningRate: rate,
-		Images: len(b.Labels), ImagesPerSecond: float64(len(b.Labels)) / (time.Since(began) + b.Wait).Seconds()}
+		Images: len(b.Labels), ImagesPerSecond: float64(len(b.Labels)) / time.Since(began).Seconds()}
 	if err := r.dir.logIteration(it); err != nil {
 		return err
 	}
@@ -272,7 +290,7 @@ func (r *run) saveCheckpoint(last bool) error {
 		Version: stateVersion, Program: programVersion(), ISA: kernel.Current().Name(),
 		Recipe: string(r.o.Recipe.YAML()), Task: r.o.identity(), Note: r.o.Note, Init: r.init, Train: r.trainSet, Val: r.valSet, Stats: r.stats, Spec: r.spec,
 		Epoch: r.epoch, Batches: r.batches, Iteration: r.iteration, Stopped: r.stopped, Partial: r.partial, Schedule: r.rate.state(),
-		Seconds: r.elapsed(), Wait: r.wait, Unreadable: []string{},
+		Seconds: r.elapsed(), Wait: r.wait, Unreadable: []string{}, Rescues: r.rescues, FirstLoss: r.firstLoss,
 		MetricsBytes: r.dir.metrics.sync(), EventsFile: r.dir.events.name, EventsBytes: r.dir.events.log.sync(),
 	}
 	if r.best.Epoch > 0 {
@@ -305,7 +323,7 @@ func (r *run) finiteWeights() error {
 // diverged returns the error of a number that is not finite, first met in the given layer.
 func (r *run) diverged(what string, iteration int, layer string) error {
 	r.checkpoints.wait()
-	return &DivergedError{What: what, Layer: layer, Epoch: r.epoch, Iteration: iteration, LearningRate: r.rate.at(r.iteration + 1),
+	return &DivergedError{What: what, Layer: layer, Epoch: r.epoch, Iteration: iteration, LearningRate: r.rateAt(r.iteration + 1),
 		Checkpoint: r.checkpoints.good, Kept: r.epoch > 1}
 }
 
@@ -318,7 +336,7 @@ func (r *run) validate(ctx context.Context, e *Epoch) error {
 		return nil
 	}
 	judge := r.newJudge()
-	for b, err := range r.valLoader.Epoch(ctx, 0) {
+	for b, err := range r.valBatches(ctx) {
 		if err != nil {
 			return err
 		}
@@ -328,7 +346,7 @@ func (r *run) validate(ctx context.Context, e *Epoch) error {
 		if len(b.Labels) == 0 {
 			continue
 		}
-		y, err := r.model.Net.Forward(b.X)
+		y, err := r.forward(b.X)
 		if err != nil {
 			return err
 		}

@@ -203,11 +203,11 @@ func freeze(params []*nn.Param, patterns []string) error {
 // checkpoint's.
 func (r *run) identifyImages(ctx context.Context, from *savedRun) error {
 	var err error
-	if r.trainSet, err = identify(ctx, r.o.Train); err != nil {
+	if r.trainSet, err = r.identify(ctx, r.o.Train); err != nil {
 		return err
 	}
 	if r.o.Val != nil {
-		v, err := identify(ctx, r.o.Val)
+		v, err := r.identify(ctx, r.o.Val)
 		if err != nil {
 			return err
 		}
@@ -219,14 +219,66 @@ func (r *run) identifyImages(ctx context.Context, from *savedRun) error {
 	if err := from.checkImages(r.o.Dir, r.trainSet, r.valSet); err != nil {
 		return err
 	}
-	r.trainSet, r.valSet = from.Train, from.Val // under their first names
+	if err := r.checkContents(ctx, &r.trainSet, from.Train, r.o.Train); err != nil {
+		return err
+	}
+	r.trainSet.Name = from.Train.Name // the first one
+	if r.valSet == nil {
+		return nil
+	}
+	if err := r.checkContents(ctx, r.valSet, *from.Val, r.o.Val); err != nil {
+		return err
+	}
+	r.valSet.Name = from.Val.Name
 	return nil
 }
 
 // identify returns the identity of a dataset.
-func identify(ctx context.Context, d *dataset.Dataset) (imageSet, error) {
-	print, err := dataset.Fingerprint(ctx, d)
-	return imageSet{Name: d.Name, Images: d.Len(), Classes: d.Classes, Fingerprint: print}, err
+func (r *run) identify(ctx context.Context, d *dataset.Dataset) (imageSet, error) {
+	s := imageSet{Name: d.Name, Images: d.Len(), Classes: d.Classes}
+	var err error
+	if s.Fingerprint, err = dataset.Fingerprint(ctx, d); err != nil {
+		return s, err
+	}
+	versions, err := dataset.NewVersions(ctx, d)
+	if err != nil {
+		return s, err
+	}
+	s.Times = versions.Times()
+	if r.o.Verify {
+		s.Contents, err = versions.Contents(ctx)
+	}
+	return s, err
+}
+
+// checkContents compares the contents of images that have the checkpoint's names, labels and
+// sizes. They are read if the times of their last change are others, or with Options.Verify;
+// without a hash in the checkpoint, the log warns of other times.
+func (r *run) checkContents(ctx context.Context, now *imageSet, was imageSet, d *dataset.Dataset) error {
+	touched := was.Times != "" && now.Times != was.Times
+	switch {
+	case was.Contents == "" && r.o.Verify:
+		r.o.Log.Warn("the checkpoint has no hash of the images' contents, since the run began without verifying: they are compared from now on", "images", now.Name)
+		return nil
+	case was.Contents == "" && touched:
+		r.o.Log.Warn("images have other times of change than at the checkpoint, and the same names and sizes: if their contents changed, the run goes on with other bits than it would have had; a run that verifies from its beginning compares contents", "images", now.Name)
+		return nil
+	case !touched && !r.o.Verify:
+		now.Contents = was.Contents
+		return nil
+	case now.Contents == "":
+		versions, err := dataset.NewVersions(ctx, d)
+		if err == nil {
+			now.Contents, err = versions.Contents(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if now.Contents != was.Contents {
+		return &OtherRunError{Dir: r.o.Dir, Reason: fmt.Sprintf("images of %s have other contents than those of the checkpoint", now.Name)}
+	}
+	return nil
 }
 
 // choosePreprocessing surveys the training images and derives the preprocessing, or takes
@@ -291,7 +343,7 @@ func deviation(s preprocess.Stats, c int) float32 {
 // prepareSteps makes the stepper, the loaders and the schedule.
 func (r *run) prepareSteps() error {
 	o, rec := r.o, r.o.Recipe
-	steps := stepOptions{Recipe: rec, Task: o.Task, Samples: o.Train.Samples, Batch: min(rec.Batch, o.Train.Len()), Micro: o.Batch, Ranks: o.Ranks, Threads: o.Workers}
+	steps := stepOptions{Recipe: rec, Task: o.Task, Samples: o.Train.Samples, Batch: min(rec.Batch, o.Train.Len()), Micro: o.Batch, Ranks: o.Ranks, Threads: o.Workers, Front: rec.frontLayers(r.model.Net.Chain())}
 	var err error
 	if r.stepper, err = newStepper(r.model.Net, steps); err != nil {
 		return err
@@ -301,20 +353,29 @@ func (r *run) prepareSteps() error {
 		cache = dataset.NoCache
 	}
 	r.trainLoader = &dataset.Loader{Data: o.Train, Spec: r.spec, Batch: rec.Batch, Crop: rec.Input, SMin: rec.ScaleMin, SMax: rec.ScaleMax,
-		Flip: rec.Flip, ShiftStd: rec.ColourShift, Seed: rec.Seed, Workers: o.Workers, CacheBytes: cache, Train: true, MaxPixels: o.MaxPixels, Room: r.room}
+		Flip: rec.Flip, ShiftStd: rec.ColourShift, Seed: rec.Seed, Views: rec.Views, Workers: o.Workers, CacheBytes: cache, Train: true, MaxPixels: o.MaxPixels, Room: r.room}
 	if rec.ColourShift > 0 {
 		r.trainLoader.Shift = r.stats.Shift
 	}
 	if o.Val != nil {
 		r.valLoader = &dataset.Loader{Data: o.Val, Spec: r.spec, Batch: validationBatch(rec, o.Batch), Crop: rec.Input, Workers: o.Workers, CacheBytes: cache, MaxPixels: o.MaxPixels, Room: r.room}
 	}
+	if err := r.prepareFeatures(); err != nil {
+		return err
+	}
 	perEpoch := r.trainLoader.Batches()
 	r.iterations = min(perEpoch*rec.Epochs, rec.MaxIterations)
-	r.rate = newRate(rec.Schedule, rec.LearningRate, perEpoch, r.iterations)
+	r.rate = r.newRate()
 	if o.Val == nil && rec.Schedule.Name == "plateau" {
 		o.Log.Warn("no validation images: the plateau schedule keeps the learning rate as it is")
 	}
 	return nil
+}
+
+// newRate returns the state of the schedule at the beginning of the run.
+func (r *run) newRate() *rate {
+	rec := r.o.Recipe
+	return newRate(rec.Schedule, rec.LearningRate, r.trainLoader.Batches(), r.iterations)
 }
 
 // prepareReports sets up the writer of checkpoints, and the result of a run that has not
@@ -376,6 +437,11 @@ func (r *run) announce(from *savedRun) error {
 func (r *run) logBeginning() error {
 	if err := r.dir.events.text(0, "recipe", "```\n"+string(r.o.Recipe.YAML())+"```"); err != nil {
 		return err
+	}
+	if r.o.Choice != nil {
+		if err := r.dir.log("choice", r.o.Choice); err != nil {
+			return err
+		}
 	}
 	if r.init == nil {
 		return nil
@@ -474,6 +540,7 @@ func (r *run) restore(from *savedRun) error {
 	r.stepper.sync()
 	r.position = position{epoch: from.Epoch, batches: from.Batches, iteration: from.Iteration, stopped: from.Stopped, partial: from.Partial}
 	r.rate.restore(from.Schedule)
+	r.rescues, r.firstLoss = from.Rescues, from.FirstLoss
 	r.seconds, r.wait = from.Seconds, from.Wait
 	for _, name := range from.Unreadable {
 		r.bad[name] = true

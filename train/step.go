@@ -41,12 +41,14 @@ type stepOptions struct {
 	Micro   int              // most images computed at a time; 0: a whole group
 	Ranks   int              // divides Recipe.Groups
 	Threads int              // shared by the ranks, at least one each; 0: runtime.GOMAXPROCS
+	Front   int              // layers at the beginning whose output the batches hold instead of images
 }
 
 // replica is a rank's copy of the network, with its momentum and gradients.
 type replica struct {
 	comm     comm.Group
 	net      *network.Network
+	chain    *nn.Chain // the layers that are trained
 	training *nn.Training
 	sgd      *nn.SGD
 	sums     sums
@@ -100,17 +102,23 @@ func (s *stepper) newReplica(rank int, group comm.Group, net *network.Network) (
 			return nil, err
 		}
 	}
-	chain := r.net.Chain()
-	for i, p := range chain.Params() {
+	for i, p := range r.net.Params() {
 		p.Frozen, p.RateFactor = net.Params()[i].Frozen, net.Params()[i].RateFactor
 	}
+	chain, in := r.net.Chain(), nn.Shape{H: o.Recipe.Input, W: o.Recipe.Input}
+	if o.Front > 0 {
+		if _, chain, in, err = chain.Split(o.Front, in.H, in.W); err != nil {
+			return nil, err
+		}
+	}
+	r.chain = chain
 	if chain.StatisticsLen() > 0 && o.Micro < s.size {
 		return nil, fmt.Errorf("train: micro-batches of %d images: batch normalisation takes its statistics from whole groups, of %d (batch %d in %d groups): want micro-batches of at least %d, or more groups",
 			o.Micro, s.size, o.Batch, o.Recipe.Groups, s.size)
 	}
 	all := chain.Threads()
 	chain.SetThreads(max(1, (rank+1)*o.Threads/o.Ranks-rank*o.Threads/o.Ranks))
-	if r.training, err = chain.NewTraining(o.Micro, o.Recipe.Input, o.Recipe.Input); err != nil {
+	if r.training, err = chain.NewTraining(o.Micro, in.H, in.W); err != nil {
 		return nil, err
 	}
 	r.training.Smoothing = float32(o.Recipe.LabelSmoothing)
@@ -212,7 +220,7 @@ func (s *stepper) stepSingle(ctx context.Context, b *dataset.Batch, iteration in
 		}
 		return r.training.StepSGD(b.X, b.Labels, p, r.sgd, s.update(rate))
 	}
-	r.net.Chain().ZeroGrad()
+	r.chain.ZeroGrad()
 	loss, err := s.gradient(ctx, r, b, iteration, 0, n)
 	if err != nil || !finite(loss) {
 		return loss, err
@@ -264,7 +272,7 @@ func (s *stepper) stepRank(ctx context.Context, r *replica, b *dataset.Batch, it
 	for i := range r.sums.total().stats {
 		r.sums.total().stats[i] /= float64(len(b.Labels))
 	}
-	r.net.Chain().MoveStatistics(r.sums.total().stats[1:])
+	r.chain.MoveStatistics(r.sums.total().stats[1:])
 	r.sgd.Step(s.update(rate))
 	return loss, nil
 }
@@ -275,7 +283,7 @@ func (s *stepper) sumGroups(ctx context.Context, r *replica, b *dataset.Batch, i
 	tree := comm.Tree(s.o.Recipe.Groups)
 	err := tree.Sum(tree.Share(r.comm.Rank(), r.comm.Size()), func(g int) error {
 		sum := r.sums.push()
-		r.net.Chain().ZeroGrad()
+		r.chain.ZeroGrad()
 		from, to := s.groupStart(g, len(b.Labels)), s.groupStart(g+1, len(b.Labels))
 		loss, err := s.gradient(ctx, r, b, iteration, from, to)
 		if err == nil && from < to {

@@ -62,13 +62,17 @@ func (f Footprint) Bytes() (int64, error) {
 		return 0, err
 	}
 	chain.SetThreads((f.Threads + ranks - 1) / ranks)
-	rank, err := chain.TrainingFloats(micro, r.Input, r.Input)
+	trained, in, front, err := f.split(chain)
+	if err != nil {
+		return 0, err
+	}
+	rank, err := trained.TrainingFloats(micro, in.H, in.W)
 	if err != nil {
 		return 0, err
 	}
 	rank += chain.ParamFloats() + chain.LearntFloats()
 	if micro < f.group() || groups > 1 || r.Nesterov || r.ClipNorm > 0 {
-		kept, err := chain.GradientFloats(micro, r.Input, r.Input) // they outlive the backward pass
+		kept, err := trained.GradientFloats(micro, in.H, in.W) // they outlive the backward pass
 		if err != nil {
 			return 0, err
 		}
@@ -80,15 +84,32 @@ func (f Footprint) Bytes() (int64, error) {
 	}
 	rank += (sums - 1) * chain.LearntFloats()
 
-	chain.SetThreads(f.Threads)
 	val := validationBatch(r, f.Micro)
-	validation, err := chain.InferenceFloats(val, r.Input, r.Input)
+	chain.SetThreads(f.Threads)
+	if front == nil {
+		front = chain
+	} else if front.SetThreads(f.Threads); val > frontImages {
+		val = frontImages
+	}
+	validation, err := front.InferenceFloats(val, r.Input, r.Input)
 	if err != nil {
 		return 0, err
 	}
 	image := 3 * r.Input * r.Input
 	images := loaderSlots(batch, f.Threads)*batch*image + loaderSlots(val, f.Threads)*val*image
 	return 4*(int64(ranks)*int64(rank)+int64(validation)+int64(images)) + f.Other + processBytes, nil
+}
+
+// split returns the layers that are trained with the shape of their input, and those before
+// them that are computed apart, nil if there are none.
+func (f Footprint) split(chain *nn.Chain) (trained *nn.Chain, in nn.Shape, front *nn.Chain, err error) {
+	side := f.Recipe.Input
+	n := f.Recipe.frontLayers(chain)
+	if n == 0 {
+		return chain, nn.Shape{C: 3, H: side, W: side}, nil, nil
+	}
+	front, trained, in, err = chain.Split(n, side, side)
+	return trained, in, front, err
 }
 
 // plan returns the network without memory, with the layers frozen that the recipe names.
@@ -239,6 +260,11 @@ func (r *run) footprint() Footprint {
 	f.Other = r.o.CacheBytes + r.copyBytes()
 	if r.o.Val != nil {
 		f.Other += r.o.CacheBytes
+	}
+	for _, kept := range []*features{r.trainFeatures, r.valFeatures} {
+		if kept != nil && kept.keeps {
+			f.Other += kept.bytes()
+		}
 	}
 	return f
 }

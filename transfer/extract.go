@@ -51,7 +51,10 @@ type Options struct {
 	Unrectified bool     // take the activation before its rectification
 	Regions     []Region // to stack; empty: the whole image
 
-	Stamp               bool       // store the size and the time of every file, for [Update]
+	// Verify compares the contents of all images with what the file says of them, whatever their
+	// times. Without it, those of the images whose time of change is another. Images that changed
+	// are described again, and OnRemark hears how many.
+	Verify              bool
 	Shard               eval.Shard // part of the set; zero: all
 	resources.Resources            // as in [eval.Options]
 
@@ -89,7 +92,7 @@ func Extract(ctx context.Context, nets []Net, images *Images, out string, o Opti
 	if err := p.identify(ctx, out); err != nil {
 		return nil, err
 	}
-	f, err := createFile(ctx, out, p.header)
+	f, err := createFile(ctx, out, p.header, p.follower())
 	if err != nil {
 		return nil, err
 	}
@@ -97,14 +100,14 @@ func Extract(ctx context.Context, nets []Net, images *Images, out string, o Opti
 	return p.into(ctx, f)
 }
 
-// identify computes the fingerprint of the images and, if asked for, their stamps. Where out
+func (p *extraction) follower() follower { return follower{p.images, p.o.Verify, p.o.OnRemark} }
+
+// identify computes the fingerprint of the images and follows their contents. Where out
 // was made with images another way up, and none of them is turned, the header says what out
 // says: files of earlier versions were made with pixels as they are stored.
 func (p *extraction) identify(ctx context.Context, out string) (err error) {
-	if p.o.Stamp {
-		if p.images, err = p.images.stamped(ctx); err != nil {
-			return err
-		}
+	if p.images, err = p.images.followed(ctx); err != nil {
+		return err
 	}
 	if p.header.Data.Fingerprint, err = dataset.Fingerprint(ctx, p.images.Dataset); err != nil {
 		return err
@@ -157,12 +160,15 @@ type extraction struct {
 // unreadable.
 type sink interface {
 	has(row, column int) bool
-	put(row, column int, numbers []float32, images *Images, err error) error
+	put(row, column int, numbers []float32, images *Images, stamp Stamp, err error) error
 }
 
 func newExtraction(nets []Net, images *Images, o Options) (*extraction, error) {
 	if len(nets) == 0 {
 		return nil, errors.New("transfer: no networks, want at least one")
+	}
+	if images == nil || images.Dataset == nil {
+		return nil, errNoImages
 	}
 	if o.Shard == (eval.Shard{}) {
 		o.Shard = eval.Shard{Index: 1, Count: 1}
@@ -204,6 +210,9 @@ func newExtraction(nets []Net, images *Images, o Options) (*extraction, error) {
 
 // add opens a network to complete its entry and the header.
 func (p *extraction) add(n *Net) error {
+	if n.Open == nil {
+		return fmt.Errorf("transfer: network %q without Open, the function that returns it", n.Weights)
+	}
 	m, err := n.Open()
 	if err != nil {
 		return err
@@ -289,7 +298,11 @@ func (p *extraction) run(ctx context.Context, to sink) (fresh int, err error) {
 			if err == nil {
 				numbers = p.o.combine(scales, len(cs))
 			}
-			if err := to.put(i/p.header.Shard.Count, c, numbers, p.images, err); err != nil {
+			stamp := Stamp{}
+			if err == nil && p.images.follows != nil {
+				stamp = p.images.stamp(i)
+			}
+			if err := to.put(i/p.header.Shard.Count, c, numbers, p.images, stamp, err); err != nil {
 				return err
 			}
 			finished++

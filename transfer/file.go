@@ -37,13 +37,14 @@ type Row struct {
 	Difficult []int  `json:"difficult,omitempty"` // classes that evaluation ignores
 	Part      string `json:"part,omitempty"`      // train, val or test
 	Error     string `json:"error,omitempty"`     // why the image is unreadable; its numbers are zero
-	Stamp            // with Options.Stamp
+	Stamp
 }
 
-// Stamp is the size and the time of a file. A file with another stamp has changed.
+// Stamp is the size of a file and what tells its contents from others. Files of earlier versions
+// lack the hash, or all of it.
 type Stamp struct {
-	Bytes    int64  `json:"bytes,omitempty"`
-	Modified string `json:"modified,omitempty"` // RFC 3339 with nanoseconds, UTC
+	Bytes int64 `json:"bytes,omitempty"`
+	dataset.Version
 }
 
 // line is a line of the index after the header: one column of a row is done. Of several
@@ -72,9 +73,11 @@ type descriptorFile struct {
 	state    [][]columnState // by column, then row
 	columns  []column
 	buffer   []byte
-	complete bool     // out is there already, whole
-	work     []string // files to remove when out is made of them
-	release  func()   // the lock on out; nil if the caller has it
+	complete bool         // out is there already, whole
+	work     []string     // files to remove when out is made of them
+	release  func()       // the lock on out; nil if the caller has it
+	whole    *Descriptors // out, if it is there, of images that have changed since; nil otherwise
+	changed  map[int]bool // rows of whole that aren't taken
 }
 
 // columnState is how far a column of a row is.
@@ -97,12 +100,12 @@ func newFile(out string, h Header) *descriptorFile {
 
 // createFile opens the files of the extraction with the header h, to go on with them, or
 // makes them. Until they are closed no other run can write out.
-func createFile(ctx context.Context, out string, h Header) (*descriptorFile, error) {
+func createFile(ctx context.Context, out string, h Header, now follower) (*descriptorFile, error) {
 	release, err := lockfile.Beside(out)
 	if err != nil {
 		return nil, fmt.Errorf("transfer: %w", err)
 	}
-	f, err := createUnlocked(ctx, out, h)
+	f, err := createUnlocked(ctx, out, h, now)
 	if err != nil {
 		release()
 		return nil, err
@@ -112,7 +115,7 @@ func createFile(ctx context.Context, out string, h Header) (*descriptorFile, err
 }
 
 // createUnlocked is createFile for a caller that has the lock.
-func createUnlocked(ctx context.Context, out string, h Header) (_ *descriptorFile, err error) {
+func createUnlocked(ctx context.Context, out string, h Header, now follower) (_ *descriptorFile, err error) {
 	f := newFile(out, h)
 	name := out
 	switch strings.ToLower(filepath.Ext(out)) {
@@ -122,7 +125,10 @@ func createUnlocked(ctx context.Context, out string, h Header) (_ *descriptorFil
 		}
 	case ".safetensors":
 		if exists(out) {
-			return f, f.adopt(ctx)
+			if err := f.adopt(ctx, now); err != nil || f.complete {
+				return f, err
+			}
+			defer f.whole.Close()
 		}
 		fallthrough
 	case ".jsonl":
@@ -156,7 +162,7 @@ func createUnlocked(ctx context.Context, out string, h Header) (_ *descriptorFil
 		return nil, fmt.Errorf("transfer: %w", err)
 	}
 	if !f.index.Resumed {
-		return f, nil
+		return f, f.takeWhole(ctx, now.images)
 	}
 	if !there {
 		return nil, fmt.Errorf("transfer: %s is missing, but its index %s is there: remove the index", name, name+indexSuffix)
@@ -167,7 +173,10 @@ func createUnlocked(ctx context.Context, out string, h Header) (_ *descriptorFil
 	if !beginsWith(f.npy, head) {
 		return nil, fmt.Errorf("transfer: %s: not the array of %d×%d numbers that its index says", name, h.Rows(), h.Dim)
 	}
-	return f, nil
+	if err := f.markChanged(ctx, now); err != nil {
+		return nil, err
+	}
+	return f, f.takeWhole(ctx, now.images)
 }
 
 // headerOf returns the header of the descriptors that out, or the file of an interrupted run,
@@ -215,16 +224,27 @@ func beginsWith(f *os.File, head []byte) bool {
 	return err == nil && bytes.Equal(there, head)
 }
 
-// adopt takes a whole file for the result, if it is of this extraction.
-func (f *descriptorFile) adopt(ctx context.Context) error {
+// adopt takes a whole file for the result, if it is of this extraction. If images have changed
+// since, it keeps the file open as f.whole.
+func (f *descriptorFile) adopt(ctx context.Context, now follower) error {
 	d, err := Open(ctx, f.out)
 	if err != nil {
 		return err
 	}
-	defer d.Close()
 	if diff := d.Header.differs(f.header); diff != "" {
+		d.Close()
 		return otherRun(f.out, diff)
 	}
+	if f.changed, err = now.rows(ctx, f.header, d.Rows); err != nil {
+		d.Close()
+		return err
+	}
+	if len(f.changed) > 0 {
+		now.remark(len(f.changed), f.out)
+		f.whole = d
+		return nil
+	}
+	defer d.Close()
 	for r, row := range d.Rows {
 		for c := range f.columns {
 			f.state[c][r] = present
@@ -307,9 +327,9 @@ func (f *descriptorFile) has(row, column int) bool {
 
 // put writes a column of a row, and then the line of the index that says so. With bad, the
 // image is unreadable.
-func (f *descriptorFile) put(row, c int, numbers []float32, images *Images, bad error) error {
+func (f *descriptorFile) put(row, c int, numbers []float32, images *Images, stamp Stamp, bad error) error {
 	i := f.header.image(row)
-	l := line{Column: c, Row: Row{Image: i, File: images.Samples[i].Name, Part: images.part(i), Stamp: images.stamp(i)}}
+	l := line{Column: c, Row: Row{Image: i, File: images.Samples[i].Name, Part: images.part(i), Stamp: stamp}}
 	l.Labels, l.Difficult = images.labels(i)
 	if bad != nil {
 		if f.state[c][row] == unreadable {

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/verydeep/vgg/dataset"
 )
@@ -27,8 +26,11 @@ type Images struct {
 	Parts     []string // train, val or test, of each sample; nil: no parts
 	Boxed     bool     // a sample is its first box rather than its image
 
-	stamps []Stamp // of each sample; nil: not asked for
+	follows *dataset.Versions // nil before followed
 }
+
+// errNoImages is the error of images that are missing.
+var errNoImages = errors.New("transfer: no images, want those that OpenImages returns, or a Dataset")
 
 // Layout says where the labels of images are.
 type Layout string
@@ -177,26 +179,17 @@ func (m *Images) part(i int) string {
 	return m.Parts[i]
 }
 
-func (m *Images) stamp(i int) Stamp {
-	if m.stamps == nil {
-		return Stamp{}
-	}
-	return m.stamps[i]
-}
+// stamp returns the stamp of an image that has just been described.
+func (m *Images) stamp(i int) Stamp { return Stamp{m.follows.Bytes(i), m.follows.Of(i)} }
 
-// stamped returns the images with the stamps of their files.
-func (m *Images) stamped(ctx context.Context) (*Images, error) {
-	infos, err := m.Stat(ctx)
+// followed returns the images with what tells whether they change.
+func (m *Images) followed(ctx context.Context) (*Images, error) {
+	follows, err := dataset.NewVersions(ctx, m.Dataset)
 	if err != nil {
 		return nil, err
 	}
 	out := *m
-	out.stamps = make([]Stamp, len(infos))
-	for i, info := range infos {
-		if info != nil {
-			out.stamps[i] = Stamp{info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano)}
-		}
-	}
+	out.follows = follows
 	return &out, nil
 }
 

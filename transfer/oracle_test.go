@@ -12,6 +12,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/dataset/sample"
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
 )
@@ -54,7 +55,7 @@ func TestOracle(t *testing.T) {
 	if testing.Short() {
 		o.Images, scales = o.Images[:1], o.Scales[:1]
 	}
-	_, val, err := dataset.OpenSample()
+	_, val, err := sample.Open()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,9 +23,8 @@ type Changes struct {
 // beforeSuffix names the work of an interrupted update of which the images have changed since.
 const beforeSuffix = ".before.npy"
 
-// Update brings the .npy file out, which [Extract] made with Options.Stamp, up to date: it
-// computes descriptors of images that are new or whose files have another size or time, and
-// keeps the others. The old file stays until the new one is complete. An interrupted update
+// Update brings the .npy file out, which [Extract] made, up to date: it computes
+// descriptors of images that are new or have changed, and keeps the others. The old file stays until the new one is complete. An interrupted update
 // goes on where it was. If there is no file, Update makes it.
 //
 // The error is an [*OtherRunError] if the file was made by other networks or in another way,
@@ -34,7 +33,6 @@ func Update(ctx context.Context, nets []Net, images *Images, out string, o Optio
 	if !strings.EqualFold(filepath.Ext(out), ".npy") {
 		return nil, nil, fmt.Errorf("transfer: %s: want a file that ends in .npy", out)
 	}
-	o.Stamp = true
 	p, err := newExtraction(nets, images, o)
 	if err != nil {
 		return nil, nil, err
@@ -74,7 +72,11 @@ func (u *update) run(ctx context.Context) (*Summary, error) {
 	if diff := old.Header.made(u.header); diff != "" {
 		return nil, otherRun(u.out, diff)
 	}
-	if u.compare(done) && done.header.differs(u.header) == "" {
+	same, err := u.compare(ctx, done)
+	if err != nil {
+		return nil, err
+	}
+	if same && done.header.differs(u.header) == "" {
 		old.Close()
 		return u.goOn(ctx)
 	}
@@ -98,7 +100,7 @@ func (u *update) settle() error {
 
 // goOn computes the descriptors that out lacks.
 func (u *update) goOn(ctx context.Context) (*Summary, error) {
-	f, err := createUnlocked(ctx, u.out, u.header)
+	f, err := createUnlocked(ctx, u.out, u.header, u.follower())
 	if err != nil {
 		return nil, err
 	}
@@ -108,8 +110,12 @@ func (u *update) goOn(ctx context.Context) (*Summary, error) {
 
 // compare counts the changes since a file was made, and reports whether all descriptors in it
 // are up to date.
-func (u *update) compare(was *descriptorFile) (same bool) {
+func (u *update) compare(ctx context.Context, was *descriptorFile) (same bool, err error) {
 	rows := was.byName(len(was.columns))
+	changed, err := u.changedSince(ctx, was, rows)
+	if err != nil {
+		return false, err
+	}
 	same = true
 	for r := range u.header.Rows() {
 		i := u.header.image(r)
@@ -117,7 +123,7 @@ func (u *update) compare(was *descriptorFile) (same bool) {
 		switch {
 		case !ok:
 			u.changes.Added++
-		case was.rows[old].Error != "" || was.rows[old].Stamp != u.images.stamp(i):
+		case was.rows[old].Error != "" || changed[i]:
 			u.changes.Redone++
 			same = same && was.rows[old].Error != ""
 		default:
@@ -125,7 +131,32 @@ func (u *update) compare(was *descriptorFile) (same bool) {
 		}
 	}
 	u.changes.Removed = len(rows) - u.changes.Kept - u.changes.Redone
-	return same
+	return same, nil
+}
+
+// changedSince returns the images that have changed since a file described them, in the row for
+// each name, and those of which it doesn't tell.
+func (u *update) changedSince(ctx context.Context, from *descriptorFile, rows map[string]int) (map[int]bool, error) {
+	was, untold := map[int]Stamp{}, []int(nil)
+	for r := range u.header.Rows() {
+		i := u.header.image(r)
+		at, ok := rows[u.images.Samples[i].Name]
+		switch {
+		case !ok || from.rows[at].Error != "":
+		case from.rows[at].Stamp == Stamp{}:
+			untold = append(untold, i)
+		default:
+			was[i] = from.rows[at].Stamp
+		}
+	}
+	changed, err := u.images.changed(ctx, was, u.o.Verify)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range untold {
+		changed[i] = true
+	}
+	return changed, nil
 }
 
 // byName returns the row of each image that has at least so many columns done, readable or not.
@@ -148,19 +179,18 @@ func (f *descriptorFile) byName(least int) map[string]int {
 // rewrite makes the work file: descriptors from the old file, from an earlier work file, and
 // those that are left to compute.
 func (u *update) rewrite(ctx context.Context, old *Descriptors, done *descriptorFile) (*Summary, error) {
-	f, err := createUnlocked(ctx, u.work, u.header)
+	f, err := createUnlocked(ctx, u.work, u.header, u.follower())
 	if _, ok := errors.AsType[*OtherRunError](err); ok {
 		// An earlier update was interrupted, and the folder has changed since. What it has done
 		// counts.
 		if err = replacePair(u.work, u.before); err == nil {
-			f, err = createUnlocked(ctx, u.work, u.header)
+			f, err = createUnlocked(ctx, u.work, u.header, u.follower())
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	defer f.close()
-	f.forget(u.images)
 	if err := u.take(ctx, f, old, done); err != nil {
 		return nil, err
 	}
@@ -179,26 +209,18 @@ func (u *update) rewrite(ctx context.Context, old *Descriptors, done *descriptor
 	return u.into(ctx, f)
 }
 
-// forget marks images that have changed as not done.
-func (f *descriptorFile) forget(images *Images) {
-	for r, row := range f.rows {
-		if row.Stamp == images.stamp(f.header.image(r)) {
-			continue
-		}
-		for c := range f.state {
-			f.state[c][r] = absent
-		}
-	}
-}
-
 // take copies into f the descriptors that another file holds of unchanged images.
 func (u *update) take(ctx context.Context, f *descriptorFile, from *Descriptors, done *descriptorFile) error {
 	rows := done.byName(1)
+	changed, err := u.changedSince(ctx, done, rows)
+	if err != nil {
+		return err
+	}
 	numbers := make([]float32, u.header.Dim)
 	for r := range f.rows {
 		i := u.header.image(r)
 		at, ok := rows[u.images.Samples[i].Name]
-		if !ok || done.rows[at].Error != "" || done.rows[at].Stamp != u.images.stamp(i) {
+		if !ok || done.rows[at].Error != "" || changed[i] {
 			continue
 		}
 		if ctx.Err() != nil {
@@ -211,7 +233,7 @@ func (u *update) take(ctx context.Context, f *descriptorFile, from *Descriptors,
 			if f.has(r, c) || !done.has(at, c) {
 				continue
 			}
-			if err := f.put(r, c, numbers[col.start:col.start+col.dim], u.images, nil); err != nil {
+			if err := f.put(r, c, numbers[col.start:col.start+col.dim], u.images, done.rows[at].Stamp, nil); err != nil {
 				return err
 			}
 		}

@@ -33,7 +33,7 @@ func TestUpdate(t *testing.T) {
 		if got != want {
 			t.Errorf("%+v, want %+v", got, want)
 		}
-		fresh, _ := extract(t, nets, open(t, Files, dir), "f.npy", Options{Flip: true, Stamp: true})
+		fresh, _ := extract(t, nets, open(t, Files, dir), "f.npy", Options{Flip: true})
 		d, x := contents(t, out)
 		e, y := contents(t, fresh)
 		sameBits(t, "updated", x, y)
@@ -69,9 +69,18 @@ func TestUpdate(t *testing.T) {
 	}
 	run(Changes{Kept: 10, Redone: 3, Added: 1, Removed: 1}, 4)
 
-	// A file of another time and the same size may be another.
+	// A file of another time and the same size is another if its contents are.
+	changed := filepath.Join(dir, "a", "03.png")
+	info, err := os.Stat(changed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := append(picture(20, 20, 55), make([]byte, info.Size())...)[:info.Size()]
+	if err := os.WriteFile(changed, other, 0o666); err != nil {
+		t.Fatal(err)
+	}
 	when := time.Date(2020, 1, 2, 3, 4, 5, 6, time.UTC)
-	if err := os.Chtimes(filepath.Join(dir, "a", "03.png"), when, when); err != nil {
+	if err := os.Chtimes(changed, when, when); err != nil {
 		t.Fatal(err)
 	}
 	run(Changes{Kept: 12, Redone: 2}, 2)
@@ -87,7 +96,7 @@ func TestUpdate(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	_, before := contents(t, out)
-	_, _, err := update(ctx, Options{Resources: resources.Resources{Batch: 1, Workers: 1, Ranks: 1}, OnImage: func(done, total int64) {
+	_, _, err = update(ctx, Options{Resources: resources.Resources{Batch: 1, Workers: 1, Ranks: 1}, OnImage: func(done, total int64) {
 		if done == 2*13+2 { // of the first network
 			cancel(stop)
 		}
@@ -132,7 +141,7 @@ func TestUpdateSettles(t *testing.T) {
 // What was made in another way is refused, and stays.
 func TestUpdateRefuses(t *testing.T) {
 	dir := folder(t)
-	out, _ := extract(t, []Net{smallNet(1)}, open(t, Files, dir), "i.npy", Options{Stamp: true})
+	out, _ := extract(t, []Net{smallNet(1)}, open(t, Files, dir), "i.npy", Options{})
 	for want, call := range map[string]func() error{
 		"mirror images false, want true": func() error {
 			_, _, err := Update(t.Context(), []Net{smallNet(1)}, open(t, Files, dir), out, Options{Flip: true})

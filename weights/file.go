@@ -193,6 +193,12 @@ func newFile(ctx context.Context, name string, r io.ReaderAt, size int64, closer
 	for i, e := range h.entries {
 		f.byName[e.Name] = i
 	}
+	if format == PyTorch || format == Safetensors || format == NPZ {
+		if err := f.reparametrised(); err != nil {
+			opened.Close()
+			return nil, inFile(name, err)
+		}
+	}
 	return f, nil
 }
 

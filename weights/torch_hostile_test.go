@@ -164,7 +164,7 @@ func torchBad() map[string]struct{ pickle, want string } {
 		"storage too large":        {stateOf(torchTensorOf(torchStorageID(float, "0", "K\x05"), "K\x00", "K\x04", "K\x01")), "w: truncated: storage 0 has 5 elements of F32, but 16 bytes"},
 		"storage of doubles":       {stateOf(torchTensorOf(torchStorageID("torch\nDoubleStorage", "0", "K\x04"), "K\x00", "K\x04", "K\x01")), "w: truncated: storage 0 has 4 elements of F64, but 16 bytes"},
 		"no such storage":          {stateOf(torchTensorOf(torchStorageID(float, "../../etc/passwd", "K\x04"), "K\x00", "K\x04", "K\x01")), "w: no member archive/data/../../etc/passwd"},
-		"storage of no type":       {stateOf(torchTensorOf(torchStorageID("torch\nQInt8Storage", "0", "K\x04"), "K\x00", "K\x04", "K\x01")), "a storage of class torch.QInt8Storage, which isn't known"},
+		"storage of no type":       {stateOf(torchTensorOf(torchStorageID("torch\nQInt8Storage", "0", "K\x04"), "K\x00", "K\x04", "K\x01")), "quantised weights of torch.ao.quantization (QInt8Storage)"},
 		"storage of anyone's":      {stateOf(torchTensorOf(torchStorageID("evil\nFloatStorage", "0", "K\x04"), "K\x00", "K\x04", "K\x01")), "a storage of class evil.FloatStorage"},
 		"tensor without a storage": {stateOf("ctorch\nFloatTensor\n)R"), "w: tensor without a storage"},
 		"name twice":               {"\x80\x02}(" + strings.Repeat(short("w")+torchTensorOf(four, "K\x00", "K\x04", "K\x01"), 2) + "u.", "w: name given twice"},

@@ -136,16 +136,36 @@ func changedForward(m *pickle.Object) string {
 		return "a forward of its own"
 	}
 	for _, key := range []string{"_forward_hooks", "_forward_pre_hooks"} {
-		if d := attributesOf(m.Attributes.Get(key)); d != nil && len(d.Keys) > 0 {
-			return "hooks of its forward"
+		d := attributesOf(m.Attributes.Get(key))
+		if d == nil {
+			continue
+		}
+		for _, hook := range d.Values {
+			if !computesParameter(hook) {
+				return "hooks of its forward"
+			}
 		}
 	}
 	return ""
 }
 
+// computesParameter tells whether a hook only computes a parameter from others, which
+// [File.reparametrised] does.
+func computesParameter(hook any) bool {
+	o, ok := hook.(*pickle.Object)
+	if !ok {
+		return false
+	}
+	switch o.Class.Module {
+	case "torch.nn.utils.weight_norm", "torch.nn.utils.spectral_norm", "torch.nn.utils.prune":
+		return true
+	}
+	return false
+}
+
 // torchRoles returns the names of the tensors of a layer by role.
 func torchRoles(prefix, op string, m *pickle.Object) map[string]string {
-	roles := map[string]string{"weight": "weight", "bias": "bias"}
+	roles := map[string]string{"weight": "weight", "bias": "bias", "weight_orig": "weight", "weight_v": "weight", "bias_orig": "bias"}
 	if op == "batchnorm" {
 		roles = map[string]string{"weight": "scale", "bias": "shift", "running_mean": "mean", "running_var": "variance"}
 	}

@@ -204,6 +204,9 @@ func (f *torchFile) persistent(id any) (any, error) {
 	class, _ := fields[1].(pickle.Global)
 	s := &torchStorage{dtype: torchStorages[class.Name]}
 	top, _, _ := strings.Cut(class.Module, ".")
+	if top == "torch" && strings.HasPrefix(class.Name, "Q") {
+		return nil, pickle.Errorf("quantised weights of torch.ao.quantization (%s), which aren't read: save the state_dict of the float model, as it is before quantize_dynamic or convert", display(class.Name))
+	}
 	if top != "torch" || s.dtype == "" {
 		return nil, pickle.Errorf("a storage of class %s, which isn't known", display(class.String()))
 	}

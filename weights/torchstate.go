@@ -33,6 +33,9 @@ func (f *torchFile) header(root any, length int64, script func(h *header, root *
 	if err != nil {
 		return nil, err
 	}
+	if o, ok := root.(*pickle.Object); ok && found == nil && strings.HasPrefix(o.Class.Module, "__torch__") {
+		return nil, malformed("", "a module of TorchScript without parameters (class %s): torch.jit.freeze makes constants of its code of them: save the module as it is before torch.jit.freeze or optimize_for_inference, or its state_dict", display(o.Class.Name))
+	}
 	if found == nil {
 		return nil, malformed("", "no state dict: found %s, want tensors by name, or such under %s",
 			describePickled(root), strings.Join(torchStateKeys[:3], ", "))

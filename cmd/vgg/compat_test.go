@@ -203,7 +203,7 @@ func TestFilesOfVersion0(t *testing.T) {
 		sameJSON(t, "half.safetensors", got, want("classify"), 2e-3)
 	})
 	t.Run("localisation", func(t *testing.T) {
-		commands(t, "localize", "localize data/val/*/*.png --boxes boxes.safetensors --classifier net.safetensors")
+		commands(t, "localize", "localize boxes.safetensors data/val/*/*.png --classifier net.safetensors")
 	})
 	t.Run("headless", func(t *testing.T) {
 		for _, name := range []string{"net", "headless"} {

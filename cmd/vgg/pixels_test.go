@@ -110,7 +110,7 @@ func sameByEveryCommand(t *testing.T, dir, want, net, scales string, trainFlags 
 		"eval NET --data data --scales Q --protocol dense --flip --out eval.jsonl",
 		"eval NET --data data --scales Q --protocol multi-crop",
 		"eval NET --data data --scales Q --protocol ten-crop",
-		"explain data/val/red/0.jpg --weights NET --scales Q --out x.png",
+		"explain NET data/val/red/0.jpg --scales Q --out x.png",
 		"features NET data --scales Q --out f.npy",
 		"transfer train f.npy --out svm.safetensors --c 1",
 		"transfer predict svm.safetensors data/val/*/*.jpg",
@@ -144,7 +144,7 @@ func TestOrientations(t *testing.T) {
 	sameByEveryCommand(t, dir, want, "net.safetensors", "18", "--orient upright")
 
 	for _, c := range []string{
-		"localize data/val/*/*.jpg --boxes boxes.safetensors --classifier net.safetensors",
+		"localize boxes.safetensors data/val/*/*.jpg --classifier net.safetensors",
 		"localize eval boxes.safetensors --data data",
 		"localize eval boxes.safetensors --classifier net.safetensors --data data --protocol multi-crop",
 		"localize eval boxes.safetensors --classifier net.safetensors --data data --protocol dense --out boxes.jsonl",
@@ -225,8 +225,8 @@ func TestSquash(t *testing.T) {
 	}
 	for _, c := range []string{
 		"localize eval boxes.safetensors --data data --scales 20 --resize squash",
-		"localize eval boxes.safetensors --classifier net.safetensors --data data --scales 20 --protocol multi-crop --merge 0 --resize squash",
-		"localize eval boxes.safetensors --classifier net-squash.safetensors --data data --scales 20 --protocol dense --merge 0 --resize squash",
+		"localize eval boxes.safetensors --classifier net.safetensors --data data --scales 20 --protocol multi-crop --merge-below 0 --resize squash",
+		"localize eval boxes.safetensors --classifier net-squash.safetensors --data data --scales 20 --protocol dense --merge-below 0 --resize squash",
 	} {
 		args := append(strings.Fields(c), "--json")
 		got, _ := vggIn(t, dir, args...)

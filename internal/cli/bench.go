@@ -16,16 +16,16 @@ import (
 )
 
 type benchCommand struct {
-	Config string `default:"D" placeholder:"C" help:"Configuration: ${configs}, each also with -BN or -LRN (D)."`
+	Config string `arg:"" optional:"" default:"D" help:"Configuration, or a row of layers: ${configs}, each also with -BN or -LRN (D)."`
 	Mode   string `default:"infer" enum:"infer,dense,train" help:"infer: the forward pass over crops; dense: over whole images; train: a training step (infer)."`
 	Batch  int    `default:"1" placeholder:"N" help:"Batch size (1)."`
-	Size   int    `placeholder:"PIXELS" help:"Side of the square images (224, for dense 256)."`
+	Side   int    `placeholder:"PIXELS" help:"Side of the square images (224, for dense 256)."`
 	Iters  int    `default:"10" placeholder:"N" help:"Number of passes that are timed (10)."`
 	Warmup int    `default:"2" placeholder:"N" help:"Number of passes before them (2)."`
 	Layers bool   `help:"Add a table of the layers: best time, speed, and share of what the machine can do."`
 	Tune   bool   `help:"Add tables of the ways to compute each 3×3 layer, timed, with the chosen one marked."`
 	// A pointer tells 0 from no flag.
-	Assert *float64 `placeholder:"PERCENT" help:"Like --tune, and exit with 1 if the chosen plan of a layer takes this many per cent longer than the best."`
+	Assert *float64 `placeholder:"PERCENT" help:"Largest share of time, in per cent, by which a layer's plan may be behind the best one. Like --tune, and exits with 1 where it is."`
 	networkFlags
 	storageFlag
 	threadsFlag
@@ -51,8 +51,8 @@ func (benchCommand) Help() string {
 
 Examples:
 
-    vgg bench --config D --batch 8
-    vgg bench --config A --mode train --batch 16 --layers` + exitHelp
+    vgg bench D --batch 8
+    vgg bench A --mode train --batch 16 --layers` + exitHelp
 }
 
 // benchResult has the JSON keys of `vgg bench --json`.
@@ -98,11 +98,11 @@ func (c *benchCommand) fits(o network.Options, threads int) error {
 		floats = chain.TrainingFloats
 		fixed += chain.LearntFloats()
 	}
-	pass, err := floats(c.Batch, c.Size, c.Size)
+	pass, err := floats(c.Batch, c.Side, c.Side)
 	if err != nil {
 		return err
 	}
-	return resources.Fits("the benchmark", 4*int64(fixed+pass+3*c.Batch*c.Size*c.Size))
+	return resources.Fits("the benchmark", 4*int64(fixed+pass+3*c.Batch*c.Side*c.Side))
 }
 
 func (c *benchCommand) Run(e *environment) error {
@@ -141,7 +141,7 @@ func (c *benchCommand) Run(e *environment) error {
 	var plans []nn.LayerPlan
 	if training != nil {
 		plans = training.state.Plans()
-	} else if plans, err = net.Chain().Plans(c.Batch, c.Size, c.Size, false); err != nil {
+	} else if plans, err = net.Chain().Plans(c.Batch, c.Side, c.Side, false); err != nil {
 		return err
 	}
 	for _, p := range plans {
@@ -186,7 +186,7 @@ func (c *benchCommand) result(net *network.Network, times []float64, threads int
 	macs, err := c.macs(net)
 	median := (times[(len(times)-1)/2] + times[len(times)/2]) / 2
 	return benchResult{
-		Config: net.Options().Config, Mode: c.Mode, Batch: c.Batch, Size: c.Size, Threads: threads,
+		Config: net.Options().Config, Mode: c.Mode, Batch: c.Batch, Size: c.Side, Threads: threads,
 		Median: median, Min: times[0], Max: times[len(times)-1],
 		Images: float64(c.Batch) / median * 1e3, GFLOPS: 2 * float64(macs) * float64(c.Batch) / median / 1e6,
 		PeakRSS: peakRSS(), ISA: kernel.Current().Name(),
@@ -233,19 +233,19 @@ func (c *benchCommand) explain(e *environment, chain *nn.Chain, training *trainB
 // network checks the flags, fills in the size and returns the network to time.
 func (c *benchCommand) network() (network.Options, error) {
 	o := c.options(c.Config)
-	if c.Size == 0 {
-		c.Size = o.Input
+	if c.Side == 0 {
+		c.Side = o.Input
 		if c.Mode == "dense" {
-			c.Size = 256
+			c.Side = 256
 		}
 	}
 	if c.Mode == "dense" {
 		o.Input = denseInput
-		if c.Size < o.Input {
-			return o, usagef("--size %d, want at least %d, which fc6 is built for", c.Size, o.Input)
+		if c.Side < o.Input {
+			return o, usagef("--side %d, want at least %d, which fc6 is built for", c.Side, o.Input)
 		}
 	} else {
-		o.Input = c.Size
+		o.Input = c.Side
 	}
 	if c.Mode == "train" {
 		switch {
@@ -268,7 +268,7 @@ func (c *benchCommand) network() (network.Options, error) {
 		least, most int
 	}{
 		{"batch", c.Batch, 1, maxBatch},
-		{"size", c.Size, 1, mostSize},
+		{"side", c.Side, 1, mostSize},
 		{"iters", c.Iters, 1, 1 << 20},
 		{"warmup", c.Warmup, 0, 1 << 20},
 	} {
@@ -282,7 +282,7 @@ func (c *benchCommand) network() (network.Options, error) {
 // input returns random images.
 func (c *benchCommand) input() *tensor.Tensor {
 	rng := rand.New(rand.NewPCG(1, 1))
-	x := tensor.New(c.Batch, 3, c.Size, c.Size)
+	x := tensor.New(c.Batch, 3, c.Side, c.Side)
 	for i := range x.Data {
 		x.Data[i] = 2*rng.Float32() - 1
 	}
@@ -293,7 +293,7 @@ func (c *benchCommand) input() *tensor.Tensor {
 func (c *benchCommand) pass(net *network.Network) (func() error, *trainBench, error) {
 	x := c.input()
 	if c.Mode != "train" {
-		shape, err := net.OutputShape(c.Batch, c.Size, c.Size)
+		shape, err := net.OutputShape(c.Batch, c.Side, c.Side)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -309,7 +309,7 @@ func (c *benchCommand) pass(net *network.Network) (func() error, *trainBench, er
 
 // macs counts the multiplications of one image.
 func (c *benchCommand) macs(net *network.Network) (int64, error) {
-	shapes, err := net.Chain().Shapes(c.Size, c.Size)
+	shapes, err := net.Chain().Shapes(c.Side, c.Side)
 	if err != nil {
 		return 0, err
 	}

@@ -19,7 +19,7 @@ func TestBenchFigures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	flags := []string{"bench", "--config=C", "--width=0.05", "--fc=16", "--classes=7", "--batch=3", "--iters=4", "--warmup=0", "--json"}
+	flags := []string{"bench", "C", "--width=0.05", "--fc=16", "--classes=7", "--batch=3", "--iters=4", "--warmup=0", "--json"}
 	for mode, test := range map[string]struct {
 		size string
 		macs func() int64
@@ -50,7 +50,7 @@ func TestBenchFigures(t *testing.T) {
 		}},
 	} {
 		var stdout, stderr strings.Builder
-		code := cli.Main(t.Context(), append(flags, "--mode="+mode, "--size="+test.size), strings.NewReader(""), &stdout, &stderr, environment)
+		code := cli.Main(t.Context(), append(flags, "--mode="+mode, "--side="+test.size), strings.NewReader(""), &stdout, &stderr, environment)
 		if code != 0 || stderr.String() != "" {
 			t.Fatalf("%s: exit code %d, %s", mode, code, stderr.String())
 		}

@@ -1,28 +1,18 @@
 package cli
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/verydeep/vgg"
-	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/network"
-	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 )
 
 type classifyCommand struct {
-	Weights string   `arg:"" help:"File of weights, or a configuration's name for its public release, which is downloaded on first use."`
-	Images  []string `arg:"" name:"image" help:"Image files, globs, or - for standard input."`
-	Top     *int     `placeholder:"K" help:"Number of classes for each image (5; of a network of several labels an image, those from the threshold on)."`
-	Scale   int      `placeholder:"S" help:"Smallest side to which images are rescaled before the crop, in pixels (as the weights tell)."`
+	Weights string `arg:"" help:"File of weights, or a configuration's name for its public release, which is downloaded on first use."`
+	picturesArg
+	Top   *int `placeholder:"K" help:"Number of answers for each image (5; of a network of several labels an image, those from the threshold on)."`
+	Scale int  `placeholder:"S" help:"Smallest side to which images are rescaled, in pixels (as the weights tell)."`
 	thresholdFlag
 	modelFlags
 	storageFlag
@@ -42,7 +32,8 @@ func (classifyCommand) Help() string {
 Examples:
 
     vgg classify D photo.jpg
-    vgg classify best.safetensors 'photos/*.jpg' --top 1 --json` + exitHelp
+    vgg classify best.safetensors photos --top 1 --json
+    vgg classify D - < photo.jpg` + exitHelp
 }
 
 // classifyLine is a line of `vgg classify --json`.
@@ -90,21 +81,25 @@ func (c *classifyCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	return e.forEach(expand(c.Images), func(file string) (bad bool, err error) {
-		line := classifyLine{File: file}
-		if err = c.classify(e, m, thresholds, scale, &line); e.stops(err) {
-			return false, fmt.Errorf("%s: %w", file, err)
+	pictures, err := e.pictures(c.Images)
+	if err != nil {
+		return err
+	}
+	return e.forEach(pictures, func(p picture) (bad bool, err error) {
+		line := classifyLine{File: p.name}
+		if err = c.classify(e, m, thresholds, scale, p, &line); e.stops(err) {
+			return false, fmt.Errorf("%s: %w", p.name, err)
 		} else if err != nil {
 			line.Error = err.Error()
 		}
-		return line.Error != "", e.printImage(c.JSON, line, file, line.Error, line.table)
+		return line.Error != "", e.printImage(c.JSON, line, p.name, line.Error, line.table)
 	})
 }
 
-// classify completes the line of an image file, or of standard input. thresholds are those
-// of labels, nil for a network of one class an image.
-func (c *classifyCommand) classify(e *environment, m *vgg.Model, thresholds []float32, scale int, line *classifyLine) error {
-	im, err := e.decodeImage(line.File, m.Preprocess.Orient, c.pixels())
+// classify completes the line of an image. thresholds are those of labels, nil for a network
+// of one class an image.
+func (c *classifyCommand) classify(e *environment, m *vgg.Model, thresholds []float32, scale int, p picture, line *classifyLine) error {
+	im, err := e.decodeImage(p, m.Preprocess.Orient, c.pixels())
 	if err != nil {
 		return err
 	}
@@ -123,13 +118,13 @@ func (c *classifyCommand) classify(e *environment, m *vgg.Model, thresholds []fl
 		}
 		return nil
 	}
-	p, err := m.Posteriors(im, scale)
+	posterior, err := m.Posteriors(im, scale)
 	if err != nil {
 		return err
 	}
 	if thresholds != nil {
 		labels := []vgg.Prediction{}
-		for _, t := range m.Top(p, len(p)) {
+		for _, t := range m.Top(posterior, len(posterior)) {
 			if t.Probability >= thresholds[t.Index] {
 				labels = append(labels, t)
 			}
@@ -138,9 +133,9 @@ func (c *classifyCommand) classify(e *environment, m *vgg.Model, thresholds []fl
 	}
 	switch {
 	case c.Top != nil:
-		line.Top = m.Top(p, *c.Top)
+		line.Top = m.Top(posterior, *c.Top)
 	case thresholds == nil:
-		line.Top = m.Top(p, byDefault)
+		line.Top = m.Top(posterior, byDefault)
 	}
 	return nil
 }
@@ -165,83 +160,4 @@ func (l classifyLine) table() *report.Table {
 		t.Row(p.Class, report.Percent(float64(p.Probability)))
 	}
 	return t
-}
-
-// decodeImage decodes an image file, or standard input for -. Its errors don't name the
-// file.
-func (e *environment) decodeImage(file string, o preprocess.Orient, maxPixels int) (*preprocess.Image, error) {
-	var r io.Reader = &waitingReader{e.ctx, e.stdin}
-	if file != "-" {
-		if info, err := os.Stat(file); err == nil && info.IsDir() {
-			return nil, fmt.Errorf("a folder: name its images, as in %s, or measure the error on it with vgg eval", filepath.Join(file, "*.jpg"))
-		}
-		f, err := wholefile.Open(file)
-		if err != nil {
-			return nil, pathless(err)
-		}
-		defer f.Close()
-		r = f
-	}
-	data, err := preprocess.Read(e.ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	if h, err := preprocess.ReadHeader(data); err == nil && h.Grey16 {
-		e.grey16.Do(func() { e.remark(preprocess.Grey16Remark) })
-	}
-	return preprocess.DecodeContext(e.ctx, data, preprocess.DecodeOptions{Orient: o, MaxPixels: maxPixels})
-}
-
-// waitingReader reads what may wait for ever, as a terminal or a pipe does, until ctx is done.
-type waitingReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (w *waitingReader) Read(p []byte) (int, error) {
-	type result struct {
-		data []byte
-		err  error
-	}
-	read := make(chan result, 1)
-	go func() { // it stays behind where r never returns, and p must not be its then
-		own := make([]byte, min(len(p), 1<<16))
-		n, err := w.r.Read(own)
-		read <- result{own[:n], err}
-	}()
-	select {
-	case r := <-read:
-		return copy(p, r.data), r.err
-	case <-w.ctx.Done():
-		return 0, context.Cause(w.ctx)
-	}
-}
-
-// pathless returns an error of package os without the file's name, for messages that begin
-// with it.
-func pathless(err error) error {
-	if pe, ok := errors.AsType[*fs.PathError](err); ok {
-		return pe.Err
-	}
-	return err
-}
-
-// expand replaces globs that the shell left alone by the files that they match, sorted. Names
-// of files, and globs that match nothing, stay.
-func expand(args []string) []string {
-	var files []string
-	for _, a := range args {
-		if _, err := os.Lstat(a); err == nil || !strings.ContainsAny(a, "*?[") {
-			files = append(files, a)
-			continue
-		}
-		matches, err := filepath.Glob(a)
-		if err != nil || len(matches) == 0 {
-			files = append(files, a)
-			continue
-		}
-		slices.Sort(matches)
-		files = append(files, matches...)
-	}
-	return files
 }

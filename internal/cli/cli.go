@@ -25,6 +25,7 @@ import (
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
+	"github.com/verydeep/vgg/resources"
 )
 
 // Exit codes, the same for every command.
@@ -60,7 +61,11 @@ type commands struct {
 	Stats     statsCommand     `cmd:"" help:"Show mean RGB, colour eigenvectors, sizes and class balance of images."`
 	Shard     shardCommand     `cmd:"" help:"Pack images into tar shards."`
 	Bench     benchCommand     `cmd:"" help:"Measure a network's speed and memory on this machine."`
-	Version   versionCommand   `cmd:"" help:"Show version and processor."`
+	Version   versionCommand   `cmd:"" help:"Show version and processor (also vgg --version)."`
+
+	Help       helpCommand       `cmd:"" help:"Show the help of a command, or a text on a topic."`
+	Completion completionCommand `cmd:"" help:"Print a script that completes command lines in a shell."`
+	Man        manCommand        `cmd:"" help:"Write manual pages."`
 }
 
 // environment is all that a command uses of the world outside.
@@ -85,16 +90,17 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		err = fmt.Errorf("standard output: %w", out.err)
 	}
 	code := exitCode(ctx, err)
-	if code == exitInterrupted && errors.Is(err, context.Cause(ctx)) {
+	if code == exitInterrupted && (errors.Is(err, context.Cause(ctx)) || errors.Is(err, ctx.Err())) {
 		err = errors.New("interrupted")
 	}
 	if wholefile.Exhausted(err) {
 		err = fmt.Errorf("%w: the process may open no more files; raise its limit (ulimit -n) or lower --threads", err)
 	}
 	_, shown := errors.AsType[shownError](err)
+	_, bad := errors.AsType[unreadableError](err) // the results tell, too
 	switch {
 	case err == nil || shown:
-	case wantsJSON(args) && code != exitUnreadable && out.err == nil:
+	case wantsJSON(args) && !bad && out.err == nil:
 		_ = writeJSON(out, map[string]string{"error": err.Error()})
 	default:
 		// The library's root package begins its errors with the program's name.
@@ -106,6 +112,12 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 func (e *environment) run(args []string, getenv func(string) string) error {
 	if err := kernel.Use(getenv("VGG_CPU")); err != nil {
 		return usageError{fmt.Errorf("VGG_CPU: %w", err)}
+	}
+	switch {
+	case len(args) > 0 && args[0] == completeWord:
+		return e.complete(args[1:])
+	case len(args) > 0 && args[0] == "--version":
+		args = append([]string{"version"}, args[1:]...)
 	}
 	helped, bare, help := false, len(args) == 0, e.stdout
 	if bare {
@@ -122,7 +134,11 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 	case helped:
 		return nil
 	case err != nil:
-		return usageError{fmt.Errorf("%w (see %s --help)", err, askedFor(err))}
+		command := askedFor(err)
+		if image := imageFirst(args, err); image != "" {
+			return usageError{weightsMissing(command, image)}
+		}
+		return usageError{fmt.Errorf("%w (see %s --help)", err, command)}
 	}
 	return command.Run()
 }
@@ -135,19 +151,41 @@ func askedFor(err error) string {
 	return "vgg"
 }
 
+// imageFirst returns the image that stands in the place of the weights, on a command line that
+// lacks images behind it; "" if that is not what is wrong.
+func imageFirst(args []string, err error) string {
+	if !strings.HasPrefix(err.Error(), `expected "<input>`) {
+		return ""
+	}
+	for _, arg := range args {
+		if !strings.HasPrefix(arg, "-") && isImageFile(arg) {
+			return arg
+		}
+	}
+	return ""
+}
+
+// weightsMissing is the error of an image in the place of the weights of a command.
+func weightsMissing(command, image string) error {
+	if command == "vgg localize images" {
+		return fmt.Errorf("%s: an image in the place of a localisation network, want vgg localize BOXES.safetensors %[1]s; vgg localize train makes such a network of a classification network and images with boxes", quoted(image))
+	}
+	return fmt.Errorf("%s: an image in the place of weights, want %s WEIGHTS %[1]s, such as %[2]s D %[1]s", quoted(image), command)
+}
+
 // newParser returns the parser of the command line. The parser writes help texts to help and
 // then calls exit.
 func newParser(e *environment, help io.Writer, exit func(code int)) (*kong.Kong, error) {
 	return kong.New(&commands{},
 		kong.Name("vgg"),
-		kong.Description("The VGG networks of Simonyan & Zisserman (ICLR 2015): train, evaluate, classify."+exitHelp),
+		kong.Description("The VGG networks of Simonyan & Zisserman (ICLR 2015): train, evaluate, classify.\n\nvgg COMMAND --help shows a command, vgg help TOPIC a text on "+topicList()+"."+exitHelp),
 		kong.Writers(help, e.stderr),
 		kong.Exit(exit),
 		kong.KindMapper(reflect.String, kong.MapperFunc(asGiven)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
 		kong.Vars{
 			"configs": strings.Join(architecture.Names(), ", "), "merge": fmt.Sprint(localize.MergeThreshold), "boxrule": localize.DefaultRule().String(),
-			"maxpixels": fmt.Sprint(preprocess.DefaultMaxPixels),
+			"maxpixels": fmt.Sprint(preprocess.DefaultMaxPixels), "topics": topicList(),
 		},
 		trainingDefaults(),
 		kong.Bind(e),
@@ -188,15 +226,15 @@ func unreadable(bad, total int) error {
 	return unreadableError{bad, total}
 }
 
-// forEach calls do for every image file. do returns whether the file is unreadable, which is
-// counted, or an error, which ends the command.
-func (e *environment) forEach(files []string, do func(file string) (bad bool, err error)) error {
+// forEach calls do for every image. do returns whether it is unreadable, which is counted, or
+// an error, which ends the command.
+func (e *environment) forEach(pictures []picture, do func(picture) (bad bool, err error)) error {
 	count := 0
-	for _, file := range files {
+	for _, p := range pictures {
 		if e.ctx.Err() != nil {
 			return e.ctx.Err()
 		}
-		bad, err := do(file)
+		bad, err := do(p)
 		if err != nil {
 			return err
 		}
@@ -204,7 +242,7 @@ func (e *environment) forEach(files []string, do func(file string) (bad bool, er
 			count++
 		}
 	}
-	return unreadable(count, len(files))
+	return unreadable(count, len(pictures))
 }
 
 // stops reports whether an error of an image is not the image's own: the command was
@@ -230,10 +268,19 @@ func (e *environment) printImage(asJSON bool, line any, file, failed string, tab
 type unreadableError struct{ bad, total int }
 
 func (u unreadableError) Error() string {
+	switch {
+	case u.bad < u.total:
+	case u.total == 1:
+		return "the image could not be read"
+	default:
+		return fmt.Sprintf("none of the %d images could be read", u.total)
+	}
 	return fmt.Sprintf("%d of %d images could not be read", u.bad, u.total)
 }
 
-func (u unreadableError) Is(target error) bool { return target == errUnreadable }
+// Is reports whether the command did some work: without any image that could be read, it
+// failed.
+func (u unreadableError) Is(target error) bool { return target == errUnreadable && u.bad < u.total }
 
 func exitCode(ctx context.Context, err error) int {
 	var usage usageError
@@ -334,6 +381,25 @@ type pixelsFlag struct {
 	MaxPixels uint32 `placeholder:"N" help:"Most pixels of an image. A larger one is unreadable (${maxpixels})."`
 }
 
+// memoryFlag is shared by the commands that decode many images at once, without a bound of their
+// own.
+type memoryFlag struct {
+	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB. A quarter is for images that are being decoded, and one that needs more is unreadable (a quarter of the machine's memory, at most 5 GiB, for decoding)."`
+}
+
+// room returns the room of the images that are being decoded.
+func (f memoryFlag) room() *resources.Room {
+	return resources.Resources{Memory: int64(f.Memory)}.DecodeRoom()
+}
+
+// bound bounds the heap until restore is called.
+func (f memoryFlag) bound() (restore func()) {
+	if f.Memory == 0 {
+		return func() {}
+	}
+	return boundHeap(int64(f.Memory))
+}
+
 // pixels returns the limit for the library's options.
 func (f pixelsFlag) pixels() int { return int(f.MaxPixels) }
 
@@ -353,4 +419,9 @@ func (f threadsFlag) apply() (int, error) {
 		runtime.GOMAXPROCS(f.Threads)
 	}
 	return runtime.GOMAXPROCS(0), nil
+}
+
+// verifyFlag is shared by the commands that go on from an earlier run of theirs.
+type verifyFlag struct {
+	Verify bool `help:"Compare the contents of all images with those of the earlier run that goes on. Without it, the contents of images whose time of change is another."`
 }

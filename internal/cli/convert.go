@@ -16,14 +16,14 @@ import (
 )
 
 type convertCommand struct {
-	In       string `arg:"" help:"File of weights, or a configuration's name for its public release, which is downloaded on first use."`
+	Weights  string `arg:"" help:"File of weights, or a configuration's name for its public release, which is downloaded on first use."`
 	Out      string `arg:"" help:"File to write: .safetensors, .pth, .keras, .weights.h5, .npz or .onnx."`
 	To       string `placeholder:"FORM" enum:",native,torchvision,conv1_1,safetensors,pth,keras,npz,onnx" default:"" help:"Names of the tensors: native (conv1_1.weight), torchvision (features.0.weight) or conv1_1 (conv1_1_W, of shape (H,W,in,out)). Or the format, whatever the extension: safetensors, pth, keras, npz or onnx."`
 	DType    string `name:"dtype" default:"f32" enum:"f32,f16,bf16" placeholder:"TYPE" help:"Type of the weights in the file: f32, f16 or bf16. Biases and normalisations stay f32 (f32)."`
 	Headless bool   `help:"Leave out the fully connected layers."`
-	Dense    bool   `help:"ONNX: fully connected layers as convolutions, for images of any size."`
-	Batch    int    `placeholder:"N" help:"ONNX: batch size of the graph (any)."`
-	Softmax  bool   `help:"ONNX: end with the soft-max."`
+	Dense    bool   `help:"Fully connected layers as convolutions, in ONNX, for images of any size."`
+	Batch    int    `placeholder:"N" help:"Batch size, of an ONNX graph (any)."`
+	Softmax  bool   `help:"End an ONNX graph with the soft-max."`
 	overwriteFlag
 	thresholdFlag
 	modelFlags
@@ -68,12 +68,12 @@ func (c *convertCommand) Run(e *environment) error {
 	}
 	open.headless, open.options.Headless = true, c.Headless
 	outputs := []output{{"", c.Out}}
-	release, err := c.claim(outputs, c.In, c.Labels)
+	release, err := c.claim(outputs, c.Weights, c.Labels)
 	if err != nil {
 		return err
 	}
 	defer release()
-	path, err := open.path(c.In)
+	path, err := open.path(c.Weights)
 	if err == nil {
 		err = distinct(outputs, []string{path})
 	}

@@ -2,19 +2,28 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/dataset/sample"
 )
 
 // dataFlags are shared by the commands that read labelled images.
 type dataFlags struct {
-	Layout       string          `default:"auto" enum:"auto,folders,parts,boxes" placeholder:"NAME" help:"What folders are that can be read in several ways: folders, all are classes; parts, those called train, val, test … are parts, and others are left out; boxes, the classes are the names of the bounding boxes (auto, which asks if in doubt)."`
+	Layout string `default:"auto" enum:"auto,folders,parts,boxes" placeholder:"NAME" help:"Layout, of folders that can be read in several ways: folders, all are classes; parts, those called train, val, test … are parts, and others are left out; boxes, the classes are the names of the bounding boxes (auto, which asks if in doubt)."`
+	classFlags
+}
+
+// classFlags tell the classes of images that folders don't.
+type classFlags struct {
 	Columns      dataset.Columns `placeholder:"image=NAME,label=NAME" help:"Columns of the table beside the images: image, label, and split for the parts (split=fold:0 validates on fold 0). none reads no table (as values and names tell)."`
 	LabelPattern string          `placeholder:"PATTERN" help:"Take the classes from the files' names: a template such as {label}.#.jpg, with * for anything and # for a number, or a regular expression with a group (?P<label>…)."`
-	Annotations  string          `placeholder:"PATH" help:"Bounding boxes: COCO's JSON, YOLO's data.yaml, an XML file as in ILSVRC and PASCAL VOC, a folder of such files, or a table (those beside the images). Images without class folders have the class of their largest box."`
+	annotationsFlag
+}
+
+// annotationsFlag is shared by the commands that read bounding boxes.
+type annotationsFlag struct {
+	Annotations string `placeholder:"PATH" help:"Bounding boxes: COCO's JSON, YOLO's data.yaml, an XML file as in ILSVRC and PASCAL VOC, a folder of such files, or a table (those beside the images). Images without class folders have the class of their largest box."`
 }
 
 // autoLayout is the default of --layout.
@@ -53,46 +62,14 @@ func (f dataFlags) text() string {
 	return text
 }
 
-// open opens images in any layout, or the built-in ones. An error that a flag resolves names
-// the flag.
+// open opens images in any layout, or the built-in ones.
 func (f dataFlags) open(ctx context.Context, path string) (train, val *dataset.Dataset, err error) {
 	o, err := f.options()
 	if err != nil {
 		return nil, nil, err
 	}
 	if path == sampleName {
-		return dataset.OpenSample()
+		return sample.Open()
 	}
-	train, val, err = dataset.Open(ctx, path, o)
-	return train, val, withFlag(err)
-}
-
-// flagError is an error in the words of the command line.
-type flagError struct {
-	text string
-	err  error
-}
-
-func (e flagError) Error() string { return e.text }
-func (e flagError) Unwrap() error { return e.err }
-
-// withFlag puts the error of opening images into the words of the command line, if a flag
-// resolves it.
-func withFlag(err error) error {
-	replace := func(library, flag string) error {
-		return flagError{strings.ReplaceAll(err.Error(), library, flag), err}
-	}
-	if ambiguous, ok := errors.AsType[*dataset.AmbiguousError](err); ok {
-		for _, r := range ambiguous.Readings {
-			if r.Path != "" {
-				err = replace("open "+r.Path, "--data "+r.Path)
-			} else {
-				err = replace("layout "+string(r.Layout), "--layout "+string(r.Layout))
-			}
-		}
-	}
-	if unlabelled, ok := errors.AsType[*dataset.UnlabelledError](err); ok && unlabelled.Pattern != "" {
-		err = replace("label pattern "+unlabelled.Pattern, "--label-pattern '"+unlabelled.Pattern+"'")
-	}
-	return err
+	return dataset.Open(ctx, path, o)
 }

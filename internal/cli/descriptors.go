@@ -17,17 +17,17 @@ import (
 
 // descriptorFlags are shared by the commands that make files of descriptors.
 type descriptorFlags struct {
-	With        []string `sep:"none" placeholder:"WEIGHTS" help:"Another network, with scales behind it if wanted, whose descriptors are stacked after the first one's. Can be given more than once."`
-	Scales      []int    `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels. The descriptors of several are stacked (as the weights tell)."`
-	Average     bool     `help:"Average the descriptors of several scales instead of stacking them."`
-	Layer       string   `placeholder:"NAME" help:"Layer of the activation: conv5_3, pool5, fc6 (the penultimate one: fc7)."`
-	Unrectified bool     `help:"Take the activation before its rectification."`
-	Pool        string   `default:"average" enum:"average,max" placeholder:"HOW" help:"Pooling over positions: average or max (average)."`
-	Flip        bool     `default:"true" negatable:"" help:"Average with the descriptor of the mirror image."`
-	Normalise   bool     `default:"true" negatable:"" help:"Divide the descriptor of each scale, and then the whole, by its Euclidean norm."`
-	Batch       int      `placeholder:"N" help:"Images of one size that go through the network together (as many as hold 800,000 pixels)."`
+	withFlag
+	Scales      []int  `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels. The descriptors of several are stacked (as the weights tell)."`
+	Average     bool   `help:"Average the descriptors of several scales instead of stacking them."`
+	Layer       string `placeholder:"NAME" help:"Layer of the activation: conv5_3, pool5, fc6 (the penultimate one: fc7)."`
+	Unrectified bool   `help:"Take the activation before its rectification."`
+	Pool        string `default:"average" enum:"average,max" placeholder:"HOW" help:"Pooling over positions: average or max (average)."`
+	Flip        bool   `default:"true" negatable:"" help:"Average the outputs for an image with those for its mirror image."`
+	Normalise   bool   `default:"true" negatable:"" help:"Divide the descriptor of each scale, and then the whole, by its Euclidean norm."`
+	Batch       int    `placeholder:"N" help:"Batch size: images of one size that go through the network together (as many as hold 800,000 pixels)."`
 	ranksFlag
-	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB. An image that needs more is unreadable (the memory of the weights and 2 GiB)."`
+	Memory size `placeholder:"SIZE" help:"Bound of the memory, as 4GiB. An image that needs more is unreadable (the memory of the weights and 2 GiB)."`
 	modelFlags
 	storageFlag
 	threadsFlag
@@ -164,8 +164,8 @@ func labelsOf(images *transfer.Images) string {
 
 // describeFlags are shared by the commands that describe images as those of a file were.
 type describeFlags struct {
-	Structure string   `placeholder:"CONFIG" help:"Configuration, or a row of layers, if the tensors of the weights don't tell it."`
-	Weights   []string `sep:"none" placeholder:"WEIGHTS" help:"Weights that are no longer where the file says: a file, or a configuration's name for its public release. Can be given more than once."`
+	Config  string   `placeholder:"CONFIG" help:"Configuration, or a row of layers (as the tensors tell)."`
+	Weights []string `sep:"none" placeholder:"WEIGHTS" help:"Weights that are no longer where the file says: a file, or a configuration's name for its public release. Can be given more than once."`
 	leftoverFlags
 	releaseFlags
 	pixelsFlag
@@ -179,50 +179,71 @@ type described struct {
 	err  error
 }
 
-// listed returns the images that the arguments name (files, globs and folders) without
-// descriptors, and the paths of those that exist, each once. at tells where in those paths a
-// clean path is.
-func listed(e *environment, args []string) (all []described, paths []string, at map[string]int, err error) {
-	at = map[string]int{}
-	add := func(name string) {
-		all = append(all, described{file: name})
-		name = filepath.Clean(name)
-		if _, ok := at[name]; !ok {
-			at[name] = len(paths)
-			paths = append(paths, name)
-		}
+// listing is what arguments name, to be described.
+type listing struct {
+	all   []described    // without descriptors
+	paths []string       // of those that exist, each once
+	at    map[string]int // in paths, by clean path
+	spool string         // the file that an image of standard input is kept in
+}
+
+// listed returns the images that arguments name. remove ends the use of the files.
+func listed(e *environment, args []string) (l *listing, remove func(), err error) {
+	pictures, err := e.pictures(args)
+	if err != nil {
+		return nil, nil, err
 	}
-	for _, arg := range expand(args) {
-		info, err := os.Stat(arg)
-		switch {
-		case err != nil:
-			all = append(all, described{file: arg, err: pathless(err)})
-		case info.IsDir():
-			folder, err := transfer.OpenImages(e.ctx, transfer.ImageOptions{Layout: transfer.Files}, arg)
-			if err != nil {
-				return nil, nil, nil, err
+	l, remove = &listing{at: map[string]int{}}, func() {}
+	for _, p := range pictures {
+		d, path := described{file: p.name, err: p.err}, filepath.Clean(p.name)
+		if p.data != nil {
+			if path, err = spool(p.data); err != nil {
+				return nil, nil, err
 			}
-			for _, s := range folder.Samples {
-				add(filepath.FromSlash(s.Name))
-			}
-		default:
-			add(arg)
+			l.spool, remove = path, func() { os.Remove(path) }
 		}
+		if _, err := os.Stat(path); err != nil {
+			d.err = pathless(err)
+		}
+		if _, ok := l.at[path]; !ok && d.err == nil {
+			l.at[path] = len(l.paths)
+			l.paths = append(l.paths, path)
+		}
+		l.all = append(l.all, d)
 	}
-	return all, paths, at, nil
+	return l, remove, nil
+}
+
+// row returns the place of an image in paths.
+func (l *listing) row(d described) int {
+	if d.file == stdinName {
+		return l.at[l.spool]
+	}
+	return l.at[filepath.Clean(d.file)]
+}
+
+// spool writes an image into a temporary file.
+func spool(data []byte) (string, error) {
+	f, err := os.CreateTemp("", "vgg-image-*")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(data)
+	return f.Name(), errors.Join(err, f.Close())
 }
 
 // describe describes the images that the arguments name in the way of a file's header.
 func (f *describeFlags) describe(e *environment, file string, h transfer.Header, args []string) ([]described, error) {
-	all, paths, at, err := listed(e, args)
+	l, remove, err := listed(e, args)
 	if err != nil {
 		return nil, err
 	}
+	defer remove()
 	threads, err := f.apply()
-	if err != nil || len(paths) == 0 {
-		return all, err
+	if err != nil || len(l.paths) == 0 {
+		return l.all, err
 	}
-	pictures, err := transfer.OpenImages(e.ctx, transfer.ImageOptions{Layout: transfer.Files}, paths...)
+	pictures, err := transfer.OpenImages(e.ctx, transfer.ImageOptions{Layout: transfer.Files}, l.paths...)
 	if err != nil {
 		return nil, err
 	}
@@ -233,13 +254,13 @@ func (f *describeFlags) describe(e *environment, file string, h transfer.Header,
 	if err != nil {
 		return nil, err
 	}
-	for i := range all {
-		if d := &all[i]; d.err == nil {
-			r := at[filepath.Clean(d.file)]
+	for i := range l.all {
+		if d := &l.all[i]; d.err == nil {
+			r := l.row(*d)
 			d.x, d.err = rows[r], errs[r]
 		}
 	}
-	return all, nil
+	return l.all, nil
 }
 
 // openAs returns a function that opens the networks of a file: those of --weights, or those
@@ -247,7 +268,7 @@ func (f *describeFlags) describe(e *environment, file string, h transfer.Header,
 func (f *describeFlags) openAs(e *environment, file string, threads int) func(transfer.NetID) (*vgg.Model, error) {
 	open := f.opener(e, nn.F32, threads)
 	open.headless = true
-	open.options.Config, open.options.Ignore, open.options.Prefix = f.Structure, f.Ignore, f.Prefix
+	open.options.Config, open.options.Ignore, open.options.Prefix = f.Config, f.Ignore, f.Prefix
 	return func(n transfer.NetID) (*vgg.Model, error) {
 		path, err := f.weightsOf(open, n)
 		if err != nil {

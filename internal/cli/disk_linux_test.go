@@ -19,7 +19,7 @@ func TestFullStandardOutput(t *testing.T) {
 		vggtest.Skip(t, "/dev/full")
 	}
 	defer full.Close()
-	for _, args := range [][]string{{"summary", "A"}, {"summary", "A", "--json"}, {"version"}, {"--help"}, {"bench", "--width=0.01", "--fc=8", "--size=32", "--json"}} {
+	for _, args := range [][]string{{"summary", "A"}, {"summary", "A", "--json"}, {"version"}, {"--help"}, {"bench", "--width=0.01", "--fc=8", "--side=32", "--json"}} {
 		var stderr strings.Builder
 		code := cli.Main(t.Context(), args, strings.NewReader(""), full, &stderr, environment)
 		if code != 1 || !strings.Contains(stderr.String(), "no space left") {

@@ -9,29 +9,31 @@ import (
 	"slices"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/dataset/sample"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/report"
 )
 
 type evalCommand struct {
-	Weights []string `arg:"" name:"weights" help:"Files of weights, or configurations' names for their public releases. Each may have scales and a protocol of its own: D.safetensors@256,384,512:dense. The class posteriors of several are averaged. With --merge: result files."`
-	Data    string   `placeholder:"DIR" help:"Images: a folder with one folder for each class, ILSVRC's layout, shards or a list. Of a folder with train and val, val is used. The word sample stands for the embedded validation images, the default for weights that were trained on them."`
+	Weights string `arg:"" help:"File of weights, or a configuration's name for its public release, with scales and a protocol behind it if wanted: D.safetensors@256,384,512:dense. With --merge: result files."`
+	setFlags
+	withFlag
 	readFlags
-	Protocol    string `default:"centre" help:"centre: the central crop; dense: the whole image; multi-crop: 5×5 crops and their mirror images; multi-crop-dense: the mean of these two; ten-crop: corners, centre and mirror images (centre)."`
-	Scales      []int  `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels. The class posteriors of several are averaged (as the weights tell)."`
+	Protocol    string `default:"centre" placeholder:"NAME" help:"Views of an image: centre, the central crop; dense, the whole image; multi-crop, 5×5 crops and their mirror images; multi-crop-dense, the mean of these two; ten-crop, corners, centre and mirror images (centre)."`
+	Scales      []int  `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels (as the weights tell)."`
 	TrainScale  string `placeholder:"S" help:"Instead of --scales: the paper's three test scales for a training scale S, as 256 (S−32, S, S+32) or 256-512 (both ends and their mean)."`
 	SingleScale bool   `help:"With --train-scale: the paper's one test scale, S or the mean of both ends."`
-	Flip        bool   `help:"Average the class posteriors with those of the mirrored image. Multi-crop and ten-crop always do."`
-	Batch       int    `placeholder:"N" help:"Crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
+	Flip        bool   `help:"Average the outputs for an image with those for its mirror image. Multi-crop and ten-crop always do."`
+	Batch       int    `placeholder:"N" help:"Batch size: crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
 	thresholdFlag
 	imagesFlags
 	ranksFlag
-	Memory size   `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB. An image that needs more is unreadable (the memory of the weights and 2 GiB)."`
-	Shard  string `placeholder:"I/N" help:"Evaluate only every Nth image, from the Ith on. --merge combines the shards."`
-	Out    string `placeholder:"FILE" help:"Result file: the posteriors of every image, as soon as they are known. An interrupted run continues from it."`
-	Verify bool   `help:"With --out: compare the contents of all images with those that the file is of. Without it, the contents of images whose time of change is another."`
-	Merge  bool   `help:"Report on result files, the shards of one run, instead of running."`
-	CSV    string `name:"csv" placeholder:"FILE" help:"Write the posteriors of every image as a table."`
+	Memory size   `placeholder:"SIZE" help:"Bound of the memory, as 4GiB. An image that needs more is unreadable (the memory of the weights and 2 GiB)."`
+	Shard  string `placeholder:"I/N" help:"Take only every Nth image, from the Ith on. --merge combines the shards."`
+	Out    string `placeholder:"FILE" help:"Output: a result file with the posteriors of every image, as soon as they are known. An interrupted run continues from it."`
+	verifyFlag
+	Merge bool   `help:"Combine the shards of one run, which the arguments name, instead of running."`
+	CSV   string `name:"csv" placeholder:"FILE" help:"Write the posteriors of every image as a table."`
 	overwriteFlag
 	Mistakes   int `default:"10" placeholder:"N" help:"Number of worst mistakes to show (10)."`
 	Confusions int `default:"10" placeholder:"N" help:"Number of pairs of classes most often confused to show (10)."`
@@ -39,11 +41,14 @@ type evalCommand struct {
 	storageFlag
 	threadsFlag
 	jsonFlag
+
+	weights []string // files of weights or, with --merge, result files
 }
 
 func (evalCommand) Help() string {
 	return `Measures the top-1 and the top-5 error of a network, or of the fusion of several, on labelled images. Every image counts once. Unreadable images are counted separately and listed.
 
+  - Of a folder with train and val, val is measured. Weights that were trained on the built-in photographs need no images.
   - Classes are matched by name.
   - Posteriors are averaged over crops and mirror images, then over scales, protocols and networks.
   - Intervals contain the true error in 95 of 100 cases (Wilson).
@@ -52,8 +57,9 @@ func (evalCommand) Help() string {
 
 Examples:
 
+    vgg eval D photos
     vgg eval D.safetensors --data ILSVRC --train-scale 256 --protocol dense --flip
-    vgg eval D.safetensors@256:dense E.safetensors@384:dense --data ILSVRC --out fusion.jsonl
+    vgg eval D.safetensors@256:dense --with E.safetensors@384:dense --data ILSVRC --out fusion.jsonl
     vgg eval --merge 1.jsonl 2.jsonl` + exitHelp
 }
 
@@ -89,6 +95,9 @@ func (r evalResult) MarshalJSON() ([]byte, error) {
 }
 
 func (c *evalCommand) Run(e *environment) error {
+	if err := c.arguments(); err != nil {
+		return err
+	}
 	if err := c.check(); err != nil {
 		return err
 	}
@@ -158,12 +167,23 @@ func (c *evalCommand) Run(e *environment) error {
 	return c.finish(e, r)
 }
 
+// arguments tells the networks or, with --merge, the result files from the images.
+func (c *evalCommand) arguments() error {
+	c.weights = append([]string{c.Weights}, c.With...)
+	if !c.Merge {
+		return c.take("")
+	}
+	c.weights = append(c.weights, c.Sets...)
+	c.Sets = nil
+	return nil
+}
+
 // claimCSV claims the table.
 func (c *evalCommand) claimCSV() (release func(), err error) {
 	if err := distinct([]output{{"--out", c.Out}, {"--csv", c.CSV}}, nil); err != nil {
 		return nil, err
 	}
-	return c.claim([]output{{"--csv", c.CSV}}, append(namesOf(c.Weights), c.Data, c.Out, c.Map, c.Labels)...)
+	return c.claim([]output{{"--csv", c.CSV}}, append(namesOf(c.weights), c.Data, c.Out, c.Map, c.Labels)...)
 }
 
 // temporaryFile makes an empty result file.
@@ -209,8 +229,8 @@ func (c *evalCommand) check() error {
 		return usagef("--single-scale without --train-scale, want both")
 	case c.Merge && (c.Map != "" || c.MultiLabel):
 		return usagef("--merge reads result files, want no --map and no --multi-label")
-	case c.Merge && (c.Data != "" || c.Out != "" || c.Shard != ""):
-		return usagef("--merge reads result files, want no --data, --out or --shard")
+	case c.Merge && (c.Data != "" || c.Out != "" || c.Shard != "" || c.With != nil):
+		return usagef("--merge reads result files, want no --data, --with, --out or --shard")
 	case c.Verify && c.Out == "":
 		return usagef("--verify without --out, want both: it compares the images with the result file")
 	case c.Shard != "" && c.CSV != "":
@@ -229,7 +249,7 @@ func (c *evalCommand) nets(open *opener) ([]eval.Net, error) {
 		return nil, err
 	}
 	var nets []eval.Net
-	for _, arg := range c.Weights {
+	for _, arg := range c.weights {
 		spec, err := parseNet(arg)
 		if err != nil {
 			return nil, err
@@ -309,12 +329,12 @@ func (c *evalCommand) lists() eval.Options {
 // standard error.
 func (f readFlags) images(e *environment, path string, classes []string, weights string, threads int) (*dataset.Dataset, error) {
 	if path == "" || path == sampleName {
-		_, val, err := dataset.OpenSample()
+		_, val, err := sample.Open()
 		if err != nil {
 			return nil, err
 		}
 		if path == "" && !slices.Equal(slices.Sorted(slices.Values(classes)), slices.Sorted(slices.Values(val.Classes))) {
-			return nil, usagef("--data DIR is needed: %s was not trained on the built-in photographs", weights)
+			return nil, usagef("--data SET is needed: %s was not trained on the built-in photographs", weights)
 		}
 		return val, nil
 	}
@@ -363,7 +383,7 @@ func takes(w eval.Estimate) string {
 
 // ranksFlag is shared by the commands that evaluate.
 type ranksFlag struct {
-	Ranks int `placeholder:"N" help:"Concurrent passes over one network, each with its share of threads, memory and images. The result doesn't depend on their number (two, if there are threads and memory for them)."`
+	Ranks int `placeholder:"N" help:"Ranks, which work at the same time: passes over one network, each with its share of threads, memory and images. The result doesn't depend on their number (two, if there are threads and memory for them)."`
 }
 
 // check returns an error for a number out of range.
@@ -378,7 +398,7 @@ const maxRanks = 1024
 
 // merge reports on result files.
 func (c *evalCommand) merge(e *environment) error {
-	results, err := eval.OpenResults(e.ctx, c.Weights...)
+	results, err := eval.OpenResults(e.ctx, c.weights...)
 	if err != nil {
 		return err
 	}
@@ -396,7 +416,7 @@ func (c *evalCommand) merge(e *environment) error {
 		return err
 	}
 	if c.CSV != "" {
-		if err := writeCSV(e.ctx, c.CSV, c.Weights...); err != nil {
+		if err := writeCSV(e.ctx, c.CSV, c.weights...); err != nil {
 			return err
 		}
 	}

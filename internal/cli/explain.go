@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -13,11 +14,11 @@ import (
 )
 
 type explainCommand struct {
-	Image   string `arg:"" help:"Image file, or - for standard input."`
-	Weights string `required:"" placeholder:"FILE" help:"File of weights, or a configuration's name for its public release, which is downloaded on first use."`
-	Scales  []int  `placeholder:"Q" help:"Smallest sides to which the image is rescaled, in pixels (once, one and a half times and twice what the weights tell)."`
-	Top     int    `default:"3" placeholder:"K" help:"Number of classes (3)."`
-	Out     string `placeholder:"FILE" help:"Picture to write, as PNG (the image's name with -explained.png)."`
+	Weights string `arg:"" help:"File of weights, or a configuration's name for its public release, which is downloaded on first use."`
+	picturesArg
+	Scales []int  `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels (once, one and a half times and twice what the weights tell)."`
+	Top    int    `default:"3" placeholder:"K" help:"Number of answers for each image (3)."`
+	Out    string `placeholder:"FILE" help:"Output: the picture, as PNG. Of several images, their names precede the file's (the image's name with -explained.png)."`
 	overwriteFlag
 	modelFlags
 	storageFlag
@@ -34,16 +35,17 @@ func (explainCommand) Help() string {
 
 Examples:
 
-    vgg explain photo.jpg --weights D
-    vgg explain photo.jpg --weights best.safetensors --scales 256,512 --top 1 --out map.png` + exitHelp
+    vgg explain D photo.jpg
+    vgg explain best.safetensors photos --scales 256,512 --top 1 --out maps/map.png` + exitHelp
 }
 
 // explainResult has the JSON keys of `vgg explain --json`.
 type explainResult struct {
 	File   string         `json:"file"`
-	Out    string         `json:"out"`
-	Top    []explainClass `json:"top"`
-	Scales []explainScale `json:"scales"`
+	Out    string         `json:"out,omitempty"`
+	Top    []explainClass `json:"top,omitempty"`
+	Scales []explainScale `json:"scales,omitempty"`
+	Error  string         `json:"error,omitempty"`
 }
 
 type explainClass struct {
@@ -67,11 +69,20 @@ func (c *explainCommand) Run(e *environment) error {
 	if c.Top < 1 || c.Top > 20 {
 		return usagef("--top %d, want 1 to 20", c.Top)
 	}
-	release, err := c.claim([]output{{"--out", c.out()}}, c.Image, c.Weights, c.Labels)
+	pictures, err := e.pictures(c.Images)
 	if err != nil {
 		return err
 	}
-	defer release()
+	many := len(pictures) > 1
+	var outputs []output
+	inputs := []string{c.Weights, c.Labels}
+	for _, p := range pictures {
+		outputs = append(outputs, output{"--out", c.out(p.name, many)})
+		inputs = append(inputs, p.name)
+	}
+	if err := c.check(outputs, inputs...); err != nil {
+		return err
+	}
 	threads, err := c.apply()
 	if err != nil {
 		return err
@@ -84,48 +95,68 @@ func (c *explainCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	im, maps, err := c.scoreMaps(e, m)
-	if err != nil {
-		return err
-	}
-	r := c.result(m, maps)
-	if err := writeFile(r.Out, c.draw(r, maps, im).EncodePNG); err != nil {
-		return err
-	}
-	if c.JSON {
-		return writeJSON(e.stdout, r)
-	}
-	return r.print(e)
-}
-
-// scoreMaps decodes the image and computes its class score maps, one for each scale.
-func (c *explainCommand) scoreMaps(e *environment, m *vgg.Model) (*preprocess.Image, []eval.ScoreMap, error) {
 	scales := c.Scales
 	if scales == nil {
 		q := m.Preprocess.Resize
 		scales = []int{q, q * 3 / 2, 2 * q}
 	}
 	if err := checkScales("--scales", m.Net.Options(), scales...); err != nil {
-		return nil, nil, err
+		return err
 	}
-	im, err := e.decodeImage(c.Image, m.Preprocess.Orient, c.pixels())
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", c.Image, err)
-	}
-	maps, err := eval.ScoreMaps(e.ctx, m, im, scales)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", c.Image, err)
-	}
-	return im, maps, nil
+	return e.forEach(pictures, func(p picture) (bad bool, err error) {
+		r := explainResult{File: p.name, Out: c.out(p.name, many)}
+		im, err := e.decodeImage(p, m.Preprocess.Orient, c.pixels())
+		if err == nil {
+			err = c.explain(e, m, im, scales, &r)
+		}
+		if _, unwritten := errors.AsType[*outputError](err); unwritten || e.stops(err) {
+			return false, fmt.Errorf("%s: %w", p.name, err)
+		}
+		if err != nil {
+			r = explainResult{File: p.name, Error: err.Error()}
+		}
+		if r.Error == "" && !c.JSON {
+			between := ""
+			if many {
+				between = "\n"
+			}
+			_, err = fmt.Fprintf(e.stdout, "%s\nHeat maps in %s\n%s", r.table(), r.Out, between)
+			return false, err
+		}
+		return r.Error != "", e.printImage(c.JSON, r, p.name, r.Error, r.table)
+	})
 }
 
-// result returns the most probable classes by the mean over the scales.
-func (c *explainCommand) result(m *vgg.Model, maps []eval.ScoreMap) explainResult {
+// outputError is the error of a result that can't be written, whatever the image.
+type outputError struct{ error }
+
+func (e *outputError) Unwrap() error { return e.error }
+
+// explain completes the result of an image by its class score maps, one for each scale, and
+// writes their picture.
+func (c *explainCommand) explain(e *environment, m *vgg.Model, im *preprocess.Image, scales []int, r *explainResult) error {
+	release, err := c.claim([]output{{"--out", r.Out}})
+	if err != nil {
+		return &outputError{err}
+	}
+	defer release()
+	maps, err := eval.ScoreMaps(e.ctx, m, im, scales)
+	if err != nil {
+		return err
+	}
+	c.complete(r, m, maps)
+	if err := writeFile(r.Out, c.draw(*r, maps, im).EncodePNG); err != nil {
+		return &outputError{err}
+	}
+	return nil
+}
+
+// complete adds the most probable classes by the mean over the scales.
+func (c *explainCommand) complete(r *explainResult, m *vgg.Model, maps []eval.ScoreMap) {
 	posteriors := make([][]float32, len(maps))
 	for i, s := range maps {
 		posteriors[i] = s.Posterior
 	}
-	r := explainResult{File: c.Image, Out: c.out()}
 	for _, p := range m.Top(eval.Mean(posteriors...), c.Top) {
 		class := explainClass{Class: p.Class, Index: p.Index, Probability: p.Probability}
 		for _, s := range maps {
@@ -136,18 +167,27 @@ func (c *explainCommand) result(m *vgg.Model, maps []eval.ScoreMap) explainResul
 	for _, s := range maps {
 		r.Scales = append(r.Scales, explainScale{s.Scale, s.W, s.H, s.OH, s.OW, s.Window, s.Stride})
 	}
-	return r
 }
 
-// out returns the picture's name.
-func (c *explainCommand) out() string {
+// out returns the name of an image's picture.
+func (c *explainCommand) out(image string, many bool) string {
 	switch {
 	case c.Out != "":
-		return c.Out
-	case c.Image == "-":
+		return outFor(c.Out, image, many)
+	case image == stdinName:
 		return "explained.png"
 	}
-	return strings.TrimSuffix(filepath.Base(c.Image), filepath.Ext(c.Image)) + "-explained.png"
+	return strings.TrimSuffix(filepath.Base(image), filepath.Ext(image)) + "-explained.png"
+}
+
+// outFor returns the file of an image's picture: that of the flag or, of several images, with
+// the image's name before it.
+func outFor(path, image string, many bool) string {
+	if !many {
+		return path
+	}
+	base := filepath.Base(image)
+	return filepath.Join(filepath.Dir(path), strings.TrimSuffix(base, filepath.Ext(base))+"-"+filepath.Base(path))
 }
 
 // draw makes the picture.
@@ -176,7 +216,8 @@ func (c *explainCommand) draw(r explainResult, maps []eval.ScoreMap, im *preproc
 	return h
 }
 
-func (r explainResult) print(e *environment) error {
+// table shows the classes as text.
+func (r explainResult) table() *report.Table {
 	columns := []report.Column{left(r.File), right("Probability")}
 	for _, s := range r.Scales {
 		columns = append(columns, right(fmt.Sprintf("Q = %d", s.Scale)))
@@ -189,6 +230,5 @@ func (r explainResult) print(e *environment) error {
 		}
 		t.Row(cells...)
 	}
-	_, err := fmt.Fprintf(e.stdout, "%s\nHeat maps in %s\n", t, r.Out)
-	return err
+	return t
 }

@@ -14,20 +14,19 @@ import (
 )
 
 type featuresCommand struct {
-	Weights string   `arg:"" help:"Weights, with scales behind them if wanted: D.safetensors@256,384. A file, or a configuration's name for its public release. With --merge: files of descriptors, the shards of one run."`
-	Images  []string `arg:"" name:"image" help:"Image files or a folder: class folders, PASCAL VOC, shards, a list, or images at any depth."`
-	Out     string   `required:"" placeholder:"FILE" help:"FILE.npy, with names and labels in FILE.npy.jsonl; FILE.safetensors; or FILE.jsonl with one image a line. An interrupted run continues from it."`
-	Merge   bool     `help:"Combine the shards of one run in --out, instead of running."`
+	Weights string `arg:"" help:"File of weights, or a configuration's name for its public release, with scales behind it if wanted: D.safetensors@256,384. With --merge: files of descriptors."`
+	manyFlags
+	Out string `required:"" placeholder:"FILE" help:"Output: FILE.npy, with names and labels in FILE.npy.jsonl; FILE.safetensors; or FILE.jsonl with one image a line. An interrupted run continues from it."`
+	verifyFlag
+	Merge bool `help:"Combine the shards of one run, which the arguments name, instead of running."`
 	descriptorFlags
-	Region       string          `default:"image" enum:"image,box,image+box" placeholder:"WHAT" help:"Region of the persons of voc-action: image, box, or both stacked, image+box (image)."`
-	Layout       transfer.Layout `default:"auto" enum:"auto,files,classes,folders,parts,boxes,voc,voc-action" placeholder:"NAME" help:"Layout of images and labels: classes (folders, lists, shards; folders, parts and boxes are those of vgg train), voc (several classes an image), voc-action (persons), files (no labels) or auto (auto)."`
-	LabelPattern string          `placeholder:"PATTERN" help:"Take the classes from the files' names, as vgg train does."`
-	Columns      dataset.Columns `placeholder:"image=NAME,label=NAME" help:"Columns of the table beside the images, as of vgg train."`
-	Annotations  string          `placeholder:"PATH" help:"Bounding boxes that tell the classes, as of vgg train."`
+	Region string          `default:"image" enum:"image,box,image+box" placeholder:"WHAT" help:"Region of the persons of voc-action: image, box, or both stacked, image+box (image)."`
+	Layout transfer.Layout `default:"auto" enum:"auto,files,classes,folders,parts,boxes,voc,voc-action" placeholder:"NAME" help:"Layout, of folders that can be read in several ways: folders, parts and boxes as of vgg train; classes, any of these, lists and shards; voc, several classes an image; voc-action, persons; files, no labels (auto, which asks if in doubt)."`
+	classFlags
 	leakFlag
 	pixelsFlag
 	overwriteFlag
-	Shard string `placeholder:"I/N" help:"Describe only every Nth image, from the Ith on. --merge combines the shards."`
+	Shard string `placeholder:"I/N" help:"Take only every Nth image, from the Ith on. --merge combines the shards."`
 	jsonFlag
 }
 
@@ -42,7 +41,7 @@ func (featuresCommand) Help() string {
 Examples:
 
     vgg features D photos --out photos.npy
-    vgg features D@256,384,512 VOC2007 --average --with E@256,384,512 --out voc.npy
+    vgg features D@256,384,512 --data VOC2007 --average --with E@256,384,512 --out voc.npy
     vgg features 1.npy 2.npy --merge --out all.npy` + exitHelp
 }
 
@@ -69,7 +68,7 @@ func (c *featuresCommand) Run(e *environment) error {
 		return e.ctx.Err()
 	}
 	o := c.options(c.pixels())
-	o.OnRemark = e.remark
+	o.OnRemark, o.Verify = e.remark, c.Verify
 	for r := range strings.SplitSeq(c.Region, "+") {
 		o.Regions = append(o.Regions, transfer.Region(r))
 	}
@@ -101,7 +100,7 @@ func (c *featuresCommand) Run(e *environment) error {
 
 // open opens the images and describes those that have classes.
 func (c *featuresCommand) open(e *environment) (*transfer.Images, error) {
-	flags := dataFlags{Layout: autoLayout, LabelPattern: c.LabelPattern, Columns: c.Columns, Annotations: c.Annotations}
+	flags := dataFlags{Layout: autoLayout, classFlags: c.classFlags}
 	o := transfer.ImageOptions{Layout: c.Layout}
 	switch layout := dataset.Layout(c.Layout); layout {
 	case dataset.LayoutFolders, dataset.LayoutParts, dataset.LayoutBoxes:
@@ -117,9 +116,12 @@ func (c *featuresCommand) open(e *environment) (*transfer.Images, error) {
 	if o.Classes, err = flags.options(); err != nil {
 		return nil, err
 	}
-	images, err := transfer.OpenImages(e.ctx, o, c.Images...)
+	paths, err := c.take(e)
 	if err != nil {
-		err = withFlag(err)
+		return nil, err
+	}
+	images, err := transfer.OpenImages(e.ctx, o, paths...)
+	if err != nil {
 		if _, ambiguous := errors.AsType[*dataset.AmbiguousError](err); ambiguous {
 			err = fmt.Errorf("%w; --layout files takes the images without labels", err)
 		}
@@ -139,7 +141,7 @@ func (c *featuresCommand) open(e *environment) (*transfer.Images, error) {
 // don't tell whose they are. The other forms tell it themselves.
 func (c *featuresCommand) checkOut() error {
 	outputs := []output{{"--out", c.Out}}
-	inputs := append(namesOf([]string{c.Weights}, c.With), c.Images...)
+	inputs := append(namesOf([]string{c.Weights}, c.With), append(c.Images, c.Data)...)
 	if strings.ToLower(filepath.Ext(c.Out)) != ".jsonl" {
 		return distinct(outputs, inputs)
 	}
@@ -148,8 +150,8 @@ func (c *featuresCommand) checkOut() error {
 
 // merge combines shards.
 func (c *featuresCommand) merge(e *environment) error {
-	if c.Shard != "" || len(c.With) > 0 {
-		return usagef("--merge reads files of descriptors, want no --shard and no --with")
+	if c.Shard != "" || len(c.With) > 0 || c.Data != "" {
+		return usagef("--merge reads files of descriptors, want no --shard, --with or --data")
 	}
 	shards := append([]string{c.Weights}, c.Images...)
 	if err := c.overwriteFlag.check([]output{{"--out", c.Out}}, shards...); err != nil {

@@ -10,17 +10,28 @@ import (
 	"github.com/verydeep/vgg/train"
 )
 
-// fineTuning is a run whose command line names initial weights and images, but no recipe and
-// no configuration.
+// fineTuning is a run whose recipe follows from the images, and from the initial weights if
+// there are any.
 type fineTuning struct {
 	recipe train.Recipe
-	config string // of the weights
-	side   int    // typical smallest side of the images
+	choice *train.Choice // nil where the command line asks for another network or recipe
+	config string        // of the weights; "" without
+	side   int           // typical smallest side of the images
 }
 
-// fineTune returns the fine-tuning of the command line; nil if it asks for none.
+// fineTune returns the recipe that follows from images and weights; nil if the command line
+// tells it.
 func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fineTuning, error) {
-	if c.InitFrom == nil || c.Recipe != "" || c.Config != nil || c.InitRule != nil || c.boxes != nil || from != nil || c.sample() {
+	if c.boxes != nil || from != nil {
+		return nil, nil
+	}
+	if c.unspecific() {
+		return c.chosen(e)
+	}
+	if c.InitFrom == nil || c.Recipe != "" && c.Recipe != fineTuneName || c.Config != nil || c.InitRule != nil || c.sample() {
+		if c.Recipe == fineTuneName {
+			return nil, usagef("--recipe %s needs --init-from and --data, and neither --config nor --init-rule", fineTuneName)
+		}
 		return nil, nil
 	}
 	open, err := c.initial(e)
@@ -49,6 +60,29 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 	return t, err
 }
 
+// chosen returns the choice by images, weights and machine.
+func (c *trainCommand) chosen(e *environment) (*fineTuning, error) {
+	switch was, err := c.recordedRecipe(); {
+	case err != nil:
+		return nil, err
+	case was != nil:
+		return &fineTuning{recipe: *was}, nil
+	}
+	weights, path, err := c.initialWeights(e)
+	if err != nil {
+		return nil, err
+	}
+	trainSet, valSet, err := c.dataFlags.open(e.ctx, c.Data)
+	if err != nil {
+		return nil, err
+	}
+	choice, err := c.choose(e, weights, path, trainSet, valSet, len(trainSet.Classes))
+	if err != nil {
+		return nil, err
+	}
+	return &fineTuning{recipe: choice.Recipe, choice: choice}, nil
+}
+
 // ofInitial adds to the error of weights that fit several networks the flags that settle it
 // for initial weights.
 func ofInitial(err error) error {
@@ -72,7 +106,13 @@ func (c *trainCommand) otherHead(weights *vgg.Description) (bool, error) {
 	return config != own, err
 }
 
-// print writes the network that is fine-tuned and the scales.
+// print writes the choice, or the network that is fine-tuned and the scales.
 func (t *fineTuning) print(out io.Writer) {
+	if t.choice != nil {
+		printChoice(out, t.choice)
+	}
+	if t.config == "" {
+		return
+	}
 	fmt.Fprintf(out, "Fine-tuning %s: smallest side of the images %d pixels, S %d to %d\n", t.config, t.side, t.recipe.ScaleMin, t.recipe.ScaleMax)
 }

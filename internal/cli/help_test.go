@@ -2,6 +2,9 @@ package cli
 
 import (
 	"io"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -23,16 +26,16 @@ func parser(t *testing.T) *kong.Kong {
 // and flags that do.
 var weightsArguments = map[string][]string{
 	"classify":         {"weights"},
-	"convert":          {"in"},
-	"eval":             {"weights"},
-	"explain":          {"--weights"},
+	"convert":          {"weights"},
+	"eval":             {"weights", "--with"},
+	"explain":          {"weights"},
 	"features":         {"weights", "--with"},
 	"index":            {"weights", "--with"},
 	"inspect":          {"weights"},
-	"localize eval":    {"boxes", "--classifier"},
-	"localize images":  {"--classifier", "--boxes"},
+	"localize eval":    {"weights", "--with", "--classifier"},
+	"localize images":  {"weights", "--with", "--classifier"},
 	"localize train":   {"--init-from"},
-	"reproduce":        {"--weights"},
+	"reproduce":        {"weights"},
 	"similar":          {"--weights"},
 	"summary":          {"config"},
 	"train":            {"--init-from"},
@@ -42,11 +45,14 @@ var weightsArguments = map[string][]string{
 // TestWeightsArguments checks that every command that takes weights takes releases too: it
 // has --source and --offline.
 func TestWeightsArguments(t *testing.T) {
-	positional := []string{"weights", "in", "config", "boxes"}
-	named := []string{"weights", "boxes", "with", "classifier", "init-from"}
+	positional := []string{"weights", "config"}
+	named := []string{"weights", "with", "classifier", "init-from"}
 	found := map[string][]string{}
 	for _, command := range parser(t).Model.Leaves(false) {
 		path := command.Path()
+		if path == "bench" { // a configuration, never a file
+			continue
+		}
 		flags := map[string]bool{}
 		for _, p := range command.Positional {
 			if slices.Contains(positional, p.Name) {
@@ -110,6 +116,38 @@ func TestExamples(t *testing.T) {
 		}
 		if own == 0 {
 			t.Errorf("%s: no example is of this command", path)
+		}
+	}
+}
+
+// TestTopics checks that every text of vgg help has a title and a text, that its commands can
+// be parsed, and that the files it names are there.
+func TestTopics(t *testing.T) {
+	all := topics()
+	if len(all) < 5 {
+		t.Fatalf("%d topics, want all", len(all))
+	}
+	for _, topic := range all {
+		if !strings.HasSuffix(topic.title, ".") || topic.text == "" {
+			t.Errorf("%s: title %q and %d bytes of text, want a sentence and a text", topic.name, topic.title, len(topic.text))
+		}
+		for line := range strings.Lines(topic.text) {
+			for _, args := range commandsOf(strings.TrimSpace(line)) {
+				if !strings.HasPrefix(line, "    ") {
+					continue
+				}
+				if _, err := parser(t).Parse(args); err != nil {
+					t.Errorf("%s: example %q: %v", topic.name, line, err)
+				}
+			}
+		}
+		for _, file := range regexp.MustCompile(`docs/[a-z]+\.md`).FindAllString(topic.text, -1) {
+			if _, err := os.Stat(filepath.Join("..", "..", file)); err != nil {
+				t.Errorf("%s: %v", topic.name, err)
+			}
+		}
+		if slices.ContainsFunc(parser(t).Model.Children, func(n *kong.Node) bool { return n.Name == topic.name }) {
+			t.Errorf("%s is a topic and a command", topic.name)
 		}
 	}
 }

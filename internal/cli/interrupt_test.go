@@ -112,7 +112,7 @@ func TestInterrupted(t *testing.T) {
 	for _, args := range [][]string{
 		{"classify", weights, filepath.Join(dir, "dark", "0.png")},
 		{"eval", weights, "--data", dir},
-		{"bench", "--config=A", "--width=0.05", "--size=32", "--fc=8"},
+		{"bench", "A", "--width=0.05", "--side=32", "--fc=8"},
 		append([]string{"train", "--data", dir, "--out", run, "--width=0.05", "--fc=8"}, tinyRecipe...),
 	} {
 		var stderr strings.Builder

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/dataset/sample"
 	"github.com/verydeep/vgg/internal/cli"
 	"github.com/verydeep/vgg/preprocess"
 )
@@ -590,7 +590,7 @@ func (b *builder) link(to, from string) {
 // photograph returns one of the embedded photographs, small.
 func photograph(t *testing.T, class string, i int) *preprocess.Image {
 	t.Helper()
-	set, _, err := dataset.OpenSample()
+	set, _, err := sample.Open()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -19,14 +18,15 @@ type localizeCommand struct {
 }
 
 type localizeImagesCommand struct {
-	Images   []string `arg:"" name:"image" help:"Image files, globs, or - for standard input."`
-	Boxes    []string `required:"" sep:"none" placeholder:"FILE" help:"Localisation network (vgg localize train), with scales behind it if wanted: PCR.safetensors@256,384. Boxes of several are merged."`
-	Class    []string `sep:"none" placeholder:"NAME" help:"Class to find, instead of the most probable ones. Can be given more than once."`
-	Top      int      `default:"5" placeholder:"K" help:"Number of classes whose boxes are shown (5)."`
-	All      bool     `help:"Show every merged box of each class, not only the best."`
-	Unmerged bool     `help:"Show the box of every window, before merging."`
-	Draw     string   `placeholder:"FILE" help:"Draw the boxes on the image, as PNG. For several images, their names precede the file's."`
-	DrawBest int      `default:"1" placeholder:"K" help:"Number of shown classes that are drawn (1)."`
+	Weights string `arg:"" help:"Localisation network (vgg localize train), with scales behind it if wanted: PCR.safetensors@256,384."`
+	picturesArg
+	withFlag
+	Class       []string `sep:"none" placeholder:"NAME" help:"Class to find, instead of the most probable ones. Can be given more than once."`
+	Top         int      `default:"5" placeholder:"K" help:"Number of answers for each image (5)."`
+	AllBoxes    bool     `help:"Show every merged box of each class, not only the best."`
+	Unmerged    bool     `help:"Show the box of every window, before merging."`
+	Draw        string   `placeholder:"FILE" help:"Draw the boxes, as PNG. Of several images, their names precede the file's."`
+	DrawClasses int      `default:"1" placeholder:"K" help:"Number of shown classes that are drawn (1)."`
 	overwriteFlag
 	storageFlag
 	denseFlags
@@ -40,21 +40,23 @@ type denseFlags struct {
 	releaseFlags
 	fileFlags
 	Classifier []string `sep:"none" placeholder:"WEIGHTS" help:"Classification network that rates the boxes: the one that the localisation network was trained from. A file, or a configuration's name for its public release. Posteriors of several are averaged."`
-	Merge      float64  `default:"${merge}" placeholder:"SCORE" help:"Match score below which boxes are merged: distance of the centres in units of the boxes' side, plus 1 − IoU; 0 merges nothing (${merge})."`
+	MergeBelow float64  `default:"${merge}" placeholder:"SCORE" help:"Match score below which boxes are merged: distance of the centres in units of the boxes' side, plus 1 − IoU; 0 merges nothing (${merge})."`
 }
 
 func (localizeImagesCommand) Help() string {
 	return `Finds the boxes of objects. The localisation network runs densely over the whole image, each window gives a box, and boxes that match are merged greedily.
 
   - The classifier names the most probable classes. It rates each box by the sum of its posteriors in the box's windows.
+  - Boxes of several networks, by --with, are merged like those of one.
   - Without a classifier, --class names the classes. A single-class network needs none: it gives the box of the object, rated by the number of windows.
   - Boxes are x0, y0, x1, y1 in pixels of the image, turned upright by its EXIF data unless the weights or --orient tell otherwise.
   - An unreadable image has its error in the place of its boxes.
 
 Examples:
 
-    vgg localize photo.jpg --boxes PCR.safetensors --classifier D --draw boxes.png
-    vgg localize photo.jpg --boxes PCR.safetensors@256,384 --class dog --all` + exitHelp
+    vgg localize PCR.safetensors photo.jpg --classifier D --draw boxes.png
+    vgg localize PCR.safetensors@256,384 photo.jpg --class dog --all-boxes
+    vgg localize PCR.safetensors photos --with SCR.safetensors --classifier D --json` + exitHelp
 }
 
 // localizeLine is a line of `vgg localize --json`.
@@ -79,16 +81,16 @@ func (c *localizeImagesCommand) Run(e *environment) error {
 	switch {
 	case c.Top < 1:
 		return usagef("--top %d, want at least 1", c.Top)
-	case c.All && c.Unmerged:
-		return usagef("--all and --unmerged both, want one of them")
-	case c.DrawBest < 1:
-		return usagef("--draw-best %d, want at least 1", c.DrawBest)
+	case c.AllBoxes && c.Unmerged:
+		return usagef("--all-boxes and --unmerged both, want one of them")
+	case c.DrawClasses < 1:
+		return usagef("--draw-classes %d, want at least 1", c.DrawClasses)
 	}
 	threads, err := c.apply()
 	if err != nil {
 		return err
 	}
-	l, err := c.locator(e, c.Boxes, c.FCWeights, threads)
+	l, err := c.locator(e, append([]string{c.Weights}, c.With...), c.FCWeights, threads)
 	if err != nil {
 		return err
 	}
@@ -96,36 +98,39 @@ func (c *localizeImagesCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	files := expand(c.Images)
-	if err := c.checkDraw(files); err != nil {
+	pictures, err := e.pictures(c.Images)
+	if err != nil {
 		return err
 	}
-	return e.forEach(files, func(file string) (bad bool, err error) {
-		line := localizeLine{File: file, Boxes: []localizeBox{}}
-		if err := c.locate(e, l, classes, &line, len(files) > 1); e.stops(err) {
-			return false, fmt.Errorf("%s: %w", file, err)
+	if err := c.checkDraw(pictures); err != nil {
+		return err
+	}
+	return e.forEach(pictures, func(p picture) (bad bool, err error) {
+		line := localizeLine{File: p.name, Boxes: []localizeBox{}}
+		if err := c.locate(e, l, classes, p, &line, len(pictures) > 1); e.stops(err) {
+			return false, fmt.Errorf("%s: %w", p.name, err)
 		} else if err != nil {
 			line.Error = err.Error()
 		}
-		return line.Error != "", e.printImage(c.JSON, line, file, line.Error, line.table)
+		return line.Error != "", e.printImage(c.JSON, line, p.name, line.Error, line.table)
 	})
 }
 
 // locator opens the networks.
 func (f denseFlags) locator(e *environment, boxes []string, fc nn.Storage, threads int) (*localize.Locator, error) {
-	l := &localize.Locator{Threshold: f.Merge}
+	l := &localize.Locator{Threshold: f.MergeBelow}
 	switch {
-	case f.Merge == 0:
+	case f.MergeBelow == 0:
 		l.Threshold = localize.NoMerge
-	case !(f.Merge > 0):
-		return nil, usagef("localize: merge threshold %v, want at least 0", f.Merge)
+	case !(f.MergeBelow > 0):
+		return nil, usagef("--merge-below %v, want at least 0", f.MergeBelow)
 	}
 	given, err := f.options()
 	if err != nil {
 		return nil, err
 	}
-	if len(f.Classifier) == 0 && (f.Preprocess != "" || f.Labels != "" || f.Head != "" || f.Input != 0 || f.Structure != "" || f.Ignore != nil || f.Prefix != "") {
-		return nil, usagef("--preprocess, --labels, --head, --input, --structure, --ignore and --prefix are of a classifier, want --classifier FILE too")
+	if len(f.Classifier) == 0 && (f.Preprocess != "" || f.Labels != "" || f.Head != "" || f.Input != 0 || f.Config != "" || f.Ignore != nil || f.Prefix != "") {
+		return nil, usagef("--preprocess, --labels, --head, --input, --config, --ignore and --prefix are of a classifier, want --classifier FILE too")
 	}
 	classifiers, localisers := f.opener(e, fc, threads), f.opener(e, fc, threads)
 	given.FCStorage = fc
@@ -181,8 +186,8 @@ func (c *localizeImagesCommand) classes(l *localize.Locator) ([]int, error) {
 const anyClass = -1
 
 // locate finds the boxes of an image and draws them.
-func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, classes []int, line *localizeLine, many bool) error {
-	im, err := e.decodeImage(line.File, l.Orient(), c.pixels())
+func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, classes []int, p picture, line *localizeLine, many bool) error {
+	im, err := e.decodeImage(p, l.Orient(), c.pixels())
 	if err != nil {
 		return err
 	}
@@ -201,7 +206,7 @@ func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, clas
 		for i, d := range c.found(a, class) {
 			b, label := boxOf(d, l, a, class)
 			line.Boxes = append(line.Boxes, b)
-			if rank < c.DrawBest {
+			if rank < c.DrawClasses {
 				if i > 0 {
 					label = ""
 				}
@@ -213,7 +218,7 @@ func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, clas
 		return nil
 	}
 	slices.Reverse(picture.Boxes) // the best one on top
-	return writeFile(c.drawnTo(line.File, many), picture.EncodePNG)
+	return writeFile(outFor(c.Draw, line.File, many), picture.EncodePNG)
 }
 
 // boxOf returns a box of a class as JSON and its label in the picture.
@@ -231,25 +236,17 @@ func boxOf(d localize.Detection, l *localize.Locator, a *localize.Answer, class 
 }
 
 // checkDraw returns an error if a picture would replace a file or another picture.
-func (c *localizeImagesCommand) checkDraw(files []string) error {
+func (c *localizeImagesCommand) checkDraw(pictures []picture) error {
 	if c.Draw == "" {
 		return nil
 	}
 	var outputs []output
-	for _, file := range files {
-		outputs = append(outputs, output{"--draw", c.drawnTo(file, len(files) > 1)})
+	inputs := namesOf([]string{c.Weights}, c.With, c.Classifier)
+	for _, p := range pictures {
+		outputs = append(outputs, output{"--draw", outFor(c.Draw, p.name, len(pictures) > 1)})
+		inputs = append(inputs, p.name)
 	}
-	return c.overwriteFlag.check(outputs, append(namesOf(c.Boxes, c.Classifier), files...)...)
-}
-
-// drawnTo returns the picture's file: --draw, of several images with the image's name before
-// it.
-func (c *localizeImagesCommand) drawnTo(image string, many bool) string {
-	if !many {
-		return c.Draw
-	}
-	base := filepath.Base(image)
-	return filepath.Join(filepath.Dir(c.Draw), strings.TrimSuffix(base, filepath.Ext(base))+"-"+filepath.Base(c.Draw))
+	return c.overwriteFlag.check(outputs, inputs...)
 }
 
 // found returns the boxes of a class that the flags ask for.
@@ -259,7 +256,7 @@ func (c *localizeImagesCommand) found(a *localize.Answer, class int) []localize.
 		return a.Unmerged(class)
 	}
 	found := a.Boxes(class)
-	if !c.All {
+	if !c.AllBoxes {
 		found = found[:min(1, len(found))]
 	}
 	return found

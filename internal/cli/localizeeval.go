@@ -20,18 +20,21 @@ import (
 )
 
 type localizeEvalCommand struct {
-	Boxes    []string `arg:"" name:"boxes" help:"Localisation networks (vgg localize train), with scales behind them if wanted: PCR.safetensors@256,384. Boxes of several are merged."`
-	Data     string   `required:"" placeholder:"DIR" help:"Images with boxes, in any layout of vgg eval. Of a folder with train and val, val is used."`
-	Protocol string   `default:"centre" enum:"centre,center,dense,multi-crop" placeholder:"NAME" help:"centre: the box of the true class from the central crop; dense: the whole image, with merged boxes and, with --classifier, the five most probable classes; multi-crop: the same with 5×5 crops (centre)."`
-	Scales   []int    `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels, for networks without scales of their own (as the weights tell)."`
-	Out      string   `placeholder:"FILE" help:"Result file: the boxes of every image, as soon as they are known. An interrupted run continues from it."`
-	Draw     string   `placeholder:"FILE" help:"Draw the best and the worst boxes beside the true ones, as PNG."`
-	Shown    int      `default:"12" placeholder:"N" help:"Number of images to draw, half of them the best (12)."`
+	Weights string `arg:"" help:"Localisation network (vgg localize train), with scales behind it if wanted: PCR.safetensors@256,384."`
+	setFlags
+	withFlag
+	Protocol string `default:"centre" enum:"centre,center,dense,multi-crop" placeholder:"NAME" help:"Views of an image: centre, the box of the true class from the central crop; dense, the whole image, with merged boxes and, with --classifier, the five most probable classes; multi-crop, the same with 5×5 crops (centre)."`
+	Scales   []int  `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels (as the weights tell)."`
+	Out      string `placeholder:"FILE" help:"Output: a result file with the boxes of every image, as soon as they are known. An interrupted run continues from it."`
+	verifyFlag
+	Draw       string `placeholder:"FILE" help:"Draw the boxes, as PNG: the best and the worst beside the true ones."`
+	DrawImages int    `default:"12" placeholder:"N" help:"Number of images to draw, half of them the best (12)."`
 	overwriteFlag
 	readFlags
 	boxFlags
 	storageFlag
 	denseFlags
+	memoryFlag
 	threadsFlag
 	jsonFlag
 }
@@ -41,13 +44,14 @@ func (localizeEvalCommand) Help() string {
 
   - The error given the class is that of the box for the true class.
   - The top-5 error also asks for the class: one of the five most probable classes must be the true one, with a right box.
+  - Of a folder with train and val, val is measured. Boxes of several networks, by --with, are merged.
   - Unreadable images are counted separately, images without a box of their class are left out, and boxes that extend beyond the image are cut to it.
   - Annotations are of the image as it is stored. Where the network wants it upright, they are turned with it.
   - Three baselines that see no pixel stand beside the result: the whole image, the mean box of the training images, and the mean box of the class.
 
 Examples:
 
-    vgg localize eval PCR.safetensors --data ILSVRC
+    vgg localize eval PCR.safetensors ILSVRC
     vgg localize eval PCR.safetensors@256,384 --classifier D --data ILSVRC --protocol dense --out boxes.jsonl` + exitHelp
 }
 
@@ -61,8 +65,14 @@ type localizeResult struct {
 }
 
 func (c *localizeEvalCommand) Run(e *environment) error {
-	if c.Shown < 1 || c.Shown > 100 {
-		return usagef("--shown %d, want 1 to 100", c.Shown)
+	if c.DrawImages < 1 || c.DrawImages > 100 {
+		return usagef("--draw-images %d, want 1 to 100", c.DrawImages)
+	}
+	if err := c.take("images with boxes to measure the error on"); err != nil {
+		return err
+	}
+	if c.Verify && c.Out == "" {
+		return usagef("--verify without --out, want both: it compares the images with the result file")
 	}
 	protocol, err := eval.ParseProtocol(c.Protocol)
 	if err != nil {
@@ -77,7 +87,7 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	l, err := c.locator(e, c.Boxes, c.FCWeights, threads)
+	l, err := c.locator(e, c.networks(), c.FCWeights, threads)
 	if err != nil {
 		return err
 	}
@@ -92,7 +102,7 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err := errors.Join(outside("--out", c.Out, c.Data), outside("--draw", c.Draw, c.Data)); err != nil {
 		return err
 	}
-	images, err := c.images(e, c.Data, l.Nets[0].Model.Classes, c.Boxes[0], threads)
+	images, err := c.images(e, c.Data, l.Nets[0].Model.Classes, c.Weights, threads)
 	if err != nil {
 		return err
 	}
@@ -100,7 +110,8 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	r, err := c.evaluate(e, l, data, localize.EvalOptions{Protocol: protocol, Resources: resources.Resources{Workers: threads, MaxPixels: c.pixels(), OnRemark: e.remark}, Out: c.Out})
+	defer c.bound()()
+	r, err := c.evaluate(e, l, data, localize.EvalOptions{Protocol: protocol, Resources: resources.Resources{Workers: threads, Memory: int64(c.Memory), MaxPixels: c.pixels(), OnRemark: e.remark}, Out: c.Out, Verify: c.Verify})
 	if err != nil {
 		return err
 	}
@@ -114,7 +125,7 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 		}
 	}
 	if c.JSON {
-		out := localizeResult{Boxes: c.Boxes, Classifier: c.Classifier, Result: r, Merge: c.Merge}
+		out := localizeResult{Boxes: c.networks(), Classifier: c.Classifier, Result: r, Merge: c.MergeBelow}
 		for _, n := range l.Nets {
 			out.Scales = append(out.Scales, n.UsedScales())
 		}
@@ -128,12 +139,15 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	return unreadable(r.Unreadable, r.Images+r.Unreadable)
 }
 
+// networks returns the localisation networks.
+func (c *localizeEvalCommand) networks() []string { return append([]string{c.Weights}, c.With...) }
+
 // claimDraw claims the picture.
 func (c *localizeEvalCommand) claimDraw() (release func(), err error) {
 	if err := distinct([]output{{"--out", c.Out}, {"--draw", c.Draw}}, nil); err != nil {
 		return nil, err
 	}
-	return c.claim([]output{{"--draw", c.Draw}}, append(namesOf(c.Boxes, c.Classifier), c.Data, c.Out, c.Annotations, c.Labels)...)
+	return c.claim([]output{{"--draw", c.Draw}}, append(namesOf(c.networks(), c.Classifier), c.Data, c.Out, c.Annotations, c.Labels)...)
 }
 
 // evaluate locates the objects of all images.
@@ -155,7 +169,7 @@ func (c *localizeEvalCommand) evaluate(e *environment, l *localize.Locator, data
 func (c *localizeEvalCommand) runID(e *environment, l *localize.Locator) (string, error) {
 	open := c.opener(e, c.FCWeights, 0)
 	var parts []string
-	for i, arg := range c.Boxes {
+	for i, arg := range c.networks() {
 		spec, err := parseNet(arg)
 		if err != nil {
 			return "", err
@@ -173,10 +187,10 @@ func (c *localizeEvalCommand) runID(e *environment, l *localize.Locator) (string
 		}
 		parts = append(parts, fmt.Sprintf("classifier %.16s", sum))
 	}
-	if given := (fileFlags{Preprocess: c.Preprocess, Labels: c.Labels, Head: c.Head, Input: c.Input, Structure: c.Structure, leftoverFlags: c.leftoverFlags}); !reflect.DeepEqual(given, fileFlags{}) {
-		parts = append(parts, fmt.Sprintf("classifiers opened by %q", []string{given.Preprocess, given.Labels, given.Head, fmt.Sprint(given.Input), given.Structure, strings.Join(given.Ignore, " "), given.Prefix}))
+	if given := (fileFlags{Preprocess: c.Preprocess, Labels: c.Labels, Head: c.Head, Input: c.Input, Config: c.Config, leftoverFlags: c.leftoverFlags}); !reflect.DeepEqual(given, fileFlags{}) {
+		parts = append(parts, fmt.Sprintf("classifiers opened by %q", []string{given.Preprocess, given.Labels, given.Head, fmt.Sprint(given.Input), given.Config, strings.Join(given.Ignore, " "), given.Prefix}))
 	}
-	return fmt.Sprintf("%s, merge %g, weights %s", strings.Join(parts, " + "), c.Merge, c.FCWeights), nil
+	return fmt.Sprintf("%s, merge %g, weights %s", strings.Join(parts, " + "), c.MergeBelow, c.FCWeights), nil
 }
 
 // printLocalisation prints a result as text.
@@ -255,14 +269,14 @@ func (c *localizeEvalCommand) sheet(r *localize.Result, data *dataset.Dataset, o
 	}
 	slices.SortStableFunc(sorted, func(a, b *localize.Record) int { return cmp.Compare(b.GivenIoU, a.GivenIoU) })
 	var names []string
-	for _, arg := range c.Boxes {
+	for _, arg := range c.networks() {
 		names = append(names, filepath.Join(filepath.Base(filepath.Dir(arg)), filepath.Base(arg)))
 	}
 	sheet := report.BoxSheet{
 		Title:    fmt.Sprintf("Boxes by %s on %s", strings.Join(names, ", "), filepath.Base(r.Data)),
 		Subtitle: fmt.Sprintf("Given the class; the true box is white. Localisation error %s, mean IoU %.3f.", report.Percent(r.Error), r.MeanIoU),
 	}
-	n := min((c.Shown+1)/2, len(sorted))
+	n := min((c.DrawImages+1)/2, len(sorted))
 	var err error
 	if sheet.Rows, err = boxRows(sheet.Rows, "The best", sorted[:n], data, o); err == nil {
 		sheet.Rows, err = boxRows(sheet.Rows, "The worst", sorted[len(sorted)-n:], data, o)

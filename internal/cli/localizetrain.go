@@ -17,9 +17,8 @@ import (
 
 type localizeTrainCommand struct {
 	Regression string `default:"PCR" enum:"SCR,PCR,scr,pcr" placeholder:"NAME" help:"SCR: single-class regression, one box for all classes; PCR: per-class regression, a box for each class (PCR)."`
-	Layers     string `default:"all" enum:"all,fc" placeholder:"NAME" help:"Layers to fine-tune: all, or fc for the fully connected ones (all)."`
 	BoxRule    string `default:"${boxrule}" placeholder:"RULE" help:"Target for boxes that extend beyond the crop: whole keeps them, clip cuts them to the crop. A number after a colon is the least share of a box that the crop must show (${boxrule})."`
-	S          *int   `name:"scale" placeholder:"S" help:"Training and validation scale, for --scale-min, --scale-max and --test-scale (that of the classification network)."`
+	S          *int   `name:"scale" placeholder:"S" help:"Smallest side to which images are rescaled, in pixels, for --scale-min, --scale-max and --test-scale (that of the classification network)."`
 	boxFlags
 	trainCommand `embed:""`
 }
@@ -31,17 +30,18 @@ type boxFlags struct {
 }
 
 func (localizeTrainCommand) Help() string {
-	return `Fine-tunes the classification network --init-from to give boxes: its last layer is replaced, and the loss is Euclidean. The recipe is the paper's, with learning rate 1e-3; --recipe, --set and the other flags change it.
+	return `Fine-tunes the classification network --init-from to give boxes: its last layer is replaced, and the loss is Euclidean. The recipe is the paper's, with learning rate 1e-3; --recipe, --set and the other flags change it. Without --init-from, or with weights of features alone, the recipe suits the images and the machine, as in vgg train.
 
-  - The configuration is the classification network's.
+  - The configuration is the classification network's. --freeze 'conv*' fine-tunes the fully connected layers alone.
   - Images without a box of their class are left out.
   - Run directory, interruption and --resume are as in vgg train.
   - The best weights have the least localisation error on the central crops of the validation images.
 
 Examples:
 
+    vgg localize train --data photos
     vgg localize train --init-from D --data photos
-    vgg localize train --init-from best.safetensors --data photos --regression SCR --layers fc` + exitHelp
+    vgg localize train --init-from best.safetensors --data photos --regression SCR --freeze 'conv*'` + exitHelp
 }
 
 // boxTraining makes a training run learn boxes.
@@ -51,6 +51,7 @@ type boxTraining struct {
 	regression  vgg.Regression
 	rule        localize.Rule
 	base        train.Recipe
+	choice      *train.Choice // by which base was chosen; nil if the weights tell it
 }
 
 // Keys of the flags of boxes in a checkpoint's note.
@@ -70,6 +71,9 @@ func regressionName(r vgg.Regression) string {
 }
 
 func (c *localizeTrainCommand) Run(e *environment) error {
+	if err := c.take(""); err != nil {
+		return err
+	}
 	from, err := c.checkpoint(e.ctx)
 	if err != nil {
 		return err
@@ -92,17 +96,12 @@ func (c *localizeTrainCommand) Run(e *environment) error {
 		return usageError{err}
 	}
 	if c.sample() {
-		return usagef("--data DIR is needed: images with bounding boxes")
+		return usagef("--data SET is needed: images with bounding boxes")
 	}
 	if from == nil {
-		if c.InitFrom == nil || *c.InitFrom == "" {
-			return usagef("--init-from FILE is needed: a classification network to fine-tune")
-		}
-		if b.base, err = c.base(e); err != nil {
+		c.boxes = b
+		if err = c.begin(e); err != nil {
 			return err
-		}
-		if c.Layers == "fc" {
-			b.base.Freeze = localize.ConnectedOnly()
 		}
 	}
 	if c.S != nil {
@@ -114,6 +113,60 @@ func (c *localizeTrainCommand) Run(e *environment) error {
 	}
 	c.boxes = b
 	return c.trainCommand.Run(e)
+}
+
+// begin sets the recipe that a run begins with: the paper's for a classification network, else
+// one by the images, the weights and the machine.
+func (c *localizeTrainCommand) begin(e *environment) (err error) {
+	b := c.boxes
+	if c.unspecific() && c.Layers == "all" {
+		weights, path, err := c.boxWeights(e)
+		if err != nil {
+			return err
+		}
+		if c.InitFrom == nil || weights.Options.Headless() {
+			return c.chooseBoxes(e, weights, path)
+		}
+	}
+	if c.InitFrom == nil || *c.InitFrom == "" {
+		return usagef("--init-from FILE is needed with a network or recipe of your own: a classification network to fine-tune")
+	}
+	b.base, err = c.base(e)
+	return err
+}
+
+// boxWeights describes the weights of the command line as they are, or those of a release that
+// was downloaded before; nil if there are none.
+func (c *localizeTrainCommand) boxWeights(e *environment) (*vgg.Description, string, error) {
+	if c.InitFrom == nil {
+		return c.initialWeights(e)
+	}
+	open, err := c.initial(e)
+	if err != nil {
+		return nil, "", err
+	}
+	weights, path, err := open.identify(*c.InitFrom)
+	return weights, path, ofInitial(err)
+}
+
+// chooseBoxes sets the recipe by images, weights and machine.
+func (c *localizeTrainCommand) chooseBoxes(e *environment, weights *vgg.Description, path string) error {
+	if was, err := c.recordedRecipe(); was != nil || err != nil {
+		if was != nil {
+			c.boxes.base = *was
+		}
+		return err
+	}
+	trainSet, valSet, err := c.dataFlags.open(e.ctx, c.Data)
+	if err != nil {
+		return err
+	}
+	choice, err := c.choose(e, weights, path, trainSet, valSet, c.boxes.regression.Outputs(len(trainSet.Classes)))
+	if err == nil {
+		c.boxes.choice, c.boxes.base = choice, choice.Recipe
+		c.boxes.base.Groups = max(1, c.Ranks)
+	}
+	return err
 }
 
 // base returns the paper's recipe for the classification network.

@@ -18,24 +18,24 @@ type modelFlags struct {
 
 // fileFlags complete what a file of weights doesn't tell about itself.
 type fileFlags struct {
-	Preprocess string `placeholder:"NAME" help:"Preprocessing: vgg, caffe, keras, torchvision, unit (pixel/255) or a JSON object. caffe and keras also mean that weights from elsewhere take BGR (as the weights tell)."`
+	Preprocess string `placeholder:"NAME" help:"Preprocessing of the weights: vgg, caffe, keras, torchvision, unit (pixel/255) or a JSON object. caffe and keras also mean that weights from elsewhere take BGR (as the weights tell)."`
 	Labels     string `placeholder:"FILE" help:"Class names: imagenet, or a file with one name a line or a JSON list (as the weights tell)."`
-	Head       string `placeholder:"ROW" help:"Head of the network, if the tensors don't tell it: 'gap FC', 'FC256 relu FC', 'gap FC1 sigmoid'."`
-	Input      int    `placeholder:"PIXELS" help:"Side of the network's input, if the tensors don't tell it."`
-	Structure  string `name:"structure" placeholder:"CONFIG" help:"Configuration, or a row of layers, if the tensors don't tell it."`
+	Head       string `placeholder:"ROW" help:"Head, the layers after the convolutions: 'gap FC', 'FC256 bn relu FC', 'gap FC1 sigmoid' (as the tensors tell)."`
+	Input      int    `placeholder:"PIXELS" help:"Side of the network's square input (as the tensors tell)."`
+	Config     string `placeholder:"CONFIG" help:"Configuration, or a row of layers (as the tensors tell)."`
 	leftoverFlags
 	shownFlags
 }
 
 // shownFlags tell how image files are shown to a network.
 type shownFlags struct {
-	Resize *preprocess.Fit    `placeholder:"HOW" help:"Rescaling before the crop: squash makes images square whatever their aspect, for networks trained on squashed images, at the crop's side unless a scale is given; keep keeps the aspect (as the weights tell)."`
-	Orient *preprocess.Orient `placeholder:"WAY" help:"upright turns images by their EXIF data; stored ignores it, as published figures do (as the weights tell, else upright)."`
+	Resize *preprocess.Fit    `placeholder:"HOW" help:"Rescaling: keep keeps the aspect of images, squash makes them square. Without a scale, squash takes the crop's side (as the weights tell)."`
+	Orient *preprocess.Orient `placeholder:"WAY" help:"Orientation: upright turns images by their EXIF data, stored ignores it, as published figures do (as the weights tell, else upright)."`
 }
 
 // options returns what the flags tell of a file.
 func (f fileFlags) options() (vgg.OpenOptions, error) {
-	o := vgg.OpenOptions{Preprocess: f.Preprocess, Config: f.Structure, Head: f.Head, Input: f.Input, Ignore: f.Ignore, Prefix: f.Prefix, Fit: f.Resize, Orient: f.Orient}
+	o := vgg.OpenOptions{Preprocess: f.Preprocess, Config: f.Config, Head: f.Head, Input: f.Input, Ignore: f.Ignore, Prefix: f.Prefix, Fit: f.Resize, Orient: f.Orient}
 	if f.Head != "" {
 		if _, err := architecture.ParseHead(f.Head); err != nil {
 			return o, usageError{err}
@@ -49,8 +49,8 @@ func (f fileFlags) options() (vgg.OpenOptions, error) {
 			return o, usageError{err}
 		}
 	}
-	if f.Structure != "" {
-		if _, err := architecture.Canonical(f.Structure); err != nil {
+	if f.Config != "" {
+		if _, err := architecture.Canonical(f.Config); err != nil {
 			return o, usageError{err}
 		}
 	}

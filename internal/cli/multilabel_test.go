@@ -14,7 +14,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/dataset/sample"
 )
 
 // pairs DIR N: writes N pictures, each of up to two of the built-in photographs side by side,
@@ -23,7 +23,7 @@ func pairs(ts *testscript.TestScript, _ bool, args []string) {
 	dir := ts.MkAbs(args[0])
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)
-	photographs, _, err := dataset.OpenSample()
+	photographs, _, err := sample.Open()
 	ts.Check(err)
 	names := []string{"bonsai", "ketch", "sunflower"}
 	of := map[string][]int{}

@@ -145,6 +145,9 @@ func (o *opener) sha256(name string) (string, error) {
 
 // path returns the path of a file, or that of a release after its download.
 func (o *opener) path(name string) (string, error) {
+	if isImageFile(name) {
+		return "", usagef("%s: an image, want a file of weights in its place; weights come before images", name)
+	}
 	r, ok, err := o.releases.find(name)
 	if err != nil || !ok {
 		return name, err

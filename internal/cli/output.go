@@ -6,9 +6,27 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
+	"strings"
+	"unicode"
 
 	"github.com/verydeep/vgg/internal/atomicfile"
 )
+
+// quoted writes a word for the command line of a shell, as it is or in quotes.
+func quoted(word string) string {
+	if word != "" && !strings.ContainsFunc(word, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_./:,@%+=\\", r)
+	}) {
+		if runtime.GOOS == "windows" || !strings.Contains(word, "\\") {
+			return word
+		}
+	}
+	if runtime.GOOS == "windows" { // no name has a double quote there
+		return `"` + word + `"`
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
 
 // writeFile lets write replace the file at path, or write to the pipe or device at path.
 func writeFile(path string, write func(io.Writer) error) error {

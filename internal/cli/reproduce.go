@@ -20,21 +20,20 @@ import (
 )
 
 type reproduceCommand struct {
-	Table    string `arg:"" optional:"" help:"Table of the paper. Classification: table3 to table7. Localisation: table8 and table9. Transfer: table11 and table12, whose --data is a folder of sets (VOC2007, VOC2012, 101_ObjectCategories, 256_ObjectCategories). Not needed with --plan."`
-	Data     string `required:"" placeholder:"DIR" help:"ILSVRC's validation images, or any other labelled set that vgg eval takes."`
-	Weights  string `required:"" placeholder:"DIR" help:"Folder of weights, named by configuration and training scale: D-256.safetensors, A-LRN-256.npz, E-256-512.pth. A name that the folder lacks may be a public release's."`
-	Plan     string `placeholder:"FILE" help:"YAML file of a table of your own, instead of the paper's."`
+	Table   string `arg:"" help:"Table of the paper: table3 to table7 (classification), table8 and table9 (localisation), table11 and table12 (transfer); or a YAML file of a table of your own."`
+	Weights string `arg:"" help:"Folder of weights, named by configuration and training scale: D-256.safetensors, A-LRN-256.npz, E-256-512.pth. A name that the folder lacks may be a public release's."`
+	setFlags
 	Results  string `placeholder:"DIR" help:"Folder of result files, one for each network, protocol and scale. All tables share them (results in the folder of weights)."`
 	Markdown string `placeholder:"FILE" help:"Also write the table as Markdown, and its plot to a file of the same name that ends in .svg."`
-	HTML     string `name:"html" placeholder:"FILE" help:"Also write the table and its plot as a page of HTML."`
+	HTML     string `name:"html" placeholder:"FILE" help:"Also write a page of HTML: the table and its plot."`
 	overwriteFlag
-	Batch int `placeholder:"N" help:"Crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
+	Batch int `placeholder:"N" help:"Batch size: crops or images of one size that go through the network together (as many as hold 800,000 pixels, at most 128)."`
 	ranksFlag
-	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB (the memory of the largest network and 2 GiB)."`
+	Memory size `placeholder:"SIZE" help:"Bound of the memory, as 4GiB (the memory of the largest network and 2 GiB)."`
 	mapFlag
 	modelFlags
 	storageFlag
-	Annotations string `placeholder:"PATH" help:"Bounding boxes: a table, or an XML file or a folder of them as in ILSVRC (those beside the images)."`
+	annotationsFlag
 	boxFlags
 	pixelsFlag
 	threadsFlag
@@ -42,30 +41,34 @@ type reproduceCommand struct {
 }
 
 func (reproduceCommand) Help() string {
-	return `Runs every row of a table for which there are weights. If the classes are ILSVRC's 1000, the paper's figures stand beside the results.
+	return `Runs every row of a table for which the folder has weights. If the classes are ILSVRC's 1000, the paper's figures stand beside the results.
 
+  - The set of table3 to table9 is ILSVRC's validation images, or any that vgg eval takes. That of table11 and table12 is a folder of sets: VOC2007, VOC2012, 101_ObjectCategories, 256_ObjectCategories.
   - Missing weights are listed with the commands that train them.
   - Images are taken as they are stored, as for published figures, unless --orient upright turns them by their EXIF data.
   - Results are kept: another table that needs the same network at the same scale reuses them, and an interrupted run continues.
 
 Examples:
 
-    vgg reproduce table4 --data ILSVRC --weights weights --html table4.html
-    vgg reproduce table11 --data sets --weights weights
-    vgg reproduce --plan mine.yaml --data pets --weights weights` + exitHelp
+    vgg reproduce table4 weights ILSVRC --html table4.html
+    vgg reproduce table11 weights --data sets
+    vgg reproduce mine.yaml weights --data pets` + exitHelp
 }
 
 func (c *reproduceCommand) Run(e *environment) error {
+	if err := c.take("the set that the table is measured on"); err != nil {
+		return err
+	}
 	if c.Orient == nil {
 		stored := preprocess.Stored
 		c.Orient = &stored
 	}
-	release, err := c.claim(c.outputs(), c.Plan, c.Map, c.Labels, c.Annotations)
+	release, err := c.claim(c.outputs(), c.Table, c.Map, c.Labels, c.Annotations)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if slices.Contains(reproduce.TransferPlanNames(), c.Table) && c.Plan == "" {
+	if slices.Contains(reproduce.TransferPlanNames(), c.Table) {
 		return c.transfer(e)
 	}
 	plan, err := c.plan()
@@ -78,7 +81,7 @@ func (c *reproduceCommand) Run(e *environment) error {
 	if err := c.ranksFlag.check(); err != nil {
 		return err
 	}
-	if err := folder("--weights", c.Weights); err != nil {
+	if err := folder("weights", c.Weights); err != nil {
 		return err
 	}
 	threads, err := c.apply()
@@ -147,10 +150,10 @@ func (c *reproduceCommand) classify(e *environment, plan reproduce.Plan, data *d
 	return c.finish(e, r)
 }
 
-// folder returns an error if a flag's path is not a folder.
-func folder(flag, path string) error {
+// folder returns an error if a path is not a folder. what names it.
+func folder(what, path string) error {
 	if info, err := os.Stat(path); err != nil || !info.IsDir() {
-		return fmt.Errorf("%s %s: no such folder", flag, path)
+		return fmt.Errorf("%s %s: no such folder", what, path)
 	}
 	return nil
 }
@@ -203,19 +206,14 @@ func (c *reproduceCommand) findWeights(open *opener, name string) (string, error
 
 // plan returns the plan that the arguments name.
 func (c *reproduceCommand) plan() (reproduce.Plan, error) {
-	switch {
-	case c.Plan != "" && c.Table != "":
-		return reproduce.Plan{}, usagef("%s and --plan both, want one of them", c.Table)
-	case c.Plan != "":
-		return reproduce.LoadPlan(c.Plan)
-	case c.Table == "":
-		return reproduce.Plan{}, usagef("no table, want %s, or --plan FILE", strings.Join(reproduce.PlanNames(), ", "))
-	}
 	p, err := reproduce.NamedPlan(c.Table)
-	if err != nil {
-		return p, usageError{err}
+	if err == nil {
+		return p, nil
 	}
-	return p, nil
+	if _, statErr := os.Stat(c.Table); statErr != nil && filepath.Ext(c.Table) == "" {
+		return p, usageError{fmt.Errorf("%w, or a YAML file", err)}
+	}
+	return reproduce.LoadPlan(c.Table)
 }
 
 // fileNamed returns the file of a name of weights in a folder, or "".

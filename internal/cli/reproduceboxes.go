@@ -58,7 +58,7 @@ func (c *reproduceCommand) boxTraining(name string) (text string, ok bool) {
 	}
 	layers := ""
 	if fcOnly {
-		layers = " --layers fc"
+		layers = " --freeze 'conv*'"
 	}
 	file := func(n string) string { return filepath.Join(c.Weights, n+".safetensors") }
 	run := filepath.Join("runs", name)

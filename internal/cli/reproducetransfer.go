@@ -15,7 +15,7 @@ func (c *reproduceCommand) transfer(e *environment) error {
 	if err != nil {
 		return usageError{err}
 	}
-	if err := folder("--weights", c.Weights); err != nil {
+	if err := folder("weights", c.Weights); err != nil {
 		return err
 	}
 	if err := folder("--data", c.Data); err != nil {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/verydeep/vgg/internal/wholefile"
@@ -14,10 +13,11 @@ import (
 )
 
 type indexCommand struct {
-	Weights string   `arg:"" help:"Weights, with scales behind them if wanted: D.safetensors@256,384. A file, or a configuration's name for its public release."`
-	Images  []string `arg:"" name:"folder" help:"Folders, with images at any depth, and image files."`
-	Out     string   `default:"index.npy" placeholder:"FILE" help:"Index: FILE.npy, with the names of the images in FILE.npy.jsonl (index.npy). An interrupted run continues from it."`
-	Update  bool     `help:"Update the index: describe images that are new or changed (in size or time) and drop those that are gone."`
+	Weights string `arg:"" help:"File of weights, or a configuration's name for its public release, with scales behind it if wanted: D.safetensors@256,384."`
+	manyFlags
+	Out    string `default:"index.npy" placeholder:"FILE" help:"Output: FILE.npy, with the names of the images in FILE.npy.jsonl (index.npy). An interrupted run continues from it."`
+	Update bool   `help:"Update the index: describe images that are new or changed and drop those that are gone."`
+	verifyFlag
 	descriptorFlags
 	pixelsFlag
 	duplicateFlags
@@ -35,7 +35,7 @@ Examples:
 
 // duplicateFlags are shared by the commands that list near-duplicates.
 type duplicateFlags struct {
-	Duplicates float64 `default:"0.99" placeholder:"X" help:"Least similarity of images that are listed as near-duplicates; 0 looks for none (0.99)."`
+	Duplicates float64 `default:"0.99" placeholder:"X" help:"Least similarity of the near-duplicates that are listed; 0 looks for none (0.99)."`
 }
 
 func (f duplicateFlags) check() error {
@@ -68,8 +68,7 @@ func (c *indexCommand) Run(e *environment) error {
 		return err
 	}
 	o := c.options(c.pixels())
-	o.OnRemark = e.remark
-	o.Stamp = true
+	o.OnRemark, o.Verify = e.remark, c.Verify
 	var changes *transfer.Changes
 	s, err := c.making(e, nets, images, c.Out, o, func(o transfer.Options) (s *transfer.Summary, err error) {
 		if c.Update {
@@ -96,9 +95,11 @@ func (c *indexCommand) Run(e *environment) error {
 
 // inputs opens the images and the networks, by absolute paths.
 func (c *indexCommand) inputs(e *environment) ([]transfer.Net, *transfer.Images, error) {
-	paths := slices.Clone(c.Images)
+	paths, err := c.take(e)
+	if err != nil {
+		return nil, nil, err
+	}
 	for i, p := range paths {
-		var err error
 		if paths[i], err = filepath.Abs(p); err != nil {
 			return nil, nil, err
 		}
@@ -192,11 +193,11 @@ const mostGroups = 25
 
 type similarCommand struct {
 	Index   string   `arg:"" help:"Index (vgg index), or another file of descriptors of whole images (vgg features)."`
-	Images  []string `arg:"" optional:"" name:"image" help:"Image files, globs or folders for which similar images are found."`
-	Top     int      `default:"10" placeholder:"K" help:"Number of images found for each (10)."`
+	Images  []string `arg:"" optional:"" name:"input" help:"Images: files, folders (images at any depth), globs, or - for standard input, which is one image or a list of paths, one a line."`
+	Top     int      `default:"10" placeholder:"K" help:"Number of answers for each image (10)."`
 	Least   float64  `default:"-1" placeholder:"X" help:"Least similarity of the images shown (any)."`
-	HTML    string   `name:"html" placeholder:"FILE" help:"Also write a contact sheet: a page of HTML with thumbnails."`
-	NearDup float64  `name:"duplicates" default:"0" placeholder:"X" help:"Also list images of the index with at least this similarity; 0 looks for none (0)."`
+	HTML    string   `name:"html" placeholder:"FILE" help:"Also write a page of HTML: a contact sheet with thumbnails."`
+	NearDup float64  `name:"duplicates" default:"0" placeholder:"X" help:"Least similarity of the near-duplicates that are listed; 0 looks for none (0)."`
 	overwriteFlag
 	describeFlags
 	jsonFlag

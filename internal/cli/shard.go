@@ -12,11 +12,11 @@ import (
 )
 
 type shardCommand struct {
-	Data    string `arg:"" placeholder:"DIR" help:"Images in any layout that vgg reads, or the word sample for the built-in photographs."`
-	Out     string `required:"" placeholder:"DIR" help:"Folder for the shards, new or empty."`
+	setFlags
+	Out     string `required:"" placeholder:"DIR" help:"Output: the folder for the shards, new or empty."`
 	Size    size   `default:"${shardsize}" placeholder:"BYTES" help:"Largest size of a shard, as 500MB or 1GiB (${shardsize})."`
 	Shuffle bool   `help:"Shuffle the images, for programs that read shards from end to end. vgg doesn't need it."`
-	Seed    uint64 `placeholder:"N" help:"Seed of --shuffle (0)."`
+	Seed    uint64 `placeholder:"N" help:"Seed of what is random: --shuffle (0)."`
 	dataFlags
 	jsonFlag
 }
@@ -40,6 +40,9 @@ type shardResult struct {
 }
 
 func (c *shardCommand) Run(e *environment) (err error) {
+	if err := c.take("a set to pack"); err != nil {
+		return err
+	}
 	if c.Size < 1 {
 		return usagef("--size %d, want at least 1 byte", c.Size)
 	}

@@ -13,11 +13,11 @@ import (
 )
 
 type summaryCommand struct {
-	Config string `arg:"" help:"Configuration: ${configs}, each also with -BN or -LRN. Or a row of layers, such as '32bn 32 M 64 M FC256 FC'; a file of weights; or a release without a classifier (D-features)."`
+	Config string `arg:"" help:"Configuration, or a row of layers: ${configs}, each also with -BN or -LRN; a row such as '32bn 32 M 64 M FC256 FC'; a file of weights; or a release without a classifier (D-features)."`
 	networkFlags
-	Input  *int `placeholder:"PIXELS" help:"Side of the square input, for which fc6 is built (224)."`
-	Memory bool `help:"Also show the memory for inference and for a training step."`
-	Batch  int  `default:"1" placeholder:"N" help:"Batch size for --memory (1)."`
+	Input    *int `placeholder:"PIXELS" help:"Side of the network's square input (224)."`
+	Estimate bool `help:"Also estimate the memory for inference and for a training step."`
+	Batch    int  `default:"1" placeholder:"N" help:"Batch size, for --estimate (1)."`
 	releaseFlags
 	storageFlag
 	threadsFlag
@@ -32,7 +32,7 @@ func (summaryCommand) Help() string {
 
 Examples:
 
-    vgg summary D --memory --batch 8
+    vgg summary D --estimate --batch 8
     vgg summary '32bn 32 M 64bn 64 M FC256 FC' --classes 10 --input 32
     vgg summary best.safetensors` + exitHelp
 }
@@ -119,7 +119,7 @@ func (c *summaryCommand) Run(e *environment) error {
 	}
 	o.FCStorage = c.FCWeights
 	var memory *network.Memory
-	if c.Memory {
+	if c.Estimate {
 		m, err := network.EstimateMemory(o, c.Batch, threads)
 		if err != nil {
 			return err

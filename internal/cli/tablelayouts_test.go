@@ -293,7 +293,7 @@ var columnLayouts = []layout{
 		build: func(b *builder) {
 			b.table("data.csv", "image,labels", b.rows("images/%d.jpg", 4), func(i int, r row) string { return r.id + ".jpg,golden " + three[r.class] })
 		},
-		refused: `"golden bonsai" may be one class or several labels; say which by --columns image=image,label=labels:whole or label=labels:words`,
+		refused: `"golden bonsai" may be one class or several labels; say which by --columns image=image,label=labels:whole or --columns image=image,label=labels:words`,
 	},
 	{
 		name: "labels of two words, as the flag says",

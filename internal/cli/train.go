@@ -30,44 +30,47 @@ import (
 )
 
 type trainCommand struct {
-	Data string `placeholder:"DIR" help:"Images: a folder with one folder for each class, or with train and val that have such folders; ILSVRC's layout; tar shards; or a ZIP file (the built-in photographs)."`
+	setFlags
 	readFlags
 	MaxBad share  `default:"${maxbad}" placeholder:"SHARE" help:"Largest share of unreadable images, as 0.1% or 0.001. Above it the run stops (${maxbad})."`
-	Recipe string `placeholder:"NAME|FILE" help:"Recipe: paper, paper-384, paper-multiscale or sample; or a YAML file with changes to the default (paper with --data, otherwise sample)."`
-	Out    string `placeholder:"DIR" help:"Run directory, new or empty (a new one in runs)."`
+	Recipe string `placeholder:"NAME|FILE" help:"Recipe: paper, paper-384, paper-multiscale, sample, or fine-tune (all layers of --init-from); or a YAML file with changes to paper, or to sample without --data (with --data alone, a recipe by the images, the weights and the machine)."`
+	Out    string `placeholder:"DIR" help:"Output: the run directory, new or empty (a new one in runs)."`
 
-	Resume          bool          `help:"Continue from the newest checkpoint in --out, to the same bits as an uninterrupted run. Without a checkpoint the run starts."`
+	Resume bool `help:"Continue from the newest checkpoint in --out, to the same bits as an uninterrupted run. Without a checkpoint the run starts."`
+	verifyFlag
 	CheckpointEvery time.Duration `default:"${checkpointevery}" placeholder:"TIME" help:"Time between checkpoints. One is also written at the end of every epoch (${checkpointevery})."`
 	Keep            int           `default:"${keep}" placeholder:"N" help:"Number of checkpoints to keep; 0 writes none (${keep})."`
 
 	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Value of the recipe by its key, as schedule.name=cosine. Can be given more than once."`
 
-	MultiLabel bool `help:"Take the class of each image as the only one of its labels. The network then ends with a sigmoid for each class, as it does by itself where the data have several labels an image."`
+	NoRescue bool `help:"Stop with an error when training diverges, instead of going back to the end of the last epoch with a tenth of the learning rate, up to three times."`
+
+	MultiLabel bool `help:"Take the class of each image as the only one of its labels, for a network of several labels an image. It then ends with a sigmoid for each class, as it does by itself where the data have several labels an image."`
 	mapFlag
 
-	Config   *string       `placeholder:"C" help:"Configuration: ${configs}, each also with -BN or -LRN."`
-	Width    *float64      `placeholder:"X" help:"Factor for the channels of every convolution."`
-	Head     *string       `placeholder:"ROW" help:"Layers after the convolutions, in place of the configuration's: 'gap FC256 bn relu FC', 'FC1 sigmoid'."`
-	FC       *int          `name:"fc" placeholder:"N" help:"Units of fc6 and fc7."`
-	Input    *int          `placeholder:"PIXELS" help:"Side of the square crop."`
+	Config   *string       `placeholder:"CONFIG" help:"Configuration, or a row of layers: ${configs}, each also with -BN or -LRN (D)."`
+	Width    *float64      `placeholder:"X" help:"Factor for the channels of every convolution (1)."`
+	Head     *string       `placeholder:"ROW" help:"Head, the layers after the convolutions: 'gap FC256 bn relu FC', 'FC1 sigmoid' (the configuration's)."`
+	FC       *int          `name:"fc" placeholder:"N" help:"Units of fc6 and fc7 (4096)."`
+	Input    *int          `placeholder:"PIXELS" help:"Side of the network's square input, which is that of the crop (224)."`
 	Init     *network.Init `placeholder:"NAME" help:"Initialisation: he, glorot, normal-0.1 or normal-0.01."`
 	InitFrom *string       `placeholder:"FILE" help:"Initial weights: a file, or a configuration's name for its public release."`
 	initFlags
 	InitRule     *train.InitRule    `placeholder:"NAME" help:"Layers taken from --init-from: pre-initialisation (the first four convolutional layers and the fully connected ones) or fine-tune (all; pre-initialisation if the configurations differ)."`
 	Freeze       []string           `placeholder:"PATTERN" help:"Pattern of layers that are not trained, as conv1_* or fc[67]. Can be given more than once."`
 	Epochs       *int               `placeholder:"N" help:"Largest number of epochs."`
-	Batch        *int               `placeholder:"N" help:"Mini-batch size."`
+	Batch        *int               `placeholder:"N" help:"Batch size: images of a mini-batch."`
 	LearningRate *float64           `placeholder:"X" help:"Initial learning rate."`
 	ScaleMin     *int               `placeholder:"PIXELS" help:"Least training scale S, in pixels of the smallest side."`
 	ScaleMax     *int               `placeholder:"PIXELS" help:"Greatest training scale S."`
-	Resize       *preprocess.Fit    `placeholder:"HOW" help:"keep keeps the aspect of images, squash makes them S×S, or Q×Q (keep; in fine-tuning, as the weights tell)."`
-	Orient       *preprocess.Orient `placeholder:"WAY" help:"upright turns images by their EXIF data, stored ignores it (upright; in a named recipe, stored; in fine-tuning, as the weights tell)."`
+	Resize       *preprocess.Fit    `placeholder:"HOW" help:"Rescaling: keep keeps the aspect of images, squash makes them square (keep; in fine-tuning, as the weights tell)."`
+	Orient       *preprocess.Orient `placeholder:"WAY" help:"Orientation: upright turns images by their EXIF data, stored ignores it, as published figures do (upright; in a named recipe, stored; in fine-tuning, as the weights tell)."`
 	TestScale    *int               `placeholder:"PIXELS" help:"Test scale Q of the validation images."`
-	Seed         *uint64            `placeholder:"N" help:"Seed of initialisation, image order, augmentation and dropout."`
+	Seed         *uint64            `placeholder:"N" help:"Seed of what is random: initialisation, image order, augmentation and dropout."`
 
 	Groups *int `placeholder:"N" help:"Parts of the batch whose gradients are summed separately. Any number of ranks that divides it gives the same bits (the number of ranks)."`
-	Ranks  int  `default:"1" placeholder:"N" help:"Copies of the network, which share the groups and the threads (1)."`
-	Memory size `placeholder:"SIZE" help:"Bound of the run's memory, as 8GiB. The batch is computed in parts that fit, to the same bits."`
+	Ranks  int  `default:"1" placeholder:"N" help:"Ranks, which work at the same time: copies of the network, which share the groups and the threads (1)."`
+	Memory size `placeholder:"SIZE" help:"Bound of the memory, as 4GiB. The batch is computed in parts that fit, to the same bits."`
 
 	releaseFlags
 	threadsFlag
@@ -81,7 +84,7 @@ type initFlags struct {
 	InitHead  string `placeholder:"ROW" help:"Head of the network in --init-from, if the tensors don't tell it and it is to be taken: 'gap FC'."`
 	InitInput int    `placeholder:"PIXELS" help:"Side of the input of the network in --init-from, if the tensors don't tell it."`
 	// Preprocess replaces what the file tells.
-	Preprocess string `placeholder:"NAME" help:"Preprocessing of --init-from, which the new network goes on with: vgg, caffe, keras, torchvision, unit (pixel/255) or a JSON object (as the weights tell)."`
+	Preprocess string `placeholder:"NAME" help:"Preprocessing of the weights: vgg, caffe, keras, torchvision, unit (pixel/255) or a JSON object. The network that is trained from --init-from goes on with it (as the weights tell)."`
 	leftoverFlags
 }
 
@@ -100,7 +103,7 @@ func (c *trainCommand) initial(e *environment) (*opener, error) {
 }
 
 func (trainCommand) Help() string {
-	return `Trains a network by the paper's recipe. --recipe changes the recipe, --set changes the result, and the other flags come last. The whole recipe is printed. The run directory gets:
+	return `Trains a network. With --data alone, the recipe suits the number of the images, their classes and sizes, the memory and the processor's speed, and is finished in minutes; a line tells the choice, what it takes, and what to add for another. --recipe paper is the paper's recipe; --set changes a recipe, and the other flags come last. The whole recipe is printed. The run directory gets:
 
   - recipe.yaml, the recipe
   - metrics.jsonl, curve.png and events for TensorBoard
@@ -109,13 +112,16 @@ func (trainCommand) Help() string {
 
 A folder without a val part keeps a fifth of its images for validation. The built-in photographs are ten categories of Caltech-101, CC BY 4.0.
 
-With --init-from and --data, and without --recipe and --config, the network of that file is fine-tuned: its last layer is initialised at random and has ten times the learning rate of the others, and S follows from the sizes of the images.
+With --init-from, or a release that was downloaded before (vgg pull D), a small head is trained on the frozen convolutions of these weights, which see each image a few times. --recipe fine-tune trains all layers; so do --head and --freeze. The last layer then is initialised at random and has ten times the learning rate of the others.
+
+Training that diverges goes back and on with a tenth of the learning rate, up to three times; --no-rescue stops it.
 
 An interruption saves a checkpoint and last.safetensors, and --resume continues from there. A second interruption stops at once.
 
 Examples:
 
-    vgg train --data photos --epochs 30
+    vgg train
+    vgg train --data photos
     vgg train --data photos --init-from D
     vgg train --data photos --init-from D --head 'gap FC256 bn relu FC'
     vgg train --resume --out runs/photos` + exitHelp
@@ -186,7 +192,7 @@ func (c *trainCommand) Run(e *environment) error {
 	if c.JSON {
 		err = writeJSON(e.stdout, result)
 	} else {
-		err = c.print(human, result)
+		err = c.print(human, result, o.Val)
 	}
 	if err != nil {
 		return err
@@ -203,7 +209,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 	if o.Workers, err = c.apply(); err != nil {
 		return fail(err)
 	}
-	if err := c.check(); err != nil {
+	if err := errors.Join(c.take(""), c.check()); err != nil {
 		return fail(err)
 	}
 	var tuning *fineTuning
@@ -224,17 +230,24 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 			return fail(err)
 		}
 	}
-	if err := c.chooseEnding(human, tuning != nil, &o); err != nil {
+	if err := c.chooseEnding(human, tuning != nil && c.InitFrom != nil, &o); err != nil {
 		return fail(err)
 	}
 	if tuning != nil {
 		tuning.print(human)
+		o.Choice = tuning.choice
 	}
+	if c.boxes != nil && c.boxes.choice != nil {
+		o.Choice = c.boxes.choice
+		printChoice(human, o.Choice)
+	}
+	o.NoRescue = c.NoRescue
 	if o.Initial, err = c.initFlags.options(); err != nil {
 		return fail(err)
 	}
 	o.Initial.Described = func(d *vgg.Description) { e.reportIgnored(o.Recipe.InitFrom, d) }
 	o.Ranks, o.Memory, o.MaxPixels, o.Resume, o.StatsDir = c.Ranks, int64(c.Memory), c.pixels(), c.Resume, cacheDir()
+	o.Verify = c.Verify
 	// 0 is the default in the library, and none on the command line.
 	if o.MaxBad = float64(c.MaxBad); c.MaxBad == 0 {
 		o.MaxBad = train.NoneBad
@@ -323,6 +336,7 @@ func (c *trainCommand) showProgress(e *environment, human io.Writer, o *train.Op
 		p.showBoxes(string(o.Task.Localisation().Regression))
 	}
 	o.Log, o.OnSurvey, o.OnStart, o.OnIteration, o.OnEpoch = slog.New(p.warnings()), p.bar.stage("measuring the images' colours", unitImages), p.start, p.iteration, p.epoch
+	o.OnRescue = p.rescue
 	return p
 }
 
@@ -436,7 +450,9 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 	if from != nil {
 		r = from.Recipe
 	}
-	if named, err := train.NamedRecipe(c.Recipe); err == nil {
+	if c.Recipe == fineTuneName {
+		// tuning.recipe is it
+	} else if named, err := train.NamedRecipe(c.Recipe); err == nil {
 		named.Groups = max(1, c.Ranks)
 		r = named
 	} else if c.Recipe != "" {
@@ -526,7 +542,7 @@ func (c *trainCommand) runDir() (string, error) {
 	}
 }
 
-func (c *trainCommand) print(out io.Writer, r *train.Result) error {
+func (c *trainCommand) print(out io.Writer, r *train.Result, val *dataset.Dataset) error {
 	data := ""
 	if !c.sample() || c.MultiLabel && c.Data != "" {
 		data = " --data " + c.Data + c.dataFlags.text()
@@ -537,7 +553,7 @@ func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 	}
 	if c.boxes != nil {
 		_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: localisation error %s, mean IoU %.3f.\n\n"+
-			"Next: vgg localize --boxes %[8]s --draw boxes.png PHOTO.jpg\n      vgg localize eval %[8]s%[9]s\n",
+			"Next: vgg localize %[8]s PHOTO.jpg --draw boxes.png\n      vgg localize eval %[8]s%[9]s\n",
 			r.Epochs, r.Iterations, seconds(r.Seconds), waited,
 			r.BestEpoch, report.Percent(r.LocalisationError), r.MeanIoU, r.BestWeights, data)
 		return err
@@ -552,10 +568,16 @@ func (c *trainCommand) print(out io.Writer, r *train.Result) error {
 			r.BestEpoch, report.Percent(r.MeanAP), report.Percent(r.MicroF1), r.BestWeights, data)
 		return err
 	}
-	_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: top-1 error %s, top-5 error %s.\n\n"+
-		"Next: vgg classify %[8]s PHOTO.jpg\n      vgg eval %[8]s%[9]s\n",
+	chance := chanceOf(val, r.Top1Error)
+	next := fmt.Sprintf("Next: vgg classify %[1]s PHOTO.jpg\n      vgg eval %[1]s%[2]s\n", r.BestWeights, data)
+	if text := chance.text(r.Top1Error, r.Epochs, c.Data); text != "" && r.Top1Error >= chance.chance/2 {
+		next = text
+	} else {
+		next = text + next
+	}
+	_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: top-1 error %s, top-5 error %s.\n\n%s",
 		r.Epochs, r.Iterations, seconds(r.Seconds), waited,
-		r.BestEpoch, report.Percent(r.Top1Error), report.Percent(r.Top5Error), r.BestWeights, data)
+		r.BestEpoch, report.Percent(r.Top1Error), report.Percent(r.Top5Error), next)
 	return err
 }
 

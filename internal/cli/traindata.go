@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/dataset/sample"
 )
 
 func (c *trainCommand) sample() bool { return c.Data == "" || c.Data == sampleName }
@@ -14,8 +15,8 @@ func (c *trainCommand) sample() bool { return c.Data == "" || c.Data == sampleNa
 // open returns the images for training and validation, and prints their source.
 func (c *trainCommand) open(e *environment, out io.Writer, seed uint64, threads int) (trainSet, valSet *dataset.Dataset, err error) {
 	if c.sample() {
-		fmt.Fprintf(out, "Data: %s\n", dataset.SampleCredit)
-		if trainSet, valSet, err = dataset.OpenSample(); err != nil {
+		fmt.Fprintf(out, "Data: %s\n", sample.Credit)
+		if trainSet, valSet, err = sample.Open(); err != nil {
 			return nil, nil, err
 		}
 		return c.adapted(out, trainSet, valSet)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -142,6 +143,14 @@ func (p *trainProgress) addEpoch(e train.Epoch) {
 func (p *trainProgress) iteration(i train.Iteration) {
 	p.addIteration(i)
 	p.bar.set(int64(i.Iteration-p.from), int64(p.left), fmt.Sprintf("epoch %d, loss %.3g, %.0f images/s", i.Epoch, i.Loss, i.ImagesPerSecond), unitIterations)
+}
+
+// rescue removes from the curve what the run goes back from.
+func (p *trainProgress) rescue(r train.Rescue) {
+	p.bar.clear()
+	epoch := float64(r.Back) / float64(p.perEpoch)
+	p.curve.Iterations = slices.DeleteFunc(p.curve.Iterations, func(i report.IterationPoint) bool { return i.Epoch > epoch+1e-9 })
+	p.curve.Epochs = slices.DeleteFunc(p.curve.Epochs, func(e report.EpochPoint) bool { return float64(e.Epoch) > epoch+1e-9 })
 }
 
 func (p *trainProgress) epoch(e train.Epoch) {

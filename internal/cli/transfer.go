@@ -28,7 +28,7 @@ type svmFlags struct {
 	Bias      float64       `default:"1" placeholder:"X" help:"Constant at the end of every descriptor; 0 for no bias (1)."`
 	Tolerance float64       `default:"1e-4" placeholder:"X" help:"Violation of the optimality conditions at which training stops (1e-4)."`
 	Passes    int           `default:"1000" placeholder:"N" help:"Largest number of passes over the images (1000)."`
-	Seed      uint64        `default:"0" placeholder:"N" help:"Seed of the splits and of the image order (0)."`
+	Seed      uint64        `default:"0" placeholder:"N" help:"Seed of what is random: the splits and the image order (0)."`
 }
 
 func (f svmFlags) options() (transfer.TrainOptions, error) {
@@ -64,8 +64,8 @@ func (e *environment) watch(o *transfer.TrainOptions) (stop func()) {
 
 type transferTrainCommand struct {
 	Descriptors []string `arg:"" help:"File of descriptors (vgg features), or all shards of one."`
-	Out         string   `required:"" placeholder:"FILE" help:"File for the SVMs, FILE.safetensors."`
-	All         bool     `help:"Train on all images, also those of val and test."`
+	Out         string   `required:"" placeholder:"FILE" help:"Output: FILE.safetensors, with the SVMs."`
+	AllParts    bool     `help:"Train on all images, also those of val and test."`
 	overwriteFlag
 	svmFlags
 	threadsFlag
@@ -109,7 +109,7 @@ func (c *transferTrainCommand) Run(e *environment) error {
 		return err
 	}
 	rows := d.Readable()
-	if d.HasParts() && !c.All {
+	if d.HasParts() && !c.AllParts {
 		split, err := d.Parts()
 		if err != nil {
 			return err

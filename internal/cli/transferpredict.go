@@ -8,9 +8,9 @@ import (
 )
 
 type transferPredictCommand struct {
-	SVM    string   `arg:"" name:"svm" help:"SVMs (vgg transfer train)."`
-	Images []string `arg:"" name:"image" help:"Image files, globs or folders."`
-	Top    int      `default:"5" placeholder:"K" help:"Number of classes for each image (5)."`
+	SVM string `arg:"" name:"svm" help:"SVMs (vgg transfer train)."`
+	picturesArg
+	Top int `default:"5" placeholder:"K" help:"Number of answers for each image (5)."`
 	describeFlags
 	jsonFlag
 }

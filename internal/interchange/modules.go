@@ -27,7 +27,7 @@ func readModules(f *weights.File, order string, known bool) (*Outline, error) {
 		o.infer("order of the layers", order)
 		return o, nil
 	}
-	named, err := readNames(f, known)
+	named, err := readNames(f)
 	if err != nil {
 		return nil, fmt.Errorf("%w (%s)", err, why)
 	}
@@ -42,7 +42,7 @@ func readModules(f *weights.File, order string, known bool) (*Outline, error) {
 		}
 		return nil, askStructure(order+": "+why, strings.Join(append(tokens, likelyHead(head, channels)), " "))
 	}
-	named.bnEps = o.bnEps
+	named.bnEps, named.modules = o.bnEps, true
 	for _, l := range o.layers {
 		if l.Kind == architecture.Activation && l.inHead() {
 			named.functions = append(named.functions, l.Layer)
@@ -53,7 +53,7 @@ func readModules(f *weights.File, order string, known bool) (*Outline, error) {
 
 // askStructure asks for the whole network. row is what it may be.
 func askStructure(order, row string) error {
-	return &AmbiguousError{fmt.Sprintf("the order of the layers is %s: say the network (--structure '%s', if that is it), or save it with its code (torch.jit.script(model).save)", order, row)}
+	return &AmbiguousError{fmt.Sprintf("the order of the layers is %s: say the network (--config '%s', if that is it), or save it with its code (torch.jit.script(model).save)", order, row)}
 }
 
 // checkFunctions reports an activation among a module's attributes that a given

@@ -71,8 +71,8 @@ class VGG:
         return ((),)
 
     def command(self, work, variant, iters, warmup):
-        return [str(self.binary), "bench", "--json", "--config", work.config, "--mode", work.mode,
-                "--batch", str(work.batch), "--size", str(work.size), "--iters", str(iters),
+        return [str(self.binary), "bench", work.config, "--json", "--mode", work.mode,
+                "--batch", str(work.batch), "--side", str(work.size), "--iters", str(iters),
                 "--warmup", str(warmup), "--threads", str(THREADS)], {}
 
     def describe(self, result):

@@ -77,7 +77,7 @@ RECIPE
 mkdir want
 "$vgg" classify net.safetensors data/val/*/*.png --json >want/classify.json
 "$vgg" eval net.safetensors --data data --protocol dense --flip --out eval.jsonl --json >want/eval.json
-"$vgg" localize data/val/*/*.png --boxes boxes.safetensors --classifier net.safetensors --json >want/localize.json
+"$vgg" localize boxes.safetensors data/val/*/*.png --classifier net.safetensors --json >want/localize.json
 "$vgg" localize eval boxes.safetensors --classifier net.safetensors --data data --protocol dense --out localize.jsonl --json >want/localize-eval.json
 "$vgg" transfer predict svm.safetensors data/val/*/*.png --json >want/predict.json
 "$vgg" transfer eval f.npy --svm svm.safetensors --json >want/transfer-eval.json

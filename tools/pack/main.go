@@ -1,4 +1,4 @@
-// Command pack makes the sample that package dataset embeds: a stored zip with
+// Command pack makes the sample that package dataset/sample embeds: a stored zip with
 // train/CLASS/… and val/CLASS/… from a folder with one sub-folder a class.
 //
 //	go run ./tools/pack -from DIR -out dataset/sample/caltech101.zip

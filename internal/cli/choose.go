@@ -1,0 +1,172 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/releases/pull"
+	"github.com/verydeep/vgg/report"
+	"github.com/verydeep/vgg/resources"
+	"github.com/verydeep/vgg/train"
+)
+
+// fineTuneName is the recipe that trains all layers of the weights of --init-from.
+const fineTuneName = "fine-tune"
+
+// unspecific reports whether the command line leaves recipe and network to the program.
+func (c *trainCommand) unspecific() bool {
+	frozen := c.Freeze == nil || slices.Equal(c.Freeze, []string{"conv*"})
+	return c.Recipe == "" && c.Config == nil && c.Width == nil && c.Head == nil && c.FC == nil && c.Input == nil &&
+		c.Init == nil && c.InitRule == nil && frozen && !c.sample()
+}
+
+// initialWeights describes the weights that a run begins with: those of --init-from, else of
+// a release that was downloaded before; nil if there are none.
+func (c *trainCommand) initialWeights(e *environment) (*vgg.Description, string, error) {
+	open, err := c.initial(e)
+	if err != nil {
+		return nil, "", err
+	}
+	name := ""
+	if c.InitFrom != nil {
+		name = *c.InitFrom
+	} else if name = c.cachedRelease(); name == "" {
+		return nil, "", nil
+	}
+	open.options.Headless, open.options.Head = true, ""
+	weights, path, err := open.identify(name)
+	return weights, path, ofInitial(err)
+}
+
+// cachedRelease returns the file of the first of the usual releases that was downloaded
+// before; "" if none was.
+func (c *trainCommand) cachedRelease() string {
+	dir, err := pull.DefaultDir()
+	if err != nil {
+		return ""
+	}
+	for _, name := range []string{"D", "E", "B", "A"} {
+		r, ok, err := c.releaseFlags.find(name)
+		if err != nil || !ok {
+			continue
+		}
+		if path := pull.Path(dir, r); fileExists(path) {
+			return path
+		}
+	}
+	return ""
+}
+
+func fileExists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// choose returns the recipe that suits the images, the machine and the weights.
+func (c *trainCommand) choose(e *environment, weights *vgg.Description, path string, trainSet, valSet *dataset.Dataset, outputs int) (*train.Choice, error) {
+	f := train.Facts{Images: trainSet.Len(), Classes: len(trainSet.Classes), Outputs: outputs, Boxes: c.boxes != nil, Memory: resources.Machine(),
+		Threads: runtime.GOMAXPROCS(0), Keep: c.Keep}
+	if c.Threads > 0 {
+		f.Threads = c.Threads
+	}
+	if c.Memory > 0 {
+		f.Memory = 2 * int64(c.Memory) // a choice takes half of what there is
+	}
+	if valSet != nil {
+		f.Validation = valSet.Len()
+	} else {
+		f.Validation = int(valFraction * float64(f.Images))
+		f.Images -= f.Validation
+	}
+	if weights != nil {
+		f.Weights = &train.FileFacts{Path: path, Options: weights.Options, Preprocess: weights.Preprocess}
+	}
+	var err error
+	if f.Side, err = trainSet.TypicalSide(e.ctx); err != nil {
+		return nil, err
+	}
+	if f.Speed, err = train.MeasureSpeed(f.Threads); err != nil {
+		return nil, err
+	}
+	choice, err := train.Choose(f)
+	return &choice, err
+}
+
+// printChoice writes a choice in a line, and what to add for another.
+func printChoice(out io.Writer, c *train.Choice) {
+	r, f := c.Recipe, c.Facts
+	what := fmt.Sprintf("%s at width %g from nothing", r.Config, r.Width)
+	others := "--recipe paper, --config, --width; weights to begin with: --init-from D"
+	if f.Weights != nil {
+		from := f.Weights.Options.WithoutHead().Config
+		what = fmt.Sprintf("the frozen convolutions of %s (%s) with the head %s, %d crops an image", filepath.Base(f.Weights.Path), from, headOf(r.Config), r.Views)
+		others = "--recipe fine-tune for all layers, --recipe paper, --head"
+	}
+	fmt.Fprintf(out, "Chosen for %s images of %d pixels: %s, crop %d, batch %d, %d epochs; about %s, %s of memory and %s of disk. For another: %s\n",
+		report.Count(int64(f.Images)), f.Side, what, r.Input, r.Batch, r.Epochs, seconds(c.Seconds), report.Bytes(c.Memory), report.Bytes(c.Disk), others)
+}
+
+// headOf returns the head of a row.
+func headOf(config string) string {
+	for _, head := range []string{train.ClassHead, train.BoxHead} {
+		if strings.HasSuffix(config, head) {
+			return head
+		}
+	}
+	return config
+}
+
+// recordedRecipe returns the recipe in the directory of a run that resumes and has no
+// checkpoint yet; nil if there is none. A choice made again might be another.
+func (c *trainCommand) recordedRecipe() (*train.Recipe, error) {
+	if !c.Resume || c.Out == "" {
+		return nil, nil
+	}
+	r, err := train.LoadRecipe(filepath.Join(c.Out, train.RecipeFile), train.PaperRecipe())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return &r, err
+}
+
+// besideChance is what the errors of a trained network say beside chance.
+type besideChance struct {
+	chance float64 // error of always answering the commonest class of the validation images
+	images int     // of the validation
+	near   bool    // chance, or worse, lies in the error's 95 % confidence interval
+}
+
+// chanceOf compares a top-1 error on validation images of one class each with chance.
+func chanceOf(val *dataset.Dataset, top1 float64) besideChance {
+	if val == nil || val.Len() == 0 || val.MultiLabel || len(val.Classes) < 2 {
+		return besideChance{}
+	}
+	n := val.Len()
+	c := besideChance{chance: 1 - float64(slices.Max(val.Counts()))/float64(n), images: n}
+	_, high := metrics.Wilson(min(int(top1*float64(n)+0.5), n), n)
+	c.near = high >= c.chance
+	return c
+}
+
+// text tells a result that may be chance, with what to try; "" for one that is better.
+func (c besideChance) text(top1 float64, epochs int, data string) string {
+	switch {
+	case !c.near:
+		return ""
+	case top1 < c.chance/2:
+		return fmt.Sprintf("On %d validation images that may be chance: always answering their commonest class errs on %s. More validation images tell.\n\n", c.images, report.Percent(c.chance))
+	}
+	return fmt.Sprintf("That is no better than chance: always answering the commonest class of the %d validation images errs on %s. Nothing was learnt that they show.\n"+
+		"Try weights to begin with (--init-from D), more epochs (--epochs %d) or images; and check that images and classes belong together: vgg stats %s\n",
+		c.images, report.Percent(c.chance), 4*max(1, epochs), data)
+}

@@ -1,0 +1,32 @@
+package nn
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Front returns the number of layers at the beginning whose output depends on the image alone,
+// in any iteration of training: those before the first learnt parameter or dropout.
+func (c *Chain) Front() int {
+	n := c.firstLearnt()
+	if i := slices.IndexFunc(c.layers[:n], func(l Layer) bool { _, ok := l.(*Dropout); return ok }); i >= 0 {
+		return i
+	}
+	return n
+}
+
+// Split returns the chain of the first n layers, that of the others, and the shape between
+// them for an input of h × w. Both chains share c's parameters and have its threads. It is an
+// error if one of them has no layers, or if c can't run on such an input.
+func (c *Chain) Split(n, h, w int) (front, rest *Chain, between Shape, err error) {
+	if n < 1 || n >= len(c.layers) {
+		return nil, nil, between, fmt.Errorf("nn: a chain of %d layers split after %d, want 1 to %d", len(c.layers), n, len(c.layers)-1)
+	}
+	shapes, err := c.Shapes(h, w)
+	if err != nil {
+		return nil, nil, between, err
+	}
+	between = shapes[n-1]
+	team := c.team.Load()
+	return newChain(c.in, c.layers[:n:n], team), newChain(between.C, c.layers[n:], team), between, nil
+}
