@@ -118,7 +118,7 @@ func (r *run) lastEpoch(ctx context.Context) (*savedRun, error) {
 		return nil, err
 	}
 	for _, path := range paths {
-		if s, err := stateOf(path); err != nil || s.Batches > 0 {
+		if s, err := stateOf(ctx, path); err != nil || s.Batches > 0 {
 			continue
 		}
 		f, s, err := openWhole(ctx, path)
