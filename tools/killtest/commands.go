@@ -101,7 +101,7 @@ func commands() []*command {
 		},
 		{
 			name: "eval, dense", args: []string{
-				"eval", in("net.safetensors") + "@36,48:dense", in("net.safetensors"), "--data", in("photos"), "--out", "r.jsonl", "--threads", "2",
+				"eval", in("net.safetensors") + "@36,48:dense", "--with", in("net.safetensors"), "--data", in("photos"), "--out", "r.jsonl", "--threads", "2",
 			},
 			grows: []string{"r.jsonl"}, refused: []string{"r.jsonl", "compare", "r.jsonl", in("r1.jsonl")},
 		},
@@ -148,7 +148,7 @@ func commands() []*command {
 		{
 			name: "localize eval", args: []string{
 				"localize", "eval", in("boxes.safetensors") + "@36,48", "--classifier", in("net.safetensors"), "--data", in("boxed"),
-				"--protocol", "dense", "--out", "b.jsonl", "--draw", "b.png", "--shown", "4",
+				"--protocol", "dense", "--out", "b.jsonl", "--draw", "b.png", "--draw-images", "4",
 			},
 			again: overwrite, replaces: []string{"b.png"}, grows: []string{"b.jsonl"},
 		},
@@ -175,6 +175,7 @@ func commands() []*command {
 			name: "shard", args: []string{"shard", in("photos"), "--out", "shards", "--size", "40kB"},
 			grows: []string{"shards"}, stays: "the folder is not empty", refused: []string{"shards", "eval", in("net.safetensors"), "--data", "shards"},
 		},
+		{name: "man", args: []string{"man", "pages"}},
 		{name: "compare", args: []string{"compare", in("r1.jsonl"), in("r2.jsonl"), "--json"}},
 		{name: "classify", args: []string{"classify", in("net.safetensors"), in("photos/red/00.png"), in("photos/green/01.png"), in("photos/blue/02.png"), "--json"}},
 		{name: "pull", self: true, grows: []string{"cache/downloads"}},
