@@ -154,17 +154,17 @@ func commands() []*command {
 		},
 		{
 			name: "localize", args: []string{
-				"localize", in("photos/red/00.png"), in("photos/blue/01.png"), "--boxes", in("boxes.safetensors"), "--classifier", in("net.safetensors"), "--draw", "b.png",
+				"localize", in("boxes.safetensors"), in("photos/red/00.png"), in("photos/blue/01.png"), "--classifier", in("net.safetensors"), "--draw", "b.png",
 			},
 			again: overwrite, replaces: []string{"00-b.png", "01-b.png"},
 		},
 		{
-			name: "explain", args: []string{"explain", in("photos/red/00.png"), "--weights", in("net.safetensors"), "--out", "e.png"},
+			name: "explain", args: []string{"explain", in("net.safetensors"), in("photos/red/00.png"), "--out", "e.png"},
 			again: overwrite, replaces: []string{"e.png"},
 		},
 		{
 			name: "reproduce", args: []string{
-				"reproduce", "--plan", in("plan.yaml"), "--data", in("photos"), "--weights", in("w"), "--results", "results", "--markdown", "t.md", "--html", "t.html",
+				"reproduce", in("plan.yaml"), in("w"), "--data", in("photos"), "--results", "results", "--markdown", "t.md", "--html", "t.html",
 			},
 			again: overwrite, replaces: []string{"t.md", "t.html"}, grows: []string{"results"},
 		},
