@@ -59,6 +59,7 @@ type commands struct {
 	Explain   explainCommand   `cmd:"" help:"Show where in a photograph a network sees its most probable classes."`
 	Compare   compareCommand   `cmd:"" help:"Compare two evaluations image by image."`
 	Stats     statsCommand     `cmd:"" help:"Show mean RGB, colour eigenvectors, sizes and class balance of images."`
+	Serve     serveCommand     `cmd:"" help:"Serve models over HTTP."`
 	Shard     shardCommand     `cmd:"" help:"Pack images into tar shards."`
 	Bench     benchCommand     `cmd:"" help:"Measure a network's speed and memory on this machine."`
 	Version   versionCommand   `cmd:"" help:"Show version and processor (also vgg --version)."`
@@ -384,7 +385,7 @@ type pixelsFlag struct {
 // memoryFlag is shared by the commands that decode many images at once, without a bound of their
 // own.
 type memoryFlag struct {
-	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB. A quarter is for images that are being decoded, and one that needs more is unreadable (a quarter of the machine's memory, at most 5 GiB, for decoding)."`
+	Memory size `placeholder:"SIZE" help:"Bound of the memory, as 4GiB. A quarter is for images that are being decoded, and one that needs more is unreadable (a quarter of the machine's memory, at most 5 GiB, for decoding)."`
 }
 
 // room returns the room of the images that are being decoded.
