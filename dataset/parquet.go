@@ -361,7 +361,12 @@ func (p *parquetFile) cells(leaf *parquet.Column, list bool) ([]string, error) {
 func (p *parquetFile) values(leaf *parquet.Column) func(func(parquet.Value, error) bool) {
 	return func(yield func(parquet.Value, error) bool) {
 		buffer := make([]parquet.Value, 256)
-		for _, g := range p.file.RowGroups() {
+		groups := p.file.Metadata().RowGroups
+		for i, g := range p.file.RowGroups() {
+			if err := p.checkChunk(&groups[i], leaf); err != nil {
+				yield(parquet.Value{}, err)
+				return
+			}
 			pages := g.ColumnChunks()[leaf.Index()].Pages()
 			if !eachValue(pages, buffer, yield) {
 				return

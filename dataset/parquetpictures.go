@@ -64,11 +64,7 @@ func (p *parquetPictures) scanGroup(group int, g *format.RowGroup, row *int) err
 	if err != nil {
 		return err
 	}
-	at := meta.DataPageOffset
-	if d := meta.DictionaryPageOffset; d != 0 {
-		at = d
-	}
-	end := at + meta.TotalCompressedSize
+	at, end := chunkSpan(meta).begin, chunkSpan(meta).end
 	if at < 4 || meta.TotalCompressedSize < 0 || end > p.size {
 		return fmt.Errorf("parquet: bytes %d to %d of a file of %d", at, end, p.size)
 	}
@@ -76,7 +72,7 @@ func (p *parquetPictures) scanGroup(group int, g *format.RowGroup, row *int) err
 	var header thrift.CompactProtocol
 	last := *row + int(g.NumRows)
 	for at < end && *row < last {
-		h, n, err := p.pageHeader(&header, at, end)
+		h, n, err := pageHeader(p.r, &header, at, end)
 		if err != nil {
 			return fmt.Errorf("page at byte %d: %w", at, err)
 		}
@@ -115,11 +111,11 @@ func (p *parquetPictures) scanGroup(group int, g *format.RowGroup, row *int) err
 }
 
 // pageHeader reads the header of the page at a position, and its length.
-func (p *parquetPictures) pageHeader(protocol *thrift.CompactProtocol, at, end int64) (*format.PageHeader, int64, error) {
+func pageHeader(file io.ReaderAt, protocol *thrift.CompactProtocol, at, end int64) (*format.PageHeader, int64, error) {
 	// Headers have statistics, the least and the greatest value, and may so be long.
 	for _, size := range []int64{512, 64 << 10, 16 << 20} {
 		buffer := make([]byte, min(size, end-at))
-		if _, err := p.r.ReadAt(buffer, at); err != nil && !errors.Is(err, io.EOF) {
+		if _, err := file.ReadAt(buffer, at); err != nil && !errors.Is(err, io.EOF) {
 			return nil, 0, err
 		}
 		h := new(format.PageHeader)
@@ -175,12 +171,19 @@ func (p *parquetPictures) decode(i int) (page parquet.Page, err error) {
 		return nil, fmt.Errorf("%s: Parquet: a chunk that isn't in a file", p.name)
 	}
 	meta := &p.file.Metadata().RowGroups[at.group].Columns[p.leaf.Index()].MetaData
-	base := meta.DataPageOffset
-	if d := meta.DictionaryPageOffset; d != 0 {
-		base = d
+	base := chunkSpan(meta).begin
+	parts := [2]span{at.dict, {at.begin, at.end}}
+	held, err := p.hold(parts[:]...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.name, err)
+	}
+	for _, part := range parts {
+		if err := checkPages(held, meta, part); err != nil {
+			return nil, fmt.Errorf("%s: %w", p.name, err)
+		}
 	}
 	// The library reads a chunk from its beginning: here, one of this page alone.
-	pages := chunk.PagesFrom(&splicedReader{r: p.r, base: base, parts: [2]span{at.dict, {at.begin, at.end}}})
+	pages := chunk.PagesFrom(&splicedReader{r: held, base: base, parts: parts})
 	defer pages.Close()
 	if page, err = pages.ReadPage(); err != nil {
 		return nil, fmt.Errorf("%s: Parquet: page at byte %d: %w", p.name, at.begin, err)

@@ -101,7 +101,7 @@ func commands() []*command {
 		},
 		{
 			name: "eval, dense", args: []string{
-				"eval", in("net.safetensors") + "@36,48:dense", in("net.safetensors"), "--data", in("photos"), "--out", "r.jsonl", "--threads", "2",
+				"eval", in("net.safetensors") + "@36,48:dense", "--with", in("net.safetensors"), "--data", in("photos"), "--out", "r.jsonl", "--threads", "2",
 			},
 			grows: []string{"r.jsonl"}, refused: []string{"r.jsonl", "compare", "r.jsonl", in("r1.jsonl")},
 		},
@@ -148,23 +148,23 @@ func commands() []*command {
 		{
 			name: "localize eval", args: []string{
 				"localize", "eval", in("boxes.safetensors") + "@36,48", "--classifier", in("net.safetensors"), "--data", in("boxed"),
-				"--protocol", "dense", "--out", "b.jsonl", "--draw", "b.png", "--shown", "4",
+				"--protocol", "dense", "--out", "b.jsonl", "--draw", "b.png", "--draw-images", "4",
 			},
 			again: overwrite, replaces: []string{"b.png"}, grows: []string{"b.jsonl"},
 		},
 		{
 			name: "localize", args: []string{
-				"localize", in("photos/red/00.png"), in("photos/blue/01.png"), "--boxes", in("boxes.safetensors"), "--classifier", in("net.safetensors"), "--draw", "b.png",
+				"localize", in("boxes.safetensors"), in("photos/red/00.png"), in("photos/blue/01.png"), "--classifier", in("net.safetensors"), "--draw", "b.png",
 			},
 			again: overwrite, replaces: []string{"00-b.png", "01-b.png"},
 		},
 		{
-			name: "explain", args: []string{"explain", in("photos/red/00.png"), "--weights", in("net.safetensors"), "--out", "e.png"},
+			name: "explain", args: []string{"explain", in("net.safetensors"), in("photos/red/00.png"), "--out", "e.png"},
 			again: overwrite, replaces: []string{"e.png"},
 		},
 		{
 			name: "reproduce", args: []string{
-				"reproduce", "--plan", in("plan.yaml"), "--data", in("photos"), "--weights", in("w"), "--results", "results", "--markdown", "t.md", "--html", "t.html",
+				"reproduce", in("plan.yaml"), in("w"), "--data", in("photos"), "--results", "results", "--markdown", "t.md", "--html", "t.html",
 			},
 			again: overwrite, replaces: []string{"t.md", "t.html"}, grows: []string{"results"},
 		},
@@ -175,6 +175,7 @@ func commands() []*command {
 			name: "shard", args: []string{"shard", in("photos"), "--out", "shards", "--size", "40kB"},
 			grows: []string{"shards"}, stays: "the folder is not empty", refused: []string{"shards", "eval", in("net.safetensors"), "--data", "shards"},
 		},
+		{name: "man", args: []string{"man", "pages"}},
 		{name: "compare", args: []string{"compare", in("r1.jsonl"), in("r2.jsonl"), "--json"}},
 		{name: "classify", args: []string{"classify", in("net.safetensors"), in("photos/red/00.png"), in("photos/green/01.png"), in("photos/blue/02.png"), "--json"}},
 		{name: "pull", self: true, grows: []string{"cache/downloads"}},

@@ -5,7 +5,7 @@
 //
 // A file gets bit flips, cuts, parts of another file, and other numbers where lengths may be;
 // half of the ZIP and PNG files get fitting checksums again. Whatever is in a file, reading it
-// must not panic, must end within -limit, and must take at most ten times the file and 64 MiB
+// must not panic, must end within -limit of processor time, and must take at most ten times the file and 64 MiB
 // of memory; a network that opens must give scores that are finite, or an error. File i is a
 // function of -seed and i. One that fails is written to the folder -keep. The exit code is 1
 // then, and 2 on a wrong use.
@@ -43,7 +43,7 @@ func main() {
 	run := flag.String("run", "", "only the kinds of files that match")
 	flag.Int64Var(&o.N, "n", 0, "number of files (0: until the time is up)")
 	flag.DurationVar(&o.Time, "time", 30*time.Second, "how long it goes on, unless -n is given")
-	flag.DurationVar(&o.Limit, "limit", 30*time.Second, "longest time of a file")
+	flag.DurationVar(&o.Limit, "limit", 30*time.Second, "longest processor time of a file")
 	flag.Uint64Var(&o.Seed, "seed", 1, "seed of the changes")
 	flag.Int64Var(&o.From, "from", 0, "first file")
 	flag.IntVar(&o.Parallel, "parallel", runtime.NumCPU(), "processes")

@@ -25,6 +25,9 @@ const (
 	memoryEnd = 2 << 30
 )
 
+// waits times the limit is the longest that a file may take on a busy machine.
+const waits = 20
+
 // errNotFinite is the error of a check that got numbers that aren't finite without an error.
 var errNotFinite = errors.New("opens, and gives scores that are not finite, without an error")
 
@@ -95,13 +98,14 @@ type watchdog struct {
 	kind  *kind
 	i     int64
 	data  []byte
-	began time.Time // zero between files
+	began time.Time     // zero between files
+	used  time.Duration // by the process, before the file
 }
 
 // read reads a file. opened is false if the reader found an error in it.
 func (w *watchdog) read(k *kind, i int64, data []byte) (opened bool, err error) {
 	w.mu.Lock()
-	w.kind, w.i, w.data, w.began = k, i, data, time.Now()
+	w.kind, w.i, w.data, w.began, w.used = k, i, data, time.Now(), processorTime()
 	w.mu.Unlock()
 	defer func() {
 		w.mu.Lock()
@@ -172,7 +176,7 @@ func (w *watchdog) watch() {
 		metrics.Read(s)
 		memory := s[0].Value.Uint64() - s[1].Value.Uint64()
 		w.mu.Lock()
-		late := !w.began.IsZero() && time.Since(w.began) > w.Limit
+		late := !w.began.IsZero() && (processorTime()-w.used > w.Limit || time.Since(w.began) > waits*w.Limit)
 		if late || memory > memoryEnd {
 			stacks := make([]byte, 1<<16)
 			fmt.Fprintf(os.Stderr, "%s: file %d, of %d bytes, takes over %v or %d MiB, which the process has: it is in %s\n%s\n", w.kind.name, w.i, len(w.data),
