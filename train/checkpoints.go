@@ -224,7 +224,7 @@ func (c *checkpoints) copy(tensors []weights.Source) []weights.Source {
 
 // endsEpoch reports whether a checkpoint was taken between two epochs.
 func endsEpoch(path string) bool {
-	s, err := stateOf(path)
+	s, err := stateOf(context.Background(), path)
 	return err == nil && s.Batches == 0
 }
 

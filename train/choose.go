@@ -147,7 +147,7 @@ func (f Facts) heads() ([]candidate, error) {
 		if base.Resize == preprocess.Keep && !f.Boxes {
 			r.ScaleMax = max(r.ScaleMin, min(f.Side, r.ScaleMin*5/4))
 		}
-		r.TestScale = r.ScaleMin
+		r.TestScale = (r.ScaleMin + r.ScaleMax) / 2 // §4
 		all = append(all, candidate{r, c.most})
 	}
 	return all, nil
@@ -225,12 +225,19 @@ func (f Facts) cost(r Recipe) (Choice, error) {
 	return c, nil
 }
 
-// decoded estimates the bytes of the decoded images that a run keeps.
-func (f Facts) decoded(Recipe) int64 {
+// decoded estimates the bytes of the decoded images that a run keeps: those that it needs again.
+func (f Facts) decoded(r Recipe) int64 {
 	const aspect = 1.4 // of a photograph
 	image := 3 * aspect * float64(f.Side) * float64(f.Side)
 	most := float64(DefaultOptions().CacheBytes)
-	return int64(min(image*float64(f.Images), most) + min(image*float64(f.Validation), most))
+	bytes := 0.0
+	if r.Views != 1 {
+		bytes += min(image*float64(f.Images), most)
+	}
+	if r.Views == 0 {
+		bytes += min(image*float64(f.Validation), most)
+	}
+	return int64(bytes)
 }
 
 // trainingForwards returns the time of a step of training in forward passes.

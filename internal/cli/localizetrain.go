@@ -119,7 +119,7 @@ func (c *localizeTrainCommand) Run(e *environment) error {
 // one by the images, the weights and the machine.
 func (c *localizeTrainCommand) begin(e *environment) (err error) {
 	b := c.boxes
-	if c.unspecific() && c.Layers == "all" {
+	if c.unspecific() {
 		weights, path, err := c.boxWeights(e)
 		if err != nil {
 			return err
