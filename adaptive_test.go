@@ -26,6 +26,9 @@ func picture(side int) image.Image {
 	return im
 }
 
+// adaptiveRow is the network in testdata/adaptive, which is none of the paper's.
+const adaptiveRow = "4 M 6 M 6 M 8 M 8 M FC16 FC16 FC"
+
 // A torchvision file takes inputs of any side, with PyTorch's posteriors, in every form that
 // the network is kept in.
 func TestAdaptiveInput(t *testing.T) {
@@ -40,7 +43,7 @@ func TestAdaptiveInput(t *testing.T) {
 	for side, posteriors := range want {
 		said := ""
 		m, err := Open(t.Context(), "testdata/adaptive/state.pth", OpenOptions{
-			Input: side, Preprocess: "unit", Head: "FC16 FC16 FC", Described: func(d *Description) { said = d.Adapted },
+			Input: side, Preprocess: "unit", Config: adaptiveRow, Described: func(d *Description) { said = d.Adapted },
 		})
 		if err != nil {
 			t.Errorf("%d: %v", side, err)
@@ -83,7 +86,7 @@ func TestAdaptiveInput(t *testing.T) {
 
 // A file of this library has no pooling that another side could go through, nor have others.
 func TestAdaptiveRefused(t *testing.T) {
-	m, err := Open(t.Context(), "testdata/adaptive/state.pth", OpenOptions{Preprocess: "unit", Head: "FC16 FC16 FC"})
+	m, err := Open(t.Context(), "testdata/adaptive/state.pth", OpenOptions{Preprocess: "unit", Config: adaptiveRow})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +97,7 @@ func TestAdaptiveRefused(t *testing.T) {
 	if _, err := Open(t.Context(), saved, OpenOptions{Input: 128}); err == nil || !strings.Contains(err.Error(), "input side 224 by the file, want 128") {
 		t.Errorf("native: %v", err)
 	}
-	if _, err := Open(t.Context(), "testdata/adaptive/state.pth", OpenOptions{Preprocess: "unit", Head: "FC16 FC16 FC", Input: 31}); err == nil || !strings.Contains(err.Error(), "31") {
+	if _, err := Open(t.Context(), "testdata/adaptive/state.pth", OpenOptions{Preprocess: "unit", Config: adaptiveRow, Input: 31}); err == nil || !strings.Contains(err.Error(), "31") {
 		t.Errorf("input of 31 pixels: %v", err)
 	}
 }

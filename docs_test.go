@@ -90,7 +90,7 @@ func TestArchitectureTable(t *testing.T) {
 	for _, target := range targets {
 		for _, p := range listPackages(t, target) {
 			name, ok := withinModule(p.ImportPath)
-			if !ok || strings.HasPrefix(name, "tools/") {
+			if !ok || outside(name) {
 				continue
 			}
 			all := imports[name]
@@ -340,7 +340,7 @@ func TestDocumentSnippets(t *testing.T) {
 	watchTree(t)
 	packages := map[string]string{"context": "context", "embed": "embed", "errors": "errors", "fmt": "fmt", "image": "image", "log": "log", "os": "os", "testing": "testing"}
 	for _, p := range listPackages(t, targets[0]) {
-		if name, ok := withinModule(p.ImportPath); ok && !strings.HasPrefix(name, "tools/") && !strings.HasPrefix(name, "cmd/") {
+		if name, ok := withinModule(p.ImportPath); ok && !outside(name) && !strings.HasPrefix(name, "cmd/") {
 			packages[p.ImportPath[strings.LastIndexByte(p.ImportPath, '/')+1:]] = p.ImportPath
 		}
 	}

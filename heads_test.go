@@ -2,9 +2,12 @@ package vgg
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -101,21 +104,115 @@ func bareTensors(t interface{ Fatal(...any) }, m *Model, path string) {
 	}
 }
 
-// TestStateDicts: the tensors of a network with any head, as a state dict of PyTorch alone, in
-// any file that holds one, with the names that people give: the answer is right, or an error.
-// With torchvision's names and the head and input side given, it is right.
+// drawFeatures draws features: the paper's, narrow, or others. table tells that they are the
+// paper's, so that the numbers of their names can tell them.
+func drawFeatures(t *rapid.T) (row string, poolings int, table bool) {
+	switch rapid.IntRange(0, 3).Draw(t, "features") {
+	case 0:
+		return "1 M 2 M 4 4 M 6 6 M 6 6 M ", 5, true
+	case 1:
+		return "1bn M 2bn M 4bn 4bn M 6bn 6bn M 6bn 6bn M ", 5, true
+	}
+	poolings = rapid.IntRange(1, 2).Draw(t, "poolings")
+	for range poolings {
+		row += rapid.SampledFrom([]string{"4 M ", "4 4 M ", "4bn M ", "4 4bn M ", "4 BN M ", "4bn BN 5 M ", "4 M BN 3 "}).Draw(t, "block")
+	}
+	return row, poolings, false
+}
+
+// skipNumbers renumbers the layers of torchvision's features as if dropouts stood between them,
+// and tells whether there are any.
+func skipNumbers(t *rapid.T, s []weights.Source) bool {
+	shift, last, skipped := 0, -1, false
+	for i := range s {
+		number, rest, _ := strings.Cut(strings.TrimPrefix(s[i].Name, "features."), ".")
+		n, err := strconv.Atoi(number)
+		if err != nil {
+			return skipped
+		}
+		if last >= 0 && n > last+1 && rapid.IntRange(0, 9).Draw(t, "dropout") == 0 {
+			shift, skipped = shift+1, true
+		}
+		last = n
+		s[i].Name = fmt.Sprintf("features.%d.%s", n+shift, rest)
+	}
+	return skipped
+}
+
+// rename gives the features other names that people give: conv1 and bn1 in the order of the
+// network or by kinds, block1.0, 0.0 of a Sequential of Sequentials.
+func rename(t *rapid.T, scheme string, s []weights.Source) []weights.Source {
+	conv, norm, block, at, last := 0, 0, 1, -1, -1
+	name := ""
+	isNorm := map[string]bool{}
+	for _, x := range s {
+		if strings.HasSuffix(x.Name, "running_mean") {
+			isNorm[strings.TrimSuffix(x.Name, ".running_mean")] = true
+		}
+	}
+	var kinds [2][]weights.Source
+	for i := range s {
+		layer, role := s[i].Name[:strings.LastIndexByte(s[i].Name, '.')], s[i].Name[strings.LastIndexByte(s[i].Name, '.'):]
+		n, err := strconv.Atoi(strings.TrimPrefix(layer, "features."))
+		of := 0
+		if isNorm[layer] {
+			of = 1
+		}
+		if err == nil && n != last {
+			switch {
+			case of == 1:
+				norm++
+				name = fmt.Sprintf("bn%d", norm)
+			default:
+				conv++
+				name = fmt.Sprintf("conv%d", conv)
+			}
+			if scheme == "block" || scheme == "0.0" {
+				at += n - last
+				if n-last > 2 && last >= 0 || last < 0 {
+					at = 0
+				}
+				if n-last > 2 && last >= 0 {
+					block++
+				}
+				name = fmt.Sprintf("block%d.%d", block, at)
+				if scheme == "0.0" {
+					name = fmt.Sprintf("%d.%d", block-1, at)
+				}
+			}
+			last = n
+		}
+		if err == nil {
+			s[i].Name = name + role
+		} else if scheme == "0.0" { // the head follows in the same Sequential
+			_, number, _ := strings.Cut(layer, ".")
+			k, _ := strconv.Atoi(number)
+			s[i].Name = fmt.Sprintf("%d%s", block+1+k, role)
+		}
+		kinds[of] = append(kinds[of], s[i])
+	}
+	if scheme == "by kinds" {
+		return append(kinds[0], kinds[1]...)
+	}
+	return s
+}
+
+// TestStateDicts: the tensors of a network with any features and any head, as a state dict of
+// PyTorch alone, in any file that holds one, with the names that people give, and with dropouts
+// that take a number: the answer is right, or an error. With the whole network and the input side
+// given, it is right.
 func TestStateDicts(t *testing.T) {
 	dir := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
 		head := drawHead(t)
-		poolings, side := rapid.IntRange(1, 2).Draw(t, "poolings"), rapid.IntRange(1, 3).Draw(t, "side")
+		features, poolings, table := drawFeatures(t)
+		side := rapid.IntRange(1, 3).Draw(t, "side")
 		input := side<<poolings + rapid.IntRange(0, 1<<poolings-1).Draw(t, "more")
 		classes := 3
 		if strings.Contains(head, "FC1 SIGMOID") {
 			classes = 2
 		}
-		norm := rapid.SampledFrom([]string{"4 M ", "4bn M ", "4 4bn M "}).Draw(t, "features")
-		m := headModel(t, strings.Repeat(norm, poolings)+head, input, classes, 0)
+		m := headModel(t, features+head, input, classes, 0)
 		want := posteriorsOf(t, m, input)
 		s, err := interchange.Tensors(m.Net, interchange.Torchvision, "F32")
 		if err != nil {
@@ -123,6 +220,14 @@ func TestStateDicts(t *testing.T) {
 		}
 		wrapper := rapid.SampledFrom([]string{"", "", "module.", "model.", "net.backbone."}).Draw(t, "wrapper")
 		classifier := rapid.SampledFrom([]string{"classifier.", "classifier.", "head.", "fc."}).Draw(t, "classifier")
+		scheme := rapid.SampledFrom([]string{"features", "features", "conv", "by kinds", "block", "0.0"}).Draw(t, "scheme")
+		told := scheme == "features" // by the numbers of the names
+		if skipNumbers(t, s) {
+			told = false
+		}
+		if scheme != "features" {
+			s = rename(t, scheme, s)
+		}
 		for i := range s {
 			if rest, ok := strings.CutPrefix(s[i].Name, "classifier."); ok {
 				s[i].Name = classifier + rest
@@ -137,21 +242,27 @@ func TestStateDicts(t *testing.T) {
 		case "state.npz":
 			err = weights.WriteNPZ(path, nil, s)
 		default:
+			if scheme != "features" { // as the library of safetensors writes them
+				slices.SortStableFunc(s, func(a, b weights.Source) int { return strings.Compare(a.Name, b.Name) })
+			}
 			err = weights.WriteSafetensors(path, nil, s)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, o := range []OpenOptions{{}, {Input: input}, {Head: head}, {Head: head, Input: input}} {
+		whole := features + head
+		for _, o := range []OpenOptions{{}, {Input: input}, {Head: head}, {Head: head, Input: input}, {Config: whole}, {Config: whole, Input: input}} {
 			o.Preprocess = "unit"
 			got, err := Open(t.Context(), path, o)
-			told := o.Head != "" && o.Input != 0
+			given := o.Input != 0 && (o.Config != "" || o.Head != "" && told && table)
 			switch {
-			case err != nil && told && classifier == "classifier.":
-				t.Fatalf("%s: %s: %v", head, file, err)
+			case err != nil && given && (classifier == "classifier." || scheme == "0.0"):
+				t.Fatalf("%s%s: %s, %s: %v", features, head, scheme, file, err)
 			case err != nil:
-			case o.Head == "" && strings.HasSuffix(head, "TANH"): // Convention: nothing follows the last layer
-			case o.Head == "" && m.Net.Options().Posterior() != network.BySoftmax:
+			case o.Config == "" && !(told && table):
+				t.Fatalf("%s%s: %s, %s, %+v: opened as %q, which nothing tells", features, head, scheme, file, o, got.Net.Options().Config)
+			case o.Head == "" && o.Config == "" && strings.HasSuffix(head, "TANH"): // Convention: nothing follows the last layer
+			case o.Head == "" && o.Config == "" && m.Net.Options().Posterior() != network.BySoftmax:
 				// Convention: the scores of several classes go through a soft-max, and the file can't
 				// say otherwise. Everything before it is the same.
 				d := got.Net.Options()
@@ -163,7 +274,7 @@ func TestStateDicts(t *testing.T) {
 					t.Fatalf("%s: %s, %+v: input side %d, want %d", head, file, o, got.Net.Options().Input, input)
 				}
 			case !samePosteriors(posteriorsOf(t, got, input), want):
-				t.Fatalf("%s: %s, %+v: opened as %q with other posteriors", head, file, o, got.Net.Options().Config)
+				t.Fatalf("%s%s: %s, %s, %+v: opened as %q with other posteriors", features, head, scheme, file, o, got.Net.Options().Config)
 			}
 		}
 	})
@@ -217,12 +328,10 @@ func TestHeadsTravel(t *testing.T) {
 				o.Names = "torchvision"
 			}
 			if file == "bare.safetensors" {
-				if bareTensors(t, m, path); strings.Contains(features, "BN") {
-					// torchvision's numbers tell that it follows no convolution at once
-					if got, err := Open(t.Context(), path, OpenOptions{Preprocess: "unit", Head: head, Input: input}); err == nil {
-						t.Fatalf("%s %s: %s: opened as %q", features, head, file, got.Net.Options().Config)
-					}
-					continue
+				bareTensors(t, m, path)
+				// No configuration of the paper has so few poolings.
+				if got, err := Open(t.Context(), path, OpenOptions{Preprocess: "unit", Head: head, Input: input}); err == nil {
+					t.Fatalf("%s %s: %s: opened as %q", features, head, file, got.Net.Options().Config)
 				}
 			} else if err := m.Export(t.Context(), path, o); err != nil {
 				if file == "dense.onnx" && strings.Contains(err.Error(), "which has no meaning on other maps") {
@@ -257,7 +366,7 @@ func TestHeadsTravel(t *testing.T) {
 			if alone {
 				continue
 			}
-			open.Head, open.Input = head, input
+			open.Config, open.Input = features+" "+head, input
 			got, err := Open(t.Context(), path, open)
 			if err != nil {
 				t.Fatalf("%s: %s with its head given: %v", head, file, err)
@@ -272,7 +381,7 @@ func TestHeadsTravel(t *testing.T) {
 // TestAmbiguousHeads: what fits several networks is an error that names them, and what is
 // given settles it or is refused.
 func TestAmbiguousHeads(t *testing.T) {
-	const d = "1 1 M 1 1 M 1 1 1 M 2 2 2 M 4 4 4 M "
+	const d = "1 1 M 1 1 M 1 1 1 M 2 2 2 M 4 4 4 M " // D's poolings
 	for _, c := range []struct {
 		head  string
 		input int

@@ -41,6 +41,9 @@ type Description struct {
 	Ignored []string `json:"ignored,omitempty"`
 	// Inferred says what the file doesn't tell, each with what it was inferred from.
 	Inferred []string `json:"inferred,omitempty"`
+	// Assumed says what nothing but convention tells, though it changes the numbers, and how to
+	// say it; empty if there is no such thing.
+	Assumed string `json:"assumed,omitempty"`
 	// Adapted says what the network does otherwise, since its input isn't that of the weights;
 	// empty if it is.
 	Adapted string `json:"adapted,omitempty"`
@@ -121,6 +124,9 @@ func identify(ctx context.Context, f *weights.File, o OpenOptions) (*Description
 // Open builds the described network and reads its weights from the file, which must still
 // be open. The end of ctx ends the reading with its cause.
 func (d *Description) Open(ctx context.Context) (*Model, error) {
+	if d == nil || d.file == nil {
+		return nil, errors.New("vgg: an empty description, want one that Identify returns")
+	}
 	n, err := network.New(d.Options)
 	if err != nil {
 		return nil, err
@@ -218,7 +224,7 @@ func (d *Description) identifyForeign(ctx context.Context, f *weights.File, o Op
 	if config == "" && d.exported != nil && d.exported.Until == "" {
 		config = d.exported.Config
 	}
-	outline, err := readOutline(f, config, o.Headless)
+	outline, err := readOutline(f, config, given.Head, o.Headless)
 	if err != nil {
 		return fail(err)
 	}
@@ -257,7 +263,7 @@ func (d *Description) identifyForeign(ctx context.Context, f *weights.File, o Op
 	if d.from, err = outline.Locations(f.Name(), d.Options); err != nil {
 		return err
 	}
-	d.placed, d.Inferred = true, outline.Inferred
+	d.placed, d.Inferred, d.Assumed = true, outline.Inferred, outline.Assumed
 	d.Names = string(outline.Scheme())
 	if d.hasPaperSizes() {
 		if d.Release, err = releases.Identify(ctx, f, d.Options.Config, d.Options.Headless()); err != nil {
@@ -351,8 +357,9 @@ func (g given) check(o network.Options) error {
 }
 
 // readOutline recognises the network in the file, without a head if headless or if the
-// head is unusable, and checks it against the configuration unless that is "".
-func readOutline(f *weights.File, config string, headless bool) (*interchange.Outline, error) {
+// head is unusable, and checks it against the configuration unless that is "". head is what
+// the caller says of the head.
+func readOutline(f *weights.File, config, head string, headless bool) (*interchange.Outline, error) {
 	outline, err := interchange.Read(f, config != "")
 	if err != nil {
 		return nil, err
@@ -377,10 +384,8 @@ func readOutline(f *weights.File, config string, headless bool) (*interchange.Ou
 			return nil, err
 		}
 		return outline, outline.Within(a)
-	case outline.BlindNorm() != nil && f.Metadata()[metaOptions] == "":
-		return nil, outline.BlindNorm()
-	case !outline.Complete && !outline.EndsEarly && outline.Count(architecture.Pooling) == 0:
-		return nil, errors.New("the names of the tensors don't tell where the poolings are: say the configuration (--config)")
+	case f.Metadata()[metaOptions] == "":
+		return outline, outline.Question(head)
 	}
 	return outline, nil
 }

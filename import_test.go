@@ -243,7 +243,14 @@ func TestInferred(t *testing.T) {
 		} else if _, err := Open(t.Context(), path, OpenOptions{Preprocess: "unit"}); !errors.As(err, new(*AmbiguousError)) {
 			t.Errorf("%s: %v, want an error that asks for the input side", c.what, err)
 		}
-		m, err := Open(t.Context(), path, OpenOptions{Preprocess: "unit", Input: input})
+		o := OpenOptions{Preprocess: "unit", Input: input}
+		if c.what == "odd channels" { // in none of the paper's configurations
+			if _, err := Open(t.Context(), path, o); err == nil || !strings.Contains(err.Error(), "--config '"+c.want.Config+"'") {
+				t.Errorf("%s: %v, want an error that asks for the structure", c.what, err)
+			}
+			o.Config = c.want.Config
+		}
+		m, err := Open(t.Context(), path, o)
 		if err != nil {
 			t.Errorf("%s: %v", c.what, err)
 			continue
@@ -273,7 +280,7 @@ func TestNaNClassifier(t *testing.T) {
 			s[i].Data = func(yield func([]float32) bool) { yield(x) }
 		}
 	}
-	m, err := Open(t.Context(), written(t, nil, s), OpenOptions{Preprocess: "vgg"})
+	m, err := Open(t.Context(), written(t, nil, s), OpenOptions{Preprocess: "vgg", Config: "4 4 M"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,7 +320,7 @@ func TestMisfits(t *testing.T) {
 		{"oblong filters", replace("features.3.weight", 8, 4, 3, 5), OpenOptions{}, []string{"features.3.weight: shape [8 4 3 5], want square filters"}},
 		{"filters of an even side", replace("features.3.weight", 8, 4, 4, 4), OpenOptions{}, []string{"features.3.weight", "odd side"}},
 		{"five axes", replace("features.3.weight", 8, 4, 3, 3, 3), OpenOptions{}, []string{"features.3.weight: shape [8 4 3 3 3], want 4 axes"}},
-		{"a gap in the numbers", without("features.11.weight"), OpenOptions{}, []string{"features.13.weight: the layer before it with tensors is number 8"}},
+		{"a gap in the numbers", without("features.11.weight"), OpenOptions{}, []string{"features.13: its number leaves room for 4 modules"}},
 		{"another configuration asked for", good(), OpenOptions{Config: "D"}, []string{"8 convolutions, want the 13 of configuration \"D\""}},
 		{"normalisation asked for", good(), OpenOptions{Config: "A-BN"}, []string{"features.0: batch normalisation false, want true"}},
 		{"no configuration at all", good(), OpenOptions{Config: "Q"}, []string{`configuration "Q"`}},
@@ -349,7 +356,7 @@ func TestForeignMetadata(t *testing.T) {
 		metaPreprocess: `{"name":"own","scale":0.5,"mean":[1,2,3],"std":[4,5,6],"filter":"bicubic","crop":8,"resize":9}`,
 		"classes":      `["x","y"]`,
 	}
-	m, err := Open(t.Context(), written(t, meta, torchTensors(2, [][2]int{{0, 4}, {2, 4}}, 2)), OpenOptions{Input: 4})
+	m, err := Open(t.Context(), written(t, meta, torchTensors(2, [][2]int{{0, 4}, {2, 4}}, 2)), OpenOptions{Input: 4, Config: "4 4 M FC"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -357,7 +364,7 @@ func TestForeignMetadata(t *testing.T) {
 	if m.Preprocess != want || !slices.Equal(m.Classes, []string{"x", "y"}) {
 		t.Errorf("preprocessing %+v, classes %v", m.Preprocess, m.Classes)
 	}
-	m, err = Open(t.Context(), written(t, meta, torchTensors(2, [][2]int{{0, 4}, {2, 4}}, 2)), OpenOptions{Input: 4, Preprocess: `{"scale": 2, "mean": [1, 1, 1]}`})
+	m, err = Open(t.Context(), written(t, meta, torchTensors(2, [][2]int{{0, 4}, {2, 4}}, 2)), OpenOptions{Input: 4, Config: "4 4 M FC", Preprocess: `{"scale": 2, "mean": [1, 1, 1]}`})
 	if err != nil || m.Preprocess.Scale != 2 || m.Preprocess.Std != [3]float32{1, 1, 1} || m.Preprocess.Crop != 4 {
 		t.Errorf("%+v, %v", m, err)
 	}
@@ -418,7 +425,7 @@ func TestShownAs(t *testing.T) {
 			t.Errorf("%s: %+v, want resize %d, %v, %v", c.what, p, c.resize, c.fit, c.orient)
 		}
 	}
-	if m, err := Open(t.Context(), written(t, nil, torchTensors(2, [][2]int{{0, 4}, {2, 4}}, 2)), OpenOptions{Input: 4, Preprocess: "torchvision", Fit: &squash}); err != nil || m.Preprocess.Orient != upright || m.Preprocess.Resize != m.Preprocess.Crop {
+	if m, err := Open(t.Context(), written(t, nil, torchTensors(2, [][2]int{{0, 4}, {2, 4}}, 2)), OpenOptions{Input: 4, Config: "4 4 M FC", Preprocess: "torchvision", Fit: &squash}); err != nil || m.Preprocess.Orient != upright || m.Preprocess.Resize != m.Preprocess.Crop {
 		t.Errorf("from elsewhere: %+v, %v", m.Preprocess, err)
 	}
 }

@@ -2,16 +2,22 @@ package vgg_test
 
 import (
 	"image"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
 	"github.com/verydeep/vgg/localize"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/tensor"
+	"github.com/verydeep/vgg/train"
 	"github.com/verydeep/vgg/transfer"
+	"github.com/verydeep/vgg/weights"
 )
 
 // Every door answers a model without a network, and no picture, with an error.
@@ -78,3 +84,135 @@ func attempt(f func() error) (err error) {
 type panicked struct{ v any }
 
 func (p panicked) Error() string { return "panic" }
+
+// Functions and methods with an error answer arguments that are missing, and values that nobody
+// filled in, with one.
+func TestZeroArguments(t *testing.T) {
+	ctx := t.Context()
+	data := tiny.Set(t, []string{"red"}, tiny.Image("red", vggtest.PNG(40, 40, vggtest.Plain(vggtest.Red))))
+	good := tiny.Colours(1)
+	out := func(name string) string { return filepath.Join(t.TempDir(), name) }
+	images := &transfer.Images{Dataset: data}
+	for name, door := range map[string]func() error{
+		"vgg.Open":                func() error { return second(vgg.Open(ctx, "", vgg.OpenOptions{})) },
+		"vgg.OpenFS":              func() error { return second(vgg.OpenFS(ctx, nil, "", vgg.OpenOptions{})) },
+		"vgg.OpenReader":          func() error { return second(vgg.OpenReader(ctx, "", nil, 0, vgg.OpenOptions{})) },
+		"vgg.Identify":            func() error { return second(vgg.Identify(ctx, nil, vgg.OpenOptions{})) },
+		"vgg.ParseClasses":        func() error { return second(vgg.ParseClasses(nil)) },
+		"vgg.ParseRegression":     func() error { return second(vgg.ParseRegression("")) },
+		"vgg.FormatOf":            func() error { return second(vgg.FormatOf("")) },
+		"vgg.CheckPreprocess":     func() error { return vgg.CheckPreprocess("") },
+		"Description.Open":        func() error { return second(new(vgg.Description).Open(ctx)) },
+		"Description.Open of nil": func() error { return second((*vgg.Description)(nil).Open(ctx)) },
+		"Model.ClassifyFile":      func() error { return second(good.ClassifyFile("", 1)) },
+		"Model.ClassifyReader":    func() error { return second(good.ClassifyReader(nil, 1)) },
+		"Model.Export":            func() error { return new(vgg.Model).Export(ctx, out("m.pth"), vgg.ExportOptions{}) },
+		"Model.Until":             func() error { return second(new(vgg.Model).Until("", false)) },
+		"Forward, short data": func() error {
+			return second(good.Net.Forward(&tensor.Tensor{Shape: []int{1, 3, 40, 40}, Data: make([]float32, 9)}))
+		},
+		"Forward, zero tensor": func() error { return second(good.Net.Forward(&tensor.Tensor{})) },
+		"Forward, nil":         func() error { return second(good.Net.Forward(nil)) },
+		"Forward, negative shape": func() error {
+			return second(good.Net.Forward(&tensor.Tensor{Shape: []int{-1, 3, -40, 40}, Data: make([]float32, 4800)}))
+		},
+		"Forward of a zero network": func() error { return second(new(network.Network).Forward(tensor.New(1, 3, 40, 40))) },
+		"Forward of a nil network":  func() error { return second((*network.Network)(nil).Forward(tensor.New(1, 3, 40, 40))) },
+		"dataset.Open":              func() error { _, _, err := dataset.Open(ctx, "", dataset.OpenOptions{}); return err },
+		"dataset.OpenFiles":         func() error { return second(dataset.OpenFiles(ctx)) },
+		"dataset.OpenVOC":           func() error { return second(dataset.OpenVOC(ctx, "")) },
+		"dataset.OpenVOCActions":    func() error { return second(dataset.OpenVOCActions(ctx, "")) },
+		"dataset.New, samples":      func() error { return second(dataset.New("", nil, nil, make([]dataset.Sample, 1))) },
+		"dataset.Join":              func() error { return second(dataset.Join("")) },
+		"dataset.Join of nil":       func() error { return second(dataset.Join("", nil)) },
+		"dataset.Join with nil":     func() error { return second(dataset.Join("", data, nil)) },
+		"dataset.Split":             func() error { _, _, err := dataset.Split(nil, 0.5, 0); return err },
+		"dataset.Fingerprint":       func() error { return second(dataset.Fingerprint(ctx, nil)) },
+		"dataset.NewVersions":       func() error { return second(dataset.NewVersions(ctx, nil)) },
+		"dataset.ComputeSurvey":     func() error { return second(dataset.ComputeSurvey(ctx, nil, dataset.StatsOptions{})) },
+		"dataset.CachedSurvey":      func() error { _, _, err := dataset.CachedSurvey(ctx, nil, dataset.StatsOptions{}); return err },
+		"dataset.FindLeaks":         func() error { return second(dataset.FindLeaks(ctx, nil, nil, dataset.LeakOptions{})) },
+		"dataset.ReadBoxes":         func() error { _, _, err := dataset.ReadBoxes(ctx, nil, dataset.BoxOptions{}); return err },
+		"dataset.WriteShards":       func() error { return second(dataset.WriteShards(ctx, nil, out("d"), dataset.ShardOptions{})) },
+		"dataset.ParseClassMap":     func() error { return second(dataset.ParseClassMap(nil)) },
+		"dataset.ParseLabelPattern": func() error { return second(dataset.ParseLabelPattern("")) },
+		"Dataset.Read, negative":    func() error { return second(data.Read(-1)) },
+		"Dataset.Read, beyond":      func() error { return second(data.Read(1)) },
+		"Dataset.Read of zero":      func() error { return second(new(dataset.Dataset).Read(0)) },
+		"Dataset.Decode, beyond":    func() error { return second(data.Decode(ctx, 1, dataset.DecodeOptions{})) },
+		"Dataset.Sum, beyond":       func() error { _, _, err := data.Sum(ctx, 1); return err },
+		"Dataset.Sums, beyond":      func() error { return second(data.Sums(ctx, []int{7})) },
+		"Dataset.Read, no files":    func() error { return second((&dataset.Dataset{Samples: make([]dataset.Sample, 1)}).Read(0)) },
+		"transfer.Open":             func() error { return second(transfer.Open(ctx, "")) },
+		"transfer.OpenMerged":       func() error { return second(transfer.OpenMerged(ctx)) },
+		"transfer.Stack":            func() error { _, _, err := transfer.Stack(ctx); return err },
+		"transfer.Stack of nil":     func() error { _, _, err := transfer.Stack(ctx, nil); return err },
+		"transfer.OpenImages":       func() error { return second(transfer.OpenImages(ctx, transfer.ImageOptions{})) },
+		"transfer.OpenSVM":          func() error { return second(transfer.OpenSVM(ctx, "")) },
+		"transfer.Train":            func() error { return second(transfer.Train(ctx, nil, nil, nil, transfer.TrainOptions{})) },
+		"transfer.Measure": func() error {
+			return second(transfer.Measure(ctx, nil, nil, transfer.Protocol{}, transfer.TrainOptions{}))
+		},
+		"transfer.Extract, no nets": func() error { return second(transfer.Extract(ctx, nil, images, out("f.npy"), transfer.Options{})) },
+		"transfer.Extract, no Open": func() error {
+			return second(transfer.Extract(ctx, make([]transfer.Net, 1), images, out("f.npy"), transfer.Options{}))
+		},
+		"transfer.Extract, nil": func() error {
+			return second(transfer.Extract(ctx, make([]transfer.Net, 1), nil, out("f.npy"), transfer.Options{}))
+		},
+		"transfer.Extract, no data": func() error {
+			return second(transfer.Extract(ctx, make([]transfer.Net, 1), &transfer.Images{}, out("f.npy"), transfer.Options{}))
+		},
+		"transfer.Update": func() error {
+			_, _, err := transfer.Update(ctx, make([]transfer.Net, 1), images, out("f.npy"), transfer.Options{})
+			return err
+		},
+		"transfer.Update, nil": func() error {
+			_, _, err := transfer.Update(ctx, make([]transfer.Net, 1), nil, out("f.npy"), transfer.Options{})
+			return err
+		},
+		"transfer.Describe": func() error {
+			_, _, err := transfer.Describe(ctx, transfer.Header{}, nil, transfer.Options{}, nil)
+			return err
+		},
+		"eval.Run":                  func() error { return second(eval.Run(ctx, good, nil, eval.Options{})) },
+		"eval.RunNets":              func() error { return second(eval.RunNets(ctx, nil, data, eval.Options{})) },
+		"eval.RunNets, no Open":     func() error { return second(eval.RunNets(ctx, make([]eval.Net, 1), data, eval.Options{})) },
+		"eval.Work":                 func() error { return second(eval.Work(ctx, make([]eval.Net, 1), nil, eval.Options{}, false)) },
+		"eval.OpenResults":          func() error { return second(eval.OpenResults(ctx)) },
+		"eval.Fuse":                 func() error { return second(eval.Fuse(ctx)) },
+		"eval.Compare":              func() error { return second(eval.Compare(ctx, nil, nil)) },
+		"eval.MatchClasses":         func() error { return second(eval.MatchClasses(good, nil)) },
+		"eval.ParseProtocol":        func() error { return second(eval.ParseProtocol("")) },
+		"eval.ParseShard":           func() error { return second(eval.ParseShard("")) },
+		"localize.Evaluate":         func() error { return second(localize.Evaluate(ctx, &localize.Locator{}, data, localize.EvalOptions{})) },
+		"localize.Evaluate, nil":    func() error { return second(localize.Evaluate(ctx, nil, nil, localize.EvalOptions{})) },
+		"train.Run":                 func() error { return second(train.Run(ctx, train.Options{})) },
+		"preprocess.Decode":         func() error { return second(preprocess.Decode(nil, preprocess.DecodeOptions{})) },
+		"preprocess.DecodeFile":     func() error { return second(preprocess.DecodeFile("", preprocess.DecodeOptions{})) },
+		"preprocess.DecodeReader":   func() error { return second(preprocess.DecodeReader(nil, preprocess.DecodeOptions{})) },
+		"preprocess.Read":           func() error { return second(preprocess.Read(ctx, nil)) },
+		"preprocess.Size":           func() error { _, _, err := preprocess.Size(nil); return err },
+		"preprocess.FromImage":      func() error { return second(preprocess.FromImage(nil)) },
+		"preprocess.Crop":           func() error { return second(preprocess.Crop(nil, 0, 0, 1, 1)) },
+		"preprocess.Resize":         func() error { return second(preprocess.Resize(nil, 1, 1, preprocess.Bilinear)) },
+		"preprocess.Resize of zero": func() error { return second(preprocess.Resize(&preprocess.Image{}, 1, 1, preprocess.Bilinear)) },
+		"preprocess.Resize, short": func() error {
+			return second(preprocess.Resize(&preprocess.Image{W: 9, H: 9}, 4, 4, preprocess.Bilinear))
+		},
+		"preprocess.ResizeRegion": func() error { return second(preprocess.ResizeRegion(nil, 1, 1, preprocess.Bilinear, 0, 0, 1, 1)) },
+		"preprocess.ResizeShort":  func() error { return second(preprocess.ResizeShort(nil, 1, preprocess.Bilinear)) },
+		"preprocess.Preset":       func() error { return second(preprocess.Preset("")) },
+		"Spec.Validate":           func() error { return preprocess.Spec{}.Validate() },
+		"weights.Open":            func() error { return second(weights.Open(ctx, "")) },
+		"weights.OpenFS":          func() error { return second(weights.OpenFS(ctx, nil, "")) },
+		"weights.OpenReader":      func() error { return second(weights.OpenReader(ctx, "", nil, 0)) },
+	} {
+		err := attempt(door)
+		if p, ok := err.(panicked); ok {
+			t.Errorf("%s: panic: %v", name, p.v)
+		} else if err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}

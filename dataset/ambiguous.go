@@ -18,9 +18,21 @@ const (
 
 // Reading is one of the ways to read a collection.
 type Reading struct {
-	Layout Layout // chooses it
-	Path   string // or, if it isn't "", opening this folder instead does
-	Means  string // what it makes of the folders
+	Layout  Layout // chooses it
+	Path    string // or, if it isn't "", opening this folder instead does
+	Pattern string // or, if it isn't "", this label pattern
+	Means   string // what it makes of the folders
+}
+
+// Flag returns the flag of the commands that chooses the reading, as a shell takes it.
+func (r Reading) Flag() string {
+	switch {
+	case r.Path != "":
+		return "--data " + shellWord(r.Path)
+	case r.Pattern != "":
+		return "--label-pattern " + shellWord(r.Pattern)
+	}
+	return "--layout " + string(r.Layout)
 }
 
 // AmbiguousError is the error of folders that can be read in several ways.
@@ -33,11 +45,7 @@ type AmbiguousError struct {
 func (e *AmbiguousError) Error() string {
 	var ways []string
 	for _, r := range e.Readings {
-		how := fmt.Sprintf("layout %s", r.Layout)
-		if r.Path != "" {
-			how = "open " + r.Path
-		}
-		ways = append(ways, fmt.Sprintf("%s (%s)", how, r.Means))
+		ways = append(ways, fmt.Sprintf("%s (%s)", r.Flag(), r.Means))
 	}
 	return fmt.Sprintf("dataset: %s: the folders can be read in %d ways, want a choice: %s", e.Path, len(ways), strings.Join(ways, " or "))
 }

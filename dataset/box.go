@@ -152,6 +152,9 @@ var (
 // done.
 func ReadBoxes(ctx context.Context, d *Dataset, o BoxOptions) (*Dataset, BoxReport, error) {
 	var r BoxReport
+	if d == nil {
+		return nil, r, errNil
+	}
 	fail := func(err error) (*Dataset, BoxReport, error) {
 		return nil, r, fmt.Errorf("dataset: %s: boxes: %w", d.Name, err)
 	}

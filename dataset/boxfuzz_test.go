@@ -10,6 +10,7 @@ import (
 	"math"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -72,9 +73,13 @@ func white(im *preprocess.Image) [4]float64 {
 	return c
 }
 
+// fuzzPictures are the images of fuzzImages, encoded once.
+var fuzzPictures = sync.OnceValue(func() [2][]byte { return [2][]byte{picture(20, 10, 1), picture(10, 20, 2)} })
+
 // fuzzImages is a collection of two images for the formats that name them.
 func fuzzImages(extra fstest.MapFS) fstest.MapFS {
-	fsys := fstest.MapFS{"a.png": {Data: picture(20, 10, 1)}, "b.png": {Data: picture(10, 20, 2)}}
+	pictures := fuzzPictures()
+	fsys := fstest.MapFS{"a.png": {Data: pictures[0]}, "b.png": {Data: pictures[1]}}
 	for name, f := range extra {
 		fsys[name] = f
 	}

@@ -212,7 +212,7 @@ func TestBoxLayouts(t *testing.T) {
 		{
 			name: "VOC's lists", classes: "cat dog",
 			files: []string{"JPEGImages/a.jpg", png, "JPEGImages/b.jpg", png, "SegmentationClass/a.png", png, "Annotations/a.xml", xmlOf("a.jpg", "dog"), "Annotations/b.xml", xmlOf("b.jpg", "cat"), "ImageSets/Main/train.txt", "a\n", "ImageSets/Main/val.txt", "b\n"},
-			train: "JPEGImages/a.jpg=dog", val: "JPEGImages/b.jpg=cat", without: 1,
+			train: "JPEGImages/a.jpg=dog", val: "JPEGImages/b.jpg=cat",
 		},
 		{
 			name: "COCO", classes: "cat dog", without: 2,

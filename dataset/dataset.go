@@ -15,6 +15,7 @@ package dataset
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -80,9 +81,12 @@ func (d *Dataset) Select(keep func(Sample) bool) *Dataset {
 // New returns a dataset of samples whose files lie in fsys. It has several labels an
 // image if every sample has Labels that aren't nil; an empty list is of an image that
 // shows none of the classes, and each sample's Label follows from the list. It is an error
-// if only some samples have Labels, if a label is not the index of a class, and if a name
+// if fsys is nil with samples, if only some samples have Labels, if a label is not the index of a class, and if a name
 // is not a path that [fs.FS] takes.
 func New(name string, fsys fs.FS, classes []string, samples []Sample) (*Dataset, error) {
+	if fsys == nil && len(samples) > 0 {
+		return nil, fmt.Errorf("dataset: %s: a nil file system", name)
+	}
 	for _, s := range samples {
 		if s.Label < 0 || s.Label >= len(classes) {
 			return nil, fmt.Errorf("dataset: %s: %s: label %d, want 0 to %d", name, s.Name, s.Label, len(classes)-1)
@@ -102,7 +106,28 @@ func New(name string, fsys fs.FS, classes []string, samples []Sample) (*Dataset,
 }
 
 // Len returns the number of samples.
-func (d *Dataset) Len() int { return len(d.Samples) }
+func (d *Dataset) Len() int {
+	if d == nil {
+		return 0
+	}
+	return len(d.Samples)
+}
+
+// errNil is the error of a dataset that is missing.
+var errNil = errors.New("dataset: a nil dataset, want one that Open, New or FromPictures returns")
+
+// check returns an error unless d has a sample i with a file.
+func (d *Dataset) check(i int) error {
+	switch {
+	case d == nil:
+		return errNil
+	case i < 0 || i >= len(d.Samples):
+		return fmt.Errorf("dataset: %s: sample %d, want one of %d, from 0 on", d.Name, i, len(d.Samples))
+	case d.fsys == nil:
+		return fmt.Errorf("dataset: %s: samples without files, want a dataset that Open, New or FromPictures returns", d.Name)
+	}
+	return nil
+}
 
 // Counts returns the number of samples of each class. With several labels a sample counts
 // for each of them.
@@ -118,9 +143,12 @@ func (d *Dataset) Counts() []int {
 
 // Read returns the bytes of sample i's image file; of a picture that was never a
 // file, those of a BMP file with its pixels. What isn't a regular file is an error, and so
-// are more than [preprocess.MaxFileBytes], which wrap [preprocess.ErrFileTooLarge]. It panics
-// if there is no such sample.
+// are more than [preprocess.MaxFileBytes], which wrap [preprocess.ErrFileTooLarge]. So is a
+// sample that there isn't.
 func (d *Dataset) Read(i int) ([]byte, error) {
+	if err := d.check(i); err != nil {
+		return nil, err
+	}
 	name := d.Samples[i].Name
 	if m, ok := d.fsys.(*memoryFS); ok { // what is in memory has no limit
 		data, err := m.ReadFile(name)
@@ -144,6 +172,9 @@ func (d *Dataset) Read(i int) ([]byte, error) {
 // Size returns the width and height in pixels of sample i's image as it is
 // stored, from its header.
 func (d *Dataset) Size(i int) (w, h int, err error) {
+	if err := d.check(i); err != nil {
+		return 0, 0, err
+	}
 	data, err := d.Read(i)
 	if err != nil {
 		return 0, 0, err

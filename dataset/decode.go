@@ -41,6 +41,9 @@ func (d Decoded) Release() {
 // room. It is an error if the image takes more than all of it, which is a
 // [*resources.RoomError], and it ends with the context's cause once ctx is done.
 func (d *Dataset) Decode(ctx context.Context, i int, o DecodeOptions) (Decoded, error) {
+	if err := d.check(i); err != nil {
+		return Decoded{}, err
+	}
 	room := o.Room
 	if room == nil {
 		room = resources.MachineRoom()
@@ -64,6 +67,9 @@ func (d *Dataset) Decode(ctx context.Context, i int, o DecodeOptions) (Decoded, 
 // ReadIn is [Dataset.Read] of a file that takes its part of a room, for which it waits until
 // ctx is done. The caller releases it when the bytes are no longer used.
 func (d *Dataset) ReadIn(ctx context.Context, i int, room *resources.Room) (data []byte, release func(), err error) {
+	if err := d.check(i); err != nil {
+		return nil, nil, err
+	}
 	if _, ok := d.fsys.(*memoryFS); ok {
 		data, err = d.Read(i)
 		return data, func() {}, err

@@ -78,6 +78,9 @@ func Join(name string, parts ...*Dataset) (*Dataset, error) {
 	if len(parts) == 0 {
 		return nil, errors.New("dataset: nothing to join, want at least one part")
 	}
+	if slices.Contains(parts, nil) {
+		return nil, errNil
+	}
 	out := *parts[0]
 	out.Name, out.Samples, out.part, out.partial = name, nil, "", false
 	joined := make(joinedFS, len(parts))

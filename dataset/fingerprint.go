@@ -64,6 +64,14 @@ func (d *Dataset) fingerprint(ctx context.Context, more func(*fieldWriter, fs.Fi
 // Stat returns the file information of each sample, nil where there is no such file. It
 // is an error if ctx is done.
 func (d *Dataset) Stat(ctx context.Context) ([]fs.FileInfo, error) {
+	if d == nil {
+		return nil, errNil
+	}
+	if d.Len() > 0 {
+		if err := d.check(0); err != nil {
+			return nil, err
+		}
+	}
 	const together = 16 // a disk answers several requests at once
 	infos := make([]fs.FileInfo, d.Len())
 	var next atomic.Int64

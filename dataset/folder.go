@@ -3,7 +3,6 @@ package dataset
 import (
 	"fmt"
 	"io/fs"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -49,41 +48,54 @@ func openFolders(s *search, name string, fsys fs.FS) (train, val *Dataset, err e
 	if train, err = openPart(s, name, fsys, parts.dirs[partTrain]); err != nil {
 		return nil, nil, err
 	}
+	if inner, err := s.unwrap(fsys, parts.dirs[partTrain]); err == nil {
+		if err := train.checkLevels(name, inner); err != nil {
+			return nil, nil, err
+		}
+	}
 	if val, err = openVal(s, name, fsys, parts, train.Classes); err != nil {
 		return nil, nil, err
 	}
 	setLayout(fsys, train, val)
-	s.foundPart(partTrain, parts.dirs[partTrain], true, train.Len())
-	if val != nil {
-		s.foundPart(part, parts.dirs[part], true, val.Len())
-	}
+	s.foundTrain(parts.dirs[partTrain], train.Len())
 	return train, val, s.leaveOut(fsys, parts)
 }
 
-// openVal reads the part to validate on. It returns nil if there is none, or only a test part
-// without class folders, as in competitions.
+// openVal reads the part to validate on: val, else test. It returns nil if there is none with
+// class folders. A part without them, as a test part of competitions, is left out.
 func openVal(s *search, name string, fsys fs.FS, p *parts, classes []string) (*Dataset, error) {
-	part := p.val()
-	if part == partTest {
-		sh, err := s.shape(fsys, p.dirs[part])
-		switch {
-		case err != nil:
-			return nil, fmt.Errorf("dataset: %s: %w", name, err)
-		case !sh.nested:
-			return nil, nil
+	for _, part := range []int{partVal, partTest} {
+		if p.dirs[part] == "" {
+			continue
 		}
+		l, err := s.inner(fsys, p.dirs[part])
+		if err != nil {
+			return nil, fmt.Errorf("dataset: %s: %w", name, err)
+		}
+		sh, err := s.shape(fsys, p.dirs[part])
+		if err != nil {
+			return nil, fmt.Errorf("dataset: %s: %w", name, err)
+		}
+		if sh == (shape{}) && part == partTest {
+			continue
+		}
+		if sh != (shape{}) && !sh.nested || sh.nested && len(l.folders) == 0 || len(l.folders) == 1 && slices.Contains(plainFolders, strings.ToLower(l.folders[0])) {
+			if part == partVal && sh.flat {
+				s.note("%s has images without class folders and no list of their labels: it is left out", p.dirs[part])
+			}
+			continue
+		}
+		val, err := openPart(s, name, fsys, p.dirs[part])
+		if err != nil {
+			return nil, err
+		}
+		if err := val.takeClasses(classes); err != nil {
+			return nil, fmt.Errorf("dataset: %s: %w", name, err)
+		}
+		s.foundPart(part, p.dirs[part], true, val.Len())
+		return val, nil
 	}
-	if part < 0 {
-		return nil, nil
-	}
-	val, err := openPart(s, name, fsys, p.dirs[part])
-	if err != nil {
-		return nil, err
-	}
-	if err := val.takeClasses(classes); err != nil {
-		return nil, fmt.Errorf("dataset: %s: %w", name, err)
-	}
-	return val, nil
+	return nil, nil
 }
 
 // openBeside reads class folders to train on that lie beside a part to validate on.
@@ -98,10 +110,7 @@ func openBeside(s *search, name string, fsys fs.FS, root listing, p *parts) (tra
 		return nil, nil, err
 	}
 	setLayout(fsys, train, val)
-	s.foundPart(partTrain, ".", true, train.Len())
-	if val != nil {
-		s.foundPart(p.val(), p.dirs[p.val()], true, val.Len())
-	}
+	s.foundTrain(".", train.Len())
 	p.other = nil
 	return train, val, s.leaveOut(fsys, p)
 }
@@ -109,6 +118,11 @@ func openBeside(s *search, name string, fsys fs.FS, root listing, p *parts) (tra
 // foundPart notes a part of the collection.
 func (s *search) foundPart(part int, dir string, used bool, images int) {
 	s.source.Parts = append(s.source.Parts, Part{Name: partNames[part], Folder: dir, Images: images, Used: used})
+}
+
+// foundTrain notes the training part, before the others.
+func (s *search) foundTrain(dir string, images int) {
+	s.source.Parts = append([]Part{{Name: partNames[partTrain], Folder: dir, Images: images, Used: true}}, s.source.Parts...)
 }
 
 // leaveOut counts the images of folders beside the parts that are used.
@@ -152,7 +166,7 @@ func openWhole(s *search, name string, fsys fs.FS, root listing) (train, val *Da
 	}
 	if s.layout != LayoutFolders {
 		if train, val, err = s.partsInClasses(all); err == nil && val == nil {
-			err = all.checkLevels(name)
+			err = all.checkLevels(name, ".")
 		} else if err != nil {
 			err = fmt.Errorf("dataset: %s: %w", name, err)
 		}
@@ -173,36 +187,6 @@ func openPart(s *search, name string, fsys fs.FS, dir string) (*Dataset, error) 
 		return nil, fmt.Errorf("dataset: %s: %w", name, err)
 	}
 	return openClasses(s, name, fsys, inner)
-}
-
-// checkLevels returns an error if all class folders consist of the same two or more folders,
-// so that these may be the classes: amazon/{bike, mug}, webcam/{bike, mug}.
-func (d *Dataset) checkLevels(name string) error {
-	if len(d.Classes) < 2 {
-		return nil
-	}
-	below := make([]map[string]bool, len(d.Classes))
-	for _, s := range d.Samples {
-		_, rest, _ := strings.Cut(s.Name, "/")
-		folder, _, ok := strings.Cut(rest, "/")
-		if !ok {
-			return nil
-		}
-		if below[s.Label] == nil {
-			below[s.Label] = map[string]bool{}
-		}
-		below[s.Label][folder] = true
-	}
-	for _, b := range below {
-		if len(b) < 2 || !maps.Equal(b, below[0]) {
-			return nil
-		}
-	}
-	inner := some(slices.Sorted(maps.Keys(below[0])))
-	return &AmbiguousError{Path: name, Readings: []Reading{
-		{Layout: LayoutFolders, Means: "the classes are " + some(d.Classes)},
-		{Path: strings.TrimRight(name, `/\`) + "/" + d.Classes[0], Means: "or another of its kind; the classes are " + inner},
-	}}
 }
 
 // partsInClasses divides class folders that all have folders called train, and val or
@@ -262,6 +246,9 @@ func openClasses(s *search, name string, fsys fs.FS, part string) (*Dataset, err
 
 // classes reads the class folders of a listing of part.
 func (s *search) classes(where string, fsys fs.FS, part string, l listing) (*Dataset, error) {
+	if err := s.dropCopies(fsys, part, &l); err != nil {
+		return nil, fmt.Errorf("dataset: %s: %w", where, err)
+	}
 	if len(l.folders) == 0 {
 		if len(l.images) > 0 {
 			return nil, s.unlabelled(where, l.images)
@@ -305,6 +292,12 @@ func (s *search) classes(where string, fsys fs.FS, part string, l listing) (*Dat
 			images = append(images, path.Base(sample.Name))
 		}
 		return nil, s.unlabelled(strings.TrimRight(where, `/\`)+"/"+only, images)
+	}
+	if err := d.checkBands(where); err != nil {
+		return nil, err
+	}
+	if s.layout != LayoutFolders {
+		s.dropLetters(d, part)
 	}
 	for _, class := range barren {
 		s.source.Empty = append(s.source.Empty, path.Join(part, class))

@@ -2,8 +2,10 @@ package dataset
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -37,6 +39,9 @@ func openILSVRC(s *search, name string, fsys fs.FS, root listing) (train, val *D
 		}
 	}
 	fail := func(err error) (*Dataset, *Dataset, bool, error) { return nil, nil, false, err }
+	found, source := s.found, s.source
+	source.Notes = slices.Clone(source.Notes)
+	source.Skipped = maps.Clone(source.Skipped)
 	sub, err := fs.Sub(fsys, base)
 	if err != nil {
 		return fail(fmt.Errorf("dataset: %s: %w", name, err))
@@ -78,7 +83,12 @@ func openILSVRC(s *search, name string, fsys fs.FS, root listing) (train, val *D
 		}
 		lists = append(lists, join(base, parts.dirs[partVal]))
 		where := strings.TrimRight(name, `/\`) + "/" + flat
-		if val, err = openFlat(s, where, fsys, flat, fsys, lists, classes); err != nil {
+		val, err = openFlat(s, where, fsys, flat, fsys, lists, classes)
+		if (errors.Is(err, errNoLabels) && train != nil || errors.Is(err, errNumbered)) && base == "." && !slices.ContainsFunc(classes, isWNID) {
+			s.found, s.source = found, source
+			return nil, nil, false, nil // class folders, and val isn't labelled, or by a table
+		}
+		if err != nil {
 			return fail(err)
 		}
 	}
@@ -220,7 +230,7 @@ func (v *labelValues) label(d *Dataset, files, classes []string, synsets []synse
 	if classes == nil {
 		if classes = known; len(known) == 0 {
 			if classes = v.names(); classes == nil {
-				return fmt.Errorf("%s: labels are numbers; without training images a list of synsets is wanted, such as synset_words.txt", v.t.name)
+				return fmt.Errorf("%s: %w; without training images a list of synsets is wanted, such as synset_words.txt", v.t.name, errNumbered)
 			}
 		}
 	}
@@ -238,7 +248,7 @@ func (v *labelValues) label(d *Dataset, files, classes []string, synsets []synse
 				continue
 			}
 		}
-		label, err := v.of(row, labels, len(classes), byID)
+		label, err := v.of(row, labels, classes, byID)
 		if err != nil {
 			return err
 		}
@@ -260,8 +270,12 @@ func (v *labelValues) label(d *Dataset, files, classes []string, synsets []synse
 	return nil
 }
 
+// errNumbered is the error of a list that numbers classes that aren't ImageNet's, whose order is
+// known.
+var errNumbered = errors.New("a number, want the name of a class folder, or a list of the numbers' names")
+
 // of returns the label of a row: its class by name, by the devkit's id or by number.
-func (v *labelValues) of(row int, labels map[string]int, classes int, byID map[int]string) (int, error) {
+func (v *labelValues) of(row int, labels map[string]int, classes []string, byID map[int]string) (int, error) {
 	value, _, _ := strings.Cut(v.t.cell(row, v.value), " ")
 	if label, ok := labels[value]; ok && !v.devkit {
 		return label, nil
@@ -281,14 +295,17 @@ func (v *labelValues) of(row int, labels map[string]int, classes int, byID map[i
 		}
 		return label, nil
 	}
-	if v.index >= 0 {
+	if v.index >= 0 && (v.t.columns != nil || slices.ContainsFunc(classes, isWNID)) {
 		n, err := strconv.Atoi(v.t.cell(row, v.index))
-		if err == nil && n >= 0 && n < classes {
+		if err == nil && n >= 0 && n < len(classes) {
 			return n, nil
 		}
 		value = v.t.cell(row, v.index)
 	}
-	return 0, v.t.errorf(row, "class %q, want one of the %d classes or its number from 0", value, classes)
+	if _, err := strconv.Atoi(value); err == nil && !slices.ContainsFunc(classes, isWNID) {
+		return 0, v.t.errorf(row, "class %q: %w", value, errNumbered)
+	}
+	return 0, v.t.errorf(row, "class %q, want one of the %d classes or its number from 0", value, len(classes))
 }
 
 // names returns the different class names of a list, sorted, or nil if the list

@@ -71,6 +71,7 @@ func (t *table) source(files *tableFiles, part string, c Columns) (*tableSource,
 	if err := t.takeAnyHeader(files, c); err != nil {
 		return nil, err
 	}
+	t.expandFolders(files)
 	r, err := t.rolesOf(files, c)
 	if err != nil {
 		return nil, err
@@ -140,9 +141,51 @@ func (t *table) addFolders(files *tableFiles) {
 	if len(seen) < 2 {
 		return
 	}
-	t.columns, t.written = []string{"image", "folder"}, []string{"image", "folder"}
+	t.columns, t.written, t.fromFolders = []string{"image", "folder"}, []string{"image", "folder"}, true
 	for row := range t.rows {
 		t.rows[row] = append(t.rows[row], folders[row])
+	}
+}
+
+// expandFolders makes a row for each image of rows that name folders of images, as the studies of
+// MURA.
+func (t *table) expandFolders(files *tableFiles) {
+	if t.columnsOfFiles(files, false) != nil || len(t.rows) == 0 {
+		return
+	}
+	in := map[string][]int{}
+	for i, f := range files.names {
+		in[path.Dir(f)] = append(in[path.Dir(f)], i)
+	}
+	of := func(value string) []int {
+		dir := plainPath(value)
+		for strings.Contains(dir, "/") {
+			if found := in[dir]; found != nil {
+				return found
+			}
+			_, dir, _ = strings.Cut(dir, "/")
+		}
+		return nil
+	}
+	for c := range t.width() {
+		if slices.ContainsFunc(slices.Collect(t.someRows), func(row int) bool { return of(t.cell(row, c)) == nil }) {
+			continue
+		}
+		var rows [][]string
+		var lines []int
+		for row, cells := range t.rows {
+			images := of(cells[c])
+			if images == nil { // counts as a missing image
+				rows, lines = append(rows, cells), append(lines, t.lines[row])
+			}
+			for _, i := range images {
+				cells = slices.Clone(cells)
+				cells[c] = files.names[i]
+				rows, lines = append(rows, cells), append(lines, t.lines[row])
+			}
+		}
+		t.rows, t.lines, t.ofFolders = rows, lines, true
+		return
 	}
 }
 

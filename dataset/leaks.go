@@ -57,6 +57,9 @@ type LeakOptions struct {
 // read is no such picture. It is an error if ctx is done.
 func FindLeaks(ctx context.Context, train, val *Dataset, o LeakOptions) (Leaks, error) {
 	out := Leaks{Checked: true, Same: []Leak{}, Near: []Leak{}}
+	if train == nil || val == nil {
+		return out, errNil
+	}
 	if o.Workers <= 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}

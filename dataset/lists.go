@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io/fs"
 	"path"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg/internal/matfile"
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // openLists reads collections whose classes and parts are in lists of their own form, made
@@ -243,14 +245,7 @@ const maxMAT = 64 << 20
 
 // matNumbers reads the arrays of numbers of a MAT-file.
 func matNumbers(fsys fs.FS, file string) (map[string][]float64, error) {
-	info, err := fs.Stat(fsys, file)
-	if err == nil && info.Size() > maxMAT {
-		err = fmt.Errorf("%d bytes, want at most %d", info.Size(), int64(maxMAT))
-	}
-	var data []byte
-	if err == nil {
-		data, err = fs.ReadFile(fsys, file)
-	}
+	data, err := wholefile.ReadFS(context.Background(), fsys, file, maxMAT)
 	var variables []*matfile.Array
 	if err == nil {
 		variables, err = matfile.Open(bytes.NewReader(data), int64(len(data)))

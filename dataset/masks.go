@@ -110,7 +110,7 @@ func masksOf(fsys fs.FS, dir, of string) bool {
 			case e.IsDir() && below == "":
 				below = e.Name()
 			case !e.IsDir() && isImage(e.Name()):
-				return pictured(fsys, of, stem(e.Name()))
+				return hasPicture(fsys, of, stem(e.Name()))
 			}
 		}
 		if below == "" {
@@ -121,8 +121,8 @@ func masksOf(fsys fs.FS, dir, of string) bool {
 	return false
 }
 
-// pictured reports whether a folder has an image with the name of a mask, or with its beginning.
-func pictured(fsys fs.FS, dir, mask string) bool {
+// hasPicture reports whether a folder has an image with the name of a mask, or with its beginning.
+func hasPicture(fsys fs.FS, dir, mask string) bool {
 	entries, err := fs.ReadDir(fsys, dir)
 	if err != nil {
 		return false

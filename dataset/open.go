@@ -206,6 +206,9 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
 	}
+	if err := o.dropCopies(fsys, ".", &root); err != nil {
+		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
+	}
 	if o.pattern != nil {
 		if len(root.folders) == 1 && len(root.images) == 0 && o.depth < maxWrappers {
 			if part, _, _ := namedPart(root.folders[0]); part < 0 {
@@ -239,6 +242,9 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 	if train, val, ok, err := openTables(o.search, name, fsys, root); ok || err != nil {
 		return train, val, err
 	}
+	if train, val, ok, err := o.openDomains(name, fsys, root); ok || err != nil {
+		return train, val, err
+	}
 	parts, err := o.parts(name, fsys, root)
 	if err != nil {
 		return nil, nil, err
@@ -255,6 +261,9 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 		return nil, nil, err
 	}
 	setTitles(fsys, train, val)
+	if err := o.titleNumbers(fsys, train, val); err != nil {
+		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
+	}
 	return train, val, nil
 }
 
@@ -270,6 +279,7 @@ func (o opener) goInto(name string, fsys fs.FS, root listing, inner string) (tra
 		}
 	}
 	o.enter(fsys)
+	o.outer = append(o.outer, fsys)
 	next := opener{search: o.search, inArchive: o.inArchive, onDisk: o.onDisk, depth: o.depth + 1}
 	return next.open(strings.TrimRight(name, `/\`)+"/"+inner, sub)
 }

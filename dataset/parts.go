@@ -301,6 +301,20 @@ func (s *search) decideBeside(name string, fsys fs.FS, p *parts) (*parts, error)
 			return p, nil
 		}
 	}
+	if len(p.other) == 1 {
+		classes, err := s.folderClasses(fsys, p.other[0])
+		if err != nil {
+			return nil, fmt.Errorf("dataset: %s: %w", name, err)
+		}
+		common, err := s.commonFolder(fsys, dir, p.other[0])
+		if err != nil {
+			return nil, fmt.Errorf("dataset: %s: %w", name, err)
+		}
+		if classes >= 2 && (common || len(inner.folders) == 0) {
+			p.dirs[partTrain], p.other = p.other[0], nil
+			return p, nil
+		}
+	}
 	if _, _, rest := namedPart(dir); rest != "" { // test_tube
 		return nil, nil
 	}

@@ -26,8 +26,8 @@ const labelWord = "{label}"
 // whole name, or its path below the collection's root if it contains a slash.
 //
 // A template contains {label}, the class, which is as short as the rest allows; * is any
-// characters but slashes, ? one, # one or more digits, and anything else itself:
-// {label}.#.jpg.
+// characters but slashes, ? one, # one or more digits, **/ any folders or none, and anything
+// else itself: {label}.#.jpg, **/{label}/*.
 //
 // A regular expression ([regexp/syntax]) has a group called label, or one group in all:
 // (?P<label>[a-z]+)_\d+\.jpg.
@@ -61,6 +61,11 @@ func templateExpr(text string) string {
 	for text != "" {
 		if rest, ok := strings.CutPrefix(text, labelWord); ok {
 			b.WriteString(`(?P<label>[^/]+?)`)
+			text = rest
+			continue
+		}
+		if rest, ok := strings.CutPrefix(text, "**/"); ok {
+			b.WriteString(`(?:.*/)?`)
 			text = rest
 			continue
 		}
@@ -231,7 +236,7 @@ func (e *UnlabelledError) Error() string {
 		text += "; the masks beside them are of pixels, and vgg learns classes of whole images"
 	}
 	if e.Pattern != "" {
-		text += fmt.Sprintf("; by their names, label pattern %s makes %d classes: %s", e.Pattern, len(e.Classes), some(e.Classes))
+		text += fmt.Sprintf("; by their names, --label-pattern %s makes %d classes: %s", shellWord(e.Pattern), len(e.Classes), some(e.Classes))
 	}
 	return text
 }

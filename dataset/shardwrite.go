@@ -59,6 +59,9 @@ type ShardReport struct {
 // two names differ only in their extension, as they would have one key.
 func WriteShards(ctx context.Context, d *Dataset, dir string, o ShardOptions) (ShardReport, error) {
 	report := ShardReport{Dir: dir}
+	if d == nil {
+		return report, errNil
+	}
 	fail := func(err error) (ShardReport, error) {
 		return report, fmt.Errorf("dataset: %s: shards: %w", d.Name, err)
 	}

@@ -13,6 +13,9 @@ import (
 // the samples. It is an error if valFraction isn't between 0 and 1, or if no
 // class has two images.
 func Split(d *Dataset, valFraction float64, seed uint64) (train, val *Dataset, err error) {
+	if d == nil {
+		return nil, nil, errNil
+	}
 	if !(valFraction > 0 && valFraction < 1) {
 		return nil, nil, fmt.Errorf("dataset: %s: validation fraction %v, want more than 0 and less than 1", d.Name, valFraction)
 	}

@@ -71,6 +71,9 @@ type StatsOptions struct {
 // wraps a [*BadImage], the first one; if one can't be read for want of open files
 // ([Environment]); and if ctx is done.
 func ComputeSurvey(ctx context.Context, d *Dataset, o StatsOptions) (Survey, error) {
+	if d == nil {
+		return Survey{}, errNil
+	}
 	workers := o.Workers
 	if workers < 0 {
 		return Survey{}, fmt.Errorf("dataset: %s: %d workers, want 0 or more", d.Name, workers)

@@ -15,6 +15,9 @@ import (
 // what the file system said of the file when it was opened. The file isn't kept in memory. The
 // errors are those of Read, and the context's cause once ctx is done.
 func (d *Dataset) Sum(ctx context.Context, i int) (string, fs.FileInfo, error) {
+	if err := d.check(i); err != nil {
+		return "", nil, err
+	}
 	name := d.Samples[i].Name
 	if m, ok := d.fsys.(*memoryFS); ok {
 		info, err := fs.Stat(m, name)
@@ -54,6 +57,11 @@ func (d *Dataset) Sum(ctx context.Context, i int) (string, fs.FileInfo, error) {
 // is an error if ctx is done.
 func (d *Dataset) Sums(ctx context.Context, samples []int) ([]string, error) {
 	const together = 8
+	for _, i := range samples {
+		if err := d.check(i); err != nil {
+			return nil, err
+		}
+	}
 	sums := make([]string, len(samples))
 	var next atomic.Int64
 	var wg sync.WaitGroup

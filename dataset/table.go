@@ -26,6 +26,9 @@ type table struct {
 	rows    [][]string
 	lines   []int // of the rows, from 1
 
+	ofFolders   bool // each row was of the images of a folder
+	fromFolders bool // the classes are the folders of a list of paths
+
 	classNames map[string][]string // of columns of class numbers, where the file says them
 	record     string              // what stands before the number of a row in errors; "" of a line
 }

@@ -26,6 +26,9 @@ func (t *table) labelRole(r *roles, c Columns, files *tableFiles) error {
 			r.labels = flags
 			return t.checkFlags(*r)
 		}
+		if err := t.findings(*r, left); err != nil {
+			return err
+		}
 		only, err := t.onlyLabel(*r, left)
 		if err != nil {
 			return err
@@ -39,6 +42,42 @@ func (t *table) labelRole(r *roles, c Columns, files *tableFiles) error {
 		return err
 	}
 	return t.listRole(r)
+}
+
+// findingsError is that of a table of findings, of which some are left open.
+type findingsError struct{ error }
+
+// findings asks about columns of 1, 0, -1 and blanks, as of CheXpert: which labels they are, and
+// what is uncertain, isn't for vgg to say.
+func (t *table) findings(r roles, left []int) error {
+	var flags []int
+	open := false
+	for _, i := range left {
+		one, other := false, t.columns == nil
+		blank := false
+		for row := range t.rows {
+			switch v := t.cell(row, i); {
+			case v == "":
+				blank = true
+			default:
+				n, err := strconv.ParseFloat(v, 64)
+				one, other = one || n == 1, other || err != nil || n != 0 && n != 1 && n != -1
+			}
+		}
+		if one && !other {
+			flags = append(flags, i)
+			open = open || blank
+		}
+	}
+	if len(flags) < 2 || !open {
+		return nil
+	}
+	rest := ""
+	for _, i := range flags[1:] {
+		rest += "+" + t.flagName(i)
+	}
+	return &findingsError{fmt.Errorf("%s: columns of 1, 0, -1 or nothing may be labels, several an image: %s; %s takes 1 as a label and all else, -1 for uncertain as well, as none",
+		t.name, t.candidates(flags), t.columnsFlag(r.image, flags[0], rest))}
 }
 
 // onlyLabel returns the only column that may have classes where none is called so.
@@ -127,10 +166,12 @@ func (t *table) chosenLabel(r *roles, label string) error {
 		}
 		r.labels = append(r.labels, i)
 	}
-	if flags := t.flagColumns(r.labels); len(flags) != len(r.labels) {
-		for _, i := range r.labels {
-			if !slices.Contains(flags, i) {
-				return fmt.Errorf("%s: --columns label=%s: %s, want columns of 0 and 1 alone", t.name, label, t.candidates([]int{i}))
+	for _, i := range r.labels {
+		for row := range t.rows {
+			if v := t.cell(row, i); v != "" {
+				if n, err := strconv.ParseFloat(v, 64); err != nil || n != 0 && n != 1 && n != -1 {
+					return fmt.Errorf("%s: --columns label=%s: %s, want columns of 1, 0, -1 or nothing", t.name, label, t.candidates([]int{i}))
+				}
 			}
 		}
 	}

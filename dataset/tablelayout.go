@@ -79,7 +79,15 @@ func openTables(s *search, name string, fsys fs.FS, root listing) (train, val *D
 			return train, val, ok, err
 		}
 	}
-	// A table of classes tells more than one of boxes.
+	// A table of classes tells more than a list of paths in folders.
+	for _, c := range candidates {
+		if c.err == nil && c.source.fromFolders && slices.ContainsFunc(candidates, func(o *tableCandidate) bool {
+			return o.err == nil && !o.source.fromFolders && o.part == c.part
+		}) {
+			c.err = &noLabelsError{table: c.file}
+		}
+	}
+	// And more than one of boxes.
 	if slices.ContainsFunc(candidates, func(c *tableCandidate) bool {
 		var ask *askError
 		return c.boxes == nil && (c.err == nil || errors.As(c.err, &ask))
@@ -313,6 +321,10 @@ func severalTables(where string, list []*tableSource) error {
 // folders: tables may be about something else.
 func (s *search) noTable(bad []*tableCandidate, classFolders bool) error {
 	for _, c := range bad {
+		var findings *findingsError
+		if errors.As(c.err, &findings) {
+			return c.err
+		}
 		if classFolders || errors.Is(c.err, errSubmission) {
 			continue
 		}
@@ -392,7 +404,7 @@ func compareFolders(chosen []*tableSource, train, val *Dataset, parts bool) (sam
 			continue
 		}
 		for _, sample := range d.Samples {
-			folder, label := path.Base(path.Dir(sample.Name)), d.Classes[sample.Label]
+			folder, label := path.Base(ownFolder(sample.Name)), d.Classes[sample.Label]
 			if f, ok := folders[folder]; ok && f != label {
 				bijective = false
 			}
@@ -414,7 +426,7 @@ func compareFolders(chosen []*tableSource, train, val *Dataset, parts bool) (sam
 	}
 	t := chosen[0]
 	switch {
-	case len(folders) < 2:
+	case len(folders) < 2 || t.ofFolders:
 		return false, nil
 	case bijective && len(train.Classes) > 1:
 		for folder, label := range folders {

@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,11 +10,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // nameFiles are lists of class names beside tables of class numbers. Any JSON file that
 // maps the numbers to names, or names to the numbers, is one, too.
-var nameFiles = []string{"classes.txt", "class_names.txt", "classnames.txt", "labels.txt", "names.txt", "label_names.txt", "categories.txt"}
+var nameFiles = []string{"classes.txt", "class_names.txt", "classnames.txt", "labels.txt", "names.txt", "label_names.txt", "categories.txt", "categories_places365.txt"}
 
 // maxNames bounds a JSON file that may hold names of classes.
 const maxNames = 4 << 20
@@ -65,6 +68,30 @@ func (s *search) nameNumbers(fsys fs.FS, dir string, l *rowLabels) error {
 	return nil
 }
 
+// titleNumbers gives class folders called by numbers their names, by a list in the folder or in
+// one that was looked through.
+func (s *search) titleNumbers(fsys fs.FS, sets ...*Dataset) error {
+	if sets[0].Titles != nil {
+		return nil
+	}
+	for _, root := range append(slices.Clone(s.outer), fsys) {
+		l := rowLabels{classes: slices.Clone(sets[0].Classes)}
+		if err := s.nameNumbers(root, ".", &l); err != nil {
+			return err
+		}
+		if slices.Equal(l.classes, sets[0].Classes) {
+			continue
+		}
+		for _, d := range sets {
+			if d != nil {
+				d.Titles = l.classes
+			}
+		}
+		return nil
+	}
+	return nil
+}
+
 // namesIn reads the names of classes with some numbers from a file; nil if it isn't a list
 // of names.
 func namesIn(fsys fs.FS, file string, numbers []int) ([]string, error) {
@@ -76,7 +103,7 @@ func namesIn(fsys fs.FS, file string, numbers []int) ([]string, error) {
 	if info, err := fs.Stat(fsys, file); err != nil || info.Size() > maxNames {
 		return nil, nil
 	}
-	data, err := fs.ReadFile(fsys, file)
+	data, err := wholefile.ReadFS(context.Background(), fsys, file, maxNames)
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +156,19 @@ func listedNames(data []byte, numbers []int) (map[int]string, error) {
 			break
 		}
 		numbered[n] = rest
+	}
+	if len(numbered) > 0 {
+		return numbered, nil
+	}
+	numbered = map[int]string{}
+	for _, line := range lines { // name and number, as of Places365
+		name, last, _ := cutLast(line, " ")
+		n, err := strconv.Atoi(last)
+		if _, twice := numbered[n]; err != nil || twice || name == "" {
+			numbered = nil
+			break
+		}
+		numbered[n] = strings.TrimSpace(name)
 	}
 	if len(numbered) > 0 {
 		return numbered, nil

@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,6 +17,9 @@ import (
 func MatchClasses(m *vgg.Model, data *dataset.Dataset) ([]int, error) {
 	if m == nil {
 		return nil, fmt.Errorf("eval: %w", vgg.ErrNoNetwork)
+	}
+	if data == nil {
+		return nil, errors.New("eval: a nil data set, want one that dataset.Open returns")
 	}
 	return matchClasses(data.Name, data.Classes, classesFor(m.Classes, data))
 }

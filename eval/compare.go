@@ -3,6 +3,7 @@ package eval
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -69,6 +70,9 @@ type Change struct {
 // Compare compares two evaluations of the same images, by any networks and protocols.
 // Different images are an error, and so is a set without an image readable in both.
 func Compare(ctx context.Context, a, b *Results) (*Comparison, error) {
+	if a == nil || b == nil {
+		return nil, errors.New("eval: nil results, want those that OpenResults returns")
+	}
 	if a.Header.Data.Fingerprint != b.Header.Data.Fingerprint || a.Header.Data.Images != b.Header.Data.Images {
 		return nil, fmt.Errorf("eval: %s: %d images with fingerprint %s, want %d with %s as %s has", b.files[0].path,
 			b.Header.Data.Images, short(b.Header.Data.Fingerprint), a.Header.Data.Images, short(a.Header.Data.Fingerprint), a.files[0].path)

@@ -32,6 +32,9 @@ func designOf(m *vgg.Model) design {
 
 // design describes the network: from its Description where it is set, else by opening it.
 func (n Net) design() (design, error) {
+	if n.Open == nil {
+		return design{}, fmt.Errorf("eval: network %q without Open, the function that returns it", n.Weights)
+	}
 	if n.Description == nil {
 		m, err := n.Open()
 		if err != nil {

@@ -23,8 +23,8 @@ type EvalOptions struct {
 	// Protocol is [eval.Centre], the paper's first (§A.1), [eval.Dense], its second (§A.2), or
 	// [eval.MultiCrop], the second with crops in place of dense windows.
 	Protocol eval.Protocol
-	// Resources: Workers decode images, which then go through the networks one by one. There
-	// are no batches and ranks, and Memory isn't bounded: Batch, Ranks and Memory must be 0.
+	// Resources: Workers decode images, within a quarter of Memory, which then go through the
+	// networks one by one. There are no batches and ranks: Batch and Ranks must be 0.
 	resources.Resources
 
 	// Out, if set, is the result file: the run skips the images that it holds and adds the
@@ -231,8 +231,8 @@ func (o EvalOptions) validate(l *Locator) error {
 		return err
 	}
 	switch {
-	case o.Batch > 0 || o.Ranks > 0 || o.Memory > 0:
-		return fmt.Errorf("localize: batch %d, ranks %d, memory %d, want 0: images go through the networks one by one", o.Batch, o.Ranks, o.Memory)
+	case o.Batch > 0 || o.Ranks > 0:
+		return fmt.Errorf("localize: batch %d, ranks %d, want 0: images go through the networks one by one", o.Batch, o.Ranks)
 	case !slices.Contains([]eval.Protocol{eval.Centre, eval.Dense, eval.MultiCrop}, o.Protocol):
 		return fmt.Errorf("localize: protocol %v, want centre, dense or multi-crop", o.Protocol)
 	case o.Protocol == eval.Centre && (len(l.Nets) > 1 || len(l.Nets[0].Scales) > 1):

@@ -473,7 +473,7 @@ func FuzzResults(f *testing.F) {
 func TestEvaluateRefusesResources(t *testing.T) {
 	d := squares(t, "squares", 4)
 	l := locator(t, 1, vgg.SCR)
-	for _, r := range []resources.Resources{{Batch: 2}, {Ranks: 1}, {Memory: 1 << 30}, {Workers: -1}} {
+	for _, r := range []resources.Resources{{Batch: 2}, {Ranks: 1}, {Memory: -1}, {Workers: -1}} {
 		if _, err := Evaluate(t.Context(), l, d, EvalOptions{Resources: r}); err == nil || !strings.Contains(err.Error(), "want") {
 			t.Errorf("%+v: %v, want it refused", r, err)
 		}

@@ -87,7 +87,7 @@ func (l *Locator) Classes() []string { return l.Nets[0].Model.Classes }
 
 // Check returns an error if the networks can't be used together or a scale is too small.
 func (l *Locator) Check() error {
-	if len(l.Nets) == 0 {
+	if l == nil || len(l.Nets) == 0 {
 		return errors.New("localize: no localisation network, want at least one")
 	}
 	if !(l.Threshold >= 0) && l.Threshold != NoMerge {

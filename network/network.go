@@ -400,7 +400,7 @@ func (n *Network) ForwardContext(ctx context.Context, y, x *tensor.Tensor) error
 var errNoLayers = errors.New("vgg: a network without layers")
 
 func (n *Network) checkSize(x *tensor.Tensor) error {
-	if n.chain == nil {
+	if n == nil || n.chain == nil {
 		return errNoLayers
 	}
 	if x == nil {
@@ -408,6 +408,9 @@ func (n *Network) checkSize(x *tensor.Tensor) error {
 	}
 	if len(x.Shape) != 4 || x.Shape[1] != 3 {
 		return fmt.Errorf("vgg: input of shape %v, want [N 3 H W]", x.Shape)
+	}
+	if size, err := tensor.Size(x.Shape...); err != nil || size != len(x.Data) {
+		return fmt.Errorf("vgg: input of shape %v with %d numbers, want as many as the shape has", x.Shape, len(x.Data))
 	}
 	least := n.least
 	if h, w := x.Shape[2], x.Shape[3]; h < least || w < least {

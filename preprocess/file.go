@@ -37,6 +37,9 @@ func DecodeReader(r io.Reader, o DecodeOptions) (*Image, error) {
 // [DecodeReader] before any decoding. It ends with the context's cause once ctx is done,
 // unless r itself waits.
 func Read(ctx context.Context, r io.Reader) ([]byte, error) {
+	if r == nil {
+		return nil, errors.New("preprocess: image: nil reader")
+	}
 	return readFile(ctx, r, 0, MaxFileBytes)
 }
 

@@ -1,6 +1,7 @@
 package preprocess
 
 import (
+	"errors"
 	"fmt"
 	"image"
 )
@@ -55,6 +56,9 @@ func FlipH(im *Image) *Image {
 }
 
 func (im *Image) validate() error {
+	if im == nil {
+		return errors.New("preprocess: image: nil, want a picture")
+	}
 	if im.W < 1 || im.H < 1 || len(im.Pix) != 3*im.W*im.H {
 		return fmt.Errorf("preprocess: image: %d×%d pixels in %d bytes, want at least 1×1 and 3 bytes a pixel", im.W, im.H, len(im.Pix))
 	}

@@ -69,6 +69,9 @@ type Trial struct {
 
 // Train trains a classifier on rows of d, whose descriptors are x (Len × Header.Dim).
 func Train(ctx context.Context, d *Descriptors, x []float32, rows []int, o TrainOptions) (*SVM, error) {
+	if d == nil {
+		return nil, errNoDescriptors
+	}
 	if !d.Header.Labelled() {
 		return nil, fmt.Errorf("transfer: %s: no labels, want descriptors of labelled images", d.Header.Data.Name)
 	}

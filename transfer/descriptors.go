@@ -40,6 +40,9 @@ const (
 	tensorName = "descriptors"
 )
 
+// errNoDescriptors is the error of descriptors that are missing.
+var errNoDescriptors = errors.New("transfer: nil descriptors, want those that Open returns")
+
 // Open opens a complete file of descriptors: .npy with its index beside it, or .safetensors.
 // The error is a [*FormatError] if it is no such file, or a damaged one.
 func Open(ctx context.Context, path string) (*Descriptors, error) {

@@ -167,6 +167,9 @@ func newExtraction(nets []Net, images *Images, o Options) (*extraction, error) {
 	if len(nets) == 0 {
 		return nil, errors.New("transfer: no networks, want at least one")
 	}
+	if images == nil || images.Dataset == nil {
+		return nil, errNoImages
+	}
 	if o.Shard == (eval.Shard{}) {
 		o.Shard = eval.Shard{Index: 1, Count: 1}
 	}
@@ -207,6 +210,9 @@ func newExtraction(nets []Net, images *Images, o Options) (*extraction, error) {
 
 // add opens a network to complete its entry and the header.
 func (p *extraction) add(n *Net) error {
+	if n.Open == nil {
+		return fmt.Errorf("transfer: network %q without Open, the function that returns it", n.Weights)
+	}
 	m, err := n.Open()
 	if err != nil {
 		return err

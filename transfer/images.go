@@ -29,6 +29,9 @@ type Images struct {
 	follows *dataset.Versions // nil before followed
 }
 
+// errNoImages is the error of images that are missing.
+var errNoImages = errors.New("transfer: no images, want those that OpenImages returns, or a Dataset")
+
 // Layout says where the labels of images are.
 type Layout string
 

@@ -61,6 +61,9 @@ func (m *Measured) Of(value func(*Score) float64) (mean, deviation float64) {
 // Measure trains and tests a classifier on every split of the protocol. x (Len × Header.Dim)
 // are the descriptors of d.
 func Measure(ctx context.Context, d *Descriptors, x []float32, p Protocol, o TrainOptions) (*Measured, error) {
+	if d == nil {
+		return nil, errNoDescriptors
+	}
 	m := &Measured{Data: d.Header.Data.Name, Dim: d.Header.Dim}
 	for i := range max(1, p.Splits) {
 		split, err := d.Parts()

@@ -131,6 +131,14 @@ func (d *Descriptors) scan(top []Match, k, start int, rows, query []float32, sca
 // network that the header names. Only those options count that don't change the descriptors:
 // Resources and OnImage.
 func Describe(ctx context.Context, h Header, images *Images, o Options, open func(NetID) (*vgg.Model, error)) ([][]float32, []error, error) {
+	switch {
+	case len(h.Nets) == 0:
+		return nil, nil, errors.New("transfer: a header without networks, want that of a file of descriptors")
+	case images == nil || images.Dataset == nil:
+		return nil, nil, errNoImages
+	case open == nil:
+		return nil, nil, errors.New("transfer: no function that opens networks")
+	}
 	if !slices.Equal(h.Regions, []Region{WholeImage}) {
 		return nil, nil, errors.New("transfer: descriptors of boxes, want those of whole images")
 	}

@@ -15,6 +15,9 @@ func Stack(ctx context.Context, parts ...*Descriptors) (*Descriptors, []float32,
 	if len(parts) == 0 {
 		return nil, nil, errors.New("transfer: no descriptors to stack, want at least one part")
 	}
+	if slices.Contains(parts, nil) {
+		return nil, nil, errNoDescriptors
+	}
 	if len(parts) == 1 {
 		x, err := parts[0].Load(ctx)
 		return parts[0], x, err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -13,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/verydeep/vgg/internal/atomicfile"
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // folderModels are the names of a model's file in a folder that the tools of Hugging Face,
@@ -55,7 +54,7 @@ func (f *File) Beside() map[string]string {
 
 // openModelFolder opens the file of weights in a folder, which open opens by its name, and
 // reads the texts beside it.
-func openModelFolder(name string, fsys fs.FS, open func(file string) (*File, error)) (*File, error) {
+func openModelFolder(ctx context.Context, name string, fsys fs.FS, open func(file string) (*File, error)) (*File, error) {
 	file, err := findModel(fsys)
 	if err != nil {
 		if other := otherFolder(fsys); other != nil {
@@ -70,7 +69,7 @@ func openModelFolder(name string, fsys fs.FS, open func(file string) (*File, err
 	}
 	f.beside = make(map[string]string)
 	for _, text := range folderTexts {
-		data, err := readText(fsys, text)
+		data, err := wholefile.ReadFS(ctx, fsys, text, mostFolderText)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -86,7 +85,7 @@ func openModelFolder(name string, fsys fs.FS, open func(file string) (*File, err
 // openDir opens the file of weights in a folder of the operating system. Links may lead out
 // of it, as those of Hugging Face's cache do: the caller names the folder, not a file.
 func openDir(ctx context.Context, dir string) (*File, error) {
-	return openModelFolder(dir, os.DirFS(dir), func(file string) (*File, error) { return Open(ctx, filepath.Join(dir, file)) })
+	return openModelFolder(ctx, dir, os.DirFS(dir), func(file string) (*File, error) { return Open(ctx, filepath.Join(dir, file)) })
 }
 
 // openDirFS is openDir in fsys.
@@ -95,7 +94,7 @@ func openDirFS(ctx context.Context, fsys fs.FS, dir string) (*File, error) {
 	if err != nil {
 		return nil, openError(dir, err)
 	}
-	return openModelFolder(dir, sub, func(file string) (*File, error) { return OpenFS(ctx, fsys, path.Join(dir, file)) })
+	return openModelFolder(ctx, dir, sub, func(file string) (*File, error) { return OpenFS(ctx, fsys, path.Join(dir, file)) })
 }
 
 // findModel returns the name of the file of weights in a folder.
@@ -138,25 +137,4 @@ func findModel(fsys fs.FS) (string, error) {
 		return "", fmt.Errorf("a folder with %d files of weights: name one of %s", len(found), text)
 	}
 	return found[0], nil
-}
-
-// readText reads a text of a folder.
-func readText(fsys fs.FS, name string) ([]byte, error) {
-	info, err := fs.Stat(fsys, name)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s, want a file", atomicfile.Kind(info.Mode()))
-	}
-	f, err := fsys.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, mostFolderText+1))
-	if err == nil && len(data) > mostFolderText {
-		err = fmt.Errorf("more than %d bytes, want a text beside weights", mostFolderText)
-	}
-	return data, err
 }

@@ -136,7 +136,7 @@ func TestModelFolder(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "labels.txt"), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "labels.txt: a directory, want a file") {
+	if _, err := Open(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "labels.txt: a folder, want a regular file") {
 		t.Error(err)
 	}
 }

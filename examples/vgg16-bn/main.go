@@ -18,14 +18,13 @@ import (
 
 func main() {
 	full := flag.Bool("full", false, "the paper's width and 224×224 pixels, rather than an eighth and 32×32")
-	epochs := flag.Int("epochs", 40, "passes over the photographs")
+	epochs := flag.Int("epochs", 80, "passes over the photographs")
 	dir := flag.String("dir", "vgg16-bn-run", "directory to make, for weights and metrics")
 	flag.Parse()
 	r := train.SampleRecipe()
 	r.Config, r.Epochs, r.LearningRate, r.Schedule.Name = "D-BN", *epochs, 0.03, "cosine"
 	r.Width, r.FC, r.Input, r.ScaleMin, r.ScaleMax, r.TestScale = 1./8, 128, 32, 36, 48, 40
-	r.Dropout, r.WeightDecay = 0.1, 1e-3
-	if *full {
+	if r.Dropout, r.WeightDecay = 0.1, 1e-3; *full {
 		r.Width, r.FC, r.Input, r.ScaleMin, r.ScaleMax, r.TestScale = 1, 4096, 224, 256, 320, 256
 	}
 	ctx := context.Background()
@@ -43,9 +42,9 @@ func main() {
 	check(err)
 	model, err := vgg.Open(ctx, result.BestWeights, vgg.OpenOptions{})
 	check(err)
-	dense, err := eval.Run(ctx, model, val, eval.Options{Protocol: eval.Dense, Flip: true})
+	measured, err := eval.Run(ctx, model, val, eval.DefaultOptions())
 	check(err)
-	fmt.Printf("dense evaluation: top-1 error %.2f, top-5 error %.2f\n", dense.Top1Error, dense.Top5Error)
+	fmt.Printf("evaluation: top-1 error %.2f, top-5 error %.2f\n", measured.Top1Error, measured.Top5Error)
 	photo, err := val.Read(0)
 	check(err)
 	top, err := model.ClassifyReader(bytes.NewReader(photo), 3)

@@ -25,6 +25,7 @@ import (
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
+	"github.com/verydeep/vgg/resources"
 )
 
 // Exit codes, the same for every command.
@@ -60,7 +61,11 @@ type commands struct {
 	Stats     statsCommand     `cmd:"" help:"Show mean RGB, colour eigenvectors, sizes and class balance of images."`
 	Shard     shardCommand     `cmd:"" help:"Pack images into tar shards."`
 	Bench     benchCommand     `cmd:"" help:"Measure a network's speed and memory on this machine."`
-	Version   versionCommand   `cmd:"" help:"Show version and processor."`
+	Version   versionCommand   `cmd:"" help:"Show version and processor (also vgg --version)."`
+
+	Help       helpCommand       `cmd:"" help:"Show the help of a command, or a text on a topic."`
+	Completion completionCommand `cmd:"" help:"Print a script that completes command lines in a shell."`
+	Man        manCommand        `cmd:"" help:"Write manual pages."`
 }
 
 // environment is all that a command uses of the world outside.
@@ -107,6 +112,12 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 func (e *environment) run(args []string, getenv func(string) string) error {
 	if err := kernel.Use(getenv("VGG_CPU")); err != nil {
 		return usageError{fmt.Errorf("VGG_CPU: %w", err)}
+	}
+	switch {
+	case len(args) > 0 && args[0] == completeWord:
+		return e.complete(args[1:])
+	case len(args) > 0 && args[0] == "--version":
+		args = append([]string{"version"}, args[1:]...)
 	}
 	helped, bare, help := false, len(args) == 0, e.stdout
 	if bare {
@@ -167,14 +178,14 @@ func weightsMissing(command, image string) error {
 func newParser(e *environment, help io.Writer, exit func(code int)) (*kong.Kong, error) {
 	return kong.New(&commands{},
 		kong.Name("vgg"),
-		kong.Description("The VGG networks of Simonyan & Zisserman (ICLR 2015): train, evaluate, classify."+exitHelp),
+		kong.Description("The VGG networks of Simonyan & Zisserman (ICLR 2015): train, evaluate, classify.\n\nvgg COMMAND --help shows a command, vgg help TOPIC a text on "+topicList()+"."+exitHelp),
 		kong.Writers(help, e.stderr),
 		kong.Exit(exit),
 		kong.KindMapper(reflect.String, kong.MapperFunc(asGiven)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
 		kong.Vars{
 			"configs": strings.Join(architecture.Names(), ", "), "merge": fmt.Sprint(localize.MergeThreshold), "boxrule": localize.DefaultRule().String(),
-			"maxpixels": fmt.Sprint(preprocess.DefaultMaxPixels),
+			"maxpixels": fmt.Sprint(preprocess.DefaultMaxPixels), "topics": topicList(),
 		},
 		trainingDefaults(),
 		kong.Bind(e),
@@ -370,6 +381,25 @@ type pixelsFlag struct {
 	MaxPixels uint32 `placeholder:"N" help:"Most pixels of an image. A larger one is unreadable (${maxpixels})."`
 }
 
+// memoryFlag is shared by the commands that decode many images at once, without a bound of their
+// own.
+type memoryFlag struct {
+	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB. A quarter is for images that are being decoded, and one that needs more is unreadable (a quarter of the machine's memory, at most 5 GiB, for decoding)."`
+}
+
+// room returns the room of the images that are being decoded.
+func (f memoryFlag) room() *resources.Room {
+	return resources.Resources{Memory: int64(f.Memory)}.DecodeRoom()
+}
+
+// bound bounds the heap until restore is called.
+func (f memoryFlag) bound() (restore func()) {
+	if f.Memory == 0 {
+		return func() {}
+	}
+	return boundHeap(int64(f.Memory))
+}
+
 // pixels returns the limit for the library's options.
 func (f pixelsFlag) pixels() int { return int(f.MaxPixels) }
 
@@ -389,4 +419,9 @@ func (f threadsFlag) apply() (int, error) {
 		runtime.GOMAXPROCS(f.Threads)
 	}
 	return runtime.GOMAXPROCS(0), nil
+}
+
+// verifyFlag is shared by the commands that go on from an earlier run of theirs.
+type verifyFlag struct {
+	Verify bool `help:"Compare the contents of all images with those of the earlier run that goes on. Without it, the contents of images whose time of change is another."`
 }

@@ -46,11 +46,11 @@ type readFlags struct {
 }
 
 // leaks returns the validation images that are in the training part, too. Without
-// --check-leaks most bounds the bytes of files that are read; 0: no limit.
-func (f leakFlag) leaks(e *environment, train, val *dataset.Dataset, threads, maxPixels int, most int64) (dataset.Leaks, error) {
+// --check-leaks o.MaxBytes bounds the bytes of files that are read; 0: no limit.
+func (f leakFlag) leaks(e *environment, train, val *dataset.Dataset, o dataset.LeakOptions) (dataset.Leaks, error) {
 	bar := e.newProgress()
 	defer bar.close()
-	o := dataset.LeakOptions{MaxBytes: most, Near: f.CheckLeaks, Workers: threads, MaxPixels: maxPixels, Progress: bar.stage("comparing the parts", unitImages)}
+	o.Near, o.Progress = f.CheckLeaks, bar.stage("comparing the parts", unitImages)
 	if f.CheckLeaks {
 		o.MaxBytes = 0
 	}

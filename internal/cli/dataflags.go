@@ -2,9 +2,7 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/dataset/sample"
@@ -64,8 +62,7 @@ func (f dataFlags) text() string {
 	return text
 }
 
-// open opens images in any layout, or the built-in ones. An error that a flag resolves names
-// the flag.
+// open opens images in any layout, or the built-in ones.
 func (f dataFlags) open(ctx context.Context, path string) (train, val *dataset.Dataset, err error) {
 	o, err := f.options()
 	if err != nil {
@@ -74,36 +71,5 @@ func (f dataFlags) open(ctx context.Context, path string) (train, val *dataset.D
 	if path == sampleName {
 		return sample.Open()
 	}
-	train, val, err = dataset.Open(ctx, path, o)
-	return train, val, flagged(err)
-}
-
-// flagError is an error in the words of the command line.
-type flagError struct {
-	text string
-	err  error
-}
-
-func (e flagError) Error() string { return e.text }
-func (e flagError) Unwrap() error { return e.err }
-
-// flagged puts the error of opening images into the words of the command line, if a flag
-// resolves it.
-func flagged(err error) error {
-	replace := func(library, flag string) error {
-		return flagError{strings.ReplaceAll(err.Error(), library, flag), err}
-	}
-	if ambiguous, ok := errors.AsType[*dataset.AmbiguousError](err); ok {
-		for _, r := range ambiguous.Readings {
-			if r.Path != "" {
-				err = replace("open "+r.Path, "--data "+r.Path)
-			} else {
-				err = replace("layout "+string(r.Layout), "--layout "+string(r.Layout))
-			}
-		}
-	}
-	if unlabelled, ok := errors.AsType[*dataset.UnlabelledError](err); ok && unlabelled.Pattern != "" {
-		err = replace("label pattern "+unlabelled.Pattern, "--label-pattern '"+unlabelled.Pattern+"'")
-	}
-	return err
+	return dataset.Open(ctx, path, o)
 }

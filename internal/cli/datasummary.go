@@ -203,7 +203,7 @@ func (s dataSummary) describeLeaks(e *environment) ([]string, error) {
 	if n := s.train.Len() + s.val.Len(); n > comparedImages && !s.CheckLeaks {
 		return []string{"Whether validation images are in the training part, too, is not checked for so many; --check-leaks does"}, nil
 	}
-	leaks, err := s.leaks(e, s.train, s.val, s.threads, s.maxPixels, comparedBytes)
+	leaks, err := s.leaks(e, s.train, s.val, dataset.LeakOptions{MaxBytes: comparedBytes, Workers: s.threads, MaxPixels: s.maxPixels})
 	if err != nil {
 		return nil, err
 	}

@@ -31,9 +31,9 @@ type evalCommand struct {
 	Memory size   `placeholder:"SIZE" help:"Bound of the memory, as 4GiB. An image that needs more is unreadable (the memory of the weights and 2 GiB)."`
 	Shard  string `placeholder:"I/N" help:"Take only every Nth image, from the Ith on. --merge combines the shards."`
 	Out    string `placeholder:"FILE" help:"Output: a result file with the posteriors of every image, as soon as they are known. An interrupted run continues from it."`
-	Verify bool   `help:"With --out: compare the contents of all images with those that the file is of. Without it, the contents of images whose time of change is another."`
-	Merge  bool   `help:"Combine the shards of one run, which the arguments name, instead of running."`
-	CSV    string `name:"csv" placeholder:"FILE" help:"Write the posteriors of every image as a table."`
+	verifyFlag
+	Merge bool   `help:"Combine the shards of one run, which the arguments name, instead of running."`
+	CSV   string `name:"csv" placeholder:"FILE" help:"Write the posteriors of every image as a table."`
 	overwriteFlag
 	Mistakes   int `default:"10" placeholder:"N" help:"Number of worst mistakes to show (10)."`
 	Confusions int `default:"10" placeholder:"N" help:"Number of pairs of classes most often confused to show (10)."`

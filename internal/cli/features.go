@@ -16,9 +16,9 @@ import (
 type featuresCommand struct {
 	Weights string `arg:"" help:"File of weights, or a configuration's name for its public release, with scales behind it if wanted: D.safetensors@256,384. With --merge: files of descriptors."`
 	manyFlags
-	Out    string `required:"" placeholder:"FILE" help:"Output: FILE.npy, with names and labels in FILE.npy.jsonl; FILE.safetensors; or FILE.jsonl with one image a line. An interrupted run continues from it."`
-	Verify bool   `help:"Compare the contents of all images with those that --out is of. Without it, the contents of images whose time of change is another."`
-	Merge  bool   `help:"Combine the shards of one run, which the arguments name, instead of running."`
+	Out string `required:"" placeholder:"FILE" help:"Output: FILE.npy, with names and labels in FILE.npy.jsonl; FILE.safetensors; or FILE.jsonl with one image a line. An interrupted run continues from it."`
+	verifyFlag
+	Merge bool `help:"Combine the shards of one run, which the arguments name, instead of running."`
 	descriptorFlags
 	Region string          `default:"image" enum:"image,box,image+box" placeholder:"WHAT" help:"Region of the persons of voc-action: image, box, or both stacked, image+box (image)."`
 	Layout transfer.Layout `default:"auto" enum:"auto,files,classes,folders,parts,boxes,voc,voc-action" placeholder:"NAME" help:"Layout, of folders that can be read in several ways: folders, parts and boxes as of vgg train; classes, any of these, lists and shards; voc, several classes an image; voc-action, persons; files, no labels (auto, which asks if in doubt)."`
@@ -122,7 +122,6 @@ func (c *featuresCommand) open(e *environment) (*transfer.Images, error) {
 	}
 	images, err := transfer.OpenImages(e.ctx, o, paths...)
 	if err != nil {
-		err = flagged(err)
 		if _, ambiguous := errors.AsType[*dataset.AmbiguousError](err); ambiguous {
 			err = fmt.Errorf("%w; --layout files takes the images without labels", err)
 		}

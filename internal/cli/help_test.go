@@ -2,6 +2,9 @@ package cli
 
 import (
 	"io"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -113,6 +116,38 @@ func TestExamples(t *testing.T) {
 		}
 		if own == 0 {
 			t.Errorf("%s: no example is of this command", path)
+		}
+	}
+}
+
+// TestTopics checks that every text of vgg help has a title and a text, that its commands can
+// be parsed, and that the files it names are there.
+func TestTopics(t *testing.T) {
+	all := topics()
+	if len(all) < 5 {
+		t.Fatalf("%d topics, want all", len(all))
+	}
+	for _, topic := range all {
+		if !strings.HasSuffix(topic.title, ".") || topic.text == "" {
+			t.Errorf("%s: title %q and %d bytes of text, want a sentence and a text", topic.name, topic.title, len(topic.text))
+		}
+		for line := range strings.Lines(topic.text) {
+			for _, args := range commandsOf(strings.TrimSpace(line)) {
+				if !strings.HasPrefix(line, "    ") {
+					continue
+				}
+				if _, err := parser(t).Parse(args); err != nil {
+					t.Errorf("%s: example %q: %v", topic.name, line, err)
+				}
+			}
+		}
+		for _, file := range regexp.MustCompile(`docs/[a-z]+\.md`).FindAllString(topic.text, -1) {
+			if _, err := os.Stat(filepath.Join("..", "..", file)); err != nil {
+				t.Errorf("%s: %v", topic.name, err)
+			}
+		}
+		if slices.ContainsFunc(parser(t).Model.Children, func(n *kong.Node) bool { return n.Name == topic.name }) {
+			t.Errorf("%s is a topic and a command", topic.name)
 		}
 	}
 }

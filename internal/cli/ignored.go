@@ -14,9 +14,12 @@ type leftoverFlags struct {
 	Prefix string   `placeholder:"PREFIX" help:"Take only the tensors whose names begin with the prefix, as backbone."`
 }
 
-// reportIgnored prints the tensors of a file that are left out, on one line, and what the
-// network does otherwise for the input that was asked for.
+// reportIgnored prints the tensors of a file that are left out, on one line, what is taken for
+// granted of its network, and what this does otherwise for the input that was asked for.
 func (e *environment) reportIgnored(path string, d *vgg.Description) {
+	if d.Assumed != "" {
+		fmt.Fprintf(e.stderr, "%s: %s\n", filepath.Base(path), d.Assumed)
+	}
 	if d.Adapted != "" {
 		fmt.Fprintf(e.stderr, "%s: %s\n", filepath.Base(path), d.Adapted)
 	}

@@ -3,10 +3,10 @@ package cli
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/report"
 )
 
@@ -35,7 +35,7 @@ func (f mapFlag) rename(out io.Writer, d *dataset.Dataset) (*dataset.Dataset, er
 	if f.Map == "" || d == nil {
 		return d, nil
 	}
-	data, err := os.ReadFile(f.Map)
+	data, err := wholefile.Read(f.Map, wholefile.MaxText)
 	if err != nil {
 		return nil, fmt.Errorf("--map %s: %w", f.Map, pathless(err))
 	}

@@ -124,6 +124,9 @@ func printNetwork(out *strings.Builder, n *vgg.Description) {
 	if end := n.Provenance["end"]; end != "" {
 		fact(out, "End", end)
 	}
+	if n.Assumed != "" {
+		fact(out, "Assumed", n.Assumed)
+	}
 	if n.Adapted != "" {
 		fact(out, "Input", n.Adapted)
 	}

@@ -23,10 +23,10 @@ type localizeEvalCommand struct {
 	Weights string `arg:"" help:"Localisation network (vgg localize train), with scales behind it if wanted: PCR.safetensors@256,384."`
 	setFlags
 	withFlag
-	Protocol   string `default:"centre" enum:"centre,center,dense,multi-crop" placeholder:"NAME" help:"Views of an image: centre, the box of the true class from the central crop; dense, the whole image, with merged boxes and, with --classifier, the five most probable classes; multi-crop, the same with 5×5 crops (centre)."`
-	Scales     []int  `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels (as the weights tell)."`
-	Out        string `placeholder:"FILE" help:"Output: a result file with the boxes of every image, as soon as they are known. An interrupted run continues from it."`
-	Verify     bool   `help:"Compare the contents of all images with those that --out is of. Without it, the contents of images whose time of change is another."`
+	Protocol string `default:"centre" enum:"centre,center,dense,multi-crop" placeholder:"NAME" help:"Views of an image: centre, the box of the true class from the central crop; dense, the whole image, with merged boxes and, with --classifier, the five most probable classes; multi-crop, the same with 5×5 crops (centre)."`
+	Scales   []int  `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels (as the weights tell)."`
+	Out      string `placeholder:"FILE" help:"Output: a result file with the boxes of every image, as soon as they are known. An interrupted run continues from it."`
+	verifyFlag
 	Draw       string `placeholder:"FILE" help:"Draw the boxes, as PNG: the best and the worst beside the true ones."`
 	DrawImages int    `default:"12" placeholder:"N" help:"Number of images to draw, half of them the best (12)."`
 	overwriteFlag
@@ -34,6 +34,7 @@ type localizeEvalCommand struct {
 	boxFlags
 	storageFlag
 	denseFlags
+	memoryFlag
 	threadsFlag
 	jsonFlag
 }
@@ -109,7 +110,8 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	r, err := c.evaluate(e, l, data, localize.EvalOptions{Protocol: protocol, Resources: resources.Resources{Workers: threads, MaxPixels: c.pixels(), OnRemark: e.remark}, Out: c.Out, Verify: c.Verify})
+	defer c.bound()()
+	r, err := c.evaluate(e, l, data, localize.EvalOptions{Protocol: protocol, Resources: resources.Resources{Workers: threads, Memory: int64(c.Memory), MaxPixels: c.pixels(), OnRemark: e.remark}, Out: c.Out, Verify: c.Verify})
 	if err != nil {
 		return err
 	}

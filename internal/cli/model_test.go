@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -45,12 +44,6 @@ func kindOf(f *kong.Flag) string {
 	}
 	return list + word + " " + holder
 }
-
-// meaning matches the beginning of a help text, which says what a flag means; what follows
-// says how a command uses it.
-var meaning = regexp.MustCompile(`^[^:;,.(]*`)
-
-func meaningOf(v *kong.Value) string { return strings.TrimSpace(meaning.FindString(v.Help)) }
 
 // TestFlagsAgree checks that a flag's name means one thing: in every command it takes the same
 // and begins its help with the same words. Words that begin the help of two names must be of

@@ -17,7 +17,7 @@ type indexCommand struct {
 	manyFlags
 	Out    string `default:"index.npy" placeholder:"FILE" help:"Output: FILE.npy, with the names of the images in FILE.npy.jsonl (index.npy). An interrupted run continues from it."`
 	Update bool   `help:"Update the index: describe images that are new or changed and drop those that are gone."`
-	Verify bool   `help:"Compare the contents of all images with those that --out is of. Without it, the contents of images whose time of change is another."`
+	verifyFlag
 	descriptorFlags
 	pixelsFlag
 	duplicateFlags

@@ -12,6 +12,7 @@ import (
 	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
+	"github.com/verydeep/vgg/resources"
 )
 
 // A contact sheet has sheetColumns photographs a row and at most sheetRows rows of each part.
@@ -26,7 +27,7 @@ const (
 
 // writeSheets writes a contact sheet of each class into an empty folder, or with --overwrite
 // into any: images of all parts, spread evenly.
-func (c *statsCommand) writeSheets(e *environment, train, val *dataset.Dataset) error {
+func (c *statsCommand) writeSheets(e *environment, room *resources.Room, train, val *dataset.Dataset) error {
 	if err := os.MkdirAll(c.Sheets, 0o777); err != nil {
 		return fmt.Errorf("--sheets: %w", err)
 	}
@@ -35,6 +36,7 @@ func (c *statsCommand) writeSheets(e *environment, train, val *dataset.Dataset) 
 	defer bar.close()
 	drawn := bar.stage("drawing", unitClasses)
 	names := map[string]bool{}
+	decode := dataset.DecodeOptions{DecodeOptions: preprocess.DecodeOptions{Orient: preprocess.Upright, MaxPixels: c.pixels()}, Room: room}
 	for class := range train.Classes {
 		if err := e.ctx.Err(); err != nil {
 			return err
@@ -42,7 +44,7 @@ func (c *statsCommand) writeSheets(e *environment, train, val *dataset.Dataset) 
 		sheet := report.BoxSheet{Title: train.Classes[class], Subtitle: sheetSubtitle(train, class)}
 		for _, part := range []*dataset.Dataset{train, val} {
 			if part != nil {
-				sheet.Rows = append(sheet.Rows, classRows(e.ctx, part, class, c.pixels())...)
+				sheet.Rows = append(sheet.Rows, classRows(e.ctx, part, class, decode)...)
 			}
 		}
 		if len(sheet.Rows) > 0 {
@@ -64,7 +66,7 @@ func sheetSubtitle(d *dataset.Dataset, class int) string {
 }
 
 // classRows returns the rows of a class's images in a part.
-func classRows(ctx context.Context, d *dataset.Dataset, class, maxPixels int) []report.BoxRow {
+func classRows(ctx context.Context, d *dataset.Dataset, class int, o dataset.DecodeOptions) []report.BoxRow {
 	var of []int
 	for i := range d.Samples {
 		for _, label := range d.LabelsOf(i) {
@@ -85,28 +87,28 @@ func classRows(ctx context.Context, d *dataset.Dataset, class, maxPixels int) []
 			heading = ""
 		}
 		row := &rows[len(rows)-1]
-		row.Images = append(row.Images, sheetPhoto(ctx, d, of[(2*k+1)*len(of)/(2*shown)], maxPixels))
+		row.Images = append(row.Images, sheetPhoto(ctx, d, of[(2*k+1)*len(of)/(2*shown)], o))
 	}
 	return rows
 }
 
 // sheetPhoto returns a sample's photograph, or a grey picture that says that it can't be
 // read.
-func sheetPhoto(ctx context.Context, d *dataset.Dataset, i, maxPixels int) report.BoxImage {
+func sheetPhoto(ctx context.Context, d *dataset.Dataset, i int, o dataset.DecodeOptions) report.BoxImage {
 	caption := path.Base(d.Samples[i].Name)
 	if r := []rune(caption); len(r) > captionLength {
 		caption = "…" + string(r[len(r)-captionLength+1:])
 	}
-	im, err := smallPhoto(ctx, d, i, maxPixels)
+	im, err := smallPhoto(ctx, d, i, o)
 	if err != nil {
 		return report.BoxImage{W: 1, H: 1, Pix: []uint8{200, 200, 200}, Caption: "unreadable: " + caption}
 	}
 	return report.BoxImage{W: im.W, H: im.H, Pix: im.Pix, Caption: caption}
 }
 
-// smallPhoto decodes a sample, upright and not larger than a sheet needs it.
-func smallPhoto(ctx context.Context, d *dataset.Dataset, i, maxPixels int) (*preprocess.Image, error) {
-	im, err := d.Decode(ctx, i, dataset.DecodeOptions{DecodeOptions: preprocess.DecodeOptions{Orient: preprocess.Upright, MaxPixels: maxPixels}})
+// smallPhoto decodes a sample, not larger than a sheet needs it.
+func smallPhoto(ctx context.Context, d *dataset.Dataset, i int, o dataset.DecodeOptions) (*preprocess.Image, error) {
+	im, err := d.Decode(ctx, i, o)
 	if err != nil {
 		return nil, err
 	}

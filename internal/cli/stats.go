@@ -20,6 +20,7 @@ type statsCommand struct {
 	Fresh  bool   `help:"Decode the images even if there is a stored result."`
 	overwriteFlag
 	readFlags
+	memoryFlag
 	threadsFlag
 	jsonFlag
 }
@@ -61,6 +62,8 @@ func (c *statsCommand) Run(e *environment) error {
 	if err := c.checkSheets(); err != nil {
 		return err
 	}
+	defer c.bound()()
+	room := c.room()
 	train, val, err := c.open(e.ctx, c.Data)
 	if err != nil {
 		return err
@@ -73,7 +76,7 @@ func (c *statsCommand) Run(e *environment) error {
 	}
 	bar := e.newProgress()
 	defer bar.close()
-	o := dataset.StatsOptions{Workers: threads, MaxPixels: c.pixels(), CacheDir: cacheDir(), Progress: bar.stage("measuring", unitImages)}
+	o := dataset.StatsOptions{Workers: threads, MaxPixels: c.pixels(), Room: room, CacheDir: cacheDir(), Progress: bar.stage("measuring", unitImages)}
 	r := statsResult{Data: d.Name, contents: contentsOf(d.Source())}
 	if c.Fresh {
 		r.Survey, err = dataset.ComputeSurvey(e.ctx, d, o)
@@ -89,14 +92,14 @@ func (c *statsCommand) Run(e *environment) error {
 		return err
 	}
 	if val != nil {
-		leaks, err := c.leaks(e, train, val, threads, c.pixels(), 0)
+		leaks, err := c.leaks(e, train, val, dataset.LeakOptions{Workers: threads, MaxPixels: c.pixels(), Room: room})
 		if err != nil {
 			return err
 		}
 		r.Leaks = &leaks
 	}
 	if c.Sheets != "" {
-		if err := c.writeSheets(e, train, val); err != nil {
+		if err := c.writeSheets(e, room, train, val); err != nil {
 			return err
 		}
 	}

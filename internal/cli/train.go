@@ -36,8 +36,8 @@ type trainCommand struct {
 	Recipe string `placeholder:"NAME|FILE" help:"Recipe: paper, paper-384, paper-multiscale, sample, or fine-tune (all layers of --init-from); or a YAML file with changes to paper, or to sample without --data (with --data alone, a recipe by the images, the weights and the machine)."`
 	Out    string `placeholder:"DIR" help:"Output: the run directory, new or empty (a new one in runs)."`
 
-	Resume          bool          `help:"Continue from the newest checkpoint in --out, to the same bits as an uninterrupted run. Without a checkpoint the run starts."`
-	Verify          bool          `help:"Keep a hash of the contents of all images, and compare them when the run continues. Without it, images with another time of change are a warning."`
+	Resume bool `help:"Continue from the newest checkpoint in --out, to the same bits as an uninterrupted run. Without a checkpoint the run starts."`
+	verifyFlag
 	CheckpointEvery time.Duration `default:"${checkpointevery}" placeholder:"TIME" help:"Time between checkpoints. One is also written at the end of every epoch (${checkpointevery})."`
 	Keep            int           `default:"${keep}" placeholder:"N" help:"Number of checkpoints to keep; 0 writes none (${keep})."`
 

@@ -31,13 +31,18 @@ type versionResult struct {
 	ISAs    []string `json:"isas"` // that this machine can run, best first
 }
 
+// programVersion returns the version that the build tells.
+func programVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
 func (c *versionCommand) Run(e *environment) error {
 	r := versionResult{
-		Version: "(devel)", Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
+		Version: programVersion(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
 		Threads: runtime.GOMAXPROCS(0), ISA: kernel.Current().Name(),
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		r.Version = info.Main.Version
 	}
 	for _, s := range kernel.ISAs() {
 		r.ISAs = append(r.ISAs, s.Name())

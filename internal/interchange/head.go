@@ -37,30 +37,6 @@ func connectedOf(layers []architecture.Layer) int {
 	return n
 }
 
-// BlindNorm reports that names of tensors don't tell whether batch normalisation stands before
-// the rectification or after it; nil if there is no such question.
-func (o *Outline) BlindNorm() error {
-	if o.blind == "" {
-		return nil
-	}
-	var after []string
-	var features []fileLayer
-	for _, l := range o.layers {
-		if l.inHead() {
-			break
-		}
-		features = append(features, l)
-		norm := l.BatchNorm
-		l.BatchNorm = false
-		after = append(after, l.Layer.String())
-		if norm {
-			after = append(after, "BN")
-		}
-	}
-	before := (&Outline{layers: features}).row()
-	return &AmbiguousError{fmt.Sprintf("%s: names don't tell whether batch normalisation stands before the rectification (--config '%s FC', with the head in place of FC) or after it (--config '%s FC')", o.blind, before, strings.Join(after, " "))}
-}
-
 // split returns the features, the layers of the head, and the channels that the head reads.
 func (o *Outline) split() (features []architecture.Layer, head []fileLayer, channels int, err error) {
 	channels = 3
@@ -371,10 +347,15 @@ func (o *Outline) guessedHead(head []fileLayer, channels, poolings int, g Given)
 		return a, o.fits(a, head)
 	}
 	likely := likelyHead(head, channels)
+	flat := likely
 	connected := connectedOf(layersOf(head))
 	usual := fmt.Sprintf("if the map is flattened and its %d fully connected layers are rectified", connected)
-	if strings.HasPrefix(likely, "GMAP") {
+	switch first := slices.IndexFunc(head, fileLayer.isConnected); {
+	case strings.HasPrefix(likely, "GMAP"):
 		usual = fmt.Sprintf("if its %d fully connected layers are rectified, as fastai's are", connected)
+	case first >= 0 && head[first].in == channels && poolings > 0 && g.Input>>poolings != 1 && !o.fixedSide(1, poolings):
+		usual = fmt.Sprintf("if the whole map is pooled and its %d fully connected layers are rectified, with --input and the side of its images if that isn't %d; or --head '%s' --input %d, if a map of one pixel is flattened", connected, network.DefaultInput, likely, 1<<poolings)
+		likely = "GAP " + flat
 	}
 	if own, ok := ownNames(head, poolings); ok {
 		return own, o.oneReading(head[0], channels, poolings, own.HeadName(), g)
@@ -387,7 +368,7 @@ func (o *Outline) guessedHead(head []fileLayer, channels, poolings int, g Given)
 	if len(head) == 1 {
 		a.Head = a.Head[2:]
 	}
-	return a, o.oneReading(head[0], channels, poolings, likely, g)
+	return a, o.oneReading(head[0], channels, poolings, flat, g)
 }
 
 // oneReading reports a first fully connected layer l that reads as many channels as there
@@ -395,14 +376,13 @@ func (o *Outline) guessedHead(head []fileLayer, channels, poolings int, g Given)
 func (o *Outline) oneReading(l fileLayer, channels, poolings int, likely string, g Given) error {
 	if l.in == channels && poolings > 0 && !o.fixedSide(1, poolings) {
 		least := 1 << poolings
-		flat := fmt.Sprintf("flattens 1×1 pixels, of images of %d to %d (--input %d)", least, 2*least-1, least)
-		pooled := fmt.Sprintf("pools the whole map, of images of any size (--head 'GAP %s' or 'GMP %[1]s')", likely)
+		pooled := fmt.Sprintf("pools the whole map (--head 'GAP %s' or --head 'GMP %[1]s', and --input with the side of its images if that isn't %[2]d: --head 'GAP %[1]s' --input %[3]d)", likely, network.DefaultInput, least)
 		switch {
 		case g.Input>>poolings == 1: // it flattens
 		case g.Input > 0:
-			return &AmbiguousError{fmt.Sprintf("%s: fan-in %d, the channels before it: with inputs of %d pixels, want a head that %s", l.tensors["weight"].Name, l.in, g.Input, pooled)}
+			return &AmbiguousError{fmt.Sprintf("%s: fan-in %d, the channels before it: with inputs of %d pixels, want a head that pools the whole map (--head 'GAP %s' or --head 'GMP %[4]s')", l.tensors["weight"].Name, l.in, g.Input, likely)}
 		default:
-			return &AmbiguousError{fmt.Sprintf("%s: fan-in %d, the channels before it: that fits a head that %s, and one that %s: say which", l.tensors["weight"].Name, l.in, flat, pooled)}
+			return &AmbiguousError{fmt.Sprintf("%s: fan-in %d, the channels before it: that fits a head that flattens 1×1 pixels, of images of %d to %d (--input %[3]d), and one that %[5]s: say which", l.tensors["weight"].Name, l.in, least, 2*least-1, pooled)}
 		}
 	}
 	return nil
@@ -493,17 +473,20 @@ func followsLayer(name string) bool {
 // roomBetween tells whether the numbers of two layers' names leave room for a layer without
 // tensors between them.
 func roomBetween(a, b string) bool {
-	number := func(name string) (string, int) {
-		at := strings.LastIndexAny(name, "./")
-		n, err := strconv.Atoi(name[at+1:])
-		if err != nil {
-			n = -1
-		}
-		return name[:at+1], n
-	}
-	of, i := number(a)
-	same, j := number(b)
+	of, i := lastNumber(a)
+	same, j := lastNumber(b)
 	return of == same && i >= 0 && j > i+1
+}
+
+// lastNumber returns the number at the end of a layer's name, −1 if there is none, and what
+// stands before it.
+func lastNumber(name string) (before string, n int) {
+	at := strings.LastIndexAny(name, "./")
+	n, err := strconv.Atoi(name[at+1:])
+	if err != nil {
+		n = -1
+	}
+	return name[:at+1], n
 }
 
 // paperNames tells whether the head is the paper's by its names: those of torchvision,
@@ -569,6 +552,9 @@ func (o *Outline) inputSide(a architecture.Architecture, fc fileLayer, channels,
 			if o.oblong != "" && given == 0 {
 				return 0, &AmbiguousError{fmt.Sprintf("the model's images have %s pixels, and images here are square: say their side (--input 224)", o.oblong)}
 			}
+			if o.own && firstOf(given, o.input) == 0 {
+				return 0, &AmbiguousError{fmt.Sprintf("a global pooling takes images of any size, and nothing tells that of the images that the network was trained with: say it (--input %d, if it is the paper's)", network.DefaultInput)}
+			}
 			return max(firstOf(given, o.input, network.DefaultInput), 1<<poolings), nil
 		}
 	}
@@ -594,5 +580,9 @@ func (o *Outline) inputSide(a architecture.Architecture, fc fileLayer, channels,
 	if least == most {
 		return least, nil
 	}
-	return 0, &AmbiguousError{fmt.Sprintf("%s: fan-in %d, %d channels of %d×%d pixels, fits inputs of %d to %d pixels: say which (--input %d)", name, fc.in, channels, side, side, least, most, least)}
+	pooled := ""
+	if !o.Complete && !o.keras && side > 1 {
+		pooled = fmt.Sprintf("; or, if the map is pooled to %d×%[1]d pixels by averages, --head 'ADAPT%[1]d %[2]s'", side, a.HeadName())
+	}
+	return 0, &AmbiguousError{fmt.Sprintf("%s: fan-in %d, %d channels of %d×%d pixels, fits inputs of %d to %d pixels: say which (--input %d)%s", name, fc.in, channels, side, side, least, most, least, pooled)}
 }

@@ -2,6 +2,8 @@ package interchange
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/network"
@@ -19,6 +21,9 @@ func (o *Outline) inferAll(opts network.Options, g Given) {
 	if opts.Headless() {
 		return
 	}
+	if !o.Complete && slices.ContainsFunc(a.Head, isGlobal) {
+		o.assume(a, g)
+	}
 	if !o.Complete && g.Head == "" {
 		o.infer("head", fmt.Sprintf("%q, of the names of its tensors", a.HeadName()))
 	}
@@ -31,6 +36,30 @@ func (o *Outline) inferAll(opts network.Options, g Given) {
 			from = fmt.Sprintf("%d pixels, the only one that fits the first fully connected layer", opts.Input)
 		}
 		o.infer("input side", from)
+	}
+}
+
+// isGlobal tells whether a layer pools the whole map, of any size.
+func isGlobal(l architecture.Layer) bool {
+	return l.Kind == architecture.GlobalAverage || l.Kind == architecture.GlobalMax || l.Kind == architecture.GlobalMaxAverage
+}
+
+// assume notes what a fully connected layer behind a global pooling doesn't tell by its fan-in,
+// as one behind a flattened map does.
+func (o *Outline) assume(a architecture.Architecture, g Given) {
+	var of []string
+	if last := len(a.Features) - 1; !o.given && last > 0 && a.Features[last].Kind == architecture.Pooling {
+		var tokens []string
+		for _, l := range a.Features[:last] {
+			tokens = append(tokens, l.String())
+		}
+		of = append(of, fmt.Sprintf("a max-pooling behind the last convolution (if there is none: --config '%s %s')", strings.Join(tokens, " "), a.HeadName()))
+	}
+	if o.input == 0 && g.Input == 0 {
+		of = append(of, fmt.Sprintf("images of %d pixels (else --input)", network.DefaultInput))
+	}
+	if len(of) > 0 {
+		o.Assumed = "taken for granted, since tensors alone don't tell it: " + strings.Join(of, ", ")
 	}
 }
 

@@ -27,7 +27,7 @@ func readModules(f *weights.File, order string, known bool) (*Outline, error) {
 		o.infer("order of the layers", order)
 		return o, nil
 	}
-	named, err := readNames(f, known)
+	named, err := readNames(f)
 	if err != nil {
 		return nil, fmt.Errorf("%w (%s)", err, why)
 	}
@@ -42,7 +42,7 @@ func readModules(f *weights.File, order string, known bool) (*Outline, error) {
 		}
 		return nil, askStructure(order+": "+why, strings.Join(append(tokens, likelyHead(head, channels)), " "))
 	}
-	named.bnEps = o.bnEps
+	named.bnEps, named.modules = o.bnEps, true
 	for _, l := range o.layers {
 		if l.Kind == architecture.Activation && l.inHead() {
 			named.functions = append(named.functions, l.Layer)

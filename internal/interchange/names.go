@@ -118,11 +118,23 @@ func (g *layerTensors) isNorm() bool {
 	return ok || g.position.norm
 }
 
-// readNames recognises the layers of a file by the names of its tensors. If the
-// configuration is known, the names need not tell what lies between them.
-func readNames(f *weights.File, known bool) (*Outline, error) {
+// nestedNumber matches the names of layers in a Sequential of Sequentials.
+var nestedNumber = regexp.MustCompile(`^\d{1,4}(?:[./]\d{1,4})*$`)
+
+// nested tells whether the layers are in a Sequential of Sequentials, whose numbers tell
+// nothing of the features and the head: 0.0, 0.2, 1.0. fastai's have one more level.
+func nested(f *weights.File) bool {
+	return slices.ContainsFunc(f.Tensors(), func(e weights.Entry) bool {
+		layer, _ := splitName(e.Name)
+		return nestedNumber.MatchString(layer) && strings.HasPrefix(layer, "0") && strings.Count(layer, ".") == 1
+	})
+}
+
+// readNames recognises the layers of a file by the names of its tensors.
+func readNames(f *weights.File) (*Outline, error) {
 	o := &Outline{keras: channelsLastFormat(f.Format())}
 	chain := kerasPositions(f)
+	nested := nested(f)
 	groups := map[string]*layerTensors{}
 	var order []*layerTensors
 	schemes := map[Scheme]int{}
@@ -142,6 +154,9 @@ func readNames(f *weights.File, known bool) (*Outline, error) {
 			if of, ok := chain[layer]; ok && scheme == "" {
 				p, scheme = of, kerasNumbered
 			}
+			if nested && nestedNumber.MatchString(layer) {
+				p, scheme = position{part: elsewhere}, ""
+			}
 			schemes[scheme]++
 			g = &layerTensors{position: p, name: layer, tensors: map[string]weights.Entry{}}
 			groups[layer] = g
@@ -154,19 +169,32 @@ func readNames(f *weights.File, known bool) (*Outline, error) {
 		g.columns = g.columns || columnWords[word]
 	}
 	o.scheme = commonest(schemes)
+	inFile := slices.Clone(order)
 	slices.SortStableFunc(order, func(a, b *layerTensors) int {
 		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.block, b.block), cmp.Compare(a.index, b.index), compareBool(a.position.norm, b.position.norm), compareBool(a.after, b.after))
 	})
 	if err := oneNetwork(order); err != nil {
 		return nil, err
 	}
-	if o.keras {
+	named := looseNorms(order) // which leaves the convolutions in their order
+	unknown := named || unnamed(order)
+	if unknown && !named {
+		order = inFile
+	}
+	unordered := f.Format() == weights.Safetensors || o.keras && f.Metadata()[weights.MetaLayerNames] == ""
+	if f.Format() == weights.Safetensors && unknown && !named { // which its library sorts by name
+		slices.SortStableFunc(order, func(a, b *layerTensors) int { return strings.Compare(naturalKey(a.name), naturalKey(b.name)) })
+	}
+	if unordered && (o.keras || unknown) && !named {
 		var err error
 		if order, err = o.followShapes(order); err != nil {
 			return nil, err
 		}
 	}
-	if err := o.addLayers(order, known); err != nil {
+	if unknown {
+		return o, o.addUnplaced(order, inFile, !unordered)
+	}
+	if err := o.addLayers(order); err != nil {
 		return nil, err
 	}
 	if o.scheme == subclassed && !o.EndsEarly {
@@ -245,24 +273,25 @@ func commonest(count map[Scheme]int) Scheme {
 }
 
 // addLayers appends the layers, with the poolings that their names tell of.
-func (o *Outline) addLayers(order []*layerTensors, known bool) error {
+func (o *Outline) addLayers(order []*layerTensors) error {
 	previous := position{}
 	named := false // whether a convolution's name tells its position
+	rectified := 1 // layers without tensors that previous has behind it: its rectification
+	connected := false
 	for _, g := range order {
-		if g.isNorm() && (g.part == classifier || g.part == elsewhere && len(o.layers) > 0) {
+		inHead := g.part == classifier || g.part == elsewhere && len(o.layers) > 0 || connected
+		if g.isNorm() && inHead {
 			o.addHeadNorm(g)
 			continue
 		}
-		// Torchvision's numbers leave room for a rectification before it, which the known
-		// configuration has.
-		late := known && g.isNorm() && g.part == features && g.block == 0 && !g.unit && g.index > previous.index+1
+		// Torchvision's numbers leave room for a rectification before it.
+		late := g.isNorm() && g.numbered() && len(o.layers) > 0 && (g.index > previous.index+1 || rectified == 0)
 		if g.after || late {
-			if err := o.addPooling(g, previous); err != nil && !known {
-				return err
-			}
+			o.addPooling(g, previous, rectified)
 			o.addHeadNorm(g)
-			o.layers[len(o.layers)-1].between = true
-			previous = g.position
+			norm := &o.layers[len(o.layers)-1]
+			norm.between, norm.numbered, norm.first, norm.last = true, g.numbered(), g.index, g.index
+			previous, rectified = g.position, 0
 			continue
 		}
 		if g.isNorm() {
@@ -287,14 +316,14 @@ func (o *Outline) addLayers(order []*layerTensors, known bool) error {
 			l.tensors["bias"] = b
 		}
 		l.relu = true
+		connected = connected || l.Kind == architecture.Connected
 		if l.Kind == architecture.Convolution {
 			if g.part == features {
-				if err := o.addPooling(g, previous); err != nil && !known {
-					return err
-				}
+				o.addPooling(g, previous, rectified)
 				named = true
 			}
-			previous = g.position
+			l.numbered, l.first, l.last, l.unit = g.numbered(), g.index, g.index, g.unit
+			previous, rectified = g.position, 1
 		}
 		o.layers = append(o.layers, l)
 	}
@@ -302,7 +331,7 @@ func (o *Outline) addLayers(order []*layerTensors, known bool) error {
 		return compareBool(a.inHead(), b.inHead())
 	})
 	// The features end with a pooling, unless they are cut off before that.
-	if o.cutOff() {
+	if o.doubt == "" && o.cutOff() {
 		o.EndsEarly, named = true, false
 	}
 	if at := slices.IndexFunc(o.layers, fileLayer.inHead); named {
@@ -314,32 +343,45 @@ func (o *Outline) addLayers(order []*layerTensors, known bool) error {
 	return nil
 }
 
-// addPooling appends the pooling that the names of the previous convolution and of g tell
-// of: between blocks, or where torchvision's numbers leave room for one.
-func (o *Outline) addPooling(g *layerTensors, previous position) error {
+// numbered tells whether the layer's name has its number among all modules of the features, also
+// those without tensors.
+func (p position) numbered() bool { return p.part == features && p.block == 0 }
+
+// addPooling appends the pooling that the names of the previous layer and of g tell of:
+// between blocks, or where torchvision's numbers leave room for one. rectified is the number of
+// layers that stand there in any case. Room for anything else is noted as a doubt.
+func (o *Outline) addPooling(g *layerTensors, previous position, rectified int) {
 	if len(o.layers) == 0 {
-		return nil
+		return
 	}
 	pool := fileLayer{Layer: architecture.Layer{Kind: architecture.Pooling}}
 	if g.block > 0 {
 		if g.block != previous.block {
 			o.layers = append(o.layers, pool)
 		}
-		return nil
+		return
 	}
-	// Behind the convolution or its normalisation stands the rectification.
-	room := g.index - previous.index
-	if g.unit {
+	room := g.index - previous.index - 1
+	if g.unit { // which has its rectification in it
 		room++
 	}
-	switch room {
-	case 2:
-	case 3:
+	if room > rectified {
 		o.layers = append(o.layers, pool)
-	default:
-		return fmt.Errorf("%s: the layer before it with tensors is number %d: want room for a rectification, and perhaps a pooling, between them, or the configuration (--config)", g.tensors["weight"].Name, previous.index)
 	}
-	return nil
+	if room != rectified && room != rectified+1 && o.doubt == "" {
+		o.doubt = fmt.Sprintf("%s: its number leaves room for %s behind the layer with tensors before it, number %d, where a rectification and perhaps a pooling are usual", g.name, modules(room), previous.index)
+	}
+}
+
+// modules returns a number of modules in words.
+func modules(n int) string {
+	switch n {
+	case 0:
+		return "no module"
+	case 1:
+		return "one module"
+	}
+	return fmt.Sprintf("%d modules", n)
 }
 
 // addHeadNorm appends a batch normalisation of the head.
@@ -352,17 +394,17 @@ func (o *Outline) addHeadNorm(g *layerTensors) {
 // normalise adds batch normalisation g to the convolution before it.
 func (o *Outline) normalise(g *layerTensors, previous position) error {
 	misplaced := func() error {
-		return fmt.Errorf("%s: batch normalisation that follows no convolution at once: say the configuration (--config '64 BN M … FC' has one after a rectification)", g.name)
+		return fmt.Errorf("%s: batch normalisation that follows no convolution: say the configuration (--config '64 BN M … FC' has one after a rectification)", g.name)
 	}
 	if len(o.layers) == 0 {
-		return misplaced()
+		return fmt.Errorf("%s: batch normalisation before the first convolution: leave it out (--ignore '%[1]s*') and give its numbers as mean and std (--preprocess '{\"mean\": […], \"std\": […]}'), or save the whole model", g.name)
 	}
 	l := &o.layers[len(o.layers)-1]
 	if l.BatchNorm || g.part != features || g.block == 0 && !g.unit && g.index != previous.index+1 || g.unit && g.index != previous.index || g.block > 0 && (g.block != previous.block || g.index != previous.index) {
 		return misplaced()
 	}
-	l.BatchNorm = true
-	if o.keras && !strings.HasSuffix(g.name, ".bn") { // this library's own names do tell
+	l.BatchNorm, l.last = true, g.index
+	if g.block > 0 && !strings.HasSuffix(g.name, ".bn") { // this library's own names do tell
 		o.blind = g.name
 	}
 	o.addNorm(g, l)

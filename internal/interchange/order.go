@@ -2,9 +2,7 @@ package interchange
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/verydeep/vgg/architecture"
@@ -19,14 +17,27 @@ import (
 // mostSteps bounds the search for orders.
 const mostSteps = 50_000
 
-// numbered splits a layer's name into a stem and a number.
-var numbered = regexp.MustCompile(`^(.*?)_?(\d*)$`)
-
-// run is convolutions that follow each other at once.
+// run is convolutions that follow each other at once, under the name of a group or of a lone
+// layer.
 type run struct {
 	layers []*layerTensors
-	stem   string // of a lone layer, whose number is its place among those of the stem
-	number int
+	name   string
+}
+
+// stem returns a name without its numbers.
+func stem(name string) string { return digits.ReplaceAllString(name, "") }
+
+// before tells whether run q comes before r by their numbers: they have the same names but for
+// these.
+func (q run) before(r run) bool {
+	number := func(name string) string { // conv2d is the first of conv2d, conv2d_1, …
+		if strings.HasSuffix(name, "2d") {
+			name += "_0"
+		}
+		return name
+	}
+	a, b := number(q.name), number(r.name)
+	return strings.TrimSuffix(stem(a), "_") == strings.TrimSuffix(stem(b), "_") && naturalKey(a) < naturalKey(b)
 }
 
 // convolution returns the channels and the side of a layer's filters.
@@ -41,8 +52,8 @@ func (g *layerTensors) convolution() (in, out, side int, ok bool) {
 	return s[1], s[0], s[2], true
 }
 
-// followShapes orders the convolutions of a subclassed Keras model, and sets side outputs
-// aside. Layers whose names tell their position keep it. It is an error if more than one
+// followShapes orders the convolutions of a file that has no order of its own, as one of a
+// subclassed Keras model, and sets side outputs aside. Layers whose names tell their position keep it. It is an error if more than one
 // order fits.
 func (o *Outline) followShapes(order []*layerTensors) ([]*layerTensors, error) {
 	var convs, others []*layerTensors
@@ -57,7 +68,7 @@ func (o *Outline) followShapes(order []*layerTensors) ([]*layerTensors, error) {
 			others = append(others, g)
 		}
 	}
-	if unknown == 0 || slices.ContainsFunc(others, (*layerTensors).isNorm) {
+	if unknown == 0 || unknown < len(convs) && slices.ContainsFunc(others, (*layerTensors).isNorm) {
 		return order, nil
 	}
 	found := orders(runs(convs))
@@ -79,8 +90,11 @@ func (o *Outline) followShapes(order []*layerTensors) ([]*layerTensors, error) {
 	for _, f := range found[:2] {
 		readings = append(readings, names(f))
 	}
-	return nil, fmt.Errorf("more than one order of the convolutions fits their shapes: %s: save the model as .keras or its weights with the layers named conv1_1, conv1_2, …",
-		strings.Join(readings, "; or "))
+	how := "save the tensors with torch.save, which keeps the model's order"
+	if o.keras {
+		how = "save the model as .keras"
+	}
+	return nil, fmt.Errorf("more than one order of the convolutions fits their shapes: %s: %s, or name the layers conv1_1, conv1_2, …", strings.Join(readings, "; or "), how)
 }
 
 // names returns the names of layers in their order.
@@ -127,7 +141,7 @@ func runs(convs []*layerTensors) []run {
 	groups := map[string]int{}
 	for _, g := range convs {
 		key, last := "", g.name
-		switch at := strings.LastIndexAny(g.name, "/"); {
+		switch at := strings.LastIndexAny(g.name, "./"); {
 		case g.part == features:
 			key = "known positions"
 		case at >= 0:
@@ -138,17 +152,12 @@ func runs(convs []*layerTensors) []run {
 			if !ok {
 				i = len(all)
 				groups[key] = i
-				all = append(all, run{})
+				all = append(all, run{name: key})
 			}
 			all[i].layers = append(all[i].layers, g)
 			continue
 		}
-		m := numbered.FindStringSubmatch(last)
-		number, err := strconv.Atoi(m[2])
-		if err != nil {
-			number = -1
-		}
-		all = append(all, run{layers: []*layerTensors{g}, stem: m[1], number: number})
+		all = append(all, run{[]*layerTensors{g}, last})
 	}
 	return all
 }
@@ -170,10 +179,9 @@ func orders(all []run) [][]*layerTensors {
 			return
 		}
 		for i, r := range all {
-			earlier := func(q run) bool { return r.stem != "" && q.stem == r.stem && q.number < r.number }
 			blocked := used[i]
 			for j, q := range all {
-				blocked = blocked || !used[j] && earlier(q)
+				blocked = blocked || !used[j] && q.before(r)
 			}
 			at, fits := channels, !blocked
 			for _, g := range r.layers {

@@ -39,6 +39,8 @@ type Outline struct {
 	EndsEarly bool
 	// Inferred says what the file doesn't tell, and from what it was inferred.
 	Inferred []string
+	// Assumed is what was inferred by convention alone, though it may well be otherwise.
+	Assumed string
 
 	scheme Scheme // of the tensors' names
 	keras  bool   // a format of Keras's
@@ -47,13 +49,20 @@ type Outline struct {
 	bnEps  float32
 	input  int    // side of the input, where the file gives it
 	oblong string // the input, where it isn't square
+	doubt  string // what the names leave room for that isn't known
 	blind  string // a batch normalisation before or after its rectification, which names don't tell
-	broken error  // why the head isn't followed
-	ending architecture.Ending
-	ended  bool // whether the file's layers tell the ending
-	given  bool // whether the configuration was given
+	// unplaced: the names tell no positions, and loose are normalisations without one. ordered:
+	// the file has the layers in the model's order. dropped: the head was.
+	unplaced, ordered, dropped bool
+	loose                      []looseNorm
+	broken                     error // why the head isn't followed
+	ending                     architecture.Ending
+	ended                      bool // whether the file's layers tell the ending
+	given                      bool // whether the configuration was given
+	own                        bool // tensors alone, of none of the configurations of the paper as far as names tell
 	// functions are activations among a module's attributes that are in its head.
 	functions []architecture.Layer
+	modules   bool            // the names are of a module's tensors
 	adaptive  bool            // the pooling of mapSide is PyTorch's adaptive average pooling
 	mapSide   int             // of the last map, which a pooling in the file leaves as it is; 0 if none does
 	unused    []string        // tensors that belong to no layer
@@ -70,6 +79,12 @@ type fileLayer struct {
 	affine bool
 	// between: the layer is a batch normalisation between layers of the features.
 	between bool
+	// first and last are the numbers in the names of the layer and of its batch normalisation,
+	// if it is numbered among all modules of the features. unit: the number counts the layer
+	// with its rectification.
+	numbered, unit bool
+	first, last    int
+	at             int // place among the layers of a file without known names
 	// tensors are the layer's tensors by role: weight, bias, scale, shift, mean, variance.
 	tensors map[string]weights.Entry
 	// columns and channelsLast are the order of the weight's values; see Location.
@@ -88,9 +103,9 @@ func (l fileLayer) hasWeight() bool {
 }
 
 // Read recognises the network in a file, from its layers if it describes them, else from
-// the names of its tensors. If the configuration is known, the names need not tell what
-// lies between the tensors' layers; [Outline.Within] adds it. Errors name the layer or
-// the tensor, not the file.
+// the names of its tensors. What names don't tell of the layers between those with tensors,
+// [Outline.Question] asks for and [Outline.Within] adds. known tells that it will. Errors name
+// the layer or the tensor, not the file.
 func Read(f *weights.File, known bool) (*Outline, error) {
 	o, err := read(f, known)
 	if of, ok := f.Metadata()[weights.MetaComputed]; ok && err == nil {
@@ -106,7 +121,7 @@ func read(f *weights.File, known bool) (*Outline, error) {
 		}
 		return readLayers(f)
 	}
-	return readNames(f, known)
+	return readNames(f)
 }
 
 // newFileLayer makes a layer from its weight, whose shape tells its kind: 4 axes are a
@@ -164,6 +179,12 @@ func (o *Outline) Count(k architecture.Kind) int {
 // Within inserts the poolings and normalisations of a configuration between the layers
 // that have tensors.
 func (o *Outline) Within(a architecture.Architecture) error {
+	o.own = !o.Complete && !o.modules && o.question() != ""
+	if o.unplaced {
+		if err := o.place(a); err != nil {
+			return err
+		}
+	}
 	var convs, norms, head []fileLayer
 	for _, l := range o.layers {
 		switch {
@@ -176,13 +197,13 @@ func (o *Outline) Within(a architecture.Architecture) error {
 		}
 	}
 	if want := a.Count(architecture.Convolution); len(convs) != want {
-		return fmt.Errorf("%d convolutions, want the %d of configuration %q", len(convs), want, a.Name)
+		return o.countError(a)
 	}
 	if err := o.checkFunctions(a); err != nil {
 		return err
 	}
 	if n, want := o.Count(architecture.Connected), connectedOf(a.Head); n > 0 && n != want {
-		return fmt.Errorf("%d fully connected layers, want the %d of configuration %q", n, want, a.Name)
+		return fmt.Errorf("%d fully connected layers, want the %d of configuration %q (--config '%s' has the file's, if they are rectified)", n, want, a.Name, o.likelyRow(""))
 	}
 	var layers []fileLayer
 	for _, s := range a.Features {
@@ -218,7 +239,7 @@ func (o *Outline) Within(a architecture.Architecture) error {
 		return fmt.Errorf("the file's layers are %q, want configuration %q", o.row(), a.Name)
 	}
 	o.layers, o.given = append(layers, head...), true
-	return nil
+	return o.checkRoom(a.Name)
 }
 
 // splitNorm makes a layer of its own of a convolution's batch normalisation.
@@ -255,6 +276,7 @@ func (o *Outline) Broken() error { return o.broken }
 // DropHead removes the fully connected layers, and convolutions beside the chain. These
 // are then in Left.
 func (o *Outline) DropHead() {
+	o.dropped = true
 	if o.broken != nil {
 		o.Left = append(o.Left, fmt.Sprintf("the head, with %d tensors: not followed: %v", len(o.unused), o.broken))
 		o.broken, o.unused = nil, nil

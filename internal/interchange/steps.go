@@ -1,6 +1,7 @@
 package interchange
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -43,6 +44,7 @@ type pixelReader struct {
 	filter        preprocess.Filter
 	resize, crop  int // pixels; 0 if no layer says it
 	refused       error
+	cropsFirst    string // a layer that cuts out the central square before it rescales
 }
 
 func newPixelReader() pixelReader {
@@ -274,8 +276,7 @@ func (p *pixelReader) resizing(r *layerReader, a attributes) error {
 	}
 	p.sized, p.resize, p.fit = true, side, preprocess.Squash
 	if a["crop_to_aspect"] != nil {
-		p.fit = preprocess.Keep
-		r.o.infer("size of images", "a Resizing that crops to the aspect: the place of the crop is Keras's up to half a pixel")
+		p.fit, p.cropsFirst = preprocess.Keep, r.f.Layers()[r.index].Name
 	}
 	p.filter = preprocess.BilinearAliased
 	switch cubic, smooth := a["bicubic"] != nil, a["antialias"] != nil; {
@@ -328,5 +329,21 @@ func (p *pixelReader) steps() *Steps {
 	if p.crop == 0 {
 		s.Spec.Crop = p.resize
 	}
+	if p.cropsFirst != "" && s.Refused == nil {
+		s.Refused = fmt.Errorf("layer %s (resizing) before the first convolution: crop_to_aspect_ratio cuts out the central square and then rescales it, and images here are rescaled and then cropped, which for images that aren't square is up to a pixel apart: say that this will do (--preprocess '%s')", p.cropsFirst, s.asJSON())
+	}
 	return s
+}
+
+// asJSON returns the preprocessing as a caller would give it.
+func (s *Steps) asJSON() string {
+	spec := s.Spec
+	if s.BGR { // whose name says so
+		spec.Name = "caffe"
+	}
+	text, err := json.Marshal(spec)
+	if err != nil {
+		return "{…}"
+	}
+	return string(text)
 }

@@ -11,12 +11,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 
 	"github.com/verydeep/vgg/internal/lockfile"
+	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // Kind describes the journals of one package. H is the type of their header, L that of a
@@ -56,6 +58,9 @@ type File struct {
 	release func() // the lock; nil of a reader
 }
 
+// maxLine bounds a line, which holds the scores of an image or, in the header, names of classes.
+const maxLine = wholefile.MaxText
+
 // Open reads the journal at path, up to a last line that was cut off, and leaves it open for
 // [File.Read]. The error is a [*FormatError] if it is no journal of this kind.
 func (k Kind[H, L]) Open(ctx context.Context, path string) (*File, error) {
@@ -88,7 +93,7 @@ func (k Kind[H, L]) Peek(path string) (h H, ok bool) {
 		return h, false
 	}
 	defer f.Close()
-	text, err := bufio.NewReader(f).ReadBytes('\n')
+	text, err := readLine(bufio.NewReader(f))
 	if err != nil || !k.begins(text) {
 		return h, false
 	}
@@ -155,7 +160,10 @@ func (k Kind[H, L]) read(ctx context.Context, path string, src io.Reader, want *
 		if ctx.Err() != nil {
 			return 0, context.Cause(ctx)
 		}
-		text, err := in.ReadBytes('\n')
+		text, err := readLine(in)
+		if errors.Is(err, errLine) {
+			return 0, &FormatError{path, number, err}
+		}
 		if err == io.EOF {
 			if number == 1 && !k.begins(text) {
 				return 0, &FormatError{path, 1, fmt.Errorf("not %s", k.Name)}
@@ -186,6 +194,23 @@ func (k Kind[H, L]) read(ctx context.Context, path string, src io.Reader, want *
 			}
 		}
 		end += int64(len(text))
+	}
+}
+
+// errLine is of a line that no journal has.
+var errLine = fmt.Errorf("a line of more than %d bytes", maxLine)
+
+// readLine is ReadBytes of a line. It reads no more than maxLine bytes of one that has no end.
+func readLine(in *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		if len(line)+len(part) > maxLine {
+			return nil, errLine
+		}
+		if line = append(line, part...); err != bufio.ErrBufferFull {
+			return line, err
+		}
 	}
 }
 

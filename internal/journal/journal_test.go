@@ -1,9 +1,11 @@
 package journal
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -360,4 +362,27 @@ func FuzzResume(f *testing.F) {
 			t.Fatalf("%v, want 7 last", r.lines)
 		}
 	})
+}
+
+// endless is a line without an end.
+type endless struct{ read int }
+
+func (e *endless) Read(b []byte) (int, error) {
+	e.read += len(b)
+	return len(b), nil
+}
+
+// A line that doesn't end is refused before it fills the memory.
+func TestEndlessLine(t *testing.T) {
+	e := &endless{}
+	if _, err := readLine(bufio.NewReader(e)); !errors.Is(err, errLine) || e.read > 2*maxLine {
+		t.Errorf("%v after %d bytes", err, e.read)
+	}
+	long := strings.Repeat("x", 100_000)
+	in := bufio.NewReader(strings.NewReader(long + "\nnext"))
+	for _, want := range []string{long + "\n", "next"} {
+		if got, err := readLine(in); string(got) != want || (err == io.EOF) != (want == "next") {
+			t.Errorf("%d bytes and %v, want %d", len(got), err, len(want))
+		}
+	}
 }

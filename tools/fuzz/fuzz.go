@@ -194,10 +194,16 @@ func (o options) target(ctx context.Context, p *pkg, binary, name string) (int64
 	return n, nil
 }
 
+// memoryFolder is a folder in memory, where the system has one.
+const memoryFolder = "/dev/shm"
+
 // run runs a test binary in its package's folder and returns what it prints.
 func run(ctx context.Context, dir, binary string, args []string) ([]byte, error) {
 	c := exec.CommandContext(ctx, binary, args...)
 	c.Dir = dir
+	if info, err := os.Stat(memoryFolder); err == nil && info.IsDir() {
+		c.Env = append(os.Environ(), "TMPDIR="+memoryFolder) // some targets write files
+	}
 	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
 	c.WaitDelay = 10 * time.Second
 	return c.CombinedOutput()

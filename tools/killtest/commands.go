@@ -173,7 +173,7 @@ func commands() []*command {
 		},
 		{
 			name: "shard", args: []string{"shard", in("photos"), "--out", "shards", "--size", "40kB"},
-			grows: []string{"shards"}, stays: "the folder is not empty", refused: []string{"shards", "stats", "shards"},
+			grows: []string{"shards"}, stays: "the folder is not empty", refused: []string{"shards", "eval", in("net.safetensors"), "--data", "shards"},
 		},
 		{name: "compare", args: []string{"compare", in("r1.jsonl"), in("r2.jsonl"), "--json"}},
 		{name: "classify", args: []string{"classify", in("net.safetensors"), in("photos/red/00.png"), in("photos/green/01.png"), in("photos/blue/02.png"), "--json"}},

@@ -47,7 +47,7 @@ func main() {
 	log.SetPrefix("killtest: ")
 	k := killTest{out: os.Stdout}
 	run := flag.String("run", "", "only the commands whose names match")
-	flag.DurationVar(&k.time, "time", 3*time.Minute, "how long it goes on")
+	flag.DurationVar(&k.time, "time", 3*time.Minute, "how long it goes on, after all commands were left alone once")
 	flag.IntVar(&k.kills, "kills", 0, "end after so many kills (0: when the time is up)")
 	flag.Uint64Var(&k.seed, "seed", 1, "seed of the moments")
 	flag.IntVar(&k.parallel, "parallel", 2, "commands at a time")
@@ -102,6 +102,9 @@ func (k *killTest) main(ctx context.Context) (err error) {
 		return err
 	}
 	if err := k.trials(ctx); err != nil {
+		if ctx.Err() != nil {
+			return errors.Join(err, os.RemoveAll(k.dir))
+		}
 		return fmt.Errorf("%w\nthe files are in %s", err, k.dir)
 	}
 	return os.RemoveAll(k.dir)
@@ -156,7 +159,8 @@ func (k *killTest) trials(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintf(k.out, "%d commands left alone, after %v\n", len(all), time.Since(began).Round(time.Second))
-	until := began.Add(k.time)
+	until := time.Now().Add(k.time)
+	stopTelling := k.tell(all)
 	var wg sync.WaitGroup
 	for worker := range k.parallel {
 		wg.Go(func() {
@@ -178,6 +182,7 @@ func (k *killTest) trials(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
+	stopTelling()
 	k.report(all, time.Since(began))
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -186,11 +191,39 @@ func (k *killTest) trials(ctx context.Context) error {
 		return fmt.Errorf("%d trials failed:\n%s", len(k.failures), strings.Join(k.failures, "\n"))
 	}
 	for _, c := range all {
-		if k.kills == 0 && k.done[c.name].kills == 0 {
-			return fmt.Errorf("%s: not killed once: want more -time", c.name)
+		if k.done[c.name].kills > 0 {
+			return nil
 		}
 	}
-	return nil
+	return errors.New("nothing was killed: want more -time")
+}
+
+// tell prints the number of kills each minute.
+func (k *killTest) tell(all []*command) (stop func()) {
+	ticks, quit, ended := time.NewTicker(time.Minute), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-quit:
+				return
+			case <-ticks.C:
+			}
+			k.mu.Lock()
+			var kills, runs int
+			for _, c := range all {
+				kills += k.done[c.name].kills
+				runs += k.done[c.name].runs
+			}
+			fmt.Fprintf(k.out, "%d kills, %d results compared, %d lost\n", kills, runs, len(k.failures))
+			k.mu.Unlock()
+		}
+	}()
+	return func() {
+		ticks.Stop()
+		close(quit)
+		<-ended
+	}
 }
 
 // each calls do for every command, several at a time.

@@ -158,7 +158,7 @@ func watch(dir string) *watcher {
 			select {
 			case <-w.quit:
 				return
-			case <-time.After(200 * time.Microsecond):
+			case <-time.After(400 * time.Microsecond):
 			}
 			if now := strings.Join(filesOf(dir), "\n"); now != w.last {
 				w.last = now

@@ -144,7 +144,7 @@ func copyFile(from, to string) error {
 // trial does a command harm until a run of it ends, and compares.
 func (k *killTest) trial(ctx context.Context, c *command, dir string, rng *rand.Rand, until time.Time) (err error) {
 	faults := []fault{plan(rng)}
-	for rng.IntN(2) == 0 && len(faults) < 12 {
+	for rng.IntN(4) != 0 && len(faults) < 12 {
 		faults = append(faults, plan(rng))
 	}
 	defer func() {

@@ -1,0 +1,104 @@
+package vgg
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
+)
+
+// TestTensorsAlone opens what tools/oracle/tensorsalone.py wrote with PyTorch and Keras: tensors
+// whose names don't tell the network. Without a word each is a question, which has the row that
+// it is; with that row the posteriors are the framework's.
+func TestTensorsAlone(t *testing.T) {
+	cases, err := filepath.Glob(filepath.Join(vggtest.Fixture(t, "testdata/tensorsalone"), "*.json"))
+	if err != nil || len(cases) < 12 {
+		t.Fatalf("%d cases, %v", len(cases), err)
+	}
+	for _, path := range cases {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".json"), func(t *testing.T) {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var c struct {
+				Row        string // "" where the side alone is open
+				Side       int
+				Posteriors []float64
+			}
+			if err := json.Unmarshal(data, &c); err != nil {
+				t.Fatal(err)
+			}
+			file, o := strings.TrimSuffix(path, ".json"), OpenOptions{Preprocess: "unit"}
+			_, err = Open(t.Context(), file, o)
+			want := "--config '" + c.Row + "'"
+			if c.Row == "" {
+				want = "--head 'GAP FC' --input 32"
+			}
+			if !errors.As(err, new(*AmbiguousError)) || !strings.Contains(err.Error(), want) {
+				t.Fatalf("%v, want a question with %s", err, want)
+			}
+			if c.Row != "" { // a head alone doesn't tell what stands between the convolutions
+				if _, err := Open(t.Context(), file, OpenOptions{Preprocess: "unit", Head: "GAP FC", Input: c.Side}); err == nil {
+					t.Error("opened by its head alone")
+				}
+				o.Config = c.Row
+			}
+			o.Input = c.Side
+			heads := []string{""}
+			if c.Row == "" {
+				heads = append(heads, "GAP FC")
+			}
+			for _, o.Head = range heads {
+				m, err := Open(t.Context(), file, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				y, err := m.Net.Forward(moduleImage(c.Side))
+				if err != nil {
+					t.Fatal(err)
+				}
+				m.Net.Options().Posterior().Of(y.Data, y.Data)
+				nearTool(t, "posteriors", y.Data, c.Posteriors)
+			}
+		})
+	}
+}
+
+// TestContradictedNumbers: a configuration that needs more layers between two convolutions than
+// their numbers leave room for is refused, and so is one with batch normalisation elsewhere.
+func TestContradictedNumbers(t *testing.T) {
+	for _, c := range []struct{ features, config, err string }{
+		{"4 4 M ", "4 M 4 M FC", "features.2: its number leaves room for one module"},
+		{"4bn 4bn M ", "4 BN 4 BN M FC", "batch normalisation true, want false"},
+		{"4 BN 4 BN M ", "4bn 4bn M FC", "batch normalisation false, want true"},
+		{"4 M 4 M ", "4 LRN M 4 M FC", "features.3: its number leaves room for 2 modules"},
+		{"4 4 M ", "4 4 4 M FC", "2 convolutions, want the 3"},
+	} {
+		path := filepath.Join(t.TempDir(), "bare.safetensors")
+		bareTensors(t, headModel(t, c.features+"FC", 8, 3, 0), path)
+		m, err := Open(t.Context(), path, OpenOptions{Preprocess: "unit", Config: c.config, Input: 8})
+		if err == nil || !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s as %s: %v, %v, want %q", c.features, c.config, m, err, c.err)
+		}
+	}
+}
+
+// TestAssumed: what only convention tells of a network behind a global pooling is said.
+func TestAssumed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bare.safetensors")
+	bareTensors(t, headModel(t, "1 M 2 M 4 4 M 8 8 M 8 8 M GAP FC", 64, 3, 0), path)
+	d := identified(t, path, OpenOptions{Preprocess: "unit", Head: "GAP FC"})
+	for _, want := range []string{"--config '1 M 2 M 4 4 M 8 8 M 8 8 GAP FC'", "images of 224 pixels"} {
+		if !strings.Contains(d.Assumed, want) {
+			t.Errorf("assumed %q, want %q in it", d.Assumed, want)
+		}
+	}
+	if d := identified(t, path, OpenOptions{Preprocess: "unit", Config: "A GAP FC", Input: 64}); d.Assumed != "" {
+		t.Errorf("assumed %q of what was given", d.Assumed)
+	}
+}
