@@ -458,7 +458,7 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 	} else if c.Recipe != "" {
 		if r, err = train.LoadRecipe(c.Recipe, r); err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
-				err = fmt.Errorf("%w; a recipe is a file or one of %s", err, strings.Join(train.RecipeNames(), ", "))
+				err = fmt.Errorf("%w; a recipe is a file or one of %s", err, strings.Join(append(train.RecipeNames(), fineTuneName), ", "))
 			}
 			return r, err
 		}
