@@ -384,7 +384,7 @@ type pixelsFlag struct {
 // memoryFlag is shared by the commands that decode many images at once, without a bound of their
 // own.
 type memoryFlag struct {
-	Memory size `placeholder:"SIZE" help:"Bound of the process's memory, as 4GiB. A quarter is for images that are being decoded, and one that needs more is unreadable (a quarter of the machine's memory, at most 5 GiB, for decoding)."`
+	Memory size `placeholder:"SIZE" help:"Bound of the memory, as 4GiB. A quarter is for images that are being decoded, and one that needs more is unreadable (a quarter of the machine's memory, at most 5 GiB, for decoding)."`
 }
 
 // room returns the room of the images that are being decoded.
