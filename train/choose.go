@@ -63,6 +63,7 @@ const (
 	mostSeconds    = 300.0 // of a run that is chosen, if something is that quick
 	mostForOne     = 900.0 // of a run that shows each image once to given weights
 	valueBytes     = 4
+	heapSlack      = 1.5 // memory of the heap before the collector runs, times what is in use
 	// Share of the measured speed that the layers of narrow networks reach in training, and
 	// those of wide ones in inference.
 	narrowShare, wideShare = 0.5, 0.9
@@ -219,7 +220,7 @@ func (f Facts) cost(r Recipe) (Choice, error) {
 	if front != nil {
 		c.Memory += featureBytes(between, f.Images, r.Views) + featureBytes(between, f.Validation, 1)
 	}
-	c.Memory += f.decoded(r)
+	c.Memory = int64(heapSlack * float64(c.Memory+f.decoded(r)))
 	weights := chain.ParamBytes()
 	c.Disk = 2*weights + int64(f.Keep)*(weights+valueBytes*int64(chain.LearntFloats()))
 	return c, nil
