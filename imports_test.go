@@ -34,6 +34,7 @@ var levels = map[string]int{
 	"internal/hdf5":         0,
 	"internal/lockfile":     0,
 	"internal/matfile":      0,
+	"internal/oip":          0,
 	"internal/pickle":       0,
 	"internal/protoscan":    0,
 	"internal/wholefile":    0,
@@ -62,6 +63,7 @@ var levels = map[string]int{
 	"report":                7,
 	"transfer":              7,
 	"reproduce":             8,
+	"server":                9,
 	"internal/cli":          10,
 	"cmd/vgg":               11,
 }

@@ -59,6 +59,7 @@ type commands struct {
 	Explain   explainCommand   `cmd:"" help:"Show where in a photograph a network sees its most probable classes."`
 	Compare   compareCommand   `cmd:"" help:"Compare two evaluations image by image."`
 	Stats     statsCommand     `cmd:"" help:"Show mean RGB, colour eigenvectors, sizes and class balance of images."`
+	Serve     serveCommand     `cmd:"" help:"Serve models over HTTP."`
 	Shard     shardCommand     `cmd:"" help:"Pack images into tar shards."`
 	Bench     benchCommand     `cmd:"" help:"Measure a network's speed and memory on this machine."`
 	Version   versionCommand   `cmd:"" help:"Show version and processor (also vgg --version)."`

@@ -1,0 +1,309 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/tensor"
+)
+
+// batcher puts the images of several requests through one network together. Images of one
+// shape that wait at the same time share a pass. The bits of an answer don't depend on what
+// else was in its pass, as those of the network don't.
+type batcher struct {
+	net    *network.Network
+	limits Limits
+	most   int           // images of a pass
+	delay  time.Duration // that the first image of a pass waits for others
+	turn   chan struct{} // one element: the pass that runs, of whichever model
+	passed func(pass)    // is told every pass
+
+	mu      sync.Mutex
+	queue   []*job // in order of arrival
+	images  int    // in queue
+	closed  bool
+	wake    chan struct{} // one element: the queue has changed
+	stopped chan struct{} // closed when the last pass is over
+}
+
+// job is the work of one request: n images of one shape.
+type job struct {
+	ctx     context.Context
+	x, y    *tensor.Tensor
+	err     error
+	queued  time.Time
+	started time.Time
+	ended   time.Time
+	batch   int           // images of its pass
+	done    chan struct{} // closed when y or err is there
+}
+
+// pass is what a pass took.
+type pass struct {
+	images, requests int
+	gather, compute  time.Duration
+	err              error
+}
+
+// newBatcher returns a batcher, whose goroutine ends by close.
+func newBatcher(net *network.Network, limits Limits, most int, delay time.Duration, turn chan struct{}, passed func(pass)) *batcher {
+	b := &batcher{net: net, limits: limits, most: most, delay: delay, turn: turn, passed: passed, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+	go b.run()
+	return b
+}
+
+// fits returns how many images of h × w pixels a pass may have, at least 1, or a failure if
+// even one takes too much memory.
+func (b *batcher) fits(h, w int) (int, error) {
+	need := func(n int) (int64, error) {
+		floats, err := b.net.Chain().InferenceFloats(n, h, w)
+		return 4 * int64(floats), err
+	}
+	least, err := need(1)
+	if err != nil {
+		return 0, badRequest("an image of %d×%d pixels: %w", w, h, err)
+	}
+	if least > b.limits.Pass {
+		return 0, refuse(http.StatusRequestEntityTooLarge, "pass", "an image of %d×%d pixels takes %s in the network, the service gives %s to a pass", w, h, size(least), size(b.limits.Pass))
+	}
+	low, high := 1, b.most
+	for low < high { // the largest that fits
+		n := (low + high + 1) / 2
+		bytes, err := need(n)
+		if err == nil && bytes <= b.limits.Pass {
+			low = n
+		} else {
+			high = n - 1
+		}
+	}
+	return low, nil
+}
+
+// forward returns the class score maps of images, (N,3,H,W) to (N,K,OH,OW). It waits until
+// they are there or ctx is done. x is the batcher's until then.
+func (b *batcher) forward(ctx context.Context, x *tensor.Tensor) (*job, error) {
+	n, h, w := x.Shape[0], x.Shape[2], x.Shape[3]
+	if _, err := b.fits(h, w); err != nil {
+		return nil, err
+	}
+	shape, err := b.net.OutputShape(n, h, w)
+	if err != nil {
+		return nil, badRequest("images of %d×%d pixels: %w", w, h, err)
+	}
+	j := &job{ctx: ctx, x: x, y: tensor.New(shape...), queued: time.Now(), done: make(chan struct{})}
+	b.mu.Lock()
+	switch {
+	case b.closed:
+		b.mu.Unlock()
+		return nil, errStopping
+	case b.images > 0 && b.images+n > b.limits.Queue:
+		b.mu.Unlock()
+		return nil, refuse(http.StatusTooManyRequests, "queue", "%d images wait for this model, the most is %d: ask again later", b.images, b.limits.Queue)
+	}
+	b.queue = append(b.queue, j)
+	b.images += n
+	b.mu.Unlock()
+	b.poke()
+	select {
+	case <-j.done:
+		return j, j.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// poke tells run that the queue has changed.
+func (b *batcher) poke() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// close ends the batcher after what waits is done, and waits for it.
+func (b *batcher) close() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.poke()
+	<-b.stopped
+}
+
+// run makes passes until close.
+func (b *batcher) run() {
+	defer close(b.stopped)
+	for {
+		b.mu.Lock()
+		empty, closed := len(b.queue) == 0, b.closed
+		b.mu.Unlock()
+		switch {
+		case empty && closed:
+			return
+		case empty:
+			<-b.wake
+			continue
+		}
+		b.linger()
+		b.turn <- struct{}{} // more may come while another model runs
+		b.pass()
+		<-b.turn
+	}
+}
+
+// linger waits for more images of the first one's shape, until they fill a pass or the delay
+// since its arrival is over.
+func (b *batcher) linger() {
+	if b.delay <= 0 {
+		return
+	}
+	b.mu.Lock()
+	if len(b.queue) == 0 {
+		b.mu.Unlock()
+		return
+	}
+	until := b.queue[0].queued.Add(b.delay)
+	b.mu.Unlock()
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	for {
+		b.mu.Lock()
+		full := b.closed || b.images >= b.most
+		b.mu.Unlock()
+		if full {
+			return
+		}
+		select {
+		case <-timer.C:
+			return
+		case <-b.wake:
+		}
+	}
+}
+
+// gather takes the jobs of the next pass from the queue: the first one and those of its shape
+// that fit beside it. Jobs whose requests have gone are dropped.
+func (b *batcher) gather() []*job {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var taken, left []*job
+	n, most := 0, 0
+	for _, j := range b.queue {
+		if j.ctx.Err() != nil {
+			b.images -= j.x.Shape[0]
+			j.end(context.Cause(j.ctx))
+			continue
+		}
+		if taken == nil {
+			most, _ = b.fits(j.x.Shape[2], j.x.Shape[3])
+		}
+		size := j.x.Shape[0]
+		same := taken == nil || j.x.Shape[2] == taken[0].x.Shape[2] && j.x.Shape[3] == taken[0].x.Shape[3] && n+size <= most
+		if !same {
+			left = append(left, j)
+			continue
+		}
+		taken, n = append(taken, j), n+size
+	}
+	b.images -= n
+	b.queue = left
+	return taken
+}
+
+// end hands the result to the request.
+func (j *job) end(err error) {
+	j.err = err
+	close(j.done)
+}
+
+// pass runs the next images through the network.
+func (b *batcher) pass() {
+	jobs := b.gather()
+	if len(jobs) == 0 {
+		return
+	}
+	start := time.Now()
+	// The pass ends early only once all its requests have gone.
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	var mu sync.Mutex
+	waiting := len(jobs)
+	for _, j := range jobs {
+		stop := context.AfterFunc(j.ctx, func() {
+			mu.Lock()
+			defer mu.Unlock()
+			if waiting--; waiting == 0 {
+				cancel(context.Cause(j.ctx))
+			}
+		})
+		defer stop()
+	}
+	n := 0
+	for _, j := range jobs {
+		n += j.x.Shape[0]
+	}
+	computing, err := b.compute(ctx, jobs, n)
+	end := time.Now()
+	b.passed(pass{images: n, requests: len(jobs), gather: computing.Sub(start), compute: end.Sub(computing), err: err})
+	for _, j := range jobs {
+		j.started, j.ended, j.batch = start, end, n
+		j.end(err)
+	}
+}
+
+// compute runs the images of jobs, n in all, through the network, at most as many at a time
+// as fit. It returns when the first pass began.
+func (b *batcher) compute(ctx context.Context, jobs []*job, n int) (computing time.Time, err error) {
+	computing = time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in a pass: %v\n%s", p, debug.Stack())
+		}
+	}()
+	first := jobs[0]
+	most, err := b.fits(first.x.Shape[2], first.x.Shape[3])
+	if err != nil {
+		return computing, err
+	}
+	if len(jobs) == 1 {
+		computing = time.Now()
+		for start := 0; start < n; start += most {
+			end := min(start+most, n)
+			if err := b.net.ForwardContext(ctx, rows(first.y, start, end), rows(first.x, start, end)); err != nil {
+				return computing, errors.Join(errPass, err)
+			}
+		}
+		return computing, nil
+	}
+	x := tensor.New(n, first.x.Shape[1], first.x.Shape[2], first.x.Shape[3])
+	y := tensor.New(n, first.y.Shape[1], first.y.Shape[2], first.y.Shape[3])
+	at := 0
+	for _, j := range jobs {
+		copy(x.Data[at:], j.x.Data)
+		at += len(j.x.Data)
+	}
+	computing = time.Now()
+	if err := b.net.ForwardContext(ctx, y, x); err != nil {
+		return computing, errors.Join(errPass, err)
+	}
+	at = 0
+	for _, j := range jobs {
+		at += copy(j.y.Data, y.Data[at:])
+	}
+	return computing, nil
+}
+
+// errPass is the error of a pass that didn't come to its end.
+var errPass = errors.New("a pass through the network failed")
+
+// rows returns the images [start,end) of a batch.
+func rows(t *tensor.Tensor, start, end int) *tensor.Tensor {
+	size := len(t.Data) / t.Shape[0]
+	shape := append([]int{end - start}, t.Shape[1:]...)
+	return &tensor.Tensor{Shape: shape, Data: t.Data[start*size : end*size]}
+}

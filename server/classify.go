@@ -1,0 +1,185 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/tensor"
+)
+
+// classifyAnswer is the answer about a picture. Its keys are those of `vgg classify --json`.
+type classifyAnswer struct {
+	File string `json:"file"`
+	vgg.Answer
+	Error string `json:"error,omitempty"`
+}
+
+// classify names the classes of pictures. One picture has one object as its answer, several
+// pictures a list.
+func (s *Server) classify(w http.ResponseWriter, r *http.Request) error {
+	query, err := queryOf(r, "model", "top", "scale", "threshold")
+	if err != nil {
+		discard(r)
+		return err
+	}
+	h, g, release, err := s.find(r, query.Get("model"), "")
+	if err != nil {
+		discard(r)
+		return err
+	}
+	defer release()
+	top, err := integer(query, "top", 0, 1, len(g.model.Classes))
+	if err != nil {
+		return err
+	}
+	side := g.model.Net.Options().Input
+	scale, err := integer(query, "scale", g.model.Preprocess.Resize, side, 16*side)
+	if err != nil {
+		return err
+	}
+	thresholds, err := thresholdsOf(query, len(g.model.Classes))
+	if err != nil {
+		return err
+	}
+	if err := classifier(g.model); err != nil {
+		return err
+	}
+	list, free, err := s.pictures(r)
+	if err != nil {
+		return err
+	}
+	defer free()
+	results := make([]classifyAnswer, len(list))
+	for i, p := range list {
+		results[i].File = p.name
+		scores, err := s.scores(r.Context(), h, g, p.data, scale)
+		f, ok := errors.AsType[*failure](err)
+		switch {
+		case err == nil:
+			results[i].Answer = g.model.Answer(scores, top, thresholds)
+		case len(list) > 1 && ok && f.code == http.StatusBadRequest:
+			results[i].Error = err.Error() // the others have their answers
+		case len(list) > 1:
+			return fmt.Errorf("picture %d: %w", i, err)
+		default:
+			return err
+		}
+	}
+	if len(list) == 1 {
+		writeJSON(w, http.StatusOK, results[0])
+	} else {
+		writeJSON(w, http.StatusOK, results)
+	}
+	return nil
+}
+
+// classifier reports a network that names no classes.
+func classifier(m *vgg.Model) error {
+	switch {
+	case m.Localisation != nil:
+		return badRequest("this model gives boxes, not classes")
+	case m.Net.Options().Headless():
+		return badRequest("this model has features only, no classes")
+	}
+	return nil
+}
+
+// scores returns the scores of the classes for the central crop of a picture.
+func (s *Server) scores(ctx context.Context, h *hosted, g *generation, data []byte, scale int) (scores []float32, err error) {
+	start := time.Now()
+	defer func() { h.count(start, err) }()
+	key := keyOf(g.number, fmt.Sprintf("scores %d", scale), data)
+	if kept := s.answers.get(key); kept != nil {
+		s.metrics.answers.WithLabelValues(h.source.Name, "hit").Inc()
+		h.stats.add("cache_hit", time.Since(start))
+		return kept, nil
+	}
+	side := g.model.Net.Options().Input
+	x := tensor.New(1, 3, side, side)
+	if err := s.see(ctx, g, x.Data, data, scale); err != nil {
+		return nil, err
+	}
+	h.stats.add("compute_input", time.Since(start))
+	j, err := g.batcher.forward(ctx, x)
+	if err != nil {
+		return nil, err
+	}
+	h.computed(j)
+	if !tensor.Finite(j.y.Data) {
+		return nil, vgg.ErrNotFinite
+	}
+	s.metrics.answers.WithLabelValues(h.source.Name, "miss").Inc()
+	h.stats.add("cache_miss", time.Since(start))
+	s.answers.put(key, j.y.Data)
+	return j.y.Data, nil
+}
+
+// count adds a request for images to the model's statistics.
+func (h *hosted) count(start time.Time, err error) {
+	kind := "success"
+	if err != nil {
+		kind = "fail"
+	}
+	h.stats.add(kind, time.Since(start))
+}
+
+// computed adds the times of a job to the model's statistics.
+func (h *hosted) computed(j *job) {
+	h.stats.add("queue", j.started.Sub(j.queued))
+	h.stats.add("compute_infer", j.ended.Sub(j.started))
+}
+
+// queryOf returns the parameters of an address. Others than the known ones are an error.
+func queryOf(r *http.Request, known ...string) (url.Values, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, badRequest("the address: %w", err)
+	}
+	for name, v := range values {
+		found := false
+		for _, k := range known {
+			found = found || k == name
+		}
+		if !found {
+			return nil, badRequest("parameter %q is unknown, want some of %v", abbreviated(name), known)
+		}
+		if len(v) > 1 {
+			return nil, badRequest("parameter %s is given %d times, want once", name, len(v))
+		}
+	}
+	return values, nil
+}
+
+// integer returns a parameter from least to most.
+func integer(values url.Values, name string, def, least, most int) (int, error) {
+	if !values.Has(name) {
+		return def, nil
+	}
+	n, err := strconv.Atoi(values.Get(name))
+	if err != nil || n < least || n > most {
+		return 0, badRequest("parameter %s of %q, want a whole number from %d to %d", name, abbreviated(values.Get(name)), least, most)
+	}
+	return n, nil
+}
+
+// thresholdsOf returns the parameter threshold for each of n labels, nil if there is none.
+func thresholdsOf(values url.Values, n int) ([]float32, error) {
+	if !values.Has("threshold") {
+		return nil, nil
+	}
+	t, err := strconv.ParseFloat(values.Get("threshold"), 32)
+	if err != nil || !(t >= 0 && t <= 1) {
+		return nil, badRequest("parameter threshold of %q, want 0 to 1", abbreviated(values.Get("threshold")))
+	}
+	all := make([]float32, n)
+	for i := range all {
+		all[i] = float32(t)
+	}
+	return all, nil
+}

@@ -1,0 +1,227 @@
+package server
+
+import (
+	"net/http"
+
+	"github.com/verydeep/vgg"
+)
+
+// serverName is the server's name in the protocol.
+const serverName = "vgg"
+
+// platform is what the protocol calls the kind of all models.
+const platform = "vgg_go"
+
+// extensions are those of the protocol that the server has.
+var extensions = []string{"binary_tensor_data", "classification", "model_configuration", "statistics", "model_repository"}
+
+func (s *Server) serverMetadata(w http.ResponseWriter, _ *http.Request) error {
+	writeJSON(w, http.StatusOK, map[string]any{
+		"name": serverName, "version": s.options.Version,
+		"extensions": extensions,
+	})
+	return nil
+}
+
+func (s *Server) live(w http.ResponseWriter, _ *http.Request) error {
+	writeJSON(w, http.StatusOK, map[string]bool{"live": true})
+	return nil
+}
+
+// isReady tells whether requests are accepted.
+func (s *Server) isReady() bool { return !s.draining.Load() && len(s.models.names()) > 0 }
+
+// ready tells whether requests are accepted. A reload changes nothing of it.
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) error {
+	ready := s.isReady()
+	code := http.StatusOK
+	if !ready {
+		code = http.StatusServiceUnavailable
+	}
+	writeJSON(w, code, map[string]bool{"ready": ready, "live": true})
+	return nil
+}
+
+func (s *Server) modelReady(w http.ResponseWriter, r *http.Request) error {
+	h, err := s.models.find(r.PathValue("model"))
+	if err != nil {
+		return err
+	}
+	about(r).model = h.source.Name
+	ready, _ := h.ready()
+	code := http.StatusOK
+	if !ready {
+		code = http.StatusServiceUnavailable
+	}
+	writeJSON(w, code, map[string]any{"name": h.source.Name, "ready": ready})
+	return nil
+}
+
+// tensorMetadata describes a tensor; −1 is any length.
+type tensorMetadata struct {
+	Name     string `json:"name"`
+	Datatype string `json:"datatype"`
+	Shape    []int  `json:"shape"`
+}
+
+// inputMetadata describes the input of every model.
+var inputMetadata = tensorMetadata{inputName, fp32, []int{-1, 3, -1, -1}}
+
+// outputMetadata describes the outputs of a model.
+func outputMetadata(m *vgg.Model) []tensorMetadata {
+	k, err := m.Net.OutputShape(1, m.Net.Options().Input, m.Net.Options().Input)
+	channels := -1
+	if err == nil {
+		channels = k[1]
+	}
+	var list []tensorMetadata
+	for _, name := range outputsOf(m) {
+		shape := []int{-1, channels}
+		if name == mapOutput {
+			shape = append(shape, -1, -1)
+		}
+		list = append(list, tensorMetadata{name, fp32, shape})
+	}
+	return list
+}
+
+func (s *Server) modelMetadata(w http.ResponseWriter, r *http.Request) error {
+	h, g, release, err := s.find(r, r.PathValue("model"), r.PathValue("version"))
+	if err != nil {
+		return err
+	}
+	defer release()
+	writeJSON(w, http.StatusOK, map[string]any{
+		"name": h.source.Name, "versions": []string{g.version}, "platform": platform,
+		"inputs":  []tensorMetadata{inputMetadata},
+		"outputs": outputMetadata(g.model),
+		// Beyond the protocol: what a client needs for tensors of its own.
+		"parameters": map[string]any{
+			"configuration": g.model.Net.Options().Config, "side": g.model.Net.Options().Input, "classes": g.model.Classes, "preprocess": g.model.Preprocess,
+			"also_takes": "BYTES of shape [N] or [N,1]: encoded pictures",
+		},
+	})
+	return nil
+}
+
+func (s *Server) modelConfig(w http.ResponseWriter, r *http.Request) error {
+	h, g, release, err := s.find(r, r.PathValue("model"), r.PathValue("version"))
+	if err != nil {
+		return err
+	}
+	defer release()
+	side := g.model.Net.Options().Input
+	var outputs []map[string]any
+	for _, o := range outputMetadata(g.model) {
+		outputs = append(outputs, map[string]any{"name": o.Name, "data_type": "TYPE_FP32", "dims": o.Shape[1:]})
+	}
+	writeJSON(w, http.StatusOK, map[string]any{
+		"name": h.source.Name, "platform": platform, "max_batch_size": s.options.Limits.Images,
+		"input":  []map[string]any{{"name": inputName, "data_type": "TYPE_FP32", "format": "FORMAT_NCHW", "dims": []int{3, side, side}}},
+		"output": outputs,
+	})
+	return nil
+}
+
+func (s *Server) modelStatistics(w http.ResponseWriter, r *http.Request) error {
+	h, g, release, err := s.find(r, r.PathValue("model"), r.PathValue("version"))
+	if err != nil {
+		return err
+	}
+	defer release()
+	writeJSON(w, http.StatusOK, map[string]any{"model_stats": []modelStatistics{h.stats.of(h.source.Name, g.version)}})
+	return nil
+}
+
+func (s *Server) allStatistics(w http.ResponseWriter, _ *http.Request) error {
+	list := []modelStatistics{}
+	for _, name := range s.models.names() {
+		if h, err := s.models.find(name); err == nil {
+			list = append(list, h.stats.of(name, "1"))
+		}
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"model_stats": list})
+	return nil
+}
+
+// repositoryIndex lists the models.
+func (s *Server) repositoryIndex(w http.ResponseWriter, r *http.Request) error {
+	body, free, err := s.body(r)
+	if err != nil {
+		return err
+	}
+	defer free()
+	var q struct {
+		Ready bool `json:"ready"`
+	}
+	if len(body) > 0 {
+		if err := decodeJSON(body, &q); err != nil {
+			return err
+		}
+	}
+	writeJSON(w, http.StatusOK, s.index(q.Ready))
+	return nil
+}
+
+// indexed is a model of the repository.
+type indexed struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	State   string `json:"state"`
+	Reason  string `json:"reason"`
+}
+
+// index lists the models, or only those that are ready.
+func (s *Server) index(ready bool) []indexed {
+	list := []indexed{}
+	for _, name := range s.models.names() {
+		h, err := s.models.find(name)
+		if err != nil {
+			continue
+		}
+		if ok, reason := h.ready(); ok {
+			list = append(list, indexed{name, "1", "READY", ""})
+		} else if !ready {
+			list = append(list, indexed{name, "1", "UNAVAILABLE", reason})
+		}
+	}
+	return list
+}
+
+// errNoLoading is the failure where models can't be loaded by requests.
+var errNoLoading = refuse(http.StatusForbidden, "load", "models can't be loaded or unloaded by requests: start the service with --allow-load")
+
+// loadModel loads or reloads a model that the service was started with.
+func (s *Server) loadModel(w http.ResponseWriter, r *http.Request) error {
+	discard(r)
+	if !s.options.AllowLoad {
+		return errNoLoading
+	}
+	h, err := s.models.find(r.PathValue("model"))
+	if err != nil {
+		return err
+	}
+	about(r).model = h.source.Name
+	if err := s.Reload(r.Context(), h.source.Name); err != nil {
+		// The error may name the file's place on this machine: the log has it.
+		return refuse(http.StatusServiceUnavailable, "load", "model %s can't be read: the log of the service says why", h.source.Name)
+	}
+	writeJSON(w, http.StatusOK, map[string]any{})
+	return nil
+}
+
+// unloadModel takes a model out of service.
+func (s *Server) unloadModel(w http.ResponseWriter, r *http.Request) error {
+	discard(r)
+	if !s.options.AllowLoad {
+		return errNoLoading
+	}
+	h, err := s.models.find(r.PathValue("model"))
+	if err != nil {
+		return err
+	}
+	about(r).model = h.source.Name
+	h.unload()
+	writeJSON(w, http.StatusOK, map[string]any{})
+	return nil
+}
