@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -570,7 +571,7 @@ func (c *trainCommand) print(out io.Writer, r *train.Result, val *dataset.Datase
 	}
 	chance := chanceOf(val, r.Top1Error)
 	next := fmt.Sprintf("Next: vgg classify %[1]s PHOTO.jpg\n      vgg eval %[1]s%[2]s\n", r.BestWeights, data)
-	if text := chance.text(r.Top1Error, r.Epochs, c.Data); text != "" && r.Top1Error >= chance.chance/2 {
+	if text := chance.text(r.Top1Error, r.Epochs, cmp.Or(c.Data, sampleName)); text != "" && r.Top1Error >= chance.chance/2 {
 		next = text
 	} else {
 		next = text + next
