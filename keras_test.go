@@ -161,6 +161,64 @@ func TestKerasRefused(t *testing.T) {
 	})
 }
 
+// TestKerasWritesOrRefuses: what Keras has no layer for is refused as .keras, with what to
+// write instead. An adaptive pooling that the side of the input makes a plain one is written.
+func TestKerasWritesOrRefuses(t *testing.T) {
+	im := kerasImage(t, "image.png")
+	for row, want := range map[string]string{
+		"4 LRN M 6 M FC5 FC":     "lrn1: Keras has no local response normalisation: write .onnx, which has it, or .weights.h5",
+		"4 M 6 M GMAP FC":        "Keras has no pooling to maxima and means (GMAP) in a Sequential model: write .onnx, which has it, or .weights.h5",
+		"4 M 6 M ADAPT3 FC5 FC":  "Keras has no pooling of 4×4 pixels to 3×3: write .onnx, which has it, .weights.h5, which has the weights alone, or the network for another --input",
+		"4 M 6 M ADAPT7 FC5 FC":  "Keras has no pooling of 4×4 pixels to 7×7: ",
+		"4 M 6 M ADAPT4 FC5 FC":  "",
+		"4 M 6 M FLATTEN FC5 FC": "",
+	} {
+		m := headModel(t, row, im.W, 3, 0)
+		path := filepath.Join(t.TempDir(), "a.keras")
+		err := m.Export(t.Context(), path, ExportOptions{})
+		if want != "" {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %q", row, err, want)
+			}
+			if err := m.Export(t.Context(), filepath.Join(t.TempDir(), "a.onnx"), ExportOptions{}); err != nil {
+				t.Errorf("%s: %v, though the error proposes .onnx", row, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", row, err)
+			continue
+		}
+		again, err := Open(t.Context(), path, OpenOptions{})
+		if err != nil {
+			t.Errorf("%s: %v", row, err)
+			continue
+		}
+		vggtest.Near(t, row, kerasPosteriors(t, again, im), kerasPosteriors(t, m, im))
+	}
+}
+
+// TestKerasUnhelpful: models whose weights are in int8, whose images aren't square, or that
+// pool a vector, are refused with what to do, with their layers and as weights alone.
+func TestKerasUnhelpful(t *testing.T) {
+	folder := vggtest.Fixture(t, "testdata/kerasrefused")
+	var expected map[string]string
+	if err := json.Unmarshal(readFile(t, filepath.Join(folder, "expected.json")), &expected); err != nil {
+		t.Fatal(err)
+	}
+	if len(expected) != 10 {
+		t.Errorf("%d cases, want 10", len(expected))
+	}
+	for file, want := range expected {
+		if strings.HasSuffix(file, ".weights.h5") && !strings.HasPrefix(file, "int8") {
+			want = "say the network (--config '4 M 6 M " // as names don't tell it
+		}
+		if m, err := Open(t.Context(), filepath.Join(folder, file), OpenOptions{Preprocess: "unit"}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, %v, want %q", file, m, err, want)
+		}
+	}
+}
+
 // TestKerasLoadsWhatIsWritten: Keras 3 loads a .keras file and a .weights.h5 file that Export
 // wrote, and predicts the same from the pixels.
 func TestKerasLoadsWhatIsWritten(t *testing.T) {
@@ -179,6 +237,7 @@ for i in range(int(sys.argv[2])):
 	rows := []string{
 		"4 M 6 M FC5 FC5 FC", "4bn BN M 6 M GAP FC5 BN RELU FC", "4 M BN 6 M FLATTEN BN FC5 LEAKY0.2 FC SIGMOID", "4 M 6 M L2 GMP FC5 ELU FC5 GELU DROP0.3 FC LOGSOFTMAX",
 		"4 M 6 M TANH GAP L2 FC5 SILU FC5 SIGMOID FC1 SIGMOID", "4 M 6 M GAP FC SCORES",
+		"4 M 6 M ADAPT4 FC5 FC", "4 M 6 M ADAPT2 FC5 FC",
 	}
 	dir, im := t.TempDir(), kerasImage(t, "image.png")
 	side := im.W

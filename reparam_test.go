@@ -30,7 +30,10 @@ func TestReparametrised(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := OpenOptions{Preprocess: "unit", Input: 224}
 			if !strings.Contains(name, ".module.") {
-				o.Head = "FC5 FC5 FC"
+				o.Config = "1 M 2 M 2 M 3 M 4 M FC5 FC5 FC"
+			}
+			if name == "spectral_norm.pth" {
+				o.Config = "1bn M 2bn M 2bn M 3bn M 4bn M FC5 FC5 FC"
 			}
 			var d *Description
 			o.Described = func(of *Description) { d = of }

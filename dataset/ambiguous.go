@@ -18,19 +18,22 @@ const (
 
 // Reading is one of the ways to read a collection.
 type Reading struct {
-	Layout  Layout // chooses it
+	Layout  Layout // chooses it; LayoutAuto if the images need labels by a table or by their names
 	Path    string // or, if it isn't "", opening this folder instead does
 	Pattern string // or, if it isn't "", this label pattern
 	Means   string // what it makes of the folders
 }
 
-// Flag returns the flag of the commands that chooses the reading, as a shell takes it.
+// Flag returns the flag of the commands that chooses the reading, as a shell takes it, or what
+// it needs.
 func (r Reading) Flag() string {
 	switch {
 	case r.Path != "":
 		return "--data " + shellWord(r.Path)
 	case r.Pattern != "":
 		return "--label-pattern " + shellWord(r.Pattern)
+	case r.Layout == LayoutAuto:
+		return "labels by a table or a label pattern"
 	}
 	return "--layout " + string(r.Layout)
 }

@@ -26,6 +26,9 @@ func openFolders(s *search, name string, fsys fs.FS) (train, val *Dataset, err e
 	if err != nil {
 		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
 	}
+	if err := s.dropCopies(fsys, ".", &root); err != nil {
+		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
+	}
 	parts, err := s.parts(name, fsys, root)
 	if err != nil {
 		return nil, nil, err
@@ -253,6 +256,9 @@ func (s *search) classes(where string, fsys fs.FS, part string, l listing) (*Dat
 		if len(l.images) > 0 {
 			return nil, s.unlabelled(where, l.images)
 		}
+		if text := s.foreignFile(fsys, part); text != "" {
+			return nil, fmt.Errorf("dataset: %s: no images; %s", where, text)
+		}
 		return nil, fmt.Errorf("dataset: %s: empty, want one folder of images for each class", where)
 	}
 	for _, e := range l.skipped {
@@ -284,6 +290,9 @@ func (s *search) classes(where string, fsys fs.FS, part string, l listing) (*Dat
 		d.Classes = append(d.Classes, class)
 	}
 	if len(d.Classes) == 0 {
+		if text := s.foreignFile(fsys, part); text != "" {
+			return nil, fmt.Errorf("dataset: %s: no images; %s", where, text)
+		}
 		return nil, fmt.Errorf("dataset: %s: no images in class folder %s, want %s files", where, some(barren), imageKinds)
 	}
 	if only := d.Classes[0]; len(d.Classes) == 1 && slices.Contains(plainFolders, strings.ToLower(only)) && s.layout != LayoutFolders {

@@ -257,9 +257,27 @@ func (s *search) tableDatasets(name string, fsys, lists fs.FS, sources []*tableS
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", sources[0].name, err)
 	}
+	if only := train.unlearnt(val); len(only) > 0 {
+		return nil, nil, fmt.Errorf("%s: %s, of which no image is in part train, want only classes of train", sources[0].name, someClasses(only))
+	}
 	setLayout(lists, train, val)
 	setTitles(lists, train, val)
 	return train, val, nil
+}
+
+// unlearnt returns the classes of images of val of which d, the training part, has none.
+func (d *Dataset) unlearnt(val *Dataset) []string {
+	if val == nil || d.MultiLabel {
+		return nil
+	}
+	learnt := d.Counts()
+	var only []string
+	for label, n := range val.Counts() {
+		if n > 0 && learnt[label] == 0 {
+			only = append(only, d.Classes[label])
+		}
+	}
+	return only
 }
 
 // divide makes datasets of the parts' samples. A part named test takes the place of val

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // dropCopies takes out of a folder's listing the folders that have class folders called like
@@ -60,7 +61,7 @@ func (s *search) dropLetters(d *Dataset, part string) {
 	of := func(name string) (string, bool) {
 		dir := path.Dir(strings.TrimPrefix(name, part+"/"))
 		letter, class, below := strings.Cut(dir, "/")
-		return class, below && len(letter) == 1 && strings.HasPrefix(strings.ToLower(class), strings.ToLower(letter))
+		return class, below && len(letter) == 1 && unicode.IsLetter(rune(letter[0])) && strings.HasPrefix(strings.ToLower(class), strings.ToLower(letter))
 	}
 	classes := map[string]int{}
 	for _, sample := range d.Samples {

@@ -20,7 +20,7 @@ func openLists(s *search, name string, fsys fs.FS, root listing) (train, val *Da
 	if s.columns != (Columns{}) || s.layout != LayoutAuto || s.annotations != "" {
 		return nil, nil, false, nil
 	}
-	for _, read := range []func(fs.FS, listing) (*table, error){birdLists, petLists, flowerLists} {
+	for _, read := range []func(fs.FS, listing) (*table, error){birdLists, petLists, flowerLists, celebrityLists, aircraftLists, signLists} {
 		t, err := read(fsys, root)
 		if err == nil && t == nil {
 			continue
@@ -45,6 +45,9 @@ func (s *search) openList(name string, fsys fs.FS, t *table) (train, val *Datase
 	source, err := t.source(newTableFiles(all, "."), "", Columns{Image: "image", Label: "label:whole"})
 	if err != nil {
 		return nil, nil, err
+	}
+	if len(t.rows) > 0 && isList(t.rows[0][1]) {
+		source.separator = "["
 	}
 	return s.tableDatasets(name, fsys, fsys, []*tableSource{source}, all)
 }

@@ -280,10 +280,14 @@ func (s *search) decide(name string, fsys fs.FS, p *parts) (*parts, error) {
 	if v < 0 && (!sh.nested || sh.flat) && len(p.other) > 1 {
 		return nil, nil
 	}
+	asPart := Reading{Layout: LayoutParts, Means: fmt.Sprintf("%s is a part of the images, and %s left out", train, some(p.other))}
+	if !sh.nested { // it has no class folders
+		asPart.Layout = LayoutAuto
+	}
 	return nil, &AmbiguousError{
 		Path: name,
 		Readings: []Reading{
-			{Layout: LayoutParts, Means: fmt.Sprintf("%s is a part of the images, and %s left out", train, some(p.other))},
+			asPart,
 			{Layout: LayoutFolders, Means: fmt.Sprintf("%s and %s are classes", train, some(p.other))},
 		},
 	}

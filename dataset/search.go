@@ -28,7 +28,7 @@ type search struct {
 	copies      []string // folders left out since they have those beside them again
 	unread      []string // tables that aren't used, and why
 	masked      bool     // pictures of masks were left out
-	outer       []fs.FS // folders that were looked through, the outermost first
+	outer       []fs.FS  // folders that were looked through, the outermost first
 	annotations string   // OpenOptions.Annotations
 	unpacked    int64    // bytes of compressed archives that are in memory
 }

@@ -82,6 +82,13 @@ func (t *table) findings(r roles, left []int) error {
 
 // onlyLabel returns the only column that may have classes where none is called so.
 func (t *table) onlyLabel(r roles, left []int) (int, error) {
+	for i, c := range t.columns {
+		if isLabelName(c) && i != r.image {
+			if err := t.noRecords(i); err != nil {
+				return -1, err
+			}
+		}
+	}
 	if len(left) == 0 {
 		return -1, &noLabelsError{t.name}
 	}

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"path"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 )
@@ -60,6 +63,12 @@ func openTables(s *search, name string, fsys fs.FS, root listing) (train, val *D
 		return nil, nil, false, nil
 	}
 	if len(all) == 0 {
+		if text := s.foreignFile(fsys, "."); text != "" {
+			return fail(fmt.Errorf("no images; %s", text))
+		}
+		if t, err := readRecords(fsys, candidates[0].file); err == nil && t.holdsPixels() {
+			return fail(fmt.Errorf("no images; %s has their pixels: write them to pictures, a folder each class, as by numpy.reshape and PIL.Image.fromarray", candidates[0].file))
+		}
 		return fail(fmt.Errorf("no images beside %s, want those that it names", candidates[0].file))
 	}
 	classFolders := s.classFolders(fsys, root)
@@ -79,6 +88,7 @@ func openTables(s *search, name string, fsys fs.FS, root listing) (train, val *D
 			return train, val, ok, err
 		}
 	}
+	s.firstSplit(candidates)
 	// A table of classes tells more than a list of paths in folders.
 	for _, c := range candidates {
 		if c.err == nil && c.source.fromFolders && slices.ContainsFunc(candidates, func(o *tableCandidate) bool {
@@ -130,6 +140,32 @@ func openTables(s *search, name string, fsys fs.FS, root listing) (train, val *D
 // partTables are tables in the folders of the images: of Hugging Face, and those of Roboflow's
 // exports of classes and boxes.
 var partTables = []string{"metadata.csv", "metadata.jsonl", "_classes.csv", "_annotations.csv"}
+
+// numberedSplit matches lists of one of several divisions into parts, as of DTD.
+var numberedSplit = regexp.MustCompile(`^(?:train|val|test)(\d+)\.txt$`)
+
+// firstSplit passes over the lists of all divisions into parts but the first.
+func (s *search) firstSplit(candidates []*tableCandidate) {
+	number := map[*tableCandidate]int{}
+	least := math.MaxInt
+	for _, c := range candidates {
+		if m := numberedSplit.FindStringSubmatch(path.Base(c.file)); m != nil {
+			if n, err := strconv.Atoi(m[1]); err == nil {
+				number[c], least = n, min(least, n)
+			}
+		}
+	}
+	others := 0
+	for c, n := range number {
+		if n > least {
+			c.err = &noLabelsError{c.file}
+			others++
+		}
+	}
+	if others > 0 {
+		s.note("the lists with number %d give the parts; %s of other numbers not used", least, count(others, "list"))
+	}
+}
 
 // tableCandidates lists the files that may be tables: in the root, in folders for tables,
 // and metadata in the folders of the images.
@@ -186,6 +222,23 @@ func (s *search) tryTable(fsys fs.FS, c *tableCandidate, files *tableFiles, trai
 	}
 }
 
+// holdsPixels reports whether the columns of a table are pixels, as of FER2013 or of MNIST as CSV.
+func (t *table) holdsPixels() bool {
+	header := t.columns
+	if header == nil && len(t.rows) > 0 {
+		header = t.rows[0]
+	}
+	n := 0
+	for _, c := range header {
+		if c = strings.ToLower(c); c == "pixels" {
+			return true
+		} else if strings.HasPrefix(c, "pixel") || len(c) > 2 && strings.Trim(c, "0123456789x") == "" {
+			n++
+		}
+	}
+	return n > 9
+}
+
 // ofBoxes reports whether the rows of a table are objects in images.
 func (t *table) ofBoxes() bool {
 	_, boxed := t.box()
@@ -219,7 +272,7 @@ func (s *search) chooseTables(where string, candidates []*tableCandidate, classF
 				continue
 			}
 			if c.err != nil {
-				if classFolders || c.part == "test" {
+				if classFolders || c.part == "test" || c.boxes != nil {
 					s.note("%s isn't used: %v", c.file, trimTable(c))
 					continue
 				}

@@ -112,23 +112,37 @@ func parseVOC(source string, r io.Reader) (annotation, []error, error) {
 func vocParts(fsys fs.FS, root listing) (members [2]map[string]bool, err error) {
 	for part := range members {
 		for _, word := range partWords[part] {
-			name := "ImageSets/Main/" + word + ".txt"
+			lists := vocLists(fsys, word)
 			if table := word + "_labels.csv"; slices.Contains(root.files, table) {
-				name = table
+				lists = []string{table}
 			}
-			t, err := readTable(fsys, name)
-			if err != nil {
-				if _, statErr := fs.Stat(fsys, name); statErr == nil {
+			for _, name := range lists {
+				t, err := readTable(fsys, name)
+				if err != nil {
 					return members, err
 				}
-				continue
+				if members[part] == nil {
+					members[part] = map[string]bool{}
+				}
+				for row := range t.rows {
+					members[part][stem(t.cell(row, t.fileColumn()))] = true
+				}
 			}
-			members[part] = map[string]bool{}
-			for row := range t.rows {
-				members[part][stem(t.cell(row, t.fileColumn()))] = true
+			if members[part] != nil {
+				break
 			}
-			break
 		}
 	}
 	return members, nil
+}
+
+// vocLists returns the lists of a part: in the folder, or in those of one or several years below
+// it, as of VOCdevkit.
+func vocLists(fsys fs.FS, part string) []string {
+	for _, below := range []string{"", "*/", "*/*/", "*/*/*/"} {
+		if lists, err := fs.Glob(fsys, below+"ImageSets/Main/"+part+".txt"); err == nil && len(lists) > 0 {
+			return lists
+		}
+	}
+	return nil
 }

@@ -185,7 +185,7 @@ func TestService(t *testing.T) {
 		want   string
 	}{
 		{picture, http.StatusOK, `[{"class":"green","index":1,"probability":`},
-		{[]byte("no picture"), http.StatusBadRequest, "format"},
+		{[]byte("no picture"), http.StatusBadRequest, "want JPEG"},
 		{picture[:len(picture)/2], http.StatusBadRequest, ""},
 	} {
 		answer, err := http.Post(address, "application/octet-stream", bytes.NewReader(test.body))

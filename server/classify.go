@@ -34,7 +34,7 @@ func (s *Server) classify(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer release()
-	top, err := integer(query, "top", 0, 1, len(g.model.Classes))
+	top, err := integer(query, "top", 0, 1, 1_000_000) // all classes if there are fewer
 	if err != nil {
 		return err
 	}

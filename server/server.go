@@ -1,5 +1,6 @@
 // Package server answers questions about pictures over HTTP: classes by a plain way
-// (curl -T cat.jpg http://…/v1/classify) and tensors by the Open Inference Protocol v2.
+// (curl -T cat.jpg http://…/v1/classify), where in a picture they are, and tensors by the Open
+// Inference Protocol v2. Its page shows them.
 //
 // A [Server] is an [http.Handler] over any number of models, which it loads, warms, batches
 // and replaces. It has bounds for whatever a request may ask for, and answers a request the
@@ -222,9 +223,13 @@ func (s *Server) route() {
 		"POST /v1/classify":                                s.classify,
 		"PUT /v1/classify":                                 s.classify,
 		"PUT /v1/classify/{file}":                          s.classify, // curl -T cat.jpg …/v1/classify/
+		"POST /v1/explain":                                 s.explain,
+		"PUT /v1/explain":                                  s.explain,
+		"PUT /v1/explain/{file}":                           s.explain,
 	} {
 		s.mux.HandleFunc(pattern, s.answering(handle))
 	}
+	s.routePage()
 	s.mux.Handle("GET /metrics", s.metrics.handler())
 	s.routeGRPC()
 }

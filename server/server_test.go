@@ -194,7 +194,7 @@ func TestClassifyRefusals(t *testing.T) {
 		"encoding":           {"POST", "/v1/classify", data, []string{"Content-Encoding", "br"}, 415, "want gzip"},
 		"no gzip":            {"POST", "/v1/classify", data, []string{"Content-Encoding", "gzip"}, 400, "gzip"},
 		"model":              {"POST", "/v1/classify?model=../../etc", data, nil, 404, "no such model"},
-		"top":                {"POST", "/v1/classify?top=0", data, nil, 400, "1 to 5"},
+		"top":                {"POST", "/v1/classify?top=0", data, nil, 400, "from 1 to"},
 		"parameter":          {"POST", "/v1/classify?tpo=1", data, nil, 400, "unknown"},
 		"twice":              {"POST", "/v1/classify?top=1&top=2", data, nil, 400, "once"},
 		"scale":              {"POST", "/v1/classify?scale=8", data, nil, 400, "from 32"},

@@ -222,7 +222,8 @@ func (c *checkpoints) copy(tensors []weights.Source) []weights.Source {
 	return copied
 }
 
-// endsEpoch reports whether a checkpoint was taken between two epochs.
+// endsEpoch reports whether a checkpoint was taken between two epochs. It is asked when an
+// interrupted run saves itself, too.
 func endsEpoch(path string) bool {
 	s, err := stateOf(context.Background(), path)
 	return err == nil && s.Batches == 0

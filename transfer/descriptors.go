@@ -64,6 +64,9 @@ func ofFile(path string, err error) error {
 	if f, ok := errors.AsType[*FormatError](err); ok && f.Path == path {
 		return fmt.Errorf("transfer: %w", err)
 	}
+	if strings.HasPrefix(err.Error(), "weights: "+path+": ") {
+		return err
+	}
 	return fmt.Errorf("transfer: %s: %w", path, err)
 }
 

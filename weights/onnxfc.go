@@ -319,6 +319,9 @@ func (c *onnxChain) transpose(n *onnxNode) error {
 		return err
 	}
 	if perm[0] != 0 {
+		if slices.Equal(perm, []int{2, 3, 0, 1}) {
+			return n.refuse("perm %v moves the batch, want it first: torch.onnx.export(dynamo=True) writes AdaptiveAvgPool2d((7, 7)) so, unless its map has 7×7 pixels already: export the model with an input of 224×224 pixels", perm)
+		}
 		return n.refuse("perm %v moves the batch, want it first", perm)
 	}
 	c.perm, c.permName = composed(c.perm, perm), n.label()

@@ -317,6 +317,9 @@ func (c *onnxChain) scalePixels(n *onnxNode) (bool, error) {
 	for i, d := range shape {
 		a := i - len(shape) + len(p.axes)
 		if d != 1 && (a < 0 || !c.channelsAre(p.axes[a]) || d != len(p.planes)) || len(shape) > len(p.axes) {
+			if k := len(shape); k >= 2 && shape[k-1] > 1 && shape[k-2] > 1 && shape[k-1]*shape[k-2] > 64 {
+				return false, n.refuse("a constant of shape %v for pixels, want one number for each channel: a mean image, with a number for each pixel, isn't read. Its mean by channel (--preprocess) is an approximation of it: export the model without it, and measure", shape)
+			}
 			return false, n.refuse("a constant of shape %v for pixels, want one number for each channel", shape)
 		}
 	}

@@ -84,6 +84,9 @@ func (f *File) reparametrised() error {
 			}
 		}
 	}
+	if f.meta == nil {
+		f.meta = make(map[string]string)
+	}
 	const most = 2
 	f.meta[MetaComputed] = strings.Join(list[:min(len(list), most)], "; ")
 	if len(list) > most {

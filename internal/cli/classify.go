@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/verydeep/vgg"
-	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/report"
 )
 
@@ -38,20 +37,9 @@ Examples:
 
 // classifyLine is a line of `vgg classify --json`.
 type classifyLine struct {
-	File string           `json:"file"`
-	Top  []vgg.Prediction `json:"top,omitempty"`
-	// Labels are those from the threshold on, of a network of several labels an image.
-	Labels *[]vgg.Prediction `json:"labels,omitempty"`
-	// Scores are in the place of Top where the network has no posteriors.
-	Scores []classScore `json:"scores,omitempty"`
-	Error  string       `json:"error,omitempty"`
-}
-
-// classScore is a class with its score.
-type classScore struct {
-	Class string  `json:"class"`
-	Index int     `json:"index"`
-	Score float32 `json:"score"`
+	File string `json:"file"`
+	vgg.Answer
+	Error string `json:"error,omitempty"`
 }
 
 func (c *classifyCommand) Run(e *environment) error {
@@ -103,40 +91,15 @@ func (c *classifyCommand) classify(e *environment, m *vgg.Model, thresholds []fl
 	if err != nil {
 		return err
 	}
-	const byDefault = 5
-	if m.Net.Options().Posterior() == network.NoPosterior && !m.Net.Options().Headless() {
-		s, err := m.Scores(im, scale)
-		if err != nil {
-			return err
-		}
-		n := byDefault
-		if c.Top != nil {
-			n = *c.Top
-		}
-		for _, t := range m.Top(s, n) {
-			line.Scores = append(line.Scores, classScore{t.Class, t.Index, t.Probability})
-		}
-		return nil
-	}
-	posterior, err := m.Posteriors(im, scale)
+	scores, err := m.Scores(im, scale)
 	if err != nil {
 		return err
 	}
-	if thresholds != nil {
-		labels := []vgg.Prediction{}
-		for _, t := range m.Top(posterior, len(posterior)) {
-			if t.Probability >= thresholds[t.Index] {
-				labels = append(labels, t)
-			}
-		}
-		line.Labels = &labels
+	top := 0
+	if c.Top != nil {
+		top = *c.Top
 	}
-	switch {
-	case c.Top != nil:
-		line.Top = m.Top(posterior, *c.Top)
-	case thresholds == nil:
-		line.Top = m.Top(posterior, byDefault)
-	}
+	line.Answer = m.Answer(scores, top, thresholds)
 	return nil
 }
 

@@ -85,7 +85,9 @@ func (e *environment) remark(text string) { fmt.Fprintf(e.stderr, "note: %s\n", 
 // its results and stops.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
 	out := &checkedWriter{w: stdout}
-	e := &environment{ctx: ctx, stdin: stdin, stdout: out, stderr: stderr, getenv: getenv}
+	seen := &activity{}
+	stderr = &sharedWriter{stderr, seen}
+	e := &environment{ctx: ctx, stdin: stdin, stdout: &sharedWriter{out, seen}, stderr: stderr, getenv: getenv}
 	err := e.run(args, getenv)
 	if out.err != nil {
 		err = fmt.Errorf("standard output: %w", out.err)
@@ -141,6 +143,7 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 		}
 		return usageError{fmt.Errorf("%w (see %s --help)", err, command)}
 	}
+	defer e.breakSilence("vgg " + command.Selected().Path())()
 	return command.Run()
 }
 

@@ -76,7 +76,7 @@ func (c *compareCommand) print(e *environment, r *eval.Comparison) error {
 	if len(changed) > 0 {
 		t := report.NewTable(left("Image"), left("True class"), left("By A"), right(""), left("By B"), right(""))
 		for _, g := range changed {
-			t.Row(g.File, g.Truth, g.A, report.Percent(float64(g.ProbabilityA)), g.B, report.Percent(float64(g.ProbabilityB)))
+			t.Row(g.File, classLabel(g.Truth), classLabel(g.A), report.Percent(float64(g.ProbabilityA)), classLabel(g.B), report.Percent(float64(g.ProbabilityB)))
 		}
 		fmt.Fprintf(e.stdout, "\n%s", t)
 	}

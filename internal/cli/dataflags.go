@@ -51,13 +51,13 @@ func (f dataFlags) text() string {
 		text += " --layout " + f.Layout
 	}
 	if f.LabelPattern != "" {
-		text += " --label-pattern '" + f.LabelPattern + "'"
+		text += " --label-pattern " + quoted(f.LabelPattern)
 	}
 	if f.Columns != (dataset.Columns{}) {
-		text += " --columns " + f.Columns.String()
+		text += " --columns " + quoted(f.Columns.String())
 	}
 	if f.Annotations != "" {
-		text += " --annotations " + f.Annotations
+		text += " --annotations " + quoted(f.Annotations)
 	}
 	return text
 }

@@ -21,7 +21,7 @@ func printEval(w io.Writer, r *eval.Result) error {
 	}
 	classes := make([]report.Class, len(r.Classes))
 	for i, k := range r.Classes {
-		classes[i] = report.Class{Name: k.Class, Images: int64(k.Images), Top1: k.Top1Error, Top5: k.Top5Error, ConfusedWith: k.ConfusedWith}
+		classes[i] = report.Class{Name: classLabel(k.Class), Images: int64(k.Images), Top1: k.Top1Error, Top5: k.Top5Error, ConfusedWith: classLabel(k.ConfusedWith)}
 	}
 	if _, err := report.ClassTable(classes).WriteTo(w); err != nil {
 		return err
@@ -29,14 +29,14 @@ func printEval(w io.Writer, r *eval.Result) error {
 	if len(r.Confusions) > 0 {
 		t := report.NewTable(left("True class"), left("Taken for"), right("Images"))
 		for _, c := range r.Confusions {
-			t.Row(c.Truth, c.Predicted, report.Count(int64(c.Images)))
+			t.Row(classLabel(c.Truth), classLabel(c.Predicted), report.Count(int64(c.Images)))
 		}
 		fmt.Fprintf(w, "\nMost often confused\n%s", t)
 	}
 	if len(r.Mistakes) > 0 {
 		mistakes := make([]report.Mistake, len(r.Mistakes))
 		for i, w := range r.Mistakes {
-			mistakes[i] = report.Mistake{File: w.File, Truth: w.Truth, Predicted: w.Predicted, Probability: float64(w.Probability), Rank: w.Rank}
+			mistakes[i] = report.Mistake{File: w.File, Truth: classLabel(w.Truth), Predicted: classLabel(w.Predicted), Probability: float64(w.Probability), Rank: w.Rank}
 		}
 		fmt.Fprintf(w, "\nWorst mistakes\n%s", report.MistakeTable(mistakes))
 	}

@@ -4,11 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/verydeep/vgg"
-	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/explain"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 )
@@ -41,28 +40,10 @@ Examples:
 
 // explainResult has the JSON keys of `vgg explain --json`.
 type explainResult struct {
-	File   string         `json:"file"`
-	Out    string         `json:"out,omitempty"`
-	Top    []explainClass `json:"top,omitempty"`
-	Scales []explainScale `json:"scales,omitempty"`
-	Error  string         `json:"error,omitempty"`
-}
-
-type explainClass struct {
-	Class       string    `json:"class"`
-	Index       int       `json:"index"`
-	Probability float32   `json:"probability"` // mean over the scales
-	AtScale     []float32 `json:"at_scale"`    // of the map's mean, at each scale
-}
-
-type explainScale struct {
-	Scale  int `json:"scale"`
-	Width  int `json:"width"` // of the rescaled image
-	Height int `json:"height"`
-	Rows   int `json:"rows"` // of the class score map
-	Cols   int `json:"cols"`
-	Window int `json:"window"`
-	Stride int `json:"stride"`
+	File string `json:"file"`
+	Out  string `json:"out,omitempty"`
+	*explain.Result
+	Error string `json:"error,omitempty"`
 }
 
 func (c *explainCommand) Run(e *environment) error {
@@ -95,19 +76,14 @@ func (c *explainCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	scales := c.Scales
-	if scales == nil {
-		q := m.Preprocess.Resize
-		scales = []int{q, q * 3 / 2, 2 * q}
-	}
-	if err := checkScales("--scales", m.Net.Options(), scales...); err != nil {
+	if err := checkScales("--scales", m.Net.Options(), c.Scales...); err != nil {
 		return err
 	}
 	return e.forEach(pictures, func(p picture) (bad bool, err error) {
 		r := explainResult{File: p.name, Out: c.out(p.name, many)}
 		im, err := e.decodeImage(p, m.Preprocess.Orient, c.pixels())
 		if err == nil {
-			err = c.explain(e, m, im, scales, &r)
+			err = c.explain(e, m, im, &r)
 		}
 		if _, unwritten := errors.AsType[*outputError](err); unwritten || e.stops(err) {
 			return false, fmt.Errorf("%s: %w", p.name, err)
@@ -134,39 +110,19 @@ func (e *outputError) Unwrap() error { return e.error }
 
 // explain completes the result of an image by its class score maps, one for each scale, and
 // writes their picture.
-func (c *explainCommand) explain(e *environment, m *vgg.Model, im *preprocess.Image, scales []int, r *explainResult) error {
+func (c *explainCommand) explain(e *environment, m *vgg.Model, im *preprocess.Image, r *explainResult) error {
 	release, err := c.claim([]output{{"--out", r.Out}})
 	if err != nil {
 		return &outputError{err}
 	}
 	defer release()
-	maps, err := eval.ScoreMaps(e.ctx, m, im, scales)
-	if err != nil {
+	if r.Result, err = explain.Run(e.ctx, m, im, c.Scales, c.Top); err != nil {
 		return err
 	}
-	c.complete(r, m, maps)
-	if err := writeFile(r.Out, c.draw(*r, maps, im).EncodePNG); err != nil {
+	if err := writeFile(r.Out, r.Heatmap(im, filepath.Base(r.File), filepath.Base(c.Weights)).EncodePNG); err != nil {
 		return &outputError{err}
 	}
 	return nil
-}
-
-// complete adds the most probable classes by the mean over the scales.
-func (c *explainCommand) complete(r *explainResult, m *vgg.Model, maps []eval.ScoreMap) {
-	posteriors := make([][]float32, len(maps))
-	for i, s := range maps {
-		posteriors[i] = s.Posterior
-	}
-	for _, p := range m.Top(eval.Mean(posteriors...), c.Top) {
-		class := explainClass{Class: p.Class, Index: p.Index, Probability: p.Probability}
-		for _, s := range maps {
-			class.AtScale = append(class.AtScale, s.Posterior[p.Index])
-		}
-		r.Top = append(r.Top, class)
-	}
-	for _, s := range maps {
-		r.Scales = append(r.Scales, explainScale{s.Scale, s.W, s.H, s.OH, s.OW, s.Window, s.Stride})
-	}
 }
 
 // out returns the name of an image's picture.
@@ -190,34 +146,11 @@ func outFor(path, image string, many bool) string {
 	return filepath.Join(filepath.Dir(path), strings.TrimSuffix(base, filepath.Ext(base))+"-"+filepath.Base(path))
 }
 
-// draw makes the picture.
-func (c *explainCommand) draw(r explainResult, maps []eval.ScoreMap, im *preprocess.Image) report.Heatmap {
-	h := report.Heatmap{
-		Title:    filepath.Base(r.File),
-		Subtitle: fmt.Sprintf("Class score maps by %s: windows of %d×%d pixels of the rescaled photograph, %d pixels apart.", filepath.Base(c.Weights), r.Scales[0].Window, r.Scales[0].Window, r.Scales[0].Stride),
-		W:        im.W, H: im.H, Pix: im.Pix,
-	}
-	for _, s := range r.Scales {
-		h.Columns = append(h.Columns, fmt.Sprintf("Q = %d: %d×%d windows", s.Scale, s.Cols, s.Rows))
-	}
-	for _, class := range r.Top {
-		row := report.HeatRow{Name: class.Class, Share: report.Percent(float64(class.Probability))}
-		for i, s := range maps {
-			n := s.OH * s.OW
-			values := s.Posteriors[class.Index*n : (class.Index+1)*n]
-			row.Heats = append(row.Heats, report.Heat{
-				W: float64(s.W), H: float64(s.H), First: float64(s.Window) / 2, Step: float64(s.Stride), Rows: s.OH, Cols: s.OW,
-				Values:  values,
-				Caption: fmt.Sprintf("dense: %s, best window: %s", report.Percent(float64(class.AtScale[i])), report.Percent(float64(slices.Max(values)))),
-			})
-		}
-		h.Rows = append(h.Rows, row)
-	}
-	return h
-}
-
 // table shows the classes as text.
 func (r explainResult) table() *report.Table {
+	if r.Result == nil {
+		return report.NewTable(left(r.File))
+	}
 	columns := []report.Column{left(r.File), right("Probability")}
 	for _, s := range r.Scales {
 		columns = append(columns, right(fmt.Sprintf("Q = %d", s.Scale)))

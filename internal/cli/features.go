@@ -179,7 +179,7 @@ func (c *featuresCommand) finish(e *environment, r featuresResult) error {
 		}
 		next := ""
 		if r.Labels != "" && !strings.HasSuffix(r.Out, ".jsonl") {
-			next = fmt.Sprintf("\nNext: vgg transfer eval %s\n", r.Out)
+			next = fmt.Sprintf("\nNext: %s\n", commandLine("transfer", "eval", r.Out))
 		}
 		_, err = fmt.Fprintf(e.stdout, "%s descriptors of %s numbers in %s\n%s", report.Count(int64(r.Summary.Images)), report.Count(int64(r.Dim)), r.Out, next)
 	}

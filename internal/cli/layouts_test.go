@@ -168,7 +168,7 @@ var layouts = []layout{
 		gallery: "Folders that could be parts or classes",
 		name:    "classes called train and test among others",
 		build:   func(b *builder) { b.folders("%s/%d.jpg", 4); b.flat("train/%d.jpg", 4); b.flat("test/%d.jpg", 4) },
-		refused: "layout parts (train is a part of the images, and bonsai, ketch, watch left out) or --layout folders (train and bonsai, ketch, watch are classes)",
+		refused: "labels by a table or a label pattern (train is a part of the images, and bonsai, ketch, watch left out) or --layout folders (train and bonsai, ketch, watch are classes)",
 	},
 	{
 		name:    "classes called train and test, as the flag says",
@@ -191,7 +191,7 @@ var layouts = []layout{
 		gallery: "Folders that all have the same folders",
 		name:    "folds that all have the classes",
 		build:   func(b *builder) { b.folders("fold1/%s/%d.jpg", 2); b.folders("fold2/%s/%d.jpg", 2) },
-		refused: "--layout folders (the classes are fold1, fold2) or --data ",
+		refused: "--layout folders (the classes are fold1, fold2) or --label-pattern '**/{label}/*' (the classes are bonsai, ketch, watch) or --data ",
 	},
 	{
 		gallery: "Classes in the files' names",

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/releases"
 	"github.com/verydeep/vgg/releases/pull"
+	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/weights"
 )
 
@@ -176,23 +178,26 @@ func (e *environment) pull(r releases.Release, offline bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if path := pull.Path(dir, r); offline {
-		return pull.Release(e.ctx, r, pull.Options{Dir: dir, Offline: true})
-	} else if _, err := os.Stat(path); err == nil {
+	path := pull.Path(dir, r)
+	if exists(path) {
 		return path, nil
+	}
+	if offline {
+		_, err := pull.Release(e.ctx, r, pull.Options{Dir: dir, Offline: true})
+		return "", byHand(err, r, path)
 	}
 	mirror := e.getenv("VGG_MIRROR")
 	from := r.URL
 	if mirror != "" {
 		from = fmt.Sprintf("%s from the mirror %s", r.File, mirror)
 	}
-	fmt.Fprintf(e.stderr, "%s by %s is not in %s yet: downloading %s (licence: %s)\n", r.FullName(), r.Source, dir, from, r.Licence)
+	fmt.Fprintf(e.stderr, "%s by %s is not in %s yet: downloading about %s from %s (licence: %s)\n", r.FullName(), r.Source, dir, report.Bytes(sizeOf(r)), from, r.Licence)
 	if r.SHA256 == "" && r.MD5 == "" {
 		fmt.Fprintf(e.stderr, "its publisher gives no hash to check it by\n")
 	}
 	bar := e.newProgress()
 	defer bar.close()
-	return pull.Release(e.ctx, r, pull.Options{Dir: dir, Mirror: mirror, OnStage: func(stage string) progress.Func {
+	got, err := pull.Release(e.ctx, r, pull.Options{Dir: dir, Mirror: mirror, OnStage: func(stage string) progress.Func {
 		if stage == "converting" {
 			bar.close()
 			fmt.Fprintln(e.stderr, "converting it to safetensors, once")
@@ -200,6 +205,30 @@ func (e *environment) pull(r releases.Release, offline bool) (string, error) {
 		}
 		return bar.stage(stage, unitMegabytes)
 	}})
+	if _, unreachable := errors.AsType[net.Error](err); unreachable && e.ctx.Err() == nil {
+		bar.close()
+		return got, byHand(err, r, path)
+	}
+	return got, err
+}
+
+// sizeOf returns the size of a release's file in bytes, from its parameters of 4 bytes.
+func sizeOf(r releases.Release) int64 {
+	if r.Headless && r.Source == "torchvision" { // the file has an unusable classifier
+		if whole, err := releases.Find(r.Name, r.Source); err == nil {
+			return 4 * whole.Parameters
+		}
+	}
+	return 4 * r.Parameters
+}
+
+// byHand adds to the error of a download how to do without it.
+func byHand(err error, r releases.Release, path string) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w; without a connection: bring %s (about %s) from %s, and name that file in the place of %s, or put it in its place by %s",
+		err, r.File, report.Bytes(sizeOf(r)), r.URL, r.FullName(), commandLine("convert", r.File, path))
 }
 
 // fileSHA256 returns the SHA-256 of a file of weights, or of that in a folder, in hexadecimal.

@@ -141,7 +141,7 @@ func (c *reproduceCommand) classify(e *environment, plan reproduce.Plan, data *d
 	}
 	bar := e.newProgress()
 	defer bar.close()
-	options.OnNet = bar.named(unitImages)
+	options.OnNet = bar.each(unitImages)
 	r, err := reproduce.Classification(e.ctx, plan, data, options)
 	bar.close()
 	if err != nil {
@@ -324,7 +324,7 @@ func (c *reproduceCommand) training(name string) string {
 	if !ok {
 		return ""
 	}
-	file := func(n string) string { return filepath.Join(c.Weights, n+".safetensors") }
+	file := func(n string) string { return quoted(filepath.Join(c.Weights, n+".safetensors")) }
 	recipe, from := "paper", ""
 	switch {
 	case s.Min != s.Max:
@@ -338,6 +338,6 @@ func (c *reproduceCommand) training(name string) string {
 		from = fmt.Sprintf(" --scale-min %d --scale-max %d --test-scale %d", s.Min, s.Min, s.Min)
 	}
 	run := filepath.Join("runs", name)
-	return fmt.Sprintf(" To train it:\n  vgg train --data %s --recipe %s --config %s%s --out %s\n  cp %s %s",
-		c.Data, recipe, config, from, run, filepath.Join(run, "best.safetensors"), file(name))
+	return fmt.Sprintf(" To train it:\n  %s train --data %s --recipe %s --config %s%s --out %s\n  cp %s %s",
+		program(), quoted(c.Data), recipe, config, from, quoted(run), quoted(filepath.Join(run, "best.safetensors")), file(name))
 }

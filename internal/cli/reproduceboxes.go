@@ -28,7 +28,7 @@ func (c *reproduceCommand) localise(e *environment, plan reproduce.Plan, images 
 	bar := e.newProgress()
 	defer bar.close()
 	r, err := reproduce.Localisation(e.ctx, plan, data, reproduce.LocalisationOptions{
-		Results: c.results(), Threshold: localize.MergeThreshold, Resources: resources.Resources{Workers: threads, MaxPixels: c.pixels()}, OnRow: bar.named(unitImages),
+		Results: c.results(), Threshold: localize.MergeThreshold, Resources: resources.Resources{Workers: threads, MaxPixels: c.pixels()}, OnRow: bar.each(unitImages),
 		Open: func(name string, boxes bool) (*vgg.Model, string, bool, error) {
 			file := found[name]
 			if file == "" {
@@ -60,8 +60,8 @@ func (c *reproduceCommand) boxTraining(name string) (text string, ok bool) {
 	if fcOnly {
 		layers = " --freeze 'conv*'"
 	}
-	file := func(n string) string { return filepath.Join(c.Weights, n+".safetensors") }
+	file := func(n string) string { return quoted(filepath.Join(c.Weights, n+".safetensors")) }
 	run := filepath.Join("runs", name)
-	return fmt.Sprintf(" To train it:\n  vgg localize train --data %s --init-from %s --regression %s%s --out %s\n  cp %s %s",
-		c.Data, file(classifier), regression, layers, run, filepath.Join(run, "best.safetensors"), file(name)), true
+	return fmt.Sprintf(" To train it:\n  %s localize train --data %s --init-from %s --regression %s%s --out %s\n  cp %s %s",
+		program(), quoted(c.Data), file(classifier), regression, layers, quoted(run), quoted(filepath.Join(run, "best.safetensors")), file(name)), true
 }

@@ -86,11 +86,11 @@ func (c *indexCommand) Run(e *environment) error {
 		return err
 	}
 	defer d.Close()
-	_, groups, err := c.find(e, d)
+	pairs, groups, err := c.find(e, d)
 	if err != nil {
 		return err
 	}
-	return c.finish(e, d, groups, s, changes)
+	return c.finish(e, d, pairs, groups, s, changes)
 }
 
 // inputs opens the images and the networks, by absolute paths.
@@ -121,14 +121,14 @@ func (c *indexCommand) inputs(e *environment) ([]transfer.Net, *transfer.Images,
 }
 
 // finish prints what the index holds and how it changed.
-func (c *indexCommand) finish(e *environment, d *transfer.Descriptors, groups [][]int, s *transfer.Summary, changes *transfer.Changes) error {
+func (c *indexCommand) finish(e *environment, d *transfer.Descriptors, pairs []transfer.Pair, groups [][]int, s *transfer.Summary, changes *transfer.Changes) error {
 	if c.JSON {
 		if err := writeJSON(e.stdout, indexResult{c.Out, s, changes, filesOf(d, groups)}); err != nil {
 			return err
 		}
 		return unreadable(len(s.Unreadable), s.Images+len(s.Unreadable))
 	}
-	printGroups(e, d, groups)
+	printGroups(e, d, pairs, groups)
 	err := (&featuresCommand{}).finish(e, featuresResult{Out: c.Out, Summary: s})
 	if err != nil && !errors.Is(err, errUnreadable) {
 		return err
@@ -136,7 +136,7 @@ func (c *indexCommand) finish(e *environment, d *transfer.Descriptors, groups []
 	if n := changes; n != nil {
 		fmt.Fprintf(e.stdout, "%s kept as they were, %s described again, %s new, %s gone\n", report.Count(int64(n.Kept)), report.Count(int64(n.Redone)), report.Count(int64(n.Added)), report.Count(int64(n.Removed)))
 	}
-	fmt.Fprintf(e.stdout, "\nNext: vgg similar %s PHOTO.jpg\n", c.Out)
+	fmt.Fprintf(e.stdout, "\nNext: %s\n", commandLine("similar", c.Out, anyFile(d.Rows)))
 	return err
 }
 
@@ -167,19 +167,27 @@ func filesOf(d *transfer.Descriptors, groups [][]int) [][]string {
 	return names
 }
 
-// printGroups lists near-duplicates.
-func printGroups(e *environment, d *transfer.Descriptors, groups [][]int) {
+// printGroups lists near-duplicates, each with its similarity to the one of its group that is
+// most similar to it.
+func printGroups(e *environment, d *transfer.Descriptors, pairs []transfer.Pair, groups [][]int) {
 	if len(groups) == 0 {
 		return
 	}
-	t := report.NewTable(right("Group"), left("Near-duplicates"))
+	nearest := map[int]float32{}
+	for _, p := range pairs {
+		nearest[p.A], nearest[p.B] = max(nearest[p.A], p.Similarity), max(nearest[p.B], p.Similarity)
+	}
+	t := report.NewTable(right("Group"), right("Similarity"), left("Near-duplicates"))
 	for i, g := range groups[:min(len(groups), mostGroups)] {
-		for j, r := range g {
+		for j, r := range g[:min(len(g), mostOfGroup)] {
 			number := ""
 			if j == 0 {
 				number = fmt.Sprint(i + 1)
 			}
-			t.Row(number, d.Rows[r].File)
+			t.Row(number, fmt.Sprintf("%.4f", nearest[r]), d.Rows[r].File)
+		}
+		if n := len(g) - mostOfGroup; n > 0 {
+			t.Row("", "", fmt.Sprintf("and %s more", report.Count(int64(n))))
 		}
 	}
 	fmt.Fprintf(e.stdout, "%s\n", t)
@@ -190,6 +198,9 @@ func printGroups(e *environment, d *transfer.Descriptors, groups [][]int) {
 
 // mostGroups is the number of groups of near-duplicates that the text lists.
 const mostGroups = 25
+
+// mostOfGroup is the number of a group's images that the text lists.
+const mostOfGroup = 8
 
 type similarCommand struct {
 	Index   string   `arg:"" help:"Index (vgg index), or another file of descriptors of whole images (vgg features)."`
@@ -296,7 +307,7 @@ func (c *similarCommand) duplicates(e *environment, d *transfer.Descriptors, she
 	if c.JSON {
 		err = writeJSON(e.stdout, map[string][][]string{"duplicates": filesOf(d, groups)})
 	} else {
-		printGroups(e, d, groups)
+		printGroups(e, d, pairs, groups)
 		_, err = fmt.Fprintf(e.stdout, "%d pairs in %d groups have a similarity of at least %g\n", len(pairs), len(groups), c.NearDup)
 	}
 	if err != nil {

@@ -139,6 +139,6 @@ func (r shardResult) print(out io.Writer, dir string) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(out, "\nNext: vgg train --data %s\n", dir)
+	_, err := fmt.Fprintf(out, "\nNext: %s\n", commandLine("train", "--data", dir))
 	return err
 }

@@ -351,7 +351,7 @@ func (c *trainCommand) continuing(dir string) string {
 	if c.boxes != nil {
 		command = "localize train"
 	}
-	return fmt.Sprintf("; vgg %s --resume --out %s continues from there", command, dir)
+	return fmt.Sprintf("; %s %s --resume --out %s continues from there", program(), command, quoted(dir))
 }
 
 // Keys of a checkpoint's note.
@@ -544,9 +544,9 @@ func (c *trainCommand) runDir() (string, error) {
 }
 
 func (c *trainCommand) print(out io.Writer, r *train.Result, val *dataset.Dataset) error {
-	data := ""
+	data, photo := "", quoted(photoOf(c.Data, val))
 	if !c.sample() || c.MultiLabel && c.Data != "" {
-		data = " --data " + c.Data + c.dataFlags.text()
+		data = " --data " + quoted(c.Data) + c.dataFlags.text()
 	}
 	waited := ""
 	if r.Seconds > 0 {
@@ -554,9 +554,9 @@ func (c *trainCommand) print(out io.Writer, r *train.Result, val *dataset.Datase
 	}
 	if c.boxes != nil {
 		_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: localisation error %s, mean IoU %.3f.\n\n"+
-			"Next: vgg localize %[8]s PHOTO.jpg --draw boxes.png\n      vgg localize eval %[8]s%[9]s\n",
+			"Next: %[10]s localize %[8]s %[11]s --draw boxes.png\n      %[10]s localize eval %[8]s%[9]s\n",
 			r.Epochs, r.Iterations, seconds(r.Seconds), waited,
-			r.BestEpoch, report.Percent(r.LocalisationError), r.MeanIoU, r.BestWeights, data)
+			r.BestEpoch, report.Percent(r.LocalisationError), r.MeanIoU, quoted(r.BestWeights), data, program(), photo)
 		return err
 	}
 	if !math.IsNaN(r.MeanAP) {
@@ -564,13 +564,13 @@ func (c *trainCommand) print(out io.Writer, r *train.Result, val *dataset.Datase
 			data += " --multi-label"
 		}
 		_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: mean average precision %s, F1 %s at probability 0.5.\n\n"+
-			"Next: vgg classify %[8]s PHOTO.jpg\n      vgg eval %[8]s%[9]s\n",
+			"Next: %[10]s classify %[8]s %[11]s\n      %[10]s eval %[8]s%[9]s\n",
 			r.Epochs, r.Iterations, seconds(r.Seconds), waited,
-			r.BestEpoch, report.Percent(r.MeanAP), report.Percent(r.MicroF1), r.BestWeights, data)
+			r.BestEpoch, report.Percent(r.MeanAP), report.Percent(r.MicroF1), quoted(r.BestWeights), data, program(), photo)
 		return err
 	}
 	chance := chanceOf(val, r.Top1Error)
-	next := fmt.Sprintf("Next: vgg classify %[1]s PHOTO.jpg\n      vgg eval %[1]s%[2]s\n", r.BestWeights, data)
+	next := fmt.Sprintf("Next: %[3]s classify %[1]s %[4]s\n      %[3]s eval %[1]s%[2]s\n", quoted(r.BestWeights), data, program(), photo)
 	if text := chance.text(r.Top1Error, r.Epochs, cmp.Or(c.Data, sampleName)); text != "" && r.Top1Error >= chance.chance/2 {
 		next = text
 	} else {

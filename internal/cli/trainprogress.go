@@ -82,7 +82,7 @@ func (p *trainProgress) start(s train.Start) {
 	p.left = s.Iterations - s.Iteration
 	fmt.Fprintf(p.out, "Time    about %s for %d iterations: an estimate from a forward pass, if images are ready when they are needed\n\n",
 		seconds(s.Seconds), p.left)
-	p.bar.begin()
+	p.bar.begin("training")
 }
 
 // list joins names, or returns a word for none.

@@ -138,8 +138,9 @@ func (c *transferTrainCommand) Run(e *environment) error {
 	if !s.Info.Converged {
 		fmt.Fprintf(e.stderr, "not all classes converged in %d passes\n", s.Info.MaxIterations)
 	}
-	_, err = fmt.Fprintf(e.stdout, "SVMs of %d classes on %s images, C %g, in %s\n\nNext: vgg transfer eval --svm %s DESCRIPTORS\n      vgg transfer predict %s PHOTO.jpg\n",
-		len(s.Info.Classes), report.Count(int64(s.Info.Images)), s.Info.C, seconds(s.Info.Seconds), c.Out, c.Out)
+	_, err = fmt.Fprintf(e.stdout, "SVMs of %d classes on %s images, C %g, in %s\n\nNext: %s\n      %s\n",
+		len(s.Info.Classes), report.Count(int64(s.Info.Images)), s.Info.C, seconds(s.Info.Seconds),
+		commandLine(append([]string{"transfer", "eval", "--svm", c.Out}, c.Descriptors...)...), commandLine("transfer", "predict", c.Out, anyFile(d.Rows)))
 	return err
 }
 

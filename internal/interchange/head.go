@@ -563,7 +563,7 @@ func (o *Outline) inputSide(a architecture.Architecture, fc fileLayer, channels,
 		return 0, &AmbiguousError{fmt.Sprintf("%s: fan-in %d, twice the channels before it, as of maxima and means of the whole map: say the head (--head 'GMAP %s')", name, fc.in, a.HeadName())}
 	}
 	if fc.in%channels != 0 || side < 1 || side*side*channels != fc.in {
-		return 0, fmt.Errorf("%s: fan-in %d, want the %d channels of the convolution before it times a square", name, fc.in, channels)
+		return 0, fmt.Errorf("%s: fan-in %d, want the %d channels of the convolution before it times a square: of networks for images that aren't square, the convolutions alone are read (--headless)", name, fc.in, channels)
 	}
 	least, most := side<<poolings, (side+1)<<poolings-1
 	if given > 0 && given>>poolings != side {

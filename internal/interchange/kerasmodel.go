@@ -20,8 +20,8 @@ type kerasWriter struct {
 // KerasModel describes a network as a Sequential model of Keras 3, in the JSON of .keras
 // files. The model takes RGB pixels of 0 … 255: the preprocessing of their values is its first
 // layers, and the ending its last. Its layers that have tensors are those of [Tensors] with the
-// scheme Keras, in their order. Local response normalisation is an error: Keras has no such
-// layer.
+// scheme Keras, in their order. Local response normalisation, GMAP and most adaptive poolings are errors:
+// Keras has no such layers.
 func KerasModel(n *network.Network, s preprocess.Spec) ([]byte, error) {
 	o := n.Options()
 	a, err := architecture.Parse(o.Config)
@@ -100,6 +100,8 @@ func (w *kerasWriter) layer(l nn.Layer) error {
 		}
 		w.add(class, l.Name(), map[string]any{"data_format": "channels_last", "keepdims": false})
 		w.vector = true
+	case *nn.AdaptivePool:
+		return w.adaptive(l)
 	case *nn.Flatten:
 		w.flatten(l.Name())
 	case *nn.Euclidean:
@@ -116,11 +118,31 @@ func (w *kerasWriter) layer(l nn.Layer) error {
 		return w.function(l)
 	case *nn.Binary: // the model gives the probability of the second class
 	default:
-		return fmt.Errorf("%s: Keras has no such layer in a chain, want a network without local response normalisation, adaptive pooling and GMAP (.weights.h5 files have the weights alone)", l.Name())
+		kind := "layer of this kind"
+		switch l.(type) {
+		case *nn.LRN:
+			kind = "local response normalisation"
+		case *nn.GlobalMaxAverage:
+			kind = "pooling to maxima and means (GMAP) in a Sequential model"
+		}
+		return fmt.Errorf("%s: Keras has no %s: write .onnx, which has it, or .weights.h5, which has the weights alone", l.Name(), kind)
 	}
 	if rectified {
 		w.add("ReLU", l.Name()+".relu", map[string]any{})
 	}
+	return nil
+}
+
+// adaptive appends what an adaptive pooling is for the model's input, whose side is fixed: of a
+// map of that side nothing, of one of a multiple an average pooling.
+func (w *kerasWriter) adaptive(l *nn.AdaptivePool) error {
+	switch k := w.side / l.Side; {
+	case w.side%l.Side != 0 || k == 0:
+		return fmt.Errorf("%s: Keras has no pooling of %d×%d pixels to %d×%d: write .onnx, which has it, .weights.h5, which has the weights alone, or the network for another --input", l.Name(), w.side, w.side, l.Side, l.Side)
+	case k > 1:
+		w.add("AveragePooling2D", l.Name(), map[string]any{"pool_size": []int{k, k}, "strides": []int{k, k}, "padding": "valid", "data_format": "channels_last"})
+	}
+	w.side = l.Side
 	return nil
 }
 

@@ -334,7 +334,7 @@ func (r *layerReader) globalPool(k architecture.Kind) error {
 		return fmt.Errorf("it follows the convolution %s without a rectification, want one", w.name)
 	}
 	if r.keras() && r.vector {
-		return fmt.Errorf("a global pooling of a vector, want it of a map")
+		return fmt.Errorf("a global pooling of a vector, want it of a map: one pixel stays as it is, so save the model without this layer")
 	}
 	r.vector = true
 	return r.inHead(architecture.Layer{Kind: k})

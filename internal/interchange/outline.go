@@ -128,6 +128,10 @@ func read(f *weights.File, known bool) (*Outline, error) {
 // convolution, or a fully connected layer if head; 2 axes are a fully connected layer.
 func newFileLayer(name string, w weights.Entry, head, columns, channelsLast bool) (fileLayer, error) {
 	l := fileLayer{name: name, tensors: map[string]weights.Entry{"weight": w}, columns: columns, channelsLast: channelsLast}
+	switch w.DType {
+	case "I8", "U8", "I16", "I32":
+		return l, fmt.Errorf("%s: dtype %s: a quantised weight, which isn't read: save the model in float32, as it is before it is quantised (in Keras, before model.quantize)", w.Name, w.DType)
+	}
 	s := weightShape(w.Shape, columns)
 	wrong := func(want string) error {
 		return fmt.Errorf("%s: shape %v, want %s", w.Name, s, want)

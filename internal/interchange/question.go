@@ -33,7 +33,11 @@ func (o *Outline) Question(head string) error {
 			other = fmt.Sprintf(", or --config '%s' with batch normalisation behind the rectification", (&Outline{layers: list}).likelyRow(head))
 		}
 	}
-	return &AmbiguousError{fmt.Sprintf("%s: say the network (--config '%s'%s, if every convolution keeps the size of its map and is rectified, M is a max-pooling of 2×2 pixels, no other layer counts in inference, and the head is this one%s)", why, row, other, sideAdvice(row))}
+	last := ""
+	if o.unplaced && strings.Contains(row, " BN RELU") {
+		last = ", with RELU BN in place of BN RELU where it is so"
+	}
+	return &AmbiguousError{fmt.Sprintf("%s: say the network (--config '%s'%s, if every convolution keeps the size of its map and is rectified, M is a max-pooling of 2×2 pixels, no other layer counts in inference, and the head is this one%s%s)", why, row, other, last, sideAdvice(row))}
 }
 
 // question says what names of tensors leave open, "" if that is nothing.
@@ -257,9 +261,6 @@ func (o *Outline) checkRoom(config string) error {
 // numbersOf returns the numbers in a layer's name, without those of its kind.
 func numbersOf(name string) string {
 	name = strings.NewReplacer("conv2d", "conv", "Conv2d", "conv", "2d", "", "1d", "").Replace(name)
-	var numbers []string
-	for _, f := range strings.FieldsFunc(name, func(r rune) bool { return r < '0' || '9' < r }) {
-		numbers = append(numbers, f)
-	}
+	numbers := strings.FieldsFunc(name, func(r rune) bool { return r < '0' || '9' < r })
 	return strings.Join(numbers, ".")
 }

@@ -1,0 +1,136 @@
+package dataset
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+)
+
+// firstFile returns the first of some files that is there, "" if none is.
+func firstFile(fsys fs.FS, names ...string) string {
+	for _, n := range names {
+		if info, err := fs.Stat(fsys, n); err == nil && !info.IsDir() {
+			return n
+		}
+	}
+	return ""
+}
+
+// celebrityLists reads CelebA's list_attr_celeba.txt: a line with the number of images, one with
+// the attributes, and an image with 1 or -1 for each on the others; and its
+// list_eval_partition.txt of images and 0, 1 or 2.
+func celebrityLists(fsys fs.FS, _ listing) (*table, error) {
+	file := firstFile(fsys, "list_attr_celeba.txt", "Anno/list_attr_celeba.txt")
+	if file == "" {
+		return nil, nil
+	}
+	attributes, err := readWords(fsys, file)
+	if err != nil {
+		return nil, err
+	}
+	if len(attributes.rows) < 3 {
+		return nil, fmt.Errorf("%s: %d lines, want a number, the names of attributes and images", file, len(attributes.rows))
+	}
+	part := map[string]string{}
+	if list := firstFile(fsys, "list_eval_partition.txt", "Eval/list_eval_partition.txt"); list != "" {
+		t, err := readWords(fsys, list)
+		if err != nil {
+			return nil, err
+		}
+		for row, words := range t.rows {
+			name, ok := map[string]string{"0": "train", "1": "val", "2": "test"}[words[len(words)-1]]
+			if !ok || len(words) != 2 {
+				return nil, t.errorf(row, "%q, want an image and 0, 1 or 2", strings.Join(words, " "))
+			}
+			part[words[0]] = name
+		}
+	}
+	names := attributes.rows[1]
+	out := newList(file, "split")
+	out.classNames["label"] = names
+	for row := 2; row < len(attributes.rows); row++ {
+		words := attributes.rows[row]
+		if len(words) != len(names)+1 {
+			return nil, attributes.errorf(row, "%d words, want an image and %d attributes", len(words), len(names))
+		}
+		var shown []string
+		for i, v := range words[1:] {
+			if v != "1" && v != "-1" {
+				return nil, attributes.errorf(row, "%s is %q, want 1 or -1", names[i], v)
+			}
+			if v == "1" {
+				shown = append(shown, fmt.Sprint(i))
+			}
+		}
+		out.addRow(attributes.lines[row], words[0], "["+strings.Join(shown, ",")+"]", part[words[0]])
+	}
+	return out, nil
+}
+
+// aircraftLists reads FGVC-Aircraft's images_variant_train.txt and its like: an image's number and
+// its variant, which may have blanks.
+func aircraftLists(fsys fs.FS, root listing) (*table, error) {
+	if !slices.Contains(root.files, "images_variant_train.txt") {
+		return nil, nil
+	}
+	out := newList("images_variant_train.txt", "split")
+	for _, part := range partNames {
+		t, err := readWords(fsys, "images_variant_"+part+".txt")
+		if err != nil {
+			return nil, err
+		}
+		if t == nil {
+			continue
+		}
+		for row, words := range t.rows {
+			if len(words) < 2 {
+				return nil, t.errorf(row, "%q, want an image and its variant", strings.Join(words, " "))
+			}
+			out.addRow(t.lines[row], words[0], strings.Join(words[1:], " "), part)
+		}
+	}
+	return out, nil
+}
+
+// signLists reads the German traffic signs as their makers distribute them: a folder each class
+// with its table GT-00000.csv, and GT-final_test.csv of the test images.
+func signLists(fsys fs.FS, _ listing) (*table, error) {
+	train := ""
+	for _, dir := range []string{"GTSRB/Final_Training/Images", "Final_Training/Images", "GTSRB/Training", "Training"} {
+		if firstFile(fsys, dir+"/00000/GT-00000.csv") != "" {
+			train = dir
+			break
+		}
+	}
+	test := firstFile(fsys, "GT-final_test.csv", "GTSRB/GT-final_test.csv", "GTSRB/Final_Test/Images/GT-final_test.csv", "Final_Test/Images/GT-final_test.csv")
+	if train == "" || test == "" {
+		return nil, nil
+	}
+	files, err := fs.Glob(fsys, train+"/*/GT-*.csv")
+	if err != nil {
+		return nil, err
+	}
+	out := newList(test, "split")
+	for _, file := range append(files, test) {
+		t, err := readTable(fsys, file)
+		if err != nil {
+			return nil, err
+		}
+		image, class := t.column("filename"), t.column("classid")
+		if image < 0 || class < 0 {
+			return nil, fmt.Errorf("%s: no columns Filename and ClassId", file)
+		}
+		for row := range t.rows {
+			name, part := t.cell(row, image), partNames[partTest]
+			if file != test {
+				name, part = path.Join(path.Dir(file), name), partNames[partTrain]
+			} else if dir := firstFile(fsys, "GTSRB/Final_Test/Images/"+name, "Final_Test/Images/"+name); dir != "" {
+				name = dir
+			}
+			out.addRow(t.lines[row], name, t.cell(row, class), part)
+		}
+	}
+	return out, nil
+}
