@@ -48,7 +48,7 @@ type runState struct {
 	Wait       float64      `json:"wait_seconds"`
 	Unreadable []string     `json:"unreadable"`
 	Rescues    []Rescue     `json:"rescues,omitempty"`
-	FirstLoss  float64      `json:"first_loss,omitempty"` // of the first iteration
+	Judged     lossState    `json:"judged"`
 
 	MetricsBytes int64  `json:"metrics_bytes"`
 	EventsFile   string `json:"events_file,omitempty"`

@@ -63,6 +63,7 @@ const (
 	mostSeconds    = 300.0 // of a run that is chosen, if something is that quick
 	mostForOne     = 900.0 // of a run that shows each image once to given weights
 	valueBytes     = 4
+	heapSlack      = 1.5 // memory of the heap before the collector runs, times what is in use
 	// Share of the measured speed that the layers of narrow networks reach in training, and
 	// those of wide ones in inference.
 	narrowShare, wideShare = 0.5, 0.9
@@ -147,7 +148,7 @@ func (f Facts) heads() ([]candidate, error) {
 		if base.Resize == preprocess.Keep && !f.Boxes {
 			r.ScaleMax = max(r.ScaleMin, min(f.Side, r.ScaleMin*5/4))
 		}
-		r.TestScale = r.ScaleMin
+		r.TestScale = (r.ScaleMin + r.ScaleMax) / 2 // §4
 		all = append(all, candidate{r, c.most})
 	}
 	return all, nil
@@ -219,18 +220,25 @@ func (f Facts) cost(r Recipe) (Choice, error) {
 	if front != nil {
 		c.Memory += featureBytes(between, f.Images, r.Views) + featureBytes(between, f.Validation, 1)
 	}
-	c.Memory += f.decoded(r)
+	c.Memory = int64(heapSlack * float64(c.Memory+f.decoded(r)))
 	weights := chain.ParamBytes()
 	c.Disk = 2*weights + int64(f.Keep)*(weights+valueBytes*int64(chain.LearntFloats()))
 	return c, nil
 }
 
-// decoded estimates the bytes of the decoded images that a run keeps.
-func (f Facts) decoded(Recipe) int64 {
+// decoded estimates the bytes of the decoded images that a run keeps: those that it needs again.
+func (f Facts) decoded(r Recipe) int64 {
 	const aspect = 1.4 // of a photograph
 	image := 3 * aspect * float64(f.Side) * float64(f.Side)
 	most := float64(DefaultOptions().CacheBytes)
-	return int64(min(image*float64(f.Images), most) + min(image*float64(f.Validation), most))
+	bytes := 0.0
+	if r.Views != 1 {
+		bytes += min(image*float64(f.Images), most)
+	}
+	if r.Views == 0 {
+		bytes += min(image*float64(f.Validation), most)
+	}
+	return int64(bytes)
 }
 
 // trainingForwards returns the time of a step of training in forward passes.

@@ -26,12 +26,16 @@ func (r *run) estimate() (float64, error) {
 	rec := r.o.Recipe
 	n := min(validationBatch(rec, r.o.Batch), r.o.Train.Len(), most)
 	x := tensor.New(n, 3, rec.Input, rec.Input)
-	if _, err := r.model.Net.Forward(x); err != nil { // allocates memory
+	forward := r.model.Net.Forward
+	if r.trainFeatures != nil {
+		forward = r.trainFeatures.front.Forward
+	}
+	if _, err := forward(x); err != nil { // allocates memory
 		return 0, err
 	}
 	start, passes := time.Now(), 0
 	for ; passes == 0 || time.Since(start) < least; passes++ {
-		if _, err := r.model.Net.Forward(x); err != nil {
+		if _, err := forward(x); err != nil {
 			return 0, err
 		}
 	}

@@ -150,6 +150,7 @@ func ExampleDivergedError() {
 	o.Dir, o.Recipe = dir, train.SampleRecipe()
 	o.Train = photos.Select(func(s dataset.Sample) bool { return s.Label < 2 })
 	o.Recipe.Width, o.Recipe.FC, o.Recipe.LearningRate = 1.0/16, 16, 1e20
+	o.NoRescue = true // else the run goes back and lowers the rate, up to three times
 	_, err = train.Run(context.Background(), o)
 	var diverged *train.DivergedError
 	if errors.As(err, &diverged) {

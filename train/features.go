@@ -5,7 +5,6 @@ import (
 	"iter"
 
 	"github.com/verydeep/vgg/dataset"
-	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -49,16 +48,18 @@ type keptView struct {
 	bad    map[int]dataset.BadImage
 }
 
-// newFeatures returns the features of a loader's images before layer n of the network. They
-// are kept if they take at most the given bytes.
-func newFeatures(net *network.Network, n int, l *dataset.Loader, bytes int64) (*features, error) {
-	front, _, shape, err := net.Chain().Split(n, l.Crop, l.Crop)
-	if err != nil {
-		return nil, err
-	}
+// newFeatures returns the features of a loader's images, of the given shape. They are kept if
+// they take at most the given bytes, of which the loader then has the rest for the images that
+// it needs again.
+func newFeatures(front *nn.Chain, shape nn.Shape, l *dataset.Loader, bytes int64) *features {
 	f := &features{front: front, shape: shape, loader: l, kept: map[int]*keptView{}}
 	f.keeps = f.bytes() <= bytes
-	return f, nil
+	if f.keeps {
+		if l.CacheBytes = bytes - f.bytes(); l.CacheBytes == 0 || !l.Train || l.Views == 1 {
+			l.CacheBytes = dataset.NoCache
+		}
+	}
+	return f
 }
 
 // bytes returns the memory of all features, kept.
@@ -230,13 +231,14 @@ func (r *run) prepareFeatures() error {
 		return nil
 	}
 	side := r.o.Recipe.Input
-	var err error
-	if _, r.rest, _, err = r.model.Net.Chain().Split(n, side, side); err != nil {
+	front, rest, shape, err := r.model.Net.Chain().Split(n, side, side)
+	if err != nil {
 		return err
 	}
-	if r.trainFeatures, err = newFeatures(r.model.Net, n, r.trainLoader, r.o.CacheBytes); err != nil || r.valLoader == nil {
-		return err
+	r.rest = rest
+	r.trainFeatures = newFeatures(front, shape, r.trainLoader, r.o.CacheBytes)
+	if r.valLoader != nil {
+		r.valFeatures = newFeatures(front, shape, r.valLoader, r.o.CacheBytes)
 	}
-	r.valFeatures, err = newFeatures(r.model.Net, n, r.valLoader, r.o.CacheBytes)
-	return err
+	return nil
 }

@@ -245,7 +245,7 @@ func TestNonFinite(t *testing.T) {
 			t.Fatal(err)
 		}
 		o := tinyOptions(t)
-		o.Recipe.InitFrom, o.Keep = file, 1
+		o.Recipe.InitFrom, o.Keep, o.NoRescue = file, 1, true
 		_, err = Run(context.Background(), o)
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "iteration 1") || !strings.Contains(err.Error(), "nothing is saved") {
 			t.Errorf("%v, want %q in it", err, want)

@@ -16,7 +16,8 @@ import (
 // run was interrupted, so a run that resumes has the bits of one that didn't stop.
 const (
 	divergedFactor = 10  // the loss has diverged above this many times that of outputs of zero
-	startFactor    = 2   // and above this many times the first iteration's
+	startFactor    = 2   // and above this many times that of the first images
+	judgedImages   = 32  // images over which the loss is averaged, at least
 	rescueFactor   = 0.1 // multiplies the learning rate
 	maxRescues     = 3   // of a run
 )
@@ -46,17 +47,28 @@ func (r *run) zeroLoss(b *dataset.Batch) float64 {
 	return sum
 }
 
-// checkLoss returns an error if the mean loss of a batch is out of bounds.
+// lossState is the mean loss by which divergence is noticed.
+type lossState struct {
+	Average float64 `json:"average"` // of the latest batches
+	Start   float64 `json:"start"`   // of the first ones
+}
+
+// checkLoss returns an error if the mean loss of a batch isn't finite, or if that of the latest
+// batches is out of bounds. A few images may have a large loss by chance, so small batches are
+// judged together.
 func (r *run) checkLoss(b *dataset.Batch, mean float64, iteration int) error {
 	if !finite(mean) {
 		return r.diverged(fmt.Sprintf("the loss is %v at iteration %d", mean, iteration), iteration, r.stepper.nonFinite())
 	}
-	if iteration == 1 {
-		r.firstLoss = mean
+	batches := (judgedImages + r.o.Recipe.Batch - 1) / r.o.Recipe.Batch
+	l := &r.loss
+	l.Average += (mean - l.Average) / float64(min(iteration, batches))
+	if iteration <= batches {
+		l.Start = l.Average
 		return nil
 	}
-	if bound := max(divergedFactor*r.zeroLoss(b)/float64(len(b.Labels)), startFactor*r.firstLoss); mean > bound {
-		return r.diverged(fmt.Sprintf("the loss is %.4g at iteration %d, above %.3g", mean, iteration, bound), iteration, "")
+	if bound := max(divergedFactor*r.zeroLoss(b)/float64(len(b.Labels)), startFactor*l.Start); l.Average > bound {
+		return r.diverged(fmt.Sprintf("the loss is %.4g at iteration %d, above %.3g", l.Average, iteration, bound), iteration, "")
 	}
 	return nil
 }
@@ -137,7 +149,7 @@ func (r *run) returnTo(ctx context.Context, from *savedRun) error {
 		return err
 	}
 	r.rate = r.newRate()
-	r.best, r.firstLoss, r.rescues = Epoch{}, 0, nil
+	r.best, r.loss, r.rescues = Epoch{}, lossState{}, nil
 	r.position = position{epoch: 1}
 	var state *runState
 	if from != nil {

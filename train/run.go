@@ -50,7 +50,7 @@ type run struct {
 	best       Epoch
 	begins     bool // rather than continuing from a checkpoint
 	rescues    []Rescue
-	firstLoss  float64 // of the first iteration; 0 before it
+	loss       lossState
 }
 
 // position is the progress of a run.
@@ -70,8 +70,9 @@ type position struct {
 // When ctx is done, Run saves a checkpoint and, as last.safetensors, the weights of that
 // moment, and returns ctx's cause together with the result so far.
 //
-// Training has diverged if the loss passes ten times that of outputs of zero (ln K for one of
-// K classes), and twice that of the first iteration, or if a number is not finite. The run then
+// Training has diverged if the mean loss of the latest batches, of 32 images at least, passes
+// ten times that of outputs of zero (ln K for one of K classes), and twice that of the first
+// ones, or if a number is not finite. The run then
 // goes back to the end of the last whole epoch, or to its beginning, and on with a tenth of the
 // learning rate, up to three times.
 //
@@ -290,7 +291,7 @@ func (r *run) saveCheckpoint(last bool) error {
 		Version: stateVersion, Program: programVersion(), ISA: kernel.Current().Name(),
 		Recipe: string(r.o.Recipe.YAML()), Task: r.o.identity(), Note: r.o.Note, Init: r.init, Train: r.trainSet, Val: r.valSet, Stats: r.stats, Spec: r.spec,
 		Epoch: r.epoch, Batches: r.batches, Iteration: r.iteration, Stopped: r.stopped, Partial: r.partial, Schedule: r.rate.state(),
-		Seconds: r.elapsed(), Wait: r.wait, Unreadable: []string{}, Rescues: r.rescues, FirstLoss: r.firstLoss,
+		Seconds: r.elapsed(), Wait: r.wait, Unreadable: []string{}, Rescues: r.rescues, Judged: r.loss,
 		MetricsBytes: r.dir.metrics.sync(), EventsFile: r.dir.events.name, EventsBytes: r.dir.events.log.sync(),
 	}
 	if r.best.Epoch > 0 {

@@ -540,7 +540,7 @@ func (r *run) restore(from *savedRun) error {
 	r.stepper.sync()
 	r.position = position{epoch: from.Epoch, batches: from.Batches, iteration: from.Iteration, stopped: from.Stopped, partial: from.Partial}
 	r.rate.restore(from.Schedule)
-	r.rescues, r.firstLoss = from.Rescues, from.FirstLoss
+	r.rescues, r.loss = from.Rescues, from.Judged
 	r.seconds, r.wait = from.Seconds, from.Wait
 	for _, name := range from.Unreadable {
 		r.bad[name] = true

@@ -5,6 +5,7 @@ import (
 	"runtime"
 
 	"github.com/verydeep/vgg/comm"
+	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/resources"
@@ -257,16 +258,20 @@ func (r *run) footprint() Footprint {
 		threads = runtime.GOMAXPROCS(0)
 	}
 	f := Footprint{Recipe: r.o.Recipe, Classes: r.o.outputs(), Images: max(1, r.o.Train.Len()), Ranks: r.o.Ranks, Threads: threads, Micro: r.o.Batch}
-	f.Other = r.o.CacheBytes + r.copyBytes()
+	f.Other = r.copyBytes() + r.keptBytes(r.trainLoader, r.trainFeatures)
 	if r.o.Val != nil {
-		f.Other += r.o.CacheBytes
-	}
-	for _, kept := range []*features{r.trainFeatures, r.valFeatures} {
-		if kept != nil && kept.keeps {
-			f.Other += kept.bytes()
-		}
+		f.Other += r.keptBytes(r.valLoader, r.valFeatures)
 	}
 	return f
+}
+
+// keptBytes returns the most bytes that a loader's decoded images and their features take;
+// before there is a loader, what they may take.
+func (r *run) keptBytes(l *dataset.Loader, f *features) int64 {
+	if l != nil && l.CacheBytes == dataset.NoCache && f != nil && f.keeps {
+		return f.bytes()
+	}
+	return r.o.CacheBytes
 }
 
 // copyBytes returns the bytes of the copies from which checkpoints are written.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -458,7 +459,7 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 	} else if c.Recipe != "" {
 		if r, err = train.LoadRecipe(c.Recipe, r); err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
-				err = fmt.Errorf("%w; a recipe is a file or one of %s", err, strings.Join(train.RecipeNames(), ", "))
+				err = fmt.Errorf("%w; a recipe is a file or one of %s", err, strings.Join(append(train.RecipeNames(), fineTuneName), ", "))
 			}
 			return r, err
 		}
@@ -570,7 +571,7 @@ func (c *trainCommand) print(out io.Writer, r *train.Result, val *dataset.Datase
 	}
 	chance := chanceOf(val, r.Top1Error)
 	next := fmt.Sprintf("Next: %[3]s classify %[1]s %[4]s\n      %[3]s eval %[1]s%[2]s\n", quoted(r.BestWeights), data, program(), photo)
-	if text := chance.text(r.Top1Error, r.Epochs, c.Data); text != "" && r.Top1Error >= chance.chance/2 {
+	if text := chance.text(r.Top1Error, r.Epochs, cmp.Or(c.Data, sampleName)); text != "" && r.Top1Error >= chance.chance/2 {
 		next = text
 	} else {
 		next = text + next
