@@ -158,8 +158,9 @@ func chanceOf(val *dataset.Dataset, top1 float64) besideChance {
 	return c
 }
 
-// text tells a result that may be chance, with what to try; "" for one that is better.
-func (c besideChance) text(top1 float64, epochs int, data string) string {
+// text tells a result that may be chance, with what to try; "" for one that is better. look is
+// the command that shows the images.
+func (c besideChance) text(top1 float64, epochs int, look string) string {
 	switch {
 	case !c.near:
 		return ""
@@ -167,6 +168,6 @@ func (c besideChance) text(top1 float64, epochs int, data string) string {
 		return fmt.Sprintf("On %d validation images that may be chance: always answering their commonest class errs on %s. More validation images tell.\n\n", c.images, report.Percent(c.chance))
 	}
 	return fmt.Sprintf("That is no better than chance: always answering the commonest class of the %d validation images errs on %s. Nothing was learnt that they show.\n"+
-		"Try weights to begin with (--init-from D), more epochs (--epochs %d) or images; and check that images and classes belong together: vgg stats %s\n",
-		c.images, report.Percent(c.chance), 4*max(1, epochs), data)
+		"Try weights to begin with (--init-from D), more epochs (--epochs %d) or images; and check that images and classes belong together: %s\n",
+		c.images, report.Percent(c.chance), 4*max(1, epochs), look)
 }

@@ -93,7 +93,7 @@ var (
 	// number matches the letters that stand for a number.
 	number = regexp.MustCompile(` [NGC]\b`)
 	// incomplete matches the errors of a command without all it needs.
-	incomplete = regexp.MustCompile(`^(missing flags|expected )|: expected (string|value) value but got "EOL"|: missing value`)
+	incomplete = regexp.MustCompile(`^(missing flags|expected )|: expected (string|value) value but got "EOL"|: missing value|must be one of .* but got "[A-Z]+"$`)
 )
 
 // parse parses a command line and runs nothing.

@@ -97,7 +97,7 @@ func TestEvaluationOpensOfWeights(t *testing.T) {
 		{"measured", []string{"--data", "many"}, 2, 3},
 	} {
 		watch := watchOpens(t, first, second)
-		cmd := exec.Command(self, append([]string{"eval", first, second}, test.args...)...)
+		cmd := exec.Command(self, append([]string{"eval", first, "--with", second}, test.args...)...)
 		cmd.Args[0] = "vgg" // by which TestMain knows the command
 		cmd.Dir = dir
 		var stderr bytes.Buffer

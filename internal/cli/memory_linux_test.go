@@ -41,8 +41,8 @@ func TestMemoryEstimate(t *testing.T) {
 			if test.mode == "train" {
 				estimate = want.Training
 			}
-			bench := exec.Command(self, "bench", "--json", "--iters=1", "--warmup=1",
-				"--config="+test.config, "--mode="+test.mode, "--width="+strconv.FormatFloat(test.width, 'g', -1, 64),
+			bench := exec.Command(self, "bench", test.config, "--json", "--iters=1", "--warmup=1",
+				"--mode="+test.mode, "--width="+strconv.FormatFloat(test.width, 'g', -1, 64),
 				"--batch="+strconv.Itoa(test.batch), "--threads="+strconv.Itoa(test.threads))
 			bench.Args[0] = "vgg" // by which TestMain knows the command
 			bench.Stderr = os.Stderr

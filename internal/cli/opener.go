@@ -187,11 +187,11 @@ func (e *environment) pull(r releases.Release, offline bool) (string, error) {
 		return "", byHand(err, r, path)
 	}
 	mirror := e.getenv("VGG_MIRROR")
-	from := r.URL
+	what := r.URL
 	if mirror != "" {
-		from = fmt.Sprintf("%s from the mirror %s", r.File, mirror)
+		what = fmt.Sprintf("%s from the mirror %s", r.File, mirror)
 	}
-	fmt.Fprintf(e.stderr, "%s by %s is not in %s yet: downloading about %s from %s (licence: %s)\n", r.FullName(), r.Source, dir, report.Bytes(sizeOf(r)), from, r.Licence)
+	fmt.Fprintf(e.stderr, "%s by %s is not in %s yet: downloading %s (about %s; licence: %s)\n", r.FullName(), r.Source, dir, what, report.Bytes(sizeOf(r)), r.Licence)
 	if r.SHA256 == "" && r.MD5 == "" {
 		fmt.Fprintf(e.stderr, "its publisher gives no hash to check it by\n")
 	}

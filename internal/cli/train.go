@@ -571,7 +571,8 @@ func (c *trainCommand) print(out io.Writer, r *train.Result, val *dataset.Datase
 	}
 	chance := chanceOf(val, r.Top1Error)
 	next := fmt.Sprintf("Next: %[3]s classify %[1]s %[4]s\n      %[3]s eval %[1]s%[2]s\n", quoted(r.BestWeights), data, program(), photo)
-	if text := chance.text(r.Top1Error, r.Epochs, cmp.Or(c.Data, sampleName)); text != "" && r.Top1Error >= chance.chance/2 {
+	look := program() + " stats " + quoted(cmp.Or(c.Data, sampleName)) + c.dataFlags.text()
+	if text := chance.text(r.Top1Error, r.Epochs, look); text != "" && r.Top1Error >= chance.chance/2 {
 		next = text
 	} else {
 		next = text + next
