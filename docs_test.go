@@ -338,7 +338,7 @@ func TestDocumentSnippets(t *testing.T) {
 		vggtest.Skip(t, "the go command")
 	}
 	watchTree(t)
-	packages := map[string]string{"context": "context", "embed": "embed", "errors": "errors", "fmt": "fmt", "image": "image", "log": "log", "os": "os", "testing": "testing"}
+	packages := map[string]string{"context": "context", "embed": "embed", "errors": "errors", "fmt": "fmt", "http": "net/http", "image": "image", "log": "log", "os": "os", "testing": "testing"}
 	for _, p := range listPackages(t, targets[0]) {
 		if name, ok := withinModule(p.ImportPath); ok && !outside(name) && !strings.HasPrefix(name, "cmd/") {
 			packages[p.ImportPath[strings.LastIndexByte(p.ImportPath, '/')+1:]] = p.ImportPath
