@@ -48,7 +48,6 @@ type run struct {
 	started    time.Time
 	result     Result
 	best       Epoch
-	begins     bool // rather than continuing from a checkpoint
 	rescues    []Rescue
 	loss       lossState
 }

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg/internal/vggtest"
-	. "github.com/verydeep/vgg/internal/vggtest"
 )
 
 // The tensors of MatConvNet's networks in every layout are those of the script that wrote
