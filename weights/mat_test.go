@@ -9,19 +9,19 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/verydeep/vgg/internal/vggtest"
+	. "github.com/verydeep/vgg/internal/vggtest"
 )
 
 // The tensors of MatConvNet's networks in every layout are those of the script that wrote
 // them, as (out,in,height,width).
 func TestMAT(t *testing.T) {
 	for _, name := range []string{"d_old", "a_plain", "a_new", "a-lrn_old", "d-bn_new", "v73"} {
-		f, err := Open(t.Context(), vggtest.Fixture(t, "testdata/mat/"+name+".mat"))
+		f, err := Open(t.Context(), Fixture(t, "testdata/mat/"+name+".mat"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		golden, err := Open(t.Context(), vggtest.Fixture(t, "testdata/mat/"+name+".safetensors"))
+		golden, err := Open(t.Context(), Fixture(t, "testdata/mat/"+name+".safetensors"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,7 +110,7 @@ func TestMATRefused(t *testing.T) {
 		"cnn_m": {"imagenet-vgg-m", "7×7 filters with stride 2"},
 		"dagnn": {"a DagNN of MatConvNet", "scipy.io.loadmat", "conv1_1_W"},
 	} {
-		path := vggtest.Fixture(t, "testdata/mat/"+name+".mat")
+		path := Fixture(t, "testdata/mat/"+name+".mat")
 		_, err := Open(t.Context(), path)
 		if _, ok := errors.AsType[*LayerError](err); !ok {
 			t.Errorf("%s: %v, want a *LayerError", name, err)
@@ -172,7 +172,7 @@ func TestBadMAT(t *testing.T) {
 // A truncated download is an error wherever it ends.
 func TestTruncatedMAT(t *testing.T) {
 	for _, name := range []string{"d_old", "a_plain", "v73"} {
-		b, err := os.ReadFile(vggtest.Fixture(t, "testdata/mat/"+name+".mat"))
+		b, err := os.ReadFile(Fixture(t, "testdata/mat/"+name+".mat"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +191,7 @@ func TestTruncatedMAT(t *testing.T) {
 
 func FuzzMAT(f *testing.F) {
 	for _, name := range []string{"a-lrn_old.mat", "a_new.mat", "d-bn_new.mat", "v73.mat", "cnn_f.mat", "dagnn.mat"} {
-		b, err := os.ReadFile(vggtest.Fixture(f, "testdata/mat/"+name))
+		b, err := os.ReadFile(Fixture(f, "testdata/mat/"+name))
 		if err != nil {
 			f.Fatal(err)
 		}
