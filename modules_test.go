@@ -179,7 +179,8 @@ func TestSlices(t *testing.T) {
 // TestLeftovers: what training leaves in a checkpoint is listed with its reason and left out,
 // in every format of state dicts, and the network is the same.
 func TestLeftovers(t *testing.T) {
-	m := headModel(t, "4bn M 4 M FC5 FC5 FC", 8, 3, 0)
+	const row = "4bn M 4 M FC5 FC5 FC" // no configuration of the paper: it is given
+	m := headModel(t, row, 8, 3, 0)
 	want := posteriorsOf(t, m, 8)
 	for name, reason := range map[string]string{
 		"criterion.weight": "of the loss function", "loss_fn.pos_weight": "of the loss function", "n_averaged": "counter of averaged models",
@@ -206,7 +207,7 @@ func TestLeftovers(t *testing.T) {
 				t.Fatal(err)
 			}
 			var d *Description
-			got, err := Open(t.Context(), path, OpenOptions{Preprocess: "unit", Head: "FC5 FC5 FC", Input: 8, Described: func(of *Description) { d = of }})
+			got, err := Open(t.Context(), path, OpenOptions{Preprocess: "unit", Config: row, Input: 8, Described: func(of *Description) { d = of }})
 			if err != nil {
 				t.Errorf("%s in %s: %v", name, ext, err)
 				continue

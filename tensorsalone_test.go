@@ -5,10 +5,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/interchange"
 	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/weights"
 )
 
 // TestTensorsAlone opens what tools/oracle/tensorsalone.py wrote with PyTorch and Keras: tensors
@@ -85,6 +88,32 @@ func TestContradictedNumbers(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%s as %s: %v, %v, want %q", c.features, c.config, m, err, c.err)
 		}
+	}
+}
+
+// TestOrderOfNumbers: normalisations of a safetensors file, which has its tensors by name, belong
+// to the layers whose numbers are next to theirs: classifier.1 not to classifier.10.
+func TestOrderOfNumbers(t *testing.T) {
+	const row = "1bn M 2bn M BN GAP BN FC5 BN FC7 SIGMOID FC5bn FC"
+	m := headModel(t, row, 8, 3, 0)
+	s, err := interchange.Tensors(m.Net, interchange.Torchvision, "F32")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, x := range s {
+		s[i].Name = strings.NewReplacer("features.0", "conv1", "features.1", "bn1", "features.4", "conv2", "features.5", "bn2").Replace(x.Name)
+	}
+	slices.SortStableFunc(s, func(a, b weights.Source) int { return strings.Compare(a.Name, b.Name) })
+	path := filepath.Join(t.TempDir(), "state.safetensors")
+	if err := weights.WriteSafetensors(path, nil, s); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Open(t.Context(), path, OpenOptions{Preprocess: "unit", Config: row, Input: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !samePosteriors(posteriorsOf(t, got, 8), posteriorsOf(t, m, 8)) {
+		t.Error("other posteriors")
 	}
 }
 

@@ -19,6 +19,9 @@ func (o *Outline) Question(head string) error {
 	if o.Complete || o.given {
 		return nil
 	}
+	if err := o.checkStart(); err != nil { // no row opens it
+		return err
+	}
 	if err := o.blindNorm(head); err != nil {
 		return err
 	}

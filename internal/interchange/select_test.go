@@ -139,3 +139,18 @@ func TestNormalizeSpec(t *testing.T) {
 		}
 	}
 }
+
+// TestSharedStart: a number that is the beginning of another is another number.
+func TestSharedStart(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{
+		{"fc.1", "fc.10", 3}, {"fc.10", "fc.1", 3}, {"fc.12", "fc.13", 3}, {"fc.1", "fc.1", 4},
+		{"1", "10", 0}, {"conv1", "conv1_bn", 5}, {"conv1", "conv12_bn", 4}, {"block1.0", "block1.1", 7}, {"conv1", "bn1", 0},
+	} {
+		if got := sharedStart(c.a, c.b); got != c.want {
+			t.Errorf("%s, %s: %d, want %d", c.a, c.b, got, c.want)
+		}
+	}
+}

@@ -120,15 +120,28 @@ func (o *Outline) addUnplaced(order, inFile []*layerTensors, ordered bool) error
 func (o *Outline) nearest(norm string) int {
 	best, longest := 0, 0
 	for i, l := range o.layers {
-		shared := 0
-		for shared < min(len(l.name), len(norm)) && l.name[shared] == norm[shared] {
-			shared++
-		}
+		shared := sharedStart(l.name, norm)
 		if shared > longest || shared == longest && naturalKey(l.name) <= naturalKey(norm) {
 			best, longest = i, shared
 		}
 	}
 	return best
+}
+
+// sharedStart returns the length of the beginning that two names share. Numbers count whole:
+// fc.1 and fc.10 share "fc.".
+func sharedStart(a, b string) int {
+	digit := func(s string, i int) bool { return 0 <= i && i < len(s) && '0' <= s[i] && s[i] <= '9' }
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	if digit(a, n) || digit(b, n) {
+		for digit(a, n-1) {
+			n--
+		}
+	}
+	return n
 }
 
 // interleaved tells whether the order in the file is that of the layers with their
