@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 )
@@ -25,8 +26,9 @@ type Versions struct {
 	times []time.Time // of the images' last changes, at the beginning of the run
 	bytes []int64     // of the images' files
 
-	mu   sync.Mutex
-	sums map[int]string // of images that Changed has read
+	mu     sync.Mutex
+	sums   map[int]string // of images that Changed has read
+	untold map[int]bool   // those that Changed returned though their version said nothing
 }
 
 // NewVersions looks at the time of the last change of every image.
@@ -35,7 +37,7 @@ func NewVersions(ctx context.Context, d *Dataset) (*Versions, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &Versions{data: d, times: make([]time.Time, len(infos)), bytes: make([]int64, len(infos)), sums: map[int]string{}}
+	v := &Versions{data: d, times: make([]time.Time, len(infos)), bytes: make([]int64, len(infos)), sums: map[int]string{}, untold: map[int]bool{}}
 	for i, info := range infos {
 		if info != nil {
 			v.times[i], v.bytes[i] = info.ModTime(), info.Size()
@@ -97,20 +99,38 @@ func (v *Versions) Changed(ctx context.Context, images []int, was func(image int
 		v.sums[i] = list[k]
 	}
 	for _, i := range look {
-		if was := was(i).SHA256; was == "" || was != v.sums[i] {
+		w := was(i)
+		if w == (Version{}) {
+			v.untold[i] = true
+		}
+		if w.SHA256 == "" || w.SHA256 != v.sums[i] {
 			changed = append(changed, i)
 		}
 	}
 	return changed, nil
 }
 
-// ChangedRemark tells the reader of a result about images that changed since the file at path
-// was written. again says what the run does with them: "evaluated again".
-func ChangedRemark(n int, path, again string) string {
-	if n == 1 {
-		return "1 image has changed since " + path + " was written: it is " + again
+// Remark tells the reader of a result about n images that Changed returned for the file at path:
+// that they changed since it was written, or that it says nothing of their contents. again says
+// what the run does with them: "evaluated again".
+func (v *Versions) Remark(n int, path, again string) string {
+	v.mu.Lock()
+	untold := min(len(v.untold), n)
+	v.mu.Unlock()
+	var parts []string
+	switch changed := n - untold; {
+	case changed == 1:
+		parts = append(parts, "1 image has changed since "+path+" was written: it is "+again)
+	case changed > 1:
+		parts = append(parts, fmt.Sprintf("%d images have changed since %s was written: they are %s", changed, path, again))
 	}
-	return fmt.Sprintf("%d images have changed since %s was written: they are %s", n, path, again)
+	switch {
+	case untold == 1:
+		parts = append(parts, path+" says nothing of the contents of 1 image, as files of earlier versions do: it is "+again)
+	case untold > 1:
+		parts = append(parts, fmt.Sprintf("%s says nothing of the contents of %d images, as files of earlier versions do: they are %s", path, untold, again))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // Times returns a hash of the times of all images' last changes, in hexadecimal, for what is made

@@ -272,7 +272,7 @@ func (r *run) openStore(ctx context.Context) (store, error) {
 		return nil, err
 	}
 	if changed > 0 && r.o.OnRemark != nil {
-		r.o.OnRemark(dataset.ChangedRemark(changed, r.o.Out, "evaluated again"))
+		r.o.OnRemark(f.follows.Remark(changed, r.o.Out, "evaluated again"))
 	}
 	return f, nil
 }

@@ -100,7 +100,7 @@ func OpenViews(ctx context.Context, net Net, views []View, data *dataset.Dataset
 			return nil, err
 		}
 		if changed > 0 && o.OnRemark != nil {
-			o.OnRemark(dataset.ChangedRemark(changed, f.path, "evaluated again"))
+			o.OnRemark(f.follows.Remark(changed, f.path, "evaluated again"))
 		}
 	}
 	return r, nil

@@ -155,7 +155,7 @@ func (e *evaluation) forgetChanged(ctx context.Context) (err error) {
 		e.records[i] = nil
 	}
 	if len(changed) > 0 && e.o.OnRemark != nil {
-		e.o.OnRemark(dataset.ChangedRemark(len(changed), e.o.Out, "evaluated again"))
+		e.o.OnRemark(e.follows.Remark(len(changed), e.o.Out, "evaluated again"))
 	}
 	return nil
 }

@@ -104,15 +104,21 @@ func ExampleRun_pictures() {
 // Fine-tune a trained network on other classes. Its convolutions are kept as they are; its last
 // layer is of the old classes, so a new one is drawn at random.
 func ExampleRun_fineTuning() {
-	colours, val, err := dataset.Open(context.Background(), "../testdata/compat/v0/data", dataset.OpenOptions{})
-	if err != nil {
-		log.Fatal(err)
-	}
 	dir, err := os.MkdirTemp("", "vgg-run-")
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
+
+	// A run keeps statistics beside its images, so these are a copy.
+	images := filepath.Join(dir, "data")
+	if err := os.CopyFS(images, os.DirFS("../testdata/compat/v0/data")); err != nil {
+		log.Fatal(err)
+	}
+	colours, val, err := dataset.Open(context.Background(), images, dataset.OpenOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
 
 	const file = "../testdata/trained/sample.safetensors" // any file that vgg.Open reads
 	r, err := train.LoadRecipe("../testdata/trained/recipe.yaml", train.SampleRecipe())
@@ -122,7 +128,7 @@ func ExampleRun_fineTuning() {
 	r.InitFrom, r.InitRule, r.Freeze = file, train.FineTune, []string{"conv*"}
 	r.Batch, r.Epochs = 4, 3
 	o := train.DefaultOptions()
-	o.Recipe, o.Train, o.Val, o.Dir = r, colours, val, dir
+	o.Recipe, o.Train, o.Val, o.Dir = r, colours, val, filepath.Join(dir, "run")
 	o.OnStart = func(s train.Start) { fmt.Println("new:", s.Init.Random) }
 	result, err := train.Run(context.Background(), o)
 	if err != nil {

@@ -23,7 +23,7 @@ type follower struct {
 // remark says that images have changed since a file was written.
 func (n follower) remark(images int, path string) {
 	if n.tell != nil {
-		n.tell(dataset.ChangedRemark(images, path, "described again"))
+		n.tell(n.images.follows.Remark(images, path, "described again"))
 	}
 }
 

@@ -71,7 +71,7 @@ func (c *inspectCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	f, err := weights.Open(e.ctx, path)
+	f, err := openWeights(e.ctx, path)
 	if err != nil {
 		return err
 	}

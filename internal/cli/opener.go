@@ -83,7 +83,7 @@ func (o *opener) read(name string) (*vgg.Model, error) {
 	options.Progress = bar.stage("reading "+filepath.Base(path), unitMillions)
 	m, err := vgg.Open(o.env.ctx, path, options)
 	if err != nil {
-		return nil, err
+		return nil, notWeights(path, err)
 	}
 	if m.Net.Options().Headless() && !o.headless && !options.Headless && !options.Localiser {
 		return nil, fmt.Errorf("%s: features only, without a classifier, want a network with classes", name)
@@ -101,7 +101,7 @@ func (o *opener) identify(name string) (*vgg.Description, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	f, err := weights.Open(o.env.ctx, path)
+	f, err := openWeights(o.env.ctx, path)
 	if err != nil {
 		return nil, path, err
 	}
@@ -147,9 +147,6 @@ func (o *opener) sha256(name string) (string, error) {
 
 // path returns the path of a file, or that of a release after its download.
 func (o *opener) path(name string) (string, error) {
-	if isImageFile(name) {
-		return "", usagef("%s: an image, want a file of weights in its place; weights come before images", name)
-	}
 	r, ok, err := o.releases.find(name)
 	if err != nil || !ok {
 		return name, err
@@ -233,10 +230,28 @@ func byHand(err error, r releases.Release, path string) error {
 
 // fileSHA256 returns the SHA-256 of a file of weights, or of that in a folder, in hexadecimal.
 func fileSHA256(ctx context.Context, path string) (string, error) {
-	f, err := weights.Open(ctx, path)
+	f, err := openWeights(ctx, path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
 	return f.SHA256(ctx)
+}
+
+// openWeights is [weights.Open] with the errors of notWeights.
+func openWeights(ctx context.Context, path string) (*weights.File, error) {
+	f, err := weights.Open(ctx, path)
+	if err != nil {
+		return nil, notWeights(path, err)
+	}
+	return f, nil
+}
+
+// notWeights returns what is wrong with a file that can't be opened as weights: if it is an
+// image, that it stands in the place of them. Files that can be opened aren't looked at twice.
+func notWeights(path string, err error) error {
+	if isImageFile(path) {
+		return usagef("%s: an image, want a file of weights in its place; weights come before images", path)
+	}
+	return err
 }

@@ -29,7 +29,6 @@ import (
 	"github.com/verydeep/vgg/resources"
 	"github.com/verydeep/vgg/server"
 	"github.com/verydeep/vgg/train"
-	"github.com/verydeep/vgg/weights"
 )
 
 type serveCommand struct {
@@ -197,10 +196,13 @@ func (c *serveCommand) source(open *opener, name, path string) served {
 		Name: name,
 		Open: func(ctx context.Context) (*vgg.Model, error) {
 			m, err := vgg.Open(ctx, path, options)
-			if err == nil && open.threads > 0 {
+			if err != nil {
+				return nil, notWeights(path, err)
+			}
+			if open.threads > 0 {
 				m.Net.SetThreads(open.threads)
 			}
-			return m, err
+			return m, nil
 		},
 		Stamp: func() (string, error) { return stampOf(path) },
 	}, path}
@@ -343,7 +345,7 @@ func (c *serveCommand) plan(e *environment, list []served, folder string, limits
 
 // describe tells what a file of weights holds.
 func describe(ctx context.Context, path string, o vgg.OpenOptions) (*vgg.Description, error) {
-	f, err := weights.Open(ctx, path)
+	f, err := openWeights(ctx, path)
 	if err != nil {
 		return nil, err
 	}

@@ -319,7 +319,9 @@ func (c *trainCommand) resolveRecipe(e *environment) (train.Recipe, *fineTuning,
 	}
 	recipe, err := c.recipe(from, tuning)
 	if err == nil && recipe.InitFrom != "" && from == nil {
-		recipe.InitFrom, err = c.opener(e, nn.F32, 0).path(recipe.InitFrom)
+		if recipe.InitFrom, err = c.opener(e, nn.F32, 0).path(recipe.InitFrom); err == nil {
+			err = notWeights(recipe.InitFrom, nil)
+		}
 	}
 	return recipe, tuning, err
 }
