@@ -67,6 +67,7 @@ type kerasFile struct {
 	bytes  int64 // of all tensors so far
 	layers []kerasGroup
 	paths  map[string]int // index in layers
+	silent []string       // names of layers without weights
 	full   bool           // tensors have their layers' whole paths as names
 }
 
@@ -135,6 +136,9 @@ func (k *kerasFile) read(r io.ReaderAt, chain []kerasLayer) error {
 			}
 			return describeConfig(k.h, []byte(config[0]))
 		}
+		if err := k.noteLayerKinds(); err != nil {
+			return err
+		}
 		return k.noteLayerNames(names)
 	}
 	found, err := k.readVariables(root, chain)
@@ -143,6 +147,11 @@ func (k *kerasFile) read(r io.ReaderAt, chain []kerasLayer) error {
 	}
 	if !found {
 		return malformed("", "HDF5 without the attribute layer_names or the group layers, want a file of Keras")
+	}
+	if len(chain) == 0 {
+		if err := k.noteLayerKinds(); err != nil {
+			return err
+		}
 	}
 	return k.finish()
 }
@@ -180,6 +189,9 @@ func (k *kerasFile) readOld(models *hdf5.Object, layers []string) error {
 		names, _, err := longStrings(group, "weight_names")
 		if err != nil {
 			return inLayer(layer, err)
+		}
+		if len(names) == 0 {
+			k.silent = append(k.silent, layer)
 		}
 		// If the layer is a model, its weights have one parent for each of its own layers.
 		parents := make(map[string]bool)
@@ -361,6 +373,9 @@ func (k *kerasFile) readVars(layer *hdf5.Object, path []string, known *kerasLaye
 	names, err := vars.Names()
 	if err != nil {
 		return err
+	}
+	if len(names) == 0 {
+		k.silent = append(k.silent, path[len(path)-1])
 	}
 	stored := strings.Join(path, "/")
 	named := make([]string, 0, len(path)/2)

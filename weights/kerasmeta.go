@@ -81,3 +81,19 @@ func (k *kerasFile) noteLayerNames(names []string) error {
 	k.h.meta[MetaLayerNames] = string(text)
 	return err
 }
+
+// MetaLayerKinds is the key of the metadata that has, as a JSON list, the names of the layers
+// without weights in a file of Keras that holds only weights, sorted. Those that Keras gave tell
+// what kinds of layers there are, and not where: average_pooling2d_1.
+const MetaLayerKinds = "keras.layer_kinds"
+
+// noteLayerKinds adds the names of the layers without weights to the metadata.
+func (k *kerasFile) noteLayerKinds() error {
+	if len(k.silent) == 0 {
+		return nil
+	}
+	slices.Sort(k.silent)
+	text, err := json.Marshal(k.silent)
+	k.h.meta[MetaLayerKinds] = string(text)
+	return err
+}

@@ -2,6 +2,8 @@ package interchange
 
 import (
 	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/verydeep/vgg/internal/boundedjson"
 	"github.com/verydeep/vgg/weights"
@@ -65,6 +67,29 @@ func kerasPositions(f *weights.File) map[string]position {
 		positions[name] = p
 	}
 	return positions
+}
+
+// unplaceable matches the names that Keras gives to layers without weights that are in none of the
+// paper's networks and change what the network computes.
+var unplaceable = regexp.MustCompile(`^(average_pooling2d|elu|leaky_re_lu|leakyrelu|thresholded_re_lu|gelu|up_sampling2d|cropping2d|lambda|add|subtract|multiply|average|maximum|minimum|concatenate|dot|unit_normalization|resizing|permute)(_\d+)?$`)
+
+// kerasDoubt says which layers a file of weights alone has whose places it doesn't tell; "" if
+// it has none, or doesn't tell them.
+func kerasDoubt(f *weights.File) string {
+	var names []string
+	if boundedjson.Unmarshal([]byte(f.Metadata()[weights.MetaLayerKinds]), &names) != nil {
+		return ""
+	}
+	var kinds []string
+	for _, name := range names {
+		if m := unplaceable.FindStringSubmatch(name); m != nil && !slices.Contains(kinds, m[1]) {
+			kinds = append(kinds, m[1])
+		}
+	}
+	if kinds == nil {
+		return ""
+	}
+	return "the file has layers of the kinds " + strings.Join(kinds, ", ") + ", and doesn't tell where they stand"
 }
 
 // headOfConvolutions tells whether the convolutions among the layers after the last pooling

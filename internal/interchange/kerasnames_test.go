@@ -59,3 +59,33 @@ func TestKerasPositions(t *testing.T) {
 		})
 	}
 }
+
+// TestKerasDoubt: layers without weights that the paper's networks don't have leave a doubt.
+func TestKerasDoubt(t *testing.T) {
+	for _, test := range []struct{ layers, want string }{
+		{"dropout flatten input_layer max_pooling2d max_pooling2d_1 re_lu", ""},
+		{"average_pooling2d average_pooling2d_1 flatten", "average_pooling2d"},
+		{"elu elu_1 leaky_re_lu max_pooling2d", "elu, leaky_re_lu"},
+		{"my_elu block1_pool", ""}, // names of the user's own tell nothing
+		{"", ""},
+	} {
+		text, err := json.Marshal(strings.Fields(test.layers))
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "x.safetensors")
+		one := weights.Source{Name: "conv2d/kernel", Shape: []int{1}, Data: func(yield func([]float32) bool) { yield(make([]float32, 1)) }}
+		if err := weights.WriteSafetensors(path, map[string]string{weights.MetaLayerKinds: string(text)}, []weights.Source{one}); err != nil {
+			t.Fatal(err)
+		}
+		file, err := weights.Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		got := kerasDoubt(file)
+		if test.want == "" && got != "" || !strings.Contains(got, test.want) {
+			t.Errorf("%s: %q, want %q", test.layers, got, test.want)
+		}
+	}
+}

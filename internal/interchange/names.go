@@ -169,6 +169,7 @@ func readNames(f *weights.File) (*Outline, error) {
 		g.columns = g.columns || columnWords[word]
 	}
 	o.scheme = commonest(schemes)
+	o.doubt = kerasDoubt(f)
 	inFile := slices.Clone(order)
 	slices.SortStableFunc(order, func(a, b *layerTensors) int {
 		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.block, b.block), cmp.Compare(a.index, b.index), compareBool(a.position.norm, b.position.norm), compareBool(a.after, b.after))
