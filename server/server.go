@@ -9,6 +9,7 @@ package server
 
 import (
 	"context"
+	_ "embed" // openapi.json
 	"errors"
 	"fmt"
 	"io"
@@ -199,10 +200,9 @@ func (s *Server) watch(ctx context.Context) {
 	}
 }
 
-// route makes the table of addresses.
-func (s *Server) route() {
-	s.mux = http.NewServeMux()
-	for pattern, handle := range map[string]func(http.ResponseWriter, *http.Request) error{
+// routes are the addresses that openapi.json describes.
+func (s *Server) routes() map[string]func(http.ResponseWriter, *http.Request) error {
+	return map[string]func(http.ResponseWriter, *http.Request) error{
 		"GET /v2":                                          s.serverMetadata,
 		"GET /v2/health/live":                              s.live,
 		"GET /v2/health/ready":                             s.ready,
@@ -226,9 +226,25 @@ func (s *Server) route() {
 		"POST /v1/explain":                                 s.explain,
 		"PUT /v1/explain":                                  s.explain,
 		"PUT /v1/explain/{file}":                           s.explain,
-	} {
+	}
+}
+
+// openAPI describes the service.
+//
+//go:embed openapi.json
+var openAPI []byte
+
+// route makes the table of addresses.
+func (s *Server) route() {
+	s.mux = http.NewServeMux()
+	for pattern, handle := range s.routes() {
 		s.mux.HandleFunc(pattern, s.answering(handle))
 	}
+	s.mux.HandleFunc("GET /openapi.json", s.answering(func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(openAPI) // a client that has gone hears nothing
+		return nil
+	}))
 	s.routePage()
 	s.mux.Handle("GET /metrics", s.metrics.handler())
 	s.routeGRPC()

@@ -741,3 +741,43 @@ func FuzzInfer(f *testing.F) {
 		}
 	})
 }
+
+// TestOpenAPI: the file describes every address, and no other, with the parameters in it.
+func TestOpenAPI(t *testing.T) {
+	s, h := serve(t, Options{}, tiny.Random(16, 1))
+	code, body, _ := ask(t, "GET", h.URL+"/openapi.json", nil)
+	var file struct {
+		OpenAPI string `json:"openapi"`
+		Paths   map[string]map[string]struct {
+			OperationID string `json:"operationId"`
+			Parameters  []struct{ Name, In string }
+		}
+	}
+	if err := json.Unmarshal(body, &file); code != 200 || err != nil || file.OpenAPI != "3.1.0" {
+		t.Fatalf("code %d, %v, %s", code, err, file.OpenAPI)
+	}
+	described, ids := map[string]bool{}, map[string]bool{}
+	for path, methods := range file.Paths {
+		for method, o := range methods {
+			described[strings.ToUpper(method)+" "+path] = true
+			if ids[o.OperationID] {
+				t.Errorf("operation %s stands twice", o.OperationID)
+			}
+			ids[o.OperationID] = true
+			for _, p := range o.Parameters {
+				if p.In == "path" != strings.Contains(path, "{"+p.Name+"}") {
+					t.Errorf("%s: parameter %s in %s", path, p.Name, p.In)
+				}
+			}
+		}
+	}
+	for pattern := range s.routes() {
+		if !described[pattern] {
+			t.Errorf("%s isn't described", pattern)
+		}
+		delete(described, pattern)
+	}
+	for pattern := range described {
+		t.Errorf("%s is described, and there is no such address", pattern)
+	}
+}
