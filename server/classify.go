@@ -39,7 +39,10 @@ func (s *Server) classify(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	side := g.model.Net.Options().Input
-	scale, err := integer(query, "scale", g.model.Preprocess.Resize, side, 16*side)
+	scale, err := integer(query, "scale", g.model.Preprocess.Resize, 1, 1_000_000)
+	if err == nil {
+		err = checkScale("scale", scale, side)
+	}
 	if err != nil {
 		return err
 	}
@@ -166,6 +169,15 @@ func integer(values url.Values, name string, def, least, most int) (int, error) 
 		return 0, badRequest("parameter %s of %q, want a whole number from %d to %d", name, abbreviated(values.Get(name)), least, most)
 	}
 	return n, nil
+}
+
+// checkScale reports a scale that the model, whose network has an input of side pixels, can't
+// take.
+func checkScale(name string, q, side int) error {
+	if q < side || q > 16*side {
+		return &failure{code: http.StatusConflict, err: fmt.Errorf("parameter %s of %d, the model takes %d to %d", name, q, side, 16*side)}
+	}
+	return nil
 }
 
 // thresholdsOf returns the parameter threshold for each of n labels, nil if there is none.

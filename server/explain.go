@@ -137,8 +137,11 @@ func scalesOf(values url.Values, side int) ([]int, error) {
 	var scales []int
 	for _, text := range parts {
 		q, err := strconv.Atoi(text)
-		if err != nil || q < side || q > 16*side {
-			return nil, badRequest("parameter scales has %q, want whole numbers from %d to %d", abbreviated(text), side, 16*side)
+		if err != nil || q < 1 {
+			return nil, badRequest("parameter scales has %q, want whole numbers, such as 256,384", abbreviated(text))
+		}
+		if err := checkScale("scales", q, side); err != nil {
+			return nil, err
 		}
 		scales = append(scales, q)
 	}

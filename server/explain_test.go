@@ -57,7 +57,7 @@ func TestExplainRefusals(t *testing.T) {
 		code int
 		text string
 	}{
-		"scales=8":                 {400, "from 32"},
+		"scales=8":                 {409, "takes 32"},
 		"scales=40,40,x":           {400, `"x"`},
 		"scales=40,50,60,70,80,90": {400, "the most is 5"},
 		"top=21":                   {400, "1 to 20"},

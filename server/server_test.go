@@ -197,7 +197,7 @@ func TestClassifyRefusals(t *testing.T) {
 		"top":                {"POST", "/v1/classify?top=0", data, nil, 400, "from 1 to"},
 		"parameter":          {"POST", "/v1/classify?tpo=1", data, nil, 400, "unknown"},
 		"twice":              {"POST", "/v1/classify?top=1&top=2", data, nil, 400, "once"},
-		"scale":              {"POST", "/v1/classify?scale=8", data, nil, 400, "from 32"},
+		"scale":              {"POST", "/v1/classify?scale=8", data, nil, 409, "takes 32"},
 		"address":            {"POST", "/v1/classify", []byte(`{"image":"http://169.254.169.254/"}`), []string{"Content-Type", "application/json"}, 400, "fetches nothing"},
 		"pictures":           {"POST", "/v1/classify", []byte(`{"images":["","",""]}`), []string{"Content-Type", "application/json"}, 413, "the most is 2"},
 		"a key twice":        {"POST", "/v1/classify", []byte(`{"image":"a","image":"b"}`), []string{"Content-Type", "application/json"}, 400, "twice"},

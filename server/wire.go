@@ -344,6 +344,9 @@ func decodeJSON(text []byte, v any) error {
 	if err := checkLevels(text); err != nil {
 		return err
 	}
+	if start := bytes.TrimLeft(text, " \t\r\n"); len(start) > 0 && start[0] != '{' {
+		return badRequest("JSON that begins with %q, want an object", abbreviated(string(start[:1])))
+	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
 	if err := d.Decode(v); err != nil {
