@@ -126,6 +126,10 @@ func createUnlocked(ctx context.Context, out string, h Header, now follower) (_ 
 	case ".safetensors":
 		if exists(out) {
 			if err := f.adopt(ctx, now); err != nil || f.complete {
+				if err == nil { // what a process left that was killed after the last renaming
+					_ = os.Remove(out + workSuffix)
+					_ = os.Remove(out + workSuffix + indexSuffix)
+				}
 				return f, err
 			}
 			defer f.whole.Close()

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -107,7 +108,8 @@ func (c *localizeImagesCommand) Run(e *environment) error {
 	}
 	return e.forEach(pictures, func(p picture) (bad bool, err error) {
 		line := localizeLine{File: p.name, Boxes: []localizeBox{}}
-		if err := c.locate(e, l, classes, p, &line, len(pictures) > 1); e.stops(err) {
+		err = c.locate(e, l, classes, p, &line, len(pictures) > 1)
+		if _, unwritten := errors.AsType[*outputError](err); unwritten || e.stops(err) {
 			return false, fmt.Errorf("%s: %w", p.name, err)
 		} else if err != nil {
 			line.Error = err.Error()
@@ -218,7 +220,10 @@ func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, clas
 		return nil
 	}
 	slices.Reverse(picture.Boxes) // the best one on top
-	return writeFile(outFor(c.Draw, line.File, many), picture.EncodePNG)
+	if err := writeFile(outFor(c.Draw, line.File, many), picture.EncodePNG); err != nil {
+		return &outputError{err}
+	}
+	return nil
 }
 
 // boxOf returns a box of a class as JSON and its label in the picture.
