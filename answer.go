@@ -1,6 +1,10 @@
 package vgg
 
-import "github.com/verydeep/vgg/network"
+import (
+	"slices"
+
+	"github.com/verydeep/vgg/network"
+)
 
 // Answer is what a network says of an image. Its JSON keys are those of `vgg classify --json`.
 type Answer struct {
@@ -46,9 +50,9 @@ func (m *Model) Answer(scores []float32, top int, thresholds []float32) Answer {
 	if thresholds == nil {
 		thresholds = m.Thresholds
 	}
-	labels := []Prediction{}
+	shown, labels := Shown(p, thresholds), []Prediction{}
 	for _, t := range m.Top(p, len(p)) {
-		if thresholds == nil && t.Probability >= DefaultThreshold || thresholds != nil && t.Probability >= thresholds[t.Index] {
+		if slices.Contains(shown, t.Index) {
 			labels = append(labels, t)
 		}
 	}

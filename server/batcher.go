@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -36,6 +37,7 @@ type batcher struct {
 type job struct {
 	ctx     context.Context
 	x, y    *tensor.Tensor
+	most    int // images of this shape that a pass may have
 	err     error
 	queued  time.Time
 	started time.Time
@@ -46,9 +48,9 @@ type job struct {
 
 // pass is what a pass took.
 type pass struct {
-	images, requests int
-	gather, compute  time.Duration
-	err              error
+	images          int
+	gather, compute time.Duration
+	err             error
 }
 
 // newBatcher returns a batcher, whose goroutine ends by close.
@@ -70,7 +72,7 @@ func (b *batcher) fits(h, w int) (int, error) {
 		return 0, badRequest("an image of %d×%d pixels: %w", w, h, err)
 	}
 	if least > b.limits.Pass {
-		return 0, refuse(http.StatusRequestEntityTooLarge, "pass", "an image of %d×%d pixels takes %s in the network, the service gives %s to a pass", w, h, size(least), size(b.limits.Pass))
+		return 0, refuse(http.StatusRequestEntityTooLarge, "pass", "an image of %d×%d pixels takes %s in the network, the service gives %s to a pass", w, h, report.Bytes(least), report.Bytes(b.limits.Pass))
 	}
 	low, high := 1, b.most
 	for low < high { // the largest that fits
@@ -89,14 +91,15 @@ func (b *batcher) fits(h, w int) (int, error) {
 // they are there or ctx is done. x is the batcher's until then.
 func (b *batcher) forward(ctx context.Context, x *tensor.Tensor) (*job, error) {
 	n, h, w := x.Shape[0], x.Shape[2], x.Shape[3]
-	if _, err := b.fits(h, w); err != nil {
+	most, err := b.fits(h, w)
+	if err != nil {
 		return nil, err
 	}
 	shape, err := b.net.OutputShape(n, h, w)
 	if err != nil {
 		return nil, badRequest("images of %d×%d pixels: %w", w, h, err)
 	}
-	j := &job{ctx: ctx, x: x, y: tensor.New(shape...), queued: time.Now(), done: make(chan struct{})}
+	j := &job{ctx: ctx, x: x, y: tensor.New(shape...), most: most, queued: time.Now(), done: make(chan struct{})}
 	b.mu.Lock()
 	switch {
 	case b.closed:
@@ -192,23 +195,19 @@ func (b *batcher) gather() []*job {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var taken, left []*job
-	n, most := 0, 0
+	n := 0
 	for _, j := range b.queue {
 		if j.ctx.Err() != nil {
 			b.images -= j.x.Shape[0]
 			j.end(context.Cause(j.ctx))
 			continue
 		}
-		if taken == nil {
-			most, _ = b.fits(j.x.Shape[2], j.x.Shape[3])
-		}
-		size := j.x.Shape[0]
-		same := taken == nil || j.x.Shape[2] == taken[0].x.Shape[2] && j.x.Shape[3] == taken[0].x.Shape[3] && n+size <= most
-		if !same {
+		images := j.x.Shape[0]
+		if taken != nil && !(j.x.Shape[2] == taken[0].x.Shape[2] && j.x.Shape[3] == taken[0].x.Shape[3] && n+images <= j.most) {
 			left = append(left, j)
 			continue
 		}
-		taken, n = append(taken, j), n+size
+		taken, n = append(taken, j), n+images
 	}
 	b.images -= n
 	b.queue = left
@@ -249,7 +248,7 @@ func (b *batcher) pass() {
 	}
 	computing, err := b.compute(ctx, jobs, n)
 	end := time.Now()
-	b.passed(pass{images: n, requests: len(jobs), gather: computing.Sub(start), compute: end.Sub(computing), err: err})
+	b.passed(pass{images: n, gather: computing.Sub(start), compute: end.Sub(computing), err: err})
 	for _, j := range jobs {
 		j.started, j.ended, j.batch = start, end, n
 		j.end(err)
@@ -266,16 +265,11 @@ func (b *batcher) compute(ctx context.Context, jobs []*job, n int) (computing ti
 		}
 	}()
 	first := jobs[0]
-	most, err := b.fits(first.x.Shape[2], first.x.Shape[3])
-	if err != nil {
-		return computing, err
-	}
 	if len(jobs) == 1 {
-		computing = time.Now()
-		for start := 0; start < n; start += most {
-			end := min(start+most, n)
+		for start := 0; start < n; start += first.most {
+			end := min(start+first.most, n)
 			if err := b.net.ForwardContext(ctx, rows(first.y, start, end), rows(first.x, start, end)); err != nil {
-				return computing, errors.Join(errPass, err)
+				return computing, fmt.Errorf("%w: %w", errPass, err)
 			}
 		}
 		return computing, nil
@@ -289,7 +283,7 @@ func (b *batcher) compute(ctx context.Context, jobs []*job, n int) (computing ti
 	}
 	computing = time.Now()
 	if err := b.net.ForwardContext(ctx, y, x); err != nil {
-		return computing, errors.Join(errPass, err)
+		return computing, fmt.Errorf("%w: %w", errPass, err)
 	}
 	at = 0
 	for _, j := range jobs {

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/report"
 )
 
 // body reads the body of a request, decompressed, within the limits. release gives its
@@ -21,7 +22,7 @@ import (
 func (s *Server) body(r *http.Request) (data []byte, release func(), err error) {
 	limit := s.options.Limits.Body
 	if r.ContentLength > limit {
-		return nil, nil, refuse(http.StatusRequestEntityTooLarge, "body", "a body of %s, the most is %s", size(r.ContentLength), size(limit))
+		return nil, nil, refuse(http.StatusRequestEntityTooLarge, "body", "a body of %s, the most is %s", report.Bytes(r.ContentLength), report.Bytes(limit))
 	}
 	var reader io.Reader = &countedReader{r: r.Body, left: limit, limit: limit, what: "body"}
 	switch encoding := strings.ToLower(r.Header.Get("Content-Encoding")); encoding {
@@ -59,7 +60,7 @@ func (s *Server) keep(r *http.Request, reader io.Reader) (data []byte, release f
 			counted += more
 			if s.bodies.Add(more) > s.options.Limits.Bodies {
 				release()
-				return nil, nil, refuse(http.StatusServiceUnavailable, "bodies", "the bodies of all requests have more than %s: ask again later", size(s.options.Limits.Bodies))
+				return nil, nil, refuse(http.StatusServiceUnavailable, "bodies", "the bodies of all requests have more than %s: ask again later", report.Bytes(s.options.Limits.Bodies))
 			}
 		}
 		n, err := reader.Read(buffer[len(buffer):cap(buffer)])
@@ -98,7 +99,7 @@ type countedReader struct {
 func (c *countedReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	if c.left -= int64(n); c.left < 0 {
-		return 0, refuse(http.StatusRequestEntityTooLarge, "body", "the %s has more than %s", c.what, size(c.limit))
+		return 0, refuse(http.StatusRequestEntityTooLarge, "body", "the %s has more than %s", c.what, report.Bytes(c.limit))
 	}
 	return n, err
 }

@@ -23,14 +23,8 @@ type classifyAnswer struct {
 // classify names the classes of pictures. One picture has one object as its answer, several
 // pictures a list.
 func (s *Server) classify(w http.ResponseWriter, r *http.Request) error {
-	query, err := queryOf(r, "model", "top", "scale", "threshold")
+	query, h, g, release, err := s.asked(r, "model", "top", "scale", "threshold")
 	if err != nil {
-		discard(r)
-		return err
-	}
-	h, g, release, err := s.find(r, query.Get("model"), "")
-	if err != nil {
-		discard(r)
 		return err
 	}
 	defer release()
@@ -48,9 +42,6 @@ func (s *Server) classify(w http.ResponseWriter, r *http.Request) error {
 	}
 	thresholds, err := thresholdsOf(query, len(g.model.Classes))
 	if err != nil {
-		return err
-	}
-	if err := classifier(g.model); err != nil {
 		return err
 	}
 	list, free, err := s.pictures(r)
@@ -80,6 +71,26 @@ func (s *Server) classify(w http.ResponseWriter, r *http.Request) error {
 		writeJSON(w, http.StatusOK, results)
 	}
 	return nil
+}
+
+// asked returns the parameters of a request and the network that it asks, one of classes.
+func (s *Server) asked(r *http.Request, known ...string) (query url.Values, h *hosted, g *generation, release func(), err error) {
+	defer func() {
+		if err != nil {
+			discard(r)
+		}
+	}()
+	if query, err = queryOf(r, known...); err != nil {
+		return nil, nil, nil, nil, err
+	}
+	if h, g, release, err = s.find(r, query.Get("model"), ""); err != nil {
+		return nil, nil, nil, nil, err
+	}
+	if err = classifier(g.model); err != nil {
+		release()
+		return nil, nil, nil, nil, err
+	}
+	return query, h, g, release, nil
 }
 
 // classifier reports a network that names no classes.
@@ -115,7 +126,7 @@ func (s *Server) scores(ctx context.Context, h *hosted, g *generation, data []by
 	}
 	h.computed(j)
 	if !tensor.Finite(j.y.Data) {
-		return nil, vgg.ErrNotFinite
+		return nil, errNotFinite
 	}
 	s.metrics.answers.WithLabelValues(h.source.Name, "miss").Inc()
 	h.stats.add("cache_miss", time.Since(start))

@@ -28,20 +28,11 @@ const mostScales = 5
 
 // explain shows where a picture's classes are: as JSON, or as a PNG of heat maps.
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
-	query, err := queryOf(r, "model", "top", "scales", "maps", "format")
+	query, h, g, release, err := s.asked(r, "model", "top", "scales", "maps", "format")
 	if err != nil {
-		discard(r)
-		return err
-	}
-	h, g, release, err := s.find(r, query.Get("model"), "")
-	if err != nil {
-		discard(r)
 		return err
 	}
 	defer release()
-	if err := classifier(g.model); err != nil {
-		return err
-	}
 	top, err := integer(query, "top", 3, 1, 20) // all classes if there are fewer
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/verydeep/vgg/internal/oip"
+	"github.com/verydeep/vgg/report"
 )
 
 // grpcService is the protocol's service. Its methods are addresses below it.
@@ -56,7 +57,7 @@ func unary[Q, A any](s *Server, method string, answer func(context.Context, *Q) 
 			n := int64(proto.Size(m))
 			defer s.bodies.Add(-n)
 			if s.bodies.Add(n) > s.options.Limits.Bodies {
-				return nil, s.grpcFailure(ctx, refuse(http.StatusServiceUnavailable, "bodies", "the bodies of all requests have more than %s: ask again later", size(s.options.Limits.Bodies)))
+				return nil, s.grpcFailure(ctx, refuse(http.StatusServiceUnavailable, "bodies", "the bodies of all requests have more than %s: ask again later", report.Bytes(s.options.Limits.Bodies)))
 			}
 		}
 		a, err := answer(ctx, q.Msg)

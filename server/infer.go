@@ -100,7 +100,7 @@ func (s *Server) run(ctx context.Context, h *hosted, g *generation, q *inferRequ
 	h.computed(j)
 	computed := time.Now()
 	if !tensor.Finite(j.y.Data) {
-		return nil, refuse(http.StatusInternalServerError, "not finite", "the network's scores are not finite for this input")
+		return nil, errNotFinite
 	}
 	response = &inferResponse{Model: h.source.Name, Version: g.version, ID: q.ID}
 	for _, o := range outputs {

@@ -4,12 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"strconv"
 	"time"
 
-	"github.com/verydeep/vgg/report"
+	"github.com/verydeep/vgg"
 )
 
 // Limits bound what a request may ask for. A value of 0 stands for that of DefaultLimits.
@@ -116,6 +115,8 @@ func refuse(code int, reason, format string, args ...any) error {
 var (
 	// errStopping is the failure of what comes while the service drains.
 	errStopping = refuse(http.StatusServiceUnavailable, "stopping", "the service is stopping: ask again later, or another instance")
+	// errNotFinite is the failure of a network that gives no finite scores.
+	errNotFinite = refuse(http.StatusInternalServerError, "not finite", "%w for this input", vgg.ErrNotFinite)
 	// errUnknownModel is the error of a name that no model has.
 	errUnknownModel = errors.New("no such model")
 )
@@ -152,12 +153,4 @@ func writeJSON(w http.ResponseWriter, code int, v any) {
 	h.Set("Content-Length", strconv.Itoa(len(data)))
 	w.WriteHeader(code)
 	_, _ = w.Write(data) // a client that has gone hears nothing
-}
-
-// size formats bytes for a message.
-func size(n int64) string {
-	if n == math.MaxInt64 {
-		return "more"
-	}
-	return report.Bytes(n)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -70,12 +71,7 @@ func newRegistry(o Options, m *metrics) *registry {
 func (r *registry) names() []string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	var names []string
-	for name := range r.models {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
+	return slices.Sorted(maps.Keys(r.models))
 }
 
 // find returns the model of that name, or a failure. The empty name is that of the only
@@ -93,20 +89,11 @@ func (r *registry) find(name string) (*hosted, error) {
 	case ok:
 		return h, nil
 	case name == "" && len(r.models) > 1:
-		return nil, badRequest("several models are served: say which one, as in ?model=%s", r.first())
+		return nil, badRequest("several models are served: say which one, as in ?model=%s", slices.Sorted(maps.Keys(r.models))[0])
 	case len(r.models) == 0:
 		return nil, &failure{code: http.StatusNotFound, err: fmt.Errorf("%w: none is served", errUnknownModel)}
 	}
 	return nil, &failure{code: http.StatusNotFound, err: fmt.Errorf("%w: %s is not served, /v2/repository/index lists what is", errUnknownModel, strconv.Quote(abbreviated(name)))}
-}
-
-// first returns the first name. The caller holds the lock.
-func (r *registry) first() string {
-	var names []string
-	for name := range r.models {
-		names = append(names, name)
-	}
-	return slices.Min(names)
 }
 
 // abbreviated shortens what comes from a request for a message.

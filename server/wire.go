@@ -58,7 +58,6 @@ type wireOutput struct {
 type images struct {
 	x        *tensor.Tensor
 	pictures [][]byte
-	column   bool // the pictures' shape is [N,1]
 }
 
 // decodeInfer reads the body of an inference request. headerLength is the header
@@ -192,7 +191,7 @@ func imagesOf(r *inferRequest, limits Limits) (*images, error) {
 			return nil, badRequest("input %q of shape %v, want [N] or [N,1] of encoded pictures", inputName, t.shape)
 		}
 		pictures, err := t.elements()
-		return &images{pictures: pictures, column: len(t.shape) == 2}, err
+		return &images{pictures: pictures}, err
 	}
 	return nil, badRequest("input %q of datatype %q, want %s of shape [N,3,H,W] or %s of shape [N]", inputName, abbreviated(t.Datatype), fp32, bytesType)
 }

@@ -30,6 +30,11 @@ var folderSuffixes = []string{
 	".h5", ".hdf5", ".keras", ".npz", ".onnx", ".caffemodel", ".mat",
 }
 
+// NamesFile tells whether a file's name ends as that of a file of weights.
+func NamesFile(name string) bool {
+	return slices.ContainsFunc(folderSuffixes, func(suffix string) bool { return strings.HasSuffix(strings.ToLower(name), suffix) })
+}
+
 // folderTexts are the files beside a file of weights that describe its preprocessing or
 // its classes.
 var folderTexts = []string{
@@ -118,7 +123,7 @@ func findModel(fsys fs.FS) (string, error) {
 	var found []string
 	for _, name := range names {
 		lower := strings.ToLower(name)
-		if slices.ContainsFunc(folderSuffixes, func(s string) bool { return strings.HasSuffix(lower, s) }) {
+		if NamesFile(lower) {
 			found = append(found, name)
 		}
 	}

@@ -215,9 +215,7 @@ func isImageFile(path string) bool {
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return false
 	}
-	_, err = preprocess.ReadHeader(head[:n])
-	_, other := errors.AsType[*preprocess.FormatError](err)
-	return !other
+	return preprocess.IsImage(head[:n])
 }
 
 // decodeImage decodes an image. Its errors don't name the file.

@@ -11,24 +11,18 @@ import (
 	"net/http/pprof"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
 
-	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/wholefile"
-	"github.com/verydeep/vgg/network"
-	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/resources"
 	"github.com/verydeep/vgg/server"
-	"github.com/verydeep/vgg/train"
 )
 
 type serveCommand struct {
@@ -66,7 +60,7 @@ func (serveCommand) Help() string {
   - A file of weights that changes, and SIGHUP, make the service read it anew. The old network answers until the new one is ready, and stays if the new one can't be read.
   - SIGTERM refuses what comes from then on, and answers what was accepted.
   - curl -T photo.jpg http://127.0.0.1:8080/v1/classify asks for the classes of a picture.
-  - Every flag of the service can be given in the environment, as VGG_ADDR is for --addr.
+  - Each flag that this command alone has can be given in the environment, as VGG_ADDR is for --addr.
 
 Examples:
 
@@ -135,250 +129,6 @@ func (c *serveCommand) limits() (server.Limits, error) {
 	}
 	l.Bodies = max(l.Bodies, 4*l.Body)
 	return l, nil
-}
-
-// served is a model of the command line.
-type served struct {
-	server.Source
-	path string
-}
-
-// sources returns the models, or the folder that is watched for them.
-func (c *serveCommand) sources(e *environment, threads int) (list []served, folder string, err error) {
-	named := c.Weights
-	if len(named) == 0 {
-		latest, err := latestRun(c.Runs)
-		if err != nil {
-			return nil, "", err
-		}
-		named = []string{latest}
-	}
-	if len(named) == 1 {
-		if info, err := os.Stat(named[0]); err == nil && info.IsDir() {
-			if list, err = c.inFolder(e, named[0], threads); err != nil {
-				return nil, "", err
-			}
-			if list != nil {
-				return list, named[0], nil
-			}
-		}
-	}
-	open, err := c.opener(e, c.FCWeights, threads)
-	if err != nil {
-		return nil, "", err
-	}
-	for _, text := range named {
-		name, file, ok := strings.Cut(text, "=")
-		if !ok || strings.ContainsAny(name, `/\`) {
-			name, file = "", text
-		}
-		path, err := open.path(file)
-		if err != nil {
-			return nil, "", err
-		}
-		if name == "" {
-			name = modelName(file)
-		}
-		list = append(list, c.source(open, name, path))
-	}
-	for i, s := range list {
-		if slices.ContainsFunc(list[:i], func(o served) bool { return o.Name == s.Name }) {
-			return nil, "", usagef("two models are called %s: name one otherwise, as in other=%s", s.Name, s.path)
-		}
-	}
-	return list, "", nil
-}
-
-// source returns a model that is read with the options of the flags.
-func (c *serveCommand) source(open *opener, name, path string) served {
-	options := open.options
-	return served{server.Source{
-		Name: name,
-		Open: func(ctx context.Context) (*vgg.Model, error) {
-			m, err := vgg.Open(ctx, path, options)
-			if err != nil {
-				return nil, notWeights(path, err)
-			}
-			if open.threads > 0 {
-				m.Net.SetThreads(open.threads)
-			}
-			return m, nil
-		},
-		Stamp: func() (string, error) { return stampOf(path) },
-	}, path}
-}
-
-// stampOf tells a file from another that has taken its place.
-func stampOf(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano()), nil
-}
-
-// modelName returns the name of a model without another.
-func modelName(file string) string {
-	base := filepath.Base(file)
-	if base == train.BestFile || base == "last.safetensors" { // of a run: the run's name tells more
-		if dir := filepath.Base(filepath.Dir(file)); dir != "." && dir != string(filepath.Separator) {
-			return dir
-		}
-	}
-	return strings.TrimSuffix(strings.TrimSuffix(base, filepath.Ext(base)), ".weights")
-}
-
-// inFolder returns the models of a folder: its files of weights.
-func (c *serveCommand) inFolder(e *environment, dir string, threads int) ([]served, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	open, err := c.opener(e, c.FCWeights, threads)
-	if err != nil {
-		return nil, err
-	}
-	var list []served
-	for _, entry := range entries {
-		path := filepath.Join(dir, entry.Name())
-		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || !weightsName(entry.Name()) {
-			continue
-		}
-		s := c.source(open, modelName(path), path)
-		if !slices.ContainsFunc(list, func(o served) bool { return o.Name == s.Name }) {
-			list = append(list, s)
-		}
-	}
-	return list, nil
-}
-
-// weightsName tells whether a file's name is that of weights.
-func weightsName(name string) bool {
-	switch strings.ToLower(filepath.Ext(name)) {
-	case ".safetensors", ".pth", ".pt", ".h5", ".keras", ".onnx", ".npz", ".mat", ".caffemodel":
-		return !strings.HasPrefix(name, ".")
-	}
-	return false
-}
-
-// latestRun returns the network that vgg train left last.
-func latestRun(runs string) (string, error) {
-	entries, err := os.ReadDir(runs)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", err
-	}
-	best, when := "", time.Time{}
-	for _, entry := range entries {
-		path := filepath.Join(runs, entry.Name(), train.BestFile)
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.ModTime().After(when) {
-			best, when = path, info.ModTime()
-		}
-	}
-	if best == "" {
-		return "", usagef("no model: name a file of weights (vgg serve best.safetensors) or a public release (vgg serve D), or train a network first (vgg train), whose weights are then found in %s", runs)
-	}
-	return best, nil
-}
-
-// servePlan has the JSON keys of `vgg serve --plan --json`.
-type servePlan struct {
-	Models []servePlanModel `json:"models"`
-	Passes int64            `json:"passes_bytes"` // the largest pass, of one model at a time
-	Queues int64            `json:"queues_bytes"`
-	Bodies int64            `json:"bodies_bytes"`
-	Decode int64            `json:"decoding_bytes"`
-	Cache  int64            `json:"cache_bytes"`
-	Bytes  int64            `json:"bytes"` // in all, with a second copy of the largest model while it is reloaded
-}
-
-type servePlanModel struct {
-	Name       string `json:"name"`
-	Parameters int64  `json:"parameters_bytes"`
-	Pass       int64  `json:"pass_bytes"` // of a full batch of crops
-}
-
-// plan estimates the memory of the service.
-func (c *serveCommand) plan(e *environment, list []served, folder string, limits server.Limits, threads int) (servePlan, error) {
-	p := servePlan{Models: []servePlanModel{}, Bodies: limits.Bodies, Decode: limits.Decoding, Cache: max(limits.Answers, 0)}
-	open, err := c.opener(e, c.FCWeights, threads)
-	if err != nil {
-		return p, err
-	}
-	var largest int64
-	for _, s := range list {
-		d, err := describe(e.ctx, s.path, open.options)
-		if err != nil {
-			if folder != "" { // others of the folder are served
-				fmt.Fprintf(e.stderr, "%s: %v\n", s.path, err)
-				continue
-			}
-			return p, err
-		}
-		d.Options.FCStorage = c.FCWeights
-		one, err := network.EstimateMemory(d.Options, 1, threads)
-		if err != nil {
-			return p, err
-		}
-		full, err := network.EstimateMemory(d.Options, c.MaxBatch, threads)
-		if err != nil {
-			return p, err
-		}
-		chain, err := network.Plan(d.Options)
-		if err != nil {
-			return p, err
-		}
-		pass, err := chain.InferenceFloats(c.MaxBatch, d.Options.Input, d.Options.Input)
-		if err != nil {
-			return p, err
-		}
-		m := servePlanModel{Name: s.Name, Pass: 4 * int64(pass)}
-		m.Parameters = min(one.Inference, full.Inference-m.Pass)
-		p.Models = append(p.Models, m)
-		p.Bytes += m.Parameters
-		largest = max(largest, m.Parameters)
-		p.Passes = max(p.Passes, limits.Pass)
-		p.Queues += int64(limits.Queue) * int64(d.Options.Input*d.Options.Input*3*4)
-	}
-	p.Bytes += largest + p.Passes + p.Queues + p.Bodies + p.Decode + p.Cache
-	return p, nil
-}
-
-// describe tells what a file of weights holds.
-func describe(ctx context.Context, path string, o vgg.OpenOptions) (*vgg.Description, error) {
-	f, err := openWeights(ctx, path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return vgg.Identify(ctx, f, o)
-}
-
-func (p servePlan) print(e *environment, asJSON bool) error {
-	if asJSON {
-		return writeJSON(e.stdout, p)
-	}
-	t := report.NewTable(left("Memory"), right("At most"))
-	for _, m := range p.Models {
-		t.Row("parameters of "+m.Name, report.Bytes(m.Parameters))
-	}
-	t.Row("a model that is read anew", report.Bytes(p.Bytes-p.sum()))
-	t.Row("passes", report.Bytes(p.Passes))
-	t.Row("images that wait", report.Bytes(p.Queues))
-	t.Row("bodies of requests", report.Bytes(p.Bodies))
-	t.Row("pictures that are decoded", report.Bytes(p.Decode))
-	t.Row("answers that are kept", report.Bytes(p.Cache))
-	t.Row("in all", report.Bytes(p.Bytes))
-	_, err := fmt.Fprintln(e.stdout, t)
-	return err
-}
-
-// sum is all but the second copy of a model.
-func (p servePlan) sum() int64 {
-	n := p.Passes + p.Queues + p.Bodies + p.Decode + p.Cache
-	for _, m := range p.Models {
-		n += m.Parameters
-	}
-	return n
 }
 
 // listen returns the listener that systemd hands over, or that of --addr.
@@ -595,45 +345,4 @@ func shownAddress(a net.Addr) string {
 		return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
 	}
 	return a.String()
-}
-
-// watchedFile is what a file holds, read again when the file changes. A file that can't be
-// read leaves what was read before.
-type watchedFile[T any] struct {
-	path string
-	read func() (T, error)
-	log  *slog.Logger
-
-	mu     sync.Mutex
-	value  T
-	stamp  string
-	looked time.Time
-}
-
-func (f *watchedFile[T]) get() (T, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if time.Since(f.looked) < time.Second {
-		return f.value, nil
-	}
-	f.looked = time.Now()
-	stamp, err := stampOf(f.path)
-	if err == nil && stamp == f.stamp {
-		return f.value, nil
-	}
-	first := f.stamp == ""
-	var value T
-	if err == nil {
-		value, err = f.read()
-	}
-	if err != nil {
-		if first {
-			f.looked = time.Time{}
-			return f.value, err
-		}
-		f.log.Error("a file can't be read, what it held before stays", "file", f.path, "error", err.Error())
-		return f.value, nil
-	}
-	f.value, f.stamp = value, stamp
-	return f.value, nil
 }

@@ -217,6 +217,10 @@ func TestServeFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, func() bool { return slices.Equal(served(), []string{"b"}) })
+	if err := tiny.Colours(10).Export(t.Context(), filepath.Join(dir, "b.weights.h5"), vgg.ExportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, func() bool { return slices.Equal(served(), []string{"b.safetensors", "b.weights.h5"}) })
 }
 
 // TestServeTLS asks over HTTPS with a key.
