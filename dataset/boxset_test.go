@@ -506,7 +506,7 @@ func TestNamesBesideBoxes(t *testing.T) {
 	png := string(picture(100, 80, 1))
 	d := opened(t, layout(t, "images/pug_1.jpg", png, "images/pug_2.jpg", png, "images/beagle_2.jpg", png, "images/beagle_3.jpg", png, "images/siamese_3.jpg", png, "images/siamese_4.jpg", png, "xmls/pug_1.xml", xmlOf("", "dog")))
 	if notes := d.Source().Notes; !slices.ContainsFunc(notes, func(n string) bool {
-		return strings.HasSuffix(n, "makes 3 classes of all 6 images: beagle, pug, siamese")
+		return n == "by the names of all 6 images, --label-pattern '{label}_#.*' (3 classes: beagle, pug, siamese)"
 	}) {
 		t.Errorf("notes %q", notes)
 	}

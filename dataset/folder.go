@@ -302,10 +302,13 @@ func (s *search) classes(where string, fsys fs.FS, part string, l listing) (*Dat
 		}
 		return nil, s.unlabelled(strings.TrimRight(where, `/\`)+"/"+only, images)
 	}
-	if err := d.checkBands(where); err != nil {
-		return nil, err
-	}
 	if s.layout != LayoutFolders {
+		if err := d.checkPatches(where); err != nil {
+			return nil, err
+		}
+		if err := d.checkSingle(where); err != nil {
+			return nil, err
+		}
 		s.dropLetters(d, part)
 	}
 	for _, class := range barren {
@@ -318,7 +321,7 @@ func (s *search) classes(where string, fsys fs.FS, part string, l listing) (*Dat
 func (s *search) unlabelled(where string, images []string) error {
 	e := &UnlabelledError{Path: where, Images: len(images), Masks: s.masked, Tables: s.unread}
 	if !s.masked {
-		e.Pattern, e.Classes, _ = suggestPattern(images)
+		e.Patterns = suggestPatterns(images)
 	}
 	return e
 }

@@ -121,7 +121,7 @@ func FuzzTable(f *testing.F) {
 	f.Add([]byte("ImageId,PredictionString\nx,n01440764 1 2 3 4\n"))
 	f.Add([]byte("1\n2\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		table, err := parseTable("t.csv", data)
+		table, err := parseTable(t.Context(), "t.csv", data)
 		if err != nil {
 			return
 		}
@@ -151,7 +151,7 @@ func readAsLabels(t *testing.T, data []byte) {
 	t.Helper()
 	s := &search{ctx: t.Context()}
 	all := []string{"1.jpg", "a/2.jpg", "b/2.jpg"}
-	table, err := parseTable("t.csv", data)
+	table, err := parseTable(t.Context(), "t.csv", data)
 	if err != nil {
 		return
 	}
@@ -182,7 +182,7 @@ func FuzzRecords(f *testing.F) {
 	f.Add([]byte(`{"file_name": "1.jpg", "label": 3, "tags": ["a", "b"]}` + "\n" + `{"file_name": "2.jpg", "label": null}`))
 	f.Add([]byte(`[{"image": "1.jpg", "class": "x"}, {"class": "y", "image": "a/2.jpg"}]`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		table, err := parseJSON("t.jsonl", data)
+		table, err := parseJSON(t.Context(), "t.jsonl", data)
 		if err != nil {
 			return
 		}

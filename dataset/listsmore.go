@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"path"
@@ -21,12 +22,12 @@ func firstFile(fsys fs.FS, names ...string) string {
 // celebrityLists reads CelebA's list_attr_celeba.txt: a line with the number of images, one with
 // the attributes, and an image with 1 or -1 for each on the others; and its
 // list_eval_partition.txt of images and 0, 1 or 2.
-func celebrityLists(fsys fs.FS, _ listing) (*table, error) {
+func celebrityLists(ctx context.Context, fsys fs.FS, _ listing) (*table, error) {
 	file := firstFile(fsys, "list_attr_celeba.txt", "Anno/list_attr_celeba.txt")
 	if file == "" {
 		return nil, nil
 	}
-	attributes, err := readWords(fsys, file)
+	attributes, err := readWords(ctx, fsys, file)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +36,7 @@ func celebrityLists(fsys fs.FS, _ listing) (*table, error) {
 	}
 	part := map[string]string{}
 	if list := firstFile(fsys, "list_eval_partition.txt", "Eval/list_eval_partition.txt"); list != "" {
-		t, err := readWords(fsys, list)
+		t, err := readWords(ctx, fsys, list)
 		if err != nil {
 			return nil, err
 		}
@@ -71,13 +72,13 @@ func celebrityLists(fsys fs.FS, _ listing) (*table, error) {
 
 // aircraftLists reads FGVC-Aircraft's images_variant_train.txt and its like: an image's number and
 // its variant, which may have blanks.
-func aircraftLists(fsys fs.FS, root listing) (*table, error) {
+func aircraftLists(ctx context.Context, fsys fs.FS, root listing) (*table, error) {
 	if !slices.Contains(root.files, "images_variant_train.txt") {
 		return nil, nil
 	}
 	out := newList("images_variant_train.txt", "split")
 	for _, part := range partNames {
-		t, err := readWords(fsys, "images_variant_"+part+".txt")
+		t, err := readWords(ctx, fsys, "images_variant_"+part+".txt")
 		if err != nil {
 			return nil, err
 		}
@@ -96,7 +97,7 @@ func aircraftLists(fsys fs.FS, root listing) (*table, error) {
 
 // signLists reads the German traffic signs as their makers distribute them: a folder each class
 // with its table GT-00000.csv, and GT-final_test.csv of the test images.
-func signLists(fsys fs.FS, _ listing) (*table, error) {
+func signLists(ctx context.Context, fsys fs.FS, _ listing) (*table, error) {
 	train := ""
 	for _, dir := range []string{"GTSRB/Final_Training/Images", "Final_Training/Images", "GTSRB/Training", "Training"} {
 		if firstFile(fsys, dir+"/00000/GT-00000.csv") != "" {
@@ -114,7 +115,7 @@ func signLists(fsys fs.FS, _ listing) (*table, error) {
 	}
 	out := newList(test, "split")
 	for _, file := range append(files, test) {
-		t, err := readTable(fsys, file)
+		t, err := readTable(ctx, fsys, file)
 		if err != nil {
 			return nil, err
 		}

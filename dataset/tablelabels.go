@@ -158,7 +158,7 @@ func (t *table) chosenLabel(r *roles, label string) error {
 		return t.listRole(r)
 	}
 	name, form, ok := cutLast(label, ":")
-	if divider, known := map[string]string{"words": " ", "commas": ",", "whole": ""}[form]; ok && known {
+	if divider, known := map[string]string{"words": " ", "commas": ",", "whole": "", "rows": rowEach}[form]; ok && known {
 		i, err := t.named("--columns label", name)
 		if err == nil {
 			err = t.noRecords(i)
