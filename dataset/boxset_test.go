@@ -528,3 +528,25 @@ func TestLabelsOfBoxes(t *testing.T) {
 		t.Error("the dataset itself has changed")
 	}
 }
+
+// That an image has the class of its largest box is said where it has boxes of other classes.
+func TestLargestBoxIsSaid(t *testing.T) {
+	png := string(picture(100, 80, 1))
+	box := func(name string, x int) string {
+		return fmt.Sprintf("<object><name>%s</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>%d</xmax><ymax>50</ymax></bndbox></object>", name, x)
+	}
+	note := func(objects ...string) string {
+		return "<annotation><size><width>100</width><height>80</height></size>" + strings.Join(objects, "") + "</annotation>"
+	}
+	open := func(second string) []string {
+		return opened(t, layout(t, "images/1.png", png, "images/2.png", png, "xmls/1.xml", note(box("cat", 40), second), "xmls/2.xml", note(box("dog", 30), box("dog", 20)))).Source().Notes
+	}
+	if notes := open(box("dog", 10)); len(notes) != 1 || !strings.HasPrefix(notes[0], "an image's class is that of its largest box: 1 of 2 have boxes of other classes, too") {
+		t.Errorf("notes %q", notes)
+	}
+	for _, second := range []string{box("cat", 10), strings.Replace(box("dog", 90), "<name>", "<difficult>1</difficult><name>", 1)} {
+		if notes := open(second); len(notes) != 0 {
+			t.Errorf("notes %q, want none", notes)
+		}
+	}
+}

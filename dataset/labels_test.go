@@ -1,6 +1,8 @@
 package dataset
 
 import (
+	"context"
+	"errors"
 	"io/fs"
 	"reflect"
 	"slices"
@@ -211,5 +213,27 @@ func TestTableNotes(t *testing.T) {
 	}
 	if got := d.Source().Notes; !slices.Equal(got, want) {
 		t.Errorf("%q\nwant %q", got, want)
+	}
+}
+
+// Once the context is done, no more of a table is read, however long it is.
+func TestTableCancelled(t *testing.T) {
+	cause := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	fsys := fstest.MapFS{
+		"labels.csv": {Data: []byte("image,label\n1.jpg,cat\n")}, "list.txt": {Data: []byte("1.jpg 0\n")}, "labels.jsonl": {Data: []byte(`{"image": "1.jpg", "label": "cat"}`)},
+	}
+	for name, f := range fsys {
+		if _, err := readRecords(ctx, fsys, name); !errors.Is(err, cause) {
+			t.Errorf("%s: %v, want %v", name, err, cause)
+		}
+		parse := parseTable
+		if isJSONTable(name) {
+			parse = parseJSON
+		}
+		if _, err := parse(ctx, name, f.Data); !errors.Is(err, cause) {
+			t.Errorf("parse %s: %v, want %v", name, err, cause)
+		}
 	}
 }
