@@ -16,7 +16,7 @@ func openLists(s *search, name string, fsys fs.FS, root listing) (train, val *Da
 	if s.columns != (Columns{}) || s.layout != LayoutAuto || s.annotations != "" {
 		return nil, nil, false, nil
 	}
-	for _, read := range []func(context.Context, fs.FS, listing) (*table, error){birdLists, petLists, flowerLists, celebrityLists, aircraftLists, signLists, carLists, dogLists} {
+	for _, read := range []func(context.Context, fs.FS, listing) (*table, error){birdLists, petLists, flowerLists, celebrityLists, aircraftLists, signLists, carLists, dogLists, fashionLists} {
 		t, err := read(s.ctx, fsys, root)
 		if err == nil && t == nil {
 			continue

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -68,6 +69,63 @@ func celebrityLists(ctx context.Context, fsys fs.FS, _ listing) (*table, error) 
 		out.addRow(attributes.lines[row], words[0], "["+strings.Join(shown, ",")+"]", part[words[0]])
 	}
 	return out, nil
+}
+
+// fashionLists reads DeepFashion's Anno/list_category_img.txt: a line with the number of images, one
+// with the names of the columns, and an image and the number of its category on the others; the
+// names in list_category_cloth.txt, and the parts in Eval/list_eval_partition.txt.
+func fashionLists(ctx context.Context, fsys fs.FS, _ listing) (*table, error) {
+	const list, names, parts = "list_category_img.txt", "list_category_cloth.txt", "list_eval_partition.txt"
+	file := firstFile(fsys, list, "Anno/"+list, "Anno_coarse/"+list, "anno/"+list)
+	if file == "" {
+		return nil, nil
+	}
+	rows := func(file string) (*table, error) {
+		if file == "" {
+			return &table{}, nil
+		}
+		t, err := readWords(ctx, fsys, file)
+		if err == nil {
+			t.rows, t.lines = t.rows[min(2, len(t.rows)):], t.lines[min(2, len(t.lines)):]
+		}
+		return t, err
+	}
+	images, err := rows(file)
+	if err != nil {
+		return nil, err
+	}
+	cloth, err := rows(firstFile(fsys, path.Join(path.Dir(file), names)))
+	if err != nil {
+		return nil, err
+	}
+	divided, err := rows(firstFile(fsys, parts, "Eval/"+parts, "eval/"+parts))
+	if err != nil {
+		return nil, err
+	}
+	part := map[string]string{}
+	for row, words := range divided.rows {
+		if len(words) != 2 {
+			return nil, divided.errorf(row, "%q, want an image and a part", strings.Join(words, " "))
+		}
+		if part[words[0]], err = partOf(words[1]); err != nil {
+			return nil, divided.errorf(row, "%w", err)
+		}
+	}
+	out := newList(file, "split")
+	for row, words := range images.rows {
+		if len(words) != 2 {
+			return nil, images.errorf(row, "%q, want an image and the number of its category", strings.Join(words, " "))
+		}
+		out.addRow(images.lines[row], words[0], words[1], part[words[0]])
+	}
+	if len(cloth.rows) == 0 {
+		return out, nil
+	}
+	title := map[string]string{}
+	for i, words := range cloth.rows {
+		title[strconv.Itoa(i+1)] = words[0]
+	}
+	return out, out.nameByNumber(title)
 }
 
 // aircraftLists reads FGVC-Aircraft's images_variant_train.txt and its like: an image's number and

@@ -196,6 +196,17 @@ func (s *search) partFolders(fsys fs.FS, root listing) (*parts, error) {
 		if slices.Contains(p.dirs[:], f) || slices.Contains(p.more, f) {
 			continue
 		}
+		// A part that is called in another way, as val beside train_mini.
+		if part, _, _ := namedPart(f); part > partTrain && p.dirs[part] == "" && p.dirs[partTrain] != "" {
+			common, err := s.commonFolder(fsys, p.dirs[partTrain], f)
+			if err != nil {
+				return nil, err
+			}
+			if common {
+				p.dirs[part] = f
+				continue
+			}
+		}
 		sh, err := s.shape(fsys, f)
 		if err != nil {
 			return nil, err

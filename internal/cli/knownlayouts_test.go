@@ -272,4 +272,58 @@ var knownLayouts = []layout{
 		},
 		classes: classes(4, "0", "1000", "2000"), parts: map[string]int{"train": 12},
 	},
+	{
+		name: collected + "parts called in two ways: iNaturalist 2021",
+		build: func(b *builder) {
+			b.folders("train_mini/%s/%d.jpg", 4)
+			b.folders("val/%s/%d.jpg", 2)
+		},
+		classes: each(4), parts: map[string]int{"train": 12, "val": 6},
+	},
+	{
+		name: collected + "lists under two lines of header: DeepFashion",
+		build: func(b *builder) {
+			images, parts := "9\nimage_name  category_label\n", "9\nimage_name  evaluation_status\n"
+			for i := range 9 {
+				f := fmt.Sprintf("img/Dress_%d/img_%08d.jpg", i, i)
+				b.photo(f, three[i%3])
+				images += fmt.Sprintf("%s    %d\n", f, i%3+1)
+				parts += f + "  " + []string{"train", "val", "test"}[i/3] + "\n"
+			}
+			b.write("Anno/list_category_img.txt", images)
+			b.write("Anno/list_category_cloth.txt", "3\ncategory_name  category_type\nAnorak  1\nBlazer  1\nBlouse  1\n")
+			b.write("Eval/list_eval_partition.txt", parts)
+		},
+		classes: classes(1, "Anorak", "Blazer", "Blouse"), parts: map[string]int{"train": 3, "val": 3, "test": 3}, ordered: true,
+	},
+	{
+		name: collected + "four words a line: COVIDx",
+		build: func(b *builder) {
+			for part, n := range map[string]int{"train": 9, "test": 6} {
+				text := ""
+				for i := range n {
+					b.photo(fmt.Sprintf("%s/%[1]s%d.png", part, i), three[i%3])
+					text += fmt.Sprintf("%d %s%[1]d.png %s cohen\n", i, part, three[i%3])
+				}
+				b.write(part+".txt", text)
+			}
+		},
+		classes: each(3), parts: map[string]int{"train": 9, "test": 6},
+	},
+	{
+		name: collected + "annotations that aren't read: LabelMe",
+		build: func(b *builder) {
+			b.flat("%d.jpg", 3)
+			b.write("0.json", `{"version": "5.0", "shapes": [{"label": "cat", "points": [[1, 1], [20, 30]], "shape_type": "rectangle"}], "imagePath": "0.jpg"}`)
+		},
+		refused: "0.json is an annotation of LabelMe, which isn't read: export them",
+	},
+	{
+		name: collected + "annotations that aren't read: CVAT",
+		build: func(b *builder) {
+			b.flat("images/%d.jpg", 3)
+			b.write("annotations.xml", `<?xml version="1.0"?><annotations><image id="0" name="0.jpg" width="40" height="40"><box label="cat" xtl="1" ytl="1" xbr="20" ybr="20"></box></image></annotations>`)
+		},
+		refused: "annotations.xml is annotations of CVAT, which isn't read: export them",
+	},
 }
