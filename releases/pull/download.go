@@ -220,7 +220,7 @@ type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// discard removes a part that can't be continued.
+// discard removes a part that can't be continued, or that nobody needs.
 func (d *download) discard() {
 	_ = os.Remove(d.part)
 	d.forget()

@@ -123,6 +123,7 @@ func (o Options) fetch(ctx context.Context, d download, file string, r releases.
 	if _, err := os.Stat(file); err == nil && hashed {
 		sum, err := check(ctx, file, r, o.stage("checking"))
 		if _, wrong := errors.AsType[*hashError](err); !wrong {
+			d.discard()
 			return sum, err
 		}
 	}

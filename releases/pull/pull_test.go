@@ -203,6 +203,9 @@ func TestKilled(t *testing.T) {
 	if len(s.requests) != 0 {
 		t.Errorf("%d requests for what was there", len(s.requests))
 	}
+	if got := files(t, dir); got != "A-torchvision.safetensors" {
+		t.Errorf("the folder has %s", got)
+	}
 	for _, left := range [][]string{{file + ".lock"}, {file, file + ".lock"}, {file + ".part", file + ".part.json"}, {file}} {
 		leave(left...)
 		if _, err := pull(t, s, r, dir); err != nil {
