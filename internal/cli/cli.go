@@ -419,10 +419,12 @@ func (f threadsFlag) apply() (int, error) {
 	if f.Threads < 0 || f.Threads > most {
 		return 0, usagef("--threads %d, want 1 to %d", f.Threads, most)
 	}
-	if f.Threads > 0 {
-		runtime.GOMAXPROCS(f.Threads)
+	threads := f.Threads
+	if threads == 0 {
+		threads = kernel.Threads()
 	}
-	return runtime.GOMAXPROCS(0), nil
+	runtime.GOMAXPROCS(threads)
+	return threads, nil
 }
 
 // verifyFlag is shared by the commands that go on from an earlier run of theirs.
