@@ -29,34 +29,61 @@ var loops = []struct {
 	{"winoInput6NEON", 0.7}, {"winoOutput6NEON", 0.7}, {"winoOutputPool6NEON", 0.7}, {"winoInput4NEON", 0.7}, {"winoOutput4NEON", 0.7}, {"winoGrad4NEON", 0.7},
 }
 
-// cycles prints the table of docs/performance.md.
-func cycles(tools llvm) error {
+// kernels is the compiled package.
+type kernels struct {
+	llvm
+	folder string
+}
+
+func compile(tools llvm) (*kernels, error) {
 	folder, err := os.MkdirTemp("", "neon")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer os.RemoveAll(folder)
-	binary := filepath.Join(folder, "kernel.test")
-	build := exec.Command("go", "test", "-c", "-o", binary, "./internal/kernel")
+	k := &kernels{tools, folder}
+	build := exec.Command("go", "test", "-c", "-o", k.binary(), "./internal/kernel")
 	build.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
+		k.remove()
+		return nil, err
+	}
+	return k, nil
+}
+
+func (k *kernels) binary() string { return filepath.Join(k.folder, "kernel.test") }
+func (k *kernels) remove()        { os.RemoveAll(k.folder) }
+
+// loop returns the inner loop of a function.
+func (k *kernels) loop(function string) ([]string, error) {
+	symbol := "github.com/verydeep/vgg/internal/kernel." + function + ".abi0"
+	listing, err := k.run("", "llvm-objdump", "-d", "--no-show-raw-insn", "--disassemble-symbols="+symbol, k.binary())
+	if err != nil {
+		return nil, err
+	}
+	body, err := innerLoop(listing)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", function, err)
+	}
+	return body, nil
+}
+
+// cycles prints the table of docs/performance.md.
+func cycles(tools llvm) error {
+	k, err := compile(tools)
+	if err != nil {
 		return err
 	}
+	defer k.remove()
 	fmt.Print("| loop | instructions | of vectors |")
 	for _, p := range processors {
 		fmt.Printf(" %s |", p.name)
 	}
 	fmt.Println("\n|---|--:|--:|" + strings.Repeat("--:|", len(processors)))
 	for _, l := range loops {
-		symbol := "github.com/verydeep/vgg/internal/kernel." + l.function + ".abi0"
-		listing, err := tools.run("", "llvm-objdump", "-d", "--no-show-raw-insn", "--disassemble-symbols="+symbol, binary)
+		body, err := k.loop(l.function)
 		if err != nil {
 			return err
-		}
-		body, err := innerLoop(listing)
-		if err != nil {
-			return fmt.Errorf("%s: %w", l.function, err)
 		}
 		vector := 0
 		for _, line := range body {

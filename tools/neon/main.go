@@ -3,6 +3,7 @@
 //
 //	go run ./tools/neon encodings   # every instruction written as a word is the one in its comment
 //	go run ./tools/neon cycles      # cycles of the inner loops, by llvm-mca's models of processors
+//	go run ./tools/neon model       # from these, the time of configuration D on known machines
 package main
 
 import (
@@ -15,7 +16,7 @@ func main() {
 	log.SetFlags(0)
 	log.SetPrefix("neon: ")
 	if len(os.Args) < 2 {
-		log.Fatal("want encodings or cycles")
+		log.Fatal("want encodings, cycles or model")
 	}
 	tools := llvm{suffix: "-22"}
 	if len(os.Args) > 2 {
@@ -27,8 +28,10 @@ func main() {
 		err = encodings(tools, "internal/kernel/kernels_arm64.s")
 	case "cycles":
 		err = cycles(tools)
+	case "model":
+		err = model(tools)
 	default:
-		err = fmt.Errorf("%q: want encodings or cycles", os.Args[1])
+		err = fmt.Errorf("%q: want encodings, cycles or model", os.Args[1])
 	}
 	if err != nil {
 		log.Fatal(err)
