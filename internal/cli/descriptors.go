@@ -9,6 +9,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/resources"
@@ -197,10 +198,12 @@ func listed(e *environment, args []string) (l *listing, remove func(), err error
 	for _, p := range pictures {
 		d, path := described{file: p.name, err: p.err}, filepath.Clean(p.name)
 		if p.data != nil {
-			if path, err = spool(p.data); err != nil {
+			f, err := spool(p.data)
+			if err != nil {
 				return nil, nil, err
 			}
-			l.spool, remove = path, func() { os.Remove(path) }
+			path = f.Temporary()
+			l.spool, remove = path, f.Abort
 		}
 		if _, err := os.Stat(path); err != nil {
 			d.err = pathless(err)
@@ -222,14 +225,17 @@ func (l *listing) row(d described) int {
 	return l.at[filepath.Clean(d.file)]
 }
 
-// spool writes an image into a temporary file.
-func spool(data []byte) (string, error) {
-	f, err := os.CreateTemp("", "vgg-image-*")
+// spool writes an image into a temporary file. That of a killed process goes with the next one.
+func spool(data []byte) (*atomicfile.File, error) {
+	f, err := atomicfile.Create(filepath.Join(os.TempDir(), "vgg-standard-input"))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	_, err = f.Write(data)
-	return f.Name(), errors.Join(err, f.Close())
+	if _, err := f.Write(data); err != nil {
+		f.Abort()
+		return nil, err
+	}
+	return f, nil
 }
 
 // describe describes the images that the arguments name in the way of a file's header.

@@ -19,6 +19,7 @@ type command struct {
 	// copies lists folders and files of the inputs that are copied beside the outputs, since
 	// the command changes them or writes there.
 	copies []string
+	input  string // file of the standard input, below the folder of all; "" for none
 	// grows matches files that a run continues from, and changes such as are replaced by other
 	// whole ones while it runs, before the last. Both are patterns of [path.Match] of the path
 	// below the folder, or of a folder above the file.
@@ -31,6 +32,9 @@ type command struct {
 	// after a kill if the file named first is there.
 	refused []string
 	self    bool // pull, which this program runs
+	// service is a command that answers requests until it is told to end. Its answers are a
+	// file of the run.
+	service bool
 
 	reference
 }
@@ -175,7 +179,20 @@ func commands() []*command {
 			name: "shard", args: []string{"shard", in("photos"), "--out", "shards", "--size", "40kB"},
 			grows: []string{"shards"}, stays: "the folder is not empty", refused: []string{"shards", "eval", in("net.safetensors"), "--data", "shards"},
 		},
-		{name: "man", args: []string{"man", "pages"}},
+		{
+			name: "eval --csv alone", args: []string{"eval", in("net.safetensors"), "--data", in("photos"), "--csv", "r.csv"},
+			again: overwrite, replaces: []string{"r.csv"},
+		},
+		{
+			name: "features --merge, safetensors", args: []string{"features", "--merge", in("d1.npy"), in("d2.npy"), "--out", "d.safetensors"},
+			again: overwrite, replaces: []string{"d.safetensors"},
+		},
+		{name: "similar, standard input", args: []string{"similar", in("i.npy"), "-", "--json"}, input: "in/photos/red/01.png"},
+		{name: "man", args: []string{"man", "pages"}, again: overwrite, replaces: []string{"pages/man1/vgg.1", "pages/man7/vgg-data.7"}},
+		{name: "completion", args: []string{"completion", "bash"}},
+		{name: "inspect", args: []string{"inspect", in("net.safetensors"), "--json"}},
+		{name: "summary", args: []string{"summary", "D", "--json"}},
+		{name: "serve", service: true, args: []string{"serve", "net.safetensors", "--addr", "127.0.0.1:0"}, copies: []string{"net.safetensors"}},
 		{name: "compare", args: []string{"compare", in("r1.jsonl"), in("r2.jsonl"), "--json"}},
 		{name: "classify", args: []string{"classify", in("net.safetensors"), in("photos/red/00.png"), in("photos/green/01.png"), in("photos/blue/02.png"), "--json"}},
 		{name: "pull", self: true, grows: []string{"cache/downloads"}},
