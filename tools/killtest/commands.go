@@ -24,6 +24,8 @@ type command struct {
 	// whole ones while it runs, before the last. Both are patterns of [path.Match] of the path
 	// below the folder, or of a folder above the file.
 	grows, changes []string
+	// unordered matches files whose lines are in the order in which images were done.
+	unordered []string
 	// varies matches files with times in them, which differ from run to run.
 	varies []string
 	// stays is in the error of a command that refuses to replace a whole result.
@@ -115,25 +117,25 @@ func commands() []*command {
 		},
 		{
 			name: "features, npy", args: []string{"features", in("net.safetensors"), in("photos"), "--out", "d.npy"},
-			grows: []string{"d.npy", "d.npy.jsonl"}, refused: []string{"d.npy", "transfer", "train", "d.npy", "--out", "never.safetensors"},
+			grows: []string{"d.npy.part.*"}, unordered: []string{"d.npy.jsonl"}, refused: []string{"d.npy", "transfer", "train", "d.npy", "--out", "never.safetensors"},
 		},
 		{
 			name: "features, jsonl", args: []string{"features", in("net.safetensors"), in("photos"), "--out", "d.jsonl"},
-			again: overwrite, replaces: []string{"d.jsonl"}, grows: []string{"d.jsonl.*"},
+			again: overwrite, replaces: []string{"d.jsonl"}, grows: []string{"d.jsonl.part.*"},
 		},
 		{
 			name: "features, safetensors", args: []string{
 				"features", in("net.safetensors") + "@36,40", in("photos"), "--with", in("net.safetensors"), "--out", "d.safetensors",
 			},
-			again: overwrite, grows: []string{"d.safetensors.*"},
+			again: overwrite, grows: []string{"d.safetensors.part.*"},
 		},
 		{
 			name: "features --merge", args: []string{"features", "--merge", in("d1.npy"), in("d2.npy"), "--out", "d.npy"},
-			again: overwrite, grows: []string{"d.npy.*"}, refused: []string{"d.npy", "transfer", "train", "d.npy", "--out", "never.safetensors"},
+			again: overwrite, grows: []string{"d.npy.new.*"}, refused: []string{"d.npy", "transfer", "train", "d.npy", "--out", "never.safetensors"},
 		},
 		{
 			name: "index", args: []string{"index", in("net.safetensors"), in("photos"), "--out", "i.npy"},
-			grows: []string{"i.npy", "i.npy.jsonl"}, refused: []string{"i.npy", "similar", "i.npy", in("photos/red/00.png")},
+			grows: []string{"i.npy.part.*"}, unordered: []string{"i.npy.jsonl"}, refused: []string{"i.npy", "similar", "i.npy", in("photos/red/00.png")},
 		},
 		{
 			name: "index --update", args: []string{"index", in("net.safetensors"), in("more"), "--out", "i.npy", "--update"},
