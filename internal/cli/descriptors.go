@@ -181,10 +181,10 @@ type described struct {
 
 // listing is what arguments name, to be described.
 type listing struct {
-	all   []described    // without descriptors
-	paths []string       // of those that exist, each once
-	at    map[string]int // in paths, by clean path
-	spool string         // the file that an image of standard input is kept in
+	all    []described       // without descriptors
+	paths  []string          // of those that exist, each once
+	at     map[string]int    // in paths, by clean path
+	spools map[string]string // the files that images are kept in which aren't files, by name
 }
 
 // listed returns the images that arguments name. remove ends the use of the files.
@@ -193,14 +193,22 @@ func listed(e *environment, args []string) (l *listing, remove func(), err error
 	if err != nil {
 		return nil, nil, err
 	}
-	l, remove = &listing{at: map[string]int{}}, func() {}
+	l = &listing{at: map[string]int{}, spools: map[string]string{}}
+	remove = func() {
+		for _, path := range l.spools {
+			os.Remove(path)
+		}
+	}
 	for _, p := range pictures {
 		d, path := described{file: p.name, err: p.err}, filepath.Clean(p.name)
 		if p.data != nil {
-			if path, err = spool(p.data); err != nil {
-				return nil, nil, err
+			if l.spools[p.name] == "" {
+				if l.spools[p.name], err = spool(p.data); err != nil {
+					remove()
+					return nil, nil, err
+				}
 			}
-			l.spool, remove = path, func() { os.Remove(path) }
+			path = l.spools[p.name]
 		}
 		if _, err := os.Stat(path); err != nil {
 			d.err = pathless(err)
@@ -216,8 +224,8 @@ func listed(e *environment, args []string) (l *listing, remove func(), err error
 
 // row returns the place of an image in paths.
 func (l *listing) row(d described) int {
-	if d.file == stdinName {
-		return l.at[l.spool]
+	if path, ok := l.spools[d.file]; ok {
+		return l.at[path]
 	}
 	return l.at[filepath.Clean(d.file)]
 }
