@@ -182,9 +182,9 @@ type described struct {
 
 // listing is what arguments name, to be described.
 type listing struct {
-	all    []described       // without descriptors
-	paths  []string          // of those that exist, each once
-	at     map[string]int    // in paths, by clean path
+	all    []described                 // without descriptors
+	paths  []string                    // of those that exist, each once
+	at     map[string]int              // in paths, by clean path
 	spools map[string]*atomicfile.File // the files that images are kept in which aren't files, by name
 }
 
