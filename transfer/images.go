@@ -133,10 +133,19 @@ func openClasses(ctx context.Context, o dataset.OpenOptions, path string) (*Imag
 	if err != nil {
 		return nil, err
 	}
+	return Labelled(path, train, val)
+}
+
+// Labelled returns images with one class or several each, and their parts train and val. A nil
+// val is a set without parts.
+func Labelled(name string, train, val *dataset.Dataset) (*Images, error) {
+	if train == nil {
+		return nil, errNoImages
+	}
 	if val == nil {
 		return &Images{Dataset: train, Labelled: true}, nil
 	}
-	both, err := dataset.Join(path, train, val)
+	both, err := dataset.Join(name, train, val)
 	if err != nil {
 		return nil, err
 	}

@@ -189,7 +189,7 @@ func newParser(e *environment, help io.Writer, exit func(code int)) (*kong.Kong,
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
 		kong.Vars{
 			"configs": strings.Join(architecture.Names(), ", "), "merge": fmt.Sprint(localize.MergeThreshold), "boxrule": localize.DefaultRule().String(),
-			"maxpixels": fmt.Sprint(preprocess.DefaultMaxPixels), "topics": topicList(),
+			"maxpixels": fmt.Sprint(preprocess.DefaultMaxPixels), "topics": topicList(), "photo": somePhoto,
 		},
 		trainingDefaults(),
 		kong.PostBuild(serveEnvironment),
