@@ -23,17 +23,24 @@ type explainAnswer struct {
 	Maps [][][]float32 `json:"maps,omitempty"`
 }
 
-// mostScales is the most scales of a request.
-const mostScales = 5
+// mostScales and mostClasses are the most scales and classes of a request.
+const (
+	mostScales  = 5
+	mostClasses = 20
+)
 
 // explain shows where a picture's classes are: as JSON, or as a PNG of heat maps.
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
-	query, h, g, release, err := s.asked(r, "model", "top", "scales", "maps", "format")
+	query, h, g, release, err := s.asked(r, "model", "top", "classes", "scales", "maps", "format")
 	if err != nil {
 		return err
 	}
 	defer release()
 	top, err := integer(query, "top", 3, 1, 20) // all classes if there are fewer
+	if err != nil {
+		return err
+	}
+	classes, err := classesOf(query, outputsCount(g.model))
 	if err != nil {
 		return err
 	}
@@ -54,7 +61,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 		return badRequest("%d pictures, want one", len(list))
 	}
 	start := time.Now()
-	answer, picture, err := s.explained(r.Context(), g, list[0], scales, top, format == "png")
+	answer, picture, err := s.explained(r.Context(), g, list[0], scales, top, classes, format == "png")
 	h.count(start, err)
 	if err != nil {
 		return err
@@ -79,7 +86,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 }
 
 // explained computes the maps, one request at a time, and draws them if asked to.
-func (s *Server) explained(ctx context.Context, g *generation, p picture, scales []int, top int, draw bool) (*explainAnswer, []byte, error) {
+func (s *Server) explained(ctx context.Context, g *generation, p picture, scales []int, top int, classes []int, draw bool) (*explainAnswer, []byte, error) {
 	im, release, err := s.decode(ctx, g.model.Preprocess.Orient, p.data)
 	if err != nil {
 		return nil, nil, err
@@ -100,7 +107,7 @@ func (s *Server) explained(ctx context.Context, g *generation, p picture, scales
 	case <-ctx.Done():
 		return nil, nil, context.Cause(ctx)
 	}
-	result, err := explain.Run(ctx, g.model, im, scales, top)
+	result, err := explain.Run(ctx, g.model, im, scales, top, classes...)
 	<-s.models.turn
 	if err != nil {
 		return nil, nil, err
@@ -114,6 +121,27 @@ func (s *Server) explained(ctx context.Context, g *generation, p picture, scales
 		return nil, nil, err
 	}
 	return a, b.Bytes(), nil
+}
+
+// classesOf returns the parameter classes, numbers of n classes such as 3,207, nil if there is
+// none.
+func classesOf(values url.Values, n int) ([]int, error) {
+	if !values.Has("classes") {
+		return nil, nil
+	}
+	parts := strings.Split(values.Get("classes"), ",")
+	if len(parts) > mostClasses {
+		return nil, badRequest("parameter classes has %d, the most is %d", len(parts), mostClasses)
+	}
+	var classes []int
+	for _, text := range parts {
+		c, err := strconv.Atoi(text)
+		if err != nil || c < 0 || c >= n {
+			return nil, badRequest("parameter classes has %q, want whole numbers from 0 to %d", abbreviated(text), n-1)
+		}
+		classes = append(classes, c)
+	}
+	return classes, nil
 }
 
 // scalesOf returns the parameter scales, such as 256,384, nil if there is none.

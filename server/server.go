@@ -44,6 +44,8 @@ type Options struct {
 	Hosts []string
 	// AllowLoad lets requests load and unload models.
 	AllowLoad bool
+	// Samples are pictures that the page offers to try; there may be none.
+	Samples Samples
 	// Version is told to clients.
 	Version string
 	// Log hears every request; nil: nobody.
@@ -62,6 +64,7 @@ type Server struct {
 	draining atomic.Bool
 	decoders chan struct{} // one element for each picture that is decoded
 	mux      *http.ServeMux
+	static   map[string]bool // addresses of the page's files, which need no key
 	stop     context.CancelFunc
 	watching sync.WaitGroup
 
@@ -220,6 +223,8 @@ func (s *Server) routes() map[string]func(http.ResponseWriter, *http.Request) er
 		"GET /v2/models/{model}/versions/{version}/config": s.modelConfig,
 		"GET /v2/models/{model}/versions/{version}/stats":  s.modelStatistics,
 		"POST /v2/models/{model}/versions/{version}/infer": s.infer,
+		"GET /v1/samples":                                  s.listSamples,
+		"GET /v1/samples/{number}":                         s.samplePicture,
 		"POST /v1/classify":                                s.classify,
 		"PUT /v1/classify":                                 s.classify,
 		"PUT /v1/classify/{file}":                          s.classify, // curl -T cat.jpg …/v1/classify/

@@ -188,7 +188,12 @@ func (c *serveCommand) hosts(l net.Listener) []string {
 // serve answers requests until the end of the command.
 func (c *serveCommand) serve(e *environment, listener net.Listener, list []served, folder string, limits server.Limits) error {
 	log := slog.New(slog.NewJSONHandler(e.stderr, nil))
+	samples, err := pageSamples()
+	if err != nil {
+		return err
+	}
 	o := server.Options{
+		Samples: samples,
 		Limits: limits, MaxBatch: c.MaxBatch, MaxDelay: c.MaxDelay, Hosts: c.hosts(listener), AllowLoad: c.AllowLoad, Version: programVersion(), Log: log,
 	}
 	if c.APIKeyFile != "" {
@@ -305,7 +310,7 @@ func (c *serveCommand) listenAndServe(e *environment, s *server.Server, listener
 			return err
 		}
 	} else {
-		fmt.Fprintf(e.stdout, "Serving %s at %s\n\nTry: curl -T photo.jpg %s/v1/classify\n", strings.Join(s.Models(), ", "), address, address)
+		fmt.Fprintf(e.stdout, "Serving %s at %s\n\nOpen %s in a browser, or try: curl -T photo.jpg %s/v1/classify\n", strings.Join(s.Models(), ", "), address, address, address)
 	}
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // nothing without systemd
 	hangup := make(chan os.Signal, 1)
