@@ -100,13 +100,11 @@ export function askKey(why) {
     $("key-why").textContent = why;
     field.value = "";
     $("key").hidden = false;
-    const end = () => {
-      if (!field.value.trim()) return;
+    $("key-form").onsubmit = (e) => {
+      e.preventDefault();
       sessionStorage.setItem(keyName, field.value.trim());
       dialog.close();
     };
-    $("key-use").onclick = end;
-    field.onkeydown = (e) => { if (e.key === "Enter") end(); };
     dialog.onclose = () => {
       asking = null;
       if (sessionStorage.getItem(keyName)) done();

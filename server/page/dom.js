@@ -15,11 +15,17 @@ export function el(tag, properties = {}, ...children) {
     else if (name.includes("-") || !(name in e)) e.setAttribute(name, value === true ? "" : value);
     else e[name] = value;
   }
-  e.append(...children.filter((c) => c !== null && c !== undefined));
+  e.append(...children.filter((c) => c !== null && c !== undefined && c !== false));
   return e;
 }
 
-export const percent = (p, digits = 1) => (100 * p).toFixed(digits) + " %";
+/** percent writes a share; one that is nearly nothing or all is not rounded to it. */
+export function percent(p, digits = 1) {
+  const least = 10 ** -digits;
+  if (p > 0 && 100 * p < least / 2) return `< ${least} %`;
+  if (p < 1 && 100 - 100 * p < least / 2) return `> ${(100 - least).toFixed(digits)} %`;
+  return (100 * p).toFixed(digits) + " %";
+}
 
 /** number writes a value with some digits, without an exponent where that is short. */
 export function number(v, digits = 4) {

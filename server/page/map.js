@@ -53,7 +53,7 @@ export async function start(list, signal) {
   byScale.replaceChildren(...scales.map((q) => el("option", {value: q}, `${q} pixels`)));
   wanted = {class: list[0]?.index ?? 0, scale: base};
   root.hidden = false;
-  say(text, "");
+  text.replaceChildren();
   choice();
   await fetchMap(base, wanted.class, signal, list.length);
   wanted.scale = scales.includes(before) ? before : 2 * base;
@@ -122,6 +122,17 @@ function tabulate() {
     el("tbody", {}, ...Array.from({length: scale.rows}, (_, r) => el("tr", {}, ...Array.from({length: scale.cols}, (_, c) => el("td", {}, (100 * values[r * scale.cols + c]).toFixed(1)))))));
 }
 
+/** spread draws a picture between the inner two of x and of y, and its edge from there outwards. */
+function spread(pen, picture, x, y) {
+  const {width, height} = picture, from = (n) => [[0, 1], [0, n], [n - 1, 1]];
+  for (const [i, [u, du]] of from(width).entries()) {
+    for (const [k, [v, dv]] of from(height).entries()) {
+      const [x0, x1, y0, y1] = [x[i], x[i + 1], y[k], y[k + 1]].map(Math.round);
+      if (x1 > x0 && y1 > y0) pen.drawImage(picture, u, v, du, dv, x0, y0, x1 - x0, y1 - y0);
+    }
+  }
+}
+
 /** overlay lays the map over a picture that loses its own colours as the map gets opaque. */
 export function overlay(pen, w, h, picture) {
   const share = Number(opacity.value) / 100;
@@ -131,14 +142,14 @@ export function overlay(pen, w, h, picture) {
   pen.filter = "none";
   const {scale, values, name} = shown, sx = w / scale.width, sy = h / scale.height;
   const most = top.value === "own" ? Math.max(...values) : 1;
-  const smooth = cells.checked ? {values, rows: scale.rows, cols: scale.cols} : enlarge(values, scale.rows, scale.cols, 12);
-  // Each value belongs to the middle of its window; the cell around it is a stride wide. The
-  // edge cells go on to the edge of the picture.
-  const first = scale.window / 2 - scale.stride / 2;
-  const [x0, y0, x1, y1] = [first * sx, first * sy, (first + scale.cols * scale.stride) * sx, (first + scale.rows * scale.stride) * sy];
+  const fine = cells.checked ? {values, rows: scale.rows, cols: scale.cols} : enlarge(values, scale.rows, scale.cols, 12);
+  // Each value belongs to the middle of its window, and the cell around it is a stride wide. The
+  // cells at the edge go on to the edge of the picture, which their windows see.
+  const colours = canvasOf(paint(fine.values, fine.rows, fine.cols, 0, most));
+  const first = scale.window / 2 - scale.stride / 2, last = (n) => first + n * scale.stride;
   pen.globalAlpha = share;
   pen.imageSmoothingEnabled = !cells.checked;
-  pen.drawImage(canvasOf(paint(smooth.values, smooth.rows, smooth.cols, 0, most)), x0, y0, x1 - x0, y1 - y0);
+  spread(pen, colours, [0, first * sx, last(scale.cols) * sx, w], [0, first * sy, last(scale.rows) * sy, h]);
   pen.imageSmoothingEnabled = true;
   pen.globalAlpha = 1;
   const best = values.indexOf(Math.max(...values));
