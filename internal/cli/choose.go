@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/verydeep/vgg"
@@ -112,8 +113,12 @@ func printChoice(out io.Writer, c *train.Choice) {
 		what = fmt.Sprintf("the frozen convolutions of %s (%s) with the head %s, %d crops an image", filepath.Base(f.Weights.Path), from, headOf(r.Config), r.Views)
 		others = "--recipe fine-tune for all layers, --recipe paper, --head"
 	}
-	fmt.Fprintf(out, "Chosen for %s images of %d pixels: %s, crop %d, batch %d, %d epochs; about %s, %s of memory and %s of disk. For another: %s\n",
-		report.Count(int64(f.Images)), f.Side, what, r.Input, r.Batch, r.Epochs, seconds(c.Seconds), report.Bytes(c.Memory), report.Bytes(c.Disk), others)
+	precision := 0
+	if f.Speed < 10e9 {
+		precision = 1
+	}
+	fmt.Fprintf(out, "Chosen for %s images of %d pixels and a measured %s G multiplications a second: %s, crop %d, batch %d, %d epochs; about %s, %s of memory and %s of disk. For another: %s\n",
+		report.Count(int64(f.Images)), f.Side, strconv.FormatFloat(f.Speed/1e9, 'f', precision, 64), what, r.Input, r.Batch, r.Epochs, seconds(c.Seconds), report.Bytes(c.Memory), report.Bytes(c.Disk), others)
 }
 
 // headOf returns the head of a row.

@@ -7,6 +7,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/report"
@@ -183,7 +184,7 @@ type transferEvalCommand struct {
 func (transferEvalCommand) Help() string {
 	return `Measures linear SVMs: those of --svm, or those that it trains on the set's own parts or on random splits.
 
-  - Images with one class each: mean class recall.
+  - Images with one class each: mean class recall, and the classes most often confused, over all splits.
   - Images with several: mean average precision, by PASCAL VOC's definition until 2009 (11-point), by that from 2010 on (area) and by scikit-learn's (step).
   - Random splits: mean and standard deviation of one split. The defaults are the paper's protocol for Caltech-101; --train-images 60 is that for Caltech-256.
   - With --svm, a set with parts is tested on test (or val), any other on all images.
@@ -302,6 +303,9 @@ func printMeasured(e *environment, m *transfer.Measured, how string, classes boo
 	if classes {
 		printClasses(e, m, multi)
 	}
+	if pairs := m.Confusions(); len(pairs) > 0 {
+		fmt.Fprintf(e.stdout, "%s\n", confusionTable(pairs[:min(len(pairs), eval.DefaultOptions().Confusions)]))
+	}
 	_, err := fmt.Fprintf(e.stdout, "%s\n%d numbers a descriptor, %s: %s.\n", t, m.Dim, m.Data, how)
 	return err
 }
@@ -314,7 +318,7 @@ func printClasses(e *environment, m *transfer.Measured, multi bool) {
 			columns = append(columns, right("AP ("+string(form)+")"))
 		}
 	} else {
-		columns = append(columns, right("Recall"))
+		columns = append(columns, right("Recall"), left("Most often taken for"))
 	}
 	t := report.NewTable(columns...)
 	for _, c := range m.Splits[0].Score.Classes {
@@ -324,7 +328,7 @@ func printClasses(e *environment, m *transfer.Measured, multi bool) {
 				row = append(row, report.Percent(c.AP[form]))
 			}
 		} else {
-			row = append(row, report.Percent(c.Recall))
+			row = append(row, report.Percent(c.Recall), classLabel(c.ConfusedWith))
 		}
 		t.Row(row...)
 	}
