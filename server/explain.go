@@ -48,28 +48,23 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	format := query.Get("format")
-	if format != "" && format != "json" && format != "png" {
-		return badRequest("parameter format of %q, want json or png", abbreviated(format))
+	format, err := formOf(r, query, pngForm)
+	if err != nil {
+		return err
 	}
-	list, free, err := s.pictures(r)
+	p, free, err := s.onePicture(r)
 	if err != nil {
 		return err
 	}
 	defer free()
-	if len(list) > 1 {
-		return badRequest("%d pictures, want one", len(list))
-	}
 	start := time.Now()
-	answer, picture, err := s.explained(r.Context(), g, list[0], scales, top, classes, format == "png")
+	answer, picture, err := s.explained(r.Context(), h, g, p, scales, top, classes, format == "png")
 	h.count(start, err)
 	if err != nil {
 		return err
 	}
 	if format == "png" {
-		w.Header().Set("Content-Type", "image/png")
-		w.Header().Set("Content-Length", strconv.Itoa(len(picture)))
-		_, _ = w.Write(picture) // a client that has gone hears nothing
+		writeBytes(w, "image/png", picture)
 		return nil
 	}
 	if query.Has("maps") {
@@ -86,32 +81,32 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 }
 
 // explained computes the maps, one request at a time, and draws them if asked to.
-func (s *Server) explained(ctx context.Context, g *generation, p picture, scales []int, top int, classes []int, draw bool) (*explainAnswer, []byte, error) {
+func (s *Server) explained(ctx context.Context, h *hosted, g *generation, p picture, scales []int, top int, classes []int, draw bool) (*explainAnswer, []byte, error) {
+	place, err := g.batcher.enter(1)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer place.leave()
 	im, release, err := s.decode(ctx, g.model.Preprocess.Orient, p.data)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer release()
-	side := g.model.Net.Options().Input
 	if scales == nil {
 		scales = explain.DefaultScales(g.model)
 	}
-	for _, q := range scales {
-		w, h := g.model.Preprocess.Fit.Size(im.W, im.H, max(q, side))
-		if _, err := g.batcher.fits(h, w); err != nil {
-			return nil, nil, err
-		}
-	}
-	select {
-	case s.models.turn <- struct{}{}:
-	case <-ctx.Done():
-		return nil, nil, context.Cause(ctx)
-	}
-	result, err := explain.Run(ctx, g.model, im, scales, top, classes...)
-	<-s.models.turn
-	if err != nil {
+	if err := g.fitsScales(im.W, im.H, scales); err != nil {
 		return nil, nil, err
 	}
+	var result *explain.Result
+	j, err := g.batcher.alone(ctx, place, func(ctx context.Context) (err error) {
+		result, err = explain.Run(ctx, g.model, im, scales, top, classes...)
+		return err
+	})
+	if err != nil {
+		return nil, nil, notFinite(err)
+	}
+	h.computed(j)
 	a := &explainAnswer{File: p.name, Width: im.W, Height: im.H, Result: result}
 	if !draw {
 		return a, nil, nil

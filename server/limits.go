@@ -121,6 +121,14 @@ var (
 	errUnknownModel = errors.New("no such model")
 )
 
+// notFinite returns the error of scores that aren't finite as the service's own.
+func notFinite(err error) error {
+	if errors.Is(err, vgg.ErrNotFinite) {
+		return errNotFinite
+	}
+	return err
+}
+
 // asFailure returns any error of a request as a failure. Errors that aren't the caller's are
 // internal: their text stays in the log.
 func asFailure(err error) *failure {
@@ -152,5 +160,13 @@ func writeJSON(w http.ResponseWriter, code int, v any) {
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(data)))
 	w.WriteHeader(code)
+	_, _ = w.Write(data) // a client that has gone hears nothing
+}
+
+// writeBytes sends what isn't JSON.
+func writeBytes(w http.ResponseWriter, kind string, data []byte) {
+	h := w.Header()
+	h.Set("Content-Type", kind)
+	h.Set("Content-Length", strconv.Itoa(len(data)))
 	_, _ = w.Write(data) // a client that has gone hears nothing
 }

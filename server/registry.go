@@ -130,6 +130,19 @@ func (r *registry) add(ctx context.Context, s Source) error {
 	return err
 }
 
+// remove takes a model out of service, after the requests that use it.
+func (r *registry) remove(name string) error {
+	h, err := r.find(name)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	delete(r.models, h.source.Name)
+	r.mu.Unlock()
+	h.unload()
+	return nil
+}
+
 // checkName reports a name that can't be a part of an address.
 func checkName(name string) error {
 	if name == "" || len(name) > 200 {
@@ -199,6 +212,19 @@ func (r *registry) open(ctx context.Context, h *hosted) (*generation, error) {
 		r.watch.pass(name, p)
 	})
 	return &generation{number: number, version: "1", model: m, batcher: b}, nil
+}
+
+// fitsScales refuses a picture of w × h pixels of which a pass at one of the scales takes too
+// much memory.
+func (g *generation) fitsScales(w, h int, scales []int) error {
+	side := g.model.Net.Options().Input
+	for _, q := range scales {
+		sw, sh := g.model.Preprocess.Fit.Size(w, h, max(q, side))
+		if _, err := g.batcher.fits(sh, sw); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // use returns the generation that is served, and its release.
