@@ -60,7 +60,7 @@ async function duplicates() {
   find.disabled = true;
   say(groupsLine, "Comparing all pictures with each other …", "busy");
   try {
-    const answer = await json("v1/duplicates" + query({duplicates: least.value}), {signal});
+    const answer = await json("v1/index/duplicates" + query({duplicates: least.value}), {signal});
     const list = answer.duplicates;
     say(groupsLine, list.length ? `${plural(list.length, "group")} of pictures that are alike to at least ${least.value}${list.length > 50 ? "; the first 50" : ""}.` : `No two pictures are alike to ${least.value}.`);
     for (const [i, group] of list.slice(0, 50).entries()) {
