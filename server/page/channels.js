@@ -68,7 +68,7 @@ async function ask() {
     let from = 0;
     do {
       const a = await part(from, from === 0 ? first : "");
-      await take(a);
+      await take(a, signal);
       from += a.minimum.length;
       say(line, from < a.channels ? `${from} of ${plural(a.channels, "channel")}; the others come …` : `${plural(a.channels, "channel")} of ${a.rows} × ${a.cols}. A value sees ${fieldText(a)}.`, from < a.channels ? "busy" : "");
     } while (from < answer.channels);
@@ -81,8 +81,9 @@ async function ask() {
 const fieldText = (a) => a.field.whole ? "the whole crop" : `${a.field.size} × ${a.field.size} pixels of the crop`;
 
 /** take cuts the picture of an answer into channels. */
-async function take(a) {
+async function take(a, signal) {
   const all = await pixels(a.picture);
+  signal.throwIfAborted(); // another layer or picture has been chosen meanwhile
   const fresh = a.minimum.map((low, i) => {
     const grey = new Uint8ClampedArray(a.rows * a.cols), x0 = i % a.tiles.columns * a.cols, y0 = Math.floor(i / a.tiles.columns) * a.rows;
     for (let r = 0; r < a.rows; r++) for (let c = 0; c < a.cols; c++) grey[r * a.cols + c] = all.data[4 * ((y0 + r) * all.width + x0 + c)];

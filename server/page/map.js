@@ -96,6 +96,7 @@ async function fetchMap(scale, index, signal, beside = 5) {
   const options = [...byClass.options].slice(0, beside).map((o) => Number(o.value));
   const classes = [...new Set([index, ...options])].join(",");
   const answer = await look("v1/explain" + query({model: state.model, scales: scale, classes, maps: 1}), state.picture.file, signal);
+  signal.throwIfAborted();
   answer.top.forEach((c, i) => maps.set(`${scale} ${c.index}`, {values: answer.maps[i][0], scale: answer.scales[0], mean: c.at_scale[0], name: c.class}));
   show();
 }

@@ -39,6 +39,7 @@ async function ask(c, parameters, before, signal) {
   try {
     const a = await look("v1/preprocess" + query({model: state.model, top: 3, ...parameters}), state.picture.file, signal);
     await onCanvas(c.canvas, a.picture);
+    signal.throwIfAborted();
     c.canvas.setAttribute("aria-label", `The crop, ${c.title}: ${describe(a)}`);
     const top = a.top ?? a.labels ?? a.scores ?? [], was = new Map((before?.top ?? []).map((t) => [t.class, t.probability]));
     const delta = top[0]?.probability !== undefined && before?.top ? top[0].probability - (was.get(top[0].class) ?? 0) : null;
