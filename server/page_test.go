@@ -18,7 +18,9 @@ import (
 )
 
 // halves is a picture, red on the left and blue on the right.
-func halves(w, h int) []byte { return vggtest.PNG(w, h, vggtest.Halves(w/2, vggtest.Red, vggtest.Blue)) }
+func halves(w, h int) []byte {
+	return vggtest.PNG(w, h, vggtest.Halves(w/2, vggtest.Red, vggtest.Blue))
+}
 
 // trySamples are pictures that the page offers.
 func trySamples() Samples {

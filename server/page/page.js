@@ -53,9 +53,20 @@ function refresh() {
 async function models(choose = state.model) {
   const list = (await json("v2/repository/index", {method: "POST", body: "{}"})).filter((m) => m.state === "READY").map((m) => m.name);
   $("model").replaceChildren(...list.map((name) => el("option", {value: name}, name)));
-  if (list.length === 0) throw new Error("No model is ready. The service's log says why.");
+  document.body.dataset.models = list.length;
+  if (list.length === 0) return bare();
   $("model").value = list.includes(choose) ? choose : list[0];
   await pick();
+}
+
+/** bare shows a service without models: it may be that of a training run. */
+async function bare() {
+  try {
+    await json("v1/runs");
+    location.hash = "#training";
+  } catch {
+    throw new Error("No model is ready. The service's log says why.");
+  }
 }
 
 async function pick() {
