@@ -192,6 +192,7 @@ func newParser(e *environment, help io.Writer, exit func(code int)) (*kong.Kong,
 			"maxpixels": fmt.Sprint(preprocess.DefaultMaxPixels), "topics": topicList(),
 		},
 		trainingDefaults(),
+		kong.PostBuild(serveEnvironment),
 		kong.Bind(e),
 	)
 }

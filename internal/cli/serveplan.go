@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/server"
 )
@@ -33,30 +34,59 @@ func (c *serveCommand) plan(e *environment, list []served, folder string, limits
 		return p, err
 	}
 	var largest int64
-	for _, s := range list {
-		d, _, err := open.identify(s.path)
+	add := func(name string, open *opener, path string, fc nn.Storage) error {
+		d, _, err := open.identify(path)
 		if err != nil {
+			return err
+		}
+		d.Options.FCStorage = fc
+		chain, err := network.Plan(d.Options)
+		if err != nil {
+			return err
+		}
+		pass, err := chain.InferenceFloats(c.MaxBatch, d.Options.Input, d.Options.Input)
+		if err != nil {
+			return err
+		}
+		m := servePlanModel{Name: name, Pass: 4 * int64(pass), Parameters: chain.ParamBytes()}
+		p.Models = append(p.Models, m)
+		p.Bytes += m.Parameters
+		largest = max(largest, m.Parameters)
+		p.Passes = max(p.Passes, limits.Pass)
+		p.Queues += int64(limits.Queue) * int64(d.Options.Input*d.Options.Input*3*4)
+		return nil
+	}
+	for _, s := range list {
+		if err := add(s.Name, open, s.path, c.FCWeights); err != nil {
 			if folder != "" { // others of the folder are served
 				fmt.Fprintf(e.stderr, "%s: %v\n", s.path, err)
 				continue
 			}
 			return p, err
 		}
-		d.Options.FCStorage = c.FCWeights
-		chain, err := network.Plan(d.Options)
+	}
+	if c.Localiser != "" {
+		boxes := c.releaseFlags.opener(e, c.FCWeights, threads)
+		boxes.options.Localiser = true
+		if err := add(modelName(c.Localiser)+" (boxes)", boxes, c.Localiser, c.FCWeights); err != nil {
+			return p, err
+		}
+	}
+	nets, err := c.indexNets(e)
+	if err != nil {
+		return p, err
+	}
+	for _, n := range nets {
+		f := c.indexNetwork(list, n)
+		open := f.opener(e, storageOf(n), threads)
+		open.headless = true
+		path, err := f.weightsOf(open, n)
+		if err == nil && path != "" { // else the service tells why it doesn't start
+			err = add(modelName(path)+" (index)", open, path, storageOf(n))
+		}
 		if err != nil {
 			return p, err
 		}
-		pass, err := chain.InferenceFloats(c.MaxBatch, d.Options.Input, d.Options.Input)
-		if err != nil {
-			return p, err
-		}
-		m := servePlanModel{Name: s.Name, Pass: 4 * int64(pass), Parameters: chain.ParamBytes()}
-		p.Models = append(p.Models, m)
-		p.Bytes += m.Parameters
-		largest = max(largest, m.Parameters)
-		p.Passes = max(p.Passes, limits.Pass)
-		p.Queues += int64(limits.Queue) * int64(d.Options.Input*d.Options.Input*3*4)
 	}
 	p.Bytes += largest + p.Passes + p.Queues + p.Bodies + p.Decode + p.Cache
 	return p, nil
