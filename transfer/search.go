@@ -142,7 +142,7 @@ func Describe(ctx context.Context, h Header, images *Images, o Options, open fun
 	if !slices.Equal(h.Regions, []Region{WholeImage}) {
 		return nil, nil, errors.New("transfer: descriptors of boxes, want those of whole images")
 	}
-	o.Flip, o.Average, o.Raw, o.Max, o.Unrectified = h.Flip, h.Average, h.Raw, h.Max, !h.Nets[0].Rectified
+	o.Flip, o.Average, o.Raw, o.Max, o.Crop, o.Unrectified = h.Flip, h.Average, h.Raw, h.Max, h.Crop, !h.Nets[0].Rectified
 	o.Regions, o.Shard = nil, eval.Shard{}
 	var nets []Net
 	for _, n := range h.Nets {
