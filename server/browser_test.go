@@ -155,6 +155,23 @@ func (b *tab) click(selector string) {
 	b.do(chromedp.Click(selector))
 }
 
+// press presses the button that shows a text.
+func (b *tab) press(text string) {
+	b.t.Helper()
+	b.until(fmt.Sprintf(`(() => { document.querySelectorAll("[data-test]").forEach((e) => e.removeAttribute("data-test"));
+		const e = [...document.querySelectorAll("button")].find((e) => e.innerText.trim() === %s && !e.disabled);
+		e?.setAttribute("data-test", ""); return e })()`, js(text)))
+	b.do(chromedp.Click("[data-test]"))
+}
+
+// typed replaces what stands in a field of text.
+func (b *tab) typed(selector, text string) {
+	b.t.Helper()
+	b.until(fmt.Sprintf(`document.querySelector(%s)`, js(selector)))
+	evaluate[bool](b, fmt.Sprintf(`(document.querySelector(%s).select(), true)`, js(selector)))
+	b.do(chromedp.SendKeys(selector, text))
+}
+
 // choose selects an option of a select, or sets a slider.
 func (b *tab) choose(selector, value string) {
 	b.t.Helper()
