@@ -1,6 +1,6 @@
 // Similar pictures and near-duplicates of an index.
 
-import {el, number, plural, say, tell} from "./dom.js";
+import {el, plural, say, tell} from "./dom.js";
 import {json, look, query} from "./api.js";
 import {Latest, state} from "./state.js";
 import {take} from "./picture.js";
@@ -38,7 +38,7 @@ async function refresh() {
     say(line, "Describing the picture and searching …", "busy");
     const answer = await look("v1/similar" + query({top: top.value}), state.picture.file, signal);
     say(line, answer.found.length ? "" : "The index has no picture.");
-    for (const f of answer.found) found.add(address(f, 320), f.file, el("strong", {}, number(f.similarity, 3)), take);
+    for (const f of answer.found) found.add(address(f, 320), f.file, el("strong", {}, f.similarity.toFixed(3)), take);
   } catch (e) {
     without(e);
   }
