@@ -48,6 +48,10 @@ type Options struct {
 	AllowTeach bool
 	// Samples are pictures that the page offers to try; there may be none.
 	Samples Samples
+	// Runs is a folder of training runs, of which the service tells; empty: of none.
+	Runs string
+	// Run is the name of the only run of the folder that it tells of; empty: of all.
+	Run string
 	// Version is told to clients.
 	Version string
 	// Log hears every request; nil: nobody.
@@ -60,6 +64,7 @@ type Server struct {
 	models       *registry
 	localisers   *registry // one at most
 	pictureIndex atomic.Pointer[index]
+	runs         *runs
 	metrics      *metrics
 	answers      *answers
 	decoding     *resources.Room
@@ -100,6 +105,7 @@ func New(o Options) (*Server, error) {
 		options: o, metrics: m, models: newRegistry(o, m), answers: newAnswers(o.Limits.Answers),
 		taught: newTaught(), decoding: resources.NewRoom(o.Limits.Decoding, o.Limits.Decoding), decoders: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
+	s.runs = &runs{folder: o.Runs, only: o.Run, logs: map[string]*runLog{}}
 	s.localisers = newRegistry(o, m)
 	s.localisers.turn = s.models.turn
 	m.watchQueues(s.models)
@@ -288,6 +294,8 @@ func (s *Server) routes() map[string]func(http.ResponseWriter, *http.Request) er
 		"PUT /v1/preprocess":                               s.preprocess,
 		"PUT /v1/preprocess/{file}":                        s.preprocess,
 		"GET /v1/layers":                                   s.layers,
+		"GET /v1/runs":                                     s.listRuns,
+		"GET /v1/runs/{name}":                              s.oneRun,
 		"GET /v1/index":                                    s.aboutIndex,
 		"GET /v1/index/duplicates":                         s.nearDuplicates,
 		"GET /v1/index/{index}/picture":                    s.indexPicture,

@@ -443,6 +443,10 @@ func (r *run) logBeginning() error {
 			return err
 		}
 	}
+	rec := r.o.Recipe
+	if err := r.dir.log("start", beginning{r.iterations, rec.Epochs, r.o.Train.Len(), r.o.Val.Len(), len(r.o.Train.Classes), rec.Batch}); err != nil {
+		return err
+	}
 	if r.init == nil {
 		return nil
 	}

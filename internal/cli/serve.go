@@ -33,7 +33,7 @@ type serveCommand struct {
 	Index         string        `placeholder:"FILE" help:"Index of pictures (vgg index), in which /v1/similar finds those that are similar to a picture. It is read again when it changes."`
 	IndexPictures string        `placeholder:"DIR" help:"Folder of the index's pictures (the folder that the index lies in). Only pictures below it are shown."`
 	Localiser     string        `placeholder:"FILE" help:"Localisation network (vgg localize train), whose boxes /v1/localize gives."`
-	Runs          string        `default:"runs" placeholder:"DIR" help:"Folder of training runs, whose latest network is served if no model is named (runs)."`
+	Runs          string        `default:"runs" placeholder:"DIR" help:"Folder of training runs, which /v1/runs and the page show live, and whose latest network is served if no model is named (runs)."`
 	APIKeyFile    string        `name:"api-key-file" placeholder:"FILE" help:"File of keys, one on each line, of which every request has to give one (Authorization: Bearer KEY). It is read again when it changes."`
 	Insecure      bool          `help:"Listen on an address that others reach, without keys."`
 	TLSCert       string        `name:"tls-cert" placeholder:"FILE" help:"Certificate chain for HTTPS, as PEM. It is read again when it changes."`
@@ -203,7 +203,7 @@ func (c *serveCommand) serve(e *environment, listener net.Listener, list []serve
 	}
 	o := server.Options{
 		Samples: samples,
-		Limits:  limits, MaxBatch: c.MaxBatch, MaxDelay: c.MaxDelay, Hosts: c.hosts(listener), AllowLoad: c.AllowLoad, AllowTeach: c.teaches(), Version: programVersion(), Log: log,
+		Limits:  limits, MaxBatch: c.MaxBatch, MaxDelay: c.MaxDelay, Hosts: c.hosts(listener), AllowLoad: c.AllowLoad, AllowTeach: c.teaches(), Runs: c.Runs, Version: programVersion(), Log: log,
 	}
 	if c.APIKeyFile != "" {
 		keys := &watchedFile[[]string]{path: c.APIKeyFile, log: log, read: func() ([]string, error) {
