@@ -45,6 +45,7 @@ Exit codes: 0 done, 1 error, 2 usage, 3 done but some images were unreadable, 13
 type commands struct {
 	Summary   summaryCommand   `cmd:"" help:"Show a network's layers, parameters and memory."`
 	Train     trainCommand     `cmd:"" help:"Train a network (without arguments, on the built-in photographs)."`
+	Teach     teachCommand     `cmd:"" help:"Teach a network the classes of a few pictures, in a minute."`
 	Eval      evalCommand      `cmd:"" help:"Measure top-1 and top-5 error on a folder of images."`
 	Classify  classifyCommand  `cmd:"" help:"Name the classes of photographs."`
 	Features  featuresCommand  `cmd:"" help:"Describe images by a network's activations."`
