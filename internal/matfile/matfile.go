@@ -37,7 +37,7 @@ const (
 
 // Limits that no sound file reaches.
 const (
-	maxArrays = 100_000 // arrays in a file, those in cells and structs among them
+	maxArrays = 150_000 // arrays in a file, those in cells and structs among them
 	maxDepth  = 32      // levels of cells and structs
 	maxAxes   = 32
 	maxFields = 1024
