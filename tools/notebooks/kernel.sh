@@ -15,8 +15,8 @@ require (
 )
 MOD
 # go install MODULE@VERSION asks for the list of the module's versions; a requirement doesn't.
-GOFLAGS=-mod=mod go -C "$work" build -o "$venv/bin/gonb" github.com/janpfeifer/gonb
-GOFLAGS=-mod=mod go -C "$work" build -o "$venv/bin/goimports" golang.org/x/tools/cmd/goimports
+GOFLAGS="-mod=mod -trimpath" go -C "$work" build -o "$venv/bin/gonb" github.com/janpfeifer/gonb
+GOFLAGS="-mod=mod -trimpath" go -C "$work" build -o "$venv/bin/goimports" golang.org/x/tools/cmd/goimports
 mkdir -p "$venv/share/jupyter/kernels/gonb"
 cat > "$venv/share/jupyter/kernels/gonb/kernel.json" <<JSON
 {"argv": ["$venv/bin/gonb", "--kernel", "{connection_file}"], "display_name": "Go (gonb)", "language": "go", "env": {"PATH": "$venv/bin:$PATH"}}

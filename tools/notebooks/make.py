@@ -4,24 +4,25 @@
     python3 tools/notebooks/make.py          the notebooks, with what they print and their pictures
     python3 tools/notebooks/make.py --check  runs them elsewhere, and leaves the files alone
 
-Needs nbclient and ipykernel's jupyter_client, go, and the kernel gonb (github.com/janpfeifer/gonb):
+Needs nbclient, nbformat, Pillow, Go, and the kernel GoNB (github.com/janpfeifer/gonb):
 
-    python3 -m venv jupyter && jupyter/bin/pip install nbclient nbformat
+    python3 -m venv jupyter && jupyter/bin/pip install nbclient nbformat pillow
     bash tools/notebooks/kernel.sh jupyter
 
 The networks are those of the programs beside, which a test keeps the same.
 """
 
 import argparse
-import os
+import base64
+import io
 import pathlib
 import re
-import shutil
 import sys
 import tempfile
 
 import nbclient
 import nbformat
+import PIL.Image
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -79,7 +80,7 @@ func check(err error) {{
 summary, err := network.Summarise(recipe().Options(10))
 check(err)
 for _, l := range summary.Layers {{
-	fmt.Printf("%-11s %-10s %-12v %9d\\n", l.Name, l.Type, l.Output, l.Weights+l.Biases)
+	fmt.Printf("%-11s %-10s %-12s %9d\\n", l.Name, l.Type, fmt.Sprint(l.Output), l.Weights+l.Biases)
 }}
 """)
     yield new_markdown_cell("## Training\n\nOn ten categories of photographs that are built in, forty each. The curve is the training loss, and the errors on the validation images.")
@@ -184,6 +185,16 @@ def notebook(name):
     return n
 
 
+def small(picture):
+    """A PNG in base64 as a small one of few colours: the curve of half the size, the photograph of 128 pixels."""
+    im = PIL.Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
+    curve = im.width > 600
+    im.thumbnail((im.width // 2, im.height // 2) if curve else (128, 128), PIL.Image.LANCZOS)
+    out = io.BytesIO()
+    im.quantize(16 if curve else 64, dither=PIL.Image.Dither.NONE).save(out, "PNG", optimize=True)
+    return base64.b64encode(out.getvalue()).decode()
+
+
 def execute(n, folder):
     nbclient.NotebookClient(n, timeout=3600, kernel_name="gonb", resources={"metadata": {"path": str(folder)}}).execute()
     for cell in n.cells:
@@ -191,6 +202,8 @@ def execute(n, folder):
         for output in cell.get("outputs", []):
             if output.output_type == "stream":
                 output.text = output.text.replace(str(ROOT), "vgg")
+            elif "image/png" in output.data:
+                output.data["image/png"] = small(output.data["image/png"])
 
 
 def main():
@@ -210,7 +223,7 @@ def main():
         if not given.check:
             FOLDER.mkdir(exist_ok=True)
             nbformat.write(n, file)
-        pictures = sum("image/png" in o.get("data", {}) or "image/jpeg" in o.get("data", {}) for c in n.cells for o in c.get("outputs", []))
+        pictures = sum("image/png" in o.get("data", {}) for c in n.cells for o in c.get("outputs", []))
         print(f"{name}: ran, {pictures} pictures", flush=True)
         if pictures < 2:
             sys.exit(f"{name}: {pictures} pictures, want the curve and the photograph")

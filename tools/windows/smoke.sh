@@ -28,7 +28,7 @@ small=(--config A --width 0.0625 --set fc=32 --input 32 --scale-min 32 --scale-m
 echo '-- version'
 vgg version
 echo '-- train'
-vgg train --epochs 1 "${small[@]}" --out run
+vgg train --epochs 1 "${small[@]}" --out run | tail -n 6
 echo '-- eval'
 vgg eval run/best.safetensors sample | tail -n 1
 echo '-- classify, by paths of both kinds'
@@ -36,28 +36,41 @@ mkdir photos
 cp "$photo" 'photos/two words.jpg'
 vgg classify 'run\best.safetensors' 'photos\two words.jpg' photos sample/val/sunflower/image_0041.jpg --top 1
 
+# wait-for PATTERN FILE waits until a line matches, a minute at most.
+wait-for() {
+  for _ in $(seq 600); do # a tenth of a second each
+    if grep --quiet "$1" "$2"; then return; fi
+    sleep 0.1
+  done
+  cat "$2"
+  echo "no line $1 after a minute"
+  return 1
+}
+# interrupt ends the program in the background by Ctrl-C, and checks that it saved its work.
+interrupt() {
+  kill -INT "$1" # wine gives it to the program as the console does
+  local code=0
+  wait "$1" || code=$?
+  tail -n 1 "$2"
+  [ "$code" = 130 ]
+  grep --quiet 'interrupted; the weights so far are in held' "$2"
+}
+
 echo '-- another run is refused'
 "$wine" "$exe" train --epochs 100000 "${small[@]}" --out held </dev/null >held.txt 2>&1 &
 run=$!
-for _ in $(seq 600); do # a tenth of a second each
-  if grep -q '^ *1/100000' held.txt; then break; fi
-  sleep 0.1
-done
-grep '^ *1/100000' held.txt
-if vgg train --resume --out held 2>refused.txt; then
+wait-for '^ *1/100000' held.txt
+if vgg train --resume --out held >refused.txt 2>&1; then
   echo 'a second run in the same folder was not refused'
   exit 1
 fi
 grep 'another run is writing it' refused.txt
-
 echo '-- Ctrl-C'
-kill -INT "$run" # wine gives it to the program as the console does
-code=0
-wait "$run" || code=$?
-tail -n 1 held.txt
-[ "$code" = 130 ]
-grep -q 'interrupted; the weights so far are in held' held.txt
+interrupt $run held.txt
 vgg eval held/last.safetensors sample | tail -n 1
 echo '-- resume'
-epoch=$(grep -c '^ *[0-9]*/100000' held.txt)
-vgg train --resume --out held --epochs $((epoch + 2)) | grep '^Continuing from held'
+"$wine" "$exe" train --resume --out held </dev/null >again.txt 2>&1 &
+run=$!
+wait-for '/100000 ' again.txt
+grep '^Continuing from held' again.txt
+interrupt $run again.txt
