@@ -63,6 +63,7 @@ var levels = map[string]int{
 	"report":                7,
 	"transfer":              7,
 	"reproduce":             8,
+	"teach":                 8,
 	"explain":               8,
 	"server":                9,
 	"internal/cli":          10,

@@ -145,7 +145,7 @@ func openImages(e *environment, o transfer.ImageOptions, paths []string) (*trans
 		if err != nil {
 			return nil, err
 		}
-		return transfer.Labelled(sampleName, train, val)
+		return transfer.JoinParts(sampleName, train, val)
 	}
 	return transfer.OpenImages(e.ctx, o, paths...)
 }

@@ -44,6 +44,8 @@ type trainCommand struct {
 
 	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Value of the recipe by its key, as schedule.name=cosine. Can be given more than once."`
 
+	Page pageAddress `placeholder:"HOST:PORT" help:"Serve a live view of the run in a browser, at an address of this machine (127.0.0.1:8081, if none is given)."`
+
 	NoRescue bool `help:"Stop with an error when training diverges, instead of going back to the end of the last epoch with a tenth of the learning rate, up to three times."`
 
 	MultiLabel bool `help:"Take the class of each image as the only one of its labels, for a network of several labels an image. It then ends with a sigmoid for each class, as it does by itself where the data have several labels an image."`
@@ -178,7 +180,13 @@ func (c *trainCommand) Run(e *environment) error {
 	if c.Memory > 0 { // the collector must not wait for the heap to double
 		defer debug.SetMemoryLimit(debug.SetMemoryLimit(heapLimit(int64(c.Memory))))
 	}
+	closePage, err := c.Page.showPage(human, o.Dir)
+	if err != nil {
+		os.Remove(o.Dir) // succeeds only if it is empty
+		return err
+	}
 	result, err := train.Run(e.ctx, o)
+	closePage()
 	p.bar.close()
 	if drawErr := p.draw(); err == nil {
 		err = drawErr
