@@ -186,12 +186,12 @@ def notebook(name):
 
 
 def small(picture):
-    """A PNG in base64 as a small one of few colours: the curve of half the size, the photograph of 128 pixels."""
+    """A PNG in base64 as a small one of few colours: the data of the repository is bounded."""
     im = PIL.Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
     curve = im.width > 600
-    im.thumbnail((im.width // 2, im.height // 2) if curve else (128, 128), PIL.Image.LANCZOS)
+    im.thumbnail((480, 480) if curve else (96, 96), PIL.Image.LANCZOS)
     out = io.BytesIO()
-    im.quantize(16 if curve else 64, dither=PIL.Image.Dither.NONE).save(out, "PNG", optimize=True)
+    im.quantize(8 if curve else 16, dither=PIL.Image.Dither.NONE).save(out, "PNG", optimize=True)
     return base64.b64encode(out.getvalue()).decode()
 
 
