@@ -205,6 +205,9 @@ func TestService(t *testing.T) {
 	}
 }
 
+// lines are a text, which notebooks have as a list.
+type lines []string
+
 // TestNotebooks: the notebooks have the networks of the programs, were run without an error, and
 // show the curve and a photograph. tools/notebooks/make.py writes and runs them.
 func TestNotebooks(t *testing.T) {
@@ -215,10 +218,10 @@ func TestNotebooks(t *testing.T) {
 		}
 		var notebook struct {
 			Cells []struct {
-				Source  string
+				Source  lines
 				Outputs []struct {
 					Type string `json:"output_type"`
-					Text string
+					Text lines
 					Data map[string]any
 				}
 			}
@@ -228,12 +231,12 @@ func TestNotebooks(t *testing.T) {
 		}
 		source, text, pictures := "", "", 0
 		for _, c := range notebook.Cells {
-			source += c.Source + "\n"
+			source += strings.Join(c.Source, "") + "\n"
 			for _, o := range c.Outputs {
 				if o.Type == "error" {
 					t.Errorf("%s: a cell ended with an error", n.folder)
 				}
-				text += o.Text
+				text += strings.Join(o.Text, "")
 				if o.Data["image/png"] != nil {
 					pictures++
 				}
