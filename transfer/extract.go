@@ -142,9 +142,10 @@ func (p *extraction) into(ctx context.Context, f *descriptorFile) (*Summary, err
 		return nil, err
 	}
 	s := f.summary()
-	s.Seconds = time.Since(start).Seconds()
+	took := time.Since(start)
+	s.Seconds = took.Seconds()
 	if fresh > 0 {
-		s.ImagesPerSecond = float64(fresh) / float64(len(p.header.columns())) / s.Seconds
+		s.ImagesPerSecond = progress.Rate(float64(fresh)/float64(len(p.header.columns())), took)
 	}
 	return s, nil
 }
