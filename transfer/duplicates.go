@@ -92,7 +92,10 @@ type matcher struct {
 	in, out []float32
 	own     *rowCache // of the leaf's rows
 	others  *rowCache
+	maybe   [][2]int // places in the leaf and in the other one
 	pairs   []Pair
+
+	rows, rowsIn []float32 // of sift
 }
 
 func newMatcher(d *Descriptors, s *sketch, far float64, least float32) *matcher {
@@ -140,6 +143,7 @@ func (m *matcher) compare(l leaf, within bool) error {
 	}
 	m.work.ConvForward(m.layer, &x, m.weights, nil, false, &y)
 	m.others.reset()
+	m.maybe = m.maybe[:0]
 	for i, b := range l.rows {
 		products := y.Data[y.At(i, 0, 0, 0):][:len(m.of.rows)]
 		if within {
@@ -149,12 +153,65 @@ func (m *matcher) compare(l leaf, within bool) error {
 		least := half(m.s.z(b)) - float32(m.far/2)
 		for k, p := range products {
 			if p >= least+m.squares[k] {
-				if err := m.judge(m.of.rows[k], b); err != nil {
-					return err
-				}
+				m.maybe = append(m.maybe, [2]int{k, i})
 			}
 		}
 	}
+	if len(m.maybe) > len(l.rows)*len(m.of.rows)/mostMaybe {
+		if err := m.sift(l); err != nil {
+			return err
+		}
+	}
+	for _, p := range m.maybe {
+		if err := m.judge(m.of.rows[p[0]], l.rows[p[1]]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mostMaybe: if more than one of so many pairs may be similar by their sketches, a product of all
+// rows in float32 costs less than each of these pairs in float64.
+const mostMaybe = 64
+
+// sift leaves of m.maybe those that are similar by products of the rows in float32, whose sums
+// of dim products err by dim·2⁻²⁴ at most. It is for rows of which sketches tell little: random
+// ones, and those that are all alike.
+func (m *matcher) sift(l leaf) error {
+	dim := m.d.Header.Dim
+	layer := kernel.Conv{C: dim, K: len(m.of.rows), R: 1}
+	if m.rows == nil {
+		m.rows = kernel.Alloc(kernel.Conv{C: dim, K: leafRows, R: 1}.WeightLen())
+		m.rowsIn = kernel.Alloc(kernel.ActLen(leafRows, dim, 1, 1, 0))
+	}
+	weights := m.rows[:layer.WeightLen()]
+	clear(weights)
+	unit := make([]float32, dim)
+	scaled := func(c *rowCache, r int32) error {
+		x, n, err := c.row(r)
+		for i, v := range x {
+			unit[i] = float32(float64(v) * inverse(n))
+		}
+		return err
+	}
+	for i, r := range m.of.rows {
+		if err := scaled(m.own, r); err != nil {
+			return err
+		}
+		layer.PackRows(weights, unit, i)
+	}
+	var x, y kernel.Act
+	x.Shape(len(l.rows), dim, 1, 1, 0, m.rowsIn)
+	y.Shape(len(l.rows), len(m.of.rows), 1, 1, 0, m.out)
+	for i, r := range l.rows {
+		if err := scaled(m.others, r); err != nil {
+			return err
+		}
+		copy(x.Data[x.At(i, 0, 0, 0):], unit)
+	}
+	m.work.ConvForward(layer, &x, weights, nil, false, &y)
+	least := m.least - float32(dim+16)*0x1p-23
+	m.maybe = slices.DeleteFunc(m.maybe, func(p [2]int) bool { return y.Data[y.At(p[1], 0, 0, 0)+p[0]] < least })
 	return nil
 }
 

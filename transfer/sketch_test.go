@@ -181,3 +181,40 @@ func TestLeaves(t *testing.T) {
 		t.Errorf("%d rows in leaves, want %d", len(all), at)
 	}
 }
+
+// TestDuplicatesOfAlikeRows: rows of which the sketches tell little, being all alike or random,
+// give the pairs that comparing every two gives.
+func TestDuplicatesOfAlikeRows(t *testing.T) {
+	const n, dim = 600, 200
+	for threshold, base := range map[float64]float32{0.15: 0, 0.9: 3} {
+		d, x := random(n, dim, true)
+		for i := range x {
+			x[i] += base
+		}
+		pairs, err := d.Duplicates(t.Context(), threshold, SearchOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := map[[2]int]bool{}
+		for _, p := range pairs {
+			found[[2]int{p.A, p.B}] = true
+		}
+		want := 0
+		for a := range n {
+			for b := a + 1; b < n; b++ {
+				if d.Rows[a].Error != "" || d.Rows[b].Error != "" {
+					continue
+				}
+				if s := cosine(x[a*dim:(a+1)*dim], x[b*dim:(b+1)*dim]); float32(s) >= float32(threshold) {
+					want++
+					if !found[[2]int{a, b}] {
+						t.Fatalf("threshold %v: rows %d and %d of similarity %v are missed", threshold, a, b, s)
+					}
+				}
+			}
+		}
+		if len(pairs) != want || want < 1000 {
+			t.Errorf("threshold %v: %d pairs, want %d", threshold, len(pairs), want)
+		}
+	}
+}
