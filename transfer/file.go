@@ -135,11 +135,11 @@ func createUnlocked(ctx context.Context, out string, h Header, now follower) (_ 
 			defer f.whole.Close()
 		}
 		fallthrough
-	case ".jsonl":
+	case ".jsonl", ".parquet":
 		name = out + workSuffix
 		f.work = []string{name, name + indexSuffix}
 	default:
-		return nil, fmt.Errorf("transfer: %s: want a file that ends in .npy, .safetensors or .jsonl", out)
+		return nil, fmt.Errorf("transfer: %s: want a file that ends in .npy, .safetensors, .jsonl or .parquet", out)
 	}
 	defer func() {
 		if err != nil {
@@ -194,7 +194,7 @@ func headerOf(ctx context.Context, out string) (h Header, ok bool) {
 			return d.Header, true
 		}
 		fallthrough
-	case ".jsonl":
+	case ".jsonl", ".parquet":
 		name = out + workSuffix
 	}
 	return indexKind(Header.validate, nil).Peek(name + indexSuffix)
