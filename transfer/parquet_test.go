@@ -55,7 +55,7 @@ print(json.dumps({"schema": [str(f.type) for f in t.schema], "sum": sum(sum(v) f
 	for _, v := range all {
 		sum += float64(v)
 	}
-	if !slices.Equal(got.Schema, []string{"string", "list<element: string>", "string", "string", "list<element: float>"}) || got.Dim != d.Header.Dim || got.Files[0] != d.Rows[0].File || got.Sum-sum > 1e-6 || sum-got.Sum > 1e-6 {
+	if !slices.Equal(got.Schema, []string{"string", "list<element: string not null>", "string", "string", "list<element: float not null>"}) || got.Dim != d.Header.Dim || got.Files[0] != d.Rows[0].File || got.Sum-sum > 1e-6 || sum-got.Sum > 1e-6 {
 		t.Errorf("pyarrow reads %+v, want a sum of %v", got, sum)
 	}
 }
