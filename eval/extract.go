@@ -77,6 +77,16 @@ func (x Extraction) Run(ctx context.Context, images []int, done func(image int, 
 	return c.run(ctx, images, everyView(len(c.views)))
 }
 
+// OverSpace reduces a map (K,OH,OW) over space to dst (K), as [Extraction] does: to its mean,
+// or its maximum.
+func OverSpace(dst, values []float32, most bool) {
+	if most {
+		spatialMax(dst, values)
+	} else {
+		spatialMean(dst, values)
+	}
+}
+
 // spatialMax takes the maximum of a map over space: dst is (K), scores (K,OH,OW).
 func spatialMax(dst, scores []float32) {
 	n := len(scores) / len(dst)

@@ -49,9 +49,9 @@ func DefaultScales(m *vgg.Model) []int {
 	return []int{q, q * 3 / 2, 2 * q}
 }
 
-// Run computes the maps of a picture at the scales, nil for DefaultScales, and the top most
-// probable classes.
-func Run(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales []int, top int) (*Result, error) {
+// Run computes the maps of a picture at the scales, nil for DefaultScales, and lists the top
+// most probable classes, or else the given ones, by their indices.
+func Run(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales []int, top int, classes ...int) (*Result, error) {
 	if m == nil || m.Net == nil {
 		return nil, vgg.ErrNoNetwork
 	}
@@ -67,7 +67,20 @@ func Run(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales []int, 
 		posteriors[i] = s.Posterior
 	}
 	r := &Result{Maps: maps}
-	for _, p := range m.Top(eval.Mean(posteriors...), top) {
+	mean := eval.Mean(posteriors...)
+	list := m.Top(mean, top)
+	if len(classes) > 0 {
+		all := m.Top(mean, len(mean))
+		list = nil
+		for _, c := range classes {
+			i := slices.IndexFunc(all, func(p vgg.Prediction) bool { return p.Index == c })
+			if i < 0 {
+				return nil, fmt.Errorf("explain: class %d, want 0 to %d", c, len(mean)-1)
+			}
+			list = append(list, all[i])
+		}
+	}
+	for _, p := range list {
 		class := Class{Class: p.Class, Index: p.Index, Probability: p.Probability}
 		for _, s := range maps {
 			class.AtScale = append(class.AtScale, s.Posterior[p.Index])
