@@ -80,8 +80,8 @@ type Summary struct {
 }
 
 // Extract computes descriptors of images and writes them to the file out. The format is that
-// of the ending: .npy, with names and labels in out + ".jsonl" beside it, .safetensors, or
-// .jsonl. What the file holds already, or that of an interrupted run, is not computed again.
+// of the ending: .npy, with names and labels in out + ".jsonl" beside it, .safetensors, .jsonl
+// or .parquet. What the file holds already, or that of an interrupted run, is not computed again.
 //
 // The error is an [*OtherRunError] if the file is of another extraction, and a [*HeldError] if
 // another run is writing it.
