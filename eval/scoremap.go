@@ -39,6 +39,9 @@ type ScoreMap struct {
 	Posterior []float32
 }
 
+// ErrPooled is the error of asking for the class score map of a network that has none.
+var ErrPooled = errors.New("eval: a class score map without a second place: the network's head pools the whole image")
+
 // ScoreMaps returns the class score maps of an image at several scales. The error of scores
 // that are not finite is [vgg.ErrNotFinite].
 func ScoreMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales []int) ([]ScoreMap, error) {
@@ -153,5 +156,5 @@ func strideOf(net *network.Network) (int, error) {
 			return stride, nil
 		}
 	}
-	return 0, fmt.Errorf("eval: a class score map without a second place: the network's head pools the whole image")
+	return 0, ErrPooled
 }

@@ -21,6 +21,9 @@ type Heatmap struct {
 	Pix             []uint8 // R, G, B, rows from top to bottom
 	Columns         []string
 	Rows            []HeatRow
+	// Legend is what the scale of colours says: its lowest and its highest value, and lines of
+	// explanation. nil: that the values are probabilities of windows.
+	Legend []string
 }
 
 // HeatRow is a class.
@@ -30,7 +33,7 @@ type HeatRow struct {
 	Heats []Heat // by column
 }
 
-// Heat is a regular grid of probabilities over the photograph, whose size is W×H in the
+// Heat is a regular grid of values in [0,1], such as probabilities, over the photograph, whose size is W×H in the
 // unit of the grid. The value at row i and column j belongs to the point
 // (First + j·Step, First + i·Step), the centre of a square window of side 2·First.
 type Heat struct {
@@ -38,6 +41,7 @@ type Heat struct {
 	First, Step float64
 	Rows, Cols  int
 	Values      []float32 // row by row
+	Framed      bool      // the window of the highest value has a frame
 	Caption     string
 }
 
@@ -85,7 +89,11 @@ func (m Heatmap) EncodePNG(w io.Writer) error {
 	for i, row := range m.Rows {
 		c.row(heatHeader+i*c.rowHeight(), row, photo)
 	}
-	c.legend(heatHeader + heatName + c.panelH + heatGap)
+	legend := m.Legend
+	if legend == nil {
+		legend = []string{"0 %", "100 %", "probability of the class in", "the window round a place;", "frame: the best window"}
+	}
+	c.legend(heatHeader+heatName+c.panelH+heatGap, legend)
 	return encodePNG(w, c.picture, "heat map")
 }
 
@@ -146,14 +154,15 @@ func (c *heatCanvas) row(y int, row HeatRow, photo *image.RGBA) {
 }
 
 // legend draws the scale of colours and its explanation.
-func (c *heatCanvas) legend(y int) {
+func (c *heatCanvas) legend(y int, words []string) {
 	c.image(heatGap, y, bar())
 	small := textStyle(textSize-1, xfont.WeightNormal, greyColor)
-	c.canvas.FillText(small, c.point(heatGap, y+heatBarHeight+2), "0 %")
-	c.canvas.FillText(small, vg.Point{X: c.point(heatGap+heatBar, 0).X - small.Width("100 %"), Y: c.point(0, y+heatBarHeight+2).Y}, "100 %")
-	c.canvas.FillText(small, c.point(heatGap, y+heatBarHeight+18), "probability of the class in")
-	c.canvas.FillText(small, c.point(heatGap, y+heatBarHeight+31), "the window round a place;")
-	c.canvas.FillText(small, c.point(heatGap, y+heatBarHeight+44), "frame: the best window")
+	low, high, lines := words[0], words[1], words[2:]
+	c.canvas.FillText(small, c.point(heatGap, y+heatBarHeight+2), low)
+	c.canvas.FillText(small, vg.Point{X: c.point(heatGap+heatBar, 0).X - small.Width(high), Y: c.point(0, y+heatBarHeight+2).Y}, high)
+	for i, line := range lines {
+		c.canvas.FillText(small, c.point(heatGap, y+heatBarHeight+18+13*i), line)
+	}
 }
 
 // Size of the scale of colours, pixels.
@@ -197,8 +206,8 @@ func (m Heatmap) photograph(w, h int) *image.RGBA {
 	return out
 }
 
-// overlay draws the colours of a heat map over the photograph in grey, and a frame around
-// the best window.
+// overlay draws the colours of a heat map over the photograph in grey and, if the map is
+// framed, a frame around the best window.
 func overlay(photo *image.RGBA, h Heat) *image.RGBA {
 	b := photo.Bounds()
 	out := image.NewRGBA(b)
@@ -209,7 +218,9 @@ func overlay(photo *image.RGBA, h Heat) *image.RGBA {
 			out.SetRGBA(x, y, heated(grey, h.at((float64(x)+0.5)*h.W/float64(b.Dx()), (float64(y)+0.5)*h.H/float64(b.Dy()))))
 		}
 	}
-	frame(out, h.best(b.Dx(), b.Dy()))
+	if h.Framed {
+		frame(out, h.best(b.Dx(), b.Dy()))
+	}
 	return out
 }
 

@@ -100,7 +100,7 @@ func (s *Server) explained(ctx context.Context, g *generation, p picture, scales
 	case <-ctx.Done():
 		return nil, nil, context.Cause(ctx)
 	}
-	result, err := explain.Run(ctx, g.model, im, scales, top)
+	result, err := explain.Run(ctx, g.model, im, explain.Options{Scales: scales, Top: top})
 	<-s.models.turn
 	if err != nil {
 		return nil, nil, err
