@@ -18,7 +18,7 @@ func (r *Result) Heatmap(im *preprocess.Image, name, network string) report.Heat
 	h := report.Heatmap{Title: name, W: im.W, H: im.H, Pix: im.Pix}
 	switch r.Method {
 	case GradCAM:
-		h.Subtitle = fmt.Sprintf("Grad-CAM of layer %s by %s: its places are %d pixels of the rescaled photograph apart.", r.Layer, network, r.Scales[0].Stride)
+		h.Subtitle = fmt.Sprintf("Grad-CAM of layer %s by %s.", r.Layer, network)
 		h.Legend = []string{"0", "largest", "what at a place speaks for", "the class, as a share of the", "largest value of the map"}
 	case Saliency:
 		h.Subtitle = fmt.Sprintf("Saliency by %s: how much a pixel changes the score of the class.", network)
