@@ -56,6 +56,7 @@ var levels = map[string]int{
 	"internal/interchange":  4,
 	"":                      5,
 	"eval":                  6,
+	"perceptual":            6,
 	"releases/pull":         6,
 	"train":                 6,
 	"internal/vggtest/tiny": 6,

@@ -40,7 +40,8 @@ type Heat struct {
 	W, H        float64
 	First, Step float64
 	Rows, Cols  int
-	Values      []float32 // row by row
+	Values      []float32 // row by row; nil: the photograph alone, in its colours
+	Pix         []uint8   // the photograph, if it isn't the one of the heat map; of the same size
 	Framed      bool      // the window of the highest value has a frame
 	Caption     string
 }
@@ -81,13 +82,13 @@ func (m Heatmap) EncodePNG(w io.Writer) error {
 	c := newHeatCanvas(m)
 	c.text(heatGap, 12, titleSize, xfont.WeightBold, inkColor, m.Title)
 	c.text(heatGap, 34, textSize, xfont.WeightNormal, greyColor, m.Subtitle)
-	photo := m.photograph(heatSharpness*c.panelW, heatSharpness*c.panelH)
+	photo := m.photograph(m.Pix, heatSharpness*c.panelW, heatSharpness*c.panelH)
 	c.image(heatGap, heatHeader+heatName, photo)
 	for i, title := range m.Columns {
 		c.text(c.column(i), heatHeader-22, textSize, xfont.WeightNormal, inkColor, title)
 	}
 	for i, row := range m.Rows {
-		c.row(heatHeader+i*c.rowHeight(), row, photo)
+		c.row(heatHeader+i*c.rowHeight(), m, row, photo)
 	}
 	legend := m.Legend
 	if legend == nil {
@@ -142,13 +143,20 @@ func (c *heatCanvas) image(x, y int, im image.Image) {
 }
 
 // row draws the panels of a class.
-func (c *heatCanvas) row(y int, row HeatRow, photo *image.RGBA) {
+func (c *heatCanvas) row(y int, m Heatmap, row HeatRow, photo *image.RGBA) {
 	left := c.column(0)
 	width := c.text(left, y+3, textSize+1, xfont.WeightBold, inkColor, row.Name)
 	share := textStyle(textSize, xfont.WeightNormal, greyColor)
 	c.canvas.FillText(share, vg.Point{X: c.point(left+10, 0).X + width, Y: c.point(0, y+4).Y}, row.Share)
 	for j, h := range row.Heats {
-		c.image(c.column(j), y+heatName, overlay(photo, h))
+		under := photo
+		if h.Pix != nil {
+			under = m.photograph(h.Pix, photo.Rect.Dx(), photo.Rect.Dy())
+		}
+		if h.Values != nil {
+			under = overlay(under, h)
+		}
+		c.image(c.column(j), y+heatName, under)
 		c.text(c.column(j), y+heatName+c.panelH+3, textSize-1, xfont.WeightNormal, greyColor, h.Caption)
 	}
 }
@@ -181,9 +189,9 @@ func bar() image.Image {
 	return im
 }
 
-// photograph returns the photograph at the size of a panel, w×h pixels. Each pixel is the
+// photograph returns a photograph of m's size at the size of a panel, w×h pixels. Each pixel is the
 // mean of those that it covers.
-func (m Heatmap) photograph(w, h int) *image.RGBA {
+func (m Heatmap) photograph(pix []uint8, w, h int) *image.RGBA {
 	out := image.NewRGBA(image.Rect(0, 0, w, h))
 	for y := range h {
 		y0 := y * m.H / h
@@ -195,7 +203,7 @@ func (m Heatmap) photograph(w, h int) *image.RGBA {
 			for v := y0; v < y1; v++ {
 				for u := x0; u < x1; u++ {
 					for c := range sum {
-						sum[c] += int(m.Pix[3*(v*m.W+u)+c])
+						sum[c] += int(pix[3*(v*m.W+u)+c])
 					}
 				}
 			}

@@ -16,10 +16,10 @@ type explainCommand struct {
 	Weights string `arg:"" help:"File of weights, or a configuration's name for its public release, which is downloaded on first use."`
 	picturesArg
 	Method string   `default:"scoremap" enum:"scoremap,gradcam,saliency" placeholder:"METHOD" help:"What the maps show: scoremap, the class in the window around each place; gradcam, what in a layer speaks for the class; saliency, how much each pixel changes the class score (scoremap)."`
-	Layer  string   `placeholder:"LAYER" help:"Layer of --method gradcam, such as conv4_3 or pool5 (the last convolution)."`
+	Layer  string   `placeholder:"NAME" help:"Layer of the activation, for --method gradcam, such as conv4_3 or pool5 (the last convolution)."`
 	Scales []int    `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels (what the weights tell; with --method scoremap also one and a half times and twice that)."`
 	Top    int      `default:"3" placeholder:"K" help:"Number of answers for each image (3)."`
-	Class  []string `sep:"none" placeholder:"CLASS" help:"Class to show instead of the best ones, by name or index from 0. May be repeated."`
+	Class  []string `sep:"none" placeholder:"NAME" help:"Class to find, instead of the most probable ones, by name or index from 0. Can be given more than once."`
 	Out    string   `placeholder:"FILE" help:"Output: the picture, as PNG. Of several images, their names precede the file's (the image's name with -explained.png)."`
 	overwriteFlag
 	modelFlags
