@@ -58,6 +58,7 @@ var levels = map[string]int{
 	"eval":                  6,
 	"perceptual":            6,
 	"releases/pull":         6,
+	"stylise":               6,
 	"train":                 6,
 	"internal/vggtest/tiny": 6,
 	"localize":              7,
