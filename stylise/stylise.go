@@ -63,7 +63,7 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		Size: 512, ContentLayers: []string{"conv4_2"}, StyleLayers: []string{"conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"},
-		Content: 1, Style: 20, Variation: 0.1, AveragePooling: true, Optimiser: LBFGS, Rate: 5, Iterations: 300,
+		Content: 1, Style: 5, Variation: 20, AveragePooling: true, Optimiser: LBFGS, Rate: 5, Iterations: 300,
 	}
 }
 

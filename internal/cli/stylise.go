@@ -17,10 +17,10 @@ type styliseCommand struct {
 	Style         string            `arg:"" help:"Picture whose style is taken, such as a painting."`
 	Out           string            `default:"stylised.png" placeholder:"FILE" help:"Output: the picture, as PNG (stylised.png). It is written again as it grows."`
 	By            string            `default:"D" placeholder:"WEIGHTS" help:"Network to compare by: a file of weights, or a configuration's name for its public release (D)."`
-	Side          int               `default:"512" placeholder:"PIXELS" help:"Longer side of the picture (512)."`
+	LongSide      int               `default:"512" placeholder:"PIXELS" help:"Longer side of the picture (512)."`
 	Iterations    int               `default:"300" placeholder:"N" help:"Number of iterations (300)."`
-	StyleWeight   float64           `default:"20" placeholder:"X" help:"Weight of the style beside the content's, which is 1 (20)."`
-	Smoothness    float64           `default:"0.1" placeholder:"X" help:"Weight of differences of neighbouring pixels (0.1)."`
+	StyleWeight   float64           `default:"5" placeholder:"X" help:"Weight of the style beside the content's, which is 1 (5)."`
+	Smoothness    float64           `default:"20" placeholder:"X" help:"Weight of differences of neighbouring pixels (20)."`
 	Pooling       string            `default:"average" enum:"average,max" placeholder:"HOW" help:"Poolings of the network: average, as the paper found to look better, or max, as it was trained (average)."`
 	ContentLayers []string          `placeholder:"LAYER" help:"Layers whose features are the content (conv4_2)."`
 	StyleLayers   []string          `placeholder:"LAYER" help:"Layers whose Gram matrices are the style (conv1_1,conv2_1,conv3_1,conv4_1,conv5_1)."`
@@ -44,7 +44,7 @@ func (styliseCommand) Help() string {
 Examples:
 
     vgg stylise photo.jpg painting.jpg --out painted.png
-    vgg stylise photo.jpg painting.jpg --by E --style-weight 100 --side 768
+    vgg stylise photo.jpg painting.jpg --by E --style-weight 20 --long-side 768
     vgg stylise photo.jpg painting.jpg --start stylised.png --overwrite` + exitHelp
 }
 
@@ -61,7 +61,7 @@ type styliseResult struct {
 
 func (c *styliseCommand) options() (stylise.Options, error) {
 	o := stylise.DefaultOptions()
-	o.Size, o.Iterations, o.Optimiser = c.Side, c.Iterations, c.Optimiser
+	o.Size, o.Iterations, o.Optimiser = c.LongSide, c.Iterations, c.Optimiser
 	o.Style, o.Variation, o.AveragePooling = c.StyleWeight, c.Smoothness, c.Pooling == "average"
 	if c.ContentLayers != nil {
 		o.ContentLayers = c.ContentLayers
