@@ -29,6 +29,7 @@ const modulePath = "github.com/verydeep/vgg"
 var levels = map[string]int{
 	"architecture":          0,
 	"comm":                  0,
+	"comm/mpi":              1,
 	"internal/atomicfile":   0,
 	"internal/boundedjson":  0,
 	"internal/hdf5":         0,
@@ -65,6 +66,7 @@ var levels = map[string]int{
 	"report":                7,
 	"transfer":              7,
 	"reproduce":             8,
+	"teach":                 8,
 	"explain":               8,
 	"server":                9,
 	"internal/cli":          10,

@@ -41,8 +41,10 @@ type Options struct {
 	Scales []int
 	// Top is the number of classes to show, the most probable ones by the mean over the scales.
 	Top int
-	// Classes are shown instead of the most probable ones, by name or by index.
+	// Classes are shown instead of the most probable ones, by name or by index, and so are
+	// Indices, by index alone.
 	Classes []string
+	Indices []int
 }
 
 // Result has classes of a picture and their maps. Its JSON keys are those of
@@ -120,9 +122,6 @@ func Run(ctx context.Context, m *vgg.Model, im *preprocess.Image, o Options) (*R
 		o.Scales = DefaultScales(m)
 	}
 	maps, err := eval.ScoreMaps(ctx, m, im, o.Scales)
-	if errors.Is(err, eval.ErrPooled) {
-		return nil, fmt.Errorf("%w: the methods %s and %s explain it", err, GradCAM, Saliency)
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -140,12 +139,19 @@ func Run(ctx context.Context, m *vgg.Model, im *preprocess.Image, o Options) (*R
 func classes(m *vgg.Model, posteriors [][]float32, o Options) ([]Class, error) {
 	mean := eval.Mean(posteriors...)
 	shown := m.Top(mean, o.Top)
-	if o.Classes != nil {
+	if len(o.Classes)+len(o.Indices) > 0 {
 		shown = nil
+		chosen := slices.Clone(o.Indices)
 		for _, name := range o.Classes {
 			i, err := classIndex(m, name)
 			if err != nil {
 				return nil, err
+			}
+			chosen = append(chosen, i)
+		}
+		for _, i := range chosen {
+			if i < 0 || i >= len(mean) {
+				return nil, fmt.Errorf("explain: class %d, want 0 to %d", i, len(mean)-1)
 			}
 			shown = append(shown, vgg.Prediction{Class: m.Classes[i], Index: i, Probability: mean[i]})
 		}

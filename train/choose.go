@@ -72,7 +72,7 @@ const (
 // Choose returns a recipe for the facts: a function of them alone. With weights, it learns a
 // small head on their frozen convolutions, in as many crops of each image as take minutes.
 // Without, it trains a narrow network that takes minutes. Images are shown at a size that is
-// not much above their own.
+// not much above their own. Speeds of one class (see [speedClass]) give one choice.
 func Choose(f Facts) (Choice, error) {
 	if f.Images < 1 || f.Outputs < 1 || f.Side < 1 || !(f.Speed > 0) {
 		return Choice{}, fmt.Errorf("train: a choice by %d images of %d pixels, %d outputs and a speed of %v, want all above 0", f.Images, f.Side, f.Outputs, f.Speed)
@@ -90,7 +90,7 @@ func Choose(f Facts) (Choice, error) {
 		if c, err = f.cost(a.Recipe); err != nil {
 			return c, err
 		}
-		if c.Seconds <= a.most && (f.Memory == 0 || c.Memory <= f.Memory/2) {
+		if c.Seconds*f.Speed/speedClass(f.Speed) <= a.most && (f.Memory == 0 || c.Memory <= f.Memory/2) {
 			break
 		}
 	}
@@ -249,29 +249,52 @@ func trainingForwards(normalised bool) float64 {
 	return stepForwards
 }
 
+// speedClass rounds a speed to one of a few, each four times the one before, so that what
+// disturbs a measurement seldom changes a choice. Two threads with AVX-512 of 2024 are in the
+// middle of a class.
+func speedClass(speed float64) float64 {
+	const middle, step = 8e11, 4.0
+	return middle * math.Pow(step, math.Round(math.Log(speed/middle)/math.Log(step)))
+}
+
 // MeasureSpeed returns the multiplications a second of forward passes on that many threads of
-// this processor: by the quickest of some passes on one thread, which what else runs disturbs
-// least. It takes about half a second.
+// this processor, by the quickest of many passes on one thread. Passes are shorter than the
+// time that a busy system gives to a process in turn, so that some are not interrupted. It
+// takes about half a second.
 func MeasureSpeed(threads int) (float64, error) {
-	const side, least, most, passes = 64, 500 * time.Millisecond, 3 * time.Second, 30
-	net, err := network.New(network.Options{Config: "64 64 M 128 128 M 256 256 M", Width: 1, Input: side})
-	if err != nil {
-		return 0, err
-	}
-	net.SetThreads(1)
-	macs, err := net.Chain().MACs(side, side)
-	if err != nil {
-		return 0, err
-	}
-	x, y := tensor.New(1, 3, side, side), tensor.New(1, 256, side/8, side/8)
-	quickest := time.Duration(math.MaxInt64)
+	const short, budget, least, most = 3 * time.Millisecond, 500 * time.Millisecond, 8, 64 // pixels
+	var macs int64
+	quickest := time.Duration(0)
 	start := time.Now()
-	for i := 0; time.Since(start) < least || i < passes && time.Since(start) < most; i++ {
-		began := time.Now()
-		if err := net.ForwardInto(y, x); err != nil { // the first one also allocates memory
+	for side := least; side <= most && quickest < short/4; side *= 2 {
+		pass, size, err := speedPass(side)
+		if err != nil {
 			return 0, err
 		}
-		quickest = min(quickest, time.Since(began))
+		macs, quickest = size, math.MaxInt64
+		last := func() bool { return side == most || quickest >= short/4 }
+		for i := 0; i < 5 || last() && time.Since(start) < budget; i++ { // the first one also allocates memory
+			began := time.Now()
+			if err := pass(); err != nil {
+				return 0, err
+			}
+			quickest = max(1, min(quickest, time.Since(began)))
+		}
 	}
 	return float64(macs) / quickest.Seconds() * float64(max(1, threads)), nil
+}
+
+// speedPass returns a forward pass on one thread of a network on images of a side, in pixels,
+// and the number of its multiplications.
+func speedPass(side int) (pass func() error, macs int64, err error) {
+	net, err := network.New(network.Options{Config: "64 64 M 128 128 M 256 256 M", Width: 1, Input: side})
+	if err != nil {
+		return nil, 0, err
+	}
+	net.SetThreads(1)
+	if macs, err = net.Chain().MACs(side, side); err != nil {
+		return nil, 0, err
+	}
+	x, y := tensor.New(1, 3, side, side), tensor.New(1, 256, side/8, side/8)
+	return func() error { return net.ForwardInto(y, x) }, macs, nil
 }

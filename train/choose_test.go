@@ -2,6 +2,7 @@ package train
 
 import (
 	"encoding/json"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -12,7 +13,7 @@ import (
 
 // someFacts are of a thousand photographs on two processors, and D's weights if real.
 func someFacts(real bool) Facts {
-	f := Facts{Images: 1000, Validation: 250, Classes: 10, Outputs: 10, Side: 500, Speed: 3e11, Memory: 16 << 30, Threads: 2, Keep: 3}
+	f := Facts{Images: 1000, Validation: 250, Classes: 10, Outputs: 10, Side: 500, Speed: 8e11, Memory: 16 << 30, Threads: 2, Keep: 3}
 	if real {
 		f.Weights = &FileFacts{"d.h5", network.DefaultOptions("D").WithoutHead(), preprocess.Spec{Resize: 256, Crop: 224, Scale: 1, Std: [3]float32{1, 1, 1}, Orient: preprocess.Upright}}
 	}
@@ -28,12 +29,12 @@ func TestChoose(t *testing.T) {
 		width               float64
 		input, views, least int // least epochs
 	}{
-		"photographs from nothing": {false, func(*Facts) {}, 0.25, 96, 0, 60},
+		"photographs from nothing": {false, func(*Facts) {}, 0.5, 64, 0, 60},
 		"slow from nothing":        {false, func(f *Facts) { f.Speed = 1e9 }, 0.125, 32, 0, 60},
 		"many from nothing":        {false, func(f *Facts) { f.Images = 1_000_000 }, 0.125, 32, 0, 15},
 		"thumbnails from nothing":  {false, func(f *Facts) { f.Side = 40 }, 0.5, 32, 0, 60},
 		"real weights":             {true, func(*Facts) {}, 1, 224, 4, 10},
-		"two crops":                {true, func(f *Facts) { f.Images = 2500 }, 1, 224, 2, 10},
+		"two crops":                {true, func(f *Facts) { f.Images = 5000 }, 1, 224, 2, 10},
 		"slow":                     {true, func(f *Facts) { f.Speed = 2e10 }, 1, 160, 1, 10},
 		"very slow":                {true, func(f *Facts) { f.Speed = 2e9 }, 1, 96, 1, 10},
 		"thumbnails":               {true, func(f *Facts) { f.Side = 64 }, 1, 128, 4, 10},
@@ -79,6 +80,28 @@ func TestChooseAgain(t *testing.T) {
 		again, err := Choose(read.Facts)
 		if err != nil || !reflect.DeepEqual(again, was) {
 			t.Errorf("%v\n%+v, by the recorded facts\n%+v", err, was, again)
+		}
+	}
+}
+
+// TestChooseDisturbed: a measurement that is off by a third, either way, changes no choice on
+// machines in the middle of a class of speeds, and the time announced is by what was measured.
+func TestChooseDisturbed(t *testing.T) {
+	for _, real := range []bool{false, true} {
+		f := someFacts(real)
+		calm, err := Choose(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, off := range []float64{0.67, 1.5} {
+			f.Speed = someFacts(real).Speed * off
+			c, err := Choose(f)
+			if err != nil || !reflect.DeepEqual(c.Recipe, calm.Recipe) {
+				t.Errorf("%v times the speed: %v\n%+v, want\n%+v", off, err, c.Recipe, calm.Recipe)
+			}
+			if want := calm.Seconds / off; math.Abs(c.Seconds/want-1) > 1e-9 {
+				t.Errorf("%v times the speed: %v s, want %v", off, c.Seconds, want)
+			}
 		}
 	}
 }

@@ -48,6 +48,7 @@ type Options struct {
 	Average     bool     // average the scales instead of stacking them
 	Raw         bool     // don't normalise
 	Max         bool     // take the maximum over space instead of the mean
+	Crop        bool     // describe the central crop, as [vgg.Model.Classify] shows it, instead of the whole image
 	Unrectified bool     // take the activation before its rectification
 	Regions     []Region // to stack; empty: the whole image
 
@@ -181,7 +182,7 @@ func newExtraction(nets []Net, images *Images, o Options) (*extraction, error) {
 	}
 	p := &extraction{slices.Clone(nets), images, o, Header{
 		Format: fileFormat, Data: eval.DataID{Name: images.Name, Images: images.Len(), Classes: images.Classes},
-		Regions: o.Regions, Average: o.Average, Raw: o.Raw, Flip: o.Flip, Max: o.Max,
+		Regions: o.Regions, Average: o.Average, Raw: o.Raw, Flip: o.Flip, Max: o.Max, Crop: o.Crop,
 		ISA: kernel.Current().Name(), Shard: o.Shard,
 	}}
 	switch {
@@ -258,7 +259,7 @@ func until(m *vgg.Model, n Net, o Options) (*vgg.Model, error) {
 // of returns the pass of a network over a region of the images.
 func (p *extraction) of(m *vgg.Model, n Net, r Region) eval.Extraction {
 	x := eval.Extraction{
-		Model: m, Data: p.images.Dataset, Scales: n.Scales, Flip: p.o.Flip, Max: p.o.Max, Resources: p.o.Resources,
+		Model: m, Data: p.images.Dataset, Scales: n.Scales, Flip: p.o.Flip, Max: p.o.Max, Crop: p.o.Crop, Resources: p.o.Resources,
 	}
 	if r == Box {
 		x.Region = func(i int) image.Rectangle { return p.images.box(i) }

@@ -1,9 +1,13 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
+	"slices"
+
+	"github.com/verydeep/vgg/eval"
 )
 
 // Protocol chooses the splits that a classifier is measured on.
@@ -56,6 +60,25 @@ func (m *Measured) Of(value func(*Score) float64) (mean, deviation float64) {
 		sum += d * d
 	}
 	return mean, math.Sqrt(sum / float64(len(m.Splits)-1))
+}
+
+// Confusions are those of all splits together, the most often confused pair first.
+func (m *Measured) Confusions() []eval.Confusion {
+	type pair struct{ truth, predicted string }
+	count := map[pair]int{}
+	for _, s := range m.Splits {
+		for _, c := range s.Score.Confusions {
+			count[pair{c.Truth, c.Predicted}] += c.Images
+		}
+	}
+	var all []eval.Confusion
+	for of, n := range count {
+		all = append(all, eval.Confusion{Truth: of.truth, Predicted: of.predicted, Images: n})
+	}
+	slices.SortFunc(all, func(a, b eval.Confusion) int {
+		return cmp.Or(cmp.Compare(b.Images, a.Images), cmp.Compare(a.Truth, b.Truth), cmp.Compare(a.Predicted, b.Predicted))
+	})
+	return all
 }
 
 // Measure trains and tests a classifier on every split of the protocol. x (Len × Header.Dim)

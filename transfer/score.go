@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/metrics"
 )
 
@@ -21,15 +22,23 @@ type Score struct {
 	// difficult in it.
 	MeanAP  map[metrics.APForm]float64
 	Classes []ClassScore
-	multi   bool
+	// Confusions are the pairs of classes of which the one was taken for the other, the most
+	// often confused first, for images with one class each.
+	Confusions []eval.Confusion
+	multi      bool
 }
+
+// jsonConfusions is the number of pairs of classes that JSON lists, as that of package eval.
+var jsonConfusions = eval.DefaultOptions().Confusions
 
 // ClassScore is the score of one class.
 type ClassScore struct {
 	Class  string
 	Images int // test images that show it
 	Recall float64
-	AP     map[metrics.APForm]float64
+	// ConfusedWith is the class most often predicted in its place; "" for none.
+	ConfusedWith string
+	AP           map[metrics.APForm]float64
 }
 
 // MarshalJSON leaves out values that don't apply.
@@ -39,6 +48,7 @@ func (s Score) MarshalJSON() ([]byte, error) {
 		m["mean_ap"] = s.MeanAP
 	} else {
 		m["mean_class_recall"], m["top1_error"] = metrics.OrNil(s.MeanClassRecall), metrics.OrNil(s.Top1Error)
+		m["confusions"] = append([]eval.Confusion{}, s.Confusions[:min(jsonConfusions, len(s.Confusions))]...)
 	}
 	return json.Marshal(m)
 }
@@ -54,6 +64,9 @@ func (c ClassScore) MarshalJSON() ([]byte, error) {
 		m["ap"] = ap
 	} else {
 		m["recall"] = metrics.OrNil(c.Recall)
+		if c.ConfusedWith != "" {
+			m["confused_with"] = c.ConfusedWith
+		}
 	}
 	return json.Marshal(m)
 }
@@ -85,21 +98,27 @@ func (s *SVM) Evaluate(ctx context.Context, d *Descriptors, x []float32, rows []
 		}
 		s.score(scores[i*k:(i+1)*k], x[r*dim:(r+1)*dim])
 	}
-	if s.Info.Multi {
-		return multiScore(d, rows, scores), nil
-	}
-	return oneScore(d, rows, scores), nil
+	return scoreOf(d, rows, scores), nil
 }
 
 func oneScore(d *Descriptors, rows []int, scores []float32) *Score {
-	k := len(d.Header.Data.Classes)
+	names := d.Header.Data.Classes
+	k := len(names)
 	c := metrics.NewConfusion(k)
 	for i, r := range rows {
 		c.Add(d.Rows[r].Labels[0], metrics.TopK(scores[i*k:(i+1)*k], 1)[0])
 	}
 	s := &Score{Images: len(rows), MeanClassRecall: c.MeanClassRecall(), Top1Error: c.Error()}
+	confused := c.MostConfused()
 	for class, wrong := range c.PerClassError() {
-		s.Classes = append(s.Classes, ClassScore{Class: d.Header.Data.Classes[class], Images: c.Images(class), Recall: 1 - wrong})
+		of := ClassScore{Class: names[class], Images: c.Images(class), Recall: 1 - wrong}
+		if with := confused[class].Predicted; with >= 0 {
+			of.ConfusedWith = names[with]
+		}
+		s.Classes = append(s.Classes, of)
+	}
+	for _, m := range c.Mistakes(len(rows)) {
+		s.Confusions = append(s.Confusions, eval.Confusion{Truth: names[m.Truth], Predicted: names[m.Predicted], Images: m.Count})
 	}
 	return s
 }

@@ -27,11 +27,7 @@ func printEval(w io.Writer, r *eval.Result) error {
 		return err
 	}
 	if len(r.Confusions) > 0 {
-		t := report.NewTable(left("True class"), left("Taken for"), right("Images"))
-		for _, c := range r.Confusions {
-			t.Row(classLabel(c.Truth), classLabel(c.Predicted), report.Count(int64(c.Images)))
-		}
-		fmt.Fprintf(w, "\nMost often confused\n%s", t)
+		fmt.Fprintf(w, "\n%s", confusionTable(r.Confusions))
 	}
 	if len(r.Mistakes) > 0 {
 		mistakes := make([]report.Mistake, len(r.Mistakes))
@@ -57,6 +53,15 @@ func printEval(w io.Writer, r *eval.Result) error {
 		report.Percent(r.Top1Error), interval(r.Top1Range), report.Percent(r.Top5Error), interval(r.Top5Range),
 		r.Loss, report.Percent(r.ECE), r.Images, set, how)
 	return err
+}
+
+// confusionTable lists pairs of classes under a title.
+func confusionTable(pairs []eval.Confusion) string {
+	t := report.NewTable(left("True class"), left("Taken for"), right("Images"))
+	for _, c := range pairs {
+		t.Row(classLabel(c.Truth), classLabel(c.Predicted), report.Count(int64(c.Images)))
+	}
+	return fmt.Sprintf("Most often confused\n%s", t)
 }
 
 // measuredSet names the images that were measured on, and the way that they were shown.

@@ -32,7 +32,7 @@ type explainCommand struct {
 func (explainCommand) Help() string {
 	return `Shows where in a photograph a network sees its most probable classes, or those of --class. It runs the network densely over the image at each scale and lays a map for each class over it. The classes are the best by the mean over the scales.
 
-  - scoremap: a point is the posterior of the class in the window around it, of the network's input side. A network whose head pools the whole image has no such map.
+  - scoremap: a point is the posterior of the class in the window around it, of the network's input side.
   - gradcam (Selvaraju et al. 2017): the channels of a layer after its rectification, weighted by the mean derivatives of the class score by them, summed, and rectified.
   - saliency (Simonyan, Vedaldi & Zisserman 2013): at each pixel the largest of its channels' absolute derivatives of the class score.
 

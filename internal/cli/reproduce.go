@@ -185,9 +185,27 @@ func (c *reproduceCommand) find(open *opener, plan reproduce.Plan, data *dataset
 			found++
 		}
 	}
+	if found == 0 {
+		return nil, c.noWeights(plan.Weights())
+	}
 	fmt.Fprintf(open.env.stderr, "%s\n%s images of %s; %d of %d networks found in %s; results in %s\n", plan.Title,
 		report.Count(int64(data.Len())), data.Name, found, len(files), c.Weights, c.results())
 	return files, nil
+}
+
+// noWeights is the error of a table none of whose networks is there, with what makes them.
+func (c *reproduceCommand) noWeights(names []string) error {
+	return fmt.Errorf("%s: none of the %d networks of %s, want files such as %s\n%s", c.Weights, len(names), c.Table,
+		filepath.Join(c.Weights, names[0]+".safetensors"), strings.Join(c.missing(names), "\n"))
+}
+
+// missing returns a text on each of the names of weights that the folder lacks.
+func (c *reproduceCommand) missing(names []string) []string {
+	var texts []string
+	for _, name := range names {
+		texts = append(texts, fmt.Sprintf("No weights %s in %s.%s", name, c.Weights, c.training(name)))
+	}
+	return texts
 }
 
 // findWeights returns the file of a name of weights: the folder's or, if it has none, that of
@@ -250,9 +268,7 @@ func fileNamed(dir, name string) (string, error) {
 // finish prints the table and writes its files.
 func (c *reproduceCommand) finish(e *environment, r *reproduce.Result) error {
 	table := r.Report()
-	for _, name := range r.Missing {
-		table.Notes = append(table.Notes, fmt.Sprintf("No weights %s in %s.%s", name, c.Weights, c.training(name)))
-	}
+	table.Notes = append(table.Notes, c.missing(r.Missing)...)
 	if err := c.write(e, table, r); err != nil {
 		return err
 	}

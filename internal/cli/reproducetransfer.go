@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/progress"
@@ -30,6 +31,15 @@ func (c *reproduceCommand) transfer(e *environment) error {
 		return err
 	}
 	open.headless = true
+	found := map[string]string{}
+	for _, name := range plan.Weights() {
+		if found[name], err = c.findWeights(open, name); err != nil {
+			return err
+		}
+	}
+	if !slices.ContainsFunc(plan.Weights(), func(name string) bool { return found[name] != "" }) {
+		return c.noWeights(plan.Weights())
+	}
 	bar := e.newProgress()
 	defer bar.close()
 	var described progress.Func
@@ -40,9 +50,9 @@ func (c *reproduceCommand) transfer(e *environment) error {
 			OnImage:   func(done, total int64) { described.Report(done, total) },
 		},
 		Find: func(name string) (transfer.Net, bool, error) {
-			file, err := c.findWeights(open, name)
-			if err != nil || file == "" {
-				return transfer.Net{}, false, err
+			file := found[name]
+			if file == "" {
+				return transfer.Net{}, false, nil
 			}
 			n, err := open.net(file, eval.Setting{}, true)
 			return transfer.Net{Weights: file, SHA256: n.SHA256, FCWeights: n.FCWeights, Open: n.Open}, true, err
@@ -57,9 +67,7 @@ func (c *reproduceCommand) transfer(e *environment) error {
 		return e.interrupted(err, c.results())
 	}
 	table := r.Report(plan, c.Data)
-	for _, name := range r.Missing {
-		table.Notes = append(table.Notes, fmt.Sprintf("No weights %s in %s.", name, c.Weights))
-	}
+	table.Notes = append(table.Notes, c.missing(r.Missing)...)
 	if err := c.write(e, table, r); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/report"
@@ -172,7 +173,7 @@ type transferEvalCommand struct {
 	Descriptors  []string `arg:"" help:"File of descriptors (vgg features), or all shards of one."`
 	SVM          string   `name:"svm" placeholder:"FILE" help:"SVMs to measure, from vgg transfer train (they are trained)."`
 	Splits       int      `placeholder:"N" help:"Number of random splits (3, or the parts of the set)."`
-	TrainImages  int      `default:"30" placeholder:"N" help:"Training images of each class in a random split (30)."`
+	TrainImages  *int     `placeholder:"N" help:"Training images of each class in a random split (30, or half of the smallest class if it has no more)."`
 	TestImages   int      `default:"50" placeholder:"N" help:"Largest number of test images of each class in a random split; 0 for all others (50)."`
 	ClassResults bool     `help:"Show every class."`
 	svmFlags
@@ -183,7 +184,7 @@ type transferEvalCommand struct {
 func (transferEvalCommand) Help() string {
 	return `Measures linear SVMs: those of --svm, or those that it trains on the set's own parts or on random splits.
 
-  - Images with one class each: mean class recall.
+  - Images with one class each: mean class recall, and the classes most often confused, over all splits.
   - Images with several: mean average precision, by PASCAL VOC's definition until 2009 (11-point), by that from 2010 on (area) and by scikit-learn's (step).
   - Random splits: mean and standard deviation of one split. The defaults are the paper's protocol for Caltech-101; --train-images 60 is that for Caltech-256.
   - With --svm, a set with parts is tested on test (or val), any other on all images.
@@ -207,8 +208,8 @@ func (c *transferEvalCommand) Run(e *environment) error {
 		return usagef("--splits %d, want at least 1", c.Splits)
 	case c.Splits > 0 && c.SVM != "":
 		return usagef("--splits and --svm both, want one of them")
-	case c.TrainImages < 1:
-		return usagef("--train-images %d, want at least 1", c.TrainImages)
+	case c.TrainImages != nil && *c.TrainImages < 1:
+		return usagef("--train-images %d, want at least 1", *c.TrainImages)
 	case c.TestImages < 0:
 		return usagef("--test-images %d, want at least 0", c.TestImages)
 	}
@@ -247,7 +248,7 @@ func (c *transferEvalCommand) measure(e *environment, d *transfer.Descriptors, x
 		}
 		return &transfer.Measured{Data: d.Header.Data.Name, Dim: d.Header.Dim, Splits: []transfer.SplitResult{{C: s.Info.C, Trained: s.Info.Images, Converged: s.Info.Converged, Score: score}}}, c.SVM, nil
 	}
-	p := transfer.Protocol{Splits: c.Splits, Train: c.TrainImages, Test: c.TestImages, Seed: c.Seed}
+	p := transfer.Protocol{Splits: c.Splits, Train: c.trainImages(d), Test: c.TestImages, Seed: c.Seed}
 	if p.Splits == 0 && !d.HasParts() {
 		if d.Header.Multi() {
 			return nil, "", errors.New("images with several classes and no parts, want train and test in the lists")
@@ -258,6 +259,20 @@ func (c *transferEvalCommand) measure(e *environment, d *transfer.Descriptors, x
 	m, err = transfer.Measure(e.ctx, d, x, p, o)
 	stop()
 	return m, p.String(), err
+}
+
+// trainImages returns the number of training images of each class in a random split: the paper's
+// unless classes are too small for it.
+func (c *transferEvalCommand) trainImages(d *transfer.Descriptors) int {
+	const paper = 30
+	smallest := d.SmallestClass()
+	switch {
+	case c.TrainImages != nil:
+		return *c.TrainImages
+	case smallest > paper:
+		return paper
+	}
+	return max(1, smallest/2)
 }
 
 // printMeasured prints a result as text.
@@ -302,6 +317,9 @@ func printMeasured(e *environment, m *transfer.Measured, how string, classes boo
 	if classes {
 		printClasses(e, m, multi)
 	}
+	if pairs := m.Confusions(); len(pairs) > 0 {
+		fmt.Fprintf(e.stdout, "%s\n", confusionTable(pairs[:min(len(pairs), eval.DefaultOptions().Confusions)]))
+	}
 	_, err := fmt.Fprintf(e.stdout, "%s\n%d numbers a descriptor, %s: %s.\n", t, m.Dim, m.Data, how)
 	return err
 }
@@ -314,7 +332,7 @@ func printClasses(e *environment, m *transfer.Measured, multi bool) {
 			columns = append(columns, right("AP ("+string(form)+")"))
 		}
 	} else {
-		columns = append(columns, right("Recall"))
+		columns = append(columns, right("Recall"), left("Most often taken for"))
 	}
 	t := report.NewTable(columns...)
 	for _, c := range m.Splits[0].Score.Classes {
@@ -324,7 +342,7 @@ func printClasses(e *environment, m *transfer.Measured, multi bool) {
 				row = append(row, report.Percent(c.AP[form]))
 			}
 		} else {
-			row = append(row, report.Percent(c.Recall))
+			row = append(row, report.Percent(c.Recall), classLabel(c.ConfusedWith))
 		}
 		t.Row(row...)
 	}

@@ -31,8 +31,11 @@ func (e *HeldError) Error() string {
 // ErrUnsupported is the error of a file system that has no locks.
 var ErrUnsupported = errors.New("can't be locked")
 
+// Suffix is what a lock's name has behind that of its file; see [Beside].
+const Suffix = ".lock"
+
 // Beside keeps other runs away from the file or directory at path until release is called.
-// The lock is a file beside it, named path + ".lock": on systems where a locked file can't be
+// The lock is a file beside it, named path + [Suffix]: on systems where a locked file can't be
 // read, a lock on the file itself would shut out its readers. A symbolic link at path is
 // followed first. There is no lock for pipes and devices, and none on a file system without
 // locks; release is never nil then. If another run has the lock, the error is a [*HeldError].
@@ -44,7 +47,7 @@ func Beside(path string) (release func(), err error) {
 	if info, err := os.Stat(target); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
 		return func() {}, nil
 	}
-	release, err = Take(filepath.Clean(target) + ".lock")
+	release, err = Take(filepath.Clean(target) + Suffix)
 	if held, ok := errors.AsType[*HeldError](err); ok {
 		return nil, &HeldError{path, held.PID}
 	}

@@ -28,6 +28,12 @@ type download struct {
 	idle     time.Duration // the longest that the server may send nothing
 }
 
+// Names of a part, and of the file beside it that has its origin.
+const (
+	partSuffix   = ".part"
+	originSuffix = ".json"
+)
+
 // origin describes the file that a part belongs to. It is stored beside the part.
 type origin struct {
 	Address string `json:"address"`
@@ -77,7 +83,7 @@ func (d *download) size() int64 {
 	return info.Size()
 }
 
-func (d *download) originFile() string { return d.part + ".json" }
+func (d *download) originFile() string { return d.part + originSuffix }
 
 // known returns the origin of the part, if it is known and the part may be continued.
 func (d *download) known(hashed bool) (origin, bool) {
@@ -214,7 +220,7 @@ type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// discard removes a part that can't be continued.
+// discard removes a part that can't be continued, or that nobody needs.
 func (d *download) discard() {
 	_ = os.Remove(d.part)
 	d.forget()

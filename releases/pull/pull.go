@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,7 +76,10 @@ func Release(ctx context.Context, r releases.Release, o Options) (string, error)
 		return "", fmt.Errorf("releases: %s of %s: %w", r.FullName(), r.Source, err)
 	}
 	path := Path(o.Dir, r)
+	downloads := filepath.Join(o.Dir, "downloads")
+	file := filepath.Join(downloads, filepath.Base(r.File))
 	if _, err := os.Stat(path); err == nil {
+		clean(file)
 		return path, nil
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return fail(err)
@@ -87,13 +91,11 @@ func Release(ctx context.Context, r releases.Release, o Options) (string, error)
 	if err != nil {
 		return fail(err)
 	}
-	downloads := filepath.Join(o.Dir, "downloads")
 	if err := os.MkdirAll(downloads, 0o777); err != nil {
 		return fail(err)
 	}
-	file := filepath.Join(downloads, filepath.Base(r.File))
 	d := download{
-		address: address, part: file + ".part", client: o.client(), progress: o.stage("downloading"),
+		address: address, part: file + partSuffix, client: o.client(), progress: o.stage("downloading"),
 		idle: cmp.Or(o.Idle, time.Minute),
 	}
 	unlock, err := lockfile.Beside(file)
@@ -104,22 +106,59 @@ func Release(ctx context.Context, r releases.Release, o Options) (string, error)
 	if _, err := os.Stat(path); err == nil { // another process has just ended
 		return path, nil
 	}
-	if err := d.run(ctx, r.SHA256 != "" || r.MD5 != ""); err != nil {
-		return fail(err)
-	}
-	sum, err := check(ctx, d.part, r, o.stage("checking"))
+	sum, err := o.fetch(ctx, d, file, r)
 	if err != nil {
 		return fail(err)
 	}
-	// The name helps to identify the release.
-	if err := atomicfile.Rename(d.part, file); err != nil {
-		return fail(err)
-	}
-	d.forget()
 	if err := convert(ctx, file, path, sum, r, o.stage("converting")); err != nil {
 		return fail(err)
 	}
 	return path, os.Remove(file)
+}
+
+// fetch puts the release into file, unless an attempt that was killed while it converted has
+// left it there, and returns its SHA-256.
+func (o Options) fetch(ctx context.Context, d download, file string, r releases.Release) (sum string, err error) {
+	hashed := r.SHA256 != "" || r.MD5 != ""
+	if _, err := os.Stat(file); err == nil && hashed {
+		sum, err := check(ctx, file, r, o.stage("checking"))
+		if _, wrong := errors.AsType[*hashError](err); !wrong {
+			d.discard()
+			return sum, err
+		}
+	}
+	if err := d.run(ctx, hashed); err != nil {
+		return "", err
+	}
+	if sum, err = check(ctx, d.part, r, o.stage("checking")); err != nil {
+		return "", err
+	}
+	// The name helps to identify the release.
+	if err := atomicfile.Rename(d.part, file); err != nil {
+		return "", err
+	}
+	d.forget()
+	return sum, nil
+}
+
+// clean removes what a process left behind that was killed when the release had its name.
+// Whatever hinders it, the release is there.
+func clean(file string) {
+	left := []string{file, file + partSuffix, file + partSuffix + originSuffix}
+	if !slices.ContainsFunc(append(left, file+lockfile.Suffix), func(name string) bool {
+		_, err := os.Lstat(name)
+		return err == nil
+	}) {
+		return
+	}
+	release, err := lockfile.Beside(file)
+	if err != nil {
+		return // a process is writing
+	}
+	defer release()
+	for _, name := range left {
+		_ = os.Remove(name)
+	}
 }
 
 func (o Options) client() *http.Client {
@@ -153,6 +192,13 @@ func addressed(address, mirror string) (string, error) {
 		return "", err
 	}
 	return m.JoinPath(u.Path).String(), nil
+}
+
+// hashError is the error for a file that isn't the release.
+type hashError struct{ name, got, want string }
+
+func (e *hashError) Error() string {
+	return fmt.Sprintf("the download's %s is %s, want %s: it was removed", e.name, e.got, e.want)
 }
 
 // check compares the file's hash with the published one, and removes it if it differs.
@@ -197,7 +243,7 @@ func check(ctx context.Context, path string, r releases.Release, report progress
 		if err := os.Remove(path); err != nil {
 			return "", err
 		}
-		return "", fmt.Errorf("the download's %s is %s, want %s: it was removed", c.name, c.got[:len(c.want)], c.want)
+		return "", &hashError{c.name, c.got[:len(c.want)], c.want}
 	}
 	return hexOf(sha), nil
 }

@@ -179,6 +179,66 @@ func TestOneProcessDownloads(t *testing.T) {
 	}
 }
 
+// What a killed process left behind is removed by the next run that finds the release there,
+// unless another process is at work; and a download that was whole isn't made twice.
+func TestKilled(t *testing.T) {
+	r, data := tiny(t)
+	s, dir := serve(t, data), t.TempDir()
+	file := filepath.Join(dir, "downloads", r.File)
+	leave := func(names ...string) {
+		t.Helper()
+		for _, name := range names {
+			if err := os.WriteFile(name, data, 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := os.Mkdir(filepath.Dir(file), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	leave(file, file+".lock", file+".part.json") // killed while it converted
+	if _, err := pull(t, s, r, dir); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.requests) != 0 {
+		t.Errorf("%d requests for what was there", len(s.requests))
+	}
+	if got := files(t, dir); got != "A-torchvision.safetensors" {
+		t.Errorf("the folder has %s", got)
+	}
+	for _, left := range [][]string{{file + ".lock"}, {file, file + ".lock"}, {file + ".part", file + ".part.json"}, {file}} {
+		leave(left...)
+		if _, err := pull(t, s, r, dir); err != nil {
+			t.Fatal(err)
+		}
+		if got := files(t, dir); got != "A-torchvision.safetensors" {
+			t.Errorf("%s left, the folder has %s", left, got)
+		}
+	}
+	release, err := lockfile.Beside(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leave(file)
+	if _, err := pull(t, s, r, dir); err != nil {
+		t.Errorf("while another process has the lock: %v", err)
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Errorf("removed what another process is using: %v", err)
+	}
+	release()
+	// Left by a kill and damaged since, it is downloaded.
+	if err := os.Remove(Path(dir, r)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("damaged"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pull(t, s, r, dir); err != nil || len(s.requests) != 1 {
+		t.Errorf("%v after %d requests, want one", err, len(s.requests))
+	}
+}
+
 // A server that stops sending is asked again, from where it stopped, and not waited for longer
 // than Idle; one that never answers is an error that says so.
 func TestStalled(t *testing.T) {
