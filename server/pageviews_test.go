@@ -76,19 +76,12 @@ func TestPageBoxes(t *testing.T) {
 	b, s, _ := open(t, Options{}, tiny.Random(16, 1))
 	boxes := tiny.Boxes(1)
 	boxes.Preprocess.Resize = 64
-	for _, p := range boxes.Net.Params() { // without weights each class has its mean box
-		if p.Name == "fc8.weight" {
-			if err := p.Set(make([]float32, p.Len())); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
 	if err := s.SetLocaliser(t.Context(), Source{Name: "boxes", Open: func(context.Context) (*vgg.Model, error) { return boxes, nil }}); err != nil {
 		t.Fatal(err)
 	}
 	b.click("#samples li:first-child button")
 	b.view("boxes")
-	b.until(`document.querySelectorAll(".boxes tbody tr").length === 3`)
+	b.until(`document.querySelectorAll(".boxes tbody tr").length === 2`)
 	b.idle()
 	drawn := b.canvas()
 	evaluate[bool](b, `(document.querySelector(".boxes tbody tr:nth-child(2) button").focus(), true)`)
@@ -97,10 +90,11 @@ func TestPageBoxes(t *testing.T) {
 	}
 	evaluate[bool](b, `(document.activeElement.blur(), true)`)
 	b.looks("boxes")
-	b.choose("#boxes-top", "1")
-	b.until(`document.querySelectorAll(".boxes tbody tr").length === 1`)
-	b.click("#boxes-raw")
-	b.until(`document.querySelectorAll(".boxes tbody tr").length > 1`)
+	b.choose("#boxes-top", "10")
+	b.idle()
+	merged := evaluate[int](b, `document.querySelectorAll(".boxes tbody tr").length`)
+	b.choose("#boxes-which", "unmerged")
+	b.until(fmt.Sprintf(`document.querySelectorAll(".boxes tbody tr").length > %d`, merged))
 	b.quiet()
 }
 
