@@ -349,3 +349,19 @@ func FuzzArchives(f *testing.F) {
 		}
 	})
 }
+
+// The directory of archives of more than 4 GiB or 65,535 files has another form.
+func TestZIP64(t *testing.T) {
+	train, val, err := Open(t.Context(), "testdata/zip64.zip", OpenOptions{})
+	if err != nil || val != nil {
+		t.Fatal(val, err)
+	}
+	var got []string
+	for i, s := range train.Samples {
+		w, h, err := train.Size(i)
+		got = append(got, fmt.Sprintf("%s=%s %d×%d %v", s.Name, train.Classes[s.Label], w, h, err))
+	}
+	if want := []string{"blue/0.png=blue 4×3 <nil>", "blue/1.png=blue 4×4 <nil>", "red/0.png=red 4×3 <nil>", "red/1.png=red 4×4 <nil>"}; !slices.Equal(got, want) {
+		t.Errorf("samples %v, want %v", got, want)
+	}
+}

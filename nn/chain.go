@@ -3,7 +3,6 @@ package nn
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -33,7 +32,8 @@ func newChain(in int, layers []Layer, team *kernel.Team) *Chain {
 }
 
 // NewChain returns the chain of layers over images of c channels. It runs on as many
-// threads as the process may use: runtime.GOMAXPROCS, which heeds a container's CPU quota.
+// threads as compute by default: runtime.GOMAXPROCS, which heeds a container's CPU quota; on
+// Apple's processors at most the performance cores.
 func NewChain(c int, layers ...Layer) *Chain {
 	chain := Plan(c, layers...)
 	chain.Alloc()
@@ -50,7 +50,7 @@ func (c *Chain) Alloc() {
 // Plan is [NewChain] without memory for the weights. Its shapes and sizes can be asked for
 // at once; it must not be run before [Chain.Alloc].
 func Plan(c int, layers ...Layer) *Chain {
-	return newChain(c, layers, kernel.NewTeam(runtime.GOMAXPROCS(0)))
+	return newChain(c, layers, kernel.NewTeam(kernel.Threads()))
 }
 
 // SetThreads sets how many threads share the work of one pass. Results do not depend

@@ -85,6 +85,9 @@ func openNPY(ctx context.Context, path string) (*Descriptors, error) {
 // openBegun opens a file that may not be complete, and says what is done.
 func openBegun(ctx context.Context, path string) (*Descriptors, *descriptorFile, error) {
 	fail := func(err error) (*Descriptors, *descriptorFile, error) { return nil, nil, err }
+	if work := resolve(path) + workSuffix; !exists(path) && !exists(path+indexSuffix) && exists(work+indexSuffix) {
+		return fail(fmt.Errorf("%w: only %s of a run that hasn't ended: the same command goes on with it", fs.ErrNotExist, filepath.Base(work)))
+	}
 	if !exists(path + indexSuffix) {
 		return fail(fmt.Errorf("the index beside it: %w", &fs.PathError{Op: "open", Path: path + indexSuffix, Err: fs.ErrNotExist}))
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -97,6 +98,15 @@ func TestResumeAndShards(t *testing.T) {
 			}
 			if !errors.Is(err, stop) {
 				t.Fatal(err)
+			}
+			// Nothing half done has the name of the whole.
+			for _, file := range []string{resumed, resumed + indexSuffix} {
+				if exists(file) {
+					t.Fatalf("%s is there after %d columns", file, at)
+				}
+			}
+			if _, err := Open(t.Context(), resumed); !errors.Is(err, fs.ErrNotExist) || name == "f.npy" && !strings.Contains(err.Error(), "the same command goes on") {
+				t.Fatalf("%v, want an error that says how it goes on", err)
 			}
 			if at > 40 {
 				t.Fatal("no end")

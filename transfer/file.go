@@ -2,10 +2,12 @@ package transfer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -57,8 +59,8 @@ type line struct {
 const (
 	// indexSuffix names the index beside a file of numbers.
 	indexSuffix = ".jsonl"
-	// workSuffix names a file that will be converted to another format, or that [Update] will
-	// put in place of the old one.
+	// workSuffix names a pair that grows, until it gets its final name, is converted to another
+	// format, or takes the place of an earlier one in [Update].
 	workSuffix = ".part.npy"
 )
 
@@ -74,7 +76,7 @@ type descriptorFile struct {
 	columns  []column
 	buffer   []byte
 	complete bool         // out is there already, whole
-	work     []string     // files to remove when out is made of them
+	work     string       // the pair that grows until out is made of it; "": out itself
 	release  func()       // the lock on out; nil if the caller has it
 	whole    *Descriptors // out, if it is there, of images that have changed since; nil otherwise
 	changed  map[int]bool // rows of whole that aren't taken
@@ -115,20 +117,23 @@ func createFile(ctx context.Context, out string, h Header, now follower) (*descr
 }
 
 // createUnlocked is createFile for a caller that has the lock.
-func createUnlocked(ctx context.Context, out string, h Header, now follower) (_ *descriptorFile, err error) {
+func createUnlocked(ctx context.Context, out string, h Header, now follower) (*descriptorFile, error) {
 	f := newFile(out, h)
-	name := out
 	switch strings.ToLower(filepath.Ext(out)) {
 	case ".npy":
 		if err := settle(out); err != nil {
 			return nil, err
 		}
+		// A whole pair stays whole while rows of it are described again: until then the index
+		// has them as unreadable.
+		if !exists(out) && !exists(out+indexSuffix) {
+			f.work = resolve(out) + workSuffix
+		}
 	case ".safetensors":
 		if exists(out) {
 			if err := f.adopt(ctx, now); err != nil || f.complete {
 				if err == nil { // what a process left that was killed after the last renaming
-					_ = os.Remove(out + workSuffix)
-					_ = os.Remove(out + workSuffix + indexSuffix)
+					_ = removePair(out + workSuffix)
 				}
 				return f, err
 			}
@@ -136,11 +141,23 @@ func createUnlocked(ctx context.Context, out string, h Header, now follower) (_ 
 		}
 		fallthrough
 	case ".jsonl":
-		name = out + workSuffix
-		f.work = []string{name, name + indexSuffix}
+		f.work = out + workSuffix
 	default:
 		return nil, fmt.Errorf("transfer: %s: want a file that ends in .npy, .safetensors or .jsonl", out)
 	}
+	return f, f.open(ctx, cmp.Or(f.work, out), now)
+}
+
+// createWork opens the pair that will take the place of another, for a caller that has the
+// lock of that and renames the pair.
+func createWork(ctx context.Context, name string, h Header, now follower) (*descriptorFile, error) {
+	f := newFile(name, h)
+	return f, f.open(ctx, name, now)
+}
+
+// open opens the pair at name to go on with it, or makes it.
+func (f *descriptorFile) open(ctx context.Context, name string, now follower) (err error) {
+	h := f.header
 	defer func() {
 		if err != nil {
 			f.close()
@@ -150,11 +167,16 @@ func createUnlocked(ctx context.Context, out string, h Header, now follower) (_ 
 	switch info, err := os.Stat(name); {
 	case err != nil:
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("transfer: %s: not a file, want one of descriptors", name)
+		return fmt.Errorf("transfer: %s: not a file, want one of descriptors", name)
 	case !exists(name + indexSuffix):
-		return nil, withoutIndex(name)
+		return withoutIndex(name)
 	default:
 		there = true
+	}
+	if !there && f.work != "" { // a killed process was removing the pair, its numbers first
+		if err := os.Remove(name + indexSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("transfer: %w", err)
+		}
 	}
 	head := weights.NPYHeader(h.Rows(), h.Dim)
 	f.start = int64(len(head))
@@ -163,24 +185,24 @@ func createUnlocked(ctx context.Context, out string, h Header, now follower) (_ 
 	kind.Begin = func() error { return f.begin(name, head) }
 	kind.Unlocked = true
 	if f.index, err = kind.Resume(ctx, name+indexSuffix, h); err != nil {
-		return nil, fmt.Errorf("transfer: %w", err)
+		return fmt.Errorf("transfer: %w", err)
 	}
 	if !f.index.Resumed {
-		return f, f.takeWhole(ctx, now.images)
+		return f.takeWhole(ctx, now.images)
 	}
 	if !there {
-		return nil, fmt.Errorf("transfer: %s is missing, but its index %s is there: remove the index", name, name+indexSuffix)
+		return fmt.Errorf("transfer: %s is missing, but its index %s is there: remove the index", name, name+indexSuffix)
 	}
 	if f.npy, err = os.OpenFile(name, os.O_RDWR, 0); err != nil {
-		return nil, fmt.Errorf("transfer: %w", err)
+		return fmt.Errorf("transfer: %w", err)
 	}
 	if !beginsWith(f.npy, head) {
-		return nil, fmt.Errorf("transfer: %s: not the array of %d×%d numbers that its index says", name, h.Rows(), h.Dim)
+		return fmt.Errorf("transfer: %s: not the array of %d×%d numbers that its index says", name, h.Rows(), h.Dim)
 	}
 	if err := f.markChanged(ctx, now); err != nil {
-		return nil, err
+		return err
 	}
-	return f, f.takeWhole(ctx, now.images)
+	return f.takeWhole(ctx, now.images)
 }
 
 // headerOf returns the header of the descriptors that out, or the file of an interrupted run,
@@ -196,6 +218,10 @@ func headerOf(ctx context.Context, out string) (h Header, ok bool) {
 		fallthrough
 	case ".jsonl":
 		name = out + workSuffix
+	case ".npy":
+		if !exists(out + indexSuffix) {
+			name = resolve(out) + workSuffix
+		}
 	}
 	return indexKind(Header.validate, nil).Peek(name + indexSuffix)
 }
@@ -400,10 +426,16 @@ func (f *descriptorFile) finish(ctx context.Context) error {
 	if err := f.sync(); err != nil {
 		return err
 	}
-	if len(f.work) == 0 {
+	if f.work == "" {
 		return nil
 	}
-	d, err := Open(ctx, f.work[0])
+	if strings.EqualFold(filepath.Ext(f.out), ".npy") {
+		if err := f.closePair(); err != nil {
+			return err
+		}
+		return replacePair(f.work, f.out)
+	}
+	d, err := Open(ctx, f.work)
 	if err != nil {
 		return err
 	}
@@ -412,15 +444,19 @@ func (f *descriptorFile) finish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Windows removes no file that is open. The lock stays until the caller closes f.
-	if err := errors.Join(f.npy.Close(), f.index.Close()); err != nil {
-		return fmt.Errorf("transfer: %w", err)
+	if err := f.closePair(); err != nil {
+		return err
 	}
+	return removePair(f.work)
+}
+
+// closePair closes the files, since Windows renames and removes none that is open. The lock
+// stays until the caller closes f.
+func (f *descriptorFile) closePair() error {
+	err := errors.Join(f.npy.Close(), f.index.Close())
 	f.npy, f.index = nil, nil
-	for _, name := range f.work {
-		if err := os.Remove(name); err != nil {
-			return fmt.Errorf("transfer: %w", err)
-		}
+	if err != nil {
+		return fmt.Errorf("transfer: %w", err)
 	}
 	return nil
 }

@@ -183,6 +183,10 @@ func TestBeginning(t *testing.T) {
 		"index, numbers":      {"f.npy.jsonl": nil, "f.npy": nil},
 		"index, some numbers": {"f.npy.jsonl": []byte(header[:9]), "f.npy": npy[:len(npy)/2]},
 		"numbers, no header":  {"f.npy.jsonl": []byte(header), "f.npy": npy},
+		"work":                {"f.npy.part.npy.jsonl": index[:len(index)/2], "f.npy.part.npy": npy},
+		"work's index alone":  {"f.npy.part.npy.jsonl": index}, // its numbers were removed before
+		"renamed in part":     {"f.npy.jsonl": index, "f.npy.part.npy": npy},
+		"of earlier versions": {"f.npy.jsonl": index[:len(index)/2], "f.npy": npy},
 	} {
 		path := filepath.Join(t.TempDir(), "f.npy")
 		vggtest.WriteFiles(t, filepath.Dir(path), files)

@@ -77,6 +77,15 @@ func (d *Descriptors) RandomSplit(train, test int, seed uint64, number int) (Spl
 	return s, nil
 }
 
+// SmallestClass returns the number of readable images of the class that has the fewest.
+func (d *Descriptors) SmallestClass() int {
+	least := len(d.Rows)
+	for _, rows := range d.byClass(d.Readable()) {
+		least = min(least, len(rows))
+	}
+	return least
+}
+
 // byClass returns the rows of each class, by the first class of a row.
 func (d *Descriptors) byClass(rows []int) [][]int {
 	groups := make([][]int, len(d.Header.Data.Classes))

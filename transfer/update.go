@@ -62,8 +62,7 @@ func (u *update) run(ctx context.Context) (*Summary, error) {
 	}
 	old, done, err := openBegun(ctx, u.out)
 	if errors.Is(err, fs.ErrNotExist) && !exists(u.out) && !exists(u.out+indexSuffix) {
-		u.changes.Added = u.header.Rows()
-		return u.goOn(ctx)
+		return u.first(ctx)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("transfer: %s: %w", u.out, err)
@@ -105,6 +104,37 @@ func (u *update) goOn(ctx context.Context) (*Summary, error) {
 		return nil, err
 	}
 	defer f.close()
+	return u.into(ctx, f)
+}
+
+// first makes the file. It goes on with what an interrupted run that was to make it has done, of
+// these images or of others.
+func (u *update) first(ctx context.Context) (*Summary, error) {
+	begun, done, err := openBegun(ctx, u.work)
+	if err != nil { // none, or a damaged one, which createUnlocked tells
+		u.changes.Added = u.header.Rows()
+	} else {
+		begun.Close()
+		if diff := done.header.made(u.header); diff != "" {
+			return nil, otherRun(u.work, diff)
+		}
+		if _, err := u.compare(ctx, done); err != nil {
+			return nil, err
+		}
+		if done.header.differs(u.header) != "" {
+			if err := replacePair(u.work, u.before); err != nil {
+				return nil, err
+			}
+		}
+	}
+	f, err := createUnlocked(ctx, u.out, u.header, u.follower())
+	if err != nil {
+		return nil, err
+	}
+	defer f.close()
+	if err := u.takeBefore(ctx, f); err != nil {
+		return nil, err
+	}
 	return u.into(ctx, f)
 }
 
@@ -179,12 +209,12 @@ func (f *descriptorFile) byName(least int) map[string]int {
 // rewrite makes the work file: descriptors from the old file, from an earlier work file, and
 // those that are left to compute.
 func (u *update) rewrite(ctx context.Context, old *Descriptors, done *descriptorFile) (*Summary, error) {
-	f, err := createUnlocked(ctx, u.work, u.header, u.follower())
+	f, err := createWork(ctx, u.work, u.header, u.follower())
 	if _, ok := errors.AsType[*OtherRunError](err); ok {
 		// An earlier update was interrupted, and the folder has changed since. What it has done
 		// counts.
 		if err = replacePair(u.work, u.before); err == nil {
-			f, err = createUnlocked(ctx, u.work, u.header, u.follower())
+			f, err = createWork(ctx, u.work, u.header, u.follower())
 		}
 	}
 	if err != nil {
@@ -194,19 +224,24 @@ func (u *update) rewrite(ctx context.Context, old *Descriptors, done *descriptor
 	if err := u.take(ctx, f, old, done); err != nil {
 		return nil, err
 	}
+	if err := u.takeBefore(ctx, f); err != nil {
+		return nil, err
+	}
+	return u.into(ctx, f)
+}
+
+// takeBefore takes what an interrupted run has done of other images, and removes its files.
+func (u *update) takeBefore(ctx context.Context, f *descriptorFile) error {
 	if earlier, done, err := openBegun(ctx, u.before); err == nil {
 		if earlier.Header.made(u.header) == "" {
 			err = u.take(ctx, f, earlier, done)
 		}
 		earlier.Close()
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if err := removePair(u.before); err != nil {
-		return nil, err
-	}
-	return u.into(ctx, f)
+	return removePair(u.before)
 }
 
 // take copies into f the descriptors that another file holds of unchanged images.

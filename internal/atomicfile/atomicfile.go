@@ -156,6 +156,9 @@ func create(sys system, path string) (*File, error) {
 // mostWriters is the most processes that can write a file at the same time.
 const mostWriters = 1000
 
+// Temporary returns the name of the file that holds the new content until [File.Commit].
+func (f *File) Temporary() string { return f.temporary }
+
 // Write implements [io.Writer].
 func (f *File) Write(p []byte) (int, error) {
 	n, err := f.f.Write(p)

@@ -190,7 +190,7 @@ func newParser(e *environment, help io.Writer, exit func(code int)) (*kong.Kong,
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
 		kong.Vars{
 			"configs": strings.Join(architecture.Names(), ", "), "merge": fmt.Sprint(localize.MergeThreshold), "boxrule": localize.DefaultRule().String(),
-			"maxpixels": fmt.Sprint(preprocess.DefaultMaxPixels), "topics": topicList(),
+			"maxpixels": fmt.Sprint(preprocess.DefaultMaxPixels), "topics": topicList(), "photo": somePhoto,
 		},
 		trainingDefaults(),
 		kong.PostBuild(serveEnvironment),
@@ -421,10 +421,12 @@ func (f threadsFlag) apply() (int, error) {
 	if f.Threads < 0 || f.Threads > most {
 		return 0, usagef("--threads %d, want 1 to %d", f.Threads, most)
 	}
-	if f.Threads > 0 {
-		runtime.GOMAXPROCS(f.Threads)
+	threads := f.Threads
+	if threads == 0 {
+		threads = kernel.Threads()
 	}
-	return runtime.GOMAXPROCS(0), nil
+	runtime.GOMAXPROCS(threads)
+	return threads, nil
 }
 
 // verifyFlag is shared by the commands that go on from an earlier run of theirs.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/resources"
@@ -182,10 +183,10 @@ type described struct {
 
 // listing is what arguments name, to be described.
 type listing struct {
-	all   []described    // without descriptors
-	paths []string       // of those that exist, each once
-	at    map[string]int // in paths, by clean path
-	spool string         // the file that an image of standard input is kept in
+	all    []described                 // without descriptors
+	paths  []string                    // of those that exist, each once
+	at     map[string]int              // in paths, by clean path
+	spools map[string]*atomicfile.File // the files that images are kept in which aren't files, by name
 }
 
 // listed returns the images that arguments name. remove ends the use of the files.
@@ -194,14 +195,24 @@ func listed(e *environment, args []string) (l *listing, remove func(), err error
 	if err != nil {
 		return nil, nil, err
 	}
-	l, remove = &listing{at: map[string]int{}}, func() {}
+	l = &listing{at: map[string]int{}, spools: map[string]*atomicfile.File{}}
+	remove = func() {
+		for _, f := range l.spools {
+			f.Abort()
+		}
+	}
 	for _, p := range pictures {
 		d, path := described{file: p.name, err: p.err}, filepath.Clean(p.name)
 		if p.data != nil {
-			if path, err = spool(p.data); err != nil {
-				return nil, nil, err
+			if l.spools[p.name] == nil {
+				f, err := spool(p.data)
+				if err != nil {
+					remove()
+					return nil, nil, err
+				}
+				l.spools[p.name] = f
 			}
-			l.spool, remove = path, func() { os.Remove(path) }
+			path = l.spools[p.name].Temporary()
 		}
 		if _, err := os.Stat(path); err != nil {
 			d.err = pathless(err)
@@ -217,20 +228,23 @@ func listed(e *environment, args []string) (l *listing, remove func(), err error
 
 // row returns the place of an image in paths.
 func (l *listing) row(d described) int {
-	if d.file == stdinName {
-		return l.at[l.spool]
+	if f, ok := l.spools[d.file]; ok {
+		return l.at[f.Temporary()]
 	}
 	return l.at[filepath.Clean(d.file)]
 }
 
-// spool writes an image into a temporary file.
-func spool(data []byte) (string, error) {
-	f, err := os.CreateTemp("", "vgg-image-*")
+// spool writes an image into a temporary file. That of a killed process goes with the next one.
+func spool(data []byte) (*atomicfile.File, error) {
+	f, err := atomicfile.Create(filepath.Join(os.TempDir(), "vgg-standard-input"))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	_, err = f.Write(data)
-	return f.Name(), errors.Join(err, f.Close())
+	if _, err := f.Write(data); err != nil {
+		f.Abort()
+		return nil, err
+	}
+	return f, nil
 }
 
 // describe describes the images that the arguments name in the way of a file's header.

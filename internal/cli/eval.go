@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/dataset/sample"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/report"
 )
 
@@ -147,10 +149,12 @@ func (c *evalCommand) Run(e *environment) error {
 		options.Thresholds = nil // refused for another reason
 	}
 	if c.CSV != "" && options.Out == "" {
-		if options.Out, err = temporaryFile(); err != nil {
+		scratch, err := c.scratch()
+		if err != nil {
 			return err
 		}
-		defer os.Remove(options.Out)
+		defer scratch.Abort()
+		options.Out = scratch.Temporary()
 	}
 	r, err := c.evaluate(e, nets, data, options)
 	if err != nil {
@@ -186,13 +190,13 @@ func (c *evalCommand) claimCSV() (release func(), err error) {
 	return c.claim([]output{{"--csv", c.CSV}}, append(namesOf(c.weights), c.Data, c.Out, c.Map, c.Labels)...)
 }
 
-// temporaryFile makes an empty result file.
-func temporaryFile() (string, error) {
-	f, err := os.CreateTemp("", "vgg-eval-*.jsonl")
-	if err != nil {
-		return "", err
+// scratch makes an empty result file, beside the table that is made of it. That of a killed
+// process goes with the next one.
+func (c *evalCommand) scratch() (*atomicfile.File, error) {
+	if atomicfile.IsStream(c.CSV) {
+		return atomicfile.Create(filepath.Join(os.TempDir(), "vgg-eval.jsonl"))
 	}
-	return f.Name(), f.Close()
+	return atomicfile.Create(c.CSV)
 }
 
 // evaluate runs the networks over the images, and shows cost, progress and speed.

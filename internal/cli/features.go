@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/dataset/sample"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/transfer"
@@ -120,7 +121,7 @@ func (c *featuresCommand) open(e *environment) (*transfer.Images, error) {
 	if err != nil {
 		return nil, err
 	}
-	images, err := transfer.OpenImages(e.ctx, o, paths...)
+	images, err := openImages(e, o, paths)
 	if err != nil {
 		if _, ambiguous := errors.AsType[*dataset.AmbiguousError](err); ambiguous {
 			err = fmt.Errorf("%w; --layout files takes the images without labels", err)
@@ -135,6 +136,18 @@ func (c *featuresCommand) open(e *environment) (*transfer.Images, error) {
 		summary.train = images.Dataset
 	}
 	return images, summary.print(e, e.stderr)
+}
+
+// openImages opens images in any layout, or the built-in ones.
+func openImages(e *environment, o transfer.ImageOptions, paths []string) (*transfer.Images, error) {
+	if len(paths) == 1 && paths[0] == sampleName && !fileExists(sampleName) {
+		train, val, err := sample.Open()
+		if err != nil {
+			return nil, err
+		}
+		return transfer.JoinParts(sampleName, train, val)
+	}
+	return transfer.OpenImages(e.ctx, o, paths...)
 }
 
 // checkOut returns an error if --out is one of the inputs, or lines of text that exist and

@@ -191,7 +191,7 @@ var layouts = []layout{
 		gallery: "Folders that all have the same folders",
 		name:    "folds that all have the classes",
 		build:   func(b *builder) { b.folders("fold1/%s/%d.jpg", 2); b.folders("fold2/%s/%d.jpg", 2) },
-		refused: "--layout folders (the classes are fold1, fold2) or --label-pattern '**/{label}/*' (the classes are bonsai, ketch, watch) or --data ",
+		refused: "--layout folders (the classes are fold1, fold2) or --label-pattern '**/{label}/*' (the classes are bonsai, ketch, watch) or --label-pattern '(?P<label>.+)/[^/]+' (the classes are pairs, such as fold1/bonsai) or --data ",
 	},
 	{
 		gallery: "Classes in the files' names",
@@ -201,7 +201,7 @@ var layouts = []layout{
 			b.flat("test1/%d.jpg", 3)
 			b.write("sampleSubmission.csv", "id,label\n0,0.5\n")
 		},
-		refused: "by their names, --label-pattern '{label}.#.*' makes 3 classes: bonsai, ketch, watch",
+		refused: "by their names, --label-pattern '{label}.#.*' (3 classes: bonsai, ketch, watch)",
 	},
 	{
 		gallery: "Classes in the files' names, with a pattern",

@@ -15,11 +15,13 @@ import (
 
 type manCommand struct {
 	Dir string `arg:"" help:"Folder for the pages, which is made if it isn't there."`
+	overwriteFlag
 }
 
 func (manCommand) Help() string {
 	return `Writes the manual pages: vgg.1, a page for each command in man1, and one for each topic of vgg help in man7. A folder on MANPATH, such as ~/.local/share/man, shows them by man vgg.
 
+  - Pages of an earlier version of vgg are replaced. Other files of these names need --overwrite.
   - SOURCE_DATE_EPOCH in the environment sets their date.
 
 Examples:
@@ -33,20 +35,46 @@ func (c *manCommand) Run(e *environment) error {
 		return err
 	}
 	b := manBook{model: parser.Model, date: manDate(e.getenv("SOURCE_DATE_EPOCH")), version: programVersion()}
-	pages := 0
+	pages := map[string]string{}
 	for name, page := range b.pages() {
 		path := filepath.Join(c.Dir, "man"+filepath.Ext(name)[1:], name)
+		pages[path] = page
+		if isPage(path) {
+			continue
+		}
+		if err := c.free(output{path: path}); err != nil {
+			return err
+		}
+	}
+	for path, page := range pages {
 		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 			return err
 		}
 		if err := writeFile(path, func(w io.Writer) error { _, err := io.WriteString(w, page); return err }); err != nil {
 			return err
 		}
-		pages++
 	}
-	_, err = fmt.Fprintf(e.stdout, "%d pages in %s\n", pages, c.Dir)
+	_, err = fmt.Fprintf(e.stdout, "%d pages in %s\n", len(pages), c.Dir)
 	return err
 }
+
+// isPage reports whether the file at path is a page that this command wrote.
+func isPage(path string) bool {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	head := make([]byte, len(pageHead))
+	_, err = io.ReadFull(f, head)
+	return err == nil && string(head) == pageHead
+}
+
+// pageHead is what the pages begin with.
+const pageHead = ".TH VGG"
 
 // manDate returns the date of the pages: that of the build's source, if it is known.
 func manDate(epoch string) string {

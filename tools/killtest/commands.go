@@ -19,10 +19,13 @@ type command struct {
 	// copies lists folders and files of the inputs that are copied beside the outputs, since
 	// the command changes them or writes there.
 	copies []string
+	input  string // file of the standard input, below the folder of all; "" for none
 	// grows matches files that a run continues from, and changes such as are replaced by other
 	// whole ones while it runs, before the last. Both are patterns of [path.Match] of the path
 	// below the folder, or of a folder above the file.
 	grows, changes []string
+	// unordered matches files whose lines are in the order in which images were done.
+	unordered []string
 	// varies matches files with times in them, which differ from run to run.
 	varies []string
 	// stays is in the error of a command that refuses to replace a whole result.
@@ -31,6 +34,9 @@ type command struct {
 	// after a kill if the file named first is there.
 	refused []string
 	self    bool // pull, which this program runs
+	// service is a command that answers requests until it is told to end. Its answers are a
+	// file of the run.
+	service bool
 
 	reference
 }
@@ -111,25 +117,25 @@ func commands() []*command {
 		},
 		{
 			name: "features, npy", args: []string{"features", in("net.safetensors"), in("photos"), "--out", "d.npy"},
-			grows: []string{"d.npy", "d.npy.jsonl"}, refused: []string{"d.npy", "transfer", "train", "d.npy", "--out", "never.safetensors"},
+			grows: []string{"d.npy.part.*"}, unordered: []string{"d.npy.jsonl"}, refused: []string{"d.npy", "transfer", "train", "d.npy", "--out", "never.safetensors"},
 		},
 		{
 			name: "features, jsonl", args: []string{"features", in("net.safetensors"), in("photos"), "--out", "d.jsonl"},
-			again: overwrite, replaces: []string{"d.jsonl"}, grows: []string{"d.jsonl.*"},
+			again: overwrite, replaces: []string{"d.jsonl"}, grows: []string{"d.jsonl.part.*"},
 		},
 		{
 			name: "features, safetensors", args: []string{
 				"features", in("net.safetensors") + "@36,40", in("photos"), "--with", in("net.safetensors"), "--out", "d.safetensors",
 			},
-			again: overwrite, grows: []string{"d.safetensors.*"},
+			again: overwrite, grows: []string{"d.safetensors.part.*"},
 		},
 		{
 			name: "features --merge", args: []string{"features", "--merge", in("d1.npy"), in("d2.npy"), "--out", "d.npy"},
-			again: overwrite, grows: []string{"d.npy.*"}, refused: []string{"d.npy", "transfer", "train", "d.npy", "--out", "never.safetensors"},
+			again: overwrite, grows: []string{"d.npy.new.*"}, refused: []string{"d.npy", "transfer", "train", "d.npy", "--out", "never.safetensors"},
 		},
 		{
 			name: "index", args: []string{"index", in("net.safetensors"), in("photos"), "--out", "i.npy"},
-			grows: []string{"i.npy", "i.npy.jsonl"}, refused: []string{"i.npy", "similar", "i.npy", in("photos/red/00.png")},
+			grows: []string{"i.npy.part.*"}, unordered: []string{"i.npy.jsonl"}, refused: []string{"i.npy", "similar", "i.npy", in("photos/red/00.png")},
 		},
 		{
 			name: "index --update", args: []string{"index", in("net.safetensors"), in("more"), "--out", "i.npy", "--update"},
@@ -175,7 +181,20 @@ func commands() []*command {
 			name: "shard", args: []string{"shard", in("photos"), "--out", "shards", "--size", "40kB"},
 			grows: []string{"shards"}, stays: "the folder is not empty", refused: []string{"shards", "eval", in("net.safetensors"), "--data", "shards"},
 		},
-		{name: "man", args: []string{"man", "pages"}},
+		{
+			name: "eval --csv alone", args: []string{"eval", in("net.safetensors"), "--data", in("photos"), "--csv", "r.csv"},
+			again: overwrite, replaces: []string{"r.csv"},
+		},
+		{
+			name: "features --merge, safetensors", args: []string{"features", "--merge", in("d1.npy"), in("d2.npy"), "--out", "d.safetensors"},
+			again: overwrite, replaces: []string{"d.safetensors"},
+		},
+		{name: "similar, standard input", args: []string{"similar", in("i.npy"), "-", "--json"}, input: "in/photos/red/01.png"},
+		{name: "man", args: []string{"man", "pages"}, again: overwrite, replaces: []string{"pages/man1/vgg.1", "pages/man7/vgg-data.7"}},
+		{name: "completion", args: []string{"completion", "bash"}},
+		{name: "inspect", args: []string{"inspect", in("net.safetensors"), "--json"}},
+		{name: "summary", args: []string{"summary", "D", "--json"}},
+		{name: "serve", service: true, args: []string{"serve", "net.safetensors", "--addr", "127.0.0.1:0"}, copies: []string{"net.safetensors"}},
 		{name: "compare", args: []string{"compare", in("r1.jsonl"), in("r2.jsonl"), "--json"}},
 		{name: "classify", args: []string{"classify", in("net.safetensors"), in("photos/red/00.png"), in("photos/green/01.png"), in("photos/blue/02.png"), "--json"}},
 		{name: "pull", self: true, grows: []string{"cache/downloads"}},

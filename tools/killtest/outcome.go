@@ -57,17 +57,24 @@ func outcomeOf(c *command, dir string) (outcome, error) {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
 		}
-		if matches(name, c.grows) && path.Ext(name) == ".jsonl" && path.Base(name) != "metrics.jsonl" {
-			lines := bytes.SplitAfter(b, []byte("\n")) // in the order in which images were done
-			slices.SortFunc(lines, bytes.Compare)
-			b = bytes.Join(lines, nil)
-		}
+		b = c.ordered(name, b)
 		if i := slices.IndexFunc(c.varies, func(p string) bool { return matches(name, []string{p}) }); i >= 0 {
 			name, b = c.varies[i], nil
 		}
 		o[name] = sha256.Sum256(b)
 	}
 	return o, nil
+}
+
+// ordered sorts the lines of a file that has them in the order in which images were done.
+func (c *command) ordered(name string, b []byte) []byte {
+	grows := matches(name, c.grows) && path.Ext(name) == ".jsonl" && path.Base(name) != "metrics.jsonl"
+	if !grows && !matches(name, c.unordered) {
+		return b
+	}
+	lines := bytes.SplitAfter(b, []byte("\n"))
+	slices.SortFunc(lines, bytes.Compare)
+	return bytes.Join(lines, nil)
 }
 
 // withoutTimes drops the measured times from lines of metrics.

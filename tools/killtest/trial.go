@@ -122,7 +122,8 @@ func (k *killTest) prepare(c *command, dir string, earlier bool) error {
 	}
 	if earlier {
 		for _, name := range c.replaces {
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(earlierText), 0o666); err != nil {
+			file := filepath.Join(dir, filepath.FromSlash(name))
+			if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o777), os.WriteFile(file, []byte(earlierText), 0o666)); err != nil {
 				return err
 			}
 		}
@@ -146,6 +147,13 @@ func (k *killTest) trial(ctx context.Context, c *command, dir string, rng *rand.
 	faults := []fault{plan(rng)}
 	for rng.IntN(4) != 0 && len(faults) < 12 {
 		faults = append(faults, plan(rng))
+	}
+	if c.events == 0 {
+		for i, f := range faults {
+			if f == killAtFile {
+				faults[i] = kill
+			}
+		}
 	}
 	defer func() {
 		if err != nil {
@@ -278,7 +286,7 @@ func (k *killTest) left(ctx context.Context, c *command, dir string, earlier boo
 		case earlier && slices.Contains(c.replaces, name) && string(b) == earlierText:
 		case !ok:
 			return fmt.Errorf("left behind: %s, which is no file of a whole run", name)
-		case !matches(name, c.varies) && !bytes.Equal(b, want):
+		case !matches(name, c.varies) && !bytes.Equal(c.ordered(name, b), c.ordered(name, want)):
 			return fmt.Errorf("left behind: %s, of %d bytes, isn't that of a whole run, of %d", name, len(b), len(want))
 		}
 	}
@@ -321,6 +329,9 @@ type result struct {
 	stderr  string
 }
 
+// temporaryFolder is, in the folder of a trial, that for temporary files.
+const temporaryFolder = "tmp"
+
 // start runs a command in dir, under a fault, until it ends.
 func (k *killTest) start(ctx context.Context, c *command, dir string, again bool, f fault, rng *rand.Rand) (r result, err error) {
 	program, args := k.vgg, slices.Clone(c.args)
@@ -338,8 +349,24 @@ func (k *killTest) start(ctx context.Context, c *command, dir string, again bool
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = dir
 	cmd.WaitDelay = 10 * time.Second
-	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+filepath.Join(k.dir, "cache"), "SOURCE_DATE_EPOCH=0")
-	var stderr, stdout bytes.Buffer
+	temporary := filepath.Join(dir, temporaryFolder)
+	if err := os.MkdirAll(temporary, 0o777); err != nil {
+		return r, err
+	}
+	if temporary, err = filepath.Abs(temporary); err != nil {
+		return r, err
+	}
+	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+filepath.Join(k.dir, "cache"), "TMPDIR="+temporary, "SOURCE_DATE_EPOCH=0")
+	if c.input != "" {
+		input, err := os.Open(filepath.Join(k.dir, filepath.FromSlash(c.input)))
+		if err != nil {
+			return r, err
+		}
+		defer input.Close()
+		cmd.Stdin = input
+	}
+	var stderr bytes.Buffer
+	stdout := announced{address: make(chan string, 1)}
 	cmd.Stderr, cmd.Stdout = &stderr, &stdout
 	switch f {
 	case outputFull:
@@ -374,10 +401,24 @@ func (k *killTest) start(ctx context.Context, c *command, dir string, again bool
 		defer close(ended)
 		k.harm(c, dir, cmd.Process, f, rng, done)
 	}()
+	var answers []byte
+	used := make(chan struct{})
+	go func() {
+		defer close(used)
+		if c.service {
+			answers = k.use(ctx, dir, stdout.address, cmd.Process, max(c.took, time.Second), done)
+		}
+	}()
 	err = cmd.Wait()
 	close(done)
 	<-ended
-	r = result{code: cmd.ProcessState.ExitCode(), printed: stdout.Len() > 0, stderr: stderr.String()}
+	<-used
+	r = result{code: cmd.ProcessState.ExitCode(), printed: stdout.text.Len() > 0, stderr: stderr.String()}
+	if c.service && r.code == 0 && len(answers) > 0 {
+		if err := os.WriteFile(filepath.Join(dir, answersFile), answers, 0o666); err != nil {
+			return r, err
+		}
+	}
 	r.killed = r.code == -1 && (f == kill || f == killAtFile)
 	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok && !errors.Is(err, exec.ErrWaitDelay) {
 		return r, err
