@@ -68,6 +68,7 @@ type Server struct {
 	open         atomic.Int64 // requests
 	draining     atomic.Bool
 	decoders     chan struct{} // one element for each picture that is decoded
+	senders      *senders
 	mux          *http.ServeMux
 	stop         context.CancelFunc
 	watching     sync.WaitGroup
@@ -97,6 +98,7 @@ func New(o Options) (*Server, error) {
 	m := newMetrics(o.Version)
 	s := &Server{
 		options: o, metrics: m, models: newRegistry(o, m), answers: newAnswers(o.Limits.Answers),
+		senders:  &senders{},
 		decoding: resources.NewRoom(o.Limits.Decoding, o.Limits.Decoding), decoders: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
 	s.runs = &runs{folder: o.Runs, only: o.Run, logs: map[string]*runLog{}}
@@ -344,6 +346,9 @@ func (s *Server) answering(handle func(http.ResponseWriter, *http.Request) error
 
 // fail sends an error.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, errSlow) {
+		w.Header().Set("Connection", "close")
+	}
 	s.failureOf(r.Context(), err).write(w)
 }
 
@@ -353,6 +358,7 @@ const statusGone = 499
 // failureOf returns the failure that an error of a request is, and counts it.
 func (s *Server) failureOf(ctx context.Context, err error) *failure {
 	switch {
+	case errors.Is(err, errSlow): // its connection can't be read any more
 	case errors.Is(context.Cause(ctx), errTimeOver):
 		err = refuse(http.StatusServiceUnavailable, "time", "the request took longer than %v", s.options.Limits.Time)
 	case ctx.Err() != nil:
@@ -386,6 +392,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	r = r.WithContext(ctx)
 	out := &recorder{ResponseWriter: w}
+	if r.Body != nil && r.Body != http.NoBody {
+		body := &sentBody{ReadCloser: r.Body, senders: s.senders, control: http.NewResponseController(out)}
+		defer body.senders.end(body)
+		r.Body = body
+	}
 	out.Header().Set("X-Request-Id", a.id)
 	out.Header().Set("X-Content-Type-Options", "nosniff")
 	s.metrics.open.Inc()
@@ -411,7 +422,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	defer s.open.Add(-1)
 	switch n := s.open.Add(1); {
-	case n > int64(s.options.Limits.Requests):
+	case n > int64(s.options.Limits.Requests) && !s.senders.cut():
+		out.Header().Set("Connection", "close") // else the answer waits for the rest of the body
 		s.fail(out, r, refuse(http.StatusServiceUnavailable, "requests", "the service answers %d requests already", s.options.Limits.Requests))
 	case !s.allowed(out, r):
 	case s.draining.Load() && !strings.HasPrefix(r.URL.Path, "/v2/health/") && r.URL.Path != "/metrics":
