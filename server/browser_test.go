@@ -112,15 +112,14 @@ func evaluate[T any](b *tab, expression string) T {
 // until waits for an expression to be true.
 func (b *tab) until(expression string) {
 	b.t.Helper()
-	for {
+	for end := time.Now().Add(40 * time.Second); ; {
 		if evaluate[bool](b, `(() => { try { return Boolean(`+expression+`) } catch { return false } })()`) {
 			return
 		}
-		select {
-		case <-b.ctx.Done():
-			b.t.Fatalf("%s doesn't come; the browser says %q", expression, b.complaints())
-		case <-time.After(50 * time.Millisecond):
+		if time.Now().After(end) {
+			b.t.Fatalf("%s doesn't come; the panel shows %q, the browser says %q", expression, b.text("#panel"), b.complaints())
 		}
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 

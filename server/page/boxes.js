@@ -10,12 +10,12 @@ const colours = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00
 const latest = new Latest();
 const line = el("p", {class: "status", role: "status"});
 const top = el("select", {id: "boxes-top", onchange: refresh}, ...[1, 2, 3, 5, 10].map((n) => el("option", {value: n, selected: n === 3}, plural(n, "class", "classes"))));
-const all = el("input", {id: "boxes-all", type: "checkbox", onchange: refresh});
-const raw = el("input", {id: "boxes-raw", type: "checkbox", onchange: refresh});
+const which = el("select", {id: "boxes-which", onchange: refresh},
+  el("option", {value: ""}, "the best box"), el("option", {value: "all-boxes"}, "all boxes"), el("option", {value: "unmerged"}, "each window’s box, before merging"));
 const table = el("table", {class: "boxes"});
-const controls = el("div", {class: "row"}, el("label", {}, "Of ", top), el("label", {}, all, " All boxes of a class"), el("label", {}, raw, " Of each window, before merging"));
+const controls = el("div", {class: "row"}, el("label", {}, "Of ", top), el("label", {}, "Show ", which));
 const root = el("div", {class: "view"}, el("section", {"aria-labelledby": "boxes-title"},
-  el("h2", {id: "boxes-title"}, "Boxes"), el("p", {class: "quiet"}, "Where the objects are: each window of the picture proposes a box, and those that agree are merged."), controls, line, table));
+  el("h2", {id: "boxes-title"}, "Boxes"), el("p", {class: "quiet"}, "Where the objects are: each window of the picture proposes a box, and those that agree are merged."), controls, line, el("div", {class: "scroll", tabIndex: 0, role: "region", "aria-labelledby": "boxes-title"}, table)));
 
 let answer = null, marked = -1;
 
@@ -30,7 +30,7 @@ async function refresh() {
   }
   say(line, "Looking for objects …", "busy");
   try {
-    answer = await look("v1/localize" + query({model: state.model, top: top.value, "all-boxes": all.checked ? "true" : "", unmerged: raw.checked ? "true" : ""}), state.picture.file, signal);
+    answer = await look("v1/localize" + query({model: state.model, top: top.value, ...(which.value ? {[which.value]: "true"} : {})}), state.picture.file, signal);
     say(line, answer.boxes.length ? "" : "No box.");
     list();
   } catch (e) {

@@ -18,7 +18,7 @@ export function describe(a) {
   const s = a.preprocess, r = (v) => Math.round(100 * v) / 100;
   const fit = s.fit === "squash" ? `squashed to ${s.resize} × ${s.resize}` : `the smaller side rescaled to ${s.resize}`;
   const std = s.std.every((v) => v === 1) ? "" : `, divided by ${s.std.map(r).join(", ")}`;
-  return `${fit} pixels (${s.filter}), the middle ${a.side} × ${a.side} of it, ${s.scale === 1 ? "" : "values from 0 to 1, "}less the mean ${s.mean.map(r).join(", ")}${std}`;
+  return `${fit} pixels (${s.filter}), the middle ${a.side} × ${a.side} of it${s.scale === 1 ? "" : ", values from 0 to 1"}${s.mean.every((v) => v === 0) ? "" : `, less the mean ${s.mean.map(r).join(", ")}`}${std}`;
 }
 
 export async function start(signal) {

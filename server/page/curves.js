@@ -16,6 +16,13 @@ function load() {
 const scheme = matchMedia("(prefers-color-scheme: dark)");
 const colour = (name) => getComputedStyle(document.body).getPropertyValue(name).trim();
 
+/** top is where an axis ends: the first few values of a run, which may be huge, don't set it. */
+function top(series, high) {
+  const all = series.flat().filter((v) => v !== null && v !== undefined).sort((a, b) => a - b);
+  const most = all.length > 200 ? Math.min(high, 1.6 * all[Math.floor(.97 * all.length)]) : high;
+  return most > 0 ? most * 1.05 : 1;
+}
+
 /**
  * Curves is a figure of curves over one axis, with the same as a table. series are
  * {label, colour: a property of the page, width, dash, format}.
@@ -38,7 +45,7 @@ export class Curves {
     new ResizeObserver(() => this.#plot?.setSize(this.#size())).observe(this.#at);
   }
 
-  #size() { return {width: Math.max(200, this.#at.clientWidth), height: 190}; }
+  #size() { return {width: Math.max(200, this.#at.clientWidth), height: 220}; }
 
   async #make() {
     if (!this.#data) return;
@@ -49,10 +56,10 @@ export class Curves {
       ...this.#size(),
       cursor: {y: false, points: {size: 6}},
       legend: {live: true},
-      scales: {x: {time: false}, y: o.log ? {distr: 3} : {range: (u, low, high) => [Math.min(0, low), high > 0 ? high * 1.05 : 1]}},
-      axes: [axis, {...axis, size: 56, values: (u, list) => list.map((v) => v === null ? "" : o.format ? o.format(v) : number(v, 3))}],
+      scales: {x: {time: false}, y: o.log ? {distr: 3} : {range: (u, low, high) => [Math.min(0, low), top(u.data.slice(1), high)]}},
+      axes: [{...axis, size: 32}, {...axis, size: 56, values: (u, list) => list.map((v) => v === null ? "" : (o.ticks ?? o.format ?? ((y) => number(y, 3)))(v))}],
       series: [{label: o.x}, ...o.series.map((s) => ({
-        label: s.label, stroke: colour(s.colour), width: s.width ?? 1.5, dash: s.dash, spanGaps: true, points: {show: s.points ?? false, size: 5, fill: colour(s.colour)},
+        label: s.label, stroke: colour(s.colour), width: s.width ?? 1.5, dash: s.dash, spanGaps: true, points: {show: s.points ?? false, size: 4, fill: colour(s.colour)},
         value: (u, v) => v === null || v === undefined ? "–" : o.format ? o.format(v) : number(v, 4),
       }))],
     }, this.#data, this.#at);

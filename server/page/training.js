@@ -13,7 +13,7 @@ const figures = el("dl", {class: "figures"});
 const bar = el("progress", {max: 1, value: 0, "aria-label": "Share of the run that is done", hidden: true});
 const losses = new Curves("Loss", {x: "iteration", series: [
   {label: "each mini-batch", colour: "--edge", width: .6}, {label: "mean of the last", colour: "--accent", width: 2}, {label: "validation", colour: "--second", width: 2, points: true}]});
-const errors = new Curves("Error on the validation images", {x: "epoch", format: (v) => percent(v), series: [
+const errors = new Curves("Error on the validation images", {x: "epoch", format: (v) => percent(v), ticks: (v) => percent(v, 0), series: [
   {label: "top-1", colour: "--accent", width: 2, points: true}, {label: "top-5", colour: "--second", width: 2, points: true, dash: [6, 4]}]});
 const rates = new Curves("Learning rate", {x: "iteration", log: true, series: [{label: "learning rate", colour: "--accent", width: 2}]});
 const charts = el("div", {class: "charts", hidden: true}, losses.root, errors.root, rates.root);
