@@ -17,7 +17,7 @@ import (
 // within 12 MB in all, of which the embedded photographs have half.
 func TestDataSize(t *testing.T) {
 	const limit = 12_000_000
-	source := []string{".go", ".md", ".s", ".py", ".yaml", ".txt", ".txtar", ".mod", ".sum", ".sh"}
+	source := []string{".go", ".md", ".s", ".py", ".yaml", ".txt", ".txtar", ".mod", ".sum", ".sh", ".js", ".css", ".html"}
 	out, err := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").Output()
 	if err != nil {
 		vggtest.Skip(t, "git and a clone")

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -194,4 +195,29 @@ func TestServeEnvironment(t *testing.T) {
 	if text := command(t, "summary", "A"); bytes.HasPrefix(text, []byte("{")) {
 		t.Errorf("summary: got JSON: %s", text)
 	}
+}
+
+// TestServeSchema sends what schemathesis makes of /openapi.json, and has it check the answers
+// against it, if VGG_CLIENTS names a Python beside which it is.
+func TestServeSchema(t *testing.T) {
+	python := os.Getenv("VGG_CLIENTS")
+	if python == "" {
+		vggtest.Skip(t, "VGG_CLIENTS, a Python with schemathesis")
+	}
+	dir := t.TempDir()
+	weights := save(t, tiny.Random(16, 1), filepath.Join(dir, "tiny.safetensors"))
+	boxes := save(t, tiny.Boxes(2), filepath.Join(dir, "boxes.safetensors"))
+	vggtest.WriteFiles(t, dir, map[string][]byte{"photos/a.png": vggtest.PNG(60, 50, vggtest.Noise(1)), "runs/x/recipe.yaml": nil})
+	index := filepath.Join(dir, "photos.npy")
+	command(t, "index", weights, filepath.Join(dir, "photos"), "--out", index)
+	s := startService(t, weights, "--localiser", boxes, "--index", index, "--runs", filepath.Join(dir, "runs"), "--allow-load")
+	// positive_data_acceptance wants every body of the schema to be taken: bytes that are no
+	// picture are refused.
+	out, err := exec.CommandContext(t.Context(), filepath.Join(filepath.Dir(python), "schemathesis"), "run", s.address+"/openapi.json",
+		"--checks", "all", "--exclude-checks", "positive_data_acceptance", "--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--seed", "1",
+		"--exclude-path-regex", "unload$", "--no-color").CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	t.Logf("%s", out[max(0, len(out)-600):])
 }
