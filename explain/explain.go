@@ -57,7 +57,7 @@ type Result struct {
 	// Maps are the class score maps of all classes, one for each scale.
 	Maps []eval.ScoreMap `json:"-"`
 
-	values    []map[int][]float32   // of the other methods: by scale and class, row by row
+	values []map[int][]float32 // of the other methods: by scale and class, row by row
 }
 
 // Class is a class with its probabilities.
