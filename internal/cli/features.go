@@ -128,7 +128,11 @@ func (c *featuresCommand) open(e *environment) (*transfer.Images, error) {
 		}
 		return nil, err
 	}
-	if images.Source() == nil {
+	switch src := images.Source(); {
+	case src == nil:
+		return images, nil
+	case src.Layout == "": // images without labels
+		e.remarkSpecial(images.Dataset)
 		return images, nil
 	}
 	summary := dataSummary{train: images.Part("train"), val: images.Part("val"), used: images.Dataset, leakFlag: c.leakFlag, maxPixels: c.pixels()}

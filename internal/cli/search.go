@@ -109,6 +109,7 @@ func (c *indexCommand) inputs(e *environment) ([]transfer.Net, *transfer.Images,
 	if err != nil {
 		return nil, nil, err
 	}
+	e.remarkSpecial(images.Dataset)
 	nets, err := c.nets(e, c.Weights)
 	if err != nil {
 		return nil, nil, err
