@@ -100,7 +100,7 @@ func (s *Server) explained(ctx context.Context, h *hosted, g *generation, p pict
 	}
 	var result *explain.Result
 	j, err := g.batcher.alone(ctx, place, func(ctx context.Context) (err error) {
-		result, err = explain.Run(ctx, g.model, im, scales, top, classes...)
+		result, err = explain.Run(ctx, g.model, im, explain.Options{Scales: scales, Top: top, Indices: classes})
 		return err
 	})
 	if err != nil {

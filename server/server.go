@@ -72,6 +72,7 @@ type Server struct {
 	open         atomic.Int64 // requests
 	draining     atomic.Bool
 	decoders     chan struct{} // one element for each picture that is decoded
+	senders      *senders
 	mux          *http.ServeMux
 	taught       *taught
 	static       map[string]bool // addresses of the page's files, which need no key
@@ -103,7 +104,8 @@ func New(o Options) (*Server, error) {
 	m := newMetrics(o.Version)
 	s := &Server{
 		options: o, metrics: m, models: newRegistry(o, m), answers: newAnswers(o.Limits.Answers),
-		taught: newTaught(), decoding: resources.NewRoom(o.Limits.Decoding, o.Limits.Decoding), decoders: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		senders: &senders{}, taught: newTaught(),
+		decoding: resources.NewRoom(o.Limits.Decoding, o.Limits.Decoding), decoders: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
 	s.runs = &runs{folder: o.Runs, only: o.Run, logs: map[string]*runLog{}}
 	s.localisers = newRegistry(o, m)
@@ -355,6 +357,9 @@ func (s *Server) answering(handle func(http.ResponseWriter, *http.Request) error
 
 // fail sends an error.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, errSlow) {
+		w.Header().Set("Connection", "close")
+	}
 	s.failureOf(r.Context(), err).write(w)
 }
 
@@ -368,6 +373,7 @@ func (s *Server) failureOf(ctx context.Context, err error) *failure {
 		a = &request{time: s.options.Limits.Time}
 	}
 	switch {
+	case errors.Is(err, errSlow): // its connection can't be read any more
 	case errors.Is(context.Cause(ctx), errTimeOver):
 		err = refuse(http.StatusServiceUnavailable, "time", "the request took longer than %v", a.time)
 	case ctx.Err() != nil:
@@ -401,6 +407,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	r = r.WithContext(ctx)
 	out := &recorder{ResponseWriter: w}
+	if r.Body != nil && r.Body != http.NoBody {
+		body := &sentBody{ReadCloser: r.Body, senders: s.senders, control: http.NewResponseController(out)}
+		defer body.senders.end(body)
+		r.Body = body
+	}
 	out.Header().Set("X-Request-Id", a.id)
 	out.Header().Set("X-Content-Type-Options", "nosniff")
 	s.metrics.open.Inc()
@@ -426,7 +437,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	defer s.open.Add(-1)
 	switch n := s.open.Add(1); {
-	case n > int64(s.options.Limits.Requests):
+	case n > int64(s.options.Limits.Requests) && !s.senders.cut():
+		out.Header().Set("Connection", "close") // else the answer waits for the rest of the body
 		s.fail(out, r, refuse(http.StatusServiceUnavailable, "requests", "the service answers %d requests already", s.options.Limits.Requests))
 	case !s.allowed(out, r):
 	case s.draining.Load() && !strings.HasPrefix(r.URL.Path, "/v2/health/") && r.URL.Path != "/metrics":

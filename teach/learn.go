@@ -44,8 +44,10 @@ func (l *learning) run(ctx context.Context) error {
 	if l.least = l.o.Duplicates; l.least == 0 {
 		l.least = l.near()
 	}
-	if l.pairs, err = l.d.Duplicates(ctx, l.least, transfer.SearchOptions{}); err != nil {
-		return err
+	if l.least != NoDuplicates {
+		if l.pairs, err = l.d.Duplicates(ctx, l.least, transfer.SearchOptions{}); err != nil {
+			return err
+		}
 	}
 	l.groups = transfer.Groups(l.pairs)
 	folds, err := l.d.Folds(l.train, min(l.o.Folds, len(l.train)), l.groups, l.o.Seed)

@@ -31,7 +31,8 @@ type Options struct {
 	Cs    []float64
 	Folds int // of the cross-validation, at least 3
 	// Duplicates is the least similarity of near-duplicates, up to 1; 0: that of pictures which are
-	// 25 times as near to each other as two pictures of the set mostly are.
+	// 25 times as near to each other as two pictures of the set mostly are. [NoDuplicates] looks for
+	// none.
 	Duplicates float64
 	Seed       uint64 // of the folds and of the order of the SVMs' training
 
@@ -45,6 +46,9 @@ type Options struct {
 	OnRemark func(text string) // is told what has happened to pictures since the last call
 }
 
+// NoDuplicates is the value of Options.Duplicates with which no near-duplicates are looked for.
+const NoDuplicates = -1.0
+
 // DefaultOptions returns the options of the command: five folds, and near-duplicates by the set.
 func DefaultOptions() Options {
 	return Options{Cs: []float64{1, 10, 100}, Folds: 5}
@@ -56,7 +60,7 @@ func (o Options) validate() error {
 		return errors.New("teach: no candidates for C, want those of DefaultOptions")
 	case o.Folds < 3: // one is tested, and the others choose C among them
 		return fmt.Errorf("teach: %d folds, want at least 3", o.Folds)
-	case !(o.Duplicates >= 0 && o.Duplicates <= 1):
+	case !(o.Duplicates >= 0 && o.Duplicates <= 1) && o.Duplicates != NoDuplicates:
 		return fmt.Errorf("teach: near-duplicates from a similarity of %v on, want 0 to 1", o.Duplicates)
 	case o.Scale < 0:
 		return fmt.Errorf("teach: scale %d, want at least 0", o.Scale)

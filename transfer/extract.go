@@ -80,8 +80,8 @@ type Summary struct {
 }
 
 // Extract computes descriptors of images and writes them to the file out. The format is that
-// of the ending: .npy, with names and labels in out + ".jsonl" beside it, .safetensors, or
-// .jsonl. What the file holds already, or that of an interrupted run, is not computed again.
+// of the ending: .npy, with names and labels in out + ".jsonl" beside it, .safetensors, .jsonl
+// or .parquet. What the file holds already, or that of an interrupted run, is not computed again.
 //
 // The error is an [*OtherRunError] if the file is of another extraction, and a [*HeldError] if
 // another run is writing it.
@@ -142,9 +142,10 @@ func (p *extraction) into(ctx context.Context, f *descriptorFile) (*Summary, err
 		return nil, err
 	}
 	s := f.summary()
-	s.Seconds = time.Since(start).Seconds()
+	took := time.Since(start)
+	s.Seconds = took.Seconds()
 	if fresh > 0 {
-		s.ImagesPerSecond = float64(fresh) / float64(len(p.header.columns())) / s.Seconds
+		s.ImagesPerSecond = progress.Rate(float64(fresh)/float64(len(p.header.columns())), took)
 	}
 	return s, nil
 }

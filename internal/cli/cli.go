@@ -58,6 +58,8 @@ type commands struct {
 	Pull      pullCommand      `cmd:"" help:"Download and check public releases of weights."`
 	Reproduce reproduceCommand `cmd:"" help:"Reproduce a table of the paper."`
 	Explain   explainCommand   `cmd:"" help:"Show where in a photograph a network sees its most probable classes."`
+	Distance  distanceCommand  `cmd:"" help:"Measure how different two pictures look (LPIPS)."`
+	Stylise   styliseCommand   `cmd:"" help:"Paint a picture in the style of another."`
 	Compare   compareCommand   `cmd:"" help:"Compare two evaluations image by image."`
 	Stats     statsCommand     `cmd:"" help:"Show mean RGB, colour eigenvectors, sizes and class balance of images."`
 	Serve     serveCommand     `cmd:"" help:"Serve models over HTTP."`

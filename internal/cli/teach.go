@@ -19,6 +19,7 @@ import (
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/resources"
 	"github.com/verydeep/vgg/teach"
+	"github.com/verydeep/vgg/train"
 	"github.com/verydeep/vgg/transfer"
 )
 
@@ -31,7 +32,8 @@ type teachCommand struct {
 	Scale       int       `placeholder:"S" help:"Smallest side to which images are rescaled, in pixels (as the weights tell)."`
 	C           []float64 `name:"c" default:"1,10,100" placeholder:"C" help:"Weight of the loss. Of several, cross-validation chooses (1,10,100)."`
 	Folds       int       `default:"5" placeholder:"N" help:"Folds of the cross-validation (5)."`
-	Duplicates  float64   `placeholder:"X" help:"Least similarity of the near-duplicates that are listed, and that stay in one fold (that of pictures 25 times as near to each other as two mostly are)."`
+	Duplicates  *float64  `placeholder:"X" help:"Least similarity of the near-duplicates that are listed, and that stay in one fold; 0 looks for none (that of pictures 25 times as near to each other as two mostly are)."`
+	Refine      bool      `help:"Fine-tune the head, then also the last block of convolutions, on four fifths of the pictures; the others tell whether that is better than the SVMs."`
 	Seed        uint64    `default:"0" placeholder:"N" help:"Seed of what is random: the folds and the order of learning (0)."`
 	dataFlags
 	overwriteFlag
@@ -68,6 +70,7 @@ type teachResult struct {
 	Net     string  `json:"net"`
 	Seconds float64 `json:"seconds"`
 	teach.Report
+	Refined *teach.Refinement `json:"refined"` // null without --refine
 }
 
 // noSheet is the word for no contact sheet.
@@ -95,6 +98,11 @@ func (c *teachCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
+	if c.Refine {
+		if images, err = teach.Divided(images, c.Seed); err != nil {
+			return err
+		}
+	}
 	net, err := c.network(e, threads)
 	if err != nil {
 		return err
@@ -107,6 +115,11 @@ func (c *teachCommand) Run(e *environment) error {
 		return err
 	}
 	r := teachResult{Out: c.Out, Net: net.Weights, Report: taught.Report}
+	if c.Refine {
+		if r.Refined, err = c.refine(e, images, taught.Report.Error); err != nil {
+			return err
+		}
+	}
 	if sheet != "" {
 		wrote, err := c.writeSheet(e, sheet, images.Dataset, &taught.Report)
 		if err != nil {
@@ -152,8 +165,8 @@ func (c *teachCommand) complete() error {
 		return usagef("--descriptors %s, want FILE.npy", c.Descriptors)
 	case c.Folds < 3:
 		return usagef("--folds %d, want at least 3", c.Folds)
-	case !(c.Duplicates >= 0 && c.Duplicates <= 1):
-		return usagef("--duplicates %v, want 0 to 1", c.Duplicates)
+	case c.Duplicates != nil && !(*c.Duplicates >= 0 && *c.Duplicates <= 1):
+		return usagef("--duplicates %v, want 0 to 1", *c.Duplicates)
 	case c.Scale < 0:
 		return usagef("--scale %d, want at least the network's input side", c.Scale)
 	}
@@ -223,6 +236,39 @@ func (c *teachCommand) network(e *environment, threads int) (transfer.Net, error
 	return transfer.Net{Weights: path, SHA256: n.SHA256, FCWeights: n.FCWeights, Open: n.Open}, nil
 }
 
+// refine fine-tunes the model, and puts a better one in its place.
+func (c *teachCommand) refine(e *environment, images *transfer.Images, before float64) (*teach.Refinement, error) {
+	dir := strings.TrimSuffix(c.Out, filepath.Ext(c.Out)) + "-refine"
+	if c.Overwrite {
+		if err := os.RemoveAll(dir); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, err
+	}
+	var p *trainProgress
+	defer func() {
+		if p != nil {
+			p.bar.close()
+		}
+	}()
+	m, refined, err := teach.Refine(e.ctx, c.Out, images, before, dir, func(stage string, o *train.Options) {
+		if p != nil {
+			p.bar.close()
+		}
+		fmt.Fprintf(e.stderr, "Refining (%s): %d epochs of %d pictures, in %s\n", stage, o.Recipe.Epochs, o.Train.Len(), o.Dir)
+		p = (&trainCommand{}).showProgress(e, e.stderr, o)
+	})
+	if err != nil {
+		return nil, e.interrupted(err, dir)
+	}
+	if refined.Better {
+		err = m.Save(e.ctx, c.Out)
+	}
+	return refined, err
+}
+
 // kept returns the file of the descriptors: one for each set and way to describe it, in the
 // user's cache. "" if there is no such folder.
 func (c *teachCommand) kept(net transfer.Net) (string, error) {
@@ -256,7 +302,12 @@ func (c *teachCommand) kept(net transfer.Net) (string, error) {
 // teach teaches the network, within a bound of memory, and shows the progress.
 func (c *teachCommand) teach(e *environment, net transfer.Net, images *transfer.Images) (*teach.Result, error) {
 	o := teach.DefaultOptions()
-	o.Scale, o.Cs, o.Folds, o.Duplicates, o.Seed = c.Scale, c.C, c.Folds, c.Duplicates, c.Seed
+	o.Scale, o.Cs, o.Folds, o.Seed = c.Scale, c.C, c.Folds, c.Seed
+	if c.Duplicates != nil {
+		if o.Duplicates = *c.Duplicates; o.Duplicates == 0 {
+			o.Duplicates = teach.NoDuplicates
+		}
+	}
 	o.Resources = resources.Resources{Memory: int64(c.Memory), MaxPixels: c.pixels()}
 	o.OnRemark = e.remark
 	var err error

@@ -30,6 +30,14 @@ func (r *teachResult) print(e *environment, images *transfer.Images) error {
 		fmt.Fprintf(out, "%s\n", t)
 	}
 	fmt.Fprintf(out, "%s\n", r.summary(images.MultiLabel))
+	if n := r.Refined; n != nil {
+		verdict := "the model is that of the SVMs, as fine-tuning errs no less"
+		if n.Better {
+			verdict = "the model is the refined one"
+		}
+		fmt.Fprintf(out, "Refined: error %s after fine-tuning (%s), %s before, on %d pictures that were not learnt from and that chose the epoch; %s.\n",
+			report.Percent(n.After), n.Stage, report.Percent(n.Before), n.Held, verdict)
+	}
 	if r.Sheet != "" {
 		fmt.Fprintf(out, "Contact sheet: %s\n", r.Sheet)
 	}
