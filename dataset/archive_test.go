@@ -365,3 +365,29 @@ func TestZIP64(t *testing.T) {
 		t.Errorf("samples %v, want %v", got, want)
 	}
 }
+
+// Parquet is read at places of its file, which compressed archives don't have.
+func TestParquetInArchive(t *testing.T) {
+	data, err := os.ReadFile("testdata/parquet/hub/data/test-00000-of-00001.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var zipped bytes.Buffer
+	w := zip.NewWriter(&zipped)
+	f, err := w.Create("data/test.parquet")
+	if err == nil {
+		_, err = f.Write(data)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, archive := range map[string][]byte{"set.zip": zipped.Bytes(), "set.tar": tarOf(t, "data/test.parquet", string(data))} {
+		_, _, err := Open(t.Context(), name, OpenOptions{FS: fstest.MapFS{name: {Data: archive}}})
+		if err == nil || !strings.Contains(err.Error(), "data/test.parquet: Parquet in an archive") || !strings.Contains(err.Error(), "unpack the archive") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -48,16 +48,27 @@ func OpenFiles(ctx context.Context, paths ...string) (*Dataset, error) {
 			add(p)
 			continue
 		}
+		before := len(s.source.Special)
 		files, err := s.images(wholefile.Dir(p), ".")
 		if err != nil {
 			return nil, fmt.Errorf("dataset: %s: %w", p, err)
+		}
+		for i, f := range s.source.Special[before:] {
+			s.source.Special[before+i] = filepath.Join(p, filepath.FromSlash(f))
 		}
 		for _, f := range files {
 			add(filepath.Join(p, filepath.FromSlash(f)))
 		}
 	}
 	if d.Len() == 0 {
-		return nil, fmt.Errorf("dataset: %s: no images, want %s files", strings.Join(paths, ", "), imageKinds)
+		special := ""
+		if len(s.source.Special) > 0 {
+			special = "; no regular files: " + some(s.source.Special)
+		}
+		return nil, fmt.Errorf("dataset: %s: no images, want %s files%s", strings.Join(paths, ", "), imageKinds, special)
+	}
+	if len(s.source.Special) > 0 {
+		d.source = &s.source
 	}
 	return d, nil
 }

@@ -266,7 +266,7 @@ func (s *search) classes(where string, fsys fs.FS, part string, l listing) (*Dat
 			return nil, fmt.Errorf("dataset: %s: class folder %q, want a name in UTF-8", where, e.name)
 		}
 		if !slices.Contains(l.files, e.name) {
-			s.skip(e.kind, 1)
+			s.skipEntry(part, e)
 		}
 	}
 	s.skip(kindOutside, len(l.images))

@@ -349,7 +349,9 @@ func (s *search) decideBeside(name string, fsys fs.FS, p *parts) (*parts, error)
 	}
 	asParts := []Reading{{Layout: LayoutParts, Means: fmt.Sprintf("%s is a part of the images, and %s are the classes to train on", dir, some(p.other))}}
 	if len(p.other) == 1 && len(inner.folders) > 0 { // whose classes, if they are such, the others lack
-		asParts = s.readingsOf(name, fsys, p.other[0])
+		if alone := s.readingsOf(name, fsys, p.other[0]); alone != nil {
+			asParts = alone
+		}
 	}
 	return nil, &AmbiguousError{
 		Path:     name,

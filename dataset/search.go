@@ -192,7 +192,7 @@ func (s *search) collect(fsys fs.FS, dir string, files *[]string) error {
 	}
 	for _, e := range l.skipped {
 		if dir != "." || !slices.Contains(l.files, e.name) {
-			s.skip(e.kind, 1)
+			s.skipEntry(dir, e)
 		}
 	}
 	for _, f := range l.images {
@@ -223,6 +223,14 @@ func (s *search) skip(kind string, n int) {
 		s.source.Skipped = map[string]int{}
 	}
 	s.source.Skipped[kind] += n
+}
+
+// skipEntry counts an entry of the folder dir that is left out.
+func (s *search) skipEntry(dir string, e skipped) {
+	s.skip(e.kind, 1)
+	if e.kind == kindSpecial {
+		s.source.Special = append(s.source.Special, path.Join(dir, e.name))
+	}
 }
 
 // note adds a sentence for the user.

@@ -9,6 +9,8 @@ type Source struct {
 	// Skipped counts by kind what lies among the images and isn't used: files by their
 	// extension (".txt"), "empty" ones, "run of vgg", "link to a folder round it" …
 	Skipped map[string]int
+	// Special names those that are no regular files, from the collection's folder on.
+	Special []string
 	// Empty names the class folders without images.
 	Empty []string
 	// Notes are further sentences for the user.

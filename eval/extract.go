@@ -10,7 +10,8 @@ import (
 	"github.com/verydeep/vgg/resources"
 )
 
-// Extraction takes images through a network densely, as [Dense] evaluation does, and
+// Extraction takes images through a network densely, as [Dense] evaluation does, or their
+// central crops, and
 // reduces the activations of the network's last layer over space, to their mean or their
 // maximum (appendix B).
 type Extraction struct {
@@ -21,6 +22,7 @@ type Extraction struct {
 	Scales []int
 	Flip   bool // average with the activations of the mirror image
 	Max    bool // take the maximum over space instead of the mean
+	Crop   bool // show the central crop, as [Centre] does, instead of the whole image
 	// Region, where set, returns the part of an image, in pixels of the image as it is stored,
 	// that takes the image's place. An empty one is the whole image.
 	Region func(image int) image.Rectangle
@@ -44,7 +46,12 @@ func (x Extraction) Validate() error {
 	return err
 }
 
-func (x Extraction) setting() Setting { return Setting{Dense, x.Scales, x.Flip} }
+func (x Extraction) setting() Setting {
+	if x.Crop {
+		return Setting{Centre, x.Scales, x.Flip}
+	}
+	return Setting{Dense, x.Scales, x.Flip}
+}
 
 // Run takes the images of the given indices through the network. It calls done for each
 // image with the reduced activations at every scale, one number for each of the layer's

@@ -23,17 +23,24 @@ type explainAnswer struct {
 	Maps [][][]float32 `json:"maps,omitempty"`
 }
 
-// mostScales is the most scales of a request.
-const mostScales = 5
+// mostScales and mostClasses are the most scales and classes of a request.
+const (
+	mostScales  = 5
+	mostClasses = 20
+)
 
 // explain shows where a picture's classes are: as JSON, or as a PNG of heat maps.
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
-	query, h, g, release, err := s.asked(r, "model", "top", "scales", "maps", "format")
+	query, h, g, release, err := s.asked(r, "model", "top", "classes", "scales", "maps", "format")
 	if err != nil {
 		return err
 	}
 	defer release()
 	top, err := integer(query, "top", 3, 1, 20) // all classes if there are fewer
+	if err != nil {
+		return err
+	}
+	classes, err := classesOf(query, outputsCount(g.model))
 	if err != nil {
 		return err
 	}
@@ -51,7 +58,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer free()
 	start := time.Now()
-	answer, picture, err := s.explained(r.Context(), h, g, p, scales, top, format == "png")
+	answer, picture, err := s.explained(r.Context(), h, g, p, scales, top, classes, format == "png")
 	h.count(start, err)
 	if err != nil {
 		return err
@@ -74,7 +81,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 }
 
 // explained computes the maps, one request at a time, and draws them if asked to.
-func (s *Server) explained(ctx context.Context, h *hosted, g *generation, p picture, scales []int, top int, draw bool) (*explainAnswer, []byte, error) {
+func (s *Server) explained(ctx context.Context, h *hosted, g *generation, p picture, scales []int, top int, classes []int, draw bool) (*explainAnswer, []byte, error) {
 	place, err := g.batcher.enter(1)
 	if err != nil {
 		return nil, nil, err
@@ -93,7 +100,7 @@ func (s *Server) explained(ctx context.Context, h *hosted, g *generation, p pict
 	}
 	var result *explain.Result
 	j, err := g.batcher.alone(ctx, place, func(ctx context.Context) (err error) {
-		result, err = explain.Run(ctx, g.model, im, scales, top)
+		result, err = explain.Run(ctx, g.model, im, explain.Options{Scales: scales, Top: top, Indices: classes})
 		return err
 	})
 	if err != nil {
@@ -109,6 +116,27 @@ func (s *Server) explained(ctx context.Context, h *hosted, g *generation, p pict
 		return nil, nil, err
 	}
 	return a, b.Bytes(), nil
+}
+
+// classesOf returns the parameter classes, numbers of n classes such as 3,207, nil if there is
+// none.
+func classesOf(values url.Values, n int) ([]int, error) {
+	if !values.Has("classes") {
+		return nil, nil
+	}
+	parts := strings.Split(values.Get("classes"), ",")
+	if len(parts) > mostClasses {
+		return nil, badRequest("parameter classes has %d, the most is %d", len(parts), mostClasses)
+	}
+	var classes []int
+	for _, text := range parts {
+		c, err := strconv.Atoi(text)
+		if err != nil || c < 0 || c >= n {
+			return nil, badRequest("parameter classes has %q, want whole numbers from 0 to %d", abbreviated(text), n-1)
+		}
+		classes = append(classes, c)
+	}
+	return classes, nil
 }
 
 // scalesOf returns the parameter scales, such as 256,384, nil if there is none.

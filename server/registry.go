@@ -26,6 +26,8 @@ type Source struct {
 	// Stamp returns what changes when the file of weights does, such as its size and time of
 	// change; nil: the file is never looked at again.
 	Stamp func() (string, error)
+
+	taught bool // made by a request: a request that names no model doesn't mean it
 }
 
 // registry holds the models by name.
@@ -75,13 +77,20 @@ func (r *registry) names() []string {
 }
 
 // find returns the model of that name, or a failure. The empty name is that of the only
-// model.
+// model that wasn't taught.
 func (r *registry) find(name string) (*hosted, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if name == "" && len(r.models) == 1 {
+	if name == "" {
+		var only *hosted
+		n := 0
 		for _, h := range r.models {
-			return h, nil
+			if !h.source.taught {
+				only, n = h, n+1
+			}
+		}
+		if n == 1 {
+			return only, nil
 		}
 	}
 	h, ok := r.models[name]

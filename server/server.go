@@ -44,6 +44,10 @@ type Options struct {
 	Hosts []string
 	// AllowLoad lets requests load and unload models.
 	AllowLoad bool
+	// AllowTeach lets requests make models of pictures, which takes the processors for minutes.
+	AllowTeach bool
+	// Samples are pictures that the page offers to try; there may be none.
+	Samples Samples
 	// Runs is a folder of training runs, of which the service tells; empty: of none.
 	Runs string
 	// Run is the name of the only run of the folder that it tells of; empty: of all.
@@ -70,6 +74,8 @@ type Server struct {
 	decoders     chan struct{} // one element for each picture that is decoded
 	senders      *senders
 	mux          *http.ServeMux
+	taught       *taught
+	static       map[string]bool // addresses of the page's files, which need no key
 	stop         context.CancelFunc
 	watching     sync.WaitGroup
 
@@ -98,7 +104,7 @@ func New(o Options) (*Server, error) {
 	m := newMetrics(o.Version)
 	s := &Server{
 		options: o, metrics: m, models: newRegistry(o, m), answers: newAnswers(o.Limits.Answers),
-		senders:  &senders{},
+		senders: &senders{}, taught: newTaught(),
 		decoding: resources.NewRoom(o.Limits.Decoding, o.Limits.Decoding), decoders: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
 	s.runs = &runs{folder: o.Runs, only: o.Run, logs: map[string]*runLog{}}
@@ -264,6 +270,10 @@ func (s *Server) routes() map[string]func(http.ResponseWriter, *http.Request) er
 		"GET /v2/models/{model}/versions/{version}/config": s.modelConfig,
 		"GET /v2/models/{model}/versions/{version}/stats":  s.modelStatistics,
 		"POST /v2/models/{model}/versions/{version}/infer": s.infer,
+		"GET /v1/samples":                                  s.listSamples,
+		"GET /v1/samples/{number}":                         s.samplePicture,
+		"POST " + teachAddress:                             s.teach,
+		"GET /v1/teach/{model}":                            s.taughtFile,
 		"POST /v1/classify":                                s.classify,
 		"PUT /v1/classify":                                 s.classify,
 		"PUT /v1/classify/{file}":                          s.classify, // curl -T cat.jpg …/v1/classify/
@@ -318,7 +328,8 @@ func (s *Server) route() {
 // request is what is known of a request beside itself.
 type request struct {
 	id       string
-	model    string // once found
+	time     time.Duration // that it may take
+	model    string        // once found
 	endpoint string
 	code     int // of a failure, where the answer's own doesn't tell it, as in gRPC
 }
@@ -357,10 +368,14 @@ const statusGone = 499
 
 // failureOf returns the failure that an error of a request is, and counts it.
 func (s *Server) failureOf(ctx context.Context, err error) *failure {
+	a, ok := ctx.Value(requestKey{}).(*request)
+	if !ok {
+		a = &request{time: s.options.Limits.Time}
+	}
 	switch {
 	case errors.Is(err, errSlow): // its connection can't be read any more
 	case errors.Is(context.Cause(ctx), errTimeOver):
-		err = refuse(http.StatusServiceUnavailable, "time", "the request took longer than %v", s.options.Limits.Time)
+		err = refuse(http.StatusServiceUnavailable, "time", "the request took longer than %v", a.time)
 	case ctx.Err() != nil:
 		err = &failure{code: statusGone, reason: "gone", err: errors.New("the client has gone")}
 	}
@@ -369,11 +384,7 @@ func (s *Server) failureOf(ctx context.Context, err error) *failure {
 		s.metrics.refused.WithLabelValues(f.reason).Inc()
 	}
 	if f.code == http.StatusInternalServerError {
-		id := ""
-		if a, ok := ctx.Value(requestKey{}).(*request); ok {
-			id = a.id
-		}
-		s.options.Log.Error("internal error", "request", id, "error", err.Error())
+		s.options.Log.Error("internal error", "request", a.id, "error", err.Error())
 	}
 	return f
 }
@@ -388,7 +399,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !plainID(a.id) {
 		a.id = uuid.NewString()
 	}
-	ctx, cancel := context.WithTimeoutCause(context.WithValue(r.Context(), requestKey{}, a), s.options.Limits.Time, errTimeOver)
+	a.time = s.options.Limits.Time
+	if r.URL.Path == teachAddress {
+		a.time = s.options.Limits.TeachTime
+	}
+	ctx, cancel := context.WithTimeoutCause(context.WithValue(r.Context(), requestKey{}, a), a.time, errTimeOver)
 	defer cancel()
 	r = r.WithContext(ctx)
 	out := &recorder{ResponseWriter: w}

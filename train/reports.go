@@ -14,6 +14,7 @@ type Start struct {
 	Epoch      int         // to run next, from 1
 	Iteration  int         // the last one done
 	Iterations int         // of the whole run, if every epoch is run
+	Whole      int         // iterations that compute every layer: later ones take what is kept, and next to no time; 0: all do
 	Images     int         // of the training set
 	Micro      int         // images that a rank computes at a time
 	Memory     int64       // bytes that the run needs at most, estimated

@@ -92,7 +92,7 @@ func (h Header) way(open func(NetID) (*vgg.Model, error)) ([]Net, Options, error
 		nets = append(nets, Net{Weights: n.Weights, SHA256: n.SHA256, FCWeights: n.FCWeights, Layer: n.Layer, Scales: n.Scales,
 			Open: func() (*vgg.Model, error) { return open(n) }})
 	}
-	return nets, Options{Flip: h.Flip, Average: h.Average, Raw: h.Raw, Max: h.Max, Unrectified: !h.Nets[0].Rectified}, nil
+	return nets, Options{Flip: h.Flip, Average: h.Average, Raw: h.Raw, Max: h.Max, Crop: h.Crop, Unrectified: !h.Nets[0].Rectified}, nil
 }
 
 // Dim is the number of numbers of a descriptor.
@@ -116,6 +116,9 @@ func (d *Describer) PassBytes(w, h int) (int64, error) {
 	for i, n := range d.header.Nets {
 		for _, q := range n.Scales {
 			sw, sh := n.Preprocess.Fit.Size(w, h, q)
+			if d.o.Crop {
+				sw, sh = d.models[i].Net.Options().Input, d.models[i].Net.Options().Input
+			}
 			floats, err := d.models[i].Net.Chain().InferenceFloats(d.views(), sh, sw)
 			if err != nil {
 				return 0, fmt.Errorf("transfer: an image of %d×%d pixels at scale %d: %w", w, h, q, err)
@@ -156,15 +159,23 @@ func (d *Describer) Describe(ctx context.Context, images map[preprocess.Orient]*
 	return out, nil
 }
 
+// shown returns what a network is shown of an image at scale q.
+func (d *Describer) shown(m *vgg.Model, im *preprocess.Image, q int) (*preprocess.Image, error) {
+	if d.o.Crop {
+		return m.Preprocess.CentreWindow(im.W, im.H, q, m.Net.Options().Input).Cut(im, m.Preprocess.Filter)
+	}
+	w, h := m.Preprocess.Fit.Size(im.W, im.H, q)
+	return preprocess.Resize(im, w, h, m.Preprocess.Filter)
+}
+
 // activation returns the activation of a network's last layer for an image at scale q, reduced
 // over space and averaged with that of the mirror image.
 func (d *Describer) activation(ctx context.Context, m *vgg.Model, im *preprocess.Image, q int) ([]float32, error) {
-	w, h := m.Preprocess.Fit.Size(im.W, im.H, q)
-	im, err := preprocess.Resize(im, w, h, m.Preprocess.Filter)
+	im, err := d.shown(m, im, q)
 	if err != nil {
 		return nil, err
 	}
-	n := d.views()
+	n, w, h := d.views(), im.W, im.H
 	x := tensor.New(n, 3, h, w)
 	m.Preprocess.Tensor(x.Index(0).Data, im, [3]float32{})
 	if n > 1 {

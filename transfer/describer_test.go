@@ -44,6 +44,7 @@ func TestDescriber(t *testing.T) {
 		"raw":                {[]Net{scales}, Options{Flip: true, Raw: true}},
 		"maximum":            {[]Net{layer}, Options{Flip: true, Max: true}},
 		"unrectified":        {[]Net{layer}, Options{Flip: true, Unrectified: true}},
+		"central crop":       {[]Net{layer}, Options{Flip: true, Crop: true}},
 		"two networks":       {[]Net{scales, other}, DefaultOptions()},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -133,12 +133,12 @@ func openClasses(ctx context.Context, o dataset.OpenOptions, path string) (*Imag
 	if err != nil {
 		return nil, err
 	}
-	return Labelled(path, train, val)
+	return JoinParts(path, train, val)
 }
 
-// Labelled returns images with one class or several each, and their parts train and val. A nil
-// val is a set without parts.
-func Labelled(name string, train, val *dataset.Dataset) (*Images, error) {
+// JoinParts returns the images of a part to train on and one to validate on, which may be nil,
+// as one set.
+func JoinParts(name string, train, val *dataset.Dataset) (*Images, error) {
 	if train == nil {
 		return nil, errNoImages
 	}

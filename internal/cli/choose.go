@@ -41,7 +41,7 @@ func (c *trainCommand) initialWeights(e *environment) (*vgg.Description, string,
 	name := ""
 	if c.InitFrom != nil {
 		name = *c.InitFrom
-	} else if name = c.cachedRelease(); name == "" {
+	} else if name = c.cached(); name == "" {
 		return nil, "", nil
 	}
 	open.options.Headless, open.options.Head = true, ""
@@ -49,15 +49,15 @@ func (c *trainCommand) initialWeights(e *environment) (*vgg.Description, string,
 	return weights, path, ofInitial(err)
 }
 
-// cachedRelease returns the file of the first of the usual releases that was downloaded
-// before; "" if none was.
-func (c *trainCommand) cachedRelease() string {
+// cached returns the file of the first of the usual releases that was downloaded before; "" if
+// none was.
+func (f releaseFlags) cached() string {
 	dir, err := pull.DefaultDir()
 	if err != nil {
 		return ""
 	}
 	for _, name := range []string{"D", "E", "B", "A"} {
-		r, ok, err := c.releaseFlags.find(name)
+		r, ok, err := f.find(name)
 		if err != nil || !ok {
 			continue
 		}

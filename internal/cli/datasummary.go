@@ -192,10 +192,25 @@ func describeSkipped(src *dataset.Source) []string {
 		}
 		lines = append(lines, "Skipped: "+strings.Join(counts, ", "))
 	}
+	if len(src.Special) > 0 {
+		lines = append(lines, describeSpecial(src))
+	}
 	if len(src.Empty) > 0 {
 		lines = append(lines, "Folders without images: "+shorten(src.Empty, allClasses))
 	}
 	return append(lines, src.Notes...)
+}
+
+// describeSpecial names what can't be read as a file.
+func describeSpecial(src *dataset.Source) string {
+	return "Not regular files, so left out: " + shorten(src.Special, allClasses)
+}
+
+// remarkSpecial names what can't be read as a file, for commands that print no summary.
+func (e *environment) remarkSpecial(d *dataset.Dataset) {
+	if src := d.Source(); src != nil && len(src.Special) > 0 {
+		e.remark(lowerFirst(describeSpecial(src)))
+	}
 }
 
 // describeLeaks writes how many validation images are in the training part, too.

@@ -17,7 +17,7 @@ import (
 type featuresCommand struct {
 	Weights string `arg:"" help:"File of weights, or a configuration's name for its public release, with scales behind it if wanted: D.safetensors@256,384. With --merge: files of descriptors."`
 	manyFlags
-	Out string `required:"" placeholder:"FILE" help:"Output: FILE.npy, with names and labels in FILE.npy.jsonl; FILE.safetensors; or FILE.jsonl with one image a line. An interrupted run continues from it."`
+	Out string `required:"" placeholder:"FILE" help:"Output: FILE.npy, with names and labels in FILE.npy.jsonl; FILE.safetensors; FILE.jsonl with one image a line; or FILE.parquet with one image a row. An interrupted run continues from it."`
 	verifyFlag
 	Merge bool `help:"Combine the shards of one run, which the arguments name, instead of running."`
 	descriptorFlags
@@ -37,7 +37,7 @@ func (featuresCommand) Help() string {
   - The default layer is the penultimate one, after its rectification.
   - The descriptors of several scales and networks are stacked.
   - Unreadable images have zeros and are listed.
-  - --overwrite is for FILE.jsonl and for --merge. The other forms say which run they are of, and another's are refused.
+  - --overwrite is for FILE.jsonl, FILE.parquet and --merge. The other forms say which run they are of, and another's are refused.
 
 Examples:
 
@@ -128,7 +128,11 @@ func (c *featuresCommand) open(e *environment) (*transfer.Images, error) {
 		}
 		return nil, err
 	}
-	if images.Source() == nil {
+	switch src := images.Source(); {
+	case src == nil:
+		return images, nil
+	case src.Layout == "": // images without labels
+		e.remarkSpecial(images.Dataset)
 		return images, nil
 	}
 	summary := dataSummary{train: images.Part("train"), val: images.Part("val"), used: images.Dataset, leakFlag: c.leakFlag, maxPixels: c.pixels()}
@@ -145,7 +149,7 @@ func openImages(e *environment, o transfer.ImageOptions, paths []string) (*trans
 		if err != nil {
 			return nil, err
 		}
-		return transfer.Labelled(sampleName, train, val)
+		return transfer.JoinParts(sampleName, train, val)
 	}
 	return transfer.OpenImages(e.ctx, o, paths...)
 }
@@ -155,7 +159,7 @@ func openImages(e *environment, o transfer.ImageOptions, paths []string) (*trans
 func (c *featuresCommand) checkOut() error {
 	outputs := []output{{"--out", c.Out}}
 	inputs := append(namesOf([]string{c.Weights}, c.With), append(c.Images, c.Data)...)
-	if strings.ToLower(filepath.Ext(c.Out)) != ".jsonl" {
+	if ext := strings.ToLower(filepath.Ext(c.Out)); ext != ".jsonl" && ext != ".parquet" {
 		return distinct(outputs, inputs)
 	}
 	return c.overwriteFlag.check(outputs, inputs...)
@@ -191,7 +195,7 @@ func (c *featuresCommand) finish(e *environment, r featuresResult) error {
 			fmt.Fprintf(e.stdout, "%s\n", unreadableTable(r.Unreadable))
 		}
 		next := ""
-		if r.Labels != "" && !strings.HasSuffix(r.Out, ".jsonl") {
+		if r.Labels != "" && !strings.HasSuffix(r.Out, ".jsonl") && !strings.HasSuffix(r.Out, ".parquet") {
 			next = fmt.Sprintf("\nNext: %s\n", commandLine("transfer", "eval", r.Out))
 		}
 		_, err = fmt.Fprintf(e.stdout, "%s descriptors of %s numbers in %s\n%s", report.Count(int64(r.Summary.Images)), report.Count(int64(r.Dim)), r.Out, next)

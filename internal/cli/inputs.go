@@ -132,6 +132,7 @@ func (e *environment) filesAt(path string) ([]picture, error) {
 	if err != nil {
 		return []picture{{name: path, err: errors.New(strings.TrimPrefix(err.Error(), "dataset: "+path+": "))}}, nil
 	}
+	e.remarkSpecial(d)
 	files := make([]picture, d.Len())
 	for i, s := range d.Samples {
 		files[i].name = filepath.FromSlash(s.Name)

@@ -303,7 +303,7 @@ var knownLayouts = []layout{
 				text := ""
 				for i := range n {
 					b.photo(fmt.Sprintf("%s/%[1]s%d.png", part, i), three[i%3])
-					text += fmt.Sprintf("%d %s%[1]d.png %s cohen\n", i, part, three[i%3])
+					text += fmt.Sprintf("%d %s%[1]d.png %[3]s cohen\n", i, part, three[i%3])
 				}
 				b.write(part+".txt", text)
 			}

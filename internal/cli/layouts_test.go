@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/verydeep/vgg/dataset/sample"
@@ -587,9 +588,16 @@ func (b *builder) link(to, from string) {
 	}
 }
 
-// photograph returns one of the embedded photographs, small.
+// photographs are those of photograph, by class and number.
+var photographs sync.Map
+
+// photograph returns one of the embedded photographs, small. It must not be changed.
 func photograph(t *testing.T, class string, i int) *preprocess.Image {
 	t.Helper()
+	key := fmt.Sprint(class, " ", i)
+	if im, ok := photographs.Load(key); ok {
+		return im.(*preprocess.Image)
+	}
 	set, _, err := sample.Open()
 	if err != nil {
 		t.Fatal(err)
@@ -608,6 +616,7 @@ func photograph(t *testing.T, class string, i int) *preprocess.Image {
 				im, err = preprocess.ResizeShort(im, 40, preprocess.Bilinear)
 			}
 			if err == nil {
+				photographs.Store(key, im)
 				return im
 			}
 		}

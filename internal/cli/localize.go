@@ -18,6 +18,16 @@ type localizeCommand struct {
 	Eval   localizeEvalCommand   `cmd:"" help:"Measure the localisation error on images with boxes."`
 }
 
+func (localizeCommand) Help() string {
+	return `A network with boxes is trained first, from a classification network and images with boxes. Then it finds objects in photographs: of the classes that a classification network tells, or that --class names.
+
+Examples:
+
+    vgg localize train --data raccoons --out boxes
+    vgg localize boxes/best.safetensors photo.jpg --draw out.png
+    vgg localize eval boxes/best.safetensors --data raccoons` + exitHelp
+}
+
 type localizeImagesCommand struct {
 	Weights string `arg:"" help:"Localisation network (vgg localize train), with scales behind it if wanted: PCR.safetensors@256,384."`
 	picturesArg

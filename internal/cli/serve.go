@@ -38,6 +38,7 @@ type serveCommand struct {
 	Insecure      bool          `help:"Listen on an address that others reach, without keys."`
 	TLSCert       string        `name:"tls-cert" placeholder:"FILE" help:"Certificate chain for HTTPS, as PEM. It is read again when it changes."`
 	TLSKey        string        `name:"tls-key" placeholder:"FILE" help:"Private key of the certificate, as PEM."`
+	AllowTeach    bool          `help:"Let requests make models of pictures (/v1/teach) with --insecure too. Elsewhere they may."`
 	AllowLoad     bool          `help:"Let requests load and unload the models (/v2/repository/models/…/load)."`
 	MaxBatch      int           `default:"8" placeholder:"N" help:"Most images that go through a network together (8)."`
 	MaxDelay      time.Duration `default:"0" placeholder:"TIME" help:"Time that an image waits for others to go with it, such as 5ms (0)."`
@@ -106,6 +107,10 @@ func (c *serveCommand) Run(e *environment) error {
 	defer listener.Close()
 	return c.serve(e, listener, sources, folder, limits)
 }
+
+// teaches tells whether requests may make models: where nobody but this machine's users and
+// those with a key can ask, unless it is allowed.
+func (c *serveCommand) teaches() bool { return c.AllowTeach || !c.Insecure }
 
 // limits returns the limits that the flags give.
 func (c *serveCommand) limits() (server.Limits, error) {
@@ -192,8 +197,13 @@ func (c *serveCommand) hosts(l net.Listener) []string {
 // serve answers requests until the end of the command.
 func (c *serveCommand) serve(e *environment, listener net.Listener, list []served, folder string, limits server.Limits) error {
 	log := slog.New(slog.NewJSONHandler(e.stderr, nil))
+	samples, err := pageSamples()
+	if err != nil {
+		return err
+	}
 	o := server.Options{
-		Limits: limits, MaxBatch: c.MaxBatch, MaxDelay: c.MaxDelay, Hosts: c.hosts(listener), AllowLoad: c.AllowLoad, Runs: c.Runs, Version: programVersion(), Log: log,
+		Samples: samples,
+		Limits:  limits, MaxBatch: c.MaxBatch, MaxDelay: c.MaxDelay, Hosts: c.hosts(listener), AllowLoad: c.AllowLoad, AllowTeach: c.teaches(), Runs: c.Runs, Version: programVersion(), Log: log,
 	}
 	if c.APIKeyFile != "" {
 		keys := &watchedFile[[]string]{path: c.APIKeyFile, log: log, read: func() ([]string, error) {
@@ -312,7 +322,7 @@ func (c *serveCommand) listenAndServe(e *environment, s *server.Server, listener
 			return err
 		}
 	} else {
-		fmt.Fprintf(e.stdout, "Serving %s at %s\n\nTry: curl -T photo.jpg %s/v1/classify\n", strings.Join(s.Models(), ", "), address, address)
+		fmt.Fprintf(e.stdout, "Serving %s at %s\n\nOpen %s in a browser, or try: curl -T photo.jpg %s/v1/classify\n", strings.Join(s.Models(), ", "), address, address, address)
 	}
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // nothing without systemd
 	hangup := make(chan os.Signal, 1)

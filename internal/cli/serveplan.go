@@ -17,7 +17,8 @@ type servePlan struct {
 	Bodies int64            `json:"bodies_bytes"`
 	Decode int64            `json:"decoding_bytes"`
 	Cache  int64            `json:"cache_bytes"`
-	Bytes  int64            `json:"bytes"` // in all, with a second copy of the largest model while it is reloaded
+	Taught int64            `json:"taught_bytes"` // models that requests make
+	Bytes  int64            `json:"bytes"`        // in all, with a second copy of the largest model while it is reloaded
 }
 
 type servePlanModel struct {
@@ -64,6 +65,13 @@ func (c *serveCommand) plan(e *environment, list []served, folder string, limits
 			}
 			return p, err
 		}
+		if d, _, err := open.identify(s.path); err == nil && c.teaches() && d.Options.Until == "" {
+			front, err := network.Plan(d.Options.WithoutHead())
+			if err != nil {
+				return p, err
+			}
+			p.Taught = max(p.Taught, (server.MostTaught+1)*front.ParamBytes()) // one more while it is made
+		}
 	}
 	if c.Localiser != "" {
 		boxes := c.releaseFlags.opener(e, c.FCWeights, threads)
@@ -88,7 +96,7 @@ func (c *serveCommand) plan(e *environment, list []served, folder string, limits
 			return p, err
 		}
 	}
-	p.Bytes += largest + p.Passes + p.Queues + p.Bodies + p.Decode + p.Cache
+	p.Bytes += largest + p.Passes + p.Queues + p.Bodies + p.Decode + p.Cache + p.Taught
 	return p, nil
 }
 
@@ -106,6 +114,7 @@ func (p servePlan) print(e *environment, asJSON bool) error {
 	t.Row("bodies of requests", report.Bytes(p.Bodies))
 	t.Row("pictures that are decoded", report.Bytes(p.Decode))
 	t.Row("answers that are kept", report.Bytes(p.Cache))
+	t.Row("models that it is taught", report.Bytes(p.Taught))
 	t.Row("in all", report.Bytes(p.Bytes))
 	_, err := fmt.Fprintln(e.stdout, t)
 	return err
@@ -113,7 +122,7 @@ func (p servePlan) print(e *environment, asJSON bool) error {
 
 // sum is all but the second copy of a model.
 func (p servePlan) sum() int64 {
-	n := p.Passes + p.Queues + p.Bodies + p.Decode + p.Cache
+	n := p.Passes + p.Queues + p.Bodies + p.Decode + p.Cache + p.Taught
 	for _, m := range p.Models {
 		n += m.Parameters
 	}

@@ -53,6 +53,7 @@ func (c *shardCommand) Run(e *environment) (err error) {
 	if err != nil {
 		return err
 	}
+	e.remarkSpecial(train) // and of what is in the other part
 	parts := []part{{train, c.Out}}
 	if val != nil {
 		parts = []part{{train, filepath.Join(c.Out, "train")}, {val, filepath.Join(c.Out, "val")}}

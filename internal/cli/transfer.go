@@ -20,6 +20,17 @@ type transferCommand struct {
 	Predict transferPredictCommand `cmd:"" help:"Predict the classes of images by linear SVMs."`
 }
 
+func (transferCommand) Help() string {
+	return `Descriptors of images (vgg features) are the input of linear SVMs, which learn classes that the network has never seen (appendix B of the paper).
+
+Examples:
+
+    vgg features D photos --out photos.npy
+    vgg transfer eval photos.npy
+    vgg transfer train photos.npy --out svm.safetensors
+    vgg transfer predict svm.safetensors new.jpg` + exitHelp
+}
+
 // svmFlags are shared by the commands that train SVMs.
 type svmFlags struct {
 	Loss      transfer.Loss `default:"l2" enum:"l2,l1" placeholder:"NAME" help:"Loss of a margin below 1: l1, linear, or l2, squared (l2)."`
