@@ -161,7 +161,7 @@ func queryOf(r *http.Request, known ...string) (url.Values, error) {
 			found = found || k == name
 		}
 		if !found {
-			return nil, badRequest("parameter %q is unknown, want some of %v", abbreviated(name), known)
+			return nil, badRequest("parameter %q is unknown, want some of %s", abbreviated(name), strings.Join(known, ", "))
 		}
 		if len(v) > 1 {
 			return nil, badRequest("parameter %s is given %d times, want once", name, len(v))
