@@ -269,6 +269,9 @@ func (d *Description) identifyForeign(ctx context.Context, f *weights.File, o Op
 		if d.Release, err = releases.Identify(ctx, f, d.Options.Config, d.Options.Headless()); err != nil {
 			return err
 		}
+		if d.Release != nil { // whose network is known
+			d.Assumed = ""
+		}
 	}
 	if err := d.foreignPreprocess(f, outline, o); err != nil {
 		return err

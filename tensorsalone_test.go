@@ -130,4 +130,25 @@ func TestAssumed(t *testing.T) {
 	if d := identified(t, path, OpenOptions{Preprocess: "unit", Config: "A GAP FC", Input: 64}); d.Assumed != "" {
 		t.Errorf("assumed %q of what was given", d.Assumed)
 	}
+	const a = "1 M 2 M 4 4 M 8 8 M 8 8 M "
+	bareTensors(t, headModel(t, a+"FC5 FC5 FC", 224, 3, 0), path)
+	d = identified(t, path, OpenOptions{Preprocess: "unit"})
+	for _, want := range []string{"a ReLU behind every layer but the last, and max-poolings (if it has others, save the whole model", "a soft-max at the end (for labels that exclude no other: --head 'FC FC FC SIGMOID')"} {
+		if !strings.Contains(d.Assumed, want) {
+			t.Errorf("assumed %q, want %q in it", d.Assumed, want)
+		}
+	}
+	d = identified(t, path, OpenOptions{Preprocess: "unit", Head: "FC FC FC SIGMOID"})
+	if !strings.Contains(d.Assumed, "a ReLU behind every convolution") || strings.Contains(d.Assumed, "soft-max") {
+		t.Errorf("assumed %q with the head given", d.Assumed)
+	}
+	// A file with its layers leaves nothing to assume.
+	m := headModel(t, a+"FC5 FC5 FC", 224, 3, 0)
+	whole := filepath.Join(t.TempDir(), "m.onnx")
+	if err := m.Export(t.Context(), whole, ExportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if d := identified(t, whole, OpenOptions{}); d.Assumed != "" {
+		t.Errorf("assumed %q of a graph", d.Assumed)
+	}
 }

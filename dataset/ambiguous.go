@@ -16,26 +16,32 @@ const (
 	LayoutBoxes   Layout = "boxes"   // the classes are the names of the bounding boxes
 )
 
-// Reading is one of the ways to read a collection.
+// Reading is one of the ways to read a collection. Without Layout, Path and Pattern, the images
+// need labels by a table or by their names.
 type Reading struct {
-	Layout  Layout // chooses it; LayoutAuto if the images need labels by a table or by their names
-	Path    string // or, if it isn't "", opening this folder instead does
-	Pattern string // or, if it isn't "", this label pattern
+	Layout  Layout // that chooses it, unless it is LayoutAuto
+	Path    string // the folder to open instead, unless it is ""
+	Pattern string // the label pattern, unless it is ""
 	Means   string // what it makes of the folders
 }
 
-// Flag returns the flag of the commands that chooses the reading, as a shell takes it, or what
+// Flag returns the flags of the commands that choose the reading, as a shell takes them, or what
 // it needs.
 func (r Reading) Flag() string {
-	switch {
-	case r.Path != "":
-		return "--data " + shellWord(r.Path)
-	case r.Pattern != "":
-		return "--label-pattern " + shellWord(r.Pattern)
-	case r.Layout == LayoutAuto:
+	var flags []string
+	if r.Path != "" {
+		flags = append(flags, "--data "+shellWord(r.Path))
+	}
+	if r.Layout != LayoutAuto {
+		flags = append(flags, "--layout "+string(r.Layout))
+	}
+	if r.Pattern != "" {
+		flags = append(flags, "--label-pattern "+shellWord(r.Pattern))
+	}
+	if flags == nil {
 		return "labels by a table or a label pattern"
 	}
-	return "--layout " + string(r.Layout)
+	return strings.Join(flags, " ")
 }
 
 // AmbiguousError is the error of folders that can be read in several ways.

@@ -349,3 +349,45 @@ func FuzzArchives(f *testing.F) {
 		}
 	})
 }
+
+// The directory of archives of more than 4 GiB or 65,535 files has another form.
+func TestZIP64(t *testing.T) {
+	train, val, err := Open(t.Context(), "testdata/zip64.zip", OpenOptions{})
+	if err != nil || val != nil {
+		t.Fatal(val, err)
+	}
+	var got []string
+	for i, s := range train.Samples {
+		w, h, err := train.Size(i)
+		got = append(got, fmt.Sprintf("%s=%s %d×%d %v", s.Name, train.Classes[s.Label], w, h, err))
+	}
+	if want := []string{"blue/0.png=blue 4×3 <nil>", "blue/1.png=blue 4×4 <nil>", "red/0.png=red 4×3 <nil>", "red/1.png=red 4×4 <nil>"}; !slices.Equal(got, want) {
+		t.Errorf("samples %v, want %v", got, want)
+	}
+}
+
+// Parquet is read at places of its file, which compressed archives don't have.
+func TestParquetInArchive(t *testing.T) {
+	data, err := os.ReadFile("testdata/parquet/hub/data/test-00000-of-00001.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var zipped bytes.Buffer
+	w := zip.NewWriter(&zipped)
+	f, err := w.Create("data/test.parquet")
+	if err == nil {
+		_, err = f.Write(data)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, archive := range map[string][]byte{"set.zip": zipped.Bytes(), "set.tar": tarOf(t, "data/test.parquet", string(data))} {
+		_, _, err := Open(t.Context(), name, OpenOptions{FS: fstest.MapFS{name: {Data: archive}}})
+		if err == nil || !strings.Contains(err.Error(), "data/test.parquet: Parquet in an archive") || !strings.Contains(err.Error(), "unpack the archive") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -263,14 +263,14 @@ func TestReadBoxesOfImagenette(t *testing.T) {
 	if report.Images != 500 || report.Without != 0 || len(report.Bad) != 0 {
 		t.Errorf("report %+v", report)
 	}
-	if _, err := readTable(d.root, "../boxes.csv"); err == nil {
+	if _, err := readTable(t.Context(), d.root, "../boxes.csv"); err == nil {
 		t.Fatal("a path that leads out of the folder is read")
 	}
 	sources, err := namedBoxes(t.Context(), file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := readTable(sources[0].fsys, sources[0].name)
+	table, err := readTable(t.Context(), sources[0].fsys, sources[0].name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,7 +71,7 @@ func (b *boxFinds) look(fsys fs.FS, dir string, l listing) error {
 		file := join(dir, f)
 		switch strings.ToLower(path.Ext(f)) {
 		case ".xml":
-			if b.xml == "" && !xmlSeen && bytes.Contains(beginning(fsys, file), []byte("<annotation")) {
+			if b.xml == "" && !xmlSeen && isVOCNote(beginning(fsys, file)) {
 				b.xml = file
 			}
 			xmlSeen = true
@@ -96,13 +96,18 @@ func (b *boxFinds) look(fsys fs.FS, dir string, l listing) error {
 		case ".labels":
 			b.names = append(b.names, file)
 		case "":
-			if b.xml == "" && !xmlSeen && bytes.HasPrefix(bytes.TrimSpace(beginning(fsys, file)), []byte("<annotation")) {
+			if b.xml == "" && !xmlSeen && isVOCNote(beginning(fsys, file)) {
 				b.xml = file
 			}
 			xmlSeen = true
 		}
 	}
 	return nil
+}
+
+// isVOCNote reports whether a file begins like an annotation of PASCAL VOC; <annotations> is of CVAT.
+func isVOCNote(data []byte) bool {
+	return bytes.Contains(data, []byte("<annotation>")) || bytes.Contains(data, []byte("<annotation "))
 }
 
 // besideImage reports whether a folder has an image with a file's name.

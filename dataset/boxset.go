@@ -50,7 +50,7 @@ func openBoxed(s *search, name string, fsys fs.FS, root listing, source *boxSour
 			return nil, nil, false, nil
 		}
 	}
-	aside := &search{ctx: s.ctx} // what it skips counts if the layout is this one
+	aside := &search{ctx: s.ctx, copies: s.copies} // what it skips counts if the layout is this one
 	if b.images, err = aside.images(fsys, "."); err != nil {
 		return fail(err)
 	}
@@ -290,7 +290,7 @@ func pathPart(file string) int {
 // findParts finds the part of every image.
 func (b *boxer) findParts(root listing) error {
 	b.parts = make([]int, len(b.images))
-	members, err := vocParts(b.fsys, root)
+	members, err := vocParts(b.ctx, b.fsys, root)
 	if err != nil {
 		return err
 	}
@@ -346,13 +346,28 @@ func (b *boxer) tell(skipped map[string]int) {
 		for _, f := range b.images {
 			names = append(names, path.Base(f))
 		}
-		if pattern, classes, ok := suggestPattern(names); ok && len(classes) > 1 {
-			b.note("by their names, %s makes %d classes of all %d images: %s", pattern, len(classes), len(b.images), some(classes))
+		for _, r := range suggestPatterns(names) {
+			b.note("by the names of all %d images, %s (%s)", len(b.images), r.Flag(), r.Means)
 		}
+	}
+	if n := b.mixed(); n > 0 {
+		b.note("an image's class is that of its largest box: %d of %d have boxes of other classes, too (vgg train --multi-label takes all of them as labels)", n, len(b.labels))
 	}
 	if len(b.lost) > 0 {
 		b.note("%d annotations can't be used; the first: %s: %v", len(b.lost), b.lost[0].Source, b.lost[0].Err)
 	}
+}
+
+// mixed counts the images with boxes of another class than their label.
+func (b *boxer) mixed() int {
+	n := 0
+	for i, note := range b.set.notes {
+		class, ok := b.labels[b.known[i]]
+		if ok && slices.ContainsFunc(note.objects, func(o object) bool { return o.class != class && !o.difficult }) {
+			n++
+		}
+	}
+	return n
 }
 
 // boxSet returns the annotations of the images, and says which classes are left out.

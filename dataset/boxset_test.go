@@ -506,7 +506,7 @@ func TestNamesBesideBoxes(t *testing.T) {
 	png := string(picture(100, 80, 1))
 	d := opened(t, layout(t, "images/pug_1.jpg", png, "images/pug_2.jpg", png, "images/beagle_2.jpg", png, "images/beagle_3.jpg", png, "images/siamese_3.jpg", png, "images/siamese_4.jpg", png, "xmls/pug_1.xml", xmlOf("", "dog")))
 	if notes := d.Source().Notes; !slices.ContainsFunc(notes, func(n string) bool {
-		return strings.HasSuffix(n, "makes 3 classes of all 6 images: beagle, pug, siamese")
+		return n == "by the names of all 6 images, --label-pattern '{label}_#.*' (3 classes: beagle, pug, siamese)"
 	}) {
 		t.Errorf("notes %q", notes)
 	}
@@ -526,5 +526,27 @@ func TestLabelsOfBoxes(t *testing.T) {
 	}
 	if d.MultiLabel || d.Samples[0].Labels != nil {
 		t.Error("the dataset itself has changed")
+	}
+}
+
+// That an image has the class of its largest box is said where it has boxes of other classes.
+func TestLargestBoxIsSaid(t *testing.T) {
+	png := string(picture(100, 80, 1))
+	box := func(name string, x int) string {
+		return fmt.Sprintf("<object><name>%s</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>%d</xmax><ymax>50</ymax></bndbox></object>", name, x)
+	}
+	note := func(objects ...string) string {
+		return "<annotation><size><width>100</width><height>80</height></size>" + strings.Join(objects, "") + "</annotation>"
+	}
+	open := func(second string) []string {
+		return opened(t, layout(t, "images/1.png", png, "images/2.png", png, "xmls/1.xml", note(box("cat", 40), second), "xmls/2.xml", note(box("dog", 30), box("dog", 20)))).Source().Notes
+	}
+	if notes := open(box("dog", 10)); len(notes) != 1 || !strings.HasPrefix(notes[0], "an image's class is that of its largest box: 1 of 2 have boxes of other classes, too") {
+		t.Errorf("notes %q", notes)
+	}
+	for _, second := range []string{box("cat", 10), strings.Replace(box("dog", 90), "<name>", "<difficult>1</difficult><name>", 1)} {
+		if notes := open(second); len(notes) != 0 {
+			t.Errorf("notes %q, want none", notes)
+		}
 	}
 }

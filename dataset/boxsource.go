@@ -116,7 +116,7 @@ func (d *Dataset) boxTables(ctx context.Context) ([]boxSource, error) {
 		if !mine && (isTrain || isVal || all != nil) {
 			continue
 		}
-		t, err := readTable(d.root, f)
+		t, err := readTable(ctx, d.root, f)
 		if err != nil {
 			return nil, err
 		}
@@ -157,7 +157,7 @@ func (d *Dataset) tinyBoxes() []boxSource {
 // unusable.
 func (s boxSource) annotations(ctx context.Context) iter.Seq2[annotation, error] {
 	if s.kind == tableBoxes {
-		return s.fromTable
+		return func(yield func(annotation, error) bool) { s.fromTable(ctx, yield) }
 	}
 	return func(yield func(annotation, error) bool) {
 		set, err := s.read(&search{ctx: ctx})
@@ -232,8 +232,8 @@ func (s boxSource) readXML(search *search) (*noteSet, error) {
 	return set, nil
 }
 
-func (s boxSource) fromTable(yield func(annotation, error) bool) {
-	t, err := readTable(s.fsys, s.name)
+func (s boxSource) fromTable(ctx context.Context, yield func(annotation, error) bool) {
+	t, err := readTable(ctx, s.fsys, s.name)
 	if err != nil {
 		yield(annotation{source: s.name}, err)
 		return

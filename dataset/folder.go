@@ -254,7 +254,7 @@ func (s *search) classes(where string, fsys fs.FS, part string, l listing) (*Dat
 	}
 	if len(l.folders) == 0 {
 		if len(l.images) > 0 {
-			return nil, s.unlabelled(where, l.images)
+			return nil, s.unlabelled(where, fsys, part, l.images)
 		}
 		if text := s.foreignFile(fsys, part); text != "" {
 			return nil, fmt.Errorf("dataset: %s: no images; %s", where, text)
@@ -300,12 +300,15 @@ func (s *search) classes(where string, fsys fs.FS, part string, l listing) (*Dat
 		for _, sample := range d.Samples {
 			images = append(images, path.Base(sample.Name))
 		}
-		return nil, s.unlabelled(strings.TrimRight(where, `/\`)+"/"+only, images)
-	}
-	if err := d.checkBands(where); err != nil {
-		return nil, err
+		return nil, s.unlabelled(strings.TrimRight(where, `/\`)+"/"+only, fsys, path.Join(part, only), images)
 	}
 	if s.layout != LayoutFolders {
+		if err := d.checkPatches(where); err != nil {
+			return nil, err
+		}
+		if err := d.checkSingle(where); err != nil {
+			return nil, err
+		}
 		s.dropLetters(d, part)
 	}
 	for _, class := range barren {
@@ -315,10 +318,13 @@ func (s *search) classes(where string, fsys fs.FS, part string, l listing) (*Dat
 }
 
 // unlabelled is the error of images in a folder without class folders.
-func (s *search) unlabelled(where string, images []string) error {
+func (s *search) unlabelled(where string, fsys fs.FS, dir string, images []string) error {
+	if note := s.foreignNote(fsys, dir); note != "" {
+		s.unread = append(s.unread, note)
+	}
 	e := &UnlabelledError{Path: where, Images: len(images), Masks: s.masked, Tables: s.unread}
 	if !s.masked {
-		e.Pattern, e.Classes, _ = suggestPattern(images)
+		e.Patterns = suggestPatterns(images)
 	}
 	return e
 }

@@ -37,6 +37,49 @@ var foreign = []struct {
 	{"binary files", hasExt(".bin"), "write the pictures to files, a folder each class"},
 }
 
+// foreignNotes are files of boxes and classes in forms that aren't read here: their extension, what
+// their beginning contains, and what they are.
+var foreignNotes = []struct {
+	ext   string
+	words []string
+	what  string
+}{
+	{".json", []string{`"imagePath"`, `"shapes"`}, "an annotation of LabelMe"},
+	{".json", []string{`"shape_attributes"`}, "annotations of the VGG Image Annotator"},
+	{".json", []string{`"classTitle"`}, "an annotation of Supervisely"},
+	{".xml", []string{"<annotations"}, "annotations of CVAT"},
+	{".manifest", []string{`"source-ref"`}, "a manifest of SageMaker"},
+	{".jsonl", []string{`"source-ref"`}, "a manifest of SageMaker"},
+}
+
+// foreignNote names a file of annotations in a folder, or in the folder round it, in a form that
+// isn't read, and what to do; "" if there is none.
+func (s *search) foreignNote(fsys fs.FS, dir string) string {
+	const most = 100 // files looked at
+	dirs := []string{dir}
+	if dir != "." {
+		dirs = append(dirs, path.Dir(dir))
+	}
+	for _, dir := range dirs {
+		l, err := s.list(fsys, dir)
+		if err != nil {
+			return ""
+		}
+		for _, f := range l.files[:min(len(l.files), most)] {
+			for _, k := range foreignNotes {
+				if strings.EqualFold(path.Ext(f), k.ext) && containsAll(beginning(fsys, path.Join(dir, f)), k.words) {
+					return fmt.Sprintf("%s is %s, which isn't read: export them as COCO's JSON, YOLO's or PASCAL VOC's files, or write a table of images and classes", path.Join(dir, f), k.what)
+				}
+			}
+		}
+	}
+	return ""
+}
+
+func containsAll(data []byte, words []string) bool {
+	return !slices.ContainsFunc(words, func(w string) bool { return !bytes.Contains(data, []byte(w)) })
+}
+
 func hasExt(exts ...string) func(string, []byte) bool {
 	return func(base string, _ []byte) bool { return slices.Contains(exts, path.Ext(base)) }
 }

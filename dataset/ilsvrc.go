@@ -150,7 +150,7 @@ func openFlat(s *search, where string, fsys fs.FS, dir string, lists fs.FS, fold
 			if !mayListLabels(f) {
 				continue
 			}
-			t, err := readTable(lists, join(folder, f))
+			t, err := readTable(s.ctx, lists, join(folder, f))
 			if err != nil {
 				return fail(err)
 			}

@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,7 +18,8 @@ type tableSource struct {
 	*table
 	roles
 	files *tableFiles
-	part  string // of all rows; "" if none, or a column says it
+	part  string            // of all rows; "" if none, or a column says it
+	parts map[string]string // of images, where lists beside the table say them
 }
 
 // tableRow is a row about an image.
@@ -26,6 +28,7 @@ type tableRow struct {
 	row  int
 	file string // path of the image
 	part string
+	more []string // labels in further rows of the image
 }
 
 func (r *tableRow) value(column int) string { return r.cell(r.row, column) }
@@ -59,7 +62,7 @@ func openTable(s *search, name string, fsys fs.FS, file string) (train, val *Dat
 
 // readSource reads a table and tells its columns apart.
 func (s *search) readSource(fsys fs.FS, file string, files *tableFiles, part string) (*tableSource, error) {
-	t, err := readRecords(fsys, file)
+	t, err := readRecords(s.ctx, fsys, file)
 	if err != nil {
 		return nil, err
 	}
@@ -234,6 +237,14 @@ func (t *table) joinWords(files *tableFiles) {
 // tableDatasets makes datasets of the rows of tables. all are the images of the layout, which
 // lie in fsys; lists is where the tables lie.
 func (s *search) tableDatasets(name string, fsys, lists fs.FS, sources []*tableSource, all []string) (train, val *Dataset, err error) {
+	for _, t := range sources {
+		s.noteNegatives(t, t.dropNegatives())
+	}
+	if slices.ContainsFunc(sources, func(t *tableSource) bool { return t.separator == rowEach }) {
+		for _, t := range sources {
+			t.separator = cmp.Or(t.separator, rowEach)
+		}
+	}
 	rows, named, err := s.tableRows(sources)
 	if err != nil {
 		return nil, nil, err
@@ -319,7 +330,7 @@ func (s *search) divide(name string, parts map[string][]Sample, make func(string
 func (s *search) tableRows(sources []*tableSource) (rows []*tableRow, named map[string]bool, err error) {
 	named = map[string]bool{}
 	first := map[string]*tableRow{}
-	twice, bare, found := 0, 0, 0
+	twice, bare, found, unlisted := 0, 0, 0, 0
 	var missing []string
 	for _, t := range sources {
 		for i := range t.rows {
@@ -335,11 +346,23 @@ func (s *search) tableRows(sources []*tableSource) (rows []*tableRow, named map[
 			} else if missing = append(missing, r.file); !fs.ValidPath(r.file) {
 				return nil, nil, r.errorf("file %q, want a path below the table's folder", r.file)
 			}
+			if r.parts != nil && r.part == "" {
+				unlisted++
+				continue
+			}
 			if r.part == "test" && r.unlabelled() {
 				bare++
 				continue
 			}
 			if f, ok := first[r.file]; ok {
+				if t.separator == rowEach && r.part == f.part {
+					if v := r.value(r.labels[0]); v == f.value(f.labels[0]) || slices.Contains(f.more, v) {
+						twice++
+					} else {
+						f.more = append(f.more, v)
+					}
+					continue
+				}
 				if err := r.agrees(f); err != nil {
 					return nil, nil, err
 				}
@@ -355,6 +378,9 @@ func (s *search) tableRows(sources []*tableSource) (rows []*tableRow, named map[
 		return nil, nil, fmt.Errorf("%s: none of its %d images is there; the first: %s", t.name, len(missing), t.cell(0, t.image))
 	}
 	s.noteRows(twice, bare, missing)
+	if unlisted > 0 {
+		s.note("%s in none of the lists of parts, left out", count(unlisted, "row"))
+	}
 	if len(rows) == 0 {
 		return nil, nil, fmt.Errorf("%s: no rows with a class, want one an image", sources[0].name)
 	}
@@ -375,6 +401,9 @@ func (t *tableSource) imageOf(row int) (r *tableRow, there bool, err error) {
 		r.file = t.files.names[at]
 	default:
 		r.file = path.Clean(strings.ReplaceAll(value, `\`, "/"))
+	}
+	if t.parts != nil {
+		r.part = t.parts[r.file]
 	}
 	if t.split < 0 {
 		return r, at >= 0, nil
@@ -422,7 +451,7 @@ func (r *tableRow) agrees(f *tableRow) error {
 		}
 		return strings.Join(values, " ")
 	}
-	hint := ""
+	hint := r.rowsHint()
 	if r.ofBoxes() {
 		hint = "; a table of boxes says what is in an image, not its class"
 	}

@@ -1,6 +1,8 @@
 package dataset
 
 import (
+	"context"
+	"errors"
 	"io/fs"
 	"reflect"
 	"slices"
@@ -121,7 +123,7 @@ func FuzzTable(f *testing.F) {
 	f.Add([]byte("ImageId,PredictionString\nx,n01440764 1 2 3 4\n"))
 	f.Add([]byte("1\n2\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		table, err := parseTable("t.csv", data)
+		table, err := parseTable(t.Context(), "t.csv", data)
 		if err != nil {
 			return
 		}
@@ -151,7 +153,7 @@ func readAsLabels(t *testing.T, data []byte) {
 	t.Helper()
 	s := &search{ctx: t.Context()}
 	all := []string{"1.jpg", "a/2.jpg", "b/2.jpg"}
-	table, err := parseTable("t.csv", data)
+	table, err := parseTable(t.Context(), "t.csv", data)
 	if err != nil {
 		return
 	}
@@ -182,7 +184,7 @@ func FuzzRecords(f *testing.F) {
 	f.Add([]byte(`{"file_name": "1.jpg", "label": 3, "tags": ["a", "b"]}` + "\n" + `{"file_name": "2.jpg", "label": null}`))
 	f.Add([]byte(`[{"image": "1.jpg", "class": "x"}, {"class": "y", "image": "a/2.jpg"}]`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		table, err := parseJSON("t.jsonl", data)
+		table, err := parseJSON(t.Context(), "t.jsonl", data)
 		if err != nil {
 			return
 		}
@@ -211,5 +213,27 @@ func TestTableNotes(t *testing.T) {
 	}
 	if got := d.Source().Notes; !slices.Equal(got, want) {
 		t.Errorf("%q\nwant %q", got, want)
+	}
+}
+
+// Once the context is done, no more of a table is read, however long it is.
+func TestTableCancelled(t *testing.T) {
+	cause := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	fsys := fstest.MapFS{
+		"labels.csv": {Data: []byte("image,label\n1.jpg,cat\n")}, "list.txt": {Data: []byte("1.jpg 0\n")}, "labels.jsonl": {Data: []byte(`{"image": "1.jpg", "label": "cat"}`)},
+	}
+	for name, f := range fsys {
+		if _, err := readRecords(ctx, fsys, name); !errors.Is(err, cause) {
+			t.Errorf("%s: %v, want %v", name, err, cause)
+		}
+		parse := parseTable
+		if isJSONTable(name) {
+			parse = parseJSON
+		}
+		if _, err := parse(ctx, name, f.Data); !errors.Is(err, cause) {
+			t.Errorf("parse %s: %v, want %v", name, err, cause)
+		}
 	}
 }

@@ -62,7 +62,9 @@ func (s *search) readLabels(fsys fs.FS, rows []*tableRow) (l rowLabels, err erro
 	if names := first.classNames[first.columnName(first.labels[0])]; names != nil {
 		err = l.useNames(names)
 	} else if l.titles == nil {
-		err = s.nameNumbers(fsys, path.Dir(first.name), &l)
+		if err = s.nameNumbers(fsys, path.Dir(first.name), &l); err == nil {
+			err = s.titleByTable(fsys, path.Dir(first.name), &l)
+		}
 	}
 	return l, err
 }
@@ -132,7 +134,7 @@ func splitLabels(rows []*tableRow, separator string) (l rowLabels, err error) {
 			single = false
 			continue
 		}
-		for _, label := range splitCell(cell, separator) {
+		for _, label := range splitCell(strings.Join(append([]string{cell}, r.more...), rowEach), separator) {
 			if slices.Contains(lists[i], label) {
 				return l, r.errorf("label %s is given twice", label)
 			}

@@ -28,6 +28,12 @@ func (s *search) dropCopies(fsys fs.FS, dir string, l *listing) error {
 		if err != nil {
 			return err
 		}
+		if g, err := s.wrapped(fsys, dir, f, beside); err != nil {
+			return err
+		} else if g {
+			copies = append(copies, f)
+			continue
+		}
 		common := 0
 		for _, g := range inner.folders {
 			if g != f && slices.Contains(beside, g) && !slices.Contains(copies, g) {
@@ -51,6 +57,40 @@ func (s *search) dropCopies(fsys fs.FS, dir string, l *listing) error {
 		}
 		s.source.Parts = append(s.source.Parts, Part{Name: f, Folder: at, Images: len(images)})
 		s.note("%s has folders called like those beside it and is left out", at)
+	}
+	return nil
+}
+
+// wrapped reports whether a folder has nothing but one called like a folder beside it, with the
+// same class folders: data/natural_images beside natural_images.
+func (s *search) wrapped(fsys fs.FS, dir, f string, beside []string) (bool, error) {
+	l, err := s.list(fsys, path.Join(dir, f))
+	if err != nil || len(l.images) > 0 || len(l.folders) != 1 || l.folders[0] == f || !slices.Contains(beside, l.folders[0]) {
+		return false, err
+	}
+	copied, err := s.inner(fsys, path.Join(dir, f, l.folders[0]))
+	if err != nil {
+		return false, err
+	}
+	first, err := s.inner(fsys, path.Join(dir, l.folders[0]))
+	return len(copied.folders) > 1 && slices.Equal(copied.folders, first.folders), err
+}
+
+// findCopies is dropCopies of the folders of root that have one of their own name, for layouts that
+// look at all images.
+func (s *search) findCopies(fsys fs.FS, root listing) error {
+	const most = 16 // folders looked into
+	if len(root.folders) > most {
+		return nil
+	}
+	for _, f := range root.folders {
+		l, err := s.list(fsys, f)
+		if err == nil && slices.Contains(l.folders, f) {
+			err = s.dropCopies(fsys, f, &l)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -88,6 +128,10 @@ func (s *search) dropLetters(d *Dataset, part string) {
 
 // innermost is the template of the class in the innermost folder.
 const innermost = "**/{label}/*"
+
+// everyFolder is the expression of the class in all folders together, as Omniglot's
+// Greek/character01.
+const everyFolder = `(?P<label>.+)/[^/]+`
 
 // checkLevels returns an error if the classes may be another level of folders than the first below
 // part: if all images of all class folders lie in further folders, which aren't the same single
@@ -144,6 +188,10 @@ func (d *Dataset) checkLevels(name, part string) error {
 		return nil
 	}
 	readings := []Reading{folders}
+	pairs := 0
+	for _, b := range below {
+		pairs += len(b)
+	}
 	plain := ""
 	for f := range last {
 		if slices.Contains(plainFolders, strings.ToLower(f)) {
@@ -153,6 +201,10 @@ func (d *Dataset) checkLevels(name, part string) error {
 	switch {
 	case plain == "" && len(last) > 1:
 		readings = append(readings, Reading{Pattern: innermost, Means: "the classes are " + some(slices.Sorted(maps.Keys(last)))})
+		if pairs > len(last) && part == "." {
+			inner := slices.Min(slices.Collect(maps.Keys(below[0])))
+			readings = append(readings, Reading{Pattern: everyFolder, Means: "the classes are pairs, such as " + d.Classes[0] + "/" + inner})
+		}
 	case len(last) == 1:
 		readings = append(readings, Reading{Pattern: "**/{label}/" + plain + "/*", Means: "the folders round " + plain + " are the classes"})
 	}
@@ -200,14 +252,35 @@ func (d *Dataset) suffixPattern() (string, []string) {
 // bands matches the file of a band of a Sentinel-2 patch.
 var bands = regexp.MustCompile(`_(?:B0\d|B1[0-2]|B8A)\.tiff?$`)
 
-// checkBands is an error if the images are bands of satellite patches, each of which has a folder.
-func (d *Dataset) checkBands(where string) error {
-	for _, s := range d.Samples {
-		if !bands.MatchString(s.Name) {
-			return nil
-		}
+// checkPatches is an error if the images are bands of satellite patches, each of which has a
+// folder, or streets in the folders of Cityscapes' cities.
+func (d *Dataset) checkPatches(where string) error {
+	all := func(fits func(name string) bool) bool {
+		return !slices.ContainsFunc(d.Samples, func(s Sample) bool { return !fits(s.Name) })
+	}
+	if all(func(name string) bool { return strings.HasSuffix(stem(name), "_leftImg8bit") }) {
+		return fmt.Errorf("dataset: %s: the folders are the cities of Cityscapes, whose labels are of pixels (gtFine): vgg learns classes of whole images, want a table of them", where)
+	}
+	if !all(bands.MatchString) {
+		return nil
 	}
 	return fmt.Errorf("dataset: %s: the images are bands of satellite patches, such as %s, a folder each, want one RGB picture of each patch (of B04, B03 and B02), and its class by a folder or a table", where, d.Samples[0].Name)
+}
+
+// checkSingle is an error if there is a single class folder whose images' names may be the classes.
+func (d *Dataset) checkSingle(where string) error {
+	if len(d.Classes) != 1 {
+		return nil
+	}
+	names := make([]string, len(d.Samples))
+	for i, s := range d.Samples {
+		names[i] = path.Base(s.Name)
+	}
+	patterns := suggestPatterns(names)
+	if patterns == nil {
+		return nil
+	}
+	return &AmbiguousError{Path: where, Readings: append(patterns, Reading{Layout: LayoutFolders, Means: "the only class is " + d.Classes[0]})}
 }
 
 // domain is a folder of a part and a class, as trainA or test_cats.

@@ -1,7 +1,6 @@
 package dataset
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
@@ -9,9 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/verydeep/vgg/internal/matfile"
-	"github.com/verydeep/vgg/internal/wholefile"
 )
 
 // openLists reads collections whose classes and parts are in lists of their own form, made
@@ -20,8 +16,8 @@ func openLists(s *search, name string, fsys fs.FS, root listing) (train, val *Da
 	if s.columns != (Columns{}) || s.layout != LayoutAuto || s.annotations != "" {
 		return nil, nil, false, nil
 	}
-	for _, read := range []func(fs.FS, listing) (*table, error){birdLists, petLists, flowerLists, celebrityLists, aircraftLists, signLists} {
-		t, err := read(fsys, root)
+	for _, read := range []func(context.Context, fs.FS, listing) (*table, error){birdLists, petLists, flowerLists, celebrityLists, aircraftLists, signLists, carLists, dogLists, fashionLists} {
+		t, err := read(s.ctx, fsys, root)
 		if err == nil && t == nil {
 			continue
 		}
@@ -63,11 +59,11 @@ func (t *table) addRow(line int, cells ...string) {
 
 // readWords reads a list of words; lines that begin with # are left out. It returns nil if
 // there is no such list.
-func readWords(fsys fs.FS, file string) (*table, error) {
+func readWords(ctx context.Context, fsys fs.FS, file string) (*table, error) {
 	if _, err := fs.Stat(fsys, file); err != nil {
 		return nil, nil
 	}
-	data, err := readUnpacked(fsys, file)
+	data, err := readUnpacked(ctx, fsys, file)
 	if err != nil {
 		return nil, err
 	}
@@ -89,13 +85,13 @@ func readWords(fsys fs.FS, file string) (*table, error) {
 // birdLists reads the lists of Caltech-UCSD Birds 200-2011: images.txt,
 // image_class_labels.txt, train_test_split.txt and classes.txt, each of a number and what it
 // means.
-func birdLists(fsys fs.FS, root listing) (*table, error) {
+func birdLists(ctx context.Context, fsys fs.FS, root listing) (*table, error) {
 	if !slices.Contains(root.files, "images.txt") || !slices.Contains(root.files, "image_class_labels.txt") {
 		return nil, nil
 	}
 	values := map[string]map[string]string{}
 	for _, file := range []string{"image_class_labels.txt", "train_test_split.txt", "classes.txt"} {
-		t, err := readWords(fsys, file)
+		t, err := readWords(ctx, fsys, file)
 		if err != nil {
 			return nil, err
 		}
@@ -113,7 +109,7 @@ func birdLists(fsys fs.FS, root listing) (*table, error) {
 			values[file][words[0]] = words[1]
 		}
 	}
-	images, err := readWords(fsys, "images.txt")
+	images, err := readWords(ctx, fsys, "images.txt")
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +162,7 @@ func (t *table) nameByNumber(names map[string]string) error {
 // petLists reads the lists of the Oxford-IIIT Pet dataset: annotations/trainval.txt and
 // test.txt, or list.txt, of an image's name and the numbers of its class, species and breed.
 // The image is called like its class.
-func petLists(fsys fs.FS, root listing) (*table, error) {
+func petLists(ctx context.Context, fsys fs.FS, root listing) (*table, error) {
 	if !slices.Contains(root.folders, "annotations") {
 		return nil, nil
 	}
@@ -177,7 +173,7 @@ func petLists(fsys fs.FS, root listing) (*table, error) {
 	out := newList(path.Dir(lists[0][0]), "split")
 	names := map[string]string{}
 	for _, l := range lists {
-		t, err := readWords(fsys, l[0])
+		t, err := readWords(ctx, fsys, l[0])
 		if err != nil {
 			return nil, err
 		}
@@ -205,11 +201,11 @@ func petLists(fsys fs.FS, root listing) (*table, error) {
 
 // flowerLists reads the MAT-files of Oxford's 102 flowers: imagelabels.mat, the class of each
 // image jpg/image_00001.jpg …, and setid.mat, the numbers of each part's images.
-func flowerLists(fsys fs.FS, root listing) (*table, error) {
+func flowerLists(ctx context.Context, fsys fs.FS, root listing) (*table, error) {
 	if !slices.Contains(root.files, "imagelabels.mat") {
 		return nil, nil
 	}
-	labels, err := matNumbers(fsys, "imagelabels.mat")
+	labels, err := matNumbers(ctx, fsys, "imagelabels.mat")
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +214,7 @@ func flowerLists(fsys fs.FS, root listing) (*table, error) {
 	}
 	part := map[int]string{}
 	if slices.Contains(root.files, "setid.mat") {
-		sets, err := matNumbers(fsys, "setid.mat")
+		sets, err := matNumbers(ctx, fsys, "setid.mat")
 		if err != nil {
 			return nil, err
 		}
@@ -239,28 +235,6 @@ func flowerLists(fsys fs.FS, root listing) (*table, error) {
 			return nil, fmt.Errorf("setid.mat: image %d is in no part", i+1)
 		}
 		out.addRow(i+1, fmt.Sprintf("image_%05d.jpg", i+1), strconv.FormatFloat(label, 'f', -1, 64), p)
-	}
-	return out, nil
-}
-
-// maxMAT bounds a MAT-file of labels.
-const maxMAT = 64 << 20
-
-// matNumbers reads the arrays of numbers of a MAT-file.
-func matNumbers(fsys fs.FS, file string) (map[string][]float64, error) {
-	data, err := wholefile.ReadFS(context.Background(), fsys, file, maxMAT)
-	var variables []*matfile.Array
-	if err == nil {
-		variables, err = matfile.Open(bytes.NewReader(data), int64(len(data)))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	out := map[string][]float64{}
-	for _, v := range variables {
-		if values, err := v.Numbers(); err == nil {
-			out[v.Name] = values
-		}
 	}
 	return out, nil
 }

@@ -1,10 +1,12 @@
 package dataset
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -21,12 +23,12 @@ func firstFile(fsys fs.FS, names ...string) string {
 // celebrityLists reads CelebA's list_attr_celeba.txt: a line with the number of images, one with
 // the attributes, and an image with 1 or -1 for each on the others; and its
 // list_eval_partition.txt of images and 0, 1 or 2.
-func celebrityLists(fsys fs.FS, _ listing) (*table, error) {
+func celebrityLists(ctx context.Context, fsys fs.FS, _ listing) (*table, error) {
 	file := firstFile(fsys, "list_attr_celeba.txt", "Anno/list_attr_celeba.txt")
 	if file == "" {
 		return nil, nil
 	}
-	attributes, err := readWords(fsys, file)
+	attributes, err := readWords(ctx, fsys, file)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +37,7 @@ func celebrityLists(fsys fs.FS, _ listing) (*table, error) {
 	}
 	part := map[string]string{}
 	if list := firstFile(fsys, "list_eval_partition.txt", "Eval/list_eval_partition.txt"); list != "" {
-		t, err := readWords(fsys, list)
+		t, err := readWords(ctx, fsys, list)
 		if err != nil {
 			return nil, err
 		}
@@ -69,15 +71,72 @@ func celebrityLists(fsys fs.FS, _ listing) (*table, error) {
 	return out, nil
 }
 
+// fashionLists reads DeepFashion's Anno/list_category_img.txt: a line with the number of images, one
+// with the names of the columns, and an image and the number of its category on the others; the
+// names in list_category_cloth.txt, and the parts in Eval/list_eval_partition.txt.
+func fashionLists(ctx context.Context, fsys fs.FS, _ listing) (*table, error) {
+	const list, names, parts = "list_category_img.txt", "list_category_cloth.txt", "list_eval_partition.txt"
+	file := firstFile(fsys, list, "Anno/"+list, "Anno_coarse/"+list, "anno/"+list)
+	if file == "" {
+		return nil, nil
+	}
+	rows := func(file string) (*table, error) {
+		if file == "" {
+			return &table{}, nil
+		}
+		t, err := readWords(ctx, fsys, file)
+		if err == nil {
+			t.rows, t.lines = t.rows[min(2, len(t.rows)):], t.lines[min(2, len(t.lines)):]
+		}
+		return t, err
+	}
+	images, err := rows(file)
+	if err != nil {
+		return nil, err
+	}
+	cloth, err := rows(firstFile(fsys, path.Join(path.Dir(file), names)))
+	if err != nil {
+		return nil, err
+	}
+	divided, err := rows(firstFile(fsys, parts, "Eval/"+parts, "eval/"+parts))
+	if err != nil {
+		return nil, err
+	}
+	part := map[string]string{}
+	for row, words := range divided.rows {
+		if len(words) != 2 {
+			return nil, divided.errorf(row, "%q, want an image and a part", strings.Join(words, " "))
+		}
+		if part[words[0]], err = partOf(words[1]); err != nil {
+			return nil, divided.errorf(row, "%w", err)
+		}
+	}
+	out := newList(file, "split")
+	for row, words := range images.rows {
+		if len(words) != 2 {
+			return nil, images.errorf(row, "%q, want an image and the number of its category", strings.Join(words, " "))
+		}
+		out.addRow(images.lines[row], words[0], words[1], part[words[0]])
+	}
+	if len(cloth.rows) == 0 {
+		return out, nil
+	}
+	title := map[string]string{}
+	for i, words := range cloth.rows {
+		title[strconv.Itoa(i+1)] = words[0]
+	}
+	return out, out.nameByNumber(title)
+}
+
 // aircraftLists reads FGVC-Aircraft's images_variant_train.txt and its like: an image's number and
 // its variant, which may have blanks.
-func aircraftLists(fsys fs.FS, root listing) (*table, error) {
+func aircraftLists(ctx context.Context, fsys fs.FS, root listing) (*table, error) {
 	if !slices.Contains(root.files, "images_variant_train.txt") {
 		return nil, nil
 	}
 	out := newList("images_variant_train.txt", "split")
 	for _, part := range partNames {
-		t, err := readWords(fsys, "images_variant_"+part+".txt")
+		t, err := readWords(ctx, fsys, "images_variant_"+part+".txt")
 		if err != nil {
 			return nil, err
 		}
@@ -96,7 +155,7 @@ func aircraftLists(fsys fs.FS, root listing) (*table, error) {
 
 // signLists reads the German traffic signs as their makers distribute them: a folder each class
 // with its table GT-00000.csv, and GT-final_test.csv of the test images.
-func signLists(fsys fs.FS, _ listing) (*table, error) {
+func signLists(ctx context.Context, fsys fs.FS, _ listing) (*table, error) {
 	train := ""
 	for _, dir := range []string{"GTSRB/Final_Training/Images", "Final_Training/Images", "GTSRB/Training", "Training"} {
 		if firstFile(fsys, dir+"/00000/GT-00000.csv") != "" {
@@ -114,7 +173,7 @@ func signLists(fsys fs.FS, _ listing) (*table, error) {
 	}
 	out := newList(test, "split")
 	for _, file := range append(files, test) {
-		t, err := readTable(fsys, file)
+		t, err := readTable(ctx, fsys, file)
 		if err != nil {
 			return nil, err
 		}

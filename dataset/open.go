@@ -225,6 +225,9 @@ func (o opener) open(name string, fsys fs.FS) (train, val *Dataset, err error) {
 			return train, val, err
 		}
 	}
+	if err := o.findCopies(fsys, root); err != nil {
+		return nil, nil, fmt.Errorf("dataset: %s: %w", name, err)
+	}
 	if train, val, ok, err := openLists(o.search, name, fsys, root); ok || err != nil {
 		return train, val, err
 	}
@@ -279,6 +282,13 @@ func (o opener) goInto(name string, fsys fs.FS, root listing, inner string) (tra
 		}
 	}
 	o.enter(fsys)
+	var copies []string
+	for _, c := range o.copies {
+		if below, ok := strings.CutPrefix(c, inner+"/"); ok {
+			copies = append(copies, below)
+		}
+	}
+	o.copies = copies
 	o.outer = append(o.outer, fsys)
 	next := opener{search: o.search, inArchive: o.inArchive, onDisk: o.onDisk, depth: o.depth + 1}
 	return next.open(strings.TrimRight(name, `/\`)+"/"+inner, sub)

@@ -72,7 +72,7 @@ func openParquet(fsys fs.FS, name string) (p *parquetFile, err error) {
 	}
 	at, ok := f.(io.ReaderAt)
 	if !ok {
-		return nil, fmt.Errorf("%s: Parquet: the file system can't read it at any place, as an io.ReaderAt can: unpack the archive", name)
+		return nil, fmt.Errorf("%s: Parquet in an archive, of which no part can be read alone: unpack the archive and open its folder", name)
 	}
 	p = &parquetFile{name: name, r: at, size: info.Size(), modified: info.ModTime()}
 	if err := p.checkEnds(); err != nil {

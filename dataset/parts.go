@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -195,6 +196,17 @@ func (s *search) partFolders(fsys fs.FS, root listing) (*parts, error) {
 		if slices.Contains(p.dirs[:], f) || slices.Contains(p.more, f) {
 			continue
 		}
+		// A part that is called in another way, as val beside train_mini.
+		if part, _, _ := namedPart(f); part > partTrain && p.dirs[part] == "" && p.dirs[partTrain] != "" {
+			common, err := s.commonFolder(fsys, p.dirs[partTrain], f)
+			if err != nil {
+				return nil, err
+			}
+			if common {
+				p.dirs[part] = f
+				continue
+			}
+		}
 		sh, err := s.shape(fsys, f)
 		if err != nil {
 			return nil, err
@@ -281,15 +293,25 @@ func (s *search) decide(name string, fsys fs.FS, p *parts) (*parts, error) {
 		return nil, nil
 	}
 	asPart := Reading{Layout: LayoutParts, Means: fmt.Sprintf("%s is a part of the images, and %s left out", train, some(p.other))}
+	asParts := []Reading{asPart}
 	if !sh.nested { // it has no class folders
-		asPart.Layout = LayoutAuto
+		l, err := s.inner(fsys, train)
+		if err != nil {
+			return fail(err)
+		}
+		asParts[0].Layout = LayoutAuto
+		if patterns := suggestPatterns(l.images); patterns != nil {
+			asParts = patterns
+		}
+		for i := range asParts {
+			if asParts[i].Pattern != "" {
+				asParts[i].Path = strings.TrimRight(name, `/\`) + "/" + train
+			}
+		}
 	}
 	return nil, &AmbiguousError{
-		Path: name,
-		Readings: []Reading{
-			asPart,
-			{Layout: LayoutFolders, Means: fmt.Sprintf("%s and %s are classes", train, some(p.other))},
-		},
+		Path:     name,
+		Readings: append(asParts, Reading{Layout: LayoutFolders, Means: fmt.Sprintf("%s and %s are classes", train, some(p.other))}),
 	}
 }
 
@@ -322,13 +344,50 @@ func (s *search) decideBeside(name string, fsys fs.FS, p *parts) (*parts, error)
 	if _, _, rest := namedPart(dir); rest != "" { // test_tube
 		return nil, nil
 	}
-	return nil, &AmbiguousError{
-		Path: name,
-		Readings: []Reading{
-			{Layout: LayoutParts, Means: fmt.Sprintf("%s is a part of the images, and %s are the classes to train on", dir, some(p.other))},
-			{Layout: LayoutFolders, Means: fmt.Sprintf("%s and %s are classes", dir, some(p.other))},
-		},
+	if len(inner.folders) == 0 && !bareWord(dir) { // test_images
+		return p, nil
 	}
+	asParts := []Reading{{Layout: LayoutParts, Means: fmt.Sprintf("%s is a part of the images, and %s are the classes to train on", dir, some(p.other))}}
+	if len(p.other) == 1 && len(inner.folders) > 0 { // whose classes, if they are such, the others lack
+		if alone := s.readingsOf(name, fsys, p.other[0]); alone != nil {
+			asParts = alone
+		}
+	}
+	return nil, &AmbiguousError{
+		Path:     name,
+		Readings: append(asParts, Reading{Layout: LayoutFolders, Means: fmt.Sprintf("%s and %s are classes", dir, some(p.other))}),
+	}
+}
+
+// bareWord reports whether a folder is called by nothing but the word of a part, as a class may be.
+func bareWord(folder string) bool {
+	words := nameWords(folder)
+	return len(words) == 1 && slices.Contains(slices.Concat(trainWords, valWords, testWords), words[0])
+}
+
+// readingsOf returns the ways to read a folder alone.
+func (s *search) readingsOf(name string, fsys fs.FS, dir string) []Reading {
+	where := strings.TrimRight(name, `/\`) + "/" + dir
+	sub, err := fs.Sub(fsys, dir)
+	if err != nil {
+		return nil
+	}
+	d, _, err := openFolders(&search{ctx: s.ctx}, where, sub)
+	var several *AmbiguousError
+	switch {
+	case err == nil:
+		return []Reading{{Path: where, Means: fmt.Sprintf("%s alone, with the classes %s", dir, some(d.Classes))}}
+	case errors.As(err, &several):
+		var out []Reading
+		for _, r := range several.Readings {
+			if r.Path == "" && (r.Layout != LayoutAuto || r.Pattern != "") {
+				r.Path, r.Means = where, "of "+dir+" alone, "+r.Means
+				out = append(out, r)
+			}
+		}
+		return out
+	}
+	return nil
 }
 
 // commonFolder reports whether two parts have a class folder of the same name.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -62,24 +63,37 @@ func TestLabelPattern(t *testing.T) {
 	}
 }
 
-func TestSuggestPattern(t *testing.T) {
+func TestSuggestPatterns(t *testing.T) {
 	for _, c := range []struct {
-		names   []string
-		pattern string
-		classes []string
+		names    []string
+		patterns string // those suggested, in order
+		means    string // of the last
 	}{
-		{[]string{"cat.0.jpg", "cat.1.jpg", "dog.0.jpg", "dog.1.jpg"}, "{label}.#.*", []string{"cat", "dog"}},
-		{[]string{"Abyssinian_1.jpg", "Abyssinian_2.jpg", "english_setter_1.jpg", "english_setter_2.jpg"}, "{label}_#.*", []string{"Abyssinian", "english_setter"}},
-		{[]string{"cat12.png", "cat13.png", "dog1.png", "dog7.jpg"}, "{label}#.*", []string{"cat", "dog"}},
-		{[]string{"cat (1).png", "cat (2).png", "dog (1).png", "dog (2).jpg"}, "{label} (#).*", []string{"cat", "dog"}},
-		{[]string{"1_cat.png", "2_cat.png", "3_dog.png", "4_dog.jpg"}, "#_{label}.*", []string{"cat", "dog"}},
-		{[]string{"IMG_0001.jpg", "IMG_0002.jpg", "IMG_0003.jpg"}, "", nil},
-		{[]string{"0001.jpg", "0002.jpg", "0003.jpg", "0004.jpg"}, "", nil},
-		{[]string{"cat.0.jpg", "dog.0.jpg"}, "", nil},
+		{[]string{"cat.0.jpg", "cat.1.jpg", "dog.0.jpg", "dog.1.jpg"}, "{label}.#.*", "2 classes: cat, dog"},
+		{[]string{"Abyssinian_1.jpg", "Abyssinian_2.jpg", "english_setter_1.jpg", "english_setter_2.jpg"}, "{label}_#.*", "2 classes: Abyssinian, english_setter"},
+		{[]string{"cat12.png", "cat13.png", "dog1.png", "dog7.jpg"}, "{label}#.*", "2 classes: cat, dog"},
+		{[]string{"cat (1).png", "cat (2).png", "dog (1).png", "dog (2).jpg"}, "{label} (#).*", "2 classes: cat, dog"},
+		{[]string{"1_cat.png", "2_cat.png", "3_dog.png", "4_dog.jpg"}, "#_{label}.*", "2 classes: cat, dog"},
+		{[]string{"IMG_0001.jpg", "IMG_0002.jpg", "IMG_0003.jpg"}, "", ""},
+		{[]string{"0001.jpg", "0002.jpg", "0003.jpg", "0004.jpg"}, "", ""},
+		{[]string{"cat.0.jpg", "dog.0.jpg"}, "", ""},
+		// COIL-100: the class is obj1 rather than obj1_.
+		{[]string{"obj1__0.png", "obj1__5.png", "obj12__0.png", "obj12__5.png"}, "{label}__#.*", "2 classes: obj1, obj12"},
+		// UTKFace: age, gender, race and date, of which some names lack one.
+		{[]string{"20_0_1_20170101.jpg.chip.jpg", "31_1_0_20170102.jpg.chip.jpg"}, "#_{label}_* #_#_{label}_* {label}_*", "the classes are ages: 20, 31"},
+		{[]string{"20_0_1_20170101.jpg.chip.jpg", "20_1_20170102.jpg.chip.jpg"}, "#_{label}_*", "the classes are genders: 0, 1"},
+		// Market-1501 and DukeMTMC-reID: a person, a camera, a sequence and a frame.
+		{[]string{"0002_c1s1_000451_03.jpg", "-1_c1s1_000401_03.jpg"}, "{label}_c#s#_*", "the classes are persons: -1, 0002"},
+		{[]string{"0001_c2_f0046182.jpg", "0005_c1_f0051341.jpg"}, "{label}_c#_f#.*", "the classes are persons: 0001, 0005"},
+		{nil, "", ""},
 	} {
-		pattern, classes, ok := suggestPattern(c.names)
-		if pattern != c.pattern || !slices.Equal(classes, c.classes) || ok != (c.pattern != "") {
-			t.Errorf("%v: %q, %v, %v, want %q, %v", c.names, pattern, classes, ok, c.pattern, c.classes)
+		var patterns []string
+		means := ""
+		for _, r := range suggestPatterns(c.names) {
+			patterns, means = append(patterns, r.Pattern), r.Means
+		}
+		if strings.Join(patterns, " ") != c.patterns || means != c.means {
+			t.Errorf("%v: %q, %q, want %q, %q", c.names, patterns, means, c.patterns, c.means)
 		}
 	}
 }

@@ -188,42 +188,77 @@ func (s *search) byPattern(name string, fsys fs.FS, dir string) (*Dataset, error
 
 // commonPatterns are the templates that file names are tried with.
 var commonPatterns = []string{
-	"{label}.#.*", "{label}_#.*", "{label}-#.*", "{label} (#).*", "{label} #.*", "{label}#.*",
+	"{label}.#.*", "{label}__#.*", "{label}_#.*", "{label}-#.*", "{label} (#).*", "{label} #.*", "{label}#.*",
 	"#_{label}.*", "#-{label}.*", "{label}_#_*", "{label}_*", "{label}-*", "*_{label}.*",
 }
 
-// suggestPattern returns the common template that fits all names and makes two or more
-// classes of at least two images on average, and the classes. ok is false if none does.
-func suggestPattern(names []string) (pattern string, classes []string, ok bool) {
-	for _, text := range commonPatterns {
-		p, err := ParseLabelPattern(text)
-		if err != nil {
-			return "", nil, false
+// knownNames are the forms of names of well-known collections whose classes are numbers, or may
+// be several things.
+var knownNames = []struct {
+	form     string // that all names have
+	patterns []Reading
+}{
+	{"#_*_#.jpg.chip.jpg", []Reading{ // UTKFace
+		{Pattern: "#_{label}_*", Means: "the classes are genders"},
+		{Pattern: "#_#_{label}_*", Means: "the classes are ethnic groups"},
+		{Pattern: "{label}_*", Means: "the classes are ages"},
+	}},
+	{"*_c#s#_#_#.jpg", []Reading{{Pattern: "{label}_c#s#_*", Means: "the classes are persons"}}}, // Market-1501
+	{"*_c#_f#.jpg", []Reading{{Pattern: "{label}_c#_f#.*", Means: "the classes are persons"}}},   // DukeMTMC-reID
+}
+
+// suggestPatterns returns the label patterns that fit all names and make two or more classes:
+// those of a known form, or else the first common one with at least two images a class on
+// average.
+func suggestPatterns(names []string) []Reading {
+	var out []Reading
+	for _, k := range knownNames {
+		form := regexp.MustCompile("^(?:" + templateExpr(k.form) + ")$")
+		if len(names) == 0 || slices.ContainsFunc(names, func(n string) bool { return !form.MatchString(path.Base(n)) }) {
+			continue
 		}
-		found := map[string]bool{}
-		for _, n := range names {
-			label, ok := p.Label(n)
-			if !ok || !strings.ContainsFunc(label, func(r rune) bool { return r < '0' || r > '9' }) {
-				found = nil
-				break
+		for _, r := range k.patterns {
+			if classes := fitAll(r.Pattern, names); len(classes) >= 2 {
+				r.Means += ": " + some(classes)
+				out = append(out, r)
 			}
-			found[label] = true
 		}
-		if len(found) >= 2 && 2*len(found) <= len(names) {
-			return text, slices.Sorted(maps.Keys(found)), true
-		}
+		return out
 	}
-	return "", nil, false
+	for _, text := range commonPatterns {
+		classes := fitAll(text, names)
+		if len(classes) < 2 || 2*len(classes) > len(names) || slices.ContainsFunc(classes, func(c string) bool { return strings.Trim(c, "0123456789") == "" }) {
+			continue
+		}
+		return []Reading{{Pattern: text, Means: fmt.Sprintf("%d classes: %s", len(classes), some(classes))}}
+	}
+	return nil
+}
+
+// fitAll returns the classes that a pattern makes of names, nil if one doesn't fit.
+func fitAll(pattern string, names []string) []string {
+	p, err := ParseLabelPattern(pattern)
+	if err != nil {
+		return nil
+	}
+	found := map[string]bool{}
+	for _, n := range names {
+		label, ok := p.Label(n)
+		if !ok {
+			return nil
+		}
+		found[label] = true
+	}
+	return slices.Sorted(maps.Keys(found))
 }
 
 // UnlabelledError is the error of images of which nothing tells the classes.
 type UnlabelledError struct {
-	Path    string
-	Images  int
-	Pattern string   // a label pattern that the names of the files fit; "" if none is known
-	Classes []string // that it gives
-	Tables  []string // tables beside the images that could be meant, and why they can't be used
-	Masks   bool     // there are masks beside the images, as of a segmentation
+	Path     string
+	Images   int
+	Patterns []Reading // label patterns that the names of the files fit
+	Tables   []string  // tables beside the images that could be meant, and why they can't be used
+	Masks    bool      // there are masks beside the images, as of a segmentation
 }
 
 // Error implements error.
@@ -235,8 +270,8 @@ func (e *UnlabelledError) Error() string {
 	if e.Masks {
 		text += "; the masks beside them are of pixels, and vgg learns classes of whole images"
 	}
-	if e.Pattern != "" {
-		text += fmt.Sprintf("; by their names, --label-pattern %s makes %d classes: %s", shellWord(e.Pattern), len(e.Classes), some(e.Classes))
+	for i, r := range e.Patterns {
+		text += []string{"; by their names, ", " or "}[min(i, 1)] + fmt.Sprintf("%s (%s)", r.Flag(), r.Means)
 	}
 	return text
 }

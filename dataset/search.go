@@ -204,6 +204,9 @@ func (s *search) collect(fsys fs.FS, dir string, files *[]string) error {
 			s.skip(kindLink, 1)
 			continue
 		}
+		if slices.Contains(s.copies, p) {
+			continue
+		}
 		if err := s.collect(fsys, p, files); err != nil {
 			return err
 		}

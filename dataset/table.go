@@ -45,23 +45,23 @@ var (
 const maxTable = wholefile.MaxTable
 
 // readTable reads a table from a file; one ending in .gz is unpacked.
-func readTable(fsys fs.FS, name string) (*table, error) {
-	data, err := readUnpacked(fsys, name)
+func readTable(ctx context.Context, fsys fs.FS, name string) (*table, error) {
+	data, err := readUnpacked(ctx, fsys, name)
 	if err != nil {
 		return nil, err
 	}
-	return parseTable(name, data)
+	return parseTable(ctx, name, data)
 }
 
 // readUnpacked reads a file; one ending in .gz is unpacked.
-func readUnpacked(fsys fs.FS, name string) ([]byte, error) {
-	data, err := wholefile.ReadFS(context.Background(), fsys, name, maxTable)
+func readUnpacked(ctx context.Context, fsys fs.FS, name string) ([]byte, error) {
+	data, err := wholefile.ReadFS(ctx, fsys, name, maxTable)
 	if err != nil || !strings.EqualFold(path.Ext(name), ".gz") {
 		return data, err
 	}
 	z, err := gzip.NewReader(bytes.NewReader(data))
 	if err == nil {
-		data, err = wholefile.ReadAll(context.Background(), z, 0, maxTable)
+		data, err = wholefile.ReadAll(ctx, z, 0, maxTable)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: gzip: %w", name, err)
@@ -71,8 +71,8 @@ func readUnpacked(fsys fs.FS, name string) ([]byte, error) {
 
 // parseTable reads rows, and takes the first for a header if it has a name of a column of
 // files.
-func parseTable(name string, data []byte) (*table, error) {
-	t, err := parseRows(name, data)
+func parseTable(ctx context.Context, name string, data []byte) (*table, error) {
+	t, err := parseRows(ctx, name, data)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func parseTable(name string, data []byte) (*table, error) {
 
 // parseRows reads fields divided by commas, tabs or semicolons, with quotes as in CSV, or
 // words divided by blanks. Rows without content are left out.
-func parseRows(name string, data []byte) (*table, error) {
+func parseRows(ctx context.Context, name string, data []byte) (*table, error) {
 	text, err := decodeText(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -96,6 +96,9 @@ func parseRows(name string, data []byte) (*table, error) {
 	if t.divider == 0 {
 		line := 0
 		for text := range strings.Lines(text) {
+			if line%checkEvery == 0 && ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
 			line++
 			if words := strings.Fields(text); len(words) > 0 {
 				t.rows, t.lines = append(t.rows, words), append(t.lines, line)
@@ -108,6 +111,9 @@ func parseRows(name string, data []byte) (*table, error) {
 	r.FieldsPerRecord = -1
 	r.TrimLeadingSpace = t.divider != '\t'
 	for {
+		if len(t.rows)%checkEvery == 0 && ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		row, err := r.Read()
 		if errors.Is(err, io.EOF) {
 			return t, nil

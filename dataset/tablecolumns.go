@@ -14,7 +14,8 @@ type Columns struct {
 	Image string // names or numbers of the images
 	// Label is the class. Names joined by + are columns of 0 and 1, one for each class. A
 	// name followed by ":words", ":commas" or ":whole" says whether blanks or commas divide
-	// several labels, or the cell is a single one.
+	// several labels, or the cell is a single one; by ":rows", that each row of an image is
+	// one of its labels.
 	Label string
 	// Split is the part: train, val or test. "COLUMN:VALUE" makes the rows with this value
 	// the validation part, as of a fold, and all others the training part. "-" means that

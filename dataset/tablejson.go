@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,7 +14,7 @@ import (
 )
 
 // readRecords reads a table of images: text, JSON lines, a JSON array of records, or Parquet.
-func readRecords(fsys fs.FS, name string) (*table, error) {
+func readRecords(ctx context.Context, fsys fs.FS, name string) (*table, error) {
 	switch {
 	case strings.EqualFold(path.Ext(name), parquetExt):
 		p, err := openParquet(fsys, name)
@@ -22,13 +23,13 @@ func readRecords(fsys fs.FS, name string) (*table, error) {
 		}
 		return p.table()
 	case !isJSONTable(name):
-		return readTable(fsys, name)
+		return readTable(ctx, fsys, name)
 	}
-	data, err := readUnpacked(fsys, name)
+	data, err := readUnpacked(ctx, fsys, name)
 	if err != nil {
 		return nil, err
 	}
-	return parseJSON(name, data)
+	return parseJSON(ctx, name, data)
 }
 
 // isJSONTable reports whether a file's name is one of records in JSON.
@@ -42,7 +43,7 @@ func isJSONTable(name string) bool {
 
 // parseJSON reads records: a JSON object a line, or an array of objects. Keys are columns. A
 // value that is a list or an object stays JSON.
-func parseJSON(name string, data []byte) (*table, error) {
+func parseJSON(ctx context.Context, name string, data []byte) (*table, error) {
 	text, err := decodeText(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -67,6 +68,9 @@ func parseJSON(name string, data []byte) (*table, error) {
 		}
 	}
 	for !array || d.More() {
+		if len(t.rows)%checkEvery == 0 && ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		var record json.RawMessage
 		if err := d.Decode(&record); err == io.EOF && !array {
 			break
@@ -202,5 +206,5 @@ func isListName(base string) bool {
 	if partOfName(base) != "" || stem == "trainval" {
 		return true
 	}
-	return slices.Contains([]string{"labels", "label", "metadata", "annotations", "annotation", "list", "images", "data"}, stem)
+	return slices.Contains([]string{"labels", "label", "metadata", "annotations", "annotation", "list", "images", "data"}, stem) || listedPart(base) != ""
 }

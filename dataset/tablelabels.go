@@ -98,6 +98,9 @@ func (t *table) onlyLabel(r roles, left []int) (int, error) {
 			plausible = append(plausible, i)
 		}
 	}
+	if t.columns == nil {
+		plausible = t.dividing(plausible)
+	}
 	switch len(plausible) {
 	case 1:
 		return plausible[0], nil
@@ -105,6 +108,24 @@ func (t *table) onlyLabel(r roles, left []int) (int, error) {
 		return -1, &unclearError{fmt.Errorf("%s: no column of classes: none has a name such as label or class, or few values: %s", t.name, t.candidates(left))}
 	}
 	return -1, &unclearError{t.askColumns(r, "no column of classes: none has a name such as label or class, and any of these may be it", plausible)}
+}
+
+// dividing returns those of some columns without names that have several values, and some of them
+// more than once, the fewest values first; all of them if there are none.
+func (t *table) dividing(columns []int) []int {
+	values := map[int]int{}
+	var some []int
+	for _, i := range columns {
+		if v, _ := t.values(i); len(v) > 1 && t.repeats(i) {
+			some = append(some, i)
+			values[i] = len(v)
+		}
+	}
+	if some == nil {
+		return columns
+	}
+	slices.SortStableFunc(some, func(a, b int) int { return values[a] - values[b] })
+	return some
 }
 
 // unclearError is that of a table of images none of whose columns is called like classes.
@@ -158,7 +179,7 @@ func (t *table) chosenLabel(r *roles, label string) error {
 		return t.listRole(r)
 	}
 	name, form, ok := cutLast(label, ":")
-	if divider, known := map[string]string{"words": " ", "commas": ",", "whole": ""}[form]; ok && known {
+	if divider, known := map[string]string{"words": " ", "commas": ",", "whole": "", "rows": rowEach}[form]; ok && known {
 		i, err := t.named("--columns label", name)
 		if err == nil {
 			err = t.noRecords(i)

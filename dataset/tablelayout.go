@@ -24,6 +24,7 @@ type tableCandidate struct {
 	source *tableSource
 	boxes  *boxTable // its rows are boxes; else nil
 	err    error     // why it isn't one
+	table  *table    // as it was read; nil if it can't be
 }
 
 // rank puts tables of the training part first.
@@ -66,7 +67,7 @@ func openTables(s *search, name string, fsys fs.FS, root listing) (train, val *D
 		if text := s.foreignFile(fsys, "."); text != "" {
 			return fail(fmt.Errorf("no images; %s", text))
 		}
-		if t, err := readRecords(fsys, candidates[0].file); err == nil && t.holdsPixels() {
+		if t, err := readRecords(s.ctx, fsys, candidates[0].file); err == nil && t.holdsPixels() {
 			return fail(fmt.Errorf("no images; %s has their pixels: write them to pictures, a folder each class, as by numpy.reshape and PIL.Image.fromarray", candidates[0].file))
 		}
 		return fail(fmt.Errorf("no images beside %s, want those that it names", candidates[0].file))
@@ -118,6 +119,9 @@ func openTables(s *search, name string, fsys fs.FS, root listing) (train, val *D
 		s.source.Notes = notes
 		return nil, nil, false, nil
 	}
+	if chosen[0].parts, err = s.listedParts(chosen, candidates); err != nil {
+		return fail(err)
+	}
 	if train, val, err = s.tableDatasets(name, fsys, fsys, chosen, all); err != nil {
 		return fail(err)
 	}
@@ -139,7 +143,7 @@ func openTables(s *search, name string, fsys fs.FS, root listing) (train, val *D
 
 // partTables are tables in the folders of the images: of Hugging Face, and those of Roboflow's
 // exports of classes and boxes.
-var partTables = []string{"metadata.csv", "metadata.jsonl", "_classes.csv", "_annotations.csv"}
+var partTables = []string{labelsFile, "metadata.csv", "metadata.jsonl", "_classes.csv", "_annotations.csv"}
 
 // numberedSplit matches lists of one of several divisions into parts, as of DTD.
 var numberedSplit = regexp.MustCompile(`^(?:train|val|test)(\d+)\.txt$`)
@@ -202,7 +206,7 @@ func (s *search) tryTable(fsys fs.FS, c *tableCandidate, files *tableFiles, trai
 		c.err = errSubmission
 		return
 	}
-	t, err := readRecords(fsys, c.file)
+	t, err := readRecords(s.ctx, fsys, c.file)
 	if err != nil {
 		c.err = &tableFault{err}
 		return
@@ -211,6 +215,7 @@ func (s *search) tryTable(fsys fs.FS, c *tableCandidate, files *tableFiles, trai
 	for _, within := range []*tableFiles{files.of(dir, c.part), files} {
 		copied := *t
 		copied.rows = slices.Clone(t.rows)
+		c.table = &copied
 		c.source, c.err = copied.source(within, c.part, s.columns)
 		c.boxes = copied.boxTable(within, c.part, s.columns)
 		if trained != nil && c.part != "" && copied.columns != nil && slices.Equal(copied.written, trained.written) && copied.columnsOfFiles(within, false) != nil {

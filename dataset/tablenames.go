@@ -45,7 +45,7 @@ func (s *search) nameNumbers(fsys fs.FS, dir string, l *rowLabels) error {
 		}
 		for _, f := range list.files {
 			file := path.Join(dir, f)
-			found, err := namesIn(fsys, file, numbers)
+			found, err := namesIn(s.ctx, fsys, file, numbers)
 			if err != nil {
 				s.note("%s isn't used to name the classes: %v", file, err)
 			}
@@ -94,7 +94,7 @@ func (s *search) titleNumbers(fsys fs.FS, sets ...*Dataset) error {
 
 // namesIn reads the names of classes with some numbers from a file; nil if it isn't a list
 // of names.
-func namesIn(fsys fs.FS, file string, numbers []int) ([]string, error) {
+func namesIn(ctx context.Context, fsys fs.FS, file string, numbers []int) ([]string, error) {
 	base := strings.ToLower(path.Base(file))
 	isList := slices.Contains(nameFiles, base)
 	if !isList && path.Ext(base) != ".json" {
@@ -103,7 +103,7 @@ func namesIn(fsys fs.FS, file string, numbers []int) ([]string, error) {
 	if info, err := fs.Stat(fsys, file); err != nil || info.Size() > maxNames {
 		return nil, nil
 	}
-	data, err := wholefile.ReadFS(context.Background(), fsys, file, maxNames)
+	data, err := wholefile.ReadFS(ctx, fsys, file, maxNames)
 	if err != nil {
 		return nil, err
 	}

@@ -74,6 +74,8 @@ func (t *tableSource) reading() string {
 		text += fmt.Sprintf("classes by %d columns of 0 and 1: %s", len(names), some(names))
 	case t.number >= 0:
 		text += fmt.Sprintf("classes by columns %s and %s", t.columnName(t.labels[0]), t.columnName(t.number))
+	case t.separator == rowEach:
+		text += fmt.Sprintf("labels by column %s, several an image in a row each", t.columnName(t.labels[0]))
 	case t.separator != "":
 		text += fmt.Sprintf("labels by column %s, several an image", t.columnName(t.labels[0]))
 	default:

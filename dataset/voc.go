@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"context"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -109,7 +110,7 @@ func parseVOC(source string, r io.Reader) (annotation, []error, error) {
 
 // vocParts returns the base names, without extension, of each part's images, nil
 // for a part without a list.
-func vocParts(fsys fs.FS, root listing) (members [2]map[string]bool, err error) {
+func vocParts(ctx context.Context, fsys fs.FS, root listing) (members [2]map[string]bool, err error) {
 	for part := range members {
 		for _, word := range partWords[part] {
 			lists := vocLists(fsys, word)
@@ -117,7 +118,7 @@ func vocParts(fsys fs.FS, root listing) (members [2]map[string]bool, err error) 
 				lists = []string{table}
 			}
 			for _, name := range lists {
-				t, err := readTable(fsys, name)
+				t, err := readTable(ctx, fsys, name)
 				if err != nil {
 					return members, err
 				}

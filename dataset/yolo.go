@@ -266,7 +266,7 @@ func (s boxSource) readYOLO(search *search) (*noteSet, error) {
 		set.notes = append(set.notes, note)
 	}
 	if s.names.lists != nil && len(t.images) > 0 {
-		if set.parts, err = s.names.parts(s.fsys, t.images); err != nil {
+		if set.parts, err = s.names.parts(search.ctx, s.fsys, t.images); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.names.file, err)
 		}
 	}
@@ -274,7 +274,7 @@ func (s boxSource) readYOLO(search *search) (*noteSet, error) {
 }
 
 // parts returns the part of every image that the data.yaml lists.
-func (n *yoloNames) parts(fsys fs.FS, images []string) (map[string]int, error) {
+func (n *yoloNames) parts(ctx context.Context, fsys fs.FS, images []string) (map[string]int, error) {
 	parts := map[string]int{}
 	for part, node := range []yaml.Node{n.lists.Train, n.lists.Val, n.lists.Test} {
 		var entries []string
@@ -296,7 +296,7 @@ func (n *yoloNames) parts(fsys fs.FS, images []string) (map[string]int, error) {
 			if e == "" {
 				continue
 			}
-			found, err := n.images(fsys, e, images)
+			found, err := n.images(ctx, fsys, e, images)
 			if err != nil {
 				if part == partTest { // often named and not there
 					continue
@@ -314,14 +314,14 @@ func (n *yoloNames) parts(fsys fs.FS, images []string) (map[string]int, error) {
 }
 
 // images returns the images that an entry of a part means: those of a folder, or of a list.
-func (n *yoloNames) images(fsys fs.FS, entry string, images []string) ([]string, error) {
+func (n *yoloNames) images(ctx context.Context, fsys fs.FS, entry string, images []string) ([]string, error) {
 	at, ok := n.resolve(fsys, entry)
 	if !ok {
 		return nil, fmt.Errorf("%s: no such folder or list below %s", entry, path.Dir(n.file))
 	}
 	var found []string
 	if strings.EqualFold(path.Ext(at), ".txt") && !isFolder(fsys, at) {
-		data, err := wholefile.ReadFS(context.Background(), fsys, at, wholefile.MaxTable)
+		data, err := wholefile.ReadFS(ctx, fsys, at, wholefile.MaxTable)
 		if err != nil {
 			return nil, err
 		}
@@ -333,6 +333,9 @@ func (n *yoloNames) images(fsys fs.FS, entry string, images []string) ([]string,
 			name := path.Clean(strings.ReplaceAll(line, `\`, "/"))
 			if !path.IsAbs(name) {
 				name = join(path.Dir(at), name)
+			}
+			if len(found)%checkEvery == 0 && ctx.Err() != nil {
+				return nil, context.Cause(ctx)
 			}
 			i, err := m.find(name, name, "")
 			if err != nil {

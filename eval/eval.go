@@ -133,9 +133,10 @@ func RunNets(ctx context.Context, nets []Net, data *dataset.Dataset, o Options) 
 	if err != nil {
 		return nil, err
 	}
-	result.Seconds = time.Since(start).Seconds()
+	took := time.Since(start)
+	result.Seconds = took.Seconds()
 	if n := r.total - before; n > 0 {
-		result.ImagesPerSecond = float64(n) / float64(len(nets)) / result.Seconds
+		result.ImagesPerSecond = progress.Rate(float64(n)/float64(len(nets)), took)
 	}
 	return result, nil
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/verydeep/vgg/resources"
 )
 
-// Extraction takes images through a network densely, as [Dense] evaluation does, and
+// Extraction takes images through a network densely, as [Dense] evaluation does, or their
+// central crops, and
 // reduces the activations of the network's last layer over space, to their mean or their
 // maximum (appendix B).
 type Extraction struct {
@@ -21,6 +22,7 @@ type Extraction struct {
 	Scales []int
 	Flip   bool // average with the activations of the mirror image
 	Max    bool // take the maximum over space instead of the mean
+	Crop   bool // show the central crop, as [Centre] does, instead of the whole image
 	// Region, where set, returns the part of an image, in pixels of the image as it is stored,
 	// that takes the image's place. An empty one is the whole image.
 	Region func(image int) image.Rectangle
@@ -44,7 +46,12 @@ func (x Extraction) Validate() error {
 	return err
 }
 
-func (x Extraction) setting() Setting { return Setting{Dense, x.Scales, x.Flip} }
+func (x Extraction) setting() Setting {
+	if x.Crop {
+		return Setting{Centre, x.Scales, x.Flip}
+	}
+	return Setting{Dense, x.Scales, x.Flip}
+}
 
 // Run takes the images of the given indices through the network. It calls done for each
 // image with the reduced activations at every scale, one number for each of the layer's
@@ -68,6 +75,16 @@ func (x Extraction) Run(ctx context.Context, images []int, done func(image int, 
 		c.reduce = spatialMax
 	}
 	return c.run(ctx, images, everyView(len(c.views)))
+}
+
+// OverSpace reduces a map (K,OH,OW) over space to dst (K), as [Extraction] does: to its mean,
+// or its maximum.
+func OverSpace(dst, values []float32, most bool) {
+	if most {
+		spatialMax(dst, values)
+	} else {
+		spatialMean(dst, values)
+	}
 }
 
 // spatialMax takes the maximum of a map over space: dst is (K), scores (K,OH,OW).

@@ -23,6 +23,9 @@ type OutputMap struct {
 	OH, OW int // rows and columns
 	// Outputs is (K,OH,OW): output by output, rows from top to bottom.
 	Outputs []float32
+	// Whole is the output for the whole image, (K), of a network whose head pools it; nil of
+	// others.
+	Whole []float32
 }
 
 // ScoreMap is the class score map of an image rescaled to one scale (§3.2), as
@@ -35,7 +38,8 @@ type ScoreMap struct {
 	OH, OW int // rows and columns
 	// Posteriors is (K,OH,OW): class by class, rows from top to bottom.
 	Posteriors []float32
-	// Posterior is the image's at this scale: the posteriors of the map's mean over space.
+	// Posterior is the image's at this scale: the posteriors of the map's mean over space, or
+	// of the whole image if the network's head pools that.
 	Posterior []float32
 }
 
@@ -57,7 +61,11 @@ func ScoreMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales [
 	for _, o := range outputs {
 		k := len(o.Outputs) / (o.OH * o.OW)
 		s := ScoreMap{Scale: o.Scale, W: o.W, H: o.H, Window: o.Window, Stride: o.Stride, OH: o.OH, OW: o.OW, Posterior: make([]float32, k)}
-		spatialMean(s.Posterior, o.Outputs)
+		if o.Whole != nil {
+			copy(s.Posterior, o.Whole)
+		} else {
+			spatialMean(s.Posterior, o.Outputs)
+		}
 		posterior.Of(s.Posterior, s.Posterior)
 		s.Posteriors = posteriorMap(posterior, o.Outputs, k)
 		maps = append(maps, s)
@@ -65,7 +73,8 @@ func ScoreMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales [
 	return maps, nil
 }
 
-// OutputMaps runs a network densely over an image at several scales. An image that needs
+// OutputMaps runs a network densely over an image at several scales. Where the head pools the
+// whole map of the last convolutions, it takes that of each window. An image that needs
 // more than [DefaultMemory] is an error, and outputs that are not finite are [vgg.ErrNotFinite].
 func OutputMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales []int) ([]OutputMap, error) {
 	if m == nil || m.Net == nil {
@@ -83,7 +92,7 @@ func OutputMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales 
 	if err != nil {
 		return nil, err
 	}
-	stride, err := strideOf(m.Net)
+	run, err := newDense(m.Net)
 	if err != nil {
 		return nil, err
 	}
@@ -107,18 +116,15 @@ func OutputMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales 
 		}
 		x := tensor.New(1, 3, h, w)
 		m.Preprocess.Tensor(x.Data, seen, [3]float32{})
-		shape, err := m.Net.OutputShape(1, h, w)
+		out, err := run.outputs(ctx, x)
 		if err != nil {
 			return nil, err
 		}
-		y := tensor.New(shape...)
-		if err := m.Net.ForwardContext(ctx, y, x); err != nil {
-			return nil, err
-		}
-		if !tensor.Finite(y.Data) {
+		if !tensor.Finite(out.Outputs) || !tensor.Finite(out.Whole) {
 			return nil, vgg.ErrNotFinite
 		}
-		maps = append(maps, OutputMap{Scale: q, W: w, H: h, Window: side, Stride: stride, OH: y.Dim(2), OW: y.Dim(3), Outputs: y.Data})
+		out.Scale, out.W, out.H, out.Window = q, w, h, side
+		maps = append(maps, out)
 	}
 	return maps, nil
 }
@@ -138,20 +144,4 @@ func posteriorMap(posterior network.Posterior, scores []float32, classes int) []
 		}
 	}
 	return out
-}
-
-// strideOf returns the distance, in pixels, of neighbouring places of the class score map:
-// 2 to the number of poolings.
-func strideOf(net *network.Network) (int, error) {
-	side := net.Options().Input
-	for stride := 1; stride <= 1<<14; stride *= 2 {
-		shape, err := net.OutputShape(1, side+stride, side)
-		if err != nil {
-			return 0, err
-		}
-		if shape[2] > 1 {
-			return stride, nil
-		}
-	}
-	return 0, fmt.Errorf("eval: a class score map without a second place: the network's head pools the whole image")
 }

@@ -5,6 +5,7 @@ package examples
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"flag"
 	"io"
 	"net/http"
@@ -200,6 +201,59 @@ func TestService(t *testing.T) {
 		answer.Body.Close()
 		if err != nil || answer.StatusCode != test.status || !bytes.Contains(text, []byte(test.want)) {
 			t.Errorf("status %d, %q, %v; want %d and %q", answer.StatusCode, text, err, test.status, test.want)
+		}
+	}
+}
+
+// lines are a text, which notebooks have as a list.
+type lines []string
+
+// TestNotebooks: the notebooks have the networks of the programs, were run without an error, and
+// show the curve and a photograph. tools/notebooks/make.py writes and runs them.
+func TestNotebooks(t *testing.T) {
+	for _, n := range networks {
+		data, err := os.ReadFile(filepath.Join("notebooks", n.folder+".ipynb"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var notebook struct {
+			Cells []struct {
+				Source  lines
+				Outputs []struct {
+					Type string `json:"output_type"`
+					Text lines
+					Data map[string]any
+				}
+			}
+		}
+		if err := json.Unmarshal(data, &notebook); err != nil {
+			t.Fatalf("%s: %v", n.folder, err)
+		}
+		source, text, pictures := "", "", 0
+		for _, c := range notebook.Cells {
+			source += strings.Join(c.Source, "") + "\n"
+			for _, o := range c.Outputs {
+				if o.Type == "error" {
+					t.Errorf("%s: a cell ended with an error", n.folder)
+				}
+				text += strings.Join(o.Text, "")
+				if o.Data["image/png"] != nil {
+					pictures++
+				}
+			}
+		}
+		for line := range strings.Lines(read(t, n.folder)) {
+			if strings.Contains(line, "r.Config") || strings.Contains(line, "r.Dropout") {
+				if want := strings.NewReplacer("*epochs", "80", "*full", "full").Replace(strings.TrimSpace(line)); !strings.Contains(source, want) {
+					t.Errorf("%s: the notebook hasn't %q", n.folder, want)
+				}
+			}
+		}
+		if pictures != 2 || !strings.Contains(text, "best epoch") || !strings.Contains(text, "top-1 error") {
+			t.Errorf("%s: %d pictures and the text %q, want the curve, the photograph and the errors", n.folder, pictures, text)
+		}
+		if strings.Contains(string(data), "/home/") || strings.Contains(string(data), "/tmp/") {
+			t.Errorf("%s: a path of the machine that ran it", n.folder)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/verydeep/vgg/explain"
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
 
@@ -24,7 +25,7 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := explain.Run(t.Context(), m, im, []int{64, 96}, 2)
+	r, err := explain.Run(t.Context(), m, im, explain.Options{Scales: []int{64, 96}, Top: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +74,86 @@ func TestDefaultScales(t *testing.T) {
 }
 
 func TestNoNetwork(t *testing.T) {
-	if _, err := explain.Run(t.Context(), nil, nil, nil, 1); !errors.Is(err, vgg.ErrNoNetwork) {
+	if _, err := explain.Run(t.Context(), nil, nil, explain.Options{Top: 1}); !errors.Is(err, vgg.ErrNoNetwork) {
 		t.Errorf("%v, want %v", err, vgg.ErrNoNetwork)
+	}
+}
+
+// TestPooled: Grad-CAM of a network that pools the whole image sees each colour where it is,
+// for a class of any name.
+func TestPooled(t *testing.T) {
+	o := network.DefaultOptions("8 GAP FC")
+	o.Classes, o.Input = 2, 16
+	net, err := network.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range net.Params() {
+		v := make([]float32, p.Len())
+		switch p.Name {
+		case "conv1_1.weight": // channel 0 is red, channel 1 is blue
+			v[4], v[27+18+4] = 1, 1
+		case "fc1.weight", "fc2.weight":
+			v[0], v[p.Len()/2+1] = 1, 1
+		}
+		if err := p.Set(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := &vgg.Model{Net: net, Classes: []string{"red", "blue"}, Preprocess: preprocess.Spec{Name: "plain", Scale: 1, Std: [3]float32{1, 1, 1}, Crop: 16, Resize: 16}}
+	im, err := preprocess.Decode(vggtest.PNG(32, 16, vggtest.Halves(16, vggtest.Red, vggtest.Blue)), preprocess.DecodeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := explain.Run(t.Context(), m, im, explain.Options{Method: explain.GradCAM, Classes: []string{"blue", "0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Top[0].Class != "blue" || r.Top[1].Class != "red" || r.Layer != "conv1_1" {
+		t.Fatalf("%+v", r)
+	}
+	for i, want := range [][2]float32{{0, 1}, {1, 0}} { // left and right
+		heat, cols := r.Map(r.Top[i].Index, 0), r.Scales[0].Cols
+		row := heat[8*cols:][:cols]
+		if (row[4] > 0) != (want[0] > 0) || (row[cols-4] > 0) != (want[1] > 0) {
+			t.Errorf("%s: %v on the left, %v on the right", r.Top[i].Class, row[4], row[cols-4])
+		}
+	}
+	for want, o := range map[string]explain.Options{
+		`method "magic", want one of scoremap, gradcam, saliency`: {Method: "magic"},
+		`layer conv1_1 with the method saliency`:                  {Method: explain.Saliency, Layer: "conv1_1"},
+		`class "green", want one of the network's: red, blue`:     {Method: explain.Saliency, Classes: []string{"green"}},
+		`class "2", want one of the network's`:                    {Method: explain.Saliency, Classes: []string{"2"}},
+		`layer "conv9_9", want one of conv1_1, gap1, fc`:          {Method: explain.GradCAM, Layer: "conv9_9", Top: 1},
+		`a pooling before it is over the whole image`:             {Method: explain.GradCAM, Layer: "gap1", Top: 1},
+	} {
+		if _, err := explain.Run(t.Context(), m, im, o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q", o, err, want)
+		}
+	}
+}
+
+// TestBinary: of two classes that one output tells apart, each is the other's opposite.
+func TestBinary(t *testing.T) {
+	o := network.DefaultOptions("8 M FC1 SIGMOID")
+	o.Classes, o.Input = 2, 16
+	net, err := network.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := net.Init(network.Glorot, 3); err != nil {
+		t.Fatal(err)
+	}
+	m := &vgg.Model{Net: net, Classes: []string{"no", "yes"}, Preprocess: preprocess.Spec{Name: "plain", Scale: 1, Std: [3]float32{1, 1, 1}, Crop: 16, Resize: 16}}
+	im, err := preprocess.Decode(vggtest.PNG(20, 16, vggtest.Halves(10, vggtest.Red, vggtest.Blue)), preprocess.DecodeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := explain.Run(t.Context(), m, im, explain.Options{Method: explain.Saliency, Classes: []string{"no", "yes"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if no, yes := r.Top[0], r.Top[1]; no.Scores[0] != -yes.Scores[0] || no.Scores[0] == 0 || !slices.Equal(r.Map(0, 0), r.Map(1, 0)) {
+		t.Errorf("scores %v and %v, peaks %v and %v", no.Scores, yes.Scores, no.Peaks, yes.Peaks)
 	}
 }

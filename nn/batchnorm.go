@@ -83,8 +83,8 @@ func (l *BatchNorm) move(i int, mean, variance float32) {
 	l.RunningVar.Value[i] += l.Momentum * (variance - l.RunningVar.Value[i])
 }
 
-func (l *BatchNorm) backward(w *kernel.Work, x, y, dy, dx *kernel.Act, _ Pass) {
-	if l.frozen() {
+func (l *BatchNorm) backward(w *kernel.Work, x, y, dy, dx *kernel.Act, p Pass) {
+	if l.frozen() || p.fixed {
 		if dx != nil {
 			w.NormBackwardFixed(l.norm(false), y, dy, dx, l.ReLU)
 		}

@@ -3,7 +3,6 @@ package nn
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -33,7 +32,8 @@ func newChain(in int, layers []Layer, team *kernel.Team) *Chain {
 }
 
 // NewChain returns the chain of layers over images of c channels. It runs on as many
-// threads as the process may use: runtime.GOMAXPROCS, which heeds a container's CPU quota.
+// threads as compute by default: runtime.GOMAXPROCS, which heeds a container's CPU quota; on
+// Apple's processors at most the performance cores.
 func NewChain(c int, layers ...Layer) *Chain {
 	chain := Plan(c, layers...)
 	chain.Alloc()
@@ -50,7 +50,7 @@ func (c *Chain) Alloc() {
 // Plan is [NewChain] without memory for the weights. Its shapes and sizes can be asked for
 // at once; it must not be run before [Chain.Alloc].
 func Plan(c int, layers ...Layer) *Chain {
-	return newChain(c, layers, kernel.NewTeam(runtime.GOMAXPROCS(0)))
+	return newChain(c, layers, kernel.NewTeam(kernel.Threads()))
 }
 
 // SetThreads sets how many threads share the work of one pass. Results do not depend
@@ -113,6 +113,7 @@ type inferenceStep struct {
 	layer Layer
 	norm  *BatchNorm
 	pool  bool
+	last  int // index in the chain of the step's last layer
 }
 
 // conv returns the convolution that computes the step without its pooling; nil if the step
@@ -128,6 +129,12 @@ func (s inferenceStep) conv() *Conv {
 // inferenceSteps lists the steps of inference on n images, and the shapes of the input and
 // of each step's output.
 func (c *Chain) inferenceSteps(n, h, w, threads int) ([]inferenceStep, []Shape, error) {
+	return c.stepsPooling(n, h, w, threads, func(int) bool { return true })
+}
+
+// stepsPooling is inferenceSteps where a max-pooling becomes part of the step before it only
+// if fuses allows it for the index of the pooling.
+func (c *Chain) stepsPooling(n, h, w, threads int, fuses func(i int) bool) ([]inferenceStep, []Shape, error) {
 	all, err := c.Shapes(h, w)
 	if err != nil {
 		return nil, nil, err
@@ -148,12 +155,12 @@ func (c *Chain) inferenceSteps(n, h, w, threads int) ([]inferenceStep, []Shape, 
 			}
 		}
 		if ok && i+1 < len(c.layers) {
-			if _, ok := c.layers[i+1].(*MaxPool); ok && conv.fusesPool(n, in, threads) {
+			if _, ok := c.layers[i+1].(*MaxPool); ok && fuses(i+1) && conv.fusesPool(n, in, threads) {
 				s.pool = true
 				i++
 			}
 		}
-		in = all[i]
+		in, s.last = all[i], i
 		steps = append(steps, s)
 		shapes = append(shapes, in)
 	}
@@ -328,16 +335,18 @@ func (c *Chain) ForwardContext(ctx context.Context, y, x *tensor.Tensor) error {
 }
 
 // step runs step i of inference.
-func (ws *workspace) step(i int) {
-	x, y := &ws.acts[i], &ws.acts[i+1]
+func (ws *workspace) step(i int) { ws.steps[i].forward(ws.work, &ws.acts[i], &ws.acts[i+1]) }
+
+// forward runs the step.
+func (s inferenceStep) forward(w *kernel.Work, x, y *kernel.Act) {
 	y.ClearBorder()
-	switch s := ws.steps[i]; {
+	switch {
 	case s.pool:
-		s.conv().forwardPool(ws.work, x, y)
+		s.conv().forwardPool(w, x, y)
 	case s.norm != nil:
-		s.conv().forward(ws.work, x, y, Pass{})
+		s.conv().forward(w, x, y, Pass{})
 	default:
-		s.layer.forward(ws.work, x, y, Pass{})
+		s.layer.forward(w, x, y, Pass{})
 	}
 }
 

@@ -166,6 +166,13 @@ func (l *Conv) filter(w *kernel.Work, p kernel.Winograd) []float32 {
 }
 
 func (l *Conv) backward(w *kernel.Work, x, y, dy, dx *kernel.Act, p Pass) {
+	if p.fixed {
+		if l.ReLU {
+			w.BiasGrad(y, dy, true, nil)
+		}
+		l.dataGradient(w, x, dy, dx, nil, p)
+		return
+	}
 	l.gradients(w, x, y, dy, dx, nil, p)
 	l.finish(w, x.N, Shape{x.C, x.H, x.W}, p)
 }

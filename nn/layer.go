@@ -36,6 +36,7 @@ type Pass struct {
 	HoldStatistics bool
 
 	update *update // if not nil, the backward pass updates weights by it
+	fixed  bool    // the backward pass computes dx alone, of inference's forward pass
 	clock  *clock  // if not nil, it measures the pass
 }
 

@@ -2,6 +2,7 @@ package nn
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -10,40 +11,59 @@ import (
 // its rectification or other activation function. It shares c's parameters, what inference derives from them, and c's
 // threads. It is not for training. It is an error if there is no such layer.
 func (c *Chain) Until(layer string, rectified bool) (*Chain, error) {
-	for i, l := range c.layers {
-		if l.Name() != layer {
-			continue
-		}
-		layers := append([]Layer(nil), c.layers[:i+1]...)
-		conv, ok := l.(*Conv)
-		if !ok {
-			return newChain(c.in, layers, c.team.Load()), nil
-		}
-		var norm *BatchNorm
-		if i+1 < len(c.layers) {
-			norm, _ = c.layers[i+1].(*BatchNorm)
-		}
-		if !rectified && (conv.ReLU || norm != nil && norm.ReLU) {
-			// A convolution of its own, as a folded one includes the rectification.
-			conv = &Conv{name: conv.name, g: conv.g, Weight: conv.Weight, Bias: conv.Bias}
-			layers[i] = conv
-			if norm != nil {
-				plain := *norm
-				plain.ReLU = false
-				norm = &plain
-			}
-		}
-		next := i + 1
-		if norm != nil {
-			layers = append(layers, norm)
-			next++
-		}
-		if rectified && next < len(c.layers) && isActivation(c.layers[next]) {
-			layers = append(layers, c.layers[next])
-		}
-		return newChain(c.in, layers, c.team.Load()), nil
+	i, err := c.find(layer)
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("nn: layer %q, want one of %s", layer, strings.Join(c.names(), ", "))
+	conv, ok := c.layers[i].(*Conv)
+	if rectified || !ok {
+		return newChain(c.in, slices.Clone(c.layers[:c.end(i)+1]), c.team.Load()), nil
+	}
+	layers := slices.Clone(c.layers[:i+1])
+	var norm *BatchNorm
+	if i+1 < len(c.layers) {
+		norm, _ = c.layers[i+1].(*BatchNorm)
+	}
+	if conv.ReLU || norm != nil && norm.ReLU {
+		// A convolution of its own, as a folded one includes the rectification.
+		layers[i] = &Conv{name: conv.name, g: conv.g, Weight: conv.Weight, Bias: conv.Bias}
+		if norm != nil {
+			plain := *norm
+			plain.ReLU = false
+			norm = &plain
+		}
+	}
+	if norm != nil {
+		layers = append(layers, norm)
+	}
+	return newChain(c.in, layers, c.team.Load()), nil
+}
+
+// find returns the index of the layer called name, one of those of [Chain.names].
+func (c *Chain) find(name string) (int, error) {
+	for i, l := range c.layers {
+		if l.Name() == name {
+			return i, nil
+		}
+	}
+	return 0, fmt.Errorf("nn: layer %q, want one of %s", name, strings.Join(c.names(), ", "))
+}
+
+// end returns the index of the last layer that goes by the name of layer i: the batch
+// normalisation or the activation function after a convolution.
+func (c *Chain) end(i int) int {
+	if _, ok := c.layers[i].(*Conv); !ok {
+		return i
+	}
+	if i+1 < len(c.layers) {
+		if _, ok := c.layers[i+1].(*BatchNorm); ok {
+			i++
+		}
+	}
+	if i+1 < len(c.layers) && isActivation(c.layers[i+1]) {
+		i++
+	}
+	return i
 }
 
 // names lists the layers that change an activation in inference.

@@ -307,3 +307,26 @@ func TestPNMErrors(t *testing.T) {
 		}
 	}
 }
+
+// Bitmaps that aren't read are named.
+func TestUnreadBMP(t *testing.T) {
+	rgb := readTestFile(t, "rgb.bmp")
+	core := append([]byte("BM\x3e\x00\x00\x00\x00\x00\x00\x00\x1a\x00\x00\x00\x0c\x00\x00\x00\x02\x00\x01\x00\x01\x00\x18\x00"), make([]byte, 36)...)
+	patched := func(at int, v byte) []byte {
+		b := bytes.Clone(rgb)
+		b[at] = v
+		return b
+	}
+	for name, c := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"OS/2":    {core, "an OS/2 bitmap, with a header of 12 bytes, want an uncompressed bitmap"},
+		"16 bits": {patched(28, 16), "16 bits a pixel, want an uncompressed bitmap"},
+		"RLE":     {patched(30, 1), "24 bits a pixel in compression 1, want an uncompressed bitmap"},
+	} {
+		if _, err := Decode(c.data, DecodeOptions{}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}

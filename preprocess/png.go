@@ -46,15 +46,19 @@ func headerBMP(data []byte) (Header, error) {
 
 // unreadBMP names the kind of a bitmap that package bmp doesn't read.
 func unreadBMP(data []byte) error {
-	const depthAt, compressionAt, end = 28, 30, 34
+	const headerAt, depthAt, compressionAt, end = 14, 28, 30, 34
 	if len(data) < end {
 		return bmp.ErrUnsupported
+	}
+	const want = "want an uncompressed bitmap of 1, 4, 8, 24 or 32 bits: convert it with magick IN OUT.png"
+	if n := binary.LittleEndian.Uint32(data[headerAt:]); n < 40 {
+		return fmt.Errorf("an OS/2 bitmap, with a header of %d bytes, %s", n, want)
 	}
 	kind := fmt.Sprintf("%d bits a pixel", binary.LittleEndian.Uint16(data[depthAt:]))
 	if c := binary.LittleEndian.Uint32(data[compressionAt:]); c != 0 {
 		kind += fmt.Sprintf(" in compression %d", c)
 	}
-	return fmt.Errorf("%s, want an uncompressed bitmap of 1, 4, 8, 24 or 32 bits: convert it with magick IN OUT.png", kind)
+	return fmt.Errorf("%s, %s", kind, want)
 }
 
 func decodeBMP(_ []byte, r *cancelled, _ Header) (*Image, error) {

@@ -21,6 +21,9 @@ type Heatmap struct {
 	Pix             []uint8 // R, G, B, rows from top to bottom
 	Columns         []string
 	Rows            []HeatRow
+	// Legend is what the scale of colours says: its lowest and its highest value, and lines of
+	// explanation. nil: that the values are probabilities of windows.
+	Legend []string
 }
 
 // HeatRow is a class.
@@ -30,14 +33,16 @@ type HeatRow struct {
 	Heats []Heat // by column
 }
 
-// Heat is a regular grid of probabilities over the photograph, whose size is W×H in the
+// Heat is a regular grid of values in [0,1], such as probabilities, over the photograph, whose size is W×H in the
 // unit of the grid. The value at row i and column j belongs to the point
 // (First + j·Step, First + i·Step), the centre of a square window of side 2·First.
 type Heat struct {
 	W, H        float64
 	First, Step float64
 	Rows, Cols  int
-	Values      []float32 // row by row
+	Values      []float32 // row by row; nil: the photograph alone, in its colours
+	Pix         []uint8   // the photograph, if it isn't the one of the heat map; of the same size
+	Framed      bool      // the window of the highest value has a frame
 	Caption     string
 }
 
@@ -77,15 +82,19 @@ func (m Heatmap) EncodePNG(w io.Writer) error {
 	c := newHeatCanvas(m)
 	c.text(heatGap, 12, titleSize, xfont.WeightBold, inkColor, m.Title)
 	c.text(heatGap, 34, textSize, xfont.WeightNormal, greyColor, m.Subtitle)
-	photo := m.photograph(heatSharpness*c.panelW, heatSharpness*c.panelH)
+	photo := m.photograph(m.Pix, heatSharpness*c.panelW, heatSharpness*c.panelH)
 	c.image(heatGap, heatHeader+heatName, photo)
 	for i, title := range m.Columns {
 		c.text(c.column(i), heatHeader-22, textSize, xfont.WeightNormal, inkColor, title)
 	}
 	for i, row := range m.Rows {
-		c.row(heatHeader+i*c.rowHeight(), row, photo)
+		c.row(heatHeader+i*c.rowHeight(), m, row, photo)
 	}
-	c.legend(heatHeader + heatName + c.panelH + heatGap)
+	legend := m.Legend
+	if legend == nil {
+		legend = []string{"0 %", "100 %", "probability of the class in", "the window round a place;", "frame: the best window"}
+	}
+	c.legend(heatHeader+heatName+c.panelH+heatGap, legend)
 	return encodePNG(w, c.picture, "heat map")
 }
 
@@ -134,26 +143,34 @@ func (c *heatCanvas) image(x, y int, im image.Image) {
 }
 
 // row draws the panels of a class.
-func (c *heatCanvas) row(y int, row HeatRow, photo *image.RGBA) {
+func (c *heatCanvas) row(y int, m Heatmap, row HeatRow, photo *image.RGBA) {
 	left := c.column(0)
 	width := c.text(left, y+3, textSize+1, xfont.WeightBold, inkColor, row.Name)
 	share := textStyle(textSize, xfont.WeightNormal, greyColor)
 	c.canvas.FillText(share, vg.Point{X: c.point(left+10, 0).X + width, Y: c.point(0, y+4).Y}, row.Share)
 	for j, h := range row.Heats {
-		c.image(c.column(j), y+heatName, overlay(photo, h))
+		under := photo
+		if h.Pix != nil {
+			under = m.photograph(h.Pix, photo.Rect.Dx(), photo.Rect.Dy())
+		}
+		if h.Values != nil {
+			under = overlay(under, h)
+		}
+		c.image(c.column(j), y+heatName, under)
 		c.text(c.column(j), y+heatName+c.panelH+3, textSize-1, xfont.WeightNormal, greyColor, h.Caption)
 	}
 }
 
 // legend draws the scale of colours and its explanation.
-func (c *heatCanvas) legend(y int) {
+func (c *heatCanvas) legend(y int, words []string) {
 	c.image(heatGap, y, bar())
 	small := textStyle(textSize-1, xfont.WeightNormal, greyColor)
-	c.canvas.FillText(small, c.point(heatGap, y+heatBarHeight+2), "0 %")
-	c.canvas.FillText(small, vg.Point{X: c.point(heatGap+heatBar, 0).X - small.Width("100 %"), Y: c.point(0, y+heatBarHeight+2).Y}, "100 %")
-	c.canvas.FillText(small, c.point(heatGap, y+heatBarHeight+18), "probability of the class in")
-	c.canvas.FillText(small, c.point(heatGap, y+heatBarHeight+31), "the window round a place;")
-	c.canvas.FillText(small, c.point(heatGap, y+heatBarHeight+44), "frame: the best window")
+	low, high, lines := words[0], words[1], words[2:]
+	c.canvas.FillText(small, c.point(heatGap, y+heatBarHeight+2), low)
+	c.canvas.FillText(small, vg.Point{X: c.point(heatGap+heatBar, 0).X - small.Width(high), Y: c.point(0, y+heatBarHeight+2).Y}, high)
+	for i, line := range lines {
+		c.canvas.FillText(small, c.point(heatGap, y+heatBarHeight+18+13*i), line)
+	}
 }
 
 // Size of the scale of colours, pixels.
@@ -172,9 +189,9 @@ func bar() image.Image {
 	return im
 }
 
-// photograph returns the photograph at the size of a panel, w×h pixels. Each pixel is the
+// photograph returns a photograph of m's size at the size of a panel, w×h pixels. Each pixel is the
 // mean of those that it covers.
-func (m Heatmap) photograph(w, h int) *image.RGBA {
+func (m Heatmap) photograph(pix []uint8, w, h int) *image.RGBA {
 	out := image.NewRGBA(image.Rect(0, 0, w, h))
 	for y := range h {
 		y0 := y * m.H / h
@@ -186,7 +203,7 @@ func (m Heatmap) photograph(w, h int) *image.RGBA {
 			for v := y0; v < y1; v++ {
 				for u := x0; u < x1; u++ {
 					for c := range sum {
-						sum[c] += int(m.Pix[3*(v*m.W+u)+c])
+						sum[c] += int(pix[3*(v*m.W+u)+c])
 					}
 				}
 			}
@@ -197,8 +214,8 @@ func (m Heatmap) photograph(w, h int) *image.RGBA {
 	return out
 }
 
-// overlay draws the colours of a heat map over the photograph in grey, and a frame around
-// the best window.
+// overlay draws the colours of a heat map over the photograph in grey and, if the map is
+// framed, a frame around the best window.
 func overlay(photo *image.RGBA, h Heat) *image.RGBA {
 	b := photo.Bounds()
 	out := image.NewRGBA(b)
@@ -209,7 +226,9 @@ func overlay(photo *image.RGBA, h Heat) *image.RGBA {
 			out.SetRGBA(x, y, heated(grey, h.at((float64(x)+0.5)*h.W/float64(b.Dx()), (float64(y)+0.5)*h.H/float64(b.Dy()))))
 		}
 	}
-	frame(out, h.best(b.Dx(), b.Dy()))
+	if h.Framed {
+		frame(out, h.best(b.Dx(), b.Dy()))
+	}
 	return out
 }
 

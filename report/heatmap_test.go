@@ -10,7 +10,7 @@ import (
 
 // A photograph of 60×40 under a map of 3×2 windows of side 20, ten apart.
 func heat(values ...float32) Heat {
-	return Heat{W: 60, H: 40, First: 10, Step: 10, Rows: 2, Cols: 3, Values: values}
+	return Heat{W: 60, H: 40, First: 10, Step: 10, Rows: 2, Cols: 3, Values: values, Framed: true}
 }
 
 func TestHeatAt(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,16 +28,18 @@ type batcher struct {
 
 	mu      sync.Mutex
 	queue   []*job // in order of arrival
-	images  int    // in queue
+	images  int    // that wait: in queue, or of requests that are being decoded
 	closed  bool
 	wake    chan struct{} // one element: the queue has changed
 	stopped chan struct{} // closed when the last pass is over
 }
 
-// job is the work of one request: n images of one shape.
+// job is the work of one request: n images of one shape, or work that takes a turn of its own.
 type job struct {
 	ctx     context.Context
+	place   *place
 	x, y    *tensor.Tensor
+	work    func(context.Context) error
 	most    int // images of this shape that a pass may have
 	err     error
 	queued  time.Time
@@ -87,9 +90,43 @@ func (b *batcher) fits(h, w int) (int, error) {
 	return low, nil
 }
 
-// forward returns the class score maps of images, (N,3,H,W) to (N,K,OH,OW). It waits until
-// they are there or ctx is done. x is the batcher's until then.
-func (b *batcher) forward(ctx context.Context, x *tensor.Tensor) (*job, error) {
+// place is the place of a request in the queue.
+type place struct {
+	b      *batcher
+	images int
+}
+
+// enter takes a place in the queue for n images, before they are decoded: what would be
+// refused isn't decoded in vain. leave gives it back, if no pass has.
+func (b *batcher) enter(n int) (*place, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.closed:
+		return nil, errStopping
+	case b.images > 0 && b.images+n > b.limits.Queue:
+		return nil, refuse(http.StatusTooManyRequests, "queue", "%d images wait for this model, the most is %d: ask again later", b.images, b.limits.Queue)
+	}
+	b.images += n
+	return &place{b, n}, nil
+}
+
+// leave gives the place back.
+func (p *place) leave() {
+	p.b.mu.Lock()
+	defer p.b.mu.Unlock()
+	p.left()
+}
+
+// left is leave for a caller that has the lock.
+func (p *place) left() {
+	p.b.images -= p.images
+	p.images = 0
+}
+
+// forward returns the class score maps of images, (N,3,H,W) to (N,K,OH,OW), which have a place
+// in the queue. It waits until they are there or ctx is done. x is the batcher's until then.
+func (b *batcher) forward(ctx context.Context, p *place, x *tensor.Tensor) (*job, error) {
 	n, h, w := x.Shape[0], x.Shape[2], x.Shape[3]
 	most, err := b.fits(h, w)
 	if err != nil {
@@ -99,26 +136,48 @@ func (b *batcher) forward(ctx context.Context, x *tensor.Tensor) (*job, error) {
 	if err != nil {
 		return nil, badRequest("images of %d×%d pixels: %w", w, h, err)
 	}
-	j := &job{ctx: ctx, x: x, y: tensor.New(shape...), most: most, queued: time.Now(), done: make(chan struct{})}
+	return b.wait(&job{ctx: ctx, place: p, x: x, y: tensor.New(shape...), most: most})
+}
+
+// alone does work when its turn comes, with nothing beside it. The work ends with ctx, which
+// it is given.
+func (b *batcher) alone(ctx context.Context, p *place, work func(context.Context) error) (*job, error) {
+	return b.wait(&job{ctx: ctx, place: p, work: work})
+}
+
+// wait puts a job into the queue and waits for its end.
+func (b *batcher) wait(j *job) (*job, error) {
+	j.queued, j.done = time.Now(), make(chan struct{})
 	b.mu.Lock()
-	switch {
-	case b.closed:
+	if b.closed {
 		b.mu.Unlock()
 		return nil, errStopping
-	case b.images > 0 && b.images+n > b.limits.Queue:
-		b.mu.Unlock()
-		return nil, refuse(http.StatusTooManyRequests, "queue", "%d images wait for this model, the most is %d: ask again later", b.images, b.limits.Queue)
 	}
 	b.queue = append(b.queue, j)
-	b.images += n
 	b.mu.Unlock()
 	b.poke()
 	select {
 	case <-j.done:
 		return j, j.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	case <-j.ctx.Done():
 	}
+	if !b.drop(j) && j.work != nil {
+		<-j.done // it uses what the request holds
+	}
+	return nil, context.Cause(j.ctx)
+}
+
+// drop takes a job out of the queue, and reports whether it was still there.
+func (b *batcher) drop(j *job) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.Index(b.queue, j)
+	if i < 0 {
+		return false
+	}
+	b.queue = slices.Delete(b.queue, i, i+1)
+	j.place.left()
+	return true
 }
 
 // poke tells run that the queue has changed.
@@ -170,13 +229,17 @@ func (b *batcher) linger() {
 		b.mu.Unlock()
 		return
 	}
+	if b.queue[0].work != nil {
+		b.mu.Unlock()
+		return
+	}
 	until := b.queue[0].queued.Add(b.delay)
 	b.mu.Unlock()
 	timer := time.NewTimer(time.Until(until))
 	defer timer.Stop()
 	for {
 		b.mu.Lock()
-		full := b.closed || b.images >= b.most
+		full := b.closed || b.queued() >= b.most
 		b.mu.Unlock()
 		if full {
 			return
@@ -189,8 +252,19 @@ func (b *batcher) linger() {
 	}
 }
 
+// queued is the number of images in the queue, for a caller that has the lock.
+func (b *batcher) queued() int {
+	n := 0
+	for _, j := range b.queue {
+		if j.x != nil {
+			n += j.x.Shape[0]
+		}
+	}
+	return n
+}
+
 // gather takes the jobs of the next pass from the queue: the first one and those of its shape
-// that fit beside it. Jobs whose requests have gone are dropped.
+// that fit beside it, or the first one's work. Jobs whose requests have gone are dropped.
 func (b *batcher) gather() []*job {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -198,20 +272,30 @@ func (b *batcher) gather() []*job {
 	n := 0
 	for _, j := range b.queue {
 		if j.ctx.Err() != nil {
-			b.images -= j.x.Shape[0]
+			j.place.left()
 			j.end(context.Cause(j.ctx))
 			continue
 		}
-		images := j.x.Shape[0]
-		if taken != nil && !(j.x.Shape[2] == taken[0].x.Shape[2] && j.x.Shape[3] == taken[0].x.Shape[3] && n+images <= j.most) {
+		if taken != nil && !j.beside(taken[0], n) {
 			left = append(left, j)
 			continue
 		}
-		taken, n = append(taken, j), n+images
+		taken = append(taken, j)
+		if j.x != nil {
+			n += j.x.Shape[0]
+		}
+		j.place.left()
 	}
-	b.images -= n
 	b.queue = left
 	return taken
+}
+
+// beside tells whether a job fits into the pass of the first one, which has n images.
+func (j *job) beside(first *job, n int) bool {
+	if j.work != nil || first.work != nil {
+		return false
+	}
+	return j.x.Shape[2] == first.x.Shape[2] && j.x.Shape[3] == first.x.Shape[3] && n+j.x.Shape[0] <= j.most
 }
 
 // end hands the result to the request.
@@ -242,11 +326,19 @@ func (b *batcher) pass() {
 		})
 		defer stop()
 	}
+	if jobs[0].work != nil {
+		jobs[0].started = start
+		err := protected(func() error { return jobs[0].work(ctx) })
+		jobs[0].ended = time.Now()
+		jobs[0].end(err)
+		return
+	}
 	n := 0
 	for _, j := range jobs {
 		n += j.x.Shape[0]
 	}
-	computing, err := b.compute(ctx, jobs, n)
+	computing := start
+	err := protected(func() (err error) { computing, err = b.compute(ctx, jobs, n); return err })
 	end := time.Now()
 	b.passed(pass{images: n, gather: computing.Sub(start), compute: end.Sub(computing), err: err})
 	for _, j := range jobs {
@@ -255,15 +347,20 @@ func (b *batcher) pass() {
 	}
 }
 
-// compute runs the images of jobs, n in all, through the network, at most as many at a time
-// as fit. It returns when the first pass began.
-func (b *batcher) compute(ctx context.Context, jobs []*job, n int) (computing time.Time, err error) {
-	computing = time.Now()
+// protected turns a panic into an error.
+func protected(work func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic in a pass: %v\n%s", p, debug.Stack())
 		}
 	}()
+	return work()
+}
+
+// compute runs the images of jobs, n in all, through the network, at most as many at a time
+// as fit. It returns when the first pass began.
+func (b *batcher) compute(ctx context.Context, jobs []*job, n int) (computing time.Time, err error) {
+	computing = time.Now()
 	first := jobs[0]
 	if len(jobs) == 1 {
 		for start := 0; start < n; start += first.most {

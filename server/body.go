@@ -20,7 +20,11 @@ import (
 // body reads the body of a request, decompressed, within the limits. release gives its
 // memory back to the other requests.
 func (s *Server) body(r *http.Request) (data []byte, release func(), err error) {
-	limit := s.options.Limits.Body
+	return s.bodyUpTo(r, s.options.Limits.Body)
+}
+
+// bodyUpTo is body with a limit of its own.
+func (s *Server) bodyUpTo(r *http.Request, limit int64) (data []byte, release func(), err error) {
 	if r.ContentLength > limit {
 		return nil, nil, refuse(http.StatusRequestEntityTooLarge, "body", "a body of %s, the most is %s", report.Bytes(r.ContentLength), report.Bytes(limit))
 	}

@@ -75,6 +75,19 @@ func (s *Server) classify(w http.ResponseWriter, r *http.Request) error {
 
 // asked returns the parameters of a request and the network that it asks, one of classes.
 func (s *Server) asked(r *http.Request, known ...string) (query url.Values, h *hosted, g *generation, release func(), err error) {
+	if query, h, g, release, err = s.askedAny(r, known...); err != nil {
+		return nil, nil, nil, nil, err
+	}
+	if err = classifier(g.model); err != nil {
+		release()
+		discard(r)
+		return nil, nil, nil, nil, err
+	}
+	return query, h, g, release, nil
+}
+
+// askedAny is asked for a network with or without classes.
+func (s *Server) askedAny(r *http.Request, known ...string) (query url.Values, h *hosted, g *generation, release func(), err error) {
 	defer func() {
 		if err != nil {
 			discard(r)
@@ -84,10 +97,6 @@ func (s *Server) asked(r *http.Request, known ...string) (query url.Values, h *h
 		return nil, nil, nil, nil, err
 	}
 	if h, g, release, err = s.find(r, query.Get("model"), ""); err != nil {
-		return nil, nil, nil, nil, err
-	}
-	if err = classifier(g.model); err != nil {
-		release()
 		return nil, nil, nil, nil, err
 	}
 	return query, h, g, release, nil
@@ -114,13 +123,18 @@ func (s *Server) scores(ctx context.Context, h *hosted, g *generation, data []by
 		h.stats.add("cache_hit", time.Since(start))
 		return kept, nil
 	}
+	place, err := g.batcher.enter(1)
+	if err != nil {
+		return nil, err
+	}
+	defer place.leave()
 	side := g.model.Net.Options().Input
 	x := tensor.New(1, 3, side, side)
 	if err := s.see(ctx, g, x.Data, data, scale); err != nil {
 		return nil, err
 	}
 	h.stats.add("compute_input", time.Since(start))
-	j, err := g.batcher.forward(ctx, x)
+	j, err := g.batcher.forward(ctx, place, x)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +177,7 @@ func queryOf(r *http.Request, known ...string) (url.Values, error) {
 		if !found {
 			return nil, badRequest("parameter %q is unknown, want some of %s", abbreviated(name), strings.Join(known, ", "))
 		}
-		if len(v) > 1 {
+		if len(v) > 1 && name != "class" {
 			return nil, badRequest("parameter %s is given %d times, want once", name, len(v))
 		}
 	}

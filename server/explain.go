@@ -23,12 +23,15 @@ type explainAnswer struct {
 	Maps [][][]float32 `json:"maps,omitempty"`
 }
 
-// mostScales is the most scales of a request.
-const mostScales = 5
+// mostScales and mostClasses are the most scales and classes of a request.
+const (
+	mostScales  = 5
+	mostClasses = 20
+)
 
 // explain shows where a picture's classes are: as JSON, or as a PNG of heat maps.
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
-	query, h, g, release, err := s.asked(r, "model", "top", "scales", "maps", "format")
+	query, h, g, release, err := s.asked(r, "model", "top", "classes", "scales", "maps", "format")
 	if err != nil {
 		return err
 	}
@@ -37,32 +40,31 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	classes, err := classesOf(query, outputsCount(g.model))
+	if err != nil {
+		return err
+	}
 	scales, err := scalesOf(query, g.model.Net.Options().Input)
 	if err != nil {
 		return err
 	}
-	format := query.Get("format")
-	if format != "" && format != "json" && format != "png" {
-		return badRequest("parameter format of %q, want json or png", abbreviated(format))
+	format, err := formOf(r, query, pngForm)
+	if err != nil {
+		return err
 	}
-	list, free, err := s.pictures(r)
+	p, free, err := s.onePicture(r)
 	if err != nil {
 		return err
 	}
 	defer free()
-	if len(list) > 1 {
-		return badRequest("%d pictures, want one", len(list))
-	}
 	start := time.Now()
-	answer, picture, err := s.explained(r.Context(), g, list[0], scales, top, format == "png")
+	answer, picture, err := s.explained(r.Context(), h, g, p, scales, top, classes, format == "png")
 	h.count(start, err)
 	if err != nil {
 		return err
 	}
 	if format == "png" {
-		w.Header().Set("Content-Type", "image/png")
-		w.Header().Set("Content-Length", strconv.Itoa(len(picture)))
-		_, _ = w.Write(picture) // a client that has gone hears nothing
+		writeBytes(w, "image/png", picture)
 		return nil
 	}
 	if query.Has("maps") {
@@ -79,32 +81,32 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 }
 
 // explained computes the maps, one request at a time, and draws them if asked to.
-func (s *Server) explained(ctx context.Context, g *generation, p picture, scales []int, top int, draw bool) (*explainAnswer, []byte, error) {
+func (s *Server) explained(ctx context.Context, h *hosted, g *generation, p picture, scales []int, top int, classes []int, draw bool) (*explainAnswer, []byte, error) {
+	place, err := g.batcher.enter(1)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer place.leave()
 	im, release, err := s.decode(ctx, g.model.Preprocess.Orient, p.data)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer release()
-	side := g.model.Net.Options().Input
 	if scales == nil {
 		scales = explain.DefaultScales(g.model)
 	}
-	for _, q := range scales {
-		w, h := g.model.Preprocess.Fit.Size(im.W, im.H, max(q, side))
-		if _, err := g.batcher.fits(h, w); err != nil {
-			return nil, nil, err
-		}
-	}
-	select {
-	case s.models.turn <- struct{}{}:
-	case <-ctx.Done():
-		return nil, nil, context.Cause(ctx)
-	}
-	result, err := explain.Run(ctx, g.model, im, scales, top)
-	<-s.models.turn
-	if err != nil {
+	if err := g.fitsScales(im.W, im.H, scales); err != nil {
 		return nil, nil, err
 	}
+	var result *explain.Result
+	j, err := g.batcher.alone(ctx, place, func(ctx context.Context) (err error) {
+		result, err = explain.Run(ctx, g.model, im, explain.Options{Scales: scales, Top: top, Indices: classes})
+		return err
+	})
+	if err != nil {
+		return nil, nil, notFinite(err)
+	}
+	h.computed(j)
 	a := &explainAnswer{File: p.name, Width: im.W, Height: im.H, Result: result}
 	if !draw {
 		return a, nil, nil
@@ -114,6 +116,27 @@ func (s *Server) explained(ctx context.Context, g *generation, p picture, scales
 		return nil, nil, err
 	}
 	return a, b.Bytes(), nil
+}
+
+// classesOf returns the parameter classes, numbers of n classes such as 3,207, nil if there is
+// none.
+func classesOf(values url.Values, n int) ([]int, error) {
+	if !values.Has("classes") {
+		return nil, nil
+	}
+	parts := strings.Split(values.Get("classes"), ",")
+	if len(parts) > mostClasses {
+		return nil, badRequest("parameter classes has %d, the most is %d", len(parts), mostClasses)
+	}
+	var classes []int
+	for _, text := range parts {
+		c, err := strconv.Atoi(text)
+		if err != nil || c < 0 || c >= n {
+			return nil, badRequest("parameter classes has %q, want whole numbers from 0 to %d", abbreviated(text), n-1)
+		}
+		classes = append(classes, c)
+	}
+	return classes, nil
 }
 
 // scalesOf returns the parameter scales, such as 256,384, nil if there is none.

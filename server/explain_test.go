@@ -22,7 +22,7 @@ func TestExplain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := explain.Run(t.Context(), m, im, []int{40, 64}, 2)
+	want, err := explain.Run(t.Context(), m, im, explain.Options{Scales: []int{40, 64}, Top: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -82,6 +82,11 @@ func (s *Server) run(ctx context.Context, h *hosted, g *generation, q *inferRequ
 	if err != nil {
 		return nil, err
 	}
+	place, err := g.batcher.enter(q.Inputs[0].shape[0])
+	if err != nil {
+		return nil, err
+	}
+	defer place.leave()
 	x := in.x
 	if x == nil {
 		side := g.model.Net.Options().Input
@@ -93,7 +98,7 @@ func (s *Server) run(ctx context.Context, h *hosted, g *generation, q *inferRequ
 		}
 	}
 	h.stats.add("compute_input", time.Since(start))
-	j, err := g.batcher.forward(ctx, x)
+	j, err := g.batcher.forward(ctx, place, x)
 	if err != nil {
 		return nil, err
 	}

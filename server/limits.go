@@ -33,6 +33,11 @@ type Limits struct {
 	Requests int
 	// Time is the most that a request takes, its way over the network included.
 	Time time.Duration
+	// TeachImages, TeachBody and TeachTime bound a request that teaches: its pictures, the bytes
+	// of its body, and its time.
+	TeachImages int
+	TeachBody   int64
+	TeachTime   time.Duration
 	// Answers is the most bytes of answers that are kept to be given again; negative: none.
 	Answers int64
 }
@@ -50,6 +55,10 @@ func DefaultLimits() Limits {
 		Requests: 4096,
 		Time:     30 * time.Second,
 		Answers:  32 << 20,
+
+		TeachImages: 1000,
+		TeachBody:   128 << 20,
+		TeachTime:   10 * time.Minute,
 	}
 }
 
@@ -57,14 +66,14 @@ func DefaultLimits() Limits {
 func (l Limits) withDefaults() Limits {
 	d := DefaultLimits()
 	for _, v := range []struct{ value, def *int64 }{
-		{&l.Body, &d.Body}, {&l.Bodies, &d.Bodies}, {&l.Pass, &d.Pass}, {&l.Decoding, &d.Decoding}, {&l.Answers, &d.Answers},
+		{&l.Body, &d.Body}, {&l.Bodies, &d.Bodies}, {&l.Pass, &d.Pass}, {&l.Decoding, &d.Decoding}, {&l.Answers, &d.Answers}, {&l.TeachBody, &d.TeachBody},
 	} {
 		if *v.value == 0 {
 			*v.value = *v.def
 		}
 	}
 	for _, v := range []struct{ value, def *int }{
-		{&l.Pixels, &d.Pixels}, {&l.Images, &d.Images}, {&l.Queue, &d.Queue}, {&l.Requests, &d.Requests},
+		{&l.Pixels, &d.Pixels}, {&l.Images, &d.Images}, {&l.Queue, &d.Queue}, {&l.Requests, &d.Requests}, {&l.TeachImages, &d.TeachImages},
 	} {
 		if *v.value == 0 {
 			*v.value = *v.def
@@ -72,6 +81,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Time == 0 {
 		l.Time = d.Time
+	}
+	if l.TeachTime == 0 {
+		l.TeachTime = d.TeachTime
 	}
 	return l
 }
@@ -84,6 +96,7 @@ func (l Limits) Validate() error {
 	}{
 		{"Body", l.Body}, {"Bodies", l.Bodies}, {"Pixels", int64(l.Pixels)}, {"Images", int64(l.Images)}, {"Queue", int64(l.Queue)},
 		{"Pass", l.Pass}, {"Decoding", l.Decoding}, {"Requests", int64(l.Requests)}, {"Time", int64(l.Time)},
+		{"TeachImages", int64(l.TeachImages)}, {"TeachBody", l.TeachBody}, {"TeachTime", int64(l.TeachTime)},
 	} {
 		if v.value < 0 {
 			return fmt.Errorf("server: limit %s of %d, want at least 1", v.name, v.value)
@@ -121,6 +134,14 @@ var (
 	errUnknownModel = errors.New("no such model")
 )
 
+// notFinite returns the error of scores that aren't finite as the service's own.
+func notFinite(err error) error {
+	if errors.Is(err, vgg.ErrNotFinite) {
+		return errNotFinite
+	}
+	return err
+}
+
 // asFailure returns any error of a request as a failure. Errors that aren't the caller's are
 // internal: their text stays in the log.
 func asFailure(err error) *failure {
@@ -152,5 +173,13 @@ func writeJSON(w http.ResponseWriter, code int, v any) {
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(data)))
 	w.WriteHeader(code)
+	_, _ = w.Write(data) // a client that has gone hears nothing
+}
+
+// writeBytes sends what isn't JSON.
+func writeBytes(w http.ResponseWriter, kind string, data []byte) {
+	h := w.Header()
+	h.Set("Content-Type", kind)
+	h.Set("Content-Length", strconv.Itoa(len(data)))
 	_, _ = w.Write(data) // a client that has gone hears nothing
 }

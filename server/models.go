@@ -67,13 +67,18 @@ type tensorMetadata struct {
 // inputMetadata describes the input of every model.
 var inputMetadata = tensorMetadata{inputName, fp32, []int{-1, 3, -1, -1}}
 
+// outputsCount returns the number of channels of a model's output; −1 if it varies.
+func outputsCount(m *vgg.Model) int {
+	k, err := m.Net.OutputShape(1, m.Net.Options().Input, m.Net.Options().Input)
+	if err != nil {
+		return -1
+	}
+	return k[1]
+}
+
 // outputMetadata describes the outputs of a model.
 func outputMetadata(m *vgg.Model) []tensorMetadata {
-	k, err := m.Net.OutputShape(1, m.Net.Options().Input, m.Net.Options().Input)
-	channels := -1
-	if err == nil {
-		channels = k[1]
-	}
+	channels := outputsCount(m)
 	var list []tensorMetadata
 	for _, name := range outputsOf(m) {
 		shape := []int{-1, channels}

@@ -1,167 +1,267 @@
 package server
 
 import (
-	"context"
+	"net/http"
+	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
+	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
 )
 
-// browser returns a tab of a real browser, and what it complains of.
-func browser(t *testing.T) (ctx context.Context, complaints func() []string) {
-	t.Helper()
-	path := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if p, err := exec.LookPath(name); err == nil {
-			path = p
-			break
-		}
-	}
-	if path == "" {
-		vggtest.Skip(t, "chromium")
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox)
-	ctx, stop := chromedp.NewExecAllocator(t.Context(), options...)
-	t.Cleanup(stop)
-	ctx, cancel := chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	ctx, over := context.WithTimeout(ctx, 2*time.Minute)
-	t.Cleanup(over)
-	var mu sync.Mutex
-	var list []string
-	err := chromedp.Listen(ctx, func(event any) {
-		mu.Lock()
-		defer mu.Unlock()
-		switch e := event.(type) {
-		case *log.EventEntryAdded:
-			list = append(list, e.Entry.Text)
-		case *runtime.EventExceptionThrown:
-			list = append(list, e.ExceptionDetails.Text)
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := chromedp.Call(ctx, log.Enable, cdp.Empty{}); err != nil {
-		t.Fatal(err)
-	}
-	return ctx, func() []string {
-		mu.Lock()
-		defer mu.Unlock()
-		return append([]string(nil), list...)
-	}
+// halves is a picture, red on the left and blue on the right.
+func halves(w, h int) []byte {
+	return vggtest.PNG(w, h, vggtest.Halves(w/2, vggtest.Red, vggtest.Blue))
 }
 
-// TestPage uses the page as a person would: a picture is chosen, its classes and the place of
-// the best one are read, another class and scale are chosen. VGG_SCREENSHOTS names a folder
-// for pictures of it.
-func TestPage(t *testing.T) {
-	vggtest.SkipShort(t, "starts a browser")
-	ctx, complaints := browser(t)
-	_, h := serve(t, Options{}, tiny.Colours(10))
-	picture := filepath.Join(t.TempDir(), "halves.png")
-	if err := os.WriteFile(picture, vggtest.PNG(96, 64, vggtest.Halves(48, vggtest.Red, vggtest.Blue)), 0o666); err != nil {
+// trySamples are pictures that the page offers.
+func trySamples() Samples {
+	return Samples{Credit: "drawn for a test", Pictures: []SamplePicture{{"halves", halves(96, 64)}, {"red", vggtest.PNG(64, 48, vggtest.Plain(vggtest.Red))}}}
+}
+
+// onDisk writes a file for a field of files.
+func onDisk(t *testing.T, name string, data []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, data, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	do := func(steps ...chromedp.Action[chromedp.Void]) {
+	return path
+}
+
+// open serves a model with the pictures to try, and opens the page.
+func open(t *testing.T, o Options, m *vgg.Model) (*tab, *Server, *httptest.Server) {
+	t.Helper()
+	o.Samples = trySamples()
+	s, h := serve(t, o, m)
+	return browse(t, h.URL+"/"), s, h
+}
+
+// TestPagePicture: a picture is chosen, its classes and the place of the best one are read,
+// then another class, scale, opacity and picture.
+func TestPagePicture(t *testing.T) {
+	b, _, _ := open(t, Options{}, tiny.Colours(10))
+	b.give("#file", onDisk(t, "two.png", halves(96, 64)))
+	b.shows(".classes", "green")
+	b.shows(".finding", "at 64 pixels")
+	b.idle()
+	has(t, "classes", b.text(".classes"), "red", "blue", "green", " %")
+	has(t, "caption", b.text("#caption"), "two.png", "96 × 64")
+	has(t, "what the network sees", b.text("[aria-labelledby=crop-title]"), "32 × 32")
+	chosen := evaluate[string](b, `document.querySelector(".classes [aria-pressed=true]").textContent`)
+	b.looks("picture")
+
+	before, drawn := b.text(".finding"), b.canvas()
+	other, index := "red", "0"
+	if chosen == "red" {
+		other, index = "blue", "2"
+	}
+	b.click(`.classes tr[data-index="` + index + `"] button`)
+	b.shows(".finding", other)
+	if b.canvas() == drawn {
+		t.Errorf("the map of %s looks like that of %s", other, chosen)
+	}
+	b.choose("#map-class", "1")
+	b.shows(".finding", "green")
+	b.choose("#map-scale", "32")
+	b.shows(".finding", "at 32 pixels")
+	if again := b.text(".finding"); again == before {
+		t.Errorf("the finding is still %q", again)
+	}
+	drawn = b.canvas()
+	b.choose("#opacity", "0")
+	if b.canvas() == drawn {
+		t.Error("the opacity changes nothing")
+	}
+	b.click(".map summary")
+	b.until(`document.querySelectorAll(".map table td").length > 0`)
+	rows := evaluate[int](b, `document.querySelectorAll(".map table tr").length`)
+	if rows < 1 {
+		t.Errorf("a table of %d rows", rows)
+	}
+	b.click("#samples li:nth-child(2) button")
+	b.shows("#caption", "red, 64 × 48")
+	b.idle()
+	has(t, "classes of red", b.text(".classes tr:first-child"), "red")
+	b.quiet()
+}
+
+// TestPagePastesAndDrops: a picture is pasted, and another is dropped.
+func TestPagePastesAndDrops(t *testing.T) {
+	b, _, _ := open(t, Options{}, tiny.Colours(10))
+	b.until(`document.querySelectorAll("#samples img").length === 2`)
+	has(t, "credit", b.text("#credit"), "drawn for a test")
+	const transfer = `fetch("v1/samples/1").then((r) => r.blob()).then((blob) => {
+		const data = new DataTransfer();
+		data.items.add(new File([blob], "a.png", {type: "image/png"}));
+		document.dispatchEvent(new %s);
+	}); true`
+	evaluate[bool](b, strings.Replace(transfer, "%s", `ClipboardEvent("paste", {clipboardData: data, bubbles: true})`, 1))
+	b.shows("#caption", "pasted picture, 64 × 48")
+	b.shows(".classes tr:first-child", "red")
+	evaluate[bool](b, strings.Replace(transfer, "%s", `DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true})`, 1))
+	b.shows("#caption", "a.png, 64 × 48")
+	b.idle()
+	b.quiet()
+}
+
+// TestPageByKeyboard: without a mouse, from the first tab stop to a class on the picture.
+func TestPageByKeyboard(t *testing.T) {
+	b, _, _ := open(t, Options{}, tiny.Colours(10))
+	b.until(`document.querySelectorAll("#samples img").length === 2`)
+	press := func(keys string) { t.Helper(); b.do(chromedp.KeyEvent(keys)) }
+	reach := func(selector string) {
 		t.Helper()
-		if err := chromedp.Do(ctx, steps...); err != nil {
-			t.Fatalf("%v; the browser says %q", err, complaints())
+		for range 60 {
+			press("\t")
+			if evaluate[bool](b, `document.activeElement.matches(`+js(selector)+`)`) {
+				if !evaluate[bool](b, `document.activeElement.matches(":focus-visible") && getComputedStyle(document.activeElement).outlineStyle !== "none"`) {
+					t.Errorf("%s: the focus isn't seen", selector)
+				}
+				return
+			}
 		}
+		t.Fatalf("%s isn't reached by the tabulator", selector)
 	}
-	text := func(element string) string {
+	reach("#samples button")
+	press("\r")
+	b.shows(".classes", "green")
+	b.idle()
+	reach(".classes tr:nth-child(2) button")
+	press("\r")
+	b.until(`document.querySelector(".classes tr:nth-child(2) button").getAttribute("aria-pressed") === "true"`)
+	reach("#opacity")
+	drawn := b.canvas()
+	press(kb.ArrowLeft)
+	if b.canvas() == drawn {
+		t.Error("the arrow key doesn't move the slider")
+	}
+	evaluate[bool](b, `(document.activeElement.blur(), location.hash = "#channels", true)`)
+	b.until(`document.querySelectorAll(".channels [role=option]").length > 0`)
+	b.idle()
+	reach(".channels [role=option]")
+	press("\r")
+	b.until(`!document.querySelector(".chosen").hidden`)
+	b.quiet()
+}
+
+// TestPageChannels: the channels of a layer, the receptive field of a value of one.
+func TestPageChannels(t *testing.T) {
+	b, _, _ := open(t, Options{}, tiny.Random(16, 1))
+	b.click("#samples li:first-child button")
+	b.view("channels")
+	layer := func(name string, channels int) {
 		t.Helper()
-		got, err := chromedp.Run(ctx, chromedp.Text(element))
-		if err != nil {
-			t.Fatalf("%s: %v; the browser says %q", element, err, complaints())
-		}
-		return got
+		b.until(`[...document.getElementById("layer").options].some((o) => o.value === ` + js(name) + `)`)
+		b.choose("#layer", name)
+		b.until(`document.querySelectorAll(".channels canvas").length === ` + strconv.Itoa(channels))
+		b.idle()
 	}
-	do(chromedp.Navigate(h.URL+"/"), chromedp.WaitVisible("#drop"), chromedp.SetUploadFiles("#file", []string{picture}), chromedp.WaitVisible("#map"))
-	classes, where, about := text("#classes"), text("#map-text"), text("#about")
-	shot(ctx, t, "light")
-	choose := func(value string) {
-		t.Helper()
-		do(chromedp.SetValue("#map-scale", value))
-		if _, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.getElementById("map-scale").dispatchEvent(new Event("input"))`)); err != nil {
-			t.Fatal(err)
-		}
+	layer("conv2_1", 16)
+	plain := b.canvas()
+	b.click(".channels > :nth-child(3)")
+	b.shows(".chosen", "Channel 2 of conv2_1")
+	field := b.canvas()
+	if field == plain {
+		t.Error("no receptive field in the picture")
 	}
-	choose("0")
-	otherWhere := text("#map-text")
-	choose("2")
-	if again := text("#map-text"); again != where {
-		t.Errorf("the map says %q at the first scale again, %q before", again, where)
+	text := b.text(".chosen")
+	b.click("canvas.channel")
+	b.do(chromedp.Focus("canvas.channel"), chromedp.KeyEvent(kb.ArrowRight), chromedp.KeyEvent(kb.ArrowDown))
+	b.until(`document.querySelector(".chosen").innerText !== ` + js(text))
+	if b.canvas() == field {
+		t.Error("another place has the same receptive field")
 	}
-	dark := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}}
-	if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, dark); err != nil {
-		t.Fatal(err)
-	}
-	shot(ctx, t, "dark")
-	do(chromedp.EmulateViewport(390, 844))
-	shot(ctx, t, "phone")
-	if wide, err := chromedp.Run(ctx, chromedp.Evaluate[int](`document.documentElement.scrollWidth`)); err != nil || wide > 390 {
-		t.Errorf("the page is %d pixels wide on a screen of 390: %v", wide, err)
-	}
-	for _, want := range []string{"red", "blue", "green"} {
-		if !strings.Contains(classes, want) {
-			t.Errorf("classes %q, want %s", classes, want)
-		}
-	}
-	if !strings.Contains(where, " %") || where == otherWhere {
-		t.Errorf("the map says %q, and at another scale %q", where, otherWhere)
-	}
-	if !strings.Contains(about, "tiny") {
-		t.Errorf("about %q, want the model's name", about)
-	}
-	if c := complaints(); len(c) > 0 {
-		t.Errorf("the browser complains: %q", c)
-	}
+	b.choose("#channel-order", "value")
+	b.choose("#channel-range", "all")
+	b.click("[aria-labelledby=channels-title] summary")
+	b.until(`document.querySelectorAll("[aria-labelledby=channels-title] td").length === 32`)
+	b.looks("channels")
+	layer("conv1_1", 8)
+	b.quiet()
+}
+
+// TestPagePreprocessing: the crop by several preprocessings, and by one of one's own.
+func TestPagePreprocessing(t *testing.T) {
+	b, _, _ := open(t, Options{}, tiny.Colours(10))
+	b.click("#samples li:nth-child(2) button") // red
+	b.view("preprocessing")
+	b.until(`document.querySelectorAll(".cards .card td").length === 15`)
+	b.idle()
+	swapped := b.text(".cards .card:nth-child(2)")
+	has(t, "the first card", b.text(".cards .card:first-child"), "As the weights say", "red")
+	has(t, "red and blue swapped", swapped, "Another class", "blue")
+	b.looks("preprocessing")
+	b.choose("#own-order", "bgr")
+	b.shows(".own .card", "Another class")
+	b.quiet()
 }
 
 // TestPageErrors shows the service's own words for a file that is no picture.
 func TestPageErrors(t *testing.T) {
-	vggtest.SkipShort(t, "starts a browser")
-	ctx, _ := browser(t)
-	_, h := serve(t, Options{}, tiny.Colours(10))
-	file := filepath.Join(t.TempDir(), "notes.png")
-	if err := os.WriteFile(file, []byte("only text"), 0o666); err != nil {
-		t.Fatal(err)
+	b, _, _ := open(t, Options{}, tiny.Colours(10))
+	b.give("#file", onDisk(t, "notes.png", []byte("only text")))
+	b.until(`document.querySelector(".status.bad")`)
+	has(t, "status", b.text(".status.bad"), "text")
+	has(t, "invitation", b.text("#invitation"), "can't show notes.png")
+	for _, view := range []string{"similar", "boxes"} {
+		b.view(view)
+		b.shows("#panel", "vgg serve …")
 	}
-	if err := chromedp.Do(ctx, chromedp.Navigate(h.URL+"/"), chromedp.SetUploadFiles("#file", []string{file}), chromedp.WaitVisible("#status.bad")); err != nil {
-		t.Fatal(err)
-	}
-	status, err := chromedp.Run(ctx, chromedp.Text("#status"))
-	if err != nil || !strings.Contains(status, "text") {
-		t.Errorf("%v, %q", err, status)
+	b.click("#samples li:first-child button") // it goes on
+	b.view("picture")
+	b.shows(".classes", "green")
+}
+
+// TestPageKey: where the service wants a key, the page asks for it until one is right.
+func TestPageKey(t *testing.T) {
+	key := "a key that nobody guesses"
+	b, _, h := open(t, Options{Keys: func() []string { return []string{key} }}, tiny.Colours(10))
+	b.until(`document.getElementById("key-dialog").open`)
+	b.accessible("the dialog")
+	enter := func(text string) { t.Helper(); b.do(chromedp.SendKeys("#key-field", text+"\r")) }
+	enter("a wrong key, by mistake")
+	b.shows("#key-why", "doesn't know this key")
+	enter(key)
+	b.until(`document.querySelectorAll("#samples img").length === 2`)
+	b.click("#samples li:first-child button")
+	b.shows(".classes", "green")
+	for _, path := range []string{"/v1/samples/0", "/metrics", "/openapi.json"} {
+		if code, _, _ := ask(t, "GET", h.URL+path, nil); code != http.StatusUnauthorized {
+			t.Errorf("%s without a key: code %d", path, code)
+		}
 	}
 }
 
-// shot keeps a picture of the page in the folder of VGG_SCREENSHOTS, if there is one.
-func shot(ctx context.Context, t *testing.T, name string) {
-	t.Helper()
-	dir := os.Getenv("VGG_SCREENSHOTS")
-	if dir == "" {
-		return
+// TestPageFiles: every file of the page is served without a key, by its type, and once only.
+func TestPageFiles(t *testing.T) {
+	s, h := serve(t, Options{Keys: func() []string { return []string{"a key that nobody guesses"} }}, tiny.Colours(10))
+	for path := range s.static {
+		code, body, header := ask(t, "GET", h.URL+path, nil)
+		if code != 200 || len(body) == 0 || header.Get("Content-Security-Policy") != pagePolicy {
+			t.Errorf("%s: code %d, %d bytes, %v", path, code, len(body), header)
+		}
+		if kind := header.Get("Content-Type"); strings.HasSuffix(path, ".js") && !strings.HasPrefix(kind, "text/javascript") {
+			t.Errorf("%s is sent as %s", path, kind)
+		}
+		if code, body, _ := ask(t, "GET", h.URL+path, nil, "If-None-Match", header.Get("Etag")); code != http.StatusNotModified || len(body) > 0 {
+			t.Errorf("%s again: code %d, %d bytes", path, code, len(body))
+		}
+		if strings.Contains(string(body), "https://") && !strings.HasPrefix(path, "/uplot/") {
+			t.Errorf("%s names another host", path)
+		}
 	}
-	data, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, name+".png"), data, 0o666)
-	}
-	if err != nil {
-		t.Fatal(err)
+	for _, path := range []string{"/page.js/", "/../page.js", "/page/page.js", "/uplot/"} {
+		if code, _, _ := ask(t, "GET", h.URL+path, nil); code == 200 {
+			t.Errorf("%s is served", path)
+		}
 	}
 }

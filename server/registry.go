@@ -26,6 +26,8 @@ type Source struct {
 	// Stamp returns what changes when the file of weights does, such as its size and time of
 	// change; nil: the file is never looked at again.
 	Stamp func() (string, error)
+
+	taught bool // made by a request: a request that names no model doesn't mean it
 }
 
 // registry holds the models by name.
@@ -75,13 +77,20 @@ func (r *registry) names() []string {
 }
 
 // find returns the model of that name, or a failure. The empty name is that of the only
-// model.
+// model that wasn't taught.
 func (r *registry) find(name string) (*hosted, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if name == "" && len(r.models) == 1 {
+	if name == "" {
+		var only *hosted
+		n := 0
 		for _, h := range r.models {
-			return h, nil
+			if !h.source.taught {
+				only, n = h, n+1
+			}
+		}
+		if n == 1 {
+			return only, nil
 		}
 	}
 	h, ok := r.models[name]
@@ -128,6 +137,19 @@ func (r *registry) add(ctx context.Context, s Source) error {
 		r.mu.Unlock()
 	}
 	return err
+}
+
+// remove takes a model out of service, after the requests that use it.
+func (r *registry) remove(name string) error {
+	h, err := r.find(name)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	delete(r.models, h.source.Name)
+	r.mu.Unlock()
+	h.unload()
+	return nil
 }
 
 // checkName reports a name that can't be a part of an address.
@@ -199,6 +221,19 @@ func (r *registry) open(ctx context.Context, h *hosted) (*generation, error) {
 		r.watch.pass(name, p)
 	})
 	return &generation{number: number, version: "1", model: m, batcher: b}, nil
+}
+
+// fitsScales refuses a picture of w × h pixels of which a pass at one of the scales takes too
+// much memory.
+func (g *generation) fitsScales(w, h int, scales []int) error {
+	side := g.model.Net.Options().Input
+	for _, q := range scales {
+		sw, sh := g.model.Preprocess.Fit.Size(w, h, max(q, side))
+		if _, err := g.batcher.fits(sh, sw); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // use returns the generation that is served, and its release.

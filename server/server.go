@@ -44,6 +44,14 @@ type Options struct {
 	Hosts []string
 	// AllowLoad lets requests load and unload models.
 	AllowLoad bool
+	// AllowTeach lets requests make models of pictures, which takes the processors for minutes.
+	AllowTeach bool
+	// Samples are pictures that the page offers to try; there may be none.
+	Samples Samples
+	// Runs is a folder of training runs, of which the service tells; empty: of none.
+	Runs string
+	// Run is the name of the only run of the folder that it tells of; empty: of all.
+	Run string
 	// Version is told to clients.
 	Version string
 	// Log hears every request; nil: nobody.
@@ -52,18 +60,24 @@ type Options struct {
 
 // Server is the handler of a service. Make it by New and end it by Close.
 type Server struct {
-	options  Options
-	models   *registry
-	metrics  *metrics
-	answers  *answers
-	decoding *resources.Room
-	bodies   atomic.Int64 // bytes of bodies in memory
-	open     atomic.Int64 // requests
-	draining atomic.Bool
-	decoders chan struct{} // one element for each picture that is decoded
-	mux      *http.ServeMux
-	stop     context.CancelFunc
-	watching sync.WaitGroup
+	options      Options
+	models       *registry
+	localisers   *registry // one at most
+	pictureIndex atomic.Pointer[index]
+	runs         *runs
+	metrics      *metrics
+	answers      *answers
+	decoding     *resources.Room
+	bodies       atomic.Int64 // bytes of bodies in memory
+	open         atomic.Int64 // requests
+	draining     atomic.Bool
+	decoders     chan struct{} // one element for each picture that is decoded
+	senders      *senders
+	mux          *http.ServeMux
+	taught       *taught
+	static       map[string]bool // addresses of the page's files, which need no key
+	stop         context.CancelFunc
+	watching     sync.WaitGroup
 
 	following sync.Mutex
 	followers []*follower
@@ -90,8 +104,12 @@ func New(o Options) (*Server, error) {
 	m := newMetrics(o.Version)
 	s := &Server{
 		options: o, metrics: m, models: newRegistry(o, m), answers: newAnswers(o.Limits.Answers),
+		senders: &senders{}, taught: newTaught(),
 		decoding: resources.NewRoom(o.Limits.Decoding, o.Limits.Decoding), decoders: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
+	s.runs = &runs{folder: o.Runs, only: o.Run, logs: map[string]*runLog{}}
+	s.localisers = newRegistry(o, m)
+	s.localisers.turn = s.models.turn
 	m.watchQueues(s.models)
 	s.route()
 	ctx, stop := context.WithCancel(context.Background())
@@ -115,28 +133,43 @@ func (s *Server) AddModel(ctx context.Context, name string, m *vgg.Model) error 
 
 // Remove takes a model out of service, after the requests that use it.
 func (s *Server) Remove(name string) error {
-	h, err := s.models.find(name)
-	if err != nil {
-		return err
-	}
-	s.models.mu.Lock()
-	delete(s.models.models, h.source.Name)
-	s.models.mu.Unlock()
-	h.unload()
-	return nil
+	return s.models.remove(name)
 }
 
 // Reload reads a model anew, runs it once and serves it in the place of the one before. If
 // that fails, the one before stays, and so it does until then.
 func (s *Server) Reload(ctx context.Context, name string) error {
-	h, err := s.models.find(name)
+	return s.reload(ctx, s.models, name)
+}
+
+func (s *Server) reload(ctx context.Context, models *registry, name string) error {
+	h, err := models.find(name)
 	if err != nil {
 		return err
 	}
 	start := time.Now()
-	err = s.models.load(ctx, h)
+	err = models.load(ctx, h)
 	s.reloaded(h.source.Name, start, err)
 	return err
+}
+
+// ReloadAll reads everything anew that the service reads: the models, the localisation network
+// and the index. What can't be read stays as it was, and is told in the log.
+func (s *Server) ReloadAll(ctx context.Context) {
+	for _, models := range []*registry{s.models, s.localisers} {
+		for _, name := range models.names() {
+			_ = s.reload(ctx, models, name)
+		}
+	}
+	s.reloadIndex(ctx)
+}
+
+// reloadIndex reads the index anew, if there is one.
+func (s *Server) reloadIndex(ctx context.Context) {
+	if x := s.pictureIndex.Load(); x != nil {
+		start := time.Now()
+		s.reloaded(indexLabel, start, s.loadIndex(ctx, x))
+	}
 }
 
 // reloaded tells of a reading of weights.
@@ -163,6 +196,10 @@ func (s *Server) Close() {
 	s.Drain()
 	s.stop()
 	s.watching.Wait()
+	if x := s.pictureIndex.Load(); x != nil {
+		x.close()
+	}
+	s.localisers.close()
 	s.models.close()
 }
 
@@ -171,26 +208,39 @@ func (s *Server) watch(ctx context.Context) {
 	const every = time.Second
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	pending := map[string]string{} // stamps that were new at the last look: the file may be half written
+	pending := map[*hosted]string{} // stamps that were new at the last look: the file may be half written
+	pendingIndex := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		for _, name := range s.models.names() {
-			h, err := s.models.find(name)
-			if err != nil || !h.changed() {
-				delete(pending, name)
-				continue
+		for _, models := range []*registry{s.models, s.localisers} {
+			for _, name := range models.names() {
+				h, err := models.find(name)
+				if err != nil {
+					continue
+				}
+				if !h.changed() {
+					delete(pending, h)
+					continue
+				}
+				stamp, err := h.source.Stamp()
+				if err != nil || pending[h] != stamp {
+					pending[h] = stamp
+					continue
+				}
+				delete(pending, h)
+				_ = s.reload(ctx, models, name) // told in the log and in metrics
 			}
-			stamp, err := h.source.Stamp()
-			if err != nil || pending[name] != stamp {
-				pending[name] = stamp
-				continue
+		}
+		if x := s.pictureIndex.Load(); x != nil && x.changed() {
+			if stamp, err := x.source.Stamp(); err == nil && stamp == pendingIndex {
+				s.reloadIndex(ctx)
+			} else {
+				pendingIndex = stamp
 			}
-			delete(pending, name)
-			_ = s.Reload(ctx, name) // told in the log and in metrics
 		}
 		s.following.Lock()
 		for _, f := range s.followers {
@@ -220,12 +270,37 @@ func (s *Server) routes() map[string]func(http.ResponseWriter, *http.Request) er
 		"GET /v2/models/{model}/versions/{version}/config": s.modelConfig,
 		"GET /v2/models/{model}/versions/{version}/stats":  s.modelStatistics,
 		"POST /v2/models/{model}/versions/{version}/infer": s.infer,
+		"GET /v1/samples":                                  s.listSamples,
+		"GET /v1/samples/{number}":                         s.samplePicture,
+		"POST " + teachAddress:                             s.teach,
+		"GET /v1/teach/{model}":                            s.taughtFile,
 		"POST /v1/classify":                                s.classify,
 		"PUT /v1/classify":                                 s.classify,
 		"PUT /v1/classify/{file}":                          s.classify, // curl -T cat.jpg …/v1/classify/
 		"POST /v1/explain":                                 s.explain,
 		"PUT /v1/explain":                                  s.explain,
 		"PUT /v1/explain/{file}":                           s.explain,
+		"POST /v1/features":                                s.features,
+		"PUT /v1/features":                                 s.features,
+		"PUT /v1/features/{file}":                          s.features,
+		"POST /v1/localize":                                s.localize,
+		"PUT /v1/localize":                                 s.localize,
+		"PUT /v1/localize/{file}":                          s.localize,
+		"POST /v1/similar":                                 s.similar,
+		"PUT /v1/similar":                                  s.similar,
+		"PUT /v1/similar/{file}":                           s.similar,
+		"POST /v1/activations":                             s.activations,
+		"PUT /v1/activations":                              s.activations,
+		"PUT /v1/activations/{file}":                       s.activations,
+		"POST /v1/preprocess":                              s.preprocess,
+		"PUT /v1/preprocess":                               s.preprocess,
+		"PUT /v1/preprocess/{file}":                        s.preprocess,
+		"GET /v1/layers":                                   s.layers,
+		"GET /v1/runs":                                     s.listRuns,
+		"GET /v1/runs/{name}":                              s.oneRun,
+		"GET /v1/index":                                    s.aboutIndex,
+		"GET /v1/index/duplicates":                         s.nearDuplicates,
+		"GET /v1/index/{index}/picture":                    s.indexPicture,
 	}
 }
 
@@ -253,7 +328,8 @@ func (s *Server) route() {
 // request is what is known of a request beside itself.
 type request struct {
 	id       string
-	model    string // once found
+	time     time.Duration // that it may take
+	model    string        // once found
 	endpoint string
 	code     int // of a failure, where the answer's own doesn't tell it, as in gRPC
 }
@@ -281,6 +357,9 @@ func (s *Server) answering(handle func(http.ResponseWriter, *http.Request) error
 
 // fail sends an error.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, errSlow) {
+		w.Header().Set("Connection", "close")
+	}
 	s.failureOf(r.Context(), err).write(w)
 }
 
@@ -289,9 +368,14 @@ const statusGone = 499
 
 // failureOf returns the failure that an error of a request is, and counts it.
 func (s *Server) failureOf(ctx context.Context, err error) *failure {
+	a, ok := ctx.Value(requestKey{}).(*request)
+	if !ok {
+		a = &request{time: s.options.Limits.Time}
+	}
 	switch {
+	case errors.Is(err, errSlow): // its connection can't be read any more
 	case errors.Is(context.Cause(ctx), errTimeOver):
-		err = refuse(http.StatusServiceUnavailable, "time", "the request took longer than %v", s.options.Limits.Time)
+		err = refuse(http.StatusServiceUnavailable, "time", "the request took longer than %v", a.time)
 	case ctx.Err() != nil:
 		err = &failure{code: statusGone, reason: "gone", err: errors.New("the client has gone")}
 	}
@@ -300,11 +384,7 @@ func (s *Server) failureOf(ctx context.Context, err error) *failure {
 		s.metrics.refused.WithLabelValues(f.reason).Inc()
 	}
 	if f.code == http.StatusInternalServerError {
-		id := ""
-		if a, ok := ctx.Value(requestKey{}).(*request); ok {
-			id = a.id
-		}
-		s.options.Log.Error("internal error", "request", id, "error", err.Error())
+		s.options.Log.Error("internal error", "request", a.id, "error", err.Error())
 	}
 	return f
 }
@@ -319,10 +399,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !plainID(a.id) {
 		a.id = uuid.NewString()
 	}
-	ctx, cancel := context.WithTimeoutCause(context.WithValue(r.Context(), requestKey{}, a), s.options.Limits.Time, errTimeOver)
+	a.time = s.options.Limits.Time
+	if r.URL.Path == teachAddress {
+		a.time = s.options.Limits.TeachTime
+	}
+	ctx, cancel := context.WithTimeoutCause(context.WithValue(r.Context(), requestKey{}, a), a.time, errTimeOver)
 	defer cancel()
 	r = r.WithContext(ctx)
 	out := &recorder{ResponseWriter: w}
+	if r.Body != nil && r.Body != http.NoBody {
+		body := &sentBody{ReadCloser: r.Body, senders: s.senders, control: http.NewResponseController(out)}
+		defer body.senders.end(body)
+		r.Body = body
+	}
 	out.Header().Set("X-Request-Id", a.id)
 	out.Header().Set("X-Content-Type-Options", "nosniff")
 	s.metrics.open.Inc()
@@ -348,7 +437,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	defer s.open.Add(-1)
 	switch n := s.open.Add(1); {
-	case n > int64(s.options.Limits.Requests):
+	case n > int64(s.options.Limits.Requests) && !s.senders.cut():
+		out.Header().Set("Connection", "close") // else the answer waits for the rest of the body
 		s.fail(out, r, refuse(http.StatusServiceUnavailable, "requests", "the service answers %d requests already", s.options.Limits.Requests))
 	case !s.allowed(out, r):
 	case s.draining.Load() && !strings.HasPrefix(r.URL.Path, "/v2/health/") && r.URL.Path != "/metrics":

@@ -431,7 +431,13 @@ func TestBatchedBits(t *testing.T) {
 		for i := range n {
 			wg.Go(func() {
 				one, _ := tensor.FromSlice(slices.Clone(x.Index(i).Data), 1, 3, 32, 32)
-				j, err := g.batcher.forward(t.Context(), one)
+				place, err := g.batcher.enter(1)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer place.leave()
+				j, err := g.batcher.forward(t.Context(), place, one)
 				if err != nil {
 					t.Error(err)
 					return

@@ -265,6 +265,7 @@ func MeasureSpeed(threads int) (float64, error) {
 	const short, budget, least, most = 3 * time.Millisecond, 500 * time.Millisecond, 8, 64 // pixels
 	var macs int64
 	quickest := time.Duration(0)
+	tick := clockTick()
 	start := time.Now()
 	for side := least; side <= most && quickest < short/4; side *= 2 {
 		pass, size, err := speedPass(side)
@@ -274,14 +275,33 @@ func MeasureSpeed(threads int) (float64, error) {
 		macs, quickest = size, math.MaxInt64
 		last := func() bool { return side == most || quickest >= short/4 }
 		for i := 0; i < 5 || last() && time.Since(start) < budget; i++ { // the first one also allocates memory
-			began := time.Now()
-			if err := pass(); err != nil {
-				return 0, err
+			n, took := 0, time.Duration(0)
+			for began := nextTick(); took < 4*tick; n++ {
+				if err := pass(); err != nil {
+					return 0, err
+				}
+				took = time.Since(began)
 			}
-			quickest = max(1, min(quickest, time.Since(began)))
+			quickest = min(quickest, took/time.Duration(n))
 		}
 	}
 	return float64(macs) / quickest.Seconds() * float64(max(1, threads)), nil
+}
+
+// nextTick returns the time as soon as the clock moves on.
+func nextTick() time.Time {
+	for start := time.Now(); ; {
+		if now := time.Now(); now.Sub(start) > 0 {
+			return now
+		}
+	}
+}
+
+// clockTick returns the shortest time that the clock tells: less than a microsecond, but up to
+// 16 ms on Windows.
+func clockTick() time.Duration {
+	start := nextTick()
+	return nextTick().Sub(start)
 }
 
 // speedPass returns a forward pass on one thread of a network on images of a side, in pixels,

@@ -14,6 +14,7 @@ type Start struct {
 	Epoch      int         // to run next, from 1
 	Iteration  int         // the last one done
 	Iterations int         // of the whole run, if every epoch is run
+	Whole      int         // iterations that compute every layer: later ones take what is kept, and next to no time; 0: all do
 	Images     int         // of the training set
 	Micro      int         // images that a rank computes at a time
 	Memory     int64       // bytes that the run needs at most, estimated
@@ -58,10 +59,33 @@ type Epoch struct {
 	MeanAP  float64 `json:"mean_ap"`
 	MicroF1 float64 `json:"micro_f1"`
 
+	// Mistakes are the validation images of one class with another as their most probable one
+	// whose loss is the greatest, at most twelve, the worst first.
+	Mistakes []Mistake `json:"mistakes,omitempty"`
+
 	Seconds     float64            `json:"seconds"`
 	WaitSeconds float64            `json:"wait_seconds"` // part of Seconds in which the run waited for images
 	Best        bool               `json:"best"`
 	Bad         []dataset.BadImage `json:"-"` // unreadable images met in this epoch
+}
+
+// Mistake is a validation image that is taken for another class.
+type Mistake struct {
+	File        string  `json:"file"` // name in the collection
+	Class       string  `json:"class"`
+	Predicted   string  `json:"predicted"`   // the most probable class
+	Probability float32 `json:"probability"` // of that class
+	loss        float64
+}
+
+// beginning is the line start of a run's metrics.
+type beginning struct {
+	Iterations int `json:"iterations"` // of the whole run, if every epoch is run
+	Epochs     int `json:"epochs"`     // at most
+	Images     int `json:"images"`     // of the training set
+	Validation int `json:"validation"` // images
+	Classes    int `json:"classes"`
+	Batch      int `json:"batch"`
 }
 
 // Result is the outcome of a run. Its JSON keys are those of `vgg train --json`.

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -66,7 +67,7 @@ func sameRun(t *testing.T, what, got, want string) {
 			t.Errorf("%s: %s is not that of the run that didn't stop", what, name)
 		}
 	}
-	if a, b := timeless(t, got), timeless(t, want); !slices.EqualFunc(a, b, maps.Equal) {
+	if a, b := timeless(t, got), timeless(t, want); !reflect.DeepEqual(a, b) {
 		t.Errorf("%s: metrics\n%v\nwant\n%v", what, a, b)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/resources"
 )
 
@@ -267,7 +268,7 @@ func (r *run) iterate(ctx context.Context, b *dataset.Batch, began time.Time) er
 	r.partial.Loss += sum
 	r.partial.Images += len(b.Labels)
 	it := Iteration{Epoch: r.epoch, Iteration: next, Iterations: r.iterations, Loss: mean, LearningRate: rate,
-		Images: len(b.Labels), ImagesPerSecond: float64(len(b.Labels)) / time.Since(began).Seconds()}
+		Images: len(b.Labels), ImagesPerSecond: progress.Rate(float64(len(b.Labels)), time.Since(began))}
 	if err := r.dir.logIteration(it); err != nil {
 		return err
 	}

@@ -104,7 +104,14 @@ func TestRunDirectory(t *testing.T) {
 		kind := m["kind"].(string)
 		kinds = append(kinds, kind)
 		keys := []string{"epoch", "iteration", "loss", "learning_rate", "images", "images_per_second"}
-		if kind == "epoch" {
+		switch kind {
+		case "start":
+			keys = []string{"iterations", "epochs", "images", "validation", "classes", "batch"}
+		case "epoch":
+			if list, ok := m["mistakes"].([]any); ok { // not of an epoch without any
+				checkMistakes(t, list, m["top1_error"].(float64)*float64(o.Val.Len()))
+				delete(m, "mistakes")
+			}
 			keys = []string{"epoch", "iterations", "train_loss", "loss", "top1_error", "top5_error", "learning_rate", "seconds", "wait_seconds", "best"}
 		}
 		if len(m) != len(keys)+1 {
@@ -116,8 +123,44 @@ func TestRunDirectory(t *testing.T) {
 			}
 		}
 	}
-	if got, want := strings.Join(kinds, " "), "iteration iteration iteration epoch iteration iteration iteration epoch"; got != want {
+	if got, want := strings.Join(kinds, " "), "start iteration iteration iteration epoch iteration iteration iteration epoch"; got != want {
 		t.Errorf("the metrics hold %s, want %s", got, want)
+	}
+}
+
+// checkMistakes checks the mistakes of an epoch, of which there are as many as the error says.
+func checkMistakes(t *testing.T, list []any, want float64) {
+	t.Helper()
+	if math.Abs(float64(len(list))-want) > 1e-6 {
+		t.Errorf("%d mistakes, the error tells %v: %v", len(list), want, list)
+	}
+	for _, one := range list {
+		m := one.(map[string]any)
+		if m["class"] == m["predicted"] || m["file"] == "" || !(m["probability"].(float64) > 1./4) {
+			t.Errorf("mistake %v", m)
+		}
+	}
+}
+
+// TestMistakes keeps those of the greatest loss, in their order.
+func TestMistakes(t *testing.T) {
+	c := &classJudge{classes: []string{"a", "b"}}
+	for i := range 40 {
+		margin := float32((i * 7) % 40)
+		c.add(dataset.Sample{Name: fmt.Sprint((i * 7) % 40), Label: 0}, dataset.View{}, []float32{0, margin/10 + 0.01})
+		c.add(dataset.Sample{Name: "right", Label: 1}, dataset.View{}, []float32{0, margin + 1})
+	}
+	var e Epoch
+	c.into(&e)
+	var names []string
+	for _, m := range e.Mistakes {
+		names = append(names, m.File)
+	}
+	if got, want := strings.Join(names, " "), "39 38 37 36 35 34 33 32 31 30 29 28"; got != want {
+		t.Errorf("mistakes %s, want %s", got, want)
+	}
+	if want := 1 / (1 + math.Exp(-3.91)); math.Abs(float64(e.Mistakes[0].Probability)-want) > 1e-6 {
+		t.Errorf("probability %v, want %v", e.Mistakes[0].Probability, want)
 	}
 }
 

@@ -412,6 +412,9 @@ func (r *run) takeDirectory(from *savedRun) error {
 // announce logs the beginning of the run, or its resumption, and reports it to OnStart.
 func (r *run) announce(from *savedRun) error {
 	s := Start{Recipe: r.o.Recipe, Init: r.init, Epoch: r.epoch, Iteration: r.iteration, Iterations: r.iterations, Preprocess: r.spec, Images: r.o.Train.Len()}
+	if f := r.trainFeatures; f != nil && f.keeps {
+		s.Whole = min(s.Iterations, f.loader.Views*r.trainLoader.Batches())
+	}
 	s.CopyBytes = r.copyBytes()
 	f := r.footprint()
 	s.Micro = f.micro()
@@ -442,6 +445,10 @@ func (r *run) logBeginning() error {
 		if err := r.dir.log("choice", r.o.Choice); err != nil {
 			return err
 		}
+	}
+	rec := r.o.Recipe
+	if err := r.dir.log("start", beginning{r.iterations, rec.Epochs, r.o.Train.Len(), r.o.Val.Len(), len(r.o.Train.Classes), rec.Batch}); err != nil {
+		return err
 	}
 	if r.init == nil {
 		return nil

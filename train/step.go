@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 
 	"github.com/verydeep/vgg/comm"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
@@ -40,7 +40,7 @@ type stepOptions struct {
 	Batch   int              // most images of a batch
 	Micro   int              // most images computed at a time; 0: a whole group
 	Ranks   int              // divides Recipe.Groups
-	Threads int              // shared by the ranks, at least one each; 0: runtime.GOMAXPROCS
+	Threads int              // shared by the ranks, at least one each; 0: those that compute by default
 	Front   int              // layers at the beginning whose output the batches hold instead of images
 }
 
@@ -73,7 +73,7 @@ func newStepper(net *network.Network, o stepOptions) (*stepper, error) {
 		return nil, groupsError(groups, o.Ranks)
 	}
 	if o.Threads == 0 {
-		o.Threads = runtime.GOMAXPROCS(0)
+		o.Threads = kernel.Threads()
 	}
 	s := &stepper{o: o, size: groupSize(o.Batch, groups)}
 	s.o.Micro = s.size

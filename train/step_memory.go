@@ -2,10 +2,10 @@ package train
 
 import (
 	"fmt"
-	"runtime"
 
 	"github.com/verydeep/vgg/comm"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/resources"
@@ -255,7 +255,7 @@ func (r *run) checkMachine() error {
 func (r *run) footprint() Footprint {
 	threads := r.o.Workers
 	if threads == 0 {
-		threads = runtime.GOMAXPROCS(0)
+		threads = kernel.Threads()
 	}
 	f := Footprint{Recipe: r.o.Recipe, Classes: r.o.outputs(), Images: max(1, r.o.Train.Len()), Ranks: r.o.Ranks, Threads: threads, Micro: r.o.Batch}
 	f.Other = r.copyBytes() + r.keptBytes(r.trainLoader, r.trainFeatures)

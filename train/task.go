@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/verydeep/vgg"
@@ -116,17 +117,40 @@ type judge interface {
 
 // classJudge judges the scores of classes.
 type classJudge struct {
-	ranks []int
-	loss  float64
+	classes []string
+	ranks   []int
+	loss    float64
+	worst   []Mistake // by falling loss
 }
 
+// mostMistakes is the number of mistakes that an epoch lists.
+const mostMistakes = 12
+
 func (c *classJudge) add(s dataset.Sample, _ dataset.View, scores []float32) {
-	d := make([]float32, len(scores))                   // not used
-	c.loss += nn.CrossEntropy(scores, s.Label, 0, 1, d) // image by image, so that the batch size changes no bit
+	d := make([]float32, len(scores))
+	loss := nn.CrossEntropy(scores, s.Label, 0, 1, d) // image by image, so that the batch size changes no bit
+	c.loss += loss
 	c.ranks = append(c.ranks, metrics.Rank(scores, s.Label))
+	best := metrics.TopK(scores, 1)[0]
+	if best == s.Label || math.IsNaN(loss) {
+		return
+	}
+	// d is the posterior, less 1 of the true class.
+	m := Mistake{File: s.Name, Class: c.classes[s.Label], Predicted: c.classes[best], Probability: d[best], loss: loss}
+	at, _ := slices.BinarySearchFunc(c.worst, m, func(a, b Mistake) int {
+		if a.loss >= b.loss { // the first of equal ones stays before
+			return -1
+		}
+		return 1
+	})
+	if at < mostMistakes {
+		c.worst = slices.Insert(c.worst, at, m)
+		c.worst = c.worst[:min(len(c.worst), mostMistakes)]
+	}
 }
 
 func (c *classJudge) into(e *Epoch) {
+	e.Mistakes = c.worst
 	e.Loss = c.loss / float64(len(c.ranks))
 	e.Top1Error, e.Top5Error = metrics.TopKError(c.ranks, 1), metrics.TopKError(c.ranks, 5)
 }
@@ -192,7 +216,7 @@ func (r *run) newJudge() judge {
 	if r.o.Train.MultiLabel {
 		return &labelJudge{}
 	}
-	return &classJudge{}
+	return &classJudge{classes: r.o.Train.Classes}
 }
 
 // judged returns the error by which epochs are compared, and which the plateau schedule

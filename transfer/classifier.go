@@ -143,6 +143,10 @@ func train(ctx context.Context, d *Descriptors, x []float32, rows []int, o Train
 // x is of the class.
 func (s *SVM) Scores(dst, x []float32) { s.score(dst, x) }
 
+// Weights returns the weights (K,D), class by class, and the biases (K), which the caller must
+// not change: the score of class k for x is w[k]·x + b[k].
+func (s *SVM) Weights() (w, b []float32) { return s.w, s.b }
+
 // Prediction is a class and its score for a descriptor.
 type Prediction struct {
 	Class string  `json:"class"`

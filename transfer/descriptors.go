@@ -304,7 +304,7 @@ func (d *Descriptors) chunks(ctx context.Context, failed *error) func(func([]flo
 }
 
 // Write writes the descriptors to a file, unless ctx ends before. The format is that of the ending: .npy, with names
-// and labels in path + ".jsonl" beside it, .safetensors, or .jsonl with one image a line. An
+// and labels in path + ".jsonl" beside it, .safetensors, .jsonl with one image a line, or .parquet with one image a row. An
 // earlier file stays until the new one is whole. The error is a [*HeldError] if another run
 // is writing the file.
 func (d *Descriptors) Write(ctx context.Context, path string) error {
@@ -326,8 +326,10 @@ func (d *Descriptors) write(ctx context.Context, path string) error {
 		err = d.writeSafetensors(ctx, path)
 	case ".jsonl":
 		err = d.writeLines(ctx, path)
+	case ".parquet":
+		err = d.writeParquet(ctx, path)
 	default:
-		err = errors.New("want a file that ends in .npy, .safetensors or .jsonl")
+		err = errors.New("want a file that ends in .npy, .safetensors, .jsonl or .parquet")
 	}
 	if err != nil {
 		return fmt.Errorf("transfer: %s: %w", path, err)

@@ -49,6 +49,7 @@ type Options struct {
 	Average     bool     // average the scales instead of stacking them
 	Raw         bool     // don't normalise
 	Max         bool     // take the maximum over space instead of the mean
+	Crop        bool     // describe the central crop, as [vgg.Model.Classify] shows it, instead of the whole image
 	Unrectified bool     // take the activation before its rectification
 	Regions     []Region // to stack; empty: the whole image
 
@@ -80,8 +81,8 @@ type Summary struct {
 }
 
 // Extract computes descriptors of images and writes them to the file out. The format is that
-// of the ending: .npy, with names and labels in out + ".jsonl" beside it, .safetensors, or
-// .jsonl. What the file holds already, or that of an interrupted run, is not computed again.
+// of the ending: .npy, with names and labels in out + ".jsonl" beside it, .safetensors, .jsonl
+// or .parquet. What the file holds already, or that of an interrupted run, is not computed again.
 //
 // The error is an [*OtherRunError] if the file is of another extraction, and a [*HeldError] if
 // another run is writing it.
@@ -142,9 +143,10 @@ func (p *extraction) into(ctx context.Context, f *descriptorFile) (*Summary, err
 		return nil, err
 	}
 	s := f.summary()
-	s.Seconds = time.Since(start).Seconds()
+	took := time.Since(start)
+	s.Seconds = took.Seconds()
 	if fresh > 0 {
-		s.ImagesPerSecond = float64(fresh) / float64(len(p.header.columns())) / s.Seconds
+		s.ImagesPerSecond = progress.Rate(float64(fresh)/float64(len(p.header.columns())), took)
 	}
 	return s, nil
 }
@@ -182,7 +184,7 @@ func newExtraction(nets []Net, images *Images, o Options) (*extraction, error) {
 	}
 	p := &extraction{slices.Clone(nets), images, o, Header{
 		Format: fileFormat, Data: eval.DataID{Name: images.Name, Images: images.Len(), Classes: images.Classes},
-		Regions: o.Regions, Average: o.Average, Raw: o.Raw, Flip: o.Flip, Max: o.Max,
+		Regions: o.Regions, Average: o.Average, Raw: o.Raw, Flip: o.Flip, Max: o.Max, Crop: o.Crop,
 		ISA: kernel.Current().Name(), Shard: o.Shard,
 	}}
 	switch {
@@ -259,7 +261,7 @@ func until(m *vgg.Model, n Net, o Options) (*vgg.Model, error) {
 // of returns the pass of a network over a region of the images.
 func (p *extraction) of(m *vgg.Model, n Net, r Region) eval.Extraction {
 	x := eval.Extraction{
-		Model: m, Data: p.images.Dataset, Scales: n.Scales, Flip: p.o.Flip, Max: p.o.Max, Resources: p.o.Resources,
+		Model: m, Data: p.images.Dataset, Scales: n.Scales, Flip: p.o.Flip, Max: p.o.Max, Crop: p.o.Crop, Resources: p.o.Resources,
 	}
 	if r == Box {
 		x.Region = func(i int) image.Rectangle { return p.images.box(i) }

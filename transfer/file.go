@@ -140,10 +140,10 @@ func createUnlocked(ctx context.Context, out string, h Header, now follower) (*d
 			defer f.whole.Close()
 		}
 		fallthrough
-	case ".jsonl":
+	case ".jsonl", ".parquet":
 		f.work = out + workSuffix
 	default:
-		return nil, fmt.Errorf("transfer: %s: want a file that ends in .npy, .safetensors or .jsonl", out)
+		return nil, fmt.Errorf("transfer: %s: want a file that ends in .npy, .safetensors, .jsonl or .parquet", out)
 	}
 	return f, f.open(ctx, cmp.Or(f.work, out), now)
 }
@@ -216,7 +216,7 @@ func headerOf(ctx context.Context, out string) (h Header, ok bool) {
 			return d.Header, true
 		}
 		fallthrough
-	case ".jsonl":
+	case ".jsonl", ".parquet":
 		name = out + workSuffix
 	case ".npy":
 		if !exists(out + indexSuffix) {

@@ -21,8 +21,9 @@ type Header struct {
 	Average bool        `json:"average"` // scales are averaged rather than stacked
 	Raw     bool        `json:"raw"`     // not normalised
 	Flip    bool        `json:"flip"`
-	Max     bool        `json:"max"` // the maximum over space, not the mean
-	ISA     string      `json:"isa"` // instruction set: the last bits depend on it
+	Max     bool        `json:"max"`            // the maximum over space, not the mean
+	Crop    bool        `json:"crop,omitempty"` // the central crop, not the whole image
+	ISA     string      `json:"isa"`            // instruction set: the last bits depend on it
 	Shard   eval.Shard  `json:"shard"`
 	Dim     int         `json:"dim"` // numbers of a descriptor
 }
@@ -162,6 +163,8 @@ func (h Header) recipe(want Header) string {
 		return differ("mirror images", h.Flip, want.Flip)
 	case h.Max != want.Max:
 		return differ("max-pooling", h.Max, want.Max)
+	case h.Crop != want.Crop:
+		return differ("central crop", h.Crop, want.Crop)
 	case h.Dim != want.Dim:
 		return differ("numbers of a descriptor", h.Dim, want.Dim)
 	}

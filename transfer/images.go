@@ -134,10 +134,19 @@ func openClasses(ctx context.Context, o dataset.OpenOptions, path string) (*Imag
 	if err != nil {
 		return nil, err
 	}
+	return JoinParts(path, train, val)
+}
+
+// JoinParts returns the images of a part to train on and one to validate on, which may be nil,
+// as one set.
+func JoinParts(name string, train, val *dataset.Dataset) (*Images, error) {
+	if train == nil {
+		return nil, errNoImages
+	}
 	if val == nil {
 		return &Images{Dataset: train, Labelled: true}, nil
 	}
-	both, err := dataset.Join(path, train, val)
+	both, err := dataset.Join(name, train, val)
 	if err != nil {
 		return nil, err
 	}

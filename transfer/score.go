@@ -98,10 +98,7 @@ func (s *SVM) Evaluate(ctx context.Context, d *Descriptors, x []float32, rows []
 		}
 		s.score(scores[i*k:(i+1)*k], x[r*dim:(r+1)*dim])
 	}
-	if s.Info.Multi {
-		return multiScore(d, rows, scores), nil
-	}
-	return oneScore(d, rows, scores), nil
+	return scoreOf(d, rows, scores), nil
 }
 
 func oneScore(d *Descriptors, rows []int, scores []float32) *Score {

@@ -3,7 +3,6 @@ package transfer
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/verydeep/vgg"
-	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/progress"
 )
 
@@ -131,24 +129,15 @@ func (d *Descriptors) scan(top []Match, k, start int, rows, query []float32, sca
 // network that the header names. Only those options count that don't change the descriptors:
 // Resources and OnImage.
 func Describe(ctx context.Context, h Header, images *Images, o Options, open func(NetID) (*vgg.Model, error)) ([][]float32, []error, error) {
-	switch {
-	case len(h.Nets) == 0:
-		return nil, nil, errors.New("transfer: a header without networks, want that of a file of descriptors")
-	case images == nil || images.Dataset == nil:
+	if images == nil || images.Dataset == nil {
 		return nil, nil, errNoImages
-	case open == nil:
-		return nil, nil, errors.New("transfer: no function that opens networks")
 	}
-	if !slices.Equal(h.Regions, []Region{WholeImage}) {
-		return nil, nil, errors.New("transfer: descriptors of boxes, want those of whole images")
+	nets, way, err := h.way(open)
+	if err != nil {
+		return nil, nil, err
 	}
-	o.Flip, o.Average, o.Raw, o.Max, o.Unrectified = h.Flip, h.Average, h.Raw, h.Max, !h.Nets[0].Rectified
-	o.Regions, o.Shard = nil, eval.Shard{}
-	var nets []Net
-	for _, n := range h.Nets {
-		nets = append(nets, Net{Weights: n.Weights, SHA256: n.SHA256, FCWeights: n.FCWeights, Layer: n.Layer, Scales: n.Scales,
-			Open: func() (*vgg.Model, error) { return open(n) }})
-	}
+	way.Resources, way.OnImage = o.Resources, o.OnImage
+	o = way
 	p, err := newExtraction(nets, images, o)
 	if err != nil {
 		return nil, nil, err

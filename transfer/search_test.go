@@ -107,7 +107,7 @@ func TestSearch(t *testing.T) {
 
 // Every pair above the threshold is found, and no other.
 func TestDuplicates(t *testing.T) {
-	const n, dim = 2*pairRows + 300, 37 // three blocks
+	const n, dim = 2348, 37 // ten leaves
 	d, x := random(n, dim, true)
 	for to, from := range map[int]int{2100: 3, 12: 3, 1411: 410, 7: 5 /* unreadable */} {
 		copy(x[to*dim:(to+1)*dim], x[from*dim:(from+1)*dim])

@@ -77,6 +77,15 @@ func (d *Descriptors) RandomSplit(train, test int, seed uint64, number int) (Spl
 	return s, nil
 }
 
+// SmallestClass returns the number of readable images of the class that has the fewest.
+func (d *Descriptors) SmallestClass() int {
+	least := len(d.Rows)
+	for _, rows := range d.byClass(d.Readable()) {
+		least = min(least, len(rows))
+	}
+	return least
+}
+
 // byClass returns the rows of each class, by the first class of a row.
 func (d *Descriptors) byClass(rows []int) [][]int {
 	groups := make([][]int, len(d.Header.Data.Classes))
@@ -88,9 +97,9 @@ func (d *Descriptors) byClass(rows []int) [][]int {
 	return groups
 }
 
-// holdOut splits off a share of the rows of each class for validation: at least one row, and
-// never all. An image with several classes counts with its rarest.
-func (d *Descriptors) holdOut(rows []int, share float64, seed uint64) Split {
+// byRarest returns the rows of each class, and after them those without a class. An image with
+// several classes counts with its rarest.
+func (d *Descriptors) byRarest(rows []int) [][]int {
 	classes := len(d.Header.Data.Classes)
 	count := make([]int, classes)
 	for _, r := range rows {
@@ -108,8 +117,14 @@ func (d *Descriptors) holdOut(rows []int, share float64, seed uint64) Split {
 		}
 		groups[rarest] = append(groups[rarest], r)
 	}
+	return groups
+}
+
+// holdOut splits off a share of the rows of each class for validation: at least one row, and
+// never all. An image with several classes counts with its rarest.
+func (d *Descriptors) holdOut(rows []int, share float64, seed uint64) Split {
 	var s Split
-	for c, group := range groups {
+	for c, group := range d.byRarest(rows) {
 		shuffle(group, seed, 1<<32, uint64(c))
 		n := max(1, int(math.Round(share*float64(len(group)))))
 		n = max(0, min(n, len(group)-1))

@@ -8,6 +8,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/verydeep/vgg/dataset"
@@ -20,13 +21,22 @@ var pack string
 // pack has the licence.
 const Credit = "Caltech-101 (Li, Andreetto, Ranzato, Perona 2004), CaltechDATA, https://doi.org/10.22002/D1.20086, CC BY 4.0"
 
-// Open returns the photographs.
-func Open() (train, val *dataset.Dataset, err error) {
+// Files returns the photographs as files: train and val, each with a folder for each category.
+func Files() (fs.FS, error) {
 	z, err := zip.NewReader(strings.NewReader(pack), int64(len(pack)))
 	if err != nil {
-		return nil, nil, fmt.Errorf("sample: %w", err)
+		return nil, fmt.Errorf("sample: %w", err)
 	}
-	if train, val, err = dataset.Open(context.Background(), ".", dataset.OpenOptions{FS: z}); err != nil {
+	return z, nil
+}
+
+// Open returns the photographs.
+func Open() (train, val *dataset.Dataset, err error) {
+	files, err := Files()
+	if err != nil {
+		return nil, nil, err
+	}
+	if train, val, err = dataset.Open(context.Background(), ".", dataset.OpenOptions{FS: files}); err != nil {
 		return nil, nil, fmt.Errorf("sample: %w", err)
 	}
 	const name = "caltech101-sample"

@@ -33,7 +33,7 @@ func main() {
 	summary, err := network.Summarise(r.Options(len(photos.Classes)))
 	check(err)
 	for _, l := range summary.Layers {
-		fmt.Printf("%-11s %-10s %-10v %9d\n", l.Name, l.Type, l.Output, l.Weights+l.Biases)
+		fmt.Printf("%-11s %-10s %-12s %9d\n", l.Name, l.Type, fmt.Sprint(l.Output), l.Weights+l.Biases)
 	}
 	o := train.DefaultOptions()
 	o.Recipe, o.Train, o.Val, o.Dir = r, photos, val, *dir

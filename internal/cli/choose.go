@@ -41,7 +41,7 @@ func (c *trainCommand) initialWeights(e *environment) (*vgg.Description, string,
 	name := ""
 	if c.InitFrom != nil {
 		name = *c.InitFrom
-	} else if name = c.cachedRelease(); name == "" {
+	} else if name = c.cached(); name == "" {
 		return nil, "", nil
 	}
 	open.options.Headless, open.options.Head = true, ""
@@ -49,15 +49,15 @@ func (c *trainCommand) initialWeights(e *environment) (*vgg.Description, string,
 	return weights, path, ofInitial(err)
 }
 
-// cachedRelease returns the file of the first of the usual releases that was downloaded
-// before; "" if none was.
-func (c *trainCommand) cachedRelease() string {
+// cached returns the file of the first of the usual releases that was downloaded before; "" if
+// none was.
+func (f releaseFlags) cached() string {
 	dir, err := pull.DefaultDir()
 	if err != nil {
 		return ""
 	}
 	for _, name := range []string{"D", "E", "B", "A"} {
-		r, ok, err := c.releaseFlags.find(name)
+		r, ok, err := f.find(name)
 		if err != nil || !ok {
 			continue
 		}
@@ -144,11 +144,21 @@ func (c *trainCommand) recordedRecipe() (*train.Recipe, error) {
 	return &r, err
 }
 
-// besideChance is what the errors of a trained network say beside chance.
+// A verdict is what a top-1 error says beside that of always answering the commonest class of
+// the validation images, which is chance.
+type verdict int
+
+const (
+	better    verdict = iota // its 95 % confidence interval ends below chance, or there is no such error
+	uncertain                // it is less than half of chance, but on few images
+	noBetter                 // chance, or worse, lies in its interval
+)
+
+// besideChance is a top-1 error beside chance.
 type besideChance struct {
-	chance float64 // error of always answering the commonest class of the validation images
-	images int     // of the validation
-	near   bool    // chance, or worse, lies in the error's 95 % confidence interval
+	verdict
+	chance float64
+	images int // of the validation
 }
 
 // chanceOf compares a top-1 error on validation images of one class each with chance.
@@ -158,21 +168,26 @@ func chanceOf(val *dataset.Dataset, top1 float64) besideChance {
 	}
 	n := val.Len()
 	c := besideChance{chance: 1 - float64(slices.Max(val.Counts()))/float64(n), images: n}
-	_, high := metrics.Wilson(min(int(top1*float64(n)+0.5), n), n)
-	c.near = high >= c.chance
+	switch _, high := metrics.Wilson(min(int(top1*float64(n)+0.5), n), n); {
+	case high < c.chance:
+	case top1 < c.chance/2:
+		c.verdict = uncertain
+	default:
+		c.verdict = noBetter
+	}
 	return c
 }
 
 // text tells a result that may be chance, with what to try; "" for one that is better. look is
 // the command that shows the images.
-func (c besideChance) text(top1 float64, epochs int, look string) string {
-	switch {
-	case !c.near:
-		return ""
-	case top1 < c.chance/2:
+func (c besideChance) text(epochs int, look string) string {
+	switch c.verdict {
+	case uncertain:
 		return fmt.Sprintf("On %d validation images that may be chance: always answering their commonest class errs on %s. More validation images tell.\n\n", c.images, report.Percent(c.chance))
+	case noBetter:
+		return fmt.Sprintf("That is no better than chance: always answering the commonest class of the %d validation images errs on %s. Nothing was learnt that they show.\n"+
+			"Try weights to begin with (--init-from D), more epochs (--epochs %d) or images; and check that images and classes belong together: %s\n",
+			c.images, report.Percent(c.chance), 4*max(1, epochs), look)
 	}
-	return fmt.Sprintf("That is no better than chance: always answering the commonest class of the %d validation images errs on %s. Nothing was learnt that they show.\n"+
-		"Try weights to begin with (--init-from D), more epochs (--epochs %d) or images; and check that images and classes belong together: %s\n",
-		c.images, report.Percent(c.chance), 4*max(1, epochs), look)
+	return ""
 }

@@ -45,6 +45,7 @@ Exit codes: 0 done, 1 error, 2 usage, 3 done but some images were unreadable, 13
 type commands struct {
 	Summary   summaryCommand   `cmd:"" help:"Show a network's layers, parameters and memory."`
 	Train     trainCommand     `cmd:"" help:"Train a network (without arguments, on the built-in photographs)."`
+	Teach     teachCommand     `cmd:"" help:"Teach a network the classes of a few pictures, in a minute."`
 	Eval      evalCommand      `cmd:"" help:"Measure top-1 and top-5 error on a folder of images."`
 	Classify  classifyCommand  `cmd:"" help:"Name the classes of photographs."`
 	Features  featuresCommand  `cmd:"" help:"Describe images by a network's activations."`
@@ -57,6 +58,8 @@ type commands struct {
 	Pull      pullCommand      `cmd:"" help:"Download and check public releases of weights."`
 	Reproduce reproduceCommand `cmd:"" help:"Reproduce a table of the paper."`
 	Explain   explainCommand   `cmd:"" help:"Show where in a photograph a network sees its most probable classes."`
+	Distance  distanceCommand  `cmd:"" help:"Measure how different two pictures look (LPIPS)."`
+	Stylise   styliseCommand   `cmd:"" help:"Paint a picture in the style of another."`
 	Compare   compareCommand   `cmd:"" help:"Compare two evaluations image by image."`
 	Stats     statsCommand     `cmd:"" help:"Show mean RGB, colour eigenvectors, sizes and class balance of images."`
 	Serve     serveCommand     `cmd:"" help:"Serve models over HTTP."`
@@ -189,9 +192,10 @@ func newParser(e *environment, help io.Writer, exit func(code int)) (*kong.Kong,
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 90}),
 		kong.Vars{
 			"configs": strings.Join(architecture.Names(), ", "), "merge": fmt.Sprint(localize.MergeThreshold), "boxrule": localize.DefaultRule().String(),
-			"maxpixels": fmt.Sprint(preprocess.DefaultMaxPixels), "topics": topicList(),
+			"maxpixels": fmt.Sprint(preprocess.DefaultMaxPixels), "topics": topicList(), "photo": somePhoto,
 		},
 		trainingDefaults(),
+		kong.PostBuild(serveEnvironment),
 		kong.Bind(e),
 	)
 }
@@ -419,10 +423,12 @@ func (f threadsFlag) apply() (int, error) {
 	if f.Threads < 0 || f.Threads > most {
 		return 0, usagef("--threads %d, want 1 to %d", f.Threads, most)
 	}
-	if f.Threads > 0 {
-		runtime.GOMAXPROCS(f.Threads)
+	threads := f.Threads
+	if threads == 0 {
+		threads = kernel.Threads()
 	}
-	return runtime.GOMAXPROCS(0), nil
+	runtime.GOMAXPROCS(threads)
+	return threads, nil
 }
 
 // verifyFlag is shared by the commands that go on from an earlier run of theirs.

@@ -393,11 +393,16 @@ func twoLevels(b *builder) {
 	b.flat("plants/bonsai/more", 0)
 }
 
-// suggested finds the flags in messages, with their values as a shell takes them.
-var suggested = regexp.MustCompile(`--(columns|layout|label-pattern|data|annotations) ((?:'[^']*'|\\'|[^\s';)(])+)`)
+// suggested finds the flags in messages, with their values as a shell takes them; those that stand
+// beside each other belong together.
+var (
+	suggestedValue = `(?:'[^']*'|\\'|[^\s';)(])+`
+	suggested      = regexp.MustCompile(`--(?:columns|layout|label-pattern|data|annotations) ` + suggestedValue + `(?: --(?:columns|layout|label-pattern|annotations) ` + suggestedValue + `)*`)
+	suggestedFlag  = regexp.MustCompile(`--([a-z-]+) (` + suggestedValue + `)`)
+)
 
-// TestSuggestions: what the errors of layouts suggest can be read, or is asked about again: no
-// flag that an error shows is refused as such.
+// TestSuggestions: what the errors of layouts suggest can be pasted, and the images are then read
+// without another question.
 func TestSuggestions(t *testing.T) {
 	n := 0
 	for _, l := range layouts {
@@ -415,21 +420,25 @@ func TestSuggestions(t *testing.T) {
 			flags = append(flags, strings.ReplaceAll(f, "{dir}", b.dir))
 		}
 		_, errs, _ := program(t, append([]string{"stats", data}, flags...)...)
-		for _, m := range suggested.FindAllStringSubmatch(errs, -1) {
+		for _, m := range suggested.FindAllString(errs, -1) {
 			n++
-			value := strings.TrimRight(m[2], ",:")
-			value = strings.ReplaceAll(strings.ReplaceAll(strings.ReplaceAll(value, `'\''`, "\x00"), "'", ""), "\x00", "'")
-			args := []string{"stats", data, "--" + m[1], value}
-			if m[1] == "data" {
-				args = []string{"stats", value}
+			args := []string{"stats", data, "--json"}
+			for _, f := range suggestedFlag.FindAllStringSubmatch(m, -1) {
+				value := strings.TrimRight(f[2], ",:")
+				value = strings.ReplaceAll(strings.ReplaceAll(strings.ReplaceAll(value, `'\''`, "\x00"), "'", ""), "\x00", "'")
+				if f[1] == "data" {
+					args[1] = value
+				} else {
+					args = append(args, "--"+f[1], value)
+				}
 			}
-			_, again, code := program(t, args...)
-			if code != 0 && !strings.Contains(again, " may ") && !strings.Contains(again, "want a choice") {
-				t.Errorf("%s: suggested %s, which fails: %s", l.name, m[0], again)
+			out, _, code := program(t, args...)
+			if classes := strings.Count(out, `"class":`); code != 0 || classes < 1 {
+				t.Errorf("%s: suggested %s, which gives %d classes and exit code %d: %s", l.name, m, classes, code, out)
 			}
 		}
 	}
-	if n < 20 {
+	if n < 30 {
 		t.Errorf("%d suggestions, want more", n)
 	}
 }

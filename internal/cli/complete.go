@@ -251,7 +251,7 @@ func (c *completion) valuesOf(name, holder string, v *kong.Value) ([]candidate, 
 		return plain(append(reproduce.PlanNames(), reproduce.TransferPlanNames()...)...), wantFiles
 	case "shell":
 		return plain(shells()...), wantNone
-	case "data":
+	case "data", "input":
 		return []candidate{{sampleName, "The built-in photographs"}}, wantFiles
 	case "recipe":
 		return plain(train.RecipeNames()...), wantFiles

@@ -24,6 +24,7 @@ type descriptorFlags struct {
 	Layer       string `placeholder:"NAME" help:"Layer of the activation: conv5_3, pool5, fc6 (the penultimate one: fc7)."`
 	Unrectified bool   `help:"Take the activation before its rectification."`
 	Pool        string `default:"average" enum:"average,max" placeholder:"HOW" help:"Pooling over positions: average or max (average)."`
+	Crop        bool   `help:"Describe the central crop, which vgg classify shows, instead of the whole image."`
 	Flip        bool   `default:"true" negatable:"" help:"Average the outputs for an image with those for its mirror image."`
 	Normalise   bool   `default:"true" negatable:"" help:"Divide the descriptor of each scale, and then the whole, by its Euclidean norm."`
 	Batch       int    `placeholder:"N" help:"Batch size: images of one size that go through the network together (as many as hold 800,000 pixels)."`
@@ -44,7 +45,7 @@ func (f *descriptorFlags) check() error {
 // options returns the options of a run, apart from its networks.
 func (f *descriptorFlags) options(maxPixels int) transfer.Options {
 	return transfer.Options{
-		Flip: f.Flip, Average: f.Average, Raw: !f.Normalise, Max: f.Pool == "max", Unrectified: f.Unrectified,
+		Flip: f.Flip, Average: f.Average, Raw: !f.Normalise, Max: f.Pool == "max", Crop: f.Crop, Unrectified: f.Unrectified,
 		Resources: resources.Resources{Batch: f.Batch, Ranks: f.Ranks, Memory: int64(f.Memory), MaxPixels: maxPixels},
 	}
 }
@@ -182,10 +183,10 @@ type described struct {
 
 // listing is what arguments name, to be described.
 type listing struct {
-	all   []described    // without descriptors
-	paths []string       // of those that exist, each once
-	at    map[string]int // in paths, by clean path
-	spool string         // the file that an image of standard input is kept in
+	all    []described                 // without descriptors
+	paths  []string                    // of those that exist, each once
+	at     map[string]int              // in paths, by clean path
+	spools map[string]*atomicfile.File // the files that images are kept in which aren't files, by name
 }
 
 // listed returns the images that arguments name. remove ends the use of the files.
@@ -194,16 +195,24 @@ func listed(e *environment, args []string) (l *listing, remove func(), err error
 	if err != nil {
 		return nil, nil, err
 	}
-	l, remove = &listing{at: map[string]int{}}, func() {}
+	l = &listing{at: map[string]int{}, spools: map[string]*atomicfile.File{}}
+	remove = func() {
+		for _, f := range l.spools {
+			f.Abort()
+		}
+	}
 	for _, p := range pictures {
 		d, path := described{file: p.name, err: p.err}, filepath.Clean(p.name)
 		if p.data != nil {
-			f, err := spool(p.data)
-			if err != nil {
-				return nil, nil, err
+			if l.spools[p.name] == nil {
+				f, err := spool(p.data)
+				if err != nil {
+					remove()
+					return nil, nil, err
+				}
+				l.spools[p.name] = f
 			}
-			path = f.Temporary()
-			l.spool, remove = path, f.Abort
+			path = l.spools[p.name].Temporary()
 		}
 		if _, err := os.Stat(path); err != nil {
 			d.err = pathless(err)
@@ -219,8 +228,8 @@ func listed(e *environment, args []string) (l *listing, remove func(), err error
 
 // row returns the place of an image in paths.
 func (l *listing) row(d described) int {
-	if d.file == stdinName {
-		return l.at[l.spool]
+	if f, ok := l.spools[d.file]; ok {
+		return l.at[f.Temporary()]
 	}
 	return l.at[filepath.Clean(d.file)]
 }

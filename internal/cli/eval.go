@@ -13,6 +13,7 @@ import (
 	"github.com/verydeep/vgg/dataset/sample"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/internal/atomicfile"
+	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/report"
 )
 
@@ -380,7 +381,7 @@ func takes(w eval.Estimate) string {
 		text += fmt.Sprintf(", %.3g GMAC each", w.MACs/1e9)
 	}
 	if w.Time > 0 {
-		text += fmt.Sprintf(": about %s (%.1f images/s)", report.Duration(w.Time), float64(w.Images)/w.Time.Seconds())
+		text += fmt.Sprintf(": about %s (%.1f images/s)", report.Duration(w.Time), progress.Rate(float64(w.Images), w.Time))
 	}
 	return text + fmt.Sprintf("; memory within %s, of which the network takes %s", report.Bytes(w.Memory), report.Bytes(w.Largest))
 }

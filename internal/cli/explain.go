@@ -15,9 +15,12 @@ import (
 type explainCommand struct {
 	Weights string `arg:"" help:"File of weights, or a configuration's name for its public release, which is downloaded on first use."`
 	picturesArg
-	Scales []int  `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels (once, one and a half times and twice what the weights tell)."`
-	Top    int    `default:"3" placeholder:"K" help:"Number of answers for each image (3)."`
-	Out    string `placeholder:"FILE" help:"Output: the picture, as PNG. Of several images, their names precede the file's (the image's name with -explained.png)."`
+	Method string   `default:"scoremap" enum:"scoremap,gradcam,saliency" placeholder:"METHOD" help:"What the maps show: scoremap, the class in the window around each place; gradcam, what in a layer speaks for the class; saliency, how much each pixel changes the class score (scoremap)."`
+	Layer  string   `placeholder:"NAME" help:"Layer of the activation, for --method gradcam, such as conv4_3 or pool5 (the last convolution)."`
+	Scales []int    `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels (what the weights tell; with --method scoremap also one and a half times and twice that)."`
+	Top    int      `default:"3" placeholder:"K" help:"Number of answers for each image (3)."`
+	Class  []string `sep:"none" placeholder:"NAME" help:"Class to find, instead of the most probable ones, by name or index from 0. Can be given more than once."`
+	Out    string   `placeholder:"FILE" help:"Output: the picture, as PNG. Of several images, their names precede the file's (the image's name with -explained.png)."`
 	overwriteFlag
 	modelFlags
 	storageFlag
@@ -27,15 +30,20 @@ type explainCommand struct {
 }
 
 func (explainCommand) Help() string {
-	return `Shows where in a photograph a network sees its most probable classes. It runs the network densely over the image and lays the class score map over it, for each class at several scales.
+	return `Shows where in a photograph a network sees its most probable classes, or those of --class. It runs the network densely over the image at each scale and lays a map for each class over it. The classes are the best by the mean over the scales.
 
-  - A point of the map is the posterior of the class in the window around it, of the network's input side.
-  - The classes are the best by the mean over the scales.
+  - scoremap: a point is the posterior of the class in the window around it, of the network's input side.
+  - gradcam (Selvaraju et al. 2017): the channels of a layer after its rectification, weighted by the mean derivatives of the class score by them, summed, and rectified.
+  - saliency (Simonyan, Vedaldi & Zisserman 2013): at each pixel the largest of its channels' absolute derivatives of the class score.
+
+The class score is the one before the soft-max, over a class score map its mean. The derivatives are those by the network's preprocessed input.
 
 Examples:
 
     vgg explain D photo.jpg
-    vgg explain best.safetensors photos --scales 256,512 --top 1 --out maps/map.png` + exitHelp
+    vgg explain best.safetensors photos --scales 256,512 --top 1 --out maps/map.png
+    vgg explain D photo.jpg --method gradcam --layer conv4_3 --class tabby --class 207
+    vgg explain D photo.jpg --method saliency --top 1` + exitHelp
 }
 
 // explainResult has the JSON keys of `vgg explain --json`.
@@ -49,6 +57,9 @@ type explainResult struct {
 func (c *explainCommand) Run(e *environment) error {
 	if c.Top < 1 || c.Top > 20 {
 		return usagef("--top %d, want 1 to 20", c.Top)
+	}
+	if c.Layer != "" && c.Method != string(explain.GradCAM) {
+		return usagef("--layer %s with --method %s: want --method %s", c.Layer, c.Method, explain.GradCAM)
 	}
 	pictures, err := e.pictures(c.Images)
 	if err != nil {
@@ -116,7 +127,7 @@ func (c *explainCommand) explain(e *environment, m *vgg.Model, im *preprocess.Im
 		return &outputError{err}
 	}
 	defer release()
-	if r.Result, err = explain.Run(e.ctx, m, im, c.Scales, c.Top); err != nil {
+	if r.Result, err = explain.Run(e.ctx, m, im, explain.Options{Method: explain.Method(c.Method), Layer: c.Layer, Scales: c.Scales, Top: c.Top, Classes: c.Class}); err != nil {
 		return err
 	}
 	if err := writeFile(r.Out, r.Heatmap(im, filepath.Base(r.File), filepath.Base(c.Weights)).EncodePNG); err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/dataset/sample"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/transfer"
@@ -16,7 +17,7 @@ import (
 type featuresCommand struct {
 	Weights string `arg:"" help:"File of weights, or a configuration's name for its public release, with scales behind it if wanted: D.safetensors@256,384. With --merge: files of descriptors."`
 	manyFlags
-	Out string `required:"" placeholder:"FILE" help:"Output: FILE.npy, with names and labels in FILE.npy.jsonl; FILE.safetensors; or FILE.jsonl with one image a line. An interrupted run continues from it."`
+	Out string `required:"" placeholder:"FILE" help:"Output: FILE.npy, with names and labels in FILE.npy.jsonl; FILE.safetensors; FILE.jsonl with one image a line; or FILE.parquet with one image a row. An interrupted run continues from it."`
 	verifyFlag
 	Merge bool `help:"Combine the shards of one run, which the arguments name, instead of running."`
 	descriptorFlags
@@ -36,7 +37,7 @@ func (featuresCommand) Help() string {
   - The default layer is the penultimate one, after its rectification.
   - The descriptors of several scales and networks are stacked.
   - Unreadable images have zeros and are listed.
-  - --overwrite is for FILE.jsonl and for --merge. The other forms say which run they are of, and another's are refused.
+  - --overwrite is for FILE.jsonl, FILE.parquet and --merge. The other forms say which run they are of, and another's are refused.
 
 Examples:
 
@@ -120,7 +121,7 @@ func (c *featuresCommand) open(e *environment) (*transfer.Images, error) {
 	if err != nil {
 		return nil, err
 	}
-	images, err := transfer.OpenImages(e.ctx, o, paths...)
+	images, err := openImages(e, o, paths)
 	if err != nil {
 		if _, ambiguous := errors.AsType[*dataset.AmbiguousError](err); ambiguous {
 			err = fmt.Errorf("%w; --layout files takes the images without labels", err)
@@ -141,12 +142,24 @@ func (c *featuresCommand) open(e *environment) (*transfer.Images, error) {
 	return images, summary.print(e, e.stderr)
 }
 
+// openImages opens images in any layout, or the built-in ones.
+func openImages(e *environment, o transfer.ImageOptions, paths []string) (*transfer.Images, error) {
+	if len(paths) == 1 && paths[0] == sampleName && !fileExists(sampleName) {
+		train, val, err := sample.Open()
+		if err != nil {
+			return nil, err
+		}
+		return transfer.JoinParts(sampleName, train, val)
+	}
+	return transfer.OpenImages(e.ctx, o, paths...)
+}
+
 // checkOut returns an error if --out is one of the inputs, or lines of text that exist and
 // don't tell whose they are. The other forms tell it themselves.
 func (c *featuresCommand) checkOut() error {
 	outputs := []output{{"--out", c.Out}}
 	inputs := append(namesOf([]string{c.Weights}, c.With), append(c.Images, c.Data)...)
-	if strings.ToLower(filepath.Ext(c.Out)) != ".jsonl" {
+	if ext := strings.ToLower(filepath.Ext(c.Out)); ext != ".jsonl" && ext != ".parquet" {
 		return distinct(outputs, inputs)
 	}
 	return c.overwriteFlag.check(outputs, inputs...)
@@ -182,7 +195,7 @@ func (c *featuresCommand) finish(e *environment, r featuresResult) error {
 			fmt.Fprintf(e.stdout, "%s\n", unreadableTable(r.Unreadable))
 		}
 		next := ""
-		if r.Labels != "" && !strings.HasSuffix(r.Out, ".jsonl") {
+		if r.Labels != "" && !strings.HasSuffix(r.Out, ".jsonl") && !strings.HasSuffix(r.Out, ".parquet") {
 			next = fmt.Sprintf("\nNext: %s\n", commandLine("transfer", "eval", r.Out))
 		}
 		_, err = fmt.Fprintf(e.stdout, "%s descriptors of %s numbers in %s\n%s", report.Count(int64(r.Summary.Images)), report.Count(int64(r.Dim)), r.Out, next)

@@ -21,7 +21,7 @@ import (
 
 // picturesArg is shared by the commands that answer for each image.
 type picturesArg struct {
-	Images []string `arg:"" name:"input" help:"Images: files, folders (images at any depth), globs, or - for standard input, which is one image or a list of paths, one a line."`
+	Images []string `arg:"" name:"input" help:"Images: files, folders (images at any depth), globs, - for standard input, which is one image or a list of paths, one a line, or sample and folders and images in it, which are built in, such as ${photo}."`
 }
 
 // setFlags are shared by the commands that read one set of images: an argument, or --data.
@@ -80,7 +80,7 @@ const stdinName = "-"
 // picture is an image that the command line names.
 type picture struct {
 	name string
-	data []byte // of standard input; nil for a file
+	data []byte // of standard input and of what is built in; nil for a file
 	err  error  // of a folder in which there are none
 }
 
@@ -118,6 +118,11 @@ func (e *environment) pictures(args []string) ([]picture, error) {
 // filesAt returns the images of a folder, or the file of that name.
 func (e *environment) filesAt(path string) ([]picture, error) {
 	if info, err := os.Stat(path); err != nil || !info.IsDir() {
+		if errors.Is(err, fs.ErrNotExist) {
+			if found, err := builtIn(path); found != nil || err != nil {
+				return found, err
+			}
+		}
 		return []picture{{name: path}}, nil
 	}
 	d, err := dataset.OpenFiles(e.ctx, path)

@@ -40,6 +40,8 @@ type inspection struct {
 	Tensors  []tensorInfo      `json:"tensors"`
 	Elements int64             `json:"elements"` // of all tensors
 	Network  *vgg.Description  `json:"network,omitempty"`
+	// Convolutions names the configuration of the convolutions, where more isn't recognised.
+	Convolutions string `json:"convolutions,omitempty"`
 	// Layers are the network's, each with the tensors that it is read from.
 	Layers []vgg.LayerDescription `json:"layers,omitempty"`
 	// Unknown says why the network, or its preprocessing or classes, are not known.
@@ -47,6 +49,8 @@ type inspection struct {
 	// Flags are those that Unknown names, by which the caller says what the file doesn't.
 	Flags   []string `json:"flags,omitempty"`
 	PeakRSS int64    `json:"peak_rss_bytes"`
+
+	unread bool // statistics are missing, as values can't be read
 }
 
 // tensorInfo describes a tensor. Statistics exclude values that are not finite; with
@@ -94,6 +98,7 @@ func (c *inspectCommand) Run(e *environment) error {
 		if e.ctx.Err() != nil {
 			return err
 		}
+		i.unread = err != nil
 	}
 	i.PeakRSS = peakRSS()
 	show := i.print
@@ -116,6 +121,12 @@ func (i *inspection) identify(e *environment, f *weights.File, o vgg.OpenOptions
 		var layersErr error
 		i.Layers, layersErr = i.Network.Layers()
 		err = errors.Join(err, layersErr)
+	}
+	if i.Network == nil && e.ctx.Err() == nil {
+		o.Headless, o.Head = true, ""
+		if d, _ := vgg.Identify(e.ctx, f, o); d != nil { // its error may be of the pixels alone
+			i.Convolutions = configName(d.Options)
+		}
 	}
 	if err != nil {
 		i.Unknown = strings.TrimPrefix(strings.ReplaceAll(err.Error(), "vgg: "+f.Name()+": ", ""), "vgg: ")

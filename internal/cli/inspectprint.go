@@ -49,7 +49,11 @@ func (i *inspection) print(w io.Writer) error {
 			}
 		}
 	} else {
-		fact(&out, "Network", "unknown: "+i.Unknown)
+		known := ""
+		if i.Convolutions != "" {
+			known = "the convolutions of configuration " + i.Convolutions + "\nthe rest is "
+		}
+		fact(&out, "Network", known+"unknown: "+i.Unknown)
 	}
 	if len(i.Metadata) > 0 {
 		out.WriteString("\nMetadata\n")
@@ -57,7 +61,7 @@ func (i *inspection) print(w io.Writer) error {
 	for _, k := range slices.Sorted(maps.Keys(i.Metadata)) {
 		fmt.Fprintf(&out, "  %s\n", brief(k+": "+i.Metadata[k], inspectWidth-3))
 	}
-	if i.Network == nil || i.SHA256 != "" {
+	if i.Network == nil || i.SHA256 != "" || i.unread {
 		fmt.Fprintf(&out, "\n%s", i.table())
 	}
 	_, err := io.WriteString(w, out.String())

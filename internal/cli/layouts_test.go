@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/verydeep/vgg/dataset/sample"
@@ -191,7 +192,7 @@ var layouts = []layout{
 		gallery: "Folders that all have the same folders",
 		name:    "folds that all have the classes",
 		build:   func(b *builder) { b.folders("fold1/%s/%d.jpg", 2); b.folders("fold2/%s/%d.jpg", 2) },
-		refused: "--layout folders (the classes are fold1, fold2) or --label-pattern '**/{label}/*' (the classes are bonsai, ketch, watch) or --data ",
+		refused: "--layout folders (the classes are fold1, fold2) or --label-pattern '**/{label}/*' (the classes are bonsai, ketch, watch) or --label-pattern '(?P<label>.+)/[^/]+' (the classes are pairs, such as fold1/bonsai) or --data ",
 	},
 	{
 		gallery: "Classes in the files' names",
@@ -201,7 +202,7 @@ var layouts = []layout{
 			b.flat("test1/%d.jpg", 3)
 			b.write("sampleSubmission.csv", "id,label\n0,0.5\n")
 		},
-		refused: "by their names, --label-pattern '{label}.#.*' makes 3 classes: bonsai, ketch, watch",
+		refused: "by their names, --label-pattern '{label}.#.*' (3 classes: bonsai, ketch, watch)",
 	},
 	{
 		gallery: "Classes in the files' names, with a pattern",
@@ -587,9 +588,16 @@ func (b *builder) link(to, from string) {
 	}
 }
 
-// photograph returns one of the embedded photographs, small.
+// photographs are those of photograph, by class and number.
+var photographs sync.Map
+
+// photograph returns one of the embedded photographs, small. It must not be changed.
 func photograph(t *testing.T, class string, i int) *preprocess.Image {
 	t.Helper()
+	key := fmt.Sprint(class, " ", i)
+	if im, ok := photographs.Load(key); ok {
+		return im.(*preprocess.Image)
+	}
 	set, _, err := sample.Open()
 	if err != nil {
 		t.Fatal(err)
@@ -608,6 +616,7 @@ func photograph(t *testing.T, class string, i int) *preprocess.Image {
 				im, err = preprocess.ResizeShort(im, 40, preprocess.Bilinear)
 			}
 			if err == nil {
+				photographs.Store(key, im)
 				return im
 			}
 		}

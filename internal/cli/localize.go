@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/explain"
 	"github.com/verydeep/vgg/localize"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
@@ -16,6 +16,16 @@ type localizeCommand struct {
 	Images localizeImagesCommand `cmd:"" default:"withargs" help:"Find the boxes of objects in photographs (the word images may be left out)."`
 	Train  localizeTrainCommand  `cmd:"" help:"Fine-tune a classification network to give boxes."`
 	Eval   localizeEvalCommand   `cmd:"" help:"Measure the localisation error on images with boxes."`
+}
+
+func (localizeCommand) Help() string {
+	return `A network with boxes is trained first, from a classification network and images with boxes. Then it finds objects in photographs: of the classes that a classification network tells, or that --class names.
+
+Examples:
+
+    vgg localize train --data raccoons --out boxes
+    vgg localize boxes/best.safetensors photo.jpg --draw out.png
+    vgg localize eval boxes/best.safetensors --data raccoons` + exitHelp
 }
 
 type localizeImagesCommand struct {
@@ -62,20 +72,11 @@ Examples:
 
 // localizeLine is a line of `vgg localize --json`.
 type localizeLine struct {
-	File   string        `json:"file"`
-	Width  int           `json:"width,omitempty"`
-	Height int           `json:"height,omitempty"`
-	Boxes  []localizeBox `json:"boxes"`
-	Error  string        `json:"error,omitempty"`
-}
-
-type localizeBox struct {
-	Class       string     `json:"class,omitempty"` // empty: any class
-	Index       *int       `json:"index,omitempty"`
-	Probability *float32   `json:"probability,omitempty"` // of the class, in the image
-	Box         [4]float64 `json:"box"`
-	Score       float64    `json:"score"`
-	Windows     int        `json:"windows"`
+	File   string           `json:"file"`
+	Width  int              `json:"width,omitempty"`
+	Height int              `json:"height,omitempty"`
+	Boxes  []localize.Shown `json:"boxes"`
+	Error  string           `json:"error,omitempty"`
 }
 
 func (c *localizeImagesCommand) Run(e *environment) error {
@@ -107,7 +108,7 @@ func (c *localizeImagesCommand) Run(e *environment) error {
 		return err
 	}
 	return e.forEach(pictures, func(p picture) (bad bool, err error) {
-		line := localizeLine{File: p.name, Boxes: []localizeBox{}}
+		line := localizeLine{File: p.name, Boxes: []localize.Shown{}}
 		err = c.locate(e, l, classes, p, &line, len(pictures) > 1)
 		if _, unwritten := errors.AsType[*outputError](err); unwritten || e.stops(err) {
 			return false, fmt.Errorf("%s: %w", p.name, err)
@@ -181,11 +182,8 @@ func (c *localizeImagesCommand) classes(l *localize.Locator) ([]int, error) {
 	if !l.SingleClass() {
 		return nil, usagef("no class for a network with a box for each class, want --classifier FILE or --class NAME")
 	}
-	return []int{anyClass}, nil
+	return []int{localize.AnyClass}, nil
 }
-
-// anyClass is the index for an object of any class.
-const anyClass = -1
 
 // locate finds the boxes of an image and draws them.
 func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, classes []int, p picture, line *localizeLine, many bool) error {
@@ -198,46 +196,14 @@ func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, clas
 		return err
 	}
 	line.Width, line.Height = im.W, im.H
-	if classes == nil {
-		for _, p := range (&vgg.Model{Classes: l.Classes()}).Top(a.Posterior, c.Top) {
-			classes = append(classes, p.Index)
-		}
-	}
-	picture := report.BoxImage{W: im.W, H: im.H, Pix: im.Pix}
-	for rank, class := range classes {
-		for i, d := range c.found(a, class) {
-			b, label := boxOf(d, l, a, class)
-			line.Boxes = append(line.Boxes, b)
-			if rank < c.DrawClasses {
-				if i > 0 {
-					label = ""
-				}
-				picture.Boxes = append(picture.Boxes, report.DrawnBox{Box: d.Box, Label: label, Tone: rank, Thin: c.Unmerged || i > 0})
-			}
-		}
-	}
+	line.Boxes = a.Show(localize.Choice{Classes: classes, Top: c.Top, All: c.AllBoxes, Unmerged: c.Unmerged})
 	if c.Draw == "" {
 		return nil
 	}
-	slices.Reverse(picture.Boxes) // the best one on top
-	if err := writeFile(outFor(c.Draw, line.File, many), picture.EncodePNG); err != nil {
+	if err := writeFile(outFor(c.Draw, line.File, many), explain.Boxes(im, line.Boxes, c.DrawClasses, c.Unmerged).EncodePNG); err != nil {
 		return &outputError{err}
 	}
 	return nil
-}
-
-// boxOf returns a box of a class as JSON and its label in the picture.
-func boxOf(d localize.Detection, l *localize.Locator, a *localize.Answer, class int) (b localizeBox, label string) {
-	b = localizeBox{Box: d.Box, Score: d.Score, Windows: d.Windows}
-	if class == anyClass {
-		return b, ""
-	}
-	b.Class, b.Index = l.Classes()[class], &class
-	if a.Posterior == nil {
-		return b, b.Class
-	}
-	b.Probability = &a.Posterior[class]
-	return b, b.Class + " " + report.Percent(float64(a.Posterior[class]))
 }
 
 // checkDraw returns an error if a picture would replace a file or another picture.
@@ -252,19 +218,6 @@ func (c *localizeImagesCommand) checkDraw(pictures []picture) error {
 		inputs = append(inputs, p.name)
 	}
 	return c.overwriteFlag.check(outputs, inputs...)
-}
-
-// found returns the boxes of a class that the flags ask for.
-func (c *localizeImagesCommand) found(a *localize.Answer, class int) []localize.Detection {
-	class = max(class, 0) // single-class regression has the same boxes for all classes
-	if c.Unmerged {
-		return a.Unmerged(class)
-	}
-	found := a.Boxes(class)
-	if !c.AllBoxes {
-		found = found[:min(1, len(found))]
-	}
-	return found
 }
 
 // table shows the boxes as text.

@@ -65,6 +65,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"corrupt":  corrupt,
 			"exits":    exits,
+			"follow":   follow,
 			"held":     held,
 			"json":     checkJSON,
 			"lines":    countLines,
@@ -92,6 +93,24 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want || neg {
 		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// follow N: standard output ends with N commands that come next, and each does its work when it
+// is pasted into a shell as it is.
+func follow(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	_, next, _ := strings.Cut(ts.ReadFile("stdout"), "Next: ")
+	var commands []string
+	for line := range strings.Lines(next) {
+		commands = append(commands, strings.TrimSpace(line))
+	}
+	if len(commands) != want || neg {
+		ts.Fatalf("%d commands come next, want %d: %q", len(commands), want, commands)
+	}
+	for _, command := range commands {
+		ts.Check(ts.Exec("sh", "-e", "-c", command))
 	}
 }
 

@@ -85,7 +85,7 @@ func TestFlagsAgree(t *testing.T) {
 // TestGrammar checks that weights come before images, and that a command of images takes them
 // by the name input.
 func TestGrammar(t *testing.T) {
-	order := []string{"table", "weights", "svm", "index", "descriptors", "config", "a", "b", "input", "out", "name", "topic", "shell", "dir"}
+	order := []string{"table", "weights", "svm", "index", "descriptors", "config", "a", "b", "content", "style", "photos", "input", "out", "name", "topic", "shell", "dir"}
 	for _, command := range parser(t).Model.Leaves(false) {
 		last := -1
 		for _, p := range command.Positional {

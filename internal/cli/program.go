@@ -58,13 +58,13 @@ func commandLine(words ...string) string {
 	return program() + " " + strings.Join(words, " ")
 }
 
-// somePhoto stands for a photograph of the reader's.
-const somePhoto = "PHOTO.jpg"
-
-// photoOf returns the file of an image of a set, for a command line that can be pasted. A set
-// that isn't a folder has none.
+// photoOf returns the file of an image of a set, for a command line that can be pasted: "" for
+// a set whose images aren't files.
 func photoOf(root string, d *dataset.Dataset) string {
 	if d == nil || d.Len() == 0 {
+		return ""
+	}
+	if root == "" || root == sampleName {
 		return somePhoto
 	}
 	for _, path := range []string{filepath.Join(root, filepath.FromSlash(d.Samples[0].Name)), filepath.FromSlash(d.Samples[0].Name)} {
@@ -72,10 +72,10 @@ func photoOf(root string, d *dataset.Dataset) string {
 			return path
 		}
 	}
-	return somePhoto
+	return ""
 }
 
-// anyFile returns the file of the first image described that is there.
+// anyFile returns the file of the first image described that is there, or a built-in photograph.
 func anyFile(rows []transfer.Row) string {
 	if len(rows) > 0 && isImageFile(rows[0].File) {
 		return rows[0].File

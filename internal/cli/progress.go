@@ -41,6 +41,7 @@ type progressBar struct {
 	start time.Time                // of the stage
 	shown time.Time                // of the latest line
 	eta   estimate
+	whole int64 // of the stage: what is done beyond it takes next to no time; 0: nothing does
 }
 
 const (
@@ -67,8 +68,15 @@ func (p *progressBar) begin(what string) {
 	defer p.mu.Unlock()
 	p.start = time.Now()
 	p.shown = p.start
-	p.eta = estimate{}
+	p.eta, p.whole = estimate{}, 0
 	p.timer = time.AfterFunc(patience, func() { p.name(what) })
+}
+
+// slow tells how much of the stage's work takes time; the rest takes next to none.
+func (p *progressBar) slow(whole int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.whole = max(0, whole)
 }
 
 // name shows the name of the stage, of which nothing is known yet.
@@ -94,12 +102,16 @@ func (p *progressBar) set(done, total int64, what string, u unit) {
 	if total <= 0 {
 		return
 	}
-	p.eta.add(now, done)
+	slow, all := done, total
+	if p.whole > 0 {
+		slow, all = min(done, p.whole), min(total, p.whole)
+	}
+	p.eta.add(now, slow)
 	if now.Sub(p.start) < patience {
 		return
 	}
 	left := ""
-	if d, ok := p.eta.left(total); ok {
+	if d, ok := p.eta.left(all); ok && (slow < all || done == total) {
 		left = ", " + coarse(d) + " left"
 	}
 	done, total = min(done, total)/u.size, max(1, total/u.size)

@@ -136,3 +136,23 @@ func TestCoarse(t *testing.T) {
 		}
 	}
 }
+
+// TestSlowPart checks that the time left is that of the part of the work that takes time.
+func TestSlowPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out strings.Builder
+		p := (&environment{stderr: &out}).newProgress()
+		defer p.close()
+		report := p.stage("training", unitIterations)
+		p.slow(200)
+		for i := int64(1); i <= 150; i++ {
+			time.Sleep(time.Second)
+			report(i, 10_000)
+		}
+		p.clear()
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		if got, want := lines[len(lines)-1], "training: 150 of 10000 iterations, 50 s left"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}

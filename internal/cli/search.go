@@ -8,6 +8,7 @@ import (
 
 	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/transfer"
 )
@@ -355,7 +356,7 @@ func (c *similarCommand) search(e *environment, d *transfer.Descriptors) ([]simi
 	took := time.Since(start)
 	bytes := 4 * float64(d.Len()) * float64(d.Header.Dim)
 	fmt.Fprintf(e.stderr, "%s descriptors of %s numbers compared in %s: %.3g million a second, %.3g GB/s\n", report.Count(int64(d.Len())), report.Count(int64(d.Header.Dim)),
-		report.Duration(took), float64(d.Len()*len(of))/took.Seconds()/1e6, bytes/took.Seconds()/1e9)
+		report.Duration(took), progress.Rate(float64(d.Len()*len(of)), took)/1e6, progress.Rate(bytes, took)/1e9)
 	for q, matches := range found {
 		l := &lines[of[q]]
 		l.Found = []similarImage{}

@@ -26,26 +26,30 @@ import (
 )
 
 type serveCommand struct {
-	Weights    []string      `arg:"" optional:"" help:"Models: files of weights, configurations' names for their public releases, or a folder of files, which is watched. NAME=FILE calls a model NAME; else it has its file's name without extension. Without any, the network that vgg train left last in the folder of --runs."`
-	Addr       string        `default:"127.0.0.1:8080" env:"VGG_ADDR" placeholder:"HOST:PORT" help:"Address to listen on (127.0.0.1:8080). Another than this machine's own needs --api-key-file or --insecure."`
-	AdminAddr  string        `env:"VGG_ADMIN_ADDR" placeholder:"HOST:PORT" help:"Address for profiles of the process (net/http/pprof), on this machine only."`
-	Host       []string      `env:"VGG_HOST" placeholder:"NAME" help:"Name by which clients call the service, beside localhost and the address; * allows any. Can be given more than once."`
-	Runs       string        `default:"runs" env:"VGG_RUNS" placeholder:"DIR" help:"Folder of training runs, whose latest network is served if no model is named (runs)."`
-	APIKeyFile string        `name:"api-key-file" env:"VGG_API_KEY_FILE" placeholder:"FILE" help:"File of keys, one on each line, of which every request has to give one (Authorization: Bearer KEY). It is read again when it changes."`
-	Insecure   bool          `env:"VGG_INSECURE" help:"Listen on an address that others reach, without keys."`
-	TLSCert    string        `name:"tls-cert" env:"VGG_TLS_CERT" placeholder:"FILE" help:"Certificate chain for HTTPS, as PEM. It is read again when it changes."`
-	TLSKey     string        `name:"tls-key" env:"VGG_TLS_KEY" placeholder:"FILE" help:"Private key of the certificate, as PEM."`
-	AllowLoad  bool          `env:"VGG_ALLOW_LOAD" help:"Let requests load and unload the models (/v2/repository/models/…/load)."`
-	MaxBatch   int           `default:"8" env:"VGG_MAX_BATCH" placeholder:"N" help:"Most images that go through a network together (8)."`
-	MaxDelay   time.Duration `default:"0" env:"VGG_MAX_DELAY" placeholder:"TIME" help:"Time that an image waits for others to go with it, such as 5ms (0)."`
-	Queue      int           `default:"64" env:"VGG_QUEUE" placeholder:"N" help:"Most images that wait for one model; more are refused with code 429 (64)."`
-	MaxBody    size          `default:"32MiB" env:"VGG_MAX_BODY" placeholder:"SIZE" help:"Most bytes of a request's body, before and after its compression (32MiB)."`
-	MaxImages  int           `default:"32" env:"VGG_MAX_IMAGES" placeholder:"N" help:"Most images of one request (32)."`
-	Timeout    time.Duration `default:"30s" env:"VGG_TIMEOUT" placeholder:"TIME" help:"Longest time of a request (30s)."`
-	Cache      size          `default:"32MiB" env:"VGG_CACHE" placeholder:"SIZE" help:"Memory for answers that are given again to the same question (32MiB)."`
-	NoCache    bool          `env:"VGG_NO_CACHE" help:"Compute every answer anew."`
-	Drain      time.Duration `default:"30s" env:"VGG_DRAIN" placeholder:"TIME" help:"Time that requests have to end after SIGTERM (30s)."`
-	Plan       bool          `help:"Print the memory that the service takes at most, and end."`
+	Weights       []string      `arg:"" optional:"" help:"Models: files of weights, configurations' names for their public releases, or a folder of files, which is watched. NAME=FILE calls a model NAME; else it has its file's name without extension. Without any, the network that vgg train left last in the folder of --runs."`
+	Addr          string        `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to listen on (127.0.0.1:8080). Another than this machine's own needs --api-key-file or --insecure."`
+	AdminAddr     string        `placeholder:"HOST:PORT" help:"Address for profiles of the process (net/http/pprof), on this machine only."`
+	Host          []string      `placeholder:"NAME" help:"Name by which clients call the service, beside localhost and the address; * allows any. Can be given more than once."`
+	Index         string        `placeholder:"FILE" help:"Index of pictures (vgg index), in which /v1/similar finds those that are similar to a picture. It is read again when it changes."`
+	IndexPictures string        `placeholder:"DIR" help:"Folder of the index's pictures (the folder that the index lies in). Only pictures below it are shown."`
+	Localiser     string        `placeholder:"FILE" help:"Localisation network (vgg localize train), whose boxes /v1/localize gives."`
+	Runs          string        `default:"runs" placeholder:"DIR" help:"Folder of training runs, which /v1/runs and the page show live, and whose latest network is served if no model is named (runs)."`
+	APIKeyFile    string        `name:"api-key-file" placeholder:"FILE" help:"File of keys, one on each line, of which every request has to give one (Authorization: Bearer KEY). It is read again when it changes."`
+	Insecure      bool          `help:"Listen on an address that others reach, without keys."`
+	TLSCert       string        `name:"tls-cert" placeholder:"FILE" help:"Certificate chain for HTTPS, as PEM. It is read again when it changes."`
+	TLSKey        string        `name:"tls-key" placeholder:"FILE" help:"Private key of the certificate, as PEM."`
+	AllowTeach    bool          `help:"Let requests make models of pictures (/v1/teach) with --insecure too. Elsewhere they may."`
+	AllowLoad     bool          `help:"Let requests load and unload the models (/v2/repository/models/…/load)."`
+	MaxBatch      int           `default:"8" placeholder:"N" help:"Most images that go through a network together (8)."`
+	MaxDelay      time.Duration `default:"0" placeholder:"TIME" help:"Time that an image waits for others to go with it, such as 5ms (0)."`
+	Queue         int           `default:"64" placeholder:"N" help:"Most images that wait for one model; more are refused with code 429 (64)."`
+	MaxBody       size          `default:"32MiB" placeholder:"SIZE" help:"Most bytes of a request's body, before and after its compression (32MiB)."`
+	MaxImages     int           `default:"32" placeholder:"N" help:"Most images of one request (32)."`
+	Timeout       time.Duration `default:"30s" placeholder:"TIME" help:"Longest time of a request (30s)."`
+	Cache         size          `default:"32MiB" placeholder:"SIZE" help:"Memory for answers that are given again to the same question (32MiB)."`
+	NoCache       bool          `help:"Compute every answer anew."`
+	Drain         time.Duration `default:"30s" placeholder:"TIME" help:"Time that requests have to end after SIGTERM (30s)."`
+	Plan          bool          `help:"Print the memory that the service takes at most, and end."`
 	modelFlags
 	storageFlag
 	pixelsFlag
@@ -60,7 +64,8 @@ func (serveCommand) Help() string {
   - A file of weights that changes, and SIGHUP, make the service read it anew. The old network answers until the new one is ready, and stays if the new one can't be read.
   - SIGTERM refuses what comes from then on, and answers what was accepted.
   - curl -T photo.jpg http://127.0.0.1:8080/v1/classify asks for the classes of a picture.
-  - Each flag that this command alone has can be given in the environment, as VGG_ADDR is for --addr.
+  - curl -T photo.jpg …/v1/explain, features, localize (--localiser) and similar (--index) ask for more; /openapi.json describes all addresses.
+  - Every flag can be given in the environment, as VGG_MAX_BATCH is for --max-batch.
 
 Examples:
 
@@ -102,6 +107,10 @@ func (c *serveCommand) Run(e *environment) error {
 	defer listener.Close()
 	return c.serve(e, listener, sources, folder, limits)
 }
+
+// teaches tells whether requests may make models: where nobody but this machine's users and
+// those with a key can ask, unless it is allowed.
+func (c *serveCommand) teaches() bool { return c.AllowTeach || !c.Insecure }
 
 // limits returns the limits that the flags give.
 func (c *serveCommand) limits() (server.Limits, error) {
@@ -188,8 +197,13 @@ func (c *serveCommand) hosts(l net.Listener) []string {
 // serve answers requests until the end of the command.
 func (c *serveCommand) serve(e *environment, listener net.Listener, list []served, folder string, limits server.Limits) error {
 	log := slog.New(slog.NewJSONHandler(e.stderr, nil))
+	samples, err := pageSamples()
+	if err != nil {
+		return err
+	}
 	o := server.Options{
-		Limits: limits, MaxBatch: c.MaxBatch, MaxDelay: c.MaxDelay, Hosts: c.hosts(listener), AllowLoad: c.AllowLoad, Version: programVersion(), Log: log,
+		Samples: samples,
+		Limits:  limits, MaxBatch: c.MaxBatch, MaxDelay: c.MaxDelay, Hosts: c.hosts(listener), AllowLoad: c.AllowLoad, AllowTeach: c.teaches(), Runs: c.Runs, Version: programVersion(), Log: log,
 	}
 	if c.APIKeyFile != "" {
 		keys := &watchedFile[[]string]{path: c.APIKeyFile, log: log, read: func() ([]string, error) {
@@ -221,6 +235,9 @@ func (c *serveCommand) serve(e *environment, listener net.Listener, list []serve
 	}
 	defer s.Close()
 	if err := c.load(e, s, list, folder); err != nil {
+		return err
+	}
+	if err := c.more(e, s, list); err != nil {
 		return err
 	}
 	admin, err := c.admin()
@@ -305,7 +322,7 @@ func (c *serveCommand) listenAndServe(e *environment, s *server.Server, listener
 			return err
 		}
 	} else {
-		fmt.Fprintf(e.stdout, "Serving %s at %s\n\nTry: curl -T photo.jpg %s/v1/classify\n", strings.Join(s.Models(), ", "), address, address)
+		fmt.Fprintf(e.stdout, "Serving %s at %s\n\nOpen %s in a browser, or try: curl -T photo.jpg %s/v1/classify\n", strings.Join(s.Models(), ", "), address, address, address)
 	}
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // nothing without systemd
 	hangup := make(chan os.Signal, 1)
@@ -317,9 +334,7 @@ func (c *serveCommand) listenAndServe(e *environment, s *server.Server, listener
 			return err
 		case <-hangup:
 			_, _ = daemon.SdNotify(false, daemon.SdNotifyReloading)
-			for _, name := range s.Models() {
-				_ = s.Reload(e.ctx, name) // told in the log; the old network stays
-			}
+			s.ReloadAll(e.ctx) // what fails is told in the log, and stays as it was
 			_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
 			continue
 		case <-e.ctx.Done():

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/server"
 )
@@ -16,7 +17,8 @@ type servePlan struct {
 	Bodies int64            `json:"bodies_bytes"`
 	Decode int64            `json:"decoding_bytes"`
 	Cache  int64            `json:"cache_bytes"`
-	Bytes  int64            `json:"bytes"` // in all, with a second copy of the largest model while it is reloaded
+	Taught int64            `json:"taught_bytes"` // models that requests make
+	Bytes  int64            `json:"bytes"`        // in all, with a second copy of the largest model while it is reloaded
 }
 
 type servePlanModel struct {
@@ -33,32 +35,68 @@ func (c *serveCommand) plan(e *environment, list []served, folder string, limits
 		return p, err
 	}
 	var largest int64
-	for _, s := range list {
-		d, _, err := open.identify(s.path)
+	add := func(name string, open *opener, path string, fc nn.Storage) error {
+		d, _, err := open.identify(path)
 		if err != nil {
+			return err
+		}
+		d.Options.FCStorage = fc
+		chain, err := network.Plan(d.Options)
+		if err != nil {
+			return err
+		}
+		pass, err := chain.InferenceFloats(c.MaxBatch, d.Options.Input, d.Options.Input)
+		if err != nil {
+			return err
+		}
+		m := servePlanModel{Name: name, Pass: 4 * int64(pass), Parameters: chain.ParamBytes()}
+		p.Models = append(p.Models, m)
+		p.Bytes += m.Parameters
+		largest = max(largest, m.Parameters)
+		p.Passes = max(p.Passes, limits.Pass)
+		p.Queues += int64(limits.Queue) * int64(d.Options.Input*d.Options.Input*3*4)
+		return nil
+	}
+	for _, s := range list {
+		if err := add(s.Name, open, s.path, c.FCWeights); err != nil {
 			if folder != "" { // others of the folder are served
 				fmt.Fprintf(e.stderr, "%s: %v\n", s.path, err)
 				continue
 			}
 			return p, err
 		}
-		d.Options.FCStorage = c.FCWeights
-		chain, err := network.Plan(d.Options)
-		if err != nil {
-			return p, err
+		if d, _, err := open.identify(s.path); err == nil && c.teaches() && d.Options.Until == "" {
+			front, err := network.Plan(d.Options.WithoutHead())
+			if err != nil {
+				return p, err
+			}
+			p.Taught = max(p.Taught, (server.MostTaught+1)*front.ParamBytes()) // one more while it is made
 		}
-		pass, err := chain.InferenceFloats(c.MaxBatch, d.Options.Input, d.Options.Input)
-		if err != nil {
-			return p, err
-		}
-		m := servePlanModel{Name: s.Name, Pass: 4 * int64(pass), Parameters: chain.ParamBytes()}
-		p.Models = append(p.Models, m)
-		p.Bytes += m.Parameters
-		largest = max(largest, m.Parameters)
-		p.Passes = max(p.Passes, limits.Pass)
-		p.Queues += int64(limits.Queue) * int64(d.Options.Input*d.Options.Input*3*4)
 	}
-	p.Bytes += largest + p.Passes + p.Queues + p.Bodies + p.Decode + p.Cache
+	if c.Localiser != "" {
+		boxes := c.releaseFlags.opener(e, c.FCWeights, threads)
+		boxes.options.Localiser = true
+		if err := add(modelName(c.Localiser)+" (boxes)", boxes, c.Localiser, c.FCWeights); err != nil {
+			return p, err
+		}
+	}
+	nets, err := c.indexNets(e)
+	if err != nil {
+		return p, err
+	}
+	for _, n := range nets {
+		f := c.indexNetwork(list, n)
+		open := f.opener(e, storageOf(n), threads)
+		open.headless = true
+		path, err := f.weightsOf(open, n)
+		if err == nil && path != "" { // else the service tells why it doesn't start
+			err = add(modelName(path)+" (index)", open, path, storageOf(n))
+		}
+		if err != nil {
+			return p, err
+		}
+	}
+	p.Bytes += largest + p.Passes + p.Queues + p.Bodies + p.Decode + p.Cache + p.Taught
 	return p, nil
 }
 
@@ -76,6 +114,7 @@ func (p servePlan) print(e *environment, asJSON bool) error {
 	t.Row("bodies of requests", report.Bytes(p.Bodies))
 	t.Row("pictures that are decoded", report.Bytes(p.Decode))
 	t.Row("answers that are kept", report.Bytes(p.Cache))
+	t.Row("models that it is taught", report.Bytes(p.Taught))
 	t.Row("in all", report.Bytes(p.Bytes))
 	_, err := fmt.Fprintln(e.stdout, t)
 	return err
@@ -83,7 +122,7 @@ func (p servePlan) print(e *environment, asJSON bool) error {
 
 // sum is all but the second copy of a model.
 func (p servePlan) sum() int64 {
-	n := p.Passes + p.Queues + p.Bodies + p.Decode + p.Cache
+	n := p.Passes + p.Queues + p.Bodies + p.Decode + p.Cache + p.Taught
 	for _, m := range p.Models {
 		n += m.Parameters
 	}

@@ -95,15 +95,20 @@ func classRows(ctx context.Context, d *dataset.Dataset, class int, o dataset.Dec
 // sheetPhoto returns a sample's photograph, or a grey picture that says that it can't be
 // read.
 func sheetPhoto(ctx context.Context, d *dataset.Dataset, i int, o dataset.DecodeOptions) report.BoxImage {
-	caption := path.Base(d.Samples[i].Name)
-	if r := []rune(caption); len(r) > captionLength {
-		caption = "…" + string(r[len(r)-captionLength+1:])
-	}
+	caption := shortCaption(path.Base(d.Samples[i].Name))
 	im, err := smallPhoto(ctx, d, i, o)
 	if err != nil {
 		return report.BoxImage{W: 1, H: 1, Pix: []uint8{200, 200, 200}, Caption: "unreadable: " + caption}
 	}
 	return report.BoxImage{W: im.W, H: im.H, Pix: im.Pix, Caption: caption}
+}
+
+// shortCaption cuts the beginning off a caption that is too long.
+func shortCaption(text string) string {
+	if r := []rune(text); len(r) > captionLength {
+		return "…" + string(r[len(r)-captionLength+1:])
+	}
+	return text
 }
 
 // smallPhoto decodes a sample, not larger than a sheet needs it.

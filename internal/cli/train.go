@@ -44,6 +44,8 @@ type trainCommand struct {
 
 	Set map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Value of the recipe by its key, as schedule.name=cosine. Can be given more than once."`
 
+	Page pageAddress `placeholder:"HOST:PORT" help:"Serve a live view of the run in a browser, at an address of this machine (127.0.0.1:8081, if none is given)."`
+
 	NoRescue bool `help:"Stop with an error when training diverges, instead of going back to the end of the last epoch with a tenth of the learning rate, up to three times."`
 
 	MultiLabel bool `help:"Take the class of each image as the only one of its labels, for a network of several labels an image. It then ends with a sigmoid for each class, as it does by itself where the data have several labels an image."`
@@ -178,7 +180,13 @@ func (c *trainCommand) Run(e *environment) error {
 	if c.Memory > 0 { // the collector must not wait for the heap to double
 		defer debug.SetMemoryLimit(debug.SetMemoryLimit(heapLimit(int64(c.Memory))))
 	}
+	closePage, err := c.Page.showPage(human, o.Dir)
+	if err != nil {
+		os.Remove(o.Dir) // succeeds only if it is empty
+		return err
+	}
 	result, err := train.Run(e.ctx, o)
+	closePage()
 	p.bar.close()
 	if drawErr := p.draw(); err == nil {
 		err = drawErr
@@ -193,7 +201,7 @@ func (c *trainCommand) Run(e *environment) error {
 	if c.JSON {
 		err = writeJSON(e.stdout, result)
 	} else {
-		err = c.print(human, result, o.Val)
+		err = c.print(human, result, o)
 	}
 	if err != nil {
 		return err
@@ -545,43 +553,47 @@ func (c *trainCommand) runDir() (string, error) {
 	}
 }
 
-func (c *trainCommand) print(out io.Writer, r *train.Result, val *dataset.Dataset) error {
-	data, photo := "", quoted(photoOf(c.Data, val))
+// print writes the result of a run, and the commands that use its weights.
+func (c *trainCommand) print(out io.Writer, r *train.Result, o train.Options) error {
+	set := c.dataFlags.text()
 	if !c.sample() || c.MultiLabel && c.Data != "" {
-		data = " --data " + quoted(c.Data) + c.dataFlags.text()
+		set = " --data " + quoted(c.Data) + set
 	}
 	waited := ""
 	if r.Seconds > 0 {
 		waited = fmt.Sprintf(", %.1f %% of it waiting for images", 100*r.WaitSeconds/r.Seconds)
 	}
-	if c.boxes != nil {
-		_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: localisation error %s, mean IoU %.3f.\n\n"+
-			"Next: %[10]s localize %[8]s %[11]s --draw boxes.png\n      %[10]s localize eval %[8]s%[9]s\n",
-			r.Epochs, r.Iterations, seconds(r.Seconds), waited,
-			r.BestEpoch, report.Percent(r.LocalisationError), r.MeanIoU, quoted(r.BestWeights), data, program(), photo)
-		return err
-	}
-	if !math.IsNaN(r.MeanAP) {
-		if c.MultiLabel {
-			data += " --multi-label"
+	fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: ", r.Epochs, r.Iterations, seconds(r.Seconds), waited, r.BestEpoch)
+	weights, photo := r.BestWeights, photoOf(c.Data, o.Val)
+	show := []string{"classify", weights, photo}
+	measure := commandLine("eval", weights) + set
+	chance := besideChance{}
+	switch {
+	case c.boxes != nil:
+		fmt.Fprintf(out, "localisation error %s, mean IoU %.3f.\n\n", report.Percent(r.LocalisationError), r.MeanIoU)
+		show = []string{"localize", weights, photo, "--draw", "boxes.png"}
+		if o.Task.Localisation().Regression == vgg.PCR && photo != "" {
+			show = append(show, "--class", o.Val.Classes[o.Val.Samples[0].Label])
 		}
-		_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: mean average precision %s, F1 %s at probability 0.5.\n\n"+
-			"Next: %[10]s classify %[8]s %[11]s\n      %[10]s eval %[8]s%[9]s\n",
-			r.Epochs, r.Iterations, seconds(r.Seconds), waited,
-			r.BestEpoch, report.Percent(r.MeanAP), report.Percent(r.MicroF1), quoted(r.BestWeights), data, program(), photo)
-		return err
+		measure = commandLine("localize", "eval", weights) + set
+	case !math.IsNaN(r.MeanAP):
+		fmt.Fprintf(out, "mean average precision %s, F1 %s at probability 0.5.\n\n", report.Percent(r.MeanAP), report.Percent(r.MicroF1))
+		if c.MultiLabel {
+			measure += " --multi-label"
+		}
+	default:
+		fmt.Fprintf(out, "top-1 error %s, top-5 error %s.\n\n", report.Percent(r.Top1Error), report.Percent(r.Top5Error))
+		chance = chanceOf(o.Val, r.Top1Error)
 	}
-	chance := chanceOf(val, r.Top1Error)
-	next := fmt.Sprintf("Next: %[3]s classify %[1]s %[4]s\n      %[3]s eval %[1]s%[2]s\n", quoted(r.BestWeights), data, program(), photo)
-	look := program() + " stats " + quoted(cmp.Or(c.Data, sampleName)) + c.dataFlags.text()
-	if text := chance.text(r.Top1Error, r.Epochs, look); text != "" && r.Top1Error >= chance.chance/2 {
-		next = text
-	} else {
-		next = text + next
+	fmt.Fprint(out, chance.text(r.Epochs, commandLine("stats", cmp.Or(c.Data, sampleName))+c.dataFlags.text()))
+	if chance.verdict == noBetter {
+		return nil
 	}
-	_, err := fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: top-1 error %s, top-5 error %s.\n\n%s",
-		r.Epochs, r.Iterations, seconds(r.Seconds), waited,
-		r.BestEpoch, report.Percent(r.Top1Error), report.Percent(r.Top5Error), next)
+	next := []string{measure}
+	if photo != "" {
+		next = []string{commandLine(show...), measure}
+	}
+	_, err := fmt.Fprintf(out, "Next: %s\n", strings.Join(next, "\n      "))
 	return err
 }
 

@@ -83,6 +83,7 @@ func (p *trainProgress) start(s train.Start) {
 	fmt.Fprintf(p.out, "Time    about %s for %d iterations: an estimate from a forward pass, if images are ready when they are needed\n\n",
 		seconds(s.Seconds), p.left)
 	p.bar.begin("training")
+	p.bar.slow(int64(s.Whole - p.from))
 }
 
 // list joins names, or returns a word for none.

@@ -20,6 +20,17 @@ type transferCommand struct {
 	Predict transferPredictCommand `cmd:"" help:"Predict the classes of images by linear SVMs."`
 }
 
+func (transferCommand) Help() string {
+	return `Descriptors of images (vgg features) are the input of linear SVMs, which learn classes that the network has never seen (appendix B of the paper).
+
+Examples:
+
+    vgg features D photos --out photos.npy
+    vgg transfer eval photos.npy
+    vgg transfer train photos.npy --out svm.safetensors
+    vgg transfer predict svm.safetensors new.jpg` + exitHelp
+}
+
 // svmFlags are shared by the commands that train SVMs.
 type svmFlags struct {
 	Loss      transfer.Loss `default:"l2" enum:"l2,l1" placeholder:"NAME" help:"Loss of a margin below 1: l1, linear, or l2, squared (l2)."`
@@ -173,7 +184,7 @@ type transferEvalCommand struct {
 	Descriptors  []string `arg:"" help:"File of descriptors (vgg features), or all shards of one."`
 	SVM          string   `name:"svm" placeholder:"FILE" help:"SVMs to measure, from vgg transfer train (they are trained)."`
 	Splits       int      `placeholder:"N" help:"Number of random splits (3, or the parts of the set)."`
-	TrainImages  int      `default:"30" placeholder:"N" help:"Training images of each class in a random split (30)."`
+	TrainImages  *int     `placeholder:"N" help:"Training images of each class in a random split (30, or half of the smallest class if it has no more)."`
 	TestImages   int      `default:"50" placeholder:"N" help:"Largest number of test images of each class in a random split; 0 for all others (50)."`
 	ClassResults bool     `help:"Show every class."`
 	svmFlags
@@ -208,8 +219,8 @@ func (c *transferEvalCommand) Run(e *environment) error {
 		return usagef("--splits %d, want at least 1", c.Splits)
 	case c.Splits > 0 && c.SVM != "":
 		return usagef("--splits and --svm both, want one of them")
-	case c.TrainImages < 1:
-		return usagef("--train-images %d, want at least 1", c.TrainImages)
+	case c.TrainImages != nil && *c.TrainImages < 1:
+		return usagef("--train-images %d, want at least 1", *c.TrainImages)
 	case c.TestImages < 0:
 		return usagef("--test-images %d, want at least 0", c.TestImages)
 	}
@@ -248,7 +259,7 @@ func (c *transferEvalCommand) measure(e *environment, d *transfer.Descriptors, x
 		}
 		return &transfer.Measured{Data: d.Header.Data.Name, Dim: d.Header.Dim, Splits: []transfer.SplitResult{{C: s.Info.C, Trained: s.Info.Images, Converged: s.Info.Converged, Score: score}}}, c.SVM, nil
 	}
-	p := transfer.Protocol{Splits: c.Splits, Train: c.TrainImages, Test: c.TestImages, Seed: c.Seed}
+	p := transfer.Protocol{Splits: c.Splits, Train: c.trainImages(d), Test: c.TestImages, Seed: c.Seed}
 	if p.Splits == 0 && !d.HasParts() {
 		if d.Header.Multi() {
 			return nil, "", errors.New("images with several classes and no parts, want train and test in the lists")
@@ -259,6 +270,20 @@ func (c *transferEvalCommand) measure(e *environment, d *transfer.Descriptors, x
 	m, err = transfer.Measure(e.ctx, d, x, p, o)
 	stop()
 	return m, p.String(), err
+}
+
+// trainImages returns the number of training images of each class in a random split: the paper's
+// unless classes are too small for it.
+func (c *transferEvalCommand) trainImages(d *transfer.Descriptors) int {
+	const paper = 30
+	smallest := d.SmallestClass()
+	switch {
+	case c.TrainImages != nil:
+		return *c.TrainImages
+	case smallest > paper:
+		return paper
+	}
+	return max(1, smallest/2)
 }
 
 // printMeasured prints a result as text.

@@ -82,6 +82,10 @@ func (o *Outline) options(g Given) (network.Options, error) {
 		return opts, err
 	}
 	a := architecture.Architecture{Features: features, Head: architecture.PaperHead()}
+	mapSide := firstOf(g.Input, o.input, network.DefaultInput) >> a.Poolings()
+	head = slices.DeleteFunc(head, func(l fileLayer) bool { // which leaves the map as it is
+		return l.Kind == architecture.Adaptive && l.Side == mapSide
+	})
 	first := slices.IndexFunc(head, func(l fileLayer) bool { return l.Kind == architecture.Connected })
 	if first < 0 { // without a classifier
 		opts.Config, opts.Width = a.Fit()
@@ -352,7 +356,7 @@ func (o *Outline) guessedHead(head []fileLayer, channels, poolings int, g Given)
 	usual := fmt.Sprintf("if the map is flattened and its %d fully connected layers are rectified", connected)
 	switch first := slices.IndexFunc(head, fileLayer.isConnected); {
 	case strings.HasPrefix(likely, "GMAP"):
-		usual = fmt.Sprintf("if its %d fully connected layers are rectified, as fastai's are", connected)
+		usual = fmt.Sprintf("if its %d fully connected layers are rectified, and the maxima come first, as fastai's", connected)
 	case first >= 0 && head[first].in == channels && poolings > 0 && g.Input>>poolings != 1 && !o.fixedSide(1, poolings):
 		usual = fmt.Sprintf("if the whole map is pooled and its %d fully connected layers are rectified, with --input and the side of its images if that isn't %d; or --head '%s' --input %d, if a map of one pixel is flattened", connected, network.DefaultInput, likely, 1<<poolings)
 		likely = "GAP " + flat
@@ -560,7 +564,7 @@ func (o *Outline) inputSide(a architecture.Architecture, fc fileLayer, channels,
 	}
 	side := int(math.Round(math.Sqrt(float64(fc.in / channels))))
 	if fc.in == 2*channels && !o.Complete {
-		return 0, &AmbiguousError{fmt.Sprintf("%s: fan-in %d, twice the channels before it, as of maxima and means of the whole map: say the head (--head 'GMAP %s')", name, fc.in, a.HeadName())}
+		return 0, &AmbiguousError{fmt.Sprintf("%s: fan-in %d, twice the channels before it, as of maxima and means of the whole map: say the head (--head 'GMAP %s', if the maxima come first, as fastai's)", name, fc.in, a.HeadName())}
 	}
 	if fc.in%channels != 0 || side < 1 || side*side*channels != fc.in {
 		return 0, fmt.Errorf("%s: fan-in %d, want the %d channels of the convolution before it times a square: of networks for images that aren't square, the convolutions alone are read (--headless)", name, fc.in, channels)

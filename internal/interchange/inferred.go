@@ -17,12 +17,10 @@ func (o *Outline) inferAll(opts network.Options, g Given) {
 	}
 	if !o.Complete {
 		o.inferFeatures(opts)
+		o.assume(a, opts.Headless(), g)
 	}
 	if opts.Headless() {
 		return
-	}
-	if !o.Complete && slices.ContainsFunc(a.Head, isGlobal) {
-		o.assume(a, g)
 	}
 	if !o.Complete && g.Head == "" {
 		o.infer("head", fmt.Sprintf("%q, of the names of its tensors", a.HeadName()))
@@ -44,22 +42,36 @@ func isGlobal(l architecture.Layer) bool {
 	return l.Kind == architecture.GlobalAverage || l.Kind == architecture.GlobalMax || l.Kind == architecture.GlobalMaxAverage
 }
 
-// assume notes what a fully connected layer behind a global pooling doesn't tell by its fan-in,
-// as one behind a flattened map does.
-func (o *Outline) assume(a architecture.Architecture, g Given) {
+// assume notes what tensors alone don't tell though it changes the numbers, and what says it: the
+// functions between the layers, the ending, and what a fully connected layer behind a global
+// pooling doesn't tell by its fan-in, as one behind a flattened map does. A row that was given
+// tells all of them.
+func (o *Outline) assume(a architecture.Architecture, headless bool, g Given) {
 	var of []string
-	if last := len(a.Features) - 1; !o.given && last > 0 && a.Features[last].Kind == architecture.Pooling {
-		var tokens []string
-		for _, l := range a.Features[:last] {
-			tokens = append(tokens, l.String())
+	if !o.given {
+		which := "layer but the last"
+		if headless || g.Head != "" {
+			which = "convolution"
 		}
-		of = append(of, fmt.Sprintf("a max-pooling behind the last convolution (if there is none: --config '%s %s')", strings.Join(tokens, " "), a.HeadName()))
+		of = append(of, fmt.Sprintf("a ReLU behind every %s, and max-poolings (if it has others, save the whole model, not its weights alone)", which))
 	}
-	if o.input == 0 && g.Input == 0 {
-		of = append(of, fmt.Sprintf("images of %d pixels (else --input)", network.DefaultInput))
+	if pooled := !headless && slices.ContainsFunc(a.Head, isGlobal); pooled {
+		if last := len(a.Features) - 1; !o.given && last > 0 && a.Features[last].Kind == architecture.Pooling {
+			var tokens []string
+			for _, l := range a.Features[:last] {
+				tokens = append(tokens, l.String())
+			}
+			of = append(of, fmt.Sprintf("one of them behind the last convolution (if there is none: --config '%s %s')", strings.Join(tokens, " "), a.HeadName()))
+		}
+		if o.input == 0 && g.Input == 0 {
+			of = append(of, fmt.Sprintf("images of %d pixels (else --input)", network.DefaultInput))
+		}
+	}
+	if !headless && !o.given && g.Head == "" && !o.ended {
+		of = append(of, fmt.Sprintf("a soft-max at the end (for labels that exclude no other: --head '%s SIGMOID')", a.HeadName()))
 	}
 	if len(of) > 0 {
-		o.Assumed = "taken for granted, since tensors alone don't tell it: " + strings.Join(of, ", ")
+		o.Assumed = "taken for granted, since tensors alone don't tell it: " + strings.Join(of, "; ")
 	}
 }
 

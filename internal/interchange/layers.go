@@ -330,14 +330,24 @@ func (r *layerReader) globalPool(k architecture.Kind) error {
 	if slices.ContainsFunc(r.o.layers, fileLayer.isConnected) { // of the one pixel that is left, as timm's
 		return nil
 	}
-	if w := r.last(); w != nil && w.Kind == architecture.Convolution && !w.relu {
-		return fmt.Errorf("it follows the convolution %s without a rectification, want one", w.name)
-	}
 	if r.keras() && r.vector {
 		return fmt.Errorf("a global pooling of a vector, want it of a map: one pixel stays as it is, so save the model without this layer")
 	}
+	var last []fileLayer
+	if w := r.last(); w != nil && w.Kind == architecture.Convolution && !w.relu {
+		if k != architecture.GlobalAverage || w.Side != 1 || w.BatchNorm || len(r.o.layers) < 2 {
+			return fmt.Errorf("it follows the convolution %s without a rectification, want one", w.name)
+		}
+		// The mean of what 1×1 filters give is what they give of the mean.
+		last = w.connected()
+		r.o.layers = r.o.layers[:len(r.o.layers)-1]
+	}
 	r.vector = true
-	return r.inHead(architecture.Layer{Kind: k})
+	if err := r.inHead(architecture.Layer{Kind: k}); err != nil {
+		return err
+	}
+	r.o.layers = append(r.o.layers, last...)
+	return nil
 }
 
 // end tells the ending: a soft-max, or a sigmoid at the end. A model of Keras's that ends with

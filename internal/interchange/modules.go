@@ -77,6 +77,7 @@ func (o *Outline) openQuestion(f *weights.File) string {
 		return "no pooling among the modules"
 	}
 	channels, first, pooled := 3, true, false
+	paper := network.DefaultInput >> o.Count(architecture.Pooling) // side of the last map
 	for i, l := range o.layers {
 		switch l.Kind {
 		case architecture.Convolution:
@@ -89,8 +90,9 @@ func (o *Outline) openQuestion(f *weights.File) string {
 			if l.Kind == architecture.GlobalMaxAverage {
 				channels *= 2
 			}
+		case architecture.Adaptive:
+			paper = l.Side
 		case architecture.Connected:
-			paper := network.DefaultInput >> o.Count(architecture.Pooling)
 			switch {
 			case first && !pooled && l.in != channels*paper*paper:
 				return fmt.Sprintf("no module pools the map or flattens %d×%d pixels for %s, of fan-in %d", paper, paper, l.name, l.in)

@@ -163,6 +163,8 @@ func newFileLayer(name string, w weights.Entry, head, columns, channelsLast bool
 		if columns {
 			l.in, l.Channels = s[0], s[1]
 		}
+	case 1:
+		return l, wrong("4 axes of a convolution or 2 of a fully connected layer, since this library has no layer with a vector alone (PReLU, LayerNorm, GroupNorm)")
 	default:
 		return l, wrong("4 axes of a convolution or 2 of a fully connected layer")
 	}
@@ -264,12 +266,19 @@ func (l *fileLayer) splitNorm() fileLayer {
 // row returns the outline as a row.
 func (o *Outline) row() string {
 	var tokens []string
+	last := len(o.layers) - 1
+	for last >= 0 && o.layers[last].Kind != architecture.Connected {
+		last--
+	}
 	for i, l := range o.layers {
 		s := l.Layer
-		if s.Kind == architecture.Connected && i == len(o.layers)-1 {
+		if i == last && (s.Channels > 1 || o.ending != architecture.Sigmoids) {
 			s.Channels = 0
 		}
 		tokens = append(tokens, s.String())
+	}
+	if o.ending != architecture.Softmax {
+		tokens = append(tokens, o.ending.String())
 	}
 	return strings.Join(tokens, " ")
 }
@@ -382,7 +391,7 @@ func (o *Outline) Locations(file string, opts network.Options) ([]Location, erro
 		m.errs = append(m.errs, fmt.Errorf("vgg: %s: %s: the network has no such parameter", file, name))
 	}
 	if len(layers)+len(o.unused) > 0 {
-		return m.locations, fmt.Errorf("%w\nleave out what isn't the network's with --ignore PATTERN, or take what is below one prefix with --prefix", joinFirst(file, m.errs))
+		return m.locations, fmt.Errorf("%w\nleave out what the network doesn't compute with by --ignore PATTERN (not a PReLU or another layer of its own), or take what is below one prefix with --prefix", joinFirst(file, m.errs))
 	}
 	return m.locations, joinFirst(file, m.errs)
 }

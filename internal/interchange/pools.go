@@ -7,9 +7,10 @@ import (
 	"github.com/verydeep/vgg/network"
 )
 
-// adaptivePool follows a pooling to a size: to one pixel it is a global pooling. To any
-// other size it changes nothing where the map has it, and the network is one for inputs
-// that give such a map.
+// adaptivePool follows a pooling to a size: to one pixel it is a global pooling. By averages to
+// the size of the paper's last map it is that of torchvision's networks, which does nothing to
+// the paper's inputs, and to another size a layer of the head. The network with a maximum is one
+// for inputs whose map has the size, which stays as it is.
 func (r *layerReader) adaptivePool(k architecture.Kind, a attributes) error {
 	size := a["size"]
 	switch {
@@ -18,8 +19,15 @@ func (r *layerReader) adaptivePool(k architecture.Kind, a attributes) error {
 	case size[0] == 1:
 		return r.globalPool(k)
 	}
+	side := int(size[0])
 	r.o.adaptive = k == architecture.GlobalAverage
-	return r.onMap(int(size[0]))
+	if w := r.last(); w != nil && !w.relu && w.Kind == architecture.Convolution {
+		return fmt.Errorf("it follows the convolution %s without a rectification, want one", w.name)
+	}
+	if r.o.adaptive && !r.vector && side <= architecture.MaxAdaptive && side != network.DefaultInput>>r.o.Count(architecture.Pooling) {
+		return r.inHead(architecture.Layer{Kind: architecture.Adaptive, Side: side})
+	}
+	return r.onMap(side)
 }
 
 // PoolsAdaptively tells whether the framework pools the last map to the size that the head
@@ -82,7 +90,7 @@ func (o *Outline) poolingInput(a architecture.Architecture, given int) error {
 	if given > 0 {
 		return fmt.Errorf("a pooling for maps of %d×%d pixels, those of inputs of %d to %d, want inputs of %d pixels", o.mapSide, o.mapSide, least, most, given)
 	}
-	return &AmbiguousError{fmt.Sprintf("a pooling to %d×%d pixels: it is one layer of the network for inputs of %d to %d pixels, whose maps have this size, and another for all others, which this library doesn't have: say the side (--input %d)", o.mapSide, o.mapSide, least, most, least)}
+	return &AmbiguousError{fmt.Sprintf("a pooling to %d×%d pixels: inputs of %d to %d pixels have maps of this size: say the side (--input %d)", o.mapSide, o.mapSide, least, most, least)}
 }
 
 // normalize follows a normalisation of the pixels, whose numbers are the preprocessing.

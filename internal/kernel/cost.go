@@ -1,7 +1,7 @@
 package kernel
 
 import (
-	"sync"
+	"runtime"
 
 	"github.com/klauspost/cpuid/v2"
 )
@@ -79,25 +79,21 @@ type machine struct {
 	depth  int // steps of the reduction that a tile does at a time
 }
 
-// thisMachine is this processor with the instruction set in use.
-func thisMachine() machine {
-	l2, l3 := cacheFloats()
-	tiles := &Current().asm.gemm
-	return machine{l2: l2, l3: l3, reach: reachOf(cpuid.CPU.VendorID), rows: tiles.rows[1], depth: tiles.depth}
+// thisReach is the way to the last cache of this processor. Apple's cores share a second level
+// by fours, which counts as a complex; nobody measured there.
+func thisReach() reach {
+	if runtime.GOOS == "darwin" && runtime.GOARCH == "arm64" {
+		return reachComplex
+	}
+	return reachOf(cpuid.CPU.VendorID)
 }
 
-// cacheFloats returns the floats that a core's second-level cache and the third-level
-// cache hold: 1 MiB and 16 MiB where the system doesn't tell.
-var cacheFloats = sync.OnceValues(func() (l2, l3 int) {
-	l2, l3 = cpuid.CPU.Cache.L2, cpuid.CPU.Cache.L3
-	if l2 <= 0 {
-		l2 = 1 << 20
-	}
-	if l3 <= 0 {
-		l3 = 1 << 24
-	}
-	return l2 / 4, l3 / 4
-})
+// thisMachine is this processor with the instruction set in use.
+func thisMachine() machine {
+	caches := machineCaches()
+	tiles := &Current().asm.gemm
+	return machine{l2: caches.l2 / 4, l3: caches.l3 / 4, reach: thisReach(), rows: tiles.rows[1], depth: tiles.depth}
+}
 
 // cost estimates, in mul, the time of the slowest thread: what the register tiles
 // multiply, what the transforms touch, and what reading V and U costs, which depends on

@@ -11,7 +11,7 @@
 // results have the same bits for any number of threads.
 package kernel
 
-//go:generate sh -c "cd _asm && go run . -out ../kernels_amd64.s -stubs ../kernels_amd64.go -pkg kernel"
+//go:generate sh -c "cd _asm && go run . -out ../kernels_amd64.s -stubs ../kernels_amd64.go -pkg kernel && go run ./neon -out ../kernels_arm64.s -stubs ../kernels_arm64.go"
 
 const (
 	// Block is the number of channels that an activation stores together.

@@ -3,8 +3,6 @@ package kernel
 import (
 	"fmt"
 	"time"
-
-	"github.com/klauspost/cpuid/v2"
 )
 
 // Name is the plan as output shows it: "F(6×6,3×3), 28 tiles, by panel". It names no more
@@ -116,7 +114,7 @@ func (t *peakTask) Part(_, i int) {
 // depending on the last-level cache.
 func MeasureReadBytes(t *Team) float64 {
 	const least, most = 1 << 28, 1 << 29 // bytes
-	size := min(max(4*cpuid.CPU.Cache.L3, least), most)
+	size := min(max(4*machineCaches().l3, least), most)
 	task := &readTask{isa: Current(), buf: Alloc(size / 4), sums: make([]float32, t.Threads()*readStride)}
 	parts := len(task.buf) / readFloats
 	task.touch = true // a page that was never written isn't in memory

@@ -34,7 +34,7 @@ func (p Winograd) gradHalves(g Conv, threads int) bool {
 // gradient is the length, in floats, of the gradient of all positions. A large one takes
 // more than half of the third-level cache.
 func (p Winograd) gradient(g Conv) (n int, large bool) {
-	_, l3 := cacheFloats()
+	l3 := machineCaches().l3 / 4
 	n = p.positions() * blocks(g.C) * blocks(g.K) * Block * Block
 	return n, n > l3/2
 }
@@ -46,7 +46,7 @@ func (p Winograd) gradient(g Conv) (n int, large bool) {
 // memory each time, as much memory as the gradient. The number doesn't change the result,
 // as each sum goes on from tile to tile.
 func (p Winograd) gradTiles(g Conv, total, threads int) int {
-	l2, _ := cacheFloats()
+	l2 := machineCaches().l2 / 4
 	tile := p.positions() * (blocks(g.C) + blocks(g.K)) * Block // floats
 	most := 2 * threads * l2 / tile
 	if gradient, large := p.gradient(g); large {

@@ -1,158 +1,93 @@
-// The page: a picture goes to the service, its classes and class score maps come back.
-// Nothing is loaded from another host.
+// The page: one picture, one model, and views of them, each at an address of its own. Nothing
+// is loaded from another host.
 
-const $ = (id) => document.getElementById(id);
-const percent = (p) => (100 * p).toFixed(1) + " %";
+import {$, el} from "./dom.js";
+import {forgetKey, json} from "./api.js";
+import {emit, on, state} from "./state.js";
+import {receive, samples, setOverlay} from "./picture.js";
+import {view as look} from "./look.js";
 
-let picture = null; // the picture as it is drawn: an ImageBitmap, upright
-let maps = null;    // the answer of /v1/explain
-let round = 0;      // number of the latest picture, so that late answers of others are dropped
+// The modules of the other views are loaded when somebody looks at them.
+const views = {
+  picture: async () => look,
+  channels: async () => (await import("./channels.js")).view,
+  similar: async () => (await import("./similar.js")).view,
+  boxes: async () => (await import("./boxes.js")).view,
+  preprocessing: async () => (await import("./preprocessing.js")).view,
+  training: async () => (await import("./training.js")).view,
+  teach: async () => (await import("./teach.js")).view,
+};
 
-async function models() {
-  const answer = await fetch("v2/repository/index", {method: "POST", body: "{}"});
-  const list = (await answer.json()).filter((m) => m.state === "READY");
-  $("model").replaceChildren(...list.map((m) => new Option(m.name, m.name)));
-  $("model-choice").hidden = list.length < 2;
-  if (list.length === 1) $("about").textContent = `What the network ${list[0].name} sees in a picture.`;
+let current = null;        // the view that is shown
+let version = 0;           // of the picture and the model
+const seen = new Map();    // view → version that it has shown
+
+async function show() {
+  const name = views[location.hash.slice(1)] ? location.hash.slice(1) : "picture";
+  const view = await views[name]();
+  if (current === view) return;
+  current?.leave?.();
+  current = view;
+  document.body.dataset.view = name;
+  for (const a of document.querySelectorAll("nav a")) {
+    if (a.hash === "#" + name) a.setAttribute("aria-current", "page");
+    else a.removeAttribute("aria-current");
+  }
+  document.title = name === "picture" ? "vgg" : `${name[0].toUpperCase()}${name.slice(1)} · vgg`;
+  $("panel").replaceChildren(view.root);
+  setOverlay(view.overlay ?? null);
+  refresh();
 }
 
-function say(text, bad = false) {
-  $("status").textContent = text;
-  $("status").classList.toggle("bad", bad);
+/** refresh lets the view that is shown ask anew if the picture or the model is another. */
+function refresh() {
+  if (!current) return;
+  if (seen.get(current) !== version) {
+    seen.set(current, version);
+    current.refresh?.();
+  }
+  current.enter?.();
 }
 
-async function ask(path, file) {
-  const answer = await fetch(path, {method: "POST", body: file, headers: {"Content-Type": "application/octet-stream"}});
-  const body = await answer.json();
-  if (!answer.ok) throw new Error(body.error);
-  return body;
+/** models lists the models, and keeps the chosen one if it is still there. */
+async function models(choose = state.model) {
+  const list = (await json("v2/repository/index", {method: "POST", body: "{}"})).filter((m) => m.state === "READY").map((m) => m.name);
+  $("model").replaceChildren(...list.map((name) => el("option", {value: name}, name)));
+  document.body.dataset.models = list.length;
+  if (list.length === 0) return bare();
+  $("model").value = list.includes(choose) ? choose : list[0];
+  await pick();
 }
 
-async function show(file) {
-  const mine = ++round;
-  const model = encodeURIComponent($("model").value);
-  maps = null;
-  $("map").hidden = true;
-  say("Looking at the picture …");
+/** bare shows a service without models: it may be that of a training run. */
+async function bare() {
   try {
-    picture = await createImageBitmap(file);
+    await json("v1/runs");
+    location.hash = "#training";
   } catch {
-    picture = null; // the service may know a format that the browser doesn't
-  }
-  draw();
-  try {
-    const classes = await ask(`v1/classify?model=${model}`, file);
-    if (mine !== round) return;
-    listClasses(classes);
-    say("Looking at every place of it …");
-    const answer = await ask(`v1/explain?model=${model}&maps=1&top=5`, file);
-    if (mine !== round) return;
-    maps = answer;
-    $("map-class").replaceChildren(...answer.top.map((c, i) => new Option(`${c.class} (${percent(c.probability)})`, i)));
-    $("map-scale").replaceChildren(...answer.scales.map((s, i) => new Option(`${s.scale} pixels, ${s.cols}×${s.rows} windows`, i)));
-    $("map-scale").value = String(answer.scales.length - 1);
-    $("map").hidden = false;
-    say("");
-    draw();
-  } catch (e) {
-    if (mine === round) say(e.message, true);
+    throw new Error("No model is ready. The service's log says why.");
   }
 }
 
-function listClasses(answer) {
-  const list = answer.top ?? answer.labels ?? answer.scores ?? [];
-  const rows = list.map((c) => {
-    const row = document.createElement("tr");
-    const name = document.createElement("td");
-    name.textContent = c.class;
-    const value = document.createElement("td");
-    if (c.probability !== undefined) {
-      const meter = document.createElement("meter");
-      meter.value = c.probability;
-      meter.setAttribute("aria-label", c.class);
-      value.append(meter, percent(c.probability));
-    } else {
-      value.append(c.score.toPrecision(4));
-    }
-    row.append(name, value);
-    return row;
-  });
-  $("classes").querySelector("tbody").replaceChildren(...rows);
-  $("classes").hidden = rows.length === 0;
-  $("no-classes").hidden = rows.length > 0;
-  if (rows.length === 0) $("no-classes").textContent = "None of the labels.";
+async function pick() {
+  const name = $("model").value;
+  if (name === state.model && state.about) return;
+  state.about = (await json("v2/models/" + encodeURIComponent(name))).parameters;
+  state.model = name;
+  emit("model");
 }
 
-// colour is a map that people who don't see red and green apart can read: from a dark blue by
-// way of grey to yellow (cividis, by a fit of three points).
-function colour(v) {
-  const stops = [[0, 34, 78], [124, 123, 120], [254, 232, 56]];
-  const at = Math.min(1, Math.max(0, v)) * 2, i = Math.min(1, Math.floor(at)), f = at - i;
-  return stops[i].map((c, k) => Math.round(c + f * (stops[i + 1][k] - c)));
+for (const change of ["picture", "model"]) on(change, () => { version++; refresh(); });
+on("models", () => models(state.wanted).catch(stuck));
+$("model").addEventListener("change", () => pick().catch(stuck));
+$("key").addEventListener("click", () => forgetKey().then(() => location.reload()));
+addEventListener("hashchange", show);
+
+/** stuck tells what keeps the whole page from working. */
+function stuck(e) {
+  $("panel").replaceChildren(el("p", {class: "status bad", role: "alert"}, e.message));
 }
 
-function draw() {
-  const canvas = $("canvas");
-  $("invitation").hidden = picture !== null;
-  canvas.hidden = picture === null;
-  if (picture === null) return;
-  const shrink = Math.min(1, 1200 / Math.max(picture.width, picture.height));
-  canvas.width = Math.round(picture.width * shrink);
-  canvas.height = Math.round(picture.height * shrink);
-  const pen = canvas.getContext("2d");
-  pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
-  if (maps === null) return;
-  const c = Number($("map-class").value), s = Number($("map-scale").value);
-  const scale = maps.scales[s], values = maps.maps[c][s];
-  const [sx, sy] = [canvas.width / scale.width, canvas.height / scale.height];
-  // Each value belongs to the centre of its window; the cell around it is a stride wide.
-  const small = new OffscreenCanvas(scale.cols, scale.rows), brush = small.getContext("2d");
-  const pixels = brush.createImageData(scale.cols, scale.rows);
-  values.forEach((v, i) => pixels.data.set([...colour(v), 255], 4 * i));
-  brush.putImageData(pixels, 0, 0);
-  pen.globalAlpha = $("opacity").value / 100;
-  pen.imageSmoothingEnabled = scale.cols > 1 && scale.rows > 1;
-  const first = scale.window / 2 - scale.stride / 2;
-  pen.drawImage(small, first * sx, first * sy, scale.cols * scale.stride * sx, scale.rows * scale.stride * sy);
-  pen.globalAlpha = 1;
-  let best = 0;
-  values.forEach((v, i) => { if (v > values[best]) best = i; });
-  const x = (best % scale.cols) * scale.stride, y = Math.floor(best / scale.cols) * scale.stride;
-  pen.lineWidth = 2;
-  pen.strokeStyle = "#fff";
-  pen.strokeRect(x * sx, y * sy, scale.window * sx, scale.window * sy);
-  pen.setLineDash([6, 6]);
-  pen.strokeStyle = "#000";
-  pen.strokeRect(x * sx, y * sy, scale.window * sx, scale.window * sy);
-  pen.setLineDash([]);
-  const name = maps.top[c].class;
-  $("map-text").textContent = `${name}: ${percent(maps.top[c].at_scale[s])} at this scale. The window where it is most probable, ${percent(values[best])}, is framed. Blue is 0 %, yellow 100 %.`;
-  const table = $("map-table");
-  table.querySelector("caption").textContent = `Probability of ${name} in per cent, by windows of ${scale.window} pixels that are ${scale.stride} apart`;
-  table.querySelector("tbody").replaceChildren(...Array.from({length: scale.rows}, (_, r) => {
-    const row = document.createElement("tr");
-    row.append(...Array.from({length: scale.cols}, (_, k) => {
-      const cell = document.createElement("td");
-      cell.textContent = (100 * values[r * scale.cols + k]).toFixed(1);
-      return cell;
-    }));
-    return row;
-  }));
-}
-
-let latest = null;
-function take(file) {
-  if (!file) return;
-  latest = file;
-  show(file);
-}
-
-$("file").addEventListener("change", (e) => take(e.target.files[0]));
-for (const id of ["map-class", "map-scale", "opacity"]) $(id).addEventListener("input", draw);
-$("model").addEventListener("change", () => latest && show(latest));
-const drop = $("drop");
-for (const kind of ["dragenter", "dragover"]) drop.addEventListener(kind, (e) => { e.preventDefault(); drop.classList.add("over"); });
-drop.addEventListener("dragleave", () => drop.classList.remove("over"));
-drop.addEventListener("drop", (e) => { e.preventDefault(); drop.classList.remove("over"); take(e.dataTransfer.files[0]); });
-document.addEventListener("paste", (e) => take([...e.clipboardData.files].find((f) => f.type.startsWith("image/"))));
-models().catch(() => say("The service doesn't answer.", true));
+receive();
+show();
+models().then(samples).catch(stuck);

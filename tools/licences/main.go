@@ -82,7 +82,23 @@ func collect() ([]byte, error) {
 			section(&text, fmt.Sprintf("%s %s: %s", m.Path, m.Version, filepath.ToSlash(file)), licence)
 		}
 	}
+	own, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range vendored {
+		licence, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(own)), filepath.FromSlash(v.file)))
+		if err != nil {
+			return nil, err
+		}
+		section(&text, v.title, licence)
+	}
 	return text.Bytes(), nil
+}
+
+// vendored are the works of others that lie in this module itself.
+var vendored = []struct{ title, file string }{
+	{"uPlot 1.6.32, in the page of the service", "server/page/uplot/LICENSE"},
 }
 
 func section(w io.Writer, title string, licence []byte) {

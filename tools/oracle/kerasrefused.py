@@ -2,7 +2,8 @@
 """Writes models of Keras that are refused by name: testdata/kerasrefused.
 
 Each is NAME.keras and NAME.weights.h5, with the part of its error in expected.json: weights in
-int8 by model.quantize, images that aren't square, and global poolings of a vector.
+int8 by model.quantize, images that aren't square, and global poolings of a vector. elu, leaky and
+average are weights alone, of configuration A with other layers than its own.
 
 Needs keras 3 with tensorflow.
 """
@@ -33,6 +34,21 @@ def model(side, *head):
     return keras.Model(i, L.Dense(3, activation="softmax", name="last")(x))
 
 
+def other(activation, pooling):
+    """Configuration A, narrow, with another activation or pooling."""
+    x = i = keras.Input((224, 224, 3))
+    for block, n in enumerate((1, 1, 2, 2, 2), 1):
+        for c in range(n):
+            x = activation()(L.Conv2D((1, 2, 4, 8, 8)[block - 1], 3, padding="same", name=f"block{block}_conv{c + 1}")(x))
+        x = pooling(2, name=f"block{block}_pool")(x)
+    x = L.Flatten()(x)
+    for name in ("fc1", "fc2"):
+        x = L.Dense(4, activation="relu", name=name)(x)
+    m = keras.Model(i, L.Dense(3, activation="softmax", name="predictions")(x))
+    m.set_weights([0 * w for w in m.get_weights()])  # which count for nothing here, and take no room
+    return m
+
+
 def main():
     square, oblong = (16, 16), (32, 48)
     int8 = model(square, L.Flatten(), L.Dense(8, activation="relu", name="first"))
@@ -50,6 +66,13 @@ def main():
         m.save(OUT / f"{name}.keras")
         m.save_weights(OUT / f"{name}.weights.h5")
         expected |= {f"{name}.keras": error, f"{name}.weights.h5": alone}
+    for name, kind, m in [
+        ("elu", "elu", other(L.ELU, L.MaxPooling2D)),
+        ("leaky", "leaky_re_lu", other(L.LeakyReLU, L.MaxPooling2D)),
+        ("average", "average_pooling2d", other(L.ReLU, L.AveragePooling2D)),
+    ]:
+        m.save_weights(OUT / f"{name}.weights.h5")
+        expected[f"{name}.weights.h5"] = f"the file has layers of the kinds {kind}, and doesn't tell where they stand: say the network (--config 'A'"
     (OUT / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n")
 
 

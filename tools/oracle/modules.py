@@ -244,7 +244,10 @@ def main():
          give_head="GAP DROP0.2 FC SIGMOID", head="GAP DROP0.2 FC SIGMOID")
     case("binary", vgg(nn.AdaptiveAvgPool2d(1), nn.Linear(4, 1)), posterior=lambda y: one(torch.sigmoid(y)), forms="whole script",
          error="one output, of which a soft-max tells nothing", give_head="GAP FC1 SIGMOID", head="GAP FC1 SIGMOID")
-    case("adaptive2", forms="whole script", net=vgg(nn.AdaptiveAvgPool2d(2), nn.Linear(16, 3)), side=64, error="pooling to 2×2 pixels", give_input=64, head="FC")
+    case("adaptive2", forms="whole script", net=vgg(nn.AdaptiveAvgPool2d(2), nn.Linear(16, 3)), side=64, input=64, head="FC")
+    case("adaptive3", forms="whole script", net=vgg(nn.AdaptiveAvgPool2d(3), nn.Linear(36, 3)), head="ADAPT3 FC")
+    case("maximum2", forms="whole script", net=vgg(nn.AdaptiveMaxPool2d(2), nn.Linear(16, 3)), side=64, error="pooling to 2×2 pixels", give_input=64, head="FC")
+    case("convhead", nn.Sequential(features(), nn.Dropout(0.5), nn.Conv2d(4, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()), head="GAP FC")
     asked = {"whole": "doesn't hold the forward of"}
     case("own", Own(features(), nn.AdaptiveAvgPool2d(1), Flatten(), nn.Sequential(nn.Linear(4, 6), nn.SiLU(), nn.Linear(6, 3))), forms="whole trace", errors=asked, head="GAP FC6 SILU FC")
     case("functional", Functional(), errors=asked, head="FC5 TANH FC")

@@ -7,6 +7,8 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"github.com/verydeep/vgg/internal/kernel/_asm/wino"
 )
 
 // Kernels that only training needs: pooling that records which of the 2×2 pixels gave the
@@ -232,14 +234,14 @@ func rgbWgrad(s isa, nb int) {
 
 // outputHits is the output transform of F(4) with pooling and hits.
 func (e expr) outputHits() {
-	f, s := tile{form{4, 3}, 4, 4}, e.s
-	m, n := f.m, f.side()
+	f, s := wino.Tile{Form: wino.Form{M: 4, R: 3}, Rows: 4, Cols: 4}, e.s
+	m, n := f.M, f.Side()
 	name := "winoOutputHits4" + s.name
 	winoText(name, "func(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)", name+" is winoOutputHitsTwin; hitsRow counts bytes.")
 	src, stride, y, yRow, h, bias := param("m"), strideParam("mStride"), param("y"), strideParam("yRow"), param("hits"), param("bias")
 	tmp := scratch(n * m)
 	sr := stepsOf(nil, stride)
-	next := tileRows(n, stride, f.points(m))
+	next := tileRows(n, stride, f.Points(m))
 	p, q, live, hit := GP64(), GP64(), GP64(), GP64()
 	Label(name + "_tile")
 	e.eachHalf(name+"_half", func() {
@@ -296,14 +298,14 @@ func (e expr) outputHits() {
 // outputMask: y = AᵀMA of F(4) where x is positive, else 0. It takes dx through the
 // rectification before the layer, whose output is x.
 func (e expr) outputMask() {
-	f := tile{form{4, 3}, 4, 4}
-	m, n := f.m, f.side()
+	f := wino.Tile{Form: wino.Form{M: 4, R: 3}, Rows: 4, Cols: 4}
+	m, n := f.M, f.Side()
 	name := "winoOutputMask4" + e.s.name
 	winoText(name, "func(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)", name+" is winoOutputMaskTwin.")
 	tiles, src, stride, y, yRow, x, xRow := param("tiles"), param("m"), strideParam("mStride"), param("y"), strideParam("yRow"), param("x"), strideParam("xRow")
 	tmp := scratch(n * m)
 	sr := stepsOf(nil, stride)
-	next := tileRows(n, stride, f.points(m))
+	next := tileRows(n, stride, f.Points(m))
 	p, q, xp := GP64(), GP64(), GP64()
 	Label(name + "_tile")
 	MOVQ(x, xp)

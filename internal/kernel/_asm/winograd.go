@@ -9,73 +9,14 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"github.com/verydeep/vgg/internal/kernel/_asm/wino"
 )
 
 // Transforms of the Winograd convolutions F(4×4,3×3), F(6×6,3×3), F(4×4,5×5) and
 // F(2×2,7×7); docs/kernels.md derives them. Every function works on one channel block: a
 // vector holds 16 channels (AVX-512) or 8 (AVX2, in two passes over the halves), so the
 // transforms are elementwise and need no shuffles.
-
-// form is F(m×m,r×r).
-type form struct{ m, r int }
-
-// side is the side of an input tile, and of the grid of products.
-func (f form) side() int { return f.m + f.r - 1 }
-
-// suffix distinguishes the form's functions by name.
-func (f form) suffix() string {
-	if f.r == 3 {
-		return fmt.Sprint(f.m)
-	}
-	return fmt.Sprintf("%dx%d", f.m, f.r)
-}
-
-// tile is a tile of a form: m×m outputs, or, for 3×3 filters in the last row and column of
-// tiles, fewer outputs at fewer of the form's points.
-type tile struct {
-	form
-	rows, cols int // outputs
-}
-
-func (t tile) narrow() bool { return t.rows < t.m || t.cols < t.m }
-
-// suffix distinguishes the tile's functions by name.
-func (t tile) suffix() string {
-	if t.narrow() {
-		return fmt.Sprintf("%dr%dc%d", t.m, t.rows, t.cols)
-	}
-	return t.form.suffix()
-}
-
-func (t tile) outputs() string {
-	if t.narrow() {
-		return fmt.Sprintf("%d×%d outputs at points of F(%d×%[3]d,3×3)", t.rows, t.cols, t.m)
-	}
-	return fmt.Sprintf("%d×%[1]d outputs and %d×%[2]d filters", t.m, t.r)
-}
-
-// tiles lists the whole tile and the narrow ones.
-func (f form) tiles() []tile {
-	all := []tile{}
-	for rows := f.m; rows > 0; rows -= 2 {
-		for cols := f.m; cols > 0; cols -= 2 {
-			if t := (tile{f, rows, cols}); f.r == 3 || !t.narrow() {
-				all = append(all, t)
-			}
-		}
-	}
-	return all
-}
-
-// points lists the indices, on the form's grid, of the points of a tile of m outputs: 0, ±1
-// and ∞ for two outputs, ±2 too for four.
-func (f form) points(m int) []int {
-	var at []int
-	for i := 0; i < m+f.r-2; i++ {
-		at = append(at, i)
-	}
-	return append(at, f.side()-1)
-}
 
 // expr builds the vector arithmetic of one transform.
 type expr struct {
@@ -135,18 +76,18 @@ func (e expr) vec() vec {
 }
 
 func (e expr) load(m Op) vec    { v := e.vec(); VMOVUPS(m, v); return v }
-func (e expr) add(a, b vec) vec { v := e.vec(); VADDPS(b, a, v); return v }
-func (e expr) sub(a, b vec) vec { v := e.vec(); VSUBPS(b, a, v); return v }
+func (e expr) Add(a, b vec) vec { v := e.vec(); VADDPS(b, a, v); return v }
+func (e expr) Sub(a, b vec) vec { v := e.vec(); VSUBPS(b, a, v); return v }
 
-// mad returns a + k·b.
-func (e expr) mad(a vec, k float64, b vec) vec {
+// Mad returns a + k·b.
+func (e expr) Mad(a vec, k float64, b vec) vec {
 	v := e.vec()
 	VMOVAPS(a, v)
-	return e.madInto(v, k, b)
+	return e.MadInto(v, k, b)
 }
 
-// madInto adds k·b to a, which is overwritten.
-func (e expr) madInto(a vec, k float64, b vec) vec {
+// MadInto adds k·b to a, which is overwritten.
+func (e expr) MadInto(a vec, k float64, b vec) vec {
 	if k < 0 {
 		VFNMADD231PS(e.constant(-k), b, a)
 	} else {
@@ -155,155 +96,11 @@ func (e expr) madInto(a vec, k float64, b vec) vec {
 	return a
 }
 
-// scale returns k·a.
-func (e expr) scale(k float64, a vec) vec {
+// Scale returns k·a.
+func (e expr) Scale(k float64, a vec) vec {
 	v := e.vec()
 	VMULPS(e.constant(k), a, v)
 	return v
-}
-
-// put takes value i of a transform.
-type put func(i int, v vec)
-
-// Bᵀd, the input transform of d, which has a value for each point of the tile; results go
-// to the tile's points on the form's grid.
-func (e expr) input(f form, d []vec, put put) {
-	last := f.side() - 1
-	switch {
-	case len(d) == 4: // a narrow tile's rows are scaled, as the weights are the form's
-		zero, one := e.sub(d[0], d[2]), 2.25
-		if last == 5 {
-			zero, one = e.scale(4, zero), 3
-		}
-		put(0, zero)
-		put(last, e.sub(d[3], d[1]))
-		b := e.scale(one, d[1])
-		put(1, e.madInto(e.scale(-one, d[2]), -one, d[1]))
-		put(2, e.madInto(b, -one, d[2]))
-		return
-	case len(d) == 6 && last == 7:
-		put(0, e.madInto(e.mad(d[0], 0.25, d[4]), -1.25, d[2]))
-		put(last, e.madInto(e.mad(d[5], -5, d[3]), 4, d[1]))
-		a, b := e.madInto(e.scale(0.75, d[4]), -3, d[2]), e.madInto(e.scale(0.75, d[3]), -3, d[1])
-		put(1, e.add(a, b))
-		put(2, e.sub(a, b))
-		a, b = e.scale(3.75, e.sub(d[4], d[2])), e.scale(3.75, e.sub(d[3], d[1]))
-		put(3, e.mad(a, 2, b))
-		put(4, e.mad(a, -2, b))
-		return
-	case len(d) == 6:
-		put(0, e.madInto(e.mad(d[4], -5, d[2]), 4, d[0]))
-		put(5, e.madInto(e.mad(d[5], -5, d[3]), 4, d[1]))
-		a, b := e.mad(d[4], -4, d[2]), e.mad(d[3], -4, d[1])
-		put(1, e.add(a, b))
-		put(2, e.sub(a, b))
-		a, b = e.sub(d[4], d[2]), e.sub(d[3], d[1])
-		put(3, e.mad(a, 2, b))
-		put(4, e.mad(a, -2, b))
-		return
-	}
-	put(0, e.madInto(e.sub(d[0], d[6]), 5.25, e.sub(d[4], d[2])))
-	put(7, e.madInto(e.sub(d[7], d[1]), 5.25, e.sub(d[3], d[5])))
-	// pairs ±: the even part and the odd part of the polynomial's points ±1, ±2, ±½
-	a, b := e.madInto(e.add(d[2], d[6]), -4.25, d[4]), e.madInto(e.add(d[1], d[5]), -4.25, d[3])
-	put(1, e.add(a, b))
-	put(2, e.sub(a, b))
-	a, b = e.madInto(e.mad(d[6], 0.25, d[2]), -1.25, d[4]), e.madInto(e.mad(d[5], 0.25, d[1]), -1.25, d[3])
-	put(3, e.mad(a, 2, b))
-	put(4, e.mad(a, -2, b))
-	a, b = e.madInto(e.mad(d[6], 4, d[2]), -5, d[4]), e.madInto(e.mad(d[5], 4, d[1]), -5, d[3])
-	put(5, e.mad(a, 0.5, b))
-	put(6, e.mad(a, -0.5, b))
-}
-
-// Aᵀd, the output transform of a tile's values to m.
-func (e expr) output(m int, d []vec, put put) {
-	if len(d) == 4 {
-		put(0, e.add(e.add(d[0], d[1]), d[2]))
-		put(1, e.add(e.sub(d[1], d[2]), d[3]))
-		return
-	}
-	s1, t1 := e.add(d[1], d[2]), e.sub(d[1], d[2])
-	s2, t2 := e.add(d[3], d[4]), e.sub(d[3], d[4])
-	if len(d) == 6 {
-		put(0, e.add(e.add(d[0], s1), s2))
-		put(1, e.mad(t1, 2, t2))
-		put(2, e.mad(s1, 4, s2))
-		put(3, e.madInto(e.add(d[5], t1), 8, t2))
-		return
-	}
-	s3, t3 := e.add(d[5], d[6]), e.sub(d[5], d[6])
-	// value i is s1 + 2ⁱs2 + 2⁵⁻ⁱs3 for even i, the same of t for odd ones
-	put(0, e.madInto(e.add(e.add(d[0], s1), s2), 32, s3))
-	if m == 2 {
-		put(1, e.add(e.madInto(e.mad(t1, 2, t2), 16, t3), d[7]))
-		return
-	}
-	put(1, e.madInto(e.mad(t1, 2, t2), 16, t3))
-	put(2, e.madInto(e.mad(s1, 4, s2), 8, s3))
-	if m == 4 {
-		put(3, e.madInto(e.madInto(e.add(d[7], t1), 8, t2), 4, t3))
-		return
-	}
-	put(3, e.madInto(e.mad(t1, 8, t2), 4, t3))
-	put(4, e.madInto(e.mad(s1, 16, s2), 2, s3))
-	put(5, e.add(e.madInto(e.add(d[7], t1), 32, t2), t3))
-}
-
-// Ad, the adjoint of F(4)'s output transform: 4 values to 6.
-func (e expr) outputAdjoint(d []vec, put put) {
-	put(0, d[0])
-	put(5, d[3])
-	s, t := e.add(d[0], d[2]), e.add(d[1], d[3])
-	put(1, e.add(s, t))
-	put(2, e.sub(s, t))
-	u, v := e.mad(d[0], 4, d[2]), e.madInto(e.scale(2, d[1]), 8, d[3])
-	put(3, e.add(u, v))
-	put(4, e.sub(u, v))
-}
-
-// Gg, the weight transform of r values to m+r−1.
-func (e expr) weights(m int, g []vec) []vec {
-	if len(g) == 7 {
-		odd := func(k0, k1, k2 float64) vec { return e.madInto(e.madInto(e.scale(k0, g[1]), k1, g[3]), k2, g[5]) }
-		even := func(k0, k1, k2, k3 float64) vec {
-			return e.madInto(e.madInto(e.madInto(e.scale(k0, g[0]), k1, g[2]), k2, g[4]), k3, g[6])
-		}
-		a, b := even(-2./9, -2./9, -2./9, -2./9), odd(2./9, 2./9, 2./9)
-		c, d := even(1./90, 2./45, 8./45, 32./45), odd(1./45, 4./45, 16./45)
-		f, h := even(1./45, 1./180, 1./720, 1./2880), odd(1./90, 1./360, 1./1440)
-		return []vec{g[0], e.sub(a, b), e.add(a, b), e.add(c, d), e.sub(c, d), e.add(f, h), e.sub(f, h), g[6]}
-	}
-	s := e.add(g[0], g[2])
-	if len(g) == 5 {
-		a, b := e.scale(-2./9, e.add(s, g[4])), e.scale(2./9, e.add(g[1], g[3]))
-		c := e.madInto(e.madInto(e.scale(1./90, g[0]), 2./45, g[2]), 8./45, g[4])
-		d := e.madInto(e.scale(1./45, g[1]), 4./45, g[3])
-		f := e.madInto(e.madInto(e.scale(1./45, g[0]), 1./180, g[2]), 1./720, g[4])
-		h := e.madInto(e.scale(1./90, g[1]), 1./360, g[3])
-		return []vec{g[0], e.sub(a, b), e.add(a, b), e.add(c, d), e.sub(c, d), e.add(f, h), e.sub(f, h), g[4]}
-	}
-	if m == 4 {
-		a, b := e.scale(-1./6, s), e.scale(1./6, g[1])
-		c := e.madInto(e.scale(1./24, g[0]), 1./6, g[2])
-		d := e.scale(1./12, g[1])
-		return []vec{e.scale(1./4, g[0]), e.sub(a, b), e.add(a, b), e.add(c, d), e.sub(c, d), g[2]}
-	}
-	a, b := e.scale(-2./9, s), e.scale(2./9, g[1])
-	c, d := e.madInto(e.scale(1./90, g[0]), 2./45, g[2]), e.scale(1./45, g[1])
-	f, h := e.madInto(e.scale(1./45, g[0]), 1./180, g[2]), e.scale(1./90, g[1])
-	return []vec{g[0], e.sub(a, b), e.add(a, b), e.add(c, d), e.sub(c, d), e.add(f, h), e.sub(f, h), g[2]}
-}
-
-// Gᵀu, the adjoint of F(4)'s weight transform: 6 values to 3.
-func (e expr) weightsAdjoint(u []vec) []vec {
-	s1, t1 := e.add(u[1], u[2]), e.sub(u[2], u[1])
-	s2, t2 := e.add(u[3], u[4]), e.sub(u[3], u[4])
-	return []vec{
-		e.madInto(e.madInto(e.scale(1./4, u[0]), -1./6, s1), 1./24, s2),
-		e.madInto(e.scale(1./6, t1), 1./12, t2),
-		e.mad(u[5], 1./6, e.sub(s2, s1)),
-	}
 }
 
 // rows addresses row·stride for up to eight rows: base + i·s.
@@ -385,8 +182,8 @@ func strideParam(name string) reg.GPVirtual {
 
 func winograd(s isa, consts Mem, offset map[float64]int) {
 	e := expr{s, consts, offset, nil}
-	for _, f := range []form{{4, 3}, {6, 3}, {4, 5}, {2, 7}} {
-		for _, t := range f.tiles() {
+	for _, f := range wino.Forms {
+		for _, t := range f.Tiles() {
 			e.inputTransform(t)
 			e.outputTransform(t, storeOutputs)
 			e.outputTransform(t, poolOutputs)
@@ -426,11 +223,11 @@ func (e expr) eachHalf(label string, body func(), pointers ...reg.Register) {
 const tilesAhead = 2
 
 // inputTransform: V = Bᵀ d B of tiles along a row, each m pixels after the last.
-func (e expr) inputTransform(t tile) {
-	n, height, width := t.side(), t.rows+t.r-1, t.cols+t.r-1
-	down := t.points(t.rows)
-	name := "winoInput" + t.suffix() + e.s.name
-	winoText(name, "func(tiles int, x *float32, xRow int, v *float32, vStride int)", name+" is winoInputTwin for "+t.outputs()+".")
+func (e expr) inputTransform(t wino.Tile) {
+	n, height, width := t.Side(), t.Rows+t.R-1, t.Cols+t.R-1
+	down := t.Points(t.Rows)
+	name := "winoInput" + t.Suffix() + e.s.name
+	winoText(name, "func(tiles int, x *float32, xRow int, v *float32, vStride int)", name+" is winoInputTwin for "+t.Outputs()+".")
 	tiles, x, xRow, v, vStride := param("tiles"), param("x"), strideParam("xRow"), param("v"), strideParam("vStride")
 	tmp := scratch(height * width)
 	xr, vr := stepsOf(x, xRow), stepsOf(nil, vStride)
@@ -438,9 +235,9 @@ func (e expr) inputTransform(t tile) {
 	p := GP64()
 	pins := []float64{5, 4, 2}
 	switch {
-	case t.narrow() && e.s.wide():
+	case t.Narrow() && e.s.wide():
 		pins = []float64{2, 4, 3}
-	case t.narrow():
+	case t.Narrow():
 		pins = nil
 	case n == 8 && e.s.wide():
 		pins = []float64{5.25, 4.25, 0.25, 1.25, 4, 5, 2, 0.5}
@@ -455,10 +252,10 @@ func (e expr) inputTransform(t tile) {
 			for i := range d {
 				d[i] = e.load(xr.at(i, j*block))
 			}
-			for i := 0; i < height && j >= t.r-1 && !t.narrow(); i++ {
-				PREFETCHT1(xr.at(i, (j+tilesAhead*t.m)*block))
+			for i := 0; i < height && j >= t.R-1 && !t.Narrow(); i++ {
+				PREFETCHT1(xr.at(i, (j+tilesAhead*t.M)*block))
 			}
-			e.input(t.form, d, func(i int, o vec) { VMOVAPS(o, at(tmp, (slices.Index(down, i)*width+j)*block)) })
+			wino.Input(e, t.Form, d, func(i int, o vec) { VMOVAPS(o, at(tmp, (slices.Index(down, i)*width+j)*block)) })
 		}
 		MOVQ(v, p)
 		vr.base = p
@@ -467,11 +264,11 @@ func (e expr) inputTransform(t tile) {
 			for j := range d {
 				d[j] = e.load(at(tmp, (i*width+j)*block))
 			}
-			e.input(t.form, d, func(j int, o vec) { VMOVUPS(o, vr.at(j, 0)) })
+			wino.Input(e, t.Form, d, func(j int, o vec) { VMOVUPS(o, vr.at(j, 0)) })
 			next.advance(p, i)
 		}
 	}, x, v)
-	ADDQ(U32(uint32(t.cols*block)), x)
+	ADDQ(U32(uint32(t.Cols*block)), x)
 	ADDQ(Imm(block), v)
 	DECQ(tiles)
 	JNZ(LabelRef(name + "_tile"))
@@ -490,27 +287,27 @@ func paramAddr(name string) Mem {
 
 // outputRows is the first half of the output transform: the rows of a tile's products,
 // from src on, go to tmp.
-func (e expr) outputRows(t tile, sr rows, src reg.GPVirtual, next gridRows, p reg.GPVirtual, tmp reg.Register) {
+func (e expr) outputRows(t wino.Tile, sr rows, src reg.GPVirtual, next gridRows, p reg.GPVirtual, tmp reg.Register) {
 	MOVQ(src, p)
 	sr.base = p
-	for i := range t.points(t.rows) {
+	for i := range t.Points(t.Rows) {
 		var d []vec
-		for _, j := range t.points(t.cols) {
+		for _, j := range t.Points(t.Cols) {
 			d = append(d, e.load(sr.at(j, 0)))
 		}
-		e.output(t.cols, d, func(j int, o vec) { VMOVAPS(o, at(tmp, (i*t.cols+j)*block)) })
+		wino.Output(e, t.Cols, d, func(j int, o vec) { VMOVAPS(o, at(tmp, (i*t.Cols+j)*block)) })
 		next.advance(p, i)
 	}
 }
 
 // outputColumn is column j of the second half.
-func (e expr) outputColumn(t tile, tmp reg.Register, j int) []vec {
-	d := make([]vec, len(t.points(t.rows)))
+func (e expr) outputColumn(t wino.Tile, tmp reg.Register, j int) []vec {
+	d := make([]vec, len(t.Points(t.Rows)))
 	for i := range d {
-		d[i] = e.load(at(tmp, (i*t.cols+j)*block))
+		d[i] = e.load(at(tmp, (i*t.Cols+j)*block))
 	}
-	o := make([]vec, t.rows)
-	e.output(t.rows, d, func(i int, v vec) { o[i] = v })
+	o := make([]vec, t.Rows)
+	wino.Output(e, t.Rows, d, func(i int, v vec) { o[i] = v })
 	return o
 }
 
@@ -524,22 +321,22 @@ const (
 
 // outputTransform: y = AᵀMA + bias, at least lo, of tiles along a row; with pool, the
 // maxima of 2×2 of those.
-func (e expr) outputTransform(t tile, end outputEnd) {
-	n, out, pool := t.side(), t.cols, end == poolOutputs
+func (e expr) outputTransform(t wino.Tile, end outputEnd) {
+	n, out, pool := t.Side(), t.Cols, end == poolOutputs
 	name, twin := "winoOutput", "winoOutputTwin"
 	if pool {
-		name, twin, out = "winoOutputPool", "winoOutputTwin with pooling", t.cols/2
+		name, twin, out = "winoOutputPool", "winoOutputTwin with pooling", t.Cols/2
 	}
-	name += t.suffix() + e.s.name
-	winoText(name, "func(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)", name+" is "+twin+" for "+t.outputs()+".")
+	name += t.Suffix() + e.s.name
+	winoText(name, "func(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)", name+" is "+twin+" for "+t.Outputs()+".")
 	tiles, src, stride, y, yRow, bias := param("tiles"), param("m"), strideParam("mStride"), param("y"), strideParam("yRow"), param("bias")
-	tmp := scratch(len(t.points(t.rows)) * t.cols)
+	tmp := scratch(len(t.Points(t.Rows)) * t.Cols)
 	sr := stepsOf(nil, stride)
-	next := tileRows(n, stride, t.points(t.rows))
+	next := tileRows(n, stride, t.Points(t.Rows))
 	p, q := GP64(), GP64()
 	pins := []float64{2, 4, 8}
 	switch {
-	case t.narrow() && !e.s.wide():
+	case t.Narrow() && !e.s.wide():
 		pins = nil
 	case n == 8 && e.s.wide():
 		pins = []float64{2, 4, 8, 16, 32}
@@ -548,9 +345,9 @@ func (e expr) outputTransform(t tile, end outputEnd) {
 	}
 	e = e.pin(pins...)
 	Label(name + "_tile")
-	if pool && !t.narrow() {
+	if pool && !t.Narrow() {
 		MOVQ(y, q)
-		for r := 0; r < t.rows/2; r++ {
+		for r := 0; r < t.Rows/2; r++ {
 			for j := 0; j < out; j++ {
 				PREFETCHT0(at(q, (j+tilesAhead*out)*block))
 			}
@@ -565,7 +362,7 @@ func (e expr) outputTransform(t tile, end outputEnd) {
 			VADDPS(Mem{Base: bias}, v, v)
 			VMAXPS(v, lo, v)
 		}
-		for j := 0; j < t.cols; j++ {
+		for j := 0; j < t.Cols; j++ {
 			o := e.outputColumn(t, tmp, j)
 			if j == 0 {
 				VBROADCASTSS(loAddr, lo)
@@ -575,26 +372,26 @@ func (e expr) outputTransform(t tile, end outputEnd) {
 				for r, v := range o {
 					finish(v)
 					VMOVUPS(v, at(q, j*block))
-					if r+1 < t.rows {
+					if r+1 < t.Rows {
 						ADDQ(yRow, q)
 					}
 				}
 				continue
 			}
 			var c []vec
-			for r := 0; r < t.rows; r += 2 {
+			for r := 0; r < t.Rows; r += 2 {
 				VMAXPS(o[r+1], o[r], o[r])
 				c = append(c, o[r])
 			}
 			if j%2 == 0 {
 				// kept in scratch: the next column's transform needs the registers
 				for r, v := range c {
-					VMOVAPS(v, at(tmp, r*t.cols*block+j*block))
+					VMOVAPS(v, at(tmp, r*t.Cols*block+j*block))
 				}
 				continue
 			}
 			for r, v := range c {
-				VMAXPS(at(tmp, r*t.cols*block+(j-1)*block), v, v)
+				VMAXPS(at(tmp, r*t.Cols*block+(j-1)*block), v, v)
 				finish(v)
 				VMOVUPS(v, at(q, (j/2)*block))
 				if r+1 < len(c) {
@@ -612,10 +409,10 @@ func (e expr) outputTransform(t tile, end outputEnd) {
 }
 
 // weightTransform: U = G g Gᵀ, for n adjacent blocks of 16 lanes.
-func (e expr) weightTransform(f form) {
-	m, n, r := f.m, f.side(), f.r
-	name := "winoWeights" + f.suffix() + e.s.name
-	winoText(name, "func(n int, w *float32, wStride int, u *float32, uStride int)", name+" is winoWeightsTwin for "+tile{f, f.m, f.m}.outputs()+".")
+func (e expr) weightTransform(f wino.Form) {
+	m, n, r := f.M, f.Side(), f.R
+	name := "winoWeights" + f.Suffix() + e.s.name
+	winoText(name, "func(n int, w *float32, wStride int, u *float32, uStride int)", name+" is winoWeightsTwin for "+wino.Tile{Form: f, Rows: f.M, Cols: f.M}.Outputs()+".")
 	count, g, gStride, u, uStride := param("n"), param("w"), strideParam("wStride"), param("u"), strideParam("uStride")
 	tmp := scratch(n * r)
 	gr, ur := stepsOf(nil, gStride), stepsOf(nil, uStride)
@@ -634,7 +431,7 @@ func (e expr) weightTransform(f form) {
 					ADDQ(below, p)
 				}
 			}
-			for i, o := range e.weights(m, d) {
+			for i, o := range wino.Weights(e, m, d) {
 				VMOVAPS(o, at(tmp, (i*r+c)*block))
 			}
 		}
@@ -645,7 +442,7 @@ func (e expr) weightTransform(f form) {
 			for c := range d {
 				d[c] = e.load(at(tmp, (i*r+c)*block))
 			}
-			for j, o := range e.weights(m, d) {
+			for j, o := range wino.Weights(e, m, d) {
 				VMOVUPS(o, ur.at(j, 0))
 			}
 			if i+1 < n {
@@ -680,7 +477,7 @@ func (e expr) gradTransform() {
 				d[i] = e.load(dr.at(i, j*block))
 				PREFETCHT1(dr.at(i, (j+tilesAhead*m)*block))
 			}
-			e.outputAdjoint(d, func(i int, o vec) { VMOVAPS(o, at(tmp, (i*m+j)*block)) })
+			wino.OutputAdjoint(e, d, func(i int, o vec) { VMOVAPS(o, at(tmp, (i*m+j)*block)) })
 		}
 		MOVQ(v, p)
 		vr.base = p
@@ -689,7 +486,7 @@ func (e expr) gradTransform() {
 			for j := range d {
 				d[j] = e.load(at(tmp, (i*m+j)*block))
 			}
-			e.outputAdjoint(d, func(j int, o vec) { VMOVUPS(o, vr.at(j, 0)) })
+			wino.OutputAdjoint(e, d, func(j int, o vec) { VMOVUPS(o, vr.at(j, 0)) })
 			if i+1 < n {
 				ADDQ(next, p)
 			}
@@ -723,7 +520,7 @@ func (e expr) weightGradTransform() {
 			for j := range d {
 				d[j] = e.load(ur.at(j, 0))
 			}
-			for c, o := range e.weightsAdjoint(d) {
+			for c, o := range wino.WeightsAdjoint(e, d) {
 				VMOVAPS(o, at(tmp, (i*3+c)*block))
 			}
 			if i+1 < n {
@@ -737,7 +534,7 @@ func (e expr) weightGradTransform() {
 			}
 			MOVQ(dw, p)
 			wr.base = p
-			for r, o := range e.weightsAdjoint(d) {
+			for r, o := range wino.WeightsAdjoint(e, d) {
 				VADDPS(wr.at(c, 0), o, o)
 				VMOVUPS(o, wr.at(c, 0))
 				if r < 2 {

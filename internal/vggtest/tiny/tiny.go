@@ -81,6 +81,33 @@ func Random(fc int, seed uint64) *vgg.Model {
 	return &vgg.Model{Net: net, Classes: []string{"a", "b", "c", "d", "e"}, Preprocess: spec}
 }
 
+// Boxes returns a localisation network with a box for each class of [Random], about the middle
+// of their windows.
+func Boxes(seed uint64) *vgg.Model {
+	m := Random(16, seed)
+	o := m.Net.Options()
+	o.Classes = vgg.PCR.Outputs(len(m.Classes))
+	m.Net = build(o)
+	must(m.Net.Init(network.He, seed))
+	for _, p := range m.Net.Params() {
+		if p.Name != "fc8.weight" {
+			continue
+		}
+		v := make([]float32, p.Len())
+		must(p.Get(v))
+		for i := range v {
+			v[i] /= 20
+		}
+		must(p.Set(v))
+	}
+	m.Localisation = &vgg.Localisation{Regression: vgg.PCR, MeanBox: [4]float64{0.2, 0.2, 0.7, 0.7}}
+	for i := range m.Classes {
+		at := 0.1 * float64(i)
+		m.Localisation.ClassBoxes = append(m.Localisation.ClassBoxes, [4]float64{at, at, at + 0.5, at + 0.4})
+	}
+	return m
+}
+
 // Hashed returns configuration D with an eighth of its channels, 64 units in fc6 and fc7 and
 // ten classes. It has the weights that tools/oracle/eval.py computes: weight i of a tensor
 // is a hash of its name and i.

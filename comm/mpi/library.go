@@ -1,0 +1,140 @@
+//go:build mpi && (linux || darwin || freebsd)
+
+package mpi
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"unsafe"
+
+	"github.com/ebitengine/purego"
+)
+
+// library is a loaded MPI. One thread makes all calls.
+type library struct {
+	functions map[string]uintptr
+	handles
+}
+
+// handles are what the ABIs differ in: addresses of objects in Open MPI, numbers of 32 bits in
+// MPICH and what follows its ABI.
+type handles struct {
+	world, byte, float, double uintptr
+	inPlace                    uintptr
+	errorsReturn               uintptr
+}
+
+var mpich = handles{
+	world: 0x44000000, byte: 0x4c00010d, float: 0x4c00040a, double: 0x4c00080b,
+	inPlace: ^uintptr(0), errorsReturn: 0x54000001,
+}
+
+var functionNames = []string{
+	"MPI_Init_thread", "MPI_Finalize", "MPI_Initialized", "MPI_Comm_rank", "MPI_Comm_size", "MPI_Comm_set_errhandler", "MPI_Error_string",
+	"MPI_Allgather", "MPI_Alltoallv", "MPI_Allgatherv", "MPI_Bcast", "MPI_Barrier", "MPI_Abort",
+}
+
+// candidates are the names to try. A process that mpirun of Open MPI started needs Open MPI: with
+// another library every process would be a group of its own.
+func candidates(o Options) []string {
+	if o.Library != "" {
+		return []string{o.Library}
+	}
+	open, other := []string{"libmpi.so.40", "libmpi.so"}, []string{"libmpich.so.12", "libmpi.so.12", "libmpich.so"}
+	if runtime.GOOS == "darwin" {
+		open, other = []string{"libmpi.40.dylib", "libmpi.dylib"}, []string{"libmpi.12.dylib", "libmpich.dylib"}
+	}
+	if os.Getenv("OMPI_COMM_WORLD_SIZE") != "" {
+		return open
+	}
+	if os.Getenv("PMI_SIZE") != "" {
+		return other
+	}
+	return append(open, other...)
+}
+
+func load(o Options) (*library, error) {
+	var tried []string
+	for _, name := range candidates(o) {
+		// GLOBAL: Open MPI's plug-ins look for its symbols.
+		h, err := purego.Dlopen(name, purego.RTLD_NOW|purego.RTLD_GLOBAL)
+		if err != nil {
+			tried = append(tried, err.Error())
+			continue
+		}
+		return bind(h, name)
+	}
+	return nil, fmt.Errorf("mpi: no library of MPI: install Open MPI or MPICH, or name its file (VGG_MPI): %s", strings.Join(tried, "; "))
+}
+
+func bind(h uintptr, name string) (*library, error) {
+	l := &library{functions: map[string]uintptr{}, handles: mpich}
+	for _, f := range functionNames {
+		address, err := purego.Dlsym(h, f)
+		if err != nil {
+			return nil, fmt.Errorf("mpi: %s is no library of MPI: %w", name, err)
+		}
+		l.functions[f] = address
+	}
+	if _, err := purego.Dlsym(h, "ompi_mpi_comm_world"); err != nil {
+		return l, nil
+	}
+	l.inPlace = 1
+	var errs []error
+	for symbol, to := range map[string]*uintptr{
+		"ompi_mpi_comm_world": &l.world, "ompi_mpi_byte": &l.byte, "ompi_mpi_float": &l.float, "ompi_mpi_double": &l.double,
+		"ompi_mpi_errors_return": &l.errorsReturn,
+	} {
+		var err error
+		*to, err = purego.Dlsym(h, symbol)
+		errs = append(errs, err)
+	}
+	return l, errors.Join(errs...)
+}
+
+// call makes a call. Addresses of Go memory among the arguments are pinned by the caller.
+func (l *library) call(name string, arguments ...uintptr) error {
+	code, _, _ := purego.SyscallN(l.functions[name], arguments...)
+	if int32(code) == 0 {
+		return nil
+	}
+	return fmt.Errorf("mpi: %s: %s", name, l.text(int32(code)))
+}
+
+// text is the library's word for an error.
+func (l *library) text(code int32) string {
+	var buffer [8192]byte
+	var n int32
+	purego.SyscallN(l.functions["MPI_Error_string"], uintptr(code), uintptr(unsafe.Pointer(&buffer[0])), uintptr(unsafe.Pointer(&n)))
+	if n <= 0 || int(n) > len(buffer) {
+		return fmt.Sprintf("error %d", code)
+	}
+	return string(buffer[:n])
+}
+
+// start initialises MPI on the calling thread, which must make all later calls, and returns the
+// rank and the number of ranks.
+func (l *library) start() (rank, size int, err error) {
+	const funneled = 1 // MPI_THREAD_FUNNELED
+	var provided, r, n, already int32
+	if err := l.call("MPI_Initialized", uintptr(unsafe.Pointer(&already))); err != nil {
+		return 0, 0, err
+	}
+	if already != 0 {
+		return 0, 0, errors.New("mpi: MPI is in use already: one group in a process")
+	}
+	if err := l.call("MPI_Init_thread", 0, 0, funneled, uintptr(unsafe.Pointer(&provided))); err != nil {
+		return 0, 0, err
+	}
+	if provided < funneled {
+		return 0, 0, fmt.Errorf("mpi: the library gives thread level %d, want at least %d (MPI_THREAD_FUNNELED)", provided, funneled)
+	}
+	err = errors.Join(
+		l.call("MPI_Comm_set_errhandler", l.world, l.errorsReturn),
+		l.call("MPI_Comm_rank", l.world, uintptr(unsafe.Pointer(&r))),
+		l.call("MPI_Comm_size", l.world, uintptr(unsafe.Pointer(&n))))
+	return int(r), int(n), err
+}

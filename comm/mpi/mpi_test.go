@@ -1,0 +1,272 @@
+//go:build mpi && (linux || darwin || freebsd)
+
+package mpi_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/verydeep/vgg/comm"
+	"github.com/verydeep/vgg/comm/mpi"
+	"github.com/verydeep/vgg/internal/vggtest"
+)
+
+// A test starts this binary again, under a launcher; these variables say what a rank does.
+const (
+	scenarioVariable = "VGG_TEST_MPI_SCENARIO"
+	libraryVariable  = "VGG_TEST_MPI_LIBRARY"
+)
+
+func TestMain(m *testing.M) {
+	name := os.Getenv(scenarioVariable)
+	if name == "" {
+		vggtest.Main(m)
+		return
+	}
+	g, err := mpi.Open(mpi.Options{Library: os.Getenv(libraryVariable)})
+	if err == nil {
+		err = scenarios[name](context.Background(), g)
+	}
+	if err == nil {
+		err = mpi.Close(g)
+	}
+	if err != nil {
+		fmt.Println("failed:", err)
+		os.Exit(3)
+	}
+	os.Exit(0)
+}
+
+// launchers are the programs that start ranks, with their libraries.
+var launchers = []struct {
+	name, program string
+	arguments     []string
+	library       string
+}{
+	{"Open MPI", "mpiexec.openmpi", []string{"--oversubscribe", "--allow-run-as-root", "--mca", "btl_vader_single_copy_mechanism", "none"}, "libmpi.so.40"},
+	{"MPICH", "mpiexec.mpich", nil, "libmpich.so.12"},
+}
+
+// under runs a scenario on ranks of every launcher that there is.
+func under(t *testing.T, ranks int, scenario string, check func(t *testing.T, out string, err error)) {
+	for _, l := range launchers {
+		t.Run(fmt.Sprintf("%s, %d ranks", l.name, ranks), func(t *testing.T) {
+			if _, err := exec.LookPath(l.program); err != nil {
+				vggtest.Skip(t, l.program)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			defer cancel()
+			arguments := append(slices.Clone(l.arguments), "-n", fmt.Sprint(ranks), os.Args[0])
+			c := exec.CommandContext(ctx, l.program, arguments...)
+			c.Env = append(os.Environ(), scenarioVariable+"="+scenario, libraryVariable+"="+l.library, "GOMAXPROCS=2")
+			var out bytes.Buffer
+			c.Stdout, c.Stderr = &out, &out
+			err := c.Run()
+			if ctx.Err() != nil {
+				t.Fatalf("not done after two minutes:\n%s", &out)
+			}
+			check(t, out.String(), err)
+		})
+	}
+}
+
+// wantLines checks that every rank ended well and printed the line.
+func wantLines(ranks int, line string) func(*testing.T, string, error) {
+	return func(t *testing.T, out string, err error) {
+		if n := strings.Count(out, line+"\n"); err != nil || n != ranks {
+			t.Errorf("%d lines %q of %d ranks, error %v:\n%s", n, line, ranks, err, out)
+		}
+	}
+}
+
+// scenarios are what the ranks do.
+var scenarios = map[string]func(context.Context, comm.Group) error{
+	"sums":     sums,
+	"mismatch": mismatch,
+	"abort":    abort,
+	"cancel":   cancelled,
+	"killed":   killed,
+}
+
+// leaf has values of many magnitudes, so that another order of a sum has other bits.
+func leaf(i, n int) []float32 {
+	r := rand.New(rand.NewPCG(uint64(i), 7))
+	v := make([]float32, n)
+	for j := range v {
+		v[j] = float32(math.Exp(8*r.NormFloat64()) * (r.Float64() - 0.5))
+	}
+	return v
+}
+
+// partsOf forms a rank's sums of the leaves.
+func partsOf(tree comm.Tree, rank, size, n int) [][]float32 {
+	var all [][]float32
+	tree.Sum(tree.Share(rank, size), func(i int) error { all = append(all, leaf(i, n)); return nil }, func() error {
+		a, b := all[len(all)-2], all[len(all)-1]
+		for i, v := range b {
+			a[i] += v
+		}
+		all = all[:len(all)-1]
+		return nil
+	})
+	return all
+}
+
+func wide(parts [][]float32) [][]float64 {
+	all := make([][]float64, len(parts))
+	for i, p := range parts {
+		for _, v := range p {
+			all[i] = append(all[i], float64(v)*1.1)
+		}
+	}
+	return all
+}
+
+// sums compares the bits with those of a local group of as many ranks.
+func sums(ctx context.Context, g comm.Group) error {
+	for _, leaves := range []int{g.Size(), 4, 5, 12} {
+		for _, n := range []int{0, 1, 7, 1003, 5 << 20} {
+			if leaves < g.Size() || n > 1<<20 && leaves > 4 {
+				continue
+			}
+			tree := comm.Tree(leaves)
+			parts := partsOf(tree, g.Rank(), g.Size(), n)
+			doubles := wide(parts)
+			want, wantDoubles := local(tree, g.Size(), n)
+			if err := g.AllReduce(ctx, tree, parts); err != nil {
+				return err
+			}
+			if err := g.AllReduce64(ctx, tree, doubles); err != nil {
+				return err
+			}
+			for i, v := range want {
+				if math.Float32bits(v) != math.Float32bits(parts[0][i]) {
+					return fmt.Errorf("%d leaves, element %d of %d: %g, want %g", leaves, i, n, parts[0][i], v)
+				}
+				if math.Float64bits(wantDoubles[i]) != math.Float64bits(doubles[0][i]) {
+					return fmt.Errorf("%d leaves, element %d of %d in float64: %g, want %g", leaves, i, n, doubles[0][i], wantDoubles[i])
+				}
+			}
+		}
+	}
+	data := make([]float32, 1000)
+	root := g.Size() - 1
+	if g.Rank() == root {
+		copy(data, leaf(99, len(data)))
+	}
+	if err := errors.Join(g.Broadcast(ctx, root, data), g.Barrier(ctx)); err != nil {
+		return err
+	}
+	if !slices.Equal(data, leaf(99, len(data))) {
+		return errors.New("another broadcast")
+	}
+	fmt.Println("same bits")
+	return nil
+}
+
+// local are the sums of a group of goroutines.
+func local(tree comm.Tree, size, n int) ([]float32, []float64) {
+	groups := comm.Local(size)
+	var first []float32
+	var doubles []float64
+	done := make(chan error)
+	for _, g := range groups {
+		go func() {
+			parts := partsOf(tree, g.Rank(), size, n)
+			w := wide(parts)
+			err := errors.Join(g.AllReduce(context.Background(), tree, parts), g.AllReduce64(context.Background(), tree, w))
+			if g.Rank() == 0 {
+				first, doubles = parts[0], w[0]
+			}
+			done <- err
+		}()
+	}
+	for range groups {
+		<-done
+	}
+	return first, doubles
+}
+
+// mismatch: the last rank makes another call than the others.
+func mismatch(ctx context.Context, g comm.Group) error {
+	var err error
+	if g.Rank() == g.Size()-1 {
+		err = g.Broadcast(ctx, 0, make([]float32, 3))
+	} else {
+		err = g.Broadcast(ctx, 0, make([]float32, 4))
+	}
+	want := fmt.Sprintf("comm: rank %d calls Broadcast of 3 from 0, rank 0 Broadcast of 4 from 0: want the same call of all ranks", g.Size()-1)
+	if err == nil || err.Error() != want {
+		return fmt.Errorf("%v, want %s", err, want)
+	}
+	if again := g.Barrier(ctx); again == nil || again.Error() != want {
+		return fmt.Errorf("the next call: %v", again)
+	}
+	fmt.Println("same error")
+	return nil
+}
+
+// abort: a rank gives up while the others wait for it.
+func abort(ctx context.Context, g comm.Group) error {
+	const want = "comm: rank 1: photo.jpg is gone"
+	if g.Rank() == 1 {
+		g.Abort(errors.New("photo.jpg is gone"))
+	}
+	if err := g.Barrier(ctx); err == nil || err.Error() != want {
+		return fmt.Errorf("%v, want %s", err, want)
+	}
+	fmt.Println("same error")
+	return nil
+}
+
+// cancelled: a rank's context has ended before its call.
+func cancelled(ctx context.Context, g comm.Group) error {
+	if g.Rank() == 0 {
+		var cancel context.CancelCauseFunc
+		ctx, cancel = context.WithCancelCause(ctx)
+		cancel(errors.New("interrupted"))
+	}
+	const want = "comm: rank 0: interrupted"
+	if err := g.AllReduce(ctx, comm.Tree(g.Size()), [][]float32{make([]float32, 5)}); err == nil || err.Error() != want {
+		return fmt.Errorf("%v, want %s", err, want)
+	}
+	fmt.Println("same error")
+	return nil
+}
+
+// killed: a rank is killed; the launcher ends the others, which wait for it.
+func killed(ctx context.Context, g comm.Group) error {
+	if g.Rank() == 1 {
+		syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	}
+	return g.Barrier(ctx)
+}
+
+func TestSums(t *testing.T) {
+	for _, ranks := range []int{1, 2, 3} {
+		under(t, ranks, "sums", wantLines(ranks, "same bits"))
+	}
+}
+
+func TestMismatch(t *testing.T)  { under(t, 3, "mismatch", wantLines(3, "same error")) }
+func TestAbort(t *testing.T)     { under(t, 3, "abort", wantLines(3, "same error")) }
+func TestCancelled(t *testing.T) { under(t, 2, "cancel", wantLines(2, "same error")) }
+
+func TestKilledRank(t *testing.T) {
+	under(t, 3, "killed", func(t *testing.T, out string, err error) {
+		if err == nil {
+			t.Errorf("the launcher ended well:\n%s", out)
+		}
+	})
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// value is a vector without a place yet.
+type value int
+
+// code is straight-line code on values. Its methods record; emit gives each value a
+// register, from its definition to its last use, and writes the instructions.
+type code struct {
+	f         *function
+	steps     []step
+	values    int
+	constants []float64 // multipliers, four to a register
+	pinned    int       // registers from 31 down that keep what they hold
+}
+
+// step is an instruction: dst = f(sources), or no dst. Where inPlace is set it writes to
+// the register of its first source.
+type step struct {
+	dst     value
+	sources []value
+	inPlace bool
+	write   func(d vec, s []vec)
+}
+
+const none value = -1
+
+func (c *code) record(sources []value, inPlace bool, write func(d vec, s []vec)) value {
+	c.values++
+	d := value(c.values - 1)
+	c.steps = append(c.steps, step{d, sources, inPlace, write})
+	return d
+}
+
+// do records instructions of general registers.
+func (c *code) do(write func()) {
+	c.steps = append(c.steps, step{dst: none, write: func(vec, []vec) { write() }})
+}
+
+// pin keeps a register for the whole function.
+func (c *code) pin() vec {
+	c.pinned++
+	return vec(vectors - c.pinned)
+}
+
+func (c *code) load(base gp, offset int) value {
+	return c.record(nil, false, func(d vec, _ []vec) { c.f.load(d, base, offset) })
+}
+
+func (c *code) loadAt(base, index gp) value {
+	return c.record(nil, false, func(d vec, _ []vec) { c.f.loadAt(d, base, index) })
+}
+
+func (c *code) use(write func(s []vec), sources ...value) {
+	c.steps = append(c.steps, step{dst: none, sources: sources, write: func(_ vec, s []vec) { write(s) }})
+}
+
+func (c *code) store(v value, base gp, offset int) {
+	c.use(func(s []vec) { c.f.store(s[0], base, offset) }, v)
+}
+
+func (c *code) storeAt(v value, base, index gp) {
+	c.use(func(s []vec) { c.f.storeAt(s[0], base, index) }, v)
+}
+
+func (c *code) three(name string, a, b value) value {
+	return c.record([]value{a, b}, false, func(d vec, s []vec) { c.f.do3(name, d, s[0], s[1]) })
+}
+
+// Add, Sub, Mad, MadInto and Scale make code the arithmetic of the transforms.
+func (c *code) Add(a, b value) value { return c.three("fadd", a, b) }
+func (c *code) Sub(a, b value) value { return c.three("fsub", a, b) }
+func (c *code) Mad(a value, k float64, b value) value {
+	c.constant(math.Abs(k))
+	name := "fmla"
+	if k < 0 {
+		name = "fmls"
+	}
+	return c.record([]value{a, b}, true, func(d vec, s []vec) { c.f.lane(name, d, s[1], c.constant(math.Abs(k))) })
+}
+func (c *code) MadInto(a value, k float64, b value) value { return c.Mad(a, k, b) }
+func (c *code) Scale(k float64, a value) value {
+	c.constant(k)
+	return c.record([]value{a}, false, func(d vec, s []vec) { c.f.lane("fmul", d, s[0], c.constant(k)) })
+}
+
+// mask returns the mask of an instruction that compares a vector with zero, or two.
+func (c *code) positive(a value) value {
+	return c.record([]value{a}, false, func(d vec, s []vec) { c.f.do2("fcmgt", d, s[0]) })
+}
+
+// larger is a where a > b, else b, as [function.larger].
+func (c *code) larger(a, b value) value {
+	return c.record([]value{b, a, c.three("fcmgt", a, b)}, true, func(d vec, s []vec) { c.f.do3("bit", d, s[1], s[2]) })
+}
+
+// atLeast is lo where lo > a, else a.
+func (c *code) atLeast(a value, lo vec) value {
+	mask := c.record([]value{a}, false, func(d vec, s []vec) { c.f.do3("fcmgt", d, lo, s[0]) })
+	return c.record([]value{a, mask}, true, func(d vec, s []vec) { c.f.do3("bit", d, lo, s[1]) })
+}
+
+// constant is the place of a multiplier.
+func (c *code) constant(k float64) element {
+	i := slices.Index(c.constants, k)
+	if i < 0 {
+		i = len(c.constants)
+		c.constants = append(c.constants, k)
+	}
+	return element{vec(vectors - 1 - c.pinned - i/lanes), i % lanes}
+}
+
+// loadConstants loads the multipliers; the code must be complete, and at is where in the
+// function's lines the loads go.
+func (c *code) loadConstants(at int) {
+	if len(c.constants) == 0 {
+		return
+	}
+	words := make([]uint32, (len(c.constants)+lanes-1)/lanes*lanes)
+	for i, k := range c.constants {
+		words[i] = math.Float32bits(float32(k))
+	}
+	table := c.f.file.table(c.f.name+"Const", words)
+	after := slices.Clone(c.f.lines[at:])
+	c.f.lines = c.f.lines[:at]
+	c.f.op("MOVD $%s<>(SB), R25", table)
+	for i := 0; i < len(words); i += lanes {
+		c.f.load(c.constant(c.constants[i]).reg, 25, 4*i)
+	}
+	c.f.lines = append(c.f.lines, after...)
+}
+
+// emit writes the code.
+func (c *code) emit() {
+	last := make([]int, c.values)
+	for i, s := range c.steps {
+		if s.dst != none {
+			last[s.dst] = i
+		}
+		for _, v := range s.sources {
+			last[v] = i
+		}
+	}
+	var free []vec
+	for r := vectors - 1 - c.pinned - (len(c.constants)+lanes-1)/lanes; r >= 0; r-- {
+		free = append(free, vec(r))
+	}
+	place := make([]vec, c.values)
+	take := func() vec {
+		if len(free) == 0 {
+			panic(fmt.Sprint(c.f.name, ": too few vector registers"))
+		}
+		r := free[len(free)-1]
+		free = free[:len(free)-1]
+		return r
+	}
+	for i, s := range c.steps {
+		regs := make([]vec, len(s.sources))
+		for j, v := range s.sources {
+			regs[j] = place[v]
+		}
+		var ends []value // that the step uses last
+		for j, v := range s.sources {
+			if last[v] == i && !slices.Contains(s.sources[:j], v) {
+				ends = append(ends, v)
+			}
+		}
+		var d vec
+		switch {
+		case s.dst == none:
+		case s.inPlace && slices.Contains(ends, s.sources[0]) && !slices.Contains(s.sources[1:], s.sources[0]):
+			d = regs[0]
+			ends = slices.DeleteFunc(ends, func(v value) bool { return v == s.sources[0] })
+		case s.inPlace:
+			d = take() // before the others are freed: the copy comes first
+			c.f.move(regs[0], d)
+		}
+		for _, v := range ends {
+			free = append(free, place[v])
+		}
+		if s.dst != none {
+			if !s.inPlace {
+				d = take()
+			}
+			place[s.dst] = d
+		}
+		s.write(d, regs)
+		if s.dst != none && last[s.dst] == i {
+			free = append(free, d)
+		}
+	}
+}

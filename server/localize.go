@@ -1,0 +1,216 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/explain"
+	"github.com/verydeep/vgg/localize"
+)
+
+// localizeAnswer is the answer about the boxes of a picture. Its keys are those of
+// `vgg localize --json`.
+type localizeAnswer struct {
+	File   string           `json:"file"`
+	Width  int              `json:"width"`
+	Height int              `json:"height"`
+	Boxes  []localize.Shown `json:"boxes"`
+}
+
+// errNoLocaliser is the failure where no localisation network is served.
+var errNoLocaliser = &failure{code: http.StatusNotImplemented, err: errors.New("no localisation network is served: start the service with --localiser FILE")}
+
+// SetLocaliser serves a localisation network, whose boxes /v1/localize gives, rated by the
+// classification network that the request names. It replaces one that was set before.
+func (s *Server) SetLocaliser(ctx context.Context, source Source) error {
+	open := source.Open
+	source.Open = func(ctx context.Context) (*vgg.Model, error) {
+		m, err := open(ctx)
+		if err == nil {
+			err = (&localize.Locator{Nets: []localize.Net{{Model: m}}}).Check()
+		}
+		return m, err
+	}
+	for _, name := range s.localisers.names() {
+		if err := s.localisers.remove(name); err != nil {
+			return err
+		}
+	}
+	start := time.Now()
+	err := s.localisers.add(ctx, source)
+	s.reloaded(source.Name, start, err)
+	return err
+}
+
+// localize finds the boxes of objects in a picture: as JSON, or drawn as a PNG.
+func (s *Server) localize(w http.ResponseWriter, r *http.Request) error {
+	query, err := queryOf(r, "model", "top", "class", "all-boxes", "unmerged", "merge-below", "scales", "draw-classes", "format")
+	if err != nil {
+		discard(r)
+		return err
+	}
+	boxes, err := s.localisers.find("")
+	if err != nil {
+		discard(r)
+		return errNoLocaliser
+	}
+	g, release, err := boxes.use()
+	if err != nil {
+		discard(r)
+		return err
+	}
+	defer release()
+	form, err := formOf(r, query, pngForm)
+	if err != nil {
+		return err
+	}
+	l, done, err := s.locator(about(r), query, g)
+	if err != nil {
+		discard(r)
+		return err
+	}
+	defer done()
+	choice, err := choiceOf(query, l)
+	if err != nil {
+		return err
+	}
+	drawn, err := integer(query, "draw-classes", 1, 1, 1000)
+	if err != nil {
+		return err
+	}
+	p, free, err := s.onePicture(r)
+	if err != nil {
+		return err
+	}
+	defer free()
+	start := time.Now()
+	a, picture, err := s.located(r.Context(), boxes, g, l, p, choice, drawn, form == "png")
+	boxes.count(start, err)
+	if err != nil {
+		return err
+	}
+	if form == "png" {
+		writeBytes(w, "image/png", picture)
+		return nil
+	}
+	writeJSON(w, http.StatusOK, a)
+	return nil
+}
+
+// locator returns the localisation network with the classification network that rates its
+// boxes: the one that the request names, or the only one with the same classes.
+func (s *Server) locator(a *request, query url.Values, g *generation) (*localize.Locator, func(), error) {
+	l := &localize.Locator{}
+	var err error
+	below, err := number(query, "merge-below", localize.MergeThreshold, 0, 1000)
+	if err != nil {
+		return nil, nil, err
+	}
+	if l.Threshold = below; below == 0 {
+		l.Threshold = localize.NoMerge
+	}
+	scales, err := scalesOf(query, g.model.Net.Options().Input)
+	if err != nil {
+		return nil, nil, err
+	}
+	l.Nets = []localize.Net{{Model: g.model, Scales: scales}}
+	names := []string{query.Get("model")}
+	if names[0] == "" {
+		names = s.models.names()
+	}
+	for _, name := range names {
+		_, c, release, err := s.findFor(a, name, "")
+		if err == nil {
+			rated := *l
+			rated.Classifiers = []*vgg.Model{c.model}
+			if err = rated.Check(); err == nil {
+				return &rated, release, nil
+			}
+			release()
+			err = badRequest("model %s doesn't rate these boxes: %w", name, err)
+		}
+		if query.Get("model") != "" {
+			return nil, nil, err
+		}
+	}
+	a.model = "" // none of them
+	if err := l.Check(); err != nil {
+		return nil, nil, badRequest("%w", err)
+	}
+	return l, func() {}, nil
+}
+
+// choiceOf returns the boxes that the parameters choose.
+func choiceOf(query url.Values, l *localize.Locator) (c localize.Choice, err error) {
+	if c.Top, err = integer(query, "top", 5, 1, 1000); err != nil {
+		return c, err
+	}
+	if c.All, err = boolean(query, "all-boxes", false); err != nil {
+		return c, err
+	}
+	if c.Unmerged, err = boolean(query, "unmerged", false); err != nil {
+		return c, err
+	}
+	if c.All && c.Unmerged {
+		return c, badRequest("parameters all-boxes and unmerged both, want one of them")
+	}
+	for _, name := range query["class"] {
+		i := slices.Index(l.Classes(), name)
+		if i < 0 {
+			return c, badRequest("class %q: not a class of the network, want one of its %d: %s", abbreviated(name), len(l.Classes()), strings.Join(l.Classes()[:min(10, len(l.Classes()))], ", "))
+		}
+		c.Classes = append(c.Classes, i)
+	}
+	if c.Classes != nil || len(l.Classifiers) > 0 {
+		return c, nil
+	}
+	if !l.SingleClass() {
+		return c, badRequest("no model with the classes of the localisation network rates its boxes: name classes, as in class=%s", l.Classes()[0])
+	}
+	c.Classes = []int{localize.AnyClass}
+	return c, nil
+}
+
+// located finds the boxes and draws them if asked to.
+func (s *Server) located(ctx context.Context, h *hosted, g *generation, l *localize.Locator, p picture, c localize.Choice, drawn int, draw bool) (*localizeAnswer, []byte, error) {
+	place, err := g.batcher.enter(1)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer place.leave()
+	im, release, err := s.decode(ctx, l.Orient(), p.data)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer release()
+	if err := g.fitsScales(im.W, im.H, l.Nets[0].UsedScales()); err != nil {
+		return nil, nil, err
+	}
+	out := &localizeAnswer{File: p.name, Width: im.W, Height: im.H}
+	j, err := g.batcher.alone(ctx, place, func(ctx context.Context) error {
+		a, err := l.Dense(ctx, im)
+		if err == nil {
+			out.Boxes = a.Show(c)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, nil, notFinite(err)
+	}
+	h.computed(j)
+	if !draw {
+		return out, nil, nil
+	}
+	var b bytes.Buffer
+	if err := explain.Boxes(im, out.Boxes, drawn, c.Unmerged).EncodePNG(&b); err != nil {
+		return nil, nil, err
+	}
+	return out, b.Bytes(), nil
+}

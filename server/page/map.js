@@ -1,0 +1,159 @@
+// The class score map of any class at any scale, over the picture.
+
+import {$, el, percent, say, tell} from "./dom.js";
+import {look, query} from "./api.js";
+import {Latest, state, emit} from "./state.js";
+import {canvasOf, enlarge, legend, paint} from "./colour.js";
+import {frame} from "./picture.js";
+
+const latest = new Latest();
+const line = el("p", {class: "status", role: "status"});
+const text = el("p", {class: "finding"});
+const byClass = el("select", {id: "map-class", oninput: () => choose(Number(byClass.value))});
+const byScale = el("select", {id: "map-scale", oninput: () => { wanted.scale = Number(byScale.value); ask(); }});
+const opacity = el("input", {id: "opacity", type: "range", min: 0, max: 100, value: 65, oninput: () => emit("draw")});
+const top = el("select", {id: "map-top", oninput: show}, el("option", {value: "all"}, "100 %"), el("option", {value: "own"}, "the map’s highest"));
+const cells = el("input", {id: "map-cells", type: "checkbox", oninput: () => emit("draw")});
+const table = el("table", {});
+const low = el("span", {}, "0 %"), high = el("span", {}, "100 %");
+export const root = el("section", {"aria-labelledby": "map-title", hidden: true, class: "map"},
+  el("h2", {id: "map-title"}, "Where"),
+  el("div", {class: "row"},
+    el("label", {}, "Class ", byClass), el("label", {}, "Scale ", byScale), el("label", {}, "Opacity ", opacity),
+    el("label", {}, "Colours up to ", top), el("label", {}, cells, " Cells as they are")),
+  el("div", {class: "legend"}, low, legend(), high),
+  text, line,
+  el("details", {ontoggle: tabulate}, el("summary", {}, "The map as a table"), el("div", {class: "scroll", tabIndex: 0, role: "region", "aria-label": "The map as a table"}, table)));
+
+let maps = new Map();                 // `${scale} ${class}` → {values, scale, mean}
+let wanted = {class: -1, scale: 0};   // what is asked for
+let shown = null;                     // the map that is drawn: the wanted one, or a coarser one until it is there
+let listeners = [];
+
+/** onChoice calls f with the index of each class that is chosen. */
+export const onChoice = (f) => listeners.push(f);
+
+/** reset forgets the maps of an earlier picture. */
+export function reset() {
+  latest.stop();
+  maps = new Map();
+  shown = null;
+  root.hidden = true;
+}
+
+/** start asks for the map of the most probable class: a coarse one first, then a finer one. */
+export async function start(list, signal) {
+  const n = state.about.classes?.length ?? 0, base = state.about.preprocess.resize;
+  const scales = [...new Set([1, 1.25, 1.5, 2, 2.5, 3].map((f) => Math.round(base * f)))];
+  const named = new Set(list.map((c) => c.index));
+  byClass.replaceChildren(
+    el("optgroup", {label: "Most probable"}, ...list.map((c) => el("option", {value: c.index}, c.class))),
+    el("optgroup", {label: "All others"}, ...Array.from({length: n}, (_, i) => i).filter((i) => !named.has(i)).map((i) => el("option", {value: i}, state.about.classes[i]))));
+  const before = Number(byScale.value);
+  byScale.replaceChildren(...scales.map((q) => el("option", {value: q}, `${q} pixels`)));
+  wanted = {class: list[0]?.index ?? 0, scale: base};
+  root.hidden = false;
+  text.replaceChildren();
+  choice();
+  await fetchMap(base, wanted.class, signal, list.length);
+  wanted.scale = scales.includes(before) ? before : 2 * base;
+  choice();
+  await ask();
+}
+
+/** choose asks for the map of a class. */
+export function choose(index) {
+  wanted.class = index;
+  choice();
+  ask();
+}
+
+function choice() {
+  byClass.value = String(wanted.class);
+  byScale.value = String(wanted.scale);
+  for (const f of listeners) f(wanted.class);
+}
+
+/** ask shows the wanted map, and what there is until it has come. */
+async function ask() {
+  const signal = latest.next();
+  show();
+  if (maps.has(`${wanted.scale} ${wanted.class}`)) {
+    say(line, "");
+    return;
+  }
+  say(line, `Looking at every place of the picture at ${wanted.scale} pixels …`, "busy");
+  try {
+    await fetchMap(wanted.scale, wanted.class, signal);
+    say(line, "");
+  } catch (e) {
+    tell(line, e);
+  }
+}
+
+/** fetchMap asks for the map of a class at a scale, with those of the classes beside it. */
+async function fetchMap(scale, index, signal, beside = 5) {
+  const options = [...byClass.options].slice(0, beside).map((o) => Number(o.value));
+  const classes = [...new Set([index, ...options])].join(",");
+  const answer = await look("v1/explain" + query({model: state.model, scales: scale, classes, maps: 1}), state.picture.file, signal);
+  signal.throwIfAborted();
+  answer.top.forEach((c, i) => maps.set(`${scale} ${c.index}`, {values: answer.maps[i][0], scale: answer.scales[0], mean: c.at_scale[0], name: c.class}));
+  show();
+}
+
+/** show draws the wanted map, or else the finest that there is of its class. */
+function show() {
+  const exact = maps.get(`${wanted.scale} ${wanted.class}`);
+  const others = [...maps.entries()].filter(([key]) => key.endsWith(` ${wanted.class}`)).map(([, m]) => m);
+  shown = exact ?? others.at(-1) ?? null;
+  if (shown) {
+    const {scale, values, mean, name} = shown, best = Math.max(...values);
+    text.replaceChildren(el("strong", {}, name), `: ${percent(mean)} over the picture at ${scale.scale} pixels. In the framed window of ${scale.window} × ${scale.window} pixels it is most probable, ${percent(best)}.`);
+    high.textContent = top.value === "own" ? percent(best) : "100 %";
+  }
+  tabulate();
+  emit("draw");
+}
+
+function tabulate() {
+  if (!shown || !root.querySelector("details").open) return;
+  const {scale, values, name} = shown;
+  table.replaceChildren(
+    el("caption", {}, `${name}, in per cent, by windows of ${scale.window} pixels that are ${scale.stride} apart at ${scale.scale} pixels`),
+    el("tbody", {}, ...Array.from({length: scale.rows}, (_, r) => el("tr", {}, ...Array.from({length: scale.cols}, (_, c) => el("td", {}, (100 * values[r * scale.cols + c]).toFixed(1)))))));
+}
+
+/** spread draws a picture between the inner two of x and of y, and its edge from there outwards. */
+function spread(pen, picture, x, y) {
+  const {width, height} = picture, from = (n) => [[0, 1], [0, n], [n - 1, 1]];
+  for (const [i, [u, du]] of from(width).entries()) {
+    for (const [k, [v, dv]] of from(height).entries()) {
+      const [x0, x1, y0, y1] = [x[i], x[i + 1], y[k], y[k + 1]].map(Math.round);
+      if (x1 > x0 && y1 > y0) pen.drawImage(picture, u, v, du, dv, x0, y0, x1 - x0, y1 - y0);
+    }
+  }
+}
+
+/** overlay lays the map over a picture that loses its own colours as the map gets opaque. */
+export function overlay(pen, w, h, picture) {
+  const share = Number(opacity.value) / 100;
+  if (!shown || root.hidden) return picture();
+  pen.filter = `grayscale(${Math.min(1, 1.5 * share)})`;
+  picture();
+  pen.filter = "none";
+  const {scale, values, name} = shown, sx = w / scale.width, sy = h / scale.height;
+  const most = top.value === "own" ? Math.max(...values) : 1;
+  const fine = cells.checked ? {values, rows: scale.rows, cols: scale.cols} : enlarge(values, scale.rows, scale.cols, 12);
+  // Each value belongs to the middle of its window, and the cell around it is a stride wide. The
+  // cells at the edge go on to the edge of the picture, which their windows see.
+  const colours = canvasOf(paint(fine.values, fine.rows, fine.cols, 0, most));
+  const first = scale.window / 2 - scale.stride / 2, last = (n) => first + n * scale.stride;
+  pen.globalAlpha = share;
+  pen.imageSmoothingEnabled = !cells.checked;
+  spread(pen, colours, [0, first * sx, last(scale.cols) * sx, w], [0, first * sy, last(scale.rows) * sy, h]);
+  pen.imageSmoothingEnabled = true;
+  pen.globalAlpha = 1;
+  const best = values.indexOf(Math.max(...values));
+  frame(pen, (best % scale.cols) * scale.stride * sx, Math.floor(best / scale.cols) * scale.stride * sy, scale.window * sx, scale.window * sy, 2);
+  $("canvas").setAttribute("aria-label", `The picture ${state.picture.name} with the class score map of ${name} over it`);
+}
