@@ -161,7 +161,7 @@ func timmPreprocess(text string, side int) (*preprocess.Spec, error) {
 	}
 	if n := c.InputSize; n != nil {
 		if len(n) != 3 || n[0] != 3 || n[1] != n[2] || n[1] < 1 || n[1] > network.MaxInput {
-			return nil, fmt.Errorf("input_size %v, want 3 channels and a square", n)
+			return nil, fmt.Errorf("input_size %s, want 3 channels and a square", strings.Trim(fmt.Sprint(n), "[]"))
 		}
 		s.Crop = n[1]
 	}
@@ -193,7 +193,7 @@ func timmPreprocess(text string, side int) (*preprocess.Spec, error) {
 // setMeanStd sets the mean and the standard deviation, three numbers each.
 func setMeanStd(s *preprocess.Spec, mean, std []float32) error {
 	if len(mean) != 3 || len(std) != 3 {
-		return fmt.Errorf("mean %v, standard deviation %v, want three numbers each", mean, std)
+		return fmt.Errorf("mean of %d numbers, standard deviation of %d, want three each", len(mean), len(std))
 	}
 	s.Mean, s.Std = [3]float32(mean), [3]float32(std)
 	return nil

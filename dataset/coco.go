@@ -279,7 +279,7 @@ func (r *cocoReader) annotation(at int, a *cocoAnnotation, err error) error {
 	if err == nil {
 		for _, v := range a.Box {
 			if !(v > -1e9 && v < 1e9) {
-				err = fmt.Errorf("bbox %v, want pixels", a.Box)
+				err = fmt.Errorf("bbox with %v, want pixels", v)
 			}
 		}
 	}

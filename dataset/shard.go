@@ -461,7 +461,7 @@ func (s *shardSample) setJSON(data []byte) error {
 				case json.Number, string:
 					texts[i] = fmt.Sprint(one)
 				default:
-					return fmt.Errorf("%s: %v, want a list of classes", k, v)
+					return fmt.Errorf("%s: a list with %v, want classes alone", k, one)
 				}
 			}
 			return s.setLabels(texts)

@@ -155,7 +155,7 @@ func (r *resultFile) check(l line) error {
 	case l.Label < 0 || l.Label >= len(r.header.Data.Classes):
 		return fmt.Errorf("label %d, want 0 to %d", l.Label, len(r.header.Data.Classes)-1)
 	case slices.ContainsFunc(l.Labels, func(label int) bool { return label < 0 || label >= len(r.header.Data.Classes) }):
-		return fmt.Errorf("labels %v, want 0 to %d", l.Labels, len(r.header.Data.Classes)-1)
+		return fmt.Errorf("labels %s, want 0 to %d", journal.List(l.Labels), len(r.header.Data.Classes)-1)
 	case l.Error == "" && base64.StdEncoding.DecodedLen(len(l.Posterior)) < 4*len(r.header.Classes):
 		return fmt.Errorf("image %d: a posterior of %d characters, want %d numbers", l.Image, len(l.Posterior), len(r.header.Classes))
 	}

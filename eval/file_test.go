@@ -233,8 +233,8 @@ func TestOtherRunsAreRefused(t *testing.T) {
 			n[0].Protocol = eval.Centre
 			return n
 		},
-		"scales [36], want [36 48]": func(n []eval.Net, o *eval.Options) []eval.Net { n[1].Scales = []int{36, 48}; return n },
-		"flip true, want false":     func(n []eval.Net, o *eval.Options) []eval.Net { n[0].Flip = false; return n },
+		"scales 36, want 36, 48": func(n []eval.Net, o *eval.Options) []eval.Net { n[1].Scales = []int{36, 48}; return n },
+		"flip true, want false":  func(n []eval.Net, o *eval.Options) []eval.Net { n[0].Flip = false; return n },
 		"preprocessing {torchvision": func(n []eval.Net, o *eval.Options) []eval.Net {
 			m, err := n[1].Open()
 			if err != nil {

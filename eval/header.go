@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/verydeep/vgg/internal/journal"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 )
@@ -115,7 +116,7 @@ func (s Shard) images(n int) []int {
 // of the same run. Names of files and data, and the shard, may differ.
 func (h Header) difference(want Header) string {
 	differ := func(what string, got, want any) string {
-		return fmt.Sprintf("%s %v, want %v", what, got, want)
+		return journal.Difference(what, got, want)
 	}
 	if d := h.Data.Difference(want.Data); d != "" {
 		return d

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/journal"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/resources"
 )
@@ -233,7 +234,7 @@ func (p *preparer) check(header preprocess.Header, shown image.Point, wanted []i
 	// Rescaling holds, between its passes, rows of the new width and the old height.
 	s.most += 2 * s.kept
 	if s.most > p.limits.decode {
-		return s, fmt.Errorf("eval: %d×%d pixels rescaled to smallest sides %v take %s, want at most %s, a part of the %s of memory allowed", w, h, p.scales(wanted), mebibytes(s.most), mebibytes(p.limits.decode), mebibytes(p.limits.total))
+		return s, fmt.Errorf("eval: %d×%d pixels rescaled to smallest sides %s take %s, want at most %s, a part of the %s of memory allowed", w, h, journal.List(p.scales(wanted)), mebibytes(s.most), mebibytes(p.limits.decode), mebibytes(p.limits.total))
 	}
 	return s, nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/verydeep/vgg/internal/journal"
 	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/transfer"
@@ -123,9 +124,9 @@ func (s TransferSet) validate() error {
 	case s.Name == "" || len(s.Folders) == 0 || len(s.Scales) == 0:
 		return errors.New("no name, folders or scales, want each")
 	case !slices.Contains(transfer.Layouts(), s.Layout):
-		return fmt.Errorf("layout %q, want one of %v", s.Layout, transfer.Layouts())
+		return fmt.Errorf("layout %q, want one of %s", s.Layout, journal.List(transfer.Layouts()))
 	case s.AveragePrecision != "" && !slices.Contains(metrics.APForms(), s.AveragePrecision):
-		return fmt.Errorf("average precision %q, want one of %v", s.AveragePrecision, metrics.APForms())
+		return fmt.Errorf("average precision %q, want one of %s", s.AveragePrecision, journal.List(metrics.APForms()))
 	case s.Splits.Count < 0 || s.Splits.Test < 0 || s.Splits.Count > 0 && s.Splits.Train < 1 || s.Splits.Count == 0 && s.Splits != TransferSplits{}:
 		return fmt.Errorf("splits %+v, want a count, and at least 1 training image of each class", s.Splits)
 	}

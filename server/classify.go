@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/verydeep/vgg"
@@ -175,7 +176,7 @@ func queryOf(r *http.Request, known ...string) (url.Values, error) {
 			found = found || k == name
 		}
 		if !found {
-			return nil, badRequest("parameter %q is unknown, want some of %v", abbreviated(name), known)
+			return nil, badRequest("parameter %q is unknown, want some of %s", abbreviated(name), strings.Join(known, ", "))
 		}
 		if len(v) > 1 && name != "class" {
 			return nil, badRequest("parameter %s is given %d times, want once", name, len(v))

@@ -12,6 +12,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/journal"
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/progress"
@@ -194,7 +195,7 @@ func newExtraction(nets []Net, images *Images, o Options) (*extraction, error) {
 	}
 	for i, r := range o.Regions {
 		if r != WholeImage && r != Box || slices.Contains(o.Regions[:i], r) {
-			return nil, fmt.Errorf("transfer: regions %v, want image, box or both once", o.Regions)
+			return nil, fmt.Errorf("transfer: regions %s, want image, box or both once", journal.List(o.Regions))
 		}
 		if r == Box && !images.Boxed {
 			return nil, fmt.Errorf("transfer: %s: no boxes to describe, want PASCAL VOC's action task", images.Name)

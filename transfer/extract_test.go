@@ -165,7 +165,7 @@ func TestResumeAndShards(t *testing.T) {
 		}
 	}
 	for want, paths := range map[string][]string{
-		"no file for [1]":          shards[:2],
+		"no file for 1":            shards[:2],
 		"want the others too":      shards[:1],
 		"shard 3/3, which is":      {shards[0], shards[1], shards[0]},
 		"shard 1/1, which is":      {out, out},

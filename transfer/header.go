@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/journal"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 )
@@ -128,7 +129,7 @@ func (h Header) made(want Header) string {
 // recipe is made without the instruction set. If it is "", the descriptors can be compared
 // with one another.
 func (h Header) recipe(want Header) string {
-	differ := func(what string, got, want any) string { return fmt.Sprintf("%s %v, want %v", what, got, want) }
+	differ := journal.Difference
 	if len(h.Nets) != len(want.Nets) {
 		return differ("networks:", len(h.Nets), len(want.Nets))
 	}

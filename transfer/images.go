@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/journal"
 )
 
 // Images is a set of images to describe, with their labels and parts.
@@ -89,7 +90,7 @@ func OpenImages(ctx context.Context, o ImageOptions, paths ...string) (*Images, 
 		return &Images{Dataset: m.Dataset, Labelled: true, Difficult: m.Difficult, Parts: m.Parts, Boxed: o.Layout == VOCActions}, nil
 	case Auto:
 	default:
-		return nil, fmt.Errorf("transfer: layout %q, want one of %v", o.Layout, Layouts())
+		return nil, fmt.Errorf("transfer: layout %q, want one of %s", o.Layout, journal.List(Layouts()))
 	}
 	if len(paths) == 1 {
 		if isVOC(paths[0]) {

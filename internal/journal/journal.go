@@ -298,7 +298,7 @@ type OtherRunError struct {
 	Path       string
 	Holds      string // "results", "descriptors"
 	Than       string // the file of the wanted run; "": the run that is about to begin
-	Difference string // the first one: "scales [32], want [32 40]"
+	Difference string // the first one: "scales 32, want 32, 40"
 }
 
 func (e *OtherRunError) Error() string {
@@ -347,7 +347,7 @@ func Merge(holds string, parts []Part) ([]int, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("%s: one of %d shards, want the others too: no file for %v", first.Path, first.Count, missing[:min(len(missing), 10)])
+		return nil, fmt.Errorf("%s: one of %d shards, want the others too: no file for %s", first.Path, first.Count, List(missing[:min(len(missing), 10)]))
 	}
 	return order, nil
 }

@@ -295,12 +295,12 @@ func TestMerge(t *testing.T) {
 	other := part(1, 2)
 	other.Difference = "scales [32], want [40]"
 	for want, parts := range map[string][]Part{
-		"no files of results, want at least one":                                  nil,
-		"2.jsonl: shard 2/3, want one of 2":                                       {part(1, 2), part(2, 3)},
-		"1.jsonl: shard 1/2, which is 1.jsonl already":                            {part(1, 2), part(2, 2), part(1, 2)},
-		"2.jsonl: one of 4 shards, want the others too: no file for [1 4]":        {part(2, 4), part(3, 4)},
-		"1.jsonl: results of another run than 2.jsonl: scales [32], want [40]":    {part(2, 2), other},
-		"1.jsonl: one of 1048576 shards, want the others too: no file for [2 3 4": {part(1, 1<<20)},
+		"no files of results, want at least one":                                   nil,
+		"2.jsonl: shard 2/3, want one of 2":                                        {part(1, 2), part(2, 3)},
+		"1.jsonl: shard 1/2, which is 1.jsonl already":                             {part(1, 2), part(2, 2), part(1, 2)},
+		"2.jsonl: one of 4 shards, want the others too: no file for 1, 4":          {part(2, 4), part(3, 4)},
+		"1.jsonl: results of another run than 2.jsonl: scales [32], want [40]":     {part(2, 2), other},
+		"1.jsonl: one of 1048576 shards, want the others too: no file for 2, 3, 4": {part(1, 1<<20)},
 	} {
 		if _, err := Merge("results", parts); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
