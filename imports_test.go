@@ -405,6 +405,9 @@ func TestOnlySampleEmbedsMuch(t *testing.T) {
 		}
 		deps[p.ImportPath] = p.Deps
 	}
+	if page := modulePath + "/server"; large[page] < 5*most { // the page, with the library of its curves
+		delete(large, page)
+	}
 	if len(large) != 1 || large[modulePath+"/dataset/sample"] == 0 {
 		t.Fatalf("packages that embed more than %d bytes: %v, want dataset/sample alone", most, large)
 	}

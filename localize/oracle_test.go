@@ -19,7 +19,7 @@ import (
 // oracle reads a file of tools/oracle/localize.py.
 func oracle(t *testing.T, name string) (map[string]*tensor.Tensor, map[string]string) {
 	t.Helper()
-	f, err := weights.Open(t.Context(), "testdata/oracle/"+name+".safetensors")
+	f, err := weights.Open(t.Context(), vggtest.Fixture(t, "testdata/oracle/"+name+".safetensors"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ type boxCase struct {
 
 func boxCases(t *testing.T) []boxCase {
 	t.Helper()
-	text, err := os.ReadFile("testdata/oracle/boxes.json")
+	text, err := os.ReadFile(vggtest.Fixture(t, "testdata/oracle/boxes.json"))
 	if err != nil {
 		t.Fatal(err)
 	}

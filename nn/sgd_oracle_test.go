@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/weights"
 )
@@ -16,7 +17,7 @@ const sgdTolerance = 1e-4
 // readSGD reads a fixture of tools/oracle/sgd.py.
 func readSGD(t *testing.T, name string) *fixture {
 	t.Helper()
-	f, err := weights.Open(t.Context(), "testdata/sgd/"+name+".safetensors")
+	f, err := weights.Open(t.Context(), vggtest.Fixture(t, "testdata/sgd/"+name+".safetensors"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +40,7 @@ func TestSGDAgainstPyTorch(t *testing.T) {
 	for _, v := range start.get(t, "labels").Data {
 		labels = append(labels, int(v))
 	}
-	entries, err := os.ReadDir("testdata/sgd")
+	entries, err := os.ReadDir(vggtest.Fixture(t, "testdata/sgd"))
 	if err != nil {
 		t.Fatal(err)
 	}

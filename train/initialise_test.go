@@ -216,8 +216,8 @@ func TestFineTune(t *testing.T) {
 	if p := m.Preprocess; p.Name != "of the file" || p.Scale != 1./255 || p.Mean != [3]float32{0.4, 0.5, 0.6} || p.Resize != 36 {
 		t.Errorf("preprocessing %+v, want the file's", p)
 	}
-	if m := metricsLines(t, o.Dir)[0]; m["kind"] != "init" || m["rule"] != string(FineTune) || m["file"] != file {
-		t.Errorf("the metrics begin with %v", m)
+	if m := metricsLines(t, o.Dir)[1]; m["kind"] != "init" || m["rule"] != string(FineTune) || m["file"] != file {
+		t.Errorf("the second line of metrics is %v", m)
 	}
 	if r, err := LoadRecipe(filepath.Join(o.Dir, RecipeFile), PaperRecipe()); err != nil || r.InitRule != FineTune {
 		t.Errorf("recipe left: %v, rule %s", err, r.InitRule)

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -192,6 +193,11 @@ func TestSameValue(t *testing.T) {
 	}
 }
 
+// without removes a list that later versions write, by its name, from lines of JSON.
+func without(lines, name string) string {
+	return regexp.MustCompile(`,"`+name+`":\[[^\]]*\]`).ReplaceAllString(lines, "")
+}
+
 // TestFilesOfVersion0 gives a file of each kind that version 0 wrote to the commands that take
 // it. They must print what version 0 printed, and not compute again what a file holds.
 func TestFilesOfVersion0(t *testing.T) {
@@ -292,9 +298,10 @@ func TestFilesOfVersion0(t *testing.T) {
 			t.Errorf("f.npy, whose list lacks an image, was not completed: %s", stderr)
 		}
 		sameJSON(t, "f.npy.jsonl, completed", unstamped(t, readFile(t, dir, "f.npy.jsonl"), 1), before, tolerance)
-		commands(t, "transfer-eval", "transfer eval f.npy --svm svm.safetensors")
-		got, _ := vggIn(t, dir, "transfer", "eval", "f.safetensors", "--svm", "svm.safetensors", "--json")
-		sameJSON(t, "f.safetensors", got, want("transfer-eval"), tolerance)
+		for _, file := range []string{"f.npy", "f.safetensors"} {
+			got, _ := vggIn(t, dir, "transfer", "eval", file, "--svm", "svm.safetensors", "--json")
+			sameJSON(t, file, without(got, "confusions"), want("transfer-eval"), tolerance)
+		}
 	})
 	t.Run("SVM", func(t *testing.T) {
 		commands(t, "predict", "transfer predict svm.safetensors data/val/*/*.png")
@@ -345,7 +352,7 @@ func TestFilesOfVersion0(t *testing.T) {
 			if !strings.Contains(stdout, "checkpoint-0000000020.safetensors: epoch 7, after iteration 20\n") {
 				t.Errorf("not from the checkpoint:\n%s", stdout)
 			}
-			sameJSON(t, run.dir+"/metrics.jsonl", readFile(t, dir, run.dir, "metrics.jsonl"), before["metrics.jsonl"], tolerance)
+			sameJSON(t, run.dir+"/metrics.jsonl", without(readFile(t, dir, run.dir, "metrics.jsonl"), "mistakes"), before["metrics.jsonl"], tolerance)
 			if err := os.WriteFile(filepath.Join(dir, "wanted.safetensors"), []byte(before["last.safetensors"]), 0o666); err != nil {
 				t.Fatal(err)
 			}

@@ -57,7 +57,7 @@ func TestSignalled(t *testing.T) {
 		{"index", "net.safetensors", "set", "--out", "i.npy"},
 		{"eval", "net.safetensors", "set"},
 		{"classify", "net.safetensors", "set"},
-		append([]string{"localize", boxes}, pictures...),
+		append([]string{"localize", boxes, "--class", "red"}, pictures...),
 		{"pull", "D"},
 	} {
 		t.Run(args[0], func(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 type distanceCommand struct {
 	A        string   `arg:"" help:"Picture, or a folder of pictures at any depth."`
 	B        string   `arg:"" help:"Picture to compare with A, or a folder of pictures of the same names."`
-	By       string   `default:"D" placeholder:"WEIGHTS" help:"Network to compare by: a file of weights, or a configuration's name for its public release (D: torchvision's VGG-16, to which LPIPS was fitted)."`
+	Net      string   `default:"D" placeholder:"WEIGHTS" help:"Network whose features are used: a file of weights, or a configuration's name for its public release (D: torchvision's VGG-16, to which LPIPS was fitted)."`
 	Features []string `placeholder:"LAYER" help:"Layers of a plain distance of features by any weights, such as conv3_3,conv4_3 (those of LPIPS, with its weights)."`
 	Scale    int      `placeholder:"S" help:"Smallest side to which images are rescaled, in pixels (as they are)."`
 	Out      string   `placeholder:"FILE" help:"Output: a picture of where they differ, as PNG. Of several pairs, the first picture's name precedes the file's."`
@@ -45,7 +45,7 @@ Examples:
     vgg distance photo.png photo.jpg
     vgg distance originals compressed --json
     vgg distance a.png b.png --out where.png
-    vgg distance a.png b.png --by best.safetensors --features conv3_3,conv4_3` + exitHelp
+    vgg distance a.png b.png --net best.safetensors --features conv3_3,conv4_3` + exitHelp
 }
 
 // distanceMetric tells what was measured: what figures of papers most often leave open.
@@ -86,7 +86,7 @@ func (c *distanceCommand) Run(e *environment) error {
 		return err
 	}
 	var outputs []output
-	inputs := []string{c.By, c.Labels}
+	inputs := []string{c.Net, c.Labels}
 	for _, p := range pairs {
 		outputs = append(outputs, output{"--out", c.drawn(p[0], folders)})
 		inputs = append(inputs, p[:]...)
@@ -105,7 +105,7 @@ func (c *distanceCommand) Run(e *environment) error {
 		return err
 	}
 	open.options.Headless = true
-	m, err := open.open(c.By)
+	m, err := open.open(c.Net)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (c *distanceCommand) Run(e *environment) error {
 		return err
 	}
 	if told.Name == "lpips" && !told.Comparable {
-		e.remark(fmt.Sprintf("LPIPS was fitted to torchvision's weights of D; by %s its distances are not comparable with published ones", c.By))
+		e.remark(fmt.Sprintf("LPIPS was fitted to torchvision's weights of D; by %s its distances are not comparable with published ones", c.Net))
 	}
 	return c.compare(e, m, metric, told, pairs, folders)
 }
@@ -128,12 +128,12 @@ func (c *distanceCommand) metric(m *vgg.Model) (*perceptual.Metric, *distanceMet
 	metric, err := perceptual.New(m, layers)
 	if err != nil {
 		if c.Features == nil {
-			return nil, nil, fmt.Errorf("%s: LPIPS compares the layers of configuration D at full width: %w; --features names those of another network", c.By, err)
+			return nil, nil, fmt.Errorf("%s: LPIPS compares the layers of configuration D at full width: %w; --features names those of another network", c.Net, err)
 		}
-		return nil, nil, fmt.Errorf("%s: %w", c.By, err)
+		return nil, nil, fmt.Errorf("%s: %w", c.Net, err)
 	}
 	s := m.Preprocess
-	told := &distanceMetric{Name: "features", Layers: metric.Layers(), Network: m.Net.Options().Config, Weights: c.By, Release: m.Provenance["release"],
+	told := &distanceMetric{Name: "features", Layers: metric.Layers(), Network: m.Net.Options().Config, Weights: c.Net, Release: m.Provenance["release"],
 		Input: fmt.Sprintf("pixels of 0 to 255 times %.6g, minus %v, divided by %v (%s)", s.Scale, s.Mean, s.Std, s.Name)}
 	if c.Features == nil {
 		told.Name, told.Version, told.Comparable = "lpips", perceptual.LPIPSVersion, perceptual.Comparable(m)
@@ -214,9 +214,9 @@ func (c *distanceCommand) finish(e *environment, table *report.Table, told *dist
 			return err
 		}
 	case !c.JSON && folders && n > 0:
-		fmt.Fprintf(e.stdout, "%s\n%s by %s: mean %.5f of %s pairs\n", table, name, c.By, mean, report.Count(int64(n)))
+		fmt.Fprintf(e.stdout, "%s\n%s by %s: mean %.5f of %s pairs\n", table, name, c.Net, mean, report.Count(int64(n)))
 	case !c.JSON && n > 0:
-		fmt.Fprintf(e.stdout, "%.5f  %s by %s\n", mean, name, c.By)
+		fmt.Fprintf(e.stdout, "%.5f  %s by %s\n", mean, name, c.Net)
 	}
 	if !c.JSON && n > 0 && c.Out != "" && !folders {
 		fmt.Fprintf(e.stdout, "Map in %s\n", c.Out)
@@ -259,7 +259,7 @@ func (c *distanceCommand) draw(r distanceResult, d perceptual.Compared) error {
 	other.Pix = d.B.Pix
 	where.Values, where.Caption = shares, fmt.Sprintf("largest value %.3g", most)
 	h := report.Heatmap{
-		Title: filepath.Base(r.A), Subtitle: fmt.Sprintf("%s %s by %s.", r.Metric.Name, r.Metric.Version, filepath.Base(c.By)), W: d.A.W, H: d.A.H, Pix: d.A.Pix,
+		Title: filepath.Base(r.A), Subtitle: fmt.Sprintf("%s %s by %s.", r.Metric.Name, r.Metric.Version, filepath.Base(c.Net)), W: d.A.W, H: d.A.H, Pix: d.A.Pix,
 		Columns: []string{filepath.Base(r.B), "where they differ"},
 		Rows:    []report.HeatRow{{Name: "Distance", Share: fmt.Sprintf("%.5f", d.Total), Heats: []report.Heat{other, where}}},
 		Legend:  []string{"0", "largest", "distance at a place, summed", "over the layers, as a share", "of its largest value"},

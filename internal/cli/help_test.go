@@ -27,6 +27,7 @@ func parser(t *testing.T) *kong.Kong {
 var weightsArguments = map[string][]string{
 	"classify":         {"weights"},
 	"convert":          {"weights"},
+	"distance":         {"--net"},
 	"eval":             {"weights", "--with"},
 	"explain":          {"weights"},
 	"features":         {"weights", "--with"},
@@ -38,7 +39,9 @@ var weightsArguments = map[string][]string{
 	"reproduce":        {"weights"},
 	"serve":            {"weights"},
 	"similar":          {"--weights"},
+	"stylise":          {"--net"},
 	"summary":          {"config"},
+	"teach":            {"--net"},
 	"train":            {"--init-from"},
 	"transfer predict": {"--weights"},
 }
@@ -47,7 +50,7 @@ var weightsArguments = map[string][]string{
 // has --source and --offline.
 func TestWeightsArguments(t *testing.T) {
 	positional := []string{"weights", "config"}
-	named := []string{"weights", "with", "classifier", "init-from"}
+	named := []string{"weights", "with", "classifier", "init-from", "net"}
 	found := map[string][]string{}
 	for _, command := range parser(t).Model.Leaves(false) {
 		path := command.Path()

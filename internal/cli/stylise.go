@@ -16,7 +16,7 @@ type styliseCommand struct {
 	Content       string            `arg:"" help:"Picture whose content is kept."`
 	Style         string            `arg:"" help:"Picture whose style is taken, such as a painting."`
 	Out           string            `default:"stylised.png" placeholder:"FILE" help:"Output: the picture, as PNG (stylised.png). It is written again as it grows."`
-	By            string            `default:"D" placeholder:"WEIGHTS" help:"Network to compare by: a file of weights, or a configuration's name for its public release (D)."`
+	Net           string            `default:"D" placeholder:"WEIGHTS" help:"Network whose features are used: a file of weights, or a configuration's name for its public release (D)."`
 	LongSide      int               `default:"512" placeholder:"PIXELS" help:"Longer side of the picture (512)."`
 	Iterations    int               `default:"300" placeholder:"N" help:"Number of iterations (300)."`
 	StyleWeight   float64           `default:"5" placeholder:"X" help:"Weight of the style beside the content's, which is 1 (5)."`
@@ -44,7 +44,7 @@ func (styliseCommand) Help() string {
 Examples:
 
     vgg stylise photo.jpg painting.jpg --out painted.png
-    vgg stylise photo.jpg painting.jpg --by E --style-weight 20 --long-side 768
+    vgg stylise photo.jpg painting.jpg --net E --style-weight 20 --long-side 768
     vgg stylise photo.jpg painting.jpg --start stylised.png --overwrite` + exitHelp
 }
 
@@ -53,7 +53,7 @@ type styliseResult struct {
 	Out     string         `json:"out"`
 	Width   int            `json:"width"`
 	Height  int            `json:"height"`
-	By      string         `json:"by"`
+	Net     string         `json:"net"`
 	Network string         `json:"network"`
 	Done    int            `json:"iterations"`
 	Losses  []stylise.Loss `json:"losses"` // of the picture before each iteration
@@ -83,7 +83,7 @@ func (c *styliseCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	release, err := c.claim([]output{{"--out", c.Out}}, c.Content, c.Style, c.By, c.Labels)
+	release, err := c.claim([]output{{"--out", c.Out}}, c.Content, c.Style, c.Net, c.Labels)
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (c *styliseCommand) Run(e *environment) error {
 		return err
 	}
 	open.options.Headless = true
-	m, err := open.open(c.By)
+	m, err := open.open(c.Net)
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (c *styliseCommand) Run(e *environment) error {
 		return err
 	}
 	if c.JSON {
-		return writeJSON(e.stdout, styliseResult{c.Out, r.Picture.W, r.Picture.H, c.By, m.Net.Options().Config, len(r.Losses), r.Losses})
+		return writeJSON(e.stdout, styliseResult{c.Out, r.Picture.W, r.Picture.H, c.Net, m.Net.Options().Config, len(r.Losses), r.Losses})
 	}
 	first, last := r.Losses[0], r.Losses[len(r.Losses)-1]
 	fmt.Fprintf(e.stdout, "%s: %d×%d pixels, %d iterations, loss from %.4g to %.4g (content %.3g, style %.3g)\n", c.Out, r.Picture.W, r.Picture.H, len(r.Losses), first.Total, last.Total, last.Content, last.Style)

@@ -25,7 +25,7 @@ import (
 
 type teachCommand struct {
 	Photos      string    `arg:"" help:"Pictures: a folder with a folder for each class, or any other set that vgg train reads; sample for the built-in photographs."`
-	Net         string    `placeholder:"WEIGHTS" help:"Network to learn on: a file of weights, or a configuration's name for its public release (of D, E, B and A, the first that was downloaded before)."`
+	Net         string    `placeholder:"WEIGHTS" help:"Network whose features are used: a file of weights, or a configuration's name for its public release (of D, E, B and A, the first that was downloaded before)."`
 	Out         string    `placeholder:"FILE" help:"Output: FILE.safetensors, the model (the folder's name with .safetensors)."`
 	Sheet       string    `placeholder:"FILE" help:"Contact sheet of pictures that are taken for another class, look mislabelled or are there twice, as PNG; none for no sheet (the model's name with .png)."`
 	Descriptors string    `placeholder:"FILE" help:"FILE.npy that keeps the descriptors for the next time (one in the user's cache)."`

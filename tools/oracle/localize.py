@@ -2,7 +2,7 @@
 """Makes the fixtures of package localize: box regression with PyTorch, box transforms
 with numpy.
 
-Writes to localize/testdata/oracle: start.safetensors (images, labels, targets, parameters);
+Writes localize/testdata/oracle.tar.zst: start.safetensors (images, labels, targets, parameters);
 SCR.safetensors and PCR.safetensors (loss, gradients of the first step, parameters and momenta
 after ten steps of SGD, all computed in float64); boxes.json (boxes of images in the
 coordinates of crops, by matrices of homogeneous coordinates, with the targets of each rule).
@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from nn import ROOT, save, short
+from pack import renewed
 
 STEPS, CLASSES, N = 10, 3, 6
 RATE, MOMENTUM, DECAY = 0.02, 0.9, 5e-3
@@ -155,6 +156,6 @@ def boxes():
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    training()
-    boxes()
+    with renewed(FOLDER):
+        training()
+        boxes()

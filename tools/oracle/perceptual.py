@@ -107,7 +107,7 @@ def full(folder, vgg):
         files.append(folder / f"{i}.png")
         im.crop((0, 0, 150, 120)).save(files[-1])
     for a, b in ((0, 1), (0, 2), (1, 3)):
-        done = subprocess.run([vgg, "distance", files[a], files[b], "--by", folder / "random.pth", "--preprocess", "torchvision", "--json"],
+        done = subprocess.run([vgg, "distance", files[a], files[b], "--net", folder / "random.pth", "--preprocess", "torchvision", "--json"],
                               check=True, stdout=subprocess.PIPE)
         got = json.loads(done.stdout.splitlines()[0])
         with torch.no_grad():

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs ten steps of PyTorch's SGD in each form of package nn's optimiser.
 
-Writes nn/testdata/sgd/*.safetensors: start (images, labels, parameters) and, for each form,
+Writes nn/testdata/sgd.tar.zst: start (images, labels, parameters) and, for each form,
 the state after ten steps. The network is conv3-12, ReLU, conv3-16, ReLU, max-pooling, FC-6
 on 6×6 images, computed in float64.
 """
@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from nn import ROOT, save, short
+from pack import renewed
 
 STEPS = 10
 RATE, MOMENTUM, DECAY = 0.01, 0.9, 5e-3
@@ -77,10 +78,11 @@ def main():
         raise SystemExit("no seed keeps away from the kinks")
     folder = ROOT / "nn/testdata/sgd"
     meta = {"rate": RATE, "momentum": MOMENTUM, "decay": DECAY, "seed": seed}
-    save(folder, "start", {"x": x, "labels": labels.double(), **start}, meta)
-    for form, (out, _, _) in results.items():
-        o = {"nesterov": False, "decay_biases": True, "clip": 0.0, "smoothing": 0.0, "frozen": "", **FORMS[form]}
-        save(folder, form, out, {k: str(v).lower() for k, v in o.items()})
+    with renewed(folder):
+        save(folder, "start", {"x": x, "labels": labels.double(), **start}, meta)
+        for form, (out, _, _) in results.items():
+            o = {"nesterov": False, "decay_biases": True, "clip": 0.0, "smoothing": 0.0, "frozen": "", **FORMS[form]}
+            save(folder, form, out, {k: str(v).lower() for k, v in o.items()})
     print("seed", seed)
 
 
