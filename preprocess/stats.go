@@ -2,7 +2,6 @@ package preprocess
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"math/big"
 	"slices"
@@ -118,7 +117,7 @@ func (a *StatsAccumulator) Stats() (Stats, error) {
 	}
 	var eigen mat.EigenSym
 	if !eigen.Factorize(covariance, true) {
-		return Stats{}, fmt.Errorf("preprocess: statistics: the eigen-decomposition of the covariance %v did not converge", covariance.RawSymmetric().Data)
+		return Stats{}, errors.New("preprocess: statistics: the eigen-decomposition of the covariance of the colours did not converge")
 	}
 	values := eigen.Values(nil)
 	var vectors mat.Dense

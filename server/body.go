@@ -64,7 +64,7 @@ func (s *Server) keep(r *http.Request, reader io.Reader) (data []byte, release f
 			counted += more
 			if s.bodies.Add(more) > s.options.Limits.Bodies {
 				release()
-				return nil, nil, refuse(http.StatusServiceUnavailable, "bodies", "the bodies of all requests have more than %s: ask again later", report.Bytes(s.options.Limits.Bodies))
+				return nil, nil, refuse(http.StatusTooManyRequests, "bodies", "the bodies of all requests have more than %s: ask again later", report.Bytes(s.options.Limits.Bodies))
 			}
 		}
 		n, err := reader.Read(buffer[len(buffer):cap(buffer)])

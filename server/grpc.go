@@ -57,7 +57,7 @@ func unary[Q, A any](s *Server, method string, answer func(context.Context, *Q) 
 			n := int64(proto.Size(m))
 			defer s.bodies.Add(-n)
 			if s.bodies.Add(n) > s.options.Limits.Bodies {
-				return nil, s.grpcFailure(ctx, refuse(http.StatusServiceUnavailable, "bodies", "the bodies of all requests have more than %s: ask again later", report.Bytes(s.options.Limits.Bodies)))
+				return nil, s.grpcFailure(ctx, refuse(http.StatusTooManyRequests, "bodies", "the bodies of all requests have more than %s: ask again later", report.Bytes(s.options.Limits.Bodies)))
 			}
 		}
 		a, err := answer(ctx, q.Msg)

@@ -65,7 +65,7 @@ func TestSlowClients(t *testing.T) {
 	close(answers)
 	cut, refusals := 0, 0
 	for a := range answers {
-		if strings.Contains(a, "503 Service Unavailable") {
+		if strings.Contains(a, "429 Too Many Requests") {
 			refusals++
 		}
 		if strings.Contains(a, "408 Request Timeout") && strings.Contains(a, "too slowly") {

@@ -439,7 +439,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch n := s.open.Add(1); {
 	case n > int64(s.options.Limits.Requests) && !s.senders.cut():
 		out.Header().Set("Connection", "close") // else the answer waits for the rest of the body
-		s.fail(out, r, refuse(http.StatusServiceUnavailable, "requests", "the service answers %d requests already", s.options.Limits.Requests))
+		s.fail(out, r, refuse(http.StatusTooManyRequests, "requests", "the service answers %d requests already", s.options.Limits.Requests))
 	case !s.allowed(out, r):
 	case s.draining.Load() && !strings.HasPrefix(r.URL.Path, "/v2/health/") && r.URL.Path != "/metrics":
 		out.Header().Set("Connection", "close")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/journal"
 	"github.com/verydeep/vgg/perceptual"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
@@ -134,7 +135,7 @@ func (c *distanceCommand) metric(m *vgg.Model) (*perceptual.Metric, *distanceMet
 	}
 	s := m.Preprocess
 	told := &distanceMetric{Name: "features", Layers: metric.Layers(), Network: m.Net.Options().Config, Weights: c.Net, Release: m.Provenance["release"],
-		Input: fmt.Sprintf("pixels of 0 to 255 times %.6g, minus %v, divided by %v (%s)", s.Scale, s.Mean, s.Std, s.Name)}
+		Input: fmt.Sprintf("pixels of 0 to 255 times %.6g, minus %s, divided by %s (%s)", s.Scale, journal.List(s.Mean[:]), journal.List(s.Std[:]), s.Name)}
 	if c.Features == nil {
 		told.Name, told.Version, told.Comparable = "lpips", perceptual.LPIPSVersion, perceptual.Comparable(m)
 	}

@@ -121,6 +121,7 @@ func commandsOf(line string) [][]string {
 		switch {
 		case len(words) > 3 && slices.Equal(words[:3], []string{"go", "run", "./cmd/vgg"}):
 			found = append(found, words[3:])
+		case len(words) > 1 && regexp.MustCompile(`^v\d`).MatchString(words[1]): // what the program says of its version
 		case len(words) > 1 && (words[0] == "vgg" || strings.HasSuffix(words[0], "/vgg")):
 			found = append(found, words[1:])
 		}
