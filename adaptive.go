@@ -22,8 +22,11 @@ func identifyInput(ctx context.Context, f *weights.File, o OpenOptions) (*Descri
 	own := o
 	own.Input = 0
 	d, ownErr := identify(ctx, f, own)
-	if ownErr != nil || d.Options.Input == o.Input || !d.poolsAdaptively() {
+	if d == nil || d.Options.Input == o.Input || !d.poolsAdaptively() {
 		return nil, err
+	}
+	if ownErr != nil {
+		return nil, ownErr // what else the file doesn't tell
 	}
 	if adaptErr := d.adapt(o); adaptErr != nil {
 		return nil, fmt.Errorf("vgg: %s: %w", f.Name(), adaptErr)

@@ -97,6 +97,9 @@ func TestAdaptiveRefused(t *testing.T) {
 	if _, err := Open(t.Context(), saved, OpenOptions{Input: 128}); err == nil || !strings.Contains(err.Error(), "input side 224 by the file, want 128") {
 		t.Errorf("native: %v", err)
 	}
+	if _, err := Open(t.Context(), "testdata/adaptive/state.pth", OpenOptions{Config: adaptiveRow, Input: 128}); err == nil || !strings.Contains(err.Error(), "say vgg, caffe, keras, torchvision, unit") {
+		t.Errorf("without preprocessing: %v", err)
+	}
 	if _, err := Open(t.Context(), "testdata/adaptive/state.pth", OpenOptions{Preprocess: "unit", Config: adaptiveRow, Input: 31}); err == nil || !strings.Contains(err.Error(), "31") {
 		t.Errorf("input of 31 pixels: %v", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg/internal/wholefile"
+	"github.com/verydeep/vgg/preprocess"
 )
 
 // OpenFiles returns images without labels: files, and the images at any depth below
@@ -31,6 +32,7 @@ func OpenFiles(ctx context.Context, paths ...string) (*Dataset, error) {
 		d.Name = fmt.Sprintf("%s and %d more", paths[0], len(paths)-1)
 	}
 	seen := map[string]bool{}
+	unread := map[string]*preprocess.FormatError{}
 	add := func(name string) {
 		if name = path.Clean(filepath.ToSlash(name)); !seen[name] {
 			seen[name] = true
@@ -56,18 +58,23 @@ func OpenFiles(ctx context.Context, paths ...string) (*Dataset, error) {
 		for i, f := range s.source.Special[before:] {
 			s.source.Special[before+i] = filepath.Join(p, filepath.FromSlash(f))
 		}
+		for f, format := range s.unreadable {
+			unread[filepath.Join(p, filepath.FromSlash(f))] = format
+		}
+		s.unreadable = nil
 		for _, f := range files {
 			add(filepath.Join(p, filepath.FromSlash(f)))
 		}
 	}
+	s.unreadable = unread
 	if d.Len() == 0 {
 		special := ""
 		if len(s.source.Special) > 0 {
 			special = "; no regular files: " + some(s.source.Special)
 		}
-		return nil, fmt.Errorf("dataset: %s: no images, want %s files%s", strings.Join(paths, ", "), imageKinds, special)
+		return nil, fmt.Errorf("dataset: %s: no images, want %s files%s%s", strings.Join(paths, ", "), imageKinds, special, s.afterError())
 	}
-	if len(s.source.Special) > 0 {
+	if s.source.Unread = s.describeUnread(); len(s.source.Special)+len(s.source.Unread) > 0 {
 		d.source = &s.source
 	}
 	return d, nil

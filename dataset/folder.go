@@ -265,6 +265,7 @@ func (s *search) classes(where string, fsys fs.FS, part string, l listing) (*Dat
 		if e.folder && e.kind == kindName {
 			return nil, fmt.Errorf("dataset: %s: class folder %q, want a name in UTF-8", where, e.name)
 		}
+		s.noteUnread(part, e)
 		if !slices.Contains(l.files, e.name) {
 			s.skipEntry(part, e)
 		}
@@ -293,7 +294,7 @@ func (s *search) classes(where string, fsys fs.FS, part string, l listing) (*Dat
 		if text := s.foreignFile(fsys, part); text != "" {
 			return nil, fmt.Errorf("dataset: %s: no images; %s", where, text)
 		}
-		return nil, fmt.Errorf("dataset: %s: no images in class folder %s, want %s files", where, some(barren), imageKinds)
+		return nil, fmt.Errorf("dataset: %s: no images in class folder %s, want %s files%s", where, some(barren), imageKinds, s.afterError())
 	}
 	if only := d.Classes[0]; len(d.Classes) == 1 && slices.Contains(plainFolders, strings.ToLower(only)) && s.layout != LayoutFolders {
 		var images []string

@@ -36,33 +36,37 @@ const headBytes = 512
 
 // imageFile reports whether the file at p is an image: by its extension or, if that is
 // none that is known, by its first bytes. Else kind says what it is: its extension, or
-// what it holds.
-func imageFile(fsys fs.FS, p string) (ok bool, kind string) {
+// what it holds. unread is not nil if it is a picture of a format that isn't read.
+func imageFile(fsys fs.FS, p string) (ok bool, kind string, unread *preprocess.FormatError) {
 	ext := strings.ToLower(path.Ext(p))
 	switch {
 	case slices.Contains(imageExts, ext):
-		return true, ""
+		return true, "", nil
 	case slices.Contains(otherExts, ext):
-		return false, ext
+		return false, ext, nil
 	}
 	f, err := fsys.Open(p)
 	if err != nil {
-		return false, "unreadable"
+		return false, "unreadable", nil
 	}
 	defer f.Close()
 	head := make([]byte, headBytes)
 	n, err := io.ReadFull(f, head)
 	switch {
 	case n == 0 && errors.Is(err, io.EOF):
-		return false, kindEmpty
+		return false, kindEmpty, nil
 	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
-		return false, "unreadable"
+		return false, "unreadable", nil
 	case preprocess.IsImage(head[:n]):
-		return true, ""
-	case ext == "" || ext == "."+path.Base(p):
-		return false, "without extension"
+		return true, "", nil
 	}
-	return false, ext
+	if _, err := preprocess.ReadHeader(head[:n]); !errors.As(err, &unread) || unread.Advice() == "" {
+		unread = nil
+	}
+	if ext == "" || ext == "."+path.Base(p) {
+		ext = "without extension"
+	}
+	return false, ext, unread
 }
 
 // Kinds of what is skipped, beside extensions.

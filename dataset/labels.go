@@ -269,7 +269,11 @@ func (s *search) tableDatasets(name string, fsys, lists fs.FS, sources []*tableS
 		return nil, nil, fmt.Errorf("%s: %w", sources[0].name, err)
 	}
 	if only := train.unlearnt(val); len(only) > 0 {
-		return nil, nil, fmt.Errorf("%s: %s, of which no image is in part train, want only classes of train", sources[0].name, someClasses(only))
+		alone := ""
+		if sources[0].part == "train" {
+			alone = "; of the training images alone, open " + sources[0].name
+		}
+		return nil, nil, fmt.Errorf("%s: %s, of which no image is in part train, want only classes of train%s", sources[0].name, someClasses(only), alone)
 	}
 	setLayout(lists, train, val)
 	setTitles(lists, train, val)

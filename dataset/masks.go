@@ -49,7 +49,7 @@ func (s *search) dropMasks(l *listing, fsys fs.FS, dir string) {
 		m := maskSuffix.FindStringSubmatch(stem(f))
 		mask := m != nil && stems[m[1]]
 		if mask {
-			l.skipped = append(l.skipped, skipped{f, kindMask, false})
+			l.skipped = append(l.skipped, skipped{name: f, kind: kindMask, folder: false})
 			l.masks = true
 		}
 		return mask
@@ -75,7 +75,7 @@ func (s *search) dropMasks(l *listing, fsys fs.FS, dir string) {
 		for _, of := range folders {
 			name, ok := masked(of)
 			if ok && (name == rest || name == "") && !hasTables(fsys, path.Join(dir, f)) && masksOf(fsys, path.Join(dir, f), path.Join(dir, of)) {
-				l.skipped = append(l.skipped, skipped{f, kindMasks, true})
+				l.skipped = append(l.skipped, skipped{name: f, kind: kindMasks, folder: true})
 				l.masks = true
 				return true
 			}

@@ -124,8 +124,47 @@ func TestImageFile(t *testing.T) {
 		"notes.abc": {"words", false, ".abc"},
 	} {
 		fsys[name] = &fstest.MapFile{Data: []byte(c.data)}
-		if ok, kind := imageFile(fsys, name); ok != c.ok || kind != c.kind {
+		ok, kind, unread := imageFile(fsys, name)
+		if ok != c.ok || kind != c.kind {
 			t.Errorf("%s: %v, %q, want %v, %q", name, ok, kind, c.ok, c.kind)
+		}
+		if other := strings.Contains(c.data, "ftyp"); other != (unread != nil) || other && !strings.Contains(unread.Advice(), " IN") {
+			t.Errorf("%s: %v, want a picture of a format that isn't read: %v", name, unread, other)
+		}
+	}
+}
+
+// A phone's pictures aren't passed over in silence: they are named, with what converts them.
+func TestUnreadFormats(t *testing.T) {
+	const heic, avif = "\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "\x00\x00\x00\x1cftypavif\x00\x00\x00\x00avifmif1miaf"
+	dir := layout(t, "a/1.jpg", "", "b/1.jpg", "", "a/IMG_2.HEIC", heic, "b/IMG_1.HEIC", heic, "b/x/3", avif, "c/4.avif", avif)
+	d, _, err := Open(t.Context(), dir, OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := OpenFiles(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const converted = "convert it, with heif-convert IN OUT.png"
+	for below, d := range map[string]*Dataset{"": d, dir + string(filepath.Separator): files} {
+		var got []string
+		for _, text := range d.Source().Unread {
+			got = append(got, filepath.ToSlash(strings.TrimPrefix(text, below)))
+		}
+		if len(got) != 2 || !strings.HasPrefix(got[0], "b/x/3 and 1 more: AVIF, which isn't read: "+converted) || !strings.HasPrefix(got[1], "a/IMG_2.HEIC and 1 more: HEIC, which isn't read: "+converted) {
+			t.Errorf("unread %q", got)
+		}
+	}
+	if got := d.Source().Empty; !slices.Equal(got, []string{"c"}) || len(d.Source().Skipped) != 3 {
+		t.Errorf("empty %q, skipped %v", got, d.Source().Skipped)
+	}
+	alone := layout(t, "a/1.HEIC", heic, "b/2.HEIC", heic)
+	_, _, err = Open(t.Context(), alone, OpenOptions{})
+	_, filesErr := OpenFiles(t.Context(), filepath.Join(alone, "a"))
+	for _, err := range []error{err, filesErr} {
+		if err == nil || !strings.Contains(err.Error(), "HEIC, which isn't read: "+converted) {
+			t.Errorf("error %v, want what to do", err)
 		}
 	}
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/progress"
 )
 
@@ -25,12 +27,13 @@ type search struct {
 	source   Source
 	above    []fs.FileInfo // folders that were looked through, the outermost first
 
-	copies      []string // folders left out since they have those beside them again
-	unread      []string // tables that aren't used, and why
-	masked      bool     // pictures of masks were left out
-	outer       []fs.FS  // folders that were looked through, the outermost first
-	annotations string   // OpenOptions.Annotations
-	unpacked    int64    // bytes of compressed archives that are in memory
+	copies      []string                           // folders left out since they have those beside them again
+	unread      []string                           // tables that aren't used, and why
+	masked      bool                               // pictures of masks were left out
+	outer       []fs.FS                            // folders that were looked through, the outermost first
+	annotations string                             // OpenOptions.Annotations
+	unpacked    int64                              // bytes of compressed archives that are in memory
+	unreadable  map[string]*preprocess.FormatError // pictures of formats that aren't read, by their paths
 }
 
 // err is the context's cause once it is done.
@@ -67,6 +70,7 @@ type listing struct {
 type skipped struct {
 	name, kind string
 	folder     bool
+	unread     *preprocess.FormatError // not nil: a picture of a format that isn't read
 }
 
 // list reads a folder, without those below it.
@@ -102,7 +106,7 @@ func (s *search) list(fsys fs.FS, dir string) (listing, error) {
 func (s *search) sort(l *listing, fsys fs.FS, dir string, e fs.DirEntry) {
 	name := e.Name()
 	kind := e.Type()
-	skip := func(why string) { l.skipped = append(l.skipped, skipped{name, why, kind.IsDir()}) }
+	skip := func(why string) { l.skipped = append(l.skipped, skipped{name: name, kind: why, folder: kind.IsDir()}) }
 	if !utf8.ValidString(name) {
 		skip(kindName)
 		return
@@ -135,13 +139,13 @@ func (s *search) sort(l *listing, fsys fs.FS, dir string, e fs.DirEntry) {
 		skip(kindSpecial)
 		return
 	}
-	switch ok, why := imageFile(fsys, p); {
-	case ok:
+	ok, why, unread := imageFile(fsys, p)
+	if ok {
 		l.images = append(l.images, name)
-	default:
-		l.files = append(l.files, name)
-		skip(why)
+		return
 	}
+	l.files = append(l.files, name)
+	l.skipped = append(l.skipped, skipped{name: name, kind: why, unread: unread})
 }
 
 // isAbove reports whether a folder is dir or one round it.
@@ -191,6 +195,7 @@ func (s *search) collect(fsys fs.FS, dir string, files *[]string) error {
 		return nil
 	}
 	for _, e := range l.skipped {
+		s.noteUnread(dir, e)
 		if dir != "." || !slices.Contains(l.files, e.name) {
 			s.skipEntry(dir, e)
 		}
@@ -231,6 +236,45 @@ func (s *search) skipEntry(dir string, e skipped) {
 	if e.kind == kindSpecial {
 		s.source.Special = append(s.source.Special, path.Join(dir, e.name))
 	}
+}
+
+// noteUnread remembers an entry of the folder dir that is a picture of a format that isn't read.
+func (s *search) noteUnread(dir string, e skipped) {
+	if e.unread == nil {
+		return
+	}
+	if s.unreadable == nil {
+		s.unreadable = map[string]*preprocess.FormatError{}
+	}
+	s.unreadable[path.Join(dir, e.name)] = e.unread
+}
+
+// describeUnread describes the pictures of formats that aren't read, a sentence for each format: the first
+// of them, and how they are converted.
+func (s *search) describeUnread() []string {
+	of := map[string][]string{}
+	for p, e := range s.unreadable {
+		of[e.Found] = append(of[e.Found], p)
+	}
+	var lines []string
+	for _, format := range slices.Sorted(maps.Keys(of)) {
+		more := ""
+		if n := len(of[format]) - 1; n > 0 {
+			more = fmt.Sprintf(" and %d more", n)
+		}
+		first := slices.Min(of[format])
+		lines = append(lines, fmt.Sprintf("%s%s: %s, which isn't read: %s", first, more, format, s.unreadable[first].Advice()))
+	}
+	return lines
+}
+
+// afterError is what describeUnread says, to end an error of a folder without images.
+func (s *search) afterError() string {
+	text := ""
+	for _, line := range s.describeUnread() {
+		text += "; " + line
+	}
+	return text
 }
 
 // note adds a sentence for the user.

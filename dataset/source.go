@@ -11,6 +11,9 @@ type Source struct {
 	Skipped map[string]int
 	// Special names those that are no regular files, from the collection's folder on.
 	Special []string
+	// Unread names pictures of formats that aren't read, such as HEIC, a sentence for each
+	// format, with what converts them.
+	Unread []string
 	// Empty names the class folders without images.
 	Empty []string
 	// Notes are further sentences for the user.
@@ -28,6 +31,7 @@ type Part struct {
 // finish completes what is known of the collection and attaches it to its parts.
 func (s *search) finish(train, val *Dataset) {
 	src := &s.source
+	src.Unread = s.describeUnread()
 	if src.Layout == "" {
 		src.Layout = layoutFolders
 	}

@@ -26,11 +26,14 @@ type FormatError struct {
 
 func (e *FormatError) Error() string {
 	text := "preprocess: image: " + e.Found + ", want JPEG, PNG, GIF, WebP, BMP, TIFF or PNM"
-	if advice := adviceFor(e.Found); advice != "" {
+	if advice := e.Advice(); advice != "" {
 		text += ": " + advice
 	}
 	return text
 }
+
+// Advice returns how what was found is made an image that is read, "" if it is none.
+func (e *FormatError) Advice() string { return adviceFor(e.Found) }
 
 // DecodeError reports a damaged image file: it is truncated, malformed, or of a kind that
 // its format has and this package doesn't read.

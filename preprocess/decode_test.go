@@ -46,6 +46,8 @@ func TestDecodeRefusesOtherData(t *testing.T) {
 		{"PAM", "P7\nWIDTH 1\n"},
 		{"DICOM", strings.Repeat("\x00", 128) + "DICM\x02\x00"},
 		{"HEIC", "\x00\x00\x00\x18ftypheic\x00\x00\x00\x00"},
+		{"HEIC", "\x00\x00\x00\x18ftypmif1\x00\x00\x00\x00mif1heic"},
+		{"AVIF", "\x00\x00\x00\x18ftypmif1\x00\x00\x00\x00mif1avif"},
 		{"zip archive", "PK\x03\x04\x00"},
 		{"NumPy array", "\x93NUMPY\x01\x00v\x00"},
 		{"unknown data", "\x00\x01\x02\x03"},

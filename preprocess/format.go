@@ -65,6 +65,9 @@ func sniff(data []byte) string {
 	}
 	for _, m := range magics {
 		if len(data) > m.offset && bytes.HasPrefix(data[m.offset:], []byte(m.magic)) {
+			if box := data[:min(len(data), 64)]; m.name == "HEIC" && (bytes.Contains(box, []byte("avif")) || bytes.Contains(box, []byte("avis"))) {
+				return "AVIF" // a general brand before that of the coding
+			}
 			return m.name
 		}
 	}

@@ -361,7 +361,7 @@ var collectionLayouts = []layout{
 			b.write("train.csv", train)
 			b.write("val.csv", val)
 		},
-		refused: "train.csv: class watch, of which no image is in part train",
+		refused: "train.csv: class watch, of which no image is in part train, want only classes of train; of the training images alone, open train.csv",
 	},
 	{
 		name: collected + "column names with blanks, asked for",

@@ -195,6 +195,7 @@ func describeSkipped(src *dataset.Source) []string {
 	if len(src.Special) > 0 {
 		lines = append(lines, describeSpecial(src))
 	}
+	lines = append(lines, src.Unread...)
 	if len(src.Empty) > 0 {
 		lines = append(lines, "Folders without images: "+shorten(src.Empty, allClasses))
 	}
@@ -206,10 +207,17 @@ func describeSpecial(src *dataset.Source) string {
 	return "Not regular files, so left out: " + shorten(src.Special, allClasses)
 }
 
-// remarkSpecial names what can't be read as a file, for commands that print no summary.
+// remarkSpecial names what can't be read, as a file or as a picture, for commands that print no summary.
 func (e *environment) remarkSpecial(d *dataset.Dataset) {
-	if src := d.Source(); src != nil && len(src.Special) > 0 {
+	src := d.Source()
+	if src == nil {
+		return
+	}
+	if len(src.Special) > 0 {
 		e.remark(lowerFirst(describeSpecial(src)))
+	}
+	for _, text := range src.Unread {
+		e.remark(text)
 	}
 }
 

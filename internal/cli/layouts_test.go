@@ -399,6 +399,22 @@ func (l layout) compare(t *testing.T, out, errs string, code int) {
 	}
 }
 
+// Of more than twenty classes the ends are named.
+func TestManyClasses(t *testing.T) {
+	b := &builder{t: t, dir: t.TempDir()}
+	for i := range 21 {
+		for k := range 1 + 3*(i/20) {
+			b.photo(fmt.Sprintf("%02d/%d.jpg", i, k), three[i%3])
+		}
+	}
+	_, errs, _ := program(t, tinyTraining(b.dir, t.TempDir())...)
+	for _, want := range []string{"  21 classes: 00 1, 01 1, 02 1 … 18 1, 19 1, 20 3\n", "  Unbalanced: 20 3, 00 1\n"} {
+		if !strings.Contains(errs, want) {
+			t.Errorf("no %q in %s", want, errs)
+		}
+	}
+}
+
 // tinyTraining is one epoch of a tiny network.
 func tinyTraining(data, out string) []string {
 	return []string{
