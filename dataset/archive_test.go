@@ -193,6 +193,21 @@ func TestArchiveErrors(t *testing.T) {
 	}
 }
 
+// A damaged entry is an image that can't be read, by its name; the others are.
+func TestDamagedEntry(t *testing.T) {
+	data := zipOf(t, func(h *zip.FileHeader) { h.Method = zip.Store }, petFiles...)
+	at := bytes.Index(data, []byte(petFiles[9]))
+	data[at+len(petFiles[9])-1] ^= 1
+	d := opened(t, filepath.Join(layout(t, "p.zip", string(data)), "p.zip"))
+	survey, err := ComputeSurvey(t.Context(), d, StatsOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bad := survey.Unreadable; survey.Images != 1 || len(bad) != 1 || bad[0].Name != "cat/a.png" || !strings.Contains(bad[0].Err.Error(), "checksum") {
+		t.Errorf("%d images, unreadable %+v, want 1 and cat/a.png by its checksum", survey.Images, bad)
+	}
+}
+
 // method is a ZIP file of an entry that is compressed by a method.
 func method(t testing.TB, method uint16) []byte {
 	t.Helper()
