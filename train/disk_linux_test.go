@@ -87,10 +87,10 @@ func TestFullDisk(t *testing.T) {
 	disk := t.TempDir()
 	mount(t, "tmpfs", disk, "tmpfs", 0, "size=4m")
 	o.Dir = filepath.Join(disk, "run")
-	filler := filepath.Join(disk, "filler")
+	filler, full := filepath.Join(disk, "filler"), false
 	o.OnIteration = func(it Iteration) {
-		switch it.Iteration {
-		case 4:
+		switch {
+		case it.Iteration == 4:
 			f, err := os.Create(filler)
 			if err != nil {
 				t.Fatal(err)
@@ -102,14 +102,15 @@ func TestFullDisk(t *testing.T) {
 			if !errors.Is(err, syscall.ENOSPC) {
 				t.Error(err)
 			}
-		case 8: // checkpoints are written beside the run: the disk stays full until one has failed
-			for began := time.Now(); !strings.Contains(log.String(), "checkpoint not written") && time.Since(began) < time.Minute; {
-				time.Sleep(time.Millisecond)
-			}
+			full = true
+		case full && it.Iteration >= 8 && strings.Contains(log.String(), "checkpoint not written"):
 			wantGood(t, o.Dir, 2)
 			if err := os.Remove(filler); err != nil {
 				t.Error(err)
 			}
+			full = false
+		case full: // checkpoints are written beside the run, and the next one tells of a failure
+			time.Sleep(50 * time.Millisecond)
 		}
 	}
 	mustRun(t, o)
