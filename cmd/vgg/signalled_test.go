@@ -26,8 +26,13 @@ func TestSignalled(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := tiny.Colours(3).Save(t.Context(), filepath.Join(dir, "net.safetensors")); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, "w"), 0o777); err != nil {
 		t.Fatal(err)
+	}
+	for _, name := range []string{"net.safetensors", "w/net.safetensors"} {
+		if err := tiny.Colours(3).Save(t.Context(), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	boxes, err := filepath.Abs(filepath.Join(vggtest.Fixture(t, "../../testdata/compat/v0"), "boxes", "last.safetensors"))
 	if err != nil {
@@ -64,7 +69,6 @@ func TestSignalled(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"features", "net.safetensors", "few", "--out", "few.npy"}, {"transfer", "train", "few.npy", "--out", "svm.safetensors", "--c", "1"},
-		{"convert", "net.safetensors", "w/net.safetensors"},
 	} {
 		if text, err := command(args...).CombinedOutput(); err != nil {
 			t.Fatalf("vgg %s: %v\n%s", strings.Join(args, " "), err, text)
