@@ -9,6 +9,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/architecture"
+	"github.com/verydeep/vgg/internal/journal"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
@@ -83,7 +84,7 @@ func initialise(ctx context.Context, net *network.Network, r *Recipe, open vgg.O
 			}
 			used[layerOf(p)] = true
 		case !isLast || !otherClasses(p, src):
-			return nil, nil, fmt.Errorf("train: init_from: %s: %s: shape %v, want %v", r.InitFrom, p.Name, src.Shape, p.Shape)
+			return nil, nil, fmt.Errorf("train: init_from: %s: %s: shape %s, want %s", r.InitFrom, p.Name, journal.Shape(src.Shape), journal.Shape(p.Shape))
 		}
 	}
 	for _, l := range layers {

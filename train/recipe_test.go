@@ -122,7 +122,7 @@ func TestMalformedRecipes(t *testing.T) {
 		"learning_rate: .nan\n":                    {"learning_rate: NaN"},
 		"batch: 0\n":                               {"batch: 0", "want at least 1"},
 		"input: 64\nscale_min: 50\nscale_max: 80":  {"scale_min: 50", "64"},
-		"schedule:\n  name: step\n  steps: [3, 3]": {"schedule.steps: [3 3]"},
+		"schedule:\n  name: step\n  steps: [3, 3]": {"schedule.steps: [3, 3]"},
 	} {
 		r, err := LoadRecipe(writeRecipe(t, text), PaperRecipe())
 		if err != nil {
@@ -207,7 +207,7 @@ func TestImpossibleRecipes(t *testing.T) {
 		{"schedule.threshold: -1", func(r *Recipe) { r.Schedule.Threshold = -1 }},
 		{"schedule.threshold: NaN", func(r *Recipe) { r.Schedule.Threshold = nan }},
 		{"schedule.steps: [0]", func(r *Recipe) { r.Schedule = Schedule{Name: "step", Factor: 0.1, WarmupFactor: 1, Steps: []int{0}} }},
-		{"schedule.steps: [4 2]", func(r *Recipe) { r.Schedule = Schedule{Name: "step", Factor: 0.1, WarmupFactor: 1, Steps: []int{4, 2}} }},
+		{"schedule.steps: [4, 2]", func(r *Recipe) { r.Schedule = Schedule{Name: "step", Factor: 0.1, WarmupFactor: 1, Steps: []int{4, 2}} }},
 	} {
 		r := tinyRecipe()
 		r.Schedule.Name = "plateau"

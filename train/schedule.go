@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"github.com/verydeep/vgg/internal/journal"
 )
 
 // Schedule is the course of the learning rate.
@@ -61,7 +63,7 @@ func (s Schedule) validate(bad func(key string, value any, want string) error) e
 		last := 0
 		for _, e := range s.Steps {
 			if e <= last {
-				return bad("schedule.steps", s.Steps, "epochs in rising order, from 1")
+				return bad("schedule.steps", "["+journal.List(s.Steps)+"]", "epochs in rising order, from 1")
 			}
 			last = e
 		}

@@ -172,7 +172,7 @@ func openSafetensors(ctx context.Context, path string) (*Descriptors, error) {
 		return fail(err)
 	}
 	if want := []int{d.Header.Rows(), d.Header.Dim}; !slices.Equal(e.Shape, want) || len(d.Rows) != want[0] {
-		return fail(fmt.Errorf("%s: shape %s with %d rows of metadata, want %d×%d", tensorName, journal.List(e.Shape), len(d.Rows), want[0], want[1]))
+		return fail(fmt.Errorf("%s: shape %s with %d rows of metadata, want %s", tensorName, journal.Shape(e.Shape), len(d.Rows), journal.Shape(want)))
 	}
 	for r, row := range d.Rows {
 		if row.Image != d.Header.image(r) {

@@ -4,9 +4,11 @@ import (
 	"archive/zip"
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
@@ -58,6 +60,56 @@ func kerasOf(t testing.TB, config string) []byte {
 	return b.Bytes()
 }
 
+// h5Of is a fixture's file of Keras with another config of the model: a string of variable
+// length in a global heap of its own, at the end of the file.
+func h5Of(t testing.TB, config string) []byte {
+	t.Helper()
+	b := kerasFixture(t, "normalised.h5")
+	begin := bytes.Index(b, []byte(`{"class_name"`))
+	heap := bytes.LastIndex(b[:begin], []byte("GCOL"))
+	if heap < 0 {
+		t.Fatal("no config in a global heap")
+	}
+	// The attribute's element: the length of the text, the heap's address, the number in it.
+	length := json.NewDecoder(bytes.NewReader(b[begin:]))
+	if err := length.Decode(new(any)); err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(b, binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint32(nil, uint32(length.InputOffset())), uint64(heap)))
+	if at < 0 {
+		t.Fatal("no reference to the config")
+	}
+	text := append([]byte(config), make([]byte, -len(config)&7)...)
+	own := binary.LittleEndian.AppendUint32(nil, uint32(len(config)))
+	own = binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint64(own, uint64(len(b))), 1)
+	copy(b[at:], own)
+	b = append(b, "GCOL\x01\x00\x00\x00"...)
+	b = binary.LittleEndian.AppendUint64(b, uint64(32+len(text)))
+	b = append(b, 1, 0, 1, 0, 0, 0, 0, 0)
+	b = append(binary.LittleEndian.AppendUint64(b, uint64(len(config))), text...)
+	binary.LittleEndian.PutUint64(b[40:], uint64(len(b))) // of a superblock of version 0
+	return b
+}
+
+// A file of Keras with another config is opened, so that what TestBombs refuses is the config.
+func TestH5Of(t *testing.T) {
+	b := h5Of(t, `{"class_name": "Sequential", "config": {"layers": [{"class_name": "Dropout", "config": {"name": "only"}}]}}`)
+	f, err := OpenReader(t.Context(), "a.h5", bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	old := kerasFixture(t, "normalised.h5")
+	was, err := OpenReader(t.Context(), "a.h5", bytes.NewReader(old), int64(len(old)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer was.Close()
+	if len(f.Tensors()) != len(was.Tensors()) || reflect.DeepEqual(f.Layers(), was.Layers()) {
+		t.Errorf("%d tensors, want %d, and other layers", len(f.Tensors()), len(was.Tensors()))
+	}
+}
+
 // Files that say much in few bytes are refused in a small multiple of their size.
 func TestBombs(t *testing.T) {
 	zeros := `{"class_name":"Sequential","config":{"layers":[` + strings.Repeat("0,", 1<<20) + `0]}}`
@@ -77,6 +129,9 @@ func TestBombs(t *testing.T) {
 		".keras of a million layers 0":       kerasOf(t, zeros),
 		".keras of a million layers {}":      kerasOf(t, objects),
 		".keras of models in models":         kerasOf(t, deep),
+		".h5 of a million layers 0":          h5Of(t, zeros),
+		".h5 of a million layers {}":         h5Of(t, objects),
+		".h5 of models in models":            h5Of(t, deep),
 		"TensorFlow.js of a million layers":  []byte(`{"format":"layers-model","modelTopology":` + zeros + `,"weightsManifest":[]}`),
 		"TensorFlow.js of a million tensors": []byte(`{"format":"layers-model","weightsManifest":[{"paths":["a"],"weights":[` + strings.Repeat("{},", 1<<20) + `{}]}]}`),
 		"an index of a million shards":       []byte(`{"weight_map":{` + strings.Repeat(`"":"",`, 1<<20) + `"a":"b"}}`),

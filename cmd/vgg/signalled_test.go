@@ -26,8 +26,13 @@ func TestSignalled(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := tiny.Colours(3).Save(t.Context(), filepath.Join(dir, "net.safetensors")); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, "w"), 0o777); err != nil {
 		t.Fatal(err)
+	}
+	for _, name := range []string{"net.safetensors", "w/net.safetensors"} {
+		if err := tiny.Colours(3).Save(t.Context(), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	boxes, err := filepath.Abs(filepath.Join(vggtest.Fixture(t, "../../testdata/compat/v0"), "boxes", "last.safetensors"))
 	if err != nil {
@@ -45,6 +50,31 @@ func TestSignalled(t *testing.T) {
 		}
 		pictures = append(pictures, name)
 	}
+	// Descriptors of few pictures, on which SVMs are to be better than numbers can be.
+	var table strings.Builder
+	table.WriteString("file,x0,y0,x1,y1\n")
+	for _, name := range pictures {
+		fmt.Fprintf(&table, "%s,100,100,1500,1800\n", strings.TrimPrefix(name, "set/"))
+	}
+	files := map[string][]byte{"boxes.csv": []byte(table.String()), "plan.yaml": []byte("title: One\nlabels: [network]\nrows:\n  - labels: [net]\n    nets: [{weights: net, scales: [40]}]\n")}
+	for i := range 12 {
+		files[fmt.Sprintf("few/%s/%d.png", []string{"red", "blue"}[i%2], i)] = vggtest.PNG(40, 40, vggtest.Noise(uint64(i)))
+	}
+	vggtest.WriteFiles(t, dir, files)
+	command := func(args ...string) *exec.Cmd {
+		cmd := exec.CommandContext(t.Context(), self, args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), asProgram+"=1", "XDG_CACHE_HOME="+filepath.Join(dir, "cache"))
+		return cmd
+	}
+	for _, args := range [][]string{
+		{"features", "net.safetensors", "few", "--out", "few.npy"}, {"transfer", "train", "few.npy", "--out", "svm.safetensors", "--c", "1"},
+	} {
+		if text, err := command(args...).CombinedOutput(); err != nil {
+			t.Fatalf("vgg %s: %v\n%s", strings.Join(args, " "), err, text)
+		}
+	}
+	never := []string{"--c=1e9", "--tolerance=1e-300", "--passes=1000000000"}
 	server, err := net.Listen("tcp", "127.0.0.1:0") // accepts and never answers
 	if err != nil {
 		t.Fatal(err)
@@ -57,13 +87,17 @@ func TestSignalled(t *testing.T) {
 		{"index", "net.safetensors", "set", "--out", "i.npy"},
 		{"eval", "net.safetensors", "set"},
 		{"classify", "net.safetensors", "set"},
-		append([]string{"localize", boxes, "--class", "red"}, pictures...),
+		append([]string{"localize", "--class=red", boxes}, pictures...),
+		{"localize", "eval", boxes, "--data", "set", "--annotations", "boxes.csv", "--protocol", "dense"},
+		append([]string{"transfer", "train", "few.npy", "--out", "never.safetensors"}, never...),
+		append([]string{"transfer", "eval", "few.npy", "--splits=2", "--train-images=4"}, never...),
+		append([]string{"transfer", "predict", "svm.safetensors"}, pictures...),
+		{"reproduce", "plan.yaml", "w", "--data", "set"},
 		{"pull", "D"},
 	} {
-		t.Run(args[0], func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), self, args...)
-			cmd.Dir = dir
-			cmd.Env = append(os.Environ(), asProgram+"=1", "VGG_MIRROR=http://"+server.Addr().String(), "XDG_CACHE_HOME="+filepath.Join(dir, "cache"))
+		t.Run(strings.Join(args[:2], " "), func(t *testing.T) {
+			cmd := command(args...)
+			cmd.Env = append(cmd.Env, "VGG_MIRROR=http://"+server.Addr().String())
 			var text strings.Builder
 			cmd.Stdout, cmd.Stderr = &text, &text
 			if err := cmd.Start(); err != nil {

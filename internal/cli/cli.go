@@ -305,11 +305,11 @@ func exitCode(ctx context.Context, err error) int {
 	return exitError
 }
 
-// interrupted returns the error of a run that writes out; nil stays nil. After an
-// interruption it tells how to continue.
+// interrupted returns the error of a run that makes out; nil stays nil. After an interruption
+// it tells how to continue, wherever what is done lies.
 func (e *environment) interrupted(err error, out string) error {
 	if err != nil && out != "" && e.ctx.Err() != nil {
-		return fmt.Errorf("interrupted; the same command continues from %s", out)
+		return fmt.Errorf("interrupted; the same command continues, and completes %s", out)
 	}
 	return err
 }

@@ -17,7 +17,7 @@ import (
 type featuresCommand struct {
 	Weights string `arg:"" help:"File of weights, or a configuration's name for its public release, with scales behind it if wanted: D.safetensors@256,384. With --merge: files of descriptors."`
 	manyFlags
-	Out string `required:"" placeholder:"FILE" help:"Output: FILE.npy, with names and labels in FILE.npy.jsonl; FILE.safetensors; FILE.jsonl with one image a line; or FILE.parquet with one image a row. An interrupted run continues from it."`
+	Out string `required:"" placeholder:"FILE" help:"Output: FILE.npy, with names and labels in FILE.npy.jsonl; FILE.safetensors; FILE.jsonl with one image a line; or FILE.parquet with one image a row. The same command continues an interrupted run."`
 	verifyFlag
 	Merge bool `help:"Combine the shards of one run, which the arguments name, instead of running."`
 	descriptorFlags

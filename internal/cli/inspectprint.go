@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/internal/journal"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
@@ -182,7 +183,7 @@ func drawLayers(out *strings.Builder, layers []vgg.LayerDescription) {
 	name, kind, output, types := len("Layer"), len("Kind"), len("Output"), map[string]bool{}
 	for _, l := range layers {
 		name, kind = max(name, utf8.RuneCountInString(l.Name)), max(kind, utf8.RuneCountInString(l.Kind))
-		output = max(output, utf8.RuneCountInString(times(l.Output[:])))
+		output = max(output, utf8.RuneCountInString(journal.Shape(l.Output[:])))
 		for _, t := range l.Tensors {
 			if t.Tensor != "" {
 				types[t.DType] = true
@@ -194,9 +195,9 @@ func drawLayers(out *strings.Builder, layers []vgg.LayerDescription) {
 		case t.Tensor == "":
 			return "–"
 		case len(types) > 1:
-			return times(t.Shape) + " " + t.DType
+			return journal.Shape(t.Shape) + " " + t.DType
 		}
-		return times(t.Shape)
+		return journal.Shape(t.Shape)
 	}
 	shape, title := 0, "Tensor in the file"
 	for _, l := range layers {
@@ -217,7 +218,7 @@ func drawLayers(out *strings.Builder, layers []vgg.LayerDescription) {
 	row("Layer", "Kind", "Output", "Shape", title)
 	row(strings.Repeat("─", name), strings.Repeat("─", kind), strings.Repeat("─", output), strings.Repeat("─", shape), strings.Repeat("─", utf8.RuneCountInString(title)))
 	for _, l := range layers {
-		cells := []string{l.Name, l.Kind, times(l.Output[:])}
+		cells := []string{l.Name, l.Kind, journal.Shape(l.Output[:])}
 		for _, t := range l.Tensors {
 			of := t.Tensor
 			if of == "" {
@@ -237,14 +238,6 @@ func pad(s string, width int) string {
 	return s + strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s)))
 }
 
-// times writes a shape: 64×3×3×3.
-func times(shape []int) string {
-	if len(shape) == 0 {
-		return "1 value"
-	}
-	return strings.Trim(strings.Join(strings.Fields(fmt.Sprint(shape)), "×"), "[]")
-}
-
 // printable quotes what isn't fit for a terminal in a tensor's name.
 func printable(name string) string { return strings.TrimSuffix(fmt.Sprintf("%q", name)[1:], `"`) }
 
@@ -260,7 +253,7 @@ func (i *inspection) table() *report.Table {
 	}
 	t := report.NewTable(columns...)
 	for _, x := range i.Tensors {
-		row := []string{brief(printable(x.Name), 60), x.DType, times(x.Shape)}
+		row := []string{brief(printable(x.Name), 60), x.DType, journal.Shape(x.Shape)}
 		if measured {
 			for _, v := range []*float64{x.Min, x.Max, x.Mean, x.Std} {
 				text := "–"

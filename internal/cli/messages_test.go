@@ -16,7 +16,7 @@ func TestInterruptedMessage(t *testing.T) {
 		t.Errorf("without an interruption: %v, want %v", err, failed)
 	}
 	interrupt()
-	if err := e.interrupted(failed, "r.jsonl"); err == nil || err.Error() != "interrupted; the same command continues from r.jsonl" {
+	if err := e.interrupted(failed, "r.jsonl"); err == nil || err.Error() != "interrupted; the same command continues, and completes r.jsonl" {
 		t.Errorf("interrupted: %v", err)
 	}
 	if err := e.interrupted(failed, ""); err != failed {

@@ -16,7 +16,7 @@ import (
 type indexCommand struct {
 	Weights string `arg:"" help:"File of weights, or a configuration's name for its public release, with scales behind it if wanted: D.safetensors@256,384."`
 	manyFlags
-	Out    string `default:"index.npy" placeholder:"FILE" help:"Output: FILE.npy, with the names of the images in FILE.npy.jsonl (index.npy). An interrupted run continues from it."`
+	Out    string `default:"index.npy" placeholder:"FILE" help:"Output: FILE.npy, with the names of the images in FILE.npy.jsonl (index.npy). The same command continues an interrupted run."`
 	Update bool   `help:"Update the index: describe images that are new or changed and drop those that are gone."`
 	verifyFlag
 	descriptorFlags

@@ -3,6 +3,7 @@ package journal
 import (
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 )
 
@@ -16,6 +17,18 @@ func List[T any](values []T) string {
 		texts[i] = fmt.Sprint(v)
 	}
 	return strings.Join(texts, ", ")
+}
+
+// Shape writes the lengths of a tensor's axes for a person: "8×26"; "1 value" of none.
+func Shape(axes []int) string {
+	if len(axes) == 0 {
+		return "1 value"
+	}
+	texts := make([]string, len(axes))
+	for i, n := range axes {
+		texts[i] = strconv.Itoa(n)
+	}
+	return strings.Join(texts, "×")
 }
 
 // Difference says in which respect a run is another than the wanted one: "scales 32, want
