@@ -151,7 +151,7 @@ async function fetchMap(scale, index, signal, beside = 5) {
 /** shares returns values as shares of the largest or, of saliency, of one of the largest. */
 function shares(values, method) {
   const sorted = Float32Array.from(values).sort();
-  const most = method === "saliency" ? sorted[Math.ceil(.995 * sorted.length) - 1] : sorted.at(-1);
+  const most = (method === "saliency" && sorted[Math.ceil(.995 * sorted.length) - 1]) || sorted.at(-1);
   return values.map((v) => most > 0 ? Math.min(1, v / most) : 0);
 }
 
