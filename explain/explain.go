@@ -103,17 +103,11 @@ func Run(ctx context.Context, m *vgg.Model, im *preprocess.Image, o Options) (*R
 	if m == nil || m.Net == nil {
 		return nil, vgg.ErrNoNetwork
 	}
-	if m.Localisation != nil {
-		return nil, errors.New("explain: a network whose outputs are boxes: want one whose outputs are class scores")
-	}
 	if o.Method == "" {
 		o.Method = ScoreMap
 	}
-	if !slices.Contains(MethodNames(), string(o.Method)) {
-		return nil, fmt.Errorf("explain: method %q, want one of %s", o.Method, strings.Join(MethodNames(), ", "))
-	}
-	if o.Layer != "" && o.Method != GradCAM {
-		return nil, fmt.Errorf("explain: layer %s with the method %s, which has none: want %s", o.Layer, o.Method, GradCAM)
+	if err := o.checkMethod(m); err != nil {
+		return nil, err
 	}
 	if o.Method != ScoreMap {
 		return gradients(ctx, m, im, o)
@@ -133,6 +127,19 @@ func Run(ctx context.Context, m *vgg.Model, im *preprocess.Image, o Options) (*R
 	}
 	r.Top, err = classes(m, posteriors, o)
 	return r, err
+}
+
+// checkMethod reports a network, a method or a layer that don't go together.
+func (o Options) checkMethod(m *vgg.Model) error {
+	switch {
+	case m.Localisation != nil:
+		return errors.New("explain: a network whose outputs are boxes: want one whose outputs are class scores")
+	case !slices.Contains(MethodNames(), string(o.Method)):
+		return fmt.Errorf("explain: method %q, want one of %s", o.Method, strings.Join(MethodNames(), ", "))
+	case o.Layer != "" && o.Method != GradCAM:
+		return fmt.Errorf("explain: layer %s with the method %s, which has none: want %s", o.Layer, o.Method, GradCAM)
+	}
+	return nil
 }
 
 // classes returns the classes to show, by the posteriors at each scale.

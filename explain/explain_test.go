@@ -130,6 +130,11 @@ func TestPooled(t *testing.T) {
 		if _, err := explain.Run(t.Context(), m, im, o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", o, err, want)
 		}
+		if o.Classes == nil {
+			if _, err := explain.GradientBytes(m, im.W, im.H, 1, o); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%+v: the memory's error is %v, want %q", o, err, want)
+			}
+		}
 	}
 }
 

@@ -21,16 +21,14 @@ type explained struct {
 	im     *preprocess.Image
 	o      Options
 	probe  *nn.Probe
-	first  float64 // of the layer's places in the input; see [nn.Chain.Grid]
+	until  *nn.Chain // up to the layer of GradCAM
+	first  float64   // of the layer's places in the input; see [nn.Chain.Grid]
 	step   float64
 	result *Result
 }
 
-// gradients runs GradCAM or Saliency.
-func gradients(ctx context.Context, m *vgg.Model, im *preprocess.Image, o Options) (*Result, error) {
-	if im == nil {
-		return nil, errors.New("explain: no picture")
-	}
+// newExplained checks the options of GradCAM or Saliency and makes the probe.
+func newExplained(m *vgg.Model, o Options) (*explained, error) {
 	if m.Net.Options().Headless() {
 		return nil, vgg.ErrHeadless
 	}
@@ -40,7 +38,7 @@ func gradients(ctx context.Context, m *vgg.Model, im *preprocess.Image, o Option
 	if o.Scales == nil {
 		o.Scales = []int{m.Preprocess.Resize}
 	}
-	e := &explained{model: m, im: im, o: o, first: 0.5, step: 1, result: &Result{Method: o.Method}}
+	e := &explained{model: m, o: o, first: 0.5, step: 1, result: &Result{Method: o.Method}}
 	layers := []string{nn.OutputLayer}
 	if o.Method == GradCAM {
 		if err := e.findLayer(); err != nil {
@@ -52,6 +50,73 @@ func gradients(ctx context.Context, m *vgg.Model, im *preprocess.Image, o Option
 	if e.probe, err = m.Net.Chain().NewProbe(nn.ProbeOptions{Layers: layers, Gradients: true}); err != nil {
 		return nil, fmt.Errorf("explain: %w", err)
 	}
+	return e, nil
+}
+
+// GradientBytes is the memory that [Run] takes beside the network for GradCAM or Saliency of a
+// picture of w × h pixels: that of the largest pass, of the rescaled pictures, and of the maps
+// of the given number of classes. It is an error if the network, the layer or a scale isn't
+// one that Run takes.
+func GradientBytes(m *vgg.Model, w, h, classes int, o Options) (int64, error) {
+	if m == nil || m.Net == nil {
+		return 0, vgg.ErrNoNetwork
+	}
+	if err := o.checkMethod(m); err != nil {
+		return 0, err
+	}
+	if o.Method != GradCAM && o.Method != Saliency {
+		return 0, fmt.Errorf("explain: method %q has no gradients, want %s or %s", o.Method, GradCAM, Saliency)
+	}
+	e, err := newExplained(m, o)
+	if err != nil {
+		return 0, err
+	}
+	var most, kept int64
+	for _, q := range e.o.Scales {
+		sw, sh := m.Preprocess.Fit.Size(w, h, q)
+		pass, err := e.passBytes(sw, sh)
+		if err != nil {
+			return 0, err
+		}
+		if o.Method == GradCAM {
+			shapes, err := e.until.Shapes(sh, sw)
+			if err != nil {
+				return 0, fmt.Errorf("explain: %w", err)
+			}
+			if last := shapes[len(shapes)-1]; last.H*last.W == 1 {
+				return 0, errOnePlace(e.o.Layer)
+			}
+		}
+		most = max(most, pass)
+		kept += 4 * int64(sw) * int64(sh) * int64(3+classes)
+	}
+	return most + kept, nil
+}
+
+// errOnePlace is the error of a layer in which nothing can be told apart.
+func errOnePlace(layer string) error {
+	return fmt.Errorf("explain: layer %s has a map of one place at this scale: want a layer before it", layer)
+}
+
+// passBytes is the memory of a pass over a rescaled picture of w × h pixels.
+func (e *explained) passBytes(w, h int) (int64, error) {
+	if _, err := e.model.Net.OutputShape(1, h, w); err != nil {
+		return 0, fmt.Errorf("explain: the picture rescaled to %d×%d: %w", w, h, err)
+	}
+	need, err := e.probe.Floats(1, h, w)
+	return 4*int64(need) + 24*int64(w)*int64(h), err
+}
+
+// gradients runs GradCAM or Saliency.
+func gradients(ctx context.Context, m *vgg.Model, im *preprocess.Image, o Options) (*Result, error) {
+	if im == nil {
+		return nil, errors.New("explain: no picture")
+	}
+	e, err := newExplained(m, o)
+	if err != nil {
+		return nil, err
+	}
+	e.im, o = im, e.o
 	// The classes are those of all scales, so the first passes come before the gradients.
 	var posteriors, scores [][]float32
 	var xs []*tensor.Tensor
@@ -102,6 +167,7 @@ func (e *explained) findLayer() error {
 	if layers := until.Layers(); len(layers) == len(chain.Layers()) {
 		return fmt.Errorf("explain: layer %s is the network's output: want a layer before it", e.o.Layer)
 	}
+	e.until = until
 	if e.first, e.step, err = until.Grid(); err != nil {
 		return fmt.Errorf("explain: layer %s: %w", e.o.Layer, err)
 	}
@@ -112,14 +178,11 @@ func (e *explained) findLayer() error {
 func (e *explained) input(q int) (*tensor.Tensor, error) {
 	s := e.model.Preprocess
 	w, h := s.Fit.Size(e.im.W, e.im.H, q)
-	if _, err := e.model.Net.OutputShape(1, h, w); err != nil {
-		return nil, fmt.Errorf("explain: the picture rescaled to %d×%d: %w", w, h, err)
-	}
-	need, err := e.probe.Floats(1, h, w)
+	need, err := e.passBytes(w, h)
 	if err != nil {
 		return nil, err
 	}
-	if err := resources.Fits(fmt.Sprintf("explaining a picture of %d×%d pixels", w, h), 4*int64(need)+24*int64(w)*int64(h)); err != nil {
+	if err := resources.Fits(fmt.Sprintf("explaining a picture of %d×%d pixels", w, h), need); err != nil {
 		return nil, err
 	}
 	seen, err := preprocess.Resize(e.im, w, h, s.Filter)
@@ -238,7 +301,7 @@ func (e *explained) gradCAM(ctx context.Context, class int, scale *Scale) ([]flo
 			return e.seed(da, class)
 		}
 		if a.H*a.W == 1 {
-			return fmt.Errorf("explain: layer %s has a map of one place at this scale: want a layer before it", layer)
+			return errOnePlace(layer)
 		}
 		scale.Rows, scale.Cols = a.H, a.W
 		heat = weighted(a.Planar(), da.Planar())

@@ -63,7 +63,9 @@ func (r *Result) drawn(values []float32) []float32 {
 	top := slices.Max(values)
 	if r.Method == Saliency {
 		sorted := slices.Sorted(slices.Values(values))
-		top = sorted[int(math.Ceil(saliencyShare*float64(len(sorted))))-1]
+		if high := sorted[int(math.Ceil(saliencyShare*float64(len(sorted))))-1]; high > 0 { // else only a few pixels matter
+			top = high
+		}
 	}
 	shares := make([]float32, len(values))
 	if top > 0 {

@@ -4,7 +4,9 @@ import (
 	"container/list"
 	"crypto/sha256"
 	"fmt"
+	"net/http"
 	"sync"
+	"time"
 )
 
 // answers keeps the latest answers, so that the same question about the same picture isn't
@@ -22,10 +24,16 @@ type answers struct {
 // parameters, and the picture.
 type answerKey [sha256.Size]byte
 
+// answer is scores or a descriptor, or else the body of a response of the media type kind.
 type answer struct {
 	key    answerKey
 	scores []float32
+	kind   string
+	body   []byte
 }
+
+// cost is the memory of an answer, with the entry's own.
+func (a *answer) cost() int64 { return int64(4*len(a.scores)+len(a.body)) + 200 }
 
 func newAnswers(most int64) *answers {
 	return &answers{most: most, order: list.New(), byKey: map[answerKey]*list.Element{}}
@@ -41,6 +49,21 @@ func keyOf(generation int64, question string, picture []byte) answerKey {
 
 // get returns an answer that was put, or nil. It isn't to be changed.
 func (a *answers) get(key answerKey) []float32 {
+	if found := a.find(key); found != nil {
+		return found.scores
+	}
+	return nil
+}
+
+// response returns a response that was put, or nil. It isn't to be changed.
+func (a *answers) response(key answerKey) (kind string, body []byte) {
+	if found := a.find(key); found != nil {
+		return found.kind, found.body
+	}
+	return "", nil
+}
+
+func (a *answers) find(key answerKey) *answer {
 	if a.most <= 0 {
 		return nil
 	}
@@ -51,26 +74,59 @@ func (a *answers) get(key answerKey) []float32 {
 		return nil
 	}
 	a.order.MoveToFront(e)
-	return e.Value.(*answer).scores
+	return e.Value.(*answer)
 }
 
 // put keeps an answer.
 func (a *answers) put(key answerKey, scores []float32) {
-	cost := func(n int) int64 { return int64(4*n) + 200 } // with the entry's own memory
-	if a.most <= 0 || cost(len(scores)) > a.most {
+	a.keep(&answer{key: key, scores: scores})
+}
+
+// putResponse keeps a response, unless it would take the place of too many others.
+func (a *answers) putResponse(key answerKey, kind string, body []byte) {
+	if int64(len(body)) <= a.most/8 {
+		a.keep(&answer{key: key, kind: kind, body: body})
+	}
+}
+
+func (a *answers) keep(fresh *answer) {
+	if a.most <= 0 || fresh.cost() > a.most {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if _, ok := a.byKey[key]; ok {
+	if _, ok := a.byKey[fresh.key]; ok {
 		return
 	}
-	a.byKey[key] = a.order.PushFront(&answer{key, scores})
-	a.bytes += cost(len(scores))
+	a.byKey[fresh.key] = a.order.PushFront(fresh)
+	a.bytes += fresh.cost()
 	for a.bytes > a.most {
 		last := a.order.Back()
 		old := a.order.Remove(last).(*answer)
 		delete(a.byKey, old.key)
-		a.bytes -= cost(len(old.scores))
+		a.bytes -= old.cost()
 	}
+}
+
+// kept answers a request for a model with the response that compute makes, or with one that
+// was kept: by the question and the picture, whose name stands in the response.
+func (s *Server) kept(w http.ResponseWriter, h *hosted, generation int64, question string, p picture, compute func() (kind string, body []byte, err error)) (err error) {
+	start := time.Now()
+	defer func() { h.count(start, err) }()
+	key := keyOf(generation, fmt.Sprintf("%s\x00%s", question, p.name), p.data)
+	if kind, body := s.answers.response(key); body != nil {
+		s.metrics.answers.WithLabelValues(h.source.Name, "hit").Inc()
+		h.stats.add("cache_hit", time.Since(start))
+		writeBytes(w, kind, body)
+		return nil
+	}
+	kind, body, err := compute()
+	if err != nil {
+		return err
+	}
+	s.metrics.answers.WithLabelValues(h.source.Name, "miss").Inc()
+	h.stats.add("cache_miss", time.Since(start))
+	s.answers.putResponse(key, kind, body)
+	writeBytes(w, kind, body)
+	return nil
 }

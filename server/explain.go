@@ -7,9 +7,10 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
+	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/explain"
+	"github.com/verydeep/vgg/report"
 )
 
 // explainAnswer is the answer about where a picture's classes are. Its keys are those of
@@ -29,9 +30,12 @@ const (
 	mostClasses = 20
 )
 
+// mostMapValues is the most values of maps in an answer: about 40 MB of JSON.
+const mostMapValues = 4 << 20
+
 // explain shows where a picture's classes are: as JSON, or as a PNG of heat maps.
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
-	query, h, g, release, err := s.asked(r, "model", "top", "classes", "scales", "maps", "format")
+	query, h, g, release, err := s.asked(r, "model", "top", "classes", "scales", "maps", "format", "method", "layer")
 	if err != nil {
 		return err
 	}
@@ -48,6 +52,14 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	o := explain.Options{Scales: scales, Top: top, Indices: classes, Layer: query.Get("layer")}
+	method, err := chosen(query, "method", explain.MethodNames()...)
+	if err != nil {
+		return err
+	}
+	if o.Method = explain.Method(method); o.Layer != "" && o.Method != explain.GradCAM {
+		return badRequest("parameter layer with method %s, want method=%s", method, explain.GradCAM)
+	}
 	format, err := formOf(r, query, pngForm)
 	if err != nil {
 		return err
@@ -57,65 +69,94 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer free()
-	start := time.Now()
-	answer, picture, err := s.explained(r.Context(), h, g, p, scales, top, classes, format == "png")
-	h.count(start, err)
-	if err != nil {
-		return err
-	}
-	if format == "png" {
-		writeBytes(w, "image/png", picture)
-		return nil
-	}
-	if query.Has("maps") {
-		for _, class := range answer.Top {
-			var maps [][]float32
-			for i := range answer.Scales {
-				maps = append(maps, answer.Map(class.Index, i))
-			}
-			answer.Maps = append(answer.Maps, maps)
-		}
-	}
-	writeJSON(w, http.StatusOK, answer)
-	return nil
+	question := "explain " + format + " " + query.Encode()
+	return s.kept(w, h, g.number, question, p, func() (string, []byte, error) {
+		return s.explained(r.Context(), h, g, p, o, format == "png", query.Has("maps"))
+	})
 }
 
-// explained computes the maps, one request at a time, and draws them if asked to.
-func (s *Server) explained(ctx context.Context, h *hosted, g *generation, p picture, scales []int, top int, classes []int, draw bool) (*explainAnswer, []byte, error) {
+// explained computes the maps, one request at a time, and returns the response: the maps drawn,
+// or the answer as JSON, with the values of the maps if asked for.
+func (s *Server) explained(ctx context.Context, h *hosted, g *generation, p picture, o explain.Options, draw, maps bool) (kind string, body []byte, err error) {
 	place, err := g.batcher.enter(1)
 	if err != nil {
-		return nil, nil, err
+		return "", nil, err
 	}
 	defer place.leave()
 	im, release, err := s.decode(ctx, g.model.Preprocess.Orient, p.data)
 	if err != nil {
-		return nil, nil, err
+		return "", nil, err
 	}
 	defer release()
-	if scales == nil {
-		scales = explain.DefaultScales(g.model)
+	if o.Method == explain.ScoreMap {
+		if o.Scales == nil {
+			o.Scales = explain.DefaultScales(g.model)
+		}
+		err = g.fitsScales(im.W, im.H, o.Scales)
+	} else {
+		err = s.fitsGradients(g.model, im.W, im.H, o)
 	}
-	if err := g.fitsScales(im.W, im.H, scales); err != nil {
-		return nil, nil, err
+	if err != nil {
+		return "", nil, err
 	}
-	var result *explain.Result
+	a := &explainAnswer{File: p.name, Width: im.W, Height: im.H}
 	j, err := g.batcher.alone(ctx, place, func(ctx context.Context) (err error) {
-		result, err = explain.Run(ctx, g.model, im, explain.Options{Scales: scales, Top: top, Indices: classes})
+		a.Result, err = explain.Run(ctx, g.model, im, o)
 		return err
 	})
 	if err != nil {
-		return nil, nil, notFinite(err)
+		return "", nil, notFinite(err)
 	}
 	h.computed(j)
-	a := &explainAnswer{File: p.name, Width: im.W, Height: im.H, Result: result}
-	if !draw {
-		return a, nil, nil
+	if draw {
+		var b bytes.Buffer
+		if err := a.Heatmap(im, p.name, "the model").EncodePNG(&b); err != nil {
+			return "", nil, err
+		}
+		return "image/png", b.Bytes(), nil
 	}
-	var b bytes.Buffer
-	if err := result.Heatmap(im, p.name, "the model").EncodePNG(&b); err != nil {
-		return nil, nil, err
+	if maps {
+		if err := a.addMaps(); err != nil {
+			return "", nil, err
+		}
 	}
-	return a, b.Bytes(), nil
+	body, err = jsonBody(a)
+	return "application/json", body, err
+}
+
+// addMaps adds the values of the maps.
+func (a *explainAnswer) addMaps() error {
+	n := 0
+	for _, scale := range a.Scales {
+		n += len(a.Top) * scale.Rows * scale.Cols
+	}
+	if n > mostMapValues {
+		return refuse(http.StatusRequestEntityTooLarge, "maps", "the maps have %d values, the most of an answer is %d: ask for fewer classes or scales, or for the picture (format=png)", n, mostMapValues)
+	}
+	for _, class := range a.Top {
+		var maps [][]float32
+		for i := range a.Scales {
+			maps = append(maps, a.Map(class.Index, i))
+		}
+		a.Maps = append(a.Maps, maps)
+	}
+	return nil
+}
+
+// fitsGradients refuses a picture of w × h pixels whose gradients take too much memory.
+func (s *Server) fitsGradients(m *vgg.Model, w, h int, o explain.Options) error {
+	classes := o.Top
+	if o.Indices != nil {
+		classes = len(o.Indices)
+	}
+	need, err := explain.GradientBytes(m, w, h, classes, o)
+	if err != nil {
+		return badRequest("%w", err)
+	}
+	if most := s.options.Limits.Pass; need > most {
+		return refuse(http.StatusRequestEntityTooLarge, "pass", "the gradients of a picture of %d×%d pixels take %s, the service gives %s to a pass: ask for smaller scales", w, h, report.Bytes(need), report.Bytes(most))
+	}
+	return nil
 }
 
 // classesOf returns the parameter classes, numbers of n classes such as 3,207, nil if there is

@@ -164,16 +164,21 @@ func (f *failure) write(w http.ResponseWriter) {
 
 // writeJSON sends a value as JSON.
 func writeJSON(w http.ResponseWriter, code int, v any) {
-	data, err := json.Marshal(v)
+	data, err := jsonBody(v)
 	if err != nil { // a value that JSON doesn't have, such as NaN
-		code, data = http.StatusInternalServerError, []byte(`{"error":"internal error: the answer has no JSON"}`)
+		code, data = http.StatusInternalServerError, []byte(`{"error":"internal error: the answer has no JSON"}`+"\n")
 	}
-	data = append(data, '\n')
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(data)))
 	w.WriteHeader(code)
 	_, _ = w.Write(data) // a client that has gone hears nothing
+}
+
+// jsonBody is a value as a line of JSON.
+func jsonBody(v any) ([]byte, error) {
+	data, err := json.Marshal(v)
+	return append(data, '\n'), err
 }
 
 // writeBytes sends what isn't JSON.

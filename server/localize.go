@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -71,7 +72,7 @@ func (s *Server) localize(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	l, done, err := s.locator(about(r), query, g)
+	l, rater, done, err := s.locator(about(r), query, g)
 	if err != nil {
 		discard(r)
 		return err
@@ -90,35 +91,27 @@ func (s *Server) localize(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer free()
-	start := time.Now()
-	a, picture, err := s.located(r.Context(), boxes, g, l, p, choice, drawn, form == "png")
-	boxes.count(start, err)
-	if err != nil {
-		return err
-	}
-	if form == "png" {
-		writeBytes(w, "image/png", picture)
-		return nil
-	}
-	writeJSON(w, http.StatusOK, a)
-	return nil
+	question := fmt.Sprintf("localize %s %d %s", form, rater, query.Encode())
+	return s.kept(w, boxes, g.number, question, p, func() (string, []byte, error) {
+		return s.located(r.Context(), boxes, g, l, p, choice, drawn, form == "png")
+	})
 }
 
 // locator returns the localisation network with the classification network that rates its
-// boxes: the one that the request names, or the only one with the same classes.
-func (s *Server) locator(a *request, query url.Values, g *generation) (*localize.Locator, func(), error) {
-	l := &localize.Locator{}
-	var err error
+// boxes: the one that the request names, or the only one with the same classes. rater is the
+// number of that network's generation, 0 without one.
+func (s *Server) locator(a *request, query url.Values, g *generation) (l *localize.Locator, rater int64, done func(), err error) {
+	l = &localize.Locator{}
 	below, err := number(query, "merge-below", localize.MergeThreshold, 0, 1000)
 	if err != nil {
-		return nil, nil, err
+		return nil, 0, nil, err
 	}
 	if l.Threshold = below; below == 0 {
 		l.Threshold = localize.NoMerge
 	}
 	scales, err := scalesOf(query, g.model.Net.Options().Input)
 	if err != nil {
-		return nil, nil, err
+		return nil, 0, nil, err
 	}
 	l.Nets = []localize.Net{{Model: g.model, Scales: scales}}
 	names := []string{query.Get("model")}
@@ -131,20 +124,20 @@ func (s *Server) locator(a *request, query url.Values, g *generation) (*localize
 			rated := *l
 			rated.Classifiers = []*vgg.Model{c.model}
 			if err = rated.Check(); err == nil {
-				return &rated, release, nil
+				return &rated, c.number, release, nil
 			}
 			release()
 			err = badRequest("model %s doesn't rate these boxes: %w", name, err)
 		}
 		if query.Get("model") != "" {
-			return nil, nil, err
+			return nil, 0, nil, err
 		}
 	}
 	a.model = "" // none of them
 	if err := l.Check(); err != nil {
-		return nil, nil, badRequest("%w", err)
+		return nil, 0, nil, badRequest("%w", err)
 	}
-	return l, func() {}, nil
+	return l, 0, func() {}, nil
 }
 
 // choiceOf returns the boxes that the parameters choose.
@@ -178,20 +171,20 @@ func choiceOf(query url.Values, l *localize.Locator) (c localize.Choice, err err
 	return c, nil
 }
 
-// located finds the boxes and draws them if asked to.
-func (s *Server) located(ctx context.Context, h *hosted, g *generation, l *localize.Locator, p picture, c localize.Choice, drawn int, draw bool) (*localizeAnswer, []byte, error) {
+// located finds the boxes and returns the response: drawn, or as JSON.
+func (s *Server) located(ctx context.Context, h *hosted, g *generation, l *localize.Locator, p picture, c localize.Choice, drawn int, draw bool) (kind string, body []byte, err error) {
 	place, err := g.batcher.enter(1)
 	if err != nil {
-		return nil, nil, err
+		return "", nil, err
 	}
 	defer place.leave()
 	im, release, err := s.decode(ctx, l.Orient(), p.data)
 	if err != nil {
-		return nil, nil, err
+		return "", nil, err
 	}
 	defer release()
 	if err := g.fitsScales(im.W, im.H, l.Nets[0].UsedScales()); err != nil {
-		return nil, nil, err
+		return "", nil, err
 	}
 	out := &localizeAnswer{File: p.name, Width: im.W, Height: im.H}
 	j, err := g.batcher.alone(ctx, place, func(ctx context.Context) error {
@@ -202,15 +195,16 @@ func (s *Server) located(ctx context.Context, h *hosted, g *generation, l *local
 		return err
 	})
 	if err != nil {
-		return nil, nil, notFinite(err)
+		return "", nil, notFinite(err)
 	}
 	h.computed(j)
 	if !draw {
-		return out, nil, nil
+		body, err = jsonBody(out)
+		return "application/json", body, err
 	}
 	var b bytes.Buffer
 	if err := explain.Boxes(im, out.Boxes, drawn, c.Unmerged).EncodePNG(&b); err != nil {
-		return nil, nil, err
+		return "", nil, err
 	}
-	return out, b.Bytes(), nil
+	return "image/png", b.Bytes(), nil
 }

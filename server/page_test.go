@@ -24,7 +24,15 @@ func halves(w, h int) []byte {
 
 // trySamples are pictures that the page offers.
 func trySamples() Samples {
-	return Samples{Credit: "drawn for a test", Pictures: []SamplePicture{{"halves", halves(96, 64)}, {"red", vggtest.PNG(64, 48, vggtest.Plain(vggtest.Red))}}}
+	s := Samples{Credit: "drawn for a test", Pictures: []SamplePicture{{"halves", halves(96, 64)}, {"red", vggtest.PNG(64, 48, vggtest.Plain(vggtest.Red))}}}
+	for _, l := range []lesson{{"warm", reds(6)}, {"cold", blues(5)}} {
+		one := SampleLesson{Class: l.class}
+		for _, f := range l.files {
+			one.Pictures = append(one.Pictures, SamplePicture{l.class, f})
+		}
+		s.Lessons = append(s.Lessons, one)
+	}
+	return s
 }
 
 // onDisk writes a file for a field of files.
@@ -87,6 +95,36 @@ func TestPagePicture(t *testing.T) {
 	if rows < 1 {
 		t.Errorf("a table of %d rows", rows)
 	}
+	// Grad-CAM of a layer, and saliency: another canvas and words of their own.
+	b.choose("#opacity", "65")
+	seen := map[string]string{b.canvas(): "the score map"}
+	another := func(what, finding string) {
+		t.Helper()
+		b.shows(".finding", finding)
+		b.idle()
+		if other := seen[b.canvas()]; other != "" {
+			t.Errorf("%s looks like %s", what, other)
+		}
+		seen[b.canvas()] = what
+	}
+	b.choose("#map-method", "gradcam")
+	b.shows(".finding", "green: score 0 at 32 pixels. Nothing in conv5_2 speaks for it")
+	b.choose("#map-class", "0")
+	another("Grad-CAM", "red: score")
+	has(t, "Grad-CAM", b.text(".finding"), "Yellow is where conv5_2 speaks most")
+	if ends := evaluate[[]float64](b, `((row) => [row[0], row.at(-1)].map((e) => Number(e.textContent)))([...document.querySelectorAll(".map table tr:first-child td")])`); ends[0] <= ends[1] {
+		t.Errorf("red is on the left, and Grad-CAM is %v there, %v on the right", ends[0], ends[1])
+	}
+	b.looks("gradcam")
+	layer := evaluate[string](b, `[...document.getElementById("map-layer").options].at(0).value`)
+	b.choose("#map-layer", layer)
+	b.shows(".finding", "where "+layer)
+	b.choose("#map-method", "saliency")
+	another("saliency", "pixels that change it most")
+	has(t, "what is drawn", evaluate[string](b, `document.getElementById("canvas").getAttribute("aria-label")`), "saliency of red")
+	b.choose("#map-method", "scoremap")
+	b.shows(".finding", "over the picture")
+
 	b.click("#samples li:nth-child(2) button")
 	b.shows("#caption", "red, 64 × 48")
 	b.idle()

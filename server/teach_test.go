@@ -293,3 +293,26 @@ func TestPageTeach(t *testing.T) {
 	b.idle()
 	b.quiet()
 }
+
+// TestPageTeachesSamples: one button fills in built-in pictures, another teaches.
+func TestPageTeachesSamples(t *testing.T) {
+	b, _, h := open(t, Options{AllowTeach: true}, tiny.Random(16, 1))
+	b.view("teach")
+	b.press("Fill in photographs to try it")
+	b.shows(".lesson:nth-child(1)", "6 pictures")
+	b.shows(".lesson:nth-child(2)", "5 pictures")
+	b.until(`[...document.querySelectorAll(".lesson img")].every((e) => e.complete && e.naturalWidth > 0)`)
+	b.press("Fill in photographs to try it") // again changes nothing
+	b.idle()
+	if n := evaluate[int](b, `document.querySelectorAll(".lesson").length`); n != 2 {
+		t.Errorf("%d classes after a second press", n)
+	}
+	b.press("Teach")
+	b.shows("#taught-title", "taught is ready")
+	has(t, "the result", b.text(".taught"), "right: 11 of 11 pictures")
+	code, body, _ := ask(t, "POST", h.URL+"/v1/classify?model=taught", vggtest.PNG(60, 50, vggtest.Plain(color.RGBA{200, 20, 30, 255})))
+	if code != 200 || !strings.Contains(string(body), `"top":[{"class":"warm"`) {
+		t.Errorf("code %d: %s", code, body)
+	}
+	b.quiet()
+}

@@ -14,10 +14,16 @@ var sampleFiles = []string{
 	"airplanes/image_0045.jpg", "bonsai/image_0044.jpg", "Motorbikes/image_0050.jpg", "starfish/image_0042.jpg", "watch/image_0044.jpg",
 }
 
-// pageSamples returns the photographs that the page offers to try.
+// lessonClasses are the categories that the page fills in to be taught, by lessonPictures
+// photographs of each. They are others than those to try, which are of the validation set.
+var lessonClasses = []string{"butterfly", "sunflower", "ketch"}
+
+const lessonPictures = 12
+
+// pageSamples returns the photographs that the page offers to try and to teach by.
 func pageSamples() (server.Samples, error) {
 	s := server.Samples{Credit: sample.Credit}
-	_, val, err := sample.Open()
+	train, val, err := sample.Open()
 	if err != nil {
 		return s, err
 	}
@@ -33,6 +39,20 @@ func pageSamples() (server.Samples, error) {
 			name, _, _ := strings.Cut(file, "/")
 			s.Pictures = append(s.Pictures, server.SamplePicture{Name: strings.ReplaceAll(name, "_", " "), Data: data})
 		}
+	}
+	for _, class := range lessonClasses {
+		lesson := server.SampleLesson{Class: class}
+		for i := range train.Samples {
+			if train.Classes[train.Samples[i].Label] != class || len(lesson.Pictures) == lessonPictures {
+				continue
+			}
+			data, err := train.Read(i)
+			if err != nil {
+				return s, err
+			}
+			lesson.Pictures = append(lesson.Pictures, server.SamplePicture{Name: class, Data: data})
+		}
+		s.Lessons = append(s.Lessons, lesson)
 	}
 	return s, nil
 }

@@ -2,7 +2,7 @@
 // file.
 
 import {el, percent, plural, say, tell} from "./dom.js";
-import {blob, lines, query, request} from "./api.js";
+import {blob, json, lines, query, request} from "./api.js";
 import {emit, state} from "./state.js";
 import {imagesOf} from "./picture.js";
 import {classesDropped, shrunk} from "./files.js";
@@ -27,6 +27,7 @@ const folder = el("input", {type: "file", webkitdirectory: true, multiple: true,
   folder.value = "";
   draw();
 }});
+const fill = el("button", {hidden: true, onclick: examples}, "Fill in photographs to try it");
 const result = el("section", {class: "taught", hidden: true, "aria-labelledby": "taught-title"});
 const root = el("div", {class: "view teach"},
   el("section", {"aria-labelledby": "teach-title"},
@@ -34,7 +35,7 @@ const root = el("div", {class: "view teach"},
     el("p", {class: "lead"}, "Name a few classes and drop pictures of each. It learns to tell them apart in seconds."),
     el("p", {class: "quiet"}, "Ten pictures of a class make a beginning. Dropped folders become classes by their names."),
     grid,
-    el("div", {class: "row"}, el("label", {}, "Call it ", name), go, stop, el("button", {onclick: () => folder.click()}, "Choose a folder of classes"), folder),
+    el("div", {class: "row"}, el("label", {}, "Call it ", name), go, stop, el("button", {onclick: () => folder.click()}, "Choose a folder of classes"), folder, fill),
     bar, line),
   result);
 
@@ -84,6 +85,27 @@ function card(c, i) {
     el("div", {class: "row"}, title, classes.length > 2 && el("button", {class: "plain", "aria-label": `Remove class ${i + 1}`, title: "Remove the class", onclick: () => { classes.splice(i, 1); draw(); }}, "×")),
     pictures.length ? el("ul", {class: "strip wrap"}, ...pictures) : el("p", {class: "quiet"}, "Drop pictures here."),
     el("div", {class: "row"}, el("button", {onclick: () => input.click()}, "Add pictures"), el("span", {class: "quiet"}, c.files.length ? plural(c.files.length, "picture") : ""), input));
+}
+
+/** examples puts built-in photographs of a few classes in. */
+async function examples() {
+  fill.disabled = true;
+  try {
+    const {classes: offered} = await json("v1/samples");
+    say(line, "Fetching photographs …", "busy");
+    const photograph = async (title, number, i) => {
+      const data = await blob(`v1/samples/${number}`);
+      return new File([data], `${title} ${i + 1}`, {type: data.type});
+    };
+    const lessons = await Promise.all(offered.map(async (c) => [c.class, await Promise.all(c.samples.map((k, i) => photograph(c.class, k, i)))]));
+    classes = classes.filter((c) => c.name || c.files.length);
+    for (const [title, files] of lessons) if (!classes.some((c) => c.name === title && c.files.length)) add(title, files);
+    draw();
+  } catch (e) {
+    tell(line, e);
+  } finally {
+    fill.disabled = false;
+  }
 }
 
 /** ready tells what is still missing. */
@@ -182,4 +204,5 @@ async function keep() {
 }
 
 draw();
+json("v1/samples").then((s) => { fill.hidden = s.classes.length === 0; }).catch(() => {}); // without them there is no button
 export const view = {root};
