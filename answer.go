@@ -28,8 +28,12 @@ const DefaultTop = 5
 
 // Answer returns what scores, one of each class, say of an image: the top best classes, 0
 // for [DefaultTop]. Of a network of several labels an image, it is the labels from their
-// thresholds on, by index, nil for the model's, and the best ones only if top isn't 0.
+// thresholds on, by index, nil for the model's, and the best ones only if top isn't 0. A model
+// without a network answers nothing.
 func (m *Model) Answer(scores []float32, top int, thresholds []float32) Answer {
+	if m == nil || m.Net == nil {
+		return Answer{}
+	}
 	n := top
 	if n == 0 {
 		n = DefaultTop

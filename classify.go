@@ -26,14 +26,14 @@ type Prediction struct {
 // that side (Preprocess.Fit), and the soft-max is taken over the scores of the central square
 // of Options.Input pixels.
 //
-// All classes are returned if there are fewer than k. Scores that are NaN or infinite are
-// [ErrNotFinite], here and wherever a model is asked for classes.
+// All classes are returned if there are fewer than k; a k below 1 is an error. Scores that are
+// NaN or infinite are [ErrNotFinite], here and wherever a model is asked for classes.
 //
 // The image is any that [preprocess.FromImage] takes. For a JPEG or WebP file use
 // [Model.ClassifyFile] or [Model.ClassifyReader], which decode as training does.
 func (m *Model) Classify(im image.Image, k int) ([]Prediction, error) {
-	if m == nil {
-		return nil, ErrNoNetwork
+	if err := m.checkTop(k); err != nil {
+		return nil, err
 	}
 	p, err := m.Posteriors(im, m.Preprocess.Resize)
 	if err != nil {
@@ -46,8 +46,8 @@ func (m *Model) Classify(im image.Image, k int) ([]Prediction, error) {
 // together, at most MaxBatch at a time. The results are those of Classify to the bit. An
 // error names the image's index.
 func (m *Model) ClassifyBatch(ctx context.Context, images []image.Image, k int) ([][]Prediction, error) {
-	if m == nil {
-		return nil, ErrNoNetwork
+	if err := m.checkTop(k); err != nil {
+		return nil, err
 	}
 	if err := m.checkClassifier(m.Preprocess.Resize); err != nil {
 		return nil, err
@@ -90,6 +90,9 @@ const MaxBatch = 32
 // ClassifyFile is [Model.Classify] for an image file, which is turned upright by its EXIF
 // orientation unless Preprocess.Orient says that pixels are taken as they are stored.
 func (m *Model) ClassifyFile(path string, k int) ([]Prediction, error) {
+	if err := m.checkTop(k); err != nil {
+		return nil, err
+	}
 	im, err := preprocess.DecodeFile(path, preprocess.DecodeOptions{Orient: m.Preprocess.Orient})
 	if err != nil {
 		return nil, err
@@ -99,6 +102,9 @@ func (m *Model) ClassifyFile(path string, k int) ([]Prediction, error) {
 
 // ClassifyReader is [Model.ClassifyFile] for the image file that r yields.
 func (m *Model) ClassifyReader(r io.Reader, k int) ([]Prediction, error) {
+	if err := m.checkTop(k); err != nil {
+		return nil, err
+	}
 	im, err := preprocess.DecodeReader(r, preprocess.DecodeOptions{Orient: m.Preprocess.Orient})
 	if err != nil {
 		return nil, err
@@ -106,13 +112,13 @@ func (m *Model) ClassifyReader(r io.Reader, k int) ([]Prediction, error) {
 	return m.Classify(im, k)
 }
 
-// Top names the k best of the posteriors p, best first. A class beyond Classes is named by
-// its index.
+// Top names the k best of the posteriors p, best first, and none if k is below 1. A class
+// beyond Classes is named by its index, as is each of a nil model.
 func (m *Model) Top(p []float32, k int) []Prediction {
 	var top []Prediction
 	for _, i := range metrics.TopK(p, min(k, len(p))) {
 		name := strconv.Itoa(i)
-		if i < len(m.Classes) {
+		if m != nil && i < len(m.Classes) {
 			name = m.Classes[i]
 		}
 		top = append(top, Prediction{name, i, p[i]})
@@ -170,6 +176,17 @@ func (m *Model) scores(im image.Image, q int) ([]float32, error) {
 		return nil, ErrNotFinite
 	}
 	return y.Data, nil
+}
+
+// checkTop reports a model that isn't there, and a number of classes that is none.
+func (m *Model) checkTop(k int) error {
+	switch {
+	case m == nil || m.Net == nil:
+		return ErrNoNetwork
+	case k < 1:
+		return fmt.Errorf("vgg: the %d most probable classes, want 1 or more", k)
+	}
+	return nil
 }
 
 // checkClassifier reports why the network gives no posteriors at scale q.

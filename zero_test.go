@@ -1,6 +1,7 @@
 package vgg_test
 
 import (
+	"bytes"
 	"image"
 	"path/filepath"
 	"strings"
@@ -29,8 +30,16 @@ func TestZeroModels(t *testing.T) {
 		return transfer.Net{Weights: "w", Open: func() (*vgg.Model, error) { return m, nil }}
 	}
 	doors := map[string]func(m *vgg.Model) error{
-		"classify":   func(m *vgg.Model) error { return second(m.Classify(picture, 1)) },
-		"batch":      func(m *vgg.Model) error { return second(m.ClassifyBatch(t.Context(), []image.Image{picture}, 1)) },
+		"classify": func(m *vgg.Model) error { return second(m.Classify(picture, 1)) },
+		"batch":    func(m *vgg.Model) error { return second(m.ClassifyBatch(t.Context(), []image.Image{picture}, 1)) },
+		"file":     func(m *vgg.Model) error { return second(m.ClassifyFile("testdata/compat/v0/data/val/red/0.png", 1)) },
+		"reader": func(m *vgg.Model) error {
+			return second(m.ClassifyReader(bytes.NewReader(vggtest.PNG(40, 40, vggtest.Plain(vggtest.Red))), 1))
+		},
+		"descriptor": func(m *vgg.Model) error { return second(m.Descriptor(t.Context(), picture)) },
+		"crop":       func(m *vgg.Model) error { return m.CentralCrop(make([]float32, 4800), picture, 40) },
+		"until":      func(m *vgg.Model) error { return second(m.Until("conv1_1", true)) },
+		"export":     func(m *vgg.Model) error { return m.Export(t.Context(), t.TempDir()+"/m.pth", vgg.ExportOptions{}) },
 		"posteriors": func(m *vgg.Model) error { return second(m.Posteriors(picture, 40)) },
 		"scores":     func(m *vgg.Model) error { return second(m.Scores(picture, 40)) },
 		"save":       func(m *vgg.Model) error { return m.Save(t.Context(), t.TempDir()+"/m.safetensors") },
@@ -50,6 +59,15 @@ func TestZeroModels(t *testing.T) {
 			if err := attempt(func() error { return door(m) }); err == nil || strings.HasPrefix(err.Error(), "panic") {
 				t.Errorf("%s of a %s model: %v, want an error", name, what, err)
 			}
+		}
+	}
+	// These have no error to tell it by.
+	if p := (*vgg.Model)(nil).Top([]float32{0.25, 0.75}, 1); len(p) != 1 || p[0] != (vgg.Prediction{Class: "1", Index: 1, Probability: 0.75}) {
+		t.Errorf("Top of a nil model: %v, want class 1 with 0.75", p)
+	}
+	for what, m := range map[string]*vgg.Model{"zero": zero, "nil": nil} {
+		if a := m.Answer([]float32{1, 2}, 1, nil); a.Top != nil || a.Labels != nil || a.Scores != nil {
+			t.Errorf("Answer of a %s model: %v, want none", what, a)
 		}
 	}
 	var none *image.RGBA
@@ -214,5 +232,25 @@ func TestZeroArguments(t *testing.T) {
 		} else if err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+// The number of classes that are wanted is at least one.
+func TestClassifyCount(t *testing.T) {
+	good := tiny.Colours(1)
+	picture, file := preprocess.NewImage(40, 40), vggtest.PNG(40, 40, vggtest.Plain(vggtest.Red))
+	for _, k := range []int{0, -1} {
+		for door, f := range map[string]func() error{
+			"classify": func() error { return second(good.Classify(picture, k)) },
+			"batch":    func() error { return second(good.ClassifyBatch(t.Context(), []image.Image{picture}, k)) },
+			"reader":   func() error { return second(good.ClassifyReader(bytes.NewReader(file), k)) },
+		} {
+			if err := attempt(f); err == nil || !strings.Contains(err.Error(), "want 1 or more") {
+				t.Errorf("%s of %d classes: %v, want an error that asks for 1 or more", door, k, err)
+			}
+		}
+	}
+	if p, err := good.ClassifyReader(bytes.NewReader(file), 99); err != nil || len(p) != len(good.Classes) {
+		t.Errorf("99 classes: %v, %v, want all %d", p, err, len(good.Classes))
 	}
 }

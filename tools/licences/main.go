@@ -3,6 +3,10 @@
 //
 //	go run ./tools/licences -out THIRD_PARTY_LICENSES
 //
+// or, of a binary, the list of what is linked into it, a bill of materials in SPDX 2.3's JSON:
+//
+//	go run ./tools/licences -sbom vgg -out vgg.spdx.json
+//
 // It takes the files of licences and notices that lie in the folders of the packages and above
 // them, up to the module's, and those in a folder licenses there. A module without any is an
 // error.
@@ -26,8 +30,13 @@ import (
 
 func main() {
 	out := flag.String("out", "THIRD_PARTY_LICENSES", "file to write")
+	binary := flag.String("sbom", "", "write the bill of materials of this binary instead")
 	flag.Parse()
-	text, err := collect()
+	write := collect
+	if *binary != "" {
+		write = func() ([]byte, error) { return billOfMaterials(*binary) }
+	}
+	text, err := write()
 	if err == nil {
 		err = os.WriteFile(*out, text, 0o666)
 	}
@@ -97,9 +106,10 @@ func collect() ([]byte, error) {
 }
 
 // vendored are the works of others that lie in this module itself.
-var vendored = []struct{ title, file string }{
-	{"uPlot 1.6.32, in the page of the service", "server/page/uplot/LICENSE"},
-}
+var vendored = []struct{ title, file, name, version, download, purl, licence string }{{
+	"uPlot 1.6.32, in the page of the service", "server/page/uplot/LICENSE",
+	"uplot", "1.6.32", "https://registry.npmjs.org/uplot/-/uplot-1.6.32.tgz", "pkg:npm/uplot@1.6.32", "MIT",
+}}
 
 func section(w io.Writer, title string, licence []byte) {
 	text := strings.TrimSpace(strings.ReplaceAll(string(licence), "\r\n", "\n"))
