@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -17,13 +19,31 @@ import (
 
 // diskOptions are of a run of two epochs of ten iterations, with a checkpoint after each
 // iteration, whose warnings go to log.
-func diskOptions(t *testing.T, log *bytes.Buffer) Options {
+func diskOptions(t *testing.T, log io.Writer) Options {
 	t.Helper()
 	o := resumeOptions(t)
 	o.Recipe.Batch, o.Recipe.Epochs, o.Recipe.Schedule.Steps = 1, 2, []int{1}
 	o.CheckpointEvery, o.Keep = time.Nanosecond, 2
 	o.Log = slog.New(slog.NewTextHandler(log, nil))
 	return o
+}
+
+// lines is a log that is read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // mount makes a file system at dir for the length of the test.
@@ -62,15 +82,15 @@ func wantGood(t *testing.T, dir string, iteration int) {
 func TestFullDisk(t *testing.T) {
 	whole := diskOptions(t, &bytes.Buffer{})
 	mustRun(t, whole)
-	var log bytes.Buffer
-	o := diskOptions(t, &log)
+	log := &lines{}
+	o := diskOptions(t, log)
 	disk := t.TempDir()
 	mount(t, "tmpfs", disk, "tmpfs", 0, "size=4m")
 	o.Dir = filepath.Join(disk, "run")
-	filler := filepath.Join(disk, "filler")
+	filler, full := filepath.Join(disk, "filler"), false
 	o.OnIteration = func(it Iteration) {
-		switch it.Iteration {
-		case 4:
+		switch {
+		case it.Iteration == 4:
 			f, err := os.Create(filler)
 			if err != nil {
 				t.Fatal(err)
@@ -82,17 +102,21 @@ func TestFullDisk(t *testing.T) {
 			if !errors.Is(err, syscall.ENOSPC) {
 				t.Error(err)
 			}
-		case 8:
+			full = true
+		case full && it.Iteration >= 8 && strings.Contains(log.String(), "checkpoint not written"):
 			wantGood(t, o.Dir, 2)
 			if err := os.Remove(filler); err != nil {
 				t.Error(err)
 			}
+			full = false
+		case full: // checkpoints are written beside the run, and the next one tells of a failure
+			time.Sleep(50 * time.Millisecond)
 		}
 	}
 	mustRun(t, o)
 	for _, want := range []string{"level=WARN", "checkpoint not written, training goes on", "no space left on device", "the last good one is " + filepath.Join(o.Dir, CheckpointDir)} {
 		if !strings.Contains(log.String(), want) {
-			t.Errorf("no %q in the log:\n%s", want, &log)
+			t.Errorf("no %q in the log:\n%s", want, log)
 		}
 	}
 	wantGood(t, o.Dir, 20)

@@ -83,6 +83,8 @@ func TestTorchFiles(t *testing.T) {
 		{"d-bn_zip", "d-bn", 13, plain, nil},
 		{"d-bn_nested", "d-bn", 13, map[string]string{"torch.state_dict": "model.state_dict", "torch.stripped": "_orig_mod., module."}, nil},
 		{"trainer", "trainer", 0, map[string]string{"torch.state_dict": "module Trainer", MetaLayerOrder: "that of attributes: the file doesn't hold the forward of Trainer"}, nil},
+		{"layer_module", "layer", 0, map[string]string{"torch.state_dict": "module Linear"}, nil},
+		{"layer_script", "layer", 0, map[string]string{"torch.state_dict": "module Linear"}, nil},
 		{"views", "views", 4, map[string]string{"checkpoint.note": "no tensor"}, nil},
 		{"views_legacy", "views", 4, map[string]string{"checkpoint.note": "no tensor"}, nil},
 	} {

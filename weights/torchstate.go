@@ -118,7 +118,9 @@ func (c *stateCollector) describe(h *header, names []string, script func(h *head
 				delete(l.Tensors, role)
 				continue
 			}
-			l.Name = strings.TrimSuffix(as[name], name[strings.LastIndexByte(name, '.'):])
+			if at := strings.LastIndexByte(name, '.'); at >= 0 { // else the file is the layer itself
+				l.Name = strings.TrimSuffix(as[name], name[at:])
+			}
 		}
 	}
 	return nil

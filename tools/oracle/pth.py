@@ -200,10 +200,20 @@ def make():
     write("views", views)
     write("views_legacy", views, _use_new_zipfile_serialization=False)
 
+    layer()
     for path in sorted(FOLDER.glob("*.pth")):  # files that PyTorch reads, though it would write them otherwise
         if path.stem != "a_big":
             torch.load(path)
     assert torch.load(FOLDER / "b_2017.pth")["features.0.weight"].equal(b.state_dict()["features.0.weight"])
+
+
+def layer():
+    """A file that is one layer: its tensors have no module's name before them."""
+    torch.manual_seed(7)
+    one = torch.nn.Linear(3, 2)
+    save(FOLDER, "layer", {k: t.detach() for k, t in one.state_dict().items()}, {})
+    write("layer_module", one)
+    torch.jit.script(one).save(str(FOLDER / "layer_script.pth"))
 
 
 def read(path):
