@@ -268,6 +268,20 @@ func TestONNXGraphTellsHead(t *testing.T) {
 	})
 }
 
+// TestONNXAdaptive: the graph of an adaptive pooling, without the metadata that tell it, is an
+// error that says what to do.
+func TestONNXAdaptive(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m.onnx")
+	for _, head := range []string{"ADAPT2 FC", "ADAPT3 L2 FC5 FC", "BN ADAPT7 FC"} {
+		if err := bareONNX(t, headModel(t, "4 M "+head, 8, 3, 0), path, interchange.ONNXOptions{Softmax: true}); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := Open(t.Context(), path, OpenOptions{Preprocess: "unit"}); err == nil || !strings.Contains(err.Error(), "open the file as it was exported") {
+			t.Errorf("%s: %v, %v", head, m, err)
+		}
+	}
+}
+
 // TestONNXDenseRectified: fully connected layers as convolutions of 1×1 keep their
 // rectification.
 func TestONNXDenseRectified(t *testing.T) {

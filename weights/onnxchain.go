@@ -385,7 +385,7 @@ func (c *onnxChain) images(n *onnxNode) error {
 // vectors returns an error unless the chain's value is flat.
 func (c *onnxChain) vectors(n *onnxNode) error {
 	if c.rank == 4 || c.perm != nil {
-		return n.refuse("multiplies images, want Flatten or Reshape before it")
+		return n.refuse("multiplies images, want Flatten or Reshape before it: this library writes an adaptive pooling (ADAPT7) so, and tells it in metadata_props, which another tool has removed: open the file as it was exported, or the weights that it was exported from")
 	}
 	c.rank = 2
 	return nil

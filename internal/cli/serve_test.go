@@ -140,6 +140,19 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// TestServeAssumes: the service says what is taken for granted of a network and what is left out
+// of a file, as the other commands do.
+func TestServeAssumes(t *testing.T) {
+	path := vggtest.Fixture(t, "../../testdata/tensorsalone/conv1_in_head.pth")
+	s := startService(t, path, "--head", "GAP FC6 RELU FC", "--input", "64", "--preprocess", "unit")
+	if code := s.stop(); code != 0 {
+		t.Errorf("exit code %d: %s", code, s.stderr)
+	}
+	if said := s.stderr.String(); !strings.Contains(said, "conv1_in_head.pth: taken for granted, since tensors alone don't tell it: a ReLU behind every convolution") {
+		t.Errorf("no word of what is taken for granted: %s", said)
+	}
+}
+
 // TestServeReload replaces a file of weights, first by a broken one.
 func TestServeReload(t *testing.T) {
 	dir := t.TempDir()

@@ -71,6 +71,7 @@ func (c *serveCommand) sources(e *environment, threads int) (list []served, fold
 // source returns a model that is read with the options of the flags.
 func (c *serveCommand) source(open *opener, name, path string) served {
 	options := open.options
+	options.Described = func(d *vgg.Description) { open.env.reportIgnored(path, d) }
 	return served{server.Source{
 		Name: name,
 		Open: func(ctx context.Context) (*vgg.Model, error) {

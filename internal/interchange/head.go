@@ -366,7 +366,7 @@ func (o *Outline) guessedHead(head []fileLayer, channels, poolings int, g Given)
 	}
 	named := strings.HasPrefix(head[0].name[strings.LastIndexByte(head[0].name, '/')+1:], ownHead)
 	if len(head) != 1 && !o.paperNames(head) || len(head) == 1 && followsLayer(head[0].name) || connected == 0 || named {
-		return architecture.Architecture{}, &AmbiguousError{fmt.Sprintf("names and shapes of tensors don't tell the head, its activations above all: say it (--head '%s', %s)", likely, usual)}
+		return architecture.Architecture{}, &AmbiguousError{fmt.Sprintf("names and shapes of tensors don't tell the head, its activations above all: say it (--head '%s', %s%s)", likely, usual, o.convolutionAdvice(head))}
 	}
 	a := architecture.Architecture{Head: architecture.PaperHead()}
 	if len(head) == 1 {

@@ -77,6 +77,8 @@ type fileLayer struct {
 	relu bool
 	// affine: the normalisation has only a scale and a shift, those of its statistics.
 	affine bool
+	// fromHead: a convolution that its name puts into the head.
+	fromHead bool
 	// between: the layer is a batch normalisation between layers of the features.
 	between bool
 	// first and last are the numbers in the names of the layer and of its batch normalisation,
@@ -191,6 +193,7 @@ func (o *Outline) Within(a architecture.Architecture) error {
 			return err
 		}
 	}
+	o.takeConvolutions(a)
 	var convs, norms, head []fileLayer
 	for _, l := range o.layers {
 		switch {

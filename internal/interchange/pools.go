@@ -5,6 +5,7 @@ import (
 
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/weights"
 )
 
 // adaptivePool follows a pooling to a size: to one pixel it is a global pooling. By averages to
@@ -55,6 +56,9 @@ func (r *layerReader) averagePool(a attributes) error {
 			return err
 		}
 		return r.globalPool(architecture.GlobalAverage)
+	}
+	if r.f.Format() == weights.ONNX && r.poolsLast() {
+		return fmt.Errorf("windows %v: want max-pooling, 2×2 with stride 2, or averages of the whole map; if the model has an AdaptiveAvgPool2d here, which torch.onnx.export writes so, save it with its code (torch.jit.script(model).save)", windows)
 	}
 	return fmt.Errorf("windows %v: want max-pooling, 2×2 with stride 2", windows)
 }

@@ -233,7 +233,7 @@ func (o *Outline) checkRoom(config string) error {
 	var err error
 	for i := range o.layers {
 		l := &o.layers[i]
-		if l.inHead() {
+		if l.inHead() || l.fromHead {
 			break
 		}
 		if !l.hasTensors() {

@@ -281,7 +281,7 @@ def refused(K):
     x = m.features(i)
     yield "two_outputs", "the model has 2 outputs, ", K.Model(i, [m.gap(L.Dense(3, name="one"))(x), m.gap(L.Dense(2, name="two"))(x)][:1] + [x])
     yield "branches", "have the same input", (lambda i: K.Model(i, m.gap(L.Dense(3))(L.Add()([conv(i, activation="relu"), conv(i, activation="relu")]))))(m.input())
-    yield "residual", "", wide(lambda i: m.gap(softmax)((lambda y: y + conv(y, activation="relu"))(conv(i, activation="relu"))))
+    yield "residual", "have the same input, want layers one after another (--headless", wide(lambda i: m.gap(softmax)((lambda y: y + conv(y, activation="relu"))(conv(i, activation="relu"))))
     i = K.Input((32, 64, 3))
     yield "oblong", "images of 32×64 pixels, want square ones", K.Model(i, softmax(L.Flatten()(m.features(i))))
     i = K.Input((18, 18, 3))

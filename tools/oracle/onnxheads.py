@@ -524,7 +524,7 @@ def remove(path):
 ERRORS = {
     "t_turned_mean": "--preprocess", "t_resize": "(Resize): resizes the pictures", "t_two_heads": "extract_model", "t_gelu_tanh": "approximated by tanh",
     "t_relu6": "(Clip): not an operator that is followed: a rectification bounded by 6 (ReLU6)", "t_hardswish": "hard swish", "t_l1": "(ReduceL1)",
-    "t_residual": "joins two branches", "t_adaptive2": "windows [3 1]", "h_gelu_approximate": "approximated by tanh", "h_if": "(If): a choice made while the graph runs",
+    "t_residual": "joins two branches", "t_adaptive2": "AdaptiveAvgPool2d here, which torch.onnx.export writes so", "h_gelu_approximate": "approximated by tanh", "h_if": "(If): a choice made while the graph runs",
     "h_domain": "operator of domain com.example", "h_function": "onnx.inliner", "h_hardsigmoid": "hard sigmoid", "h_selu": "SELU", "h_celu": "(Celu)",
     "h_softplus": "(Softplus)", "h_elu": "alpha 0.5, want 1", "h_thresholdedrelu": "(ThresholdedRelu)", "h_two_inputs": "2 inputs (input, second)",
     "h_dynamic_weight": "(Reshape)", "h_softmax_op9": "in opset 9, over all axes", "h_integer_alone": "(MatMulInteger)",

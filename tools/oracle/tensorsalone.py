@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes files of tensors alone whose names don't tell the network: dropouts that take a number,
 blocks in attributes of any name, batch normalisation before and behind the rectification, the
-files of well-known repositories and tutorials.
+files of well-known repositories and tutorials, a convolution in the classifier.
 
     tensorsalone.py torch     needs PyTorch
     tensorsalone.py keras     needs Keras 3 with TensorFlow
@@ -141,6 +141,18 @@ def torch_files():
 
     save("block.pth", Blocks(SMALL, "block"), "3bn 3bn M 5bn M GAP FC6 BN RELU FC", 24)
     save("layer.pth", Blocks(A, "layer"), "A-BN GAP FC6 BN RELU FC", 64)
+
+    class ConvolutionInHead(nn.Module):  # which the names put among the fully connected layers
+        def __init__(self, side):
+            super().__init__()
+            self.features = features(A)
+            self.classifier = nn.Sequential(nn.Conv2d(8, 6, side, padding=side // 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3))
+
+        def forward(self, x):
+            return self.classifier(self.features(x))
+
+    save("conv3_in_head.pth", ConvolutionInHead(3), "1 M 2 M 4 4 M 8 8 M 8 8 M 6 GAP FC", 64)
+    save("conv1_in_head.pth", ConvolutionInHead(1), "1 M 2 M 4 4 M 8 8 M 8 8 M 1×6 GAP FC", 64)
 
     def d2l(arch):  # as d2l.ai's book has it
         blocks, c = [], 3
