@@ -170,10 +170,10 @@ func TestBeginRefused(t *testing.T) {
 		from   func(*network.Options)
 		change func(*Recipe)
 	}{
-		"fc6.weight: shape [24 32], want [16 32]":               {func(o *network.Options) { o.FC = 24 }, func(r *Recipe) {}},
-		"fc6.weight: shape [16 32], want [16 128]":              {nil, func(r *Recipe) { r.Input, r.ScaleMin, r.ScaleMax, r.TestScale = 64, 64, 64, 64 }},
-		"conv1_1.weight: shape [8 3 3 3], want [4 3 3 3]":       {func(o *network.Options) { o.Width = 1. / 8 }, func(r *Recipe) {}},
-		"conv1_1.weight: shape [4 3 5 5], want [4 3 3 3]":       {func(o *network.Options) { o.Config = "B-shallow" }, func(r *Recipe) {}},
+		"fc6.weight: shape 24×32, want 16×32":                   {func(o *network.Options) { o.FC = 24 }, func(r *Recipe) {}},
+		"fc6.weight: shape 16×32, want 16×128":                  {nil, func(r *Recipe) { r.Input, r.ScaleMin, r.ScaleMax, r.TestScale = 64, 64, 64, 64 }},
+		"conv1_1.weight: shape 8×3×3×3, want 4×3×3×3":           {func(o *network.Options) { o.Width = 1. / 8 }, func(r *Recipe) {}},
+		"conv1_1.weight: shape 4×3×5×5, want 4×3×3×3":           {func(o *network.Options) { o.Config = "B-shallow" }, func(r *Recipe) {}},
 		"nowhere.safetensors: no such file or directory":        {nil, func(r *Recipe) { r.InitFrom = "nowhere.safetensors" }},
 		`freeze: "conv9_*" matches none of the layers conv1_1,`: {nil, func(r *Recipe) { r.Freeze = []string{"conv1_1", "conv9_*"} }},
 		"nothing is left to learn":                              {nil, func(r *Recipe) { r.Freeze = []string{"*"} }},
