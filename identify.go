@@ -415,7 +415,8 @@ func (d *Description) foreignPreprocess(f *weights.File, outline *interchange.Ou
 		if err != nil {
 			return err
 		}
-		d.Preprocess, d.BGR = s, takesBGR(s.Name)
+		// A file that says its preprocessing is one that was written here, in RGB.
+		d.Preprocess, d.BGR = s, takesBGR(s.Name) && !inFile
 	case inFile:
 		d.Preprocess.Orient = preprocess.Upright // as in readMetadata
 		if err := boundedjson.Unmarshal([]byte(text), &d.Preprocess); err != nil {

@@ -17,7 +17,6 @@ import (
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/tensor"
-	"github.com/verydeep/vgg/weights"
 )
 
 var updateONNX = flag.Bool("update-onnx", false, "rewrite testdata/onnxexported.json by ONNX Runtime")
@@ -188,36 +187,54 @@ func fileHash(t *testing.T, path string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// TestONNXImageNetConvolutions: Keras's ImageNet convolutions go out to ONNX and come back
-// bit for bit.
-func TestONNXImageNetConvolutions(t *testing.T) {
+// TestImageNetConvolutions: Keras's ImageNet convolutions go out to every format and come back
+// with the same bits and, where the format can hold it, their preprocessing.
+func TestImageNetConvolutions(t *testing.T) {
 	vggtest.SkipShort(t, "writes and reads the convolutions of D at full width")
 	m, err := Open(t.Context(), vggtest.Shared(t, "weights/vgg16-imagenet/vgg16_notop.h5"), OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "m.onnx")
-	if err := m.Export(t.Context(), path, ExportOptions{Format: weights.ONNX, ONNX: ONNXOptions{Dense: true}}); err != nil {
-		t.Fatal(err)
-	}
-	again, err := Open(t.Context(), path, OpenOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if again.Preprocess != m.Preprocess || again.Net.Options().Config != "D" {
-		t.Errorf("opened as %+v with %+v", again.Net.Options(), again.Preprocess)
-	}
-	for i, p := range m.Net.Params() {
-		q := again.Net.Params()[i]
-		want, got := make([]float32, p.Len()), make([]float32, q.Len())
-		if err := p.Get(want); err != nil {
-			t.Fatal(err)
-		}
-		if err := q.Get(got); err != nil {
-			t.Fatal(err)
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("%s differs", p.Name)
+	for _, c := range []struct {
+		file    string
+		options ExportOptions
+	}{
+		{"m.onnx", ExportOptions{ONNX: ONNXOptions{Dense: true}}},
+		{"native.safetensors", ExportOptions{}},
+		{"torchvision.safetensors", ExportOptions{Names: "torchvision"}},
+		{"m.pth", ExportOptions{}},
+		{"m.npz", ExportOptions{}},
+		{"m.keras", ExportOptions{}},
+		{"m.weights.h5", ExportOptions{}},
+	} {
+		for _, preprocessing := range []string{"", m.Preprocess.Name} {
+			t.Run(c.file+" "+preprocessing, func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), c.file)
+				if err := m.Export(t.Context(), path, c.options); err != nil {
+					t.Fatal(err)
+				}
+				// What is exported is in RGB, also for whoever says where the weights are from.
+				again, err := Open(t.Context(), path, OpenOptions{Preprocess: preprocessing})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if again.Net.Options().Config != "D" || again.Preprocess.Mean != m.Preprocess.Mean || again.Preprocess.Scale != m.Preprocess.Scale {
+					t.Errorf("opened as %+v with %+v", again.Net.Options(), again.Preprocess)
+				}
+				for i, p := range m.Net.Params() {
+					q := again.Net.Params()[i]
+					want, got := make([]float32, p.Len()), make([]float32, q.Len())
+					if err := p.Get(want); err != nil {
+						t.Fatal(err)
+					}
+					if err := q.Get(got); err != nil {
+						t.Fatal(err)
+					}
+					if !slices.Equal(got, want) {
+						t.Errorf("%s differs", p.Name)
+					}
+				}
+			})
 		}
 	}
 }

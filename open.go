@@ -31,8 +31,8 @@ type OpenOptions struct {
 	// Empty: that of the file, or of its release. If neither is known, opening fails.
 	//
 	// For a file from elsewhere, "caffe" and "keras" also mean that its first convolution
-	// takes BGR; its channels are swapped while it is read. A file that [Model.Save] wrote
-	// is in RGB whatever its preprocessing.
+	// takes BGR; its channels are swapped while it is read. A file that [Model.Save] or
+	// [Model.Export] wrote is in RGB whatever its preprocessing.
 	Preprocess string
 	// Head is the network's head, in the language of package architecture ("GAP FC"), for
 	// files whose tensors don't tell it. A file that tells another is an error.
