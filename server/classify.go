@@ -54,15 +54,9 @@ func (s *Server) classify(w http.ResponseWriter, r *http.Request) error {
 	for i, p := range list {
 		results[i].File = p.name
 		scores, err := s.scores(r.Context(), h, g, p.data, scale)
-		f, ok := errors.AsType[*failure](err)
-		switch {
-		case err == nil:
+		if err == nil {
 			results[i].Answer = g.model.Answer(scores, top, thresholds)
-		case len(list) > 1 && ok && f.code == http.StatusBadRequest:
-			results[i].Error = err.Error() // the others have their answers
-		case len(list) > 1:
-			return fmt.Errorf("picture %d: %w", i, err)
-		default:
+		} else if results[i].Error, err = ofPicture(i, len(list), err); err != nil {
 			return err
 		}
 	}
@@ -72,6 +66,19 @@ func (s *Server) classify(w http.ResponseWriter, r *http.Request) error {
 		writeJSON(w, http.StatusOK, results)
 	}
 	return nil
+}
+
+// ofPicture decides about the error of picture i of n. One that the picture itself is to blame
+// for is told in its answer, as the others have theirs; another ends the request.
+func ofPicture(i, n int, err error) (told string, ends error) {
+	f, ok := errors.AsType[*failure](err)
+	switch {
+	case n == 1:
+		return "", err
+	case ok && f.code == http.StatusBadRequest:
+		return err.Error(), nil
+	}
+	return "", fmt.Errorf("picture %d: %w", i, err)
 }
 
 // asked returns the parameters of a request and the network that it asks, one of classes.

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -54,17 +53,18 @@ func (s *Server) features(w http.ResponseWriter, r *http.Request) error {
 	for i, p := range list {
 		results[i].File = p.name
 		x, err := s.described(r.Context(), h, g, describer, question, p.data)
-		f, ok := errors.AsType[*failure](err)
-		switch {
-		case err == nil:
+		if err == nil {
 			results[i].Descriptor = x
-		case form == "json" && len(list) > 1 && ok && f.code == http.StatusBadRequest:
-			results[i].Error = err.Error() // the others have their answers
-		case len(list) > 1:
-			return fmt.Errorf("picture %d: %w", i, err)
-		default:
-			return err
+			continue
 		}
+		told, ends := ofPicture(i, len(list), err)
+		if ends == nil && form != "json" { // a row of numbers can't tell
+			ends = fmt.Errorf("picture %d: %w", i, err)
+		}
+		if ends != nil {
+			return ends
+		}
+		results[i].Error = told
 	}
 	switch {
 	case form == "npy":

@@ -101,12 +101,7 @@ func (c *distanceCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	open, err := c.opener(e, "", threads)
-	if err != nil {
-		return err
-	}
-	open.options.Headless = true
-	m, err := open.open(c.Net)
+	m, err := c.convolutions(e, c.Net, threads)
 	if err != nil {
 		return err
 	}

@@ -56,6 +56,16 @@ func (f modelFlags) opener(e *environment, fc nn.Storage, threads int) (*opener,
 	return o, err
 }
 
+// convolutions opens the network of that name without its head.
+func (f modelFlags) convolutions(e *environment, name string, threads int) (*vgg.Model, error) {
+	o, err := f.opener(e, "", threads)
+	if err != nil {
+		return nil, err
+	}
+	o.options.Headless = true
+	return o.open(name)
+}
+
 // open returns the network of that name: the latest one, if it is that.
 func (o *opener) open(name string) (*vgg.Model, error) {
 	if o.model != nil && o.name == name {

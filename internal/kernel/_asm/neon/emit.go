@@ -46,10 +46,6 @@ type function struct {
 // escape.
 func (f *file) text(name, signature, doc string) *function {
 	fn := &function{file: f, name: name, signature: signature, doc: doc, params: map[string]int{}}
-	for _, group := range strings.Split(strings.Trim(signature, "()"), ", ") {
-		fields := strings.Fields(group)
-		fn.params[fields[0]] = 0
-	}
 	// Types stand at the end of a group of names; sizes follow from them.
 	groups := strings.Split(strings.Trim(signature, "()"), ", ")
 	kind := ""

@@ -89,7 +89,7 @@ func (c *code) Scale(k float64, a value) value {
 	return c.record([]value{a}, false, func(d vec, s []vec) { c.f.lane("fmul", d, s[0], c.constant(k)) })
 }
 
-// mask returns the mask of an instruction that compares a vector with zero, or two.
+// positive is the mask of where a is greater than zero.
 func (c *code) positive(a value) value {
 	return c.record([]value{a}, false, func(d vec, s []vec) { c.f.do2("fcmgt", d, s[0]) })
 }
