@@ -329,6 +329,9 @@ func (c *Chain) ForwardContext(ctx context.Context, y, x *tensor.Tensor) error {
 			return context.Cause(ctx)
 		}
 		ws.step(i)
+		if err := ws.work.Failed(); err != nil {
+			return err
+		}
 	}
 	out.ToNCHW(y.Data)
 	return nil
@@ -380,6 +383,9 @@ func (c *Chain) Profile(x *tensor.Tensor) ([]StepTime, error) {
 	for i, s := range ws.steps {
 		ws.step(i)
 		lap(s.layer.Name(), s.pool)
+	}
+	if err := ws.work.Failed(); err != nil {
+		return nil, err
 	}
 	out := &ws.acts[len(ws.acts)-1]
 	out.ToNCHW(make([]float32, out.N*out.C*out.H*out.W))

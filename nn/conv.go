@@ -62,7 +62,7 @@ func (l *Conv) Out(in Shape) (Shape, error) {
 // winograd returns the plan of a pass over n images; ok is false where Winograd's algorithm
 // doesn't pay.
 func (l *Conv) winograd(n int, in Shape, threads int, train bool) (kernel.Winograd, bool) {
-	if l.Weight.format != 0 {
+	if !l.Weight.held() {
 		return kernel.Winograd{}, false
 	}
 	return l.g.PlanWinograd(n, in.H, in.W, threads, train)
@@ -89,7 +89,10 @@ func (l *Conv) scratch(n int, in Shape, threads int, train, data bool) kernel.Sc
 		}
 		return p.Scratch(l.g, n, in.H, in.W)
 	}
-	if l.Weight.format != 0 {
+	switch {
+	case l.Weight.inFile:
+		return l.g.SourceScratch(n, in.H, in.W)
+	case l.Weight.format != 0:
 		return l.g.HalfScratch(n, in.H, in.W, threads)
 	}
 	s := l.g.ForwardScratch(n, in.H, in.W, threads)
@@ -114,6 +117,8 @@ func (l *Conv) filterLen(n int, in Shape, threads int, train bool) int {
 func (l *Conv) forward(w *kernel.Work, x, y *kernel.Act, p Pass) {
 	plan, ok := l.winograd(x.N, Shape{x.C, x.H, x.W}, w.Team.Threads(), p.Train)
 	switch {
+	case l.Weight.inFile:
+		w.SourceForward(l.g, x, l.Weight.from, l.Bias.Value, l.ReLU, y)
 	case l.Weight.half != nil:
 		w.HalfForward(l.g, x, l.Weight.half, l.Bias.Value, l.ReLU, y)
 	case !ok:

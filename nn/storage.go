@@ -13,6 +13,10 @@ const (
 	F32  Storage = "f32"
 	F16  Storage = "f16"  // IEEE half precision: 11 significant bits
 	BF16 Storage = "bf16" // the upper half of a float32: 8 significant bits
+	// InFile leaves the weights where they were read from: every pass reads, packs and
+	// multiplies by them, panel by panel, in little memory. One pass takes less time so than
+	// reading the weights into memory takes, and each further pass takes as long again.
+	InFile Storage = "file"
 )
 
 // StoreFC changes the format in which memory holds the weights of the fully connected
@@ -22,6 +26,10 @@ const (
 //
 // If it is called before the chain has memory ([Chain.Alloc]), the weights are never held
 // in 32 bits. It must not be called while a pass runs. It is an error if s isn't a format.
+//
+// Layers that are [InFile] need [Param.KeepIn] before the first pass. A layer before a batch
+// normalisation, which inference folds into its weights, stays in memory, and so do weights
+// that are there already.
 func (c *Chain) StoreFC(s Storage) error {
 	var format kernel.Half
 	switch s {
@@ -31,12 +39,19 @@ func (c *Chain) StoreFC(s Storage) error {
 		format = kernel.F16
 	case BF16:
 		format = kernel.BF16
+	case InFile:
 	default:
-		return fmt.Errorf("nn: storage %q: want %q, %q or %q", s, F32, F16, BF16)
+		return fmt.Errorf("nn: storage %q: want %q, %q, %q or %q", s, F32, F16, BF16, InFile)
 	}
-	for _, l := range c.layers {
-		if conv, ok := l.(*Conv); ok && conv.connected() {
+	for i, l := range c.layers {
+		conv, ok := l.(*Conv)
+		if !ok || !conv.connected() {
+			continue
+		}
+		if s != InFile {
 			conv.Weight.narrow(format, c.team.Load())
+		} else if !c.folds(i) {
+			conv.Weight.inFile = conv.Weight.format == 0 && conv.Weight.Value == nil
 		}
 	}
 	c.Release() // workspaces are planned for the other format

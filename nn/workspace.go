@@ -71,7 +71,10 @@ func (c *Chain) ParamBytes() int64 {
 	var total int64
 	for _, p := range c.Params() {
 		size := int64(4)
-		if p.format != 0 {
+		switch {
+		case p.inFile:
+			size = 0
+		case p.format != 0:
 			size = 2
 		}
 		total += size * int64(p.packed)

@@ -231,6 +231,7 @@ type Work struct {
 	turned  []float32   // transposed weights
 	filters []float32   // transformed weights, or their gradient
 	local   [][]float32 // of each slot
+	failed  failure     // of reading weights
 	offs    []int       // input offsets of the steps
 	offs2   []int
 
@@ -324,7 +325,7 @@ func (w *Work) ConvForward(g Conv, x *Act, weights, bias []float32, relu bool, y
 	case patch:
 		w.patchForward(g, x, weights, bias, flags, y)
 	case packed:
-		w.packedForward(g, x, weights, nil, bias, flags, y)
+		w.packedForward(g, x, packedTask{weights: weights, bias: bias, flags: flags}, y)
 	default: // direct, rgb
 		w.directForward(g, x, weights, bias, flags, y)
 	}
