@@ -204,7 +204,8 @@ func (ws *workspace) plan(c *Chain, n, h, w int) error {
 	if err != nil {
 		return err
 	}
-	lens, _, _ := inferenceLens(steps, shapes, n, threads)
+	lens, scratch, _ := inferenceLens(steps, shapes, n, threads)
+	ws.work.Reserve(kernel.Scratch{Filters: scratch.Filters})
 	for i, l := range lens {
 		if cap(ws.buf[i]) < l {
 			ws.buf[i] = nil // free the old one before the new one is allocated

@@ -19,6 +19,7 @@ type Conv struct {
 	g            kernel.Conv
 	ReLU         bool
 	Weight, Bias *Param
+	passing      bool // inference transforms the weights in every pass, in scratch: see [InFile]
 
 	mu      sync.Mutex                     // held while filters are computed
 	filters [3]atomic.Pointer[transformed] // by tile size: F(2×2), F(4×4), F(6×6)
@@ -87,7 +88,11 @@ func (l *Conv) scratch(n int, in Shape, threads int, train, data bool) kernel.Sc
 		if train {
 			return p.TrainingScratch(l.g, n, in.H, in.W, threads, data)
 		}
-		return p.Scratch(l.g, n, in.H, in.W)
+		s := p.Scratch(l.g, n, in.H, in.W)
+		if l.passing {
+			s.Filters = p.FilterLen(l.g)
+		}
+		return s
 	}
 	switch {
 	case l.Weight.inFile:
@@ -108,7 +113,7 @@ func (l *Conv) scratch(n int, in Shape, threads int, train, data bool) kernel.Sc
 // filterLen is the length, in floats, of the transformed weights that inference on n images
 // keeps, or of their gradient that training keeps.
 func (l *Conv) filterLen(n int, in Shape, threads int, train bool) int {
-	if p, ok := l.winograd(n, in, threads, train); ok {
+	if p, ok := l.winograd(n, in, threads, train); ok && (train || !l.passing) {
 		return p.FilterLen(l.g)
 	}
 	return 0
@@ -153,6 +158,11 @@ type transformed struct {
 // filter returns the transformed weights, and computes them if the weights have changed.
 // All passes share them.
 func (l *Conv) filter(w *kernel.Work, p kernel.Winograd) []float32 {
+	if l.passing {
+		u := w.FiltersOf(p, l.g)
+		w.WinogradFilter(p, l.g, l.Weight.Value, u)
+		return u
+	}
 	kept := &l.filters[p.M/2-1]
 	if t := kept.Load(); t != nil && t.version == l.Weight.version.Load() {
 		return t.u

@@ -36,6 +36,7 @@ func (l *Conv) fold(norm *BatchNorm) *Conv {
 	copy(w, l.Weight.Value)
 	l.g.ScaleOut(w, f.scale)
 	copy(f.conv.Bias.Value, f.shift)
+	f.conv.passing = l.passing
 	l.folded.Store(f)
 	return f.conv
 }

@@ -14,8 +14,10 @@ const (
 	F16  Storage = "f16"  // IEEE half precision: 11 significant bits
 	BF16 Storage = "bf16" // the upper half of a float32: 8 significant bits
 	// InFile leaves the weights where they were read from: every pass reads, packs and
-	// multiplies by them, panel by panel, in little memory. One pass takes less time so than
-	// reading the weights into memory takes, and each further pass takes as long again.
+	// multiplies by them, panel by panel, in little memory. Nor are the convolutions' weights
+	// kept as Winograd's algorithm multiplies by them; every pass transforms them. A single
+	// pass takes less time so than with weights that are first brought into memory, and every
+	// further one as long again.
 	InFile Storage = "file"
 )
 
@@ -45,6 +47,9 @@ func (c *Chain) StoreFC(s Storage) error {
 	}
 	for i, l := range c.layers {
 		conv, ok := l.(*Conv)
+		if ok {
+			conv.passing = s == InFile
+		}
 		if !ok || !conv.connected() {
 			continue
 		}

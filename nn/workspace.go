@@ -19,7 +19,7 @@ func (c *Chain) FilterFloats() int {
 		}
 		tiles := map[int]int{}
 		for _, side := range []int{even6, even4, 8, 4} {
-			if p, ok := conv.winograd(1, Shape{conv.g.C, side, side}, c.Threads(), false); ok {
+			if p, ok := conv.winograd(1, Shape{conv.g.C, side, side}, c.Threads(), false); ok && !conv.passing {
 				tiles[p.M] = p.FilterLen(conv.g)
 			}
 		}
