@@ -308,3 +308,26 @@ func TestWith(t *testing.T) {
 		}
 	}
 }
+
+// TestEarlierRunKeepsItsWinograd: a run whose recipe doesn't name Winograd's tiles, as earlier
+// versions wrote it, goes on by those of 4×4; one that names them must be given the same.
+func TestEarlierRunKeepsItsWinograd(t *testing.T) {
+	text := string(PaperRecipe().YAML())
+	earlier := strings.Replace(text, "winograd: 6\n", "", 1)
+	if earlier == text {
+		t.Fatal("the recipe has no key winograd")
+	}
+	r := PaperRecipe()
+	if err := (runState{Recipe: earlier}).checkRecipe("run", &r, "c"); err != nil || r.Winograd != 4 {
+		t.Errorf("resumed by winograd %d, %v: want 4", r.Winograd, err)
+	}
+	r = PaperRecipe()
+	if err := (runState{Recipe: text}).checkRecipe("run", &r, "c"); err != nil || r.Winograd != 6 {
+		t.Errorf("resumed by winograd %d, %v: want 6", r.Winograd, err)
+	}
+	r.Winograd = 4
+	var other *OtherRunError
+	if err := (runState{Recipe: text}).checkRecipe("run", &r, "c"); !errors.As(err, &other) || other.Key != "winograd" {
+		t.Errorf("resumed with other tiles: %v, want an error of the key winograd", err)
+	}
+}
