@@ -68,6 +68,24 @@ func (c *Chain) Share(threads int) *Chain {
 	return newChain(c.in, c.layers, kernel.NewTeam(threads))
 }
 
+// SetWinograd chooses the forms of Winograd's algorithm by which training computes 3×3
+// convolutions and their gradients. They round differently, so the bits of a run depend on
+// them. m is 6, the default: those of inference, up to F(6×6,3×3); or 4: F(4×4,3×3) alone, of
+// whole tiles, by which earlier versions trained. It is an error if m is another number.
+// Training that has been prepared must not be used afterwards.
+func (c *Chain) SetWinograd(m int) error {
+	purpose, ok := map[int]kernel.Purpose{4: kernel.Training4, 6: kernel.Training}[m]
+	if !ok {
+		return fmt.Errorf("nn: training by Winograd's algorithm with tiles of %d×%[1]d, want 4 or 6", m)
+	}
+	for _, l := range c.layers {
+		if conv, ok := l.(*Conv); ok {
+			conv.trains = purpose
+		}
+	}
+	return nil
+}
+
 // Threads is the number of threads that share the work of one pass.
 func (c *Chain) Threads() int { return c.team.Load().Threads() }
 

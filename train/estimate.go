@@ -6,11 +6,11 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// Time of a training step in forward passes of inference. stepForwards is the ratio of their
-// multiplications for D: a step has three passes (forward, gradient of the input except the
-// image's, gradient of the weights), and their Winograd tiles are smaller than inference's.
-// With batch normalisation, which inference folds into the weights, a step takes about seven
-// forward passes, as timed. docs/training.md has both numbers.
+// Time of a training step in forward passes of inference, as timed for D. By its
+// multiplications a step has three passes: forward, gradient of the input except the image's,
+// gradient of the weights. In each it also transforms weights, which inference does once. With
+// batch normalisation, which inference folds into the weights, a step takes about seven forward
+// passes. docs/training.md has both numbers.
 const (
 	stepForwards           = 3.6
 	normalisedStepForwards = 7

@@ -461,7 +461,8 @@ func (r *run) logBeginning() error {
 }
 
 // checkRecipe compares the recipe of a run that resumes with the checkpoint's, and sets its
-// rule of initialisation to the one that was applied. Epochs and iterations may be raised,
+// rule of initialisation to the one that was applied, and the forms of Winograd's algorithm to
+// those of the version that began the run, if its recipe doesn't name them. Epochs and iterations may be raised,
 // unless the schedule depends on them.
 func (s runState) checkRecipe(dir string, r *Recipe, file string) error {
 	was, err := s.recipe()
@@ -470,6 +471,9 @@ func (s runState) checkRecipe(dir string, r *Recipe, file string) error {
 	}
 	if r.InitRule == Auto {
 		r.InitRule = was.InitRule
+	}
+	if !hasKey(s.Recipe, "winograd") {
+		r.Winograd = was.Winograd
 	}
 	for _, d := range Differences(*r, was) {
 		length := d.Key == "epochs" || d.Key == "max_iterations"
@@ -497,7 +501,9 @@ func checkRecipeFile(dir string, r Recipe) error {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	was, err := LoadRecipe(path, PaperRecipe())
+	base := PaperRecipe()
+	base.Winograd = r.Winograd // an earlier version named none, and has left no weights
+	was, err := LoadRecipe(path, base)
 	if err != nil {
 		return err
 	}
