@@ -222,7 +222,8 @@ func (ws *workspace) plan(c *Chain, n, h, w int) error {
 	if err != nil {
 		return err
 	}
-	lens, _, _ := inferenceLens(steps, shapes, n, threads)
+	lens, scratch, _ := inferenceLens(steps, shapes, n, threads)
+	ws.work.Reserve(kernel.Scratch{Filters: scratch.Filters})
 	for i, l := range lens {
 		if cap(ws.buf[i]) < l {
 			ws.buf[i] = nil // free the old one before the new one is allocated
@@ -347,6 +348,9 @@ func (c *Chain) ForwardContext(ctx context.Context, y, x *tensor.Tensor) error {
 			return context.Cause(ctx)
 		}
 		ws.step(i)
+		if err := ws.work.Failed(); err != nil {
+			return err
+		}
 	}
 	out.ToNCHW(y.Data)
 	return nil
@@ -398,6 +402,9 @@ func (c *Chain) Profile(x *tensor.Tensor) ([]StepTime, error) {
 	for i, s := range ws.steps {
 		ws.step(i)
 		lap(s.layer.Name(), s.pool)
+	}
+	if err := ws.work.Failed(); err != nil {
+		return nil, err
 	}
 	out := &ws.acts[len(ws.acts)-1]
 	out.ToNCHW(make([]float32, out.N*out.C*out.H*out.W))

@@ -129,7 +129,7 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 	if bare {
 		args, help = []string{"--help"}, e.stderr
 	}
-	parser, err := newParser(e, help, func(int) { helped = true })
+	parser, err := newParserOf(grammarOf(args), e, help, func(int) { helped = true })
 	if err != nil {
 		return err
 	}
@@ -183,7 +183,12 @@ func weightsMissing(command, image string) error {
 // newParser returns the parser of the command line. The parser writes help texts to help and
 // then calls exit.
 func newParser(e *environment, help io.Writer, exit func(code int)) (*kong.Kong, error) {
-	return kong.New(&commands{},
+	return newParserOf(&commands{}, e, help, exit)
+}
+
+// newParserOf is newParser for a struct of commands.
+func newParserOf(grammar any, e *environment, help io.Writer, exit func(code int)) (*kong.Kong, error) {
+	return kong.New(grammar,
 		kong.Name("vgg"),
 		kong.Description("The VGG networks of Simonyan & Zisserman (ICLR 2015): train, evaluate, classify.\n\nvgg COMMAND --help shows a command, vgg help TOPIC a text on "+topicList()+"."+exitHelp),
 		kong.Writers(help, e.stderr),
