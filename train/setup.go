@@ -412,13 +412,13 @@ func (r *run) takeDirectory(from *savedRun) error {
 // announce logs the beginning of the run, or its resumption, and reports it to OnStart.
 func (r *run) announce(from *savedRun) error {
 	s := Start{Recipe: r.o.Recipe, Init: r.init, Epoch: r.epoch, Iteration: r.iteration, Iterations: r.iterations, Preprocess: r.spec, Images: r.o.Train.Len()}
-	if f := r.trainFeatures; f != nil && f.keeps {
-		s.Whole = min(s.Iterations, f.loader.Views*r.trainLoader.Batches())
-	}
 	s.CopyBytes = r.copyBytes()
 	f := r.footprint()
 	s.Micro = f.micro()
 	var err error
+	if s.Whole, err = r.slowIterations(); err != nil {
+		return err
+	}
 	if s.Memory, err = f.Bytes(); err != nil {
 		return err
 	}
