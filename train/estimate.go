@@ -46,7 +46,7 @@ func (r *run) estimate() (float64, error) {
 		if r.o.Val != nil {
 			images += r.o.Val.Len()
 		}
-		return perImage * float64(images), nil
+		return perImage * float64(images) / float64(r.o.processes()), nil
 	}
 	left := float64(r.iterations - r.iteration)
 	validated := 0. // images, for each iteration
@@ -54,5 +54,5 @@ func (r *run) estimate() (float64, error) {
 		validated = float64(r.o.Val.Len()) / float64(r.trainLoader.Batches())
 	}
 	forwards := trainingForwards(r.model.Net.Chain().StatisticsLen() > 0)
-	return left * perImage * (forwards*float64(min(rec.Batch, r.o.Train.Len())) + validated), nil
+	return left * perImage / float64(r.o.processes()) * (forwards*float64(min(rec.Batch, r.o.Train.Len())) + validated), nil
 }
