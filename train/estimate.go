@@ -121,5 +121,5 @@ func (r *run) estimate() (float64, error) {
 	}
 	speed := float64(passes*n) * pass / time.Since(start).Seconds()
 	left := float64(r.iterations-r.iteration) / float64(r.trainLoader.Batches())
-	return w.epochs(left, r.o.Train.Len(), r.validationImages(), r.keptViews()) / speed, nil
+	return w.epochs(left, r.o.Train.Len(), r.validationImages(), r.keptViews()) / (speed * float64(r.o.processes())), nil
 }
