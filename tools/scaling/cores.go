@@ -1,0 +1,3 @@
+package main
+
+func coreTables() (string, error) { return "", nil }
