@@ -29,6 +29,7 @@ const modulePath = "github.com/verydeep/vgg"
 var levels = map[string]int{
 	"architecture":          0,
 	"comm":                  0,
+	"comm/launch":           0,
 	"comm/mpi":              1,
 	"internal/atomicfile":   0,
 	"internal/boundedjson":  0,

@@ -154,7 +154,7 @@ func (r *run) returnTo(ctx context.Context, from *savedRun) error {
 	var state *runState
 	if from != nil {
 		defer from.file.Close()
-		if err := r.restore(from); err != nil {
+		if err := r.restore(ctx, from); err != nil {
 			return err
 		}
 		state = &from.runState
@@ -182,8 +182,7 @@ func (r *run) begin(ctx context.Context) error {
 	if _, _, err := initialise(ctx, r.model.Net, &o.Recipe, o.Initial, o.Task != nil, o.Train.Classes); err != nil {
 		return err
 	}
-	r.stepper.sync()
-	return nil
+	return r.stepper.sync(ctx)
 }
 
 // rateAt returns the learning rate of an iteration: the schedule's, lowered by the rescues.

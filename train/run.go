@@ -255,7 +255,7 @@ func (r *run) isBest(e Epoch) bool {
 func (r *run) iterate(ctx context.Context, b *dataset.Batch, began time.Time) error {
 	next := r.iteration + 1
 	rate := r.rateAt(next)
-	sum, err := r.stepper.step(ctx, b, next, rate)
+	sum, err := r.stepper.step(ctx, whole(b), next, rate)
 	if err != nil {
 		return err
 	}

@@ -57,12 +57,12 @@ func newRun(ctx context.Context, o Options) (_ *run, err error) {
 	if err := r.choosePreprocessing(ctx, from, fileSpec); err != nil {
 		return nil, err
 	}
-	if err := r.prepareSteps(); err != nil {
+	if err := r.prepareSteps(ctx); err != nil {
 		return nil, err
 	}
 	r.prepareReports()
 	if from != nil {
-		if err := r.restore(from); err != nil {
+		if err := r.restore(ctx, from); err != nil {
 			return nil, err
 		}
 	}
@@ -341,11 +341,11 @@ func deviation(s preprocess.Stats, c int) float32 {
 }
 
 // prepareSteps makes the stepper, the loaders and the schedule.
-func (r *run) prepareSteps() error {
+func (r *run) prepareSteps(ctx context.Context) error {
 	o, rec := r.o, r.o.Recipe
 	steps := stepOptions{Recipe: rec, Task: o.Task, Samples: o.Train.Samples, Batch: min(rec.Batch, o.Train.Len()), Micro: o.Batch, Ranks: o.Ranks, Threads: o.Workers, Front: rec.frontLayers(r.model.Net.Chain())}
 	var err error
-	if r.stepper, err = newStepper(r.model.Net, steps); err != nil {
+	if r.stepper, err = newStepper(ctx, r.model.Net, steps); err != nil {
 		return err
 	}
 	cache := o.CacheBytes
@@ -527,7 +527,7 @@ func (s runState) checkImages(dir string, train imageSet, val *imageSet) error {
 }
 
 // restore sets the run to the state of the checkpoint.
-func (r *run) restore(from *savedRun) error {
+func (r *run) restore(ctx context.Context, from *savedRun) error {
 	if isa := kernel.Current().Name(); isa != from.ISA {
 		r.o.Log.Warn("the checkpoint was taken with another instruction set: the run goes on, with other bits than it would have had", "checkpoint", from.ISA, "now", isa)
 	}
@@ -544,7 +544,9 @@ func (r *run) restore(from *savedRun) error {
 			}
 		}
 	}
-	r.stepper.sync()
+	if err := r.stepper.sync(ctx); err != nil {
+		return err
+	}
 	r.position = position{epoch: from.Epoch, batches: from.Batches, iteration: from.Iteration, stopped: from.Stopped, partial: from.Partial}
 	r.rate.restore(from.Schedule)
 	r.rescues, r.loss = from.Rescues, from.Judged
