@@ -36,6 +36,7 @@ type opener struct {
 	options  vgg.OpenOptions // what files don't tell, and what to read of them
 	threads  int             // of the networks; 0: the default
 	headless bool            // accept networks without a classifier
+	device   device          // that the networks compute on; nil: the processor
 
 	name  string     // the latest network's
 	model *vgg.Model // the latest network, kept until another is opened
@@ -98,9 +99,7 @@ func (o *opener) read(name string) (*vgg.Model, error) {
 	if m.Net.Options().Headless() && !o.headless && !options.Headless && !options.Localiser {
 		return nil, fmt.Errorf("%s: features only, without a classifier, want a network with classes", name)
 	}
-	if o.threads > 0 {
-		m.Net.SetThreads(o.threads)
-	}
+	o.place(m)
 	return m, nil
 }
 

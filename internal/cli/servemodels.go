@@ -79,9 +79,7 @@ func (c *serveCommand) source(open *opener, name, path string) served {
 			if err != nil {
 				return nil, notWeights(path, err)
 			}
-			if open.threads > 0 {
-				m.Net.SetThreads(open.threads)
-			}
+			open.place(m)
 			return m, nil
 		},
 		Stamp: func() (string, error) { return stampOf(path) },
