@@ -104,6 +104,9 @@ func (d *Device) Name() string {
 	return name
 }
 
+// ID is the platform and the precision, on which the bits of results depend.
+func (d *Device) ID() string { return d.client.Platform + " " + string(d.precision) }
+
 // Count is the number of devices taken.
 func (d *Device) Count() int { return len(d.devices) }
 

@@ -16,27 +16,40 @@ type deviceFlags struct {
 // device is an accelerator.
 type device interface {
 	Name() string // for people: platform and kind
+	ID() string   // for files of results: platform and precision
 	NewRunner() nn.Runner
 }
 
-// take takes a number of devices; nil if the flags ask for none.
-func (f deviceFlags) take(e *environment, count int) (device, error) {
+// on takes a number of devices; nil if the flags ask for none.
+func (f deviceFlags) on(e *environment, count int) (device, error) {
 	if f.Device == "" {
 		if f.Precision != "f32" {
 			return nil, usagef("--precision %s goes with --device: the processor's own kernels compute in float32", f.Precision)
 		}
 		return nil, nil
 	}
+	if e.device != nil {
+		return e.device, nil // a process takes its devices once
+	}
 	d, err := takeDevice(e, f, count)
 	if err != nil {
 		return nil, fmt.Errorf("--device %s: %w", f.Device, err)
 	}
+	e.device = d
 	return d, nil
+}
+
+// deviceID is what files of results call the opener's device; empty for the processor.
+func (o *opener) deviceID() string {
+	if o.device == nil {
+		return ""
+	}
+	return o.device.ID()
 }
 
 // compute makes the opener's networks compute on the device that the flags ask for.
 func (o *opener) compute(f deviceFlags) (err error) {
-	o.device, err = f.take(o.env, 1)
+	o.device, err = f.on(o.env, 1)
 	return err
 }
 

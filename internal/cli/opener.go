@@ -122,7 +122,7 @@ func (o *opener) identify(name string) (*vgg.Description, string, error) {
 // net describes a network for package eval by name and hash. The hash is left out unless
 // hashed is set.
 func (o *opener) net(name string, s eval.Setting, hashed bool) (n eval.Net, err error) {
-	n = eval.Net{Weights: name, FCWeights: o.options.FCStorage, Setting: s, Open: func() (*vgg.Model, error) { return o.open(name) }}
+	n = eval.Net{Weights: name, FCWeights: o.options.FCStorage, Setting: s, Device: o.deviceID(), Open: func() (*vgg.Model, error) { return o.open(name) }}
 	if hashed {
 		n.SHA256, err = o.sha256(name)
 	}

@@ -43,6 +43,9 @@ func (c *serveCommand) sources(e *environment, threads int) (list []served, fold
 		}
 	}
 	open, err := c.opener(e, c.FCWeights, threads)
+	if err == nil {
+		err = open.compute(c.deviceFlags)
+	}
 	if err != nil {
 		return nil, "", err
 	}
@@ -113,6 +116,9 @@ func (c *serveCommand) inFolder(e *environment, dir string, threads int) ([]serv
 		return nil, err
 	}
 	open, err := c.opener(e, c.FCWeights, threads)
+	if err == nil {
+		err = open.compute(c.deviceFlags)
+	}
 	if err != nil {
 		return nil, err
 	}
