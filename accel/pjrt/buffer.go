@@ -39,6 +39,10 @@ func UploadBytes(d *Device, data []byte, shape Shape) (*Buffer, error) {
 	return upload(d, unsafe.Pointer(&data[0]), shape)
 }
 
+// untilTransferCompletes promises that data don't change before the plugin says that it needs
+// them no more; so it needs no copy of them first.
+const untilTransferCompletes = 1 // kImmutableUntilTransferCompletes
+
 func upload(d *Device, data unsafe.Pointer, shape Shape) (*Buffer, error) {
 	c := d.Client
 	h, err := c.open()
@@ -49,7 +53,6 @@ func upload(d *Device, data unsafe.Pointer, shape Shape) (*Buffer, error) {
 	var pin runtime.Pinner
 	defer pin.Unpin()
 	pin.Pin(data)
-	const untilTransferCompletes = 1 // kImmutableUntilTransferCompletes: no copy before the transfer
 	a, err := call(c.Plugin, clientBufferFromHostBuffer, fromHostArgs{
 		client: h, data: data, kind: int32(shape.Type), dims: unsafe.Pointer(unsafe.SliceData(dims)), numDims: uintptr(len(dims)),
 		semantics: untilTransferCompletes, device: d.handle,

@@ -9,11 +9,11 @@ import (
 	"unsafe"
 )
 
-// Versions of the interface that this package speaks: from MinMinor on, with major 0. Newer
-// ones are compatible until the major version changes.
+// Versions of the interface that this package speaks. From MinMinor on, the oldest that its
+// layouts were checked against, versions are compatible until the major version changes.
 const (
 	Major    = 0
-	MinMinor = 60
+	MinMinor = 90
 )
 
 // Plugin is a loaded plugin. It stays loaded as long as the process lives.
@@ -95,7 +95,7 @@ func readTable(path string, table uintptr) (*Plugin, error) {
 	h := at[tableHeader](table)
 	p := &Plugin{Path: path, Major: int(h.version.major), Minor: int(h.version.minor)}
 	if p.Major != Major || p.Minor < MinMinor {
-		return nil, fmt.Errorf("%s speaks PJRT %d.%d, this program %d.%d and newer: install a plugin of the last two years, or a newer version of this program if the plugin's is %d.0 or above",
+		return nil, fmt.Errorf("%s speaks PJRT %d.%d, this program %d.%d and newer: install a newer plugin (vgg devices says how), or a newer version of this program if the plugin's is %d.0 or above",
 			path, p.Major, p.Minor, Major, MinMinor, Major+1)
 	}
 	first, size := unsafe.Sizeof(tableHeader{}), h.size
