@@ -28,6 +28,7 @@ const modulePath = "github.com/verydeep/vgg"
 // under tools is outside the order, and nothing imports it.
 var levels = map[string]int{
 	"accel/pjrt":            0,
+	"accel/plugins":         0,
 	"architecture":          0,
 	"comm":                  0,
 	"comm/mpi":              1,

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ebitengine/purego"
 
+	"github.com/verydeep/vgg/accel/plugins"
 	"github.com/verydeep/vgg/internal/vggtest"
 )
 
@@ -34,9 +35,9 @@ func counted(p *Plugin, functions ...function) (*Plugin, map[function]*atomic.In
 // TestNoLeaks runs 10,000 cycles of upload, run and download, of which one in ten fails, and
 // compares how many handles the plugin made with how many it was given back.
 func TestNoLeaks(t *testing.T) {
-	path := os.Getenv(PluginVariable)
+	path := os.Getenv(plugins.Variable)
 	if path == "" {
-		vggtest.Skip(t, "a PJRT plugin in "+PluginVariable)
+		vggtest.Skip(t, "a PJRT plugin in "+plugins.Variable)
 	}
 	const calls = 10000
 	p, err := Open(path)
@@ -113,9 +114,9 @@ func TestNoLeaks(t *testing.T) {
 
 // TestStructSizes has the plugin's opinion of callers that are older and newer than itself.
 func TestStructSizes(t *testing.T) {
-	path := os.Getenv(PluginVariable)
+	path := os.Getenv(plugins.Variable)
 	if path == "" {
-		vggtest.Skip(t, "a PJRT plugin in "+PluginVariable)
+		vggtest.Skip(t, "a PJRT plugin in "+plugins.Variable)
 	}
 	p, err := Open(path)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg/accel/pjrt"
+	"github.com/verydeep/vgg/accel/plugins"
 	"github.com/verydeep/vgg/internal/vggtest"
 )
 
@@ -13,9 +14,9 @@ import (
 // skipped.
 func Plugin(t testing.TB) *pjrt.Plugin {
 	t.Helper()
-	path := os.Getenv(pjrt.PluginVariable)
+	path := os.Getenv(plugins.Variable)
 	if path == "" {
-		vggtest.Skip(t, "a PJRT plugin, such as that of pip install lammps-jax-pjrt-cpu, in "+pjrt.PluginVariable)
+		vggtest.Skip(t, "a PJRT plugin, such as that of pip install lammps-jax-pjrt-cpu, in "+plugins.Variable)
 	}
 	p, err := pjrt.Open(path)
 	if err != nil {
