@@ -1,11 +1,10 @@
 package accel
 
 import (
-	"os"
 	"testing"
 
-	"github.com/verydeep/vgg/accel/pjrt"
 	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/internal/vggtest/xla"
 )
 
 func TestMain(m *testing.M) { vggtest.Main(m) }
@@ -14,9 +13,7 @@ func TestMain(m *testing.M) { vggtest.Main(m) }
 // test, when nothing may be left of it.
 func testDevice(t testing.TB, o Options) *Device {
 	t.Helper()
-	if o.Plugin = os.Getenv(pjrt.PluginVariable); o.Plugin == "" {
-		vggtest.Skip(t, "a PJRT plugin ("+pjrt.PluginVariable+")")
-	}
+	o.Plugin = xla.Plugin(t).Path
 	d, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
