@@ -21,6 +21,7 @@ type Conv struct {
 	Weight, Bias *Param
 	passing      bool // inference transforms the weights in every pass, in scratch: see [InFile]
 
+	trains  kernel.Purpose                 // how training computes the layer
 	mu      sync.Mutex                     // held while filters are computed
 	filters [3]atomic.Pointer[transformed] // by tile size: F(2×2), F(4×4), F(6×6)
 	folded  atomic.Pointer[folded]         // the layer and the batch normalisation after it
@@ -31,7 +32,7 @@ type Conv struct {
 // layer becomes part of a chain.
 func NewConv(name string, c, k, r, pad int, relu bool) *Conv {
 	g := kernel.Conv{C: c, K: k, R: r, Pad: pad}
-	return &Conv{name: name, g: g, ReLU: relu, Weight: weight(name+".weight", g), Bias: vector(name+".bias", k)}
+	return &Conv{name: name, g: g, ReLU: relu, trains: kernel.Training, Weight: weight(name+".weight", g), Bias: vector(name+".bias", k)}
 }
 
 // NewFC returns a fully connected layer over inputs of c channels and side × side
@@ -66,7 +67,11 @@ func (l *Conv) winograd(n int, in Shape, threads int, train bool) (kernel.Winogr
 	if !l.Weight.held() {
 		return kernel.Winograd{}, false
 	}
-	return l.g.PlanWinograd(n, in.H, in.W, threads, train)
+	purpose := kernel.Inference
+	if train {
+		purpose = l.trains
+	}
+	return l.g.PlanWinograd(n, in.H, in.W, threads, purpose)
 }
 
 func (l *Conv) border(n int, in Shape, threads int, train bool) border {

@@ -16,6 +16,7 @@ type classifyCommand struct {
 	thresholdFlag
 	modelFlags
 	storageFlag
+	deviceFlags
 	pixelsFlag
 	threadsFlag
 	jsonFlag
@@ -55,11 +56,14 @@ func (c *classifyCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
+	if err := open.compute(c.deviceFlags); err != nil {
+		return err
+	}
 	pictures, err := e.pictures(c.Images)
 	if err != nil {
 		return err
 	}
-	if len(pictures) == 1 && c.FCWeights == nn.F32 {
+	if len(pictures) == 1 && c.FCWeights == nn.F32 && open.device == nil {
 		open.options.FCStorage = nn.InFile // one pass takes less time than reading them
 	}
 	m, err := open.open(c.Weights)
