@@ -70,7 +70,7 @@ func transformsAgainstTwins(t *testing.T, s *ISA, f Form, tiles int) {
 	}
 	g := randoms(rng, f.R*f.R*stride)
 	compare("weights", n*n*stride, func(d []float32) { winoWeightsTwin(f, tiles, g, stride, d, stride) },
-		func(d []float32) { s.winoWeights(f, tiles, g, stride, d, stride) })
+		func(d []float32) { s.winoWeights(f, false, tiles, g, stride, d, stride) })
 	if !f.trains() {
 		return
 	}
