@@ -116,13 +116,16 @@ func (c *Chain) Shapes(h, w int) ([]Shape, error) {
 	return shapes, nil
 }
 
-// workspace holds the buffers of a pass of inference: activations alternate between two.
+// workspace holds the buffers of a pass of inference.
 type workspace struct {
 	work    *kernel.Work
 	n, h, w int
+	front   front
 	steps   []inferenceStep
+	shapes  []Shape
+	borders []border
 	acts    []kernel.Act
-	buf     [2][]float32
+	buf     [4][]float32
 }
 
 // inferenceStep is a layer of inference, perhaps with the batch normalisation and the
@@ -194,14 +197,15 @@ func borderOf(steps []inferenceStep, shapes []Shape, i, n, threads int) border {
 	return border{}
 }
 
-// inferenceLens returns the lengths, in floats, of the two buffers, the scratch memory, and
-// the length of the transformed weights.
-func inferenceLens(steps []inferenceStep, shapes []Shape, n, threads int) (lens [2]int, s kernel.Scratch, filters int) {
+// inferenceLens returns the lengths, in floats, of the buffers, the scratch memory, and the
+// length of the transformed weights.
+func inferenceLens(steps []inferenceStep, shapes []Shape, n, threads int) (lens [4]int, s kernel.Scratch, filters int) {
+	f := frontOf(steps, shapes, n, threads)
 	for i, sh := range shapes {
-		b := borderOf(steps, shapes, i, n, threads)
-		lens[i%2] = max(lens[i%2], kernel.BorderedLen(n, sh.C, sh.H, sh.W, b.pad, b.end))
+		b, images := borderOf(steps, shapes, i, n, threads), f.images(i, n)
+		lens[f.buffer(i)] = max(lens[f.buffer(i)], kernel.BorderedLen(images, sh.C, sh.H, sh.W, b.pad, b.end))
 		if i < len(steps) {
-			s = s.Max(steps[i].layer.scratch(n, sh, threads, false, false))
+			s = s.Max(steps[i].layer.scratch(images, sh, threads, false, false))
 			if conv, ok := steps[i].layer.(*Conv); ok {
 				filters += conv.filterLen(n, sh, threads, false)
 				if steps[i].norm != nil {
@@ -230,11 +234,12 @@ func (ws *workspace) plan(c *Chain, n, h, w int) error {
 		}
 		ws.buf[i] = ws.buf[i][:l]
 	}
-	ws.n, ws.h, ws.w, ws.steps = n, h, w, steps
-	ws.acts = make([]kernel.Act, len(shapes))
-	for i, sh := range shapes {
-		b := borderOf(steps, shapes, i, n, threads)
-		ws.acts[i].Bordered(n, sh.C, sh.H, sh.W, b.pad, b.end, ws.buf[i%2])
+	ws.n, ws.h, ws.w, ws.steps, ws.shapes = n, h, w, steps, shapes
+	ws.front = frontOf(steps, shapes, n, threads)
+	ws.acts, ws.borders = make([]kernel.Act, len(shapes)), make([]border, len(shapes))
+	for i := range shapes {
+		ws.borders[i] = borderOf(steps, shapes, i, n, threads)
+		ws.act(i, ws.front.images(i, n), 0)
 	}
 	return nil
 }
@@ -291,7 +296,11 @@ func (c *Chain) give(ws *workspace) {
 
 // bytes is the memory of a workspace.
 func (ws *workspace) bytes() int64 {
-	return 4 * int64(cap(ws.buf[0])+cap(ws.buf[1])+ws.work.Floats())
+	floats := ws.work.Floats()
+	for _, b := range ws.buf {
+		floats += cap(b)
+	}
+	return 4 * int64(floats)
 }
 
 // checkInput returns the batch size, height and width of x.
@@ -341,12 +350,8 @@ func (c *Chain) ForwardContext(ctx context.Context, y, x *tensor.Tensor) error {
 	if !slices.Equal(y.Shape, []int{out.N, out.C, out.H, out.W}) {
 		return fmt.Errorf("nn: output of shape %v, want [%d %d %d %d]", y.Shape, out.N, out.C, out.H, out.W)
 	}
-	ws.work.FromNCHW(x.Data, &ws.acts[0])
-	for i := range ws.steps {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		ws.step(i)
+	if err := ws.run(ctx, x.Data, nil); err != nil {
+		return err
 	}
 	out.ToNCHW(y.Data)
 	return nil
@@ -386,22 +391,23 @@ func (c *Chain) Profile(x *tensor.Tensor) ([]StepTime, error) {
 		return nil, err
 	}
 	defer c.give(ws)
-	var times []StepTime
+	times := []StepTime{{Layer: "input"}}
+	for _, s := range ws.steps {
+		times = append(times, StepTime{Layer: s.layer.Name(), Pool: s.pool})
+	}
+	times = append(times, StepTime{Layer: "output"})
 	last := time.Now()
-	lap := func(layer string, pool bool) {
+	lap := func(step int) {
 		now := time.Now()
-		times = append(times, StepTime{layer, pool, now.Sub(last).Seconds()})
+		times[step+1].Seconds += now.Sub(last).Seconds()
 		last = now
 	}
-	ws.work.FromNCHW(x.Data, &ws.acts[0])
-	lap("input", false)
-	for i, s := range ws.steps {
-		ws.step(i)
-		lap(s.layer.Name(), s.pool)
+	if err := ws.run(context.Background(), x.Data, lap); err != nil {
+		return nil, err
 	}
 	out := &ws.acts[len(ws.acts)-1]
 	out.ToNCHW(make([]float32, out.N*out.C*out.H*out.W))
-	lap("output", false)
+	lap(len(ws.steps))
 	return times, nil
 }
 
@@ -435,5 +441,5 @@ func (c *Chain) InferenceFloats(n, h, w int) (int, error) {
 		return 0, err
 	}
 	lens, s, filters := inferenceLens(steps, shapes, n, threads)
-	return lens[0] + lens[1] + s.Floats(threads) + filters, nil
+	return sum(lens) + s.Floats(threads) + filters, nil
 }
