@@ -116,16 +116,13 @@ func (c *Chain) Shapes(h, w int) ([]Shape, error) {
 	return shapes, nil
 }
 
-// workspace holds the buffers of a pass of inference.
+// workspace holds the buffers of a pass of inference: activations alternate between two.
 type workspace struct {
 	work    *kernel.Work
 	n, h, w int
-	front   front
 	steps   []inferenceStep
-	shapes  []Shape
-	borders []border
 	acts    []kernel.Act
-	buf     [4][]float32
+	buf     [2][]float32
 }
 
 // inferenceStep is a layer of inference, perhaps with the batch normalisation and the
@@ -197,15 +194,14 @@ func borderOf(steps []inferenceStep, shapes []Shape, i, n, threads int) border {
 	return border{}
 }
 
-// inferenceLens returns the lengths, in floats, of the buffers, the scratch memory, and the
-// length of the transformed weights.
-func inferenceLens(steps []inferenceStep, shapes []Shape, n, threads int) (lens [4]int, s kernel.Scratch, filters int) {
-	f := frontOf(steps, shapes, n, threads)
+// inferenceLens returns the lengths, in floats, of the two buffers, the scratch memory, and
+// the length of the transformed weights.
+func inferenceLens(steps []inferenceStep, shapes []Shape, n, threads int) (lens [2]int, s kernel.Scratch, filters int) {
 	for i, sh := range shapes {
-		b, images := borderOf(steps, shapes, i, n, threads), f.images(i, n)
-		lens[f.buffer(i)] = max(lens[f.buffer(i)], kernel.BorderedLen(images, sh.C, sh.H, sh.W, b.pad, b.end))
+		b := borderOf(steps, shapes, i, n, threads)
+		lens[i%2] = max(lens[i%2], kernel.BorderedLen(n, sh.C, sh.H, sh.W, b.pad, b.end))
 		if i < len(steps) {
-			s = s.Max(steps[i].layer.scratch(images, sh, threads, false, false))
+			s = s.Max(steps[i].layer.scratch(n, sh, threads, false, false))
 			if conv, ok := steps[i].layer.(*Conv); ok {
 				filters += conv.filterLen(n, sh, threads, false)
 				if steps[i].norm != nil {
@@ -234,12 +230,11 @@ func (ws *workspace) plan(c *Chain, n, h, w int) error {
 		}
 		ws.buf[i] = ws.buf[i][:l]
 	}
-	ws.n, ws.h, ws.w, ws.steps, ws.shapes = n, h, w, steps, shapes
-	ws.front = frontOf(steps, shapes, n, threads)
-	ws.acts, ws.borders = make([]kernel.Act, len(shapes)), make([]border, len(shapes))
-	for i := range shapes {
-		ws.borders[i] = borderOf(steps, shapes, i, n, threads)
-		ws.act(i, ws.front.images(i, n), 0)
+	ws.n, ws.h, ws.w, ws.steps = n, h, w, steps
+	ws.acts = make([]kernel.Act, len(shapes))
+	for i, sh := range shapes {
+		b := borderOf(steps, shapes, i, n, threads)
+		ws.acts[i].Bordered(n, sh.C, sh.H, sh.W, b.pad, b.end, ws.buf[i%2])
 	}
 	return nil
 }
@@ -296,11 +291,7 @@ func (c *Chain) give(ws *workspace) {
 
 // bytes is the memory of a workspace.
 func (ws *workspace) bytes() int64 {
-	floats := ws.work.Floats()
-	for _, b := range ws.buf {
-		floats += cap(b)
-	}
-	return 4 * int64(floats)
+	return 4 * int64(cap(ws.buf[0])+cap(ws.buf[1])+ws.work.Floats())
 }
 
 // checkInput returns the batch size, height and width of x.
@@ -350,8 +341,12 @@ func (c *Chain) ForwardContext(ctx context.Context, y, x *tensor.Tensor) error {
 	if !slices.Equal(y.Shape, []int{out.N, out.C, out.H, out.W}) {
 		return fmt.Errorf("nn: output of shape %v, want [%d %d %d %d]", y.Shape, out.N, out.C, out.H, out.W)
 	}
-	if err := ws.run(ctx, x.Data, nil); err != nil {
-		return err
+	ws.work.FromNCHW(x.Data, &ws.acts[0])
+	for i := range ws.steps {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		ws.step(i)
 	}
 	out.ToNCHW(y.Data)
 	return nil
@@ -391,23 +386,22 @@ func (c *Chain) Profile(x *tensor.Tensor) ([]StepTime, error) {
 		return nil, err
 	}
 	defer c.give(ws)
-	times := []StepTime{{Layer: "input"}}
-	for _, s := range ws.steps {
-		times = append(times, StepTime{Layer: s.layer.Name(), Pool: s.pool})
-	}
-	times = append(times, StepTime{Layer: "output"})
+	var times []StepTime
 	last := time.Now()
-	lap := func(step int) {
+	lap := func(layer string, pool bool) {
 		now := time.Now()
-		times[step+1].Seconds += now.Sub(last).Seconds()
+		times = append(times, StepTime{layer, pool, now.Sub(last).Seconds()})
 		last = now
 	}
-	if err := ws.run(context.Background(), x.Data, lap); err != nil {
-		return nil, err
+	ws.work.FromNCHW(x.Data, &ws.acts[0])
+	lap("input", false)
+	for i, s := range ws.steps {
+		ws.step(i)
+		lap(s.layer.Name(), s.pool)
 	}
 	out := &ws.acts[len(ws.acts)-1]
 	out.ToNCHW(make([]float32, out.N*out.C*out.H*out.W))
-	lap(len(ws.steps))
+	lap("output", false)
 	return times, nil
 }
 
@@ -441,5 +435,5 @@ func (c *Chain) InferenceFloats(n, h, w int) (int, error) {
 		return 0, err
 	}
 	lens, s, filters := inferenceLens(steps, shapes, n, threads)
-	return sum(lens) + s.Floats(threads) + filters, nil
+	return lens[0] + lens[1] + s.Floats(threads) + filters, nil
 }

@@ -157,13 +157,8 @@ func (l *layout) cut() {
 
 // groupSizeOf is the most images of a group whose maps have this shape.
 func (l *layout) groupSizeOf(s Shape) int {
-	return groupSize(s, l.n, l.chain.Threads())
-}
-
-// groupSize is the most images of a group of n images whose maps have this shape.
-func groupSize(s Shape, n, threads int) int {
 	tiles := ((s.H + 3) / 4) * ((s.W + 3) / 4)
-	return min(n, max(1, (groupTiles*threads+tiles-1)/tiles))
+	return min(l.n, max(1, (groupTiles*l.chain.Threads()+tiles-1)/tiles))
 }
 
 // apart reports whether images may go through the layer in groups, and whether that pays.

@@ -22,27 +22,17 @@ type LayerPlan struct {
 }
 
 // Plans lists the plans of the convolutions and fully connected layers, first to last,
-// for n images of h × w. Where fewer images go through a layer at a time in inference, the
-// algorithm says so.
+// for n images of h × w.
 func (c *Chain) Plans(n, h, w int, train bool) ([]LayerPlan, error) {
 	shapes, err := c.Shapes(h, w)
 	if err != nil {
 		return nil, err
 	}
-	steps, all, err := c.inferenceSteps(n, h, w, c.Threads())
-	if err != nil {
-		return nil, err
-	}
-	f := frontOf(steps, all, n, c.Threads())
 	var plans []LayerPlan
 	in := Shape{c.in, h, w}
 	for i, l := range c.layers {
 		if conv, ok := l.(*Conv); ok {
-			p := conv.plan(n, in, c.Threads(), train)
-			if !train && f.steps > 0 && i <= steps[f.steps-1].last {
-				p.Algorithm = conv.plan(f.group, in, c.Threads(), train).Algorithm + together(f.group)
-			}
-			plans = append(plans, p)
+			plans = append(plans, conv.plan(n, in, c.Threads(), train))
 		}
 		in = shapes[i]
 	}
@@ -62,20 +52,15 @@ func (t *Training) Plans() []LayerPlan {
 		p := k.conv.plan(l.n, l.shapes[i], l.chain.Threads(), i >= l.first)
 		s := l.sectionOf(i)
 		if g := s.imageGroup(s.groupCount(l.n)-1, l.n); g.from > 0 { // the last group is the largest
-			n := g.to - g.from
-			p.Algorithm = k.conv.plan(n, l.shapes[i], l.chain.Threads(), i >= l.first).Algorithm + together(n)
+			n, together := g.to-g.from, "image by image"
+			if n > 1 {
+				together = fmt.Sprintf("%d images together", n)
+			}
+			p.Algorithm = k.conv.plan(n, l.shapes[i], l.chain.Threads(), i >= l.first).Algorithm + ", " + together
 		}
 		plans = append(plans, p)
 	}
 	return plans
-}
-
-// together says that n images go through a layer at a time.
-func together(n int) string {
-	if n == 1 {
-		return ", image by image"
-	}
-	return fmt.Sprintf(", %d images together", n)
 }
 
 func (l *Conv) plan(n int, in Shape, threads int, train bool) LayerPlan {

@@ -39,11 +39,8 @@ func (c *Chain) WorkspaceFloats(n, h, w int) (int, error) {
 		return 0, err
 	}
 	lens, s, _ := inferenceLens(steps, shapes, n, threads)
-	return sum(lens) + s.Floats(threads), nil
+	return lens[0] + lens[1] + s.Floats(threads), nil
 }
-
-// sum is the length of all buffers.
-func sum(lens [4]int) int { return lens[0] + lens[1] + lens[2] + lens[3] }
 
 // Release frees the buffers that are kept for further passes.
 func (c *Chain) Release() {
