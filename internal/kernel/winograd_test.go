@@ -282,3 +282,25 @@ func testWinogradBackward(t *testing.T, c convCase, p Winograd, threads int) {
 		}
 	}
 }
+
+// TestWeightsPastTheCaches: transformed weights that go past the caches have the bits of those
+// that don't, and so have those at addresses where they can't.
+func TestWeightsPastTheCaches(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		s := Current()
+		rng := rand.New(rand.NewPCG(9, 9))
+		for _, f := range forms {
+			for _, blocks := range []int{1, 2, 7} {
+				stride := (blocks + 1) * Block
+				g, length := randoms(rng, f.R*f.R*stride), f.side()*f.side()*stride
+				want := Alloc(length)
+				s.winoWeights(f, false, blocks, g, stride, want, stride)
+				for _, at := range []int{0, 1} { // whole cache lines, and none
+					got := Alloc(length + 1)[at:][:length]
+					s.winoWeights(f, true, blocks, g, stride, got, stride)
+					checkBits(t, fmt.Sprintf("%v, %d blocks, from float %d on", f, blocks, at), got, want)
+				}
+			}
+		}
+	})
+}
