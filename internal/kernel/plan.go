@@ -43,16 +43,19 @@ func (g Conv) planWinograd(m machine, n, h, w, threads int, purpose Purpose) (be
 }
 
 // tileBlocks lists the tile blocks that a plan chooses from: some multiples of the
-// register tile's rows, and those that give every thread the same number of blocks.
-// A zero is no candidate.
-func (p Winograd) tileBlocks(g Conv, n, h, w, threads int) [16]int {
+// register tile's rows, those that give every thread the same number of blocks, and 7 where
+// there are fewer tiles than 14 for each thread. A zero is no candidate.
+func (p Winograd) tileBlocks(g Conv, n, h, w, threads int) [17]int {
 	th, tw := p.grid(g, h, w)
 	total := n * th * tw
-	blocks := [16]int{14, 28, 42, 56, 84, 112, 168}
+	blocks := [17]int{14, 28, 42, 56, 84, 112, 168}
 	for i := range 9 {
 		if even := (total + threads*(i+1) - 1) / (threads * (i + 1)); even >= 7 && even <= 224 {
 			blocks[7+i] = even
 		}
+	}
+	if total < 14*threads {
+		blocks[16] = 7
 	}
 	for i := range blocks {
 		blocks[i] = min(blocks[i], total)
