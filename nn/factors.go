@@ -14,18 +14,34 @@ type Factors struct {
 	g     kernel.Conv
 }
 
-// NewFactors returns the factors of batches of up to n images; nil if p isn't the learnt weight
-// of a fully connected layer whose gradient is such a product.
-func (t *Training) NewFactors(p *Param, n int) *Factors {
-	for _, l := range t.chain.layers {
-		conv, ok := l.(*Conv)
-		if !ok || conv.Weight != p || !conv.connected() || !p.Learnt() || conv.g.FactorLen() == 0 {
-			continue
+// factored returns the fully connected layer of which p is the learnt weight and has a gradient
+// that is such a product; nil if there is none.
+func (c *Chain) factored(p *Param) *Conv {
+	for _, l := range c.layers {
+		if conv, ok := l.(*Conv); ok && conv.Weight == p && conv.connected() && p.Learnt() && conv.g.FactorLen() > 0 {
+			return conv
 		}
-		length := conv.g.FactorLen()
-		return &Factors{Rows: kernel.Alloc(n * length), RowLen: length, param: p, g: conv.g}
 	}
 	return nil
+}
+
+// FactorLens returns the length of a row of a parameter's factors and that of its gradient, in
+// floats; 0 if it has no factors.
+func (c *Chain) FactorLens(p *Param) (row, gradient int) {
+	if l := c.factored(p); l != nil {
+		return l.g.FactorLen(), p.packed
+	}
+	return 0, 0
+}
+
+// NewFactors returns the factors of batches of up to n images; nil if p has none.
+func (t *Training) NewFactors(p *Param, n int) *Factors {
+	l := t.chain.factored(p)
+	if l == nil {
+		return nil
+	}
+	length := l.g.FactorLen()
+	return &Factors{Rows: kernel.Alloc(n * length), RowLen: length, param: p, g: l.g}
 }
 
 // Param is the weights.

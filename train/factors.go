@@ -64,12 +64,12 @@ type factors struct {
 // factorsMoveLess reports whether a rank receives less than half as much where a gradient of so
 // many values is exchanged as rows of a batch of n images.
 func factorsMoveLess(n, rowLen, values, ranks int) bool {
-	return (n-n/ranks)*rowLen < values-values/ranks // of twice as many, slices and sums
+	return ranks > 1 && (n-n/ranks)*rowLen < values-values/ranks // of twice as many, slices and sums
 }
 
 // newFactors returns the factors of those of the parameters for which they pay, in batches of up
 // to n images.
-func newFactors(e Exchange, training *nn.Training, params []*nn.Param, group comm.Group, tree comm.Tree, n int) *factors {
+func newFactors(e Exchange, chain *nn.Chain, training *nn.Training, params []*nn.Param, group comm.Group, tree comm.Tree, n int) *factors {
 	f := &factors{training: training, of: map[*nn.Param]*nn.Factors{}, groups: int(tree)}
 	f.share = func(rank int) comm.Span { return tree.Share(rank, group.Size()) }
 	tree.Sum(comm.Span{Lo: 0, Hi: int(tree)}, func(i int) error { f.order = append(f.order, i); return nil },
@@ -78,11 +78,28 @@ func newFactors(e Exchange, training *nn.Training, params []*nn.Param, group com
 		return f
 	}
 	for _, p := range params {
-		if x := training.NewFactors(p, n); x != nil && factorsMoveLess(n, x.RowLen, len(p.Value), group.Size()) {
-			f.of[p] = x
+		if row, values := chain.FactorLens(p); factorsMoveLess(n, row, values, group.Size()) {
+			f.of[p] = training.NewFactors(p, n)
 		}
 	}
 	return f
+}
+
+// factorFloats is the memory of a rank's factors in floats: their rows, and the scratch in which
+// those of one layer are sorted. spared is that of the gradients that aren't summed.
+func factorFloats(e Exchange, chain *nn.Chain, n, ranks int) (floats, spared int) {
+	if e != Factored {
+		return 0, 0
+	}
+	most := 0
+	for _, p := range chain.Params() {
+		if row, values := chain.FactorLens(p); factorsMoveLess(n, row, values, ranks) {
+			floats += n * row
+			most = max(most, n*row)
+			spared += values
+		}
+	}
+	return floats + most, spared
 }
 
 // has reports whether a parameter's gradient is exchanged as factors.

@@ -143,7 +143,7 @@ func (s *stepper) newReplica(rank int, group comm.Group, net *network.Network) (
 	r.sgd = nn.NewSGD(chain)
 	chain.SetThreads(all)
 	tree := comm.Tree(o.Recipe.Groups)
-	factors := newFactors(o.Recipe.Exchange, r.training, r.sgd.Params(), group, tree, o.Batch)
+	factors := newFactors(o.Recipe.Exchange, chain, r.training, r.sgd.Params(), group, tree, o.Batch)
 	r.sums = newSums(r.sgd, factors.has, chain.StatisticsLen(), o.Threads/o.Ranks)
 	r.exchange = newExchange(group, tree, &r.sums, factors)
 	return r, nil
