@@ -27,6 +27,8 @@ const modulePath = "github.com/verydeep/vgg"
 // level. Paths are relative to the module; "" is the root package. What is
 // under tools is outside the order, and nothing imports it.
 var levels = map[string]int{
+	"accel/pjrt":            0,
+	"accel/plugins":         0,
 	"architecture":          0,
 	"comm":                  0,
 	"comm/launch":           0,
@@ -63,6 +65,7 @@ var levels = map[string]int{
 	"stylise":               6,
 	"train":                 6,
 	"internal/vggtest/tiny": 6,
+	"internal/vggtest/xla":  3,
 	"localize":              7,
 	"report":                7,
 	"transfer":              7,

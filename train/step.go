@@ -61,10 +61,13 @@ type part struct {
 	*dataset.Batch
 	n    int // images of the whole batch
 	from int // place of the first of these among them
+	// zeros are the losses that outputs of zero have on the images of the whole batch, if it is
+	// shared by several processes.
+	zeros []float64
 }
 
 // whole is all images of a batch.
-func whole(b *dataset.Batch) part { return part{b, len(b.Labels), 0} }
+func whole(b *dataset.Batch) part { return part{Batch: b, n: len(b.Labels)} }
 
 func groupsError(groups, ranks int) error {
 	return fmt.Errorf("train: %d groups on %d ranks: want a number of ranks that divides the groups", groups, ranks)
@@ -119,6 +122,9 @@ func (s *stepper) newReplica(rank int, group comm.Group, net *network.Network) (
 		if r.net, err = network.New(net.Options()); err != nil {
 			return nil, err
 		}
+	}
+	if err = r.net.Chain().SetWinograd(o.Recipe.Winograd); err != nil {
+		return nil, err
 	}
 	for i, p := range r.net.Params() {
 		p.Frozen, p.RateFactor = net.Params()[i].Frozen, net.Params()[i].RateFactor

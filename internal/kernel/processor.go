@@ -17,8 +17,8 @@ func (c Processor) machine() machine {
 }
 
 // Plan is [Conv.PlanWinograd] on the processor.
-func (c Processor) Plan(g Conv, n, h, w, threads int, train bool) (Winograd, bool) {
-	return g.planWinograd(c.machine(), n, h, w, threads, train)
+func (c Processor) Plan(g Conv, n, h, w, threads int, purpose Purpose) (Winograd, bool) {
+	return g.planWinograd(c.machine(), n, h, w, threads, purpose)
 }
 
 // Cost is [Winograd.Cost] on the processor.

@@ -79,8 +79,8 @@ func (c convolution) activations(images int) float64 {
 
 // forward is the seconds of a layer's forward pass: the slowest thread's by the model of the
 // kernels, but no less than memory takes.
-func (c convolution) forward(images, cores int, train bool) float64 {
-	p, ok := zen(cores).Plan(c.g, images, c.side, c.side, cores, train)
+func (c convolution) forward(images, cores int, purpose kernel.Purpose) float64 {
+	p, ok := zen(cores).Plan(c.g, images, c.side, c.side, cores, purpose)
 	if !ok {
 		work := float64(c.g.Multiplications(images, c.side, c.side)) / (firstShare * corePeak * float64(cores))
 		return max(work, c.activations(images)/bandwidth(cores)) + wait(cores)
@@ -100,9 +100,9 @@ func (c convolution) forward(images, cores int, train bool) float64 {
 // whose products are split over positions as well as panels: an order that the kernels don't
 // have. M is written by one core and read by another, and a third wait comes between.
 func (c convolution) split(images, cores int) float64 {
-	p, ok := zen(cores).Plan(c.g, images, c.side, c.side, cores, false)
+	p, ok := zen(cores).Plan(c.g, images, c.side, c.side, cores, kernel.Inference)
 	if !ok {
-		return c.forward(images, cores, false)
+		return c.forward(images, cores, kernel.Inference)
 	}
 	const reachShared = 10 // multiplications a float that another core wrote
 	positions := (p.M + 2) * (p.M + 2)
@@ -125,7 +125,7 @@ const peakOfTiles = 0.85
 // weights is the seconds of the gradient of the weights. Blocks of tiles are transformed by
 // channel blocks and multiplied by positions and panels, so that two waits end each.
 func (c convolution) weights(images, cores int) float64 {
-	p, ok := zen(cores).Plan(c.g, images, c.side, c.side, cores, true)
+	p, ok := zen(cores).Plan(c.g, images, c.side, c.side, cores, kernel.Training)
 	if !ok {
 		return float64(c.g.Multiplications(images, c.side, c.side))/(firstShare*corePeak*float64(cores)) + wait(cores)
 	}
@@ -144,7 +144,7 @@ func (c convolution) data(images, cores int) float64 {
 		return 0
 	}
 	turned := convolution{c.name, kernel.Conv{C: c.g.K, K: c.g.C, R: 3, Pad: 1}, c.side, false}
-	return turned.forward(images, cores, true)
+	return turned.forward(images, cores, kernel.Training)
 }
 
 // connected is the seconds of the fully connected layers, of so many passes of products and
@@ -162,7 +162,7 @@ func connected(images, cores int, passes, bytes float64) float64 {
 func inference(images, cores int) float64 {
 	s := connected(images, cores, 1, 4)
 	for _, c := range convolutionsOfD() {
-		s += c.forward(images, cores, false)
+		s += c.forward(images, cores, kernel.Inference)
 	}
 	return s
 }
@@ -170,7 +170,7 @@ func inference(images, cores int) float64 {
 func training(images, cores int) float64 {
 	s := connected(images, cores, 3, 20)
 	for _, c := range convolutionsOfD() {
-		s += c.forward(images, cores, true) + c.data(images, cores) + c.weights(images, cores)
+		s += c.forward(images, cores, kernel.Training) + c.data(images, cores) + c.weights(images, cores)
 	}
 	return s
 }
@@ -212,7 +212,7 @@ func coreTables() (string, error) {
 		row(all[from].name+" … "+all[to-1].name, func(cores int) float64 {
 			s := 0.0
 			for _, c := range all[from:to] {
-				s += c.forward(1, cores, false)
+				s += c.forward(1, cores, kernel.Inference)
 			}
 			return s
 		})
@@ -220,7 +220,7 @@ func coreTables() (string, error) {
 			row("the same, positions split too", func(cores int) float64 {
 				s := 0.0
 				for _, c := range all[from:to] {
-					s += min(c.forward(1, cores, false), c.split(1, cores))
+					s += min(c.forward(1, cores, kernel.Inference), c.split(1, cores))
 				}
 				return s
 			})
@@ -235,7 +235,7 @@ func coreTables() (string, error) {
 		}
 		fmt.Fprintf(&b, "| %s |", c.name)
 		for i, cores := range []int{4, 16, 64} {
-			p, _ := zen(cores).Plan(c.g, 1, c.side, c.side, cores, false)
+			p, _ := zen(cores).Plan(c.g, 1, c.side, c.side, cores, kernel.Inference)
 			side := (c.side + p.M - 1) / p.M
 			if i == 0 {
 				fmt.Fprintf(&b, " %d |", side*side)

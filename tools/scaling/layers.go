@@ -31,7 +31,7 @@ func layersOfD() ([]layer, error) {
 			one := float64(row.MACs)
 			g := kernel.Conv{C: in[0], K: row.Output[0], R: 3, Pad: 1}
 			if !l.connected {
-				if p, ok := g.PlanWinograd(1, in[1], in[2], 1, true); ok {
+				if p, ok := g.PlanWinograd(1, in[1], in[2], 1, kernel.Training); ok {
 					one = float64(p.Multiplications(g, 1, in[1], in[2]))
 				}
 			}
