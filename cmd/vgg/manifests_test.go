@@ -5,15 +5,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
-
-	"github.com/verydeep/vgg/internal/vggtest"
 )
 
 // schema is the part of an OpenAPI schema that custom resource definitions use, of which
@@ -169,38 +166,6 @@ func TestManifestsAreChecked(t *testing.T) {
 		edit(d["spec"].(map[string]any))
 		if err := schemas["MPIJob"].check("MPIJob", d); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want an error with %q", err, want)
-		}
-	}
-}
-
-// TestSlurmScripts: the shell reads the scripts, and their options are sbatch's.
-func TestSlurmScripts(t *testing.T) {
-	options := regexp.MustCompile(`(?m)^#SBATCH (--[a-z-]+)`)
-	for _, name := range []string{"slurm-array.sh", "slurm-mpi.sh"} {
-		if out, err := exec.CommandContext(t.Context(), "sh", "-n", "../../deploy/"+name).CombinedOutput(); err != nil {
-			t.Errorf("%s: %v: %s", name, err, out)
-		}
-		text, err := os.ReadFile("../../deploy/" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sbatch, err := exec.LookPath("sbatch")
-		if err != nil {
-			vggtest.Skip(t, "sbatch")
-			return
-		}
-		help, err := exec.CommandContext(t.Context(), sbatch, "--help").CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v: %s", err, help)
-		}
-		found := options.FindAllSubmatch(text, -1)
-		if len(found) < 5 {
-			t.Errorf("%s: %d options of sbatch", name, len(found))
-		}
-		for _, o := range found {
-			if !strings.Contains(string(help), string(o[1])) {
-				t.Errorf("%s: sbatch knows no %s", name, o[1])
-			}
 		}
 	}
 }
