@@ -55,6 +55,9 @@ func (x *exchange) begin(ctx context.Context) {
 	go func(ready <-chan int, ended chan<- error) { ended <- x.run(ctx, ready, parts) }(x.ready, x.ended)
 }
 
+// spent is the time of the last step's exchange.
+func (x *exchange) spent() Exchange { return Exchange{x.busy.Seconds(), x.waited.Seconds()} }
+
 // begun tells that the sums' gradients are the exchange's.
 func (x *exchange) begun() bool { return x.ready != nil }
 

@@ -639,6 +639,9 @@ func (c *trainCommand) print(out io.Writer, r *train.Result, o train.Options) er
 	if r.Seconds > 0 {
 		waited = fmt.Sprintf(", %.1f %% of it waiting for images", 100*r.WaitSeconds/r.Seconds)
 	}
+	if r.Seconds > 0 && r.ExchangeSeconds > 0 {
+		waited += fmt.Sprintf(", %.1f %% exchanging gradients, %.0f %% of that hidden behind the backward pass", 100*r.ExchangeSeconds/r.Seconds, 100*r.Hidden())
+	}
 	fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: ", r.Epochs, r.Iterations, seconds(r.Seconds), waited, r.BestEpoch)
 	weights, photo := r.BestWeights, photoOf(c.Data, o.Val)
 	show := []string{"classify", weights, photo}
