@@ -72,6 +72,7 @@ type pipeline struct {
 	wg     sync.WaitGroup
 	free   chan *slot // has room for every slot: sending never waits
 	queue  chan *slot // likewise
+	unread func()     // ends the reading ahead
 }
 
 func (l *Loader) start(ctx context.Context, epoch, batch int) *pipeline {
@@ -87,9 +88,15 @@ func (l *Loader) start(ctx context.Context, epoch, batch int) *pipeline {
 		i    int
 	}
 	jobs := make(chan job)
+	order := l.Order(epoch)
+	var own []int // images of this part, in the order of their use
+	for b := batch; b < l.Batches(); b++ {
+		first, end := l.Places(b)
+		own = append(own, order[first:end]...)
+	}
+	p.unread = l.Data.aheadBut(p.ctx, own, func(i int) bool { return l.decoded.get(i).Image != nil })
 	p.wg.Go(func() {
 		defer close(jobs)
-		order := l.Order(epoch)
 		for b := batch; b < l.Batches(); b++ {
 			var s *slot
 			select {
@@ -153,4 +160,5 @@ func (p *pipeline) next() (*slot, error) {
 func (p *pipeline) stop() {
 	p.cancel()
 	p.wg.Wait()
+	p.unread()
 }

@@ -451,13 +451,13 @@ func (r *run) takeDirectory(from *savedRun) error {
 // announce logs the beginning of the run, or its resumption, and reports it to OnStart.
 func (r *run) announce(from *savedRun) error {
 	s := Start{Recipe: r.o.Recipe, Init: r.init, Epoch: r.epoch, Iteration: r.iteration, Iterations: r.iterations, Preprocess: r.spec, Images: r.o.Train.Len()}
-	if f := r.trainFeatures; f != nil && f.keeps {
-		s.Whole = min(s.Iterations, f.loader.Views*r.trainLoader.Batches())
-	}
 	s.CopyBytes = r.copyBytes()
 	f := r.footprint()
 	s.Micro = f.micro()
 	var err error
+	if s.Whole, err = r.slowIterations(); err != nil {
+		return err
+	}
 	if s.Memory, err = f.Bytes(); err != nil {
 		return err
 	}
@@ -500,7 +500,8 @@ func (r *run) logBeginning() error {
 }
 
 // checkRecipe compares the recipe of a run that resumes with the checkpoint's, and sets its
-// rule of initialisation to the one that was applied. Epochs and iterations may be raised,
+// rule of initialisation to the one that was applied, and the forms of Winograd's algorithm to
+// those of the version that began the run, if its recipe doesn't name them. Epochs and iterations may be raised,
 // unless the schedule depends on them.
 func (s runState) checkRecipe(dir string, r *Recipe, file string) error {
 	was, err := s.recipe()
@@ -509,6 +510,9 @@ func (s runState) checkRecipe(dir string, r *Recipe, file string) error {
 	}
 	if r.InitRule == Auto {
 		r.InitRule = was.InitRule
+	}
+	if !hasKey(s.Recipe, "winograd") {
+		r.Winograd = was.Winograd
 	}
 	for _, d := range Differences(*r, was) {
 		length := d.Key == "epochs" || d.Key == "max_iterations"
@@ -536,7 +540,9 @@ func checkRecipeFile(dir string, r Recipe) error {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	was, err := LoadRecipe(path, PaperRecipe())
+	base := PaperRecipe()
+	base.Winograd = r.Winograd // an earlier version named none, and has left no weights
+	was, err := LoadRecipe(path, base)
 	if err != nil {
 		return err
 	}

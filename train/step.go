@@ -123,6 +123,9 @@ func (s *stepper) newReplica(rank int, group comm.Group, net *network.Network) (
 			return nil, err
 		}
 	}
+	if err = r.net.Chain().SetWinograd(o.Recipe.Winograd); err != nil {
+		return nil, err
+	}
 	for i, p := range r.net.Params() {
 		p.Frozen, p.RateFactor = net.Params()[i].Frozen, net.Params()[i].RateFactor
 	}

@@ -121,6 +121,9 @@ func (f Footprint) plan() (*nn.Chain, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := chain.SetWinograd(f.Recipe.Winograd); err != nil {
+		return nil, err
+	}
 	return chain, freeze(chain.Params(), f.Recipe.Freeze)
 }
 
