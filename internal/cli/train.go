@@ -188,6 +188,9 @@ func (c *trainCommand) Run(e *environment) error {
 	result, err := train.Run(e.ctx, o)
 	closePage()
 	p.bar.close()
+	if err == nil {
+		p.report(p.last, true)
+	}
 	if drawErr := p.draw(); err == nil {
 		err = drawErr
 	}
@@ -353,6 +356,10 @@ func (c *trainCommand) showProgress(e *environment, human io.Writer, o *train.Op
 	}
 	o.Log, o.OnSurvey, o.OnStart, o.OnIteration, o.OnEpoch = slog.New(p.warnings()), p.bar.stage("measuring the images' colours", unitImages), p.start, p.iteration, p.epoch
 	o.OnRescue = p.rescue
+	var err error
+	if p.status, err = newTrainerStatus(e.getenv); err != nil {
+		p.warn(fmt.Sprintf("no progress for Kubeflow: %v", err))
+	}
 	return p
 }
 
