@@ -47,6 +47,10 @@ func TestTrainerStatus(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	if err := <-s.flying; err != nil {
+		t.Error(err)
+	}
+	s.flying = nil
 	vggtest.WriteFiles(t, dir, map[string][]byte{"token": []byte("second")})
 	if err := s.tell(t.Context(), 100, 100, 0, metrics, true); err != nil {
 		t.Error(err)
