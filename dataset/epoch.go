@@ -89,7 +89,12 @@ func (l *Loader) start(ctx context.Context, epoch, batch int) *pipeline {
 	}
 	jobs := make(chan job)
 	order := l.Order(epoch)
-	p.unread = l.Data.aheadBut(p.ctx, order[batch*l.Batch:min(l.Batches()*l.Batch, len(order))], func(i int) bool { return l.decoded.get(i).Image != nil })
+	var own []int // images of this part, in the order of their use
+	for b := batch; b < l.Batches(); b++ {
+		first, end := l.Places(b)
+		own = append(own, order[first:end]...)
+	}
+	p.unread = l.Data.aheadBut(p.ctx, own, func(i int) bool { return l.decoded.get(i).Image != nil })
 	p.wg.Go(func() {
 		defer close(jobs)
 		for b := batch; b < l.Batches(); b++ {

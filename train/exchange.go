@@ -62,6 +62,9 @@ func (x *exchange) begin(ctx context.Context) {
 	}(x.ready, x.come, x.ended)
 }
 
+// spent is the time of the last step's exchange.
+func (x *exchange) spent() Exchange { return Exchange{x.busy.Seconds(), x.waited.Seconds()} }
+
 // begun tells that the sums' gradients are the exchange's.
 func (x *exchange) begun() bool { return x.ready != nil }
 

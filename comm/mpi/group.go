@@ -207,7 +207,7 @@ func (g *group) meet(c call, text string) (calls []call, failure string, err err
 	pin.Pin(&mine[0])
 	pin.Pin(&calls[0])
 	l := g.library
-	if err := l.call("MPI_Allgather", address(mine), size, l.byte, address(calls), size, l.byte, l.world); err != nil {
+	if err := l.together("MPI_Iallgather", address(mine), size, l.byte, address(calls), size, l.byte, l.world); err != nil {
 		return nil, "", err
 	}
 	for rank, other := range calls {
@@ -223,7 +223,7 @@ func (g *group) meet(c call, text string) (calls []call, failure string, err err
 			return calls, string(said), nil
 		}
 		pin.Pin(&said[0])
-		if err := l.call("MPI_Bcast", address(said), uintptr(len(said)), l.byte, uintptr(rank), l.world); err != nil {
+		if err := l.together("MPI_Ibcast", address(said), uintptr(len(said)), l.byte, uintptr(rank), l.world); err != nil {
 			return nil, "", err
 		}
 		return calls, string(said), nil
@@ -251,7 +251,7 @@ func (g *group) Broadcast(ctx context.Context, root int, data []float32) error {
 			part := data[at:min(at+most, len(data))]
 			var pin runtime.Pinner
 			pin.Pin(&part[0])
-			err := g.library.call("MPI_Bcast", address(part), uintptr(len(part)), g.library.float, uintptr(root), g.library.world)
+			err := g.library.together("MPI_Ibcast", address(part), uintptr(len(part)), g.library.float, uintptr(root), g.library.world)
 			pin.Unpin()
 			if err != nil {
 				return err
