@@ -7,11 +7,11 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// Time of a training step in forward passes of inference. stepForwards is the ratio of their
-// multiplications for D: a step has three passes (forward, gradient of the input except the
-// image's, gradient of the weights), and their Winograd tiles are smaller than inference's.
-// With batch normalisation, which inference folds into the weights, a step takes about seven
-// forward passes, as timed. docs/training.md has both numbers.
+// Time of a training step in forward passes of inference, as timed for D. By its
+// multiplications a step has three passes: forward, gradient of the input except the image's,
+// gradient of the weights. In each it also transforms weights, which inference does once. With
+// batch normalisation, which inference folds into the weights, a step takes about seven forward
+// passes. docs/training.md has both numbers.
 const (
 	stepForwards           = 3.6
 	normalisedStepForwards = 7
@@ -121,5 +121,5 @@ func (r *run) estimate() (float64, error) {
 	}
 	speed := float64(passes*n) * pass / time.Since(start).Seconds()
 	left := float64(r.iterations-r.iteration) / float64(r.trainLoader.Batches())
-	return w.epochs(left, r.o.Train.Len(), r.validationImages(), r.keptViews()) / speed, nil
+	return w.epochs(left, r.o.Train.Len(), r.validationImages(), r.keptViews()) / (speed * float64(r.o.processes())), nil
 }

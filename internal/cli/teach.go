@@ -190,13 +190,13 @@ func (c *teachCommand) images(e *environment) (*transfer.Images, error) {
 		}
 		return transfer.JoinParts(sampleName, train, val)
 	}
-	o, err := c.dataFlags.options()
+	o, err := c.dataFlags.options(e)
 	if err != nil {
 		return nil, err
 	}
 	images, err := transfer.OpenImages(e.ctx, transfer.ImageOptions{Classes: o}, c.Photos)
 	if err == nil && !images.Labelled { // the reason is that of opening classes
-		if _, _, err = c.dataFlags.open(e.ctx, c.Photos); err == nil {
+		if _, _, err = c.dataFlags.open(e, c.Photos); err == nil {
 			err = fmt.Errorf("%s: the pictures have no classes", c.Photos)
 		}
 	}
