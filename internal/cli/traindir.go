@@ -53,25 +53,30 @@ func (c *trainCommand) checkpoint(ctx context.Context) (*train.CheckpointInfo, e
 	case err != nil:
 		return nil, err
 	}
+	return &from, c.takeNote(from.Note)
+}
+
+// takeNote completes the command line by a checkpoint's note.
+func (c *trainCommand) takeNote(note map[string]string) error {
 	if c.Data == "" {
-		c.Data = from.Note[noteData]
+		c.Data = note[noteData]
 		if c.Columns == (dataset.Columns{}) {
-			if err := c.Columns.UnmarshalText([]byte(from.Note[noteColumns])); err != nil {
-				return nil, err
+			if err := c.Columns.UnmarshalText([]byte(note[noteColumns])); err != nil {
+				return err
 			}
 		}
 	}
-	if from.Note[noteLayout] != "" && c.Layout == autoLayout {
-		c.Layout = from.Note[noteLayout]
+	if note[noteLayout] != "" && c.Layout == autoLayout {
+		c.Layout = note[noteLayout]
 	}
 	if c.LabelPattern == "" {
-		c.LabelPattern = from.Note[notePattern]
+		c.LabelPattern = note[notePattern]
 	}
-	c.MultiLabel = c.MultiLabel || from.Note[noteMultiLabel] != ""
+	c.MultiLabel = c.MultiLabel || note[noteMultiLabel] != ""
 	if c.Map == "" {
-		c.Map = from.Note[noteMap]
+		c.Map = note[noteMap]
 	}
-	return &from, nil
+	return nil
 }
 
 // note returns the part of the command line that checkpoints keep.

@@ -42,14 +42,14 @@ func (c *trainCommand) chooseEnding(human io.Writer, tuned bool, o *train.Option
 
 // resolveRecipe returns the recipe of the run, which may continue from a checkpoint or
 // fine-tune. Initial weights that are a release are downloaded.
-func (c *trainCommand) resolveRecipe(e *environment) (train.Recipe, *fineTuning, error) {
+func (c *trainCommand) resolveRecipe(e *environment) (train.Recipe, *fineTuning, *train.CheckpointInfo, error) {
 	from, err := c.checkpoint(e.ctx)
 	if err != nil {
-		return train.Recipe{}, nil, err
+		return train.Recipe{}, nil, nil, err
 	}
 	tuning, err := c.fineTune(e, from)
 	if err != nil {
-		return train.Recipe{}, nil, err
+		return train.Recipe{}, nil, nil, err
 	}
 	recipe, err := c.recipe(from, tuning)
 	if err == nil && recipe.InitFrom != "" && from == nil {
@@ -57,7 +57,53 @@ func (c *trainCommand) resolveRecipe(e *environment) (train.Recipe, *fineTuning,
 			err = notWeights(recipe.InitFrom, nil)
 		}
 	}
-	return recipe, tuning, err
+	return recipe, tuning, from, err
+}
+
+// allRanks is the number of ranks of all processes.
+func (c *trainCommand) allRanks() int {
+	n := max(1, c.Ranks.n)
+	if c.processes != nil {
+		n *= c.processes.Size()
+	}
+	return n
+}
+
+// commonRecipe is resolveRecipe by the first process where the recipe depends on more than the
+// command line: on a checkpoint, the weights or the machine. tuned says that the weights of
+// --init-from are tuned.
+func (c *trainCommand) commonRecipe(e *environment) (recipe train.Recipe, tuning *fineTuning, tuned bool, err error) {
+	var common struct {
+		Recipe string            // YAML
+		Note   map[string]string // of the checkpoint; nil without
+		Tuned  bool
+		Other  bool // each process can tell the recipe
+	}
+	if c.processes.first() {
+		var from *train.CheckpointInfo
+		if recipe, tuning, from, err = c.resolveRecipe(e); err != nil {
+			return recipe, nil, false, err
+		}
+		common.Recipe, common.Tuned = string(recipe.YAML()), tuning != nil && c.InitFrom != nil
+		common.Other = from == nil && tuning == nil && c.boxes == nil
+		if from != nil {
+			common.Note = from.Note
+		}
+	}
+	if err = c.processes.share(&common); err != nil || c.processes.first() {
+		return recipe, tuning, common.Tuned, err
+	}
+	if common.Note != nil {
+		if err := c.takeNote(common.Note); err != nil {
+			return recipe, nil, false, err
+		}
+	}
+	if common.Other { // the library compares it
+		recipe, err = c.recipe(nil, nil)
+	} else {
+		recipe, err = train.ParseRecipe([]byte(common.Recipe), train.PaperRecipe())
+	}
+	return recipe, nil, common.Tuned, err
 }
 
 // recipe applies to the initial recipe, which is the checkpoint's if there is one: the
@@ -73,8 +119,8 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 	} else {
 		r.Orient = preprocess.Upright // people's own photographs
 	}
-	if c.Ranks > 1 {
-		r.Groups = c.Ranks
+	if n := c.allRanks(); n > 1 {
+		r.Groups = n
 	}
 	if from != nil {
 		r = from.Recipe
@@ -82,7 +128,7 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 	if c.Recipe == fineTuneName {
 		// tuning.recipe is it
 	} else if named, err := train.NamedRecipe(c.Recipe); err == nil {
-		named.Groups = max(1, c.Ranks)
+		named.Groups = c.allRanks()
 		r = named
 	} else if c.Recipe != "" {
 		if r, err = train.LoadRecipe(c.Recipe, r); err != nil {
@@ -114,6 +160,7 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 	if c.Freeze != nil {
 		r.Freeze = c.Freeze
 	}
+	set(&r.Views, c.Views)
 	set(&r.Epochs, c.Epochs)
 	set(&r.Batch, c.Batch)
 	set(&r.Groups, c.Groups)
