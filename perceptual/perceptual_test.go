@@ -12,8 +12,6 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg"
-	"github.com/verydeep/vgg/dataset"
-	"github.com/verydeep/vgg/dataset/sample"
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
 	"github.com/verydeep/vgg/perceptual"
@@ -69,28 +67,9 @@ func narrow(weighted bool) []perceptual.Layer {
 // crops returns the pictures of a pair, (2,3,H,W).
 func crops(t *testing.T, m *vgg.Model, p pair) *tensor.Tensor {
 	t.Helper()
-	_, val, err := sample.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
 	x := tensor.New(2, 3, cropH, cropW)
 	for i, file := range p.Files {
-		at := slices.IndexFunc(val.Samples, func(s dataset.Sample) bool { return s.Name == file })
-		if at < 0 {
-			t.Fatalf("the sample has no %s", file)
-		}
-		data, err := val.Read(at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		im, err := preprocess.Decode(data, preprocess.DecodeOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		crop := &preprocess.Image{W: cropW, H: cropH}
-		for y := range cropH {
-			crop.Pix = append(crop.Pix, im.Pix[3*((p.At[i][1]+y)*im.W+p.At[i][0]):][:3*cropW]...)
-		}
+		crop := tiny.Crop(t, file, p.At[i][0], p.At[i][1], cropW, cropH)
 		m.Preprocess.Tensor(x.Data[i*len(x.Data)/2:][:len(x.Data)/2], crop, [3]float32{})
 	}
 	return x

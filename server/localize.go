@@ -22,6 +22,7 @@ type localizeAnswer struct {
 	File   string           `json:"file"`
 	Width  int              `json:"width"`
 	Height int              `json:"height"`
+	Scales []int            `json:"scales"` // smallest sides of the picture that the network saw
 	Boxes  []localize.Shown `json:"boxes"`
 }
 
@@ -186,7 +187,7 @@ func (s *Server) located(ctx context.Context, h *hosted, g *generation, l *local
 	if err := g.fitsScales(im.W, im.H, l.Nets[0].UsedScales()); err != nil {
 		return "", nil, err
 	}
-	out := &localizeAnswer{File: p.name, Width: im.W, Height: im.H}
+	out := &localizeAnswer{File: p.name, Width: im.W, Height: im.H, Scales: l.Nets[0].UsedScales()}
 	j, err := g.batcher.alone(ctx, place, func(ctx context.Context) error {
 		a, err := l.Dense(ctx, im)
 		if err == nil {

@@ -121,6 +121,7 @@ func TestPagePicture(t *testing.T) {
 	b.shows(".finding", "where "+layer)
 	b.choose("#map-method", "saliency")
 	another("saliency", "pixels that change it most")
+	b.looks("saliency")
 	has(t, "what is drawn", evaluate[string](b, `document.getElementById("canvas").getAttribute("aria-label")`), "saliency of red")
 	b.choose("#map-method", "scoremap")
 	b.shows(".finding", "over the picture")

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/verydeep/vgg"
@@ -90,6 +91,20 @@ func TestPageBoxes(t *testing.T) {
 	}
 	evaluate[bool](b, `(document.activeElement.blur(), true)`)
 	b.looks("boxes")
+	if scales := b.text("#boxes-scale"); !strings.Contains(scales, "64 pixels, the weights’ own") || !strings.Contains(scales, "128 pixels") {
+		t.Errorf("scales %s", scales)
+	}
+	once := b.text(".boxes")
+	b.choose("#boxes-scale", "128")
+	b.idle()
+	if b.text(".boxes") == once {
+		t.Error("the boxes are the same at twice the scale")
+	}
+	b.choose("#boxes-scale", "64")
+	b.idle()
+	if got := b.text(".boxes"); got != once {
+		t.Errorf("at the scale as before: %s, want %s", got, once)
+	}
 	b.choose("#boxes-top", "10")
 	b.idle()
 	merged := evaluate[int](b, `document.querySelectorAll(".boxes tbody tr").length`)

@@ -11,8 +11,6 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg"
-	"github.com/verydeep/vgg/dataset"
-	"github.com/verydeep/vgg/dataset/sample"
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
 	"github.com/verydeep/vgg/preprocess"
@@ -24,27 +22,7 @@ func TestMain(m *testing.M) { vggtest.Main(m) }
 // crop returns 80×64 pixels of a photograph of the embedded sample.
 func crop(t *testing.T, file string) *preprocess.Image {
 	t.Helper()
-	_, val, err := sample.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := slices.IndexFunc(val.Samples, func(s dataset.Sample) bool { return s.Name == file })
-	if at < 0 {
-		t.Fatalf("the sample has no %s", file)
-	}
-	data, err := val.Read(at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	im, err := preprocess.Decode(data, preprocess.DecodeOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := &preprocess.Image{W: 80, H: 64}
-	for y := range out.H {
-		out.Pix = append(out.Pix, im.Pix[3*((10+y)*im.W+20):][:3*out.W]...)
-	}
-	return out
+	return tiny.Crop(t, file, 20, 10, 80, 64)
 }
 
 // TestOracle compares the terms of the loss over the iterations with PyTorch's, by

@@ -42,7 +42,7 @@ The class score is the one before the soft-max, over a class score map its mean.
 Examples:
 
     vgg explain D photo.jpg
-    vgg explain best.safetensors photos --scales 256,512 --top 1 --out maps/map.png
+    vgg explain best.safetensors photos --scales 256,512 --top 1 --out map.png
     vgg explain D photo.jpg --method gradcam --layer conv4_3 --class tabby --class 207
     vgg explain D photo.jpg --method saliency --top 1` + exitHelp
 }

@@ -230,12 +230,8 @@ func (e *environment) decodeImage(p picture, o preprocess.Orient, maxPixels int)
 		return nil, p.err
 	}
 	if p.data == nil {
-		f, err := wholefile.Open(p.name)
-		if err != nil {
-			return nil, pathless(err)
-		}
-		defer f.Close()
-		if p.data, err = preprocess.Read(e.ctx, f); err != nil {
+		var err error
+		if p.data, err = e.readPicture(p.name); err != nil {
 			return nil, err
 		}
 	}
@@ -243,6 +239,21 @@ func (e *environment) decodeImage(p picture, o preprocess.Orient, maxPixels int)
 		e.grey16.Do(func() { e.remark(preprocess.Grey16Remark) })
 	}
 	return preprocess.DecodeContext(e.ctx, p.data, preprocess.DecodeOptions{Orient: o, MaxPixels: maxPixels})
+}
+
+// readPicture reads the file of a picture, or a built-in photograph.
+func (e *environment) readPicture(name string) ([]byte, error) {
+	f, err := wholefile.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if found, _ := builtIn(name); len(found) == 1 {
+			return found[0].data, nil
+		}
+	}
+	if err != nil {
+		return nil, pathless(err)
+	}
+	defer f.Close()
+	return preprocess.Read(e.ctx, f)
 }
 
 // waitingReader reads what may wait for ever, as a terminal or a pipe does, until ctx is done.

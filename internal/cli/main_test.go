@@ -129,7 +129,7 @@ func held(ts *testscript.TestScript, neg bool, args []string) {
 	release, err := lock(path)
 	ts.Check(err)
 	defer release()
-	exits(ts, neg, append([]string{"1"}, args[1:]...))
+	exits(ts, neg, append([]string{"75"}, args[1:]...))
 	want := fmt.Sprintf("another run is writing it (process %d): wait until it ends, or choose another name", os.Getpid())
 	if stderr := ts.ReadFile("stderr"); !strings.Contains(stderr, want) {
 		ts.Fatalf("standard error is %q, want %q in it", stderr, want)

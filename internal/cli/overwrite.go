@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/internal/lockfile"
@@ -42,6 +44,10 @@ func (f overwriteFlag) claim(outputs []output, inputs ...string) (release func()
 		if o.path == "" || atomicfile.IsStream(o.path) {
 			continue
 		}
+		if err = o.folder(); err != nil {
+			release()
+			return nil, err
+		}
 		r, err := lockfile.Beside(o.path)
 		if err == nil {
 			releases = append(releases, r)
@@ -65,9 +71,18 @@ func (f overwriteFlag) check(outputs []output, inputs ...string) error {
 		if o.path == "" || atomicfile.IsStream(o.path) {
 			continue
 		}
-		if err := f.free(o); err != nil {
+		if err := errors.Join(o.folder(), f.free(o)); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// folder returns an error if an output's folder isn't there.
+func (o output) folder() error {
+	dir := filepath.Dir(o.path)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%v: there is no folder %s: make it first, or want another name", o, dir)
 	}
 	return nil
 }

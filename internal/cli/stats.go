@@ -48,7 +48,9 @@ type statsResult struct {
 	Boxes *boxContents   `json:"boxes"` // null where there are none
 	Leaks *dataset.Leaks `json:"leaks"` // null without a part to validate on
 	Std   [3]float64     `json:"std"`
-	Kept  bool           `json:"kept"` // stored by an earlier run
+	// Unread names pictures of formats that aren't read, a sentence for each format.
+	Unread []string `json:"unread"`
+	Kept   bool     `json:"kept"` // stored by an earlier run
 }
 
 func (c *statsCommand) Run(e *environment) error {
@@ -106,6 +108,9 @@ func (c *statsCommand) Run(e *environment) error {
 	if c.JSON {
 		if r.Unreadable == nil {
 			r.Unreadable = []dataset.BadImage{}
+		}
+		if r.Unread = []string{}; d.Source() != nil {
+			r.Unread = append(r.Unread, d.Source().Unread...)
 		}
 		err = writeJSON(e.stdout, r)
 	} else {

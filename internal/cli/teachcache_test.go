@@ -44,10 +44,10 @@ func TestPruneDescriptors(t *testing.T) {
 		most int64
 		left string
 	}{
-		{770 + 10, "held minutes mine new now old oldest"}, // and the lock's few bytes
-		{700, "held minutes mine new now old"},
-		{500, "held minutes mine now"},
-		{0, "held minutes mine now"},
+		{770 + 10, "held mine minutes new now old oldest"}, // and the lock's few bytes
+		{700, "held mine minutes new now old"},
+		{500, "held mine minutes now"},
+		{0, "held mine minutes now"},
 	} {
 		pruneDescriptors(path("mine"), c.most)
 		var left []string

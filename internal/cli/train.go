@@ -6,22 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
-	"maps"
 	"math"
 	"os"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/verydeep/vgg"
-	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
@@ -131,35 +126,6 @@ Examples:
     vgg train --data photos --init-from D
     vgg train --data photos --init-from D --head 'gap FC256 bn relu FC'
     vgg train --resume --out runs/photos` + exitHelp
-}
-
-// sampleName is the word for the embedded photographs in the place of a folder.
-const sampleName = "sample"
-
-// valFraction is the share of a folder without a val part that is kept for validation.
-const valFraction = 0.2
-
-// outsideHeap is the memory outside the heap in bytes: code and stacks.
-const outsideHeap = 32 << 20
-
-// heapLimit returns the collector's limit for a process that must stay within a bound. It
-// leaves a margin, because the collector may exceed its limit for a moment.
-func heapLimit(bound int64) int64 { return max(bound-bound/50-outsideHeap, outsideHeap) }
-
-// boundHeap keeps the process within a bound of memory while images go through a network.
-// The garbage of decoded images is collected long before it is as large as a network: using
-// memory again is cheaper than getting more from the system, and the heap is mostly long
-// arrays, which are quick to scan.
-func boundHeap(bound int64) (restore func()) {
-	const leave, least, most = 64 << 20, 10, 100 // bytes, per cent of the heap
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	percent := debug.SetGCPercent(int(min(max(100*leave/max(m.HeapAlloc, 1), least), most)))
-	limit := debug.SetMemoryLimit(heapLimit(bound))
-	return func() {
-		debug.SetMemoryLimit(limit)
-		debug.SetGCPercent(percent)
-	}
 }
 
 // trainingDefaults are the library's defaults, for the flags of training and sharding.
@@ -277,7 +243,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 		o.Choice = c.boxes.choice
 		printChoice(human, o.Choice)
 	}
-	if o.Recipe.InitFrom != "" && o.Choice == nil && !c.Resume {
+	if o.Recipe.InitFrom != "" && o.Choice == nil && !c.Resume && c.processes.first() {
 		if err := c.printEstimate(e, human, &o); err != nil {
 			return fail(err)
 		}
@@ -312,31 +278,6 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 	return o, nil
 }
 
-// chooseEnding ends the network as the images ask for, unless the command line says how: with
-// a sigmoid for each class if an image has several labels, and with the soft-max if it has one
-// class and the network of --init-from ends in a way that can't be trained on them.
-func (c *trainCommand) chooseEnding(human io.Writer, tuned bool, o *train.Options) error {
-	a, err := architecture.Parse(o.Recipe.Config)
-	if err != nil || c.Head != nil || c.boxes != nil {
-		return err
-	}
-	ending, word := architecture.Softmax, "An image has one class: the network ends with the soft-max"
-	if o.Train.MultiLabel {
-		ending, word = architecture.Sigmoids, "An image has any number of labels: the network ends with a sigmoid for each"
-	}
-	labels := a.Ending == architecture.Sigmoids && !a.Binary()
-	switch {
-	case o.Train.MultiLabel == labels && a.Ending != architecture.Scores && !(a.Binary() && len(o.Train.Classes) != 2):
-		return nil
-	case !o.Train.MultiLabel && !tuned: // the recipe says so
-		return nil
-	}
-	if o.Recipe.Config, err = architecture.WithEnding(o.Recipe.Config, ending); err == nil {
-		fmt.Fprintf(human, "%s (%s)\n", word, o.Recipe.Config)
-	}
-	return err
-}
-
 // check returns an error for a flag out of range.
 func (c *trainCommand) check() error {
 	switch {
@@ -346,72 +287,6 @@ func (c *trainCommand) check() error {
 		return usagef("--checkpoint-every %v, want 0 or more", c.CheckpointEvery)
 	}
 	return nil
-}
-
-// resolveRecipe returns the recipe of the run, which may continue from a checkpoint or
-// fine-tune. Initial weights that are a release are downloaded.
-func (c *trainCommand) resolveRecipe(e *environment) (train.Recipe, *fineTuning, *train.CheckpointInfo, error) {
-	from, err := c.checkpoint(e.ctx)
-	if err != nil {
-		return train.Recipe{}, nil, nil, err
-	}
-	tuning, err := c.fineTune(e, from)
-	if err != nil {
-		return train.Recipe{}, nil, nil, err
-	}
-	recipe, err := c.recipe(from, tuning)
-	if err == nil && recipe.InitFrom != "" && from == nil {
-		if recipe.InitFrom, err = c.opener(e, nn.F32, 0).path(recipe.InitFrom); err == nil {
-			err = notWeights(recipe.InitFrom, nil)
-		}
-	}
-	return recipe, tuning, from, err
-}
-
-// allRanks is the number of ranks of all processes.
-func (c *trainCommand) allRanks() int {
-	n := max(1, c.Ranks.n)
-	if c.processes != nil {
-		n *= c.processes.Size()
-	}
-	return n
-}
-
-// commonRecipe is resolveRecipe by the first process where the recipe depends on more than the
-// command line: on a checkpoint, the weights or the machine. tuned says that the weights of
-// --init-from are tuned.
-func (c *trainCommand) commonRecipe(e *environment) (recipe train.Recipe, tuning *fineTuning, tuned bool, err error) {
-	var common struct {
-		Recipe string            // YAML
-		Note   map[string]string // of the checkpoint; nil without
-		Tuned  bool
-		Other  bool // each process can tell the recipe
-	}
-	if c.processes.first() {
-		var from *train.CheckpointInfo
-		if recipe, tuning, from, err = c.resolveRecipe(e); err != nil {
-			return recipe, nil, false, err
-		}
-		common.Recipe, common.Tuned = string(recipe.YAML()), tuning != nil && c.InitFrom != nil
-		common.Other = from == nil && tuning == nil && c.boxes == nil
-		if from != nil {
-			common.Note = from.Note
-		}
-	}
-	if err = c.processes.share(&common); err != nil || c.processes.first() {
-		return recipe, tuning, common.Tuned, err
-	}
-	if common.Note != nil {
-		if err := c.takeNote(common.Note); err != nil {
-			return recipe, nil, false, err
-		}
-	}
-	if common.Other { // the library compares it
-		recipe, err = c.recipe(nil, nil)
-	} else {
-		recipe, err = train.ParseRecipe([]byte(common.Recipe), train.PaperRecipe())
-	}
-	return recipe, nil, common.Tuned, err
 }
 
 // showProgress makes the run report to the terminal and to the curve.
@@ -435,214 +310,6 @@ func (c *trainCommand) showProgress(e *environment, human io.Writer, o *train.Op
 		}
 	}
 	return p
-}
-
-// continuing returns the end of a message on an interrupted run: the command that continues
-// it.
-func (c *trainCommand) continuing(dir string) string {
-	if c.Keep == 0 {
-		return ""
-	}
-	command := "train"
-	if c.boxes != nil {
-		command = "localize train"
-	}
-	return fmt.Sprintf("; %s %s --resume --out %s continues from there", program(), command, quoted(dir))
-}
-
-// Keys of a checkpoint's note.
-const (
-	noteData       = "data"        // folder of images
-	noteMultiLabel = "multi_label" // set if --multi-label was given
-	noteLayout     = "layout"      // of --layout, if it was given
-	notePattern    = "label_pattern"
-	noteMap        = "map"     // file of --map
-	noteColumns    = "columns" // of the table beside the images
-)
-
-// checkpoint describes the checkpoint from which the run continues; nil if it starts.
-func (c *trainCommand) checkpoint(ctx context.Context) (*train.CheckpointInfo, error) {
-	switch {
-	case !c.Resume:
-		return nil, nil
-	case c.Out == "":
-		return nil, usagef("--resume without --out DIR, want the run directory")
-	case c.Keep == 0:
-		return nil, usagef("--resume with --keep 0: a run without checkpoints can't continue")
-	}
-	from, err := train.LatestCheckpoint(ctx, c.Out)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	}
-	return &from, c.takeNote(from.Note)
-}
-
-// takeNote completes the command line by a checkpoint's note.
-func (c *trainCommand) takeNote(note map[string]string) error {
-	if c.Data == "" {
-		c.Data = note[noteData]
-		if c.Columns == (dataset.Columns{}) {
-			if err := c.Columns.UnmarshalText([]byte(note[noteColumns])); err != nil {
-				return err
-			}
-		}
-	}
-	if note[noteLayout] != "" && c.Layout == autoLayout {
-		c.Layout = note[noteLayout]
-	}
-	if c.LabelPattern == "" {
-		c.LabelPattern = note[notePattern]
-	}
-	c.MultiLabel = c.MultiLabel || note[noteMultiLabel] != ""
-	if c.Map == "" {
-		c.Map = note[noteMap]
-	}
-	return nil
-}
-
-// note returns the part of the command line that checkpoints keep.
-func (c *trainCommand) note() (map[string]string, error) {
-	note, err := map[string]string{noteData: sampleName}, error(nil)
-	if c.MultiLabel {
-		note[noteMultiLabel] = "true"
-	}
-	if c.Layout != autoLayout {
-		note[noteLayout] = c.Layout
-	}
-	if c.LabelPattern != "" {
-		note[notePattern] = c.LabelPattern
-	}
-	if c.Map != "" {
-		if note[noteMap], err = filepath.Abs(c.Map); err != nil {
-			return nil, err
-		}
-	}
-	if c.sample() {
-		return note, nil
-	}
-	note[noteData], err = filepath.Abs(c.Data)
-	if c.Columns != (dataset.Columns{}) {
-		note[noteColumns] = c.Columns.String()
-	}
-	if c.boxes != nil {
-		err = errors.Join(err, c.boxes.note(note))
-	}
-	return note, err
-}
-
-// recipe applies to the initial recipe, which is the checkpoint's if there is one: the
-// recipe of --recipe, then --set, then the other flags.
-func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (train.Recipe, error) {
-	r := train.PaperRecipe()
-	if tuning != nil {
-		r = tuning.recipe
-	} else if c.boxes != nil {
-		r = c.boxes.base
-	} else if c.sample() {
-		r = train.SampleRecipe()
-	} else {
-		r.Orient = preprocess.Upright // people's own photographs
-	}
-	if n := c.allRanks(); n > 1 {
-		r.Groups = n
-	}
-	if from != nil {
-		r = from.Recipe
-	}
-	if c.Recipe == fineTuneName {
-		// tuning.recipe is it
-	} else if named, err := train.NamedRecipe(c.Recipe); err == nil {
-		named.Groups = c.allRanks()
-		r = named
-	} else if c.Recipe != "" {
-		if r, err = train.LoadRecipe(c.Recipe, r); err != nil {
-			if errors.Is(err, fs.ErrNotExist) {
-				err = fmt.Errorf("%w; a recipe is a file or one of %s", err, strings.Join(append(train.RecipeNames(), fineTuneName), ", "))
-			}
-			return r, err
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(c.Set)) {
-		var err error
-		if r, err = r.With(key, c.Set[key]); err != nil {
-			return r, usageError{fmt.Errorf("--set: %w", err)}
-		}
-	}
-	set(&r.Config, c.Config)
-	if c.Head != nil {
-		var err error
-		if r.Config, err = architecture.WithHead(r.Config, *c.Head); err != nil {
-			return r, usageError{fmt.Errorf("--head: %w", err)}
-		}
-	}
-	set(&r.Width, c.Width)
-	set(&r.FC, c.FC)
-	set(&r.Input, c.Input)
-	set(&r.Init, c.Init)
-	set(&r.InitFrom, c.InitFrom)
-	set(&r.InitRule, c.InitRule)
-	if c.Freeze != nil {
-		r.Freeze = c.Freeze
-	}
-	set(&r.Views, c.Views)
-	set(&r.Epochs, c.Epochs)
-	set(&r.Batch, c.Batch)
-	set(&r.Groups, c.Groups)
-	set(&r.LearningRate, c.LearningRate)
-	set(&r.ScaleMin, c.ScaleMin)
-	set(&r.ScaleMax, c.ScaleMax)
-	set(&r.TestScale, c.TestScale)
-	set(&r.Resize, c.Resize)
-	set(&r.Orient, c.Orient)
-	set(&r.Seed, c.Seed)
-	if err := r.Validate(); err != nil {
-		return r, usageError{err}
-	}
-	return r, nil
-}
-
-// labelsEach returns the mean number of labels of an image.
-func labelsEach(d *dataset.Dataset) float64 {
-	sum := 0
-	for _, n := range d.Counts() {
-		sum += n
-	}
-	return float64(sum) / float64(max(1, d.Len()))
-}
-
-// runDir makes the run directory.
-func (c *trainCommand) runDir() (string, error) {
-	if c.Out != "" {
-		if c.Resume {
-			return c.Out, os.MkdirAll(c.Out, 0o777)
-		}
-		_, err := makeEmpty(c.Out, train.Held, "a new or empty one, or --resume")
-		return c.Out, err
-	}
-	name := sampleName
-	if !c.sample() {
-		path, err := filepath.Abs(c.Data)
-		if err != nil {
-			return "", err
-		}
-		name = filepath.Base(path)
-	}
-	if err := os.MkdirAll("runs", 0o777); err != nil {
-		return "", err
-	}
-	stem := filepath.Join("runs", name+"-"+time.Now().Format("20060102-150405"))
-	for n := 1; ; n++ {
-		dir := stem
-		if n > 1 {
-			dir = fmt.Sprintf("%s-%d", stem, n)
-		}
-		if err := os.Mkdir(dir, 0o777); !errors.Is(err, os.ErrExist) {
-			return dir, err
-		}
-	}
 }
 
 // print writes the result of a run, and the commands that use its weights.

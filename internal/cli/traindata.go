@@ -74,3 +74,18 @@ func (c *trainCommand) trainable(set *dataset.Dataset) error {
 	}
 	return nil
 }
+
+// sampleName is the word for the embedded photographs in the place of a folder.
+const sampleName = "sample"
+
+// valFraction is the share of a folder without a val part that is kept for validation.
+const valFraction = 0.2
+
+// labelsEach returns the mean number of labels of an image.
+func labelsEach(d *dataset.Dataset) float64 {
+	sum := 0
+	for _, n := range d.Counts() {
+		sum += n
+	}
+	return float64(sum) / float64(max(1, d.Len()))
+}

@@ -12,8 +12,9 @@ const line = el("p", {class: "status", role: "status"});
 const top = el("select", {id: "boxes-top", onchange: refresh}, ...[1, 2, 3, 5, 10].map((n) => el("option", {value: n, selected: n === 3}, plural(n, "class", "classes"))));
 const which = el("select", {id: "boxes-which", onchange: refresh},
   el("option", {value: ""}, "the best box"), el("option", {value: "all-boxes"}, "all boxes"), el("option", {value: "unmerged"}, "each window’s box, before merging"));
+const scale = el("select", {id: "boxes-scale", onchange: refresh});
 const table = el("table", {class: "boxes"});
-const controls = el("div", {class: "row"}, el("label", {}, "Of ", top), el("label", {}, "Show ", which));
+const controls = el("div", {class: "row"}, el("label", {}, "Of ", top), el("label", {}, "Show ", which), el("label", {}, "Scale ", scale));
 const root = el("div", {class: "view"}, el("section", {"aria-labelledby": "boxes-title"},
   el("h2", {id: "boxes-title"}, "Boxes"), el("p", {class: "quiet"}, "Where the objects are: each window of the picture proposes a box, and those that agree are merged."), controls, line, el("div", {class: "scroll", tabIndex: 0, role: "region", "aria-labelledby": "boxes-title"}, table)));
 
@@ -30,14 +31,21 @@ async function refresh() {
   }
   say(line, "Looking for objects …", "busy");
   try {
-    answer = await look("v1/localize" + query({model: state.model, top: top.value, ...(which.value ? {[which.value]: "true"} : {})}), state.picture.file, signal);
+    answer = await look("v1/localize" + query({model: state.model, top: top.value, ...(scale.value ? {scales: scale.value} : {}), ...(which.value ? {[which.value]: "true"} : {})}), state.picture.file, signal);
     say(line, answer.boxes.length ? "" : "No box.");
     list();
+    offer(answer.scales[0]);
   } catch (e) {
     if (e.code === 501) say(line, "No localisation network is served: vgg serve … --localiser boxes.safetensors adds one, which vgg localize train makes.");
     else tell(line, e);
   }
   emit("draw");
+}
+
+/** offer fills in the scales, once the network's own is known: at others it sees smaller objects. */
+function offer(own) {
+  if (scale.options.length) return;
+  scale.append(...[1, 1.25, 1.5, 2].map((f) => Math.round(own * f)).map((q, i) => el("option", {value: q}, i ? `${q} pixels` : `${q} pixels, the weights’ own`)));
 }
 
 /** order numbers the classes as they come, for their colours. */

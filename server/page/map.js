@@ -20,6 +20,7 @@ const opacity = el("input", {id: "opacity", type: "range", min: 0, max: 100, val
 const top = el("select", {id: "map-top", oninput: show}, el("option", {value: "all"}, "100 %"), el("option", {value: "own"}, "the map’s highest"));
 const topLabel = el("label", {}, "Colours up to ", top);
 const cells = el("input", {id: "map-cells", type: "checkbox", oninput: () => emit("draw")});
+const cellsLabel = el("label", {}, cells, " Cells as they are"); // saliency has a cell for each pixel
 const table = el("table", {});
 const low = el("span", {}, "0 %"), high = el("span", {}, "100 %");
 export const root = el("section", {"aria-labelledby": "map-title", hidden: true, class: "map"},
@@ -27,7 +28,7 @@ export const root = el("section", {"aria-labelledby": "map-title", hidden: true,
   el("div", {class: "row"},
     el("label", {}, "Shown ", byMethod), layerLabel,
     el("label", {}, "Class ", byClass), el("label", {}, "Scale ", byScale), el("label", {}, "Opacity ", opacity),
-    topLabel, el("label", {}, cells, " Cells as they are")),
+    topLabel, cellsLabel),
   el("div", {class: "legend"}, low, legend(), high),
   text, line,
   el("details", {ontoggle: tabulate}, el("summary", {}, "The map as a table"), el("div", {class: "scroll", tabIndex: 0, role: "region", "aria-label": "The map as a table"}, table)));
@@ -49,6 +50,7 @@ const key = (scale, index, of = kind()) => `${of} ${scale} ${index}`;
 async function method() {
   layerLabel.hidden = byMethod.value !== "gradcam";
   topLabel.hidden = !scored();
+  cellsLabel.hidden = byMethod.value === "saliency";
   if (byMethod.value === "gradcam") await layers();
   const base = state.about.preprocess.resize;
   wanted.scale = scored() ? 2 * base : base;
