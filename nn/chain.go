@@ -18,6 +18,7 @@ import (
 type Chain struct {
 	in     int // channels
 	layers []Layer
+	runner Runner // nil: the CPU
 	team   atomic.Pointer[kernel.Team]
 
 	mu   sync.Mutex
@@ -65,7 +66,9 @@ func (c *Chain) SetThreads(n int) {
 // Share returns a chain of the same layers, with the same parameters, whose passes run on
 // other threads, of the given number.
 func (c *Chain) Share(threads int) *Chain {
-	return newChain(c.in, c.layers, kernel.NewTeam(threads))
+	s := newChain(c.in, c.layers, kernel.NewTeam(threads))
+	s.runner = c.runner
+	return s
 }
 
 // Threads is the number of threads that share the work of one pass.
@@ -314,6 +317,9 @@ func (c *Chain) ForwardContext(ctx context.Context, y, x *tensor.Tensor) error {
 	if err != nil {
 		return err
 	}
+	if c.runner != nil {
+		return c.forwardElsewhere(ctx, y, x, h, w)
+	}
 	ws, err := c.take(n, h, w)
 	if err != nil {
 		return err
@@ -332,6 +338,22 @@ func (c *Chain) ForwardContext(ctx context.Context, y, x *tensor.Tensor) error {
 	}
 	out.ToNCHW(y.Data)
 	return nil
+}
+
+// forwardElsewhere is ForwardContext by the chain's runner.
+func (c *Chain) forwardElsewhere(ctx context.Context, y, x *tensor.Tensor, h, w int) error {
+	shapes, err := c.Shapes(h, w)
+	if err != nil {
+		return err
+	}
+	s := shapes[len(shapes)-1]
+	if want := []int{x.Shape[0], s.C, s.H, s.W}; !slices.Equal(y.Shape, want) {
+		return fmt.Errorf("nn: output of shape %v, want %v", y.Shape, want)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return c.runner.Forward(ctx, c, y, x)
 }
 
 // step runs step i of inference.

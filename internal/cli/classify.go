@@ -15,6 +15,7 @@ type classifyCommand struct {
 	thresholdFlag
 	modelFlags
 	storageFlag
+	deviceFlags
 	pixelsFlag
 	threadsFlag
 	jsonFlag
@@ -52,6 +53,9 @@ func (c *classifyCommand) Run(e *environment) error {
 	}
 	open, err := c.opener(e, c.FCWeights, threads)
 	if err != nil {
+		return err
+	}
+	if err := open.compute(c.deviceFlags); err != nil {
 		return err
 	}
 	m, err := open.open(c.Weights)

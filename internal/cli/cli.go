@@ -79,6 +79,7 @@ type environment struct {
 	stdout, stderr io.Writer
 	getenv         func(string) string
 	grey16         sync.Once // remarked on
+	device         device    // once it is taken
 }
 
 // remark says on standard error what a reader of the result should know.

@@ -1,0 +1,34 @@
+//go:build accel
+
+package cli
+
+import (
+	"os"
+	"path/filepath"
+
+	"github.com/verydeep/vgg/accel"
+	"github.com/verydeep/vgg/nn"
+)
+
+// accelerator is a device of package accel.
+type accelerator struct{ *accel.Device }
+
+// NewRunner implements device.
+func (a accelerator) NewRunner() nn.Runner { return a.Runner() }
+
+// takeDevice takes a number of devices.
+func takeDevice(e *environment, f deviceFlags, count int) (device, error) {
+	plugin := f.Device
+	if filepath.Base(plugin) == plugin {
+		plugin = e.getenv("VGG_PJRT_PLUGIN")
+	}
+	o := accel.Options{Plugin: plugin, Count: count, Precision: accel.Precision(f.Precision)}
+	if dir, err := os.UserCacheDir(); err == nil {
+		o.CacheDir = filepath.Join(dir, "vgg", "programs")
+	}
+	d, err := accel.Open(o)
+	if err != nil {
+		return nil, err
+	}
+	return accelerator{d}, nil
+}
