@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/verydeep/vgg/accel/pjrt"
+	"github.com/verydeep/vgg/accel/plugins"
 	"github.com/verydeep/vgg/internal/vggtest"
 )
 
@@ -14,8 +14,8 @@ func TestMain(m *testing.M) { vggtest.Main(m) }
 // test, when nothing may be left of it.
 func testDevice(t testing.TB, o Options) *Device {
 	t.Helper()
-	if o.Plugin = os.Getenv(pjrt.PluginVariable); o.Plugin == "" {
-		vggtest.Skip(t, "a PJRT plugin ("+pjrt.PluginVariable+")")
+	if o.Plugin = os.Getenv(plugins.Variable); o.Plugin == "" {
+		vggtest.Skip(t, "a PJRT plugin ("+plugins.Variable+")")
 	}
 	d, err := Open(o)
 	if err != nil {

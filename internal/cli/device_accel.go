@@ -3,10 +3,12 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/verydeep/vgg/accel"
+	"github.com/verydeep/vgg/accel/plugins"
 	"github.com/verydeep/vgg/nn"
 )
 
@@ -18,17 +20,17 @@ func (a accelerator) NewRunner() nn.Runner { return a.Runner() }
 
 // takeDevice takes a number of devices.
 func takeDevice(e *environment, f deviceFlags, count int) (device, error) {
-	plugin := f.Device
-	if filepath.Base(plugin) == plugin {
-		plugin = e.getenv("VGG_PJRT_PLUGIN")
+	plugin, err := plugins.Find(f.Device, e.getenv)
+	if err != nil {
+		return nil, err
 	}
-	o := accel.Options{Plugin: plugin, Count: count, Precision: accel.Precision(f.Precision)}
+	o := accel.Options{Plugin: plugin.Path, Platform: plugin.Platform(), Count: count, Precision: accel.Precision(f.Precision)}
 	if dir, err := os.UserCacheDir(); err == nil {
 		o.CacheDir = filepath.Join(dir, "vgg", "programs")
 	}
 	d, err := accel.Open(o)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w%s", err, checkText(plugin.Kind))
 	}
 	return accelerator{d}, nil
 }
