@@ -80,7 +80,7 @@ func Open(o Options) (*Device, error) {
 		return nil, fmt.Errorf("accel: %w", err)
 	}
 	count := max(1, o.Count)
-	client, err := plugin.NewClient(settings(o.Plugin, count))
+	client, err := newClient(plugin, count)
 	if err != nil {
 		return nil, fmt.Errorf("accel: %w", err)
 	}
@@ -95,6 +95,17 @@ func Open(o Options) (*Device, error) {
 	d := &Device{client: client, devices: client.Devices[:count], precision: o.Precision, programs: map[programKey]*pjrt.Executable{}}
 	d.cache = newCache(o.CacheDir, client)
 	return d, nil
+}
+
+// newClient takes a plugin's devices. A processor is as many devices as are asked for, by an
+// option that other plugins refuse.
+func newClient(p *pjrt.Plugin, count int) (*pjrt.Client, error) {
+	if count > 1 {
+		if c, err := p.NewClient(pjrt.Settings{"cpu_device_count": count}); err == nil {
+			return c, nil
+		}
+	}
+	return p.NewClient(nil)
 }
 
 // Name says what the device is: its platform and kind, and how many there are.

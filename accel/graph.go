@@ -19,6 +19,7 @@ type graph struct {
 type trainPass struct {
 	keys  map[*nn.Dropout]hlo.Value // of the masks, ui64
 	first hlo.Value                 // number of the first image in the iteration's batch, ui64
+	real  hlo.Value                 // (N): 1 for an image, 0 for one that only fills the batch
 	stats map[*nn.BatchNorm]statistics
 }
 

@@ -1,11 +1,10 @@
 package accel
 
 import (
-	"os"
 	"testing"
 
-	"github.com/verydeep/vgg/accel/plugins"
 	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/internal/vggtest/xla"
 )
 
 func TestMain(m *testing.M) { vggtest.Main(m) }
@@ -14,9 +13,7 @@ func TestMain(m *testing.M) { vggtest.Main(m) }
 // test, when nothing may be left of it.
 func testDevice(t testing.TB, o Options) *Device {
 	t.Helper()
-	if o.Plugin = os.Getenv(plugins.Variable); o.Plugin == "" {
-		vggtest.Skip(t, "a PJRT plugin ("+plugins.Variable+")")
-	}
+	o.Plugin = xla.Plugin(t).Path
 	d, err := Open(o)
 	if err != nil {
 		t.Fatal(err)

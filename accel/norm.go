@@ -30,28 +30,39 @@ func (g *graph) batchNorm(l *nn.BatchNorm, x hlo.Value) (y hlo.Value, kept []hlo
 	return y, []hlo.Value{rdev, normal}
 }
 
-// measure returns the statistics of each channel.
+// images is the number of real images, at least 1.
+func (g *graph) images() hlo.Value { return g.Max(g.Reduce("add", g.train.real, 0), g.Const(1)) }
+
+// masked is x with zeros in the place of images that only fill the batch.
+func (g *graph) masked(x hlo.Value) hlo.Value { return g.Mul(x, g.Broadcast(g.train.real, x.Dims, 0)) }
+
+// sum is the sum of each channel.
+func (g *graph) sum(x hlo.Value) hlo.Value { return g.Reduce("add", x, 0, 1, 2) }
+
+// over divides the value of each channel by a scalar.
+func (g *graph) over(v, by hlo.Value) hlo.Value { return g.Div(v, g.Broadcast(by, v.Dims)) }
+
+// measure returns the statistics of each channel over the real images.
 func (g *graph) measure(x hlo.Value) statistics {
-	c := x.Dims[3]
-	count := float32(x.Len() / c)
-	mean := g.Scale(g.Reduce("add", x, 0, 1, 2), 1/count)
-	d := g.Sub(x, g.Channels(mean, x))
-	squares := g.Reduce("add", g.Mul(d, d), 0, 1, 2)
-	return statistics{mean, g.Scale(squares, 1/count), g.Scale(squares, 1/max(1, count-1))}
+	count := g.Scale(g.images(), float32(x.Dims[1]*x.Dims[2]))
+	mean := g.over(g.sum(g.masked(x)), count)
+	d := g.masked(g.Sub(x, g.Channels(mean, x)))
+	squares := g.sum(g.Mul(d, d))
+	less := g.Max(g.Sub(count, g.Const(1)), g.Const(1))
+	return statistics{mean, g.over(squares, count), g.over(squares, less)}
 }
 
-// batchNormGradient returns dx, and the gradients of γ and β, which are without a name where
-// the running statistics are used. dy has passed the rectification.
+// batchNormGradient returns dx, and the gradients of γ and β, which have no name where the
+// running statistics are used. dy has passed the rectification.
 func (g *graph) batchNormGradient(l *nn.BatchNorm, t tape, dy hlo.Value) (dx, dGamma, dBeta hlo.Value) {
 	rdev, normal := t.kept[0], t.kept[1]
 	scale := g.Mul(g.params[l.Gamma], rdev)
 	if !g.ofBatch(l) {
 		return g.Mul(dy, g.Channels(scale, dy)), dGamma, dBeta
 	}
-	count := float32(dy.Len() / dy.Dims[3])
-	dBeta = g.Reduce("add", dy, 0, 1, 2)
-	dGamma = g.Reduce("add", g.Mul(dy, normal), 0, 1, 2)
-	rest := g.Sub(dy, g.Channels(g.Scale(dBeta, 1/count), dy))
-	rest = g.Sub(rest, g.Mul(normal, g.Channels(g.Scale(dGamma, 1/count), dy)))
-	return g.Mul(rest, g.Channels(scale, dy)), dGamma, dBeta
+	count := g.Scale(g.images(), float32(dy.Dims[1]*dy.Dims[2]))
+	dBeta, dGamma = g.sum(dy), g.sum(g.Mul(dy, normal))
+	rest := g.Sub(dy, g.Channels(g.over(dBeta, count), dy))
+	rest = g.Sub(rest, g.Mul(normal, g.Channels(g.over(dGamma, count), dy)))
+	return g.masked(g.Mul(rest, g.Channels(scale, dy))), dGamma, dBeta
 }

@@ -106,3 +106,68 @@ func generatedImages(t *testing.T, size string, s uint32) *tensor.Tensor {
 	}
 	return x
 }
+
+var oracleNets = []string{"A", "A-LRN", "B", "C", "D", "E", "D-BN", "B-shallow"}
+
+func labelsOf(x *tensor.Tensor) []int {
+	labels := make([]int, len(x.Data))
+	for i, v := range x.Data {
+		labels[i] = int(v)
+	}
+	return labels
+}
+
+// TestTenStepsAgainstPyTorch: momentum 0.9, weight decay 5e-4, rate 1e-2; the loss and every
+// weight after each step.
+func TestTenStepsAgainstPyTorch(t *testing.T) {
+	d := testDevice(t, Options{})
+	for _, net := range oracleNets {
+		if net == "B-shallow" {
+			continue // the oracle has its gradients only
+		}
+		t.Run(net, func(t *testing.T) { testTenSteps(t, d, net) })
+	}
+}
+
+func testTenSteps(t *testing.T, d *Device, net string) {
+	init, steps := oracle(t, net, "init"), oracle(t, net, "steps")
+	n := tinyNet(t, net, 32, init)
+	x, labels := init["x"], labelsOf(init["labels"])
+	tr := newTrainer(t, d, n.Chain(), nn.TrainerOptions{Batch: len(labels), Groups: 1, Ranks: 1, H: 32, W: 32})
+	sgd := nn.NewSGD(n.Chain())
+	for i := 1; i <= 10; i++ {
+		loss, err := tr.Step(t.Context(), nn.TrainerBatch{X: x, Labels: labels, Iteration: i}, nn.Update{Rate: 1e-2, Momentum: 0.9, Decay: 5e-4, DecayBiases: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		vggtest.Near(t, fmt.Sprintf("step %d: loss", i), []float32{float32(loss / float64(len(labels)))}, want(t, steps, "loss").Data[i-1:i])
+		if err := tr.Fetch(sgd.Momentum); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range n.Params() {
+			v := make([]float32, p.Len())
+			if err := p.Get(v); err != nil {
+				t.Fatal(err)
+			}
+			vggtest.Near(t, fmt.Sprintf("step %d: %s", i, p.Name), v, want(t, steps, "w."+p.Name).Index(i-1).Data)
+		}
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// newTrainer returns a trainer, which is closed after the test.
+func newTrainer(t *testing.T, d *Device, c *nn.Chain, o nn.TrainerOptions) *Trainer {
+	t.Helper()
+	tr, err := d.NewTrainer(c, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := tr.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return tr
+}
