@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/verydeep/vgg/accel/plugins"
+	"github.com/verydeep/vgg/report"
 )
 
 type devicesCommand struct{ jsonFlag }
@@ -136,6 +137,5 @@ func memoryText(d deviceResult) string {
 	if d.Memory == 0 {
 		return ""
 	}
-	const gib = 1 << 30
-	return fmt.Sprintf(", %.1f GiB for programs, %.1f GiB in use", float64(d.Memory)/gib, float64(d.InUse)/gib)
+	return fmt.Sprintf(", %s for programs, %s in use", report.Bytes(d.Memory), report.Bytes(d.InUse))
 }
