@@ -351,9 +351,13 @@ func (r benchResult) print(e *environment) error {
 	if r.PeakRSS > 0 {
 		memory = report.Bytes(r.PeakRSS)
 	}
-	fmt.Fprintf(e.stdout, "%s, %s, batch of %d, %d×%d, %d threads, %s\n"+
+	where := fmt.Sprintf("%d threads, %s", r.Threads, r.ISA)
+	if r.Device != "" {
+		where = "on " + r.Device
+	}
+	fmt.Fprintf(e.stdout, "%s, %s, batch of %d, %d×%d, %s\n"+
 		"median %s (%s to %s), %.2f images/s, %.1f effective GFLOP/s, peak memory %s\n",
-		r.Config, r.Mode, r.Batch, r.Size, r.Size, r.Threads, r.ISA,
+		r.Config, r.Mode, r.Batch, r.Size, r.Size, where,
 		ms(r.Median), ms(r.Min), ms(r.Max), r.Images, r.GFLOPS, memory)
 	if r.Layers != nil {
 		print := printLayers
