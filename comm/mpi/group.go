@@ -169,6 +169,7 @@ const (
 	broadcast
 	allReduce32
 	allReduce64
+	allGather
 )
 
 // call is a rank's call, as the ranks compare them: the lengths of its arguments and the root
@@ -186,6 +187,9 @@ func (c call) String() string {
 		return fmt.Sprintf("Broadcast of %d from %d", c.n, c.other)
 	case allReduce32, allReduce64:
 		return fmt.Sprintf("AllReduce of %d %s over %d leaves", c.n, map[kind]string{allReduce32: "float32", allReduce64: "float64"}[c.kind], c.other)
+	}
+	if c.kind == allGather {
+		return fmt.Sprintf("AllGather of %d, cut at bounds of sum %x", c.n, uint64(c.other))
 	}
 	return "Abort"
 }

@@ -61,6 +61,7 @@ type trainCommand struct {
 	initFlags
 	InitRule     *train.InitRule    `placeholder:"NAME" help:"Layers taken from --init-from: pre-initialisation (the first four convolutional layers and the fully connected ones) or fine-tune (all; pre-initialisation if the configurations differ)."`
 	Freeze       []string           `placeholder:"PATTERN" help:"Pattern of layers that are not trained, as conv1_* or fc[67]. Can be given more than once."`
+	Views        *int               `placeholder:"N" help:"Different crops of each image, shown in turn. What frozen layers make of a crop is computed once and kept (0: new crops in each epoch)."`
 	Epochs       *int               `placeholder:"N" help:"Largest number of epochs."`
 	Batch        *int               `placeholder:"N" help:"Batch size: images of a mini-batch."`
 	LearningRate *float64           `placeholder:"X" help:"Initial learning rate."`
@@ -577,6 +578,7 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 	if c.Freeze != nil {
 		r.Freeze = c.Freeze
 	}
+	set(&r.Views, c.Views)
 	set(&r.Epochs, c.Epochs)
 	set(&r.Batch, c.Batch)
 	set(&r.Groups, c.Groups)
