@@ -47,7 +47,7 @@ func (f *descriptorFlags) check() error {
 func (f *descriptorFlags) options(maxPixels int) transfer.Options {
 	return transfer.Options{
 		Flip: f.Flip, Average: f.Average, Raw: !f.Normalise, Max: f.Pool == "max", Crop: f.Crop, Unrectified: f.Unrectified,
-		Resources: resources.Resources{Batch: f.Batch, Ranks: f.Ranks, Memory: int64(f.Memory), MaxPixels: maxPixels},
+		Resources: resources.Resources{Batch: f.Batch, Ranks: f.Ranks.n, Memory: int64(f.Memory), MaxPixels: maxPixels},
 	}
 }
 

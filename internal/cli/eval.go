@@ -309,7 +309,7 @@ func (c *evalCommand) setting() (eval.Setting, error) {
 // options returns the options of the run, apart from the networks' settings.
 func (c *evalCommand) options() (eval.Options, error) {
 	o := c.lists()
-	o.Batch, o.Ranks, o.Memory, o.MaxPixels, o.Out = c.Batch, c.Ranks, int64(c.Memory), c.pixels(), c.Out
+	o.Batch, o.Ranks, o.Memory, o.MaxPixels, o.Out = c.Batch, c.Ranks.n, int64(c.Memory), c.pixels(), c.Out
 	o.Verify = c.Verify
 	if c.Shard != "" {
 		var err error
@@ -392,13 +392,13 @@ func takes(w eval.Estimate) string {
 
 // ranksFlag is shared by the commands that evaluate.
 type ranksFlag struct {
-	Ranks int `placeholder:"N" help:"Ranks, which work at the same time: passes over one network, each with its share of threads, memory and images. The result doesn't depend on their number (two, if there are threads and memory for them)."`
+	Ranks rankCount `placeholder:"N" help:"Ranks, which work at the same time: passes over one network, each with its share of threads, memory and images. The result doesn't depend on their number (two, if there are threads and memory for them)."`
 }
 
 // check returns an error for a number out of range.
 func (f ranksFlag) check() error {
-	if f.Ranks < 0 || f.Ranks > maxRanks {
-		return usagef("--ranks %d, want 1 to %d", f.Ranks, maxRanks)
+	if f.Ranks.mpi {
+		return usagef("--ranks mpi, want a number: vgg train alone joins the processes of a launcher; --shard divides other work among them")
 	}
 	return nil
 }

@@ -160,7 +160,7 @@ func folder(what, path string) error {
 
 // resources returns the share of the machine that the flags give.
 func (c *reproduceCommand) resources() resources.Resources {
-	return resources.Resources{Batch: c.Batch, Ranks: c.Ranks, Memory: int64(c.Memory), MaxPixels: c.pixels()}
+	return resources.Resources{Batch: c.Batch, Ranks: c.Ranks.n, Memory: int64(c.Memory), MaxPixels: c.pixels()}
 }
 
 // results returns the folder of result files.

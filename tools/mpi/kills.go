@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// training is the command line of a short run with six groups and many checkpoints.
+func training(out string) []string {
+	return []string{
+		"train", "--data", "sample", "--config", "A-BN", "--width", "0.0625", "--fc", "16", "--init", "he", "--set", "standardise=true",
+		"--input", "32", "--scale-min", "34", "--scale-max", "40", "--test-scale", "36", "--batch", "48", "--groups", "6", "--learning-rate", "0.001",
+		"--epochs", "3", "--threads", "1", "--checkpoint-every", "1ms", "--keep", "2", "--resume", "--out", out,
+	}
+}
+
+// killRanks kills a random rank of runs of 2 or 3 processes at random moments, runs the command
+// again with another number, and compares what comes out with the bits of one process.
+func killRanks(ctx context.Context, dir, vgg string, kills int, seed uint64) error {
+	alone := filepath.Join(dir, "alone")
+	if text, err := exec.CommandContext(ctx, vgg, training(alone)...).CombinedOutput(); err != nil {
+		return fmt.Errorf("one process: %w\n%s", err, text)
+	}
+	rng, began := rand.New(rand.NewPCG(seed, 1)), time.Now()
+	killed, results, longest := 0, 0, 20*time.Second
+	for run := 0; killed < kills; run++ {
+		out := filepath.Join(dir, fmt.Sprintf("run-%d", run))
+		for done := false; !done; {
+			l, n := installed()[rng.IntN(len(installed()))], 2+rng.IntN(2)
+			c := l.command(ctx, n, vgg, training(out)...)
+			var text bytes.Buffer
+			c.Stdout, c.Stderr, c.WaitDelay = &text, &text, 5*time.Second
+			from := time.Now()
+			if err := c.Start(); err != nil {
+				return err
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- c.Wait() }()
+			moment := time.Duration(rng.Int64N(int64(longest)))
+			if killed >= kills {
+				moment = time.Hour
+			}
+			select {
+			case err := <-ended:
+				if err != nil {
+					return fmt.Errorf("%s: %w\n%s", out, err, &text)
+				}
+				done, longest = true, time.Since(from)
+			case <-time.After(moment):
+				hit := killOne(c.Process.Pid, vgg, rng)
+				if err := <-ended; hit && err != nil {
+					killed++
+				} else {
+					done = err == nil
+				}
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+		for _, name := range []string{"last.safetensors", "best.safetensors"} {
+			a, errA := os.ReadFile(filepath.Join(out, name))
+			b, errB := os.ReadFile(filepath.Join(alone, name))
+			if err := errors.Join(errA, errB); err != nil || !bytes.Equal(a, b) {
+				return fmt.Errorf("%s of %s isn't that of one process (%v)", name, out, err)
+			}
+		}
+		results++
+		fmt.Printf("%d kills, %d results with the bits of one process, %v\n", killed, results, time.Since(began).Round(time.Second))
+		if err := os.RemoveAll(out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// killOne kills a random rank that a launcher started. It reports false if there is none yet, or
+// no more.
+func killOne(launcher int, vgg string, rng *rand.Rand) bool {
+	var ranks []int
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if exe, err := os.Readlink(filepath.Join("/proc", e.Name(), "exe")); err != nil || exe != vgg {
+			continue
+		}
+		for at := parent(pid); at > 1; at = parent(at) {
+			if at == launcher {
+				ranks = append(ranks, pid)
+			}
+		}
+	}
+	if len(ranks) == 0 {
+		return false
+	}
+	p, err := os.FindProcess(ranks[rng.IntN(len(ranks))])
+	return err == nil && p.Kill() == nil
+}
+
+// parent is that of a process; 0 if it has ended.
+func parent(pid int) int {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	n, _ := strconv.Atoi(fields[1])
+	return n
+}
