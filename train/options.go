@@ -34,6 +34,11 @@ type Options struct {
 	resources.Resources
 	CacheBytes int64 // most bytes of decoded images kept in memory, for each of Train and Val
 
+	// Device, if it isn't nil, trains and validates instead of the CPU. Ranks are its devices,
+	// and Memory is the memory of each that a pass may take. A run may go on with another device
+	// than it began with, or with none, to rounding.
+	Device Device
+
 	// A checkpoint is written at the end of every epoch, when CheckpointEvery has passed
 	// since the last one, and when the context is done. The newest Keep checkpoints stay.
 	CheckpointEvery time.Duration

@@ -182,8 +182,7 @@ func (r *run) begin(ctx context.Context) error {
 	if _, _, err := initialise(ctx, r.model.Net, &o.Recipe, o.Initial, o.Task != nil, o.Train.Classes); err != nil {
 		return err
 	}
-	r.stepper.sync()
-	return nil
+	return r.stepper.sync()
 }
 
 // rateAt returns the learning rate of an iteration: the schedule's, lowered by the rescues.

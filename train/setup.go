@@ -15,7 +15,6 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
-	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
@@ -77,6 +76,9 @@ func newRun(ctx context.Context, o Options) (_ *run, err error) {
 
 // abandon releases what an unsuccessful newRun holds.
 func (r *run) abandon() {
+	if err := r.release(); err != nil {
+		r.o.Log.Warn("device not released", "error", err)
+	}
 	if r.dir != nil {
 		r.dir.close()
 	}
@@ -149,6 +151,9 @@ func (r *run) buildNetwork(ctx context.Context, from *savedRun) (*preprocess.Spe
 	}
 	if o.Workers > 0 {
 		net.SetThreads(o.Workers)
+	}
+	if o.Device != nil {
+		net.Chain().SetRunner(o.Device.NewRunner())
 	}
 	if err := freeze(net.Params(), rec.Freeze); err != nil {
 		return nil, err
@@ -343,7 +348,8 @@ func deviation(s preprocess.Stats, c int) float32 {
 // prepareSteps makes the stepper, the loaders and the schedule.
 func (r *run) prepareSteps() error {
 	o, rec := r.o, r.o.Recipe
-	steps := stepOptions{Recipe: rec, Task: o.Task, Samples: o.Train.Samples, Batch: min(rec.Batch, o.Train.Len()), Micro: o.Batch, Ranks: o.Ranks, Threads: o.Workers, Front: rec.frontLayers(r.model.Net.Chain())}
+	steps := stepOptions{Recipe: rec, Task: o.Task, Samples: o.Train.Samples, Batch: min(rec.Batch, o.Train.Len()), Micro: o.Batch, Ranks: o.Ranks, Threads: o.Workers, Front: rec.frontLayers(r.model.Net.Chain()),
+		Device: o.Device, Memory: o.Memory, severalLabels: o.Train.MultiLabel}
 	var err error
 	if r.stepper, err = newStepper(r.model.Net, steps); err != nil {
 		return err
@@ -418,6 +424,9 @@ func (r *run) announce(from *savedRun) error {
 	s.CopyBytes = r.copyBytes()
 	f := r.footprint()
 	s.Micro = f.micro()
+	if r.o.Device != nil {
+		s.Micro = r.stepper.o.Micro
+	}
 	var err error
 	if s.Memory, err = f.Bytes(); err != nil {
 		return err
@@ -528,8 +537,8 @@ func (s runState) checkImages(dir string, train imageSet, val *imageSet) error {
 
 // restore sets the run to the state of the checkpoint.
 func (r *run) restore(from *savedRun) error {
-	if isa := kernel.Current().Name(); isa != from.ISA {
-		r.o.Log.Warn("the checkpoint was taken with another instruction set: the run goes on, with other bits than it would have had", "checkpoint", from.ISA, "now", isa)
+	if now := r.computesOn(); now != from.ISA {
+		r.o.Log.Warn("the checkpoint was taken with another instruction set, or on another device: the run goes on, with other bits than it would have had", "checkpoint", from.ISA, "now", now)
 	}
 	if v := programVersion(); v != from.Program {
 		r.o.Log.Warn("the checkpoint was taken by another version of this program: the run goes on, perhaps with other bits than it would have had", "checkpoint", from.Program, "now", v)
@@ -544,7 +553,9 @@ func (r *run) restore(from *savedRun) error {
 			}
 		}
 	}
-	r.stepper.sync()
+	if err := r.stepper.sync(); err != nil {
+		return err
+	}
 	r.position = position{epoch: from.Epoch, batches: from.Batches, iteration: from.Iteration, stopped: from.Stopped, partial: from.Partial}
 	r.rate.restore(from.Schedule)
 	r.rescues, r.loss = from.Rescues, from.Judged

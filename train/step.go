@@ -30,6 +30,9 @@ type stepper struct {
 	size  int // images of the largest group
 	ranks []*replica
 	err   error // of the step that failed; further steps fail with it
+
+	device nn.Trainer // nil: the CPU
+	stale  bool       // the devices' weights are newer than the network's
 }
 
 // stepOptions are the options of a stepper.
@@ -42,6 +45,10 @@ type stepOptions struct {
 	Ranks   int              // divides Recipe.Groups
 	Threads int              // shared by the ranks, at least one each; 0: those that compute by default
 	Front   int              // layers at the beginning whose output the batches hold instead of images
+	Device  Device           // nil: the CPU
+	Memory  int64            // of each device; 0: all
+
+	severalLabels bool // an image, for the device
 }
 
 // replica is a rank's copy of the network, with its momentum and gradients.
@@ -68,6 +75,9 @@ func (s *stepper) groupStart(g, n int) int { return g * n / s.o.Recipe.Groups }
 // with those that are not learnt marked as frozen. The network becomes rank 0's; between steps it may be
 // run and saved.
 func newStepper(net *network.Network, o stepOptions) (*stepper, error) {
+	if o.Device != nil {
+		return newDeviceStepper(net, o)
+	}
 	groups := o.Recipe.Groups
 	if groups < 1 || o.Ranks < 1 || groups%o.Ranks != 0 {
 		return nil, groupsError(groups, o.Ranks)
@@ -87,8 +97,7 @@ func newStepper(net *network.Network, o stepOptions) (*stepper, error) {
 		}
 		s.ranks = append(s.ranks, r)
 	}
-	s.sync()
-	return s, nil
+	return s, s.sync()
 }
 
 // newReplica returns a rank's replica: of the network itself for rank 0, else of a new one
@@ -130,7 +139,10 @@ func (s *stepper) newReplica(rank int, group comm.Group, net *network.Network) (
 
 // sync copies the parameters and the momentum of rank 0 to the other ranks, when they have
 // been set.
-func (s *stepper) sync() {
+func (s *stepper) sync() error {
+	if s.device != nil {
+		return s.send()
+	}
 	first := s.ranks[0]
 	for _, r := range s.ranks[1:] {
 		from := first.net.Params()
@@ -140,6 +152,7 @@ func (s *stepper) sync() {
 			copy(r.sgd.Momentum(p), first.sgd.Momentum(from[i]))
 		}
 	}
+	return nil
 }
 
 // momentum returns the momentum of a parameter of rank 0's network, in packed order; nil
@@ -150,6 +163,9 @@ func (s *stepper) momentum(p *nn.Param) []float32 { return s.ranks[0].sgd.Moment
 // on any rank; "" if there is none.
 func (s *stepper) nonFinite() string {
 	for _, r := range s.ranks {
+		if r.training == nil {
+			continue // on a device, which doesn't tell
+		}
 		if where := r.training.NonFinite(); where != "" {
 			return where
 		}
@@ -187,6 +203,9 @@ func (s *stepper) step(ctx context.Context, b *dataset.Batch, iteration int, rat
 		return 0, context.Cause(ctx)
 	case len(b.Labels) > s.o.Batch:
 		return 0, fmt.Errorf("train: a batch of %d images, want at most %d", len(b.Labels), s.o.Batch)
+	}
+	if s.device != nil {
+		return s.stepDevice(ctx, b, iteration, rate)
 	}
 	if s.o.Recipe.Groups == 1 {
 		return s.stepSingle(ctx, b, iteration, rate)

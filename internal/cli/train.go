@@ -76,6 +76,7 @@ type trainCommand struct {
 	Memory size `placeholder:"SIZE" help:"Bound of the memory, as 4GiB. The batch is computed in parts that fit, to the same bits."`
 
 	releaseFlags
+	deviceFlags
 	threadsFlag
 	jsonFlag
 
@@ -255,6 +256,13 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 		return fail(err)
 	}
 	o.Initial.Described = func(d *vgg.Description) { e.reportIgnored(o.Recipe.InitFrom, d) }
+	d, err := c.deviceFlags.on(e, c.Ranks)
+	if err != nil {
+		return fail(err)
+	}
+	if d != nil {
+		o.Device = d
+	}
 	o.Ranks, o.Memory, o.MaxPixels, o.Resume, o.StatsDir = c.Ranks, int64(c.Memory), c.pixels(), c.Resume, cacheDir()
 	o.Verify = c.Verify
 	// 0 is the default in the library, and none on the command line.
