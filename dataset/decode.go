@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/verydeep/vgg/internal/remote"
 	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/resources"
@@ -75,6 +76,9 @@ func (d *Dataset) ReadIn(ctx context.Context, i int, room *resources.Room) (data
 		return data, func() {}, err
 	}
 	name := d.Samples[i].Name
+	if fsys, name, ok := d.withContext(name); ok {
+		return d.readFar(ctx, fsys, name, room)
+	}
 	f, size, err := d.open(name)
 	if err != nil {
 		return nil, nil, err
@@ -84,6 +88,36 @@ func (d *Dataset) ReadIn(ctx context.Context, i int, room *resources.Room) (data
 		return nil, nil, err
 	}
 	if data, err = wholefile.ReadAll(ctx, f, size, preprocess.MaxFileBytes); err != nil {
+		release()
+		return nil, nil, d.readError(name, err)
+	}
+	return data, release, nil
+}
+
+// withContext returns the file system of a file that lies on a server, and its name there.
+func (d *Dataset) withContext(name string) (*shardFS, string, bool) {
+	fsys := d.fsys
+	if j, ok := fsys.(joinedFS); ok {
+		i, rest := j.find(name)
+		if i < 0 {
+			return nil, "", false
+		}
+		fsys, name = j[i], rest
+	}
+	s, ok := fsys.(*shardFS)
+	return s, name, ok && s.far != nil
+}
+
+// readFar is ReadIn of a file on a server.
+func (d *Dataset) readFar(ctx context.Context, fsys *shardFS, name string, room *resources.Room) (data []byte, release func(), err error) {
+	info, err := fsys.Stat(name)
+	if err != nil {
+		return nil, nil, d.readError(name, err)
+	}
+	if release, err = room.File(ctx, info.Size()); err != nil {
+		return nil, nil, err
+	}
+	if data, err = fsys.readContext(ctx, name); err != nil {
 		release()
 		return nil, nil, d.readError(name, err)
 	}
@@ -152,7 +186,8 @@ func decodeFile(ctx context.Context, data []byte, o DecodeOptions, room *resourc
 
 // Environment reports whether an image couldn't be read for want of something that isn't the
 // image's: the process may open no more files, say, or the work was interrupted. Such an image
-// isn't unreadable; the work ends with the error. An error of the disk is the image's own.
+// isn't unreadable; the work ends with the error. So it is if a server doesn't give the image, but
+// not if what it gives is damaged. An error of the disk is the image's own.
 func Environment(ctx context.Context, err error) bool {
-	return err != nil && (ctx.Err() != nil || wholefile.Exhausted(err))
+	return err != nil && (ctx.Err() != nil || wholefile.Exhausted(err) || remote.Failed(err))
 }

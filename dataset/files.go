@@ -142,11 +142,8 @@ type joinedFS []fs.FS
 
 // Open implements [fs.FS].
 func (j joinedFS) Open(name string) (fs.File, error) {
-	first, rest, _ := strings.Cut(name, "/")
-	for i, fsys := range j {
-		if fmt.Sprint(i) == first {
-			return fsys.Open(rest)
-		}
+	if i, rest := j.find(name); i >= 0 {
+		return j[i].Open(rest)
 	}
 	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/verydeep/vgg/internal/remote"
 	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/progress"
 )
@@ -31,6 +32,8 @@ type OpenOptions struct {
 	Layout Layout
 	// Labels, unless it is nil, takes the classes from the names of the files.
 	Labels *LabelPattern
+	// Remote says how shards are read that lie on a server.
+	Remote RemoteOptions
 	// Progress hears of the images found so far, of an unknown total.
 	Progress progress.Func
 }
@@ -47,7 +50,8 @@ type OpenOptions struct {
 //   - images with boxes, whose names are the classes: XML as in PASCAL VOC, COCO's
 //     JSON or YOLO's text files, in the folders of the images or in any others;
 //   - tar shards in the WebDataset convention, one of them, or those that a pattern names:
-//     shards/*.tar, train-{000000..000009}.tar;
+//     shards/*.tar, train-{000000..000009}.tar; also on a server, by addresses with https,
+//     http or s3 (https://HOST/train-{000000..000009}.tar);
 //   - a ZIP or tar file of any of these but shards, or a folder with one archive a
 //     part, such as train.zip and val.zip. A tar file compressed by gzip, bzip2 or
 //     Zstandard is held in memory, up to 1 GiB.
@@ -72,10 +76,14 @@ type OpenOptions struct {
 // lacks. Images are not decoded: a [Loader] finds the unreadable ones.
 // [Dataset.Source] says what was understood and what left out.
 func Open(ctx context.Context, path string, o OpenOptions) (train, val *Dataset, err error) {
-	s := &search{ctx: ctx, progress: o.Progress, layout: o.Layout, pattern: o.Labels, annotations: o.Annotations, columns: o.Columns}
-	if o.FS != nil {
+	s := &search{ctx: ctx, progress: o.Progress, layout: o.Layout, pattern: o.Labels, annotations: o.Annotations, columns: o.Columns, remote: o.Remote}
+	switch {
+	case o.FS != nil:
 		train, val, err = s.openIn(path, o.FS)
-	} else {
+	case remote.IsAddress(path):
+		train, val, err = s.openRemote(path)
+		path = remote.Plain(path)
+	default:
 		train, val, err = s.openOnDisk(path)
 	}
 	if s.err() != nil { // which may have hidden a folder

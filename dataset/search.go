@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/verydeep/vgg/preprocess"
@@ -34,6 +35,10 @@ type search struct {
 	annotations string                             // OpenOptions.Annotations
 	unpacked    int64                              // bytes of compressed archives that are in memory
 	unreadable  map[string]*preprocess.FormatError // pictures of formats that aren't read, by their paths
+	remote      RemoteOptions
+
+	mu      sync.Mutex // of scanned
+	scanned bool       // a shard on a server without an index was remarked on
 }
 
 // err is the context's cause once it is done.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/verydeep/vgg/internal/remote"
 	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/preprocess"
 )
@@ -38,6 +39,8 @@ type shardEntry struct {
 	shard  int // index into shardFS.shards
 	offset int64
 	size   int64
+	sum    uint32 // CRC-32C of the image
+	summed bool   // the index has sum
 }
 
 // shardClass is a class as a shard gives it.
@@ -70,6 +73,7 @@ type shardFS struct {
 	dates   []time.Time // of the shards when they were opened
 	held    []*tarFile  // what compressed shards unpack to; nil for others
 	entries map[string]shardEntry
+	far     *farShards // nil: the shards are on disk or in memory
 }
 
 // openShardFolder reads a folder of shards: all of one part, or of train and val,
@@ -149,18 +153,16 @@ func shardsOf(l listing, dir string) []string {
 func openShards(search *search, name string, fsys fs.FS, shards []string) (*Dataset, error) {
 	fail := func(err error) (*Dataset, error) { return nil, fmt.Errorf("dataset: %s: %w", name, err) }
 	s := &shardFS{fsys: fsys, shards: shards, dates: make([]time.Time, len(shards)), held: make([]*tarFile, len(shards)), entries: map[string]shardEntry{}}
+	if files, ok := fsys.(*remote.FS); ok {
+		s.far = newFarShards(files)
+	}
 	dir := path.Dir(shards[0])
 	if err := checkComplete(fsys, dir); err != nil {
 		return fail(err)
 	}
-	var samples []shardSample
-	for i, shard := range shards {
-		found, err := s.read(search, i)
-		if err != nil {
-			return fail(fmt.Errorf("%s: %w", shard, err))
-		}
-		search.add(len(found))
-		samples = append(samples, found...)
+	samples, err := s.readAll(search)
+	if err != nil {
+		return fail(err)
 	}
 	nameApart(samples, shards)
 	if len(samples) == 0 {
@@ -213,7 +215,35 @@ func openShards(search *search, name string, fsys fs.FS, shards []string) (*Data
 		return fail(err)
 	}
 	setTitles(sub, d)
+	search.remarkRefused(s.far)
 	return d, nil
+}
+
+// readAll lists the images of all shards.
+func (s *shardFS) readAll(search *search) ([]shardSample, error) {
+	found := make([][]shardSample, len(s.shards))
+	read := func(i int) (err error) {
+		if found[i], err = s.read(search, i); err != nil && !remote.Failed(err) {
+			err = fmt.Errorf("%s: %w", s.place(i), err)
+		}
+		return err
+	}
+	if s.far != nil {
+		if err := s.far.files.Prime(search.ctx, s.shards, read); err != nil {
+			return nil, err
+		}
+	}
+	var samples []shardSample
+	for i := range s.shards {
+		if s.far == nil {
+			if err := read(i); err != nil {
+				return nil, err
+			}
+		}
+		search.add(len(found[i]))
+		samples = append(samples, found[i]...)
+	}
+	return samples, nil
 }
 
 // nameApart puts the shard's name before the images' names if different images of several
@@ -296,6 +326,15 @@ func (s *shardFS) read(search *search, i int) ([]shardSample, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.far != nil {
+		f, err := s.fsys.Open(s.shards[i])
+		if err == nil {
+			err = checkPlain(f)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	t, err := openTar(search, s.fsys, s.shards[i])
 	if err != nil {
 		return nil, err
@@ -308,12 +347,20 @@ func (s *shardFS) read(search *search, i int) ([]shardSample, error) {
 	s.dates[i] = info.ModTime()
 	var samples []shardSample
 	current := false
-	if data, err := wholefile.ReadFS(search.ctx, s.fsys, s.shards[i]+indexExt, wholefile.MaxTable); err == nil {
+	data, err := wholefile.ReadFS(search.ctx, s.fsys, s.shards[i]+indexExt, wholefile.MaxTable)
+	switch {
+	case err == nil:
 		if samples, current, err = parseIndex(data, t.size); err != nil {
 			return nil, fmt.Errorf("%s: %w", path.Base(s.shards[i])+indexExt, err)
 		}
+	case s.far != nil && !errors.Is(err, fs.ErrNotExist):
+		return nil, err
 	}
-	if !current {
+	if !current && s.far != nil && !t.unpacked {
+		if samples, err = s.far.scan(search, s.shards[i], t); err != nil {
+			return nil, err
+		}
+	} else if !current {
 		if samples, err = scanShard(search, io.NewSectionReader(t, 0, t.size)); err != nil {
 			return nil, err
 		}
@@ -497,37 +544,73 @@ func (s *shardFS) Stat(name string) (fs.FileInfo, error) {
 const tarBlock = 512
 
 // ReadFile returns an image's bytes. The header before them must give their size,
-// which shows an index that belongs to another shard.
+// which shows an index that belongs to another shard, and their checksum must be that of the index.
 func (s *shardFS) ReadFile(name string) ([]byte, error) {
+	return s.readContext(context.Background(), name)
+}
+
+// readContext is ReadFile that ends with ctx.
+func (s *shardFS) readContext(ctx context.Context, name string) ([]byte, error) {
 	e, ok := s.entries[name]
 	if !ok {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
-	fail := func(err error) ([]byte, error) {
-		return nil, fmt.Errorf("%s: %s: %w", s.shards[e.shard], name, err)
+	if e.size > preprocess.MaxFileBytes {
+		return nil, s.entryError(name, preprocess.ErrFileTooLarge)
 	}
+	if s.far != nil && s.held[e.shard] == nil {
+		return s.far.read(ctx, s, name)
+	}
+	data := make([]byte, tarBlock+e.size)
+	if err := s.readAt(data, e); err != nil {
+		return nil, s.entryError(name, err)
+	}
+	if err := s.checkEntry(data, e); err != nil {
+		return nil, s.entryError(name, err)
+	}
+	return data[tarBlock:], nil
+}
+
+// entryError names the shard and the image in an error.
+func (s *shardFS) entryError(name string, err error) error {
+	return fmt.Errorf("%s: %s: %w", s.place(s.entries[name].shard), name, err)
+}
+
+// place returns what errors call a shard: its file, or its address.
+func (s *shardFS) place(shard int) string {
+	if s.far != nil {
+		return s.far.files.Address(s.shards[shard])
+	}
+	return s.shards[shard]
+}
+
+// readAt reads an image and the header before it from the disk or from memory.
+func (s *shardFS) readAt(data []byte, e shardEntry) error {
 	var at io.ReaderAt = s.held[e.shard]
 	if s.held[e.shard] == nil {
 		f, err := s.fsys.Open(s.shards[e.shard])
 		if err != nil {
-			return fail(err)
+			return err
 		}
 		defer f.Close()
+		ok := false
 		if at, ok = f.(io.ReaderAt); !ok {
-			return fail(errors.New("a shard within an archive can't be read"))
+			return errors.New("a shard within an archive can't be read")
 		}
 	}
-	if e.size > preprocess.MaxFileBytes {
-		return fail(preprocess.ErrFileTooLarge)
-	}
-	data := make([]byte, tarBlock+e.size)
-	if _, err := at.ReadAt(data, e.offset-tarBlock); err != nil {
-		return fail(err)
-	}
+	_, err := at.ReadAt(data, e.offset-tarBlock)
+	return err
+}
+
+// checkEntry compares a header and an image with the index.
+func (s *shardFS) checkEntry(data []byte, e shardEntry) error {
 	if size, ok := tarSize(data[:tarBlock]); !ok || size != e.size {
-		return fail(fmt.Errorf("not where the index says; want %s%s removed or made anew", s.shards[e.shard], indexExt))
+		return fmt.Errorf("not where the index says; want %s%s removed or made anew", s.shards[e.shard], indexExt)
 	}
-	return data[tarBlock:], nil
+	if sum := imageSum(data[tarBlock:]); e.summed && sum != e.sum {
+		return fmt.Errorf("checksum %08x, and %08x by the index: the shard is damaged or another than the index is of; want it copied again, or vgg shard --index", sum, e.sum)
+	}
+	return nil
 }
 
 // tarSize returns the size that a header gives. No image has the eight gigabytes for

@@ -348,7 +348,8 @@ func TestShardKeysSurvive(t *testing.T) {
 }
 
 func FuzzShardIndex(f *testing.F) {
-	f.Add([]byte(indexVersion+"\t4096\n512\t100\t3\ta/b.jpg\n1536\t0\t0\tc.png\n"), int64(4096))
+	f.Add([]byte(indexVersion1+"\t4096\n512\t100\t3\ta/b.jpg\n1536\t0\t0\tc.png\n"), int64(4096))
+	f.Add([]byte(indexVersion+"\t4096\t"+strings.Repeat("0", 64)+"\n512\t100\t0123abcd\t3\ta/b.jpg\n1536\t0\t00000000\t\"dog\"\tc.png\n1600\t0\t00000000\t[1,\"dog\"]\td.png\n"), int64(4096))
 	f.Add([]byte(indexVersion+"\t-1\n"), int64(-1))
 	f.Fuzz(func(t *testing.T, data []byte, size int64) {
 		samples, current, err := parseIndex(data, size)
@@ -359,11 +360,14 @@ func FuzzShardIndex(f *testing.F) {
 			return
 		}
 		for _, s := range samples {
-			if s.offset < tarBlock || s.size < 0 || s.offset+s.size > size || s.label < 0 {
+			if s.offset < tarBlock || s.size < 0 || s.offset+s.size > size || !s.classified() {
 				t.Fatalf("%+v in a shard of %d bytes", s, size)
 			}
 		}
-		again, _, err := parseIndex(formatIndex(samples, size), size)
+		for i := range samples {
+			samples[i].summed = true // the first version has no sums, and this one always
+		}
+		again, _, err := parseIndex(formatIndex(samples, size, make([]byte, 32)), size)
 		if err != nil || !reflect.DeepEqual(again, samples) {
 			t.Fatalf("%v comes back as %v, %v", samples, again, err)
 		}

@@ -3,38 +3,73 @@ package dataset
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 // An index lists the images of a shard, so that its headers needn't be read. It
-// is text: a line with the version of the format and the shard's size in bytes,
-// then a line for each image with offset, size, label (several as a list, [2,5])
-// and name. Fields are separated by tabs.
-const indexVersion = "vgg-shard-index-1"
+// is text: a line with the version of the format, the shard's size in bytes and its SHA-256,
+// then a line for each image with offset, size, checksum (CRC-32C, as 8 hexadecimal digits), label
+// (several as a list, [2,5]) and name. Fields are separated by tabs. The first version has no
+// checksums.
+const (
+	indexVersion  = "vgg-shard-index-2"
+	indexVersion1 = "vgg-shard-index-1"
+)
+
+// indexHeader is the first line of an index.
+type indexHeader struct {
+	sums bool   // the lines have checksums
+	size int64  // of the shard
+	sum  string // SHA-256 of the shard, in hexadecimal; "" in the first version
+}
+
+// cutShort is the error of a shard of fewer bytes than its index says.
+func (h indexHeader) cutShort(shardSize int64) error {
+	return fmt.Errorf("%d bytes, and %d by its index: the shard is cut short, or the index is another's; want the shard copied again, or vgg shard --index", shardSize, h.size)
+}
+
+// parseIndexHeader reads the first line of an index.
+func parseIndexHeader(data []byte) (h indexHeader, rest string, err error) {
+	header, rest, _ := strings.Cut(string(data), "\n")
+	fields := strings.Split(header, "\t")
+	switch {
+	case fields[0] == indexVersion && len(fields) == 3:
+		if h.sums, h.sum = true, fields[2]; len(h.sum) != 64 {
+			return h, "", fmt.Errorf("line 1: checksum %.80q, want 64 hexadecimal digits", h.sum)
+		}
+	case fields[0] == indexVersion1 && len(fields) == 2:
+	default:
+		return h, "", fmt.Errorf("line 1: %.40q, want %s, the size of the shard and its SHA-256", header, indexVersion)
+	}
+	if h.size, err = strconv.ParseInt(fields[1], 10, 64); err != nil {
+		return h, "", fmt.Errorf("line 1: size %.40q, want a number", fields[1])
+	}
+	return h, rest, nil
+}
 
 // parseIndex reads the index of a shard of the given size. current is false if
-// the index was made for another size.
+// the index was made for a smaller one; for a larger one is an error.
 func parseIndex(data []byte, shardSize int64) (samples []shardSample, current bool, err error) {
-	header, rest, _ := strings.Cut(string(data), "\n")
-	version, size, _ := strings.Cut(header, "\t")
-	if version != indexVersion {
-		return nil, false, fmt.Errorf("line 1: %.40q, want %s and the size of the shard", header, indexVersion)
-	}
-	n, err := strconv.ParseInt(size, 10, 64)
-	if err != nil {
-		return nil, false, fmt.Errorf("line 1: size %.40q, want a number", size)
-	}
-	if n != shardSize {
+	h, rest, err := parseIndexHeader(data)
+	switch {
+	case err != nil:
+		return nil, false, err
+	case h.size > shardSize:
+		return nil, false, h.cutShort(shardSize)
+	case h.size < shardSize:
 		return nil, false, nil
 	}
 	line := 1
 	for text := range strings.Lines(rest) {
 		line++
-		s, err := parseIndexLine(strings.TrimSuffix(text, "\n"), shardSize)
+		s, err := parseIndexLine(strings.TrimSuffix(text, "\n"), shardSize, h.sums)
 		if err != nil {
 			return nil, false, fmt.Errorf("line %d: %w", line, err)
 		}
@@ -43,15 +78,27 @@ func parseIndex(data []byte, shardSize int64) (samples []shardSample, current bo
 	return samples, true, nil
 }
 
-func parseIndexLine(text string, shardSize int64) (shardSample, error) {
+func parseIndexLine(text string, shardSize int64, sums bool) (shardSample, error) {
 	s := shardSample{}
-	fields := strings.SplitN(text, "\t", 4)
-	if len(fields) != 4 {
-		return s, fmt.Errorf("%.80q, want offset, size, label and name", text)
+	count, want := 4, "offset, size, label and name"
+	if sums {
+		count, want = 5, "offset, size, checksum, label and name"
 	}
-	labels, list := fields[2], strings.HasPrefix(fields[2], "[") && strings.HasSuffix(fields[2], "]")
-	if list {
-		fields[2] = "0"
+	fields := strings.SplitN(text, "\t", count)
+	if len(fields) != count {
+		return s, fmt.Errorf("%.80q, want %s", text, want)
+	}
+	if sums {
+		sum, err := strconv.ParseUint(fields[2], 16, 32)
+		if err != nil || len(fields[2]) != 8 {
+			return s, fmt.Errorf("checksum %.20q, want 8 hexadecimal digits", fields[2])
+		}
+		s.sum, s.summed = uint32(sum), true
+		fields = slices.Delete(fields, 2, 3)
+	}
+	label := fields[2]
+	if fields[2] = "0"; !strings.ContainsAny(label[:min(1, len(label))], `["`) {
+		fields[2] = label
 	}
 	var numbers [3]int64
 	for i := range numbers {
@@ -65,8 +112,8 @@ func parseIndexLine(text string, shardSize int64) (shardSample, error) {
 	if s.offset < tarBlock || s.offset+s.size > shardSize {
 		return s, fmt.Errorf("bytes %d to %d of a shard of %d", s.offset, s.offset+s.size, shardSize)
 	}
-	if list {
-		if err := s.setLabels(strings.FieldsFunc(labels, func(r rune) bool { return strings.ContainsRune("[,]", r) })); err != nil {
+	if fields[2] != label {
+		if err := s.parseLabels(label); err != nil {
 			return s, err
 		}
 	}
@@ -76,21 +123,66 @@ func parseIndexLine(text string, shardSize int64) (shardSample, error) {
 	return s, nil
 }
 
+// parseLabels takes a name in quotes, or a list of numbers and names.
+func (s *shardSample) parseLabels(text string) error {
+	var label any
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	if err := d.Decode(&label); err != nil || d.More() {
+		return fmt.Errorf("label %.80q, want a number, a name in quotes or a list of them", text)
+	}
+	if name, ok := label.(string); ok {
+		s.shardClass = shardClass{-1, name}
+		return nil
+	}
+	list, _ := label.([]any)
+	s.shardClass, s.labels = shardClass{label: -1}, make([]shardClass, len(list))
+	for i, one := range list {
+		switch v := one.(type) {
+		case string:
+			s.labels[i] = shardClass{-1, v}
+		case json.Number:
+			n, err := strconv.Atoi(v.String())
+			if err != nil || n < 0 {
+				return fmt.Errorf("label %s, want 0 or more", v)
+			}
+			s.labels[i] = shardClass{n, ""}
+		default:
+			return fmt.Errorf("label %.80q, want numbers and names alone", text)
+		}
+	}
+	return nil
+}
+
+// format writes a class as parseIndexLine reads it.
+func (c shardClass) format() string {
+	if c.class == "" {
+		return strconv.Itoa(c.label)
+	}
+	text, _ := json.Marshal(c.class)
+	return string(text)
+}
+
+// imageSum returns the checksum of an image in an index.
+func imageSum(data []byte) uint32 { return crc32.Checksum(data, castagnoli) }
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 // formatIndex writes what parseIndex reads.
-func formatIndex(samples []shardSample, shardSize int64) []byte {
+func formatIndex(samples []shardSample, shardSize int64, sum []byte) []byte {
 	var b bytes.Buffer
 	w := bufio.NewWriter(&b)
-	fmt.Fprintf(w, "%s\t%d\n", indexVersion, shardSize)
+	fmt.Fprintf(w, "%s\t%d\t%x\n", indexVersion, shardSize, sum)
 	for _, s := range samples {
-		label := strconv.Itoa(s.label)
+		label := s.shardClass.format()
 		if s.labels != nil {
-			numbers := make([]int, len(s.labels))
+			list := make([]string, len(s.labels))
 			for i, l := range s.labels {
-				numbers[i] = l.label
+				list[i] = l.format()
 			}
-			label = numberList(numbers)
+			label = "[" + strings.Join(list, ",") + "]"
 		}
-		fmt.Fprintf(w, "%d\t%d\t%s\t%s\n", s.offset, s.size, label, s.name)
+		fmt.Fprintf(w, "%d\t%d\t%08x\t%s\t%s\n", s.offset, s.size, s.sum, label, s.name)
 	}
 	w.Flush()
 	return b.Bytes()

@@ -4,8 +4,10 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -238,7 +240,8 @@ type shardWriter struct {
 
 	file    *atomicfile.File // nil between shards
 	tar     *tar.Writer
-	at      int64 // bytes written to file
+	at      int64     // bytes written to file
+	sum     hash.Hash // of them
 	samples []shardSample
 }
 
@@ -361,7 +364,7 @@ func (w *shardWriter) add(s Sample, data []byte) error {
 	if err := w.member(name, data); err != nil {
 		return err
 	}
-	sample.shardEntry = shardEntry{offset: w.at - memberBytes(len(data)) + tarBlock, size: int64(len(data))}
+	sample.shardEntry = shardEntry{offset: w.at - memberBytes(len(data)) + tarBlock, size: int64(len(data)), sum: imageSum(data), summed: true}
 	w.samples = append(w.samples, sample)
 	key, _ := shardKey(name)
 	return w.member(key+ext, []byte(label))
@@ -390,6 +393,7 @@ func (w *shardWriter) member(name string, data []byte) error {
 // Write counts the bytes of the shard.
 func (w *shardWriter) Write(p []byte) (int, error) {
 	n, err := w.file.Write(p)
+	w.sum.Write(p[:n])
 	w.at += int64(n)
 	return n, err
 }
@@ -404,7 +408,7 @@ func (w *shardWriter) begin() error {
 	if err != nil {
 		return err
 	}
-	w.file, w.at, w.samples = f, 0, nil
+	w.file, w.at, w.sum, w.samples = f, 0, sha256.New(), nil
 	w.tar = tar.NewWriter(io.Writer(w))
 	return nil
 }
@@ -417,7 +421,7 @@ func (w *shardWriter) finish() error {
 	if err := w.tar.Close(); err != nil {
 		return err
 	}
-	if err := w.small(filepath.Base(w.final())+indexExt, formatIndex(w.samples, w.at)); err != nil {
+	if err := w.small(filepath.Base(w.final())+indexExt, formatIndex(w.samples, w.at, w.sum.Sum(nil))); err != nil {
 		return err
 	}
 	err := w.file.Commit()

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/verydeep/vgg/internal/remote"
 	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/progress"
@@ -104,6 +105,7 @@ func ComputeSurvey(ctx context.Context, d *Dataset, o StatsOptions) (Survey, err
 		next++
 		return next - 1
 	}
+	defer d.Ahead(ctx, epochOrder(d.Len(), false, 0, 0))()
 	for range min(workers, d.Len()) {
 		wg.Go(func() {
 			var own preprocess.StatsAccumulator
@@ -129,7 +131,7 @@ func ComputeSurvey(ctx context.Context, d *Dataset, o StatsOptions) (Survey, err
 		})
 	}
 	wg.Wait()
-	if err := context.Cause(ctx); wholefile.Exhausted(err) {
+	if err := context.Cause(ctx); wholefile.Exhausted(err) || remote.Failed(err) {
 		return Survey{}, err
 	}
 	if ctx.Err() != nil {

@@ -27,6 +27,9 @@ func (d *Dataset) Sum(ctx context.Context, i int) (string, fs.FileInfo, error) {
 		sum := info.Sys().(contentHash)
 		return hex.EncodeToString(sum[:]), info, nil
 	}
+	if fsys, name, ok := d.withContext(name); ok {
+		return d.sumFar(ctx, fsys, name)
+	}
 	f, _, err := d.open(name)
 	if err != nil {
 		return "", nil, err
@@ -51,6 +54,23 @@ func (d *Dataset) Sum(ctx context.Context, i int) (string, fs.FileInfo, error) {
 			return "", nil, d.readError(name, err)
 		}
 	}
+}
+
+// sumFar is Sum of a file on a server. One that was read lately isn't read again.
+func (d *Dataset) sumFar(ctx context.Context, fsys *shardFS, name string) (string, fs.FileInfo, error) {
+	info, err := fsys.Stat(name)
+	if err != nil {
+		return "", nil, d.readError(name, err)
+	}
+	if sum := fsys.far.sum(name); sum != "" {
+		return sum, info, nil
+	}
+	data, err := fsys.readContext(ctx, name)
+	if err != nil {
+		return "", nil, d.readError(name, err)
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:]), info, nil
 }
 
 // Sums is [Dataset.Sum] of many samples at once. The sum of a file that can't be read is "". It

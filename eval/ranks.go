@@ -37,6 +37,7 @@ func (c *crew) run(ctx context.Context, images []int, wanted func(image int) []i
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	defer c.data.Ahead(ctx, images)()
 	var (
 		mu     sync.Mutex // of done
 		wg     sync.WaitGroup

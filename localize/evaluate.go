@@ -177,6 +177,7 @@ func (e *evaluation) run(ctx context.Context) error {
 			}
 		},
 	}
+	defer e.boxed.Ahead(ctx, todo)()
 	for im := range prefetch.Ordered(ctx, todo, e.o.AllWorkers(), func(ctx context.Context, i int) decoded { return decodeImage(ctx, e.boxed, i, decode) }) {
 		if err := e.add(ctx, im); err != nil {
 			return err

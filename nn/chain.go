@@ -71,6 +71,24 @@ func (c *Chain) Share(threads int) *Chain {
 	return s
 }
 
+// SetWinograd chooses the forms of Winograd's algorithm by which training computes 3×3
+// convolutions and their gradients. They round differently, so the bits of a run depend on
+// them. m is 6, the default: those of inference, up to F(6×6,3×3); or 4: F(4×4,3×3) alone, of
+// whole tiles, by which earlier versions trained. It is an error if m is another number.
+// Training that has been prepared must not be used afterwards.
+func (c *Chain) SetWinograd(m int) error {
+	purpose, ok := map[int]kernel.Purpose{4: kernel.Training4, 6: kernel.Training}[m]
+	if !ok {
+		return fmt.Errorf("nn: training by Winograd's algorithm with tiles of %d×%[1]d, want 4 or 6", m)
+	}
+	for _, l := range c.layers {
+		if conv, ok := l.(*Conv); ok {
+			conv.trains = purpose
+		}
+	}
+	return nil
+}
+
 // Threads is the number of threads that share the work of one pass.
 func (c *Chain) Threads() int { return c.team.Load().Threads() }
 
@@ -207,7 +225,8 @@ func (ws *workspace) plan(c *Chain, n, h, w int) error {
 	if err != nil {
 		return err
 	}
-	lens, _, _ := inferenceLens(steps, shapes, n, threads)
+	lens, scratch, _ := inferenceLens(steps, shapes, n, threads)
+	ws.work.Reserve(kernel.Scratch{Filters: scratch.Filters})
 	for i, l := range lens {
 		if cap(ws.buf[i]) < l {
 			ws.buf[i] = nil // free the old one before the new one is allocated
@@ -335,6 +354,9 @@ func (c *Chain) ForwardContext(ctx context.Context, y, x *tensor.Tensor) error {
 			return context.Cause(ctx)
 		}
 		ws.step(i)
+		if err := ws.work.Failed(); err != nil {
+			return err
+		}
 	}
 	out.ToNCHW(y.Data)
 	return nil
@@ -402,6 +424,9 @@ func (c *Chain) Profile(x *tensor.Tensor) ([]StepTime, error) {
 	for i, s := range ws.steps {
 		ws.step(i)
 		lap(s.layer.Name(), s.pool)
+	}
+	if err := ws.work.Failed(); err != nil {
+		return nil, err
 	}
 	out := &ws.acts[len(ws.acts)-1]
 	out.ToNCHW(make([]float32, out.N*out.C*out.H*out.W))

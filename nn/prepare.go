@@ -16,7 +16,7 @@ func (c *Chain) Prepare(n, h, w int) error {
 		return err
 	}
 	for i, s := range steps {
-		if _, ok := s.layer.(*Conv); !ok {
+		if l, ok := s.layer.(*Conv); !ok || l.passing {
 			continue
 		}
 		conv := s.conv()

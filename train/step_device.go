@@ -50,9 +50,9 @@ func newDeviceStepper(net *network.Network, o stepOptions) (*stepper, error) {
 }
 
 // stepDevice is a step on the devices.
-func (s *stepper) stepDevice(ctx context.Context, b *dataset.Batch, iteration int, rate float64) (float64, error) {
+func (s *stepper) stepDevice(ctx context.Context, b part, iteration int, rate float64) (float64, error) {
 	loss, err := s.device.Step(ctx, nn.TrainerBatch{
-		X: b.X, Labels: b.Labels, LabelSets: b.LabelSets, Loss: s.taskLoss(b), Seed: s.o.Recipe.Seed, Iteration: iteration,
+		X: b.X, Labels: b.Labels, LabelSets: b.LabelSets, Loss: s.taskLoss(b.Batch), Seed: s.o.Recipe.Seed, Iteration: iteration,
 	}, s.update(rate))
 	s.stale = true
 	return loss, err

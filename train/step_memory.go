@@ -14,13 +14,15 @@ import (
 // Footprint lists what a run needs memory for.
 type Footprint struct {
 	Recipe  Recipe
-	Classes int   // or outputs, of a task
-	Images  int   // of the training set
-	Ranks   int   // as in [Options]; 0: 1
-	Threads int   // as in [Options], at least 1
-	Micro   int   // as in [Options]; 0: a whole group
-	Other   int64 // bytes of decoded images and of copies for checkpoints
-	Device  bool  // it trains on a device: memory is the processor's alone
+	Classes int // or outputs, of a task
+	Images  int // of the training set
+	Ranks   int // as in [Options]; 0: 1
+	// Processes is the number of those that train together; 0: 1. The memory is that of one.
+	Processes int
+	Threads   int   // as in [Options], at least 1
+	Micro     int   // as in [Options]; 0: a whole group
+	Other     int64 // bytes of decoded images and of copies for checkpoints
+	Device    bool  // it trains on a device: memory is the processor's alone
 }
 
 const (
@@ -54,9 +56,9 @@ func (f Footprint) micro() int {
 // batches of images; and validation.
 func (f Footprint) Bytes() (int64, error) {
 	r := f.Recipe
-	ranks, groups := max(1, f.Ranks), r.Groups
-	if groups < ranks || groups%ranks != 0 {
-		return 0, groupsError(groups, ranks)
+	ranks, processes, groups := max(1, f.Ranks), max(1, f.Processes), r.Groups
+	if all := ranks * processes; groups < all || groups%all != 0 {
+		return 0, groupsError(groups, all)
 	}
 	batch, micro := min(r.Batch, f.Images), f.micro()
 	chain, err := f.plan()
@@ -65,7 +67,7 @@ func (f Footprint) Bytes() (int64, error) {
 	}
 	image := 3 * r.Input * r.Input
 	val := validationBatch(r, f.Micro)
-	images := loaderSlots(batch, f.Threads)*batch*image + loaderSlots(val, f.Threads)*val*image
+	images := loaderSlots(batch, f.Threads)*((batch+processes-1)/processes)*image + loaderSlots(val, f.Threads)*val*image
 	if f.Device {
 		return 4*(int64(chain.ParamFloats())+int64(chain.LearntFloats())+int64(images)) + f.Other + processBytes, nil
 	}
@@ -87,8 +89,8 @@ func (f Footprint) Bytes() (int64, error) {
 		rank += kept
 	}
 	tree, sums := comm.Tree(groups), 1
-	for i := range ranks {
-		sums = max(sums, tree.Sums(tree.Share(i, ranks)))
+	for i := range ranks * processes {
+		sums = max(sums, tree.Sums(tree.Share(i, ranks*processes)))
 	}
 	rank += (sums - 1) * chain.LearntFloats()
 
@@ -121,6 +123,9 @@ func (f Footprint) split(chain *nn.Chain) (trained *nn.Chain, in nn.Shape, front
 func (f Footprint) plan() (*nn.Chain, error) {
 	chain, err := network.Plan(f.Recipe.Options(f.Classes))
 	if err != nil {
+		return nil, err
+	}
+	if err := chain.SetWinograd(f.Recipe.Winograd); err != nil {
 		return nil, err
 	}
 	return chain, freeze(chain.Params(), f.Recipe.Freeze)
@@ -261,7 +266,7 @@ func (r *run) footprint() Footprint {
 	if threads == 0 {
 		threads = kernel.Threads()
 	}
-	f := Footprint{Recipe: r.o.Recipe, Classes: r.o.outputs(), Images: max(1, r.o.Train.Len()), Ranks: r.o.Ranks, Threads: threads, Micro: r.o.Batch, Device: r.o.Device != nil}
+	f := Footprint{Recipe: r.o.Recipe, Classes: r.o.outputs(), Images: max(1, r.o.Train.Len()), Ranks: r.o.Ranks, Processes: r.o.processes(), Threads: threads, Micro: r.o.Batch, Device: r.o.Device != nil}
 	f.Other = r.copyBytes() + r.keptBytes(r.trainLoader, r.trainFeatures)
 	if r.o.Val != nil {
 		f.Other += r.keptBytes(r.valLoader, r.valFeatures)

@@ -63,7 +63,7 @@ func TestFootprint(t *testing.T) {
 			s := newTestStepper(t, net, stepOptions{Recipe: r, Batch: 6, Micro: test.micro, Ranks: test.ranks, Threads: 2})
 			b := stepBatch(1, 6)
 			b.X = tensor.New(6, 3, 64, 64)
-			if _, err := s.step(context.Background(), b, 1, 1e-4); err != nil {
+			if _, err := s.step(context.Background(), whole(b), 1, 1e-4); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := net.Forward(tensor.New(validationBatch(r, test.micro), 3, 64, 64)); err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/journal"
+	"github.com/verydeep/vgg/internal/remote"
 )
 
 // Images is a set of images to describe, with their labels and parts.
@@ -134,7 +135,7 @@ func openClasses(ctx context.Context, o dataset.OpenOptions, path string) (*Imag
 	if err != nil {
 		return nil, err
 	}
-	return JoinParts(path, train, val)
+	return JoinParts(remote.Plain(path), train, val)
 }
 
 // JoinParts returns the images of a part to train on and one to validate on, which may be nil,

@@ -94,7 +94,9 @@ func (g *group) Abort(err error) {
 	if g.failure() != nil {
 		return
 	}
-	err = fmt.Errorf("comm: rank %d: %w", g.rank, err)
+	if _, named := errors.AsType[*comm.RankError](err); !named {
+		err = &comm.RankError{Rank: g.rank, Err: err}
+	}
 	g.fail(err)
 	g.run(context.Background(), func() error {
 		_, _, err := g.meet(call{kind: failed, n: int64(len(err.Error()))}, err.Error())

@@ -19,6 +19,8 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/internal/lockfile"
+	"github.com/verydeep/vgg/internal/remote"
 	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/localize"
 	"github.com/verydeep/vgg/network"
@@ -34,13 +36,14 @@ const (
 	exitError       = 1
 	exitUsage       = 2
 	exitUnreadable  = 3
+	exitTemporary   = 75 // EX_TEMPFAIL of sysexits.h
 	exitInterrupted = 130
 )
 
 // exitHelp is the end of every command's help.
 const exitHelp = `
 
-Exit codes: 0 done, 1 error, 2 usage, 3 done but some images were unreadable, 130 interrupted. VGG_CPU=avx512, avx2 or go in the environment chooses the instruction set; the default is the best that the processor has.`
+Exit codes: 0 done, 1 error, 2 usage, 3 done but some images were unreadable, 75 a server didn't answer or another process is writing the file: try again later, 130 interrupted. VGG_CPU=avx512, avx2 or go in the environment chooses the instruction set; the default is the best that the processor has.`
 
 type commands struct {
 	Summary   summaryCommand   `cmd:"" help:"Show a network's layers, parameters and memory."`
@@ -130,7 +133,7 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 	if bare {
 		args, help = []string{"--help"}, e.stderr
 	}
-	parser, err := newParser(e, help, func(int) { helped = true })
+	parser, err := newParserOf(grammarOf(args), e, help, func(int) { helped = true })
 	if err != nil {
 		return err
 	}
@@ -184,7 +187,12 @@ func weightsMissing(command, image string) error {
 // newParser returns the parser of the command line. The parser writes help texts to help and
 // then calls exit.
 func newParser(e *environment, help io.Writer, exit func(code int)) (*kong.Kong, error) {
-	return kong.New(&commands{},
+	return newParserOf(&commands{}, e, help, exit)
+}
+
+// newParserOf is newParser for a struct of commands.
+func newParserOf(grammar any, e *environment, help io.Writer, exit func(code int)) (*kong.Kong, error) {
+	return kong.New(grammar,
 		kong.Name("vgg"),
 		kong.Description("The VGG networks of Simonyan & Zisserman (ICLR 2015): train, evaluate, classify.\n\nvgg COMMAND --help shows a command, vgg help TOPIC a text on "+topicList()+"."+exitHelp),
 		kong.Writers(help, e.stderr),
@@ -257,7 +265,7 @@ func (e *environment) forEach(pictures []picture, do func(picture) (bad bool, er
 // stops reports whether an error of an image is not the image's own: the command was
 // interrupted, the process can't open any file, or the network gives no finite scores.
 func (e *environment) stops(err error) bool {
-	return err != nil && e.ctx.Err() != nil || wholefile.Exhausted(err) || errors.Is(err, vgg.ErrNotFinite)
+	return err != nil && e.ctx.Err() != nil || wholefile.Exhausted(err) || remote.Failed(err) || errors.Is(err, vgg.ErrNotFinite)
 }
 
 // printImage prints the result of an image file: a line of JSON or a table. failed is why the
@@ -302,8 +310,16 @@ func exitCode(ctx context.Context, err error) int {
 		return exitUnreadable
 	case errors.As(err, &usage):
 		return exitUsage
+	case temporary(err):
+		return exitTemporary
 	}
 	return exitError
+}
+
+// temporary reports whether the same command may succeed later, with nothing done.
+func temporary(err error) bool {
+	_, held := errors.AsType[*lockfile.HeldError](err)
+	return held || remote.Temporary(err)
 }
 
 // interrupted returns the error of a run that makes out; nil stays nil. After an interruption

@@ -1,8 +1,8 @@
 package cli
 
 import (
-	"context"
 	"fmt"
+	"path/filepath"
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/dataset/sample"
@@ -19,6 +19,33 @@ type classFlags struct {
 	Columns      dataset.Columns `placeholder:"image=NAME,label=NAME" help:"Columns of the table beside the images: image, label, and split for the parts (split=fold:0 validates on fold 0). none reads no table (as values and names tell)."`
 	LabelPattern string          `placeholder:"PATTERN" help:"Take the classes from the files' names: a template such as {label}.#.jpg, with * for anything and # for a number, or a regular expression with a group (?P<label>…)."`
 	annotationsFlag
+	cacheFlag
+}
+
+// cacheFlag is shared by the commands that read images which may lie on a server.
+type cacheFlag struct {
+	CacheSize cacheSize `default:"10GiB" placeholder:"SIZE" help:"Most bytes of downloaded images that are kept on disk; 0 keeps none (10GiB)."`
+}
+
+// cacheSize is a number of bytes that may be 0.
+type cacheSize size
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (c *cacheSize) UnmarshalText(text []byte) error {
+	if string(text) == "0" {
+		*c = 0
+		return nil
+	}
+	return (*size)(c).UnmarshalText(text)
+}
+
+// remote returns the options of images on a server.
+func (f cacheFlag) remote(e *environment) dataset.RemoteOptions {
+	o := dataset.RemoteOptions{OnRemark: e.remark}
+	if dir := cacheDir(); dir != "" && f.CacheSize > 0 {
+		o.CacheDir, o.CacheBytes = filepath.Join(dir, "objects"), int64(f.CacheSize)
+	}
+	return o
 }
 
 // annotationsFlag is shared by the commands that read bounding boxes.
@@ -30,8 +57,8 @@ type annotationsFlag struct {
 const autoLayout = "auto"
 
 // options returns the options with which images are opened.
-func (f dataFlags) options() (dataset.OpenOptions, error) {
-	o := dataset.OpenOptions{Annotations: f.Annotations, Columns: f.Columns}
+func (f dataFlags) options(e *environment) (dataset.OpenOptions, error) {
+	o := dataset.OpenOptions{Annotations: f.Annotations, Columns: f.Columns, Remote: f.remote(e)}
 	if f.Layout != autoLayout {
 		o.Layout = dataset.Layout(f.Layout)
 	}
@@ -63,13 +90,13 @@ func (f dataFlags) text() string {
 }
 
 // open opens images in any layout, or the built-in ones.
-func (f dataFlags) open(ctx context.Context, path string) (train, val *dataset.Dataset, err error) {
-	o, err := f.options()
+func (f dataFlags) open(e *environment, path string) (train, val *dataset.Dataset, err error) {
+	o, err := f.options(e)
 	if err != nil {
 		return nil, nil, err
 	}
 	if path == sampleName {
 		return sample.Open()
 	}
-	return dataset.Open(ctx, path, o)
+	return dataset.Open(e.ctx, path, o)
 }

@@ -347,7 +347,7 @@ func (f readFlags) images(e *environment, path string, classes []string, weights
 		}
 		return val, nil
 	}
-	all, val, err := f.open(e.ctx, path)
+	all, val, err := f.open(e, path)
 	if err != nil {
 		return nil, err
 	}

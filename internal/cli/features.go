@@ -114,7 +114,7 @@ func (c *featuresCommand) open(e *environment) (*transfer.Images, error) {
 		o.Layout = transfer.Classes
 	}
 	var err error
-	if o.Classes, err = flags.options(); err != nil {
+	if o.Classes, err = flags.options(e); err != nil {
 		return nil, err
 	}
 	paths, err := c.take(e)

@@ -48,7 +48,7 @@ func (c *trainCommand) fineTune(e *environment, from *train.CheckpointInfo) (*fi
 			return nil, err
 		}
 	}
-	data, _, err := c.dataFlags.open(e.ctx, c.Data)
+	data, _, err := c.dataFlags.open(e, c.Data)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (c *trainCommand) chosen(e *environment) (*fineTuning, error) {
 	if err != nil {
 		return nil, err
 	}
-	trainSet, valSet, err := c.dataFlags.open(e.ctx, c.Data)
+	trainSet, valSet, err := c.dataFlags.open(e, c.Data)
 	if err != nil {
 		return nil, err
 	}

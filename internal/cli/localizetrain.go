@@ -157,7 +157,7 @@ func (c *localizeTrainCommand) chooseBoxes(e *environment, weights *vgg.Descript
 		}
 		return err
 	}
-	trainSet, valSet, err := c.dataFlags.open(e.ctx, c.Data)
+	trainSet, valSet, err := c.dataFlags.open(e, c.Data)
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func (c *shardCommand) Run(e *environment) (err error) {
 	if err := outside("--out", c.Out, c.Data); err != nil {
 		return err
 	}
-	train, val, err := c.open(e.ctx, c.Data)
+	train, val, err := c.open(e, c.Data)
 	if err != nil {
 		return err
 	}

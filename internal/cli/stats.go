@@ -64,7 +64,7 @@ func (c *statsCommand) Run(e *environment) error {
 	}
 	defer c.bound()()
 	room := c.room()
-	train, val, err := c.open(e.ctx, c.Data)
+	train, val, err := c.open(e, c.Data)
 	if err != nil {
 		return err
 	}

@@ -251,6 +251,11 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 		o.Choice = c.boxes.choice
 		printChoice(human, o.Choice)
 	}
+	if o.Recipe.InitFrom != "" && o.Choice == nil && !c.Resume {
+		if err := c.printEstimate(e, human, &o); err != nil {
+			return fail(err)
+		}
+	}
 	o.NoRescue = c.NoRescue
 	if o.Initial, err = c.initFlags.options(); err != nil {
 		return fail(err)

@@ -25,7 +25,7 @@ func (c *trainCommand) open(e *environment, out io.Writer, seed uint64, threads 
 	if c.boxes != nil {
 		flags.Annotations = c.boxes.annotations
 	}
-	trainSet, valSet, err = flags.open(e.ctx, c.Data)
+	trainSet, valSet, err = flags.open(e, c.Data)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -226,20 +226,22 @@ func (s *ISA) winoWeights(f Form, count int, g []float32, gStride int, u []float
 	transform(count, &g[0], gStride, &u[0], uStride)
 }
 
-func (s *ISA) winoGrad(tiles int, dy []float32, dyRow int, v []float32, vStride int) {
-	if s.asm.winoGrad == nil {
-		winoGradTwin(tiles, dy, dyRow, v, vStride)
+func (s *ISA) winoGrad(t tile, tiles int, dy []float32, dyRow int, v []float32, vStride int) {
+	f := s.asm.winoGrad.of(t)
+	if f == nil {
+		winoGradTwin(t, tiles, dy, dyRow, v, vStride)
 		return
 	}
-	s.asm.winoGrad(tiles, &dy[0], dyRow, &v[0], vStride)
+	f(tiles, &dy[0], dyRow, &v[0], vStride)
 }
 
-func (s *ISA) winoWeightsGrad(count int, du []float32, duStride int, dw []float32, dwStride int) {
-	if s.asm.winoWeightsGrad == nil {
-		winoWeightsGradTwin(count, du, duStride, dw, dwStride)
+func (s *ISA) winoWeightsGrad(f Form, count int, du []float32, duStride int, dw []float32, dwStride int) {
+	transform := s.asm.winoWeightsGrad[f.index()]
+	if transform == nil {
+		winoWeightsGradTwin(f, count, du, duStride, dw, dwStride)
 		return
 	}
-	s.asm.winoWeightsGrad(count, &du[0], duStride, &dw[0], dwStride)
+	transform(count, &du[0], duStride, &dw[0], dwStride)
 }
 
 func (s *ISA) widen(h Half, n int, src []uint16, dst []float32) {

@@ -12,6 +12,9 @@ type Form struct{ M, R int }
 // forms lists the forms that have kernels.
 var forms = [...]Form{{4, 3}, {6, 3}, {4, 5}, {2, 7}}
 
+// trains reports whether the form has kernels of training.
+func (f Form) trains() bool { return f.R == 3 }
+
 // index is the form's index in forms.
 func (f Form) index() int { return slices.Index(forms[:], f) }
 
@@ -328,10 +331,10 @@ func (t *winoTask) transform(count int, products []float32, pStride int, s segme
 	tx := s.tx + first
 	switch {
 	case t.hits != nil:
-		t.transformHits(count, products, pStride, s.n, b, s.ty, tx, bias, y, yRow, masks)
+		t.transformHits(count, products, pStride, s, b, tx, bias, y, yRow, masks)
 	case t.mask != nil:
 		x := t.mask
-		t.isa.winoOutputMask(count, products, pStride, y, yRow, x.Data[x.At(s.n, b, s.ty*t.p.M, tx*t.p.M):], x.rowLen())
+		t.isa.winoOutputMask(s.tile, count, products, pStride, y, yRow, x.Data[x.At(s.n, b, s.ty*t.p.M, tx*t.p.M):], x.rowLen())
 	default:
 		t.isa.winoOutput(s.tile, t.pool, count, products, pStride, y, yRow, bias, t.lo)
 	}

@@ -42,8 +42,11 @@ func winogradInBounds(s *ISA, f Form, tiles int, mem memory) {
 		mem.release()
 	}
 	s.winoWeights(f, tiles, taps(), stride, positions(), stride)
-	if f == (Form{4, 3}) {
-		s.winoGrad(tiles, image(m, tiles*m), row, positions(), stride)
-		s.winoWeightsGrad(tiles, positions(), stride, taps(), stride)
+	if !f.trains() {
+		return
 	}
+	for _, t := range f.tiles() {
+		s.winoGrad(t, tiles, image(t.rows, tiles*t.cols), row, positions(), stride)
+	}
+	s.winoWeightsGrad(f, tiles, positions(), stride, taps(), stride)
 }
