@@ -41,6 +41,7 @@ func (p Precision) products() hlo.Precision {
 // Options choose a device.
 type Options struct {
 	Plugin    string    // file of the plugin
+	Platform  string    // what the plugin must be for, such as cuda; empty: anything
 	Count     int       // devices to take; 0: one
 	Precision Precision // empty: F32
 	// CacheDir is the folder that keeps compiled programs; empty: none are kept.
@@ -82,6 +83,10 @@ func Open(o Options) (*Device, error) {
 	client, err := newClient(plugin, count)
 	if err != nil {
 		return nil, fmt.Errorf("accel: %w", err)
+	}
+	if o.Platform != "" && client.Platform != o.Platform {
+		err := fmt.Errorf("accel: %s is a plugin for %s, not for %s", o.Plugin, client.Platform, o.Platform)
+		return nil, errors.Join(err, client.Close())
 	}
 	if count > len(client.Devices) {
 		n := len(client.Devices)

@@ -52,8 +52,8 @@ const (
 	mapKey, mapValue   = 1, 2
 )
 
-// encode returns a CompileOptionsProto.
-func (o CompileOptions) encode() ([]byte, error) {
+// encode returns a CompileOptionsProto, with flags that count unless the options have them.
+func (o CompileOptions) encode(flags map[string]any) ([]byte, error) {
 	n, err := o.replicas()
 	if err != nil {
 		return nil, err
@@ -73,8 +73,11 @@ func (o CompileOptions) encode() ([]byte, error) {
 		build = appendBytes(build, buildAssignment, a)
 	}
 	out := appendBytes(nil, optionsBuild, build)
-	for _, name := range slices.Sorted(maps.Keys(o.Flags)) {
-		value, err := encodeFlag(o.Flags[name])
+	all := map[string]any{}
+	maps.Copy(all, flags)
+	maps.Copy(all, o.Flags)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		value, err := encodeFlag(all[name])
 		if err != nil {
 			return nil, fmt.Errorf("compile: flag %s: %w", name, err)
 		}

@@ -21,6 +21,7 @@ type Plugin struct {
 	Path         string // absolute, without symbolic links
 	Major, Minor int    // version of the C API that it was built with
 	functions    []uintptr
+	flags        map[string]any // of every compilation, unless given
 }
 
 var loaded struct {
@@ -93,7 +94,7 @@ func load(path string) (*Plugin, error) {
 // readTable reads the plugin's PJRT_Api, which says how many functions it has.
 func readTable(path string, table uintptr) (*Plugin, error) {
 	h := at[tableHeader](table)
-	p := &Plugin{Path: path, Major: int(h.version.major), Minor: int(h.version.minor)}
+	p := &Plugin{Path: path, Major: int(h.version.major), Minor: int(h.version.minor), flags: cudaFlags(path)}
 	if p.Major != Major || p.Minor < MinMinor {
 		return nil, fmt.Errorf("%s speaks PJRT %d.%d, this program %d.%d and newer: install a newer plugin (vgg devices says how), or a newer version of this program if the plugin's is %d.0 or above",
 			path, p.Major, p.Minor, Major, MinMinor, Major+1)

@@ -75,7 +75,7 @@ func (c *Client) Compile(pr Program, o CompileOptions) (*Executable, error) {
 			return nil, errors.New("compile: a device of another client")
 		}
 	}
-	options, err := o.encode()
+	options, err := o.encode(c.Plugin.flags)
 	if err != nil {
 		return nil, err
 	}

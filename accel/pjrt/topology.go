@@ -70,7 +70,7 @@ func (t *Topology) Compile(pr Program, o CompileOptions) (*Compiled, error) {
 	if o.Devices != nil {
 		return nil, errors.New("compile: devices given for a topology, which has none")
 	}
-	options, err := o.encode()
+	options, err := o.encode(t.plugin.flags)
 	if err != nil {
 		return nil, err
 	}

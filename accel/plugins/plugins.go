@@ -21,6 +21,7 @@ type Kind struct {
 	Title   string // what it is, in the plural
 	Install string // the command that installs a plugin
 	Needs   string // what the plugin needs besides, "" if nothing
+	Check   string // how to see whether the driver works, "" if nobody can
 
 	patterns []string // of the plugin's file, in a folder of Python packages
 }
@@ -32,11 +33,13 @@ var kinds = []Kind{
 	{
 		Name: "cuda", Title: "NVIDIA GPUs", Install: `pip install "jax[cuda13]"`,
 		Needs:    `NVIDIA's driver 580 or newer (with an older one, of 525 or newer: "jax[cuda12]")`,
+		Check:    "nvidia-smi lists the GPUs that the driver sees",
 		patterns: []string{"jax_plugins/xla_cuda*/xla_cuda_plugin.so"},
 	},
 	{
 		Name: "rocm", Title: "AMD GPUs", Install: "pip install jax-rocm7-pjrt",
 		Needs:    "ROCm 7",
+		Check:    "rocminfo lists the GPUs that the driver sees",
 		patterns: []string{"jax_plugins/xla_rocm*/xla_rocm_plugin.so"},
 	},
 	{
@@ -62,6 +65,14 @@ type Plugin struct {
 	Kind string // "" if its place doesn't tell
 	Path string
 	From string // where it was found: the command line, the environment variable, a folder of packages
+}
+
+// Platform returns what the plugin's client must call its platform, "" if that isn't known.
+func (p Plugin) Platform() string {
+	if p.Kind == "oneapi" {
+		return ""
+	}
+	return p.Kind
 }
 
 // Find returns the plugin for a device that a user names: a kind, or the path of a plugin's

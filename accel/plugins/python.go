@@ -15,7 +15,7 @@ import (
 // pythonFolders returns the folders in which python3 and python on PATH look for packages: those
 // of a virtual environment if one is active.
 func pythonFolders() ([]string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var folders []string
 	answered := false

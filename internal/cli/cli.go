@@ -68,6 +68,7 @@ type commands struct {
 	Serve     serveCommand     `cmd:"" help:"Serve models over HTTP."`
 	Shard     shardCommand     `cmd:"" help:"Pack images into tar shards."`
 	Bench     benchCommand     `cmd:"" help:"Measure a network's speed and memory on this machine."`
+	Devices   devicesCommand   `cmd:"" help:"List accelerators, and how to install what they need."`
 	Version   versionCommand   `cmd:"" help:"Show version and processor (also vgg --version)."`
 
 	Help       helpCommand       `cmd:"" help:"Show the help of a command, or a text on a topic."`

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -28,13 +29,13 @@ func takeDevice(e *environment, f deviceFlags, count int) (device, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := accel.Options{Plugin: plugin.Path, Count: count, Precision: accel.Precision(f.Precision)}
+	o := accel.Options{Plugin: plugin.Path, Platform: plugin.Platform(), Count: count, Precision: accel.Precision(f.Precision)}
 	if dir, err := os.UserCacheDir(); err == nil {
 		o.CacheDir = filepath.Join(dir, "vgg", "programs")
 	}
 	d, err := accel.Open(o)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w%s", err, checkText(plugin.Kind))
 	}
 	return accelerator{d}, nil
 }

@@ -2,9 +2,16 @@
 
 package cli
 
-import "errors"
+import (
+	"fmt"
+
+	"github.com/verydeep/vgg/accel/plugins"
+)
 
 // takeDevice is for programs that are built with accelerators.
-func takeDevice(*environment, deviceFlags, int) (device, error) {
-	return nil, errors.New("this program is built without accelerators: build it by go install -tags accel github.com/verydeep/vgg/cmd/vgg@latest")
+func takeDevice(e *environment, f deviceFlags, _ int) (device, error) {
+	if _, err := plugins.Find(f.Device, e.getenv); err != nil {
+		return nil, err // it would be missing then, too
+	}
+	return nil, fmt.Errorf("this program is built without accelerators: build one by %s", buildAccel)
 }

@@ -1,0 +1,43 @@
+//go:build accel
+
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/verydeep/vgg/accel/pjrt"
+)
+
+// hasAccelerators says whether this program can use accelerators.
+const hasAccelerators = true
+
+// describePlugin loads a plugin and describes its devices. It takes them for a moment, without
+// their memory.
+func describePlugin(r *pluginResult) error {
+	p, err := pjrt.Open(r.Path)
+	if err != nil {
+		return err
+	}
+	r.PJRT = fmt.Sprintf("%d.%d", p.Major, p.Minor)
+	var settings pjrt.Settings
+	switch {
+	case r.Kind == "cuda" || r.Kind == "rocm":
+		settings = pjrt.Settings{"preallocate": false}
+	case r.Kind == "cpu" || strings.Contains(r.Path, "cpu"):
+		settings = pjrt.Settings{"cpu_device_count": 1}
+	}
+	c, err := p.NewClient(settings)
+	if err != nil {
+		return err
+	}
+	r.Platform, r.Version = c.Platform, c.Version
+	for _, d := range c.Devices {
+		result := deviceResult{ID: d.ID, Kind: d.Kind}
+		if m, err := d.Memory(); err == nil { // not every plugin knows
+			result.Memory, result.InUse = m.Limit, m.InUse
+		}
+		r.Devices = append(r.Devices, result)
+	}
+	return c.Close()
+}

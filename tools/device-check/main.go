@@ -1,0 +1,117 @@
+// Command device-check checks a device: everything that is tested of accelerators runs on it, and
+// a network's speed is measured there.
+//
+//	go run ./tools/device-check                # an NVIDIA GPU
+//	go run ./tools/device-check -device rocm   # or tpu, oneapi, cpu, the file of a plugin
+//
+// It ends within ten minutes, most of which is compilation, prints a table, and has the exit code
+// 1 if anything failed. Run it in the folder of the source; it needs Go and the plugin (vgg devices
+// says how to install one).
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/verydeep/vgg/accel/plugins"
+)
+
+// limit is the time that all of it may take.
+const limit = 10 * time.Minute
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix("device-check: ")
+	device := flag.String("device", "cuda", "kind of device, or the file of a plugin")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done in %v", limit))
+	defer cancel()
+	failed, err := check(ctx, *device)
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	if failed > 0 {
+		os.Exit(1)
+	}
+}
+
+// check checks a device and returns how many checks failed.
+func check(ctx context.Context, device string) (failed int, err error) {
+	plugin, err := plugins.Find(device, os.Getenv)
+	if err != nil {
+		return 0, err
+	}
+	path, err := filepath.Abs(plugin.Path)
+	if err != nil {
+		return 0, err
+	}
+	work, err := os.MkdirTemp("", "device-check")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(work)
+	vgg := filepath.Join(work, "vgg")
+	if out, err := exec.CommandContext(ctx, "go", "build", "-tags", "accel", "-o", vgg, "./cmd/vgg").CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	run := func(name string, arguments ...string) *exec.Cmd {
+		c := exec.CommandContext(ctx, name, arguments...)
+		c.Env = append(os.Environ(), plugins.Variable+"="+path)
+		c.Stderr = os.Stderr
+		return c
+	}
+	devices := run(vgg, "devices")
+	devices.Stdout = os.Stdout
+	if err := devices.Run(); err != nil {
+		return 0, err
+	}
+
+	// One package at a time: a GPU's memory is for one process.
+	fmt.Printf("\n%-52s %-8s %9s\n", "test", "result", "seconds")
+	test := run("go", "test", "-json", "-short", "-count=1", "-p=1", "-timeout="+limit.String(), "./accel/...")
+	out, err := test.StdoutPipe()
+	if err != nil {
+		return 0, err
+	}
+	if err := test.Start(); err != nil {
+		return 0, err
+	}
+	n, err := readTests(out, os.Stdout)
+	if err != nil {
+		return 0, err
+	}
+	if err := test.Wait(); err != nil && n.failed == 0 {
+		return 0, fmt.Errorf("go test: %w", err)
+	}
+	if n.passed == 0 {
+		return 0, fmt.Errorf("no test passed")
+	}
+	fmt.Printf("\n%d passed, %d failed, %d skipped\n", n.passed, n.failed, n.skipped)
+
+	// The paper's D, or something small where D takes minutes.
+	network := []string{"D", "--batch", "32"}
+	if plugin.Kind == "cpu" || strings.Contains(path, "cpu") {
+		network = []string{"A", "--width", "0.25", "--batch", "8"}
+	}
+	fmt.Println()
+	bench := run(vgg, append([]string{"bench", "--device", path}, network...)...)
+	bench.Stdout = os.Stdout
+	if err := bench.Run(); err != nil {
+		fmt.Printf("vgg bench failed: %v\n", err)
+		n.failed++
+	}
+	return n.failed, nil
+}
