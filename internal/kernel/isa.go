@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 // ISA is one implementation of every kernel: the assembly of an instruction set, and the
@@ -217,8 +218,12 @@ func (s *ISA) winoOutput(t tile, pool bool, tiles int, p []float32, pStride int,
 	f(tiles, &p[0], pStride, &y[0], yRow, &bias[0], lo)
 }
 
-func (s *ISA) winoWeights(f Form, count int, g []float32, gStride int, u []float32, uStride int) {
+// winoWeights transforms weights. Where past is set, no cache will hold all of what it writes.
+func (s *ISA) winoWeights(f Form, past bool, count int, g []float32, gStride int, u []float32, uStride int) {
 	transform := s.asm.winoWeights[f.index()]
+	if lines := uintptr(unsafe.Pointer(&u[0]))%64 == 0 && uStride%Block == 0; past && lines && s.asm.winoWeightsPast[f.index()] != nil {
+		transform = s.asm.winoWeightsPast[f.index()]
+	}
 	if transform == nil {
 		winoWeightsTwin(f, count, g, gStride, u, uStride)
 		return

@@ -43,8 +43,9 @@ var avx512 = newISA("avx512", kernels{
 		{{winoOutputPool4x5AVX512}},
 		{{winoOutputPool2x7AVX512}},
 	},
-	winoWeights: [len(forms)]winoWeightsFunc{winoWeights4AVX512, winoWeights6AVX512, winoWeights4x5AVX512, winoWeights2x7AVX512},
-	maxPoolHits: maxPoolHitsAVX512, unpool: unpoolAVX512, addPixels: addPixelsAVX512,
+	winoWeights:     [len(forms)]winoWeightsFunc{winoWeights4AVX512, winoWeights6AVX512, winoWeights4x5AVX512, winoWeights2x7AVX512},
+	winoWeightsPast: [len(forms)]winoWeightsFunc{winoWeightsPast4AVX512, winoWeightsPast6AVX512},
+	maxPoolHits:     maxPoolHitsAVX512, unpool: unpoolAVX512, addPixels: addPixelsAVX512,
 	prefetch: prefetchAMD64,
 	rgbWgrad: [2]rgbWgradFunc{rgbwgrad9x16AVX512, rgbwgrad9x32AVX512},
 	winoGrad: winoFuncs[winoInputFunc]{

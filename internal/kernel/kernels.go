@@ -39,11 +39,12 @@ type kernels struct {
 	mixedDot            func(n int, x *float32, w, sum *float64)
 	mixedAdd            func(n int, a float64, x *float32, w *float64)
 
-	// Winograd's transforms. All but the first four are those of the forms that train.
+	// Winograd's transforms. All but the first five are those of the forms that train.
 	winoInput       winoFuncs[winoInputFunc]
 	winoOutput      winoFuncs[winoOutputFunc]
 	winoOutputPool  winoFuncs[winoOutputFunc]
 	winoWeights     [len(forms)]winoWeightsFunc
+	winoWeightsPast [len(forms)]winoWeightsFunc // the same, past the caches to whole cache lines
 	winoGrad        winoFuncs[winoInputFunc]
 	winoWeightsGrad [len(forms)]winoWeightsFunc
 	winoOutputHits  winoFuncs[winoHitsFunc]
@@ -156,6 +157,7 @@ var removals = []struct {
 	{"winoOutput", func(k *kernels) { clear(k.winoOutput[:]) }},
 	{"winoOutputPool", func(k *kernels) { clear(k.winoOutputPool[:]) }},
 	{"winoWeights", func(k *kernels) { clear(k.winoWeights[:]) }},
+	{"winoWeightsPast", func(k *kernels) { clear(k.winoWeightsPast[:]) }},
 	{"winoGrad", func(k *kernels) { clear(k.winoGrad[:]) }},
 	{"winoWeightsGrad", func(k *kernels) { clear(k.winoWeightsGrad[:]) }},
 	{"winoOutputHits", func(k *kernels) { clear(k.winoOutputHits[:]) }},

@@ -677,6 +677,11 @@ func winoOutputPool4r2c2AVX512(tiles int, m *float32, mStride int, y *float32, y
 //go:noescape
 func winoWeights4AVX512(n int, w *float32, wStride int, u *float32, uStride int)
 
+// winoWeightsPast4AVX512 is winoWeightsTwin for 4×4 outputs and 3×3 filters, past the caches.
+//
+//go:noescape
+func winoWeightsPast4AVX512(n int, w *float32, wStride int, u *float32, uStride int)
+
 // winoInput6AVX512 is winoInputTwin for 6×6 outputs and 3×3 filters.
 //
 //go:noescape
@@ -816,6 +821,11 @@ func winoOutputPool6r2c2AVX512(tiles int, m *float32, mStride int, y *float32, y
 //
 //go:noescape
 func winoWeights6AVX512(n int, w *float32, wStride int, u *float32, uStride int)
+
+// winoWeightsPast6AVX512 is winoWeightsTwin for 6×6 outputs and 3×3 filters, past the caches.
+//
+//go:noescape
+func winoWeightsPast6AVX512(n int, w *float32, wStride int, u *float32, uStride int)
 
 // winoInput4x5AVX512 is winoInputTwin for 4×4 outputs and 5×5 filters.
 //

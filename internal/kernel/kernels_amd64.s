@@ -18702,6 +18702,232 @@ winoWeights4AVX512_block:
 	VZEROUPPER
 	RET
 
+// func winoWeightsPast4AVX512(n int, w *float32, wStride int, u *float32, uStride int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoWeightsPast4AVX512(SB), $1216-40
+	MOVQ   n+0(FP), AX
+	MOVQ   w+8(FP), CX
+	MOVQ   wStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   u+24(FP), BX
+	MOVQ   uStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R8
+	LEAQ   (SI)(SI*2), R8
+	LEAQ   (SI)(SI*4), R9
+	LEAQ   (R8)(SI*4), R10
+	IMUL3Q $0x00000003, DX, R10
+	IMUL3Q $0x00000006, SI, R11
+
+winoWeightsPast4AVX512_block:
+	MOVQ        CX, R12
+	VMOVUPS     (R12), Z0
+	ADDQ        R10, R12
+	VMOVUPS     (R12), Z1
+	ADDQ        R10, R12
+	VMOVUPS     (R12), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVAPS     Z0, (DI)
+	VMOVAPS     Z6, 192(DI)
+	VMOVAPS     Z3, 384(DI)
+	VMOVAPS     Z4, 576(DI)
+	VMOVAPS     Z1, 768(DI)
+	VMOVAPS     Z2, 960(DI)
+	MOVQ        CX, R12
+	VMOVUPS     (R12)(DX*1), Z0
+	ADDQ        R10, R12
+	VMOVUPS     (R12)(DX*1), Z1
+	ADDQ        R10, R12
+	VMOVUPS     (R12)(DX*1), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVAPS     Z0, 64(DI)
+	VMOVAPS     Z6, 256(DI)
+	VMOVAPS     Z3, 448(DI)
+	VMOVAPS     Z4, 640(DI)
+	VMOVAPS     Z1, 832(DI)
+	VMOVAPS     Z2, 1024(DI)
+	MOVQ        CX, R12
+	VMOVUPS     (R12)(DX*2), Z0
+	ADDQ        R10, R12
+	VMOVUPS     (R12)(DX*2), Z1
+	ADDQ        R10, R12
+	VMOVUPS     (R12)(DX*2), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVAPS     Z0, 128(DI)
+	VMOVAPS     Z6, 320(DI)
+	VMOVAPS     Z3, 512(DI)
+	VMOVAPS     Z4, 704(DI)
+	VMOVAPS     Z1, 896(DI)
+	VMOVAPS     Z2, 1088(DI)
+	MOVQ        BX, R12
+	VMOVUPS     (DI), Z0
+	VMOVUPS     64(DI), Z1
+	VMOVUPS     128(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVNTPS    Z0, (R12)
+	VMOVNTPS    Z6, (R12)(SI*1)
+	VMOVNTPS    Z3, (R12)(SI*2)
+	VMOVNTPS    Z4, (R12)(R8*1)
+	VMOVNTPS    Z1, (R12)(SI*4)
+	VMOVNTPS    Z2, (R12)(R9*1)
+	ADDQ        R11, R12
+	VMOVUPS     192(DI), Z0
+	VMOVUPS     256(DI), Z1
+	VMOVUPS     320(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVNTPS    Z0, (R12)
+	VMOVNTPS    Z6, (R12)(SI*1)
+	VMOVNTPS    Z3, (R12)(SI*2)
+	VMOVNTPS    Z4, (R12)(R8*1)
+	VMOVNTPS    Z1, (R12)(SI*4)
+	VMOVNTPS    Z2, (R12)(R9*1)
+	ADDQ        R11, R12
+	VMOVUPS     384(DI), Z0
+	VMOVUPS     448(DI), Z1
+	VMOVUPS     512(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVNTPS    Z0, (R12)
+	VMOVNTPS    Z6, (R12)(SI*1)
+	VMOVNTPS    Z3, (R12)(SI*2)
+	VMOVNTPS    Z4, (R12)(R8*1)
+	VMOVNTPS    Z1, (R12)(SI*4)
+	VMOVNTPS    Z2, (R12)(R9*1)
+	ADDQ        R11, R12
+	VMOVUPS     576(DI), Z0
+	VMOVUPS     640(DI), Z1
+	VMOVUPS     704(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVNTPS    Z0, (R12)
+	VMOVNTPS    Z6, (R12)(SI*1)
+	VMOVNTPS    Z3, (R12)(SI*2)
+	VMOVNTPS    Z4, (R12)(R8*1)
+	VMOVNTPS    Z1, (R12)(SI*4)
+	VMOVNTPS    Z2, (R12)(R9*1)
+	ADDQ        R11, R12
+	VMOVUPS     768(DI), Z0
+	VMOVUPS     832(DI), Z1
+	VMOVUPS     896(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVNTPS    Z0, (R12)
+	VMOVNTPS    Z6, (R12)(SI*1)
+	VMOVNTPS    Z3, (R12)(SI*2)
+	VMOVNTPS    Z4, (R12)(R8*1)
+	VMOVNTPS    Z1, (R12)(SI*4)
+	VMOVNTPS    Z2, (R12)(R9*1)
+	ADDQ        R11, R12
+	VMOVUPS     960(DI), Z0
+	VMOVUPS     1024(DI), Z1
+	VMOVUPS     1088(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVNTPS    Z0, (R12)
+	VMOVNTPS    Z6, (R12)(SI*1)
+	VMOVNTPS    Z3, (R12)(SI*2)
+	VMOVNTPS    Z4, (R12)(R8*1)
+	VMOVNTPS    Z1, (R12)(SI*4)
+	VMOVNTPS    Z2, (R12)(R9*1)
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoWeightsPast4AVX512_block
+	SFENCE
+	VZEROUPPER
+	RET
+
 // func winoInput6AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·winoInput6AVX512(SB), $4160-40
@@ -28338,6 +28564,340 @@ winoWeights6AVX512_block:
 	ADDQ        $0x40, BX
 	DECQ        AX
 	JNZ         winoWeights6AVX512_block
+	VZEROUPPER
+	RET
+
+// func winoWeightsPast6AVX512(n int, w *float32, wStride int, u *float32, uStride int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoWeightsPast6AVX512(SB), $1600-40
+	MOVQ   n+0(FP), AX
+	MOVQ   w+8(FP), CX
+	MOVQ   wStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   u+24(FP), BX
+	MOVQ   uStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R8
+	LEAQ   (SI)(SI*2), R8
+	LEAQ   (SI)(SI*4), R9
+	LEAQ   (R8)(SI*4), R10
+	IMUL3Q $0x00000003, DX, R11
+	IMUL3Q $0x00000008, SI, R12
+
+winoWeightsPast6AVX512_block:
+	MOVQ        CX, R13
+	VMOVUPS     (R13), Z0
+	ADDQ        R11, R13
+	VMOVUPS     (R13), Z1
+	ADDQ        R11, R13
+	VMOVUPS     (R13), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVAPS     Z0, (DI)
+	VMOVAPS     Z8, 192(DI)
+	VMOVAPS     Z3, 384(DI)
+	VMOVAPS     Z4, 576(DI)
+	VMOVAPS     Z5, 768(DI)
+	VMOVAPS     Z6, 960(DI)
+	VMOVAPS     Z1, 1152(DI)
+	VMOVAPS     Z2, 1344(DI)
+	MOVQ        CX, R13
+	VMOVUPS     (R13)(DX*1), Z0
+	ADDQ        R11, R13
+	VMOVUPS     (R13)(DX*1), Z1
+	ADDQ        R11, R13
+	VMOVUPS     (R13)(DX*1), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVAPS     Z0, 64(DI)
+	VMOVAPS     Z8, 256(DI)
+	VMOVAPS     Z3, 448(DI)
+	VMOVAPS     Z4, 640(DI)
+	VMOVAPS     Z5, 832(DI)
+	VMOVAPS     Z6, 1024(DI)
+	VMOVAPS     Z1, 1216(DI)
+	VMOVAPS     Z2, 1408(DI)
+	MOVQ        CX, R13
+	VMOVUPS     (R13)(DX*2), Z0
+	ADDQ        R11, R13
+	VMOVUPS     (R13)(DX*2), Z1
+	ADDQ        R11, R13
+	VMOVUPS     (R13)(DX*2), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVAPS     Z0, 128(DI)
+	VMOVAPS     Z8, 320(DI)
+	VMOVAPS     Z3, 512(DI)
+	VMOVAPS     Z4, 704(DI)
+	VMOVAPS     Z5, 896(DI)
+	VMOVAPS     Z6, 1088(DI)
+	VMOVAPS     Z1, 1280(DI)
+	VMOVAPS     Z2, 1472(DI)
+	MOVQ        BX, R13
+	VMOVUPS     (DI), Z0
+	VMOVUPS     64(DI), Z1
+	VMOVUPS     128(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVNTPS    Z0, (R13)
+	VMOVNTPS    Z8, (R13)(SI*1)
+	VMOVNTPS    Z3, (R13)(SI*2)
+	VMOVNTPS    Z4, (R13)(R8*1)
+	VMOVNTPS    Z5, (R13)(SI*4)
+	VMOVNTPS    Z6, (R13)(R9*1)
+	VMOVNTPS    Z1, (R13)(R8*2)
+	VMOVNTPS    Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     192(DI), Z0
+	VMOVUPS     256(DI), Z1
+	VMOVUPS     320(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVNTPS    Z0, (R13)
+	VMOVNTPS    Z8, (R13)(SI*1)
+	VMOVNTPS    Z3, (R13)(SI*2)
+	VMOVNTPS    Z4, (R13)(R8*1)
+	VMOVNTPS    Z5, (R13)(SI*4)
+	VMOVNTPS    Z6, (R13)(R9*1)
+	VMOVNTPS    Z1, (R13)(R8*2)
+	VMOVNTPS    Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     384(DI), Z0
+	VMOVUPS     448(DI), Z1
+	VMOVUPS     512(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVNTPS    Z0, (R13)
+	VMOVNTPS    Z8, (R13)(SI*1)
+	VMOVNTPS    Z3, (R13)(SI*2)
+	VMOVNTPS    Z4, (R13)(R8*1)
+	VMOVNTPS    Z5, (R13)(SI*4)
+	VMOVNTPS    Z6, (R13)(R9*1)
+	VMOVNTPS    Z1, (R13)(R8*2)
+	VMOVNTPS    Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     576(DI), Z0
+	VMOVUPS     640(DI), Z1
+	VMOVUPS     704(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVNTPS    Z0, (R13)
+	VMOVNTPS    Z8, (R13)(SI*1)
+	VMOVNTPS    Z3, (R13)(SI*2)
+	VMOVNTPS    Z4, (R13)(R8*1)
+	VMOVNTPS    Z5, (R13)(SI*4)
+	VMOVNTPS    Z6, (R13)(R9*1)
+	VMOVNTPS    Z1, (R13)(R8*2)
+	VMOVNTPS    Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     768(DI), Z0
+	VMOVUPS     832(DI), Z1
+	VMOVUPS     896(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVNTPS    Z0, (R13)
+	VMOVNTPS    Z8, (R13)(SI*1)
+	VMOVNTPS    Z3, (R13)(SI*2)
+	VMOVNTPS    Z4, (R13)(R8*1)
+	VMOVNTPS    Z5, (R13)(SI*4)
+	VMOVNTPS    Z6, (R13)(R9*1)
+	VMOVNTPS    Z1, (R13)(R8*2)
+	VMOVNTPS    Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     960(DI), Z0
+	VMOVUPS     1024(DI), Z1
+	VMOVUPS     1088(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVNTPS    Z0, (R13)
+	VMOVNTPS    Z8, (R13)(SI*1)
+	VMOVNTPS    Z3, (R13)(SI*2)
+	VMOVNTPS    Z4, (R13)(R8*1)
+	VMOVNTPS    Z5, (R13)(SI*4)
+	VMOVNTPS    Z6, (R13)(R9*1)
+	VMOVNTPS    Z1, (R13)(R8*2)
+	VMOVNTPS    Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     1152(DI), Z0
+	VMOVUPS     1216(DI), Z1
+	VMOVUPS     1280(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVNTPS    Z0, (R13)
+	VMOVNTPS    Z8, (R13)(SI*1)
+	VMOVNTPS    Z3, (R13)(SI*2)
+	VMOVNTPS    Z4, (R13)(R8*1)
+	VMOVNTPS    Z5, (R13)(SI*4)
+	VMOVNTPS    Z6, (R13)(R9*1)
+	VMOVNTPS    Z1, (R13)(R8*2)
+	VMOVNTPS    Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     1344(DI), Z0
+	VMOVUPS     1408(DI), Z1
+	VMOVUPS     1472(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVNTPS    Z0, (R13)
+	VMOVNTPS    Z8, (R13)(SI*1)
+	VMOVNTPS    Z3, (R13)(SI*2)
+	VMOVNTPS    Z4, (R13)(R8*1)
+	VMOVNTPS    Z5, (R13)(SI*4)
+	VMOVNTPS    Z6, (R13)(R9*1)
+	VMOVNTPS    Z1, (R13)(R8*2)
+	VMOVNTPS    Z2, (R13)(R10*1)
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoWeightsPast6AVX512_block
+	SFENCE
 	VZEROUPPER
 	RET
 

@@ -122,6 +122,10 @@ func (p Winograd) pays(g Conv, h, w int) bool {
 	return float64(th*tw*p.positions())*minGain < float64(p.R*p.R*oh*ow)
 }
 
+// pastCaches is the length, in floats, of transformed weights that are written past the caches:
+// those that the third-level cache couldn't hold until they are read.
+func pastCaches() int { return machineCaches().l3 / 8 }
+
 // filterTask transforms the weights of a panel.
 type filterTask struct {
 	isa     *ISA
@@ -141,7 +145,7 @@ func (t *filterTask) Part(_, panel int) {
 	stride := blocks(t.g.C) * Block * Panel
 	src := t.weights[panel*t.p.R*t.p.R*stride:]
 	dst := t.u[panel*t.p.positions()*stride:]
-	t.isa.winoWeights(t.p.Form, stride/Block, src, stride, dst, stride)
+	t.isa.winoWeights(t.p.Form, len(t.u) > pastCaches(), stride/Block, src, stride, dst, stride)
 }
 
 // winoTask computes the forward pass. It runs once over tile blocks, or, where threads share

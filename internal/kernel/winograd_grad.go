@@ -300,7 +300,7 @@ func (t *turnFilterTask) Part(slot, i int) {
 			}
 		}
 	}
-	t.isa.winoWeights(t.p.Form, n*tile/Block, local, n*tile, t.u[(panel*t.p.positions()*kb+k0)*tile:], kb*tile)
+	t.isa.winoWeights(t.p.Form, len(t.u) > pastCaches(), n*tile/Block, local, n*tile, t.u[(panel*t.p.positions()*kb+k0)*tile:], kb*tile)
 }
 
 // WinogradBackwardData computes dx from dy with packed weights: the forward pass with

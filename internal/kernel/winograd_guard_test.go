@@ -41,7 +41,9 @@ func winogradInBounds(s *ISA, f Form, tiles int, mem memory) {
 		s.winoOutput(t, true, tiles, positions(), stride, image(t.rows/2, tiles*t.cols/2), row, mem.floats(randoms(rng, Block)), 0)
 		mem.release()
 	}
-	s.winoWeights(f, tiles, taps(), stride, positions(), stride)
+	for _, past := range []bool{false, true} {
+		s.winoWeights(f, past, tiles, taps(), stride, positions(), stride)
+	}
 	if !f.trains() {
 		return
 	}

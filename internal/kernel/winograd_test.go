@@ -70,7 +70,7 @@ func transformsAgainstTwins(t *testing.T, s *ISA, f Form, tiles int) {
 	}
 	g := randoms(rng, f.R*f.R*stride)
 	compare("weights", n*n*stride, func(d []float32) { winoWeightsTwin(f, tiles, g, stride, d, stride) },
-		func(d []float32) { s.winoWeights(f, tiles, g, stride, d, stride) })
+		func(d []float32) { s.winoWeights(f, false, tiles, g, stride, d, stride) })
 	if !f.trains() {
 		return
 	}
@@ -281,4 +281,26 @@ func testWinogradBackward(t *testing.T, c convCase, p Winograd, threads int) {
 			t.Fatalf("du[%d] is %g in micro-batches, %g at once", i, parts[i], du[i])
 		}
 	}
+}
+
+// TestWeightsPastTheCaches: transformed weights that go past the caches have the bits of those
+// that don't, and so have those at addresses where they can't.
+func TestWeightsPastTheCaches(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		s := Current()
+		rng := rand.New(rand.NewPCG(9, 9))
+		for _, f := range forms {
+			for _, blocks := range []int{1, 2, 7} {
+				stride := (blocks + 1) * Block
+				g, length := randoms(rng, f.R*f.R*stride), f.side()*f.side()*stride
+				want := Alloc(length)
+				s.winoWeights(f, false, blocks, g, stride, want, stride)
+				for _, at := range []int{0, 1} { // whole cache lines, and none
+					got := Alloc(length + 1)[at:][:length]
+					s.winoWeights(f, true, blocks, g, stride, got, stride)
+					checkBits(t, fmt.Sprintf("%v, %d blocks, from float %d on", f, blocks, at), got, want)
+				}
+			}
+		}
+	})
 }

@@ -197,7 +197,10 @@ func winograd(s isa, consts Mem, offset map[float64]int) {
 			e.outputTransform(t, storeOutputs)
 			e.outputTransform(t, poolOutputs)
 		}
-		e.weightTransform(f)
+		e.weightTransform(f, false)
+		if e.s.wide() && slices.Contains(wino.Trained, f) {
+			e.weightTransform(f, true)
+		}
 	}
 	for _, f := range wino.Trained {
 		for _, t := range f.Tiles() {
@@ -421,11 +424,18 @@ func (e expr) outputTransform(t wino.Tile, end outputEnd) {
 	RET()
 }
 
-// weightTransform: U = G g Gᵀ, for n adjacent blocks of 16 lanes.
-func (e expr) weightTransform(f wino.Form) {
+// weightTransform: U = G g Gᵀ, for n adjacent blocks of 16 lanes. With past, U goes past the
+// caches to memory; its addresses are those of whole cache lines.
+func (e expr) weightTransform(f wino.Form, past bool) {
 	m, n, r := f.M, f.Side(), f.R
-	name := "winoWeights" + f.Suffix() + e.s.name
-	winoText(name, "func(n int, w *float32, wStride int, u *float32, uStride int)", name+" is winoWeightsTwin for "+wino.Tile{Form: f, Rows: f.M, Cols: f.M}.Outputs()+".")
+	name, doc := "winoWeights", wino.Tile{Form: f, Rows: f.M, Cols: f.M}.Outputs()+"."
+	store := func(o vec, to Mem) { VMOVUPS(o, to) }
+	if past {
+		name, doc = "winoWeightsPast", wino.Tile{Form: f, Rows: f.M, Cols: f.M}.Outputs()+", past the caches."
+		store = func(o vec, to Mem) { VMOVNTPS(o, to) }
+	}
+	name += f.Suffix() + e.s.name
+	winoText(name, "func(n int, w *float32, wStride int, u *float32, uStride int)", name+" is winoWeightsTwin for "+doc)
 	count, g, gStride, u, uStride := param("n"), param("w"), strideParam("wStride"), param("u"), strideParam("uStride")
 	tmp := scratch(n * r)
 	gr, ur := stepsOf(nil, gStride), stepsOf(nil, uStride)
@@ -456,7 +466,7 @@ func (e expr) weightTransform(f wino.Form) {
 				d[c] = e.load(at(tmp, (i*r+c)*block))
 			}
 			for j, o := range wino.Weights(e, m, d) {
-				VMOVUPS(o, ur.at(j, 0))
+				store(o, ur.at(j, 0))
 			}
 			if i+1 < n {
 				ADDQ(next, p)
@@ -467,6 +477,9 @@ func (e expr) weightTransform(f wino.Form) {
 	ADDQ(Imm(block), u)
 	DECQ(count)
 	JNZ(LabelRef(name + "_block"))
+	if past {
+		SFENCE() // before another thread reads U
+	}
 	VZEROUPPER()
 	RET()
 }
