@@ -97,10 +97,14 @@ func Open(o Options) (*Device, error) {
 	return d, nil
 }
 
+// defaultCPUs is the number of devices that XLA makes of a processor.
+const defaultCPUs = 4
+
 // newClient takes a plugin's devices. A processor is as many devices as are asked for, by an
-// option that other plugins refuse.
+// option that other plugins refuse; with the number its threads change, and so do bits, so up to
+// the default there is always the default.
 func newClient(p *pjrt.Plugin, count int) (*pjrt.Client, error) {
-	if count > 1 {
+	if count > defaultCPUs {
 		if c, err := p.NewClient(pjrt.Settings{"cpu_device_count": count}); err == nil {
 			return c, nil
 		}

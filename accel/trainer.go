@@ -47,12 +47,8 @@ func (d *Device) NewTrainer(c *nn.Chain, o nn.TrainerOptions) (_ *Trainer, err e
 	case o.Batch < 1:
 		return nil, fmt.Errorf("accel: batches of %d images", o.Batch)
 	}
-	images := (o.Batch + o.Groups - 1) / o.Groups
-	if o.Micro > 0 {
-		images = min(images, o.Micro)
-	}
 	t := &Trainer{d: d, chain: c, o: o, tree: comm.Tree(o.Groups), programs: map[any]*pjrt.Executable{}}
-	if t.plan, err = newPlan(c, o, images, d.precision); err != nil {
+	if t.plan, err = d.plan(c, o); err != nil {
 		return nil, err
 	}
 	t.spans, t.folded = rankSpans(t.tree, o.Ranks)
@@ -62,6 +58,44 @@ func (d *Device) NewTrainer(c *nn.Chain, o nn.TrainerOptions) (_ *Trainer, err e
 	}
 	return t, nil
 }
+
+// plan plans the training of a chain by the largest micro-batches that fit.
+func (d *Device) plan(c *nn.Chain, o nn.TrainerOptions) (*plan, error) {
+	group := (o.Batch + o.Groups - 1) / o.Groups
+	images := group
+	if o.Micro > 0 {
+		images = min(images, o.Micro)
+	}
+	for {
+		p, err := newPlan(c, o, images, d.precision)
+		if err != nil {
+			return nil, err
+		}
+		if len(p.norms) > 0 && images < group {
+			return nil, fmt.Errorf("accel: micro-batches of %d images: batch normalisation takes its statistics from whole groups, of %d (batch %d in %d groups): want more groups, or more memory",
+				images, group, o.Batch, o.Groups)
+		}
+		code, err := p.gradientProgram(p.loss)
+		if err != nil {
+			return nil, err
+		}
+		e, err := d.compile(code, o.Ranks, true)
+		if err == nil {
+			var need pjrt.ProgramMemory
+			if need, err = e.Memory(); err != nil || o.Memory == 0 || need.Total() <= o.Memory {
+				return p, nil //nolint:nilerr // the plugin doesn't say
+			}
+			err = &TooLargeError{code.Name, need.Total(), o.Memory}
+		}
+		if _, large := errors.AsType[*TooLargeError](err); !large && !pjrt.IsCode(err, pjrt.ResourceExhausted) || images == 1 {
+			return nil, err
+		}
+		images = (images + 1) / 2
+	}
+}
+
+// Micro implements [nn.Trainer].
+func (t *Trainer) Micro() int { return t.plan.images }
 
 // Send implements [nn.Trainer]. Without a function momenta are zero.
 func (t *Trainer) Send(momentum func(*nn.Param) []float32) error {

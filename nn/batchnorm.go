@@ -75,6 +75,13 @@ func (l *BatchNorm) forward(w *kernel.Work, x, y *kernel.Act, p Pass) {
 	for i := range x.C {
 		l.move(i, l.mean[i], l.variance[i]*l.unbias)
 	}
+	l.moved()
+}
+
+// moved records that the running statistics have changed.
+func (l *BatchNorm) moved() {
+	l.RunningMean.Changed()
+	l.RunningVar.Changed()
 }
 
 // move moves the running statistics of a channel towards those of a batch.
@@ -150,6 +157,7 @@ func (c *Chain) MoveStatistics(batch []float64) {
 		for i := range n {
 			l.move(i, float32(batch[i]), float32(batch[n+i]))
 		}
+		l.moved()
 		batch = batch[2*n:]
 	}
 }

@@ -20,6 +20,8 @@ type Trainer interface {
 	Send(momentum func(*Param) []float32) error
 	// Fetch sets the chain's parameters and the momenta on the CPU to those of the trainer.
 	Fetch(momentum func(*Param) []float32) error
+	// Micro is the number of images that are computed at a time.
+	Micro() int
 	// Close frees the memory.
 	Close() error
 }
@@ -45,4 +47,7 @@ type TrainerOptions struct {
 	H, W      int     // of the input
 	Smoothing float32 // of the labels
 	Labels    bool    // several labels an image
+	// Memory bounds the memory, in bytes, that a pass may take of each device: micro-batches are
+	// halved until they fit. 0: what the device has.
+	Memory int64
 }

@@ -41,6 +41,11 @@ type Options struct {
 	Processes  comm.Group
 	CacheBytes int64 // most bytes of decoded images kept in memory, for each of Train and Val
 
+	// Device, if it isn't nil, trains and validates instead of the CPU. Ranks are its devices,
+	// and Memory is the memory of each that a pass may take. A run may go on with another device
+	// than it began with, or with none, to rounding.
+	Device Device
+
 	// A checkpoint is written at the end of every epoch, when CheckpointEvery has passed
 	// since the last one, and when the context is done. The newest Keep checkpoints stay.
 	CheckpointEvery time.Duration
@@ -138,6 +143,8 @@ func (o Options) validate() error {
 		return fmt.Errorf("train: memory of %d bytes with micro-batches of %d: want one of them", o.Memory, o.Batch)
 	case o.CacheBytes < 0 && o.CacheBytes != NoCache:
 		return fmt.Errorf("train: %d bytes of decoded images to keep, want 0 or more, or NoCache", o.CacheBytes)
+	case o.Device != nil && o.Processes != nil:
+		return errors.New("train: several processes with a device: want one process, whose ranks are devices, or no device")
 	case o.Keep < 0 && o.Keep != KeepNone:
 		return fmt.Errorf("train: %d checkpoints to keep, want 0 or more, or KeepNone", o.Keep)
 	case !(o.MaxBad >= 0 && o.MaxBad <= 1) && o.MaxBad != NoneBad:

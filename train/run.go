@@ -11,7 +11,6 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/interchange"
-	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/progress"
@@ -105,6 +104,9 @@ func runAlone(ctx context.Context, o Options) (*Result, error) {
 		err = r.saveCancelled(ctx)
 	}
 	r.checkpoints.wait()
+	if freed := r.release(); err == nil {
+		err = freed
+	}
 	if closeErr := r.dir.close(); err == nil {
 		err = closeErr
 	} else if closeErr != nil {
@@ -121,6 +123,9 @@ func runAlone(ctx context.Context, o Options) (*Result, error) {
 // the cause. The weights are complete, since an update is never interrupted.
 func (r *run) saveCancelled(ctx context.Context) error {
 	cause := stopCause(ctx)
+	if err := r.stepper.fetch(); err != nil {
+		return errors.Join(cause, err)
+	}
 	if !r.first() {
 		return cause
 	}
@@ -209,6 +214,9 @@ func (r *run) runEpoch(ctx context.Context) (Epoch, error) {
 	e.Iterations = r.iteration
 	e.LearningRate = r.rateAt(r.iteration)
 	e.TrainLoss = r.partial.Loss / float64(r.partial.Images)
+	if err := r.stepper.fetch(); err != nil {
+		return e, err
+	}
 	if err := r.finiteWeights(); err != nil { // after the epoch's last update
 		return e, err
 	}
@@ -307,11 +315,14 @@ func (r *run) saveCheckpoint(last bool) error {
 	if r.o.Keep == 0 {
 		return nil
 	}
+	if err := r.stepper.fetch(); err != nil {
+		return err
+	}
 	if err := r.finiteWeights(); err != nil || !r.first() {
 		return err
 	}
 	s := runState{
-		Version: stateVersion, Program: programVersion(), ISA: kernel.Current().Name(),
+		Version: stateVersion, Program: programVersion(), ISA: r.computesOn(),
 		Recipe: string(r.o.Recipe.YAML()), Task: r.o.identity(), Note: r.o.Note, Init: r.init, Train: r.trainSet, Val: r.valSet, Stats: r.stats, Spec: r.spec,
 		Epoch: r.epoch, Batches: r.batches, Iteration: r.iteration, Stopped: r.stopped, Partial: r.partial, Schedule: r.rate.state(),
 		Seconds: r.elapsed(), Wait: r.wait, Unreadable: []string{}, Rescues: r.rescues, Judged: r.loss,

@@ -15,7 +15,6 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
-	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
@@ -89,6 +88,9 @@ func newRun(ctx context.Context, o Options) (_ *run, err error) {
 
 // abandon releases what an unsuccessful newRun holds.
 func (r *run) abandon() {
+	if err := r.release(); err != nil {
+		r.o.Log.Warn("device not released", "error", err)
+	}
 	if r.dir != nil {
 		r.dir.close()
 	}
@@ -167,6 +169,9 @@ func (r *run) buildNetwork(ctx context.Context, from *savedRun) (*preprocess.Spe
 	}
 	if o.Workers > 0 {
 		net.SetThreads(o.Workers)
+	}
+	if o.Device != nil {
+		net.Chain().SetRunner(o.Device.NewRunner())
 	}
 	if err := freeze(net.Params(), rec.Freeze); err != nil {
 		return nil, err
@@ -369,7 +374,8 @@ func deviation(s preprocess.Stats, c int) float32 {
 // prepareSteps makes the stepper, the loaders and the schedule.
 func (r *run) prepareSteps(ctx context.Context) error {
 	o, rec := r.o, r.o.Recipe
-	steps := stepOptions{Recipe: rec, Task: o.Task, Samples: o.Train.Samples, Batch: min(rec.Batch, o.Train.Len()), Micro: o.Batch, Ranks: o.Ranks, Outer: o.Processes, Threads: o.Workers, Front: rec.frontLayers(r.model.Net.Chain())}
+	steps := stepOptions{Recipe: rec, Task: o.Task, Samples: o.Train.Samples, Batch: min(rec.Batch, o.Train.Len()), Micro: o.Batch, Ranks: o.Ranks, Outer: o.Processes, Threads: o.Workers, Front: rec.frontLayers(r.model.Net.Chain()),
+		Device: o.Device, Memory: o.Memory, severalLabels: o.Train.MultiLabel}
 	var err error
 	if r.stepper, err = newStepper(ctx, r.model.Net, steps); err != nil {
 		return err
@@ -454,6 +460,9 @@ func (r *run) announce(from *savedRun) error {
 	s.CopyBytes = r.copyBytes()
 	f := r.footprint()
 	s.Micro = f.micro()
+	if r.o.Device != nil {
+		s.Micro = r.stepper.o.Micro
+	}
 	var err error
 	if s.Whole, err = r.slowIterations(); err != nil {
 		return err
@@ -573,8 +582,8 @@ func (s runState) checkImages(dir string, train imageSet, val *imageSet) error {
 
 // restore sets the run to the state of the checkpoint.
 func (r *run) restore(ctx context.Context, from *savedRun) error {
-	if isa := kernel.Current().Name(); isa != from.ISA {
-		r.o.Log.Warn("the checkpoint was taken with another instruction set: the run goes on, with other bits than it would have had", "checkpoint", from.ISA, "now", isa)
+	if now := r.computesOn(); now != from.ISA {
+		r.o.Log.Warn("the checkpoint was taken with another instruction set, or on another device: the run goes on, with other bits than it would have had", "checkpoint", from.ISA, "now", now)
 	}
 	if v := programVersion(); v != from.Program {
 		r.o.Log.Warn("the checkpoint was taken by another version of this program: the run goes on, perhaps with other bits than it would have had", "checkpoint", from.Program, "now", v)

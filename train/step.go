@@ -30,6 +30,9 @@ type stepper struct {
 	size  int // images of the largest group
 	ranks []*replica
 	err   error // of the step that failed; further steps fail with it
+
+	device nn.Trainer // nil: the CPU
+	stale  bool       // the devices' weights are newer than the network's
 }
 
 // stepOptions are the options of a stepper.
@@ -43,6 +46,10 @@ type stepOptions struct {
 	Outer   comm.Group       // of the processes whose ranks share the groups; nil: this one alone
 	Threads int              // shared by the ranks, at least one each; 0: those that compute by default
 	Front   int              // layers at the beginning whose output the batches hold instead of images
+	Device  Device           // nil: the CPU
+	Memory  int64            // of each device; 0: all
+
+	severalLabels bool // an image, for the device
 }
 
 // replica is a rank's copy of the network, with its momentum and gradients.
@@ -83,6 +90,9 @@ func (s *stepper) groupStart(g, n int) int { return g * n / s.o.Recipe.Groups }
 // with those that are not learnt marked as frozen. The network becomes rank 0's; between steps it may be
 // run and saved.
 func newStepper(ctx context.Context, net *network.Network, o stepOptions) (*stepper, error) {
+	if o.Device != nil {
+		return newDeviceStepper(net, o)
+	}
 	groups, all := o.Recipe.Groups, o.Ranks
 	if o.Outer != nil {
 		all *= o.Outer.Size()
@@ -158,6 +168,9 @@ func (s *stepper) newReplica(rank int, group comm.Group, net *network.Network) (
 // sync copies the parameters and the momentum of rank 0 to the other ranks, when they have
 // been set.
 func (s *stepper) sync(ctx context.Context) error {
+	if s.device != nil {
+		return s.send()
+	}
 	first := s.ranks[0]
 	if s.o.Outer != nil {
 		for _, p := range first.net.Params() {
@@ -191,6 +204,9 @@ func (s *stepper) momentum(p *nn.Param) []float32 { return s.ranks[0].sgd.Moment
 // on any rank; "" if there is none.
 func (s *stepper) nonFinite() string {
 	for _, r := range s.ranks {
+		if r.training == nil {
+			continue // on a device, which doesn't tell
+		}
 		if where := r.training.NonFinite(); where != "" {
 			return where
 		}
@@ -228,6 +244,9 @@ func (s *stepper) step(ctx context.Context, b part, iteration int, rate float64)
 		return 0, context.Cause(ctx)
 	case b.n > s.o.Batch:
 		return 0, fmt.Errorf("train: a batch of %d images, want at most %d", b.n, s.o.Batch)
+	}
+	if s.device != nil {
+		return s.stepDevice(ctx, b, iteration, rate)
 	}
 	if s.o.Recipe.Groups == 1 {
 		return s.stepSingle(ctx, b, iteration, rate)

@@ -22,6 +22,7 @@ type Footprint struct {
 	Threads   int   // as in [Options], at least 1
 	Micro     int   // as in [Options]; 0: a whole group
 	Other     int64 // bytes of decoded images and of copies for checkpoints
+	Device    bool  // it trains on a device: memory is the processor's alone
 }
 
 const (
@@ -64,6 +65,12 @@ func (f Footprint) Bytes() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	image := 3 * r.Input * r.Input
+	val := validationBatch(r, f.Micro)
+	images := loaderSlots(batch, f.Threads)*((batch+processes-1)/processes)*image + loaderSlots(val, f.Threads)*val*image
+	if f.Device {
+		return 4*(int64(chain.ParamFloats())+int64(chain.LearntFloats())+int64(images)) + f.Other + processBytes, nil
+	}
 	chain.SetThreads((f.Threads + ranks - 1) / ranks)
 	trained, in, front, err := f.split(chain)
 	if err != nil {
@@ -88,7 +95,6 @@ func (f Footprint) Bytes() (int64, error) {
 	factors, spared := factorFloats(r.Exchange, trained, batch, ranks*processes)
 	rank += (sums-1)*(chain.LearntFloats()-spared) + factors
 
-	val := validationBatch(r, f.Micro)
 	chain.SetThreads(f.Threads)
 	if front == nil {
 		front = chain
@@ -99,8 +105,6 @@ func (f Footprint) Bytes() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	image := 3 * r.Input * r.Input
-	images := loaderSlots(batch, f.Threads)*((batch+processes-1)/processes)*image + loaderSlots(val, f.Threads)*val*image
 	return 4*(int64(ranks)*int64(rank)+int64(validation)+int64(images)) + f.Other + processBytes, nil
 }
 
@@ -209,7 +213,7 @@ const cacheShare = 16
 // boundMemory chooses the micro-batch, and limits the decoded images that are kept, where
 // the run's memory is bounded.
 func (r *run) boundMemory() error {
-	if r.o.Memory == 0 {
+	if r.o.Memory == 0 || r.o.Device != nil {
 		return nil
 	}
 	r.o.CacheBytes = min(r.o.CacheBytes, r.o.Memory/cacheShare)
@@ -244,7 +248,7 @@ func (r *run) checkMachine() error {
 	if err := resources.Fits("training", least); err != nil {
 		return fmt.Errorf("train: %w: a smaller width, input or fc of the recipe takes less", err)
 	}
-	if r.o.Memory > 0 {
+	if r.o.Memory > 0 && r.o.Device == nil {
 		return nil
 	}
 	whole, err := f.Bytes()
@@ -263,7 +267,7 @@ func (r *run) footprint() Footprint {
 	if threads == 0 {
 		threads = kernel.Threads()
 	}
-	f := Footprint{Recipe: r.o.Recipe, Classes: r.o.outputs(), Images: max(1, r.o.Train.Len()), Ranks: r.o.Ranks, Processes: r.o.processes(), Threads: threads, Micro: r.o.Batch}
+	f := Footprint{Recipe: r.o.Recipe, Classes: r.o.outputs(), Images: max(1, r.o.Train.Len()), Ranks: r.o.Ranks, Processes: r.o.processes(), Threads: threads, Micro: r.o.Batch, Device: r.o.Device != nil}
 	f.Other = r.copyBytes() + r.keptBytes(r.trainLoader, r.trainFeatures)
 	if r.o.Val != nil {
 		f.Other += r.keptBytes(r.valLoader, r.valFeatures)

@@ -18,6 +18,7 @@ type device interface {
 	Name() string // for people: platform and kind
 	ID() string   // for files of results: platform and precision
 	NewRunner() nn.Runner
+	NewTrainer(c *nn.Chain, o nn.TrainerOptions) (nn.Trainer, error)
 }
 
 // on takes a number of devices; nil if the flags ask for none.

@@ -18,6 +18,11 @@ type accelerator struct{ *accel.Device }
 // NewRunner implements device.
 func (a accelerator) NewRunner() nn.Runner { return a.Runner() }
 
+// NewTrainer implements device.
+func (a accelerator) NewTrainer(c *nn.Chain, o nn.TrainerOptions) (nn.Trainer, error) {
+	return a.Device.NewTrainer(c, o)
+}
+
 // takeDevice takes a number of devices.
 func takeDevice(e *environment, f deviceFlags, count int) (device, error) {
 	plugin, err := plugins.Find(f.Device, e.getenv)

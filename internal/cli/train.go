@@ -73,6 +73,7 @@ type trainCommand struct {
 	Memory   size      `placeholder:"SIZE" help:"Bound of the memory, as 4GiB. The batch is computed in parts that fit, to the same bits."`
 
 	releaseFlags
+	deviceFlags
 	threadsFlag
 	jsonFlag
 
@@ -253,6 +254,13 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 		return fail(err)
 	}
 	o.Initial.Described = func(d *vgg.Description) { e.reportIgnored(o.Recipe.InitFrom, d) }
+	d, err := c.deviceFlags.on(e, c.Ranks.n)
+	if err != nil {
+		return fail(err)
+	}
+	if d != nil {
+		o.Device = d
+	}
 	o.Ranks, o.Memory, o.MaxPixels, o.Resume, o.StatsDir = c.Ranks.n, int64(c.Memory), c.pixels(), c.Resume, cacheDir()
 	o.Verify = c.Verify
 	if c.processes != nil {
