@@ -257,6 +257,8 @@ func (l *Conv) weightGradient(w *kernel.Work, x, dy *kernel.Act, db []float32, p
 		}
 		w.WinogradBackwardWeights(plan, l.g, x, dy, l.Weight.fresh, du, db)
 		l.Weight.fresh = false
+	case p.Factors[l.Weight] != nil:
+		p.Factors[l.Weight].add(w, x, dy, p.Image)
 	default:
 		w.ConvBackwardWeights(l.g, x, dy, l.Weight.Grad)
 	}

@@ -10,7 +10,8 @@ import (
 )
 
 // exchange sums a rank's gradients over all ranks, parameter after parameter, while the
-// backward pass of the rank's last group goes on. The order is that in which they become
+// backward pass of the rank's last group goes on. Of some, it brings the factors of all ranks
+// here; their products are formed when the backward pass has ended. The order is that in which they become
 // complete, the last layer's first: the fully connected ones, most of a network, then have the
 // whole backward pass of the convolutions to hide behind. It is the same on all ranks.
 type exchange struct {
@@ -20,19 +21,21 @@ type exchange struct {
 	order []int             // parameters by their places in sums.params
 	place map[*nn.Param]int // in sums.params
 	folds int               // of sums, after the last leaf of the rank's share
+	*factors
 
 	sent  []bool   // parameters that are known to be complete
 	ready chan int // nil outside the last group of a step
 	ended chan error
-	cause error // why the rank can't go on; read when ready is closed
+	come  chan *nn.Param // parameters whose factors are those of all ranks
+	cause error          // why the rank can't go on; read when ready is closed
 
 	busy   time.Duration // in the step's all-reduces, with waiting for other ranks
 	waited time.Duration // after the backward pass, until they were done
 }
 
 // newExchange returns the exchange of a rank's sums.
-func newExchange(group comm.Group, tree comm.Tree, s *sums) *exchange {
-	x := &exchange{comm: group, tree: tree, sums: s, place: map[*nn.Param]int{}, sent: make([]bool, len(s.params))}
+func newExchange(group comm.Group, tree comm.Tree, s *sums, f *factors) *exchange {
+	x := &exchange{comm: group, tree: tree, sums: s, factors: f, place: map[*nn.Param]int{}, sent: make([]bool, len(s.params))}
 	for i, p := range s.params {
 		x.order = append(x.order, i)
 		x.place[p] = i
@@ -47,13 +50,20 @@ func newExchange(group comm.Group, tree comm.Tree, s *sums) *exchange {
 func (x *exchange) begin(ctx context.Context) {
 	clear(x.sent)
 	x.busy, x.waited, x.cause = 0, 0, nil
-	x.ready, x.ended = make(chan int, len(x.sent)), make(chan error, 1)
+	x.ready, x.ended, x.come = make(chan int, len(x.sent)), make(chan error, 1), make(chan *nn.Param, len(x.sent))
 	parts := make([][][]float32, len(x.sent))
 	for i := range parts {
 		parts[i] = x.sums.grads(i)
 	}
-	go func(ready <-chan int, ended chan<- error) { ended <- x.run(ctx, ready, parts) }(x.ready, x.ended)
+	go func(ready <-chan int, come chan<- *nn.Param, ended chan<- error) {
+		err := x.run(ctx, ready, come, parts)
+		close(come)
+		ended <- err
+	}(x.ready, x.come, x.ended)
 }
+
+// spent is the time of the last step's exchange.
+func (x *exchange) spent() ExchangeTime { return ExchangeTime{x.busy.Seconds(), x.waited.Seconds()} }
 
 // begun tells that the sums' gradients are the exchange's.
 func (x *exchange) begun() bool { return x.ready != nil }
@@ -81,6 +91,11 @@ func (x *exchange) end(err error) error {
 	}
 	close(x.ready)
 	x.ready = nil
+	for p := range x.come {
+		if err == nil {
+			x.multiply(p)
+		}
+	}
 	from := time.Now()
 	ended := <-x.ended
 	x.waited = time.Since(from)
@@ -91,7 +106,7 @@ func (x *exchange) end(err error) error {
 }
 
 // run sums the gradients in order, as soon as they are complete.
-func (x *exchange) run(ctx context.Context, ready <-chan int, parts [][][]float32) error {
+func (x *exchange) run(ctx context.Context, ready <-chan int, come chan<- *nn.Param, parts [][][]float32) error {
 	complete := make([]bool, len(parts))
 	for _, i := range x.order {
 		for !complete[i] {
@@ -102,9 +117,20 @@ func (x *exchange) run(ctx context.Context, ready <-chan int, parts [][][]float3
 			}
 			complete[j] = true
 		}
-		if err := x.reduce(ctx, parts[i]); err != nil {
+		p := x.sums.params[i]
+		if !x.has(p) {
+			if err := x.reduce(ctx, parts[i]); err != nil {
+				return err
+			}
+			continue
+		}
+		from := time.Now()
+		err := x.gather(ctx, x.comm, p)
+		x.busy += time.Since(from)
+		if err != nil {
 			return err
 		}
+		come <- p
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ type Recipe struct {
 
 	Batch          int      `yaml:"batch"`          // images of a mini-batch
 	Groups         int      `yaml:"groups"`         // parts of the batch that are summed separately
+	Exchange       Exchange `yaml:"exchange"`       // what ranks exchange of their gradients
 	Epochs         int      `yaml:"epochs"`         // most passes over the training set
 	MaxIterations  int      `yaml:"max_iterations"` // most updates
 	LearningRate   float64  `yaml:"learning_rate"`  // initial value

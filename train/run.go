@@ -287,6 +287,11 @@ func (r *run) iterate(ctx context.Context, b part, began time.Time) error {
 	r.partial.Images += b.n
 	it := Iteration{Epoch: r.epoch, Iteration: next, Iterations: r.iterations, Loss: mean, LearningRate: rate,
 		Images: b.n, ImagesPerSecond: progress.Rate(float64(b.n), time.Since(began))}
+	if r.o.Processes != nil {
+		it.ExchangeTime = r.stepper.ranks[0].exchange.spent()
+		r.result.ExchangeSeconds += it.ExchangeSeconds
+		r.result.ExchangeWaitSeconds += it.ExchangeWaitSeconds
+	}
 	if err := r.dir.logIteration(it); err != nil {
 		return err
 	}

@@ -148,8 +148,10 @@ func (s *stepper) newReplica(rank int, group comm.Group, net *network.Network) (
 	r.training.Smoothing = float32(o.Recipe.LabelSmoothing)
 	r.sgd = nn.NewSGD(chain)
 	chain.SetThreads(all)
-	r.sums = newSums(r.sgd, chain.StatisticsLen(), o.Threads/o.Ranks)
-	r.exchange = newExchange(group, comm.Tree(o.Recipe.Groups), &r.sums)
+	tree := comm.Tree(o.Recipe.Groups)
+	factors := newFactors(o.Recipe.Exchange, chain, r.training, r.sgd.Params(), group, tree, o.Batch)
+	r.sums = newSums(r.sgd, factors.has, chain.StatisticsLen(), o.Threads/o.Ranks)
+	r.exchange = newExchange(group, tree, &r.sums, factors)
 	return r, nil
 }
 
@@ -273,7 +275,7 @@ func (s *stepper) stepSingle(ctx context.Context, b part, iteration int, rate fl
 // hears of the parameters whose gradients are complete.
 func (s *stepper) gradient(ctx context.Context, r *replica, b part, iteration, from, to int, complete func(*nn.Param)) (float64, error) {
 	var loss float64
-	p := nn.Pass{Seed: s.o.Recipe.Seed, Iteration: iteration, Batch: b.n, HoldStatistics: s.o.Recipe.Groups > 1, Complete: complete}
+	p := nn.Pass{Seed: s.o.Recipe.Seed, Iteration: iteration, Batch: b.n, HoldStatistics: s.o.Recipe.Groups > 1, Complete: complete, Factors: r.exchange.of}
 	for p.Image = from; p.Image < to; p.Image += s.o.Micro {
 		if ctx.Err() != nil {
 			return 0, context.Cause(ctx)
@@ -324,6 +326,7 @@ func (s *stepper) sumGroups(ctx context.Context, r *replica, b part, iteration i
 	together := context.WithoutCancel(ctx)
 	tree := comm.Tree(s.o.Recipe.Groups)
 	share := tree.Share(r.comm.Rank(), r.comm.Size())
+	r.exchange.factors.begin(b.n)
 	err := tree.Sum(share, func(g int) error {
 		sum := r.sums.push()
 		r.chain.ZeroGrad()

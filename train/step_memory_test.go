@@ -25,18 +25,20 @@ func TestFootprint(t *testing.T) {
 		config               string
 		groups, ranks, micro int
 		freeze               []string
+		exchange             Exchange
 	}{
-		{"A", 1, 1, 0, nil},
-		{"A", 1, 1, 2, nil},
-		{"A-BN", 2, 2, 0, nil},
-		{"A", 6, 1, 1, nil},
-		{"A", 6, 3, 0, nil},
-		{"A", 1, 1, 0, []string{"conv*"}},
+		{"A", 1, 1, 0, nil, Sums},
+		{"A", 1, 1, 2, nil, Sums},
+		{"A-BN", 2, 2, 0, nil, Sums},
+		{"A", 6, 1, 1, nil, Sums},
+		{"A", 6, 3, 0, nil, Sums},
+		{"A", 6, 3, 0, nil, Factored},
+		{"A", 1, 1, 0, []string{"conv*"}, Sums},
 	} {
-		t.Run(fmt.Sprintf("%s_%d_groups_%d_ranks_%d_frozen", test.config, test.groups, test.ranks, len(test.freeze)), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s_%d_groups_%d_ranks_%d_frozen_%v", test.config, test.groups, test.ranks, len(test.freeze), test.exchange), func(t *testing.T) {
 			r := tinyRecipe()
 			r.Config, r.Width, r.FC, r.Input = test.config, 0.5, 512, 64
-			r.Batch, r.Groups, r.Freeze = 6, test.groups, test.freeze
+			r.Batch, r.Groups, r.Freeze, r.Exchange = 6, test.groups, test.freeze, test.exchange
 			if r.Freeze == nil {
 				r.Freeze = []string{}
 			}

@@ -9,7 +9,8 @@ import (
 // parameters' gradients are those of the last sum.
 type sums struct {
 	params   []*nn.Param
-	statsLen int // of a groupSum
+	factored func(*nn.Param) bool // has no sum, but one gradient, which is formed of all groups
+	statsLen int                  // of a groupSum
 	team     *kernel.Team
 	stack    []*groupSum
 	unused   []*groupSum
@@ -30,8 +31,8 @@ const (
 )
 
 // newSums returns empty sums for an optimiser's parameters and a number of statistics.
-func newSums(sgd *nn.SGD, statistics, threads int) sums {
-	return sums{params: sgd.Params(), statsLen: runningStats + statistics, team: kernel.NewTeam(threads)}
+func newSums(sgd *nn.SGD, factored func(*nn.Param) bool, statistics, threads int) sums {
+	return sums{params: sgd.Params(), factored: factored, statsLen: runningStats + statistics, team: kernel.NewTeam(threads)}
 }
 
 // push begins a new sum, whose gradients become the parameters'.
@@ -45,7 +46,7 @@ func (s *sums) push() *groupSum {
 		for _, p := range s.params {
 			// The first sum uses the buffers that the parameters have.
 			grad := p.Grad
-			if grad == nil || len(s.stack) > 0 {
+			if grad == nil || len(s.stack) > 0 && !s.factored(p) {
 				grad = kernel.Alloc(len(p.Value))
 			}
 			g.grads = append(g.grads, grad)
@@ -63,7 +64,7 @@ func (s *sums) push() *groupSum {
 func (s *sums) fold(gradients bool) {
 	a, b := s.stack[len(s.stack)-2], s.stack[len(s.stack)-1]
 	for i := range a.grads {
-		if gradients {
+		if gradients && !s.factored(s.params[i]) {
 			s.add(a.grads[i], b.grads[i])
 		}
 	}

@@ -15,7 +15,7 @@ func (r Recipe) Validate() error {
 	if err := r.Init.Validate(); err != nil {
 		return fmt.Errorf("train: recipe: %w", err)
 	}
-	for _, v := range []encoding.TextMarshaler{r.Filter, r.Resize, r.Orient} {
+	for _, v := range []encoding.TextMarshaler{r.Filter, r.Resize, r.Orient, r.Exchange} {
 		if _, err := v.MarshalText(); err != nil {
 			return fmt.Errorf("train: recipe: %w", err)
 		}

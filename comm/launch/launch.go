@@ -33,9 +33,10 @@ var variables = []struct{ by, size, rank string }{
 }
 
 // Found returns this process's place, if a launcher started it.
-func Found() (Place, bool) { return find(os.Getenv) }
+func Found() (Place, bool) { return Find(os.Getenv) }
 
-func find(getenv func(string) string) (Place, bool) {
+// Find is [Found] by an environment.
+func Find(getenv func(string) string) (Place, bool) {
 	if getenv("VGG_MPI") == Off {
 		return Place{}, false
 	}

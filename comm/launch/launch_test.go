@@ -18,7 +18,7 @@ func TestFind(t *testing.T) {
 		"no numbers":           {map[string]string{"PMI_SIZE": "two", "PMI_RANK": "0"}, Place{}, false},
 		"switched off":         {map[string]string{"PMI_SIZE": "2", "PMI_RANK": "0", "VGG_MPI": "off"}, Place{}, false},
 	} {
-		got, ok := find(func(name string) string { return c.env[name] })
+		got, ok := Find(func(name string) string { return c.env[name] })
 		if got != c.want || ok != c.ok {
 			t.Errorf("%s: %+v, %v, want %+v, %v", name, got, ok, c.want, c.ok)
 		}

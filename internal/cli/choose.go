@@ -133,11 +133,24 @@ func (c *trainCommand) printEstimate(e *environment, out io.Writer, o *train.Opt
 	frozen := "--freeze 'conv*' learns the head alone, in a fraction of the time"
 	if len(o.Recipe.Freeze) > 0 {
 		frozen = "fewer --epochs take less"
+		if fixed := o.Recipe; fixed.Views == 0 {
+			fixed.Views = 1
+			once, err := f.Estimate(fixed)
+			if err != nil {
+				return err
+			}
+			if once.Seconds < worthViews*cost.Seconds {
+				frozen = fmt.Sprintf("--views 1 shows each image in one crop, which goes through the frozen layers once: about %s", seconds(once.Seconds))
+			}
+		}
 	}
 	_, err = fmt.Fprintf(out, "Takes about %s, %s of memory and %s of disk for %d epochs of %s images by a measured %s; %s\n",
 		seconds(cost.Seconds), report.Bytes(cost.Memory), report.Bytes(cost.Disk), o.Recipe.Epochs, report.Count(int64(f.Images)), multiplications(f.Speed), frozen)
 	return err
 }
+
+// worthViews is the share of the time below which one view of each image is proposed.
+const worthViews = 0.7
 
 // multiplications tells a speed.
 func multiplications(speed float64) string {

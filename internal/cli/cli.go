@@ -229,6 +229,9 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
+// interruptedError is the error of a command that was interrupted, in whichever process.
+type interruptedError struct{ error }
+
 // shownError is an error that the command's output tells already.
 type shownError struct{ error }
 
@@ -304,7 +307,7 @@ func exitCode(ctx context.Context, err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case ctx.Err() != nil:
+	case ctx.Err() != nil || errors.As(err, new(interruptedError)):
 		return exitInterrupted
 	case errors.Is(err, errUnreadable):
 		return exitUnreadable

@@ -246,6 +246,8 @@ type Work struct {
 	wgradT     wgradTask
 	fcGradT    fcGradTask
 	fcUpdateT  fcUpdateTask
+	factorT    factorTask
+	factoredT  factoredTask
 	update     Update
 	pGradT     patchGradTask
 	reduceT    reduceTask
