@@ -22764,8 +22764,10 @@ TEXT ·winoOutputHits4NEON(SB), 0, $384-68
 	FMOVQ 0(R25), F29
 tile:
 	FMOVQ 0(R17), F30
-	STP (ZR, ZR), (R5)
-	STP (ZR, ZR), (R15)
+	MOVD ZR, 0(R5)
+	MOVD ZR, 8(R5)
+	MOVD ZR, 0(R15)
+	MOVD ZR, 8(R15)
 	MOVD $4, R4
 quarter:
 	MOVD $0, R13
@@ -23829,8 +23831,8 @@ TEXT ·winoOutputHits4r4c2NEON(SB), 0, $192-68
 	FMOVQ 0(R25), F29
 tile:
 	FMOVQ 0(R15), F30
-	STP (ZR, ZR), (R5)
-	STP (ZR, ZR), (R13)
+	MOVD ZR, 0(R5)
+	MOVD ZR, 0(R13)
 	MOVD $4, R4
 quarter:
 	MOVD $0, R11
@@ -24422,7 +24424,8 @@ TEXT ·winoOutputHits4r2c4NEON(SB), 0, $256-68
 	FMOVQ 0(R25), F29
 tile:
 	FMOVQ 0(R16), F30
-	STP (ZR, ZR), (R5)
+	MOVD ZR, 0(R5)
+	MOVD ZR, 8(R5)
 	MOVD $4, R4
 quarter:
 	MOVD $0, R13
@@ -25071,7 +25074,7 @@ TEXT ·winoOutputHits4r2c2NEON(SB), 0, $128-68
 	MOVD $laneBits<>(SB), R14
 tile:
 	FMOVQ 0(R14), F30
-	STP (ZR, ZR), (R5)
+	MOVD ZR, 0(R5)
 	MOVD $4, R4
 quarter:
 	MOVD $0, R11
@@ -25718,9 +25721,15 @@ TEXT ·winoOutputHits6NEON(SB), 0, $768-68
 	FMOVQ 16(R25), F28
 tile:
 	FMOVQ 0(R22), F30
-	STP (ZR, ZR), (R5)
-	STP (ZR, ZR), (R19)
-	STP (ZR, ZR), (R20)
+	MOVD ZR, 0(R5)
+	MOVD ZR, 8(R5)
+	MOVD ZR, 16(R5)
+	MOVD ZR, 0(R19)
+	MOVD ZR, 8(R19)
+	MOVD ZR, 16(R19)
+	MOVD ZR, 0(R20)
+	MOVD ZR, 8(R20)
+	MOVD ZR, 16(R20)
 	MOVD $4, R4
 quarter:
 	MOVD $0, R15
@@ -28109,9 +28118,12 @@ TEXT ·winoOutputHits6r6c4NEON(SB), 0, $512-68
 	FMOVQ 16(R25), F28
 tile:
 	FMOVQ 0(R20), F30
-	STP (ZR, ZR), (R5)
-	STP (ZR, ZR), (R16)
-	STP (ZR, ZR), (R17)
+	MOVD ZR, 0(R5)
+	MOVD ZR, 8(R5)
+	MOVD ZR, 0(R16)
+	MOVD ZR, 8(R16)
+	MOVD ZR, 0(R17)
+	MOVD ZR, 8(R17)
 	MOVD $4, R4
 quarter:
 	MOVD $0, R13
@@ -29667,9 +29679,9 @@ TEXT ·winoOutputHits6r6c2NEON(SB), 0, $256-68
 	FMOVQ 16(R25), F28
 tile:
 	FMOVQ 0(R17), F30
-	STP (ZR, ZR), (R5)
-	STP (ZR, ZR), (R14)
-	STP (ZR, ZR), (R15)
+	MOVD ZR, 0(R5)
+	MOVD ZR, 0(R14)
+	MOVD ZR, 0(R15)
 	MOVD $4, R4
 quarter:
 	MOVD $0, R11
@@ -30517,8 +30529,12 @@ TEXT ·winoOutputHits6r4c6NEON(SB), 0, $576-68
 	FMOVQ 16(R25), F28
 tile:
 	FMOVQ 0(R21), F30
-	STP (ZR, ZR), (R5)
-	STP (ZR, ZR), (R19)
+	MOVD ZR, 0(R5)
+	MOVD ZR, 8(R5)
+	MOVD ZR, 16(R5)
+	MOVD ZR, 0(R19)
+	MOVD ZR, 8(R19)
+	MOVD ZR, 16(R19)
 	MOVD $4, R4
 quarter:
 	MOVD $0, R15
@@ -32162,8 +32178,10 @@ TEXT ·winoOutputHits6r4c4NEON(SB), 0, $384-68
 	FMOVQ 0(R25), F29
 tile:
 	FMOVQ 0(R19), F30
-	STP (ZR, ZR), (R5)
-	STP (ZR, ZR), (R16)
+	MOVD ZR, 0(R5)
+	MOVD ZR, 8(R5)
+	MOVD ZR, 0(R16)
+	MOVD ZR, 8(R16)
 	MOVD $4, R4
 quarter:
 	MOVD $0, R13
@@ -33239,8 +33257,8 @@ TEXT ·winoOutputHits6r4c2NEON(SB), 0, $192-68
 	FMOVQ 0(R25), F29
 tile:
 	FMOVQ 0(R16), F30
-	STP (ZR, ZR), (R5)
-	STP (ZR, ZR), (R14)
+	MOVD ZR, 0(R5)
+	MOVD ZR, 0(R14)
 	MOVD $4, R4
 quarter:
 	MOVD $0, R11
@@ -33843,7 +33861,9 @@ TEXT ·winoOutputHits6r2c6NEON(SB), 0, $384-68
 	FMOVQ 16(R25), F28
 tile:
 	FMOVQ 0(R19), F30
-	STP (ZR, ZR), (R5)
+	MOVD ZR, 0(R5)
+	MOVD ZR, 8(R5)
+	MOVD ZR, 16(R5)
 	MOVD $4, R4
 quarter:
 	MOVD $0, R15
@@ -34833,7 +34853,8 @@ TEXT ·winoOutputHits6r2c4NEON(SB), 0, $256-68
 	FMOVQ 0(R25), F29
 tile:
 	FMOVQ 0(R16), F30
-	STP (ZR, ZR), (R5)
+	MOVD ZR, 0(R5)
+	MOVD ZR, 8(R5)
 	MOVD $4, R4
 quarter:
 	MOVD $0, R13
@@ -35488,7 +35509,7 @@ TEXT ·winoOutputHits6r2c2NEON(SB), 0, $128-68
 	MOVD $laneBits<>(SB), R14
 tile:
 	FMOVQ 0(R14), F30
-	STP (ZR, ZR), (R5)
+	MOVD ZR, 0(R5)
 	MOVD $4, R4
 quarter:
 	MOVD $0, R11

@@ -32,11 +32,11 @@ func (p Winograd) gradHalves(g Conv, threads int) bool {
 }
 
 // gradient is the length, in floats, of the gradient of all positions. A large one takes
-// more than half of the third-level cache.
+// half of the third-level cache, or more.
 func (p Winograd) gradient(g Conv) (n int, large bool) {
 	l3 := machineCaches().l3 / 4
 	n = p.positions() * blocks(g.C) * blocks(g.K) * Block * Block
-	return n, n > l3/2
+	return n, n >= l3/2
 }
 
 // gradTiles is the number of tiles that are transformed before they are multiplied. With

@@ -139,7 +139,9 @@ func outputHits(out *file, t wino.Tile) {
 	f.tiled(c, tiles, at, quarter, pointers, func() {
 		f.load(bits, table, 0)
 		for _, p := range hs {
-			f.op("STP (ZR, ZR), (%v)", p)
+			for j := range t.Cols / 2 { // the masks of a pixel
+				f.op("MOVD ZR, %d(%v)", 8*j, p)
+			}
 		}
 	}, func() {
 		f.advance((t.Cols/2-1)*block, ys...)
