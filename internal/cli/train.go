@@ -23,6 +23,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/remote"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
@@ -412,6 +413,14 @@ func (c *trainCommand) checkpoint(ctx context.Context) (*train.CheckpointInfo, e
 	return &from, nil
 }
 
+// absolute returns the absolute path of a set of images, or its address without a signature.
+func absolute(set string) (string, error) {
+	if remote.IsAddress(set) {
+		return remote.Plain(set), nil
+	}
+	return filepath.Abs(set)
+}
+
 // note returns the part of the command line that checkpoints keep.
 func (c *trainCommand) note() (map[string]string, error) {
 	note, err := map[string]string{noteData: sampleName}, error(nil)
@@ -432,7 +441,7 @@ func (c *trainCommand) note() (map[string]string, error) {
 	if c.sample() {
 		return note, nil
 	}
-	note[noteData], err = filepath.Abs(c.Data)
+	note[noteData], err = absolute(c.Data)
 	if c.Columns != (dataset.Columns{}) {
 		note[noteColumns] = c.Columns.String()
 	}
@@ -532,11 +541,14 @@ func (c *trainCommand) runDir() (string, error) {
 	}
 	name := sampleName
 	if !c.sample() {
-		path, err := filepath.Abs(c.Data)
+		path, err := absolute(c.Data)
 		if err != nil {
 			return "", err
 		}
 		name = filepath.Base(path)
+		if remote.IsAddress(path) { // of a pattern: the folder's, as the files' have what no name has
+			name = filepath.Base(filepath.Dir(path))
+		}
 	}
 	if err := os.MkdirAll("runs", 0o777); err != nil {
 		return "", err
@@ -557,7 +569,7 @@ func (c *trainCommand) runDir() (string, error) {
 func (c *trainCommand) print(out io.Writer, r *train.Result, o train.Options) error {
 	set := c.dataFlags.text()
 	if !c.sample() || c.MultiLabel && c.Data != "" {
-		set = " --data " + quoted(c.Data) + set
+		set = " --data " + quoted(remote.Plain(c.Data)) + set
 	}
 	waited := ""
 	if r.Seconds > 0 {
@@ -585,7 +597,7 @@ func (c *trainCommand) print(out io.Writer, r *train.Result, o train.Options) er
 		fmt.Fprintf(out, "top-1 error %s, top-5 error %s.\n\n", report.Percent(r.Top1Error), report.Percent(r.Top5Error))
 		chance = chanceOf(o.Val, r.Top1Error)
 	}
-	fmt.Fprint(out, chance.text(r.Epochs, commandLine("stats", cmp.Or(c.Data, sampleName))+c.dataFlags.text()))
+	fmt.Fprint(out, chance.text(r.Epochs, commandLine("stats", cmp.Or(remote.Plain(c.Data), sampleName))+c.dataFlags.text()))
 	if chance.verdict == noBetter {
 		return nil
 	}
